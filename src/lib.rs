@@ -1,0 +1,8 @@
+//! chainview fetches a file through a chain of relays that you name, and shows every hop.
+pub mod command;
+pub mod route;
+pub mod snapshot;
+pub mod text;
+pub mod units;
+pub mod verdict;
+pub mod wire;

@@ -1,0 +1,133 @@
+//! Text that came from outside, made safe to show: the one type that screens, logs, JSON and errors accept.
+
+use std::fmt::{self, Write as _};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Longest text kept, in characters; a screen row holds no more, and a hostile peer sends no less.
+const LONGEST: usize = 255;
+
+/// Outside text with control, bidi and zero-width characters turned into visible escapes.
+///
+/// A value of this type can be written to a terminal as it is: it holds no character that moves the
+/// cursor, changes colours, reverses the reading order or takes no room.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct SafeText(String);
+
+impl SafeText {
+    /// Makes text safe; at most 255 characters are kept, then `...` says that there was more.
+    pub fn new(outside: &str) -> Self {
+        let mut safe = String::with_capacity(outside.len().min(LONGEST));
+        let mut length = 0;
+        for c in outside.chars() {
+            let before = safe.len();
+            if is_hidden(c) {
+                safe.extend(c.escape_default());
+            } else {
+                safe.push(c);
+            }
+            length += safe[before..].chars().count();
+            if length > LONGEST {
+                safe.truncate(before);
+                safe.push_str("...");
+                break;
+            }
+        }
+        Self(safe)
+    }
+
+    /// Makes bytes safe; those that are not UTF-8 appear as `\xNN`.
+    pub fn from_bytes(outside: &[u8]) -> Self {
+        let mut text = String::with_capacity(outside.len());
+        for chunk in outside.utf8_chunks() {
+            text.push_str(chunk.valid());
+            for byte in chunk.invalid() {
+                let _ = write!(text, "\\x{byte:02x}");
+            }
+        }
+        Self::new(&text)
+    }
+
+    /// The safe text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SafeText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl From<&str> for SafeText {
+    fn from(outside: &str) -> Self {
+        Self::new(outside)
+    }
+}
+
+impl From<String> for SafeText {
+    fn from(outside: String) -> Self {
+        Self::new(&outside)
+    }
+}
+
+impl<'de> Deserialize<'de> for SafeText {
+    /// A snapshot from another node is outside text too, so reading one makes it safe again.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self::new(&text))
+    }
+}
+
+/// True for what a person would not see, or what would change how the rest is seen.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{00ad}'                      // soft hyphen
+            | '\u{034f}'                    // combining grapheme joiner
+            | '\u{061c}'                    // Arabic letter mark
+            | '\u{115f}'..='\u{1160}'       // Hangul fillers
+            | '\u{17b4}'..='\u{17b5}'       // Khmer inherent vowels
+            | '\u{180b}'..='\u{180f}'       // Mongolian selectors
+            | '\u{200b}'..='\u{200f}'       // zero-width and direction marks
+            | '\u{2028}'..='\u{202e}'       // separators and bidi embeddings
+            | '\u{2060}'..='\u{206f}'       // joiners, isolates, deprecated formatting
+            | '\u{3164}' | '\u{ffa0}'       // fillers
+            | '\u{fe00}'..='\u{fe0f}'       // variation selectors
+            | '\u{feff}'                    // byte order mark
+            | '\u{fff0}'..='\u{fffb}'       // interlinear annotations
+            | '\u{1d173}'..='\u{1d17a}'     // musical formatting
+            | '\u{e0000}'..='\u{e0fff}'     // tags and selectors
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn escapes_what_a_terminal_would_obey() {
+        assert_eq!(SafeText::new("a\x1b[2Jb").as_str(), "a\\u{1b}[2Jb");
+        assert_eq!(SafeText::new("tab\tnew\n").as_str(), "tab\\tnew\\n");
+        assert_eq!(SafeText::new("x\u{202e}y\u{200b}").as_str(), "x\\u{202e}y\\u{200b}");
+        assert_eq!(SafeText::from_bytes(b"caf\xe9").as_str(), "caf\\xe9");
+    }
+
+    #[test]
+    fn keeps_ordinary_text_and_caps_the_rest() {
+        assert_eq!(SafeText::new("naïve файл 文件.txt").as_str(), "naïve файл 文件.txt");
+        let long = SafeText::new(&"x".repeat(1000));
+        assert_eq!(long.as_str().chars().count(), LONGEST + 3);
+    }
+
+    proptest! {
+        #[test]
+        fn never_lets_a_hidden_character_through(text in any::<String>()) {
+            let safe = SafeText::new(&text);
+            prop_assert!(!safe.as_str().chars().any(is_hidden));
+            prop_assert!(safe.as_str().chars().count() <= LONGEST + 3);
+        }
+    }
+}

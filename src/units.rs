@@ -1,0 +1,172 @@
+//! Sizes, rates and times as a person reads them; every form has a fixed widest width, so columns never jump.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A number of bytes, at most five characters wide: `0`, `999`, `9.8K`, `41.2M`, `1.31G`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+/// Bytes per second, at most seven characters wide: `41.2M/s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rate(pub u64);
+
+/// Time left, at most six characters wide: `0:35`, `12:03`, `3h05`, `9d`; `-` where it is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eta(pub Option<Duration>);
+
+/// A measured time: `0.31 ms`, `12 ms`, `1.2 s`, `2 min 5 s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [char; 6] = ['K', 'M', 'G', 'T', 'P', 'E'];
+        let mut value = self.0 as f64;
+        if self.0 < 1000 {
+            return f.pad(&self.0.to_string());
+        }
+        // Decimal units, as every network tool counts; the next unit starts where rounding would show 1000.
+        let mut unit = 0;
+        value /= 1000.0;
+        while value >= 999.95 && unit + 1 < UNITS.len() {
+            value /= 1000.0;
+            unit += 1;
+        }
+        // Three digits from the giga up, where a tenth hides a hundred megabytes.
+        let text = if unit >= 2 && value < 9.995 {
+            format!("{value:.2}{}", UNITS[unit])
+        } else {
+            format!("{value:.1}{}", UNITS[unit])
+        };
+        f.pad(&text)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}/s", Bytes(self.0)))
+    }
+}
+
+impl fmt::Display for Eta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(left) = self.0 else { return f.pad("-") };
+        let seconds = left.as_secs_f64().ceil() as u64;
+        let text = match seconds {
+            0..3600 => format!("{}:{:02}", seconds / 60, seconds % 60),
+            3600..360_000 => format!("{}h{:02}", seconds / 3600, seconds / 60 % 60),
+            _ => format!("{}d", (seconds / 86_400).min(99_999)),
+        };
+        f.pad(&text)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_secs_f64() * 1000.0;
+        let text = if ms < 9.995 {
+            format!("{ms:.2} ms")
+        } else if ms < 999.5 {
+            format!("{ms:.0} ms")
+        } else if ms < 59_950.0 {
+            format!("{:.1} s", ms / 1000.0)
+        } else {
+            let seconds = self.0.as_secs();
+            format!("{} min {} s", seconds / 60, seconds % 60)
+        };
+        f.pad(&text)
+    }
+}
+
+/// Reads a size or a rate as people write it: `500`, `400K`, `2.5M`, `100MB/s`, `1MiB`; the unit is a byte.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let plain = text.trim().trim_end_matches("/s");
+    let digits = plain.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(plain.len());
+    let (number, unit) = plain.split_at(digits);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "t" | "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        _ => return Err(format!("{unit:?} is not a unit of bytes: write 400K, 2.5M, 1G or 1MiB")),
+    };
+    let number: f64 =
+        number.parse().map_err(|_| format!("{text:?} is not a number of bytes: write 400K, 2.5M, 1G or 1MiB"))?;
+    let bytes = number * factor as f64;
+    if bytes < 1.0 || bytes > u64::MAX as f64 {
+        return Err(format!("{text:?} is out of range: at least 1 byte"));
+    }
+    Ok(bytes as u64)
+}
+
+/// Reads a time as people write it: `250ms`, `5s`, `1.5s`, `10m`, `1h`; a unit is required, and 0 is refused.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time: write 250ms, 5s, 10m or 1h");
+    let plain = text.trim();
+    let digits = plain.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+    let (number, unit) = plain.split_at(digits);
+    let factor = match unit.trim() {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let seconds = number.parse::<f64>().map_err(|_| wrong())? * factor;
+    // A day is longer than any wait this program has; more is a slip, and 0 would mean "never wait".
+    if seconds <= 0.0 || seconds > 86_400.0 {
+        return Err(format!("{text:?} is out of range: more than 0, at most 24h"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn bytes_read_well() {
+        let shown: Vec<String> = [0, 999, 1000, 9_840, 41_200_000, 999_949, 999_950, 1_310_000_000, 12_340_000_000]
+            .map(|n| Bytes(n).to_string())
+            .to_vec();
+        assert_eq!(shown, ["0", "999", "1.0K", "9.8K", "41.2M", "999.9K", "1.0M", "1.31G", "12.3G"]);
+        assert_eq!(format!("{:>8}", Rate(41_200_000)), " 41.2M/s");
+    }
+
+    #[test]
+    fn times_read_well() {
+        let eta = |s| Eta(Some(Duration::from_secs_f64(s))).to_string();
+        assert_eq!([eta(0.2), eta(35.0), eta(723.0), eta(11_100.0)], ["0:01", "0:35", "12:03", "3h05"]);
+        assert_eq!(Eta(None).to_string(), "-");
+        assert_eq!(Span(Duration::from_micros(310)).to_string(), "0.31 ms");
+        assert_eq!(Span(Duration::from_millis(1200)).to_string(), "1.2 s");
+        assert_eq!(Span(Duration::from_secs(125)).to_string(), "2 min 5 s");
+    }
+
+    #[test]
+    fn people_write_sizes_and_times_in_many_ways() {
+        assert_eq!(parse_bytes("400K"), Ok(400_000));
+        assert_eq!(parse_bytes("2.5MB/s"), Ok(2_500_000));
+        assert_eq!(parse_bytes("1MiB"), Ok(1 << 20));
+        assert!(parse_bytes("0").is_err() && parse_bytes("fast").is_err() && parse_bytes("3 parsecs").is_err());
+        assert_eq!(parse_time("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_time("10m"), Ok(Duration::from_secs(600)));
+        assert!(parse_time("0s").is_err() && parse_time("5").is_err() && parse_time("-1s").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_are_never_wider_than_six(n in any::<u64>()) {
+            prop_assert!(Bytes(n).to_string().len() <= 6);
+        }
+    }
+}

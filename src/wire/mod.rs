@@ -1,0 +1,250 @@
+//! What goes over the wire, whichever dialect it is written in: `Request`, `Reply`, `Problem`; no socket, no clock.
+
+pub mod http;
+pub mod problem;
+pub mod seed;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::route::{FileName, Hop, HostPort};
+
+pub use problem::{Action, Problem, Reason};
+
+/// 128 random bits that name one transfer on every hop; knowing them is the right to read about it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TransferId(pub u128);
+
+/// GET moves the file; HEAD asks for its size and proof alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The file.
+    Get,
+    /// Everything but the file.
+    Head,
+}
+
+/// A digest algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// BLAKE3, 256 bits; the default.
+    Blake3,
+    /// SHA-256, for those who have such a sum already.
+    #[serde(rename = "sha-256")]
+    Sha256,
+}
+
+/// A digest of a whole file; both algorithms have 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest {
+    /// How it was computed.
+    pub algorithm: Algorithm,
+    /// The value.
+    pub value: [u8; 32],
+}
+
+/// The one byte range a request may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteRange {
+    /// From an offset to the end: `bytes=5-`.
+    From(u64),
+    /// Both ends named, the last included: `bytes=5-9`.
+    Between(u64, u64),
+    /// The last so many bytes: `bytes=-5`.
+    Last(u64),
+}
+
+/// What is asked of a node, in either dialect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// GET or HEAD.
+    pub method: Method,
+    /// The file.
+    pub name: FileName,
+    /// The address by which the asker calls this node.
+    pub host: Option<HostPort>,
+    /// The hops still to come; none makes this node the origin.
+    pub route: Vec<Hop>,
+    /// The transfer's id; the first hop makes one where it is missing.
+    pub transfer: Option<TransferId>,
+    /// How much longer the asker waits for the reply head.
+    pub timeout: Option<Duration>,
+    /// The part of the file that is wanted.
+    pub range: Option<ByteRange>,
+    /// The validator under which `range` counts.
+    pub if_range: Option<String>,
+    /// The validator without which nothing is wanted.
+    pub if_match: Option<String>,
+    /// The digest that is wanted with the reply.
+    pub want_digest: Option<Algorithm>,
+    /// The asker does not know our wire yet: answer 102 at once.
+    pub ack: bool,
+    /// The relays behind us, as they wrote themselves down.
+    pub via: Option<String>,
+    /// The asker can take 1xx replies (HTTP/1.1).
+    pub interim: bool,
+    /// The connection stays open for another request.
+    pub keep_alive: bool,
+}
+
+/// What one relay spent on setting up its leg, by its own clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Leg {
+    /// Resolving the next hop's name, in ms.
+    pub resolve_ms: f64,
+    /// Connecting to it, in ms.
+    pub dial_ms: f64,
+    /// From the request sent to the reply head read, in ms; holds all that lies further upstream.
+    pub wait_ms: f64,
+}
+
+/// The head of a reply, in either dialect.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Bytes of the body that follows (for HEAD: that would follow).
+    pub length: Option<u64>,
+    /// On 206: first byte, last byte, whole size.
+    pub content_range: Option<(u64, u64, u64)>,
+    /// The validator, quotes included.
+    pub etag: Option<String>,
+    /// The date the file was last changed, in HTTP's form.
+    pub last_modified: Option<String>,
+    /// Ranges can be asked for.
+    pub accept_ranges: bool,
+    /// The body's media type.
+    pub content_type: Option<String>,
+    /// How many relays stand between the answering node and the origin.
+    pub hops: Option<u32>,
+    /// The relays that passed this reply on.
+    pub via: Option<String>,
+    /// What each relay spent on set-up, the one nearest to the origin first.
+    pub legs: Vec<Leg>,
+    /// Digests of the whole file.
+    pub digests: Vec<Digest>,
+    /// Seconds after which to ask again (503).
+    pub retry_after: Option<u64>,
+    /// The connection stays open for another request.
+    pub keep_alive: bool,
+}
+
+impl Reply {
+    /// The size of the whole file, whichever part of it follows.
+    pub fn size(&self) -> Option<u64> {
+        self.content_range.map_or(self.length, |(_, _, size)| Some(size))
+    }
+
+    /// The digest of one kind, if the reply carries it.
+    pub fn digest(&self, algorithm: Algorithm) -> Option<Digest> {
+        self.digests.iter().copied().find(|digest| digest.algorithm == algorithm)
+    }
+}
+
+impl TransferId {
+    /// The first 8 of 32 digits: enough to tell transfers apart, not enough to read about one.
+    pub fn short(self) -> String {
+        format!("{:08x}", (self.0 >> 96) as u32)
+    }
+}
+
+impl fmt::Display for TransferId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for TransferId {
+    /// A log is read by more people than may read about a transfer.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TransferId({}…)", self.short())
+    }
+}
+
+impl FromStr for TransferId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        u128::from_str_radix(text, 16)
+            .ok()
+            .filter(|_| digits)
+            .map(Self)
+            .ok_or_else(|| "a transfer id has 32 hex digits".to_owned())
+    }
+}
+
+impl Algorithm {
+    /// The name in `Repr-Digest` and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blake3 => "blake3",
+            Self::Sha256 => "sha-256",
+        }
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "blake3" => Ok(Self::Blake3),
+            "sha-256" | "sha256" => Ok(Self::Sha256),
+            _ => Err(format!("{text:?} is not a digest we know: blake3 and sha-256 are")),
+        }
+    }
+}
+
+impl Digest {
+    /// The value in hex.
+    pub fn hex(&self) -> String {
+        self.value.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm.as_str(), self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = String;
+
+    /// Reads `ALGO:HEX`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (algorithm, hex) = text.split_once(':').ok_or("write ALGO:HEX, such as blake3:af13…")?;
+        let algorithm = algorithm.parse()?;
+        let mut value = [0; 32];
+        if hex.len() != 64 || !hex.is_ascii() {
+            return Err(format!("a {} digest has 64 hex digits", Algorithm::as_str(algorithm)));
+        }
+        for (byte, at) in value.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&hex[at..at + 2], 16).map_err(|_| "the digest is not hex".to_owned())?;
+        }
+        Ok(Self { algorithm, value })
+    }
+}
+
+impl ByteRange {
+    /// The bytes meant in a file of this size: first and last; `None` where there are none (416).
+    pub fn within(self, size: u64) -> Option<(u64, u64)> {
+        let end = size.checked_sub(1)?;
+        match self {
+            Self::From(first) => (first <= end).then_some((first, end)),
+            Self::Between(first, last) => (first <= end).then_some((first, last.min(end))),
+            Self::Last(count) => (count > 0).then_some((size.saturating_sub(count), end)),
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! What went wrong at a hop, in a form that travels: an `application/problem+json` body, or a line of the seed wire.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::SafeText;
+
+/// The media type of a problem (RFC 9457).
+pub const MEDIA_TYPE: &str = "application/problem+json";
+/// Largest problem body read from a peer.
+pub const MAX_BODY: usize = 16 * 1024;
+
+/// What a node was doing when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Reading or judging the request.
+    Request,
+    /// Looking the next hop's name up.
+    Resolve,
+    /// Connecting to the next hop.
+    Connect,
+    /// Waiting for the next hop's reply head.
+    Reply,
+    /// Opening or reading the file.
+    Open,
+    /// Moving the file's bytes.
+    Body,
+    /// Proving that the file is whole.
+    Verify,
+}
+
+/// How it failed; each has one status and one exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// The request is not one we understand.
+    Malformed,
+    /// The right to read or to control is missing.
+    Unauthorized,
+    /// The node's policy forbids it.
+    Policy,
+    /// The origin has no such file.
+    NotFound,
+    /// The request head took too long to arrive.
+    HeadTimeout,
+    /// The file is not the one the request was about.
+    Changed,
+    /// The range lies outside the file.
+    Range,
+    /// The request head is too large.
+    HeadTooLarge,
+    /// Nobody listens at the address.
+    Refused,
+    /// There is no way to the address.
+    Unreachable,
+    /// The name has no address.
+    Unresolved,
+    /// The peer closed before it answered.
+    Closed,
+    /// Someone in between ignored the route and answered with its own file.
+    RouteIgnored,
+    /// The peer answered with something that is no answer.
+    Nonsense,
+    /// The node takes no more connections now.
+    Busy,
+    /// The node is about to stop.
+    Draining,
+    /// The peer did not answer in time.
+    TimedOut,
+    /// The route comes back to a node it has passed.
+    Loop,
+    /// The body ended early.
+    Short,
+    /// The node itself failed.
+    Internal,
+}
+
+/// One failure: who failed, who says so, doing what, how, after how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// How it failed.
+    pub reason: Reason,
+    /// The hop that failed, counted from the reader of this value's next hop: 0 is the node that answers it.
+    pub hop: u32,
+    /// The hop that says so, counted likewise.
+    pub reporter: u32,
+    /// The address of the hop that failed, as far as the reporter knows it.
+    pub address: SafeText,
+    /// What the reporter was doing.
+    pub action: Action,
+    /// Details in words.
+    pub detail: SafeText,
+    /// How long the reporter had been at it, in ms.
+    pub ms: f64,
+}
+
+/// The JSON form, with the members RFC 9457 names.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    status: u16,
+    detail: String,
+    hop: u32,
+    reporter: u32,
+    address: String,
+    action: Action,
+    reason: Reason,
+    ms: f64,
+}
+
+impl Reason {
+    /// The HTTP status that carries it.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Malformed => 400,
+            Self::Unauthorized => 401,
+            Self::Policy => 403,
+            Self::NotFound => 404,
+            Self::HeadTimeout => 408,
+            Self::Changed => 412,
+            Self::Range => 416,
+            Self::HeadTooLarge => 431,
+            Self::Internal => 500,
+            Self::Refused
+            | Self::Unreachable
+            | Self::Unresolved
+            | Self::Closed
+            | Self::RouteIgnored
+            | Self::Nonsense
+            | Self::Short => 502,
+            Self::Busy | Self::Draining => 503,
+            Self::TimedOut => 504,
+            Self::Loop => 508,
+        }
+    }
+
+    /// What a status means when a foreign server sends it without a problem body.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            401 | 407 => Self::Unauthorized,
+            403 => Self::Policy,
+            404 | 410 => Self::NotFound,
+            408 => Self::HeadTimeout,
+            412 => Self::Changed,
+            416 => Self::Range,
+            414 | 431 => Self::HeadTooLarge,
+            503 => Self::Busy,
+            504 => Self::TimedOut,
+            508 => Self::Loop,
+            400..=499 => Self::Malformed,
+            500..=599 => Self::Internal,
+            _ => Self::Nonsense,
+        }
+    }
+
+    /// The reason in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Malformed => "request not understood",
+            Self::Unauthorized => "token missing or wrong",
+            Self::Policy => "refused by policy",
+            Self::NotFound => "no such file",
+            Self::HeadTimeout => "request head too slow",
+            Self::Changed => "file changed meanwhile",
+            Self::Range => "range outside the file",
+            Self::HeadTooLarge => "request head too large",
+            Self::Refused => "connection refused",
+            Self::Unreachable => "address unreachable",
+            Self::Unresolved => "name not found",
+            Self::Closed => "closed before it answered",
+            Self::RouteIgnored => "ignored the route and answered with its own file",
+            Self::Nonsense => "answer makes no sense",
+            Self::Busy => "too many connections",
+            Self::Draining => "about to stop",
+            Self::TimedOut => "did not answer in time",
+            Self::Loop => "route comes back to a node it has passed",
+            Self::Short => "body ended early",
+            Self::Internal => "failed inside",
+        }
+    }
+}
+
+impl Problem {
+    /// A failure of the node that says so itself.
+    pub fn here(reason: Reason, action: Action, address: impl fmt::Display, detail: impl Into<SafeText>) -> Self {
+        Self {
+            reason,
+            hop: 0,
+            reporter: 0,
+            address: address.to_string().into(),
+            action,
+            detail: detail.into(),
+            ms: 0.0,
+        }
+    }
+
+    /// A failure of the next hop, as the node before it saw it, after so many ms.
+    pub fn next(
+        reason: Reason,
+        action: Action,
+        address: impl fmt::Display,
+        detail: impl Into<SafeText>,
+        ms: f64,
+    ) -> Self {
+        Self { hop: 1, ms, ..Self::here(reason, action, address, detail) }
+    }
+
+    /// The same failure, seen from one hop further downstream.
+    pub fn passed_on(mut self) -> Self {
+        self.hop = self.hop.saturating_add(1);
+        self.reporter = self.reporter.saturating_add(1);
+        self
+    }
+
+    /// The HTTP status that carries it.
+    pub fn status(&self) -> u16 {
+        self.reason.status()
+    }
+
+    /// The problem as JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        let reason = serde_json::to_value(self.reason).ok();
+        let slug = reason.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
+        let document = Document {
+            kind: format!("urn:chainview:problem:{slug}"),
+            title: self.reason.words().to_owned(),
+            status: self.status(),
+            detail: self.detail.to_string(),
+            hop: self.hop,
+            reporter: self.reporter,
+            address: self.address.to_string(),
+            action: self.action,
+            reason: self.reason,
+            ms: if self.ms.is_finite() { self.ms } else { 0.0 },
+        };
+        serde_json::to_vec(&document).unwrap_or_default()
+    }
+
+    /// Reads what `to_json` wrote; `None` for anything else, such as a foreign server's error page.
+    pub fn from_json(body: &[u8]) -> Option<Self> {
+        let document: Document = serde_json::from_slice(body).ok()?;
+        Some(Self {
+            reason: document.reason,
+            hop: document.hop,
+            reporter: document.reporter,
+            address: document.address.into(),
+            action: document.action,
+            detail: document.detail.into(),
+            ms: if document.ms.is_finite() { document.ms.max(0.0) } else { 0.0 },
+        })
+    }
+
+    /// What to do about it, as a question or a hint; empty where there is nothing to say.
+    pub fn advice(&self) -> &'static str {
+        match self.reason {
+            Reason::Refused => "is a node running there?",
+            Reason::Unreachable => "is the network up?",
+            Reason::Unresolved => "is the name right?",
+            Reason::Policy => "start that node with --allow-next",
+            Reason::Busy | Reason::Draining => "try again in a moment",
+            Reason::TimedOut => "is it up, or behind a firewall?",
+            Reason::RouteIgnored => "is it a chainview node?",
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    /// The failure without the hop: `connection refused (10.0.0.7:1000) after 0.8 ms`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason.words())?;
+        if !self.detail.as_str().is_empty() {
+            write!(f, " ({})", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_survives_json_and_counts_hops() {
+        let problem = Problem::next(Reason::Refused, Action::Connect, "10.0.0.7:1000", "", 0.8);
+        let read = Problem::from_json(&problem.to_json()).unwrap();
+        assert_eq!(read, problem);
+        let passed = read.passed_on();
+        assert_eq!((passed.hop, passed.reporter, passed.status()), (2, 1, 502));
+        assert!(Problem::from_json(b"<html>").is_none());
+    }
+
+    #[test]
+    fn hostile_text_in_a_problem_is_made_safe() {
+        let problem = Problem::here(Reason::Internal, Action::Open, "a\x1b]0;b", "c\u{202e}");
+        let read = Problem::from_json(&problem.to_json()).unwrap();
+        assert_eq!((read.address.as_str(), read.detail.as_str()), ("a\\u{1b}]0;b", "c\\u{202e}"));
+    }
+}
