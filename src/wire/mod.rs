@@ -115,6 +115,8 @@ pub struct Reply {
     pub etag: Option<String>,
     /// The date the file was last changed, in HTTP's form.
     pub last_modified: Option<String>,
+    /// When the reply was made, in HTTP's form.
+    pub date: Option<String>,
     /// Ranges can be asked for.
     pub accept_ranges: bool,
     /// The body's media type.

@@ -1,0 +1,239 @@
+//! Counters and blocked-time clocks of one body: written by the pump without locks, copied out by anyone.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::snapshot::Flow;
+
+/// What the pump of one body has done and is waiting for.
+///
+/// The times come in from outside, in µs since the node started, so that tests need no clock. All writes are relaxed:
+/// a reader may see one counter a moment before another, never a wrong one.
+#[derive(Debug, Default)]
+pub struct Meter {
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    read_blocked: AtomicU64,
+    write_blocked: AtomicU64,
+    capped: AtomicU64,
+    active: AtomicU64,
+    /// The body began at this time plus 1; 0 while none is moving.
+    began: AtomicU64,
+    waiting: AtomicU8,
+    waiting_since: AtomicU64,
+}
+
+/// What a pump can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Wait {
+    /// Input: upstream or the disk.
+    Read = 1,
+    /// Output: downstream or the disk.
+    Write = 2,
+    /// The node's own cap.
+    Cap = 3,
+}
+
+impl Meter {
+    /// A body begins.
+    pub fn begin(&self, now_us: u64) {
+        self.began.store(now_us + 1, Relaxed);
+    }
+
+    /// The body has ended, well or not.
+    pub fn end(&self, now_us: u64) {
+        self.resume(now_us);
+        let began = self.began.swap(0, Relaxed);
+        if began != 0 {
+            self.active.fetch_add((now_us + 1).saturating_sub(began), Relaxed);
+        }
+    }
+
+    /// Bytes came in.
+    pub fn took(&self, bytes: u64) {
+        self.bytes_in.fetch_add(bytes, Relaxed);
+    }
+
+    /// Bytes went out.
+    pub fn gave(&self, bytes: u64) {
+        self.bytes_out.fetch_add(bytes, Relaxed);
+    }
+
+    /// The pump cannot go on for this reason; the same reason again changes nothing.
+    pub fn wait(&self, what: Wait, now_us: u64) {
+        if self.waiting.load(Relaxed) == what as u8 {
+            return;
+        }
+        self.resume(now_us);
+        self.waiting_since.store(now_us, Relaxed);
+        self.waiting.store(what as u8, Relaxed);
+    }
+
+    /// The pump goes on.
+    pub fn resume(&self, now_us: u64) {
+        let what = self.waiting.swap(0, Relaxed);
+        if what != 0 {
+            let waited = now_us.saturating_sub(self.waiting_since.load(Relaxed));
+            self.blocked(what).fetch_add(waited, Relaxed);
+        }
+    }
+
+    /// Everything up to this moment, the wait that is still going on included.
+    pub fn flow(&self, now_us: u64) -> Flow {
+        let began = self.began.load(Relaxed);
+        let mut flow = Flow {
+            bytes_in: self.bytes_in.load(Relaxed),
+            bytes_out: self.bytes_out.load(Relaxed),
+            read_blocked_us: self.read_blocked.load(Relaxed),
+            write_blocked_us: self.write_blocked.load(Relaxed),
+            capped_us: self.capped.load(Relaxed),
+            active_us: self.active.load(Relaxed) + if began == 0 { 0 } else { (now_us + 1).saturating_sub(began) },
+        };
+        let waited = now_us.saturating_sub(self.waiting_since.load(Relaxed));
+        match self.waiting.load(Relaxed) {
+            1 => flow.read_blocked_us += waited,
+            2 => flow.write_blocked_us += waited,
+            3 => flow.capped_us += waited,
+            _ => {}
+        }
+        flow
+    }
+
+    fn blocked(&self, what: u8) -> &AtomicU64 {
+        match what {
+            1 => &self.read_blocked,
+            2 => &self.write_blocked,
+            _ => &self.capped,
+        }
+    }
+}
+
+/// A cap on bytes per second: a bucket that holds one tick's worth, so that a capped flow stays even.
+#[derive(Debug)]
+pub struct Bucket {
+    rate: u64,
+    /// The time, in µs, up to which the rate is spent.
+    spent_until_us: f64,
+}
+
+/// How far ahead of its rate a bucket lets a flow run, in µs: long enough for timers, too short to see.
+const BURST_US: f64 = 20_000.0;
+
+impl Bucket {
+    /// A bucket that fills at this rate, in bytes per second.
+    pub fn new(rate: u64) -> Self {
+        Self { rate: rate.max(1), spent_until_us: 0.0 }
+    }
+
+    /// Bytes that may be taken at once without a visible burst.
+    pub fn chunk(&self) -> usize {
+        ((self.rate as f64 * BURST_US / 1e6) as usize).clamp(1, 1 << 20)
+    }
+
+    /// Takes bytes; the answer is how long to wait before they may go.
+    pub fn take(&mut self, bytes: u64, now_us: u64) -> Duration {
+        let now = now_us as f64;
+        self.spent_until_us = self.spent_until_us.max(now - BURST_US) + bytes as f64 * 1e6 / self.rate as f64;
+        Duration::from_secs_f64((self.spent_until_us - now).max(0.0) / 1e6)
+    }
+}
+
+/// Bytes per second over a sliding second, fed with totals at explicit times.
+#[derive(Clone, Debug, Default)]
+pub struct RateWindow {
+    samples: std::collections::VecDeque<(u64, u64)>,
+}
+
+/// The window's length, in µs.
+const WINDOW_US: u64 = 1_000_000;
+
+impl RateWindow {
+    /// A total at a time, both growing; the answer is the rate over the last second.
+    pub fn feed(&mut self, now_us: u64, total: u64) -> u64 {
+        if self.samples.back().is_some_and(|(time, before)| *time > now_us || *before > total) {
+            // A restarted node counts from the start again.
+            self.samples.clear();
+        }
+        self.samples.push_back((now_us, total));
+        while self.samples.get(1).is_some_and(|(time, _)| now_us - time >= WINDOW_US) {
+            self.samples.pop_front();
+        }
+        let (time, before) = self.samples[0];
+        match now_us - time {
+            0 => 0,
+            span => ((total - before) as f64 * 1e6 / span as f64) as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn waits_add_up_by_kind_and_show_while_they_last() {
+        let meter = Meter::default();
+        meter.begin(100);
+        meter.wait(Wait::Read, 150);
+        meter.wait(Wait::Read, 170);
+        assert_eq!(meter.flow(200).read_blocked_us, 50);
+        meter.wait(Wait::Write, 250);
+        meter.resume(300);
+        meter.wait(Wait::Cap, 300);
+        meter.took(7);
+        meter.gave(5);
+        meter.end(400);
+        let expected = Flow {
+            bytes_in: 7,
+            bytes_out: 5,
+            read_blocked_us: 100,
+            write_blocked_us: 50,
+            capped_us: 100,
+            active_us: 300,
+        };
+        assert_eq!(meter.flow(900), expected);
+    }
+
+    #[test]
+    fn a_bucket_holds_its_rate() {
+        let mut bucket = Bucket::new(1_000_000);
+        let mut now = 1_000_000;
+        for _ in 0..100 {
+            now += bucket.take(10_000, now).as_micros() as u64;
+        }
+        // A megabyte at a megabyte per second, less the burst at the start.
+        assert!((980_000..=1_000_000).contains(&(now - 1_000_000)), "{now}");
+    }
+
+    #[test]
+    fn a_rate_covers_the_last_second_and_survives_a_restart() {
+        let mut rate = RateWindow::default();
+        let rates: Vec<u64> = (0..9).map(|i| rate.feed(i * 250_000, i * 1000)).collect();
+        assert_eq!((rates[0], rates[8]), (0, 4000));
+        assert_eq!(rate.feed(2_250_000, 8000), 3000);
+        assert_eq!(rate.feed(2_500_000, 5), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn no_wait_is_longer_than_the_body(steps in proptest::collection::vec((0u8..4, 0u64..1000), 1..50)) {
+            let meter = Meter::default();
+            let mut now = 0;
+            meter.begin(now);
+            for (what, step) in steps {
+                match what {
+                    0 => meter.resume(now),
+                    1 => meter.wait(Wait::Read, now),
+                    2 => meter.wait(Wait::Write, now),
+                    _ => meter.wait(Wait::Cap, now),
+                }
+                now += step;
+            }
+            let flow = meter.flow(now);
+            prop_assert!(flow.read_blocked_us + flow.write_blocked_us + flow.capped_us <= flow.active_us);
+        }
+    }
+}

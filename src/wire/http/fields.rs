@@ -1,0 +1,223 @@
+//! Single header fields: reading and writing their values.
+
+use std::fmt::Display;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
+
+use super::HeadError;
+use crate::route::{FileName, Hop, MAX_HOPS};
+use crate::wire::problem::Reason;
+use crate::wire::{Algorithm, ByteRange, Digest, Leg};
+
+/// What a file name's bytes are escaped for in a URL path: everything but unreserved characters and `/`.
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'!')
+    .add(b'"')
+    .add(b'#')
+    .add(b'$')
+    .add(b'%')
+    .add(b'&')
+    .add(b'\'')
+    .add(b'(')
+    .add(b')')
+    .add(b'*')
+    .add(b'+')
+    .add(b',')
+    .add(b':')
+    .add(b';')
+    .add(b'<')
+    .add(b'=')
+    .add(b'>')
+    .add(b'?')
+    .add(b'@')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// Writes one header line, if there is a value.
+pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl Display>) {
+    if let Some(value) = value {
+        out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+}
+
+/// A header value as text: visible ASCII and blanks only, so that it can be sent on as it is.
+pub(super) fn text(value: &[u8]) -> Option<&str> {
+    let plain = value.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\t'));
+    plain.then(|| std::str::from_utf8(value).ok().map(str::trim)).flatten()
+}
+
+/// A whole decimal number without sign.
+pub(super) fn number(value: &str) -> Option<u64> {
+    (!value.is_empty() && value.bytes().all(|b| b.is_ascii_digit())).then(|| value.parse().ok()).flatten()
+}
+
+/// Unescapes a path behind its base, exactly once, and checks that a name came out.
+pub(super) fn decode_name(escaped: &str) -> Result<FileName, HeadError> {
+    let bytes = escaped.as_bytes();
+    for (at, _) in bytes.iter().enumerate().filter(|(_, b)| **b == b'%') {
+        let digits = bytes.get(at + 1..at + 3).unwrap_or_default();
+        if digits.len() != 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
+            return Err(HeadError::malformed("the path holds a broken percent escape"));
+        }
+    }
+    let name: Vec<u8> = percent_decode(bytes).collect();
+    FileName::new(&name).map_err(|error| HeadError::malformed(error.to_string()))
+}
+
+/// Escapes a name for a URL path.
+pub(super) fn encode_name(name: &FileName) -> String {
+    percent_encode(name.as_bytes(), ESCAPED).to_string()
+}
+
+/// The hops of a `Chain-Route`; the value may be empty, its elements may not.
+pub(super) fn route(value: &str) -> Result<Vec<Hop>, HeadError> {
+    if value.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let hops: Vec<&str> = value.split(',').collect();
+    if hops.len() > MAX_HOPS {
+        let detail = format!("the route has {} hops to come, more than {MAX_HOPS}", hops.len());
+        return Err(HeadError { reason: Reason::Loop, detail });
+    }
+    hops.into_iter()
+        .map(|hop| Hop::parse_element(hop.trim()).map_err(|e| HeadError::malformed(format!("Chain-Route: {e}"))))
+        .collect()
+}
+
+/// A `Range` with one byte range; anything else is ignored, as HTTP allows.
+pub(super) fn range(value: &str) -> Option<ByteRange> {
+    let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
+    match (number(first.trim()), number(last.trim())) {
+        (Some(first), Some(last)) if first <= last => Some(ByteRange::Between(first, last)),
+        (Some(first), None) if last.trim().is_empty() => Some(ByteRange::From(first)),
+        (None, Some(count)) if first.trim().is_empty() => Some(ByteRange::Last(count)),
+        _ => None,
+    }
+}
+
+/// A `Range` value.
+pub(super) fn range_value(range: ByteRange) -> String {
+    match range {
+        ByteRange::From(first) => format!("bytes={first}-"),
+        ByteRange::Between(first, last) => format!("bytes={first}-{last}"),
+        ByteRange::Last(count) => format!("bytes=-{count}"),
+    }
+}
+
+/// A `Content-Range` of a part of known whole size: first, last, size.
+pub(super) fn content_range(value: &str) -> Option<(u64, u64, u64)> {
+    let (span, size) = value.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = span.split_once('-')?;
+    let (first, last, size) = (number(first)?, number(last)?, number(size)?);
+    (first <= last && last < size).then_some((first, last, size))
+}
+
+/// The algorithm a `Want-Repr-Digest` prefers among those we have.
+pub(super) fn want_digest(value: &str) -> Option<Algorithm> {
+    value
+        .split(',')
+        .filter_map(|member| {
+            let (key, weight) = member.trim().split_once('=')?;
+            let weight = number(weight.trim()).filter(|weight| (1..=10).contains(weight))?;
+            Some((weight, key.trim().parse::<Algorithm>().ok()?))
+        })
+        .max_by_key(|(weight, _)| *weight)
+        .map(|(_, algorithm)| algorithm)
+}
+
+/// The digests of a `Repr-Digest` that we know; a dictionary of byte sequences, `blake3=:…:`.
+pub(super) fn digests(value: &str) -> Vec<Digest> {
+    value
+        .split(',')
+        .filter_map(|member| {
+            let (key, coded) = member.trim().split_once('=')?;
+            let coded = coded.strip_prefix(':')?.split_once(':')?.0;
+            let value: [u8; 32] = STANDARD.decode(coded).ok()?.try_into().ok()?;
+            Some(Digest { algorithm: key.parse().ok()?, value })
+        })
+        .collect()
+}
+
+/// A `Repr-Digest` value.
+pub(super) fn digests_value(digests: &[Digest]) -> String {
+    let member = |digest: &Digest| format!("{}=:{}:", digest.algorithm.as_str(), STANDARD.encode(digest.value));
+    digests.iter().map(member).collect::<Vec<_>>().join(", ")
+}
+
+/// The legs of a `Server-Timing`: each relay of ours wrote `resolve`, `dial` and `wait`; other entries are not ours.
+pub(super) fn legs(value: &str) -> Vec<Leg> {
+    let mut legs = Vec::new();
+    let mut leg = Leg::default();
+    for entry in value.split(',') {
+        let mut parts = entry.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let duration = parts.find_map(|part| part.strip_prefix("dur=")).and_then(|ms| ms.parse::<f64>().ok());
+        let Some(ms) = duration.filter(|ms| ms.is_finite() && *ms >= 0.0) else { continue };
+        match name {
+            "resolve" => leg = Leg { resolve_ms: ms, ..Leg::default() },
+            "dial" => leg.dial_ms = ms,
+            "wait" if legs.len() < MAX_HOPS => legs.push(Leg { wait_ms: ms, ..leg }),
+            _ => {}
+        }
+    }
+    legs
+}
+
+/// A `Server-Timing` value.
+pub(super) fn legs_value(legs: &[Leg]) -> String {
+    let leg = |leg: &Leg| {
+        format!("resolve;dur={:.3}, dial;dur={:.3}, wait;dur={:.3}", leg.resolve_ms, leg.dial_ms, leg.wait_ms)
+    };
+    legs.iter().map(leg).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unescaped_exactly_once() {
+        assert_eq!(decode_name("a%2520b/c%2Fd").unwrap().as_bytes(), b"a%20b/c/d");
+        assert!(decode_name("a%0Ab").is_err() && decode_name("a%2").is_err() && decode_name("a%zz").is_err());
+        assert!(decode_name("").is_err() && decode_name("%00").is_err());
+        let name = FileName::new(b"100% \xff?#.txt").unwrap();
+        assert_eq!(decode_name(&encode_name(&name)).unwrap(), name);
+    }
+
+    #[test]
+    fn ranges_are_read_or_ignored() {
+        assert_eq!(range("bytes=5-"), Some(ByteRange::From(5)));
+        assert_eq!(range("bytes=5-9"), Some(ByteRange::Between(5, 9)));
+        assert_eq!(range("bytes=-9"), Some(ByteRange::Last(9)));
+        for ignored in ["bytes=9-5", "bytes=1-2,4-5", "lines=1-2", "bytes=", "bytes=-", "bytes=+1-2"] {
+            assert_eq!(range(ignored), None, "{ignored}");
+        }
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, 9, 10)));
+        assert_eq!([content_range("bytes 5-9/*"), content_range("bytes 5-10/10")], [None, None]);
+    }
+
+    #[test]
+    fn digests_and_wishes_are_dictionaries() {
+        assert_eq!(want_digest("sha-512=9, sha-256=3, blake3=8"), Some(Algorithm::Blake3));
+        assert_eq!([want_digest("blake3=0"), want_digest("md5=10"), want_digest("")], [None, None, None]);
+        let digest = Digest { algorithm: Algorithm::Sha256, value: [7; 32] };
+        assert_eq!(digests(&format!("md5=:AAAA:, {}", digests_value(&[digest]))), vec![digest]);
+        assert_eq!(digests("blake3=:AAAA:"), vec![]);
+    }
+
+    #[test]
+    fn legs_survive_and_foreign_timings_are_left_out() {
+        let legs_in = vec![Leg { resolve_ms: 0.0, dial_ms: 0.25, wait_ms: 1.5 }; 2];
+        assert_eq!(legs(&format!("cdn-cache;desc=HIT, db;dur=5, {}", legs_value(&legs_in))), legs_in);
+        assert_eq!(legs("resolve;dur=NaN, wait;dur=-1, wait;dur=inf"), vec![]);
+    }
+}

@@ -1,0 +1,238 @@
+//! Reply heads: what a node sends down, and what it accepts from the next hop.
+
+use super::{HeadError, MAX_FIELDS, fields, head_end};
+use crate::wire::{Method, Reply};
+
+/// A head that came from the next hop.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReplyHead {
+    /// A 1xx status: the real head is still to come.
+    Interim(u16),
+    /// The real head.
+    Final(Box<Reply>),
+}
+
+/// Reads a reply head; `None` while its end is missing, else the head and its length.
+///
+/// `method` is that of the request: a reply to HEAD has a length and no body, which is the caller's to know.
+pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, usize)>, HeadError> {
+    let Some(end) = head_end(bytes)? else { return Ok(None) };
+    let mut lines = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut head = httparse::Response::new(&mut lines);
+    match head.parse(&bytes[..end]) {
+        Ok(httparse::Status::Complete(length)) if length == end => {}
+        Ok(_) => return Err(HeadError::malformed("the head ends in the middle of a line")),
+        Err(error) => return Err(HeadError::malformed(error.to_string())),
+    }
+    let status = head.code.unwrap_or_default();
+    match status {
+        101 => return Err(HeadError::malformed("the next hop wants to switch to another protocol")),
+        100..=199 => return Ok(Some((ReplyHead::Interim(status), end))),
+        200..=599 => {}
+        _ => return Err(HeadError::malformed(format!("status {status} is none"))),
+    }
+    let mut reply = Reply { status, keep_alive: head.version == Some(1), ..Reply::default() };
+    let mut framing = Framing::default();
+    for header in head.headers {
+        // A value that is not plain text is left out, not passed on: nothing of ours ever sends one.
+        if let Some(value) = fields::text(header.value) {
+            read_field(&mut reply, &mut framing, &header.name.to_ascii_lowercase(), value)?;
+        }
+    }
+    framing.apply(&mut reply, method)?;
+    Ok(Some((ReplyHead::Final(Box::new(reply)), end)))
+}
+
+/// What says how long the body is.
+#[derive(Default)]
+struct Framing {
+    lengths: Vec<u64>,
+    transfer_encoding: bool,
+    content_encoding: bool,
+}
+
+fn read_field(reply: &mut Reply, framing: &mut Framing, name: &str, value: &str) -> Result<(), HeadError> {
+    let text = || Some(value.to_owned());
+    match name {
+        "content-length" => {
+            let length = fields::number(value).ok_or_else(|| HeadError::malformed("Content-Length is not a number"))?;
+            framing.lengths.push(length);
+        }
+        "transfer-encoding" => framing.transfer_encoding = true,
+        "content-encoding" => framing.content_encoding |= !value.eq_ignore_ascii_case("identity"),
+        "content-range" => reply.content_range = fields::content_range(value),
+        "etag" => reply.etag = text(),
+        "last-modified" => reply.last_modified = text(),
+        "date" => reply.date = text(),
+        "accept-ranges" => reply.accept_ranges = value.eq_ignore_ascii_case("bytes"),
+        "content-type" => reply.content_type = text(),
+        "chain-hops" => reply.hops = fields::number(value).and_then(|hops| u32::try_from(hops).ok()),
+        "via" => {
+            let via = reply.via.take().map_or_else(|| value.to_owned(), |before| format!("{before}, {value}"));
+            reply.via = Some(via);
+        }
+        "server-timing" => reply.legs.extend(fields::legs(value)),
+        "repr-digest" => reply.digests = fields::digests(value),
+        "retry-after" => reply.retry_after = fields::number(value),
+        "connection" => {
+            let close = value.split(',').any(|part| part.trim().eq_ignore_ascii_case("close"));
+            reply.keep_alive &= !close;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+impl Framing {
+    /// Decides how long the body is, or refuses a reply of which two readers could think differently.
+    fn apply(&self, reply: &mut Reply, method: Method) -> Result<(), HeadError> {
+        if self.lengths.len() > 1 {
+            return Err(HeadError::malformed("Content-Length is there twice"));
+        }
+        let length = self.lengths.first().copied();
+        if self.transfer_encoding && length.is_some() {
+            return Err(HeadError::malformed("both Content-Length and Transfer-Encoding are there"));
+        }
+        let success = (200..300).contains(&reply.status);
+        if success && (self.transfer_encoding || self.content_encoding) {
+            return Err(HeadError::malformed("the file comes encoded: only plain bytes of known length are relayed"));
+        }
+        if reply.status == 206 && method == Method::Get {
+            let span = reply.content_range.map(|(first, last, _)| last - first + 1);
+            if span.is_none() || length.is_some_and(|length| Some(length) != span) {
+                return Err(HeadError::malformed("Content-Range and Content-Length do not agree"));
+            }
+        }
+        let bodyless = matches!(reply.status, 204 | 304);
+        reply.length = if bodyless { Some(0) } else { length };
+        // Without a length the body ends where the connection ends, so there is no next reply on it.
+        reply.keep_alive &= reply.length.is_some() || method == Method::Head;
+        Ok(())
+    }
+}
+
+/// Writes a reply head.
+pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", reply.status, phrase(reply.status)).as_bytes());
+    fields::line(out, "Date", reply.date.as_ref());
+    fields::line(out, "Content-Type", reply.content_type.as_ref());
+    fields::line(out, "Content-Length", reply.length);
+    let range = reply.content_range.map(|(first, last, size)| format!("bytes {first}-{last}/{size}"));
+    fields::line(out, "Content-Range", range);
+    fields::line(out, "ETag", reply.etag.as_ref());
+    fields::line(out, "Last-Modified", reply.last_modified.as_ref());
+    let file = matches!(reply.status, 200 | 206);
+    fields::line(out, "Accept-Ranges", file.then_some(if reply.accept_ranges { "bytes" } else { "none" }));
+    fields::line(out, "Chain-Hops", reply.hops);
+    fields::line(out, "Via", reply.via.as_ref());
+    fields::line(out, "Server-Timing", (!reply.legs.is_empty()).then(|| fields::legs_value(&reply.legs)));
+    fields::line(out, "Repr-Digest", (!reply.digests.is_empty()).then(|| fields::digests_value(&reply.digests)));
+    fields::line(out, "Retry-After", reply.retry_after);
+    fields::line(out, "Connection", (!reply.keep_alive).then_some("close"));
+    out.extend_from_slice(b"\r\n");
+}
+
+fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        206 => "Partial Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        408 => "Request Timeout",
+        412 => "Precondition Failed",
+        416 => "Range Not Satisfiable",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        508 => "Loop Detected",
+        _ => "Other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::{Algorithm, Digest, Leg};
+
+    fn parse(head: &str) -> Result<Reply, HeadError> {
+        match parse_reply(head.as_bytes(), Method::Get)?.expect("the head is complete").0 {
+            ReplyHead::Final(reply) => Ok(*reply),
+            ReplyHead::Interim(status) => panic!("{status} is interim"),
+        }
+    }
+
+    #[test]
+    fn a_reply_survives_the_wire() {
+        let reply = Reply {
+            status: 206,
+            length: Some(5),
+            content_range: Some((5, 9, 10)),
+            etag: Some("\"e\"".to_owned()),
+            last_modified: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
+            date: Some("Sun, 06 Nov 1994 08:49:38 GMT".to_owned()),
+            accept_ranges: true,
+            content_type: Some("application/octet-stream".to_owned()),
+            hops: Some(2),
+            via: Some("1.1 a".to_owned()),
+            legs: vec![Leg { resolve_ms: 0.5, dial_ms: 1.0, wait_ms: 2.25 }],
+            digests: vec![Digest { algorithm: Algorithm::Blake3, value: [3; 32] }],
+            retry_after: Some(1),
+            keep_alive: true,
+        };
+        let mut head = Vec::new();
+        encode_reply(&reply, &mut head);
+        let length = head.len();
+        head.extend_from_slice(b"body");
+        assert_eq!(parse_reply(&head, Method::Get), Ok(Some((ReplyHead::Final(Box::new(reply)), length))));
+    }
+
+    #[test]
+    fn interim_replies_are_told_apart() {
+        assert_eq!(
+            parse_reply(b"HTTP/1.1 102 Processing\r\n\r\nHTTP", Method::Get),
+            Ok(Some((ReplyHead::Interim(102), 27)))
+        );
+        assert!(parse_reply(b"HTTP/1.1 101 Switching\r\n\r\n", Method::Get).is_err());
+    }
+
+    #[test]
+    fn ambiguous_lengths_are_refused() {
+        for lines in [
+            "Content-Length: 1\r\nContent-Length: 1\r\n",
+            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 0x10\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Content-Length: 9\r\nContent-Encoding: gzip\r\n",
+        ] {
+            assert!(parse(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n")).is_err(), "{lines:?}");
+        }
+        assert!(parse("HTTP/1.1 206 Partial\r\nContent-Length: 4\r\nContent-Range: bytes 0-4/9\r\n\r\n").is_err());
+        let foreign_error = parse("HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        assert_eq!((foreign_error.status, foreign_error.length, foreign_error.keep_alive), (404, None, false));
+    }
+
+    #[test]
+    fn what_a_plain_web_server_says_is_enough() {
+        let reply =
+            parse("HTTP/1.0 200 OK\r\nServer: SimpleHTTP\r\nContent-Length: 10\r\nLast-Modified: x\r\n\r\n").unwrap();
+        assert_eq!((reply.length, reply.hops, reply.keep_alive, reply.etag), (Some(10), None, false, None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse_reply(&bytes, Method::Get);
+            let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
+            head.extend_from_slice(&bytes);
+            let _ = parse_reply(&head, Method::Get);
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Request heads: what a node accepts, and what it sends on.
+
+use std::time::Duration;
+
+use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
+use crate::route::{DEFAULT_BASE, FileName, Host, HostPort};
+use crate::wire::{Method, Request, TransferId};
+
+/// What a head asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A file, by the file path of the program.
+    File(Box<Request>),
+    /// One of the node's own pages: the HTTP library reads the head again and answers it.
+    Page,
+}
+
+/// The header lines of one request, each known one at most once.
+#[derive(Default)]
+struct Fields<'a> {
+    host: Option<&'a str>,
+    route: Vec<&'a str>,
+    transfer: Option<&'a str>,
+    timeout: Option<&'a str>,
+    ack: Option<&'a str>,
+    range: Option<&'a str>,
+    if_range: Option<&'a str>,
+    if_match: Option<&'a str>,
+    want_digest: Vec<&'a str>,
+    via: Vec<&'a str>,
+    length: Option<&'a str>,
+    connection: Vec<&'a str>,
+}
+
+/// True if a first line belongs to HTTP; anything else belongs to the seed wire.
+pub fn is_http(first_line: &[u8]) -> bool {
+    let line = first_line.strip_suffix(b"\r").unwrap_or(first_line);
+    line.len() > 9 && line[..line.len() - 1].ends_with(b" HTTP/1.")
+}
+
+/// Reads a request head; `None` while its end is missing, else what it asks for and its length.
+pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> {
+    let Some(end) = head_end(bytes)? else { return Ok(None) };
+    let mut lines = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut head = httparse::Request::new(&mut lines);
+    match head.parse(&bytes[..end]) {
+        Ok(httparse::Status::Complete(length)) if length == end => {}
+        Ok(_) => return Err(HeadError::malformed("the head ends in the middle of a line")),
+        Err(error) => return Err(HeadError::malformed(error.to_string())),
+    }
+    let (method, path) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
+    let http11 = head.version == Some(1);
+    let fields = Fields::collect(head.headers)?;
+    check_body(method, path, &fields)?;
+    if http11 && fields.host.is_none() {
+        return Err(HeadError::malformed("the Host line is missing"));
+    }
+    let Some(escaped) = path.strip_prefix(DEFAULT_BASE) else { return Ok(Some((Asked::Page, end))) };
+    let method = match method {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        _ => return Err(HeadError::malformed("only GET and HEAD are for files")),
+    };
+    if escaped.contains(['?', '#']) {
+        return Err(HeadError::malformed("a file's path has no query: write ? as %3F and # as %23"));
+    }
+    let name = fields::decode_name(escaped)?;
+    let request = fields.request(method, name, http11)?;
+    Ok(Some((Asked::File(Box::new(request)), end)))
+}
+
+/// Nobody but a control request may have a body, and a body must say how long it is, once.
+fn check_body(method: &str, path: &str, fields: &Fields<'_>) -> Result<(), HeadError> {
+    let Some(length) = fields.length else { return Ok(()) };
+    let length = fields::number(length).ok_or_else(|| HeadError::malformed("Content-Length is not a number"))?;
+    let control = method == "POST" && path.starts_with("/v1/");
+    match length {
+        0 => Ok(()),
+        _ if !control => Err(HeadError::malformed("this request may not have a body")),
+        _ if length > MAX_REQUEST_BODY => {
+            Err(HeadError::malformed(format!("the body is larger than {MAX_REQUEST_BODY} bytes")))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn collect(headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
+        let mut fields = Self::default();
+        for header in headers {
+            let name = header.name.to_ascii_lowercase();
+            let value = || {
+                fields::text(header.value)
+                    .ok_or_else(|| HeadError::malformed(format!("{} holds something else than ASCII", header.name)))
+            };
+            let once = match name.as_str() {
+                "host" => &mut fields.host,
+                "chain-transfer" => &mut fields.transfer,
+                "chain-timeout" => &mut fields.timeout,
+                "chain-ack" => &mut fields.ack,
+                "range" => &mut fields.range,
+                "if-range" => &mut fields.if_range,
+                "if-match" => &mut fields.if_match,
+                "content-length" => &mut fields.length,
+                "chain-route" => {
+                    fields.route.push(value()?);
+                    continue;
+                }
+                "want-repr-digest" => {
+                    fields.want_digest.push(value()?);
+                    continue;
+                }
+                "via" => {
+                    fields.via.push(value()?);
+                    continue;
+                }
+                "connection" => {
+                    fields.connection.push(value()?);
+                    continue;
+                }
+                "transfer-encoding" => return Err(HeadError::malformed("Transfer-Encoding is not taken from clients")),
+                _ => continue,
+            };
+            if once.replace(value()?).is_some() {
+                return Err(HeadError::malformed(format!("{} is there twice", header.name)));
+            }
+        }
+        Ok(fields)
+    }
+
+    fn request(&self, method: Method, name: FileName, http11: bool) -> Result<Request, HeadError> {
+        let wrong = |field: &str, error: String| HeadError::malformed(format!("{field}: {error}"));
+        let timeout = self
+            .timeout
+            .map(|ms| fields::number(ms).ok_or_else(|| wrong("Chain-Timeout", "not a number of ms".to_owned())))
+            .transpose()?;
+        let says = |word: &str| {
+            self.connection.iter().flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
+        };
+        Ok(Request {
+            method,
+            name,
+            host: self.host.map(host).transpose().map_err(|error| wrong("Host", error))?,
+            route: fields::route(&self.route.join(","))?,
+            transfer: self
+                .transfer
+                .map(str::parse::<TransferId>)
+                .transpose()
+                .map_err(|e| wrong("Chain-Transfer", e))?,
+            timeout: timeout.map(Duration::from_millis),
+            range: self.range.and_then(fields::range),
+            if_range: self.if_range.map(str::to_owned),
+            if_match: self.if_match.map(str::to_owned),
+            want_digest: fields::want_digest(&self.want_digest.join(",")),
+            ack: self.ack == Some("1"),
+            via: (!self.via.is_empty()).then(|| self.via.join(", ")),
+            interim: http11,
+            keep_alive: if http11 { !says("close") } else { says("keep-alive") },
+        })
+    }
+}
+
+/// Reads a `Host` value; without a port it means port 80.
+fn host(value: &str) -> Result<HostPort, String> {
+    value.parse::<HostPort>().or_else(|error| {
+        let portless = value.parse::<Host>().map_err(|_| error)?;
+        Ok(HostPort { host: portless, port: 80 })
+    })
+}
+
+/// Writes a request for the hop that will read it; on the way to the last hop, `base` is the path its names are put
+/// behind.
+pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
+    let method = match request.method {
+        Method::Get => "GET",
+        Method::Head => "HEAD",
+    };
+    let path = fields::encode_name(&request.name);
+    out.extend_from_slice(format!("{method} {}{path} HTTP/1.1\r\n", base.unwrap_or(DEFAULT_BASE)).as_bytes());
+    fields::line(out, "Host", request.host.as_ref());
+    let route: Vec<String> = request.route.iter().map(crate::route::Hop::element).collect();
+    fields::line(out, "Chain-Route", (!route.is_empty()).then(|| route.join(", ")));
+    fields::line(out, "Chain-Transfer", request.transfer);
+    fields::line(out, "Chain-Timeout", request.timeout.map(|left| left.as_millis()));
+    fields::line(out, "Chain-Ack", request.ack.then_some(1));
+    fields::line(out, "Range", request.range.map(fields::range_value));
+    fields::line(out, "If-Range", request.if_range.as_ref());
+    fields::line(out, "If-Match", request.if_match.as_ref());
+    fields::line(out, "Want-Repr-Digest", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
+    fields::line(out, "Via", request.via.as_ref());
+    // What is measured and proven is the file itself, not a compressed form of it.
+    fields::line(out, "Accept-Encoding", Some("identity"));
+    fields::line(out, "Connection", (!request.keep_alive).then_some("close"));
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::problem::Reason;
+    use crate::wire::{Algorithm, ByteRange};
+
+    fn parse(head: &str) -> Result<Asked, HeadError> {
+        parse_request(head.as_bytes()).map(|asked| asked.expect("the head is complete").0)
+    }
+
+    fn file(lines: &str) -> Result<Request, HeadError> {
+        match parse(&format!("GET /files/a%20b HTTP/1.1\r\nHost: h:1\r\n{lines}\r\n"))? {
+            Asked::File(request) => Ok(*request),
+            Asked::Page => panic!("a file was asked for"),
+        }
+    }
+
+    #[test]
+    fn a_request_survives_the_wire() {
+        let request = Request {
+            method: Method::Head,
+            name: FileName::new(b"dir/a b%.txt").unwrap(),
+            host: Some("[::1]:9".parse().unwrap()),
+            route: vec![crate::route::Hop::parse_element("h:2;wire=seed").unwrap()],
+            transfer: Some(TransferId(7)),
+            timeout: Some(Duration::from_millis(1500)),
+            range: Some(ByteRange::From(5)),
+            if_range: Some("\"x\"".to_owned()),
+            if_match: Some("\"y\"".to_owned()),
+            want_digest: Some(Algorithm::Blake3),
+            ack: true,
+            via: Some("1.1 a, 1.1 b".to_owned()),
+            interim: true,
+            keep_alive: false,
+        };
+        let mut head = Vec::new();
+        encode_request(&request, None, &mut head);
+        let length = head.len();
+        head.extend_from_slice(b"GET /next");
+        assert_eq!(parse_request(&head), Ok(Some((Asked::File(Box::new(request.clone())), length))));
+        let mut head = Vec::new();
+        encode_request(&request, Some("/pub/"), &mut head);
+        assert!(head.starts_with(b"HEAD /pub/dir/a%20b%25.txt HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn a_curl_request_is_enough() {
+        let request = file("User-Agent: curl/8\r\nAccept: */*\r\nChain-Route: a:1, b:2;base=/\r\n").unwrap();
+        assert_eq!((request.name.as_bytes(), request.route.len(), request.keep_alive), (&b"a b"[..], 2, true));
+        assert_eq!(parse("GET /v1/node HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
+    }
+
+    #[test]
+    fn strict_heads_are_refused_with_a_reason() {
+        for (lines, says) in [
+            ("Transfer-Encoding: chunked\r\n", "Transfer-Encoding"),
+            ("Content-Length: 5\r\n", "may not have a body"),
+            ("Content-Length: 0\r\nContent-Length: 0\r\n", "twice"),
+            ("Host: other\r\n", "twice"),
+            ("Content-Length: -1\r\n", "not a number"),
+            ("Chain-Route: a:1,,b:2\r\n", "Chain-Route"),
+            ("Chain-Route: a:1;evil=2\r\n", "Chain-Route"),
+            ("Chain-Timeout: soon\r\n", "Chain-Timeout"),
+            ("Chain-Transfer: 12\r\n", "Chain-Transfer"),
+            ("Range : bytes=1-\r\n", "header"),
+            ("X: a\n", "CR LF"),
+            ("X: a\rb\r\n", "CR LF"),
+        ] {
+            let error = file(lines).unwrap_err();
+            assert_eq!(error.reason, Reason::Malformed, "{lines:?}");
+            assert!(error.detail.contains(says), "{lines:?}: {}", error.detail);
+        }
+        assert!(parse("PUT /files/x HTTP/1.1\r\nHost: h\r\n\r\n").is_err());
+        assert!(parse("GET /files/x?y HTTP/1.1\r\nHost: h\r\n\r\n").is_err());
+        assert!(parse("GET /files/x HTTP/1.1\r\n\r\n").unwrap_err().detail.contains("Host"));
+        let long = format!("Chain-Route: {}a:1\r\n", "a:1, ".repeat(32));
+        assert_eq!(file(&long).unwrap_err().reason, Reason::Loop);
+    }
+
+    #[test]
+    fn a_head_larger_than_the_cap_is_refused_before_it_ends() {
+        let head = format!("GET /files/x HTTP/1.1\r\nX: {}", "y".repeat(crate::wire::http::MAX_HEAD));
+        assert_eq!(parse_request(head.as_bytes()).unwrap_err().reason, Reason::HeadTooLarge);
+    }
+
+    #[test]
+    fn the_first_line_tells_the_wire() {
+        assert!(is_http(b"GET /files/x HTTP/1.1\r") && is_http(b"GET / HTTP/1.0"));
+        assert!(!is_http(b"test.txt") && !is_http(b" HTTP/1.1") && !is_http(b"\x16\x03\x01"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_every_prefix_of_a_head_is_incomplete(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            cut in 0usize..40,
+        ) {
+            let _ = parse_request(&bytes);
+            let head = b"GET /files/x HTTP/1.1\r\nHost: h:1\r\n\r\n";
+            if cut < head.len() {
+                prop_assert_eq!(parse_request(&head[..cut]), Ok(None));
+            }
+        }
+    }
+}
