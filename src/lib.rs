@@ -1,6 +1,7 @@
 //! chainview fetches a file through a chain of relays that you name, and shows every hop.
 pub mod command;
 pub mod meter;
+pub mod net;
 pub mod route;
 pub mod snapshot;
 pub mod text;

@@ -1,0 +1,45 @@
+//! How long anything may take and how large it may be: every wait has an end, and 0 never means unlimited.
+
+use std::time::Duration;
+
+/// The waits of a node or a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Set-up in all: from the request head read to the reply head sent.
+    pub setup: Duration,
+    /// Resolving and connecting to the next hop.
+    pub connect: Duration,
+    /// A request head: from accept, later from its first byte; progress does not prolong it.
+    pub head: Duration,
+    /// Waiting to read: between two requests, and for the next body bytes.
+    pub idle: Duration,
+    /// Blocked writing, because the reader does not read.
+    pub stall: Duration,
+    /// After the last byte, for the peer to close.
+    pub linger: Duration,
+    /// After SIGTERM, for what is in flight.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            setup: Duration::from_secs(15),
+            connect: Duration::from_secs(5),
+            head: Duration::from_secs(5),
+            idle: Duration::from_secs(30),
+            stall: Duration::from_secs(300),
+            linger: Duration::from_secs(2),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What a relay keeps of the time it was given: it passes on this much less.
+pub const HOP_SHARE: Duration = Duration::from_millis(250);
+/// How much longer than the time it passed on a relay waits, so that the hop next to a fault reports first.
+pub const HOP_GRACE: Duration = Duration::from_millis(200);
+/// Most unread input drained before a close; unread input would make the kernel reset the connection.
+pub const DRAIN_BYTES: usize = 64 * 1024;
+/// Most connections from one address whose request head is still being read.
+pub const HEADS_PER_SOURCE: usize = 256;

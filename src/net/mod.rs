@@ -1,0 +1,8 @@
+//! The wing of sockets: nodes, relays, origins, fetches and what watches them; it knows nothing of the terminal.
+
+pub mod access;
+pub mod clock;
+pub mod limits;
+pub mod node;
+pub mod policy;
+pub mod registry;

@@ -1,0 +1,411 @@
+//! Who is connected and what they do: live connections, the transfers of the recent past, and copies of both.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::clock::Clock;
+use crate::meter::Meter;
+use crate::route::{FileName, Wire};
+use crate::snapshot::{
+    ConnRole, ConnSnapshot, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferAccount,
+};
+use crate::wire::{Method, Problem, Reason, TransferId};
+
+/// Transfers whose account is kept after they ended; at about half a kilobyte each.
+const HISTORY: usize = 1024;
+
+/// Everything a node knows of its connections.
+///
+/// Locks are held for a few instructions, at state changes and when a copy is made, never across a wait and never per
+/// chunk: the pump writes to a `Meter`, which has no lock.
+#[derive(Debug)]
+pub struct Registry {
+    clock: Clock,
+    next_id: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    served: AtomicU64,
+    live: Mutex<BTreeMap<u64, Arc<Conn>>>,
+    ended: Mutex<Ended>,
+    heads: Mutex<HashMap<std::net::IpAddr, usize>>,
+    pending: Mutex<HashSet<TransferId>>,
+}
+
+/// What is left of transfers that are over.
+#[derive(Debug, Default)]
+struct Ended {
+    flow: Flow,
+    failed: BTreeMap<Reason, u64>,
+    jobs: VecDeque<Arc<Job>>,
+}
+
+/// One accepted connection.
+#[derive(Debug)]
+pub struct Conn {
+    id: u64,
+    peer: SocketAddr,
+    accepted_us: u64,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug, Default)]
+struct Now {
+    state: ConnState,
+    past: Flow,
+    job: Option<Arc<Job>>,
+}
+
+/// One file request on a connection.
+#[derive(Debug)]
+pub struct Job {
+    id: TransferId,
+    method: Method,
+    wire: Wire,
+    /// What its body does.
+    pub meter: Meter,
+    account: Mutex<TransferAccount>,
+}
+
+/// Keeps a connection in the registry for as long as it lives.
+#[derive(Debug)]
+pub struct ConnGuard {
+    registry: Arc<Registry>,
+    conn: Arc<Conn>,
+}
+
+/// Keeps a file request on its connection for as long as it lives; the account outlives it.
+#[derive(Debug)]
+pub struct JobGuard<'a> {
+    conn: &'a ConnGuard,
+    job: Arc<Job>,
+}
+
+/// Counts a request head that is being read from one address.
+#[derive(Debug)]
+pub struct HeadGuard {
+    registry: Arc<Registry>,
+    source: std::net::IpAddr,
+}
+
+/// Marks a transfer id as having its head pending on this node.
+#[derive(Debug)]
+pub struct PendingGuard {
+    registry: Arc<Registry>,
+    id: TransferId,
+}
+
+impl Registry {
+    /// An empty registry that counts time by this clock.
+    pub fn new(clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            next_id: AtomicU64::new(1),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+            live: Mutex::default(),
+            ended: Mutex::default(),
+            heads: Mutex::default(),
+            pending: Mutex::default(),
+        })
+    }
+
+    /// The clock that all times are counted by.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// A connection was accepted.
+    pub fn open(self: &Arc<Self>, peer: SocketAddr) -> ConnGuard {
+        self.accepted.fetch_add(1, Relaxed);
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let conn = Arc::new(Conn { id, peer, accepted_us: self.clock.now_us(), now: Mutex::default() });
+        lock(&self.live).insert(id, Arc::clone(&conn));
+        ConnGuard { registry: Arc::clone(self), conn }
+    }
+
+    /// A connection was turned away.
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    /// Connections open now.
+    pub fn open_count(&self) -> usize {
+        lock(&self.live).len()
+    }
+
+    /// A request head begins; `None` where this address has too many of them already.
+    pub fn begin_head(self: &Arc<Self>, source: std::net::IpAddr, most: usize) -> Option<HeadGuard> {
+        let mut heads = lock(&self.heads);
+        let count = heads.entry(source).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(HeadGuard { registry: Arc::clone(self), source })
+    }
+
+    /// A transfer's head is pending from now on; `None` where it is already, which makes the route a loop.
+    pub fn begin_setup(self: &Arc<Self>, id: TransferId) -> Option<PendingGuard> {
+        lock(&self.pending).insert(id).then(|| PendingGuard { registry: Arc::clone(self), id })
+    }
+
+    /// What this node knows of a transfer; a request for the file itself goes before one for its size or digest.
+    pub fn account(&self, id: TransferId) -> Option<TransferAccount> {
+        let live: Vec<Arc<Job>> = lock(&self.live).values().filter_map(|conn| lock(&conn.now).job.clone()).collect();
+        let ended: Vec<Arc<Job>> = lock(&self.ended).jobs.iter().cloned().collect();
+        let known = || live.iter().chain(ended.iter().rev()).filter(|job| job.id == id);
+        known().find(|job| job.method == Method::Get).or_else(|| known().next()).map(|job| job.account(self.clock))
+    }
+
+    /// Failed requests by reason.
+    pub fn failures(&self) -> BTreeMap<Reason, u64> {
+        lock(&self.ended).failed.clone()
+    }
+
+    /// Counters since the start.
+    pub fn totals(&self) -> Totals {
+        let conns: Vec<Arc<Conn>> = lock(&self.live).values().cloned().collect();
+        let now_us = self.clock.now_us();
+        let ended = lock(&self.ended);
+        let mut flow = ended.flow;
+        for conn in &conns {
+            if let Some(job) = &lock(&conn.now).job {
+                add(&mut flow, &job.meter.flow(now_us));
+            }
+        }
+        Totals {
+            open: conns.len() as u64,
+            accepted: self.accepted.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            served: self.served.load(Relaxed),
+            failed: ended.failed.values().sum(),
+            flow,
+        }
+    }
+
+    /// Copies times, counters and connections into a report.
+    pub fn fill(&self, snapshot: &mut NodeSnapshot) {
+        snapshot.uptime_us = self.clock.now_us();
+        snapshot.totals = self.totals();
+        let conns: Vec<Arc<Conn>> = lock(&self.live).values().cloned().collect();
+        snapshot.connections = conns.iter().take(MAX_CONNECTIONS).map(|conn| conn.snapshot(self.clock)).collect();
+        snapshot.more = (conns.len() - snapshot.connections.len()) as u64;
+    }
+}
+
+impl ConnGuard {
+    /// The connection's number.
+    pub fn id(&self) -> u64 {
+        self.conn.id
+    }
+
+    /// Who connected.
+    pub fn peer(&self) -> SocketAddr {
+        self.conn.peer
+    }
+
+    /// The registry it is kept in.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// What the connection does now.
+    pub fn set_state(&self, state: ConnState) {
+        lock(&self.conn.now).state = state;
+    }
+
+    /// A file request begins on this connection.
+    pub fn begin_job(&self, id: TransferId, method: Method, name: &FileName, wire: Wire) -> JobGuard<'_> {
+        let account = TransferAccount { name: name.shown(), ..TransferAccount::default() };
+        let job = Arc::new(Job { id, method, wire, meter: Meter::default(), account: Mutex::new(account) });
+        lock(&self.conn.now).job = Some(Arc::clone(&job));
+        JobGuard { conn: self, job }
+    }
+}
+
+impl JobGuard<'_> {
+    /// What its body does; a clone can be handed to the pump.
+    pub fn job(&self) -> &Arc<Job> {
+        &self.job
+    }
+
+    /// Changes what is known of it.
+    pub fn update(&self, change: impl FnOnce(&mut TransferAccount)) {
+        change(&mut lock(&self.job.account));
+    }
+
+    /// What the connection does now, for this request.
+    pub fn set_state(&self, state: ConnState) {
+        self.conn.set_state(state);
+        self.update(|account| account.state = state);
+    }
+
+    /// The request was answered in full.
+    pub fn served(&self) {
+        if self.job.method == Method::Get {
+            self.conn.registry.served.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The request failed.
+    pub fn failed(&self, problem: &Problem) {
+        self.update(|account| account.error = Some(problem.to_string().into()));
+        *lock(&self.conn.registry.ended).failed.entry(problem.reason).or_default() += 1;
+    }
+}
+
+impl Job {
+    fn account(&self, clock: Clock) -> TransferAccount {
+        TransferAccount { flow: self.meter.flow(clock.now_us()), ..lock(&self.account).clone() }
+    }
+}
+
+impl Conn {
+    fn snapshot(&self, clock: Clock) -> ConnSnapshot {
+        let now_us = clock.now_us();
+        let now = lock(&self.now);
+        let mut snapshot = ConnSnapshot {
+            id: self.id,
+            state: now.state,
+            peer: self.peer.to_string().into(),
+            age_ms: now_us.saturating_sub(self.accepted_us) / 1000,
+            flow: now.past,
+            ..ConnSnapshot::default()
+        };
+        if let Some(job) = &now.job {
+            let account = lock(&job.account);
+            snapshot.role = account.role;
+            snapshot.upstream = account.upstream.clone();
+            snapshot.upstream_wire = account.upstream_wire.clone();
+            snapshot.wire = job.wire.as_str().into();
+            snapshot.transfer = job.id.short().into();
+            snapshot.name = account.name.clone();
+            snapshot.size = account.size;
+            add(&mut snapshot.flow, &job.meter.flow(now_us));
+        } else {
+            snapshot.role = ConnRole::Unknown;
+        }
+        snapshot
+    }
+}
+
+impl Drop for ConnGuard {
+    fn drop(&mut self) {
+        lock(&self.registry.live).remove(&self.conn.id);
+    }
+}
+
+impl Drop for JobGuard<'_> {
+    fn drop(&mut self) {
+        let now_us = self.conn.registry.clock.now_us();
+        self.job.meter.end(now_us);
+        let flow = self.job.meter.flow(now_us);
+        self.update(|account| account.ended = true);
+        // The job leaves the connection under the same lock as it joins the ended ones, or a copy made in between
+        // would count its bytes twice or not at all.
+        let mut ended = lock(&self.conn.registry.ended);
+        let mut now = lock(&self.conn.conn.now);
+        now.job = None;
+        add(&mut now.past, &flow);
+        add(&mut ended.flow, &flow);
+        ended.jobs.push_back(Arc::clone(&self.job));
+        if ended.jobs.len() > HISTORY {
+            ended.jobs.pop_front();
+        }
+    }
+}
+
+impl Drop for HeadGuard {
+    fn drop(&mut self) {
+        let mut heads = lock(&self.registry.heads);
+        if let Some(count) = heads.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                heads.remove(&self.source);
+            }
+        }
+    }
+}
+
+impl Drop for PendingGuard {
+    fn drop(&mut self) {
+        lock(&self.registry.pending).remove(&self.id);
+    }
+}
+
+fn add(sum: &mut Flow, flow: &Flow) {
+    sum.bytes_in += flow.bytes_in;
+    sum.bytes_out += flow.bytes_out;
+    sum.read_blocked_us += flow.read_blocked_us;
+    sum.write_blocked_us += flow.write_blocked_us;
+    sum.capped_us += flow.capped_us;
+    sum.active_us += flow.active_us;
+}
+
+/// A panic elsewhere must not take the counters with it: nothing here is left half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry() -> Arc<Registry> {
+        Registry::new(Clock::start())
+    }
+
+    fn peer() -> SocketAddr {
+        "127.0.0.1:9".parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_counted_once_while_a_transfer_runs_and_after() {
+        let registry = registry();
+        let conn = registry.open(peer());
+        let name = FileName::new(b"f").unwrap();
+        let job = conn.begin_job(TransferId(1 << 100), Method::Get, &name, Wire::Http);
+        job.job().meter.begin(0);
+        job.job().meter.took(5);
+        job.job().meter.gave(5);
+        assert_eq!(registry.totals().flow.bytes_out, 5);
+        assert!(!registry.account(TransferId(1 << 100)).unwrap().ended);
+        drop(job);
+        assert_eq!(registry.totals().flow.bytes_out, 5);
+        let mut snapshot = NodeSnapshot::default();
+        registry.fill(&mut snapshot);
+        assert_eq!((snapshot.connections[0].flow.bytes_out, snapshot.totals.open), (5, 1));
+        drop(conn);
+        assert_eq!((registry.totals().flow.bytes_out, registry.open_count()), (5, 0));
+        assert!(registry.account(TransferId(1 << 100)).unwrap().ended);
+        assert!(registry.account(TransferId(2)).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn heads_and_pending_transfers_are_counted_by_guards() {
+        let registry = registry();
+        let source = peer().ip();
+        let first = registry.begin_head(source, 1).unwrap();
+        assert!(registry.begin_head(source, 1).is_none());
+        drop(first);
+        assert!(registry.begin_head(source, 1).is_some());
+        let setup = registry.begin_setup(TransferId(3)).unwrap();
+        assert!(registry.begin_setup(TransferId(3)).is_none());
+        drop(setup);
+        assert!(registry.begin_setup(TransferId(3)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn history_is_bounded() {
+        let registry = registry();
+        let conn = registry.open(peer());
+        let name = FileName::new(b"f").unwrap();
+        for id in 0..=HISTORY as u128 {
+            drop(conn.begin_job(TransferId(id), Method::Get, &name, Wire::Http));
+        }
+        assert!(registry.account(TransferId(0)).is_none() && registry.account(TransferId(1)).is_some());
+    }
+}
