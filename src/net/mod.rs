@@ -2,7 +2,10 @@
 
 pub mod access;
 pub mod clock;
+pub mod dial;
 pub mod limits;
+pub mod link;
 pub mod node;
 pub mod policy;
 pub mod registry;
+pub mod upstream;
