@@ -14,9 +14,9 @@ use crate::config;
 use crate::error::Error;
 use crate::net::limits::Limits;
 use crate::route::{FileName, Wire};
-use crate::wire::Digest;
 
 use args::Args;
+pub use crate::net::fetch::ProofWish;
 pub use values::{Color, Listen, PerHop, Secret};
 
 /// What a person asked for, checked as far as it can be without touching the network.
@@ -95,18 +95,6 @@ pub struct FetchPlan {
     pub limits: Limits,
     /// The token for reading pages of nodes, if there is one.
     pub read_token: Option<Secret>,
-}
-
-/// What the bytes are to be compared with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ProofWish {
-    /// The origin's digest, where it offers one.
-    #[default]
-    Origin,
-    /// This digest, whatever the chain says.
-    Expect(Digest),
-    /// Nothing but the length.
-    Skip,
 }
 
 /// How to run nodes.

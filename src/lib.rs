@@ -1,5 +1,8 @@
 //! chainview fetches a file through a chain of relays that you name, and shows every hop.
+pub mod cli;
 pub mod command;
+pub mod config;
+pub mod error;
 pub mod meter;
 pub mod net;
 pub mod route;

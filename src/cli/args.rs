@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, TypedValueParser as _};
 use clap::{ArgAction, Parser};
 
 use super::values::{self, Color, Listen, PerHop, WireChoice};
@@ -34,7 +34,7 @@ pub(super) struct Args {
 
     /// Ask for this file instead of the one in line 1 of the input
     #[arg(long, help_heading = FETCHING, value_name = "NAME", env = "CHAINVIEW_FILE",
-          value_parser = clap::builder::OsStringValueParser::new().try_map(|text| values::file_name(&text)))]
+          value_parser = clap::builder::OsStringValueParser::new().try_map(values::file_name))]
     pub(super) file: Option<FileName>,
     /// The file or folder to write to
     #[arg(short, long, help_heading = FETCHING, value_name = "PATH", env = "CHAINVIEW_OUTPUT", default_value = ".")]

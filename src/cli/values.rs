@@ -1,8 +1,8 @@
 //! The words a person types after a flag, read into types that cannot be wrong.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -130,8 +130,8 @@ pub(super) fn wire(text: &str) -> Result<WireChoice, String> {
 }
 
 /// Reads a file name as it is to be asked for.
-pub(super) fn file_name(text: &OsStr) -> Result<FileName, String> {
-    FileName::new(text.as_bytes()).map_err(|error| error.to_string())
+pub(super) fn file_name(text: OsString) -> Result<FileName, String> {
+    FileName::new(&text.into_vec()).map_err(|error| error.to_string())
 }
 
 /// The wire to use where a hop does not say; a type of its own, because clap reads an `Option` as "may be missing".

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod clock;
 pub mod dial;
+pub mod fetch;
 pub mod limits;
 pub mod link;
 pub mod node;
