@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod clock;
+pub mod dial;
 pub mod limits;
 pub mod node;
 pub mod policy;

@@ -1,0 +1,114 @@
+//! Dialling: resolve a hop, judge each address, connect to the first that answers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+
+use super::clock::ms_since;
+use crate::route::{Host, HostPort};
+use crate::wire::{Action, Problem, Reason};
+
+/// An open connection and what it took to get it.
+#[derive(Debug)]
+pub struct Dialed {
+    /// The connection, with Nagle's algorithm off.
+    pub stream: TcpStream,
+    /// The address that answered.
+    pub address: SocketAddr,
+    /// Resolving, in ms; 0 for an IP address.
+    pub resolve_ms: f64,
+    /// Connecting, in ms.
+    pub dial_ms: f64,
+}
+
+/// Connects to a hop within a time limit; `judge` has the last word on every address that would really be dialled.
+///
+/// The problem counts the hop as the next one (`hop` 1, `reporter` 0).
+pub async fn dial(
+    hop: &HostPort,
+    limit: Duration,
+    judge: &(dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync),
+) -> Result<Dialed, Problem> {
+    let began = Instant::now();
+    let deadline = began + limit;
+    let fail = |reason, action, detail: String| Problem::next(reason, action, hop, detail, ms_since(began));
+    let addresses = match &hop.host {
+        Host::Ip(ip) => vec![SocketAddr::new(*ip, hop.port)],
+        Host::Name(name) => match timeout_at(deadline, lookup_host((name.as_str(), hop.port))).await {
+            Err(_) => return Err(fail(Reason::TimedOut, Action::Resolve, "looking its name up".to_owned())),
+            Ok(Err(error)) => return Err(fail(Reason::Unresolved, Action::Resolve, error.to_string())),
+            Ok(Ok(found)) => found.collect(),
+        },
+    };
+    let resolve_ms = if matches!(hop.host, Host::Ip(_)) { 0.0 } else { ms_since(began) };
+    let dialing = Instant::now();
+    let mut last = fail(Reason::Unresolved, Action::Resolve, "it has no address".to_owned());
+    for address in addresses {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        if let Err(why) = judge(address) {
+            last = fail(Reason::Policy, Action::Connect, why);
+            continue;
+        }
+        match timeout_at(deadline, TcpStream::connect(address)).await {
+            Err(_) => return Err(fail(Reason::TimedOut, Action::Connect, String::new())),
+            Ok(Err(error)) => last = fail(reason_of(&error), Action::Connect, detail_of(&error)),
+            Ok(Ok(stream)) => {
+                // A head and the last bytes of a body must not wait for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+                return Ok(Dialed { stream, address, resolve_ms, dial_ms: ms_since(dialing) });
+            }
+        }
+    }
+    Err(last)
+}
+
+fn reason_of(error: &io::Error) -> Reason {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Reason::Refused,
+        io::ErrorKind::TimedOut => Reason::TimedOut,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Reason::Closed,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
+            Reason::Unreachable
+        }
+        _ => Reason::Internal,
+    }
+}
+
+/// What the system says, where it says more than the reason does.
+fn detail_of(error: &io::Error) -> String {
+    match reason_of(error) {
+        Reason::Internal | Reason::Unreachable => error.to_string(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_is_reached_and_a_closed_port_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limit = Duration::from_secs(5);
+        let dialed = dial(&address.into(), limit, &|_| Ok(())).await.unwrap();
+        assert_eq!((dialed.address, dialed.resolve_ms), (address, 0.0));
+        drop(listener);
+        let problem = dial(&address.into(), limit, &|_| Ok(())).await.unwrap_err();
+        assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::Refused, 1, 0));
+    }
+
+    #[tokio::test]
+    async fn the_judge_sees_the_address_that_would_be_dialled() {
+        let limit = Duration::from_secs(5);
+        let hop = "[::ffff:127.0.0.1]:9".parse().unwrap();
+        let problem = dial(&hop, limit, &|address| Err(format!("{address} is not allowed"))).await.unwrap_err();
+        assert_eq!(problem.reason, Reason::Policy);
+        assert_eq!(problem.detail.as_str(), "127.0.0.1:9 is not allowed");
+    }
+}
