@@ -12,12 +12,14 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::config;
 use crate::error::Error;
+use crate::net::access::Secret;
 use crate::net::limits::Limits;
+use crate::net::policy::AllowList;
 use crate::route::{FileName, Wire};
 
 use args::Args;
 pub use crate::net::fetch::ProofWish;
-pub use values::{Color, Listen, PerHop, Secret};
+pub use values::{Color, Listen, PerHop};
 
 /// What a person asked for, checked as far as it can be without touching the network.
 #[derive(Clone, Debug)]
@@ -102,8 +104,8 @@ pub struct FetchPlan {
 pub struct NodePlan {
     /// The served folder, if one was named.
     pub root: Option<PathBuf>,
-    /// Whom a node may dial, as it was written.
-    pub allow_next: Vec<String>,
+    /// Whom a node may dial besides what it may anyway.
+    pub allow_next: AllowList,
     /// Caps in bytes per second.
     pub caps: Vec<PerHop<u64>>,
     /// Delays of each reply.
@@ -116,6 +118,8 @@ pub struct NodePlan {
     pub host_names: Vec<String>,
     /// Most connections at once.
     pub max_connections: usize,
+    /// The wire to a next hop that is not marked with one.
+    pub wire: Option<Wire>,
     /// The waits.
     pub limits: Limits,
 }
@@ -207,7 +211,7 @@ fn kind(args: &Args, matches: &ArgMatches) -> &'static str {
 
 /// Flags that mean something only in some modes; from the environment or a file they are mere defaults, and fit all.
 const FITS: &[(&[&str], &[&str])] = &[
-    (&["file", "wire"], &["the dashboard", "--fetch", "--check"]),
+    (&["file"], &["the dashboard", "--fetch", "--check"]),
     (&["output", "number", "jobs", "force", "no_verify", "expect"], &["the dashboard", "--fetch"]),
     (&["root", "allow_next", "host_name", "max_connections"], &["the dashboard", "--node"]),
     (&["limit", "delay", "stall_timeout", "drain_timeout"], &["the dashboard", "--demo", "--node"]),
@@ -262,15 +266,20 @@ fn fetch_plan(args: &Args) -> Result<FetchPlan, Error> {
 }
 
 fn node_plan(args: &Args) -> Result<NodePlan, Error> {
+    let allow_next = match args.allow_next.join(",") {
+        list if list.is_empty() => AllowList::default(),
+        list => list.parse().map_err(|reason| Error::Usage(format!("--allow-next: {reason}")))?,
+    };
     Ok(NodePlan {
         root: args.root.clone(),
-        allow_next: args.allow_next.clone(),
+        allow_next,
         caps: args.limit.clone(),
         delays: args.delay.clone(),
         read_token: config::read_token(args.read_token_file.as_deref(), "CHAINVIEW_READ_TOKEN")?,
         control_token: config::read_token(args.control_token_file.as_deref(), "CHAINVIEW_CONTROL_TOKEN")?,
         host_names: args.host_name.clone(),
         max_connections: args.max_connections as usize,
+        wire: args.wire.0,
         limits: limits(args),
     })
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Command};
 use etcetera::base_strategy::{BaseStrategy, Xdg};
 
-use crate::cli::Secret;
 use crate::error::{Error, plain, shown};
+use crate::net::access::Secret;
 use crate::route::{MAX_INPUT, Route};
 
 /// Largest configuration file read; all keys together need less than one page.
@@ -60,18 +60,14 @@ pub fn read_route(file: &Path) -> Result<Route, Error> {
     Route::parse(&bytes).map_err(|error| input(format!(":{error}")))
 }
 
-/// Reads a token from a file, else from an environment variable; neither may be on the command line.
+/// Reads a token from a file, else from an environment variable; it is never on the command line, where all see it.
 pub fn read_token(file: Option<&Path>, variable: &str) -> Result<Option<Secret>, Error> {
-    let wrong = |place: String, reason: String| Error::Usage(format!("{place}: {reason}"));
     if let Some(file) = file {
-        let place = shown(file).to_string();
-        let bytes = read_capped(file, 4096).map_err(|error| wrong(place.clone(), plain(&error)))?;
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        return Secret::new(&text).map(Some).map_err(|reason| wrong(place, reason));
+        return Secret::from_file(file).map(Some).map_err(|error| Error::Usage(error.to_string()));
     }
     match std::env::var(variable) {
         Ok(text) if !text.is_empty() => {
-            Secret::new(&text).map(Some).map_err(|reason| wrong(variable.to_owned(), reason))
+            Secret::new(&text).map(Some).map_err(|_| Error::Usage(format!("{variable} holds no token that can be sent")))
         }
         _ => Ok(None),
     }

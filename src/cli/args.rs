@@ -57,7 +57,7 @@ pub(super) struct Args {
     /// Take only a file with this digest, whatever the chain says: blake3:HEX or sha-256:HEX
     #[arg(long, help_heading = FETCHING, value_name = "ALGO:HEX", env = "CHAINVIEW_EXPECT")]
     pub(super) expect: Option<Digest>,
-    /// The wire to the first hop where the input does not say: auto, http or seed
+    /// The wire to a next hop that is not marked with one: auto, http or seed
     #[arg(long, help_heading = FETCHING, value_name = "WIRE", env = "CHAINVIEW_WIRE", default_value = "auto",
           value_parser = values::wire)]
     pub(super) wire: WireChoice,
@@ -69,7 +69,8 @@ pub(super) struct Args {
     #[arg(long, help_heading = NODES, env = "CHAINVIEW_NO_SPAWN", value_parser = FalseyValueParser::new())]
     pub(super) no_spawn: bool,
     /// Whom a node may dial: addresses or ranges, with ports if you like, separated by commas
-    #[arg(long, help_heading = NODES, value_name = "LIST", env = "CHAINVIEW_ALLOW_NEXT", value_delimiter = ',')]
+    #[arg(long, help_heading = NODES, value_name = "LIST", env = "CHAINVIEW_ALLOW_NEXT", value_delimiter = ',',
+          value_parser = values::allow_entry)]
     pub(super) allow_next: Vec<String>,
     /// Cap what a node sends downstream, such as 400K or 2=1.5M (hop 2)
     #[arg(long, help_heading = NODES, value_name = "[HOP=]RATE", env = "CHAINVIEW_LIMIT", value_delimiter = ',',

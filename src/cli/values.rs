@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::net::policy::AllowList;
 use crate::route::{FileName, Host, MAX_HOPS, Wire};
 use crate::units;
 
@@ -27,10 +28,6 @@ pub struct PerHop<T> {
     pub value: T,
 }
 
-/// A token; it never shows, not even in a debug print.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Color {
@@ -43,41 +40,11 @@ pub enum Color {
     Never,
 }
 
-/// Shortest token taken: one that can be guessed protects nothing.
-const SHORTEST_TOKEN: usize = 16;
-/// Longest token taken; it has to fit a request head beside everything else.
-const LONGEST_TOKEN: usize = 512;
-
 impl<T: Copy> PerHop<T> {
     /// The value for one hop: the last that names it, else the last that names none.
     pub fn pick(values: &[Self], hop: usize) -> Option<T> {
         let find = |wanted: Option<usize>| values.iter().rev().find(|value| value.hop == wanted).map(|found| found.value);
         find(Some(hop)).or_else(|| find(None))
-    }
-}
-
-impl Secret {
-    /// Takes a token as it was read; surrounding white space, such as a file's last line end, does not belong to it.
-    pub fn new(text: &str) -> Result<Self, String> {
-        let token = text.trim();
-        if !(SHORTEST_TOKEN..=LONGEST_TOKEN).contains(&token.len()) {
-            return Err(format!("a token has {SHORTEST_TOKEN} to {LONGEST_TOKEN} characters, not {}", token.len()));
-        }
-        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("a token has letters, digits and signs only, no spaces".to_owned());
-        }
-        Ok(Self(token.to_owned()))
-    }
-
-    /// The token itself, for the one place that compares or sends it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad("Secret(…)")
     }
 }
 
@@ -129,6 +96,11 @@ pub(super) fn wire(text: &str) -> Result<WireChoice, String> {
     }
 }
 
+/// Reads one entry of an allow list, and keeps it as text: the entries become one list later.
+pub(super) fn allow_entry(text: &str) -> Result<String, String> {
+    text.parse::<AllowList>().map(|_| text.to_owned())
+}
+
 /// Reads a file name as it is to be asked for.
 pub(super) fn file_name(text: OsString) -> Result<FileName, String> {
     FileName::new(&text.into_vec()).map_err(|error| error.to_string())
@@ -167,12 +139,5 @@ mod tests {
         assert_eq!(PerHop::pick(&rates, 1), Some(2_000_000));
         assert_eq!(PerHop::<u64>::pick(&[], 1), None);
         assert!(rate("0=1M").is_err() && rate("33=1M").is_err() && delay("1=fast").is_err());
-    }
-
-    #[test]
-    fn a_token_never_shows_and_is_long_enough() {
-        let secret = Secret::new("0123456789abcdef\n").unwrap();
-        assert_eq!((secret.reveal(), format!("{secret:?}")), ("0123456789abcdef", "Secret(…)".to_owned()));
-        assert!(Secret::new("short").is_err() && Secret::new("0123456789 abcdef").is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! A node: one listener, what it may do, and the sessions it owns.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,13 +42,31 @@ pub struct Node {
     /// The cap, if there is one.
     pub bucket: Option<Mutex<Bucket>>,
     id: String,
+    draining: AtomicBool,
 }
 
 impl Node {
     /// A node for a listener that is bound to `address`.
     pub fn new(config: NodeConfig, address: SocketAddr, id: String) -> Arc<Self> {
         let bucket = config.limit.map(|rate| Mutex::new(Bucket::new(rate)));
-        Arc::new(Self { config, address, registry: Registry::new(Clock::start()), bucket, id })
+        Arc::new(Self {
+            config,
+            address,
+            registry: Registry::new(Clock::start()),
+            bucket,
+            id,
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// The node takes no new work from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// The node takes no new work.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Relaxed)
     }
 
     /// The node at this moment.
@@ -59,6 +78,7 @@ impl Node {
             address: self.address.to_string().into(),
             policy: self.config.policy.to_string().into(),
             wires: vec!["http".into(), "seed".into()],
+            draining: self.draining(),
             limit: self.config.limit,
             delay_ms: self.config.delay.as_millis() as u64,
             ..NodeSnapshot::default()
