@@ -1,5 +1,8 @@
 //! The HTTP wire over real chains on loopback: routes, ranges, proofs, problems, keep-alive.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +11,7 @@ use chainview::net::access::Access;
 use chainview::net::drain::Drain;
 use chainview::net::limits::Limits;
 use chainview::net::node::{Node, NodeConfig};
-use chainview::net::policy::Policy;
+use chainview::net::policy::{AllowList, Policy};
 use chainview::net::root::Root;
 use chainview::wire::Problem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,11 +31,11 @@ struct Reply {
     body: Vec<u8>,
 }
 
-fn config(folder: &Path, limits: Limits) -> NodeConfig {
+fn config(folder: &Path, address: SocketAddr, limits: Limits) -> NodeConfig {
     NodeConfig {
         root: Root::open(folder).unwrap(),
-        policy: Policy::default(),
-        access: Access::default(),
+        policy: Policy::new(address, AllowList::default()),
+        access: Access::new(address),
         limits,
         limit: None,
         delay: Duration::ZERO,
@@ -51,7 +54,8 @@ impl Chain {
         let (mut nodes, mut tasks) = (Vec::new(), Vec::new());
         for _ in 0..count {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let node = Node::new(config(folder.path(), limits), listener.local_addr().unwrap());
+            let address = listener.local_addr().unwrap();
+            let node = Node::new(config(folder.path(), address, limits), address);
             tasks.push(tokio::spawn(Arc::clone(&node).run(listener, Drain::new())));
             nodes.push(node);
         }
@@ -273,8 +277,9 @@ async fn strict_heads_are_refused_and_slow_ones_have_a_deadline() {
 async fn a_full_node_says_so_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = NodeConfig { max_connections: 1, ..config(folder.path(), Limits::default()) };
-    let node = Node::new(config, listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
+    let config = NodeConfig { max_connections: 1, ..config(folder.path(), address, Limits::default()) };
+    let node = Node::new(config, address);
     let running = tokio::spawn(Arc::clone(&node).run(listener, Drain::new()));
     let mut first = TcpStream::connect(node.address).await.unwrap();
     assert_eq!(exchange(&mut first, "GET", "/files/x", "").await.status, 404);
@@ -289,14 +294,14 @@ async fn draining_finishes_what_runs_and_lets_go_of_what_is_idle() {
     std::fs::write(folder.path().join("f"), pattern(400_000)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let config = NodeConfig { limit: Some(1_000_000), ..config(folder.path(), Limits::default()) };
+    let config = NodeConfig { limit: Some(1_000_000), ..config(folder.path(), address, Limits::default()) };
     let drain = Drain::new();
     let node = Node::new(config, address);
     let running = tokio::spawn(Arc::clone(&node).run(listener, drain.clone()));
     let mut idle = TcpStream::connect(address).await.unwrap();
     assert_eq!(exchange(&mut idle, "GET", "/files/none", "").await.status, 404);
     let mut busy = TcpStream::connect(address).await.unwrap();
-    busy.write_all(b"GET /files/f HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    busy.write_all(b"GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await.unwrap();
     let mut first = [0; 1];
     busy.read_exact(&mut first).await.unwrap();
     drain.begin();

@@ -1,21 +1,235 @@
 //! Whom a node may dial, judged on the resolved, canonical socket address that is really dialled.
 
-use std::fmt;
-use std::net::SocketAddr;
+mod allow;
 
-/// stub
-#[derive(Clone, Debug, Default)]
-pub struct Policy;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+pub use allow::AllowList;
+
+/// Whom a node may dial: loopback where it listens on loopback, whatever was listed, and never what is unsafe to dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    loopback: bool,
+    allow: AllowList,
+}
 
 impl Policy {
-    /// stub
-    pub fn allows(&self, _address: SocketAddr) -> Result<(), String> {
-        Ok(())
+    /// The policy of a node that listens on `listener` and was given this list.
+    ///
+    /// A node that others can reach would lend them its place in the network, so it dials nobody who was not listed.
+    pub fn new(listener: SocketAddr, allow: AllowList) -> Self {
+        Self { loopback: listener.ip().to_canonical().is_loopback(), allow }
+    }
+
+    /// Whether an address may be dialled; the error says in words why not.
+    pub fn allows(&self, address: SocketAddr) -> Result<(), String> {
+        let ip = address.ip().to_canonical();
+        let address = SocketAddr::new(ip, address.port());
+        if address.port() == 0 {
+            return Err(format!("{address} has port 0"));
+        }
+        if let Some(kind) = never(ip) {
+            return Err(format!("{address} is {kind}, which is never dialled"));
+        }
+        if (self.loopback && ip.is_loopback()) || self.allow.holds(address) {
+            return Ok(());
+        }
+        Err(format!("{address} is not allowed: this node {self}"))
+    }
+}
+
+impl Default for Policy {
+    /// The policy of a loopback listener without a list.
+    fn default() -> Self {
+        Self::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), AllowList::default())
     }
 }
 
 impl fmt::Display for Policy {
+    /// Reads on from "this node": `relays to loopback and 10.0.0.0/8:9000-9100`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad("stub")
+        let text = match (self.loopback, self.allow.is_empty()) {
+            (true, true) => "relays to loopback".to_owned(),
+            (false, true) => "relays nowhere".to_owned(),
+            (true, false) => format!("relays to loopback and {}", self.allow),
+            (false, false) => format!("relays to {}", self.allow),
+        };
+        f.pad(&text)
+    }
+}
+
+/// What makes an address one that no list can open, in words.
+fn never(ip: IpAddr) -> Option<&'static str> {
+    match ip {
+        IpAddr::V4(ip) => never_v4(ip),
+        // An address that carries an IPv4 address is a way to that one, through a gateway or an old tunnel.
+        IpAddr::V6(ip) => never_v6(ip).or_else(|| embedded(ip).and_then(never_v4)),
+    }
+}
+
+fn never_v4(ip: Ipv4Addr) -> Option<&'static str> {
+    // Azure, Alibaba and Oracle answer for the machine's credentials here; the others do so on link-local addresses.
+    const METADATA: [Ipv4Addr; 3] =
+        [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
+    if ip.octets()[0] == 0 {
+        Some("unspecified")
+    } else if ip.is_link_local() {
+        Some("link-local")
+    } else if METADATA.contains(&ip) {
+        Some("a cloud metadata service")
+    } else if ip.is_multicast() {
+        Some("multicast")
+    } else if ip.is_broadcast() {
+        Some("broadcast")
+    } else {
+        None
+    }
+}
+
+fn never_v6(ip: Ipv6Addr) -> Option<&'static str> {
+    // Amazon, Google and Scaleway, in this order.
+    const METADATA: [Ipv6Addr; 3] = [
+        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+        Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+        Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+    ];
+    if ip.is_unspecified() {
+        Some("unspecified")
+    } else if ip.is_unicast_link_local() {
+        Some("link-local")
+    } else if METADATA.contains(&ip) {
+        Some("a cloud metadata service")
+    } else if ip.is_multicast() {
+        Some("multicast")
+    } else {
+        None
+    }
+}
+
+/// The IPv4 address inside an IPv4-compatible, NAT64 or 6to4 address; canonical addresses are never IPv4-mapped.
+fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, high, low] = ip.segments();
+    let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match (a, b, c, d, e, f) {
+        // `::1` is IPv6's own loopback, not the IPv4 address 0.0.0.1.
+        (0, 0, 0, 0, 0, 0) if !ip.is_loopback() => Some(v4(high, low)),
+        (0x64, 0xff9b, 0, 0, 0, 0) => Some(v4(high, low)),
+        (0x2002, ..) => Some(v4(b, c)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: &str = "127.0.0.1:9000";
+    const EVERYWHERE: &str = "0.0.0.0:9000";
+    const ALL: &str = "0.0.0.0/0,::/0";
+
+    fn allows(listener: &str, list: &str, address: &str) -> Result<(), String> {
+        let allow = if list.is_empty() { AllowList::default() } else { list.parse().unwrap() };
+        Policy::new(listener.parse().unwrap(), allow).allows(address.parse().unwrap())
+    }
+
+    #[test]
+    fn the_table_of_what_may_be_dialled() {
+        for (listener, list, address) in [
+            (LOOPBACK, "", "127.0.0.1:1"),
+            (LOOPBACK, "", "127.0.0.1:65535"),
+            (LOOPBACK, "", "127.1.2.3:80"),
+            (LOOPBACK, "", "127.255.255.254:80"),
+            (LOOPBACK, "", "[::1]:80"),
+            (LOOPBACK, "", "[::ffff:127.0.0.1]:80"),
+            ("[::1]:9000", "", "127.0.0.1:80"),
+            ("[::ffff:127.0.0.1]:9000", "", "[::1]:80"),
+            (LOOPBACK, "10.0.0.7", "10.0.0.7:80"),
+            (LOOPBACK, "10.0.0.7", "127.0.0.1:80"),
+            (LOOPBACK, "10.0.0.7", "[::ffff:10.0.0.7]:80"),
+            (EVERYWHERE, "10.0.0.7", "10.0.0.7:1"),
+            (EVERYWHERE, "10.0.0.7:9000", "10.0.0.7:9000"),
+            (EVERYWHERE, "10.0.0.7:9000-9100", "10.0.0.7:9000"),
+            (EVERYWHERE, "10.0.0.7:9000-9100", "10.0.0.7:9100"),
+            (EVERYWHERE, "10.0.0.0/8", "10.255.255.255:80"),
+            (EVERYWHERE, "10.0.0.0/8:80", "10.1.2.3:80"),
+            (EVERYWHERE, "192.168.0.0/16, 10.0.0.0/8", "10.1.2.3:80"),
+            (EVERYWHERE, "::ffff:10.0.0.7", "10.0.0.7:80"),
+            (EVERYWHERE, "::ffff:10.0.0.0/104", "10.0.0.7:80"),
+            (EVERYWHERE, "fd00::/8", "[fd12::1]:80"),
+            (EVERYWHERE, "[fd00::/8]:80", "[fd12::1]:80"),
+            (EVERYWHERE, "[fd00::]/8:80-90", "[fd12::1]:85"),
+            (EVERYWHERE, "2001:db8::7", "[2001:db8::7]:80"),
+            (EVERYWHERE, "[2001:db8::7]", "[2001:db8::7]:80"),
+            (EVERYWHERE, "[2001:db8::7]:443", "[2001:db8::7]:443"),
+            (EVERYWHERE, "127.0.0.1", "127.0.0.1:80"),
+            (EVERYWHERE, ALL, "8.8.8.8:53"),
+            (EVERYWHERE, ALL, "[2001:4860::8888]:53"),
+            (EVERYWHERE, ALL, "[::1]:53"),
+            (EVERYWHERE, ALL, "[64:ff9b::8.8.8.8]:53"),
+        ] {
+            assert_eq!(allows(listener, list, address), Ok(()), "{listener} {list} {address}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_what_may_not() {
+        for (listener, list, address, says) in [
+            (LOOPBACK, "", "10.0.0.7:80", "relays to loopback"),
+            (LOOPBACK, "", "192.168.1.1:80", "relays to loopback"),
+            (LOOPBACK, "", "[2001:db8::1]:80", "relays to loopback"),
+            (LOOPBACK, "", "128.0.0.1:80", "relays to loopback"),
+            (LOOPBACK, "", "127.0.0.1:0", "port 0"),
+            (LOOPBACK, "", "[::ffff:10.0.0.7]:80", "10.0.0.7:80 is not allowed"),
+            (LOOPBACK, "", "[::7f00:1]:80", "not allowed"),
+            (EVERYWHERE, "", "127.0.0.1:80", "relays nowhere"),
+            (EVERYWHERE, "", "[::1]:80", "relays nowhere"),
+            (EVERYWHERE, "", "10.0.0.7:80", "relays nowhere"),
+            ("[::]:9000", "", "127.0.0.1:80", "relays nowhere"),
+            ("10.0.0.1:9000", "", "127.0.0.1:80", "relays nowhere"),
+            ("[::ffff:10.0.0.1]:9000", "", "127.0.0.1:80", "relays nowhere"),
+            (EVERYWHERE, "10.0.0.7", "10.0.0.8:80", "relays to 10.0.0.7"),
+            (EVERYWHERE, "10.0.0.7:9000", "10.0.0.7:9001", "relays to 10.0.0.7:9000"),
+            (EVERYWHERE, "10.0.0.7:9000-9100", "10.0.0.7:8999", "not allowed"),
+            (EVERYWHERE, "10.0.0.7:9000-9100", "10.0.0.7:9101", "not allowed"),
+            (EVERYWHERE, "10.0.0.0/8", "11.0.0.0:80", "not allowed"),
+            (EVERYWHERE, "fd00::/8", "[fe00::1]:80", "not allowed"),
+            (EVERYWHERE, "::/0", "10.0.0.7:80", "not allowed"),
+            (EVERYWHERE, "0.0.0.0/0", "[2001:db8::1]:80", "not allowed"),
+            (EVERYWHERE, ALL, "10.0.0.7:0", "port 0"),
+            (EVERYWHERE, ALL, "0.0.0.0:80", "unspecified"),
+            (EVERYWHERE, ALL, "0.1.2.3:80", "unspecified"),
+            (EVERYWHERE, ALL, "[::]:80", "unspecified"),
+            (EVERYWHERE, ALL, "169.254.169.254:80", "link-local"),
+            (EVERYWHERE, "169.254.0.0/16", "169.254.1.1:80", "link-local"),
+            (EVERYWHERE, ALL, "[::ffff:169.254.169.254]:80", "link-local"),
+            (EVERYWHERE, ALL, "[fe80::1]:80", "link-local"),
+            (EVERYWHERE, "fe80::1", "[fe80::1]:80", "link-local"),
+            (EVERYWHERE, ALL, "[febf::1]:80", "link-local"),
+            (EVERYWHERE, ALL, "168.63.129.16:80", "metadata"),
+            (EVERYWHERE, ALL, "100.100.100.200:80", "metadata"),
+            (EVERYWHERE, ALL, "192.0.0.192:80", "metadata"),
+            (EVERYWHERE, ALL, "[fd00:ec2::254]:80", "metadata"),
+            (EVERYWHERE, ALL, "[fd20:ce::254]:80", "metadata"),
+            (EVERYWHERE, ALL, "[fd00:42::42]:80", "metadata"),
+            (EVERYWHERE, ALL, "224.0.0.1:80", "multicast"),
+            (EVERYWHERE, ALL, "239.255.255.255:80", "multicast"),
+            (EVERYWHERE, ALL, "[ff02::1]:80", "multicast"),
+            (EVERYWHERE, ALL, "255.255.255.255:80", "broadcast"),
+            (EVERYWHERE, ALL, "[64:ff9b::169.254.169.254]:80", "link-local"),
+            (EVERYWHERE, ALL, "[2002:a9fe:a9fe::1]:80", "link-local"),
+            (EVERYWHERE, ALL, "[::169.254.169.254]:80", "link-local"),
+            (EVERYWHERE, ALL, "[::2]:80", "unspecified"),
+        ] {
+            let why = allows(listener, list, address).expect_err(address);
+            assert!(why.contains(says), "{listener} {list} {address}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_policy_reads_as_words() {
+        assert_eq!(Policy::default().to_string(), "relays to loopback");
+        let policy = Policy::new(EVERYWHERE.parse().unwrap(), "10.0.0.0/8:80-90,[fd00::/8]:1,::2".parse().unwrap());
+        assert_eq!(policy.to_string(), "relays to 10.0.0.0/8:80-90, [fd00::/8]:1, ::2");
     }
 }

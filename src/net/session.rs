@@ -6,6 +6,7 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::access::host_allowed;
 use super::api;
 use super::downstream::{Downstream, Next};
 use super::limits::HEADS_PER_SOURCE;
@@ -125,7 +126,7 @@ async fn file(
 ) -> Next {
     let reason = if node.drain().is_draining() {
         Some(Reason::Draining)
-    } else if !node.config.access.host_allowed(request.host.as_ref().map(|host| &host.host)) {
+    } else if !host_allowed(&node.config.access, request.host.as_ref().map(|host| &host.host)) {
         Some(Reason::Policy)
     } else {
         None

@@ -1,0 +1,193 @@
+//! The value of `--allow-next`: addresses and ranges, each with the ports that go with it.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::route::parse_port;
+
+/// Most entries of a list; nobody writes more by hand, and every dial walks through them.
+const MOST: usize = 1024;
+
+/// Addresses that a node may dial besides what its policy allows anyway; empty by default.
+///
+/// Written as `10.0.0.7`, `10.0.0.0/8:9000-9100`, `fd00::/8` or `[fd00::/8]:9000`, separated by commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowList(Vec<Entry>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    net: IpNet,
+    ports: Option<(u16, u16)>,
+}
+
+impl AllowList {
+    /// True if nothing is listed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True if a canonical address is listed.
+    pub(super) fn holds(&self, address: SocketAddr) -> bool {
+        self.0.iter().any(|entry| {
+            let port = entry.ports.is_none_or(|(first, last)| (first..=last).contains(&address.port()));
+            port && entry.net.contains(&address.ip())
+        })
+    }
+}
+
+impl FromIterator<SocketAddr> for AllowList {
+    /// A list of single addresses with their ports.
+    fn from_iter<I: IntoIterator<Item = SocketAddr>>(addresses: I) -> Self {
+        let entry = |address: SocketAddr| Entry {
+            net: IpNet::from(address.ip().to_canonical()),
+            ports: Some((address.port(), address.port())),
+        };
+        Self(addresses.into_iter().take(MOST).map(entry).collect())
+    }
+}
+
+impl FromStr for AllowList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let entries: Vec<&str> = text.split(',').collect();
+        if entries.len() > MOST {
+            return Err(format!("{} entries are too many: at most {MOST}", entries.len()));
+        }
+        entries.into_iter().map(|entry| entry.trim().parse()).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl fmt::Display for AllowList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries: Vec<String> = self.0.iter().map(Entry::to_string).collect();
+        f.pad(&entries.join(", "))
+    }
+}
+
+impl FromStr for Entry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (net, ports) = split(text)?;
+        let net = parse_net(net).map_err(|reason| format!("{text:?}: {reason}"))?;
+        let ports = ports.map(parse_ports).transpose().map_err(|reason| format!("{text:?}: {reason}"))?;
+        Ok(Self { net, ports })
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one = self.net.prefix_len() == self.net.max_prefix_len();
+        let net = if one { self.net.addr().to_string() } else { self.net.to_string() };
+        match self.ports {
+            None => write!(f, "{net}")?,
+            Some(_) if self.net.addr().is_ipv6() => write!(f, "[{net}]")?,
+            Some(_) => write!(f, "{net}")?,
+        }
+        match self.ports {
+            None => Ok(()),
+            Some((first, last)) if first == last => write!(f, ":{first}"),
+            Some((first, last)) => write!(f, ":{first}-{last}"),
+        }
+    }
+}
+
+/// Parts the address or range from the ports; brackets may stand around the address or around the range.
+fn split(text: &str) -> Result<(String, Option<&str>), String> {
+    if let Some(inner) = text.strip_prefix('[') {
+        let (inner, behind) =
+            inner.split_once(']').ok_or_else(|| format!("{text:?} opens a bracket and does not close it"))?;
+        let (prefix, ports) = match behind.split_once(':') {
+            Some((prefix, ports)) => (prefix, Some(ports)),
+            None => (behind, None),
+        };
+        if !prefix.is_empty() && !prefix.starts_with('/') {
+            return Err(format!("{text:?} goes on behind its bracket: write [IPV6/BITS]:PORTS"));
+        }
+        return Ok((format!("{inner}{prefix}"), ports));
+    }
+    // Two colons make it IPv6, which has no ports unless it stands in brackets.
+    match text.split_once(':') {
+        Some((net, ports)) if !ports.contains(':') => Ok((net.to_owned(), Some(ports))),
+        _ => Ok((text.to_owned(), None)),
+    }
+}
+
+fn parse_net(text: String) -> Result<IpNet, String> {
+    if text.is_empty() {
+        return Err("an entry is empty: write an IP address or a range such as 10.0.0.0/8".to_owned());
+    }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(ip.to_canonical()));
+    }
+    let net: IpNet = text.parse().map_err(|_| "neither an IP address nor a range such as 10.0.0.0/8".to_owned())?;
+    // Bits behind the prefix are more often a forgotten digit than a wish for the whole range.
+    if net.addr() != net.network() {
+        return Err(format!("bits are set behind the prefix: write {}", net.trunc()));
+    }
+    match net {
+        IpNet::V6(v6) => match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
+            (Some(v4), Some(bits)) => Ipv4Net::new(v4, bits).map(IpNet::V4).map_err(|error| error.to_string()),
+            _ => Ok(net),
+        },
+        IpNet::V4(_) => Ok(net),
+    }
+}
+
+fn parse_ports(text: &str) -> Result<(u16, u16), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (parse_port(first)?, parse_port(last)?);
+    if first > last {
+        return Err(format!("ports {first}-{last} run backwards"));
+    }
+    Ok((first, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_shows_as_it_can_be_written() {
+        for text in ["10.0.0.7", "10.0.0.0/8:9000-9100, [fd00::/8]:1, ::2", "[::1]:80"] {
+            let list: AllowList = text.parse().unwrap();
+            assert_eq!(list.to_string(), text);
+            assert_eq!(list.to_string().parse(), Ok(list));
+        }
+        let list: AllowList = ["[::1]:5".parse().unwrap(), "10.0.0.7:6".parse().unwrap()].into_iter().collect();
+        assert_eq!(list.to_string(), "[::1]:5, 10.0.0.7:6");
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused_with_a_reason() {
+        for (text, says) in [
+            ("", "an entry is empty"),
+            ("10.0.0.7,", "an entry is empty"),
+            (",", "an entry is empty"),
+            ("localhost", "neither an IP address"),
+            ("10.0.0", "neither an IP address"),
+            ("10.0.0.0/33", "neither an IP address"),
+            ("10.0.0.1/8", "write 10.0.0.0/8"),
+            ("fd00::1/8", "write fd00::/8"),
+            ("10.0.0.7:", "port \"\""),
+            ("10.0.0.7:0", "port \"0\""),
+            ("10.0.0.7:99999", "port \"99999\""),
+            ("10.0.0.7:9-5", "run backwards"),
+            ("10.0.0.7:5-", "port \"\""),
+            ("10.0.0.7:1-2-3", "port \"2-3\""),
+            ("[::1", "does not close"),
+            ("[::1]80", "behind its bracket"),
+            ("[10.0.0.7]x:80", "behind its bracket"),
+            ("0x7f000001", "neither an IP address"),
+            ("127.1", "neither an IP address"),
+        ] {
+            let why = text.parse::<AllowList>().expect_err(text);
+            assert!(why.contains(says), "{text}: {why}");
+        }
+        assert!("1.1.1.1,".repeat(2000).parse::<AllowList>().unwrap_err().contains("too many"));
+    }
+}
