@@ -3,6 +3,7 @@ pub mod command;
 pub mod route;
 pub mod snapshot;
 pub mod text;
+pub mod ui;
 pub mod units;
 pub mod verdict;
 pub mod wire;
