@@ -5,6 +5,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::action::{Action, Edit};
 use super::state::{Mode, Panel, UiState};
+use super::view;
+use super::widgets::help;
 use crate::command::Command;
 use crate::snapshot::ChainSnapshot;
 
@@ -142,6 +144,14 @@ impl Binding {
     }
 }
 
+fn typed(state: &UiState, _: &ChainSnapshot) -> bool {
+    matches!(&state.mode, Mode::Prompt { line, .. } if !line.halves().0.is_empty())
+}
+
+fn scrolls(state: &UiState, _: &ChainSnapshot) -> bool {
+    help::furthest(view::help_area(state.area)) > 0
+}
+
 fn rows(state: &UiState, chain: &ChainSnapshot) -> usize {
     match state.panel {
         Panel::Hops => chain.hops.len(),
@@ -205,19 +215,19 @@ pub static TABLE: &[Binding] = &[
     bind(PROMPT, &[Chord::Key(KeyCode::End), Chord::Ctrl('e')], "end", "to the end", Place::Nowhere,
         |_| Action::Edit(Edit::End)),
     bind(PROMPT, &[Chord::Ctrl('w')], "ctrl-w", "delete the word before", Place::Left("delete word", "word"),
-        |_| Action::Edit(Edit::CutWord)),
+        |_| Action::Edit(Edit::CutWord)).when(typed),
     bind(PROMPT, &[Chord::Ctrl('u')], "ctrl-u", "delete all before", Place::Left("clear", "clear"),
-        |_| Action::Edit(Edit::CutBefore)),
+        |_| Action::Edit(Edit::CutBefore)).when(typed),
     bind(PROMPT, &[Chord::Ctrl('k')], "ctrl-k", "delete all behind", Place::Nowhere,
         |_| Action::Edit(Edit::CutAfter)),
     bind(PROMPT, &[Chord::Ctrl('l')], "ctrl-l", "paint the screen again", Place::Nowhere, |_| Action::Repaint),
     bind(PROMPT, &[Chord::Key(KeyCode::Esc), Chord::Ctrl('c')], "esc", "do not fetch", Place::Right("back"),
         |_| Action::Close),
 
-    bind(HELP, &[DOWN, key('j')], "j/k", "scroll down, scroll up", Place::Left("scroll", "scroll"), |_| Action::Move(1)),
-    bind(HELP, &[UP, key('k')], "", "scroll up", Place::Nowhere, |_| Action::Move(-1)),
-    bind(HELP, &[Chord::Key(KeyCode::Home), key('g')], "g/G", "to the top, to the bottom", Place::Nowhere, |_| Action::First),
-    bind(HELP, &[Chord::Key(KeyCode::End), key('G')], "", "to the bottom", Place::Nowhere, |_| Action::Last),
+    bind(HELP, &[DOWN, key('j')], "j/k", "scroll down, scroll up", Place::Left("scroll", "scroll"), |_| Action::Move(1)).when(scrolls),
+    bind(HELP, &[UP, key('k')], "", "scroll up", Place::Nowhere, |_| Action::Move(-1)).when(scrolls),
+    bind(HELP, &[Chord::Key(KeyCode::Home), key('g')], "g/G", "to the top, to the bottom", Place::Nowhere, |_| Action::First).when(scrolls),
+    bind(HELP, &[Chord::Key(KeyCode::End), key('G')], "", "to the bottom", Place::Nowhere, |_| Action::Last).when(scrolls),
     bind(HELP, &[Chord::Ctrl('l')], "ctrl-l", "paint the screen again", Place::Nowhere, |_| Action::Repaint),
     bind(HELP, &[Chord::Key(KeyCode::Esc), key('q'), key('?'), Chord::Key(KeyCode::F(1)), Chord::Ctrl('c')], "esc",
         "close", Place::Right("back"), |_| Action::Close),

@@ -185,8 +185,11 @@ impl Loop {
         if self.state.take_repaint() {
             self.screen.repaint()?;
         }
-        let (state, chain) = (&self.state, &self.chain);
-        self.screen.draw(|area, buffer| view::draw(state, chain, area, buffer))?;
+        let (state, chain) = (&mut self.state, &self.chain);
+        self.screen.draw(|area, buffer| {
+            state.area = area;
+            view::draw(state, chain, area, buffer);
+        })?;
         self.dirty = false;
         self.drawn = Some(Instant::now());
         Ok(())

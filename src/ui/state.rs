@@ -1,9 +1,13 @@
 //! What the screen itself knows: mode, marks, the line being typed. `apply` is pure; neither clock nor terminal here.
 
+use ratatui::layout::Rect;
+
 use super::action::Action;
 use super::edit::LineEdit;
 use super::rates::ConnRates;
 use super::theme::Theme;
+use super::view;
+use super::widgets::help;
 use crate::command::Command;
 use crate::route::FileName;
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, TransferSnapshot};
@@ -51,6 +55,8 @@ pub struct UiState {
     pub notice: Option<String>,
     /// Rates of single connections.
     pub rates: ConnRates,
+    /// Where the last frame was drawn: how far a list can scroll depends on it.
+    pub area: Rect,
     /// The mark in the hop table, from 1; kept in range where it is read.
     hop: usize,
     /// The transfer that was marked by hand; without one the mark follows the newest that runs.
@@ -149,8 +155,7 @@ impl UiState {
 
     fn go(&mut self, chain: &ChainSnapshot, to: impl Fn(usize) -> usize) {
         if let Mode::Help { top } = &mut self.mode {
-            // The list knows its own length only where it is drawn; this bound keeps a held key from running away.
-            *top = to(*top).min(super::keymap::TABLE.len());
+            *top = to(*top).min(help::furthest(view::help_area(self.area)));
             return;
         }
         match self.panel {

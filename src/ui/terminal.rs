@@ -114,7 +114,9 @@ fn is_elsewhere(owner: ThreadId) -> bool {
 fn sentence(info: &PanicHookInfo<'_>) -> String {
     let thread = thread::current().name().unwrap_or("without a name").to_owned();
     let place = info.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
-    let reason = info.payload_as_str().unwrap_or("for a reason it did not put in words");
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    let reason = text.unwrap_or("for a reason it did not put in words");
     format!("thread {thread} panicked{place}: {reason}")
 }
 
@@ -130,8 +132,8 @@ pub fn keyboard() -> io::Result<OwnedFd> {
 /// Waits for what is asked, or for the end of the terminal, and says what came; nothing is read.
 pub fn waits(fd: BorrowedFd<'_>, wanted: PollFlags, at_most: Duration) -> PollFlags {
     let mut fds = [PollFd::new(&fd, wanted)];
-    let limit = Timespec { tv_sec: at_most.as_secs() as i64, tv_nsec: at_most.subsec_nanos().into() };
-    match poll(&mut fds, Some(&limit)) {
+    let limit = Timespec::try_from(at_most).ok();
+    match poll(&mut fds, limit.as_ref()) {
         Ok(0) | Err(_) => PollFlags::empty(),
         Ok(_) => fds[0].revents(),
     }

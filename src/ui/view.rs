@@ -48,11 +48,11 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     if area.is_empty() {
         return;
     }
-    if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
+    if is_small(area) {
         let line = Rect { height: 1, ..area };
         return match state.mode {
             Mode::Prompt { .. } => prompt::draw(state, line, buffer),
-            Mode::Help { .. } => help::draw(state, data, area, buffer),
+            Mode::Help { .. } => help::draw(state, data, help_area(area), buffer),
             Mode::Browse => short::draw(state, data, line, buffer),
         };
     }
@@ -67,15 +67,19 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     log::draw(state, data, regions.log, tall, buffer);
     footer::draw(state, data, regions.footer, buffer);
     match state.mode {
-        Mode::Help { .. } => help::draw(state, data, above(area), buffer),
+        Mode::Help { .. } => help::draw(state, data, help_area(area), buffer),
         Mode::Prompt { .. } => prompt::draw(state, Rect { y: area.bottom() - 2, height: 1, ..area }, buffer),
         Mode::Browse => {}
     }
 }
 
-/// All but the footer, which goes on telling the keys under whatever lies over the rest.
-fn above(area: Rect) -> Rect {
-    Rect { height: area.height - 1, ..area }
+/// Where the list of keys may lie: over all but the footer, which goes on telling the keys.
+pub fn help_area(area: Rect) -> Rect {
+    if is_small(area) { area } else { Rect { height: area.height - 1, ..area } }
+}
+
+fn is_small(area: Rect) -> bool {
+    area.width < SMALLEST.0 || area.height < SMALLEST.1
 }
 
 /// Hands out the rows, from the top. What a region cannot do without comes first; what is left over is shared.
@@ -95,7 +99,7 @@ fn split(area: Rect, hops: usize) -> Regions {
         let transfers = ((rest - connections) / 2).max(2);
         (connections, transfers, rest - connections - transfers)
     } else {
-        let log = rest / 4;
+        let log = rest * 2 / 5;
         (0, rest - log, log)
     };
     let mut y = area.y;

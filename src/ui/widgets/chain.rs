@@ -19,6 +19,8 @@ enum Detail {
     Names,
     /// Short links, numbers.
     Numbers,
+    /// No links, rates and numbers.
+    Rates,
     /// Numbers alone.
     Bare,
 }
@@ -29,7 +31,7 @@ const NAME: usize = 16;
 /// Draws the chain line.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
-    let details = [Detail::Full, Detail::Names, Detail::Numbers];
+    let details = [Detail::Full, Detail::Names, Detail::Numbers, Detail::Rates];
     let detail = details.into_iter().find(|d| needed(data, *d) <= area.width).unwrap_or(Detail::Bare);
     let mut row = Row::new(buffer, area);
     row.skip(1).put(client_name(detail), theme.style(Tone::Title));
@@ -88,6 +90,9 @@ fn link(theme: &Theme, data: &ChainSnapshot, index: usize, detail: Detail, row: 
         Detail::Names | Detail::Numbers => {
             row.put(line, style).cell_right(6, &figure, style).put(if guilty { "!" } else { line }, style);
         }
+        Detail::Rates => {
+            row.cell_right(6, &figure, style);
+        }
         Detail::Bare => {}
     }
 }
@@ -95,14 +100,14 @@ fn link(theme: &Theme, data: &ChainSnapshot, index: usize, detail: Detail, row: 
 fn client_name(detail: Detail) -> &'static str {
     match detail {
         Detail::Full | Detail::Names => "client",
-        Detail::Numbers | Detail::Bare => "c",
+        Detail::Numbers | Detail::Rates | Detail::Bare => "c",
     }
 }
 
 fn hop_name(hop: &HopSnapshot, detail: Detail) -> String {
     match detail {
         Detail::Full | Detail::Names => format!("{} {}", hop.number, short_name(hop)),
-        Detail::Numbers | Detail::Bare => hop.number.to_string(),
+        Detail::Numbers | Detail::Rates | Detail::Bare => hop.number.to_string(),
     }
 }
 
@@ -126,6 +131,7 @@ fn needed(data: &ChainSnapshot, detail: Detail) -> u16 {
     let link = match detail {
         Detail::Full => 18,
         Detail::Names | Detail::Numbers => 10,
+        Detail::Rates => 8,
         Detail::Bare => 2,
     };
     let hops = data.hops.iter().map(|hop| link + 1 + width(&hop_name(hop, detail)));

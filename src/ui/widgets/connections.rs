@@ -15,15 +15,15 @@ use crate::units::{Bytes, Eta};
 
 const COLUMNS: [Column; 10] = [
     fixed("Xfer", 6, false, 0),
-    growing("File", 12, 30, 1),
+    growing("File", 12, 30, 6),
     growing("Peer", 15, 21, 0),
-    growing("Upstream", 15, 21, 3),
+    growing("Upstream", 15, 21, 5),
     fixed("State", 6, false, 0),
-    fixed("Wire", 9, false, 2),
-    fixed("In/s", 6, true, 5),
-    fixed("Out/s", 6, true, 4),
+    fixed("Wire", 9, false, 4),
+    fixed("In/s", 6, true, 3),
+    fixed("Out/s", 6, true, 1),
     fixed("Sent", 6, true, 0),
-    fixed("Age", 6, true, 6),
+    fixed("Age", 6, true, 2),
 ];
 const MARGIN: u16 = 2;
 

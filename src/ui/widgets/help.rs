@@ -17,22 +17,35 @@ const WIDTH: u16 = 78;
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Help { top } = state.mode else { return };
     let lines = lines();
-    let wanted = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(2);
-    let (width, height) = (WIDTH.min(area.width), wanted.min(area.height));
-    let outer = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
+    let (outer, inner) = frames(area, lines.len());
     Clear.render(outer, buffer);
-    let inner = if outer.width >= 20 && outer.height >= 4 {
-        let inner = Rect { x: outer.x + 2, y: outer.y + 1, width: outer.width - 4, height: outer.height - 2 };
+    if inner != outer {
         border(state, lines.len() > usize::from(inner.height), outer, buffer);
-        inner
-    } else {
-        outer
-    };
+    }
     let room = usize::from(inner.height);
     let first = top.min(lines.len().saturating_sub(room));
     for (i, line) in lines[first..].iter().take(room).enumerate() {
         draw_line(state, data, line, row_of(inner, i), buffer);
     }
+}
+
+/// How far the list can be scrolled in this area.
+pub fn furthest(area: Rect) -> usize {
+    let rows = lines().len();
+    rows.saturating_sub(usize::from(frames(area, rows).1.height))
+}
+
+/// The list with its border, and the list alone; the same where there is no room for a border.
+fn frames(area: Rect, rows: usize) -> (Rect, Rect) {
+    // A margin too narrow to read anything in would only distract.
+    let width = if area.width < WIDTH + 16 { area.width } else { WIDTH };
+    let height = u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(2).min(area.height);
+    let (x, y) = (area.x + (area.width - width) / 2, area.y + (area.height - height) / 2);
+    let outer = Rect { x, y, width, height };
+    if width < 20 || height < 4 {
+        return (outer, outer);
+    }
+    (outer, Rect { x: x + 2, y: y + 1, width: width - 4, height: height - 2 })
 }
 
 /// Rows of the list: headings, and the bindings that have words of their own.

@@ -13,14 +13,14 @@ use crate::units::Bytes;
 
 const COLUMNS: [Column; 9] = [
     fixed("#", 2, true, 0),
-    growing("Node", 15, 40, 0),
+    growing("Node", 14, 40, 0),
     fixed("State", 9, false, 0),
-    fixed("Conn", 4, true, 4),
-    fixed("In/s", 6, true, 3),
+    fixed("Conn", 4, true, 2),
+    fixed("In/s", 6, true, 1),
     fixed("Out/s", 6, true, 0),
-    fixed("Bytes", 6, true, 2),
-    fixed("Cap", 6, true, 1),
-    growing("60 s", 8, 60, 5),
+    fixed("Bytes", 6, true, 4),
+    fixed("Cap", 6, true, 5),
+    growing("60 s", 8, 60, 3),
 ];
 const NODE: usize = 1;
 const STATE: usize = 2;
@@ -39,13 +39,18 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bool, buf
     let skip = usize::from(titled);
     let places = place(&COLUMNS, area.width.saturating_sub(MARGIN + 1));
     headings(buffer, inner(row_of(area, skip)), &COLUMNS, &places, theme.style(Tone::Dim));
-    client_row(theme, data, &places, row_of(area, skip + 1), buffer);
-
     let marked = state.hop(data).map_or(0, |hop| hop.number);
-    let room = usize::from(area.height).saturating_sub(skip + 2);
+    let rows = usize::from(area.height).saturating_sub(skip + 1);
+    // Where the chain has to scroll, the client gives up its row to a hop.
+    let client = rows > data.hops.len();
+    if client {
+        client_row(theme, data, &places, row_of(area, skip + 1), buffer);
+    }
+    let above = skip + 1 + usize::from(client);
+    let room = rows - usize::from(client);
     let first = heading::first_shown(data.hops.len(), room, marked.saturating_sub(1));
     for (i, hop) in data.hops.iter().skip(first).take(room).enumerate() {
-        let row = row_of(area, skip + 2 + i);
+        let row = row_of(area, above + i);
         let mark = (hop.number == marked).then_some(focused);
         heading::mark(theme, mark, row, buffer);
         hop_row(theme, hop, mark == Some(true), &places, row, buffer);
