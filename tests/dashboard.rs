@@ -209,7 +209,7 @@ fn the_marked_transfer_shows_its_whole_sentence() {
     script.chain.transfers = vec![transfer(1, Phase::Done), transfer(2, Phase::Failed)];
     let screen = script.screen();
     let lines: Vec<&str> = screen.lines().skip_while(|line| !line.contains("failed  hop 2")).take(3).collect();
-    let sentence = lines.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let sentence = lines.join(" ").replace('▏', "").split_whitespace().collect::<Vec<_>>().join(" ");
     let wanted = "hop 2 (127.0.0.1:7002): connection refused, reported by hop 1 after 0.8 ms: is a node running there?";
     assert!(sentence.ends_with(wanted), "{screen}");
 }

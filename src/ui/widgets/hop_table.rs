@@ -13,7 +13,7 @@ use crate::units::Bytes;
 
 const COLUMNS: [Column; 9] = [
     fixed("#", 2, true, 0),
-    growing("Node", 14, 40, 0),
+    growing("Node", 15, 40, 0),
     fixed("State", 9, false, 0),
     fixed("Conn", 4, true, 2),
     fixed("In/s", 6, true, 1),
@@ -37,7 +37,9 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bool, buf
         heading::draw(theme, "Hops", "chain order", focused, area, buffer);
     }
     let skip = usize::from(titled);
-    let places = place(&COLUMNS, area.width.saturating_sub(MARGIN + 1));
+    // The column at the right end stays free where there is room to spare.
+    let edge = MARGIN + u16::from(area.width >= 60);
+    let places = place(&COLUMNS, area.width.saturating_sub(edge));
     headings(buffer, inner(row_of(area, skip)), &COLUMNS, &places, theme.style(Tone::Dim));
     let marked = state.hop(data).map_or(0, |hop| hop.number);
     let rows = usize::from(area.height).saturating_sub(skip + 1);

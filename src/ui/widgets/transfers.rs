@@ -114,7 +114,7 @@ fn remark(data: &ChainSnapshot, room: usize) -> String {
 /// Columns of a file's name; they depend on the width of the terminal alone.
 fn name_width(terminal: u16) -> u16 {
     match terminal {
-        ..60 => 8,
+        ..60 => 7,
         60..100 => 14,
         100..140 => 22,
         140.. => 32,
@@ -153,7 +153,7 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
         let size = transfer.size.map_or("?".to_owned(), |size| Bytes(size).to_string());
         row.put_right(&format!(" {:>6} / {size:<6}", Bytes(transfer.received)), plain);
     }
-    row.put_right(&format!("{percent:>4} "), plain);
+    row.put_right(&format!("{percent:>5} "), plain);
     let columns = row.room();
     let full = (transfer.share() * f64::from(columns)).floor() as u16;
     row.repeat(theme.glyphs.full, full, theme.style(Tone::Flow));
