@@ -12,6 +12,7 @@ use chainview::route::FileName;
 use chainview::snapshot::{HopLink, Level, LogLine, Phase, Proof};
 use chainview::ui::keymap::{self, Chord, Place, TABLE};
 use chainview::ui::state::{Mode, Panel};
+use chainview::verdict::{Limit, Verdict};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use proptest::prelude::*;
 use ratatui::style::Color;
@@ -201,6 +202,27 @@ fn transfers_say_how_they_ended() {
     ] {
         assert!(screen.contains(words), "{words:?} is missing:\n{screen}");
     }
+}
+
+#[test]
+fn the_slow_link_is_flagged_and_named() {
+    let mut script = Script::new(120, 40, streaming());
+    script.chain.verdict = Verdict { limit: Limit::Link { from: 3, to: 2 }, share: 0.88 };
+    let screen = script.screen();
+    assert!(screen.contains("2 :7002 ◀╌╌╌  41.3M/s!╌╌╌ 3 origin"), "{screen}");
+    assert!(screen.lines().nth(2).unwrap().starts_with(" ! "), "{screen}");
+    script.chain.verdict = Verdict::default();
+    assert!(!script.screen().contains('!'), "nothing is flagged before it can be judged");
+}
+
+#[test]
+fn leaving_is_said_and_offers_no_new_work() {
+    let mut script = Script::new(80, 24, streaming());
+    script.chain.leaving = true;
+    let screen = script.keys("f n x r").screen();
+    assert!(screen.contains("LEAVING") && screen.contains("q quit"), "{screen}");
+    assert!(!screen.contains("f fetch") && !screen.contains("x cancel"), "{screen}");
+    assert!(script.sent.is_empty());
 }
 
 #[test]

@@ -4,11 +4,13 @@
 //! this thread and nothing else. Nothing here awaits; commands go by `try_send`.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use rustix::event::PollFlags;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch::Receiver;
@@ -212,8 +214,34 @@ fn is_news(old: &ChainSnapshot, new: &ChainSnapshot) -> bool {
 }
 
 fn terminal_is_gone() -> bool {
-    use rustix::event::PollFlags;
-    use std::os::fd::AsFd;
-
     keyboard().map_or(true, |tty| is_gone(waits(tty.as_fd(), PollFlags::empty(), Duration::ZERO)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{HopLink, HopSnapshot, NodeSnapshot};
+
+    #[test]
+    fn ageing_reports_can_wait_and_changes_cannot() {
+        let hop =
+            HopSnapshot { link: HopLink::Attached, node: Some(NodeSnapshot::default()), ..HopSnapshot::default() };
+        let old = ChainSnapshot { generation: 1, hops: vec![hop], ..ChainSnapshot::default() };
+        let mut new = ChainSnapshot { generation: 2, ..old.clone() };
+        new.hops[0].age = Duration::from_millis(250);
+        assert!(!is_news(&old, &new));
+        new.hops[0].link = HopLink::Down { reason: "connection refused".into() };
+        assert!(is_news(&old, &new), "a dead node is shown at once");
+        new.generation = 1;
+        assert!(!is_news(&old, &new), "the same number means the same picture");
+    }
+
+    #[test]
+    fn a_stop_is_one_and_the_same_in_all_its_clones() {
+        let stop = Stop::default();
+        let other = stop.clone();
+        assert!(!stop.is_set());
+        other.set();
+        assert!(stop.is_set());
+    }
 }

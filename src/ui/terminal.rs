@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ pub struct Screen {
 impl Screen {
     /// Takes the terminal: raw mode, the alternate screen, no cursor, pasted text marked as such.
     pub fn take() -> io::Result<Self> {
+        if !rustix::termios::isatty(stdout()) {
+            return Err(io::Error::other("standard output is not one"));
+        }
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
         // From here on a failure must give back what was taken.
@@ -85,8 +89,14 @@ pub fn restore() {
         cursor::Show,
         LeaveAlternateScreen
     );
-    if waits(stdout(), PollFlags::OUT, PATIENCE).contains(PollFlags::OUT) {
+    // A terminal that takes no bytes blocks this write behind that of the drawing thread, so nobody waits for it long.
+    let (done, wait) = sync_channel(1);
+    let write = move || {
         let _ = rustix::io::write(stdout(), &bytes);
+        let _ = done.send(());
+    };
+    if thread::Builder::new().name("restore".to_owned()).spawn(write).is_ok() {
+        let _ = wait.recv_timeout(PATIENCE);
     }
 }
 
