@@ -68,7 +68,9 @@ fn draw_line(state: &UiState, data: &ChainSnapshot, line: &Line, area: Rect, buf
     let theme = &state.theme;
     let mut row = Row::new(buffer, area);
     match line {
-        Line::Heading(text) => drop(row.put(text, theme.style(Tone::Title))),
+        Line::Heading(text) => {
+            row.put(text, theme.style(Tone::Title));
+        }
         Line::Key(binding) => {
             let idle = binding.mode == When::Browse && !(binding.applies)(state, data);
             let (key, words) = if idle { (Tone::Dim, Tone::Dim) } else { (Tone::Key, Tone::Plain) };
