@@ -10,6 +10,7 @@ pub mod report;
 pub mod route;
 pub mod snapshot;
 pub mod text;
+pub mod ui;
 pub mod units;
 pub mod verdict;
 pub mod wire;

@@ -39,7 +39,7 @@ pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
 async fn ask(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let mut upstream = client::client(Arc::new(Links::default()), plan.limits, plan.wire);
-    let job = FetchJob::new(1, route.clone(), plan.output.clone(), plan.limits)?;
+    let job = FetchJob::new(1, route.clone(), plan.output.clone(), plan.limits);
     client::check(&mut upstream, &job, &stop).await
 }
 

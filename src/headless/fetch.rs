@@ -107,10 +107,10 @@ async fn chains(
     for chain in 0..u64::from(plan.jobs) {
         let jobs = (0..u64::from(plan.number)).map(|turn| {
             let number = begun + chain * u64::from(plan.number) + turn + 1;
-            let job = FetchJob::new(number, route.clone(), plan.output.clone(), plan.limits)?;
-            Ok(FetchJob { force: plan.force, proof: plan.proof, ..job })
+            let job = FetchJob::new(number, route.clone(), plan.output.clone(), plan.limits);
+            FetchJob { force: plan.force, proof: plan.proof, ..job }
         });
-        let jobs: Vec<FetchJob> = jobs.collect::<Result<_, Error>>()?;
+        let jobs: Vec<FetchJob> = jobs.collect();
         let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.wire);
         let (show, stop) = (show.clone(), stop.clone());
         running.spawn(async move {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::ids;
 use super::limits::Limits;
 use super::link::Links;
 use super::upstream::{Answer, Upstream};
@@ -72,21 +73,14 @@ pub struct Fetched {
 
 impl FetchJob {
     /// A job with a new id.
-    pub fn new(number: u64, route: Route, output: PathBuf, limits: Limits) -> Result<Self, Error> {
-        Ok(Self { number, id: new_id()?, route, output, force: false, proof: ProofWish::default(), limits })
+    pub fn new(number: u64, route: Route, output: PathBuf, limits: Limits) -> Self {
+        Self { number, id: ids::transfer_id(), route, output, force: false, proof: ProofWish::default(), limits }
     }
 }
 
 /// A client's way to the first hop: it may dial whatever a person names. `wire` is for hops that are not marked.
 pub fn client(links: Arc<Links>, limits: Limits, wire: Option<Wire>) -> Upstream {
     Upstream::new(links, limits, Arc::new(|_| Ok(())), wire)
-}
-
-/// 128 bits from the system.
-pub fn new_id() -> Result<TransferId, Error> {
-    let mut bits = [0; 16];
-    getrandom::fill(&mut bits).map_err(|error| Error::Other(format!("the system has no random numbers: {error}")))?;
-    Ok(TransferId(u128::from_be_bytes(bits)))
 }
 
 /// Fetches one file and says how it goes through `progress`; the last value there is the outcome.

@@ -15,7 +15,7 @@ use crate::wire::seed::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
 /// How long an unknown hop may be silent on HTTP before it is asked in the seed wire.
 pub const SILENCE: Duration = Duration::from_millis(300);
 /// How long an answer is believed: a node may be replaced by another program.
-const BELIEVED: Duration = Duration::from_secs(600);
+const BELIEVED: Duration = Duration::from_mins(10);
 /// Most addresses remembered; far more than a node has neighbours.
 const MOST: usize = 1024;
 

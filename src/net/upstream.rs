@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::clock::ms_since;
@@ -33,7 +33,7 @@ pub struct Upstream {
     limits: Limits,
     judge: Judge,
     wire: Option<Wire>,
-    interims: Arc<Notify>,
+    stage: watch::Sender<Stage>,
     link: Option<Link>,
 }
 
@@ -49,6 +49,20 @@ struct Link {
     left: u64,
     /// Another request may follow on it.
     keep: bool,
+    /// The body was called for.
+    told: bool,
+}
+
+/// How far a question is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// The next hop is being resolved or dialled.
+    #[default]
+    Dialing,
+    /// It has the question.
+    Waiting,
+    /// It said `102`, still at work, for the nth time; a relay says so too.
+    Working(u32),
 }
 
 /// The next hop's answer; its body, if there is one, is read through [`Upstream::body`].
@@ -78,12 +92,12 @@ impl std::fmt::Debug for Upstream {
 impl Upstream {
     /// No connection yet. `wire` is for hops that are not marked with one; `None` finds out.
     pub fn new(links: Arc<Links>, limits: Limits, judge: Judge, wire: Option<Wire>) -> Self {
-        Self { links, limits, judge, wire, interims: Arc::default(), link: None }
+        Self { links, limits, judge, wire, stage: watch::Sender::default(), link: None }
     }
 
-    /// Is notified whenever the next hop says `102`, still at work; a relay says so too.
-    pub fn interims(&self) -> Arc<Notify> {
-        Arc::clone(&self.interims)
+    /// Follows how far a question is.
+    pub fn stage(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
     }
 
     /// Asks `hop` for a file; `request.route` holds the hops after it. The reply head must be there by `deadline`.
@@ -117,7 +131,10 @@ impl Upstream {
     /// Tells a seed hop to send the body; an HTTP hop needs no telling.
     pub async fn go_ahead(&mut self) -> io::Result<()> {
         match &mut self.link {
-            Some(link) if link.wire == Wire::Seed => link.stream.write_all(seed::GO_AHEAD).await,
+            Some(link) if link.wire == Wire::Seed => {
+                link.told = true;
+                link.stream.write_all(seed::GO_AHEAD).await
+            }
             _ => Ok(()),
         }
     }
@@ -138,7 +155,7 @@ impl Upstream {
     /// The body was read, or is not wanted: a connection that can be kept is, any other is closed.
     pub fn finish(&mut self) {
         let Some(link) = &self.link else { return };
-        if link.left == 0 && link.wire == Wire::Seed {
+        if link.left == 0 && link.wire == Wire::Seed && link.told {
             // The dialogue's last word; the other side may be gone already, and is free to be.
             let _ = link.stream.try_write(seed::CLOSE);
         }
@@ -153,10 +170,12 @@ impl Upstream {
     }
 
     async fn connect(&self, hop: &HostPort, wire: Wire, deadline: Instant) -> Result<(Link, Leg), Problem> {
+        self.stage.send_replace(Stage::Dialing);
         let left = deadline.saturating_duration_since(Instant::now());
         let Dialed { stream, address, resolve_ms, dial_ms } =
             dial(hop, left.min(self.limits.connect), &*self.judge).await?;
-        let link = Link { hop: hop.clone(), address, wire, stream, early: Vec::new(), left: 0, keep: false };
+        let link =
+            Link { hop: hop.clone(), address, wire, stream, early: Vec::new(), left: 0, keep: false, told: false };
         Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }))
     }
 

@@ -3,13 +3,13 @@
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use sha2::Digest as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::part::Part;
 use crate::error::Error;
 use crate::meter::Meter;
+use crate::net::digests::Hasher;
 use crate::wire::{Algorithm, Digest};
 
 /// Size of one buffer: large enough that a system call costs nothing beside it, small enough to stay in the cache.
@@ -36,12 +36,6 @@ pub(super) struct Written {
     pub(super) result: Result<(), Error>,
 }
 
-enum Hasher {
-    Blake3(Box<blake3::Hasher>),
-    Sha256(Box<sha2::Sha256>),
-    None,
-}
-
 impl Writer {
     /// Starts the thread; it ends when the writer does, or with the first error.
     pub(super) fn start(part: Part, algorithm: Option<Algorithm>, meter: Arc<Meter>) -> Self {
@@ -52,10 +46,12 @@ impl Writer {
             let _ = back.try_send(vec![0; BUFFER]);
         }
         let thread = tokio::task::spawn_blocking(move || {
-            let mut hasher = Hasher::new(algorithm);
+            let mut hasher = algorithm.map(Hasher::new);
             let mut offset = 0;
             while let Some((buffer, length)) = incoming.blocking_recv() {
-                hasher.update(&buffer[..length]);
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(&buffer[..length]);
+                }
                 if let Err(error) = part.file().write_all_at(&buffer[..length], offset) {
                     let result = Err(part.error("write it", &error));
                     return Written { part, digest: None, result };
@@ -65,7 +61,7 @@ impl Writer {
                 // The receiving side may have given up; what it sent before is written all the same.
                 let _ = back.try_send(buffer);
             }
-            Written { part, digest: hasher.finish(), result: Ok(()) }
+            Written { part, digest: hasher.map(Hasher::finish), result: Ok(()) }
         });
         Self { full, empty, thread }
     }
@@ -90,59 +86,5 @@ impl Writer {
     pub(super) async fn finish(self) -> Result<Written, Error> {
         drop(self.full);
         self.thread.await.map_err(|error| Error::Other(format!("the disk thread failed: {error}")))
-    }
-}
-
-impl Hasher {
-    fn new(algorithm: Option<Algorithm>) -> Self {
-        match algorithm {
-            Some(Algorithm::Blake3) => Self::Blake3(Box::default()),
-            Some(Algorithm::Sha256) => Self::Sha256(Box::default()),
-            None => Self::None,
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Blake3(hasher) => {
-                hasher.update(bytes);
-            }
-            Self::Sha256(hasher) => hasher.update(bytes),
-            Self::None => {}
-        }
-    }
-
-    fn finish(self) -> Option<Digest> {
-        match self {
-            Self::Blake3(hasher) => {
-                Some(Digest { algorithm: Algorithm::Blake3, value: *hasher.finalize().as_bytes() })
-            }
-            Self::Sha256(hasher) => Some(Digest { algorithm: Algorithm::Sha256, value: hasher.finalize().into() }),
-            Self::None => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_digests_are_those_of_their_standards() {
-        let digest = |algorithm| {
-            let mut hasher = Hasher::new(Some(algorithm));
-            hasher.update(b"ab");
-            hasher.update(b"c");
-            hasher.finish().unwrap().to_string()
-        };
-        assert_eq!(
-            digest(Algorithm::Sha256),
-            "sha-256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
-        assert_eq!(
-            digest(Algorithm::Blake3),
-            "blake3:6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
-        );
-        assert!(Hasher::new(None).finish().is_none());
     }
 }

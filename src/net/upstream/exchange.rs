@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Action, Answer, Hop, Instant, Leg, Link, Method, Problem, Reason, Reply, Request, Upstream, Wire, seed};
+use super::{
+    Action, Answer, Hop, Instant, Leg, Link, Method, Problem, Reason, Reply, Request, Stage, Upstream, Wire, seed,
+};
 use super::{AsyncReadExt, AsyncWriteExt, encode_request, ms_since, parse_reply, problem, timeout_at};
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::link::{SILENCE, probe};
@@ -13,7 +15,7 @@ const ANSWER_GAP: Duration = Duration::from_millis(5);
 /// How much longer a `102` lets the asker wait; the origin says it every 5 s while it computes a digest.
 const INTERIM_GRACE: Duration = Duration::from_secs(10);
 /// How long a digest may take in all, whatever is said meanwhile.
-const LONGEST_DIGEST: Duration = Duration::from_secs(600);
+const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 
 /// Why an exchange gave no reply head.
 enum Failed {
@@ -85,6 +87,7 @@ impl Upstream {
         if !matches!(written, Ok(Ok(()))) && link.early.is_empty() {
             wait.unsure = false;
         }
+        self.stage.send_replace(Stage::Waiting);
         let mut reply = self.read_head(link, &mut wait).await?;
         link.early.drain(..reply.1);
         let reply = &mut reply.0;
@@ -113,7 +116,12 @@ impl Upstream {
                     let ours = std::mem::take(&mut wait.unsure);
                     if status == 102 && !ours {
                         wait.prolong();
-                        self.interims.notify_one();
+                        self.stage.send_modify(|stage| {
+                            *stage = match stage {
+                                Stage::Working(times) => Stage::Working(*times + 1),
+                                _ => Stage::Working(1),
+                            };
+                        });
                     }
                     continue;
                 }
@@ -182,6 +190,7 @@ impl Upstream {
         if !matches!(timeout_at(deadline, link.stream.write_all(&text)).await, Ok(Ok(()))) {
             return Err(wait.problem(Reason::Closed, ""));
         }
+        self.stage.send_replace(Stage::Waiting);
         read_some(&mut link, &wait).await?;
         // The answer has no end mark: it is whole when nothing more comes for a moment, or the other side closed.
         while link.early.len() < seed::MAX_ANSWER {
