@@ -5,6 +5,7 @@ pub mod net;
 pub mod route;
 pub mod snapshot;
 pub mod text;
+pub mod ui;
 pub mod units;
 pub mod verdict;
 pub mod wire;

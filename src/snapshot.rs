@@ -216,6 +216,8 @@ pub struct HopSnapshot {
     pub origin: bool,
     /// How we stand to it.
     pub link: HopLink,
+    /// This program started it and can start it anew, also after it died.
+    pub ours: bool,
     /// The newest report; empty before the first, and for hops that do not report.
     pub node: Option<NodeSnapshot>,
     /// The report is this old; more than a second is worth showing.

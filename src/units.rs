@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(parse_bytes("1MiB"), Ok(1 << 20));
         assert!(parse_bytes("0").is_err() && parse_bytes("fast").is_err() && parse_bytes("3 parsecs").is_err());
         assert_eq!(parse_time("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_time("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(parse_time("10m"), Ok(Duration::from_mins(10)));
         assert!(parse_time("0s").is_err() && parse_time("5").is_err() && parse_time("-1s").is_err());
     }
 

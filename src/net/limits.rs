@@ -28,7 +28,7 @@ impl Default for Limits {
             connect: Duration::from_secs(5),
             head: Duration::from_secs(5),
             idle: Duration::from_secs(30),
-            stall: Duration::from_secs(300),
+            stall: Duration::from_mins(5),
             linger: Duration::from_secs(2),
             drain: Duration::from_secs(30),
         }

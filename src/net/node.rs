@@ -1,21 +1,35 @@
 //! A node: one listener, what it may do, and the sessions it owns.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::access::Access;
 use super::clock::Clock;
-use super::limits::Limits;
+use super::digests::Digests;
+use super::drain::Drain;
+use super::limits::{HEADS_PER_SOURCE, Limits};
+use super::link::Links;
 use super::policy::Policy;
 use super::registry::Registry;
+use super::root::Root;
+use super::upstream::Upstream;
+use super::{ids, session};
 use crate::meter::Bucket;
+use crate::route::Wire;
 use crate::snapshot::NodeSnapshot;
 
 /// What a node is told when it starts.
 #[derive(Debug)]
 pub struct NodeConfig {
+    /// What it serves.
+    pub root: Root,
     /// Whom it may dial.
     pub policy: Policy,
     /// Who may read its pages.
@@ -28,6 +42,8 @@ pub struct NodeConfig {
     pub delay: Duration,
     /// Most connections at once.
     pub max_connections: usize,
+    /// The wire of next hops that are not marked with one; `None` finds out.
+    pub wire: Option<Wire>,
 }
 
 /// A listening node; its sessions share it.
@@ -41,32 +57,121 @@ pub struct Node {
     pub registry: Arc<Registry>,
     /// The cap, if there is one.
     pub bucket: Option<Mutex<Bucket>>,
+    /// Digests of what it serves.
+    pub digests: Arc<Digests>,
+    links: Arc<Links>,
+    drain: OnceLock<Drain>,
     id: String,
-    draining: AtomicBool,
 }
+
+/// The pause after a failed accept: most often there is no descriptor left, and trying at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What a connection over a cap is told, before anything is read from it.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
+/// Most connections over the cap that are being told so; more are dropped without a word.
+const MOST_TOLD: usize = 64;
 
 impl Node {
     /// A node for a listener that is bound to `address`.
-    pub fn new(config: NodeConfig, address: SocketAddr, id: String) -> Arc<Self> {
+    pub fn new(config: NodeConfig, address: SocketAddr) -> Arc<Self> {
         let bucket = config.limit.map(|rate| Mutex::new(Bucket::new(rate)));
         Arc::new(Self {
             config,
             address,
             registry: Registry::new(Clock::start()),
             bucket,
-            id,
-            draining: AtomicBool::new(false),
+            digests: Arc::default(),
+            links: Arc::default(),
+            drain: OnceLock::new(),
+            id: ids::word(),
         })
     }
 
-    /// The node takes no new work from now on.
-    pub fn drain(&self) {
-        self.draining.store(true, Relaxed);
+    /// Accepts connections until draining begins, then waits for those in flight, no longer than the drain limit.
+    pub async fn run(self: Arc<Self>, listener: TcpListener, drain: Drain) {
+        let drain = self.drain.get_or_init(|| drain).clone();
+        let mut sessions = JoinSet::new();
+        let mut told = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = drain.draining() => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.admit(stream, peer, &mut sessions, &mut told),
+                    Err(error) => self.accept_failed(&error).await,
+                },
+                Some(ended) = sessions.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!("a session failed inside: {error}");
+                    }
+                }
+                Some(_) = told.join_next() => {}
+            }
+        }
+        drop(listener);
+        let limit = self.config.limits.drain;
+        tokio::select! {
+            () = async { while sessions.join_next().await.is_some() {} } => {}
+            () = drain.force_after(limit) => {}
+        }
+        // A forced session gets a moment to say goodbye; what is left after that is cut.
+        let _ = timeout(Duration::from_millis(100), async { while sessions.join_next().await.is_some() {} }).await;
+        sessions.shutdown().await;
     }
 
-    /// The node takes no new work.
+    /// Takes a connection in, or tells it that there is no room.
+    fn admit(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        sessions: &mut JoinSet<()>,
+        told: &mut JoinSet<()>,
+    ) {
+        let head = self.registry.begin_head(peer.ip(), HEADS_PER_SOURCE);
+        if let Some(head) = head.filter(|_| self.registry.open_count() < self.config.max_connections) {
+            // A head and the last bytes of a body must not wait for an acknowledgement.
+            let _ = stream.set_nodelay(true);
+            let conn = self.registry.open(peer);
+            sessions.spawn(session::run(Arc::clone(self), stream, conn, head));
+            return;
+        }
+        self.registry.refuse();
+        if told.len() < MOST_TOLD {
+            told.spawn(turn_away(stream, self.config.limits.linger));
+        }
+    }
+
+    async fn accept_failed(&self, error: &io::Error) {
+        let passing = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
+        if !passing {
+            tracing::warn!("cannot accept: {error}");
+            sleep(ACCEPT_PAUSE).await;
+        }
+    }
+
+    /// How far leaving is; nothing leaves before the node runs.
+    pub fn drain(&self) -> &Drain {
+        self.drain.get_or_init(Drain::new)
+    }
+
+    /// It takes no new work.
     pub fn draining(&self) -> bool {
-        self.draining.load(Relaxed)
+        self.drain().is_draining()
+    }
+
+    /// A way to next hops for one accepted connection.
+    pub fn upstream(self: &Arc<Self>) -> Upstream {
+        let node = Arc::clone(self);
+        let judge = Arc::new(move |address| node.config.policy.allows(address));
+        Upstream::new(Arc::clone(&self.links), self.config.limits, judge, self.config.wire)
+    }
+
+    /// Waits as long as this node was told to hold replies back.
+    pub async fn hold_back(&self) {
+        if !self.config.delay.is_zero() {
+            sleep(self.config.delay).await;
+        }
     }
 
     /// The node at this moment.
@@ -86,4 +191,15 @@ impl Node {
         self.registry.fill(&mut snapshot);
         snapshot
     }
+}
+
+async fn turn_away(mut stream: TcpStream, linger: Duration) {
+    let said = async {
+        stream.write_all(FULL).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 1024];
+        while tokio::io::AsyncReadExt::read(&mut stream, &mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = timeout(linger, said).await;
 }

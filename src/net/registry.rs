@@ -11,6 +11,7 @@ use crate::route::{FileName, Wire};
 use crate::snapshot::{
     ConnRole, ConnSnapshot, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferAccount,
 };
+use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
 
 /// Transfers whose account is kept after they ended; at about half a kilobyte each.
@@ -242,6 +243,16 @@ impl JobGuard<'_> {
         &self.job
     }
 
+    /// The file asked for, made safe to show.
+    pub fn name(&self) -> SafeText {
+        lock(&self.job.account).name.clone()
+    }
+
+    /// Who asked for it.
+    pub fn peer(&self) -> SocketAddr {
+        self.conn.peer()
+    }
+
     /// Changes what is known of it.
     pub fn update(&self, change: impl FnOnce(&mut TransferAccount)) {
         change(&mut lock(&self.job.account));
@@ -268,6 +279,11 @@ impl JobGuard<'_> {
 }
 
 impl Job {
+    /// The wire toward the client.
+    pub fn wire(&self) -> Wire {
+        self.wire
+    }
+
     fn account(&self, clock: Clock) -> TransferAccount {
         TransferAccount { flow: self.meter.flow(clock.now_us()), ..lock(&self.account).clone() }
     }

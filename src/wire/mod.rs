@@ -131,6 +131,8 @@ pub struct Reply {
     pub digests: Vec<Digest>,
     /// Seconds after which to ask again (503).
     pub retry_after: Option<u64>,
+    /// What went wrong, where that cannot be said in a body (a reply to HEAD).
+    pub problem: Option<Problem>,
     /// The connection stays open for another request.
     pub keep_alive: bool,
 }

@@ -1,6 +1,6 @@
 //! What went wrong at a hop, in a form that travels: an `application/problem+json` body, or a line of the seed wire.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -238,6 +238,23 @@ impl Problem {
             ms: if self.ms.is_finite() { self.ms } else { 0.0 },
         };
         serde_json::to_vec(&document).unwrap_or_default()
+    }
+
+    /// The problem as JSON in plain ASCII, for a header line.
+    pub fn to_header(&self) -> String {
+        let json = String::from_utf8(self.to_json()).unwrap_or_default();
+        let mut ascii = String::with_capacity(json.len());
+        for c in json.chars() {
+            if c.is_ascii() {
+                ascii.push(c);
+            } else {
+                let mut units = [0; 2];
+                c.encode_utf16(&mut units).iter().for_each(|unit| {
+                    let _ = write!(ascii, "\\u{unit:04x}");
+                });
+            }
+        }
+        ascii
     }
 
     /// Reads what `to_json` wrote; `None` for anything else, such as a foreign server's error page.

@@ -1,1 +1,289 @@
-//! The seed wire.
+//! The seed wire: the original program's text dialogue, read and written on slices.
+
+use super::problem::{Action, Problem, Reason};
+use super::{Method, Request, TransferId};
+use crate::route::{FileName, Hop, HostPort, MAX_HOPS, MAX_NAME};
+use crate::text::SafeText;
+
+/// The original reads a request once, at most this many bytes.
+pub const MAX_SENT: usize = 1024;
+/// Largest request accepted; ours may come in any number of pieces.
+pub const MAX_READ: usize = 64 * 1024;
+/// The go-ahead every reader expects: it takes these many bytes in one read.
+pub const GO_AHEAD: &[u8; 4] = b"ack_";
+/// What the client says when it has everything.
+pub const CLOSE: &[u8; 5] = b"close";
+/// The answer for a file that is not there.
+pub const NOT_HERE: &[u8; 2] = b"NA";
+/// A file name nobody has: asking for it tells an original node from one of ours.
+pub const PROBE_NAME: &[u8] = b"chainview?";
+/// What a node of ours answers to it.
+pub const PROBE_ANSWER: &[u8] = b"chainview/1";
+/// Longest answer before a body: a size, `NA`, or a sentence about an address.
+pub const MAX_ANSWER: usize = 1024;
+/// How the original's code, and our nodes, begin a sentence about a hop that cannot be reached.
+const UNREACHABLE: &str = "Address not found";
+
+/// A request as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeedRequest {
+    /// The file.
+    pub name: FileName,
+    /// Line 2: the address by which the asker calls this node.
+    pub own: HostPort,
+    /// The hops still to come.
+    pub route: Vec<Hop>,
+    /// The transfer's id, where a program of ours is behind us.
+    pub transfer: Option<TransferId>,
+}
+
+/// What the bytes so far amount to; the wire has no end mark, so `Whole` may still grow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// More must come.
+    Partial,
+    /// A request, if nothing more comes.
+    Whole(SeedRequest),
+    /// Nothing that could come would make it a request.
+    Never(String),
+}
+
+/// The answer before the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The file has this many bytes.
+    Size(u64),
+    /// It is not there.
+    NotHere,
+    /// Something else, most often about an address.
+    Text(SafeText),
+}
+
+/// Reads what has come of a request so far.
+pub fn parse_request(bytes: &[u8]) -> Parsed {
+    if bytes.len() > MAX_READ {
+        return Parsed::Never(format!("the request is larger than {MAX_READ} bytes"));
+    }
+    let mut lines = bytes.split(|b| *b == b'\n');
+    let first = lines.next().unwrap_or_default();
+    let first = first.strip_suffix(b"\r").unwrap_or(first);
+    if first.len() > MAX_NAME {
+        return Parsed::Never("the first line is too long for a file name".to_owned());
+    }
+    let lines: Vec<&[u8]> = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() {
+        return Parsed::Partial;
+    }
+    let name = match FileName::new(first) {
+        Ok(name) => name,
+        Err(error) => return Parsed::Never(error.to_string()),
+    };
+    if lines.len() > MAX_HOPS + 1 {
+        return Parsed::Never(format!("the route has more than {MAX_HOPS} hops"));
+    }
+    let mut hops = Vec::with_capacity(lines.len());
+    let last = lines.len() - 1;
+    for (number, line) in lines.into_iter().enumerate() {
+        let hop = std::str::from_utf8(line).map_err(|_| "it is not text".to_owned()).and_then(Hop::parse_line);
+        match hop {
+            Ok(hop) => hops.push(hop),
+            // The last line may only be cut short; an earlier one will not get better.
+            Err(_) if number == last => return Parsed::Partial,
+            Err(reason) => return Parsed::Never(format!("line {}: {reason}", number + 2)),
+        }
+    }
+    let transfer = hops.last_mut().and_then(take_id);
+    let mut hops = hops.into_iter();
+    match hops.next() {
+        Some(own) => Parsed::Whole(SeedRequest { name, own: own.address, route: hops.collect(), transfer }),
+        None => Parsed::Partial,
+    }
+}
+
+/// Takes the `id=` word off a hop's line.
+fn take_id(hop: &mut Hop) -> Option<TransferId> {
+    let at = hop.other.iter().position(|word| word.starts_with("id="))?;
+    hop.other.remove(at)["id=".len()..].parse().ok()
+}
+
+/// Writes a request for `next`, which then sends it on to the route's hops; one write, no final newline.
+pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem> {
+    let mut text = request.name.as_bytes().to_vec();
+    for hop in std::iter::once(next).chain(&request.route) {
+        text.push(b'\n');
+        text.extend_from_slice(hop.seed_line().as_bytes());
+    }
+    // The id helps only nodes of ours; it must not be what makes a request too long for the others.
+    let id = request.transfer.map(|id| format!(" id={id}")).unwrap_or_default();
+    if text.len() + id.len() <= MAX_SENT {
+        text.extend_from_slice(id.as_bytes());
+    }
+    if text.len() > MAX_SENT {
+        let detail = format!("the request has {} bytes, and the seed wire takes {MAX_SENT}", text.len());
+        return Err(Problem::next(Reason::HeadTooLarge, Action::Request, &next.address, detail, 0.0));
+    }
+    Ok(text)
+}
+
+/// The request as every hop of either dialect understands it.
+pub fn to_request(seed: SeedRequest) -> Request {
+    Request {
+        method: Method::Get,
+        name: seed.name,
+        host: Some(seed.own),
+        route: seed.route,
+        transfer: seed.transfer,
+        timeout: None,
+        range: None,
+        if_range: None,
+        if_match: None,
+        want_digest: None,
+        ack: false,
+        via: None,
+        interim: false,
+        keep_alive: false,
+    }
+}
+
+/// Reads an answer that is whole.
+pub fn parse_answer(bytes: &[u8]) -> Answer {
+    if bytes == NOT_HERE {
+        return Answer::NotHere;
+    }
+    let digits = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit);
+    match std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()) {
+        Some(size) if digits => Answer::Size(size),
+        _ => Answer::Text(SafeText::from_bytes(bytes)),
+    }
+}
+
+/// What a sentence before the body says went wrong, told by `next`.
+pub fn problem_of_text(text: &SafeText, next: &HostPort, ms: f64) -> Problem {
+    let said = text.as_str().strip_prefix(UNREACHABLE).map(|rest| rest.trim_start_matches([':', ' ']));
+    let Some(said) = said else {
+        return Problem::next(Reason::Nonsense, Action::Reply, next, format!("it answered {text:?}"), ms);
+    };
+    // `HOST:PORT: reason`; an IPv6 host has colons of its own, the blank ends the address.
+    let (address, why) = said.split_once(": ").unwrap_or((said, ""));
+    let address = if address.is_empty() { next.to_string() } else { address.to_owned() };
+    let known = [
+        Reason::Refused,
+        Reason::Unreachable,
+        Reason::Unresolved,
+        Reason::Policy,
+        Reason::TimedOut,
+        Reason::Loop,
+        Reason::Busy,
+        Reason::Draining,
+        Reason::Closed,
+    ];
+    let reason = known.into_iter().find(|reason| why.starts_with(reason.words())).unwrap_or(Reason::Unreachable);
+    let detail = why.strip_prefix(reason.words()).unwrap_or(why).trim();
+    // How far away the address is, the wire does not say: at least behind the next hop.
+    let hop = if address == next.to_string() { 1 } else { 2 };
+    Problem { hop, reporter: 1, ..Problem::next(reason, Action::Connect, address, detail, ms) }
+}
+
+/// Writes an answer for a file that cannot be sent.
+pub fn encode_problem(problem: &Problem) -> Vec<u8> {
+    if problem.reason == Reason::NotFound {
+        return NOT_HERE.to_vec();
+    }
+    let mut text = format!("{UNREACHABLE}: {}: {problem}", problem.address);
+    text.truncate(text.floor_char_boundary(MAX_ANSWER));
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn whole(bytes: &[u8]) -> SeedRequest {
+        match parse_request(bytes) {
+            Parsed::Whole(request) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn reads_the_originals_request_with_and_without_a_final_newline() {
+        let request = whole(b"a b.txt\n127.0.0.1 9001\n127.0.0.1 9002 x=y id=00000000000000000000000000000007");
+        assert_eq!(request.own.to_string(), "127.0.0.1:9001");
+        assert_eq!((request.route.len(), request.transfer), (1, Some(TransferId(7))));
+        assert_eq!(request.route[0].other, ["x=y"]);
+        assert_eq!(whole(b"f\nh 1"), whole(b"f\r\nh 1\r\n\n"));
+    }
+
+    #[test]
+    fn tells_a_cut_request_from_one_that_is_none() {
+        for cut in ["", "f", "f\n", "f\nhost", "f\nhost ", "f\nh 1\nhost"] {
+            assert_eq!(parse_request(cut.as_bytes()), Parsed::Partial, "{cut:?}");
+        }
+        let long = [b'x'; MAX_NAME + 1];
+        for never in [&b"\nh 1"[..], b"f\nno port here\nh 1", b"f\0\nh 1", &long] {
+            assert!(matches!(parse_request(never), Parsed::Never(_)), "{never:?}");
+        }
+        assert!(matches!(parse_request(format!("f{}", "\nh 1".repeat(34)).as_bytes()), Parsed::Never(_)));
+    }
+
+    #[test]
+    fn writes_what_the_original_reads() {
+        let hops: Vec<Hop> = ["a 1 name=x", "b 2 wire=seed"].map(|line| Hop::parse_line(line).unwrap()).to_vec();
+        let mut request = to_request(whole(b"f\nme 9"));
+        request.route = hops[1..].to_vec();
+        request.transfer = Some(TransferId(1));
+        let sent = encode_request(&request, &hops[0]).unwrap();
+        assert_eq!(sent, b"f\na 1\nb 2 wire=seed id=00000000000000000000000000000001");
+        request.name = FileName::new(&[b'n'; 1010]).unwrap();
+        assert!(!encode_request(&request, &hops[0]).is_ok_and(|sent| sent.len() > MAX_SENT));
+        request.name = FileName::new(&[b'n'; 1024]).unwrap();
+        assert_eq!(encode_request(&request, &hops[0]).unwrap_err().reason, Reason::HeadTooLarge);
+    }
+
+    #[test]
+    fn answers_are_sizes_not_here_or_text() {
+        assert_eq!(parse_answer(b"1024"), Answer::Size(1024));
+        assert_eq!(parse_answer(b"NA"), Answer::NotHere);
+        for text in [&b"99999999999999999999999"[..], b"+5", b"-1", b"", b"Address not found"] {
+            assert!(matches!(parse_answer(text), Answer::Text(_)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_problem_survives_the_seed_wire() {
+        let next: HostPort = "127.0.0.1:9001".parse().unwrap();
+        let problem = Problem::next(Reason::Refused, Action::Connect, "[::1]:9", "", 1.0);
+        let text = SafeText::from_bytes(&encode_problem(&problem));
+        assert_eq!(text.as_str(), "Address not found: [::1]:9: connection refused");
+        let read = problem_of_text(&text, &next, 2.0);
+        assert_eq!((read.reason, read.hop, read.address.as_str()), (Reason::Refused, 2, "[::1]:9"));
+        let bare = problem_of_text(&SafeText::new("Address not found"), &next, 2.0);
+        assert_eq!((bare.reason, bare.hop), (Reason::Unreachable, 1));
+        assert_eq!(problem_of_text(&SafeText::new("hello"), &next, 2.0).reason, Reason::Nonsense);
+        let missing = Problem::here(Reason::NotFound, Action::Open, "x", "");
+        assert_eq!(encode_problem(&missing), NOT_HERE);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_request(&bytes);
+            let _ = parse_answer(&bytes);
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(name in "[^\\x00\r\n]{1,40}", ports in proptest::collection::vec(1u16.., 1..6)) {
+            let hops: Vec<Hop> = ports.iter().map(|port| Hop::parse_line(&format!("h{port} {port}")).unwrap()).collect();
+            let mut request = to_request(whole(b"f\nme 9"));
+            request.name = FileName::new(name.as_bytes()).unwrap();
+            request.route = hops[1..].to_vec();
+            request.transfer = Some(TransferId(9));
+            let read = whole(&encode_request(&request, &hops[0]).unwrap());
+            prop_assert_eq!(read.name, request.name);
+            prop_assert_eq!(read.route, request.route);
+            prop_assert_eq!(read.transfer, Some(TransferId(9)));
+        }
+    }
+}

@@ -16,27 +16,32 @@ const USUAL: Duration = Duration::from_millis(250);
 /// A shorter one would cost more than it shows.
 const SHORTEST: Duration = Duration::from_millis(50);
 /// A longer one would look like a dead connection.
-const LONGEST: Duration = Duration::from_secs(60);
-/// How often to look whether the node drains; the stream must not hold it up.
-const LOOK: Duration = Duration::from_millis(250);
-
+const LONGEST: Duration = Duration::from_mins(1);
 /// An endless body, until the node drains or the reader leaves.
 ///
 /// Nothing is queued here: the library asks for the next line only when there is room for it.
-#[derive(Debug)]
 pub(super) struct Events {
     node: Arc<Node>,
     every: Duration,
-    due: Instant,
     timer: Pin<Box<Sleep>>,
+    leaving: Leaving,
     ended: bool,
+}
+
+/// Becomes ready when a node begins to drain.
+pub(super) type Leaving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The node's wish to leave, as a body can wait for it: an endless one would hold the node up.
+pub(super) fn leaving(node: &Node) -> Leaving {
+    let drain = node.drain().clone();
+    Box::pin(async move { drain.draining().await })
 }
 
 impl Events {
     /// Events of a node, the first at once.
     pub(super) fn new(node: Arc<Node>, every: Duration) -> Self {
-        let due = Instant::now();
-        Self { node, every, due, timer: Box::pin(sleep_until(due)), ended: false }
+        let leaving = leaving(&node);
+        Self { node, every, timer: Box::pin(sleep_until(Instant::now())), leaving, ended: false }
     }
 }
 
@@ -46,23 +51,18 @@ impl Body for Events {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let events = self.get_mut();
-        while !events.ended {
-            ready!(events.timer.as_mut().poll(cx));
-            let now = Instant::now();
-            // The last line says that the node drains; then the stream ends, or the drain would wait for its readers.
-            events.ended = events.node.draining();
-            let speak = events.ended || now >= events.due;
-            if speak {
-                events.due = now + events.every;
-            }
-            events.timer.as_mut().reset(events.due.min(now + LOOK));
-            if speak {
-                let mut line = serde_json::to_vec(&events.node.snapshot())?;
-                line.push(b'\n');
-                return Poll::Ready(Some(Ok(Frame::data(line.into()))));
-            }
+        if events.ended {
+            return Poll::Ready(None);
         }
-        Poll::Ready(None)
+        // The last line says that the node drains.
+        events.ended = events.leaving.as_mut().poll(cx).is_ready();
+        if !events.ended {
+            ready!(events.timer.as_mut().poll(cx));
+            events.timer.as_mut().reset(Instant::now() + events.every);
+        }
+        let mut line = serde_json::to_vec(&events.node.snapshot())?;
+        line.push(b'\n');
+        Poll::Ready(Some(Ok(Frame::data(line.into()))))
     }
 }
 

@@ -14,7 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::events::interval;
+use super::events::{Leaving, interval, leaving};
 use super::{BodyError, PageBody, from_problem};
 use crate::net::ask::{Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, ask, hops_of, is_problem};
 use crate::net::clock::ms_since;
@@ -127,7 +127,10 @@ async fn answer(
         }
     } else {
         let driver = asked.driver;
-        plain(head.status, IdleBody { body, idle, waiting: None, _driver: driver }.boxed_unsync())
+        plain(
+            head.status,
+            IdleBody { body, idle, waiting: None, leaving: leaving(node), _driver: driver }.boxed_unsync(),
+        )
     };
     copy_lines(&head.headers, reply.headers_mut(), request.method());
     reply.headers_mut().insert(CHAIN_HOPS, HeaderValue::from(hops.saturating_add(1)));
@@ -166,6 +169,7 @@ struct IdleBody {
     idle: Duration,
     /// Runs while nothing arrives, and only then: a slow reader is not the next hop's fault.
     waiting: Option<Pin<Box<Sleep>>>,
+    leaving: Leaving,
     _driver: AbortOnDropHandle<()>,
 }
 
@@ -177,6 +181,9 @@ impl Body for IdleBody {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.waiting = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        if self.leaving.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err("this node is about to stop".into())));
         }
         let idle = self.idle;
         let timer = self.waiting.get_or_insert_with(|| Box::pin(sleep(idle)));

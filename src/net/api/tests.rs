@@ -15,6 +15,7 @@ use crate::net::ask::{Asked, ask};
 use crate::net::limits::Limits;
 use crate::net::node::NodeConfig;
 use crate::net::policy::Policy;
+use crate::net::root::Root;
 use crate::route::{FileName, Wire};
 use crate::snapshot::{NodeSnapshot, TransferAccount};
 use crate::wire::TransferId;
@@ -30,16 +31,18 @@ async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut config = NodeConfig {
+        root: Root::open(std::path::Path::new(".")).unwrap(),
         policy: Policy::default(),
         access: Access::new(address),
         limits: Limits { linger: Duration::from_millis(50), ..Limits::default() },
         limit: None,
         delay: Duration::ZERO,
         max_connections: 64,
+        wire: None,
     };
     config.access.read = Some(Secret::new("sesame").unwrap());
     change(&mut config);
-    let node = Node::new(config, address, "n1".to_owned());
+    let node = Node::new(config, address);
     let mut accepting = JoinSet::new();
     let shared = Arc::clone(&node);
     accepting.spawn(async move {
@@ -105,13 +108,16 @@ async fn every_page_says_what_it_should() {
     let site = site(|_| {}).await;
     let (status, body) = get(site.address, "/v1/node", &[]).await;
     let snapshot: NodeSnapshot = serde_json::from_str(&body).unwrap();
-    assert_eq!((status, snapshot.node.as_str(), snapshot.connections.len(), snapshot.more), (200, "n1", 0, 1));
+    assert_eq!(
+        (status, snapshot.node.as_str().is_empty(), snapshot.connections.len(), snapshot.more),
+        (200, false, 0, 1)
+    );
     assert_eq!(snapshot.policy.as_str(), "relays to loopback");
     let (status, body) = get(site.address, "/v1/connections", &[]).await;
     assert_eq!(status, 200);
     assert!(body.starts_with("{\"connections\":[{") && body.ends_with("\"more\":0}"), "{body}");
     assert_eq!(get(site.address, "/healthz", &[]).await, (200, "ok\n".to_owned()));
-    site.node.drain();
+    site.node.drain().begin();
     assert_eq!(get(site.address, "/healthz", &[]).await, (503, "draining\n".to_owned()));
     assert!(get(site.address, "/v1/node", &[]).await.1.contains("\"draining\":true"));
 }
@@ -193,7 +199,7 @@ async fn events_flow_until_the_node_drains() {
     let first = line(&mut body, &mut rest).await.unwrap();
     let second = line(&mut body, &mut rest).await.unwrap();
     assert!(second.uptime_us >= first.uptime_us + 50_000 && !second.draining);
-    site.node.drain();
+    site.node.drain().begin();
     let mut last = second;
     while let Some(next) = line(&mut body, &mut rest).await {
         last = next;
@@ -264,7 +270,7 @@ async fn pages_pass_through_a_chain_with_the_token_of_the_last() {
     let asked = send(first.address, "GET", "/v1/events?interval=50ms", &[way.clone(), bearer()]).await;
     let (mut body, mut rest) = (asked.reply.into_body(), Vec::new());
     assert!(line(&mut body, &mut rest).await.is_some() && line(&mut body, &mut rest).await.is_some());
-    third.node.drain();
+    third.node.drain().begin();
     while line(&mut body, &mut rest).await.is_some() {}
     assert_eq!(get(first.address, "/healthz", std::slice::from_ref(&way)).await.0, 503);
     let asked = send(first.address, "HEAD", "/metrics", &[way, bearer()]).await;

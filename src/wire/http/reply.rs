@@ -1,7 +1,7 @@
 //! Reply heads: what a node sends down, and what it accepts from the next hop.
 
 use super::{HeadError, MAX_FIELDS, fields, head_end};
-use crate::wire::{Method, Reply};
+use crate::wire::{Method, Problem, Reply};
 
 /// A head that came from the next hop.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +73,7 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &str, value: &str)
         }
         "server-timing" => reply.legs.extend(fields::legs(value)),
         "repr-digest" => reply.digests = fields::digests(value),
+        "chain-problem" => reply.problem = Problem::from_json(value.as_bytes()),
         "retry-after" => reply.retry_after = fields::number(value),
         "connection" => {
             let close = value.split(',').any(|part| part.trim().eq_ignore_ascii_case("close"));
@@ -127,6 +128,7 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     fields::line(out, "Via", reply.via.as_ref());
     fields::line(out, "Server-Timing", (!reply.legs.is_empty()).then(|| fields::legs_value(&reply.legs)));
     fields::line(out, "Repr-Digest", (!reply.digests.is_empty()).then(|| fields::digests_value(&reply.digests)));
+    fields::line(out, "Chain-Problem", reply.problem.as_ref().map(Problem::to_header));
     fields::line(out, "Retry-After", reply.retry_after);
     fields::line(out, "Connection", (!reply.keep_alive).then_some("close"));
     out.extend_from_slice(b"\r\n");
@@ -160,7 +162,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::{Algorithm, Digest, Leg};
+    use crate::wire::{Action, Algorithm, Digest, Leg, Reason};
 
     fn parse(head: &str) -> Result<Reply, HeadError> {
         match parse_reply(head.as_bytes(), Method::Get)?.expect("the head is complete").0 {
@@ -185,6 +187,7 @@ mod tests {
             legs: vec![Leg { resolve_ms: 0.5, dial_ms: 1.0, wait_ms: 2.25 }],
             digests: vec![Digest { algorithm: Algorithm::Blake3, value: [3; 32] }],
             retry_after: Some(1),
+            problem: Some(Problem::next(Reason::Refused, Action::Connect, "é:1", "", 0.5)),
             keep_alive: true,
         };
         let mut head = Vec::new();

@@ -1,0 +1,132 @@
+//! The accepted side of a session: what was read and not yet used, heads written in one piece, closes that lose nothing.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::limits::{DRAIN_BYTES, Limits};
+use crate::wire::http::{MAX_HEAD, encode_reply};
+use crate::wire::{Method, Problem, Reply, problem};
+
+/// An accepted connection.
+#[derive(Debug)]
+pub struct Downstream {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Read and not yet used.
+    pub inbox: Vec<u8>,
+    limits: Limits,
+}
+
+/// What a session does after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Read another request.
+    Keep,
+    /// Close in order: everything that was sent arrives.
+    Close,
+    /// The connection is of no more use: let go of it.
+    Drop,
+}
+
+impl Downstream {
+    /// A connection nothing was read from yet.
+    pub fn new(stream: TcpStream, limits: Limits) -> Self {
+        Self { stream, inbox: Vec::new(), limits }
+    }
+
+    /// Reads more into the inbox; 0 is the end of the stream. Cancel-safe.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        if self.inbox.capacity() == self.inbox.len() {
+            // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
+            self.inbox.reserve(1024);
+        }
+        self.stream.read_buf(&mut self.inbox).await
+    }
+
+    /// Waits until the client is gone, keeping what it says meanwhile up to one head. Cancel-safe.
+    pub async fn gone(&mut self) {
+        while self.inbox.len() < MAX_HEAD {
+            if !matches!(self.fill().await, Ok(read) if read > 0) {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Writes bytes, within the stall limit.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match timeout(self.limits.stall, self.stream.write_all(bytes)).await {
+            Ok(written) => written,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Writes a reply head.
+    pub async fn send(&mut self, reply: &Reply) -> io::Result<()> {
+        let mut head = Vec::with_capacity(512);
+        encode_reply(reply, &mut head);
+        self.write(&head).await
+    }
+
+    /// Writes a problem: as a body, or for HEAD in a header line.
+    pub async fn send_problem(&mut self, failed: &Problem, method: Method, keep_alive: bool) -> Next {
+        let body = failed.to_json();
+        let reply = Reply {
+            status: failed.status(),
+            length: Some(body.len() as u64),
+            content_type: Some(problem::MEDIA_TYPE.to_owned()),
+            retry_after: (failed.status() == 503).then_some(1),
+            problem: (method == Method::Head).then(|| failed.clone()),
+            keep_alive,
+            ..Reply::default()
+        };
+        let mut message = Vec::with_capacity(1024);
+        encode_reply(&reply, &mut message);
+        if method == Method::Get {
+            message.extend_from_slice(&body);
+        }
+        match self.write(&message).await {
+            Ok(()) if keep_alive => Next::Keep,
+            Ok(()) => Next::Close,
+            Err(_) => Next::Drop,
+        }
+    }
+
+    /// Ends our side, then takes what the peer still says: unread input would make the kernel reset the connection and
+    /// destroy what it has not delivered yet.
+    pub async fn close(mut self) {
+        if timeout(self.limits.linger, self.stream.shutdown()).await.is_ok() {
+            drain(&mut self.stream, self.limits.linger).await;
+        }
+    }
+
+    /// The seed wire's end: the peer closes first if it will, then we do.
+    pub async fn close_after_peer(mut self) {
+        drain(&mut self.stream, self.limits.linger).await;
+        let _ = timeout(self.limits.linger, self.stream.shutdown()).await;
+        let mut rest = [0; 1024];
+        while matches!(self.stream.try_read(&mut rest), Ok(read) if read > 0) {}
+    }
+
+    /// Resets the connection: the only way to tell the original program that a body is not whole.
+    pub fn abort(self) {
+        let _ = self.stream.set_zero_linger();
+    }
+}
+
+/// Reads and forgets until the peer closes, for so long and so much.
+async fn drain(stream: &mut TcpStream, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    let mut space = [0; 4096];
+    let mut left = DRAIN_BYTES;
+    while left > 0 {
+        match timeout_at(deadline, stream.read(&mut space)).await {
+            Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Random names from the system: transfer ids, tokens, the name of a node's run.
+
+use crate::wire::TransferId;
+
+/// A new transfer id.
+pub fn transfer_id() -> TransferId {
+    TransferId(u128::from_le_bytes(random()))
+}
+
+/// A random word of 32 hex digits, for tokens and names of runs.
+pub fn word() -> String {
+    transfer_id().to_string()
+}
+
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    // The system's generator is there from boot on; without it no id and no token could be trusted.
+    getrandom::fill(&mut bytes).expect("the system has random numbers");
+    bytes
+}

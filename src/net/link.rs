@@ -1,0 +1,96 @@
+//! Which wire the next hop speaks: what is remembered, and how an unknown one is asked.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+use super::dial::dial;
+use super::upstream::Judge;
+use crate::route::{HostPort, Wire};
+use crate::wire::seed::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
+
+/// How long an unknown hop may be silent on HTTP before it is asked in the seed wire.
+pub const SILENCE: Duration = Duration::from_millis(300);
+/// How long an answer is believed: a node may be replaced by another program.
+const BELIEVED: Duration = Duration::from_mins(10);
+/// Most addresses remembered; far more than a node has neighbours.
+const MOST: usize = 1024;
+
+/// What is known of the wires of neighbours.
+#[derive(Debug, Default)]
+pub struct Links(Mutex<HashMap<HostPort, (Wire, Instant)>>);
+
+impl Links {
+    /// The wire of a hop, if it was learnt in the last ten minutes.
+    pub fn known(&self, hop: &HostPort) -> Option<Wire> {
+        let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        links.get(hop).filter(|(_, learnt)| learnt.elapsed() < BELIEVED).map(|(wire, _)| *wire)
+    }
+
+    /// Remembers the wire of a hop.
+    pub fn remember(&self, hop: &HostPort, wire: Wire) {
+        let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if links.len() >= MOST && !links.contains_key(hop) {
+            links.retain(|_, (_, learnt)| learnt.elapsed() < BELIEVED);
+            if links.len() >= MOST {
+                links.clear();
+            }
+        }
+        links.insert(hop.clone(), (wire, Instant::now()));
+    }
+
+    /// Forgets a hop that turned out to speak something else.
+    pub fn forget(&self, hop: &HostPort) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(hop);
+    }
+}
+
+/// Asks a silent hop in the seed wire for a name that nobody has: the original says `NA` at once, a node of ours says
+/// who it is. `None` is silence or an error, which settles nothing.
+pub async fn probe(hop: &HostPort, limit: Duration, judge: &Judge) -> Option<Wire> {
+    let asked = async {
+        let mut stream = dial(hop, limit, &**judge).await.ok()?.stream;
+        let request = [PROBE_NAME, format!("\n{} {}", hop.host, hop.port).as_bytes()].concat();
+        stream.write_all(&request).await.ok()?;
+        let mut answer = Vec::new();
+        let mut chunk = [0; 64];
+        loop {
+            let read = stream.read(&mut chunk).await.ok()?;
+            answer.extend_from_slice(&chunk[..read]);
+            if answer == NOT_HERE {
+                return Some(Wire::Seed);
+            }
+            if answer.starts_with(PROBE_ANSWER) || answer.starts_with(b"HTTP/1.") {
+                return Some(Wire::Http);
+            }
+            if read == 0 || answer.len() > chunk.len() {
+                return None;
+            }
+        }
+    };
+    tokio::time::timeout(limit, asked).await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wire_is_remembered_for_ten_minutes_and_the_memory_is_bounded() {
+        let links = Links::default();
+        let hop: HostPort = "h:1".parse().unwrap();
+        links.remember(&hop, Wire::Seed);
+        assert_eq!(links.known(&hop), Some(Wire::Seed));
+        tokio::time::advance(BELIEVED).await;
+        assert_eq!(links.known(&hop), None);
+        for port in 1..=2 * MOST as u16 {
+            links.remember(&format!("h:{port}").parse().unwrap(), Wire::Http);
+        }
+        assert!(links.0.lock().unwrap().len() <= MOST);
+        links.forget(&"h:2048".parse().unwrap());
+        assert_eq!(links.known(&"h:2048".parse().unwrap()), None);
+    }
+}

@@ -1,0 +1,280 @@
+//! The origin: finds the file, says how long it is, proves what it is, and sends it.
+
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval_at, timeout};
+
+use super::downstream::{Downstream, Next};
+use super::node::Node;
+use super::pump::CHUNK;
+use super::registry::JobGuard;
+use super::root::{OpenError, Served};
+use super::session::{INTERIM, send_body};
+use crate::snapshot::{ConnRole, ConnState};
+use crate::wire::{Action, Digest, Method, Problem, Reason, Reply, Request};
+
+/// How often a node says that it is still computing a digest.
+const WORKING: Duration = Duration::from_secs(5);
+/// How long a digest may take.
+const LONGEST_DIGEST: Duration = Duration::from_mins(10);
+
+/// Finds the file a request names; a problem says why there is none.
+pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
+    let address = request.host.as_ref().map_or_else(|| node.address.to_string(), ToString::to_string);
+    node.config.root.serve(&request.name).map_err(|error| match error {
+        OpenError::NotFound => Problem::here(Reason::NotFound, Action::Open, address, ""),
+        OpenError::Failed(error) => Problem::here(Reason::Internal, Action::Open, address, error.to_string()),
+    })
+}
+
+/// Answers a request for a file of this node over HTTP.
+pub async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, request: &Request) -> Next {
+    job.update(|account| account.role = ConnRole::Origin);
+    let keep = request.keep_alive && !node.drain().is_draining();
+    match reply(node, down, job, request).await {
+        Ok((served, mut reply, first)) => {
+            reply.keep_alive = keep;
+            let length = reply.length.unwrap_or_default();
+            job.update(|account| {
+                account.status = reply.status;
+                account.size = Some(length);
+            });
+            node.hold_back().await;
+            if down.send(&reply).await.is_err() {
+                return Next::Drop;
+            }
+            if request.method == Method::Head {
+                return if keep { Next::Keep } else { Next::Close };
+            }
+            let mut body = FileBody::new(served, first, length);
+            match send_body(node, down, job, &mut body, length).await {
+                Ok(()) if keep => Next::Keep,
+                Ok(()) | Err(_) => Next::Close,
+            }
+        }
+        Err(problem) => {
+            job.failed(&problem);
+            job.update(|account| account.status = problem.status());
+            down.send_problem(&problem, request.method, keep).await
+        }
+    }
+}
+
+/// The reply head, the file, and the offset to send from.
+async fn reply(
+    node: &Node,
+    down: &mut Downstream,
+    job: &JobGuard<'_>,
+    request: &Request,
+) -> Result<(Served, Reply, u64), Problem> {
+    let address = node.address;
+    let served = open(node, request)?;
+    let etag = served.version.etag();
+    if request.if_match.as_deref().is_some_and(|wanted| !matches(wanted, &etag)) {
+        return Err(Problem::here(Reason::Changed, Action::Open, address, ""));
+    }
+    let size = served.version.size;
+    let modified = http_date(served.version.modified.0);
+    let conditional =
+        request.if_range.as_ref().is_none_or(|wanted| *wanted == etag || Some(wanted) == modified.as_ref());
+    let part = match request.range.filter(|_| conditional) {
+        Some(range) => Some(range.within(size).ok_or_else(|| {
+            let detail = format!("the file has {size} bytes");
+            Problem::here(Reason::Range, Action::Open, address, detail)
+        })?),
+        // An empty file has no range to be a part of.
+        None => None,
+    };
+    let digests = wanted_digest(node, down, job, request, &served).await?;
+    let (first, length) = part.map_or((0, size), |(first, last)| (first, last - first + 1));
+    let reply = Reply {
+        status: if part.is_some() { 206 } else { 200 },
+        length: Some(length),
+        content_range: part.map(|(first, last)| (first, last, size)),
+        etag: Some(etag),
+        last_modified: modified,
+        date: Some(httpdate::fmt_http_date(SystemTime::now())),
+        accept_ranges: true,
+        content_type: Some("application/octet-stream".to_owned()),
+        hops: Some(0),
+        digests: digests.into_iter().collect(),
+        ..Reply::default()
+    };
+    Ok((served, reply, first))
+}
+
+/// The digest a request asks for: at once if it is known. HEAD waits for it; GET only has it computed beside the sending.
+async fn wanted_digest(
+    node: &Node,
+    down: &mut Downstream,
+    job: &JobGuard<'_>,
+    request: &Request,
+    served: &Served,
+) -> Result<Option<Digest>, Problem> {
+    let Some(algorithm) = request.want_digest else { return Ok(None) };
+    if let Some(digest) = node.digests.ready(served, algorithm) {
+        return Ok(Some(digest));
+    }
+    let mut pending = node.digests.start(served, algorithm);
+    if request.method == Method::Get {
+        return Ok(None);
+    }
+    job.set_state(ConnState::Waiting);
+    let problem = |reason, detail: String| Problem::here(reason, Action::Verify, node.address, detail);
+    let mut working = interval_at(Instant::now() + WORKING, WORKING);
+    let waiting = async {
+        loop {
+            tokio::select! {
+                digest = pending.finished() => return digest.map_err(|why| problem(Reason::Changed, why)),
+                _ = working.tick(), if request.interim => {
+                    down.write(INTERIM).await.map_err(|error| problem(Reason::Closed, error.to_string()))?;
+                }
+            }
+        }
+    };
+    match timeout(LONGEST_DIGEST, waiting).await {
+        Ok(digest) => digest.map(Some),
+        Err(_) => Err(problem(Reason::TimedOut, "computing the digest".to_owned())),
+    }
+}
+
+/// True if an `If-Match` names this validator.
+fn matches(wanted: &str, etag: &str) -> bool {
+    wanted.split(',').any(|one| matches!(one.trim(), "*") || one.trim() == etag)
+}
+
+fn http_date(seconds: i64) -> Option<String> {
+    let seconds = u64::try_from(seconds).ok()?;
+    // The year 9999 is the last that HTTP can write.
+    (seconds < 253_402_300_800).then(|| httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+}
+
+/// A part of a file as a stream: from the page cache at once, from the disk by a thread that may wait.
+///
+/// A file that changes on the way ends in an error before its last bytes are given out, so that a mixture never has the
+/// announced length.
+#[derive(Debug)]
+pub struct FileBody {
+    served: Served,
+    offset: u64,
+    left: u64,
+    reading: Option<JoinHandle<(Vec<u8>, io::Result<usize>)>>,
+    buffer: Vec<u8>,
+    ready: std::ops::Range<usize>,
+}
+
+impl FileBody {
+    /// `length` bytes of a file, from an offset.
+    pub fn new(served: Served, offset: u64, length: u64) -> Self {
+        Self { served, offset, left: length, reading: None, buffer: Vec::new(), ready: 0..0 }
+    }
+
+    /// Counts bytes that are about to be given out.
+    fn give(&mut self, bytes: usize) -> io::Result<()> {
+        self.offset += bytes as u64;
+        self.left -= bytes as u64;
+        if self.left == 0 && !self.served.is_unchanged() {
+            return Err(io::Error::other("the file changed while it was sent"));
+        }
+        Ok(())
+    }
+
+    /// Reads from the page cache, without waiting for a disk; `None` where that cannot be done.
+    fn read_cached(&self, space: &mut [u8]) -> Option<io::Result<usize>> {
+        match preadv2(&*self.served.file, &mut [IoSliceMut::new(space)], self.offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Some(Ok(read)),
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+}
+
+impl AsyncRead for FileBody {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let body = &mut *self;
+        let most = usize::try_from(body.left).unwrap_or(usize::MAX).min(buf.remaining());
+        if most == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if body.ready.is_empty() && body.reading.is_none() {
+            let space = buf.initialize_unfilled_to(most);
+            if let Some(read) = body.read_cached(space) {
+                let read = read?;
+                body.give(read)?;
+                buf.advance(read);
+                return Poll::Ready(Ok(()));
+            }
+            let (file, offset) = (Arc::clone(&body.served.file), body.offset);
+            let mut buffer = std::mem::take(&mut body.buffer);
+            buffer.resize(CHUNK.min(usize::try_from(body.left).unwrap_or(CHUNK)), 0);
+            body.reading = Some(tokio::task::spawn_blocking(move || {
+                let read = file.read_at(&mut buffer, offset);
+                (buffer, read)
+            }));
+        }
+        if let Some(reading) = &mut body.reading {
+            let done = ready!(Pin::new(reading).poll(cx));
+            body.reading = None;
+            let (buffer, read) = done.map_err(io::Error::other)?;
+            body.buffer = buffer;
+            body.ready = 0..read?;
+        }
+        let given = most.min(body.ready.len());
+        body.give(given)?;
+        let from = body.ready.start;
+        buf.put_slice(&body.buffer[from..from + given]);
+        body.ready.start += given;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::net::root::Root;
+    use crate::route::FileName;
+    use crate::wire::ByteRange;
+
+    fn served(content: &[u8]) -> (tempfile::TempDir, Served) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), content).unwrap();
+        let served = Root::open(dir.path()).unwrap().serve(&FileName::new(b"f").unwrap()).unwrap();
+        (dir, served)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_the_part_that_was_asked_for() {
+        let content: Vec<u8> = (0..400_000u32).map(|i| (i % 251) as u8).collect();
+        let (_dir, served) = served(&content);
+        let (first, last) = ByteRange::Between(1000, 350_000).within(400_000).unwrap();
+        let mut got = Vec::new();
+        FileBody::new(served, first, last - first + 1).read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, &content[1000..=350_000]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_never_ends_as_a_whole() {
+        let (dir, served) = served(&[1; 1000]);
+        let mut body = FileBody::new(served, 0, 1000);
+        let mut got = vec![0; 500];
+        body.read_exact(&mut got).await.unwrap();
+        std::fs::write(dir.path().join("f"), [2; 1000]).unwrap();
+        assert!(body.read_to_end(&mut got).await.is_err());
+        assert_eq!(got.len(), 500);
+    }
+
+    #[test]
+    fn validators_are_compared_whole() {
+        assert!(matches("\"a\", \"b\"", "\"b\"") && matches("*", "\"b\"") && !matches("W/\"b\"", "\"b\""));
+    }
+}

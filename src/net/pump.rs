@@ -1,0 +1,278 @@
+//! The chunk loop: moves one body downstream, counts it, and knows at every moment what it is waiting for.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::clock::Clock;
+use crate::meter::{Bucket, Meter, Wait};
+
+/// Bytes moved at a time: large enough that system calls do not matter, small enough for a thousand at once.
+pub const CHUNK: usize = 128 * 1024;
+/// The first buffer of a body: a small file never needs the large one.
+const FIRST_CHUNK: usize = 16 * 1024;
+/// Most bytes read from downstream while its body is on the way; a client that sends more is not watched any more.
+const MOST_EARLY: usize = 8 * 1024;
+
+/// Why a body did not arrive whole.
+#[derive(Debug, thiserror::Error)]
+pub enum PumpError {
+    /// The source ended early.
+    #[error("the source ended {missing} bytes early")]
+    Short {
+        /// Bytes that did not come.
+        missing: u64,
+    },
+    /// The source failed.
+    #[error("reading failed: {0}")]
+    Source(io::Error),
+    /// The source sent nothing for the idle limit.
+    #[error("no byte came for {0:?}")]
+    Idle(Duration),
+    /// The reader took nothing for the stall limit.
+    #[error("the reader took nothing for {0:?}")]
+    Stalled(Duration),
+    /// The reader went away.
+    #[error("the reader went away")]
+    Gone,
+}
+
+/// What to do with bytes that come from downstream while the body goes there.
+#[derive(Debug)]
+pub enum Early<'a> {
+    /// The next request: keep it.
+    Keep(&'a mut Vec<u8>),
+    /// The rest of the dialogue: it means nothing.
+    Discard,
+}
+
+/// How one body is moved.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace<'a> {
+    /// Where it is counted.
+    pub meter: &'a Meter,
+    /// By which clock.
+    pub clock: Clock,
+    /// The node's cap.
+    pub bucket: Option<&'a Mutex<Bucket>>,
+    /// How long the source may be silent.
+    pub idle: Duration,
+    /// How long the reader may take nothing.
+    pub stall: Duration,
+}
+
+/// Moves exactly `length` bytes from `source` to `reader`, and notices when the reader leaves while the source is silent.
+///
+/// Not cancel-safe: bytes in the buffer are lost, so a cancelled body's connections must be closed.
+pub async fn pump<S, D>(
+    source: &mut S,
+    reader: &mut D,
+    length: u64,
+    pace: Pace<'_>,
+    mut early: Early<'_>,
+) -> Result<(), PumpError>
+where
+    S: AsyncRead + Unpin,
+    D: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut buffer = vec![0; FIRST_CHUNK.min(usize::try_from(length).unwrap_or(CHUNK).max(1))];
+    let mut left = length;
+    while left > 0 {
+        let most = pace.chunk(buffer.len(), left);
+        let read = pace.read(source, reader, &mut buffer[..most], &mut early).await?;
+        if read == 0 {
+            return Err(PumpError::Short { missing: left });
+        }
+        pace.meter.took(read as u64);
+        pace.send(reader, &buffer[..read]).await?;
+        left -= read as u64;
+        if read == buffer.len() && buffer.len() < CHUNK && left > 0 {
+            buffer.resize(CHUNK, 0);
+        }
+    }
+    Ok(())
+}
+
+impl Pace<'_> {
+    /// The bytes to move next: what fits, what is left, what the cap lets through without a visible burst.
+    pub fn chunk(&self, buffer: usize, left: u64) -> usize {
+        let most = buffer.min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.bucket.map_or(most, |bucket| most.min(lock(bucket).chunk()))
+    }
+
+    /// Gives a chunk to the reader, as slowly as the cap wants.
+    pub async fn send<D: AsyncWrite + Unpin>(&self, reader: &mut D, chunk: &[u8]) -> Result<(), PumpError> {
+        if let Some(bucket) = self.bucket {
+            let pause = lock(bucket).take(chunk.len() as u64, self.clock.now_us());
+            if !pause.is_zero() {
+                self.meter.wait(Wait::Cap, self.clock.now_us());
+                tokio::time::sleep(pause).await;
+                self.meter.resume(self.clock.now_us());
+            }
+        }
+        let mut written = 0;
+        while written < chunk.len() {
+            let writing = poll_fn(|cx| match Pin::new(&mut *reader).poll_write(cx, &chunk[written..]) {
+                Poll::Pending => {
+                    self.meter.wait(Wait::Write, self.clock.now_us());
+                    Poll::Pending
+                }
+                ready @ Poll::Ready(_) => ready,
+            });
+            let count = match tokio::time::timeout(self.stall, writing).await {
+                Err(_) => return Err(PumpError::Stalled(self.stall)),
+                Ok(Err(_) | Ok(0)) => return Err(PumpError::Gone),
+                Ok(Ok(count)) => count,
+            };
+            self.meter.resume(self.clock.now_us());
+            // Counted as they leave: what is still in this buffer has not been delivered.
+            self.meter.gave(count as u64);
+            written += count;
+        }
+        Ok(())
+    }
+
+    async fn read<S, D>(
+        &self,
+        source: &mut S,
+        reader: &mut D,
+        buffer: &mut [u8],
+        early: &mut Early<'_>,
+    ) -> Result<usize, PumpError>
+    where
+        S: AsyncRead + Unpin,
+        D: AsyncRead + Unpin,
+    {
+        let reading = poll_fn(|cx| {
+            let mut chunk = ReadBuf::new(buffer);
+            match Pin::new(&mut *source).poll_read(cx, &mut chunk) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(chunk.filled().len())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::Source(error))),
+                Poll::Pending => self.meter.wait(Wait::Read, self.clock.now_us()),
+            }
+            poll_early(Pin::new(&mut *reader), cx, early)
+        });
+        let read = tokio::time::timeout(self.idle, reading).await.map_err(|_| PumpError::Idle(self.idle))?;
+        self.meter.resume(self.clock.now_us());
+        read
+    }
+}
+
+/// Takes what the reader says meanwhile; an end of stream means that nobody wants the body any more.
+fn poll_early<D: AsyncRead>(
+    mut reader: Pin<&mut D>,
+    cx: &mut std::task::Context<'_>,
+    early: &mut Early<'_>,
+) -> Poll<Result<usize, PumpError>> {
+    loop {
+        if matches!(early, Early::Keep(kept) if kept.len() >= MOST_EARLY) {
+            return Poll::Pending;
+        }
+        let mut space = [0; 512];
+        let mut said = ReadBuf::new(&mut space);
+        match reader.as_mut().poll_read(cx, &mut said) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(PumpError::Gone)),
+            Poll::Ready(Ok(())) if said.filled().is_empty() => return Poll::Ready(Err(PumpError::Gone)),
+            Poll::Ready(Ok(())) => {
+                if let Early::Keep(kept) = early {
+                    kept.extend_from_slice(said.filled());
+                }
+            }
+        }
+    }
+}
+
+fn lock(bucket: &Mutex<Bucket>) -> std::sync::MutexGuard<'_, Bucket> {
+    bucket.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(30);
+    const STALL: Duration = Duration::from_mins(1);
+
+    fn pace<'a>(meter: &'a Meter, clock: Clock, bucket: Option<&'a Mutex<Bucket>>) -> Pace<'a> {
+        Pace { meter, clock, bucket, idle: IDLE, stall: STALL }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn moves_exactly_the_length_and_leaves_the_rest() {
+        let (meter, clock) = (Meter::default(), Clock::start());
+        let body: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
+        let mut source = &[&body[..], b"next"].concat()[..];
+        let (mut reader, mut client) = duplex(1000);
+        let moved = tokio::spawn(async move {
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            got
+        });
+        pump(&mut source, &mut reader, 300_000, pace(&meter, clock, None), Early::Discard).await.unwrap();
+        drop(reader);
+        assert_eq!((moved.await.unwrap() == body, source), (true, &b"next"[..]));
+        assert_eq!((meter.flow(0).bytes_in, meter.flow(0).bytes_out), (300_000, 300_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_early_end_is_short_never_a_success() {
+        let (meter, clock) = (Meter::default(), Clock::start());
+        let mut source = &b"abc"[..];
+        let (mut reader, _client) = duplex(1000);
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), Early::Discard).await;
+        assert!(matches!(ended, Err(PumpError::Short { missing: 2 })), "{ended:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_source_and_a_deaf_reader_have_their_limits_and_their_clocks() {
+        let (meter, clock) = (Meter::default(), Clock::start());
+        meter.begin(0);
+        let (mut source, _origin) = duplex(10);
+        let (mut reader, _client) = duplex(10);
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), Early::Discard).await;
+        assert!(matches!(ended, Err(PumpError::Idle(_))), "{ended:?}");
+        assert_eq!(meter.flow(clock.now_us()).read_blocked_us, IDLE.as_micros() as u64);
+        let mut source = &[0; 100][..];
+        let ended = pump(&mut source, &mut reader, 100, pace(&meter, clock, None), Early::Discard).await;
+        assert!(matches!(ended, Err(PumpError::Stalled(_))), "{ended:?}");
+        assert!(meter.flow(clock.now_us()).write_blocked_us >= STALL.as_micros() as u64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_leaves_is_noticed_while_the_source_is_silent() {
+        let (meter, clock) = (Meter::default(), Clock::start());
+        let (mut source, _origin) = duplex(10);
+        let (mut reader, mut client) = duplex(10);
+        client.write_all(b"next").await.unwrap();
+        drop(client);
+        let mut kept = Vec::new();
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), Early::Keep(&mut kept)).await;
+        assert!(matches!(ended, Err(PumpError::Gone)), "{ended:?}");
+        assert_eq!((kept.as_slice(), clock.now_us() < 1000), (&b"next"[..], true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cap_holds_and_its_time_is_counted_as_such() {
+        let (meter, clock) = (Meter::default(), Clock::start());
+        meter.begin(0);
+        let bucket = Mutex::new(Bucket::new(1_000_000));
+        let mut source = &vec![7; 2_000_000][..];
+        let (mut reader, mut client) = duplex(1 << 20);
+        let sink = tokio::spawn(async move {
+            let mut got = vec![0; 2_000_000];
+            client.read_exact(&mut got).await.unwrap();
+        });
+        pump(&mut source, &mut reader, 2_000_000, pace(&meter, clock, Some(&bucket)), Early::Discard).await.unwrap();
+        sink.await.unwrap();
+        let flow = meter.flow(clock.now_us());
+        assert!((1_950_000..2_100_000).contains(&flow.capped_us), "{flow:?}");
+    }
+}

@@ -1,0 +1,159 @@
+//! The relay: asks the next hop on a client's behalf and sends the answer down.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::downstream::{Downstream, Next};
+use super::node::Node;
+use super::registry::JobGuard;
+use super::session::{INTERIM, send_body};
+use super::upstream::{Answer, Stage, Upstream};
+use crate::route::{Hop, Host, HostPort};
+use crate::snapshot::{ConnRole, ConnState};
+use crate::wire::{Action, Method, Problem, Reason, Reply, Request, TransferId};
+
+/// How a relay writes itself down.
+const VIA: &str = "1.1 chainview";
+
+/// Answers a request that goes on to `next`, over HTTP.
+pub async fn answer(
+    node: &Arc<Node>,
+    down: &mut Downstream,
+    job: &JobGuard<'_>,
+    request: Request,
+    next: Hop,
+    upstream: &mut Upstream,
+) -> Next {
+    let (method, interim) = (request.method, request.interim);
+    let keep = request.keep_alive && !node.drain().is_draining();
+    let asked = {
+        let mut stages = upstream.stage();
+        let asking = ask(node, down.stream.local_addr().ok(), job, request, &next, upstream);
+        tokio::pin!(asking);
+        loop {
+            tokio::select! {
+                biased;
+                asked = &mut asking => break asked,
+                Ok(()) = stages.changed() => {
+                    let working = follow(job, *stages.borrow_and_update());
+                    if working && interim && down.write(INTERIM).await.is_err() {
+                        return Next::Drop;
+                    }
+                }
+                () = down.gone() => {
+                    job.failed(&Problem::here(Reason::Closed, Action::Request, down_peer(down), "the client left"));
+                    return Next::Drop;
+                }
+            }
+        }
+    };
+    let answer = match asked {
+        Ok(answer) => answer,
+        Err(problem) => {
+            job.failed(&problem);
+            job.update(|account| account.status = problem.status());
+            return down.send_problem(&problem, method, keep).await;
+        }
+    };
+    let reply = passed_on(answer, keep);
+    job.update(|account| account.status = reply.status);
+    node.hold_back().await;
+    if down.send(&reply).await.is_err() {
+        upstream.close();
+        return Next::Drop;
+    }
+    if method == Method::Head {
+        upstream.finish();
+    } else if send_upstream_body(node, down, job, upstream, reply.length.unwrap_or_default()).await.is_err() {
+        return Next::Close;
+    }
+    if keep { Next::Keep } else { Next::Close }
+}
+
+/// Sends the body that `upstream` has been asked for, the go-ahead first.
+pub async fn send_upstream_body(
+    node: &Node,
+    down: &mut Downstream,
+    job: &JobGuard<'_>,
+    upstream: &mut Upstream,
+    length: u64,
+) -> Result<(), Problem> {
+    let told = upstream.go_ahead().await;
+    let Some(mut body) = upstream.body().filter(|_| told.is_ok()) else {
+        let problem = Problem::next(Reason::Closed, Action::Body, node.address, "before the body", 0.0);
+        job.failed(&problem);
+        upstream.close();
+        return Err(problem);
+    };
+    if let Err(problem) = send_body(node, down, job, &mut body, length).await {
+        upstream.close();
+        return Err(problem);
+    }
+    upstream.finish();
+    Ok(())
+}
+
+/// Asks the next hop, unless the route is a loop.
+pub async fn ask(
+    node: &Arc<Node>,
+    local: Option<SocketAddr>,
+    job: &JobGuard<'_>,
+    request: Request,
+    next: &Hop,
+    upstream: &mut Upstream,
+) -> Result<Answer, Problem> {
+    job.set_state(ConnState::Dialing);
+    job.update(|account| {
+        account.role = ConnRole::Relay;
+        account.upstream = next.address.to_string().into();
+    });
+    let comes_back = std::iter::once(next).chain(&request.route).any(|hop| is_own(&hop.address, node.address, local));
+    let id = request.transfer.unwrap_or(TransferId(0));
+    let pending = node.registry.begin_setup(id);
+    if comes_back || pending.is_none() {
+        return Err(Problem::here(Reason::Loop, Action::Request, node.address, ""));
+    }
+    let limit = request.timeout.map_or(node.config.limits.setup, |given| given.min(node.config.limits.setup));
+    let forwarded = Request { via: Some(append_via(request.via.as_deref())), ..request };
+    let answer = upstream.ask(next, forwarded, Instant::now() + limit).await?;
+    job.update(|account| {
+        account.upstream = answer.address.to_string().into();
+        account.upstream_wire = answer.wire.as_str().into();
+        account.leg = Some(answer.leg);
+        account.size = answer.reply.length;
+    });
+    Ok(answer)
+}
+
+/// Shows how far the question is; true if the next hop just said that it is still at work.
+pub fn follow(job: &JobGuard<'_>, stage: Stage) -> bool {
+    job.set_state(if stage == Stage::Dialing { ConnState::Dialing } else { ConnState::Waiting });
+    matches!(stage, Stage::Working(_))
+}
+
+/// The next hop's reply as this node sends it down: itself added to the path, the times and the count.
+fn passed_on(answer: Answer, keep_alive: bool) -> Reply {
+    let mut reply = answer.reply;
+    reply.legs.push(answer.leg);
+    reply.hops = Some(reply.hops.unwrap_or(0) + 1);
+    reply.via = Some(append_via(reply.via.as_deref()));
+    reply.keep_alive = keep_alive;
+    reply
+}
+
+fn append_via(before: Option<&str>) -> String {
+    before.map_or_else(|| VIA.to_owned(), |before| format!("{before}, {VIA}"))
+}
+
+/// True if an address to come is this very listener.
+fn is_own(hop: &HostPort, listener: SocketAddr, local: Option<SocketAddr>) -> bool {
+    let Host::Ip(ip) = hop.host else { return false };
+    let same = |own: SocketAddr| own.ip().to_canonical() == ip.to_canonical() && own.port() == hop.port;
+    same(listener) || local.is_some_and(same)
+}
+
+fn down_peer(down: &Downstream) -> String {
+    down.stream.peer_addr().map_or_else(|_| "client".to_owned(), |peer| peer.to_string())
+}

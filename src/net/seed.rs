@@ -1,0 +1,190 @@
+//! A session in the seed wire: the original's dialogue, made to work beside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::downstream::Downstream;
+use super::node::Node;
+use super::origin::{self, FileBody};
+use super::registry::{ConnGuard, HeadGuard, JobGuard};
+use super::relay;
+use super::session::send_body;
+use super::upstream::Upstream;
+use crate::route::{Hop, Role, Wire, advance};
+use crate::snapshot::{ConnRole, ConnState};
+use crate::wire::seed::{PROBE_ANSWER, PROBE_NAME, Parsed, SeedRequest, encode_problem, parse_request, to_request};
+use crate::wire::{Action, Method, Problem, Reason, Request};
+
+/// How long a request that parses may still grow, where line 2 is this listener.
+const GAP: Duration = Duration::from_millis(20);
+/// The same where it is not: a mapped port looks just like a number that was cut.
+const MAPPED_GAP: Duration = Duration::from_millis(200);
+
+/// How a question to the next hop ended.
+enum Asked {
+    /// The size to announce.
+    Size(u64),
+    /// What to say instead.
+    Problem(Problem),
+    /// More of the request came: it was not whole.
+    Grew,
+    /// The client left.
+    Gone,
+}
+
+/// Serves a connection whose first line is not HTTP.
+pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head: HeadGuard, deadline: Instant) {
+    let mut head = Some(head);
+    loop {
+        conn.set_state(ConnState::Head);
+        let Ok(Some(seed)) = timeout_at(deadline, read_request(node, &mut down)).await else { return };
+        head.take();
+        if seed.name.as_bytes() == PROBE_NAME && seed.route.is_empty() {
+            if down.write(PROBE_ANSWER).await.is_ok() {
+                down.close_after_peer().await;
+            }
+            return;
+        }
+        let mut request = to_request(seed);
+        let id = *request.transfer.get_or_insert_with(super::ids::transfer_id);
+        let job = conn.begin_job(id, Method::Get, &request.name, Wire::Seed);
+        match advance(std::mem::take(&mut request.route)) {
+            Role::Origin => return serve(node, down, &job, &request).await,
+            Role::Relay { next, rest } => {
+                request.route = rest;
+                let mut upstream = node.upstream();
+                match ask(node, &mut down, &job, request, &next, &mut upstream).await {
+                    Asked::Grew => {}
+                    Asked::Gone => return,
+                    Asked::Problem(problem) => return refuse(down, &job, &problem).await,
+                    Asked::Size(size) => return pass_on(node, down, &job, &mut upstream, size).await,
+                }
+            }
+        }
+    }
+}
+
+/// Reads until the request parses and nothing more comes for a moment: the wire has no end mark.
+async fn read_request(node: &Node, down: &mut Downstream) -> Option<SeedRequest> {
+    loop {
+        let read = match parse_request(&down.inbox) {
+            Parsed::Never(why) => {
+                tracing::debug!("not a request: {why}");
+                return None;
+            }
+            Parsed::Partial => down.fill().await,
+            Parsed::Whole(request) if request.name.as_bytes() == PROBE_NAME => return Some(request),
+            Parsed::Whole(request) => {
+                let gap = if request.own.port == node.address.port() { GAP } else { MAPPED_GAP };
+                match timeout(gap, down.fill()).await {
+                    Err(_) => return Some(request),
+                    Ok(read) => read,
+                }
+            }
+        };
+        if !matches!(read, Ok(read) if read > 0) {
+            return None;
+        }
+    }
+}
+
+async fn serve(node: &Arc<Node>, mut down: Downstream, job: &JobGuard<'_>, request: &Request) {
+    job.update(|account| account.role = ConnRole::Origin);
+    let draining = Problem::here(Reason::Draining, Action::Request, node.address, "");
+    let opened = if node.drain().is_draining() { Err(draining) } else { origin::open(node, request) };
+    let served = match opened {
+        Ok(served) => served,
+        Err(problem) => return refuse(down, job, &problem).await,
+    };
+    let size = served.version.size;
+    if !announce(node, &mut down, job, size).await {
+        return;
+    }
+    let mut body = FileBody::new(served, 0, size);
+    match send_body(node, &mut down, job, &mut body, size).await {
+        Ok(()) => linger(down, job).await,
+        // The original client spins for ever on an early end of stream, and stops on a reset.
+        Err(_) => down.abort(),
+    }
+}
+
+async fn pass_on(node: &Arc<Node>, mut down: Downstream, job: &JobGuard<'_>, upstream: &mut Upstream, size: u64) {
+    if !announce(node, &mut down, job, size).await {
+        return;
+    }
+    match relay::send_upstream_body(node, &mut down, job, upstream, size).await {
+        Ok(()) => linger(down, job).await,
+        Err(_) => down.abort(),
+    }
+}
+
+/// Sends the size and waits for the go-ahead, of which the first byte is enough; false if it does not come.
+async fn announce(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, size: u64) -> bool {
+    job.update(|account| {
+        account.status = 200;
+        account.size = Some(size);
+    });
+    node.hold_back().await;
+    down.inbox.clear();
+    if down.write(size.to_string().as_bytes()).await.is_err() {
+        return false;
+    }
+    job.set_state(ConnState::Waiting);
+    let told = timeout(node.config.limits.idle, down.fill()).await;
+    if !matches!(told, Ok(Ok(read)) if read > 0) {
+        let problem = Problem::here(Reason::Closed, Action::Body, job.peer(), "no go-ahead came");
+        job.failed(&problem);
+        return false;
+    }
+    true
+}
+
+async fn ask(
+    node: &Arc<Node>,
+    down: &mut Downstream,
+    job: &JobGuard<'_>,
+    request: Request,
+    next: &Hop,
+    upstream: &mut Upstream,
+) -> Asked {
+    if node.drain().is_draining() {
+        return Asked::Problem(Problem::here(Reason::Draining, Action::Request, node.address, ""));
+    }
+    let mut stages = upstream.stage();
+    let asking = relay::ask(node, down.stream.local_addr().ok(), job, request, next, upstream);
+    tokio::pin!(asking);
+    loop {
+        tokio::select! {
+            biased;
+            asked = &mut asking => {
+                return match asked.map(|answer| answer.reply.length) {
+                    Ok(Some(size)) => Asked::Size(size),
+                    Ok(None) => Asked::Problem(Problem::next(Reason::Nonsense, Action::Reply, &next.address, "", 0.0)),
+                    Err(problem) => Asked::Problem(problem),
+                };
+            }
+            Ok(()) = stages.changed() => {
+                relay::follow(job, *stages.borrow_and_update());
+            }
+            read = down.fill() => return match read {
+                Ok(read) if read > 0 => Asked::Grew,
+                _ => Asked::Gone,
+            },
+        }
+    }
+}
+
+async fn refuse(mut down: Downstream, job: &JobGuard<'_>, problem: &Problem) {
+    job.failed(problem);
+    job.update(|account| account.status = problem.status());
+    if down.write(&encode_problem(problem)).await.is_ok() {
+        down.close().await;
+    }
+}
+
+async fn linger(down: Downstream, job: &JobGuard<'_>) {
+    job.set_state(ConnState::Lingering);
+    down.close_after_peer().await;
+}

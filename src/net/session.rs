@@ -1,0 +1,192 @@
+//! One accepted connection: tells the wire by the first line, then answers what is asked until one side closes.
+
+use std::sync::Arc;
+
+use tokio::io::AsyncRead;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::access::host_allowed;
+use super::api;
+use super::downstream::{Downstream, Next};
+use super::limits::HEADS_PER_SOURCE;
+use super::node::Node;
+use super::pump::{Early, Pace, PumpError, pump};
+use super::registry::{ConnGuard, HeadGuard, JobGuard};
+use super::upstream::Upstream;
+use super::{origin, relay, seed};
+use crate::route::{Role, Wire, advance};
+use crate::snapshot::ConnState;
+use crate::wire::http::{Asked, HeadError, is_http, parse_request};
+use crate::wire::{Action, Method, Problem, Reason, Request};
+
+/// Says that the request is being worked on; also what tells an unsure asker which wire we speak.
+pub const INTERIM: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
+
+/// Serves one connection to its end.
+pub async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: HeadGuard) {
+    let limits = node.config.limits;
+    let deadline = Instant::now() + limits.head;
+    let mut down = Downstream::new(stream, limits);
+    match timeout_at(deadline, first_line(&mut down)).await {
+        Ok(Some(Wire::Http)) => http(&node, down, &conn, head, deadline).await,
+        Ok(Some(Wire::Seed)) => seed::run(&node, down, &conn, head, deadline).await,
+        // Nobody said anything that could be answered.
+        Ok(None) | Err(_) => {}
+    }
+}
+
+/// The wire, as soon as a first line is there; `None` at the end of the stream.
+async fn first_line(down: &mut Downstream) -> Option<Wire> {
+    loop {
+        if let Some(end) = down.inbox.iter().position(|byte| *byte == b'\n') {
+            return Some(if is_http(&down.inbox[..end]) { Wire::Http } else { Wire::Seed });
+        }
+        // Neither dialect has a first line that long; the seed wire's reader says so.
+        if down.inbox.len() > crate::wire::http::MAX_HEAD {
+            return Some(Wire::Seed);
+        }
+        if !matches!(down.fill().await, Ok(read) if read > 0) {
+            return None;
+        }
+    }
+}
+
+async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head: HeadGuard, mut deadline: Instant) {
+    let mut upstream = node.upstream();
+    loop {
+        conn.set_state(ConnState::Head);
+        let asked = timeout_at(deadline, read_head(&mut down)).await;
+        drop(head);
+        let next = match asked {
+            Ok(Ok(Some(Asked::File(request)))) => file(node, &mut down, conn, *request, &mut upstream).await,
+            Ok(Ok(Some(Asked::Page))) => {
+                conn.set_state(ConnState::Page);
+                let Downstream { stream, inbox, .. } = down;
+                return api::serve(node, stream, inbox, conn.peer()).await;
+            }
+            Ok(Ok(None)) => Next::Drop,
+            Ok(Err(error)) => refuse(node, &mut down, error.reason, error.detail).await,
+            Err(_) => refuse(node, &mut down, Reason::HeadTimeout, String::new()).await,
+        };
+        match next {
+            Next::Drop => return,
+            Next::Close => return down.close().await,
+            Next::Keep => {}
+        }
+        conn.set_state(ConnState::Idle);
+        if down.inbox.is_empty() {
+            let idle = timeout(node.config.limits.idle, down.fill());
+            let read = tokio::select! {
+                read = idle => read,
+                () = node.drain().draining() => return down.close().await,
+            };
+            match read {
+                Ok(Ok(read)) if read > 0 => {}
+                Ok(_) => return,
+                Err(_) => return down.close().await,
+            }
+        }
+        deadline = Instant::now() + node.config.limits.head;
+        head = match node.registry.begin_head(conn.peer().ip(), HEADS_PER_SOURCE) {
+            Some(head) => head,
+            None => return down.close().await,
+        };
+    }
+}
+
+/// Reads the next request head; a page's head stays in the inbox for the HTTP library.
+async fn read_head(down: &mut Downstream) -> Result<Option<Asked>, HeadError> {
+    loop {
+        match parse_request(&down.inbox)? {
+            Some((Asked::Page, _)) => return Ok(Some(Asked::Page)),
+            Some((asked, length)) => {
+                down.inbox.drain(..length);
+                return Ok(Some(asked));
+            }
+            None if !matches!(down.fill().await, Ok(read) if read > 0) => return Ok(None),
+            None => {}
+        }
+    }
+}
+
+/// Answers a head that is none, then closes: where the next request would begin is not known.
+async fn refuse(node: &Node, down: &mut Downstream, reason: Reason, detail: String) -> Next {
+    let problem = Problem::here(reason, Action::Request, node.address, detail);
+    down.send_problem(&problem, Method::Get, false).await
+}
+
+/// Answers a request for a file, as its route says: by relaying it, or by serving it.
+async fn file(
+    node: &Arc<Node>,
+    down: &mut Downstream,
+    conn: &ConnGuard,
+    mut request: Request,
+    upstream: &mut Upstream,
+) -> Next {
+    let reason = if node.drain().is_draining() {
+        Some(Reason::Draining)
+    } else if !host_allowed(&node.config.access, request.host.as_ref().map(|host| &host.host)) {
+        Some(Reason::Policy)
+    } else {
+        None
+    };
+    if let Some(reason) = reason {
+        let problem = Problem::here(reason, Action::Request, node.address, "");
+        return down.send_problem(&problem, request.method, false).await;
+    }
+    let id = *request.transfer.get_or_insert_with(super::ids::transfer_id);
+    let job = conn.begin_job(id, request.method, &request.name, Wire::Http);
+    if request.ack && request.interim && down.write(INTERIM).await.is_err() {
+        return Next::Drop;
+    }
+    match advance(std::mem::take(&mut request.route)) {
+        Role::Origin => origin::answer(node, down, &job, &request).await,
+        Role::Relay { next, rest } => {
+            request.route = rest;
+            relay::answer(node, down, &job, request, next, upstream).await
+        }
+    }
+}
+
+/// Sends a body that has been announced, and books how that ended.
+pub async fn send_body<S: AsyncRead + Unpin>(
+    node: &Node,
+    down: &mut Downstream,
+    job: &JobGuard<'_>,
+    source: &mut S,
+    length: u64,
+) -> Result<(), Problem> {
+    let limits = node.config.limits;
+    let clock = node.registry.clock();
+    job.set_state(ConnState::Streaming);
+    let meter = &job.job().meter;
+    meter.begin(clock.now_us());
+    let pace = Pace { meter, clock, bucket: node.bucket.as_ref(), idle: limits.idle, stall: limits.stall };
+    let early = match job.job().wire() {
+        Wire::Http => Early::Keep(&mut down.inbox),
+        Wire::Seed => Early::Discard,
+    };
+    let sent = tokio::select! {
+        sent = pump(source, &mut down.stream, length, pace, early) => sent,
+        () = node.drain().forced() => Err(PumpError::Gone),
+    };
+    meter.end(clock.now_us());
+    match sent {
+        Ok(()) => {
+            job.served();
+            Ok(())
+        }
+        Err(error) => {
+            let reason = match error {
+                PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
+                PumpError::Idle(_) | PumpError::Stalled(_) => Reason::TimedOut,
+                PumpError::Gone => Reason::Closed,
+            };
+            let problem = Problem::here(reason, Action::Body, node.address, error.to_string());
+            job.failed(&problem);
+            tracing::warn!("{} for {}: {problem}", job.name(), job.peer());
+            Err(problem)
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Asking the next hop: over a kept connection or a new one, in whichever wire it speaks; relays and clients do the same.
+
+mod exchange;
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::clock::ms_since;
+use super::dial::{Dialed, dial};
+use super::limits::Limits;
+use super::link::Links;
+use crate::route::{Hop, HostPort, Wire};
+use crate::wire::http::{encode_request, parse_reply};
+use crate::wire::{Action, Leg, Method, Problem, Reason, Reply, Request, problem, seed};
+
+/// Has the last word on an address that is about to be dialled.
+pub type Judge = Arc<dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync>;
+
+/// One side's way to the next hop; holds the connection that is kept for the next request.
+///
+/// A relay has one for each connection it accepted, a client one for each chain: nothing is shared, so no request can
+/// reach another client's answer.
+pub struct Upstream {
+    links: Arc<Links>,
+    limits: Limits,
+    judge: Judge,
+    wire: Option<Wire>,
+    stage: watch::Sender<Stage>,
+    link: Option<Link>,
+}
+
+/// An open connection to the next hop.
+struct Link {
+    hop: HostPort,
+    address: SocketAddr,
+    wire: Wire,
+    stream: TcpStream,
+    /// Read from the stream and not yet used.
+    early: Vec<u8>,
+    /// Body bytes still to come.
+    left: u64,
+    /// Another request may follow on it.
+    keep: bool,
+    /// The body was called for.
+    told: bool,
+}
+
+/// How far a question is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// The next hop is being resolved or dialled.
+    #[default]
+    Dialing,
+    /// It has the question.
+    Waiting,
+    /// It said `102`, still at work, for the nth time; a relay says so too.
+    Working(u32),
+}
+
+/// The next hop's answer; its body, if there is one, is read through [`Upstream::body`].
+#[derive(Debug)]
+pub struct Answer {
+    /// The head.
+    pub reply: Reply,
+    /// What it took.
+    pub leg: Leg,
+    /// The wire it came by.
+    pub wire: Wire,
+    /// Who answered.
+    pub address: SocketAddr,
+    /// It came by a connection that was kept.
+    pub reused: bool,
+}
+
+/// The rest of a body; ends after exactly as many bytes as the head announced, or too early.
+pub struct Body<'a>(&'a mut Link);
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("open", &self.link.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Upstream {
+    /// No connection yet. `wire` is for hops that are not marked with one; `None` finds out.
+    pub fn new(links: Arc<Links>, limits: Limits, judge: Judge, wire: Option<Wire>) -> Self {
+        Self { links, limits, judge, wire, stage: watch::Sender::default(), link: None }
+    }
+
+    /// Follows how far a question is.
+    pub fn stage(&self) -> watch::Receiver<Stage> {
+        self.stage.subscribe()
+    }
+
+    /// Asks `hop` for a file; `request.route` holds the hops after it. The reply head must be there by `deadline`.
+    ///
+    /// The answer is a success (200 or 206) of known length. Everything else is a problem, with hops counted from the
+    /// asker: 1 is `hop`. Not cancel-safe: after a cancelled ask, close or drop this.
+    pub async fn ask(&mut self, hop: &Hop, mut request: Request, deadline: Instant) -> Result<Answer, Problem> {
+        request.host = Some(hop.address.clone());
+        request.interim = true;
+        request.keep_alive = true;
+        let marked = hop.wire.or(self.wire);
+        let answer = match marked.or_else(|| self.links.known(&hop.address)) {
+            Some(Wire::Seed) => self.ask_seed(hop, &request, deadline).await?,
+            Some(Wire::Http) => {
+                request.ack = false;
+                let answer = self.ask_http(hop, &request, deadline).await;
+                if marked.is_none() && answer.as_ref().is_err_and(|problem| problem.reason == Reason::TimedOut) {
+                    // It may be another program by now: the next request finds out.
+                    self.links.forget(&hop.address);
+                }
+                answer?
+            }
+            None => {
+                request.ack = true;
+                self.ask_http(hop, &request, deadline).await?
+            }
+        };
+        self.check(hop, &request, answer)
+    }
+
+    /// Tells a seed hop to send the body; an HTTP hop needs no telling.
+    pub async fn go_ahead(&mut self) -> io::Result<()> {
+        match &mut self.link {
+            Some(link) if link.wire == Wire::Seed => {
+                link.told = true;
+                link.stream.write_all(seed::GO_AHEAD).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The body; `None` where no answer is open.
+    pub fn body(&mut self) -> Option<Body<'_>> {
+        self.link.as_mut().map(Body)
+    }
+
+    /// Reads body bytes; 0 is the end, which is too early unless all announced bytes have come.
+    pub async fn read_body(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.body() {
+            Some(mut body) => body.read(buffer).await,
+            None => Ok(0),
+        }
+    }
+
+    /// The body was read, or is not wanted: a connection that can be kept is, any other is closed.
+    pub fn finish(&mut self) {
+        let Some(link) = &self.link else { return };
+        if link.left == 0 && link.wire == Wire::Seed && link.told {
+            // The dialogue's last word; the other side may be gone already, and is free to be.
+            let _ = link.stream.try_write(seed::CLOSE);
+        }
+        if link.left > 0 || !link.keep {
+            self.link = None;
+        }
+    }
+
+    /// Closes the connection, whatever is on it.
+    pub fn close(&mut self) {
+        self.link = None;
+    }
+
+    async fn connect(&self, hop: &HostPort, wire: Wire, deadline: Instant) -> Result<(Link, Leg), Problem> {
+        self.stage.send_replace(Stage::Dialing);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Dialed { stream, address, resolve_ms, dial_ms } =
+            dial(hop, left.min(self.limits.connect), &*self.judge).await?;
+        let link =
+            Link { hop: hop.clone(), address, wire, stream, early: Vec::new(), left: 0, keep: false, told: false };
+        Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }))
+    }
+
+    /// Judges a reply: a success must be of known length and come from the end of the route.
+    fn check(&mut self, hop: &Hop, request: &Request, answer: Answer) -> Result<Answer, Problem> {
+        let wrong = |reason, detail: &str| {
+            Problem::next(reason, Action::Reply, &hop.address, detail, answer.leg.dial_ms + answer.leg.wait_ms)
+        };
+        let reply = &answer.reply;
+        let problem = match reply.status {
+            200 | 206 if reply.length.is_none() => Some(wrong(Reason::Nonsense, "the file's length is not known")),
+            200 | 206 if reply.hops.unwrap_or(0) as usize != request.route.len() => {
+                Some(wrong(Reason::RouteIgnored, ""))
+            }
+            206 if request.range.is_none() => {
+                Some(wrong(Reason::Nonsense, "a part came where the whole was asked for"))
+            }
+            200 | 206 => None,
+            _ => Some(match &reply.problem {
+                Some(problem) => problem.clone().passed_on(),
+                None => wrong(Reason::of_status(reply.status), &format!("status {}", reply.status)),
+            }),
+        };
+        match problem {
+            None => Ok(answer),
+            Some(problem) => {
+                self.finish();
+                Err(problem)
+            }
+        }
+    }
+}
+
+impl Body<'_> {
+    /// Body bytes still to come.
+    pub fn left(&self) -> u64 {
+        self.0.left
+    }
+}
+
+impl AsyncRead for Body<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let link = &mut *self.0;
+        let most = usize::try_from(link.left).unwrap_or(usize::MAX).min(buf.remaining());
+        if most == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let read = if link.early.is_empty() {
+            let mut part = buf.take(most);
+            std::task::ready!(Pin::new(&mut link.stream).poll_read(cx, &mut part))?;
+            let read = part.filled().len();
+            buf.advance(read);
+            read
+        } else {
+            let read = most.min(link.early.len());
+            buf.put_slice(&link.early[..read]);
+            link.early.drain(..read);
+            read
+        };
+        link.left -= read as u64;
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,273 @@
+//! One question and its answer on one link, in either wire.
+
+use std::time::Duration;
+
+use super::{
+    Action, Answer, Hop, Instant, Leg, Link, Method, Problem, Reason, Reply, Request, Stage, Upstream, Wire, seed,
+};
+use super::{AsyncReadExt, AsyncWriteExt, encode_request, ms_since, parse_reply, problem, timeout_at};
+use crate::net::limits::{HOP_GRACE, HOP_SHARE};
+use crate::net::link::{SILENCE, probe};
+use crate::wire::http::{MAX_HEAD, ReplyHead};
+
+/// How long a size may take to arrive in full once its first digit is there: it has no end mark.
+const ANSWER_GAP: Duration = Duration::from_millis(5);
+/// How much longer a `102` lets the asker wait; the origin says it every 5 s while it computes a digest.
+const INTERIM_GRACE: Duration = Duration::from_secs(10);
+/// How long a digest may take in all, whatever is said meanwhile.
+const LONGEST_DIGEST: Duration = Duration::from_mins(10);
+
+/// Why an exchange gave no reply head.
+enum Failed {
+    /// The connection closed before a single byte came.
+    Unanswered(Problem),
+    /// The hop turned out to speak the seed wire.
+    SpeaksSeed,
+    /// Anything else.
+    Problem(Problem),
+}
+
+impl Upstream {
+    pub(super) async fn ask_http(
+        &mut self,
+        hop: &Hop,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Answer, Problem> {
+        let kept = self.link.take().filter(|link| link.keep && link.left == 0 && link.hop == hop.address);
+        if let Some(mut link) = kept {
+            match self.exchange(&mut link, hop, request, deadline).await {
+                Ok((reply, wait_ms)) => return Ok(self.answered(link, reply, Leg::default(), wait_ms, true)),
+                Err(Failed::Problem(problem)) => return Err(problem),
+                // A kept connection may have been closed while the request was on its way: dial again, once.
+                Err(Failed::Unanswered(_) | Failed::SpeaksSeed) => {}
+            }
+        }
+        let (mut link, dialed) = self.connect(&hop.address, Wire::Http, deadline).await?;
+        match self.exchange(&mut link, hop, request, deadline).await {
+            Ok((reply, wait_ms)) => Ok(self.answered(link, reply, dialed, wait_ms, false)),
+            Err(Failed::Problem(problem) | Failed::Unanswered(problem)) => Err(problem),
+            Err(Failed::SpeaksSeed) => {
+                drop(link);
+                self.links.remember(&hop.address, Wire::Seed);
+                self.ask_seed(hop, request, deadline).await
+            }
+        }
+    }
+
+    fn answered(&mut self, mut link: Link, reply: Reply, dialed: Leg, wait_ms: f64, reused: bool) -> Answer {
+        let leg = Leg { wait_ms, ..dialed };
+        let answer = Answer { leg, wire: link.wire, address: link.address, reused, reply };
+        link.keep &= answer.reply.keep_alive;
+        self.link = Some(link);
+        answer
+    }
+
+    /// Sends a request and reads the reply head; also the body, where that is an error's explanation.
+    async fn exchange(
+        &self,
+        link: &mut Link,
+        hop: &Hop,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<(Reply, f64), Failed> {
+        let asked = Instant::now();
+        let passed = deadline.saturating_duration_since(asked).saturating_sub(HOP_SHARE);
+        if passed.is_zero() {
+            let problem = Problem::here(Reason::TimedOut, Action::Request, &hop.address, "no time left to ask");
+            return Err(Failed::Problem(problem));
+        }
+        let mut head = Vec::with_capacity(512);
+        let sent = Request { timeout: Some(passed), ..request.clone() };
+        let base = if request.route.is_empty() { hop.base.as_deref() } else { None };
+        encode_request(&sent, base, &mut head);
+        let mut wait = Wait { hop, request, asked, until: asked + passed + HOP_GRACE, unsure: request.ack };
+        // A failed write is not yet the end: the reason may be waiting to be read.
+        let written = timeout_at(wait.until, link.stream.write_all(&head)).await;
+        if !matches!(written, Ok(Ok(()))) && link.early.is_empty() {
+            wait.unsure = false;
+        }
+        self.stage.send_replace(Stage::Waiting);
+        let mut reply = self.read_head(link, &mut wait).await?;
+        link.early.drain(..reply.1);
+        let reply = &mut reply.0;
+        link.keep = reply.keep_alive;
+        if reply.status >= 300 && request.method == Method::Get {
+            read_problem(link, reply, wait.until).await;
+        } else if request.method == Method::Get {
+            link.left = reply.length.unwrap_or_default();
+        }
+        Ok((std::mem::take(reply), ms_since(asked)))
+    }
+
+    /// Reads up to the end of the final head, which stays in `early`; its length comes with it.
+    async fn read_head(&self, link: &mut Link, wait: &mut Wait<'_>) -> Result<(Reply, usize), Failed> {
+        let mut silent = true;
+        loop {
+            match parse_reply(&link.early, wait.request.method) {
+                Err(error) => return Err(Failed::Problem(wait.problem(Reason::Nonsense, &error.to_string()))),
+                Ok(Some((ReplyHead::Final(reply), length))) => {
+                    self.links.remember(&wait.hop.address, Wire::Http);
+                    return Ok((*reply, length));
+                }
+                Ok(Some((ReplyHead::Interim(status), length))) => {
+                    link.early.drain(..length);
+                    // The first 102 answers our own question; the others come from an origin at work.
+                    let ours = std::mem::take(&mut wait.unsure);
+                    if status == 102 && !ours {
+                        wait.prolong();
+                        self.stage.send_modify(|stage| {
+                            *stage = match stage {
+                                Stage::Working(times) => Stage::Working(*times + 1),
+                                _ => Stage::Working(1),
+                            };
+                        });
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+            }
+            let read = if wait.unsure && silent {
+                self.read_first(link, wait).await?
+            } else {
+                read_some(link, wait).await.map_err(|problem| match silent && link.early.is_empty() {
+                    true if problem.reason == Reason::Closed => Failed::Unanswered(problem),
+                    _ => Failed::Problem(problem),
+                })?
+            };
+            silent &= read == 0;
+        }
+    }
+
+    /// Waits for the first bytes of a hop whose wire is not known; silence makes it ask in the other wire, beside.
+    async fn read_first(&self, link: &mut Link, wait: &mut Wait<'_>) -> Result<usize, Failed> {
+        let closed = match tokio::time::timeout(SILENCE, read_some(link, wait)).await {
+            Ok(Ok(read)) => return Ok(read),
+            Ok(Err(problem)) => Some(problem),
+            Err(_) => None,
+        };
+        let left = wait.until.saturating_duration_since(Instant::now());
+        let asking = probe(&wait.hop.address, left.min(self.limits.connect), &self.judge);
+        tokio::pin!(asking);
+        if let Some(problem) = closed {
+            // The original drops a connection it does not understand when the next one comes: closing settles nothing.
+            return match asking.await {
+                Some(Wire::Seed) => Err(Failed::SpeaksSeed),
+                _ => Err(Failed::Problem(problem)),
+            };
+        }
+        let mut closed = None;
+        loop {
+            tokio::select! {
+                read = read_some(link, wait), if closed.is_none() => match read {
+                    Ok(read) => return Ok(read),
+                    Err(problem) => closed = Some(problem),
+                },
+                wire = &mut asking => {
+                    return match (wire, closed) {
+                        (Some(Wire::Seed), _) => Err(Failed::SpeaksSeed),
+                        (_, Some(problem)) => Err(Failed::Problem(problem)),
+                        (_, None) => {
+                            wait.unsure = false;
+                            Ok(0)
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    pub(super) async fn ask_seed(
+        &mut self,
+        hop: &Hop,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Answer, Problem> {
+        let text = seed::encode_request(request, hop)?;
+        let (mut link, dialed) = self.connect(&hop.address, Wire::Seed, deadline).await?;
+        let asked = Instant::now();
+        let wait = Wait { hop, request, asked, until: deadline, unsure: false };
+        if !matches!(timeout_at(deadline, link.stream.write_all(&text)).await, Ok(Ok(()))) {
+            return Err(wait.problem(Reason::Closed, ""));
+        }
+        self.stage.send_replace(Stage::Waiting);
+        read_some(&mut link, &wait).await?;
+        // The answer has no end mark: it is whole when nothing more comes for a moment, or the other side closed.
+        while link.early.len() < seed::MAX_ANSWER {
+            match tokio::time::timeout(ANSWER_GAP, read_some(&mut link, &wait)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        let wait_ms = ms_since(asked);
+        let size = match seed::parse_answer(&std::mem::take(&mut link.early)) {
+            seed::Answer::Size(size) => size,
+            seed::Answer::NotHere => {
+                let origin = request.route.last().unwrap_or(hop);
+                let away = request.route.len() as u32 + 1;
+                let missing = Problem::next(Reason::NotFound, Action::Open, &origin.address, "", wait_ms);
+                return Err(Problem { hop: away, reporter: away, ..missing });
+            }
+            seed::Answer::Text(text) => return Err(seed::problem_of_text(&text, &hop.address, wait_ms)),
+        };
+        link.left = if request.method == Method::Get { size } else { 0 };
+        let reply =
+            Reply { status: 200, length: Some(size), hops: Some(request.route.len() as u32), ..Reply::default() };
+        Ok(self.answered(link, reply, dialed, wait_ms, false))
+    }
+}
+
+/// How long an answer is waited for, and what for.
+struct Wait<'a> {
+    hop: &'a Hop,
+    request: &'a Request,
+    asked: Instant,
+    until: Instant,
+    /// The hop's wire is not known yet.
+    unsure: bool,
+}
+
+impl Wait<'_> {
+    fn problem(&self, reason: Reason, detail: &str) -> Problem {
+        Problem::next(reason, Action::Reply, &self.hop.address, detail, ms_since(self.asked))
+    }
+
+    /// A digest takes as long as it takes, so its origin may ask for patience; nothing else may.
+    fn prolong(&mut self) {
+        if self.request.method == Method::Head && self.request.want_digest.is_some() {
+            self.until = (Instant::now() + INTERIM_GRACE).max(self.until).min(self.asked + LONGEST_DIGEST);
+        }
+    }
+}
+
+/// Reads more into `early`; the end of the stream is a problem, for an answer is still expected.
+async fn read_some(link: &mut Link, wait: &Wait<'_>) -> Result<usize, Problem> {
+    link.early.reserve(MAX_HEAD);
+    match timeout_at(wait.until, link.stream.read_buf(&mut link.early)).await {
+        Err(_) => Err(wait.problem(Reason::TimedOut, "")),
+        Ok(Ok(0) | Err(_)) => Err(wait.problem(Reason::Closed, "")),
+        Ok(Ok(read)) => Ok(read),
+    }
+}
+
+/// Reads an error's body, if it is short enough to be an explanation; else the connection is of no more use.
+async fn read_problem(link: &mut Link, reply: &mut Reply, until: Instant) {
+    let length = reply.length.filter(|length| *length <= problem::MAX_BODY as u64);
+    let Some(length) = length.map(|length| length as usize) else {
+        link.keep = false;
+        return;
+    };
+    while link.early.len() < length {
+        match timeout_at(until, link.stream.read_buf(&mut link.early)).await {
+            Ok(Ok(read)) if read > 0 => {}
+            _ => {
+                link.keep = false;
+                return;
+            }
+        }
+    }
+    let body: Vec<u8> = link.early.drain(..length).collect();
+    if reply.content_type.as_deref() == Some(problem::MEDIA_TYPE) {
+        reply.problem = Problem::from_json(&body);
+    }
+}

@@ -1,0 +1,105 @@
+//! Columns of a table: which ones a width has room for, and where they stand. Widths depend on the room alone.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::paint::Row;
+
+/// Free columns between two columns of a table.
+const GAP: u16 = 2;
+
+/// One column of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Its heading.
+    pub title: &'static str,
+    /// Its least width.
+    pub width: u16,
+    /// Its greatest width; room to spare goes to the first column that takes it.
+    pub most: u16,
+    /// It holds numbers, which stand at its right.
+    pub right: bool,
+    /// The highest goes first when there is no room; 0 stays.
+    pub drop: u8,
+}
+
+/// Where each column stands: offset and width, or nothing for one that was dropped.
+pub type Places<const N: usize> = [Option<(u16, u16)>; N];
+
+/// A column of one width.
+pub const fn fixed(title: &'static str, width: u16, right: bool, drop: u8) -> Column {
+    Column { title, width, most: width, right, drop }
+}
+
+/// A column that takes up room to spare.
+pub const fn growing(title: &'static str, width: u16, most: u16, drop: u8) -> Column {
+    Column { title, width, most, right: false, drop }
+}
+
+/// Places the columns that fit into a width.
+pub fn place<const N: usize>(columns: &[Column; N], room: u16) -> Places<N> {
+    let mut kept = [true; N];
+    while needed(columns, &kept) > room {
+        let last = (0..N).filter(|i| kept[*i] && columns[*i].drop > 0).max_by_key(|i| columns[*i].drop);
+        let Some(last) = last else { break };
+        kept[last] = false;
+    }
+    let mut spare = room.saturating_sub(needed(columns, &kept));
+    let mut places = [None; N];
+    let mut x = 0;
+    for (i, column) in columns.iter().enumerate().filter(|(i, _)| kept[*i]) {
+        let extra = spare.min(column.most.saturating_sub(column.width));
+        spare -= extra;
+        places[i] = Some((x, column.width + extra));
+        x += column.width + extra + GAP;
+    }
+    places
+}
+
+/// Paints the headings.
+pub fn headings<const N: usize>(
+    buffer: &mut Buffer,
+    area: Rect,
+    columns: &[Column; N],
+    places: &Places<N>,
+    style: Style,
+) {
+    for (column, place) in columns.iter().zip(places) {
+        cell(buffer, area, *column, *place, column.title, style);
+    }
+}
+
+/// Paints one cell, if its column has a place.
+pub fn cell(buffer: &mut Buffer, row: Rect, column: Column, place: Option<(u16, u16)>, text: &str, style: Style) {
+    let Some((x, width)) = place else { return };
+    let mut cells = Row::new(buffer, row);
+    cells.skip(x);
+    if column.right {
+        cells.cell_right(width, text, style);
+    } else {
+        cells.cell(width, text, style);
+    }
+}
+
+fn needed<const N: usize>(columns: &[Column; N], kept: &[bool; N]) -> u16 {
+    let widths = columns.iter().zip(kept).filter(|(_, kept)| **kept).map(|(column, _)| column.width + GAP);
+    widths.sum::<u16>().saturating_sub(GAP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 4] =
+        [fixed("#", 2, true, 0), growing("Node", 6, 10, 0), fixed("In", 5, true, 2), growing("60 s", 4, 20, 1)];
+
+    #[test]
+    fn drops_by_priority_and_grows_in_order() {
+        assert_eq!(place(&COLUMNS, 23), [Some((0, 2)), Some((4, 6)), Some((12, 5)), Some((19, 4))]);
+        assert_eq!(place(&COLUMNS, 30), [Some((0, 2)), Some((4, 10)), Some((16, 5)), Some((23, 7))]);
+        assert_eq!(place(&COLUMNS, 22), [Some((0, 2)), Some((4, 10)), None, Some((16, 6))]);
+        assert_eq!(place(&COLUMNS, 11), [Some((0, 2)), Some((4, 7)), None, None]);
+        assert_eq!(place(&COLUMNS, 0), [Some((0, 2)), Some((4, 6)), None, None]);
+    }
+}

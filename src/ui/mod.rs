@@ -1,0 +1,33 @@
+//! The terminal wing: draws one `ChainSnapshot`, turns keys into `Command`s, and knows no socket and no file.
+//!
+//! Keys flow one way: `event` (the input thread) → `keymap` (one table) → `UiState::apply` (pure) → `try_send`.
+//! Data flows the other: `watch` → `Arc<ChainSnapshot>` → `view::draw`, a function of state, snapshot and area.
+//! `screen` is the loop that joins the two, `terminal` the only place that changes how the terminal behaves.
+
+pub mod action;
+pub mod edit;
+pub mod event;
+pub mod grid;
+pub mod keymap;
+pub mod paint;
+pub mod rates;
+pub mod screen;
+pub mod state;
+pub mod terminal;
+pub mod theme;
+pub mod view;
+pub mod widgets;
+
+pub use screen::{Left, ScreenError, Stop, run};
+pub use state::UiState;
+pub use terminal::{install_panic_hook, restore};
+pub use theme::{ColorMode, Theme};
+
+/// How the screen looks; nothing in here changes while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Draw with ASCII characters alone, for terminals and fonts without line drawing.
+    pub ascii: bool,
+    /// When to use colours.
+    pub color: ColorMode,
+}

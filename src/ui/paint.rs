@@ -1,0 +1,134 @@
+//! Painting one row from left to right into a buffer: clamped to its area, cut where it is too long, never wrapped.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use unicode_width::UnicodeWidthStr;
+
+/// Says that text was cut; ASCII, as the ellipsis is two columns wide in some fonts.
+const CUT: &str = "~";
+
+/// Columns that this text takes.
+pub fn width(text: &str) -> u16 {
+    u16::try_from(text.width()).unwrap_or(u16::MAX)
+}
+
+/// What is still free of one screen row: painted from the left with `put`, from the right with `put_right`.
+pub struct Row<'a> {
+    buffer: &'a mut Buffer,
+    x: u16,
+    end: u16,
+    y: u16,
+}
+
+impl<'a> Row<'a> {
+    /// The first row of this area; one without room takes text and paints nothing.
+    pub fn new(buffer: &'a mut Buffer, area: Rect) -> Self {
+        let area = area.intersection(buffer.area);
+        let end = if area.height == 0 { area.x } else { area.right() };
+        Self { buffer, x: area.x, end, y: area.y }
+    }
+
+    /// Free columns.
+    pub fn room(&self) -> u16 {
+        self.end.saturating_sub(self.x)
+    }
+
+    /// Leaves columns as they are.
+    pub fn skip(&mut self, columns: u16) -> &mut Self {
+        self.x = self.x.saturating_add(columns).min(self.end);
+        self
+    }
+
+    /// Paints text at the left end; what does not fit is cut, and the cut shown.
+    pub fn put(&mut self, text: &str, style: Style) -> &mut Self {
+        let columns = width(text).min(self.room());
+        self.cell(columns, text, style)
+    }
+
+    /// Paints text at the right end, if all of it fits.
+    pub fn put_right(&mut self, text: &str, style: Style) -> &mut Self {
+        let columns = width(text);
+        if columns > 0 && columns <= self.room() {
+            self.end -= columns;
+            self.buffer.set_stringn(self.end, self.y, text, usize::from(columns), style);
+        }
+        self
+    }
+
+    /// Paints text into so many columns, at their left.
+    pub fn cell(&mut self, columns: u16, text: &str, style: Style) -> &mut Self {
+        let columns = columns.min(self.room());
+        if columns == 0 {
+            return self;
+        }
+        let fits = width(text) <= columns;
+        let kept = if fits { columns } else { columns - 1 };
+        self.buffer.set_stringn(self.x, self.y, text, usize::from(kept), style);
+        if !fits {
+            self.buffer.set_stringn(self.x + columns - 1, self.y, CUT, 1, style);
+        }
+        self.skip(columns)
+    }
+
+    /// Paints text into so many columns, at their right.
+    pub fn cell_right(&mut self, columns: u16, text: &str, style: Style) -> &mut Self {
+        let spare = columns.saturating_sub(width(text));
+        self.skip(spare).cell(columns - spare, text, style)
+    }
+
+    /// Fills all that is free with one glyph.
+    pub fn fill(&mut self, glyph: &str, style: Style) -> &mut Self {
+        let room = self.room();
+        self.repeat(glyph, room, style)
+    }
+
+    /// Paints one glyph so many times.
+    pub fn repeat(&mut self, glyph: &str, times: u16, style: Style) -> &mut Self {
+        let times = times.min(self.room());
+        let text = glyph.repeat(usize::from(times));
+        self.cell(times, &text, style)
+    }
+}
+
+/// The row of an area at this offset; one without height where there is none.
+pub fn row_of(area: Rect, offset: usize) -> Rect {
+    let offset = u16::try_from(offset).unwrap_or(u16::MAX);
+    let height = u16::from(offset < area.height);
+    Rect { y: area.y.saturating_add(offset.min(area.height)), height, ..area }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(columns: u16, paint: impl for<'a, 'b> Fn(&'a mut Row<'b>) -> &'a mut Row<'b>) -> String {
+        let area = Rect::new(0, 0, columns, 1);
+        let mut buffer = Buffer::empty(area);
+        paint(&mut Row::new(&mut buffer, area));
+        buffer.content().iter().map(ratatui::buffer::Cell::symbol).collect()
+    }
+
+    #[test]
+    fn cuts_and_says_so() {
+        let plain = Style::new();
+        assert_eq!(shown(8, |row| row.put("12345678", plain)), "12345678");
+        assert_eq!(shown(8, |row| row.put("123456789", plain)), "1234567~");
+        assert_eq!(shown(8, |row| row.cell_right(4, "ab", plain).put("|", plain)), "  ab|   ");
+        assert_eq!(shown(8, |row| row.put_right("end", plain).put("longer", plain)), "long~end");
+    }
+
+    #[test]
+    fn never_splits_a_wide_character() {
+        assert_eq!(shown(4, |row| row.put("文件名", Style::new())).trim_end(), "文  ~");
+    }
+
+    #[test]
+    fn paints_nothing_where_there_is_no_room() {
+        assert_eq!(shown(2, |row| row.skip(9).put("x", Style::new()).put_right("y", Style::new())), "  ");
+        let area = Rect::new(0, 0, 3, 1);
+        let mut buffer = Buffer::empty(area);
+        Row::new(&mut buffer, row_of(area, 5)).put("below", Style::new());
+        assert_eq!(buffer, Buffer::empty(area));
+    }
+}

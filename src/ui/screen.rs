@@ -1,0 +1,247 @@
+//! The loop: drain what happened, apply it, draw at most once per interval and only if something changed.
+//!
+//! The calling thread owns the terminal and is never a runtime's worker: a terminal that takes no bytes holds up
+//! this thread and nothing else. Nothing here awaits; commands go by `try_send`.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::watch::Receiver;
+
+use super::event::{Event, Events};
+use super::state::UiState;
+use super::terminal::{Screen, is_gone, keyboard, waits};
+use super::theme::{ColorMode, Theme};
+use super::{Options, keymap, view};
+use crate::command::Command;
+use crate::snapshot::ChainSnapshot;
+
+/// Least time between two frames: a held key repeats no faster.
+const FRAME: Duration = Duration::from_millis(16);
+/// Least time between two looks at the data, so that figures stay readable; also how soon a stop is seen.
+const DATA: Duration = Duration::from_millis(100);
+/// Least time between two frames for data alone while nothing moves.
+const CALM: Duration = Duration::from_secs(1);
+
+/// Why the screen was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// The person asked for it; `Command::Quit` was sent.
+    Quit,
+    /// Somebody set the stop.
+    Stopped,
+    /// There will be no more snapshots: their sender is gone.
+    Ended,
+    /// The terminal is gone; nothing more can be shown.
+    HungUp,
+}
+
+/// What went wrong with the terminal.
+#[derive(Debug, thiserror::Error)]
+pub enum ScreenError {
+    /// Output does not go to a terminal, or there is none to read keys from.
+    #[error("the dashboard needs a terminal: {0}")]
+    NoTerminal(io::Error),
+    /// A frame could not be written.
+    #[error("the terminal does not take the screen: {0}")]
+    Draw(io::Error),
+}
+
+/// Ends the screen from another thread; clones are one and the same.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Makes `run` leave, within a tenth of a second unless the terminal takes no bytes.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// It was set.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs the screen on the calling thread until the person leaves, `stop` is set, the snapshots end, or the terminal
+/// dies. The terminal is given back before this returns, whatever the reason.
+pub fn run(
+    options: &Options,
+    snapshots: Receiver<Arc<ChainSnapshot>>,
+    commands: Sender<Command>,
+    stop: &Stop,
+) -> Result<Left, ScreenError> {
+    if options.color == ColorMode::Always {
+        // The terminal library looks at NO_COLOR too, and would take the colours out again.
+        crossterm::style::force_color_output(true);
+    }
+    let state = UiState::new(Theme::for_options(options));
+    let screen = Screen::take().map_err(ScreenError::NoTerminal)?;
+    let events = Events::listen().map_err(ScreenError::NoTerminal)?;
+    let chain = Arc::default();
+    let mut all = Loop { state, screen, chain, snapshots, commands, dirty: true, drawn: None, looked: None };
+    let left = all.run(&events, stop);
+    match left {
+        // A frame that fails because the terminal is gone is no error of ours.
+        Err(ScreenError::Draw(_)) if terminal_is_gone() => Ok(Left::HungUp),
+        left => left,
+    }
+}
+
+struct Loop {
+    state: UiState,
+    screen: Screen,
+    chain: Arc<ChainSnapshot>,
+    snapshots: Receiver<Arc<ChainSnapshot>>,
+    commands: Sender<Command>,
+    dirty: bool,
+    drawn: Option<Instant>,
+    looked: Option<Instant>,
+}
+
+impl Loop {
+    fn run(&mut self, events: &Events, stop: &Stop) -> Result<Left, ScreenError> {
+        loop {
+            if stop.is_set() {
+                return Ok(Left::Stopped);
+            }
+            if self.looked.is_none_or(|at| at.elapsed() >= DATA) && !self.look() {
+                return Ok(Left::Ended);
+            }
+            if self.dirty && self.drawn.is_none_or(|at| at.elapsed() >= FRAME) {
+                self.draw().map_err(ScreenError::Draw)?;
+            }
+            let mut next = match events.queue.recv_timeout(self.wait()) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Ok(Left::HungUp),
+            };
+            while let Some(event) = next {
+                if let Some(left) = self.handle(event) {
+                    return Ok(left);
+                }
+                next = events.queue.try_recv().ok();
+            }
+        }
+    }
+
+    /// Until the next frame may be drawn, or the next look is due.
+    fn wait(&self) -> Duration {
+        let left = |since: Option<Instant>, gap: Duration| gap.saturating_sub(since.map_or(gap, |at| at.elapsed()));
+        let look = left(self.looked, DATA);
+        if self.dirty { look.min(left(self.drawn, FRAME)) } else { look }
+    }
+
+    /// Takes the newest snapshot if there is one; false if there will be none again.
+    fn look(&mut self) -> bool {
+        let first = self.looked.is_none();
+        self.looked = Some(Instant::now());
+        match self.snapshots.has_changed() {
+            Err(_) => return false,
+            Ok(false) if !first => return true,
+            Ok(_) => {}
+        }
+        let calm = self.drawn.is_some_and(|at| at.elapsed() < CALM);
+        if calm && !is_news(&self.chain, &self.snapshots.borrow()) {
+            return true;
+        }
+        self.chain = Arc::clone(&self.snapshots.borrow_and_update());
+        self.state.observe(&self.chain);
+        self.dirty = true;
+        true
+    }
+
+    fn handle(&mut self, event: Event) -> Option<Left> {
+        self.dirty = true;
+        let command = match event {
+            Event::Key(key) => keymap::press(&mut self.state, &self.chain, key),
+            Event::Paste(text) => {
+                keymap::paste(&mut self.state, &self.chain, &text);
+                None
+            }
+            Event::Resize => None,
+            Event::HungUp => return Some(Left::HungUp),
+        };
+        if let Some(command) = command {
+            self.send(command);
+        }
+        self.state.quitting().then_some(Left::Quit)
+    }
+
+    fn send(&mut self, command: Command) {
+        self.state.notice = match self.commands.try_send(command) {
+            Ok(()) => return,
+            Err(TrySendError::Full(_)) => Some("too many wishes at once: that one was dropped, try again".to_owned()),
+            Err(TrySendError::Closed(_)) => Some("nobody is left to carry that out: press q".to_owned()),
+        };
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        if self.state.take_repaint() {
+            self.screen.repaint()?;
+        }
+        let (state, chain) = (&mut self.state, &self.chain);
+        self.screen.draw(|area, buffer| {
+            state.area = area;
+            view::draw(state, chain, area, buffer);
+        })?;
+        self.dirty = false;
+        self.drawn = Some(Instant::now());
+        Ok(())
+    }
+}
+
+/// The new snapshot is worth a frame at once: bytes move, or something is not as it was. The rest can wait a second.
+fn is_news(old: &ChainSnapshot, new: &ChainSnapshot) -> bool {
+    let moving = |chain: &ChainSnapshot| {
+        chain.transfers.iter().any(|t| !t.phase.is_over()) || chain.hops.iter().any(|hop| hop.rate_out > 0)
+    };
+    let line = |chain: &ChainSnapshot| chain.log.last().map(|line| line.number);
+    old.generation != new.generation
+        && (moving(old)
+            || moving(new)
+            || line(old) != line(new)
+            || old.leaving != new.leaving
+            || old.transfers.len() != new.transfers.len()
+            || !old.hops.iter().map(|hop| &hop.link).eq(new.hops.iter().map(|hop| &hop.link)))
+}
+
+fn terminal_is_gone() -> bool {
+    keyboard().map_or(true, |tty| is_gone(waits(tty.as_fd(), PollFlags::empty(), Duration::ZERO)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{HopLink, HopSnapshot, NodeSnapshot};
+
+    #[test]
+    fn ageing_reports_can_wait_and_changes_cannot() {
+        let hop =
+            HopSnapshot { link: HopLink::Attached, node: Some(NodeSnapshot::default()), ..HopSnapshot::default() };
+        let old = ChainSnapshot { generation: 1, hops: vec![hop], ..ChainSnapshot::default() };
+        let mut new = ChainSnapshot { generation: 2, ..old.clone() };
+        new.hops[0].age = Duration::from_millis(250);
+        assert!(!is_news(&old, &new));
+        new.hops[0].link = HopLink::Down { reason: "connection refused".into() };
+        assert!(is_news(&old, &new), "a dead node is shown at once");
+        new.generation = 1;
+        assert!(!is_news(&old, &new), "the same number means the same picture");
+    }
+
+    #[test]
+    fn a_stop_is_one_and_the_same_in_all_its_clones() {
+        let stop = Stop::default();
+        let other = stop.clone();
+        assert!(!stop.is_set());
+        other.set();
+        assert!(stop.is_set());
+    }
+}

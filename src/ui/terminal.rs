@@ -1,0 +1,188 @@
+//! The terminal itself: raw mode, the alternate screen, and giving it back whatever happens.
+//!
+//! What is written goes to the descriptor directly and never through the standard library's locked stream, so that
+//! `restore` works from any thread, also while the drawing thread is stuck in a terminal that takes no more bytes.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::terminal::{
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode,
+};
+use crossterm::{cursor, queue, style};
+use ratatui::backend::CrosstermBackend;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The terminal is ours: whoever turns this off gives it back.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+/// How long giving back waits for a terminal that takes no bytes; its mode is restored in any case.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The screen while it is ours; dropping it gives the terminal back.
+pub struct Screen {
+    terminal: ratatui::Terminal<CrosstermBackend<Output>>,
+}
+
+impl Screen {
+    /// Takes the terminal: raw mode, the alternate screen, no cursor, pasted text marked as such.
+    pub fn take() -> io::Result<Self> {
+        if !rustix::termios::isatty(stdout()) {
+            return Err(io::Error::other("standard output is not one"));
+        }
+        enable_raw_mode()?;
+        TAKEN.store(true, Ordering::SeqCst);
+        // From here on a failure must give back what was taken.
+        Self::set_up().inspect_err(|_| restore())
+    }
+
+    fn set_up() -> io::Result<Self> {
+        let mut output = Output::default();
+        queue!(output, EnterAlternateScreen, cursor::Hide, EnableBracketedPaste)?;
+        output.flush()?;
+        Ok(Self { terminal: ratatui::Terminal::new(CrosstermBackend::new(output))? })
+    }
+
+    /// Draws one frame, which the terminal shows at once and whole if it knows synchronized output.
+    pub fn draw(&mut self, paint: impl FnOnce(Rect, &mut Buffer)) -> io::Result<()> {
+        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        self.terminal.draw(|frame| paint(frame.area(), frame.buffer_mut()))?;
+        queue!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
+        io::Write::flush(self.terminal.backend_mut())
+    }
+
+    /// Makes the next frame paint every cell. `Terminal::clear` would ask the terminal where its cursor is, and the
+    /// answer would go to the input thread; a resize to the same size asks nothing.
+    pub fn repaint(&mut self) -> io::Result<()> {
+        let size = self.terminal.size()?;
+        self.terminal.resize(Rect::new(0, 0, size.width, size.height))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Gives the terminal back: once, from any thread, and never for longer than a moment; more calls do nothing.
+pub fn restore() {
+    if !TAKEN.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    // The mode first: it needs no room in the terminal's queue.
+    let _ = disable_raw_mode();
+    let mut bytes = Vec::new();
+    let _ = queue!(
+        bytes,
+        EndSynchronizedUpdate,
+        style::ResetColor,
+        DisableBracketedPaste,
+        cursor::Show,
+        LeaveAlternateScreen
+    );
+    // A terminal that takes no bytes blocks this write behind that of the drawing thread, so nobody waits for it long.
+    let (done, wait) = sync_channel(1);
+    let write = move || {
+        let _ = rustix::io::write(stdout(), &bytes);
+        let _ = done.send(());
+    };
+    if thread::Builder::new().name("restore".to_owned()).spawn(write).is_ok() {
+        let _ = wait.recv_timeout(PATIENCE);
+    }
+}
+
+/// Tells panics apart by thread, from now on; to be called on the thread that will run the screen.
+///
+/// A panic there gives the terminal back and is then reported as usual. A panic anywhere else while the screen is up
+/// leaves the screen alone: its text goes to `report`, to be shown in the log.
+pub fn install_panic_hook(report: impl Fn(String) + Send + Sync + 'static) {
+    let owner = thread::current().id();
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if is_elsewhere(owner) && TAKEN.load(Ordering::SeqCst) {
+            report(sentence(info));
+        } else {
+            restore();
+            usual(info);
+        }
+    }));
+}
+
+fn is_elsewhere(owner: ThreadId) -> bool {
+    thread::current().id() != owner
+}
+
+fn sentence(info: &PanicHookInfo<'_>) -> String {
+    let thread = thread::current().name().unwrap_or("without a name").to_owned();
+    let place = info.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    let reason = text.unwrap_or("for a reason it did not put in words");
+    format!("thread {thread} panicked{place}: {reason}")
+}
+
+/// The terminal's descriptor for reading keys: standard input, or the controlling terminal if that is redirected.
+pub fn keyboard() -> io::Result<OwnedFd> {
+    let stdin = io::stdin();
+    if rustix::termios::isatty(&stdin) {
+        return Ok(rustix::io::dup(stdin.as_fd())?);
+    }
+    Ok(std::fs::File::options().read(true).write(true).open("/dev/tty")?.into())
+}
+
+/// Waits for what is asked, or for the end of the terminal, and says what came; nothing is read.
+pub fn waits(fd: BorrowedFd<'_>, wanted: PollFlags, at_most: Duration) -> PollFlags {
+    let mut fds = [PollFd::new(&fd, wanted)];
+    let limit = Timespec::try_from(at_most).ok();
+    match poll(&mut fds, limit.as_ref()) {
+        Ok(0) | Err(_) => PollFlags::empty(),
+        Ok(_) => fds[0].revents(),
+    }
+}
+
+/// The terminal has gone: nobody will read or type here again.
+pub fn is_gone(flags: PollFlags) -> bool {
+    flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+}
+
+fn stdout() -> BorrowedFd<'static> {
+    rustix::stdio::stdout()
+}
+
+/// Gathers a frame and writes it in one go; silent once the terminal was given back.
+#[derive(Default)]
+pub struct Output {
+    bytes: Vec<u8>,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut left = self.bytes.as_slice();
+        while !left.is_empty() && TAKEN.load(Ordering::SeqCst) {
+            match rustix::io::write(stdout(), left) {
+                Ok(written) => left = &left[written..],
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    self.bytes.clear();
+                    return Err(error.into());
+                }
+            }
+        }
+        self.bytes.clear();
+        Ok(())
+    }
+}

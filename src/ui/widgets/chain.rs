@@ -1,0 +1,140 @@
+//! The chain as one line: the client at the left, the origin at the right, and the rate of every link between them.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Phase};
+use crate::ui::paint::{Row, width};
+use crate::ui::state::UiState;
+use crate::ui::theme::{Theme, Tone};
+use crate::units::{Bytes, Rate};
+use crate::verdict::Limit;
+
+/// How much of each link and hop is shown; the first that fits is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    /// Long links, rates with their unit, names.
+    Full,
+    /// Short links, names.
+    Names,
+    /// Short links, numbers.
+    Numbers,
+    /// No links, rates and numbers.
+    Rates,
+    /// Numbers alone.
+    Bare,
+}
+
+/// Widest name of a hop in this line.
+const NAME: usize = 16;
+
+/// Draws the chain line.
+pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    let theme = &state.theme;
+    let details = [Detail::Full, Detail::Names, Detail::Numbers, Detail::Rates];
+    let detail = details.into_iter().find(|d| needed(data, *d) <= area.width).unwrap_or(Detail::Bare);
+    let mut row = Row::new(buffer, area);
+    row.skip(1).put(client_name(detail), theme.style(Tone::Title));
+    for (i, hop) in data.hops.iter().enumerate() {
+        link(theme, data, i, detail, &mut row);
+        let guilty = matches!(data.verdict.limit, Limit::Hop { hop: h } | Limit::Cap { hop: h, .. } if h == hop.number);
+        let tone = match &hop.link {
+            HopLink::Down { .. } => Tone::Bad,
+            _ if guilty => Tone::Warn,
+            _ => Tone::Title,
+        };
+        row.put(if guilty { "!" } else { " " }, theme.style(Tone::Warn));
+        row.put(&hop_name(hop, detail), theme.style(tone));
+    }
+}
+
+/// Bytes per second into the stage before the hop with this index; the receiver's figure is the one to trust.
+fn link_rate(data: &ChainSnapshot, index: usize) -> Option<u64> {
+    if index == 0 {
+        let active = data.transfers.iter().filter(|t| t.phase == Phase::Streaming);
+        return Some(active.map(|t| t.rate).sum());
+    }
+    let receiver = &data.hops[index - 1];
+    let sender = &data.hops[index];
+    receiver.node.as_ref().map(|_| receiver.rate_in).or(sender.node.as_ref().map(|_| sender.rate_out))
+}
+
+fn link(theme: &Theme, data: &ChainSnapshot, index: usize, detail: Detail, row: &mut Row<'_>) {
+    let g = &theme.glyphs;
+    let rate = link_rate(data, index);
+    let down = matches!(data.hops[index].link, HopLink::Down { .. });
+    let guilty = matches!(data.verdict.limit, Limit::Link { from, .. } if from == index + 1);
+    let flows = rate.is_some_and(|r| r > 0) && !down;
+    let tone = match flows {
+        _ if down => Tone::Bad,
+        _ if guilty => Tone::Warn,
+        true => Tone::Flow,
+        false => Tone::Dim,
+    };
+    let style = theme.style(tone);
+    let line = if flows && !guilty { g.line } else { g.still };
+    let flag = if guilty { "!" } else { " " };
+    let figure = match rate {
+        _ if down => "down".to_owned(),
+        Some(0) => "-".to_owned(),
+        None => "?".to_owned(),
+        Some(rate) if detail == Detail::Full => Rate(rate).to_string(),
+        Some(rate) => Bytes(rate).to_string(),
+    };
+    row.skip(1).put(g.arrow, style);
+    match detail {
+        Detail::Full => {
+            row.repeat(line, 3, style).skip(1).cell_right(8, &figure, style);
+            row.put(flag, theme.style(Tone::Warn)).repeat(line, 3, style);
+        }
+        Detail::Names | Detail::Numbers => {
+            row.put(line, style).cell_right(6, &figure, style).put(if guilty { "!" } else { line }, style);
+        }
+        Detail::Rates => {
+            row.cell_right(6, &figure, style);
+        }
+        Detail::Bare => {}
+    }
+}
+
+fn client_name(detail: Detail) -> &'static str {
+    match detail {
+        Detail::Full | Detail::Names => "client",
+        Detail::Numbers | Detail::Rates | Detail::Bare => "c",
+    }
+}
+
+fn hop_name(hop: &HopSnapshot, detail: Detail) -> String {
+    match detail {
+        Detail::Full | Detail::Names => format!("{} {}", hop.number, short_name(hop)),
+        Detail::Numbers | Detail::Rates | Detail::Bare => hop.number.to_string(),
+    }
+}
+
+/// What people call a hop, in few columns: its name, `origin`, its port on this machine, or its host.
+fn short_name(hop: &HopSnapshot) -> String {
+    if hop.label != hop.address && !hop.label.as_str().is_empty() {
+        return hop.label.as_str().chars().take(NAME).collect();
+    }
+    if hop.origin {
+        return "origin".to_owned();
+    }
+    let address = hop.address.as_str();
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    if host.starts_with("127.") || host == "localhost" || host == "[::1]" {
+        return format!(":{port}");
+    }
+    host.chars().take(NAME).collect()
+}
+
+fn needed(data: &ChainSnapshot, detail: Detail) -> u16 {
+    let link = match detail {
+        Detail::Full => 18,
+        Detail::Names | Detail::Numbers => 10,
+        Detail::Rates => 8,
+        Detail::Bare => 2,
+    };
+    let hops = data.hops.iter().map(|hop| link + 1 + width(&hop_name(hop, detail)));
+    // A column stays free at either end.
+    2 + width(client_name(detail)) + hops.sum::<u16>()
+}

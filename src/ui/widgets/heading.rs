@@ -1,0 +1,35 @@
+//! What panels share: the heading with its rule and remark, the mark of a row, and which rows of a list are shown.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::ui::paint::Row;
+use crate::ui::theme::{Theme, Tone};
+
+/// Draws a heading on the first row of the area. The panel that has the arrow keys shows the mark of its rows.
+pub fn draw(theme: &Theme, name: &str, remark: &str, focused: bool, area: Rect, buffer: &mut Buffer) {
+    let dim = theme.style(Tone::Dim);
+    let (glyph, tone) = if focused { (theme.glyphs.mark, Tone::Mark) } else { (theme.glyphs.title, Tone::Dim) };
+    let mut row = Row::new(buffer, area);
+    row.put(glyph, theme.style(tone)).skip(1).put(name, theme.style(Tone::Title)).skip(1);
+    if !remark.is_empty() {
+        row.put_right(&format!(" {remark}"), dim);
+    }
+    row.fill(theme.glyphs.rule, dim);
+}
+
+/// Draws the mark of a row: strong in the panel that has the arrow keys, pale in another, none for other rows.
+pub fn mark(theme: &Theme, marked: Option<bool>, row: Rect, buffer: &mut Buffer) {
+    let (glyph, tone) = match marked {
+        Some(true) => (theme.glyphs.mark, Tone::Mark),
+        Some(false) => (theme.glyphs.pale, Tone::Dim),
+        None => return,
+    };
+    Row::new(buffer, row).put(glyph, theme.style(tone));
+}
+
+/// The first row to show of a list, so that the marked one is in sight and the list moves no more than it must.
+pub fn first_shown(rows: usize, room: usize, marked: usize) -> usize {
+    let last = rows.saturating_sub(room);
+    marked.saturating_sub(room.saturating_sub(1) / 2).min(last)
+}

@@ -1,0 +1,14 @@
+//! One region of the screen per file; each takes the state, the snapshot and its own area, and keeps inside it.
+
+pub mod chain;
+pub mod connections;
+pub mod footer;
+pub mod header;
+pub mod heading;
+pub mod help;
+pub mod hop_table;
+pub mod log;
+pub mod prompt;
+pub mod short;
+pub mod transfers;
+pub mod verdict;

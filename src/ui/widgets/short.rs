@@ -1,0 +1,35 @@
+//! The whole dashboard on one line, for terminals too small for more: progress, pace, time left, what limits it.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::header;
+use crate::snapshot::{ChainSnapshot, Phase};
+use crate::ui::paint::Row;
+use crate::ui::state::{UiState, running};
+use crate::ui::theme::Tone;
+use crate::units::{Eta, Rate};
+
+/// Draws the line.
+pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    let (text, tone) = match &state.notice {
+        Some(notice) => (notice.clone(), Tone::Warn),
+        None => line(data),
+    };
+    Row::new(buffer, area).put(&text, state.theme.style(tone));
+}
+
+fn line(data: &ChainSnapshot) -> (String, Tone) {
+    let up = data.hops.iter().filter(|hop| hop.link.is_up()).count();
+    if let Some(transfer) = running(data) {
+        let percent = (transfer.share() * 100.0).floor();
+        if transfer.phase != Phase::Streaming {
+            return (format!("{percent}% {} {up}/{} up", transfer.phase.word(), data.hops.len()), Tone::Plain);
+        }
+        let (rate, eta) = (Rate(transfer.rate), Eta(transfer.eta));
+        return (format!("{percent}% {rate} ETA {eta} {}", data.verdict), Tone::Flow);
+    }
+    let (word, tone) = header::liveness(data);
+    let last = data.transfers.last().map_or(String::new(), |t| format!(" #{} {}", t.number, t.phase.word()));
+    (format!("{word} {up}/{} up{last}", data.hops.len()), tone)
+}

@@ -1,0 +1,39 @@
+//! The sentence that says what limits the chain; with nothing moving, what the last transfer showed or what to press.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::snapshot::{ChainSnapshot, Phase};
+use crate::ui::paint::Row;
+use crate::ui::state::{UiState, running};
+use crate::ui::theme::Tone;
+use crate::verdict::Limit;
+
+/// Draws the verdict line.
+pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    let (text, tone) = sentence(data);
+    let theme = &state.theme;
+    let flag = if tone == Tone::Warn { "!" } else { " " };
+    Row::new(buffer, area).skip(1).put(flag, theme.style(Tone::Warn)).skip(1).put(&text, theme.style(tone));
+}
+
+/// What the line says, and how it looks.
+fn sentence(data: &ChainSnapshot) -> (String, Tone) {
+    if running(data).is_some() {
+        let tone = match data.verdict.limit {
+            Limit::TooShort => Tone::Dim,
+            Limit::Balanced => Tone::Plain,
+            _ => Tone::Warn,
+        };
+        return (data.verdict.to_string(), tone);
+    }
+    if let Some(last) = data.transfers.last() {
+        if let (Phase::Done, Some(verdict)) = (last.phase, &last.verdict)
+            && verdict.limit != Limit::TooShort
+        {
+            return (format!("#{} is over: {verdict}", last.number), Tone::Plain);
+        }
+        return ("nothing is moving".to_owned(), Tone::Dim);
+    }
+    (format!("nothing is moving: press f to fetch {}", data.file), Tone::Plain)
+}

@@ -1,0 +1,168 @@
+//! Snapshots as a chain of nodes would report them, with every figure fixed.
+
+use std::time::Duration;
+
+use chainview::snapshot::{
+    ChainSnapshot, ConnRole, ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, Level, LogLine, NodeSnapshot, Phase,
+    Proof, RATE_SAMPLES, Totals, TransferSnapshot,
+};
+use chainview::verdict::{Limit, Verdict};
+
+/// Two relays and an origin, all started by us, with nothing moving yet.
+pub(crate) fn idle() -> ChainSnapshot {
+    let hops = (1..=3).map(|number| hop(number, 7000 + number as u16, number == 3)).collect();
+    ChainSnapshot {
+        generation: 1,
+        source: "demo".into(),
+        folder: "/tmp/demo".into(),
+        file: "assets/sample.bin".into(),
+        hops,
+        log: vec![log(1, Level::Info, Some(1), "listening on 127.0.0.1:7001, relays to loopback")],
+        ..ChainSnapshot::default()
+    }
+}
+
+/// The same chain with one transfer halfway; hop 2 is capped.
+pub(crate) fn streaming() -> ChainSnapshot {
+    let mut chain = idle();
+    chain.generation = 2;
+    for hop in &mut chain.hops {
+        let open = u64::from(hop.number == 2) + 2;
+        hop.rate_in = if hop.origin { 0 } else { 41_300_000 };
+        hop.rate_out = 41_200_000;
+        hop.history = (0..RATE_SAMPLES as u64).map(|i| 20_000_000 + (i % 60) * 350_000).collect();
+        let (number, origin) = (hop.number, hop.origin);
+        let node = hop.node.as_mut().expect("every hop of the fixture reports");
+        node.totals.open = open;
+        node.totals.flow.bytes_out = 9_720_000_000;
+        node.connections = vec![conn(number, origin), page()];
+    }
+    chain.hops[1].node.as_mut().expect("hop 2 reports").limit = Some(50_000_000);
+    chain.transfers = vec![transfer(1, Phase::Streaming)];
+    chain.verdict = Verdict { limit: Limit::Cap { hop: 2, rate: 50_000_000 }, share: 0.88 };
+    chain.log.push(log(2, Level::Info, None, "#1 assets/sample.bin: fetching through 3 hops"));
+    chain.log.push(log(3, Level::Warn, Some(2), "the cap of 50.0M/s holds every byte back"));
+    chain
+}
+
+/// A chain of ten hops in every state a hop can be in, and transfers in every phase.
+pub(crate) fn mixed() -> ChainSnapshot {
+    let mut chain = streaming();
+    chain.hops = (1..=10).map(|number| hop(number, 7000 + number as u16, number == 10)).collect();
+    chain.hops[1].link = HopLink::Attached;
+    chain.hops[1].age = Duration::from_millis(4200);
+    chain.hops[2].link = HopLink::Original;
+    chain.hops[2].node = None;
+    chain.hops[3].link = HopLink::Foreign;
+    chain.hops[3].node = None;
+    chain.hops[4].link = HopLink::Down { reason: "connection refused: is a node running there?".into() };
+    chain.hops[4].ours = true;
+    chain.hops[5].link = HopLink::Starting;
+    chain.hops[5].node = None;
+    chain.hops[6].link = HopLink::Unknown;
+    chain.hops[6].node = None;
+    chain.hops[7].label = "dmz-jump-host".into();
+    chain.hops[8].node.as_mut().expect("hop 9 reports").draining = true;
+    let phases = [
+        Phase::Queued,
+        Phase::Dialing,
+        Phase::Waiting,
+        Phase::Streaming,
+        Phase::Verifying,
+        Phase::Done,
+        Phase::Failed,
+        Phase::Cancelled,
+    ];
+    chain.transfers = phases.iter().zip(1..).map(|(phase, number)| transfer(number, *phase)).collect();
+    chain
+}
+
+/// A transfer in this phase, with what belongs to it.
+pub(crate) fn transfer(number: u64, phase: Phase) -> TransferSnapshot {
+    let mut t = TransferSnapshot {
+        number,
+        id: format!("6f1c{number:04}").into(),
+        name: "assets/sample.bin".into(),
+        path: "/tmp/demo/sample.bin".into(),
+        phase,
+        elapsed: Duration::from_secs(32),
+        ..TransferSnapshot::default()
+    };
+    match phase {
+        Phase::Queued | Phase::Dialing | Phase::Waiting => {}
+        Phase::Streaming | Phase::Cancelled => {
+            t.size = Some(2_730_000_000);
+            t.received = 1_310_000_000;
+            t.rate = 41_200_000;
+            t.eta = Some(Duration::from_secs(35));
+        }
+        Phase::Verifying | Phase::Done => {
+            t.size = Some(2_730_000_000);
+            t.received = 2_730_000_000;
+            t.rate = 41_200_000;
+            t.proof = Proof::Intact { digest: format!("blake3:{}", "6f1c9a20".repeat(8)) };
+        }
+        Phase::Failed => {
+            t.error = Some(
+                "hop 2 (127.0.0.1:7002): connection refused, reported by hop 1 after 0.8 ms: is a node running there?"
+                    .into(),
+            );
+        }
+    }
+    t
+}
+
+fn hop(number: usize, port: u16, origin: bool) -> HopSnapshot {
+    let address = format!("127.0.0.1:{port}");
+    let node = NodeSnapshot {
+        node: format!("run{number}").into(),
+        pid: 810 + number as u32,
+        address: address.as_str().into(),
+        uptime_us: 5_000_000,
+        totals: Totals { open: 1, accepted: 4, ..Totals::default() },
+        ..NodeSnapshot::default()
+    };
+    HopSnapshot {
+        number,
+        address: address.as_str().into(),
+        label: address.into(),
+        origin,
+        link: HopLink::Spawned { pid: 810 + number as u32 },
+        ours: true,
+        node: Some(node),
+        age: Duration::from_millis(120),
+        ..HopSnapshot::default()
+    }
+}
+
+fn conn(number: usize, origin: bool) -> ConnSnapshot {
+    ConnSnapshot {
+        id: 4,
+        state: ConnState::Streaming,
+        role: if origin { ConnRole::Origin } else { ConnRole::Relay },
+        peer: "127.0.0.1:51812".into(),
+        upstream: if origin { "".into() } else { format!("127.0.0.1:{}", 7001 + number).into() },
+        wire: "http".into(),
+        upstream_wire: if origin { "".into() } else { "http".into() },
+        transfer: "6f1c0001".into(),
+        name: "assets/sample.bin".into(),
+        size: Some(2_730_000_000),
+        age_ms: 33_400,
+        flow: Flow { bytes_in: 1_312_000_000, bytes_out: 1_310_000_000, ..Flow::default() },
+    }
+}
+
+fn page() -> ConnSnapshot {
+    ConnSnapshot {
+        id: 1,
+        state: ConnState::Page,
+        peer: "127.0.0.1:51790".into(),
+        wire: "http".into(),
+        age_ms: 62_000,
+        ..ConnSnapshot::default()
+    }
+}
+
+fn log(number: u64, level: Level, hop: Option<usize>, text: &str) -> LogLine {
+    LogLine { number, second_of_day: 36_266 + number as u32, level, hop, text: text.into() }
+}
