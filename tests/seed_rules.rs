@@ -4,12 +4,12 @@ mod support;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use support::process::{Node, fetch_chainview};
-use support::{Outcome, PATIENCE, Pace, content, standin};
+use support::{Outcome, PATIENCE, Pace, accept, content, standin};
 use tempfile::TempDir;
 
 const SEED: &[&str] = &["--wire", "seed"];
@@ -42,8 +42,7 @@ impl Scripted {
 
     /// The next connection, and the request that came over it.
     fn accept(&self) -> (TcpStream, String) {
-        let (stream, _) = self.0.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let stream = accept(&self.0);
         let mut buffer = vec![0; 128 * 1024];
         let count = (&stream).read(&mut buffer).unwrap();
         (stream, String::from_utf8(buffer[..count].to_vec()).unwrap())
@@ -93,6 +92,7 @@ fn assert_delivers(mut stream: &TcpStream) {
     stream.write_all(b"ack_to_send").unwrap();
     assert!(read_exact(stream, 3000) == content(3000), "the bytes differ");
     stream.write_all(b"close").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(stream), b"");
 }
 

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::chain::Node;
-use support::{Outcome, PATIENCE, Pace, content, process, standin};
+use support::{Outcome, PATIENCE, Pace, accept, content, process, standin};
 use tempfile::TempDir;
 
 /// A node of the original kind that serves a file of 3,000 bytes and a folder.
@@ -114,7 +114,7 @@ fn a_relay_passes_lines_and_4_bytes_on() {
     let next_hop = TcpListener::bind("127.0.0.1:0").unwrap();
     let there = line(next_hop.local_addr().unwrap());
     let mut stream = ask(node.address(), format!("file{} own=1{there} key=value\n", line(node.address())).as_bytes());
-    let (mut upstream, _) = next_hop.accept().unwrap();
+    let mut upstream = accept(&next_hop);
     assert_eq!(next(&upstream), format!("file{there} key=value\n"));
     upstream.write_all(b"5000").unwrap();
     assert_eq!(next(&stream), "5000");
@@ -151,7 +151,7 @@ fn a_client_ends_in_each_of_its_ways() {
     let play = |script: fn(&TcpStream)| {
         thread::scope(|scope| {
             let client = scope.spawn(|| fetch(&input, folder.path()));
-            let (stream, _) = hop.accept().unwrap();
+            let stream = accept(&hop);
             assert_eq!(next_request(&stream), fs::read_to_string(&input).unwrap());
             script(&stream);
             drop(stream);
@@ -206,5 +206,6 @@ fn two_relays_side_by_side_hold_each_other_for_ever() {
         assert_eq!(fetch(&out.path().join("input.txt"), out.path()), Outcome::Done);
     }
     assert!(origin.comes_to_rest(PATIENCE));
-    assert_eq!(relays.map(|relay| relay.holding()), ["6 sockets, 3 threads"; 2]);
+    let held: Vec<String> = relays.iter().map(Node::holding).collect();
+    assert_eq!(held, ["6 sockets, 3 threads"; 2]);
 }

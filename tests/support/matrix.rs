@@ -209,9 +209,11 @@ fn print_table(plan: &Plan, cells: &[Cell]) {
     for cell in cells.iter().filter(|cell| !cell.failures.is_empty() || !cell.cuts.is_empty()) {
         println!("{} {} bytes {:?}: {}", cell.shape, cell.size, cell.pace, cell.reasons());
     }
-    for cell in cells.iter().filter(|cell| !cell.theirs.is_empty() || !cell.ours.is_empty()) {
-        let held: Vec<&str> = cell.ours.iter().chain(&cell.theirs).map(String::as_str).collect();
-        println!("{} {} bytes {:?}: left behind: {}", cell.shape, cell.size, cell.pace, held.join("; "));
+    for shape in &plan.shapes {
+        // What originals hold they hold for ever, so the last cell of a chain tells of all before it.
+        if let Some(cell) = cells.iter().rfind(|cell| cell.shape == *shape && !cell.theirs.is_empty()) {
+            println!("{shape}: left behind by originals: {}", cell.theirs.join("; "));
+        }
     }
 }
 

@@ -7,6 +7,9 @@ pub(crate) mod process;
 pub(crate) mod standin;
 
 use std::fmt;
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 /// No fetch of these tests needs nearly as long, not even on a loaded machine; after this it is called stuck.
@@ -67,4 +70,14 @@ pub(crate) fn content(size: usize) -> Vec<u8> {
     }
     bytes.truncate(size);
     bytes
+}
+
+/// The next connection; a test whose peer never comes fails and does not wait for ever.
+pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
+    let listener = listener.try_clone().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(listener.accept()));
+    let (stream, _) = receiver.recv_timeout(PATIENCE).expect("somebody connects").unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
 }

@@ -102,7 +102,7 @@ impl Node {
             if Instant::now() > end {
                 return false;
             }
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(20));
         }
     }
 }
