@@ -160,7 +160,7 @@ impl Chain {
         let others_rest = !self.shape.has_original_relays_side_by_side();
         for (hop, node) in (1..).zip(&self.nodes) {
             let ours = matches!(node, Node::Chainview(_));
-            let patience = if ours || others_rest { REST - start.elapsed().min(REST) } else { Duration::ZERO };
+            let patience = if ours || others_rest { REST.saturating_sub(start.elapsed()) } else { Duration::ZERO };
             if !node.comes_to_rest(patience) {
                 let list = if ours { &mut rest.ours } else { &mut rest.theirs };
                 list.push(format!("hop {hop} holds {}", node.holding()));
