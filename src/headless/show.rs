@@ -188,7 +188,7 @@ mod tests {
             size: Some(999_900_000),
             received: 999_800_000,
             rate: 123_400_000,
-            eta: Some(Duration::from_secs(11_100)),
+            eta: Some(Duration::from_mins(185)),
             ..TransferSnapshot::default()
         };
         assert_eq!(figures(&small).chars().count(), figures(&large).chars().count());
