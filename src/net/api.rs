@@ -1,7 +1,154 @@
-//! stub
-use super::node::Node;
+//! The node's own pages: one request on a connection, through a real HTTP library, here or further up the chain.
+
+mod events;
+mod pages;
+mod relay;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpStream;
-/// stub
-pub async fn serve(_node: &Arc<Node>, _stream: TcpStream, _head: Vec<u8>, _peer: SocketAddr) {}
+use std::time::Duration;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::access::host_allowed;
+use super::ask::{BUFFER, CHAIN_ROUTE};
+use super::limits::DRAIN_BYTES;
+use super::node::Node;
+use crate::route::{Hop, Host, HostPort};
+use crate::wire::http::{HeadError, parse_route, plain_text};
+use crate::wire::{Action, Problem, Reason, problem};
+use stream::PageStream;
+
+/// The body of a page, whatever it is made of.
+type PageBody = UnsyncBoxBody<Bytes, BodyError>;
+/// What can end a body early; the library only needs to know that it did.
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Answers one request for a page and closes the connection; `head` is what was already read from it.
+///
+/// A reader that closes is noticed at once, so a stream of events ends with it; the price is that a reader that closes
+/// only its sending half may lose a page that comes from further up the chain.
+pub async fn serve<S>(node: &Arc<Node>, stream: S, head: Vec<u8>, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let limits = node.config.limits;
+    let service = service_fn(|request| {
+        let node = Arc::clone(node);
+        Box::pin(async move { Ok::<_, Infallible>(answer(&node, &request, peer).await) })
+    });
+    let mut server = http1::Builder::new();
+    server.keep_alive(false).max_buf_size(BUFFER).max_headers(64);
+    server.timer(TokioTimer::new()).header_read_timeout(limits.head);
+    let stream = TokioIo::new(PageStream::new(stream, head, limits.stall));
+    if let Ok(parts) = server.serve_connection(stream, service).without_shutdown().await {
+        close(parts.io.into_inner(), limits.linger).await;
+    }
+}
+
+/// Ends a connection without destroying what is still on its way: unread input would make the kernel reset it.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, limit: Duration) {
+    let closing = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut unread = [0; 4096];
+        let mut drained = 0;
+        while drained < DRAIN_BYTES {
+            match stream.read(&mut unread).await {
+                Ok(read) if read > 0 => drained += read,
+                _ => return,
+            }
+        }
+    };
+    // A peer that does not close in time is closed on.
+    let _ = timeout(limit, closing).await;
+}
+
+async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
+    let headers = request.headers();
+    let host = match called(headers) {
+        Ok(host) => host,
+        Err(detail) => return here(node, Reason::Malformed, &detail),
+    };
+    if !host_allowed(&node.config.access, host.as_ref().map(|address| &address.host)) {
+        return here(node, Reason::Policy, "this loopback node does not go by that name: start it with --host-name");
+    }
+    match to_come(headers) {
+        Err(error) => here(node, error.reason, &error.detail),
+        Ok(route) if route.is_empty() => pages::answer(node, request, peer),
+        Ok(_) if !reads(request.method()) => here(node, Reason::Policy, "control is never relayed"),
+        Ok(route) => match relay::relay(node, request, host.as_ref(), route).await {
+            Ok(reply) => reply,
+            Err(problem) => from_problem(&problem),
+        },
+    }
+}
+
+/// The address by which the reader calls this node; without a port it means port 80.
+fn called(headers: &HeaderMap) -> Result<Option<HostPort>, String> {
+    let mut lines = headers.get_all(HOST).iter();
+    let (line, more) = (lines.next(), lines.next());
+    let Some(line) = line else { return Ok(None) };
+    let text = plain_text(line.as_bytes()).filter(|_| more.is_none()).ok_or("Host is not one plain address")?;
+    let portless = |_| text.parse::<Host>().map(|host| HostPort { host, port: 80 });
+    text.parse::<HostPort>().or_else(portless).map(Some).map_err(|error| format!("Host: {error}"))
+}
+
+/// The hops behind this node; none where the page is its own.
+fn to_come(headers: &HeaderMap) -> Result<Vec<Hop>, HeadError> {
+    let malformed = || HeadError { reason: Reason::Malformed, detail: "Chain-Route is not plain text".to_owned() };
+    let lines = headers.get_all(CHAIN_ROUTE).iter().map(|line| plain_text(line.as_bytes()).ok_or_else(malformed));
+    parse_route(&lines.collect::<Result<Vec<_>, _>>()?.join(","))
+}
+
+fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// A failure of this node itself.
+fn here(node: &Node, reason: Reason, detail: &str) -> Response<PageBody> {
+    from_problem(&Problem::here(reason, Action::Request, node.address, detail))
+}
+
+/// A failure as a page.
+fn from_problem(problem: &Problem) -> Response<PageBody> {
+    let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut reply = page(status, problem::MEDIA_TYPE, problem.to_json());
+    if status == StatusCode::UNAUTHORIZED {
+        reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    reply
+}
+
+/// A page that is there as a whole.
+fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<PageBody> {
+    stream_page(status, kind, Full::new(body.into()).map_err(|never| match never {}))
+}
+
+/// A page that comes bit by bit.
+fn stream_page<B>(status: StatusCode, kind: &'static str, body: B) -> Response<PageBody>
+where
+    B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
+{
+    let mut reply = Response::new(body.boxed_unsync());
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    // What a page says is true for the moment, and nobody may take text for a program.
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    reply
+}

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod api;
+mod ask;
 pub mod clock;
 pub mod dial;
 pub mod digests;
@@ -11,6 +12,7 @@ pub mod fetch;
 pub mod ids;
 pub mod limits;
 pub mod link;
+pub mod metrics;
 pub mod node;
 pub mod origin;
 pub mod policy;

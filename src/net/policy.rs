@@ -109,13 +109,11 @@ fn never_v6(ip: Ipv6Addr) -> Option<&'static str> {
 
 /// The IPv4 address inside an IPv4-compatible, NAT64 or 6to4 address; canonical addresses are never IPv4-mapped.
 fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, high, low] = ip.segments();
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match (a, b, c, d, e, f) {
+    match ip.segments() {
         // `::1` is IPv6's own loopback, not the IPv4 address 0.0.0.1.
-        (0, 0, 0, 0, 0, 0) if !ip.is_loopback() => Some(v4(high, low)),
-        (0x64, 0xff9b, 0, 0, 0, 0) => Some(v4(high, low)),
-        (0x2002, ..) => Some(v4(b, c)),
+        [0, 0, 0, 0, 0, 0, high, low] if !ip.is_loopback() => Some(v4(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(v4(high, low)),
         _ => None,
     }
 }

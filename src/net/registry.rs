@@ -166,6 +166,16 @@ impl Registry {
         lock(&self.ended).failed.clone()
     }
 
+    /// Connections open now, by what they do.
+    pub fn states(&self) -> HashMap<ConnState, u64> {
+        let conns: Vec<Arc<Conn>> = lock(&self.live).values().cloned().collect();
+        let mut states = HashMap::new();
+        for conn in conns {
+            *states.entry(lock(&conn.now).state).or_default() += 1;
+        }
+        states
+    }
+
     /// Counters since the start.
     pub fn totals(&self) -> Totals {
         let conns: Vec<Arc<Conn>> = lock(&self.live).values().cloned().collect();

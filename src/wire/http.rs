@@ -4,6 +4,7 @@ mod fields;
 mod reply;
 mod request;
 
+pub(crate) use fields::{number as parse_number, route as parse_route, text as plain_text};
 pub use reply::{ReplyHead, encode_reply, parse_reply};
 pub use request::{Asked, encode_request, is_http, parse_request};
 

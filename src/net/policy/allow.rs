@@ -73,7 +73,7 @@ impl FromStr for Entry {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (net, ports) = split(text)?;
-        let net = parse_net(net).map_err(|reason| format!("{text:?}: {reason}"))?;
+        let net = parse_net(&net).map_err(|reason| format!("{text:?}: {reason}"))?;
         let ports = ports.map(parse_ports).transpose().map_err(|reason| format!("{text:?}: {reason}"))?;
         Ok(Self { net, ports })
     }
@@ -84,9 +84,8 @@ impl fmt::Display for Entry {
         let one = self.net.prefix_len() == self.net.max_prefix_len();
         let net = if one { self.net.addr().to_string() } else { self.net.to_string() };
         match self.ports {
-            None => write!(f, "{net}")?,
             Some(_) if self.net.addr().is_ipv6() => write!(f, "[{net}]")?,
-            Some(_) => write!(f, "{net}")?,
+            _ => write!(f, "{net}")?,
         }
         match self.ports {
             None => Ok(()),
@@ -117,7 +116,7 @@ fn split(text: &str) -> Result<(String, Option<&str>), String> {
     }
 }
 
-fn parse_net(text: String) -> Result<IpNet, String> {
+fn parse_net(text: &str) -> Result<IpNet, String> {
     if text.is_empty() {
         return Err("an entry is empty: write an IP address or a range such as 10.0.0.0/8".to_owned());
     }

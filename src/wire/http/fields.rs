@@ -50,13 +50,13 @@ pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl Display>) {
 }
 
 /// A header value as text: visible ASCII and blanks only, so that it can be sent on as it is.
-pub(super) fn text(value: &[u8]) -> Option<&str> {
+pub(crate) fn text(value: &[u8]) -> Option<&str> {
     let plain = value.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\t'));
     plain.then(|| std::str::from_utf8(value).ok().map(str::trim)).flatten()
 }
 
 /// A whole decimal number without sign.
-pub(super) fn number(value: &str) -> Option<u64> {
+pub(crate) fn number(value: &str) -> Option<u64> {
     (!value.is_empty() && value.bytes().all(|b| b.is_ascii_digit())).then(|| value.parse().ok()).flatten()
 }
 
@@ -79,7 +79,7 @@ pub(super) fn encode_name(name: &FileName) -> String {
 }
 
 /// The hops of a `Chain-Route`; the value may be empty, its elements may not.
-pub(super) fn route(value: &str) -> Result<Vec<Hop>, HeadError> {
+pub(crate) fn route(value: &str) -> Result<Vec<Hop>, HeadError> {
     if value.trim().is_empty() {
         return Ok(Vec::new());
     }

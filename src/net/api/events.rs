@@ -1,0 +1,89 @@
+//! The stream of events: a snapshot a line, made when the reader takes it, so that a slow reader gets the newest.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::BodyError;
+use crate::net::node::Node;
+
+/// The interval where none is asked for.
+const USUAL: Duration = Duration::from_millis(250);
+/// A shorter one would cost more than it shows.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// A longer one would look like a dead connection.
+const LONGEST: Duration = Duration::from_mins(1);
+/// An endless body, until the node drains or the reader leaves.
+///
+/// Nothing is queued here: the library asks for the next line only when there is room for it.
+pub(super) struct Events {
+    node: Arc<Node>,
+    every: Duration,
+    timer: Pin<Box<Sleep>>,
+    leaving: Leaving,
+    ended: bool,
+}
+
+/// Becomes ready when a node begins to drain.
+pub(super) type Leaving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The node's wish to leave, as a body can wait for it: an endless one would hold the node up.
+pub(super) fn leaving(node: &Node) -> Leaving {
+    let drain = node.drain().clone();
+    Box::pin(async move { drain.draining().await })
+}
+
+impl Events {
+    /// Events of a node, the first at once.
+    pub(super) fn new(node: Arc<Node>, every: Duration) -> Self {
+        let leaving = leaving(&node);
+        Self { node, every, timer: Box::pin(sleep_until(Instant::now())), leaving, ended: false }
+    }
+}
+
+impl Body for Events {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let events = self.get_mut();
+        if events.ended {
+            return Poll::Ready(None);
+        }
+        // The last line says that the node drains.
+        events.ended = events.leaving.as_mut().poll(cx).is_ready();
+        if !events.ended {
+            ready!(events.timer.as_mut().poll(cx));
+            events.timer.as_mut().reset(Instant::now() + events.every);
+        }
+        let mut line = serde_json::to_vec(&events.node.snapshot())?;
+        line.push(b'\n');
+        Poll::Ready(Some(Ok(Frame::data(line.into()))))
+    }
+}
+
+/// The interval a query asks for, kept within its bounds; `None` where it is no time.
+pub(super) fn interval(query: Option<&str>) -> Option<Duration> {
+    let asked = query.unwrap_or_default().split('&').filter_map(|pair| pair.strip_prefix("interval=")).next_back();
+    let Some(asked) = asked else { return Some(USUAL) };
+    let time = crate::units::parse_time(asked).ok()?;
+    Some(time.clamp(SHORTEST, LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_has_bounds() {
+        let ms = |query| interval(Some(query)).map(|time| time.as_millis());
+        assert_eq!(interval(None), Some(USUAL));
+        assert_eq!([ms(""), ms("x=1"), ms("interval=1s")], [Some(250), Some(250), Some(1000)]);
+        assert_eq!([ms("interval=1ms"), ms("a=b&interval=2h")], [Some(50), Some(60_000)]);
+        assert_eq!([ms("interval="), ms("interval=fast"), ms("interval=-1s")], [None, None, None]);
+    }
+}

@@ -1,0 +1,200 @@
+//! Pages of hops further up: the request goes on with one hop less, the reply comes back as it arrives.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Full, Limited};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, VIA,
+    WWW_AUTHENTICATE,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::events::{Leaving, interval, leaving};
+use super::{BodyError, PageBody, from_problem};
+use crate::net::ask::{Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, ask, hops_of, is_problem};
+use crate::net::clock::ms_since;
+use crate::net::dial::dial;
+use crate::net::limits::{HOP_GRACE, HOP_SHARE};
+use crate::net::node::Node;
+use crate::route::{Hop, HostPort, MAX_HOPS};
+use crate::wire::http::{parse_number, plain_text};
+use crate::wire::{Action, Problem, Reason, problem};
+
+/// Passes a request for a page on to the next hop and its reply back; `called` is what the reader calls this node.
+pub(super) async fn relay(
+    node: &Node,
+    request: &Request<Incoming>,
+    called: Option<&HostPort>,
+    route: Vec<Hop>,
+) -> Result<Response<PageBody>, Problem> {
+    let began = Instant::now();
+    let refuse = |reason, detail: &str| Problem::here(reason, Action::Request, node.address, detail);
+    let path = request.uri().path();
+    if !(path.starts_with("/v1/") || matches!(path, "/metrics" | "/healthz")) {
+        return Err(refuse(Reason::NotFound, &format!("there is no page {path}")));
+    }
+    let own = HostPort::from(node.address);
+    if route.iter().any(|hop| hop.address == own || Some(&hop.address) == called) {
+        return Err(refuse(Reason::Loop, "this node's own address is still to come"));
+    }
+    let via = via(request.headers()).ok_or_else(|| refuse(Reason::Loop, "the request came through too many relays"))?;
+    let mut hops = route.into_iter();
+    let next = hops.next().ok_or_else(|| refuse(Reason::Internal, "the route is empty"))?.address;
+    let rest: Vec<Hop> = hops.collect();
+
+    let budget = budget(node, request.headers());
+    let judge = |address| node.config.policy.allows(address);
+    let dialed = dial(&next, budget.min(node.config.limits.connect), &judge).await?;
+    // The next hop gets less time than is left, so that whoever stands next to a fault speaks first.
+    let passed_on = budget.saturating_sub(began.elapsed()).saturating_sub(HOP_SHARE);
+    let onward = onward(request, &next, &rest, &via, passed_on)
+        .map_err(|error| refuse(Reason::Malformed, &error.to_string()))?;
+    let asked =
+        ask(dialed.stream, &next, onward, passed_on + HOP_GRACE).await.map_err(|problem| since(problem, began))?;
+    answer(node, request, &next, rest.len(), asked, began).await
+}
+
+/// The time for set-up: what the reader allows, never more than this node does.
+fn budget(node: &Node, headers: &HeaderMap) -> Duration {
+    let asked = headers.get(CHAIN_TIMEOUT).and_then(|value| plain_text(value.as_bytes())).and_then(parse_number);
+    asked.map_or(node.config.limits.setup, |ms| node.config.limits.setup.min(Duration::from_millis(ms)))
+}
+
+/// The relays so far and this one; `None` where they are too many already.
+fn via(headers: &HeaderMap) -> Option<String> {
+    let mut via: Vec<&str> = headers.get_all(VIA).iter().filter_map(|line| plain_text(line.as_bytes())).collect();
+    if via.iter().flat_map(|line| line.split(',')).count() >= MAX_HOPS {
+        return None;
+    }
+    via.push("1.1 chainview");
+    Some(via.join(", "))
+}
+
+/// The request as the next hop gets it: a fixed list of lines, nothing else.
+fn onward(
+    request: &Request<Incoming>,
+    next: &HostPort,
+    rest: &[Hop],
+    via: &str,
+    time: Duration,
+) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let mut onward = Request::builder().method(request.method()).uri(path).header(HOST, next.to_string());
+    if !rest.is_empty() {
+        let elements: Vec<String> = rest.iter().map(Hop::element).collect();
+        onward = onward.header(CHAIN_ROUTE, elements.join(", "));
+    }
+    onward = onward.header(CHAIN_TIMEOUT, time.as_millis().to_string()).header(VIA, via);
+    for name in [AUTHORIZATION, ACCEPT] {
+        for value in request.headers().get_all(&name) {
+            onward = onward.header(&name, value);
+        }
+    }
+    onward.header(CONNECTION, "close").body(Empty::new())
+}
+
+/// The reply as the reader gets it.
+async fn answer(
+    node: &Node,
+    request: &Request<Incoming>,
+    next: &HostPort,
+    to_come: usize,
+    asked: Asked,
+    began: Instant,
+) -> Result<Response<PageBody>, Problem> {
+    let (head, body) = asked.reply.into_parts();
+    let hops = hops_of(&head.headers);
+    if head.status.is_success() && hops as usize != to_come {
+        return Err(Problem::next(Reason::RouteIgnored, Action::Reply, next, "", ms_since(began)));
+    }
+    // Between two events there may be as long as was asked for.
+    let pause = if request.uri().path() == "/v1/events" { interval(request.uri().query()) } else { None };
+    let idle = node.config.limits.idle + pause.unwrap_or_default();
+    let failed = head.status.is_client_error() || head.status.is_server_error();
+    let mut reply = if failed && is_problem(&head.headers) {
+        let body = Limited::new(body, problem::MAX_BODY).collect();
+        let late = |reason| Problem::next(reason, Action::Reply, next, "its problem did not arrive", ms_since(began));
+        let body = timeout(idle, body).await.map_err(|_| late(Reason::TimedOut))?;
+        let body = body.map_err(|_| late(Reason::Closed))?.to_bytes();
+        match Problem::from_json(&body) {
+            Some(problem) => from_problem(&problem.passed_on()),
+            None => plain(head.status, Full::new(body).map_err(|never| match never {}).boxed_unsync()),
+        }
+    } else {
+        let driver = asked.driver;
+        plain(
+            head.status,
+            IdleBody { body, idle, waiting: None, leaving: leaving(node), _driver: driver }.boxed_unsync(),
+        )
+    };
+    copy_lines(&head.headers, reply.headers_mut(), request.method());
+    reply.headers_mut().insert(CHAIN_HOPS, HeaderValue::from(hops.saturating_add(1)));
+    reply.headers_mut().append(VIA, HeaderValue::from_static("1.1 chainview"));
+    Ok(reply)
+}
+
+fn plain(status: StatusCode, body: PageBody) -> Response<PageBody> {
+    let mut reply = Response::new(body);
+    *reply.status_mut() = status;
+    reply
+}
+
+/// What a reply says about its body and about how to ask again.
+fn copy_lines(from: &HeaderMap, to: &mut HeaderMap, method: &Method) {
+    for name in [CONTENT_TYPE, WWW_AUTHENTICATE, RETRY_AFTER, VIA] {
+        for value in from.get_all(&name) {
+            if !to.contains_key(&name) {
+                to.insert(&name, value.clone());
+            }
+        }
+    }
+    // A reply to HEAD has the length of a body that is not there to be measured.
+    if let (true, Some(length)) = (method == Method::HEAD, from.get(CONTENT_LENGTH)) {
+        to.insert(CONTENT_LENGTH, length.clone());
+    }
+}
+
+fn since(problem: Problem, began: Instant) -> Problem {
+    Problem { ms: ms_since(began), ..problem }
+}
+
+/// A body from the next hop that ends with an error when nothing arrives for too long.
+struct IdleBody {
+    body: Incoming,
+    idle: Duration,
+    /// Runs while nothing arrives, and only then: a slow reader is not the next hop's fault.
+    waiting: Option<Pin<Box<Sleep>>>,
+    leaving: Leaving,
+    _driver: AbortOnDropHandle<()>,
+}
+
+impl Body for IdleBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.waiting = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        if self.leaving.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err("this node is about to stop".into())));
+        }
+        let idle = self.idle;
+        let timer = self.waiting.get_or_insert_with(|| Box::pin(sleep(idle)));
+        timer.as_mut().poll(cx).map(|()| Some(Err("the next hop has been silent for too long".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,99 @@
+//! A connection as the HTTP library gets it: what was read before comes first, and no write blocks for ever.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// A stream that starts with bytes already read and gives up on a peer that does not read.
+#[derive(Debug)]
+pub(super) struct PageStream<S> {
+    before: io::Cursor<Vec<u8>>,
+    inner: S,
+    stall: Duration,
+    /// Runs while a write is blocked.
+    blocked: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> PageStream<S> {
+    /// Puts `before` in front of what `inner` still holds.
+    pub(super) fn new(inner: S, before: Vec<u8>, stall: Duration) -> Self {
+        Self { before: io::Cursor::new(before), inner, stall, blocked: None }
+    }
+
+    /// Passes on what a write came to, or the error that it has been blocked for too long.
+    fn bounded<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.blocked = None;
+            return polled;
+        }
+        let stall = self.stall;
+        let timer = self.blocked.get_or_insert_with(|| Box::pin(sleep(stall)));
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for PageStream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let at = self.before.position() as usize;
+        let left = &self.before.get_ref()[at..];
+        if left.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let taken = left.len().min(buf.remaining());
+        buf.put_slice(&left[..taken]);
+        self.before.set_position((at + taken) as u64);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for PageStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.bounded(cx, polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_flush(cx);
+        self.bounded(cx, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.bounded(cx, polled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_before_comes_first_whatever_the_buffer() {
+        let (mut peer, inner) = duplex(64);
+        peer.write_all(b" and after").await.unwrap();
+        drop(peer);
+        let mut stream = PageStream::new(inner, b"before".to_vec(), Duration::from_secs(1));
+        let mut first = [0; 4];
+        stream.read_exact(&mut first).await.unwrap();
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).await.unwrap();
+        assert_eq!((&first, rest.as_str()), (b"befo", "re and after"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_is_given_up_on_after_the_stall_limit() {
+        let (peer, inner) = duplex(4);
+        let mut stream = PageStream::new(inner, Vec::new(), Duration::from_secs(7));
+        let began = Instant::now();
+        let error = stream.write_all(b"more than four").await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 7));
+        drop(peer);
+    }
+}

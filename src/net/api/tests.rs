@@ -1,0 +1,324 @@
+//! The pages over real connections: what each says, who may read it, and the same through a chain.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::net::access::{Access, Secret};
+use crate::net::ask::{Asked, ask};
+use crate::net::limits::Limits;
+use crate::net::node::NodeConfig;
+use crate::net::policy::Policy;
+use crate::net::root::Root;
+use crate::route::{FileName, Wire};
+use crate::snapshot::{NodeSnapshot, TransferAccount};
+use crate::wire::TransferId;
+
+/// A node that answers nothing but pages; it ends with the test.
+struct Site {
+    node: Arc<Node>,
+    address: SocketAddr,
+    _accepting: JoinSet<()>,
+}
+
+async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut config = NodeConfig {
+        root: Root::open(std::path::Path::new(".")).unwrap(),
+        policy: Policy::default(),
+        access: Access::new(address),
+        limits: Limits { linger: Duration::from_millis(50), ..Limits::default() },
+        limit: None,
+        delay: Duration::ZERO,
+        max_connections: 64,
+        wire: None,
+    };
+    config.access.read = Some(Secret::new("sesame").unwrap());
+    change(&mut config);
+    let node = Node::new(config, address);
+    let mut accepting = JoinSet::new();
+    let shared = Arc::clone(&node);
+    accepting.spawn(async move {
+        let mut sessions = JoinSet::new();
+        while let Ok((mut stream, peer)) = listener.accept().await {
+            let node = Arc::clone(&shared);
+            sessions.spawn(async move {
+                let _guard = node.registry.open(peer);
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {}
+                serve(&node, stream, head, peer).await;
+            });
+        }
+    });
+    Site { node, address, _accepting: accepting }
+}
+
+async fn send(to: SocketAddr, method: &str, path: &str, lines: &[(&str, String)]) -> Asked {
+    let stream = TcpStream::connect(to).await.unwrap();
+    let mut request = Request::builder().method(method).uri(path);
+    if !lines.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", to.to_string());
+    }
+    for (name, value) in lines {
+        request = request.header(*name, value);
+    }
+    let request = request.body(Empty::new()).unwrap();
+    ask(stream, &to.into(), request, Duration::from_secs(5)).await.unwrap()
+}
+
+async fn text(asked: Asked) -> (u16, String) {
+    let status = asked.reply.status().as_u16();
+    let body = asked.reply.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn get(to: SocketAddr, path: &str, lines: &[(&str, String)]) -> (u16, String) {
+    text(send(to, "GET", path, lines).await).await
+}
+
+/// The next whole line of a stream of events.
+async fn line(body: &mut Incoming, rest: &mut Vec<u8>) -> Option<NodeSnapshot> {
+    loop {
+        if let Some(end) = rest.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            return Some(serde_json::from_slice(&line).unwrap());
+        }
+        let frame: Bytes = body.frame().await?.ok()?.into_data().unwrap();
+        rest.extend_from_slice(&frame);
+    }
+}
+
+fn bearer() -> (&'static str, String) {
+    ("authorization", "Bearer sesame".to_owned())
+}
+
+fn route(hops: &[SocketAddr]) -> (&'static str, String) {
+    ("chain-route", hops.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", "))
+}
+
+#[tokio::test]
+async fn every_page_says_what_it_should() {
+    let site = site(|_| {}).await;
+    let (status, body) = get(site.address, "/v1/node", &[]).await;
+    let snapshot: NodeSnapshot = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (status, snapshot.node.as_str().is_empty(), snapshot.connections.len(), snapshot.more),
+        (200, false, 0, 1)
+    );
+    assert_eq!(snapshot.policy.as_str(), "relays to loopback");
+    let (status, body) = get(site.address, "/v1/connections", &[]).await;
+    assert_eq!(status, 200);
+    assert!(body.starts_with("{\"connections\":[{") && body.ends_with("\"more\":0}"), "{body}");
+    assert_eq!(get(site.address, "/healthz", &[]).await, (200, "ok\n".to_owned()));
+    site.node.drain().begin();
+    assert_eq!(get(site.address, "/healthz", &[]).await, (503, "draining\n".to_owned()));
+    assert!(get(site.address, "/v1/node", &[]).await.1.contains("\"draining\":true"));
+}
+
+#[tokio::test]
+async fn what_is_no_page_is_refused_in_the_right_words() {
+    let site = site(|_| {}).await;
+    let status = |method: &'static str, path: &'static str| async move {
+        let asked = send(site.address, method, path, &[]).await;
+        assert_eq!(asked.reply.headers()["connection"], "close");
+        if method != "HEAD" {
+            assert_eq!(asked.reply.headers()["content-type"], problem::MEDIA_TYPE, "{method} {path}");
+        }
+        asked.reply.status().as_u16()
+    };
+    assert_eq!(status("GET", "/v1/none").await, 404);
+    assert_eq!(status("GET", "/").await, 404);
+    assert_eq!(status("GET", "/v1/transfers/12").await, 404);
+    assert_eq!(status("GET", "/v1/transfers/00000000000000000000000000000012").await, 404);
+    assert_eq!(status("POST", "/v1/drain").await, 404);
+    assert_eq!(status("POST", "/v1/node").await, 405);
+    assert_eq!(status("DELETE", "/metrics").await, 405);
+    assert_eq!(status("GET", "/v1/events?interval=soon").await, 400);
+    let (code, body) = get(site.address, "/v1/none", &[]).await;
+    assert_eq!((code, Problem::from_json(body.as_bytes()).unwrap().reason), (404, Reason::NotFound));
+}
+
+#[tokio::test]
+async fn head_gets_the_head_of_every_page() {
+    let site = site(|_| {}).await;
+    for path in ["/v1/node", "/v1/connections", "/v1/events", "/metrics", "/healthz", "/v1/none"] {
+        let asked = send(site.address, "HEAD", path, &[]).await;
+        let length = asked.reply.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned());
+        assert!(path == "/v1/events" || length.is_some_and(|length| length != "0"), "{path}");
+        assert_eq!(text(asked).await.1, "", "{path}");
+    }
+    let through = send(site.address, "HEAD", "/healthz", &[]).await;
+    assert_eq!(through.reply.headers()["content-length"], "3");
+}
+
+#[tokio::test]
+async fn reading_takes_a_token_unless_reader_and_node_are_alone_on_loopback() {
+    let site = site(|_| {}).await;
+    let via = || ("via", "1.1 x".to_owned());
+    for path in ["/v1/node", "/v1/events", "/v1/connections", "/metrics"] {
+        let asked = send(site.address, "GET", path, &[via()]).await;
+        assert_eq!(asked.reply.headers()["www-authenticate"], "Bearer", "{path}");
+        let (status, body) = text(asked).await;
+        assert_eq!((status, Problem::from_json(body.as_bytes()).unwrap().reason), (401, Reason::Unauthorized));
+        let asked = send(site.address, "GET", path, &[via(), bearer()]).await;
+        assert_eq!(asked.reply.status(), 200, "{path}");
+    }
+    assert_eq!(get(site.address, "/healthz", &[via()]).await.0, 200);
+    assert_eq!(get(site.address, "/v1/node", &[("host", "evil.example".to_owned())]).await.0, 403);
+    assert_eq!(get(site.address, "/v1/node", &[("host", "localhost:1".to_owned())]).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_transfer_can_be_read_about_by_whoever_knows_its_id() {
+    let site = site(|_| {}).await;
+    let id = TransferId(0x1234 << 100);
+    let conn = site.node.registry.open(site.address);
+    let job = conn.begin_job(id, crate::wire::Method::Get, &FileName::new(b"a.txt").unwrap(), Wire::Http);
+    job.job().meter.gave(7);
+    let path = format!("/v1/transfers/{id}");
+    let (status, body) = get(site.address, &path, &[("via", "1.1 x".to_owned())]).await;
+    let account: TransferAccount = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, account.name.as_str(), account.flow.bytes_out), (200, "a.txt", 7));
+    let (_, list) = get(site.address, "/v1/connections", &[]).await;
+    assert!(list.contains(&id.short()) && !list.contains(&id.to_string()), "{list}");
+}
+
+#[tokio::test]
+async fn events_flow_until_the_node_drains() {
+    let site = site(|_| {}).await;
+    let asked = send(site.address, "GET", "/v1/events?interval=50ms", &[]).await;
+    assert_eq!(asked.reply.headers()["content-type"], "application/x-ndjson");
+    let (mut body, mut rest) = (asked.reply.into_body(), Vec::new());
+    let first = line(&mut body, &mut rest).await.unwrap();
+    let second = line(&mut body, &mut rest).await.unwrap();
+    assert!(second.uptime_us >= first.uptime_us + 50_000 && !second.draining);
+    site.node.drain().begin();
+    let mut last = second;
+    while let Some(next) = line(&mut body, &mut rest).await {
+        last = next;
+    }
+    assert!(last.draining);
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_ends_its_connection() {
+    let site = site(|_| {}).await;
+    let asked = send(site.address, "GET", "/v1/events?interval=60s", &[]).await;
+    assert_eq!(site.node.registry.open_count(), 1);
+    drop(asked);
+    while site.node.registry.open_count() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn every_line_of_the_metrics_parses() {
+    let site = site(|config| config.limit = Some(1000)).await;
+    let conn = site.node.registry.open(site.address);
+    let job = conn.begin_job(TransferId(1), crate::wire::Method::Get, &FileName::new(b"f").unwrap(), Wire::Http);
+    job.job().meter.took(5);
+    job.failed(&Problem::here(Reason::NotFound, Action::Open, "x", ""));
+    let asked = send(site.address, "GET", "/metrics", &[]).await;
+    assert_eq!(asked.reply.headers()["content-type"], super::super::metrics::MEDIA_TYPE);
+    let (_, body) = text(asked).await;
+    assert!(body.ends_with("# EOF\n"), "{body}");
+    let sample = |line: &str| -> Option<()> {
+        let (name, value) = line.rsplit_once(' ')?;
+        value.parse::<f64>().ok().filter(|value| value.is_finite())?;
+        let (name, labels) = name.split_once('{').unwrap_or((name, "}"));
+        let named = name.starts_with("chainview_") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let labels = labels.strip_suffix('}')?;
+        let labelled = labels.is_empty() || (labels.contains("=\"") && labels.ends_with('"'));
+        (named && labelled).then_some(())
+    };
+    for line in body.lines() {
+        let comment = ["# HELP chainview_", "# TYPE chainview_", "# UNIT chainview_", "# EOF"];
+        assert!(comment.iter().any(|start| line.starts_with(start)) || sample(line).is_some(), "{line}");
+    }
+    for expected in [
+        "chainview_received_bytes_total 5",
+        "chainview_requests_failed_total{reason=\"not-found\"} 1",
+        "chainview_connections{state=\"lingering\"} 0",
+        "chainview_connections_accepted_total 2",
+        "chainview_blocked_seconds_total{kind=\"cap\"} 0",
+        "chainview_build_info{version=",
+    ] {
+        assert!(body.contains(expected), "{expected} is not in\n{body}");
+    }
+}
+
+#[tokio::test]
+async fn pages_pass_through_a_chain_with_the_token_of_the_last() {
+    let (first, second, third) = (site(|_| {}).await, site(|_| {}).await, site(|_| {}).await);
+    let way = route(&[second.address, third.address]);
+    let (status, body) = get(first.address, "/v1/node", std::slice::from_ref(&way)).await;
+    let problem = Problem::from_json(body.as_bytes()).unwrap();
+    assert_eq!((status, problem.reason, problem.hop, problem.reporter), (401, Reason::Unauthorized, 2, 2));
+    let asked = send(first.address, "GET", "/v1/node", &[way.clone(), bearer()]).await;
+    assert_eq!(asked.reply.headers()["chain-hops"], "2");
+    assert_eq!(asked.reply.headers()["content-type"], "application/json");
+    let snapshot: NodeSnapshot = serde_json::from_str(&text(asked).await.1).unwrap();
+    assert_eq!(snapshot.address.as_str(), third.address.to_string());
+
+    let asked = send(first.address, "GET", "/v1/events?interval=50ms", &[way.clone(), bearer()]).await;
+    let (mut body, mut rest) = (asked.reply.into_body(), Vec::new());
+    assert!(line(&mut body, &mut rest).await.is_some() && line(&mut body, &mut rest).await.is_some());
+    third.node.drain().begin();
+    while line(&mut body, &mut rest).await.is_some() {}
+    assert_eq!(get(first.address, "/healthz", std::slice::from_ref(&way)).await.0, 503);
+    let asked = send(first.address, "HEAD", "/metrics", &[way, bearer()]).await;
+    assert!(asked.reply.headers()["content-length"].to_str().unwrap().parse::<u64>().unwrap() > 100);
+}
+
+#[tokio::test]
+async fn a_chain_refuses_control_loops_files_and_what_policy_forbids() {
+    let (first, second) = (site(|_| {}).await, site(|_| {}).await);
+    let status = |method: &'static str, path: &'static str, way: String| async move {
+        let (status, body) = text(send(first.address, method, path, &[("chain-route", way), bearer()]).await).await;
+        (status, Problem::from_json(body.as_bytes()))
+    };
+    let next = second.address.to_string();
+    assert_eq!(status("POST", "/v1/drain", next.clone()).await.0, 403);
+    assert_eq!(status("GET", "/elsewhere", next.clone()).await.0, 404);
+    assert_eq!(status("GET", "/v1/node", "a:1,".repeat(32) + "a:1").await.0, 508);
+    assert_eq!(status("GET", "/v1/node", "a:1;evil=1".to_owned()).await.0, 400);
+    assert_eq!(status("GET", "/v1/node", format!("{next}, {}", first.address)).await.0, 508);
+    let (code, problem) = status("GET", "/v1/node", format!("{next}, 10.0.0.7:80")).await;
+    let problem = problem.unwrap();
+    assert_eq!((code, problem.reason, problem.hop, problem.reporter), (403, Reason::Policy, 2, 1));
+    assert_eq!(problem.address.as_str(), "10.0.0.7:80");
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (code, problem) = status("GET", "/v1/node", closed.to_string()).await;
+    assert_eq!((code, problem.unwrap().reason), (502, Reason::Refused));
+}
+
+#[tokio::test]
+async fn a_hop_that_ignores_the_route_or_says_nothing_is_named() {
+    let first = site(|_| {}).await;
+    let foreign = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = foreign.local_addr().unwrap();
+    let mut answering = JoinSet::new();
+    answering.spawn(async move {
+        let (mut stream, _) = foreign.accept().await.unwrap();
+        let _ = stream.read_buf(&mut Vec::new()).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+        let (silent, _) = foreign.accept().await.unwrap();
+        std::future::pending::<()>().await;
+        drop(silent);
+    });
+    let way = ("chain-route", format!("{address}, 127.0.0.1:1"));
+    let (status, body) = get(first.address, "/v1/node", &[way]).await;
+    assert_eq!((status, Problem::from_json(body.as_bytes()).unwrap().reason), (502, Reason::RouteIgnored));
+    let limit = ("chain-timeout", "400".to_owned());
+    let (status, body) = get(first.address, "/v1/node", &[route(&[address]), limit]).await;
+    let problem = Problem::from_json(body.as_bytes()).unwrap();
+    assert_eq!((status, problem.reason, problem.hop), (504, Reason::TimedOut, 1));
+    assert!(problem.ms >= 300.0 && problem.ms < 2000.0, "{}", problem.ms);
+}

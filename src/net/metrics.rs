@@ -1,0 +1,99 @@
+//! The node's counters in the text format that Prometheus reads; totals only, never a line per connection.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use serde::Serialize;
+
+use super::node::Node;
+use crate::snapshot::{ConnState, Flow, NodeSnapshot};
+
+/// The media type, version included: the text format of `OpenMetrics`.
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a connection can be doing, so that a state that nobody is in shows as 0.
+const STATES: [ConnState; 7] = [
+    ConnState::Head,
+    ConnState::Dialing,
+    ConnState::Waiting,
+    ConnState::Streaming,
+    ConnState::Lingering,
+    ConnState::Idle,
+    ConnState::Page,
+];
+
+/// One label and its value.
+type Label = [(&'static str, String); 1];
+
+/// The page at this moment.
+pub fn render(node: &Node) -> Result<String, fmt::Error> {
+    let snapshot = node.snapshot();
+    let mut metrics = Registry::with_prefix("chainview");
+    describe(&mut metrics, &snapshot);
+    count_connections(&mut metrics, node, &snapshot);
+    count_bodies(&mut metrics, &snapshot.totals.flow);
+    let mut text = String::new();
+    encode(&mut text, &metrics)?;
+    Ok(text)
+}
+
+fn describe(metrics: &mut Registry, snapshot: &NodeSnapshot) {
+    metrics.register("build", "The program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    let uptime = ConstGauge::new(snapshot.uptime_us as f64 / 1e6);
+    metrics.register_with_unit("uptime", "Time since the node started", Unit::Seconds, uptime);
+    metrics.register("draining", "1 while the node takes no new work", ConstGauge::new(u32::from(snapshot.draining)));
+    if let Some(limit) = snapshot.limit {
+        let limit = ConstGauge::new(limit as f64);
+        metrics.register("limit_bytes_per_second", "The cap on what the node sends downstream", limit);
+    }
+}
+
+fn count_connections(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) {
+    let totals = snapshot.totals;
+    let states = node.registry.states();
+    let open = Family::<Label, Gauge>::default();
+    for state in STATES {
+        let count = states.get(&state).copied().unwrap_or(0);
+        open.get_or_create(&label("state", word(state))).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    metrics.register("connections", "Connections open now, by what they do", open);
+    metrics.register("connections_accepted", "Connections accepted", ConstCounter::new(totals.accepted));
+    let refused = ConstCounter::new(totals.refused);
+    metrics.register("connections_refused", "Connections turned away for want of room", refused);
+    metrics.register("requests_served", "File requests answered with a file", ConstCounter::new(totals.served));
+    let failed = Family::<Label, Counter>::default();
+    for (reason, count) in node.registry.failures() {
+        failed.get_or_create(&label("reason", word(reason))).inc_by(count);
+    }
+    metrics.register("requests_failed", "File requests that failed, by reason", failed);
+}
+
+fn count_bodies(metrics: &mut Registry, flow: &Flow) {
+    let bytes = |count| ConstCounter::new(count);
+    metrics.register_with_unit("received", "Body bytes read from upstream or disk", Unit::Bytes, bytes(flow.bytes_in));
+    metrics.register_with_unit("sent", "Body bytes sent downstream", Unit::Bytes, bytes(flow.bytes_out));
+    let blocked = Family::<Label, Counter<f64, AtomicU64>>::default();
+    for (kind, us) in [("read", flow.read_blocked_us), ("write", flow.write_blocked_us), ("cap", flow.capped_us)] {
+        blocked.get_or_create(&label("kind", kind)).inc_by(us as f64 / 1e6);
+    }
+    let help = "Time bodies waited to read, to write, or for the node's own cap";
+    metrics.register_with_unit("blocked", help, Unit::Seconds, blocked);
+    let active = ConstCounter::new(flow.active_us as f64 / 1e6);
+    metrics.register_with_unit("active", "Time with a body on its way", Unit::Seconds, active);
+}
+
+/// The same word as in JSON.
+fn word(value: impl Serialize) -> String {
+    let word = serde_json::to_value(value).ok();
+    word.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn label(name: &'static str, value: impl Into<String>) -> Label {
+    [(name, value.into())]
+}
