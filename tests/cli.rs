@@ -1,5 +1,7 @@
 //! The command line as a script sees it: help, exit codes, where output goes, and which setting goes before which.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -137,7 +139,12 @@ fn a_fetch_through_two_relays_is_whole_and_its_output_is_plain() {
     assert_eq!(json["transfers"].as_array().map(Vec::len), Some(2));
     assert_eq!(json["transfers"][1]["was_there"], true);
     assert_eq!(json["transfers"][0]["proof"], "intact");
-    assert_eq!(json["transfers"][0]["hops"][2]["address"].as_str(), Some(nodes[2].address.as_str()));
+    let hops = &json["transfers"][0]["hops"];
+    assert_eq!(hops[2]["address"].as_str(), Some(nodes[2].address.as_str()));
+    for (hop, role) in ["relay", "relay", "origin"].into_iter().enumerate() {
+        let account = &hops[hop]["account"];
+        assert_eq!((account["role"].as_str(), account["flow"]["bytes_out"].as_u64()), (Some(role), Some(300_000)));
+    }
 }
 
 #[test]
@@ -226,6 +233,28 @@ fn a_flag_goes_before_the_environment_and_that_before_the_file() {
         assert_eq!(code(&output), 2, "{text}");
         assert!(err(&output).contains("config.toml: ") && err(&output).contains(says), "{text}: {}", err(&output));
     }
+}
+
+#[test]
+fn an_interrupted_fetch_is_code_130() {
+    let (folder, nodes) = chain(1);
+    let slow = Node::start(folder.path(), "--limit 10K");
+    std::fs::write(folder.path().join("slow.txt"), format!("data.bin\n{}\n{}\n", nodes[0].address, slow.address))
+        .unwrap();
+    let mut command = chainview(folder.path());
+    command.args(["--fetch", "slow.txt", "-o", "out"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut talk = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    talk.read_line(&mut line).unwrap();
+    assert_eq!(line, "data.bin: asking\n");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut talk, &mut rest).unwrap();
+    assert!(rest.lines().last().unwrap().starts_with("chainview: interrupted"), "{rest}");
+    assert!(!folder.path().join("out/data.bin").exists());
 }
 
 #[test]

@@ -44,6 +44,11 @@ impl Show {
         Self { way, ascii: talk.ascii, json: talk.json }
     }
 
+    /// The result belongs in a JSON document.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Shows one transfer until it is over. Cancel-safe: a bar that is dropped is taken off the screen.
     pub async fn follow(&self, mut news: watch::Receiver<TransferSnapshot>) {
         match &self.way {
@@ -131,7 +136,8 @@ async fn lines(mut news: watch::Receiver<TransferSnapshot>) {
             (Phase::Streaming, Some(size)) if Instant::now() >= due => {
                 let share = (snapshot.share() * 100.0).floor();
                 let (received, size, rate) = (Bytes(snapshot.received), Bytes(size), Rate(snapshot.rate));
-                tell(&format!("{name}: {share:.0}% {received} of {size}, {rate}, {} left", Eta(snapshot.eta)));
+                let left = snapshot.eta.map(|eta| format!(", {} left", Eta(Some(eta)))).unwrap_or_default();
+                tell(&format!("{name}: {share:.0}% {received} of {size}, {rate}{left}"));
                 due = Instant::now() + LINE_PERIOD;
             }
             _ => {}
