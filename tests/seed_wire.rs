@@ -36,7 +36,7 @@ fn plan(wire: &'static str, sizes: &[usize]) -> Plan {
         plan.sizes = vec![0, 1, 1023, 1024, 1025, 3000, 65_536, 8 << 20];
         plan.paces = vec![Pace::Fast, Pace::Slow];
         plan.times = 20;
-        plan.jobs = 4;
+        plan.jobs = 8;
     }
     let number = |name| env::var(name).ok().and_then(|value| value.parse().ok());
     plan.times = number("CHAINVIEW_MATRIX_TIMES").unwrap_or(plan.times);
