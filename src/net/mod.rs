@@ -21,4 +21,5 @@ pub mod relay;
 pub mod root;
 pub mod seed;
 pub mod session;
+pub mod supervisor;
 pub mod upstream;
