@@ -46,7 +46,7 @@ pub struct Spawning {
 }
 
 /// How this program stands to its hops: `None` for those that it did not start.
-pub type Links = watch::Receiver<Vec<Option<HopLink>>>;
+pub type HopLinks = watch::Receiver<Vec<Option<HopLink>>>;
 
 /// A line that a node wrote to its standard error, and its hop, from 1.
 pub type Line = (usize, SafeText);
@@ -81,7 +81,7 @@ impl Supervisor {
     }
 
     /// How this program stands to its hops, now and later.
-    pub fn links(&self) -> Links {
+    pub fn links(&self) -> HopLinks {
         self.links.subscribe()
     }
 
