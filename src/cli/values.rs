@@ -1,0 +1,143 @@
+//! The words a person types after a flag, read into types that cannot be wrong.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::OsStringExt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::net::policy::AllowList;
+use crate::route::{FileName, Host, MAX_HOPS, Wire};
+use crate::units;
+
+/// Where a node is to listen; port 0 lets the system choose one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// An address of this machine, or a name that has one.
+    pub host: Host,
+    /// The port.
+    pub port: u16,
+}
+
+/// A value for one hop, or for every node where no hop is named: `[HOP=]VALUE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerHop<T> {
+    /// The hop, from 1.
+    pub hop: Option<usize>,
+    /// The value.
+    pub value: T,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl<T: Copy> PerHop<T> {
+    /// The value for one hop: the last that names it, else the last that names none.
+    pub fn pick(values: &[Self], hop: usize) -> Option<T> {
+        let find = |wanted: Option<usize>| values.iter().rev().find(|value| value.hop == wanted).map(|found| found.value);
+        find(Some(hop)).or_else(|| find(None))
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::Ip(std::net::IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
+            host => write!(f, "{host}:{}", self.port),
+        }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |reason: String| format!("{reason}: write HOST:PORT, such as 127.0.0.1:9101");
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong(format!("{text:?} has no port")))?;
+        if host.contains(':') && !host.starts_with('[') {
+            return Err(wrong(format!("{text:?} is ambiguous, an IPv6 address belongs in brackets")));
+        }
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|_| digits);
+        let port = port.ok_or_else(|| wrong(format!("{text:?} has no port from 0 to 65535")))?;
+        Ok(Self { host: host.parse()?, port })
+    }
+}
+
+/// Reads `[HOP=]RATE`.
+pub(super) fn rate(text: &str) -> Result<PerHop<u64>, String> {
+    per_hop(text, units::parse_bytes)
+}
+
+/// Reads `[HOP=]TIME`.
+pub(super) fn delay(text: &str) -> Result<PerHop<Duration>, String> {
+    per_hop(text, units::parse_time)
+}
+
+/// Reads a time.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    units::parse_time(text)
+}
+
+/// Reads a wire; `auto` is to ask each hop.
+pub(super) fn wire(text: &str) -> Result<WireChoice, String> {
+    match text {
+        "auto" => Ok(WireChoice(None)),
+        _ => text.parse().map(|wire| WireChoice(Some(wire))).map_err(|_| "write auto, http or seed".to_owned()),
+    }
+}
+
+/// Reads one entry of an allow list, and keeps it as text: the entries become one list later.
+pub(super) fn allow_entry(text: &str) -> Result<String, String> {
+    text.parse::<AllowList>().map(|_| text.to_owned())
+}
+
+/// Reads a file name as it is to be asked for.
+pub(super) fn file_name(text: OsString) -> Result<FileName, String> {
+    FileName::new(&text.into_vec()).map_err(|error| error.to_string())
+}
+
+/// The wire to use where a hop does not say; a type of its own, because clap reads an `Option` as "may be missing".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WireChoice(pub(super) Option<Wire>);
+
+fn per_hop<T>(text: &str, parse: fn(&str) -> Result<T, String>) -> Result<PerHop<T>, String> {
+    let Some((hop, value)) = text.split_once('=') else { return Ok(PerHop { hop: None, value: parse(text)? }) };
+    let number = hop.parse().ok().filter(|hop| (1..=MAX_HOPS).contains(hop));
+    let number = number.ok_or_else(|| format!("{hop:?} is not a hop: write a number from 1 to {MAX_HOPS}"))?;
+    Ok(PerHop { hop: Some(number), value: parse(value)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_to_listen_on_may_leave_the_port_to_the_system() {
+        let shown = |text: &str| text.parse::<Listen>().map(|listen| listen.to_string());
+        assert_eq!(shown("127.0.0.1:0").as_deref(), Ok("127.0.0.1:0"));
+        assert_eq!(shown("[::1]:9101").as_deref(), Ok("[::1]:9101"));
+        assert!(shown("::1:80").is_err_and(|error| error.contains("brackets")));
+        for wrong in ["9101", "h:", "h:+1", "h:65536", "input.txt"] {
+            assert!(shown(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_named_hop_goes_before_all() {
+        let rates = [rate("1M").unwrap(), rate("2=400K").unwrap(), rate("2M").unwrap()];
+        assert_eq!(PerHop::pick(&rates, 2), Some(400_000));
+        assert_eq!(PerHop::pick(&rates, 1), Some(2_000_000));
+        assert_eq!(PerHop::<u64>::pick(&[], 1), None);
+        assert!(rate("0=1M").is_err() && rate("33=1M").is_err() && delay("1=fast").is_err());
+    }
+}

@@ -1,0 +1,362 @@
+//! What can go wrong, one variant for each action that failed, and the exit code that says so to scripts.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::route::Route;
+use crate::text::SafeText;
+use crate::units::Span;
+use crate::wire::{Problem, Reason};
+
+/// The whole file is in its place, or what was asked for was done.
+pub const OK: u8 = 0;
+
+/// Everything that ends a run other than well; `Display` is the whole sentence a person reads.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The command line, the environment or `config.toml` asks for something that is not possible.
+    #[error("{0}")]
+    Usage(String),
+    /// An input file cannot be read, or does not say what it has to.
+    #[error("{path}{reason}")]
+    Input {
+        /// The file.
+        path: SafeText,
+        /// `:LINE: reason`, or `: reason` where no line is to blame.
+        reason: String,
+    },
+    /// A hop failed, or says that another did.
+    #[error("{0}")]
+    Hop(Box<Fault>),
+    /// The body ended before it was whole.
+    #[error("hop {hop} ({address}): the body ended early: {received} of {size} bytes arrived ({detail}){kept}")]
+    Short {
+        /// The nearest hop that is known to have failed.
+        hop: usize,
+        /// Its address.
+        address: SafeText,
+        /// Bytes that arrived.
+        received: u64,
+        /// Bytes that were promised.
+        size: u64,
+        /// What the connection said.
+        detail: SafeText,
+        /// Where the bytes so far are.
+        kept: Kept,
+    },
+    /// All bytes arrived, and they are not those of the file.
+    #[error("{file}: altered on the way: what arrived is {arrived}, {source_of_truth} says {expected}{kept}")]
+    Altered {
+        /// The file asked for.
+        file: SafeText,
+        /// The digest of what arrived.
+        arrived: String,
+        /// The digest that was to be.
+        expected: String,
+        /// Who says so: `the origin` or `--expect`.
+        source_of_truth: &'static str,
+        /// Where the bytes are.
+        kept: Kept,
+    },
+    /// The file at the origin changed while it was fetched.
+    #[error("{file}: changed at the origin while it was fetched{kept}: fetch it again")]
+    Changed {
+        /// The file asked for.
+        file: SafeText,
+        /// Where the bytes of the older state are.
+        kept: Kept,
+    },
+    /// No byte came for too long.
+    #[error("hop {hop} ({address}): no byte for {} after {received} of {size} bytes{kept}: is a hop behind it stuck?", Span(*.waited))]
+    Stalled {
+        /// The nearest hop.
+        hop: usize,
+        /// Its address.
+        address: SafeText,
+        /// How long nothing came.
+        waited: Duration,
+        /// Bytes that arrived.
+        received: u64,
+        /// Bytes that were promised.
+        size: u64,
+        /// Where the bytes so far are.
+        kept: Kept,
+    },
+    /// The local disk refused something.
+    #[error("{path}: cannot {action}: {reason}")]
+    Disk {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: SafeText,
+        /// The system's answer, and what to do.
+        reason: String,
+    },
+    /// Another file stands where this one is to go.
+    #[error("{path}: a file {difference} is there already{kept}: --force replaces it")]
+    Exists {
+        /// Where.
+        path: SafeText,
+        /// How it differs, such as `with other content`.
+        difference: String,
+        /// Where the new bytes are.
+        kept: Kept,
+    },
+    /// No socket could be opened at an address.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address as it was asked for.
+        address: SafeText,
+        /// The system's answer, and what to do.
+        reason: String,
+    },
+    /// A person or a signal stopped it.
+    #[error("interrupted{kept}")]
+    Interrupted {
+        /// Where the bytes so far are.
+        kept: Kept,
+    },
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Where the bytes of a transfer that failed are; shows as nothing where there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept(pub Option<SafeText>);
+
+/// A hop that failed: who, how, who says so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// Its place in the route, from 1; 0 is this program, `None` a place the route does not have.
+    pub hop: Option<usize>,
+    /// Its address.
+    pub address: SafeText,
+    /// The hop that says so; 0 is this program.
+    pub reporter: usize,
+    /// The file asked for.
+    pub file: SafeText,
+    /// What it said.
+    pub problem: Problem,
+}
+
+impl Error {
+    /// The exit code of the program.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Other(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Input { .. } => 3,
+            Self::Hop(fault) => fault.exit_code(),
+            Self::Short { .. } | Self::Altered { .. } | Self::Changed { .. } => 6,
+            Self::Disk { .. } | Self::Exists { .. } => 7,
+            Self::Stalled { .. } => 8,
+            Self::Listen { .. } => 9,
+            Self::Interrupted { .. } => 130,
+        }
+    }
+
+    /// The hop that is to blame, from 1, where one is.
+    pub fn hop(&self) -> Option<usize> {
+        match self {
+            Self::Hop(fault) => fault.hop.filter(|hop| *hop > 0),
+            Self::Short { hop, .. } | Self::Stalled { hop, .. } => Some(*hop),
+            _ => None,
+        }
+    }
+
+    /// A problem as the asker numbers it (1 is the first hop), with the hop found in the route.
+    pub fn at_hop(problem: Problem, route: &Route) -> Self {
+        Self::Hop(Box::new(Fault::new(problem, route)))
+    }
+
+    /// An answer of the local disk.
+    pub fn disk(action: &'static str, path: &std::path::Path, error: &std::io::Error) -> Self {
+        let advice = match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ": make room, or name another folder with -o",
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                ": name another folder with -o"
+            }
+            std::io::ErrorKind::NotFound => ": make the folder first, or name another with -o",
+            _ => "",
+        };
+        Self::Disk { action, path: shown(path), reason: format!("{}{advice}", plain(error)) }
+    }
+
+    /// The same error, with the place where the bytes so far are.
+    pub fn keeping(mut self, part: Kept) -> Self {
+        if let Self::Short { kept, .. }
+        | Self::Altered { kept, .. }
+        | Self::Changed { kept, .. }
+        | Self::Stalled { kept, .. }
+        | Self::Exists { kept, .. }
+        | Self::Interrupted { kept } = &mut self
+        {
+            *kept = part;
+        }
+        self
+    }
+}
+
+impl Fault {
+    fn new(problem: Problem, route: &Route) -> Self {
+        let hops = route.hops();
+        let told = usize::try_from(problem.hop).unwrap_or(usize::MAX);
+        let at = |number: usize| number.checked_sub(1).and_then(|index| hops.get(index));
+        let says = problem.address.as_str();
+        // A text of the seed wire names an address, and whoever reads it cannot know how many hops away that is.
+        let number = match at(told) {
+            Some(hop) if says.is_empty() || hop.address.to_string() == says => Some(told),
+            hop => hops
+                .iter()
+                .position(|other| other.address.to_string() == says)
+                .map(|index| index + 1)
+                .or((hop.is_some() || told == 0).then_some(told)),
+        };
+        let address = number.and_then(at).map_or_else(|| problem.address.clone(), |hop| hop.address.to_string().into());
+        let reporter = usize::try_from(problem.reporter).unwrap_or(usize::MAX);
+        Self { hop: number, address, reporter, file: route.file.shown(), problem }
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self.problem.reason {
+            Reason::NotFound => 4,
+            Reason::Refused
+            | Reason::Unreachable
+            | Reason::Unresolved
+            | Reason::Closed
+            | Reason::RouteIgnored
+            | Reason::Nonsense
+            | Reason::Busy
+            | Reason::Draining
+            | Reason::Policy
+            | Reason::Unauthorized
+            | Reason::Loop => 5,
+            Reason::Changed | Reason::Short => 6,
+            Reason::TimedOut | Reason::HeadTimeout => 8,
+            Reason::Malformed | Reason::Range | Reason::HeadTooLarge | Reason::Internal => 1,
+        }
+    }
+
+    fn advice(&self) -> &'static str {
+        match self.problem.reason {
+            Reason::NotFound => "is the name right, and below that node's --root?",
+            Reason::Loop => "name each hop once",
+            Reason::Nonsense => "what is listening there?",
+            Reason::Closed => "is it a node, and is it well?",
+            _ => self.problem.advice(),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.hop {
+            Some(0) => write!(f, "this program: ")?,
+            Some(hop) => write!(f, "hop {hop} ({}): ", self.address)?,
+            None if self.address.as_str().is_empty() => write!(f, "a hop that the route does not name: ")?,
+            None => write!(f, "{}, which the route does not name: ", self.address)?,
+        }
+        write!(f, "{}", self.problem)?;
+        if self.problem.reason == Reason::NotFound {
+            write!(f, ": {}", self.file)?;
+        }
+        if self.reporter > 0 && Some(self.reporter) != self.hop {
+            write!(f, ", reported by hop {}", self.reporter)?;
+        }
+        if self.problem.ms > 0.0 {
+            let ms = self.problem.ms.clamp(0.0, 1e9);
+            write!(f, " after {}", Span(Duration::from_secs_f64(ms / 1000.0)))?;
+        }
+        match self.advice() {
+            "" => Ok(()),
+            advice => write!(f, ": {advice}"),
+        }
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(path) => write!(f, "; what arrived is in {path}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A path made safe to show.
+pub fn shown(path: &std::path::Path) -> SafeText {
+    SafeText::from_bytes(path.as_os_str().as_encoded_bytes())
+}
+
+/// The system's words for an error, without the number that follows them.
+pub fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let words = text.split(" (os error").next().unwrap_or(&text);
+    let mut chars = words.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Action;
+
+    fn route() -> Route {
+        Route::parse(b"data.bin\n10.0.0.6 1000\n10.0.0.7 1000\n10.0.0.8 1000\n").unwrap()
+    }
+
+    #[test]
+    fn a_hop_is_named_with_number_address_and_advice() {
+        let problem = Problem::next(Reason::Refused, Action::Connect, "10.0.0.7:1000", "", 0.8).passed_on();
+        let error = Error::at_hop(problem, &route());
+        assert_eq!(
+            error.to_string(),
+            "hop 2 (10.0.0.7:1000): connection refused, reported by hop 1 after 0.80 ms: is a node running there?"
+        );
+        assert_eq!((error.exit_code(), error.hop()), (5, Some(2)));
+        let own = Problem::next(Reason::Refused, Action::Connect, "10.0.0.6:1000", "", 0.0);
+        assert_eq!(
+            Error::at_hop(own, &route()).to_string(),
+            "hop 1 (10.0.0.6:1000): connection refused: is a node running there?"
+        );
+    }
+
+    #[test]
+    fn a_text_of_the_seed_wire_is_matched_by_address() {
+        let problem = Problem::next(Reason::Refused, Action::Connect, "10.0.0.8:1000", "", 0.0);
+        assert_eq!(Error::at_hop(problem, &route()).hop(), Some(3));
+    }
+
+    #[test]
+    fn a_missing_file_is_named_and_has_its_own_code() {
+        let problem = Problem::here(Reason::NotFound, Action::Open, "10.0.0.8:1000", "").passed_on().passed_on().passed_on();
+        let error = Error::at_hop(problem, &route());
+        assert!(error.to_string().starts_with("hop 3 (10.0.0.8:1000): no such file: data.bin: is the name"), "{error}");
+        assert_eq!(error.exit_code(), 4);
+    }
+
+    #[test]
+    fn hostile_numbers_do_no_harm() {
+        let mut problem = Problem::here(Reason::Internal, Action::Body, "", "");
+        (problem.hop, problem.reporter, problem.ms) = (u32::MAX, u32::MAX, f64::MAX);
+        let error = Error::at_hop(problem, &route());
+        assert_eq!(error.hop(), None);
+        assert!(error.to_string().starts_with("a hop that the route does not name: "));
+    }
+
+    #[test]
+    fn the_place_of_the_part_is_said_where_there_is_one() {
+        let short = Error::Short {
+            hop: 1,
+            address: "h:1".into(),
+            received: 1,
+            size: 2,
+            detail: "end of stream".into(),
+            kept: Kept::default(),
+        };
+        let kept = short.keeping(Kept(Some("x.part".into())));
+        assert!(kept.to_string().ends_with("(end of stream); what arrived is in x.part"));
+        assert_eq!(plain(&std::io::Error::from_raw_os_error(28)), "no space left on device");
+    }
+}

@@ -1,0 +1,66 @@
+//! Without a screen: nodes, fetches and checks, and the only place that draws a progress bar.
+
+mod check;
+mod fetch;
+mod node;
+mod show;
+mod signals;
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::sync::Mutex;
+
+use tokio::runtime::Builder;
+use tracing::Level;
+
+use crate::cli::Talk;
+use crate::error::{Error, plain, shown};
+
+pub use check::check;
+pub use fetch::{Ended, fetch, one_transfer};
+pub use node::nodes;
+pub use show::Show;
+pub use signals::stop_on_signals;
+
+/// Writes a line of data to stdout; a reader that has gone away is no reason to fail.
+pub fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Writes a line of talk to stderr.
+pub fn tell(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Starts the log: to stderr or a file, as much as was asked for.
+pub fn start_log(talk: &Talk, usual: Level) -> Result<(), Error> {
+    let level = match (talk.quiet, talk.verbose) {
+        (true, _) => Level::ERROR,
+        (_, 0) => usual,
+        (_, 1) => Level::DEBUG,
+        (_, _) => Level::TRACE,
+    };
+    // What cannot be logged is dropped: there is nowhere left to say so.
+    let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).log_internal_errors(false);
+    let started = match &talk.log {
+        None => log.with_writer(io::stderr).try_init(),
+        Some(path) => {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            let file = file.map_err(|error| Error::Disk {
+                action: "write the log to it",
+                path: shown(path),
+                reason: plain(&error),
+            })?;
+            log.with_writer(Mutex::new(file)).try_init()
+        }
+    };
+    started.map_err(|error| Error::Other(format!("the log cannot be started: {error}")))
+}
+
+/// Runs on one thread: sockets need no more, and the disk has threads of its own.
+fn on_one_thread<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::Other(format!("cannot start: {}", plain(&error))))?;
+    runtime.block_on(work)
+}

@@ -1,0 +1,89 @@
+//! `--check`: what each leg of a chain takes, as a table or as JSON; nothing is moved.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Level;
+
+use super::{fetch, on_one_thread, say, start_log, stop_on_signals};
+use crate::cli::{FetchPlan, Talk};
+use crate::error::Error;
+use crate::net::fetch::{self as client, Checked, FetchJob};
+use crate::net::link::Links;
+use crate::report::{CheckReport, Report};
+use crate::route::Route;
+use crate::units::{Bytes, Span};
+use crate::wire::Leg;
+
+/// Walks the chain of an input file to the size answer and says what it took.
+pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
+    let checked = start_log(talk, Level::WARN).and_then(|()| {
+        let route = fetch::read(input, plan)?;
+        let checked = on_one_thread(ask(&route, plan))?;
+        Ok((route, checked))
+    });
+    if talk.json {
+        let report = checked.as_ref().ok().map(|(route, checked)| CheckReport {
+            etag: checked.etag.as_deref().map(Into::into),
+            last_modified: checked.last_modified.as_deref().map(Into::into),
+            ..CheckReport::new(route, checked.size, checked.wire, &checked.legs)
+        });
+        say(&Report::of_check(report, checked.as_ref().err()).to_json());
+    } else if let Ok((route, checked)) = &checked {
+        say(&table(route, checked));
+    }
+    checked.map(|_| ())
+}
+
+async fn ask(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
+    let (stop, _signals) = stop_on_signals()?;
+    let mut upstream = client::client(Arc::new(Links::default()), plan.limits, plan.wire);
+    let job = FetchJob::new(1, route.clone(), plan.output.clone(), plan.limits);
+    client::check(&mut upstream, &job, &stop).await
+}
+
+/// The file on one line, then a leg a line; `wait` holds all that lies behind that leg.
+fn table(route: &Route, checked: &Checked) -> String {
+    let names: Vec<String> = route.hops().iter().enumerate().map(|(index, hop)| place(index + 1, hop)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default().max(8);
+    let mut text = format!("{}: {} bytes ({})\n", route.file.shown(), checked.size, Bytes(checked.size));
+    text.push_str(&format!("{:<width$}  {:>9}  {:>9}  {:>9}", "leg to", "resolve", "dial", "wait"));
+    for (index, name) in names.iter().enumerate() {
+        let [resolve, dial, wait] = figures(checked.legs.get(index));
+        text.push_str(&format!("\n{name:<width$}  {resolve:>9}  {dial:>9}  {wait:>9}"));
+    }
+    text
+}
+
+fn place(number: usize, hop: &crate::route::Hop) -> String {
+    let label = crate::text::SafeText::new(&hop.label());
+    format!("hop {number} ({label})")
+}
+
+/// A leg's three times; a hop that speaks the seed wire does not tell its own.
+fn figures(leg: Option<&Leg>) -> [String; 3] {
+    let Some(leg) = leg else { return ["-".to_owned(), "-".to_owned(), "-".to_owned()] };
+    [leg.resolve_ms, leg.dial_ms, leg.wait_ms].map(|ms| match ms {
+        ms if ms.is_finite() && ms > 0.0 => Span(Duration::from_secs_f64(ms.min(1e9) / 1000.0)).to_string(),
+        _ => "-".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::Wire;
+
+    #[test]
+    fn the_table_has_a_line_for_each_leg() {
+        let route = Route::parse(b"f\n10.0.0.1 9101\n10.0.0.2 9102 name=core\n").unwrap();
+        let legs = vec![Leg { resolve_ms: 0.0, dial_ms: 0.31, wait_ms: 12.0 }];
+        let checked = Checked { size: 1500, wire: Wire::Http, etag: None, last_modified: None, legs };
+        let text = table(&route, &checked);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "f: 1500 bytes (1.5K)");
+        assert_eq!(lines[2], "hop 1 (10.0.0.1:9101)          -    0.31 ms      12 ms");
+        assert!(lines[3].starts_with("hop 2 (core)") && lines[3].ends_with('-'));
+    }
+}

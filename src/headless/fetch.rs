@@ -1,0 +1,133 @@
+//! `--fetch`: each input in turn, so often and so many at once as asked, and one result for all.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+use super::{Show, on_one_thread, say, start_log, stop_on_signals};
+use crate::cli::{FetchPlan, Talk};
+use crate::config;
+use crate::error::{Error, Kept};
+use crate::net::fetch::{self, FetchJob, Fetched};
+use crate::net::link::Links;
+use crate::net::upstream::Upstream;
+use crate::report::{Report, TransferReport};
+use crate::route::Route;
+use crate::snapshot::TransferSnapshot;
+
+/// A transfer that is over.
+#[derive(Debug)]
+pub struct Ended {
+    /// What was to be done.
+    pub job: FetchJob,
+    /// The last that was told of it.
+    pub snapshot: TransferSnapshot,
+    /// What came of it.
+    pub result: Result<Fetched, Error>,
+}
+
+/// Fetches without a screen; the error is the first that a transfer ended with.
+pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
+    let mut ended = Vec::new();
+    let result = start_log(talk, Level::WARN).and_then(|()| {
+        let routes: Vec<Route> = inputs.iter().map(|input| read(input, plan)).collect::<Result<_, _>>()?;
+        on_one_thread(all(&routes, plan, &Show::new(talk), &mut ended))
+    });
+    if talk.json {
+        let transfers = ended.iter().map(Ended::report).collect();
+        say(&Report::of_transfers("fetch", transfers, result.as_ref().err()).to_json());
+    }
+    result
+}
+
+/// An input file as a route, with another file name where one was given.
+pub(super) fn read(input: &std::path::Path, plan: &FetchPlan) -> Result<Route, Error> {
+    let route = config::read_route(input)?;
+    Ok(plan.file.as_ref().map_or_else(|| route.clone(), |file| route.with_file(file.clone())))
+}
+
+/// Runs one transfer and shows it as it goes.
+pub async fn one_transfer(upstream: &mut Upstream, job: FetchJob, show: &Show, stop: &CancellationToken) -> Ended {
+    let (progress, news) = watch::channel(TransferSnapshot::default());
+    // Both end together: the last thing that a transfer tells is that it is over.
+    let (result, ()) = tokio::join!(fetch::fetch(upstream, &job, &progress, stop), show.follow(news));
+    let snapshot = progress.borrow().clone();
+    if result.is_ok() {
+        show.done(&snapshot);
+    }
+    Ended { job, snapshot, result }
+}
+
+impl Ended {
+    /// The transfer as a part of the JSON document.
+    pub fn report(&self) -> TransferReport {
+        TransferReport::new(&self.job.route, self.job.id, &self.snapshot, self.result.as_ref().err(), Vec::new())
+    }
+}
+
+async fn all(routes: &[Route], plan: &FetchPlan, show: &Show, ended: &mut Vec<Ended>) -> Result<(), Error> {
+    let (stop, _signals) = stop_on_signals()?;
+    let links = Arc::new(Links::default());
+    for route in routes {
+        if stop.is_cancelled() {
+            return Err(Error::Interrupted { kept: Kept::default() });
+        }
+        let first = ended.len();
+        chains(route, plan, show, &stop, &links, ended).await?;
+        ended[first..].sort_by_key(|ended| ended.snapshot.number);
+    }
+    let failed = ended.iter().filter_map(|ended| ended.result.as_ref().err());
+    // Several may have failed; the first of them is the exit code, and all but it have to be said here.
+    let mut failed: Vec<&Error> = failed.collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let first = failed.remove(0).clone();
+    for error in failed {
+        show.tell(&format!("chainview: {error}"));
+    }
+    Err(first)
+}
+
+/// As many chains at once as asked for, each for as many fetches as asked for.
+async fn chains(
+    route: &Route,
+    plan: &FetchPlan,
+    show: &Show,
+    stop: &CancellationToken,
+    links: &Arc<Links>,
+    ended: &mut Vec<Ended>,
+) -> Result<(), Error> {
+    let begun = ended.len() as u64;
+    let mut running = JoinSet::new();
+    for chain in 0..u64::from(plan.jobs) {
+        let jobs = (0..u64::from(plan.number)).map(|turn| {
+            let number = begun + chain * u64::from(plan.number) + turn + 1;
+            let job = FetchJob::new(number, route.clone(), plan.output.clone(), plan.limits);
+            FetchJob { force: plan.force, proof: plan.proof, ..job }
+        });
+        let jobs: Vec<FetchJob> = jobs.collect();
+        let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.wire);
+        let (show, stop) = (show.clone(), stop.clone());
+        running.spawn(async move {
+            let mut ended = Vec::new();
+            for job in jobs {
+                let transfer = one_transfer(&mut upstream, job, &show, &stop).await;
+                let failed = transfer.result.is_err();
+                ended.push(transfer);
+                if failed {
+                    break;
+                }
+            }
+            ended
+        });
+    }
+    while let Some(chain) = running.join_next().await {
+        ended.extend(chain.map_err(|error| Error::Other(format!("a transfer failed inside: {error}")))?);
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! `--node`: listeners, the line that says where they are, and leaving in order.
+
+use std::future::Future;
+use std::io::{self, ErrorKind, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use tokio::task::JoinSet;
+use tracing::{Level, error, info};
+
+use super::signals::Signals;
+use super::{on_one_thread, say, start_log};
+use crate::cli::{Listen, NodePlan, PerHop, Talk};
+use crate::error::{Error, Kept, plain, shown};
+use crate::net::access::Access;
+use crate::net::drain::Drain;
+use crate::net::node::{Node, NodeConfig};
+use crate::net::policy::Policy;
+use crate::net::root::Root;
+use crate::route::Host;
+
+/// Connections the system holds for us until they are accepted.
+const BACKLOG: u32 = 1024;
+
+/// Runs nodes until a signal asks them to leave, or standard input ends.
+pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, talk: &Talk) -> Result<(), Error> {
+    start_log(talk, Level::INFO)?;
+    if until_stdin_closes {
+        leave_with_stdin()?;
+    }
+    on_one_thread(async {
+        // Signals count from before the line that says we are there: whoever reads it may send one at once.
+        let signals = Signals::new()?;
+        let mut nodes = Vec::new();
+        for listen in listeners {
+            let listener = bind(listen).await?;
+            let address = listener.local_addr().map_err(|error| refused(listen, &error))?;
+            nodes.push((Node::new(config(plan, address)?, address), listener));
+        }
+        for (node, _) in &nodes {
+            say(&format!("listening {}", node.address));
+        }
+        let drain = Drain::new();
+        let mut running = JoinSet::new();
+        for (node, listener) in nodes {
+            info!("{}: serves {}, {}", node.address, shown(node.config.root.path()), node.config.policy);
+            running.spawn(node.run(listener, drain.clone()));
+        }
+        let all = async {
+            while let Some(ended) = running.join_next().await {
+                if let Err(error) = ended {
+                    error!("a node failed inside: {error}");
+                }
+            }
+        };
+        leave_on_signals(all, signals, &drain).await
+    })
+}
+
+/// The first signal lets transfers finish, the second does not.
+async fn leave_on_signals(all: impl Future<Output = ()>, mut signals: Signals, drain: &Drain) -> Result<(), Error> {
+    tokio::pin!(all);
+    tokio::select! {
+        () = &mut all => return Ok(()),
+        () = signals.next() => {}
+    }
+    info!("leaving when the transfers under way are over; a second signal leaves at once");
+    drain.begin();
+    tokio::select! {
+        () = &mut all => return Ok(()),
+        () = signals.next() => {}
+    }
+    drain.force();
+    all.await;
+    Err(Error::Interrupted { kept: Kept::default() })
+}
+
+/// Ends the process with standard input: a thread of its own, so that nothing in the node can hold it up.
+fn leave_with_stdin() -> Result<(), Error> {
+    let wait = || {
+        let mut rest = [0; 256];
+        while !matches!(io::stdin().lock().read(&mut rest), Ok(0) | Err(_)) {}
+        std::process::exit(i32::from(crate::error::OK));
+    };
+    let thread = std::thread::Builder::new().name("stdin".to_owned()).spawn(wait);
+    thread.map(drop).map_err(|error| Error::Other(format!("cannot watch standard input: {}", plain(&error))))
+}
+
+fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
+    let folder = plan.root.as_deref().unwrap_or(Path::new("."));
+    let root = Root::open(folder)
+        .map_err(|error| Error::Usage(format!("--root {}: {}: name a folder to serve", shown(folder), plain(&error))))?;
+    let access = Access {
+        read: plan.read_token.clone(),
+        control: plan.control_token.clone(),
+        host_names: plan.host_names.clone(),
+        ..Access::new(address)
+    };
+    Ok(NodeConfig {
+        root,
+        policy: Policy::new(address, plan.allow_next.clone()),
+        access,
+        limits: plan.limits,
+        // No hop has number 0, so these are the values that name none.
+        limit: PerHop::pick(&plan.caps, 0),
+        delay: PerHop::pick(&plan.delays, 0).unwrap_or_default(),
+        max_connections: plan.max_connections,
+        wire: plan.wire,
+    })
+}
+
+async fn bind(listen: &Listen) -> Result<TcpListener, Error> {
+    let address = match &listen.host {
+        Host::Ip(ip) => SocketAddr::new(*ip, listen.port),
+        Host::Name(name) => {
+            let found = lookup_host((name.as_str(), listen.port)).await.map_err(|error| refused(listen, &error))?;
+            let first = found.into_iter().next();
+            first.ok_or_else(|| refused(listen, &io::Error::from(ErrorKind::AddrNotAvailable)))?
+        }
+    };
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A node that is started again must not wait for the last one's connections to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error| refused(listen, &error))
+}
+
+fn refused(listen: &Listen, error: &io::Error) -> Error {
+    let advice = match error.kind() {
+        ErrorKind::AddrInUse => ": stop what listens there, or name another port (0 lets the system choose)",
+        ErrorKind::PermissionDenied => ": ports below 1024 need privileges, name one from 1024 up",
+        ErrorKind::AddrNotAvailable => ": name an address of this machine, such as 127.0.0.1",
+        _ => "",
+    };
+    Error::Listen { address: listen.to_string().into(), reason: format!("{}{advice}", plain(error)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_in_use_is_refused_with_advice() {
+        let first = bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let taken: Listen = first.local_addr().unwrap().to_string().parse().unwrap();
+        let error = bind(&taken).await.unwrap_err();
+        assert_eq!(error.exit_code(), 9);
+        assert!(error.to_string().contains("name another port"), "{error}");
+        // TEST-NET-1 is nobody's address.
+        let error = bind(&"192.0.2.1:0".parse().unwrap()).await.unwrap_err();
+        assert!(error.to_string().contains("an address of this machine"), "{error}");
+    }
+}

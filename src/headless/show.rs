@@ -1,0 +1,197 @@
+//! How a transfer without a screen is shown as it goes: a bar on a terminal, plain lines anywhere else.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{say, tell};
+use crate::cli::Talk;
+use crate::snapshot::{Phase, Proof, TransferSnapshot};
+use crate::units::{Bytes, Eta, Rate, Span};
+
+/// Time between two plain lines of one transfer.
+const LINE_PERIOD: Duration = Duration::from_secs(1);
+/// The name's share of a bar's line; what is longer is cut by the template.
+const TEMPLATE: &str = "{prefix:24!} [{wide_bar}] {percent:>3}% {msg}";
+
+/// Where and how transfers are shown.
+#[derive(Clone, Debug)]
+pub struct Show {
+    way: Way,
+    ascii: bool,
+    /// The result goes into a JSON document instead.
+    json: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Bars(MultiProgress),
+    Lines,
+    Nothing,
+}
+
+impl Show {
+    /// The way that fits this process's stderr and what was asked for.
+    pub fn new(talk: &Talk) -> Self {
+        let way = match (talk.quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Way::Nothing,
+            (false, true) => Way::Bars(MultiProgress::new()),
+            (false, false) => Way::Lines,
+        };
+        Self { way, ascii: talk.ascii, json: talk.json }
+    }
+
+    /// Shows one transfer until it is over. Cancel-safe: a bar that is dropped is taken off the screen.
+    pub async fn follow(&self, mut news: watch::Receiver<TransferSnapshot>) {
+        match &self.way {
+            Way::Bars(bars) => {
+                let bar = bars.add(ProgressBar::no_length());
+                bar.set_style(style(self.ascii));
+                while let Some(snapshot) = next(&mut news).await {
+                    draw(&bar, &snapshot);
+                    if snapshot.phase.is_over() {
+                        break;
+                    }
+                }
+                bar.finish_and_clear();
+            }
+            Way::Lines => lines(news).await,
+            Way::Nothing => {}
+        }
+    }
+
+    /// Says how a transfer that went well ended: on stdout, unless the JSON document has that place.
+    pub fn done(&self, snapshot: &TransferSnapshot) {
+        let line = final_line(snapshot);
+        match &self.way {
+            Way::Nothing => {}
+            _ if self.json => self.tell(&line),
+            Way::Bars(bars) => bars.suspend(|| say(&line)),
+            Way::Lines => say(&line),
+        }
+    }
+
+    /// Says something on stderr, above the bars where there are any.
+    pub fn tell(&self, line: &str) {
+        match &self.way {
+            Way::Bars(bars) => bars.suspend(|| tell(line)),
+            Way::Lines | Way::Nothing => tell(line),
+        }
+    }
+}
+
+/// The next state, or `None` where nobody will tell any more.
+async fn next(news: &mut watch::Receiver<TransferSnapshot>) -> Option<TransferSnapshot> {
+    news.changed().await.ok()?;
+    Some(news.borrow_and_update().clone())
+}
+
+fn style(ascii: bool) -> ProgressStyle {
+    let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars(if ascii { "#>-" } else { "█▉▊▋▌▍▎▏ " })
+}
+
+fn draw(bar: &ProgressBar, snapshot: &TransferSnapshot) {
+    bar.set_prefix(snapshot.name.to_string());
+    if let Some(size) = snapshot.size {
+        // A bar of length 0 has no share; an empty file's is empty until it is done.
+        bar.set_length(size.max(1));
+    }
+    bar.set_position(snapshot.received);
+    bar.set_message(match snapshot.phase {
+        Phase::Streaming => figures(snapshot),
+        phase => format!("{:<29}", phase.word()),
+    });
+}
+
+/// `12.3M/41.2M  41.2M/s  0:35`, always as wide, so that the bar does not move.
+fn figures(snapshot: &TransferSnapshot) -> String {
+    let size = Bytes(snapshot.size.unwrap_or_default()).to_string();
+    format!("{:>6}/{size:<6} {:>8} {:>6}", Bytes(snapshot.received), Rate(snapshot.rate), Eta(snapshot.eta))
+}
+
+/// A line at the start, one a second, and none at the end: that one is the result.
+async fn lines(mut news: watch::Receiver<TransferSnapshot>) {
+    let mut begun = false;
+    let mut due = Instant::now();
+    while let Some(snapshot) = next(&mut news).await {
+        if snapshot.phase.is_over() {
+            return;
+        }
+        let name = &snapshot.name;
+        match (snapshot.phase, snapshot.size) {
+            (Phase::Dialing, _) if !begun => {
+                begun = true;
+                tell(&format!("{name}: asking"));
+                due = Instant::now() + LINE_PERIOD;
+            }
+            (Phase::Streaming, Some(size)) if Instant::now() >= due => {
+                let share = (snapshot.share() * 100.0).floor();
+                let (received, size, rate) = (Bytes(snapshot.received), Bytes(size), Rate(snapshot.rate));
+                tell(&format!("{name}: {share:.0}% {received} of {size}, {rate}, {} left", Eta(snapshot.eta)));
+                due = Instant::now() + LINE_PERIOD;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The result in one line: size, time, rate, proof, place.
+fn final_line(snapshot: &TransferSnapshot) -> String {
+    let proof = match &snapshot.proof {
+        Proof::Intact { digest } => format!("intact ({digest})"),
+        Proof::LengthOnly { digest, reason } if digest.is_empty() => format!("length only: {reason}"),
+        Proof::LengthOnly { digest, reason } => format!("length only: {reason} (arrived as {digest})"),
+        Proof::Pending => "not proven".to_owned(),
+    };
+    let place = if snapshot.was_there { "was there already as" } else { "in" };
+    format!(
+        "{}: {} bytes in {}, {}, {proof}, {place} {}",
+        snapshot.name,
+        snapshot.size.unwrap_or_default(),
+        Span(snapshot.elapsed),
+        Rate(snapshot.rate),
+        snapshot.path
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_says_size_time_rate_proof_and_place() {
+        let snapshot = TransferSnapshot {
+            name: "a.bin".into(),
+            path: "out/a.bin".into(),
+            size: Some(41_200_000),
+            rate: 41_200_000,
+            elapsed: Duration::from_secs(1),
+            proof: Proof::LengthOnly { digest: String::new(), reason: "--no-verify was given".into() },
+            ..TransferSnapshot::default()
+        };
+        assert_eq!(
+            final_line(&snapshot),
+            "a.bin: 41200000 bytes in 1.0 s, 41.2M/s, length only: --no-verify was given, in out/a.bin"
+        );
+        let there = TransferSnapshot { was_there: true, ..snapshot };
+        assert!(final_line(&there).ends_with("was there already as out/a.bin"));
+    }
+
+    #[test]
+    fn figures_keep_their_width() {
+        let small = TransferSnapshot { size: Some(5), ..TransferSnapshot::default() };
+        let large = TransferSnapshot {
+            size: Some(999_900_000),
+            received: 999_800_000,
+            rate: 123_400_000,
+            eta: Some(Duration::from_secs(11_100)),
+            ..TransferSnapshot::default()
+        };
+        assert_eq!(figures(&small).chars().count(), figures(&large).chars().count());
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+}

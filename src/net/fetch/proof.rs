@@ -1,0 +1,94 @@
+//! Whether what arrived is the file: its digest beside the one that was demanded, or the one that the origin offers.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{FetchJob, ask, request};
+use crate::error::{Error, Kept};
+use crate::net::upstream::{Answer, Upstream};
+use crate::route::Wire;
+use crate::snapshot::Proof;
+use crate::wire::{Algorithm, Digest, Method, Reason};
+
+/// What the bytes are to be compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProofWish {
+    /// The origin's digest, where it offers one.
+    #[default]
+    Origin,
+    /// This digest, whatever the chain says.
+    Expect(Digest),
+    /// Nothing but the length.
+    Skip,
+}
+
+impl ProofWish {
+    /// The digest to compute.
+    pub fn algorithm(self) -> Option<Algorithm> {
+        match self {
+            Self::Origin => Some(Algorithm::Blake3),
+            Self::Expect(digest) => Some(digest.algorithm),
+            Self::Skip => None,
+        }
+    }
+}
+
+/// Compares the digest of what arrived; asks the origin for its own where the reply did not bring it.
+pub(super) async fn prove(
+    upstream: &mut Upstream,
+    job: &FetchJob,
+    answer: &Answer,
+    arrived: Option<Digest>,
+    stop: &CancellationToken,
+) -> Result<Proof, Error> {
+    let Some(arrived) = arrived else {
+        return Ok(Proof::LengthOnly { digest: String::new(), reason: "--no-verify was given".into() });
+    };
+    if let ProofWish::Expect(expected) = job.proof {
+        return compare(job, arrived, expected, "--expect");
+    }
+    if let Some(told) = answer.reply.digest(arrived.algorithm) {
+        return compare(job, arrived, told, "the origin");
+    }
+    let length_only = |reason: &str| Ok(Proof::LengthOnly { digest: arrived.to_string(), reason: reason.into() });
+    // A weak validator does not promise the same bytes, so no digest can be tied to it.
+    let etag = answer.reply.etag.clone().filter(|etag| !etag.starts_with("W/"));
+    let Some(etag) = etag.filter(|_| answer.wire == Wire::Http) else {
+        return length_only("the origin offers no digest");
+    };
+    let mut question = request(job, Method::Head, Some(arrived.algorithm));
+    question.if_match = Some(etag);
+    let proof = match ask(upstream, job, question, stop).await {
+        Ok(answer) => match answer.reply.digest(arrived.algorithm) {
+            Some(told) => compare(job, arrived, told, "the origin"),
+            None => length_only("the origin offers no digest"),
+        },
+        Err(Error::Hop(fault)) => match fault.problem.reason {
+            Reason::Changed => Err(Error::Changed { file: job.route.file.shown(), kept: Kept::default() }),
+            // It had the file a moment ago: it does not know the question, or hides the answer.
+            Reason::NotFound | Reason::Malformed => length_only("the origin does not answer for its digest"),
+            _ => Err(Error::Hop(fault)),
+        },
+        Err(error) => Err(error),
+    };
+    upstream.finish();
+    proof
+}
+
+fn compare(
+    job: &FetchJob,
+    arrived: Digest,
+    expected: Digest,
+    source_of_truth: &'static str,
+) -> Result<Proof, Error> {
+    // No secret is compared here, so time does not matter.
+    if arrived == expected {
+        return Ok(Proof::Intact { digest: arrived.to_string() });
+    }
+    Err(Error::Altered {
+        file: job.route.file.shown(),
+        arrived: arrived.to_string(),
+        expected: expected.to_string(),
+        source_of_truth,
+        kept: Kept::default(),
+    })
+}

@@ -1,0 +1,222 @@
+//! How a transfer goes, told as it goes: phases at once, figures ten times a second at most.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::{FetchJob, Fetched};
+use crate::error::{Error, shown};
+use crate::meter::{Meter, RateWindow, Wait};
+use crate::net::clock::Clock;
+use crate::snapshot::{Flow, Phase, TransferSnapshot};
+use crate::text::SafeText;
+use crate::wire::Leg;
+
+/// Time between two figures; a person sees no more.
+const PERIOD: Duration = Duration::from_millis(100);
+/// Data needed before a remaining time is more than a guess.
+const ETA_AFTER: Duration = Duration::from_secs(2);
+/// How far back the average reaches that the remaining time is made from, in seconds.
+const ETA_SPAN: f64 = 10.0;
+
+/// The teller of one transfer.
+#[derive(Debug)]
+pub(super) struct Tracker<'a> {
+    sender: &'a watch::Sender<TransferSnapshot>,
+    snapshot: TransferSnapshot,
+    clock: Clock,
+    meter: Arc<Meter>,
+    window: RateWindow,
+    average: Average,
+    next: Instant,
+}
+
+/// A rate that forgets what is older than about ten seconds.
+#[derive(Debug, Default)]
+struct Average {
+    last_us: u64,
+    last_bytes: u64,
+    bytes: f64,
+    seconds: f64,
+    fed: f64,
+}
+
+impl<'a> Tracker<'a> {
+    pub(super) fn new(job: &FetchJob, sender: &'a watch::Sender<TransferSnapshot>) -> Self {
+        let snapshot = TransferSnapshot {
+            number: job.number,
+            id: job.id.short().into(),
+            name: job.route.file.shown(),
+            ..TransferSnapshot::default()
+        };
+        Self {
+            sender,
+            snapshot,
+            clock: Clock::start(),
+            meter: Arc::default(),
+            window: RateWindow::default(),
+            average: Average::default(),
+            next: Instant::now(),
+        }
+    }
+
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
+    pub(super) fn path(&mut self, path: &Path) {
+        self.snapshot.path = shown(path);
+    }
+
+    pub(super) fn shown_path(&self) -> SafeText {
+        self.snapshot.path.clone()
+    }
+
+    pub(super) fn phase(&mut self, phase: Phase) {
+        self.snapshot.phase = phase;
+        self.publish();
+    }
+
+    pub(super) fn answered(&mut self, size: u64, legs: &[Leg]) {
+        self.snapshot.size = Some(size);
+        self.snapshot.legs = legs.to_vec();
+        self.phase(Phase::Waiting);
+    }
+
+    /// The body begins.
+    pub(super) fn begin(&mut self) {
+        let now_us = self.clock.now_us();
+        self.meter.begin(now_us);
+        self.average = Average { last_us: now_us, ..Average::default() };
+        self.window.feed(now_us, 0);
+        self.phase(Phase::Streaming);
+    }
+
+    /// The body is over.
+    pub(super) fn end(&mut self) {
+        self.meter.end(self.clock.now_us());
+    }
+
+    pub(super) fn took(&mut self, bytes: u64) {
+        self.meter.took(bytes);
+        if Instant::now() >= self.next {
+            self.publish();
+        }
+    }
+
+    pub(super) fn wait(&self, what: Wait) {
+        self.meter.wait(what, self.clock.now_us());
+    }
+
+    pub(super) fn resume(&self) {
+        self.meter.resume(self.clock.now_us());
+    }
+
+    /// Waits until the next figures are due.
+    pub(super) async fn due(&self) {
+        sleep_until(self.next).await;
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.clock.now_us())
+    }
+
+    pub(super) fn flow(&self) -> Flow {
+        self.meter.flow(self.clock.now_us())
+    }
+
+    /// Tells how it stands.
+    pub(super) fn publish(&mut self) {
+        let now_us = self.clock.now_us();
+        let flow = self.meter.flow(now_us);
+        let snapshot = &mut self.snapshot;
+        snapshot.flow = flow;
+        snapshot.received = flow.bytes_in;
+        snapshot.elapsed = Duration::from_micros(now_us);
+        if snapshot.phase == Phase::Streaming {
+            snapshot.rate = self.window.feed(now_us, flow.bytes_in);
+            self.average.feed(now_us, flow.bytes_in);
+            let left = snapshot.size.unwrap_or_default().saturating_sub(flow.bytes_in);
+            snapshot.eta = self.average.time_for(left);
+        } else {
+            snapshot.eta = None;
+        }
+        self.sender.send_replace(self.snapshot.clone());
+        self.next = Instant::now() + PERIOD;
+    }
+
+    pub(super) fn done(&mut self, fetched: &Fetched) {
+        self.snapshot.proof = fetched.proof.clone();
+        self.snapshot.was_there = fetched.was_there;
+        self.over(Phase::Done);
+    }
+
+    pub(super) fn failed(&mut self, error: &Error) {
+        self.snapshot.error = Some(error.to_string().into());
+        self.over(if matches!(error, Error::Interrupted { .. }) { Phase::Cancelled } else { Phase::Failed });
+    }
+
+    fn over(&mut self, phase: Phase) {
+        let flow = self.flow();
+        self.snapshot.rate = whole_rate(&flow);
+        self.phase(phase);
+    }
+}
+
+/// The rate over the whole body.
+pub(super) fn whole_rate(flow: &Flow) -> u64 {
+    if flow.active_us == 0 { 0 } else { (flow.bytes_in as f64 * 1e6 / flow.active_us as f64) as u64 }
+}
+
+impl Average {
+    fn feed(&mut self, now_us: u64, bytes: u64) {
+        let seconds = now_us.saturating_sub(self.last_us) as f64 / 1e6;
+        let fade = (-seconds / ETA_SPAN).exp();
+        self.bytes = self.bytes * fade + bytes.saturating_sub(self.last_bytes) as f64;
+        self.seconds = self.seconds * fade + seconds;
+        self.fed += seconds;
+        (self.last_us, self.last_bytes) = (now_us, bytes);
+    }
+
+    /// How long so many bytes will take; `None` until there is enough to judge by.
+    fn time_for(&self, left: u64) -> Option<Duration> {
+        if self.fed < ETA_AFTER.as_secs_f64() || self.bytes < 1.0 {
+            return None;
+        }
+        let seconds = left as f64 * self.seconds / self.bytes;
+        // A week is as good as never, and keeps the number within what a duration holds.
+        Some(Duration::from_secs_f64(seconds.min(7.0 * 86_400.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_waits_for_two_seconds_and_follows_the_rate() {
+        let mut average = Average::default();
+        average.feed(1_000_000, 1000);
+        assert_eq!(average.time_for(5000), None);
+        average.feed(2_000_000, 2000);
+        let left = average.time_for(5000).unwrap();
+        assert!((left.as_secs_f64() - 5.0).abs() < 0.01, "{left:?}");
+        // A minute at ten times the rate: what came before no longer counts.
+        for second in 3..63 {
+            average.feed(second * 1_000_000, 2000 + (second - 2) * 10_000);
+        }
+        let left = average.time_for(50_000).unwrap();
+        assert!((left.as_secs_f64() - 5.0).abs() < 0.1, "{left:?}");
+    }
+
+    #[test]
+    fn nothing_received_promises_nothing() {
+        let mut average = Average::default();
+        average.feed(9_000_000, 0);
+        assert_eq!(average.time_for(1), None);
+        assert_eq!(whole_rate(&Flow::default()), 0);
+    }
+}

@@ -1,0 +1,269 @@
+//! The JSON document of `--json`: what was done, what came of it, and what every hop had to do with it.
+//!
+//! One document, whatever happens. Its members:
+//!
+//! - `chainview` the version, `mode` (`fetch`, `check`, `demo`, `run`), `result` (`ok`, `failed`, `interrupted`),
+//!   `exit_code` of the process, `error` where no transfer is to blame (such as an input file that cannot be read).
+//! - `transfers`, in the order they were started: `number`, `id` (the right to ask the hops about it), `file`, `result`,
+//!   `path`, `size`, `received`, `seconds`, `rate` (bytes per second), `was_there`, `proof` (`intact`, `length-only` or
+//!   `pending`, with `digest` and `reason`), `flow` (what this program did: bytes, and µs spent waiting for hop 1 and for
+//!   the disk), `hops`, `verdict` (the sentence and its parts), `error`.
+//! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop: resolve,
+//!   dial and wait in ms; absent where nobody told), `account` (what the hop itself knows of this transfer; absent where
+//!   it does not say).
+//! - `error`: `message` (the whole sentence), `exit_code`, and where a hop is to blame `hop`, `address`, `reason`,
+//!   `reporter` (0 is this program).
+//! - `check`, for `--check` alone: `file`, `size`, `wire` of the first hop, `etag`, `last_modified`, `hops`.
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::route::{Route, Wire};
+use crate::snapshot::{Flow, Phase, Proof, TransferAccount, TransferSnapshot};
+use crate::text::SafeText;
+use crate::verdict::Verdict;
+use crate::wire::{Leg, Reason, TransferId};
+
+/// The document.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    chainview: &'static str,
+    mode: &'static str,
+    result: Outcome,
+    exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    transfers: Vec<TransferReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<CheckReport>,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Well.
+    Ok,
+    /// Not well.
+    Failed,
+    /// Somebody stopped it.
+    Interrupted,
+}
+
+/// One transfer.
+#[derive(Debug, Serialize)]
+pub struct TransferReport {
+    number: u64,
+    id: String,
+    file: SafeText,
+    result: Outcome,
+    path: SafeText,
+    size: Option<u64>,
+    received: u64,
+    seconds: f64,
+    rate: u64,
+    was_there: bool,
+    #[serde(flatten)]
+    proof: Proof,
+    flow: Flow,
+    hops: Vec<HopReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<VerdictReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorReport>,
+}
+
+/// One hop's part.
+#[derive(Debug, Serialize)]
+pub struct HopReport {
+    hop: usize,
+    address: SafeText,
+    label: SafeText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leg: Option<Leg>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<TransferAccount>,
+}
+
+/// What limited a transfer.
+#[derive(Debug, Serialize)]
+struct VerdictReport {
+    sentence: String,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize)]
+pub struct ErrorReport {
+    message: SafeText,
+    exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hop: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<SafeText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reporter: Option<usize>,
+}
+
+/// What a chain says of a file without moving it.
+#[derive(Debug, Serialize)]
+pub struct CheckReport {
+    /// The file asked for.
+    pub file: SafeText,
+    /// Its size.
+    pub size: u64,
+    /// The wire that the first hop speaks.
+    pub wire: &'static str,
+    /// The validator.
+    pub etag: Option<SafeText>,
+    /// When it was last changed.
+    pub last_modified: Option<SafeText>,
+    /// The hops and their legs.
+    pub hops: Vec<HopReport>,
+}
+
+impl Report {
+    /// The document of some transfers; the first that failed gives the exit code.
+    pub fn of_transfers(mode: &'static str, transfers: Vec<TransferReport>, error: Option<&Error>) -> Self {
+        Self { transfers, ..Self::new(mode, error) }
+    }
+
+    /// The document of a check.
+    pub fn of_check(check: Option<CheckReport>, error: Option<&Error>) -> Self {
+        Self { check, ..Self::new("check", error) }
+    }
+
+    fn new(mode: &'static str, error: Option<&Error>) -> Self {
+        Self {
+            chainview: env!("CARGO_PKG_VERSION"),
+            mode,
+            result: Outcome::of(error),
+            exit_code: error.map_or(crate::error::OK, Error::exit_code),
+            error: error.map(ErrorReport::new),
+            transfers: Vec::new(),
+            check: None,
+        }
+    }
+
+    /// The document as text, on one line.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl TransferReport {
+    /// Puts together what is known of one transfer; `accounts` are the hops' own, in chain order.
+    pub fn new(
+        route: &Route,
+        id: TransferId,
+        snapshot: &TransferSnapshot,
+        error: Option<&Error>,
+        accounts: Vec<Option<TransferAccount>>,
+    ) -> Self {
+        let verdict = snapshot.verdict.map(|verdict| VerdictReport { sentence: verdict.to_string(), verdict });
+        Self {
+            number: snapshot.number,
+            id: id.to_string(),
+            file: route.file.shown(),
+            result: if snapshot.phase == Phase::Done { Outcome::Ok } else { Outcome::of(error) },
+            path: snapshot.path.clone(),
+            size: snapshot.size,
+            received: snapshot.received,
+            seconds: snapshot.elapsed.as_secs_f64(),
+            rate: snapshot.rate,
+            was_there: snapshot.was_there,
+            proof: snapshot.proof.clone(),
+            flow: snapshot.flow,
+            hops: hops(route, &snapshot.legs, accounts),
+            verdict,
+            error: error.map(ErrorReport::new),
+        }
+    }
+}
+
+impl CheckReport {
+    /// Puts together what a check found.
+    pub fn new(route: &Route, size: u64, wire: Wire, legs: &[Leg]) -> Self {
+        Self {
+            file: route.file.shown(),
+            size,
+            wire: wire.as_str(),
+            etag: None,
+            last_modified: None,
+            hops: hops(route, legs, Vec::new()),
+        }
+    }
+}
+
+/// The hops in chain order; leg `n` leads to hop `n + 1`.
+fn hops(route: &Route, legs: &[Leg], accounts: Vec<Option<TransferAccount>>) -> Vec<HopReport> {
+    let mut accounts = accounts.into_iter();
+    let report = |(index, hop): (usize, &crate::route::Hop)| HopReport {
+        hop: index + 1,
+        address: hop.address.to_string().into(),
+        label: hop.label().into(),
+        leg: legs.get(index).copied(),
+        account: accounts.next().flatten(),
+    };
+    route.hops().iter().enumerate().map(report).collect()
+}
+
+impl ErrorReport {
+    fn new(error: &Error) -> Self {
+        let fault = match error {
+            Error::Hop(fault) => Some(fault),
+            _ => None,
+        };
+        let address = match error {
+            Error::Hop(fault) => Some(fault.address.clone()),
+            Error::Short { address, .. } | Error::Stalled { address, .. } => Some(address.clone()),
+            _ => None,
+        };
+        Self {
+            message: error.to_string().into(),
+            exit_code: error.exit_code(),
+            hop: error.hop(),
+            address,
+            reason: fault.map(|fault| fault.problem.reason),
+            reporter: fault.map(|fault| fault.reporter),
+        }
+    }
+}
+
+impl Outcome {
+    fn of(error: Option<&Error>) -> Self {
+        match error {
+            None => Self::Ok,
+            Some(Error::Interrupted { .. }) => Self::Interrupted,
+            Some(_) => Self::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Action, Problem};
+
+    #[test]
+    fn a_failure_names_the_hop_and_repeats_the_exit_code() {
+        let route = Route::parse(b"f\nh1 1 name=near\nh2 2\n").unwrap();
+        let problem = Problem::next(Reason::Refused, Action::Connect, "h2:2", "", 0.5).passed_on();
+        let error = Error::at_hop(problem, &route);
+        let snapshot = TransferSnapshot { phase: Phase::Failed, legs: vec![Leg::default()], ..Default::default() };
+        let transfer = TransferReport::new(&route, TransferId(5), &snapshot, Some(&error), Vec::new());
+        let report = Report::of_transfers("fetch", vec![transfer], Some(&error));
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!((json["result"].as_str(), json["exit_code"].as_u64()), (Some("failed"), Some(5)));
+        let transfer = &json["transfers"][0];
+        assert_eq!(transfer["error"]["hop"], 2);
+        assert_eq!((transfer["error"]["reporter"].as_u64(), transfer["error"]["reason"].as_str()), (Some(1), Some("refused")));
+        assert_eq!((transfer["hops"][0]["label"].as_str(), transfer["proof"].as_str()), (Some("near"), Some("pending")));
+        assert!(transfer["hops"][0]["leg"].is_object() && transfer["hops"][1]["leg"].is_null());
+        assert_eq!(transfer["id"].as_str().map(str::len), Some(32));
+    }
+}

@@ -1,0 +1,222 @@
+//! The matrix: every shape of chain, every size, every pace, so many times each; what must work, and the table.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use super::chain::{Chain, Shape};
+use super::{Outcome, Pace, content};
+
+/// How much of the matrix is run.
+pub(crate) struct Plan {
+    /// The shapes of chain.
+    pub(crate) shapes: Vec<Shape>,
+    /// The sizes of file.
+    pub(crate) sizes: Vec<usize>,
+    /// The readers.
+    pub(crate) paces: Vec<Pace>,
+    /// How often each cell is tried.
+    pub(crate) times: usize,
+    /// How many chains run at once.
+    pub(crate) jobs: usize,
+    /// The wire of our programs: `seed`, or `auto` where they find out.
+    pub(crate) wire: &'static str,
+}
+
+/// What a cell must come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// Every time: the file, whole.
+    Works,
+    /// The originals' own faults decide, and nobody of ours is there to help: no more than counted.
+    Luck,
+}
+
+/// One cell: a shape, a size and a reader, tried so many times.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell {
+    shape: Shape,
+    size: usize,
+    pace: Pace,
+    /// The file whole, the client content.
+    passed: usize,
+    /// The file whole, whatever the client says.
+    whole: usize,
+    /// How it failed, and how often.
+    failures: BTreeMap<String, usize>,
+    /// After how many bytes the file was cut off by a reset, each time that it was.
+    cuts: Vec<u64>,
+    /// What our nodes still held after the linger.
+    ours: Vec<String>,
+    /// What the others held.
+    theirs: Vec<String>,
+    /// How long ours took to close everything.
+    rest: Duration,
+}
+
+/// Every shape over a client, 0 to 3 relays and an origin.
+pub(crate) fn every_shape() -> Vec<Shape> {
+    (0..=3).flat_map(Shape::all).collect()
+}
+
+/// What the original's faults leave possible.
+///
+/// An original that reads the 11-byte go-ahead in a piece of 4 closes with 7 bytes unread. The kernel then drops what
+/// is still to be sent, and resets the connection under the client, which fails at its last `close` even where it has
+/// every byte. That happens where an original client meets an original node whose own upstream ends by itself: the
+/// origin, or the only relay. A program of ours anywhere in between passes on exactly 4 bytes, or keeps its end open
+/// until the client had time to read. Behind two original relays nothing is closed at all, so the bytes arrive; what
+/// those two hold, they hold for ever.
+pub(crate) fn expected(shape: &Shape) -> Expected {
+    match shape.is_all_original() && !shape.has_original_relays_side_by_side() {
+        true => Expected::Luck,
+        false => Expected::Works,
+    }
+}
+
+/// Runs a plan, prints its table and fails the test where a cell is not what it must be.
+pub(crate) fn run(plan: &Plan) {
+    let start = Instant::now();
+    let cells = all_cells(plan);
+    print_table(plan, &cells);
+    let tries = cells.len() * plan.times;
+    println!("{} cells, {tries} fetches, {:.0} s", cells.len(), start.elapsed().as_secs_f64());
+    let longest = cells.iter().map(|cell| cell.rest).max().unwrap_or_default();
+    println!("our nodes had closed every socket {:.1} s after a cell at the latest", longest.as_secs_f64());
+    let wrong: Vec<String> = cells.iter().filter_map(|cell| cell.breach(plan.times)).collect();
+    assert!(wrong.is_empty(), "{} of {} cells are wrong:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
+}
+
+impl Cell {
+    /// What is wrong with it, if anything.
+    fn breach(&self, times: usize) -> Option<String> {
+        let mut wrong = Vec::new();
+        if expected(&self.shape) == Expected::Works && self.passed < times {
+            wrong.push(format!("{} of {times} fetches passed ({})", self.passed, self.reasons()));
+        }
+        wrong.extend(self.ours.iter().map(|held| format!("after the linger {held}")));
+        if !self.shape.has_original_relays_side_by_side() {
+            wrong.extend(self.theirs.iter().map(|held| format!("an original was not let go: {held}")));
+        }
+        let place = format!("{} {} bytes {:?}", self.shape, self.size, self.pace);
+        (!wrong.is_empty()).then(|| format!("{place}: {}", wrong.join("; ")))
+    }
+
+    fn reasons(&self) -> String {
+        let mut reasons: Vec<String> =
+            self.failures.iter().map(|(reason, count)| format!("{count}x {reason}")).collect();
+        if let (Some(least), Some(most)) = (self.cuts.iter().min(), self.cuts.iter().max()) {
+            reasons.push(format!("{}x cut off by a reset after {least} to {most} bytes", self.cuts.len()));
+        }
+        reasons.join(", ")
+    }
+}
+
+/// Chains run side by side, the cells of one chain one after another over the same nodes.
+fn all_cells(plan: &Plan) -> Vec<Cell> {
+    let folder = tempfile::tempdir().unwrap();
+    let files: Vec<(String, Vec<u8>)> =
+        plan.sizes.iter().map(|&size| (format!("file-{size}"), content(size))).collect();
+    for (name, bytes) in &files {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let next = AtomicUsize::new(0);
+    let cells = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(shape) = plan.shapes.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let found = cells_of_one_chain(plan, shape, folder.path(), &files);
+            cells.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..plan.jobs {
+            scope.spawn(work);
+        }
+    });
+    cells.into_inner().unwrap()
+}
+
+fn cells_of_one_chain(plan: &Plan, shape: &Shape, root: &Path, files: &[(String, Vec<u8>)]) -> Vec<Cell> {
+    let chain = Chain::start(shape, root, plan.wire);
+    let mut cells = Vec::new();
+    for (name, bytes) in files {
+        for &pace in &plan.paces {
+            let (mut passed, mut whole) = (0, 0);
+            let mut failures = BTreeMap::new();
+            let mut cuts = Vec::new();
+            for _ in 0..plan.times {
+                let (outcome, intact) = chain.fetch(name, bytes, pace);
+                whole += usize::from(intact);
+                let reason = match (outcome, intact) {
+                    (Outcome::Done, true) => {
+                        passed += 1;
+                        continue;
+                    }
+                    (Outcome::Reset(at), false) => {
+                        cuts.push(at);
+                        continue;
+                    }
+                    (outcome, true) => format!("{outcome}, with the file whole"),
+                    (outcome, false) => outcome.to_string(),
+                };
+                *failures.entry(reason).or_default() += 1;
+            }
+            let rest = chain.rest();
+            cells.push(Cell {
+                shape: shape.clone(),
+                size: bytes.len(),
+                pace,
+                passed,
+                whole,
+                failures,
+                cuts,
+                ours: rest.ours,
+                theirs: rest.theirs,
+                rest: rest.longest,
+            });
+        }
+    }
+    cells
+}
+
+fn print_table(plan: &Plan, cells: &[Cell]) {
+    println!("\nPassed of {} fetches, by shape (client-relays-origin; o = original, C = chainview),", plan.times);
+    println!("size in bytes and reader (s = slow); our programs' wire is {}.", plan.wire);
+    println!(
+        "* = only originals, whose own faults decide (passed/whole files); + = two original relays hold each other for ever."
+    );
+    print!("{:<11}", "");
+    for (size, pace) in columns(plan) {
+        print!("{:>9}", format!("{size}{}", if pace == Pace::Slow { "s" } else { "" }));
+    }
+    println!();
+    for shape in &plan.shapes {
+        let mark = if shape.has_original_relays_side_by_side() { "+" } else { "" };
+        print!("{:<11}", format!("{shape}{mark}"));
+        for (size, pace) in columns(plan) {
+            let cell = cells.iter().find(|cell| cell.shape == *shape && cell.size == size && cell.pace == pace);
+            let text = cell.map_or("-".to_owned(), |cell| match expected(shape) {
+                Expected::Works => cell.passed.to_string(),
+                Expected::Luck => format!("{}/{}*", cell.passed, cell.whole),
+            });
+            print!("{text:>9}");
+        }
+        println!();
+    }
+    for cell in cells.iter().filter(|cell| !cell.failures.is_empty() || !cell.cuts.is_empty()) {
+        println!("{} {} bytes {:?}: {}", cell.shape, cell.size, cell.pace, cell.reasons());
+    }
+    for shape in &plan.shapes {
+        // What originals hold they hold for ever, so the last cell of a chain tells of all before it.
+        if let Some(cell) = cells.iter().rfind(|cell| cell.shape == *shape && !cell.theirs.is_empty()) {
+            println!("{shape}: left behind by originals: {}", cell.theirs.join("; "));
+        }
+    }
+}
+
+fn columns(plan: &Plan) -> Vec<(usize, Pace)> {
+    plan.sizes.iter().flat_map(|&size| plan.paces.iter().map(move |&pace| (size, pace))).collect()
+}

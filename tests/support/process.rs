@@ -1,0 +1,269 @@
+//! Child processes: nodes and clients of chainview, and of the original program where it is at hand.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Outcome, PATIENCE, Pace};
+
+/// A running node; it is killed when this is dropped.
+pub(crate) struct Node {
+    child: Child,
+    address: SocketAddr,
+    stderr: Arc<Mutex<String>>,
+}
+
+/// The chainview binary: the one just built, or the one that `CHAINVIEW_BIN` names.
+pub(crate) fn chainview() -> Command {
+    let binary = std::env::var_os("CHAINVIEW_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_chainview").into());
+    let mut command = Command::new(binary);
+    // A developer's own settings must not leak into the tests.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CHAINVIEW_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
+    command
+}
+
+/// The folder of the original program, if `CHAINVIEW_ORIGINAL` names one.
+pub(crate) fn original() -> Option<PathBuf> {
+    std::env::var_os("CHAINVIEW_ORIGINAL").map(PathBuf::from)
+}
+
+impl Node {
+    /// A chainview node on a free loopback port.
+    pub(crate) fn chainview(root: &Path, more: &[&str]) -> Self {
+        let mut command = chainview();
+        command.args(["--node", "127.0.0.1:0", "--root"]).arg(root).args(more);
+        let mut child = piped(&mut command).spawn().expect("the chainview binary starts");
+        let lines = lines_of(child.stdout.take().unwrap());
+        let stderr = text_of(child.stderr.take().unwrap());
+        let Ok(first) = lines.recv_timeout(PATIENCE) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("chainview --node printed no first line; stderr: {}", stderr.lock().unwrap());
+        };
+        let address = first.strip_prefix("listening ").and_then(|address| address.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("the first line is {first:?}, not \"listening HOST:PORT\""));
+        Self { child, address, stderr }
+    }
+
+    /// A node of the original program on a free loopback port, which only the kernel can tell us.
+    pub(crate) fn original(program: &Path, root: &Path) -> Self {
+        let mut command = Command::new("python3");
+        command.arg("-u").arg(program.join("server.py")).current_dir(root).stdin(Stdio::piped());
+        let mut child = piped(&mut command).spawn().expect("python3 starts");
+        child.stdin.take().unwrap().write_all(b"127.0.0.1\n0\n").unwrap();
+        let lines = lines_of(child.stdout.take().unwrap());
+        let stderr = text_of(child.stderr.take().unwrap());
+        let first = lines.recv_timeout(PATIENCE).expect("the original says that it listens");
+        assert!(first.ends_with("Socket established"), "{first}");
+        let listening = tcp_sockets(child.id()).into_iter().find(|socket| socket.listens);
+        let port = listening.expect("the original listens").port;
+        Self { child, address: ([127, 0, 0, 1], port).into(), stderr }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has written on stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// Its open TCP sockets, the listener apart, and its threads, as the kernel counts them.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let sockets = tcp_sockets(self.child.id()).iter().filter(|socket| !socket.listens).count();
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).map_or(0, Iterator::count);
+        (sockets, threads)
+    }
+
+    /// Waits until it holds no more than this; the kernel sends no event for that, so it is asked again and again.
+    pub(crate) fn comes_to_rest(&self, sockets: usize, threads: usize, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
+        loop {
+            let held = self.held();
+            if held.0 <= sockets && held.1 <= threads {
+                return true;
+            }
+            if Instant::now() > end {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Fetches with chainview: what the input file says, into this folder.
+pub(crate) fn fetch_chainview(input: &Path, folder: &Path, pace: Pace, more: &[&str]) -> Outcome {
+    let mut command = chainview();
+    command.arg("--fetch").arg(input).arg("-o").arg(folder).args(more);
+    let mut child = piped(&mut command).spawn().expect("the chainview binary starts");
+    drop(child.stdout.take());
+    let lines = lines_of(child.stderr.take().unwrap());
+    let mut last = String::new();
+    match run(&mut child, &lines, pace, |line| {
+        line.clone_into(&mut last);
+        true
+    }) {
+        None => Outcome::Stuck,
+        Some(status) if status.success() => Outcome::Done,
+        Some(status) => Outcome::Failed(status.code().unwrap_or(-1), last),
+    }
+}
+
+/// Fetches with the original client.
+pub(crate) fn fetch_original(program: &Path, input: &Path, folder: &Path, pace: Pace) -> Outcome {
+    let mut command = Command::new("python3");
+    command.arg("-u").arg(program.join("client.py")).current_dir(folder).stdin(Stdio::piped());
+    let mut child = piped(&mut command).spawn().expect("python3 starts");
+    writeln!(child.stdin.take().unwrap(), "{}", input.display()).unwrap();
+    let lines = lines_of(child.stdout.take().unwrap());
+    let stderr = text_of(child.stderr.take().unwrap());
+    let (mut received, mut spins, mut not_there) = (0, false, false);
+    let status = run(&mut child, &lines, pace, |line| {
+        let line = line.trim_start_matches("Enter input filename: ");
+        not_there |= line == "File not present";
+        let count = line.split_once(" received").and_then(|(count, _)| count.parse::<u64>().ok());
+        received += count.unwrap_or(0);
+        spins |= count == Some(0);
+        !spins
+    });
+    match status {
+        _ if spins => Outcome::Spins(received),
+        None => Outcome::Stuck,
+        Some(status) if status.success() && not_there => Outcome::NotThere,
+        Some(status) if status.success() => Outcome::Done,
+        Some(status) => {
+            let said = stderr.lock().unwrap().clone();
+            match said.trim_end().rsplit('\n').next().unwrap_or_default() {
+                last if last.starts_with("ConnectionResetError") => Outcome::Reset(received),
+                last if last.starts_with("BrokenPipeError") => Outcome::Reset(received),
+                last => match last.strip_prefix("ValueError: invalid literal for int() with base 10: ") {
+                    Some(text) => Outcome::NotASize(text.trim_matches(['\'', '"']).to_owned()),
+                    None => Outcome::Failed(status.code().unwrap_or(-1), last.to_owned()),
+                },
+            }
+        }
+    }
+}
+
+/// Waits for a client to end while each line it prints is looked at; kills it when told to, or when it takes too long.
+///
+/// A slow client is one that is stopped most of the time: that works for every program, and needs nothing of it.
+fn run(
+    child: &mut Child,
+    lines: &mpsc::Receiver<String>,
+    pace: Pace,
+    mut look: impl FnMut(&str) -> bool,
+) -> Option<ExitStatus> {
+    let pid = Pid::from_child(child);
+    let end = Instant::now() + PATIENCE;
+    let mut stopped = false;
+    let mut next_step = if pace == Pace::Slow { Instant::now() + SLOW_RUN } else { end };
+    loop {
+        match lines.recv_timeout(next_step.min(end).saturating_duration_since(Instant::now())) {
+            Ok(line) if look(&line) => {}
+            // The last holder of the pipe has closed it: the process is ending.
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) if pace == Pace::Slow && Instant::now() < end => {}
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+        if pace == Pace::Slow && Instant::now() >= next_step {
+            stopped = !stopped;
+            let _ = kill_process(pid, if stopped { Signal::STOP } else { Signal::CONT });
+            next_step = Instant::now() + if stopped { SLOW_STOP } else { SLOW_RUN };
+        }
+    }
+    let _ = kill_process(pid, Signal::CONT);
+    child.wait().ok()
+}
+
+fn piped(command: &mut Command) -> &mut Command {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped())
+}
+
+/// The lines of a stream, as they come; the stream is read to its end even when nobody looks.
+fn lines_of(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned());
+        }
+    });
+    receiver
+}
+
+/// The text of a stream so far.
+fn text_of(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let all = Arc::clone(&text);
+    thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            let mut text = all.lock().unwrap();
+            text.push_str(&String::from_utf8_lossy(&line));
+            text.push('\n');
+        }
+    });
+    text
+}
+
+/// A network socket that a process holds; without a port once its connection is dead.
+struct TcpSocket {
+    port: u16,
+    listens: bool,
+}
+
+fn tcp_sockets(pid: u32) -> Vec<TcpSocket> {
+    let table = |name| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default();
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut inodes: HashSet<String> = links
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    // A reset socket is in no table any more, yet a descriptor holds it: whatever is not of the Unix kind counts.
+    for row in table("unix").lines() {
+        if let Some(inode) = row.split_ascii_whitespace().nth(6) {
+            inodes.remove(inode);
+        }
+    }
+    let mut sockets = Vec::new();
+    for row in table("tcp").lines().chain(table("tcp6").lines()) {
+        let words: Vec<&str> = row.split_ascii_whitespace().collect();
+        if words.len() > 9 && inodes.remove(words[9]) {
+            let port = words[1].rsplit(':').next().and_then(|port| u16::from_str_radix(port, 16).ok());
+            sockets.push(TcpSocket { port: port.unwrap_or(0), listens: words[3] == "0A" });
+        }
+    }
+    sockets.extend(inodes.iter().map(|_| TcpSocket { port: 0, listens: false }));
+    sockets
+}
+
+/// A slow client runs for so long,
+const SLOW_RUN: Duration = Duration::from_millis(3);
+/// and is then stopped for so long.
+const SLOW_STOP: Duration = Duration::from_millis(6);

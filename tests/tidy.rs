@@ -1,0 +1,224 @@
+//! The house rules as a test: purpose lines, import directions, file sizes, the top level, the map.
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest file, its tests included.
+const MAX_LINES: usize = 400;
+/// Longest `mod.rs` and `main.rs`: they say what is where and do little else.
+const MAX_DOOR_LINES: usize = 100;
+/// What must stand at the top.
+const TOP_LEVEL: &[&str] = &["Cargo.toml", "src", "src/ui", "src/net", "assets", "input.txt", "README.md"];
+/// The modules where the kernel interface needs `unsafe` and no safe wrapper has it.
+const UNSAFE_ALLOWED: &[&str] = &[];
+/// The roof: the files that join the two wings.
+const ROOF: &[&str] = &["src/main.rs", "src/headless.rs", "src/dashboard.rs"];
+
+const RUNTIME: &[&str] = &["tokio", "tokio_util"];
+const SOCKETS: &[&str] =
+    &["TcpStream", "TcpListener", "TcpSocket", "UdpSocket", "UnixStream", "UnixListener", "socket2"];
+const TERMINAL: &[&str] = &["ratatui", "crossterm"];
+const CLOCK: &[&str] = &["Instant::now", "SystemTime::now"];
+
+/// Where a file stands in the house.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// Plain words: no sockets, no terminal, no clock.
+    Root,
+    /// Flags and environment, otherwise as the root.
+    Cli,
+    /// Joins the wings.
+    Roof,
+    /// Joins the wings and is the only one with a progress bar.
+    Headless,
+    /// Sockets.
+    Net,
+    /// The terminal.
+    Ui,
+    /// Tests and benches.
+    Outside,
+}
+
+fn room(path: &str) -> Room {
+    match path {
+        "src/cli.rs" => Room::Cli,
+        _ if path == "src/headless.rs" || path.starts_with("src/headless/") => Room::Headless,
+        _ if ROOF.contains(&path) || path.starts_with("src/dashboard/") => Room::Roof,
+        _ if path.starts_with("src/net/") => Room::Net,
+        _ if path.starts_with("src/ui/") => Room::Ui,
+        _ if path.starts_with("src/") => Room::Root,
+        _ => Room::Outside,
+    }
+}
+
+/// The words a room must not have in its code, and why.
+fn forbidden(room: Room) -> Vec<(&'static str, &'static str)> {
+    let because = |why, lists: &[&[&'static str]]| -> Vec<_> {
+        lists.iter().flat_map(|list| list.iter().map(move |word| (*word, why))).collect()
+    };
+    let mut words = match room {
+        Room::Root => because("the root is pure", &[RUNTIME, SOCKETS, TERMINAL, CLOCK, &["crate::net", "crate::ui"]]),
+        Room::Cli => because("flags need no wing", &[RUNTIME, SOCKETS, TERMINAL, CLOCK, &["crate::ui"]]),
+        Room::Net => because("net/ is sockets", &[TERMINAL, &["crate::ui"]]),
+        Room::Ui => because("ui/ is the terminal", &[SOCKETS, &["crate::net", "std::fs", "tokio::net", "tokio::fs"]]),
+        Room::Roof | Room::Headless | Room::Outside => Vec::new(),
+    };
+    if !matches!(room, Room::Headless | Room::Outside) {
+        words.push(("indicatif", "only the headless room has a bar"));
+    }
+    words
+}
+
+/// What is wrong with one file, as `path:line: what`.
+fn breaches(path: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut breach = |line: usize, what: &str| found.push(format!("{path}:{line}: {what}"));
+    if !text.starts_with("//! ") {
+        breach(1, "the file does not open with a //! line that says what lives here");
+    }
+    let door = ["mod.rs", "main.rs"].contains(&path.rsplit('/').next().unwrap());
+    let budget = if door { MAX_DOOR_LINES } else { MAX_LINES };
+    let lines = text.lines().count();
+    if lines > budget {
+        breach(budget + 1, &format!("the file has {lines} lines, more than {budget}"));
+    }
+    let room = room(path);
+    let mut in_tests = room == Room::Outside;
+    for (number, line) in (1..).zip(text.lines()) {
+        // Unit tests stand at the bottom and may do what they like with clocks and unwrap.
+        in_tests |= line.starts_with("#[cfg(test)]");
+        let code = code_of(line);
+        for (word, why) in forbidden(room).into_iter().filter(|_| !in_tests) {
+            if has_word(&code, word) {
+                breach(number, &format!("{word}: {why}"));
+            }
+        }
+        if !in_tests && code.contains(".unwrap()") {
+            breach(number, ".unwrap() outside tests");
+        }
+        if has_word(&code, "unsafe") && !UNSAFE_ALLOWED.contains(&path) {
+            breach(number, "unsafe outside the modules that may have it");
+        }
+    }
+    found
+}
+
+/// The line without its comment and without what stands in quotes.
+fn code_of(line: &str) -> String {
+    let mut code = String::new();
+    let (mut quoted, mut escaped, mut before) = (false, false, ' ');
+    for character in line.chars() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            // A quote as a character literal opens nothing.
+            '"' if before != '\'' => quoted = !quoted,
+            '/' if !quoted && before == '/' => return code,
+            _ if !quoted => code.push(character),
+            _ => {}
+        }
+        before = character;
+    }
+    code
+}
+
+/// The word stands there by itself, not as a part of another.
+fn has_word(code: &str, word: &str) -> bool {
+    let part = |character: char| character.is_alphanumeric() || character == '_';
+    code.match_indices(word).any(|(at, _)| {
+        !code[..at].chars().next_back().is_some_and(part) && !code[at + word.len()..].chars().next().is_some_and(part)
+    })
+}
+
+/// Modules of src that the crate's front page does not name.
+fn missing_from_the_map(map: &str, paths: &[String]) -> Vec<String> {
+    let prose: String = map.lines().filter(|line| line.starts_with("//!")).collect();
+    let modules = paths.iter().filter_map(|path| path.strip_prefix("src/"));
+    let named = |path: &str| {
+        let stem = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        // A module two floors down is spoken for by its folder.
+        let name = stem.split('/').take(2).last().unwrap_or(stem);
+        has_word(&prose, name)
+    };
+    let missing = modules.filter(|path| *path != "lib.rs" && !named(path));
+    missing.map(|path| format!("src/lib.rs:1: the map does not name {path}")).collect()
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_house_is_in_order() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let missing = TOP_LEVEL.iter().filter(|name| !top.join(name).exists());
+    let mut wrong: Vec<String> = missing.map(|name| format!("{name}: is missing from the top level")).collect();
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "benches"] {
+        rust_files(&top.join(folder), &mut files);
+    }
+    files.sort();
+    let names: Vec<String> =
+        files.iter().map(|path| path.strip_prefix(top).unwrap().to_str().unwrap().to_owned()).collect();
+    for (path, name) in files.iter().zip(&names) {
+        wrong.extend(breaches(name, &fs::read_to_string(path).unwrap()));
+    }
+    wrong.extend(missing_from_the_map(&fs::read_to_string(top.join("src/lib.rs")).unwrap(), &names));
+    assert!(wrong.is_empty(), "{} breaches of the house rules:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn each_rule_can_fail() {
+    let cases = [
+        ("src/route.rs", "use std::fmt;\n", "src/route.rs:1: the file does not open"),
+        ("src/route.rs", "//! Routes.\nuse tokio::net;\n", "src/route.rs:2: tokio: the root is pure"),
+        ("src/wire/seed.rs", "//! Codec.\nuse std::net::TcpStream;\n", "src/wire/seed.rs:2: TcpStream"),
+        ("src/meter.rs", "//! Meters.\n\nlet now = Instant::now();\n", "src/meter.rs:3: Instant::now"),
+        ("src/units.rs", "//! Units.\nuse ratatui::text::Span;\n", "src/units.rs:2: ratatui"),
+        ("src/verdict.rs", "//! Verdict.\nuse crate::net::node;\n", "src/verdict.rs:2: crate::net"),
+        ("src/net/relay.rs", "//! Relay.\nuse crate::ui::view;\n", "src/net/relay.rs:2: crate::ui"),
+        ("src/net/relay.rs", "//! Relay.\nuse indicatif::ProgressBar;\n", "src/net/relay.rs:2: indicatif"),
+        ("src/ui/view.rs", "//! View.\nuse std::fs;\n", "src/ui/view.rs:2: std::fs"),
+        ("src/ui/view.rs", "//! View.\nuse crate::net::fetch;\n", "src/ui/view.rs:2: crate::net"),
+        ("src/dashboard.rs", "//! Roof.\nuse indicatif::Bar;\n", "src/dashboard.rs:2: indicatif"),
+        ("src/net/pump.rs", "//! Pump.\nread().unwrap();\n", "src/net/pump.rs:2: .unwrap() outside tests"),
+        ("src/net/pump.rs", "//! Pump.\nunsafe { now() }\n", "src/net/pump.rs:2: unsafe"),
+        ("tests/chain.rs", "#[test]\n", "tests/chain.rs:1: the file does not open"),
+    ];
+    for (path, text, expected) in cases {
+        let found = breaches(path, text);
+        assert_eq!(found.len(), 1, "{path}: {text:?}: {found:?}");
+        assert!(found[0].starts_with(expected), "{}", found[0]);
+    }
+    let long = format!("//! Long.\n{}", "//\n".repeat(MAX_LINES));
+    assert_eq!(breaches("src/route.rs", &long), ["src/route.rs:401: the file has 401 lines, more than 400"]);
+    let door = format!("//! Door.\n{}", "//\n".repeat(MAX_DOOR_LINES));
+    assert_eq!(breaches("src/net/mod.rs", &door), ["src/net/mod.rs:101: the file has 101 lines, more than 100"]);
+    let files = ["src/lib.rs", "src/route.rs", "src/net/mod.rs", "src/net/pump.rs"].map(str::to_owned);
+    let missing = missing_from_the_map("//! route.rs   routes\n//! net/   pump_x\npub mod pump;\n", &files);
+    assert_eq!(missing, ["src/lib.rs:1: the map does not name net/pump.rs"]);
+}
+
+#[test]
+fn what_is_allowed_passes() {
+    let cases = [
+        ("src/route.rs", "//! Routes; not a word of tokio.\nlet text = \"unsafe tokio\"; // ratatui\n"),
+        ("src/route.rs", "//! Routes.\n#[cfg(test)]\nmod tests {\n    x.unwrap(); Instant::now();\n}\n"),
+        ("src/headless.rs", "//! Roof.\nuse indicatif::ProgressBar;\nuse crate::net::fetch;\n"),
+        ("src/dashboard.rs", "//! Roof.\nuse crate::net::watch;\nuse crate::ui::view;\n"),
+        ("src/net/relay.rs", "//! Relay.\nuse tokio::net::TcpStream;\nlet now = Instant::now();\n"),
+        ("src/ui/mod.rs", "//! Terminal.\nuse ratatui::Frame;\nlet network = 1;\n"),
+        ("tests/chain.rs", "//! Chains.\nx.unwrap();\n"),
+    ];
+    for (path, text) in cases {
+        assert_eq!(breaches(path, text), Vec::<String>::new(), "{path}");
+    }
+}
