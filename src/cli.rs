@@ -17,8 +17,8 @@ use crate::net::limits::Limits;
 use crate::net::policy::AllowList;
 use crate::route::{FileName, Wire};
 
-use args::Args;
 pub use crate::net::fetch::ProofWish;
+use args::Args;
 pub use values::{Color, Listen, PerHop};
 
 /// What a person asked for, checked as far as it can be without touching the network.
@@ -180,14 +180,24 @@ fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
     let (fetch, nodes) = (fetch_plan(&args)?, node_plan(&args)?);
     let mut inputs = args.inputs;
     if kind != "--fetch" && inputs.len() > 1 {
-        return Err(Error::Usage(format!("{} input files are {} too many: only --fetch takes several", inputs.len(), inputs.len() - 1)));
+        return Err(Error::Usage(format!(
+            "{} input files are {} too many: only --fetch takes several",
+            inputs.len(),
+            inputs.len() - 1
+        )));
     }
     let first = if inputs.is_empty() { None } else { Some(inputs.remove(0)) };
     let or_default = |input: Option<PathBuf>| input.unwrap_or_else(|| PathBuf::from(DEFAULT_INPUT));
     Ok(match kind {
         "--demo" => Mode::Demo { fetch, nodes },
         "--node" => {
-            if let Some(hop) = nodes.caps.iter().filter_map(|cap| cap.hop).chain(nodes.delays.iter().filter_map(|delay| delay.hop)).next() {
+            if let Some(hop) = nodes
+                .caps
+                .iter()
+                .filter_map(|cap| cap.hop)
+                .chain(nodes.delays.iter().filter_map(|delay| delay.hop))
+                .next()
+            {
                 return Err(Error::Usage(format!("a node does not know its place in a chain: leave out \"{hop}=\"")));
             }
             Mode::Node { listeners: args.node, nodes, until_stdin_closes: args.until_stdin_closes }

@@ -37,7 +37,8 @@ pub fn apply(command: Command, file: &Path) -> Result<Command, Error> {
         if !known {
             return Err(wrong(format!("{key:?} is not a setting: the long names of the flags are")));
         }
-        let values = words(value).ok_or_else(|| wrong(format!("{key}: write a text, a number, true, false or a list")))?;
+        let values =
+            words(value).ok_or_else(|| wrong(format!("{key}: write a text, a number, true, false or a list")))?;
         try_alone(&command, key, &values).map_err(|reason| wrong(format!("{key}: {reason}")))?;
         let id = command.get_arguments().find(|arg| arg.get_long() == Some(key)).map(|arg| arg.get_id().clone());
         if let Some(id) = id {
@@ -66,9 +67,9 @@ pub fn read_token(file: Option<&Path>, variable: &str) -> Result<Option<Secret>,
         return Secret::from_file(file).map(Some).map_err(|error| Error::Usage(error.to_string()));
     }
     match std::env::var(variable) {
-        Ok(text) if !text.is_empty() => {
-            Secret::new(&text).map(Some).map_err(|_| Error::Usage(format!("{variable} holds no token that can be sent")))
-        }
+        Ok(text) if !text.is_empty() => Secret::new(&text)
+            .map(Some)
+            .map_err(|_| Error::Usage(format!("{variable} holds no token that can be sent"))),
         _ => Ok(None),
     }
 }

@@ -173,7 +173,9 @@ impl Error {
     /// An answer of the local disk.
     pub fn disk(action: &'static str, path: &std::path::Path, error: &std::io::Error) -> Self {
         let advice = match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ": make room, or name another folder with -o",
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                ": make room, or name another folder with -o"
+            }
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                 ": name another folder with -o"
             }
@@ -330,7 +332,8 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named_and_has_its_own_code() {
-        let problem = Problem::here(Reason::NotFound, Action::Open, "10.0.0.8:1000", "").passed_on().passed_on().passed_on();
+        let problem =
+            Problem::here(Reason::NotFound, Action::Open, "10.0.0.8:1000", "").passed_on().passed_on().passed_on();
         let error = Error::at_hop(problem, &route());
         assert!(error.to_string().starts_with("hop 3 (10.0.0.8:1000): no such file: data.bin: is the name"), "{error}");
         assert_eq!(error.exit_code(), 4);

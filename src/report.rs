@@ -261,8 +261,14 @@ mod tests {
         assert_eq!((json["result"].as_str(), json["exit_code"].as_u64()), (Some("failed"), Some(5)));
         let transfer = &json["transfers"][0];
         assert_eq!(transfer["error"]["hop"], 2);
-        assert_eq!((transfer["error"]["reporter"].as_u64(), transfer["error"]["reason"].as_str()), (Some(1), Some("refused")));
-        assert_eq!((transfer["hops"][0]["label"].as_str(), transfer["proof"].as_str()), (Some("near"), Some("pending")));
+        assert_eq!(
+            (transfer["error"]["reporter"].as_u64(), transfer["error"]["reason"].as_str()),
+            (Some(1), Some("refused"))
+        );
+        assert_eq!(
+            (transfer["hops"][0]["label"].as_str(), transfer["proof"].as_str()),
+            (Some("near"), Some("pending"))
+        );
         assert!(transfer["hops"][0]["leg"].is_object() && transfer["hops"][1]["leg"].is_null());
         assert_eq!(transfer["id"].as_str().map(str::len), Some(32));
     }

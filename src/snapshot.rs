@@ -1,5 +1,7 @@
 //! What a screen, a JSON line and a metric may know: plain data, copied out, never shared.
 
+mod at_most;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::text::SafeText;
 use crate::verdict::Verdict;
 use crate::wire::Leg;
+use at_most::at_most;
 
 /// Most connections one snapshot lists; a node with more says how many it left out.
 pub const MAX_CONNECTIONS: usize = 4096;
+/// Most wires one node is believed to speak; there are two.
+const MAX_WIRES: usize = 16;
 /// Samples of a hop's rate that are kept: one minute at four a second.
 pub const RATE_SAMPLES: usize = 240;
 
@@ -30,6 +35,7 @@ pub struct NodeSnapshot {
     /// Whom it relays to, in words.
     pub policy: SafeText,
     /// The wires it speaks.
+    #[serde(deserialize_with = "at_most::<MAX_WIRES, _, _>")]
     pub wires: Vec<SafeText>,
     /// It takes no new work.
     pub draining: bool,
@@ -40,6 +46,7 @@ pub struct NodeSnapshot {
     /// Counters since the start.
     pub totals: Totals,
     /// The connections open now, oldest first.
+    #[serde(deserialize_with = "at_most::<MAX_CONNECTIONS, _, _>")]
     pub connections: Vec<ConnSnapshot>,
     /// Connections left out of the list.
     pub more: u64,

@@ -43,7 +43,8 @@ pub enum Color {
 impl<T: Copy> PerHop<T> {
     /// The value for one hop: the last that names it, else the last that names none.
     pub fn pick(values: &[Self], hop: usize) -> Option<T> {
-        let find = |wanted: Option<usize>| values.iter().rev().find(|value| value.hop == wanted).map(|found| found.value);
+        let find =
+            |wanted: Option<usize>| values.iter().rev().find(|value| value.hop == wanted).map(|found| found.value);
         find(Some(hop)).or_else(|| find(None))
     }
 }

@@ -89,8 +89,9 @@ fn leave_with_stdin() -> Result<(), Error> {
 
 fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
     let folder = plan.root.as_deref().unwrap_or(Path::new("."));
-    let root = Root::open(folder)
-        .map_err(|error| Error::Usage(format!("--root {}: {}: name a folder to serve", shown(folder), plain(&error))))?;
+    let root = Root::open(folder).map_err(|error| {
+        Error::Usage(format!("--root {}: {}: name a folder to serve", shown(folder), plain(&error)))
+    })?;
     let access = Access {
         read: plan.read_token.clone(),
         control: plan.control_token.clone(),

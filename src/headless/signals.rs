@@ -16,14 +16,9 @@ pub(super) struct Signals([Signal; 3]);
 impl Signals {
     /// Listens from now on, so that none is lost before the first wait.
     pub(super) fn new() -> Result<Self, Error> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Error::Other(format!("cannot listen for signals: {}", plain(&error))))
-        };
-        Ok(Self([
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::hangup())?,
-        ]))
+        let listen =
+            |kind| signal(kind).map_err(|error| Error::Other(format!("cannot listen for signals: {}", plain(&error))));
+        Ok(Self([listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?]))
     }
 
     /// Waits for the next one.

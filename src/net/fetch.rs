@@ -124,9 +124,8 @@ async fn run(
     let (part, digest) = receive(upstream, job, part, size, tracker, stop).await?;
     upstream.finish();
     tracker.phase(Phase::Verifying);
-    let proof = proof::prove(upstream, job, &answer, digest, stop)
-        .await
-        .map_err(|error| error.keeping(Kept(part.keep())))?;
+    let proof =
+        proof::prove(upstream, job, &answer, digest, stop).await.map_err(|error| error.keeping(Kept(part.keep())))?;
     let published = publish(part, job.force, stop).await?;
     Ok(Fetched {
         path: place.path(),

@@ -74,12 +74,7 @@ pub(super) async fn prove(
     proof
 }
 
-fn compare(
-    job: &FetchJob,
-    arrived: Digest,
-    expected: Digest,
-    source_of_truth: &'static str,
-) -> Result<Proof, Error> {
+fn compare(job: &FetchJob, arrived: Digest, expected: Digest, source_of_truth: &'static str) -> Result<Proof, Error> {
     // No secret is compared here, so time does not matter.
     if arrived == expected {
         return Ok(Proof::Intact { digest: arrived.to_string() });
