@@ -3,6 +3,7 @@
 mod check;
 mod fetch;
 mod node;
+mod plain;
 mod show;
 pub mod signals;
 
@@ -14,11 +15,12 @@ use tokio::runtime::Builder;
 use tracing::Level;
 
 use crate::cli::Talk;
-use crate::error::{Error, plain, shown};
+use crate::error::{self, Error, shown};
 
 pub use check::check;
 pub use fetch::{Ended, fetch, one_transfer};
 pub use node::nodes;
+pub use plain::plain;
 pub use show::Show;
 pub use signals::stop_on_signals;
 
@@ -50,7 +52,7 @@ pub fn start_log(talk: &Talk, usual: Level) -> Result<(), Error> {
             let file = file.map_err(|error| Error::Disk {
                 action: "write the log to it",
                 path: shown(path),
-                reason: plain(&error),
+                reason: error::plain(&error),
             })?;
             log.with_writer(Mutex::new(file)).try_init()
         }
@@ -61,6 +63,6 @@ pub fn start_log(talk: &Talk, usual: Level) -> Result<(), Error> {
 /// Runs on one thread: sockets need no more, and the disk has threads of its own.
 fn on_one_thread<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Error::Other(format!("cannot start: {}", plain(&error))))?;
+    let runtime = runtime.map_err(|error| Error::Other(format!("cannot start: {}", error::plain(&error))))?;
     runtime.block_on(work)
 }

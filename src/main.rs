@@ -1,8 +1,11 @@
 //! The chainview program: parse, pick the mode, turn an error into an exit code.
 
+use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 
-use chainview::cli::{self, Mode, Stop};
+use chainview::cli::{self, DEFAULT_INPUT, FetchPlan, Mode, NodePlan, Stop, Talk};
+use chainview::dashboard::{self, ChainPlan};
 use chainview::error::{Error, OK};
 use chainview::headless;
 
@@ -23,10 +26,27 @@ fn main() -> ExitCode {
         }
         Mode::Fetch { inputs, fetch } => headless::fetch(inputs, fetch, talk),
         Mode::Check { input, fetch } => headless::check(input, fetch, talk),
-        Mode::Dashboard { .. } | Mode::Demo { .. } => {
-            Err(Error::Other("the dashboard is not part of this build: use --node, --fetch or --check".to_owned()))
+        Mode::Dashboard { input, fetch, nodes, no_spawn } => {
+            chain_of(input.as_deref(), fetch, nodes, *no_spawn).and_then(|plan| on_screen_or_plain(plan, talk))
         }
+        Mode::Demo { fetch, nodes } => ChainPlan::demo(fetch, nodes).and_then(|plan| on_screen_or_plain(plan, talk)),
     })
+}
+
+/// The chain of an input file; where none is named and none is there, the demo's.
+fn chain_of(input: Option<&Path>, fetch: &FetchPlan, nodes: &NodePlan, no_spawn: bool) -> Result<ChainPlan, Error> {
+    match input {
+        None if !Path::new(DEFAULT_INPUT).exists() => {
+            headless::tell(&format!("chainview: there is no {DEFAULT_INPUT} here: running the demo"));
+            ChainPlan::demo(fetch, nodes)
+        }
+        input => ChainPlan::of_file(input.unwrap_or(Path::new(DEFAULT_INPUT)), fetch, nodes, no_spawn),
+    }
+}
+
+/// The dashboard where there is a terminal to draw on; else the same run as plain lines.
+fn on_screen_or_plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
+    if std::io::stdout().is_terminal() && !talk.json { dashboard::run(plan, talk) } else { headless::plain(plan, talk) }
 }
 
 fn end(result: Result<(), Error>) -> ExitCode {

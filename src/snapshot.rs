@@ -1,5 +1,6 @@
 //! What a screen, a JSON line and a metric may know: plain data, copied out, never shared.
 
+mod at_most;
 mod node;
 
 use std::time::Duration;
@@ -10,9 +11,7 @@ use crate::text::SafeText;
 use crate::verdict::Verdict;
 use crate::wire::Leg;
 
-pub use node::{
-    ConnRole, ConnSnapshot, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferAccount,
-};
+pub use node::{ConnRole, ConnSnapshot, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferAccount};
 
 /// Samples of a hop's rate that are kept: one minute at four a second.
 pub const RATE_SAMPLES: usize = 240;

@@ -73,7 +73,9 @@ impl Transfers {
         let upstream = fetch::client(Arc::clone(&self.links), plan.limits, plan.wire);
         self.running.spawn(transfer(job, upstream, progress, stop, self.token.clone()));
         let over = |transfer: &Transfer| transfer.news.borrow().phase.is_over();
-        if self.list.len() > KEPT && let Some(oldest) = self.list.iter().position(over) {
+        if self.list.len() > KEPT
+            && let Some(oldest) = self.list.iter().position(over)
+        {
             self.list.remove(oldest);
         }
         Ok(number)

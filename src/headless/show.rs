@@ -79,6 +79,16 @@ impl Show {
         }
     }
 
+    /// Says what belongs to the result: on stdout, unless the JSON document has that place or nothing is wanted.
+    pub fn note(&self, line: &str) {
+        match &self.way {
+            Way::Nothing => {}
+            _ if self.json => {}
+            Way::Bars(bars) => bars.suspend(|| say(line)),
+            Way::Lines => say(line),
+        }
+    }
+
     /// Says something on stderr, above the bars where there are any.
     pub fn tell(&self, line: &str) {
         match &self.way {

@@ -25,3 +25,4 @@ pub mod seed;
 pub mod session;
 pub mod supervisor;
 pub mod upstream;
+pub mod watch;

@@ -2,11 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::at_most::at_most;
 use crate::text::SafeText;
 use crate::wire::Leg;
 
 /// Most connections one snapshot lists; a node with more says how many it left out.
 pub const MAX_CONNECTIONS: usize = 4096;
+
+/// Most wires one node is believed to speak; there are two.
+const MAX_WIRES: usize = 16;
 
 /// One node at one moment: a line of `/v1/events`, and the whole of `/v1/node`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +29,7 @@ pub struct NodeSnapshot {
     /// Whom it relays to, in words.
     pub policy: SafeText,
     /// The wires it speaks.
+    #[serde(deserialize_with = "at_most::<MAX_WIRES, _, _>")]
     pub wires: Vec<SafeText>,
     /// It takes no new work.
     pub draining: bool,
@@ -35,6 +40,7 @@ pub struct NodeSnapshot {
     /// Counters since the start.
     pub totals: Totals,
     /// The connections open now, oldest first.
+    #[serde(deserialize_with = "at_most::<MAX_CONNECTIONS, _, _>")]
     pub connections: Vec<ConnSnapshot>,
     /// Connections left out of the list.
     pub more: u64,
@@ -208,4 +214,3 @@ impl ConnState {
         }
     }
 }
-

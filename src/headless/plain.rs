@@ -1,0 +1,140 @@
+//! The dashboard's run without a screen: nodes started or attached, the file fetched, every hop's part in it told.
+
+use tokio_util::sync::CancellationToken;
+use tracing::Level;
+
+use super::{Ended, Show, on_one_thread, say, start_log, stop_on_signals};
+use crate::cli::Talk;
+use crate::dashboard::ChainPlan;
+use crate::error::{Error, Kept};
+use crate::net::accounts::accounts;
+use crate::net::fetch::{self, FetchJob};
+use crate::net::supervisor::Supervisor;
+use crate::net::watch::{Tokens, Watcher};
+use crate::report::Report;
+use crate::snapshot::{Flow, HopLink, HopSnapshot};
+use crate::units::{Bytes, Rate};
+use crate::verdict::{Stage, judge};
+
+/// How long hops may take to say who they are before the fetch goes on without knowing.
+const KNOW_HOPS: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Runs the plan as plain lines; the exit code is that of the fetch.
+pub fn plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
+    let mode = if plan.demo.is_some() { "demo" } else { "run" };
+    let mut ended = Vec::new();
+    let result = start_log(talk, Level::WARN).and_then(|()| on_one_thread(run(plan, &Show::new(talk), &mut ended)));
+    if talk.json {
+        let transfers = ended.iter().map(Ended::report).collect();
+        say(&Report::of_transfers(mode, transfers, result.as_ref().err()).to_json());
+    }
+    result
+}
+
+async fn run(mut plan: ChainPlan, show: &Show, ended: &mut Vec<Ended>) -> Result<(), Error> {
+    let (stop, _signals) = stop_on_signals()?;
+    let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
+    let tokens = Tokens { hops: plan.tokens.clone(), spawned };
+    let mut supervisor = plan.spawning.take().map(|spawning| Supervisor::new(&plan.route, spawning));
+    let links = supervisor.as_ref().map(|(supervisor, _)| supervisor.links());
+    let mut watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
+    let result = tokio::select! {
+        result = fetches(&plan, &mut supervisor, &mut watcher, show, &stop, ended) => result,
+        () = left_waiting(&stop) => Err(Error::Interrupted { kept: Kept::default() }),
+    };
+    if let Some((supervisor, _)) = &mut supervisor {
+        supervisor.stop_all().await;
+    }
+    result
+}
+
+/// Ends some time after a signal, for whatever does not heed it by itself.
+async fn left_waiting(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(KNOW_HOPS).await;
+}
+
+async fn fetches(
+    plan: &ChainPlan,
+    supervisor: &mut Option<(Supervisor, tokio::sync::mpsc::Receiver<crate::net::supervisor::Line>)>,
+    watcher: &mut Watcher,
+    show: &Show,
+    stop: &CancellationToken,
+    ended: &mut Vec<Ended>,
+) -> Result<(), Error> {
+    if let Some((supervisor, _)) = supervisor {
+        supervisor.start_all().await;
+    }
+    let known = async {
+        while watcher.hops().iter().any(|hop| matches!(hop.link, HopLink::Unknown | HopLink::Starting)) {
+            watcher.changed().await;
+        }
+    };
+    let _ = tokio::time::timeout(KNOW_HOPS, known).await;
+    for hop in watcher.hops() {
+        show.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
+    }
+    let token = plan.fetch.read_token.clone();
+    let mut upstream = fetch::client(std::sync::Arc::default(), plan.fetch.limits, plan.fetch.wire);
+    for number in 1..=u64::from(plan.fetch.number) {
+        let job = FetchJob::new(number, plan.route.clone(), plan.fetch.output.clone(), plan.fetch.limits);
+        let job = FetchJob { force: plan.fetch.force, proof: plan.fetch.proof, ..job };
+        let mut transfer = super::one_transfer(&mut upstream, job, show, stop).await;
+        if !transfer.snapshot.legs.is_empty() && !stop.is_cancelled() {
+            transfer.accounts = accounts(&plan.route, transfer.job.id, token.as_ref()).await;
+            transfer.snapshot.verdict = Some(judge(&transfer.snapshot.flow, &Stage::of_accounts(&transfer.accounts)));
+        }
+        tell_hops(&transfer, show);
+        let failed = transfer.result.as_ref().err().cloned();
+        ended.push(transfer);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// How this program stands to a hop, in words.
+fn how(hop: &HopSnapshot) -> String {
+    match &hop.link {
+        HopLink::Spawned { pid } => format!("started, process {pid}"),
+        HopLink::Attached => "attached to a running node".to_owned(),
+        HopLink::Original => "an original program, which sends no reports".to_owned(),
+        HopLink::Foreign => "speaks HTTP, sends no reports".to_owned(),
+        HopLink::Down { reason } => format!("down: {reason}"),
+        HopLink::Unknown | HopLink::Starting => "not known yet".to_owned(),
+    }
+}
+
+/// What every hop had to do with a transfer, and what limited it.
+fn tell_hops(transfer: &Ended, show: &Show) {
+    for (hop, account) in transfer.job.route.hops().iter().zip(&transfer.accounts) {
+        let label = hop.label();
+        match account {
+            None => show.note(&format!("  {label}: no report")),
+            Some(account) => {
+                let flow = account.flow;
+                show.note(&format!(
+                    "  {label}: {} in, {} out, {}; waited {} to read, {} to write{}",
+                    Bytes(flow.bytes_in),
+                    Bytes(flow.bytes_out),
+                    Rate(rate(&flow)),
+                    share(flow.read_blocked_us, &flow),
+                    share(flow.write_blocked_us, &flow),
+                    account.limit.map(|limit| format!(", capped at {}", Rate(limit))).unwrap_or_default(),
+                ));
+            }
+        }
+    }
+    if let Some(verdict) = transfer.snapshot.verdict {
+        show.note(&verdict.to_string());
+    }
+}
+
+fn rate(flow: &Flow) -> u64 {
+    (flow.bytes_out as f64 * 1e6 / flow.active_us.max(1) as f64) as u64
+}
+
+fn share(blocked_us: u64, flow: &Flow) -> String {
+    format!("{:.0}%", blocked_us as f64 * 100.0 / flow.active_us.max(1) as f64)
+}

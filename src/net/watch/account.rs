@@ -1,0 +1,64 @@
+//! What each hop knows of one transfer, asked after it ended: for reports.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::stream::{page_request, short_body};
+use crate::net::ask::{ask, hops_of};
+use crate::net::dial::dial;
+use crate::net::supervisor::is_near;
+use crate::route::{Hop, Route};
+use crate::snapshot::TransferAccount;
+use crate::wire::TransferId;
+
+/// How long the answers may take in all: a report must not wait for a hop that has nothing to say.
+const LIMIT: Duration = Duration::from_secs(1);
+/// Largest account; an honest one has about half a kilobyte.
+const LARGEST: usize = 64 * 1024;
+
+/// What a hop, counted from 1, knows of a transfer; asked through the hops before it and directly, whichever answers.
+pub async fn account(route: &Route, hop: usize, id: TransferId) -> Option<TransferAccount> {
+    let (hops, at) = (route.hops(), hop.checked_sub(1)?);
+    let last = hops.get(at)?;
+    // The id is the right to read, so no token goes anywhere.
+    let path = format!("/v1/transfers/{id}");
+    let through = read(&hops[0], &hops[1..=at], &path);
+    let direct = async { if at > 0 && is_near(hops, at) { read(last, &[], &path).await } else { None } };
+    let either = async {
+        tokio::select! {
+            Some(account) = through => Some(account),
+            Some(account) = direct => Some(account),
+            else => None,
+        }
+    };
+    timeout(LIMIT, either).await.ok().flatten()
+}
+
+/// What every hop of a route knows of a transfer, hop 1 first, all asked at once.
+pub async fn accounts(route: &Route, id: TransferId) -> Vec<Option<TransferAccount>> {
+    let mut asking = JoinSet::new();
+    for hop in 1..=route.hops().len() {
+        let route = route.clone();
+        asking.spawn(async move { (hop, account(&route, hop, id).await) });
+    }
+    let mut accounts = vec![None; route.hops().len()];
+    while let Some(answered) = asking.join_next().await {
+        if let Ok((hop, account)) = answered {
+            accounts[hop - 1] = account;
+        }
+    }
+    accounts
+}
+
+async fn read(first: &Hop, behind: &[Hop], path: &str) -> Option<TransferAccount> {
+    let dialed = dial(&first.address, LIMIT, &|_| Ok(())).await.ok()?;
+    let request = page_request(&first.address, behind, path, None, LIMIT).ok()?;
+    let asked = ask(dialed.stream, &first.address, request, LIMIT).await.ok()?;
+    let whole = asked.reply.status() == StatusCode::OK && hops_of(asked.reply.headers()) as usize == behind.len();
+    let body = asked.reply.into_body();
+    let body = if whole { short_body(body, LARGEST, LIMIT).await? } else { return None };
+    serde_json::from_slice(&body).ok()
+}

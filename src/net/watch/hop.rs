@@ -1,0 +1,250 @@
+//! The task of one hop: finds out what it is, follows its events, and comes back with growing patience.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header::CONTENT_TYPE;
+use tokio::pin;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::stream::{Ended, Lines, page_request, short_body};
+use super::{Shared, Tokens};
+use crate::net::access::Secret;
+use crate::net::ask::{Asked, ask, hops_of, is_problem};
+use crate::net::dial::dial;
+use crate::net::link::{SILENCE, probe};
+use crate::net::supervisor::{HopLinks, is_near};
+use crate::route::{Hop, Wire};
+use crate::snapshot::HopLink;
+use crate::text::SafeText;
+use crate::wire::{Action, Problem, Reason, problem};
+
+/// The page, and how often it is to say something.
+const EVENTS: &str = "/v1/events?interval=250ms";
+/// The shortest and the longest pause before a hop is tried again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// Reports taken per second at most: no screen shows more, and reading slower slows the sender.
+const PACE: Duration = Duration::from_millis(50);
+/// How long a hop may take to be connected to, and to answer.
+const CONNECT: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long the question in the seed wire may take; the original answers at once.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// Why there is no stream of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Failure {
+    /// It cannot be reached, and why.
+    Down(SafeText),
+    /// It speaks only the seed wire.
+    Original,
+    /// It speaks something else, or does not let us read.
+    Foreign,
+}
+
+/// The task of one hop.
+pub(super) struct HopTask {
+    shared: Arc<Shared>,
+    at: usize,
+    token: Option<Secret>,
+    spawned_token: Option<Secret>,
+    /// What the supervisor says.
+    told: Option<HopLink>,
+    /// The hop was found to speak the seed wire alone, so it is not asked in HTTP again.
+    seed: bool,
+}
+
+impl HopTask {
+    /// A task for the hop at this place, from 0.
+    pub(super) fn new(shared: Arc<Shared>, at: usize, tokens: &Tokens) -> Self {
+        let token = tokens.hops.get(at).cloned().flatten();
+        let seed = shared.hops[at].wire == Some(Wire::Seed);
+        Self { shared, at, token, spawned_token: tokens.spawned.clone(), told: None, seed }
+    }
+
+    /// Runs until it is aborted.
+    pub(super) async fn run(mut self, mut links: Option<HopLinks>) {
+        let mut pause = PAUSES.0;
+        loop {
+            let told = links.as_mut().and_then(|links| links.borrow_and_update()[self.at].clone());
+            if told != self.told {
+                self.heed(told);
+                pause = PAUSES.0;
+            }
+            let mut reported = false;
+            let ended = tokio::select! {
+                failure = self.follow(&mut reported) => Some(failure),
+                () = news(links.as_mut(), self.at, self.told.as_ref()) => None,
+            };
+            let Some(failure) = ended else { continue };
+            self.failed(failure);
+            if reported {
+                pause = PAUSES.0;
+            }
+            tokio::select! {
+                () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
+                () = news(links.as_mut(), self.at, self.told.as_ref()) => {}
+            }
+        }
+    }
+
+    /// Takes what the supervisor says; that a node runs is shown only when it reports.
+    fn heed(&mut self, told: Option<HopLink>) {
+        self.told = told;
+        let ours = self.told.is_some();
+        self.shared.change(self.at, |state| std::mem::replace(&mut state.ours, ours) != ours);
+        if let Some(link @ (HopLink::Starting | HopLink::Down { .. })) = self.told.clone() {
+            self.set(link);
+        }
+    }
+
+    fn set(&self, link: HopLink) {
+        self.shared.change(self.at, |state| state.set_link(link));
+    }
+
+    /// Shows why there are no reports; what the supervisor knows of its own node goes first.
+    fn failed(&mut self, failure: Failure) {
+        self.seed = failure == Failure::Original || (self.seed && !matches!(failure, Failure::Foreign));
+        let link = match (failure, &self.told) {
+            (Failure::Down(_), Some(told @ (HopLink::Starting | HopLink::Down { .. }))) => told.clone(),
+            (Failure::Down(reason), _) => HopLink::Down { reason },
+            (Failure::Original, _) => HopLink::Original,
+            (Failure::Foreign, _) => HopLink::Foreign,
+        };
+        self.set(link);
+    }
+
+    /// Opens the stream and takes its reports to the end.
+    async fn follow(&self, reported: &mut bool) -> Failure {
+        let asked = match self.open().await {
+            Ok(asked) => asked,
+            Err(failure) => return failure,
+        };
+        let _driver = asked.driver;
+        let mut lines = Lines::new(asked.reply.into_body());
+        let mut due = Instant::now();
+        loop {
+            let node = match lines.next().await.map(|line| serde_json::from_slice(&line)) {
+                Ok(Ok(node)) => node,
+                Ok(Err(_)) | Err(Ended::TooLong) => return Failure::Foreign,
+                Err(Ended::Quiet) => return Failure::Down("says nothing any more".into()),
+                Err(Ended::Closed) => return Failure::Down("closed the connection".into()),
+            };
+            let link = match &self.told {
+                Some(told @ HopLink::Spawned { .. }) => told.clone(),
+                _ => HopLink::Attached,
+            };
+            *reported = true;
+            self.shared.change(self.at, |state| {
+                let linked = state.set_link(link);
+                state.report(node, Instant::now()) || linked
+            });
+            sleep_until(due).await;
+            due = Instant::now() + PACE;
+        }
+    }
+
+    /// Asks for the events: directly, and where there is no way, through the hops before.
+    async fn open(&self) -> Result<Asked, Failure> {
+        let hops = &self.shared.hops;
+        let direct = if is_near(hops, self.at) {
+            self.direct(&hops[self.at]).await
+        } else {
+            Err(Failure::Down("its address is of loopback on another machine".into()))
+        };
+        match direct {
+            Err(Failure::Down(near)) if self.at > 0 => match self.through().await {
+                // What the hop itself says of its port says more than what the chain makes of it.
+                Err(Failure::Down(_)) if near.as_str() == Reason::Refused.words() => Err(Failure::Down(near)),
+                through => through,
+            },
+            direct => direct,
+        }
+    }
+
+    async fn direct(&self, hop: &Hop) -> Result<Asked, Failure> {
+        if self.seed {
+            match probe(&hop.address, PROBE, &(Arc::new(|_| Ok(())) as _)).await {
+                Some(Wire::Seed) => return Err(Failure::Original),
+                Some(Wire::Http) => {}
+                None => {
+                    let dialed = dial(&hop.address, CONNECT, &|_| Ok(())).await;
+                    let why = dialed.map_or_else(|problem| problem.to_string(), |_| "did not answer".to_owned());
+                    return Err(Failure::Down(why.into()));
+                }
+            }
+        }
+        let dialed = dial(&hop.address, CONNECT, &|_| Ok(())).await.map_err(|problem| down(&problem))?;
+        let request = page_request(&hop.address, &[], EVENTS, self.token(), ANSWER).map_err(|_| Failure::Foreign)?;
+        let asking = ask(dialed.stream, &hop.address, request, ANSWER);
+        pin!(asking);
+        let asked = match timeout(SILENCE, &mut asking).await {
+            Ok(asked) => asked,
+            // The original says nothing to HTTP; a question of its own tells it from a slow node.
+            Err(_) => match probe(&hop.address, PROBE, &(Arc::new(|_| Ok(())) as _)).await {
+                Some(Wire::Seed) => return Err(Failure::Original),
+                _ => asking.await,
+            },
+        };
+        match asked {
+            Ok(asked) => judge(asked, 0, 0).await,
+            Err(problem) if problem.reason == Reason::Nonsense => Err(Failure::Foreign),
+            Err(problem) => Err(down(&problem)),
+        }
+    }
+
+    /// Asks hop 1 for the page of this hop.
+    async fn through(&self) -> Result<Asked, Failure> {
+        let (first, behind) = (&self.shared.hops[0].address, &self.shared.hops[1..=self.at]);
+        let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
+        let dialed = dial(first, CONNECT, &|_| Ok(())).await.map_err(named)?;
+        let request = page_request(first, behind, EVENTS, self.token(), ANSWER).map_err(|_| Failure::Foreign)?;
+        let asked = ask(dialed.stream, first, request, ANSWER).await.map_err(named)?;
+        judge(asked, self.at as u32, self.at as u32).await
+    }
+
+    /// A random token is for the nodes it was made for, and for nobody who may stand in their place.
+    fn token(&self) -> Option<&Secret> {
+        match self.told {
+            Some(HopLink::Spawned { .. }) => self.spawned_token.as_ref(),
+            _ => self.token.as_ref(),
+        }
+    }
+}
+
+/// Waits until the supervisor says something else of this hop than it did.
+async fn news(links: Option<&mut HopLinks>, at: usize, told: Option<&HopLink>) {
+    if let Some(links) = links
+        && links.wait_for(|links| links[at].as_ref() != told).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Tells a stream of events from everything else; `hops` relays should have passed it on.
+async fn judge(asked: Asked, hops: u32, hop: u32) -> Result<Asked, Failure> {
+    let (status, headers) = (asked.reply.status(), asked.reply.headers());
+    let events = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/x-ndjson");
+    if status == StatusCode::OK && events && hops_of(headers) == hops {
+        return Ok(asked);
+    }
+    if !is_problem(headers) {
+        let busy = status == StatusCode::SERVICE_UNAVAILABLE;
+        return Err(if busy { Failure::Down(Reason::Busy.words().into()) } else { Failure::Foreign });
+    }
+    let Asked { reply, driver: _driver } = asked;
+    let body = short_body(reply.into_body(), problem::MAX_BODY, PROBE).await;
+    let Some(problem) = body.and_then(|body| Problem::from_json(&body)) else { return Err(Failure::Foreign) };
+    let unanswered = problem.action == Action::Reply || problem.reason == Reason::Unauthorized;
+    if problem.hop != hop {
+        // The way there is broken, which says nothing of the hop itself.
+        return Err(Failure::Down(format!("hop {}: {problem}", problem.hop.saturating_add(1)).into()));
+    }
+    Err(if unanswered { Failure::Foreign } else { down(&problem) })
+}
+
+fn down(problem: &Problem) -> Failure {
+    Failure::Down(problem.to_string().into())
+}

@@ -1,0 +1,212 @@
+//! What is known of one hop: the newest report, the rates made from it, and the evidence for the verdict.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::meter::RateWindow;
+use crate::route::Hop;
+use crate::snapshot::{ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, NodeSnapshot, RATE_SAMPLES};
+use crate::verdict::Stage;
+
+/// A report older than this says nothing about now.
+const FRESH: Duration = Duration::from_millis(1500);
+/// How far back the evidence for the verdict goes, in µs of the node's own time.
+const EVIDENCE_US: u64 = 1_000_000;
+/// Reports that are closer to each other by the node's own time, in µs, count as one: whatever times a node claims,
+/// a second of them stays a short list.
+const STEP_US: u64 = 10_000;
+
+/// One hop; filled by its task, copied out by everyone else.
+#[derive(Debug, Default)]
+pub(super) struct HopState {
+    pub(super) link: HopLink,
+    /// This program started it.
+    pub(super) ours: bool,
+    node: Option<NodeSnapshot>,
+    seen: Option<Instant>,
+    window_in: RateWindow,
+    window_out: RateWindow,
+    rate_in: u64,
+    rate_out: u64,
+    history: VecDeque<u64>,
+    flows: VecDeque<(u64, Flow)>,
+}
+
+impl HopState {
+    /// Takes a report; true if it shows something new.
+    pub(super) fn report(&mut self, node: NodeSnapshot, now: Instant) -> bool {
+        let before = self.node.as_ref();
+        let visible = before.is_none_or(|before| differs(before, &node));
+        let restarted = before.is_some_and(|before| before.node != node.node || before.uptime_us > node.uptime_us);
+        if restarted {
+            self.forget();
+        }
+        let (time, flow) = (node.uptime_us, node.totals.flow);
+        if self.flows.back().is_none_or(|(last, _)| time.saturating_sub(*last) >= STEP_US) {
+            self.rate_in = self.window_in.feed(time, flow.bytes_in);
+            self.rate_out = self.window_out.feed(time, flow.bytes_out);
+            self.flows.push_back((time, flow));
+            // One sample from before the window stays, so that the evidence covers all of it.
+            while self.flows.get(1).is_some_and(|(second, _)| time.saturating_sub(*second) >= EVIDENCE_US) {
+                self.flows.pop_front();
+            }
+        }
+        self.node = Some(node);
+        self.seen = Some(now);
+        visible
+    }
+
+    /// Sets how we stand to the hop; true if that is new.
+    pub(super) fn set_link(&mut self, link: HopLink) -> bool {
+        if !matches!(link, HopLink::Spawned { .. } | HopLink::Attached) {
+            self.forget();
+        }
+        let visible = self.link != link;
+        self.link = link;
+        visible
+    }
+
+    /// Writes the rate into the history; true if a line drawn from it changes.
+    pub(super) fn sample(&mut self, now: Instant) -> bool {
+        let silent = self.seen.is_none_or(|seen| now.duration_since(seen) > FRESH);
+        if silent {
+            (self.rate_in, self.rate_out) = (0, 0);
+        }
+        let flat = self.rate_out == 0 && self.history.iter().all(|rate| *rate == 0);
+        self.history.push_back(self.rate_out);
+        if self.history.len() > RATE_SAMPLES {
+            self.history.pop_front();
+        }
+        // A report that grows old is worth a picture now and then.
+        !flat || (silent && self.link.is_up() && self.node.is_some())
+    }
+
+    /// What the hop did over the last second of its own time.
+    pub(super) fn stage(&self, number: usize, now: Instant) -> Stage {
+        let seen = self.seen.is_some_and(|seen| now.duration_since(seen) <= FRESH);
+        let flow = match (self.flows.front(), self.flows.back()) {
+            (Some((_, first)), Some((_, last))) if seen => last.since(first),
+            _ => Flow::default(),
+        };
+        Stage {
+            number,
+            seen: seen && !self.flows.is_empty(),
+            flow,
+            limit: self.node.as_ref().and_then(|node| node.limit),
+        }
+    }
+
+    /// The hop as the screen shows it.
+    pub(super) fn copy(&self, at: usize, hop: &Hop, origin: bool, now: Instant) -> HopSnapshot {
+        HopSnapshot {
+            number: at + 1,
+            address: hop.address.to_string().into(),
+            label: hop.label().into(),
+            origin,
+            link: self.link.clone(),
+            ours: self.ours,
+            node: self.node.clone(),
+            age: self.seen.map(|seen| now.duration_since(seen)).unwrap_or_default(),
+            rate_in: self.rate_in,
+            rate_out: self.rate_out,
+            history: self.history.iter().copied().collect(),
+        }
+    }
+
+    /// What was counted before counts no more: the node is another one, or gone.
+    fn forget(&mut self) {
+        self.flows.clear();
+        (self.window_in, self.window_out) = (RateWindow::default(), RateWindow::default());
+        (self.rate_in, self.rate_out) = (0, 0);
+    }
+}
+
+/// True if two reports look different; time passes in all of them, and we ourselves read pages.
+fn differs(before: &NodeSnapshot, after: &NodeSnapshot) -> bool {
+    let told =
+        |node: &NodeSnapshot| (node.totals, node.more, node.draining, node.limit, node.delay_ms, node.node.clone());
+    told(before) != told(after) || !shown(before).eq(shown(after))
+}
+
+fn shown(node: &NodeSnapshot) -> impl Iterator<Item = &ConnSnapshot> {
+    node.connections.iter().filter(|conn| conn.state != ConnState::Page)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::snapshot::Totals;
+
+    fn node(uptime_us: u64, bytes: u64) -> NodeSnapshot {
+        let flow = Flow { bytes_in: bytes, bytes_out: bytes, active_us: bytes.saturating_mul(250), ..Flow::default() };
+        NodeSnapshot { uptime_us, totals: Totals { flow, ..Totals::default() }, ..NodeSnapshot::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rates_and_evidence_cover_the_last_second() {
+        let mut state = HopState::default();
+        let now = Instant::now();
+        for step in 0..=8 {
+            state.report(node(step * 250_000, step * 1000), now);
+        }
+        assert!(state.sample(now));
+        let hop = state.copy(0, &Hop::parse_element("h:1").unwrap(), true, now);
+        assert_eq!((hop.rate_in, hop.rate_out, hop.history), (4000, 4000, vec![4000]));
+        let stage = state.stage(1, now);
+        assert_eq!((stage.seen, stage.flow.bytes_in, stage.flow.active_us), (true, 4000, 1_000_000));
+        let later = now + Duration::from_secs(2);
+        assert!(!state.stage(1, later).seen);
+        state.sample(later);
+        assert_eq!(state.copy(0, &Hop::parse_element("h:1").unwrap(), true, later).rate_out, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restarted_node_counts_from_its_own_start() {
+        let mut state = HopState::default();
+        let now = Instant::now();
+        state.report(node(5_000_000, 9_000_000), now);
+        state.report(node(250_000, 100), now);
+        assert_eq!((state.rate_out, state.stage(1, now).flow), (0, Flow::default()));
+        state.report(node(500_000, 350), now);
+        assert_eq!(state.rate_out, 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_hop_asks_for_no_picture() {
+        let mut state = HopState::default();
+        let now = Instant::now();
+        assert!(state.report(node(1, 5), now));
+        assert!(!state.report(node(300_000, 5), now) && !state.sample(now));
+        let mut page = node(600_000, 5);
+        page.connections.push(ConnSnapshot { state: ConnState::Page, age_ms: 9, ..ConnSnapshot::default() });
+        assert!(!state.report(page.clone(), now));
+        page.connections.push(ConnSnapshot::default());
+        assert!(state.report(page, now));
+        assert!(state.set_link(HopLink::Attached) && !state.set_link(HopLink::Attached));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_node_claims_fits_into_bounded_memory(
+            claims in proptest::collection::vec((any::<u64>(), any::<u64>(), any::<bool>()), 0..400),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let _in = runtime.enter();
+            let mut state = HopState::default();
+            let mut time = 0;
+            for (claim, bytes, near) in claims {
+                time = if near { time + claim % 20_000 } else { claim };
+                let flow = Flow { read_blocked_us: claim, active_us: bytes, ..node(0, bytes).totals.flow };
+                let totals = Totals { flow, ..Totals::default() };
+                state.report(NodeSnapshot { uptime_us: time, totals, ..NodeSnapshot::default() }, Instant::now());
+                state.sample(Instant::now());
+                state.stage(1, Instant::now());
+                prop_assert!(state.flows.len() <= 102 && state.history.len() <= RATE_SAMPLES);
+            }
+        }
+    }
+}

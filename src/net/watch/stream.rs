@@ -1,0 +1,98 @@
+//! Reading a node's events: requests for pages, whole lines out of frames, with a cap on everything.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::Request;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
+use tokio::time::timeout;
+
+use crate::net::access::Secret;
+use crate::net::ask::{CHAIN_ROUTE, CHAIN_TIMEOUT};
+use crate::route::{Hop, HostPort};
+
+/// Longest line read. A full report lists 4,096 connections of at most about 2 KiB each (a name and two addresses of
+/// at most 258 characters, and numbers), most of them far shorter.
+const LONGEST: usize = 8 << 20;
+/// A stream without a line for so long is dead, though nobody closed it: lines come four times a second.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// A request for a page of the last of these hops, sent to the first.
+pub(super) fn page_request(
+    to: &HostPort,
+    behind: &[Hop],
+    path: &str,
+    token: Option<&Secret>,
+    time: Duration,
+) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
+    let mut request = Request::builder().uri(path).header(HOST, to.to_string()).header(CONNECTION, "close");
+    if !behind.is_empty() {
+        let elements: Vec<String> = behind.iter().map(Hop::element).collect();
+        request = request.header(CHAIN_ROUTE, elements.join(", "));
+        request = request.header(CHAIN_TIMEOUT, time.as_millis().to_string());
+    }
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+    }
+    request.body(Empty::new())
+}
+
+/// A whole short body within a time limit; `None` if it is longer, late or broken.
+pub(super) async fn short_body(body: Incoming, most: usize, limit: Duration) -> Option<Bytes> {
+    let collected = timeout(limit, Limited::new(body, most).collect()).await.ok()?;
+    collected.ok().map(http_body_util::Collected::to_bytes)
+}
+
+/// Why there is no next line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The stream ended or broke.
+    Closed,
+    /// Nothing came for too long.
+    Quiet,
+    /// The line is longer than any honest one.
+    TooLong,
+}
+
+/// The lines of a body.
+#[derive(Debug)]
+pub(super) struct Lines {
+    body: Incoming,
+    unread: Vec<u8>,
+    /// So much of it holds no line end.
+    searched: usize,
+}
+
+impl Lines {
+    /// The lines of this body, from its start.
+    pub(super) fn new(body: Incoming) -> Self {
+        Self { body, unread: Vec::new(), searched: 0 }
+    }
+
+    /// The next whole line, without its end. Cancel safe.
+    pub(super) async fn next(&mut self) -> Result<Vec<u8>, Ended> {
+        loop {
+            if let Some(end) = self.unread[self.searched..].iter().position(|byte| *byte == b'\n') {
+                let end = self.searched + end;
+                let rest = self.unread.split_off(end + 1);
+                let mut line = std::mem::replace(&mut self.unread, rest);
+                line.truncate(end);
+                self.searched = 0;
+                return Ok(line);
+            }
+            self.searched = self.unread.len();
+            match timeout(QUIET, self.body.frame()).await {
+                Err(_) => return Err(Ended::Quiet),
+                Ok(None | Some(Err(_))) => return Err(Ended::Closed),
+                Ok(Some(Ok(frame))) => {
+                    let data = frame.into_data().unwrap_or_default();
+                    if self.unread.len() + data.len() > LONGEST {
+                        return Err(Ended::TooLong);
+                    }
+                    self.unread.extend_from_slice(&data);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The watcher over real connections: nodes of ours, the original, strangers, and nobody.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::net::access::Access;
+use crate::net::drain::Drain;
+use crate::net::limits::Limits;
+use crate::net::node::{Node, NodeConfig};
+use crate::net::policy::Policy;
+use crate::net::root::Root;
+use crate::route::{FileName, Wire};
+use crate::snapshot::HopLink;
+use crate::wire::{Method, TransferId};
+
+struct Site {
+    node: Arc<Node>,
+    running: JoinHandle<()>,
+}
+
+async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut config = NodeConfig {
+        root: Root::open(std::path::Path::new(".")).unwrap(),
+        policy: Policy::default(),
+        access: Access::new(address),
+        limits: Limits::default(),
+        limit: None,
+        delay: Duration::ZERO,
+        max_connections: 64,
+        wire: None,
+    };
+    change(&mut config);
+    let node = Node::new(config, address);
+    let running = tokio::spawn(Arc::clone(&node).run(listener, Drain::new()));
+    Site { node, running }
+}
+
+fn route(hops: &[SocketAddr]) -> Route {
+    let hops = hops.iter().map(|address| Hop::new((*address).into())).collect();
+    Route::new(FileName::new(b"f").unwrap(), hops).unwrap()
+}
+
+/// Waits until the hops look as they should.
+async fn until(watcher: &mut Watcher, wanted: impl Fn(&[HopSnapshot]) -> bool) -> Vec<HopSnapshot> {
+    let waiting = async {
+        loop {
+            let hops = watcher.hops();
+            if wanted(&hops) {
+                return hops;
+            }
+            watcher.changed().await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    waited.unwrap_or_else(|_| panic!("still {:?}", watcher.hops().iter().map(|hop| &hop.link).collect::<Vec<_>>()))
+}
+
+fn is_down(hop: &HopSnapshot) -> bool {
+    matches!(hop.link, HopLink::Down { .. })
+}
+
+#[tokio::test]
+async fn running_nodes_are_attached_and_their_end_shows_at_once() {
+    let (first, second) = (site(|_| {}).await, site(|config| config.limit = Some(7)).await);
+    let mut watcher = Watcher::start(&route(&[first.node.address, second.node.address]), &Tokens::default(), None);
+    let hops = until(&mut watcher, |hops| hops.iter().all(|hop| hop.link == HopLink::Attached)).await;
+    assert_eq!((hops[1].number, hops[1].origin, hops[1].ours), (2, true, false));
+    assert_eq!(hops[1].node.as_ref().unwrap().limit, Some(7));
+    assert_eq!(watcher.stages()[1].limit, Some(7));
+    let began = Instant::now();
+    second.running.abort();
+    let hops = until(&mut watcher, |hops| is_down(&hops[1])).await;
+    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    assert_eq!((hops[0].link.clone(), hops[1].node.is_some()), (HopLink::Attached, true));
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_is_found_again() {
+    let first = site(|_| {}).await;
+    let address = first.node.address;
+    let mut watcher = Watcher::start(&route(&[address]), &Tokens::default(), None);
+    let name = until(&mut watcher, |hops| hops[0].node.is_some()).await[0].node.clone().unwrap().node;
+    first.running.abort();
+    until(&mut watcher, |hops| is_down(&hops[0])).await;
+    let listener = TcpListener::bind(address).await.unwrap();
+    let config = NodeConfig {
+        root: Root::open(std::path::Path::new(".")).unwrap(),
+        policy: Policy::default(),
+        access: Access::default(),
+        limits: Limits::default(),
+        limit: None,
+        delay: Duration::ZERO,
+        max_connections: 64,
+        wire: None,
+    };
+    let again = tokio::spawn(Node::new(config, address).run(listener, Drain::new()));
+    let hops = until(&mut watcher, |hops| hops[0].link == HopLink::Attached).await;
+    assert_ne!(hops[0].node.as_ref().unwrap().node, name);
+    again.abort();
+}
+
+#[tokio::test]
+async fn what_the_supervisor_says_goes_before_what_is_seen() {
+    let first = site(|_| {}).await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let told = tokio::sync::watch::Sender::new(vec![None, Some(HopLink::Starting)]);
+    let mut watcher =
+        Watcher::start(&route(&[first.node.address, closed]), &Tokens::default(), Some(&told.subscribe()));
+    let hops = until(&mut watcher, |hops| hops[0].link.is_up() && hops[1].link == HopLink::Starting).await;
+    assert!(!hops[0].ours && hops[1].ours);
+    let ended = HopLink::Down { reason: "ended with exit status: 4".into() };
+    told.send_replace(vec![Some(HopLink::Spawned { pid: 7 }), Some(ended.clone())]);
+    let hops = until(&mut watcher, |hops| hops[1].link == ended).await;
+    assert!(hops[1].ours);
+    until(&mut watcher, |hops| hops[0].link == HopLink::Spawned { pid: 7 }).await;
+    told.send_replace(vec![Some(HopLink::Down { reason: "ended".into() }), Some(ended)]);
+    until(&mut watcher, |hops| is_down(&hops[0])).await;
+}
+
+#[tokio::test]
+async fn the_original_and_strangers_are_told_apart() {
+    let original = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let locked = site(|config| config.access = Access::new(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1)))).await;
+    let hops = [original.local_addr().unwrap(), stranger.local_addr().unwrap(), closed, locked.node.address];
+    let mut answering = JoinSet::new();
+    answering.spawn(async move {
+        let mut asked = Vec::new();
+        loop {
+            let (mut stream, _) = original.accept().await.unwrap();
+            let mut request = Vec::new();
+            stream.read_buf(&mut request).await.unwrap();
+            // Two lines are a question for a file; anything else makes the original hang.
+            if request.split(|byte| *byte == b'\n').count() == 2 {
+                stream.write_all(b"NA").await.unwrap();
+            } else {
+                asked.push(stream);
+            }
+        }
+    });
+    answering.spawn(async move {
+        loop {
+            let (mut stream, _) = stranger.accept().await.unwrap();
+            let _ = stream.read_buf(&mut Vec::new()).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+        }
+    });
+    let mut watcher = Watcher::start(&route(&hops), &Tokens::default(), None);
+    until(&mut watcher, |hops| {
+        hops[0].link == HopLink::Original
+            && hops[1].link == HopLink::Foreign
+            && is_down(&hops[2])
+            && hops[3].link == HopLink::Foreign
+    })
+    .await;
+    assert_eq!(watcher.hops()[2].link, HopLink::Down { reason: "connection refused".into() });
+}
+
+#[tokio::test]
+async fn a_hop_on_another_machines_loopback_is_watched_through_the_chain_with_its_token() {
+    let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let first = site(|config| config.access.host_names.push("0".to_owned())).await;
+    let secret = Secret::new("sesame").unwrap();
+    let token = secret.clone();
+    let second = site(|config| config.access.read = Some(token)).await;
+    // The gate stands in for a machine elsewhere: its name is none of loopback, though it leads there.
+    let (to, mut passing) = (first.node.address, JoinSet::new());
+    let gated = gate.local_addr().unwrap();
+    passing.spawn(async move {
+        let mut pipes = JoinSet::new();
+        while let Ok((mut near, _)) = gate.accept().await {
+            pipes.spawn(async move {
+                let mut far = TcpStream::connect(to).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    let elsewhere = Hop::parse_element(&format!("0:{}", gated.port())).unwrap();
+    let hops = vec![elsewhere, Hop::new(second.node.address.into())];
+    let way = Route::new(FileName::new(b"f").unwrap(), hops).unwrap();
+    let tokens = Tokens { hops: vec![None, Some(secret)], spawned: None };
+    let mut watcher = Watcher::start(&way, &tokens, None);
+    let hops = until(&mut watcher, |hops| hops[1].link == HopLink::Attached).await;
+    assert_eq!(hops[1].node.as_ref().unwrap().address.as_str(), second.node.address.to_string());
+    let mut refused = Watcher::start(&way, &Tokens::default(), None);
+    until(&mut refused, |hops| hops[1].link == HopLink::Foreign).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_events_is_read_at_a_pace() {
+    let flooder = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = flooder.local_addr().unwrap();
+    let mut flooding = JoinSet::new();
+    flooding.spawn(async move {
+        let (mut stream, _) = flooder.accept().await.unwrap();
+        let _ = stream.read_buf(&mut Vec::new()).await;
+        let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        for uptime in 0u64.. {
+            let line = format!("{{\"uptime_us\":{uptime},\"totals\":{{\"open\":{uptime}}}}}\n");
+            if stream.write_all(line.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut watcher = Watcher::start(&route(&[address]), &Tokens::default(), None);
+    until(&mut watcher, |hops| hops[0].node.as_ref().is_some_and(|node| node.totals.open >= 1)).await;
+    let began = Instant::now();
+    until(&mut watcher, |hops| hops[0].node.as_ref().unwrap().totals.open >= 9).await;
+    assert!(began.elapsed() >= Duration::from_millis(350), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn every_hop_tells_its_part_of_a_transfer() {
+    let (first, second) = (site(|_| {}).await, site(|_| {}).await);
+    let id = TransferId(77 << 64);
+    let conn = second.node.registry.open(first.node.address);
+    let job = conn.begin_job(id, Method::Get, &FileName::new(b"f.txt").unwrap(), Wire::Http);
+    job.job().meter.gave(9);
+    let way = route(&[first.node.address, second.node.address]);
+    let told = accounts(&way, id).await;
+    assert!(told[0].is_none());
+    assert_eq!(told[1].as_ref().map(|account| account.flow.bytes_out), Some(9));
+    assert_eq!(account(&way, 2, id).await, told[1]);
+    assert!(account(&way, 0, id).await.is_none() && account(&way, 3, id).await.is_none());
+}
+
+#[tokio::test]
+async fn silent_hops_do_not_hold_a_report_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let second = site(|_| {}).await;
+    let began = Instant::now();
+    let told = accounts(&route(&[silent.local_addr().unwrap(), second.node.address]), TransferId(1)).await;
+    assert!(told.iter().all(Option::is_none) && began.elapsed() < Duration::from_millis(1500));
+}

@@ -1,0 +1,50 @@
+//! Lists from elsewhere, read up to a cap.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// Reads a list and keeps its beginning: a report from elsewhere must not take more memory than an honest one.
+pub(super) fn at_most<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Beginning<T, const MOST: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Beginning<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut kept = Vec::new();
+            while kept.len() < MOST {
+                match list.next_element()? {
+                    Some(element) => kept.push(element),
+                    None => return Ok(kept),
+                }
+            }
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(kept)
+        }
+    }
+
+    deserializer.deserialize_seq(Beginning::<T, MOST>(PhantomData))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::snapshot::{MAX_CONNECTIONS, NodeSnapshot};
+
+    #[test]
+    fn a_list_that_is_too_long_keeps_its_beginning() {
+        let conns = vec!["{}"; MAX_CONNECTIONS + 7].join(",");
+        let node: NodeSnapshot = serde_json::from_str(&format!("{{\"connections\":[{conns}],\"pid\":5}}")).unwrap();
+        assert_eq!((node.connections.len(), node.pid, node.wires.len()), (MAX_CONNECTIONS, 5, 0));
+    }
+}

@@ -1,0 +1,129 @@
+//! Real node processes, started and watched as the dashboard does it.
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use chainview::net::access::Secret;
+use chainview::net::supervisor::{Spawning, Supervisor};
+use chainview::net::watch::{Tokens, Watcher};
+use chainview::route::{FileName, Hop, Route};
+use chainview::snapshot::{HopLink, HopSnapshot};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+async fn free_route(count: usize) -> Route {
+    let mut listeners = Vec::new();
+    for _ in 0..count {
+        listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    let hops = listeners.iter().map(|listener| Hop::new(listener.local_addr().unwrap().into()));
+    Route::new(FileName::new(b"f").unwrap(), hops.collect()).unwrap()
+}
+
+fn spawning(root: &Path) -> Spawning {
+    Spawning {
+        program: env!("CARGO_BIN_EXE_chainview").into(),
+        root: root.to_owned(),
+        read: Secret::random().unwrap(),
+        control: Secret::random().unwrap(),
+        limits: vec![None, Some(5_000_000)],
+        delays: vec![Some(Duration::from_millis(1))],
+        allow_next: None,
+        flags: Vec::new(),
+    }
+}
+
+async fn until(watcher: &mut Watcher, wanted: impl Fn(&[HopSnapshot]) -> bool) -> Vec<HopSnapshot> {
+    let waiting = async {
+        while !wanted(&watcher.hops()) {
+            watcher.changed().await;
+        }
+        watcher.hops()
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    waited.unwrap_or_else(|_| panic!("still {:?}", watcher.hops()))
+}
+
+fn pid(hop: &HopSnapshot) -> Option<u32> {
+    match hop.link {
+        HopLink::Spawned { pid } => Some(pid),
+        _ => None,
+    }
+}
+
+/// A page of the last hop, through the ones before, with a token.
+async fn page(route: &Route, token: &str) -> String {
+    let (first, behind) = route.split_first();
+    let mut stream = TcpStream::connect(first.address.to_string()).await.unwrap();
+    let way: Vec<String> = behind.iter().map(Hop::element).collect();
+    let head = format!(
+        "GET /v1/node HTTP/1.1\r\nHost: {}\r\nChain-Route: {}\r\nAuthorization: Bearer {token}\r\n\r\n",
+        first.address,
+        way.join(", "),
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    reply
+}
+
+#[tokio::test]
+async fn nodes_start_are_watched_die_come_back_and_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let route = free_route(3).await;
+    let spawning = spawning(folder.path());
+    let token = spawning.read.clone();
+    let (mut supervisor, _lines) = Supervisor::new(&route, spawning);
+    let tokens = Tokens { hops: Vec::new(), spawned: Some(token.clone()) };
+    let mut watcher = Watcher::start(&route, &tokens, Some(&supervisor.links()));
+    let began = Instant::now();
+    supervisor.start_all().await;
+    println!("three nodes listen after {:?}", began.elapsed());
+    let hops = until(&mut watcher, |hops| hops.iter().all(|hop| pid(hop).is_some() && hop.node.is_some())).await;
+    println!("and report after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let node = hops[1].node.as_ref().unwrap();
+    assert_eq!((hops[1].ours, node.limit, Some(node.pid)), (true, Some(5_000_000), pid(&hops[1])));
+    assert!(page(&route, token.reveal()).await.starts_with("HTTP/1.1 200 "));
+    assert!(page(&route, "wrong").await.starts_with("HTTP/1.1 401 "));
+
+    let victim = Pid::from_raw(i32::try_from(node.pid).unwrap()).unwrap();
+    let killed = Instant::now();
+    kill_process(victim, Signal::KILL).unwrap();
+    until(&mut watcher, |hops| matches!(hops[1].link, HopLink::Down { .. })).await;
+    assert!(killed.elapsed() < Duration::from_millis(200), "{:?}", killed.elapsed());
+    let ended = |hops: &[HopSnapshot]| match &hops[1].link {
+        HopLink::Down { reason } => reason.as_str() == "ended with signal: 9 (SIGKILL)",
+        _ => false,
+    };
+    until(&mut watcher, ended).await;
+    supervisor.restart(2).unwrap();
+    let again = until(&mut watcher, |hops| pid(&hops[1]).is_some()).await;
+    assert_ne!(pid(&again[1]), Some(node.pid));
+
+    let stopping = Instant::now();
+    supervisor.stop_all().await;
+    println!("stopped after {:?}", stopping.elapsed());
+    assert!(again.iter().filter_map(pid).all(|pid| !Path::new(&format!("/proc/{pid}")).exists()));
+    assert!(stopping.elapsed() < Duration::from_secs(2), "{:?}", stopping.elapsed());
+}
+
+#[tokio::test]
+async fn what_runs_already_is_attached_and_lives_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let route = free_route(2).await;
+    let last = Route::new(route.file.clone(), route.hops()[1..].to_vec()).unwrap();
+    let (mut other, _) = Supervisor::new(&last, spawning(folder.path()));
+    other.start_all().await;
+    let (mut supervisor, _lines) = Supervisor::new(&route, spawning(folder.path()));
+    supervisor.start_all().await;
+    let mut watcher = Watcher::start(&route, &Tokens::default(), Some(&supervisor.links()));
+    let hops = until(&mut watcher, |hops| pid(&hops[0]).is_some() && hops[1].link == HopLink::Attached).await;
+    assert_eq!((hops[0].ours, hops[1].ours), (true, false));
+    supervisor.stop_all().await;
+    until(&mut watcher, |hops| matches!(hops[0].link, HopLink::Down { .. })).await;
+    assert_eq!(watcher.hops()[1].link, HopLink::Attached);
+    other.stop_all().await;
+}
