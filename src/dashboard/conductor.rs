@@ -44,6 +44,8 @@ struct Told {
     verdict: Verdict,
     links: Vec<HopLink>,
     last: ChainSnapshot,
+    /// Nodes are being started: that nobody listens yet is no news.
+    starting: bool,
     leaving: bool,
 }
 
@@ -63,6 +65,7 @@ impl Conductor {
             verdict: Verdict::default(),
             links: vec![HopLink::default(); plan.route.hops().len()],
             last: ChainSnapshot::default(),
+            starting: true,
             leaving: false,
         };
         Self { plan, screen, supervisor, tokens, told }
@@ -94,6 +97,7 @@ impl Conductor {
                 }
             }
         }
+        told.starting = false;
         if plan.fetch_at_once {
             told.start(plan.route.clone());
         }
@@ -221,7 +225,9 @@ impl Told {
     /// Gives the screen a picture, if it differs from the last one.
     fn tell(&mut self, watcher: &Watcher, screen: &watch::Sender<Arc<ChainSnapshot>>) {
         let hops = watcher.hops();
-        self.note(&hops);
+        if !self.starting {
+            self.note(&hops);
+        }
         let picture = ChainSnapshot {
             generation: self.last.generation,
             source: self.source.clone(),
