@@ -23,4 +23,5 @@ pub mod relay;
 pub mod root;
 pub mod seed;
 pub mod session;
+pub mod supervisor;
 pub mod upstream;

@@ -1,0 +1,179 @@
+//! One child process: started, heard, and stopped.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::{Line, Spawning};
+use crate::net::policy::AllowList;
+use crate::text::SafeText;
+
+/// How long a node may take to say that it listens.
+const START: Duration = Duration::from_secs(5);
+/// How long a node may take to leave after SIGTERM.
+const LEAVE: Duration = Duration::from_secs(2);
+/// Longest line read from a node; the rest of a longer one is skipped.
+const LONGEST: usize = 1024;
+
+/// What a child is started with.
+#[derive(Clone, Debug)]
+pub(super) struct Spec {
+    /// Its hop, from 1.
+    pub(super) hop: usize,
+    /// The name the route calls it by, if it is not an address.
+    pub(super) name: Option<String>,
+    /// Where it listens.
+    pub(super) listen: SocketAddr,
+    /// Addresses of the next hop beyond loopback.
+    pub(super) next: Vec<SocketAddr>,
+    /// What all have in common.
+    pub(super) spawning: Arc<Spawning>,
+}
+
+/// A node that listens.
+#[derive(Debug)]
+pub(super) struct Running {
+    child: Child,
+    /// Its end tells the node to leave, even if this program is killed.
+    stdin: Option<ChildStdin>,
+    _readers: JoinSet<()>,
+}
+
+impl Spec {
+    /// Starts the node and waits until it says that it listens.
+    pub(super) async fn start(&self, lines: mpsc::Sender<Line>) -> Result<Running, String> {
+        let mut child = self.command().spawn().map_err(|error| format!("cannot be started: {error}"))?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
+            return Err("cannot be heard: its output is not a pipe".to_owned());
+        };
+        let mut readers = JoinSet::new();
+        let hop = self.hop;
+        readers.spawn(each_line(BufReader::new(stderr), move |line| {
+            // A full queue drops the line: the node must not wait for whoever reads its log.
+            let _ = lines.try_send((hop, line));
+        }));
+        let mut stdout = BufReader::new(stdout);
+        match timeout(START, first_line(&mut stdout)).await {
+            Err(_) => return Err(format!("did not say within {} s that it listens", START.as_secs())),
+            Ok(line) if line == format!("listening {}\n", self.listen).as_bytes() => {}
+            Ok(line) if line.is_empty() => {
+                let ended = timeout(LEAVE, child.wait()).await;
+                return Err(ended.map_or_else(|_| "closed its output".to_owned(), |status| words(status.ok())));
+            }
+            Ok(line) => {
+                let line = SafeText::from_bytes(line.trim_ascii_end());
+                return Err(format!("said \"{line}\" instead of that it listens"));
+            }
+        }
+        // What else it prints is of no interest, but a full pipe would stop it.
+        readers.spawn(each_line(stdout, |_| {}));
+        Ok(Running { child, stdin, _readers: readers })
+    }
+
+    fn command(&self) -> Command {
+        let spawning = &self.spawning;
+        let mut command = Command::new(&spawning.program);
+        command.arg("--node").arg(self.listen.to_string()).arg("--root").arg(&spawning.root);
+        command.arg("--until-stdin-closes");
+        let at = self.hop - 1;
+        if let Some(limit) = spawning.limits.get(at).copied().flatten() {
+            command.arg("--limit").arg(limit.to_string());
+        }
+        if let Some(delay) = spawning.delays.get(at).copied().flatten() {
+            command.arg("--delay").arg(format!("{}us", delay.as_micros()));
+        }
+        if let Some(name) = &self.name {
+            command.arg("--host-name").arg(name);
+        }
+        let next: AllowList = self.next.iter().copied().collect();
+        let lists: Vec<String> = spawning
+            .allow_next
+            .iter()
+            .chain([&next])
+            .filter(|list| !list.is_empty())
+            .map(AllowList::to_string)
+            .collect();
+        if !lists.is_empty() {
+            command.arg("--allow-next").arg(lists.join(","));
+        }
+        command.args(&spawning.flags);
+        // What the environment says to this program is not meant for its nodes.
+        for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("CHAINVIEW_")) {
+            command.env_remove(key);
+        }
+        command.env("CHAINVIEW_READ_TOKEN", spawning.read.reveal());
+        command.env("CHAINVIEW_CONTROL_TOKEN", spawning.control.reveal());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Its own group, so that Ctrl-C in the terminal is for this program alone, which then stops its nodes in order.
+        command.process_group(0).kill_on_drop(true);
+        command
+    }
+}
+
+impl Running {
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id().unwrap_or(0)
+    }
+
+    /// Waits for the node to end by itself; the answer says how. Cancel safe.
+    pub(super) async fn ended(&mut self) -> String {
+        words(self.child.wait().await.ok())
+    }
+
+    /// Asks the node to leave, and makes it.
+    pub(super) async fn stop(mut self) {
+        drop(self.stdin.take());
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // The process is a child that was not waited for, so its number cannot mean another one.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        if timeout(LEAVE, self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+}
+
+fn words(status: Option<std::process::ExitStatus>) -> String {
+    status.map_or_else(|| "ended".to_owned(), |status| format!("ended with {status}"))
+}
+
+/// The first line, newline included; what there is of it where it is too long or the stream ends.
+async fn first_line<R: AsyncBufRead + Unpin>(reader: &mut R) -> Vec<u8> {
+    let mut line = Vec::new();
+    let _ = reader.take(LONGEST as u64).read_until(b'\n', &mut line).await;
+    line
+}
+
+/// Hands every line over, made safe, until the stream ends.
+async fn each_line<R: AsyncRead + Unpin>(mut reader: BufReader<R>, mut say: impl FnMut(SafeText)) {
+    let mut line = Vec::new();
+    loop {
+        let chunk = match reader.fill_buf().await {
+            Ok(chunk) if !chunk.is_empty() => chunk,
+            _ => break,
+        };
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let part = &chunk[..end.unwrap_or(chunk.len())];
+        line.extend_from_slice(&part[..part.len().min(LONGEST - line.len())]);
+        let used = end.map_or(chunk.len(), |end| end + 1);
+        reader.consume(used);
+        if end.is_some() {
+            say(SafeText::from_bytes(&line));
+            line.clear();
+        }
+    }
+    if !line.is_empty() {
+        say(SafeText::from_bytes(&line));
+    }
+}

@@ -1,0 +1,156 @@
+//! The supervisor with a shell script in a node's place.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::route::FileName;
+
+struct Stage {
+    folder: tempfile::TempDir,
+    supervisor: Supervisor,
+    lines: mpsc::Receiver<Line>,
+    ports: Vec<u16>,
+}
+
+/// Free ports; they stay free because nobody listens on a port twice within a test run.
+async fn free_ports(count: usize) -> Vec<u16> {
+    let mut listeners = Vec::new();
+    for _ in 0..count {
+        listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
+
+async fn stage(mode: &str, hops: &[&str], change: impl FnOnce(&mut Spawning)) -> Stage {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("mode"), mode).unwrap();
+    let ports = free_ports(hops.len()).await;
+    let hop = |(host, port): (&&str, &u16)| Hop::new(HostPort { host: host.parse().unwrap(), port: *port });
+    let route = Route::new(FileName::new(b"f").unwrap(), hops.iter().zip(&ports).map(hop).collect()).unwrap();
+    let mut spawning = Spawning {
+        program: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fake-node.sh"),
+        root: folder.path().to_owned(),
+        read: Secret::new("r").unwrap(),
+        control: Secret::new("c").unwrap(),
+        limits: Vec::new(),
+        delays: Vec::new(),
+        allow_next: None,
+        flags: Vec::new(),
+    };
+    change(&mut spawning);
+    let (supervisor, lines) = Supervisor::new(&route, spawning);
+    Stage { folder, supervisor, lines, ports }
+}
+
+impl Stage {
+    fn links(&self) -> Vec<Option<HopLink>> {
+        self.supervisor.links().borrow().clone()
+    }
+
+    fn read(&self, file: &str, hop: usize) -> Option<String> {
+        fs::read_to_string(self.folder.path().join(format!("{file}.{}", self.ports[hop - 1]))).ok()
+    }
+
+    fn down(&self, hop: usize) -> String {
+        match &self.links()[hop - 1] {
+            Some(HopLink::Down { reason }) => reason.to_string(),
+            other => panic!("hop {hop} is {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
+    let mut stage = stage("good", &["127.0.0.1", "localhost", "127.0.0.1"], |spawning| {
+        spawning.limits = vec![None, Some(2_000_000)];
+        spawning.delays = vec![Some(Duration::from_millis(5))];
+        spawning.flags = vec!["--idle-timeout".into(), "30s".into()];
+    })
+    .await;
+    let began = Instant::now();
+    stage.supervisor.start_all().await;
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert!(stage.links().iter().all(|link| matches!(link, Some(HopLink::Spawned { pid }) if *pid > 0)));
+    let expected = format!(
+        "--node 127.0.0.1:{} --root {} --until-stdin-closes --limit 2000000 --host-name localhost --idle-timeout 30s\n",
+        stage.ports[1],
+        stage.folder.path().display(),
+    );
+    assert_eq!(stage.read("args", 2), Some(expected));
+    assert!(stage.read("args", 1).unwrap().contains(" --delay 5000us "));
+    assert_eq!(stage.read("tokens", 3).as_deref(), Some("r c \n"));
+    let mut said = Vec::new();
+    while said.len() < 6 {
+        said.push(stage.lines.recv().await.unwrap());
+    }
+    assert!(said.contains(&(1, "a line".into())));
+    assert!(said.iter().any(|(_, line)| line.as_str() == "with \\u{1b}[2J in it"), "{said:?}");
+    stage.supervisor.stop_all().await;
+    // These ignore SIGTERM: what ended them is that their input did.
+    assert!((1..=3).all(|hop| stage.read("eof", hop).is_some()));
+}
+
+#[tokio::test]
+async fn a_death_is_told_with_its_status_and_a_restart_helps() {
+    let mut stage = stage("brief", &["127.0.0.1"], |_| {}).await;
+    let go = stage.folder.path().join("go");
+    assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
+    stage.supervisor.start_all().await;
+    let mut links = stage.supervisor.links();
+    assert!(matches!(stage.links()[0], Some(HopLink::Spawned { .. })));
+    tokio::task::spawn_blocking(move || fs::write(go, "now\n").unwrap()).await.unwrap();
+    links.wait_for(|links| matches!(links[0], Some(HopLink::Down { .. }))).await.unwrap();
+    assert_eq!(stage.down(1), "ended with exit status: 4");
+    fs::write(stage.folder.path().join("mode"), "good").unwrap();
+    stage.supervisor.restart(1).unwrap();
+    let up = |links: &Vec<Option<HopLink>>| matches!(links[0], Some(HopLink::Spawned { .. }));
+    let first = links.wait_for(up).await.unwrap().clone();
+    stage.supervisor.restart(1).unwrap();
+    links.wait_for(|links| up(links) && *links != first).await.unwrap();
+    stage.supervisor.stop_all().await;
+    assert!(stage.supervisor.restart(1).is_err() && stage.supervisor.restart(0).is_err());
+}
+
+#[tokio::test]
+async fn what_does_not_listen_is_down_and_says_why() {
+    let mut wrong = stage("wrong", &["127.0.0.1"], |_| {}).await;
+    wrong.supervisor.start_all().await;
+    assert_eq!(wrong.down(1), "said \"hello\" instead of that it listens");
+    let mut dies = stage("dies", &["::1"], |_| {}).await;
+    dies.supervisor.start_all().await;
+    assert_eq!(dies.down(1), "ended with exit status: 3");
+    let mut none = stage("good", &["127.0.0.1"], |spawning| spawning.program = "/nowhere/chainview".into()).await;
+    none.supervisor.start_all().await;
+    assert!(none.down(1).starts_with("cannot be started: "));
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_leave_is_made_to() {
+    let mut stage = stage("stubborn", &["127.0.0.1"], |_| {}).await;
+    stage.supervisor.start_all().await;
+    let Some(HopLink::Spawned { pid }) = stage.links()[0] else { panic!("not up") };
+    let began = Instant::now();
+    stage.supervisor.stop_all().await;
+    assert!((1900..2900).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[tokio::test]
+async fn only_vacant_hops_of_this_machine_are_filled() {
+    let mut stage = stage("good", &["127.0.0.1", "127.0.0.1", "192.0.2.7", "127.0.0.1"], |spawning| {
+        spawning.allow_next = Some("10.0.0.0/8".parse().unwrap());
+    })
+    .await;
+    let _taken = TcpListener::bind(("127.0.0.1", stage.ports[0])).await.unwrap();
+    stage.supervisor.start_all().await;
+    let links = stage.links();
+    assert!(links[0].is_none() && links[2].is_none() && links[3].is_none(), "{links:?}");
+    assert!(matches!(links[1], Some(HopLink::Spawned { .. })));
+    let list = format!(" --allow-next 10.0.0.0/8,192.0.2.7:{}\n", stage.ports[2]);
+    assert!(stage.read("args", 2).unwrap().ends_with(&list));
+    assert!(stage.supervisor.restart(1).is_err());
+}
