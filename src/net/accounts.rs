@@ -25,10 +25,15 @@ const MAX_ACCOUNT: usize = 16 * 1024;
 /// Asks every hop for its account of a transfer, all at once; `None` for those that give none.
 ///
 /// The id in the path is the right to read the account, and a token, where there is one, opens the page to those who
-/// need one. Hops behind one that is marked with the seed wire cannot be asked.
-pub async fn accounts(route: &Route, id: TransferId, token: Option<&Secret>) -> Vec<Option<TransferAccount>> {
+/// need one. Only the first `reach` hops are asked: the others are behind a link that carries no such question.
+pub async fn accounts(
+    route: &Route,
+    reach: usize,
+    id: TransferId,
+    token: Option<&Secret>,
+) -> Vec<Option<TransferAccount>> {
     let hops: Arc<[Hop]> = route.hops().into();
-    let reachable = hops.iter().take_while(|hop| hop.wire != Some(Wire::Seed)).count();
+    let reachable = hops.iter().take(reach).take_while(|hop| hop.wire != Some(Wire::Seed)).count();
     let mut asking = JoinSet::new();
     for index in 0..reachable {
         let (hops, token) = (Arc::clone(&hops), token.cloned());
