@@ -1,6 +1,7 @@
 //! The command line: flags, environment and `config.toml` become one validated `Mode`.
 
 mod args;
+pub mod config;
 mod values;
 
 use std::ffi::OsString;
@@ -10,7 +11,6 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use crate::config;
 use crate::error::Error;
 use crate::net::access::Secret;
 use crate::net::limits::Limits;

@@ -4,7 +4,7 @@ mod check;
 mod fetch;
 mod node;
 mod show;
-mod signals;
+pub mod signals;
 
 use std::future::Future;
 use std::io::{self, Write};

@@ -6,7 +6,7 @@
 //! # The ground floor: pure, no socket, no terminal, no clock
 //!
 //! ```text
-//! route.rs      file names, addresses, hops, the input.txt grammar, and what makes a node a relay or the origin
+//! route.rs      file names (name), addresses (address), hops (hop), the input.txt grammar, and what makes a node a relay or the origin
 //! wire/         message (Request, Reply), digest, transfer (ids), problem (what went wrong, in a form that travels);
 //!               http and seed: the two dialects, read and written on slices
 //! meter.rs      counters and blocked-time clocks of a body, the cap's bucket, rates
@@ -16,7 +16,7 @@
 //! report.rs     the JSON document of a headless run
 //! error.rs      one variant per failed action, each with its exit code
 //! text.rs       outside text made safe to show;  units.rs  sizes, rates and times as people read them
-//! cli.rs        flags, environment and config.rs become one validated Mode
+//! cli.rs        flags (args, values), environment and configuration file (config) become one validated Mode
 //! ```
 //!
 //! # The wing of sockets: net/
@@ -31,8 +31,7 @@
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read
 //! api           the node's own pages;  metrics  its counters as text;  ask  reading such pages from other nodes
 //! fetch         the client end: to a part file, proven, then into its place
-//! watch         follows every hop's reports;  supervisor  starts and stops local nodes
-//! chain         one run over one chain: nodes, transfers and the log, made into snapshots
+//! watch         follows every hop's reports;  accounts  what they say of one transfer;  supervisor  local nodes
 //! ```
 //!
 //! # The wing of the terminal: ui/
@@ -48,8 +47,8 @@
 //!
 //! ```text
 //! main.rs       parse, pick the mode, error to exit code
-//! headless.rs   --node, --fetch, --check, and the plain run without a screen; the only progress bar
-//! dashboard.rs  runs net and ui side by side
+//! headless.rs   node, fetch, check, and plain, the run without a screen; show  the only progress bar;  signals
+//! dashboard.rs  runs net and ui side by side: plan, conductor, transfers, log
 //! ```
 //!
 //! # What holds everywhere
@@ -65,7 +64,7 @@
 
 pub mod cli;
 pub mod command;
-pub mod config;
+pub mod dashboard;
 pub mod error;
 pub mod headless;
 pub mod meter;

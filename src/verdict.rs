@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::Flow;
+use crate::snapshot::{Flow, TransferAccount};
 use crate::units::Rate;
 
 /// The stage that limits a transfer.
@@ -164,6 +164,19 @@ fn balanced() -> Verdict {
 
 fn verdict(limit: Limit, share: f64) -> Verdict {
     Verdict { limit, share }
+}
+
+impl Stage {
+    /// The evidence of whole transfers: what each hop says of one that is over, hop 1 first.
+    pub fn of_accounts(accounts: &[Option<TransferAccount>]) -> Vec<Self> {
+        let stage = |(at, account): (usize, &Option<TransferAccount>)| Self {
+            number: at + 1,
+            seen: account.is_some(),
+            flow: account.as_ref().map(|account| account.flow).unwrap_or_default(),
+            limit: account.as_ref().and_then(|account| account.limit),
+        };
+        accounts.iter().enumerate().map(stage).collect()
+    }
 }
 
 impl Shares {

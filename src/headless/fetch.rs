@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::{Show, on_one_thread, say, start_log, stop_on_signals};
-use crate::cli::{FetchPlan, Talk};
-use crate::config;
+use crate::cli::{FetchPlan, Talk, config};
 use crate::error::{Error, Kept};
 use crate::net::access::Secret;
 use crate::net::accounts::accounts;

@@ -11,18 +11,18 @@ const INTERRUPTED: i32 = 130;
 
 /// SIGINT, SIGTERM and SIGHUP, whichever comes.
 #[derive(Debug)]
-pub(super) struct Signals([Signal; 3]);
+pub struct Signals([Signal; 3]);
 
 impl Signals {
     /// Listens from now on, so that none is lost before the first wait.
-    pub(super) fn new() -> Result<Self, Error> {
+    pub fn new() -> Result<Self, Error> {
         let listen =
             |kind| signal(kind).map_err(|error| Error::Other(format!("cannot listen for signals: {}", plain(&error))));
         Ok(Self([listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?]))
     }
 
     /// Waits for the next one.
-    pub(super) async fn next(&mut self) {
+    pub async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -1,5 +1,7 @@
 //! Who is connected and what they do: live connections, the transfers of the recent past, and copies of both.
 
+mod setup;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,6 +15,8 @@ use crate::snapshot::{
 };
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
+
+pub use setup::{HeadGuard, PendingGuard};
 
 /// Transfers whose account is kept after they ended; at about half a kilobyte each.
 const HISTORY: usize = 1024;
@@ -81,20 +85,6 @@ pub struct ConnGuard {
 pub struct JobGuard<'a> {
     conn: &'a ConnGuard,
     job: Arc<Job>,
-}
-
-/// Counts a request head that is being read from one address.
-#[derive(Debug)]
-pub struct HeadGuard {
-    registry: Arc<Registry>,
-    source: std::net::IpAddr,
-}
-
-/// Marks a transfer id as having its head pending on this node.
-#[derive(Debug)]
-pub struct PendingGuard {
-    registry: Arc<Registry>,
-    id: TransferId,
 }
 
 impl Registry {
@@ -184,7 +174,7 @@ impl Registry {
         let mut flow = ended.flow;
         for conn in &conns {
             if let Some(job) = &lock(&conn.now).job {
-                add(&mut flow, &job.meter.flow(now_us));
+                flow.add(&job.meter.flow(now_us));
             }
         }
         Totals {
@@ -310,7 +300,7 @@ impl Conn {
             snapshot.transfer = job.id.short().into();
             snapshot.name = account.name.clone();
             snapshot.size = account.size;
-            add(&mut snapshot.flow, &job.meter.flow(now_us));
+            snapshot.flow.add(&job.meter.flow(now_us));
         } else {
             snapshot.role = ConnRole::Unknown;
         }
@@ -335,40 +325,13 @@ impl Drop for JobGuard<'_> {
         let mut ended = lock(&self.conn.registry.ended);
         let mut now = lock(&self.conn.conn.now);
         now.job = None;
-        add(&mut now.past, &flow);
-        add(&mut ended.flow, &flow);
+        now.past.add(&flow);
+        ended.flow.add(&flow);
         ended.jobs.push_back(Arc::clone(&self.job));
         if ended.jobs.len() > HISTORY {
             ended.jobs.pop_front();
         }
     }
-}
-
-impl Drop for HeadGuard {
-    fn drop(&mut self) {
-        let mut heads = lock(&self.registry.heads);
-        if let Some(count) = heads.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                heads.remove(&self.source);
-            }
-        }
-    }
-}
-
-impl Drop for PendingGuard {
-    fn drop(&mut self) {
-        lock(&self.registry.pending).remove(&self.id);
-    }
-}
-
-fn add(sum: &mut Flow, flow: &Flow) {
-    sum.bytes_in += flow.bytes_in;
-    sum.bytes_out += flow.bytes_out;
-    sum.read_blocked_us += flow.read_blocked_us;
-    sum.write_blocked_us += flow.write_blocked_us;
-    sum.capped_us += flow.capped_us;
-    sum.active_us += flow.active_us;
 }
 
 /// A panic elsewhere must not take the counters with it: nothing here is left half-changed.

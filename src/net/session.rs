@@ -160,6 +160,7 @@ pub async fn send_body<S: AsyncRead + Unpin>(
     let limits = node.config.limits;
     let clock = node.registry.clock();
     job.set_state(ConnState::Streaming);
+    job.update(|account| account.limit = node.config.limit);
     let meter = &job.job().meter;
     meter.begin(clock.now_us());
     let pace = Pace { meter, clock, bucket: node.bucket.as_ref(), idle: limits.idle, stall: limits.stall };

@@ -20,7 +20,7 @@ pub mod widgets;
 
 pub use screen::{Left, ScreenError, Stop, run};
 pub use state::UiState;
-pub use terminal::{install_panic_hook, restore};
+pub use terminal::{install_panic_hook, is_taken, restore};
 pub use theme::{ColorMode, Theme};
 
 /// How the screen looks; nothing in here changes while it runs.

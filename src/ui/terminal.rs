@@ -74,6 +74,11 @@ impl Drop for Screen {
     }
 }
 
+/// The terminal is ours at this moment.
+pub fn is_taken() -> bool {
+    TAKEN.load(Ordering::SeqCst)
+}
+
 /// Gives the terminal back: once, from any thread, and never for longer than a moment; more calls do nothing.
 pub fn restore() {
     if !TAKEN.swap(false, Ordering::SeqCst) {

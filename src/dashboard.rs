@@ -1,0 +1,120 @@
+//! The dashboard: the screen on this thread, the chain beside it on others, and nothing between them but values.
+
+mod conductor;
+mod log;
+mod plan;
+mod transfers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Color, Talk};
+use crate::error::{Error, Kept, plain};
+use crate::headless::{say, signals::Signals, tell};
+use crate::snapshot::{ChainSnapshot, Phase};
+use crate::ui::{self, ColorMode, Left, ScreenError, Stop};
+use crate::units::{Bytes, Rate};
+use conductor::Conductor;
+
+pub use plan::{ChainPlan, Demo};
+
+/// Wishes that wait to be carried out; a person does not type faster than they are taken.
+const WISHES: usize = 64;
+/// How long leaving may take: the supervisor's own limit, and a moment.
+const LEAVE: Duration = Duration::from_secs(4);
+/// How long the screen may take to leave after a signal, before the terminal is given back without it.
+const STUCK: Duration = Duration::from_secs(1);
+/// The exit code when a signal ended the program while its screen was stuck.
+const INTERRUPTED: i32 = 130;
+
+/// Runs the dashboard until the person leaves.
+pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
+    let runtime = runtime()?;
+    let (screen, snapshots) = watch::channel(Arc::new(ChainSnapshot::default()));
+    let (commands, wishes) = mpsc::channel(WISHES);
+    let (panics, reports) = mpsc::channel(WISHES);
+    ui::install_panic_hook(move |report| {
+        // A full queue has enough to say already.
+        let _ = panics.try_send(report);
+    });
+    let stop = Stop::default();
+    let leave = CancellationToken::new();
+    let watching = runtime.enter();
+    let signals = Signals::new()?;
+    drop(watching);
+    runtime.spawn(leave_on_signal(signals, stop.clone()));
+    let conductor = Conductor::new(plan, screen);
+    let conducting = runtime.spawn(conductor.run(wishes, reports, leave.clone()));
+    let options = ui::Options { ascii: talk.ascii, color: color(talk.color) };
+    let left = ui::run(&options, snapshots.clone(), commands, &stop);
+    leave.cancel();
+    let ended = runtime.block_on(async { tokio::time::timeout(LEAVE, conducting).await });
+    runtime.shutdown_background();
+    if let Ok(Err(error)) = ended {
+        tell(&format!("chainview: the chain failed inside: {error}"));
+    }
+    summary(&snapshots.borrow());
+    match left {
+        Ok(Left::Quit | Left::Ended) => Ok(()),
+        Ok(Left::Stopped | Left::HungUp) => Err(Error::Interrupted { kept: Kept::default() }),
+        Err(ScreenError::NoTerminal(error)) => Err(Error::Other(format!("no terminal: {}", plain(&error)))),
+        Err(error) => Err(Error::Other(error.to_string())),
+    }
+}
+
+/// Two workers: one may be busy with a body's bytes while the other follows the hops.
+fn runtime() -> Result<Runtime, Error> {
+    let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    built.map_err(|error| Error::Other(format!("cannot start: {}", plain(&error))))
+}
+
+/// The first signal asks the screen to leave; a screen that cannot is left behind.
+async fn leave_on_signal(mut signals: Signals, stop: Stop) {
+    signals.next().await;
+    stop.set();
+    tokio::select! {
+        () = tokio::time::sleep(STUCK + LEAVE) => {}
+        () = signals.next() => {}
+        () = stuck() => {}
+    }
+    ui::restore();
+    std::process::exit(INTERRUPTED);
+}
+
+/// Ends when the terminal is still taken a second after the screen was asked to leave.
+async fn stuck() {
+    tokio::time::sleep(STUCK).await;
+    if !ui::is_taken() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn color(color: Color) -> ColorMode {
+    match color {
+        Color::Auto => ColorMode::Auto,
+        Color::Always => ColorMode::Always,
+        Color::Never => ColorMode::Never,
+    }
+}
+
+/// What a person may want to know after the screen is gone, on the terminal as it was.
+fn summary(chain: &ChainSnapshot) {
+    let of = |phase| chain.transfers.iter().filter(move |transfer| transfer.phase == phase);
+    let bytes: u64 = of(Phase::Done).map(|transfer| transfer.received).sum();
+    let (done, failed) = (of(Phase::Done).count(), of(Phase::Failed).count());
+    if chain.transfers.is_empty() {
+        return;
+    }
+    let folder = &chain.folder;
+    say(&format!("{done} fetched ({}), {failed} failed, {} in all; files are in {folder}", Bytes(bytes), chain.transfers.len()));
+    if let Some(last) = of(Phase::Done).next_back() {
+        say(&format!("last: {} as {}, {}", last.name, last.path, Rate(last.rate)));
+    }
+    if let Some(error) = of(Phase::Failed).next_back().and_then(|transfer| transfer.error.as_ref()) {
+        say(&format!("last failure: {error}"));
+    }
+}

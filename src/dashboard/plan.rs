@@ -1,0 +1,142 @@
+//! What a run over one chain needs to know: from an input file, or from the built-in demo.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cli::{FetchPlan, NodePlan, PerHop};
+use crate::error::{Error, plain};
+use crate::net::access::{Secret, route_tokens};
+use crate::net::supervisor::Spawning;
+use crate::route::{FileName, Hop, HostPort, Route};
+use crate::text::SafeText;
+
+/// A run over one chain.
+#[derive(Debug)]
+pub struct ChainPlan {
+    /// The input file, or `demo`.
+    pub source: SafeText,
+    /// The file and the hops.
+    pub route: Route,
+    /// How to fetch.
+    pub fetch: FetchPlan,
+    /// How to start nodes; `None` starts none.
+    pub spawning: Option<Spawning>,
+    /// What each hop wants to be shown, hop 1 first.
+    pub tokens: Vec<Option<Secret>>,
+    /// The first fetch starts by itself.
+    pub fetch_at_once: bool,
+    /// Keeps the demo's folder while the run lasts.
+    pub demo: Option<Demo>,
+}
+
+/// The demo's folder: it is gone when this is.
+#[derive(Debug)]
+pub struct Demo(tempfile::TempDir);
+
+/// The size of the demo's file; at the demo's cap it takes about four seconds.
+const DEMO_SIZE: usize = 24_000_000;
+/// The cap on the demo's second hop, in bytes per second: something to see.
+const DEMO_CAP: PerHop<u64> = PerHop { hop: Some(2), value: 6_000_000 };
+
+impl ChainPlan {
+    /// The plan for an input file.
+    pub fn of_file(input: &Path, fetch: &FetchPlan, nodes: &NodePlan, no_spawn: bool) -> Result<Self, Error> {
+        let route = crate::cli::config::read_route(input)?;
+        let route = fetch.file.as_ref().map_or_else(|| route.clone(), |file| route.with_file(file.clone()));
+        let folder = input.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let root = nodes.root.clone().unwrap_or_else(|| folder.to_owned());
+        let tokens = route_tokens(&route, folder).map_err(|error| Error::Usage(error.to_string()))?;
+        let spawning = if no_spawn { None } else { Some(spawning(&route, root, nodes)?) };
+        let source = SafeText::new(&input.display().to_string());
+        Ok(Self { source, route, fetch: fetch.clone(), spawning, tokens, fetch_at_once: false, demo: None })
+    }
+
+    /// The built-in chain: two relays and an origin on free ports, a file made for it, one hop capped.
+    pub fn demo(fetch: &FetchPlan, nodes: &NodePlan) -> Result<Self, Error> {
+        let made = || -> io::Result<(tempfile::TempDir, Vec<u16>)> {
+            let folder = tempfile::Builder::new().prefix("chainview-demo-").tempdir()?;
+            std::fs::create_dir(folder.path().join("served"))?;
+            std::fs::create_dir(folder.path().join("fetched"))?;
+            make_file(&folder.path().join("served/demo.bin"))?;
+            Ok((folder, free_ports(3)?))
+        };
+        let (folder, ports) = made().map_err(|error| Error::Other(format!("the demo cannot be set up: {}", plain(&error))))?;
+        let file = FileName::new(b"demo.bin").map_err(|error| Error::Other(error.to_string()))?;
+        let hops = ports.into_iter().map(|port| Hop::new(HostPort { host: localhost(), port })).collect();
+        let route = Route::new(file, hops).ok_or_else(|| Error::Other("the demo has no hops".to_owned()))?;
+        let mut nodes = nodes.clone();
+        if nodes.caps.is_empty() {
+            nodes.caps.push(DEMO_CAP);
+        }
+        let spawning = spawning(&route, folder.path().join("served"), &nodes)?;
+        let fetch = FetchPlan { output: folder.path().join("fetched"), ..fetch.clone() };
+        let tokens = vec![None; route.hops().len()];
+        let (source, spawning) = (SafeText::new("demo"), Some(spawning));
+        Ok(Self { source, route, fetch, spawning, tokens, fetch_at_once: true, demo: Some(Demo(folder)) })
+    }
+}
+
+impl Demo {
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+fn spawning(route: &Route, root: PathBuf, nodes: &NodePlan) -> Result<Spawning, Error> {
+    let random = || Secret::random().map_err(|error| Error::Other(format!("no random numbers: {}", plain(&error))));
+    let program = std::env::current_exe()
+        .map_err(|error| Error::Other(format!("cannot find this program to start nodes with: {}", plain(&error))))?;
+    let hops = 1..=route.hops().len();
+    Ok(Spawning {
+        program,
+        root,
+        read: nodes.read_token.clone().map_or_else(random, Ok)?,
+        control: nodes.control_token.clone().map_or_else(random, Ok)?,
+        limits: hops.clone().map(|hop| PerHop::pick(&nodes.caps, hop)).collect(),
+        delays: hops.map(|hop| PerHop::pick(&nodes.delays, hop)).collect(),
+        allow_next: (!nodes.allow_next.is_empty()).then(|| nodes.allow_next.clone()),
+        flags: flags(nodes),
+    })
+}
+
+/// What the nodes are told besides their place: the same limits that this program was given.
+fn flags(nodes: &NodePlan) -> Vec<OsString> {
+    let time = |limit: Duration| format!("{}us", limit.as_micros());
+    let mut flags: Vec<OsString> = Vec::new();
+    let limits = nodes.limits;
+    for (flag, value) in [
+        ("--connect-timeout", time(limits.connect)),
+        ("--idle-timeout", time(limits.idle)),
+        ("--stall-timeout", time(limits.stall)),
+        ("--drain-timeout", time(limits.drain)),
+        ("--max-connections", nodes.max_connections.to_string()),
+    ] {
+        flags.extend([flag.into(), value.into()]);
+    }
+    for name in &nodes.host_names {
+        flags.extend(["--host-name".into(), name.into()]);
+    }
+    flags
+}
+
+fn localhost() -> crate::route::Host {
+    crate::route::Host::Ip(std::net::Ipv4Addr::LOCALHOST.into())
+}
+
+/// Ports nobody listens on; held until all are found, so that they differ.
+fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<io::Result<_>>()?;
+    held.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect()
+}
+
+/// Fills a file with bytes that do not repeat, so that a piece in the wrong place would show.
+fn make_file(path: &Path) -> io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    let mut content = vec![0; DEMO_SIZE];
+    blake3::Hasher::new().update(b"chainview demo").finalize_xof().fill(&mut content);
+    file.write_all(&content)
+}

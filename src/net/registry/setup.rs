@@ -1,0 +1,40 @@
+//! What is being set up: request heads by address, and transfers whose reply head is pending.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Registry, lock};
+use crate::wire::TransferId;
+
+/// Counts a request head that is being read from one address.
+#[derive(Debug)]
+pub struct HeadGuard {
+    pub(super) registry: Arc<Registry>,
+    pub(super) source: IpAddr,
+}
+
+/// Marks a transfer id as having its head pending on this node.
+#[derive(Debug)]
+pub struct PendingGuard {
+    pub(super) registry: Arc<Registry>,
+    pub(super) id: TransferId,
+}
+
+impl Drop for HeadGuard {
+    fn drop(&mut self) {
+        let mut heads = lock(&self.registry.heads);
+        if let Some(count) = heads.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                heads.remove(&self.source);
+            }
+        }
+    }
+}
+
+impl Drop for PendingGuard {
+    fn drop(&mut self) {
+        lock(&self.registry.pending).remove(&self.id);
+    }
+}
+

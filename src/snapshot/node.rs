@@ -1,0 +1,211 @@
+//! What a node reports of itself: counters, connections, and its account of one transfer.
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::SafeText;
+use crate::wire::Leg;
+
+/// Most connections one snapshot lists; a node with more says how many it left out.
+pub const MAX_CONNECTIONS: usize = 4096;
+
+/// One node at one moment: a line of `/v1/events`, and the whole of `/v1/node`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeSnapshot {
+    /// The program's version.
+    pub version: SafeText,
+    /// A random name of this run of the node; a new one means that it was restarted.
+    pub node: SafeText,
+    /// The process.
+    pub pid: u32,
+    /// The listener's own address.
+    pub address: SafeText,
+    /// Since the node started, in µs by its own clock; all differences are taken on this.
+    pub uptime_us: u64,
+    /// Whom it relays to, in words.
+    pub policy: SafeText,
+    /// The wires it speaks.
+    pub wires: Vec<SafeText>,
+    /// It takes no new work.
+    pub draining: bool,
+    /// Bytes per second it may send downstream, if it is capped.
+    pub limit: Option<u64>,
+    /// The time it holds each reply back, in ms.
+    pub delay_ms: u64,
+    /// Counters since the start.
+    pub totals: Totals,
+    /// The connections open now, oldest first.
+    pub connections: Vec<ConnSnapshot>,
+    /// Connections left out of the list.
+    pub more: u64,
+}
+
+/// A node's counters since it started; they only grow, `open` apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Totals {
+    /// Connections open now.
+    pub open: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections answered `503` or dropped for want of room.
+    pub refused: u64,
+    /// File requests answered with a file.
+    pub served: u64,
+    /// File requests that failed.
+    pub failed: u64,
+    /// What the bodies did.
+    pub flow: Flow,
+}
+
+/// Bytes moved and time spent waiting; of one connection, or of a whole node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flow {
+    /// Body bytes taken from upstream (a relay), the disk (an origin) or the last hop (a client).
+    pub bytes_in: u64,
+    /// Body bytes given downstream (a client: written to the disk).
+    pub bytes_out: u64,
+    /// Time blocked reading from upstream or the disk, in µs.
+    pub read_blocked_us: u64,
+    /// Time blocked writing downstream or to the disk, in µs.
+    pub write_blocked_us: u64,
+    /// Time held back by the node's own cap, in µs.
+    pub capped_us: u64,
+    /// Time with a body on its way, in µs; the three above are parts of it.
+    pub active_us: u64,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnState {
+    /// Its request head is being read.
+    #[default]
+    Head,
+    /// The next hop is being resolved or dialled.
+    Dialing,
+    /// The next hop's reply, the digest or the go-ahead is awaited.
+    Waiting,
+    /// The body is moving.
+    Streaming,
+    /// The last byte is out; the peer is expected to close.
+    Lingering,
+    /// Kept alive between two requests.
+    Idle,
+    /// Reading one of the node's own pages.
+    Page,
+}
+
+/// What the node is for this connection's request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnRole {
+    /// Not known yet.
+    #[default]
+    Unknown,
+    /// It relays.
+    Relay,
+    /// It serves.
+    Origin,
+}
+
+/// One accepted connection and, for a relay, its upstream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConnSnapshot {
+    /// Its number on this node, never used twice.
+    pub id: u64,
+    /// What it is doing.
+    pub state: ConnState,
+    /// What the node is for it.
+    pub role: ConnRole,
+    /// Who connected.
+    pub peer: SafeText,
+    /// Whom the node connected to for it.
+    pub upstream: SafeText,
+    /// `http` or `seed`, toward the client.
+    pub wire: SafeText,
+    /// `http` or `seed`, toward the origin.
+    pub upstream_wire: SafeText,
+    /// The first digits of the transfer's id.
+    pub transfer: SafeText,
+    /// The file asked for.
+    pub name: SafeText,
+    /// Bytes that this body has in all.
+    pub size: Option<u64>,
+    /// Since it was accepted, in ms.
+    pub age_ms: u64,
+    /// What its body did.
+    pub flow: Flow,
+}
+
+/// What a node knows of one transfer, also after it ended: `/v1/transfers/ID`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TransferAccount {
+    /// The file asked for.
+    pub name: SafeText,
+    /// What the node was for it.
+    pub role: ConnRole,
+    /// What it is doing, or did last.
+    pub state: ConnState,
+    /// It is over.
+    pub ended: bool,
+    /// The status sent downstream; 0 before there was one.
+    pub status: u16,
+    /// How it failed, if it did.
+    pub error: Option<SafeText>,
+    /// The next hop.
+    pub upstream: SafeText,
+    /// `http` or `seed`, toward the origin.
+    pub upstream_wire: SafeText,
+    /// What setting up the leg to the next hop took.
+    pub leg: Option<Leg>,
+    /// Bytes that the body has in all.
+    pub size: Option<u64>,
+    /// What its body did.
+    pub flow: Flow,
+    /// The cap on what this node sends, in bytes per second, if there is one.
+    pub limit: Option<u64>,
+}
+
+impl Flow {
+    /// Adds what another stage, or the same at another time, did.
+    pub fn add(&mut self, other: &Self) {
+        self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+        self.read_blocked_us = self.read_blocked_us.saturating_add(other.read_blocked_us);
+        self.write_blocked_us = self.write_blocked_us.saturating_add(other.write_blocked_us);
+        self.capped_us = self.capped_us.saturating_add(other.capped_us);
+        self.active_us = self.active_us.saturating_add(other.active_us);
+    }
+
+    /// What happened between an earlier moment and this one.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
+            bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
+            read_blocked_us: self.read_blocked_us.saturating_sub(earlier.read_blocked_us),
+            write_blocked_us: self.write_blocked_us.saturating_sub(earlier.write_blocked_us),
+            capped_us: self.capped_us.saturating_sub(earlier.capped_us),
+            active_us: self.active_us.saturating_sub(earlier.active_us),
+        }
+    }
+}
+
+impl ConnState {
+    /// One word for a table cell.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Dialing => "dial",
+            Self::Waiting => "wait",
+            Self::Streaming => "stream",
+            Self::Lingering => "linger",
+            Self::Idle => "idle",
+            Self::Page => "page",
+        }
+    }
+}
+
