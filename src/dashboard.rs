@@ -110,7 +110,11 @@ fn summary(chain: &ChainSnapshot) {
         return;
     }
     let folder = &chain.folder;
-    say(&format!("{done} fetched ({}), {failed} failed, {} in all; files are in {folder}", Bytes(bytes), chain.transfers.len()));
+    say(&format!(
+        "{done} fetched ({}), {failed} failed, {} in all; files are in {folder}",
+        Bytes(bytes),
+        chain.transfers.len()
+    ));
     if let Some(last) = of(Phase::Done).next_back() {
         say(&format!("last: {} as {}, {}", last.name, last.path, Rate(last.rate)));
     }

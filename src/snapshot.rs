@@ -10,9 +10,7 @@ use crate::text::SafeText;
 use crate::verdict::Verdict;
 use crate::wire::Leg;
 
-pub use node::{
-    ConnRole, ConnSnapshot, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferAccount,
-};
+pub use node::{ConnRole, ConnSnapshot, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferAccount};
 
 /// Samples of a hop's rate that are kept: one minute at four a second.
 pub const RATE_SAMPLES: usize = 240;

@@ -135,7 +135,8 @@ impl Told {
             Command::FetchName(name) => self.fetch_name(name),
             Command::Cancel(number) => self.transfers.cancel(number),
             Command::RestartNode(hop) => {
-                let restarted = supervisor.map_or_else(|| Err("no node was started".to_owned()), |all| all.restart(hop));
+                let restarted =
+                    supervisor.map_or_else(|| Err("no node was started".to_owned()), |all| all.restart(hop));
                 match restarted {
                     Ok(()) => self.log.say(Level::Info, Some(hop), "restarting it"),
                     Err(why) => self.log.say(Level::Warn, Some(hop), why),
@@ -170,7 +171,8 @@ impl Told {
             }
             None => self.log.say(Level::Info, None, format!("#{number} is whole and in its place")),
         }
-        if let Some(verdict) = self.transfers.snapshots().iter().find(|one| one.number == number).and_then(|one| one.verdict)
+        if let Some(verdict) =
+            self.transfers.snapshots().iter().find(|one| one.number == number).and_then(|one| one.verdict)
             && !self.transfers.any_running()
         {
             self.verdict = verdict;
@@ -200,9 +202,13 @@ impl Told {
             *before = hop.link.clone();
             match &hop.link {
                 HopLink::Unknown | HopLink::Starting => {}
-                HopLink::Spawned { pid } => self.log.say(Level::Info, Some(hop.number), format!("started, process {pid}")),
+                HopLink::Spawned { pid } => {
+                    self.log.say(Level::Info, Some(hop.number), format!("started, process {pid}"))
+                }
                 HopLink::Attached => self.log.say(Level::Info, Some(hop.number), "attached to a running node"),
-                HopLink::Original => self.log.say(Level::Info, Some(hop.number), "an original program: it sends no reports"),
+                HopLink::Original => {
+                    self.log.say(Level::Info, Some(hop.number), "an original program: it sends no reports")
+                }
                 HopLink::Foreign => self.log.say(Level::Info, Some(hop.number), "speaks HTTP, sends no reports"),
                 HopLink::Down { reason } => {
                     let level = if was_up { Level::Error } else { Level::Warn };

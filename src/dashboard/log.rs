@@ -20,8 +20,7 @@ impl Log {
     pub(super) fn say(&mut self, level: Level, hop: Option<usize>, text: impl Into<SafeText>) {
         self.said += 1;
         let now = jiff::Zoned::now();
-        let second_of_day =
-            i64::from(now.hour()) * 3600 + i64::from(now.minute()) * 60 + i64::from(now.second());
+        let second_of_day = i64::from(now.hour()) * 3600 + i64::from(now.minute()) * 60 + i64::from(now.second());
         let second_of_day = u32::try_from(second_of_day).unwrap_or_default();
         self.lines.push_back(LogLine { number: self.said, second_of_day, level, hop, text: text.into() });
         if self.lines.len() > KEPT {

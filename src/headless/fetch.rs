@@ -12,12 +12,12 @@ use super::{Show, on_one_thread, say, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk, config};
 use crate::error::{Error, Kept};
 use crate::net::access::Secret;
-use crate::net::accounts::accounts;
+use crate::net::accounts::{accounts, reach};
 use crate::net::fetch::{self, FetchJob, Fetched};
 use crate::net::link::Links;
 use crate::net::upstream::Upstream;
 use crate::report::{Report, TransferReport};
-use crate::route::{Route, Wire};
+use crate::route::Route;
 use crate::snapshot::{TransferAccount, TransferSnapshot};
 use crate::verdict::{Stage, judge};
 
@@ -81,27 +81,12 @@ pub async fn one_transfer(
 }
 
 impl Ended {
-    /// The hops that can say something of it: those whose set-up was told.
-    ///
-    /// A lone leg may be the client's own, to a hop that only speaks the seed wire: a question in HTTP would hang there.
-    fn reach(&self) -> usize {
-        match (&self.result, self.snapshot.legs.len()) {
-            (Ok(fetched), 1) if fetched.wire == Wire::Http => 1,
-            (_, 0 | 1) => 0,
-            (_, legs) => legs,
-        }
-    }
-
     /// Asks the hops what they know of it, and judges from that what limited it.
     async fn ask_hops(&mut self, token: Option<&Secret>) {
-        self.accounts = accounts(&self.job.route, self.reach(), self.job.id, token).await;
-        let stage = |(index, account): (usize, &Option<TransferAccount>)| Stage {
-            number: index + 1,
-            seen: account.is_some(),
-            flow: account.as_ref().map(|account| account.flow).unwrap_or_default(),
-            limit: account.as_ref().and_then(|account| account.limit),
-        };
-        let stages: Vec<Stage> = self.accounts.iter().enumerate().map(stage).collect();
+        let wire = self.result.as_ref().ok().map(|fetched| fetched.wire);
+        let reach = reach(self.snapshot.legs.len(), wire);
+        self.accounts = accounts(&self.job.route, reach, self.job.id, token).await;
+        let stages = Stage::of_accounts(&self.accounts);
         self.snapshot.verdict = Some(judge(&self.snapshot.flow, &stages));
     }
 

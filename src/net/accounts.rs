@@ -22,6 +22,17 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// Largest account read; an honest one has less than a kilobyte.
 const MAX_ACCOUNT: usize = 16 * 1024;
 
+/// How many hops can be asked after a transfer that told so many legs, over this wire to the first hop if it is known.
+///
+/// A lone leg may be the client's own, to a hop that only speaks the seed wire: a question in HTTP would hang there.
+pub fn reach(legs: usize, wire: Option<Wire>) -> usize {
+    match legs {
+        1 if wire == Some(Wire::Http) => 1,
+        0 | 1 => 0,
+        legs => legs,
+    }
+}
+
 /// Asks every hop for its account of a transfer, all at once; `None` for those that give none.
 ///
 /// The id in the path is the right to read the account, and a token, where there is one, opens the page to those who

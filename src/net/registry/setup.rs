@@ -37,4 +37,3 @@ impl Drop for PendingGuard {
         lock(&self.registry.pending).remove(&self.id);
     }
 }
-
