@@ -164,7 +164,8 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let mut command = Args::command();
+    // One rule in the help says how the variables are called; a line for each would bury the flags.
+    let mut command = Args::command().mut_args(|arg| arg.hide_env(true));
     if let Some(file) = config_file {
         command = config::apply(command, file).map_err(Stop::Error)?;
     }

@@ -13,7 +13,7 @@ use crate::wire::Digest;
 /// Fetch a file through a chain of relays that you name, and see every hop.
 #[derive(Parser, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own; together they become a mode")]
-#[command(name = "chainview", version, about, after_help = AFTER, max_term_width = 100, next_display_order = None)]
+#[command(name = "chainview", version, about, after_help = AFTER, max_term_width = 100, disable_help_flag = true)]
 pub(super) struct Args {
     /// The input file: a file name, then the hops, one HOST PORT a line; the last is the origin [default: input.txt]
     #[arg(value_name = "INPUT")]
@@ -132,6 +132,10 @@ pub(super) struct Args {
     #[arg(long, help_heading = OUTPUT, env = "CHAINVIEW_ASCII", value_parser = FalseyValueParser::new())]
     pub(super) ascii: bool,
 
+    /// Show this text
+    #[arg(short, long, help_heading = OUTPUT, action = ArgAction::HelpShort)]
+    help: Option<bool>,
+
     /// Stop when standard input ends, which it does when the program that started this one is gone
     #[arg(long, hide = true)]
     pub(super) until_stdin_closes: bool,
@@ -146,9 +150,9 @@ const OUTPUT: &str = "Output";
 const AFTER: &str = "\
 Without a mode, chainview shows a dashboard for the chain in INPUT; not in a terminal, the same run as plain lines.
 
-Every flag that has a value in brackets can also be set in the environment variable named there, or under its long
-name in chainview/config.toml in your configuration folder. A flag goes before the environment, the environment before
-the file. Tokens come from files, or from CHAINVIEW_READ_TOKEN and CHAINVIEW_CONTROL_TOKEN.
+Every setting can also stand in an environment variable, CHAINVIEW_ and its long name (CHAINVIEW_IDLE_TIMEOUT), or \
+under its long name in chainview/config.toml in your configuration folder. A flag goes before the environment, the \
+environment before the file. Tokens come from files, or from CHAINVIEW_READ_TOKEN and CHAINVIEW_CONTROL_TOKEN.
 
-Exit codes: 0 done · 2 usage · 3 input file · 4 no such file at the origin · 5 a hop could not be reached ·
-6 short or altered · 7 local disk · 8 timed out · 9 cannot listen · 130 interrupted · 1 anything else";
+Exit codes: 0 done, 1 other, 2 usage, 3 input file, 4 no such file at the origin, 5 a hop could not be reached, \
+6 short or altered, 7 local disk, 8 timed out, 9 cannot listen, 130 interrupted.";

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::FetchPlan;
 use crate::error::Error;
 use crate::net::access::Secret;
-use crate::net::accounts::accounts;
+use crate::net::accounts::{accounts, reach};
 use crate::net::fetch::{self, FetchJob};
 use crate::net::link::Links;
 use crate::route::Route;
@@ -139,13 +139,14 @@ async fn transfer(
     stop: CancellationToken,
     token: Option<Secret>,
 ) -> Ended {
-    let error = fetch::fetch(&mut upstream, &job, &progress, &stop).await.err();
+    let result = fetch::fetch(&mut upstream, &job, &progress, &stop).await;
+    let reach = |legs| reach(legs, result.as_ref().ok().map(|fetched| fetched.wire));
     let snapshot = progress.borrow().clone();
     // A transfer that never reached the first hop is known to none.
     let accounts = match snapshot.legs.is_empty() || stop.is_cancelled() {
         true => Vec::new(),
-        false => accounts(&job.route, job.id, token.as_ref()).await,
+        false => accounts(&job.route, reach(snapshot.legs.len()), job.id, token.as_ref()).await,
     };
     let verdict = judge(&snapshot.flow, &Stage::of_accounts(&accounts));
-    Ended { number: job.number, error, verdict }
+    Ended { number: job.number, error: result.err(), verdict }
 }

@@ -12,13 +12,17 @@ use super::{Show, on_one_thread, say, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk, config};
 use crate::error::{Error, Kept};
 use crate::net::access::Secret;
-use crate::net::accounts::accounts;
+use crate::net::accounts::{accounts, reach};
 use crate::net::fetch::{self, FetchJob, Fetched};
 use crate::net::link::Links;
 use crate::net::upstream::Upstream;
 use crate::report::{Report, TransferReport};
 use crate::route::Route;
 use crate::snapshot::{TransferAccount, TransferSnapshot};
+use crate::verdict::{Stage, judge};
+
+/// A body that took less says nothing about what limits it, and is not worth a question to every hop.
+const WORTH_JUDGING_US: u64 = 1_000_000;
 
 /// A transfer that is over.
 #[derive(Debug)]
@@ -53,25 +57,37 @@ pub(super) fn read(input: &std::path::Path, plan: &FetchPlan) -> Result<Route, E
     Ok(plan.file.as_ref().map_or_else(|| route.clone(), |file| route.with_file(file.clone())))
 }
 
-/// Runs one transfer and shows it as it goes.
-pub async fn one_transfer(upstream: &mut Upstream, job: FetchJob, show: &Show, stop: &CancellationToken) -> Ended {
+/// Runs one transfer, shows it as it goes, and asks the hops about it where that is worth something.
+pub async fn one_transfer(
+    upstream: &mut Upstream,
+    job: FetchJob,
+    show: &Show,
+    token: Option<&Secret>,
+    stop: &CancellationToken,
+) -> Ended {
     let (progress, news) = watch::channel(TransferSnapshot::default());
     // Both end together: the last thing that a transfer tells is that it is over.
     let (result, ()) = tokio::join!(fetch::fetch(upstream, &job, &progress, stop), show.follow(news));
     let snapshot = progress.borrow().clone();
-    if result.is_ok() {
-        show.done(&snapshot);
+    let mut ended = Ended { job, snapshot, result, accounts: Vec::new() };
+    let judged = ended.result.is_ok() && show.is_talking() && ended.snapshot.flow.active_us >= WORTH_JUDGING_US;
+    if (show.is_json() || judged) && !stop.is_cancelled() {
+        ended.ask_hops(token).await;
     }
-    Ended { job, snapshot, result, accounts: Vec::new() }
+    if ended.result.is_ok() {
+        show.done(&ended.snapshot);
+    }
+    ended
 }
 
 impl Ended {
-    /// Asks the hops what they know of it; only for the document, for nobody else waits for it.
-    async fn ask_hops(&mut self, token: Option<&Secret>) {
-        // A transfer that never reached the first hop is known to none.
-        if !self.snapshot.legs.is_empty() {
-            self.accounts = accounts(&self.job.route, self.job.id, token).await;
-        }
+    /// Asks the hops what they know of it, and judges from that what limited it.
+    pub(super) async fn ask_hops(&mut self, token: Option<&Secret>) {
+        let wire = self.result.as_ref().ok().map(|fetched| fetched.wire);
+        let reach = reach(self.snapshot.legs.len(), wire);
+        self.accounts = accounts(&self.job.route, reach, self.job.id, token).await;
+        let stages = Stage::of_accounts(&self.accounts);
+        self.snapshot.verdict = Some(judge(&self.snapshot.flow, &stages));
     }
 
     /// The transfer as a part of the JSON document.
@@ -96,11 +112,6 @@ async fn all(routes: &[Route], plan: &FetchPlan, show: &Show, ended: &mut Vec<En
         let first = ended.len();
         chains(route, plan, show, &stop, &links, ended).await?;
         ended[first..].sort_by_key(|ended| ended.snapshot.number);
-        if show.is_json() && !stop.is_cancelled() {
-            for ended in &mut ended[first..] {
-                ended.ask_hops(plan.read_token.as_ref()).await;
-            }
-        }
     }
     let failed = ended.iter().filter_map(|ended| ended.result.as_ref().err());
     // Several may have failed; the first of them is the exit code, and all but it have to be said here.
@@ -134,11 +145,11 @@ async fn chains(
         });
         let jobs: Vec<FetchJob> = jobs.collect();
         let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.wire);
-        let (show, stop) = (show.clone(), stop.clone());
+        let (show, stop, token) = (show.clone(), stop.clone(), plan.read_token.clone());
         running.spawn(async move {
             let mut ended = Vec::new();
             for job in jobs {
-                let transfer = one_transfer(&mut upstream, job, &show, &stop).await;
+                let transfer = one_transfer(&mut upstream, job, &show, token.as_ref(), &stop).await;
                 let failed = transfer.result.is_err();
                 ended.push(transfer);
                 if failed {

@@ -7,14 +7,12 @@ use super::{Ended, Show, on_one_thread, say, start_log, stop_on_signals};
 use crate::cli::Talk;
 use crate::dashboard::ChainPlan;
 use crate::error::{Error, Kept};
-use crate::net::accounts::accounts;
 use crate::net::fetch::{self, FetchJob};
 use crate::net::supervisor::Supervisor;
 use crate::net::watch::{Tokens, Watcher};
 use crate::report::Report;
 use crate::snapshot::{Flow, HopLink, HopSnapshot};
 use crate::units::{Bytes, Rate};
-use crate::verdict::{Stage, judge};
 
 /// How long hops may take to say who they are before the fetch goes on without knowing.
 const KNOW_HOPS: std::time::Duration = std::time::Duration::from_secs(2);
@@ -79,10 +77,9 @@ async fn fetches(
     for number in 1..=u64::from(plan.fetch.number) {
         let job = FetchJob::new(number, plan.route.clone(), plan.fetch.output.clone(), plan.fetch.limits);
         let job = FetchJob { force: plan.fetch.force, proof: plan.fetch.proof, ..job };
-        let mut transfer = super::one_transfer(&mut upstream, job, show, stop).await;
-        if !transfer.snapshot.legs.is_empty() && !stop.is_cancelled() {
-            transfer.accounts = accounts(&plan.route, transfer.job.id, token.as_ref()).await;
-            transfer.snapshot.verdict = Some(judge(&transfer.snapshot.flow, &Stage::of_accounts(&transfer.accounts)));
+        let mut transfer = super::one_transfer(&mut upstream, job, show, token.as_ref(), stop).await;
+        if transfer.accounts.is_empty() && !stop.is_cancelled() {
+            transfer.ask_hops(token.as_ref()).await;
         }
         tell_hops(&transfer, show);
         let failed = transfer.result.as_ref().err().cloned();

@@ -49,6 +49,11 @@ impl Show {
         self.json
     }
 
+    /// Somebody is told how things go.
+    pub fn is_talking(&self) -> bool {
+        !matches!(self.way, Way::Nothing)
+    }
+
     /// Shows one transfer until it is over. Cancel-safe: a bar that is dropped is taken off the screen.
     pub async fn follow(&self, mut news: watch::Receiver<TransferSnapshot>) {
         match &self.way {
@@ -76,6 +81,9 @@ impl Show {
             _ if self.json => self.tell(&line),
             Way::Bars(bars) => bars.suspend(|| say(&line)),
             Way::Lines => say(&line),
+        }
+        if let (Some(verdict), true) = (&snapshot.verdict, self.is_talking()) {
+            self.tell(&format!("{}: {verdict}", snapshot.name));
         }
     }
 

@@ -22,13 +22,29 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// Largest account read; an honest one has less than a kilobyte.
 const MAX_ACCOUNT: usize = 16 * 1024;
 
+/// How many hops can be asked after a transfer that told so many legs, over this wire to the first hop if it is known.
+///
+/// A lone leg may be the client's own, to a hop that only speaks the seed wire: a question in HTTP would hang there.
+pub fn reach(legs: usize, wire: Option<Wire>) -> usize {
+    match legs {
+        1 if wire == Some(Wire::Http) => 1,
+        0 | 1 => 0,
+        legs => legs,
+    }
+}
+
 /// Asks every hop for its account of a transfer, all at once; `None` for those that give none.
 ///
 /// The id in the path is the right to read the account, and a token, where there is one, opens the page to those who
-/// need one. Hops behind one that is marked with the seed wire cannot be asked.
-pub async fn accounts(route: &Route, id: TransferId, token: Option<&Secret>) -> Vec<Option<TransferAccount>> {
+/// need one. Only the first `reach` hops are asked: the others are behind a link that carries no such question.
+pub async fn accounts(
+    route: &Route,
+    reach: usize,
+    id: TransferId,
+    token: Option<&Secret>,
+) -> Vec<Option<TransferAccount>> {
     let hops: Arc<[Hop]> = route.hops().into();
-    let reachable = hops.iter().take_while(|hop| hop.wire != Some(Wire::Seed)).count();
+    let reachable = hops.iter().take(reach).take_while(|hop| hop.wire != Some(Wire::Seed)).count();
     let mut asking = JoinSet::new();
     for index in 0..reachable {
         let (hops, token) = (Arc::clone(&hops), token.cloned());

@@ -63,6 +63,8 @@ pub struct Fetched {
     pub proof: Proof,
     /// The same bytes were there already.
     pub was_there: bool,
+    /// The wire that the first hop speaks.
+    pub wire: Wire,
     /// What each leg's set-up took, the client's own first.
     pub legs: Vec<Leg>,
     /// From the question to the file in its place.
@@ -132,6 +134,7 @@ async fn run(
         size,
         proof,
         was_there: published == Published::WasThere,
+        wire: answer.wire,
         legs,
         elapsed: tracker.elapsed(),
         flow: tracker.flow(),
