@@ -1,4 +1,68 @@
-//! chainview fetches a file through a chain of relays that you name, and shows every hop.
+//! chainview fetches a file through a chain of relays that you name, and shows every hop in a terminal dashboard.
+//!
+//! A ground floor of plain words and two wings that never meet; a few roof files join them. `tests/tidy.rs` holds the
+//! directions, and that this map names every room.
+//!
+//! # The ground floor: pure, no socket, no terminal, no clock
+//!
+//! ```text
+//! route.rs      file names, addresses, hops, the input.txt grammar, and what makes a node a relay or the origin
+//! wire/         message (Request, Reply), digest, transfer (ids), problem (what went wrong, in a form that travels);
+//!               http and seed: the two dialects, read and written on slices
+//! meter.rs      counters and blocked-time clocks of a body, the cap's bucket, rates
+//! snapshot.rs   all that a screen, a JSON line and a metric may know
+//! verdict.rs    from where each stage spent its time to the sentence that says what limits a transfer
+//! command.rs    what a person may ask of the chain
+//! report.rs     the JSON document of a headless run
+//! error.rs      one variant per failed action, each with its exit code
+//! text.rs       outside text made safe to show;  units.rs  sizes, rates and times as people read them
+//! cli.rs        flags, environment and config.rs become one validated Mode
+//! ```
+//!
+//! # The wing of sockets: net/
+//!
+//! ```text
+//! node          one listener and the sessions it owns;  drain  leaving in order;  limits  every wait, every cap
+//! session       one accepted connection: HTTP here, the original's dialogue in seed;  downstream  its socket
+//! relay         asks the next hop and sends the answer down;  origin  finds, proves and sends a file
+//! upstream      asking the next hop over either wire;  link  which wire it speaks;  dial  resolve, judge, connect
+//! pump          the chunk loop: the only place where bodies are moved and counted
+//! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs
+//! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read
+//! api           the node's own pages;  metrics  its counters as text;  ask  reading such pages from other nodes
+//! fetch         the client end: to a part file, proven, then into its place
+//! watch         follows every hop's reports;  supervisor  starts and stops local nodes
+//! chain         one run over one chain: nodes, transfers and the log, made into snapshots
+//! ```
+//!
+//! # The wing of the terminal: ui/
+//!
+//! ```text
+//! screen        the loop;  terminal  taking and giving back;  event  the input thread
+//! keymap        one table for dispatch, footer and help;  action  what keys mean;  edit  a line being typed
+//! state         what the screen itself remembers;  rates  rates of single connections
+//! view          splits the screen;  widgets/  one region a file;  grid, paint, theme  columns, glyphs, colours
+//! ```
+//!
+//! # The roof
+//!
+//! ```text
+//! main.rs       parse, pick the mode, error to exit code
+//! headless.rs   --node, --fetch, --check, and the plain run without a screen; the only progress bar
+//! dashboard.rs  runs net and ui side by side
+//! ```
+//!
+//! # What holds everywhere
+//!
+//! - Data flows one way: pump, `Meter`, `Registry`, `NodeSnapshot`, wire, watch, `ChainSnapshot`, frame. Keys flow the
+//!   other way: event, `Action`, `UiState`, `Command`. Nothing in the key path waits.
+//! - Success is the announced length, an equal digest where there is one, the file on the disk and renamed; never an end
+//!   of stream.
+//! - Every wait has a deadline, every length a cap, every task an owner.
+//! - Text from outside is a `SafeText` before it reaches a screen, a log, JSON or an error.
+//!
+//! Reading order: `route`, `wire`, `net::session`, `net::relay`, `net::pump`, `net::fetch`, `net::chain`, `ui::screen`.
+
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -206,10 +206,16 @@ fn hops(route: &Route, legs: &[Leg], accounts: Vec<Option<TransferAccount>>) -> 
         hop: index + 1,
         address: hop.address.to_string().into(),
         label: hop.label().into(),
-        leg: legs.get(index).copied(),
+        leg: legs.get(index).map(rounded),
         account: accounts.next().flatten(),
     };
     route.hops().iter().enumerate().map(report).collect()
+}
+
+/// A leg in whole µs: what lies behind them is noise.
+fn rounded(leg: &Leg) -> Leg {
+    let round = |ms: f64| (ms * 1000.0).round() / 1000.0;
+    Leg { resolve_ms: round(leg.resolve_ms), dial_ms: round(leg.dial_ms), wait_ms: round(leg.wait_ms) }
 }
 
 impl ErrorReport {

@@ -12,6 +12,7 @@ use crate::wire::Digest;
 
 /// Fetch a file through a chain of relays that you name, and see every hop.
 #[derive(Parser, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own; together they become a mode")]
 #[command(name = "chainview", version, about, after_help = AFTER, max_term_width = 100, next_display_order = None)]
 pub(super) struct Args {
     /// The input file: a file name, then the hops, one HOST PORT a line; the last is the origin [default: input.txt]

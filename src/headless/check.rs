@@ -47,13 +47,16 @@ async fn ask(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
 fn table(route: &Route, checked: &Checked) -> String {
     let names: Vec<String> = route.hops().iter().enumerate().map(|(index, hop)| place(index + 1, hop)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default().max(8);
-    let mut text = format!("{}: {} bytes ({})\n", route.file.shown(), checked.size, Bytes(checked.size));
-    text.push_str(&format!("{:<width$}  {:>9}  {:>9}  {:>9}", "leg to", "resolve", "dial", "wait"));
+    let row = |[leg, resolve, dial, wait]: [&str; 4]| format!("{leg:<width$}  {resolve:>9}  {dial:>9}  {wait:>9}");
+    let mut lines = vec![
+        format!("{}: {} bytes ({})", route.file.shown(), checked.size, Bytes(checked.size)),
+        row(["leg to", "resolve", "dial", "wait"]),
+    ];
     for (index, name) in names.iter().enumerate() {
         let [resolve, dial, wait] = figures(checked.legs.get(index));
-        text.push_str(&format!("\n{name:<width$}  {resolve:>9}  {dial:>9}  {wait:>9}"));
+        lines.push(row([name, &resolve, &dial, &wait]));
     }
-    text
+    lines.join("\n")
 }
 
 fn place(number: usize, hop: &crate::route::Hop) -> String {

@@ -12,12 +12,13 @@ use super::{Show, on_one_thread, say, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk};
 use crate::config;
 use crate::error::{Error, Kept};
+use crate::net::accounts::accounts;
 use crate::net::fetch::{self, FetchJob, Fetched};
 use crate::net::link::Links;
 use crate::net::upstream::Upstream;
 use crate::report::{Report, TransferReport};
 use crate::route::Route;
-use crate::snapshot::TransferSnapshot;
+use crate::snapshot::{TransferAccount, TransferSnapshot};
 
 /// A transfer that is over.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Ended {
     pub snapshot: TransferSnapshot,
     /// What came of it.
     pub result: Result<Fetched, Error>,
+    /// What the hops say of it, in chain order; empty where they were not asked.
+    pub accounts: Vec<Option<TransferAccount>>,
 }
 
 /// Fetches without a screen; the error is the first that a transfer ended with.
@@ -59,13 +62,27 @@ pub async fn one_transfer(upstream: &mut Upstream, job: FetchJob, show: &Show, s
     if result.is_ok() {
         show.done(&snapshot);
     }
-    Ended { job, snapshot, result }
+    Ended { job, snapshot, result, accounts: Vec::new() }
 }
 
 impl Ended {
+    /// Asks the hops what they know of it; only for the document, for nobody else waits for it.
+    async fn ask_hops(&mut self) {
+        // A transfer that never reached the first hop is known to none.
+        if !self.snapshot.legs.is_empty() {
+            self.accounts = accounts(&self.job.route, self.job.id).await;
+        }
+    }
+
     /// The transfer as a part of the JSON document.
     pub fn report(&self) -> TransferReport {
-        TransferReport::new(&self.job.route, self.job.id, &self.snapshot, self.result.as_ref().err(), Vec::new())
+        TransferReport::new(
+            &self.job.route,
+            self.job.id,
+            &self.snapshot,
+            self.result.as_ref().err(),
+            self.accounts.clone(),
+        )
     }
 }
 
@@ -79,6 +96,11 @@ async fn all(routes: &[Route], plan: &FetchPlan, show: &Show, ended: &mut Vec<En
         let first = ended.len();
         chains(route, plan, show, &stop, &links, ended).await?;
         ended[first..].sort_by_key(|ended| ended.snapshot.number);
+        if show.is_json() && !stop.is_cancelled() {
+            for ended in &mut ended[first..] {
+                ended.ask_hops().await;
+            }
+        }
     }
     let failed = ended.iter().filter_map(|ended| ended.result.as_ref().err());
     // Several may have failed; the first of them is the exit code, and all but it have to be said here.

@@ -44,6 +44,11 @@ impl Show {
         Self { way, ascii: talk.ascii, json: talk.json }
     }
 
+    /// The result belongs in a JSON document.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Shows one transfer until it is over. Cancel-safe: a bar that is dropped is taken off the screen.
     pub async fn follow(&self, mut news: watch::Receiver<TransferSnapshot>) {
         match &self.way {
@@ -131,7 +136,8 @@ async fn lines(mut news: watch::Receiver<TransferSnapshot>) {
             (Phase::Streaming, Some(size)) if Instant::now() >= due => {
                 let share = (snapshot.share() * 100.0).floor();
                 let (received, size, rate) = (Bytes(snapshot.received), Bytes(size), Rate(snapshot.rate));
-                tell(&format!("{name}: {share:.0}% {received} of {size}, {rate}, {} left", Eta(snapshot.eta)));
+                let left = snapshot.eta.map(|eta| format!(", {} left", Eta(Some(eta)))).unwrap_or_default();
+                tell(&format!("{name}: {share:.0}% {received} of {size}, {rate}{left}"));
                 due = Instant::now() + LINE_PERIOD;
             }
             _ => {}
@@ -188,7 +194,7 @@ mod tests {
             size: Some(999_900_000),
             received: 999_800_000,
             rate: 123_400_000,
-            eta: Some(Duration::from_secs(11_100)),
+            eta: Some(Duration::from_mins(185)),
             ..TransferSnapshot::default()
         };
         assert_eq!(figures(&small).chars().count(), figures(&large).chars().count());

@@ -228,3 +228,6 @@ async fn ask(
 fn all_legs(answer: &Answer) -> Vec<Leg> {
     std::iter::once(answer.leg).chain(answer.reply.legs.iter().rev().copied()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The wing of sockets: nodes, relays, origins, fetches and what watches them; it knows nothing of the terminal.
 
 pub mod access;
+pub mod accounts;
 pub mod api;
 mod ask;
 pub mod clock;

@@ -49,8 +49,6 @@ struct Link {
     left: u64,
     /// Another request may follow on it.
     keep: bool,
-    /// The body was called for.
-    told: bool,
 }
 
 /// How far a question is.
@@ -131,10 +129,7 @@ impl Upstream {
     /// Tells a seed hop to send the body; an HTTP hop needs no telling.
     pub async fn go_ahead(&mut self) -> io::Result<()> {
         match &mut self.link {
-            Some(link) if link.wire == Wire::Seed => {
-                link.told = true;
-                link.stream.write_all(seed::GO_AHEAD).await
-            }
+            Some(link) if link.wire == Wire::Seed => link.stream.write_all(seed::GO_AHEAD).await,
             _ => Ok(()),
         }
     }
@@ -155,10 +150,6 @@ impl Upstream {
     /// The body was read, or is not wanted: a connection that can be kept is, any other is closed.
     pub fn finish(&mut self) {
         let Some(link) = &self.link else { return };
-        if link.left == 0 && link.wire == Wire::Seed && link.told {
-            // The dialogue's last word; the other side may be gone already, and is free to be.
-            let _ = link.stream.try_write(seed::CLOSE);
-        }
         if link.left > 0 || !link.keep {
             self.link = None;
         }
@@ -174,8 +165,7 @@ impl Upstream {
         let left = deadline.saturating_duration_since(Instant::now());
         let Dialed { stream, address, resolve_ms, dial_ms } =
             dial(hop, left.min(self.limits.connect), &*self.judge).await?;
-        let link =
-            Link { hop: hop.clone(), address, wire, stream, early: Vec::new(), left: 0, keep: false, told: false };
+        let link = Link { hop: hop.clone(), address, wire, stream, early: Vec::new(), left: 0, keep: false };
         Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }))
     }
 

@@ -21,6 +21,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 
 /// The terminal is ours: whoever turns this off gives it back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -136,7 +137,8 @@ pub fn keyboard() -> io::Result<OwnedFd> {
     if rustix::termios::isatty(&stdin) {
         return Ok(rustix::io::dup(stdin.as_fd())?);
     }
-    Ok(std::fs::File::options().read(true).write(true).open("/dev/tty")?.into())
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY;
+    Ok(rustix::fs::open("/dev/tty", flags, Mode::empty())?)
 }
 
 /// Waits for what is asked, or for the end of the terminal, and says what came; nothing is read.

@@ -11,8 +11,6 @@ pub const MAX_SENT: usize = 1024;
 pub const MAX_READ: usize = 64 * 1024;
 /// The go-ahead every reader expects: it takes these many bytes in one read.
 pub const GO_AHEAD: &[u8; 4] = b"ack_";
-/// What the client says when it has everything.
-pub const CLOSE: &[u8; 5] = b"close";
 /// The answer for a file that is not there.
 pub const NOT_HERE: &[u8; 2] = b"NA";
 /// A file name nobody has: asking for it tells an original node from one of ours.

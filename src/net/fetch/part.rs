@@ -265,5 +265,4 @@ fn same_bytes(ours: &File, there: &File, stopped: &dyn Fn() -> bool) -> io::Resu
 }
 
 #[cfg(test)]
-#[path = "part_tests.rs"]
 mod tests;

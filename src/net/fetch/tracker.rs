@@ -160,15 +160,14 @@ impl<'a> Tracker<'a> {
     }
 
     fn over(&mut self, phase: Phase) {
-        let flow = self.flow();
-        self.snapshot.rate = whole_rate(&flow);
+        self.snapshot.rate = whole_rate(self.flow().bytes_in, self.elapsed());
         self.phase(phase);
     }
 }
 
-/// The rate over the whole body.
-pub(super) fn whole_rate(flow: &Flow) -> u64 {
-    if flow.active_us == 0 { 0 } else { (flow.bytes_in as f64 * 1e6 / flow.active_us as f64) as u64 }
+/// The rate over the whole life of a transfer, set-up and proof included: what a person had of it.
+fn whole_rate(bytes: u64, elapsed: Duration) -> u64 {
+    if elapsed.is_zero() { 0 } else { (bytes as f64 / elapsed.as_secs_f64()) as u64 }
 }
 
 impl Average {
@@ -217,6 +216,6 @@ mod tests {
         let mut average = Average::default();
         average.feed(9_000_000, 0);
         assert_eq!(average.time_for(1), None);
-        assert_eq!(whole_rate(&Flow::default()), 0);
+        assert_eq!(whole_rate(5, Duration::ZERO), 0);
     }
 }

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::net::access::Access;
+use crate::net::accounts::{account, accounts};
 use crate::net::drain::Drain;
 use crate::net::limits::Limits;
 use crate::net::node::{Node, NodeConfig};

@@ -6,10 +6,9 @@ use hyper::StatusCode;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::stream::{page_request, short_body};
-use crate::net::ask::{ask, hops_of};
-use crate::net::dial::dial;
-use crate::net::supervisor::is_near;
+use super::ask::{ask, hops_of, page_request, short_body};
+use super::dial::dial;
+use super::supervisor::is_near;
 use crate::route::{Hop, Route};
 use crate::snapshot::TransferAccount;
 use crate::wire::TransferId;

@@ -1,0 +1,293 @@
+//! Tests of whole transfers against a scripted peer on loopback: what it answers is all that differs.
+
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::*;
+use crate::net::limits::Limits;
+
+const BODY: &[u8] = b"the whole of the file";
+
+/// What the peer does with one request.
+enum Turn {
+    /// Answers and goes on to the next request on the same connection.
+    Say(String),
+    /// Answers and closes.
+    SayAndClose(String),
+    /// Answers and is silent from then on.
+    SayAndHang(String),
+}
+
+struct Scene {
+    folder: tempfile::TempDir,
+    job: FetchJob,
+    upstream: Upstream,
+    progress: watch::Sender<TransferSnapshot>,
+    stop: CancellationToken,
+    _peer: AbortOnDropHandle<()>,
+}
+
+impl Scene {
+    async fn new(wire: &str, turns: Vec<Turn>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let peer = AbortOnDropHandle::new(tokio::spawn(play(listener, turns)));
+        let route = Route::parse(format!("dir/f.bin\n127.0.0.1 {port} wire={wire}\n").as_bytes()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let job = FetchJob::new(1, route, folder.path().to_owned(), Limits::default());
+        let upstream = client(Arc::default(), job.limits, None);
+        let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
+        Self { folder, job, upstream, progress, stop, _peer: peer }
+    }
+
+    async fn http(turns: Vec<Turn>) -> Self {
+        Self::new("http", turns).await
+    }
+
+    async fn fetch(&mut self) -> Result<Fetched, Error> {
+        fetch(&mut self.upstream, &self.job, &self.progress, &self.stop).await
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.folder.path().join(name)).unwrap()
+    }
+}
+
+async fn play(listener: TcpListener, turns: Vec<Turn>) {
+    let mut turns = turns.into_iter();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    while let Some(turn) = turns.next() {
+        if !read_request(&mut stream).await {
+            // The client came back on a connection of its own.
+            stream = listener.accept().await.unwrap().0;
+            read_request(&mut stream).await;
+        }
+        let (Turn::Say(text) | Turn::SayAndClose(text) | Turn::SayAndHang(text)) = &turn;
+        stream.write_all(text.as_bytes()).await.unwrap();
+        match turn {
+            Turn::Say(_) => {}
+            Turn::SayAndHang(_) => std::future::pending().await,
+            Turn::SayAndClose(_) => {
+                drop(stream);
+                if turns.len() == 0 {
+                    return;
+                }
+                stream = listener.accept().await.unwrap().0;
+            }
+        }
+    }
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+}
+
+/// A head up to its blank line, or one read where it is none.
+async fn read_request(stream: &mut TcpStream) -> bool {
+    let mut head = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        match stream.read(&mut chunk).await {
+            Ok(read) if read > 0 => head.extend_from_slice(&chunk[..read]),
+            _ => return false,
+        }
+        let http = head.windows(9).any(|window| window == b" HTTP/1.1");
+        if !http || head.ends_with(b"\r\n\r\n") {
+            return true;
+        }
+    }
+}
+
+fn ok(lines: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{lines}\r\n", BODY.len())
+}
+
+fn whole(lines: &str) -> String {
+    ok(lines) + std::str::from_utf8(BODY).unwrap()
+}
+
+fn digest_line(of: &[u8]) -> String {
+    use base64::Engine;
+    format!(
+        "Repr-Digest: blake3=:{}:\r\n",
+        base64::engine::general_purpose::STANDARD.encode(blake3::hash(of).as_bytes())
+    )
+}
+
+#[tokio::test]
+async fn a_good_file_is_proven_by_the_digest_in_the_reply_or_asked_for_after_it() {
+    let after = vec![Turn::Say(whole("ETag: \"1\"\r\n")), Turn::Say(ok(&digest_line(BODY)))];
+    for turns in [vec![Turn::Say(whole(&digest_line(BODY)))], after] {
+        let mut scene = Scene::http(turns).await;
+        let fetched = scene.fetch().await.unwrap();
+        assert_eq!((fetched.size, fetched.was_there), (BODY.len() as u64, false));
+        assert!(matches!(fetched.proof, Proof::Intact { .. }));
+        assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
+        let last = scene.progress.borrow().clone();
+        assert_eq!((last.phase, last.received, last.legs.len()), (Phase::Done, BODY.len() as u64, 1));
+        assert_eq!((last.flow.bytes_in, last.flow.bytes_out), (BODY.len() as u64, BODY.len() as u64));
+    }
+}
+
+#[tokio::test]
+async fn the_same_file_again_is_success_and_another_one_is_not() {
+    let turns = (0..3).map(|_| Turn::Say(whole(""))).collect();
+    let mut scene = Scene::http(turns).await;
+    assert!(!scene.fetch().await.unwrap().was_there);
+    assert!(scene.fetch().await.unwrap().was_there);
+    std::fs::write(scene.folder.path().join("f.bin"), BODY.to_ascii_uppercase()).unwrap();
+    assert_eq!(scene.fetch().await.unwrap_err().exit_code(), 7);
+    assert_eq!(scene.names(), ["f.bin", "f.bin.part"]);
+    assert_eq!(scene.read("f.bin"), BODY.to_ascii_uppercase());
+}
+
+#[tokio::test]
+async fn another_size_is_refused_before_the_body_and_replaced_by_force() {
+    let mut scene = Scene::http(vec![Turn::SayAndClose(whole("")), Turn::Say(whole(""))]).await;
+    std::fs::write(scene.folder.path().join("f.bin"), b"short").unwrap();
+    let error = scene.fetch().await.unwrap_err();
+    assert_eq!((error.exit_code(), scene.names()), (7, vec!["f.bin".to_owned()]));
+    scene.job.force = true;
+    scene.fetch().await.unwrap();
+    assert_eq!(scene.read("f.bin"), BODY);
+}
+
+#[tokio::test]
+async fn a_short_body_is_never_success() {
+    let cut = whole("")[..whole("").len() - 3].to_owned();
+    let mut scene = Scene::http(vec![Turn::SayAndClose(cut)]).await;
+    let error = scene.fetch().await.unwrap_err();
+    assert_eq!((error.exit_code(), error.hop()), (6, Some(1)));
+    assert!(error.to_string().contains("18 of 21 bytes"), "{error}");
+    assert_eq!((scene.names(), scene.read("f.bin.part")), (vec!["f.bin.part".to_owned()], BODY[..18].to_vec()));
+}
+
+#[tokio::test]
+async fn other_bytes_than_the_origins_stay_out_of_the_final_name() {
+    let mut scene = Scene::http(vec![Turn::Say(whole(&digest_line(b"another file")))]).await;
+    let error = scene.fetch().await.unwrap_err();
+    assert_eq!((error.exit_code(), scene.names()), (6, vec!["f.bin.part".to_owned()]));
+    assert!(error.to_string().contains("altered"), "{error}");
+}
+
+#[tokio::test]
+async fn expect_counts_whatever_the_chain_says() {
+    let mut scene = Scene::http(vec![Turn::Say(whole(&digest_line(BODY)))]).await;
+    let other = Digest { algorithm: Algorithm::Sha256, value: [0; 32] };
+    scene.job.proof = ProofWish::Expect(other);
+    let error = scene.fetch().await.unwrap_err();
+    assert!(error.exit_code() == 6 && error.to_string().contains("--expect says sha-256:0000"), "{error}");
+    let mut scene = Scene::http(vec![Turn::Say(whole(""))]).await;
+    let value = *blake3::hash(BODY).as_bytes();
+    scene.job.proof = ProofWish::Expect(Digest { algorithm: Algorithm::Blake3, value });
+    assert!(matches!(scene.fetch().await.unwrap().proof, Proof::Intact { .. }));
+}
+
+#[tokio::test]
+async fn a_file_that_changed_meanwhile_is_not_published() {
+    let changed = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let mut scene = Scene::http(vec![Turn::Say(whole("ETag: \"1\"\r\n")), Turn::Say(changed)]).await;
+    let error = scene.fetch().await.unwrap_err();
+    assert!(error.exit_code() == 6 && error.to_string().contains("changed at the origin"), "{error}");
+    assert_eq!(scene.names(), ["f.bin.part"]);
+}
+
+#[tokio::test]
+async fn an_origin_without_a_digest_leaves_the_length() {
+    let missing = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned();
+    for (lines, second) in
+        [("", None), ("ETag: W/\"1\"\r\n", None), ("ETag: \"1\"\r\n", Some(ok(""))), ("ETag: \"1\"\r\n", Some(missing))]
+    {
+        let turns = std::iter::once(whole(lines)).chain(second).map(Turn::Say).collect();
+        let mut scene = Scene::http(turns).await;
+        let proof = scene.fetch().await.unwrap().proof;
+        assert!(matches!(&proof, Proof::LengthOnly { digest, .. } if digest.starts_with("blake3:")), "{proof:?}");
+    }
+    let mut scene = Scene::http(vec![Turn::Say(whole("ETag: \"1\"\r\n"))]).await;
+    scene.job.proof = ProofWish::Skip;
+    assert!(matches!(scene.fetch().await.unwrap().proof, Proof::LengthOnly { digest, .. } if digest.is_empty()));
+}
+
+#[tokio::test]
+async fn a_problem_names_the_hop_that_failed() {
+    let mut scene =
+        Scene::http(vec![Turn::Say("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned())]).await;
+    assert_eq!(scene.fetch().await.unwrap_err().exit_code(), 4);
+    let problem = Problem::next(Reason::Refused, Action::Connect, "127.0.0.1:1", "", 0.8).passed_on().to_json();
+    let problem = String::from_utf8(problem).unwrap();
+    let reply = format!(
+        "HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\r\n{problem}",
+        problem.len()
+    );
+    let mut scene = Scene::http(vec![Turn::Say(reply)]).await;
+    let mut hops = scene.job.route.hops().to_vec();
+    hops.extend(["127.0.0.1 2", "127.0.0.1 1"].map(|line| crate::route::Hop::parse_line(line).unwrap()));
+    scene.job.route = Route::new(scene.job.route.file.clone(), hops).unwrap();
+    let error = scene.fetch().await.unwrap_err();
+    assert_eq!((error.exit_code(), error.hop()), (5, Some(3)));
+    assert!(error.to_string().contains("reported by hop 2"), "{error}");
+    assert!(scene.names().is_empty());
+}
+
+#[tokio::test]
+async fn silence_ends_with_the_idle_limit() {
+    let mut scene = Scene::http(vec![Turn::SayAndHang(ok("") + "the")]).await;
+    scene.job.limits.idle = Duration::from_millis(50);
+    let error = scene.fetch().await.unwrap_err();
+    assert_eq!((error.exit_code(), scene.read("f.bin.part")), (8, b"the".to_vec()));
+}
+
+#[tokio::test]
+async fn stopping_keeps_the_part() {
+    let mut scene = Scene::http(vec![Turn::SayAndHang(ok("") + "the")]).await;
+    let (mut news, stop) = (scene.progress.subscribe(), scene.stop.clone());
+    let begun = async {
+        news.wait_for(|snapshot| snapshot.received == 3).await.unwrap();
+        stop.cancel();
+    };
+    let (result, ()) = tokio::join!(fetch(&mut scene.upstream, &scene.job, &scene.progress, &scene.stop), begun);
+    assert_eq!(result.unwrap_err().exit_code(), 130);
+    assert_eq!(scene.progress.borrow().phase, Phase::Cancelled);
+    assert_eq!(scene.read("f.bin.part"), b"the");
+}
+
+#[tokio::test]
+async fn a_seed_origin_that_cannot_open_a_folder_is_understood() {
+    let turns = vec![Turn::Say("4096".to_owned()), Turn::SayAndClose("NA".to_owned())];
+    let mut scene = Scene::new("seed", turns).await;
+    let error = scene.fetch().await.unwrap_err();
+    assert!(error.exit_code() == 4 && error.to_string().contains("could not open it"), "{error}");
+    let mut scene = Scene::new("seed", vec![Turn::Say("2".to_owned()), Turn::Say("NA".to_owned())]).await;
+    assert_eq!(scene.fetch().await.unwrap().size, 2);
+    assert_eq!(scene.read("f.bin"), b"NA");
+}
+
+#[tokio::test]
+async fn an_empty_file_arrives_too() {
+    let mut scene = Scene::http(vec![Turn::Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned())]).await;
+    assert_eq!(scene.fetch().await.unwrap().size, 0);
+    assert_eq!(scene.read("f.bin"), b"");
+}
+
+#[tokio::test]
+async fn a_check_moves_nothing() {
+    let mut scene = Scene::http(vec![Turn::Say(ok("ETag: \"1\"\r\n"))]).await;
+    let checked = check(&mut scene.upstream, &scene.job, &scene.stop).await.unwrap();
+    assert_eq!((checked.size, checked.etag.as_deref(), checked.legs.len()), (21, Some("\"1\""), 1));
+    assert!(scene.names().is_empty());
+}
+
+#[test]
+fn jobs_have_ids_of_their_own() {
+    let route = Route::parse(b"f\nh 1\n").unwrap();
+    let id = || FetchJob::new(1, route.clone(), Path::new(".").to_owned(), Limits::default()).id;
+    assert_ne!(id(), id());
+}

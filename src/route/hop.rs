@@ -1,0 +1,175 @@
+//! One hop: a line of input.txt, an element of `Chain-Route`, a line of the seed wire.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::address::{HostPort, parse_port};
+use super::name::MAX_NAME;
+
+/// A wire that a hop is said to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// HTTP/1.1 with a source route.
+    Http,
+    /// The original program's text dialogue.
+    Seed,
+}
+
+/// One hop of a route: an address and what was said about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Where the node listens.
+    pub address: HostPort,
+    /// The wire it speaks; `None` asks it.
+    pub wire: Option<Wire>,
+    /// On the last hop: the URL path that the file name is put behind.
+    pub base: Option<String>,
+    /// A name for people; never sent.
+    pub name: Option<String>,
+    /// The file with this hop's read token; the client's own, never sent.
+    pub token_file: Option<String>,
+    /// Words that mean nothing to us; the original ignores and passes on what follows a port, and so do we.
+    pub other: Vec<String>,
+}
+
+impl Wire {
+    /// `http` or `seed`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Seed => "seed",
+        }
+    }
+}
+
+impl FromStr for Wire {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "http" => Ok(Self::Http),
+            "seed" => Ok(Self::Seed),
+            _ => Err(format!("{text:?} is not a wire: write wire=http or wire=seed")),
+        }
+    }
+}
+
+impl Hop {
+    /// A hop of which only the address is known.
+    pub fn new(address: HostPort) -> Self {
+        Self { address, wire: None, base: None, name: None, token_file: None, other: Vec::new() }
+    }
+
+    /// Reads one hop line: `HOST PORT [key=value…]` or `HOST:PORT [key=value…]`.
+    pub fn parse_line(line: &str) -> Result<Self, String> {
+        let mut words = line.split_ascii_whitespace();
+        let first = words.next().ok_or("the line is empty: write HOST PORT")?;
+        let mut words = words.peekable();
+        let address = match words.next_if(|word| !word.contains('=')) {
+            Some(port) => match first.parse::<HostPort>() {
+                // `HOST:PORT word`: the port is there already, and the word means nothing to us.
+                Ok(address) if parse_port(port).is_err() => {
+                    let mut hop = Self::new(address);
+                    hop.other.push(port.to_owned());
+                    return hop.with_keys(words);
+                }
+                _ => HostPort { host: first.parse()?, port: parse_port(port)? },
+            },
+            None => first.parse::<HostPort>().map_err(|reason| match first.contains(':') {
+                true => reason,
+                false => format!("hop {first:?} has no port: write HOST PORT"),
+            })?,
+        };
+        Self::new(address).with_keys(words)
+    }
+
+    fn with_keys<'a>(mut self, words: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+        for word in words {
+            match word.split_once('=') {
+                Some(("wire", value)) => self.wire = Some(value.parse()?),
+                Some(("base", value)) => self.base = Some(parse_base(value)?),
+                Some(("name", value)) if !value.is_empty() => self.name = Some(value.to_owned()),
+                Some(("token-file", value)) if !value.is_empty() => self.token_file = Some(value.to_owned()),
+                Some((key @ ("name" | "token-file"), _)) => return Err(format!("{key}= has no value")),
+                _ => self.other.push(word.to_owned()),
+            }
+        }
+        Ok(self)
+    }
+
+    /// Reads one element of `Chain-Route`: `HOST:PORT[;wire=…][;base=…]`.
+    pub fn parse_element(element: &str) -> Result<Self, String> {
+        let mut parts = element.split(';').map(str::trim);
+        let mut hop = Self::new(parts.next().unwrap_or_default().parse()?);
+        for part in parts {
+            match part.split_once('=') {
+                Some(("wire", value)) => hop.wire = Some(value.parse()?),
+                Some(("base", value)) => hop.base = Some(parse_base(value)?),
+                _ => return Err(format!("{part:?} is not a key of a route element: wire= and base= are")),
+            }
+        }
+        Ok(hop)
+    }
+
+    /// The hop as an element of `Chain-Route`: what others need to know of it, nothing of the client's own.
+    pub fn element(&self) -> String {
+        let mut element = self.address.to_string();
+        if let Some(wire) = self.wire {
+            element.push_str(";wire=");
+            element.push_str(wire.as_str());
+        }
+        if let Some(base) = &self.base {
+            element.push_str(";base=");
+            element.push_str(base);
+        }
+        element
+    }
+
+    /// The hop as a line of the seed wire: `HOST PORT`, then what the hops after us may want to know.
+    pub fn seed_line(&self) -> String {
+        let mut line = format!("{} {}", self.address.host, self.address.port);
+        for word in self.wire.map(|wire| format!("wire={}", wire.as_str())).iter().chain(&self.other) {
+            line.push(' ');
+            line.push_str(word);
+        }
+        if let Some(base) = &self.base {
+            line.push_str(" base=");
+            line.push_str(base);
+        }
+        line
+    }
+
+    /// What people call it: its name, or its address.
+    pub fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.address.to_string())
+    }
+}
+
+impl fmt::Display for Hop {
+    /// The hop as a line of input.txt.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.address.host, self.address.port)?;
+        if let Some(name) = &self.name {
+            write!(f, " name={name}")?;
+        }
+        if let Some(wire) = self.wire {
+            write!(f, " wire={}", wire.as_str())?;
+        }
+        if let Some(path) = &self.token_file {
+            write!(f, " token-file={path}")?;
+        }
+        if let Some(base) = &self.base {
+            write!(f, " base={base}")?;
+        }
+        self.other.iter().try_for_each(|word| write!(f, " {word}"))
+    }
+}
+
+/// Reads a `base=` value: a URL path that begins with `/` and holds nothing that would end a header, an element or a line.
+fn parse_base(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b';' | b'"' | b'#' | b'\\' | b'<' | b'>');
+    if !text.starts_with('/') || text.len() > MAX_NAME || !text.bytes().all(allowed) {
+        return Err(format!("base={text} is not a URL path: write base=/ or base=/some/folder/"));
+    }
+    Ok(text.to_owned())
+}

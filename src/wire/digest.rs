@@ -1,0 +1,85 @@
+//! Digests of whole files, and the algorithms that make them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A digest algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// BLAKE3, 256 bits; the default.
+    Blake3,
+    /// SHA-256, for those who have such a sum already.
+    #[serde(rename = "sha-256")]
+    Sha256,
+}
+
+/// A digest of a whole file; both algorithms have 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest {
+    /// How it was computed.
+    pub algorithm: Algorithm,
+    /// The value.
+    pub value: [u8; 32],
+}
+
+impl Algorithm {
+    /// The name in `Repr-Digest` and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blake3 => "blake3",
+            Self::Sha256 => "sha-256",
+        }
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "blake3" => Ok(Self::Blake3),
+            "sha-256" | "sha256" => Ok(Self::Sha256),
+            _ => Err(format!("{text:?} is not a digest we know: blake3 and sha-256 are")),
+        }
+    }
+}
+
+impl Digest {
+    /// The value in hex.
+    pub fn hex(&self) -> String {
+        self.value.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm.as_str(), self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = String;
+
+    /// Reads `ALGO:HEX`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (algorithm, hex) = text.split_once(':').ok_or("write ALGO:HEX, such as blake3:af13…")?;
+        let algorithm = algorithm.parse()?;
+        let mut value = [0; 32];
+        if hex.len() != 64 || !hex.is_ascii() {
+            return Err(format!("a {} digest has 64 hex digits", Algorithm::as_str(algorithm)));
+        }
+        for (byte, at) in value.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&hex[at..at + 2], 16).map_err(|_| "the digest is not hex".to_owned())?;
+        }
+        Ok(Self { algorithm, value })
+    }
+}

@@ -1,0 +1,133 @@
+//! What is asked of a node and what it answers, in either dialect.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::{Algorithm, Digest};
+use super::problem::Problem;
+use super::transfer::TransferId;
+use crate::route::{FileName, Hop, HostPort};
+
+/// GET moves the file; HEAD asks for its size and proof alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The file.
+    Get,
+    /// Everything but the file.
+    Head,
+}
+
+/// The one byte range a request may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteRange {
+    /// From an offset to the end: `bytes=5-`.
+    From(u64),
+    /// Both ends named, the last included: `bytes=5-9`.
+    Between(u64, u64),
+    /// The last so many bytes: `bytes=-5`.
+    Last(u64),
+}
+
+/// What is asked of a node, in either dialect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// GET or HEAD.
+    pub method: Method,
+    /// The file.
+    pub name: FileName,
+    /// The address by which the asker calls this node.
+    pub host: Option<HostPort>,
+    /// The hops still to come; none makes this node the origin.
+    pub route: Vec<Hop>,
+    /// The transfer's id; the first hop makes one where it is missing.
+    pub transfer: Option<TransferId>,
+    /// How much longer the asker waits for the reply head.
+    pub timeout: Option<Duration>,
+    /// The part of the file that is wanted.
+    pub range: Option<ByteRange>,
+    /// The validator under which `range` counts.
+    pub if_range: Option<String>,
+    /// The validator without which nothing is wanted.
+    pub if_match: Option<String>,
+    /// The digest that is wanted with the reply.
+    pub want_digest: Option<Algorithm>,
+    /// The asker does not know our wire yet: answer 102 at once.
+    pub ack: bool,
+    /// The relays behind us, as they wrote themselves down.
+    pub via: Option<String>,
+    /// The asker can take 1xx replies (HTTP/1.1).
+    pub interim: bool,
+    /// The connection stays open for another request.
+    pub keep_alive: bool,
+}
+
+/// What one relay spent on setting up its leg, by its own clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Leg {
+    /// Resolving the next hop's name, in ms.
+    pub resolve_ms: f64,
+    /// Connecting to it, in ms.
+    pub dial_ms: f64,
+    /// From the request sent to the reply head read, in ms; holds all that lies further upstream.
+    pub wait_ms: f64,
+}
+
+/// The head of a reply, in either dialect.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Bytes of the body that follows (for HEAD: that would follow).
+    pub length: Option<u64>,
+    /// On 206: first byte, last byte, whole size.
+    pub content_range: Option<(u64, u64, u64)>,
+    /// The validator, quotes included.
+    pub etag: Option<String>,
+    /// The date the file was last changed, in HTTP's form.
+    pub last_modified: Option<String>,
+    /// When the reply was made, in HTTP's form.
+    pub date: Option<String>,
+    /// Ranges can be asked for.
+    pub accept_ranges: bool,
+    /// The body's media type.
+    pub content_type: Option<String>,
+    /// How many relays stand between the answering node and the origin.
+    pub hops: Option<u32>,
+    /// The relays that passed this reply on.
+    pub via: Option<String>,
+    /// What each relay spent on set-up, the one nearest to the origin first.
+    pub legs: Vec<Leg>,
+    /// Digests of the whole file.
+    pub digests: Vec<Digest>,
+    /// Seconds after which to ask again (503).
+    pub retry_after: Option<u64>,
+    /// What went wrong, where that cannot be said in a body (a reply to HEAD).
+    pub problem: Option<Problem>,
+    /// The connection stays open for another request.
+    pub keep_alive: bool,
+}
+
+impl Reply {
+    /// The size of the whole file, whichever part of it follows.
+    pub fn size(&self) -> Option<u64> {
+        self.content_range.map_or(self.length, |(_, _, size)| Some(size))
+    }
+
+    /// The digest of one kind, if the reply carries it.
+    pub fn digest(&self, algorithm: Algorithm) -> Option<Digest> {
+        self.digests.iter().copied().find(|digest| digest.algorithm == algorithm)
+    }
+}
+
+impl ByteRange {
+    /// The bytes meant in a file of this size: first and last; `None` where there are none (416).
+    pub fn within(self, size: u64) -> Option<(u64, u64)> {
+        let end = size.checked_sub(1)?;
+        match self {
+            Self::From(first) => (first <= end).then_some((first, end)),
+            Self::Between(first, last) => (first <= end).then_some((first, last.min(end))),
+            Self::Last(count) => (count > 0).then_some((size.saturating_sub(count), end)),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The command line as a script sees it: help, exit codes, where output goes, and which setting goes before which.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A run of the program in a folder of its own, with nothing of the tester's environment.
+fn chainview(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chainview"));
+    command.env_clear().env("HOME", folder).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, line: &str) -> Output {
+    chainview(folder).args(line.split_whitespace()).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A node that serves a folder, for as long as this lives.
+struct Node {
+    child: Child,
+    address: String,
+}
+
+impl Node {
+    fn start(folder: &Path, line: &str) -> Self {
+        let mut command = chainview(folder);
+        command.arg("--node").args(line.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let address = first.trim_end().strip_prefix("listening ").expect("the first line says where").to_owned();
+        Self { child, address }
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder with a file, an input that names it, and a chain of so many nodes.
+fn chain(nodes: usize) -> (TempDir, Vec<Node>) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("out")).unwrap();
+    std::fs::write(folder.path().join("data.bin"), vec![7; 300_000]).unwrap();
+    let nodes: Vec<Node> = (0..nodes).map(|_| Node::start(folder.path(), "")).collect();
+    let hops: Vec<String> = nodes.iter().map(|node| node.address.clone()).collect();
+    std::fs::write(folder.path().join("input.txt"), format!("data.bin\n{}\n", hops.join("\n"))).unwrap();
+    (folder, nodes)
+}
+
+#[test]
+fn help_reads_well_and_names_every_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = run(folder.path(), "--help");
+    assert_eq!(code(&help), 0);
+    let text = out(&help);
+    for word in ["--node", "--fetch", "--check", "--demo", "--expect", "--allow-next", "130 interrupted", "config.toml"]
+    {
+        assert!(text.contains(word), "{word} is missing");
+    }
+    assert!(!text.contains('\x1b') && !text.contains("--until-stdin-closes"));
+    assert!(text.lines().all(|line| line.chars().count() <= 120));
+    assert!(out(&run(folder.path(), "--version")).starts_with("chainview "));
+}
+
+#[test]
+fn usage_errors_are_code_2_and_say_what_would_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    for (line, says) in [
+        ("--nonsense", "--nonsense"),
+        ("--fetch --check", "cannot be used with"),
+        ("--node 80", "write HOST:PORT"),
+        ("--node --root /no/such/folder", "name a folder to serve"),
+        ("--node -o x", "--output has no meaning for --node"),
+        ("--fetch --expect md5:1", "blake3 and sha-256"),
+        ("--check --idle-timeout 5", "250ms"),
+        ("--node --read-token-file /no/such/file", "/no/such/file"),
+    ] {
+        let output = run(folder.path(), line);
+        assert_eq!((code(&output), out(&output).as_str()), (2, ""), "{line}");
+        assert!(err(&output).contains(says), "{line}: {}", err(&output));
+        assert!(!err(&output).contains('\x1b'), "{line}");
+    }
+}
+
+#[test]
+fn input_errors_are_code_3_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = run(folder.path(), "--fetch none.txt");
+    assert_eq!(code(&missing), 3);
+    assert!(err(&missing).starts_with("chainview: none.txt: no such file"), "{}", err(&missing));
+    std::fs::write(folder.path().join("bad.txt"), "f\n# note\n127.0.0.1 9101\n127.0.0.1 99x\n").unwrap();
+    for line in ["--fetch bad.txt", "--check bad.txt"] {
+        let output = run(folder.path(), line);
+        assert_eq!(code(&output), 3);
+        assert!(err(&output).contains("bad.txt:4: port \"99x\" is not a number from 1 to 65535"), "{}", err(&output));
+    }
+    let json: serde_json::Value = serde_json::from_str(&out(&run(folder.path(), "--fetch bad.txt --json"))).unwrap();
+    assert_eq!((json["result"].as_str(), json["exit_code"].as_u64()), (Some("failed"), Some(3)));
+}
+
+#[test]
+fn a_fetch_through_two_relays_is_whole_and_its_output_is_plain() {
+    let (folder, nodes) = chain(3);
+    let output = run(folder.path(), "--fetch -o out");
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let line = out(&output);
+    assert!(line.starts_with("data.bin: 300000 bytes in ") && line.ends_with("in out/data.bin\n"), "{line}");
+    assert!(line.contains("intact (blake3:") && !line.contains('\x1b') && !err(&output).contains('\x1b'));
+    assert_eq!(std::fs::read(folder.path().join("out/data.bin")).unwrap(), vec![7; 300_000]);
+    let again = run(folder.path(), "--fetch -o out -n 2 -q");
+    assert_eq!((code(&again), out(&again).as_str(), err(&again).as_str()), (0, "", ""));
+    let json = run(folder.path(), "--fetch -o out -j 2 --json");
+    let json: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
+    assert_eq!(json["transfers"].as_array().map(Vec::len), Some(2));
+    assert_eq!(json["transfers"][1]["was_there"], true);
+    assert_eq!(json["transfers"][0]["proof"], "intact");
+    let hops = &json["transfers"][0]["hops"];
+    assert_eq!(hops[2]["address"].as_str(), Some(nodes[2].address.as_str()));
+    for (hop, role) in ["relay", "relay", "origin"].into_iter().enumerate() {
+        let account = &hops[hop]["account"];
+        assert_eq!((account["role"].as_str(), account["flow"]["bytes_out"].as_u64()), (Some(role), Some(300_000)));
+    }
+}
+
+#[test]
+fn a_check_shows_every_leg_and_writes_nothing() {
+    let (folder, _nodes) = chain(2);
+    let output = run(folder.path(), "--check");
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    let text = out(&output);
+    assert!(text.starts_with("data.bin: 300000 bytes (300.0K)\n"), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("hop 2 (") && line.ends_with(" ms")), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&out(&run(folder.path(), "--check --json"))).unwrap();
+    assert_eq!((json["check"]["size"].as_u64(), json["check"]["wire"].as_str()), (Some(300_000), Some("http")));
+}
+
+#[test]
+fn failures_have_their_codes_and_leave_nothing_under_the_final_name() {
+    let (folder, nodes) = chain(2);
+    let missing = run(folder.path(), "--fetch --file nope -o out");
+    assert_eq!(code(&missing), 4);
+    assert!(err(&missing).contains(&format!("hop 2 ({}): no such file: nope", nodes[1].address)), "{}", err(&missing));
+    // Port 1 of loopback is nobody's: nothing listens there without being asked to.
+    let dead = format!("data.bin\n{}\n127.0.0.1:1\n", nodes[0].address);
+    std::fs::write(folder.path().join("dead.txt"), dead).unwrap();
+    let dead = run(folder.path(), "--fetch dead.txt -o out");
+    assert_eq!(code(&dead), 5);
+    assert!(err(&dead).contains("hop 2 (127.0.0.1:1): connection refused, reported by hop 1"), "{}", err(&dead));
+    let altered = run(folder.path(), &format!("--fetch -o out/x --expect blake3:{}", "0".repeat(64)));
+    assert_eq!(code(&altered), 6);
+    let nowhere = run(folder.path(), "--fetch -o no/such/folder/");
+    assert_eq!(code(&nowhere), 7);
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["x.part"]);
+}
+
+#[test]
+fn a_port_in_use_is_code_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(folder.path(), "");
+    let output = run(folder.path(), &format!("--node {}", node.address));
+    assert_eq!((code(&output), out(&output).as_str()), (9, ""));
+    assert!(err(&output).contains(&format!("cannot listen on {}: address already in use", node.address)));
+}
+
+#[test]
+fn a_node_leaves_on_a_signal_and_with_its_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::start(folder.path(), "");
+    node.signal(rustix::process::Signal::TERM);
+    assert!(node.child.wait().unwrap().success());
+    let mut command = chainview(folder.path());
+    command.args(["--node", "--until-stdin-closes"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+    let (folder, _nodes) = chain(1);
+    let config = folder.path().join(".config/chainview");
+    std::fs::create_dir_all(&config).unwrap();
+    let write = |text: &str| std::fs::write(config.join("config.toml"), text).unwrap();
+    let fetched = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert_eq!(code(&output), 0, "{}", err(&output));
+        out(&output).trim_end().rsplit(' ').next().unwrap_or_default().to_owned()
+    };
+    write("output = \"from-file\"\nidle-timeout = \"9s\"\n");
+    assert_eq!(fetched(chainview(folder.path()).arg("--fetch")), "from-file");
+    assert_eq!(fetched(chainview(folder.path()).arg("--fetch").env("CHAINVIEW_OUTPUT", "from-env")), "from-env");
+    let flag = ["--fetch", "-o", "from-flag"];
+    assert_eq!(fetched(chainview(folder.path()).args(flag).env("CHAINVIEW_OUTPUT", "from-env")), "from-flag");
+    write("quiet = true\n");
+    assert_eq!(out(&run(folder.path(), "--fetch -o quiet")), "");
+    for (text, says) in [
+        ("colour = \"never\"\n", "\"colour\" is not a setting"),
+        ("fetch = true\n", "\"fetch\" is not a setting"),
+        ("idle-timeout = \"soon\"\n", "idle-timeout: invalid value 'soon'"),
+        ("number = [1, 2]\n", "number: write one value"),
+        ("output = \n", "line 1"),
+    ] {
+        write(text);
+        let output = run(folder.path(), "--fetch");
+        assert_eq!(code(&output), 2, "{text}");
+        assert!(err(&output).contains("config.toml: ") && err(&output).contains(says), "{text}: {}", err(&output));
+    }
+}
+
+#[test]
+fn an_interrupted_fetch_is_code_130() {
+    let (folder, nodes) = chain(1);
+    let slow = Node::start(folder.path(), "--limit 10K");
+    std::fs::write(folder.path().join("slow.txt"), format!("data.bin\n{}\n{}\n", nodes[0].address, slow.address))
+        .unwrap();
+    let mut command = chainview(folder.path());
+    command.args(["--fetch", "slow.txt", "-o", "out"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut talk = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    talk.read_line(&mut line).unwrap();
+    assert_eq!(line, "data.bin: asking\n");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut talk, &mut rest).unwrap();
+    assert!(rest.lines().last().unwrap().starts_with("chainview: interrupted"), "{rest}");
+    assert!(!folder.path().join("out/data.bin").exists());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    for line in ["--help", "--check none.txt --json"] {
+        let mut command = chainview(folder.path());
+        let mut child = command.args(line.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(!err(&output).contains("panicked"), "{}", err(&output));
+        assert!(matches!(code(&output), 0 | 3), "{line}");
+    }
+}
