@@ -95,8 +95,6 @@ pub struct FetchPlan {
     pub wire: Option<Wire>,
     /// The waits.
     pub limits: Limits,
-    /// The token for reading pages of nodes, if there is one.
-    pub read_token: Option<Secret>,
 }
 
 /// How to run nodes.
@@ -178,7 +176,7 @@ where
 fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
     let kind = kind(&args, matches);
     check_flags(kind, matches)?;
-    let (fetch, nodes) = (fetch_plan(&args)?, node_plan(&args)?);
+    let (fetch, nodes) = (fetch_plan(&args), node_plan(&args)?);
     let mut inputs = args.inputs;
     if kind != "--fetch" && inputs.len() > 1 {
         return Err(Error::Usage(format!(
@@ -227,7 +225,7 @@ const FITS: &[(&[&str], &[&str])] = &[
     (&["root", "allow_next", "host_name", "max_connections"], &["the dashboard", "--node"]),
     (&["limit", "delay", "stall_timeout", "drain_timeout"], &["the dashboard", "--demo", "--node"]),
     (&["control_token_file"], &["the dashboard", "--node"]),
-    (&["read_token_file"], &["the dashboard", "--node", "--fetch"]),
+    (&["read_token_file"], &["the dashboard", "--node"]),
     (&["no_spawn"], &["the dashboard"]),
     (&["until_stdin_closes"], &["--node"]),
     (&["json"], &["the dashboard", "--demo", "--fetch", "--check"]),
@@ -257,13 +255,13 @@ fn limits(args: &Args) -> Limits {
     }
 }
 
-fn fetch_plan(args: &Args) -> Result<FetchPlan, Error> {
+fn fetch_plan(args: &Args) -> FetchPlan {
     let proof = match args.expect {
         Some(digest) => ProofWish::Expect(digest),
         None if args.no_verify => ProofWish::Skip,
         None => ProofWish::Origin,
     };
-    Ok(FetchPlan {
+    FetchPlan {
         file: args.file.clone(),
         output: args.output.clone(),
         number: args.number,
@@ -272,8 +270,7 @@ fn fetch_plan(args: &Args) -> Result<FetchPlan, Error> {
         proof,
         wire: args.wire.0,
         limits: limits(args),
-        read_token: config::read_token(args.read_token_file.as_deref(), "CHAINVIEW_READ_TOKEN")?,
-    })
+    }
 }
 
 fn node_plan(args: &Args) -> Result<NodePlan, Error> {

@@ -10,7 +10,7 @@
 //! wire/         message (Request, Reply), digest, transfer (ids), problem (what went wrong, in a form that travels);
 //!               http and seed: the two dialects, read and written on slices
 //! meter.rs      counters and blocked-time clocks of a body, the cap's bucket, rates
-//! snapshot.rs   all that a screen, a JSON line and a metric may know
+//! snapshot.rs   all that a screen, a JSON line and a metric may know; at_most  lists from elsewhere, capped
 //! verdict.rs    from where each stage spent its time to the sentence that says what limits a transfer
 //! command.rs    what a person may ask of the chain
 //! report.rs     the JSON document of a headless run

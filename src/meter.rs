@@ -1,5 +1,6 @@
 //! Counters and blocked-time clocks of one body: written by the pump without locks, copied out by anyone.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ impl Bucket {
 /// Bytes per second over a sliding second, fed with totals at explicit times.
 #[derive(Clone, Debug, Default)]
 pub struct RateWindow {
-    samples: std::collections::VecDeque<(u64, u64)>,
+    samples: VecDeque<(u64, u64)>,
 }
 
 /// The window's length, in µs.
@@ -164,6 +165,41 @@ impl RateWindow {
             0 => 0,
             span => ((total - before) as f64 * 1e6 / span as f64) as u64,
         }
+    }
+}
+
+/// What a stage did during a sliding second, fed with totals at explicit times.
+#[derive(Clone, Debug, Default)]
+pub struct FlowWindow {
+    samples: VecDeque<(u64, Flow)>,
+}
+
+/// Totals that are closer to each other than this, in µs, count as one: whatever times a stage claims, a second of them
+/// stays a short list.
+const STEP_US: u64 = 10_000;
+
+impl FlowWindow {
+    /// A total at a time; false if it came so close to the one before that it was left out.
+    pub fn feed(&mut self, now_us: u64, total: Flow) -> bool {
+        if self.samples.back().is_some_and(|(time, _)| *time > now_us) {
+            // A restarted stage counts from the start again.
+            self.samples.clear();
+        }
+        if self.samples.back().is_some_and(|(time, _)| now_us - time < STEP_US) {
+            return false;
+        }
+        self.samples.push_back((now_us, total));
+        // One sample from before the window stays, so that the rest covers all of it.
+        while self.samples.get(1).is_some_and(|(time, _)| now_us - time >= WINDOW_US) {
+            self.samples.pop_front();
+        }
+        true
+    }
+
+    /// What happened within the window; `None` before there are two totals.
+    pub fn flow(&self) -> Option<Flow> {
+        let (first, last) = (self.samples.front()?, self.samples.back()?);
+        (self.samples.len() > 1).then(|| last.1.since(&first.1))
     }
 }
 
@@ -215,6 +251,19 @@ mod tests {
         assert_eq!((rates[0], rates[8]), (0, 4000));
         assert_eq!(rate.feed(2_250_000, 8000), 3000);
         assert_eq!(rate.feed(2_500_000, 5), 0);
+    }
+
+    #[test]
+    fn a_window_of_flows_covers_the_last_second_in_bounded_memory() {
+        let mut window = FlowWindow::default();
+        let total = |bytes| Flow { bytes_in: bytes, ..Flow::default() };
+        assert!(window.feed(0, total(0)) && window.flow().is_none());
+        for step in 1..=100_000 {
+            assert_eq!(window.feed(step * 1000, total(step)), step % 10 == 0);
+        }
+        assert_eq!(window.flow(), Some(total(1000)));
+        assert_eq!(window.samples.len(), 101);
+        assert!(window.feed(5, total(1)) && window.flow().is_none());
     }
 
     proptest! {

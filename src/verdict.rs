@@ -75,6 +75,17 @@ pub struct Stage {
     pub limit: Option<u64>,
 }
 
+impl Stage {
+    /// The evidence of a transfer's whole life, from what its hops say of it afterwards, hop 1 first.
+    pub fn of(accounts: &[Option<TransferAccount>]) -> Vec<Self> {
+        let stage = |(at, account): (usize, &Option<TransferAccount>)| {
+            let (flow, limit) = account.as_ref().map(|account| (account.flow, account.limit)).unwrap_or_default();
+            Self { number: at + 1, seen: account.is_some(), flow, limit }
+        };
+        accounts.iter().enumerate().map(stage).collect()
+    }
+}
+
 /// Shares of a stage's active time; they add up to at most 1.
 #[derive(Clone, Copy)]
 struct Shares {
@@ -164,19 +175,6 @@ fn balanced() -> Verdict {
 
 fn verdict(limit: Limit, share: f64) -> Verdict {
     Verdict { limit, share }
-}
-
-impl Stage {
-    /// The evidence of whole transfers: what each hop says of one that is over, hop 1 first.
-    pub fn of_accounts(accounts: &[Option<TransferAccount>]) -> Vec<Self> {
-        let stage = |(at, account): (usize, &Option<TransferAccount>)| Self {
-            number: at + 1,
-            seen: account.is_some(),
-            flow: account.as_ref().map(|account| account.flow).unwrap_or_default(),
-            limit: account.as_ref().and_then(|account| account.limit),
-        };
-        accounts.iter().enumerate().map(stage).collect()
-    }
 }
 
 impl Shares {
@@ -304,6 +302,14 @@ mod tests {
         assert_eq!(limit(flow(5, 80, 0), &[None, None, None]), Limit::Client);
         let late = Some(Flow { active_us: SHORTEST_HOP - 1, ..flow(2, 88, 0) });
         assert_eq!(limit(client, &[reads, late]), Limit::Unseen { after: 1, before: 2 });
+    }
+
+    #[test]
+    fn accounts_are_evidence_too() {
+        let account = TransferAccount { flow: flow(1, 2, 90), limit: Some(5), ..TransferAccount::default() };
+        let stages = Stage::of(&[None, Some(account)]);
+        assert_eq!((stages[0].seen, stages[1].number), (false, 2));
+        assert_eq!(judge(&flow(WAITS, 0, 0), &stages).limit, Limit::Cap { hop: 2, rate: 5 });
     }
 
     #[test]

@@ -8,7 +8,8 @@ use chainview::net::access::Secret;
 use chainview::net::supervisor::{Spawning, Supervisor};
 use chainview::net::watch::{Tokens, Watcher};
 use chainview::route::{FileName, Hop, Route};
-use chainview::snapshot::{HopLink, HopSnapshot};
+use chainview::snapshot::{Flow, HopLink, HopSnapshot};
+use chainview::verdict::{Limit, judge};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -126,4 +127,35 @@ async fn what_runs_already_is_attached_and_lives_on() {
     until(&mut watcher, |hops| matches!(hops[0].link, HopLink::Down { .. })).await;
     assert_eq!(watcher.hops()[1].link, HopLink::Attached);
     other.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_capped_hop_is_what_the_verdict_names() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::File::create(folder.path().join("f")).unwrap().set_len(50_000_000).unwrap();
+    let route = free_route(3).await;
+    let (mut supervisor, _lines) = Supervisor::new(&route, spawning(folder.path()));
+    let mut watcher = Watcher::start(&route, &Tokens::default(), Some(&supervisor.links()));
+    supervisor.start_all().await;
+    let (first, behind) = route.split_first();
+    let mut stream = TcpStream::connect(first.address.to_string()).await.unwrap();
+    let way: Vec<String> = behind.iter().map(Hop::element).collect();
+    let head = format!("GET /files/f HTTP/1.1\r\nHost: localhost\r\nChain-Route: {}\r\n\r\n", way.join(", "));
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let reading = tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+    let client = Flow { bytes_in: 1, read_blocked_us: 900_000, active_us: 1_000_000, ..Flow::default() };
+    let named = async {
+        loop {
+            let verdict = judge(&client, &watcher.stages());
+            if verdict.limit == (Limit::Cap { hop: 2, rate: 5_000_000 }) {
+                return verdict;
+            }
+            watcher.changed().await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(5), named).await;
+    let verdict = waited.unwrap_or_else(|_| panic!("{:?}", watcher.stages()));
+    assert_eq!(verdict.to_string(), "slowest: hop 2, capped at 5.0M/s");
+    reading.abort();
+    supervisor.stop_all().await;
 }

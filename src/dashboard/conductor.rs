@@ -1,28 +1,27 @@
 //! Carries out wishes and tells the screen what is: one task that owns the nodes, the transfers and the log.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::log::Log;
 use super::plan::ChainPlan;
 use super::transfers::Transfers;
 use crate::command::Command;
+use crate::meter::FlowWindow;
+use crate::net::clock::Clock;
 use crate::net::supervisor::{Line, Supervisor};
 use crate::net::watch::{Tokens, Watcher};
 use crate::route::{FileName, Route};
-use crate::snapshot::{ChainSnapshot, Flow, HopLink, HopSnapshot, Level};
+use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Level};
 use crate::text::SafeText;
 use crate::verdict::{Verdict, judge};
 
 /// Time between two looks at running transfers; the screen draws no more often for data.
 const LOOK: Duration = Duration::from_millis(100);
-/// How far back the evidence for the verdict goes, as the watcher's does.
-const EVIDENCE: Duration = Duration::from_secs(1);
 
 /// One run over one chain.
 pub(super) struct Conductor {
@@ -40,7 +39,8 @@ struct Told {
     route: Route,
     transfers: Transfers,
     log: Log,
-    flows: VecDeque<(Instant, Flow)>,
+    clock: Clock,
+    flows: FlowWindow,
     verdict: Verdict,
     links: Vec<HopLink>,
     last: ChainSnapshot,
@@ -52,16 +52,16 @@ struct Told {
 impl Conductor {
     pub(super) fn new(mut plan: ChainPlan, screen: watch::Sender<Arc<ChainSnapshot>>) -> Self {
         let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
-        let tokens = Tokens { hops: plan.tokens.clone(), spawned: spawned.clone() };
-        let token = plan.fetch.read_token.clone().or(spawned);
+        let tokens = Tokens { hops: plan.tokens.clone(), spawned };
         let supervisor = plan.spawning.take().map(|spawning| Supervisor::new(&plan.route, spawning));
         let told = Told {
             source: plan.source.clone(),
             folder: crate::error::shown(&plan.fetch.output),
             route: plan.route.clone(),
-            transfers: Transfers::new(plan.fetch.clone(), token),
+            transfers: Transfers::new(plan.fetch.clone()),
             log: Log::default(),
-            flows: VecDeque::new(),
+            clock: Clock::start(),
+            flows: FlowWindow::default(),
             verdict: Verdict::default(),
             links: vec![HopLink::default(); plan.route.hops().len()],
             last: ChainSnapshot::default(),
@@ -181,18 +181,14 @@ impl Told {
         {
             self.verdict = verdict;
         }
-        self.flows.clear();
+        self.flows = FlowWindow::default();
     }
 
     /// Judges what is moving.
     fn look(&mut self, watcher: &Watcher) {
-        let now = Instant::now();
-        self.flows.push_back((now, self.transfers.flow()));
-        while self.flows.get(1).is_some_and(|(time, _)| now.duration_since(*time) >= EVIDENCE) {
-            self.flows.pop_front();
-        }
-        if let (Some((_, first)), Some((_, last))) = (self.flows.front(), self.flows.back()) {
-            self.verdict = judge(&last.since(first), &watcher.stages());
+        self.flows.feed(self.clock.now_us(), self.transfers.flow());
+        if let Some(flow) = self.flows.flow() {
+            self.verdict = judge(&flow, &watcher.stages());
         }
     }
 

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::FetchPlan;
 use crate::error::Error;
-use crate::net::access::Secret;
 use crate::net::accounts::{accounts, reach};
 use crate::net::fetch::{self, FetchJob};
 use crate::net::link::Links;
@@ -26,7 +25,6 @@ const KEPT: usize = 100;
 pub(super) struct Transfers {
     plan: FetchPlan,
     links: Arc<Links>,
-    token: Option<Secret>,
     started: u64,
     list: Vec<Transfer>,
     running: JoinSet<Ended>,
@@ -52,8 +50,8 @@ pub(super) struct Ended {
 }
 
 impl Transfers {
-    pub(super) fn new(plan: FetchPlan, token: Option<Secret>) -> Self {
-        Self { plan, links: Arc::default(), token, started: 0, list: Vec::new(), running: JoinSet::new() }
+    pub(super) fn new(plan: FetchPlan) -> Self {
+        Self { plan, links: Arc::default(), started: 0, list: Vec::new(), running: JoinSet::new() }
     }
 
     /// Starts one; the answer is its number, or why not.
@@ -71,7 +69,7 @@ impl Transfers {
         let stop = CancellationToken::new();
         self.list.push(Transfer { number, news, stop: stop.clone(), verdict: None });
         let upstream = fetch::client(Arc::clone(&self.links), plan.limits, plan.wire);
-        self.running.spawn(transfer(job, upstream, progress, stop, self.token.clone()));
+        self.running.spawn(transfer(job, upstream, progress, stop));
         let over = |transfer: &Transfer| transfer.news.borrow().phase.is_over();
         if self.list.len() > KEPT
             && let Some(oldest) = self.list.iter().position(over)
@@ -137,7 +135,6 @@ async fn transfer(
     mut upstream: crate::net::upstream::Upstream,
     progress: watch::Sender<TransferSnapshot>,
     stop: CancellationToken,
-    token: Option<Secret>,
 ) -> Ended {
     let result = fetch::fetch(&mut upstream, &job, &progress, &stop).await;
     let reach = |legs| reach(legs, result.as_ref().ok().map(|fetched| fetched.wire));
@@ -145,8 +142,8 @@ async fn transfer(
     // A transfer that never reached the first hop is known to none.
     let accounts = match snapshot.legs.is_empty() || stop.is_cancelled() {
         true => Vec::new(),
-        false => accounts(&job.route, reach(snapshot.legs.len()), job.id, token.as_ref()).await,
+        false => accounts(&job.route, reach(snapshot.legs.len()), job.id).await,
     };
-    let verdict = judge(&snapshot.flow, &Stage::of_accounts(&accounts));
+    let verdict = judge(&snapshot.flow, &Stage::of(&accounts));
     Ended { number: job.number, error: result.err(), verdict }
 }

@@ -11,7 +11,6 @@ use tracing::Level;
 use super::{Show, on_one_thread, say, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk, config};
 use crate::error::{Error, Kept};
-use crate::net::access::Secret;
 use crate::net::accounts::{accounts, reach};
 use crate::net::fetch::{self, FetchJob, Fetched};
 use crate::net::link::Links;
@@ -58,13 +57,7 @@ pub(super) fn read(input: &std::path::Path, plan: &FetchPlan) -> Result<Route, E
 }
 
 /// Runs one transfer, shows it as it goes, and asks the hops about it where that is worth something.
-pub async fn one_transfer(
-    upstream: &mut Upstream,
-    job: FetchJob,
-    show: &Show,
-    token: Option<&Secret>,
-    stop: &CancellationToken,
-) -> Ended {
+pub async fn one_transfer(upstream: &mut Upstream, job: FetchJob, show: &Show, stop: &CancellationToken) -> Ended {
     let (progress, news) = watch::channel(TransferSnapshot::default());
     // Both end together: the last thing that a transfer tells is that it is over.
     let (result, ()) = tokio::join!(fetch::fetch(upstream, &job, &progress, stop), show.follow(news));
@@ -72,7 +65,7 @@ pub async fn one_transfer(
     let mut ended = Ended { job, snapshot, result, accounts: Vec::new() };
     let judged = ended.result.is_ok() && show.is_talking() && ended.snapshot.flow.active_us >= WORTH_JUDGING_US;
     if (show.is_json() || judged) && !stop.is_cancelled() {
-        ended.ask_hops(token).await;
+        ended.ask_hops().await;
     }
     if ended.result.is_ok() {
         show.done(&ended.snapshot);
@@ -82,11 +75,11 @@ pub async fn one_transfer(
 
 impl Ended {
     /// Asks the hops what they know of it, and judges from that what limited it.
-    pub(super) async fn ask_hops(&mut self, token: Option<&Secret>) {
+    pub(super) async fn ask_hops(&mut self) {
         let wire = self.result.as_ref().ok().map(|fetched| fetched.wire);
         let reach = reach(self.snapshot.legs.len(), wire);
-        self.accounts = accounts(&self.job.route, reach, self.job.id, token).await;
-        let stages = Stage::of_accounts(&self.accounts);
+        self.accounts = accounts(&self.job.route, reach, self.job.id).await;
+        let stages = Stage::of(&self.accounts);
         self.snapshot.verdict = Some(judge(&self.snapshot.flow, &stages));
     }
 
@@ -145,11 +138,11 @@ async fn chains(
         });
         let jobs: Vec<FetchJob> = jobs.collect();
         let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.wire);
-        let (show, stop, token) = (show.clone(), stop.clone(), plan.read_token.clone());
+        let (show, stop) = (show.clone(), stop.clone());
         running.spawn(async move {
             let mut ended = Vec::new();
             for job in jobs {
-                let transfer = one_transfer(&mut upstream, job, &show, token.as_ref(), &stop).await;
+                let transfer = one_transfer(&mut upstream, job, &show, &stop).await;
                 let failed = transfer.result.is_err();
                 ended.push(transfer);
                 if failed {

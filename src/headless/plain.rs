@@ -72,14 +72,13 @@ async fn fetches(
     for hop in watcher.hops() {
         show.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
     }
-    let token = plan.fetch.read_token.clone();
     let mut upstream = fetch::client(std::sync::Arc::default(), plan.fetch.limits, plan.fetch.wire);
     for number in 1..=u64::from(plan.fetch.number) {
         let job = FetchJob::new(number, plan.route.clone(), plan.fetch.output.clone(), plan.fetch.limits);
         let job = FetchJob { force: plan.fetch.force, proof: plan.fetch.proof, ..job };
-        let mut transfer = super::one_transfer(&mut upstream, job, show, token.as_ref(), stop).await;
+        let mut transfer = super::one_transfer(&mut upstream, job, show, stop).await;
         if transfer.accounts.is_empty() && !stop.is_cancelled() {
-            transfer.ask_hops(token.as_ref()).await;
+            transfer.ask_hops().await;
         }
         tell_hops(&transfer, show);
         let failed = transfer.result.as_ref().err().cloned();

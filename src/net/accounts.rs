@@ -1,26 +1,22 @@
-//! What the hops themselves say of one transfer: `/v1/transfers/ID` of each, asked through the hops before it.
+//! What each hop knows of one transfer, asked after it ended: for reports.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HOST};
-use hyper::{Request, StatusCode};
+use hyper::StatusCode;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::access::Secret;
-use super::ask::{CHAIN_ROUTE, CHAIN_TIMEOUT, ask};
+use super::ask::{ask, hops_of, page_request, short_body};
 use super::dial::dial;
+use super::supervisor::is_near;
 use crate::route::{Hop, Route, Wire};
 use crate::snapshot::TransferAccount;
 use crate::wire::TransferId;
 
-/// How long a hop may take to answer; the file is there already, so nobody should wait long for figures.
-const LIMIT: Duration = Duration::from_secs(2);
-/// Largest account read; an honest one has less than a kilobyte.
-const MAX_ACCOUNT: usize = 16 * 1024;
+/// How long the answers may take in all: a report must not wait for a hop that has nothing to say.
+const LIMIT: Duration = Duration::from_secs(1);
+/// Largest account; an honest one has about half a kilobyte.
+const LARGEST: usize = 64 * 1024;
 
 /// How many hops can be asked after a transfer that told so many legs, over this wire to the first hop if it is known.
 ///
@@ -33,54 +29,48 @@ pub fn reach(legs: usize, wire: Option<Wire>) -> usize {
     }
 }
 
-/// Asks every hop for its account of a transfer, all at once; `None` for those that give none.
+/// What a hop, counted from 1, knows of a transfer; asked through the hops before it and directly, whichever answers.
+pub async fn account(route: &Route, hop: usize, id: TransferId) -> Option<TransferAccount> {
+    let (hops, at) = (route.hops(), hop.checked_sub(1)?);
+    let last = hops.get(at)?;
+    // The id is the right to read, so no token goes anywhere.
+    let path = format!("/v1/transfers/{id}");
+    let through = read(&hops[0], &hops[1..=at], &path);
+    let direct = async { if at > 0 && is_near(hops, at) { read(last, &[], &path).await } else { None } };
+    let either = async {
+        tokio::select! {
+            Some(account) = through => Some(account),
+            Some(account) = direct => Some(account),
+            else => None,
+        }
+    };
+    timeout(LIMIT, either).await.ok().flatten()
+}
+
+/// What every hop of a route knows of a transfer, hop 1 first, all asked at once.
 ///
-/// The id in the path is the right to read the account, and a token, where there is one, opens the page to those who
-/// need one. Only the first `reach` hops are asked: the others are behind a link that carries no such question.
-pub async fn accounts(
-    route: &Route,
-    reach: usize,
-    id: TransferId,
-    token: Option<&Secret>,
-) -> Vec<Option<TransferAccount>> {
-    let hops: Arc<[Hop]> = route.hops().into();
-    let reachable = hops.iter().take(reach).take_while(|hop| hop.wire != Some(Wire::Seed)).count();
+/// Only the first `reach` hops are asked: the others are behind a link that carries no such question.
+pub async fn accounts(route: &Route, reach: usize, id: TransferId) -> Vec<Option<TransferAccount>> {
     let mut asking = JoinSet::new();
-    for index in 0..reachable {
-        let (hops, token) = (Arc::clone(&hops), token.cloned());
-        asking.spawn(async move {
-            let account = timeout(LIMIT, account(&hops[..=index], id, token.as_ref())).await;
-            (index, account.ok().flatten())
-        });
+    for hop in 1..=reach.min(route.hops().len()) {
+        let route = route.clone();
+        asking.spawn(async move { (hop, account(&route, hop, id).await) });
     }
-    let mut accounts = vec![None; hops.len()];
-    while let Some(asked) = asking.join_next().await {
-        if let Ok((index, account)) = asked {
-            accounts[index] = account;
+    let mut accounts = vec![None; route.hops().len()];
+    while let Some(answered) = asking.join_next().await {
+        if let Ok((hop, account)) = answered {
+            accounts[hop - 1] = account;
         }
     }
     accounts
 }
 
-/// The account of the last of these hops, asked through those before it.
-async fn account(hops: &[Hop], id: TransferId, token: Option<&Secret>) -> Option<TransferAccount> {
-    let (first, rest) = hops.split_first()?;
+async fn read(first: &Hop, behind: &[Hop], path: &str) -> Option<TransferAccount> {
     let dialed = dial(&first.address, LIMIT, &|_| Ok(())).await.ok()?;
-    let mut request = Request::get(format!("/v1/transfers/{id}"))
-        .header(HOST, first.address.to_string())
-        .header(CHAIN_TIMEOUT, LIMIT.as_millis().to_string());
-    if !rest.is_empty() {
-        let route: Vec<String> = rest.iter().map(Hop::element).collect();
-        request = request.header(CHAIN_ROUTE, route.join(", "));
-    }
-    if let Some(token) = token {
-        request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
-    }
-    let request = request.body(Empty::<Bytes>::new()).ok()?;
+    let request = page_request(&first.address, behind, path, None, LIMIT).ok()?;
     let asked = ask(dialed.stream, &first.address, request, LIMIT).await.ok()?;
-    if asked.reply.status() != StatusCode::OK {
-        return None;
-    }
-    let body = Limited::new(asked.reply.into_body(), MAX_ACCOUNT).collect().await.ok()?;
-    serde_json::from_slice(&body.to_bytes()).ok()
+    let whole = asked.reply.status() == StatusCode::OK && hops_of(asked.reply.headers()) as usize == behind.len();
+    let body = asked.reply.into_body();
+    let body = if whole { short_body(body, LARGEST, LIMIT).await? } else { return None };
+    serde_json::from_slice(&body).ok()
 }

@@ -3,18 +3,19 @@
 use std::io;
 use std::time::Duration;
 
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::access::Secret;
 use super::clock::ms_since;
-use crate::route::HostPort;
+use crate::route::{Hop, HostPort};
 use crate::wire::http::{MAX_HEAD, parse_number};
 use crate::wire::{Action, Problem, Reason, problem};
 
@@ -24,8 +25,8 @@ pub(super) const CHAIN_ROUTE: HeaderName = HeaderName::from_static("chain-route"
 pub(super) const CHAIN_TIMEOUT: HeaderName = HeaderName::from_static("chain-timeout");
 /// How many relays stand between the answering node and the one whose page it is.
 pub(super) const CHAIN_HOPS: HeaderName = HeaderName::from_static("chain-hops");
-/// Most that is buffered of a page on its way, in each direction.
-pub(super) const BUFFER: usize = 64 * 1024;
+/// Most that is buffered of a page on its way, one line apart; little, so that a slow reader's next line is a fresh one.
+pub(super) const BUFFER: usize = 16 * 1024;
 
 /// A reply whose body is still to be read, and the task that reads it; dropping it closes the connection.
 #[derive(Debug)]
@@ -63,6 +64,32 @@ pub(super) async fn ask(
         }
         Ok(Ok(asked)) => Ok(asked),
     }
+}
+
+/// A request for a page of the last of these hops, sent to the first.
+pub(super) fn page_request(
+    to: &HostPort,
+    behind: &[Hop],
+    path: &str,
+    token: Option<&Secret>,
+    time: Duration,
+) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
+    let mut request = Request::builder().uri(path).header(HOST, to.to_string()).header(CONNECTION, "close");
+    if !behind.is_empty() {
+        let elements: Vec<String> = behind.iter().map(Hop::element).collect();
+        request = request.header(CHAIN_ROUTE, elements.join(", "));
+        request = request.header(CHAIN_TIMEOUT, time.as_millis().to_string());
+    }
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+    }
+    request.body(Empty::new())
+}
+
+/// A whole short body within a time limit; `None` if it is longer, late or broken.
+pub(super) async fn short_body(body: Incoming, most: usize, limit: Duration) -> Option<Bytes> {
+    let collected = timeout(limit, Limited::new(body, most).collect()).await.ok()?;
+    collected.ok().map(http_body_util::Collected::to_bytes)
 }
 
 /// The relays that a reply says it came through; a server that is none of ours says nothing, which counts as none.

@@ -1,6 +1,5 @@
 //! Watches every hop of a route: one task each, which keeps a stream of events open and never waits for a screen.
 
-mod account;
 mod hop;
 mod report;
 mod stream;
@@ -21,8 +20,6 @@ use crate::snapshot::HopSnapshot;
 use crate::verdict::Stage;
 use hop::HopTask;
 use report::HopState;
-
-pub use account::{account, accounts};
 
 /// How often a hop's rate is written into its history.
 const SAMPLE: Duration = Duration::from_millis(250);

@@ -8,10 +8,10 @@ use hyper::header::CONTENT_TYPE;
 use tokio::pin;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::stream::{Ended, Lines, page_request, short_body};
+use super::stream::{Ended, Lines};
 use super::{Shared, Tokens};
 use crate::net::access::Secret;
-use crate::net::ask::{Asked, ask, hops_of, is_problem};
+use crate::net::ask::{Asked, ask, hops_of, is_problem, page_request, short_body};
 use crate::net::dial::dial;
 use crate::net::link::{SILENCE, probe};
 use crate::net::supervisor::{HopLinks, is_near};

@@ -5,18 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::meter::RateWindow;
+use crate::meter::{FlowWindow, RateWindow};
 use crate::route::Hop;
-use crate::snapshot::{ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, NodeSnapshot, RATE_SAMPLES};
+use crate::snapshot::{ConnSnapshot, ConnState, HopLink, HopSnapshot, NodeSnapshot, RATE_SAMPLES};
 use crate::verdict::Stage;
 
 /// A report older than this says nothing about now.
 const FRESH: Duration = Duration::from_millis(1500);
-/// How far back the evidence for the verdict goes, in µs of the node's own time.
-const EVIDENCE_US: u64 = 1_000_000;
-/// Reports that are closer to each other by the node's own time, in µs, count as one: whatever times a node claims,
-/// a second of them stays a short list.
-const STEP_US: u64 = 10_000;
 
 /// One hop; filled by its task, copied out by everyone else.
 #[derive(Debug, Default)]
@@ -31,7 +26,7 @@ pub(super) struct HopState {
     rate_in: u64,
     rate_out: u64,
     history: VecDeque<u64>,
-    flows: VecDeque<(u64, Flow)>,
+    flows: FlowWindow,
 }
 
 impl HopState {
@@ -44,14 +39,10 @@ impl HopState {
             self.forget();
         }
         let (time, flow) = (node.uptime_us, node.totals.flow);
-        if self.flows.back().is_none_or(|(last, _)| time.saturating_sub(*last) >= STEP_US) {
+        // The rates keep their own samples, which are as bounded as those of this window.
+        if self.flows.feed(time, flow) {
             self.rate_in = self.window_in.feed(time, flow.bytes_in);
             self.rate_out = self.window_out.feed(time, flow.bytes_out);
-            self.flows.push_back((time, flow));
-            // One sample from before the window stays, so that the evidence covers all of it.
-            while self.flows.get(1).is_some_and(|(second, _)| time.saturating_sub(*second) >= EVIDENCE_US) {
-                self.flows.pop_front();
-            }
         }
         self.node = Some(node);
         self.seen = Some(now);
@@ -86,16 +77,9 @@ impl HopState {
     /// What the hop did over the last second of its own time.
     pub(super) fn stage(&self, number: usize, now: Instant) -> Stage {
         let seen = self.seen.is_some_and(|seen| now.duration_since(seen) <= FRESH);
-        let flow = match (self.flows.front(), self.flows.back()) {
-            (Some((_, first)), Some((_, last))) if seen => last.since(first),
-            _ => Flow::default(),
-        };
-        Stage {
-            number,
-            seen: seen && !self.flows.is_empty(),
-            flow,
-            limit: self.node.as_ref().and_then(|node| node.limit),
-        }
+        let flow = self.flows.flow().filter(|_| seen);
+        let limit = self.node.as_ref().and_then(|node| node.limit);
+        Stage { number, seen: flow.is_some(), flow: flow.unwrap_or_default(), limit }
     }
 
     /// The hop as the screen shows it.
@@ -117,7 +101,7 @@ impl HopState {
 
     /// What was counted before counts no more: the node is another one, or gone.
     fn forget(&mut self) {
-        self.flows.clear();
+        self.flows = FlowWindow::default();
         (self.window_in, self.window_out) = (RateWindow::default(), RateWindow::default());
         (self.rate_in, self.rate_out) = (0, 0);
     }
@@ -139,7 +123,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::snapshot::Totals;
+    use crate::snapshot::{Flow, Totals};
 
     fn node(uptime_us: u64, bytes: u64) -> NodeSnapshot {
         let flow = Flow { bytes_in: bytes, bytes_out: bytes, active_us: bytes.saturating_mul(250), ..Flow::default() };
@@ -205,7 +189,7 @@ mod tests {
                 state.report(NodeSnapshot { uptime_us: time, totals, ..NodeSnapshot::default() }, Instant::now());
                 state.sample(Instant::now());
                 state.stage(1, Instant::now());
-                prop_assert!(state.flows.len() <= 102 && state.history.len() <= RATE_SAMPLES);
+                prop_assert!(state.history.len() <= RATE_SAMPLES);
             }
         }
     }

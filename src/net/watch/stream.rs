@@ -1,48 +1,16 @@
-//! Reading a node's events: requests for pages, whole lines out of frames, with a cap on everything.
+//! Reading a node's events: whole lines out of frames, with a cap on everything.
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use tokio::time::timeout;
-
-use crate::net::access::Secret;
-use crate::net::ask::{CHAIN_ROUTE, CHAIN_TIMEOUT};
-use crate::route::{Hop, HostPort};
 
 /// Longest line read. A full report lists 4,096 connections of at most about 2 KiB each (a name and two addresses of
 /// at most 258 characters, and numbers), most of them far shorter.
 const LONGEST: usize = 8 << 20;
 /// A stream without a line for so long is dead, though nobody closed it: lines come four times a second.
 const QUIET: Duration = Duration::from_secs(10);
-
-/// A request for a page of the last of these hops, sent to the first.
-pub(super) fn page_request(
-    to: &HostPort,
-    behind: &[Hop],
-    path: &str,
-    token: Option<&Secret>,
-    time: Duration,
-) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
-    let mut request = Request::builder().uri(path).header(HOST, to.to_string()).header(CONNECTION, "close");
-    if !behind.is_empty() {
-        let elements: Vec<String> = behind.iter().map(Hop::element).collect();
-        request = request.header(CHAIN_ROUTE, elements.join(", "));
-        request = request.header(CHAIN_TIMEOUT, time.as_millis().to_string());
-    }
-    if let Some(token) = token {
-        request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
-    }
-    request.body(Empty::new())
-}
-
-/// A whole short body within a time limit; `None` if it is longer, late or broken.
-pub(super) async fn short_body(body: Incoming, most: usize, limit: Duration) -> Option<Bytes> {
-    let collected = timeout(limit, Limited::new(body, most).collect()).await.ok()?;
-    collected.ok().map(http_body_util::Collected::to_bytes)
-}
 
 /// Why there is no next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::net::access::Access;
+use crate::net::accounts::{account, accounts};
 use crate::net::drain::Drain;
 use crate::net::limits::Limits;
 use crate::net::node::{Node, NodeConfig};
@@ -225,7 +226,7 @@ async fn every_hop_tells_its_part_of_a_transfer() {
     let job = conn.begin_job(id, Method::Get, &FileName::new(b"f.txt").unwrap(), Wire::Http);
     job.job().meter.gave(9);
     let way = route(&[first.node.address, second.node.address]);
-    let told = accounts(&way, id).await;
+    let told = accounts(&way, 3, id).await;
     assert!(told[0].is_none());
     assert_eq!(told[1].as_ref().map(|account| account.flow.bytes_out), Some(9));
     assert_eq!(account(&way, 2, id).await, told[1]);
@@ -237,6 +238,6 @@ async fn silent_hops_do_not_hold_a_report_up() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let second = site(|_| {}).await;
     let began = Instant::now();
-    let told = accounts(&route(&[silent.local_addr().unwrap(), second.node.address]), TransferId(1)).await;
+    let told = accounts(&route(&[silent.local_addr().unwrap(), second.node.address]), 2, TransferId(1)).await;
     assert!(told.iter().all(Option::is_none) && began.elapsed() < Duration::from_millis(1500));
 }
