@@ -97,16 +97,17 @@ impl Node {
             tokio::select! {
                 biased;
                 () = drain.draining() => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.admit(stream, peer, &mut sessions, &mut told),
-                    Err(error) => self.accept_failed(&error).await,
-                },
+                // Before the next is let in: under a flood of connections those that ended would pile up.
                 Some(ended) = sessions.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!("a session failed inside: {error}");
                     }
                 }
                 Some(_) = told.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.admit(stream, peer, &mut sessions, &mut told),
+                    Err(error) => self.accept_failed(&error).await,
+                },
             }
         }
         drop(listener);

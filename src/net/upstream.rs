@@ -149,9 +149,12 @@ impl Upstream {
 
     /// The body was read, or is not wanted: a connection that can be kept is, any other is closed.
     pub fn finish(&mut self) {
-        let Some(link) = &self.link else { return };
-        if link.left > 0 || !link.keep {
+        let Some(link) = &mut self.link else { return };
+        // Bytes that nobody asked for would be taken for the head of the next answer.
+        if link.left > 0 || !link.keep || !link.early.is_empty() {
             self.link = None;
+        } else {
+            link.early = Vec::new();
         }
     }
 
