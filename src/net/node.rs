@@ -19,6 +19,7 @@ use super::link::Links;
 use super::policy::Policy;
 use super::registry::Registry;
 use super::root::Root;
+use super::splice::Pipes;
 use super::upstream::Upstream;
 use super::{ids, session};
 use crate::meter::Bucket;
@@ -59,6 +60,8 @@ pub struct Node {
     pub bucket: Option<Mutex<Bucket>>,
     /// Digests of what it serves.
     pub digests: Arc<Digests>,
+    /// What bodies are spliced through.
+    pub pipes: Arc<Pipes>,
     links: Arc<Links>,
     drain: OnceLock<Drain>,
     id: String,
@@ -82,6 +85,7 @@ impl Node {
             registry: Registry::new(Clock::start()),
             bucket,
             digests: Arc::default(),
+            pipes: Arc::default(),
             links: Arc::default(),
             drain: OnceLock::new(),
             id: ids::word(),

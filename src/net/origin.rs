@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
+use super::body::{Direct, Source};
 use super::digests::Pending;
 use super::downstream::{Downstream, Next};
 use super::node::Node;
@@ -210,6 +211,18 @@ impl FileBody {
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => None,
             Err(error) => Some(Err(error.into())),
         }
+    }
+}
+
+impl Source for FileBody {
+    fn direct(&self) -> Option<Direct<'_>> {
+        let read_ahead = self.reading.is_some() || !self.ready.is_empty();
+        (!read_ahead).then(|| Direct::File(Arc::clone(&self.served.file), self.offset))
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        self.offset += bytes;
+        self.left = self.left.saturating_sub(bytes);
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::access::host_allowed;
 use super::api;
+use super::body::{self, Source};
 use super::downstream::{Downstream, Next};
 use super::limits::HEADS_PER_SOURCE;
 use super::node::Node;
-use super::pump::{Early, Pace, PumpError, pump};
+use super::pump::{Early, Pace, PumpError};
 use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::upstream::Upstream;
 use super::{origin, relay, seed};
@@ -152,7 +152,7 @@ async fn file(
 }
 
 /// Sends a body that has been announced, and books how that ended.
-pub async fn send_body<S: AsyncRead + Unpin>(
+pub async fn send_body<S: Source>(
     node: &Node,
     down: &mut Downstream,
     job: &JobGuard<'_>,
@@ -171,7 +171,7 @@ pub async fn send_body<S: AsyncRead + Unpin>(
         Wire::Seed => Early::Discard,
     };
     let sent = tokio::select! {
-        sent = pump(source, &mut down.stream, length, pace, early) => sent,
+        sent = body::send(source, &mut down.stream, length, pace, early, &node.pipes) => sent,
         () = node.drain().forced() => Err(PumpError::Gone),
     };
     meter.end(clock.now_us());

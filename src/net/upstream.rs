@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::body::{Direct, Source};
 use super::clock::ms_since;
 use super::dial::{Dialed, dial};
 use super::limits::Limits;
@@ -206,6 +207,17 @@ impl Body<'_> {
     /// Body bytes still to come.
     pub fn left(&self) -> u64 {
         self.0.left
+    }
+}
+
+impl Source for Body<'_> {
+    fn direct(&self) -> Option<Direct<'_>> {
+        // What was read already has to go first.
+        self.0.early.is_empty().then_some(Direct::Socket(&self.0.stream))
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        self.0.left = self.0.left.saturating_sub(bytes);
     }
 }
 
