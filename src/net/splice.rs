@@ -64,6 +64,12 @@ impl Pipes {
         Some(Taken { pipes: Arc::clone(self), pipe: Some(pipe), held: 0 })
     }
 
+    /// All that may be made are in use.
+    #[cfg(test)]
+    pub(super) fn exhausted() -> Self {
+        Self { idle: Mutex::default(), used: AtomicUsize::new(MOST_PIPES) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Pipe>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
