@@ -133,6 +133,10 @@ impl Node {
         if let Some(head) = head.filter(|_| self.registry.open_count() < self.config.max_connections) {
             // A head and the last bytes of a body must not wait for an acknowledgement.
             let _ = stream.set_nodelay(true);
+            // What is in the kernel when we close goes on without us; a peer that takes none of it would keep it for ever.
+            let limits = &self.config.limits;
+            let patience = (limits.stall + limits.linger).as_millis().min(i32::MAX as u128);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, patience as u32);
             let conn = self.registry.open(peer);
             sessions.spawn(session::run(Arc::clone(self), stream, conn, head));
             return;
