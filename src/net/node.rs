@@ -172,6 +172,11 @@ impl Node {
         Upstream::new(Arc::clone(&self.links), self.config.limits, judge, self.config.wire)
     }
 
+    /// The address that a connection came to, where the listener's own does not say it.
+    pub fn met_at(&self, stream: &TcpStream) -> Option<SocketAddr> {
+        if self.address.ip().is_unspecified() { stream.local_addr().ok() } else { None }
+    }
+
     /// Waits as long as this node was told to hold replies back.
     pub async fn hold_back(&self) {
         if !self.config.delay.is_zero() {
