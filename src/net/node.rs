@@ -137,6 +137,10 @@ impl Node {
         if let Some(head) = head.filter(|_| self.registry.open_count() < self.config.max_connections) {
             // A head and the last bytes of a body must not wait for an acknowledgement.
             let _ = stream.set_nodelay(true);
+            // What is in the kernel when we close goes on without us; a peer that takes none of it would keep it for ever.
+            let limits = &self.config.limits;
+            let patience = (limits.stall + limits.linger).as_millis().min(i32::MAX as u128);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, patience as u32);
             let conn = self.registry.open(peer);
             sessions.spawn(session::run(Arc::clone(self), stream, conn, head));
             return;
@@ -170,6 +174,11 @@ impl Node {
         let node = Arc::clone(self);
         let judge = Arc::new(move |address| node.config.policy.allows(address));
         Upstream::new(Arc::clone(&self.links), self.config.limits, judge, self.config.wire)
+    }
+
+    /// The address that a connection came to, where the listener's own does not say it.
+    pub fn met_at(&self, stream: &TcpStream) -> Option<SocketAddr> {
+        if self.address.ip().is_unspecified() { stream.local_addr().ok() } else { None }
     }
 
     /// Waits as long as this node was told to hold replies back.
