@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -40,11 +40,25 @@ impl Downstream {
 
     /// Reads more into the inbox; 0 is the end of the stream. Cancel-safe.
     pub async fn fill(&mut self) -> io::Result<usize> {
-        if self.inbox.capacity() == self.inbox.len() {
-            // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
-            self.inbox.reserve(1024);
+        loop {
+            // Space is made when there is something to put there: a connection that is quiet holds none.
+            self.stream.readable().await?;
+            if self.inbox.capacity() == self.inbox.len() {
+                // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
+                self.inbox.reserve(1024);
+            }
+            match self.stream.try_read_buf(&mut self.inbox) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
         }
-        self.stream.read_buf(&mut self.inbox).await
+    }
+
+    /// Gives up the space of an inbox with nothing in it, for as long as no request comes.
+    pub fn rest(&mut self) {
+        if self.inbox.is_empty() {
+            self.inbox = Vec::new();
+        }
     }
 
     /// Waits until the client is gone, keeping what it says meanwhile up to one head. Cancel-safe.
@@ -121,11 +135,16 @@ impl Downstream {
 /// Reads and forgets until the peer closes, for so long and so much.
 async fn drain(stream: &mut TcpStream, limit: Duration) {
     let deadline = Instant::now() + limit;
-    let mut space = [0; 4096];
     let mut left = DRAIN_BYTES;
     while left > 0 {
-        match timeout_at(deadline, stream.read(&mut space)).await {
-            Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
+        if !matches!(timeout_at(deadline, stream.readable()).await, Ok(Ok(()))) {
+            return;
+        }
+        // Not held across the wait: every session has room for what any of its waits holds.
+        let mut space = [0; 4096];
+        match stream.try_read(&mut space) {
+            Ok(read) if read > 0 => left = left.saturating_sub(read),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             _ => return,
         }
     }

@@ -19,6 +19,7 @@ use super::link::Links;
 use super::policy::Policy;
 use super::registry::Registry;
 use super::root::Root;
+use super::splice::Pipes;
 use super::upstream::Upstream;
 use super::{ids, session};
 use crate::meter::Bucket;
@@ -59,6 +60,8 @@ pub struct Node {
     pub bucket: Option<Mutex<Bucket>>,
     /// Digests of what it serves.
     pub digests: Arc<Digests>,
+    /// What bodies are spliced through.
+    pub pipes: Arc<Pipes>,
     links: Arc<Links>,
     drain: OnceLock<Drain>,
     id: String,
@@ -82,6 +85,7 @@ impl Node {
             registry: Registry::new(Clock::start()),
             bucket,
             digests: Arc::default(),
+            pipes: Arc::default(),
             links: Arc::default(),
             drain: OnceLock::new(),
             id: ids::word(),
@@ -97,16 +101,17 @@ impl Node {
             tokio::select! {
                 biased;
                 () = drain.draining() => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.admit(stream, peer, &mut sessions, &mut told),
-                    Err(error) => self.accept_failed(&error).await,
-                },
+                // Before the next is let in: under a flood of connections those that ended would pile up.
                 Some(ended) = sessions.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!("a session failed inside: {error}");
                     }
                 }
                 Some(_) = told.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.admit(stream, peer, &mut sessions, &mut told),
+                    Err(error) => self.accept_failed(&error).await,
+                },
             }
         }
         drop(listener);
