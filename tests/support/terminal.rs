@@ -85,11 +85,6 @@ impl Terminal {
         Self { master: Some(pair.master), writer, reader, shared, exit, modes, pid }
     }
 
-    /// The program's process.
-    pub(crate) fn pid(&self) -> Pid {
-        self.pid
-    }
-
     /// Types this.
     pub(crate) fn keys(&mut self, keys: &str) {
         let writer = self.writer.as_mut().unwrap();
