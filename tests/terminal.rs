@@ -87,7 +87,7 @@ fn the_screen_follows_the_size_of_its_terminal() {
     let chain = Chain::new(3, 400_000);
     let mut terminal = up(&chain, "--limit 2=200K", 120, 40);
     terminal.keys("f");
-    terminal.shows(&["1 active", "capped at 200K/s"]);
+    terminal.shows(&["1 active", "capped at 200.0K/s"]);
     for (columns, rows) in [(80, 24), (60, 15), (20, 3), (1, 1), (140, 50)] {
         terminal.resize(columns, rows);
         terminal.until("something drawn", |screen| !screen.contents().trim().is_empty());

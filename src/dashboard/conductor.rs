@@ -98,6 +98,8 @@ impl Conductor {
             }
         }
         told.starting = false;
+        // How the hops stand comes before what is asked of them.
+        told.note(&watcher.hops());
         if plan.fetch_at_once {
             told.start(plan.route.clone());
         }

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,7 @@ impl Terminal {
     /// The same with a limit of its own.
     pub(crate) fn within(&self, limit: Duration, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> String {
         let end = Instant::now() + limit;
-        let mut state = self.shared.state.lock().unwrap();
+        let mut state = self.shared.lock();
         while !wanted(state.emulator.screen()) {
             let left = end.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "not within {limit:?}: {what}; the screen:\n{}", contents(&state));
@@ -118,7 +118,7 @@ impl Terminal {
 
     /// Gives the terminal another size; the program hears of it by a signal.
     pub(crate) fn resize(&self, columns: u16, rows: u16) {
-        self.shared.state.lock().unwrap().emulator.screen_mut().set_size(wide(rows), wide(columns));
+        self.shared.lock().emulator.screen_mut().set_size(wide(rows), wide(columns));
         self.master.as_ref().unwrap().resize(size(columns, rows)).unwrap();
     }
 
@@ -150,7 +150,7 @@ impl Terminal {
     /// Waits for the program to end, and says how.
     pub(crate) fn ends(&self, limit: Duration) -> ExitStatus {
         self.exit.recv_timeout(limit).unwrap_or_else(|_| {
-            panic!("not ended within {limit:?}; the screen:\n{}", contents(&self.shared.state.lock().unwrap()));
+            panic!("not ended within {limit:?}; the screen:\n{}", contents(&self.shared.lock()));
         })
     }
 
@@ -178,7 +178,7 @@ impl Terminal {
     }
 
     fn set(&self, reading: Reading) {
-        self.shared.state.lock().unwrap().reading = reading;
+        self.shared.lock().reading = reading;
         self.shared.news.notify_all();
     }
 }
@@ -194,10 +194,15 @@ impl Drop for Terminal {
 }
 
 impl Shared {
+    /// A check that fails while it looks at the screen leaves it whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read(&self, mut stream: Box<dyn Read + Send>) {
         let mut bytes = [0; 16 << 10];
         while let Ok(count @ 1..) = stream.read(&mut bytes) {
-            let mut state = self.state.lock().unwrap();
+            let mut state = self.lock();
             state.emulator.process(&bytes[..count]);
             self.news.notify_all();
             while state.reading == Reading::Paused {

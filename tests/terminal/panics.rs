@@ -20,7 +20,7 @@ fn run(test: &str) -> (tempfile::TempDir, Terminal) {
     let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
     command.args(["--exact", &format!("panics::{test}"), "--ignored", "--nocapture"]);
     settle(&mut command, folder.path());
-    (folder, Terminal::start(command, 100, 30))
+    (folder, Terminal::start(command, 160, 30))
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn the_dashboard_becomes_plain_lines() {
         assert!(said.contains(&format!("hop {hop} ({}): started, process ", chain.address(hop))), "{said}");
         let account = said.lines().find(|line| line.trim_start().starts_with(&chain.address(hop)));
         let account = account.unwrap_or_else(|| panic!("hop {hop} has no account:\n{said}"));
-        assert!(account.contains("1.50M out, ") && account.contains("/s; waited "), "{account}");
+        assert!(account.contains("1.5M out, ") && account.contains("/s; waited "), "{account}");
     }
     assert!(said.contains("slowest: hop 2, capped at 1.0M/s"), "{said}");
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);

@@ -45,7 +45,7 @@ fn a_cancelled_transfer_keeps_what_arrived() {
     let chain = Chain::new(3, 3_000_000);
     let mut terminal = up(&chain, "--limit 2=300K", 120, 40);
     terminal.keys("f");
-    terminal.shows(&["x cancel", "slowest: hop 2, capped at 300K/s", "1 running"]);
+    terminal.shows(&["x cancel", "slowest: hop 2, capped at 300.0K/s", "1 running"]);
     terminal.keys("x");
     let screen = terminal.shows(&["cancelled", "are kept", "0 active"]);
     assert!(!screen.contains("x cancel"), "nothing is left to cancel:\n{screen}");
