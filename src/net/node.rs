@@ -24,6 +24,7 @@ use super::{ids, session};
 use crate::meter::Bucket;
 use crate::route::Wire;
 use crate::snapshot::NodeSnapshot;
+use crate::wire::Request;
 
 /// What a node is told when it starts.
 #[derive(Debug)]
@@ -165,6 +166,11 @@ impl Node {
         let node = Arc::clone(self);
         let judge = Arc::new(move |address| node.config.policy.allows(address));
         Upstream::new(Arc::clone(&self.links), self.config.limits, judge, self.config.wire)
+    }
+
+    /// The address by which a request calls this node; its own where the request does not say.
+    pub fn called(&self, request: &Request) -> String {
+        request.host.as_ref().map_or_else(|| self.address.to_string(), ToString::to_string)
     }
 
     /// Waits as long as this node was told to hold replies back.
