@@ -228,6 +228,28 @@ async fn a_silent_hop_is_named_by_its_neighbour_within_the_time_the_client_gave(
 }
 
 #[tokio::test]
+async fn a_node_without_time_left_names_itself_and_dials_nobody() {
+    let chain = Chain::start(2).await;
+    for ms in [0, 250] {
+        let reply = chain.get("f", &format!("Chain-Timeout: {ms}\r\n")).await;
+        let problem = reply.problem();
+        assert_eq!((reply.status, problem.hop, problem.reporter), (504, 0, 0), "{ms} ms");
+    }
+    assert_eq!(chain.nodes[1].registry.totals().accepted, 0);
+}
+
+#[tokio::test]
+async fn a_loopback_node_says_why_it_does_not_answer_to_a_name() {
+    let chain = Chain::start(1).await;
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    stream.write_all(b"GET /files/f HTTP/1.1\r\nHost: evil.example:80\r\n\r\n").await.unwrap();
+    let reply = read_reply(&mut stream, "GET").await;
+    let problem = reply.problem();
+    assert_eq!((reply.status, problem.address.as_str()), (403, "evil.example:80"));
+    assert!(problem.detail.as_str().contains("--host-name") && problem.advice().is_empty(), "{problem}");
+}
+
+#[tokio::test]
 async fn a_server_that_ignores_the_route_is_not_believed() {
     let chain = Chain::start(2).await;
     chain.write("f", b"the wrong file");

@@ -25,6 +25,7 @@ use super::{ids, session};
 use crate::meter::Bucket;
 use crate::route::Wire;
 use crate::snapshot::NodeSnapshot;
+use crate::wire::Request;
 
 /// What a node is told when it starts.
 #[derive(Debug)]
@@ -179,6 +180,11 @@ impl Node {
     /// The address that a connection came to, where the listener's own does not say it.
     pub fn met_at(&self, stream: &TcpStream) -> Option<SocketAddr> {
         if self.address.ip().is_unspecified() { stream.local_addr().ok() } else { None }
+    }
+
+    /// The address by which a request calls this node; its own where the request does not say.
+    pub fn called(&self, request: &Request) -> String {
+        request.host.as_ref().map_or_else(|| self.address.to_string(), ToString::to_string)
     }
 
     /// Waits as long as this node was told to hold replies back.

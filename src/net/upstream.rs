@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::body::{Direct, Source};
 use super::clock::ms_since;
 use super::dial::{Dialed, dial};
-use super::limits::Limits;
+use super::limits::{HOP_SHARE, Limits};
 use super::link::Links;
 use crate::route::{Hop, HostPort, Wire};
 use crate::wire::http::{encode_request, parse_reply};
@@ -107,6 +107,9 @@ impl Upstream {
         request.host = Some(hop.address.clone());
         request.interim = true;
         request.keep_alive = true;
+        if deadline.saturating_duration_since(Instant::now()) <= HOP_SHARE {
+            return Err(exchange::no_time());
+        }
         let marked = hop.wire.or(self.wire);
         let answer = match marked.or_else(|| self.links.known(&hop.address)) {
             Some(Wire::Seed) => self.ask_seed(hop, &request, deadline).await?,
