@@ -99,3 +99,14 @@ fn the_screen_follows_the_size_of_its_terminal() {
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
     leave(&mut terminal);
 }
+
+#[test]
+fn the_demo_starts_by_itself_and_names_its_cap() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::start(chainview(folder.path(), "--demo"), 80, 24);
+    terminal.shows(&["3/3 up", "1 running", "! slowest: hop 2, capped at 6.0M/s", "x cancel"]);
+    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, capped at 6.0M/s", "intact: digest equal"]);
+    let rest = leave(&mut terminal);
+    assert!(rest.contains("1 fetched (24.0M), 0 failed"), "{rest}");
+    assert!(!rest.contains("/tmp"), "the demo's folder is gone by now:\n{rest}");
+}
