@@ -76,11 +76,11 @@ impl Digests {
             if digests.is_unwanted(key, &token) {
                 return;
             }
-            let digest = compute(served.clone(), algorithm).await;
-            if digest.is_err() || !is_settled(&served.version) {
+            let computed = compute(served, algorithm).await;
+            if !matches!(computed, Ok((_, true))) {
                 digests.lock().forget(key);
             }
-            let _ = done.send(Some(digest));
+            let _ = done.send(Some(computed.map(|(digest, _)| digest)));
         });
         Pending { slot, _wanted: Some(wanted) }
     }
@@ -107,10 +107,14 @@ impl Known {
     }
 }
 
-async fn compute(served: Served, algorithm: Algorithm) -> Result<Digest, String> {
+/// The digest, and whether it may be remembered.
+async fn compute(served: Served, algorithm: Algorithm) -> Result<(Digest, bool), String> {
     let hashing = tokio::task::spawn_blocking(move || {
+        // Before the first byte is read: a change that no time stamp tells may come right after it.
+        let settled = is_settled(&served.version);
         let digest = hash(&served, algorithm).map_err(|error| error.to_string())?;
-        served.is_unchanged().then_some(digest).ok_or_else(|| "the file changed while it was read".to_owned())
+        let unchanged = served.is_unchanged().then_some((digest, settled));
+        unchanged.ok_or_else(|| "the file changed while it was read".to_owned())
     });
     hashing.await.map_err(|error| error.to_string())?
 }

@@ -155,12 +155,12 @@ impl Terminal {
     }
 
     /// Checks that the terminal is as it was before the program: modes, screen, cursor. Only after the program ended.
-    pub(crate) fn is_given_back(&self) -> String {
+    pub(crate) fn is_given_back(&self) {
         assert_eq!(modes(self.master.as_ref().unwrap().as_ref()), self.modes, "terminal modes");
         // What was written last may not have been read yet.
         self.within(Duration::from_secs(5), "screen left, cursor shown, pasted text plain", |screen| {
             !screen.alternate_screen() && !screen.hide_cursor() && !screen.bracketed_paste()
-        })
+        });
     }
 
     /// The processes that the program has started and that still live.
