@@ -281,6 +281,32 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn what_a_server_says_unasked_is_never_taken_for_the_next_reply() {
+    let chain = Chain::start(1).await;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let route = format!("Chain-Route: {};wire=http\r\n", server.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        let mut head = [0; 4096];
+        for unasked in ["HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", ""] {
+            let (mut stream, _) = server.accept().await.unwrap();
+            let _ = stream.read(&mut head).await;
+            let message = format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright{unasked}");
+            stream.write_all(message.as_bytes()).await.unwrap();
+            if unasked.is_empty() {
+                let _ = stream.read(&mut head).await;
+            }
+        }
+    });
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    for turn in 1..=2 {
+        let reply = exchange(&mut stream, "GET", "/files/f", &route).await;
+        assert_eq!((reply.status, reply.body.as_slice()), (200, &b"right"[..]), "turn {turn}");
+    }
+    drop(stream);
+    serving.await.unwrap();
+}
+
+#[tokio::test]
 async fn strict_heads_are_refused_and_slow_ones_have_a_deadline() {
     let limits = Limits { head: Duration::from_millis(300), ..Limits::default() };
     let chain = Chain::with_limits(1, limits).await;

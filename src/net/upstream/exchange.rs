@@ -34,7 +34,7 @@ impl Upstream {
         request: &Request,
         deadline: Instant,
     ) -> Result<Answer, Problem> {
-        let kept = self.link.take().filter(|link| link.keep && link.left == 0 && link.hop == hop.address);
+        let kept = self.link.take().filter(|link| link.hop == hop.address && link.is_idle());
         if let Some(mut link) = kept {
             match self.exchange(&mut link, hop, request, deadline).await {
                 Ok((reply, wait_ms)) => return Ok(self.answered(link, reply, Leg::default(), wait_ms, true)),
