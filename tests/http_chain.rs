@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use chainview::net::access::Access;
 use chainview::net::drain::Drain;
-use chainview::net::limits::Limits;
+use chainview::net::limits::{HEADS_PER_SOURCE, Limits};
 use chainview::net::node::{Node, NodeConfig};
 use chainview::net::policy::{AllowList, Policy};
 use chainview::net::root::Root;
@@ -332,8 +332,24 @@ async fn a_full_node_says_so_at_once() {
     let mut first = TcpStream::connect(node.address).await.unwrap();
     assert_eq!(exchange(&mut first, "GET", "/files/x", "").await.status, 404);
     let mut second = TcpStream::connect(node.address).await.unwrap();
-    assert_eq!(read_reply(&mut second, "GET").await.status, 503);
+    let full = read_reply(&mut second, "GET").await;
+    assert_eq!((full.status, full.field("retry-after"), full.problem().hop), (503, Some("1"), 0));
     running.abort();
+}
+
+#[tokio::test]
+async fn a_source_with_too_many_heads_under_way_is_told_so_on_a_kept_connection_too() {
+    let chain = Chain::start(1).await;
+    let mut kept = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    assert_eq!(exchange(&mut kept, "GET", "/files/x", "").await.status, 404);
+    let mut silent = Vec::new();
+    while silent.len() < HEADS_PER_SOURCE {
+        silent.push(TcpStream::connect(chain.nodes[0].address).await.unwrap());
+    }
+    let mut last = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    assert_eq!(read_reply(&mut last, "GET").await.status, 503);
+    let reply = exchange(&mut kept, "GET", "/files/x", "").await;
+    assert_eq!((reply.status, reply.field("connection")), (503, Some("close")));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -119,7 +119,7 @@ impl Downstream {
 }
 
 /// Reads and forgets until the peer closes, for so long and so much.
-async fn drain(stream: &mut TcpStream, limit: Duration) {
+pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
     let deadline = Instant::now() + limit;
     let mut space = [0; 4096];
     let mut left = DRAIN_BYTES;
