@@ -67,21 +67,25 @@ impl Digests {
         drop(known);
         let (digests, served) = (Arc::clone(self), served.clone());
         tokio::spawn(async move {
-            let digest = digests.compute(served.clone(), algorithm).await;
-            if digest.is_err() || !is_settled(&served.version) {
+            let computed = digests.compute(served, algorithm).await;
+            if !matches!(computed, Ok((_, true))) {
                 digests.forget(key);
             }
-            let _ = done.send(Some(digest));
+            let _ = done.send(Some(computed.map(|(digest, _)| digest)));
         });
         Pending(slot)
     }
 
-    async fn compute(&self, served: Served, algorithm: Algorithm) -> Result<Digest, String> {
+    /// The digest, and whether it may be remembered.
+    async fn compute(&self, served: Served, algorithm: Algorithm) -> Result<(Digest, bool), String> {
         // The semaphore is never closed.
         let _worker = self.workers.acquire().await.map_err(|error| error.to_string())?;
         let hashing = tokio::task::spawn_blocking(move || {
+            // Before the first byte is read: a change that no time stamp tells may come right after it.
+            let settled = is_settled(&served.version);
             let digest = hash(&served, algorithm).map_err(|error| error.to_string())?;
-            served.is_unchanged().then_some(digest).ok_or_else(|| "the file changed while it was read".to_owned())
+            let unchanged = served.is_unchanged().then_some((digest, settled));
+            unchanged.ok_or_else(|| "the file changed while it was read".to_owned())
         });
         hashing.await.map_err(|error| error.to_string())?
     }

@@ -108,9 +108,14 @@ impl Root {
 }
 
 impl Served {
-    /// True while the file is still what it was when it was opened.
+    /// True while the file's content is still what it was when it was opened; its name may be gone.
     pub fn is_unchanged(&self) -> bool {
-        fstat(&self.file).is_ok_and(|stat| Version::of(&stat) == self.version)
+        fstat(&self.file).is_ok_and(|stat| {
+            let now = Version::of(&stat);
+            // Taking the last name away is a change of the file's state, and not of its content.
+            let changed = if stat.st_nlink == 0 { self.version.changed } else { now.changed };
+            Version { changed, ..now } == self.version
+        })
     }
 }
 
@@ -181,6 +186,21 @@ mod tests {
             assert!(!found(&root, name), "{}", String::from_utf8_lossy(name));
         }
         assert!(!found(&root, &[b'x'; 1000]));
+    }
+
+    #[test]
+    fn a_file_whose_name_is_taken_away_is_still_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "abc").unwrap();
+        let served = Root::open(dir.path()).unwrap().serve(&FileName::new(b"f").unwrap()).unwrap();
+        let writer = File::options().write(true).open(&path).unwrap();
+        // The clock of a file system may stand still for a few ms; then nothing would differ anyway.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::remove_file(&path).unwrap();
+        assert!(served.is_unchanged());
+        std::os::unix::fs::FileExt::write_all_at(&writer, b"x", 0).unwrap();
+        assert!(!served.is_unchanged());
     }
 
     #[test]
