@@ -161,6 +161,10 @@ pub fn parse_answer(bytes: &[u8]) -> Answer {
 /// it is that of `next`, which calls itself by another one than we do.
 pub fn problem_of_text(text: &SafeText, next: &HostPort, rest: &[Hop], ms: f64) -> Problem {
     let said = text.as_str().strip_prefix(UNREACHABLE).map(|rest| rest.trim_start_matches([':', ' ']));
+    if let Some(status) = text.as_str().strip_prefix("HTTP/1.").and_then(|line| line.get(2..5)?.parse().ok()) {
+        // A full node says so before it reads the first line, and so before it knows the wire.
+        return Problem::next(Reason::of_status(status), Action::Reply, next, format!("status {status}"), ms);
+    }
     let Some(said) = said else {
         return Problem::next(Reason::Nonsense, Action::Reply, next, format!("it answered {text:?}"), ms);
     };
@@ -266,6 +270,8 @@ mod tests {
         let bare = problem_of_text(&SafeText::new("Address not found"), &next, &rest, 2.0);
         assert_eq!((bare.reason, bare.hop), (Reason::Unreachable, 1));
         assert_eq!(problem_of_text(&SafeText::new("hello"), &next, &rest, 2.0).reason, Reason::Nonsense);
+        let full = SafeText::new("HTTP/1.1 503 Service Unavailable\r\n");
+        assert_eq!(problem_of_text(&full, &next, &rest, 2.0).reason, Reason::Busy);
         let missing = Problem::here(Reason::NotFound, Action::Open, "x", "");
         assert_eq!(encode_problem(&missing), NOT_HERE);
     }
