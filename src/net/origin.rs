@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
+use super::dial::{is_shortage, shortage};
 use super::downstream::{Downstream, Next};
 use super::node::Node;
 use super::pump::CHUNK;
@@ -31,6 +32,7 @@ pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
     let address = node.called(request);
     node.config.root.serve(&request.name).map_err(|error| match error {
         OpenError::NotFound => Problem::here(Reason::NotFound, Action::Open, address, ""),
+        OpenError::Failed(error) if is_shortage(&error) => shortage(Action::Open, &error),
         OpenError::Failed(error) => Problem::here(Reason::Internal, Action::Open, address, error.to_string()),
     })
 }
