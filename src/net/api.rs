@@ -26,8 +26,8 @@ use super::access::{UNKNOWN_NAME, host_allowed};
 use super::ask::{BUFFER, CHAIN_ROUTE};
 use super::downstream::drain;
 use super::node::Node;
-use crate::route::{Hop, Host, HostPort};
-use crate::wire::http::{HeadError, parse_route, plain_text};
+use crate::route::{Hop, HostPort};
+use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
 use crate::wire::{Action, Problem, Reason, problem};
 use stream::PageStream;
 
@@ -87,8 +87,7 @@ fn called(headers: &HeaderMap) -> Result<Option<HostPort>, String> {
     let (line, more) = (lines.next(), lines.next());
     let Some(line) = line else { return Ok(None) };
     let text = plain_text(line.as_bytes()).filter(|_| more.is_none()).ok_or("Host is not one plain address")?;
-    let portless = |_| text.parse::<Host>().map(|host| HostPort { host, port: 80 });
-    text.parse::<HostPort>().or_else(portless).map(Some).map_err(|error| format!("Host: {error}"))
+    parse_host(text).map(Some).map_err(|error| format!("Host: {error}"))
 }
 
 /// The hops behind this node; none where the page is its own.
