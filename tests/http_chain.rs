@@ -213,6 +213,9 @@ async fn the_hop_that_failed_is_named_wherever_it_stands() {
     assert_eq!((unknown.status, unknown.problem().hop), (502, 1));
     let comes_back = chain.ask("GET", "f", &through(&[chain.address(1), chain.address(0)])).await;
     assert_eq!((comes_back.status, comes_back.problem().hop), (508, 0));
+    let by_name = format!("localhost:{}", chain.nodes[0].address.port());
+    let comes_back = chain.ask("GET", "f", &through(&[chain.address(1), by_name])).await;
+    assert_eq!((comes_back.status, comes_back.problem().hop), (508, 2));
 }
 
 #[tokio::test]

@@ -30,6 +30,10 @@ const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 /// Finds the file a request names; a problem says why there is none.
 pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
     let address = node.called(request);
+    if request.transfer.is_some_and(|id| node.registry.is_pending(id)) {
+        // It went on from here to the next hop, and came back by another name of ours.
+        return Err(Problem::here(Reason::Loop, Action::Request, address, ""));
+    }
     node.config.root.serve(&request.name).map_err(|error| match error {
         OpenError::NotFound => Problem::here(Reason::NotFound, Action::Open, address, ""),
         OpenError::Failed(error) if is_shortage(&error) => shortage(Action::Open, &error),

@@ -9,15 +9,38 @@ use crate::wire::TransferId;
 /// Counts a request head that is being read from one address.
 #[derive(Debug)]
 pub struct HeadGuard {
-    pub(super) registry: Arc<Registry>,
-    pub(super) source: IpAddr,
+    registry: Arc<Registry>,
+    source: IpAddr,
 }
 
 /// Marks a transfer id as having its head pending on this node.
 #[derive(Debug)]
 pub struct PendingGuard {
-    pub(super) registry: Arc<Registry>,
-    pub(super) id: TransferId,
+    registry: Arc<Registry>,
+    id: TransferId,
+}
+
+impl Registry {
+    /// A request head begins; `None` where this address has too many of them already.
+    pub fn begin_head(self: &Arc<Self>, source: IpAddr, most: usize) -> Option<HeadGuard> {
+        let mut heads = lock(&self.heads);
+        let count = heads.entry(source).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(HeadGuard { registry: Arc::clone(self), source })
+    }
+
+    /// A transfer's head is pending from now on; `None` where it is already, which makes the route a loop.
+    pub fn begin_setup(self: &Arc<Self>, id: TransferId) -> Option<PendingGuard> {
+        lock(&self.pending).insert(id).then(|| PendingGuard { registry: Arc::clone(self), id })
+    }
+
+    /// The transfer's head is pending on one of this node's connections.
+    pub fn is_pending(&self, id: TransferId) -> bool {
+        lock(&self.pending).contains(&id)
+    }
 }
 
 impl Drop for HeadGuard {
