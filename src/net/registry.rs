@@ -127,6 +127,17 @@ impl Registry {
         lock(&self.live).len()
     }
 
+    /// A request head begins; `None` where this address has too many of them already.
+    pub fn begin_head(self: &Arc<Self>, source: std::net::IpAddr, most: usize) -> Option<HeadGuard> {
+        let mut heads = lock(&self.heads);
+        let count = heads.entry(source).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(HeadGuard { registry: Arc::clone(self), source })
+    }
+
     /// What this node knows of a transfer; a request for the file itself goes before one for its size or digest.
     pub fn account(&self, id: TransferId) -> Option<TransferAccount> {
         let live: Vec<Arc<Job>> = lock(&self.live).values().filter_map(|conn| lock(&conn.now).job.clone()).collect();

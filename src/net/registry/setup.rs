@@ -9,35 +9,24 @@ use crate::wire::TransferId;
 /// Counts a request head that is being read from one address.
 #[derive(Debug)]
 pub struct HeadGuard {
-    registry: Arc<Registry>,
-    source: IpAddr,
+    pub(super) registry: Arc<Registry>,
+    pub(super) source: IpAddr,
 }
 
 /// Marks a transfer id as having its head pending on this node.
 #[derive(Debug)]
 pub struct PendingGuard {
-    registry: Arc<Registry>,
-    id: TransferId,
+    pub(super) registry: Arc<Registry>,
+    pub(super) id: TransferId,
 }
 
 impl Registry {
-    /// A request head begins; `None` where this address has too many of them already.
-    pub fn begin_head(self: &Arc<Self>, source: IpAddr, most: usize) -> Option<HeadGuard> {
-        let mut heads = lock(&self.heads);
-        let count = heads.entry(source).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(HeadGuard { registry: Arc::clone(self), source })
-    }
-
     /// A transfer's head is pending from now on; `None` where it is already, which makes the route a loop.
     pub fn begin_setup(self: &Arc<Self>, id: TransferId) -> Option<PendingGuard> {
         lock(&self.pending).insert(id).then(|| PendingGuard { registry: Arc::clone(self), id })
     }
 
-    /// The transfer's head is pending on one of this node's connections.
+    /// This node has asked on for this transfer and has no answer yet.
     pub fn is_pending(&self, id: TransferId) -> bool {
         lock(&self.pending).contains(&id)
     }
