@@ -50,6 +50,7 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let signals = Signals::new()?;
     drop(watching);
     runtime.spawn(leave_on_signal(signals, stop.clone()));
+    let is_demo = plan.demo.is_some();
     let conductor = Conductor::new(plan, screen);
     let conducting = runtime.spawn(conductor.run(wishes, reports, leave.clone()));
     let options = ui::Options { ascii: talk.ascii, color: color(talk.color) };
@@ -60,7 +61,7 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     if let Ok(Err(error)) = ended {
         tell(&format!("chainview: the chain failed inside: {error}"));
     }
-    summary(&snapshots.borrow());
+    summary(&snapshots.borrow(), is_demo);
     match left {
         Ok(Left::Quit | Left::Ended) => Ok(()),
         Ok(Left::Stopped | Left::HungUp) => Err(Error::Interrupted { kept: Kept::default() }),
@@ -105,21 +106,21 @@ fn color(color: Color) -> ColorMode {
 }
 
 /// What a person may want to know after the screen is gone, on the terminal as it was.
-fn summary(chain: &ChainSnapshot) {
+fn summary(chain: &ChainSnapshot, is_demo: bool) {
     let of = |phase| chain.transfers.iter().filter(move |transfer| transfer.phase == phase);
     let bytes: u64 = of(Phase::Done).map(|transfer| transfer.received).sum();
     let (done, failed) = (of(Phase::Done).count(), of(Phase::Failed).count());
     if chain.transfers.is_empty() {
         return;
     }
-    let folder = &chain.folder;
-    say(&format!(
-        "{done} fetched ({}), {failed} failed, {} in all; files are in {folder}",
-        Bytes(bytes),
-        chain.transfers.len()
-    ));
+    let place = match is_demo {
+        true => "the demo's files are gone with it".to_owned(),
+        false => format!("files are in {}", chain.folder),
+    };
+    say(&format!("{done} fetched ({}), {failed} failed, {} in all; {place}", Bytes(bytes), chain.transfers.len()));
     if let Some(last) = of(Phase::Done).next_back() {
-        say(&format!("last: {} as {}, {}", last.name, last.path, Rate(last.rate)));
+        let path = if is_demo { String::new() } else { format!(" as {}", last.path) };
+        say(&format!("last: {}{path}, {}", last.name, Rate(last.rate)));
     }
     if let Some(error) = of(Phase::Failed).next_back().and_then(|transfer| transfer.error.as_ref()) {
         say(&format!("last failure: {error}"));

@@ -272,6 +272,26 @@ async fn a_server_that_ignores_the_route_is_not_believed() {
 }
 
 #[tokio::test]
+async fn bytes_after_an_answer_are_not_taken_for_the_next() {
+    let chain = Chain::start(1).await;
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let route = format!("Chain-Route: {}\r\n", plain.local_addr().unwrap());
+    tokio::spawn(async move {
+        for body in ["one", "two"] {
+            let (mut stream, _) = plain.accept().await.unwrap();
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await;
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
+            stream.write_all(format!("{head}{body}{head}bad").as_bytes()).await.unwrap();
+            let _ = stream.read(&mut [0; 1]).await;
+        }
+    });
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    assert_eq!(exchange(&mut stream, "GET", "/files/f", &route).await.body, b"one");
+    assert_eq!(exchange(&mut stream, "GET", "/files/f", &route).await.body, b"two");
+}
+
+#[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let chain = Chain::start(2).await;
     chain.write("a", &pattern(100_000));

@@ -98,6 +98,8 @@ impl Conductor {
             }
         }
         told.starting = false;
+        // How the hops stand comes before what is asked of them.
+        told.note(&watcher.hops());
         if plan.fetch_at_once {
             told.start(plan.route.clone());
         }
@@ -198,8 +200,7 @@ impl Told {
             if hop.link == *before {
                 continue;
             }
-            let was_up = before.is_up();
-            *before = hop.link.clone();
+            let before = std::mem::replace(before, hop.link.clone());
             match &hop.link {
                 HopLink::Unknown | HopLink::Starting => {}
                 HopLink::Spawned { pid } => {
@@ -211,8 +212,12 @@ impl Told {
                 }
                 HopLink::Foreign => self.log.say(Level::Info, Some(hop.number), "speaks HTTP, sends no reports"),
                 HopLink::Down { reason } => {
-                    let level = if was_up { Level::Error } else { Level::Warn };
-                    self.log.say(level, Some(hop.number), format!("down: {reason}"));
+                    let (level, how) = match before {
+                        HopLink::Down { .. } => (Level::Warn, "still down"),
+                        _ if before.is_up() => (Level::Error, "went down"),
+                        _ => (Level::Warn, "down"),
+                    };
+                    self.log.say(level, Some(hop.number), format!("{how}: {reason}"));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Semaphore, watch};
@@ -30,7 +30,7 @@ pub struct Digests {
 
 #[derive(Debug, Default)]
 struct Known {
-    slots: HashMap<(Version, Algorithm), Slot>,
+    slots: HashMap<(Version, Algorithm), (Slot, Weak<()>)>,
     order: VecDeque<(Version, Algorithm)>,
 }
 
@@ -45,19 +45,23 @@ impl Default for Digests {
 impl Digests {
     /// The digest, if it is known already.
     pub fn ready(&self, served: &Served, algorithm: Algorithm) -> Option<Digest> {
-        let slot = self.lock().slots.get(&(served.version, algorithm)).cloned()?;
+        let (slot, _) = self.lock().slots.get(&(served.version, algorithm)).cloned()?;
         slot.borrow().clone()?.ok()
     }
 
-    /// Starts computing the digest, unless that is being done or was done; wait for it with [`Digests::finished`].
+    /// Starts computing the digest, unless that is being done or was done; wait for it with [`Pending::finished`].
+    ///
+    /// A digest that nobody holds a [`Pending`] of when its turn comes is not computed: it would keep a file open, and
+    /// those who wait for theirs would wait for it too.
     pub fn start(self: &Arc<Self>, served: &Served, algorithm: Algorithm) -> Pending {
         let key = (served.version, algorithm);
         let mut known = self.lock();
-        if let Some(slot) = known.slots.get(&key) {
-            return Pending(slot.clone());
+        if let Some((slot, wanted)) = known.slots.get(&key) {
+            return Pending { slot: slot.clone(), _wanted: wanted.upgrade() };
         }
         let (done, slot) = watch::channel(None);
-        known.slots.insert(key, slot.clone());
+        let wanted = Arc::new(());
+        known.slots.insert(key, (slot.clone(), Arc::downgrade(&wanted)));
         known.order.push_back(key);
         if known.order.len() > REMEMBERED
             && let Some(oldest) = known.order.pop_front()
@@ -65,35 +69,30 @@ impl Digests {
             known.slots.remove(&oldest);
         }
         drop(known);
-        let (digests, served) = (Arc::clone(self), served.clone());
+        let (digests, served, token) = (Arc::clone(self), served.clone(), Arc::clone(&wanted));
         tokio::spawn(async move {
-            let computed = digests.compute(served, algorithm).await;
+            // The semaphore is never closed.
+            let Ok(_worker) = digests.workers.acquire().await else { return };
+            if digests.is_unwanted(key, &token) {
+                return;
+            }
+            let computed = compute(served, algorithm).await;
             if !matches!(computed, Ok((_, true))) {
-                digests.forget(key);
+                digests.lock().forget(key);
             }
             let _ = done.send(Some(computed.map(|(digest, _)| digest)));
         });
-        Pending(slot)
+        Pending { slot, _wanted: Some(wanted) }
     }
 
-    /// The digest, and whether it may be remembered.
-    async fn compute(&self, served: Served, algorithm: Algorithm) -> Result<(Digest, bool), String> {
-        // The semaphore is never closed.
-        let _worker = self.workers.acquire().await.map_err(|error| error.to_string())?;
-        let hashing = tokio::task::spawn_blocking(move || {
-            // Before the first byte is read: a change that no time stamp tells may come right after it.
-            let settled = is_settled(&served.version);
-            let digest = hash(&served, algorithm).map_err(|error| error.to_string())?;
-            let unchanged = served.is_unchanged().then_some((digest, settled));
-            unchanged.ok_or_else(|| "the file changed while it was read".to_owned())
-        });
-        hashing.await.map_err(|error| error.to_string())?
-    }
-
-    fn forget(&self, key: (Version, Algorithm)) {
+    /// True if nobody waits for a digest any more; it is forgotten then, before anybody can begin to.
+    fn is_unwanted(&self, key: (Version, Algorithm), token: &Arc<()>) -> bool {
         let mut known = self.lock();
-        known.slots.remove(&key);
-        known.order.retain(|other| *other != key);
+        let unwanted = Arc::strong_count(token) == 1;
+        if unwanted {
+            known.forget(key);
+        }
+        unwanted
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -101,14 +100,36 @@ impl Digests {
     }
 }
 
-/// A digest that may still be being computed.
+impl Known {
+    fn forget(&mut self, key: (Version, Algorithm)) {
+        self.slots.remove(&key);
+        self.order.retain(|other| *other != key);
+    }
+}
+
+/// The digest, and whether it may be remembered.
+async fn compute(served: Served, algorithm: Algorithm) -> Result<(Digest, bool), String> {
+    let hashing = tokio::task::spawn_blocking(move || {
+        // Before the first byte is read: a change that no time stamp tells may come right after it.
+        let settled = is_settled(&served.version);
+        let digest = hash(&served, algorithm).map_err(|error| error.to_string())?;
+        let unchanged = served.is_unchanged().then_some((digest, settled));
+        unchanged.ok_or_else(|| "the file changed while it was read".to_owned())
+    });
+    hashing.await.map_err(|error| error.to_string())?
+}
+
+/// A digest that may still be being computed, and is wanted for as long as this lives.
 #[derive(Clone, Debug)]
-pub struct Pending(Slot);
+pub struct Pending {
+    slot: Slot,
+    _wanted: Option<Arc<()>>,
+}
 
 impl Pending {
     /// Waits for the digest; an error says why there is none. Cancel-safe.
     pub async fn finished(&mut self) -> Result<Digest, String> {
-        match self.0.wait_for(Option::is_some).await {
+        match self.slot.wait_for(Option::is_some).await {
             Ok(done) => done.clone().unwrap_or_else(|| Err("nothing was computed".to_owned())),
             Err(_) => Err("the computation was given up".to_owned()),
         }
@@ -207,6 +228,28 @@ mod tests {
         let digests = Arc::new(Digests::default());
         digests.start(&served, Algorithm::Blake3).finished().await.unwrap();
         assert_eq!(digests.ready(&served, Algorithm::Blake3), None);
+    }
+
+    #[tokio::test]
+    async fn a_digest_that_nobody_waits_for_is_not_computed_and_holds_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let digests = Arc::new(Digests { workers: Arc::new(Semaphore::new(1)), known: Mutex::default() });
+        let busy = digests.workers.acquire().await.unwrap();
+        let mut kept = None;
+        for name in ["a", "b", "c"] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+            let served = root.serve(&FileName::new(name.as_bytes()).unwrap()).unwrap();
+            let pending = digests.start(&served, Algorithm::Blake3);
+            kept = Some((served, pending));
+        }
+        assert_eq!(digests.lock().slots.len(), 3);
+        drop(busy);
+        let (served, mut pending) = kept.unwrap();
+        assert_eq!(pending.finished().await.unwrap().value, *blake3::hash(b"c").as_bytes());
+        // The queue is in order: whoever is done last has seen the others off.
+        assert_eq!(Arc::strong_count(&served.file), 1);
+        assert!(digests.lock().slots.is_empty() && digests.lock().order.is_empty());
     }
 
     #[tokio::test]

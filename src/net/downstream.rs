@@ -1,9 +1,12 @@
 //! The accepted side of a session: what was read and not yet used, heads written in one piece, closes that lose nothing.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -40,11 +43,25 @@ impl Downstream {
 
     /// Reads more into the inbox; 0 is the end of the stream. Cancel-safe.
     pub async fn fill(&mut self) -> io::Result<usize> {
-        if self.inbox.capacity() == self.inbox.len() {
-            // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
-            self.inbox.reserve(1024);
+        loop {
+            // Space is made when there is something to put there: a connection that is quiet holds none.
+            self.stream.readable().await?;
+            if self.inbox.capacity() == self.inbox.len() {
+                // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
+                self.inbox.reserve(1024);
+            }
+            match self.stream.try_read_buf(&mut self.inbox) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
         }
-        self.stream.read_buf(&mut self.inbox).await
+    }
+
+    /// Gives up the space of an inbox with nothing in it, for as long as no request comes.
+    pub fn rest(&mut self) {
+        if self.inbox.is_empty() {
+            self.inbox = Vec::new();
+        }
     }
 
     /// Waits until the client is gone, keeping what it says meanwhile up to one head. Cancel-safe.
@@ -121,10 +138,16 @@ impl Downstream {
 /// Reads and forgets until the peer closes, for so long and so much.
 pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
     let deadline = Instant::now() + limit;
-    let mut space = [0; 4096];
     let mut left = DRAIN_BYTES;
     while left > 0 {
-        match timeout_at(deadline, stream.read(&mut space)).await {
+        let reading = poll_fn(|cx| {
+            // Not held across the wait: every session has room for what any of its waits holds.
+            let mut space = [0; 4096];
+            let mut space = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
+            Poll::Ready(io::Result::Ok(space.filled().len()))
+        });
+        match timeout_at(deadline, reading).await {
             Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
             _ => return,
         }

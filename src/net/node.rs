@@ -19,6 +19,7 @@ use super::link::Links;
 use super::policy::Policy;
 use super::registry::Registry;
 use super::root::Root;
+use super::splice::Pipes;
 use super::upstream::Upstream;
 use super::{ids, session};
 use crate::meter::Bucket;
@@ -60,6 +61,8 @@ pub struct Node {
     pub bucket: Option<Mutex<Bucket>>,
     /// Digests of what it serves.
     pub digests: Arc<Digests>,
+    /// What bodies are spliced through.
+    pub pipes: Arc<Pipes>,
     links: Arc<Links>,
     drain: OnceLock<Drain>,
     id: String,
@@ -80,6 +83,7 @@ impl Node {
             registry: Registry::new(Clock::start()),
             bucket,
             digests: Arc::default(),
+            pipes: Arc::default(),
             links: Arc::default(),
             drain: OnceLock::new(),
             id: ids::word(),
@@ -95,16 +99,17 @@ impl Node {
             tokio::select! {
                 biased;
                 () = drain.draining() => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.admit(stream, peer, &mut sessions, &mut told),
-                    Err(error) => self.accept_failed(&error).await,
-                },
+                // Before the next is let in: under a flood of connections those that ended would pile up.
                 Some(ended) = sessions.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!("a session failed inside: {error}");
                     }
                 }
                 Some(_) = told.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.admit(stream, peer, &mut sessions, &mut told),
+                    Err(error) => self.accept_failed(&error).await,
+                },
             }
         }
         drop(listener);
@@ -130,6 +135,10 @@ impl Node {
         if let Some(head) = head.filter(|_| self.registry.open_count() < self.config.max_connections) {
             // A head and the last bytes of a body must not wait for an acknowledgement.
             let _ = stream.set_nodelay(true);
+            // What is in the kernel when we close goes on without us; a peer that takes none of it would keep it for ever.
+            let limits = &self.config.limits;
+            let patience = (limits.stall + limits.linger).as_millis().min(i32::MAX as u128);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, patience as u32);
             let conn = self.registry.open(peer);
             sessions.spawn(session::run(Arc::clone(self), stream, conn, head));
             return;
@@ -164,6 +173,11 @@ impl Node {
         let node = Arc::clone(self);
         let judge = Arc::new(move |address| node.config.policy.allows(address));
         Upstream::new(Arc::clone(&self.links), self.config.limits, judge, self.config.wire)
+    }
+
+    /// The address that a connection came to, where the listener's own does not say it.
+    pub fn met_at(&self, stream: &TcpStream) -> Option<SocketAddr> {
+        if self.address.ip().is_unspecified() { stream.local_addr().ok() } else { None }
     }
 
     /// The address by which a request calls this node; its own where the request does not say.

@@ -12,7 +12,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
+use super::body::{Direct, Source};
 use super::dial::{is_shortage, shortage};
+use super::digests::Pending;
 use super::downstream::{Downstream, Next};
 use super::node::Node;
 use super::pump::CHUNK;
@@ -46,7 +48,7 @@ pub async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, requ
     job.update(|account| account.role = ConnRole::Origin);
     let keep = request.keep_alive && !node.drain().is_draining();
     match reply(node, down, job, request).await {
-        Ok((served, mut reply, first)) => {
+        Ok((served, mut reply, first, _hashing)) => {
             reply.keep_alive = keep;
             let length = reply.length.unwrap_or_default();
             job.update(|account| {
@@ -74,13 +76,13 @@ pub async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, requ
     }
 }
 
-/// The reply head, the file, and the offset to send from.
+/// The file, the reply head, the offset to send from, and the digest that is computed meanwhile.
 async fn reply(
     node: &Node,
     down: &mut Downstream,
     job: &JobGuard<'_>,
     request: &Request,
-) -> Result<(Served, Reply, u64), Problem> {
+) -> Result<(Served, Reply, u64, Option<Pending>), Problem> {
     let address = node.called(request);
     let served = open(node, request)?;
     let etag = served.version.etag();
@@ -99,7 +101,11 @@ async fn reply(
         // An empty file has no range to be a part of.
         None => None,
     };
-    let digests = wanted_digest(node, down, job, request, &served).await?;
+    let (digest, hashing) = match wanted_digest(node, down, job, request, &served).await? {
+        Wanted::Known(digest) => (Some(digest), None),
+        Wanted::Later(pending) => (None, Some(pending)),
+        Wanted::Nothing => (None, None),
+    };
     let (first, length) = part.map_or((0, size), |(first, last)| (first, last - first + 1));
     let reply = Reply {
         status: if part.is_some() { 206 } else { 200 },
@@ -111,10 +117,20 @@ async fn reply(
         accept_ranges: true,
         content_type: Some("application/octet-stream".to_owned()),
         hops: Some(0),
-        digests: digests.into_iter().collect(),
+        digests: digest.into_iter().collect(),
         ..Reply::default()
     };
-    Ok((served, reply, first))
+    Ok((served, reply, first, hashing))
+}
+
+/// What becomes of a wish for a digest.
+enum Wanted {
+    /// There was none.
+    Nothing,
+    /// It is there.
+    Known(Digest),
+    /// It is being computed, for as long as this is held.
+    Later(Pending),
 }
 
 /// The digest a request asks for: at once if it is known. HEAD waits for it; GET only has it computed beside the sending.
@@ -124,14 +140,14 @@ async fn wanted_digest(
     job: &JobGuard<'_>,
     request: &Request,
     served: &Served,
-) -> Result<Option<Digest>, Problem> {
-    let Some(algorithm) = request.want_digest else { return Ok(None) };
+) -> Result<Wanted, Problem> {
+    let Some(algorithm) = request.want_digest else { return Ok(Wanted::Nothing) };
     if let Some(digest) = node.digests.ready(served, algorithm) {
-        return Ok(Some(digest));
+        return Ok(Wanted::Known(digest));
     }
     let mut pending = node.digests.start(served, algorithm);
     if request.method == Method::Get {
-        return Ok(None);
+        return Ok(Wanted::Later(pending));
     }
     job.set_state(ConnState::Waiting);
     let problem = |reason, detail: String| Problem::here(reason, Action::Verify, node.called(request), detail);
@@ -143,11 +159,12 @@ async fn wanted_digest(
                 _ = working.tick(), if request.interim => {
                     down.write(INTERIM).await.map_err(|error| problem(Reason::Closed, error.to_string()))?;
                 }
+                () = down.gone() => return Err(problem(Reason::Closed, "the client left".to_owned())),
             }
         }
     };
     match timeout(LONGEST_DIGEST, waiting).await {
-        Ok(digest) => digest.map(Some),
+        Ok(digest) => digest.map(Wanted::Known),
         Err(_) => Err(problem(Reason::TimedOut, "computing the digest".to_owned())),
     }
 }
@@ -200,6 +217,18 @@ impl FileBody {
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => None,
             Err(error) => Some(Err(error.into())),
         }
+    }
+}
+
+impl Source for FileBody {
+    fn direct(&self) -> Option<Direct<'_>> {
+        let read_ahead = self.reading.is_some() || !self.ready.is_empty();
+        (!read_ahead).then(|| Direct::File(Arc::clone(&self.served.file), self.offset))
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        self.offset += bytes;
+        self.left = self.left.saturating_sub(bytes);
     }
 }
 

@@ -8,6 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::clock::Clock;
 use crate::meter::{Bucket, Meter, Wait};
@@ -51,6 +53,58 @@ pub enum Early<'a> {
     Discard,
 }
 
+impl Early<'_> {
+    /// Waits until the reader has left, taking what it says meanwhile. Cancel-safe.
+    pub(super) async fn gone(&mut self, reader: &TcpStream) {
+        loop {
+            if matches!(self, Self::Keep(kept) if kept.len() >= MOST_EARLY) {
+                return std::future::pending().await;
+            }
+            let mut said = [0; 512];
+            match reader.try_read(&mut said) {
+                Ok(0) => return,
+                Ok(read) => {
+                    if let Self::Keep(kept) = self {
+                        kept.extend_from_slice(&said[..read]);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if reader.readable().await.is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// A limit on waits that follow each other closely: the system's timer is set once in a while, not for each of them.
+pub(super) struct Timer {
+    limit: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, sleep: None }
+    }
+
+    /// Ends when the limit has passed since then. Cancel-safe.
+    pub(super) async fn expired(&mut self, since: Instant) {
+        let due = since + self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        loop {
+            sleep.as_mut().await;
+            if Instant::now() >= due {
+                return;
+            }
+            // It was set for an earlier wait: set it anew, for this one.
+            sleep.as_mut().reset(due);
+        }
+    }
+}
+
 /// How one body is moved.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace<'a> {
@@ -74,7 +128,7 @@ pub async fn pump<S, D>(
     reader: &mut D,
     length: u64,
     pace: Pace<'_>,
-    mut early: Early<'_>,
+    early: &mut Early<'_>,
 ) -> Result<(), PumpError>
 where
     S: AsyncRead + Unpin,
@@ -84,7 +138,7 @@ where
     let mut left = length;
     while left > 0 {
         let most = pace.chunk(buffer.len(), left);
-        let read = pace.read(source, reader, &mut buffer[..most], &mut early).await?;
+        let read = pace.read(source, reader, &mut buffer[..most], early).await?;
         if read == 0 {
             return Err(PumpError::Short { missing: left });
         }
@@ -216,7 +270,7 @@ mod tests {
             client.read_to_end(&mut got).await.unwrap();
             got
         });
-        pump(&mut source, &mut reader, 300_000, pace(&meter, clock, None), Early::Discard).await.unwrap();
+        pump(&mut source, &mut reader, 300_000, pace(&meter, clock, None), &mut Early::Discard).await.unwrap();
         drop(reader);
         assert_eq!((moved.await.unwrap() == body, source), (true, &b"next"[..]));
         assert_eq!((meter.flow(0).bytes_in, meter.flow(0).bytes_out), (300_000, 300_000));
@@ -227,7 +281,7 @@ mod tests {
         let (meter, clock) = (Meter::default(), Clock::start());
         let mut source = &b"abc"[..];
         let (mut reader, _client) = duplex(1000);
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), Early::Discard).await;
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), &mut Early::Discard).await;
         assert!(matches!(ended, Err(PumpError::Short { missing: 2 })), "{ended:?}");
     }
 
@@ -237,11 +291,11 @@ mod tests {
         meter.begin(0);
         let (mut source, _origin) = duplex(10);
         let (mut reader, _client) = duplex(10);
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), Early::Discard).await;
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), &mut Early::Discard).await;
         assert!(matches!(ended, Err(PumpError::Idle(_))), "{ended:?}");
         assert_eq!(meter.flow(clock.now_us()).read_blocked_us, IDLE.as_micros() as u64);
         let mut source = &[0; 100][..];
-        let ended = pump(&mut source, &mut reader, 100, pace(&meter, clock, None), Early::Discard).await;
+        let ended = pump(&mut source, &mut reader, 100, pace(&meter, clock, None), &mut Early::Discard).await;
         assert!(matches!(ended, Err(PumpError::Stalled(_))), "{ended:?}");
         assert!(meter.flow(clock.now_us()).write_blocked_us >= STALL.as_micros() as u64);
     }
@@ -254,7 +308,7 @@ mod tests {
         client.write_all(b"next").await.unwrap();
         drop(client);
         let mut kept = Vec::new();
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), Early::Keep(&mut kept)).await;
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), &mut Early::Keep(&mut kept)).await;
         assert!(matches!(ended, Err(PumpError::Gone)), "{ended:?}");
         assert_eq!((kept.as_slice(), clock.now_us() < 1000), (&b"next"[..], true));
     }
@@ -270,7 +324,9 @@ mod tests {
             let mut got = vec![0; 2_000_000];
             client.read_exact(&mut got).await.unwrap();
         });
-        pump(&mut source, &mut reader, 2_000_000, pace(&meter, clock, Some(&bucket)), Early::Discard).await.unwrap();
+        pump(&mut source, &mut reader, 2_000_000, pace(&meter, clock, Some(&bucket)), &mut Early::Discard)
+            .await
+            .unwrap();
         sink.await.unwrap();
         let flow = meter.flow(clock.now_us());
         assert!((1_950_000..2_100_000).contains(&flow.capped_us), "{flow:?}");

@@ -30,7 +30,7 @@ pub async fn answer(
     let keep = request.keep_alive && !node.drain().is_draining();
     let asked = {
         let mut stages = upstream.stage();
-        let asking = ask(node, down.stream.local_addr().ok(), job, request, &next, upstream);
+        let asking = ask(node, node.met_at(&down.stream), job, request, &next, upstream);
         tokio::pin!(asking);
         loop {
             tokio::select! {

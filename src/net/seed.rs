@@ -153,7 +153,7 @@ async fn ask(
         return Asked::Problem(Problem::here(Reason::Draining, Action::Request, node.called(&request), ""));
     }
     let mut stages = upstream.stage();
-    let asking = relay::ask(node, down.stream.local_addr().ok(), job, request, next, upstream);
+    let asking = relay::ask(node, node.met_at(&down.stream), job, request, next, upstream);
     tokio::pin!(asking);
     loop {
         tokio::select! {

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::access::{UNKNOWN_NAME, host_allowed};
 use super::api;
+use super::body::{self, Source};
 use super::downstream::{Downstream, Next};
 use super::limits::HEADS_PER_SOURCE;
 use super::node::{Node, turn_away};
-use super::pump::{Early, Pace, PumpError, pump};
+use super::pump::{Early, Pace, PumpError};
 use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::upstream::Upstream;
 use super::{origin, relay, seed};
@@ -30,7 +30,7 @@ pub async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: Head
     let mut down = Downstream::new(stream, limits);
     match timeout_at(deadline, first_line(&mut down)).await {
         Ok(Some(Wire::Http)) => http(&node, down, &conn, head, deadline).await,
-        Ok(Some(Wire::Seed)) => seed::run(&node, down, &conn, head, deadline).await,
+        Ok(Some(Wire::Seed)) => Box::pin(seed::run(&node, down, &conn, head, deadline)).await,
         // Nobody said anything that could be answered.
         Ok(None) | Err(_) => {}
     }
@@ -59,11 +59,12 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         let asked = timeout_at(deadline, read_head(&mut down)).await;
         drop(head);
         let next = match asked {
-            Ok(Ok(Some(Asked::File(request)))) => file(node, &mut down, conn, *request, &mut upstream).await,
+            // In a box, as are the others: what a request needs is not held by a connection that waits for one.
+            Ok(Ok(Some(Asked::File(request)))) => Box::pin(file(node, &mut down, conn, *request, &mut upstream)).await,
             Ok(Ok(Some(Asked::Page))) => {
                 conn.set_state(ConnState::Page);
                 let Downstream { stream, inbox, .. } = down;
-                return api::serve(node, stream, inbox, conn.peer()).await;
+                return Box::pin(api::serve(node, stream, inbox, conn.peer())).await;
             }
             Ok(Ok(None)) => Next::Drop,
             Ok(Err(error)) => refuse(node, &mut down, error.reason, error.detail).await,
@@ -75,6 +76,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
             Next::Keep => {}
         }
         conn.set_state(ConnState::Idle);
+        down.rest();
         if down.inbox.is_empty() {
             let idle = timeout(node.config.limits.idle, down.fill());
             let read = tokio::select! {
@@ -150,7 +152,7 @@ async fn file(
 }
 
 /// Sends a body that has been announced, and books how that ended.
-pub async fn send_body<S: AsyncRead + Unpin>(
+pub async fn send_body<S: Source>(
     node: &Node,
     down: &mut Downstream,
     job: &JobGuard<'_>,
@@ -169,7 +171,7 @@ pub async fn send_body<S: AsyncRead + Unpin>(
         Wire::Seed => Early::Discard,
     };
     let sent = tokio::select! {
-        sent = pump(source, &mut down.stream, length, pace, early) => sent,
+        sent = body::send(source, &mut down.stream, length, pace, early, &node.pipes) => sent,
         () = node.drain().forced() => Err(PumpError::Gone),
     };
     meter.end(clock.now_us());

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::body::{Direct, Source};
 use super::clock::ms_since;
 use super::dial::{Dialed, dial};
 use super::limits::{HOP_SHARE, Limits};
@@ -144,9 +145,12 @@ impl Upstream {
 
     /// The body was read, or is not wanted: a connection that can be kept is, any other is closed.
     pub fn finish(&mut self) {
-        let Some(link) = &self.link else { return };
-        if link.left > 0 || !link.keep {
+        let Some(link) = &mut self.link else { return };
+        // Bytes that nobody asked for would be taken for the head of the next answer.
+        if link.left > 0 || !link.keep || !link.early.is_empty() {
             self.link = None;
+        } else {
+            link.early = Vec::new();
         }
     }
 
@@ -200,6 +204,17 @@ impl Link {
     fn is_idle(&self) -> bool {
         let silent = || matches!(self.stream.try_read(&mut [0; 1]), Err(error) if error.kind() == WouldBlock);
         self.keep && self.left == 0 && self.early.is_empty() && silent()
+    }
+}
+
+impl Source for Body<'_> {
+    fn direct(&self) -> Option<Direct<'_>> {
+        // What was read already has to go first.
+        self.0.early.is_empty().then_some(Direct::Socket(&self.0.stream))
+    }
+
+    fn skip(&mut self, bytes: u64) {
+        self.0.left = self.0.left.saturating_sub(bytes);
     }
 }
 

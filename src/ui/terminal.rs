@@ -22,11 +22,14 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
+use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 
 /// The terminal is ours: whoever turns this off gives it back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 /// How long giving back waits for a terminal that takes no bytes; its mode is restored in any case.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// The control character that cancels an escape sequence under way.
+const CANCEL: u8 = 0x18;
 
 /// The screen while it is ours; dropping it gives the terminal back.
 pub struct Screen {
@@ -86,7 +89,8 @@ pub fn restore() {
     }
     // The mode first: it needs no room in the terminal's queue.
     let _ = disable_raw_mode();
-    let mut bytes = Vec::new();
+    // Ends a sequence that was cut off in the middle; by itself it does nothing.
+    let mut bytes = vec![CANCEL];
     let _ = queue!(
         bytes,
         EndSynchronizedUpdate,
@@ -101,8 +105,21 @@ pub fn restore() {
         let _ = rustix::io::write(stdout(), &bytes);
         let _ = done.send(());
     };
-    if thread::Builder::new().name("restore".to_owned()).spawn(write).is_ok() {
+    let started = thread::Builder::new().name("restore".to_owned()).spawn(write).is_ok();
+    if started && wait.recv_timeout(PATIENCE).is_err() {
+        // It must not wake up one day in a screen that nobody draws: what it has not taken by now is dropped, so that
+        // there is room for what gives it back.
+        drop_unread();
         let _ = wait.recv_timeout(PATIENCE);
+    }
+}
+
+/// Drops what was written and not yet taken by the terminal.
+fn drop_unread() {
+    let _ = tcflush(stdout(), QueueSelector::OFlush);
+    // Whoever waits for room hears of it only when something else happens, such as the modes being set, to the same.
+    if let Ok(modes) = tcgetattr(stdout()) {
+        let _ = tcsetattr(stdout(), OptionalActions::Now, &modes);
     }
 }
 

@@ -179,13 +179,16 @@ impl HopTask {
         let request = page_request(&hop.address, &[], EVENTS, self.token(), ANSWER).map_err(|_| Failure::Foreign)?;
         let asking = ask(dialed.stream, &hop.address, request, ANSWER);
         pin!(asking);
-        let asked = match timeout(SILENCE, &mut asking).await {
-            Ok(asked) => asked,
-            // The original says nothing to HTTP; a question of its own tells it from a slow node.
-            Err(_) => match probe(&hop.address, PROBE, &(Arc::new(|_| Ok(())) as _)).await {
-                Some(Wire::Seed) => return Err(Failure::Original),
-                _ => asking.await,
-            },
+        let early = timeout(SILENCE, &mut asking).await.ok();
+        // The original says nothing to HTTP, or trips over it and closes; a question of its own tells it from a slow
+        // node, and from one that is leaving.
+        let is_odd = early.as_ref().is_none_or(|asked| asked.as_ref().is_err_and(|why| why.reason == Reason::Closed));
+        if is_odd && probe(&hop.address, PROBE, &(Arc::new(|_| Ok(())) as _)).await == Some(Wire::Seed) {
+            return Err(Failure::Original);
+        }
+        let asked = match early {
+            Some(asked) => asked,
+            None => asking.await,
         };
         match asked {
             Ok(asked) => judge(asked, 0, 0).await,

@@ -124,28 +124,34 @@ async fn what_the_supervisor_says_goes_before_what_is_seen() {
     until(&mut watcher, |hops| is_down(&hops[0])).await;
 }
 
+/// What the original does: two lines are a question for a file. Over anything else it hangs or trips, as the words have
+/// it.
+async fn original(listener: TcpListener, hangs: bool) {
+    let mut asked = Vec::new();
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        stream.read_buf(&mut request).await.unwrap();
+        if request.split(|byte| *byte == b'\n').count() == 2 {
+            stream.write_all(b"NA").await.unwrap();
+        } else if hangs {
+            asked.push(stream);
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_original_and_strangers_are_told_apart() {
-    let original = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let locked = site(|config| config.access = Access::new(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1)))).await;
-    let hops = [original.local_addr().unwrap(), stranger.local_addr().unwrap(), closed, locked.node.address];
+    let [first, last] = [&hanging, &closing].map(|listener| listener.local_addr().unwrap());
+    let hops = [first, stranger.local_addr().unwrap(), closed, locked.node.address, last];
     let mut answering = JoinSet::new();
-    answering.spawn(async move {
-        let mut asked = Vec::new();
-        loop {
-            let (mut stream, _) = original.accept().await.unwrap();
-            let mut request = Vec::new();
-            stream.read_buf(&mut request).await.unwrap();
-            // Two lines are a question for a file; anything else makes the original hang.
-            if request.split(|byte| *byte == b'\n').count() == 2 {
-                stream.write_all(b"NA").await.unwrap();
-            } else {
-                asked.push(stream);
-            }
-        }
-    });
+    answering.spawn(original(hanging, true));
+    answering.spawn(original(closing, false));
     answering.spawn(async move {
         loop {
             let (mut stream, _) = stranger.accept().await.unwrap();
@@ -159,6 +165,7 @@ async fn the_original_and_strangers_are_told_apart() {
             && hops[1].link == HopLink::Foreign
             && is_down(&hops[2])
             && hops[3].link == HopLink::Foreign
+            && hops[4].link == HopLink::Original
     })
     .await;
     assert_eq!(watcher.hops()[2].link, HopLink::Down { reason: "connection refused".into() });

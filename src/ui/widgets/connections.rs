@@ -87,6 +87,8 @@ fn texts(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &ConnSn
     let rates = state.rates.of(hop, conn).filter(|_| conn.state != ConnState::Page);
     let figure = |rate: Option<u64>| rate.filter(|r| *r > 0).map_or("-".to_owned(), |r| Bytes(r).to_string());
     let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    // Reports of nothing but their own reading ask for no new picture, so this time would stand still.
+    let age = (conn.state != ConnState::Page).then(|| Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))));
     [
         or_dash(transfer(data, conn)),
         or_dash(conn.name.to_string()),
@@ -97,7 +99,7 @@ fn texts(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &ConnSn
         figure(rates.map(|r| r.0)),
         figure(rates.map(|r| r.1)),
         Bytes(conn.flow.bytes_out).to_string(),
-        Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))).to_string(),
+        age.map_or("-".to_owned(), |age| age.to_string()),
     ]
 }
 

@@ -1,0 +1,58 @@
+//! One body on its way down, by the best way there is: its beginning copied, the rest spliced or sent from the file.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use tokio::io::AsyncRead;
+use tokio::net::TcpStream;
+
+use super::pump::{Early, Pace, PumpError, pump};
+use super::splice::{self, Pipes};
+
+/// Where a body comes from.
+pub trait Source: AsyncRead + Unpin {
+    /// What the rest of the body can be taken from without reading it; `None` where it must be read.
+    fn direct(&self) -> Option<Direct<'_>>;
+
+    /// Bytes were taken directly.
+    fn skip(&mut self, bytes: u64);
+}
+
+/// A body's rest, as the kernel can move it.
+#[derive(Debug)]
+pub enum Direct<'a> {
+    /// The next bytes of this socket.
+    Socket(&'a TcpStream),
+    /// This file, from an offset.
+    File(Arc<File>, u64),
+}
+
+/// Bytes that are copied before anything else is tried: a body that ends here never costs a pipe.
+const COPIED_FIRST: u64 = 64 * 1024;
+/// Bytes of a file that are always copied at the end, after a last look at whether the file has changed.
+const COPIED_LAST: u64 = 1;
+
+/// Sends exactly `length` bytes.
+pub async fn send<S: Source>(
+    source: &mut S,
+    reader: &mut TcpStream,
+    length: u64,
+    pace: Pace<'_>,
+    mut early: Early<'_>,
+    pipes: &Arc<Pipes>,
+) -> Result<(), PumpError> {
+    let first = length.min(COPIED_FIRST);
+    pump(source, reader, first, pace, &mut early).await?;
+    let rest = length - first;
+    // A capped body moves in pieces of the cap's choosing.
+    let moved = match source.direct().filter(|_| rest > COPIED_LAST && pace.bucket.is_none()) {
+        Some(Direct::Socket(socket)) => splice::from_socket(socket, reader, rest, pace, &mut early, pipes).await?,
+        Some(Direct::File(file, offset)) => splice::from_file(&file, offset, rest - COPIED_LAST, reader, pace).await?,
+        None => 0,
+    };
+    source.skip(moved);
+    pump(source, reader, rest - moved, pace, &mut early).await
+}
+
+#[cfg(test)]
+mod tests;

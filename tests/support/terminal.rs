@@ -1,0 +1,256 @@
+//! A program in a terminal of its own: keys in, the screen out through an emulator, and the modes before and after.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use portable_pty::{CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// No step of these tests needs nearly as long, not even on a loaded machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at what sends no event, such as the end of somebody else's process.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A program on a terminal; it is killed when this is dropped.
+pub(crate) struct Terminal {
+    master: Option<Box<dyn MasterPty + Send>>,
+    writer: Option<Box<dyn Write + Send>>,
+    reader: Option<thread::JoinHandle<()>>,
+    shared: Arc<Shared>,
+    exit: Receiver<ExitStatus>,
+    modes: String,
+    pid: Pid,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    news: Condvar,
+}
+
+struct State {
+    emulator: vt100::Parser,
+    reading: Reading,
+}
+
+/// What the reader does with what the program writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Shows it.
+    On,
+    /// Leaves it in the kernel's queue, which fills.
+    Paused,
+    /// Ends, so that the last holder of the terminal can close it.
+    Over,
+}
+
+/// The chainview binary with nothing of the tester's own settings.
+pub(crate) fn chainview(folder: &Path, flags: &str) -> CommandBuilder {
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_chainview"));
+    command.args(flags.split_whitespace());
+    settle(&mut command, folder);
+    command
+}
+
+/// A known environment and a folder to stand in.
+pub(crate) fn settle(command: &mut CommandBuilder, folder: &Path) {
+    command.env_clear();
+    command.env("HOME", folder);
+    command.env("TERM", "xterm-256color");
+    command.cwd(folder);
+}
+
+impl Terminal {
+    /// Starts a program on a terminal of this size.
+    pub(crate) fn start(command: CommandBuilder, columns: u16, rows: u16) -> Self {
+        let pair = native_pty_system().openpty(size(columns, rows)).unwrap();
+        let modes = modes(pair.master.as_ref());
+        let mut child = pair.slave.spawn_command(command).unwrap();
+        drop(pair.slave);
+        let pid = child.process_id().and_then(|id| Pid::from_raw(i32::try_from(id).unwrap())).unwrap();
+        let (sender, exit) = channel();
+        thread::spawn(move || sender.send(child.wait().unwrap()));
+        let state = State { emulator: vt100::Parser::new(wide(rows), wide(columns), 0), reading: Reading::On };
+        let shared = Arc::new(Shared { state: Mutex::new(state), news: Condvar::new() });
+        let stream = pair.master.try_clone_reader().unwrap();
+        let showing = Arc::clone(&shared);
+        let reader = Some(thread::spawn(move || showing.read(stream)));
+        let writer = Some(pair.master.take_writer().unwrap());
+        Self { master: Some(pair.master), writer, reader, shared, exit, modes, pid }
+    }
+
+    /// Types this.
+    pub(crate) fn keys(&mut self, keys: &str) {
+        let writer = self.writer.as_mut().unwrap();
+        writer.write_all(keys.as_bytes()).and_then(|()| writer.flush()).unwrap();
+    }
+
+    /// Waits until the screen is as wanted, and returns it as text.
+    pub(crate) fn until(&self, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> String {
+        self.within(PATIENCE, what, wanted)
+    }
+
+    /// The same with a limit of its own.
+    pub(crate) fn within(&self, limit: Duration, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> String {
+        let end = Instant::now() + limit;
+        let mut state = self.shared.lock();
+        while !wanted(state.emulator.screen()) {
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "not within {limit:?}: {what}; the screen:\n{}", contents(&state));
+            state = self.shared.news.wait_timeout(state, left).unwrap().0;
+        }
+        contents(&state)
+    }
+
+    /// Waits until the screen contains all of these.
+    pub(crate) fn shows(&self, texts: &[&str]) -> String {
+        self.until(&format!("{texts:?}"), |screen| {
+            let text = screen.contents();
+            texts.iter().all(|wanted| text.contains(wanted))
+        })
+    }
+
+    /// Gives the terminal another size; the program hears of it by a signal.
+    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+        self.shared.lock().emulator.screen_mut().set_size(wide(rows), wide(columns));
+        self.master.as_ref().unwrap().resize(size(columns, rows)).unwrap();
+    }
+
+    /// Stops reading: soon the terminal takes no more bytes.
+    pub(crate) fn block(&self) {
+        self.set(Reading::Paused);
+    }
+
+    /// Reads again.
+    pub(crate) fn unblock(&self) {
+        self.set(Reading::On);
+    }
+
+    /// Closes the terminal, as its window does.
+    pub(crate) fn close(&mut self) {
+        self.set(Reading::Over);
+        // The reader waits for bytes, and a new size makes the program write some.
+        self.resize(70, 20);
+        self.reader.take().unwrap().join().unwrap();
+        self.writer = None;
+        self.master = None;
+    }
+
+    /// Sends a signal to the program.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).unwrap();
+    }
+
+    /// Waits for the program to end, and says how.
+    pub(crate) fn ends(&self, limit: Duration) -> ExitStatus {
+        self.exit.recv_timeout(limit).unwrap_or_else(|_| {
+            panic!("not ended within {limit:?}; the screen:\n{}", contents(&self.shared.lock()));
+        })
+    }
+
+    /// Checks that the terminal is as it was before the program: modes, screen, cursor. Only after the program ended.
+    pub(crate) fn is_given_back(&self) {
+        assert_eq!(modes(self.master.as_ref().unwrap().as_ref()), self.modes, "terminal modes");
+        // What was written last may not have been read yet.
+        self.within(Duration::from_secs(5), "screen left, cursor shown, pasted text plain", |screen| {
+            !screen.alternate_screen() && !screen.hide_cursor() && !screen.bracketed_paste()
+        });
+    }
+
+    /// The processes that the program has started and that still live.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // The name stands in brackets and may contain anything; behind it: state, parent.
+            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+            if parent == Some(self.pid.as_raw_nonzero().get()) {
+                found.extend(entry.file_name().to_str().and_then(|id| Pid::from_raw(id.parse().ok()?)));
+            }
+        }
+        found
+    }
+
+    fn set(&self, reading: Reading) {
+        self.shared.lock().reading = reading;
+        self.shared.news.notify_all();
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if self.exit.try_recv().is_err() {
+            // Its nodes follow it.
+            let _ = kill_process(self.pid, Signal::KILL);
+        }
+        self.set(Reading::Over);
+    }
+}
+
+impl Shared {
+    /// A check that fails while it looks at the screen leaves it whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, mut stream: Box<dyn Read + Send>) {
+        let mut bytes = [0; 16 << 10];
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            let mut state = self.lock();
+            state.emulator.process(&bytes[..count]);
+            self.news.notify_all();
+            while state.reading == Reading::Paused {
+                state = self.news.wait(state).unwrap();
+            }
+            if state.reading == Reading::Over {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until none of these processes runs; one that is dead and not yet waited for does not run.
+pub(crate) fn all_gone(pids: &[Pid], limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    while pids.iter().any(|pid| is_alive(*pid)) {
+        if Instant::now() > end {
+            return false;
+        }
+        thread::sleep(LOOK);
+    }
+    true
+}
+
+/// A process that runs, or sleeps.
+pub(crate) fn is_alive(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    test_kill_process(pid).is_ok() && !matches!(state, None | Some('Z' | 'X'))
+}
+
+/// The modes of a terminal, as text that can be compared.
+fn modes(master: &dyn MasterPty) -> String {
+    let modes = master.get_termios().expect("the terminal has modes");
+    let mut text = String::new();
+    let flags = (modes.input_flags, modes.output_flags, modes.control_flags, modes.local_flags);
+    let _ = write!(text, "{flags:?} {:?}", modes.control_chars);
+    text
+}
+
+fn size(columns: u16, rows: u16) -> PtySize {
+    PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 }
+}
+
+fn wide(cells: u16) -> NonZeroU16 {
+    NonZeroU16::new(cells).unwrap()
+}
+
+fn contents(state: &State) -> String {
+    state.emulator.screen().contents()
+}

@@ -1,0 +1,118 @@
+//! The nodes behind the screen: restarted, killed and brought back, and those that the dashboard did not start.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::free::Chain;
+use super::terminal::{PATIENCE, Terminal, chainview, is_alive};
+use super::{leave, up};
+
+/// The process that the screen shows for a hop.
+fn pid_of(screen: &str, hop: &str) -> Option<Pid> {
+    let row = screen.lines().find(|line| line.contains(hop) && line.contains("pid "))?;
+    let digits: String = row.split_once("pid ")?.1.chars().take_while(char::is_ascii_digit).collect();
+    Pid::from_raw(digits.parse().ok()?)
+}
+
+#[test]
+fn r_starts_the_marked_node_anew() {
+    let chain = Chain::new(3, 100_000);
+    let hop = chain.address(2);
+    let mut terminal = up(&chain, "", 120, 40);
+    terminal.keys("2");
+    let screen = terminal.shows(&["Connections of hop 2"]);
+    let old = pid_of(&screen, &hop).unwrap();
+    terminal.keys("r");
+    terminal.until("another process, up", |screen| {
+        let text = screen.contents();
+        pid_of(&text, &hop).is_some_and(|pid| pid != old) && text.contains("3/3 up")
+    });
+    assert!(!is_alive(old));
+    terminal.shows(&["restarting it"]);
+    terminal.keys("f");
+    terminal.shows(&["1 done", "intact"]);
+    leave(&mut terminal);
+}
+
+#[test]
+fn a_killed_node_is_shown_down_and_r_brings_it_back() {
+    let chain = Chain::new(3, 100_000);
+    let hop = chain.address(2);
+    let mut terminal = up(&chain, "", 120, 40);
+    terminal.keys("2");
+    let screen = terminal.shows(&["Connections of hop 2"]);
+    let old = pid_of(&screen, &hop).unwrap();
+    let killed = Instant::now();
+    kill_process(old, Signal::KILL).unwrap();
+    terminal.within(Duration::from_secs(2), "hop 2 is down", |screen| screen.contents().contains("2/3 up"));
+    println!("a killed node is shown down after {:?}", killed.elapsed());
+    terminal.shows(&["down: ended with signal: 9 (SIGKILL)", "r restart node"]);
+    terminal.keys("f");
+    terminal.shows(&["1 failed", &format!("hop 2 ({hop}): connection refused")]);
+    terminal.keys("r");
+    terminal.shows(&["3/3 up"]);
+    terminal.keys("f");
+    terminal.shows(&["1 done", "intact"]);
+    leave(&mut terminal);
+}
+
+/// A node that somebody else started.
+struct Other(Child);
+
+impl Other {
+    fn start(chain: &Chain, hop: usize) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chainview"));
+        command.env_clear().args(["--node", &chain.address(hop), "--root"]).arg(chain.folder.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        assert_eq!(first.trim_end(), format!("listening {}", chain.address(hop)));
+        Self(child)
+    }
+
+    fn lives(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn attached_nodes_live_on_and_started_ones_do_not() {
+    let chain = Chain::new(3, 100_000);
+    let mut others = [Other::start(&chain, 1), Other::start(&chain, 3)];
+    let mut terminal = up(&chain, "", 120, 40);
+    assert_eq!(terminal.children().len(), 1, "only hop 2 was free");
+    let screen = terminal.shows(&["attached to a running node", "started, process"]);
+    assert!(!screen.contains("r restart node"), "hop 1 is not ours to restart:\n{screen}");
+    terminal.keys("2");
+    terminal.shows(&["r restart node"]);
+    terminal.keys("f");
+    terminal.shows(&["1 done", "intact"]);
+    leave(&mut terminal);
+    assert!(others.iter_mut().all(Other::lives));
+}
+
+#[test]
+fn without_spawning_absent_nodes_are_down_and_come_up_when_started() {
+    let chain = Chain::new(2, 100_000);
+    let command = chainview(chain.folder.path(), "-o out --no-spawn");
+    let mut terminal = Terminal::start(command, 120, 40);
+    terminal.shows(&["0/2 up", "NO REPORTS", "connection refused"]);
+    terminal.keys("f");
+    terminal.shows(&["1 failed", &format!("hop 1 ({}): connection refused", chain.address(1))]);
+    let _others = [Other::start(&chain, 1), Other::start(&chain, 2)];
+    terminal.within(PATIENCE, "both up", |screen| screen.contents().contains("2/2 up"));
+    terminal.keys("f");
+    terminal.shows(&["1 done", "intact"]);
+    leave(&mut terminal);
+}

@@ -1,0 +1,55 @@
+//! The same commands without a terminal: plain lines or one JSON document, and an end by themselves.
+
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::free::Chain;
+
+/// Runs the program with pipes instead of a terminal.
+fn run(chain: &Chain, flags: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chainview"));
+    command.env_clear().current_dir(chain.folder.path()).args(flags.split_whitespace());
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn the_dashboard_becomes_plain_lines() {
+    let chain = Chain::new(3, 1_500_000);
+    let output = run(&chain, "-o out --limit 2=1M");
+    let said = text(&output.stderr) + &text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(!said.contains('\x1b'), "{said}");
+    for hop in 1..=3 {
+        assert!(said.contains(&format!("hop {hop} ({}): started, process ", chain.address(hop))), "{said}");
+        let account = said.lines().find(|line| line.trim_start().starts_with(&chain.address(hop)));
+        let account = account.unwrap_or_else(|| panic!("hop {hop} has no account:\n{said}"));
+        assert!(account.contains("1.5M out, ") && account.contains("/s; waited "), "{account}");
+    }
+    assert!(said.contains("slowest: hop 2, capped at 1.0M/s"), "{said}");
+    assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
+}
+
+#[test]
+fn the_demo_ends_by_itself() {
+    let chain = Chain::new(1, 10);
+    let began = Instant::now();
+    let output = run(&chain, "--demo");
+    let said = text(&output.stderr) + &text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(said.contains("slowest: hop 2, capped at 6.0M/s"), "{said}");
+}
+
+#[test]
+fn the_demo_as_one_document() {
+    let chain = Chain::new(1, 10);
+    let output = run(&chain, "--demo --json");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let verdict = &report["transfers"][0]["verdict"];
+    assert_eq!((&verdict["limit"], &verdict["hop"]), (&"cap".into(), &2.into()), "{report}");
+}

@@ -1,0 +1,92 @@
+//! Fetching from the dashboard: other names, missing names, twice, cancelled, and with a terminal that takes no bytes.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::free::Chain;
+use super::terminal::all_gone;
+use super::{leave, up};
+
+#[test]
+fn another_name_and_a_missing_one() {
+    let chain = Chain::new(3, 100_000);
+    let mut terminal = up(&chain, "", 120, 40);
+    terminal.keys("n");
+    terminal.shows(&["fetch which file?", "esc back"]);
+    terminal.keys("other.bin\r");
+    terminal.shows(&["#1", "other.bin", "1 done", "intact: digest equal"]);
+    assert_eq!(std::fs::read(chain.fetched("other.bin")).unwrap(), chain.content[..50_000]);
+    terminal.keys("n");
+    terminal.shows(&["fetch which file?"]);
+    terminal.keys("none.bin\r");
+    let screen = terminal.shows(&["1 failed", "#2", "none.bin"]);
+    let named = format!("hop 3 ({})", chain.address(3));
+    assert!(screen.contains(&named), "{screen}");
+    assert!(!chain.fetched("none.bin").exists() && !chain.fetched("none.bin.part").exists());
+    leave(&mut terminal);
+    terminal.shows(&["last failure: ", "none.bin"]);
+}
+
+#[test]
+fn a_second_fetch_finds_the_file_there() {
+    let chain = Chain::new(2, 100_000);
+    let mut terminal = up(&chain, "", 120, 40);
+    terminal.keys("f");
+    terminal.shows(&["1 done", "intact"]);
+    terminal.keys("f");
+    terminal.shows(&["2 done", "were there already  intact: digest equal"]);
+    assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
+    leave(&mut terminal);
+}
+
+#[test]
+fn a_cancelled_transfer_keeps_what_arrived() {
+    let chain = Chain::new(3, 3_000_000);
+    let mut terminal = up(&chain, "--limit 2=300K", 120, 40);
+    terminal.keys("f");
+    terminal.shows(&["x cancel", "slowest: hop 2, capped at 300.0K/s", "1 running"]);
+    terminal.keys("x");
+    let screen = terminal.shows(&["cancelled", "are kept", "0 active"]);
+    assert!(!screen.contains("x cancel"), "nothing is left to cancel:\n{screen}");
+    let part = std::fs::read_dir(chain.fetched("")).unwrap().flatten().map(|entry| entry.file_name());
+    assert_eq!(part.collect::<Vec<_>>(), ["data.bin.part"]);
+    leave(&mut terminal);
+}
+
+#[test]
+fn ctrl_c_cancels_first_and_leaves_then() {
+    let chain = Chain::new(2, 3_000_000);
+    let mut terminal = up(&chain, "--limit 1=300K", 80, 24);
+    let nodes = terminal.children();
+    terminal.keys("f");
+    terminal.shows(&["1 active", "%"]);
+    terminal.keys("\x03");
+    terminal.shows(&["Ctrl-C again leaves", "cancelled"]);
+    terminal.keys("\x03");
+    assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
+    assert!(all_gone(&nodes, Duration::ZERO));
+    terminal.is_given_back();
+}
+
+#[test]
+fn a_blocked_terminal_holds_up_no_transfer_and_no_signal() {
+    let chain = Chain::new(2, 400_000);
+    let mut terminal = up(&chain, "--limit 1=200K", 120, 40);
+    let nodes = terminal.children();
+    terminal.block();
+    terminal.keys("f");
+    // More than the terminal's queue takes: whole screens, one after the other.
+    let end = std::time::Instant::now() + super::terminal::PATIENCE;
+    while !chain.fetched("data.bin").exists() {
+        terminal.keys("\x0c");
+        assert!(std::time::Instant::now() < end, "the transfer waits for the terminal");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
+    terminal.signal(Signal::TERM);
+    assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 130);
+    assert!(all_gone(&nodes, Duration::from_secs(1)), "nodes outlive the dashboard");
+    terminal.unblock();
+    terminal.is_given_back();
+}
