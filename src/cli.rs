@@ -13,9 +13,10 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::error::Error;
 use crate::net::access::Secret;
+use crate::net::fetch::FetchJob;
 use crate::net::limits::Limits;
 use crate::net::policy::AllowList;
-use crate::route::{FileName, Wire};
+use crate::route::{FileName, Route, Wire};
 
 pub use crate::net::fetch::ProofWish;
 use args::Args;
@@ -95,6 +96,23 @@ pub struct FetchPlan {
     pub wire: Option<Wire>,
     /// The waits.
     pub limits: Limits,
+}
+
+impl FetchPlan {
+    /// An input file as a route, with another file name where one was given.
+    pub fn read_route(&self, input: &Path) -> Result<Route, Error> {
+        let route = config::read_route(input)?;
+        Ok(match &self.file {
+            Some(file) => route.with_file(file.clone()),
+            None => route,
+        })
+    }
+
+    /// The job of fetching a route's file, with a new id.
+    pub fn job(&self, number: u64, route: Route) -> FetchJob {
+        let job = FetchJob::new(number, route, self.output.clone(), self.limits);
+        FetchJob { force: self.force, proof: self.proof, ..job }
+    }
 }
 
 /// How to run nodes.

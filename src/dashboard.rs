@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Color, Talk};
 use crate::error::{Error, Kept, plain};
-use crate::headless::{say, signals::Signals, tell};
+use crate::headless::{say, signals::Signals, start_log, tell};
 use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::{self, ColorMode, Left, ScreenError, Stop};
 use crate::units::{Bytes, Rate};
@@ -33,6 +33,9 @@ const INTERRUPTED: i32 = 130;
 
 /// Runs the dashboard until the person leaves.
 pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
+    if talk.log.is_some() {
+        start_log(talk, tracing::Level::INFO)?;
+    }
     let runtime = runtime()?;
     let (screen, snapshots) = watch::channel(Arc::new(ChainSnapshot::default()));
     let (commands, wishes) = mpsc::channel(WISHES);

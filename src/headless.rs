@@ -18,11 +18,12 @@ use crate::cli::Talk;
 use crate::error::{self, Error, shown};
 
 pub use check::check;
-pub use fetch::{Ended, fetch, one_transfer};
+use fetch::Ended;
+pub use fetch::fetch;
 pub use node::nodes;
 pub use plain::plain;
-pub use show::Show;
-pub use signals::stop_on_signals;
+use show::Show;
+use signals::stop_on_signals;
 
 /// Writes a line of data to stdout; a reader that has gone away is no reason to fail.
 pub fn say(line: &str) {

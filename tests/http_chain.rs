@@ -2,140 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use std::net::SocketAddr;
-use std::path::Path;
+#[path = "http_chain/scene.rs"]
+mod scene;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chainview::net::access::Access;
 use chainview::net::drain::Drain;
-use chainview::net::limits::Limits;
+use chainview::net::limits::{HEADS_PER_SOURCE, Limits};
 use chainview::net::node::{Node, NodeConfig};
-use chainview::net::policy::{AllowList, Policy};
-use chainview::net::root::Root;
-use chainview::wire::Problem;
+use scene::{Chain, config, exchange, pattern, read_reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
-
-/// Nodes that share a folder; dropping them stops them.
-struct Chain {
-    nodes: Vec<Arc<Node>>,
-    tasks: Vec<JoinHandle<()>>,
-    folder: tempfile::TempDir,
-}
-
-struct Reply {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-fn config(folder: &Path, address: SocketAddr, limits: Limits) -> NodeConfig {
-    NodeConfig {
-        root: Root::open(folder).unwrap(),
-        policy: Policy::new(address, AllowList::default()),
-        access: Access::new(address),
-        limits,
-        limit: None,
-        delay: Duration::ZERO,
-        max_connections: 4096,
-        wire: None,
-    }
-}
-
-impl Chain {
-    async fn start(nodes: usize) -> Self {
-        Self::with_limits(nodes, Limits::default()).await
-    }
-
-    async fn with_limits(count: usize, limits: Limits) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut nodes, mut tasks) = (Vec::new(), Vec::new());
-        for _ in 0..count {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let node = Node::new(config(folder.path(), address, limits), address);
-            tasks.push(tokio::spawn(Arc::clone(&node).run(listener, Drain::new())));
-            nodes.push(node);
-        }
-        Self { nodes, tasks, folder }
-    }
-
-    fn write(&self, name: &str, content: &[u8]) {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        // A file that has settled has a digest that is remembered.
-        let old = std::time::SystemTime::now() - Duration::from_hours(1);
-        std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
-    }
-
-    fn address(&self, node: usize) -> String {
-        self.nodes[node].address.to_string()
-    }
-
-    /// `Chain-Route` over every node but the first.
-    fn route(&self) -> String {
-        let rest: Vec<String> = (1..self.nodes.len()).map(|node| self.address(node)).collect();
-        format!("Chain-Route: {}\r\n", rest.join(", "))
-    }
-
-    async fn get(&self, name: &str, lines: &str) -> Reply {
-        self.ask("GET", name, &format!("{}{lines}", self.route())).await
-    }
-
-    async fn ask(&self, method: &str, name: &str, lines: &str) -> Reply {
-        let mut stream = TcpStream::connect(self.nodes[0].address).await.unwrap();
-        exchange(&mut stream, method, &format!("/files/{name}"), &format!("{lines}Connection: close\r\n")).await
-    }
-}
-
-impl Drop for Chain {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-impl Reply {
-    fn field(&self, name: &str) -> Option<&str> {
-        let line = self.head.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}: ")))?;
-        line.split_once(": ").map(|(_, value)| value)
-    }
-
-    fn problem(&self) -> Problem {
-        Problem::from_json(&self.body).expect("a problem body")
-    }
-}
-
-/// Sends one request and reads one reply of announced length.
-async fn exchange(stream: &mut TcpStream, method: &str, path: &str, lines: &str) -> Reply {
-    stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n").as_bytes()).await.unwrap();
-    read_reply(stream, method).await
-}
-
-async fn read_reply(stream: &mut TcpStream, method: &str) -> Reply {
-    let reading = async {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let byte = stream.read_u8().await.expect("a reply head");
-            head.push(byte);
-        }
-        let head = String::from_utf8(head).unwrap();
-        let status = head[9..12].parse().unwrap();
-        let mut reply = Reply { status, head, body: Vec::new() };
-        let length = reply.field("content-length").map_or(0, |length| length.parse().unwrap());
-        if method == "GET" {
-            reply.body.resize(length, 0);
-            stream.read_exact(&mut reply.body).await.expect("the whole body");
-        }
-        reply
-    };
-    tokio::time::timeout(Duration::from_secs(20), reading).await.expect("a reply in time")
-}
-
-fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|i| (i * 7 % 253) as u8).collect()
-}
 
 #[tokio::test]
 async fn files_of_every_size_arrive_over_every_number_of_relays() {
@@ -213,6 +91,9 @@ async fn the_hop_that_failed_is_named_wherever_it_stands() {
     assert_eq!((unknown.status, unknown.problem().hop), (502, 1));
     let comes_back = chain.ask("GET", "f", &through(&[chain.address(1), chain.address(0)])).await;
     assert_eq!((comes_back.status, comes_back.problem().hop), (508, 0));
+    let by_name = format!("localhost:{}", chain.nodes[0].address.port());
+    let comes_back = chain.ask("GET", "f", &through(&[chain.address(1), by_name])).await;
+    assert_eq!((comes_back.status, comes_back.problem().hop), (508, 2));
 }
 
 #[tokio::test]
@@ -246,7 +127,7 @@ async fn a_loopback_node_says_why_it_does_not_answer_to_a_name() {
     let reply = read_reply(&mut stream, "GET").await;
     let problem = reply.problem();
     assert_eq!((reply.status, problem.address.as_str()), (403, "evil.example:80"));
-    assert!(problem.detail.as_str().contains("--host-name") && problem.advice().is_empty(), "{problem}");
+    assert!(problem.detail.as_str().contains("--host-name"), "{problem}");
 }
 
 #[tokio::test]
@@ -352,8 +233,24 @@ async fn a_full_node_says_so_at_once() {
     let mut first = TcpStream::connect(node.address).await.unwrap();
     assert_eq!(exchange(&mut first, "GET", "/files/x", "").await.status, 404);
     let mut second = TcpStream::connect(node.address).await.unwrap();
-    assert_eq!(read_reply(&mut second, "GET").await.status, 503);
+    let full = read_reply(&mut second, "GET").await;
+    assert_eq!((full.status, full.field("retry-after"), full.problem().hop), (503, Some("1"), 0));
     running.abort();
+}
+
+#[tokio::test]
+async fn a_source_with_too_many_heads_under_way_is_told_so_on_a_kept_connection_too() {
+    let chain = Chain::start(1).await;
+    let mut kept = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    assert_eq!(exchange(&mut kept, "GET", "/files/x", "").await.status, 404);
+    let mut silent = Vec::new();
+    while silent.len() < HEADS_PER_SOURCE {
+        silent.push(TcpStream::connect(chain.nodes[0].address).await.unwrap());
+    }
+    let mut last = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    assert_eq!(read_reply(&mut last, "GET").await.status, 503);
+    let reply = exchange(&mut kept, "GET", "/files/x", "").await;
+    assert_eq!((reply.status, reply.field("connection")), (503, Some("close")));
 }
 
 #[tokio::test]

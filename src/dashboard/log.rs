@@ -16,13 +16,20 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Adds a line about a hop, or about the client where there is none.
+    /// Adds a line about a hop, or about the client where there is none; `--log` keeps it, too.
     pub(super) fn say(&mut self, level: Level, hop: Option<usize>, text: impl Into<SafeText>) {
+        let text = text.into();
+        let who = hop.map_or_else(|| "client".to_owned(), |hop| format!("hop {hop}"));
+        match level {
+            Level::Error => tracing::error!("{who}: {text}"),
+            Level::Warn => tracing::warn!("{who}: {text}"),
+            Level::Info => tracing::info!("{who}: {text}"),
+        }
         self.said += 1;
         let now = jiff::Zoned::now();
         let second_of_day = i64::from(now.hour()) * 3600 + i64::from(now.minute()) * 60 + i64::from(now.second());
         let second_of_day = u32::try_from(second_of_day).unwrap_or_default();
-        self.lines.push_back(LogLine { number: self.said, second_of_day, level, hop, text: text.into() });
+        self.lines.push_back(LogLine { number: self.said, second_of_day, level, hop, text });
         if self.lines.len() > KEPT {
             self.lines.pop_front();
         }

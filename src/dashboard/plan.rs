@@ -44,8 +44,7 @@ const DEMO_CAP: PerHop<u64> = PerHop { hop: Some(2), value: 6_000_000 };
 impl ChainPlan {
     /// The plan for an input file.
     pub fn of_file(input: &Path, fetch: &FetchPlan, nodes: &NodePlan, no_spawn: bool) -> Result<Self, Error> {
-        let route = crate::cli::config::read_route(input)?;
-        let route = fetch.file.as_ref().map_or_else(|| route.clone(), |file| route.with_file(file.clone()));
+        let route = fetch.read_route(input)?;
         let folder = input.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let root = nodes.root.clone().unwrap_or_else(|| folder.to_owned());
         let tokens = route_tokens(&route, folder).map_err(|error| Error::Usage(error.to_string()))?;

@@ -62,8 +62,7 @@ impl Transfers {
         self.started += 1;
         let number = self.started;
         let plan = &self.plan;
-        let job = FetchJob::new(number, route, plan.output.clone(), plan.limits);
-        let job = FetchJob { force: plan.force, proof: plan.proof, ..job };
+        let job = plan.job(number, route);
         let first = TransferSnapshot { number, name: job.route.file.shown(), ..TransferSnapshot::default() };
         let (progress, news) = watch::channel(first);
         let stop = CancellationToken::new();

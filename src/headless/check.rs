@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use super::{fetch, on_one_thread, say, start_log, stop_on_signals};
+use super::{on_one_thread, say, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk};
 use crate::error::Error;
-use crate::net::fetch::{self as client, Checked, FetchJob};
+use crate::net::fetch::{self as client, Checked};
 use crate::net::link::Links;
 use crate::report::{CheckReport, Report};
 use crate::route::Route;
@@ -19,7 +19,7 @@ use crate::wire::Leg;
 /// Walks the chain of an input file to the size answer and says what it took.
 pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
     let checked = start_log(talk, Level::WARN).and_then(|()| {
-        let route = fetch::read(input, plan)?;
+        let route = plan.read_route(input)?;
         let checked = on_one_thread(ask(&route, plan))?;
         Ok((route, checked))
     });
@@ -39,7 +39,7 @@ pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
 async fn ask(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let mut upstream = client::client(Arc::new(Links::default()), plan.limits, plan.wire);
-    let job = FetchJob::new(1, route.clone(), plan.output.clone(), plan.limits);
+    let job = plan.job(1, route.clone());
     client::check(&mut upstream, &job, &stop).await
 }
 

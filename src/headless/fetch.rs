@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::{Show, on_one_thread, say, start_log, stop_on_signals};
-use crate::cli::{FetchPlan, Talk, config};
+use crate::cli::{FetchPlan, Talk};
 use crate::error::{Error, Kept};
 use crate::net::accounts::{accounts, reach};
 use crate::net::fetch::{self, FetchJob, Fetched};
@@ -25,22 +25,22 @@ const WORTH_JUDGING_US: u64 = 1_000_000;
 
 /// A transfer that is over.
 #[derive(Debug)]
-pub struct Ended {
+pub(super) struct Ended {
     /// What was to be done.
-    pub job: FetchJob,
+    pub(super) job: FetchJob,
     /// The last that was told of it.
-    pub snapshot: TransferSnapshot,
+    pub(super) snapshot: TransferSnapshot,
     /// What came of it.
-    pub result: Result<Fetched, Error>,
+    pub(super) result: Result<Fetched, Error>,
     /// What the hops say of it, in chain order; empty where they were not asked.
-    pub accounts: Vec<Option<TransferAccount>>,
+    pub(super) accounts: Vec<Option<TransferAccount>>,
 }
 
 /// Fetches without a screen; the error is the first that a transfer ended with.
 pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
     let mut ended = Vec::new();
     let result = start_log(talk, Level::WARN).and_then(|()| {
-        let routes: Vec<Route> = inputs.iter().map(|input| read(input, plan)).collect::<Result<_, _>>()?;
+        let routes: Vec<Route> = inputs.iter().map(|input| plan.read_route(input)).collect::<Result<_, _>>()?;
         on_one_thread(all(&routes, plan, &Show::new(talk), &mut ended))
     });
     if talk.json {
@@ -50,14 +50,8 @@ pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Er
     result
 }
 
-/// An input file as a route, with another file name where one was given.
-pub(super) fn read(input: &std::path::Path, plan: &FetchPlan) -> Result<Route, Error> {
-    let route = config::read_route(input)?;
-    Ok(plan.file.as_ref().map_or_else(|| route.clone(), |file| route.with_file(file.clone())))
-}
-
 /// Runs one transfer, shows it as it goes, and asks the hops about it where that is worth something.
-pub async fn one_transfer(upstream: &mut Upstream, job: FetchJob, show: &Show, stop: &CancellationToken) -> Ended {
+async fn one_transfer(upstream: &mut Upstream, job: FetchJob, show: &Show, stop: &CancellationToken) -> Ended {
     let (progress, news) = watch::channel(TransferSnapshot::default());
     // Both end together: the last thing that a transfer tells is that it is over.
     let (result, ()) = tokio::join!(fetch::fetch(upstream, &job, &progress, stop), show.follow(news));
@@ -84,7 +78,7 @@ impl Ended {
     }
 
     /// The transfer as a part of the JSON document.
-    pub fn report(&self) -> TransferReport {
+    pub(super) fn report(&self) -> TransferReport {
         TransferReport::new(
             &self.job.route,
             self.job.id,
@@ -102,25 +96,21 @@ async fn all(routes: &[Route], plan: &FetchPlan, show: &Show, ended: &mut Vec<En
         if stop.is_cancelled() {
             return Err(Error::Interrupted { kept: Kept::default() });
         }
-        let first = ended.len();
         chains(route, plan, show, &stop, &links, ended).await?;
-        ended[first..].sort_by_key(|ended| ended.snapshot.number);
     }
-    let failed = ended.iter().filter_map(|ended| ended.result.as_ref().err());
-    // Several may have failed; the first of them is the exit code, and all but it have to be said here.
-    let mut failed: Vec<&Error> = failed.collect();
-    if failed.is_empty() {
-        return Ok(());
-    }
-    let first = failed.remove(0).clone();
-    for error in failed {
-        show.tell(&format!("chainview: {error}"));
-    }
-    Err(first)
+    outcome(ended, show)
 }
 
-/// As many chains at once as asked for, each for as many fetches as asked for.
-async fn chains(
+/// The first error that a transfer ended with; it is the exit code, so all others have to be said here.
+pub(super) fn outcome(ended: &[Ended], show: &Show) -> Result<(), Error> {
+    let mut failed = ended.iter().filter_map(|ended| ended.result.as_ref().err());
+    let first = failed.next();
+    failed.for_each(|error| show.tell(&format!("chainview: {error}")));
+    first.map_or(Ok(()), |error| Err(error.clone()))
+}
+
+/// As many chains at once as asked for, each for as many fetches as asked for, or up to its first failure.
+pub(super) async fn chains(
     route: &Route,
     plan: &FetchPlan,
     show: &Show,
@@ -128,21 +118,17 @@ async fn chains(
     links: &Arc<Links>,
     ended: &mut Vec<Ended>,
 ) -> Result<(), Error> {
-    let begun = ended.len() as u64;
+    let begun = ended.len();
+    let number = u64::from(plan.number);
     let mut running = JoinSet::new();
     for chain in 0..u64::from(plan.jobs) {
-        let jobs = (0..u64::from(plan.number)).map(|turn| {
-            let number = begun + chain * u64::from(plan.number) + turn + 1;
-            let job = FetchJob::new(number, route.clone(), plan.output.clone(), plan.limits);
-            FetchJob { force: plan.force, proof: plan.proof, ..job }
-        });
-        let jobs: Vec<FetchJob> = jobs.collect();
+        let first = begun as u64 + chain * number + 1;
         let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.wire);
-        let (show, stop) = (show.clone(), stop.clone());
+        let (route, plan, show, stop) = (route.clone(), plan.clone(), show.clone(), stop.clone());
         running.spawn(async move {
             let mut ended = Vec::new();
-            for job in jobs {
-                let transfer = one_transfer(&mut upstream, job, &show, &stop).await;
+            for number in first..first + number {
+                let transfer = one_transfer(&mut upstream, plan.job(number, route.clone()), &show, &stop).await;
                 let failed = transfer.result.is_err();
                 ended.push(transfer);
                 if failed {
@@ -155,5 +141,6 @@ async fn chains(
     while let Some(chain) = running.join_next().await {
         ended.extend(chain.map_err(|error| Error::Other(format!("a transfer failed inside: {error}")))?);
     }
+    ended[begun..].sort_by_key(|ended| ended.snapshot.number);
     Ok(())
 }

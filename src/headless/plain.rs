@@ -1,13 +1,15 @@
 //! The dashboard's run without a screen: nodes started or attached, the file fetched, every hop's part in it told.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
+use super::fetch::{chains, outcome};
 use super::{Ended, Show, on_one_thread, say, start_log, stop_on_signals};
 use crate::cli::Talk;
 use crate::dashboard::ChainPlan;
 use crate::error::{Error, Kept};
-use crate::net::fetch::{self, FetchJob};
 use crate::net::supervisor::Supervisor;
 use crate::net::watch::{Tokens, Watcher};
 use crate::report::Report;
@@ -72,22 +74,14 @@ async fn fetches(
     for hop in watcher.hops() {
         show.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
     }
-    let mut upstream = fetch::client(std::sync::Arc::default(), plan.fetch.limits, plan.fetch.wire);
-    for number in 1..=u64::from(plan.fetch.number) {
-        let job = FetchJob::new(number, plan.route.clone(), plan.fetch.output.clone(), plan.fetch.limits);
-        let job = FetchJob { force: plan.fetch.force, proof: plan.fetch.proof, ..job };
-        let mut transfer = super::one_transfer(&mut upstream, job, show, stop).await;
+    let chains = chains(&plan.route, &plan.fetch, show, stop, &Arc::default(), ended).await;
+    for transfer in ended.iter_mut() {
         if transfer.accounts.is_empty() && !stop.is_cancelled() {
             transfer.ask_hops().await;
         }
-        tell_hops(&transfer, show);
-        let failed = transfer.result.as_ref().err().cloned();
-        ended.push(transfer);
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        tell_hops(transfer, show);
     }
-    Ok(())
+    chains.and_then(|()| outcome(ended, show))
 }
 
 /// How this program stands to a hop, in words.

@@ -19,7 +19,7 @@ const TEMPLATE: &str = "{prefix:24!} [{wide_bar}] {percent:>3}% {msg}";
 
 /// Where and how transfers are shown.
 #[derive(Clone, Debug)]
-pub struct Show {
+pub(super) struct Show {
     way: Way,
     ascii: bool,
     /// The result goes into a JSON document instead.
@@ -35,7 +35,7 @@ enum Way {
 
 impl Show {
     /// The way that fits this process's stderr and what was asked for.
-    pub fn new(talk: &Talk) -> Self {
+    pub(super) fn new(talk: &Talk) -> Self {
         let way = match (talk.quiet, std::io::stderr().is_terminal()) {
             (true, _) => Way::Nothing,
             (false, true) => Way::Bars(MultiProgress::new()),
@@ -45,17 +45,17 @@ impl Show {
     }
 
     /// The result belongs in a JSON document.
-    pub fn is_json(&self) -> bool {
+    pub(super) fn is_json(&self) -> bool {
         self.json
     }
 
     /// Somebody is told how things go.
-    pub fn is_talking(&self) -> bool {
+    pub(super) fn is_talking(&self) -> bool {
         !matches!(self.way, Way::Nothing)
     }
 
     /// Shows one transfer until it is over. Cancel-safe: a bar that is dropped is taken off the screen.
-    pub async fn follow(&self, mut news: watch::Receiver<TransferSnapshot>) {
+    pub(super) async fn follow(&self, mut news: watch::Receiver<TransferSnapshot>) {
         match &self.way {
             Way::Bars(bars) => {
                 let bar = bars.add(ProgressBar::no_length());
@@ -74,7 +74,7 @@ impl Show {
     }
 
     /// Says how a transfer that went well ended: on stdout, unless the JSON document has that place.
-    pub fn done(&self, snapshot: &TransferSnapshot) {
+    pub(super) fn done(&self, snapshot: &TransferSnapshot) {
         let line = final_line(snapshot);
         match &self.way {
             Way::Nothing => {}
@@ -88,7 +88,7 @@ impl Show {
     }
 
     /// Says what belongs to the result: on stdout, unless the JSON document has that place or nothing is wanted.
-    pub fn note(&self, line: &str) {
+    pub(super) fn note(&self, line: &str) {
         match &self.way {
             Way::Nothing => {}
             _ if self.json => {}
@@ -98,7 +98,7 @@ impl Show {
     }
 
     /// Says something on stderr, above the bars where there are any.
-    pub fn tell(&self, line: &str) {
+    pub(super) fn tell(&self, line: &str) {
         match &self.way {
             Way::Bars(bars) => bars.suspend(|| tell(line)),
             Way::Lines | Way::Nothing => tell(line),

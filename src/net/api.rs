@@ -10,7 +10,6 @@ mod tests;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -20,15 +19,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::access::{UNKNOWN_NAME, host_allowed};
 use super::ask::{BUFFER, CHAIN_ROUTE};
-use super::limits::DRAIN_BYTES;
+use super::downstream::drain;
 use super::node::Node;
-use crate::route::{Hop, Host, HostPort};
-use crate::wire::http::{HeadError, parse_route, plain_text};
+use crate::route::{Hop, HostPort};
+use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
 use crate::wire::{Action, Problem, Reason, problem};
 use stream::PageStream;
 
@@ -55,27 +54,11 @@ where
     server.timer(TokioTimer::new()).header_read_timeout(limits.head);
     let stream = TokioIo::new(PageStream::new(stream, head, limits.stall));
     if let Ok(parts) = server.serve_connection(stream, service).without_shutdown().await {
-        close(parts.io.into_inner(), limits.linger).await;
+        let mut stream = parts.io.into_inner();
+        if matches!(timeout(limits.linger, stream.shutdown()).await, Ok(Ok(()))) {
+            drain(&mut stream, limits.linger).await;
+        }
     }
-}
-
-/// Ends a connection without destroying what is still on its way: unread input would make the kernel reset it.
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, limit: Duration) {
-    let closing = async {
-        if stream.shutdown().await.is_err() {
-            return;
-        }
-        let mut unread = [0; 4096];
-        let mut drained = 0;
-        while drained < DRAIN_BYTES {
-            match stream.read(&mut unread).await {
-                Ok(read) if read > 0 => drained += read,
-                _ => return,
-            }
-        }
-    };
-    // A peer that does not close in time is closed on.
-    let _ = timeout(limit, closing).await;
 }
 
 async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
@@ -104,8 +87,7 @@ fn called(headers: &HeaderMap) -> Result<Option<HostPort>, String> {
     let (line, more) = (lines.next(), lines.next());
     let Some(line) = line else { return Ok(None) };
     let text = plain_text(line.as_bytes()).filter(|_| more.is_none()).ok_or("Host is not one plain address")?;
-    let portless = |_| text.parse::<Host>().map(|host| HostPort { host, port: 80 });
-    text.parse::<HostPort>().or_else(portless).map(Some).map_err(|error| format!("Host: {error}"))
+    parse_host(text).map(Some).map_err(|error| format!("Host: {error}"))
 }
 
 /// The hops behind this node; none where the page is its own.

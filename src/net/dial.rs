@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
@@ -54,6 +55,7 @@ pub async fn dial(
         }
         match timeout_at(deadline, TcpStream::connect(address)).await {
             Err(_) => return Err(fail(Reason::TimedOut, Action::Connect, String::new())),
+            Ok(Err(error)) if is_shortage(&error) => return Err(shortage(Action::Connect, &error)),
             Ok(Err(error)) => last = fail(reason_of(&error), Action::Connect, detail_of(&error)),
             Ok(Ok(stream)) => {
                 // A head and the last bytes of a body must not wait for an acknowledgement.
@@ -63,6 +65,16 @@ pub async fn dial(
         }
     }
     Err(last)
+}
+
+/// True if the system has no descriptor or memory left for us: nobody but this program is to blame.
+pub fn is_shortage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+/// A shortage of this program, as a problem of its own.
+pub fn shortage(action: Action, error: &io::Error) -> Problem {
+    Problem::here(Reason::Busy, action, "", error.to_string())
 }
 
 fn reason_of(error: &io::Error) -> Reason {
@@ -101,6 +113,14 @@ mod tests {
         drop(listener);
         let problem = dial(&address.into(), limit, &|_| Ok(())).await.unwrap_err();
         assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::Refused, 1, 0));
+    }
+
+    #[test]
+    fn a_shortage_here_is_not_blamed_on_the_next_hop() {
+        let error = io::Error::from_raw_os_error(Errno::MFILE.raw_os_error());
+        let problem = shortage(Action::Connect, &error);
+        assert_eq!((is_shortage(&error), problem.status(), problem.hop), (true, 503, 0));
+        assert!(!is_shortage(&io::ErrorKind::ConnectionRefused.into()));
     }
 
     #[tokio::test]

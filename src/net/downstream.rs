@@ -1,9 +1,12 @@
 //! The accepted side of a session: what was read and not yet used, heads written in one piece, closes that lose nothing.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -133,18 +136,19 @@ impl Downstream {
 }
 
 /// Reads and forgets until the peer closes, for so long and so much.
-async fn drain(stream: &mut TcpStream, limit: Duration) {
+pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
     let deadline = Instant::now() + limit;
     let mut left = DRAIN_BYTES;
     while left > 0 {
-        if !matches!(timeout_at(deadline, stream.readable()).await, Ok(Ok(()))) {
-            return;
-        }
-        // Not held across the wait: every session has room for what any of its waits holds.
-        let mut space = [0; 4096];
-        match stream.try_read(&mut space) {
-            Ok(read) if read > 0 => left = left.saturating_sub(read),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        let reading = poll_fn(|cx| {
+            // Not held across the wait: every session has room for what any of its waits holds.
+            let mut space = [0; 4096];
+            let mut space = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
+            Poll::Ready(io::Result::Ok(space.filled().len()))
+        });
+        match timeout_at(deadline, reading).await {
+            Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
             _ => return,
         }
     }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -13,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::access::Access;
 use super::clock::Clock;
 use super::digests::Digests;
+use super::downstream::{Downstream, Next};
 use super::drain::Drain;
 use super::limits::{HEADS_PER_SOURCE, Limits};
 use super::link::Links;
@@ -25,7 +25,7 @@ use super::{ids, session};
 use crate::meter::Bucket;
 use crate::route::Wire;
 use crate::snapshot::NodeSnapshot;
-use crate::wire::Request;
+use crate::wire::{Action, Method, Problem, Reason, Request};
 
 /// What a node is told when it starts.
 #[derive(Debug)]
@@ -70,9 +70,6 @@ pub struct Node {
 
 /// The pause after a failed accept: most often there is no descriptor left, and trying at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// What a connection over a cap is told, before anything is read from it.
-const FULL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
 /// Most connections over the cap that are being told so; more are dropped without a word.
 const MOST_TOLD: usize = 64;
 
@@ -148,7 +145,8 @@ impl Node {
         }
         self.registry.refuse();
         if told.len() < MOST_TOLD {
-            told.spawn(turn_away(stream, self.config.limits.linger));
+            let down = Downstream::new(stream, self.config.limits);
+            told.spawn(turn_away(down, self.address));
         }
     }
 
@@ -213,13 +211,10 @@ impl Node {
     }
 }
 
-async fn turn_away(mut stream: TcpStream, linger: Duration) {
-    let said = async {
-        stream.write_all(FULL).await?;
-        stream.shutdown().await?;
-        let mut rest = [0; 1024];
-        while tokio::io::AsyncReadExt::read(&mut stream, &mut rest).await? > 0 {}
-        io::Result::Ok(())
-    };
-    let _ = timeout(linger, said).await;
+/// Tells a connection over a cap so, before anything is read from it.
+pub async fn turn_away(mut down: Downstream, node: SocketAddr) {
+    let problem = Problem::here(Reason::Busy, Action::Request, node, "");
+    if down.send_problem(&problem, Method::Get, false).await == Next::Close {
+        down.close().await;
+    }
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::body::{Direct, Source};
+use super::dial::{is_shortage, shortage};
 use super::digests::Pending;
 use super::downstream::{Downstream, Next};
 use super::node::Node;
@@ -31,8 +32,13 @@ const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 /// Finds the file a request names; a problem says why there is none.
 pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
     let address = node.called(request);
+    if request.transfer.is_some_and(|id| node.registry.is_pending(id)) {
+        // The node dialled itself by a name: it is both the relay that waits and the origin it waits for.
+        return Err(Problem::here(Reason::Loop, Action::Request, address, ""));
+    }
     node.config.root.serve(&request.name).map_err(|error| match error {
         OpenError::NotFound => Problem::here(Reason::NotFound, Action::Open, address, ""),
+        OpenError::Failed(error) if is_shortage(&error) => shortage(Action::Open, &error),
         OpenError::Failed(error) => Problem::here(Reason::Internal, Action::Open, address, error.to_string()),
     })
 }

@@ -15,7 +15,7 @@ use crate::snapshot::{ConnRole, ConnState};
 use crate::wire::{Action, Method, Problem, Reason, Reply, Request, TransferId};
 
 /// How a relay writes itself down.
-const VIA: &str = "1.1 chainview";
+pub const VIA: &str = "1.1 chainview";
 
 /// Answers a request that goes on to `next`, over HTTP.
 pub async fn answer(

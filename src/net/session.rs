@@ -10,7 +10,7 @@ use super::api;
 use super::body::{self, Source};
 use super::downstream::{Downstream, Next};
 use super::limits::HEADS_PER_SOURCE;
-use super::node::Node;
+use super::node::{Node, turn_away};
 use super::pump::{Early, Pace, PumpError};
 use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::upstream::Upstream;
@@ -92,7 +92,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         deadline = Instant::now() + node.config.limits.head;
         head = match node.registry.begin_head(conn.peer().ip(), HEADS_PER_SOURCE) {
             Some(head) => head,
-            None => return down.close().await,
+            None => return turn_away(down, node.address).await,
         };
     }
 }

@@ -75,8 +75,6 @@ pub struct Answer {
     pub wire: Wire,
     /// Who answered.
     pub address: SocketAddr,
-    /// It came by a connection that was kept.
-    pub reused: bool,
 }
 
 /// The rest of a body; ends after exactly as many bytes as the head announced, or too early.

@@ -21,6 +21,7 @@ use crate::net::clock::ms_since;
 use crate::net::dial::dial;
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::node::Node;
+use crate::net::relay;
 use crate::route::{Hop, HostPort, MAX_HOPS};
 use crate::wire::http::{parse_number, plain_text};
 use crate::wire::{Action, Problem, Reason, problem};
@@ -71,7 +72,7 @@ fn via(headers: &HeaderMap) -> Option<String> {
     if via.iter().flat_map(|line| line.split(',')).count() >= MAX_HOPS {
         return None;
     }
-    via.push("1.1 chainview");
+    via.push(relay::VIA);
     Some(via.join(", "))
 }
 
@@ -134,7 +135,7 @@ async fn answer(
     };
     copy_lines(&head.headers, reply.headers_mut(), request.method());
     reply.headers_mut().insert(CHAIN_HOPS, HeaderValue::from(hops.saturating_add(1)));
-    reply.headers_mut().append(VIA, HeaderValue::from_static("1.1 chainview"));
+    reply.headers_mut().append(VIA, HeaderValue::from_static(relay::VIA));
     Ok(reply)
 }
 

@@ -37,7 +37,7 @@ impl Upstream {
         let kept = self.link.take().filter(|link| link.hop == hop.address && link.is_idle());
         if let Some(mut link) = kept {
             match self.exchange(&mut link, hop, request, deadline).await {
-                Ok((reply, wait_ms)) => return Ok(self.answered(link, reply, Leg::default(), wait_ms, true)),
+                Ok((reply, wait_ms)) => return Ok(self.answered(link, reply, Leg::default(), wait_ms)),
                 Err(Failed::Problem(problem)) => return Err(problem),
                 // A kept connection may have been closed while the request was on its way: dial again, once.
                 Err(Failed::Unanswered(_) | Failed::SpeaksSeed) => {}
@@ -45,7 +45,7 @@ impl Upstream {
         }
         let (mut link, dialed) = self.connect(&hop.address, Wire::Http, deadline).await?;
         match self.exchange(&mut link, hop, request, deadline).await {
-            Ok((reply, wait_ms)) => Ok(self.answered(link, reply, dialed, wait_ms, false)),
+            Ok((reply, wait_ms)) => Ok(self.answered(link, reply, dialed, wait_ms)),
             Err(Failed::Problem(problem) | Failed::Unanswered(problem)) => Err(problem),
             Err(Failed::SpeaksSeed) => {
                 drop(link);
@@ -55,9 +55,9 @@ impl Upstream {
         }
     }
 
-    fn answered(&mut self, mut link: Link, reply: Reply, dialed: Leg, wait_ms: f64, reused: bool) -> Answer {
+    fn answered(&mut self, mut link: Link, reply: Reply, dialed: Leg, wait_ms: f64) -> Answer {
         let leg = Leg { wait_ms, ..dialed };
-        let answer = Answer { leg, wire: link.wire, address: link.address, reused, reply };
+        let answer = Answer { leg, wire: link.wire, address: link.address, reply };
         link.keep &= answer.reply.keep_alive;
         self.link = Some(link);
         answer
@@ -214,7 +214,7 @@ impl Upstream {
         link.left = if request.method == Method::Get { size } else { 0 };
         let reply =
             Reply { status: 200, length: Some(size), hops: Some(request.route.len() as u32), ..Reply::default() };
-        Ok(self.answered(link, reply, dialed, wait_ms, false))
+        Ok(self.answered(link, reply, dialed, wait_ms))
     }
 }
 

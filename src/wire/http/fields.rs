@@ -153,21 +153,31 @@ pub(super) fn digests_value(digests: &[Digest]) -> String {
     digests.iter().map(member).collect::<Vec<_>>().join(", ")
 }
 
-/// The legs of a `Server-Timing`: each relay of ours wrote `resolve`, `dial` and `wait`; other entries are not ours.
+/// The legs of a `Server-Timing`: each relay of ours wrote `resolve`, `dial` and `wait`, in this order; other entries are
+/// not ours.
 pub(super) fn legs(value: &str) -> Vec<Leg> {
     let mut legs = Vec::new();
-    let mut leg = Leg::default();
+    let (mut leg, mut known) = (Leg::default(), 0);
     for entry in value.split(',') {
         let mut parts = entry.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let duration = parts.find_map(|part| part.strip_prefix("dur=")).and_then(|ms| ms.parse::<f64>().ok());
         let Some(ms) = duration.filter(|ms| ms.is_finite() && *ms >= 0.0) else { continue };
-        match name {
-            "resolve" => leg = Leg { resolve_ms: ms, ..Leg::default() },
-            "dial" => leg.dial_ms = ms,
-            "wait" if legs.len() < MAX_HOPS => legs.push(Leg { wait_ms: ms, ..leg }),
-            _ => {}
-        }
+        known = match (name, known) {
+            ("resolve", _) => {
+                leg.resolve_ms = ms;
+                1
+            }
+            ("dial", 1) => {
+                leg.dial_ms = ms;
+                2
+            }
+            ("wait", 2) if legs.len() < MAX_HOPS => {
+                legs.push(Leg { wait_ms: ms, ..leg });
+                0
+            }
+            _ => 0,
+        };
     }
     legs
 }
@@ -218,6 +228,8 @@ mod tests {
     fn legs_survive_and_foreign_timings_are_left_out() {
         let legs_in = vec![Leg { resolve_ms: 0.0, dial_ms: 0.25, wait_ms: 1.5 }; 2];
         assert_eq!(legs(&format!("cdn-cache;desc=HIT, db;dur=5, {}", legs_value(&legs_in))), legs_in);
-        assert_eq!(legs("resolve;dur=NaN, wait;dur=-1, wait;dur=inf"), vec![]);
+        for foreign in ["resolve;dur=NaN, wait;dur=-1, wait;dur=inf", "wait;dur=5", "dial;dur=1, wait;dur=5"] {
+            assert_eq!(legs(foreign), vec![], "{foreign}");
+        }
     }
 }

@@ -162,7 +162,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Reads a `Host` value; without a port it means port 80.
-fn host(value: &str) -> Result<HostPort, String> {
+pub(crate) fn host(value: &str) -> Result<HostPort, String> {
     value.parse::<HostPort>().or_else(|error| {
         let portless = value.parse::<Host>().map_err(|_| error)?;
         Ok(HostPort { host: portless, port: 80 })
