@@ -205,16 +205,8 @@ impl Fault {
         let hops = route.hops();
         let told = usize::try_from(problem.hop).unwrap_or(usize::MAX);
         let at = |number: usize| number.checked_sub(1).and_then(|index| hops.get(index));
-        let says = problem.address.as_str();
-        // A text of the seed wire names an address, and whoever reads it cannot know how many hops away that is.
-        let number = match at(told) {
-            Some(hop) if says.is_empty() || hop.address.to_string() == says => Some(told),
-            hop => hops
-                .iter()
-                .position(|other| other.address.to_string() == says)
-                .map(|index| index + 1)
-                .or((hop.is_some() || told == 0).then_some(told)),
-        };
+        // Only the number counts: a node may well call itself by an address that means another hop here.
+        let number = (told <= hops.len()).then_some(told);
         let address = number.and_then(at).map_or_else(|| problem.address.clone(), |hop| hop.address.to_string().into());
         let reporter = usize::try_from(problem.reporter).unwrap_or(usize::MAX);
         Self { hop: number, address, reporter, file: route.file.shown(), problem }
@@ -325,9 +317,11 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_the_seed_wire_is_matched_by_address() {
-        let problem = Problem::next(Reason::Refused, Action::Connect, "10.0.0.8:1000", "", 0.0);
-        assert_eq!(Error::at_hop(problem, &route()).hop(), Some(3));
+    fn a_hop_that_calls_itself_by_the_address_of_another_keeps_its_number() {
+        let problem = Problem::here(Reason::Draining, Action::Request, "10.0.0.8:1000", "").passed_on();
+        let error = Error::at_hop(problem, &route());
+        assert_eq!(error.hop(), Some(1));
+        assert!(error.to_string().starts_with("hop 1 (10.0.0.6:1000): about to stop"), "{error}");
     }
 
     #[test]

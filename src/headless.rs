@@ -64,5 +64,9 @@ pub fn start_log(talk: &Talk, usual: Level) -> Result<(), Error> {
 fn on_one_thread<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::Other(format!("cannot start: {}", error::plain(&error))))?;
-    runtime.block_on(work)
+    let result = runtime.block_on(work);
+    // Whatever mattered was waited for by the work itself. A digest that nobody wants any more, or a name that is still
+    // being looked up, must not keep the program from ending.
+    runtime.shutdown_background();
+    result
 }

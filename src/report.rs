@@ -205,7 +205,7 @@ fn hops(route: &Route, legs: &[Leg], accounts: Vec<Option<TransferAccount>>) -> 
     let report = |(index, hop): (usize, &crate::route::Hop)| HopReport {
         hop: index + 1,
         address: hop.address.to_string().into(),
-        label: hop.label().into(),
+        label: hop.label(),
         leg: legs.get(index).map(rounded),
         account: accounts.next().flatten(),
     };

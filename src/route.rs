@@ -172,6 +172,9 @@ mod tests {
         let many = format!("f{}", "\nh 1".repeat(33));
         assert!(parse(&many).unwrap_err().starts_with("34: hop 33 is one too many"));
         assert!(wrong("f\nho,st 1").starts_with("2: \"ho,st\" is not a host"));
+        // What a line holds reaches a terminal: in an error, and as the name of its hop.
+        assert!(!wrong("f\nh 1 base=\x1b]0;x\x07").contains('\x1b'));
+        assert_eq!(parse("f\nh 1 name=\x1b[2J").unwrap().hops()[0].label().as_str(), "\\u{1b}[2J");
     }
 
     #[test]
@@ -194,6 +197,8 @@ mod tests {
     fn the_local_name_is_the_last_component_or_nothing() {
         let local = |name: &[u8]| FileName::new(name).unwrap().local().map(<[u8]>::to_vec);
         assert_eq!(local(b"a/b.txt"), Some(b"b.txt".to_vec()));
-        assert_eq!([local(b"a/"), local(b".."), local(b"x/."), local(b"a\x1b[2J")], [None, None, None, None]);
+        for none in [&b"a/"[..], b"..", b"x/.", b"a\x1b[2J", "a\u{9b}2J".as_bytes()] {
+            assert_eq!(local(none), None, "{none:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -201,6 +201,31 @@ fn a_node_leaves_on_a_signal_and_with_its_standard_input() {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_node_that_computes_a_digest_leaves_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    // Holes take no room on the disk, and minutes to hash.
+    std::fs::File::create(folder.path().join("holes")).unwrap().set_len(64 << 30).unwrap();
+    let mut node = Node::start(folder.path(), "");
+    let mut client = std::net::TcpStream::connect(&node.address).unwrap();
+    let request = "HEAD /files/holes HTTP/1.1\r\nHost: 127.0.0.1\r\nWant-Repr-Digest: sha-256=10\r\n\r\n";
+    client.write_all(request.as_bytes()).unwrap();
+    // It says so after 5 s: it is at work.
+    client.read_exact(&mut [0; 12]).unwrap();
+    drop(client);
+    node.signal(rustix::process::Signal::TERM);
+    let (ended, waiting) = std::sync::mpsc::channel();
+    let pid = rustix::process::Pid::from_child(&node.child);
+    std::thread::scope(|scope| {
+        scope.spawn(|| ended.send(node.child.wait()));
+        let in_time = waiting.recv_timeout(std::time::Duration::from_secs(5));
+        if in_time.is_err() {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        assert!(in_time.is_ok_and(|status| status.is_ok_and(|status| status.success())), "it waits for the digest");
+    });
 }
 
 #[test]

@@ -228,6 +228,28 @@ async fn a_silent_hop_is_named_by_its_neighbour_within_the_time_the_client_gave(
 }
 
 #[tokio::test]
+async fn a_node_without_time_left_names_itself_and_dials_nobody() {
+    let chain = Chain::start(2).await;
+    for ms in [0, 250] {
+        let reply = chain.get("f", &format!("Chain-Timeout: {ms}\r\n")).await;
+        let problem = reply.problem();
+        assert_eq!((reply.status, problem.hop, problem.reporter), (504, 0, 0), "{ms} ms");
+    }
+    assert_eq!(chain.nodes[1].registry.totals().accepted, 0);
+}
+
+#[tokio::test]
+async fn a_loopback_node_says_why_it_does_not_answer_to_a_name() {
+    let chain = Chain::start(1).await;
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    stream.write_all(b"GET /files/f HTTP/1.1\r\nHost: evil.example:80\r\n\r\n").await.unwrap();
+    let reply = read_reply(&mut stream, "GET").await;
+    let problem = reply.problem();
+    assert_eq!((reply.status, problem.address.as_str()), (403, "evil.example:80"));
+    assert!(problem.detail.as_str().contains("--host-name") && problem.advice().is_empty(), "{problem}");
+}
+
+#[tokio::test]
 async fn a_server_that_ignores_the_route_is_not_believed() {
     let chain = Chain::start(2).await;
     chain.write("f", b"the wrong file");
@@ -247,6 +269,26 @@ async fn a_server_that_ignores_the_route_is_not_believed() {
 }
 
 #[tokio::test]
+async fn bytes_after_an_answer_are_not_taken_for_the_next() {
+    let chain = Chain::start(1).await;
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let route = format!("Chain-Route: {}\r\n", plain.local_addr().unwrap());
+    tokio::spawn(async move {
+        for body in ["one", "two"] {
+            let (mut stream, _) = plain.accept().await.unwrap();
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await;
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n";
+            stream.write_all(format!("{head}{body}{head}bad").as_bytes()).await.unwrap();
+            let _ = stream.read(&mut [0; 1]).await;
+        }
+    });
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    assert_eq!(exchange(&mut stream, "GET", "/files/f", &route).await.body, b"one");
+    assert_eq!(exchange(&mut stream, "GET", "/files/f", &route).await.body, b"two");
+}
+
+#[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let chain = Chain::start(2).await;
     chain.write("a", &pattern(100_000));
@@ -256,6 +298,32 @@ async fn pipelined_requests_are_answered_in_order() {
     stream.write_all(format!("{}{}", request("a"), request("b")).as_bytes()).await.unwrap();
     assert_eq!(read_reply(&mut stream, "GET").await.body, pattern(100_000));
     assert_eq!(read_reply(&mut stream, "GET").await.body, b"second");
+}
+
+#[tokio::test]
+async fn what_a_server_says_unasked_is_never_taken_for_the_next_reply() {
+    let chain = Chain::start(1).await;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let route = format!("Chain-Route: {};wire=http\r\n", server.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        let mut head = [0; 4096];
+        for unasked in ["HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", ""] {
+            let (mut stream, _) = server.accept().await.unwrap();
+            let _ = stream.read(&mut head).await;
+            let message = format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright{unasked}");
+            stream.write_all(message.as_bytes()).await.unwrap();
+            if unasked.is_empty() {
+                let _ = stream.read(&mut head).await;
+            }
+        }
+    });
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    for turn in 1..=2 {
+        let reply = exchange(&mut stream, "GET", "/files/f", &route).await;
+        assert_eq!((reply.status, reply.body.as_slice()), (200, &b"right"[..]), "turn {turn}");
+    }
+    drop(stream);
+    serving.await.unwrap();
 }
 
 #[tokio::test]

@@ -27,8 +27,8 @@ fn spawning(root: &Path) -> Spawning {
     Spawning {
         program: env!("CARGO_BIN_EXE_chainview").into(),
         root: root.to_owned(),
-        read: Secret::random().unwrap(),
-        control: Secret::random().unwrap(),
+        read: Secret::random(),
+        control: Secret::random(),
         limits: vec![None, Some(5_000_000)],
         delays: vec![Some(Duration::from_millis(1))],
         allow_next: None,

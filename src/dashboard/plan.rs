@@ -88,15 +88,14 @@ impl Demo {
 }
 
 fn spawning(route: &Route, root: PathBuf, nodes: &NodePlan) -> Result<Spawning, Error> {
-    let random = || Secret::random().map_err(|error| Error::Other(format!("no random numbers: {}", plain(&error))));
     let program = std::env::current_exe()
         .map_err(|error| Error::Other(format!("cannot find this program to start nodes with: {}", plain(&error))))?;
     let hops = 1..=route.hops().len();
     Ok(Spawning {
         program,
         root,
-        read: nodes.read_token.clone().map_or_else(random, Ok)?,
-        control: nodes.control_token.clone().map_or_else(random, Ok)?,
+        read: nodes.read_token.clone().unwrap_or_else(Secret::random),
+        control: nodes.control_token.clone().unwrap_or_else(Secret::random),
         limits: hops.clone().map(|hop| PerHop::pick(&nodes.caps, hop)).collect(),
         delays: hops.map(|hop| PerHop::pick(&nodes.delays, hop)).collect(),
         allow_next: (!nodes.allow_next.is_empty()).then(|| nodes.allow_next.clone()),

@@ -60,8 +60,7 @@ fn table(route: &Route, checked: &Checked) -> String {
 }
 
 fn place(number: usize, hop: &crate::route::Hop) -> String {
-    let label = crate::text::SafeText::new(&hop.label());
-    format!("hop {number} ({label})")
+    format!("hop {number} ({})", hop.label())
 }
 
 /// A leg's three times; a hop that speaks the seed wire does not tell its own.

@@ -53,3 +53,6 @@ pub async fn send<S: Source>(
     source.skip(moved);
     pump(source, reader, rest - moved, pace, &mut early).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ use super::{ids, session};
 use crate::meter::Bucket;
 use crate::route::Wire;
 use crate::snapshot::NodeSnapshot;
+use crate::wire::Request;
 
 /// What a node is told when it starts.
 #[derive(Debug)]
@@ -137,6 +138,10 @@ impl Node {
         if let Some(head) = head.filter(|_| self.registry.open_count() < self.config.max_connections) {
             // A head and the last bytes of a body must not wait for an acknowledgement.
             let _ = stream.set_nodelay(true);
+            // What is in the kernel when we close goes on without us; a peer that takes none of it would keep it for ever.
+            let limits = &self.config.limits;
+            let patience = (limits.stall + limits.linger).as_millis().min(i32::MAX as u128);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, patience as u32);
             let conn = self.registry.open(peer);
             sessions.spawn(session::run(Arc::clone(self), stream, conn, head));
             return;
@@ -170,6 +175,16 @@ impl Node {
         let node = Arc::clone(self);
         let judge = Arc::new(move |address| node.config.policy.allows(address));
         Upstream::new(Arc::clone(&self.links), self.config.limits, judge, self.config.wire)
+    }
+
+    /// The address that a connection came to, where the listener's own does not say it.
+    pub fn met_at(&self, stream: &TcpStream) -> Option<SocketAddr> {
+        if self.address.ip().is_unspecified() { stream.local_addr().ok() } else { None }
+    }
+
+    /// The address by which a request calls this node; its own where the request does not say.
+    pub fn called(&self, request: &Request) -> String {
+        request.host.as_ref().map_or_else(|| self.address.to_string(), ToString::to_string)
     }
 
     /// Waits as long as this node was told to hold replies back.

@@ -30,7 +30,7 @@ const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 
 /// Finds the file a request names; a problem says why there is none.
 pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
-    let address = request.host.as_ref().map_or_else(|| node.address.to_string(), ToString::to_string);
+    let address = node.called(request);
     node.config.root.serve(&request.name).map_err(|error| match error {
         OpenError::NotFound => Problem::here(Reason::NotFound, Action::Open, address, ""),
         OpenError::Failed(error) => Problem::here(Reason::Internal, Action::Open, address, error.to_string()),
@@ -77,11 +77,11 @@ async fn reply(
     job: &JobGuard<'_>,
     request: &Request,
 ) -> Result<(Served, Reply, u64, Option<Pending>), Problem> {
-    let address = node.address;
+    let address = node.called(request);
     let served = open(node, request)?;
     let etag = served.version.etag();
     if request.if_match.as_deref().is_some_and(|wanted| !matches(wanted, &etag)) {
-        return Err(Problem::here(Reason::Changed, Action::Open, address, ""));
+        return Err(Problem::here(Reason::Changed, Action::Open, &address, ""));
     }
     let size = served.version.size;
     let modified = http_date(served.version.modified.0);
@@ -90,7 +90,7 @@ async fn reply(
     let part = match request.range.filter(|_| conditional) {
         Some(range) => Some(range.within(size).ok_or_else(|| {
             let detail = format!("the file has {size} bytes");
-            Problem::here(Reason::Range, Action::Open, address, detail)
+            Problem::here(Reason::Range, Action::Open, &address, detail)
         })?),
         // An empty file has no range to be a part of.
         None => None,
@@ -144,7 +144,7 @@ async fn wanted_digest(
         return Ok(Wanted::Later(pending));
     }
     job.set_state(ConnState::Waiting);
-    let problem = |reason, detail: String| Problem::here(reason, Action::Verify, node.address, detail);
+    let problem = |reason, detail: String| Problem::here(reason, Action::Verify, node.called(request), detail);
     let mut working = interval_at(Instant::now() + WORKING, WORKING);
     let waiting = async {
         loop {

@@ -30,7 +30,7 @@ pub async fn answer(
     let keep = request.keep_alive && !node.drain().is_draining();
     let asked = {
         let mut stages = upstream.stage();
-        let asking = ask(node, down.stream.local_addr().ok(), job, request, &next, upstream);
+        let asking = ask(node, node.met_at(&down.stream), job, request, &next, upstream);
         tokio::pin!(asking);
         loop {
             tokio::select! {
@@ -113,7 +113,7 @@ pub async fn ask(
     let id = request.transfer.unwrap_or(TransferId(0));
     let pending = node.registry.begin_setup(id);
     if comes_back || pending.is_none() {
-        return Err(Problem::here(Reason::Loop, Action::Request, node.address, ""));
+        return Err(Problem::here(Reason::Loop, Action::Request, node.called(&request), ""));
     }
     let limit = request.timeout.map_or(node.config.limits.setup, |given| given.min(node.config.limits.setup));
     let forwarded = Request { via: Some(append_via(request.via.as_deref())), ..request };

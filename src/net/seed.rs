@@ -92,7 +92,7 @@ async fn read_request(node: &Node, down: &mut Downstream) -> Option<SeedRequest>
 
 async fn serve(node: &Arc<Node>, mut down: Downstream, job: &JobGuard<'_>, request: &Request) {
     job.update(|account| account.role = ConnRole::Origin);
-    let draining = Problem::here(Reason::Draining, Action::Request, node.address, "");
+    let draining = Problem::here(Reason::Draining, Action::Request, node.called(request), "");
     let opened = if node.drain().is_draining() { Err(draining) } else { origin::open(node, request) };
     let served = match opened {
         Ok(served) => served,
@@ -150,10 +150,10 @@ async fn ask(
     upstream: &mut Upstream,
 ) -> Asked {
     if node.drain().is_draining() {
-        return Asked::Problem(Problem::here(Reason::Draining, Action::Request, node.address, ""));
+        return Asked::Problem(Problem::here(Reason::Draining, Action::Request, node.called(&request), ""));
     }
     let mut stages = upstream.stage();
-    let asking = relay::ask(node, down.stream.local_addr().ok(), job, request, next, upstream);
+    let asking = relay::ask(node, node.met_at(&down.stream), job, request, next, upstream);
     tokio::pin!(asking);
     loop {
         tokio::select! {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::access::host_allowed;
+use super::access::{UNKNOWN_NAME, host_allowed};
 use super::api;
 use super::body::{self, Source};
 use super::downstream::{Downstream, Next};
@@ -126,15 +126,15 @@ async fn file(
     mut request: Request,
     upstream: &mut Upstream,
 ) -> Next {
-    let reason = if node.drain().is_draining() {
-        Some(Reason::Draining)
+    let refused = if node.drain().is_draining() {
+        Some((Reason::Draining, ""))
     } else if !host_allowed(&node.config.access, request.host.as_ref().map(|host| &host.host)) {
-        Some(Reason::Policy)
+        Some((Reason::Policy, UNKNOWN_NAME))
     } else {
         None
     };
-    if let Some(reason) = reason {
-        let problem = Problem::here(reason, Action::Request, node.address, "");
+    if let Some((reason, detail)) = refused {
+        let problem = Problem::here(reason, Action::Request, node.called(&request), detail);
         return down.send_problem(&problem, request.method, false).await;
     }
     let id = *request.transfer.get_or_insert_with(super::ids::transfer_id);

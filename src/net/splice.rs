@@ -29,7 +29,7 @@ const MOST_PIPES: usize = 512;
 /// Bytes sent from a file at a time.
 const CHUNK: usize = 1 << 20;
 
-/// Empty pipes, made when they are needed and kept for the next body.
+/// Empty pipes, made when they are needed and kept for the next body for as long as any body moves.
 #[derive(Debug, Default)]
 pub struct Pipes {
     idle: Mutex<Vec<Pipe>>,
@@ -64,6 +64,12 @@ impl Pipes {
         Some(Taken { pipes: Arc::clone(self), pipe: Some(pipe), held: 0 })
     }
 
+    /// All that may be made are in use.
+    #[cfg(test)]
+    pub(super) fn exhausted() -> Self {
+        Self { idle: Mutex::default(), used: AtomicUsize::new(MOST_PIPES) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Pipe>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,9 +85,12 @@ impl Pipe {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.pipes.used.fetch_sub(1, Relaxed);
-        if let Some(pipe) = self.pipe.take().filter(|_| self.held == 0) {
-            self.pipes.lock().push(pipe);
+        let mut idle = self.pipes.lock();
+        if self.pipes.used.fetch_sub(1, Relaxed) == 1 {
+            // The last body is over: descriptors and pages go back to the system until the next one.
+            idle.clear();
+        } else if let Some(pipe) = self.pipe.take().filter(|_| self.held == 0) {
+            idle.push(pipe);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod exchange;
 
-use std::io;
+use std::io::{self, ErrorKind::WouldBlock};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::body::{Direct, Source};
 use super::clock::ms_since;
 use super::dial::{Dialed, dial};
-use super::limits::Limits;
+use super::limits::{HOP_SHARE, Limits};
 use super::link::Links;
 use crate::route::{Hop, HostPort, Wire};
 use crate::wire::http::{encode_request, parse_reply};
@@ -107,24 +107,21 @@ impl Upstream {
         request.host = Some(hop.address.clone());
         request.interim = true;
         request.keep_alive = true;
+        if deadline.saturating_duration_since(Instant::now()) <= HOP_SHARE {
+            return Err(exchange::no_time());
+        }
         let marked = hop.wire.or(self.wire);
-        let answer = match marked.or_else(|| self.links.known(&hop.address)) {
-            Some(Wire::Seed) => self.ask_seed(hop, &request, deadline).await?,
-            Some(Wire::Http) => {
-                request.ack = false;
-                let answer = self.ask_http(hop, &request, deadline).await;
-                if marked.is_none() && answer.as_ref().is_err_and(|problem| problem.reason == Reason::TimedOut) {
-                    // It may be another program by now: the next request finds out.
-                    self.links.forget(&hop.address);
-                }
-                answer?
-            }
-            None => {
-                request.ack = true;
-                self.ask_http(hop, &request, deadline).await?
-            }
+        let wire = marked.or_else(|| self.links.known(&hop.address));
+        request.ack = wire.is_none();
+        let answer = match wire {
+            Some(Wire::Seed) => self.ask_seed(hop, &request, deadline).await,
+            Some(Wire::Http) | None => self.ask_http(hop, &request, deadline).await,
         };
-        self.check(hop, &request, answer)
+        if let Err(Problem { hop: 1, reason: Reason::TimedOut | Reason::Closed | Reason::Nonsense, .. }) = answer {
+            // It may be another program by now: the next request finds out.
+            self.links.forget(&hop.address);
+        }
+        self.check(hop, &request, answer?)
     }
 
     /// Tells a seed hop to send the body; an HTTP hop needs no telling.
@@ -203,10 +200,12 @@ impl Upstream {
     }
 }
 
-impl Body<'_> {
-    /// Body bytes still to come.
-    pub fn left(&self) -> u64 {
-        self.0.left
+impl Link {
+    /// Another request may follow: the last reply was taken to its end, and nothing came behind it. What did would be
+    /// taken for the next reply, such as the `408` that some servers say before they close an idle connection.
+    fn is_idle(&self) -> bool {
+        let silent = || matches!(self.stream.try_read(&mut [0; 1]), Err(error) if error.kind() == WouldBlock);
+        self.keep && self.left == 0 && self.early.is_empty() && silent()
     }
 }
 

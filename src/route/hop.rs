@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::address::{HostPort, parse_port};
 use super::name::MAX_NAME;
+use crate::text::SafeText;
 
 /// A wire that a hop is said to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,9 +140,9 @@ impl Hop {
         line
     }
 
-    /// What people call it: its name, or its address.
-    pub fn label(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.address.to_string())
+    /// What people call it: its name, or its address; made safe to show, for a name is whatever its line says.
+    pub fn label(&self) -> SafeText {
+        self.name.as_deref().map_or_else(|| self.address.to_string().into(), SafeText::new)
     }
 }
 
@@ -169,7 +170,7 @@ impl fmt::Display for Hop {
 fn parse_base(text: &str) -> Result<String, String> {
     let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b';' | b'"' | b'#' | b'\\' | b'<' | b'>');
     if !text.starts_with('/') || text.len() > MAX_NAME || !text.bytes().all(allowed) {
-        return Err(format!("base={text} is not a URL path: write base=/ or base=/some/folder/"));
+        return Err(format!("{text:?} is not a URL path: write base=/ or base=/some/folder/"));
     }
     Ok(text.to_owned())
 }

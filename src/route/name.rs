@@ -48,8 +48,9 @@ impl FileName {
     /// The last component, which is the local name: `None` if it is empty, `.`, `..` or holds control characters.
     pub fn local(&self) -> Option<&[u8]> {
         let last = self.0.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        let usable = !matches!(last, b"" | b"." | b"..") && !last.iter().any(u8::is_ascii_control);
-        usable.then_some(last)
+        let control = last.iter().any(u8::is_ascii_control)
+            || last.utf8_chunks().any(|chunk| chunk.valid().contains(char::is_control));
+        (!matches!(last, b"" | b"." | b"..") && !control).then_some(last)
     }
 
     /// The name made safe to show.

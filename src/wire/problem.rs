@@ -277,7 +277,8 @@ impl Problem {
             Reason::Refused => "is a node running there?",
             Reason::Unreachable => "is the network up?",
             Reason::Unresolved => "is the name right?",
-            Reason::Policy => "start that node with --allow-next",
+            // Other refusals say themselves what would help.
+            Reason::Policy if self.action == Action::Connect => "start that node with --allow-next",
             Reason::Busy | Reason::Draining => "try again in a moment",
             Reason::TimedOut => "is it up, or behind a firewall?",
             Reason::RouteIgnored => "is it a chainview node?",

@@ -155,9 +155,16 @@ pub fn parse_answer(bytes: &[u8]) -> Answer {
     }
 }
 
-/// What a sentence before the body says went wrong, told by `next`.
-pub fn problem_of_text(text: &SafeText, next: &HostPort, ms: f64) -> Problem {
+/// What a sentence before the body says went wrong, told by `next`, which was asked to go on to `rest`.
+///
+/// The wire names an address and no number; the route that was sent tells how far away it is. An address that is not in
+/// it is that of `next`, which calls itself by another one than we do.
+pub fn problem_of_text(text: &SafeText, next: &HostPort, rest: &[Hop], ms: f64) -> Problem {
     let said = text.as_str().strip_prefix(UNREACHABLE).map(|rest| rest.trim_start_matches([':', ' ']));
+    if let Some(status) = text.as_str().strip_prefix("HTTP/1.").and_then(|line| line.get(2..5)?.parse().ok()) {
+        // A full node says so before it reads the first line, and so before it knows the wire.
+        return Problem::next(Reason::of_status(status), Action::Reply, next, format!("status {status}"), ms);
+    }
     let Some(said) = said else {
         return Problem::next(Reason::Nonsense, Action::Reply, next, format!("it answered {text:?}"), ms);
     };
@@ -177,8 +184,7 @@ pub fn problem_of_text(text: &SafeText, next: &HostPort, ms: f64) -> Problem {
     ];
     let reason = known.into_iter().find(|reason| why.starts_with(reason.words())).unwrap_or(Reason::Unreachable);
     let detail = why.strip_prefix(reason.words()).unwrap_or(why).trim();
-    // How far away the address is, the wire does not say: at least behind the next hop.
-    let hop = if address == next.to_string() { 1 } else { 2 };
+    let hop = (2..).zip(rest).find(|(_, hop)| hop.address.to_string() == address).map_or(1, |(hop, _)| hop);
     Problem { hop, reporter: 1, ..Problem::next(reason, Action::Connect, address, detail, ms) }
 }
 
@@ -255,11 +261,17 @@ mod tests {
         let problem = Problem::next(Reason::Refused, Action::Connect, "[::1]:9", "", 1.0);
         let text = SafeText::from_bytes(&encode_problem(&problem));
         assert_eq!(text.as_str(), "Address not found: [::1]:9: connection refused");
-        let read = problem_of_text(&text, &next, 2.0);
-        assert_eq!((read.reason, read.hop, read.address.as_str()), (Reason::Refused, 2, "[::1]:9"));
-        let bare = problem_of_text(&SafeText::new("Address not found"), &next, 2.0);
+        let rest: Vec<Hop> = ["a 1", "::1 9", "b 2"].map(|line| Hop::parse_line(line).unwrap()).to_vec();
+        let read = problem_of_text(&text, &next, &rest, 2.0);
+        assert_eq!((read.reason, read.hop, read.reporter), (Reason::Refused, 3, 1));
+        assert_eq!(read.address.as_str(), "[::1]:9");
+        let itself = SafeText::new("Address not found: 0.0.0.0:9001: about to stop");
+        assert_eq!(problem_of_text(&itself, &next, &rest, 2.0).hop, 1);
+        let bare = problem_of_text(&SafeText::new("Address not found"), &next, &rest, 2.0);
         assert_eq!((bare.reason, bare.hop), (Reason::Unreachable, 1));
-        assert_eq!(problem_of_text(&SafeText::new("hello"), &next, 2.0).reason, Reason::Nonsense);
+        assert_eq!(problem_of_text(&SafeText::new("hello"), &next, &rest, 2.0).reason, Reason::Nonsense);
+        let full = SafeText::new("HTTP/1.1 503 Service Unavailable\r\n");
+        assert_eq!(problem_of_text(&full, &next, &rest, 2.0).reason, Reason::Busy);
         let missing = Problem::here(Reason::NotFound, Action::Open, "x", "");
         assert_eq!(encode_problem(&missing), NOT_HERE);
     }

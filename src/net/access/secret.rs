@@ -4,9 +4,13 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use subtle::ConstantTimeEq;
+
+use crate::error::shown;
+use crate::net::ids;
+use crate::text::SafeText;
 
 /// Longest token, in bytes; it travels in a head that has 8 KiB for everything.
 const LONGEST: usize = 1024;
@@ -22,7 +26,7 @@ pub enum SecretError {
     #[error("token file {path}: {source}")]
     Read {
         /// The file.
-        path: PathBuf,
+        path: SafeText,
         /// What the system says.
         source: io::Error,
     },
@@ -30,7 +34,7 @@ pub enum SecretError {
     #[error("token file {path} can be read by others: chmod 600 it")]
     Open {
         /// The file.
-        path: PathBuf,
+        path: SafeText,
     },
     /// The text cannot be sent as a token.
     #[error("{place} holds no token: write 1 to {LONGEST} letters, digits and signs, without blanks")]
@@ -48,23 +52,21 @@ impl Secret {
 
     /// Reads a token from a file that nobody but its owner may read.
     pub fn from_file(path: &Path) -> Result<Self, SecretError> {
-        let failed = |source| SecretError::Read { path: path.to_owned(), source };
+        let failed = |source| SecretError::Read { path: shown(path), source };
         let file = File::open(path).map_err(failed)?;
         // The handle is asked, not the path, so that what was checked is what is read.
         let mode = file.metadata().map_err(failed)?.mode();
         if mode & 0o077 != 0 {
-            return Err(SecretError::Open { path: path.to_owned() });
+            return Err(SecretError::Open { path: shown(path) });
         }
         let mut text = String::new();
         file.take(2 * LONGEST as u64).read_to_string(&mut text).map_err(failed)?;
-        Self::fit(&text, &format!("token file {}", path.display()))
+        Self::fit(&text, &format!("token file {}", shown(path)))
     }
 
     /// Makes a token of 128 random bits.
-    pub fn random() -> io::Result<Self> {
-        let mut bits = [0; 16];
-        getrandom::fill(&mut bits).map_err(io::Error::other)?;
-        Ok(Self(bits.iter().map(|byte| format!("{byte:02x}")).collect()))
+    pub fn random() -> Self {
+        Self(ids::word())
     }
 
     /// The token itself, for the one who sends it.
@@ -111,15 +113,16 @@ mod tests {
             fs::write(&path, unfit).unwrap();
             assert!(Secret::from_file(&path).unwrap_err().to_string().contains("no token"), "{unfit:?}");
         }
-        assert!(Secret::from_file(&folder.path().join("none")).unwrap_err().to_string().contains("none"));
+        let missing = Secret::from_file(&folder.path().join("none\x1b[2J")).unwrap_err().to_string();
+        assert!(missing.contains("none\\u{1b}[2J") && !missing.contains('\x1b'), "{missing}");
     }
 
     #[test]
     fn a_token_shows_nowhere() {
-        let secret = Secret::random().unwrap();
+        let secret = Secret::random();
         assert_eq!(secret.reveal().len(), 32);
         assert!(!format!("{secret:?}").contains(secret.reveal()));
         assert!(secret.matches(secret.reveal().as_bytes()) && !secret.matches(b""));
-        assert_ne!(secret.reveal(), Secret::random().unwrap().reveal());
+        assert_ne!(secret.reveal(), Secret::random().reveal());
     }
 }

@@ -34,7 +34,7 @@ impl Upstream {
         request: &Request,
         deadline: Instant,
     ) -> Result<Answer, Problem> {
-        let kept = self.link.take().filter(|link| link.keep && link.left == 0 && link.hop == hop.address);
+        let kept = self.link.take().filter(|link| link.hop == hop.address && link.is_idle());
         if let Some(mut link) = kept {
             match self.exchange(&mut link, hop, request, deadline).await {
                 Ok((reply, wait_ms)) => return Ok(self.answered(link, reply, Leg::default(), wait_ms, true)),
@@ -74,8 +74,7 @@ impl Upstream {
         let asked = Instant::now();
         let passed = deadline.saturating_duration_since(asked).saturating_sub(HOP_SHARE);
         if passed.is_zero() {
-            let problem = Problem::here(Reason::TimedOut, Action::Request, &hop.address, "no time left to ask");
-            return Err(Failed::Problem(problem));
+            return Err(Failed::Problem(no_time()));
         }
         let mut head = Vec::with_capacity(512);
         let sent = Request { timeout: Some(passed), ..request.clone() };
@@ -208,13 +207,20 @@ impl Upstream {
                 let missing = Problem::next(Reason::NotFound, Action::Open, &origin.address, "", wait_ms);
                 return Err(Problem { hop: away, reporter: away, ..missing });
             }
-            seed::Answer::Text(text) => return Err(seed::problem_of_text(&text, &hop.address, wait_ms)),
+            seed::Answer::Text(text) => {
+                return Err(seed::problem_of_text(&text, &hop.address, &request.route, wait_ms));
+            }
         };
         link.left = if request.method == Method::Get { size } else { 0 };
         let reply =
             Reply { status: 200, length: Some(size), hops: Some(request.route.len() as u32), ..Reply::default() };
         Ok(self.answered(link, reply, dialed, wait_ms, false))
     }
+}
+
+/// Whoever has no time left to ask is the one to say so: the next hop has done nothing yet.
+pub(super) fn no_time() -> Problem {
+    Problem::here(Reason::TimedOut, Action::Request, "", "no time left to ask")
 }
 
 /// How long an answer is waited for, and what for.

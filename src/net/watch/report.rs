@@ -87,7 +87,7 @@ impl HopState {
         HopSnapshot {
             number: at + 1,
             address: hop.address.to_string().into(),
-            label: hop.label().into(),
+            label: hop.label(),
             origin,
             link: self.link.clone(),
             ours: self.ours,
