@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::log::Log;
@@ -22,6 +22,8 @@ use crate::verdict::{Verdict, judge};
 
 /// Time between two looks at running transfers; the screen draws no more often for data.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long hops may take to say who they are before a fetch that starts by itself goes on without knowing.
+const KNOW_HOPS: Duration = Duration::from_secs(1);
 
 /// One run over one chain.
 pub(super) struct Conductor {
@@ -98,9 +100,13 @@ impl Conductor {
             }
         }
         told.starting = false;
-        // How the hops stand comes before what is asked of them.
-        told.note(&watcher.hops());
         if plan.fetch_at_once {
+            // How the hops stand comes before what is asked of them.
+            tokio::select! {
+                _ = timeout(KNOW_HOPS, watcher.known()) => {}
+                () = leave.cancelled() => {}
+            }
+            told.note(&watcher.hops());
             told.start(plan.route.clone());
         }
         let mut looks = interval(LOOK);

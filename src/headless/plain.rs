@@ -65,12 +65,7 @@ async fn fetches(
     if let Some((supervisor, _)) = supervisor {
         supervisor.start_all().await;
     }
-    let known = async {
-        while watcher.hops().iter().any(|hop| matches!(hop.link, HopLink::Unknown | HopLink::Starting)) {
-            watcher.changed().await;
-        }
-    };
-    let _ = tokio::time::timeout(KNOW_HOPS, known).await;
+    let _ = tokio::time::timeout(KNOW_HOPS, watcher.known()).await;
     for hop in watcher.hops() {
         show.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::access::Secret;
 use super::supervisor::HopLinks;
 use crate::route::{Hop, Route};
-use crate::snapshot::HopSnapshot;
+use crate::snapshot::{HopLink, HopSnapshot};
 use crate::verdict::Stage;
 use hop::HopTask;
 use report::HopState;
@@ -81,6 +81,13 @@ impl Watcher {
     pub async fn changed(&mut self) {
         // The sender lives as long as this watcher does.
         let _ = self.seen.changed().await;
+    }
+
+    /// Waits until it is known of every hop what it is, or that it is down.
+    pub async fn known(&mut self) {
+        while self.hops().iter().any(|hop| matches!(hop.link, HopLink::Unknown | HopLink::Starting)) {
+            self.changed().await;
+        }
     }
 
     /// A number that grows with every change that can be seen; each receiver waits on its own.

@@ -37,6 +37,8 @@ struct Shared {
 struct State {
     emulator: vt100::Parser,
     reading: Reading,
+    /// The last program on the terminal has closed it, and all that was written has been read.
+    ended: bool,
 }
 
 /// What the reader does with what the program writes.
@@ -76,7 +78,8 @@ impl Terminal {
         let pid = child.process_id().and_then(|id| Pid::from_raw(i32::try_from(id).unwrap())).unwrap();
         let (sender, exit) = channel();
         thread::spawn(move || sender.send(child.wait().unwrap()));
-        let state = State { emulator: vt100::Parser::new(wide(rows), wide(columns), 0), reading: Reading::On };
+        let state =
+            State { emulator: vt100::Parser::new(wide(rows), wide(columns), 0), reading: Reading::On, ended: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), news: Condvar::new() });
         let stream = pair.master.try_clone_reader().unwrap();
         let showing = Arc::clone(&shared);
@@ -157,10 +160,15 @@ impl Terminal {
     /// Checks that the terminal is as it was before the program: modes, screen, cursor. Only after the program ended.
     pub(crate) fn is_given_back(&self) {
         assert_eq!(modes(self.master.as_ref().unwrap().as_ref()), self.modes, "terminal modes");
-        // What was written last may not have been read yet.
-        self.within(Duration::from_secs(5), "screen left, cursor shown, pasted text plain", |screen| {
-            !screen.alternate_screen() && !screen.hide_cursor() && !screen.bracketed_paste()
-        });
+        let mut state = self.shared.lock();
+        while !state.ended {
+            let (next, late) = self.shared.news.wait_timeout(state, PATIENCE).unwrap();
+            assert!(!late.timed_out(), "somebody holds the terminal");
+            state = next;
+        }
+        let (screen, text) = (state.emulator.screen(), contents(&state));
+        assert!(!screen.alternate_screen(), "the screen is not left:\n{text}");
+        assert!(!screen.hide_cursor() && !screen.bracketed_paste(), "the cursor is hidden, or pasted text marked");
     }
 
     /// The processes that the program has started and that still live.
@@ -212,6 +220,8 @@ impl Shared {
                 return;
             }
         }
+        self.lock().ended = true;
+        self.news.notify_all();
     }
 }
 
