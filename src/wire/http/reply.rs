@@ -3,6 +3,9 @@
 use super::{HeadError, MAX_FIELDS, fields, head_end};
 use crate::wire::{Method, Problem, Reply};
 
+/// How every reply begins that can be one.
+const VERSION: &[u8] = b"HTTP/1.";
+
 /// A head that came from the next hop.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReplyHead {
@@ -16,6 +19,11 @@ pub enum ReplyHead {
 ///
 /// `method` is that of the request: a reply to HEAD has a length and no body, which is the caller's to know.
 pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, usize)>, HeadError> {
+    // Whatever greets first, such as SSH or a mail server, is known by its first bytes: nobody has to wait for a head.
+    let known = bytes.len().min(VERSION.len());
+    if bytes[..known] != VERSION[..known] {
+        return Err(HeadError::malformed("it does not speak HTTP"));
+    }
     let Some(end) = head_end(bytes)? else { return Ok(None) };
     let mut lines = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Response::new(&mut lines);
@@ -204,6 +212,15 @@ mod tests {
             Ok(Some((ReplyHead::Interim(102), 27)))
         );
         assert!(parse_reply(b"HTTP/1.1 101 Switching\r\n\r\n", Method::Get).is_err());
+    }
+
+    #[test]
+    fn another_protocol_is_known_by_its_first_bytes() {
+        assert_eq!(parse_reply(b"", Method::Get), Ok(None));
+        assert_eq!(parse_reply(b"HTTP", Method::Get), Ok(None));
+        for greeting in [&b"SSH-2.0-OpenSSH_9\r\n"[..], b"220 mail", b"\x15\x03", b"HTTP/2.0 200"] {
+            assert!(parse_reply(greeting, Method::Get).unwrap_err().detail.contains("HTTP"));
+        }
     }
 
     #[test]

@@ -155,7 +155,8 @@ impl<'a> Fields<'a> {
             ack: self.ack == Some("1"),
             via: (!self.via.is_empty()).then(|| self.via.join(", ")),
             interim: http11,
-            keep_alive: if http11 { !says("close") } else { says("keep-alive") },
+            // An HTTP/1.0 client waits for the end of the stream unless it is told otherwise in a way of its own time.
+            keep_alive: http11 && !says("close"),
         })
     }
 }
@@ -246,6 +247,9 @@ mod tests {
         let request = file("User-Agent: curl/8\r\nAccept: */*\r\nChain-Route: a:1, b:2;base=/\r\n").unwrap();
         assert_eq!((request.name.as_bytes(), request.route.len(), request.keep_alive), (&b"a b"[..], 2, true));
         assert_eq!(parse("GET /v1/node HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
+        let old = parse("GET /files/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
+        let Asked::File(old) = old else { panic!("a file was asked for") };
+        assert!(!old.keep_alive && !old.interim);
     }
 
     #[test]
