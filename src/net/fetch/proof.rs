@@ -7,7 +7,7 @@ use crate::error::{Error, Kept};
 use crate::net::upstream::{Answer, Upstream};
 use crate::route::Wire;
 use crate::snapshot::Proof;
-use crate::wire::{Algorithm, Digest, Method, Reason};
+use crate::wire::{Action, Algorithm, Digest, Method, Reason};
 
 /// What the bytes are to be compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +66,12 @@ pub(super) async fn prove(
             Reason::Changed => Err(Error::Changed { file: job.route.file.shown(), kept: Kept::default() }),
             // It had the file a moment ago: it does not know the question, or hides the answer.
             Reason::NotFound | Reason::Malformed => length_only("the origin does not answer for its digest"),
+            // A plain server's answer that says nothing: some have no HEAD, or give no length with it.
+            Reason::Nonsense | Reason::Internal | Reason::Policy | Reason::Unauthorized | Reason::Busy
+                if fault.problem.action == Action::Reply =>
+            {
+                length_only("the origin does not answer for its digest")
+            }
             _ => Err(Error::Hop(fault)),
         },
         Err(error) => Err(error),

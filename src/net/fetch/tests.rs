@@ -201,6 +201,16 @@ async fn a_file_that_changed_meanwhile_is_not_published() {
 }
 
 #[tokio::test]
+async fn a_plain_server_that_knows_no_head_leaves_the_length() {
+    for head in ["HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"] {
+        let turns = vec![Turn::Say(whole("ETag: \"1\"\r\n")), Turn::SayAndClose(head.to_owned())];
+        let mut scene = Scene::http(turns).await;
+        let proof = scene.fetch().await.unwrap().proof;
+        assert!(matches!(&proof, Proof::LengthOnly { .. }), "{head:?}: {proof:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_origin_without_a_digest_leaves_the_length() {
     let missing = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned();
     for (lines, second) in
