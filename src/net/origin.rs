@@ -29,6 +29,10 @@ const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 /// Finds the file a request names; a problem says why there is none.
 pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
     let address = request.host.as_ref().map_or_else(|| node.address.to_string(), ToString::to_string);
+    // The node dialled itself by a name: it is both the relay that waits and the origin it waits for.
+    if request.transfer.is_some_and(|id| node.registry.is_pending(id)) {
+        return Err(Problem::here(Reason::Loop, Action::Request, node.address, ""));
+    }
     node.config.root.serve(&request.name).map_err(|error| match error {
         OpenError::NotFound => Problem::here(Reason::NotFound, Action::Open, address, ""),
         OpenError::Failed(error) => Problem::here(Reason::Internal, Action::Open, address, error.to_string()),

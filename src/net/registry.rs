@@ -138,11 +138,6 @@ impl Registry {
         Some(HeadGuard { registry: Arc::clone(self), source })
     }
 
-    /// A transfer's head is pending from now on; `None` where it is already, which makes the route a loop.
-    pub fn begin_setup(self: &Arc<Self>, id: TransferId) -> Option<PendingGuard> {
-        lock(&self.pending).insert(id).then(|| PendingGuard { registry: Arc::clone(self), id })
-    }
-
     /// What this node knows of a transfer; a request for the file itself goes before one for its size or digest.
     pub fn account(&self, id: TransferId) -> Option<TransferAccount> {
         let live: Vec<Arc<Job>> = lock(&self.live).values().filter_map(|conn| lock(&conn.now).job.clone()).collect();

@@ -20,6 +20,18 @@ pub struct PendingGuard {
     pub(super) id: TransferId,
 }
 
+impl Registry {
+    /// A transfer's head is pending from now on; `None` where it is already, which makes the route a loop.
+    pub fn begin_setup(self: &Arc<Self>, id: TransferId) -> Option<PendingGuard> {
+        lock(&self.pending).insert(id).then(|| PendingGuard { registry: Arc::clone(self), id })
+    }
+
+    /// This node has asked on for this transfer and has no answer yet.
+    pub fn is_pending(&self, id: TransferId) -> bool {
+        lock(&self.pending).contains(&id)
+    }
+}
+
 impl Drop for HeadGuard {
     fn drop(&mut self) {
         let mut heads = lock(&self.registry.heads);
