@@ -58,6 +58,9 @@ impl Default for Access {
     }
 }
 
+/// What a node says to those who call it by a name that it does not go by.
+pub const UNKNOWN_NAME: &str = "this loopback node does not go by that name: start it with --host-name";
+
 /// Whether a loopback listener may answer to the name it was called by; every request, for files too, is judged so.
 ///
 /// A web page can make a browser send requests to loopback under a name of its own (DNS rebinding), but it cannot make

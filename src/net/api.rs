@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::access::host_allowed;
+use super::access::{UNKNOWN_NAME, host_allowed};
 use super::ask::{BUFFER, CHAIN_ROUTE};
 use super::limits::DRAIN_BYTES;
 use super::node::Node;
@@ -85,7 +85,7 @@ async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: SocketAddr)
         Err(detail) => return here(node, Reason::Malformed, &detail),
     };
     if !host_allowed(&node.config.access, host.as_ref().map(|address| &address.host)) {
-        return here(node, Reason::Policy, "this loopback node does not go by that name: start it with --host-name");
+        return here(node, Reason::Policy, UNKNOWN_NAME);
     }
     match to_come(headers) {
         Err(error) => here(node, error.reason, &error.detail),

@@ -6,7 +6,7 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::access::host_allowed;
+use super::access::{UNKNOWN_NAME, host_allowed};
 use super::api;
 use super::downstream::{Downstream, Next};
 use super::limits::HEADS_PER_SOURCE;
@@ -124,15 +124,15 @@ async fn file(
     mut request: Request,
     upstream: &mut Upstream,
 ) -> Next {
-    let reason = if node.drain().is_draining() {
-        Some(Reason::Draining)
+    let refused = if node.drain().is_draining() {
+        Some((Reason::Draining, ""))
     } else if !host_allowed(&node.config.access, request.host.as_ref().map(|host| &host.host)) {
-        Some(Reason::Policy)
+        Some((Reason::Policy, UNKNOWN_NAME))
     } else {
         None
     };
-    if let Some(reason) = reason {
-        let problem = Problem::here(reason, Action::Request, node.address, "");
+    if let Some((reason, detail)) = refused {
+        let problem = Problem::here(reason, Action::Request, node.address, detail);
         return down.send_problem(&problem, request.method, false).await;
     }
     let id = *request.transfer.get_or_insert_with(super::ids::transfer_id);
@@ -169,8 +169,15 @@ pub async fn send_body<S: AsyncRead + Unpin>(
         Wire::Seed => Early::Discard,
     };
     let sent = tokio::select! {
-        sent = pump(source, &mut down.stream, length, pace, early) => sent,
-        () = node.drain().forced() => Err(PumpError::Gone),
+        sent = pump(source, &mut down.stream, length, pace, early) => sent.map_err(|error| {
+            let reason = match error {
+                PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
+                PumpError::Idle(_) | PumpError::Stalled(_) => Reason::TimedOut,
+                PumpError::Gone => Reason::Closed,
+            };
+            (reason, error.to_string())
+        }),
+        () = node.drain().forced() => Err((Reason::Draining, "the body was cut off".to_owned())),
     };
     meter.end(clock.now_us());
     match sent {
@@ -178,13 +185,8 @@ pub async fn send_body<S: AsyncRead + Unpin>(
             job.served();
             Ok(())
         }
-        Err(error) => {
-            let reason = match error {
-                PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
-                PumpError::Idle(_) | PumpError::Stalled(_) => Reason::TimedOut,
-                PumpError::Gone => Reason::Closed,
-            };
-            let problem = Problem::here(reason, Action::Body, node.address, error.to_string());
+        Err((reason, detail)) => {
+            let problem = Problem::here(reason, Action::Body, node.address, detail);
             job.failed(&problem);
             tracing::warn!("{} for {}: {problem}", job.name(), job.peer());
             Err(problem)
