@@ -293,6 +293,7 @@ impl Problem {
             Reason::Busy | Reason::Draining => "try again in a moment",
             Reason::TimedOut => "is it up, or behind a firewall?",
             Reason::RouteIgnored => "is it a chainview node?",
+            Reason::Internal => "that hop's log says more",
             _ => "",
         }
     }
