@@ -29,7 +29,9 @@ pub enum Error {
     #[error("{0}")]
     Hop(Box<Fault>),
     /// The body ended before it was whole.
-    #[error("hop {hop} ({address}): the body ended early: {received} of {size} bytes arrived ({detail}){kept}")]
+    #[error(
+        "hop {hop} ({address}): the body ended early: {received} of {size} bytes arrived ({detail}){kept}: that hop's log says more; try again"
+    )]
     Short {
         /// The nearest hop that is known to have failed.
         hop: usize,
@@ -353,7 +355,7 @@ mod tests {
             kept: Kept::default(),
         };
         let kept = short.keeping(Kept(Some("x.part".into())));
-        assert!(kept.to_string().ends_with("(end of stream); what arrived is in x.part"));
+        assert!(kept.to_string().contains("(end of stream); what arrived is in x.part: that hop's log"));
         assert_eq!(plain(&std::io::Error::from_raw_os_error(28)), "no space left on device");
     }
 }

@@ -60,7 +60,7 @@
 //! - Every wait has a deadline, every length a cap, every task an owner.
 //! - Text from outside is a `SafeText` before it reaches a screen, a log, JSON or an error.
 //!
-//! Reading order: `route`, `wire`, `net::session`, `net::relay`, `net::pump`, `net::fetch`, `net::chain`, `ui::screen`.
+//! Reading order: `route`, `wire`, `net::session`, `net::relay`, `net::pump`, `net::fetch`, `net::watch`, `ui::screen`.
 
 pub mod cli;
 pub mod command;

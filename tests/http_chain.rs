@@ -97,6 +97,41 @@ async fn the_hop_that_failed_is_named_wherever_it_stands() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_named_by_a_name_is_a_loop_too() {
+    let chain = Chain::start(1).await;
+    chain.write("f", b"x");
+    let route = format!("Chain-Route: localhost:{}\r\n", chain.nodes[0].address.port());
+    let reply = chain.ask("GET", "f", &route).await;
+    assert_eq!((reply.status, reply.problem().reason), (508, chainview::wire::Reason::Loop));
+}
+
+#[tokio::test]
+async fn a_name_that_a_loopback_node_does_not_go_by_is_refused_with_a_way_out() {
+    let chain = Chain::start(1).await;
+    chain.write("f", b"x");
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    stream.write_all(b"GET /files/f HTTP/1.1\r\nHost: evil.example\r\n\r\n").await.unwrap();
+    let reply = read_reply(&mut stream, "GET").await;
+    assert_eq!(reply.status, 403);
+    assert!(reply.problem().detail.as_str().contains("--host-name"), "{}", reply.problem().detail);
+}
+
+#[tokio::test]
+async fn an_http_1_0_client_finds_the_end_of_its_file_by_the_end_of_the_stream() {
+    let chain = Chain::start(2).await;
+    chain.write("f", b"content");
+    for route in [String::new(), chain.route()] {
+        let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+        let head = format!("GET /files/f HTTP/1.0\r\nConnection: keep-alive\r\n{route}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut all = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut all));
+        read.await.expect("the node closes").unwrap();
+        assert!(all.ends_with(b"\r\n\r\ncontent"));
+    }
+}
+
+#[tokio::test]
 async fn a_silent_hop_is_named_by_its_neighbour_within_the_time_the_client_gave() {
     let chain = Chain::start(2).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -276,4 +311,25 @@ async fn draining_finishes_what_runs_and_lets_go_of_what_is_idle() {
     assert!(rest.ends_with(&pattern(400_000)));
     tokio::time::timeout(Duration::from_secs(5), running).await.expect("the node ends").unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_body_that_the_node_itself_cuts_off_is_not_blamed_on_the_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("f"), pattern(400_000)).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = NodeConfig { limit: Some(50_000), ..config(folder.path(), address, Limits::default()) };
+    let drain = Drain::new();
+    let node = Node::new(config, address);
+    let running = tokio::spawn(Arc::clone(&node).run(listener, drain.clone()));
+    let mut busy = TcpStream::connect(address).await.unwrap();
+    busy.write_all(b"GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await.unwrap();
+    busy.read_u8().await.unwrap();
+    drain.force();
+    let mut rest = Vec::new();
+    let _ = busy.read_to_end(&mut rest).await;
+    tokio::time::timeout(Duration::from_secs(5), running).await.expect("the node ends").unwrap();
+    let failures: Vec<_> = node.registry.failures().into_keys().collect();
+    assert_eq!(failures, [chainview::wire::Reason::Draining]);
 }

@@ -5,6 +5,8 @@ mod allow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::wire::problem::NEVER;
+
 pub use allow::AllowList;
 
 /// Whom a node may dial: loopback where it listens on loopback, whatever was listed, and never what is unsafe to dial.
@@ -30,7 +32,7 @@ impl Policy {
             return Err(format!("{address} has port 0"));
         }
         if let Some(kind) = never(ip) {
-            return Err(format!("{address} is {kind}, which is never dialled"));
+            return Err(format!("{address} is {kind}, {NEVER}"));
         }
         if (self.loopback && ip.is_loopback()) || self.allow.holds(address) {
             return Ok(());

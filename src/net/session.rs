@@ -171,8 +171,15 @@ pub async fn send_body<S: Source>(
         Wire::Seed => Early::Discard,
     };
     let sent = tokio::select! {
-        sent = body::send(source, &mut down.stream, length, pace, early, &node.pipes) => sent,
-        () = node.drain().forced() => Err(PumpError::Gone),
+        sent = body::send(source, &mut down.stream, length, pace, early, &node.pipes) => sent.map_err(|error| {
+            let reason = match error {
+                PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
+                PumpError::Idle(_) | PumpError::Stalled(_) => Reason::TimedOut,
+                PumpError::Gone => Reason::Closed,
+            };
+            (reason, error.to_string())
+        }),
+        () = node.drain().forced() => Err((Reason::Draining, "the body was cut off".to_owned())),
     };
     meter.end(clock.now_us());
     match sent {
@@ -180,13 +187,8 @@ pub async fn send_body<S: Source>(
             job.served();
             Ok(())
         }
-        Err(error) => {
-            let reason = match error {
-                PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
-                PumpError::Idle(_) | PumpError::Stalled(_) => Reason::TimedOut,
-                PumpError::Gone => Reason::Closed,
-            };
-            let problem = Problem::here(reason, Action::Body, node.address, error.to_string());
+        Err((reason, detail)) => {
+            let problem = Problem::here(reason, Action::Body, node.address, detail);
             job.failed(&problem);
             tracing::warn!("{} for {}: {problem}", job.name(), job.peer());
             Err(problem)

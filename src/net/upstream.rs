@@ -185,7 +185,7 @@ impl Upstream {
             200 | 206 => None,
             _ => Some(match &reply.problem {
                 Some(problem) => problem.clone().passed_on(),
-                None => wrong(Reason::of_status(reply.status), &format!("status {}", reply.status)),
+                None => wrong(Reason::of_status(reply.status), &foreign(reply.status)),
             }),
         };
         match problem {
@@ -195,6 +195,14 @@ impl Upstream {
                 Err(problem)
             }
         }
+    }
+}
+
+/// What a server that knows nothing of chains meant, in words.
+fn foreign(status: u16) -> String {
+    match status {
+        300..=399 => format!("status {status}, a redirect, which is not followed"),
+        _ => format!("status {status}"),
     }
 }
 

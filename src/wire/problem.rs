@@ -8,6 +8,8 @@ use crate::text::SafeText;
 
 /// The media type of a problem (RFC 9457).
 pub const MEDIA_TYPE: &str = "application/problem+json";
+/// How a node ends its refusal of an address that no list can open.
+pub const NEVER: &str = "which is never dialled";
 /// Largest problem body read from a peer.
 pub const MAX_BODY: usize = 16 * 1024;
 
@@ -148,7 +150,7 @@ impl Reason {
             412 => Self::Changed,
             416 => Self::Range,
             414 | 431 => Self::HeadTooLarge,
-            503 => Self::Busy,
+            429 | 503 => Self::Busy,
             504 => Self::TimedOut,
             508 => Self::Loop,
             400..=499 => Self::Malformed,
@@ -221,13 +223,21 @@ impl Problem {
         self.reason.status()
     }
 
+    /// The failure in words, without its details.
+    fn words(&self) -> &'static str {
+        match (self.reason, self.action) {
+            (Reason::Closed, Action::Body) => "closed before the end",
+            (reason, _) => reason.words(),
+        }
+    }
+
     /// The problem as JSON.
     pub fn to_json(&self) -> Vec<u8> {
         let reason = serde_json::to_value(self.reason).ok();
         let slug = reason.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
         let document = Document {
             kind: format!("urn:chainview:problem:{slug}"),
-            title: self.reason.words().to_owned(),
+            title: self.words().to_owned(),
             status: self.status(),
             detail: self.detail.to_string(),
             hop: self.hop,
@@ -277,11 +287,13 @@ impl Problem {
             Reason::Refused => "is a node running there?",
             Reason::Unreachable => "is the network up?",
             Reason::Unresolved => "is the name right?",
-            // Other refusals say themselves what would help.
-            Reason::Policy if self.action == Action::Connect => "start that node with --allow-next",
+            Reason::Policy if self.detail.as_str().ends_with(NEVER) => "name another address for it",
+            // Whoever refuses to dial says so itself; a refusal of any other kind is not about who may be dialled.
+            Reason::Policy if self.action == Action::Connect => "start the node that says so with --allow-next",
             Reason::Busy | Reason::Draining => "try again in a moment",
             Reason::TimedOut => "is it up, or behind a firewall?",
             Reason::RouteIgnored => "is it a chainview node?",
+            Reason::Internal => "that hop's log says more",
             _ => "",
         }
     }
@@ -290,7 +302,7 @@ impl Problem {
 impl fmt::Display for Problem {
     /// The failure without the hop: `connection refused (10.0.0.7:1000) after 0.8 ms`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.reason.words())?;
+        write!(f, "{}", self.words())?;
         if !self.detail.as_str().is_empty() {
             write!(f, " ({})", self.detail)?;
         }
@@ -310,6 +322,24 @@ mod tests {
         let passed = read.passed_on();
         assert_eq!((passed.hop, passed.reporter, passed.status()), (2, 1, 502));
         assert!(Problem::from_json(b"<html>").is_none());
+    }
+
+    #[test]
+    fn advice_on_a_refusal_fits_who_refused_and_why() {
+        let refused = |action, detail: &str| Problem::next(Reason::Policy, action, "h:1", detail, 0.0).advice();
+        assert!(refused(Action::Connect, "h:1 is not allowed").contains("--allow-next"));
+        // No list opens these, and a foreign server's 403 has nothing to do with lists.
+        assert!(!refused(Action::Connect, &format!("h:1 is link-local, {NEVER}")).contains("--allow-next"));
+        assert_eq!(refused(Action::Reply, "status 403"), "");
+    }
+
+    #[test]
+    fn a_status_of_a_foreign_server_has_a_reason() {
+        for (status, reason) in
+            [(404, Reason::NotFound), (429, Reason::Busy), (503, Reason::Busy), (302, Reason::Nonsense)]
+        {
+            assert_eq!(Reason::of_status(status), reason, "{status}");
+        }
     }
 
     #[test]

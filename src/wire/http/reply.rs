@@ -48,6 +48,8 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
         }
     }
     framing.apply(&mut reply, method)?;
+    // Some servers leave the line out of a part; that a part came says it too.
+    reply.accept_ranges |= reply.status == 206;
     Ok(Some((ReplyHead::Final(Box::new(reply)), end)))
 }
 
@@ -221,6 +223,14 @@ mod tests {
         for greeting in [&b"SSH-2.0-OpenSSH_9\r\n"[..], b"220 mail", b"\x15\x03", b"HTTP/2.0 200"] {
             assert!(parse_reply(greeting, Method::Get).unwrap_err().detail.contains("HTTP"));
         }
+    }
+
+    #[test]
+    fn a_part_shows_that_parts_can_be_had() {
+        let head = "HTTP/1.1 206 Partial\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/9\r\n\r\n";
+        let mut out = Vec::new();
+        encode_reply(&parse(head).unwrap(), &mut out);
+        assert!(String::from_utf8(out).unwrap().contains("Accept-Ranges: bytes\r\n"));
     }
 
     #[test]

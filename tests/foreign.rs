@@ -1,0 +1,129 @@
+//! Plain servers behind our relays: what they say is relayed, refused or explained, and never waited for in vain.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chainview::net::access::Access;
+use chainview::net::drain::Drain;
+use chainview::net::limits::Limits;
+use chainview::net::node::{Node, NodeConfig};
+use chainview::net::policy::{AllowList, Policy};
+use chainview::net::root::Root;
+use chainview::wire::{Problem, Reason};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Two relays and a plain server that answers everything with the same bytes, then closes or is silent.
+struct Stage {
+    first: Arc<Node>,
+    route: String,
+    tasks: Vec<JoinHandle<()>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn new(says: &'static str, closes: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut nodes, mut tasks) = (Vec::new(), Vec::new());
+        for _ in 0..2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let config = NodeConfig {
+                root: Root::open(folder.path()).unwrap(),
+                policy: Policy::new(address, AllowList::default()),
+                access: Access::new(address),
+                limits: Limits::default(),
+                limit: None,
+                delay: Duration::ZERO,
+                max_connections: 16,
+                wire: None,
+            };
+            let node = Node::new(config, address);
+            tasks.push(tokio::spawn(Arc::clone(&node).run(listener, Drain::new())));
+            nodes.push(node);
+        }
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        tasks.push(tokio::spawn(async move {
+            while let Ok((stream, _)) = server.accept().await {
+                tokio::spawn(answer(stream, says, closes));
+            }
+        }));
+        let route = format!("Chain-Route: {}, {address};base=/\r\n", nodes[1].address);
+        Self { first: nodes.swap_remove(0), route, tasks, _folder: folder }
+    }
+
+    /// All that comes back for one request.
+    async fn get(&self, name: &str) -> String {
+        let mut stream = TcpStream::connect(self.first.address).await.unwrap();
+        let head = format!("GET /files/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{}\r\n", self.route);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut all = String::new();
+        let reading = stream.read_to_string(&mut all);
+        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("an answer in time").unwrap();
+        all
+    }
+
+    async fn problem(&self) -> Problem {
+        let reply = self.get("f").await;
+        let (_, body) = reply.split_once("\r\n\r\n").unwrap();
+        Problem::from_json(body.as_bytes()).expect("a problem")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn answer(mut stream: TcpStream, says: &'static str, closes: bool) {
+    let mut head = [0; 4096];
+    let _ = stream.read(&mut head).await;
+    let _ = stream.write_all(says.as_bytes()).await;
+    if closes {
+        let _ = stream.shutdown().await;
+    }
+    while matches!(stream.read(&mut head).await, Ok(read) if read > 0) {}
+}
+
+#[tokio::test]
+async fn what_a_plain_server_has_is_relayed_and_its_own_lines_are_not() {
+    let says = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\nSet-Cookie: a=b\r\n\r\nhello";
+    let reply = Stage::new(says, true).await.get("f").await;
+    assert!(reply.starts_with("HTTP/1.1 200 ") && reply.ends_with("\r\n\r\nhello"), "{reply}");
+    assert!(reply.contains("Chain-Hops: 2\r\n") && !reply.contains("Cookie") && !reply.contains("103"), "{reply}");
+}
+
+#[tokio::test]
+async fn another_protocol_is_named_at_once_even_where_it_keeps_the_connection() {
+    let stage = Stage::new("SSH-2.0-OpenSSH_9.2\r\n", false).await;
+    let began = Instant::now();
+    let problem = stage.problem().await;
+    assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::Nonsense, 2, 1));
+    assert!(problem.detail.as_str().contains("does not speak HTTP"), "{}", problem.detail);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_redirect_is_refused_and_called_one() {
+    let says = "HTTP/1.1 301 Moved\r\nLocation: /dir/\r\nContent-Length: 0\r\n\r\n";
+    let problem = Stage::new(says, true).await.problem().await;
+    assert_eq!((problem.reason, problem.hop), (Reason::Nonsense, 2));
+    assert!(problem.detail.as_str().contains("redirect"), "{}", problem.detail);
+}
+
+#[tokio::test]
+async fn a_plain_server_that_is_busy_or_forbids_says_so_through_the_chain() {
+    for (says, reason) in [
+        ("HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n", Reason::Busy),
+        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", Reason::Policy),
+    ] {
+        let problem = Stage::new(says, true).await.problem().await;
+        assert_eq!((problem.reason, problem.hop), (reason, 2));
+        assert!(!problem.advice().contains("--allow-next"));
+    }
+}
