@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -21,6 +21,8 @@ pub struct Downstream {
     pub stream: TcpStream,
     /// Read and not yet used.
     pub inbox: Vec<u8>,
+    /// The head of a reply, which goes out together with the beginning of its body.
+    pub head: Vec<u8>,
     limits: Limits,
 }
 
@@ -38,23 +40,19 @@ pub enum Next {
 impl Downstream {
     /// A connection nothing was read from yet.
     pub fn new(stream: TcpStream, limits: Limits) -> Self {
-        Self { stream, inbox: Vec::new(), limits }
+        Self { stream, inbox: Vec::new(), head: Vec::new(), limits }
     }
 
     /// Reads more into the inbox; 0 is the end of the stream. Cancel-safe.
     pub async fn fill(&mut self) -> io::Result<usize> {
-        loop {
-            // Space is made when there is something to put there: a connection that is quiet holds none.
-            self.stream.readable().await?;
-            if self.inbox.capacity() == self.inbox.len() {
-                // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
-                self.inbox.reserve(1024);
-            }
-            match self.stream.try_read_buf(&mut self.inbox) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return read,
-            }
+        // Space is made when there is something to put there: a connection that is quiet holds none.
+        self.stream.readable().await?;
+        if self.inbox.capacity() == self.inbox.len() {
+            // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
+            self.inbox.reserve(1024);
         }
+        // Not `try_read_buf`: this one knows after a short read that nothing is left, and saves asking once more.
+        self.stream.read_buf(&mut self.inbox).await
     }
 
     /// Gives up the space of an inbox with nothing in it, for as long as no request comes.
@@ -82,10 +80,15 @@ impl Downstream {
         }
     }
 
-    /// Writes a reply head.
-    pub async fn send(&mut self, reply: &Reply) -> io::Result<()> {
-        let mut head = Vec::with_capacity(512);
-        encode_reply(reply, &mut head);
+    /// Takes a reply head, for whatever sends the body.
+    pub fn announce(&mut self, reply: &Reply) {
+        self.head.reserve(512);
+        encode_reply(reply, &mut self.head);
+    }
+
+    /// Writes the head of a reply that has no body.
+    pub async fn send_head(&mut self) -> io::Result<()> {
+        let head = std::mem::take(&mut self.head);
         self.write(&head).await
     }
 

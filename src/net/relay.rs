@@ -60,12 +60,12 @@ pub async fn answer(
     let reply = passed_on(answer, keep);
     job.update(|account| account.status = reply.status);
     node.hold_back().await;
-    if down.send(&reply).await.is_err() {
-        upstream.close();
-        return Next::Drop;
-    }
+    down.announce(&reply);
     if method == Method::Head {
         upstream.finish();
+        if down.send_head().await.is_err() {
+            return Next::Drop;
+        }
     } else if send_upstream_body(node, down, job, upstream, reply.length.unwrap_or_default()).await.is_err() {
         return Next::Close;
     }

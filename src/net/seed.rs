@@ -92,8 +92,11 @@ async fn read_request(node: &Node, down: &mut Downstream) -> Option<SeedRequest>
 
 async fn serve(node: &Arc<Node>, mut down: Downstream, job: &JobGuard<'_>, request: &Request) {
     job.update(|account| account.role = ConnRole::Origin);
-    let draining = Problem::here(Reason::Draining, Action::Request, node.called(request), "");
-    let opened = if node.drain().is_draining() { Err(draining) } else { origin::open(node, request) };
+    let opened = if node.drain().is_draining() {
+        Err(Problem::here(Reason::Draining, Action::Request, node.called(request), ""))
+    } else {
+        origin::open(node, request)
+    };
     let served = match opened {
         Ok(served) => served,
         Err(problem) => return refuse(down, job, &problem).await,

@@ -113,7 +113,7 @@ impl Upstream {
         request.ack = wire.is_none();
         let answer = match wire {
             Some(Wire::Seed) => self.ask_seed(hop, &request, deadline).await,
-            Some(Wire::Http) | None => self.ask_http(hop, &request, deadline).await,
+            Some(Wire::Http) | None => self.ask_http(hop, &mut request, deadline).await,
         };
         if let Err(Problem { hop: 1, reason: Reason::TimedOut | Reason::Closed | Reason::Nonsense, .. }) = answer {
             // It may be another program by now: the next request finds out.
@@ -159,13 +159,20 @@ impl Upstream {
         self.link = None;
     }
 
-    async fn connect(&self, hop: &HostPort, wire: Wire, deadline: Instant) -> Result<(Link, Leg), Problem> {
+    /// A new connection, on which so many bytes of `first` were said already.
+    async fn connect(
+        &self,
+        hop: &HostPort,
+        wire: Wire,
+        deadline: Instant,
+        first: &[u8],
+    ) -> Result<(Link, Leg, usize), Problem> {
         self.stage.send_replace(Stage::Dialing);
         let left = deadline.saturating_duration_since(Instant::now());
-        let Dialed { stream, address, resolve_ms, dial_ms } =
-            dial(hop, left.min(self.limits.connect), &*self.judge).await?;
+        let Dialed { stream, address, resolve_ms, dial_ms, said } =
+            dial(hop, left.min(self.limits.connect), &*self.judge, first).await?;
         let link = Link { hop: hop.clone(), address, wire, stream, early: Vec::new(), left: 0, keep: false };
-        Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }))
+        Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }, said))
     }
 
     /// Judges a reply: a success must be of known length and come from the end of the route.
@@ -216,6 +223,14 @@ impl Link {
 }
 
 impl Source for Body<'_> {
+    fn ready(&mut self, space: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let link = &mut *self.0;
+        let read = most.min(link.early.len()).min(usize::try_from(link.left).unwrap_or(most));
+        space.extend(link.early.drain(..read));
+        link.left -= read as u64;
+        Ok(read)
+    }
+
     fn direct(&self) -> Option<Direct<'_>> {
         // What was read already has to go first.
         self.0.early.is_empty().then_some(Direct::Socket(&self.0.stream))

@@ -1,5 +1,7 @@
 //! Reply heads: what a node sends down, and what it accepts from the next hop.
 
+use std::io::Write as _;
+
 use super::{HeadError, MAX_FIELDS, fields, head_end};
 use crate::wire::{Method, Problem, Reply};
 
@@ -41,10 +43,12 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
     }
     let mut reply = Reply { status, keep_alive: head.version == Some(1), ..Reply::default() };
     let mut framing = Framing::default();
+    let mut name = String::new();
     for header in head.headers {
+        fields::lower(header.name, &mut name);
         // A value that is not plain text is left out, not passed on: nothing of ours ever sends one.
         if let Some(value) = fields::text(header.value) {
-            read_field(&mut reply, &mut framing, &header.name.to_ascii_lowercase(), value)?;
+            read_field(&mut reply, &mut framing, &name, value)?;
         }
     }
     framing.apply(&mut reply, method)?;
@@ -124,7 +128,8 @@ impl Framing {
 
 /// Writes a reply head.
 pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", reply.status, phrase(reply.status)).as_bytes());
+    // Memory takes whatever is written.
+    let _ = write!(out, "HTTP/1.1 {} {}\r\n", reply.status, phrase(reply.status));
     fields::line(out, "Date", reply.date.as_ref());
     fields::line(out, "Content-Type", reply.content_type.as_ref());
     fields::line(out, "Content-Length", reply.length);

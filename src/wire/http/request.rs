@@ -1,5 +1,6 @@
 //! Request heads: what a node accepts, and what it sends on.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
@@ -87,8 +88,9 @@ fn check_body(method: &str, path: &str, fields: &Fields<'_>) -> Result<(), HeadE
 impl<'a> Fields<'a> {
     fn collect(headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
         let mut fields = Self::default();
+        let mut name = String::new();
         for header in headers {
-            let name = header.name.to_ascii_lowercase();
+            fields::lower(header.name, &mut name);
             let value = || {
                 fields::text(header.value)
                     .ok_or_else(|| HeadError::malformed(format!("{} holds something else than ASCII", header.name)))
@@ -176,11 +178,11 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
         Method::Get => "GET",
         Method::Head => "HEAD",
     };
-    let path = fields::encode_name(&request.name);
-    out.extend_from_slice(format!("{method} {}{path} HTTP/1.1\r\n", base.unwrap_or(DEFAULT_BASE)).as_bytes());
+    // Memory takes whatever is written.
+    let _ = write!(out, "{method} {}{} HTTP/1.1\r\n", base.unwrap_or(DEFAULT_BASE), fields::encode_name(&request.name));
     fields::line(out, "Host", request.host.as_ref());
-    let route: Vec<String> = request.route.iter().map(crate::route::Hop::element).collect();
-    fields::line(out, "Chain-Route", (!route.is_empty()).then(|| route.join(", ")));
+    let route = fields::List(&request.route, |hop, f| f.write_str(&hop.element()));
+    fields::line(out, "Chain-Route", (!request.route.is_empty()).then_some(route));
     fields::line(out, "Chain-Transfer", request.transfer);
     fields::line(out, "Chain-Timeout", request.timeout.map(|left| left.as_millis()));
     fields::line(out, "Chain-Ack", request.ack.then_some(1));
