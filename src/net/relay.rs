@@ -1,6 +1,7 @@
 //! The relay: asks the next hop on a client's behalf and sends the answer down.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -30,8 +31,8 @@ pub async fn answer(
     let keep = request.keep_alive && !node.drain().is_draining();
     let asked = {
         let mut stages = upstream.stage();
-        let asking = ask(node, node.met_at(&down.stream), job, request, &next, upstream);
-        tokio::pin!(asking);
+        // Pinned where it is made: moving it would double what the session needs.
+        let mut asking = pin!(ask(node, node.met_at(&down.stream), job, request, &next, upstream));
         loop {
             tokio::select! {
                 biased;
@@ -119,7 +120,9 @@ pub async fn ask(
     let forwarded = Request { via: Some(append_via(request.via.as_deref())), ..request };
     let answer = upstream.ask(next, forwarded, Instant::now() + limit).await?;
     job.update(|account| {
-        account.upstream = answer.address.to_string().into();
+        if let Host::Name(_) = next.address.host {
+            account.upstream = answer.address.to_string().into();
+        }
         account.upstream_wire = answer.wire.as_str().into();
         account.leg = Some(answer.leg);
         account.size = answer.reply.length;

@@ -1,5 +1,6 @@
 //! A session in the seed wire: the original's dialogue, made to work beside it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,8 +157,7 @@ async fn ask(
         return Asked::Problem(Problem::here(Reason::Draining, Action::Request, node.called(&request), ""));
     }
     let mut stages = upstream.stage();
-    let asking = relay::ask(node, node.met_at(&down.stream), job, request, next, upstream);
-    tokio::pin!(asking);
+    let mut asking = pin!(relay::ask(node, node.met_at(&down.stream), job, request, next, upstream));
     loop {
         tokio::select! {
             biased;

@@ -1,6 +1,7 @@
 //! One question and its answer on one link, in either wire.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::time::Duration;
 
 use super::{
@@ -151,8 +152,7 @@ impl Upstream {
             Err(_) => None,
         };
         let left = wait.until.saturating_duration_since(Instant::now());
-        let asking = probe(&wait.hop.address, left.min(self.limits.connect), &self.judge);
-        tokio::pin!(asking);
+        let mut asking = pin!(probe(&wait.hop.address, left.min(self.limits.connect), &self.judge));
         if let Some(problem) = closed {
             // The original drops a connection it does not understand when the next one comes: closing settles nothing.
             return match asking.await {

@@ -52,6 +52,15 @@ pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl Display>) {
     }
 }
 
+/// Writes one header line whose value is text already, if there is one; most lines are like that.
+pub(super) fn text_line(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        for part in [name, ": ", value, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+}
+
 /// Values with a separator between them, written straight into the head.
 pub(super) struct List<'a, T>(pub(super) &'a [T], pub(super) fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result);
 
@@ -77,7 +86,7 @@ pub(super) fn lower(name: &str, space: &mut String) {
 /// A header value as text: visible ASCII and blanks only, so that it can be sent on as it is.
 pub(crate) fn text(value: &[u8]) -> Option<&str> {
     let plain = value.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\t'));
-    plain.then(|| std::str::from_utf8(value).ok().map(str::trim)).flatten()
+    plain.then(|| std::str::from_utf8(value.trim_ascii()).ok()).flatten()
 }
 
 /// A whole decimal number without sign.
@@ -209,8 +218,19 @@ pub(super) fn legs(value: &str) -> Vec<Leg> {
 /// A `Server-Timing` value.
 pub(super) fn legs_value(legs: &[Leg]) -> impl Display {
     List(legs, |leg, f| {
-        write!(f, "resolve;dur={:.3}, dial;dur={:.3}, wait;dur={:.3}", leg.resolve_ms, leg.dial_ms, leg.wait_ms)
+        write!(f, "resolve;dur={}, dial;dur={}, wait;dur={}", Ms(leg.resolve_ms), Ms(leg.dial_ms), Ms(leg.wait_ms))
     })
+}
+
+/// Milliseconds to the microsecond, written as two whole numbers: a head is on the way of every small file, and exact
+/// decimals of a float take ten times as long.
+struct Ms(f64);
+
+impl Display for Ms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = (self.0 * 1000.0).round() as u64;
+        write!(f, "{}.{:03}", us / 1000, us % 1000)
+    }
 }
 
 #[cfg(test)]

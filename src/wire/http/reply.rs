@@ -1,6 +1,7 @@
 //! Reply heads: what a node sends down, and what it accepts from the next hop.
 
 use std::io::Write as _;
+use std::mem::MaybeUninit;
 
 use super::{HeadError, MAX_FIELDS, fields, head_end};
 use crate::wire::{Method, Problem, Reply};
@@ -27,9 +28,9 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
         return Err(HeadError::malformed("it does not speak HTTP"));
     }
     let Some(end) = head_end(bytes)? else { return Ok(None) };
-    let mut lines = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut head = httparse::Response::new(&mut lines);
-    match head.parse(&bytes[..end]) {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut head = httparse::Response::new(&mut []);
+    match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, &bytes[..end], &mut lines) {
         Ok(httparse::Status::Complete(length)) if length == end => {}
         Ok(_) => return Err(HeadError::malformed("the head ends in the middle of a line")),
         Err(error) => return Err(HeadError::malformed(error.to_string())),
@@ -130,22 +131,22 @@ impl Framing {
 pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     // Memory takes whatever is written.
     let _ = write!(out, "HTTP/1.1 {} {}\r\n", reply.status, phrase(reply.status));
-    fields::line(out, "Date", reply.date.as_ref());
-    fields::line(out, "Content-Type", reply.content_type.as_ref());
+    fields::text_line(out, "Date", reply.date.as_deref());
+    fields::text_line(out, "Content-Type", reply.content_type.as_deref());
     fields::line(out, "Content-Length", reply.length);
     let range = reply.content_range.map(|(first, last, size)| format!("bytes {first}-{last}/{size}"));
     fields::line(out, "Content-Range", range);
-    fields::line(out, "ETag", reply.etag.as_ref());
-    fields::line(out, "Last-Modified", reply.last_modified.as_ref());
+    fields::text_line(out, "ETag", reply.etag.as_deref());
+    fields::text_line(out, "Last-Modified", reply.last_modified.as_deref());
     let file = matches!(reply.status, 200 | 206);
-    fields::line(out, "Accept-Ranges", file.then_some(if reply.accept_ranges { "bytes" } else { "none" }));
+    fields::text_line(out, "Accept-Ranges", file.then_some(if reply.accept_ranges { "bytes" } else { "none" }));
     fields::line(out, "Chain-Hops", reply.hops);
-    fields::line(out, "Via", reply.via.as_ref());
+    fields::text_line(out, "Via", reply.via.as_deref());
     fields::line(out, "Server-Timing", (!reply.legs.is_empty()).then(|| fields::legs_value(&reply.legs)));
     fields::line(out, "Repr-Digest", (!reply.digests.is_empty()).then(|| fields::digests_value(&reply.digests)));
     fields::line(out, "Chain-Problem", reply.problem.as_ref().map(Problem::to_header));
     fields::line(out, "Retry-After", reply.retry_after);
-    fields::line(out, "Connection", (!reply.keep_alive).then_some("close"));
+    fields::text_line(out, "Connection", (!reply.keep_alive).then_some("close"));
     out.extend_from_slice(b"\r\n");
 }
 

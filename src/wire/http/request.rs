@@ -1,6 +1,7 @@
 //! Request heads: what a node accepts, and what it sends on.
 
 use std::io::Write as _;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
@@ -42,9 +43,9 @@ pub fn is_http(first_line: &[u8]) -> bool {
 /// Reads a request head; `None` while its end is missing, else what it asks for and its length.
 pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> {
     let Some(end) = head_end(bytes)? else { return Ok(None) };
-    let mut lines = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut head = httparse::Request::new(&mut lines);
-    match head.parse(&bytes[..end]) {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut head = httparse::Request::new(&mut []);
+    match head.parse_with_uninit_headers(&bytes[..end], &mut lines) {
         Ok(httparse::Status::Complete(length)) if length == end => {}
         Ok(_) => return Err(HeadError::malformed("the head ends in the middle of a line")),
         Err(error) => return Err(HeadError::malformed(error.to_string())),
@@ -185,15 +186,15 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
     fields::line(out, "Chain-Route", (!request.route.is_empty()).then_some(route));
     fields::line(out, "Chain-Transfer", request.transfer);
     fields::line(out, "Chain-Timeout", request.timeout.map(|left| left.as_millis()));
-    fields::line(out, "Chain-Ack", request.ack.then_some(1));
+    fields::text_line(out, "Chain-Ack", request.ack.then_some("1"));
     fields::line(out, "Range", request.range.map(fields::range_value));
-    fields::line(out, "If-Range", request.if_range.as_ref());
-    fields::line(out, "If-Match", request.if_match.as_ref());
+    fields::text_line(out, "If-Range", request.if_range.as_deref());
+    fields::text_line(out, "If-Match", request.if_match.as_deref());
     fields::line(out, "Want-Repr-Digest", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
-    fields::line(out, "Via", request.via.as_ref());
+    fields::text_line(out, "Via", request.via.as_deref());
     // What is measured and proven is the file itself, not a compressed form of it.
-    fields::line(out, "Accept-Encoding", Some("identity"));
-    fields::line(out, "Connection", (!request.keep_alive).then_some("close"));
+    fields::text_line(out, "Accept-Encoding", Some("identity"));
+    fields::text_line(out, "Connection", (!request.keep_alive).then_some("close"));
     out.extend_from_slice(b"\r\n");
 }
 
