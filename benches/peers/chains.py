@@ -40,6 +40,7 @@ class Chain:
 
     def __init__(self, peer, relays, place):
         self.place, self.ports, self.nodes = place, free_ports(relays + 1), []
+        self.log = f"{place.folder}/conf/{peer.slug}.log"
         self.headers = []
         self.routed = peer.routed
         if peer.routed and relays:
@@ -48,7 +49,7 @@ class Chain:
             for at in range(relays, -1, -1):
                 is_origin = at == relays
                 command = (peer.origin if is_origin else peer.relay)(place, self.ports[at], self.ports[at + 1:][:1])
-                self.nodes.insert(0, Program(command, f"{place.folder}/conf/{peer.slug}.log"))
+                self.nodes.insert(0, Program(command, self.log))
                 self._wait(self.ports[at], command)
             # Nothing is measured before the bytes that come through are those of the file; the connections that this
             # takes also let every node set itself up.
@@ -64,7 +65,9 @@ class Chain:
         end = time.monotonic() + PATIENCE
         while not listens(port):
             if time.monotonic() > end or self.nodes[0].process.poll() is not None:
-                raise RuntimeError(f"it does not listen: {' '.join(command)}")
+                with open(self.log) as file:
+                    said = file.read().strip().splitlines()[-1:]
+                raise RuntimeError(f"{command[0]} does not listen: {' '.join(said) or 'it says nothing'}")
             time.sleep(0.01)
 
     @property
@@ -199,10 +202,10 @@ PEERS = [Chainview(), HaproxySplice(), Haproxy(), Nginx(), NginxHttp(), Socat()]
 
 
 def nginx(place, port, body):
-    # One process: what it does is what a worker does, and no other user has to be switched to.
+    # One process, which does what a worker does and stays who it is: root of a user namespace can be nobody else.
     module = f"load_module {STREAM_MODULE};\n" if os.path.exists(STREAM_MODULE) else ""
     log = f"{place.folder}/conf/nginx-{port}.log"
-    conf = place.conf(f"nginx-{port}", f"""{module}daemon off; master_process off; error_log {log};
+    conf = place.conf(f"nginx-{port}", f"""{module}daemon off; master_process off; user root; error_log {log};
 pid {place.folder}/conf/nginx-{port}.pid; worker_rlimit_nofile {2 * place.connections + 500};
 events {{ worker_connections {2 * place.connections + 100}; }}
 {body}

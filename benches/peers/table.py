@@ -13,16 +13,16 @@ BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 # (test, [(figure, what to write before the cells, how to write a value, factor)])
 ROWS = [
     ("large", [
-        ("relay", "large file, {hops} relays: CPU seconds per GiB and relay", "{:.3f}", 1),
+        ("relay", "large file, {relays}: CPU seconds per GiB and relay", "{:.3f}", 1),
         ("rate", "the same: GiB/s", "{:.2f}", 1)]),
     ("new_one", [
-        ("p50", "4 KiB, {hops} relays, new chain each, one at a time: p50, µs", "{:.0f}", 1),
+        ("p50", "4 KiB, {relays}, new chain each, one at a time: p50, µs", "{:.0f}", 1),
         ("p99", "the same: p99, µs", "{:.0f}", 1)]),
     ("new_64", [
-        ("per_s", "4 KiB, {hops} relays, new chain each, 64 at a time: fetches/s", "{:.0f}", 1),
+        ("per_s", "4 KiB, {relays}, new chain each, 64 at a time: fetches/s", "{:.0f}", 1),
         ("cpu", "the same: CPU µs per fetch, all programs", "{:.0f}", 1)]),
     ("kept_64", [
-        ("per_s", "4 KiB, {hops} relays, 64 kept-alive chains: fetches/s", "{:.0f}", 1),
+        ("per_s", "4 KiB, {relays}, 64 kept-alive chains: fetches/s", "{:.0f}", 1),
         ("cpu", "the same: CPU µs per fetch, all programs", "{:.0f}", 1)]),
     ("idle", [("memory", "{idle} idle kept-alive connections: KiB of a relay's memory each", "{:.1f}", 1 / 1024)]),
     ("stalled", [
@@ -91,6 +91,10 @@ def intro(options):
             f"chainview {options.commit}, {versions}. {rounds}; the large file has {options.size_mib} MiB and is in the page cache.")
 
 
+def relays(count, whose=""):
+    return f"{count} {whose}relay{'s' if count != 1 else ''}"
+
+
 def version(tool):
     try:
         said = subprocess.run([tool, "-V" if tool == "socat" else "-v"], capture_output=True, text=True)
@@ -109,7 +113,7 @@ def compared(results, peers, options):
         for hops in options.hops if test in ("large", "new_one", "new_64", "kept_64") else [1]:
             for figure, words, form, factor in figures:
                 cells = [cell(results.of(test, hops, figure, peer.name), form, factor) for peer in peers]
-                words = words.format(hops=hops, idle=options.idle, stalled=options.stalled)
+                words = words.format(relays=relays(hops), idle=options.idle, stalled=options.stalled)
                 if any(text != "-" for text in cells):
                     rows.append([words, *cells])
     return table(["", *(peer.name for peer in peers)], rows) if rows else ""
@@ -122,7 +126,7 @@ def disk(results, options):
         cpu, wall = (results.of("disk", hops, f"{way}_{what}", "chainview") for what in ("cpu", "wall"))
         if cpu:
             rows.append([words, cell(cpu, "{:.2f}"), cell(wall, "{:.2f}")])
-    head = [f"large file to the disk through {hops} chainview relays", "client CPU s/GiB", "wall s/GiB"]
+    head = [f"large file to the disk through {relays(hops, 'chainview ')}", "client CPU s/GiB", "wall s/GiB"]
     return table(head, rows) if rows else ""
 
 
