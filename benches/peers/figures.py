@@ -58,7 +58,7 @@ def at_once(chain, seconds, close):
     headers = chain.headers + (["Connection: close"] if close else [])
     flags = [word for header in headers for word in ("-H", header)]
     before = sum(node.cpu() for node in chain.nodes)
-    said, _, client = run(["wrk", "-t1", "-c64", f"-d{seconds}s", "-s", script, *flags, chain.url("4k")])
+    said, _, client = run(["wrk", "-t1", "-c64", f"-d{seconds}s", "--timeout", "20s", "-s", script, *flags, chain.url("4k")])
     spent = sum(node.cpu() for node in chain.nodes) - before + client
     report = json.loads(said.strip().splitlines()[-1])
     done = report["requests"]

@@ -88,7 +88,7 @@ def intro(options):
         rounds = "One quick round: it shows that the run works, not how fast anything is"
     return (f"{time.strftime('%Y-%m-%d')}, Linux {platform.release()}, {os.cpu_count()} cores"
             f"{' (' + model.group(1).strip() + ')' if model else ''}, congestion control {congestion()}; "
-            f"chainview {options.commit}, {versions}. {rounds}; the large file has {options.size_mib} MiB and is in the page cache.")
+            f"{options.version}, {versions}. {rounds}; the large file has {options.size_mib} MiB and is in the page cache.")
 
 
 def relays(count, whose=""):
