@@ -30,6 +30,8 @@ ROWS = [
         ("tcp", "the same: KiB of TCP memory per stalled reader, whole machine", "{:.0f}", 1 / 1024),
         ("memory", "the same: KiB of a relay's memory per stalled reader", "{:.1f}", 1 / 1024)]),
 ]
+# How each tool is asked for its version.
+TOOLS = {"nginx": "-v", "haproxy": "-v", "socat": "-V", "curl": "-V", "wrk": "-v", "b3sum": "--version"}
 WAYS = {
     "verified": "`chainview --fetch`, digest compared",
     "cold": "`chainview --fetch`, digest compared, first fetch of the file (the origin computes it)",
@@ -76,13 +78,14 @@ def render(results, peers, options):
     """The whole text between the markers."""
     parts = [intro(options), compared(results, peers, options), disk(results, options), costs(results, options)]
     failed = [f"- {peer}: {len(what)} runs failed, the first: {what[0]}" for peer, what in results.failed.items()]
-    parts.append("\n".join(["Failures:", "", *failed]) if failed else "No fetch failed, and every byte was that of the file.")
+    well = "No fetch failed. What came through a chain was compared with the file before anything was measured."
+    parts.append("\n".join(["Failures:", "", *failed]) if failed else well)
     return "\n\n".join([BEGIN, *(part for part in parts if part), END])
 
 
 def intro(options):
     model = re.search(r"model name\s*: (.*)", read("/proc/cpuinfo"))
-    versions = ", ".join(filter(None, map(version, ("nginx", "haproxy", "socat", "curl", "wrk", "b3sum"))))
+    versions = ", ".join(filter(None, (version(tool, flag) for tool, flag in TOOLS.items())))
     rounds = f"Median (lowest-highest) of {options.rounds} rounds, the programs taking turns"
     if options.quick:
         rounds = "One quick round: it shows that the run works, not how fast anything is"
@@ -95,13 +98,12 @@ def relays(count, whose=""):
     return f"{count} {whose}relay{'s' if count != 1 else ''}"
 
 
-def version(tool):
+def version(tool, flag):
     try:
-        said = subprocess.run([tool, "-V" if tool == "socat" else "-v"], capture_output=True, text=True)
+        said = subprocess.run([tool, flag], capture_output=True, text=True)
     except FileNotFoundError:
         return None
-    if tool in ("curl", "b3sum"):
-        said = subprocess.run([tool, "--version"], capture_output=True, text=True)
+    # nginx and wrk say it on stderr.
     number = re.search(r"\d+\.\d+[.\d]*", said.stdout + said.stderr)
     return f"{tool} {number.group()}" if number else tool
 
