@@ -84,11 +84,21 @@ class Chain:
 
     def curl(self, name, output):
         """Fetches a file: seconds, and seconds of CPU of the client."""
-        headers = [word for header in self.headers for word in ("-H", header)]
-        said, wall, cpu = run(["curl", "-sS", "--fail", "-o", output, "-w", "%{size_download}", *headers, self.url(name)])
+        said, wall, cpu = run([*self._curl(output, "%{size_download}"), self.url(name)])
         if int(said) != os.path.getsize(f"{self.place.files}/{name}"):
             raise RuntimeError(f"curl got {said} bytes of {name}")
         return wall, cpu
+
+    def rate(self, name, seconds):
+        """Bytes per second of a fetch that is cut short after so many seconds."""
+        # 28 is how curl says that its time was over.
+        command = [*self._curl("/dev/null", "%{size_download} %{time_total}"), "--max-time", str(seconds), self.url(name)]
+        got, took = run(command, fine=(0, 28))[0].split()
+        return int(got) / float(took)
+
+    def _curl(self, output, report):
+        headers = [word for header in self.headers for word in ("-H", header)]
+        return ["curl", "-sS", "--fail", "-o", output, "-w", report, *headers]
 
     def stop(self):
         for node in self.nodes:

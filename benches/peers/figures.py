@@ -9,6 +9,8 @@ import time
 from machine import run, tcp_memory
 
 GIB = 1 << 30
+# A starved transfer is not waited for longer than this many seconds: what it got by then is its rate.
+SLOWEST = 20
 # wrk's own summary is for people; this one is for us.
 WRK_REPORT = """done = function(summary, latency, requests)
   local e = summary.errors
@@ -85,9 +87,9 @@ def idle(chain, count):
             stream.close()
 
 
-def stalled(chain, name, size, count):
+def stalled(chain, name, count):
     """A large file beside readers that stopped in the middle of 16 MiB: the share of its rate that it keeps."""
-    alone = statistics.median(chain.curl(name, "/dev/null")[0] for _ in range(3))
+    alone = statistics.median(chain.rate(name, SLOWEST) for _ in range(3))
     before, own, request = tcp_memory(), chain.relays[0].memory(), chain.request("16m", close=False)
     held = []
     try:
@@ -99,7 +101,7 @@ def stalled(chain, name, size, count):
                 raise Errors("a slow reader was refused")
         wait_until_steady(tcp_memory)
         figures = {"tcp": (tcp_memory() - before) / count, "memory": (chain.relays[0].memory() - own) / count}
-        figures["kept"] = alone / chain.curl(name, "/dev/null")[0]
+        figures["kept"] = chain.rate(name, SLOWEST) / alone
         return figures
     finally:
         for stream in held:

@@ -26,7 +26,7 @@ ROWS = [
         ("cpu", "the same: CPU µs per fetch, all programs", "{:.0f}", 1)]),
     ("idle", [("memory", "{idle} idle kept-alive connections: KiB of a relay's memory each", "{:.1f}", 1 / 1024)]),
     ("stalled", [
-        ("kept", "large file beside {stalled} stalled readers: share of its rate alone", "{:.2f}", 1),
+        ("kept", "large file beside {stalled} stalled readers: share of its rate alone", "{:.3f}", 1),
         ("tcp", "the same: KiB of TCP memory per stalled reader, whole machine", "{:.0f}", 1 / 1024),
         ("memory", "the same: KiB of a relay's memory per stalled reader", "{:.1f}", 1 / 1024)]),
 ]
