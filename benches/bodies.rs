@@ -86,6 +86,10 @@ impl AsyncRead for FromSocket {
 }
 
 impl Source for FromSocket {
+    fn ready(&mut self, _space: &mut Vec<u8>, _most: usize) -> io::Result<usize> {
+        Ok(0)
+    }
+
     fn direct(&self) -> Option<Direct<'_>> {
         Some(Direct::Socket(&self.0))
     }
@@ -110,7 +114,7 @@ fn spliced(bencher: Bencher<'_, '_>) {
     let Bench { runtime, source, mut reader } = Bench::start();
     let (meter, pipes, mut source) = (Meter::default(), Arc::<Pipes>::default(), FromSocket(source));
     bencher.counter(BytesCount::new(BODY)).bench_local(|| {
-        let moved = body::send(&mut source, &mut reader, BODY, pace(&meter), Early::Discard, &pipes);
+        let moved = body::send(Vec::new(), &mut source, &mut reader, BODY, pace(&meter), Early::Discard, &pipes);
         runtime.block_on(moved).unwrap();
     });
 }
@@ -122,7 +126,7 @@ fn small(bencher: Bencher<'_, '_>) {
     let Bench { runtime, source, mut reader } = Bench::start();
     let (meter, pipes, mut source) = (Meter::default(), Arc::<Pipes>::default(), FromSocket(source));
     bencher.counter(BytesCount::new(SMALL)).bench_local(|| {
-        let moved = body::send(&mut source, &mut reader, SMALL, pace(&meter), Early::Discard, &pipes);
+        let moved = body::send(Vec::new(), &mut source, &mut reader, SMALL, pace(&meter), Early::Discard, &pipes);
         runtime.block_on(moved).unwrap();
     });
 }
