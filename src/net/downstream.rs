@@ -100,6 +100,7 @@ impl Downstream {
             status: failed.status(),
             length: Some(body.len() as u64),
             content_type: Some(problem::MEDIA_TYPE.to_owned()),
+            range_outside: failed.size.filter(|_| failed.status() == 416),
             retry_after: (failed.status() == 503).then_some(1),
             problem: (method == Method::Head).then(|| failed.clone()),
             keep_alive,

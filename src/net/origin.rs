@@ -98,7 +98,7 @@ async fn reply(
     let part = match request.range.filter(|_| conditional) {
         Some(range) => Some(range.within(size).ok_or_else(|| {
             let detail = format!("the file has {size} bytes");
-            Problem::here(Reason::Range, Action::Open, &address, detail)
+            Problem { size: Some(size), ..Problem::here(Reason::Range, Action::Open, &address, detail) }
         })?),
         // An empty file has no range to be a part of.
         None => None,

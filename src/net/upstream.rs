@@ -190,10 +190,13 @@ impl Upstream {
                 Some(wrong(Reason::Nonsense, "a part came where the whole was asked for"))
             }
             200 | 206 => None,
-            _ => Some(match &reply.problem {
-                Some(problem) => problem.clone().passed_on(),
-                None => wrong(Reason::of_status(reply.status), &foreign(reply.status)),
-            }),
+            _ => Some(reply.problem.clone().map_or_else(
+                || Problem {
+                    size: reply.range_outside,
+                    ..wrong(Reason::of_status(reply.status), &foreign(reply.status))
+                },
+                Problem::passed_on,
+            )),
         };
         match problem {
             None => Ok(answer),

@@ -75,7 +75,10 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &str, value: &str)
         }
         "transfer-encoding" => framing.transfer_encoding = true,
         "content-encoding" => framing.content_encoding |= !value.eq_ignore_ascii_case("identity"),
-        "content-range" => reply.content_range = fields::content_range(value),
+        "content-range" => match value.strip_prefix("bytes */") {
+            Some(size) => reply.range_outside = fields::number(size),
+            None => reply.content_range = fields::content_range(value),
+        },
         "etag" => reply.etag = text(),
         "last-modified" => reply.last_modified = text(),
         "date" => reply.date = text(),
@@ -135,6 +138,7 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     fields::text_line(out, "Content-Type", reply.content_type.as_deref());
     fields::line(out, "Content-Length", reply.length);
     let range = reply.content_range.map(|(first, last, size)| format!("bytes {first}-{last}/{size}"));
+    let range = range.or_else(|| reply.range_outside.map(|size| format!("bytes */{size}")));
     fields::line(out, "Content-Range", range);
     fields::text_line(out, "ETag", reply.etag.as_deref());
     fields::text_line(out, "Last-Modified", reply.last_modified.as_deref());
@@ -193,6 +197,7 @@ mod tests {
             status: 206,
             length: Some(5),
             content_range: Some((5, 9, 10)),
+            range_outside: None,
             etag: Some("\"e\"".to_owned()),
             last_modified: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
             date: Some("Sun, 06 Nov 1994 08:49:38 GMT".to_owned()),
@@ -237,6 +242,16 @@ mod tests {
         let mut out = Vec::new();
         encode_reply(&parse(head).unwrap(), &mut out);
         assert!(String::from_utf8(out).unwrap().contains("Accept-Ranges: bytes\r\n"));
+    }
+
+    #[test]
+    fn a_range_outside_the_file_comes_with_its_size() {
+        let head = "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nContent-Range: bytes */9\r\n\r\n";
+        let reply = parse(head).unwrap();
+        assert_eq!((reply.range_outside, reply.content_range), (Some(9), None));
+        let mut out = Vec::new();
+        encode_reply(&reply, &mut out);
+        assert!(String::from_utf8(out).unwrap().contains("Content-Range: bytes */9\r\n"));
     }
 
     #[test]
