@@ -1,6 +1,7 @@
 //! What a body costs a relay, per way of moving it: between loopback sockets, with its meter on.
 #![allow(clippy::unwrap_used, reason = "a benchmark stops where something is not as it should be")]
 
+use std::io;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::pin::Pin;
