@@ -28,8 +28,8 @@ pub enum Direct<'a> {
     File(Arc<File>, u64),
 }
 
-/// Bytes that are copied before anything else is tried: a body that ends here never costs a pipe.
-const COPIED_FIRST: u64 = 64 * 1024;
+/// Bytes that are always copied first: what a reply's head left behind, and small files, for which nothing is set up.
+const COPIED_FIRST: u64 = 16 * 1024;
 /// Bytes of a file that are always copied at the end, after a last look at whether the file has changed.
 const COPIED_LAST: u64 = 1;
 

@@ -168,4 +168,29 @@ mod tests {
         flow.moved(u64::MAX / 2);
         assert!(!flow.wants_pipe());
     }
+
+    #[tokio::test]
+    async fn the_kernels_buffers_follow_how_a_body_flows() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (far, _other) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (near, far, reader) = (near.unwrap(), far.unwrap(), accepted.unwrap().0);
+        let own = |stream: &TcpStream| SockRef::from(stream).recv_buffer_size().unwrap();
+        let unsent = || SockRef::from(&reader).tcp_notsent_lowat().unwrap();
+        let before = own(&far);
+        for (stream, dial_ms) in [(&near, 0.1), (&far, 20.0)] {
+            let mut buffers = Buffers::new(Some(Incoming { stream, dial_ms }), &reader);
+            buffers.moved(PROVEN - 1);
+            assert_eq!((unsent(), own(stream)), (UNSENT, before), "it has yet to flow");
+            buffers.moved(1);
+            assert_eq!(unsent(), UNSENT_FLOWING);
+            buffers.waited(HELD_UP);
+            assert_eq!(unsent(), UNSENT);
+            buffers.moved(PROVEN);
+            assert_eq!(unsent(), UNSENT_FLOWING, "the bound is lifted when it flows again");
+        }
+        assert_ne!(own(&near), before, "a near link is bounded");
+        assert_eq!(own(&far), before, "a long one grows as the kernel sees fit");
+    }
 }

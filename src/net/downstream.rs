@@ -57,7 +57,7 @@ impl Downstream {
         }
     }
 
-    /// Gives up the space of an inbox with nothing in it, for as long as no request comes.
+    /// Gives up the space of an inbox with nothing in it, for as long as no request comes or a body is on its way.
     pub fn rest(&mut self) {
         if self.inbox.is_empty() {
             self.inbox = Vec::new();

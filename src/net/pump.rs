@@ -60,20 +60,30 @@ impl Early<'_> {
             if matches!(self, Self::Keep(kept) if kept.len() >= MOST_EARLY) {
                 return std::future::pending().await;
             }
-            let mut said = [0; 512];
+            if self.hear(reader) {
+                return;
+            }
+            if reader.readable().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes what the reader has said; true if it has left. Not part of the wait: its buffer would be held there.
+    fn hear(&mut self, reader: &TcpStream) -> bool {
+        let mut said = [0; 512];
+        loop {
             match reader.try_read(&mut said) {
-                Ok(0) => return,
+                Ok(0) => return true,
                 Ok(read) => {
                     if let Self::Keep(kept) = self {
                         kept.extend_from_slice(&said[..read]);
+                        if kept.len() >= MOST_EARLY {
+                            return false;
+                        }
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if reader.readable().await.is_err() {
-                        return;
-                    }
-                }
-                Err(_) => return,
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
             }
         }
     }

@@ -26,6 +26,28 @@ pub async fn answer(
     next: Hop,
     upstream: &mut Upstream,
 ) -> Next {
+    // In a box: what the head needs is not held while the body is on its way.
+    let (keep, length) = match Box::pin(answer_head(node, down, job, request, next, upstream)).await {
+        Ok(begun) => begun,
+        Err(next) => return next,
+    };
+    if let Some(length) = length
+        && send_upstream_body(node, down, job, upstream, length).await.is_err()
+    {
+        return Next::Close;
+    }
+    if keep { Next::Keep } else { Next::Close }
+}
+
+/// Asks the next hop and sends its head down: whether the connection stays, and the length of the body to come.
+async fn answer_head(
+    node: &Arc<Node>,
+    down: &mut Downstream,
+    job: &JobGuard<'_>,
+    request: Request,
+    next: Hop,
+    upstream: &mut Upstream,
+) -> Result<(bool, Option<u64>), Next> {
     let (method, interim) = (request.method, request.interim);
     let keep = request.keep_alive && !node.drain().is_draining();
     let asked = {
@@ -39,12 +61,12 @@ pub async fn answer(
                 Ok(()) = stages.changed() => {
                     let working = follow(job, *stages.borrow_and_update());
                     if working && interim && down.write(INTERIM).await.is_err() {
-                        return Next::Drop;
+                        return Err(Next::Drop);
                     }
                 }
                 () = down.gone() => {
                     job.failed(&Problem::here(Reason::Closed, Action::Request, down_peer(down), "the client left"));
-                    return Next::Drop;
+                    return Err(Next::Drop);
                 }
             }
         }
@@ -54,7 +76,7 @@ pub async fn answer(
         Err(problem) => {
             job.failed(&problem);
             job.update(|account| account.status = problem.status());
-            return down.send_problem(&problem, method, keep).await;
+            return Err(down.send_problem(&problem, method, keep).await);
         }
     };
     let reply = passed_on(answer, keep);
@@ -62,14 +84,13 @@ pub async fn answer(
     node.hold_back().await;
     if down.send(&reply).await.is_err() {
         upstream.close();
-        return Next::Drop;
+        return Err(Next::Drop);
     }
     if method == Method::Head {
         upstream.finish();
-    } else if send_upstream_body(node, down, job, upstream, reply.length.unwrap_or_default()).await.is_err() {
-        return Next::Close;
+        return Ok((keep, None));
     }
-    if keep { Next::Keep } else { Next::Close }
+    Ok((keep, Some(reply.length.unwrap_or_default())))
 }
 
 /// Sends the body that `upstream` has been asked for, the go-ahead first.

@@ -247,6 +247,9 @@ impl AsyncRead for Body<'_> {
             let read = most.min(link.early.len());
             buf.put_slice(&link.early[..read]);
             link.early.drain(..read);
+            if link.early.is_empty() {
+                link.early = Vec::new();
+            }
             read
         };
         link.left -= read as u64;
