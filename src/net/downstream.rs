@@ -51,7 +51,8 @@ impl Downstream {
                 self.inbox.reserve(1024);
             }
             match self.stream.try_read_buf(&mut self.inbox) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // What was read last may have been all there was, which shows only now.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.rest(),
                 read => return read,
             }
         }
@@ -151,5 +152,29 @@ pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
             Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
             _ => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_waits_for_a_request_holds_no_space_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let mut client = client.unwrap();
+        let mut down = Downstream::new(accepted.unwrap().0, Limits::default());
+        client.write_all(b"one").await.unwrap();
+        assert_eq!(down.fill().await.unwrap(), 3);
+        down.inbox.clear();
+        // The socket still counts as readable: nobody has met its end yet.
+        assert!(timeout(Duration::from_millis(1), down.fill()).await.is_err());
+        assert_eq!(down.inbox.capacity(), 0);
+        client.write_all(b"two").await.unwrap();
+        assert_eq!((down.fill().await.unwrap(), down.inbox.as_slice()), (3, &b"two"[..]));
     }
 }
