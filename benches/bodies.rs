@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use chainview::meter::Meter;
 use chainview::net::body::{self, Direct, Source};
+use chainview::net::buffers::Incoming;
 use chainview::net::clock::Clock;
 use chainview::net::pump::{Early, Pace, pump};
 use chainview::net::splice::Pipes;
@@ -92,7 +93,7 @@ impl Source for FromSocket {
     }
 
     fn direct(&self) -> Option<Direct<'_>> {
-        Some(Direct::Socket(&self.0))
+        Some(Direct::Socket(Incoming { stream: &self.0, dial_ms: 0.0 }))
     }
 
     fn skip(&mut self, _bytes: u64) {}

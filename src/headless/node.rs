@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::task::JoinSet;
 use tracing::{Level, error, info};
@@ -29,6 +30,7 @@ pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, ta
     if until_stdin_closes {
         leave_with_stdin()?;
     }
+    use_all_descriptors();
     on_one_thread(async {
         // Signals count from before the line that says we are there: whoever reads it may send one at once.
         let signals = Signals::new()?;
@@ -56,6 +58,16 @@ pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, ta
         };
         leave_on_signals(all, signals, &drain).await
     })
+}
+
+/// Takes what the system allows at most: what it gives at first, often 1,024, is for programs that still use select, and
+/// a transfer through a relay costs up to four descriptors.
+fn use_all_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        // Where it is refused, the node goes on with what it has.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
 }
 
 /// The first signal lets transfers finish, the second does not.

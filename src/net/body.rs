@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 
+use super::buffers::{self, Incoming};
 use super::pump::{Early, Pace, PumpError, pump};
 use super::splice::{self, Pipes};
 
@@ -26,15 +27,15 @@ pub trait Source: AsyncRead + Unpin {
 #[derive(Debug)]
 pub enum Direct<'a> {
     /// The next bytes of this socket.
-    Socket(&'a TcpStream),
+    Socket(Incoming<'a>),
     /// This file, from an offset.
     File(Arc<File>, u64),
 }
 
 /// Most bytes that go out in one write with the head: a small file is one packet, and one wake-up for its reader.
 const WITH_HEAD: usize = 16 * 1024;
-/// Bytes that are copied before anything else is tried: a body that ends here never costs a pipe.
-const COPIED_FIRST: u64 = 64 * 1024;
+/// Bytes that are always copied first: what a reply's head left behind, and small files, for which nothing is set up.
+const COPIED_FIRST: u64 = 16 * 1024;
 /// Bytes of a file that are always copied at the end, after a last look at whether the file has changed.
 const COPIED_LAST: u64 = 1;
 
@@ -52,9 +53,19 @@ pub async fn send<S: Source>(
     let first = length.min(COPIED_FIRST);
     pump(source, reader, first, pace, &mut early).await?;
     let rest = length - first;
-    // A capped body moves in pieces of the cap's choosing.
-    let moved = match source.direct().filter(|_| rest > COPIED_LAST && pace.bucket.is_none()) {
-        Some(Direct::Socket(socket)) => splice::from_socket(socket, reader, rest, pace, &mut early, pipes).await?,
+    if rest == 0 {
+        return Ok(());
+    }
+    if rest <= COPIED_LAST || pace.bucket.is_some() {
+        // A capped body moves in pieces of the cap's choosing.
+        buffers::bound(reader);
+        return pump(source, reader, rest, pace, &mut early).await;
+    }
+    let moved = match source.direct() {
+        Some(Direct::Socket(socket)) => {
+            splice::from_socket(socket, reader, rest, pace, &mut early, pipes).await?;
+            rest
+        }
         Some(Direct::File(file, offset)) => splice::from_file(&file, offset, rest - COPIED_LAST, reader, pace).await?,
         None => 0,
     };

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -45,17 +45,24 @@ impl Downstream {
 
     /// Reads more into the inbox; 0 is the end of the stream. Cancel-safe.
     pub async fn fill(&mut self) -> io::Result<usize> {
-        // Space is made when there is something to put there: a connection that is quiet holds none.
-        self.stream.readable().await?;
-        if self.inbox.capacity() == self.inbox.len() {
-            // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
-            self.inbox.reserve(1024);
+        loop {
+            // Space is made when there is something to put there: a connection that is quiet holds none.
+            self.stream.readable().await?;
+            if self.inbox.capacity() == self.inbox.len() {
+                // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
+                self.inbox.reserve(1024);
+            }
+            // Not `try_read_buf`: this one knows after a short read that nothing is left, and saves asking once more.
+            let mut reading = pin!(self.stream.read_buf(&mut self.inbox));
+            if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+                return read;
+            }
+            // What was read last may have been all there was, which shows only now.
+            self.rest();
         }
-        // Not `try_read_buf`: this one knows after a short read that nothing is left, and saves asking once more.
-        self.stream.read_buf(&mut self.inbox).await
     }
 
-    /// Gives up the space of an inbox with nothing in it, for as long as no request comes.
+    /// Gives up the space of an inbox with nothing in it, for as long as no request comes or a body is on its way.
     pub fn rest(&mut self) {
         if self.inbox.is_empty() {
             self.inbox = Vec::new();
@@ -156,5 +163,29 @@ pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
             Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
             _ => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_waits_for_a_request_holds_no_space_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let mut client = client.unwrap();
+        let mut down = Downstream::new(accepted.unwrap().0, Limits::default());
+        client.write_all(b"one").await.unwrap();
+        assert_eq!(down.fill().await.unwrap(), 3);
+        down.inbox.clear();
+        // The socket still counts as readable: nobody has met its end yet.
+        assert!(timeout(Duration::from_millis(1), down.fill()).await.is_err());
+        assert_eq!(down.inbox.capacity(), 0);
+        client.write_all(b"two").await.unwrap();
+        assert_eq!((down.fill().await.unwrap(), down.inbox.as_slice()), (3, &b"two"[..]));
     }
 }

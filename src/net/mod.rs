@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod api;
 mod ask;
 pub mod body;
+pub mod buffers;
 pub mod clock;
 pub mod dial;
 pub mod digests;

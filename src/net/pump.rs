@@ -60,20 +60,30 @@ impl Early<'_> {
             if matches!(self, Self::Keep(kept) if kept.len() >= MOST_EARLY) {
                 return std::future::pending().await;
             }
-            let mut said = [0; 512];
+            if self.hear(reader) {
+                return;
+            }
+            if reader.readable().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes what the reader has said; true if it has left. Not part of the wait: its buffer would be held there.
+    fn hear(&mut self, reader: &TcpStream) -> bool {
+        let mut said = [0; 512];
+        loop {
             match reader.try_read(&mut said) {
-                Ok(0) => return,
+                Ok(0) => return true,
                 Ok(read) => {
                     if let Self::Keep(kept) = self {
                         kept.extend_from_slice(&said[..read]);
+                        if kept.len() >= MOST_EARLY {
+                            return false;
+                        }
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if reader.readable().await.is_err() {
-                        return;
-                    }
-                }
-                Err(_) => return,
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
             }
         }
     }
@@ -146,10 +156,10 @@ where
             return Err(PumpError::Short { missing: left });
         }
         pace.meter.took(read as u64);
-        pace.send(reader, &buffer[..read]).await?;
+        pace.send(reader, &buffer[..read], early).await?;
         left -= read as u64;
-        if read == buffer.len() && buffer.len() < CHUNK && left > 0 {
-            buffer.resize(CHUNK, 0);
+        if read == buffer.len() && buffer.len() < CHUNK && left > buffer.len() as u64 {
+            buffer.resize(CHUNK.min(usize::try_from(left).unwrap_or(CHUNK)), 0);
         }
     }
     Ok(())
@@ -157,18 +167,25 @@ where
 
 impl Pace<'_> {
     /// The bytes to move next: what fits, what is left, what the cap lets through without a visible burst.
-    pub fn chunk(&self, buffer: usize, left: u64) -> usize {
+    fn chunk(&self, buffer: usize, left: u64) -> usize {
         let most = buffer.min(usize::try_from(left).unwrap_or(usize::MAX));
         self.bucket.map_or(most, |bucket| most.min(lock(bucket).chunk()))
     }
 
-    /// Gives a chunk to the reader, as slowly as the cap wants.
-    pub async fn send<D: AsyncWrite + Unpin>(&self, reader: &mut D, chunk: &[u8]) -> Result<(), PumpError> {
+    /// Gives a chunk to the reader, as slowly as the cap wants; a reader that leaves meanwhile is noticed.
+    async fn send<D>(&self, reader: &mut D, chunk: &[u8], early: &mut Early<'_>) -> Result<(), PumpError>
+    where
+        D: AsyncRead + AsyncWrite + Unpin,
+    {
         if let Some(bucket) = self.bucket {
             let pause = lock(bucket).take(chunk.len() as u64, self.clock.now_us());
             if !pause.is_zero() {
                 self.meter.wait(Wait::Cap, self.clock.now_us());
-                tokio::time::sleep(pause).await;
+                // Many bodies share the cap, so that the turn of this one may be far off.
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    gone = poll_fn(|cx| poll_early(Pin::new(&mut *reader), cx, early)) => return Err(gone),
+                }
                 self.meter.resume(self.clock.now_us());
             }
         }
@@ -222,7 +239,7 @@ impl Pace<'_> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::Source(error))),
                 Poll::Pending => self.meter.wait(Wait::Read, self.clock.now_us()),
             }
-            poll_early(Pin::new(&mut *reader), cx, early)
+            poll_early(Pin::new(&mut *reader), cx, early).map(Err)
         });
         let read = tokio::time::timeout(self.idle, reading).await.map_err(|_| PumpError::Idle(self.idle))?;
         self.meter.resume(self.clock.now_us());
@@ -235,7 +252,7 @@ fn poll_early<D: AsyncRead>(
     mut reader: Pin<&mut D>,
     cx: &mut std::task::Context<'_>,
     early: &mut Early<'_>,
-) -> Poll<Result<usize, PumpError>> {
+) -> Poll<PumpError> {
     loop {
         if matches!(early, Early::Keep(kept) if kept.len() >= MOST_EARLY) {
             return Poll::Pending;
@@ -244,8 +261,8 @@ fn poll_early<D: AsyncRead>(
         let mut said = ReadBuf::new(&mut space);
         match reader.as_mut().poll_read(cx, &mut said) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(PumpError::Gone)),
-            Poll::Ready(Ok(())) if said.filled().is_empty() => return Poll::Ready(Err(PumpError::Gone)),
+            Poll::Ready(Err(_)) => return Poll::Ready(PumpError::Gone),
+            Poll::Ready(Ok(())) if said.filled().is_empty() => return Poll::Ready(PumpError::Gone),
             Poll::Ready(Ok(())) => {
                 if let Early::Keep(kept) = early {
                     kept.extend_from_slice(said.filled());
@@ -324,6 +341,20 @@ mod tests {
         let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), &mut Early::Keep(&mut kept)).await;
         assert!(matches!(ended, Err(PumpError::Gone)), "{ended:?}");
         assert_eq!((kept.as_slice(), clock.now_us() < 1000), (&b"next"[..], true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_leaves_is_noticed_while_the_cap_holds_its_body_back() {
+        let (meter, clock) = (Meter::default(), Clock::start());
+        let mut bucket = Bucket::new(1000);
+        bucket.take(1_000_000, clock.now_us());
+        let bucket = Mutex::new(bucket);
+        let (mut reader, client) = duplex(1000);
+        drop(client);
+        let mut source = &[7; 5000][..];
+        let ended = pump(&mut source, &mut reader, 5000, pace(&meter, clock, Some(&bucket)), &mut Early::Discard).await;
+        assert!(matches!(ended, Err(PumpError::Gone)), "{ended:?}");
+        assert!(clock.now_us() < 1000, "others' share of the cap was waited for");
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,6 +27,28 @@ pub async fn answer(
     next: Hop,
     upstream: &mut Upstream,
 ) -> Next {
+    // In a box: what the head needs is not held while the body is on its way.
+    let (keep, length) = match Box::pin(answer_head(node, down, job, request, next, upstream)).await {
+        Ok(begun) => begun,
+        Err(next) => return next,
+    };
+    if let Some(length) = length
+        && send_upstream_body(node, down, job, upstream, length).await.is_err()
+    {
+        return Next::Close;
+    }
+    if keep { Next::Keep } else { Next::Close }
+}
+
+/// Asks the next hop and sends its head down: whether the connection stays, and the length of the body to come.
+async fn answer_head(
+    node: &Arc<Node>,
+    down: &mut Downstream,
+    job: &JobGuard<'_>,
+    request: Request,
+    next: Hop,
+    upstream: &mut Upstream,
+) -> Result<(bool, Option<u64>), Next> {
     let (method, interim) = (request.method, request.interim);
     let keep = request.keep_alive && !node.drain().is_draining();
     let asked = {
@@ -40,12 +62,12 @@ pub async fn answer(
                 Ok(()) = stages.changed() => {
                     let working = follow(job, *stages.borrow_and_update());
                     if working && interim && down.write(INTERIM).await.is_err() {
-                        return Next::Drop;
+                        return Err(Next::Drop);
                     }
                 }
                 () = down.gone() => {
                     job.failed(&Problem::here(Reason::Closed, Action::Request, down_peer(down), "the client left"));
-                    return Next::Drop;
+                    return Err(Next::Drop);
                 }
             }
         }
@@ -55,7 +77,7 @@ pub async fn answer(
         Err(problem) => {
             job.failed(&problem);
             job.update(|account| account.status = problem.status());
-            return down.send_problem(&problem, method, keep).await;
+            return Err(down.send_problem(&problem, method, keep).await);
         }
     };
     let reply = passed_on(answer, keep);
@@ -64,13 +86,12 @@ pub async fn answer(
     down.announce(&reply);
     if method == Method::Head {
         upstream.finish();
-        if down.send_head().await.is_err() {
-            return Next::Drop;
-        }
-    } else if send_upstream_body(node, down, job, upstream, reply.length.unwrap_or_default()).await.is_err() {
-        return Next::Close;
+        return match down.send_head().await {
+            Ok(()) => Ok((keep, None)),
+            Err(_) => Err(Next::Drop),
+        };
     }
-    if keep { Next::Keep } else { Next::Close }
+    Ok((keep, Some(reply.length.unwrap_or_default())))
 }
 
 /// Sends the body that `upstream` has been asked for, the go-ahead first.

@@ -135,7 +135,7 @@ async fn file(
     };
     if let Some((reason, detail)) = refused {
         let problem = Problem::here(reason, Action::Request, node.called(&request), detail);
-        return down.send_problem(&problem, request.method, false).await;
+        return Box::pin(down.send_problem(&problem, request.method, false)).await;
     }
     let id = *request.transfer.get_or_insert_with(super::ids::transfer_id);
     let job = conn.begin_job(id, request.method, &request.name, Wire::Http);
@@ -143,10 +143,11 @@ async fn file(
         return Next::Drop;
     }
     match advance(std::mem::take(&mut request.route)) {
-        Role::Origin => origin::answer(node, down, &job, &request).await,
+        // In boxes of their own: what one of them needs is not held by the other while a body stands still.
+        Role::Origin => Box::pin(origin::answer(node, down, &job, &request)).await,
         Role::Relay { next, rest } => {
             request.route = rest;
-            relay::answer(node, down, &job, request, next, upstream).await
+            Box::pin(relay::answer(node, down, &job, request, next, upstream)).await
         }
     }
 }
@@ -162,6 +163,7 @@ pub async fn send_body<S: Source>(
     let limits = node.config.limits;
     let clock = node.registry.clock();
     job.set_state(ConnState::Streaming);
+    down.rest();
     job.update(|account| account.limit = node.config.limit);
     let meter = &job.job().meter;
     meter.begin(clock.now_us());

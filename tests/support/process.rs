@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -44,7 +45,22 @@ pub(crate) fn original() -> Option<PathBuf> {
 impl Node {
     /// A chainview node on a free loopback port.
     pub(crate) fn chainview(root: &Path, more: &[&str]) -> Self {
-        let mut command = chainview();
+        Self::start(chainview(), root, more)
+    }
+
+    /// The same of a user without privileges: `program` is a copy of the binary where that user finds it. Where we have
+    /// none ourselves, it is ours.
+    pub(crate) fn unprivileged(program: &Path, root: &Path, more: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.env_clear().env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
+        if rustix::process::geteuid().is_root() {
+            // Nobody, as on every Linux.
+            command.uid(65534).gid(65534);
+        }
+        Self::start(command, root, more)
+    }
+
+    fn start(mut command: Command, root: &Path, more: &[&str]) -> Self {
         command.args(["--node", "127.0.0.1:0", "--root"]).arg(root).args(more);
         let mut child = piped(&mut command).spawn().expect("the chainview binary starts");
         let lines = lines_of(child.stdout.take().unwrap());

@@ -93,6 +93,10 @@ impl Upstream {
         self.stage.send_replace(Stage::Waiting);
         let mut reply = self.read_head(link, &mut wait).await?;
         link.early.drain(..reply.1);
+        if link.early.is_empty() {
+            // A body may stand still for long, and needs no space for a head meanwhile.
+            link.early = Vec::new();
+        }
         let reply = &mut reply.0;
         link.keep = reply.keep_alive;
         if reply.status >= 300 && request.method == Method::Get {

@@ -1,0 +1,95 @@
+//! A file on its way to a socket: the kernel sends it from the page cache.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::sendfile;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use tokio::net::TcpStream;
+
+use super::send;
+use crate::meter::Wait;
+use crate::net::buffers::Buffers;
+use crate::net::pump::{Pace, PumpError, Timer};
+
+/// Bytes sent from a file at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Sends part of a file, all but its last byte: that one goes only after a last look at whether the file changed.
+///
+/// The answer is how many bytes were sent before the kernel refused, or all that were asked for.
+pub(in crate::net) async fn from_file(
+    file: &Arc<File>,
+    offset: u64,
+    length: u64,
+    reader: &TcpStream,
+    pace: Pace<'_>,
+) -> Result<u64, PumpError> {
+    let mut stall = Timer::new(pace.stall);
+    let mut buffers = Buffers::new(None, reader);
+    let mut sent = 0;
+    while sent < length {
+        let at = offset + sent;
+        let chunk = usize::try_from(length - sent).unwrap_or(CHUNK).min(CHUNK);
+        if !warm(file, at, chunk, pace).await? {
+            return Ok(sent);
+        }
+        let mut left = chunk;
+        while left > 0 {
+            let mut from = offset + sent;
+            let (wrote, waited) =
+                send(reader, pace, &mut stall, || sendfile(reader, file.as_fd(), Some(&mut from), left)).await?;
+            if wrote == 0 {
+                return Err(PumpError::Short { missing: length - sent });
+            }
+            buffers.waited(waited);
+            buffers.moved(wrote as u64);
+            pace.meter.took(wrote as u64);
+            sent += wrote as u64;
+            left -= wrote;
+        }
+        tokio::task::consume_budget().await;
+    }
+    Ok(sent)
+}
+
+/// Sees to it that a chunk is in the page cache, so that sending it does not wait for a disk; false where the file
+/// system cannot say.
+async fn warm(file: &Arc<File>, at: u64, chunk: usize, pace: Pace<'_>) -> Result<bool, PumpError> {
+    let cached = |at: u64| {
+        let mut byte = [0];
+        match preadv2(&**file, &mut [io::IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) {
+            Ok(1) => Ok(Some(true)),
+            Ok(_) => Err(PumpError::Short { missing: chunk as u64 }),
+            Err(Errno::AGAIN) => Ok(Some(false)),
+            Err(_) => Ok(None),
+        }
+    };
+    match (cached(at)?, cached(at + chunk as u64 - 1)?) {
+        (Some(true), Some(true)) => return Ok(true),
+        (None, _) | (_, None) => return Ok(false),
+        _ => {}
+    }
+    pace.meter.wait(Wait::Read, pace.clock.now_us());
+    let file = Arc::clone(file);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut page = vec![0; 64 * 1024];
+        let mut offset = at;
+        let end = at + chunk as u64;
+        while offset < end {
+            let most = page.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
+            match file.read_at(&mut page[..most], offset)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => offset += read as u64,
+            }
+        }
+        io::Result::Ok(())
+    });
+    let read = read.await.map_err(|error| PumpError::Source(io::Error::other(error)))?;
+    pace.meter.resume(pace.clock.now_us());
+    read.map_err(PumpError::Source)?;
+    Ok(true)
+}
