@@ -93,7 +93,7 @@ impl Source for FromSocket {
     }
 
     fn direct(&self) -> Option<Direct<'_>> {
-        Some(Direct::Socket(Incoming { stream: &self.0, dial_ms: 0.0 }))
+        Some(Direct::Socket(Incoming { stream: &self.0, near: true }))
     }
 
     fn skip(&mut self, _bytes: u64) {}

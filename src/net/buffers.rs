@@ -5,10 +5,13 @@
 //! body that stands still then keeps its bytes where they came from. Nothing here limits what is under way on a line, so
 //! a long one still fills.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
+
+mod lock;
 
 /// Most bytes queued at a reader, beyond what its window lets out, while it has not shown that it takes them: a thousand
 /// readers that stand still hold a tenth of what the kernel has for all.
@@ -16,15 +19,19 @@ const UNSENT: u32 = 128 * 1024;
 /// The same for a reader that takes what it is given: fewer wake-ups, and a node that is a millisecond late still keeps
 /// a line of 4 Gbit/s busy.
 const UNSENT_FLOWING: u32 = 512 * 1024;
-/// What a source that flows may have under way on a near link, as asked for; the kernel doubles it for its own needs.
-/// Left alone it takes every round trip for a millisecond at least, and lets such a link hold twenty times as much.
-const NEAR_WINDOW: usize = 512 * 1024;
-/// A link that was dialled in this many ms has a round trip no longer than that, so that the window above is worth
-/// 1 GB/s at the least; a longer one keeps the kernel's own growth, without which it would never fill.
+/// A receive buffer of a near link that is large enough: past the point of gain where a round trip is short. Left alone, the
+/// kernel takes every round trip for a millisecond at least, and so makes room for five times as much.
+const NEAR_ENOUGH: usize = 4 << 20;
+/// The size of a receive buffer of a near link whose body stands still.
+const NEAR_FIRST: usize = 128 * 1024;
+/// Bytes between two looks at how large it is.
+const LOOK_AGAIN: u64 = 1 << 20;
+/// A link that was dialled in this many ms has a round trip no longer than that, so that the buffer above is worth
+/// 2 GB/s at the least; a longer one needs all that the kernel gives it.
 const NEAR_MS: f64 = 1.0;
-/// Bytes that a body moves without being held up before it gets a pipe. What stands between a source and a reader that
-/// never reads is less, so such a body never has one.
-const PROVEN: u64 = 1 << 20;
+/// Bytes that a body moves without being held up before it counts as flowing. What several hops hold between a source
+/// and a reader that never reads is less.
+const PROVEN: u64 = 2 << 20;
 /// Waiting this long for a reader once is being held up: less than 3 MB/s, at which copying costs next to nothing, and
 /// longer than a reader waits for its turn among a hundred fast ones.
 const HELD_UP: Duration = Duration::from_millis(200);
@@ -36,8 +43,14 @@ const ASK_AGAIN: u64 = 16 << 20;
 pub struct Incoming<'a> {
     /// The connection.
     pub stream: &'a TcpStream,
-    /// What it took to dial it, in ms.
-    pub dial_ms: f64,
+    /// See [`is_near`].
+    pub near: bool,
+}
+
+/// True if the round trip to an address, dialled in so many ms, is known to be short.
+pub fn is_near(address: IpAddr, dial_ms: f64) -> bool {
+    // Within this machine it is, however busy we were when we dialled.
+    address.is_loopback() || dial_ms < NEAR_MS
 }
 
 /// The kernel's buffers on both sides of one body; they follow how it flows, with a system call only where that changes.
@@ -46,31 +59,58 @@ pub(super) struct Buffers<'a> {
     source: Option<Incoming<'a>>,
     reader: &'a TcpStream,
     flow: Flow,
+    /// Bytes until the receive buffer is looked at, where it grows and need not grow for ever.
+    look_in: Option<u64>,
 }
 
 impl<'a> Buffers<'a> {
     /// Bounds what may wait for a reader that has yet to show what it takes.
     pub(super) fn new(source: Option<Incoming<'a>>, reader: &'a TcpStream) -> Self {
-        bound(reader);
-        Self { source, reader, flow: Flow::new() }
+        bound_at(reader, UNSENT);
+        if let Some(source) = source.filter(|source| source.near) {
+            // What is there at first is enough for a body that may stand still; a long link begins slowly as it is.
+            lock::hold(source.stream);
+        }
+        Self { source, reader, flow: Flow::new(), look_in: None }
     }
 
     /// Bytes reached the reader's socket.
     pub(super) fn moved(&mut self, bytes: u64) {
-        if !self.flow.moved(bytes) {
-            return;
+        if self.flow.moved(bytes) {
+            bound_at(self.reader, UNSENT_FLOWING);
+            if let Some(source) = self.source {
+                if source.near {
+                    // The kernel grows what is faster than it ever was, which a held buffer may not have allowed.
+                    resize(source.stream, NEAR_ENOUGH);
+                }
+                lock::release(source.stream);
+                self.look_in = source.near.then_some(0);
+            }
         }
-        bound_at(self.reader, UNSENT_FLOWING);
-        if let Some(near) = self.source.filter(|source| source.dial_ms < NEAR_MS) {
-            // Only now: an own size is there at once, and a body that stands still would fill it.
-            let _ = SockRef::from(near.stream).set_recv_buffer_size(NEAR_WINDOW);
+        match (self.look_in, self.source) {
+            (Some(left), _) if left > bytes => self.look_in = Some(left - bytes),
+            (Some(_), Some(source)) => {
+                let enough = SockRef::from(source.stream).recv_buffer_size().is_ok_and(|size| size >= NEAR_ENOUGH);
+                if enough {
+                    lock::hold(source.stream);
+                }
+                self.look_in = (!enough).then_some(LOOK_AGAIN);
+            }
+            _ => {}
         }
     }
 
     /// The reader made it wait.
     pub(super) fn waited(&mut self, wait: Duration) {
         if self.flow.waited(wait) {
-            bound(self.reader);
+            bound_at(self.reader, UNSENT);
+            if let Some(source) = self.source {
+                if source.near {
+                    resize(source.stream, NEAR_FIRST);
+                }
+                lock::hold(source.stream);
+            }
+            self.look_in = None;
         }
     }
 
@@ -83,6 +123,12 @@ impl<'a> Buffers<'a> {
 /// Bounds what may wait in the kernel for a reader of which nothing is known.
 pub(super) fn bound(reader: &TcpStream) {
     bound_at(reader, UNSENT);
+}
+
+/// Gives a receive buffer this size, or the most that this machine allows.
+fn resize(stream: &TcpStream, bytes: usize) {
+    // What is asked for is doubled, as socket(7) says.
+    let _ = SockRef::from(stream).set_recv_buffer_size(bytes / 2);
 }
 
 fn bound_at(reader: &TcpStream, unsent: u32) {
@@ -140,6 +186,9 @@ impl Flow {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -170,27 +219,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_kernels_buffers_follow_how_a_body_flows() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn what_is_queued_at_a_reader_follows_how_its_body_flows() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (near, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (far, _other) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (near, far, reader) = (near.unwrap(), far.unwrap(), accepted.unwrap().0);
-        let own = |stream: &TcpStream| SockRef::from(stream).recv_buffer_size().unwrap();
+        let (source, reader) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (source, reader) = (source.unwrap(), reader.unwrap().0);
         let unsent = || SockRef::from(&reader).tcp_notsent_lowat().unwrap();
-        let before = own(&far);
-        for (stream, dial_ms) in [(&near, 0.1), (&far, 20.0)] {
-            let mut buffers = Buffers::new(Some(Incoming { stream, dial_ms }), &reader);
-            buffers.moved(PROVEN - 1);
-            assert_eq!((unsent(), own(stream)), (UNSENT, before), "it has yet to flow");
-            buffers.moved(1);
-            assert_eq!(unsent(), UNSENT_FLOWING);
-            buffers.waited(HELD_UP);
-            assert_eq!(unsent(), UNSENT);
-            buffers.moved(PROVEN);
-            assert_eq!(unsent(), UNSENT_FLOWING, "the bound is lifted when it flows again");
+        let mut buffers = Buffers::new(Some(Incoming { stream: &source, near: true }), &reader);
+        buffers.moved(PROVEN - 1);
+        assert_eq!(unsent(), UNSENT, "it has yet to flow");
+        buffers.moved(1);
+        assert_eq!(unsent(), UNSENT_FLOWING);
+        buffers.waited(HELD_UP);
+        assert_eq!(unsent(), UNSENT);
+        buffers.moved(PROVEN);
+        assert_eq!(unsent(), UNSENT_FLOWING, "the bound is lifted when it flows again");
+        assert!(is_near(address.ip(), 20.0) && !is_near([10, 0, 0, 1].into(), NEAR_MS));
+    }
+
+    #[tokio::test]
+    async fn a_receive_buffer_grows_unless_it_is_held() {
+        for (held, grows) in [(true, false), (false, true)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let (source, sender) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+            let (mut source, mut sender) = (source.unwrap(), sender.unwrap().0.into_std().unwrap());
+            sender.set_nonblocking(false).unwrap();
+            let content = vec![7; 64 << 20];
+            let sending = std::thread::spawn(move || std::io::Write::write_all(&mut sender, &content));
+            let first = SockRef::from(&source).recv_buffer_size().unwrap();
+            lock::hold(&source);
+            if !held {
+                lock::release(&source);
+            }
+            source.read_exact(&mut vec![0; 64 << 20]).await.unwrap();
+            assert_eq!(SockRef::from(&source).recv_buffer_size().unwrap() > first, grows);
+            sending.join().unwrap().unwrap();
         }
-        assert_ne!(own(&near), before, "a near link is bounded");
-        assert_eq!(own(&far), before, "a long one grows as the kernel sees fit");
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{Direct, Source};
-use super::buffers::Incoming;
+use super::buffers::{Incoming, is_near};
 use super::clock::ms_since;
 use super::dial::{Dialed, dial};
 use super::limits::{HOP_SHARE, Limits};
@@ -45,8 +45,8 @@ struct Link {
     address: SocketAddr,
     wire: Wire,
     stream: TcpStream,
-    /// What it took to connect.
-    dial_ms: f64,
+    /// The round trip is known to be short.
+    near: bool,
     /// Read from the stream and not yet used.
     early: Vec<u8>,
     /// Body bytes still to come.
@@ -174,7 +174,16 @@ impl Upstream {
         let left = deadline.saturating_duration_since(Instant::now());
         let Dialed { stream, address, resolve_ms, dial_ms, said } =
             dial(hop, left.min(self.limits.connect), &*self.judge, first).await?;
-        let link = Link { hop: hop.clone(), address, wire, stream, dial_ms, early: Vec::new(), left: 0, keep: false };
+        let link = Link {
+            hop: hop.clone(),
+            address,
+            wire,
+            stream,
+            near: is_near(address.ip(), dial_ms),
+            early: Vec::new(),
+            left: 0,
+            keep: false,
+        };
         Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }, said))
     }
 
@@ -239,7 +248,7 @@ impl Source for Body<'_> {
 
     fn direct(&self) -> Option<Direct<'_>> {
         // What was read already has to go first.
-        let incoming = Incoming { stream: &self.0.stream, dial_ms: self.0.dial_ms };
+        let incoming = Incoming { stream: &self.0.stream, near: self.0.near };
         self.0.early.is_empty().then_some(Direct::Socket(incoming))
     }
 

@@ -38,7 +38,7 @@ impl Source for Upstream {
     }
 
     fn direct(&self) -> Option<Direct<'_>> {
-        self.direct.then_some(Direct::Socket(Incoming { stream: &self.socket, dial_ms: 0.0 }))
+        self.direct.then_some(Direct::Socket(Incoming { stream: &self.socket, near: true }))
     }
 
     fn skip(&mut self, _bytes: u64) {}

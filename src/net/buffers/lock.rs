@@ -1,0 +1,33 @@
+//! Two socket options that no library wraps: whether the kernel may let a receive buffer grow, and the window with it.
+#![expect(unsafe_code, reason = "setsockopt with options that have no safe wrapper")]
+
+use std::os::fd::AsRawFd;
+
+use libc::{IPPROTO_TCP, SO_BUF_LOCK, SOL_SOCKET, TCP_WINDOW_CLAMP, c_int, setsockopt, socklen_t};
+use tokio::net::TcpStream;
+
+/// The bit of a receive buffer; linux/socket.h calls it `SOCK_RCVBUF_LOCK`.
+const RECEIVE: c_int = 2;
+/// The largest window that TCP can announce.
+const LARGEST: c_int = 1 << 30;
+
+/// The receive buffer of a connection keeps its size.
+pub(super) fn hold(stream: &TcpStream) {
+    set(stream, SOL_SOCKET, SO_BUF_LOCK, RECEIVE);
+}
+
+/// The receive buffer of a connection grows as the kernel sees fit.
+pub(super) fn release(stream: &TcpStream) {
+    set(stream, SOL_SOCKET, SO_BUF_LOCK, 0);
+    // The kernel raises the window only along with the buffer, and so not for a buffer that was resized.
+    set(stream, IPPROTO_TCP, TCP_WINDOW_CLAMP, LARGEST);
+}
+
+fn set(stream: &TcpStream, level: c_int, option: c_int, value: c_int) {
+    // SAFETY: the descriptor is open for as long as the stream is borrowed; the kernel reads as many bytes as the value
+    // has, and keeps no pointer to it. A kernel before 5.15 knows no such lock, and its buffers just grow.
+    unsafe {
+        let size = size_of::<c_int>() as socklen_t;
+        setsockopt(stream.as_raw_fd(), level, option, (&raw const value).cast(), size);
+    }
+}
