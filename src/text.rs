@@ -17,6 +17,9 @@ pub struct SafeText(String);
 impl SafeText {
     /// Makes text safe; at most 255 characters are kept, then `...` says that there was more.
     pub fn new(outside: &str) -> Self {
+        if is_plain(outside) {
+            return Self(outside.to_owned());
+        }
         let mut safe = String::with_capacity(outside.len().min(LONGEST));
         let mut length = 0;
         for c in outside.chars() {
@@ -68,7 +71,7 @@ impl From<&str> for SafeText {
 
 impl From<String> for SafeText {
     fn from(outside: String) -> Self {
-        Self::new(&outside)
+        if is_plain(&outside) { Self(outside) } else { Self::new(&outside) }
     }
 }
 
@@ -77,6 +80,11 @@ impl<'de> Deserialize<'de> for SafeText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|text| Self::new(&text))
     }
+}
+
+/// Short visible ASCII, as nearly every text is: safe as it stands.
+fn is_plain(outside: &str) -> bool {
+    outside.len() <= LONGEST && outside.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// True for what a person would not see, or what would change how the rest is seen.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::Log;
 use super::plan::ChainPlan;
-use super::transfers::Transfers;
+use super::transfers::{News, Transfers};
 use crate::command::Command;
 use crate::meter::FlowWindow;
 use crate::net::clock::Clock;
@@ -117,7 +117,7 @@ impl Conductor {
                 Some(wish) = wishes.recv() => told.carry_out(wish, supervisor.as_ref(), &leave),
                 Some(text) = panics.recv() => told.log.say(Level::Error, None, text),
                 Some((hop, line)) = next_line(&mut lines) => told.log.node_said(hop, &line),
-                Some(ended) = told.transfers.ended() => told.ended(ended),
+                Some(news) = told.transfers.news() => told.heard(news),
                 () = watcher.changed() => {}
                 _ = looks.tick(), if told.transfers.any_running() => told.look(&watcher),
             }
@@ -170,26 +170,19 @@ impl Told {
         }
     }
 
-    fn ended(&mut self, ended: Result<super::transfers::Ended, String>) {
-        let ended = match ended {
-            Ok(ended) => ended,
-            Err(why) => return self.log.say(Level::Error, None, format!("a transfer failed inside: {why}")),
-        };
-        let number = ended.number;
-        match ended.error {
-            Some(error) => {
-                let hop = error.hop();
-                self.log.say(Level::Error, hop, format!("#{number} {error}"));
+    fn heard(&mut self, news: Result<News, String>) {
+        match news {
+            Ok(News::Ended(number, error)) => {
+                match error {
+                    Some(error) => self.log.say(Level::Error, error.hop(), format!("#{number} {error}")),
+                    None => self.log.say(Level::Info, None, format!("#{number} is whole and in its place")),
+                }
+                self.flows = FlowWindow::default();
             }
-            None => self.log.say(Level::Info, None, format!("#{number} is whole and in its place")),
+            Ok(News::Judged(verdict)) if !self.transfers.any_running() => self.verdict = verdict,
+            Ok(News::Judged(_)) => {}
+            Err(why) => self.log.say(Level::Error, None, format!("a transfer failed inside: {why}")),
         }
-        if let Some(verdict) =
-            self.transfers.snapshots().iter().find(|one| one.number == number).and_then(|one| one.verdict)
-            && !self.transfers.any_running()
-        {
-            self.verdict = verdict;
-        }
-        self.flows = FlowWindow::default();
     }
 
     /// Judges what is moving.

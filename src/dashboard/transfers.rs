@@ -28,6 +28,7 @@ pub(super) struct Transfers {
     started: u64,
     list: Vec<Transfer>,
     running: JoinSet<Ended>,
+    judging: JoinSet<(u64, Verdict)>,
 }
 
 /// One transfer, running or not.
@@ -39,19 +40,35 @@ struct Transfer {
     verdict: Option<Verdict>,
 }
 
-/// How a transfer ended.
+/// What becomes known of a transfer at its end.
 #[derive(Debug)]
-pub(super) struct Ended {
-    /// Its number.
-    pub(super) number: u64,
-    /// How it failed, if it did.
-    pub(super) error: Option<Error>,
-    verdict: Verdict,
+pub(super) enum News {
+    /// It is over; how it failed, if it did.
+    Ended(u64, Option<Error>),
+    /// The hops were asked, or had no more time to answer: what limited it.
+    Judged(Verdict),
+}
+
+/// A transfer that is over and not judged yet.
+#[derive(Debug)]
+struct Ended {
+    job: FetchJob,
+    error: Option<Error>,
+    flow: Flow,
+    /// How many hops can say something of it; none is asked about one that never reached them, or was cancelled.
+    reach: Option<usize>,
 }
 
 impl Transfers {
     pub(super) fn new(plan: FetchPlan) -> Self {
-        Self { plan, links: Arc::default(), started: 0, list: Vec::new(), running: JoinSet::new() }
+        Self {
+            plan,
+            links: Arc::default(),
+            started: 0,
+            list: Vec::new(),
+            running: JoinSet::new(),
+            judging: JoinSet::new(),
+        }
     }
 
     /// Starts one; the answer is its number, or why not.
@@ -91,15 +108,32 @@ impl Transfers {
         while self.running.join_next().await.is_some() {}
     }
 
-    /// The next that ends; `None` where none runs. Cancel-safe.
-    pub(super) async fn ended(&mut self) -> Option<Result<Ended, String>> {
-        let ended = self.running.join_next().await?.map_err(|error| error.to_string());
-        if let Ok(ended) = &ended
-            && let Some(transfer) = self.list.iter_mut().find(|transfer| transfer.number == ended.number)
-        {
-            transfer.verdict = Some(ended.verdict);
-        }
-        Some(ended)
+    /// The next news; `None` where none can come. Cancel-safe.
+    ///
+    /// That a transfer is over is told at once: a hop that answers no question would hold it back for a second.
+    pub(super) async fn news(&mut self) -> Option<Result<News, String>> {
+        let news = tokio::select! {
+            biased;
+            Some(ended) = self.running.join_next() => ended.map(|Ended { job, error, flow, reach }| {
+                let number = job.number;
+                self.judging.spawn(async move {
+                    let accounts = match reach {
+                        Some(reach) => accounts(&job.route, reach, job.id).await,
+                        None => Vec::new(),
+                    };
+                    (number, judge(&flow, &Stage::of(&accounts)))
+                });
+                News::Ended(number, error)
+            }),
+            Some(judged) = self.judging.join_next() => judged.map(|(number, verdict)| {
+                if let Some(transfer) = self.list.iter_mut().find(|transfer| transfer.number == number) {
+                    transfer.verdict = Some(verdict);
+                }
+                News::Judged(verdict)
+            }),
+            else => return None,
+        };
+        Some(news.map_err(|error| error.to_string()))
     }
 
     /// Something is on its way.
@@ -136,13 +170,56 @@ async fn transfer(
     stop: CancellationToken,
 ) -> Ended {
     let result = fetch::fetch(&mut upstream, &job, &progress, &stop).await;
-    let reach = |legs| reach(legs, result.as_ref().ok().map(|fetched| fetched.wire));
-    let snapshot = progress.borrow().clone();
-    // A transfer that never reached the first hop is known to none.
-    let accounts = match snapshot.legs.is_empty() || stop.is_cancelled() {
-        true => Vec::new(),
-        false => accounts(&job.route, reach(snapshot.legs.len()), job.id).await,
+    let wire = result.as_ref().ok().map(|fetched| fetched.wire);
+    let (flow, legs) = {
+        let last = progress.borrow();
+        (last.flow, last.legs.len())
     };
-    let verdict = judge(&snapshot.flow, &Stage::of(&accounts));
-    Ended { number: job.number, error: result.err(), verdict }
+    let reach = (legs > 0 && !stop.is_cancelled()).then(|| reach(legs, wire));
+    Ended { job, error: result.err(), flow, reach }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::net::fetch::ProofWish;
+    use crate::net::limits::Limits;
+
+    #[tokio::test]
+    async fn the_end_of_a_transfer_is_told_before_the_hops_are_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        // It sends the file; what it is asked afterwards, it leaves without an answer.
+        let origin = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 4096];
+            let read = stream.read(&mut head).await.unwrap();
+            assert!(head[..read].ends_with(b"\r\n\r\n"));
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc").await.unwrap();
+            (stream, listener.accept().await.unwrap())
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let mut transfers = Transfers::new(FetchPlan {
+            file: None,
+            output: folder.path().to_owned(),
+            number: 1,
+            jobs: 1,
+            force: false,
+            proof: ProofWish::Skip,
+            wire: None,
+            limits: Limits::default(),
+        });
+        let route = Route::parse(format!("f\n127.0.0.1 {port} wire=http\n").as_bytes()).unwrap();
+        let number = transfers.start(route).unwrap();
+        assert!(matches!(transfers.news().await, Some(Ok(News::Ended(1, None)))));
+        let done = |transfers: &Transfers| transfers.snapshots()[0].clone();
+        assert_eq!((number, done(&transfers).phase, done(&transfers).verdict), (1, Phase::Done, None));
+        let asked = origin.await.unwrap();
+        drop(asked);
+        assert!(matches!(transfers.news().await, Some(Ok(News::Judged(_)))));
+        assert!(done(&transfers).verdict.is_some() && transfers.news().await.is_none());
+    }
 }

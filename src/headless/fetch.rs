@@ -57,12 +57,16 @@ async fn one_transfer(upstream: &mut Upstream, job: FetchJob, show: &Show, stop:
     let (result, ()) = tokio::join!(fetch::fetch(upstream, &job, &progress, stop), show.follow(news));
     let snapshot = progress.borrow().clone();
     let mut ended = Ended { job, snapshot, result, accounts: Vec::new() };
+    if ended.result.is_ok() {
+        // At once: a hop that answers no question would hold it back for a second.
+        show.done(&ended.snapshot);
+    }
     let judged = ended.result.is_ok() && show.is_talking() && ended.snapshot.flow.active_us >= WORTH_JUDGING_US;
     if (show.is_json() || judged) && !stop.is_cancelled() {
         ended.ask_hops().await;
     }
     if ended.result.is_ok() {
-        show.done(&ended.snapshot);
+        show.judged(&ended.snapshot);
     }
     ended
 }

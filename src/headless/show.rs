@@ -82,6 +82,10 @@ impl Show {
             Way::Bars(bars) => bars.suspend(|| say(&line)),
             Way::Lines => say(&line),
         }
+    }
+
+    /// Says what limited a transfer, where that is known.
+    pub(super) fn judged(&self, snapshot: &TransferSnapshot) {
         if let (Some(verdict), true) = (&snapshot.verdict, self.is_talking()) {
             self.tell(&format!("{}: {verdict}", snapshot.name));
         }

@@ -66,7 +66,7 @@ pub async fn accounts(route: &Route, reach: usize, id: TransferId) -> Vec<Option
 }
 
 async fn read(first: &Hop, behind: &[Hop], path: &str) -> Option<TransferAccount> {
-    let dialed = dial(&first.address, LIMIT, &|_| Ok(())).await.ok()?;
+    let dialed = dial(&first.address, LIMIT, &|_| Ok(()), b"").await.ok()?;
     let request = page_request(&first.address, behind, path, None, LIMIT).ok()?;
     let asked = ask(dialed.stream, &first.address, request, LIMIT).await.ok()?;
     let whole = asked.reply.status() == StatusCode::OK && hops_of(asked.reply.headers()) as usize == behind.len();

@@ -1,6 +1,7 @@
 //! One body on its way down, by the best way there is: its beginning copied, the rest spliced or sent from the file.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use tokio::io::AsyncRead;
@@ -12,6 +13,9 @@ use super::splice::{self, Pipes};
 
 /// Where a body comes from.
 pub trait Source: AsyncRead + Unpin {
+    /// Appends at most so many of the next bytes, as far as they are there without waiting.
+    fn ready(&mut self, space: &mut Vec<u8>, most: usize) -> io::Result<usize>;
+
     /// What the rest of the body can be taken from without reading it; `None` where it must be read.
     fn direct(&self) -> Option<Direct<'_>>;
 
@@ -28,13 +32,16 @@ pub enum Direct<'a> {
     File(Arc<File>, u64),
 }
 
+/// Most bytes that go out in one write with the head: a small file is one packet, and one wake-up for its reader.
+const WITH_HEAD: usize = 16 * 1024;
 /// Bytes that are always copied first: what a reply's head left behind, and small files, for which nothing is set up.
 const COPIED_FIRST: u64 = 16 * 1024;
 /// Bytes of a file that are always copied at the end, after a last look at whether the file has changed.
 const COPIED_LAST: u64 = 1;
 
-/// Sends exactly `length` bytes.
+/// Sends a head, which may be empty, and exactly `length` bytes of body.
 pub async fn send<S: Source>(
+    head: Vec<u8>,
     source: &mut S,
     reader: &mut TcpStream,
     length: u64,
@@ -42,6 +49,7 @@ pub async fn send<S: Source>(
     mut early: Early<'_>,
     pipes: &Arc<Pipes>,
 ) -> Result<(), PumpError> {
+    let length = length - send_head(head, source, reader, length, pace).await?;
     let first = length.min(COPIED_FIRST);
     pump(source, reader, first, pace, &mut early).await?;
     let rest = length - first;
@@ -63,6 +71,26 @@ pub async fn send<S: Source>(
     };
     source.skip(moved);
     pump(source, reader, rest - moved, pace, &mut early).await
+}
+
+/// Sends the head, and with it what there is of the body; how much of it that was.
+async fn send_head<S: Source>(
+    mut head: Vec<u8>,
+    source: &mut S,
+    reader: &mut TcpStream,
+    length: u64,
+    pace: Pace<'_>,
+) -> Result<u64, PumpError> {
+    let own = head.len();
+    // A cap counts every byte of a body before it leaves; the pump does that.
+    if own > 0 && pace.bucket.is_none() {
+        let most = usize::try_from(length).unwrap_or(WITH_HEAD).min(WITH_HEAD);
+        source.ready(&mut head, most).map_err(PumpError::Source)?;
+    }
+    let with = (head.len() - own) as u64;
+    pace.meter.took(with);
+    pace.write(reader, &head, own).await?;
+    Ok(with)
 }
 
 #[cfg(test)]

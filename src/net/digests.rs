@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Semaphore, watch};
 
@@ -18,6 +18,12 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Bytes read and hashed at a time.
 const CHUNK: usize = 1 << 20;
 
+/// How long a digest is computed on after the last who wanted it left: a client asks for it once more when it has the
+/// file, and one that has gone must not keep a core busy.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a digest is known by.
+type Key = (Version, Algorithm);
 /// A digest that is wanted, being computed or done.
 type Slot = watch::Receiver<Option<Result<Digest, String>>>;
 
@@ -25,20 +31,21 @@ type Slot = watch::Receiver<Option<Result<Digest, String>>>;
 #[derive(Debug)]
 pub struct Digests {
     workers: Arc<Semaphore>,
+    patience: Duration,
     known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    slots: HashMap<(Version, Algorithm), (Slot, Weak<()>)>,
-    order: VecDeque<(Version, Algorithm)>,
+    slots: HashMap<Key, (Slot, Weak<()>)>,
+    order: VecDeque<Key>,
 }
 
 impl Default for Digests {
     /// One job per core: hashing is all processor, and more at once would only be slower together.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { workers: Arc::new(Semaphore::new(cores)), known: Mutex::default() }
+        Self { workers: Arc::new(Semaphore::new(cores)), patience: PATIENCE, known: Mutex::default() }
     }
 }
 
@@ -51,8 +58,8 @@ impl Digests {
 
     /// Starts computing the digest, unless that is being done or was done; wait for it with [`Pending::finished`].
     ///
-    /// A digest that nobody holds a [`Pending`] of when its turn comes is not computed: it would keep a file open, and
-    /// those who wait for theirs would wait for it too.
+    /// A digest that nobody holds a [`Pending`] of when its turn comes is not computed, and is given up where that stays
+    /// so: it would keep a file open and a core busy, and those who wait for theirs would wait for it too.
     pub fn start(self: &Arc<Self>, served: &Served, algorithm: Algorithm) -> Pending {
         let key = (served.version, algorithm);
         let mut known = self.lock();
@@ -76,9 +83,11 @@ impl Digests {
             if digests.is_unwanted(key, &token) {
                 return;
             }
-            let computed = compute(served, algorithm).await;
+            let own = Arc::downgrade(&token);
+            let demand = Demand { digests: Arc::clone(&digests), key, token, ended: None };
+            let computed = compute(served, algorithm, demand).await;
             if !matches!(computed, Ok((_, true))) {
-                digests.lock().forget(key);
+                digests.lock().forget(key, &own);
             }
             let _ = done.send(Some(computed.map(|(digest, _)| digest)));
         });
@@ -86,11 +95,11 @@ impl Digests {
     }
 
     /// True if nobody waits for a digest any more; it is forgotten then, before anybody can begin to.
-    fn is_unwanted(&self, key: (Version, Algorithm), token: &Arc<()>) -> bool {
+    fn is_unwanted(&self, key: Key, token: &Arc<()>) -> bool {
         let mut known = self.lock();
         let unwanted = Arc::strong_count(token) == 1;
         if unwanted {
-            known.forget(key);
+            known.forget(key, &Arc::downgrade(token));
         }
         unwanted
     }
@@ -101,18 +110,42 @@ impl Digests {
 }
 
 impl Known {
-    fn forget(&mut self, key: (Version, Algorithm)) {
-        self.slots.remove(&key);
-        self.order.retain(|other| *other != key);
+    /// Forgets a digest, if it is still this job's: another may have been started since.
+    fn forget(&mut self, key: Key, own: &Weak<()>) {
+        if self.slots.get(&key).is_some_and(|(_, wanted)| wanted.ptr_eq(own)) {
+            self.slots.remove(&key);
+            self.order.retain(|other| *other != key);
+        }
+    }
+}
+
+/// Whether a digest is still wanted while it is computed.
+#[derive(Debug)]
+struct Demand {
+    digests: Arc<Digests>,
+    key: Key,
+    token: Arc<()>,
+    ended: Option<Instant>,
+}
+
+impl Demand {
+    /// True if nobody has wanted it for some time; it is forgotten then.
+    fn is_over(&mut self) -> bool {
+        if Arc::strong_count(&self.token) > 1 {
+            self.ended = None;
+            return false;
+        }
+        let ended = *self.ended.get_or_insert_with(Instant::now);
+        ended.elapsed() >= self.digests.patience && self.digests.is_unwanted(self.key, &self.token)
     }
 }
 
 /// The digest, and whether it may be remembered.
-async fn compute(served: Served, algorithm: Algorithm) -> Result<(Digest, bool), String> {
+async fn compute(served: Served, algorithm: Algorithm, demand: Demand) -> Result<(Digest, bool), String> {
     let hashing = tokio::task::spawn_blocking(move || {
         // Before the first byte is read: a change that no time stamp tells may come right after it.
         let settled = is_settled(&served.version);
-        let digest = hash(&served, algorithm).map_err(|error| error.to_string())?;
+        let digest = hash(&served, algorithm, demand).map_err(|error| error.to_string())?;
         let unchanged = served.is_unchanged().then_some((digest, settled));
         unchanged.ok_or_else(|| "the file changed while it was read".to_owned())
     });
@@ -136,7 +169,7 @@ impl Pending {
     }
 }
 
-fn hash(served: &Served, algorithm: Algorithm) -> io::Result<Digest> {
+fn hash(served: &Served, algorithm: Algorithm, mut demand: Demand) -> io::Result<Digest> {
     let mut hasher = Hasher::new(algorithm);
     let mut buffer = vec![0; CHUNK.min(usize::try_from(served.version.size).unwrap_or(CHUNK).max(1))];
     let mut offset = 0;
@@ -144,6 +177,9 @@ fn hash(served: &Served, algorithm: Algorithm) -> io::Result<Digest> {
         let read = served.file.read_at(&mut buffer, offset)?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if demand.is_over() {
+            return Err(io::Error::other("nobody waits for it any more"));
         }
         hasher.update(&buffer[..read]);
         offset += read as u64;
@@ -196,69 +232,4 @@ impl Hasher {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::root::Root;
-    use crate::route::FileName;
-
-    #[tokio::test]
-    async fn a_digest_is_computed_once_and_remembered_when_the_file_has_settled() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("f"), "abc").unwrap();
-        let old = SystemTime::now() - Duration::from_hours(1);
-        let file = std::fs::File::options().write(true).open(dir.path().join("f")).unwrap();
-        file.set_modified(old).unwrap();
-        let root = Root::open(dir.path()).unwrap();
-        let served = root.serve(&FileName::new(b"f").unwrap()).unwrap();
-        let digests = Arc::new(Digests::default());
-        assert_eq!(digests.ready(&served, Algorithm::Sha256), None);
-        let digest = digests.start(&served, Algorithm::Sha256).finished().await.unwrap();
-        assert_eq!(digest.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(digests.ready(&served, Algorithm::Sha256), Some(digest));
-        let blake3 = digests.start(&served, Algorithm::Blake3).finished().await.unwrap();
-        assert_eq!(blake3.value, *blake3::hash(b"abc").as_bytes());
-    }
-
-    #[tokio::test]
-    async fn a_file_that_just_changed_is_not_remembered() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("f"), "abc").unwrap();
-        let root = Root::open(dir.path()).unwrap();
-        let served = root.serve(&FileName::new(b"f").unwrap()).unwrap();
-        let digests = Arc::new(Digests::default());
-        digests.start(&served, Algorithm::Blake3).finished().await.unwrap();
-        assert_eq!(digests.ready(&served, Algorithm::Blake3), None);
-    }
-
-    #[tokio::test]
-    async fn a_digest_that_nobody_waits_for_is_not_computed_and_holds_no_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::open(dir.path()).unwrap();
-        let digests = Arc::new(Digests { workers: Arc::new(Semaphore::new(1)), known: Mutex::default() });
-        let busy = digests.workers.acquire().await.unwrap();
-        let mut kept = None;
-        for name in ["a", "b", "c"] {
-            std::fs::write(dir.path().join(name), name).unwrap();
-            let served = root.serve(&FileName::new(name.as_bytes()).unwrap()).unwrap();
-            let pending = digests.start(&served, Algorithm::Blake3);
-            kept = Some((served, pending));
-        }
-        assert_eq!(digests.lock().slots.len(), 3);
-        drop(busy);
-        let (served, mut pending) = kept.unwrap();
-        assert_eq!(pending.finished().await.unwrap().value, *blake3::hash(b"c").as_bytes());
-        // The queue is in order: whoever is done last has seen the others off.
-        assert_eq!(Arc::strong_count(&served.file), 1);
-        assert!(digests.lock().slots.is_empty() && digests.lock().order.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_file_that_changes_meanwhile_has_no_digest() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("f"), "abc").unwrap();
-        let root = Root::open(dir.path()).unwrap();
-        let served = root.serve(&FileName::new(b"f").unwrap()).unwrap();
-        std::fs::write(dir.path().join("f"), "abcdef").unwrap();
-        assert!(Arc::new(Digests::default()).start(&served, Algorithm::Blake3).finished().await.is_err());
-    }
-}
+mod tests;

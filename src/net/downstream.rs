@@ -2,11 +2,11 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -21,6 +21,8 @@ pub struct Downstream {
     pub stream: TcpStream,
     /// Read and not yet used.
     pub inbox: Vec<u8>,
+    /// The head of a reply, which goes out together with the beginning of its body.
+    pub head: Vec<u8>,
     limits: Limits,
 }
 
@@ -38,7 +40,7 @@ pub enum Next {
 impl Downstream {
     /// A connection nothing was read from yet.
     pub fn new(stream: TcpStream, limits: Limits) -> Self {
-        Self { stream, inbox: Vec::new(), limits }
+        Self { stream, inbox: Vec::new(), head: Vec::new(), limits }
     }
 
     /// Reads more into the inbox; 0 is the end of the stream. Cancel-safe.
@@ -50,11 +52,13 @@ impl Downstream {
                 // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
                 self.inbox.reserve(1024);
             }
-            match self.stream.try_read_buf(&mut self.inbox) {
-                // What was read last may have been all there was, which shows only now.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.rest(),
-                read => return read,
+            // Not `try_read_buf`: this one knows after a short read that nothing is left, and saves asking once more.
+            let mut reading = pin!(self.stream.read_buf(&mut self.inbox));
+            if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
+                return read;
             }
+            // What was read last may have been all there was, which shows only now.
+            self.rest();
         }
     }
 
@@ -83,10 +87,16 @@ impl Downstream {
         }
     }
 
-    /// Writes a reply head.
-    pub async fn send(&mut self, reply: &Reply) -> io::Result<()> {
-        let mut head = Vec::with_capacity(512);
-        encode_reply(reply, &mut head);
+    /// Takes a reply head, for whatever sends the body.
+    pub fn announce(&mut self, reply: &Reply) {
+        // Room for the head, and for a small body behind it.
+        self.head.reserve(8 * 1024);
+        encode_reply(reply, &mut self.head);
+    }
+
+    /// Writes the head of a reply that has no body.
+    pub async fn send_head(&mut self) -> io::Result<()> {
+        let head = std::mem::take(&mut self.head);
         self.write(&head).await
     }
 
@@ -97,6 +107,7 @@ impl Downstream {
             status: failed.status(),
             length: Some(body.len() as u64),
             content_type: Some(problem::MEDIA_TYPE.to_owned()),
+            range_outside: failed.size.filter(|_| failed.status() == 416),
             retry_after: (failed.status() == 503).then_some(1),
             problem: (method == Method::Head).then(|| failed.clone()),
             keep_alive,
@@ -168,10 +179,13 @@ mod tests {
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let mut client = client.unwrap();
         let mut down = Downstream::new(accepted.unwrap().0, Limits::default());
-        client.write_all(b"one").await.unwrap();
-        assert_eq!(down.fill().await.unwrap(), 3);
+        client.write_all(&[1; 1024]).await.unwrap();
+        while down.inbox.len() < 1024 {
+            down.fill().await.unwrap();
+        }
         down.inbox.clear();
-        // The socket still counts as readable: nobody has met its end yet.
+        down.rest();
+        // What was read filled the space, so the socket still counts as readable: nobody has met its end yet.
         assert!(timeout(Duration::from_millis(1), down.fill()).await.is_err());
         assert_eq!(down.inbox.capacity(), 0);
         client.write_all(b"two").await.unwrap();

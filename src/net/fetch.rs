@@ -151,7 +151,7 @@ async fn receive(
     stop: &CancellationToken,
 ) -> Result<(Part, Option<Digest>), Error> {
     tracker.begin();
-    let mut writer = Writer::start(part, job.proof.algorithm(), tracker.meter());
+    let mut writer = Writer::start(part, size, job.proof.algorithm(), tracker.meter());
     let received = body::receive(upstream, job, size, &mut writer, tracker, stop).await;
     let Written { part, digest, result } = writer.finish().await?;
     tracker.end();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::dial::dial;
+use super::dial::{Dialed, dial};
 use super::upstream::Judge;
 use crate::route::{HostPort, Wire};
 use crate::wire::seed::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
@@ -52,9 +52,9 @@ impl Links {
 /// who it is. `None` is silence or an error, which settles nothing.
 pub async fn probe(hop: &HostPort, limit: Duration, judge: &Judge) -> Option<Wire> {
     let asked = async {
-        let mut stream = dial(hop, limit, &**judge).await.ok()?.stream;
         let request = [PROBE_NAME, format!("\n{} {}", hop.host, hop.port).as_bytes()].concat();
-        stream.write_all(&request).await.ok()?;
+        let Dialed { mut stream, said, .. } = dial(hop, limit, &**judge, &request).await.ok()?;
+        stream.write_all(&request[said..]).await.ok()?;
         let mut answer = Vec::new();
         let mut chunk = [0; 64];
         loop {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -93,6 +94,7 @@ impl Node {
     /// Accepts connections until draining begins, then waits for those in flight, no longer than the drain limit.
     pub async fn run(self: Arc<Self>, listener: TcpListener, drain: Drain) {
         let drain = self.drain.get_or_init(|| drain).clone();
+        prepare(&listener, &self.config.limits);
         let mut sessions = JoinSet::new();
         let mut told = JoinSet::new();
         loop {
@@ -133,12 +135,6 @@ impl Node {
     ) {
         let head = self.registry.begin_head(peer.ip(), HEADS_PER_SOURCE);
         if let Some(head) = head.filter(|_| self.registry.open_count() < self.config.max_connections) {
-            // A head and the last bytes of a body must not wait for an acknowledgement.
-            let _ = stream.set_nodelay(true);
-            // What is in the kernel when we close goes on without us; a peer that takes none of it would keep it for ever.
-            let limits = &self.config.limits;
-            let patience = (limits.stall + limits.linger).as_millis().min(i32::MAX as u128);
-            let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, patience as u32);
             let conn = self.registry.open(peer);
             sessions.spawn(session::run(Arc::clone(self), stream, conn, head));
             return;
@@ -211,10 +207,36 @@ impl Node {
     }
 }
 
+/// Sets what every accepted connection takes over from its listener.
+fn prepare(listener: &TcpListener, limits: &Limits) {
+    // A head and the last bytes of a body must not wait for an acknowledgement.
+    let _ = sockopt::set_tcp_nodelay(listener, true);
+    // What is in the kernel when we close goes on without us; a peer that takes none of it would keep it for ever.
+    let patience = (limits.stall + limits.linger).as_millis().min(i32::MAX as u128);
+    let _ = sockopt::set_tcp_user_timeout(listener, patience as u32);
+}
+
 /// Tells a connection over a cap so, before anything is read from it.
 pub async fn turn_away(mut down: Downstream, node: SocketAddr) {
     let problem = Problem::here(Reason::Busy, Action::Request, node, "");
     if down.send_problem(&problem, Method::Get, false).await == Next::Close {
         down.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_accepted_connection_has_what_its_listener_was_given() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let limits = Limits::default();
+        prepare(&listener, &limits);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert!(accepted.nodelay().unwrap());
+        let patience = limits.stall + limits.linger;
+        assert_eq!(u128::from(sockopt::tcp_user_timeout(&accepted).unwrap()), patience.as_millis());
     }
 }

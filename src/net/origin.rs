@@ -56,11 +56,13 @@ pub async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, requ
                 account.size = Some(length);
             });
             node.hold_back().await;
-            if down.send(&reply).await.is_err() {
-                return Next::Drop;
-            }
+            down.announce(&reply);
             if request.method == Method::Head {
-                return if keep { Next::Keep } else { Next::Close };
+                return match down.send_head().await {
+                    Ok(()) if keep => Next::Keep,
+                    Ok(()) => Next::Close,
+                    Err(_) => Next::Drop,
+                };
             }
             let mut body = FileBody::new(served, first, length);
             match send_body(node, down, job, &mut body, length).await {
@@ -96,7 +98,7 @@ async fn reply(
     let part = match request.range.filter(|_| conditional) {
         Some(range) => Some(range.within(size).ok_or_else(|| {
             let detail = format!("the file has {size} bytes");
-            Problem::here(Reason::Range, Action::Open, &address, detail)
+            Problem { size: Some(size), ..Problem::here(Reason::Range, Action::Open, &address, detail) }
         })?),
         // An empty file has no range to be a part of.
         None => None,
@@ -204,7 +206,7 @@ impl FileBody {
     fn give(&mut self, bytes: usize) -> io::Result<()> {
         self.offset += bytes as u64;
         self.left -= bytes as u64;
-        if self.left == 0 && !self.served.is_unchanged() {
+        if bytes > 0 && self.left == 0 && !self.served.is_unchanged() {
             return Err(io::Error::other("the file changed while it was sent"));
         }
         Ok(())
@@ -221,6 +223,19 @@ impl FileBody {
 }
 
 impl Source for FileBody {
+    fn ready(&mut self, space: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let before = space.len();
+        space.resize(before + most.min(usize::try_from(self.left).unwrap_or(most)), 0);
+        // Where it is not in the page cache, or a thread is reading it already, the pump waits for it.
+        let read = match self.direct().and_then(|_| self.read_cached(&mut space[before..])) {
+            Some(read) => read?,
+            None => 0,
+        };
+        space.truncate(before + read);
+        self.give(read)?;
+        Ok(read)
+    }
+
     fn direct(&self) -> Option<Direct<'_>> {
         let read_ahead = self.reading.is_some() || !self.ready.is_empty();
         (!read_ahead).then(|| Direct::File(Arc::clone(&self.served.file), self.offset))

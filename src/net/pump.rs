@@ -144,6 +144,9 @@ where
     S: AsyncRead + Unpin,
     D: AsyncRead + AsyncWrite + Unpin,
 {
+    if length == 0 {
+        return Ok(());
+    }
     let mut buffer = vec![0; FIRST_CHUNK.min(usize::try_from(length).unwrap_or(CHUNK).max(1))];
     let mut left = length;
     while left > 0 {
@@ -186,6 +189,16 @@ impl Pace<'_> {
                 self.meter.resume(self.clock.now_us());
             }
         }
+        self.write(reader, chunk, 0).await
+    }
+
+    /// Writes a chunk of which the first `head` bytes are not the body's.
+    pub async fn write<D: AsyncWrite + Unpin>(
+        &self,
+        reader: &mut D,
+        chunk: &[u8],
+        head: usize,
+    ) -> Result<(), PumpError> {
         let mut written = 0;
         while written < chunk.len() {
             let writing = poll_fn(|cx| match Pin::new(&mut *reader).poll_write(cx, &chunk[written..]) {
@@ -202,7 +215,7 @@ impl Pace<'_> {
             };
             self.meter.resume(self.clock.now_us());
             // Counted as they leave: what is still in this buffer has not been delivered.
-            self.meter.gave(count as u64);
+            self.meter.gave((written + count).saturating_sub(head.max(written)) as u64);
             written += count;
         }
         Ok(())

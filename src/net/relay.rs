@@ -1,6 +1,7 @@
 //! The relay: asks the next hop on a client's behalf and sends the answer down.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -52,8 +53,8 @@ async fn answer_head(
     let keep = request.keep_alive && !node.drain().is_draining();
     let asked = {
         let mut stages = upstream.stage();
-        let asking = ask(node, node.met_at(&down.stream), job, request, &next, upstream);
-        tokio::pin!(asking);
+        // Pinned where it is made: moving it would double what the session needs.
+        let mut asking = pin!(ask(node, node.met_at(&down.stream), job, request, &next, upstream));
         loop {
             tokio::select! {
                 biased;
@@ -82,13 +83,13 @@ async fn answer_head(
     let reply = passed_on(answer, keep);
     job.update(|account| account.status = reply.status);
     node.hold_back().await;
-    if down.send(&reply).await.is_err() {
-        upstream.close();
-        return Err(Next::Drop);
-    }
+    down.announce(&reply);
     if method == Method::Head {
         upstream.finish();
-        return Ok((keep, None));
+        return match down.send_head().await {
+            Ok(()) => Ok((keep, None)),
+            Err(_) => Err(Next::Drop),
+        };
     }
     Ok((keep, Some(reply.length.unwrap_or_default())))
 }
@@ -140,7 +141,9 @@ pub async fn ask(
     let forwarded = Request { via: Some(append_via(request.via.as_deref())), ..request };
     let answer = upstream.ask(next, forwarded, Instant::now() + limit).await?;
     job.update(|account| {
-        account.upstream = answer.address.to_string().into();
+        if let Host::Name(_) = next.address.host {
+            account.upstream = answer.address.to_string().into();
+        }
         account.upstream_wire = answer.wire.as_str().into();
         account.leg = Some(answer.leg);
         account.size = answer.reply.length;

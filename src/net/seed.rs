@@ -1,5 +1,6 @@
 //! A session in the seed wire: the original's dialogue, made to work beside it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,8 +93,11 @@ async fn read_request(node: &Node, down: &mut Downstream) -> Option<SeedRequest>
 
 async fn serve(node: &Arc<Node>, mut down: Downstream, job: &JobGuard<'_>, request: &Request) {
     job.update(|account| account.role = ConnRole::Origin);
-    let draining = Problem::here(Reason::Draining, Action::Request, node.called(request), "");
-    let opened = if node.drain().is_draining() { Err(draining) } else { origin::open(node, request) };
+    let opened = if node.drain().is_draining() {
+        Err(Problem::here(Reason::Draining, Action::Request, node.called(request), ""))
+    } else {
+        origin::open(node, request)
+    };
     let served = match opened {
         Ok(served) => served,
         Err(problem) => return refuse(down, job, &problem).await,
@@ -153,8 +157,7 @@ async fn ask(
         return Asked::Problem(Problem::here(Reason::Draining, Action::Request, node.called(&request), ""));
     }
     let mut stages = upstream.stage();
-    let asking = relay::ask(node, node.met_at(&down.stream), job, request, next, upstream);
-    tokio::pin!(asking);
+    let mut asking = pin!(relay::ask(node, node.met_at(&down.stream), job, request, next, upstream));
     loop {
         tokio::select! {
             biased;

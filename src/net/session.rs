@@ -152,7 +152,7 @@ async fn file(
     }
 }
 
-/// Sends a body that has been announced, and books how that ended.
+/// Sends a body, behind the head that announces it if that is still to go, and books how that ended.
 pub async fn send_body<S: Source>(
     node: &Node,
     down: &mut Downstream,
@@ -172,8 +172,9 @@ pub async fn send_body<S: Source>(
         Wire::Http => Early::Keep(&mut down.inbox),
         Wire::Seed => Early::Discard,
     };
+    let head = std::mem::take(&mut down.head);
     let sent = tokio::select! {
-        sent = body::send(source, &mut down.stream, length, pace, early, &node.pipes) => sent.map_err(|error| {
+        sent = body::send(head, source, &mut down.stream, length, pace, early, &node.pipes) => sent.map_err(|error| {
             let reason = match error {
                 PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
                 PumpError::Idle(_) | PumpError::Stalled(_) => Reason::TimedOut,

@@ -116,7 +116,7 @@ impl Upstream {
         request.ack = wire.is_none();
         let answer = match wire {
             Some(Wire::Seed) => self.ask_seed(hop, &request, deadline).await,
-            Some(Wire::Http) | None => self.ask_http(hop, &request, deadline).await,
+            Some(Wire::Http) | None => self.ask_http(hop, &mut request, deadline).await,
         };
         if let Err(Problem { hop: 1, reason: Reason::TimedOut | Reason::Closed | Reason::Nonsense, .. }) = answer {
             // It may be another program by now: the next request finds out.
@@ -162,22 +162,21 @@ impl Upstream {
         self.link = None;
     }
 
-    async fn connect(&self, hop: &HostPort, wire: Wire, deadline: Instant) -> Result<(Link, Leg), Problem> {
+    /// A new connection, on which so many bytes of `first` were said already.
+    async fn connect(
+        &self,
+        hop: &HostPort,
+        wire: Wire,
+        deadline: Instant,
+        first: &[u8],
+    ) -> Result<(Link, Leg, usize), Problem> {
         self.stage.send_replace(Stage::Dialing);
         let left = deadline.saturating_duration_since(Instant::now());
-        let Dialed { stream, address, resolve_ms, dial_ms } =
-            dial(hop, left.min(self.limits.connect), &*self.judge).await?;
-        let link = Link {
-            hop: hop.clone(),
-            address,
-            wire,
-            stream,
-            near: is_near(address.ip(), dial_ms),
-            early: Vec::new(),
-            left: 0,
-            keep: false,
-        };
-        Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }))
+        let Dialed { stream, address, resolve_ms, dial_ms, said } =
+            dial(hop, left.min(self.limits.connect), &*self.judge, first).await?;
+        let near = is_near(address.ip(), dial_ms);
+        let link = Link { hop: hop.clone(), address, wire, stream, near, early: Vec::new(), left: 0, keep: false };
+        Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }, said))
     }
 
     /// Judges a reply: a success must be of known length and come from the end of the route.
@@ -195,10 +194,13 @@ impl Upstream {
                 Some(wrong(Reason::Nonsense, "a part came where the whole was asked for"))
             }
             200 | 206 => None,
-            _ => Some(match &reply.problem {
-                Some(problem) => problem.clone().passed_on(),
-                None => wrong(Reason::of_status(reply.status), &foreign(reply.status)),
-            }),
+            _ => Some(reply.problem.clone().map_or_else(
+                || Problem {
+                    size: reply.range_outside,
+                    ..wrong(Reason::of_status(reply.status), &foreign(reply.status))
+                },
+                Problem::passed_on,
+            )),
         };
         match problem {
             None => Ok(answer),
@@ -228,6 +230,14 @@ impl Link {
 }
 
 impl Source for Body<'_> {
+    fn ready(&mut self, space: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let link = &mut *self.0;
+        let read = most.min(link.early.len()).min(usize::try_from(link.left).unwrap_or(most));
+        space.extend(link.early.drain(..read));
+        link.left -= read as u64;
+        Ok(read)
+    }
+
     fn direct(&self) -> Option<Direct<'_>> {
         // What was read already has to go first.
         let incoming = Incoming { stream: &self.0.stream, near: self.0.near };

@@ -59,12 +59,23 @@ impl FromStr for Host {
     }
 }
 
+impl HostPort {
+    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        match &self.host {
+            Host::Ip(IpAddr::V6(ip)) => write!(out, "[{ip}]:{}", self.port),
+            host => write!(out, "{host}:{}", self.port),
+        }
+    }
+}
+
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Ip(IpAddr::V6(ip)) => f.pad(&format!("[{ip}]:{}", self.port)),
-            host => f.pad(&format!("{host}:{}", self.port)),
+        if f.width().is_none() {
+            return self.write(f);
         }
+        let mut text = String::new();
+        self.write(&mut text)?;
+        f.pad(&text)
     }
 }
 

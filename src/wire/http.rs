@@ -9,6 +9,8 @@ pub use reply::{ReplyHead, encode_reply, parse_reply};
 pub(crate) use request::host as parse_host;
 pub use request::{Asked, encode_request, is_http, parse_request};
 
+use memchr::memchr2_iter;
+
 use super::problem::Reason;
 
 /// Largest head, in either direction; what does not fit is refused, never buffered.
@@ -39,23 +41,21 @@ impl HeadError {
 /// A head whose lines end in a bare LF, or which holds a bare CR, is refused: two parsers that disagree on line ends can
 /// be made to disagree on where a request ends.
 fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
-    let head = &bytes[..end.unwrap_or(bytes.len()).min(MAX_HEAD)];
-    for (at, byte) in head.iter().enumerate() {
-        let broken = match byte {
-            b'\n' => at == 0 || head[at - 1] != b'\r',
-            b'\r' => head.get(at + 1).is_some_and(|next| *next != b'\n'),
-            _ => false,
+    let seen = &bytes[..bytes.len().min(MAX_HEAD)];
+    for at in memchr2_iter(b'\r', b'\n', seen) {
+        let broken = match seen[at] {
+            b'\n' => at == 0 || seen[at - 1] != b'\r',
+            _ => seen.get(at + 1).is_some_and(|next| *next != b'\n'),
         };
         if broken {
             return Err(HeadError::malformed("a line of the head does not end in CR LF"));
         }
-    }
-    match end {
-        Some(end) if end <= MAX_HEAD => Ok(Some(end)),
-        None if bytes.len() < MAX_HEAD => Ok(None),
-        _ => {
-            Err(HeadError { reason: Reason::HeadTooLarge, detail: format!("the head is larger than {MAX_HEAD} bytes") })
+        if seen[..=at].ends_with(b"\r\n\r\n") {
+            return Ok(Some(at + 1));
         }
     }
+    if bytes.len() < MAX_HEAD {
+        return Ok(None);
+    }
+    Err(HeadError { reason: Reason::HeadTooLarge, detail: format!("the head is larger than {MAX_HEAD} bytes") })
 }

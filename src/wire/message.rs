@@ -82,6 +82,8 @@ pub struct Reply {
     pub length: Option<u64>,
     /// On 206: first byte, last byte, whole size.
     pub content_range: Option<(u64, u64, u64)>,
+    /// On 416: the whole size, which the range that was asked for lies outside.
+    pub range_outside: Option<u64>,
     /// The validator, quotes included.
     pub etag: Option<String>,
     /// The date the file was last changed, in HTTP's form.

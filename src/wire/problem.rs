@@ -96,6 +96,9 @@ pub struct Problem {
     pub detail: SafeText,
     /// How long the reporter had been at it, in ms.
     pub ms: f64,
+    /// The size of the file, where a range lies outside it: what to ask for next can be told from that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
 }
 
 /// The JSON form, with the members RFC 9457 names.
@@ -112,6 +115,8 @@ struct Document {
     action: Action,
     reason: Reason,
     ms: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
 }
 
 impl Reason {
@@ -197,6 +202,7 @@ impl Problem {
             action,
             detail: detail.into(),
             ms: 0.0,
+            size: None,
         }
     }
 
@@ -246,6 +252,7 @@ impl Problem {
             action: self.action,
             reason: self.reason,
             ms: if self.ms.is_finite() { self.ms } else { 0.0 },
+            size: self.size,
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }
@@ -278,6 +285,7 @@ impl Problem {
             action: document.action,
             detail: document.detail.into(),
             ms: if document.ms.is_finite() { document.ms.max(0.0) } else { 0.0 },
+            size: document.size,
         })
     }
 

@@ -26,6 +26,17 @@ impl AsyncRead for Upstream {
 }
 
 impl Source for Upstream {
+    fn ready(&mut self, space: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let before = space.len();
+        space.resize(before + most, 0);
+        let read = match self.socket.try_read(&mut space[before..]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            read => read,
+        };
+        space.truncate(before + *read.as_ref().unwrap_or(&0));
+        read
+    }
+
     fn direct(&self) -> Option<Direct<'_>> {
         self.direct.then_some(Direct::Socket(Incoming { stream: &self.socket, near: true }))
     }
@@ -146,10 +157,16 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     let mut source = Upstream { socket, direct: way != Way::Pumped };
     let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
     meter.begin(clock.now_us());
-    let sent = send(&mut source, &mut reader, length, pace, Early::Discard, &pipes).await;
+    // Every other body has a head before it, which is none of its bytes.
+    let head = if seed.is_multiple_of(2) { b"the head\n".to_vec() } else { Vec::new() };
+    let sent = send(head.clone(), &mut source, &mut reader, length, pace, Early::Discard, &pipes).await;
     drop((reader, source));
     feeding.await.unwrap();
-    let (received, _client) = taking.await.unwrap();
+    let (mut received, _client) = taking.await.unwrap();
+    if !received.is_empty() {
+        assert!(received.starts_with(&head), "seed {seed}: the head comes first");
+        received.drain(..head.len());
+    }
     meter.end(clock.now_us());
     let Flow { bytes_in, bytes_out, read_blocked_us, write_blocked_us, .. } = meter.flow(clock.now_us());
     let ended = match sent {

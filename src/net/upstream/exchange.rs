@@ -1,5 +1,7 @@
 //! One question and its answer on one link, in either wire.
 
+use std::borrow::Cow;
+use std::pin::pin;
 use std::time::Duration;
 
 use super::{
@@ -31,20 +33,23 @@ impl Upstream {
     pub(super) async fn ask_http(
         &mut self,
         hop: &Hop,
-        request: &Request,
+        request: &mut Request,
         deadline: Instant,
     ) -> Result<Answer, Problem> {
         let kept = self.link.take().filter(|link| link.hop == hop.address && link.is_idle());
         if let Some(mut link) = kept {
-            match self.exchange(&mut link, hop, request, deadline).await {
+            match self.exchange(&mut link, hop, request, deadline, None).await {
                 Ok((reply, wait_ms)) => return Ok(self.answered(link, reply, Leg::default(), wait_ms)),
                 Err(Failed::Problem(problem)) => return Err(problem),
                 // A kept connection may have been closed while the request was on its way: dial again, once.
                 Err(Failed::Unanswered(_) | Failed::SpeaksSeed) => {}
             }
         }
-        let (mut link, dialed) = self.connect(&hop.address, Wire::Http, deadline).await?;
-        match self.exchange(&mut link, hop, request, deadline).await {
+        let question = question(hop, request, deadline)?;
+        let (mut link, dialed, said) = self.connect(&hop.address, Wire::Http, deadline, &question).await?;
+        // What was not said at once is asked anew: less time is left by now.
+        let rest = (said > 0).then(|| &question[said..]);
+        match self.exchange(&mut link, hop, request, deadline, rest).await {
             Ok((reply, wait_ms)) => Ok(self.answered(link, reply, dialed, wait_ms)),
             Err(Failed::Problem(problem) | Failed::Unanswered(problem)) => Err(problem),
             Err(Failed::SpeaksSeed) => {
@@ -63,26 +68,25 @@ impl Upstream {
         answer
     }
 
-    /// Sends a request and reads the reply head; also the body, where that is an error's explanation.
+    /// Sends a request, or the `rest` of it, and reads the reply head; also the body, where that is an error's
+    /// explanation.
     async fn exchange(
         &self,
         link: &mut Link,
         hop: &Hop,
-        request: &Request,
+        request: &mut Request,
         deadline: Instant,
+        rest: Option<&[u8]>,
     ) -> Result<(Reply, f64), Failed> {
         let asked = Instant::now();
-        let passed = deadline.saturating_duration_since(asked).saturating_sub(HOP_SHARE);
-        if passed.is_zero() {
-            return Err(Failed::Problem(no_time()));
-        }
-        let mut head = Vec::with_capacity(512);
-        let sent = Request { timeout: Some(passed), ..request.clone() };
-        let base = if request.route.is_empty() { hop.base.as_deref() } else { None };
-        encode_request(&sent, base, &mut head);
-        let mut wait = Wait { hop, request, asked, until: asked + passed + HOP_GRACE, unsure: request.ack };
+        let question = match rest {
+            Some(rest) => Cow::Borrowed(rest),
+            None => Cow::Owned(question(hop, request, deadline).map_err(Failed::Problem)?),
+        };
+        let until = asked + request.timeout.unwrap_or_default() + HOP_GRACE;
+        let mut wait = Wait { hop, request, asked, until, unsure: request.ack };
         // A failed write is not yet the end: the reason may be waiting to be read.
-        let written = timeout_at(wait.until, link.stream.write_all(&head)).await;
+        let written = timeout_at(wait.until, link.stream.write_all(&question)).await;
         if !matches!(written, Ok(Ok(()))) && link.early.is_empty() {
             wait.unsure = false;
         }
@@ -110,7 +114,9 @@ impl Upstream {
             match parse_reply(&link.early, wait.request.method) {
                 Err(error) => return Err(Failed::Problem(wait.problem(Reason::Nonsense, &error.to_string()))),
                 Ok(Some((ReplyHead::Final(reply), length))) => {
-                    self.links.remember(&wait.hop.address, Wire::Http);
+                    if wait.request.ack {
+                        self.links.remember(&wait.hop.address, Wire::Http);
+                    }
                     return Ok((*reply, length));
                 }
                 Ok(Some((ReplyHead::Interim(status), length))) => {
@@ -150,8 +156,7 @@ impl Upstream {
             Err(_) => None,
         };
         let left = wait.until.saturating_duration_since(Instant::now());
-        let asking = probe(&wait.hop.address, left.min(self.limits.connect), &self.judge);
-        tokio::pin!(asking);
+        let mut asking = pin!(probe(&wait.hop.address, left.min(self.limits.connect), &self.judge));
         if let Some(problem) = closed {
             // The original drops a connection it does not understand when the next one comes: closing settles nothing.
             return match asking.await {
@@ -187,10 +192,10 @@ impl Upstream {
         deadline: Instant,
     ) -> Result<Answer, Problem> {
         let text = seed::encode_request(request, hop)?;
-        let (mut link, dialed) = self.connect(&hop.address, Wire::Seed, deadline).await?;
+        let (mut link, dialed, said) = self.connect(&hop.address, Wire::Seed, deadline, &text).await?;
         let asked = Instant::now();
         let wait = Wait { hop, request, asked, until: deadline, unsure: false };
-        if !matches!(timeout_at(deadline, link.stream.write_all(&text)).await, Ok(Ok(()))) {
+        if !matches!(timeout_at(deadline, link.stream.write_all(&text[said..])).await, Ok(Ok(()))) {
             return Err(wait.problem(Reason::Closed, ""));
         }
         self.stage.send_replace(Stage::Waiting);
@@ -220,6 +225,19 @@ impl Upstream {
             Reply { status: 200, length: Some(size), hops: Some(request.route.len() as u32), ..Reply::default() };
         Ok(self.answered(link, reply, dialed, wait_ms))
     }
+}
+
+/// The head of a request, which tells the hop how much time it has.
+fn question(hop: &Hop, request: &mut Request, deadline: Instant) -> Result<Vec<u8>, Problem> {
+    let passed = deadline.saturating_duration_since(Instant::now()).saturating_sub(HOP_SHARE);
+    if passed.is_zero() {
+        return Err(no_time());
+    }
+    request.timeout = Some(passed);
+    let base = if request.route.is_empty() { hop.base.as_deref() } else { None };
+    let mut head = Vec::with_capacity(512);
+    encode_request(request, base, &mut head);
+    Ok(head)
 }
 
 /// Whoever has no time left to ask is the one to say so: the next hop has done nothing yet.

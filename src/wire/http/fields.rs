@@ -1,6 +1,7 @@
 //! Single header fields: reading and writing their values.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::io::Write as _;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -45,14 +46,47 @@ const ESCAPED: &AsciiSet = &CONTROLS
 /// Writes one header line, if there is a value.
 pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl Display>) {
     if let Some(value) = value {
-        out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        out.extend_from_slice(name.as_bytes());
+        // Memory takes whatever is written.
+        let _ = write!(out, ": {value}\r\n");
     }
+}
+
+/// Writes one header line whose value is text already, if there is one; most lines are like that.
+pub(super) fn text_line(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        for part in [name, ": ", value, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+}
+
+/// Values with a separator between them, written straight into the head.
+pub(super) struct List<'a, T>(pub(super) &'a [T], pub(super) fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result);
+
+impl<T> Display for List<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, item) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str(", ")?;
+            }
+            self.1(item, f)?;
+        }
+        Ok(())
+    }
+}
+
+/// A header line's name as it is compared; the space is used again for the next one.
+pub(super) fn lower(name: &str, space: &mut String) {
+    space.clear();
+    space.push_str(name);
+    space.make_ascii_lowercase();
 }
 
 /// A header value as text: visible ASCII and blanks only, so that it can be sent on as it is.
 pub(crate) fn text(value: &[u8]) -> Option<&str> {
     let plain = value.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\t'));
-    plain.then(|| std::str::from_utf8(value).ok().map(str::trim)).flatten()
+    plain.then(|| std::str::from_utf8(value.trim_ascii()).ok()).flatten()
 }
 
 /// A whole decimal number without sign.
@@ -74,8 +108,8 @@ pub(super) fn decode_name(escaped: &str) -> Result<FileName, HeadError> {
 }
 
 /// Escapes a name for a URL path.
-pub(super) fn encode_name(name: &FileName) -> String {
-    percent_encode(name.as_bytes(), ESCAPED).to_string()
+pub(super) fn encode_name(name: &FileName) -> impl Display {
+    percent_encode(name.as_bytes(), ESCAPED)
 }
 
 /// The hops of a `Chain-Route`; the value may be empty, its elements may not.
@@ -148,9 +182,8 @@ pub(super) fn digests(value: &str) -> Vec<Digest> {
 }
 
 /// A `Repr-Digest` value.
-pub(super) fn digests_value(digests: &[Digest]) -> String {
-    let member = |digest: &Digest| format!("{}=:{}:", digest.algorithm.as_str(), STANDARD.encode(digest.value));
-    digests.iter().map(member).collect::<Vec<_>>().join(", ")
+pub(super) fn digests_value(digests: &[Digest]) -> impl Display {
+    List(digests, |digest, f| write!(f, "{}=:{}:", digest.algorithm.as_str(), STANDARD.encode(digest.value)))
 }
 
 /// The legs of a `Server-Timing`: each relay of ours wrote `resolve`, `dial` and `wait`, in this order; other entries are
@@ -183,11 +216,21 @@ pub(super) fn legs(value: &str) -> Vec<Leg> {
 }
 
 /// A `Server-Timing` value.
-pub(super) fn legs_value(legs: &[Leg]) -> String {
-    let leg = |leg: &Leg| {
-        format!("resolve;dur={:.3}, dial;dur={:.3}, wait;dur={:.3}", leg.resolve_ms, leg.dial_ms, leg.wait_ms)
-    };
-    legs.iter().map(leg).collect::<Vec<_>>().join(", ")
+pub(super) fn legs_value(legs: &[Leg]) -> impl Display {
+    List(legs, |leg, f| {
+        write!(f, "resolve;dur={}, dial;dur={}, wait;dur={}", Ms(leg.resolve_ms), Ms(leg.dial_ms), Ms(leg.wait_ms))
+    })
+}
+
+/// Milliseconds to the microsecond, written as two whole numbers: a head is on the way of every small file, and exact
+/// decimals of a float take ten times as long.
+struct Ms(f64);
+
+impl Display for Ms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = (self.0 * 1000.0).round() as u64;
+        write!(f, "{}.{:03}", us / 1000, us % 1000)
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +243,7 @@ mod tests {
         assert!(decode_name("a%0Ab").is_err() && decode_name("a%2").is_err() && decode_name("a%zz").is_err());
         assert!(decode_name("").is_err() && decode_name("%00").is_err());
         let name = FileName::new(b"100% \xff?#.txt").unwrap();
-        assert_eq!(decode_name(&encode_name(&name)).unwrap(), name);
+        assert_eq!(decode_name(&encode_name(&name).to_string()).unwrap(), name);
     }
 
     #[test]

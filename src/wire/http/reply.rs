@@ -1,5 +1,8 @@
 //! Reply heads: what a node sends down, and what it accepts from the next hop.
 
+use std::io::Write as _;
+use std::mem::MaybeUninit;
+
 use super::{HeadError, MAX_FIELDS, fields, head_end};
 use crate::wire::{Method, Problem, Reply};
 
@@ -25,9 +28,9 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
         return Err(HeadError::malformed("it does not speak HTTP"));
     }
     let Some(end) = head_end(bytes)? else { return Ok(None) };
-    let mut lines = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut head = httparse::Response::new(&mut lines);
-    match head.parse(&bytes[..end]) {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut head = httparse::Response::new(&mut []);
+    match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, &bytes[..end], &mut lines) {
         Ok(httparse::Status::Complete(length)) if length == end => {}
         Ok(_) => return Err(HeadError::malformed("the head ends in the middle of a line")),
         Err(error) => return Err(HeadError::malformed(error.to_string())),
@@ -41,10 +44,12 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
     }
     let mut reply = Reply { status, keep_alive: head.version == Some(1), ..Reply::default() };
     let mut framing = Framing::default();
+    let mut name = String::new();
     for header in head.headers {
+        fields::lower(header.name, &mut name);
         // A value that is not plain text is left out, not passed on: nothing of ours ever sends one.
         if let Some(value) = fields::text(header.value) {
-            read_field(&mut reply, &mut framing, &header.name.to_ascii_lowercase(), value)?;
+            read_field(&mut reply, &mut framing, &name, value)?;
         }
     }
     framing.apply(&mut reply, method)?;
@@ -70,7 +75,10 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &str, value: &str)
         }
         "transfer-encoding" => framing.transfer_encoding = true,
         "content-encoding" => framing.content_encoding |= !value.eq_ignore_ascii_case("identity"),
-        "content-range" => reply.content_range = fields::content_range(value),
+        "content-range" => match value.strip_prefix("bytes */") {
+            Some(size) => reply.range_outside = fields::number(size),
+            None => reply.content_range = fields::content_range(value),
+        },
         "etag" => reply.etag = text(),
         "last-modified" => reply.last_modified = text(),
         "date" => reply.date = text(),
@@ -124,23 +132,25 @@ impl Framing {
 
 /// Writes a reply head.
 pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", reply.status, phrase(reply.status)).as_bytes());
-    fields::line(out, "Date", reply.date.as_ref());
-    fields::line(out, "Content-Type", reply.content_type.as_ref());
+    // Memory takes whatever is written.
+    let _ = write!(out, "HTTP/1.1 {} {}\r\n", reply.status, phrase(reply.status));
+    fields::text_line(out, "Date", reply.date.as_deref());
+    fields::text_line(out, "Content-Type", reply.content_type.as_deref());
     fields::line(out, "Content-Length", reply.length);
     let range = reply.content_range.map(|(first, last, size)| format!("bytes {first}-{last}/{size}"));
+    let range = range.or_else(|| reply.range_outside.map(|size| format!("bytes */{size}")));
     fields::line(out, "Content-Range", range);
-    fields::line(out, "ETag", reply.etag.as_ref());
-    fields::line(out, "Last-Modified", reply.last_modified.as_ref());
+    fields::text_line(out, "ETag", reply.etag.as_deref());
+    fields::text_line(out, "Last-Modified", reply.last_modified.as_deref());
     let file = matches!(reply.status, 200 | 206);
-    fields::line(out, "Accept-Ranges", file.then_some(if reply.accept_ranges { "bytes" } else { "none" }));
+    fields::text_line(out, "Accept-Ranges", file.then_some(if reply.accept_ranges { "bytes" } else { "none" }));
     fields::line(out, "Chain-Hops", reply.hops);
-    fields::line(out, "Via", reply.via.as_ref());
+    fields::text_line(out, "Via", reply.via.as_deref());
     fields::line(out, "Server-Timing", (!reply.legs.is_empty()).then(|| fields::legs_value(&reply.legs)));
     fields::line(out, "Repr-Digest", (!reply.digests.is_empty()).then(|| fields::digests_value(&reply.digests)));
     fields::line(out, "Chain-Problem", reply.problem.as_ref().map(Problem::to_header));
     fields::line(out, "Retry-After", reply.retry_after);
-    fields::line(out, "Connection", (!reply.keep_alive).then_some("close"));
+    fields::text_line(out, "Connection", (!reply.keep_alive).then_some("close"));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -187,6 +197,7 @@ mod tests {
             status: 206,
             length: Some(5),
             content_range: Some((5, 9, 10)),
+            range_outside: None,
             etag: Some("\"e\"".to_owned()),
             last_modified: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
             date: Some("Sun, 06 Nov 1994 08:49:38 GMT".to_owned()),
@@ -231,6 +242,16 @@ mod tests {
         let mut out = Vec::new();
         encode_reply(&parse(head).unwrap(), &mut out);
         assert!(String::from_utf8(out).unwrap().contains("Accept-Ranges: bytes\r\n"));
+    }
+
+    #[test]
+    fn a_range_outside_the_file_comes_with_its_size() {
+        let head = "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nContent-Range: bytes */9\r\n\r\n";
+        let reply = parse(head).unwrap();
+        assert_eq!((reply.range_outside, reply.content_range), (Some(9), None));
+        let mut out = Vec::new();
+        encode_reply(&reply, &mut out);
+        assert!(String::from_utf8(out).unwrap().contains("Content-Range: bytes */9\r\n"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Request heads: what a node accepts, and what it sends on.
 
+use std::io::Write as _;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
@@ -41,9 +43,9 @@ pub fn is_http(first_line: &[u8]) -> bool {
 /// Reads a request head; `None` while its end is missing, else what it asks for and its length.
 pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> {
     let Some(end) = head_end(bytes)? else { return Ok(None) };
-    let mut lines = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut head = httparse::Request::new(&mut lines);
-    match head.parse(&bytes[..end]) {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut head = httparse::Request::new(&mut []);
+    match head.parse_with_uninit_headers(&bytes[..end], &mut lines) {
         Ok(httparse::Status::Complete(length)) if length == end => {}
         Ok(_) => return Err(HeadError::malformed("the head ends in the middle of a line")),
         Err(error) => return Err(HeadError::malformed(error.to_string())),
@@ -87,8 +89,9 @@ fn check_body(method: &str, path: &str, fields: &Fields<'_>) -> Result<(), HeadE
 impl<'a> Fields<'a> {
     fn collect(headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
         let mut fields = Self::default();
+        let mut name = String::new();
         for header in headers {
-            let name = header.name.to_ascii_lowercase();
+            fields::lower(header.name, &mut name);
             let value = || {
                 fields::text(header.value)
                     .ok_or_else(|| HeadError::malformed(format!("{} holds something else than ASCII", header.name)))
@@ -176,22 +179,22 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
         Method::Get => "GET",
         Method::Head => "HEAD",
     };
-    let path = fields::encode_name(&request.name);
-    out.extend_from_slice(format!("{method} {}{path} HTTP/1.1\r\n", base.unwrap_or(DEFAULT_BASE)).as_bytes());
+    // Memory takes whatever is written.
+    let _ = write!(out, "{method} {}{} HTTP/1.1\r\n", base.unwrap_or(DEFAULT_BASE), fields::encode_name(&request.name));
     fields::line(out, "Host", request.host.as_ref());
-    let route: Vec<String> = request.route.iter().map(crate::route::Hop::element).collect();
-    fields::line(out, "Chain-Route", (!route.is_empty()).then(|| route.join(", ")));
+    let route = fields::List(&request.route, |hop, f| f.write_str(&hop.element()));
+    fields::line(out, "Chain-Route", (!request.route.is_empty()).then_some(route));
     fields::line(out, "Chain-Transfer", request.transfer);
     fields::line(out, "Chain-Timeout", request.timeout.map(|left| left.as_millis()));
-    fields::line(out, "Chain-Ack", request.ack.then_some(1));
+    fields::text_line(out, "Chain-Ack", request.ack.then_some("1"));
     fields::line(out, "Range", request.range.map(fields::range_value));
-    fields::line(out, "If-Range", request.if_range.as_ref());
-    fields::line(out, "If-Match", request.if_match.as_ref());
+    fields::text_line(out, "If-Range", request.if_range.as_deref());
+    fields::text_line(out, "If-Match", request.if_match.as_deref());
     fields::line(out, "Want-Repr-Digest", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
-    fields::line(out, "Via", request.via.as_ref());
+    fields::text_line(out, "Via", request.via.as_deref());
     // What is measured and proven is the file itself, not a compressed form of it.
-    fields::line(out, "Accept-Encoding", Some("identity"));
-    fields::line(out, "Connection", (!request.keep_alive).then_some("close"));
+    fields::text_line(out, "Accept-Encoding", Some("identity"));
+    fields::text_line(out, "Connection", (!request.keep_alive).then_some("close"));
     out.extend_from_slice(b"\r\n");
 }
 

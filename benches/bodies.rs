@@ -1,0 +1,134 @@
+//! What a body costs a relay, per way of moving it: between loopback sockets, with its meter on.
+#![allow(clippy::unwrap_used, reason = "a benchmark stops where something is not as it should be")]
+
+use std::io;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use chainview::meter::Meter;
+use chainview::net::body::{self, Direct, Source};
+use chainview::net::buffers::Incoming;
+use chainview::net::clock::Clock;
+use chainview::net::pump::{Early, Pace, pump};
+use chainview::net::splice::Pipes;
+use divan::Bencher;
+use divan::counter::BytesCount;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::runtime::{Builder, Runtime};
+
+/// One body: long enough that its beginning, which is always copied, does not count.
+const BODY: u64 = 32 << 20;
+/// The buffer of both ends, so large that they are not what is measured.
+const END_BUFFER: usize = 512 * 1024;
+/// Far longer than any body here takes.
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn main() {
+    divan::main();
+}
+
+/// The relay between a source that always has more and a sink that takes everything, each in a thread of its own.
+struct Bench {
+    runtime: Runtime,
+    source: tokio::net::TcpStream,
+    reader: tokio::net::TcpStream,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let (source, mut origin) = connected();
+        let (reader, mut client) = connected();
+        // Both threads end when the relay's sockets are closed.
+        thread::spawn(move || {
+            let bytes = vec![7; END_BUFFER];
+            while origin.write_all(&bytes).is_ok() {}
+        });
+        thread::spawn(move || {
+            let mut bytes = vec![0; END_BUFFER];
+            while client.read(&mut bytes).is_ok_and(|read| read > 0) {}
+        });
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let entered = runtime.enter();
+        let [source, reader] = [source, reader].map(|stream| {
+            stream.set_nonblocking(true).unwrap();
+            tokio::net::TcpStream::from_std(stream).unwrap()
+        });
+        drop(entered);
+        Self { runtime, source, reader }
+    }
+}
+
+/// Two ends of one connection. Where the host's default is BBR, which paces even loopback, pacing is all one would see.
+fn connected() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (other, _) = listener.accept().unwrap();
+    for stream in [&one, &other] {
+        rustix::net::sockopt::set_tcp_congestion(stream, "reno").unwrap();
+    }
+    (one, other)
+}
+
+fn pace(meter: &Meter) -> Pace<'_> {
+    Pace { meter, clock: Clock::start(), bucket: None, idle: LIMIT, stall: LIMIT }
+}
+
+/// A body that comes from a socket.
+struct FromSocket(tokio::net::TcpStream);
+
+impl AsyncRead for FromSocket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl Source for FromSocket {
+    fn ready(&mut self, _space: &mut Vec<u8>, _most: usize) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn direct(&self) -> Option<Direct<'_>> {
+        Some(Direct::Socket(Incoming { stream: &self.0, near: true }))
+    }
+
+    fn skip(&mut self, _bytes: u64) {}
+}
+
+/// The copying loop, whole.
+#[divan::bench(sample_count = 20, sample_size = 4)]
+fn copied(bencher: Bencher<'_, '_>) {
+    let Bench { runtime, mut source, mut reader } = Bench::start();
+    let meter = Meter::default();
+    bencher.counter(BytesCount::new(BODY)).bench_local(|| {
+        let mut early = Early::Discard;
+        runtime.block_on(pump(&mut source, &mut reader, BODY, pace(&meter), &mut early)).unwrap();
+    });
+}
+
+/// What a relay does: the beginning copied, the rest through a pipe in the kernel.
+#[divan::bench(sample_count = 20, sample_size = 4)]
+fn spliced(bencher: Bencher<'_, '_>) {
+    let Bench { runtime, source, mut reader } = Bench::start();
+    let (meter, pipes, mut source) = (Meter::default(), Arc::<Pipes>::default(), FromSocket(source));
+    bencher.counter(BytesCount::new(BODY)).bench_local(|| {
+        let moved = body::send(Vec::new(), &mut source, &mut reader, BODY, pace(&meter), Early::Discard, &pipes);
+        runtime.block_on(moved).unwrap();
+    });
+}
+
+/// A body as small as most are: the same call, and no pipe.
+#[divan::bench]
+fn small(bencher: Bencher<'_, '_>) {
+    const SMALL: u64 = 4096;
+    let Bench { runtime, source, mut reader } = Bench::start();
+    let (meter, pipes, mut source) = (Meter::default(), Arc::<Pipes>::default(), FromSocket(source));
+    bencher.counter(BytesCount::new(SMALL)).bench_local(|| {
+        let moved = body::send(Vec::new(), &mut source, &mut reader, SMALL, pace(&meter), Early::Discard, &pipes);
+        runtime.block_on(moved).unwrap();
+    });
+}

@@ -1,0 +1,157 @@
+//! What the words of a transfer cost: request and reply heads of both wires, the meter, the verdict.
+#![allow(clippy::unwrap_used, reason = "a benchmark stops where something is not as it should be")]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use chainview::meter::{Meter, RateWindow, Wait};
+use chainview::route::{FileName, Hop};
+use chainview::snapshot::Flow;
+use chainview::verdict::{Stage, judge};
+use chainview::wire::http::{encode_reply, encode_request, parse_reply, parse_request};
+use chainview::wire::{Leg, Method, Reply, Request, TransferId, seed};
+use divan::Bencher;
+
+fn main() {
+    divan::main();
+}
+
+/// A request as the first of three hops gets it from a client of ours.
+fn request() -> Request {
+    let route = ["10.0.0.3:9102", "10.0.0.4:9103"].map(|hop| Hop::parse_element(hop).unwrap());
+    Request {
+        method: Method::Get,
+        name: FileName::new(b"reports/2026/report.pdf").unwrap(),
+        host: Some("10.0.0.2:9101".parse().unwrap()),
+        route: route.into(),
+        transfer: Some(TransferId(0x6f1c_0d5e_93b1_4a27_8c64_0f2b_7a9e_d3c5)),
+        timeout: Some(Duration::from_secs(15)),
+        range: None,
+        if_range: None,
+        if_match: None,
+        want_digest: None,
+        ack: false,
+        via: None,
+        interim: true,
+        keep_alive: true,
+    }
+}
+
+/// A reply as it comes back through two relays.
+fn reply() -> Reply {
+    Reply {
+        status: 200,
+        length: Some(2 << 30),
+        etag: Some("\"80000000-18c2f0a3b1d4e5f6\"".to_owned()),
+        last_modified: Some("Mon, 23 Nov 2026 10:00:00 GMT".to_owned()),
+        date: Some("Mon, 23 Nov 2026 10:00:01 GMT".to_owned()),
+        accept_ranges: true,
+        hops: Some(2),
+        via: Some("1.1 chainview, 1.1 chainview".to_owned()),
+        legs: vec![Leg { resolve_ms: 0.0, dial_ms: 0.08, wait_ms: 0.4 }; 2],
+        keep_alive: true,
+        ..Reply::default()
+    }
+}
+
+#[divan::bench]
+fn http_request_read(bencher: Bencher<'_, '_>) {
+    let mut head = Vec::new();
+    encode_request(&request(), None, &mut head);
+    bencher.bench(|| parse_request(black_box(&head)).unwrap().unwrap());
+}
+
+#[divan::bench]
+fn http_request_write(bencher: Bencher<'_, '_>) {
+    let request = request();
+    bencher.bench(|| {
+        let mut head = Vec::new();
+        encode_request(black_box(&request), None, &mut head);
+        head
+    });
+}
+
+#[divan::bench]
+fn http_reply_read(bencher: Bencher<'_, '_>) {
+    let mut head = Vec::new();
+    encode_reply(&reply(), &mut head);
+    bencher.bench(|| parse_reply(black_box(&head), Method::Get).unwrap().unwrap());
+}
+
+#[divan::bench]
+fn http_reply_write(bencher: Bencher<'_, '_>) {
+    let reply = reply();
+    bencher.bench(|| {
+        let mut head = Vec::new();
+        encode_reply(black_box(&reply), &mut head);
+        head
+    });
+}
+
+#[divan::bench]
+fn seed_request_read(bencher: Bencher<'_, '_>) {
+    let next = Hop::parse_element("10.0.0.2:9101").unwrap();
+    let sent = seed::encode_request(&request(), &next).unwrap();
+    bencher.bench(|| seed::parse_request(black_box(&sent)));
+}
+
+#[divan::bench]
+fn seed_request_write(bencher: Bencher<'_, '_>) {
+    let next = Hop::parse_element("10.0.0.2:9101").unwrap();
+    let request = request();
+    bencher.bench(|| seed::encode_request(black_box(&request), &next).unwrap());
+}
+
+/// The seed wire's reply is a number in digits; writing it is `to_string`.
+#[divan::bench]
+fn seed_answer_read(bencher: Bencher<'_, '_>) {
+    bencher.bench(|| seed::parse_answer(black_box(b"2147483648")));
+}
+
+/// What a body pays for being watched, once a chunk: both counters, one wait of each kind begun and ended.
+#[divan::bench]
+fn meter_chunk(bencher: Bencher<'_, '_>) {
+    let meter = Meter::default();
+    meter.begin(0);
+    bencher.bench_local(|| {
+        meter.wait(Wait::Read, black_box(10));
+        meter.resume(black_box(20));
+        meter.took(black_box(131_072));
+        meter.wait(Wait::Write, black_box(30));
+        meter.resume(black_box(40));
+        meter.gave(black_box(131_072));
+    });
+}
+
+/// What a look at a body costs whoever reports on it.
+#[divan::bench]
+fn meter_flow(bencher: Bencher<'_, '_>) {
+    let meter = Meter::default();
+    meter.begin(0);
+    bencher.bench_local(|| meter.flow(black_box(1_000_000)));
+}
+
+/// One report more in a window that is fed four times a second.
+#[divan::bench]
+fn rate_window_feed(bencher: Bencher<'_, '_>) {
+    let (mut window, mut now) = (RateWindow::default(), 0);
+    bencher.bench_local(|| {
+        now += 250_000;
+        window.feed(black_box(now), now)
+    });
+}
+
+/// The longest walk there is: every hop waits for the origin.
+#[divan::bench(args = [3, 8, 32])]
+fn verdict_judge(bencher: Bencher<'_, '_>, hops: usize) {
+    let waits = Flow {
+        bytes_in: 1 << 30,
+        bytes_out: 1 << 30,
+        read_blocked_us: 900_000,
+        active_us: 1_000_000,
+        ..Flow::default()
+    };
+    let stage = |number| Stage { number, seen: true, flow: waits, limit: None };
+    let stages: Vec<Stage> = (1..=hops).map(stage).collect();
+    bencher.bench(|| judge(black_box(&waits), black_box(&stages)));
+}
