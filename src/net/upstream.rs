@@ -234,6 +234,9 @@ impl Source for Body<'_> {
         let link = &mut *self.0;
         let read = most.min(link.early.len()).min(usize::try_from(link.left).unwrap_or(most));
         space.extend(link.early.drain(..read));
+        if link.early.is_empty() {
+            link.early = Vec::new();
+        }
         link.left -= read as u64;
         Ok(read)
     }
