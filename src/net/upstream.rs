@@ -174,16 +174,8 @@ impl Upstream {
         let left = deadline.saturating_duration_since(Instant::now());
         let Dialed { stream, address, resolve_ms, dial_ms, said } =
             dial(hop, left.min(self.limits.connect), &*self.judge, first).await?;
-        let link = Link {
-            hop: hop.clone(),
-            address,
-            wire,
-            stream,
-            near: is_near(address.ip(), dial_ms),
-            early: Vec::new(),
-            left: 0,
-            keep: false,
-        };
+        let near = is_near(address.ip(), dial_ms);
+        let link = Link { hop: hop.clone(), address, wire, stream, near, early: Vec::new(), left: 0, keep: false };
         Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }, said))
     }
 
@@ -242,6 +234,9 @@ impl Source for Body<'_> {
         let link = &mut *self.0;
         let read = most.min(link.early.len()).min(usize::try_from(link.left).unwrap_or(most));
         space.extend(link.early.drain(..read));
+        if link.early.is_empty() {
+            link.early = Vec::new();
+        }
         link.left -= read as u64;
         Ok(read)
     }
