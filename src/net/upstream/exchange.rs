@@ -137,7 +137,8 @@ impl Upstream {
                 Ok(None) => {}
             }
             let read = if wait.unsure && silent {
-                self.read_first(link, wait).await?
+                // In a box: it is rare, and every question would have to have room for it.
+                Box::pin(self.read_first(link, wait)).await?
             } else {
                 read_some(link, wait).await.map_err(|problem| match silent && link.early.is_empty() {
                     true if problem.reason == Reason::Closed => Failed::Unanswered(problem),
