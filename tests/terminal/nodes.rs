@@ -17,14 +17,20 @@ fn pid_of(screen: &str, hop: &str) -> Option<Pid> {
     Pid::from_raw(digits.parse().ok()?)
 }
 
+/// The dashboard with hop 2 marked, and that hop's process.
+fn second_hop_marked(chain: &Chain) -> (Terminal, Pid) {
+    let mut terminal = up(chain, "", 120, 40);
+    terminal.keys("2");
+    let screen = terminal.shows(&["Connections of hop 2"]);
+    let process = pid_of(&screen, &chain.address(2)).unwrap();
+    (terminal, process)
+}
+
 #[test]
 fn r_starts_the_marked_node_anew() {
     let chain = Chain::new(3, 100_000);
     let hop = chain.address(2);
-    let mut terminal = up(&chain, "", 120, 40);
-    terminal.keys("2");
-    let screen = terminal.shows(&["Connections of hop 2"]);
-    let old = pid_of(&screen, &hop).unwrap();
+    let (mut terminal, old) = second_hop_marked(&chain);
     terminal.keys("r");
     terminal.until("another process, up", |screen| {
         let text = screen.contents();
@@ -41,10 +47,7 @@ fn r_starts_the_marked_node_anew() {
 fn a_killed_node_is_shown_down_and_r_brings_it_back() {
     let chain = Chain::new(3, 100_000);
     let hop = chain.address(2);
-    let mut terminal = up(&chain, "", 120, 40);
-    terminal.keys("2");
-    let screen = terminal.shows(&["Connections of hop 2"]);
-    let old = pid_of(&screen, &hop).unwrap();
+    let (mut terminal, old) = second_hop_marked(&chain);
     let killed = Instant::now();
     kill_process(old, Signal::KILL).unwrap();
     terminal.within(Duration::from_secs(2), "hop 2 is down", |screen| screen.contents().contains("2/3 up"));
