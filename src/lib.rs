@@ -10,9 +10,9 @@
 //! wire/         message (Request, Reply), digest, transfer (ids), problem (what went wrong, in a form that travels);
 //!               http and seed: the two dialects, read and written on slices
 //! meter.rs      counters and blocked-time clocks of a body, the cap's bucket, rates
-//! snapshot.rs   all that a screen, a JSON line and a metric may know; at_most  lists from elsewhere, capped
+//! snapshot.rs   all that a screen, a JSON line and a metric may know: node, listing; at_most  lists, capped
 //! verdict.rs    from where each stage spent its time to the sentence that says what limits a transfer
-//! command.rs    what a person may ask of the chain
+//! command.rs    what a person may ask of the chain;  dials.rs  what can be turned on a hop while it runs
 //! report.rs     the JSON document of a headless run
 //! error.rs      one variant per failed action, each with its exit code
 //! text.rs       outside text made safe to show;  units.rs  sizes, rates and times as people read them
@@ -66,6 +66,7 @@
 pub mod cli;
 pub mod command;
 pub mod dashboard;
+pub mod dials;
 pub mod error;
 pub mod headless;
 pub mod meter;

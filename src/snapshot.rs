@@ -1,6 +1,7 @@
 //! What a screen, a JSON line and a metric may know: plain data, copied out, never shared.
 
 mod at_most;
+mod listing;
 mod node;
 
 use std::time::Duration;
@@ -11,7 +12,10 @@ use crate::text::SafeText;
 use crate::verdict::Verdict;
 use crate::wire::Leg;
 
-pub use node::{ConnRole, ConnSnapshot, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferAccount};
+pub use listing::{Entry, Listing};
+pub use node::{
+    ConnRole, ConnSnapshot, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, TcpSnapshot, Totals, TransferAccount,
+};
 
 /// Samples of a hop's rate that are kept: one minute at four a second.
 pub const RATE_SAMPLES: usize = 240;
@@ -59,6 +63,8 @@ pub struct HopSnapshot {
     pub link: HopLink,
     /// This program started it and can start it anew, also after it died.
     pub ours: bool,
+    /// No route of ours passes it: it is watched because a person asked for it.
+    pub extra: bool,
     /// The newest report; empty before the first, and for hops that do not report.
     pub node: Option<NodeSnapshot>,
     /// The report is this old; more than a second is worth showing.
@@ -69,6 +75,16 @@ pub struct HopSnapshot {
     pub rate_out: u64,
     /// Bytes per second out, oldest first, four a second, at most `RATE_SAMPLES`.
     pub history: Vec<u64>,
+    /// The share of the last second, 0 to 1, that its bodies spent waiting for input; `None` while none moves.
+    pub read_share: Option<f64>,
+    /// The same for waiting to send.
+    pub write_share: Option<f64>,
+    /// The same for being held back by its own cap.
+    pub cap_share: Option<f64>,
+    /// Its sending sockets together: the largest round trip and window, the sums of all else.
+    pub tcp: Option<TcpSnapshot>,
+    /// Bytes it holds: received and not yet sent, and those in its kernel queues.
+    pub held: Option<u64>,
 }
 
 /// What the client is doing about one transfer.
@@ -86,6 +102,10 @@ pub enum Phase {
     Streaming,
     /// All is here; the digest is being compared.
     Verifying,
+    /// It broke, and is tried again after a pause.
+    Retrying,
+    /// A person stopped it for now.
+    Paused,
     /// The file is in its place.
     Done,
     /// It failed.
@@ -137,6 +157,14 @@ pub struct TransferSnapshot {
     pub rate: u64,
     /// Time left.
     pub eta: Option<Duration>,
+    /// Which try this is, from 1; 0 before the first.
+    pub attempt: u32,
+    /// Bytes that were there already when this try began.
+    pub resumed_from: u64,
+    /// Bytes per second it may take, if a person capped it.
+    pub cap: Option<u64>,
+    /// No byte has come for longer than the chain explains.
+    pub stall: Option<Stall>,
     /// Since it was started.
     pub elapsed: Duration,
     /// What the client's own stage did: reading the last hop, writing the disk.
@@ -145,12 +173,23 @@ pub struct TransferSnapshot {
     pub legs: Vec<Leg>,
     /// How sure we are.
     pub proof: Proof,
+    /// The origin's own digest, as `ALGO:HEX`, where it gave one.
+    pub origin_digest: Option<String>,
     /// The same bytes were there already.
     pub was_there: bool,
-    /// How it failed: a whole sentence, hop named.
+    /// How it failed, or why it is tried again: a whole sentence, hop named.
     pub error: Option<SafeText>,
     /// What limits it.
     pub verdict: Option<Verdict>,
+}
+
+/// A transfer that has stood still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stall {
+    /// For how long.
+    pub lasting: Duration,
+    /// The hop, from 1, that last moved data; `None` where no hop reports.
+    pub last_moved: Option<usize>,
 }
 
 /// How serious a log line is.
@@ -201,6 +240,8 @@ pub struct ChainSnapshot {
     pub verdict: Verdict,
     /// The newest log lines, oldest first.
     pub log: Vec<LogLine>,
+    /// What the origin last said it offers.
+    pub listing: Option<Listing>,
     /// The program is leaving.
     pub leaving: bool,
 }
@@ -234,6 +275,8 @@ impl Phase {
             Self::Waiting => "waiting",
             Self::Streaming => "streaming",
             Self::Verifying => "verifying",
+            Self::Retrying => "retrying",
+            Self::Paused => "paused",
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",

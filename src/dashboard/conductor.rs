@@ -154,7 +154,8 @@ impl Told {
                     Err(why) => self.log.say(Level::Warn, Some(hop), why),
                 }
             }
-            Command::Quit => leave.cancel(),
+            Command::Quit { .. } => leave.cancel(),
+            wish => self.log.say(Level::Warn, None, format!("cannot do this yet: {wish:?}")),
         }
     }
 
@@ -237,6 +238,7 @@ impl Told {
             transfers: self.transfers.snapshots(),
             verdict: self.verdict,
             log: self.log.lines(),
+            listing: None,
             leaving: self.leaving,
         };
         if picture != self.last || self.last.generation == 0 {

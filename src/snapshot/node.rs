@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::at_most::at_most;
+use crate::dials::Dials;
 use crate::text::SafeText;
 use crate::wire::Leg;
 
@@ -37,6 +38,8 @@ pub struct NodeSnapshot {
     pub limit: Option<u64>,
     /// The time it holds each reply back, in ms.
     pub delay_ms: u64,
+    /// How it disturbs what it sends.
+    pub dials: Dials,
     /// Counters since the start.
     pub totals: Totals,
     /// The connections open now, oldest first.
@@ -80,6 +83,26 @@ pub struct Flow {
     pub capped_us: u64,
     /// Time with a body on its way, in µs; the three above are parts of it.
     pub active_us: u64,
+}
+
+/// What the kernel knows of a sending socket; the times and counts only grow while it lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TcpSnapshot {
+    /// Smoothed round trip, in µs.
+    pub rtt_us: u64,
+    /// Congestion window, in segments.
+    pub cwnd: u64,
+    /// Segments sent again.
+    pub retransmits: u64,
+    /// The kernel's own estimate of what arrives, in bytes per second.
+    pub delivery_rate: u64,
+    /// Time with something to send, in µs; the two below are parts of it.
+    pub busy_us: u64,
+    /// Time held back by the receiver's window, in µs.
+    pub receiver_limited_us: u64,
+    /// Time held back by our own send buffer, in µs.
+    pub buffer_limited_us: u64,
 }
 
 /// What a connection is doing.
@@ -142,6 +165,12 @@ pub struct ConnSnapshot {
     pub size: Option<u64>,
     /// Since it was accepted, in ms.
     pub age_ms: u64,
+    /// The socket toward the client, as the kernel sees it.
+    pub tcp: Option<TcpSnapshot>,
+    /// Bytes received from upstream that wait in the kernel.
+    pub queued_in: u64,
+    /// Bytes sent downstream that wait in the kernel or on the way.
+    pub queued_out: u64,
     /// What its body did.
     pub flow: Flow,
 }

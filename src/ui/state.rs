@@ -192,7 +192,7 @@ impl UiState {
             return None;
         }
         self.quitting = true;
-        Some(Command::Quit)
+        Some(Command::Quit { leave_nodes: false })
     }
 
     /// A second Ctrl-C in a row leaves at once, whatever the first has achieved so far.

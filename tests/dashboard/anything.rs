@@ -98,9 +98,9 @@ proptest! {
             match keymap::press(&mut script.state, &script.chain, key) {
                 Some(Command::Cancel(number)) => prop_assert!(runs.contains(&number)),
                 Some(Command::RestartNode(hop)) => prop_assert!(script.chain.hops[hop - 1].ours),
-                Some(Command::Quit) => prop_assert!(script.state.quitting()),
+                Some(Command::Quit { .. }) => prop_assert!(script.state.quitting()),
                 Some(Command::Fetch) => prop_assert!(!script.chain.hops.is_empty()),
-                Some(Command::FetchName(_)) | None => {}
+                Some(_) | None => {}
             }
             if let Some(hop) = script.state.hop(&script.chain) {
                 prop_assert!(hop.number <= script.chain.hops.len());

@@ -91,7 +91,7 @@ fn q_closes_what_is_open_before_it_leaves() {
     assert!(!script.state.quitting(), "esc never leaves");
     script.keys("q");
     assert!(script.state.quitting());
-    assert_eq!(script.sent, [Command::Quit]);
+    assert_eq!(script.sent, [Command::Quit { leave_nodes: false }]);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn ctrl_c_cancels_first_and_leaves_when_pressed_again() {
     script.keys("j <c-c>");
     assert_eq!(script.sent.len(), 2, "another key in between starts over");
     script.keys("<c-c>");
-    assert_eq!(script.sent.last(), Some(&Command::Quit));
+    assert_eq!(script.sent.last(), Some(&Command::Quit { leave_nodes: false }));
     let mut idle = Script::new(80, 24, idle());
     idle.keys("<c-c>");
     assert!(idle.state.quitting());

@@ -90,7 +90,7 @@ pub(crate) fn transfer(number: u64, phase: Phase) -> TransferSnapshot {
     };
     match phase {
         Phase::Queued | Phase::Dialing | Phase::Waiting => {}
-        Phase::Streaming | Phase::Cancelled => {
+        Phase::Streaming | Phase::Retrying | Phase::Paused | Phase::Cancelled => {
             t.size = Some(2_730_000_000);
             t.received = 1_310_000_000;
             t.rate = 41_200_000;
@@ -149,6 +149,7 @@ fn conn(number: usize, origin: bool) -> ConnSnapshot {
         size: Some(2_730_000_000),
         age_ms: 33_400,
         flow: Flow { bytes_in: 1_312_000_000, bytes_out: 1_310_000_000, ..Flow::default() },
+        ..ConnSnapshot::default()
     }
 }
 

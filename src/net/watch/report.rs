@@ -96,6 +96,7 @@ impl HopState {
             rate_in: self.rate_in,
             rate_out: self.rate_out,
             history: self.history.iter().copied().collect(),
+            ..HopSnapshot::default()
         }
     }
 
