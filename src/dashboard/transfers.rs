@@ -164,12 +164,12 @@ impl Transfers {
 }
 
 async fn transfer(
-    job: FetchJob,
+    mut job: FetchJob,
     mut upstream: crate::net::upstream::Upstream,
     progress: watch::Sender<TransferSnapshot>,
     stop: CancellationToken,
 ) -> Ended {
-    let result = fetch::fetch(&mut upstream, &job, &progress, &stop).await;
+    let result = fetch::fetch(&mut upstream, &mut job, &progress, &stop).await;
     let wire = result.as_ref().ok().map(|fetched| fetched.wire);
     let (flow, legs) = {
         let last = progress.borrow();

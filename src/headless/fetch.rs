@@ -51,10 +51,10 @@ pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Er
 }
 
 /// Runs one transfer, shows it as it goes, and asks the hops about it where that is worth something.
-async fn one_transfer(upstream: &mut Upstream, job: FetchJob, show: &Show, stop: &CancellationToken) -> Ended {
+async fn one_transfer(upstream: &mut Upstream, mut job: FetchJob, show: &Show, stop: &CancellationToken) -> Ended {
     let (progress, news) = watch::channel(TransferSnapshot::default());
     // Both end together: the last thing that a transfer tells is that it is over.
-    let (result, ()) = tokio::join!(fetch::fetch(upstream, &job, &progress, stop), show.follow(news));
+    let (result, ()) = tokio::join!(fetch::fetch(upstream, &mut job, &progress, stop), show.follow(news));
     let snapshot = progress.borrow().clone();
     let mut ended = Ended { job, snapshot, result, accounts: Vec::new() };
     if ended.result.is_ok() {

@@ -1,6 +1,7 @@
 //! The client end: one transfer from the first question to the file in its place, or the question alone.
 
 mod body;
+mod cap;
 mod check;
 mod disk;
 mod part;
@@ -30,6 +31,7 @@ use part::{Part, Published};
 use place::Place;
 use tracker::Tracker;
 
+pub use cap::Cap;
 pub use check::{Checked, check};
 pub use proof::ProofWish;
 
@@ -38,7 +40,8 @@ pub use proof::ProofWish;
 pub struct FetchJob {
     /// Its number in this run, from 1.
     pub number: u64,
-    /// Its id on the wire: never used twice, and the right to ask the hops about it.
+    /// Its id on the wire: never used twice, and the right to ask the hops about it. Each try has its own; this is the
+    /// latest.
     pub id: TransferId,
     /// The file and the hops.
     pub route: Route,
@@ -48,6 +51,8 @@ pub struct FetchJob {
     pub force: bool,
     /// What to compare the bytes with.
     pub proof: ProofWish,
+    /// The most it takes; whoever has a clone can turn it while the transfer runs.
+    pub cap: Cap,
     /// The waits.
     pub limits: Limits,
 }
@@ -74,9 +79,18 @@ pub struct Fetched {
 }
 
 impl FetchJob {
-    /// A job with a new id.
+    /// A job with a new id, and nothing out of the ordinary about it.
     pub fn new(number: u64, route: Route, output: PathBuf, limits: Limits) -> Self {
-        Self { number, id: ids::transfer_id(), route, output, force: false, proof: ProofWish::default(), limits }
+        Self {
+            number,
+            id: ids::transfer_id(),
+            route,
+            output,
+            force: false,
+            proof: ProofWish::default(),
+            cap: Cap::default(),
+            limits,
+        }
     }
 }
 
@@ -87,11 +101,11 @@ pub fn client(links: Arc<Links>, limits: Limits, wire: Option<Wire>) -> Upstream
 
 /// Fetches one file and says how it goes through `progress`; the last value there is the outcome.
 ///
-/// `upstream` can be used for the next file afterwards, whatever the outcome. Cancel through `stop`: a transfer that is
-/// dropped instead leaves its part file without a word.
+/// `upstream` can be used for the next file afterwards, whatever the outcome, and `job` for the next try: its id is then
+/// that of the last. Cancel through `stop`: a transfer that is dropped instead leaves its part file without a word.
 pub async fn fetch(
     upstream: &mut Upstream,
-    job: &FetchJob,
+    job: &mut FetchJob,
     progress: &watch::Sender<TransferSnapshot>,
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {

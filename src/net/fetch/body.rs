@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::FetchJob;
+use super::cap::Throttle;
 use super::disk::Writer;
 use super::tracker::Tracker;
 use crate::error::{Error, Kept, plain};
@@ -29,13 +30,15 @@ pub(super) async fn receive(
         return Err(ended(job, 0, size, b"", &plain(&error)));
     }
     let mut first = Vec::with_capacity(NOT_OPENED.len() + 1);
+    let mut throttle = job.cap.throttle();
     let mut received = 0;
     while received < size {
         if stop.is_cancelled() {
             return Err(Error::Interrupted { kept: Kept::default() });
         }
         let Some(mut buffer) = free_buffer(writer, job, tracker, stop).await? else { return Ok(()) };
-        let read = match read_some(upstream, job, &mut buffer, (received, size), tracker, stop).await? {
+        let most = throttle.most(buffer.len());
+        let read = match read_some(upstream, job, &mut buffer[..most], (received, size), tracker, stop).await? {
             Ok(0) => return Err(ended(job, received, size, &first, "end of stream")),
             Ok(read) => read,
             Err(error) => return Err(ended(job, received, size, &first, &plain(&error))),
@@ -47,7 +50,34 @@ pub(super) async fn receive(
         if !writer.write(buffer, read) {
             return Ok(());
         }
+        hold(&mut throttle, read, tracker, stop).await?;
     }
+    Ok(())
+}
+
+/// Waits as long as the transfer's own cap wants after so many bytes, or until somebody turns it.
+async fn hold(
+    throttle: &mut Throttle,
+    read: usize,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let pause = throttle.took(read, tracker.now_us());
+    if pause.is_zero() {
+        return Ok(());
+    }
+    let due = Instant::now() + pause;
+    tracker.wait(Wait::Cap);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
+            () = throttle.turned() => break,
+            () = tracker.due() => tracker.publish(),
+            () = sleep_until(due) => break,
+        }
+    }
+    tracker.resume();
     Ok(())
 }
 

@@ -48,7 +48,7 @@ impl Scene {
     }
 
     async fn fetch(&mut self) -> Result<Fetched, Error> {
-        fetch(&mut self.upstream, &self.job, &self.progress, &self.stop).await
+        fetch(&mut self.upstream, &mut self.job, &self.progress, &self.stop).await
     }
 
     fn names(&self) -> Vec<String> {
@@ -263,7 +263,7 @@ async fn stopping_keeps_the_part() {
         news.wait_for(|snapshot| snapshot.received == 3).await.unwrap();
         stop.cancel();
     };
-    let (result, ()) = tokio::join!(fetch(&mut scene.upstream, &scene.job, &scene.progress, &scene.stop), begun);
+    let (result, ()) = tokio::join!(fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop), begun);
     assert_eq!(result.unwrap_err().exit_code(), 130);
     assert_eq!(scene.progress.borrow().phase, Phase::Cancelled);
     assert_eq!(scene.read("f.bin.part"), b"the");
@@ -300,4 +300,22 @@ fn jobs_have_ids_of_their_own() {
     let route = Route::parse(b"f\nh 1\n").unwrap();
     let id = || FetchJob::new(1, route.clone(), Path::new(".").to_owned(), Limits::default()).id;
     assert_ne!(id(), id());
+}
+
+#[tokio::test]
+async fn a_cap_holds_a_body_back_until_somebody_lifts_it() {
+    let mut scene = Scene::http(vec![Turn::Say(whole(""))]).await;
+    // At one byte a second the file takes 20 s; nobody waits for that.
+    scene.job.cap = Cap::new(Some(1));
+    let (cap, mut news) = (scene.job.cap.clone(), scene.progress.subscribe());
+    let lifted = async {
+        let held =
+            news.wait_for(|snapshot| snapshot.received > 0 && snapshot.flow.capped_us > 0).await.unwrap().clone();
+        cap.set(None);
+        held
+    };
+    let (fetched, held) =
+        tokio::join!(fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop), lifted);
+    assert_eq!((fetched.unwrap().size, held.cap, held.received < 5), (21, Some(1), true));
+    assert_eq!((scene.progress.borrow().cap, scene.read("f.bin")), (None, BODY.to_vec()));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{FetchJob, Fetched};
+use super::{Cap, FetchJob, Fetched};
 use crate::error::{Error, shown};
 use crate::meter::{Meter, RateWindow, Wait};
 use crate::net::clock::Clock;
@@ -27,6 +27,7 @@ const ETA_SPAN: f64 = 10.0;
 pub(super) struct Tracker<'a> {
     sender: &'a watch::Sender<TransferSnapshot>,
     snapshot: TransferSnapshot,
+    cap: Cap,
     clock: Clock,
     meter: Arc<Meter>,
     window: RateWindow,
@@ -55,6 +56,7 @@ impl<'a> Tracker<'a> {
         Self {
             sender,
             snapshot,
+            cap: job.cap.clone(),
             clock: Clock::start(),
             meter: Arc::default(),
             window: RateWindow::default(),
@@ -120,6 +122,10 @@ impl<'a> Tracker<'a> {
         sleep_until(self.next).await;
     }
 
+    pub(super) fn now_us(&self) -> u64 {
+        self.clock.now_us()
+    }
+
     pub(super) fn elapsed(&self) -> Duration {
         Duration::from_micros(self.clock.now_us())
     }
@@ -134,6 +140,7 @@ impl<'a> Tracker<'a> {
         let flow = self.meter.flow(now_us);
         let snapshot = &mut self.snapshot;
         snapshot.flow = flow;
+        snapshot.cap = self.cap.get();
         snapshot.received = flow.bytes_in;
         snapshot.elapsed = Duration::from_micros(now_us);
         if snapshot.phase == Phase::Streaming {
