@@ -102,23 +102,7 @@ impl Downstream {
 
     /// Writes a problem: as a body, or for HEAD in a header line.
     pub async fn send_problem(&mut self, failed: &Problem, method: Method, keep_alive: bool) -> Next {
-        let body = failed.to_json();
-        let reply = Reply {
-            status: failed.status(),
-            length: Some(body.len() as u64),
-            content_type: Some(problem::MEDIA_TYPE.to_owned()),
-            range_outside: failed.size.filter(|_| failed.status() == 416),
-            retry_after: (failed.status() == 503).then_some(1),
-            problem: (method == Method::Head).then(|| failed.clone()),
-            keep_alive,
-            ..Reply::default()
-        };
-        let mut message = Vec::with_capacity(1024);
-        encode_reply(&reply, &mut message);
-        if method == Method::Get {
-            message.extend_from_slice(&body);
-        }
-        match self.write(&message).await {
+        match self.write(&problem_message(failed, method, keep_alive)).await {
             Ok(()) if keep_alive => Next::Keep,
             Ok(()) => Next::Close,
             Err(_) => Next::Drop,
@@ -145,6 +129,27 @@ impl Downstream {
     pub fn abort(self) {
         let _ = self.stream.set_zero_linger();
     }
+}
+
+/// A reply that carries a problem: as a body, or for HEAD in a header line.
+pub fn problem_message(failed: &Problem, method: Method, keep_alive: bool) -> Vec<u8> {
+    let body = failed.to_json();
+    let reply = Reply {
+        status: failed.status(),
+        length: Some(body.len() as u64),
+        content_type: Some(problem::MEDIA_TYPE.to_owned()),
+        range_outside: failed.size.filter(|_| failed.status() == 416),
+        retry_after: (failed.status() == 503).then_some(1),
+        problem: (method == Method::Head).then(|| failed.clone()),
+        keep_alive,
+        ..Reply::default()
+    };
+    let mut message = Vec::with_capacity(1024);
+    encode_reply(&reply, &mut message);
+    if method == Method::Get {
+        message.extend_from_slice(&body);
+    }
+    message
 }
 
 /// Reads and forgets until the peer closes, for so long and so much.

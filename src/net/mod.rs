@@ -1,5 +1,6 @@
 //! The wing of sockets: nodes, relays, origins, fetches and what watches them; it knows nothing of the terminal.
 
+pub mod accept;
 pub mod access;
 pub mod accounts;
 pub mod api;

@@ -1,6 +1,5 @@
 //! A node: one listener, what it may do, and the sessions it owns.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -10,12 +9,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::accept::{Admitted, Door};
 use super::access::Access;
 use super::clock::Clock;
 use super::digests::Digests;
-use super::downstream::{Downstream, Next};
 use super::drain::Drain;
-use super::limits::{HEADS_PER_SOURCE, Limits};
+use super::limits::Limits;
 use super::link::Links;
 use super::policy::Policy;
 use super::registry::Registry;
@@ -26,7 +25,7 @@ use super::{ids, session};
 use crate::meter::Bucket;
 use crate::route::Wire;
 use crate::snapshot::NodeSnapshot;
-use crate::wire::{Action, Method, Problem, Reason, Request};
+use crate::wire::Request;
 
 /// What a node is told when it starts.
 #[derive(Debug)]
@@ -69,11 +68,6 @@ pub struct Node {
     id: String,
 }
 
-/// The pause after a failed accept: most often there is no descriptor left, and trying at once would only spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Most connections over the cap that are being told so; more are dropped without a word.
-const MOST_TOLD: usize = 64;
-
 impl Node {
     /// A node for a listener that is bound to `address`.
     pub fn new(config: NodeConfig, address: SocketAddr) -> Arc<Self> {
@@ -96,7 +90,7 @@ impl Node {
         let drain = self.drain.get_or_init(|| drain).clone();
         prepare(&listener, &self.config.limits);
         let mut sessions = JoinSet::new();
-        let mut told = JoinSet::new();
+        let mut door = Door::new(Arc::clone(&self), listener);
         loop {
             tokio::select! {
                 biased;
@@ -107,14 +101,12 @@ impl Node {
                         tracing::error!("a session failed inside: {error}");
                     }
                 }
-                Some(_) = told.join_next() => {}
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.admit(stream, peer, &mut sessions, &mut told),
-                    Err(error) => self.accept_failed(&error).await,
-                },
+                Admitted { stream, conn, head, deadline } = door.next() => {
+                    sessions.spawn(session::run(Arc::clone(&self), stream, conn, head, deadline));
+                }
             }
         }
-        drop(listener);
+        drop(door);
         let limit = self.config.limits.drain;
         tokio::select! {
             () = async { while sessions.join_next().await.is_some() {} } => {}
@@ -123,35 +115,6 @@ impl Node {
         // A forced session gets a moment to say goodbye; what is left after that is cut.
         let _ = timeout(Duration::from_millis(100), async { while sessions.join_next().await.is_some() {} }).await;
         sessions.shutdown().await;
-    }
-
-    /// Takes a connection in, or tells it that there is no room.
-    fn admit(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        sessions: &mut JoinSet<()>,
-        told: &mut JoinSet<()>,
-    ) {
-        let head = self.registry.begin_head(peer.ip(), HEADS_PER_SOURCE);
-        if let Some(head) = head.filter(|_| self.registry.open_count() < self.config.max_connections) {
-            let conn = self.registry.open(peer);
-            sessions.spawn(session::run(Arc::clone(self), stream, conn, head));
-            return;
-        }
-        self.registry.refuse();
-        if told.len() < MOST_TOLD {
-            let down = Downstream::new(stream, self.config.limits);
-            told.spawn(turn_away(down, self.address));
-        }
-    }
-
-    async fn accept_failed(&self, error: &io::Error) {
-        let passing = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
-        if !passing {
-            tracing::warn!("cannot accept: {error}");
-            sleep(ACCEPT_PAUSE).await;
-        }
     }
 
     /// How far leaving is; nothing leaves before the node runs.
@@ -214,14 +177,6 @@ fn prepare(listener: &TcpListener, limits: &Limits) {
     // What is in the kernel when we close goes on without us; a peer that takes none of it would keep it for ever.
     let patience = (limits.stall + limits.linger).as_millis().min(i32::MAX as u128);
     let _ = sockopt::set_tcp_user_timeout(listener, patience as u32);
-}
-
-/// Tells a connection over a cap so, before anything is read from it.
-pub async fn turn_away(mut down: Downstream, node: SocketAddr) {
-    let problem = Problem::here(Reason::Busy, Action::Request, node, "");
-    if down.send_problem(&problem, Method::Get, false).await == Next::Close {
-        down.close().await;
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::snapshot::{
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
 
+use setup::Heads;
 pub use setup::{HeadGuard, PendingGuard};
 
 /// Transfers whose account is kept after they ended; at about half a kilobyte each.
@@ -34,7 +35,7 @@ pub struct Registry {
     served: AtomicU64,
     live: Mutex<BTreeMap<u64, Arc<Conn>>>,
     ended: Mutex<Ended>,
-    heads: Mutex<HashMap<std::net::IpAddr, usize>>,
+    heads: Mutex<Heads>,
     pending: Mutex<HashSet<TransferId>>,
 }
 
@@ -125,17 +126,6 @@ impl Registry {
     /// Connections open now.
     pub fn open_count(&self) -> usize {
         lock(&self.live).len()
-    }
-
-    /// A request head begins; `None` where this address has too many of them already.
-    pub fn begin_head(self: &Arc<Self>, source: std::net::IpAddr, most: usize) -> Option<HeadGuard> {
-        let mut heads = lock(&self.heads);
-        let count = heads.entry(source).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(HeadGuard { registry: Arc::clone(self), source })
     }
 
     /// What this node knows of a transfer; a request for the file itself goes before one for its size or digest.
@@ -361,11 +351,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn heads_and_pending_transfers_are_counted_by_guards() {
         let registry = registry();
-        let source = peer().ip();
-        let first = registry.begin_head(source, 1).unwrap();
-        assert!(registry.begin_head(source, 1).is_none());
-        drop(first);
-        assert!(registry.begin_head(source, 1).is_some());
+        let begin = |source: &str, each, all| registry.begin_head(source.parse().unwrap(), each, all);
+        let first = begin("127.0.0.1", 1, 9).unwrap();
+        assert!(begin("127.0.0.1", 1, 9).is_none() && begin("::ffff:127.0.0.1", 1, 9).is_none());
+        assert!(begin("127.0.0.2", 1, 1).is_none(), "there is a cap on all of them, too");
+        let second = begin("2001:db8::1", 1, 2).unwrap();
+        assert!(begin("2001:db8::ffff:1", 1, 9).is_none(), "one network chooses among 2^64 addresses");
+        assert!(begin("2001:db8:0:1::1", 1, 9).is_some());
+        drop((first, second));
+        assert!(begin("127.0.0.1", 1, 1).is_some());
         let setup = registry.begin_setup(TransferId(3)).unwrap();
         assert!(registry.begin_setup(TransferId(3)).is_none());
         drop(setup);

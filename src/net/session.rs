@@ -10,7 +10,7 @@ use super::api;
 use super::body::{self, Source};
 use super::downstream::{Downstream, Next};
 use super::limits::HEADS_PER_SOURCE;
-use super::node::{Node, turn_away};
+use super::node::Node;
 use super::pump::{Early, Pace, PumpError};
 use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::upstream::Upstream;
@@ -23,11 +23,9 @@ use crate::wire::{Action, Method, Problem, Reason, Request};
 /// Says that the request is being worked on; also what tells an unsure asker which wire we speak.
 pub const INTERIM: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
 
-/// Serves one connection to its end.
-pub async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: HeadGuard) {
-    let limits = node.config.limits;
-    let deadline = Instant::now() + limits.head;
-    let mut down = Downstream::new(stream, limits);
+/// Serves one connection to its end; its first request has to be there by the deadline.
+pub async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: HeadGuard, deadline: Instant) {
+    let mut down = Downstream::new(stream, node.config.limits);
     match timeout_at(deadline, first_line(&mut down)).await {
         Ok(Some(Wire::Http)) => http(&node, down, &conn, head, deadline).await,
         Ok(Some(Wire::Seed)) => Box::pin(seed::run(&node, down, &conn, head, deadline)).await,
@@ -90,9 +88,13 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
             }
         }
         deadline = Instant::now() + node.config.limits.head;
-        head = match node.registry.begin_head(conn.peer().ip(), HEADS_PER_SOURCE) {
+        // The cap over all sources is for newcomers: a flood of those must not cost anybody the connection they have.
+        head = match node.registry.begin_head(conn.peer().ip(), HEADS_PER_SOURCE, usize::MAX) {
             Some(head) => head,
-            None => return turn_away(down, node.address).await,
+            None => match refuse(node, &mut down, Reason::Busy, String::new()).await {
+                Next::Drop => return,
+                Next::Close | Next::Keep => return down.close().await,
+            },
         };
     }
 }

@@ -60,6 +60,15 @@ impl Node {
         Self::start(command, root, more)
     }
 
+    /// A chainview node that can never have more than so many descriptors.
+    pub(crate) fn with_descriptors(most: usize, root: &Path, more: &[&str]) -> Self {
+        let bare = chainview();
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]).arg(bare.get_program());
+        command.env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
+        Self::start(command, root, more)
+    }
+
     fn start(mut command: Command, root: &Path, more: &[&str]) -> Self {
         command.args(["--node", "127.0.0.1:0", "--root"]).arg(root).args(more);
         let mut child = piped(&mut command).spawn().expect("the chainview binary starts");
