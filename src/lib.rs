@@ -11,7 +11,8 @@
 //!               http and seed: the two dialects, read and written on slices
 //! meter.rs      counters and blocked-time clocks of a body, the cap's bucket, rates
 //! snapshot.rs   all that a screen, a JSON line and a metric may know: node, listing; at_most  lists, capped
-//! verdict.rs    from where each stage spent its time to the sentence that says what limits a transfer
+//! verdict.rs    from where each stage spent its time (judge) to the sentence (words) that says what limits a transfer
+//! waterfall.rs  the set-up of a transfer as bars: who spent what, and when
 //! command.rs    what a person may ask of the chain;  dials.rs  what can be turned on a hop while it runs
 //! report.rs     the JSON document of a headless run
 //! error.rs      one variant per failed action, each with its exit code
@@ -79,4 +80,5 @@ pub mod text;
 pub mod ui;
 pub mod units;
 pub mod verdict;
+pub mod waterfall;
 pub mod wire;

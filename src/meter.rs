@@ -18,6 +18,7 @@ pub struct Meter {
     write_blocked: AtomicU64,
     capped: AtomicU64,
     active: AtomicU64,
+    hashing: AtomicU64,
     /// The body began at this time plus 1; 0 while none is moving.
     began: AtomicU64,
     waiting: AtomicU8,
@@ -61,6 +62,11 @@ impl Meter {
         self.bytes_out.fetch_add(bytes, Relaxed);
     }
 
+    /// Time was spent on a digest.
+    pub fn hashed(&self, us: u64) {
+        self.hashing.fetch_add(us, Relaxed);
+    }
+
     /// The pump cannot go on for this reason; the same reason again changes nothing.
     pub fn wait(&self, what: Wait, now_us: u64) {
         if self.waiting.load(Relaxed) == what as u8 {
@@ -90,6 +96,7 @@ impl Meter {
             write_blocked_us: self.write_blocked.load(Relaxed),
             capped_us: self.capped.load(Relaxed),
             active_us: self.active.load(Relaxed) + if began == 0 { 0 } else { (now_us + 1).saturating_sub(began) },
+            hash_us: self.hashing.load(Relaxed),
         };
         let waited = now_us.saturating_sub(self.waiting_since.load(Relaxed));
         match self.waiting.load(Relaxed) {
@@ -221,6 +228,7 @@ mod tests {
         meter.wait(Wait::Cap, 300);
         meter.took(7);
         meter.gave(5);
+        meter.hashed(9);
         meter.end(400);
         let expected = Flow {
             bytes_in: 7,
@@ -229,6 +237,7 @@ mod tests {
             write_blocked_us: 50,
             capped_us: 100,
             active_us: 300,
+            hash_us: 9,
         };
         assert_eq!(meter.flow(900), expected);
     }

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::SafeText;
 use crate::verdict::Verdict;
+use crate::waterfall::Row;
 use crate::wire::Leg;
 
 pub use listing::{Entry, Listing};
 pub use node::{
-    ConnRole, ConnSnapshot, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, TcpSnapshot, Totals, TransferAccount,
+    ConnRole, ConnSnapshot, ConnState, Flow, Load, MAX_CONNECTIONS, Moments, NodeSnapshot, TcpSnapshot, Totals,
+    TransferAccount,
 };
 
 /// Samples of a hop's rate that are kept: one minute at four a second.
@@ -171,6 +173,8 @@ pub struct TransferSnapshot {
     pub flow: Flow,
     /// What each relay spent on set-up, hop 1 first; this client's own leg before them.
     pub legs: Vec<Leg>,
+    /// The set-up and the body as bars, from the same legs: ready to draw.
+    pub waterfall: Vec<Row>,
     /// How sure we are.
     pub proof: Proof,
     /// The origin's own digest, as `ALGO:HEX`, where it gave one.

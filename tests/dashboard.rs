@@ -12,7 +12,7 @@ mod snapshots;
 use std::path::PathBuf;
 
 use chainview::snapshot::{Phase, Proof};
-use chainview::verdict::{Limit, Verdict};
+use chainview::verdict::{Limit, Verdict, Why};
 use ratatui::style::Color;
 use script::Script;
 use snapshots::{idle, mixed, streaming, transfer};
@@ -106,7 +106,8 @@ fn transfers_say_how_they_ended() {
 #[test]
 fn the_slow_link_is_flagged_and_named() {
     let mut script = Script::new(120, 40, streaming());
-    script.chain.verdict = Verdict { limit: Limit::Link { from: 3, to: 2 }, share: 0.88 };
+    script.chain.verdict =
+        Verdict { limit: Limit::Link { from: 3, to: 2, why: Why::Unknown }, share: 0.88, ..Verdict::default() };
     let screen = script.screen();
     assert!(screen.contains("2 :7002 ◀╌╌╌  41.3M/s!╌╌╌ 3 origin"), "{screen}");
     assert!(screen.lines().nth(2).unwrap().starts_with(" ! "), "{screen}");

@@ -40,6 +40,8 @@ pub struct NodeSnapshot {
     pub delay_ms: u64,
     /// How it disturbs what it sends.
     pub dials: Dials,
+    /// What the node got of the machine, where the system says.
+    pub load: Option<Load>,
     /// Counters since the start.
     pub totals: Totals,
     /// The connections open now, oldest first.
@@ -83,6 +85,32 @@ pub struct Flow {
     pub capped_us: u64,
     /// Time with a body on its way, in µs; the three above are parts of it.
     pub active_us: u64,
+    /// Time spent on the digest of what comes in, in µs; a client's alone, for a node has other threads for it.
+    pub hash_us: u64,
+}
+
+/// What a node got of the machine since it started; the times only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Load {
+    /// Processor time of the thread that moves the bodies, in µs.
+    pub busy_us: u64,
+    /// Time in which that thread was ready to run and others had the processors, in µs.
+    pub starved_us: u64,
+    /// Processor time of the whole process, in µs; disks and digests have threads of their own.
+    pub process_us: u64,
+}
+
+/// When what happened to a body, in ms since its request was read, by the node's own clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Moments {
+    /// The head of the reply, and with it the size, was there.
+    pub head_ms: f64,
+    /// The first byte of the body went out.
+    pub first_ms: Option<f64>,
+    /// The last byte of the body went out.
+    pub last_ms: Option<f64>,
 }
 
 /// What the kernel knows of a sending socket; the times and counts only grow while it lives.
@@ -171,6 +199,8 @@ pub struct ConnSnapshot {
     pub queued_in: u64,
     /// Bytes sent downstream that wait in the kernel or on the way.
     pub queued_out: u64,
+    /// Its body has moved no byte for so long, in µs.
+    pub still_us: u64,
     /// What its body did.
     pub flow: Flow,
 }
@@ -203,6 +233,22 @@ pub struct TransferAccount {
     pub flow: Flow,
     /// The cap on what this node sends, in bytes per second, if there is one.
     pub limit: Option<u64>,
+    /// How else the node disturbs what it sends.
+    pub dials: Dials,
+    /// When this was said, in µs by the node's own clock.
+    pub uptime_us: u64,
+    /// What the node got of the machine, where the system says.
+    pub load: Option<Load>,
+    /// The socket toward the client, as the kernel saw it last.
+    pub tcp: Option<TcpSnapshot>,
+    /// Bytes received from upstream that wait in the kernel.
+    pub queued_in: u64,
+    /// Bytes sent downstream that wait in the kernel or on the way.
+    pub queued_out: u64,
+    /// Its body has moved no byte for so long, in µs.
+    pub still_us: u64,
+    /// When its head, its first byte and its last went out.
+    pub moments: Option<Moments>,
 }
 
 impl Flow {
@@ -214,6 +260,7 @@ impl Flow {
         self.write_blocked_us = self.write_blocked_us.saturating_add(other.write_blocked_us);
         self.capped_us = self.capped_us.saturating_add(other.capped_us);
         self.active_us = self.active_us.saturating_add(other.active_us);
+        self.hash_us = self.hash_us.saturating_add(other.hash_us);
     }
 
     /// What happened between an earlier moment and this one.
@@ -225,6 +272,7 @@ impl Flow {
             write_blocked_us: self.write_blocked_us.saturating_sub(earlier.write_blocked_us),
             capped_us: self.capped_us.saturating_sub(earlier.capped_us),
             active_us: self.active_us.saturating_sub(earlier.active_us),
+            hash_us: self.hash_us.saturating_sub(earlier.hash_us),
         }
     }
 }

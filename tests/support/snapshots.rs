@@ -39,7 +39,7 @@ pub(crate) fn streaming() -> ChainSnapshot {
     }
     chain.hops[1].node.as_mut().expect("hop 2 reports").limit = Some(50_000_000);
     chain.transfers = vec![transfer(1, Phase::Streaming)];
-    chain.verdict = Verdict { limit: Limit::Cap { hop: 2, rate: 50_000_000 }, share: 0.88 };
+    chain.verdict = Verdict { limit: Limit::Cap { hop: 2, rate: 50_000_000 }, share: 0.88, ..Verdict::default() };
     chain.log.push(log(2, Level::Info, None, "#1 assets/sample.bin: fetching through 3 hops"));
     chain.log.push(log(3, Level::Warn, Some(2), "the cap of 50.0M/s holds every byte back"));
     chain

@@ -8,7 +8,6 @@ use crate::ui::paint::{Row, width};
 use crate::ui::state::UiState;
 use crate::ui::theme::{Theme, Tone};
 use crate::units::{Bytes, Rate};
-use crate::verdict::Limit;
 
 /// How much of each link and hop is shown; the first that fits is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     row.skip(1).put(client_name(detail), theme.style(Tone::Title));
     for (i, hop) in data.hops.iter().enumerate() {
         link(theme, data, i, detail, &mut row);
-        let guilty = matches!(data.verdict.limit, Limit::Hop { hop: h } | Limit::Cap { hop: h, .. } if h == hop.number);
+        let guilty = data.verdict.limit.stage() == Some(hop.number);
         let tone = match &hop.link {
             HopLink::Down { .. } => Tone::Bad,
             _ if guilty => Tone::Warn,
@@ -63,7 +62,7 @@ fn link(theme: &Theme, data: &ChainSnapshot, index: usize, detail: Detail, row: 
     let g = &theme.glyphs;
     let rate = link_rate(data, index);
     let down = matches!(data.hops[index].link, HopLink::Down { .. });
-    let guilty = matches!(data.verdict.limit, Limit::Link { from, .. } if from == index + 1);
+    let guilty = data.verdict.limit.link() == Some(index + 1);
     let flows = rate.is_some_and(|r| r > 0) && !down;
     let tone = match flows {
         _ if down => Tone::Bad,

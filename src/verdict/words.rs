@@ -1,0 +1,135 @@
+//! The sentence of a verdict: the same words on the screen, in JSON and without a screen.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Limit, Part, Turned, Verdict, Why};
+use crate::units::{Rate, Span};
+
+/// A verdict that has held for less than this, in ms, is too new to say for how long.
+const WORTH_SAYING_MS: u64 = 1000;
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = (self.share.clamp(0.0, 1.0) * 100.0).round();
+        let mut text = match self.limit {
+            Limit::TooShort => return f.pad("too short to judge"),
+            Limit::Balanced => return f.pad("balanced: no stage waits much more than the others"),
+            Limit::Cap { hop, rate } => format!("slowest: {}, capped at {}", bare(hop), Rate(rate)),
+            Limit::Dial { hop, dial } => format!("slowest: hop {hop}, {}", turned(dial)),
+            Limit::Client { part } => {
+                format!("slowest: client, its {}: it keeps hop 1 waiting {percent}% of the time", name(part))
+            }
+            Limit::Origin { hop, part } => {
+                format!("slowest: origin (hop {hop}), its {}: all wait for it {percent}% of the time", name(part))
+            }
+            Limit::Hop { hop } => format!(
+                "slowest: hop {hop}, its processor: what is below it waits {percent}% of the time, it waits for nobody"
+            ),
+            Limit::Link { from, to, why } => format!(
+                "slowest: link {from}>{}{}, hop {from} waits to send {percent}% of the time while {} waits for input",
+                if to == 0 { "client".to_owned() } else { to.to_string() },
+                reason(why),
+                the(to),
+            ),
+            Limit::Receiver { from, to } => {
+                format!("slowest: {}, it does not read: hop {from} waits for it {percent}% of the time", bare(to))
+            }
+            Limit::Unseen { after, before } => {
+                format!("slowest: between {} and hop {before}, where not every hop sends reports", the(after))
+            }
+        };
+        if self.held_ms >= WORTH_SAYING_MS {
+            text = match self.held_ms / 1000 {
+                seconds @ 0..60 => format!("{text}, for {seconds} s"),
+                seconds => format!("{text}, for {}", Span(Duration::from_secs(seconds))),
+            };
+        }
+        f.pad(&text)
+    }
+}
+
+fn the(stage: usize) -> String {
+    if stage == 0 { "the client".to_owned() } else { bare(stage) }
+}
+
+fn bare(stage: usize) -> String {
+    if stage == 0 { "client".to_owned() } else { format!("hop {stage}") }
+}
+
+fn name(part: Part) -> &'static str {
+    match part {
+        Part::Either => "disk or processor",
+        Part::Disk => "disk",
+        Part::Processor => "processor",
+    }
+}
+
+fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Unknown => "",
+        Why::Congestion => " (full)",
+        Why::Loss => " (loses packets)",
+        Why::RoundTrip => " (long round trip)",
+    }
+}
+
+fn turned(dial: Turned) -> &'static str {
+    match dial {
+        Turned::Delay => "told to hold replies back",
+        Turned::Stall => "told to send nothing",
+        Turned::Stammer => "told to send in small pieces",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Confidence;
+
+    #[test]
+    fn every_verdict_is_one_sentence_and_survives_json() {
+        for (limit, sentence) in [
+            (Limit::TooShort, "too short to judge"),
+            (Limit::Balanced, "balanced: no stage waits much more than the others"),
+            (Limit::Cap { hop: 2, rate: 2_000_000 }, "slowest: hop 2, capped at 2.0M/s"),
+            (Limit::Cap { hop: 0, rate: 2_000_000 }, "slowest: client, capped at 2.0M/s"),
+            (Limit::Dial { hop: 3, dial: Turned::Stall }, "slowest: hop 3, told to send nothing"),
+            (
+                Limit::Link { from: 3, to: 2, why: Why::Unknown },
+                "slowest: link 3>2, hop 3 waits to send 88% of the time while hop 2 waits for input",
+            ),
+            (
+                Limit::Link { from: 1, to: 0, why: Why::Congestion },
+                "slowest: link 1>client (full), hop 1 waits to send 88% of the time while the client waits for input",
+            ),
+            (
+                Limit::Origin { hop: 3, part: Part::Disk },
+                "slowest: origin (hop 3), its disk: all wait for it 88% of the time",
+            ),
+            (
+                Limit::Hop { hop: 2 },
+                "slowest: hop 2, its processor: what is below it waits 88% of the time, it waits for nobody",
+            ),
+            (
+                Limit::Client { part: Part::Either },
+                "slowest: client, its disk or processor: it keeps hop 1 waiting 88% of the time",
+            ),
+            (
+                Limit::Receiver { from: 1, to: 0 },
+                "slowest: client, it does not read: hop 1 waits for it 88% of the time",
+            ),
+            (
+                Limit::Unseen { after: 0, before: 2 },
+                "slowest: between the client and hop 2, where not every hop sends reports",
+            ),
+        ] {
+            let verdict = Verdict { limit, share: 0.884, confidence: Confidence::Fair, held_ms: 999 };
+            assert_eq!(verdict.to_string(), sentence);
+            let json = serde_json::to_string(&verdict).unwrap();
+            assert_eq!(serde_json::from_str::<Verdict>(&json).unwrap(), verdict, "{json}");
+        }
+        let held = Verdict { limit: Limit::Cap { hop: 2, rate: 5 }, held_ms: 12_800, ..Verdict::default() };
+        assert_eq!(held.to_string(), "slowest: hop 2, capped at 5/s, for 12 s");
+    }
+}

@@ -1,0 +1,202 @@
+//! The set-up of one transfer as a waterfall: who spent what on it, and when, without a clock that two machines share.
+//!
+//! Each hop tells durations only, by its own clock. They nest: whatever hop 2 did, it did while hop 1 waited for it. So
+//! a hop's rows lie within the wait of the stage before it, in its middle, for nobody knows how much of what is left
+//! of that wait was the way there, and how much the way back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::snapshot::Moments;
+use crate::wire::Leg;
+
+/// One bar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Who spent the time: a hop from 1, or 0 for this program.
+    pub stage: usize,
+    /// On what.
+    pub step: Step,
+    /// When it began, in ms since the transfer did.
+    pub offset_ms: f64,
+    /// How long it took, in ms.
+    pub length_ms: f64,
+    /// The part of it that is in no other row, in ms: for a wait, what the way to the next hop and back took, and what
+    /// that hop did besides resolving, dialling and waiting itself.
+    pub own_ms: f64,
+}
+
+/// What a row's time was spent on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Looking up the next hop's name.
+    #[default]
+    Resolve,
+    /// Connecting to it.
+    Dial,
+    /// From the request sent to its answer, which says the size: all that lies further upstream is within.
+    Wait,
+    /// From there to the first byte of the body.
+    FirstByte,
+    /// From there to the last byte of the body.
+    LastByte,
+}
+
+impl Step {
+    /// One word or two for a table cell.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Dial => "dial",
+            Self::Wait => "wait",
+            Self::FirstByte => "first byte",
+            Self::LastByte => "last byte",
+        }
+    }
+}
+
+/// The rows of a transfer, in the order in which their time began: this program's, hop 1's, and so on, then the body's.
+///
+/// `legs` are the client's own and each relay's, hop 1 first; `moments` what hops say of their own bodies, hop 1 first;
+/// `body` when the client had the first byte and the last, in ms since it began.
+pub fn rows(legs: &[Leg], moments: &[Option<Moments>], body: (Option<f64>, Option<f64>)) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let (mut offset, mut within) = (0.0, f64::INFINITY);
+    let mut began = Vec::new();
+    let totals: Vec<f64> = legs.iter().map(total).collect();
+    for (stage, leg) in legs.iter().enumerate() {
+        began.push(offset);
+        let [resolve, dial, wait] = [leg.resolve_ms, leg.dial_ms, leg.wait_ms].map(sound);
+        // Nobody spends more time on a question than whoever asked it; clocks that run apart may say so.
+        let [resolve, dial, wait] = shrunk([resolve, dial, wait], within);
+        let inner = totals.get(stage + 1).copied().unwrap_or_default().min(wait);
+        let mut row = |step, length_ms: f64, own_ms: f64| {
+            if length_ms > 0.0 {
+                rows.push(Row { stage, step, offset_ms: offset, length_ms, own_ms });
+                offset += length_ms;
+            }
+        };
+        row(Step::Resolve, resolve, resolve);
+        row(Step::Dial, dial, dial);
+        row(Step::Wait, wait, wait - inner);
+        offset -= wait;
+        // The origin has no leg; where it tells how long it took to answer, it stands in the middle like the others.
+        let next = match moments.get(stage).copied().flatten() {
+            Some(told) if stage + 1 == legs.len() => sound(told.head_ms).min(wait),
+            _ => inner,
+        };
+        offset += (wait - next) / 2.0;
+        within = inner;
+    }
+    began.push(offset);
+    for (hop, told) in (1..).zip(moments) {
+        if let (Some(told), Some(began)) = (told, began.get(hop)) {
+            body_rows(&mut rows, hop, *began, sound(told.head_ms), (told.first_ms, told.last_ms));
+        }
+    }
+    body_rows(&mut rows, 0, 0.0, totals.first().copied().unwrap_or_default(), body);
+    rows
+}
+
+/// What the rows up to the client's first byte add up to, in ms: the time that it had to wait for it.
+pub fn to_first_byte(rows: &[Row]) -> f64 {
+    let set_up = |row: &&Row| match row.step {
+        Step::Resolve | Step::Dial | Step::Wait => true,
+        Step::FirstByte => row.stage == 0,
+        Step::LastByte => false,
+    };
+    rows.iter().filter(set_up).map(|row| row.own_ms).sum()
+}
+
+fn body_rows(rows: &mut Vec<Row>, stage: usize, began: f64, head: f64, body: (Option<f64>, Option<f64>)) {
+    let Some(first) = body.0.map(sound).filter(|first| *first >= head) else { return };
+    let mut row = |step, from: f64, to: f64| {
+        let length_ms = to - from;
+        rows.push(Row { stage, step, offset_ms: began + from, length_ms, own_ms: length_ms });
+    };
+    row(Step::FirstByte, head, first);
+    if let Some(last) = body.1.map(sound).filter(|last| *last >= first) {
+        row(Step::LastByte, first, last);
+    }
+}
+
+fn total(leg: &Leg) -> f64 {
+    sound(leg.resolve_ms) + sound(leg.dial_ms) + sound(leg.wait_ms)
+}
+
+/// A time that can be drawn, whatever a hop claims.
+fn sound(ms: f64) -> f64 {
+    // Longer than any limit on a set-up or a body's pause there is.
+    if ms.is_finite() { ms.clamp(0.0, 1e9) } else { 0.0 }
+}
+
+/// The three, in proportion, made to fit.
+fn shrunk(times: [f64; 3], within: f64) -> [f64; 3] {
+    let sum: f64 = times.iter().sum();
+    if sum <= within { times } else { times.map(|time| time * within / sum) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn leg(resolve_ms: f64, dial_ms: f64, wait_ms: f64) -> Leg {
+        Leg { resolve_ms, dial_ms, wait_ms }
+    }
+
+    #[test]
+    fn legs_nest_and_add_up() {
+        let rows = rows(&[leg(1.0, 2.0, 20.0), leg(0.0, 4.0, 10.0)], &[], (Some(25.0), Some(125.0)));
+        let told: Vec<_> =
+            rows.iter().map(|row| (row.stage, row.step, row.offset_ms, row.length_ms, row.own_ms)).collect();
+        assert_eq!(
+            told,
+            [
+                (0, Step::Resolve, 0.0, 1.0, 1.0),
+                (0, Step::Dial, 1.0, 2.0, 2.0),
+                (0, Step::Wait, 3.0, 20.0, 6.0),
+                // 6 ms of the wait are not hop 1's: half of them is the way there.
+                (1, Step::Dial, 6.0, 4.0, 4.0),
+                (1, Step::Wait, 10.0, 10.0, 10.0),
+                (0, Step::FirstByte, 23.0, 2.0, 2.0),
+                (0, Step::LastByte, 25.0, 100.0, 100.0),
+            ]
+        );
+        assert!((to_first_byte(&rows) - 25.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_hop_that_tells_of_its_body_has_rows_for_it() {
+        let origin = Moments { head_ms: 4.0, first_ms: Some(5.0), last_ms: Some(9.0) };
+        let rows = rows(&[leg(0.0, 1.0, 10.0)], &[Some(origin)], (Some(12.0), None));
+        let of = |stage: usize| rows.iter().filter(move |row| row.stage == stage).map(|row| (row.step, row.offset_ms));
+        // It began in the middle of the wait, which is 10 ms and has 6 ms of others in it.
+        assert_eq!(of(1).collect::<Vec<_>>(), [(Step::FirstByte, 8.0), (Step::LastByte, 9.0)]);
+        assert!((to_first_byte(&rows) - 12.0).abs() < 1e-9);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_hops_claim_the_rows_stay_within_the_clients_own_times(
+            claims in proptest::collection::vec((any::<f64>(), any::<f64>(), -5.0..50.0), 0..6),
+            told in proptest::collection::vec((any::<f64>(), any::<f64>()), 0..6),
+        ) {
+            let legs: Vec<Leg> = std::iter::once(leg(1.0, 2.0, 30.0))
+                .chain(claims.iter().map(|(resolve, dial, wait)| leg(*resolve, *dial, *wait)))
+                .collect();
+            let moments: Vec<_> = told
+                .iter()
+                .map(|(head, first)| Some(Moments { head_ms: *head, first_ms: Some(*first), last_ms: None }))
+                .collect();
+            let rows = rows(&legs, &moments, (Some(40.0), Some(50.0)));
+            let set_up = rows.iter().filter(|row| matches!(row.step, Step::Resolve | Step::Dial | Step::Wait));
+            for row in set_up {
+                prop_assert!(row.own_ms >= -1e-9 && row.length_ms >= row.own_ms, "{row:?}");
+                prop_assert!(row.offset_ms >= -1e-9 && row.offset_ms + row.length_ms <= 33.0 + 1e-6, "{row:?}");
+            }
+            prop_assert!(rows.iter().all(|row| row.offset_ms.is_finite() && row.length_ms.is_finite()));
+        }
+    }
+}
