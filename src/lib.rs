@@ -40,7 +40,7 @@
 //! # The wing of the terminal: ui/
 //!
 //! ```text
-//! screen        the loop;  terminal  taking and giving back;  event  the input thread
+//! screen        the loop;  terminal  taking and giving back;  suspend  Ctrl-Z and fg;  event  the input thread
 //! keymap        one table for dispatch, footer and help;  action  what keys mean;  edit  a line being typed
 //! state         what the screen itself remembers;  rates  rates of single connections
 //! view          splits the screen;  widgets/  one region a file;  grid, paint, theme  columns, glyphs, colours

@@ -42,6 +42,8 @@ pub enum HopLink {
     Original,
     /// It speaks HTTP but is no node of ours, or does not let us read.
     Foreign,
+    /// A person asked not to watch it any more; whoever started it, it lives on without us.
+    Detached,
     /// It cannot be reached.
     Down {
         /// Why, in words.
@@ -260,6 +262,7 @@ impl HopLink {
             Self::Attached => "attached",
             Self::Original => "original",
             Self::Foreign => "foreign",
+            Self::Detached => "detached",
             Self::Down { .. } => "down",
         }
     }

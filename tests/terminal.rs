@@ -11,6 +11,8 @@ mod nodes;
 mod panics;
 #[path = "terminal/plain.rs"]
 mod plain;
+#[path = "terminal/suspend.rs"]
+mod suspend;
 #[path = "support/terminal.rs"]
 mod terminal;
 #[path = "terminal/transfers.rs"]

@@ -210,6 +210,7 @@ impl Told {
                 HopLink::Original => {
                     self.log.say(Level::Info, Some(hop.number), "an original program: it sends no reports");
                 }
+                HopLink::Detached => self.log.say(Level::Info, Some(hop.number), "not watched any more; it lives on"),
                 HopLink::Foreign => self.log.say(Level::Info, Some(hop.number), "speaks HTTP, sends no reports"),
                 HopLink::Down { reason } => {
                     let (level, how) = match before {

@@ -86,6 +86,7 @@ fn how(hop: &HopSnapshot) -> String {
         HopLink::Attached => "attached to a running node".to_owned(),
         HopLink::Original => "an original program, which sends no reports".to_owned(),
         HopLink::Foreign => "speaks HTTP, sends no reports".to_owned(),
+        HopLink::Detached => "not watched".to_owned(),
         HopLink::Down { reason } => format!("down: {reason}"),
         HopLink::Unknown | HopLink::Starting => "not known yet".to_owned(),
     }

@@ -31,6 +31,8 @@ pub enum Action {
     Interrupt,
     /// Paint every cell again.
     Repaint,
+    /// Stop the program until the shell sends it on.
+    Suspend,
     /// Change the line being typed.
     Edit(Edit),
     /// Take the line as it stands.

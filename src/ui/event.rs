@@ -10,7 +10,7 @@ use std::{io, thread};
 use crossterm::event::{Event as Input, KeyEvent, KeyEventKind, poll, read};
 use rustix::event::PollFlags;
 
-use super::terminal::{is_gone, keyboard, waits};
+use super::terminal::{is_gone, is_taken, keyboard, waits};
 
 /// Events that may wait; a person types no faster, and pasted text is one event.
 const QUEUE: usize = 256;
@@ -61,9 +61,17 @@ impl Drop for Events {
 /// Reads only when there is something to read: a read from a dead terminal would return nothing, for ever and at once.
 fn listen(tty: &OwnedFd, events: &SyncSender<Event>, done: &AtomicBool) {
     while !done.load(Ordering::Relaxed) {
+        if !is_taken() {
+            // What is typed now is for the shell, and the kernel stops a program in the background that reads it.
+            thread::sleep(LOOK);
+            continue;
+        }
         let flags = waits(tty.as_fd(), PollFlags::IN, LOOK);
         if is_gone(flags) {
             return;
+        }
+        if !is_taken() {
+            continue;
         }
         // Also after a wait that ended with nothing: a resize arrives as a signal, not as bytes.
         let mut any = false;

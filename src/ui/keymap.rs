@@ -193,6 +193,8 @@ pub static TABLE: &[Binding] = &[
         "move the keys between hops and transfers", Place::Left("hops/transfers", "panel"), |_| Action::NextPanel)
         .when(|state, chain| state.panel == Panel::Transfers || !chain.transfers.is_empty()),
     bind(BROWSE, &[Chord::Ctrl('l')], "ctrl-l", "paint the screen again", Place::Nowhere, |_| Action::Repaint),
+    bind(BROWSE, &[Chord::Ctrl('z')], "ctrl-z", "stop until fg; transfers stand still, bg lets them go on unseen",
+        Place::Nowhere, |_| Action::Suspend),
     bind(BROWSE, &[Chord::Ctrl('c')], "ctrl-c", "cancel what runs; with nothing running, or again: leave",
         Place::Nowhere, |_| Action::Interrupt),
     bind(BROWSE, &[key('?'), Chord::Key(KeyCode::F(1))], "?", "this list", Place::Right("help"), |_| Action::Help),
@@ -221,6 +223,7 @@ pub static TABLE: &[Binding] = &[
     bind(PROMPT, &[Chord::Ctrl('k')], "ctrl-k", "delete all behind", Place::Nowhere,
         |_| Action::Edit(Edit::CutAfter)),
     bind(PROMPT, &[Chord::Ctrl('l')], "ctrl-l", "paint the screen again", Place::Nowhere, |_| Action::Repaint),
+    bind(PROMPT, &[Chord::Ctrl('z')], "ctrl-z", "stop until fg", Place::Nowhere, |_| Action::Suspend),
     bind(PROMPT, &[Chord::Key(KeyCode::Esc), Chord::Ctrl('c')], "esc", "do not fetch", Place::Right("back"),
         |_| Action::Close),
 
@@ -229,6 +232,7 @@ pub static TABLE: &[Binding] = &[
     bind(HELP, &[Chord::Key(KeyCode::Home), key('g')], "g/G", "to the top, to the bottom", Place::Nowhere, |_| Action::First).when(scrolls),
     bind(HELP, &[Chord::Key(KeyCode::End), key('G')], "", "to the bottom", Place::Nowhere, |_| Action::Last).when(scrolls),
     bind(HELP, &[Chord::Ctrl('l')], "ctrl-l", "paint the screen again", Place::Nowhere, |_| Action::Repaint),
+    bind(HELP, &[Chord::Ctrl('z')], "ctrl-z", "stop until fg", Place::Nowhere, |_| Action::Suspend),
     bind(HELP, &[Chord::Key(KeyCode::Esc), key('q'), key('?'), Chord::Key(KeyCode::F(1)), Chord::Ctrl('c')], "esc",
         "close", Place::Right("back"), |_| Action::Close),
 ];

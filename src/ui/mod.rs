@@ -13,6 +13,7 @@ pub mod paint;
 pub mod rates;
 pub mod screen;
 pub mod state;
+pub mod suspend;
 pub mod terminal;
 pub mod theme;
 pub mod view;

@@ -16,8 +16,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch::Receiver;
 
 use super::event::{Event, Events};
-use super::state::UiState;
-use super::terminal::{Screen, is_gone, keyboard, waits};
+use super::state::{Errand, UiState};
+use super::suspend::{self, Jobs};
+use super::terminal::{self, Screen, is_gone, is_taken, keyboard, waits};
 use super::theme::{ColorMode, Theme};
 use super::{Options, keymap, view};
 use crate::command::Command;
@@ -83,10 +84,11 @@ pub fn run(
         crossterm::style::force_color_output(true);
     }
     let state = UiState::new(Theme::for_options(options));
+    let jobs = Jobs::listen().map_err(ScreenError::NoTerminal)?;
     let screen = Screen::take().map_err(ScreenError::NoTerminal)?;
     let events = Events::listen().map_err(ScreenError::NoTerminal)?;
     let chain = Arc::default();
-    let mut all = Loop { state, screen, chain, snapshots, commands, dirty: true, drawn: None, looked: None };
+    let mut all = Loop { state, screen, jobs, chain, snapshots, commands, dirty: true, drawn: None, looked: None };
     let left = all.run(&events, stop);
     match left {
         // A frame that fails because the terminal is gone is no error of ours.
@@ -98,6 +100,7 @@ pub fn run(
 struct Loop {
     state: UiState,
     screen: Screen,
+    jobs: Jobs,
     chain: Arc<ChainSnapshot>,
     snapshots: Receiver<Arc<ChainSnapshot>>,
     commands: Sender<Command>,
@@ -115,7 +118,8 @@ impl Loop {
             if self.looked.is_none_or(|at| at.elapsed() >= DATA) && !self.look() {
                 return Ok(Left::Ended);
             }
-            if self.dirty && self.drawn.is_none_or(|at| at.elapsed() >= FRAME) {
+            self.do_errands().map_err(ScreenError::Draw)?;
+            if self.dirty && is_taken() && self.drawn.is_none_or(|at| at.elapsed() >= FRAME) {
                 self.draw().map_err(ScreenError::Draw)?;
             }
             let mut next = match events.queue.recv_timeout(self.wait()) {
@@ -136,7 +140,29 @@ impl Loop {
     fn wait(&self) -> Duration {
         let left = |since: Option<Instant>, gap: Duration| gap.saturating_sub(since.map_or(gap, |at| at.elapsed()));
         let look = left(self.looked, DATA);
-        if self.dirty { look.min(left(self.drawn, FRAME)) } else { look }
+        if self.dirty && is_taken() { look.min(left(self.drawn, FRAME)) } else { look }
+    }
+
+    /// Does what only the owner of the terminal can, and takes the terminal whenever it is ours again.
+    fn do_errands(&mut self) -> io::Result<()> {
+        let errand = self.state.take_errand();
+        if errand == Some(Errand::Repaint) && is_taken() {
+            self.screen.repaint()?;
+        }
+        let stop_asked = self.jobs.stop_asked() || errand == Some(Errand::Suspend);
+        if stop_asked && !suspend::stop() {
+            self.state.notice = Some("no shell is there to come back from: not stopped".to_owned());
+            self.dirty = true;
+        }
+        if self.jobs.went_on() {
+            // Whoever stopped us may not have waited for us to give it back.
+            terminal::lost();
+        }
+        if !is_taken() && suspend::in_front() {
+            self.screen.retake()?;
+            self.dirty = true;
+        }
+        Ok(())
     }
 
     /// Takes the newest snapshot if there is one; false if there will be none again.
@@ -184,9 +210,6 @@ impl Loop {
     }
 
     fn draw(&mut self) -> io::Result<()> {
-        if self.state.take_repaint() {
-            self.screen.repaint()?;
-        }
         let (state, chain) = (&mut self.state, &self.chain);
         self.screen.draw(|area, buffer| {
             state.area = area;

@@ -42,6 +42,15 @@ pub enum Panel {
     Transfers,
 }
 
+/// What was asked for and only the loop, which has the terminal, can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// Paint every cell again.
+    Repaint,
+    /// Stop until the shell sends the program on.
+    Suspend,
+}
+
 /// The whole state of the screen.
 #[derive(Clone, Debug, Default)]
 pub struct UiState {
@@ -64,7 +73,7 @@ pub struct UiState {
     /// The last key was a Ctrl-C that cancelled something.
     interrupted: bool,
     quitting: bool,
-    repaint: bool,
+    errand: Option<Errand>,
 }
 
 impl UiState {
@@ -114,9 +123,9 @@ impl UiState {
         self.quitting
     }
 
-    /// Every cell is to be painted again; true once after it was asked for.
-    pub fn take_repaint(&mut self) -> bool {
-        std::mem::take(&mut self.repaint)
+    /// What the loop is to do before the next frame, told once.
+    pub fn take_errand(&mut self) -> Option<Errand> {
+        self.errand.take()
     }
 
     /// Carries out one action. What it asks of the chain is returned; all else is a change to this state.
@@ -141,7 +150,8 @@ impl UiState {
             Action::Close => self.mode = Mode::Browse,
             Action::Quit => return self.close_or_leave(),
             Action::Interrupt => return self.interrupt(interrupted, chain),
-            Action::Repaint => self.repaint = true,
+            Action::Repaint => self.errand = Some(Errand::Repaint),
+            Action::Suspend => self.errand = Some(Errand::Suspend),
             Action::Edit(edit) => {
                 if let Mode::Prompt { line, error } = &mut self.mode {
                     line.apply(edit);

@@ -45,14 +45,19 @@ impl Screen {
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
         // From here on a failure must give back what was taken.
-        Self::set_up().inspect_err(|_| restore())
+        Ok(Self { terminal: set_up().inspect_err(|_| restore())? })
     }
 
-    fn set_up() -> io::Result<Self> {
-        let mut output = Output::default();
-        queue!(output, EnterAlternateScreen, cursor::Hide, EnableBracketedPaste)?;
-        output.flush()?;
-        Ok(Self { terminal: ratatui::Terminal::new(CrosstermBackend::new(output))? })
+    /// Takes the terminal again after somebody else had it; the next frame paints every cell.
+    pub fn retake(&mut self) -> io::Result<()> {
+        TAKEN.store(false, Ordering::SeqCst);
+        // Whoever had it has set modes of their own, which are those to be given back in the end; the library keeps the
+        // first that it has seen until it is told to set them.
+        disable_raw_mode()?;
+        enable_raw_mode()?;
+        TAKEN.store(true, Ordering::SeqCst);
+        self.terminal = set_up().inspect_err(|_| restore())?;
+        Ok(())
     }
 
     /// Draws one frame, which the terminal shows at once and whole if it knows synchronized output.
@@ -71,6 +76,13 @@ impl Screen {
     }
 }
 
+fn set_up() -> io::Result<ratatui::Terminal<CrosstermBackend<Output>>> {
+    let mut output = Output::default();
+    queue!(output, EnterAlternateScreen, cursor::Hide, EnableBracketedPaste)?;
+    output.flush()?;
+    ratatui::Terminal::new(CrosstermBackend::new(output))
+}
+
 impl Drop for Screen {
     fn drop(&mut self) {
         restore();
@@ -80,6 +92,11 @@ impl Drop for Screen {
 /// The terminal is ours at this moment.
 pub fn is_taken() -> bool {
     TAKEN.load(Ordering::SeqCst)
+}
+
+/// Somebody else has the terminal: it is not to be drawn on, read from or given back until it is taken again.
+pub fn lost() {
+    TAKEN.store(false, Ordering::SeqCst);
 }
 
 /// Gives the terminal back: once, from any thread, and never for longer than a moment; more calls do nothing.

@@ -149,7 +149,7 @@ fn pressing_changes_something(script: &Script, chord: Chord) -> bool {
     let before = format!("{:?}", (&state.mode, state.panel, state.hop(&script.chain), state.transfer(&script.chain)));
     let command = keymap::press(&mut state, &script.chain, press_of(chord));
     let after = format!("{:?}", (&state.mode, state.panel, state.hop(&script.chain), state.transfer(&script.chain)));
-    command.is_some() || before != after || state.take_repaint()
+    command.is_some() || before != after || state.take_errand().is_some()
 }
 
 fn press_of(chord: Chord) -> KeyEvent {

@@ -159,7 +159,7 @@ impl Terminal {
 
     /// Checks that the terminal is as it was before the program: modes, screen, cursor. Only after the program ended.
     pub(crate) fn is_given_back(&self) {
-        assert_eq!(modes(self.master.as_ref().unwrap().as_ref()), self.modes, "terminal modes");
+        self.has_its_modes();
         let mut state = self.shared.lock();
         while !state.ended {
             let (next, late) = self.shared.news.wait_timeout(state, PATIENCE).unwrap();
@@ -171,18 +171,14 @@ impl Terminal {
         assert!(!screen.hide_cursor() && !screen.bracketed_paste(), "the cursor is hidden, or pasted text marked");
     }
 
+    /// Checks that the terminal has the modes that it had before the program.
+    pub(crate) fn has_its_modes(&self) {
+        assert_eq!(modes(self.master.as_ref().unwrap().as_ref()), self.modes, "terminal modes");
+    }
+
     /// The processes that the program has started and that still live.
     pub(crate) fn children(&self) -> Vec<Pid> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            // The name stands in brackets and may contain anything; behind it: state, parent.
-            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
-            if parent == Some(self.pid.as_raw_nonzero().get()) {
-                found.extend(entry.file_name().to_str().and_then(|id| Pid::from_raw(id.parse().ok()?)));
-            }
-        }
-        found
+        children_of(self.pid)
     }
 
     fn set(&self, reading: Reading) {
@@ -223,6 +219,20 @@ impl Shared {
         self.lock().ended = true;
         self.news.notify_all();
     }
+}
+
+/// The processes that this one has started and that still live.
+pub(crate) fn children_of(process: Pid) -> Vec<Pid> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The name stands in brackets and may contain anything; behind it: state, parent.
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        if parent == Some(process.as_raw_nonzero().get()) {
+            found.extend(entry.file_name().to_str().and_then(|id| Pid::from_raw(id.parse().ok()?)));
+        }
+    }
+    found
 }
 
 /// Waits until none of these processes runs; one that is dead and not yet waited for does not run.

@@ -78,6 +78,7 @@ fn silence(link: &HopLink) -> &'static str {
         HopLink::Original => "it speaks the original dialogue: it can relay, not report",
         HopLink::Foreign => "it lets nobody read what it does",
         HopLink::Down { .. } => "it is down",
+        HopLink::Detached => "it is not watched any more",
         HopLink::Unknown | HopLink::Starting => "it has not reported yet",
         HopLink::Spawned { .. } | HopLink::Attached => "its first report has not come yet",
     }

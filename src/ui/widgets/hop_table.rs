@@ -139,7 +139,7 @@ fn state_word(hop: &HopSnapshot) -> (String, Tone) {
         HopLink::Spawned { .. } | HopLink::Attached => Tone::Good,
         HopLink::Original | HopLink::Foreign => Tone::Plain,
         HopLink::Starting => Tone::Warn,
-        HopLink::Unknown => Tone::Dim,
+        HopLink::Unknown | HopLink::Detached => Tone::Dim,
         HopLink::Down { .. } => Tone::Bad,
     };
     (hop.link.word().to_owned(), tone)
