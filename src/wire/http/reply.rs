@@ -122,6 +122,8 @@ impl Framing {
                 return Err(HeadError::malformed("Content-Range and Content-Length do not agree"));
             }
         }
+        // On any other status the line means nothing; what believed it would take a whole for a part.
+        reply.content_range = reply.content_range.filter(|_| reply.status == 206);
         let bodyless = matches!(reply.status, 204 | 304);
         reply.length = if bodyless { Some(0) } else { length };
         // Without a length the body ends where the connection ends, so there is no next reply on it.
@@ -189,6 +191,12 @@ mod tests {
             ReplyHead::Final(reply) => Ok(*reply),
             ReplyHead::Interim(status) => panic!("{status} is interim"),
         }
+    }
+
+    #[test]
+    fn a_range_on_a_reply_that_is_no_part_means_nothing() {
+        let reply = parse("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Range: bytes 0-4/5\r\n\r\n").unwrap();
+        assert_eq!((reply.size(), reply.content_range), (Some(10), None));
     }
 
     #[test]
