@@ -98,10 +98,10 @@ pub fn parse_request(bytes: &[u8]) -> Parsed {
     }
 }
 
-/// Takes the `id=` word off a hop's line.
+/// Takes the `id=` words off a hop's line: one that stayed would go before the one that is sent on.
 fn take_id(hop: &mut Hop) -> Option<TransferId> {
-    let at = hop.other.iter().position(|word| word.starts_with("id="))?;
-    hop.other.remove(at)["id=".len()..].parse().ok()
+    let ids: Vec<String> = hop.other.extract_if(.., |word| word.starts_with("id=")).collect();
+    ids.iter().find_map(|word| word["id=".len()..].parse().ok())
 }
 
 /// Writes a request for `next`, which then sends it on to the route's hops; one write, no final newline.
@@ -218,6 +218,8 @@ mod tests {
         assert_eq!((request.route.len(), request.transfer), (1, Some(TransferId(7))));
         assert_eq!(request.route[0].other, ["x=y"]);
         assert_eq!(whole(b"f\nh 1"), whole(b"f\r\nh 1\r\n\n"));
+        let twice = whole(b"f\nh 1\nh 2 id=7 id=00000000000000000000000000000007 id=00000000000000000000000000000008");
+        assert_eq!((twice.transfer, twice.route[0].other.len()), (Some(TransferId(7)), 0));
     }
 
     #[test]
