@@ -6,6 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// Longest text kept, in characters; a screen row holds no more, and a hostile peer sends no less.
 const LONGEST: usize = 255;
+/// What says that there was more; it counts, so that what was cut is not cut again by the next node that reads it.
+const MORE: &str = "...";
 
 /// Outside text with control, bidi and zero-width characters turned into visible escapes.
 ///
@@ -15,13 +17,13 @@ const LONGEST: usize = 255;
 pub struct SafeText(String);
 
 impl SafeText {
-    /// Makes text safe; at most 255 characters are kept, then `...` says that there was more.
+    /// Makes text safe; of more than 255 characters the beginning is kept, and `...` says that there was more.
     pub fn new(outside: &str) -> Self {
         if is_plain(outside) {
             return Self(outside.to_owned());
         }
         let mut safe = String::with_capacity(outside.len().min(LONGEST));
-        let mut length = 0;
+        let (mut length, mut cut) = (0, 0);
         for c in outside.chars() {
             let before = safe.len();
             if is_hidden(c) {
@@ -31,9 +33,12 @@ impl SafeText {
             }
             length += safe[before..].chars().count();
             if length > LONGEST {
-                safe.truncate(before);
-                safe.push_str("...");
+                safe.truncate(cut);
+                safe.push_str(MORE);
                 break;
+            }
+            if length <= LONGEST - MORE.len() {
+                cut = safe.len();
             }
         }
         Self(safe)
@@ -127,15 +132,20 @@ mod tests {
     fn keeps_ordinary_text_and_caps_the_rest() {
         assert_eq!(SafeText::new("naïve файл 文件.txt").as_str(), "naïve файл 文件.txt");
         let long = SafeText::new(&"x".repeat(1000));
-        assert_eq!(long.as_str().chars().count(), LONGEST + 3);
+        assert_eq!(long.as_str(), format!("{}...", "x".repeat(LONGEST - 3)));
+        let whole = "\n".repeat(LONGEST / 2) + "x";
+        assert_eq!(SafeText::new(&whole).as_str(), "\\n".repeat(LONGEST / 2) + "x");
+        // An escape is kept whole or not at all.
+        assert_eq!(SafeText::new(&format!("{whole}y")).as_str(), format!("{}...", "\\n".repeat(126)));
     }
 
     proptest! {
         #[test]
-        fn never_lets_a_hidden_character_through(text in any::<String>()) {
+        fn never_lets_a_hidden_character_through(text in "\\PC{0,300}|(.|\n){0,300}") {
             let safe = SafeText::new(&text);
             prop_assert!(!safe.as_str().chars().any(is_hidden));
-            prop_assert!(safe.as_str().chars().count() <= LONGEST + 3);
+            prop_assert!(safe.as_str().chars().count() <= LONGEST);
+            prop_assert_eq!(&SafeText::new(safe.as_str()), &safe);
         }
     }
 }
