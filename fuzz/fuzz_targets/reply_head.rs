@@ -1,0 +1,7 @@
+//! Fuzzes what `reply_head` of ../targets.rs promises.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::reply_head(bytes));

@@ -1,0 +1,247 @@
+//! What every fuzz target checks: more than that nothing panics. The fuzzer and `tests/fuzzed.rs` run the same functions.
+
+use chainview::route::{FileName, Hop, Host, HostPort, MAX_HOPS, MAX_INPUT, MAX_NAME, Route};
+use chainview::snapshot::{Listing, MAX_CONNECTIONS, NodeSnapshot};
+use chainview::text::SafeText;
+use chainview::wire::http::{Asked, MAX_HEAD, ReplyHead, encode_reply, encode_request, parse_reply, parse_request};
+use chainview::wire::{Method, Problem, Reason, Reply, Request, seed};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Takes whatever there is, and panics where a promise is broken.
+pub(crate) type Target = fn(&[u8]);
+
+/// Every target, by the name of its corpus.
+#[allow(dead_code, reason = "the fuzzer takes them one by one")]
+pub(crate) const ALL: &[(&str, Target)] = &[
+    ("request_head", request_head),
+    ("reply_head", reply_head),
+    ("seed_request", seed_request),
+    ("seed_answer", seed_answer),
+    ("input_file", input_file),
+    ("snapshot", snapshot),
+    ("name", name),
+];
+
+/// Longer decimals of milliseconds than these are not kept to the microsecond by a float.
+const EXACT_MS: f64 = 1e9;
+
+/// A request head: read the same with more behind it, incomplete with less, and again what it was when written anew.
+pub(crate) fn request_head(bytes: &[u8]) {
+    let (asked, length) = match parse_request(bytes) {
+        Ok(Some(read)) => read,
+        Ok(None) => return assert!(bytes.len() < MAX_HEAD, "a head without an end is refused at {MAX_HEAD} bytes"),
+        Err(error) => {
+            assert!(matches!(error.reason, Reason::Malformed | Reason::HeadTooLarge | Reason::Loop), "{error:?}");
+            return;
+        }
+    };
+    assert!(length <= bytes.len().min(MAX_HEAD));
+    assert_eq!(parse_request(&bytes[..length]).as_ref(), Ok(&Some((asked.clone(), length))));
+    for cut in [1, length / 3, length / 2, length - 1] {
+        assert_eq!(parse_request(&bytes[..cut]), Ok(None), "the first {cut} of {length} bytes");
+    }
+    let Asked::File(mut request) = asked else { return };
+    assert!(request.route.len() <= MAX_HOPS);
+    // Whoever asks on says whom it asks, as HTTP/1.1 demands.
+    request.host.get_or_insert_with(|| HostPort { host: Host::Name("h".to_owned()), port: 1 });
+    let mut again = Vec::new();
+    encode_request(&request, None, &mut again);
+    // What is sent on always is HTTP/1.1.
+    let expected = Request { interim: true, ..*request };
+    match parse_request(&again) {
+        Ok(Some((Asked::File(read), length))) => assert_eq!((*read, length), (expected, again.len())),
+        Err(error) => assert!(error.reason == Reason::HeadTooLarge && again.len() > MAX_HEAD, "{error:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A reply head: the same, for the answers to both methods; the first byte picks the method.
+pub(crate) fn reply_head(bytes: &[u8]) {
+    let Some((first, bytes)) = bytes.split_first() else { return };
+    let method = if *first == b'H' { Method::Head } else { Method::Get };
+    let (head, length) = match parse_reply(bytes, method) {
+        Ok(Some(read)) => read,
+        Ok(None) => return assert!(bytes.len() < MAX_HEAD),
+        Err(error) => {
+            assert!(matches!(error.reason, Reason::Malformed | Reason::HeadTooLarge), "{error:?}");
+            return;
+        }
+    };
+    assert!(length <= bytes.len().min(MAX_HEAD));
+    for cut in [0, length / 2, length - 1] {
+        assert_eq!(parse_reply(&bytes[..cut], method), Ok(None), "the first {cut} of {length} bytes");
+    }
+    let reply = match head {
+        ReplyHead::Interim(status) => return assert!((100..200).contains(&status) && status != 101),
+        ReplyHead::Final(reply) => *reply,
+    };
+    assert!((200..600).contains(&reply.status));
+    if let Some((first, last, size)) = reply.content_range {
+        assert!(reply.status == 206 && first <= last && last < size);
+        assert!(method == Method::Head || reply.length.is_none_or(|length| length == last - first + 1));
+    }
+    if reply.legs.iter().any(|leg| leg.resolve_ms.max(leg.dial_ms).max(leg.wait_ms) > EXACT_MS) {
+        return;
+    }
+    let written = encoded(&reply);
+    let read = match parse_reply(&written, method) {
+        Ok(Some((ReplyHead::Final(read), length))) if length == written.len() => *read,
+        Err(error) if written.len() > MAX_HEAD => return assert_eq!(error.reason, Reason::HeadTooLarge),
+        other => panic!("{other:?}"),
+    };
+    // What decides how the body is read and what it is compared with.
+    let framing = |reply: &Reply| (reply.status, reply.length, reply.content_range, reply.hops, reply.keep_alive);
+    assert_eq!(framing(&read), framing(&reply));
+    assert_eq!((&read.digests, &read.etag, &read.via), (&reply.digests, &reply.etag, &reply.via));
+    // Numbers may be rounded once, never twice.
+    assert_eq!(encoded(&read), written);
+}
+
+fn encoded(reply: &Reply) -> Vec<u8> {
+    let mut head = Vec::new();
+    encode_reply(reply, &mut head);
+    head
+}
+
+/// A request in the seed wire: what is none stays none, and what is one is sent on as the same.
+pub(crate) fn seed_request(bytes: &[u8]) {
+    let never = |bytes: &[u8]| matches!(seed::parse_request(bytes), seed::Parsed::Never(_));
+    for cut in [bytes.len() / 3, bytes.len() / 2] {
+        assert!(never(bytes) || !never(&bytes[..cut]), "nothing that comes makes a request of what is none");
+    }
+    let seed::Parsed::Whole(read) = seed::parse_request(bytes) else { return };
+    assert!(bytes.len() <= seed::MAX_READ && read.route.len() <= MAX_HOPS);
+    let Some(next) = read.route.first().cloned() else { return };
+    let mut request = seed::to_request(read);
+    request.route.remove(0);
+    let Ok(written) = seed::encode_request(&request, &next) else { return };
+    assert!(written.len() <= seed::MAX_SENT && !written.ends_with(b"\n"));
+    let seed::Parsed::Whole(again) = seed::parse_request(&written) else {
+        panic!("{:?}", String::from_utf8_lossy(&written))
+    };
+    assert_eq!((&again.name, &again.own, &again.route), (&request.name, &next.address, &sent(&request.route)));
+}
+
+/// Hops as others see them: a person's own words for them stay at home.
+fn sent(route: &[Hop]) -> Vec<Hop> {
+    route.iter().map(|hop| Hop { name: None, token_file: None, ..hop.clone() }).collect()
+}
+
+/// An answer in the seed wire: a size is digits and nothing else, a text is safe to show and tells where it failed.
+pub(crate) fn seed_answer(bytes: &[u8]) {
+    match seed::parse_answer(bytes) {
+        seed::Answer::Size(size) => {
+            let digits = bytes.iter().skip_while(|byte| **byte == b'0').copied().collect::<Vec<u8>>();
+            assert_eq!(digits, if size == 0 { Vec::new() } else { size.to_string().into_bytes() });
+        }
+        seed::Answer::NotHere => assert_eq!(bytes, seed::NOT_HERE),
+        seed::Answer::Text(text) => {
+            safe(&text);
+            let rest = [Hop::parse_line("a 1"), Hop::parse_line("::1 9")].map(Result::unwrap);
+            let problem = seed::problem_of_text(&text, &rest[0].address, &rest[1..], 1.0);
+            assert!((1..=2).contains(&problem.hop) && problem.reporter <= 1);
+            assert!((400..600).contains(&problem.status()));
+            safe(&problem.detail);
+            assert!(seed::encode_problem(&problem).len() <= seed::MAX_ANSWER);
+        }
+    }
+}
+
+/// An input file: what is read is printed and read again as the same; what is not names a line that is there.
+pub(crate) fn input_file(bytes: &[u8]) {
+    match Route::parse(bytes) {
+        Ok(route) => {
+            assert!((1..=MAX_HOPS).contains(&route.hops().len()) && bytes.len() <= MAX_INPUT);
+            assert_eq!(Route::parse(&route.print()).as_ref(), Ok(&route));
+            for hop in route.hops() {
+                safe(&hop.label());
+                let element = Hop::parse_element(&hop.element()).expect("an element is read by those it is sent to");
+                assert_eq!((&element.address, element.wire, &element.base), (&hop.address, hop.wire, &hop.base));
+            }
+        }
+        Err(error) => {
+            let lines = bytes.split(|byte| *byte == b'\n').count();
+            assert!((1..=lines + 1).contains(&error.line), "line {} of {lines}", error.line);
+            let text = error.to_string();
+            assert!(!text.chars().any(char::is_control), "{text:?}");
+        }
+    }
+}
+
+/// What other nodes say of themselves: bounded, safe to show, and the same when it is passed on.
+pub(crate) fn snapshot(bytes: &[u8]) {
+    if let Some(node) = passed_on::<NodeSnapshot>(bytes) {
+        assert!(node.connections.len() <= MAX_CONNECTIONS && node.wires.len() <= 16);
+    }
+    passed_on::<Listing>(bytes);
+    if let Some(problem) = Problem::from_json(bytes) {
+        let same = |read: Option<Problem>| assert_eq!(read.map(timeless), Some(timeless(problem.clone())));
+        same(Problem::from_json(&problem.to_json()));
+        let header = problem.to_header();
+        assert!(header.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()), "{header}");
+        same(Problem::from_json(header.as_bytes()));
+        assert!((400..600).contains(&problem.status()) && problem.ms.is_finite() && problem.ms >= 0.0);
+        safe(&problem.to_string().into());
+    }
+}
+
+/// A decimal may be read as the float beside the one that was written.
+fn timeless(problem: Problem) -> Problem {
+    Problem { ms: 0.0, ..problem }
+}
+
+fn passed_on<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let read: T = serde_json::from_slice(bytes).ok()?;
+    let text = serde_json::to_string(&read).expect("what was read can be written");
+    let shown = text.chars().find(|c| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'));
+    assert_eq!(shown, None, "{text}");
+    let again: T = serde_json::from_str(&text).expect("what was written can be read");
+    assert_eq!(serde_json::to_string(&again).ok().as_ref(), Some(&text));
+    Some(read)
+}
+
+fn safe(text: &SafeText) {
+    assert_eq!(&SafeText::new(text.as_str()), text, "made safe twice is made safe once");
+    assert!(!text.as_str().chars().any(char::is_control));
+}
+
+/// A name in a URL: unescaped exactly once, as a second reader of the same rules does it.
+pub(crate) fn name(bytes: &[u8]) {
+    if let Ok(name) = FileName::new(bytes) {
+        let head = "GET /files/x HTTP/1.1\r\nHost: h:1\r\n\r\n";
+        let Ok(Some((Asked::File(mut request), _))) = parse_request(head.as_bytes()) else { panic!("{head}") };
+        request.name = name;
+        let mut written = Vec::new();
+        encode_request(&request, None, &mut written);
+        assert_eq!(parse_request(&written), Ok(Some((Asked::File(request), written.len()))));
+        assert!(written.iter().all(|byte| byte.is_ascii_graphic() || b" \r\n".contains(byte)));
+    }
+    let head = [b"GET /files/", bytes, b" HTTP/1.1\r\nHost: h:1\r\n\r\n"].concat();
+    let Ok(Some((Asked::File(request), length))) = parse_request(&head) else { return };
+    if length != head.len() {
+        // It held the end of a head itself.
+        return;
+    }
+    let read = request.name.as_bytes();
+    assert!((1..=MAX_NAME).contains(&read.len()) && !read.iter().any(|byte| b"\0\r\n".contains(byte)));
+    // The path ends at the first blank.
+    let path = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
+    assert_eq!(Some(read), unescaped(path).as_deref());
+    assert!(!path.iter().any(|byte| b"?#".contains(byte)));
+}
+
+fn unescaped(mut escaped: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some((first, rest)) = escaped.split_first() {
+        escaped = rest;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let digits = std::str::from_utf8(escaped.get(..2)?).ok()?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        escaped = &escaped[2..];
+    }
+    Some(bytes)
+}
