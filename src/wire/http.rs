@@ -3,13 +3,14 @@
 mod fields;
 mod reply;
 mod request;
+mod write;
 
 pub(crate) use fields::{number as parse_number, route as parse_route, text as plain_text};
 pub use reply::{ReplyHead, encode_reply, parse_reply};
 pub(crate) use request::host as parse_host;
 pub use request::{Asked, encode_request, is_http, parse_request};
 
-use memchr::memchr2_iter;
+use memchr::{memchr, memchr_iter};
 
 use super::problem::Reason;
 
@@ -42,17 +43,15 @@ impl HeadError {
 /// be made to disagree on where a request ends.
 fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
     let seen = &bytes[..bytes.len().min(MAX_HEAD)];
-    for at in memchr2_iter(b'\r', b'\n', seen) {
-        let broken = match seen[at] {
-            b'\n' => at == 0 || seen[at - 1] != b'\r',
-            _ => seen.get(at + 1).is_some_and(|next| *next != b'\n'),
-        };
-        if broken {
+    let mut line = 0;
+    for at in memchr_iter(b'\n', seen) {
+        if memchr(b'\r', &seen[line..at]).is_none_or(|cr| line + cr + 1 != at) {
             return Err(HeadError::malformed("a line of the head does not end in CR LF"));
         }
         if seen[..=at].ends_with(b"\r\n\r\n") {
             return Ok(Some(at + 1));
         }
+        line = at + 1;
     }
     if bytes.len() < MAX_HEAD {
         return Ok(None);

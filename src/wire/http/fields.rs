@@ -1,7 +1,6 @@
-//! Single header fields: reading and writing their values.
+//! Single header fields: reading their values.
 
-use std::fmt::{self, Display};
-use std::io::Write as _;
+use std::fmt::Display;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -43,50 +42,19 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Writes one header line, if there is a value.
-pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl Display>) {
-    if let Some(value) = value {
-        out.extend_from_slice(name.as_bytes());
-        // Memory takes whatever is written.
-        let _ = write!(out, ": {value}\r\n");
-    }
-}
-
-/// Writes one header line whose value is text already, if there is one; most lines are like that.
-pub(super) fn text_line(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
-    if let Some(value) = value {
-        for part in [name, ": ", value, "\r\n"] {
-            out.extend_from_slice(part.as_bytes());
-        }
-    }
-}
-
-/// Values with a separator between them, written straight into the head.
-pub(super) struct List<'a, T>(pub(super) &'a [T], pub(super) fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result);
-
-impl<T> Display for List<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, item) in self.0.iter().enumerate() {
-            if at > 0 {
-                f.write_str(", ")?;
-            }
-            self.1(item, f)?;
-        }
-        Ok(())
-    }
-}
-
-/// A header line's name as it is compared; the space is used again for the next one.
-pub(super) fn lower(name: &str, space: &mut String) {
-    space.clear();
-    space.push_str(name);
-    space.make_ascii_lowercase();
+/// A header line's name as it is compared; empty where it is longer than any we know.
+pub(super) fn lower<'a>(name: &str, space: &'a mut [u8; 24]) -> &'a [u8] {
+    let lower = space.get_mut(..name.len()).unwrap_or_default();
+    lower.copy_from_slice(&name.as_bytes()[..lower.len()]);
+    lower.make_ascii_lowercase();
+    lower
 }
 
 /// A header value as text: visible ASCII and blanks only, so that it can be sent on as it is.
 pub(crate) fn text(value: &[u8]) -> Option<&str> {
-    let plain = value.iter().all(|b| b.is_ascii_graphic() || matches!(b, b' ' | b'\t'));
-    plain.then(|| std::str::from_utf8(value.trim_ascii()).ok()).flatten()
+    // Counted to the end, whatever is found: without a way out, many bytes are looked at in one step.
+    let strange = value.iter().filter(|b| !matches!(b, b' '..=b'~' | b'\t')).count();
+    (strange == 0).then(|| std::str::from_utf8(value.trim_ascii()).ok()).flatten()
 }
 
 /// A whole decimal number without sign.
@@ -108,7 +76,7 @@ pub(super) fn decode_name(escaped: &str) -> Result<FileName, HeadError> {
 }
 
 /// Escapes a name for a URL path.
-pub(super) fn encode_name(name: &FileName) -> impl Display {
+pub(super) fn encode_name(name: &FileName) -> impl Iterator<Item = &str> + Display {
     percent_encode(name.as_bytes(), ESCAPED)
 }
 
@@ -135,15 +103,6 @@ pub(super) fn range(value: &str) -> Option<ByteRange> {
         (Some(first), None) if last.trim().is_empty() => Some(ByteRange::From(first)),
         (None, Some(count)) if first.trim().is_empty() => Some(ByteRange::Last(count)),
         _ => None,
-    }
-}
-
-/// A `Range` value.
-pub(super) fn range_value(range: ByteRange) -> String {
-    match range {
-        ByteRange::From(first) => format!("bytes={first}-"),
-        ByteRange::Between(first, last) => format!("bytes={first}-{last}"),
-        ByteRange::Last(count) => format!("bytes=-{count}"),
     }
 }
 
@@ -181,11 +140,6 @@ pub(super) fn digests(value: &str) -> Vec<Digest> {
         .collect()
 }
 
-/// A `Repr-Digest` value.
-pub(super) fn digests_value(digests: &[Digest]) -> impl Display {
-    List(digests, |digest, f| write!(f, "{}=:{}:", digest.algorithm.as_str(), STANDARD.encode(digest.value)))
-}
-
 /// The legs of a `Server-Timing`: each relay of ours wrote `resolve`, `dial` and `wait`, in this order; other entries are
 /// not ours.
 pub(super) fn legs(value: &str) -> Vec<Leg> {
@@ -213,24 +167,6 @@ pub(super) fn legs(value: &str) -> Vec<Leg> {
         };
     }
     legs
-}
-
-/// A `Server-Timing` value.
-pub(super) fn legs_value(legs: &[Leg]) -> impl Display {
-    List(legs, |leg, f| {
-        write!(f, "resolve;dur={}, dial;dur={}, wait;dur={}", Ms(leg.resolve_ms), Ms(leg.dial_ms), Ms(leg.wait_ms))
-    })
-}
-
-/// Milliseconds to the microsecond, written as two whole numbers: a head is on the way of every small file, and exact
-/// decimals of a float take ten times as long.
-struct Ms(f64);
-
-impl Display for Ms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let us = (self.0 * 1000.0).round() as u64;
-        write!(f, "{}.{:03}", us / 1000, us % 1000)
-    }
 }
 
 #[cfg(test)]
@@ -263,14 +199,15 @@ mod tests {
         assert_eq!(want_digest("sha-512=9, sha-256=3, blake3=8"), Some(Algorithm::Blake3));
         assert_eq!([want_digest("blake3=0"), want_digest("md5=10"), want_digest("")], [None, None, None]);
         let digest = Digest { algorithm: Algorithm::Sha256, value: [7; 32] };
-        assert_eq!(digests(&format!("md5=:AAAA:, {}", digests_value(&[digest]))), vec![digest]);
+        assert_eq!(digests(&format!("md5=:AAAA:, sha-256=:{}:", STANDARD.encode([7; 32]))), vec![digest]);
         assert_eq!(digests("blake3=:AAAA:"), vec![]);
     }
 
     #[test]
     fn legs_survive_and_foreign_timings_are_left_out() {
-        let legs_in = vec![Leg { resolve_ms: 0.0, dial_ms: 0.25, wait_ms: 1.5 }; 2];
-        assert_eq!(legs(&format!("cdn-cache;desc=HIT, db;dur=5, {}", legs_value(&legs_in))), legs_in);
+        let ours = "resolve;dur=0.000, dial;dur=0.250, wait;dur=1.500";
+        let leg = Leg { resolve_ms: 0.0, dial_ms: 0.25, wait_ms: 1.5 };
+        assert_eq!(legs(&format!("cdn-cache;desc=HIT, db;dur=5, {ours}, {ours}")), vec![leg; 2]);
         for foreign in ["resolve;dur=NaN, wait;dur=-1, wait;dur=inf", "wait;dur=5", "dial;dur=1, wait;dur=5"] {
             assert_eq!(legs(foreign), vec![], "{foreign}");
         }

@@ -1,8 +1,8 @@
 //! Reply heads: what a node sends down, and what it accepts from the next hop.
 
-use std::io::Write as _;
 use std::mem::MaybeUninit;
 
+use super::write::{Value as _, line, put_all};
 use super::{HeadError, MAX_FIELDS, fields, head_end};
 use crate::wire::{Method, Problem, Reply};
 
@@ -44,12 +44,12 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
     }
     let mut reply = Reply { status, keep_alive: head.version == Some(1), ..Reply::default() };
     let mut framing = Framing::default();
-    let mut name = String::new();
+    let mut name = [0; 24];
     for header in head.headers {
-        fields::lower(header.name, &mut name);
+        let name = fields::lower(header.name, &mut name);
         // A value that is not plain text is left out, not passed on: nothing of ours ever sends one.
         if let Some(value) = fields::text(header.value) {
-            read_field(&mut reply, &mut framing, &name, value)?;
+            read_field(&mut reply, &mut framing, name, value)?;
         }
     }
     framing.apply(&mut reply, method)?;
@@ -66,34 +66,34 @@ struct Framing {
     content_encoding: bool,
 }
 
-fn read_field(reply: &mut Reply, framing: &mut Framing, name: &str, value: &str) -> Result<(), HeadError> {
+fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str) -> Result<(), HeadError> {
     let text = || Some(value.to_owned());
     match name {
-        "content-length" => {
+        b"content-length" => {
             let length = fields::number(value).ok_or_else(|| HeadError::malformed("Content-Length is not a number"))?;
             framing.lengths.push(length);
         }
-        "transfer-encoding" => framing.transfer_encoding = true,
-        "content-encoding" => framing.content_encoding |= !value.eq_ignore_ascii_case("identity"),
-        "content-range" => match value.strip_prefix("bytes */") {
+        b"transfer-encoding" => framing.transfer_encoding = true,
+        b"content-encoding" => framing.content_encoding |= !value.eq_ignore_ascii_case("identity"),
+        b"content-range" => match value.strip_prefix("bytes */") {
             Some(size) => reply.range_outside = fields::number(size),
             None => reply.content_range = fields::content_range(value),
         },
-        "etag" => reply.etag = text(),
-        "last-modified" => reply.last_modified = text(),
-        "date" => reply.date = text(),
-        "accept-ranges" => reply.accept_ranges = value.eq_ignore_ascii_case("bytes"),
-        "content-type" => reply.content_type = text(),
-        "chain-hops" => reply.hops = fields::number(value).and_then(|hops| u32::try_from(hops).ok()),
-        "via" => {
+        b"etag" => reply.etag = text(),
+        b"last-modified" => reply.last_modified = text(),
+        b"date" => reply.date = text(),
+        b"accept-ranges" => reply.accept_ranges = value.eq_ignore_ascii_case("bytes"),
+        b"content-type" => reply.content_type = text(),
+        b"chain-hops" => reply.hops = fields::number(value).and_then(|hops| u32::try_from(hops).ok()),
+        b"via" => {
             let via = reply.via.take().map_or_else(|| value.to_owned(), |before| format!("{before}, {value}"));
             reply.via = Some(via);
         }
-        "server-timing" => reply.legs.extend(fields::legs(value)),
-        "repr-digest" => reply.digests = fields::digests(value),
-        "chain-problem" => reply.problem = Problem::from_json(value.as_bytes()),
-        "retry-after" => reply.retry_after = fields::number(value),
-        "connection" => {
+        b"server-timing" => reply.legs.extend(fields::legs(value)),
+        b"repr-digest" => reply.digests = fields::digests(value),
+        b"chain-problem" => reply.problem = Problem::from_json(value.as_bytes()),
+        b"retry-after" => reply.retry_after = fields::number(value),
+        b"connection" => {
             let close = value.split(',').any(|part| part.trim().eq_ignore_ascii_case("close"));
             reply.keep_alive &= !close;
         }
@@ -134,25 +134,26 @@ impl Framing {
 
 /// Writes a reply head.
 pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
-    // Memory takes whatever is written.
-    let _ = write!(out, "HTTP/1.1 {} {}\r\n", reply.status, phrase(reply.status));
-    fields::text_line(out, "Date", reply.date.as_deref());
-    fields::text_line(out, "Content-Type", reply.content_type.as_deref());
-    fields::line(out, "Content-Length", reply.length);
+    "HTTP/1.1 ".put(out);
+    u64::from(reply.status).put(out);
+    put_all(out, &[" ", phrase(reply.status), "\r\n"]);
+    line(out, "Date", reply.date.as_deref());
+    line(out, "Content-Type", reply.content_type.as_deref());
+    line(out, "Content-Length", reply.length);
     let range = reply.content_range.map(|(first, last, size)| format!("bytes {first}-{last}/{size}"));
     let range = range.or_else(|| reply.range_outside.map(|size| format!("bytes */{size}")));
-    fields::line(out, "Content-Range", range);
-    fields::text_line(out, "ETag", reply.etag.as_deref());
-    fields::text_line(out, "Last-Modified", reply.last_modified.as_deref());
+    line(out, "Content-Range", range);
+    line(out, "ETag", reply.etag.as_deref());
+    line(out, "Last-Modified", reply.last_modified.as_deref());
     let file = matches!(reply.status, 200 | 206);
-    fields::text_line(out, "Accept-Ranges", file.then_some(if reply.accept_ranges { "bytes" } else { "none" }));
-    fields::line(out, "Chain-Hops", reply.hops);
-    fields::text_line(out, "Via", reply.via.as_deref());
-    fields::line(out, "Server-Timing", (!reply.legs.is_empty()).then(|| fields::legs_value(&reply.legs)));
-    fields::line(out, "Repr-Digest", (!reply.digests.is_empty()).then(|| fields::digests_value(&reply.digests)));
-    fields::line(out, "Chain-Problem", reply.problem.as_ref().map(Problem::to_header));
-    fields::line(out, "Retry-After", reply.retry_after);
-    fields::text_line(out, "Connection", (!reply.keep_alive).then_some("close"));
+    line(out, "Accept-Ranges", file.then_some(if reply.accept_ranges { "bytes" } else { "none" }));
+    line(out, "Chain-Hops", reply.hops.map(u64::from));
+    line(out, "Via", reply.via.as_deref());
+    line(out, "Server-Timing", (!reply.legs.is_empty()).then_some(&reply.legs[..]));
+    line(out, "Repr-Digest", (!reply.digests.is_empty()).then_some(&reply.digests[..]));
+    line(out, "Chain-Problem", reply.problem.as_ref().map(Problem::to_header));
+    line(out, "Retry-After", reply.retry_after);
+    line(out, "Connection", (!reply.keep_alive).then_some("close"));
     out.extend_from_slice(b"\r\n");
 }
 

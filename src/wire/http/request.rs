@@ -1,9 +1,9 @@
 //! Request heads: what a node accepts, and what it sends on.
 
-use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
+use super::write::{line, put_all};
 use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
 use crate::route::{DEFAULT_BASE, FileName, Host, HostPort};
 use crate::wire::{Method, Request, TransferId};
@@ -89,39 +89,41 @@ fn check_body(method: &str, path: &str, fields: &Fields<'_>) -> Result<(), HeadE
 impl<'a> Fields<'a> {
     fn collect(headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
         let mut fields = Self::default();
-        let mut name = String::new();
+        let mut name = [0; 24];
         for header in headers {
-            fields::lower(header.name, &mut name);
+            let name = fields::lower(header.name, &mut name);
             let value = || {
                 fields::text(header.value)
                     .ok_or_else(|| HeadError::malformed(format!("{} holds something else than ASCII", header.name)))
             };
-            let once = match name.as_str() {
-                "host" => &mut fields.host,
-                "chain-transfer" => &mut fields.transfer,
-                "chain-timeout" => &mut fields.timeout,
-                "chain-ack" => &mut fields.ack,
-                "range" => &mut fields.range,
-                "if-range" => &mut fields.if_range,
-                "if-match" => &mut fields.if_match,
-                "content-length" => &mut fields.length,
-                "chain-route" => {
+            let once = match name {
+                b"host" => &mut fields.host,
+                b"chain-transfer" => &mut fields.transfer,
+                b"chain-timeout" => &mut fields.timeout,
+                b"chain-ack" => &mut fields.ack,
+                b"range" => &mut fields.range,
+                b"if-range" => &mut fields.if_range,
+                b"if-match" => &mut fields.if_match,
+                b"content-length" => &mut fields.length,
+                b"chain-route" => {
                     fields.route.push(value()?);
                     continue;
                 }
-                "want-repr-digest" => {
+                b"want-repr-digest" => {
                     fields.want_digest.push(value()?);
                     continue;
                 }
-                "via" => {
+                b"via" => {
                     fields.via.push(value()?);
                     continue;
                 }
-                "connection" => {
+                b"connection" => {
                     fields.connection.push(value()?);
                     continue;
                 }
-                "transfer-encoding" => return Err(HeadError::malformed("Transfer-Encoding is not taken from clients")),
+                b"transfer-encoding" => {
+                    return Err(HeadError::malformed("Transfer-Encoding is not taken from clients"));
+                }
                 _ => continue,
             };
             if once.replace(value()?).is_some() {
@@ -144,7 +146,10 @@ impl<'a> Fields<'a> {
             method,
             name,
             host: self.host.map(host).transpose().map_err(|error| wrong("Host", error))?,
-            route: fields::route(&self.route.join(","))?,
+            route: match self.route[..] {
+                [one] => fields::route(one)?,
+                ref many => fields::route(&many.join(","))?,
+            },
             transfer: self
                 .transfer
                 .map(str::parse::<TransferId>)
@@ -179,22 +184,22 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
         Method::Get => "GET",
         Method::Head => "HEAD",
     };
-    // Memory takes whatever is written.
-    let _ = write!(out, "{method} {}{} HTTP/1.1\r\n", base.unwrap_or(DEFAULT_BASE), fields::encode_name(&request.name));
-    fields::line(out, "Host", request.host.as_ref());
-    let route = fields::List(&request.route, |hop, f| f.write_str(&hop.element()));
-    fields::line(out, "Chain-Route", (!request.route.is_empty()).then_some(route));
-    fields::line(out, "Chain-Transfer", request.transfer);
-    fields::line(out, "Chain-Timeout", request.timeout.map(|left| left.as_millis()));
-    fields::text_line(out, "Chain-Ack", request.ack.then_some("1"));
-    fields::line(out, "Range", request.range.map(fields::range_value));
-    fields::text_line(out, "If-Range", request.if_range.as_deref());
-    fields::text_line(out, "If-Match", request.if_match.as_deref());
-    fields::line(out, "Want-Repr-Digest", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
-    fields::text_line(out, "Via", request.via.as_deref());
+    put_all(out, &[method, " ", base.unwrap_or(DEFAULT_BASE)]);
+    fields::encode_name(&request.name).for_each(|part| put_all(out, &[part]));
+    put_all(out, &[" HTTP/1.1\r\n"]);
+    line(out, "Host", request.host.as_ref());
+    line(out, "Chain-Route", (!request.route.is_empty()).then_some(&request.route[..]));
+    line(out, "Chain-Transfer", request.transfer);
+    line(out, "Chain-Timeout", request.timeout.map(|left| left.as_millis() as u64));
+    line(out, "Chain-Ack", request.ack.then_some("1"));
+    line(out, "Range", request.range);
+    line(out, "If-Range", request.if_range.as_deref());
+    line(out, "If-Match", request.if_match.as_deref());
+    line(out, "Want-Repr-Digest", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
+    line(out, "Via", request.via.as_deref());
     // What is measured and proven is the file itself, not a compressed form of it.
-    fields::text_line(out, "Accept-Encoding", Some("identity"));
-    fields::text_line(out, "Connection", (!request.keep_alive).then_some("close"));
+    line(out, "Accept-Encoding", Some("identity"));
+    line(out, "Connection", (!request.keep_alive).then_some("close"));
     out.extend_from_slice(b"\r\n");
 }
 

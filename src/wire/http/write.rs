@@ -1,0 +1,175 @@
+//! Writing heads: lines put together piece by piece. A head is on the way of every small file, and the formatting
+//! machinery takes several times as long.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::route::{Hop, Host, HostPort};
+use crate::wire::{ByteRange, Digest, Leg, TransferId};
+
+/// What can stand in a head.
+pub(super) trait Value {
+    /// Appends it.
+    fn put(&self, out: &mut Vec<u8>);
+}
+
+/// Writes one header line, if there is a value.
+pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl Value>) {
+    if let Some(value) = value {
+        put_all(out, &[name, ": "]);
+        value.put(out);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends one text after the other.
+pub(super) fn put_all(out: &mut Vec<u8>, parts: &[&str]) {
+    for part in parts {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// Appends values with a separator between them.
+fn put_list<T>(out: &mut Vec<u8>, items: &[T], mut put: impl FnMut(&T, &mut Vec<u8>)) {
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            out.extend_from_slice(b", ");
+        }
+        put(item, out);
+    }
+}
+
+impl Value for &str {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_bytes());
+    }
+}
+
+impl Value for String {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.as_str().put(out);
+    }
+}
+
+impl Value for u64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        itoa::Buffer::new().format(*self).put(out);
+    }
+}
+
+impl Value for TransferId {
+    fn put(&self, out: &mut Vec<u8>) {
+        // Memory takes whatever is written.
+        let _ = write!(out, "{self}");
+    }
+}
+
+impl Value for &HostPort {
+    fn put(&self, out: &mut Vec<u8>) {
+        match &self.host {
+            Host::Ip(IpAddr::V4(ip)) => {
+                for (at, octet) in ip.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        out.push(b'.');
+                    }
+                    u64::from(octet).put(out);
+                }
+            }
+            Host::Ip(IpAddr::V6(ip)) => {
+                let _ = write!(out, "[{ip}]");
+            }
+            Host::Name(name) => name.as_str().put(out),
+        }
+        out.push(b':');
+        u64::from(self.port).put(out);
+    }
+}
+
+impl Value for &[Hop] {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_list(out, self, |hop, out| {
+            (&hop.address).put(out);
+            if let Some(wire) = hop.wire {
+                put_all(out, &[";wire=", wire.as_str()]);
+            }
+            if let Some(base) = &hop.base {
+                put_all(out, &[";base=", base]);
+            }
+        });
+    }
+}
+
+impl Value for &[Leg] {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_list(out, self, |leg, out| {
+            for (name, ms) in
+                [("resolve;dur=", leg.resolve_ms), (", dial;dur=", leg.dial_ms), (", wait;dur=", leg.wait_ms)]
+            {
+                name.put(out);
+                put_ms(ms, out);
+            }
+        });
+    }
+}
+
+impl Value for &[Digest] {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_list(out, self, |digest, out| {
+            put_all(out, &[digest.algorithm.as_str(), "=:", &STANDARD.encode(digest.value), ":"]);
+        });
+    }
+}
+
+impl Value for ByteRange {
+    fn put(&self, out: &mut Vec<u8>) {
+        let _ = match self {
+            Self::From(first) => write!(out, "bytes={first}-"),
+            Self::Between(first, last) => write!(out, "bytes={first}-{last}"),
+            Self::Last(count) => write!(out, "bytes=-{count}"),
+        };
+    }
+}
+
+/// Milliseconds to the microsecond, as two whole numbers: exact decimals of a float take ten times as long.
+fn put_ms(ms: f64, out: &mut Vec<u8>) {
+    let us = (ms * 1000.0).round() as u64;
+    (us / 1000).put(out);
+    out.push(b'.');
+    // The leading 1 keeps the zeros in front.
+    out.extend_from_slice(&itoa::Buffer::new().format(1000 + us % 1000).as_bytes()[1..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(value: &impl Value) -> String {
+        let mut out = Vec::new();
+        value.put(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn values_stand_in_a_head_as_people_see_them() {
+        for address in ["127.0.0.1:80", "0.255.10.9:65535", "[2001:db8::1]:9", "host-1.example:1"] {
+            let parsed: HostPort = address.parse().unwrap();
+            assert_eq!((put(&&parsed), parsed.to_string()), (address.to_owned(), address.to_owned()));
+        }
+        for element in ["h:1", "h:1;wire=seed", "10.0.0.1:2;wire=http;base=/pub/"] {
+            let hop = Hop::parse_element(element).unwrap();
+            assert_eq!(
+                (put(&&[hop.clone(), hop.clone()][..]), hop.element()),
+                (format!("{element}, {element}"), element.to_owned())
+            );
+        }
+        assert_eq!([put(&0), put(&u64::MAX)], ["0".to_owned(), u64::MAX.to_string()]);
+        let legs = [0.0, 0.0009, 1.05].map(|ms| Leg { resolve_ms: ms, dial_ms: 12.0, wait_ms: 999.9996 });
+        assert!(
+            put(&&legs[..]).starts_with("resolve;dur=0.000, dial;dur=12.000, wait;dur=1000.000, resolve;dur=0.001,")
+        );
+        assert!(put(&&legs[2..]).starts_with("resolve;dur=1.050,"));
+    }
+}
