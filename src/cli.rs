@@ -6,11 +6,11 @@ mod values;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
+use crate::dials::{Dial, whole_ms};
 use crate::error::Error;
 use crate::net::access::Secret;
 use crate::net::fetch::FetchJob;
@@ -122,10 +122,12 @@ pub struct NodePlan {
     pub root: Option<PathBuf>,
     /// Whom a node may dial besides what it may anyway.
     pub allow_next: AllowList,
-    /// Caps in bytes per second.
-    pub caps: Vec<PerHop<u64>>,
-    /// Delays of each reply.
-    pub delays: Vec<PerHop<Duration>>,
+    /// How dials stand from the start: caps, delays and faults.
+    pub dials: Vec<PerHop<Dial>>,
+    /// Control may turn faults on.
+    pub allow_faults: bool,
+    /// Folders are listed beyond loopback too.
+    pub list: bool,
     /// The token for reading pages.
     pub read_token: Option<Secret>,
     /// The token for control.
@@ -208,13 +210,7 @@ fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
     Ok(match kind {
         "--demo" => Mode::Demo { fetch, nodes },
         "--node" => {
-            if let Some(hop) = nodes
-                .caps
-                .iter()
-                .filter_map(|cap| cap.hop)
-                .chain(nodes.delays.iter().filter_map(|delay| delay.hop))
-                .next()
-            {
+            if let Some(hop) = nodes.dials.iter().find_map(|turn| turn.hop) {
                 return Err(Error::Usage(format!("a node does not know its place in a chain: leave out \"{hop}=\"")));
             }
             Mode::Node { listeners: args.node, nodes, until_stdin_closes: args.until_stdin_closes }
@@ -241,7 +237,8 @@ const FITS: &[(&[&str], &[&str])] = &[
     (&["file"], &["the dashboard", "--fetch", "--check"]),
     (&["output", "number", "jobs", "force", "no_verify", "expect"], &["the dashboard", "--fetch"]),
     (&["root", "allow_next", "host_name", "max_connections"], &["the dashboard", "--node"]),
-    (&["limit", "delay", "stall_timeout", "drain_timeout"], &["the dashboard", "--demo", "--node"]),
+    (&["allow_faults", "list"], &["--node"]),
+    (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &["the dashboard", "--demo", "--node"]),
     (&["control_token_file"], &["the dashboard", "--node"]),
     (&["read_token_file"], &["the dashboard", "--node"]),
     (&["no_spawn"], &["the dashboard"]),
@@ -299,8 +296,9 @@ fn node_plan(args: &Args) -> Result<NodePlan, Error> {
     Ok(NodePlan {
         root: args.root.clone(),
         allow_next,
-        caps: args.limit.clone(),
-        delays: args.delay.clone(),
+        dials: dials(args),
+        allow_faults: args.allow_faults,
+        list: args.list,
         read_token: config::read_token(args.read_token_file.as_deref(), "CHAINVIEW_READ_TOKEN")?,
         control_token: config::read_token(args.control_token_file.as_deref(), "CHAINVIEW_CONTROL_TOKEN")?,
         host_names: args.host_name.clone(),
@@ -308,6 +306,12 @@ fn node_plan(args: &Args) -> Result<NodePlan, Error> {
         wire: args.wire.0,
         limits: limits(args),
     })
+}
+
+fn dials(args: &Args) -> Vec<PerHop<Dial>> {
+    let caps = args.limit.iter().map(|cap| PerHop { hop: cap.hop, value: Dial::Limit(Some(cap.value)) });
+    let delays = args.delay.iter().map(|delay| PerHop { hop: delay.hop, value: Dial::Delay(whole_ms(delay.value)) });
+    caps.chain(delays).chain(args.fault.iter().copied()).collect()
 }
 
 fn talk(args: &Args, matches: &ArgMatches) -> Talk {
@@ -365,6 +369,10 @@ mod tests {
             ("--node --output x", "--output has no meaning for --node"),
             ("--fetch --root .", "--root has no meaning for --fetch"),
             ("--node --limit 2=1M", "does not know its place"),
+            ("--node --fault 2=stall", "does not know its place"),
+            ("--node --fault speed", "is no fault"),
+            ("--fetch --fault stall", "--fault has no meaning for --fetch"),
+            ("--allow-faults", "--allow-faults has no meaning for the dashboard"),
             ("--fetch -n 0", "0"),
             ("--fetch --expect md5:00", "not a digest we know"),
             ("--idle-timeout 0s", "out of range"),

@@ -31,8 +31,9 @@
 //! body          the best way for a body;  pump  the copying loop;  splice  past the pump;  buffers  what waits
 //!               in the kernel while a reader is slow
 //! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs
-//! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read
-//! api           the node's own pages;  metrics  its counters as text;  ask  reading such pages from other nodes
+//! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control
+//! api           the node's own pages and verbs;  metrics  its counters as text;  ask  reading such pages from other
+//!               nodes;  control  telling them, and listing folders;  dials  what is turned now, for bodies under way
 //! fetch         the client end: to a part file, proven, then into its place
 //! watch         follows every hop's reports;  accounts  what they say of one transfer;  supervisor  local nodes
 //! ```

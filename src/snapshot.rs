@@ -13,7 +13,7 @@ use crate::verdict::Verdict;
 use crate::waterfall::Row;
 use crate::wire::Leg;
 
-pub use listing::{Entry, Listing};
+pub use listing::{Entry, Listing, MAX_ENTRIES};
 pub use node::{
     ConnRole, ConnSnapshot, ConnState, Flow, Load, MAX_CONNECTIONS, Moments, NodeSnapshot, TcpSnapshot, Totals,
     TransferAccount,

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chainview::dials::Dials;
 use chainview::net::access::Access;
 use chainview::net::drain::Drain;
 use chainview::net::limits::Limits;
@@ -36,8 +37,7 @@ impl Stage {
                 policy: Policy::new(address, AllowList::default()),
                 access: Access::new(address),
                 limits: Limits::default(),
-                limit: None,
-                delay: Duration::ZERO,
+                dials: Dials::default(),
                 max_connections: 16,
                 wire: None,
             };

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+#[path = "http_chain/control.rs"]
+mod control;
 #[path = "http_chain/scene.rs"]
 mod scene;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chainview::dials::Dials;
 use chainview::net::drain::Drain;
 use chainview::net::limits::{HEADS_PER_SOURCE, Limits};
 use chainview::net::node::{Node, NodeConfig};
@@ -295,7 +298,10 @@ async fn draining_finishes_what_runs_and_lets_go_of_what_is_idle() {
     std::fs::write(folder.path().join("f"), pattern(400_000)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let config = NodeConfig { limit: Some(1_000_000), ..config(folder.path(), address, Limits::default()) };
+    let config = NodeConfig {
+        dials: Dials { limit: Some(1_000_000), ..Dials::default() },
+        ..config(folder.path(), address, Limits::default())
+    };
     let drain = Drain::new();
     let node = Node::new(config, address);
     let running = tokio::spawn(Arc::clone(&node).run(listener, drain.clone()));
@@ -320,7 +326,10 @@ async fn a_body_that_the_node_itself_cuts_off_is_not_blamed_on_the_reader() {
     std::fs::write(folder.path().join("f"), pattern(400_000)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let config = NodeConfig { limit: Some(50_000), ..config(folder.path(), address, Limits::default()) };
+    let config = NodeConfig {
+        dials: Dials { limit: Some(50_000), ..Dials::default() },
+        ..config(folder.path(), address, Limits::default())
+    };
     let drain = Drain::new();
     let node = Node::new(config, address);
     let running = tokio::spawn(Arc::clone(&node).run(listener, drain.clone()));

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use chainview::dials::Dials;
 use chainview::net::access::Secret;
 use chainview::net::supervisor::{Spawning, Supervisor};
 use chainview::net::watch::{Tokens, Watcher};
@@ -29,8 +30,7 @@ fn spawning(root: &Path) -> Spawning {
         root: root.to_owned(),
         read: Secret::random(),
         control: Secret::random(),
-        limits: vec![None, Some(5_000_000)],
-        delays: vec![Some(Duration::from_millis(1))],
+        dials: vec![Dials { delay_ms: 1, ..Dials::default() }, Dials { limit: Some(5_000_000), ..Dials::default() }],
         allow_next: None,
         flags: Vec::new(),
     }
@@ -86,7 +86,7 @@ async fn nodes_start_are_watched_die_come_back_and_stop() {
     println!("and report after {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let node = hops[1].node.as_ref().unwrap();
-    assert_eq!((hops[1].ours, node.limit, Some(node.pid)), (true, Some(5_000_000), pid(&hops[1])));
+    assert_eq!((hops[1].ours, node.dials.limit, Some(node.pid)), (true, Some(5_000_000), pid(&hops[1])));
     assert!(page(&route, token.reveal()).await.starts_with("HTTP/1.1 200 "));
     assert!(page(&route, "wrong").await.starts_with("HTTP/1.1 401 "));
 

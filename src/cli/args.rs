@@ -7,6 +7,7 @@ use clap::builder::{FalseyValueParser, TypedValueParser as _};
 use clap::{ArgAction, Parser};
 
 use super::values::{self, Color, Listen, PerHop, WireChoice};
+use crate::dials::Dial;
 use crate::route::FileName;
 use crate::wire::Digest;
 
@@ -81,6 +82,16 @@ pub(super) struct Args {
     #[arg(long, help_heading = NODES, value_name = "[HOP=]TIME", env = "CHAINVIEW_DELAY", value_delimiter = ',',
           value_parser = values::delay)]
     pub(super) delay: Vec<PerHop<Duration>>,
+    /// Have a node misbehave: jitter=5ms, stall, stammer=7 (pieces of at most 7 bytes), cut=1MiB, refuse; 2=stall is hop 2
+    #[arg(long, help_heading = NODES, value_name = "[HOP=]WHAT", env = "CHAINVIEW_FAULT", value_delimiter = ',',
+          value_parser = values::fault)]
+    pub(super) fault: Vec<PerHop<Dial>>,
+    /// Let whoever holds the control token turn faults on, not only caps and delays
+    #[arg(long, help_heading = NODES, env = "CHAINVIEW_ALLOW_FAULTS", value_parser = FalseyValueParser::new())]
+    pub(super) allow_faults: bool,
+    /// List the served folders beyond loopback too
+    #[arg(long, help_heading = NODES, env = "CHAINVIEW_LIST", value_parser = FalseyValueParser::new())]
+    pub(super) list: bool,
     /// The file with the token that allows reading a node's pages
     #[arg(long, help_heading = NODES, value_name = "FILE", env = "CHAINVIEW_READ_TOKEN_FILE")]
     pub(super) read_token_file: Option<PathBuf>,

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::dials::{Dial, Dials};
 use crate::net::policy::AllowList;
 use crate::route::{FileName, Host, MAX_HOPS, Wire};
 use crate::units;
@@ -40,12 +41,14 @@ pub enum Color {
     Never,
 }
 
-impl<T: Copy> PerHop<T> {
-    /// The value for one hop: the last that names it, else the last that names none.
-    pub fn pick(values: &[Self], hop: usize) -> Option<T> {
-        let find =
-            |wanted: Option<usize>| values.iter().rev().find(|value| value.hop == wanted).map(|found| found.value);
-        find(Some(hop)).or_else(|| find(None))
+impl PerHop<Dial> {
+    /// The dials of one hop: turned as all are, then as this one is; 0 is no hop.
+    pub fn dials(turns: &[Self], hop: usize) -> Dials {
+        let mut dials = Dials::default();
+        for wanted in [None, Some(hop)] {
+            turns.iter().filter(|turn| turn.hop == wanted).for_each(|turn| dials.turn(turn.value));
+        }
+        dials
     }
 }
 
@@ -82,6 +85,12 @@ pub(super) fn rate(text: &str) -> Result<PerHop<u64>, String> {
 /// Reads `[HOP=]TIME`.
 pub(super) fn delay(text: &str) -> Result<PerHop<Duration>, String> {
     per_hop(text, units::parse_time)
+}
+
+/// Reads `[HOP=]WHAT`; some faults have a value of their own.
+pub(super) fn fault(text: &str) -> Result<PerHop<Dial>, String> {
+    let names_hop = text.split_once('=').is_some_and(|(hop, _)| hop.bytes().all(|byte| byte.is_ascii_digit()));
+    if names_hop { per_hop(text, str::parse) } else { Ok(PerHop { hop: None, value: text.parse()? }) }
 }
 
 /// Reads a time.
@@ -135,10 +144,15 @@ mod tests {
 
     #[test]
     fn a_named_hop_goes_before_all() {
-        let rates = [rate("1M").unwrap(), rate("2=400K").unwrap(), rate("2M").unwrap()];
-        assert_eq!(PerHop::pick(&rates, 2), Some(400_000));
-        assert_eq!(PerHop::pick(&rates, 1), Some(2_000_000));
-        assert_eq!(PerHop::<u64>::pick(&[], 1), None);
+        let turns: Vec<PerHop<Dial>> = ["cut=1M", "2=cut=400K", "cut=2M", "2=stall", "jitter=5ms"]
+            .into_iter()
+            .map(|text| fault(text).unwrap())
+            .collect();
+        let two = Dials { cut: Some(400_000), stall: true, jitter_ms: 5, ..Dials::default() };
+        assert_eq!(PerHop::dials(&turns, 2), two);
+        assert_eq!(PerHop::dials(&turns, 1), Dials { cut: Some(2_000_000), stall: false, ..two });
+        assert_eq!(PerHop::dials(&[], 1), Dials::default());
         assert!(rate("0=1M").is_err() && rate("33=1M").is_err() && delay("1=fast").is_err());
+        assert!(fault("0=stall").is_err() && fault("2=").is_err() && fault("2=limit=1M").is_err());
     }
 }

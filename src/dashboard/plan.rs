@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::{FetchPlan, NodePlan, PerHop};
+use crate::dials::Dial;
 use crate::error::{Error, plain};
 use crate::net::access::{Secret, route_tokens};
 use crate::net::supervisor::Spawning;
@@ -39,7 +40,7 @@ pub struct Demo(tempfile::TempDir);
 /// The size of the demo's file; at the demo's cap it takes about four seconds.
 const DEMO_SIZE: usize = 24_000_000;
 /// The cap on the demo's second hop, in bytes per second: something to see.
-const DEMO_CAP: PerHop<u64> = PerHop { hop: Some(2), value: 6_000_000 };
+const DEMO_CAP: PerHop<Dial> = PerHop { hop: Some(2), value: Dial::Limit(Some(6_000_000)) };
 
 impl ChainPlan {
     /// The plan for an input file.
@@ -68,8 +69,8 @@ impl ChainPlan {
         let hops = ports.into_iter().map(|port| Hop::new(HostPort { host: localhost(), port })).collect();
         let route = Route::new(file, hops).ok_or_else(|| Error::Other("the demo has no hops".to_owned()))?;
         let mut nodes = nodes.clone();
-        if nodes.caps.is_empty() {
-            nodes.caps.push(DEMO_CAP);
+        if !nodes.dials.iter().any(|turn| matches!(turn.value, Dial::Limit(_))) {
+            nodes.dials.push(DEMO_CAP);
         }
         let spawning = spawning(&route, folder.path().join("served"), &nodes)?;
         let fetch = FetchPlan { output: folder.path().join("fetched"), ..fetch.clone() };
@@ -95,8 +96,7 @@ fn spawning(route: &Route, root: PathBuf, nodes: &NodePlan) -> Result<Spawning, 
         root,
         read: nodes.read_token.clone().unwrap_or_else(Secret::random),
         control: nodes.control_token.clone().unwrap_or_else(Secret::random),
-        limits: hops.clone().map(|hop| PerHop::pick(&nodes.caps, hop)).collect(),
-        delays: hops.map(|hop| PerHop::pick(&nodes.delays, hop)).collect(),
+        dials: hops.map(|hop| PerHop::dials(&nodes.dials, hop)).collect(),
         allow_next: (!nodes.allow_next.is_empty()).then(|| nodes.allow_next.clone()),
         flags: flags(nodes),
     })

@@ -47,7 +47,7 @@ pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, ta
         let mut running = JoinSet::new();
         for (node, listener) in nodes {
             info!("{}: serves {}, {}", node.address, shown(node.config.root.path()), node.config.policy);
-            running.spawn(node.run(listener, drain.clone()));
+            running.spawn(node.run(listener, drain.child()));
         }
         let all = async {
             while let Some(ended) = running.join_next().await {
@@ -108,6 +108,8 @@ fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
         read: plan.read_token.clone(),
         control: plan.control_token.clone(),
         host_names: plan.host_names.clone(),
+        list: plan.list,
+        faults: plan.allow_faults,
         ..Access::new(address)
     };
     Ok(NodeConfig {
@@ -115,9 +117,8 @@ fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
         policy: Policy::new(address, plan.allow_next.clone()),
         access,
         limits: plan.limits,
-        // No hop has number 0, so these are the values that name none.
-        limit: PerHop::pick(&plan.caps, 0),
-        delay: PerHop::pick(&plan.delays, 0).unwrap_or_default(),
+        // No hop has number 0, so these are the turns that name none.
+        dials: PerHop::dials(&plan.dials, 0),
         max_connections: plan.max_connections,
         wire: plan.wire,
     })

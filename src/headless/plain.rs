@@ -107,7 +107,7 @@ fn tell_hops(transfer: &Ended, show: &Show) {
                     Rate(rate(&flow)),
                     share(flow.read_blocked_us, &flow),
                     share(flow.write_blocked_us, &flow),
-                    account.limit.map(|limit| format!(", capped at {}", Rate(limit))).unwrap_or_default(),
+                    account.dials.limit.map(|limit| format!(", capped at {}", Rate(limit))).unwrap_or_default(),
                 ));
             }
         }

@@ -12,7 +12,7 @@ use crate::route::{Host, Route};
 
 pub use secret::{Secret, SecretError};
 
-/// Lines that say that somebody stands between the reader and this node.
+/// Lines that say that somebody stands between the reader and this node; the first is what our own relays write.
 const PASSED_ON: [HeaderName; 3] = [VIA, FORWARDED, HeaderName::from_static("x-forwarded-for")];
 
 /// Who may read a node's pages and control it.
@@ -26,13 +26,17 @@ pub struct Access {
     pub control: Option<Secret>,
     /// Names besides `localhost` by which a loopback listener is called.
     pub host_names: Vec<String>,
+    /// Folders may be listed beyond loopback.
+    pub list: bool,
+    /// Control may turn faults on, not only caps and delays.
+    pub faults: bool,
 }
 
 impl Access {
     /// The access to a node that listens on `listener`, without tokens and names.
     pub fn new(listener: SocketAddr) -> Self {
         let loopback = listener.ip().to_canonical().is_loopback();
-        Self { loopback, read: None, control: None, host_names: Vec::new() }
+        Self { loopback, read: None, control: None, host_names: Vec::new(), list: false, faults: false }
     }
 
     /// Whether a request may read the node's pages.
@@ -41,14 +45,26 @@ impl Access {
     /// this machine would make the whole world a loopback peer.
     pub fn may_read(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         let near = self.loopback && peer.ip().to_canonical().is_loopback();
-        let passed_on = PASSED_ON.iter().any(|name| headers.contains_key(name));
-        (near && !passed_on) || offers(self.read.as_ref(), headers)
+        (near && !is_passed_on(headers)) || offers(self.read.as_ref(), headers)
+    }
+
+    /// Whether a request may list folders, of this node or through it.
+    ///
+    /// A chain on loopback alone is free to; a foreign proxy in front of it brings in others, and says so. The names of
+    /// files are more than the files: so every node of a chain beyond loopback must have been told that they may be known.
+    pub fn may_list(&self, headers: &HeaderMap) -> bool {
+        self.list || (self.loopback && !PASSED_ON[1..].iter().any(|name| headers.contains_key(name)))
     }
 
     /// Whether a request may control the node: only with the token, wherever it comes from.
     pub fn may_control(&self, headers: &HeaderMap) -> bool {
         offers(self.control.as_ref(), headers)
     }
+}
+
+/// True if somebody stands between the one who asks and this node, and says so.
+pub fn is_passed_on(headers: &HeaderMap) -> bool {
+    PASSED_ON.iter().any(|name| headers.contains_key(name))
 }
 
 impl Default for Access {

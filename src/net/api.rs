@@ -1,5 +1,6 @@
 //! The node's own pages: one request on a connection, through a real HTTP library, here or further up the chain.
 
+mod control;
 mod events;
 mod pages;
 mod relay;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -47,7 +48,7 @@ where
     let limits = node.config.limits;
     let service = service_fn(|request| {
         let node = Arc::clone(node);
-        Box::pin(async move { Ok::<_, Infallible>(answer(&node, &request, peer).await) })
+        Box::pin(async move { Ok::<_, Infallible>(answer(&node, request, peer).await) })
     });
     let mut server = http1::Builder::new();
     server.keep_alive(false).max_buf_size(BUFFER).max_headers(64);
@@ -61,7 +62,7 @@ where
     }
 }
 
-async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
+async fn answer(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
     let headers = request.headers();
     let host = match called(headers) {
         Ok(host) => host,
@@ -72,9 +73,12 @@ async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: SocketAddr)
     }
     match to_come(headers) {
         Err(error) => here(node, error.reason, &error.detail),
-        Ok(route) if route.is_empty() => pages::answer(node, request, peer),
+        Ok(route) if route.is_empty() => match control::Verb::find(request.uri().path()) {
+            Some(verb) => control::answer(node, &verb, request).await,
+            None => pages::answer(node, &request, peer).await,
+        },
         Ok(_) if !reads(request.method()) => here(node, Reason::Policy, "control is never relayed"),
-        Ok(route) => match relay::relay(node, request, host.as_ref(), route).await {
+        Ok(route) => match relay::relay(node, &request, host.as_ref(), route).await {
             Ok(reply) => reply,
             Err(problem) => from_problem(&problem),
         },
@@ -113,6 +117,14 @@ fn from_problem(problem: &Problem) -> Response<PageBody> {
     if status == StatusCode::UNAUTHORIZED {
         reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    reply
+}
+
+/// A refusal that is HTTP's own and not one of a chain, so it has no hop.
+fn wrong_method(allow: &'static str, detail: &str) -> Response<PageBody> {
+    let body = format!(r#"{{"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"{detail}"}}"#);
+    let mut reply = page(StatusCode::METHOD_NOT_ALLOWED, problem::MEDIA_TYPE, body);
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     reply
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName};
 use hyper::{Request, Response};
@@ -38,12 +38,15 @@ pub(super) struct Asked {
 }
 
 /// Sends one request over a fresh connection and waits for the head of the reply.
-pub(super) async fn ask(
+pub(super) async fn ask<B>(
     stream: TcpStream,
     to: &HostPort,
-    request: Request<Empty<Bytes>>,
+    request: Request<B>,
     limit: Duration,
-) -> Result<Asked, Problem> {
+) -> Result<Asked, Problem>
+where
+    B: Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
+{
     let began = Instant::now();
     let fail = |reason, detail: String| Problem::next(reason, Action::Reply, to, detail, ms_since(began));
     let asked = async {

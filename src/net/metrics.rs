@@ -48,10 +48,17 @@ fn describe(metrics: &mut Registry, snapshot: &NodeSnapshot) {
     let uptime = ConstGauge::new(snapshot.uptime_us as f64 / 1e6);
     metrics.register_with_unit("uptime", "Time since the node started", Unit::Seconds, uptime);
     metrics.register("draining", "1 while the node takes no new work", ConstGauge::new(u32::from(snapshot.draining)));
-    if let Some(limit) = snapshot.limit {
-        let limit = ConstGauge::new(limit as f64);
-        metrics.register("limit_bytes_per_second", "The cap on what the node sends downstream", limit);
+    let dials = Family::<Label, Gauge>::default();
+    if let Ok(serde_json::Value::Object(turned)) = serde_json::to_value(snapshot.dials) {
+        for (dial, value) in turned {
+            let value = value.as_bool().map(i64::from).or_else(|| value.as_i64());
+            if let Some(value) = value {
+                dials.get_or_create(&label("dial", dial)).set(value);
+            }
+        }
     }
+    let help = "How the dials stand, as in /v1/node: bytes per second, ms, bytes, or 1 for on; a cap that is none is not there";
+    metrics.register("dial", help, dials);
 }
 
 fn count_connections(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) {

@@ -1,17 +1,18 @@
 //! A node: one listener, what it may do, and the sessions it owns.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 
 use super::accept::{Admitted, Door};
 use super::access::Access;
 use super::clock::Clock;
+use super::dials::LiveDials;
 use super::digests::Digests;
 use super::drain::Drain;
 use super::limits::Limits;
@@ -22,7 +23,7 @@ use super::root::Root;
 use super::splice::Pipes;
 use super::upstream::Upstream;
 use super::{ids, session};
-use crate::meter::Bucket;
+use crate::dials::Dials;
 use crate::route::Wire;
 use crate::snapshot::NodeSnapshot;
 use crate::wire::Request;
@@ -38,10 +39,8 @@ pub struct NodeConfig {
     pub access: Access,
     /// How long anything may take.
     pub limits: Limits,
-    /// Bytes per second it may send downstream, all connections together.
-    pub limit: Option<u64>,
-    /// How long it holds each reply back.
-    pub delay: Duration,
+    /// How its dials stand when it starts.
+    pub dials: Dials,
     /// Most connections at once.
     pub max_connections: usize,
     /// The wire of next hops that are not marked with one; `None` finds out.
@@ -57,8 +56,8 @@ pub struct Node {
     pub address: SocketAddr,
     /// Who is connected.
     pub registry: Arc<Registry>,
-    /// The cap, if there is one.
-    pub bucket: Option<Mutex<Bucket>>,
+    /// How its dials stand now.
+    pub dials: LiveDials,
     /// Digests of what it serves.
     pub digests: Arc<Digests>,
     /// What bodies are spliced through.
@@ -71,12 +70,11 @@ pub struct Node {
 impl Node {
     /// A node for a listener that is bound to `address`.
     pub fn new(config: NodeConfig, address: SocketAddr) -> Arc<Self> {
-        let bucket = config.limit.map(|rate| Mutex::new(Bucket::new(rate)));
         Arc::new(Self {
+            dials: LiveDials::new(config.dials),
             config,
             address,
             registry: Registry::new(Clock::start()),
-            bucket,
             digests: Arc::default(),
             pipes: Arc::default(),
             links: Arc::default(),
@@ -97,12 +95,13 @@ impl Node {
                 () = drain.draining() => break,
                 // Before the next is let in: under a flood of connections those that ended would pile up.
                 Some(ended) = sessions.join_next() => {
-                    if let Err(error) = ended {
+                    if let Err(error) = ended.or_else(closed) {
                         tracing::error!("a session failed inside: {error}");
                     }
                 }
                 Admitted { stream, conn, head, deadline } = door.next() => {
-                    sessions.spawn(session::run(Arc::clone(&self), stream, conn, head, deadline));
+                    let known = conn.conn();
+                    known.served_by(sessions.spawn(session::run(Arc::clone(&self), stream, conn, head, deadline)));
                 }
             }
         }
@@ -110,7 +109,7 @@ impl Node {
         let limit = self.config.limits.drain;
         tokio::select! {
             () = async { while sessions.join_next().await.is_some() {} } => {}
-            () = drain.force_after(limit) => {}
+            () = drain.force_after(limit) => self.registry.close_bodies(),
         }
         // A forced session gets a moment to say goodbye; what is left after that is cut.
         let _ = timeout(Duration::from_millis(100), async { while sessions.join_next().await.is_some() {} }).await;
@@ -144,13 +143,6 @@ impl Node {
         request.host.as_ref().map_or_else(|| self.address.to_string(), ToString::to_string)
     }
 
-    /// Waits as long as this node was told to hold replies back.
-    pub async fn hold_back(&self) {
-        if !self.config.delay.is_zero() {
-            sleep(self.config.delay).await;
-        }
-    }
-
     /// The node at this moment.
     pub fn snapshot(&self) -> NodeSnapshot {
         let mut snapshot = NodeSnapshot {
@@ -161,13 +153,17 @@ impl Node {
             policy: self.config.policy.to_string().into(),
             wires: vec!["http".into(), "seed".into()],
             draining: self.draining(),
-            limit: self.config.limit,
-            delay_ms: self.config.delay.as_millis() as u64,
+            dials: self.dials.now(),
             ..NodeSnapshot::default()
         };
         self.registry.fill(&mut snapshot);
         snapshot
     }
+}
+
+/// A session that was closed by control did not fail.
+fn closed(error: JoinError) -> Result<(), JoinError> {
+    if error.is_cancelled() { Ok(()) } else { Err(error) }
 }
 
 /// Sets what every accepted connection takes over from its listener.

@@ -55,7 +55,7 @@ pub async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, requ
                 account.status = reply.status;
                 account.size = Some(length);
             });
-            node.hold_back().await;
+            node.dials.hold_back().await;
             down.announce(&reply);
             if request.method == Method::Head {
                 return match down.send_head().await {

@@ -1,5 +1,6 @@
 //! Who is connected and what they do: live connections, the transfers of the recent past, and copies of both.
 
+mod close;
 mod setup;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -16,6 +17,7 @@ use crate::snapshot::{
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
 
+use close::Ending;
 use setup::Heads;
 pub use setup::{HeadGuard, PendingGuard};
 
@@ -54,6 +56,7 @@ pub struct Conn {
     peer: SocketAddr,
     accepted_us: u64,
     now: Mutex<Now>,
+    ending: Ending,
 }
 
 #[derive(Debug, Default)]
@@ -113,7 +116,13 @@ impl Registry {
     pub fn open(self: &Arc<Self>, peer: SocketAddr) -> ConnGuard {
         self.accepted.fetch_add(1, Relaxed);
         let id = self.next_id.fetch_add(1, Relaxed);
-        let conn = Arc::new(Conn { id, peer, accepted_us: self.clock.now_us(), now: Mutex::default() });
+        let conn = Arc::new(Conn {
+            id,
+            peer,
+            accepted_us: self.clock.now_us(),
+            now: Mutex::default(),
+            ending: Ending::default(),
+        });
         lock(&self.live).insert(id, Arc::clone(&conn));
         ConnGuard { registry: Arc::clone(self), conn }
     }

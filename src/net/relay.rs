@@ -82,7 +82,7 @@ async fn answer_head(
     };
     let reply = passed_on(answer, keep);
     job.update(|account| account.status = reply.status);
-    node.hold_back().await;
+    node.dials.hold_back().await;
     down.announce(&reply);
     if method == Method::Head {
         upstream.finish();

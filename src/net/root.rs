@@ -1,5 +1,7 @@
 //! The served folder, held as a handle: a file is opened once, beneath it, and judged by what was opened.
 
+mod list;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -71,20 +73,29 @@ impl Root {
     /// devices are not found; nothing here waits for a pipe's writer.
     pub fn serve(&self, name: &FileName) -> Result<Served, OpenError> {
         let bytes = name.as_bytes();
-        let hidden = |part: &[u8]| part.starts_with(b".");
-        if bytes.split(|b| *b == b'/').any(hidden) {
+        if is_hidden(bytes) {
             return Err(OpenError::NotFound);
         }
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = self.open_beneath(bytes, flags)?;
+        let stat = fstat(&file).map_err(|error| OpenError::Failed(error.into()))?;
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
+            return Err(OpenError::NotFound);
+        }
+        Ok(Served { file: Arc::new(File::from(file)), version: Version::of(&stat) })
+    }
+
+    /// Opens what a path leads to, if it does so beneath the folder.
+    fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, OpenError> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let mut tries = 0;
         let opened = loop {
-            match openat2(&self.folder, bytes, flags, Mode::empty(), resolve) {
+            match openat2(&self.folder, path, flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => tries += 1,
                 opened => break opened,
             }
         };
-        let file = opened.map_err(|error| match error {
+        opened.map_err(|error| match error {
             // What the asker may not know and what is not there look the same from outside.
             Errno::NOENT
             | Errno::NOTDIR
@@ -98,13 +109,13 @@ impl Root {
             | Errno::INVAL
             | Errno::AGAIN => OpenError::NotFound,
             other => OpenError::Failed(other.into()),
-        })?;
-        let stat = fstat(&file).map_err(|error| OpenError::Failed(error.into()))?;
-        if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
-            return Err(OpenError::NotFound);
-        }
-        Ok(Served { file: Arc::new(File::from(file)), version: Version::of(&stat) })
+        })
     }
+}
+
+/// A part of the path begins with a dot.
+fn is_hidden(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(|part| part.starts_with(b"."))
 }
 
 impl Served {

@@ -130,7 +130,7 @@ async fn announce(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, size: 
         account.status = 200;
         account.size = Some(size);
     });
-    node.hold_back().await;
+    node.dials.hold_back().await;
     down.inbox.clear();
     if down.write(size.to_string().as_bytes()).await.is_err() {
         return false;

@@ -166,10 +166,11 @@ pub async fn send_body<S: Source>(
     let clock = node.registry.clock();
     job.set_state(ConnState::Streaming);
     down.rest();
-    job.update(|account| account.limit = node.config.limit);
+    let bucket = node.dials.bucket();
+    job.update(|account| account.dials = node.dials.now());
     let meter = &job.job().meter;
     meter.begin(clock.now_us());
-    let pace = Pace { meter, clock, bucket: node.bucket.as_ref(), idle: limits.idle, stall: limits.stall };
+    let pace = Pace { meter, clock, bucket: bucket.as_deref(), idle: limits.idle, stall: limits.stall };
     let early = match job.job().wire() {
         Wire::Http => Early::Keep(&mut down.inbox),
         Wire::Seed => Early::Discard,
@@ -184,7 +185,11 @@ pub async fn send_body<S: Source>(
             };
             (reason, error.to_string())
         }),
-        () = node.drain().forced() => Err((Reason::Draining, "the body was cut off".to_owned())),
+        () = job.closing() => Err(if node.drain().is_forced() {
+            (Reason::Draining, "the body was cut off".to_owned())
+        } else {
+            (Reason::Closed, "closed here by control".to_owned())
+        }),
     };
     meter.end(clock.now_us());
     match sent {

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::access::Secret;
 use super::policy::AllowList;
+use crate::dials::Dials;
 use crate::route::{Hop, Host, HostPort, Route};
 use crate::snapshot::HopLink;
 use crate::text::SafeText;
@@ -35,10 +36,8 @@ pub struct Spawning {
     pub read: Secret,
     /// Lets this program control them.
     pub control: Secret,
-    /// Bytes per second that a hop may send, hop 1 first; hops behind the end have no cap.
-    pub limits: Vec<Option<u64>>,
-    /// How long a hop holds its replies back, hop 1 first.
-    pub delays: Vec<Option<Duration>>,
+    /// How the dials of each hop stand, hop 1 first; those of hops behind the end are not turned.
+    pub dials: Vec<Dials>,
     /// Whom they may dial besides loopback and the next hop.
     pub allow_next: Option<AllowList>,
     /// Further flags, the same for all: time limits and the like.

@@ -34,10 +34,6 @@ pub struct NodeSnapshot {
     pub wires: Vec<SafeText>,
     /// It takes no new work.
     pub draining: bool,
-    /// Bytes per second it may send downstream, if it is capped.
-    pub limit: Option<u64>,
-    /// The time it holds each reply back, in ms.
-    pub delay_ms: u64,
     /// How it disturbs what it sends.
     pub dials: Dials,
     /// What the node got of the machine, where the system says.
@@ -231,9 +227,7 @@ pub struct TransferAccount {
     pub size: Option<u64>,
     /// What its body did.
     pub flow: Flow,
-    /// The cap on what this node sends, in bytes per second, if there is one.
-    pub limit: Option<u64>,
-    /// How else the node disturbs what it sends.
+    /// How this node disturbed what it sent, as its dials stood last.
     pub dials: Dials,
     /// When this was said, in µs by the node's own clock.
     pub uptime_us: u64,

@@ -20,7 +20,7 @@ impl Stage {
     /// The evidence of a transfer's whole life, from what its hops say of it afterwards, hop 1 first.
     pub fn of(accounts: &[Option<TransferAccount>]) -> Vec<Self> {
         let stage = |(at, account): (usize, &Option<TransferAccount>)| {
-            let (flow, limit) = account.as_ref().map(|account| (account.flow, account.limit)).unwrap_or_default();
+            let (flow, limit) = account.as_ref().map(|account| (account.flow, account.dials.limit)).unwrap_or_default();
             Self { number: at + 1, seen: account.is_some(), flow, limit }
         };
         accounts.iter().enumerate().map(stage).collect()
@@ -136,6 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dials::Dials;
 
     /// A second of work, waiting these percents of it to read, to write and for the cap.
     fn flow(read: u64, write: u64, cap: u64) -> Flow {
@@ -216,7 +217,8 @@ mod tests {
 
     #[test]
     fn accounts_are_evidence_too() {
-        let account = TransferAccount { flow: flow(1, 2, 90), limit: Some(5), ..TransferAccount::default() };
+        let dials = Dials { limit: Some(5), ..Dials::default() };
+        let account = TransferAccount { flow: flow(1, 2, 90), dials, ..TransferAccount::default() };
         let stages = Stage::of(&[None, Some(account)]);
         assert_eq!((stages[0].seen, stages[1].number), (false, 2));
         assert_eq!(judge(&flow(WAITS, 0, 0), &stages).limit, Limit::Cap { hop: 2, rate: 5 });

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chainview::dials::Dials;
 use chainview::net::access::Access;
 use chainview::net::drain::Drain;
 use chainview::net::limits::Limits;
@@ -35,8 +36,7 @@ pub(crate) fn config(folder: &Path, address: SocketAddr, limits: Limits) -> Node
         policy: Policy::new(address, AllowList::default()),
         access: Access::new(address),
         limits,
-        limit: None,
-        delay: Duration::ZERO,
+        dials: Dials::default(),
         max_connections: 4096,
         wire: None,
     }
@@ -122,7 +122,7 @@ pub(crate) async fn read_reply(stream: &mut TcpStream, method: &str) -> Reply {
         let status = head[9..12].parse().unwrap();
         let mut reply = Reply { status, head, body: Vec::new() };
         let length = reply.field("content-length").map_or(0, |length| length.parse().unwrap());
-        if method == "GET" {
+        if method != "HEAD" {
             reply.body.resize(length, 0);
             stream.read_exact(&mut reply.body).await.expect("the whole body");
         }

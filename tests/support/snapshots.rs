@@ -37,7 +37,7 @@ pub(crate) fn streaming() -> ChainSnapshot {
         node.totals.flow.bytes_out = 9_720_000_000;
         node.connections = vec![conn(number, origin), page()];
     }
-    chain.hops[1].node.as_mut().expect("hop 2 reports").limit = Some(50_000_000);
+    chain.hops[1].node.as_mut().expect("hop 2 reports").dials.limit = Some(50_000_000);
     chain.transfers = vec![transfer(1, Phase::Streaming)];
     chain.verdict = Verdict { limit: Limit::Cap { hop: 2, rate: 50_000_000 }, share: 0.88, ..Verdict::default() };
     chain.log.push(log(2, Level::Info, None, "#1 assets/sample.bin: fetching through 3 hops"));

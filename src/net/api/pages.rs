@@ -3,19 +3,25 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper::header::{ALLOW, HeaderValue};
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
 use super::events::{Events, interval};
-use super::{PageBody, here, page, reads, stream_page};
+use super::{PageBody, from_problem, here, page, reads, stream_page, wrong_method};
 use crate::net::ask::CHAIN_HOPS;
 use crate::net::metrics;
 use crate::net::node::Node;
+use crate::net::root::OpenError;
+use crate::route::{DEFAULT_BASE, FileName};
 use crate::snapshot::ConnSnapshot;
-use crate::wire::{Reason, TransferId, problem};
+use crate::wire::http::decode_name;
+use crate::wire::{Action, Problem, Reason, TransferId};
 
 const JSON: &str = "application/json";
+/// What a node says that may not tell what files there are.
+pub(super) const NO_LISTING: &str = "folders are not listed beyond loopback: start this node with --list";
 
 /// The pages there are.
 enum Page {
@@ -25,6 +31,9 @@ enum Page {
     Events,
     Connections,
     Transfer(TransferId),
+    /// A folder's files; `None` is the root. Not on the path of the files themselves: it is text made up on the spot,
+    /// with no validator, range or digest, whose length nobody can announce before it is there.
+    Folder(Option<FileName>),
 }
 
 /// The body of `/v1/connections`.
@@ -35,42 +44,54 @@ struct Connections {
 }
 
 /// Answers a request for one of this node's own pages.
-pub(super) fn answer<B>(node: &Arc<Node>, request: &Request<B>, peer: SocketAddr) -> Response<PageBody> {
-    let path = request.uri().path();
-    let Some(wanted) = Page::find(path) else {
-        return here(node, Reason::NotFound, &format!("there is no page {path}"));
+pub(super) async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
+    let wanted = match Page::find(request.uri().path()) {
+        Ok(wanted) => wanted,
+        Err((reason, detail)) => return here(node, reason, &detail),
     };
     if !reads(request.method()) {
-        return wrong_method();
+        return wrong_method("GET, HEAD", "pages are read with GET or HEAD");
+    }
+    if matches!(wanted, Page::Folder(_)) && !node.config.access.may_list(request.headers()) {
+        return here(node, Reason::Policy, NO_LISTING);
     }
     if !wanted.is_free() && !node.config.access.may_read(peer, request.headers()) {
         return here(node, Reason::Unauthorized, "reading needs the node's read token");
     }
-    let mut reply = show(node, &wanted, request);
+    let mut reply = show(node, &wanted, request).await;
     // Relays count themselves on top, so that the reader knows whose page it got.
     reply.headers_mut().insert(CHAIN_HOPS, HeaderValue::from_static("0"));
     reply
 }
 
 impl Page {
-    fn find(path: &str) -> Option<Self> {
+    fn find(path: &str) -> Result<Self, (Reason, String)> {
         match path {
-            "/healthz" => Some(Self::Health),
-            "/metrics" => Some(Self::Metrics),
-            "/v1/node" => Some(Self::Node),
-            "/v1/events" => Some(Self::Events),
-            "/v1/connections" => Some(Self::Connections),
-            _ => path.strip_prefix("/v1/transfers/")?.parse().ok().map(Self::Transfer),
+            "/healthz" => Ok(Self::Health),
+            "/metrics" => Ok(Self::Metrics),
+            "/v1/node" => Ok(Self::Node),
+            "/v1/events" => Ok(Self::Events),
+            "/v1/connections" => Ok(Self::Connections),
+            DEFAULT_BASE => Ok(Self::Folder(None)),
+            _ => {
+                if let Some(folder) = path.strip_prefix(DEFAULT_BASE).and_then(|path| path.strip_suffix('/')) {
+                    let folder = decode_name(folder).map_err(|error| (error.reason, error.detail))?;
+                    return Ok(Self::Folder(Some(folder)));
+                }
+                let id = path.strip_prefix("/v1/transfers/").and_then(|id| id.parse().ok());
+                id.map(Self::Transfer).ok_or_else(|| (Reason::NotFound, format!("there is no page {path}")))
+            }
         }
     }
 
-    /// Needs no token: a transfer's id is the right to read about it, and health is for whoever checks it.
+    /// Needs no token: a transfer's id is the right to read about it, and health is for whoever checks it; who may list
+    /// folders is judged elsewhere.
     fn is_free(&self) -> bool {
-        matches!(self, Self::Health | Self::Transfer(_))
+        matches!(self, Self::Health | Self::Transfer(_) | Self::Folder(_))
     }
 }
 
-fn show<B>(node: &Arc<Node>, wanted: &Page, request: &Request<B>) -> Response<PageBody> {
+async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>) -> Response<PageBody> {
     match wanted {
         Page::Health if node.draining() => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n"),
         Page::Health => page(StatusCode::OK, "text/plain", "ok\n"),
@@ -93,6 +114,7 @@ fn show<B>(node: &Arc<Node>, wanted: &Page, request: &Request<B>) -> Response<Pa
             Some(account) => json(node, &account),
             None => here(node, Reason::NotFound, "this node knows of no such transfer, or no longer"),
         },
+        Page::Folder(folder) => list(node, folder.clone()).await,
         Page::Events => match interval(request.uri().query()) {
             None => here(node, Reason::Malformed, "the interval is not a time: write interval=250ms"),
             Some(_) if request.method() == Method::HEAD => page(StatusCode::OK, "application/x-ndjson", ""),
@@ -101,17 +123,21 @@ fn show<B>(node: &Arc<Node>, wanted: &Page, request: &Request<B>) -> Response<Pa
     }
 }
 
-fn json(node: &Node, value: &impl Serialize) -> Response<PageBody> {
+/// Lists a folder, on a thread that may wait for the disk.
+async fn list(node: &Arc<Node>, folder: Option<FileName>) -> Response<PageBody> {
+    let listing = Arc::clone(node);
+    let failed = |reason, detail: String| from_problem(&Problem::here(reason, Action::Open, node.address, detail));
+    match tokio::task::spawn_blocking(move || listing.config.root.list(folder.as_ref())).await {
+        Ok(Ok(listing)) => json(node, &listing),
+        Ok(Err(OpenError::NotFound)) => failed(Reason::NotFound, "there is no such folder".to_owned()),
+        Ok(Err(OpenError::Failed(error))) => failed(Reason::Internal, error.to_string()),
+        Err(error) => failed(Reason::Internal, error.to_string()),
+    }
+}
+
+pub(super) fn json(node: &Node, value: &impl Serialize) -> Response<PageBody> {
     match serde_json::to_vec(value) {
         Ok(body) => page(StatusCode::OK, JSON, body),
         Err(error) => here(node, Reason::Internal, &error.to_string()),
     }
-}
-
-/// A refusal that is HTTP's own and not one of a chain, so it has no hop.
-fn wrong_method() -> Response<PageBody> {
-    let body = r#"{"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"pages are read with GET or HEAD"}"#;
-    let mut reply = page(StatusCode::METHOD_NOT_ALLOWED, problem::MEDIA_TYPE, body);
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-    reply
 }

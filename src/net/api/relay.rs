@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::events::{Leaving, interval, leaving};
+use super::pages::NO_LISTING;
 use super::{BodyError, PageBody, from_problem};
 use crate::net::ask::{Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, ask, hops_of, is_problem};
 use crate::net::clock::ms_since;
@@ -22,7 +23,7 @@ use crate::net::dial::dial;
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::node::Node;
 use crate::net::relay;
-use crate::route::{Hop, HostPort, MAX_HOPS};
+use crate::route::{DEFAULT_BASE, Hop, HostPort, MAX_HOPS};
 use crate::wire::http::{parse_number, plain_text};
 use crate::wire::{Action, Problem, Reason, problem};
 
@@ -36,8 +37,12 @@ pub(super) async fn relay(
     let began = Instant::now();
     let refuse = |reason, detail: &str| Problem::here(reason, Action::Request, node.address, detail);
     let path = request.uri().path();
-    if !(path.starts_with("/v1/") || matches!(path, "/metrics" | "/healthz")) {
+    let folder = path.starts_with(DEFAULT_BASE);
+    if !(folder || path.starts_with("/v1/") || matches!(path, "/metrics" | "/healthz")) {
         return Err(refuse(Reason::NotFound, &format!("there is no page {path}")));
+    }
+    if folder && !node.config.access.may_list(request.headers()) {
+        return Err(refuse(Reason::Policy, NO_LISTING));
     }
     let own = HostPort::from(node.address);
     if route.iter().any(|hop| hop.address == own || Some(&hop.address) == called) {

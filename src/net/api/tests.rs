@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::dials::Dials;
 use crate::net::access::{Access, Secret};
 use crate::net::ask::{Asked, ask};
 use crate::net::limits::Limits;
@@ -35,8 +36,7 @@ async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
         policy: Policy::default(),
         access: Access::new(address),
         limits: Limits { linger: Duration::from_millis(50), ..Limits::default() },
-        limit: None,
-        delay: Duration::ZERO,
+        dials: Dials::default(),
         max_connections: 64,
         wire: None,
     };
@@ -137,7 +137,8 @@ async fn what_is_no_page_is_refused_in_the_right_words() {
     assert_eq!(status("GET", "/").await, 404);
     assert_eq!(status("GET", "/v1/transfers/12").await, 404);
     assert_eq!(status("GET", "/v1/transfers/00000000000000000000000000000012").await, 404);
-    assert_eq!(status("POST", "/v1/drain").await, 404);
+    assert_eq!(status("POST", "/v1/drain").await, 403);
+    assert_eq!(status("GET", "/v1/drain").await, 405);
     assert_eq!(status("POST", "/v1/node").await, 405);
     assert_eq!(status("DELETE", "/metrics").await, 405);
     assert_eq!(status("GET", "/v1/events?interval=soon").await, 400);
@@ -220,7 +221,7 @@ async fn a_reader_that_leaves_ends_its_connection() {
 
 #[tokio::test]
 async fn every_line_of_the_metrics_parses() {
-    let site = site(|config| config.limit = Some(1000)).await;
+    let site = site(|config| config.dials.limit = Some(1000)).await;
     let conn = site.node.registry.open(site.address);
     let job = conn.begin_job(TransferId(1), crate::wire::Method::Get, &FileName::new(b"f").unwrap(), Wire::Http);
     job.job().meter.took(5);

@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::dials::Dials;
 use crate::net::access::Access;
 use crate::net::drain::Drain;
 use crate::net::limits::Limits;
@@ -131,8 +132,7 @@ async fn a_body_does_not_wait_for_its_digest_and_the_question_after_it_does() {
         policy: Policy::new(address, AllowList::default()),
         access: Access::new(address),
         limits: Limits::default(),
-        limit: None,
-        delay: Duration::ZERO,
+        dials: Dials::default(),
         max_connections: 4,
         wire: None,
     };

@@ -84,12 +84,17 @@ impl Spec {
         let mut command = Command::new(&spawning.program);
         command.arg("--node").arg(self.listen.to_string()).arg("--root").arg(&spawning.root);
         command.arg("--until-stdin-closes");
-        let at = self.hop - 1;
-        if let Some(limit) = spawning.limits.get(at).copied().flatten() {
+        // Whoever holds the token of a node of its own may do what it likes with it.
+        command.arg("--allow-faults");
+        let dials = spawning.dials.get(self.hop - 1).copied().unwrap_or_default();
+        if let Some(limit) = dials.limit {
             command.arg("--limit").arg(limit.to_string());
         }
-        if let Some(delay) = spawning.delays.get(at).copied().flatten() {
-            command.arg("--delay").arg(format!("{}us", delay.as_micros()));
+        if dials.delay_ms > 0 {
+            command.arg("--delay").arg(format!("{}ms", dials.delay_ms));
+        }
+        for fault in dials.faults() {
+            command.arg("--fault").arg(fault.to_string());
         }
         if let Some(name) = &self.name {
             command.arg("--host-name").arg(name);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::dials::Dials;
 use crate::route::FileName;
 
 struct Stage {
@@ -36,8 +37,7 @@ async fn stage(mode: &str, hops: &[&str], change: impl FnOnce(&mut Spawning)) ->
         root: folder.path().to_owned(),
         read: Secret::new("r").unwrap(),
         control: Secret::new("c").unwrap(),
-        limits: Vec::new(),
-        delays: Vec::new(),
+        dials: Vec::new(),
         allow_next: None,
         flags: Vec::new(),
     };
@@ -66,8 +66,8 @@ impl Stage {
 #[tokio::test]
 async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
     let mut stage = stage("good", &["127.0.0.1", "localhost", "127.0.0.1"], |spawning| {
-        spawning.limits = vec![None, Some(2_000_000)];
-        spawning.delays = vec![Some(Duration::from_millis(5))];
+        let slow = Dials { delay_ms: 5, stammer: Some(7), refuse: true, ..Dials::default() };
+        spawning.dials = vec![slow, Dials { limit: Some(2_000_000), ..Dials::default() }];
         spawning.flags = vec!["--idle-timeout".into(), "30s".into()];
     })
     .await;
@@ -76,12 +76,13 @@ async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
     assert!(stage.links().iter().all(|link| matches!(link, Some(HopLink::Spawned { pid }) if *pid > 0)));
     let expected = format!(
-        "--node 127.0.0.1:{} --root {} --until-stdin-closes --limit 2000000 --host-name localhost --idle-timeout 30s\n",
+        "--node 127.0.0.1:{} --root {} --until-stdin-closes --allow-faults --limit 2000000 --host-name localhost \
+         --idle-timeout 30s\n",
         stage.ports[1],
         stage.folder.path().display(),
     );
     assert_eq!(stage.read("args", 2), Some(expected));
-    assert!(stage.read("args", 1).unwrap().contains(" --delay 5000us "));
+    assert!(stage.read("args", 1).unwrap().contains(" --delay 5ms --fault stammer=7 --fault refuse "));
     assert_eq!(stage.read("tokens", 3).as_deref(), Some("r c \n"));
     let mut said = Vec::new();
     while said.len() < 6 {

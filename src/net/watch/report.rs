@@ -78,7 +78,7 @@ impl HopState {
     pub(super) fn stage(&self, number: usize, now: Instant) -> Stage {
         let seen = self.seen.is_some_and(|seen| now.duration_since(seen) <= FRESH);
         let flow = self.flows.flow().filter(|_| seen);
-        let limit = self.node.as_ref().and_then(|node| node.limit);
+        let limit = self.node.as_ref().and_then(|node| node.dials.limit);
         Stage { number, seen: flow.is_some(), flow: flow.unwrap_or_default(), limit }
     }
 
@@ -110,8 +110,7 @@ impl HopState {
 
 /// True if two reports look different; time passes in all of them, and we ourselves read pages.
 fn differs(before: &NodeSnapshot, after: &NodeSnapshot) -> bool {
-    let told =
-        |node: &NodeSnapshot| (node.totals, node.more, node.draining, node.limit, node.delay_ms, node.node.clone());
+    let told = |node: &NodeSnapshot| (node.totals, node.more, node.draining, node.dials, node.node.clone());
     told(before) != told(after) || !shown(before).eq(shown(after))
 }
 

@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::dials::Dials;
 use crate::net::access::Access;
 use crate::net::accounts::{account, accounts};
 use crate::net::drain::Drain;
@@ -31,8 +32,7 @@ async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
         policy: Policy::default(),
         access: Access::new(address),
         limits: Limits::default(),
-        limit: None,
-        delay: Duration::ZERO,
+        dials: Dials::default(),
         max_connections: 64,
         wire: None,
     };
@@ -68,11 +68,11 @@ fn is_down(hop: &HopSnapshot) -> bool {
 
 #[tokio::test]
 async fn running_nodes_are_attached_and_their_end_shows_at_once() {
-    let (first, second) = (site(|_| {}).await, site(|config| config.limit = Some(7)).await);
+    let (first, second) = (site(|_| {}).await, site(|config| config.dials.limit = Some(7)).await);
     let mut watcher = Watcher::start(&route(&[first.node.address, second.node.address]), &Tokens::default(), None);
     let hops = until(&mut watcher, |hops| hops.iter().all(|hop| hop.link == HopLink::Attached)).await;
     assert_eq!((hops[1].number, hops[1].origin, hops[1].ours), (2, true, false));
-    assert_eq!(hops[1].node.as_ref().unwrap().limit, Some(7));
+    assert_eq!(hops[1].node.as_ref().unwrap().dials.limit, Some(7));
     assert_eq!(watcher.stages()[1].limit, Some(7));
     let began = Instant::now();
     second.running.abort();
@@ -95,8 +95,7 @@ async fn a_node_that_comes_back_is_found_again() {
         policy: Policy::default(),
         access: Access::default(),
         limits: Limits::default(),
-        limit: None,
-        delay: Duration::ZERO,
+        dials: Dials::default(),
         max_connections: 64,
         wire: None,
     };

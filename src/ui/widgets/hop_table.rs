@@ -114,7 +114,7 @@ fn hop_row(theme: &Theme, hop: &HopSnapshot, marked: bool, places: &Places<9>, r
 fn figures(hop: &HopSnapshot) -> [String; 5] {
     let Some(node) = &hop.node else { return ["-"; 5].map(str::to_owned) };
     let way_in = if hop.origin && hop.rate_out > 0 { "disk".to_owned() } else { figure(hop.rate_in) };
-    let cap = node.limit.map_or("-".to_owned(), |limit| Bytes(limit).to_string());
+    let cap = node.dials.limit.map_or("-".to_owned(), |limit| Bytes(limit).to_string());
     [node.totals.open.to_string(), way_in, figure(hop.rate_out), Bytes(node.totals.flow.bytes_out).to_string(), cap]
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn number(value: &str) -> Option<u64> {
 }
 
 /// Unescapes a path behind its base, exactly once, and checks that a name came out.
-pub(super) fn decode_name(escaped: &str) -> Result<FileName, HeadError> {
+pub(crate) fn decode_name(escaped: &str) -> Result<FileName, HeadError> {
     let bytes = escaped.as_bytes();
     for (at, _) in bytes.iter().enumerate().filter(|(_, b)| **b == b'%') {
         let digits = bytes.get(at + 1..at + 3).unwrap_or_default();
@@ -76,7 +76,7 @@ pub(super) fn decode_name(escaped: &str) -> Result<FileName, HeadError> {
 }
 
 /// Escapes a name for a URL path.
-pub(super) fn encode_name(name: &FileName) -> impl Iterator<Item = &str> + Display {
+pub(crate) fn encode_name(name: &FileName) -> impl Iterator<Item = &str> + Display {
     percent_encode(name.as_bytes(), ESCAPED)
 }
 

@@ -57,7 +57,9 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
     if http11 && fields.host.is_none() {
         return Err(HeadError::malformed("the Host line is missing"));
     }
-    let Some(escaped) = path.strip_prefix(DEFAULT_BASE) else { return Ok(Some((Asked::Page, end))) };
+    let Some(escaped) = path.strip_prefix(DEFAULT_BASE).filter(|escaped| !names_folder(escaped)) else {
+        return Ok(Some((Asked::Page, end)));
+    };
     let method = match method {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
@@ -69,6 +71,11 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
     let name = fields::decode_name(escaped)?;
     let request = fields.request(method, name, http11)?;
     Ok(Some((Asked::File(Box::new(request)), end)))
+}
+
+/// What stands behind the base is a folder to be listed: a page, and none of the files.
+fn names_folder(escaped: &str) -> bool {
+    escaped.is_empty() || escaped.ends_with('/')
 }
 
 /// Nobody but a control request may have a body, and a body must say how long it is, once.
@@ -281,6 +288,9 @@ mod tests {
             assert!(error.detail.contains(says), "{lines:?}: {}", error.detail);
         }
         assert!(parse("PUT /files/x HTTP/1.1\r\nHost: h\r\n\r\n").is_err());
+        assert_eq!(parse("GET /files/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
+        assert_eq!(parse("HEAD /files/a%20b/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
+        assert!(parse("GET /files/x/?y HTTP/1.1\r\nHost: h\r\n\r\n").is_err());
         assert!(parse("GET /files/x?y HTTP/1.1\r\nHost: h\r\n\r\n").is_err());
         assert!(parse("GET /files/x HTTP/1.1\r\n\r\n").unwrap_err().detail.contains("Host"));
         let long = format!("Chain-Route: {}a:1\r\n", "a:1, ".repeat(32));

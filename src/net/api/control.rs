@@ -1,0 +1,104 @@
+//! The verbs of control: for whoever holds the control token and stands right in front of the node.
+
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::pages::json as json_page;
+use super::{PageBody, here, wrong_method};
+use crate::dials::read_turns;
+use crate::net::access::is_passed_on;
+use crate::net::node::Node;
+use crate::wire::Reason;
+use crate::wire::http::MAX_REQUEST_BODY;
+
+/// What a node can be told.
+pub(super) enum Verb {
+    Dials,
+    Close(u64),
+    Drain,
+    Stop,
+}
+
+impl Verb {
+    /// The verb of a path.
+    pub(super) fn find(path: &str) -> Option<Self> {
+        match path {
+            "/v1/dials" => Some(Self::Dials),
+            "/v1/drain" => Some(Self::Drain),
+            "/v1/stop" => Some(Self::Stop),
+            _ => {
+                let id = path.strip_prefix("/v1/connections/")?.strip_suffix("/close")?;
+                id.bytes().all(|digit| digit.is_ascii_digit()).then(|| id.parse().ok().map(Self::Close))?
+            }
+        }
+    }
+}
+
+/// Answers a request for a verb: judged before its body is read.
+pub(super) async fn answer(node: &Arc<Node>, verb: &Verb, request: Request<Incoming>) -> Response<PageBody> {
+    if request.method() != Method::POST {
+        return wrong_method("POST", "control is a POST");
+    }
+    let access = &node.config.access;
+    if is_passed_on(request.headers()) {
+        return here(node, Reason::Policy, "control is never relayed: ask the node itself");
+    }
+    if access.control.is_none() {
+        return here(node, Reason::Policy, "control is off: start the node with --control-token-file");
+    }
+    if !access.may_control(request.headers()) {
+        return here(node, Reason::Unauthorized, "control needs the node's control token");
+    }
+    let body = Limited::new(request.into_body(), MAX_REQUEST_BODY as usize).collect();
+    let body = match timeout(node.config.limits.head, body).await {
+        Err(_) => return here(node, Reason::HeadTimeout, "the body did not arrive in time"),
+        Ok(Err(_)) => return here(node, Reason::Malformed, "the body is too long, or was cut off"),
+        Ok(Ok(body)) => body.to_bytes(),
+    };
+    match carry_out(node, verb, &body) {
+        Ok(answer) => json_page(node, &answer),
+        Err((reason, detail)) => here(node, reason, &detail),
+    }
+}
+
+/// Does what was told, or nothing of it.
+fn carry_out(node: &Arc<Node>, verb: &Verb, body: &[u8]) -> Result<Value, (Reason, String)> {
+    if !matches!(verb, Verb::Dials) && !matches!(body.trim_ascii(), b"" | b"{}") {
+        return Err((Reason::Malformed, "this takes no body".to_owned()));
+    }
+    match verb {
+        Verb::Dials => turn(node, body),
+        Verb::Close(id) if node.registry.close(*id) => {
+            tracing::info!("{}: connection {id} closed by control", node.address);
+            Ok(json!({ "closed": id }))
+        }
+        Verb::Close(id) => Err((Reason::NotFound, format!("there is no connection {id}"))),
+        Verb::Drain => {
+            tracing::info!("{}: takes no new work, told so by control", node.address);
+            node.drain().take_no_more();
+            Ok(json!({ "draining": true }))
+        }
+        Verb::Stop => {
+            tracing::info!("{}: leaving, told so by control", node.address);
+            node.drain().begin();
+            Ok(json!({ "leaving": true }))
+        }
+    }
+}
+
+/// Turns dials; the answer is how they stand now.
+fn turn(node: &Node, body: &[u8]) -> Result<Value, (Reason, String)> {
+    let turns = read_turns(body).map_err(|why| (Reason::Malformed, why))?;
+    if turns.iter().any(|dial| dial.is_fault()) && !node.config.access.faults {
+        return Err((Reason::Policy, "faults are off: start the node with --allow-faults".to_owned()));
+    }
+    let dials = node.dials.turn(&turns);
+    let said: Vec<String> = turns.iter().map(ToString::to_string).collect();
+    tracing::info!("{}: dials turned by control: {}", node.address, said.join(", "));
+    Ok(json!(dials))
+}

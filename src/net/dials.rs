@@ -1,0 +1,154 @@
+//! The dials of one node as they are now: turned while it runs, asked by every body without a lock.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::dials::{Dial, Dials};
+use crate::meter::Bucket;
+
+/// What is turned at this node, for all its connections.
+#[derive(Debug)]
+pub struct LiveDials {
+    state: watch::Sender<State>,
+    /// Copies of two answers, for those who ask at every piece of a body and at every request.
+    any: AtomicBool,
+    disturb_bodies: AtomicBool,
+}
+
+/// The dials at one moment.
+#[derive(Clone, Debug, Default)]
+struct State {
+    dials: Dials,
+    /// What the cap lets through; made anew when the cap is turned.
+    bucket: Option<Arc<Mutex<Bucket>>>,
+}
+
+impl LiveDials {
+    /// Dials that stand like this at first.
+    pub fn new(dials: Dials) -> Self {
+        let live = Self { state: watch::Sender::default(), any: false.into(), disturb_bodies: false.into() };
+        live.set(dials);
+        live
+    }
+
+    /// How they stand.
+    pub fn now(&self) -> Dials {
+        self.state.borrow().dials
+    }
+
+    /// Something is turned.
+    pub fn any(&self) -> bool {
+        self.any.load(Relaxed)
+    }
+
+    /// Bodies are disturbed.
+    pub fn disturb_bodies(&self) -> bool {
+        self.disturb_bodies.load(Relaxed)
+    }
+
+    /// What all bodies take their turns from, if there is a cap.
+    pub fn bucket(&self) -> Option<Arc<Mutex<Bucket>>> {
+        self.state.borrow().bucket.clone()
+    }
+
+    /// Turns some of them, all at once; the answer is how they stand now.
+    pub fn turn(&self, turns: &[Dial]) -> Dials {
+        let mut dials = self.now();
+        for dial in turns {
+            dials.turn(*dial);
+        }
+        self.set(dials);
+        dials
+    }
+
+    fn set(&self, dials: Dials) {
+        self.state.send_modify(|state| {
+            if state.dials.limit != dials.limit {
+                state.bucket = dials.limit.map(|rate| Arc::new(Mutex::new(Bucket::new(rate))));
+            }
+            state.dials = dials;
+        });
+        self.any.store(dials.any(), Relaxed);
+        self.disturb_bodies.store(dials.disturb_bodies(), Relaxed);
+    }
+
+    /// Waits as long as a reply is to be held back: the delay, give or take the jitter. A turn counts for those who
+    /// wait already.
+    pub async fn hold_back(&self) {
+        if !self.any() {
+            return;
+        }
+        let (began, chance) = (Instant::now(), chance());
+        let mut turned = self.state.subscribe();
+        loop {
+            let Dials { delay_ms, jitter_ms, .. } = turned.borrow_and_update().dials;
+            let least = delay_ms.saturating_sub(jitter_ms);
+            let span = delay_ms.saturating_add(jitter_ms) - least;
+            let hold =
+                Duration::from_micros(least.saturating_mul(1000).saturating_add((span as f64 * 1e3 * chance) as u64));
+            tokio::select! {
+                () = sleep_until(began + hold) => return,
+                // The sender lives as long as this.
+                _ = turned.changed() => {}
+            }
+        }
+    }
+}
+
+/// A number from 0 to 1 that nobody can foresee; the middle where the system has none.
+fn chance() -> f64 {
+    getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn held(live: &LiveDials) -> u128 {
+        let began = Instant::now();
+        live.hold_back().await;
+        began.elapsed().as_millis()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_is_held_back_by_the_delay_give_or_take_the_jitter() {
+        let live = LiveDials::new(Dials::default());
+        assert_eq!(held(&live).await, 0);
+        live.turn(&[Dial::Delay(500)]);
+        assert!((500..=501).contains(&held(&live).await));
+        live.turn(&[Dial::Jitter(100)]);
+        let times = [held(&live).await, held(&live).await, held(&live).await, held(&live).await];
+        assert!(times.iter().all(|time| (400..=601).contains(time)), "{times:?}");
+        assert!(times.iter().any(|time| *time != times[0]), "{times:?}");
+        live.turn(&[Dial::Delay(0)]);
+        assert!(held(&live).await <= 101);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_counts_for_a_reply_that_is_held_back_already() {
+        let live = LiveDials::new(Dials { delay_ms: 3_600_000, ..Dials::default() });
+        let release = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            live.turn(&[Dial::Delay(0)]);
+        };
+        let (held, ()) = tokio::join!(held(&live), release);
+        assert!((5000..=5001).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn the_bucket_is_made_anew_only_when_the_cap_is_turned() {
+        let live = LiveDials::new(Dials { limit: Some(1000), ..Dials::default() });
+        let before = live.bucket().unwrap();
+        live.turn(&[Dial::Stall(true), Dial::Delay(1)]);
+        assert!(Arc::ptr_eq(&before, &live.bucket().unwrap()));
+        live.turn(&[Dial::Limit(Some(2000))]);
+        assert!(!Arc::ptr_eq(&before, &live.bucket().unwrap()));
+        assert!(live.any() && live.disturb_bodies());
+        live.turn(&[Dial::Limit(None), Dial::Stall(false)]);
+        assert!(live.bucket().is_none() && live.any() && !live.disturb_bodies());
+    }
+}

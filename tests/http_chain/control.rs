@@ -1,0 +1,282 @@
+//! Control: who may tell a node what, and what becomes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chainview::dials::{Dial, Dials};
+use chainview::net::access::Secret;
+use chainview::net::control;
+use chainview::net::drain::Drain;
+use chainview::net::limits::Limits;
+use chainview::net::node::{Node, NodeConfig};
+use chainview::route::HostPort;
+use chainview::snapshot::ConnState;
+use chainview::wire::Reason;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::scene::{Reply, config, exchange, pattern, read_reply};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One node with both tokens; it stops with the test.
+pub(crate) struct Site {
+    pub(crate) node: Arc<Node>,
+    running: JoinHandle<()>,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+pub(crate) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut config = config(folder.path(), address, Limits::default());
+    config.access.read = Some(Secret::new("read").unwrap());
+    config.access.control = Some(Secret::new("control").unwrap());
+    change(&mut config);
+    let node = Node::new(config, address);
+    let running = tokio::spawn(Arc::clone(&node).run(listener, Drain::new()));
+    Site { node, running, folder }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+impl Site {
+    pub(crate) fn address(&self) -> HostPort {
+        self.node.address.into()
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.node.address).await.unwrap()
+    }
+
+    /// The first bytes of a large file, so that its body is known to be on its way.
+    pub(crate) async fn begin(&self, first: &mut [u8]) -> TcpStream {
+        std::fs::write(self.folder.path().join("large"), pattern(64 << 20)).unwrap();
+        let mut stream = self.connect().await;
+        stream.write_all(b"GET /files/large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await.unwrap();
+        stream.read_exact(first).await.unwrap();
+        stream
+    }
+
+    /// Waits until the node's only connection does this; the answer is its number.
+    pub(crate) async fn connection(&self, state: ConnState) -> u64 {
+        let known = async {
+            loop {
+                let snapshot = self.node.snapshot();
+                if let [conn] = &snapshot.connections[..]
+                    && conn.state == state
+                {
+                    return conn.id;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, known).await.expect("the connection gets there")
+    }
+
+    async fn tell(&self, method: &str, path: &str, lines: &str, body: &str) -> Reply {
+        let lines = format!("{lines}Content-Length: {}\r\n\r\n{body}", body.len());
+        // The blank line behind the body is nobody's.
+        exchange(&mut self.connect().await, method, path, &lines).await
+    }
+}
+
+fn control_token() -> Secret {
+    Secret::new("control").unwrap()
+}
+
+const RIGHT: &str = "Authorization: Bearer control\r\n";
+const VERBS: [&str; 4] = ["/v1/dials", "/v1/connections/1/close", "/v1/drain", "/v1/stop"];
+
+#[tokio::test]
+async fn no_verb_is_carried_out_for_anyone_but_who_holds_the_token_and_stands_in_front() {
+    let site = site(|_| {}).await;
+    let other = super::control::site(|_| {}).await;
+    let route = format!("{RIGHT}Chain-Route: {}\r\n", other.node.address);
+    for verb in VERBS {
+        for (lines, status, reason) in [
+            ("", 401, Reason::Unauthorized),
+            ("Authorization: Bearer wrong\r\n", 401, Reason::Unauthorized),
+            ("Authorization: Bearer read\r\n", 401, Reason::Unauthorized),
+            ("Authorization: Bearer control2\r\n", 401, Reason::Unauthorized),
+            ("Authorization: Basic control\r\n", 401, Reason::Unauthorized),
+            ("Authorization: Bearer control\r\nAuthorization: Bearer control\r\n", 401, Reason::Unauthorized),
+            (&format!("{RIGHT}Via: 1.1 x\r\n"), 403, Reason::Policy),
+            (&format!("{RIGHT}Forwarded: for=1.2.3.4\r\n"), 403, Reason::Policy),
+            (&format!("{RIGHT}X-Forwarded-For: 1.2.3.4\r\n"), 403, Reason::Policy),
+            (&route, 403, Reason::Policy),
+        ] {
+            let reply = site.tell("POST", verb, lines, "").await;
+            assert_eq!((reply.status, reply.problem().reason), (status, reason), "{verb} {lines}");
+            assert_eq!(reply.field("connection"), Some("close"), "{verb} {lines}");
+            assert_eq!(reply.field("www-authenticate").is_some(), status == 401, "{verb} {lines}");
+        }
+        for method in ["GET", "PUT", "DELETE"] {
+            let reply = exchange(&mut site.connect().await, method, verb, RIGHT).await;
+            assert_eq!((reply.status, reply.field("allow")), (405, Some("POST")), "{method} {verb}");
+        }
+        let mut stream = site.connect().await;
+        let foreign = format!("POST {verb} HTTP/1.1\r\nHost: evil.example\r\n{RIGHT}Content-Length: 0\r\n\r\n");
+        stream.write_all(foreign.as_bytes()).await.unwrap();
+        assert_eq!(read_reply(&mut stream, "POST").await.status, 403, "{verb}");
+    }
+    for node in [&site.node, &other.node] {
+        assert!(!node.draining() && !node.dials.any());
+    }
+    assert_eq!(other.node.registry.totals().accepted, 0, "nothing was passed on");
+    let closed = super::control::site(|config| config.access.control = None).await;
+    let reply = closed.tell("POST", "/v1/drain", RIGHT, "").await;
+    assert_eq!(reply.status, 403);
+    assert!(reply.problem().detail.as_str().contains("--control-token-file"), "{}", reply.problem());
+}
+
+#[tokio::test]
+async fn bodies_are_short_and_read_strictly_and_a_wrong_one_does_nothing() {
+    let site = site(|config| config.access.faults = true).await;
+    let huge = format!("{{\"limit\":1{}}}", " ".repeat(64 * 1024));
+    for body in
+        ["", "x", "[]", "{\"limit\":", "{\"speed\":1}", "{\"limit\":0}", "{\"stall\":true,\"cut\":\"1\"}", &huge]
+    {
+        let reply = site.tell("POST", "/v1/dials", RIGHT, body).await;
+        assert_eq!((reply.status, reply.problem().reason), (400, Reason::Malformed), "{body:.20}");
+    }
+    for verb in &VERBS[1..] {
+        let reply = site.tell("POST", verb, RIGHT, "{\"x\":1}").await;
+        assert_eq!(reply.status, 400, "{verb}");
+    }
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let reply = exchange(&mut site.connect().await, "POST", "/v1/drain", &format!("{RIGHT}{chunked}")).await;
+    assert_eq!(reply.status, 400);
+    for path in ["/v1/connections/99999/close", "/v1/connections/x/close", "/v1/connections//close", "/v1/nothing"] {
+        assert_eq!(site.tell("POST", path, RIGHT, "").await.status, 404, "{path}");
+    }
+    assert!(!site.node.draining() && !site.node.dials.any());
+}
+
+#[tokio::test]
+async fn dials_turn_and_say_how_they_stand() {
+    let site = site(|_| {}).await;
+    let reply = site.tell("POST", "/v1/dials", RIGHT, r#"{"limit":5000,"delay_ms":7}"#).await;
+    let expected = Dials { limit: Some(5000), delay_ms: 7, ..Dials::default() };
+    assert_eq!((reply.status, serde_json::from_slice(&reply.body).unwrap()), (200, expected));
+    assert_eq!((site.node.dials.now(), site.node.snapshot().dials), (expected, expected));
+    // All of it or nothing.
+    let reply = site.tell("POST", "/v1/dials", RIGHT, r#"{"limit":null,"stall":true}"#).await;
+    assert_eq!((reply.status, site.node.dials.now()), (403, expected));
+    assert!(reply.problem().detail.as_str().contains("--allow-faults"), "{}", reply.problem());
+    let metrics = exchange(&mut site.connect().await, "GET", "/metrics", "").await.body;
+    let metrics = String::from_utf8(metrics).unwrap();
+    for line in ["chainview_dial{dial=\"limit\"} 5000\n", "{dial=\"delay_ms\"} 7\n", "{dial=\"stall\"} 0\n"] {
+        assert!(metrics.contains(line), "{line}{metrics}");
+    }
+    assert!(!metrics.contains("{dial=\"cut\"}"));
+}
+
+#[tokio::test]
+async fn the_client_of_the_verbs_says_what_came_of_each() {
+    let site = site(|_| {}).await;
+    let (address, token) = (site.address(), control_token());
+    let dials = control::turn(&address, &token, Dial::Limit(Some(9_000_000))).await.unwrap();
+    assert_eq!((dials.limit, site.node.dials.now()), (Some(9_000_000), dials));
+    let refused = control::turn(&address, &token, Dial::Refuse(true)).await.unwrap_err();
+    assert_eq!((refused.reason, refused.hop, refused.reporter), (Reason::Policy, 1, 1));
+    let read = Secret::new("read").unwrap();
+    assert_eq!(control::drain(&address, &read).await.unwrap_err().reason, Reason::Unauthorized);
+    assert_eq!(control::close(&address, &token, 999).await.unwrap_err().reason, Reason::NotFound);
+    let stream = site.connect().await;
+    let id = site.connection(ConnState::Head).await;
+    control::close(&address, &token, id).await.unwrap();
+    drop(stream);
+    control::stop(&address, &token).await.unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let refused = control::stop(&gone.into(), &token).await.unwrap_err();
+    assert_eq!((refused.reason, refused.hop), (Reason::Refused, 1));
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_whatever_it_does() {
+    let site = site(|_| {}).await;
+    // Nothing was asked yet.
+    let mut silent = site.connect().await;
+    let id = site.connection(ConnState::Head).await;
+    control::close(&site.address(), &control_token(), id).await.unwrap();
+    assert_eq!(timeout(PATIENCE, silent.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
+    // A body is on its way to a reader that takes nothing.
+    let mut body = site.begin(&mut [0; 100]).await;
+    let id = site.connection(ConnState::Streaming).await;
+    control::close(&site.address(), &control_token(), id).await.unwrap();
+    let mut rest = Vec::new();
+    let ended = timeout(PATIENCE, body.read_to_end(&mut rest)).await.unwrap();
+    assert!(rest.len() < 64 << 20, "it is not whole: {ended:?}");
+    while site.node.registry.open_count() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let reply = exchange(&mut site.connect().await, "GET", "/files/none", "").await;
+    assert_eq!(reply.status, 404, "the node lives on");
+}
+
+#[tokio::test]
+async fn a_seed_wire_body_that_is_closed_ends_in_a_reset() {
+    let site = site(|_| {}).await;
+    std::fs::write(site.folder.path().join("large"), pattern(64 << 20)).unwrap();
+    let mut stream = site.connect().await;
+    let (ip, port) = (site.node.address.ip(), site.node.address.port());
+    stream.write_all(format!("large\n{ip} {port}").as_bytes()).await.unwrap();
+    stream.read_exact(&mut [0; 8]).await.unwrap();
+    stream.write_all(b"ack_").await.unwrap();
+    let id = site.connection(ConnState::Streaming).await;
+    control::close(&site.address(), &control_token(), id).await.unwrap();
+    // The original spins for ever on a clean end.
+    let ended = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.unwrap();
+    assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_drained_node_lets_transfers_end_and_is_then_gone() {
+    let mut site = site(|config| config.limits.drain = Duration::from_millis(1)).await;
+    let mut body = site.begin(&mut [0; 1]).await;
+    let idle = {
+        let mut idle = site.connect().await;
+        assert_eq!(exchange(&mut idle, "GET", "/files/none", "").await.status, 404);
+        idle
+    };
+    control::drain(&site.address(), &control_token()).await.unwrap();
+    assert!(site.node.draining());
+    assert_eq!({ idle }.read(&mut [0; 1]).await.unwrap(), 0, "what is idle is let go");
+    while TcpStream::connect(site.node.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!site.running.is_finished(), "a body is on its way, and has all the time it needs");
+    let mut rest = Vec::new();
+    body.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.ends_with(&pattern(64 << 20)[(64 << 20) - 1000..]));
+    drop(body);
+    timeout(PATIENCE, &mut site.running).await.expect("it ends by itself").unwrap();
+}
+
+#[tokio::test]
+async fn a_stopped_node_leaves_within_its_drain_limit_also_after_a_drain() {
+    for drain_first in [false, true] {
+        let mut site = site(|config| config.limits.drain = Duration::from_millis(300)).await;
+        let mut body = site.begin(&mut [0; 1]).await;
+        if drain_first {
+            // From here on nobody can reach it but by its own process.
+            site.node.drain().take_no_more();
+            site.node.drain().begin();
+        } else {
+            control::stop(&site.address(), &control_token()).await.unwrap();
+        }
+        timeout(PATIENCE, &mut site.running).await.expect("it is cut off").unwrap();
+        let mut rest = Vec::new();
+        let _ = body.read_to_end(&mut rest).await;
+        assert!(rest.len() < 64 << 20);
+    }
+}
