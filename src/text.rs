@@ -3,11 +3,14 @@
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Deserializer, Serialize};
+use unicode_width::UnicodeWidthChar;
 
 /// Longest text kept, in characters; a screen row holds no more, and a hostile peer sends no less.
 const LONGEST: usize = 255;
 /// What says that there was more; it counts, so that what was cut is not cut again by the next node that reads it.
 const MORE: &str = "...";
+/// Most marks kept on one letter; no script needs more, and a tower of them covers the lines above.
+const MOST_MARKS: usize = 4;
 
 /// Outside text with control, bidi and zero-width characters turned into visible escapes.
 ///
@@ -24,9 +27,12 @@ impl SafeText {
         }
         let mut safe = String::with_capacity(outside.len().min(LONGEST));
         let (mut length, mut cut) = (0, 0);
+        // A mark without a letter would sit on whatever stands before the text.
+        let mut marks = MOST_MARKS;
         for c in outside.chars() {
             let before = safe.len();
-            if is_hidden(c) {
+            marks = if c.width() == Some(0) { marks + 1 } else { 0 };
+            if is_hidden(c) || marks > MOST_MARKS {
                 safe.extend(c.escape_default());
             } else {
                 safe.push(c);
@@ -109,6 +115,8 @@ fn is_hidden(c: char) -> bool {
             | '\u{fe00}'..='\u{fe0f}'       // variation selectors
             | '\u{feff}'                    // byte order mark
             | '\u{fff0}'..='\u{fffb}'       // interlinear annotations
+            | '\u{13430}'..='\u{1345f}'     // hieroglyph formatting
+            | '\u{1bca0}'..='\u{1bca3}'     // shorthand formatting
             | '\u{1d173}'..='\u{1d17a}'     // musical formatting
             | '\u{e0000}'..='\u{e0fff}'     // tags and selectors
         )
@@ -126,6 +134,15 @@ mod tests {
         assert_eq!(SafeText::new("tab\tnew\n").as_str(), "tab\\tnew\\n");
         assert_eq!(SafeText::new("x\u{202e}y\u{200b}").as_str(), "x\\u{202e}y\\u{200b}");
         assert_eq!(SafeText::from_bytes(b"caf\xe9").as_str(), "caf\\xe9");
+    }
+
+    #[test]
+    fn marks_stay_on_their_letters_and_in_their_lines() {
+        assert_eq!(SafeText::new("e\u{301}te\u{301}").as_str(), "e\u{301}te\u{301}");
+        assert_eq!(SafeText::new("\u{301}te").as_str(), "\\u{301}te");
+        let tower = SafeText::new(&format!("e{}", "\u{301}".repeat(200)));
+        assert_eq!(tower.as_str().matches('\u{301}').count(), MOST_MARKS);
+        assert_eq!(SafeText::new("a\u{1bca0}b").as_str(), "a\\u{1bca0}b");
     }
 
     #[test]
