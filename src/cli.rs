@@ -17,6 +17,7 @@ use crate::net::fetch::FetchJob;
 use crate::net::limits::Limits;
 use crate::net::policy::AllowList;
 use crate::route::{FileName, Route, Wire};
+use crate::text::SafeText;
 
 pub use crate::net::fetch::ProofWish;
 use args::Args;
@@ -191,6 +192,11 @@ where
     let args = Args::from_arg_matches(&matches).map_err(|error| Stop::Clap(Box::new(error)))?;
     let talk = talk(&args, &matches);
     mode(args, &matches).map(|mode| Invocation { mode, talk }).map_err(Stop::Error)
+}
+
+/// What clap says, line by line and without colours, made safe to show: it repeats what was typed.
+pub fn safe_lines(error: &clap::Error) -> Vec<String> {
+    error.render().to_string().lines().map(|line| SafeText::new(line).to_string()).collect()
 }
 
 fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {

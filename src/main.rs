@@ -13,8 +13,7 @@ fn main() -> ExitCode {
     let invocation = match cli::read() {
         Ok(invocation) => invocation,
         Err(Stop::Clap(error)) => {
-            // Help that nobody reads to the end is no failure.
-            let _ = error.print();
+            explain(&error);
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
         }
         Err(Stop::Error(error)) => return end(Err(error)),
@@ -47,6 +46,17 @@ fn chain_of(input: Option<&Path>, fetch: &FetchPlan, nodes: &NodePlan, no_spawn:
 /// The dashboard where there is a terminal to draw on; else the same run as plain lines.
 fn on_screen_or_plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     if std::io::stdout().is_terminal() && !talk.json { dashboard::run(plan, talk) } else { headless::plain(plan, talk) }
+}
+
+/// What clap has to say, in colours, unless it repeats what a terminal would obey: a script may have put anything there.
+fn explain(error: &clap::Error) {
+    let safe = cli::safe_lines(error);
+    if safe.iter().map(String::as_str).eq(error.render().to_string().lines()) {
+        // Help that nobody reads to the end is no failure.
+        let _ = error.print();
+    } else {
+        headless::tell(&safe.join("\n"));
+    }
 }
 
 fn end(result: Result<(), Error>) -> ExitCode {

@@ -119,7 +119,7 @@ fn try_alone(command: &Command, key: &str, values: &[String]) -> Result<(), Stri
 
 /// The one sentence of a clap error that says what is wrong.
 fn reason(error: &clap::Error) -> String {
-    let text = error.render().to_string();
+    let text = super::safe_lines(error).join("\n");
     let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
     let choices = text.lines().map(str::trim).find(|line| line.starts_with("[possible values"));
     choices.map_or_else(|| first.clone(), |choices| format!("{first} {choices}"))
