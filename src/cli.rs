@@ -87,8 +87,8 @@ pub struct FetchPlan {
     pub output: PathBuf,
     /// How often, over one kept chain.
     pub number: u32,
-    /// How many at once, each over its own chain.
-    pub jobs: u32,
+    /// How many at once, each over its own chain, if a person said so.
+    pub jobs: Option<u32>,
     /// Replace what is there.
     pub force: bool,
     /// What to compare the file with.

@@ -1,9 +1,12 @@
 //! The dashboard: the screen on this thread, the chain beside it on others, and nothing between them but values.
 
 mod conductor;
+mod export;
 mod log;
 mod plan;
+mod told;
 mod transfers;
+mod wishes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +16,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Color, Talk};
-use crate::error::{Error, Kept, plain};
+use crate::error::{Error, Kept, plain, shown};
 use crate::headless::{say, signals::Signals, start_log, tell};
 use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::{self, ColorMode, Left, ScreenError, Stop};
 use crate::units::{Bytes, Rate};
-use conductor::Conductor;
+use conductor::{Conductor, Remains};
 
 pub use plan::{ChainPlan, Demo};
 
@@ -51,17 +54,24 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     drop(watching);
     runtime.spawn(leave_on_signal(signals, stop.clone()));
     let is_demo = plan.demo.is_some();
-    let conductor = Conductor::new(plan, screen);
-    let conducting = runtime.spawn(conductor.run(wishes, reports, leave.clone()));
+    let inside = runtime.enter();
+    let conductor = Conductor::new(plan, screen, leave.clone());
+    drop(inside);
+    let conducting = runtime.spawn(conductor.run(wishes, reports));
     let options = ui::Options { ascii: talk.ascii, color: color(talk.color) };
     let left = ui::run(&options, snapshots.clone(), commands, &stop);
     leave.cancel();
     let ended = runtime.block_on(async { tokio::time::timeout(LEAVE, conducting).await });
     runtime.shutdown_background();
-    if let Ok(Err(error)) = ended {
-        tell(&format!("chainview: the chain failed inside: {error}"));
-    }
-    summary(&snapshots.borrow(), is_demo);
+    let remains = match ended {
+        Ok(Ok(remains)) => remains,
+        Ok(Err(error)) => {
+            tell(&format!("chainview: the chain failed inside: {error}"));
+            Remains::default()
+        }
+        Err(_) => Remains::default(),
+    };
+    summary(&snapshots.borrow(), is_demo, &remains);
     match left {
         Ok(Left::Quit | Left::Ended) => Ok(()),
         Ok(Left::Stopped | Left::HungUp) => Err(Error::Interrupted { kept: Kept::default() }),
@@ -106,23 +116,30 @@ fn color(color: Color) -> ColorMode {
 }
 
 /// What a person may want to know after the screen is gone, on the terminal as it was.
-fn summary(chain: &ChainSnapshot, is_demo: bool) {
+fn summary(chain: &ChainSnapshot, is_demo: bool, remains: &Remains) {
     let of = |phase| chain.transfers.iter().filter(move |transfer| transfer.phase == phase);
     let bytes: u64 = of(Phase::Done).map(|transfer| transfer.received).sum();
     let (done, failed) = (of(Phase::Done).count(), of(Phase::Failed).count());
-    if chain.transfers.is_empty() {
-        return;
+    if !chain.transfers.is_empty() {
+        let place = match is_demo && remains.folder.is_none() {
+            true => "the demo's files are gone with it".to_owned(),
+            false => format!("files are in {}", chain.folder),
+        };
+        say(&format!("{done} fetched ({}), {failed} failed, {} in all; {place}", Bytes(bytes), chain.transfers.len()));
     }
-    let place = match is_demo {
-        true => "the demo's files are gone with it".to_owned(),
-        false => format!("files are in {}", chain.folder),
-    };
-    say(&format!("{done} fetched ({}), {failed} failed, {} in all; {place}", Bytes(bytes), chain.transfers.len()));
     if let Some(last) = of(Phase::Done).next_back() {
         let path = if is_demo { String::new() } else { format!(" as {}", last.path) };
         say(&format!("last: {}{path}, {}", last.name, Rate(last.rate)));
     }
     if let Some(error) = of(Phase::Failed).next_back().and_then(|transfer| transfer.error.as_ref()) {
         say(&format!("last failure: {error}"));
+    }
+    if !remains.nodes.is_empty() {
+        let nodes: Vec<String> =
+            remains.nodes.iter().map(|(address, pid)| format!("{address} (process {pid})")).collect();
+        say(&format!("still running: {}; kill ends them", nodes.join(", ")));
+    }
+    if let Some(folder) = &remains.folder {
+        say(&format!("they serve from {}, which is yours to remove", shown(folder)));
     }
 }

@@ -52,7 +52,8 @@
 //! ```text
 //! main.rs       parse, pick the mode, error to exit code
 //! headless.rs   node, fetch, check, and plain, the run without a screen; show  the only progress bar;  signals
-//! dashboard.rs  runs net and ui side by side: plan, conductor, transfers, log
+//! dashboard.rs  runs net and ui side by side: plan; conductor, the task that carries out wishes, tells what is (told,
+//!               log), keeps the queue (transfers) and writes pictures out (export)
 //! ```
 //!
 //! # What holds everywhere

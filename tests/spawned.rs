@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chainview::dials::Dials;
 use chainview::net::access::Secret;
-use chainview::net::supervisor::{Spawning, Supervisor};
+use chainview::net::supervisor::{Order, Spawning, Supervisor, all_started};
 use chainview::net::watch::{Tokens, Watcher};
 use chainview::route::{FileName, Hop, Route};
 use chainview::snapshot::{Flow, HopLink, HopSnapshot};
@@ -32,8 +32,14 @@ fn spawning(root: &Path) -> Spawning {
         control: Secret::random(),
         dials: vec![Dials { delay_ms: 1, ..Dials::default() }, Dials { limit: Some(5_000_000), ..Dials::default() }],
         allow_next: None,
+        drain: Duration::from_secs(30),
         flags: Vec::new(),
     }
+}
+
+async fn start(supervisor: &mut Supervisor) {
+    supervisor.start_all();
+    all_started(&supervisor.links()).await;
 }
 
 async fn until(watcher: &mut Watcher, wanted: impl Fn(&[HopSnapshot]) -> bool) -> Vec<HopSnapshot> {
@@ -80,7 +86,7 @@ async fn nodes_start_are_watched_die_come_back_and_stop() {
     let tokens = Tokens { hops: Vec::new(), spawned: Some(token.clone()) };
     let mut watcher = Watcher::start(&route, &tokens, Some(&supervisor.links()));
     let began = Instant::now();
-    supervisor.start_all().await;
+    start(&mut supervisor).await;
     println!("three nodes listen after {:?}", began.elapsed());
     let hops = until(&mut watcher, |hops| hops.iter().all(|hop| pid(hop).is_some() && hop.node.is_some())).await;
     println!("and report after {:?}", began.elapsed());
@@ -96,11 +102,11 @@ async fn nodes_start_are_watched_die_come_back_and_stop() {
     until(&mut watcher, |hops| matches!(hops[1].link, HopLink::Down { .. })).await;
     assert!(killed.elapsed() < Duration::from_millis(200), "{:?}", killed.elapsed());
     let ended = |hops: &[HopSnapshot]| match &hops[1].link {
-        HopLink::Down { reason } => reason.as_str() == "ended with signal: 9 (SIGKILL)",
+        HopLink::Down { reason } => reason.as_str() == "ended with signal: 9 (SIGKILL): started again in 1 s",
         _ => false,
     };
     until(&mut watcher, ended).await;
-    supervisor.restart(2).unwrap();
+    supervisor.order(2, Order::Restart).unwrap();
     let again = until(&mut watcher, |hops| pid(&hops[1]).is_some()).await;
     assert_ne!(pid(&again[1]), Some(node.pid));
 
@@ -117,9 +123,9 @@ async fn what_runs_already_is_attached_and_lives_on() {
     let route = free_route(2).await;
     let last = Route::new(route.file.clone(), route.hops()[1..].to_vec()).unwrap();
     let (mut other, _) = Supervisor::new(&last, spawning(folder.path()));
-    other.start_all().await;
+    start(&mut other).await;
     let (mut supervisor, _lines) = Supervisor::new(&route, spawning(folder.path()));
-    supervisor.start_all().await;
+    start(&mut supervisor).await;
     let mut watcher = Watcher::start(&route, &Tokens::default(), Some(&supervisor.links()));
     let hops = until(&mut watcher, |hops| pid(&hops[0]).is_some() && hops[1].link == HopLink::Attached).await;
     assert_eq!((hops[0].ours, hops[1].ours), (true, false));
@@ -130,13 +136,69 @@ async fn what_runs_already_is_attached_and_lives_on() {
 }
 
 #[tokio::test]
+async fn nodes_that_are_let_go_live_on_and_can_be_attached_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let route = free_route(3).await;
+    let (mut supervisor, _lines) = Supervisor::new(&route, spawning(folder.path()));
+    let mut watcher = Watcher::start(&route, &Tokens::default(), Some(&supervisor.links()));
+    start(&mut supervisor).await;
+    let hops = until(&mut watcher, |hops| hops.iter().all(|hop| pid(hop).is_some())).await;
+    let pids: Vec<u32> = hops.iter().filter_map(pid).collect();
+    supervisor.order(2, Order::LetGo).unwrap();
+    watcher.detach(2).unwrap();
+    assert!(watcher.detach(2).is_err() && watcher.hops()[1].link == HopLink::Detached);
+    assert_eq!(watcher.attach(route.hops()[1].clone(), None), Ok(2));
+    until(&mut watcher, |hops| hops[1].link == HopLink::Attached && !hops[1].ours).await;
+    assert!(supervisor.order(2, Order::Kill).is_err(), "it is not ours any more");
+    let left = supervisor.let_all_go().await;
+    assert_eq!(left.iter().map(|(_, pid)| *pid).collect::<Vec<_>>(), [pids[0], pids[2]]);
+    drop((supervisor, watcher));
+    let mut watcher = Watcher::start(&route, &Tokens::default(), None);
+    let hops = until(&mut watcher, |hops| hops.iter().all(|hop| hop.link == HopLink::Attached)).await;
+    let still: Vec<u32> = hops.iter().filter_map(|hop| hop.node.as_ref().map(|node| node.pid)).collect();
+    assert_eq!(still, pids);
+    for id in pids {
+        let process = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+        assert_eq!(rustix::process::getsid(Some(process)), Ok(process), "a session of its own");
+        kill_process(process, Signal::KILL).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn more_nodes_than_the_route_has_can_be_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let route = free_route(4).await;
+    let other = |hop: usize| route.hops()[hop - 1].clone();
+    let short = Route::new(route.file.clone(), route.hops()[..1].to_vec()).unwrap();
+    let (mut supervisor, _lines) = Supervisor::new(&route, spawning(folder.path()));
+    start(&mut supervisor).await;
+    let mut watcher = Watcher::start(&short, &Tokens::default(), None);
+    assert!(watcher.attach(other(1), None).is_err(), "it is watched");
+    assert_eq!([2, 3, 4].map(|hop| watcher.attach(other(hop), None)), [Ok(2), Ok(3), Ok(4)]);
+    let hops = until(&mut watcher, |hops| hops.iter().all(|hop| hop.link == HopLink::Attached)).await;
+    assert_eq!(hops.iter().map(|hop| (hop.extra, hop.origin)).collect::<Vec<_>>()[..2], [(false, true), (true, false)]);
+    assert_eq!(watcher.stages().len(), 1, "only the route takes part in a transfer");
+    watcher.detach(3).unwrap();
+    assert_eq!(watcher.hops().len(), 4, "what came after it keeps its number");
+    watcher.detach(4).unwrap();
+    assert_eq!(watcher.hops().len(), 2);
+    assert_eq!(watcher.attach(other(4), None), Ok(3));
+    let mut seen = watcher.subscribe();
+    seen.borrow_and_update();
+    supervisor.order(2, Order::Kill).unwrap();
+    let hops = until(&mut watcher, |hops| matches!(hops[1].link, HopLink::Down { .. })).await;
+    assert!(hops[1].node.is_some(), "its last report can still be read");
+    supervisor.stop_all().await;
+}
+
+#[tokio::test]
 async fn a_capped_hop_is_what_the_verdict_names() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::File::create(folder.path().join("f")).unwrap().set_len(50_000_000).unwrap();
     let route = free_route(3).await;
     let (mut supervisor, _lines) = Supervisor::new(&route, spawning(folder.path()));
     let mut watcher = Watcher::start(&route, &Tokens::default(), Some(&supervisor.links()));
-    supervisor.start_all().await;
+    start(&mut supervisor).await;
     let (first, behind) = route.split_first();
     let mut stream = TcpStream::connect(first.address.to_string()).await.unwrap();
     let way: Vec<String> = behind.iter().map(Hop::element).collect();

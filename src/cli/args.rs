@@ -45,10 +45,11 @@ pub(super) struct Args {
     #[arg(short = 'n', long = "number", help_heading = FETCHING, value_name = "N", env = "CHAINVIEW_NUMBER",
           default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) number: u32,
-    /// Fetch so many times at once, each over a chain of its own
+    /// Fetch so many times at once, each over a chain of its own; in the dashboard, let so many of those that wait run
+    /// at once [default: 1, in the dashboard 4]
     #[arg(short = 'j', long = "jobs", help_heading = FETCHING, value_name = "N", env = "CHAINVIEW_JOBS",
-          default_value = "1", value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(super) jobs: u32,
+          value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) jobs: Option<u32>,
     /// Replace a file that is there already
     #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_FORCE", value_parser = FalseyValueParser::new())]
     pub(super) force: bool,

@@ -1,250 +1,184 @@
 //! Carries out wishes and tells the screen what is: one task that owns the nodes, the transfers and the log.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::log::Log;
 use super::plan::ChainPlan;
-use super::transfers::{News, Transfers};
+use super::told::Told;
 use crate::command::Command;
-use crate::meter::FlowWindow;
-use crate::net::clock::Clock;
-use crate::net::supervisor::{Line, Supervisor};
+use crate::net::supervisor::{Line, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
-use crate::route::{FileName, Route};
-use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Level};
-use crate::text::SafeText;
-use crate::verdict::{Verdict, judge};
+use crate::route::HostPort;
+use crate::snapshot::{ChainSnapshot, Level};
 
 /// Time between two looks at running transfers; the screen draws no more often for data.
 const LOOK: Duration = Duration::from_millis(100);
+/// Least time between two pictures: each is a copy of all there is, and the screen looks half as often.
+const PICTURE: Duration = Duration::from_millis(50);
 /// How long hops may take to say who they are before a fetch that starts by itself goes on without knowing.
 const KNOW_HOPS: Duration = Duration::from_secs(1);
 
 /// One run over one chain.
 pub(super) struct Conductor {
-    plan: ChainPlan,
+    pub(super) plan: ChainPlan,
+    pub(super) supervisor: Option<Supervisor>,
+    pub(super) watcher: Watcher,
+    pub(super) told: Told,
+    /// What takes longer than a moment and ends in a line of the log.
+    pub(super) errands: JoinSet<Errand>,
+    /// The nodes we started are to live on after us.
+    pub(super) leave_nodes: bool,
+    pub(super) leave: CancellationToken,
+    lines: Option<mpsc::Receiver<Line>>,
     screen: watch::Sender<Arc<ChainSnapshot>>,
-    supervisor: Option<(Supervisor, mpsc::Receiver<Line>)>,
-    tokens: Tokens,
-    told: Told,
 }
 
-/// What the screen is told, and what it was told last.
-struct Told {
-    source: SafeText,
-    folder: SafeText,
-    route: Route,
-    transfers: Transfers,
-    log: Log,
-    clock: Clock,
-    flows: FlowWindow,
-    verdict: Verdict,
-    links: Vec<HopLink>,
-    last: ChainSnapshot,
-    /// Nodes are being started: that nobody listens yet is no news.
-    starting: bool,
-    leaving: bool,
+/// What came of an errand.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// This is to be said, of a hop or of the client.
+    Say(Level, Option<usize>, String),
+}
+
+/// What a run leaves behind.
+#[derive(Debug, Default)]
+pub(super) struct Remains {
+    /// The nodes that live on, and their processes.
+    pub(super) nodes: Vec<(HostPort, u32)>,
+    /// The demo's folder, where it is still needed.
+    pub(super) folder: Option<PathBuf>,
 }
 
 impl Conductor {
-    pub(super) fn new(mut plan: ChainPlan, screen: watch::Sender<Arc<ChainSnapshot>>) -> Self {
+    /// Starts what the plan says; to be called within a runtime.
+    pub(super) fn new(
+        mut plan: ChainPlan,
+        screen: watch::Sender<Arc<ChainSnapshot>>,
+        leave: CancellationToken,
+    ) -> Self {
         let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
         let tokens = Tokens { hops: plan.tokens.clone(), spawned };
-        let supervisor = plan.spawning.take().map(|spawning| Supervisor::new(&plan.route, spawning));
-        let told = Told {
-            source: plan.source.clone(),
-            folder: crate::error::shown(&plan.fetch.output),
-            route: plan.route.clone(),
-            transfers: Transfers::new(plan.fetch.clone()),
-            log: Log::default(),
-            clock: Clock::start(),
-            flows: FlowWindow::default(),
-            verdict: Verdict::default(),
-            links: vec![HopLink::default(); plan.route.hops().len()],
-            last: ChainSnapshot::default(),
-            starting: true,
-            leaving: false,
-        };
-        Self { plan, screen, supervisor, tokens, told }
-    }
-
-    /// Runs until `leave` is cancelled; the nodes it started and the transfers it runs end before it does.
-    pub(super) async fn run(
-        self,
-        mut wishes: mpsc::Receiver<Command>,
-        mut panics: mpsc::Receiver<String>,
-        leave: CancellationToken,
-    ) {
-        let Self { plan, screen, supervisor, tokens, mut told } = self;
-        let (mut supervisor, mut lines) = match supervisor {
-            Some((supervisor, lines)) => (Some(supervisor), Some(lines)),
+        let (mut supervisor, lines) = match plan.spawning.take() {
+            Some(spawning) => {
+                let (supervisor, lines) = Supervisor::new(&plan.route, spawning);
+                (Some(supervisor), Some(lines))
+            }
             None => (None, None),
         };
-        let links = supervisor.as_ref().map(Supervisor::links);
-        let mut watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
-        told.tell(&watcher, &screen);
         if let Some(supervisor) = &mut supervisor {
-            let starting = supervisor.start_all();
-            tokio::pin!(starting);
-            loop {
-                tokio::select! {
-                    () = &mut starting => break,
-                    () = watcher.changed() => told.tell(&watcher, &screen),
-                    () = leave.cancelled() => break,
-                }
-            }
+            supervisor.start_all();
         }
-        told.starting = false;
-        if plan.fetch_at_once {
-            // How the hops stand comes before what is asked of them.
-            tokio::select! {
-                _ = timeout(KNOW_HOPS, watcher.known()) => {}
-                () = leave.cancelled() => {}
-            }
-            told.note(&watcher.hops());
-            told.start(plan.route.clone());
-        }
+        let links = supervisor.as_ref().map(Supervisor::links);
+        let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
+        let told = Told::new(&plan);
+        let errands = JoinSet::new();
+        let leave_nodes = false;
+        Self { plan, supervisor, watcher, told, errands, leave_nodes, leave, lines, screen }
+    }
+
+    /// Runs until `leave` is cancelled; the nodes it started and the transfers it runs end before it does, or live on
+    /// where that was asked for.
+    pub(super) async fn run(
+        mut self,
+        mut wishes: mpsc::Receiver<Command>,
+        mut panics: mpsc::Receiver<String>,
+    ) -> Remains {
+        let leave = self.leave.clone();
+        let ready = self.ready();
+        tokio::pin!(ready);
+        let mut is_ready = false;
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut told_at, mut stale) = (Instant::now(), false);
+        self.tell();
         loop {
             tokio::select! {
                 () = leave.cancelled() => break,
-                Some(wish) = wishes.recv() => told.carry_out(wish, supervisor.as_ref(), &leave),
-                Some(text) = panics.recv() => told.log.say(Level::Error, None, text),
-                Some((hop, line)) = next_line(&mut lines) => told.log.node_said(hop, &line),
-                Some(news) = told.transfers.news() => told.heard(news),
-                () = watcher.changed() => {}
-                _ = looks.tick(), if told.transfers.any_running() => told.look(&watcher),
+                () = &mut ready, if !is_ready => {
+                    is_ready = true;
+                    self.begin();
+                }
+                Some(wish) = wishes.recv() => self.carry_out(wish),
+                Some(text) = panics.recv() => self.told.log.say(Level::Error, None, text),
+                Some((hop, line)) = next_line(&mut self.lines) => self.told.log.node_said(hop, &line),
+                Some(news) = self.told.transfers.news() => self.told.heard(news),
+                Some(done) = self.errands.join_next() => self.told.ran(done),
+                () = self.watcher.changed() => {}
+                () = sleep_until(told_at + PICTURE), if stale => {}
+                _ = looks.tick(), if self.told.transfers.any_running() => self.told.look(&self.watcher),
             }
-            told.tell(&watcher, &screen);
+            stale = told_at.elapsed() < PICTURE;
+            if !stale {
+                told_at = Instant::now();
+                self.tell();
+            }
         }
-        told.leaving = true;
-        told.tell(&watcher, &screen);
-        let stop_nodes = async {
-            if let Some(supervisor) = &mut supervisor {
-                supervisor.stop_all().await;
+        // The wish to leave may say how, and the screen leaves as soon as it has sent it.
+        while let Ok(wish) = wishes.try_recv() {
+            if let Command::Quit { leave_nodes } = wish {
+                self.leave_nodes = leave_nodes;
+            }
+        }
+        self.end().await
+    }
+
+    /// Ends when the nodes have started; where a fetch starts by itself, how the hops stand comes before it.
+    fn ready(&self) -> impl Future<Output = ()> + use<> {
+        let links = self.supervisor.as_ref().map(Supervisor::links);
+        let known = self.plan.fetch_at_once.then(|| self.watcher.known());
+        async move {
+            if let Some(links) = links {
+                all_started(&links).await;
+            }
+            if let Some(known) = known {
+                let _ = timeout(KNOW_HOPS, known).await;
+            }
+        }
+    }
+
+    /// The chain is there to be asked.
+    fn begin(&mut self) {
+        self.told.starting = false;
+        self.told.note(&self.watcher.hops());
+        self.told.transfers.open();
+        if self.plan.fetch_at_once {
+            self.carry_out(Command::Fetch);
+        }
+    }
+
+    async fn end(mut self) -> Remains {
+        self.told.leaving = true;
+        self.tell();
+        let (leave_nodes, supervisor) = (self.leave_nodes, &mut self.supervisor);
+        let end_nodes = async {
+            match supervisor {
+                Some(supervisor) if leave_nodes => supervisor.let_all_go().await,
+                Some(supervisor) => {
+                    supervisor.stop_all().await;
+                    Vec::new()
+                }
+                None => Vec::new(),
             }
         };
-        tokio::join!(told.transfers.end(), stop_nodes);
-        told.tell(&watcher, &screen);
-        drop(plan.demo);
+        let ((), nodes) = tokio::join!(self.told.transfers.end(), end_nodes);
+        self.tell();
+        let folder = self.plan.demo.take().filter(|_| !nodes.is_empty()).map(super::plan::Demo::keep);
+        Remains { nodes, folder }
+    }
+
+    fn tell(&mut self) {
+        if let Some(picture) = self.told.picture(self.watcher.hops()) {
+            self.screen.send_replace(picture);
+        }
     }
 }
 
 async fn next_line(lines: &mut Option<mpsc::Receiver<Line>>) -> Option<Line> {
     lines.as_mut()?.recv().await
-}
-
-impl Told {
-    fn carry_out(&mut self, wish: Command, supervisor: Option<&Supervisor>, leave: &CancellationToken) {
-        match wish {
-            Command::Fetch => self.start(self.route.clone()),
-            Command::FetchName(name) => self.fetch_name(name),
-            Command::Cancel(number) => self.transfers.cancel(number),
-            Command::RestartNode(hop) => {
-                let restarted =
-                    supervisor.map_or_else(|| Err("no node was started".to_owned()), |all| all.restart(hop));
-                match restarted {
-                    Ok(()) => self.log.say(Level::Info, Some(hop), "restarting it"),
-                    Err(why) => self.log.say(Level::Warn, Some(hop), why),
-                }
-            }
-            Command::Quit { .. } => leave.cancel(),
-            wish => self.log.say(Level::Warn, None, format!("cannot do this yet: {wish:?}")),
-        }
-    }
-
-    fn fetch_name(&mut self, name: FileName) {
-        self.start(self.route.with_file(name));
-    }
-
-    fn start(&mut self, route: Route) {
-        let name = route.file.shown();
-        match self.transfers.start(route) {
-            Ok(number) => self.log.say(Level::Info, None, format!("#{number} {name}: asking")),
-            Err(why) => self.log.say(Level::Warn, None, why),
-        }
-    }
-
-    fn heard(&mut self, news: Result<News, String>) {
-        match news {
-            Ok(News::Ended(number, error)) => {
-                match error {
-                    Some(error) => self.log.say(Level::Error, error.hop(), format!("#{number} {error}")),
-                    None => self.log.say(Level::Info, None, format!("#{number} is whole and in its place")),
-                }
-                self.flows = FlowWindow::default();
-            }
-            Ok(News::Judged(verdict)) if !self.transfers.any_running() => self.verdict = verdict,
-            Ok(News::Judged(_)) => {}
-            Err(why) => self.log.say(Level::Error, None, format!("a transfer failed inside: {why}")),
-        }
-    }
-
-    /// Judges what is moving.
-    fn look(&mut self, watcher: &Watcher) {
-        self.flows.feed(self.clock.now_us(), self.transfers.flow());
-        if let Some(flow) = self.flows.flow() {
-            self.verdict = judge(&flow, &watcher.stages());
-        }
-    }
-
-    /// Notes in the log how hops came and went.
-    fn note(&mut self, hops: &[HopSnapshot]) {
-        for (hop, before) in hops.iter().zip(&mut self.links) {
-            if hop.link == *before {
-                continue;
-            }
-            let before = std::mem::replace(before, hop.link.clone());
-            match &hop.link {
-                HopLink::Unknown | HopLink::Starting => {}
-                HopLink::Spawned { pid } => {
-                    self.log.say(Level::Info, Some(hop.number), format!("started, process {pid}"));
-                }
-                HopLink::Attached => self.log.say(Level::Info, Some(hop.number), "attached to a running node"),
-                HopLink::Original => {
-                    self.log.say(Level::Info, Some(hop.number), "an original program: it sends no reports");
-                }
-                HopLink::Detached => self.log.say(Level::Info, Some(hop.number), "not watched any more; it lives on"),
-                HopLink::Foreign => self.log.say(Level::Info, Some(hop.number), "speaks HTTP, sends no reports"),
-                HopLink::Down { reason } => {
-                    let (level, how) = match before {
-                        HopLink::Down { .. } => (Level::Warn, "still down"),
-                        _ if before.is_up() => (Level::Error, "went down"),
-                        _ => (Level::Warn, "down"),
-                    };
-                    self.log.say(level, Some(hop.number), format!("{how}: {reason}"));
-                }
-            }
-        }
-    }
-
-    /// Gives the screen a picture, if it differs from the last one.
-    fn tell(&mut self, watcher: &Watcher, screen: &watch::Sender<Arc<ChainSnapshot>>) {
-        let hops = watcher.hops();
-        if !self.starting {
-            self.note(&hops);
-        }
-        let picture = ChainSnapshot {
-            generation: self.last.generation,
-            source: self.source.clone(),
-            folder: self.folder.clone(),
-            file: self.route.file.shown(),
-            hops,
-            transfers: self.transfers.snapshots(),
-            verdict: self.verdict,
-            log: self.log.lines(),
-            listing: None,
-            leaving: self.leaving,
-        };
-        if picture != self.last || self.last.generation == 0 {
-            self.last = ChainSnapshot { generation: self.last.generation + 1, ..picture };
-            screen.send_replace(Arc::new(self.last.clone()));
-        }
-    }
 }

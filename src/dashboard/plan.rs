@@ -25,6 +25,10 @@ pub struct ChainPlan {
     pub fetch: FetchPlan,
     /// How to start nodes; `None` starts none.
     pub spawning: Option<Spawning>,
+    /// The folder that token files count from: that of the input file.
+    pub base: PathBuf,
+    /// What controls nodes that this program did not start, if they allow it.
+    pub control: Option<Secret>,
     /// What each hop wants to be shown, hop 1 first.
     pub tokens: Vec<Option<Secret>>,
     /// The first fetch starts by itself.
@@ -51,7 +55,17 @@ impl ChainPlan {
         let tokens = route_tokens(&route, folder).map_err(|error| Error::Usage(error.to_string()))?;
         let spawning = if no_spawn { None } else { Some(spawning(&route, root, nodes)?) };
         let source = SafeText::new(&input.display().to_string());
-        Ok(Self { source, route, fetch: fetch.clone(), spawning, tokens, fetch_at_once: false, demo: None })
+        Ok(Self {
+            source,
+            route,
+            fetch: fetch.clone(),
+            spawning,
+            base: folder.to_owned(),
+            control: nodes.control_token.clone(),
+            tokens,
+            fetch_at_once: false,
+            demo: None,
+        })
     }
 
     /// The built-in chain: two relays and an origin on free ports, a file made for it, one hop capped.
@@ -75,8 +89,17 @@ impl ChainPlan {
         let spawning = spawning(&route, folder.path().join("served"), &nodes)?;
         let fetch = FetchPlan { output: folder.path().join("fetched"), ..fetch.clone() };
         let tokens = vec![None; route.hops().len()];
-        let (source, spawning) = (SafeText::new("demo"), Some(spawning));
-        Ok(Self { source, route, fetch, spawning, tokens, fetch_at_once: true, demo: Some(Demo(folder)) })
+        Ok(Self {
+            source: SafeText::new("demo"),
+            route,
+            fetch,
+            spawning: Some(spawning),
+            base: PathBuf::from("."),
+            control: nodes.control_token.clone(),
+            tokens,
+            fetch_at_once: true,
+            demo: Some(Demo(folder)),
+        })
     }
 }
 
@@ -84,6 +107,11 @@ impl Demo {
     /// The folder.
     pub fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// Lets the folder outlive the run, for nodes that serve from it.
+    pub(super) fn keep(self) -> PathBuf {
+        self.0.keep()
     }
 }
 
@@ -98,6 +126,7 @@ fn spawning(route: &Route, root: PathBuf, nodes: &NodePlan) -> Result<Spawning, 
         control: nodes.control_token.clone().unwrap_or_else(Secret::random),
         dials: hops.map(|hop| PerHop::dials(&nodes.dials, hop)).collect(),
         allow_next: (!nodes.allow_next.is_empty()).then(|| nodes.allow_next.clone()),
+        drain: nodes.limits.drain,
         flags: flags(nodes),
     })
 }

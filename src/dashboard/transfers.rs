@@ -1,9 +1,13 @@
-//! The transfers of one run: started, followed, cancelled, and what the hops say of them afterwards.
+//! The transfers of one run: a queue, some at once, and what the hops say of each afterwards.
+
+mod one;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::FetchPlan;
@@ -11,12 +15,16 @@ use crate::error::Error;
 use crate::net::accounts::{accounts, reach};
 use crate::net::fetch::{self, FetchJob};
 use crate::net::link::Links;
+use crate::net::upstream::Upstream;
 use crate::route::Route;
 use crate::snapshot::{Flow, Phase, TransferSnapshot};
 use crate::verdict::{Stage, Verdict, judge};
+use one::{State, Then, Transfer};
 
-/// Transfers that may run at once; more are refused, for each is a whole chain of connections.
-const AT_ONCE: usize = 16;
+/// Transfers that run at once unless `-j` says otherwise: each is a whole chain of connections.
+const AT_ONCE: u32 = 4;
+/// Transfers that may wait, run or be paused; each is a row of the screen, copied with every picture of it.
+const MOST: usize = 200;
 /// Transfers that are kept for the screen after they ended.
 const KEPT: usize = 100;
 
@@ -25,37 +33,41 @@ const KEPT: usize = 100;
 pub(super) struct Transfers {
     plan: FetchPlan,
     links: Arc<Links>,
-    started: u64,
+    numbered: u64,
+    /// Oldest first; of those that wait, the first is the next.
     list: Vec<Transfer>,
     running: JoinSet<Ended>,
     judging: JoinSet<(u64, Verdict)>,
-}
-
-/// One transfer, running or not.
-#[derive(Debug)]
-struct Transfer {
-    number: u64,
-    news: watch::Receiver<TransferSnapshot>,
-    stop: CancellationToken,
-    verdict: Option<Verdict>,
+    /// None starts before the chain is there to be asked, or while leaving.
+    open: bool,
 }
 
 /// What becomes known of a transfer at its end.
 #[derive(Debug)]
 pub(super) enum News {
-    /// It is over; how it failed, if it did.
-    Ended(u64, Option<Error>),
+    /// The file is in its place.
+    Done(u64),
+    /// It failed, or was cancelled, and how.
+    Failed(u64, Error),
+    /// It has come to rest, to go on some day.
+    Paused(u64),
+    /// It was to rest and goes on after all.
+    Waits,
+    /// It ended in a way that is our own mistake.
+    Broke(u64, String),
     /// The hops were asked, or had no more time to answer: what limited it.
     Judged(Verdict),
 }
 
-/// A transfer that is over and not judged yet.
+/// A transfer that no longer runs.
 #[derive(Debug)]
 struct Ended {
     job: FetchJob,
+    /// The chain it came over; the next in the queue may use it.
+    upstream: Upstream,
     error: Option<Error>,
     flow: Flow,
-    /// How many hops can say something of it; none is asked about one that never reached them, or was cancelled.
+    /// How many hops can say something of it; none is asked about one that never reached them, or was stopped.
     reach: Option<usize>,
 }
 
@@ -64,76 +76,120 @@ impl Transfers {
         Self {
             plan,
             links: Arc::default(),
-            started: 0,
+            numbered: 0,
             list: Vec::new(),
             running: JoinSet::new(),
             judging: JoinSet::new(),
+            open: false,
         }
     }
 
-    /// Starts one; the answer is its number, or why not.
-    pub(super) fn start(&mut self, route: Route) -> Result<u64, String> {
-        if self.running.len() >= AT_ONCE {
-            return Err(format!("{AT_ONCE} transfers run already: wait for one to end, or cancel one"));
+    /// Lets the queue run.
+    pub(super) fn open(&mut self) {
+        self.open = true;
+        self.fill(None);
+    }
+
+    /// Puts one into the queue; the answer is its number, or why not.
+    pub(super) fn add(&mut self, route: Route, cap: Option<u64>) -> Result<u64, String> {
+        if self.list.iter().filter(|transfer| !transfer.is_over()).count() >= MOST {
+            return Err(format!("{MOST} transfers are not over yet: wait for one, or cancel one"));
         }
-        self.started += 1;
-        let number = self.started;
-        let plan = &self.plan;
-        let job = plan.job(number, route);
-        let first = TransferSnapshot { number, name: job.route.file.shown(), ..TransferSnapshot::default() };
-        let (progress, news) = watch::channel(first);
-        let stop = CancellationToken::new();
-        self.list.push(Transfer { number, news, stop: stop.clone(), verdict: None });
-        let upstream = fetch::client(Arc::clone(&self.links), plan.limits, plan.wire);
-        self.running.spawn(transfer(job, upstream, progress, stop));
-        let over = |transfer: &Transfer| transfer.news.borrow().phase.is_over();
-        if self.list.len() > KEPT
-            && let Some(oldest) = self.list.iter().position(over)
+        if self.list.len() >= MOST + KEPT
+            && let Some(oldest) = self.list.iter().position(Transfer::is_over)
         {
             self.list.remove(oldest);
         }
-        Ok(number)
+        self.numbered += 1;
+        self.list.push(Transfer::new(self.numbered, route, cap));
+        self.fill(None);
+        Ok(self.numbered)
     }
 
-    /// Cancels one that runs.
-    pub(super) fn cancel(&self, number: u64) {
-        if let Some(transfer) = self.list.iter().find(|transfer| transfer.number == number) {
-            transfer.stop.cancel();
+    /// Queues anew what one that is over was to fetch; the answer is the new number.
+    pub(super) fn retry(&mut self, number: u64) -> Result<u64, String> {
+        let old = self.find(number)?;
+        if !old.is_over() {
+            return Err(format!("#{number} is not over yet"));
+        }
+        let (route, cap) = (old.route.clone(), old.cap.get());
+        self.add(route, cap)
+    }
+
+    /// Cancels one that is not over.
+    pub(super) fn cancel(&mut self, number: u64) -> Result<(), String> {
+        self.find(number)?.cancel()
+    }
+
+    /// Cancels all that are not over.
+    pub(super) fn cancel_all(&mut self) {
+        for transfer in &mut self.list {
+            // Those that are over stay so.
+            let _ = transfer.cancel();
         }
     }
 
-    /// Cancels all and waits for them.
+    /// Stops one for now.
+    pub(super) fn pause(&mut self, number: u64) -> Result<(), String> {
+        self.find(number)?.pause()
+    }
+
+    /// Lets a paused one go on, as soon as there is room.
+    pub(super) fn resume(&mut self, number: u64) -> Result<(), String> {
+        self.find(number)?.resume()?;
+        self.fill(None);
+        Ok(())
+    }
+
+    /// Caps what one takes.
+    pub(super) fn cap(&mut self, number: u64, rate: Option<u64>) -> Result<(), String> {
+        let transfer = self.find(number)?;
+        if transfer.is_over() {
+            return Err(format!("#{number} is over: there is nothing to cap"));
+        }
+        transfer.cap.set(rate);
+        Ok(())
+    }
+
+    /// Moves a queued one among those that wait; the answer is its new place, from 1.
+    pub(super) fn reorder(&mut self, number: u64, by: isize) -> Result<usize, String> {
+        let waiting: Vec<usize> =
+            (0..self.list.len()).filter(|at| matches!(self.list[*at].state, State::Queued(_))).collect();
+        let place = waiting.iter().position(|at| self.list[*at].number == number);
+        let place = place.ok_or_else(|| format!("#{number} does not wait in the queue"))?;
+        let to = place.saturating_add_signed(by).min(waiting.len() - 1);
+        let moved = self.list.remove(waiting[place]);
+        self.list.insert(waiting[to], moved);
+        Ok(to + 1)
+    }
+
+    /// Stops all and waits for them.
     pub(super) async fn end(&mut self) {
-        self.list.iter().for_each(|transfer| transfer.stop.cancel());
-        while self.running.join_next().await.is_some() {}
+        self.open = false;
+        self.cancel_all();
+        while let Some(ended) = self.running.join_next_with_id().await {
+            self.settle(ended.map(|(_, ended)| ended));
+        }
     }
 
     /// The next news; `None` where none can come. Cancel-safe.
     ///
     /// That a transfer is over is told at once: a hop that answers no question would hold it back for a second.
-    pub(super) async fn news(&mut self) -> Option<Result<News, String>> {
-        let news = tokio::select! {
+    pub(super) async fn news(&mut self) -> Option<News> {
+        tokio::select! {
             biased;
-            Some(ended) = self.running.join_next() => ended.map(|Ended { job, error, flow, reach }| {
-                let number = job.number;
-                self.judging.spawn(async move {
-                    let accounts = match reach {
-                        Some(reach) => accounts(&job.route, reach, job.id).await,
-                        None => Vec::new(),
-                    };
-                    (number, judge(&flow, &Stage::of(&accounts)))
-                });
-                News::Ended(number, error)
-            }),
-            Some(judged) = self.judging.join_next() => judged.map(|(number, verdict)| {
-                if let Some(transfer) = self.list.iter_mut().find(|transfer| transfer.number == number) {
-                    transfer.verdict = Some(verdict);
+            Some(ended) = self.running.join_next_with_id() => Some(self.settle(ended.map(|(_, ended)| ended))),
+            Some(judged) = self.judging.join_next() => Some(match judged {
+                Ok((number, verdict)) => {
+                    if let Ok(transfer) = self.find(number) {
+                        transfer.verdict = Some(verdict);
+                    }
+                    News::Judged(verdict)
                 }
-                News::Judged(verdict)
+                Err(error) => News::Broke(0, error.to_string()),
             }),
-            else => return None,
-        };
-        Some(news.map_err(|error| error.to_string()))
+            else => None,
+        }
     }
 
     /// Something is on its way.
@@ -141,31 +197,80 @@ impl Transfers {
         !self.running.is_empty()
     }
 
-    /// All of them, oldest first.
+    /// All of them, oldest first, those that wait in the order in which they will start.
     pub(super) fn snapshots(&self) -> Vec<TransferSnapshot> {
-        let copy = |transfer: &Transfer| {
-            let snapshot = transfer.news.borrow().clone();
-            TransferSnapshot { verdict: transfer.verdict.or(snapshot.verdict), ..snapshot }
-        };
-        self.list.iter().map(copy).collect()
+        self.list.iter().map(Transfer::snapshot).collect()
     }
 
     /// What the client's own stage has done in all transfers whose bodies are moving.
     pub(super) fn flow(&self) -> Flow {
         let mut sum = Flow::default();
         for transfer in &self.list {
-            let snapshot = transfer.news.borrow();
-            if snapshot.phase == Phase::Streaming {
-                sum.add(&snapshot.flow);
+            if let State::Running { news, .. } = &transfer.state {
+                let snapshot = news.borrow();
+                if snapshot.phase == Phase::Streaming {
+                    sum.add(&snapshot.flow);
+                }
             }
         }
         sum
     }
+
+    fn find(&mut self, number: u64) -> Result<&mut Transfer, String> {
+        let found = self.list.iter_mut().find(|transfer| transfer.number == number);
+        found.ok_or_else(|| format!("there is no transfer #{number}"))
+    }
+
+    /// Starts as many of those that wait as there is room for; a chain that has just become free serves the first.
+    fn fill(&mut self, mut free: Option<Upstream>) {
+        let most = self.plan.jobs.unwrap_or(AT_ONCE) as usize;
+        while self.open && self.running.len() < most {
+            let next = self.list.iter_mut().find(|transfer| matches!(transfer.state, State::Queued(_)));
+            let Some(transfer) = next else { return };
+            let job = FetchJob { cap: transfer.cap.clone(), ..self.plan.job(transfer.number, transfer.route.clone()) };
+            let (progress, news) = watch::channel(transfer.snapshot());
+            let stop = CancellationToken::new();
+            let plan = &self.plan;
+            let upstream =
+                free.take().unwrap_or_else(|| fetch::client(Arc::clone(&self.links), plan.limits, plan.wire));
+            let task = self.running.spawn(transfer_one(job, upstream, progress, stop.clone())).id();
+            transfer.state = State::Running { news, stop, task, then: Then::Over };
+        }
+    }
+
+    /// Notes how one ended, has the hops asked about it, and lets the next begin.
+    fn settle(&mut self, ended: Result<Ended, JoinError>) -> News {
+        let Ended { job, upstream, error, flow, reach } = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                let broken = self.list.iter_mut().find(|transfer| transfer.task() == Some(error.id()));
+                let number = broken.map_or(0, |transfer| transfer.broke(&error));
+                self.fill(None);
+                return News::Broke(number, error.to_string());
+            }
+        };
+        let number = job.number;
+        let news = match self.find(number) {
+            Ok(transfer) => transfer.ended(error),
+            Err(why) => News::Broke(number, why),
+        };
+        if matches!(news, News::Done(_) | News::Failed(..)) {
+            self.judging.spawn(async move {
+                let accounts = match reach {
+                    Some(reach) => accounts(&job.route, reach, job.id).await,
+                    None => Vec::new(),
+                };
+                (number, judge(&flow, &Stage::of(&accounts)))
+            });
+        }
+        self.fill(Some(upstream));
+        news
+    }
 }
 
-async fn transfer(
+async fn transfer_one(
     mut job: FetchJob,
-    mut upstream: crate::net::upstream::Upstream,
+    mut upstream: Upstream,
     progress: watch::Sender<TransferSnapshot>,
     stop: CancellationToken,
 ) -> Ended {
@@ -176,50 +281,5 @@ async fn transfer(
         (last.flow, last.legs.len())
     };
     let reach = (legs > 0 && !stop.is_cancelled()).then(|| reach(legs, wire));
-    Ended { job, error: result.err(), flow, reach }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::net::fetch::ProofWish;
-    use crate::net::limits::Limits;
-
-    #[tokio::test]
-    async fn the_end_of_a_transfer_is_told_before_the_hops_are_asked() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        // It sends the file; what it is asked afterwards, it leaves without an answer.
-        let origin = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = [0; 4096];
-            let read = stream.read(&mut head).await.unwrap();
-            assert!(head[..read].ends_with(b"\r\n\r\n"));
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc").await.unwrap();
-            (stream, listener.accept().await.unwrap())
-        });
-        let folder = tempfile::tempdir().unwrap();
-        let mut transfers = Transfers::new(FetchPlan {
-            file: None,
-            output: folder.path().to_owned(),
-            number: 1,
-            jobs: 1,
-            force: false,
-            proof: ProofWish::Skip,
-            wire: None,
-            limits: Limits::default(),
-        });
-        let route = Route::parse(format!("f\n127.0.0.1 {port} wire=http\n").as_bytes()).unwrap();
-        let number = transfers.start(route).unwrap();
-        assert!(matches!(transfers.news().await, Some(Ok(News::Ended(1, None)))));
-        let done = |transfers: &Transfers| transfers.snapshots()[0].clone();
-        assert_eq!((number, done(&transfers).phase, done(&transfers).verdict), (1, Phase::Done, None));
-        let asked = origin.await.unwrap();
-        drop(asked);
-        assert!(matches!(transfers.news().await, Some(Ok(News::Judged(_)))));
-        assert!(done(&transfers).verdict.is_some() && transfers.news().await.is_none());
-    }
+    Ended { job, upstream, error: result.err(), flow, reach }
 }

@@ -125,7 +125,7 @@ pub(super) async fn chains(
     let begun = ended.len();
     let number = u64::from(plan.number);
     let mut running = JoinSet::new();
-    for chain in 0..u64::from(plan.jobs) {
+    for chain in 0..u64::from(plan.jobs.unwrap_or(1)) {
         let first = begun as u64 + chain * number + 1;
         let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.wire);
         let (route, plan, show, stop) = (route.clone(), plan.clone(), show.clone(), stop.clone());

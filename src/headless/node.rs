@@ -19,6 +19,7 @@ use crate::net::drain::Drain;
 use crate::net::node::{Node, NodeConfig};
 use crate::net::policy::Policy;
 use crate::net::root::Root;
+use crate::net::supervisor::STAY;
 use crate::route::Host;
 
 /// Connections the system holds for us until they are accepted.
@@ -88,12 +89,21 @@ async fn leave_on_signals(all: impl Future<Output = ()>, mut signals: Signals, d
     Err(Error::Interrupted { kept: Kept::default() })
 }
 
-/// Ends the process with standard input: a thread of its own, so that nothing in the node can hold it up.
+/// Ends the process with standard input, unless it is told there to stay: a thread of its own, so that nothing in the
+/// node can hold it up.
 fn leave_with_stdin() -> Result<(), Error> {
+    // The terminal of the program that started this one is no business of ours, and neither is its end.
+    let _ = rustix::process::setsid();
     let wait = || {
-        let mut rest = [0; 256];
-        while !matches!(io::stdin().lock().read(&mut rest), Ok(0) | Err(_)) {}
-        std::process::exit(i32::from(crate::error::OK));
+        let mut said = [0; 256];
+        loop {
+            match io::stdin().lock().read(&mut said) {
+                Ok(0) | Err(_) => std::process::exit(i32::from(crate::error::OK)),
+                // So short a write arrives whole.
+                Ok(count) if said[..count] == *STAY => return,
+                Ok(_) => {}
+            }
+        }
     };
     let thread = std::thread::Builder::new().name("stdin".to_owned()).spawn(wait);
     thread.map(drop).map_err(|error| Error::Other(format!("cannot watch standard input: {}", plain(&error))))

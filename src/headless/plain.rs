@@ -10,7 +10,7 @@ use super::{Ended, Show, on_one_thread, say, start_log, stop_on_signals};
 use crate::cli::Talk;
 use crate::dashboard::ChainPlan;
 use crate::error::{Error, Kept};
-use crate::net::supervisor::Supervisor;
+use crate::net::supervisor::{Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
 use crate::report::Report;
 use crate::snapshot::{Flow, HopLink, HopSnapshot};
@@ -63,7 +63,8 @@ async fn fetches(
     ended: &mut Vec<Ended>,
 ) -> Result<(), Error> {
     if let Some((supervisor, _)) = supervisor {
-        supervisor.start_all().await;
+        supervisor.start_all();
+        all_started(&supervisor.links()).await;
     }
     let _ = tokio::time::timeout(KNOW_HOPS, watcher.known()).await;
     for hop in watcher.hops() {

@@ -22,8 +22,10 @@ use crate::dials::Dials;
 use crate::route::{Hop, Host, HostPort, Route};
 use crate::snapshot::HopLink;
 use crate::text::SafeText;
+pub use child::STAY;
 use child::Spec;
-use orders::{Keeper, Order};
+use orders::Keeper;
+pub use orders::Order;
 
 /// What the nodes are started with.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub struct Spawning {
     pub dials: Vec<Dials>,
     /// Whom they may dial besides loopback and the next hop.
     pub allow_next: Option<AllowList>,
+    /// How long they may take to let transfers finish when they are asked to leave; their flags say the same.
+    pub drain: Duration,
     /// Further flags, the same for all: time limits and the like.
     pub flags: Vec<OsString>,
 }
@@ -56,6 +60,11 @@ const LINES: usize = 256;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a stop takes at most: 2 s for SIGTERM, a moment for SIGKILL.
 const STOP: Duration = Duration::from_secs(3);
+
+/// How much longer than its own limit a node may take that was asked to leave in order.
+const MOMENT: Duration = Duration::from_secs(1);
+/// Orders that wait; a keeper takes each as it comes, but for the second or two in which it stops a node.
+const ORDERS: usize = 4;
 
 /// Owns the child processes; dropping it kills them.
 #[derive(Debug)]
@@ -84,34 +93,33 @@ impl Supervisor {
         self.links.subscribe()
     }
 
-    /// Starts a node for every hop of this machine on which nobody listens, all at once; returns when each is up or
-    /// has failed, which `links` tells.
-    pub async fn start_all(&mut self) {
-        let mut looking = JoinSet::new();
-        for (at, next) in self.vacancies() {
-            let address = self.hops[at].address.clone();
-            let already = self.hops[..at].iter().any(|hop| hop.address == address);
-            if !already && self.keepers[at].is_none() {
-                looking.spawn(async move { (at, vacant(&address).await, beyond(next).await) });
+    /// Begins to start a node for every hop of this machine on which nobody listens, all at once; how that goes is told
+    /// by `links`.
+    pub fn start_all(&mut self) {
+        for at in 0..self.hops.len() {
+            let already = self.hops[..at].iter().any(|hop| hop.address == self.hops[at].address);
+            let elsewhere = matches!(&self.hops[at].address.host, Host::Ip(ip) if !ip.to_canonical().is_loopback());
+            // A loopback hop behind one that is elsewhere is that other machine's loopback, not ours.
+            if !already && !elsewhere && self.keepers[at].is_none() && is_near(&self.hops, at) {
+                self.keep(at);
             }
         }
-        while let Some(looked) = looking.join_next().await {
-            if let Ok((at, Some(listen), next)) = looked {
-                self.keep(at, listen, next);
-            }
-        }
-        let mut links = self.links();
-        // Every keeper says within its own limit how its start went.
-        let _ = links.wait_for(|links| !links.contains(&Some(HopLink::Starting))).await;
     }
 
-    /// Stops the node of a hop, counted from 1, and starts it anew; how that went is told by `links`.
-    pub fn restart(&self, hop: usize) -> Result<(), String> {
-        let keeper = hop.checked_sub(1).and_then(|at| self.keepers.get(at)).and_then(Option::as_ref);
-        let keeper = keeper.ok_or_else(|| format!("hop {hop} was not started by this program"))?;
-        // A full queue means that it is being restarted already.
-        let _ = keeper.try_send(Order::Restart);
-        Ok(())
+    /// Gives an order for the node of a hop, counted from 1; how that went is told by `links`.
+    pub fn order(&self, hop: usize, order: Order) -> Result<(), String> {
+        let at = hop.checked_sub(1).filter(|at| *at < self.hops.len());
+        let keeper = at.and_then(|at| self.keepers[at].as_ref());
+        let (Some(at), Some(keeper)) = (at, keeper) else {
+            return Err("no node of this program could stand there".to_owned());
+        };
+        match (&self.links.borrow()[at], order) {
+            (None, Order::Start) => {}
+            (None, _) => return Err("it was not started by this program".to_owned()),
+            (Some(HopLink::Spawned { .. }), Order::Start) => return Err("it runs already".to_owned()),
+            _ => {}
+        }
+        keeper.try_send(order).map_err(|_| "the orders before are still being carried out".to_owned())
     }
 
     /// Stops all nodes at once: SIGTERM, 2 s, SIGKILL.
@@ -124,31 +132,43 @@ impl Supervisor {
         self.tasks.shutdown().await;
     }
 
-    /// The hops that stand on this machine, and the hop behind each.
-    ///
-    /// A loopback hop behind one that is elsewhere is that other machine's loopback, not ours.
-    fn vacancies(&self) -> Vec<(usize, Option<HostPort>)> {
-        let near = (0..self.hops.len()).filter(|at| is_near(&self.hops, *at));
-        near.map(|at| (at, self.hops.get(at + 1).map(|hop| hop.address.clone()))).collect()
+    /// Lets all nodes live on after us; the answer is which, and their processes.
+    pub async fn let_all_go(&mut self) -> Vec<(HostPort, u32)> {
+        let mut told = Vec::new();
+        for (at, keeper) in self.keepers.iter().enumerate() {
+            let link = self.links.borrow()[at].clone();
+            if let (Some(keeper), Some(HopLink::Spawned { pid })) = (keeper, link)
+                && matches!(timeout(STOP, keeper.send(Order::LetGo)).await, Ok(Ok(())))
+            {
+                told.push((at, pid));
+            }
+        }
+        self.stop_all().await;
+        let links = self.links.borrow();
+        let living = told.into_iter().filter(|(at, _)| links[*at].is_none());
+        living.map(|(at, pid)| (self.hops[at].address.clone(), pid)).collect()
     }
 
-    fn keep(&mut self, at: usize, listen: SocketAddr, next: Vec<SocketAddr>) {
+    fn keep(&mut self, at: usize) {
         let spec = Spec {
             hop: at + 1,
-            name: match &self.hops[at].address.host {
-                Host::Name(name) => Some(name.clone()),
-                Host::Ip(_) => None,
-            },
-            listen,
-            next,
+            address: self.hops[at].address.clone(),
+            next: self.hops.get(at + 1).map(|hop| hop.address.clone()),
             spawning: Arc::clone(&self.spawning),
         };
-        let (keeper, orders) = mpsc::channel(1);
+        let (keeper, orders) = mpsc::channel(ORDERS);
         self.keepers[at] = Some(keeper);
         self.links.send_modify(|links| links[at] = Some(HopLink::Starting));
-        let keeper = Keeper { spec, links: self.links.clone(), lines: self.lines.clone() };
+        let leave = self.spawning.drain + MOMENT;
+        let keeper = Keeper { spec, links: self.links.clone(), lines: self.lines.clone(), leave };
         self.tasks.spawn(keeper.run(orders));
     }
+}
+
+/// Waits until each node is up or has failed to start; every keeper says within its own limit how that went.
+pub async fn all_started(links: &HopLinks) {
+    let mut links = links.clone();
+    let _ = links.wait_for(|links| !links.contains(&Some(HopLink::Starting))).await;
 }
 
 /// True if a hop's address means the same to this machine as to the hop before it.
@@ -180,9 +200,9 @@ async fn vacant(address: &HostPort) -> Option<SocketAddr> {
 }
 
 /// The addresses of the next hop that a loopback node would not dial without being told to.
-async fn beyond(next: Option<HostPort>) -> Vec<SocketAddr> {
+async fn beyond(next: Option<&HostPort>) -> Vec<SocketAddr> {
     let Some(next) = next else { return Vec::new() };
-    resolve(&next).await.into_iter().filter(|address| !address.ip().is_loopback()).collect()
+    resolve(next).await.into_iter().filter(|address| !address.ip().is_loopback()).collect()
 }
 
 async fn resolve(address: &HostPort) -> Vec<SocketAddr> {

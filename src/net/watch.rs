@@ -6,11 +6,12 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::access::Secret;
@@ -23,6 +24,9 @@ use report::HopState;
 
 /// How often a hop's rate is written into its history.
 const SAMPLE: Duration = Duration::from_millis(250);
+
+/// Most hops watched besides the route's own; each is a connection, and a row of the screen.
+const MOST_EXTRA: usize = 64;
 
 /// What a watcher may show to the hops to be let in.
 #[derive(Clone, Debug, Default)]
@@ -37,44 +41,118 @@ pub struct Tokens {
 #[derive(Debug)]
 pub struct Watcher {
     shared: Arc<Shared>,
+    /// In the order of their numbers: those of the route, then those attached besides.
+    watched: Vec<Watched>,
+    spawned: Option<HopLinks>,
+    spawned_token: Option<Secret>,
     seen: watch::Receiver<u64>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
-/// What the tasks write and everyone reads.
+/// A hop and the task that follows it.
 #[derive(Debug)]
+struct Watched {
+    subject: Arc<Subject>,
+    token: Option<Secret>,
+    /// `None` once it is detached.
+    task: Option<AbortHandle>,
+}
+
+/// What a task follows.
+#[derive(Debug)]
+struct Subject {
+    /// The hops it stands among, in chain order; alone where no route passes it.
+    way: Arc<[Hop]>,
+    /// Its place there, from 0.
+    at: usize,
+    extra: bool,
+    state: Mutex<HopState>,
+    generation: Arc<watch::Sender<u64>>,
+}
+
+/// What the task that samples goes through.
+#[derive(Debug, Default)]
 struct Shared {
-    hops: Vec<Hop>,
-    states: Vec<Mutex<HopState>>,
-    generation: watch::Sender<u64>,
+    subjects: Mutex<Vec<Arc<Subject>>>,
+    generation: Arc<watch::Sender<u64>>,
 }
 
 impl Watcher {
     /// Starts watching; `spawned` is how a supervisor's nodes do, where there is a supervisor.
     pub fn start(route: &Route, tokens: &Tokens, spawned: Option<&HopLinks>) -> Self {
-        let hops = route.hops().to_vec();
-        let states = hops.iter().map(|_| Mutex::default()).collect();
-        let (generation, seen) = watch::channel(0);
-        let shared = Arc::new(Shared { hops, states, generation });
+        let shared = Arc::new(Shared::default());
+        let seen = shared.generation.subscribe();
         let mut tasks = JoinSet::new();
-        for at in 0..shared.hops.len() {
-            tasks.spawn(HopTask::new(Arc::clone(&shared), at, tokens).run(spawned.cloned()));
-        }
         tasks.spawn(sample(Arc::clone(&shared)));
-        Self { shared, seen, _tasks: tasks }
+        let (spawned, spawned_token) = (spawned.cloned(), tokens.spawned.clone());
+        let mut watcher = Self { shared, watched: Vec::new(), spawned, spawned_token, seen, tasks };
+        let way: Arc<[Hop]> = route.hops().into();
+        for at in 0..way.len() {
+            watcher.watch(Arc::clone(&way), at, false, tokens.hops.get(at).cloned().flatten());
+        }
+        watcher
+    }
+
+    /// Watches one more node, or one again that was detached; the answer is its number, or why not.
+    pub fn attach(&mut self, hop: Hop, token: Option<Secret>) -> Result<usize, String> {
+        let there = self.watched.iter().position(|watched| watched.subject.hop().address == hop.address);
+        if let Some(at) = there {
+            if self.watched[at].task.is_some() {
+                return Err(format!("hop {} is {} already", at + 1, hop.address));
+            }
+            self.watched[at].token = token.or(self.watched[at].token.take());
+            self.follow(at);
+            return Ok(at + 1);
+        }
+        if self.watched.iter().filter(|watched| watched.subject.extra).count() >= MOST_EXTRA {
+            return Err(format!("{MOST_EXTRA} nodes besides the route's are watched already: detach one"));
+        }
+        self.watch([hop].into(), 0, true, token);
+        Ok(self.watched.len())
+    }
+
+    /// Stops watching a hop, counted from 1. One of the route keeps its place; one that was attached besides is
+    /// forgotten, unless others have come after it, whose numbers stay.
+    pub fn detach(&mut self, hop: usize) -> Result<(), String> {
+        let watched = hop.checked_sub(1).and_then(|at| self.watched.get_mut(at));
+        let watched = watched.ok_or_else(|| format!("there is no hop {hop}"))?;
+        let task = watched.task.take().ok_or_else(|| format!("hop {hop} is not watched"))?;
+        task.abort();
+        // A new state, for the task may be writing a last report into the old one.
+        let (way, at, extra) = (Arc::clone(&watched.subject.way), watched.subject.at, watched.subject.extra);
+        let left = Arc::new(Subject::new(way, at, extra, &self.shared));
+        watched.subject = Arc::clone(&left);
+        self.shared.subjects()[hop - 1] = Arc::clone(&left);
+        left.change(|state| state.set_link(HopLink::Detached));
+        while self.watched.last().is_some_and(|last| last.subject.extra && last.task.is_none()) {
+            self.watched.pop();
+        }
+        self.shared.subjects().truncate(self.watched.len());
+        Ok(())
+    }
+
+    /// The hop with this number, from 1.
+    pub fn hop(&self, number: usize) -> Option<&Hop> {
+        number.checked_sub(1).and_then(|at| self.watched.get(at)).map(|watched| watched.subject.hop())
     }
 
     /// The hops as they are now.
     pub fn hops(&self) -> Vec<HopSnapshot> {
         let now = Instant::now();
-        let hops = self.shared.hops.iter().enumerate();
-        hops.map(|(at, hop)| self.shared.state(at).copy(at, hop, at + 1 == self.shared.hops.len(), now)).collect()
+        let copy = |(index, watched): (usize, &Watched)| {
+            let subject = &watched.subject;
+            let origin = !subject.extra && subject.at + 1 == subject.way.len();
+            let snapshot = subject.state().copy(index, subject.hop(), origin, now);
+            HopSnapshot { extra: subject.extra, ..snapshot }
+        };
+        self.watched.iter().enumerate().map(copy).collect()
     }
 
-    /// What each hop did during the last second or so, for the verdict.
+    /// What each hop of the route did during the last second or so, for the verdict.
     pub fn stages(&self) -> Vec<Stage> {
         let now = Instant::now();
-        (0..self.shared.hops.len()).map(|at| self.shared.state(at).stage(at + 1, now)).collect()
+        let route = self.watched.iter().map(|watched| &watched.subject).filter(|subject| !subject.extra);
+        route.map(|subject| subject.state().stage(subject.at + 1, now)).collect()
     }
 
     /// Waits until something that can be seen has changed since the last call.
@@ -83,10 +161,14 @@ impl Watcher {
         let _ = self.seen.changed().await;
     }
 
-    /// Waits until it is known of every hop what it is, or that it is down.
-    pub async fn known(&mut self) {
-        while self.hops().iter().any(|hop| matches!(hop.link, HopLink::Unknown | HopLink::Starting)) {
-            self.changed().await;
+    /// Ends when it is known of every hop of now what it is, or that it is down.
+    pub fn known(&self) -> impl Future<Output = ()> + use<> {
+        let (shared, mut seen) = (Arc::clone(&self.shared), self.seen.clone());
+        async move {
+            let open = |subject: &Arc<Subject>| matches!(subject.state().link, HopLink::Unknown | HopLink::Starting);
+            while shared.subjects().iter().any(open) {
+                let _ = seen.changed().await;
+            }
         }
     }
 
@@ -94,20 +176,50 @@ impl Watcher {
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.seen.clone()
     }
-}
 
-impl Shared {
-    /// A panic in one task must not blind the others: no change is left half-made.
-    fn state(&self, at: usize) -> MutexGuard<'_, HopState> {
-        self.states[at].lock().unwrap_or_else(PoisonError::into_inner)
+    fn watch(&mut self, way: Arc<[Hop]>, at: usize, extra: bool, token: Option<Secret>) {
+        let subject = Arc::new(Subject::new(way, at, extra, &self.shared));
+        self.shared.subjects().push(Arc::clone(&subject));
+        self.watched.push(Watched { subject, token, task: None });
+        self.follow(self.watched.len() - 1);
     }
 
-    /// Changes what is known of a hop; `change` says whether that can be seen.
-    fn change(&self, at: usize, change: impl FnOnce(&mut HopState) -> bool) {
-        let visible = change(&mut self.state(at));
+    fn follow(&mut self, index: usize) {
+        let watched = &mut self.watched[index];
+        // Whoever is attached besides the route was not started by us.
+        let links = self.spawned.clone().filter(|_| !watched.subject.extra);
+        watched.subject.change(|state| state.set_link(HopLink::Unknown));
+        let task = HopTask::new(Arc::clone(&watched.subject), watched.token.clone(), self.spawned_token.clone());
+        watched.task = Some(self.tasks.spawn(task.run(links)));
+    }
+}
+
+impl Subject {
+    fn new(way: Arc<[Hop]>, at: usize, extra: bool, shared: &Shared) -> Self {
+        Self { way, at, extra, state: Mutex::default(), generation: Arc::clone(&shared.generation) }
+    }
+
+    fn hop(&self) -> &Hop {
+        &self.way[self.at]
+    }
+
+    /// A panic in one task must not blind the others: no change is left half-made.
+    fn state(&self) -> MutexGuard<'_, HopState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known of it; `change` says whether that can be seen.
+    fn change(&self, change: impl FnOnce(&mut HopState) -> bool) {
+        let visible = change(&mut self.state());
         if visible {
             self.generation.send_modify(|generation| *generation += 1);
         }
+    }
+}
+
+impl Shared {
+    fn subjects(&self) -> MutexGuard<'_, Vec<Arc<Subject>>> {
+        self.subjects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,8 +229,8 @@ async fn sample(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for at in 0..shared.hops.len() {
-            shared.change(at, |state| state.sample(Instant::now()));
+        for subject in shared.subjects().iter() {
+            subject.change(|state| state.sample(Instant::now()));
         }
     }
 }

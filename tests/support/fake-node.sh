@@ -17,6 +17,11 @@ stubborn)
     echo "listening $2"
     while :; do sleep 0.1; done
     ;;
+leaves)
+    trap 'exit 0' TERM
+    echo "listening $2"
+    while :; do sleep 0.1; done
+    ;;
 wrong) echo "hello" ;;
 dies) exit 3 ;;
 brief)

@@ -41,6 +41,17 @@ fn a_second_fetch_finds_the_file_there() {
 }
 
 #[test]
+fn more_than_run_at_once_wait_for_their_turn() {
+    let chain = Chain::new(2, 100_000);
+    let mut terminal = up(&chain, "-n 3 -j 1 --limit 1=200K", 120, 40);
+    terminal.keys("f");
+    terminal.shows(&["#2 data.bin: waits for its turn", "queued", "3 active"]);
+    terminal.shows(&["3 done", "were there already  intact: digest equal", "0 active"]);
+    leave(&mut terminal);
+    terminal.shows(&["3 fetched"]);
+}
+
+#[test]
 fn a_cancelled_transfer_keeps_what_arrived() {
     let chain = Chain::new(3, 3_000_000);
     let mut terminal = up(&chain, "--limit 2=300K", 120, 40);

@@ -1,25 +1,28 @@
 //! One child process: started, heard, and stopped.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Line, Spawning};
+use super::{Line, Spawning, beyond, vacant};
 use crate::net::policy::AllowList;
+use crate::route::{Host, HostPort};
 use crate::text::SafeText;
 
 /// How long a node may take to say that it listens.
 const START: Duration = Duration::from_secs(5);
 /// How long a node may take to leave after SIGTERM.
 const LEAVE: Duration = Duration::from_secs(2);
+/// What a node that ends with its standard input reads there to live on instead.
+pub const STAY: &[u8] = b"stay\n";
 /// Longest line read from a node; the rest of a longer one is skipped.
 const LONGEST: usize = 1024;
 
@@ -28,45 +31,47 @@ const LONGEST: usize = 1024;
 pub(super) struct Spec {
     /// Its hop, from 1.
     pub(super) hop: usize,
-    /// The name the route calls it by, if it is not an address.
-    pub(super) name: Option<String>,
-    /// Where it listens.
-    pub(super) listen: SocketAddr,
-    /// Addresses of the next hop beyond loopback.
-    pub(super) next: Vec<SocketAddr>,
+    /// Where the route says it is.
+    pub(super) address: HostPort,
+    /// Where the route goes on.
+    pub(super) next: Option<HostPort>,
     /// What all have in common.
     pub(super) spawning: Arc<Spawning>,
 }
 
-/// A node that listens.
+/// A node that was started; it is killed when this is dropped, unless it was let go.
 #[derive(Debug)]
 pub(super) struct Running {
     child: Child,
     /// Its end tells the node to leave, even if this program is killed.
     stdin: Option<ChildStdin>,
-    _readers: JoinSet<()>,
+    readers: JoinSet<()>,
+    let_go: bool,
 }
 
 impl Spec {
-    /// Starts the node and waits until it says that it listens.
-    pub(super) async fn start(&self, lines: mpsc::Sender<Line>) -> Result<Running, String> {
-        let mut child = self.command().spawn().map_err(|error| format!("cannot be started: {error}"))?;
+    /// Starts the node and waits until it says that it listens; `None` where it is not ours to start: somebody listens
+    /// there already, or it is no place on this machine.
+    pub(super) async fn start(&self, lines: mpsc::Sender<Line>) -> Result<Option<Running>, String> {
+        let Some(listen) = vacant(&self.address).await else { return Ok(None) };
+        let mut command = self.command(listen, beyond(self.next.as_ref()).await);
+        let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let mut running = Running { child, stdin, readers: JoinSet::new(), let_go: false };
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
             return Err("cannot be heard: its output is not a pipe".to_owned());
         };
-        let mut readers = JoinSet::new();
         let hop = self.hop;
-        readers.spawn(each_line(BufReader::new(stderr), move |line| {
+        running.readers.spawn(each_line(BufReader::new(stderr), move |line| {
             // A full queue drops the line: the node must not wait for whoever reads its log.
             let _ = lines.try_send((hop, line));
         }));
         let mut stdout = BufReader::new(stdout);
         match timeout(START, first_line(&mut stdout)).await {
             Err(_) => return Err(format!("did not say within {} s that it listens", START.as_secs())),
-            Ok(line) if line == format!("listening {}\n", self.listen).as_bytes() => {}
+            Ok(line) if line == format!("listening {listen}\n").as_bytes() => {}
             Ok(line) if line.is_empty() => {
-                let ended = timeout(LEAVE, child.wait()).await;
+                let ended = timeout(LEAVE, running.child.wait()).await;
                 return Err(ended.map_or_else(|_| "closed its output".to_owned(), |status| words(status.ok())));
             }
             Ok(line) => {
@@ -75,14 +80,14 @@ impl Spec {
             }
         }
         // What else it prints is of no interest, but a full pipe would stop it.
-        readers.spawn(each_line(stdout, |_| {}));
-        Ok(Running { child, stdin, _readers: readers })
+        running.readers.spawn(each_line(stdout, |_| {}));
+        Ok(Some(running))
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, listen: SocketAddr, next: Vec<SocketAddr>) -> Command {
         let spawning = &self.spawning;
         let mut command = Command::new(&spawning.program);
-        command.arg("--node").arg(self.listen.to_string()).arg("--root").arg(&spawning.root);
+        command.arg("--node").arg(listen.to_string()).arg("--root").arg(&spawning.root);
         command.arg("--until-stdin-closes");
         // Whoever holds the token of a node of its own may do what it likes with it.
         command.arg("--allow-faults");
@@ -96,10 +101,10 @@ impl Spec {
         for fault in dials.faults() {
             command.arg("--fault").arg(fault.to_string());
         }
-        if let Some(name) = &self.name {
+        if let Host::Name(name) = &self.address.host {
             command.arg("--host-name").arg(name);
         }
-        let next: AllowList = self.next.iter().copied().collect();
+        let next: AllowList = next.into_iter().collect();
         let lists: Vec<String> = spawning
             .allow_next
             .iter()
@@ -118,8 +123,8 @@ impl Spec {
         command.env("CHAINVIEW_READ_TOKEN", spawning.read.reveal());
         command.env("CHAINVIEW_CONTROL_TOKEN", spawning.control.reveal());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Its own group, so that Ctrl-C in the terminal is for this program alone, which then stops its nodes in order.
-        command.process_group(0).kill_on_drop(true);
+        // With that flag the node takes a session of its own: Ctrl-C in the terminal, and its end, are for this program
+        // alone, which then stops its nodes in order.
         command
     }
 }
@@ -131,25 +136,56 @@ impl Running {
     }
 
     /// Waits for the node to end by itself; the answer says how. Cancel safe.
-    pub(super) async fn ended(&mut self) -> String {
-        words(self.child.wait().await.ok())
+    pub(super) async fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.wait().await.ok()
     }
 
-    /// Asks the node to leave, and makes it.
-    pub(super) async fn stop(mut self) {
-        drop(self.stdin.take());
+    /// Asks the node to let its transfers finish and then leave.
+    pub(super) fn ask_to_leave(&self) {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // The process is a child that was not waited for, so its number cannot mean another one.
             let _ = kill_process(pid, Signal::TERM);
         }
+    }
+
+    /// Tells the node to leave at once, and makes it.
+    pub(super) async fn stop(mut self) {
+        drop(self.stdin.take());
+        self.ask_to_leave();
         if timeout(LEAVE, self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
+            self.kill().await;
+        }
+    }
+
+    /// Ends the node now.
+    pub(super) async fn kill(mut self) {
+        let _ = self.child.kill().await;
+    }
+
+    /// Lets the node live on after us. Its log goes nowhere from then on.
+    pub(super) async fn let_go(mut self) {
+        // It stays in the pipe until the node reads it, also when we are gone by then. A node that does not take five
+        // bytes is not one that could be relied on to live.
+        if let Some(stdin) = &mut self.stdin
+            && matches!(timeout(LEAVE, stdin.write_all(STAY)).await, Ok(Ok(())))
+        {
+            self.let_go = true;
         }
     }
 }
 
-fn words(status: Option<std::process::ExitStatus>) -> String {
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.let_go {
+            // One that has ended already is told nothing.
+            let _ = self.child.start_kill();
+        }
+    }
+}
+
+/// How a node ended, for people.
+pub(super) fn words(status: Option<ExitStatus>) -> String {
     status.map_or_else(|| "ended".to_owned(), |status| format!("ended with {status}"))
 }
 

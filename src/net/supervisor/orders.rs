@@ -1,19 +1,35 @@
-//! The task that keeps one node: starts it, notices its end, restarts and stops it when told to.
+//! The task that keeps one node: starts it, notices its end, starts it again but not for ever, and obeys.
 
-use std::pin::pin;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 use super::Line;
-use super::child::{Running, Spec};
+use super::child::{Running, Spec, words};
 use crate::snapshot::HopLink;
 
 /// What a keeper is told; when nobody can tell it anything any more, it stops its node and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Stop the node, if it runs, and start it.
+pub enum Order {
+    /// Start the node, unless it runs or somebody else listens there.
+    Start,
+    /// Stop the node at once, if it runs, and start it.
     Restart,
+    /// Let the node finish what it does, then leave.
+    Stop,
+    /// End the node now.
+    Kill,
+    /// Let the node live on without us.
+    LetGo,
 }
+
+/// The pause before a node is started again that has died by itself; it doubles with each death that follows.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A node that has run for so long before it died did not die of being started.
+const SOUND: Duration = Duration::from_secs(10);
+/// After so many early deaths in a row it is left alone.
+const DEATHS: u32 = 4;
 
 /// Keeps the node of one hop.
 #[derive(Debug)]
@@ -21,72 +37,164 @@ pub(super) struct Keeper {
     pub(super) spec: Spec,
     pub(super) links: watch::Sender<Vec<Option<HopLink>>>,
     pub(super) lines: mpsc::Sender<Line>,
+    /// How long a node may take that is asked to leave in order: its own limit, and a moment.
+    pub(super) leave: Duration,
+}
+
+/// How its node stands.
+#[derive(Debug)]
+enum Node {
+    /// There is none.
+    None,
+    /// It runs, since then.
+    Up(Running, Instant),
+    /// It was asked to leave, and is made to then.
+    Leaving(Running, Instant),
+    /// It has died, and is started again then.
+    Dead(Instant),
 }
 
 impl Keeper {
     /// Runs until the orders end.
     pub(super) async fn run(self, mut orders: mpsc::Receiver<Order>) {
-        let mut running = None;
-        let mut order = Some(Order::Restart);
-        while order.is_some() {
-            if let Some(old) = running.take() {
-                Running::stop(old).await;
-            }
-            self.tell(HopLink::Starting);
-            running = match self.start(&mut orders).await {
-                Some(started) => self.took(started),
-                None => return,
-            };
-            let ended = async {
-                match &mut running {
-                    Some(running) => running.ended().await,
-                    None => std::future::pending().await,
+        let mut node = Node::None;
+        let mut deaths = 0;
+        let mut order = Some(Order::Start);
+        while let Some(now) = order.take() {
+            node = match (now, node) {
+                (Order::Start, node @ (Node::Up(..) | Node::Leaving(..))) => node,
+                (Order::Start | Order::Restart, old) => {
+                    deaths = 0;
+                    if let Node::Up(old, _) | Node::Leaving(old, _) = old {
+                        old.stop().await;
+                    }
+                    match self.start(&mut orders).await {
+                        Some(started) => started,
+                        None => return,
+                    }
                 }
-            };
-            tokio::select! {
-                next = orders.recv() => order = next,
-                reason = ended => {
-                    running = None;
-                    self.tell(HopLink::Down { reason: reason.into() });
-                    order = orders.recv().await;
+                (Order::Stop, Node::Up(running, _)) => {
+                    running.ask_to_leave();
+                    Node::Leaving(running, Instant::now() + self.leave)
                 }
+                (Order::Kill, Node::Up(running, _) | Node::Leaving(running, _)) => {
+                    running.kill().await;
+                    self.down("killed".to_owned())
+                }
+                (Order::LetGo, Node::Up(running, _) | Node::Leaving(running, _)) => {
+                    running.let_go().await;
+                    self.tell(None);
+                    Node::None
+                }
+                (Order::Stop | Order::Kill | Order::LetGo, Node::Dead(_)) => self.down("stopped".to_owned()),
+                (Order::Stop | Order::Kill | Order::LetGo, node) => node,
+            };
+            // Until there is the next order, the node goes its own way.
+            while order.is_none() {
+                node = match node {
+                    Node::None => match orders.recv().await {
+                        None => return,
+                        next => {
+                            order = next;
+                            Node::None
+                        }
+                    },
+                    Node::Up(mut running, since) => tokio::select! {
+                        next = orders.recv() => {
+                            if next.is_none() {
+                                return running.stop().await;
+                            }
+                            order = next;
+                            Node::Up(running, since)
+                        }
+                        status = running.ended() => {
+                            deaths = if since.elapsed() >= SOUND { 1 } else { deaths + 1 };
+                            self.died(status, deaths)
+                        }
+                    },
+                    Node::Leaving(mut running, by) => tokio::select! {
+                        next = orders.recv() => {
+                            if next.is_none() {
+                                return running.stop().await;
+                            }
+                            order = next;
+                            Node::Leaving(running, by)
+                        }
+                        _ = running.ended() => self.down("stopped".to_owned()),
+                        () = sleep_until(by) => {
+                            running.kill().await;
+                            self.down("killed: it did not leave in time".to_owned())
+                        }
+                    },
+                    Node::Dead(again) => tokio::select! {
+                        next = orders.recv() => {
+                            if next.is_none() {
+                                return;
+                            }
+                            order = next;
+                            Node::Dead(again)
+                        }
+                        () = sleep_until(again) => match self.start(&mut orders).await {
+                            Some(started) => started,
+                            None => return,
+                        },
+                    },
+                };
             }
-        }
-        if let Some(last) = running {
-            last.stop().await;
         }
     }
 
-    /// Starts the node; `None` if leaving came first, which does not wait for a node that takes its time: dropping it
-    /// kills it.
-    async fn start(&self, orders: &mut mpsc::Receiver<Order>) -> Option<Result<Running, String>> {
-        let mut starting = pin!(self.spec.start(self.lines.clone()));
-        loop {
+    /// Starts the node, if nobody listens in its place; `None` if leaving came first, which does not wait for a node
+    /// that takes its time: dropping it kills it.
+    async fn start(&self, orders: &mut mpsc::Receiver<Order>) -> Option<Node> {
+        self.tell(Some(HopLink::Starting));
+        let starting = self.spec.start(self.lines.clone());
+        tokio::pin!(starting);
+        let started = loop {
             tokio::select! {
-                started = &mut starting => return Some(started),
+                started = &mut starting => break started,
                 order = orders.recv() => match order {
-                    // It is being started anew already.
-                    Some(Order::Restart) => {}
+                    // It is being started already.
+                    Some(Order::Start | Order::Restart) => {}
+                    Some(_) => return Some(self.down("stopped before it was up".to_owned())),
                     None => return None,
                 },
             }
-        }
+        };
+        Some(match started {
+            Ok(Some(running)) => {
+                self.tell(Some(HopLink::Spawned { pid: running.pid() }));
+                Node::Up(running, Instant::now())
+            }
+            Ok(None) => {
+                self.tell(None);
+                Node::None
+            }
+            Err(reason) => self.down(reason),
+        })
     }
 
-    fn took(&self, started: Result<Running, String>) -> Option<Running> {
-        match started {
-            Ok(running) => {
-                self.tell(HopLink::Spawned { pid: running.pid() });
-                Some(running)
-            }
-            Err(reason) => {
-                self.tell(HopLink::Down { reason: reason.into() });
-                None
-            }
+    /// Says how the node ended by itself, and what comes of that.
+    fn died(&self, status: Option<std::process::ExitStatus>, deaths: u32) -> Node {
+        let how = words(status);
+        // Somebody asked it to leave.
+        if status.is_some_and(|status| status.success()) {
+            return self.down(how);
         }
+        if deaths >= DEATHS {
+            return self.down(format!("{how}, for the {deaths}th time in a row: not started again by itself"));
+        }
+        let pause = PAUSE * 2_u32.pow(deaths - 1);
+        self.tell(Some(HopLink::Down { reason: format!("{how}: started again in {} s", pause.as_secs()).into() }));
+        Node::Dead(Instant::now() + pause)
     }
 
-    fn tell(&self, link: HopLink) {
-        self.links.send_modify(|links| links[self.spec.hop - 1] = Some(link));
+    fn down(&self, reason: String) -> Node {
+        self.tell(Some(HopLink::Down { reason: reason.into() }));
+        Node::None
+    }
+
+    fn tell(&self, link: Option<HopLink>) {
+        self.links.send_modify(|links| links[self.spec.hop - 1] = link);
     }
 }

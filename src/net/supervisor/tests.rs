@@ -39,6 +39,7 @@ async fn stage(mode: &str, hops: &[&str], change: impl FnOnce(&mut Spawning)) ->
         control: Secret::new("c").unwrap(),
         dials: Vec::new(),
         allow_next: None,
+        drain: Duration::from_secs(1),
         flags: Vec::new(),
     };
     change(&mut spawning);
@@ -47,6 +48,17 @@ async fn stage(mode: &str, hops: &[&str], change: impl FnOnce(&mut Spawning)) ->
 }
 
 impl Stage {
+    async fn started(&mut self) {
+        self.supervisor.start_all();
+        all_started(&self.supervisor.links()).await;
+    }
+
+    /// Waits until hop 1 is as wanted, and says how it is.
+    async fn until(&self, wanted: impl Fn(Option<&HopLink>) -> bool) -> Option<HopLink> {
+        let mut links = self.supervisor.links();
+        links.wait_for(|links| wanted(links[0].as_ref())).await.unwrap()[0].clone()
+    }
+
     fn links(&self) -> Vec<Option<HopLink>> {
         self.supervisor.links().borrow().clone()
     }
@@ -72,7 +84,7 @@ async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
     })
     .await;
     let began = Instant::now();
-    stage.supervisor.start_all().await;
+    stage.started().await;
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
     assert!(stage.links().iter().all(|link| matches!(link, Some(HopLink::Spawned { pid }) if *pid > 0)));
     let expected = format!(
@@ -95,44 +107,88 @@ async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
     assert!((1..=3).all(|hop| stage.read("eof", hop).is_some()));
 }
 
+fn is_up(link: Option<&HopLink>) -> bool {
+    matches!(link, Some(HopLink::Spawned { .. }))
+}
+
+fn is_down(link: Option<&HopLink>) -> bool {
+    matches!(link, Some(HopLink::Down { .. }))
+}
+
 #[tokio::test]
-async fn a_death_is_told_with_its_status_and_a_restart_helps() {
+async fn a_death_is_told_with_its_status_and_the_node_comes_back() {
     let mut stage = stage("brief", &["127.0.0.1"], |_| {}).await;
     let go = stage.folder.path().join("go");
     assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
-    stage.supervisor.start_all().await;
-    let mut links = stage.supervisor.links();
-    assert!(matches!(stage.links()[0], Some(HopLink::Spawned { .. })));
+    stage.started().await;
+    assert!(is_up(stage.links()[0].as_ref()));
     tokio::task::spawn_blocking(move || fs::write(go, "now\n").unwrap()).await.unwrap();
-    links.wait_for(|links| matches!(links[0], Some(HopLink::Down { .. }))).await.unwrap();
-    assert_eq!(stage.down(1), "ended with exit status: 4");
+    stage.until(is_down).await;
+    assert_eq!(stage.down(1), "ended with exit status: 4: started again in 1 s");
     fs::write(stage.folder.path().join("mode"), "good").unwrap();
-    stage.supervisor.restart(1).unwrap();
-    let up = |links: &Vec<Option<HopLink>>| matches!(links[0], Some(HopLink::Spawned { .. }));
-    let first = links.wait_for(up).await.unwrap().clone();
-    stage.supervisor.restart(1).unwrap();
-    links.wait_for(|links| up(links) && *links != first).await.unwrap();
+    let first = stage.until(is_up).await;
+    stage.supervisor.order(1, Order::Restart).unwrap();
+    let second = stage.until(|link| is_up(link) && link != first.as_ref()).await;
+    assert!(stage.supervisor.order(1, Order::Start).is_err(), "it runs");
+    stage.supervisor.order(1, Order::Kill).unwrap();
+    stage.until(is_down).await;
+    assert_eq!(stage.down(1), "killed");
+    stage.supervisor.order(1, Order::Start).unwrap();
+    stage.until(|link| is_up(link) && link != second.as_ref()).await;
     stage.supervisor.stop_all().await;
-    assert!(stage.supervisor.restart(1).is_err() && stage.supervisor.restart(0).is_err());
+    assert!(stage.supervisor.order(1, Order::Restart).is_err() && stage.supervisor.order(0, Order::Start).is_err());
+}
+
+#[tokio::test]
+async fn a_node_that_dies_again_and_again_is_left_alone() {
+    let mut stage = stage("brief", &["127.0.0.1"], |_| {}).await;
+    fs::write(stage.folder.path().join("go"), "now\n").unwrap();
+    stage.started().await;
+    // Up and down four times, with pauses of 1, 2 and 4 seconds between.
+    stage.until(|link| matches!(link, Some(HopLink::Down { reason }) if reason.as_str().contains("4th"))).await;
+    assert_eq!(stage.down(1), "ended with exit status: 4, for the 4th time in a row: not started again by itself");
+    fs::write(stage.folder.path().join("mode"), "good").unwrap();
+    stage.supervisor.order(1, Order::Start).unwrap();
+    stage.until(is_up).await;
+    stage.supervisor.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_asked_to_leave_has_its_time_and_is_not_started_again() {
+    let mut stage = stage("good", &["127.0.0.1"], |_| {}).await;
+    stage.started().await;
+    let began = Instant::now();
+    // It ignores SIGTERM, as one whose transfers do not end.
+    stage.supervisor.order(1, Order::Stop).unwrap();
+    stage.until(is_down).await;
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(stage.down(1), "killed: it did not leave in time");
+    fs::write(stage.folder.path().join("mode"), "leaves").unwrap();
+    stage.supervisor.order(1, Order::Start).unwrap();
+    stage.until(is_up).await;
+    stage.supervisor.order(1, Order::Stop).unwrap();
+    stage.until(is_down).await;
+    assert_eq!(stage.down(1), "stopped");
+    stage.supervisor.stop_all().await;
 }
 
 #[tokio::test]
 async fn what_does_not_listen_is_down_and_says_why() {
     let mut wrong = stage("wrong", &["127.0.0.1"], |_| {}).await;
-    wrong.supervisor.start_all().await;
+    wrong.started().await;
     assert_eq!(wrong.down(1), "said \"hello\" instead of that it listens");
     let mut dies = stage("dies", &["::1"], |_| {}).await;
-    dies.supervisor.start_all().await;
+    dies.started().await;
     assert_eq!(dies.down(1), "ended with exit status: 3");
     let mut none = stage("good", &["127.0.0.1"], |spawning| spawning.program = "/nowhere/chainview".into()).await;
-    none.supervisor.start_all().await;
+    none.started().await;
     assert!(none.down(1).starts_with("cannot be started: "));
 }
 
 #[tokio::test]
 async fn a_node_that_does_not_leave_is_made_to() {
     let mut stage = stage("stubborn", &["127.0.0.1"], |_| {}).await;
-    stage.supervisor.start_all().await;
+    stage.started().await;
     let Some(HopLink::Spawned { pid }) = stage.links()[0] else { panic!("not up") };
     let began = Instant::now();
     stage.supervisor.stop_all().await;
@@ -147,11 +203,12 @@ async fn only_vacant_hops_of_this_machine_are_filled() {
     })
     .await;
     let _taken = TcpListener::bind(("127.0.0.1", stage.ports[0])).await.unwrap();
-    stage.supervisor.start_all().await;
+    stage.started().await;
     let links = stage.links();
     assert!(links[0].is_none() && links[2].is_none() && links[3].is_none(), "{links:?}");
     assert!(matches!(links[1], Some(HopLink::Spawned { .. })));
     let list = format!(" --allow-next 10.0.0.0/8,192.0.2.7:{}\n", stage.ports[2]);
     assert!(stage.read("args", 2).unwrap().ends_with(&list));
-    assert!(stage.supervisor.restart(1).is_err());
+    assert_eq!(stage.supervisor.order(1, Order::Restart), Err("it was not started by this program".to_owned()));
+    assert!(stage.supervisor.order(3, Order::Start).is_err(), "it is elsewhere");
 }

@@ -8,8 +8,8 @@ use hyper::header::CONTENT_TYPE;
 use tokio::pin;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::Subject;
 use super::stream::{Ended, Lines};
-use super::{Shared, Tokens};
 use crate::net::access::Secret;
 use crate::net::ask::{Asked, ask, hops_of, is_problem, page_request, short_body};
 use crate::net::dial::dial;
@@ -45,8 +45,7 @@ enum Failure {
 
 /// The task of one hop.
 pub(super) struct HopTask {
-    shared: Arc<Shared>,
-    at: usize,
+    subject: Arc<Subject>,
     token: Option<Secret>,
     spawned_token: Option<Secret>,
     /// What the supervisor says.
@@ -56,18 +55,17 @@ pub(super) struct HopTask {
 }
 
 impl HopTask {
-    /// A task for the hop at this place, from 0.
-    pub(super) fn new(shared: Arc<Shared>, at: usize, tokens: &Tokens) -> Self {
-        let token = tokens.hops.get(at).cloned().flatten();
-        let seed = shared.hops[at].wire == Some(Wire::Seed);
-        Self { shared, at, token, spawned_token: tokens.spawned.clone(), told: None, seed }
+    /// A task for this hop, with its own token and that of the nodes we started.
+    pub(super) fn new(subject: Arc<Subject>, token: Option<Secret>, spawned_token: Option<Secret>) -> Self {
+        let seed = subject.hop().wire == Some(Wire::Seed);
+        Self { subject, token, spawned_token, told: None, seed }
     }
 
     /// Runs until it is aborted.
     pub(super) async fn run(mut self, mut links: Option<HopLinks>) {
         let mut pause = PAUSES.0;
         loop {
-            let told = links.as_mut().and_then(|links| links.borrow_and_update()[self.at].clone());
+            let told = links.as_mut().and_then(|links| links.borrow_and_update()[self.subject.at].clone());
             if told != self.told {
                 self.heed(told);
                 pause = PAUSES.0;
@@ -75,7 +73,7 @@ impl HopTask {
             let mut reported = false;
             let ended = tokio::select! {
                 failure = self.follow(&mut reported) => Some(failure),
-                () = news(links.as_mut(), self.at, self.told.as_ref()) => None,
+                () = news(links.as_mut(), self.subject.at, self.told.as_ref()) => None,
             };
             let Some(failure) = ended else { continue };
             self.failed(failure);
@@ -84,7 +82,7 @@ impl HopTask {
             }
             tokio::select! {
                 () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
-                () = news(links.as_mut(), self.at, self.told.as_ref()) => {}
+                () = news(links.as_mut(), self.subject.at, self.told.as_ref()) => {}
             }
         }
     }
@@ -93,14 +91,14 @@ impl HopTask {
     fn heed(&mut self, told: Option<HopLink>) {
         self.told = told;
         let ours = self.told.is_some();
-        self.shared.change(self.at, |state| std::mem::replace(&mut state.ours, ours) != ours);
+        self.subject.change(|state| std::mem::replace(&mut state.ours, ours) != ours);
         if let Some(link @ (HopLink::Starting | HopLink::Down { .. })) = self.told.clone() {
             self.set(link);
         }
     }
 
     fn set(&self, link: HopLink) {
-        self.shared.change(self.at, |state| state.set_link(link));
+        self.subject.change(|state| state.set_link(link));
     }
 
     /// Shows why there are no reports; what the supervisor knows of its own node goes first.
@@ -136,7 +134,7 @@ impl HopTask {
                 _ => HopLink::Attached,
             };
             *reported = true;
-            self.shared.change(self.at, |state| {
+            self.subject.change(|state| {
                 let linked = state.set_link(link);
                 state.report(node, Instant::now()) || linked
             });
@@ -147,14 +145,14 @@ impl HopTask {
 
     /// Asks for the events: directly, and where there is no way, through the hops before.
     async fn open(&self) -> Result<Asked, Failure> {
-        let hops = &self.shared.hops;
-        let direct = if is_near(hops, self.at) {
-            self.direct(&hops[self.at]).await
+        let hops = &self.subject.way;
+        let direct = if is_near(hops, self.subject.at) {
+            self.direct(&hops[self.subject.at]).await
         } else {
             Err(Failure::Down("its address is of loopback on another machine".into()))
         };
         match direct {
-            Err(Failure::Down(near)) if self.at > 0 => match self.through().await {
+            Err(Failure::Down(near)) if self.subject.at > 0 => match self.through().await {
                 // What the hop itself says of its port says more than what the chain makes of it.
                 Err(Failure::Down(_)) if near.as_str() == Reason::Refused.words() => Err(Failure::Down(near)),
                 through => through,
@@ -199,12 +197,12 @@ impl HopTask {
 
     /// Asks hop 1 for the page of this hop.
     async fn through(&self) -> Result<Asked, Failure> {
-        let (first, behind) = (&self.shared.hops[0].address, &self.shared.hops[1..=self.at]);
+        let (first, behind) = (&self.subject.way[0].address, &self.subject.way[1..=self.subject.at]);
         let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
         let dialed = dial(first, CONNECT, &|_| Ok(()), b"").await.map_err(named)?;
         let request = page_request(first, behind, EVENTS, self.token(), ANSWER).map_err(|_| Failure::Foreign)?;
         let asked = ask(dialed.stream, first, request, ANSWER).await.map_err(named)?;
-        judge(asked, self.at as u32, self.at as u32).await
+        judge(asked, self.subject.at as u32, self.subject.at as u32).await
     }
 
     /// A random token is for the nodes it was made for, and for nobody who may stand in their place.

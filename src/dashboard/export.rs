@@ -1,0 +1,73 @@
+//! The picture of a moment as a JSON file, under a name that nothing has yet.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use super::plan::ChainPlan;
+use crate::error::{plain, shown};
+use crate::snapshot::ChainSnapshot;
+use crate::text::SafeText;
+
+/// Most files of one second; a key that is held repeats no faster.
+const MOST: usize = 100;
+
+/// Where fetched files go; the demo's go with it, so what was asked for is put where the person stands.
+pub(super) fn folder(plan: &ChainPlan) -> PathBuf {
+    let output = &plan.fetch.output;
+    match (plan.demo.is_some(), output.is_dir(), output.parent()) {
+        (false, true, _) => output.clone(),
+        (false, false, Some(parent)) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Writes a snapshot into a folder; the answer is the path, or why it is not there.
+pub(super) fn write(folder: &Path, snapshot: &ChainSnapshot) -> Result<SafeText, String> {
+    let name = jiff::Zoned::now().strftime("chainview-%Y%m%d-%H%M%S").to_string();
+    let failed = |path: &Path, error: &io::Error| format!("cannot write {}: {}", shown(path), plain(error));
+    let (path, file) = create(folder, &name).map_err(|error| failed(&folder.join(&name), &error))?;
+    let write = || -> io::Result<()> {
+        let mut file = io::BufWriter::new(file);
+        serde_json::to_writer_pretty(&mut file, snapshot)?;
+        file.write_all(b"\n")?;
+        file.flush()
+    };
+    write().map_err(|error| failed(&path, &error))?;
+    Ok(shown(&path))
+}
+
+/// Makes a file that was not there before.
+fn create(folder: &Path, name: &str) -> io::Result<(PathBuf, File)> {
+    for number in 1..=MOST {
+        let path = match number {
+            1 => folder.join(format!("{name}.json")),
+            number => folder.join(format!("{name}-{number}.json")),
+        };
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => return made.map(|file| (path, file)),
+        }
+    }
+    Err(ErrorKind::AlreadyExists.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_comes_back_and_nothing_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshot = ChainSnapshot { generation: 7, source: "x".into(), ..ChainSnapshot::default() };
+        let paths: Vec<SafeText> = (0..3).map(|_| write(folder.path(), &snapshot).unwrap()).collect();
+        let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path()).collect();
+        assert_eq!(files.len(), 3, "{paths:?}");
+        for path in files {
+            let read: ChainSnapshot = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            assert_eq!(read, snapshot);
+        }
+        let none = write(&folder.path().join("none"), &snapshot).unwrap_err();
+        assert!(none.starts_with("cannot write ") && none.contains("none/chainview-"), "{none}");
+    }
+}

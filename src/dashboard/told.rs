@@ -1,0 +1,144 @@
+//! What the screen is told: the picture of the chain, and the log's lines about what changed in it.
+
+use std::sync::Arc;
+
+use tokio::task::JoinError;
+
+use super::conductor::Errand;
+use super::log::Log;
+use super::plan::ChainPlan;
+use super::transfers::{News, Transfers};
+use crate::meter::FlowWindow;
+use crate::net::clock::Clock;
+use crate::net::watch::Watcher;
+use crate::route::Route;
+use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Level, Listing};
+use crate::text::SafeText;
+use crate::verdict::{Verdict, judge};
+
+/// What the screen is told, and what it was told last.
+pub(super) struct Told {
+    pub(super) route: Route,
+    pub(super) transfers: Transfers,
+    pub(super) log: Log,
+    pub(super) listing: Option<Listing>,
+    /// Nodes are being started: that nobody listens yet is no news.
+    pub(super) starting: bool,
+    pub(super) leaving: bool,
+    pub(super) last: Arc<ChainSnapshot>,
+    source: SafeText,
+    folder: SafeText,
+    clock: Clock,
+    flows: FlowWindow,
+    verdict: Verdict,
+    links: Vec<HopLink>,
+}
+
+impl Told {
+    pub(super) fn new(plan: &ChainPlan) -> Self {
+        Self {
+            route: plan.route.clone(),
+            transfers: Transfers::new(plan.fetch.clone()),
+            log: Log::default(),
+            listing: None,
+            starting: true,
+            leaving: false,
+            last: Arc::default(),
+            source: plan.source.clone(),
+            folder: crate::error::shown(&plan.fetch.output),
+            clock: Clock::start(),
+            flows: FlowWindow::default(),
+            verdict: Verdict::default(),
+            links: Vec::new(),
+        }
+    }
+
+    /// Takes in how a transfer goes.
+    pub(super) fn heard(&mut self, news: News) {
+        match news {
+            News::Done(number) => {
+                self.log.say(Level::Info, None, format!("#{number} is whole and in its place"));
+                self.flows = FlowWindow::default();
+            }
+            News::Failed(number, error) => {
+                self.log.say(Level::Error, error.hop(), format!("#{number} {error}"));
+                self.flows = FlowWindow::default();
+            }
+            News::Paused(number) => {
+                self.log.say(Level::Info, None, format!("#{number} is paused; what has arrived is kept"));
+                self.flows = FlowWindow::default();
+            }
+            News::Broke(number, why) => {
+                self.log.say(Level::Error, None, format!("#{number} failed inside: {why}"));
+                self.flows = FlowWindow::default();
+            }
+            News::Judged(verdict) if !self.transfers.any_running() => self.verdict = verdict,
+            News::Judged(_) | News::Waits => {}
+        }
+    }
+
+    /// Takes in what came of an errand.
+    pub(super) fn ran(&mut self, done: Result<Errand, JoinError>) {
+        match done {
+            Ok(Errand::Say(level, hop, text)) => self.log.say(level, hop, text),
+            Err(error) => self.log.say(Level::Error, None, format!("an errand failed inside: {error}")),
+        }
+    }
+
+    /// Judges what is moving.
+    pub(super) fn look(&mut self, watcher: &Watcher) {
+        self.flows.feed(self.clock.now_us(), self.transfers.flow());
+        if let Some(flow) = self.flows.flow() {
+            self.verdict = judge(&flow, &watcher.stages());
+        }
+    }
+
+    /// Notes in the log how hops came and went.
+    pub(super) fn note(&mut self, hops: &[HopSnapshot]) {
+        self.links.resize(hops.len(), HopLink::default());
+        for (hop, before) in hops.iter().zip(&mut self.links) {
+            if hop.link == *before {
+                continue;
+            }
+            let before = std::mem::replace(before, hop.link.clone());
+            let (level, text) = match &hop.link {
+                HopLink::Unknown | HopLink::Starting => continue,
+                HopLink::Spawned { pid } => (Level::Info, format!("started, process {pid}")),
+                HopLink::Attached => (Level::Info, "attached to a running node".to_owned()),
+                HopLink::Original => (Level::Info, "an original program: it sends no reports".to_owned()),
+                HopLink::Foreign => (Level::Info, "speaks HTTP, sends no reports".to_owned()),
+                HopLink::Detached => (Level::Info, "not watched any more; it lives on".to_owned()),
+                HopLink::Down { reason } => match before {
+                    HopLink::Down { .. } => (Level::Warn, format!("still down: {reason}")),
+                    _ if before.is_up() => (Level::Error, format!("went down: {reason}")),
+                    _ => (Level::Warn, format!("down: {reason}")),
+                },
+            };
+            self.log.say(level, Some(hop.number), text);
+        }
+    }
+
+    /// The picture of now, if it differs from the last one.
+    pub(super) fn picture(&mut self, hops: Vec<HopSnapshot>) -> Option<Arc<ChainSnapshot>> {
+        if !self.starting {
+            self.note(&hops);
+        }
+        let picture = ChainSnapshot {
+            generation: self.last.generation,
+            source: self.source.clone(),
+            folder: self.folder.clone(),
+            file: self.route.file.shown(),
+            hops,
+            transfers: self.transfers.snapshots(),
+            verdict: self.verdict,
+            log: self.log.lines(),
+            listing: self.listing.clone(),
+            leaving: self.leaving,
+        };
+        if picture == *self.last && self.last.generation > 0 {
+            return None;
+        }
+        self.last = Arc::new(ChainSnapshot { generation: self.last.generation + 1, ..picture });
+        Some(Arc::clone(&self.last))
+    }
+}

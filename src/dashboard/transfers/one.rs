@@ -1,0 +1,157 @@
+//! One transfer: waiting, running, paused or over, and what each wish makes of that.
+
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError};
+use tokio_util::sync::CancellationToken;
+
+use super::News;
+use crate::error::Error;
+use crate::net::fetch::Cap;
+use crate::route::Route;
+use crate::snapshot::{Phase, TransferSnapshot};
+use crate::verdict::Verdict;
+
+/// One transfer.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    pub(super) number: u64,
+    pub(super) route: Route,
+    pub(super) cap: Cap,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) state: State,
+}
+
+/// Where it stands; those that do not run keep the last picture of when they did.
+#[derive(Debug)]
+pub(super) enum State {
+    /// It waits for its turn.
+    Queued(TransferSnapshot),
+    /// A task is at it.
+    Running {
+        /// How it goes.
+        news: watch::Receiver<TransferSnapshot>,
+        /// Ends it.
+        stop: CancellationToken,
+        /// Which task.
+        task: Id,
+        /// What it becomes once it is stopped.
+        then: Then,
+    },
+    /// A person stopped it for now.
+    Paused(TransferSnapshot),
+    /// Nothing more will happen.
+    Over(TransferSnapshot),
+}
+
+/// What a transfer becomes that was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Cancelled.
+    Over,
+    /// Paused.
+    Paused,
+    /// Queued: the person has thought better of it before it had stopped.
+    Queued,
+}
+
+impl Transfer {
+    /// A transfer that waits.
+    pub(super) fn new(number: u64, route: Route, cap: Option<u64>) -> Self {
+        let first = TransferSnapshot { number, name: route.file.shown(), ..TransferSnapshot::default() };
+        Self { number, route, cap: Cap::new(cap), verdict: None, state: State::Queued(first) }
+    }
+
+    /// Nothing more will happen.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over(_))
+    }
+
+    /// The task that is at it.
+    pub(super) fn task(&self) -> Option<Id> {
+        if let State::Running { task, .. } = self.state { Some(task) } else { None }
+    }
+
+    /// It as the screen shows it.
+    pub(super) fn snapshot(&self) -> TransferSnapshot {
+        let snapshot = match &self.state {
+            State::Queued(last) | State::Paused(last) | State::Over(last) => last.clone(),
+            // Being stopped, it says that it was cancelled a moment before anybody hears why.
+            State::Running { news, then, .. } => match (news.borrow().clone(), then) {
+                (last, Then::Paused) if last.phase == Phase::Cancelled => rests(last, Phase::Paused),
+                (last, Then::Queued) if last.phase == Phase::Cancelled => rests(last, Phase::Queued),
+                (last, _) => last,
+            },
+        };
+        TransferSnapshot { cap: self.cap.get(), verdict: self.verdict.or(snapshot.verdict), ..snapshot }
+    }
+
+    /// Cancels it.
+    pub(super) fn cancel(&mut self) -> Result<(), String> {
+        match &mut self.state {
+            State::Queued(last) | State::Paused(last) => {
+                self.state = State::Over(rests(last.clone(), Phase::Cancelled));
+            }
+            State::Running { stop, then, .. } => {
+                *then = Then::Over;
+                stop.cancel();
+            }
+            State::Over(_) => return Err(format!("#{} is over already", self.number)),
+        }
+        Ok(())
+    }
+
+    /// Stops it for now.
+    pub(super) fn pause(&mut self) -> Result<(), String> {
+        match &mut self.state {
+            State::Queued(last) => self.state = State::Paused(rests(last.clone(), Phase::Paused)),
+            State::Running { stop, then, .. } => {
+                if stop.is_cancelled() && *then == Then::Over {
+                    return Err(format!("#{} is being cancelled", self.number));
+                }
+                *then = Then::Paused;
+                stop.cancel();
+            }
+            State::Paused(_) | State::Over(_) => {
+                return Err(format!("#{} is {}: there is nothing to pause", self.number, self.snapshot().phase.word()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets it wait for its turn again.
+    pub(super) fn resume(&mut self) -> Result<(), String> {
+        match &mut self.state {
+            State::Paused(last) => self.state = State::Queued(rests(last.clone(), Phase::Queued)),
+            State::Running { then: then @ Then::Paused, .. } => *then = Then::Queued,
+            _ => return Err(format!("#{} is {}, not paused", self.number, self.snapshot().phase.word())),
+        }
+        Ok(())
+    }
+
+    /// Its task has ended, well or with an error.
+    pub(super) fn ended(&mut self, error: Option<Error>) -> News {
+        let last = self.snapshot();
+        let then = if let State::Running { then, .. } = self.state { then } else { Then::Over };
+        let stopped = matches!(error, Some(Error::Interrupted { .. }));
+        let (state, news) = match (error, then) {
+            (Some(_), Then::Paused) if stopped => (State::Paused(last), News::Paused(self.number)),
+            (Some(_), Then::Queued) if stopped => (State::Queued(last), News::Waits),
+            (Some(error), _) => (State::Over(last), News::Failed(self.number, error)),
+            (None, _) => (State::Over(last), News::Done(self.number)),
+        };
+        self.state = state;
+        news
+    }
+
+    /// Its task has panicked; the answer is its number.
+    pub(super) fn broke(&mut self, error: &JoinError) -> u64 {
+        let why = Some(format!("the transfer failed inside: {error}").into());
+        self.state = State::Over(TransferSnapshot { error: why, ..rests(self.snapshot(), Phase::Failed) });
+        self.number
+    }
+}
+
+/// The picture of a transfer that no longer moves.
+fn rests(last: TransferSnapshot, phase: Phase) -> TransferSnapshot {
+    TransferSnapshot { phase, rate: 0, eta: None, stall: None, error: None, ..last }
+}

@@ -1,0 +1,239 @@
+//! The queue against an origin that sends the last byte of a file when it is told to.
+
+use std::collections::HashMap;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::net::fetch::ProofWish;
+use crate::net::limits::Limits;
+use crate::route::FileName;
+
+struct Stage {
+    _folder: tempfile::TempDir,
+    transfers: Transfers,
+    route: Route,
+    last_bytes: Arc<Semaphore>,
+}
+
+/// Sends `ab` of three bytes at once and the last when there is leave; what is asked besides files is not there.
+async fn serve(mut stream: TcpStream, last_bytes: Arc<Semaphore>) -> Option<()> {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.ok()?);
+        }
+        if !head.starts_with(b"GET /files/") {
+            stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await.ok()?;
+            continue;
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab").await.ok()?;
+        let mut gone = [0];
+        tokio::select! {
+            leave = last_bytes.acquire() => leave.ok()?.forget(),
+            _ = stream.read(&mut gone) => return None,
+        }
+        stream.write_all(b"c").await.ok()?;
+    }
+}
+
+async fn stage(jobs: u32) -> Stage {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let last_bytes = Arc::new(Semaphore::new(0));
+    let leave = Arc::clone(&last_bytes);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, Arc::clone(&leave)));
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let transfers = Transfers::new(FetchPlan {
+        file: None,
+        output: folder.path().to_owned(),
+        number: 1,
+        jobs: Some(jobs),
+        force: false,
+        proof: ProofWish::Skip,
+        wire: None,
+        limits: Limits::default(),
+    });
+    let route = Route::parse(format!("f\n127.0.0.1 {port} wire=http\n").as_bytes()).unwrap();
+    Stage { _folder: folder, transfers, route, last_bytes }
+}
+
+impl Stage {
+    fn add(&mut self, name: &str) -> u64 {
+        self.transfers.add(self.route.with_file(FileName::new(name.as_bytes()).unwrap()), None).unwrap()
+    }
+
+    fn phases(&self) -> Vec<(u64, Phase)> {
+        self.transfers.snapshots().iter().map(|transfer| (transfer.number, transfer.phase)).collect()
+    }
+
+    fn phase(&self, number: u64) -> Phase {
+        self.phases().into_iter().collect::<HashMap<_, _>>()[&number]
+    }
+
+    /// Waits until one has received so much.
+    async fn received(&mut self, number: u64, bytes: u64) {
+        let State::Running { news, .. } = &mut self.transfers.find(number).unwrap().state else {
+            panic!("#{number} does not run: {:?}", self.phases())
+        };
+        news.wait_for(|news| news.received == bytes).await.unwrap();
+    }
+
+    /// The next news that is no verdict.
+    async fn news(&mut self) -> News {
+        loop {
+            match self.transfers.news().await.unwrap() {
+                News::Judged(_) => {}
+                news => return news,
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn so_many_run_at_once_and_the_rest_wait_in_an_order_that_can_be_changed() {
+    let mut stage = stage(2).await;
+    for name in ["a", "b", "c", "d", "e"] {
+        stage.add(name);
+    }
+    assert!(stage.phases().iter().all(|(_, phase)| *phase == Phase::Queued), "nothing starts before the chain is up");
+    stage.transfers.open();
+    assert!(!stage.transfers.list[0].is_over() && stage.transfers.running.len() == 2);
+    assert_eq!([3, 4, 5].map(|number| stage.phase(number)), [Phase::Queued; 3]);
+    assert_eq!(stage.transfers.reorder(5, -9), Ok(1));
+    assert_eq!(stage.transfers.reorder(3, 1), Ok(3));
+    assert_eq!(stage.phases().iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 5, 4, 3]);
+    assert!(stage.transfers.reorder(1, 1).is_err(), "it runs");
+    stage.transfers.cancel(4).unwrap();
+    assert_eq!((stage.phase(4), stage.transfers.cancel(4).is_err()), (Phase::Cancelled, true));
+    let mut order = Vec::new();
+    stage.last_bytes.add_permits(4);
+    while order.len() < 4 {
+        match stage.news().await {
+            News::Done(number) => order.push(number),
+            other => panic!("{other:?}"),
+        }
+    }
+    order[..2].sort_unstable();
+    assert_eq!(order[..2], [1, 2]);
+    assert!(stage.phases().iter().all(|(number, phase)| *phase == Phase::Done || *number == 4));
+}
+
+#[tokio::test]
+async fn a_pause_makes_room_and_the_transfer_goes_on_in_its_turn() {
+    let mut stage = stage(1).await;
+    stage.transfers.open();
+    let (first, second) = (stage.add("a"), stage.add("b"));
+    stage.received(first, 2).await;
+    assert!(stage.transfers.resume(first).is_err() && stage.transfers.retry(first).is_err());
+    stage.transfers.pause(first).unwrap();
+    assert!(matches!(stage.news().await, News::Paused(1)));
+    let paused = stage.transfers.snapshots()[0].clone();
+    assert_eq!((paused.phase, paused.received, paused.error), (Phase::Paused, 2, None));
+    stage.received(second, 2).await;
+    stage.transfers.resume(first).unwrap();
+    assert_eq!(stage.phase(first), Phase::Queued, "the second has the room");
+    stage.last_bytes.add_permits(2);
+    assert!(matches!(stage.news().await, News::Done(2)));
+    assert!(matches!(stage.news().await, News::Done(1)));
+    assert_eq!(stage.transfers.retry(first), Ok(3));
+    stage.last_bytes.add_permits(1);
+    assert!(matches!(stage.news().await, News::Done(3)));
+    assert!(stage.transfers.snapshots()[2].was_there, "the same options, so the same place");
+}
+
+#[tokio::test]
+async fn wishes_that_cross_each_other_end_as_the_last_one_wants() {
+    let mut stage = stage(1).await;
+    stage.transfers.open();
+    let number = stage.add("a");
+    stage.received(number, 2).await;
+    stage.transfers.pause(number).unwrap();
+    stage.transfers.resume(number).unwrap();
+    assert!(matches!(stage.news().await, News::Waits));
+    stage.received(number, 2).await;
+    stage.transfers.pause(number).unwrap();
+    stage.transfers.cancel(number).unwrap();
+    assert!(stage.transfers.pause(number).is_err(), "it is being cancelled");
+    assert!(matches!(stage.news().await, News::Failed(1, Error::Interrupted { .. })));
+    assert_eq!(stage.phase(number), Phase::Cancelled);
+    let other = stage.add("b");
+    stage.transfers.pause(other).unwrap();
+    assert!(matches!(stage.news().await, News::Paused(2)));
+    stage.transfers.cancel(other).unwrap();
+    assert_eq!(stage.phase(other), Phase::Cancelled);
+}
+
+#[tokio::test]
+async fn a_cap_is_kept_by_a_retry_and_shown() {
+    let mut stage = stage(1).await;
+    let number = stage.add("a");
+    stage.transfers.cap(number, Some(5000)).unwrap();
+    stage.transfers.cancel(number).unwrap();
+    assert!(stage.transfers.cap(number, None).is_err(), "it is over");
+    let again = stage.transfers.retry(number).unwrap();
+    assert_eq!(stage.transfers.snapshots()[1].cap, Some(5000));
+    stage.transfers.open();
+    stage.received(again, 2).await;
+    stage.transfers.cap(again, None).unwrap();
+    stage.last_bytes.add_permits(1);
+    assert!(matches!(stage.news().await, News::Done(2)));
+    assert_eq!(stage.transfers.snapshots()[1].cap, None);
+}
+
+#[tokio::test]
+async fn a_panic_fails_one_transfer_and_no_other() {
+    let mut stage = stage(1).await;
+    stage.transfers.open();
+    let (first, second) = (stage.add("a"), stage.add("b"));
+    let broken = stage.transfers.running.spawn(async { panic!("a mistake") }).id();
+    let State::Running { task, .. } = &mut stage.transfers.find(first).unwrap().state else { panic!("it runs") };
+    *task = broken;
+    assert!(matches!(stage.news().await, News::Broke(1, _)));
+    assert_eq!(stage.phase(first), Phase::Failed);
+    stage.last_bytes.add_permits(2);
+    while !matches!(stage.news().await, News::Done(2)) {}
+    assert_eq!(stage.phase(second), Phase::Done);
+}
+
+#[tokio::test]
+async fn the_end_of_a_transfer_is_told_before_the_hops_are_asked() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // It sends the file; what it is asked afterwards, it leaves without an answer.
+    let origin = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 4096];
+        let read = stream.read(&mut head).await.unwrap();
+        assert!(head[..read].ends_with(b"\r\n\r\n"));
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc").await.unwrap();
+        (stream, listener.accept().await.unwrap())
+    });
+    let mut stage = stage(1).await;
+    stage.route = Route::parse(format!("f\n127.0.0.1 {port} wire=http\n").as_bytes()).unwrap();
+    stage.transfers.open();
+    let number = stage.add("f");
+    assert!(matches!(stage.transfers.news().await, Some(News::Done(1))));
+    let done = |stage: &Stage| stage.transfers.snapshots()[0].clone();
+    assert_eq!((number, done(&stage).phase, done(&stage).verdict), (1, Phase::Done, None));
+    let asked = origin.await.unwrap();
+    drop(asked);
+    assert!(matches!(stage.transfers.news().await, Some(News::Judged(_))));
+    assert!(done(&stage).verdict.is_some() && stage.transfers.news().await.is_none());
+}
+
+#[tokio::test]
+async fn leaving_cancels_what_runs_and_starts_nothing() {
+    let mut stage = stage(1).await;
+    stage.transfers.open();
+    let (first, second) = (stage.add("a"), stage.add("b"));
+    stage.received(first, 2).await;
+    stage.transfers.end().await;
+    assert_eq!([first, second].map(|number| stage.phase(number)), [Phase::Cancelled; 2]);
+}

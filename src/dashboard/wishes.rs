@@ -1,0 +1,142 @@
+//! What each wish of a person makes the dashboard do; what comes of it is said in the log or seen in the picture.
+
+use super::conductor::{Conductor, Errand};
+use super::export;
+use crate::command::Command;
+use crate::net::access::Secret;
+use crate::net::supervisor::Order;
+use crate::route::{Hop, Route};
+use crate::snapshot::{HopLink, Level, Phase};
+use crate::units::Rate;
+
+impl Conductor {
+    /// Carries out one wish, or sends somebody to do it.
+    pub(super) fn carry_out(&mut self, wish: Command) {
+        let transfers = &mut self.told.transfers;
+        match wish {
+            Command::Fetch => self.fetch(&self.told.route.clone()),
+            Command::FetchName(name) => self.fetch(&self.told.route.with_file(name)),
+            Command::Cancel(number) => {
+                let done = transfers.cancel(number);
+                self.unless_done(None, done);
+            }
+            Command::Pause(number) => {
+                let done = transfers.pause(number);
+                self.unless_done(None, done);
+            }
+            Command::Resume(number) => {
+                let done = transfers.resume(number);
+                self.unless_done(None, done);
+            }
+            Command::Reorder { number, by } => {
+                let done = transfers.reorder(number, by).map(drop);
+                self.unless_done(None, done);
+            }
+            Command::Retry(number) => match transfers.retry(number) {
+                Ok(new) => self.say(None, format!("#{new}: the same as #{number} once more")),
+                Err(why) => self.told.log.say(Level::Warn, None, why),
+            },
+            Command::CapTransfer { number, rate } => {
+                let done = transfers.cap(number, rate);
+                let how = rate.map_or_else(|| "no cap any more".to_owned(), |rate| format!("capped at {}", Rate(rate)));
+                self.said_if(None, done, format!("#{number}: {how}"));
+            }
+            Command::StartNode(hop) => self.order(hop, Order::Start, "starting it"),
+            Command::StopNode(hop) => self.order(hop, Order::Stop, "asked to leave once its transfers are over"),
+            Command::KillNode(hop) => self.order(hop, Order::Kill, "killing it"),
+            Command::RestartNode(hop) => self.order(hop, Order::Restart, "restarting it"),
+            Command::Attach(hop) => self.attach(hop),
+            Command::Detach(hop) => self.detach(hop),
+            Command::Export => self.export(),
+            Command::Quit { leave_nodes } => {
+                self.leave_nodes = leave_nodes;
+                self.leave.cancel();
+            }
+            wish => self.told.log.say(Level::Warn, None, format!("cannot do this yet: {wish:?}")),
+        }
+    }
+
+    /// Queues a fetch, as often as `-n` says.
+    fn fetch(&mut self, route: &Route) {
+        let name = route.file.shown();
+        for _ in 0..self.plan.fetch.number {
+            match self.told.transfers.add(route.clone(), None) {
+                Ok(number) => {
+                    let waits = self.told.transfers.snapshots().last().is_some_and(|last| last.phase == Phase::Queued);
+                    let how = if waits && !self.told.starting { "waits for its turn" } else { "asking" };
+                    self.say(None, format!("#{number} {name}: {how}"));
+                }
+                Err(why) => {
+                    self.told.log.say(Level::Warn, None, why);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn order(&mut self, hop: usize, order: Order, doing: &str) {
+        let done = match &self.supervisor {
+            Some(supervisor) => supervisor.order(hop, order),
+            None => Err("--no-spawn: no node is started or stopped from here".to_owned()),
+        };
+        self.said_if(Some(hop), done, doing.to_owned());
+    }
+
+    fn attach(&mut self, hop: Hop) {
+        let token = hop.token_file.as_ref().map(|file| Secret::from_file(&self.plan.base.join(file))).transpose();
+        let address = hop.address.clone();
+        let attached = match token {
+            Ok(token) => self.watcher.attach(hop, token),
+            Err(error) => Err(error.to_string()),
+        };
+        match attached {
+            Ok(number) => self.say(Some(number), format!("watching {address}")),
+            Err(why) => self.told.log.say(Level::Warn, None, why),
+        }
+    }
+
+    /// A node that we started would end with us, or with the next order: one that is not watched any more is let go.
+    fn detach(&mut self, hop: usize) {
+        let link = self.last_link(hop);
+        if let (Some(HopLink::Spawned { .. }), Some(supervisor)) = (link, &self.supervisor)
+            && let Err(why) = supervisor.order(hop, Order::LetGo)
+        {
+            return self.told.log.say(Level::Warn, Some(hop), why);
+        }
+        let done = self.watcher.detach(hop);
+        self.unless_done(Some(hop), done);
+    }
+
+    /// How the hop stands now.
+    fn last_link(&self, hop: usize) -> Option<HopLink> {
+        self.watcher.hops().into_iter().nth(hop.checked_sub(1)?).map(|hop| hop.link)
+    }
+
+    fn export(&mut self) {
+        let folder = export::folder(&self.plan);
+        let snapshot = self.told.last.clone();
+        self.errands.spawn_blocking(move || match export::write(&folder, &snapshot) {
+            Ok(path) => Errand::Say(Level::Info, None, format!("exported to {path}")),
+            Err(why) => Errand::Say(Level::Error, None, why),
+        });
+    }
+
+    fn say(&mut self, hop: Option<usize>, text: String) {
+        self.told.log.say(Level::Info, hop, text);
+    }
+
+    /// What was done is said, and so is why it was not.
+    fn said_if(&mut self, hop: Option<usize>, done: Result<(), String>, text: String) {
+        match done {
+            Ok(()) => self.say(hop, text),
+            Err(why) => self.told.log.say(Level::Warn, hop, why),
+        }
+    }
+
+    /// What can be seen is not said besides.
+    fn unless_done(&mut self, hop: Option<usize>, done: Result<(), String>) {
+        if let Err(why) = done {
+            self.told.log.say(Level::Warn, hop, why);
+        }
+    }
+}
