@@ -4,6 +4,7 @@
 use std::io;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -88,6 +89,10 @@ impl AsyncRead for FromSocket {
 }
 
 impl Source for FromSocket {
+    fn socket(&self) -> Option<RawFd> {
+        None
+    }
+
     fn ready(&mut self, _space: &mut Vec<u8>, _most: usize) -> io::Result<usize> {
         Ok(0)
     }

@@ -19,6 +19,9 @@ pub struct Meter {
     capped: AtomicU64,
     active: AtomicU64,
     hashing: AtomicU64,
+    /// The first byte went out at this time plus 1, the body ended at that one; 0 before.
+    first: AtomicU64,
+    ended: AtomicU64,
     /// The body began at this time plus 1; 0 while none is moving.
     began: AtomicU64,
     waiting: AtomicU8,
@@ -49,6 +52,28 @@ impl Meter {
         let began = self.began.swap(0, Relaxed);
         if began != 0 {
             self.active.fetch_add((now_us + 1).saturating_sub(began), Relaxed);
+            self.ended.store(now_us + 1, Relaxed);
+        }
+    }
+
+    /// A byte may have gone out; only the first time counts.
+    pub fn first(&self, now_us: u64) {
+        if self.first.load(Relaxed) == 0 {
+            self.first.store(now_us + 1, Relaxed);
+        }
+    }
+
+    /// When the first byte went out, and when the body ended, where they have.
+    pub fn moments(&self) -> (Option<u64>, Option<u64>) {
+        let of = |time: &AtomicU64| time.load(Relaxed).checked_sub(1);
+        (of(&self.first), of(&self.ended))
+    }
+
+    /// How long the body has waited without moving a byte, in µs.
+    pub fn still(&self, now_us: u64) -> u64 {
+        match self.waiting.load(Relaxed) {
+            0 => 0,
+            _ => now_us.saturating_sub(self.waiting_since.load(Relaxed)),
         }
     }
 
@@ -222,7 +247,9 @@ mod tests {
         meter.begin(100);
         meter.wait(Wait::Read, 150);
         meter.wait(Wait::Read, 170);
-        assert_eq!(meter.flow(200).read_blocked_us, 50);
+        assert_eq!((meter.flow(200).read_blocked_us, meter.still(200), meter.still(140)), (50, 50, 0));
+        meter.first(250);
+        meter.first(260);
         meter.wait(Wait::Write, 250);
         meter.resume(300);
         meter.wait(Wait::Cap, 300);
@@ -240,6 +267,7 @@ mod tests {
             hash_us: 9,
         };
         assert_eq!(meter.flow(900), expected);
+        assert_eq!((meter.moments(), meter.still(900)), ((Some(250), Some(400)), 0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use tokio::io::AsyncRead;
@@ -18,6 +19,9 @@ pub trait Source: AsyncRead + Unpin {
 
     /// What the rest of the body can be taken from without reading it; `None` where it must be read.
     fn direct(&self) -> Option<Direct<'_>>;
+
+    /// The socket it comes by; `None` where it is a file.
+    fn socket(&self) -> Option<RawFd>;
 
     /// Bytes were taken directly.
     fn skip(&mut self, bytes: u64);

@@ -17,6 +17,7 @@ use super::digests::Digests;
 use super::drain::Drain;
 use super::limits::Limits;
 use super::link::Links;
+use super::load::load;
 use super::policy::Policy;
 use super::registry::Registry;
 use super::root::Root;
@@ -25,8 +26,8 @@ use super::upstream::Upstream;
 use super::{ids, session};
 use crate::dials::Dials;
 use crate::route::Wire;
-use crate::snapshot::NodeSnapshot;
-use crate::wire::Request;
+use crate::snapshot::{NodeSnapshot, TransferAccount};
+use crate::wire::{Request, TransferId};
 
 /// What a node is told when it starts.
 #[derive(Debug)]
@@ -143,6 +144,14 @@ impl Node {
         request.host.as_ref().map_or_else(|| self.address.to_string(), ToString::to_string)
     }
 
+    /// What this node knows of a transfer.
+    pub fn account(&self, id: TransferId) -> Option<TransferAccount> {
+        let account = self.registry.account(id)?;
+        // Dials can be turned while a body moves; those of one that is over are as they were.
+        let dials = if account.ended { account.dials } else { self.dials.now() };
+        Some(TransferAccount { dials, load: load(), ..account })
+    }
+
     /// The node at this moment.
     pub fn snapshot(&self) -> NodeSnapshot {
         let mut snapshot = NodeSnapshot {
@@ -154,6 +163,7 @@ impl Node {
             wires: vec!["http".into(), "seed".into()],
             draining: self.draining(),
             dials: self.dials.now(),
+            load: load(),
             ..NodeSnapshot::default()
         };
         self.registry.fill(&mut snapshot);

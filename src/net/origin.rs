@@ -1,6 +1,7 @@
 //! The origin: finds the file, says how long it is, proves what it is, and sends it.
 
 use std::io::{self, IoSliceMut};
+use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, requ
                 account.size = Some(length);
             });
             node.dials.hold_back().await;
+            job.answers();
             down.announce(&reply);
             if request.method == Method::Head {
                 return match down.send_head().await {
@@ -239,6 +241,10 @@ impl Source for FileBody {
     fn direct(&self) -> Option<Direct<'_>> {
         let read_ahead = self.reading.is_some() || !self.ready.is_empty();
         (!read_ahead).then(|| Direct::File(Arc::clone(&self.served.file), self.offset))
+    }
+
+    fn socket(&self) -> Option<RawFd> {
+        None
     }
 
     fn skip(&mut self, bytes: u64) {

@@ -213,7 +213,9 @@ impl Pace<'_> {
                 Ok(Err(_) | Ok(0)) => return Err(PumpError::Gone),
                 Ok(Ok(count)) => count,
             };
-            self.meter.resume(self.clock.now_us());
+            let now_us = self.clock.now_us();
+            self.meter.resume(now_us);
+            self.meter.first(now_us);
             // Counted as they leave: what is still in this buffer has not been delivered.
             self.meter.gave((written + count).saturating_sub(head.max(written)) as u64);
             written += count;

@@ -1,6 +1,7 @@
 //! Who is connected and what they do: live connections, the transfers of the recent past, and copies of both.
 
 mod close;
+mod evidence;
 mod setup;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -11,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::clock::Clock;
 use crate::meter::Meter;
 use crate::route::{FileName, Wire};
-use crate::snapshot::{
-    ConnRole, ConnSnapshot, ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Totals, TransferAccount,
-};
+use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, Moments, NodeSnapshot, Totals, TransferAccount};
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
 
 use close::Ending;
+use evidence::Sockets;
+pub use evidence::Watched;
 use setup::Heads;
 pub use setup::{HeadGuard, PendingGuard};
 
@@ -75,6 +76,8 @@ pub struct Job {
     /// What its body does.
     pub meter: Meter,
     account: Mutex<TransferAccount>,
+    began_us: u64,
+    sockets: Mutex<Option<Sockets>>,
 }
 
 /// Keeps a connection in the registry for as long as it lives.
@@ -205,7 +208,16 @@ impl ConnGuard {
     /// A file request begins on this connection.
     pub fn begin_job(&self, id: TransferId, method: Method, name: &FileName, wire: Wire) -> JobGuard<'_> {
         let account = TransferAccount { name: name.shown(), ..TransferAccount::default() };
-        let job = Arc::new(Job { id, method, wire, meter: Meter::default(), account: Mutex::new(account) });
+        let began_us = self.registry.clock.now_us();
+        let job = Arc::new(Job {
+            id,
+            method,
+            wire,
+            meter: Meter::default(),
+            account: Mutex::new(account),
+            began_us,
+            sockets: Mutex::default(),
+        });
         lock(&self.conn.now).job = Some(Arc::clone(&job));
         JobGuard { conn: self, job }
     }
@@ -238,6 +250,12 @@ impl JobGuard<'_> {
         self.update(|account| account.state = state);
     }
 
+    /// The head of its reply is there.
+    pub fn answers(&self) {
+        let head_ms = self.job.since_ms(self.conn.registry.clock.now_us());
+        self.update(|account| account.moments = Some(Moments { head_ms, ..Moments::default() }));
+    }
+
     /// The request was answered in full.
     pub fn served(&self) {
         if self.job.method == Method::Get {
@@ -256,39 +274,6 @@ impl Job {
     /// The wire toward the client.
     pub fn wire(&self) -> Wire {
         self.wire
-    }
-
-    fn account(&self, clock: Clock) -> TransferAccount {
-        TransferAccount { flow: self.meter.flow(clock.now_us()), ..lock(&self.account).clone() }
-    }
-}
-
-impl Conn {
-    fn snapshot(&self, clock: Clock) -> ConnSnapshot {
-        let now_us = clock.now_us();
-        let now = lock(&self.now);
-        let mut snapshot = ConnSnapshot {
-            id: self.id,
-            state: now.state,
-            peer: self.peer.to_string().into(),
-            age_ms: now_us.saturating_sub(self.accepted_us) / 1000,
-            flow: now.past,
-            ..ConnSnapshot::default()
-        };
-        if let Some(job) = &now.job {
-            let account = lock(&job.account);
-            snapshot.role = account.role;
-            snapshot.upstream = account.upstream.clone();
-            snapshot.upstream_wire = account.upstream_wire.clone();
-            snapshot.wire = job.wire.as_str().into();
-            snapshot.transfer = job.id.short().into();
-            snapshot.name = account.name.clone();
-            snapshot.size = account.size;
-            snapshot.flow.add(&job.meter.flow(now_us));
-        } else {
-            snapshot.role = ConnRole::Unknown;
-        }
-        snapshot
     }
 }
 

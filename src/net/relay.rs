@@ -83,6 +83,7 @@ async fn answer_head(
     let reply = passed_on(answer, keep);
     job.update(|account| account.status = reply.status);
     node.dials.hold_back().await;
+    job.answers();
     down.announce(&reply);
     if method == Method::Head {
         upstream.finish();

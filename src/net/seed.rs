@@ -131,6 +131,7 @@ async fn announce(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, size: 
         account.size = Some(size);
     });
     node.dials.hold_back().await;
+    job.answers();
     down.inbox.clear();
     if down.write(size.to_string().as_bytes()).await.is_err() {
         return false;

@@ -1,5 +1,6 @@
 //! One accepted connection: tells the wire by the first line, then answers what is asked until one side closes.
 
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -169,6 +170,8 @@ pub async fn send_body<S: Source>(
     let bucket = node.dials.bucket();
     job.update(|account| account.dials = node.dials.now());
     let meter = &job.job().meter;
+    // Both sockets are this function's for as long as this is held.
+    let _watched = job.job().watch(down.stream.as_raw_fd(), source.socket(), length);
     meter.begin(clock.now_us());
     let pace = Pace { meter, clock, bucket: bucket.as_deref(), idle: limits.idle, stall: limits.stall };
     let early = match job.job().wire() {

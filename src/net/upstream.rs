@@ -4,6 +4,7 @@ mod exchange;
 
 use std::io::{self, ErrorKind::WouldBlock};
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -245,6 +246,10 @@ impl Source for Body<'_> {
         // What was read already has to go first.
         let incoming = Incoming { stream: &self.0.stream, near: self.0.near };
         self.0.early.is_empty().then_some(Direct::Socket(incoming))
+    }
+
+    fn socket(&self) -> Option<RawFd> {
+        Some(self.0.stream.as_raw_fd())
     }
 
     fn skip(&mut self, bytes: u64) {

@@ -245,6 +245,64 @@ pub struct TransferAccount {
     pub moments: Option<Moments>,
 }
 
+impl NodeSnapshot {
+    /// Its sending sockets together: the largest round trip and window, the sums of all else; `None` without any.
+    pub fn tcp(&self) -> Option<TcpSnapshot> {
+        self.connections.iter().filter_map(|conn| conn.tcp).reduce(|mut all, tcp| {
+            all.add(&tcp);
+            all
+        })
+    }
+
+    /// Bytes it holds: received and not yet sent, and those in its kernel queues.
+    pub fn held(&self) -> u64 {
+        self.connections.iter().map(ConnSnapshot::held).fold(0, u64::saturating_add)
+    }
+}
+
+impl ConnSnapshot {
+    /// Bytes that its body has on this node: received and not yet sent, and those in the kernel's queues.
+    pub fn held(&self) -> u64 {
+        let inside = self.flow.bytes_in.saturating_sub(self.flow.bytes_out);
+        inside.saturating_add(self.queued_in).saturating_add(self.queued_out)
+    }
+}
+
+impl TcpSnapshot {
+    /// Adds another socket: the larger of round trips and windows counts, the sum of all else.
+    pub fn add(&mut self, other: &Self) {
+        self.rtt_us = self.rtt_us.max(other.rtt_us);
+        self.cwnd = self.cwnd.max(other.cwnd);
+        self.retransmits = self.retransmits.saturating_add(other.retransmits);
+        self.delivery_rate = self.delivery_rate.saturating_add(other.delivery_rate);
+        self.busy_us = self.busy_us.saturating_add(other.busy_us);
+        self.receiver_limited_us = self.receiver_limited_us.saturating_add(other.receiver_limited_us);
+        self.buffer_limited_us = self.buffer_limited_us.saturating_add(other.buffer_limited_us);
+    }
+
+    /// What happened between an earlier look at the same socket and this one; round trip, window and rate are as now.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            retransmits: self.retransmits.saturating_sub(earlier.retransmits),
+            busy_us: self.busy_us.saturating_sub(earlier.busy_us),
+            receiver_limited_us: self.receiver_limited_us.saturating_sub(earlier.receiver_limited_us),
+            buffer_limited_us: self.buffer_limited_us.saturating_sub(earlier.buffer_limited_us),
+            ..*self
+        }
+    }
+}
+
+impl Load {
+    /// What happened between an earlier moment and this one.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            busy_us: self.busy_us.saturating_sub(earlier.busy_us),
+            starved_us: self.starved_us.saturating_sub(earlier.starved_us),
+            process_us: self.process_us.saturating_sub(earlier.process_us),
+        }
+    }
+}
+
 impl Flow {
     /// Adds what another stage, or the same at another time, did.
     pub fn add(&mut self, other: &Self) {

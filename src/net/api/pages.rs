@@ -110,7 +110,7 @@ async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>) -> R
             let snapshot = node.snapshot();
             json(node, &Connections { connections: snapshot.connections, more: snapshot.more })
         }
-        Page::Transfer(id) => match node.registry.account(*id) {
+        Page::Transfer(id) => match node.account(*id) {
             Some(account) => json(node, &account),
             None => here(node, Reason::NotFound, "this node knows of no such transfer, or no longer"),
         },

@@ -1,6 +1,7 @@
 //! All ways of a body do the same: bytes, counters, waits and ends, over seeded schedules on real sockets.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,6 +27,10 @@ impl AsyncRead for Upstream {
 }
 
 impl Source for Upstream {
+    fn socket(&self) -> Option<RawFd> {
+        None
+    }
+
     fn ready(&mut self, space: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         let before = space.len();
         space.resize(before + most, 0);

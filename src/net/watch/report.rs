@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::meter::{FlowWindow, RateWindow};
 use crate::route::Hop;
-use crate::snapshot::{ConnSnapshot, ConnState, HopLink, HopSnapshot, NodeSnapshot, RATE_SAMPLES};
+use crate::snapshot::{ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, NodeSnapshot, RATE_SAMPLES};
 use crate::verdict::Stage;
 
 /// A report older than this says nothing about now.
@@ -96,6 +96,23 @@ impl HopState {
             rate_in: self.rate_in,
             rate_out: self.rate_out,
             history: self.history.iter().copied().collect(),
+            ..self.evidence(now)
+        }
+    }
+
+    /// What its newest report says of its bodies, all together.
+    fn evidence(&self, now: Instant) -> HopSnapshot {
+        let share = |us: fn(&Flow) -> u64| {
+            let flow = self.stage(0, now).flow;
+            (flow.active_us > 0).then(|| (us(&flow) as f64 / flow.active_us as f64).min(1.0))
+        };
+        let node = self.node.as_ref();
+        HopSnapshot {
+            read_share: share(|flow| flow.read_blocked_us),
+            write_share: share(|flow| flow.write_blocked_us),
+            cap_share: share(|flow| flow.capped_us),
+            tcp: node.and_then(NodeSnapshot::tcp),
+            held: node.map(NodeSnapshot::held),
             ..HopSnapshot::default()
         }
     }
@@ -123,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::snapshot::{Flow, Totals};
+    use crate::snapshot::Totals;
 
     fn node(uptime_us: u64, bytes: u64) -> NodeSnapshot {
         let flow = Flow { bytes_in: bytes, bytes_out: bytes, active_us: bytes.saturating_mul(250), ..Flow::default() };
@@ -139,9 +156,10 @@ mod tests {
         }
         assert!(state.sample(now));
         let hop = state.copy(0, &Hop::parse_element("h:1").unwrap(), true, now);
-        assert_eq!((hop.rate_in, hop.rate_out, hop.history), (4000, 4000, vec![4000]));
+        assert_eq!((hop.rate_in, hop.rate_out, hop.history.as_slice()), (4000, 4000, &[4000][..]));
         let stage = state.stage(1, now);
         assert_eq!((stage.seen, stage.flow.bytes_in, stage.flow.active_us), (true, 4000, 1_000_000));
+        assert_eq!((hop.read_share, hop.held, hop.tcp), (Some(0.0), Some(0), None));
         let later = now + Duration::from_secs(2);
         assert!(!state.stage(1, later).seen);
         state.sample(later);

@@ -1,0 +1,94 @@
+//! What the kernel knows of a socket: what waits in its queues, and how its sending goes. Asked only for a report.
+#![expect(unsafe_code, reason = "getsockopt and ioctl with requests that have no safe wrapper")]
+
+use std::os::fd::RawFd;
+
+use libc::{FIONREAD, IPPROTO_TCP, Ioctl, TCP_INFO, TIOCOUTQ, c_int, getsockopt, ioctl, socklen_t};
+
+use crate::snapshot::TcpSnapshot;
+
+/// Bytes of `struct tcp_info` up to the last field that is read here.
+const LENGTH: usize = 192;
+
+/// How the sending goes; a field that this kernel does not have is 0, and all is `None` where it tells nothing.
+pub(super) fn tcp(socket: RawFd) -> Option<TcpSnapshot> {
+    let mut info = [0u8; LENGTH];
+    let mut length = LENGTH as socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes into `info`, which has as many, and says how many it wrote; it
+    // keeps neither pointer. A number that is no socket any more is an error, not undefined behaviour.
+    let failed = unsafe { getsockopt(socket, IPPROTO_TCP, TCP_INFO, info.as_mut_ptr().cast(), &raw mut length) };
+    let info = info.get(..length as usize).filter(|_| failed == 0)?;
+    // The offsets are those of linux/tcp.h; the struct only ever grows at its end.
+    Some(TcpSnapshot {
+        rtt_us: u64::from(word(info, 68)),
+        cwnd: u64::from(word(info, 80)),
+        retransmits: u64::from(word(info, 100)),
+        delivery_rate: long(info, 160),
+        busy_us: long(info, 168),
+        receiver_limited_us: long(info, 176),
+        buffer_limited_us: long(info, 184),
+    })
+}
+
+/// Bytes that have arrived and were not read.
+pub(super) fn unread(socket: RawFd) -> u64 {
+    queue(socket, FIONREAD)
+}
+
+/// Bytes that were sent and are not known to have arrived.
+pub(super) fn unacknowledged(socket: RawFd) -> u64 {
+    queue(socket, TIOCOUTQ)
+}
+
+fn queue(socket: RawFd, which: Ioctl) -> u64 {
+    let mut bytes: c_int = 0;
+    // SAFETY: both requests write one int, and keep no pointer to it.
+    let failed = unsafe { ioctl(socket, which, &raw mut bytes) };
+    if failed == 0 { u64::try_from(bytes).unwrap_or_default() } else { 0 }
+}
+
+fn word(info: &[u8], at: usize) -> u32 {
+    info.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+fn long(info: &[u8], at: usize) -> u64 {
+    info.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn queues_and_limits_show_which_side_does_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut reader = listener.accept().unwrap().0;
+        sender.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while let Ok(wrote) = sender.write(&[7; 8192]) {
+            sent += wrote as u64;
+        }
+        let (out, unread_bytes) = (unacknowledged(sender.as_raw_fd()), unread(reader.as_raw_fd()));
+        // What has arrived and is not acknowledged yet is in both queues.
+        assert!(unread_bytes > 0 && out + unread_bytes >= sent && out < sent, "{out} + {unread_bytes} of {sent}");
+        let told = tcp(sender.as_raw_fd()).unwrap();
+        assert!(told.cwnd > 0 && told.rtt_us > 0, "{told:?}");
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        let later = tcp(sender.as_raw_fd()).unwrap();
+        assert!(later.busy_us > told.busy_us && later.receiver_limited_us > told.receiver_limited_us, "{later:?}");
+        reader.read_exact(&mut vec![0; usize::try_from(unread_bytes).unwrap()]).unwrap();
+        assert_eq!(unread(sender.as_raw_fd()), 0);
+    }
+
+    #[test]
+    fn what_is_no_socket_tells_nothing() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!((tcp(file.as_raw_fd()), unacknowledged(-1)), (None, 0));
+        assert_eq!((word(&[1, 0, 0], 0), long(&[0; 191], 184), long(&[1; 192], 184)), (0, 0, 0x0101_0101_0101_0101));
+    }
+}

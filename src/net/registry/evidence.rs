@@ -1,0 +1,119 @@
+//! What a report tells of one request: its account, and what the kernel says of its sockets while its body moves.
+
+use std::os::fd::RawFd;
+
+use super::{Conn, Job, lock};
+use crate::net::clock::Clock;
+use crate::net::kernel::{tcp, unacknowledged, unread};
+use crate::snapshot::{ConnRole, ConnSnapshot, Moments, TcpSnapshot, TransferAccount};
+
+/// The sockets of one body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sockets {
+    down: RawFd,
+    up: Option<RawFd>,
+    length: u64,
+}
+
+/// What the kernel says of a body's sockets.
+#[derive(Clone, Copy, Debug, Default)]
+struct Evidence {
+    tcp: Option<TcpSnapshot>,
+    queued_in: u64,
+    queued_out: u64,
+}
+
+/// Keeps the sockets of a body in its reports; it must not outlive them.
+#[derive(Debug)]
+pub struct Watched<'a>(&'a Job);
+
+/// A body shorter than this is not worth a system call at its end.
+const WORTH_KEEPING: u64 = 1 << 20;
+
+impl Job {
+    /// The body moves to `down`, from `up` if that is a socket; reports ask the kernel about them while this is held.
+    pub fn watch(&self, down: RawFd, up: Option<RawFd>, length: u64) -> Watched<'_> {
+        *lock(&self.sockets) = Some(Sockets { down, up, length });
+        Watched(self)
+    }
+
+    /// Since the request was read, in ms.
+    pub(super) fn since_ms(&self, now_us: u64) -> f64 {
+        now_us.saturating_sub(self.began_us) as f64 / 1000.0
+    }
+
+    /// What is known of it.
+    pub(super) fn account(&self, clock: Clock) -> TransferAccount {
+        let now_us = clock.now_us();
+        let known = lock(&self.account).clone();
+        let Evidence { tcp, queued_in, queued_out } = self.evidence();
+        let (first, last) = self.meter.moments();
+        let ms = |at: Option<u64>| at.map(|at| self.since_ms(at));
+        TransferAccount {
+            flow: self.meter.flow(now_us),
+            uptime_us: now_us,
+            tcp: tcp.or(known.tcp),
+            queued_in,
+            queued_out,
+            still_us: self.meter.still(now_us),
+            moments: known.moments.map(|moments| Moments { first_ms: ms(first), last_ms: ms(last), ..moments }),
+            ..known
+        }
+    }
+
+    /// Adds to its connection's part in a report what changes while its body moves.
+    pub(super) fn show(&self, snapshot: &mut ConnSnapshot, now_us: u64) {
+        let Evidence { tcp, queued_in, queued_out } = self.evidence();
+        (snapshot.tcp, snapshot.queued_in, snapshot.queued_out) = (tcp, queued_in, queued_out);
+        snapshot.still_us = self.meter.still(now_us);
+    }
+
+    /// What the kernel says now; nothing before the body and after it.
+    fn evidence(&self) -> Evidence {
+        // Under the lock: a socket leaves under it too, before it is closed and its number goes to another.
+        let sockets = lock(&self.sockets);
+        let Some(Sockets { down, up, .. }) = *sockets else { return Evidence::default() };
+        Evidence { tcp: tcp(down), queued_in: up.map_or(0, unread), queued_out: unacknowledged(down) }
+    }
+}
+
+impl Conn {
+    /// What it does now.
+    pub(super) fn snapshot(&self, clock: Clock) -> ConnSnapshot {
+        let now_us = clock.now_us();
+        let now = lock(&self.now);
+        let mut snapshot = ConnSnapshot {
+            id: self.id,
+            state: now.state,
+            peer: self.peer.to_string().into(),
+            age_ms: now_us.saturating_sub(self.accepted_us) / 1000,
+            flow: now.past,
+            ..ConnSnapshot::default()
+        };
+        if let Some(job) = &now.job {
+            let account = lock(&job.account);
+            snapshot.role = account.role;
+            snapshot.upstream = account.upstream.clone();
+            snapshot.upstream_wire = account.upstream_wire.clone();
+            snapshot.wire = job.wire.as_str().into();
+            snapshot.transfer = job.id.short().into();
+            snapshot.name = account.name.clone();
+            snapshot.size = account.size;
+            snapshot.flow.add(&job.meter.flow(now_us));
+            job.show(&mut snapshot, now_us);
+        } else {
+            snapshot.role = ConnRole::Unknown;
+        }
+        snapshot
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        let sockets = lock(&self.0.sockets).take();
+        // What the socket went through is evidence also when the whole life of a transfer is judged.
+        if let Some(sockets) = sockets.filter(|sockets| sockets.length >= WORTH_KEEPING) {
+            lock(&self.0.account).tcp = tcp(sockets.down);
+        }
+    }
+}
