@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -47,7 +48,7 @@ impl Downstream {
     pub async fn fill(&mut self) -> io::Result<usize> {
         loop {
             // Space is made when there is something to put there: a connection that is quiet holds none.
-            self.stream.readable().await?;
+            poll_fn(|cx| self.stream.poll_read_ready(cx)).await?;
             if self.inbox.capacity() == self.inbox.len() {
                 // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
                 self.inbox.reserve(1024);
@@ -159,8 +160,8 @@ pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
     while left > 0 {
         let reading = poll_fn(|cx| {
             // Not held across the wait: every session has room for what any of its waits holds.
-            let mut space = [0; 4096];
-            let mut space = ReadBuf::new(&mut space);
+            let mut space = [const { MaybeUninit::uninit() }; 4096];
+            let mut space = ReadBuf::uninit(&mut space);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
             Poll::Ready(io::Result::Ok(space.filled().len()))
         });

@@ -231,7 +231,7 @@ async fn ask(
     let answer = tokio::select! {
         biased;
         () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
-        answer = upstream.ask(first, request, deadline) => answer.map_err(|problem| Error::at_hop(problem, &job.route))?,
+        answer = upstream.ask(first, Box::new(request), deadline, &|_| ()) => answer.map_err(|problem| Error::at_hop(problem, &job.route))?,
     };
     if answer.reply.status == 200 {
         return Ok(answer);

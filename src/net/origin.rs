@@ -32,15 +32,15 @@ const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 
 /// Finds the file a request names; a problem says why there is none.
 pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
-    let address = node.called(request);
+    let address = || node.called(request);
     if request.transfer.is_some_and(|id| node.registry.is_pending(id)) {
         // The node dialled itself by a name: it is both the relay that waits and the origin it waits for.
-        return Err(Problem::here(Reason::Loop, Action::Request, address, ""));
+        return Err(Problem::here(Reason::Loop, Action::Request, address(), ""));
     }
     node.config.root.serve(&request.name).map_err(|error| match error {
-        OpenError::NotFound => Problem::here(Reason::NotFound, Action::Open, address, ""),
+        OpenError::NotFound => Problem::here(Reason::NotFound, Action::Open, address(), ""),
         OpenError::Failed(error) if is_shortage(&error) => shortage(Action::Open, &error),
-        OpenError::Failed(error) => Problem::here(Reason::Internal, Action::Open, address, error.to_string()),
+        OpenError::Failed(error) => Problem::here(Reason::Internal, Action::Open, address(), error.to_string()),
     })
 }
 
@@ -87,11 +87,11 @@ async fn reply(
     job: &JobGuard<'_>,
     request: &Request,
 ) -> Result<(Served, Reply, u64, Option<Pending>), Problem> {
-    let address = node.called(request);
+    let address = || node.called(request);
     let served = open(node, request)?;
     let etag = served.version.etag();
     if request.if_match.as_deref().is_some_and(|wanted| !matches(wanted, &etag)) {
-        return Err(Problem::here(Reason::Changed, Action::Open, &address, ""));
+        return Err(Problem::here(Reason::Changed, Action::Open, address(), ""));
     }
     let size = served.version.size;
     let modified = http_date(served.version.modified.0);
@@ -100,7 +100,7 @@ async fn reply(
     let part = match request.range.filter(|_| conditional) {
         Some(range) => Some(range.within(size).ok_or_else(|| {
             let detail = format!("the file has {size} bytes");
-            Problem { size: Some(size), ..Problem::here(Reason::Range, Action::Open, &address, detail) }
+            Problem { size: Some(size), ..Problem::here(Reason::Range, Action::Open, address(), detail) }
         })?),
         // An empty file has no range to be a part of.
         None => None,

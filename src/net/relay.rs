@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::downstream::{Downstream, Next};
 use super::node::Node;
 use super::registry::JobGuard;
 use super::session::{INTERIM, send_body};
-use super::upstream::{Answer, Stage, Upstream};
+use super::upstream::{Answer, Stage, Told, Upstream};
 use crate::route::{Hop, Host, HostPort};
 use crate::snapshot::{ConnRole, ConnState};
 use crate::wire::{Action, Method, Problem, Reason, Reply, Request, TransferId};
@@ -23,7 +24,7 @@ pub async fn answer(
     node: &Arc<Node>,
     down: &mut Downstream,
     job: &JobGuard<'_>,
-    request: Request,
+    request: Box<Request>,
     next: Hop,
     upstream: &mut Upstream,
 ) -> Next {
@@ -45,23 +46,28 @@ async fn answer_head(
     node: &Arc<Node>,
     down: &mut Downstream,
     job: &JobGuard<'_>,
-    request: Request,
+    request: Box<Request>,
     next: Hop,
     upstream: &mut Upstream,
 ) -> Result<(bool, Option<u64>), Next> {
     let (method, interim) = (request.method, request.interim);
     let keep = request.keep_alive && !node.drain().is_draining();
     let asked = {
-        let mut stages = upstream.stage();
+        let working = Notify::new();
+        let told = |stage| {
+            follow(job, stage);
+            if stage == Stage::Working {
+                working.notify_one();
+            }
+        };
         // Pinned where it is made: moving it would double what the session needs.
-        let mut asking = pin!(ask(node, node.met_at(&down.stream), job, request, &next, upstream));
+        let mut asking = pin!(ask(node, node.met_at(&down.stream), job, request, &next, upstream, &told));
         loop {
             tokio::select! {
                 biased;
                 asked = &mut asking => break asked,
-                Ok(()) = stages.changed() => {
-                    let working = follow(job, *stages.borrow_and_update());
-                    if working && interim && down.write(INTERIM).await.is_err() {
+                () = working.notified() => {
+                    if interim && down.write(INTERIM).await.is_err() {
                         return Err(Next::Drop);
                     }
                 }
@@ -123,9 +129,10 @@ pub async fn ask(
     node: &Arc<Node>,
     local: Option<SocketAddr>,
     job: &JobGuard<'_>,
-    request: Request,
+    mut request: Box<Request>,
     next: &Hop,
     upstream: &mut Upstream,
+    told: Told<'_>,
 ) -> Result<Answer, Problem> {
     job.set_state(ConnState::Dialing);
     job.update(|account| {
@@ -139,8 +146,8 @@ pub async fn ask(
         return Err(Problem::here(Reason::Loop, Action::Request, node.called(&request), ""));
     }
     let limit = request.timeout.map_or(node.config.limits.setup, |given| given.min(node.config.limits.setup));
-    let forwarded = Request { via: Some(append_via(request.via.as_deref())), ..request };
-    let answer = upstream.ask(next, forwarded, Instant::now() + limit).await?;
+    request.via = Some(append_via(request.via.as_deref()));
+    let answer = upstream.ask(next, request, Instant::now() + limit, told).await?;
     job.update(|account| {
         if let Host::Name(_) = next.address.host {
             account.upstream = answer.address.to_string().into();
@@ -152,14 +159,13 @@ pub async fn ask(
     Ok(answer)
 }
 
-/// Shows how far the question is; true if the next hop just said that it is still at work.
-pub fn follow(job: &JobGuard<'_>, stage: Stage) -> bool {
+/// Shows how far the question is.
+pub fn follow(job: &JobGuard<'_>, stage: Stage) {
     job.set_state(if stage == Stage::Dialing { ConnState::Dialing } else { ConnState::Waiting });
-    matches!(stage, Stage::Working(_))
 }
 
 /// The next hop's reply as this node sends it down: itself added to the path, the times and the count.
-fn passed_on(answer: Answer, keep_alive: bool) -> Reply {
+fn passed_on(answer: Answer, keep_alive: bool) -> Box<Reply> {
     let mut reply = answer.reply;
     reply.legs.push(answer.leg);
     reply.hops = Some(reply.hops.unwrap_or(0) + 1);

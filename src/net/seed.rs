@@ -1,6 +1,5 @@
 //! A session in the seed wire: the original's dialogue, made to work beside it.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +55,7 @@ pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head:
             Role::Relay { next, rest } => {
                 request.route = rest;
                 let mut upstream = node.upstream();
-                match ask(node, &mut down, &job, request, &next, &mut upstream).await {
+                match ask(node, &mut down, &job, Box::new(request), &next, &mut upstream).await {
                     Asked::Grew => {}
                     Asked::Gone => return,
                     Asked::Problem(problem) => return refuse(down, &job, &problem).await,
@@ -150,33 +149,27 @@ async fn ask(
     node: &Arc<Node>,
     down: &mut Downstream,
     job: &JobGuard<'_>,
-    request: Request,
+    request: Box<Request>,
     next: &Hop,
     upstream: &mut Upstream,
 ) -> Asked {
     if node.drain().is_draining() {
         return Asked::Problem(Problem::here(Reason::Draining, Action::Request, node.called(&request), ""));
     }
-    let mut stages = upstream.stage();
-    let mut asking = pin!(relay::ask(node, node.met_at(&down.stream), job, request, next, upstream));
-    loop {
-        tokio::select! {
-            biased;
-            asked = &mut asking => {
-                return match asked.map(|answer| answer.reply.length) {
-                    Ok(Some(size)) => Asked::Size(size),
-                    Ok(None) => Asked::Problem(Problem::next(Reason::Nonsense, Action::Reply, &next.address, "", 0.0)),
-                    Err(problem) => Asked::Problem(problem),
-                };
+    let told = |stage| relay::follow(job, stage);
+    tokio::select! {
+        biased;
+        asked = relay::ask(node, node.met_at(&down.stream), job, request, next, upstream, &told) => {
+            match asked.map(|answer| answer.reply.length) {
+                Ok(Some(size)) => Asked::Size(size),
+                Ok(None) => Asked::Problem(Problem::next(Reason::Nonsense, Action::Reply, &next.address, "", 0.0)),
+                Err(problem) => Asked::Problem(problem),
             }
-            Ok(()) = stages.changed() => {
-                relay::follow(job, *stages.borrow_and_update());
-            }
-            read = down.fill() => return match read {
-                Ok(read) if read > 0 => Asked::Grew,
-                _ => Asked::Gone,
-            },
         }
+        read = down.fill() => match read {
+            Ok(read) if read > 0 => Asked::Grew,
+            _ => Asked::Gone,
+        },
     }
 }
 

@@ -59,7 +59,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         drop(head);
         let next = match asked {
             // In a box, as are the others: what a request needs is not held by a connection that waits for one.
-            Ok(Ok(Some(Asked::File(request)))) => Box::pin(file(node, &mut down, conn, *request, &mut upstream)).await,
+            Ok(Ok(Some(Asked::File(request)))) => Box::pin(file(node, &mut down, conn, request, &mut upstream)).await,
             Ok(Ok(Some(Asked::Page))) => {
                 conn.set_state(ConnState::Page);
                 let Downstream { stream, inbox, .. } = down;
@@ -126,7 +126,7 @@ async fn file(
     node: &Arc<Node>,
     down: &mut Downstream,
     conn: &ConnGuard,
-    mut request: Request,
+    mut request: Box<Request>,
     upstream: &mut Upstream,
 ) -> Next {
     let refused = if node.drain().is_draining() {
@@ -146,11 +146,10 @@ async fn file(
         return Next::Drop;
     }
     match advance(std::mem::take(&mut request.route)) {
-        // In boxes of their own: what one of them needs is not held by the other while a body stands still.
-        Role::Origin => Box::pin(origin::answer(node, down, &job, &request)).await,
+        Role::Origin => origin::answer(node, down, &job, &request).await,
         Role::Relay { next, rest } => {
             request.route = rest;
-            Box::pin(relay::answer(node, down, &job, request, next, upstream)).await
+            relay::answer(node, down, &job, request, next, upstream).await
         }
     }
 }

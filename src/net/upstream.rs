@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{Direct, Source};
@@ -36,7 +35,6 @@ pub struct Upstream {
     limits: Limits,
     judge: Judge,
     wire: Option<Wire>,
-    stage: watch::Sender<Stage>,
     link: Option<Link>,
 }
 
@@ -57,22 +55,24 @@ struct Link {
 }
 
 /// How far a question is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The next hop is being resolved or dialled.
-    #[default]
     Dialing,
     /// It has the question.
     Waiting,
-    /// It said `102`, still at work, for the nth time; a relay says so too.
-    Working(u32),
+    /// It said `102`, still at work; a relay says so too.
+    Working,
 }
+
+/// Is told how far a question is.
+pub type Told<'a> = &'a (dyn Fn(Stage) + Send + Sync);
 
 /// The next hop's answer; its body, if there is one, is read through [`Upstream::body`].
 #[derive(Debug)]
 pub struct Answer {
     /// The head.
-    pub reply: Reply,
+    pub reply: Box<Reply>,
     /// What it took.
     pub leg: Leg,
     /// The wire it came by.
@@ -93,19 +93,20 @@ impl std::fmt::Debug for Upstream {
 impl Upstream {
     /// No connection yet. `wire` is for hops that are not marked with one; `None` finds out.
     pub fn new(links: Arc<Links>, limits: Limits, judge: Judge, wire: Option<Wire>) -> Self {
-        Self { links, limits, judge, wire, stage: watch::Sender::default(), link: None }
-    }
-
-    /// Follows how far a question is.
-    pub fn stage(&self) -> watch::Receiver<Stage> {
-        self.stage.subscribe()
+        Self { links, limits, judge, wire, link: None }
     }
 
     /// Asks `hop` for a file; `request.route` holds the hops after it. The reply head must be there by `deadline`.
     ///
     /// The answer is a success (200 or 206) of known length. Everything else is a problem, with hops counted from the
     /// asker: 1 is `hop`. Not cancel-safe: after a cancelled ask, close or drop this.
-    pub async fn ask(&mut self, hop: &Hop, mut request: Request, deadline: Instant) -> Result<Answer, Problem> {
+    pub async fn ask(
+        &mut self,
+        hop: &Hop,
+        mut request: Box<Request>,
+        deadline: Instant,
+        told: Told<'_>,
+    ) -> Result<Answer, Problem> {
         request.host = Some(hop.address.clone());
         request.interim = true;
         request.keep_alive = true;
@@ -116,8 +117,8 @@ impl Upstream {
         let wire = marked.or_else(|| self.links.known(&hop.address));
         request.ack = wire.is_none();
         let answer = match wire {
-            Some(Wire::Seed) => self.ask_seed(hop, &request, deadline).await,
-            Some(Wire::Http) | None => self.ask_http(hop, &mut request, deadline).await,
+            Some(Wire::Seed) => self.ask_seed(hop, &request, deadline, told).await,
+            Some(Wire::Http) | None => self.ask_http(hop, &mut request, deadline, told).await,
         };
         if let Err(Problem { hop: 1, reason: Reason::TimedOut | Reason::Closed | Reason::Nonsense, .. }) = answer {
             // It may be another program by now: the next request finds out.
@@ -170,8 +171,9 @@ impl Upstream {
         wire: Wire,
         deadline: Instant,
         first: &[u8],
+        told: Told<'_>,
     ) -> Result<(Link, Leg, usize), Problem> {
-        self.stage.send_replace(Stage::Dialing);
+        told(Stage::Dialing);
         let left = deadline.saturating_duration_since(Instant::now());
         let Dialed { stream, address, resolve_ms, dial_ms, said } =
             dial(hop, left.min(self.limits.connect), &*self.judge, first).await?;

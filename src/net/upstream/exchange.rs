@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use super::{
-    Action, Answer, Hop, Instant, Leg, Link, Method, Problem, Reason, Reply, Request, Stage, Upstream, Wire, seed,
+    Action, Answer, Hop, Instant, Leg, Link, Method, Problem, Reason, Reply, Request, Stage, Told, Upstream, Wire, seed,
 };
 use super::{AsyncReadExt, AsyncWriteExt, encode_request, ms_since, parse_reply, problem, timeout_at};
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
@@ -35,10 +35,11 @@ impl Upstream {
         hop: &Hop,
         request: &mut Request,
         deadline: Instant,
+        told: Told<'_>,
     ) -> Result<Answer, Problem> {
         let kept = self.link.take().filter(|link| link.hop == hop.address && link.is_idle());
         if let Some(mut link) = kept {
-            match self.exchange(&mut link, hop, request, deadline, None).await {
+            match self.exchange(&mut link, hop, request, deadline, None, told).await {
                 Ok((reply, wait_ms)) => return Ok(self.answered(link, reply, Leg::default(), wait_ms)),
                 Err(Failed::Problem(problem)) => return Err(problem),
                 // A kept connection may have been closed while the request was on its way: dial again, once.
@@ -46,21 +47,21 @@ impl Upstream {
             }
         }
         let question = question(hop, request, deadline)?;
-        let (mut link, dialed, said) = self.connect(&hop.address, Wire::Http, deadline, &question).await?;
+        let (mut link, dialed, said) = self.connect(&hop.address, Wire::Http, deadline, &question, told).await?;
         // What was not said at once is asked anew: less time is left by now.
         let rest = (said > 0).then(|| &question[said..]);
-        match self.exchange(&mut link, hop, request, deadline, rest).await {
+        match self.exchange(&mut link, hop, request, deadline, rest, told).await {
             Ok((reply, wait_ms)) => Ok(self.answered(link, reply, dialed, wait_ms)),
             Err(Failed::Problem(problem) | Failed::Unanswered(problem)) => Err(problem),
             Err(Failed::SpeaksSeed) => {
                 drop(link);
                 self.links.remember(&hop.address, Wire::Seed);
-                self.ask_seed(hop, request, deadline).await
+                self.ask_seed(hop, request, deadline, told).await
             }
         }
     }
 
-    fn answered(&mut self, mut link: Link, reply: Reply, dialed: Leg, wait_ms: f64) -> Answer {
+    fn answered(&mut self, mut link: Link, reply: Box<Reply>, dialed: Leg, wait_ms: f64) -> Answer {
         let leg = Leg { wait_ms, ..dialed };
         let answer = Answer { leg, wire: link.wire, address: link.address, reply };
         link.keep &= answer.reply.keep_alive;
@@ -77,38 +78,38 @@ impl Upstream {
         request: &mut Request,
         deadline: Instant,
         rest: Option<&[u8]>,
-    ) -> Result<(Reply, f64), Failed> {
+        told: Told<'_>,
+    ) -> Result<(Box<Reply>, f64), Failed> {
         let asked = Instant::now();
         let question = match rest {
             Some(rest) => Cow::Borrowed(rest),
             None => Cow::Owned(question(hop, request, deadline).map_err(Failed::Problem)?),
         };
         let until = asked + request.timeout.unwrap_or_default() + HOP_GRACE;
-        let mut wait = Wait { hop, request, asked, until, unsure: request.ack };
+        let mut wait = Wait { hop, request, asked, until, unsure: request.ack, told };
         // A failed write is not yet the end: the reason may be waiting to be read.
         let written = timeout_at(wait.until, link.stream.write_all(&question)).await;
         if !matches!(written, Ok(Ok(()))) && link.early.is_empty() {
             wait.unsure = false;
         }
-        self.stage.send_replace(Stage::Waiting);
-        let mut reply = self.read_head(link, &mut wait).await?;
-        link.early.drain(..reply.1);
+        told(Stage::Waiting);
+        let (mut reply, length) = self.read_head(link, &mut wait).await?;
+        link.early.drain(..length);
         if link.early.is_empty() {
             // A body may stand still for long, and needs no space for a head meanwhile.
             link.early = Vec::new();
         }
-        let reply = &mut reply.0;
         link.keep = reply.keep_alive;
         if reply.status >= 300 && request.method == Method::Get {
-            read_problem(link, reply, wait.until).await;
+            read_problem(link, &mut reply, wait.until).await;
         } else if request.method == Method::Get {
             link.left = reply.length.unwrap_or_default();
         }
-        Ok((std::mem::take(reply), ms_since(asked)))
+        Ok((reply, ms_since(asked)))
     }
 
     /// Reads up to the end of the final head, which stays in `early`; its length comes with it.
-    async fn read_head(&self, link: &mut Link, wait: &mut Wait<'_>) -> Result<(Reply, usize), Failed> {
+    async fn read_head(&self, link: &mut Link, wait: &mut Wait<'_>) -> Result<(Box<Reply>, usize), Failed> {
         let mut silent = true;
         loop {
             match parse_reply(&link.early, wait.request.method) {
@@ -117,7 +118,7 @@ impl Upstream {
                     if wait.request.ack {
                         self.links.remember(&wait.hop.address, Wire::Http);
                     }
-                    return Ok((*reply, length));
+                    return Ok((reply, length));
                 }
                 Ok(Some((ReplyHead::Interim(status), length))) => {
                     link.early.drain(..length);
@@ -125,12 +126,7 @@ impl Upstream {
                     let ours = std::mem::take(&mut wait.unsure);
                     if status == 102 && !ours {
                         wait.prolong();
-                        self.stage.send_modify(|stage| {
-                            *stage = match stage {
-                                Stage::Working(times) => Stage::Working(*times + 1),
-                                _ => Stage::Working(1),
-                            };
-                        });
+                        (wait.told)(Stage::Working);
                     }
                     continue;
                 }
@@ -191,15 +187,16 @@ impl Upstream {
         hop: &Hop,
         request: &Request,
         deadline: Instant,
+        told: Told<'_>,
     ) -> Result<Answer, Problem> {
         let text = seed::encode_request(request, hop)?;
-        let (mut link, dialed, said) = self.connect(&hop.address, Wire::Seed, deadline, &text).await?;
+        let (mut link, dialed, said) = self.connect(&hop.address, Wire::Seed, deadline, &text, told).await?;
         let asked = Instant::now();
-        let wait = Wait { hop, request, asked, until: deadline, unsure: false };
+        let wait = Wait { hop, request, asked, until: deadline, unsure: false, told };
         if !matches!(timeout_at(deadline, link.stream.write_all(&text[said..])).await, Ok(Ok(()))) {
             return Err(wait.problem(Reason::Closed, ""));
         }
-        self.stage.send_replace(Stage::Waiting);
+        told(Stage::Waiting);
         read_some(&mut link, &wait).await?;
         // The answer has no end mark: it is whole when nothing more comes for a moment, or the other side closed.
         while link.early.len() < seed::MAX_ANSWER {
@@ -224,7 +221,7 @@ impl Upstream {
         link.left = if request.method == Method::Get { size } else { 0 };
         let reply =
             Reply { status: 200, length: Some(size), hops: Some(request.route.len() as u32), ..Reply::default() };
-        Ok(self.answered(link, reply, dialed, wait_ms))
+        Ok(self.answered(link, Box::new(reply), dialed, wait_ms))
     }
 }
 
@@ -254,6 +251,7 @@ struct Wait<'a> {
     until: Instant,
     /// The hop's wire is not known yet.
     unsure: bool,
+    told: Told<'a>,
 }
 
 impl Wait<'_> {
