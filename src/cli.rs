@@ -2,6 +2,7 @@
 
 mod args;
 pub mod config;
+mod fits;
 mod values;
 
 use std::ffi::OsString;
@@ -91,6 +92,10 @@ pub struct FetchPlan {
     pub jobs: Option<u32>,
     /// Replace what is there.
     pub force: bool,
+    /// Go on with what an earlier fetch left.
+    pub resume: bool,
+    /// Further tries in a row that may bring nothing.
+    pub retries: u32,
     /// What to compare the file with.
     pub proof: ProofWish,
     /// The wire to the first hop where the input file does not say.
@@ -112,7 +117,7 @@ impl FetchPlan {
     /// The job of fetching a route's file, with a new id.
     pub fn job(&self, number: u64, route: Route) -> FetchJob {
         let job = FetchJob::new(number, route, self.output.clone(), self.limits);
-        FetchJob { force: self.force, proof: self.proof, ..job }
+        FetchJob { force: self.force, resume: self.resume, retries: self.retries, proof: self.proof, ..job }
     }
 }
 
@@ -201,7 +206,7 @@ pub fn safe_lines(error: &clap::Error) -> Vec<String> {
 
 fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
     let kind = kind(&args, matches);
-    check_flags(kind, matches)?;
+    fits::check(kind, matches)?;
     let (fetch, nodes) = (fetch_plan(&args), node_plan(&args)?);
     let mut inputs = args.inputs;
     if kind != "--fetch" && inputs.len() > 1 {
@@ -238,31 +243,6 @@ fn kind(args: &Args, matches: &ArgMatches) -> &'static str {
     }
 }
 
-/// Flags that mean something only in some modes; from the environment or a file they are mere defaults, and fit all.
-const FITS: &[(&[&str], &[&str])] = &[
-    (&["file"], &["the dashboard", "--fetch", "--check"]),
-    (&["output", "number", "jobs", "force", "no_verify", "expect"], &["the dashboard", "--fetch"]),
-    (&["root", "allow_next", "host_name", "max_connections"], &["the dashboard", "--node"]),
-    (&["allow_faults", "list"], &["--node"]),
-    (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &["the dashboard", "--demo", "--node"]),
-    (&["control_token_file"], &["the dashboard", "--node"]),
-    (&["read_token_file"], &["the dashboard", "--node"]),
-    (&["no_spawn"], &["the dashboard"]),
-    (&["until_stdin_closes"], &["--node"]),
-    (&["json"], &["the dashboard", "--demo", "--fetch", "--check"]),
-];
-
-fn check_flags(kind: &str, matches: &ArgMatches) -> Result<(), Error> {
-    for (flags, modes) in FITS {
-        let typed = |id: &&&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-        if let Some(flag) = flags.iter().find(typed).filter(|_| !modes.contains(&kind)) {
-            let flag = flag.replace('_', "-");
-            return Err(Error::Usage(format!("--{flag} has no meaning for {kind}: it is for {}", modes.join(", "))));
-        }
-    }
-    Ok(())
-}
-
 fn limits(args: &Args) -> Limits {
     let defaults = Limits::default();
     Limits {
@@ -288,6 +268,8 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         number: args.number,
         jobs: args.jobs,
         force: args.force,
+        resume: !args.no_resume,
+        retries: args.retries,
         proof,
         wire: args.wire.0,
         limits: limits(args),
@@ -380,6 +362,8 @@ mod tests {
             ("--fetch --fault stall", "--fault has no meaning for --fetch"),
             ("--allow-faults", "--allow-faults has no meaning for the dashboard"),
             ("--fetch -n 0", "0"),
+            ("--fetch --retries 101", "101"),
+            ("--check --no-resume", "--no-resume has no meaning for --check"),
             ("--fetch --expect md5:00", "not a digest we know"),
             ("--idle-timeout 0s", "out of range"),
             ("--node 9101", "has no port"),

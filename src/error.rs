@@ -140,6 +140,8 @@ pub struct Fault {
     pub file: SafeText,
     /// What it said.
     pub problem: Problem,
+    /// Where the bytes so far are.
+    pub kept: Kept,
 }
 
 impl Error {
@@ -189,7 +191,9 @@ impl Error {
 
     /// The same error, with the place where the bytes so far are.
     pub fn keeping(mut self, part: Kept) -> Self {
-        if let Self::Short { kept, .. }
+        if let Self::Hop(fault) = &mut self {
+            fault.kept = part;
+        } else if let Self::Short { kept, .. }
         | Self::Altered { kept, .. }
         | Self::Changed { kept, .. }
         | Self::Stalled { kept, .. }
@@ -211,7 +215,7 @@ impl Fault {
         let number = (told <= hops.len()).then_some(told);
         let address = number.and_then(at).map_or_else(|| problem.address.clone(), |hop| hop.address.to_string().into());
         let reporter = usize::try_from(problem.reporter).unwrap_or(usize::MAX);
-        Self { hop: number, address, reporter, file: route.file.shown(), problem }
+        Self { hop: number, address, reporter, file: route.file.shown(), problem, kept: Kept::default() }
     }
 
     fn exit_code(&self) -> u8 {
@@ -264,6 +268,7 @@ impl fmt::Display for Fault {
             let ms = self.problem.ms.clamp(0.0, 1e9);
             write!(f, " after {}", Span(Duration::from_secs_f64(ms / 1000.0)))?;
         }
+        write!(f, "{}", self.kept)?;
         match self.advice() {
             "" => Ok(()),
             advice => write!(f, ": {advice}"),

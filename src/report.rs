@@ -5,8 +5,10 @@
 //! - `chainview` the version, `mode` (`fetch`, `check`, `demo`, `run`), `result` (`ok`, `failed`, `interrupted`),
 //!   `exit_code` of the process, `error` where no transfer is to blame (such as an input file that cannot be read).
 //! - `transfers`, in the order they were started: `number`, `id` (the right to ask the hops about it), `file`, `result`,
-//!   `path`, `size`, `received`, `seconds`, `rate` (bytes per second), `was_there`, `proof` (`intact`, `length-only` or
-//!   `pending`, with `digest` and `reason`), `flow` (what this program did: bytes, and µs spent waiting for hop 1 and for
+//!   `path`, `size`, `received`, `seconds`, `rate` (bytes per second), `was_there`, `attempts`, `resumed_from` (bytes that
+//!   the last try found there), `started_over` (why what was there was dropped, if it was), `proof` (`intact`,
+//!   `length-only` or `pending`, with `digest` and `reason`), `here` and `origin` (`size` and `digest` at both ends, null
+//!   where nobody gave one), `flow` (what this program did: bytes, and µs spent waiting for hop 1 and for
 //!   the disk), `hops`, `verdict` (the sentence and its parts), `error`.
 //! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop: resolve,
 //!   dial and wait in ms; absent where nobody told), `account` (what the hop itself knows of this transfer; absent where
@@ -64,14 +66,27 @@ pub struct TransferReport {
     seconds: f64,
     rate: u64,
     was_there: bool,
+    attempts: u32,
+    resumed_from: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_over: Option<SafeText>,
     #[serde(flatten)]
     proof: Proof,
+    here: End,
+    origin: End,
     flow: Flow,
     hops: Vec<HopReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<VerdictReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorReport>,
+}
+
+/// The file as one end has it.
+#[derive(Debug, Serialize)]
+struct End {
+    size: Option<u64>,
+    digest: Option<String>,
 }
 
 /// One hop's part.
@@ -164,6 +179,11 @@ impl TransferReport {
         error: Option<&Error>,
         accounts: Vec<Option<TransferAccount>>,
     ) -> Self {
+        let digest = match &snapshot.proof {
+            Proof::Intact { digest } | Proof::LengthOnly { digest, .. } => Some(digest.clone()),
+            Proof::Pending => None,
+        };
+        let here = digest.as_ref().map(|_| snapshot.received);
         let verdict = snapshot.verdict.map(|verdict| VerdictReport { sentence: verdict.to_string(), verdict });
         Self {
             number: snapshot.number,
@@ -176,7 +196,12 @@ impl TransferReport {
             seconds: snapshot.elapsed.as_secs_f64(),
             rate: snapshot.rate,
             was_there: snapshot.was_there,
+            attempts: snapshot.attempt,
+            resumed_from: snapshot.resumed_from,
+            started_over: snapshot.started_over.clone(),
             proof: snapshot.proof.clone(),
+            here: End { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
+            origin: End { size: snapshot.size, digest: snapshot.origin_digest.clone() },
             flow: snapshot.flow,
             hops: hops(route, &snapshot.legs, accounts),
             verdict,
@@ -254,6 +279,25 @@ impl Outcome {
 mod tests {
     use super::*;
     use crate::wire::{Action, Problem};
+
+    #[test]
+    fn size_and_digest_are_there_for_both_ends_as_far_as_they_are_known() {
+        let route = Route::parse(b"f\nh1 1\n").unwrap();
+        let json = |proof, origin_digest: Option<&str>| {
+            let (size, origin_digest) = (Some(5), origin_digest.map(str::to_owned));
+            let snapshot = TransferSnapshot { size, received: 5, proof, origin_digest, ..Default::default() };
+            let transfer = TransferReport::new(&route, TransferId(5), &snapshot, None, Vec::new());
+            let json = serde_json::to_value(transfer).unwrap();
+            (json["here"].to_string(), json["origin"].to_string())
+        };
+        let end = |size: &str, digest: &str| format!("{{\"digest\":{digest},\"size\":{size}}}");
+        let intact = json(Proof::Intact { digest: "blake3:0".to_owned() }, Some("blake3:0"));
+        assert_eq!(intact, (end("5", "\"blake3:0\""), end("5", "\"blake3:0\"")));
+        let length_only = |digest: &str| Proof::LengthOnly { digest: digest.to_owned(), reason: "r".into() };
+        assert_eq!(json(length_only("blake3:0"), None), (end("5", "\"blake3:0\""), end("5", "null")));
+        assert_eq!(json(length_only(""), None), (end("5", "null"), end("5", "null")));
+        assert_eq!(json(Proof::Pending, None), (end("null", "null"), end("5", "null")));
+    }
 
     #[test]
     fn a_failure_names_the_hop_and_repeats_the_exit_code() {

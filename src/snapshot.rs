@@ -2,6 +2,7 @@
 
 mod at_most;
 mod listing;
+mod news;
 mod node;
 
 use std::time::Duration;
@@ -165,6 +166,8 @@ pub struct TransferSnapshot {
     pub attempt: u32,
     /// Bytes that were there already when this try began.
     pub resumed_from: u64,
+    /// Why what was there of the file had to be dropped, if it had.
+    pub started_over: Option<SafeText>,
     /// Bytes per second it may take, if a person capped it.
     pub cap: Option<u64>,
     /// No byte has come for longer than the chain explains.

@@ -296,7 +296,8 @@ fn a_short_body_is_an_error_for_our_client() {
     let (folder, hop) = (tempfile::tempdir().unwrap(), Scripted::new());
     fs::write(folder.path().join("input.txt"), format!("{NAME}{}\n", line(hop.address()))).unwrap();
     let (input, output) = (folder.path().join("input.txt"), folder.path().to_owned());
-    let client = thread::spawn(move || fetch_chainview(&input, &output, Pace::Fast, SEED));
+    let once = ["--wire", "seed", "--retries", "0"];
+    let client = thread::spawn(move || fetch_chainview(&input, &output, Pace::Fast, &once));
     let (stream, _) = hop.accept();
     (&stream).write_all(b"3000").unwrap();
     read_exact(&stream, 4);

@@ -53,6 +53,13 @@ pub(super) struct Args {
     /// Replace a file that is there already
     #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_FORCE", value_parser = FalseyValueParser::new())]
     pub(super) force: bool,
+    /// Start over, whatever an earlier fetch left
+    #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_NO_RESUME", value_parser = FalseyValueParser::new())]
+    pub(super) no_resume: bool,
+    /// Try again so often in a row when a transfer breaks that has begun, with growing pauses; 0 gives up at once
+    #[arg(long, help_heading = FETCHING, value_name = "N", env = "CHAINVIEW_RETRIES", default_value = "3",
+          value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(super) retries: u32,
     /// Do not compare digests: a file of the right length is taken as it is
     #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_NO_VERIFY", value_parser = FalseyValueParser::new(),
           conflicts_with = "expect")]

@@ -60,17 +60,51 @@ impl Show {
             Way::Bars(bars) => {
                 let bar = bars.add(ProgressBar::no_length());
                 bar.set_style(style(self.ascii));
+                let mut before = TransferSnapshot::default();
                 while let Some(snapshot) = next(&mut news).await {
+                    self.tell_news(&snapshot, &before);
                     draw(&bar, &snapshot);
                     if snapshot.phase.is_over() {
                         break;
                     }
+                    before = snapshot;
                 }
                 bar.finish_and_clear();
             }
-            Way::Lines => lines(news).await,
+            Way::Lines => self.lines(news).await,
             Way::Nothing => {}
         }
+    }
+
+    /// A line at the start, one a second, one for each thing that is worth it, and none at the end: that one is the result.
+    async fn lines(&self, mut news: watch::Receiver<TransferSnapshot>) {
+        let mut begun = false;
+        let mut before = TransferSnapshot::default();
+        let mut due = Instant::now();
+        while let Some(snapshot) = next(&mut news).await {
+            if snapshot.phase.is_over() {
+                return;
+            }
+            let name = &snapshot.name;
+            if snapshot.phase == Phase::Dialing && !begun {
+                begun = true;
+                tell(&format!("{name}: asking"));
+                due = Instant::now() + LINE_PERIOD;
+            }
+            self.tell_news(&snapshot, &before);
+            if let (Phase::Streaming, Some(size), true) = (snapshot.phase, snapshot.size, Instant::now() >= due) {
+                let share = (snapshot.share() * 100.0).floor();
+                let (received, size, rate) = (Bytes(snapshot.received), Bytes(size), Rate(snapshot.rate));
+                let left = snapshot.eta.map(|eta| format!(", {} left", Eta(Some(eta)))).unwrap_or_default();
+                tell(&format!("{name}: {share:.0}% {received} of {size}, {rate}{left}"));
+                due = Instant::now() + LINE_PERIOD;
+            }
+            before = snapshot;
+        }
+    }
+
+    fn tell_news(&self, snapshot: &TransferSnapshot, before: &TransferSnapshot) {
+        snapshot.news_since(before).iter().for_each(|news| self.tell(&format!("{}: {news}", snapshot.name)));
     }
 
     /// Says how a transfer that went well ended: on stdout, unless the JSON document has that place.
@@ -138,33 +172,6 @@ fn draw(bar: &ProgressBar, snapshot: &TransferSnapshot) {
 fn figures(snapshot: &TransferSnapshot) -> String {
     let size = Bytes(snapshot.size.unwrap_or_default()).to_string();
     format!("{:>6}/{size:<6} {:>8} {:>6}", Bytes(snapshot.received), Rate(snapshot.rate), Eta(snapshot.eta))
-}
-
-/// A line at the start, one a second, and none at the end: that one is the result.
-async fn lines(mut news: watch::Receiver<TransferSnapshot>) {
-    let mut begun = false;
-    let mut due = Instant::now();
-    while let Some(snapshot) = next(&mut news).await {
-        if snapshot.phase.is_over() {
-            return;
-        }
-        let name = &snapshot.name;
-        match (snapshot.phase, snapshot.size) {
-            (Phase::Dialing, _) if !begun => {
-                begun = true;
-                tell(&format!("{name}: asking"));
-                due = Instant::now() + LINE_PERIOD;
-            }
-            (Phase::Streaming, Some(size)) if Instant::now() >= due => {
-                let share = (snapshot.share() * 100.0).floor();
-                let (received, size, rate) = (Bytes(snapshot.received), Bytes(size), Rate(snapshot.rate));
-                let left = snapshot.eta.map(|eta| format!(", {} left", Eta(Some(eta)))).unwrap_or_default();
-                tell(&format!("{name}: {share:.0}% {received} of {size}, {rate}{left}"));
-                due = Instant::now() + LINE_PERIOD;
-            }
-            _ => {}
-        }
-    }
 }
 
 /// The result in one line: size, time, rate, proof, place.

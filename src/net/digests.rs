@@ -193,7 +193,7 @@ fn is_settled(version: &Version) -> bool {
 }
 
 /// Computes a digest of either kind piece by piece.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Hasher {
     /// BLAKE3; boxed, for its state is two kilobytes.
     Blake3(Box<blake3::Hasher>),
@@ -218,6 +218,11 @@ impl Hasher {
             }
             Self::Sha256(hasher) => sha2::Digest::update(hasher, bytes),
         }
+    }
+
+    /// The digest of all that was taken so far; more can follow.
+    pub fn so_far(&self) -> Digest {
+        self.clone().finish()
     }
 
     /// The digest of all that was taken.

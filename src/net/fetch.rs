@@ -1,12 +1,18 @@
-//! The client end: one transfer from the first question to the file in its place, or the question alone.
+//! The client end: one transfer from the first question to the file in its place, over as many tries as that takes, or
+//! the question alone.
 
+mod attempt;
+mod begun;
 mod body;
 mod cap;
 mod check;
 mod disk;
 mod part;
+mod patience;
 mod place;
 mod proof;
+mod question;
+mod state;
 mod tracker;
 
 use std::path::PathBuf;
@@ -14,20 +20,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ids;
 use super::limits::Limits;
 use super::link::Links;
-use super::upstream::{Answer, Upstream};
+use super::upstream::Upstream;
 use crate::error::{Error, Kept};
 use crate::route::{Route, Wire};
 use crate::snapshot::{Flow, Phase, Proof, TransferSnapshot};
-use crate::wire::{Action, Algorithm, Digest, Leg, Method, Problem, Reason, Request, TransferId};
+use crate::wire::{Digest, Leg, TransferId};
 
-use disk::{Writer, Written};
-use part::{Part, Published};
+use attempt::attempt;
+use begun::{Begun, LeftOver};
+use patience::Patience;
 use place::Place;
 use tracker::Tracker;
 
@@ -49,6 +56,10 @@ pub struct FetchJob {
     pub output: PathBuf,
     /// Replace a file that is there already.
     pub force: bool,
+    /// Go on with what an earlier fetch left of the file, where it is the same file still.
+    pub resume: bool,
+    /// Further tries in a row that may bring nothing, once the file has begun to arrive.
+    pub retries: u32,
     /// What to compare the bytes with.
     pub proof: ProofWish,
     /// The most it takes; whoever has a clone can turn it while the transfer runs.
@@ -66,6 +77,8 @@ pub struct Fetched {
     pub size: u64,
     /// How sure we are of its content.
     pub proof: Proof,
+    /// The digest that the origin gave.
+    pub origin: Option<Digest>,
     /// The same bytes were there already.
     pub was_there: bool,
     /// The wire that the first hop speaks.
@@ -79,7 +92,7 @@ pub struct Fetched {
 }
 
 impl FetchJob {
-    /// A job with a new id, and nothing out of the ordinary about it.
+    /// A job with a new id that goes on with what is there, and is tried once.
     pub fn new(number: u64, route: Route, output: PathBuf, limits: Limits) -> Self {
         Self {
             number,
@@ -87,6 +100,8 @@ impl FetchJob {
             route,
             output,
             force: false,
+            resume: true,
+            retries: 0,
             proof: ProofWish::default(),
             cap: Cap::default(),
             limits,
@@ -114,7 +129,6 @@ pub async fn fetch(
     match &result {
         Ok(fetched) => tracker.done(fetched),
         Err(error) => {
-            // What is left on the connection belongs to a transfer that is over.
             upstream.close();
             tracker.failed(error);
         }
@@ -122,74 +136,84 @@ pub async fn fetch(
     result
 }
 
+/// Tries until the file is in its place, or another try would not help.
 async fn run(
     upstream: &mut Upstream,
-    job: &FetchJob,
+    job: &mut FetchJob,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {
     let place = Arc::new(Place::of(&job.output, &job.route.file)?);
     tracker.path(&place.path());
-    tracker.phase(Phase::Dialing);
-    let request = request(job, Method::Get, job.proof.algorithm());
-    let answer = ask(upstream, job, request, stop).await?;
-    let size = answer.reply.size().unwrap_or_default();
-    let legs = all_legs(&answer);
-    tracker.answered(size, &legs);
-    let part = open_part(&place, job, size).await?;
-    let (part, digest) = receive(upstream, job, part, size, tracker, stop).await?;
-    upstream.finish();
-    tracker.phase(Phase::Verifying);
-    let proof =
-        proof::prove(upstream, job, &answer, digest, stop).await.map_err(|error| error.keeping(Kept(part.keep())))?;
-    let published = publish(part, job.force, stop).await?;
-    Ok(Fetched {
-        path: place.path(),
-        size,
-        proof,
-        was_there: published == Published::WasThere,
-        wire: answer.wire,
-        legs,
-        elapsed: tracker.elapsed(),
-        flow: tracker.flow(),
-    })
-}
-
-/// The body, from the go-ahead to the last byte written; where it fails, the part is kept.
-async fn receive(
-    upstream: &mut Upstream,
-    job: &FetchJob,
-    part: Part,
-    size: u64,
-    tracker: &mut Tracker<'_>,
-    stop: &CancellationToken,
-) -> Result<(Part, Option<Digest>), Error> {
-    tracker.begin();
-    let mut writer = Writer::start(part, size, job.proof.algorithm(), tracker.meter());
-    let received = body::receive(upstream, job, size, &mut writer, tracker, stop).await;
-    let Written { part, digest, result } = writer.finish().await?;
-    tracker.end();
-    match received.and(result) {
-        Ok(()) => Ok((part, digest)),
-        Err(error) => Err(error.keeping(Kept(part.keep()))),
+    let mut begun = left_over(job, &place, tracker, stop).await?;
+    let mut patience = Patience::new(job.retries);
+    let mut furthest = begun.as_ref().map_or(0, |begun| begun.offset);
+    loop {
+        tracker.attempt(job.id);
+        let error = match attempt(upstream, job, &place, &mut begun, tracker, stop).await {
+            Ok(fetched) => return Ok(fetched),
+            Err(error) => error,
+        };
+        // What is left on the connection belongs to a try that is over.
+        upstream.close();
+        let reached = begun.as_ref().map_or(0, |begun| begun.offset);
+        let brought = reached > furthest;
+        furthest = furthest.max(reached);
+        let pause = patience.after(&error, brought).filter(|_| !stop.is_cancelled());
+        let Some(pause) = pause else { return Err(leave(begun, error).await) };
+        tracker.retrying(&error);
+        if !wait(pause, tracker, stop).await {
+            return Err(leave(begun, Error::Interrupted { kept: Kept::default() }).await);
+        }
+        // A hop may still hold the connection of the try before, and would take the same id for a loop.
+        job.id = ids::transfer_id();
     }
 }
 
-/// Opens the part and reserves the disk, both before the first byte is asked for.
-async fn open_part(place: &Arc<Place>, job: &FetchJob, size: u64) -> Result<Part, Error> {
-    let (place, force) = (Arc::clone(place), job.force);
-    blocking(move || {
-        place.check_existing(size, force)?;
-        let part = Part::open(place)?;
-        part.reserve(size).inspect_err(|_| drop(part.keep()))?;
-        Ok(part)
+/// What an earlier run left of the file, proven as far as that can be done here; what cannot be used is said aloud.
+async fn left_over(
+    job: &FetchJob,
+    place: &Arc<Place>,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<Option<Begun>, Error> {
+    if !job.resume || !part::Part::is_there(place) {
+        return Ok(None);
+    }
+    tracker.phase(Phase::Verifying);
+    let (place, file, algorithm, stop) =
+        (Arc::clone(place), state::file_of(&job.route), job.proof.algorithm(), stop.clone());
+    let found = blocking(move || Begun::left_over(&place, &file, algorithm, &|| stop.is_cancelled())).await?;
+    Ok(match found {
+        LeftOver::Nothing => None,
+        LeftOver::Usable(begun) => Some(begun),
+        LeftOver::Useless(why) => {
+            tracker.started_over(why);
+            None
+        }
     })
-    .await
 }
 
-async fn publish(part: Part, force: bool, stop: &CancellationToken) -> Result<Published, Error> {
-    let stop = stop.clone();
-    blocking(move || part.publish(force, &|| stop.is_cancelled())).await
+/// The error of a transfer that is over, with the place where what arrived is kept for a later one.
+async fn leave(begun: Option<Begun>, error: Error) -> Error {
+    let Some(begun) = begun else { return error };
+    match blocking(move || Ok(begun.leave())).await {
+        Ok(kept) => error.keeping(kept),
+        Err(_) => error,
+    }
+}
+
+/// Lets a pause pass; false where a person stopped it.
+async fn wait(pause: Duration, tracker: &mut Tracker<'_>, stop: &CancellationToken) -> bool {
+    let until = Instant::now() + pause;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return false,
+            () = sleep_until(until) => return true,
+            () = tracker.due() => tracker.publish(),
+        }
+    }
 }
 
 /// Disk work that may take long has a thread of its own, so that it holds up no socket.
@@ -200,51 +224,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     }
 }
 
-fn request(job: &FetchJob, method: Method, want_digest: Option<Algorithm>) -> Request {
-    let (_, rest) = job.route.split_first();
-    Request {
-        method,
-        name: job.route.file.clone(),
-        host: None,
-        route: rest.to_vec(),
-        transfer: Some(job.id),
-        timeout: None,
-        range: None,
-        if_range: None,
-        if_match: None,
-        want_digest,
-        ack: false,
-        via: None,
-        interim: true,
-        keep_alive: true,
-    }
-}
-
-async fn ask(
-    upstream: &mut Upstream,
-    job: &FetchJob,
-    request: Request,
-    stop: &CancellationToken,
-) -> Result<Answer, Error> {
-    let (first, _) = job.route.split_first();
-    let deadline = Instant::now() + job.limits.setup;
-    let answer = tokio::select! {
-        biased;
-        () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
-        answer = upstream.ask(first, Box::new(request), deadline, &|_| ()) => answer.map_err(|problem| Error::at_hop(problem, &job.route))?,
-    };
-    if answer.reply.status == 200 {
-        return Ok(answer);
-    }
-    let status = format!("status {}", answer.reply.status);
-    let problem = Problem::next(Reason::Nonsense, Action::Reply, &first.address, status, answer.leg.wait_ms);
-    Err(Error::at_hop(problem, &job.route))
-}
-
-/// The client's own leg, then each relay's; a reply lists the one nearest to the origin first.
-fn all_legs(answer: &Answer) -> Vec<Leg> {
-    std::iter::once(answer.leg).chain(answer.reply.legs.iter().rev().copied()).collect()
-}
-
+#[cfg(test)]
+mod resume_tests;
 #[cfg(test)]
 mod tests;

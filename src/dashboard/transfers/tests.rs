@@ -56,6 +56,8 @@ async fn stage(jobs: u32) -> Stage {
         number: 1,
         jobs: Some(jobs),
         force: false,
+        resume: true,
+        retries: 0,
         proof: ProofWish::Skip,
         wire: None,
         limits: Limits::default(),

@@ -15,23 +15,24 @@ use crate::net::upstream::Upstream;
 use crate::text::SafeText;
 use crate::wire::{Action, Problem, Reason};
 
-/// Reads exactly `size` bytes and hands them to the disk; where the disk fails, it is the writer that says so.
+/// Reads the bytes from an offset to exactly the whole size and hands them to the disk; where the disk fails, it is the
+/// writer that says so.
 ///
 /// An end of stream before that is never success, and neither is one after it asked for: nothing here waits for it.
 pub(super) async fn receive(
     upstream: &mut Upstream,
     job: &FetchJob,
-    size: u64,
+    (offset, size): (u64, u64),
     writer: &mut Writer,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     if let Err(error) = upstream.go_ahead().await {
-        return Err(ended(job, 0, size, b"", &plain(&error)));
+        return Err(ended(job, offset, size, b"", &plain(&error)));
     }
     let mut first = Vec::with_capacity(NOT_OPENED.len() + 1);
     let mut throttle = job.cap.throttle();
-    let mut received = 0;
+    let mut received = offset;
     while received < size {
         if stop.is_cancelled() {
             return Err(Error::Interrupted { kept: Kept::default() });

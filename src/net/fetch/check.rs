@@ -2,7 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{FetchJob, all_legs, ask, request};
+use super::FetchJob;
+use super::question::{all_legs, ask, request};
 use crate::error::Error;
 use crate::net::upstream::Upstream;
 use crate::route::Wire;

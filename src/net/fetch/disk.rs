@@ -10,60 +10,63 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::begun::Begun;
 use super::part::Part;
+use super::state::{Mark, Source};
 use crate::error::Error;
 use crate::meter::Meter;
 use crate::net::digests::Hasher;
-use crate::wire::{Algorithm, Digest};
 
 /// Size of one buffer. Half of it costs a tenth more processor time, for the page cache takes it in smaller pieces;
 /// twice of it costs no less, and makes the kernel look for contiguous memory that it may not have.
 const BUFFER: usize = 512 * 1024;
 /// Buffers that go round: one being received, one being written, two to even out the difference.
 const BUFFERS: usize = 4;
-/// Bytes between two resume points: what is written is synced there, beside the writing. It is as much as a broken
-/// transfer may have to send again, and it lets the disk work from the start, so that little is left to sync at the end.
-const RESUME_STEP: u64 = 16 << 20;
+/// Bytes between two resume points: what is written is synced there, beside the writing, and then noted in the part's
+/// state. A transfer that was killed sends again what came behind the last note: half of the 16 MiB that it may be, so
+/// that as much can arrive while a sync is under way. It lets the disk work from the start, too, so that little is left
+/// to sync at the end.
+const RESUME_STEP: u64 = 8 << 20;
 /// Resume points that may wait for the disk; then the writing waits too. A transfer is not done before its bytes are on
 /// the disk, so a slow disk is to hold it up while that shows, and not in one long wait behind the last byte.
-const RESUME_QUEUE: usize = 8;
+const RESUME_QUEUE: usize = 16;
+
+/// A buffer on its way to the disk: the bytes in it that count, and the resume point behind them, if there is one.
+type Full = (Vec<u8>, usize, Option<Mark>);
 
 /// Takes full buffers, gives empty ones back.
 #[derive(Debug)]
 pub(super) struct Writer {
-    full: mpsc::Sender<(Vec<u8>, usize)>,
+    full: mpsc::Sender<Full>,
     empty: mpsc::Receiver<Vec<u8>>,
     /// Buffers that were not needed yet, and their size.
     unmade: usize,
     buffer: usize,
     /// The bytes are hashed by the thread that received them: they are in its processor's cache.
     hasher: Option<Hasher>,
+    source: Option<Source>,
+    /// Bytes of the file that were handed over, or were there before.
+    offset: u64,
+    last_mark: u64,
     thread: JoinHandle<(Part, Result<(), Error>)>,
 }
 
-/// What the thread leaves behind.
-#[derive(Debug)]
-pub(super) struct Written {
-    /// The part file, open and locked.
-    pub(super) part: Part,
-    /// The digest of all that was handed over, if one was wanted.
-    pub(super) digest: Option<Digest>,
-    /// Whether all of it could be written.
-    pub(super) result: Result<(), Error>,
-}
-
 impl Writer {
-    /// Starts the thread for a file of this size; it ends when the writer does, or with the first error.
-    pub(super) fn start(part: Part, size: u64, algorithm: Option<Algorithm>, meter: Arc<Meter>) -> Self {
+    /// Starts the thread that goes on with a part, for a file of this size; it ends when the writer does, or with the
+    /// first error.
+    pub(super) fn start(begun: Begun, size: u64, meter: Arc<Meter>) -> Self {
+        let Begun { part, hasher, offset, source } = begun;
         let (full, incoming) = mpsc::channel(BUFFERS);
         let (back, empty) = mpsc::channel(BUFFERS);
+        let noted = source.clone();
         let thread = tokio::task::spawn_blocking(move || {
-            let result = write_all(part.file(), incoming, &back, &meter);
+            let note = |mark: &Mark| noted.iter().for_each(|source| part.record(source, mark));
+            let result = write_all(part.file(), offset, incoming, &back, &meter, &note);
             let result = result.map_err(|error| part.error("write it", &error));
             (part, result)
         });
-        let buffer = usize::try_from(size).map_or(BUFFER, |size| size.min(BUFFER));
-        Self { full, empty, unmade: BUFFERS, buffer, hasher: algorithm.map(Hasher::new), thread }
+        let buffer = usize::try_from(size - offset).map_or(BUFFER, |left| left.min(BUFFER));
+        Self { full, empty, unmade: BUFFERS, buffer, hasher, source, offset, last_mark: offset, thread }
     }
 
     /// An empty buffer; `None` where the thread has ended with an error. Cancel-safe.
@@ -86,30 +89,37 @@ impl Writer {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&buffer[..length]);
         }
+        self.offset += length as u64;
+        let mark = (self.offset - self.last_mark >= RESUME_STEP).then(|| {
+            self.last_mark = self.offset;
+            Mark { offset: self.offset, prefix: self.hasher.as_ref().map(Hasher::so_far) }
+        });
         // There is room: the channel is as long as there are buffers.
-        self.full.try_send((buffer, length)).is_ok()
+        self.full.try_send((buffer, length, mark)).is_ok()
     }
 
-    /// Waits until all is written.
-    pub(super) async fn finish(self) -> Result<Written, Error> {
+    /// Waits until all is written; the answer is the part as far as it is now, and whether all of it could be written.
+    pub(super) async fn finish(self) -> Result<(Begun, Result<(), Error>), Error> {
         drop(self.full);
         let ended = self.thread.await.map_err(|error| Error::Other(format!("the disk thread failed: {error}")));
-        ended.map(|(part, result)| Written { part, digest: self.hasher.map(Hasher::finish), result })
+        let (hasher, offset, source) = (self.hasher, self.offset, self.source);
+        ended.map(|(part, result)| (Begun { part, hasher, offset, source }, result))
     }
 }
 
-/// Writes what comes in, one buffer behind the other, and has it synced at every resume point.
+/// Writes what comes in, one buffer behind the other, and has it synced and noted at every resume point.
 fn write_all(
     file: &File,
-    mut incoming: mpsc::Receiver<(Vec<u8>, usize)>,
+    mut offset: u64,
+    mut incoming: mpsc::Receiver<Full>,
     back: &mpsc::Sender<Vec<u8>>,
     meter: &Meter,
+    note: &(dyn Fn(&Mark) + Sync),
 ) -> io::Result<()> {
     thread::scope(|scope| {
         let mut syncer = None;
-        let (mut offset, mut resume_point) = (0, 0);
         let mut written = Ok(());
-        while let Some((buffer, length)) = incoming.blocking_recv() {
+        while let Some((buffer, length, mark)) = incoming.blocking_recv() {
             written = file.write_all_at(&buffer[..length], offset);
             if written.is_err() {
                 break;
@@ -118,11 +128,10 @@ fn write_all(
             meter.gave(length as u64);
             // The receiving side may have given up; what it sent before is written all the same.
             let _ = back.try_send(buffer);
-            if offset - resume_point >= RESUME_STEP {
-                resume_point = offset;
-                if !syncer.get_or_insert_with(|| Syncer::start(scope, file)).reached() {
-                    break;
-                }
+            if let Some(mark) = mark
+                && !syncer.get_or_insert_with(|| Syncer::start(scope, file, note)).reached(mark)
+            {
+                break;
             }
         }
         // An error of a sync is told once: what fails at a resume point may seem to go well at the end.
@@ -133,20 +142,24 @@ fn write_all(
 /// Syncs a file beside those who write to it; without a thread for that, it is left for the end.
 #[derive(Debug)]
 struct Syncer<'scope> {
-    reached: SyncSender<()>,
+    reached: SyncSender<Mark>,
     thread: io::Result<ScopedJoinHandle<'scope, io::Result<()>>>,
 }
 
 impl<'scope> Syncer<'scope> {
-    fn start<'env>(scope: &'scope Scope<'scope, 'env>, file: &'scope File) -> Self {
+    fn start<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        file: &'scope File,
+        note: &'scope (dyn Fn(&Mark) + Sync),
+    ) -> Self {
         let (reached, points) = sync_channel(RESUME_QUEUE);
         let thread = thread::Builder::new().name("sync".to_owned());
-        Self { reached, thread: thread.spawn_scoped(scope, move || sync_at(&points, file)) }
+        Self { reached, thread: thread.spawn_scoped(scope, move || sync_at(&points, file, note)) }
     }
 
     /// A resume point is written; false where a sync has failed.
-    fn reached(&self) -> bool {
-        self.thread.is_err() || self.reached.send(()).is_ok()
+    fn reached(&self, mark: Mark) -> bool {
+        self.thread.is_err() || self.reached.send(mark).is_ok()
     }
 
     fn finish(self) -> io::Result<()> {
@@ -156,11 +169,12 @@ impl<'scope> Syncer<'scope> {
     }
 }
 
-/// One sync for all resume points that were reached since the last.
-fn sync_at(points: &Receiver<()>, file: &File) -> io::Result<()> {
-    while points.recv().is_ok() {
-        while points.try_recv().is_ok() {}
+/// One sync for all resume points that were reached since the last; the last of them is what is noted.
+fn sync_at(points: &Receiver<Mark>, file: &File, note: &(dyn Fn(&Mark) + Sync)) -> io::Result<()> {
+    while let Ok(first) = points.recv() {
+        let last = points.try_iter().last().unwrap_or(first);
         file.sync_data()?;
+        note(&last);
     }
     Ok(())
 }
@@ -168,13 +182,16 @@ fn sync_at(points: &Receiver<()>, file: &File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     use super::*;
     use crate::net::fetch::place::Place;
     use crate::route::FileName;
+    use crate::wire::Algorithm;
 
-    fn part(folder: &Path) -> Part {
-        Part::open(Arc::new(Place::of(folder, &FileName::new(b"f").unwrap()).unwrap())).unwrap()
+    fn begun(folder: &Path, algorithm: Option<Algorithm>) -> Begun {
+        let part = Part::open(Arc::new(Place::of(folder, &FileName::new(b"f").unwrap()).unwrap())).unwrap();
+        Begun::new(part, algorithm)
     }
 
     /// Hands over `count` buffers, each filled with its own number.
@@ -196,10 +213,11 @@ mod tests {
         // More points than may wait for the disk at once.
         let size = RESUME_STEP * (RESUME_QUEUE as u64 + 2) + 1;
         let (meter, count) = (Arc::new(Meter::default()), size.div_ceil(BUFFER as u64));
-        let mut writer = Writer::start(part(folder.path()), size, Some(Algorithm::Blake3), Arc::clone(&meter));
+        let mut writer = Writer::start(begun(folder.path(), Some(Algorithm::Blake3)), size, Arc::clone(&meter));
         fill(&mut writer, count).await;
-        let Written { part, digest, result } = writer.finish().await.unwrap();
+        let (Begun { part, hasher, offset, .. }, result) = writer.finish().await.unwrap();
         result.unwrap();
+        assert_eq!(offset, count * BUFFER as u64);
         assert_eq!(meter.flow(0).bytes_out, count * BUFFER as u64);
         let mut expected = Hasher::new(Algorithm::Blake3);
         let mut found = vec![0; BUFFER];
@@ -208,17 +226,18 @@ mod tests {
             assert!(found.iter().all(|byte| *byte == number as u8), "buffer {number}");
             expected.update(&found);
         }
-        assert_eq!(digest, Some(expected.finish()));
+        assert_eq!(hasher.map(Hasher::finish), Some(expected.finish()));
     }
 
     #[tokio::test]
     async fn a_small_file_takes_one_buffer_of_its_own_size() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = Writer::start(part(folder.path()), 5, None, Arc::default());
+        let mut writer = Writer::start(begun(folder.path(), None), 5, Arc::default());
         let buffer = writer.try_buffer().unwrap();
         assert_eq!((buffer.len(), writer.unmade), (5, BUFFERS - 1));
         assert!(writer.write(buffer, 5));
-        assert_eq!(writer.finish().await.unwrap().digest, None);
+        let (begun, result) = writer.finish().await.unwrap();
+        assert_eq!((begun.hasher.is_none(), begun.offset, result), (true, 5, Ok(())));
     }
 
     #[tokio::test]
@@ -227,13 +246,16 @@ mod tests {
         let file = File::options().write(true).open("/dev/null").unwrap();
         let (full, incoming) = mpsc::channel(BUFFERS);
         let (back, mut empty) = mpsc::channel(BUFFERS);
-        let writing = tokio::task::spawn_blocking(move || write_all(&file, incoming, &back, &Meter::default()));
-        for _ in 0..RESUME_STEP / BUFFER as u64 {
-            full.send((vec![0; BUFFER], BUFFER)).await.unwrap();
-            empty.recv().await.unwrap();
-        }
+        let noted = Arc::new(AtomicBool::new(false));
+        let note = Arc::clone(&noted);
+        let writing = tokio::task::spawn_blocking(move || {
+            write_all(&file, 0, incoming, &back, &Meter::default(), &|_| note.store(true, Relaxed))
+        });
+        full.send((vec![0; 1], 1, Some(Mark { offset: 1, prefix: None }))).await.unwrap();
+        empty.recv().await.unwrap();
         drop(full);
         assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(!noted.load(Relaxed), "what is not on the disk was noted as if it were");
     }
 
     #[tokio::test]
@@ -241,9 +263,31 @@ mod tests {
         let file = File::open("/dev/null").unwrap();
         let (full, incoming) = mpsc::channel(BUFFERS);
         let (back, mut empty) = mpsc::channel(BUFFERS);
-        full.send((vec![0; 1], 1)).await.unwrap();
-        let writing = tokio::task::spawn_blocking(move || write_all(&file, incoming, &back, &Meter::default()));
+        full.send((vec![0; 1], 1, None)).await.unwrap();
+        let writing =
+            tokio::task::spawn_blocking(move || write_all(&file, 0, incoming, &back, &Meter::default(), &|_| ()));
         assert!(writing.await.unwrap().is_err());
-        assert!(empty.recv().await.is_none() && full.send((vec![0; 1], 1)).await.is_err());
+        assert!(empty.recv().await.is_none() && full.send((vec![0; 1], 1, None)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn only_what_is_on_the_disk_is_noted_with_the_digest_of_all_that_is_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Source { file: "o/f".to_owned(), size: RESUME_STEP * 2 + 5, etag: "\"e\"".to_owned() };
+        let begun = begun(folder.path(), Some(Algorithm::Blake3));
+        let begun = Begun { source: Some(source.clone()), ..begun };
+        let mut writer = Writer::start(begun, source.size, Arc::default());
+        fill(&mut writer, RESUME_STEP * 2 / BUFFER as u64 + 1).await;
+        let (Begun { part, .. }, result) = writer.finish().await.unwrap();
+        result.unwrap();
+        drop(part);
+        let place = Arc::new(Place::of(folder.path(), &FileName::new(b"f").unwrap()).unwrap());
+        let (part, state) = Part::left_over(&place).unwrap();
+        let mut prefix = vec![0; RESUME_STEP as usize * 2];
+        part.file().read_exact_at(&mut prefix, 0).unwrap();
+        let mut hasher = Hasher::new(Algorithm::Blake3);
+        hasher.update(&prefix);
+        let mark = Mark { offset: RESUME_STEP * 2, prefix: Some(hasher.finish()) };
+        assert_eq!(state, Some((source, mark)));
     }
 }

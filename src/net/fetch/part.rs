@@ -1,22 +1,24 @@
-//! The part file: made and locked beside its target, filled, then moved into place in one step, or kept.
+//! The part file: made and locked beside its target, filled, then moved into place in one step, or kept for the next try.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::place::Place;
+use super::state::{self, Mark, Source};
 use crate::error::{Error, Kept, shown};
 use crate::text::SafeText;
 
 /// Longest name a file system takes.
 const LONGEST_NAME: usize = 255;
-/// Room kept for `.999.part` behind a name that is too long.
-const SUFFIX_ROOM: usize = 9;
+/// Room kept for `.999.part` and the state beside it behind a name that is too long.
+const SUFFIX_ROOM: usize = ".999.part".len() + state::SUFFIX_ROOM;
 /// Most fetches of one name at once.
 const MOST_PARTS: usize = 1000;
 /// Two files are compared in pieces of this size.
@@ -28,6 +30,8 @@ pub(super) struct Part {
     place: Arc<Place>,
     name: OsString,
     file: File,
+    /// There may be a state beside it: where there is none, nothing has to be asked to go away.
+    stated: AtomicBool,
 }
 
 /// How a file came into its place.
@@ -45,13 +49,14 @@ impl Part {
         for number in 0..MOST_PARTS {
             let name = part_name(place.name(), number);
             let failed = |error: Errno| Error::disk("make it", &place.beside(&name), &error.into());
-            match lock(&place, &name).map_err(failed)? {
+            match lock(&place, &name, OFlags::CREATE).map_err(failed)? {
                 Locked::Ours(file) => {
-                    file.set_len(0).map_err(|error| Error::disk("empty it", &place.beside(&name), &error))?;
-                    return Ok(Self { place, name, file });
+                    let part = Self { place, name, file, stated: true.into() };
+                    part.empty()?;
+                    return Ok(part);
                 }
                 Locked::Taken => {}
-                Locked::NoFile => {
+                Locked::Absent | Locked::NoFile => {
                     let reason = "something else than a file is there: remove it".to_owned();
                     return Err(Error::Disk { action: "write it", path: shown(&place.beside(&name)), reason });
                 }
@@ -59,6 +64,50 @@ impl Part {
         }
         let reason = format!("{MOST_PARTS} fetches of this name are under way");
         Err(Error::Disk { action: "make a part file", path: shown(&place.path()), reason })
+    }
+
+    /// True if there is a part of that name, whoever it belongs to: one look, so that a fetch that begins pays for no more.
+    pub(super) fn is_there(place: &Place) -> bool {
+        let found = rustix::fs::statat(place.folder(), part_name(place.name(), 0), AtFlags::SYMLINK_NOFOLLOW);
+        found.is_ok_and(|found| found.st_size > 0)
+    }
+
+    /// The left-over part that a new fetch would start again, as it is, with what its state says.
+    pub(super) fn left_over(place: &Arc<Place>) -> Option<(Self, Option<(Source, Mark)>)> {
+        for number in 0..MOST_PARTS {
+            let name = part_name(place.name(), number);
+            match lock(place, &name, OFlags::empty()).ok()? {
+                Locked::Ours(file) => {
+                    let state = state::read(place, &name);
+                    let place = Arc::clone(place);
+                    return Some((Self { place, name, file, stated: true.into() }, state));
+                }
+                Locked::Taken => {}
+                Locked::Absent | Locked::NoFile => return None,
+            }
+        }
+        None
+    }
+
+    /// Makes it a part of nothing again.
+    pub(super) fn empty(&self) -> Result<(), Error> {
+        // First what says that there is something, then what there is.
+        self.forget();
+        self.file.set_len(0).map_err(|error| self.error("empty it", &error))
+    }
+
+    /// Writes down how far it got; what is before the mark has to be on the disk.
+    pub(super) fn record(&self, source: &Source, mark: &Mark) {
+        self.stated.store(true, Relaxed);
+        // A part without a state is started again: that is all that is lost.
+        let _ = state::write(&self.place, &self.name, source, mark);
+    }
+
+    /// Removes what says how far it got.
+    pub(super) fn forget(&self) {
+        if self.stated.swap(false, Relaxed) {
+            state::remove(&self.place, &self.name);
+        }
     }
 
     /// Takes the room on the disk, so that a full disk is found before the first byte and not after the last.
@@ -118,6 +167,7 @@ impl Part {
         let moved = if force { self.replace() } else { self.rename() };
         match moved {
             Ok(()) => {
+                self.forget();
                 self.place.sync();
                 Ok(Published::New)
             }
@@ -175,6 +225,7 @@ impl Part {
     }
 
     fn remove(&self) {
+        self.forget();
         let _ = rustix::fs::unlinkat(self.place.folder(), &self.name, AtFlags::empty());
     }
 }
@@ -183,16 +234,19 @@ impl Part {
 enum Locked {
     Ours(File),
     Taken,
+    Absent,
     NoFile,
 }
 
-fn lock(place: &Place, name: &OsStr) -> Result<Locked, Errno> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+/// Opens a part and locks it; with `CREATE` as `how` it is made where it is not there.
+fn lock(place: &Place, name: &OsStr, how: OFlags) -> Result<Locked, Errno> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | how;
     // The file becomes the target, so it is made as any new file is: readable as far as the umask lets it be.
     let mode = Mode::from_raw_mode(0o666);
     loop {
         let handle = match rustix::fs::openat(place.folder(), name, flags, mode) {
             Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Ok(Locked::NoFile),
+            Err(Errno::NOENT) if how.is_empty() => return Ok(Locked::Absent),
             other => other?,
         };
         let ours = rustix::fs::fstat(&handle)?;

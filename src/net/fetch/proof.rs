@@ -2,7 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{FetchJob, ask, request};
+use super::FetchJob;
+use super::question::{ask, request};
 use crate::error::{Error, Kept};
 use crate::net::upstream::{Answer, Upstream};
 use crate::route::Wire;
@@ -32,24 +33,27 @@ impl ProofWish {
     }
 }
 
-/// Compares the digest of what arrived; asks the origin for its own where the reply did not bring it.
+/// Compares the digest of what arrived; asks the origin for its own where the reply did not bring it. The origin's digest
+/// comes with the proof, where it gave one.
 pub(super) async fn prove(
     upstream: &mut Upstream,
     job: &FetchJob,
     answer: &Answer,
     arrived: Option<Digest>,
     stop: &CancellationToken,
-) -> Result<Proof, Error> {
+) -> Result<(Proof, Option<Digest>), Error> {
     let Some(arrived) = arrived else {
-        return Ok(Proof::LengthOnly { digest: String::new(), reason: "--no-verify was given".into() });
+        return Ok((Proof::LengthOnly { digest: String::new(), reason: "--no-verify was given".into() }, None));
     };
+    let told = answer.reply.digest(arrived.algorithm);
     if let ProofWish::Expect(expected) = job.proof {
-        return compare(job, arrived, expected, "--expect");
+        return Ok((compare(job, arrived, expected, "--expect")?, told));
     }
-    if let Some(told) = answer.reply.digest(arrived.algorithm) {
-        return compare(job, arrived, told, "the origin");
+    if let Some(told) = told {
+        return Ok((compare(job, arrived, told, "the origin")?, Some(told)));
     }
-    let length_only = |reason: &str| Ok(Proof::LengthOnly { digest: arrived.to_string(), reason: reason.into() });
+    let length_only =
+        |reason: &str| Ok((Proof::LengthOnly { digest: arrived.to_string(), reason: reason.into() }, None));
     // A weak validator does not promise the same bytes, so no digest can be tied to it.
     let etag = answer.reply.etag.clone().filter(|etag| !etag.starts_with("W/"));
     let Some(etag) = etag.filter(|_| answer.wire == Wire::Http) else {
@@ -59,7 +63,7 @@ pub(super) async fn prove(
     question.if_match = Some(etag);
     let proof = match ask(upstream, job, question, stop).await {
         Ok(answer) => match answer.reply.digest(arrived.algorithm) {
-            Some(told) => compare(job, arrived, told, "the origin"),
+            Some(told) => compare(job, arrived, told, "the origin").map(|proof| (proof, Some(told))),
             None => length_only("the origin offers no digest"),
         },
         Err(Error::Hop(fault)) => match fault.problem.reason {

@@ -1,6 +1,7 @@
 //! Tests of whole transfers against a scripted peer on loopback: what it answers is all that differs.
 
 use std::path::Path;
+use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -8,11 +9,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::net::limits::Limits;
+use crate::wire::{Action, Algorithm, Problem, Reason};
 
-const BODY: &[u8] = b"the whole of the file";
+pub(super) const BODY: &[u8] = b"the whole of the file";
 
 /// What the peer does with one request.
-enum Turn {
+pub(super) enum Turn {
     /// Answers and goes on to the next request on the same connection.
     Say(String),
     /// Answers and closes.
@@ -21,57 +23,65 @@ enum Turn {
     SayAndHang(String),
 }
 
-struct Scene {
-    folder: tempfile::TempDir,
-    job: FetchJob,
-    upstream: Upstream,
-    progress: watch::Sender<TransferSnapshot>,
-    stop: CancellationToken,
+/// What a peer was asked.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+pub(super) struct Scene {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) job: FetchJob,
+    pub(super) upstream: Upstream,
+    pub(super) progress: watch::Sender<TransferSnapshot>,
+    pub(super) stop: CancellationToken,
+    /// The heads of the requests so far.
+    pub(super) asked: Asked,
     _peer: AbortOnDropHandle<()>,
 }
 
 impl Scene {
-    async fn new(wire: &str, turns: Vec<Turn>) -> Self {
+    pub(super) async fn new(wire: &str, turns: Vec<Turn>) -> Self {
+        let asked = Asked::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let peer = AbortOnDropHandle::new(tokio::spawn(play(listener, turns)));
+        let peer = AbortOnDropHandle::new(tokio::spawn(play(listener, turns, Arc::clone(&asked))));
         let route = Route::parse(format!("dir/f.bin\n127.0.0.1 {port} wire={wire}\n").as_bytes()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let job = FetchJob::new(1, route, folder.path().to_owned(), Limits::default());
         let upstream = client(Arc::default(), job.limits, None);
         let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
-        Self { folder, job, upstream, progress, stop, _peer: peer }
+        Self { folder, job, upstream, progress, stop, asked, _peer: peer }
     }
 
-    async fn http(turns: Vec<Turn>) -> Self {
+    pub(super) async fn http(turns: Vec<Turn>) -> Self {
         Self::new("http", turns).await
     }
 
-    async fn fetch(&mut self) -> Result<Fetched, Error> {
+    pub(super) async fn fetch(&mut self) -> Result<Fetched, Error> {
         fetch(&mut self.upstream, &mut self.job, &self.progress, &self.stop).await
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.folder.path()).unwrap();
         let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
 
-    fn read(&self, name: &str) -> Vec<u8> {
+    pub(super) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.folder.path().join(name)).unwrap()
     }
 }
 
-async fn play(listener: TcpListener, turns: Vec<Turn>) {
+async fn play(listener: TcpListener, turns: Vec<Turn>, asked: Asked) {
     let mut turns = turns.into_iter();
     let (mut stream, _) = listener.accept().await.unwrap();
     while let Some(turn) = turns.next() {
-        if !read_request(&mut stream).await {
+        let mut head = read_request(&mut stream).await;
+        while head.is_empty() {
             // The client came back on a connection of its own.
             stream = listener.accept().await.unwrap().0;
-            read_request(&mut stream).await;
+            head = read_request(&mut stream).await;
         }
+        asked.lock().unwrap().push(head);
         let (Turn::Say(text) | Turn::SayAndClose(text) | Turn::SayAndHang(text)) = &turn;
         stream.write_all(text.as_bytes()).await.unwrap();
         match turn {
@@ -91,17 +101,17 @@ async fn play(listener: TcpListener, turns: Vec<Turn>) {
 }
 
 /// A head up to its blank line, or one read where it is none.
-async fn read_request(stream: &mut TcpStream) -> bool {
+async fn read_request(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut chunk = [0; 4096];
     loop {
         match stream.read(&mut chunk).await {
             Ok(read) if read > 0 => head.extend_from_slice(&chunk[..read]),
-            _ => return false,
+            _ => return String::new(),
         }
         let http = head.windows(9).any(|window| window == b" HTTP/1.1");
         if !http || head.ends_with(b"\r\n\r\n") {
-            return true;
+            return String::from_utf8_lossy(&head).into_owned();
         }
     }
 }
@@ -114,7 +124,7 @@ fn whole(lines: &str) -> String {
     ok(lines) + std::str::from_utf8(BODY).unwrap()
 }
 
-fn digest_line(of: &[u8]) -> String {
+pub(super) fn digest_line(of: &[u8]) -> String {
     use base64::Engine;
     format!(
         "Repr-Digest: blake3=:{}:\r\n",

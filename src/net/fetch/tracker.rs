@@ -13,7 +13,7 @@ use crate::meter::{Meter, RateWindow, Wait};
 use crate::net::clock::Clock;
 use crate::snapshot::{Flow, Phase, TransferSnapshot};
 use crate::text::SafeText;
-use crate::wire::Leg;
+use crate::wire::{Leg, TransferId};
 
 /// Time between two figures; a person sees no more.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -33,6 +33,8 @@ pub(super) struct Tracker<'a> {
     window: RateWindow,
     average: Average,
     next: Instant,
+    /// Bytes that had come in before this try began.
+    before: u64,
 }
 
 /// A rate that forgets what is older than about ten seconds.
@@ -47,12 +49,8 @@ struct Average {
 
 impl<'a> Tracker<'a> {
     pub(super) fn new(job: &FetchJob, sender: &'a watch::Sender<TransferSnapshot>) -> Self {
-        let snapshot = TransferSnapshot {
-            number: job.number,
-            id: job.id.short().into(),
-            name: job.route.file.shown(),
-            ..TransferSnapshot::default()
-        };
+        let snapshot =
+            TransferSnapshot { number: job.number, name: job.route.file.shown(), ..TransferSnapshot::default() };
         Self {
             sender,
             snapshot,
@@ -62,6 +60,7 @@ impl<'a> Tracker<'a> {
             window: RateWindow::default(),
             average: Average::default(),
             next: Instant::now(),
+            before: 0,
         }
     }
 
@@ -82,9 +81,31 @@ impl<'a> Tracker<'a> {
         self.publish();
     }
 
-    pub(super) fn answered(&mut self, size: u64, legs: &[Leg]) {
+    /// Another try begins; it has an id of its own.
+    pub(super) fn attempt(&mut self, id: TransferId) {
+        self.snapshot.attempt += 1;
+        self.snapshot.id = id.short().into();
+    }
+
+    /// The try failed, and there will be another.
+    pub(super) fn retrying(&mut self, error: &Error) {
+        self.snapshot.error = Some(error.to_string().into());
+        self.phase(Phase::Retrying);
+    }
+
+    /// What there was of the file is of no use.
+    pub(super) fn started_over(&mut self, why: &'static str) {
+        self.snapshot.started_over = Some(why.into());
+        self.publish();
+    }
+
+    /// The head of the answer is there; the body goes on from an offset.
+    pub(super) fn answered(&mut self, size: u64, legs: &[Leg], from: u64) {
         self.snapshot.size = Some(size);
         self.snapshot.legs = legs.to_vec();
+        self.snapshot.resumed_from = from;
+        self.before = self.flow().bytes_in;
+        self.snapshot.error = None;
         self.phase(Phase::Waiting);
     }
 
@@ -92,8 +113,8 @@ impl<'a> Tracker<'a> {
     pub(super) fn begin(&mut self) {
         let now_us = self.clock.now_us();
         self.meter.begin(now_us);
-        self.average = Average { last_us: now_us, ..Average::default() };
-        self.window.feed(now_us, 0);
+        self.average = Average { last_us: now_us, last_bytes: self.before, ..Average::default() };
+        self.window.feed(now_us, self.before);
         self.phase(Phase::Streaming);
     }
 
@@ -141,12 +162,12 @@ impl<'a> Tracker<'a> {
         let snapshot = &mut self.snapshot;
         snapshot.flow = flow;
         snapshot.cap = self.cap.get();
-        snapshot.received = flow.bytes_in;
+        snapshot.received = snapshot.resumed_from + flow.bytes_in.saturating_sub(self.before);
         snapshot.elapsed = Duration::from_micros(now_us);
         if snapshot.phase == Phase::Streaming {
             snapshot.rate = self.window.feed(now_us, flow.bytes_in);
             self.average.feed(now_us, flow.bytes_in);
-            let left = snapshot.size.unwrap_or_default().saturating_sub(flow.bytes_in);
+            let left = snapshot.size.unwrap_or_default().saturating_sub(snapshot.received);
             snapshot.eta = self.average.time_for(left);
         } else {
             snapshot.eta = None;
@@ -158,6 +179,7 @@ impl<'a> Tracker<'a> {
     pub(super) fn done(&mut self, fetched: &Fetched) {
         self.snapshot.proof = fetched.proof.clone();
         self.snapshot.was_there = fetched.was_there;
+        self.snapshot.origin_digest = fetched.origin.map(|digest| digest.to_string());
         self.over(Phase::Done);
     }
 

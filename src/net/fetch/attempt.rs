@@ -1,0 +1,112 @@
+//! One try: ask for what is missing, receive it, prove the whole, move it into its place.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::begun::Begun;
+use super::disk::Writer;
+use super::part::{Part, Published};
+use super::place::Place;
+use super::question::{all_legs, ask_for_rest};
+use super::state::Source;
+use super::tracker::Tracker;
+use super::{FetchJob, Fetched, blocking, body, proof};
+use crate::error::Error;
+use crate::net::digests::Hasher;
+use crate::net::upstream::Upstream;
+use crate::snapshot::Phase;
+
+/// Goes on with what has begun, or begins. Where it fails, what there is by then is in `begun` again.
+pub(super) async fn attempt(
+    upstream: &mut Upstream,
+    job: &FetchJob,
+    place: &Arc<Place>,
+    begun: &mut Option<Begun>,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<Fetched, Error> {
+    tracker.phase(Phase::Dialing);
+    let answer = ask_for_rest(upstream, job, begun, tracker, stop).await?;
+    let size = answer.reply.size().unwrap_or_default();
+    let legs = all_legs(&answer);
+    tracker.answered(size, &legs, begun.as_ref().map_or(0, |begun| begun.offset));
+    let source = Source::of(&job.route, &answer);
+    let part = ready(place, begun.take(), source, size, job).await?;
+    let (part, received) = receive(upstream, job, part, size, tracker, stop).await?;
+    let arrived = part.hasher.as_ref().map(Hasher::so_far);
+    *begun = Some(part);
+    received?;
+    upstream.finish();
+    tracker.phase(Phase::Verifying);
+    let proven = proof::prove(upstream, job, &answer, arrived, stop).await;
+    let unfit = matches!(proven, Err(Error::Altered { .. } | Error::Changed { .. }));
+    let (proof, origin) = match (proven, begun.take()) {
+        (Err(error), Some(part)) if unfit => return Err(error.keeping(part.give_up())),
+        (proven, part) => {
+            *begun = part;
+            proven?
+        }
+    };
+    let published = publish(begun.take(), job.force, stop).await?;
+    Ok(Fetched {
+        path: place.path(),
+        size,
+        proof,
+        origin,
+        was_there: published == Published::WasThere,
+        wire: answer.wire,
+        legs,
+        elapsed: tracker.elapsed(),
+        flow: tracker.flow(),
+    })
+}
+
+/// The body, from the go-ahead to the last byte written: the part as far as it is then, and how that ended.
+async fn receive(
+    upstream: &mut Upstream,
+    job: &FetchJob,
+    part: Begun,
+    size: u64,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<(Begun, Result<(), Error>), Error> {
+    if part.offset > 0 && part.offset == size {
+        // Nothing was missing, and no body was asked for.
+        return Ok((part, Ok(())));
+    }
+    let offset = part.offset;
+    tracker.begin();
+    let mut writer = Writer::start(part, size, tracker.meter());
+    let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
+    let (part, written) = writer.finish().await?;
+    tracker.end();
+    Ok((part, received.and(written)))
+}
+
+/// Opens the part, unless there is one, and reserves the disk; both before the first byte is asked for.
+async fn ready(
+    place: &Arc<Place>,
+    begun: Option<Begun>,
+    source: Option<Source>,
+    size: u64,
+    job: &FetchJob,
+) -> Result<Begun, Error> {
+    let (place, force, algorithm) = (Arc::clone(place), job.force, job.proof.algorithm());
+    blocking(move || {
+        place.check_existing(size, force)?;
+        let begun = match begun {
+            Some(begun) => begun,
+            None => Begun::new(Part::open(place)?, algorithm),
+        };
+        begun.part.reserve(size).inspect_err(|_| drop(begun.part.keep()))?;
+        Ok(Begun { source, ..begun })
+    })
+    .await
+}
+
+async fn publish(part: Option<Begun>, force: bool, stop: &CancellationToken) -> Result<Published, Error> {
+    let stop = stop.clone();
+    let Some(begun) = part else { return Err(Error::Other("the part is gone".to_owned())) };
+    blocking(move || begun.part.publish(force, &|| stop.is_cancelled())).await
+}

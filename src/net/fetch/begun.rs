@@ -1,0 +1,133 @@
+//! A part as far as it has come: left by an earlier run and proven, or by a try before this one.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::part::Part;
+use super::place::Place;
+use super::state::{Mark, Source};
+use crate::error::{Error, Kept};
+use crate::net::digests::Hasher;
+use crate::net::upstream::Answer;
+use crate::route::{Route, Wire};
+use crate::wire::Algorithm;
+
+/// Bytes read and hashed at a time.
+const PIECE: usize = 1 << 20;
+
+/// A part that belongs to this transfer, and what is known of the bytes in it.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// The file.
+    pub(super) part: Part,
+    /// All of it hashed, as far as it goes; none where a person wants no digest.
+    pub(super) hasher: Option<Hasher>,
+    /// How far it goes.
+    pub(super) offset: u64,
+    /// What it is a part of; `None` where that cannot be gone on with.
+    pub(super) source: Option<Source>,
+}
+
+/// What an earlier run left.
+#[derive(Debug)]
+pub(super) enum LeftOver {
+    /// Nothing.
+    Nothing,
+    /// The beginning of this very file, as far as can be told without its origin.
+    Usable(Begun),
+    /// Something that has to be started over, and why.
+    Useless(&'static str),
+}
+
+impl Source {
+    /// What an answer's body is a part of, where the rest of it can be asked for later: the same bytes for sure, in parts.
+    pub(super) fn of(route: &Route, answer: &Answer) -> Option<Self> {
+        let reply = &answer.reply;
+        let etag = reply.etag.clone().filter(|etag| !etag.starts_with("W/"))?;
+        let parts = answer.wire == Wire::Http && reply.accept_ranges;
+        parts.then(|| Self { file: super::state::file_of(route), size: reply.size().unwrap_or_default(), etag })
+    }
+}
+
+impl Begun {
+    /// An empty part of nothing yet.
+    pub(super) fn new(part: Part, algorithm: Option<Algorithm>) -> Self {
+        Self { part, hasher: algorithm.map(Hasher::new), offset: 0, source: None }
+    }
+
+    /// Looks for what an earlier run left of a file, cuts off what was not on the disk for sure, and reads the rest once
+    /// more: the digest has to be the one that was noted.
+    pub(super) fn left_over(
+        place: &Arc<Place>,
+        file: &str,
+        algorithm: Option<Algorithm>,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<LeftOver, Error> {
+        let Some((part, state)) = Part::left_over(place) else { return Ok(LeftOver::Nothing) };
+        let failed = |error: io::Error| part.error("read it", &error);
+        let length = part.file().metadata().map_err(failed)?.len();
+        let Some((source, mark)) = state else {
+            return Ok(if length == 0 { LeftOver::Nothing } else { LeftOver::Useless("nothing says how far it got") });
+        };
+        if source.file != file {
+            return Ok(LeftOver::Useless("what is there is of another file"));
+        }
+        if mark.offset > length {
+            return Ok(LeftOver::Useless("it is shorter than its state says"));
+        }
+        part.file().set_len(mark.offset).map_err(failed)?;
+        let mut hashers = [mark.prefix.map(|noted| noted.algorithm), algorithm].map(|wanted| wanted.map(Hasher::new));
+        if !hash(part.file(), mark.offset, &mut hashers, stopped).map_err(failed)? {
+            return Err(Error::Interrupted { kept: Kept(Some(part.shown())) });
+        }
+        let [found, hasher] = hashers;
+        if found.map(Hasher::finish) != mark.prefix {
+            return Ok(LeftOver::Useless("its bytes are not those that were noted"));
+        }
+        Ok(LeftOver::Usable(Self { part, hasher, offset: mark.offset, source: Some(source) }))
+    }
+
+    /// Drops what is there: the file comes anew, and may be another by now.
+    pub(super) fn start_over(self, algorithm: Option<Algorithm>) -> Result<Self, Error> {
+        self.part.empty()?;
+        Ok(Self::new(self.part, algorithm))
+    }
+
+    /// Leaves it for a later fetch, with a note of how far it got where the rest can be asked for; the answer is where.
+    pub(super) fn leave(self) -> Kept {
+        if let Some(source) = self.source.as_ref().filter(|_| self.offset > 0)
+            && self.part.file().sync_data().is_ok()
+        {
+            let prefix = self.hasher.as_ref().map(Hasher::so_far);
+            self.part.record(source, &Mark { offset: self.offset, prefix });
+        }
+        Kept(self.part.keep())
+    }
+
+    /// Leaves it as what it is, whatever that may be: nobody is to go on from there.
+    pub(super) fn give_up(self) -> Kept {
+        self.part.forget();
+        Kept(self.part.keep())
+    }
+}
+
+/// Reads a file up to an offset for everyone who wants to hash it; false where it was stopped.
+fn hash(file: &File, end: u64, hashers: &mut [Option<Hasher>; 2], stopped: &dyn Fn() -> bool) -> io::Result<bool> {
+    if hashers.iter().all(Option::is_none) {
+        return Ok(true);
+    }
+    let mut buffer = vec![0; PIECE.min(usize::try_from(end).unwrap_or(PIECE))];
+    let mut offset = 0;
+    while offset < end {
+        if stopped() {
+            return Ok(false);
+        }
+        let piece = buffer.len().min(usize::try_from(end - offset).unwrap_or(PIECE));
+        file.read_exact_at(&mut buffer[..piece], offset)?;
+        hashers.iter_mut().flatten().for_each(|hasher| hasher.update(&buffer[..piece]));
+        offset += piece as u64;
+    }
+    Ok(true)
+}

@@ -1,0 +1,157 @@
+//! What is asked of the chain: the whole file, what is missing of it, or whether it is still the same.
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::FetchJob;
+use super::begun::Begun;
+use super::blocking;
+use super::state::Source;
+use super::tracker::Tracker;
+use crate::error::{Error, Kept};
+use crate::net::upstream::{Answer, Upstream};
+use crate::wire::{Action, Algorithm, ByteRange, Leg, Method, Problem, Reason, Request};
+
+/// What an answer to a question about the rest of a file means.
+enum Rest {
+    /// It stands: the same file's rest, the word that nothing is missing, or why there is no answer.
+    Stands,
+    /// The whole file follows, and why it is not the rest.
+    Anew(&'static str),
+    /// The file has to be asked for anew, and why.
+    Useless(&'static str),
+    /// It is no answer to the question.
+    Wrong,
+}
+
+/// Asks for what is missing of a file. Where it is not the same file any more, or its origin sends no parts, what there is
+/// of it is dropped, which is said aloud.
+pub(super) async fn ask_for_rest(
+    upstream: &mut Upstream,
+    job: &FetchJob,
+    begun: &mut Option<Begun>,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<Answer, Error> {
+    let algorithm = job.proof.algorithm();
+    let whole = request(job, Method::Get, algorithm);
+    let Some(part) = begun.as_ref().filter(|begun| begun.offset > 0) else {
+        return ask(upstream, job, whole, stop).await;
+    };
+    let (answer, why) = match &part.source {
+        None => (None, "its origin sends no parts"),
+        Some(source) => {
+            let answer = ask(upstream, job, question(job, part, source), stop).await;
+            match judge(part.offset, source, &answer) {
+                Rest::Stands => return answer,
+                Rest::Wrong => return Err(wrong_part(job)),
+                Rest::Anew(why) => (Some(answer?), why),
+                Rest::Useless(why) => {
+                    upstream.close();
+                    (None, why)
+                }
+            }
+        }
+    };
+    tracker.started_over(why);
+    if let Some(part) = begun.take() {
+        *begun = Some(blocking(move || part.start_over(algorithm)).await?);
+    }
+    match answer {
+        Some(answer) => Ok(answer),
+        None => ask(upstream, job, whole, stop).await,
+    }
+}
+
+/// The rest of the file, if it is still the same; where nothing is missing, whether it is.
+fn question(job: &FetchJob, part: &Begun, source: &Source) -> Request {
+    let etag = Some(source.etag.clone());
+    if part.offset == source.size {
+        return Request { if_match: etag, ..request(job, Method::Head, job.proof.algorithm()) };
+    }
+    let range = Some(ByteRange::From(part.offset));
+    Request { range, if_range: etag, ..request(job, Method::Get, job.proof.algorithm()) }
+}
+
+fn judge(offset: u64, source: &Source, answer: &Result<Answer, Error>) -> Rest {
+    const ANOTHER: &str = "the file at the origin is another by now";
+    let nothing_missing = offset == source.size;
+    let reply = match answer {
+        Ok(answer) => &answer.reply,
+        Err(Error::Hop(fault)) => {
+            return match fault.problem.reason {
+                Reason::Changed | Reason::Range => Rest::Useless(ANOTHER),
+                // A plain server that does not know this question may know the usual one.
+                Reason::Nonsense | Reason::Malformed | Reason::Internal
+                    if nothing_missing && fault.problem.action == Action::Reply =>
+                {
+                    Rest::Useless("its origin does not say whether it is the same still")
+                }
+                _ => Rest::Stands,
+            };
+        }
+        Err(_) => return Rest::Stands,
+    };
+    let same = reply.etag.as_ref() == Some(&source.etag) && reply.size() == Some(source.size);
+    match (reply.status, reply.content_range) {
+        (206, Some((first, last, size))) if first != offset || last + 1 != size => Rest::Wrong,
+        (206, _) if same => Rest::Stands,
+        (206, _) => Rest::Useless(ANOTHER),
+        _ if nothing_missing && same => Rest::Stands,
+        _ if nothing_missing => Rest::Useless(ANOTHER),
+        _ if same => Rest::Anew("its origin sends no parts"),
+        _ => Rest::Anew(ANOTHER),
+    }
+}
+
+/// The origin sent another part than the one that was asked for: put behind what is there, it would make a mixture.
+fn wrong_part(job: &FetchJob) -> Error {
+    let hops = job.route.hops();
+    let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
+    let away = u32::try_from(hops.len()).unwrap_or(u32::MAX);
+    let detail = "another part came than the one that was asked for";
+    let problem = Problem::here(Reason::Nonsense, Action::Reply, address, detail);
+    Error::at_hop(Problem { hop: away, ..problem }, &job.route)
+}
+
+/// A question about the job's file.
+pub(super) fn request(job: &FetchJob, method: Method, want_digest: Option<Algorithm>) -> Request {
+    let (_, rest) = job.route.split_first();
+    Request {
+        method,
+        name: job.route.file.clone(),
+        host: None,
+        route: rest.to_vec(),
+        transfer: Some(job.id),
+        timeout: None,
+        range: None,
+        if_range: None,
+        if_match: None,
+        want_digest,
+        ack: false,
+        via: None,
+        interim: true,
+        keep_alive: true,
+    }
+}
+
+/// Asks the first hop; the answer is the whole file, or the part that was asked for.
+pub(super) async fn ask(
+    upstream: &mut Upstream,
+    job: &FetchJob,
+    request: Request,
+    stop: &CancellationToken,
+) -> Result<Answer, Error> {
+    let (first, _) = job.route.split_first();
+    let deadline = Instant::now() + job.limits.setup;
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Error::Interrupted { kept: Kept::default() }),
+        answer = upstream.ask(first, Box::new(request), deadline, &|_| ()) => answer.map_err(|problem| Error::at_hop(problem, &job.route)),
+    }
+}
+
+/// The client's own leg, then each relay's; a reply lists the one nearest to the origin first.
+pub(super) fn all_legs(answer: &Answer) -> Vec<Leg> {
+    std::iter::once(answer.leg).chain(answer.reply.legs.iter().rev().copied()).collect()
+}

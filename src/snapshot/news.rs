@@ -1,0 +1,48 @@
+//! What is worth a line while a transfer goes on: what it goes on with, what was dropped, why it is tried again.
+
+use super::{Phase, TransferSnapshot};
+use crate::units::Bytes;
+
+impl TransferSnapshot {
+    /// What is to be said now and was not true of the same transfer before, a sentence each.
+    pub fn news_since(&self, before: &Self) -> Vec<String> {
+        let mut news = Vec::new();
+        if let Some(why) = self.started_over.as_ref().filter(|_| self.started_over != before.started_over) {
+            news.push(format!("starts over: {why}"));
+        }
+        if self.resumed_from > 0 && self.resumed_from != before.resumed_from {
+            let size = self.size.unwrap_or_default();
+            news.push(format!("goes on from {} of {}", Bytes(self.resumed_from), Bytes(size)));
+        }
+        let broke = self.phase == Phase::Retrying && (before.phase, before.attempt) != (self.phase, self.attempt);
+        if let Some(error) = self.error.as_ref().filter(|_| broke) {
+            news.push(format!("{error}: trying again"));
+        }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_is_said_once() {
+        let start = TransferSnapshot { attempt: 1, ..TransferSnapshot::default() };
+        let error = Some("hop 2 (h:1): connection refused".into());
+        let broken = TransferSnapshot { phase: Phase::Retrying, error, ..start.clone() };
+        assert_eq!(broken.news_since(&start), ["hop 2 (h:1): connection refused: trying again"]);
+        let again = TransferSnapshot { attempt: 2, ..broken.clone() };
+        assert_eq!((again.news_since(&broken).len(), again.news_since(&again).len()), (1, 0));
+        let resumed = TransferSnapshot {
+            phase: Phase::Streaming,
+            resumed_from: 8_000_000,
+            size: Some(41_200_000),
+            error: None,
+            ..again.clone()
+        };
+        assert_eq!(resumed.news_since(&again), ["goes on from 8.0M of 41.2M"]);
+        let over = TransferSnapshot { started_over: Some("it changed".into()), resumed_from: 0, ..resumed.clone() };
+        assert_eq!(over.news_since(&resumed), ["starts over: it changed"]);
+    }
+}
