@@ -21,8 +21,8 @@ use crate::headless::{say, signals::Signals, start_log, tell};
 use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::{self, ColorMode, Left, ScreenError, Stop};
 use crate::units::{Bytes, Rate};
-use conductor::{Conductor, Remains};
 
+pub use conductor::{Conductor, Remains};
 pub use plan::{ChainPlan, Demo};
 
 /// Wishes that wait to be carried out; a person does not type faster than they are taken.

@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::plan::ChainPlan;
 use super::told::Told;
 use crate::command::Command;
+use crate::net::access::Secret;
 use crate::net::supervisor::{Line, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
 use crate::route::HostPort;
-use crate::snapshot::{ChainSnapshot, Level};
+use crate::snapshot::{ChainSnapshot, Level, Listing};
 
 /// Time between two looks at running transfers; the screen draws no more often for data.
 const LOOK: Duration = Duration::from_millis(100);
@@ -25,10 +26,12 @@ const PICTURE: Duration = Duration::from_millis(50);
 const KNOW_HOPS: Duration = Duration::from_secs(1);
 
 /// One run over one chain.
-pub(super) struct Conductor {
+pub struct Conductor {
     pub(super) plan: ChainPlan,
     pub(super) supervisor: Option<Supervisor>,
     pub(super) watcher: Watcher,
+    /// The token that controls the nodes we start.
+    pub(super) spawned_control: Option<Secret>,
     pub(super) told: Told,
     /// What takes longer than a moment and ends in a line of the log.
     pub(super) errands: JoinSet<Errand>,
@@ -44,25 +47,24 @@ pub(super) struct Conductor {
 pub(super) enum Errand {
     /// This is to be said, of a hop or of the client.
     Say(Level, Option<usize>, String),
+    /// The origin offers this.
+    List(Listing),
 }
 
 /// What a run leaves behind.
 #[derive(Debug, Default)]
-pub(super) struct Remains {
+pub struct Remains {
     /// The nodes that live on, and their processes.
-    pub(super) nodes: Vec<(HostPort, u32)>,
+    pub nodes: Vec<(HostPort, u32)>,
     /// The demo's folder, where it is still needed.
-    pub(super) folder: Option<PathBuf>,
+    pub folder: Option<PathBuf>,
 }
 
 impl Conductor {
-    /// Starts what the plan says; to be called within a runtime.
-    pub(super) fn new(
-        mut plan: ChainPlan,
-        screen: watch::Sender<Arc<ChainSnapshot>>,
-        leave: CancellationToken,
-    ) -> Self {
+    /// Starts what the plan says and tells `screen` how it is; to be called within a runtime.
+    pub fn new(mut plan: ChainPlan, screen: watch::Sender<Arc<ChainSnapshot>>, leave: CancellationToken) -> Self {
         let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
+        let spawned_control = plan.spawning.as_ref().map(|spawning| spawning.control.clone());
         let tokens = Tokens { hops: plan.tokens.clone(), spawned };
         let (mut supervisor, lines) = match plan.spawning.take() {
             Some(spawning) => {
@@ -79,16 +81,12 @@ impl Conductor {
         let told = Told::new(&plan);
         let errands = JoinSet::new();
         let leave_nodes = false;
-        Self { plan, supervisor, watcher, told, errands, leave_nodes, leave, lines, screen }
+        Self { plan, supervisor, watcher, spawned_control, told, errands, leave_nodes, leave, lines, screen }
     }
 
-    /// Runs until `leave` is cancelled; the nodes it started and the transfers it runs end before it does, or live on
+    /// Carries out wishes until `leave` is cancelled; panics elsewhere in the program come as text and go to the log. The nodes it started and the transfers it runs end before it does, or live on
     /// where that was asked for.
-    pub(super) async fn run(
-        mut self,
-        mut wishes: mpsc::Receiver<Command>,
-        mut panics: mpsc::Receiver<String>,
-    ) -> Remains {
+    pub async fn run(mut self, mut wishes: mpsc::Receiver<Command>, mut panics: mpsc::Receiver<String>) -> Remains {
         let leave = self.leave.clone();
         let ready = self.ready();
         tokio::pin!(ready);

@@ -81,6 +81,7 @@ impl Told {
     pub(super) fn ran(&mut self, done: Result<Errand, JoinError>) {
         match done {
             Ok(Errand::Say(level, hop, text)) => self.log.say(level, hop, text),
+            Ok(Errand::List(listing)) => self.listing = Some(listing),
             Err(error) => self.log.say(Level::Error, None, format!("an errand failed inside: {error}")),
         }
     }

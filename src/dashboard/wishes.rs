@@ -3,11 +3,14 @@
 use super::conductor::{Conductor, Errand};
 use super::export;
 use crate::command::Command;
+use crate::error::Error;
 use crate::net::access::Secret;
+use crate::net::control;
 use crate::net::supervisor::Order;
-use crate::route::{Hop, Route};
-use crate::snapshot::{HopLink, Level, Phase};
+use crate::route::{FileName, Hop, HostPort, Route};
+use crate::snapshot::{HopLink, Level, Listing, Phase};
 use crate::units::Rate;
+use crate::wire::Problem;
 
 impl Conductor {
     /// Carries out one wish, or sends somebody to do it.
@@ -47,12 +50,27 @@ impl Conductor {
             Command::RestartNode(hop) => self.order(hop, Order::Restart, "restarting it"),
             Command::Attach(hop) => self.attach(hop),
             Command::Detach(hop) => self.detach(hop),
+            Command::List(folder) => self.list(folder),
+            Command::Turn { hop, dial } => {
+                let doing = dial.to_string();
+                self.control(
+                    hop,
+                    doing,
+                    |node, token| async move { control::turn(&node, &token, dial).await.map(drop) },
+                );
+            }
+            Command::DrainNode(hop) => self.control(hop, "takes no new work".to_owned(), |node, token| async move {
+                control::drain(&node, &token).await
+            }),
+            Command::CloseConnection { hop, id } => {
+                let doing = format!("connection {id} closed");
+                self.control(hop, doing, move |node, token| async move { control::close(&node, &token, id).await });
+            }
             Command::Export => self.export(),
             Command::Quit { leave_nodes } => {
                 self.leave_nodes = leave_nodes;
                 self.leave.cancel();
             }
-            wish => self.told.log.say(Level::Warn, None, format!("cannot do this yet: {wish:?}")),
         }
     }
 
@@ -105,6 +123,43 @@ impl Conductor {
         }
         let done = self.watcher.detach(hop);
         self.unless_done(Some(hop), done);
+    }
+
+    /// Asks the origin what it offers.
+    fn list(&mut self, folder: Option<FileName>) {
+        let route = self.told.route.clone();
+        self.errands.spawn(async move {
+            Errand::List(control::list(&route, folder.as_ref()).await.unwrap_or_else(|problem| Listing {
+                folder: folder.as_ref().map(FileName::shown).unwrap_or_default(),
+                error: Some(Error::at_hop(problem, &route).to_string().into()),
+                ..Listing::default()
+            }))
+        });
+    }
+
+    /// Has a node do something, with the token of those we started or with the one a person gave.
+    fn control<F>(&mut self, hop: usize, doing: String, verb: impl FnOnce(HostPort, Secret) -> F)
+    where
+        F: Future<Output = Result<(), Problem>> + Send + 'static,
+    {
+        let token = match self.last_link(hop) {
+            // A random token is for the nodes it was made for, and for nobody who may stand in their place.
+            Some(HopLink::Spawned { .. }) => self.spawned_control.clone(),
+            _ => self.plan.control.clone(),
+        };
+        let token = token.ok_or_else(|| "its control token is not known: give it with --control-token-file".to_owned());
+        match self.watcher.direct(hop).and_then(|node| Ok((node, token?))) {
+            Ok((node, token)) => {
+                let asked = verb(node, token);
+                self.errands.spawn(async move {
+                    match asked.await {
+                        Ok(()) => Errand::Say(Level::Info, Some(hop), doing),
+                        Err(problem) => Errand::Say(Level::Warn, Some(hop), format!("{doing}: not done: {problem}")),
+                    }
+                });
+            }
+            Err(why) => self.told.log.say(Level::Warn, Some(hop), why),
+        }
     }
 
     /// How the hop stands now.

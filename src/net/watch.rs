@@ -15,8 +15,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::access::Secret;
-use super::supervisor::HopLinks;
-use crate::route::{Hop, Route};
+use super::supervisor::{HopLinks, is_near};
+use crate::route::{Hop, HostPort, Route};
 use crate::snapshot::{HopLink, HopSnapshot};
 use crate::verdict::Stage;
 use hop::HopTask;
@@ -131,9 +131,14 @@ impl Watcher {
         Ok(())
     }
 
-    /// The hop with this number, from 1.
-    pub fn hop(&self, number: usize) -> Option<&Hop> {
-        number.checked_sub(1).and_then(|at| self.watched.get(at)).map(|watched| watched.subject.hop())
+    /// Where a hop, counted from 1, can be asked without another between, or why not.
+    pub fn direct(&self, hop: usize) -> Result<HostPort, String> {
+        let watched = hop.checked_sub(1).and_then(|at| self.watched.get(at));
+        let subject = &watched.ok_or_else(|| format!("there is no hop {hop}"))?.subject;
+        match is_near(&subject.way, subject.at) {
+            true => Ok(subject.hop().address.clone()),
+            false => Err("its address is of loopback on another machine, and no hop passes such a wish on".to_owned()),
+        }
     }
 
     /// The hops as they are now.

@@ -75,6 +75,7 @@ impl Keeper {
                 }
                 (Order::Stop, Node::Up(running, _)) => {
                     running.ask_to_leave();
+                    self.tell(Some(HopLink::Down { reason: "leaving: its transfers may finish".into() }));
                     Node::Leaving(running, Instant::now() + self.leave)
                 }
                 (Order::Kill, Node::Up(running, _) | Node::Leaving(running, _)) => {

@@ -70,6 +70,13 @@ impl HopTask {
                 self.heed(told);
                 pause = PAUSES.0;
             }
+            if matches!(self.told, Some(HopLink::Down { .. })) {
+                // It may be answering still while it leaves; whoever comes in its place is found soon enough.
+                tokio::select! {
+                    () = sleep(PAUSES.0) => {}
+                    () = news(links.as_mut(), self.subject.at, self.told.as_ref()) => continue,
+                }
+            }
             let mut reported = false;
             let ended = tokio::select! {
                 failure = self.follow(&mut reported) => Some(failure),

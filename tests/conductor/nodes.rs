@@ -1,0 +1,193 @@
+//! Nodes started, stopped, turned, watched besides, let go, and left running.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use chainview::command::Command;
+use chainview::dials::Dial;
+use chainview::route::Hop;
+use chainview::snapshot::{ConnState, HopLink, Phase};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use super::free::Chain;
+use super::{Run, down, reports};
+
+/// A node that somebody else started, on a port of its own.
+struct Other {
+    child: Child,
+    address: String,
+}
+
+impl Other {
+    fn start(root: &Path, address: &str, flags: &[&str]) -> Self {
+        let mut command = Process::new(env!("CARGO_BIN_EXE_chainview"));
+        command.env_clear().args(["--node", address, "--root"]).arg(root).args(flags);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let address = first.trim_end().strip_prefix("listening ").unwrap().to_owned();
+        Self { child, address }
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pid(link: &HopLink) -> Pid {
+    let HopLink::Spawned { pid } = link else { panic!("not spawned: {link:?}") };
+    Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_nodes_are_up_soon() {
+    let began = Instant::now();
+    let run = Run::up(5, 10, "").await;
+    // The figure is for people: on a machine that does other things it says little.
+    println!("five nodes up and reporting after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_stopped_started_killed_and_restarted() {
+    let run = Run::up(2, 3_000_000, "--limit 2=1M --no-verify").await;
+    let first = pid(&run.now().hops[1].link);
+    run.wish(Command::Fetch).await;
+    run.transfer(1, "under way", |transfer| transfer.received > 100_000).await;
+    // In order: the transfer ends well before the node does.
+    run.wish(Command::StopNode(2)).await;
+    run.says(Some(2), "asked to leave once its transfers are over").await;
+    run.phase(1, Phase::Done).await;
+    run.hop(2, "stopped", |hop| down(hop) == Some("stopped")).await;
+    assert!(test_kill_process(first).is_err());
+    run.wish(Command::StartNode(2)).await;
+    let second = pid(&run.hop(2, "up again", reports_up).await.link);
+    run.wish(Command::StartNode(2)).await;
+    run.says(Some(2), "it runs already").await;
+    run.wish(Command::KillNode(2)).await;
+    run.hop(2, "killed", |hop| down(hop) == Some("killed")).await;
+    run.wish(Command::RestartNode(2)).await;
+    let third = pid(&run.hop(2, "up once more", reports_up).await.link);
+    assert!(first != second && second != third);
+    run.wish(Command::StopNode(7)).await;
+    run.says(Some(7), "no node of this program could stand there").await;
+    run.ends().await;
+}
+
+fn reports_up(hop: &chainview::snapshot::HopSnapshot) -> bool {
+    matches!(hop.link, HopLink::Spawned { .. }) && reports(hop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_death_is_seen_at_once() {
+    let run = Run::up(3, 10, "").await;
+    let victim = pid(&run.now().hops[1].link);
+    let killed = Instant::now();
+    kill_process(victim, Signal::KILL).unwrap();
+    run.hop(2, "down", |hop| down(hop).is_some()).await;
+    println!("a death is in the picture after {:?}", killed.elapsed());
+    let hop =
+        run.hop(2, "and why", |hop| down(hop) == Some("ended with signal: 9 (SIGKILL): started again in 1 s")).await;
+    assert!(hop.node.is_some(), "its last report can still be read");
+    run.hop(2, "up again by itself", reports_up).await;
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_we_started_can_be_turned_drained_and_rid_of_a_connection() {
+    let run = Run::up(2, 6_000_000, "--limit 2=1M --retries 0").await;
+    run.wish(Command::Turn { hop: 1, dial: Dial::Limit(Some(200_000)) }).await;
+    run.says(Some(1), "limit=200000B/s").await;
+    run.hop(1, "capped", |hop| hop.node.as_ref().is_some_and(|node| node.dials.limit == Some(200_000))).await;
+    run.wish(Command::Fetch).await;
+    run.transfer(1, "held back", |t| t.received > 100_000 && t.rate > 0 && t.rate < 300_000).await;
+    let busy = |hop: &chainview::snapshot::HopSnapshot| {
+        let mut connections = hop.node.iter().flat_map(|node| &node.connections);
+        connections.find(|connection| connection.state == ConnState::Streaming).map(|connection| connection.id)
+    };
+    let id = busy(&run.hop(1, "streaming", |hop| busy(hop).is_some()).await).unwrap();
+    run.wish(Command::CloseConnection { hop: 1, id }).await;
+    run.says(Some(1), &format!("connection {id} closed")).await;
+    run.phase(1, Phase::Failed).await;
+    run.wish(Command::DrainNode(1)).await;
+    run.says(Some(1), "takes no new work").await;
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attached_nodes_obey_only_their_token() {
+    let chain = Chain::new(1, 10);
+    let token = chain.folder.path().join("token");
+    std::fs::write(&token, "s3cret").unwrap();
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let flag = ["--control-token-file", token.to_str().unwrap()];
+    let _other = Other::start(chain.folder.path(), &chain.address(1), &flag);
+    let run = Run::start(chain, "");
+    run.hop(1, "attached", |hop| hop.link == HopLink::Attached).await;
+    for wish in [Command::StopNode(1), Command::KillNode(1), Command::RestartNode(1)] {
+        run.wish(wish).await;
+    }
+    run.says(Some(1), "it was not started by this program").await;
+    run.wish(Command::Turn { hop: 1, dial: Dial::Delay(3) }).await;
+    run.says(Some(1), "its control token is not known: give it with --control-token-file").await;
+    let Run { chain, leave, conducting, .. } = run;
+    leave.cancel();
+    conducting.await.unwrap();
+    let run = Run::start(chain, &flag.join(" "));
+    run.hop(1, "attached", |hop| hop.link == HopLink::Attached).await;
+    run.wish(Command::Turn { hop: 1, dial: Dial::Delay(3) }).await;
+    run.says(Some(1), "delay=3ms").await;
+    run.hop(1, "turned", |hop| hop.node.as_ref().is_some_and(|node| node.dials.delay_ms == 3)).await;
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn further_nodes_are_watched_and_left_alone_again() {
+    let run = Run::up(2, 10, "").await;
+    let other = Other::start(run.chain.folder.path(), "127.0.0.1:0", &[]);
+    run.wish(Command::Attach(Hop::parse_line(&other.address).unwrap())).await;
+    let hop = run.hop(3, "watched", |hop| hop.link == HopLink::Attached && hop.node.is_some()).await;
+    assert!(hop.extra && !hop.origin && !hop.ours, "{hop:?}");
+    run.wish(Command::Attach(Hop::parse_line(&other.address).unwrap())).await;
+    run.says(None, &format!("hop 3 is {} already", other.address)).await;
+    run.wish(Command::Fetch).await;
+    run.phase(1, Phase::Done).await;
+    run.wish(Command::Detach(3)).await;
+    run.until("two hops", |chain| chain.hops.len() == 2).await;
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detached_node_of_ours_outlives_us() {
+    let run = Run::up(2, 10, "").await;
+    let let_go = pid(&run.now().hops[1].link);
+    run.wish(Command::Detach(2)).await;
+    run.hop(2, "detached", |hop| hop.link == HopLink::Detached && !hop.ours).await;
+    run.wish(Command::Fetch).await;
+    run.phase(1, Phase::Done).await;
+    assert!(run.ends().await.nodes.is_empty());
+    kill_process(let_go, Signal::KILL).expect("it lives");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_can_be_left_running() {
+    let run = Run::up(3, 10, "").await;
+    let pids: Vec<Pid> = run.now().hops.iter().map(|hop| pid(&hop.link)).collect();
+    // The screen leaves as soon as it has sent the wish: both may be there at once.
+    run.wishes.try_send(Command::Quit { leave_nodes: true }).unwrap();
+    let addresses: Vec<String> = (1..=3).map(|hop| run.chain.address(hop)).collect();
+    let remains = run.ends().await;
+    let left: Vec<String> = remains.nodes.iter().map(|(address, _)| address.to_string()).collect();
+    assert_eq!(left, addresses);
+    for pid in pids {
+        kill_process(pid, Signal::KILL).expect("it lives");
+    }
+}
