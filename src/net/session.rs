@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::access::{UNKNOWN_NAME, host_allowed};
 use super::api;
@@ -57,6 +57,9 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         conn.set_state(ConnState::Head);
         let asked = timeout_at(deadline, read_head(&mut down)).await;
         drop(head);
+        // A file that its asker wants to prove is not over with its last byte: the question after it belongs to it.
+        let unproven = matches!(&asked, Ok(Ok(Some(Asked::File(request))))
+            if request.method == Method::Get && request.want_digest.is_some());
         let next = match asked {
             // In a box, as are the others: what a request needs is not held by a connection that waits for one.
             Ok(Ok(Some(Asked::File(request)))) => Box::pin(file(node, &mut down, conn, request, &mut upstream)).await,
@@ -78,10 +81,17 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         down.rest();
         if down.inbox.is_empty() {
             let idle = timeout(node.config.limits.idle, down.fill());
-            let read = tokio::select! {
-                read = idle => read,
-                () = node.drain().draining() => return down.close().await,
+            let leave = async {
+                node.drain().draining().await;
+                if unproven {
+                    sleep(node.config.limits.linger).await;
+                }
             };
+            let read = tokio::select! {
+                read = idle => Some(read),
+                () = leave => None,
+            };
+            let Some(read) = read else { return down.close().await };
             match read {
                 Ok(Ok(read)) if read > 0 => {}
                 Ok(_) => return,
@@ -129,7 +139,8 @@ async fn file(
     mut request: Box<Request>,
     upstream: &mut Upstream,
 ) -> Next {
-    let refused = if node.drain().is_draining() {
+    let proof = request.method == Method::Head && request.if_match.is_some();
+    let refused = if node.drain().is_draining() && !proof {
         Some((Reason::Draining, ""))
     } else if !host_allowed(&node.config.access, request.host.as_ref().map(|host| &host.host)) {
         Some((Reason::Policy, UNKNOWN_NAME))

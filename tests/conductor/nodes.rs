@@ -58,7 +58,7 @@ async fn five_nodes_are_up_soon() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_stopped_started_killed_and_restarted() {
-    let run = Run::up(2, 3_000_000, "--limit 2=1M --no-verify").await;
+    let run = Run::up(2, 3_000_000, "--limit 2=1M").await;
     let first = pid(&run.now().hops[1].link);
     run.wish(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 100_000).await;

@@ -115,6 +115,10 @@ fn is_down(link: Option<&HopLink>) -> bool {
     matches!(link, Some(HopLink::Down { .. }))
 }
 
+fn is_leaving(link: Option<&HopLink>) -> bool {
+    matches!(link, Some(HopLink::Down { reason }) if reason.as_str().starts_with("leaving"))
+}
+
 #[tokio::test]
 async fn a_death_is_told_with_its_status_and_the_node_comes_back() {
     let mut stage = stage("brief", &["127.0.0.1"], |_| {}).await;
@@ -161,13 +165,15 @@ async fn a_node_that_is_asked_to_leave_has_its_time_and_is_not_started_again() {
     // It ignores SIGTERM, as one whose transfers do not end.
     stage.supervisor.order(1, Order::Stop).unwrap();
     stage.until(is_down).await;
+    assert_eq!(stage.down(1), "leaving: its transfers may finish");
+    stage.until(|link| is_down(link) && !is_leaving(link)).await;
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!(stage.down(1), "killed: it did not leave in time");
     fs::write(stage.folder.path().join("mode"), "leaves").unwrap();
     stage.supervisor.order(1, Order::Start).unwrap();
     stage.until(is_up).await;
     stage.supervisor.order(1, Order::Stop).unwrap();
-    stage.until(is_down).await;
+    stage.until(|link| is_down(link) && !is_leaving(link)).await;
     assert_eq!(stage.down(1), "stopped");
     stage.supervisor.stop_all().await;
 }
