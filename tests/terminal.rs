@@ -26,6 +26,16 @@ use terminal::{Terminal, all_gone, chainview};
 /// From the start of the program to its nodes, shown as up.
 const UP: Duration = Duration::from_secs(2);
 
+/// Ends a dashboard in one way, so often that what goes wrong now and then shows; `CHAINVIEW_TERMINAL=full` is more.
+fn again(kind: &str, run: impl Fn()) {
+    let runs = if std::env::var_os("CHAINVIEW_TERMINAL").is_some_and(|how| how == "full") { 50 } else { 3 };
+    for done in 0..runs {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&run));
+        assert!(ended.is_ok(), "{kind}: run {} of {runs}", done + 1);
+    }
+    println!("{kind}: all {runs} runs left the terminal as it was");
+}
+
 /// The dashboard over a chain, its nodes shown as up.
 fn up(chain: &Chain, flags: &str, columns: u16, rows: u16) -> Terminal {
     let command = chainview(chain.folder.path(), &format!("-o out {flags}"));

@@ -6,30 +6,41 @@ use rustix::process::Signal;
 
 use super::free::Chain;
 use super::terminal::{Terminal, all_gone, chainview};
-use super::up;
+use super::{again, leave, up};
 
 #[test]
 fn an_input_error_comes_before_the_screen() {
     let chain = Chain::new(1, 10);
     std::fs::write(chain.folder.path().join("input.txt"), "data.bin\n127.0.0.1 99x\n").unwrap();
-    let terminal = Terminal::start(chainview(chain.folder.path(), ""), 80, 24);
-    assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 3);
-    terminal.shows(&["chainview: input.txt:2: port \"99x\" is not a number"]);
-    terminal.is_given_back();
+    again("an error", || {
+        let terminal = Terminal::start(chainview(chain.folder.path(), ""), 80, 24);
+        assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 3);
+        terminal.shows(&["chainview: input.txt:2: port \"99x\" is not a number"]);
+        terminal.is_given_back();
+    });
 }
 
+#[test]
+fn q() {
+    let chain = Chain::new(2, 10);
+    again("q", || leave(&mut up(&chain, "", 80, 24)));
+}
+
+/// Ends it while a transfer is under way.
 fn ended_by(signal: Signal) {
     let chain = Chain::new(3, 3_000_000);
-    let mut terminal = up(&chain, "--limit 2=300K", 80, 24);
-    let nodes = terminal.children();
-    terminal.keys("f");
-    terminal.shows(&["1 active", "%"]);
-    let sent = Instant::now();
-    terminal.signal(signal);
-    assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 130);
-    println!("{signal:?} with a transfer under way: ended after {:?}", sent.elapsed());
-    assert!(all_gone(&nodes, Duration::ZERO), "nodes outlive the dashboard");
-    terminal.is_given_back();
+    again(&format!("{signal:?}"), || {
+        let mut terminal = up(&chain, "--limit 2=300K", 80, 24);
+        let nodes = terminal.children();
+        terminal.keys("f");
+        terminal.shows(&["1 active", "%"]);
+        let sent = Instant::now();
+        terminal.signal(signal);
+        assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 130);
+        println!("{signal:?} with a transfer under way: ended after {:?}", sent.elapsed());
+        assert!(all_gone(&nodes, Duration::ZERO), "nodes outlive the dashboard");
+        terminal.is_given_back();
+    });
 }
 
 #[test]
@@ -61,16 +72,19 @@ fn a_terminal_that_is_closed() {
     assert!(all_gone(&nodes, Duration::from_secs(1)), "nodes outlive the dashboard");
 }
 
+/// What raw mode and the other screen leave on a terminal after this is nothing that a dead program could mend.
 #[test]
 fn sigkill_takes_the_nodes_along() {
     let chain = Chain::new(3, 3_000_000);
-    let mut terminal = up(&chain, "--limit 2=300K", 80, 24);
-    let nodes = terminal.children();
-    assert_eq!(nodes.len(), 3);
-    terminal.keys("f");
-    terminal.shows(&["1 active", "%"]);
-    terminal.signal(Signal::KILL);
-    let killed = Instant::now();
-    assert!(all_gone(&nodes, Duration::from_secs(1)), "nodes outlive a killed dashboard");
-    println!("nodes of a killed dashboard ended after {:?}", killed.elapsed());
+    again("SIGKILL", || {
+        let mut terminal = up(&chain, "--limit 2=300K", 80, 24);
+        let nodes = terminal.children();
+        assert_eq!(nodes.len(), 3);
+        terminal.keys("f");
+        terminal.shows(&["1 active", "%"]);
+        terminal.signal(Signal::KILL);
+        let killed = Instant::now();
+        assert!(all_gone(&nodes, Duration::from_secs(1)), "nodes outlive a killed dashboard");
+        println!("nodes of a killed dashboard ended after {:?}", killed.elapsed());
+    });
 }

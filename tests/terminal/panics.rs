@@ -12,6 +12,7 @@ use portable_pty::CommandBuilder;
 use ratatui::widgets::Widget;
 use tokio::sync::{mpsc as tokio_mpsc, watch};
 
+use super::again;
 use super::terminal::{PATIENCE, Terminal, settle};
 
 /// One of the ignored tests below, in a terminal.
@@ -25,25 +26,29 @@ fn run(test: &str) -> (tempfile::TempDir, Terminal) {
 
 #[test]
 fn on_the_thread_that_draws() {
-    let (_folder, mut terminal) = run("draws_and_panics");
-    terminal.until("a screen", |screen| screen.alternate_screen() && screen.contents().contains("all is well"));
-    terminal.keys("!");
-    assert_ne!(terminal.ends(PATIENCE).exit_code(), 0);
-    terminal.is_given_back();
-    terminal.shows(&["panicked at", "a mistake in a frame"]);
+    again("a panic in a frame", || {
+        let (_folder, mut terminal) = run("draws_and_panics");
+        terminal.until("a screen", |screen| screen.alternate_screen() && screen.contents().contains("all is well"));
+        terminal.keys("!");
+        assert_ne!(terminal.ends(PATIENCE).exit_code(), 0);
+        terminal.is_given_back();
+        terminal.shows(&["panicked at", "a mistake in a frame"]);
+    });
 }
 
 #[test]
 fn on_another_thread_and_in_a_task() {
-    let (_folder, mut terminal) = run("panics_elsewhere");
-    let text = terminal.until("both panics in the log of the living screen", |screen| {
-        let text = screen.contents();
-        screen.alternate_screen() && text.contains("a mistake in a thread") && text.contains("a mistake in a task")
+    again("a panic elsewhere", || {
+        let (_folder, mut terminal) = run("panics_elsewhere");
+        let text = terminal.until("both panics in the log of the living screen", |screen| {
+            let text = screen.contents();
+            screen.alternate_screen() && text.contains("a mistake in a thread") && text.contains("a mistake in a task")
+        });
+        assert!(text.contains("thread helper panicked at"), "{text}");
+        terminal.keys("q");
+        assert_eq!(terminal.ends(PATIENCE).exit_code(), 0);
+        terminal.is_given_back();
     });
-    assert!(text.contains("thread helper panicked at"), "{text}");
-    terminal.keys("q");
-    assert_eq!(terminal.ends(PATIENCE).exit_code(), 0);
-    terminal.is_given_back();
 }
 
 #[test]

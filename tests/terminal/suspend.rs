@@ -1,5 +1,6 @@
 //! Ctrl-Z, `bg` and `fg`: the dashboard as a job of a shell, and without one.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use portable_pty::CommandBuilder;
@@ -7,7 +8,7 @@ use rustix::process::Signal;
 
 use super::free::Chain;
 use super::terminal::{PATIENCE, Terminal, all_gone, children_of, is_alive, settle};
-use super::{leave, up};
+use super::{again, leave, up};
 
 /// A shell on a terminal, its line editing off: an editing shell sets modes of its own for every line.
 fn shell(chain: &Chain) -> Terminal {
@@ -56,13 +57,15 @@ fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_brings_the_screen_back() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = job(&chain, "");
     let nodes: Vec<_> = terminal.children().into_iter().flat_map(children_of).collect();
-    for _ in 0..2 {
+    let cycle = RefCell::new(&mut terminal);
+    again("Ctrl-Z", || {
+        let mut terminal = cycle.borrow_mut();
         terminal.keys("\x1a");
         stopped(&terminal);
         assert!(nodes.iter().all(|node| is_alive(*node)), "the nodes are no part of the job");
         terminal.keys("fg\n");
         back(&terminal, &["2/2 up", "q quit"]);
-    }
+    });
     terminal.keys("f");
     back(&terminal, &["1 done", "intact"]);
     leave_to_shell(&mut terminal);
