@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::RawFd;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use chainview::meter::Meter;
 use chainview::net::body::{self, Direct, Source};
 use chainview::net::buffers::Incoming;
 use chainview::net::clock::Clock;
+use chainview::net::dials::LiveDials;
 use chainview::net::pump::{Early, Pace, pump};
 use chainview::net::splice::Pipes;
 use divan::Bencher;
@@ -28,6 +29,9 @@ const BODY: u64 = 32 << 20;
 const END_BUFFER: usize = 512 * 1024;
 /// Far longer than any body here takes.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// No dial is turned.
+static NOT_TURNED: LazyLock<LiveDials> = LazyLock::new(LiveDials::default);
 
 fn main() {
     divan::main();
@@ -76,7 +80,7 @@ fn connected() -> (TcpStream, TcpStream) {
 }
 
 fn pace(meter: &Meter) -> Pace<'_> {
-    Pace { meter, clock: Clock::start(), bucket: None, idle: LIMIT, stall: LIMIT }
+    Pace { meter, clock: Clock::start(), dials: &NOT_TURNED, idle: LIMIT, stall: LIMIT }
 }
 
 /// A body that comes from a socket.

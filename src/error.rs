@@ -229,6 +229,7 @@ impl Fault {
             | Reason::Nonsense
             | Reason::Busy
             | Reason::Draining
+            | Reason::Fault
             | Reason::Policy
             | Reason::Unauthorized
             | Reason::Loop => 5,

@@ -92,6 +92,11 @@ impl Meter {
         self.hashing.fetch_add(us, Relaxed);
     }
 
+    /// Bytes that went out so far.
+    pub fn sent(&self) -> u64 {
+        self.bytes_out.load(Relaxed)
+    }
+
     /// The pump cannot go on for this reason; the same reason again changes nothing.
     pub fn wait(&self, what: Wait, now_us: u64) {
         if self.waiting.load(Relaxed) == what as u8 {

@@ -53,28 +53,54 @@ pub async fn send<S: Source>(
     mut early: Early<'_>,
     pipes: &Arc<Pipes>,
 ) -> Result<(), PumpError> {
-    let length = length - send_head(head, source, reader, length, pace).await?;
+    let mut left = length - send_head(head, source, reader, length, pace).await?;
+    while left > 0 {
+        left -= if pace.dials.disturb_bodies() {
+            // A disturbed body moves in pieces of the dials' choosing.
+            buffers::bound(reader);
+            pump(source, reader, left, pace, &mut early).await?
+        } else {
+            freely(source, reader, left, pace, &mut early, pipes).await?
+        };
+    }
+    Ok(())
+}
+
+/// Moves a body by the best way there is; the answer is how much of it, which is all unless a dial is turned meanwhile.
+async fn freely<S: Source>(
+    source: &mut S,
+    reader: &mut TcpStream,
+    length: u64,
+    pace: Pace<'_>,
+    early: &mut Early<'_>,
+    pipes: &Arc<Pipes>,
+) -> Result<u64, PumpError> {
     let first = length.min(COPIED_FIRST);
-    pump(source, reader, first, pace, &mut early).await?;
+    let mut moved = pump(source, reader, first, pace, early).await?;
     let rest = length - first;
-    if rest == 0 {
-        return Ok(());
+    if moved < first || rest == 0 {
+        return Ok(moved);
     }
-    if rest <= COPIED_LAST || pace.bucket.is_some() {
-        // A capped body moves in pieces of the cap's choosing.
+    if rest <= COPIED_LAST {
         buffers::bound(reader);
-        return pump(source, reader, rest, pace, &mut early).await;
-    }
-    let moved = match source.direct() {
-        Some(Direct::Socket(socket)) => {
-            splice::from_socket(socket, reader, rest, pace, &mut early, pipes).await?;
-            rest
+    } else {
+        match source.direct() {
+            Some(Direct::Socket(socket)) => {
+                let taken = splice::from_socket(socket, reader, rest, pace, early, pipes).await?;
+                source.skip(taken.bytes);
+                moved += taken.bytes;
+                pace.send(reader, &taken.unsent, early).await?;
+            }
+            Some(Direct::File(file, offset)) => {
+                let sent = splice::from_file(&file, offset, rest - COPIED_LAST, reader, pace).await?;
+                source.skip(sent);
+                moved += sent;
+            }
+            None => {}
         }
-        Some(Direct::File(file, offset)) => splice::from_file(&file, offset, rest - COPIED_LAST, reader, pace).await?,
-        None => 0,
-    };
-    source.skip(moved);
-    pump(source, reader, rest - moved, pace, &mut early).await
+    }
+    // What cannot be taken directly: all of it, or the last byte of a file.
+    Ok(moved + pump(source, reader, length - moved, pace, early).await?)
 }
 
 /// Sends the head, and with it what there is of the body; how much of it that was.
@@ -86,8 +112,8 @@ async fn send_head<S: Source>(
     pace: Pace<'_>,
 ) -> Result<u64, PumpError> {
     let own = head.len();
-    // A cap counts every byte of a body before it leaves; the pump does that.
-    if own > 0 && pace.bucket.is_none() {
+    // The dials want every byte of a body before it leaves; the pump asks them.
+    if own > 0 && !pace.dials.disturb_bodies() {
         let most = usize::try_from(length).unwrap_or(WITH_HEAD).min(WITH_HEAD);
         source.ready(&mut head, most).map_err(PumpError::Source)?;
     }

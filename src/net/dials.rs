@@ -11,7 +11,7 @@ use crate::dials::{Dial, Dials};
 use crate::meter::Bucket;
 
 /// What is turned at this node, for all its connections.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LiveDials {
     state: watch::Sender<State>,
     /// Copies of two answers, for those who ask at every piece of a body and at every request.
@@ -21,16 +21,17 @@ pub struct LiveDials {
 
 /// The dials at one moment.
 #[derive(Clone, Debug, Default)]
-struct State {
-    dials: Dials,
-    /// What the cap lets through; made anew when the cap is turned.
-    bucket: Option<Arc<Mutex<Bucket>>>,
+pub(super) struct State {
+    /// How they stand.
+    pub(super) dials: Dials,
+    /// What the cap lets through, to all bodies together; made anew when the cap is turned.
+    pub(super) bucket: Option<Arc<Mutex<Bucket>>>,
 }
 
 impl LiveDials {
     /// Dials that stand like this at first.
     pub fn new(dials: Dials) -> Self {
-        let live = Self { state: watch::Sender::default(), any: false.into(), disturb_bodies: false.into() };
+        let live = Self::default();
         live.set(dials);
         live
     }
@@ -50,8 +51,13 @@ impl LiveDials {
         self.disturb_bodies.load(Relaxed)
     }
 
-    /// What all bodies take their turns from, if there is a cap.
-    pub fn bucket(&self) -> Option<Arc<Mutex<Bucket>>> {
+    /// Follows how they stand.
+    pub(super) fn subscribe(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    #[cfg(test)]
+    pub(super) fn bucket(&self) -> Option<Arc<Mutex<Bucket>>> {
         self.state.borrow().bucket.clone()
     }
 

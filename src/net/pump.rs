@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,7 +11,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::clock::Clock;
-use crate::meter::{Bucket, Meter, Wait};
+use super::dials::LiveDials;
+use crate::meter::{Meter, Wait};
+
+mod dialled;
 
 /// Bytes moved at a time: large enough that system calls do not matter, small enough for a thousand at once.
 pub const CHUNK: usize = 128 * 1024;
@@ -42,6 +44,12 @@ pub enum PumpError {
     /// The reader went away.
     #[error("the reader went away")]
     Gone,
+    /// The node was told to break it off there.
+    #[error("this node was told to cut bodies at byte {0}")]
+    Cut(u64),
+    /// The node was told to send nothing, and nobody lifted that for the stall limit.
+    #[error("this node was told to stall, for more than {0:?}")]
+    Held(Duration),
 }
 
 /// What to do with bytes that come from downstream while the body goes there.
@@ -122,8 +130,8 @@ pub struct Pace<'a> {
     pub meter: &'a Meter,
     /// By which clock.
     pub clock: Clock,
-    /// The node's cap.
-    pub bucket: Option<&'a Mutex<Bucket>>,
+    /// What the node was told to do to it.
+    pub dials: &'a LiveDials,
     /// How long the source may be silent.
     pub idle: Duration,
     /// How long the reader may take nothing.
@@ -132,25 +140,30 @@ pub struct Pace<'a> {
 
 /// Moves exactly `length` bytes from `source` to `reader`, and notices when the reader leaves while the source is silent.
 ///
-/// Not cancel-safe: bytes in the buffer are lost, so a cancelled body's connections must be closed.
+/// The answer is how many it moved: fewer only where the dials begin or cease to disturb bodies meanwhile, for there may
+/// be a better way from then on. Not cancel-safe: bytes in the buffer are lost, so a cancelled body's connections must be closed.
 pub async fn pump<S, D>(
     source: &mut S,
     reader: &mut D,
     length: u64,
     pace: Pace<'_>,
     early: &mut Early<'_>,
-) -> Result<(), PumpError>
+) -> Result<u64, PumpError>
 where
     S: AsyncRead + Unpin,
     D: AsyncRead + AsyncWrite + Unpin,
 {
     if length == 0 {
-        return Ok(());
+        return Ok(0);
     }
+    let disturbed = pace.dials.disturb_bodies();
     let mut buffer = vec![0; FIRST_CHUNK.min(usize::try_from(length).unwrap_or(CHUNK).max(1))];
     let mut left = length;
-    while left > 0 {
-        let most = pace.chunk(buffer.len(), left);
+    while left > 0 && pace.dials.disturb_bodies() == disturbed {
+        let mut most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if disturbed {
+            most = pace.wanted(most, reader, early).await?;
+        }
         let read = pace.read(source, reader, &mut buffer[..most], early).await?;
         if read == 0 {
             return Err(PumpError::Short { missing: left });
@@ -162,34 +175,23 @@ where
             buffer.resize(CHUNK.min(usize::try_from(left).unwrap_or(CHUNK)), 0);
         }
     }
-    Ok(())
+    Ok(length - left)
 }
 
 impl Pace<'_> {
-    /// The bytes to move next: what fits, what is left, what the cap lets through without a visible burst.
-    fn chunk(&self, buffer: usize, left: u64) -> usize {
-        let most = buffer.min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.bucket.map_or(most, |bucket| most.min(lock(bucket).chunk()))
-    }
-
-    /// Gives a chunk to the reader, as slowly as the cap wants; a reader that leaves meanwhile is noticed.
-    async fn send<D>(&self, reader: &mut D, chunk: &[u8], early: &mut Early<'_>) -> Result<(), PumpError>
+    /// Gives a chunk to the reader, in the pieces and at the times that the dials want.
+    pub async fn send<D>(&self, reader: &mut D, chunk: &[u8], early: &mut Early<'_>) -> Result<(), PumpError>
     where
         D: AsyncRead + AsyncWrite + Unpin,
     {
-        if let Some(bucket) = self.bucket {
-            let pause = lock(bucket).take(chunk.len() as u64, self.clock.now_us());
-            if !pause.is_zero() {
-                self.meter.wait(Wait::Cap, self.clock.now_us());
-                // Many bodies share the cap, so that the turn of this one may be far off.
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    gone = poll_fn(|cx| poll_early(Pin::new(&mut *reader), cx, early)) => return Err(gone),
-                }
-                self.meter.resume(self.clock.now_us());
-            }
+        let mut left = chunk;
+        while !left.is_empty() {
+            let piece =
+                if self.dials.disturb_bodies() { self.let_go(left.len(), reader, early).await? } else { left.len() };
+            self.write(reader, &left[..piece], 0).await?;
+            left = &left[piece..];
         }
-        self.write(reader, chunk, 0).await
+        Ok(())
     }
 
     /// Writes a chunk of which the first `head` bytes are not the body's.
@@ -274,12 +276,10 @@ fn poll_early<D: AsyncRead>(
     }
 }
 
-fn lock(bucket: &Mutex<Bucket>) -> std::sync::MutexGuard<'_, Bucket> {
-    bucket.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -287,8 +287,9 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(30);
     const STALL: Duration = Duration::from_mins(1);
 
-    fn pace<'a>(meter: &'a Meter, clock: Clock, bucket: Option<&'a Mutex<Bucket>>) -> Pace<'a> {
-        Pace { meter, clock, bucket, idle: IDLE, stall: STALL }
+    fn pace(meter: &Meter, clock: Clock) -> Pace<'_> {
+        static NOT_TURNED: LazyLock<LiveDials> = LazyLock::new(LiveDials::default);
+        Pace { meter, clock, dials: &NOT_TURNED, idle: IDLE, stall: STALL }
     }
 
     #[tokio::test(start_paused = true)]
@@ -302,7 +303,7 @@ mod tests {
             client.read_to_end(&mut got).await.unwrap();
             got
         });
-        pump(&mut source, &mut reader, 300_000, pace(&meter, clock, None), &mut Early::Discard).await.unwrap();
+        pump(&mut source, &mut reader, 300_000, pace(&meter, clock), &mut Early::Discard).await.unwrap();
         drop(reader);
         assert_eq!((moved.await.unwrap() == body, source), (true, &b"next"[..]));
         assert_eq!((meter.flow(0).bytes_in, meter.flow(0).bytes_out), (300_000, 300_000));
@@ -313,7 +314,7 @@ mod tests {
         let (meter, clock) = (Meter::default(), Clock::start());
         let mut source = &b"abc"[..];
         let (mut reader, _client) = duplex(1000);
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), &mut Early::Discard).await;
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut Early::Discard).await;
         assert!(matches!(ended, Err(PumpError::Short { missing: 2 })), "{ended:?}");
     }
 
@@ -323,11 +324,11 @@ mod tests {
         meter.begin(0);
         let (mut source, _origin) = duplex(10);
         let (mut reader, _client) = duplex(10);
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), &mut Early::Discard).await;
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut Early::Discard).await;
         assert!(matches!(ended, Err(PumpError::Idle(_))), "{ended:?}");
         assert_eq!(meter.flow(clock.now_us()).read_blocked_us, IDLE.as_micros() as u64);
         let mut source = &[0; 100][..];
-        let ended = pump(&mut source, &mut reader, 100, pace(&meter, clock, None), &mut Early::Discard).await;
+        let ended = pump(&mut source, &mut reader, 100, pace(&meter, clock), &mut Early::Discard).await;
         assert!(matches!(ended, Err(PumpError::Stalled(_))), "{ended:?}");
         assert!(meter.flow(clock.now_us()).write_blocked_us >= STALL.as_micros() as u64);
     }
@@ -340,41 +341,8 @@ mod tests {
         client.write_all(b"next").await.unwrap();
         drop(client);
         let mut kept = Vec::new();
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock, None), &mut Early::Keep(&mut kept)).await;
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut Early::Keep(&mut kept)).await;
         assert!(matches!(ended, Err(PumpError::Gone)), "{ended:?}");
         assert_eq!((kept.as_slice(), clock.now_us() < 1000), (&b"next"[..], true));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_reader_that_leaves_is_noticed_while_the_cap_holds_its_body_back() {
-        let (meter, clock) = (Meter::default(), Clock::start());
-        let mut bucket = Bucket::new(1000);
-        bucket.take(1_000_000, clock.now_us());
-        let bucket = Mutex::new(bucket);
-        let (mut reader, client) = duplex(1000);
-        drop(client);
-        let mut source = &[7; 5000][..];
-        let ended = pump(&mut source, &mut reader, 5000, pace(&meter, clock, Some(&bucket)), &mut Early::Discard).await;
-        assert!(matches!(ended, Err(PumpError::Gone)), "{ended:?}");
-        assert!(clock.now_us() < 1000, "others' share of the cap was waited for");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cap_holds_and_its_time_is_counted_as_such() {
-        let (meter, clock) = (Meter::default(), Clock::start());
-        meter.begin(0);
-        let bucket = Mutex::new(Bucket::new(1_000_000));
-        let mut source = &vec![7; 2_000_000][..];
-        let (mut reader, mut client) = duplex(1 << 20);
-        let sink = tokio::spawn(async move {
-            let mut got = vec![0; 2_000_000];
-            client.read_exact(&mut got).await.unwrap();
-        });
-        pump(&mut source, &mut reader, 2_000_000, pace(&meter, clock, Some(&bucket)), &mut Early::Discard)
-            .await
-            .unwrap();
-        sink.await.unwrap();
-        let flow = meter.flow(clock.now_us());
-        assert!((1_950_000..2_100_000).contains(&flow.capped_us), "{flow:?}");
     }
 }

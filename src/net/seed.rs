@@ -10,7 +10,7 @@ use super::node::Node;
 use super::origin::{self, FileBody};
 use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::relay;
-use super::session::send_body;
+use super::session::{note_dials, refuse_on_purpose, send_body};
 use super::upstream::Upstream;
 use crate::route::{Hop, Role, Wire, advance};
 use crate::snapshot::{ConnRole, ConnState};
@@ -50,6 +50,10 @@ pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head:
         let mut request = to_request(seed);
         let id = *request.transfer.get_or_insert_with(super::ids::transfer_id);
         let job = conn.begin_job(id, Method::Get, &request.name, Wire::Seed);
+        note_dials(node, &job);
+        if let Err(problem) = refuse_on_purpose(node, &request) {
+            return refuse(down, &job, &problem).await;
+        }
         match advance(std::mem::take(&mut request.route)) {
             Role::Origin => return serve(node, down, &job, &request).await,
             Role::Relay { next, rest } => {

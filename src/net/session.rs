@@ -156,6 +156,12 @@ async fn file(
     if request.ack && request.interim && down.write(INTERIM).await.is_err() {
         return Next::Drop;
     }
+    note_dials(node, &job);
+    if let Err(problem) = refuse_on_purpose(node, &request) {
+        job.failed(&problem);
+        job.update(|account| account.status = problem.status());
+        return Box::pin(down.send_problem(&problem, request.method, request.keep_alive)).await;
+    }
     match advance(std::mem::take(&mut request.route)) {
         Role::Origin => origin::answer(node, down, &job, &request).await,
         Role::Relay { next, rest } => {
@@ -163,6 +169,22 @@ async fn file(
             relay::answer(node, down, &job, request, next, upstream).await
         }
     }
+}
+
+/// Writes down what is turned, so that the account of a request says it too.
+pub fn note_dials(node: &Node, job: &JobGuard<'_>) {
+    if node.dials.any() {
+        job.update(|account| account.dials = node.dials.now());
+    }
+}
+
+/// Refuses a file where a person wants it so.
+pub fn refuse_on_purpose(node: &Node, request: &Request) -> Result<(), Problem> {
+    if !node.dials.any() || !node.dials.now().refuse {
+        return Ok(());
+    }
+    let detail = "a person turned the fault \"refuse\" on at this node";
+    Err(Problem::here(Reason::Fault, Action::Request, node.called(request), detail))
 }
 
 /// Sends a body, behind the head that announces it if that is still to go, and books how that ended.
@@ -177,13 +199,11 @@ pub async fn send_body<S: Source>(
     let clock = node.registry.clock();
     job.set_state(ConnState::Streaming);
     down.rest();
-    let bucket = node.dials.bucket();
-    job.update(|account| account.dials = node.dials.now());
     let meter = &job.job().meter;
     // Both sockets are this function's for as long as this is held.
     let _watched = job.job().watch(down.stream.as_raw_fd(), source.socket(), length);
     meter.begin(clock.now_us());
-    let pace = Pace { meter, clock, bucket: bucket.as_deref(), idle: limits.idle, stall: limits.stall };
+    let pace = Pace { meter, clock, dials: &node.dials, idle: limits.idle, stall: limits.stall };
     let early = match job.job().wire() {
         Wire::Http => Early::Keep(&mut down.inbox),
         Wire::Seed => Early::Discard,
@@ -195,6 +215,7 @@ pub async fn send_body<S: Source>(
                 PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
                 PumpError::Idle(_) | PumpError::Stalled(_) => Reason::TimedOut,
                 PumpError::Gone => Reason::Closed,
+                PumpError::Cut(_) | PumpError::Held(_) => Reason::Fault,
             };
             (reason, error.to_string())
         }),
@@ -205,6 +226,7 @@ pub async fn send_body<S: Source>(
         }),
     };
     meter.end(clock.now_us());
+    note_dials(node, job);
     match sent {
         Ok(()) => {
             job.served();

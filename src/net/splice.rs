@@ -24,7 +24,7 @@ mod pipes;
 
 pub(super) use file::from_file;
 pub use pipes::Pipes;
-use pipes::{Pipe, Taken};
+use pipes::{InUse, Pipe};
 
 /// The buffer of a thread: past the point of gain, and small enough to stay in a core's own cache.
 const BUFFER: usize = 256 * 1024;
@@ -49,6 +49,16 @@ struct Way<'a, 'b> {
     buffers: Buffers<'a>,
     /// Bytes to try on the reader at a time when copying.
     attempt: usize,
+    /// Taken from the source, and stopped by a turn of the dials on their way to the reader.
+    unsent: Vec<u8>,
+}
+
+/// How far a body went by a fast way.
+pub(super) struct Taken {
+    /// Bytes taken from the source: all, unless the dials began to disturb bodies.
+    pub(super) bytes: u64,
+    /// The last of them, which the reader has not got yet.
+    pub(super) unsent: Vec<u8>,
 }
 
 /// What became of an attempt to copy.
@@ -63,7 +73,7 @@ enum Copied {
     ReaderWaits,
 }
 
-/// Moves exactly `length` bytes from one socket to another.
+/// Moves `length` bytes from one socket to another, or as many as it can before the dials begin to disturb bodies.
 pub(super) async fn from_socket(
     source: Incoming<'_>,
     reader: &TcpStream,
@@ -71,15 +81,15 @@ pub(super) async fn from_socket(
     pace: Pace<'_>,
     early: &mut Early<'_>,
     pipes: &Arc<Pipes>,
-) -> Result<(), PumpError> {
+) -> Result<Taken, PumpError> {
     let (idle, stall) = (Timer::new(pace.idle), Timer::new(pace.stall));
     let buffers = Buffers::new(Some(source), reader);
     let source = source.stream;
-    let mut way = Way { source, reader, pace, early, idle, stall, buffers, attempt: FIRST_TRY };
+    let mut way = Way { source, reader, pace, early, idle, stall, buffers, attempt: FIRST_TRY, unsent: Vec::new() };
     let mut left = length;
     while left > 0 {
         left -= way.copied(left).await?;
-        if left == 0 {
+        if left == 0 || pace.dials.disturb_bodies() {
             break;
         }
         match pipes.take() {
@@ -87,16 +97,16 @@ pub(super) async fn from_socket(
             None => way.buffers.flow().ask_later(),
         }
     }
-    Ok(())
+    Ok(Taken { bytes: length - left, unsent: way.unsent })
 }
 
 impl Way<'_, '_> {
-    /// Copies until the body has earned a pipe, or to the end; the answer is how many bytes that took.
+    /// Copies until the body has earned a pipe or is disturbed, or to the end; the answer is how many bytes that took.
     ///
     /// Bytes are looked at, offered to the reader, and taken from the source only as far as the reader took them.
     async fn copied(&mut self, left: u64) -> Result<u64, PumpError> {
         let mut moved = 0;
-        while moved < left && !self.buffers.flow().wants_pipe() {
+        while moved < left && !self.buffers.flow().wants_pipe() && !self.pace.dials.disturb_bodies() {
             let most = usize::try_from(left - moved).unwrap_or(usize::MAX).min(self.attempt);
             match self.copy(most)? {
                 Copied::End => return Err(PumpError::Short { missing: left - moved }),
@@ -156,12 +166,13 @@ impl Way<'_, '_> {
         })
     }
 
-    /// Moves bytes through a pipe until the reader holds it up, or to the end; the answer is how many bytes that took.
+    /// Moves bytes through a pipe until the reader holds it up or the body is disturbed, or to the end; the answer is how
+    /// many bytes that took.
     ///
     /// The pipe is filled only when it is empty, so that "would block" can only mean that the source has nothing.
-    async fn spliced(&mut self, mut taken: Taken, left: u64) -> Result<u64, PumpError> {
+    async fn spliced(&mut self, mut taken: InUse, left: u64) -> Result<u64, PumpError> {
         let mut moved = 0;
-        while moved < left && self.buffers.flow().wants_pipe() {
+        while moved < left && self.buffers.flow().wants_pipe() && !self.pace.dials.disturb_bodies() {
             let Some(pipe) = &taken.pipe else { return Ok(moved) };
             let most = usize::try_from(left - moved).unwrap_or(usize::MAX).min(pipe.size);
             match self.fill(pipe, most).await? {
@@ -175,11 +186,16 @@ impl Way<'_, '_> {
             self.pace.meter.took(taken.held as u64);
             while taken.held > 0 {
                 let Some(pipe) = &taken.pipe else { return Ok(moved) };
-                let (wrote, waited) = send(self.reader, self.pace, &mut self.stall, || {
+                let sent = send(self.reader, self.pace, &mut self.stall, || {
                     let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
                     splice(&pipe.read, None, self.reader, None, taken.held, flags)
                 })
                 .await?;
+                let Some((wrote, waited)) = sent else {
+                    // What is in the pipe goes as the dials want it, too.
+                    self.unsent = taken.empty().map_err(PumpError::Source)?;
+                    return Ok(moved + self.unsent.len() as u64);
+                };
                 if wrote == 0 {
                     return Err(PumpError::Gone);
                 }
@@ -222,20 +238,21 @@ impl Way<'_, '_> {
     }
 }
 
-/// Writes to the reader as soon as it takes something, and counts that; the answer is how much, and how long it waited.
+/// Writes to the reader as soon as it takes something, and counts that; the answer is how much, and how long it waited;
+/// `None` where the dials began to disturb bodies before anything was written.
 async fn send(
     reader: &TcpStream,
     pace: Pace<'_>,
     stall: &mut Timer,
     mut write: impl FnMut() -> rustix::io::Result<usize>,
-) -> Result<(usize, Duration), PumpError> {
+) -> Result<Option<(usize, Duration)>, PumpError> {
     let mut waited = Duration::ZERO;
-    loop {
+    while !pace.dials.disturb_bodies() {
         match reader.try_io(Interest::WRITABLE, || Ok(retry_on_intr(&mut write)?)) {
             Ok(wrote) => {
                 pace.meter.resume(pace.clock.now_us());
                 pace.meter.gave(wrote as u64);
-                return Ok((wrote, waited));
+                return Ok(Some((wrote, waited)));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 waited = waited.max(reader_ready(reader, pace, stall).await?);
@@ -243,6 +260,7 @@ async fn send(
             Err(_) => return Err(PumpError::Gone),
         }
     }
+    Ok(None)
 }
 
 /// Waits until the reader takes something; the answer is how long that took.

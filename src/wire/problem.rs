@@ -75,6 +75,8 @@ pub enum Reason {
     Loop,
     /// The body ended early.
     Short,
+    /// A person turned a fault on at the node.
+    Fault,
     /// The node itself failed.
     Internal,
 }
@@ -139,7 +141,7 @@ impl Reason {
             | Self::RouteIgnored
             | Self::Nonsense
             | Self::Short => 502,
-            Self::Busy | Self::Draining => 503,
+            Self::Busy | Self::Draining | Self::Fault => 503,
             Self::TimedOut => 504,
             Self::Loop => 508,
         }
@@ -186,6 +188,7 @@ impl Reason {
             Self::TimedOut => "did not answer in time",
             Self::Loop => "route comes back to a node it has passed",
             Self::Short => "body ended early",
+            Self::Fault => "refused on purpose",
             Self::Internal => "failed inside",
         }
     }
@@ -233,6 +236,7 @@ impl Problem {
     fn words(&self) -> &'static str {
         match (self.reason, self.action) {
             (Reason::Closed, Action::Body) => "closed before the end",
+            (Reason::Fault, Action::Body) => "broken off on purpose",
             (reason, _) => reason.words(),
         }
     }
@@ -301,6 +305,7 @@ impl Problem {
             Reason::Busy | Reason::Draining => "try again in a moment",
             Reason::TimedOut => "is it up, or behind a firewall?",
             Reason::RouteIgnored => "is it a chainview node?",
+            Reason::Fault => "turn the fault off there",
             Reason::Internal => "that hop's log says more",
             _ => "",
         }

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::meter::Meter;
 use crate::net::clock::Clock;
+use crate::net::dials::LiveDials;
 use crate::snapshot::Flow;
 
 /// A socket whose bytes may or may not be taken directly.
@@ -156,9 +157,9 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
         }
         (received, Some(client))
     });
-    let (meter, clock) = (Meter::default(), Clock::start());
+    let (meter, clock, dials) = (Meter::default(), Clock::start(), LiveDials::default());
     let limit = if matches!(ending, Ending::Silent(_) | Ending::Deaf) { SHORT } else { LONG };
-    let pace = Pace { meter: &meter, clock, bucket: None, idle: limit, stall: limit };
+    let pace = Pace { meter: &meter, clock, dials: &dials, idle: limit, stall: limit };
     let mut source = Upstream { socket, direct: way != Way::Pumped };
     let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
     meter.begin(clock.now_us());
@@ -181,6 +182,7 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
         Err(PumpError::Idle(_)) => "idle",
         Err(PumpError::Stalled(_)) => "stalled",
         Err(PumpError::Gone) => "gone",
+        Err(PumpError::Cut(_) | PumpError::Held(_)) => "disturbed",
     };
     // How much a deaf reader's socket takes is the kernel's affair.
     let flow = if matches!(ending, Ending::Deaf) { (0, 0) } else { (bytes_in, bytes_out) };

@@ -20,7 +20,8 @@ const CHUNK: usize = 1 << 20;
 
 /// Sends part of a file, all but its last byte: that one goes only after a last look at whether the file changed.
 ///
-/// The answer is how many bytes were sent before the kernel refused, or all that were asked for.
+/// The answer is how many bytes were sent before the kernel refused or the dials began to disturb bodies, or all that
+/// were asked for.
 pub(in crate::net) async fn from_file(
     file: &Arc<File>,
     offset: u64,
@@ -40,8 +41,8 @@ pub(in crate::net) async fn from_file(
         let mut left = chunk;
         while left > 0 {
             let mut from = offset + sent;
-            let (wrote, waited) =
-                send(reader, pace, &mut stall, || sendfile(reader, file.as_fd(), Some(&mut from), left)).await?;
+            let written = send(reader, pace, &mut stall, || sendfile(reader, file.as_fd(), Some(&mut from), left));
+            let Some((wrote, waited)) = written.await? else { return Ok(sent) };
             if wrote == 0 {
                 return Err(PumpError::Short { missing: length - sent });
             }

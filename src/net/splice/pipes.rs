@@ -1,9 +1,11 @@
 //! Pipes that bodies are spliced through: made when they are needed, bounded in number, used again only when empty.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::io::{read, retry_on_intr};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{Resource, getrlimit};
 
@@ -33,7 +35,7 @@ pub(super) struct Pipe {
 }
 
 /// A pipe in use; it goes back to the others only when it is known to be empty.
-pub(super) struct Taken {
+pub(super) struct InUse {
     pipes: Arc<Pipes>,
     pub(super) pipe: Option<Pipe>,
     /// Bytes in the pipe.
@@ -51,7 +53,7 @@ impl Default for Pipes {
 
 impl Pipes {
     /// An empty pipe of useful size; `None` where there is none to be had, which is no error.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Taken> {
+    pub(super) fn take(self: &Arc<Self>) -> Option<InUse> {
         let idle = self.lock().pop();
         let pipe = match idle {
             Some(pipe) => pipe,
@@ -59,7 +61,7 @@ impl Pipes {
             None => Pipe::make()?,
         };
         self.used.fetch_add(1, Relaxed);
-        Some(Taken { pipes: Arc::clone(self), pipe: Some(pipe), held: 0 })
+        Some(InUse { pipes: Arc::clone(self), pipe: Some(pipe), held: 0 })
     }
 
     /// None may be made.
@@ -73,6 +75,21 @@ impl Pipes {
     }
 }
 
+impl InUse {
+    /// What is in the pipe, which is empty then.
+    pub(super) fn empty(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.held];
+        while let (Some(pipe), 1..) = (&self.pipe, self.held) {
+            let at = bytes.len() - self.held;
+            match retry_on_intr(|| read(&pipe.read, &mut bytes[at..]))? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.held -= count,
+            }
+        }
+        Ok(bytes)
+    }
+}
+
 impl Pipe {
     fn make() -> Option<Self> {
         let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).ok()?;
@@ -81,7 +98,7 @@ impl Pipe {
     }
 }
 
-impl Drop for Taken {
+impl Drop for InUse {
     fn drop(&mut self) {
         let mut idle = self.pipes.lock();
         if self.pipes.used.fetch_sub(1, Relaxed) == 1 {

@@ -1,0 +1,309 @@
+//! What the dials do to a body: when its next piece may go, and how long that piece is.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::{Early, Pace, PumpError, poll_early};
+use crate::meter::{Bucket, Wait};
+use crate::net::dials::State;
+
+impl Pace<'_> {
+    /// How much of this is worth reading now; waits while the body is stalled, and ends it where it is to be cut.
+    pub(super) async fn wanted<D>(&self, most: usize, reader: &mut D, early: &mut Early<'_>) -> Result<usize, PumpError>
+    where
+        D: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut turned = self.dials.subscribe();
+        let state = self.released(&mut turned, reader, early).await?;
+        Ok(self.most(&state, most))
+    }
+
+    /// Waits until a piece of this may go; the answer is how long it is. A turn counts for those who wait already, and a
+    /// reader that leaves meanwhile is noticed.
+    pub(super) async fn let_go<D>(&self, most: usize, reader: &mut D, early: &mut Early<'_>) -> Result<usize, PumpError>
+    where
+        D: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut turned = self.dials.subscribe();
+        loop {
+            let state = self.released(&mut turned, reader, early).await?;
+            let piece = self.piece(&state, most);
+            let Some(bucket) = &state.bucket else { return Ok(piece) };
+            let pause = lock(bucket).take(piece as u64, self.clock.now_us());
+            // Many bodies share the cap, so that the turn of this one may be far off.
+            if pause.is_zero() || !self.hold(pause, &mut turned, reader, early).await? {
+                return Ok(piece);
+            }
+        }
+    }
+
+    /// Waits until the body is not stalled, or no longer; how the dials stand then.
+    async fn released<D>(
+        &self,
+        turned: &mut watch::Receiver<State>,
+        reader: &mut D,
+        early: &mut Early<'_>,
+    ) -> Result<State, PumpError>
+    where
+        D: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            let state = turned.borrow_and_update().clone();
+            if let Some(at) = state.dials.cut.filter(|at| self.meter.sent() >= *at) {
+                return Err(PumpError::Cut(at));
+            }
+            if !state.dials.stall {
+                return Ok(state);
+            }
+            if !self.hold(self.stall, turned, reader, early).await? {
+                return Err(PumpError::Held(self.stall));
+            }
+        }
+    }
+
+    /// Holds the body for so long, or until a dial is turned; true if one was.
+    async fn hold<D>(
+        &self,
+        pause: Duration,
+        turned: &mut watch::Receiver<State>,
+        reader: &mut D,
+        early: &mut Early<'_>,
+    ) -> Result<bool, PumpError>
+    where
+        D: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.meter.wait(Wait::Cap, self.clock.now_us());
+        let gone = poll_fn(|cx| poll_early(Pin::new(&mut *reader), cx, early));
+        let was_turned = tokio::select! {
+            () = tokio::time::sleep(pause) => false,
+            // The sender lives as long as the node.
+            _ = turned.changed() => true,
+            gone = gone => return Err(gone),
+        };
+        self.meter.resume(self.clock.now_us());
+        Ok(was_turned)
+    }
+
+    /// The length of the next piece.
+    fn piece(&self, state: &State, most: usize) -> usize {
+        let most = self.most(state, most);
+        let Some(longest) = state.dials.stammer else { return most };
+        let longest = longest.min(most as u64).max(1);
+        // Any mixing will do: odd lengths in no order, which are the same in every run.
+        let mixed = (self.meter.sent() ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        (mixed % longest) as usize + 1
+    }
+
+    /// No more than the cap lets through without a visible burst, and none behind the cut.
+    fn most(&self, state: &State, most: usize) -> usize {
+        let most = state.bucket.as_ref().map_or(most, |bucket| most.min(lock(bucket).chunk()));
+        let uncut = state.dials.cut.map(|at| at.saturating_sub(self.meter.sent()));
+        uncut.and_then(|left| usize::try_from(left).ok()).map_or(most, |left| most.min(left))
+    }
+}
+
+fn lock(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
+    bucket.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::io;
+    use std::task::{Context, Poll};
+
+    use tokio::io::{AsyncReadExt, DuplexStream, ReadBuf, duplex};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::dials::{Dial, Dials};
+    use crate::meter::Meter;
+    use crate::net::clock::Clock;
+    use crate::net::dials::LiveDials;
+    use crate::net::pump::pump;
+
+    const STALL: Duration = Duration::from_mins(1);
+
+    struct Scene {
+        meter: Meter,
+        clock: Clock,
+        dials: LiveDials,
+        content: Vec<u8>,
+    }
+
+    impl Scene {
+        fn new(length: usize, turns: &[Dial]) -> Self {
+            let content = (0..length).map(|at| (at * 7 % 251) as u8).collect();
+            let (dials, clock) = (LiveDials::default(), Clock::start());
+            dials.turn(turns);
+            let meter = Meter::default();
+            meter.begin(0);
+            Self { meter, clock, dials, content }
+        }
+
+        /// One body, in as many rounds as there are turns that change its way.
+        async fn send(&self, mut reader: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), PumpError> {
+            let Self { meter, clock, dials, .. } = self;
+            let pace = Pace { meter, clock: *clock, dials, idle: STALL, stall: STALL };
+            let mut source = &self.content[..];
+            while !source.is_empty() {
+                let left = source.len() as u64;
+                pump(&mut source, &mut reader, left, pace, &mut Early::Discard).await?;
+            }
+            Ok(())
+        }
+    }
+
+    async fn all(mut client: DuplexStream) -> Vec<u8> {
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.unwrap();
+        got
+    }
+
+    /// A reader that keeps what it is given apart, write by write.
+    #[derive(Default)]
+    struct Pieces(Vec<Vec<u8>>);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Pieces {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, piece: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.push(piece.to_vec());
+            Poll::Ready(Ok(piece.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_leaves_is_noticed_while_a_dial_holds_its_body_back() {
+        for dial in [Dial::Limit(Some(1)), Dial::Stall(true)] {
+            let scene = Scene::new(5000, &[dial]);
+            if let Some(bucket) = scene.dials.bucket() {
+                lock(&bucket).take(1_000_000, scene.clock.now_us());
+            }
+            let (reader, client) = duplex(1000);
+            drop(client);
+            let ended = scene.send(reader).await;
+            assert!(matches!(ended, Err(PumpError::Gone)), "{dial}: {ended:?}");
+            assert!(scene.clock.now_us() < 1000, "{dial}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cap_holds_and_its_time_is_counted_as_such() {
+        let scene = Scene::new(2_000_000, &[Dial::Limit(Some(1_000_000))]);
+        let (reader, client) = duplex(1 << 20);
+        let (sent, got) = tokio::join!(scene.send(reader), all(client));
+        sent.unwrap();
+        let flow = scene.meter.flow(scene.clock.now_us());
+        assert!((1_950_000..2_100_000).contains(&flow.capped_us), "{flow:?}");
+        assert!(got == scene.content);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_cut_at_the_byte_and_a_shorter_one_is_whole() {
+        for (cut, gets) in [(0, 0), (1, 1), (70_000, 70_000), (99_999, 99_999), (100_000, 100_000), (100_001, 100_000)]
+        {
+            let scene = Scene::new(100_000, &[Dial::Cut(Some(cut)), Dial::Limit(Some(9_000_000))]);
+            let (reader, client) = duplex(1000);
+            let (sent, got) = tokio::join!(scene.send(reader), all(client));
+            assert!(got == scene.content[..gets], "{cut}: {}", got.len());
+            assert_eq!(matches!(sent, Err(PumpError::Cut(at)) if at == cut), gets < 100_000, "{cut}: {sent:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stammer_sends_the_same_bytes_in_odd_pieces() {
+        let scene = Scene::new(20_000, &[Dial::Stammer(Some(7))]);
+        let mut pieces = Pieces::default();
+        scene.send(&mut pieces).await.unwrap();
+        assert!(pieces.0.concat() == scene.content);
+        let lengths: BTreeSet<usize> = pieces.0.iter().map(Vec::len).collect();
+        assert_eq!(lengths, (1..=7).collect());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_body_goes_on_where_it_was_and_is_not_held_for_ever() {
+        let scene = Scene::new(100_000, &[Dial::Stall(true)]);
+        let (reader, client) = duplex(1 << 20);
+        let release = async {
+            sleep(STALL / 2).await;
+            assert_eq!(scene.meter.sent(), 0);
+            scene.dials.turn(&[Dial::Stall(false)]);
+        };
+        let (sent, got, ()) = tokio::join!(scene.send(reader), all(client), release);
+        sent.unwrap();
+        let capped = scene.meter.flow(scene.clock.now_us()).capped_us;
+        assert!(got == scene.content && capped >= (STALL / 2).as_micros() as u64, "{capped}");
+
+        let scene = Scene::new(100_000, &[Dial::Stall(true)]);
+        let began = Instant::now();
+        let (reader, _client) = duplex(1 << 20);
+        let ended = scene.send(reader).await;
+        assert!(matches!(ended, Err(PumpError::Held(_))) && began.elapsed() >= STALL, "{ended:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_counts_at_once_for_a_body_that_waits_for_its_cap() {
+        // A byte a second, and a chunk that would take a day.
+        let scene = Scene::new(100_000, &[Dial::Limit(Some(1))]);
+        let (reader, client) = duplex(1 << 20);
+        let release = async {
+            sleep(Duration::from_secs(5)).await;
+            assert!((1..10).contains(&scene.meter.sent()), "{}", scene.meter.sent());
+            scene.dials.turn(&[Dial::Limit(None)]);
+        };
+        let began = Instant::now();
+        let (sent, got, ()) = tokio::join!(scene.send(reader), all(client), release);
+        sent.unwrap();
+        assert!(got == scene.content && began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_is_turned_the_bytes_are_the_same() {
+        let scene = Scene::new(3_000_000, &[]);
+        let (reader, client) = duplex(4096);
+        let turning = async {
+            for (at, dial) in [
+                Dial::Stammer(Some(5000)),
+                Dial::Limit(Some(2_000_000)),
+                Dial::Stammer(None),
+                Dial::Stall(true),
+                Dial::Delay(1),
+                Dial::Stall(false),
+                Dial::Limit(Some(1_000_000)),
+                Dial::Limit(None),
+                Dial::Cut(Some(1 << 40)),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                while scene.meter.sent() < at as u64 * 100_000 && !scene.dials.now().stall {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                scene.dials.turn(&[dial]);
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let (sent, got, ()) = tokio::join!(scene.send(reader), all(client), turning);
+        sent.unwrap();
+        assert!(got == scene.content);
+        assert_eq!(scene.dials.now(), Dials { delay_ms: 1, cut: Some(1 << 40), ..Dials::default() });
+    }
+}
