@@ -22,7 +22,7 @@ use crate::text::SafeText;
 
 pub use crate::net::fetch::ProofWish;
 use args::Args;
-pub use values::{Color, Listen, PerHop};
+pub use values::{Color, Listen, Look, PerHop};
 
 /// What a person asked for, checked as far as it can be without touching the network.
 #[derive(Clone, Debug)]
@@ -163,6 +163,10 @@ pub struct Talk {
     pub color: Color,
     /// Draw with ASCII only.
     pub ascii: bool,
+    /// Which colours the dashboard has.
+    pub look: Look,
+    /// The person's own keys: what the configuration file calls them, and their names.
+    pub keys: Vec<(String, Vec<String>)>,
 }
 
 /// Why there is nothing to do.
@@ -195,7 +199,8 @@ where
     }
     let matches = command.try_get_matches_from(line).map_err(|error| Stop::Clap(Box::new(error)))?;
     let args = Args::from_arg_matches(&matches).map_err(|error| Stop::Clap(Box::new(error)))?;
-    let talk = talk(&args, &matches);
+    let keys = config_file.map_or_else(|| Ok(Vec::new()), config::keys).map_err(Stop::Error)?;
+    let talk = Talk { keys, ..talk(&args, &matches) };
     mode(args, &matches).map(|mode| Invocation { mode, talk }).map_err(Stop::Error)
 }
 
@@ -312,6 +317,8 @@ fn talk(args: &Args, matches: &ArgMatches) -> Talk {
         log: args.log.clone(),
         color: if no_color && !said { Color::Never } else { args.color },
         ascii: args.ascii,
+        look: args.theme,
+        keys: Vec::new(),
     }
 }
 

@@ -64,6 +64,8 @@ pub enum Command {
     },
     /// Write the snapshot as JSON beside the fetched files.
     Export,
+    /// Write this picture of the screen (SVG) beside the fetched files.
+    SaveScreen(String),
     /// Leave: cancel what runs; the spawned nodes stop, or live on where that was asked for.
     Quit {
         /// Let the nodes that this program started live on.

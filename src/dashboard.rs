@@ -15,11 +15,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Color, Talk};
+use crate::cli::{Color, Look, Talk};
 use crate::error::{Error, Kept, plain, shown};
 use crate::headless::{say, signals::Signals, start_log, tell};
 use crate::snapshot::{ChainSnapshot, Phase};
-use crate::ui::{self, ColorMode, Left, ScreenError, Stop};
+use crate::ui::{self, ColorMode, Keymap, Left, ScreenError, Stop};
 use crate::units::{Bytes, Rate};
 
 pub use conductor::{Conductor, Remains};
@@ -36,6 +36,7 @@ const INTERRUPTED: i32 = 130;
 
 /// Runs the dashboard until the person leaves.
 pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
+    let keymap = Keymap::with(&talk.keys).map_err(|reason| Error::Usage(format!("config.toml: keys: {reason}")))?;
     if talk.log.is_some() {
         start_log(talk, tracing::Level::INFO)?;
     }
@@ -58,7 +59,8 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let conductor = Conductor::new(plan, screen, leave.clone());
     drop(inside);
     let conducting = runtime.spawn(conductor.run(wishes, reports));
-    let options = ui::Options { ascii: talk.ascii, color: color(talk.color) };
+    let mouse = !["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| std::env::var_os(name).is_some());
+    let options = ui::Options { ascii: talk.ascii, color: color(talk.color), look: look(talk.look), mouse, keymap };
     let left = ui::run(&options, snapshots.clone(), commands, &stop);
     leave.cancel();
     let ended = runtime.block_on(async { tokio::time::timeout(LEAVE, conducting).await });
@@ -112,6 +114,15 @@ fn color(color: Color) -> ColorMode {
         Color::Auto => ColorMode::Auto,
         Color::Always => ColorMode::Always,
         Color::Never => ColorMode::Never,
+    }
+}
+
+fn look(look: Look) -> ui::Look {
+    match look {
+        Look::Terminal => ui::Look::Terminal,
+        Look::Light => ui::Look::Light,
+        Look::Contrast => ui::Look::Contrast,
+        Look::Mono => ui::Look::Mono,
     }
 }
 

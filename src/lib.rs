@@ -43,10 +43,14 @@
 //! # The wing of the terminal: ui/
 //!
 //! ```text
-//! screen        the loop;  terminal  taking and giving back;  suspend  Ctrl-Z and fg;  event  the input thread
-//! keymap        one table for dispatch, footer and help;  action  what keys mean;  edit  a line being typed
-//! state         what the screen itself remembers;  rates  rates of single connections
-//! view          splits the screen;  widgets/  one region a file;  grid, paint, theme  columns, glyphs, colours
+//! screen        the loop;  terminal  taking and giving back;  suspend  stopping;  event  the input thread;
+//!               clipboard  what goes out besides frames
+//! keymap        one table for dispatch, footer, help and palette;  action  what keys mean;  mouse  what clicks mean;
+//!               edit  a line being typed
+//! state         what the screen itself remembers;  lists  rows, narrowed by a filter and sorted;  seen, rates
+//!               what only a sequence of snapshots shows
+//! view          draws;  layout  which region stands where;  widgets/  one region a file;  columns, grid, paint,
+//!               theme  tables, glyphs, colours;  svg  a screen as a picture
 //! ```
 //!
 //! # The roof

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::{FalseyValueParser, TypedValueParser as _};
 use clap::{ArgAction, Parser};
 
-use super::values::{self, Color, Listen, PerHop, WireChoice};
+use super::values::{self, Color, Listen, Look, PerHop, WireChoice};
 use crate::dials::Dial;
 use crate::route::FileName;
 use crate::wire::Digest;
@@ -147,6 +147,10 @@ pub(super) struct Args {
     #[arg(long, help_heading = OUTPUT, value_name = "WHEN", env = "CHAINVIEW_COLOR", default_value = "auto",
           value_enum)]
     pub(super) color: Color,
+    /// The dashboard's colours
+    #[arg(long, help_heading = OUTPUT, value_name = "NAME", env = "CHAINVIEW_THEME", default_value = "terminal",
+          value_enum)]
+    pub(super) theme: Look,
     /// Draw with ASCII characters only
     #[arg(long, help_heading = OUTPUT, env = "CHAINVIEW_ASCII", value_parser = FalseyValueParser::new())]
     pub(super) ascii: bool,

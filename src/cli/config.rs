@@ -14,6 +14,9 @@ use crate::route::{MAX_INPUT, Route};
 /// Largest configuration file read; all keys together need less than one page.
 const MAX_CONFIG: u64 = 64 * 1024;
 
+/// The one table of the configuration file that holds no flags.
+const KEYS: &str = "keys";
+
 /// Where the configuration file is, whether or not it exists.
 pub fn path() -> Option<PathBuf> {
     Xdg::new().ok().map(|xdg| xdg.config_dir().join("chainview").join("config.toml"))
@@ -23,16 +26,10 @@ pub fn path() -> Option<PathBuf> {
 ///
 /// So the order "flag, environment, file, default" needs no code of its own: it is clap's.
 pub fn apply(command: Command, file: &Path) -> Result<Command, Error> {
-    let text = match read_capped(file, MAX_CONFIG) {
-        Ok(bytes) => bytes,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(command),
-        Err(error) => return Err(Error::Usage(format!("{}: {}", shown(file), plain(&error)))),
-    };
+    let table = read_table(file)?;
     let wrong = |what: String| Error::Usage(format!("{}: {what}", shown(file)));
-    let text = String::from_utf8(text).map_err(|_| wrong("the file is not UTF-8".to_owned()))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(at_line(&text, &error)))?;
     let mut command = command;
-    for (key, value) in &table {
+    for (key, value) in table.iter().filter(|(key, _)| *key != KEYS) {
         let known = command.get_arguments().any(|arg| arg.get_long() == Some(key) && is_setting(arg));
         if !known {
             return Err(wrong(format!("{key:?} is not a setting: the long names of the flags are")));
@@ -46,6 +43,31 @@ pub fn apply(command: Command, file: &Path) -> Result<Command, Error> {
         }
     }
     Ok(command)
+}
+
+/// The person's own keys: the table `[keys]`, each line a thing to do and its key, or a list of keys.
+pub fn keys(file: &Path) -> Result<Vec<(String, Vec<String>)>, Error> {
+    let wrong = |what: &str| Error::Usage(format!("{}: {KEYS}: {what}", shown(file)));
+    let table = read_table(file)?;
+    let Some(keys) = table.get(KEYS) else { return Ok(Vec::new()) };
+    let keys = keys.as_table().ok_or_else(|| wrong("it is a table, [keys]"))?;
+    let one = |(id, value): (&String, &toml::Value)| {
+        let names = words(value).ok_or_else(|| wrong(&format!("{id}: write the name of a key, or a list of them")))?;
+        Ok((id.clone(), names))
+    };
+    keys.iter().map(one).collect()
+}
+
+/// The configuration file as a table; empty where there is no file.
+fn read_table(file: &Path) -> Result<toml::Table, Error> {
+    let text = match read_capped(file, MAX_CONFIG) {
+        Ok(bytes) => bytes,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Vec::new(),
+        Err(error) => return Err(Error::Usage(format!("{}: {}", shown(file), plain(&error)))),
+    };
+    let wrong = |what: String| Error::Usage(format!("{}: {what}", shown(file)));
+    let text = String::from_utf8(text).map_err(|_| wrong("the file is not UTF-8".to_owned()))?;
+    text.parse().map_err(|error: toml::de::Error| wrong(at_line(&text, &error)))
 }
 
 /// Reads an input file.

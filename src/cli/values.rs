@@ -41,6 +41,20 @@ pub enum Color {
     Never,
 }
 
+/// Which colours the dashboard has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Look {
+    /// The terminal's own palette.
+    #[default]
+    Terminal,
+    /// Dark on white.
+    Light,
+    /// White on black, bright.
+    Contrast,
+    /// No colour.
+    Mono,
+}
+
 impl PerHop<Dial> {
     /// The dials of one hop: turned as all are, then as this one is; 0 is no hop.
     pub fn dials(turns: &[Self], hop: usize) -> Dials {

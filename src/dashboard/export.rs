@@ -1,8 +1,9 @@
-//! The picture of a moment as a JSON file, under a name that nothing has yet.
+//! A moment as a file, its figures as JSON or its screen as SVG, under a name that nothing has yet.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::plan::ChainPlan;
 use crate::error::{plain, shown};
@@ -22,15 +23,29 @@ pub(super) fn folder(plan: &ChainPlan) -> PathBuf {
     }
 }
 
-/// Writes a snapshot into a folder; the answer is the path, or why it is not there.
-pub(super) fn write(folder: &Path, snapshot: &ChainSnapshot) -> Result<SafeText, String> {
+/// What is written.
+pub(super) enum Export {
+    /// All figures, as JSON.
+    Figures(Arc<ChainSnapshot>),
+    /// The screen, as SVG.
+    Picture(String),
+}
+
+/// Writes a moment into a folder; the answer is the path, or why it is not there.
+pub(super) fn write(folder: &Path, export: &Export) -> Result<SafeText, String> {
     let name = jiff::Zoned::now().strftime("chainview-%Y%m%d-%H%M%S").to_string();
     let failed = |path: &Path, error: &io::Error| format!("cannot write {}: {}", shown(path), plain(error));
-    let (path, file) = create(folder, &name).map_err(|error| failed(&folder.join(&name), &error))?;
+    let extension = if matches!(export, Export::Figures(_)) { "json" } else { "svg" };
+    let (path, file) = create(folder, &name, extension).map_err(|error| failed(&folder.join(&name), &error))?;
     let write = || -> io::Result<()> {
         let mut file = io::BufWriter::new(file);
-        serde_json::to_writer_pretty(&mut file, snapshot)?;
-        file.write_all(b"\n")?;
+        match export {
+            Export::Figures(snapshot) => {
+                serde_json::to_writer_pretty(&mut file, snapshot.as_ref())?;
+                file.write_all(b"\n")?;
+            }
+            Export::Picture(svg) => file.write_all(svg.as_bytes())?,
+        }
         file.flush()
     };
     write().map_err(|error| failed(&path, &error))?;
@@ -38,11 +53,11 @@ pub(super) fn write(folder: &Path, snapshot: &ChainSnapshot) -> Result<SafeText,
 }
 
 /// Makes a file that was not there before.
-fn create(folder: &Path, name: &str) -> io::Result<(PathBuf, File)> {
+fn create(folder: &Path, name: &str, extension: &str) -> io::Result<(PathBuf, File)> {
     for number in 1..=MOST {
         let path = match number {
-            1 => folder.join(format!("{name}.json")),
-            number => folder.join(format!("{name}-{number}.json")),
+            1 => folder.join(format!("{name}.{extension}")),
+            number => folder.join(format!("{name}-{number}.{extension}")),
         };
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -60,14 +75,15 @@ mod tests {
     fn a_snapshot_comes_back_and_nothing_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let snapshot = ChainSnapshot { generation: 7, source: "x".into(), ..ChainSnapshot::default() };
-        let paths: Vec<SafeText> = (0..3).map(|_| write(folder.path(), &snapshot).unwrap()).collect();
+        let paths: Vec<SafeText> =
+            (0..3).map(|_| write(folder.path(), &Export::Figures(Arc::new(snapshot.clone()))).unwrap()).collect();
         let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path()).collect();
         assert_eq!(files.len(), 3, "{paths:?}");
         for path in files {
             let read: ChainSnapshot = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
             assert_eq!(read, snapshot);
         }
-        let none = write(&folder.path().join("none"), &snapshot).unwrap_err();
+        let none = write(&folder.path().join("none"), &Export::Picture("<svg/>".to_owned())).unwrap_err();
         assert!(none.starts_with("cannot write ") && none.contains("none/chainview-"), "{none}");
     }
 }

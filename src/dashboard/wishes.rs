@@ -1,7 +1,7 @@
 //! What each wish of a person makes the dashboard do; what comes of it is said in the log or seen in the picture.
 
 use super::conductor::{Conductor, Errand};
-use super::export;
+use super::export::{self, Export};
 use crate::command::Command;
 use crate::error::Error;
 use crate::net::access::Secret;
@@ -66,7 +66,8 @@ impl Conductor {
                 let doing = format!("connection {id} closed");
                 self.control(hop, doing, move |node, token| async move { control::close(&node, &token, id).await });
             }
-            Command::Export => self.export(),
+            Command::Export => self.export(Export::Figures(self.told.last.clone())),
+            Command::SaveScreen(svg) => self.export(Export::Picture(svg)),
             Command::Quit { leave_nodes } => {
                 self.leave_nodes = leave_nodes;
                 self.leave.cancel();
@@ -167,10 +168,9 @@ impl Conductor {
         self.watcher.hops().into_iter().nth(hop.checked_sub(1)?).map(|hop| hop.link)
     }
 
-    fn export(&mut self) {
+    fn export(&mut self, export: Export) {
         let folder = export::folder(&self.plan);
-        let snapshot = self.told.last.clone();
-        self.errands.spawn_blocking(move || match export::write(&folder, &snapshot) {
+        self.errands.spawn_blocking(move || match export::write(&folder, &export) {
             Ok(path) => Errand::Say(Level::Info, None, format!("exported to {path}")),
             Err(why) => Errand::Say(Level::Error, None, why),
         });

@@ -1,42 +1,112 @@
-//! What a key can mean; the keymap makes these, `UiState::apply` carries them out.
+//! What a key, a click or a line of the palette can mean; `UiState::apply` carries them out.
+
+use super::state::Tab;
 
 /// One thing a person does to the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Fetch the route's own file again.
-    Fetch,
-    /// Open the prompt that asks for another name.
-    AskName,
-    /// Cancel the marked transfer.
-    Cancel,
-    /// Start the marked hop's node anew.
-    Restart,
+    /// Show this tab.
+    Show(Tab),
+    /// Give the next panel the keys.
+    NextPanel,
+    /// Give the panel before the keys.
+    LastPanel,
     /// Move the mark, or scroll, by so many rows.
     Move(isize),
+    /// Move by so many halves of what is in sight.
+    Page(isize),
     /// Move to the first row.
     First,
     /// Move to the last row.
     Last,
-    /// Mark the hop with this number.
-    SelectHop(usize),
-    /// Give the next panel the arrow keys.
-    NextPanel,
-    /// Open the list of keys.
-    Help,
-    /// Close what lies over the screen.
-    Close,
-    /// Close what lies over the screen, or leave.
-    Quit,
-    /// Close what lies over the screen, or cancel what runs, or leave.
-    Interrupt,
+    /// Look at the marked row in detail, or take the marked line of a list.
+    Enter,
+    /// One level out: detail, zoom, filter.
+    Back,
+    /// Give the whole screen to the panel that has the keys, or take it back.
+    Zoom,
+    /// Hold the picture, or let it go on.
+    Freeze,
+    /// Show a shorter or a longer time.
+    Span(isize),
+    /// Type what rows must contain.
+    Filter,
+    /// Sort by the next column.
+    SortNext,
+    /// Sort the other way round.
+    SortTurn,
+    /// Sort once more, by what the figures are now.
+    SortAgain,
+    /// Choose the columns.
+    Columns,
+    /// Show log lines from the next level up.
+    Level,
+    /// Break long log lines, or cut them.
+    Wrap,
+    /// The next look.
+    Theme,
+    /// Listen to the mouse, or leave it to the terminal.
+    Mouse,
+    /// Put the marked row's text on the clipboard.
+    Copy,
     /// Paint every cell again.
     Repaint,
-    /// Stop the program until the shell sends it on.
+    /// Leave the terminal to the shell until this program is continued.
     Suspend,
+    /// Open the list of keys.
+    Help,
+    /// Open the list of all that can be done.
+    Palette,
+    /// Fetch the route's own file again.
+    Fetch,
+    /// Ask which file to fetch.
+    AskName,
+    /// Cancel a transfer.
+    Cancel,
+    /// Pause a transfer, or let it go on.
+    Pause,
+    /// Fetch again what a transfer that is over was to fetch.
+    Retry,
+    /// Ask for a transfer's cap.
+    AskCap,
+    /// Turn a transfer's cap by so many tenths.
+    CapBy(i8),
+    /// Lift a transfer's cap.
+    NoCap,
+    /// Move a queued transfer by so many places.
+    Reorder(isize),
+    /// Start the marked hop's node.
+    StartNode,
+    /// Stop it in order.
+    StopNode,
+    /// Kill it.
+    KillNode,
+    /// Stop it and start it anew.
+    RestartNode,
+    /// Have it take no new work.
+    DrainNode,
+    /// Ask for one more node to watch.
+    AskAttach,
+    /// Watch the marked node no longer.
+    Detach,
+    /// Open the marked hop's dials.
+    Dials,
+    /// Close the marked connection.
+    CloseConnection,
+    /// Write the snapshot as JSON.
+    Export,
+    /// Write the screen as a picture.
+    SaveScreen,
+    /// Leave, or ask first.
+    Quit,
+    /// Leave the program and let its nodes live on.
+    LeaveNodes,
+    /// Close what lies over the screen, or cancel what runs, or leave.
+    Interrupt,
     /// Change the line being typed.
     Edit(Edit),
-    /// Take the line as it stands.
-    Submit,
+    /// Close what lies over the screen.
+    Close,
 }
 
 /// One change to a line being typed.

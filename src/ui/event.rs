@@ -1,4 +1,4 @@
-//! The input thread: keys, pasted text and resizes become events; a second thread notices that the terminal died.
+//! The input thread: keys, the mouse, pasted text and resizes become events; a second thread notices that the terminal died.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -7,9 +7,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use std::{io, thread};
 
-use crossterm::event::{Event as Input, KeyEvent, KeyEventKind, poll, read};
+use crossterm::event::{Event as Input, KeyEvent, KeyEventKind, MouseButton, MouseEventKind, poll, read};
 use rustix::event::PollFlags;
 
+use super::mouse::Gesture;
 use super::terminal::{is_gone, is_taken, keyboard, waits};
 
 /// Events that may wait; a person types no faster, and pasted text is one event.
@@ -24,6 +25,8 @@ pub enum Event {
     Key(KeyEvent),
     /// Text was pasted.
     Paste(String),
+    /// The mouse did something, at this column and row.
+    Mouse(Gesture, u16, u16),
     /// The terminal has another size, which the next frame asks for itself.
     Resize,
     /// The terminal is gone.
@@ -106,10 +109,19 @@ fn watch(tty: &OwnedFd, events: &SyncSender<Event>, done: &AtomicBool) {
     }
 }
 
-/// Releases and mouse or focus reports are nobody's business here, and must not cause a frame.
+/// Releases and the pointer's mere moving are nobody's business here, and must not cause a frame.
 fn event(input: Input) -> Option<Event> {
     match input {
         Input::Key(key) if key.kind != KeyEventKind::Release => Some(Event::Key(key)),
+        Input::Mouse(mouse) => {
+            let gesture = match mouse.kind {
+                MouseEventKind::Down(MouseButton::Left) => Gesture::Click,
+                MouseEventKind::ScrollUp => Gesture::WheelUp,
+                MouseEventKind::ScrollDown => Gesture::WheelDown,
+                _ => return None,
+            };
+            Some(Event::Mouse(gesture, mouse.column, mouse.row))
+        }
         Input::Paste(text) => Some(Event::Paste(text)),
         Input::Resize(..) => Some(Event::Resize),
         _ => None,

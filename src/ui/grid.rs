@@ -24,8 +24,8 @@ pub struct Column {
     pub drop: u8,
 }
 
-/// Where each column stands: offset and width, or nothing for one that was dropped.
-pub type Places<const N: usize> = [Option<(u16, u16)>; N];
+/// Where each column stands: offset and width, or nothing for one that is not shown.
+pub type Places = Vec<Option<(u16, u16)>>;
 
 /// A column of one width.
 pub const fn fixed(title: &'static str, width: u16, right: bool, drop: u8) -> Column {
@@ -37,16 +37,16 @@ pub const fn growing(title: &'static str, width: u16, most: u16, drop: u8) -> Co
     Column { title, width, most, right: false, drop }
 }
 
-/// Places the columns that fit into a width.
-pub fn place<const N: usize>(columns: &[Column; N], room: u16) -> Places<N> {
-    let mut kept = [true; N];
+/// Places the columns that fit into a width; those whose bit is set in `hidden` are left out.
+pub fn place(columns: &[Column], hidden: u32, room: u16) -> Places {
+    let mut kept: Vec<bool> = (0..columns.len()).map(|i| hidden & (1 << i) == 0).collect();
     while needed(columns, &kept) > room {
-        let last = (0..N).filter(|i| kept[*i] && columns[*i].drop > 0).max_by_key(|i| columns[*i].drop);
+        let last = (0..columns.len()).filter(|i| kept[*i] && columns[*i].drop > 0).max_by_key(|i| columns[*i].drop);
         let Some(last) = last else { break };
         kept[last] = false;
     }
     let mut spare = room.saturating_sub(needed(columns, &kept));
-    let mut places = [None; N];
+    let mut places = vec![None; columns.len()];
     let mut x = 0;
     for (i, column) in columns.iter().enumerate().filter(|(i, _)| kept[*i]) {
         let extra = spare.min(column.most.saturating_sub(column.width));
@@ -57,16 +57,22 @@ pub fn place<const N: usize>(columns: &[Column; N], room: u16) -> Places<N> {
     places
 }
 
-/// Paints the headings.
-pub fn headings<const N: usize>(
+/// The column at this offset, for clicks on headings.
+pub fn column_at(places: &Places, x: u16) -> Option<usize> {
+    places.iter().position(|place| place.is_some_and(|(from, width)| (from..from + width + GAP).contains(&x)))
+}
+
+/// Paints the headings; the one that the rows are sorted by stands out.
+pub fn headings(
     buffer: &mut Buffer,
     area: Rect,
-    columns: &[Column; N],
-    places: &Places<N>,
-    style: Style,
+    columns: &[Column],
+    places: &Places,
+    sorted: Option<usize>,
+    styles: [Style; 2],
 ) {
-    for (column, place) in columns.iter().zip(places) {
-        cell(buffer, area, *column, *place, column.title, style);
+    for (i, (column, place)) in columns.iter().zip(places).enumerate() {
+        cell(buffer, area, *column, *place, column.title, styles[usize::from(sorted == Some(i))]);
     }
 }
 
@@ -82,7 +88,7 @@ pub fn cell(buffer: &mut Buffer, row: Rect, column: Column, place: Option<(u16, 
     }
 }
 
-fn needed<const N: usize>(columns: &[Column; N], kept: &[bool; N]) -> u16 {
+fn needed(columns: &[Column], kept: &[bool]) -> u16 {
     let widths = columns.iter().zip(kept).filter(|(_, kept)| **kept).map(|(column, _)| column.width + GAP);
     widths.sum::<u16>().saturating_sub(GAP)
 }
@@ -96,10 +102,20 @@ mod tests {
 
     #[test]
     fn drops_by_priority_and_grows_in_order() {
-        assert_eq!(place(&COLUMNS, 23), [Some((0, 2)), Some((4, 6)), Some((12, 5)), Some((19, 4))]);
-        assert_eq!(place(&COLUMNS, 30), [Some((0, 2)), Some((4, 10)), Some((16, 5)), Some((23, 7))]);
-        assert_eq!(place(&COLUMNS, 22), [Some((0, 2)), Some((4, 10)), None, Some((16, 6))]);
-        assert_eq!(place(&COLUMNS, 11), [Some((0, 2)), Some((4, 7)), None, None]);
-        assert_eq!(place(&COLUMNS, 0), [Some((0, 2)), Some((4, 6)), None, None]);
+        assert_eq!(place(&COLUMNS, 0, 23), [Some((0, 2)), Some((4, 6)), Some((12, 5)), Some((19, 4))]);
+        assert_eq!(place(&COLUMNS, 0, 30), [Some((0, 2)), Some((4, 10)), Some((16, 5)), Some((23, 7))]);
+        assert_eq!(place(&COLUMNS, 0, 22), [Some((0, 2)), Some((4, 10)), None, Some((16, 6))]);
+        assert_eq!(place(&COLUMNS, 0, 11), [Some((0, 2)), Some((4, 7)), None, None]);
+        assert_eq!(place(&COLUMNS, 0, 0), [Some((0, 2)), Some((4, 6)), None, None]);
+    }
+
+    #[test]
+    fn hidden_columns_leave_their_room_to_others() {
+        let places = place(&COLUMNS, 0b10, 23);
+        assert_eq!(places, [Some((0, 2)), None, Some((4, 5)), Some((11, 12))]);
+        assert_eq!(
+            [0, 3, 4, 10, 11, 99].map(|x| column_at(&places, x)),
+            [Some(0), Some(0), Some(2), Some(2), Some(3), None]
+        );
     }
 }

@@ -1,37 +1,36 @@
-//! The one table of keys: what each does in which mode, its words, and when it applies. Dispatch, footer and help
-//! all read it, so none of them can promise a key that another does not know.
+//! Which key does what: the one table of bindings with the keys a person chose. Dispatch, footer, help and palette all
+//! read it, so none of them can promise a key that another does not know.
 
+mod custom;
+pub mod table;
+
+use crokey::{KeyCombination, KeyCombinationFormat, OneToThree};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::action::{Action, Edit};
-use super::state::{Mode, Panel, UiState};
-use super::view;
-use super::widgets::help;
+use super::state::UiState;
 use crate::command::Command;
 use crate::snapshot::ChainSnapshot;
+use table::TABLE;
 
-/// A mode without what it holds, as the table names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// The dashboard itself.
-    Browse,
-    /// A name is being typed.
-    Prompt,
-    /// The list of keys is open.
-    Help,
-}
+/// A set of modes or of panels, one bit each.
+pub type Set = u16;
 
-/// A key, or a family of keys that differ by their character alone.
+/// What a key is about; the help is sorted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chord {
-    /// This key alone; shift is part of the character.
-    Key(KeyCode),
-    /// This letter with Ctrl.
-    Ctrl(char),
-    /// A digit from 1 to 9.
-    Digit,
-    /// Any character that can be typed.
-    Text,
+pub enum Topic {
+    /// Moving about and looking.
+    Look,
+    /// Fetching, and transfers.
+    Transfers,
+    /// Nodes and their connections.
+    Nodes,
+    /// The program.
+    Program,
+    /// A line being typed.
+    Line,
+    /// What lies over the screen.
+    Over,
 }
 
 /// Where the footer shows a key.
@@ -48,191 +47,143 @@ pub enum Place {
 /// One line of the table.
 #[derive(Clone, Copy)]
 pub struct Binding {
-    /// The mode it belongs to.
-    pub mode: When,
-    /// The keys, any of which will do.
-    pub keys: &'static [Chord],
-    /// The keys as people call them; empty where the line before speaks for this one too.
-    pub name: &'static str,
+    /// What the configuration file calls it.
+    pub id: &'static str,
+    /// The modes it belongs to.
+    pub modes: Set,
+    /// The panels that have it while they have the keys.
+    pub panels: Set,
+    /// Its keys, any of which will do, unless the person chose others.
+    pub keys: &'static [&'static str],
+    /// What it is about.
+    pub topic: Topic,
     /// What it does, in words.
     pub help: &'static str,
     /// Where the footer shows it.
     pub place: Place,
     /// It would do something now.
     pub applies: fn(&UiState, &ChainSnapshot) -> bool,
-    /// What it means; the character is the one that was typed, for families of keys.
-    pub action: fn(char) -> Action,
+    /// What it means.
+    pub action: Action,
 }
 
-/// The binding of a key, if it has one in this mode and would do something.
-pub fn find(state: &UiState, chain: &ChainSnapshot, key: KeyEvent) -> Option<Action> {
-    if key.kind == KeyEventKind::Release {
-        return None;
+/// The keys of every binding, in the order of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keymap {
+    keys: Vec<Vec<KeyCombination>>,
+}
+
+impl Default for Keymap {
+    fn default() -> Self {
+        let keys = |binding: &Binding| binding.keys.iter().filter_map(|name| parse(name)).collect();
+        Self { keys: TABLE.iter().map(keys).collect() }
     }
-    let typed = if let KeyCode::Char(c) = key.code { c } else { '\0' };
-    live(state, chain).find(|binding| binding.keys.iter().any(|chord| chord.is(key))).map(|b| (b.action)(typed))
+}
+
+impl Keymap {
+    /// The name of a binding's first key; empty where it has none.
+    pub fn name(&self, index: usize) -> String {
+        self.keys.get(index).and_then(|keys| keys.first()).map_or_else(String::new, |key| name(*key))
+    }
+
+    /// The names of all of a binding's keys.
+    pub fn names(&self, index: usize) -> Vec<String> {
+        self.keys.get(index).into_iter().flatten().map(|key| name(*key)).collect()
+    }
+
+    /// The name of the first key with this meaning.
+    pub fn key_of(&self, action: Action) -> String {
+        TABLE.iter().position(|binding| binding.action == action).map_or_else(String::new, |index| self.name(index))
+    }
+
+    fn has(&self, index: usize, key: KeyCombination) -> bool {
+        self.keys.get(index).is_some_and(|keys| keys.contains(&key))
+    }
+}
+
+/// The binding of a key, if it has one here and would do something.
+pub fn find(state: &UiState, chain: &ChainSnapshot, key: KeyEvent) -> Option<Action> {
+    let key = KeyCombination::from(KeyEvent::new(key.code, key.modifiers));
+    live(state, chain).find(|(index, _)| state.keymap.has(*index, key)).map(|(_, binding)| binding.action)
 }
 
 /// Takes one key press; what it asks of the chain is returned.
 pub fn press(state: &mut UiState, chain: &ChainSnapshot, key: KeyEvent) -> Option<Command> {
-    let action = find(state, chain, key)?;
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    let action = find(state, chain, key).or_else(|| typed(key).filter(|_| state.mode.line().is_some()))?;
     state.apply(action, chain)
 }
 
 /// Takes pasted text; only a line being typed wants it, and of it only what can be part of one line.
 pub fn paste(state: &mut UiState, chain: &ChainSnapshot, text: &str) {
-    if matches!(state.mode, Mode::Prompt { .. }) {
+    if state.mode.line().is_some() {
         for c in text.chars().filter(|c| !c.is_control()) {
             state.apply(Action::Edit(Edit::Insert(c)), chain);
         }
     }
 }
 
-/// The bindings that would do something now, in the order of the table.
-pub fn live<'a>(state: &'a UiState, chain: &'a ChainSnapshot) -> impl Iterator<Item = &'static Binding> + 'a {
-    let mode = When::of(&state.mode);
-    TABLE.iter().filter(move |binding| binding.mode == mode && (binding.applies)(state, chain))
+/// The bindings that would do something now, with their places in the table, in its order.
+pub fn live<'a>(state: &'a UiState, chain: &'a ChainSnapshot) -> impl Iterator<Item = (usize, &'static Binding)> + 'a {
+    let (mode, panel) = (state.mode.bit(), state.focus().bit());
+    let here = move |binding: &Binding| binding.modes & mode != 0 && binding.panels & panel != 0;
+    TABLE.iter().enumerate().filter(move |(_, binding)| here(binding) && (binding.applies)(state, chain))
 }
 
-impl When {
-    /// The table's name for a mode.
-    pub fn of(mode: &Mode) -> Self {
-        match mode {
-            Mode::Browse => Self::Browse,
-            Mode::Prompt { .. } => Self::Prompt,
-            Mode::Help { .. } => Self::Help,
-        }
+/// A character to be typed. Some keyboards type characters with `AltGr`, which arrives as Ctrl and Alt together.
+fn typed(key: KeyEvent) -> Option<Action> {
+    let KeyCode::Char(c) = key.code else { return None };
+    let both = |modifier| key.modifiers.contains(modifier);
+    let plain = both(KeyModifiers::CONTROL) == both(KeyModifiers::ALT);
+    (plain && !c.is_control()).then_some(Action::Edit(Edit::Insert(c)))
+}
+
+/// Reads the name of one key: a character as it is typed, or `enter`, `ctrl-l`, `f1`, `shift-tab`.
+fn parse(text: &str) -> Option<KeyCombination> {
+    let mut chars = text.chars();
+    let key = match (chars.next(), chars.next()) {
+        (Some(c), None) => KeyCombination::from(KeyCode::Char(c)),
+        _ if text.eq_ignore_ascii_case("shift-tab") => crokey::parse("backtab").ok()?,
+        _ => crokey::parse(text).ok()?,
+    };
+    key.is_ansi_compatible().then(|| key.normalized())
+}
+
+/// What people call a key.
+fn name(key: KeyCombination) -> String {
+    match (key.codes, key.modifiers) {
+        (OneToThree::One(KeyCode::Char(c)), KeyModifiers::NONE | KeyModifiers::SHIFT) if c != ' ' => c.to_string(),
+        (OneToThree::One(KeyCode::BackTab), _) => "shift-tab".to_owned(),
+        (OneToThree::One(KeyCode::PageUp), KeyModifiers::NONE) => "pgup".to_owned(),
+        (OneToThree::One(KeyCode::PageDown), KeyModifiers::NONE) => "pgdn".to_owned(),
+        _ => KeyCombinationFormat::default().to_string(key).to_lowercase(),
     }
 }
 
-impl Chord {
-    /// This key press is meant.
-    pub fn is(self, key: KeyEvent) -> bool {
-        let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
-        let alone = !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
-        match self {
-            Self::Key(code) => alone && key.code == code,
-            Self::Ctrl(letter) => ctrl && key.code == KeyCode::Char(letter),
-            Self::Digit => alone && matches!(key.code, KeyCode::Char('1'..='9')),
-            // Some keyboards type characters with AltGr, which arrives as Ctrl and Alt together.
-            Self::Text => {
-                matches!(key.code, KeyCode::Char(c) if !c.is_control() && ctrl == key.modifiers.contains(KeyModifiers::ALT))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_key_has_a_name_that_can_be_read_back() {
+        for (index, binding) in TABLE.iter().enumerate() {
+            let keys = &Keymap::default().keys[index];
+            assert_eq!(keys.len(), binding.keys.len(), "{}: {:?}", binding.id, binding.keys);
+            for key in keys {
+                assert_eq!(parse(&name(*key).replace("pgup", "pageup").replace("pgdn", "pagedown")), Some(*key));
             }
         }
     }
-}
 
-const fn key(letter: char) -> Chord {
-    Chord::Key(KeyCode::Char(letter))
-}
-
-const fn bind(
-    mode: When,
-    keys: &'static [Chord],
-    name: &'static str,
-    help: &'static str,
-    place: Place,
-    action: fn(char) -> Action,
-) -> Binding {
-    Binding { mode, keys, name, help, place, action, applies: |_, _| true }
-}
-
-impl Binding {
-    const fn when(mut self, applies: fn(&UiState, &ChainSnapshot) -> bool) -> Self {
-        self.applies = applies;
-        self
+    #[test]
+    fn keys_arrive_in_more_than_one_form() {
+        let event = |code, modifiers| KeyCombination::from(KeyEvent::new(code, modifiers));
+        assert_eq!(parse("G"), Some(event(KeyCode::Char('G'), KeyModifiers::NONE)));
+        assert_eq!(parse("G"), Some(event(KeyCode::Char('G'), KeyModifiers::SHIFT)));
+        assert_eq!(parse("shift-tab"), Some(event(KeyCode::BackTab, KeyModifiers::SHIFT)));
+        assert_eq!(parse("ü").map(name).as_deref(), Some("ü"));
+        assert_eq!((parse("a-b"), parse(""), parse("hyper-x")), (None, None, None));
     }
 }
-
-fn typed(state: &UiState, _: &ChainSnapshot) -> bool {
-    matches!(&state.mode, Mode::Prompt { line, .. } if !line.halves().0.is_empty())
-}
-
-fn scrolls(state: &UiState, _: &ChainSnapshot) -> bool {
-    help::furthest(view::help_area(state.area)) > 0
-}
-
-fn rows(state: &UiState, chain: &ChainSnapshot) -> usize {
-    match state.panel {
-        Panel::Hops => chain.hops.len(),
-        Panel::Transfers => chain.transfers.len(),
-    }
-}
-
-const BROWSE: When = When::Browse;
-const PROMPT: When = When::Prompt;
-const HELP: When = When::Help;
-const UP: Chord = Chord::Key(KeyCode::Up);
-const DOWN: Chord = Chord::Key(KeyCode::Down);
-
-/// Every key there is. The order is that of the footer and of the help.
-#[rustfmt::skip]
-pub static TABLE: &[Binding] = &[
-    bind(BROWSE, &[key('f')], "f", "fetch the route's own file", Place::Left("fetch", "fetch"), |_| Action::Fetch)
-        .when(|_, chain| !chain.leaving && !chain.hops.is_empty()),
-    bind(BROWSE, &[key('n')], "n", "fetch another file over the same hops", Place::Left("fetch a name", "name"),
-        |_| Action::AskName).when(|_, chain| !chain.leaving && !chain.hops.is_empty()),
-    bind(BROWSE, &[key('x')], "x", "cancel the marked transfer; what has arrived is kept",
-        Place::Left("cancel", "cancel"), |_| Action::Cancel)
-        .when(|state, chain| !chain.leaving && state.cancellable(chain).is_some()),
-    bind(BROWSE, &[key('r')], "r", "stop the marked hop's node and start it anew",
-        Place::Left("restart node", "restart"), |_| Action::Restart)
-        .when(|state, chain| state.restartable(chain).is_some()),
-    bind(BROWSE, &[DOWN, key('j')], "j/k", "one row down, one row up; the arrow keys too",
-        Place::Left("select", "select"), |_| Action::Move(1))
-        .when(|state, chain| rows(state, chain) > 1),
-    bind(BROWSE, &[UP, key('k')], "", "one row up", Place::Nowhere, |_| Action::Move(-1))
-        .when(|state, chain| rows(state, chain) > 1),
-    bind(BROWSE, &[Chord::Digit], "1-9", "mark the hop with this number", Place::Nowhere,
-        |c| Action::SelectHop(c as usize - '0' as usize)).when(|_, chain| chain.hops.len() > 1),
-    bind(BROWSE, &[Chord::Key(KeyCode::Home), key('g')], "g/G", "first row, last row", Place::Nowhere, |_| Action::First)
-        .when(|state, chain| rows(state, chain) > 1),
-    bind(BROWSE, &[Chord::Key(KeyCode::End), key('G')], "", "last row", Place::Nowhere, |_| Action::Last)
-        .when(|state, chain| rows(state, chain) > 1),
-    bind(BROWSE, &[Chord::Key(KeyCode::Tab), Chord::Key(KeyCode::BackTab)], "tab",
-        "move the keys between hops and transfers", Place::Left("hops/transfers", "panel"), |_| Action::NextPanel)
-        .when(|state, chain| state.panel == Panel::Transfers || !chain.transfers.is_empty()),
-    bind(BROWSE, &[Chord::Ctrl('l')], "ctrl-l", "paint the screen again", Place::Nowhere, |_| Action::Repaint),
-    bind(BROWSE, &[Chord::Ctrl('z')], "ctrl-z", "stop until fg; transfers stand still, bg lets them go on unseen",
-        Place::Nowhere, |_| Action::Suspend),
-    bind(BROWSE, &[Chord::Ctrl('c')], "ctrl-c", "cancel what runs; with nothing running, or again: leave",
-        Place::Nowhere, |_| Action::Interrupt),
-    bind(BROWSE, &[key('?'), Chord::Key(KeyCode::F(1))], "?", "this list", Place::Right("help"), |_| Action::Help),
-    bind(BROWSE, &[key('q')], "q", "leave; nodes that this program started stop", Place::Right("quit"),
-        |_| Action::Quit),
-
-    bind(PROMPT, &[Chord::Text], "text", "type the name", Place::Nowhere, |c| Action::Edit(Edit::Insert(c))),
-    bind(PROMPT, &[Chord::Key(KeyCode::Enter)], "enter", "fetch this name", Place::Left("fetch", "fetch"),
-        |_| Action::Submit),
-    bind(PROMPT, &[Chord::Key(KeyCode::Backspace), Chord::Ctrl('h')], "backspace", "delete to the left",
-        Place::Nowhere, |_| Action::Edit(Edit::Backspace)),
-    bind(PROMPT, &[Chord::Key(KeyCode::Delete), Chord::Ctrl('d')], "delete", "delete to the right",
-        Place::Nowhere, |_| Action::Edit(Edit::Delete)),
-    bind(PROMPT, &[Chord::Key(KeyCode::Left), Chord::Ctrl('b')], "left", "one character left", Place::Nowhere,
-        |_| Action::Edit(Edit::Left)),
-    bind(PROMPT, &[Chord::Key(KeyCode::Right), Chord::Ctrl('f')], "right", "one character right", Place::Nowhere,
-        |_| Action::Edit(Edit::Right)),
-    bind(PROMPT, &[Chord::Key(KeyCode::Home), Chord::Ctrl('a')], "home", "to the start", Place::Nowhere,
-        |_| Action::Edit(Edit::Home)),
-    bind(PROMPT, &[Chord::Key(KeyCode::End), Chord::Ctrl('e')], "end", "to the end", Place::Nowhere,
-        |_| Action::Edit(Edit::End)),
-    bind(PROMPT, &[Chord::Ctrl('w')], "ctrl-w", "delete the word before", Place::Left("delete word", "word"),
-        |_| Action::Edit(Edit::CutWord)).when(typed),
-    bind(PROMPT, &[Chord::Ctrl('u')], "ctrl-u", "delete all before", Place::Left("clear", "clear"),
-        |_| Action::Edit(Edit::CutBefore)).when(typed),
-    bind(PROMPT, &[Chord::Ctrl('k')], "ctrl-k", "delete all behind", Place::Nowhere,
-        |_| Action::Edit(Edit::CutAfter)),
-    bind(PROMPT, &[Chord::Ctrl('l')], "ctrl-l", "paint the screen again", Place::Nowhere, |_| Action::Repaint),
-    bind(PROMPT, &[Chord::Ctrl('z')], "ctrl-z", "stop until fg", Place::Nowhere, |_| Action::Suspend),
-    bind(PROMPT, &[Chord::Key(KeyCode::Esc), Chord::Ctrl('c')], "esc", "do not fetch", Place::Right("back"),
-        |_| Action::Close),
-
-    bind(HELP, &[DOWN, key('j')], "j/k", "scroll down, scroll up", Place::Left("scroll", "scroll"), |_| Action::Move(1)).when(scrolls),
-    bind(HELP, &[UP, key('k')], "", "scroll up", Place::Nowhere, |_| Action::Move(-1)).when(scrolls),
-    bind(HELP, &[Chord::Key(KeyCode::Home), key('g')], "g/G", "to the top, to the bottom", Place::Nowhere, |_| Action::First).when(scrolls),
-    bind(HELP, &[Chord::Key(KeyCode::End), key('G')], "", "to the bottom", Place::Nowhere, |_| Action::Last).when(scrolls),
-    bind(HELP, &[Chord::Ctrl('l')], "ctrl-l", "paint the screen again", Place::Nowhere, |_| Action::Repaint),
-    bind(HELP, &[Chord::Ctrl('z')], "ctrl-z", "stop until fg", Place::Nowhere, |_| Action::Suspend),
-    bind(HELP, &[Chord::Key(KeyCode::Esc), key('q'), key('?'), Chord::Key(KeyCode::F(1)), Chord::Ctrl('c')], "esc",
-        "close", Place::Right("back"), |_| Action::Close),
-];

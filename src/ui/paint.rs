@@ -98,6 +98,25 @@ pub fn row_of(area: Rect, offset: usize) -> Rect {
     Rect { y: area.y.saturating_add(offset.min(area.height)), height, ..area }
 }
 
+/// Breaks a sentence between words, into a first piece and further ones of these widths; what is left after so many
+/// pieces stays in the last.
+pub fn split_words(text: &str, first: usize, rest: usize, most: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for word in text.split(' ') {
+        let room = if pieces.len() == 1 { first } else { rest };
+        let last = pieces.len() - 1;
+        let glue = usize::from(!pieces[last].is_empty());
+        let taken = usize::from(width(&pieces[last])) + glue + usize::from(width(word));
+        if taken > room && !pieces[last].is_empty() && pieces.len() < most {
+            pieces.push(word.to_owned());
+        } else {
+            pieces[last].push_str(&" ".repeat(glue));
+            pieces[last].push_str(word);
+        }
+    }
+    pieces
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +135,13 @@ mod tests {
         assert_eq!(shown(8, |row| row.put("123456789", plain)), "1234567~");
         assert_eq!(shown(8, |row| row.cell_right(4, "ab", plain).put("|", plain)), "  ab|   ");
         assert_eq!(shown(8, |row| row.put_right("end", plain).put("longer", plain)), "long~end");
+    }
+
+    #[test]
+    fn breaks_between_words() {
+        assert_eq!(split_words("one two three four", 7, 10, 3), ["one two", "three four"]);
+        assert_eq!(split_words("one two three four", 3, 3, 3), ["one", "two", "three four"]);
+        assert_eq!(split_words("", 3, 3, 3), [""]);
     }
 
     #[test]

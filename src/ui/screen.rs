@@ -20,9 +20,9 @@ use super::state::{Errand, UiState};
 use super::suspend::{self, Jobs};
 use super::terminal::{self, Screen, is_gone, is_taken, keyboard, waits};
 use super::theme::{ColorMode, Theme};
-use super::{Options, keymap, view};
+use super::{Options, keymap, mouse, view};
 use crate::command::Command;
-use crate::snapshot::ChainSnapshot;
+use crate::snapshot::{ChainSnapshot, HopSnapshot};
 
 /// Least time between two frames: a held key repeats no faster.
 const FRAME: Duration = Duration::from_millis(16);
@@ -83,12 +83,14 @@ pub fn run(
         // The terminal library looks at NO_COLOR too, and would take the colours out again.
         crossterm::style::force_color_output(true);
     }
-    let state = UiState::new(Theme::for_options(options));
+    let mut state = UiState::new(Theme::for_options(options), options.keymap.clone());
+    state.mouse = options.mouse;
     let jobs = Jobs::listen().map_err(ScreenError::NoTerminal)?;
     let screen = Screen::take().map_err(ScreenError::NoTerminal)?;
     let events = Events::listen().map_err(ScreenError::NoTerminal)?;
-    let chain = Arc::default();
-    let mut all = Loop { state, screen, jobs, chain, snapshots, commands, dirty: true, drawn: None, looked: None };
+    let (opened, newest) = (Instant::now(), Arc::default());
+    let (dirty, drawn, looked) = (true, None, None);
+    let mut all = Loop { state, screen, jobs, opened, newest, snapshots, commands, dirty, drawn, looked };
     let left = all.run(&events, stop);
     match left {
         // A frame that fails because the terminal is gone is no error of ours.
@@ -101,7 +103,8 @@ struct Loop {
     state: UiState,
     screen: Screen,
     jobs: Jobs,
-    chain: Arc<ChainSnapshot>,
+    opened: Instant,
+    newest: Arc<ChainSnapshot>,
     snapshots: Receiver<Arc<ChainSnapshot>>,
     commands: Sender<Command>,
     dirty: bool,
@@ -143,13 +146,64 @@ impl Loop {
         if self.dirty && is_taken() { look.min(left(self.drawn, FRAME)) } else { look }
     }
 
+    /// Takes the newest snapshot if there is one; false if there will be none again.
+    fn look(&mut self) -> bool {
+        let first = self.looked.is_none();
+        self.looked = Some(Instant::now());
+        let calm = self.drawn.is_some_and(|at| at.elapsed() < CALM);
+        // While a picture is held, its age is all that changes.
+        self.dirty |= self.state.frozen.is_some() && !calm;
+        match self.snapshots.has_changed() {
+            Err(_) => return false,
+            Ok(false) if !first => return true,
+            Ok(_) => {}
+        }
+        if calm && !is_news(&self.newest, &self.snapshots.borrow()) {
+            return true;
+        }
+        self.newest = Arc::clone(&self.snapshots.borrow_and_update());
+        self.state.now = self.opened.elapsed();
+        self.state.observe(&self.newest);
+        self.dirty |= self.state.frozen.is_none();
+        true
+    }
+
+    fn handle(&mut self, event: Event) -> Option<Left> {
+        self.dirty = true;
+        self.state.now = self.opened.elapsed();
+        let chain = self.state.shown(&self.newest);
+        let was_held = self.state.frozen.is_some();
+        let command = match event {
+            Event::Key(key) => keymap::press(&mut self.state, &chain, key),
+            Event::Mouse(gesture, column, row) => mouse::gesture(&mut self.state, &chain, gesture, column, row),
+            Event::Paste(text) => {
+                keymap::paste(&mut self.state, &chain, &text);
+                None
+            }
+            Event::Resize => None,
+            Event::HungUp => return Some(Left::HungUp),
+        };
+        if was_held && self.state.frozen.is_none() {
+            self.state.settle(&self.newest);
+        }
+        if let Some(command) = command {
+            self.send(command);
+        }
+        self.state.quitting().then_some(Left::Quit)
+    }
+
     /// Does what only the owner of the terminal can, and takes the terminal whenever it is ours again.
     fn do_errands(&mut self) -> io::Result<()> {
         let errand = self.state.take_errand();
-        if errand == Some(Errand::Repaint) && is_taken() {
-            self.screen.repaint()?;
-        }
         let stop_asked = self.jobs.stop_asked() || errand == Some(Errand::Suspend);
+        if is_taken() {
+            self.screen.listen_to_mouse(self.state.mouse)?;
+            match errand {
+                Some(Errand::Repaint) => self.screen.repaint()?,
+                Some(Errand::Copy(text)) => self.screen.copy(&text)?,
+                Some(Errand::Suspend) | None => {}
+            }
+        }
         if stop_asked && !suspend::stop() {
             self.state.notice = Some("no shell is there to come back from: not stopped".to_owned());
             self.dirty = true;
@@ -165,42 +219,6 @@ impl Loop {
         Ok(())
     }
 
-    /// Takes the newest snapshot if there is one; false if there will be none again.
-    fn look(&mut self) -> bool {
-        let first = self.looked.is_none();
-        self.looked = Some(Instant::now());
-        match self.snapshots.has_changed() {
-            Err(_) => return false,
-            Ok(false) if !first => return true,
-            Ok(_) => {}
-        }
-        let calm = self.drawn.is_some_and(|at| at.elapsed() < CALM);
-        if calm && !is_news(&self.chain, &self.snapshots.borrow()) {
-            return true;
-        }
-        self.chain = Arc::clone(&self.snapshots.borrow_and_update());
-        self.state.observe(&self.chain);
-        self.dirty = true;
-        true
-    }
-
-    fn handle(&mut self, event: Event) -> Option<Left> {
-        self.dirty = true;
-        let command = match event {
-            Event::Key(key) => keymap::press(&mut self.state, &self.chain, key),
-            Event::Paste(text) => {
-                keymap::paste(&mut self.state, &self.chain, &text);
-                None
-            }
-            Event::Resize => None,
-            Event::HungUp => return Some(Left::HungUp),
-        };
-        if let Some(command) = command {
-            self.send(command);
-        }
-        self.state.quitting().then_some(Left::Quit)
-    }
-
     fn send(&mut self, command: Command) {
         self.state.notice = match self.commands.try_send(command) {
             Ok(()) => return,
@@ -210,10 +228,15 @@ impl Loop {
     }
 
     fn draw(&mut self) -> io::Result<()> {
-        let (state, chain) = (&mut self.state, &self.chain);
+        self.state.now = self.opened.elapsed();
+        let chain = self.state.shown(&self.newest);
+        let state = &mut self.state;
         self.screen.draw(|area, buffer| {
-            state.area = area;
-            view::draw(state, chain, area, buffer);
+            if state.area != area {
+                state.area = area;
+                state.settle(&chain);
+            }
+            view::draw(state, &chain, area, buffer);
         })?;
         self.dirty = false;
         self.drawn = Some(Instant::now());
@@ -227,12 +250,15 @@ fn is_news(old: &ChainSnapshot, new: &ChainSnapshot) -> bool {
         chain.transfers.iter().any(|t| !t.phase.is_over()) || chain.hops.iter().any(|hop| hop.rate_out > 0)
     };
     let line = |chain: &ChainSnapshot| chain.log.last().map(|line| line.number);
+    let dials = |hop: &HopSnapshot| hop.node.as_ref().map(|node| (node.dials, node.draining));
     old.generation != new.generation
         && (moving(old)
             || moving(new)
             || line(old) != line(new)
             || old.leaving != new.leaving
             || old.transfers.len() != new.transfers.len()
+            || old.listing != new.listing
+            || !old.hops.iter().map(dials).eq(new.hops.iter().map(dials))
             || !old.hops.iter().map(|hop| &hop.link).eq(new.hops.iter().map(|hop| &hop.link)))
 }
 
@@ -243,7 +269,7 @@ fn terminal_is_gone() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{HopLink, HopSnapshot, NodeSnapshot};
+    use crate::snapshot::{HopLink, NodeSnapshot};
 
     #[test]
     fn ageing_reports_can_wait_and_changes_cannot() {

@@ -1,16 +1,29 @@
-//! What the screen itself knows: mode, marks, the line being typed. `apply` is pure; neither clock nor terminal here.
+//! What the screen itself knows: tab, mode, marks, the line being typed. Neither clock nor terminal nor file here.
+
+mod apply;
+mod lines;
+mod nodes;
+mod place;
+mod select;
+mod targets;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use ratatui::layout::Rect;
 
 use super::action::Action;
 use super::edit::LineEdit;
-use super::rates::ConnRates;
+use super::keymap::{Keymap, Set, table};
+use super::lists::Lists;
+use super::seen::{Seen, Span};
 use super::theme::Theme;
-use super::view;
-use super::widgets::help;
-use crate::command::Command;
-use crate::route::FileName;
-use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, TransferSnapshot};
+use crate::dials::Dial;
+use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, TransferSnapshot};
+
+pub use lines::{Ask, DIALS, Offer, Prompt};
+pub use place::{ConnKey, Depth, Panel, Tab, Tops};
+pub use select::in_sight;
 
 /// What the keys are for now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,37 +31,56 @@ pub enum Mode {
     /// The dashboard itself.
     #[default]
     Browse,
-    /// A name is being typed.
-    Prompt {
-        /// The line.
+    /// A line is being typed.
+    Line(Prompt),
+    /// The list of all that can be done, narrowed by a line.
+    Palette {
+        /// What it is narrowed by.
         line: LineEdit,
-        /// Why the line cannot be taken, since it was last tried.
-        error: Option<String>,
+        /// The marked line of the list.
+        at: usize,
     },
     /// The list of keys lies over the screen.
     Help {
         /// Rows scrolled off its top.
         top: usize,
     },
-}
-
-/// The panel that has the arrow keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Panel {
-    /// The hop table.
-    #[default]
-    Hops,
-    /// The transfers.
-    Transfers,
+    /// The columns of the panel that has the keys can be chosen.
+    Columns {
+        /// The marked column.
+        at: usize,
+    },
+    /// The dials of a hop.
+    Dials {
+        /// The hop, from 1.
+        hop: usize,
+        /// The marked dial.
+        at: usize,
+    },
+    /// The person asked to leave while a transfer runs.
+    Leaving,
 }
 
 /// What was asked for and only the loop, which has the terminal, can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Errand {
     /// Paint every cell again.
     Repaint,
     /// Stop until the shell sends the program on.
     Suspend,
+    /// Put this text on the clipboard.
+    Copy(String),
+}
+
+/// A picture that is held while the data goes on.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    /// Since when.
+    pub since: Duration,
+    /// The picture.
+    pub chain: Arc<ChainSnapshot>,
+    /// What was seen by then.
+    pub seen: Seen,
 }
 
 /// The whole state of the screen.
@@ -56,35 +88,89 @@ pub enum Errand {
 pub struct UiState {
     /// How things look.
     pub theme: Theme,
+    /// Which keys do what.
+    pub keymap: Arc<Keymap>,
+    /// What is shown.
+    pub tab: Tab,
     /// What the keys are for.
     pub mode: Mode,
-    /// Who has the arrow keys.
+    /// Who has the keys on the first tab.
     pub panel: Panel,
+    /// How far one has gone in.
+    pub depth: Depth,
+    /// The time that the chart shows.
+    pub span: Span,
+    /// Log lines below this level are not shown.
+    pub level: Level,
+    /// Long log lines are broken, not cut.
+    pub wrap: bool,
+    /// Columns that are not shown, by table; a bit each.
+    pub hidden: [u32; 3],
     /// A word to the person, until the next key.
     pub notice: Option<String>,
-    /// Rates of single connections.
-    pub rates: ConnRates,
+    /// Rows of the lists: filtered and sorted.
+    pub lists: Lists,
+    /// Rows scrolled off the tops of lists.
+    pub tops: Tops,
     /// Where the last frame was drawn: how far a list can scroll depends on it.
     pub area: Rect,
+    /// The time since the screen was opened, as of the last event.
+    pub now: Duration,
+    /// The mouse is listened to.
+    pub mouse: bool,
+    /// The held picture.
+    pub frozen: Option<Frozen>,
+    /// What was gathered from the snapshots so far.
+    seen: Seen,
     /// The mark in the hop table, from 1; kept in range where it is read.
     hop: usize,
+    /// The marked connection.
+    conn: Option<ConnKey>,
+    /// The row where it was: its neighbour gets the mark when it ends.
+    conn_was: usize,
     /// The transfer that was marked by hand; without one the mark follows the newest that runs.
     transfer: Option<u64>,
-    /// The last key was a Ctrl-C that cancelled something.
-    interrupted: bool,
+    /// The marked log line; without one the log follows its end.
+    line: Option<u64>,
+    /// What waits for a second press of its key, and of what.
+    asked: Option<(Action, String)>,
     quitting: bool,
     errand: Option<Errand>,
 }
 
 impl UiState {
     /// The state at the start.
-    pub fn new(theme: Theme) -> Self {
-        Self { theme, hop: 1, ..Self::default() }
+    pub fn new(theme: Theme, keymap: Keymap) -> Self {
+        Self { theme, keymap: Arc::new(keymap), hop: 1, ..Self::default() }
     }
 
-    /// Takes in a new snapshot.
-    pub fn observe(&mut self, chain: &ChainSnapshot) {
-        self.rates.observe(chain);
+    /// Takes in the newest snapshot, also while another is held.
+    pub fn observe(&mut self, newest: &ChainSnapshot) {
+        self.seen.observe(newest, self.now);
+        if self.frozen.is_none() {
+            self.settle(newest);
+        }
+    }
+
+    /// The snapshot to show: the held one, or the newest.
+    pub fn shown(&self, newest: &Arc<ChainSnapshot>) -> Arc<ChainSnapshot> {
+        self.frozen.as_ref().map_or_else(|| Arc::clone(newest), |frozen| Arc::clone(&frozen.chain))
+    }
+
+    /// Rates and histories that belong to the snapshot that is shown.
+    pub fn seen(&self) -> &Seen {
+        self.frozen.as_ref().map_or(&self.seen, |frozen| &frozen.seen)
+    }
+
+    /// The panel that has the keys.
+    pub fn focus(&self) -> Panel {
+        match self.tab {
+            Tab::Chain => self.panel,
+            Tab::Connections => Panel::Connections,
+            Tab::Transfers => Panel::Transfers,
+            Tab::Nodes => Panel::Nodes,
+            Tab::Log => Panel::Log,
+        }
     }
 
     /// The marked hop.
@@ -98,24 +184,19 @@ impl UiState {
         by_hand.or_else(|| running(chain)).or(chain.transfers.last())
     }
 
-    /// The transfer that `x` would cancel: the marked one while its panel has the keys, else the newest that runs.
-    pub fn cancellable(&self, chain: &ChainSnapshot) -> Option<u64> {
-        let target = match self.panel {
-            Panel::Transfers => self.transfer(chain).filter(|t| !t.phase.is_over()),
-            Panel::Hops => running(chain),
-        };
-        target.map(|t| t.number)
+    /// The marked connection: its hop's number and its own.
+    pub fn conn(&self) -> Option<ConnKey> {
+        self.conn
     }
 
-    /// The hop whose node `r` would start anew: one that this program started, also where it has died since.
-    pub fn restartable(&self, chain: &ChainSnapshot) -> Option<usize> {
-        let hop = self.hop(chain).filter(|_| !chain.leaving)?;
-        let ours = match hop.link {
-            HopLink::Spawned { .. } => true,
-            HopLink::Down { .. } => hop.ours,
-            _ => false,
-        };
-        ours.then_some(hop.number)
+    /// The marked log line, if the log does not follow its end.
+    pub fn line(&self) -> Option<u64> {
+        self.line
+    }
+
+    /// Something is open that `Back` would close.
+    pub fn is_inside(&self) -> bool {
+        self.depth != Depth::Overview || !self.lists.filter(self.focus()).is_empty()
     }
 
     /// The person has asked to leave.
@@ -128,106 +209,44 @@ impl UiState {
         self.errand.take()
     }
 
-    /// Carries out one action. What it asks of the chain is returned; all else is a change to this state.
-    pub fn apply(&mut self, action: Action, chain: &ChainSnapshot) -> Option<Command> {
-        self.notice = None;
-        let interrupted = std::mem::take(&mut self.interrupted);
-        match action {
-            Action::Fetch => return Some(Command::Fetch),
-            Action::AskName => self.mode = Mode::Prompt { line: LineEdit::default(), error: None },
-            Action::Cancel => return self.cancellable(chain).map(Command::Cancel),
-            Action::Restart => return self.restartable(chain).map(Command::RestartNode),
-            Action::Move(by) => self.go(chain, |row| row.saturating_add_signed(by)),
-            Action::First => self.go(chain, |_| 0),
-            Action::Last => self.go(chain, |_| usize::MAX),
-            Action::SelectHop(number) if number <= chain.hops.len() => {
-                self.panel = Panel::Hops;
-                self.hop = number.max(1);
-            }
-            Action::SelectHop(_) => {}
-            Action::NextPanel => self.next_panel(chain),
-            Action::Help => self.mode = Mode::Help { top: 0 },
-            Action::Close => self.mode = Mode::Browse,
-            Action::Quit => return self.close_or_leave(),
-            Action::Interrupt => return self.interrupt(interrupted, chain),
-            Action::Repaint => self.errand = Some(Errand::Repaint),
-            Action::Suspend => self.errand = Some(Errand::Suspend),
-            Action::Edit(edit) => {
-                if let Mode::Prompt { line, error } = &mut self.mode {
-                    line.apply(edit);
-                    *error = None;
-                }
-            }
-            Action::Submit => return self.submit(),
-        }
-        None
+    /// The value of a dial as the hop reports it, as a person would type it.
+    pub fn dial_value(&self, chain: &ChainSnapshot, hop: usize, at: usize) -> Option<String> {
+        let node = chain.hops.iter().find(|h| h.number == hop)?.node.as_ref()?;
+        Some(DIALS.get(at)?.value(node))
     }
 
-    fn go(&mut self, chain: &ChainSnapshot, to: impl Fn(usize) -> usize) {
-        if let Mode::Help { top } = &mut self.mode {
-            *top = to(*top).min(help::furthest(view::help_area(self.area)));
-            return;
-        }
-        match self.panel {
-            Panel::Hops => {
-                let row = self.hop(chain).map_or(0, |hop| hop.number.saturating_sub(1));
-                self.hop = to(row).min(chain.hops.len().saturating_sub(1)) + 1;
-            }
-            Panel::Transfers => {
-                let marked = self.transfer(chain).map(|t| t.number);
-                let row = chain.transfers.iter().position(|t| Some(t.number) == marked).unwrap_or(0);
-                let row = to(row).min(chain.transfers.len().saturating_sub(1));
-                self.transfer = chain.transfers.get(row).map(|t| t.number);
-            }
+    /// The marked dial differs from nothing.
+    pub fn dial_is_turned(&self, chain: &ChainSnapshot) -> bool {
+        let Mode::Dials { hop, at } = self.mode else { return false };
+        self.dial_value(chain, hop, at).is_some_and(|value| value != lines::OFF)
+    }
+
+    /// The turn that brings the marked dial back to nothing.
+    fn dial_off(&self) -> Option<(usize, Dial)> {
+        let Mode::Dials { hop, at } = self.mode else { return None };
+        Some((hop, DIALS.get(at)?.off()))
+    }
+}
+
+impl Mode {
+    /// The bit by which the key table names it.
+    pub fn bit(&self) -> Set {
+        match self {
+            Self::Browse => table::BROWSE,
+            Self::Line(_) => table::LINE,
+            Self::Palette { .. } => table::PALETTE,
+            Self::Help { .. } => table::HELP,
+            Self::Columns { .. } | Self::Dials { .. } => table::PICK,
+            Self::Leaving => table::LEAVE,
         }
     }
 
-    fn next_panel(&mut self, chain: &ChainSnapshot) {
-        match self.panel {
-            Panel::Hops if !chain.transfers.is_empty() => {
-                self.panel = Panel::Transfers;
-                self.transfer = self.transfer(chain).map(|t| t.number);
-            }
-            _ => {
-                self.panel = Panel::Hops;
-                // Without the keys the mark goes back to what runs.
-                self.transfer = None;
-            }
-        }
-    }
-
-    fn close_or_leave(&mut self) -> Option<Command> {
-        if self.mode != Mode::Browse {
-            self.mode = Mode::Browse;
-            return None;
-        }
-        self.quitting = true;
-        Some(Command::Quit { leave_nodes: false })
-    }
-
-    /// A second Ctrl-C in a row leaves at once, whatever the first has achieved so far.
-    fn interrupt(&mut self, again: bool, chain: &ChainSnapshot) -> Option<Command> {
-        match running(chain) {
-            Some(transfer) if self.mode == Mode::Browse && !again => {
-                self.interrupted = true;
-                self.notice = Some(format!("cancelling #{}; Ctrl-C again leaves", transfer.number));
-                Some(Command::Cancel(transfer.number))
-            }
-            _ => self.close_or_leave(),
-        }
-    }
-
-    fn submit(&mut self) -> Option<Command> {
-        let Mode::Prompt { line, error } = &mut self.mode else { return None };
-        match FileName::new(line.text().as_bytes()) {
-            Ok(name) => {
-                self.mode = Mode::Browse;
-                Some(Command::FetchName(name))
-            }
-            Err(reason) => {
-                *error = Some(reason.to_string());
-                None
-            }
+    /// The line being typed, if one is.
+    pub fn line(&self) -> Option<&LineEdit> {
+        match self {
+            Self::Line(prompt) => Some(&prompt.line),
+            Self::Palette { line, .. } => Some(line),
+            _ => None,
         }
     }
 }

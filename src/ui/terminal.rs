@@ -11,7 +11,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste};
 use crossterm::terminal::{
     BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
     enable_raw_mode,
@@ -24,16 +24,21 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 
+use super::clipboard::{self, Between};
+
 /// The terminal is ours: whoever turns this off gives it back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 /// How long giving back waits for a terminal that takes no bytes; its mode is restored in any case.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// Turns on reports of the mouse's buttons and wheel, and none of its mere moving.
+const MOUSE: &[u8] = b"\x1b[?1000h\x1b[?1006h";
 /// The control character that cancels an escape sequence under way.
 const CANCEL: u8 = 0x18;
 
 /// The screen while it is ours; dropping it gives the terminal back.
 pub struct Screen {
     terminal: ratatui::Terminal<CrosstermBackend<Output>>,
+    mouse: bool,
 }
 
 impl Screen {
@@ -45,7 +50,7 @@ impl Screen {
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
         // From here on a failure must give back what was taken.
-        Ok(Self { terminal: set_up().inspect_err(|_| restore())? })
+        Ok(Self { terminal: set_up().inspect_err(|_| restore())?, mouse: false })
     }
 
     /// Takes the terminal again after somebody else had it; the next frame paints every cell.
@@ -57,7 +62,30 @@ impl Screen {
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
         self.terminal = set_up().inspect_err(|_| restore())?;
-        Ok(())
+        let mouse = std::mem::take(&mut self.mouse);
+        self.listen_to_mouse(mouse)
+    }
+
+    /// Turns reports of the mouse on or off; off, the terminal's own selecting works.
+    pub fn listen_to_mouse(&mut self, on: bool) -> io::Result<()> {
+        if self.mouse == on {
+            return Ok(());
+        }
+        self.mouse = on;
+        let output = self.terminal.backend_mut();
+        if on {
+            output.write_all(MOUSE)?;
+        } else {
+            queue!(output, DisableMouseCapture)?;
+        }
+        io::Write::flush(output)
+    }
+
+    /// Puts text on the clipboard.
+    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+        let output = self.terminal.backend_mut();
+        output.write_all(&clipboard::copy(text, Between::here()))?;
+        io::Write::flush(output)
     }
 
     /// Draws one frame, which the terminal shows at once and whole if it knows synchronized output.
@@ -112,6 +140,7 @@ pub fn restore() {
         bytes,
         EndSynchronizedUpdate,
         style::ResetColor,
+        DisableMouseCapture,
         DisableBracketedPaste,
         cursor::Show,
         LeaveAlternateScreen

@@ -66,6 +66,12 @@ pub struct Glyphs {
     pub rest: &'static str,
     /// Eight heights, low to high.
     pub bars: [&'static str; 8],
+    /// Time spent on connecting.
+    pub dial: &'static str,
+    /// Time spent on waiting for an answer.
+    pub wait: &'static str,
+    /// Charts are drawn in braille.
+    pub braille: bool,
 }
 
 const LINES: Glyphs = Glyphs {
@@ -80,6 +86,9 @@ const LINES: Glyphs = Glyphs {
     head: "╸",
     rest: "╌",
     bars: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
+    dial: "▒",
+    wait: "█",
+    braille: true,
 };
 
 const ASCII: Glyphs = Glyphs {
@@ -94,20 +103,52 @@ const ASCII: Glyphs = Glyphs {
     head: ">",
     rest: "-",
     bars: ["_", ".", ",", "-", "=", "+", "*", "#"],
+    dial: ":",
+    wait: "#",
+    braille: false,
 };
+
+/// Where the colours come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Look {
+    /// The terminal's own palette of sixteen, so that its owner's choice of colours and background holds.
+    #[default]
+    Terminal,
+    /// Dark on white, in colours that the colour-blind tell apart.
+    Light,
+    /// White and bright on black.
+    Contrast,
+    /// No colour: bold, dim, underline and reverse are all that is left.
+    Mono,
+}
 
 /// One look of the whole screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
     /// The characters.
     pub glyphs: Glyphs,
-    color: bool,
+    look: Look,
+}
+
+impl Look {
+    /// All of them, in the order in which a key goes through them.
+    pub const ALL: [Self; 4] = [Self::Terminal, Self::Light, Self::Contrast, Self::Mono];
+
+    /// Its name, for flags and screens.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Terminal => "terminal",
+            Self::Light => "light",
+            Self::Contrast => "contrast",
+            Self::Mono => "mono",
+        }
+    }
 }
 
 impl Theme {
     /// A look with these two choices made.
-    pub fn new(ascii: bool, color: bool) -> Self {
-        Self { glyphs: if ascii { ASCII } else { LINES }, color }
+    pub fn new(ascii: bool, look: Look) -> Self {
+        Self { glyphs: if ascii { ASCII } else { LINES }, look }
     }
 
     /// The look that these options and this environment ask for.
@@ -120,42 +161,77 @@ impl Theme {
                 !plain && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
             }
         };
-        Self::new(options.ascii, color)
+        Self::new(options.ascii, if color { options.look } else { Look::Mono })
     }
 
-    /// Colours are in use.
-    pub fn has_color(&self) -> bool {
-        self.color
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.look.name()
     }
 
-    /// How this meaning looks. The sixteen colours of the terminal's own palette are used, so that its owner's
-    /// choice of background holds; without colour, weight alone tells them apart.
+    /// The next look.
+    pub fn next(self) -> Self {
+        let at = Look::ALL.iter().position(|look| *look == self.look).unwrap_or(0);
+        Self { look: Look::ALL[(at + 1) % Look::ALL.len()], ..self }
+    }
+
+    /// What lies under everything: those looks that bring their own background paint it.
+    pub fn base(&self) -> Style {
+        match self.look {
+            Look::Terminal | Look::Mono => Style::new(),
+            Look::Light => Style::new().fg(Color::Indexed(235)).bg(Color::Indexed(231)),
+            Look::Contrast => Style::new().fg(Color::Indexed(231)).bg(Color::Indexed(16)),
+        }
+    }
+
+    /// How this meaning looks. Weight alone tells meanings apart, too: colours are not seen by everyone.
     pub fn style(&self, tone: Tone) -> Style {
         let style = Style::new();
         let plain = match tone {
             Tone::Plain | Tone::Good | Tone::Flow => style,
+            Tone::Dim if self.look == Look::Light || self.look == Look::Contrast => style,
             Tone::Dim => style.add_modifier(Modifier::DIM),
             Tone::Title | Tone::Warn | Tone::Mark | Tone::Key => style.add_modifier(Modifier::BOLD),
             Tone::Bad => style.add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
             Tone::Cursor => style.add_modifier(Modifier::REVERSED),
         };
-        if !self.color {
-            return plain;
-        }
-        match tone {
-            Tone::Good => style.fg(Color::Green),
-            Tone::Warn => style.fg(Color::Yellow),
-            Tone::Bad => style.fg(Color::Red),
-            Tone::Flow => style.fg(Color::Cyan),
-            Tone::Mark => plain.fg(Color::Cyan),
-            Tone::Plain | Tone::Dim | Tone::Title | Tone::Key | Tone::Cursor => plain,
-        }
+        let color = match self.look {
+            Look::Mono => None,
+            Look::Terminal => match tone {
+                Tone::Good => Some(Color::Green),
+                Tone::Warn => Some(Color::Yellow),
+                Tone::Bad => Some(Color::Red),
+                Tone::Flow | Tone::Mark => Some(Color::Cyan),
+                _ => None,
+            },
+            // Blue, orange and a bluish green stay apart for red-green blindness; the indices are exact in 256 colours.
+            Look::Light => match tone {
+                Tone::Dim => Some(Color::Indexed(241)),
+                Tone::Good => Some(Color::Indexed(29)),
+                Tone::Warn => Some(Color::Indexed(130)),
+                Tone::Bad => Some(Color::Indexed(160)),
+                Tone::Flow | Tone::Mark => Some(Color::Indexed(25)),
+                _ => None,
+            },
+            Look::Contrast => match tone {
+                Tone::Dim => Some(Color::Indexed(250)),
+                Tone::Good => Some(Color::Indexed(86)),
+                Tone::Warn | Tone::Mark => Some(Color::Indexed(226)),
+                Tone::Bad => Some(Color::Indexed(215)),
+                Tone::Flow => Some(Color::Indexed(117)),
+                _ => None,
+            },
+        };
+        let light = self.look == Look::Terminal && matches!(tone, Tone::Warn | Tone::Bad);
+        // On a palette of the owner's own, a coloured word needs no weight besides.
+        let base = if light { style } else { plain };
+        color.map_or(plain, |color| base.fg(color))
     }
 }
 
 impl Default for Theme {
     fn default() -> Self {
-        Self::new(false, true)
+        Self::new(false, Look::Terminal)
     }
 }
 
@@ -168,7 +244,8 @@ mod tests {
     #[test]
     fn every_glyph_is_one_column_wide() {
         for g in [LINES, ASCII] {
-            let single = [g.arrow, g.line, g.still, g.mark, g.pale, g.title, g.rule, g.full, g.head, g.rest];
+            let single =
+                [g.arrow, g.line, g.still, g.mark, g.pale, g.title, g.rule, g.full, g.head, g.rest, g.dial, g.wait];
             assert!(single.iter().chain(&g.bars).all(|glyph| glyph.width() == 1));
         }
         let ascii = [ASCII.arrow, ASCII.line, ASCII.still, ASCII.mark, ASCII.pale, ASCII.title, ASCII.rule];
@@ -177,10 +254,22 @@ mod tests {
 
     #[test]
     fn without_colour_no_style_has_one() {
-        let theme = Theme::new(false, false);
+        let theme = Theme::new(false, Look::Mono);
         for tone in [Tone::Plain, Tone::Good, Tone::Warn, Tone::Bad, Tone::Flow, Tone::Mark, Tone::Cursor] {
             assert_eq!((theme.style(tone).fg, theme.style(tone).bg), (None, None));
         }
         assert_ne!(theme.style(Tone::Bad), theme.style(Tone::Warn));
+    }
+
+    #[test]
+    fn in_every_look_warnings_and_failures_differ_from_plain_text_and_from_each_other() {
+        let mut theme = Theme::default();
+        for look in Look::ALL {
+            assert_eq!(theme.name(), look.name());
+            let styles = [Tone::Plain, Tone::Warn, Tone::Bad].map(|tone| theme.style(tone));
+            assert!(styles[0] != styles[1] && styles[1] != styles[2] && styles[0] != styles[2], "{look:?}");
+            theme = theme.next();
+        }
+        assert_eq!(theme, Theme::default(), "the keys go round");
     }
 }

@@ -15,7 +15,7 @@ fn no_size_panics_and_no_line_is_wider_than_the_screen() {
     for chain in [mixed(), ChainSnapshot::default()] {
         for rows in sizes(60) {
             for columns in sizes(200) {
-                for keys in ["", "n x", "?", "<tab>"] {
+                for keys in ["", "2 ?", "4 <enter> n"] {
                     let mut script = Script::new(columns, rows, chain.clone());
                     let screen = script.keys(keys).screen();
                     assert_eq!(screen.lines().count(), usize::from(rows));
@@ -95,7 +95,13 @@ proptest! {
             script.see(chains[chain].clone());
             let runs: Vec<u64> =
                 script.chain.transfers.iter().filter(|t| !t.phase.is_over()).map(|t| t.number).collect();
-            match keymap::press(&mut script.state, &script.chain, key) {
+            let shown = script.state.shown(&std::sync::Arc::new(script.chain.clone()));
+            if script.state.frozen.is_some() {
+                // What is held may speak of what is gone; whoever carries a wish out knows that.
+                keymap::press(&mut script.state, &shown, key);
+                continue;
+            }
+            match keymap::press(&mut script.state, &shown, key) {
                 Some(Command::Cancel(number)) => prop_assert!(runs.contains(&number)),
                 Some(Command::RestartNode(hop)) => prop_assert!(script.chain.hops[hop - 1].ours),
                 Some(Command::Quit { .. }) => prop_assert!(script.state.quitting()),

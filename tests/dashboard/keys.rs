@@ -1,13 +1,16 @@
 //! What each key does, and that footer, help and dispatch tell the same story.
 
+use std::sync::Arc;
+
 use chainview::command::Command;
 use chainview::route::FileName;
 use chainview::snapshot::Phase;
-use chainview::ui::keymap::{self, Chord, Place, TABLE};
+use chainview::ui::Keymap;
+use chainview::ui::action::Action;
+use chainview::ui::keymap::{self, Place};
 use chainview::ui::state::{Mode, Panel};
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use crate::script::{self, Script};
+use crate::script::Script;
 use crate::snapshots::{idle, mixed, streaming, transfer};
 
 #[test]
@@ -17,7 +20,8 @@ fn f_fetches_and_n_asks_for_a_name() {
     script.keys("n <enter>");
     assert!(script.screen().contains("the file name is empty"), "{}", script.screen());
     script.keys("b . t x t <home> d i r / <enter>");
-    assert_eq!(script.sent, [Command::Fetch, Command::FetchName(FileName::new(b"dir/b.txt").unwrap())]);
+    let named = Command::FetchName(FileName::new(b"dir/b.txt").unwrap());
+    assert_eq!(script.sent, [Command::Fetch, Command::List(None), named]);
     assert_eq!(script.state.mode, Mode::Browse);
 }
 
@@ -29,7 +33,7 @@ fn the_prompt_edits_and_can_be_left() {
     keymap::paste(&mut script.state, &script.chain, "naïve\r\nname");
     assert!(script.screen().contains("qfnaïvename"), "{}", script.screen());
     script.keys("<esc>");
-    assert_eq!((script.sent.len(), &script.state.mode), (0, &Mode::Browse));
+    assert_eq!((script.sent.as_slice(), &script.state.mode), ([Command::List(None)].as_slice(), &Mode::Browse));
     keymap::paste(&mut script.state, &script.chain, "qqq");
     assert!(!script.state.quitting(), "pasted text presses no keys");
 }
@@ -47,23 +51,43 @@ fn a_long_name_scrolls_and_keeps_the_cursor_in_sight() {
 fn x_cancels_what_runs_or_what_is_marked() {
     let mut script = Script::new(80, 24, streaming());
     script.chain.transfers.push(transfer(2, Phase::Streaming));
-    script.keys("x <tab> k x");
+    script.keys("x <tab> <tab> <tab> k x");
     assert_eq!(script.sent, [Command::Cancel(2), Command::Cancel(1)]);
     let mut done = Script::new(80, 24, idle());
     done.chain.transfers.push(transfer(1, Phase::Done));
-    assert!(done.keys("x <tab> x").sent.is_empty());
+    assert!(done.keys("x <tab> <tab> <tab> x").sent.is_empty());
     assert!(!done.screen().contains("x cancel"));
 }
 
 #[test]
-fn r_restarts_only_what_we_started() {
-    let mut script = Script::new(80, 24, mixed());
-    script.keys("1 r 2 r 5 r");
-    assert_eq!(script.sent, [Command::RestartNode(1), Command::RestartNode(5)]);
-    assert!(script.screen().contains("r restart"));
-    assert!(!script.keys("2").screen().contains("r restart"), "an attached node is not ours to restart");
-    script.chain.hops[4].ours = false;
-    assert!(!script.keys("5").screen().contains("r restart"));
+fn what_stops_something_is_asked_for_twice() {
+    let mut script = Script::new(120, 24, mixed());
+    script.keys("R");
+    assert!(script.sent.is_empty());
+    assert!(script.screen().contains("R again to restart hop 1"), "{}", script.screen());
+    assert!(script.keys("t R").sent.is_empty(), "another key in between starts over");
+    assert!(script.keys("j R").sent.is_empty(), "hop 2 is not ours to restart");
+    script.keys("k R R");
+    assert_eq!(script.sent, [Command::RestartNode(1)]);
+    script.sent.clear();
+    script.keys("X j k X X d d");
+    assert_eq!(script.sent, [Command::KillNode(1), Command::DrainNode(1)]);
+    script.sent.clear();
+    script.keys("j j j j R");
+    assert_eq!(script.sent, [Command::RestartNode(5)], "a node that is down has nothing to lose");
+}
+
+#[test]
+fn nodes_are_started_stopped_and_let_go_where_that_can_be_done() {
+    let mut script = Script::new(120, 24, mixed());
+    script.keys("4 x x j x x D D u j j j u");
+    assert_eq!(script.sent, [Command::StopNode(1), Command::Detach(2), Command::StartNode(5)]);
+    script.sent.clear();
+    script.keys("a 1 0 . 0 . 0 . 9 : 7 0 0 1 <enter>");
+    assert!(matches!(script.sent.as_slice(), [Command::Attach(_)]), "{:?}", script.sent);
+    script.sent.clear();
+    script.keys("a n o p e <enter>");
+    assert!(script.sent.is_empty() && script.screen().contains("nope"), "{}", script.screen());
 }
 
 #[test]
@@ -75,11 +99,12 @@ fn keys_move_the_mark_and_the_connections_follow() {
     assert!(script.keys("k").screen().contains("Connections of hop 2"));
     assert!(script.keys("g").screen().contains("Connections of hop 1"));
     assert!(script.keys("G").screen().contains("Connections of hop 3"));
-    assert!(script.keys("9").screen().contains("Connections of hop 3"), "there is no hop 9");
-    script.keys("<tab>");
-    assert_eq!(script.state.panel, Panel::Transfers);
-    script.keys("<tab>");
-    assert_eq!(script.state.panel, Panel::Hops);
+    for panel in [Panel::Connections, Panel::Chart, Panel::Transfers, Panel::Log, Panel::Hops] {
+        script.keys("<tab>");
+        assert_eq!(script.state.panel, panel);
+    }
+    script.keys("<s-tab>");
+    assert_eq!(script.state.panel, Panel::Log);
 }
 
 #[test]
@@ -87,10 +112,23 @@ fn q_closes_what_is_open_before_it_leaves() {
     let mut script = Script::new(80, 24, idle());
     script.keys("? q");
     assert!(script.sent.is_empty() && !script.state.quitting());
-    script.keys("<f1> <esc> <esc>");
+    script.keys("<f1> <esc> <esc> c q ! q");
     assert!(!script.state.quitting(), "esc never leaves");
     script.keys("q");
     assert!(script.state.quitting());
+    assert_eq!(script.sent, [Command::Quit { leave_nodes: false }]);
+}
+
+#[test]
+fn leaving_while_a_transfer_runs_asks_once_and_offers_to_leave_the_nodes() {
+    let mut script = Script::new(80, 24, streaming());
+    let screen = script.keys("q").screen();
+    assert!(screen.contains("1 transfer runs: q leave  d leave, keep the nodes running"), "{screen}");
+    assert!(screen.contains("esc stay") && !script.state.quitting(), "{screen}");
+    script.keys("<esc> q d");
+    assert_eq!(script.sent, [Command::Quit { leave_nodes: true }]);
+    let mut script = Script::new(80, 24, streaming());
+    script.keys("q q");
     assert_eq!(script.sent, [Command::Quit { leave_nodes: false }]);
 }
 
@@ -113,62 +151,49 @@ fn ctrl_c_cancels_first_and_leaves_when_pressed_again() {
 fn every_key_in_the_footer_does_something() {
     for (chain, keys) in [
         (idle(), ""),
-        (streaming(), "2"),
+        (streaming(), "j"),
         (streaming(), "<tab>"),
+        (streaming(), "<tab> <tab>"),
+        (streaming(), "2"),
+        (streaming(), "3"),
+        (mixed(), "3 j j"),
+        (mixed(), "4"),
+        (mixed(), "4 G"),
+        (mixed(), "j j j j"),
         (mixed(), "5"),
+        (streaming(), "2 s"),
+        (streaming(), "<enter>"),
+        (streaming(), "z"),
         (idle(), "n"),
         (idle(), "n a b"),
         (idle(), "?"),
+        (idle(), ":"),
+        (idle(), "c"),
+        (streaming(), "!"),
+        (streaming(), "q"),
     ] {
-        let mut script = Script::new(200, 20, chain);
+        let mut script = Script::new(400, 24, chain);
         script.keys(keys);
         let footer = script.screen().lines().last().unwrap().to_owned();
-        let shown: Vec<_> = keymap::live(&script.state, &script.chain).filter(|b| b.place != Place::Nowhere).collect();
+        let shown: Vec<_> =
+            keymap::live(&script.state, &script.chain).filter(|(_, b)| b.place != Place::Nowhere).collect();
         assert!(!shown.is_empty());
-        for binding in shown {
+        for (index, binding) in shown {
             let label = match binding.place {
                 Place::Left(label, _) | Place::Right(label) => label,
                 Place::Nowhere => unreachable!(),
             };
-            assert!(
-                footer.contains(&format!("{} {label}", binding.name)),
-                "{} {label} not in {footer:?}",
-                binding.name
-            );
-            assert!(pressing_changes_something(&script, binding.keys[0]), "{} does nothing", binding.name);
+            let name = script.state.keymap.name(index);
+            assert!(footer.contains(&format!("{name} {label}")), "{name} {label} not in {footer:?}");
+            assert!(changes_something(&script, binding.action), "{name} {label} does nothing after {keys:?}");
         }
     }
 }
 
-fn pressing_changes_something(script: &Script, chord: Chord) -> bool {
+fn changes_something(script: &Script, action: Action) -> bool {
     let mut state = script.state.clone();
-    if state.mode == Mode::Browse {
-        // From the first row, so that moving down has somewhere to go.
-        keymap::press(&mut state, &script.chain, script::key("g"));
-    }
-    let before = format!("{:?}", (&state.mode, state.panel, state.hop(&script.chain), state.transfer(&script.chain)));
-    let command = keymap::press(&mut state, &script.chain, press_of(chord));
-    let after = format!("{:?}", (&state.mode, state.panel, state.hop(&script.chain), state.transfer(&script.chain)));
-    command.is_some() || before != after || state.take_errand().is_some()
-}
-
-fn press_of(chord: Chord) -> KeyEvent {
-    match chord {
-        Chord::Key(code) => KeyEvent::new(code, KeyModifiers::NONE),
-        Chord::Ctrl(c) => KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL),
-        Chord::Digit => KeyEvent::new(KeyCode::Char('2'), KeyModifiers::NONE),
-        Chord::Text => KeyEvent::new(KeyCode::Char('t'), KeyModifiers::NONE),
-    }
-}
-
-#[test]
-fn no_key_means_two_things_in_one_mode() {
-    for (i, a) in TABLE.iter().enumerate() {
-        for b in &TABLE[i + 1..] {
-            let shared = a.keys.iter().find(|chord| b.keys.contains(chord));
-            assert!(a.mode != b.mode || shared.is_none(), "{:?} is bound twice in {:?}", shared, a.mode);
-        }
-    }
+    let before = format!("{state:?}");
+    state.apply(action, &script.chain).is_some() || format!("{state:?}") != before
 }
 
 #[test]
@@ -179,4 +204,14 @@ fn help_and_quit_keep_their_place_at_every_width() {
         assert!(footer.ends_with("? help  q quit"), "{columns}: {footer:?}");
         assert!(footer.trim_start().starts_with('f'), "{columns}: {footer:?}");
     }
+}
+
+#[test]
+fn a_person_s_own_keys_are_what_footer_and_help_show() {
+    let mut script = Script::new(120, 40, idle());
+    script.state.keymap = Arc::new(Keymap::with(&[("fetch".to_owned(), vec!["F5".to_owned()])]).unwrap());
+    let screen = script.screen();
+    assert!(screen.contains("f5 fetch") && !screen.contains(" f fetch"), "{screen}");
+    assert!(script.keys("f").sent.is_empty());
+    assert!(script.keys("?").screen().contains("f5  fetch the route's own file"), "{}", script.screen());
 }

@@ -1,8 +1,11 @@
 //! Plays keys to the screen without a terminal: a key string in, a picture and commands out.
 
+use std::sync::Arc;
+
 use chainview::command::Command;
 use chainview::snapshot::ChainSnapshot;
-use chainview::ui::{Theme, UiState, keymap, view};
+use chainview::ui::mouse::{self, Gesture};
+use chainview::ui::{Keymap, Look, Theme, UiState, keymap, view};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -20,14 +23,14 @@ pub(crate) struct Script {
 impl Script {
     pub(crate) fn new(columns: u16, rows: u16, chain: ChainSnapshot) -> Self {
         let terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
-        let mut state = UiState::new(Theme::new(false, true));
-        state.observe(&chain);
+        let mut state = UiState::new(Theme::default(), Keymap::default());
         state.area = Rect::new(0, 0, columns, rows);
+        state.observe(&chain);
         Self { state, chain, sent: Vec::new(), terminal }
     }
 
-    pub(crate) fn themed(mut self, ascii: bool, color: bool) -> Self {
-        self.state.theme = Theme::new(ascii, color);
+    pub(crate) fn themed(mut self, ascii: bool, look: Look) -> Self {
+        self.state.theme = Theme::new(ascii, look);
         self
     }
 
@@ -40,15 +43,29 @@ impl Script {
     /// Presses keys, which are separated by blanks: `j`, `<enter>`, `<esc>`, `<tab>`, `<space>`, `<c-l>`.
     pub(crate) fn keys(&mut self, keys: &str) -> &mut Self {
         for name in keys.split_ascii_whitespace() {
-            self.sent.extend(keymap::press(&mut self.state, &self.chain, key(name)));
+            let chain = self.shown();
+            self.sent.extend(keymap::press(&mut self.state, &chain, key(name)));
         }
         self
     }
 
+    /// The mouse does something at a column and a row.
+    pub(crate) fn mouse(&mut self, gesture: Gesture, column: u16, row: u16) -> &mut Self {
+        let chain = self.shown();
+        self.sent.extend(mouse::gesture(&mut self.state, &chain, gesture, column, row));
+        self
+    }
+
+    fn shown(&self) -> Arc<ChainSnapshot> {
+        self.state.shown(&Arc::new(self.chain.clone()))
+    }
+
     /// What stands on the screen now.
     pub(crate) fn buffer(&mut self) -> Buffer {
-        let (state, chain) = (&self.state, &self.chain);
-        self.terminal.draw(|frame| view::draw(state, chain, frame.area(), frame.buffer_mut())).unwrap();
+        let chain = self.shown();
+        self.state.settle(&chain);
+        let state = &self.state;
+        self.terminal.draw(|frame| view::draw(state, &chain, frame.area(), frame.buffer_mut())).unwrap();
         self.terminal.backend().buffer().clone()
     }
 
@@ -58,6 +75,17 @@ impl Script {
         let rows = buffer.content().chunks(usize::from(buffer.area.width.max(1)));
         rows.map(|row| row.iter().map(Cell::symbol).collect::<String>().trim_end().to_owned() + "\n").collect()
     }
+}
+
+/// A figure for all colours and weights of a screen: another one means that something looks different.
+pub(crate) fn styles(buffer: &Buffer) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for cell in buffer.content() {
+        for byte in format!("{:?}{:?}{:?}", cell.fg, cell.bg, cell.modifier).bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    format!("{hash:016x}")
 }
 
 pub(crate) fn key(name: &str) -> KeyEvent {
@@ -75,6 +103,9 @@ pub(crate) fn key(name: &str) -> KeyEvent {
         "<end>" => plain(KeyCode::End),
         "<bs>" => plain(KeyCode::Backspace),
         "<del>" => plain(KeyCode::Delete),
+        "<pgdn>" => plain(KeyCode::PageDown),
+        "<pgup>" => plain(KeyCode::PageUp),
+        "<s-tab>" => KeyEvent::new(KeyCode::BackTab, KeyModifiers::SHIFT),
         "<f1>" => plain(KeyCode::F(1)),
         name => match (name.strip_prefix("<c-"), name.chars().next()) {
             (Some(rest), _) => {

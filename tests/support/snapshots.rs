@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use chainview::snapshot::{
     ChainSnapshot, ConnRole, ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, Level, LogLine, NodeSnapshot, Phase,
-    Proof, RATE_SAMPLES, Totals, TransferSnapshot,
+    Proof, RATE_SAMPLES, TcpSnapshot, Totals, TransferSnapshot,
 };
 use chainview::verdict::{Limit, Verdict};
+use chainview::waterfall;
+use chainview::wire::Leg;
 
 /// Two relays and an origin, all started by us, with nothing moving yet.
 pub(crate) fn idle() -> ChainSnapshot {
@@ -31,6 +33,12 @@ pub(crate) fn streaming() -> ChainSnapshot {
         hop.rate_in = if hop.origin { 0 } else { 41_300_000 };
         hop.rate_out = 41_200_000;
         hop.history = (0..RATE_SAMPLES as u64).map(|i| 20_000_000 + (i % 60) * 350_000).collect();
+        (hop.read_share, hop.write_share, hop.cap_share) = match hop.number {
+            1 => (Some(0.96), Some(0.02), Some(0.0)),
+            2 => (Some(0.05), Some(0.06), Some(0.88)),
+            _ => (Some(0.01), Some(0.97), Some(0.0)),
+        };
+        hop.tcp = Some(tcp());
         let (number, origin) = (hop.number, hop.origin);
         let node = hop.node.as_mut().expect("every hop of the fixture reports");
         node.totals.open = open;
@@ -39,6 +47,9 @@ pub(crate) fn streaming() -> ChainSnapshot {
     }
     chain.hops[1].node.as_mut().expect("hop 2 reports").dials.limit = Some(50_000_000);
     chain.transfers = vec![transfer(1, Phase::Streaming)];
+    let leg = |dial_ms, wait_ms| Leg { resolve_ms: 0.0, dial_ms, wait_ms };
+    chain.transfers[0].waterfall =
+        waterfall::rows(&[leg(0.3, 78.9), leg(0.4, 78.2), leg(38.4, 39.6)], &[], (Some(79.5), None));
     chain.verdict = Verdict { limit: Limit::Cap { hop: 2, rate: 50_000_000 }, share: 0.88, ..Verdict::default() };
     chain.log.push(log(2, Level::Info, None, "#1 assets/sample.bin: fetching through 3 hops"));
     chain.log.push(log(3, Level::Warn, Some(2), "the cap of 50.0M/s holds every byte back"));
@@ -148,8 +159,29 @@ fn conn(number: usize, origin: bool) -> ConnSnapshot {
         name: "assets/sample.bin".into(),
         size: Some(2_730_000_000),
         age_ms: 33_400,
-        flow: Flow { bytes_in: 1_312_000_000, bytes_out: 1_310_000_000, ..Flow::default() },
+        tcp: Some(tcp()),
+        queued_out: 2_100_000,
+        flow: Flow {
+            bytes_in: 1_312_000_000,
+            bytes_out: 1_310_000_000,
+            read_blocked_us: 900_000,
+            write_blocked_us: 31_000_000,
+            active_us: 33_000_000,
+            ..Flow::default()
+        },
         ..ConnSnapshot::default()
+    }
+}
+
+fn tcp() -> TcpSnapshot {
+    TcpSnapshot {
+        rtt_us: 38_200,
+        cwnd: 42,
+        retransmits: 311,
+        delivery_rate: 41_300_000,
+        busy_us: 30_000_000,
+        receiver_limited_us: 300_000,
+        buffer_limited_us: 0,
     }
 }
 

@@ -10,34 +10,38 @@ use super::free::Chain;
 use super::terminal::{PATIENCE, Terminal, chainview, is_alive};
 use super::{leave, up};
 
-/// The process that the screen shows for a hop.
+/// The process that the table of nodes shows for a hop that is up.
 fn pid_of(screen: &str, hop: &str) -> Option<Pid> {
-    let row = screen.lines().find(|line| line.contains(hop) && line.contains("pid "))?;
-    let digits: String = row.split_once("pid ")?.1.chars().take_while(char::is_ascii_digit).collect();
+    let row = screen.lines().find(|line| line.contains(hop) && line.contains(" up "))?;
+    let digits = row.split_whitespace().skip_while(|word| *word != "up").nth(1)?;
     Pid::from_raw(digits.parse().ok()?)
 }
 
 /// The dashboard with hop 2 marked, and that hop's process.
 fn second_hop_marked(chain: &Chain) -> (Terminal, Pid) {
     let mut terminal = up(chain, "", 120, 40);
-    terminal.keys("2");
-    let screen = terminal.shows(&["Connections of hop 2"]);
+    terminal.keys("4j");
+    let screen = terminal.shows(&["Nodes", "R restart", "Hop 2 "]);
     let process = pid_of(&screen, &chain.address(2)).unwrap();
     (terminal, process)
 }
 
 #[test]
-fn r_starts_the_marked_node_anew() {
+fn restart_starts_the_marked_node_anew() {
     let chain = Chain::new(3, 100_000);
     let hop = chain.address(2);
     let (mut terminal, old) = second_hop_marked(&chain);
-    terminal.keys("r");
+    terminal.keys("R");
+    terminal.shows(&["R again to restart hop 2"]);
+    terminal.keys("R");
     terminal.until("another process, up", |screen| {
         let text = screen.contents();
         pid_of(&text, &hop).is_some_and(|pid| pid != old) && text.contains("3/3 up")
     });
     assert!(!is_alive(old));
+    terminal.keys("5");
     terminal.shows(&["restarting it"]);
+    terminal.keys("1");
     terminal.keys("f");
     terminal.shows(&["1 done", "intact"]);
     leave(&mut terminal);
@@ -92,9 +96,9 @@ fn attached_nodes_live_on_and_started_ones_do_not() {
     let mut terminal = up(&chain, "", 120, 40);
     assert_eq!(terminal.children().len(), 1, "only hop 2 was free");
     let screen = terminal.shows(&["attached to a running node", "started, process"]);
-    assert!(!screen.contains("r restart node"), "hop 1 is not ours to restart:\n{screen}");
-    terminal.keys("2");
-    terminal.shows(&["r restart node"]);
+    assert!(!screen.contains("R restart"), "hop 1 is not ours to restart:\n{screen}");
+    terminal.keys("j");
+    terminal.shows(&["R restart"]);
     terminal.keys("f");
     terminal.shows(&["1 done", "intact"]);
     leave(&mut terminal);

@@ -4,19 +4,24 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::snapshot::ChainSnapshot;
-use crate::ui::keymap::{Binding, Place, live};
+use crate::ui::keymap::{Place, live};
 use crate::ui::paint::{Row, width};
-use crate::ui::state::UiState;
+use crate::ui::state::{Mode, UiState};
 use crate::ui::theme::Tone;
 
 const GAP: u16 = 2;
 
-/// Draws the footer. A notice takes the place of the keys at the left until the next key.
+/// Draws the footer. A notice or a question takes the place of the keys at the left until the next key.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
     let mut row = Row::new(buffer, area);
     row.skip(1).put_right(" ", theme.style(Tone::Plain));
-    let pinned: Vec<_> = live(state, data).filter_map(|b| pinned_label(b).map(|label| (b.name, label))).collect();
+    let pinned: Vec<_> = live(state, data)
+        .filter_map(|(index, binding)| match binding.place {
+            Place::Right(label) => Some((state.keymap.name(index), label)),
+            Place::Left(..) | Place::Nowhere => None,
+        })
+        .collect();
     for (name, label) in pinned.iter().rev() {
         row.put_right(&format!(" {label}"), theme.style(Tone::Dim)).put_right(name, theme.style(Tone::Key));
         row.put_right("  ", theme.style(Tone::Plain));
@@ -25,20 +30,26 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
         row.put(notice, theme.style(Tone::Warn));
         return;
     }
+    if state.mode == Mode::Leaving {
+        let running = data.transfers.iter().filter(|t| !t.phase.is_over()).count();
+        let question = if running == 1 { "1 transfer runs: ".to_owned() } else { format!("{running} transfers run: ") };
+        row.put(&question, theme.style(Tone::Warn));
+    }
     for (name, label) in fitting(state, data, row.room()) {
-        row.put(name, theme.style(Tone::Key)).skip(1).put(label, theme.style(Tone::Dim)).skip(GAP);
+        row.put(&name, theme.style(Tone::Key)).skip(1).put(label, theme.style(Tone::Dim)).skip(GAP);
     }
 }
 
 /// The keys at the left that this width has room for: labels shrink first, the last first; then keys go.
-fn fitting(state: &UiState, data: &ChainSnapshot, room: u16) -> Vec<(&'static str, &'static str)> {
-    let mut keys: Vec<(&str, &str, &str)> = live(state, data)
-        .filter_map(|binding| match binding.place {
-            Place::Left(label, short) => Some((binding.name, label, short)),
+fn fitting(state: &UiState, data: &ChainSnapshot, room: u16) -> Vec<(String, &'static str)> {
+    let mut keys: Vec<(String, &str, &str)> = live(state, data)
+        .filter_map(|(index, binding)| match binding.place {
+            Place::Left(label, short) => Some((state.keymap.name(index), label, short)),
             Place::Right(_) | Place::Nowhere => None,
         })
+        .filter(|(name, ..)| !name.is_empty())
         .collect();
-    let needed = |keys: &[(&str, &str, &str)]| -> u16 {
+    let needed = |keys: &[(String, &str, &str)]| -> u16 {
         keys.iter().map(|(name, label, _)| width(name) + 1 + width(label) + GAP).sum::<u16>().saturating_sub(GAP)
     };
     let mut shrunk = keys.len();
@@ -51,8 +62,4 @@ fn fitting(state: &UiState, data: &ChainSnapshot, room: u16) -> Vec<(&'static st
         }
     }
     keys.into_iter().map(|(name, label, _)| (name, label)).collect()
-}
-
-fn pinned_label(binding: &Binding) -> Option<&'static str> {
-    if let Place::Right(label) = binding.place { Some(label) } else { None }
 }

@@ -1,4 +1,4 @@
-//! The first row: the program, its source, whether the figures are live, how many hops are up, what is active.
+//! The first row: the program, its tabs, its source, whether the figures are live, how many hops are up, what is active.
 
 use std::time::Duration;
 
@@ -6,36 +6,121 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::snapshot::{ChainSnapshot, HopSnapshot};
-use crate::ui::paint::Row;
-use crate::ui::state::UiState;
+use crate::ui::paint::{Row, width};
+use crate::ui::state::{Tab, UiState};
 use crate::ui::theme::Tone;
 
 /// A report older than this is no longer live: nodes send four a second.
 pub const STALE: Duration = Duration::from_millis(1500);
+/// From this width tabs have their whole names, and from the next any.
+const NAMED: (u16, u16) = (108, FEW);
+const FEW: u16 = 76;
+const PROGRAM: &str = "chainview";
 
-/// Draws the header.
+/// Draws the header. What is at the right is placed first.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
     let up = data.hops.iter().filter(|hop| hop.link.is_up()).count();
     let active = data.transfers.iter().filter(|t| !t.phase.is_over()).count();
-    let (word, tone) = liveness(data);
+    let (word, tone) = freshness(state, data);
     let all_up = if up == data.hops.len() { Tone::Good } else { Tone::Bad };
-    let gap = if area.width < 72 { 2 } else { 3 };
+    let gap: u16 = if area.width < NAMED.0 { 2 } else { 3 };
+    let faults = data.hops.iter().filter_map(|hop| hop.node.as_ref()).any(|node| {
+        let dials = &node.dials;
+        dials.stall || dials.refuse || dials.cut.is_some() || dials.stammer.is_some()
+    });
 
+    let tabs = tabs(area.width);
+    let mut free = area.width.saturating_sub(tabs.last().map_or(0, |tab| tab.at + tab.columns) + gap);
+    if area.width < NAMED.1 {
+        free = free.saturating_sub(width(state.tab.names().0) + gap);
+    }
+    let (active_word, active_tone) = (format!("{active} active"), if active == 0 { Tone::Dim } else { Tone::Flow });
+    // In the order of their worth; each with its place from the right.
+    let mut words = vec![
+        (2, word, tone),
+        (1, format!("{up}/{} up", data.hops.len()), all_up),
+        (0, active_word, active_tone),
+        (3, if faults { "FAULTS".to_owned() } else { String::new() }, Tone::Warn),
+        (4, data.source.to_string(), Tone::Dim),
+    ];
+    words.retain(|(_, text, _)| {
+        let fits = !text.is_empty() && width(text) + gap <= free;
+        free -= if fits { width(text) + gap } else { 0 };
+        fits
+    });
+    words.sort_by_key(|(place, ..)| *place);
+    let plain = theme.style(Tone::Plain);
     let mut row = Row::new(buffer, area);
-    row.skip(1).put("chainview", theme.style(Tone::Title)).skip(gap);
-    let active_tone = if active == 0 { Tone::Dim } else { Tone::Flow };
-    row.put_right(" ", theme.style(Tone::Plain));
-    row.put_right(&format!("{active} active"), theme.style(active_tone))
-        .put_right(&spaces(gap), theme.style(Tone::Plain));
-    row.put_right(&format!("{up}/{} up", data.hops.len()), theme.style(all_up));
-    row.put_right(&spaces(gap), theme.style(Tone::Plain)).put_right(&word, theme.style(tone));
-    row.put_right(&spaces(gap), theme.style(Tone::Plain));
-    row.put(data.source.as_str(), theme.style(Tone::Plain));
+    row.put_right(" ", plain);
+    for (_, text, tone) in &words {
+        row.put_right(text, theme.style(*tone)).put_right(&" ".repeat(usize::from(gap)), plain);
+    }
+    if tabs.first().is_some_and(|tab| tab.at > width(PROGRAM)) {
+        row.skip(1).put(PROGRAM, theme.style(Tone::Title));
+    }
+    let end = tabs.last().map_or(0, |tab| tab.at + tab.columns);
+    for tab in tabs {
+        let shown = state.tab == tab.tab;
+        let mut row = Row::new(buffer, area);
+        row.skip(tab.at).put(&tab.digit, theme.style(if shown { Tone::Mark } else { Tone::Key }));
+        row.skip(u16::from(!tab.name.is_empty()));
+        row.put(tab.name, theme.style(if shown { Tone::Mark } else { Tone::Dim }));
+    }
+    if area.width < NAMED.1 {
+        Row::new(buffer, area).skip(end + gap).put(state.tab.names().0, theme.style(Tone::Mark));
+    }
+}
+
+/// Where a tab's name stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The tab.
+    pub tab: Tab,
+    /// Columns before it.
+    pub at: u16,
+    /// Columns it takes.
+    pub columns: u16,
+    digit: String,
+    name: &'static str,
+}
+
+/// Where the names of the tabs stand at this width.
+pub fn tabs(terminal: u16) -> Vec<Place> {
+    let program = width(PROGRAM) + 1;
+    let mut at = match terminal {
+        ..56 => 0,
+        56..FEW => program,
+        _ => program + 1,
+    };
+    let gap = if terminal >= NAMED.0 { 2 } else { 1 };
+    let place = |(i, tab): (usize, Tab)| {
+        let name = match terminal {
+            _ if terminal >= NAMED.0 => tab.names().0,
+            _ if terminal >= NAMED.1 => tab.names().1,
+            _ => "",
+        };
+        at += gap;
+        let columns = 1 + if name.is_empty() { 0 } else { 1 + width(name) };
+        let place = Place { tab, at, columns, digit: (i + 1).to_string(), name };
+        at += columns;
+        place
+    };
+    Tab::ALL.into_iter().enumerate().map(place).collect()
 }
 
 /// Whether what is shown is what is: the word for it, and how it looks.
-pub fn liveness(data: &ChainSnapshot) -> (String, Tone) {
+pub fn freshness(state: &UiState, data: &ChainSnapshot) -> (String, Tone) {
+    match &state.frozen {
+        Some(frozen) => {
+            let age = state.now.saturating_sub(frozen.since).as_secs();
+            (format!("FROZEN {age} s"), Tone::Warn)
+        }
+        None => liveness(data),
+    }
+}
+
+fn liveness(data: &ChainSnapshot) -> (String, Tone) {
     if data.leaving {
         return ("LEAVING".to_owned(), Tone::Warn);
     }
@@ -50,10 +135,6 @@ pub fn liveness(data: &ChainSnapshot) -> (String, Tone) {
 /// This hop reports, but not lately.
 pub fn is_stale(hop: &HopSnapshot) -> bool {
     hop.node.is_some() && hop.age > STALE
-}
-
-fn spaces(count: u16) -> String {
-    " ".repeat(usize::from(count))
 }
 
 #[cfg(test)]
@@ -74,5 +155,15 @@ mod tests {
         assert_eq!(liveness(&data(&[100, 4200])).0, "STALE 4 s");
         assert_eq!(liveness(&data(&[])).0, "NO REPORTS");
         assert_eq!(liveness(&ChainSnapshot { leaving: true, ..data(&[9000]) }).0, "LEAVING");
+    }
+
+    #[test]
+    fn tabs_have_a_place_at_every_width() {
+        for terminal in 40..=200 {
+            let tabs = tabs(terminal);
+            assert_eq!(tabs.len(), Tab::ALL.len());
+            assert!(tabs.windows(2).all(|pair| pair[0].at + pair[0].columns < pair[1].at), "{terminal}: {tabs:?}");
+            assert!(tabs[4].at + tabs[4].columns < terminal, "{terminal}: {tabs:?}");
+        }
     }
 }

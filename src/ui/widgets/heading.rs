@@ -3,6 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use crate::text::SafeText;
 use crate::ui::paint::Row;
 use crate::ui::theme::{Theme, Tone};
 
@@ -28,8 +29,7 @@ pub fn mark(theme: &Theme, marked: Option<bool>, row: Rect, buffer: &mut Buffer)
     Row::new(buffer, row).put(glyph, theme.style(tone));
 }
 
-/// The first row to show of a list, so that the marked one is in sight and the list moves no more than it must.
-pub fn first_shown(rows: usize, room: usize, marked: usize) -> usize {
-    let last = rows.saturating_sub(room);
-    marked.saturating_sub(room.saturating_sub(1) / 2).min(last)
+/// What narrows a list, as its heading says it.
+pub fn filter_words(filter: &str) -> String {
+    if filter.trim().is_empty() { String::new() } else { format!("filter {}", SafeText::new(filter)) }
 }

@@ -1,132 +1,222 @@
-//! The hop table: the client, then every hop in chain order, never re-sorted.
+//! The hops in chain order, the client before them: never re-sorted, so that a hop keeps its place whatever happens.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::{header, heading};
-use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Phase, RATE_SAMPLES};
-use crate::ui::grid::{Column, Places, cell, fixed, growing, headings, place};
-use crate::ui::paint::{row_of, width};
+use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, RATE_SAMPLES};
+use crate::ui::columns::{HOPS, cap as short_cap, count, dash, ms, percent, rate, waits};
+use crate::ui::grid::{Places, cell, fixed, headings, place};
+use crate::ui::paint::{Row, row_of, width};
+use crate::ui::seen::{Span, client_rate};
 use crate::ui::state::{Panel, UiState};
 use crate::ui::theme::{Theme, Tone};
 use crate::units::Bytes;
+use crate::verdict::{Limit, Part, Turned};
 
-const COLUMNS: [Column; 9] = [
-    fixed("#", 2, true, 0),
-    growing("Node", 15, 40, 0),
-    fixed("State", 9, false, 0),
-    fixed("Conn", 4, true, 2),
-    fixed("In/s", 6, true, 1),
-    fixed("Out/s", 6, true, 0),
-    fixed("Bytes", 6, true, 4),
-    fixed("Cap", 6, true, 5),
-    growing("60 s", 8, 60, 3),
-];
 const NODE: usize = 1;
 const STATE: usize = 2;
 const CONN: usize = 3;
-const BARS: usize = 8;
+const LIMIT: usize = 11;
+const BARS: usize = 12;
 /// Columns before the first, for the mark.
-const MARGIN: u16 = 2;
+pub const MARGIN: u16 = 2;
 
 /// Draws the table; `titled` gives it a heading.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bool, buffer: &mut Buffer) {
+    if area.height == 0 {
+        return;
+    }
     let theme = &state.theme;
     let focused = state.panel == Panel::Hops;
     if titled {
         heading::draw(theme, "Hops", "chain order", focused, area, buffer);
     }
-    let skip = usize::from(titled);
-    // The column at the right end stays free where there is room to spare.
-    let edge = MARGIN + u16::from(area.width >= 60);
-    let places = place(&COLUMNS, area.width.saturating_sub(edge));
-    headings(buffer, inner(row_of(area, skip)), &COLUMNS, &places, theme.style(Tone::Dim));
-    let marked = state.hop(data).map_or(0, |hop| hop.number);
-    let rows = usize::from(area.height).saturating_sub(skip + 1);
-    // Where the chain has to scroll, the client gives up its row to a hop.
-    let client = rows > data.hops.len();
-    if client {
-        client_row(theme, data, &places, row_of(area, skip + 1), buffer);
+    let places = places(state, area);
+    let styles = [theme.style(Tone::Dim), theme.style(Tone::Key)];
+    let titles = Rect { y: area.y + u16::from(titled), height: 1, ..area };
+    headings(buffer, inner(titles), &HOPS, &places, None, styles);
+    let body = body(area, titled, data.hops.len());
+    if body.y > titles.y + 1 {
+        client_row(state, data, &places, Rect { y: titles.y + 1, height: 1, ..area }, buffer);
     }
-    let above = skip + 1 + usize::from(client);
-    let room = rows - usize::from(client);
-    let first = heading::first_shown(data.hops.len(), room, marked.saturating_sub(1));
-    for (i, hop) in data.hops.iter().skip(first).take(room).enumerate() {
-        let row = row_of(area, above + i);
+    let marked = state.hop(data).map_or(0, |hop| hop.number);
+    for (i, hop) in data.hops.iter().skip(state.tops.hops).take(usize::from(body.height)).enumerate() {
+        let row = row_of(body, i);
         let mark = (hop.number == marked).then_some(focused);
         heading::mark(theme, mark, row, buffer);
-        hop_row(theme, hop, mark == Some(true), &places, row, buffer);
+        hop_row(state, data, hop, mark == Some(true), &places, row, buffer);
     }
 }
 
-fn inner(row: Rect) -> Rect {
+/// Where the hops stand. Where the chain has to scroll, the client gives up its row to a hop.
+pub fn body(area: Rect, titled: bool, hops: usize) -> Rect {
+    let above = 1 + u16::from(titled);
+    let rows = area.height.saturating_sub(above);
+    let client = u16::from(usize::from(rows) > hops);
+    let above = (above + client).min(area.height);
+    Rect { y: area.y + above, height: area.height - above, ..area }
+}
+
+fn places(state: &UiState, area: Rect) -> Places {
+    // The column at the right end stays free where there is room to spare.
+    let edge = MARGIN + u16::from(area.width >= 100);
+    place(&HOPS, state.hidden[0], area.width.saturating_sub(edge))
+}
+
+/// A row without the columns of the mark.
+pub fn inner(row: Rect) -> Rect {
     let margin = MARGIN.min(row.width);
     Rect { x: row.x + margin, width: row.width - margin, ..row }
 }
 
-fn client_row(theme: &Theme, data: &ChainSnapshot, places: &Places<9>, row: Rect, buffer: &mut Buffer) {
-    let active: Vec<_> = data.transfers.iter().filter(|t| !t.phase.is_over()).collect();
-    let rate: u64 = active.iter().filter(|t| t.phase == Phase::Streaming).map(|t| t.rate).sum();
+fn client_row(state: &UiState, data: &ChainSnapshot, places: &Places, row: Rect, buffer: &mut Buffer) {
+    let theme = &state.theme;
+    let active = data.transfers.iter().filter(|t| !t.phase.is_over());
+    let mut flow = crate::snapshot::Flow::default();
+    active.clone().for_each(|t| flow.add(&t.flow));
+    let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
+    let (moving, active) = (client_rate(data), active.count());
     let bytes: u64 = data.transfers.iter().map(|t| t.received).sum();
+    let (read, write) = (share(flow.read_blocked_us), share(flow.write_blocked_us));
+    let limit = match data.verdict.limit {
+        limit if active > 0 && limit.stage() == Some(0) => format!("!! {}", blame(&limit)),
+        _ => waits(read.unwrap_or(0.0), write.unwrap_or(0.0), 0.0, false).to_owned(),
+    };
     let texts = [
         "c".to_owned(),
         "client (this program)".to_owned(),
-        if active.is_empty() { "idle" } else { "fetch" }.to_owned(),
-        active.len().to_string(),
-        figure(rate),
-        if rate > 0 { "disk" } else { "-" }.to_owned(),
+        if active == 0 { "idle" } else { "fetch" }.to_owned(),
+        active.to_string(),
+        rate(Some(moving)),
+        if moving > 0 { "disk" } else { "-" }.to_owned(),
         Bytes(bytes).to_string(),
-        "-".to_owned(),
-        String::new(),
+        dash(),
+        dash(),
+        percent(read),
+        percent(write),
+        limit,
+        sparkline(theme, &state.seen().history(data, 0, Span::Minute), places),
     ];
     for (i, text) in texts.iter().enumerate() {
-        let tone = if i == NODE || i == 0 { Tone::Plain } else { number_tone(text) };
-        cell(buffer, inner(row), COLUMNS[i], places[i], text, theme.style(tone));
+        let tone = if i == NODE || i == 0 { Tone::Plain } else { tone_of(i, text) };
+        cell(buffer, inner(row), HOPS[i], places[i], text, theme.style(tone));
     }
 }
 
-fn hop_row(theme: &Theme, hop: &HopSnapshot, marked: bool, places: &Places<9>, row: Rect, buffer: &mut Buffer) {
+fn hop_row(
+    state: &UiState,
+    data: &ChainSnapshot,
+    hop: &HopSnapshot,
+    marked: bool,
+    places: &Places,
+    row: Rect,
+    buffer: &mut Buffer,
+) {
+    let theme = &state.theme;
     let name = places[NODE].map(|(_, room)| node(hop, room)).unwrap_or_default();
     let (word, word_tone) = state_word(hop);
     let plain = if marked { Tone::Mark } else { Tone::Plain };
     let texts = [hop.number.to_string(), name, word];
     for (i, (text, tone)) in texts.iter().zip([plain, plain, word_tone]).enumerate() {
-        cell(buffer, inner(row), COLUMNS[i], places[i], text, theme.style(tone));
+        cell(buffer, inner(row), HOPS[i], places[i], text, theme.style(tone));
     }
     if let HopLink::Down { reason } = &hop.link {
         // The reason stands where figures would: all of them would be blank.
-        let after = places[STATE].map_or(0, |(x, width)| x + width + 2);
-        let room = inner(row).width.saturating_sub(after + 1);
-        let column = fixed("", room, false, 0);
-        return cell(buffer, inner(row), column, Some((after, room)), reason.as_str(), theme.style(Tone::Bad));
+        return reason_cell(theme, reason.as_str(), places, STATE, row, buffer);
     }
-    for (i, text) in figures(hop).iter().enumerate() {
+    for (i, text) in figures(data, hop).iter().enumerate() {
         let column = CONN + i;
-        cell(buffer, inner(row), COLUMNS[column], places[column], text, theme.style(number_tone(text)));
+        cell(buffer, inner(row), HOPS[column], places[column], text, theme.style(tone_of(column, text)));
     }
-    if let Some((_, room)) = places[BARS] {
-        let bars = sparkline(theme, &hop.history, usize::from(room));
-        cell(buffer, inner(row), COLUMNS[BARS], places[BARS], &bars, theme.style(Tone::Flow));
+    let bars = sparkline(theme, &hop.history, places);
+    cell(buffer, inner(row), HOPS[BARS], places[BARS], &bars, theme.style(Tone::Flow));
+}
+
+/// Why a hop is down, from behind its state to the end of the row.
+pub fn reason_cell(theme: &Theme, reason: &str, places: &Places, state: usize, row: Rect, buffer: &mut Buffer) {
+    let after = places[state].map_or(0, |(x, width)| x + width + 2);
+    let room = inner(row).width.saturating_sub(after + 1);
+    cell(buffer, inner(row), fixed("", room, false, 0), Some((after, room)), reason, theme.style(Tone::Bad));
+}
+
+/// From the connections to the limit; dashes for a hop that does not report.
+fn figures(data: &ChainSnapshot, hop: &HopSnapshot) -> [String; 9] {
+    let Some(node) = &hop.node else { return std::array::from_fn(|_| dash()) };
+    let way_in = if hop.origin && hop.rate_out > 0 { "disk".to_owned() } else { rate(Some(hop.rate_in)) };
+    [
+        node.totals.open.to_string(),
+        way_in,
+        rate(Some(hop.rate_out)),
+        Bytes(node.totals.flow.bytes_out).to_string(),
+        hop.tcp.map_or_else(dash, |tcp| ms(tcp.rtt_us)),
+        hop.tcp.map_or_else(dash, |tcp| count(tcp.retransmits)),
+        percent(hop.read_share),
+        percent(hop.write_share),
+        limit(data, hop),
+    ]
+}
+
+/// What holds the hop up: flagged where the verdict names it, else where its time goes, else its cap.
+fn limit(data: &ChainSnapshot, hop: &HopSnapshot) -> String {
+    let cap = hop.node.as_ref().and_then(|node| node.dials.limit);
+    let n = hop.number;
+    let running = data.transfers.iter().any(|t| !t.phase.is_over());
+    let limit = &data.verdict.limit;
+    let flagged = match *limit {
+        _ if !running => None,
+        Limit::Link { from, .. } if from == n => Some("!! net out".to_owned()),
+        Limit::Cap { hop, rate } if hop == n => Some(flag_cap(rate)),
+        _ if limit.stage() == Some(n) => Some(format!("!! {}", blame(limit))),
+        _ => None,
+    };
+    let part = |share: Option<f64>| share.unwrap_or(0.0);
+    let word = waits(part(hop.read_share), part(hop.write_share), part(hop.cap_share), hop.origin);
+    match (flagged, cap) {
+        (Some(flagged), _) => flagged,
+        (None, Some(cap)) if word == "-" || word == "cap" => format!("cap {}", short_cap(cap)),
+        _ => word.to_owned(),
     }
 }
 
-/// Connections, in, out, bytes, cap; dashes for a hop that does not report.
-fn figures(hop: &HopSnapshot) -> [String; 5] {
-    let Some(node) = &hop.node else { return ["-"; 5].map(str::to_owned) };
-    let way_in = if hop.origin && hop.rate_out > 0 { "disk".to_owned() } else { figure(hop.rate_in) };
-    let cap = node.dials.limit.map_or("-".to_owned(), |limit| Bytes(limit).to_string());
-    [node.totals.open.to_string(), way_in, figure(hop.rate_out), Bytes(node.totals.flow.bytes_out).to_string(), cap]
+/// The cap that holds a hop up; its rate only where it fits the column whole.
+fn flag_cap(rate: u64) -> String {
+    let text = format!("!! cap {}", short_cap(rate));
+    if width(&text) <= HOPS[LIMIT].width { text } else { "!! cap".to_owned() }
 }
 
-fn figure(rate: u64) -> String {
-    if rate == 0 { "-".to_owned() } else { Bytes(rate).to_string() }
+/// What of a stage is to blame, in a word.
+fn blame(limit: &Limit) -> &'static str {
+    match limit {
+        Limit::Origin { part, .. } | Limit::Client { part } => match part {
+            Part::Either => "itself",
+            Part::Disk => "disk",
+            Part::Processor => "cpu",
+        },
+        Limit::Hop { .. } => "cpu",
+        Limit::Cap { .. } => "cap",
+        Limit::Dial { dial, .. } => match dial {
+            Turned::Delay => "delay",
+            Turned::Stall => "stall",
+            Turned::Stammer => "stammer",
+        },
+        Limit::Receiver { .. } => "reads not",
+        Limit::TooShort | Limit::Link { .. } | Limit::Balanced | Limit::Unseen { .. } => "-",
+    }
 }
 
-fn number_tone(text: &str) -> Tone {
-    if matches!(text, "-" | "0") { Tone::Dim } else { Tone::Plain }
+fn tone_of(column: usize, text: &str) -> Tone {
+    match text {
+        "-" | "0" => Tone::Dim,
+        _ if column == LIMIT && text.starts_with('!') => Tone::Warn,
+        _ if column == LIMIT => Tone::Dim,
+        _ if column == BARS => Tone::Flow,
+        _ => Tone::Plain,
+    }
 }
 
-fn state_word(hop: &HopSnapshot) -> (String, Tone) {
+/// How we stand to a hop, in a word.
+pub fn state_word(hop: &HopSnapshot) -> (String, Tone) {
     if header::is_stale(hop) && hop.link.is_up() {
         let seconds = hop.age.as_secs();
         let age = if seconds < 100 { format!("{seconds}s") } else { format!("{}m", (seconds / 60).min(99)) };
@@ -147,10 +237,20 @@ fn state_word(hop: &HopSnapshot) -> (String, Tone) {
 
 /// The node's label, then what else there is room for: whether it serves, its address, its process.
 fn node(hop: &HopSnapshot, room: u16) -> String {
+    let pid = if let HopLink::Spawned { pid } = hop.link { Some(format!("pid {pid}")) } else { None };
+    named(hop, room, pid)
+}
+
+/// The node's label, then what else there is room for: whether it serves, its address.
+pub fn name(hop: &HopSnapshot, room: u16) -> String {
+    named(hop, room, None)
+}
+
+fn named(hop: &HopSnapshot, room: u16, process: Option<String>) -> String {
     let mut text = if hop.label.as_str().is_empty() { hop.address.to_string() } else { hop.label.to_string() };
     let address = (hop.label != hop.address).then(|| hop.address.to_string());
-    let pid = if let HopLink::Spawned { pid } = hop.link { Some(format!("pid {pid}")) } else { None };
-    for more in [hop.origin.then(|| "origin".to_owned()), address, pid].into_iter().flatten() {
+    let extra = hop.extra.then(|| "not in the chain".to_owned());
+    for more in [hop.origin.then(|| "origin".to_owned()), extra, address, process].into_iter().flatten() {
         if width(&text) + 2 + width(&more) <= room {
             text.push_str("  ");
             text.push_str(&more);
@@ -159,8 +259,9 @@ fn node(hop: &HopSnapshot, room: u16) -> String {
     text
 }
 
-/// The last minute in so many bars, newest at the right, scaled to its own highest.
-fn sparkline(theme: &Theme, history: &[u64], bars: usize) -> String {
+/// The last minute in the columns there are, newest at the right, scaled to its own highest.
+fn sparkline(theme: &Theme, history: &[u64], places: &Places) -> String {
+    let bars = places[BARS].map_or(0, |(_, room)| usize::from(room));
     let highest = history.iter().copied().max().unwrap_or(0);
     if bars == 0 || highest == 0 {
         return String::new();
@@ -177,4 +278,9 @@ fn sparkline(theme: &Theme, history: &[u64], bars: usize) -> String {
         .collect();
     let blank = " ".repeat(bars.saturating_sub(newest_first.len()));
     blank + &newest_first.into_iter().rev().collect::<String>()
+}
+
+/// One row's room for a sentence.
+pub fn say(theme: &Theme, text: &str, row: Rect, buffer: &mut Buffer) {
+    Row::new(buffer, row).skip(MARGIN).put(text, theme.style(Tone::Dim));
 }

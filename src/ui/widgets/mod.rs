@@ -1,14 +1,24 @@
 //! One region of the screen per file; each takes the state, the snapshot and its own area, and keeps inside it.
 
 pub mod chain;
+pub mod chart;
 pub mod connections;
+pub mod detail;
+pub mod dials;
+pub mod fields;
 pub mod footer;
 pub mod header;
 pub mod heading;
 pub mod help;
 pub mod hop_table;
 pub mod log;
+pub mod nodes;
+pub mod offers;
+pub mod over;
+pub mod palette;
+pub mod picker;
 pub mod prompt;
+pub mod setup;
 pub mod short;
 pub mod transfers;
 pub mod verdict;

@@ -1,20 +1,27 @@
-//! The line in which a name is typed, with its cursor, and why the name cannot be taken if it cannot.
+//! The line being typed, with its cursor, and why it cannot be taken if it cannot.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::{Clear, Widget};
 
 use crate::text::SafeText;
+use crate::ui::edit::LineEdit;
 use crate::ui::paint::{Row, width};
 use crate::ui::state::{Mode, UiState};
-use crate::ui::theme::Tone;
+use crate::ui::theme::{Theme, Tone};
 
-/// Draws the prompt on one row. A line that is too long scrolls, so that the cursor is always in sight.
+/// Draws the line on one row.
 pub fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
-    let Mode::Prompt { line, error } = &state.mode else { return };
-    let theme = &state.theme;
-    Clear.render(area.intersection(buffer.area), buffer);
-    let question = if area.width < 40 { "? " } else { " fetch which file? " };
+    let Mode::Line(prompt) = &state.mode else { return };
+    let question = if area.width < 40 { "? ".to_owned() } else { format!(" {} ", prompt.question()) };
+    line(&state.theme, &question, &prompt.line, prompt.error.as_deref(), area, buffer);
+}
+
+/// Draws a line with its question. One that is too long scrolls, so that the cursor is always in sight.
+pub fn line(theme: &Theme, question: &str, line: &LineEdit, error: Option<&str>, area: Rect, buffer: &mut Buffer) {
+    let area = area.intersection(buffer.area);
+    Clear.render(area, buffer);
+    buffer.set_style(area, theme.base());
     let mut row = Row::new(buffer, area);
     row.put(question, theme.style(Tone::Title));
     if let Some(error) = error {

@@ -14,12 +14,12 @@ use crate::units::{Eta, Rate};
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let (text, tone) = match &state.notice {
         Some(notice) => (notice.clone(), Tone::Warn),
-        None => line(data),
+        None => line(state, data),
     };
     Row::new(buffer, area).put(&text, state.theme.style(tone));
 }
 
-fn line(data: &ChainSnapshot) -> (String, Tone) {
+fn line(state: &UiState, data: &ChainSnapshot) -> (String, Tone) {
     let up = data.hops.iter().filter(|hop| hop.link.is_up()).count();
     if let Some(transfer) = running(data) {
         let percent = (transfer.share() * 100.0).floor();
@@ -29,7 +29,7 @@ fn line(data: &ChainSnapshot) -> (String, Tone) {
         let (rate, eta) = (Rate(transfer.rate), Eta(transfer.eta));
         return (format!("{percent}% {rate} ETA {eta} {}", data.verdict), Tone::Flow);
     }
-    let (word, tone) = header::liveness(data);
+    let (word, tone) = header::freshness(state, data);
     let last = data.transfers.last().map_or(String::new(), |t| format!(" #{} {}", t.number, t.phase.word()));
     (format!("{word} {up}/{} up{last}", data.hops.len()), tone)
 }

@@ -6,8 +6,8 @@ use ratatui::layout::Rect;
 use super::heading;
 use crate::snapshot::{ChainSnapshot, Phase, Proof, TransferSnapshot};
 use crate::text::SafeText;
-use crate::ui::paint::{Row, row_of, width};
-use crate::ui::state::{Panel, UiState};
+use crate::ui::paint::{Row, row_of, split_words, width};
+use crate::ui::state::{Panel, UiState, in_sight};
 use crate::ui::theme::{Theme, Tone};
 use crate::units::{Bytes, Eta, Rate, Span};
 
@@ -15,77 +15,92 @@ use crate::units::{Bytes, Eta, Rate, Span};
 const DIGEST: usize = 16;
 /// Most rows of the marked transfer: the rest of the list must stay in sight.
 const MOST_ROWS: usize = 3;
+/// From this width there is room for the cap.
+const WIDE: u16 = 100;
 
-/// Draws the heading and as many transfers as there is room for; the newest, unless the mark is elsewhere.
+/// Draws the heading and as many transfers as there is room for.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    if area.height == 0 {
+        return;
+    }
     let theme = &state.theme;
-    let focused = state.panel == Panel::Transfers;
-    let room = usize::from(area.height).saturating_sub(1);
-    let marked = state.transfer(data).map(|t| t.number);
-    heading::draw(theme, "Transfers", &remark(data, room), focused, area, buffer);
-    if data.transfers.is_empty() {
-        Row::new(buffer, row_of(area, 1)).skip(2).put("none yet", theme.style(Tone::Dim));
+    let focused = state.focus() == Panel::Transfers;
+    let body = body(area);
+    heading::draw(theme, "Transfers", &remark(state, data, usize::from(body.height)), focused, area, buffer);
+    if state.lists.transfers.is_empty() {
+        let words = if data.transfers.is_empty() { "none yet" } else { "none with these words" };
+        Row::new(buffer, row_of(body, 0)).skip(2).put(words, theme.style(Tone::Dim));
     }
-    let lines = lines(data, marked, area.width);
-    let at = lines.iter().position(|line| Some(line.transfer.number) == marked).unwrap_or(0);
-    // Where the marked one takes several rows, the last of them counts, so that all are in sight.
-    let end = lines.iter().rposition(|line| Some(line.transfer.number) == marked).unwrap_or(0);
-    let first = heading::first_shown(lines.len(), room, at).max((end + 1).saturating_sub(room)).min(at);
-    for (i, line) in lines[first..].iter().take(room).enumerate() {
-        let row = row_of(area, 1 + i);
-        heading::mark(theme, (Some(line.transfer.number) == marked).then_some(focused), row, buffer);
-        draw_line(theme, line, row, buffer);
+    let Some(marked) = Marked::of(state, data, area.width) else { return };
+    for i in 0..usize::from(body.height) {
+        let (row, piece) = marked.row_at(state.tops.transfers + i);
+        let Some(transfer) = state.lists.transfers.get(row).and_then(|at| data.transfers.get(*at)) else { break };
+        let area = row_of(body, i);
+        if row == marked.row {
+            heading::mark(theme, Some(focused), area, buffer);
+            draw_line(theme, transfer, &marked.pieces[piece], piece > 0, area, buffer);
+        } else {
+            draw_line(theme, transfer, &sentence(transfer), false, area, buffer);
+        }
     }
 }
 
-/// One row of the list; the marked transfer can take several, so that its whole sentence can be read.
-struct Line<'a> {
-    transfer: &'a TransferSnapshot,
-    text: String,
-    continued: bool,
+/// The first line to show, so that all of the marked transfer is in sight.
+pub fn top(state: &UiState, data: &ChainSnapshot, area: Rect) -> usize {
+    let Some(marked) = Marked::of(state, data, area.width) else { return 0 };
+    let room = usize::from(body(area).height);
+    let lines = state.lists.transfers.len() + marked.pieces.len() - 1;
+    let end = in_sight(state.tops.transfers, lines, room, marked.row + marked.pieces.len() - 1);
+    in_sight(end, lines, room, marked.row)
 }
 
-fn lines(data: &ChainSnapshot, marked: Option<u64>, terminal: u16) -> Vec<Line<'_>> {
-    let mut lines = Vec::with_capacity(data.transfers.len() + 2);
-    for transfer in &data.transfers {
-        let text = if transfer.phase.is_over() { outcome(transfer).0 } else { String::new() };
+/// The row of the list on this line of the panel, for clicks.
+pub fn row_at(state: &UiState, data: &ChainSnapshot, area: Rect, line: usize) -> Option<usize> {
+    Marked::of(state, data, area.width).map(|marked| marked.row_at(state.tops.transfers + line).0)
+}
+
+/// Where the transfers stand.
+pub fn body(area: Rect) -> Rect {
+    let above = 1.min(area.height);
+    Rect { y: area.y + above, height: area.height - above, ..area }
+}
+
+/// The marked row; it can take several lines, so that its whole sentence can be read.
+struct Marked {
+    row: usize,
+    pieces: Vec<String>,
+}
+
+impl Marked {
+    fn of(state: &UiState, data: &ChainSnapshot, terminal: u16) -> Option<Self> {
+        let row = state.row_of(Panel::Transfers, data);
+        let transfer = data.transfers.get(*state.lists.transfers.get(row)?)?;
         let first = usize::from(terminal.saturating_sub(indent(terminal) + width(transfer.phase.word()) + 2));
         let rest = usize::from(terminal.saturating_sub(indent(terminal)));
-        let pieces = match Some(transfer.number) == marked {
-            true => split_words(&text, first, rest),
-            false => vec![text],
-        };
-        for (i, text) in pieces.into_iter().enumerate() {
-            lines.push(Line { transfer, text, continued: i > 0 });
+        Some(Self { row, pieces: split_words(&sentence(transfer), first, rest, MOST_ROWS) })
+    }
+
+    /// The row on a line of the list, and which piece of it.
+    fn row_at(&self, line: usize) -> (usize, usize) {
+        let more = self.pieces.len() - 1;
+        match line {
+            _ if line < self.row => (line, 0),
+            _ if line <= self.row + more => (self.row, line - self.row),
+            _ => (line - more, 0),
         }
     }
-    lines
 }
 
-/// Breaks a sentence between words, into a first piece and further ones of these widths.
-fn split_words(text: &str, first: usize, rest: usize) -> Vec<String> {
-    let mut pieces = vec![String::new()];
-    for word in text.split(' ') {
-        let room = if pieces.len() == 1 { first } else { rest };
-        let last = pieces.len() - 1;
-        let glue = usize::from(!pieces[last].is_empty());
-        let taken = usize::from(width(&pieces[last])) + glue + usize::from(width(word));
-        if taken > room && !pieces[last].is_empty() && pieces.len() < MOST_ROWS {
-            pieces.push(word.to_owned());
-        } else {
-            pieces[last].push_str(&" ".repeat(glue));
-            pieces[last].push_str(word);
-        }
-    }
-    pieces
+/// How a transfer that is over ended; nothing for one that runs.
+fn sentence(transfer: &TransferSnapshot) -> String {
+    if transfer.phase.is_over() { outcome(transfer).0 } else { String::new() }
 }
 
-fn draw_line(theme: &Theme, line: &Line<'_>, area: Rect, buffer: &mut Buffer) {
-    let transfer = line.transfer;
+fn draw_line(theme: &Theme, transfer: &TransferSnapshot, text: &str, continued: bool, area: Rect, buffer: &mut Buffer) {
     let mut row = Row::new(buffer, area);
-    if line.continued {
+    if continued {
         let style = if transfer.phase == Phase::Failed { Tone::Bad } else { Tone::Plain };
-        row.skip(indent(area.width)).put(&line.text, theme.style(style));
+        row.skip(indent(area.width)).put(text, theme.style(style));
         return;
     }
     row.skip(2);
@@ -93,28 +108,32 @@ fn draw_line(theme: &Theme, line: &Line<'_>, area: Rect, buffer: &mut Buffer) {
     if transfer.phase.is_over() {
         let tone = outcome(transfer).1;
         row.put(transfer.phase.word(), theme.style(tone)).skip(2);
-        row.put(&line.text, theme.style(if tone == Tone::Bad { Tone::Bad } else { Tone::Plain }));
+        row.put(text, theme.style(if tone == Tone::Bad { Tone::Bad } else { Tone::Plain }));
     } else {
         progress(theme, transfer, area.width, &mut row);
     }
 }
 
-fn remark(data: &ChainSnapshot, room: usize) -> String {
+fn remark(state: &UiState, data: &ChainSnapshot, room: usize) -> String {
     let count = |wanted: fn(&TransferSnapshot) -> bool| data.transfers.iter().filter(|t| wanted(t)).count();
     let parts = [
-        (count(|t| !t.phase.is_over()), "running"),
+        (count(|t| !t.phase.is_over() && !matches!(t.phase, Phase::Queued | Phase::Paused)), "running"),
+        (count(|t| t.phase == Phase::Queued), "queued"),
+        (count(|t| t.phase == Phase::Paused), "paused"),
         (count(|t| t.phase == Phase::Done), "done"),
         (count(|t| t.phase == Phase::Failed), "failed"),
-        (data.transfers.len().saturating_sub(room), "out of sight"),
+        (state.lists.transfers.len().saturating_sub(room), "out of sight"),
     ];
-    let words: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-    words.join("  ")
+    let counts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
+    let filter = heading::filter_words(state.lists.filter(Panel::Transfers));
+    (!filter.is_empty()).then_some(filter).into_iter().chain(counts).collect::<Vec<_>>().join("  ")
 }
 
 /// Columns of a file's name; they depend on the width of the terminal alone.
 fn name_width(terminal: u16) -> u16 {
     match terminal {
-        ..60 => 7,
+        ..50 => 7,
+        50..60 => 10,
         60..100 => 14,
         100..140 => 22,
         140.. => 32,
@@ -133,22 +152,24 @@ fn name(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut Row
     row.cell(name_width(terminal), transfer.name.as_str(), theme.style(Tone::Plain)).skip(1);
 }
 
-/// The gauge, and from the right: time left or the phase, rate, bytes, percent.
+/// The gauge, and from the right: its cap, time left or the phase, rate, bytes, percent.
 fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut Row<'_>) {
     let moving = transfer.phase == Phase::Streaming;
-    let status = match (moving, transfer.eta) {
-        (true, Some(_)) => format!("ETA {}", Eta(transfer.eta)),
-        _ => transfer.phase.word().to_owned(),
-    };
+    let (status, tone) = status(transfer);
     let rate = if moving { Rate(transfer.rate).to_string() } else { "-".to_owned() };
     let percent = match transfer.size {
         Some(_) => format!("{}%", (transfer.share() * 100.0).floor()),
         None => "-".to_owned(),
     };
     let plain = theme.style(Tone::Plain);
-    let tone = if moving { Tone::Flow } else { Tone::Dim };
-    row.put_right(&format!("{status:<10}"), plain);
-    row.put_right(&format!("{rate:>8} "), theme.style(tone));
+    let flow = theme.style(if moving { Tone::Flow } else { Tone::Dim });
+    if terminal >= WIDE {
+        let cap = transfer.cap.map_or_else(String::new, |cap| format!("cap {}", Bytes(cap)));
+        row.put_right(&format!("{cap:<11}"), theme.style(Tone::Warn));
+    }
+    let columns = if terminal < 50 { 9 } else { 13 };
+    row.put_right(&format!("{status:<columns$.columns$}"), theme.style(tone));
+    row.put_right(&format!("{rate:>8} "), flow);
     if terminal >= 80 {
         let size = transfer.size.map_or("?".to_owned(), |size| Bytes(size).to_string());
         row.put_right(&format!(" {:>6} / {size:<6}", Bytes(transfer.received)), plain);
@@ -156,11 +177,23 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
     row.put_right(&format!("{percent:>5} "), plain);
     let columns = row.room();
     let full = (transfer.share() * f64::from(columns)).floor() as u16;
-    row.repeat(theme.glyphs.full, full, theme.style(Tone::Flow));
+    row.repeat(theme.glyphs.full, full, flow);
     if transfer.share() > 0.0 {
-        row.put(theme.glyphs.head, theme.style(Tone::Flow));
+        row.put(theme.glyphs.head, flow);
     }
     row.fill(theme.glyphs.rest, theme.style(Tone::Dim));
+}
+
+/// What a transfer that runs is doing, in at most 13 columns.
+fn status(transfer: &TransferSnapshot) -> (String, Tone) {
+    match (transfer.phase, transfer.stall) {
+        (Phase::Streaming, Some(stall)) => (format!("stalled {}", Eta(Some(stall.lasting))), Tone::Warn),
+        (Phase::Streaming, None) if transfer.eta.is_some() => (format!("ETA {}", Eta(transfer.eta)), Tone::Plain),
+        (Phase::Retrying, _) => (format!("retrying, {}", transfer.attempt.max(1)), Tone::Warn),
+        (Phase::Paused, _) => ("paused".to_owned(), Tone::Warn),
+        (phase, _) if transfer.attempt > 1 => (format!("{}, {}", phase.word(), transfer.attempt), Tone::Plain),
+        (phase, _) => (phase.word().to_owned(), Tone::Plain),
+    }
 }
 
 /// How a transfer ended: the sentence and its tone.

@@ -19,7 +19,12 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 
 /// What the line says, and how it looks.
 fn sentence(data: &ChainSnapshot) -> (String, Tone) {
-    if running(data).is_some() {
+    if let Some(transfer) = running(data) {
+        if let Some(stall) = transfer.stall {
+            let moved = stall.last_moved.map_or_else(String::new, |hop| format!("; hop {hop} moved data last"));
+            let lasting = stall.lasting.as_secs_f64();
+            return (format!("#{} has stood still for {lasting:.1} s{moved}", transfer.number), Tone::Warn);
+        }
         let tone = match data.verdict.limit {
             Limit::TooShort => Tone::Dim,
             Limit::Balanced => Tone::Plain,

@@ -1,0 +1,258 @@
+//! The columns of the tables, and what a connection has in each: its text, and what it is sorted by.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::filter::Field;
+use super::grid::{Column, fixed, growing};
+use super::lists::{Sort, conn};
+use super::seen::Seen;
+use crate::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, HopSnapshot};
+use crate::units::{Bytes, Eta};
+
+/// Connections. What goes first when the screen is narrow has the highest last figure.
+pub const CONNS: [Column; 16] = [
+    fixed("Hop", 3, true, 0),
+    fixed("Xfer", 5, false, 0),
+    growing("File", 10, 30, 12),
+    growing("In peer", 15, 21, 9),
+    growing("Out peer", 15, 21, 0),
+    fixed("State", 6, false, 0),
+    fixed("Wire", 9, false, 13),
+    fixed("In/s", 6, true, 3),
+    fixed("Out/s", 6, true, 1),
+    fixed("Sent", 6, true, 2),
+    fixed("RTT", 4, true, 5),
+    fixed("cwnd", 4, true, 10),
+    fixed("Retr", 5, true, 6),
+    fixed("Unsent", 6, true, 11),
+    fixed("Age", 6, true, 8),
+    fixed("Limit", 8, false, 4),
+];
+/// The column of the hop, which only the list of all hops' connections has.
+pub const CONN_HOP: usize = 0;
+
+/// Hops, on the first tab.
+pub const HOPS: [Column; 13] = [
+    fixed("#", 2, true, 0),
+    growing("Node", 14, 40, 0),
+    fixed("State", 8, false, 0),
+    fixed("Conn", 4, true, 6),
+    fixed("In/s", 6, true, 5),
+    fixed("Out/s", 6, true, 0),
+    fixed("Bytes", 6, true, 11),
+    fixed("RTT", 4, true, 4),
+    fixed("Retr", 5, true, 8),
+    fixed("RdWait", 6, true, 9),
+    fixed("WrWait", 6, true, 10),
+    fixed("Limit", 10, false, 3),
+    growing("60 s", 8, 60, 7),
+];
+
+/// Nodes, on their own tab.
+pub const NODES: [Column; 14] = [
+    fixed("#", 2, true, 0),
+    growing("Node", 14, 40, 0),
+    fixed("State", 8, false, 0),
+    fixed("Pid", 7, true, 3),
+    fixed("Version", 8, false, 9),
+    fixed("Up", 6, true, 4),
+    fixed("Open", 5, true, 1),
+    fixed("Accepted", 8, true, 7),
+    fixed("Served", 7, true, 2),
+    fixed("Failed", 6, true, 5),
+    fixed("Refused", 7, true, 8),
+    fixed("Bytes", 6, true, 6),
+    growing("Dials", 12, 40, 10),
+    growing("Relays to", 10, 40, 11),
+];
+
+/// Something to sort by: numbers before texts, either way round.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// The least first.
+    Up(u64, String),
+    /// The greatest first.
+    Down(Reverse<(u64, String)>),
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self::Up(0, String::new())
+    }
+}
+
+/// What a connection is sorted by.
+pub fn sort_key(chain: &ChainSnapshot, seen: &Seen, place: (usize, usize), sort: Sort) -> Key {
+    let Some(conn) = conn(chain, place) else { return Key::default() };
+    let hop = &chain.hops[place.0];
+    let (rate_in, rate_out) = seen.rates.of(hop, conn).unwrap_or_default();
+    let tcp = conn.tcp.unwrap_or_default();
+    let number = |n: u64| (n, String::new());
+    let text = |text: &str| (0, text.to_owned());
+    let value = match CONNS[sort.column].title {
+        "Hop" => number(hop.number as u64),
+        "Xfer" => ours(chain, conn).map_or_else(|| (u64::MAX, conn.transfer.to_string()), number),
+        "File" => text(conn.name.as_str()),
+        "In peer" => text(conn.upstream.as_str()),
+        "Out peer" => text(conn.peer.as_str()),
+        "State" => text(conn.state.word()),
+        "Wire" => text(conn.wire.as_str()),
+        "In/s" => number(rate_in),
+        "Out/s" => number(rate_out),
+        "Sent" => number(conn.flow.bytes_out),
+        "RTT" => number(tcp.rtt_us),
+        "cwnd" => number(tcp.cwnd),
+        "Retr" => number(tcp.retransmits),
+        "Unsent" => number(conn.queued_out),
+        "Age" => number(conn.age_ms),
+        _ => text(limit(hop, conn)),
+    };
+    if sort.down { Key::Down(Reverse(value)) } else { Key::Up(value.0, value.1) }
+}
+
+/// What a filter may ask of a connection; hop and transfer are given as they are shown.
+pub fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [Field<'a>; 7] {
+    [
+        ("hop", hop),
+        ("xfer", xfer),
+        ("file", conn.name.as_str()),
+        ("in", conn.upstream.as_str()),
+        ("out", conn.peer.as_str()),
+        ("state", conn.state.word()),
+        ("wire", conn.wire.as_str()),
+    ]
+}
+
+/// What a connection has in each column.
+pub fn texts(chain: &ChainSnapshot, seen: &Seen, hop: &HopSnapshot, conn: &ConnSnapshot) -> [String; 16] {
+    let page = conn.state == ConnState::Page;
+    let rates = seen.rates.of(hop, conn).filter(|_| !page);
+    // Reports of nothing but their own reading ask for no new picture, so this time would stand still.
+    let age = (!page).then(|| Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))));
+    let tcp = conn.tcp.filter(|_| !page);
+    [
+        hop.number.to_string(),
+        or_dash(transfer(chain, conn)),
+        or_dash(conn.name.to_string()),
+        or_dash(conn.upstream.to_string()),
+        or_dash(conn.peer.to_string()),
+        conn.state.word().to_owned(),
+        or_dash(wire(conn)),
+        rate(rates.map(|r| r.0)),
+        rate(rates.map(|r| r.1)),
+        Bytes(conn.flow.bytes_out).to_string(),
+        tcp.map_or_else(dash, |tcp| ms(tcp.rtt_us)),
+        tcp.map_or_else(dash, |tcp| count(tcp.cwnd)),
+        tcp.map_or_else(dash, |tcp| count(tcp.retransmits)),
+        tcp.map_or_else(dash, |_| Bytes(conn.queued_out).to_string()),
+        age.map_or_else(dash, |age| age.to_string()),
+        limit(hop, conn).to_owned(),
+    ]
+}
+
+/// A dash, for what is not known or not moving.
+pub fn dash() -> String {
+    "-".to_owned()
+}
+
+/// A dash for nothing.
+pub fn or_dash(text: String) -> String {
+    if text.is_empty() { dash() } else { text }
+}
+
+/// Bytes per second; a dash for none.
+pub fn rate(rate: Option<u64>) -> String {
+    rate.filter(|rate| *rate > 0).map_or_else(dash, |rate| Bytes(rate).to_string())
+}
+
+/// A round trip in ms, at most four columns wide: `0.1`, `38.2`, `412`, `9999`.
+pub fn ms(us: u64) -> String {
+    let ms = us as f64 / 1000.0;
+    if ms < 99.95 { format!("{ms:.1}") } else { format!("{:.0}", ms.min(9999.0)) }
+}
+
+/// A cap in as few columns as will do: `6M`, `2.5M`, `400K`.
+pub fn cap(rate: u64) -> String {
+    Bytes(rate).to_string().replace(".0", "")
+}
+
+/// A number of things, at most five columns wide for less than a billion.
+pub fn count(n: u64) -> String {
+    if n < 10_000 { n.to_string() } else { Bytes(n).to_string() }
+}
+
+/// A share as a percentage; a dash where it is not known.
+pub fn percent(share: Option<f64>) -> String {
+    share.map_or_else(dash, |share| format!("{:.0}%", (share * 100.0).clamp(0.0, 100.0)))
+}
+
+/// `#3` for a transfer of this client, else the first digits of its id.
+pub fn transfer(chain: &ChainSnapshot, conn: &ConnSnapshot) -> String {
+    ours(chain, conn).map_or_else(|| conn.transfer.as_str().chars().take(5).collect(), |number| format!("#{number}"))
+}
+
+/// The number of the transfer of this client that the connection is for.
+pub fn ours(chain: &ChainSnapshot, conn: &ConnSnapshot) -> Option<u64> {
+    let id = conn.transfer.as_str();
+    if id.is_empty() {
+        return None;
+    }
+    chain.transfers.iter().rev().find(|t| same_id(t.id.as_str(), id)).map(|t| t.number)
+}
+
+/// Ids are shortened by whoever shows them, so the shorter of the two decides.
+pub fn same_id(a: &str, b: &str) -> bool {
+    !a.is_empty() && !b.is_empty() && (a.starts_with(b) || b.starts_with(a))
+}
+
+/// The wire toward the client; where the one toward the origin differs, both.
+fn wire(conn: &ConnSnapshot) -> String {
+    let (down, up) = (conn.wire.as_str(), conn.upstream_wire.as_str());
+    if up.is_empty() || up == down { down.to_owned() } else { format!("{down}<{up}") }
+}
+
+/// What most of the connection's own time went to, since its body began.
+fn limit(hop: &HopSnapshot, conn: &ConnSnapshot) -> &'static str {
+    let flow = &conn.flow;
+    if conn.state != ConnState::Streaming || flow.active_us == 0 {
+        return "-";
+    }
+    let share = |us: u64| us as f64 / flow.active_us as f64;
+    waits(share(flow.read_blocked_us), share(flow.write_blocked_us), share(flow.capped_us), hop.origin)
+}
+
+/// The word for where a stage's time goes: what takes at least half of it.
+pub fn waits(read: f64, write: f64, cap: f64, origin: bool) -> &'static str {
+    match () {
+        () if cap >= 0.5 => "cap",
+        () if write >= 0.5 => "wait-out",
+        () if read >= 0.5 && origin => "disk",
+        () if read >= 0.5 => "wait-in",
+        () => "-",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_keep_inside_their_columns() {
+        assert_eq!(
+            [0, 38_210, 99_949, 99_950, 412_000, u64::MAX].map(ms),
+            ["0.0", "38.2", "99.9", "100", "412", "9999"]
+        );
+        assert_eq!([0, 9_999, 10_000, 123_456].map(count), ["0", "9999", "10.0K", "123.5K"]);
+        assert_eq!([6_000_000, 2_500_000, 400_000].map(cap), ["6M", "2.5M", "400K"]);
+        assert_eq!([None, Some(0.974), Some(1.2)].map(percent), ["-", "97%", "100%"]);
+    }
+
+    #[test]
+    fn keys_sort_both_ways() {
+        let down = |n| Key::Down(Reverse((n, String::new())));
+        assert!(down(9) < down(3));
+        assert!(Key::Up(3, String::new()) < Key::Up(9, String::new()));
+        assert!(Key::Up(0, "a".into()) < Key::Up(0, "b".into()));
+    }
+}

@@ -1,0 +1,254 @@
+//! Every key there is. The order is that in which the footer gives up: what stands further down goes first.
+
+use super::Place::{Left, Nowhere, Right};
+use super::Topic::{Line, Look, Nodes, Over, Program, Transfers};
+use super::{Binding, Place, Set, Topic};
+use crate::snapshot::ChainSnapshot;
+use crate::ui::action::{Action, Edit};
+use crate::ui::state::{Panel, Tab, UiState};
+use crate::ui::{view, widgets::help};
+
+/// The dashboard itself.
+pub const BROWSE: Set = 1;
+/// A line is being typed.
+pub const LINE: Set = 1 << 1;
+/// The palette is open.
+pub const PALETTE: Set = 1 << 2;
+/// The list of keys is open.
+pub const HELP: Set = 1 << 3;
+/// A list to choose from is open: columns, dials.
+pub const PICK: Set = 1 << 4;
+/// The person is asked whether to leave.
+pub const LEAVE: Set = 1 << 5;
+
+const HOPS: Set = Panel::Hops.bit();
+const CONNS: Set = Panel::Connections.bit();
+const XFERS: Set = Panel::Transfers.bit();
+const NODES: Set = Panel::Nodes.bit();
+const LOG: Set = Panel::Log.bit();
+const ANY: Set = Set::MAX;
+/// Where keys for transfers mean the marked one.
+const OF_XFERS: Set = ANY & !CONNS & !NODES;
+/// Where keys for nodes mean the marked hop's.
+const OF_NODES: Set = HOPS | NODES;
+
+const fn bind(id: &'static str, panels: Set, keys: &'static [&'static str], action: Action) -> Binding {
+    let applies: fn(&UiState, &ChainSnapshot) -> bool = |_, _| true;
+    Binding { id, modes: BROWSE, panels, keys, topic: Look, help: "", place: Nowhere, applies, action }
+}
+
+impl Binding {
+    const fn says(mut self, topic: Topic, help: &'static str, place: Place) -> Self {
+        self.topic = topic;
+        self.help = help;
+        self.place = place;
+        self
+    }
+
+    const fn during(mut self, modes: Set) -> Self {
+        self.modes = modes;
+        self
+    }
+
+    const fn when(mut self, applies: fn(&UiState, &ChainSnapshot) -> bool) -> Self {
+        self.applies = applies;
+        self
+    }
+}
+
+fn moves(state: &UiState, chain: &ChainSnapshot) -> bool {
+    state.rows(chain) > 1
+}
+
+fn fetches(_: &UiState, chain: &ChainSnapshot) -> bool {
+    !chain.leaving && !chain.hops.is_empty()
+}
+
+fn scrolls(state: &UiState, _: &ChainSnapshot) -> bool {
+    help::furthest(state, view::over_area(state.area)) > 0
+}
+
+fn typed(state: &UiState, _: &ChainSnapshot) -> bool {
+    state.mode.line().is_some_and(|line| !line.halves().0.is_empty())
+}
+
+fn chooses(state: &UiState, chain: &ChainSnapshot) -> bool {
+    state.choices(chain) > 0
+}
+
+/// Every key there is.
+#[rustfmt::skip]
+pub static TABLE: &[Binding] = &[
+    bind("close-connection", CONNS, &["x"], Action::CloseConnection)
+        .says(Nodes, "close the marked connection", Left("close", "close")).when(|s, c| s.closable(c).is_some()),
+    bind("stop-node", NODES, &["x"], Action::StopNode)
+        .says(Nodes, "stop the marked hop's node in order; it is not started again", Left("stop", "stop"))
+        .when(|s, c| s.stoppable(c).is_some()),
+    bind("start-node", OF_NODES, &["u"], Action::StartNode)
+        .says(Nodes, "start the marked hop's node", Left("start", "start")).when(|s, c| s.startable(c).is_some()),
+    bind("fetch", ANY, &["f"], Action::Fetch)
+        .says(Transfers, "fetch the route's own file", Left("fetch", "fetch")).when(fetches),
+    bind("fetch-name", ANY, &["n"], Action::AskName)
+        .says(Transfers, "fetch another file over the same hops, by name or from a list", Left("fetch a name", "name"))
+        .when(fetches),
+    bind("cancel", OF_XFERS, &["x"], Action::Cancel)
+        .says(Transfers, "cancel the marked transfer, or what runs; what has arrived is kept", Left("cancel", "cancel"))
+        .when(|s, c| s.cancellable(c).is_some()),
+    bind("pause", OF_XFERS, &["p"], Action::Pause)
+        .says(Transfers, "pause the marked transfer, or let it go on from where it stands", Left("pause", "pause"))
+        .when(|s, c| s.pausable(c).is_some()),
+    bind("retry", OF_XFERS, &["r"], Action::Retry)
+        .says(Transfers, "fetch again what the marked transfer was to fetch", Left("retry", "retry"))
+        .when(|s, c| s.retryable(c).is_some()),
+    bind("detail", ANY, &["enter"], Action::Enter)
+        .says(Look, "look at the marked row in detail; j/k go on to the next", Left("detail", "detail"))
+        .when(UiState::has_detail),
+    bind("back", ANY, &["esc"], Action::Back)
+        .says(Look, "one level out: detail, zoom, filter; never leaves", Left("back", "back")).when(|s, _| s.is_inside()),
+    bind("filter", CONNS | XFERS | LOG, &["/"], Action::Filter)
+        .says(Look, "show only rows with these words; hop:3 state:stream -page narrow it", Left("filter", "filter")),
+    bind("sort", CONNS, &["s"], Action::SortNext)
+        .says(Look, "sort by the next column; rows then keep their places", Left("sort", "sort")).when(moves),
+    bind("sort-turn", CONNS, &["S"], Action::SortTurn)
+        .says(Look, "sort the other way round", Nowhere).when(|s, c| moves(s, c) && s.lists.sort().is_some()),
+    bind("sort-again", CONNS, &["o"], Action::SortAgain)
+        .says(Look, "sort once more, by the figures as they are now", Left("sort again", "again"))
+        .when(|s, c| moves(s, c) && s.lists.sort().is_some()),
+    bind("level", LOG, &["l"], Action::Level)
+        .says(Look, "show log lines from the next level up", Left("level", "level")),
+    bind("wrap", LOG, &["w"], Action::Wrap).says(Look, "break long lines, or cut them", Left("wrap", "wrap")),
+    bind("panel", ANY, &["tab"], Action::NextPanel)
+        .says(Look, "give the next panel the keys; shift-tab the one before", Left("panel", "panel"))
+        .when(|s, _| s.panels().len() > 1),
+    bind("last-panel", ANY, &["shift-tab"], Action::LastPanel)
+        .says(Look, "give the panel before the keys", Nowhere).when(|s, _| s.panels().len() > 1),
+    bind("freeze", ANY, &["space"], Action::Freeze)
+        .says(Look, "hold the picture; the data goes on, and the header says for how long", Left("freeze", "freeze")),
+    bind("palette", ANY, &[":"], Action::Palette)
+        .says(Look, "all that can be done, by name", Left("commands", "cmds")),
+    bind("cap", OF_XFERS, &["b"], Action::AskCap)
+        .says(Transfers, "cap the marked transfer", Left("cap", "cap")).when(|s, c| s.cappable(c).is_some()),
+    bind("cap-less", OF_XFERS, &["["], Action::CapBy(-1))
+        .says(Transfers, "a tenth less for the marked transfer", Nowhere).when(|s, c| s.cappable(c).is_some()),
+    bind("cap-more", OF_XFERS, &["]"], Action::CapBy(1))
+        .says(Transfers, "a tenth more, where it has a cap", Nowhere).when(|s, c| s.capped(c).is_some()),
+    bind("cap-none", OF_XFERS, &["0"], Action::NoCap)
+        .says(Transfers, "lift its cap", Nowhere).when(|s, c| s.capped(c).is_some()),
+    bind("queue-later", XFERS, &["J"], Action::Reorder(1))
+        .says(Transfers, "let a queued transfer wait longer", Left("later", "later")).when(|s, c| s.reorderable(c, 1).is_some()),
+    bind("queue-sooner", XFERS, &["K"], Action::Reorder(-1))
+        .says(Transfers, "put a queued transfer further to the front", Left("sooner", "sooner"))
+        .when(|s, c| s.reorderable(c, -1).is_some()),
+    bind("restart-node", OF_NODES, &["R"], Action::RestartNode)
+        .says(Nodes, "stop the marked hop's node and start it anew", Left("restart node", "restart"))
+        .when(|s, c| s.restartable(c).is_some()),
+    bind("dials", OF_NODES, &["!"], Action::Dials)
+        .says(Nodes, "turn the marked hop's dials: cap, delay, stall and others", Left("dials", "dials"))
+        .when(|s, c| s.turnable(c).is_some()),
+    bind("drain-node", OF_NODES, &["d"], Action::DrainNode)
+        .says(Nodes, "have the marked hop's node take no new work", Left("drain", "drain"))
+        .when(|s, c| s.drainable(c).is_some()),
+    bind("kill-node", OF_NODES, &["X"], Action::KillNode)
+        .says(Nodes, "kill the marked hop's node at once", Left("kill", "kill")).when(|s, c| s.stoppable(c).is_some()),
+    bind("attach", OF_NODES, &["a"], Action::AskAttach)
+        .says(Nodes, "watch one more node", Left("attach", "attach")).when(|_, c| !c.leaving),
+    bind("detach", OF_NODES, &["D"], Action::Detach)
+        .says(Nodes, "watch the marked node no longer; it lives on", Left("detach", "detach"))
+        .when(|s, c| s.detachable(c).is_some()),
+    bind("zoom", ANY, &["z"], Action::Zoom)
+        .says(Look, "give the whole screen to the panel that has the keys", Left("zoom", "zoom"))
+        .when(|s, _| s.tab == Tab::Chain),
+    bind("show-chain", ANY, &["1"], Action::Show(Tab::Chain))
+        .says(Look, "the chain", Nowhere).when(|s, _| s.tab != Tab::Chain),
+    bind("show-connections", ANY, &["2"], Action::Show(Tab::Connections))
+        .says(Look, "the connections of all hops", Nowhere).when(|s, _| s.tab != Tab::Connections),
+    bind("show-transfers", ANY, &["3"], Action::Show(Tab::Transfers))
+        .says(Look, "the transfers", Nowhere).when(|s, _| s.tab != Tab::Transfers),
+    bind("show-nodes", ANY, &["4"], Action::Show(Tab::Nodes))
+        .says(Look, "the nodes", Nowhere).when(|s, _| s.tab != Tab::Nodes),
+    bind("show-log", ANY, &["5"], Action::Show(Tab::Log))
+        .says(Look, "the log", Nowhere).when(|s, _| s.tab != Tab::Log),
+    bind("down", ANY, &["j", "down"], Action::Move(1)).says(Look, "one row down", Nowhere).when(moves),
+    bind("up", ANY, &["k", "up"], Action::Move(-1)).says(Look, "one row up", Nowhere).when(moves),
+    bind("page-down", ANY, &["ctrl-d", "pagedown"], Action::Page(1)).says(Look, "half a panel down", Nowhere).when(moves),
+    bind("page-up", ANY, &["ctrl-u", "pageup"], Action::Page(-1)).says(Look, "half a panel up", Nowhere).when(moves),
+    bind("first", ANY, &["g", "home"], Action::First).says(Look, "first row", Nowhere).when(moves),
+    bind("last", ANY, &["G", "end"], Action::Last).says(Look, "last row; a log then follows", Nowhere).when(moves),
+    bind("columns", CONNS | OF_NODES, &["c"], Action::Columns)
+        .says(Look, "choose the columns", Left("columns", "columns")),
+    bind("shorter", ANY, &["=", "+"], Action::Span(-1))
+        .says(Look, "a shorter time in the chart: 10 min, 60 s, 10 s, 1 s", Nowhere).when(|s, _| s.span.by(-1) != s.span),
+    bind("longer", ANY, &["-"], Action::Span(1))
+        .says(Look, "a longer time in the chart", Nowhere).when(|s, _| s.span.by(1) != s.span),
+    bind("copy", ANY, &["y"], Action::Copy)
+        .says(Look, "copy the marked row's path, address or line; shift and the mouse select text", Nowhere)
+        .when(|s, c| s.copyable(c).is_some()),
+    bind("export", ANY, &["e"], Action::Export).says(Program, "write the figures as JSON", Nowhere),
+    bind("save-screen", ANY, &["E"], Action::SaveScreen).says(Program, "write this screen as a picture (SVG)", Nowhere),
+    bind("theme", ANY, &["t"], Action::Theme).says(Program, "the next look: terminal, light, contrast, mono", Nowhere),
+    bind("mouse", ANY, &["m"], Action::Mouse).says(Program, "listen to the mouse, or leave it to the terminal", Nowhere),
+    bind("repaint", ANY, &["ctrl-l"], Action::Repaint).says(Program, "paint the screen again", Nowhere),
+    bind("suspend", ANY, &["ctrl-z"], Action::Suspend).during(ANY).says(Program, "stop until fg; transfers stand still, bg lets them go on unseen", Nowhere),
+    bind("interrupt", ANY, &["ctrl-c"], Action::Interrupt)
+        .says(Program, "cancel what runs; with nothing running, or again: leave", Nowhere),
+    bind("help", ANY, &["?", "f1"], Action::Help).says(Program, "this list", Right("help")),
+    bind("quit", ANY, &["q"], Action::Quit)
+        .says(Program, "leave; nodes that this program started stop", Right("quit")),
+
+    bind("take", ANY, &["enter"], Action::Enter).during(LINE).says(Line, "take the line", Left("take", "take")),
+    bind("list-down", ANY, &["down"], Action::Move(1)).during(LINE | PALETTE)
+        .says(Line, "to the list, and down in it", Left("choose", "choose")).when(chooses),
+    bind("list-up", ANY, &["up"], Action::Move(-1)).during(LINE | PALETTE)
+        .says(Line, "up in the list", Nowhere).when(chooses),
+    bind("do", ANY, &["enter"], Action::Enter).during(PALETTE).says(Line, "do this", Left("do it", "do"))
+        .when(chooses),
+    bind("backspace", ANY, &["backspace", "ctrl-h"], Action::Edit(Edit::Backspace)).during(LINE | PALETTE)
+        .says(Line, "delete to the left", Nowhere),
+    bind("delete", ANY, &["delete", "ctrl-d"], Action::Edit(Edit::Delete)).during(LINE | PALETTE)
+        .says(Line, "delete to the right", Nowhere),
+    bind("left", ANY, &["left", "ctrl-b"], Action::Edit(Edit::Left)).during(LINE | PALETTE)
+        .says(Line, "one character left", Nowhere),
+    bind("right", ANY, &["right", "ctrl-f"], Action::Edit(Edit::Right)).during(LINE | PALETTE)
+        .says(Line, "one character right", Nowhere),
+    bind("line-start", ANY, &["home", "ctrl-a"], Action::Edit(Edit::Home)).during(LINE | PALETTE)
+        .says(Line, "to the start", Nowhere),
+    bind("line-end", ANY, &["end", "ctrl-e"], Action::Edit(Edit::End)).during(LINE | PALETTE)
+        .says(Line, "to the end", Nowhere),
+    bind("cut-word", ANY, &["ctrl-w"], Action::Edit(Edit::CutWord)).during(LINE | PALETTE)
+        .says(Line, "delete the word before", Left("delete word", "word")).when(typed),
+    bind("cut-before", ANY, &["ctrl-u"], Action::Edit(Edit::CutBefore)).during(LINE | PALETTE)
+        .says(Line, "delete all before", Left("clear", "clear")).when(typed),
+    bind("cut-after", ANY, &["ctrl-k"], Action::Edit(Edit::CutAfter)).during(LINE | PALETTE)
+        .says(Line, "delete all behind", Nowhere),
+
+    bind("over-do", ANY, &["enter", "space"], Action::Enter).during(PICK)
+        .says(Over, "turn the marked line", Left("turn", "turn")),
+    bind("over-down", ANY, &["j", "down"], Action::Move(1)).during(PICK)
+        .says(Over, "one line down", Left("select", "select")).when(chooses),
+    bind("over-up", ANY, &["k", "up"], Action::Move(-1)).during(PICK).says(Over, "one line up", Nowhere).when(chooses),
+    bind("over-none", ANY, &["0"], Action::NoCap).during(PICK)
+        .says(Over, "turn a dial back to nothing", Left("off", "off")).when(UiState::dial_is_turned),
+    bind("help-down", ANY, &["j", "down"], Action::Move(1)).during(HELP)
+        .says(Over, "scroll down", Left("scroll", "scroll")).when(scrolls),
+    bind("help-up", ANY, &["k", "up"], Action::Move(-1)).during(HELP).says(Over, "scroll up", Nowhere).when(scrolls),
+    bind("help-page-down", ANY, &["ctrl-d", "pagedown", "space"], Action::Page(1)).during(HELP)
+        .says(Over, "half a page down", Nowhere).when(scrolls),
+    bind("help-page-up", ANY, &["ctrl-u", "pageup"], Action::Page(-1)).during(HELP)
+        .says(Over, "half a page up", Nowhere).when(scrolls),
+    bind("help-first", ANY, &["g", "home"], Action::First).during(HELP).says(Over, "to the top", Nowhere).when(scrolls),
+    bind("help-last", ANY, &["G", "end"], Action::Last).during(HELP).says(Over, "to the bottom", Nowhere).when(scrolls),
+
+    bind("leave", ANY, &["q", "enter", "ctrl-c"], Action::Quit).during(LEAVE)
+        .says(Over, "leave: cancel what runs, stop the nodes", Left("leave", "leave")),
+    bind("leave-nodes", ANY, &["d"], Action::LeaveNodes).during(LEAVE)
+        .says(Over, "leave, and let the nodes live on", Left("leave, keep the nodes running", "keep nodes"))
+        .when(|_, c| c.hops.iter().any(|hop| hop.ours)),
+
+    bind("repaint-over", ANY, &["ctrl-l"], Action::Repaint).during(LINE | PALETTE | HELP | PICK | LEAVE)
+        .says(Over, "paint the screen again", Nowhere),
+    bind("close-line", ANY, &["esc", "ctrl-c"], Action::Close).during(LINE | PALETTE)
+        .says(Line, "close; a filter goes", Right("back")),
+    bind("close", ANY, &["esc", "q", "?", "f1", "ctrl-c", "!", "c"], Action::Close).during(HELP | PICK)
+        .says(Over, "close", Right("back")),
+    bind("stay", ANY, &["esc", "n"], Action::Close).during(LEAVE).says(Over, "stay", Right("stay")),
+];

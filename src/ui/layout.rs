@@ -1,0 +1,214 @@
+//! Which region stands where: depends on the terminal's size, the number of hops and what is open, never on figures, so
+//! that nothing jumps while data flows.
+
+use ratatui::layout::Rect;
+
+use super::state::{Depth, Panel, Tab, UiState};
+
+/// Below this size one line says all.
+pub const SMALLEST: (u16, u16) = (40, 8);
+/// From this height every panel has its heading, and the set-up its place.
+pub const TALL: u16 = 28;
+/// From this height the chain line, the connections and a heading for the chart have room.
+const MEDIUM: u16 = 18;
+/// From this width the set-up stands beside the chart.
+const WIDE: u16 = 100;
+/// Fewest rows of a tab's list for the marked row to be shown in detail below it.
+const ROOM_FOR_BOTH: u16 = 16;
+
+/// Where each region stands; one without height is not drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Regions {
+    /// The first row.
+    pub header: Rect,
+    /// The chain line.
+    pub chain: Rect,
+    /// What limits the chain.
+    pub verdict: Rect,
+    /// The hop table.
+    pub hops: Rect,
+    /// The connections.
+    pub connections: Rect,
+    /// The throughput.
+    pub chart: Rect,
+    /// The set-up.
+    pub setup: Rect,
+    /// The transfers.
+    pub transfers: Rect,
+    /// The node table.
+    pub nodes: Rect,
+    /// The log.
+    pub log: Rect,
+    /// The marked row in detail.
+    pub detail: Rect,
+    /// The last row.
+    pub footer: Rect,
+    /// Panels on this screen have headings.
+    pub tall: bool,
+}
+
+impl Regions {
+    /// The region of a panel.
+    pub fn of(&self, panel: Panel) -> Rect {
+        match panel {
+            Panel::Hops => self.hops,
+            Panel::Connections => self.connections,
+            Panel::Chart => self.chart,
+            Panel::Setup => self.setup,
+            Panel::Transfers => self.transfers,
+            Panel::Nodes => self.nodes,
+            Panel::Log => self.log,
+        }
+    }
+
+    fn of_mut(&mut self, panel: Panel) -> &mut Rect {
+        match panel {
+            Panel::Hops => &mut self.hops,
+            Panel::Connections => &mut self.connections,
+            Panel::Chart => &mut self.chart,
+            Panel::Setup => &mut self.setup,
+            Panel::Transfers => &mut self.transfers,
+            Panel::Nodes => &mut self.nodes,
+            Panel::Log => &mut self.log,
+        }
+    }
+}
+
+/// There is room for one line only.
+pub fn is_small(area: Rect) -> bool {
+    area.width < SMALLEST.0 || area.height < SMALLEST.1
+}
+
+/// Hands out the rows of a screen that is not too small.
+pub fn split(state: &UiState, area: Rect, hops: usize) -> Regions {
+    if is_small(area) {
+        return Regions::default();
+    }
+    let mut regions = Regions { tall: area.height >= TALL, ..Regions::default() };
+    let mut y = area.y;
+    let mut take = |height: u16| {
+        let region = Rect { y, height, ..area };
+        y += height;
+        region
+    };
+    regions.header = take(1);
+    if state.tab == Tab::Chain {
+        regions.chain = take(u16::from(area.height >= MEDIUM));
+        regions.verdict = take(1);
+    }
+    let left = area.height - 1 - regions.chain.height - regions.verdict.height - 1;
+    let body = take(left);
+    regions.footer = take(1);
+    if state.depth == Depth::Detail && state.focus() != Panel::Log {
+        regions.detail = body;
+    } else if state.tab == Tab::Chain && state.depth == Depth::Overview {
+        share(&mut regions, body, hops);
+    } else {
+        let focus = state.focus();
+        let both = matches!(focus, Panel::Transfers | Panel::Nodes)
+            && body.height >= ROOM_FOR_BOTH
+            && state.depth == Depth::Overview;
+        // The table of nodes never needs more than its rows; transfers come and go, so they have half.
+        let table = u16::try_from(hops).unwrap_or(u16::MAX).saturating_add(2);
+        let list = match (both, focus) {
+            (false, _) => body.height,
+            (true, Panel::Nodes) => table.min(body.height / 2),
+            (true, _) => body.height / 2,
+        };
+        *regions.of_mut(focus) = Rect { height: list, ..body };
+        if both {
+            regions.detail = Rect { y: body.y + list, height: body.height - list, ..body };
+        }
+    }
+    regions
+}
+
+/// Hands out the rows of the first tab, from the top. What a region cannot do without comes first; the rest is shared.
+fn share(regions: &mut Regions, body: Rect, hops: usize) {
+    let medium = regions.chain.height > 0;
+    let (tall, room) = (regions.tall, body.height);
+    // Heading, column titles, the client and the hops; a longer chain scrolls rather than push the rest out.
+    let table = u16::try_from(hops).unwrap_or(u16::MAX).saturating_add(2 + u16::from(tall));
+    let least_rest = if medium { room.div_ceil(2) } else { 3.min(room - 3) };
+    let table = table.min(room - least_rest);
+    let rest = room - table;
+    let [connections, chart, transfers, log] = match () {
+        () if tall => {
+            let chart = (rest * 3 / 10).clamp(4, 12);
+            let [transfers, log] = [(rest / 6).max(2), (rest / 6).max(2)];
+            [rest - chart - transfers - log, chart, transfers, log]
+        }
+        () if medium => {
+            let chart = (rest * 3 / 10).max(2);
+            let log = (rest / 8).max(1);
+            let transfers = (rest / 5).max(2);
+            [rest - chart - transfers - log, chart, transfers, log]
+        }
+        () => {
+            let transfers = (rest * 2 / 5).max(2).min(rest);
+            let chart = (rest - transfers).min(rest / 3);
+            [0, chart, transfers, rest - transfers - chart]
+        }
+    };
+    let mut y = body.y;
+    let mut take = |height: u16| {
+        let region = Rect { y, height, ..body };
+        y += height;
+        region
+    };
+    regions.hops = take(table);
+    regions.connections = take(connections);
+    regions.chart = take(chart);
+    regions.transfers = take(transfers);
+    regions.log = take(log);
+    if tall && body.width >= WIDE {
+        let chart = body.width * 11 / 20;
+        regions.setup = Rect { x: body.x + chart + 2, width: body.width - chart - 2, ..regions.chart };
+        regions.chart.width = chart;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_first_tab_belongs_to_exactly_one_region() {
+        for height in SMALLEST.1..=100 {
+            for hops in [0, 1, 3, 10, 32] {
+                let r = split(&UiState::default(), Rect::new(0, 0, 80, height), hops);
+                let all = [r.header, r.chain, r.verdict, r.hops, r.connections, r.chart, r.transfers, r.log, r.footer];
+                let mut y = 0;
+                for region in all {
+                    assert_eq!(region.y, y, "{height} rows, {hops} hops: {r:?}");
+                    y += region.height;
+                }
+                assert_eq!(y, height, "{hops} hops");
+                assert!(r.hops.height >= 2 && r.transfers.height >= 2, "{height} rows, {hops} hops: {r:?}");
+                assert_eq!(r.setup.height, 0, "80 columns have no room for it");
+            }
+        }
+    }
+
+    #[test]
+    fn the_set_up_stands_beside_the_chart_where_there_is_room() {
+        let r = split(&UiState::default(), Rect::new(0, 0, 120, 40), 3);
+        assert_eq!((r.setup.y, r.setup.height, r.setup.right()), (r.chart.y, r.chart.height, 120));
+        assert!(r.chart.right() < r.setup.x);
+    }
+
+    #[test]
+    fn the_other_tabs_give_their_panel_what_there_is() {
+        for tab in [Tab::Connections, Tab::Transfers, Tab::Nodes, Tab::Log] {
+            for depth in [Depth::Overview, Depth::Detail] {
+                for height in SMALLEST.1..=60 {
+                    let mut state = UiState::default();
+                    (state.tab, state.depth) = (tab, depth);
+                    let r = split(&state, Rect::new(0, 0, 60, height), 5);
+                    let own = r.of(state.focus()).height;
+                    assert_eq!(own + r.detail.height, height - 2, "{tab:?}, {depth:?}, {height}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a click or a turn of the wheel means: whatever is under the pointer, found by the same layout that drew it.
+
+use ratatui::layout::{Position, Rect};
+
+use super::action::Action;
+use super::grid::column_at;
+use super::layout::{Regions, is_small, split};
+use super::state::{Mode, Panel, Tab, UiState};
+use super::widgets::{connections, header, hop_table, nodes, transfers};
+use crate::command::Command;
+use crate::snapshot::ChainSnapshot;
+
+/// Rows that one turn of the wheel moves.
+const WHEEL: isize = 3;
+
+/// What the mouse did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gesture {
+    /// The left button went down.
+    Click,
+    /// The wheel was turned away from the person.
+    WheelUp,
+    /// The wheel was turned toward the person.
+    WheelDown,
+}
+
+/// Takes one gesture; what it asks of the chain is returned.
+pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, column: u16, row: u16) -> Option<Command> {
+    let at = Position { x: column, y: row };
+    let by = match gesture {
+        Gesture::Click => 0,
+        Gesture::WheelUp => -WHEEL,
+        Gesture::WheelDown => WHEEL,
+    };
+    if state.mode != Mode::Browse {
+        // What lies over the screen scrolls; a click into it means nothing.
+        return if by == 0 { None } else { state.apply(Action::Move(by), chain) };
+    }
+    if is_small(state.area) {
+        return None;
+    }
+    let regions = split(state, state.area, chain.hops.len());
+    if by == 0 && regions.header.contains(at) {
+        let tab =
+            header::tabs(state.area.width).into_iter().find(|tab| (tab.at..tab.at + tab.columns).contains(&at.x))?;
+        return state.apply(Action::Show(tab.tab), chain);
+    }
+    let panels =
+        [Panel::Hops, Panel::Connections, Panel::Chart, Panel::Setup, Panel::Transfers, Panel::Nodes, Panel::Log];
+    let panel = panels.into_iter().find(|panel| regions.of(*panel).contains(at))?;
+    if by != 0 {
+        let row = state.row_of(panel, chain).saturating_add_signed(by);
+        state.mark(panel, row, chain);
+        state.settle(chain);
+        return None;
+    }
+    if state.tab == Tab::Chain {
+        state.panel = panel;
+    }
+    click(state, chain, panel, &regions, at);
+    state.settle(chain);
+    None
+}
+
+fn click(state: &mut UiState, chain: &ChainSnapshot, panel: Panel, regions: &Regions, at: Position) {
+    let area = regions.of(panel);
+    let (body, top) = match panel {
+        Panel::Hops => (hop_table::body(area, regions.tall, chain.hops.len()), state.tops.hops),
+        Panel::Nodes => (nodes::body(area), state.tops.hops),
+        Panel::Connections => (connections::body(area), state.tops.conns),
+        Panel::Transfers => (transfers::body(area), state.tops.transfers),
+        Panel::Log => (Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area }, state.tops.log),
+        Panel::Chart | Panel::Setup => return,
+    };
+    if body.contains(at) {
+        let line = usize::from(at.y - body.y);
+        let row = match panel {
+            Panel::Transfers => transfers::row_at(state, chain, area, line),
+            _ => Some(top + line),
+        };
+        let rows = state.rows(chain);
+        if let Some(row) = row.filter(|row| *row < rows) {
+            state.mark(panel, row, chain);
+        }
+    } else if panel == Panel::Connections && at.y + 1 == body.y {
+        let places = connections::places(state, area);
+        let column = column_at(&places, at.x.saturating_sub(area.x + hop_table::MARGIN));
+        if column.is_some() {
+            state.sort_by(column);
+        }
+    }
+}

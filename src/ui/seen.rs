@@ -1,0 +1,162 @@
+//! What only a sequence of snapshots shows: rates of single connections, the client's own rate, ten minutes of history.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::rates::ConnRates;
+use crate::snapshot::{ChainSnapshot, Phase, RATE_SAMPLES};
+
+/// Time between two samples of a hop's history.
+const FAST: Duration = Duration::from_millis(250);
+/// Fast samples that make one slow one: 240 slow ones are ten minutes.
+const PER_SLOW: usize = 10;
+/// Time between two slow samples.
+const SLOW: Duration = Duration::from_millis(2500);
+
+/// The time that a chart shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Span {
+    /// A second.
+    Second,
+    /// Ten seconds.
+    Ten,
+    /// A minute.
+    #[default]
+    Minute,
+    /// Ten minutes.
+    TenMinutes,
+}
+
+/// What was gathered so far.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Rates of single connections.
+    pub rates: ConnRates,
+    client: VecDeque<u64>,
+    client_at: Duration,
+    /// Slow samples, of the client first, then of every hop.
+    slow: Vec<VecDeque<u64>>,
+    slow_at: Duration,
+}
+
+impl Span {
+    const ALL: [Self; 4] = [Self::Second, Self::Ten, Self::Minute, Self::TenMinutes];
+
+    /// The one so many steps longer, as far as there is one.
+    pub fn by(self, steps: isize) -> Self {
+        let at = Self::ALL.iter().position(|span| *span == self).unwrap_or(0);
+        Self::ALL[at.saturating_add_signed(steps).min(Self::ALL.len() - 1)]
+    }
+
+    /// As it stands in a heading.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Second => "1 s",
+            Self::Ten => "10 s",
+            Self::Minute => "60 s",
+            Self::TenMinutes => "10 min",
+        }
+    }
+
+    /// Samples in it.
+    pub fn samples(self) -> usize {
+        match self {
+            Self::Second => 4,
+            Self::Ten => 40,
+            Self::Minute | Self::TenMinutes => RATE_SAMPLES,
+        }
+    }
+}
+
+impl Seen {
+    /// Takes in one snapshot at this time.
+    pub fn observe(&mut self, chain: &ChainSnapshot, now: Duration) {
+        self.rates.observe(chain);
+        let rate = client_rate(chain);
+        while self.client_at <= now {
+            push(&mut self.client, rate);
+            self.client_at += FAST;
+        }
+        self.slow.resize_with(chain.hops.len() + 1, VecDeque::new);
+        while self.slow_at <= now {
+            for (at, slow) in self.slow.iter_mut().enumerate() {
+                let recent: Vec<u64> = match at {
+                    0 => self.client.iter().rev().take(PER_SLOW).copied().collect(),
+                    hop => chain.hops[hop - 1].history.iter().rev().take(PER_SLOW).copied().collect(),
+                };
+                push(slow, recent.iter().sum::<u64>() / recent.len().max(1) as u64);
+            }
+            self.slow_at += SLOW;
+        }
+    }
+
+    /// Bytes per second over a time, oldest first, of a hop by its number; 0 is the client.
+    pub fn history(&self, chain: &ChainSnapshot, hop: usize, span: Span) -> Vec<u64> {
+        let newest = |samples: &mut dyn DoubleEndedIterator<Item = &u64>| -> Vec<u64> {
+            let mut taken: Vec<u64> = samples.rev().take(span.samples()).copied().collect();
+            taken.reverse();
+            taken
+        };
+        if span == Span::TenMinutes {
+            return self.slow.get(hop).map_or_else(Vec::new, |slow| newest(&mut slow.iter()));
+        }
+        match hop {
+            0 => newest(&mut self.client.iter()),
+            _ => chain.hops.get(hop - 1).map_or_else(Vec::new, |hop| newest(&mut hop.history.iter())),
+        }
+    }
+}
+
+/// Bytes per second that arrive here, all transfers together.
+pub fn client_rate(chain: &ChainSnapshot) -> u64 {
+    chain.transfers.iter().filter(|t| t.phase == Phase::Streaming).map(|t| t.rate).sum()
+}
+
+fn push(samples: &mut VecDeque<u64>, sample: u64) {
+    samples.push_back(sample);
+    if samples.len() > RATE_SAMPLES {
+        samples.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::{HopSnapshot, TransferSnapshot};
+
+    fn chain(rate: u64) -> ChainSnapshot {
+        let transfer = TransferSnapshot { phase: Phase::Streaming, rate, ..TransferSnapshot::default() };
+        let hop = HopSnapshot { number: 1, history: vec![rate; 20], ..HopSnapshot::default() };
+        ChainSnapshot { hops: vec![hop], transfers: vec![transfer], ..ChainSnapshot::default() }
+    }
+
+    #[test]
+    fn gaps_are_filled_and_nothing_grows_without_end() {
+        let mut seen = Seen::default();
+        seen.observe(&chain(8), Duration::ZERO);
+        seen.observe(&chain(4), Duration::from_secs(1));
+        assert_eq!(seen.history(&chain(4), 0, Span::Minute), [8, 4, 4, 4, 4]);
+        assert_eq!(seen.history(&chain(4), 0, Span::Second), [4, 4, 4, 4]);
+        seen.observe(&chain(2), Duration::from_hours(1));
+        assert_eq!(seen.history(&chain(2), 0, Span::Minute), [2; RATE_SAMPLES]);
+        assert_eq!(seen.history(&chain(2), 1, Span::TenMinutes), [2; RATE_SAMPLES]);
+    }
+
+    #[test]
+    fn ten_minutes_are_means_of_what_was_seen() {
+        let mut seen = Seen::default();
+        for tenth in 0..=100 {
+            seen.observe(&chain(if tenth < 50 { 10 } else { 30 }), Duration::from_millis(tenth * 100));
+        }
+        assert_eq!(seen.history(&chain(30), 1, Span::TenMinutes), [10, 10, 30, 30, 30]);
+        assert!(seen.history(&chain(30), 9, Span::TenMinutes).is_empty());
+    }
+
+    #[test]
+    fn spans_have_ends() {
+        assert_eq!(
+            (Span::Second.by(-1), Span::Minute.by(1), Span::Minute.by(9)),
+            (Span::Second, Span::TenMinutes, Span::TenMinutes)
+        );
+    }
+}

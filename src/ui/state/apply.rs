@@ -1,0 +1,333 @@
+//! Carries out actions: a change to the screen's own state, and what is asked of the chain, if anything.
+
+use std::sync::Arc;
+
+use ratatui::buffer::Buffer;
+
+use super::{Ask, DIALS, Depth, Errand, Frozen, Mode, Panel, UiState, running};
+use crate::command::Command;
+use crate::snapshot::{ChainSnapshot, Level};
+use crate::ui::action::Action;
+use crate::ui::edit::LineEdit;
+use crate::ui::lists::Sort;
+use crate::ui::widgets::{connections, palette};
+use crate::ui::{layout, svg, view};
+use crate::units::Rate;
+
+impl UiState {
+    /// Carries out one action on the snapshot that is shown. What it asks of the chain is returned.
+    pub fn apply(&mut self, action: Action, chain: &ChainSnapshot) -> Option<Command> {
+        self.notice = None;
+        let asked = self.asked.take();
+        let command = match action {
+            Action::Interrupt => Some(self.interrupt(asked.is_some_and(|(before, _)| before == action), chain)),
+            Action::Fetch
+            | Action::AskName
+            | Action::Cancel
+            | Action::Pause
+            | Action::Retry
+            | Action::AskCap
+            | Action::CapBy(_)
+            | Action::NoCap
+            | Action::Reorder(_) => self.of_transfers(action, chain),
+            Action::StartNode
+            | Action::StopNode
+            | Action::KillNode
+            | Action::RestartNode
+            | Action::DrainNode
+            | Action::AskAttach
+            | Action::Detach
+            | Action::Dials
+            | Action::CloseConnection => self.of_nodes(action, chain, asked),
+            Action::Export => Some(Command::Export),
+            Action::SaveScreen => Some(Command::SaveScreen(self.picture(chain))),
+            Action::Enter => self.enter(chain),
+            Action::Quit => self.quit(chain),
+            Action::LeaveNodes => Some(self.leave(true)),
+            _ => {
+                self.look(action, chain);
+                None
+            }
+        };
+        self.settle(chain);
+        command
+    }
+
+    /// What changes the screen alone.
+    fn look(&mut self, action: Action, chain: &ChainSnapshot) {
+        match action {
+            Action::Show(tab) => {
+                self.tab = tab;
+                self.depth = Depth::Overview;
+            }
+            Action::NextPanel => self.next_panel(1),
+            Action::LastPanel => self.next_panel(-1),
+            Action::Move(by) => self.go(chain, |row| row.saturating_add_signed(by)),
+            Action::Page(by) => {
+                let by = by * self.half_page(chain).cast_signed();
+                self.go(chain, |row| row.saturating_add_signed(by));
+            }
+            Action::First => self.go(chain, |_| 0),
+            Action::Last => self.go(chain, |_| usize::MAX),
+            Action::Back => self.back(),
+            Action::Zoom => {
+                let zoomed = self.depth == Depth::Zoomed;
+                self.depth = if zoomed { Depth::Overview } else { Depth::Zoomed };
+            }
+            Action::Freeze => self.freeze(chain),
+            Action::Span(by) => self.span = self.span.by(by),
+            Action::Filter => {
+                let panel = self.focus();
+                let text = self.lists.filter(panel).to_owned();
+                self.ask(Ask::Filter(panel), &text);
+            }
+            Action::SortNext => self.sort_next(chain),
+            Action::SortTurn => {
+                let turned = self.lists.sort().map(|sort| Sort { down: !sort.down, ..sort });
+                self.lists.set_sort(turned);
+            }
+            Action::SortAgain => self.lists.set_sort(self.lists.sort()),
+            Action::Columns => self.mode = Mode::Columns { at: 0 },
+            Action::Level => {
+                self.level = match self.level {
+                    Level::Info => Level::Warn,
+                    Level::Warn => Level::Error,
+                    Level::Error => Level::Info,
+                }
+            }
+            Action::Wrap => self.wrap = !self.wrap,
+            Action::Theme => {
+                self.theme = self.theme.next();
+                self.notice = Some(format!("theme: {}", self.theme.name()));
+            }
+            Action::Mouse => {
+                self.mouse = !self.mouse;
+                let now = if self.mouse { "the mouse is listened to" } else { "the mouse is the terminal's own" };
+                self.notice = Some(now.to_owned());
+            }
+            Action::Copy => {
+                let text = self.copyable(chain);
+                self.notice = text.as_ref().map(|text| format!("copied: {text}"));
+                self.errand = text.map(Errand::Copy);
+            }
+            Action::Repaint => self.errand = Some(Errand::Repaint),
+            Action::Suspend => self.errand = Some(Errand::Suspend),
+            Action::Help => self.mode = Mode::Help { top: 0 },
+            Action::Palette => self.mode = Mode::Palette { line: LineEdit::default(), at: 0 },
+            Action::Edit(edit) => self.edit(edit),
+            Action::Close => self.close(),
+            _ => {}
+        }
+    }
+
+    fn of_transfers(&mut self, action: Action, chain: &ChainSnapshot) -> Option<Command> {
+        match action {
+            Action::Fetch => return Some(Command::Fetch),
+            Action::AskName => {
+                self.ask(Ask::Name, "");
+                return Some(Command::List(None));
+            }
+            Action::Cancel => return self.cancellable(chain).map(Command::Cancel),
+            Action::Pause => return self.pausable(chain),
+            Action::Retry => return self.retryable(chain).map(Command::Retry),
+            Action::AskCap => {
+                let transfer = self.cappable(chain)?;
+                self.ask(Ask::Cap(transfer.number), "");
+            }
+            Action::CapBy(tenths) => {
+                let transfer = self.cappable(chain)?;
+                let from = transfer.cap.unwrap_or(transfer.rate).max(1);
+                let step = (from / 10).max(1);
+                let rate = if tenths < 0 { from - step.min(from - 1) } else { from.saturating_add(step) };
+                self.notice = Some(format!("cap of #{}: {}", transfer.number, Rate(rate)));
+                return Some(Command::CapTransfer { number: transfer.number, rate: Some(rate) });
+            }
+            Action::NoCap => {
+                if let Some((hop, dial)) = self.dial_off() {
+                    return Some(Command::Turn { hop, dial });
+                }
+                return self.capped(chain).map(|t| Command::CapTransfer { number: t.number, rate: None });
+            }
+            Action::Reorder(by) => {
+                return self.reorderable(chain, by).map(|number| Command::Reorder { number, by });
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// What stops or breaks something is asked for twice.
+    fn of_nodes(&mut self, action: Action, chain: &ChainSnapshot, asked: Option<(Action, String)>) -> Option<Command> {
+        let (what, command) = match action {
+            Action::StartNode => return self.startable(chain).map(Command::StartNode),
+            Action::AskAttach => {
+                self.ask(Ask::Attach, "");
+                return None;
+            }
+            Action::Dials => {
+                let hop = self.turnable(chain)?;
+                self.mode = Mode::Dials { hop, at: 0 };
+                return None;
+            }
+            Action::StopNode => self.stoppable(chain).map(|hop| (format!("stop hop {hop}"), Command::StopNode(hop)))?,
+            Action::KillNode => self.stoppable(chain).map(|hop| (format!("kill hop {hop}"), Command::KillNode(hop)))?,
+            Action::RestartNode => {
+                let hop = self.restartable(chain)?;
+                if self.stoppable(chain).is_none() {
+                    return Some(Command::RestartNode(hop));
+                }
+                (format!("restart hop {hop}"), Command::RestartNode(hop))
+            }
+            Action::DrainNode => {
+                self.drainable(chain).map(|hop| (format!("drain hop {hop}"), Command::DrainNode(hop)))?
+            }
+            Action::Detach => self.detachable(chain).map(|hop| (format!("detach hop {hop}"), Command::Detach(hop)))?,
+            Action::CloseConnection => {
+                let (hop, id) = self.closable(chain)?;
+                (format!("close connection {id} of hop {hop}"), Command::CloseConnection { hop, id })
+            }
+            _ => return None,
+        };
+        if asked.is_some_and(|(before, target)| before == action && target == what) {
+            return Some(command);
+        }
+        self.notice = Some(format!("{} again to {what}", self.keymap.key_of(action)));
+        self.asked = Some((action, what));
+        None
+    }
+
+    fn enter(&mut self, chain: &ChainSnapshot) -> Option<Command> {
+        match &self.mode {
+            Mode::Browse => {
+                if self.has_detail(chain) {
+                    self.depth = Depth::Detail;
+                }
+                None
+            }
+            Mode::Line(_) => self.submit(chain),
+            Mode::Palette { line, at } => {
+                let action = palette::matches(&line.text()).get(*at).map(|binding| (binding.applies, binding.action));
+                self.mode = Mode::Browse;
+                let (applies, action) = action?;
+                if applies(self, chain) {
+                    return self.apply(action, chain);
+                }
+                self.notice = Some("that would do nothing now".to_owned());
+                None
+            }
+            Mode::Columns { at } => {
+                let (table, columns) = self.table()?;
+                let mut optional = columns.iter().enumerate().filter(|(_, column)| column.drop > 0);
+                if let Some((column, _)) = optional.nth(*at) {
+                    self.hidden[table] ^= 1 << column;
+                }
+                None
+            }
+            Mode::Dials { hop, at } => {
+                let (hop, at) = (*hop, *at);
+                let node = chain.hops.iter().find(|h| h.number == hop).and_then(|hop| hop.node.as_ref())?;
+                if let Some(dial) = DIALS[at].toggled(node) {
+                    return Some(Command::Turn { hop, dial });
+                }
+                self.ask(Ask::Dial { hop, at }, "");
+                None
+            }
+            Mode::Help { .. } | Mode::Leaving => None,
+        }
+    }
+
+    fn back(&mut self) {
+        if self.depth == Depth::Overview {
+            self.lists.set_filter(self.focus(), String::new());
+        }
+        self.depth = Depth::Overview;
+    }
+
+    fn close(&mut self) {
+        if let Mode::Line(prompt) = &self.mode {
+            match prompt.ask {
+                Ask::Filter(panel) => self.lists.set_filter(panel, String::new()),
+                Ask::Dial { hop, at } => {
+                    self.mode = Mode::Dials { hop, at };
+                    return;
+                }
+                Ask::Name | Ask::Cap(_) | Ask::Attach => {}
+            }
+        }
+        self.mode = Mode::Browse;
+    }
+
+    fn freeze(&mut self, chain: &ChainSnapshot) {
+        self.frozen = match self.frozen.take() {
+            Some(_) => None,
+            None => Some(Frozen { since: self.now, chain: Arc::new(chain.clone()), seen: self.seen.clone() }),
+        };
+    }
+
+    fn next_panel(&mut self, by: isize) {
+        let panels = self.panels();
+        let at = panels.iter().position(|panel| *panel == self.panel).unwrap_or(0).cast_signed();
+        self.panel = panels[(at + by).rem_euclid(panels.len().cast_signed()).cast_unsigned()];
+        if self.depth == Depth::Detail {
+            self.depth = Depth::Overview;
+        }
+        if self.panel != Panel::Transfers && self.panel != Panel::Setup {
+            // Without the keys the mark goes back to what runs.
+            self.transfer = None;
+        }
+    }
+
+    /// The next column that is in sight; behind the last, the order in which the rows came.
+    fn sort_next(&mut self, chain: &ChainSnapshot) {
+        let area = layout::split(self, self.area, chain.hops.len()).connections;
+        let places = connections::places(self, area);
+        let shown: Vec<usize> = (0..places.len()).filter(|column| places[*column].is_some()).collect();
+        let next = match self.lists.sort() {
+            None => shown.first(),
+            Some(sort) => shown.iter().find(|column| **column > sort.column),
+        };
+        self.sort_by(next.copied());
+    }
+
+    /// Sorts by a column, numbers from the greatest down; by the same once more, the other way round.
+    pub fn sort_by(&mut self, column: Option<usize>) {
+        let sort = column.map(|column| match self.lists.sort() {
+            Some(sort) if sort.column == column => Sort { down: !sort.down, ..sort },
+            _ => Sort { column, down: connections::is_number(column) },
+        });
+        self.lists.set_sort(sort);
+    }
+
+    fn quit(&mut self, chain: &ChainSnapshot) -> Option<Command> {
+        let asks = self.mode != Mode::Leaving && running(chain).is_some() && !chain.leaving;
+        if asks {
+            self.mode = Mode::Leaving;
+            return None;
+        }
+        Some(self.leave(false))
+    }
+
+    fn leave(&mut self, leave_nodes: bool) -> Command {
+        self.quitting = true;
+        Command::Quit { leave_nodes }
+    }
+
+    /// A second Ctrl-C in a row leaves at once, whatever the first has achieved so far.
+    fn interrupt(&mut self, again: bool, chain: &ChainSnapshot) -> Command {
+        match running(chain) {
+            Some(transfer) if !again => {
+                self.asked = Some((Action::Interrupt, String::new()));
+                self.notice = Some(format!("cancelling #{}; Ctrl-C again leaves", transfer.number));
+                Command::Cancel(transfer.number)
+            }
+            _ => self.leave(false),
+        }
+    }
+
+    /// The screen as it stands, as a picture.
+    fn picture(&self, chain: &ChainSnapshot) -> String {
+        let mut buffer = Buffer::empty(self.area);
+        view::draw(self, chain, self.area, &mut buffer);
+        svg::picture(&buffer, &self.theme)
+    }
+}

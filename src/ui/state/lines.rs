@@ -1,0 +1,288 @@
+//! Lines being typed: what each asks for, and what becomes of it.
+
+use super::{Mode, Panel, UiState};
+use crate::command::Command;
+use crate::dials::Dial;
+use crate::route::{FileName, Hop};
+use crate::snapshot::{ChainSnapshot, Entry, NodeSnapshot};
+use crate::ui::action::Edit;
+use crate::ui::edit::LineEdit;
+use crate::units::{Bytes, Rate, parse_bytes, parse_time};
+
+/// How a dial that is not turned reads.
+pub(super) const OFF: &str = "off";
+
+/// What a line is typed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// The file to fetch.
+    Name,
+    /// What the rows of a panel must contain.
+    Filter(Panel),
+    /// The cap of the transfer with this number.
+    Cap(u64),
+    /// The node to watch.
+    Attach,
+    /// The value of a hop's dial.
+    Dial {
+        /// The hop, from 1.
+        hop: usize,
+        /// The dial's place in `DIALS`.
+        at: usize,
+    },
+}
+
+/// A line being typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// What for.
+    pub ask: Ask,
+    /// The line.
+    pub line: LineEdit,
+    /// Why the line cannot be taken, since it was last tried.
+    pub error: Option<String>,
+    /// The marked entry of the list that hangs on the line; without one, the line itself counts.
+    pub at: Option<usize>,
+}
+
+/// One line of what the origin offers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Offer<'a> {
+    /// The folder above.
+    Up,
+    /// A file or a folder.
+    Entry(&'a Entry),
+}
+
+impl Prompt {
+    /// A line with a first text.
+    pub fn new(ask: Ask, text: &str) -> Self {
+        let mut line = LineEdit::default();
+        text.chars().for_each(|c| line.apply(Edit::Insert(c)));
+        Self { ask, line, error: None, at: None }
+    }
+
+    /// The question before the line.
+    pub fn question(&self) -> String {
+        match self.ask {
+            Ask::Name => "fetch which file?".to_owned(),
+            Ask::Filter(_) => "filter".to_owned(),
+            Ask::Cap(number) => format!("cap of #{number}, such as 400K or none?"),
+            Ask::Attach => "watch which node, HOST PORT?".to_owned(),
+            Ask::Dial { hop, at } => {
+                let dial = DIALS.get(at).map_or("", |dial| dial.name());
+                format!("{dial} of hop {hop}?")
+            }
+        }
+    }
+
+    /// What the origin offers under the typed words, while a file is asked for.
+    pub fn entries<'a>(&self, chain: &'a ChainSnapshot) -> Vec<Offer<'a>> {
+        let (Ask::Name, Some(listing)) = (self.ask, &chain.listing) else { return Vec::new() };
+        let typed = self.line.text().to_lowercase();
+        let up = (typed.is_empty() && !listing.folder.as_str().is_empty()).then_some(Offer::Up);
+        let named = listing.entries.iter().filter(|entry| entry.name.as_str().to_lowercase().contains(&typed));
+        up.into_iter().chain(named.map(Offer::Entry)).collect()
+    }
+
+    /// Moves the mark between the line, which counts as row 0, and its list.
+    pub(super) fn choose(&mut self, choices: usize, to: impl Fn(usize) -> usize) {
+        let row = self.at.map_or(0, |at| at + 1);
+        self.at = to(row).min(choices).checked_sub(1);
+    }
+}
+
+impl UiState {
+    /// Opens a line.
+    pub(super) fn ask(&mut self, ask: Ask, text: &str) {
+        self.mode = Mode::Line(Prompt::new(ask, text));
+    }
+
+    /// Makes one change to the line being typed.
+    pub(super) fn edit(&mut self, edit: Edit) {
+        match &mut self.mode {
+            Mode::Line(prompt) => {
+                prompt.line.apply(edit);
+                (prompt.error, prompt.at) = (None, None);
+                if let Ask::Filter(panel) = prompt.ask {
+                    let text = prompt.line.text();
+                    self.lists.set_filter(panel, text);
+                }
+            }
+            Mode::Palette { line, at } => {
+                line.apply(edit);
+                *at = 0;
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the line, or says why it cannot be taken.
+    pub(super) fn submit(&mut self, chain: &ChainSnapshot) -> Option<Command> {
+        let Mode::Line(prompt) = &self.mode else { return None };
+        let text = prompt.line.text();
+        let text = text.trim();
+        let taken = match prompt.ask {
+            Ask::Filter(_) => Ok(None),
+            Ask::Name => match prompt.at.and_then(|at| prompt.entries(chain).get(at).copied()) {
+                Some(offer) => return Some(self.take_offer(offer, chain)),
+                None => FileName::new(prompt.line.text().as_bytes())
+                    .map_err(|e| e.to_string())
+                    .map(|name| Some(Command::FetchName(name))),
+            },
+            Ask::Cap(number) => rate_or_none(text).map(|rate| Some(Command::CapTransfer { number, rate })),
+            Ask::Attach => Hop::parse_line(text).map(|hop| Some(Command::Attach(hop))),
+            Ask::Dial { hop, at } => DIALS[at].parse(text).map(|dial| Some(Command::Turn { hop, dial })),
+        };
+        match taken {
+            Ok(command) => {
+                self.mode = match prompt.ask {
+                    Ask::Dial { hop, at } => Mode::Dials { hop, at },
+                    _ => Mode::Browse,
+                };
+                command
+            }
+            Err(reason) => {
+                if let Mode::Line(prompt) = &mut self.mode {
+                    prompt.error = Some(reason);
+                }
+                None
+            }
+        }
+    }
+
+    /// Goes into a folder, or fetches a file.
+    fn take_offer(&mut self, offer: Offer<'_>, chain: &ChainSnapshot) -> Command {
+        let folder = |path: &[u8]| FileName::new(path).ok();
+        let command = match offer {
+            Offer::Up => {
+                let here = chain.listing.as_ref().map_or("", |listing| listing.folder.as_str()).trim_end_matches('/');
+                Command::List(folder(here.rsplit_once('/').map_or("", |(above, _)| above).as_bytes()))
+            }
+            Offer::Entry(entry) => {
+                let name = entry.path.clone();
+                if entry.is_folder { Command::List(Some(name)) } else { Command::FetchName(name) }
+            }
+        };
+        match command {
+            Command::List(_) => self.ask(Ask::Name, ""),
+            _ => self.mode = Mode::Browse,
+        }
+        command
+    }
+}
+
+/// One dial as the panel shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knob {
+    /// The cap.
+    Limit,
+    /// The delay of each reply.
+    Delay,
+    /// How much the delay varies.
+    Jitter,
+    /// No more body bytes.
+    Stall,
+    /// Odd pieces.
+    Stammer,
+    /// Bodies that break off.
+    Cut,
+    /// No files.
+    Refuse,
+}
+
+/// All dials, in the order of the panel.
+pub const DIALS: [Knob; 7] =
+    [Knob::Limit, Knob::Delay, Knob::Jitter, Knob::Stall, Knob::Stammer, Knob::Cut, Knob::Refuse];
+
+impl Knob {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Limit => "cap",
+            Self::Delay => "delay",
+            Self::Jitter => "jitter",
+            Self::Stall => "stall",
+            Self::Stammer => "stammer",
+            Self::Cut => "cut",
+            Self::Refuse => "refuse",
+        }
+    }
+
+    /// What it does, in words.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Limit => "bytes per second toward the client, such as 400K",
+            Self::Delay => "hold each reply back, such as 250ms",
+            Self::Jitter => "let the delay vary by up to this much",
+            Self::Stall => "send no more body bytes, close nothing",
+            Self::Stammer => "send bodies in odd pieces of at most so many bytes",
+            Self::Cut => "break each body off after so many bytes",
+            Self::Refuse => "refuse every request for a file",
+        }
+    }
+
+    /// The value a node reports.
+    pub fn value(self, node: &NodeSnapshot) -> String {
+        let dials = &node.dials;
+        let ms = |ms: u64| if ms == 0 { OFF.to_owned() } else { format!("{ms}ms") };
+        let on = |on: bool| if on { "on".to_owned() } else { OFF.to_owned() };
+        let bytes = |n: Option<u64>| n.map_or_else(|| OFF.to_owned(), |n| Bytes(n).to_string());
+        match self {
+            Self::Limit => dials.limit.map_or_else(|| OFF.to_owned(), |rate| Rate(rate).to_string()),
+            Self::Delay => ms(dials.delay_ms),
+            Self::Jitter => ms(dials.jitter_ms),
+            Self::Stall => on(dials.stall),
+            Self::Stammer => bytes(dials.stammer),
+            Self::Cut => bytes(dials.cut),
+            Self::Refuse => on(dials.refuse),
+        }
+    }
+
+    /// The turn of a dial that is on or off; `None` for one that needs a value.
+    pub fn toggled(self, node: &NodeSnapshot) -> Option<Dial> {
+        match self {
+            Self::Stall => Some(Dial::Stall(!node.dials.stall)),
+            Self::Refuse => Some(Dial::Refuse(!node.dials.refuse)),
+            _ => None,
+        }
+    }
+
+    /// The turn back to nothing.
+    pub fn off(self) -> Dial {
+        match self {
+            Self::Limit => Dial::Limit(None),
+            Self::Delay => Dial::Delay(0),
+            Self::Jitter => Dial::Jitter(0),
+            Self::Stall => Dial::Stall(false),
+            Self::Stammer => Dial::Stammer(None),
+            Self::Cut => Dial::Cut(None),
+            Self::Refuse => Dial::Refuse(false),
+        }
+    }
+
+    /// Reads a typed value.
+    fn parse(self, text: &str) -> Result<Dial, String> {
+        if is_none(text) {
+            return Ok(self.off());
+        }
+        let ms = |text| parse_time(text).map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        match self {
+            Self::Limit => parse_bytes(text).map(|rate| Dial::Limit(Some(rate))),
+            Self::Delay => ms(text).map(Dial::Delay),
+            Self::Jitter => ms(text).map(Dial::Jitter),
+            Self::Stammer => parse_bytes(text).map(|most| Dial::Stammer(Some(most))),
+            Self::Cut => parse_bytes(text).map(|at| Dial::Cut(Some(at))),
+            Self::Stall | Self::Refuse => Err("it is on or off".to_owned()),
+        }
+    }
+}
+
+/// A rate, or a word for none.
+fn rate_or_none(text: &str) -> Result<Option<u64>, String> {
+    if is_none(text) { Ok(None) } else { parse_bytes(text).map(Some) }
+}
+
+fn is_none(text: &str) -> bool {
+    matches!(text, "" | "0" | "none" | OFF)
+}

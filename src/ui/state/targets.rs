@@ -1,0 +1,115 @@
+//! What the keys for transfers, connections and the clipboard would act on now; nothing, where they would do nothing.
+
+use super::{Depth, Panel, UiState, running};
+use crate::command::Command;
+use crate::snapshot::{ChainSnapshot, ConnSnapshot, HopSnapshot, Phase, TransferSnapshot};
+use crate::ui::columns::{CONNS, HOPS, NODES};
+use crate::ui::grid::Column;
+use crate::ui::lists::conn;
+
+impl UiState {
+    /// The transfer that `Cancel` would cancel: the marked one while its panel has the keys, else the newest that runs.
+    pub fn cancellable(&self, chain: &ChainSnapshot) -> Option<u64> {
+        let target = match self.focus() {
+            Panel::Transfers | Panel::Setup => self.marked(chain),
+            _ => running(chain),
+        };
+        target.filter(|t| !chain.leaving && !t.phase.is_over()).map(|t| t.number)
+    }
+
+    /// What `Pause` would ask for.
+    pub fn pausable(&self, chain: &ChainSnapshot) -> Option<Command> {
+        let transfer = self.marked(chain).filter(|_| !chain.leaving)?;
+        match transfer.phase {
+            Phase::Paused => Some(Command::Resume(transfer.number)),
+            Phase::Dialing | Phase::Waiting | Phase::Streaming | Phase::Retrying => {
+                Some(Command::Pause(transfer.number))
+            }
+            Phase::Queued | Phase::Verifying | Phase::Done | Phase::Failed | Phase::Cancelled => None,
+        }
+    }
+
+    /// The transfer that `Retry` would fetch again.
+    pub fn retryable(&self, chain: &ChainSnapshot) -> Option<u64> {
+        self.marked(chain).filter(|t| t.phase.is_over() && !chain.leaving).map(|t| t.number)
+    }
+
+    /// The transfer whose cap can be turned.
+    pub fn cappable<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
+        self.marked(chain).filter(|t| !t.phase.is_over() && t.phase != Phase::Verifying && !chain.leaving)
+    }
+
+    /// The same, where it has a cap already.
+    pub fn capped<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
+        self.cappable(chain).filter(|t| t.cap.is_some())
+    }
+
+    /// The transfer that can move in the queue by so many places.
+    pub fn reorderable(&self, chain: &ChainSnapshot, by: isize) -> Option<u64> {
+        let marked = self.marked(chain).filter(|t| t.phase == Phase::Queued && !chain.leaving)?;
+        let queued: Vec<u64> = chain.transfers.iter().filter(|t| t.phase == Phase::Queued).map(|t| t.number).collect();
+        let at = queued.iter().position(|number| *number == marked.number)?;
+        at.checked_add_signed(by).filter(|to| *to < queued.len()).map(|_| marked.number)
+    }
+
+    /// The connection that can be closed: its hop and its number.
+    pub fn closable(&self, chain: &ChainSnapshot) -> Option<(usize, u64)> {
+        let (hop, conn) = self.marked_conn(chain)?;
+        (hop.link.is_up() && !chain.leaving).then_some((hop.number, conn.id))
+    }
+
+    /// The marked connection and its hop.
+    pub fn marked_conn<'a>(&self, chain: &'a ChainSnapshot) -> Option<(&'a HopSnapshot, &'a ConnSnapshot)> {
+        let row = self.row_of(Panel::Connections, chain);
+        let place = *self.lists.conns.get(row)?;
+        Some((chain.hops.get(place.0)?, conn(chain, place)?))
+    }
+
+    /// The marked row can be looked at in detail.
+    pub fn has_detail(&self, chain: &ChainSnapshot) -> bool {
+        if self.depth == Depth::Detail {
+            return false;
+        }
+        match self.focus() {
+            Panel::Hops | Panel::Nodes | Panel::Chart => !chain.hops.is_empty(),
+            Panel::Connections => self.marked_conn(chain).is_some(),
+            Panel::Setup | Panel::Transfers => self.marked(chain).is_some(),
+            Panel::Log => false,
+        }
+    }
+
+    /// What would go to the clipboard: safe text, as it is on the screen.
+    pub fn copyable(&self, chain: &ChainSnapshot) -> Option<String> {
+        match self.focus() {
+            Panel::Hops | Panel::Nodes | Panel::Chart => self.hop(chain).map(|hop| hop.address.to_string()),
+            Panel::Connections => self.marked_conn(chain).map(|(_, conn)| conn.peer.to_string()),
+            Panel::Setup | Panel::Transfers => {
+                let transfer = self.marked(chain)?;
+                let path = Some(&transfer.path).filter(|path| !path.as_str().is_empty());
+                Some(transfer.error.as_ref().or(path).unwrap_or(&transfer.name).to_string())
+            }
+            Panel::Log => {
+                let at = *self.lists.log.get(self.row_of(Panel::Log, chain))?;
+                chain.log.get(at).map(|line| line.text.to_string())
+            }
+        }
+    }
+
+    /// The table that has the keys: its place in `hidden`, and its columns.
+    pub fn table(&self) -> Option<(usize, &'static [Column])> {
+        match self.focus() {
+            Panel::Hops => Some((0, &HOPS)),
+            Panel::Connections => Some((1, &CONNS)),
+            Panel::Nodes => Some((2, &NODES)),
+            Panel::Chart | Panel::Setup | Panel::Transfers | Panel::Log => None,
+        }
+    }
+
+    /// The marked transfer, unless a filter hides all of them.
+    fn marked<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
+        if self.focus() == Panel::Transfers && self.lists.transfers.is_empty() {
+            return None;
+        }
+        self.transfer(chain)
+    }
+}

@@ -1,0 +1,217 @@
+//! One hop, connection or transfer in detail: all that is known of it, and below that what belongs to it.
+
+use std::time::Duration;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::fields::{Field, field};
+use super::{chart, fields, heading, hop_table, nodes, setup};
+use crate::snapshot::{ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Phase, Proof, TcpSnapshot, TransferSnapshot};
+use crate::ui::columns::{self, count, dash, ms, percent, rate};
+use crate::ui::paint::{Row, row_of};
+use crate::ui::state::{Panel, UiState};
+use crate::ui::theme::Tone;
+use crate::units::{Bytes, Eta, Rate, Span};
+
+/// Draws what is marked in the panel that has the keys.
+pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    if area.height == 0 {
+        return;
+    }
+    match state.focus() {
+        Panel::Hops | Panel::Nodes | Panel::Chart => of_hop(state, data, area, buffer),
+        Panel::Connections => of_conn(state, data, area, buffer),
+        Panel::Setup | Panel::Transfers => of_transfer(state, data, area, buffer),
+        Panel::Log => {}
+    }
+}
+
+fn below(area: Rect, rows: u16) -> Rect {
+    let rows = rows.min(area.height);
+    Rect { y: area.y + rows, height: area.height - rows, ..area }
+}
+
+fn title(state: &UiState, name: &str, at: usize, of: usize, area: Rect, buffer: &mut Buffer) -> Rect {
+    let remark = format!("{} of {of}", (at + 1).min(of));
+    heading::draw(&state.theme, name, &remark, true, area, buffer);
+    below(area, 1)
+}
+
+fn of_hop(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    let Some(hop) = state.hop(data) else { return };
+    let name = format!("Hop {}  {}", hop.number, hop_table::name(hop, area.width / 2));
+    let area = title(state, &name, hop.number - 1, data.hops.len(), area, buffer);
+    let rows = fields::draw(&state.theme, &hop_fields(hop), area, buffer);
+    chart::draw(state, data, below(area, rows + 1), buffer);
+}
+
+fn hop_fields(hop: &HopSnapshot) -> Vec<Field> {
+    let (word, tone) = hop_table::state_word(hop);
+    let mut all = vec![field("state", word).toned(tone), field("address", hop.address.to_string())];
+    if let HopLink::Down { reason } = &hop.link {
+        all.push(field("reason", reason.to_string()).toned(Tone::Bad));
+    }
+    let Some(node) = &hop.node else { return all };
+    let totals = &node.totals;
+    let wires: Vec<&str> = node.wires.iter().map(crate::text::SafeText::as_str).collect();
+    all.extend([
+        field("process", format!("{}, version {}", node.pid, node.version)),
+        field("running for", nodes::uptime(node.uptime_us).to_string()),
+        field("wires", wires.join(", ")),
+        field("relays to", node.policy.to_string()),
+        field("dials", nodes::dials(hop)),
+        field("connections", format!("{} open, {} accepted, {} refused", totals.open, totals.accepted, totals.refused)),
+        field("requests", format!("{} served, {} failed", totals.served, totals.failed)),
+        field("in, out", format!("{} and {} a second", rate(Some(hop.rate_in)), rate(Some(hop.rate_out)))),
+        field("sent since start", Bytes(totals.flow.bytes_out).to_string()),
+        field("holds", hop.held.map_or_else(dash, |held| Bytes(held).to_string())),
+        field("waits", waits(hop.read_share, hop.write_share, hop.cap_share)),
+    ]);
+    all.extend(hop.tcp.iter().flat_map(tcp_fields));
+    all
+}
+
+fn waits(read: Option<f64>, write: Option<f64>, cap: Option<f64>) -> String {
+    if read.is_none() && write.is_none() && cap.is_none() {
+        return dash();
+    }
+    format!("{} for input, {} to send, {} by its cap", percent(read), percent(write), percent(cap))
+}
+
+fn tcp_fields(tcp: &TcpSnapshot) -> [Field; 3] {
+    let share = |part: u64| percent((tcp.busy_us > 0).then(|| part as f64 / tcp.busy_us as f64));
+    let (receiver, buffer) = (share(tcp.receiver_limited_us), share(tcp.buffer_limited_us));
+    [
+        field("network", format!("rtt {} ms, cwnd {}", ms(tcp.rtt_us), count(tcp.cwnd))),
+        field("sent again", format!("{}, delivers {}", count(tcp.retransmits), Rate(tcp.delivery_rate))),
+        field("held back", format!("{receiver} by the receiver, {buffer} by its own buffer")),
+    ]
+}
+
+fn of_conn(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    let at = state.row_of(Panel::Connections, data);
+    let Some((hop, conn)) = state.marked_conn(data) else {
+        title(state, "Connection", 0, 0, area, buffer);
+        return hop_table::say(&state.theme, "it has ended, and so have all others", row_of(below(area, 1), 0), buffer);
+    };
+    let name = format!("Connection {} of hop {}", conn.id, hop.number);
+    let area = title(state, &name, at, state.lists.conns.len(), area, buffer);
+    let rows = fields::draw(&state.theme, &conn_fields(state, data, hop, conn), area, buffer);
+    path(state, data, conn.transfer.as_str(), below(area, rows + 1), buffer);
+}
+
+fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &ConnSnapshot) -> Vec<Field> {
+    let (rate_in, rate_out) = state.seen().rates.of(hop, conn).unwrap_or_default();
+    let flow = &conn.flow;
+    let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
+    let size = conn.size.map_or_else(dash, |size| Bytes(size).to_string());
+    let upstream = if hop.origin { "the disk".to_owned() } else { conn.upstream.to_string() };
+    let mut all = vec![
+        field("state", conn.state.word()),
+        field("transfer", columns::transfer(data, conn)),
+        field("file", conn.name.to_string()),
+        field("from", upstream),
+        field("to", conn.peer.to_string()),
+        field("wire", format!("{} toward the client, {} toward the origin", or(&conn.wire), or(&conn.upstream_wire))),
+        field("open for", Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))).to_string()),
+        field("in", format!("{}, {} a second", Bytes(flow.bytes_in), rate(Some(rate_in)))),
+        field("out", format!("{} of {size}, {} a second", Bytes(flow.bytes_out), rate(Some(rate_out)))),
+        field("waits", waits(share(flow.read_blocked_us), share(flow.write_blocked_us), share(flow.capped_us))),
+    ];
+    if let Some(tcp) = &conn.tcp {
+        all.extend(tcp_fields(tcp));
+        let queues = format!("{} received, {} unsent", Bytes(conn.queued_in), Bytes(conn.queued_out));
+        all.push(field("in the kernel", queues));
+    }
+    all
+}
+
+fn or(text: &crate::text::SafeText) -> &str {
+    if text.as_str().is_empty() { "-" } else { text.as_str() }
+}
+
+fn of_transfer(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    let at = state.row_of(Panel::Transfers, data);
+    let Some(transfer) = state.transfer(data) else {
+        title(state, "Transfer", 0, 0, area, buffer);
+        return hop_table::say(&state.theme, "none yet", row_of(below(area, 1), 0), buffer);
+    };
+    let name = format!("Transfer #{}  {}", transfer.number, transfer.name);
+    let area = title(state, &name, at, state.lists.transfers.len(), area, buffer);
+    let rows = fields::draw(&state.theme, &transfer_fields(transfer), area, buffer);
+    let rest = below(area, rows + 1);
+    let stages = transfer.waterfall.iter().map(|row| row.stage + 1).max().unwrap_or(1);
+    let legs = u16::try_from(stages).unwrap_or(u16::MAX).saturating_add(2).min(rest.height);
+    setup::draw(state, data, Rect { height: legs, ..rest }, buffer);
+    path(state, data, transfer.id.as_str(), below(rest, legs + 1), buffer);
+}
+
+fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
+    let tone = match t.phase {
+        Phase::Done => Tone::Good,
+        Phase::Failed => Tone::Bad,
+        Phase::Cancelled | Phase::Retrying | Phase::Paused => Tone::Warn,
+        _ => Tone::Flow,
+    };
+    let size = t.size.map_or_else(|| "?".to_owned(), |size| format!("{} ({size} bytes)", Bytes(size)));
+    let share = |us: u64| (t.flow.active_us > 0).then(|| us as f64 / t.flow.active_us as f64);
+    let mut all = vec![
+        field("phase", t.phase.word()).toned(tone),
+        field("received", format!("{} of {size}", Bytes(t.received))),
+        field("rate", format!("{}, ETA {}", Rate(t.rate), Eta(t.eta))),
+        field("time", Span(t.elapsed).to_string()),
+        field("try", if t.attempt == 0 { dash() } else { t.attempt.to_string() }),
+        field("was there", if t.resumed_from == 0 { dash() } else { Bytes(t.resumed_from).to_string() }),
+        field("cap", t.cap.map_or_else(|| "none".to_owned(), |cap| Rate(cap).to_string())),
+        field("writes to", t.path.to_string()),
+        field(
+            "waits here",
+            waits(share(t.flow.read_blocked_us), share(t.flow.write_blocked_us), share(t.flow.capped_us)),
+        ),
+    ];
+    all.extend(
+        t.stall
+            .map(|stall| field("stands still", format!("for {:.1} s", stall.lasting.as_secs_f64())).toned(Tone::Warn)),
+    );
+    all.extend(t.verdict.map(|verdict| field("limited by", verdict.to_string())));
+    all.push(match &t.proof {
+        Proof::Pending => field("proof", dash()),
+        Proof::Intact { digest } => field("proof", format!("intact: {}", safe(digest))).toned(Tone::Good),
+        Proof::LengthOnly { digest, reason } => field("proof", format!("length only: {reason}; {}", safe(digest))),
+    });
+    all.extend(t.origin_digest.as_ref().map(|digest| field("at the origin", safe(digest))));
+    all.extend(t.error.as_ref().map(|error| field("error", error.to_string()).toned(Tone::Bad)));
+    all
+}
+
+/// Digests came over the wire.
+fn safe(digest: &str) -> String {
+    crate::text::SafeText::new(digest).to_string()
+}
+
+/// One transfer's connections on every hop, in chain order.
+fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mut Buffer) {
+    if area.height < 2 || id.is_empty() {
+        return;
+    }
+    let theme = &state.theme;
+    heading::draw(theme, "Its way through the chain", "", false, area, buffer);
+    let of_hop = |hop: &HopSnapshot| {
+        let conns = hop.node.as_ref().map_or(&[] as &[ConnSnapshot], |node| &node.connections);
+        conns.iter().find(|conn| columns::same_id(conn.transfer.as_str(), id)).cloned()
+    };
+    for (i, hop) in data.hops.iter().filter(|hop| !hop.extra).enumerate() {
+        let mut row = Row::new(buffer, row_of(area, 1 + i));
+        row.skip(2).cell_right(2, &hop.number.to_string(), theme.style(Tone::Plain)).skip(2);
+        let Some(conn) = of_hop(hop) else {
+            row.put("-", theme.style(Tone::Dim));
+            continue;
+        };
+        let (rate_in, rate_out) = state.seen().rates.of(hop, &conn).unwrap_or_default();
+        row.cell(8, conn.state.word(), theme.style(Tone::Flow)).skip(1);
+        let (into, out) = (rate(Some(rate_in)), rate(Some(rate_out)));
+        let figures = format!("in {into:>6}   out {out:>6}   sent {:>6}", Bytes(conn.flow.bytes_out));
+        row.put(&figures, theme.style(Tone::Plain)).skip(3).put(conn.peer.as_str(), theme.style(Tone::Dim));
+    }
+}

@@ -1,0 +1,70 @@
+//! Facts as pairs of a name and a value, in as many columns as the room has.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::ui::paint::{Row, row_of, split_words};
+use crate::ui::theme::{Theme, Tone};
+
+/// Columns for a name.
+const NAME: u16 = 16;
+/// From this width facts stand in two columns.
+const TWO: u16 = 90;
+/// Most rows of one value.
+const MOST_ROWS: usize = 4;
+
+/// One fact.
+pub struct Field {
+    name: &'static str,
+    value: String,
+    tone: Tone,
+}
+
+/// A fact in ordinary looks; a dash where nothing is known.
+pub fn field(name: &'static str, value: impl Into<String>) -> Field {
+    let value = value.into();
+    match value.as_str() {
+        "" => Field { name, value: "-".to_owned(), tone: Tone::Dim },
+        "-" => Field { name, value, tone: Tone::Dim },
+        _ => Field { name, value, tone: Tone::Plain },
+    }
+}
+
+impl Field {
+    /// The same fact in other looks.
+    pub fn toned(self, tone: Tone) -> Self {
+        Self { tone, ..self }
+    }
+}
+
+/// Draws facts from the top of the area; the answer is how many rows they took.
+pub fn draw(theme: &Theme, fields: &[Field], area: Rect, buffer: &mut Buffer) -> u16 {
+    let columns = if area.width >= TWO { 2 } else { 1 };
+    let per_column = fields.len().div_ceil(columns);
+    let width = area.width / columns as u16;
+    let mut tallest = 0;
+    for (c, column) in fields.chunks(per_column.max(1)).enumerate() {
+        let area = Rect { x: area.x + c as u16 * width, width, ..area };
+        tallest = tallest.max(draw_column(theme, column, area, buffer));
+    }
+    tallest
+}
+
+fn draw_column(theme: &Theme, fields: &[Field], area: Rect, buffer: &mut Buffer) -> u16 {
+    let room = usize::from(area.width.saturating_sub(NAME + 4));
+    let mut y = 0;
+    for field in fields {
+        for (i, piece) in split_words(&field.value, room, room, MOST_ROWS).iter().enumerate() {
+            let row = row_of(area, usize::from(y));
+            if row.height == 0 {
+                return y;
+            }
+            let row = Rect { width: row.width.saturating_sub(1), ..row };
+            let mut cells = Row::new(buffer, row);
+            let name = if i == 0 { field.name } else { "" };
+            cells.skip(2).cell(NAME, name, theme.style(Tone::Dim)).skip(1).put(piece, theme.style(field.tone));
+            y += 1;
+        }
+    }
+    y
+}

@@ -1,0 +1,89 @@
+//! The nodes in chain order: which process each is, for how long it has run, what it has done, and how it is set.
+
+use std::time::Duration;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::heading;
+use super::hop_table::{MARGIN, inner, name, reason_cell, state_word};
+use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
+use crate::ui::columns::{NODES, count, dash, or_dash};
+use crate::ui::grid::{cell, headings, place};
+use crate::ui::paint::row_of;
+use crate::ui::state::{DIALS, UiState};
+use crate::ui::theme::Tone;
+use crate::units::{Bytes, Eta};
+
+const NODE: usize = 1;
+const STATE: usize = 2;
+const ABOVE: u16 = 2;
+
+/// Draws the table with its heading.
+pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    if area.height == 0 {
+        return;
+    }
+    let theme = &state.theme;
+    heading::draw(theme, "Nodes", "chain order", true, area, buffer);
+    let places = place(&NODES, state.hidden[2], area.width.saturating_sub(MARGIN + 1));
+    headings(buffer, inner(row_of(area, 1)), &NODES, &places, None, [theme.style(Tone::Dim), theme.style(Tone::Key)]);
+    let body = body(area);
+    let marked = state.hop(data).map_or(0, |hop| hop.number);
+    for (i, hop) in data.hops.iter().skip(state.tops.hops).take(usize::from(body.height)).enumerate() {
+        let row = row_of(body, i);
+        let is_marked = hop.number == marked;
+        heading::mark(theme, is_marked.then_some(true), row, buffer);
+        let (word, tone) = state_word(hop);
+        let plain = if is_marked { Tone::Mark } else { Tone::Plain };
+        let first = [hop.number.to_string(), places[NODE].map(|(_, room)| name(hop, room)).unwrap_or_default(), word];
+        for (c, (text, tone)) in first.iter().zip([plain, plain, tone]).enumerate() {
+            cell(buffer, inner(row), NODES[c], places[c], text, theme.style(tone));
+        }
+        if let HopLink::Down { reason } = &hop.link {
+            reason_cell(theme, reason.as_str(), &places, STATE, row, buffer);
+            continue;
+        }
+        for (c, text) in figures(hop).iter().enumerate() {
+            let column = STATE + 1 + c;
+            let tone = if matches!(text.as_str(), "-" | "0") { Tone::Dim } else { Tone::Plain };
+            cell(buffer, inner(row), NODES[column], places[column], text, theme.style(tone));
+        }
+    }
+}
+
+/// Where the nodes stand.
+pub fn body(area: Rect) -> Rect {
+    let above = ABOVE.min(area.height);
+    Rect { y: area.y + above, height: area.height - above, ..area }
+}
+
+/// All dials that are turned, by name and value; a dash for none.
+pub fn dials(hop: &HopSnapshot) -> String {
+    let Some(node) = &hop.node else { return dash() };
+    let turned = DIALS.iter().map(|dial| (dial, dial.value(node))).filter(|(_, value)| value != "off");
+    or_dash(turned.map(|(dial, value)| format!("{} {value}", dial.name())).collect::<Vec<_>>().join(", "))
+}
+
+/// How long a node has run.
+pub fn uptime(us: u64) -> Eta {
+    Eta(Some(Duration::from_secs(us / 1_000_000)))
+}
+
+fn figures(hop: &HopSnapshot) -> [String; 11] {
+    let Some(node) = &hop.node else { return std::array::from_fn(|_| dash()) };
+    let totals = &node.totals;
+    [
+        if node.pid == 0 { dash() } else { node.pid.to_string() },
+        or_dash(node.version.to_string()),
+        uptime(node.uptime_us).to_string(),
+        count(totals.open),
+        count(totals.accepted),
+        count(totals.served),
+        count(totals.failed),
+        count(totals.refused),
+        Bytes(totals.flow.bytes_out).to_string(),
+        dials(hop),
+        or_dash(node.policy.to_string()),
+    ]
+}

@@ -1,0 +1,62 @@
+//! What the origin offers, above the line in which a file's name is typed.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::widgets::{Clear, Widget};
+
+use super::heading;
+use crate::snapshot::ChainSnapshot;
+use crate::ui::paint::{Row, row_of};
+use crate::ui::state::{Ask, Mode, Offer, UiState};
+use crate::ui::theme::Tone;
+use crate::units::Bytes;
+
+/// Most rows of the list; the rest of the screen stays in sight.
+const ROWS: usize = 12;
+
+/// Draws the list at the bottom of the area, while a file's name is typed and a list is there or failed to come.
+pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    let Mode::Line(prompt) = &state.mode else { return };
+    let (Ask::Name, Some(listing)) = (prompt.ask, &data.listing) else { return };
+    let theme = &state.theme;
+    let offers = prompt.entries(data);
+    let rows = ROWS.min(offers.len().max(1)).min(usize::from(area.height).saturating_sub(1));
+    if rows == 0 {
+        return;
+    }
+    let height = u16::try_from(rows + 1).unwrap_or(area.height);
+    let area = Rect { y: area.bottom() - height, height, ..area };
+    Clear.render(area, buffer);
+    buffer.set_style(area, theme.base());
+    let folder = if listing.folder.as_str().is_empty() { "/" } else { listing.folder.as_str() };
+    let more = if listing.more > 0 { format!(", {} more unlisted", listing.more) } else { String::new() };
+    let remark = format!("{} of {}{more}", offers.len(), listing.entries.len());
+    heading::draw(theme, &format!("The origin offers {folder}"), &remark, false, area, buffer);
+    if let Some(error) = &listing.error {
+        Row::new(buffer, row_of(area, 1)).skip(2).put(error.as_str(), theme.style(Tone::Warn));
+        return;
+    }
+    if offers.is_empty() {
+        Row::new(buffer, row_of(area, 1)).skip(2).put("nothing of that name", theme.style(Tone::Dim));
+    }
+    let at = prompt.at.unwrap_or(0);
+    let first = (at + 1).saturating_sub(rows);
+    for (i, offer) in offers.iter().enumerate().skip(first).take(rows) {
+        let row = row_of(area, 1 + i - first);
+        heading::mark(theme, (prompt.at == Some(i)).then_some(true), row, buffer);
+        let mut cells = Row::new(buffer, row);
+        cells.skip(2);
+        match offer {
+            Offer::Up => cells.put("../", theme.style(Tone::Flow)),
+            Offer::Entry(entry) if entry.is_folder => {
+                let name = entry.name.as_str().trim_end_matches('/');
+                cells.put(&format!("{name}/"), theme.style(Tone::Flow))
+            }
+            Offer::Entry(entry) => {
+                let size = Bytes(entry.size).to_string();
+                cells.put_right(&format!("  {size:>6} "), theme.style(Tone::Dim));
+                cells.put(entry.name.as_str(), theme.style(Tone::Plain))
+            }
+        };
+    }
+}

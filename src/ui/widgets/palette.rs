@@ -1,0 +1,47 @@
+//! The command palette: all that can be done by name, narrowed by what is typed.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::{heading, over, prompt};
+use crate::snapshot::ChainSnapshot;
+use crate::ui::filter::Filter;
+use crate::ui::keymap::Binding;
+use crate::ui::keymap::table::{BROWSE, TABLE};
+use crate::ui::paint::{Row, row_of};
+use crate::ui::state::{Mode, UiState};
+use crate::ui::theme::Tone;
+
+const WIDTH: u16 = 84;
+/// Columns for names; the longest has sixteen letters.
+const NAMES: u16 = 17;
+
+/// The things that can be done and have all these words in name or help.
+pub fn matches(typed: &str) -> Vec<&'static Binding> {
+    let filter = Filter::new(typed);
+    let own = TABLE.iter().filter(|binding| binding.modes & BROWSE != 0 && binding.id != "palette");
+    own.filter(|binding| filter.keeps(&[("name", binding.id), ("help", binding.help)])).collect()
+}
+
+/// Draws the line and the list under it.
+pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    let Mode::Palette { line, at } = &state.mode else { return };
+    let theme = &state.theme;
+    let found = matches(&line.text());
+    let rows = TABLE.iter().filter(|binding| binding.modes & BROWSE != 0).count();
+    let inner = over::open(theme, "Commands", WIDTH, rows, area, buffer);
+    prompt::line(theme, ":", line, None, row_of(inner, 0), buffer);
+    let room = usize::from(inner.height).saturating_sub(1);
+    let first = (at + 1).saturating_sub(room);
+    for (i, binding) in found.iter().enumerate().skip(first).take(room) {
+        let row = row_of(inner, 1 + i - first);
+        let here = binding.panels & state.focus().bit() != 0 && (binding.applies)(state, data);
+        heading::mark(theme, (i == *at).then_some(true), row, buffer);
+        let tone = if here { Tone::Plain } else { Tone::Dim };
+        let mut cells = Row::new(buffer, row);
+        let key =
+            TABLE.iter().position(|other| other.id == binding.id).map_or_else(String::new, |at| state.keymap.name(at));
+        cells.skip(2).put_right(&format!("  {key}"), theme.style(if here { Tone::Key } else { Tone::Dim }));
+        cells.cell(NAMES, binding.id, theme.style(tone)).skip(1).put(binding.help, theme.style(tone));
+    }
+}

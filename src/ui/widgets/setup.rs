@@ -1,0 +1,106 @@
+//! The set-up of the marked transfer as a waterfall: what each stage spent on connecting and on waiting for an answer.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::heading;
+use crate::snapshot::{ChainSnapshot, TransferSnapshot};
+use crate::ui::paint::{Row, row_of};
+use crate::ui::state::{Panel, UiState};
+use crate::ui::theme::Tone;
+use crate::waterfall::{self, Step, to_first_byte};
+
+/// Columns for the stage.
+const STAGE: u16 = 7;
+/// Columns for the figures.
+const FIGURES: usize = 17;
+
+/// Draws the waterfall with its heading.
+pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+    if area.height == 0 {
+        return;
+    }
+    let (theme, g) = (&state.theme, &state.theme.glyphs);
+    let transfer = state.transfer(data);
+    let name = match transfer {
+        Some(t) => format!("#{} set-up, ms ({} connect {} wait)", t.number, g.dial, g.wait),
+        None => "Set-up".to_owned(),
+    };
+    let bars = bars(transfer);
+    let whole = bars.iter().map(|bar| bar.offset_ms + bar.length_ms).fold(0.0, f64::max);
+    let remark = if bars.is_empty() { String::new() } else { figure(whole) };
+    heading::draw(theme, &name, &remark, state.focus() == Panel::Setup, area, buffer);
+    if bars.is_empty() {
+        Row::new(buffer, row_of(area, 1)).skip(2).put(words(transfer), theme.style(Tone::Dim));
+        return;
+    }
+    let room = usize::from(area.height).saturating_sub(2);
+    let stages = bars.iter().map(|bar| bar.stage + 1).max().unwrap_or(0);
+    for stage in 0..stages.min(room) {
+        let own = || bars.iter().filter(move |bar| bar.stage == stage);
+        let spent = |wait: bool| own().filter(|bar| (bar.step == Step::Wait) == wait).map(|bar| bar.length_ms).sum();
+        let row = row_of(area, 1 + stage);
+        let mut cells = Row::new(buffer, row);
+        let name = if stage == 0 { "client".to_owned() } else { stage.to_string() };
+        cells.skip(2).cell(STAGE, &name, theme.style(Tone::Plain));
+        let text = format!("{} + {} ", figure(spent(false)), figure(spent(true)));
+        cells.put_right(&format!("{text:>FIGURES$}"), theme.style(Tone::Dim));
+        let (left, columns) = (row.x + 2 + STAGE, cells.room());
+        for bar in own() {
+            let at = |ms: f64| if whole > 0.0 { (ms / whole * f64::from(columns)).round() as u16 } else { 0 };
+            let from = at(bar.offset_ms).min(columns.saturating_sub(1));
+            // However short, it was there.
+            let long = at(bar.offset_ms + bar.length_ms).saturating_sub(from).max(1).min(columns - from);
+            let place = Rect { x: left + from, width: long, ..row };
+            let (glyph, tone) = if bar.step == Step::Wait { (g.wait, Tone::Flow) } else { (g.dial, Tone::Warn) };
+            Row::new(buffer, place).fill(glyph, theme.style(tone));
+        }
+    }
+    let last = row_of(area, 1 + stages.min(room));
+    let sum = transfer.map_or_else(String::new, |t| sentence(&t.waterfall));
+    Row::new(buffer, last).skip(2).put(&sum, theme.style(Tone::Plain));
+}
+
+/// What was spent before there was an answer.
+fn bars(transfer: Option<&TransferSnapshot>) -> Vec<waterfall::Row> {
+    let all = transfer.map_or(&[] as &[waterfall::Row], |t| &t.waterfall);
+    all.iter().filter(|row| !matches!(row.step, Step::FirstByte | Step::LastByte)).copied().collect()
+}
+
+/// Why there is no waterfall.
+fn words(transfer: Option<&TransferSnapshot>) -> &'static str {
+    match transfer {
+        None => "no transfer yet",
+        Some(t) if t.phase.is_over() => "its hops told nothing of it",
+        Some(_) => "not known before the first byte",
+    }
+}
+
+/// How long the first byte took, and what took most of that.
+fn sentence(rows: &[waterfall::Row]) -> String {
+    let whole = to_first_byte(rows);
+    let set_up = rows.iter().filter(|row| !matches!(row.step, Step::FirstByte | Step::LastByte));
+    let Some(most) = set_up.max_by(|a, b| a.own_ms.total_cmp(&b.own_ms)) else { return String::new() };
+    let share = if whole > 0.0 { most.own_ms / whole * 100.0 } else { 0.0 };
+    let near = if most.stage == 0 { "client".to_owned() } else { most.stage.to_string() };
+    let (what, far) = (most.step.words(), most.stage + 1);
+    format!("{} ms to first byte; {share:.0}% is {what} {far}>{near}", figure(whole))
+}
+
+fn figure(ms: f64) -> String {
+    if ms < 99.95 { format!("{ms:.1}") } else { format!("{ms:.0}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Leg;
+
+    #[test]
+    fn the_greatest_part_is_named() {
+        let leg = |dial_ms, wait_ms| Leg { resolve_ms: 0.0, dial_ms, wait_ms };
+        let rows = waterfall::rows(&[leg(1.0, 80.0), leg(0.4, 78.2), leg(38.4, 29.6)], &[], (None, None));
+        assert_eq!(sentence(&rows), "81.0 ms to first byte; 47% is dial 3>2");
+        assert_eq!(sentence(&[]), "");
+    }
+}
