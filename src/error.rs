@@ -180,6 +180,9 @@ impl Error {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 ": make room, or name another folder with -o"
             }
+            std::io::ErrorKind::FileTooLarge => {
+                ": raise the limit on file sizes (ulimit -f), or name another folder with -o"
+            }
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                 ": name another folder with -o"
             }

@@ -9,6 +9,9 @@ use crate::error::{Error, plain};
 /// Exit code of a run that a second signal ended.
 const INTERRUPTED: i32 = 130;
 
+/// What the system sends to who writes past a limit on file sizes; the same on every Linux that Rust knows, MIPS apart.
+const FILE_SIZE: i32 = 25;
+
 /// SIGINT, SIGTERM and SIGHUP, whichever comes.
 #[derive(Debug)]
 pub struct Signals([Signal; 3]);
@@ -18,6 +21,9 @@ impl Signals {
     pub fn new() -> Result<Self, Error> {
         let listen =
             |kind| signal(kind).map_err(|error| Error::Other(format!("cannot listen for signals: {}", plain(&error))));
+        // Heard and forgotten: the write that met the limit fails too, and whoever wrote says what that means. Unheard it
+        // would end the program.
+        drop(listen(SignalKind::from_raw(FILE_SIZE))?);
         Ok(Self([listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?]))
     }
 

@@ -69,8 +69,17 @@ impl Node {
         Self::start(command, root, more)
     }
 
-    fn start(mut command: Command, root: &Path, more: &[&str]) -> Self {
-        command.args(["--node", "127.0.0.1:0", "--root"]).arg(root).args(more);
+    /// A chainview node at this very address.
+    pub(crate) fn chainview_at(address: SocketAddr, root: &Path, more: &[&str]) -> Self {
+        Self::start_at(&address.to_string(), chainview(), root, more)
+    }
+
+    fn start(command: Command, root: &Path, more: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", command, root, more)
+    }
+
+    fn start_at(address: &str, mut command: Command, root: &Path, more: &[&str]) -> Self {
+        command.args(["--node", address, "--root"]).arg(root).args(more);
         let mut child = piped(&mut command).spawn().expect("the chainview binary starts");
         let lines = lines_of(child.stdout.take().unwrap());
         let stderr = text_of(child.stderr.take().unwrap());

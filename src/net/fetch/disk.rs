@@ -102,8 +102,12 @@ impl Writer {
     pub(super) async fn finish(self) -> Result<(Begun, Result<(), Error>), Error> {
         drop(self.full);
         let ended = self.thread.await.map_err(|error| Error::Other(format!("the disk thread failed: {error}")));
-        let (hasher, offset, source) = (self.hasher, self.offset, self.source);
-        ended.map(|(part, result)| (Begun { part, hasher, offset, source }, result))
+        let (hasher, offset) = (self.hasher, self.offset);
+        ended.map(|(part, result)| {
+            // What was handed over and not written is hashed already: then only the last note says how far it got.
+            let source = self.source.filter(|_| result.is_ok());
+            (Begun { part, hasher, offset, source }, result)
+        })
     }
 }
 
