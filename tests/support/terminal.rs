@@ -36,6 +36,8 @@ struct Shared {
 
 struct State {
     emulator: vt100::Parser,
+    /// All that was written, as it came.
+    sent: Vec<u8>,
     reading: Reading,
     /// The last program on the terminal has closed it, and all that was written has been read.
     ended: bool,
@@ -78,8 +80,12 @@ impl Terminal {
         let pid = child.process_id().and_then(|id| Pid::from_raw(i32::try_from(id).unwrap())).unwrap();
         let (sender, exit) = channel();
         thread::spawn(move || sender.send(child.wait().unwrap()));
-        let state =
-            State { emulator: vt100::Parser::new(wide(rows), wide(columns), 0), reading: Reading::On, ended: false };
+        let state = State {
+            emulator: vt100::Parser::new(wide(rows), wide(columns), 0),
+            sent: Vec::new(),
+            reading: Reading::On,
+            ended: false,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), news: Condvar::new() });
         let stream = pair.master.try_clone_reader().unwrap();
         let showing = Arc::clone(&shared);
@@ -176,6 +182,18 @@ impl Terminal {
         assert_eq!(modes(self.master.as_ref().unwrap().as_ref()), self.modes, "terminal modes");
     }
 
+    /// All that the program has written, byte by byte; only after it ended.
+    #[allow(dead_code, reason = "each test crate uses its own part of this")]
+    pub(crate) fn sent(&self) -> Vec<u8> {
+        let mut state = self.shared.lock();
+        while !state.ended {
+            let (next, late) = self.shared.news.wait_timeout(state, PATIENCE).unwrap();
+            assert!(!late.timed_out(), "somebody holds the terminal");
+            state = next;
+        }
+        state.sent.clone()
+    }
+
     /// The processes that the program has started and that still live.
     pub(crate) fn children(&self) -> Vec<Pid> {
         children_of(self.pid)
@@ -208,6 +226,7 @@ impl Shared {
         while let Ok(count @ 1..) = stream.read(&mut bytes) {
             let mut state = self.lock();
             state.emulator.process(&bytes[..count]);
+            state.sent.extend_from_slice(&bytes[..count]);
             self.news.notify_all();
             while state.reading == Reading::Paused {
                 state = self.news.wait(state).unwrap();

@@ -1,0 +1,125 @@
+//! A hop that says hostile things wherever a hop may say anything.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
+/// How many different places a string is put in.
+pub(crate) const PLACES: usize = 7;
+
+/// The hop; it answers for as long as the test runs.
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    turn: Arc<AtomicUsize>,
+}
+
+impl Peer {
+    /// Starts it; each answer to a request for a file takes the string and the place whose turn it is.
+    pub(crate) fn start(strings: Vec<Vec<u8>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let turn = Arc::new(AtomicUsize::new(0));
+        let turns = Arc::clone(&turn);
+        let strings = Arc::new(strings);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (turns, strings) = (Arc::clone(&turns), Arc::clone(&strings));
+                thread::spawn(move || serve(stream, &strings, &turns));
+            }
+        });
+        Self { address, turn }
+    }
+
+    /// From now on it answers with this turn's string in this turn's place.
+    pub(crate) fn turn(&self, turn: usize) {
+        self.turn.store(turn, Relaxed);
+    }
+}
+
+fn serve(mut stream: TcpStream, strings: &[Vec<u8>], turn: &AtomicUsize) {
+    let mut said = Vec::new();
+    loop {
+        while !said.windows(4).any(|four| four == b"\r\n\r\n") {
+            let mut piece = [0; 4096];
+            let Some(read) = stream.read(&mut piece).ok().filter(|read| *read > 0) else { return };
+            said.extend_from_slice(&piece[..read]);
+        }
+        let turn = turn.load(Relaxed);
+        let reply = if said.starts_with(b"GET /v1/events") {
+            let names =
+                strings.iter().cycle().skip(turn).take(40).map(|name| String::from_utf8_lossy(name).into_owned());
+            events(&names.collect::<Vec<_>>())
+        } else {
+            answer(&strings[turn % strings.len()], turn % PLACES, said.starts_with(b"HEAD"))
+        };
+        said.clear();
+        if stream.write_all(&reply).is_err() {
+            return;
+        }
+        // After a stream of events the reader waits for the next line; after an error it closes.
+    }
+}
+
+/// A report in which every text is one of these.
+fn events(texts: &[String]) -> Vec<u8> {
+    let mut text = texts.iter().cycle().cloned();
+    let mut next = || text.next().unwrap();
+    let connections: Vec<_> = (0..30)
+        .map(|id| {
+            serde_json::json!({"id": id, "state": "streaming", "role": "relay", "peer": next(), "upstream": next(),
+                "wire": next(), "upstream_wire": next(), "transfer": next(), "name": next(), "size": 1000})
+        })
+        .collect();
+    let node = serde_json::json!({"version": next(), "node": next(), "pid": 1, "address": next(), "policy": next(),
+        "wires": [next(), next()], "uptime_us": 1_000_000, "connections": connections});
+    let line = node.to_string();
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nChain-Hops: 0\r\n";
+    format!("{head}Content-Length: 1000000\r\n\r\n{line}\n").into_bytes()
+}
+
+fn answer(string: &[u8], place: usize, is_head: bool) -> Vec<u8> {
+    let text = String::from_utf8_lossy(string).into_owned();
+    let problem = |kind: &str| {
+        serde_json::json!({"type": text, "title": text, "status": 502, "detail": text, "hop": 1, "reporter": 0,
+            "address": text, "action": "connect", "reason": kind, "ms": 1.5})
+        .to_string()
+        .into_bytes()
+    };
+    let with_body = |status: &[u8], kind: &[u8], body: &[u8]| {
+        let length = format!("\r\nContent-Length: {}\r\nContent-Type: ", body.len());
+        let body = if is_head { &b""[..] } else { body };
+        [b"HTTP/1.1 ", status, length.as_bytes(), kind, b"\r\n\r\n", body].concat()
+    };
+    let lines = |name: &[u8]| [name, b": ", string, b"\r\n"].concat();
+    match place {
+        0 => with_body(b"502 Bad Gateway", b"application/problem+json", &problem("refused")),
+        1 => with_body(b"502 Bad Gateway", b"application/problem+json", &problem("internal")),
+        2 => with_body(&[b"500 ", string].concat(), string, string),
+        3 => {
+            let names: [&[u8]; 7] =
+                [b"ETag", b"Last-Modified", b"Content-Type", b"Via", b"Date", b"X-Own", b"Repr-Digest"];
+            let all: Vec<u8> = names.iter().flat_map(|name| lines(name)).collect();
+            [
+                &b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nChain-Hops: 0\r\n"[..],
+                &all[..],
+                b"\r\n",
+                if is_head { b"" } else { b"body" },
+            ]
+            .concat()
+        }
+        4 => {
+            let timing = [b"Server-Timing: ", string, b";dur=1;desc=\"", string, b"\", resolve;dur=1\r\n"].concat();
+            [
+                &b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nChain-Hops: 0\r\n"[..],
+                &timing[..],
+                b"\r\n",
+                if is_head { b"" } else { b"body" },
+            ]
+            .concat()
+        }
+        5 => [b"HTTP/1.1 502 X\r\nContent-Length: 0\r\nChain-Problem: ", &problem("closed")[..], b"\r\n\r\n"].concat(),
+        _ => [b"HTTP/1.1 ", string, b"\r\n\r\n"].concat(),
+    }
+}
