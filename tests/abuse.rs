@@ -7,6 +7,8 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
+#[path = "abuse/heads.rs"]
+mod heads;
 mod support;
 
 use std::fs;

@@ -1,0 +1,127 @@
+//! Heads that are none, and routes that lead nowhere: refused at once, with nothing dialled that stays.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::support::PATIENCE;
+use super::support::process::Node;
+use super::{heard, status, turn};
+
+/// What a node says to these bytes before it closes, and how long that took.
+fn said_to(to: SocketAddr, bytes: &[u8]) -> (String, Duration) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let began = Instant::now();
+    // It may close before it has read all of it.
+    let _ = stream.write_all(bytes);
+    (heard(&mut stream), began.elapsed())
+}
+
+#[test]
+fn heads_that_are_none_are_refused_at_once() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("f"), "x").unwrap();
+    let node = Node::chainview(folder.path(), &[]);
+    let to = node.address();
+    let ask = |lines: &str| format!("GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n").into_bytes();
+    let long = "x".repeat(8192);
+    let many = "X: y\r\n".repeat(500);
+    let elements = vec!["127.0.0.1:9"; 33].join(", ");
+    let cases: Vec<(Vec<u8>, u16)> = vec![
+        (ask(&format!("X: {long}\r\n")), 431),
+        (format!("GET /files/{long} HTTP/1.1\r\n").into_bytes(), 431),
+        (ask(&many), 400),
+        (ask("Content-Length: 1073741824\r\n"), 400),
+        (ask("Content-Length: 18446744073709551615\r\n"), 400),
+        (ask("Content-Length: 18446744073709551616\r\n"), 400),
+        (ask("Content-Length: -1\r\n"), 400),
+        (ask("Content-Length: +1\r\n"), 400),
+        (ask("Content-Length: 0x10\r\n"), 400),
+        (ask("Content-Length: 1\r\nContent-Length: 2\r\n"), 400),
+        (ask("Transfer-Encoding: chunked\r\n"), 400),
+        (ask("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"), 400),
+        (ask("Transfer-Encoding : chunked\r\n"), 400),
+        (ask("A: b\r\n c: d\r\n"), 400),
+        (ask("A\0: b\r\n"), 400),
+        (ask("Host: other\r\n"), 400),
+        (ask(&format!("Chain-Route: {elements}\r\n")), 508),
+        (ask("Chain-Route: 127.0.0.1:9,,127.0.0.1:9\r\n"), 400),
+        (ask("Chain-Route: 127.0.0.1\r\n"), 400),
+        (ask("Chain-Route: 127.0.0.1:99999\r\n"), 400),
+        (b"GET /files/f HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_vec(), 403),
+        (b"GET /files/f HTTP/1.1\r\n\r\n".to_vec(), 400),
+        (b"GET /files/f HTTP/1.9\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 400),
+        (b"GET http://evil.example/files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 404),
+        (b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 404),
+        (b"PUT /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx".to_vec(), 400),
+    ];
+    for (head, expected) in cases {
+        let shown = String::from_utf8_lossy(&head[..head.len().min(100)]).into_owned();
+        let (reply, took) = said_to(to, &head);
+        assert_eq!(status(&reply), expected, "{shown:?}: {reply}");
+        assert!(took < Duration::from_secs(2), "{shown:?}: {took:?}");
+    }
+    // Who speaks something else has at most the time of a head, and is told nothing that could be taken for an answer.
+    thread::scope(|scope| {
+        for greeting in [
+            &b"SSH-2.0-OpenSSH_9.9\r\n"[..],
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"EHLO example.org\r\n",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"\0\0\0\x01\0\0\0",
+            b"\r\n\r\n\r\n",
+            b"f",
+        ] {
+            scope.spawn(move || {
+                let (reply, took) = said_to(to, greeting);
+                assert_eq!(reply, "", "{:?}", String::from_utf8_lossy(greeting));
+                assert!(took < Duration::from_secs(8), "{took:?}");
+            });
+        }
+    });
+    assert!(node.comes_to_rest(0, usize::MAX, PATIENCE), "{:?}", node.held());
+}
+
+#[test]
+fn routes_that_come_back_or_are_too_long_are_refused_on_both_wires() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (Node::chainview(folder.path(), &[]), Node::chainview(folder.path(), &[]));
+    let to = one.address();
+    let (own, next) = (to.to_string(), other.address().to_string());
+    let by_name = format!("localhost:{}", to.port());
+    let there_and_back: Vec<&str> = (0..32).map(|hop| if hop % 2 == 0 { &*next } else { &*own }).collect();
+    for route in [&own, &by_name, &format!("{next}, {own}"), &format!("{next}, {by_name}"), &there_and_back.join(", ")]
+    {
+        for head in ["GET", "HEAD"] {
+            let head = format!(
+                "{head} /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {route}\r\nConnection: close\r\n\r\n"
+            );
+            let (reply, took) = said_to(to, head.as_bytes());
+            assert_eq!(status(&reply), 508, "{route}: {reply}");
+            assert!(took < Duration::from_secs(2), "{route}: {took:?}");
+        }
+        let page = format!("GET /v1/node HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {route}\r\n\r\n");
+        let (reply, _) = said_to(to, page.as_bytes());
+        assert_ne!(status(&reply), 200, "{route}: {reply}");
+    }
+    let line = |address: &str| format!("\n{}", address.replacen(':', " ", 1));
+    let loops = [
+        format!("f{}{}", line(&own), line(&own)),
+        format!("f{}{}{}", line(&own), line(&next), line(&own)),
+        format!("f{}{}", line(&own), there_and_back.iter().map(|hop| line(hop)).collect::<String>()),
+    ];
+    for request in loops {
+        let (reply, took) = said_to(to, request.as_bytes());
+        assert!(reply.contains("route comes back to a node it has passed"), "{request:?}: {reply:?}");
+        assert!(took < Duration::from_secs(2), "{request:?}: {took:?}");
+    }
+    let too_long = format!("f{}{}", line(&own), line(&next).repeat(33));
+    assert_eq!(said_to(to, too_long.as_bytes()).0, "");
+    for node in [&one, &other] {
+        assert!(node.comes_to_rest(0, usize::MAX, Duration::from_secs(3)), "{:?}", node.held());
+    }
+}
