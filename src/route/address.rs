@@ -1,6 +1,6 @@
 //! Addresses: hosts and ports as people write them.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -59,22 +59,24 @@ impl FromStr for Host {
     }
 }
 
-impl HostPort {
-    fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
-        match &self.host {
-            Host::Ip(IpAddr::V6(ip)) => write!(out, "[{ip}]:{}", self.port),
-            host => write!(out, "{host}:{}", self.port),
-        }
-    }
-}
-
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.width().is_none() {
-            return self.write(f);
+        // Every transfer names a few of these, so they are put together by hand: the formatting machinery takes several
+        // times as long.
+        let mut text = String::with_capacity("255.255.255.255:65535".len());
+        let mut digits = itoa::Buffer::new();
+        match &self.host {
+            Host::Ip(IpAddr::V4(ip)) => {
+                for (at, octet) in ip.octets().into_iter().enumerate() {
+                    text.push_str(if at > 0 { "." } else { "" });
+                    text.push_str(digits.format(octet));
+                }
+            }
+            Host::Ip(IpAddr::V6(ip)) => write!(text, "[{ip}]")?,
+            Host::Name(name) => text.push_str(name),
         }
-        let mut text = String::new();
-        self.write(&mut text)?;
+        text.push(':');
+        text.push_str(digits.format(self.port));
         f.pad(&text)
     }
 }

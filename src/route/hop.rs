@@ -100,10 +100,10 @@ impl Hop {
 
     /// Reads one element of `Chain-Route`: `HOST:PORT[;wire=…][;base=…]`.
     pub fn parse_element(element: &str) -> Result<Self, String> {
-        let mut parts = element.split(';').map(str::trim);
-        let mut hop = Self::new(parts.next().unwrap_or_default().parse()?);
-        for part in parts {
-            match part.split_once('=') {
+        let (address, keys) = element.split_once(';').map_or((element, None), |(address, keys)| (address, Some(keys)));
+        let mut hop = Self::new(address.trim_ascii().parse()?);
+        for part in keys.into_iter().flat_map(|keys| keys.split(';')) {
+            match part.trim_ascii().split_once('=') {
                 Some(("wire", value)) => hop.wire = Some(value.parse()?),
                 Some(("base", value)) => hop.base = Some(parse_base(value)?),
                 _ => return Err(format!("{part:?} is not a key of a route element: wire= and base= are")),

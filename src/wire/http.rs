@@ -10,7 +10,7 @@ pub use reply::{ReplyHead, encode_reply, parse_reply};
 pub(crate) use request::host as parse_host;
 pub use request::{Asked, encode_request, is_http, parse_request};
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr_iter;
 
 use super::problem::Reason;
 
@@ -43,15 +43,18 @@ impl HeadError {
 /// be made to disagree on where a request ends.
 fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
     let seen = &bytes[..bytes.len().min(MAX_HEAD)];
-    let mut line = 0;
+    let broken = || HeadError::malformed("a line of the head does not end in CR LF");
+    let mut lines = 0;
     for at in memchr_iter(b'\n', seen) {
-        if memchr(b'\r', &seen[line..at]).is_none_or(|cr| line + cr + 1 != at) {
-            return Err(HeadError::malformed("a line of the head does not end in CR LF"));
+        if !seen[..at].ends_with(b"\r") {
+            return Err(broken());
         }
-        if seen[..=at].ends_with(b"\r\n\r\n") {
-            return Ok(Some(at + 1));
+        lines += 1;
+        if seen[..at].ends_with(b"\r\n\r") {
+            // Each line has a CR at its end, so one more is a bare one.
+            let bare = memchr_iter(b'\r', &seen[..at]).count() > lines;
+            return if bare { Err(broken()) } else { Ok(Some(at + 1)) };
         }
-        line = at + 1;
     }
     if bytes.len() < MAX_HEAD {
         return Ok(None);

@@ -51,10 +51,10 @@ pub(super) fn lower<'a>(name: &str, space: &'a mut [u8; 24]) -> &'a [u8] {
 }
 
 /// A header value as text: visible ASCII and blanks only, so that it can be sent on as it is.
+///
+/// Of a value that an HTTP parser let through, which holds no control character but tabs.
 pub(crate) fn text(value: &[u8]) -> Option<&str> {
-    // Counted to the end, whatever is found: without a way out, many bytes are looked at in one step.
-    let strange = value.iter().filter(|b| !matches!(b, b' '..=b'~' | b'\t')).count();
-    (strange == 0).then(|| std::str::from_utf8(value.trim_ascii()).ok()).flatten()
+    std::str::from_utf8(value.trim_ascii()).ok().filter(|text| text.is_ascii())
 }
 
 /// A whole decimal number without sign.
@@ -82,17 +82,20 @@ pub(crate) fn encode_name(name: &FileName) -> impl Iterator<Item = &str> + Displ
 
 /// The hops of a `Chain-Route`; the value may be empty, its elements may not.
 pub(crate) fn route(value: &str) -> Result<Vec<Hop>, HeadError> {
-    if value.trim().is_empty() {
+    if value.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
-    let hops: Vec<&str> = value.split(',').collect();
-    if hops.len() > MAX_HOPS {
-        let detail = format!("the route has {} hops to come, more than {MAX_HOPS}", hops.len());
+    let count = value.bytes().filter(|b| *b == b',').count() + 1;
+    if count > MAX_HOPS {
+        let detail = format!("the route has {count} hops to come, more than {MAX_HOPS}");
         return Err(HeadError { reason: Reason::Loop, detail });
     }
-    hops.into_iter()
-        .map(|hop| Hop::parse_element(hop.trim()).map_err(|e| HeadError::malformed(format!("Chain-Route: {e}"))))
-        .collect()
+    let mut hops = Vec::with_capacity(count);
+    for hop in value.split(',') {
+        let hop = Hop::parse_element(hop.trim_ascii());
+        hops.push(hop.map_err(|e| HeadError::malformed(format!("Chain-Route: {e}")))?);
+    }
+    Ok(hops)
 }
 
 /// A `Range` with one byte range; anything else is ignored, as HTTP allows.
@@ -145,28 +148,28 @@ pub(super) fn digests(value: &str) -> Vec<Digest> {
 pub(super) fn legs(value: &str) -> Vec<Leg> {
     let mut legs = Vec::new();
     let (mut leg, mut known) = (Leg::default(), 0);
-    for entry in value.split(',') {
-        let mut parts = entry.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        let duration = parts.find_map(|part| part.strip_prefix("dur=")).and_then(|ms| ms.parse::<f64>().ok());
-        let Some(ms) = duration.filter(|ms| ms.is_finite() && *ms >= 0.0) else { continue };
-        known = match (name, known) {
-            ("resolve", _) => {
-                leg.resolve_ms = ms;
-                1
-            }
-            ("dial", 1) => {
-                leg.dial_ms = ms;
-                2
-            }
-            ("wait", 2) if legs.len() < MAX_HOPS => {
-                legs.push(Leg { wait_ms: ms, ..leg });
-                0
-            }
-            _ => 0,
-        };
+    for entry in value.as_bytes().split(|b| *b == b',') {
+        let took = |name: &[u8]| entry.trim_ascii().strip_prefix(name).and_then(milliseconds);
+        if let Some(ms) = took(b"resolve;dur=") {
+            leg.resolve_ms = ms;
+            known = 1;
+        } else if let Some(ms) = took(b"dial;dur=").filter(|_| known == 1) {
+            leg.dial_ms = ms;
+            known = 2;
+        } else if let Some(ms) = took(b"wait;dur=").filter(|_| known == 2 && legs.len() < MAX_HOPS) {
+            legs.push(Leg { wait_ms: ms, ..leg });
+            known = 0;
+        } else {
+            known = 0;
+        }
     }
     legs
+}
+
+/// A duration of a `Server-Timing` entry, in ms.
+fn milliseconds(text: &[u8]) -> Option<f64> {
+    let ms = std::str::from_utf8(text).ok()?.parse::<f64>().ok()?;
+    (ms.is_finite() && ms >= 0.0).then_some(ms)
 }
 
 #[cfg(test)]

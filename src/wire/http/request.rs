@@ -282,6 +282,9 @@ mod tests {
             ("Range : bytes=1-\r\n", "header"),
             ("X: a\n", "CR LF"),
             ("X: a\rb\r\n", "CR LF"),
+            ("Range: bytes=\x01-\r\n", "header"),
+            ("Range: bytes=\x7f-\r\n", "header"),
+            ("Range: bytes=\u{85}-\r\n", "ASCII"),
         ] {
             let error = file(lines).unwrap_err();
             assert_eq!(error.reason, Reason::Malformed, "{lines:?}");

@@ -2,12 +2,11 @@
 //! machinery takes several times as long.
 
 use std::io::Write as _;
-use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::route::{Hop, Host, HostPort};
+use crate::route::{Hop, HostPort};
 use crate::wire::{ByteRange, Digest, Leg, TransferId};
 
 /// What can stand in a head.
@@ -62,29 +61,15 @@ impl Value for u64 {
 
 impl Value for TransferId {
     fn put(&self, out: &mut Vec<u8>) {
-        // Memory takes whatever is written.
-        let _ = write!(out, "{self}");
+        let digit = |half: u8| b"0123456789abcdef"[usize::from(half & 15)];
+        out.extend(self.0.to_be_bytes().into_iter().flat_map(|byte| [digit(byte >> 4), digit(byte)]));
     }
 }
 
 impl Value for &HostPort {
     fn put(&self, out: &mut Vec<u8>) {
-        match &self.host {
-            Host::Ip(IpAddr::V4(ip)) => {
-                for (at, octet) in ip.octets().into_iter().enumerate() {
-                    if at > 0 {
-                        out.push(b'.');
-                    }
-                    u64::from(octet).put(out);
-                }
-            }
-            Host::Ip(IpAddr::V6(ip)) => {
-                let _ = write!(out, "[{ip}]");
-            }
-            Host::Name(name) => name.as_str().put(out),
-        }
-        out.push(b':');
-        u64::from(self.port).put(out);
+        // Memory takes whatever is written.
+        let _ = write!(out, "{self}");
     }
 }
 
@@ -165,6 +150,8 @@ mod tests {
                 (format!("{element}, {element}"), element.to_owned())
             );
         }
+        let id = TransferId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+        assert_eq!(put(&id), id.to_string());
         assert_eq!([put(&0), put(&u64::MAX)], ["0".to_owned(), u64::MAX.to_string()]);
         let legs = [0.0, 0.0009, 1.05].map(|ms| Leg { resolve_ms: ms, dial_ms: 12.0, wait_ms: 999.9996 });
         assert!(
