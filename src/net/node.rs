@@ -1,6 +1,7 @@
 //! A node: one listener, what it may do, and the sessions it owns.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -90,10 +91,11 @@ impl Node {
         prepare(&listener, &self.config.limits);
         let mut sessions = JoinSet::new();
         let mut door = Door::new(Arc::clone(&self), listener);
+        let mut draining = pin!(drain.draining());
         loop {
             tokio::select! {
                 biased;
-                () = drain.draining() => break,
+                () = &mut draining => break,
                 // Before the next is let in: under a flood of connections those that ended would pile up.
                 Some(ended) = sessions.join_next() => {
                     if let Err(error) = ended.or_else(closed) {

@@ -175,7 +175,7 @@ fn passed_on(answer: Answer, keep_alive: bool) -> Box<Reply> {
 }
 
 fn append_via(before: Option<&str>) -> String {
-    before.map_or_else(|| VIA.to_owned(), |before| format!("{before}, {VIA}"))
+    before.map_or_else(|| VIA.to_owned(), |before| [before, ", ", VIA].concat())
 }
 
 /// True if an address to come is this very listener.

@@ -88,6 +88,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 }
             };
             let read = tokio::select! {
+                biased;
                 read = idle => Some(read),
                 () = leave => None,
             };
@@ -210,6 +211,7 @@ pub async fn send_body<S: Source>(
     };
     let head = std::mem::take(&mut down.head);
     let sent = tokio::select! {
+        biased;
         sent = body::send(head, source, &mut down.stream, length, pace, early, &node.pipes) => sent.map_err(|error| {
             let reason = match error {
                 PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
