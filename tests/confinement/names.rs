@@ -149,6 +149,8 @@ pub(crate) fn hostile(outside: &Path) -> Vec<Vec<u8>> {
         add(link.as_bytes());
         add(format!("self/{link}").as_bytes());
         add(format!("in_dir/../{link}").as_bytes());
+        // As a folder that is listed.
+        add(format!("{link}/").as_bytes());
     }
     for way in ["up", "up_2", "dir/up_3", "top", "self/up", "self/self/self/up", "magic_cwd/..", "magic_fd/../cwd/.."] {
         for target in ["secret", "outside/secret", "../secret", "etc/passwd", "served/legit", "../../etc/passwd"] {
