@@ -4,6 +4,10 @@
 
 #[path = "http_chain/control.rs"]
 mod control;
+#[path = "http_chain/dials.rs"]
+mod dials;
+#[path = "http_chain/listing.rs"]
+mod listing;
 #[path = "http_chain/scene.rs"]
 mod scene;
 

@@ -1,0 +1,240 @@
+//! Dials turned while bodies are on their way: at every place of a chain, over both wires.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use chainview::dials::{Dial, Dials};
+use chainview::net::node::Node;
+use chainview::wire::Reason;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::scene::{Chain, Reply, exchange, pattern, read_reply};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// More than all sockets on the way can hold, so that a body whose reader waits is still on its way.
+const LARGE: usize = 48 << 20;
+/// Its bytes; made once, which takes longer than sending them.
+static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| pattern(LARGE));
+/// Bytes after which a body has earned every fast way there is.
+const FLOWS: usize = 6 << 20;
+
+async fn chain() -> Chain {
+    let chain = Chain::start(3).await;
+    chain.write("large", &CONTENT);
+    chain
+}
+
+/// A body of the chain that is under way over HTTP, and what came of it already.
+async fn http(chain: &Chain) -> (TcpStream, Vec<u8>) {
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    let request = format!("GET /files/large HTTP/1.1\r\nHost: 127.0.0.1\r\n{}Connection: close\r\n\r\n", chain.route());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    (stream, Vec::new())
+}
+
+/// The same over the seed wire.
+async fn seed(chain: &Chain) -> (TcpStream, Vec<u8>) {
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    let hops = chain.nodes.iter().map(|node| format!("\n{} {}", node.address.ip(), node.address.port()));
+    stream.write_all(format!("large{}", hops.collect::<String>()).as_bytes()).await.unwrap();
+    let mut size = vec![0; LARGE.to_string().len()];
+    stream.read_exact(&mut size).await.unwrap();
+    assert_eq!(size, LARGE.to_string().into_bytes());
+    stream.write_all(b"ack_").await.unwrap();
+    (stream, Vec::new())
+}
+
+async fn read(stream: &mut TcpStream, got: &mut Vec<u8>, bytes: usize) {
+    let before = got.len();
+    got.resize(before + bytes, 0);
+    timeout(PATIENCE, stream.read_exact(&mut got[before..])).await.expect("it flows").unwrap();
+}
+
+async fn read_all(stream: &mut TcpStream, got: &mut Vec<u8>) {
+    while got.len() < LARGE {
+        read(stream, got, (LARGE - got.len()).min(1 << 20)).await;
+    }
+    assert!(*got == *CONTENT, "the bytes are the same");
+}
+
+fn sent(node: &Node) -> u64 {
+    node.registry.totals().flow.bytes_out
+}
+
+/// Waits until a node has sent nothing for a moment.
+async fn stands_still(node: &Node) -> u64 {
+    let standing = async {
+        loop {
+            let before = sent(node);
+            sleep(Duration::from_millis(200)).await;
+            if sent(node) == before {
+                return before;
+            }
+        }
+    };
+    timeout(PATIENCE, standing).await.expect("it stands still")
+}
+
+#[tokio::test]
+async fn a_stall_holds_a_running_body_anywhere_and_lets_it_go_on() {
+    for hop in 0..3 {
+        let chain = chain().await;
+        let node = &chain.nodes[hop];
+        let (mut stream, mut got) = if hop == 1 { seed(&chain).await } else { http(&chain).await };
+        read(&mut stream, &mut got, FLOWS).await;
+        node.dials.turn(&[Dial::Stall(true)]);
+        let held = sent(node);
+        // Whatever the reader takes meanwhile, the node sends nothing.
+        while timeout(Duration::from_millis(300), stream.readable()).await.is_ok() {
+            let mut space = vec![0; 1 << 20];
+            let count = stream.try_read(&mut space).unwrap_or(0);
+            got.extend_from_slice(&space[..count]);
+        }
+        // The turn of a dial and a piece that was being written may cross each other.
+        assert!(sent(node) - held <= 1 << 20, "hop {hop}: {} after the stall", sent(node) - held);
+        assert_eq!(stands_still(node).await, sent(node));
+        assert!(got.len() < LARGE);
+        node.dials.turn(&[Dial::Stall(false)]);
+        read_all(&mut stream, &mut got).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cap_takes_effect_on_a_running_body_and_so_does_its_end() {
+    for hop in 0..3 {
+        let chain = chain().await;
+        let node = &chain.nodes[hop];
+        let (mut stream, mut got) = if hop == 1 { seed(&chain).await } else { http(&chain).await };
+        read(&mut stream, &mut got, FLOWS).await;
+        node.dials.turn(&[Dial::Limit(Some(100_000))]);
+        // A hundred ms later it is held, so that a reader who takes all gets no more than the cap.
+        sleep(Duration::from_millis(100)).await;
+        let (before, began) = (sent(node), std::time::Instant::now());
+        let counted = async {
+            while began.elapsed() < Duration::from_millis(600) {
+                let mut space = vec![0; 1 << 20];
+                if timeout(Duration::from_millis(100), stream.readable()).await.is_ok() {
+                    let count = stream.try_read(&mut space).unwrap_or(0);
+                    got.extend_from_slice(&space[..count]);
+                }
+            }
+        };
+        counted.await;
+        let (more, took) = (sent(node) - before, began.elapsed());
+        let allowed = 100_000.0 * took.as_secs_f64() + 10_000.0;
+        assert!(more as f64 <= allowed, "hop {hop}: {more} bytes in {took:?}");
+        node.dials.turn(&[Dial::Limit(None)]);
+        read_all(&mut stream, &mut got).await;
+        let flow = node.registry.totals().flow;
+        assert!(flow.capped_us > 100_000, "hop {hop}: {flow:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_breaks_a_body_off_at_its_byte_whenever_it_is_turned() {
+    for hop in 0..3 {
+        let chain = chain().await;
+        let node = &chain.nodes[hop];
+        // From the start.
+        node.dials.turn(&[Dial::Cut(Some(1_234_567))]);
+        let (mut stream, mut got) = http(&chain).await;
+        timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap().unwrap();
+        assert!(got == CONTENT[..1_234_567], "hop {hop}: {}", got.len());
+        assert_eq!(sent(node), 1_234_567, "hop {hop}");
+        // While it flows by a fast way: the bytes in a pipe count too.
+        node.dials.turn(&[Dial::Cut(None)]);
+        let (mut stream, mut got) = http(&chain).await;
+        read(&mut stream, &mut got, FLOWS).await;
+        let at = sent(node) - 1_234_567 + 3;
+        node.dials.turn(&[Dial::Cut(Some(at))]);
+        timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap().unwrap();
+        assert!(got == CONTENT[..got.len()] && got.len() as u64 == at, "hop {hop}: {} not {at}", got.len());
+        assert_eq!(node.registry.failures()[&Reason::Fault], 2, "hop {hop}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_body_ends_in_a_reset_on_the_seed_wire() {
+    let chain = chain().await;
+    chain.nodes[0].dials.turn(&[Dial::Cut(Some(500))]);
+    let (mut stream, mut got) = seed(&chain).await;
+    let ended = timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap();
+    assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(got.len() <= 500, "{}", got.len());
+}
+
+#[tokio::test]
+async fn a_stammer_changes_no_byte_on_either_wire() {
+    let chain = Chain::start(3).await;
+    chain.write("large", &CONTENT);
+    chain.write("f", &pattern(20_000));
+    for (hop, most) in [(0, 1), (1, 7), (2, 1000)] {
+        chain.nodes[hop].dials.turn(&[Dial::Stammer(Some(most))]);
+    }
+    assert!(chain.get("f", "").await.body == pattern(20_000));
+    // Turned in the middle of a body.
+    for node in &chain.nodes {
+        node.dials.turn(&[Dial::Stammer(None)]);
+    }
+    let (mut stream, mut got) = seed(&chain).await;
+    read(&mut stream, &mut got, FLOWS).await;
+    for node in &chain.nodes {
+        node.dials.turn(&[Dial::Stammer(Some(60_000))]);
+    }
+    read_all(&mut stream, &mut got).await;
+}
+
+#[tokio::test]
+async fn a_refusal_says_that_a_person_wants_it_so() {
+    let chain = Chain::start(3).await;
+    chain.write("f", b"x");
+    for hop in 0..3 {
+        let dials = chain.nodes[hop].dials.turn(&[Dial::Refuse(true)]);
+        let id = format!("{:032x}", 7 + hop);
+        let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+        let refused =
+            exchange(&mut stream, "GET", "/files/f", &format!("{}Chain-Transfer: {id}\r\n", chain.route())).await;
+        let problem = refused.problem();
+        assert_eq!((refused.status, problem.reason, problem.hop as usize), (503, Reason::Fault, hop));
+        assert!(problem.to_string().contains("a person turned the fault \"refuse\" on"), "{problem}");
+        // The account of the transfer says it, too.
+        let mut page = TcpStream::connect(chain.nodes[hop].address).await.unwrap();
+        let account = exchange(&mut page, "GET", &format!("/v1/transfers/{id}"), "").await;
+        let account: chainview::snapshot::TransferAccount = serde_json::from_slice(&account.body).unwrap();
+        assert_eq!((account.status, account.dials), (503, dials));
+        assert!(account.error.unwrap().as_str().contains("refused on purpose"));
+        chain.nodes[hop].dials.turn(&[Dial::Refuse(false)]);
+        let served: Reply = exchange(&mut stream, "GET", "/files/f", &chain.route()).await;
+        assert_eq!((served.status, served.body.as_slice()), (200, &b"x"[..]), "on the same connection");
+    }
+    let node = &chain.nodes[0];
+    node.dials.turn(&[Dial::Refuse(true)]);
+    let mut stream = TcpStream::connect(node.address).await.unwrap();
+    stream.write_all(format!("f\n{} {}", node.address.ip(), node.address.port()).as_bytes()).await.unwrap();
+    let mut said = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut said)).await.unwrap().unwrap();
+    assert!(said.starts_with("Address not found: ") && said.contains("refused on purpose"), "{said}");
+}
+
+#[tokio::test]
+async fn a_delay_that_is_turned_off_lets_go_of_who_waits() {
+    let chain = Chain::start(2).await;
+    chain.write("f", b"x");
+    chain.nodes[1].dials.turn(&[Dial::Delay(5_000)]);
+    assert_eq!(chain.nodes[1].snapshot().dials, Dials { delay_ms: 5_000, ..Dials::default() });
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    let request = format!("GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n{}\r\n", chain.route());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    assert!(timeout(Duration::from_millis(300), stream.readable()).await.is_err(), "it is held back");
+    let began = std::time::Instant::now();
+    chain.nodes[1].dials.turn(&[Dial::Delay(0)]);
+    assert_eq!(read_reply(&mut stream, "GET").await.status, 200);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
