@@ -247,3 +247,35 @@ fn a_full_disk_is_found_before_the_first_byte() {
         assert!(node.comes_to_rest(0, usize::MAX, RELEASE), "{:?}", node.held());
     }
 }
+
+/// Every function that a test or a source file defines.
+fn functions(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            functions(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(path).unwrap();
+            let names =
+                text.lines().filter_map(|line| line.trim_start().trim_start_matches("async ").strip_prefix("fn "));
+            found.extend(names.filter_map(|rest| rest.split('(').next()).map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn the_table_of_faults_names_tests_that_there_are() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut known = Vec::new();
+    for folder in ["src", "tests"] {
+        functions(&here.join(folder), &mut known);
+    }
+    let table = fs::read_to_string(here.join("tests/README.md")).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    // Between backticks stands a test, or the file or module of many.
+    let named =
+        rows.flat_map(|row| row.split('`').skip(1).step_by(2)).map(|name| name.rsplit([':', '…']).next().unwrap());
+    let tests: Vec<&str> = named.filter(|name| name.matches('_').count() > 2 && !name.starts_with('_')).collect();
+    let missing: Vec<&&str> = tests.iter().filter(|name| !known.iter().any(|known| known == **name)).collect();
+    assert!(tests.len() > 30 && missing.is_empty(), "of {} there are not: {missing:?}", tests.len());
+}
