@@ -5,6 +5,8 @@
 mod exits;
 #[path = "support/free.rs"]
 mod free;
+#[path = "terminal/leaving.rs"]
+mod leaving;
 #[path = "terminal/nodes.rs"]
 mod nodes;
 #[path = "terminal/panics.rs"]
@@ -17,6 +19,8 @@ mod suspend;
 mod terminal;
 #[path = "terminal/transfers.rs"]
 mod transfers;
+#[path = "terminal/truth.rs"]
+mod truth;
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +37,7 @@ fn again(kind: &str, run: impl Fn()) {
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&run));
         assert!(ended.is_ok(), "{kind}: run {} of {runs}", done + 1);
     }
-    println!("{kind}: all {runs} runs left the terminal as it was");
+    println!("{kind}: all {runs} runs ended as they should");
 }
 
 /// The dashboard over a chain, its nodes shown as up.

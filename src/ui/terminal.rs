@@ -203,7 +203,8 @@ fn sentence(info: &PanicHookInfo<'_>) -> String {
 pub fn keyboard() -> io::Result<OwnedFd> {
     let stdin = io::stdin();
     if rustix::termios::isatty(&stdin) {
-        return Ok(rustix::io::dup(stdin.as_fd())?);
+        // Not for the nodes that are started meanwhile: one of them that lives on would hold the terminal.
+        return stdin.as_fd().try_clone_to_owned();
     }
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY;
     Ok(rustix::fs::open("/dev/tty", flags, Mode::empty())?)

@@ -12,7 +12,7 @@ use chainview::route::Hop;
 use chainview::snapshot::{ConnState, HopLink, Phase};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::free::Chain;
+use super::free::{Chain, Survivors};
 use super::{Run, down, reports};
 
 /// A node that somebody else started, on a port of its own.
@@ -168,26 +168,24 @@ async fn further_nodes_are_watched_and_left_alone_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_detached_node_of_ours_outlives_us() {
     let run = Run::up(2, 10, "").await;
-    let let_go = pid(&run.now().hops[1].link);
+    let let_go = Survivors(vec![pid(&run.now().hops[1].link)]);
     run.wish(Command::Detach(2)).await;
     run.hop(2, "detached", |hop| hop.link == HopLink::Detached && !hop.ours).await;
     run.wish(Command::Fetch).await;
     run.phase(1, Phase::Done).await;
     assert!(run.ends().await.nodes.is_empty());
-    kill_process(let_go, Signal::KILL).expect("it lives");
+    assert!(let_go.live());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_can_be_left_running() {
     let run = Run::up(3, 10, "").await;
-    let pids: Vec<Pid> = run.now().hops.iter().map(|hop| pid(&hop.link)).collect();
+    let nodes = Survivors(run.now().hops.iter().map(|hop| pid(&hop.link)).collect());
     // The screen leaves as soon as it has sent the wish: both may be there at once.
     run.wishes.try_send(Command::Quit { leave_nodes: true }).unwrap();
     let addresses: Vec<String> = (1..=3).map(|hop| run.chain.address(hop)).collect();
     let remains = run.ends().await;
     let left: Vec<String> = remains.nodes.iter().map(|(address, _)| address.to_string()).collect();
     assert_eq!(left, addresses);
-    for pid in pids {
-        kill_process(pid, Signal::KILL).expect("it lives");
-    }
+    assert!(nodes.live());
 }

@@ -9,17 +9,10 @@ use chainview::snapshot::{ChainSnapshot, HopLink, Phase};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Run;
+use super::free::established;
 
 const SIZE: usize = 24_000_000;
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Connections that the kernel counts as open to a port of this machine.
-fn established(port: u16) -> usize {
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let local = format!(":{port:04X}");
-    let rows = table.lines().map(|row| row.split_ascii_whitespace().collect::<Vec<_>>());
-    rows.filter(|words| words.len() > 3 && words[1].ends_with(&local) && words[3] == "01").count()
-}
 
 fn open_everywhere(run: &Run) -> (Vec<usize>, Vec<usize>) {
     let shown =

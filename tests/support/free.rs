@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
 /// The chain, as files in a folder of its own.
@@ -43,6 +44,24 @@ impl Chain {
     }
 }
 
+/// Processes that outlive the program that started them, but not the test.
+pub(crate) struct Survivors(pub(crate) Vec<Pid>);
+
+impl Survivors {
+    /// All of them run.
+    pub(crate) fn live(&self) -> bool {
+        self.0.iter().all(|pid| test_kill_process(*pid).is_ok())
+    }
+}
+
+impl Drop for Survivors {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = kill_process(*pid, Signal::KILL);
+        }
+    }
+}
+
 /// A port below those that the system hands out to connections, so that none of them takes it before its node does.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -53,4 +72,12 @@ fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Connections that the kernel counts as open to a port of this machine.
+pub(crate) fn established(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let local = format!(":{port:04X}");
+    let rows = table.lines().map(|row| row.split_ascii_whitespace().collect::<Vec<_>>());
+    rows.filter(|words| words.len() > 3 && words[1].ends_with(&local) && words[3] == "01").count()
 }

@@ -1,0 +1,49 @@
+//! Leaving while a transfer runs: asked once, and the nodes may be left running.
+
+use std::time::Duration;
+
+use super::free::{Chain, Survivors};
+use super::terminal::all_gone;
+use super::{leave, up};
+
+#[test]
+fn q_asks_once_while_a_transfer_runs() {
+    let chain = Chain::new(2, 3_000_000);
+    let mut terminal = up(&chain, "--limit 1=300K", 120, 40);
+    let nodes = terminal.children();
+    terminal.keys("f");
+    terminal.shows(&["1 active", "%"]);
+    terminal.keys("q");
+    terminal.shows(&["1 transfer runs:", "keep the nodes running"]);
+    terminal.keys("n");
+    terminal.shows(&["q quit", "1 active"]);
+    terminal.keys("qq");
+    assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
+    assert!(all_gone(&nodes, Duration::ZERO), "nodes outlive the dashboard");
+    terminal.is_given_back();
+}
+
+#[test]
+fn nodes_that_are_left_running_outlive_the_dashboard_and_its_terminal() {
+    let chain = Chain::new(2, 1_000_000);
+    let mut terminal = up(&chain, "--limit 1=500K", 120, 40);
+    let nodes = Survivors(terminal.children());
+    terminal.keys("f");
+    terminal.shows(&["1 active", "%"]);
+    terminal.keys("q");
+    terminal.shows(&["1 transfer runs:"]);
+    terminal.keys("d");
+    assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
+    let said = terminal.shows(&["still running: ", "kill ends them"]).replace('\n', "");
+    assert!((1..=2).all(|hop| said.contains(&format!("{} (process ", chain.address(hop)))), "{said}");
+    assert!(nodes.0.iter().all(|node| said.contains(&format!("(process {})", node.as_raw_nonzero()))), "{said}");
+    // Nobody but the program has held the terminal, or it would not be over.
+    terminal.is_given_back();
+    terminal.close();
+    let mut terminal = up(&chain, "", 120, 40);
+    assert_eq!(terminal.children().len(), 0, "the nodes are there already");
+    terminal.keys("f");
+    terminal.shows(&["1 done", "intact"]);
+    leave(&mut terminal);
+    assert!(nodes.live());
+}
