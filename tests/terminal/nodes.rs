@@ -55,8 +55,10 @@ fn a_killed_node_is_shown_down_and_comes_back_by_itself() {
     kill_process(old, Signal::KILL).unwrap();
     terminal.within(Duration::from_secs(2), "hop 2 is down", |screen| screen.contents().contains("2/3 up"));
     println!("a killed node is shown down after {:?}", killed.elapsed());
+    terminal.keys("5");
     terminal.shows(&["went down: ended with signal: 9 (SIGKILL): started again in 1 s", "3/3 up"]);
     assert!(!is_alive(old));
+    terminal.keys("1");
     terminal.keys("f");
     terminal.shows(&["1 done", "intact"]);
     leave(&mut terminal);
