@@ -20,8 +20,11 @@ use crate::snapshot::{ChainSnapshot, Level, Listing};
 
 /// Time between two looks at running transfers; the screen draws no more often for data.
 const LOOK: Duration = Duration::from_millis(100);
-/// Least time between two pictures: each is a copy of all there is, and the screen looks half as often.
+/// Least time between two pictures: the screen looks half as often.
 const PICTURE: Duration = Duration::from_millis(50);
+/// Each picture is a copy of all there is, thousands of connections maybe; all of them together take no more than one
+/// part in so many of a core.
+const SHARE: u32 = 20;
 /// How long hops may take to say who they are before a fetch that starts by itself goes on without knowing.
 const KNOW_HOPS: Duration = Duration::from_secs(1);
 
@@ -93,7 +96,7 @@ impl Conductor {
         let mut is_ready = false;
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut told_at, mut stale) = (Instant::now(), false);
+        let (mut next_picture, mut stale) = (Instant::now(), false);
         self.tell();
         loop {
             tokio::select! {
@@ -108,13 +111,14 @@ impl Conductor {
                 Some(news) = self.told.transfers.news() => self.told.heard(news),
                 Some(done) = self.errands.join_next() => self.told.ran(done),
                 () = self.watcher.changed() => {}
-                () = sleep_until(told_at + PICTURE), if stale => {}
+                () = sleep_until(next_picture), if stale => {}
                 _ = looks.tick(), if self.told.transfers.any_running() => self.told.look(&self.watcher),
             }
-            stale = told_at.elapsed() < PICTURE;
+            let began = Instant::now();
+            stale = began < next_picture;
             if !stale {
-                told_at = Instant::now();
                 self.tell();
+                next_picture = began + PICTURE.max(began.elapsed() * SHARE);
             }
         }
         // The wish to leave may say how, and the screen leaves as soon as it has sent it.

@@ -24,8 +24,8 @@ use crate::snapshot::HopLink;
 use crate::text::SafeText;
 pub use child::STAY;
 use child::Spec;
-use orders::Keeper;
 pub use orders::Order;
+use orders::{Keeper, LEAVING};
 
 /// What the nodes are started with.
 #[derive(Clone, Debug)]
@@ -117,6 +117,9 @@ impl Supervisor {
             (None, Order::Start) => {}
             (None, _) => return Err("it was not started by this program".to_owned()),
             (Some(HopLink::Spawned { .. }), Order::Start) => return Err("it runs already".to_owned()),
+            (Some(HopLink::Down { reason }), Order::Start) if reason.as_str() == LEAVING => {
+                return Err("it is still leaving: wait, or kill it first".to_owned());
+            }
             _ => {}
         }
         keeper.try_send(order).map_err(|_| "the orders before are still being carried out".to_owned())

@@ -28,6 +28,8 @@ pub enum Order {
 const PAUSE: Duration = Duration::from_secs(1);
 /// A node that has run for so long before it died did not die of being started.
 const SOUND: Duration = Duration::from_secs(10);
+/// How a node is that was asked to leave and has not left yet.
+pub(super) const LEAVING: &str = "leaving: its transfers may finish";
 /// After so many early deaths in a row it is left alone.
 const DEATHS: u32 = 4;
 
@@ -75,7 +77,7 @@ impl Keeper {
                 }
                 (Order::Stop, Node::Up(running, _)) => {
                     running.ask_to_leave();
-                    self.tell(Some(HopLink::Down { reason: "leaving: its transfers may finish".into() }));
+                    self.tell(Some(HopLink::Down { reason: LEAVING.into() }));
                     Node::Leaving(running, Instant::now() + self.leave)
                 }
                 (Order::Kill, Node::Up(running, _) | Node::Leaving(running, _)) => {
