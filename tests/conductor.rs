@@ -45,7 +45,11 @@ fn plan(chain: &Chain, flags: &str) -> ChainPlan {
     let Mode::Dashboard { fetch, nodes, no_spawn, .. } = cli::read_from(line, None).unwrap().mode else {
         panic!("not the dashboard")
     };
-    let mut plan = ChainPlan::of_file(&input, &fetch, &nodes, no_spawn).unwrap();
+    ours(ChainPlan::of_file(&input, &fetch, &nodes, no_spawn).unwrap())
+}
+
+/// The same, with the program that was built in the place of this one.
+fn ours(mut plan: ChainPlan) -> ChainPlan {
     if let Some(spawning) = &mut plan.spawning {
         spawning.program = env!("CARGO_BIN_EXE_chainview").into();
     }
@@ -61,11 +65,16 @@ impl Run {
     }
 
     fn start(chain: Chain, flags: &str) -> Self {
+        let plan = plan(&chain, flags);
+        Self::conduct(chain, plan)
+    }
+
+    fn conduct(chain: Chain, plan: ChainPlan) -> Self {
         let (screen, snapshots) = watch::channel(Arc::default());
         let (wishes, wanted) = mpsc::channel(64);
         let (panics, reports) = mpsc::channel(1);
         let leave = CancellationToken::new();
-        let conductor = Conductor::new(plan(&chain, flags), screen, leave.clone());
+        let conductor = Conductor::new(plan, screen, leave.clone());
         let conducting = tokio::spawn(conductor.run(wanted, reports));
         Self { chain, snapshots, wishes, leave, conducting, _panics: panics }
     }

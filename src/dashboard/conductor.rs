@@ -38,6 +38,8 @@ pub struct Conductor {
     pub(super) told: Told,
     /// What takes longer than a moment and ends in a line of the log.
     pub(super) errands: JoinSet<Errand>,
+    /// Nodes that we started and that live on without us.
+    pub(super) let_go: Vec<(HostPort, u32)>,
     /// The nodes we started are to live on after us.
     pub(super) leave_nodes: bool,
     pub(super) leave: CancellationToken,
@@ -83,8 +85,8 @@ impl Conductor {
         let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
         let told = Told::new(&plan);
         let errands = JoinSet::new();
-        let leave_nodes = false;
-        Self { plan, supervisor, watcher, spawned_control, told, errands, leave_nodes, leave, lines, screen }
+        let (let_go, leave_nodes) = (Vec::new(), false);
+        Self { plan, supervisor, watcher, spawned_control, told, errands, let_go, leave_nodes, leave, lines, screen }
     }
 
     /// Carries out wishes until `leave` is cancelled; panics elsewhere in the program come as text and go to the log. The nodes it started and the transfers it runs end before it does, or live on
@@ -168,9 +170,13 @@ impl Conductor {
                 None => Vec::new(),
             }
         };
-        let ((), nodes) = tokio::join!(self.told.transfers.end(), end_nodes);
+        let ((), living) = tokio::join!(self.told.transfers.end(), end_nodes);
         self.tell();
-        let folder = self.plan.demo.take().filter(|_| !nodes.is_empty()).map(super::plan::Demo::keep);
+        // Those that were let go before may have ended since.
+        let mut nodes = self.let_go;
+        nodes.retain(|(_, pid)| is_alive(*pid));
+        nodes.extend(living);
+        let folder = self.plan.demo.filter(|_| !nodes.is_empty()).map(super::plan::Demo::keep);
         Remains { nodes, folder }
     }
 
@@ -179,6 +185,11 @@ impl Conductor {
             self.screen.send_replace(picture);
         }
     }
+}
+
+fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
 }
 
 async fn next_line(lines: &mut Option<mpsc::Receiver<Line>>) -> Option<Line> {

@@ -116,11 +116,11 @@ impl Conductor {
 
     /// A node that we started would end with us, or with the next order: one that is not watched any more is let go.
     fn detach(&mut self, hop: usize) {
-        let link = self.last_link(hop);
-        if let (Some(HopLink::Spawned { .. }), Some(supervisor)) = (link, &self.supervisor)
-            && let Err(why) = supervisor.order(hop, Order::LetGo)
-        {
-            return self.told.log.say(Level::Warn, Some(hop), why);
+        if let (Some(HopLink::Spawned { pid }), Some(supervisor)) = (self.last_link(hop), &self.supervisor) {
+            if let Err(why) = supervisor.order(hop, Order::LetGo) {
+                return self.told.log.say(Level::Warn, Some(hop), why);
+            }
+            self.let_go.extend(self.watcher.direct(hop).ok().map(|address| (address, pid)));
         }
         let done = self.watcher.detach(hop);
         self.unless_done(Some(hop), done);

@@ -6,14 +6,16 @@ use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
+use chainview::cli::{self, Mode};
 use chainview::command::Command;
+use chainview::dashboard::ChainPlan;
 use chainview::dials::Dial;
 use chainview::route::Hop;
 use chainview::snapshot::{ConnState, HopLink, Phase};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::free::{Chain, Survivors};
-use super::{Run, down, reports};
+use super::{Run, down, ours, reports};
 
 /// A node that somebody else started, on a port of its own.
 struct Other {
@@ -173,7 +175,9 @@ async fn a_detached_node_of_ours_outlives_us() {
     run.hop(2, "detached", |hop| hop.link == HopLink::Detached && !hop.ours).await;
     run.wish(Command::Fetch).await;
     run.phase(1, Phase::Done).await;
-    assert!(run.ends().await.nodes.is_empty());
+    let address = run.chain.address(2);
+    let remains = run.ends().await;
+    assert_eq!(remains.nodes.iter().map(|(address, _)| address.to_string()).collect::<Vec<_>>(), [address]);
     assert!(let_go.live());
 }
 
@@ -188,4 +192,21 @@ async fn nodes_can_be_left_running() {
     let left: Vec<String> = remains.nodes.iter().map(|(address, _)| address.to_string()).collect();
     assert_eq!(left, addresses);
     assert!(nodes.live());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demos_nodes_keep_what_they_serve() {
+    let Mode::Demo { fetch, nodes } = cli::read_from(["chainview", "--demo"], None).unwrap().mode else {
+        panic!("not the demo")
+    };
+    let run = Run::conduct(Chain::new(1, 10), ours(ChainPlan::demo(&fetch, &nodes).unwrap()));
+    run.until("all hops up", |chain| chain.hops.len() == 3 && chain.hops.iter().all(reports)).await;
+    let nodes = Survivors(run.now().hops.iter().map(|hop| pid(&hop.link)).collect());
+    run.transfer(1, "under way by itself", |transfer| transfer.received > 0).await;
+    run.wish(Command::Quit { leave_nodes: true }).await;
+    let remains = run.ends().await;
+    assert!(nodes.live() && remains.nodes.len() == 3);
+    let folder = remains.folder.unwrap();
+    assert!(folder.join("served/demo.bin").exists());
+    std::fs::remove_dir_all(folder).unwrap();
 }
