@@ -1,5 +1,7 @@
 //! What can go wrong, one variant for each action that failed, and the exit code that says so to scripts.
 
+mod broken;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use crate::route::Route;
 use crate::text::SafeText;
 use crate::units::Span;
 use crate::wire::{Problem, Reason};
+
+pub use broken::Broken;
 
 /// The whole file is in its place, or what was asked for was done.
 pub const OK: u8 = 0;
@@ -29,20 +33,20 @@ pub enum Error {
     #[error("{0}")]
     Hop(Box<Fault>),
     /// The body ended before it was whole.
-    #[error(
-        "hop {hop} ({address}): the body ended early: {received} of {size} bytes arrived ({detail}){kept}: that hop's log says more; try again"
-    )]
+    #[error("hop {hop} ({address}): {how}: {received} of {size} bytes arrived{}{kept}{}", Said(*.reporter), how.advice())]
     Short {
-        /// The nearest hop that is known to have failed.
+        /// The hop that broke it, as far as that is known; else the nearest.
         hop: usize,
         /// Its address.
         address: SafeText,
+        /// What it did.
+        how: Broken,
+        /// The hop that says so; 0 is this program.
+        reporter: usize,
         /// Bytes that arrived.
         received: u64,
         /// Bytes that were promised.
         size: u64,
-        /// What the connection said.
-        detail: SafeText,
         /// Where the bytes so far are.
         kept: Kept,
     },
@@ -69,12 +73,16 @@ pub enum Error {
         kept: Kept,
     },
     /// No byte came for too long.
-    #[error("hop {hop} ({address}): no byte for {} after {received} of {size} bytes{kept}: is a hop behind it stuck?", Span(*.waited))]
+    #[error("hop {hop} ({address}): {}no byte for {} after {received} of {size} bytes{kept}{}",
+            if *.silent { "does not answer: " } else { "" }, Span(*.waited),
+            if *.silent { Broken::Silent.advice() } else { ": is a hop behind it stuck?" })]
     Stalled {
-        /// The nearest hop.
+        /// The hop that does not answer; the nearest where all do.
         hop: usize,
         /// Its address.
         address: SafeText,
+        /// It does not answer any question either.
+        silent: bool,
         /// How long nothing came.
         waited: Duration,
         /// Bytes that arrived.
@@ -123,6 +131,9 @@ pub enum Error {
     Other(String),
 }
 
+/// Who says so, where that is not this program.
+struct Said(usize);
+
 /// Where the bytes of a transfer that failed are; shows as nothing where there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept(pub Option<SafeText>);
@@ -152,9 +163,9 @@ impl Error {
             Self::Usage(_) => 2,
             Self::Input { .. } => 3,
             Self::Hop(fault) => fault.exit_code(),
+            Self::Short { how: Broken::Silent, .. } | Self::Stalled { .. } => 8,
             Self::Short { .. } | Self::Altered { .. } | Self::Changed { .. } => 6,
             Self::Disk { .. } | Self::Exists { .. } => 7,
-            Self::Stalled { .. } => 8,
             Self::Listen { .. } => 9,
             Self::Interrupted { .. } => 130,
         }
@@ -280,6 +291,12 @@ impl fmt::Display for Fault {
     }
 }
 
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 0 { write!(f, ", reported by hop {}", self.0) } else { Ok(()) }
+    }
+}
+
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -360,11 +377,16 @@ mod tests {
             address: "h:1".into(),
             received: 1,
             size: 2,
-            detail: "end of stream".into(),
+            how: Broken::Reset,
+            reporter: 2,
             kept: Kept::default(),
         };
         let kept = short.keeping(Kept(Some("x.part".into())));
-        assert!(kept.to_string().contains("(end of stream); what arrived is in x.part: that hop's log"));
+        assert_eq!(
+            kept.to_string(),
+            "hop 1 (h:1): reset the connection: 1 of 2 bytes arrived, reported by hop 2; what arrived is in x.part: \
+             that hop's log says more"
+        );
         assert_eq!(plain(&std::io::Error::from_raw_os_error(28)), "no space left on device");
     }
 }

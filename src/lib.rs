@@ -10,13 +10,14 @@
 //! wire/         message (Request, Reply), digest, transfer (ids), problem (what went wrong, in a form that travels);
 //!               http and seed: the two dialects, read and written on slices
 //! meter.rs      counters and blocked-time clocks of a body, the cap's bucket, rates
-//! snapshot.rs   all that a screen, a JSON line and a metric may know: node, listing; news  what is worth a line;
+//! snapshot.rs   all that a screen, a JSON line and a metric may know: node, listing; broke  how a body ended;
+//!               news  what is worth a line;
 //!               at_most  lists, capped
 //! verdict.rs    from where each stage spent its time (judge) to the sentence (words) that says what limits a transfer
 //! waterfall.rs  the set-up of a transfer as bars: who spent what, and when
 //! command.rs    what a person may ask of the chain;  dials.rs  what can be turned on a hop while it runs
 //! report.rs     the JSON document of a headless run
-//! error.rs      one variant per failed action, each with its exit code
+//! error.rs      one variant per failed action, each with its exit code; broken  how a hop broke a body off
 //! text.rs       outside text made safe to show;  units.rs  sizes, rates and times as people read them
 //! cli.rs        flags (args, values, fits), environment and configuration file (config) become one validated Mode
 //! ```

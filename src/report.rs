@@ -13,13 +13,14 @@
 //! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop: resolve,
 //!   dial and wait in ms; absent where nobody told), `account` (what the hop itself knows of this transfer; absent where
 //!   it does not say).
-//! - `error`: `message` (the whole sentence), `exit_code`, and where a hop is to blame `hop`, `address`, `reason`,
-//!   `reporter` (0 is this program).
+//! - `error`: `message` (the whole sentence), `exit_code`, and where a hop is to blame `hop`, `address`, `reason` (that of
+//!   a problem, or what the hop did that broke a body off: `gone`, `restarted`, `closed`, `reset`, `silent`, `stopped`,
+//!   `unreadable`, `unheard`), `reporter` (0 is this program).
 //! - `check`, for `--check` alone: `file`, `size`, `wire` of the first hop, `etag`, `last_modified`, `hops`.
 
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Broken, Error};
 use crate::route::{Route, Wire};
 use crate::snapshot::{Flow, Phase, Proof, TransferAccount, TransferSnapshot};
 use crate::text::SafeText;
@@ -119,9 +120,17 @@ pub struct ErrorReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<SafeText>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Reason>,
+    reason: Option<Cause>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reporter: Option<usize>,
+}
+
+/// How a hop failed: at set-up, or with the body on its way.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Cause {
+    Problem(Reason),
+    Broken(Broken),
 }
 
 /// What a chain says of a file without moving it.
@@ -245,9 +254,11 @@ fn rounded(leg: &Leg) -> Leg {
 
 impl ErrorReport {
     fn new(error: &Error) -> Self {
-        let fault = match error {
-            Error::Hop(fault) => Some(fault),
-            _ => None,
+        let (reason, reporter) = match error {
+            Error::Hop(fault) => (Some(Cause::Problem(fault.problem.reason)), Some(fault.reporter)),
+            Error::Short { how, reporter, .. } => (Some(Cause::Broken(*how)), Some(*reporter)),
+            Error::Stalled { silent: true, .. } => (Some(Cause::Broken(Broken::Silent)), Some(0)),
+            _ => (None, None),
         };
         let address = match error {
             Error::Hop(fault) => Some(fault.address.clone()),
@@ -259,8 +270,8 @@ impl ErrorReport {
             exit_code: error.exit_code(),
             hop: error.hop(),
             address,
-            reason: fault.map(|fault| fault.problem.reason),
-            reporter: fault.map(|fault| fault.reporter),
+            reason,
+            reporter,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a screen, a JSON line and a metric may know: plain data, copied out, never shared.
 
 mod at_most;
+mod broke;
 mod listing;
 mod news;
 mod node;
@@ -14,6 +15,7 @@ use crate::verdict::Verdict;
 use crate::waterfall::Row;
 use crate::wire::Leg;
 
+pub use broke::Broke;
 pub use listing::{Entry, Listing, MAX_ENTRIES};
 pub use node::{
     ConnRole, ConnSnapshot, ConnState, Flow, Load, MAX_CONNECTIONS, Moments, NodeSnapshot, TcpSnapshot, Totals,

@@ -1,4 +1,6 @@
-//! What each hop knows of one transfer, asked after it ended: for reports.
+//! What each hop knows of one transfer, asked after it ended, or while it stands still: for reports, and for who broke it.
+
+mod blame;
 
 use std::time::Duration;
 
@@ -6,17 +8,35 @@ use hyper::StatusCode;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::ask::{ask, hops_of, page_request, short_body};
+use super::ask::{ask, hops_of, is_problem, page_request, short_body};
 use super::dial::dial;
+use super::limits::Limits;
 use super::supervisor::is_near;
 use crate::route::{Hop, Route, Wire};
 use crate::snapshot::TransferAccount;
-use crate::wire::TransferId;
+use crate::wire::{Problem, Reason, TransferId};
+
+pub use blame::{Blame, blame, suspect};
 
 /// How long the answers may take in all: a report must not wait for a hop that has nothing to say.
 const LIMIT: Duration = Duration::from_secs(1);
 /// Largest account; an honest one has about half a kilobyte.
 const LARGEST: usize = 64 * 1024;
+
+/// What became of the question to one hop.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// What it knows.
+    Account(Box<TransferAccount>),
+    /// It is a node, and knows of no such transfer: it was started since.
+    Forgot,
+    /// Nobody listens at its address.
+    Gone,
+    /// It did not answer in time.
+    Silent,
+    /// It gives no account, or no way led to it.
+    Unknown,
+}
 
 /// How many hops can be asked after a transfer that told so many legs, over this wire to the first hop if it is known.
 ///
@@ -29,48 +49,110 @@ pub fn reach(legs: usize, wire: Option<Wire>) -> usize {
     }
 }
 
-/// What a hop, counted from 1, knows of a transfer; asked through the hops before it and directly, whichever answers.
-pub async fn account(route: &Route, hop: usize, id: TransferId) -> Option<TransferAccount> {
-    let (hops, at) = (route.hops(), hop.checked_sub(1)?);
-    let last = hops.get(at)?;
-    // The id is the right to read, so no token goes anywhere.
-    let path = format!("/v1/transfers/{id}");
-    let through = read(&hops[0], &hops[1..=at], &path);
-    let direct = async { if at > 0 && is_near(hops, at) { read(last, &[], &path).await } else { None } };
-    let either = async {
-        tokio::select! {
-            Some(account) = through => Some(account),
-            Some(account) = direct => Some(account),
-            else => None,
-        }
-    };
-    timeout(LIMIT, either).await.ok().flatten()
-}
-
 /// What every hop of a route knows of a transfer, hop 1 first, all asked at once.
 ///
 /// Only the first `reach` hops are asked: the others are behind a link that carries no such question.
 pub async fn accounts(route: &Route, reach: usize, id: TransferId) -> Vec<Option<TransferAccount>> {
-    let mut asking = JoinSet::new();
-    for hop in 1..=reach.min(route.hops().len()) {
-        let route = route.clone();
-        asking.spawn(async move { (hop, account(&route, hop, id).await) });
-    }
     let mut accounts = vec![None; route.hops().len()];
-    while let Some(answered) = asking.join_next().await {
-        if let Ok((hop, account)) = answered {
-            accounts[hop - 1] = account;
+    for (account, finding) in accounts.iter_mut().zip(findings(route, reach, id, LIMIT).await) {
+        if let Finding::Account(found) = finding {
+            *account = Some(*found);
         }
     }
     accounts
 }
 
-async fn read(first: &Hop, behind: &[Hop], path: &str) -> Option<TransferAccount> {
-    let dialed = dial(&first.address, LIMIT, &|_| Ok(()), b"").await.ok()?;
-    let request = page_request(&first.address, behind, path, None, LIMIT).ok()?;
-    let asked = ask(dialed.stream, &first.address, request, LIMIT).await.ok()?;
-    let whole = asked.reply.status() == StatusCode::OK && hops_of(asked.reply.headers()) as usize == behind.len();
-    let body = asked.reply.into_body();
-    let body = if whole { short_body(body, LARGEST, LIMIT).await? } else { return None };
-    serde_json::from_slice(&body).ok()
+/// What the first `reach` hops of a route answer within a time limit, hop 1 first, all asked at once: through the hops
+/// before it, and directly where that can be done.
+pub async fn findings(route: &Route, reach: usize, id: TransferId, limit: Duration) -> Vec<Finding> {
+    let count = reach.min(route.hops().len());
+    let mut asking = JoinSet::new();
+    for at in 0..count {
+        let route = route.clone();
+        asking.spawn(async move { (at, finding(route.hops(), at, id, limit).await) });
+    }
+    let mut findings = vec![Finding::Unknown; count];
+    while let Some(answered) = asking.join_next().await {
+        if let Ok((at, finding)) = answered {
+            findings[at] = finding;
+        }
+    }
+    findings
+}
+
+/// What one hop answers; whichever way leads to an account.
+async fn finding(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> Finding {
+    // The id is the right to read, so no token goes anywhere.
+    let path = format!("/v1/transfers/{id}");
+    let through = async { timeout(limit, read(&hops[0], &hops[1..=at], &path)).await.unwrap_or(Finding::Silent) };
+    let direct = async {
+        if at == 0 || !is_near(hops, at) {
+            return Finding::Unknown;
+        }
+        timeout(limit, read(&hops[at], &[], &path)).await.unwrap_or(Finding::Silent)
+    };
+    tokio::pin!(through, direct);
+    let (mut one, mut other) = (None, None);
+    loop {
+        let found = tokio::select! {
+            found = &mut through, if one.is_none() => one.insert(found),
+            found = &mut direct, if other.is_none() => other.insert(found),
+        };
+        if matches!(found, Finding::Account(_)) {
+            return found.clone();
+        }
+        if let (Some(one), Some(other)) = (&one, &other) {
+            // Two ways to one hop: what was answered goes before what was not.
+            return if one.weight() >= other.weight() { one.clone() } else { other.clone() };
+        }
+    }
+}
+
+impl Finding {
+    fn weight(&self) -> u8 {
+        match self {
+            Self::Account(_) => 4,
+            Self::Forgot => 3,
+            Self::Gone => 2,
+            Self::Silent => 1,
+            Self::Unknown => 0,
+        }
+    }
+
+    /// What a problem on the way to a hop says of it; hops are counted from 1, as by the asker.
+    fn of(problem: &Problem, hop: usize) -> Self {
+        match problem.reason {
+            _ if problem.hop as usize != hop => Self::Unknown,
+            Reason::NotFound => Self::Forgot,
+            Reason::Refused | Reason::Closed => Self::Gone,
+            Reason::TimedOut | Reason::Unreachable => Self::Silent,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Asks a hop behind others for a page of its own; as long as whoever calls this waits.
+async fn read(first: &Hop, behind: &[Hop], path: &str) -> Finding {
+    let (hop, time) = (behind.len() + 1, Limits::default().setup);
+    let dialed = match dial(&first.address, time, &|_| Ok(()), b"").await {
+        Ok(dialed) => dialed,
+        Err(problem) => return Finding::of(&problem, hop),
+    };
+    let Ok(request) = page_request(&first.address, behind, path, None, time) else { return Finding::Unknown };
+    let asked = match ask(dialed.stream, &first.address, request, time).await {
+        Ok(asked) => asked,
+        Err(problem) => return Finding::of(&problem, hop),
+    };
+    let head = asked.reply.headers();
+    let (whole, problem) = (hops_of(head) as usize == behind.len(), is_problem(head));
+    let found = asked.reply.status() == StatusCode::OK && whole;
+    if !found && !problem {
+        return Finding::Unknown;
+    }
+    let Some(body) = short_body(asked.reply.into_body(), LARGEST, time).await else { return Finding::Unknown };
+    if found {
+        return serde_json::from_slice(&body).map_or(Finding::Unknown, |account| Finding::Account(Box::new(account)));
+    }
+    // It counts itself as 0.
+    Problem::from_json(&body).map_or(Finding::Unknown, |problem| Finding::of(&problem.passed_on(), hop))
 }

@@ -209,7 +209,7 @@ impl FileBody {
         self.offset += bytes as u64;
         self.left -= bytes as u64;
         if bytes > 0 && self.left == 0 && !self.served.is_unchanged() {
-            return Err(io::Error::other("the file changed while it was sent"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"));
         }
         Ok(())
     }

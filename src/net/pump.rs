@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::clock::Clock;
 use super::dials::LiveDials;
 use crate::meter::{Meter, Wait};
+use crate::snapshot::Broke;
 
 mod dialled;
 
@@ -50,6 +51,22 @@ pub enum PumpError {
     /// The node was told to send nothing, and nobody lifted that for the stall limit.
     #[error("this node was told to stall, for more than {0:?}")]
     Held(Duration),
+}
+
+impl PumpError {
+    /// What broke, in the words of an account.
+    pub fn broke(&self) -> Broke {
+        match self {
+            Self::Short { .. } => Broke::SourceEnded,
+            // No socket says that, and no read of a file: only a file that changed.
+            Self::Source(error) if error.kind() == io::ErrorKind::InvalidData => Broke::SourceChanged,
+            Self::Source(_) => Broke::SourceFailed,
+            Self::Idle(_) => Broke::SourceSilent,
+            Self::Stalled(_) => Broke::ReaderStuck,
+            Self::Gone => Broke::ReaderLeft,
+            Self::Cut(_) | Self::Held(_) => Broke::Stopped,
+        }
+    }
 }
 
 /// What to do with bytes that come from downstream while the body goes there.

@@ -13,7 +13,7 @@ use super::registry::JobGuard;
 use super::session::{INTERIM, send_body};
 use super::upstream::{Answer, Stage, Told, Upstream};
 use crate::route::{Hop, Host, HostPort};
-use crate::snapshot::{ConnRole, ConnState};
+use crate::snapshot::{Broke, ConnRole, ConnState};
 use crate::wire::{Action, Method, Problem, Reason, Reply, Request, TransferId};
 
 /// How a relay writes itself down.
@@ -113,6 +113,7 @@ pub async fn send_upstream_body(
     let Some(mut body) = upstream.body().filter(|_| told.is_ok()) else {
         let problem = Problem::next(Reason::Closed, Action::Body, node.address, "before the body", 0.0);
         job.failed(&problem);
+        job.update(|account| account.broke = Some(Broke::SourceEnded));
         upstream.close();
         return Err(problem);
     };

@@ -17,7 +17,7 @@ use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::upstream::Upstream;
 use super::{origin, relay, seed};
 use crate::route::{Role, Wire, advance};
-use crate::snapshot::ConnState;
+use crate::snapshot::{Broke, ConnState};
 use crate::wire::http::{Asked, HeadError, is_http, parse_request};
 use crate::wire::{Action, Method, Problem, Reason, Request};
 
@@ -213,18 +213,18 @@ pub async fn send_body<S: Source>(
     let sent = tokio::select! {
         biased;
         sent = body::send(head, source, &mut down.stream, length, pace, early, &node.pipes) => sent.map_err(|error| {
-            let reason = match error {
+            let reason = match &error {
                 PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
                 PumpError::Idle(_) | PumpError::Stalled(_) => Reason::TimedOut,
                 PumpError::Gone => Reason::Closed,
                 PumpError::Cut(_) | PumpError::Held(_) => Reason::Fault,
             };
-            (reason, error.to_string())
+            (reason, error.broke(), error.to_string())
         }),
         () = job.closing() => Err(if node.drain().is_forced() {
-            (Reason::Draining, "the body was cut off".to_owned())
+            (Reason::Draining, Broke::Stopped, "the body was cut off".to_owned())
         } else {
-            (Reason::Closed, "closed here by control".to_owned())
+            (Reason::Closed, Broke::Stopped, "closed here by control".to_owned())
         }),
     };
     meter.end(clock.now_us());
@@ -234,9 +234,10 @@ pub async fn send_body<S: Source>(
             job.served();
             Ok(())
         }
-        Err((reason, detail)) => {
+        Err((reason, broke, detail)) => {
             let problem = Problem::here(reason, Action::Body, node.address, detail);
             job.failed(&problem);
+            job.update(|account| account.broke = Some(broke));
             tracing::warn!("{} for {}: {problem}", job.name(), job.peer());
             Err(problem)
         }

@@ -135,6 +135,11 @@ impl Upstream {
         }
     }
 
+    /// The wire of the connection that is open.
+    pub fn wire(&self) -> Option<Wire> {
+        self.link.as_ref().map(|link| link.wire)
+    }
+
     /// The body; `None` where no answer is open.
     pub fn body(&mut self) -> Option<Body<'_>> {
         self.link.as_mut().map(Body)

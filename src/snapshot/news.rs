@@ -14,6 +14,8 @@ impl TransferSnapshot {
             let size = self.size.unwrap_or_default();
             news.push(format!("goes on from {} of {}", Bytes(self.resumed_from), Bytes(size)));
         }
+        let stands = self.phase == Phase::Streaming && self.error != before.error;
+        news.extend(self.error.as_ref().filter(|_| stands).map(ToString::to_string));
         let broke = self.phase == Phase::Retrying && (before.phase, before.attempt) != (self.phase, self.attempt);
         if let Some(error) = self.error.as_ref().filter(|_| broke) {
             news.push(format!("{error}: trying again"));
@@ -42,6 +44,9 @@ mod tests {
             ..again.clone()
         };
         assert_eq!(resumed.news_since(&again), ["goes on from 8.0M of 41.2M"]);
+        let stands = TransferSnapshot { error: Some("hop 2 (h:1): does not answer".into()), ..resumed.clone() };
+        assert_eq!(stands.news_since(&resumed), ["hop 2 (h:1): does not answer"]);
+        assert!(stands.news_since(&stands).is_empty() && resumed.news_since(&stands).is_empty());
         let over = TransferSnapshot { started_over: Some("it changed".into()), resumed_from: 0, ..resumed.clone() };
         assert_eq!(over.news_since(&resumed), ["starts over: it changed"]);
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Broke;
 use super::at_most::at_most;
 use crate::dials::Dials;
 use crate::text::SafeText;
@@ -217,6 +218,8 @@ pub struct TransferAccount {
     pub status: u16,
     /// How it failed, if it did.
     pub error: Option<SafeText>,
+    /// What broke, if its body ended before it was whole.
+    pub broke: Option<Broke>,
     /// The next hop.
     pub upstream: SafeText,
     /// `http` or `seed`, toward the origin.

@@ -1,10 +1,12 @@
 //! One try: ask for what is missing, receive it, prove the whole, move it into its place.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::begun::Begun;
+use super::body::address_of;
 use super::disk::Writer;
 use super::part::{Part, Published};
 use super::place::Place;
@@ -12,9 +14,11 @@ use super::question::{all_legs, ask_for_rest};
 use super::state::Source;
 use super::tracker::Tracker;
 use super::{FetchJob, Fetched, blocking, body, proof};
-use crate::error::Error;
+use crate::error::{Broken, Error, Kept};
+use crate::net::accounts::{Blame, blame, findings};
 use crate::net::digests::Hasher;
 use crate::net::upstream::Upstream;
+use crate::route::Wire;
 use crate::snapshot::Phase;
 
 /// Goes on with what has begun, or begins. Where it fails, what there is by then is in `begun` again.
@@ -36,7 +40,13 @@ pub(super) async fn attempt(
     let (part, received) = receive(upstream, job, part, size, tracker, stop).await?;
     let arrived = part.hasher.as_ref().map(Hasher::so_far);
     *begun = Some(part);
-    received?;
+    if let Err(error) = received {
+        return Err(match blamed(job, answer.wire, error, stop).await {
+            // What came may be of the one state or the other.
+            error @ Error::Changed { .. } => error.keeping(begun.take().map(Begun::give_up).unwrap_or_default()),
+            error => error,
+        });
+    }
     upstream.finish();
     tracker.phase(Phase::Verifying);
     let proven = proof::prove(upstream, job, &answer, arrived, stop).await;
@@ -83,6 +93,28 @@ async fn receive(
     tracker.end();
     Ok((part, received.and(written)))
 }
+
+/// Puts a body that broke off on the hop that broke it, as far as the hops can tell: through the chain as far as it still
+/// stands, and directly.
+async fn blamed(job: &FetchJob, wire: Wire, error: Error, stop: &CancellationToken) -> Error {
+    let Error::Short { received, size, .. } = error else { return error };
+    if wire == Wire::Seed {
+        return error;
+    }
+    let asking = findings(&job.route, job.route.hops().len(), job.id, ASK);
+    let findings = tokio::select! {
+        findings = asking => findings,
+        () = stop.cancelled() => return error,
+    };
+    let Some(Blame { hop, reporter, how }) = blame(&findings) else { return error };
+    if how == Broken::Changed {
+        return Error::Changed { file: job.route.file.shown(), kept: Kept::default() };
+    }
+    Error::Short { hop, address: address_of(job, hop), how, reporter, received, size, kept: Kept::default() }
+}
+
+/// How long the hops may take to say who broke a body off: the error is to be there within a second.
+const ASK: Duration = Duration::from_millis(700);
 
 /// Opens the part, unless there is one, and reserves the disk; both before the first byte is asked for.
 async fn ready(

@@ -1,6 +1,7 @@
-//! The body on its way in: read from the first hop, handed to the disk, watched by three clocks.
+//! The body on its way in: read from the first hop, handed to the disk, watched by four clocks.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -9,9 +10,11 @@ use super::FetchJob;
 use super::cap::Throttle;
 use super::disk::Writer;
 use super::tracker::Tracker;
-use crate::error::{Error, Kept, plain};
+use crate::error::{Broken, Error, Kept};
 use crate::meter::Wait;
+use crate::net::accounts::{Blame, findings, suspect};
 use crate::net::upstream::Upstream;
+use crate::route::Wire;
 use crate::text::SafeText;
 use crate::wire::{Action, Problem, Reason};
 
@@ -27,9 +30,10 @@ pub(super) async fn receive(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    if let Err(error) = upstream.go_ahead().await {
-        return Err(ended(job, offset, size, b"", &plain(&error)));
+    if upstream.go_ahead().await.is_err() {
+        return Err(ended(job, offset, size, b"", Broken::Reset));
     }
+    let mut watch = Watch { job, http: upstream.wire() == Some(Wire::Http), suspect: None };
     let mut first = Vec::with_capacity(NOT_OPENED.len() + 1);
     let mut throttle = job.cap.throttle();
     let mut received = offset;
@@ -39,10 +43,10 @@ pub(super) async fn receive(
         }
         let Some(mut buffer) = free_buffer(writer, job, tracker, stop).await? else { return Ok(()) };
         let most = throttle.most(buffer.len());
-        let read = match read_some(upstream, job, &mut buffer[..most], (received, size), tracker, stop).await? {
-            Ok(0) => return Err(ended(job, received, size, &first, "end of stream")),
+        let read = match read_some(upstream, &mut watch, &mut buffer[..most], (received, size), tracker, stop).await? {
+            Ok(0) => return Err(ended(job, received, size, &first, Broken::Closed)),
             Ok(read) => read,
-            Err(error) => return Err(ended(job, received, size, &first, &plain(&error))),
+            Err(_) => return Err(ended(job, received, size, &first, Broken::Reset)),
         };
         let room = first.capacity().saturating_sub(first.len()).min(read);
         first.extend_from_slice(&buffer[..room]);
@@ -110,10 +114,27 @@ async fn free_buffer(
     Ok(buffer)
 }
 
+/// Who is watched while nothing comes.
+struct Watch<'a> {
+    job: &'a FetchJob,
+    /// Hop 1 can be asked.
+    http: bool,
+    /// The hop that did not answer when it was last asked.
+    suspect: Option<Blame>,
+}
+
+impl Watch<'_> {
+    /// Asks every hop what it knows of the transfer: the first that does not answer.
+    async fn look(&self) -> Option<Blame> {
+        let job = self.job;
+        suspect(&findings(&job.route, job.route.hops().len(), job.id, LOOK).await)
+    }
+}
+
 /// The next bytes, the end of the stream, or what became of the connection.
 async fn read_some(
     upstream: &mut Upstream,
-    job: &FetchJob,
+    watch: &mut Watch<'_>,
     buffer: &mut [u8],
     (received, size): (u64, u64),
     tracker: &mut Tracker<'_>,
@@ -128,29 +149,59 @@ async fn read_some(
         () = std::future::ready(()) => {}
     }
     tracker.wait(Wait::Read);
-    let deadline = Instant::now() + job.limits.idle;
+    let waited = watch.job.limits.idle;
+    let (since, mut looking) = (Instant::now(), None);
+    let deadline = since + waited;
+    let mut next_look = since + LOOK_AFTER;
     let read = loop {
-        tokio::select! {
+        // One timer for both: most waits are over long before either.
+        let until = if watch.http && looking.is_none() { deadline.min(next_look) } else { deadline };
+        let (found, elapsed) = tokio::select! {
             biased;
             read = &mut read => break read,
             () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
-            () = tracker.due() => tracker.publish(),
-            () = sleep_until(deadline) => {
-                let waited = job.limits.idle;
-                let address = first_address(job);
-                return Err(Error::Stalled { hop: 1, address, waited, received, size, kept: Kept::default() });
+            found = async { looking.as_mut()?.await }, if looking.is_some() => (found, false),
+            () = tracker.due() => {
+                tracker.publish();
+                continue;
             }
+            () = sleep_until(until) => (None, true),
+        };
+        if !elapsed {
+            (looking, next_look) = (None, Instant::now() + LOOK_AFTER);
+            watch.suspect = found;
+            tracker.suspects(found.map(|blame| sentence(watch.job, blame)));
+        } else if Instant::now() >= deadline {
+            let (hop, silent) = (watch.suspect.map_or(1, |blame| blame.hop), watch.suspect.is_some());
+            let address = address_of(watch.job, hop);
+            return Err(Error::Stalled { hop, address, silent, waited, received, size, kept: Kept::default() });
+        } else {
+            let look = Watch { suspect: None, ..*watch };
+            looking = Some(Box::pin(async move { look.look().await }));
         }
     };
+    if watch.suspect.take().is_some() {
+        tracker.suspects(None);
+    }
     tracker.resume();
     Ok(read)
 }
+
+fn sentence(job: &FetchJob, blame: Blame) -> String {
+    let (hop, address, how) = (blame.hop, address_of(job, blame.hop), blame.how);
+    format!("hop {hop} ({address}): {how}, and no byte comes")
+}
+
+/// How long nothing comes before the hops are asked, and between two times: a short pause is nobody's fault.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+/// How long their answers may take: one that is merely busy, or far away, is not to be named.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// The original answers for a folder with its size, and then with these two bytes.
 const NOT_OPENED: &[u8] = b"NA";
 
 /// The body ended early; the first hop is the nearest that is known to have had a part in it.
-fn ended(job: &FetchJob, received: u64, size: u64, first: &[u8], detail: &str) -> Error {
+fn ended(job: &FetchJob, received: u64, size: u64, first: &[u8], how: Broken) -> Error {
     if first == NOT_OPENED && received == NOT_OPENED.len() as u64 {
         let hops = job.route.hops();
         let away = u32::try_from(hops.len()).unwrap_or(u32::MAX);
@@ -158,9 +209,11 @@ fn ended(job: &FetchJob, received: u64, size: u64, first: &[u8], detail: &str) -
         let problem = Problem::here(Reason::NotFound, Action::Open, address, "the origin could not open it");
         return Error::at_hop(Problem { hop: away, reporter: away, ..problem }, &job.route);
     }
-    Error::Short { hop: 1, address: first_address(job), received, size, detail: detail.into(), kept: Kept::default() }
+    Error::Short { hop: 1, address: address_of(job, 1), how, reporter: 0, received, size, kept: Kept::default() }
 }
 
-fn first_address(job: &FetchJob) -> SafeText {
-    job.route.split_first().0.address.to_string().into()
+/// The address of a hop, counted from 1.
+pub(super) fn address_of(job: &FetchJob, hop: usize) -> SafeText {
+    let hop = hop.checked_sub(1).and_then(|at| job.route.hops().get(at));
+    hop.map(|hop| hop.address.to_string().into()).unwrap_or_default()
 }

@@ -76,8 +76,9 @@ async fn play(listener: TcpListener, turns: Vec<Turn>, asked: Asked) {
     let (mut stream, _) = listener.accept().await.unwrap();
     while let Some(turn) = turns.next() {
         let mut head = read_request(&mut stream).await;
-        while head.is_empty() {
-            // The client came back on a connection of its own.
+        while head.is_empty() || head.starts_with("GET /v1/") {
+            // The client came back on a connection of its own, or asks who broke the last one, which nobody here knows.
+            drop(stream);
             stream = listener.accept().await.unwrap().0;
             head = read_request(&mut stream).await;
         }

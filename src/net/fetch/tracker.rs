@@ -93,6 +93,12 @@ impl<'a> Tracker<'a> {
         self.phase(Phase::Retrying);
     }
 
+    /// Somebody is to blame for no byte coming, or nobody any more.
+    pub(super) fn suspects(&mut self, sentence: Option<String>) {
+        self.snapshot.error = sentence.map(Into::into);
+        self.publish();
+    }
+
     /// What there was of the file is of no use.
     pub(super) fn started_over(&mut self, why: &'static str) {
         self.snapshot.started_over = Some(why.into());

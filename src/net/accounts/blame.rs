@@ -1,0 +1,158 @@
+//! Who broke a transfer: the first hop, seen from the client, whose account does not put it on the next.
+
+use super::Finding;
+use crate::error::Broken;
+use crate::snapshot::{Broke, ConnRole};
+
+/// A hop and what it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blame {
+    /// The hop, from 1.
+    pub hop: usize,
+    /// The hop that says so, where it is not seen from here; 0 is this program.
+    pub reporter: usize,
+    /// What it did.
+    pub how: Broken,
+}
+
+/// Judges what the hops of a chain answered after a body broke off, hop 1 first; `None` where none of them knows more
+/// than this program does.
+pub fn blame(findings: &[Finding]) -> Option<Blame> {
+    // What the hop before says that its next hop did.
+    let mut before = None;
+    for (hop, finding) in (1..).zip(findings) {
+        let seen = |how| Some(Blame { hop, reporter: 0, how });
+        let account = match finding {
+            Finding::Gone => return seen(Broken::Gone),
+            Finding::Forgot => return seen(Broken::Restarted),
+            Finding::Silent => return seen(Broken::Silent),
+            Finding::Unknown => return before.map(|how| Blame { hop, reporter: hop - 1, how }),
+            Finding::Account(account) => account,
+        };
+        let relays = account.role != ConnRole::Origin;
+        let next = match account.broke {
+            Some(Broke::SourceEnded) if relays => Broken::Closed,
+            Some(Broke::SourceFailed) if relays => Broken::Reset,
+            Some(Broke::SourceSilent) if relays => Broken::Silent,
+            Some(Broke::SourceEnded | Broke::SourceChanged) => return seen(Broken::Changed),
+            Some(Broke::SourceFailed | Broke::SourceSilent) => return seen(Broken::Unreadable),
+            Some(Broke::Stopped) => return seen(Broken::Stopped),
+            Some(Broke::ReaderStuck) => return seen(Broken::Unheard),
+            None if account.dials.stall => return seen(Broken::Silent),
+            // It waits itself, for somebody further up.
+            None if before == Some(Broken::Silent) && relays => Broken::Silent,
+            // It did its part as far as it knows, so it is the connection between it and the hop before that broke.
+            Some(Broke::ReaderLeft | Broke::Other) | None => {
+                return before.map(|how| Blame { hop, reporter: hop - 1, how });
+            }
+        };
+        if account.upstream_wire.as_str() == "seed" {
+            // The next hop cannot be asked: the question is one of HTTP.
+            return Some(Blame { hop: hop + 1, reporter: hop, how: next });
+        }
+        before = Some(next);
+    }
+    before.map(|how| Blame { hop: findings.len(), reporter: findings.len(), how })
+}
+
+/// The first hop that does not answer although nothing says that it is gone in order, while a body stands still: those
+/// before it are innocent.
+pub fn suspect(findings: &[Finding]) -> Option<Blame> {
+    for (hop, finding) in (1..).zip(findings) {
+        let how = match finding {
+            Finding::Gone => Broken::Gone,
+            Finding::Forgot => Broken::Restarted,
+            Finding::Silent => Broken::Silent,
+            Finding::Unknown => return None,
+            Finding::Account(account) if account.upstream_wire.as_str() == "seed" => return None,
+            Finding::Account(_) => continue,
+        };
+        return Some(Blame { hop, reporter: 0, how });
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::TransferAccount;
+
+    fn relay(broke: Option<Broke>) -> Finding {
+        let (role, upstream_wire) = (ConnRole::Relay, "http".into());
+        Finding::Account(Box::new(TransferAccount { role, broke, upstream_wire, ..TransferAccount::default() }))
+    }
+
+    fn origin(broke: Option<Broke>) -> Finding {
+        Finding::Account(Box::new(TransferAccount { role: ConnRole::Origin, broke, ..TransferAccount::default() }))
+    }
+
+    fn found(findings: &[Finding]) -> Option<(usize, usize, Broken)> {
+        blame(findings).map(|blame| (blame.hop, blame.reporter, blame.how))
+    }
+
+    #[test]
+    fn a_hop_that_is_gone_is_found_behind_those_that_say_their_next_one_closed() {
+        let (closed, left) = (relay(Some(Broke::SourceEnded)), relay(Some(Broke::ReaderLeft)));
+        let origin = origin(Some(Broke::ReaderLeft));
+        for (how, finding) in
+            [(Broken::Gone, Finding::Gone), (Broken::Restarted, Finding::Forgot), (Broken::Silent, Finding::Silent)]
+        {
+            let chain = [closed.clone(), closed.clone(), finding.clone(), origin.clone()];
+            assert_eq!(found(&chain), Some((3, 0, how)));
+            assert_eq!(found(&[finding, left.clone(), left.clone(), origin.clone()]), Some((1, 0, how)));
+        }
+    }
+
+    #[test]
+    fn what_an_origin_says_of_its_file_is_its_own() {
+        let closed = relay(Some(Broke::SourceEnded));
+        for (how, broke) in [
+            (Broken::Changed, Broke::SourceEnded),
+            (Broken::Changed, Broke::SourceChanged),
+            (Broken::Unreadable, Broke::SourceFailed),
+            (Broken::Stopped, Broke::Stopped),
+        ] {
+            assert_eq!(found(&[closed.clone(), origin(Some(broke))]), Some((2, 0, how)));
+        }
+    }
+
+    #[test]
+    fn a_broken_connection_between_two_hops_that_live_is_put_on_the_farther_one() {
+        let (reset, left) = (relay(Some(Broke::SourceFailed)), origin(Some(Broke::ReaderLeft)));
+        assert_eq!(found(&[reset.clone(), left]), Some((2, 1, Broken::Reset)));
+        // A foreign server gives no account, and an original program is not asked.
+        assert_eq!(found(&[reset.clone(), Finding::Unknown]), Some((2, 1, Broken::Reset)));
+        let Finding::Account(account) = relay(Some(Broke::SourceSilent)) else { panic!("not an account") };
+        let seed = Finding::Account(Box::new(TransferAccount { upstream_wire: "seed".into(), ..*account }));
+        assert_eq!(found(&[seed.clone(), Finding::Silent]), Some((2, 1, Broken::Silent)));
+        assert_eq!(suspect(&[seed, Finding::Silent]), None);
+    }
+
+    #[test]
+    fn a_silence_is_followed_to_the_hop_that_it_comes_from() {
+        let (silent, waits) = (relay(Some(Broke::SourceSilent)), relay(None));
+        let chain = [silent.clone(), waits.clone(), Finding::Silent, origin(None)];
+        assert_eq!(found(&chain), Some((3, 0, Broken::Silent)));
+        let Finding::Account(account) = waits.clone() else { panic!("not an account") };
+        let dials = crate::dials::Dials { stall: true, ..Default::default() };
+        let stalls = Finding::Account(Box::new(TransferAccount { dials, ..*account }));
+        assert_eq!(found(&[silent.clone(), stalls, origin(None)]), Some((2, 0, Broken::Silent)));
+        assert_eq!(found(&[silent, waits, origin(None)]), Some((3, 2, Broken::Silent)));
+    }
+
+    #[test]
+    fn nobody_is_named_where_nobody_knows() {
+        assert_eq!(found(&[]), None);
+        assert_eq!(found(&[Finding::Unknown, Finding::Gone]), None);
+        assert_eq!(found(&[relay(Some(Broke::ReaderLeft)), Finding::Gone]), None);
+    }
+
+    #[test]
+    fn while_a_body_stands_still_the_first_that_does_not_answer_is_named() {
+        let fine = relay(None);
+        let found = |findings: &[Finding]| suspect(findings).map(|blame| (blame.hop, blame.how));
+        assert_eq!(found(&[fine.clone(), Finding::Silent, Finding::Silent]), Some((2, Broken::Silent)));
+        assert_eq!(found(&[fine.clone(), fine.clone(), origin(None)]), None);
+        assert_eq!(found(&[fine, Finding::Unknown, Finding::Silent]), None);
+    }
+}

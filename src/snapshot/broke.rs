@@ -1,0 +1,26 @@
+//! How a node's part in a transfer ended before it was whole, as its account says it.
+
+use serde::{Deserialize, Serialize};
+
+/// What broke. The source is the next hop for a relay and the file for an origin, the reader is whoever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Broke {
+    /// The source ended before its last byte.
+    SourceEnded,
+    /// The source failed: a connection that was reset, a file that could not be read.
+    SourceFailed,
+    /// The source gave nothing for the idle limit.
+    SourceSilent,
+    /// The file changed while it was sent.
+    SourceChanged,
+    /// The reader left.
+    ReaderLeft,
+    /// The reader took nothing for the stall limit.
+    ReaderStuck,
+    /// The node was told to break it off, or to stop, and could wait no longer.
+    Stopped,
+    /// What a newer node calls by a name that is not known here.
+    #[serde(other)]
+    Other,
+}
