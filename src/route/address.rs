@@ -86,8 +86,10 @@ impl FromStr for HostPort {
 
     /// Reads `HOST:PORT` or `[v6]:PORT`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("{text:?} has no port: write HOST:PORT"))?;
-        if host.contains(':') && !host.starts_with('[') {
+        let colon =
+            text.bytes().rposition(|b| b == b':').ok_or_else(|| format!("{text:?} has no port: write HOST:PORT"))?;
+        let (host, port) = (&text[..colon], &text[colon + 1..]);
+        if host.bytes().any(|b| b == b':') && !host.starts_with('[') {
             return Err(format!("{text:?} is ambiguous: write an IPv6 address in brackets, [v6]:PORT"));
         }
         Ok(Self { host: host.parse()?, port: parse_port(port)? })

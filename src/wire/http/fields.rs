@@ -59,7 +59,7 @@ pub(crate) fn text(value: &[u8]) -> Option<&str> {
 
 /// A whole decimal number without sign.
 pub(crate) fn number(value: &str) -> Option<u64> {
-    (!value.is_empty() && value.bytes().all(|b| b.is_ascii_digit())).then(|| value.parse().ok()).flatten()
+    digits(value.as_bytes())
 }
 
 /// Unescapes a path behind its base, exactly once, and checks that a name came out.
@@ -166,10 +166,19 @@ pub(super) fn legs(value: &str) -> Vec<Leg> {
     legs
 }
 
-/// A duration of a `Server-Timing` entry, in ms.
+/// A duration as nodes of ours write it: milliseconds with three decimals. A relay reads those of all hops behind it, and
+/// any decimal takes several times as long.
 fn milliseconds(text: &[u8]) -> Option<f64> {
-    let ms = std::str::from_utf8(text).ok()?.parse::<f64>().ok()?;
-    (ms.is_finite() && ms >= 0.0).then_some(ms)
+    let (whole, decimals) = text.split_at_checked(text.len().checked_sub(4)?)?;
+    let us = digits(whole)?.checked_mul(1000)?.checked_add(digits(decimals.strip_prefix(b".")?)?)?;
+    Some(us as f64 / 1000.0)
+}
+
+/// A whole number of digits alone.
+fn digits(text: &[u8]) -> Option<u64> {
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    let value = text.iter().try_fold(0u64, |value, byte| value.checked_mul(10)?.checked_add(digit(*byte)?));
+    value.filter(|_| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -211,8 +220,14 @@ mod tests {
         let ours = "resolve;dur=0.000, dial;dur=0.250, wait;dur=1.500";
         let leg = Leg { resolve_ms: 0.0, dial_ms: 0.25, wait_ms: 1.5 };
         assert_eq!(legs(&format!("cdn-cache;desc=HIT, db;dur=5, {ours}, {ours}")), vec![leg; 2]);
-        for foreign in ["resolve;dur=NaN, wait;dur=-1, wait;dur=inf", "wait;dur=5", "dial;dur=1, wait;dur=5"] {
+        for foreign in ["wait;dur=5.000", "dial;dur=1.000, wait;dur=5.000"] {
             assert_eq!(legs(foreign), vec![], "{foreign}");
+        }
+        assert_eq!(milliseconds(b"18446744073709551.615"), Some(18_446_744_073_709_552.0));
+        for strange in
+            ["NaN", "inf", "", ".", "5", ".000", "-1.000", "+1.000", "1.0000", "1,000", "18446744073709552.000"]
+        {
+            assert_eq!(milliseconds(strange.as_bytes()), None, "{strange}");
         }
     }
 }
