@@ -40,6 +40,10 @@ fn pictures_at_the_sizes_people_have() {
     expect("streaming-60x15", &mut Script::new(60, 15, streaming()));
     expect("streaming-40x8", &mut Script::new(40, 8, streaming()));
     expect("streaming-39x7", &mut Script::new(39, 7, streaming()));
+    for (columns, rows) in [(120, 40), (80, 24), (60, 15), (40, 8)] {
+        let mut mono = Script::new(columns, rows, streaming()).themed(false, Look::Mono);
+        expect(&format!("mono-{columns}x{rows}"), &mut mono);
+    }
     expect("idle-80x24", &mut Script::new(80, 24, idle()));
     expect("mixed-120x40", &mut Script::new(120, 40, mixed()));
     expect("mixed-80x24", &mut Script::new(80, 24, mixed()));
@@ -50,6 +54,21 @@ fn pictures_of_what_lies_over_the_screen() {
     expect("help-80x24", Script::new(80, 24, streaming()).keys("?"));
     expect("help-120x40", Script::new(120, 40, streaming()).keys("?"));
     expect("prompt-80x24", Script::new(80, 24, streaming()).keys("n a . t x t <left>"));
+}
+
+#[test]
+fn pictures_of_the_other_tabs_and_of_details() {
+    for (name, keys) in [("connections", "2"), ("transfers", "3"), ("nodes", "4"), ("log", "5 k"), ("hop", "<enter>")] {
+        for (columns, rows) in [(120, 40), (80, 24), (60, 15)] {
+            let mut script = Script::new(columns, rows, streaming());
+            expect(&format!("{name}-{columns}x{rows}"), script.keys(keys));
+        }
+    }
+    for (name, look) in [("light", Look::Light), ("contrast", Look::Contrast)] {
+        expect(&format!("{name}-80x24"), &mut Script::new(80, 24, mixed()).themed(false, look));
+    }
+    expect("palette-80x24", Script::new(80, 24, streaming()).keys(": n o d e"));
+    expect("dials-80x24", Script::new(80, 24, streaming()).keys("j !"));
 }
 
 #[test]

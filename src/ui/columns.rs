@@ -64,7 +64,7 @@ pub const NODES: [Column; 14] = [
     fixed("Refused", 7, true, 8),
     fixed("Bytes", 6, true, 6),
     growing("Dials", 12, 40, 10),
-    growing("Relays to", 10, 40, 11),
+    growing("Policy", 10, 40, 11),
 ];
 
 /// Something to sort by: numbers before texts, either way round.

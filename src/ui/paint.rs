@@ -102,17 +102,28 @@ pub fn row_of(area: Rect, offset: usize) -> Rect {
 /// pieces stays in the last.
 pub fn split_words(text: &str, first: usize, rest: usize, most: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];
-    for word in text.split(' ') {
-        let room = if pieces.len() == 1 { first } else { rest };
+    for mut word in text.split(' ') {
         let last = pieces.len() - 1;
+        let room = if last == 0 { first } else { rest };
         let glue = usize::from(!pieces[last].is_empty());
         let taken = usize::from(width(&pieces[last])) + glue + usize::from(width(word));
         if taken > room && !pieces[last].is_empty() && pieces.len() < most {
-            pieces.push(word.to_owned());
+            pieces.push(String::new());
         } else {
             pieces[last].push_str(&" ".repeat(glue));
-            pieces[last].push_str(word);
         }
+        // A word that no piece has room for, such as a path, is broken anywhere.
+        while usize::from(width(word)) > rest.max(1) && pieces.len() < most && word.len() > rest {
+            let end = word
+                .char_indices()
+                .map(|(at, c)| at + c.len_utf8())
+                .take_while(|end| usize::from(width(&word[..*end])) <= rest);
+            let (head, tail) = word.split_at(end.last().unwrap_or(word.len()));
+            pieces.last_mut().into_iter().for_each(|piece| piece.push_str(head));
+            pieces.push(String::new());
+            word = tail;
+        }
+        pieces.last_mut().into_iter().for_each(|piece| piece.push_str(word));
     }
     pieces
 }
@@ -142,6 +153,8 @@ mod tests {
         assert_eq!(split_words("one two three four", 7, 10, 3), ["one two", "three four"]);
         assert_eq!(split_words("one two three four", 3, 3, 3), ["one", "two", "three four"]);
         assert_eq!(split_words("", 3, 3, 3), [""]);
+        assert_eq!(split_words("to /a/long/path", 6, 6, 9), ["to", "/a/lon", "g/path"]);
+        assert_eq!(split_words("/a/long/path", 6, 6, 1), ["/a/long/path"], "what is left stays in the last");
     }
 
     #[test]

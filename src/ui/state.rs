@@ -124,7 +124,7 @@ pub struct UiState {
     seen: Seen,
     /// The mark in the hop table, from 1; kept in range where it is read.
     hop: usize,
-    /// The marked connection.
+    /// The connection that was marked by hand; without one the first is.
     conn: Option<ConnKey>,
     /// The row where it was: its neighbour gets the mark when it ends.
     conn_was: usize,
@@ -182,11 +182,6 @@ impl UiState {
     pub fn transfer<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
         let by_hand = chain.transfers.iter().find(|t| Some(t.number) == self.transfer);
         by_hand.or_else(|| running(chain)).or(chain.transfers.last())
-    }
-
-    /// The marked connection: its hop's number and its own.
-    pub fn conn(&self) -> Option<ConnKey> {
-        self.conn
     }
 
     /// The marked log line, if the log does not follow its end.

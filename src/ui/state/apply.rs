@@ -206,13 +206,14 @@ impl UiState {
             }
             Mode::Line(_) => self.submit(chain),
             Mode::Palette { line, at } => {
-                let action = palette::matches(&line.text()).get(*at).map(|binding| (binding.applies, binding.action));
+                let binding = palette::matches(&line.text()).get(*at).copied();
                 self.mode = Mode::Browse;
-                let (applies, action) = action?;
-                if applies(self, chain) {
-                    return self.apply(action, chain);
+                let binding = binding?;
+                // What asks for a second press must have its key here.
+                if binding.panels & self.focus().bit() != 0 && (binding.applies)(self, chain) {
+                    return self.apply(binding.action, chain);
                 }
-                self.notice = Some("that would do nothing now".to_owned());
+                self.notice = Some(format!("{} would do nothing here and now", binding.id));
                 None
             }
             Mode::Columns { at } => {

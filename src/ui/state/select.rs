@@ -24,9 +24,10 @@ impl UiState {
         if !self.panels().contains(&self.panel) && self.tab == Tab::Chain && self.depth == Depth::Overview {
             self.panel = Panel::Hops;
         }
-        let row = self.conn_row(chain);
-        self.conn = self.conn_at(chain, row);
-        self.conn_was = row;
+        if self.conn.is_some() {
+            self.conn_was = self.conn_row(chain);
+            self.conn = self.conn_at(chain, self.conn_was);
+        }
         let regions = split(self, self.area, chain.hops.len());
         self.scroll(chain, &regions);
     }

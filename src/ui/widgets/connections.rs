@@ -40,10 +40,11 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
         let words = if lists.filter(Panel::Connections).is_empty() { "none" } else { "none with these words" };
         say(theme, words, row_of(body, 0), buffer);
     }
+    let at = state.row_of(Panel::Connections, data);
     for (i, place) in lists.conns.iter().skip(state.tops.conns).take(usize::from(body.height)).enumerate() {
         let Some(conn) = conn(data, *place) else { continue };
         let (hop, row) = (&data.hops[place.0], row_of(body, i));
-        let marked = (state.conn() == Some((hop.number, conn.id))).then_some(focused);
+        let marked = (state.tops.conns + i == at).then_some(focused);
         heading::mark(theme, marked, row, buffer);
         let quiet = matches!(conn.state, ConnState::Page | ConnState::Idle);
         for (c, text) in texts(data, state.seen(), hop, conn).iter().enumerate() {

@@ -59,7 +59,7 @@ fn hop_fields(hop: &HopSnapshot) -> Vec<Field> {
         field("process", format!("{}, version {}", node.pid, node.version)),
         field("running for", nodes::uptime(node.uptime_us).to_string()),
         field("wires", wires.join(", ")),
-        field("relays to", node.policy.to_string()),
+        field("policy", node.policy.to_string()),
         field("dials", nodes::dials(hop)),
         field("connections", format!("{} open, {} accepted, {} refused", totals.open, totals.accepted, totals.refused)),
         field("requests", format!("{} served, {} failed", totals.served, totals.failed)),
@@ -141,7 +141,7 @@ fn of_transfer(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut B
     let area = title(state, &name, at, state.lists.transfers.len(), area, buffer);
     let rows = fields::draw(&state.theme, &transfer_fields(transfer), area, buffer);
     let rest = below(area, rows + 1);
-    let stages = transfer.waterfall.iter().map(|row| row.stage + 1).max().unwrap_or(1);
+    let stages = setup::rows(transfer).iter().map(|row| row.stage + 1).max().unwrap_or(1);
     let legs = u16::try_from(stages).unwrap_or(u16::MAX).saturating_add(2).min(rest.height);
     setup::draw(state, data, Rect { height: legs, ..rest }, buffer);
     path(state, data, transfer.id.as_str(), below(rest, legs + 1), buffer);

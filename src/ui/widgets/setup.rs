@@ -26,7 +26,8 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
         Some(t) => format!("#{} set-up, ms ({} connect {} wait)", t.number, g.dial, g.wait),
         None => "Set-up".to_owned(),
     };
-    let bars = bars(transfer);
+    let rows = transfer.map_or_else(Vec::new, rows);
+    let bars = bars(&rows);
     let whole = bars.iter().map(|bar| bar.offset_ms + bar.length_ms).fold(0.0, f64::max);
     let remark = if bars.is_empty() { String::new() } else { figure(whole) };
     heading::draw(theme, &name, &remark, state.focus() == Panel::Setup, area, buffer);
@@ -57,14 +58,20 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
         }
     }
     let last = row_of(area, 1 + stages.min(room));
-    let sum = transfer.map_or_else(String::new, |t| sentence(&t.waterfall));
-    Row::new(buffer, last).skip(2).put(&sum, theme.style(Tone::Plain));
+    Row::new(buffer, last).skip(2).put(&sentence(&rows), theme.style(Tone::Plain));
+}
+
+/// The rows of a transfer: as they were told, or, while they are not, what its legs alone say.
+pub fn rows(transfer: &TransferSnapshot) -> Vec<waterfall::Row> {
+    match transfer.waterfall.is_empty() {
+        true => waterfall::rows(&transfer.legs, &[], (None, None)),
+        false => transfer.waterfall.clone(),
+    }
 }
 
 /// What was spent before there was an answer.
-fn bars(transfer: Option<&TransferSnapshot>) -> Vec<waterfall::Row> {
-    let all = transfer.map_or(&[] as &[waterfall::Row], |t| &t.waterfall);
-    all.iter().filter(|row| !matches!(row.step, Step::FirstByte | Step::LastByte)).copied().collect()
+fn bars(rows: &[waterfall::Row]) -> Vec<waterfall::Row> {
+    rows.iter().filter(|row| !matches!(row.step, Step::FirstByte | Step::LastByte)).copied().collect()
 }
 
 /// Why there is no waterfall.
