@@ -245,7 +245,7 @@ pub struct ChainSnapshot {
     pub file: SafeText,
     /// The hops in chain order, never re-sorted.
     pub hops: Vec<HopSnapshot>,
-    /// This run's transfers, oldest first.
+    /// This run's transfers, oldest first; those that wait, in the order in which they will start.
     pub transfers: Vec<TransferSnapshot>,
     /// What limits the chain now.
     pub verdict: Verdict,

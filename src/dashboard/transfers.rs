@@ -192,6 +192,11 @@ impl Transfers {
         }
     }
 
+    /// This one has not started yet.
+    pub(super) fn waits(&self, number: u64) -> bool {
+        self.list.iter().any(|transfer| transfer.number == number && matches!(transfer.state, State::Queued(_)))
+    }
+
     /// Something is on its way.
     pub(super) fn any_running(&self) -> bool {
         !self.running.is_empty()

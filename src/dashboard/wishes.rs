@@ -8,7 +8,7 @@ use crate::net::access::Secret;
 use crate::net::control;
 use crate::net::supervisor::Order;
 use crate::route::{FileName, Hop, HostPort, Route};
-use crate::snapshot::{HopLink, Level, Listing, Phase};
+use crate::snapshot::{HopLink, Level, Listing};
 use crate::units::Rate;
 use crate::wire::Problem;
 
@@ -81,8 +81,7 @@ impl Conductor {
         for _ in 0..self.plan.fetch.number {
             match self.told.transfers.add(route.clone(), None) {
                 Ok(number) => {
-                    let waits = self.told.transfers.snapshots().last().is_some_and(|last| last.phase == Phase::Queued);
-                    let how = if waits && !self.told.starting { "waits for its turn" } else { "asking" };
+                    let how = if self.told.transfers.waits(number) { "waits for its turn" } else { "asking" };
                     self.say(None, format!("#{number} {name}: {how}"));
                 }
                 Err(why) => {

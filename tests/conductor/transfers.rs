@@ -52,6 +52,8 @@ async fn what_waits_runs_in_its_turn_and_can_be_moved() {
     let run = Run::up(2, 600_000, "-n 4 -j 1 --limit 1=1M").await;
     run.wish(Command::Fetch).await;
     run.until("four", |chain| chain.transfers.len() == 4).await;
+    run.says(None, "#1 data.bin: asking").await;
+    run.says(None, "#2 data.bin: waits for its turn").await;
     run.wish(Command::Reorder { number: 4, by: -2 }).await;
     let order = |numbers: [u64; 4]| {
         move |chain: &chainview::snapshot::ChainSnapshot| chain.transfers.iter().map(|t| t.number).eq(numbers)
