@@ -151,7 +151,7 @@ fn verdict_judge(bencher: Bencher<'_, '_>, hops: usize) {
         active_us: 1_000_000,
         ..Flow::default()
     };
-    let stage = |number| Stage { number, seen: true, flow: waits, limit: None };
+    let stage = |number| Stage { number, seen: true, flow: waits, ..Stage::default() };
     let stages: Vec<Stage> = (1..=hops).map(stage).collect();
     bencher.bench(|| judge(black_box(&waits), black_box(&stages)));
 }

@@ -3,6 +3,7 @@
 mod check;
 mod fetch;
 mod node;
+mod observe;
 mod plain;
 mod show;
 pub mod signals;
@@ -21,6 +22,7 @@ pub use check::check;
 use fetch::Ended;
 pub use fetch::fetch;
 pub use node::nodes;
+use observe::{Eyes, Seen};
 pub use plain::plain;
 use show::Show;
 use signals::stop_on_signals;

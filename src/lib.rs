@@ -13,7 +13,8 @@
 //! snapshot.rs   all that a screen, a JSON line and a metric may know: node, listing; broke  how a body ended;
 //!               news  what is worth a line;
 //!               at_most  lists, capped
-//! verdict.rs    from where each stage spent its time (judge) to the sentence (words) that says what limits a transfer
+//! verdict.rs    from where each stage spent its time (judge) to the sentence (words) that says what limits a transfer,
+//!               while it runs (rolling, steady); evidence of one hop (stage), a node by itself (alone)
 //! waterfall.rs  the set-up of a transfer as bars: who spent what, and when
 //! command.rs    what a person may ask of the chain;  dials.rs  what can be turned on a hop while it runs
 //! report.rs     the JSON document of a headless run
@@ -58,7 +59,8 @@
 //!
 //! ```text
 //! main.rs       parse, pick the mode, error to exit code
-//! headless.rs   node, fetch, check, and plain, the run without a screen; show  the only progress bar;  signals
+//! headless.rs   node, fetch, check, and plain, the run without a screen; observe  what limits it;  show  the only
+//!               progress bar;  signals
 //! dashboard.rs  runs net and ui side by side: plan; conductor, the task that carries out wishes, tells what is (told,
 //!               log), keeps the queue (transfers) and writes pictures out (export)
 //! ```

@@ -183,8 +183,8 @@ pub struct RateWindow {
     samples: VecDeque<(u64, u64)>,
 }
 
-/// The window's length, in µs.
-const WINDOW_US: u64 = 1_000_000;
+/// The usual length of a window, in µs.
+pub const WINDOW_US: u64 = 1_000_000;
 
 impl RateWindow {
     /// A total at a time, both growing; the answer is the rate over the last second.
@@ -205,19 +205,38 @@ impl RateWindow {
     }
 }
 
-/// What a stage did during a sliding second, fed with totals at explicit times.
+/// What can be counted from an earlier look.
+pub trait Since {
+    /// What was added since then.
+    fn since(&self, earlier: &Self) -> Self;
+
+    /// Adds what was added elsewhere.
+    fn grow(&mut self, by: &Self);
+}
+
+impl Since for Flow {
+    fn since(&self, earlier: &Self) -> Self {
+        Self::since(self, earlier)
+    }
+
+    fn grow(&mut self, by: &Self) {
+        self.add(by);
+    }
+}
+
+/// What was counted during a sliding time, fed with totals at explicit times.
 #[derive(Clone, Debug, Default)]
-pub struct FlowWindow {
-    samples: VecDeque<(u64, Flow)>,
+pub struct Window<T> {
+    samples: VecDeque<(u64, T)>,
 }
 
 /// Totals that are closer to each other than this, in µs, count as one: whatever times a stage claims, a second of them
 /// stays a short list.
 const STEP_US: u64 = 10_000;
 
-impl FlowWindow {
-    /// A total at a time; false if it came so close to the one before that it was left out.
-    pub fn feed(&mut self, now_us: u64, total: Flow) -> bool {
+impl<T: Copy + Since> Window<T> {
+    /// A total at a time, in a window so long, in µs; false if it came so close to the one before that it was left out.
+    pub fn feed(&mut self, now_us: u64, total: T, span_us: u64) -> bool {
         if self.samples.back().is_some_and(|(time, _)| *time > now_us) {
             // A restarted stage counts from the start again.
             self.samples.clear();
@@ -227,14 +246,14 @@ impl FlowWindow {
         }
         self.samples.push_back((now_us, total));
         // One sample from before the window stays, so that the rest covers all of it.
-        while self.samples.get(1).is_some_and(|(time, _)| now_us - time >= WINDOW_US) {
+        while self.samples.get(1).is_some_and(|(time, _)| now_us - time >= span_us) {
             self.samples.pop_front();
         }
         true
     }
 
     /// What happened within the window; `None` before there are two totals.
-    pub fn flow(&self) -> Option<Flow> {
+    pub fn change(&self) -> Option<T> {
         let (first, last) = (self.samples.front()?, self.samples.back()?);
         (self.samples.len() > 1).then(|| last.1.since(&first.1))
     }
@@ -296,16 +315,16 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_flows_covers_the_last_second_in_bounded_memory() {
-        let mut window = FlowWindow::default();
+    fn a_window_covers_the_last_second_in_bounded_memory() {
+        let mut window = Window::default();
         let total = |bytes| Flow { bytes_in: bytes, ..Flow::default() };
-        assert!(window.feed(0, total(0)) && window.flow().is_none());
+        assert!(window.feed(0, total(0), WINDOW_US) && window.change().is_none());
         for step in 1..=100_000 {
-            assert_eq!(window.feed(step * 1000, total(step)), step % 10 == 0);
+            assert_eq!(window.feed(step * 1000, total(step), WINDOW_US), step % 10 == 0);
         }
-        assert_eq!(window.flow(), Some(total(1000)));
+        assert_eq!(window.change(), Some(total(1000)));
         assert_eq!(window.samples.len(), 101);
-        assert!(window.feed(5, total(1)) && window.flow().is_none());
+        assert!(window.feed(5, total(1), WINDOW_US) && window.change().is_none());
     }
 
     proptest! {

@@ -9,22 +9,24 @@
 //!   the last try found there), `started_over` (why what was there was dropped, if it was), `proof` (`intact`,
 //!   `length-only` or `pending`, with `digest` and `reason`), `here` and `origin` (`size` and `digest` at both ends, null
 //!   where nobody gave one), `flow` (what this program did: bytes, and µs spent waiting for hop 1 and for
-//!   the disk), `hops`, `verdict` (the sentence and its parts), `error`.
+//!   the disk), `hops`, `waterfall` (the set-up as bars: `stage`, `step`, `offset_ms`, `length_ms`, `own_ms`), `verdict`
+//!   (the sentence and its parts), `stall` where it stood still at its end, `error`.
 //! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop: resolve,
 //!   dial and wait in ms; absent where nobody told), `account` (what the hop itself knows of this transfer; absent where
 //!   it does not say).
 //! - `error`: `message` (the whole sentence), `exit_code`, and where a hop is to blame `hop`, `address`, `reason` (that of
 //!   a problem, or what the hop did that broke a body off: `gone`, `restarted`, `closed`, `reset`, `silent`, `stopped`,
 //!   `unreadable`, `unheard`), `reporter` (0 is this program).
-//! - `check`, for `--check` alone: `file`, `size`, `wire` of the first hop, `etag`, `last_modified`, `hops`.
+//! - `check`, for `--check` alone: `file`, `size`, `wire` of the first hop, `etag`, `last_modified`, `hops`, `waterfall`.
 
 use serde::Serialize;
 
 use crate::error::{Broken, Error};
 use crate::route::{Route, Wire};
-use crate::snapshot::{Flow, Phase, Proof, TransferAccount, TransferSnapshot};
+use crate::snapshot::{Flow, Phase, Proof, Stall, TransferAccount, TransferSnapshot};
 use crate::text::SafeText;
 use crate::verdict::Verdict;
+use crate::waterfall::{self, Row};
 use crate::wire::{Leg, Reason, TransferId};
 
 /// The document.
@@ -76,6 +78,9 @@ pub struct TransferReport {
     here: End,
     origin: End,
     flow: Flow,
+    waterfall: Vec<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stall: Option<Stall>,
     hops: Vec<HopReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<VerdictReport>,
@@ -148,6 +153,8 @@ pub struct CheckReport {
     pub last_modified: Option<SafeText>,
     /// The hops and their legs.
     pub hops: Vec<HopReport>,
+    /// The same legs as bars.
+    pub waterfall: Vec<Row>,
 }
 
 impl Report {
@@ -212,6 +219,8 @@ impl TransferReport {
             here: End { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
             origin: End { size: snapshot.size, digest: snapshot.origin_digest.clone() },
             flow: snapshot.flow,
+            waterfall: snapshot.waterfall.clone(),
+            stall: snapshot.stall,
             hops: hops(route, &snapshot.legs, accounts),
             verdict,
             error: error.map(ErrorReport::new),
@@ -229,6 +238,7 @@ impl CheckReport {
             etag: None,
             last_modified: None,
             hops: hops(route, legs, Vec::new()),
+            waterfall: waterfall::rows(legs, &[], (None, None)),
         }
     }
 }

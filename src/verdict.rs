@@ -1,11 +1,19 @@
 //! What limits a transfer: the stage, how sure that is, for how long it has been so.
 
+mod alone;
 mod judge;
+mod rolling;
+mod stage;
+mod steady;
 mod words;
 
 use serde::{Deserialize, Serialize};
 
-pub use judge::{Stage, judge};
+pub use alone::Alone;
+pub use judge::judge;
+pub use rolling::Rolling;
+pub use stage::Stage;
+pub use steady::Steady;
 
 /// The stage that limits a transfer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

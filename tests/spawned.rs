@@ -9,8 +9,9 @@ use chainview::net::access::Secret;
 use chainview::net::supervisor::{Order, Spawning, Supervisor, all_started};
 use chainview::net::watch::{Tokens, Watcher};
 use chainview::route::{FileName, Hop, Route};
-use chainview::snapshot::{Flow, HopLink, HopSnapshot};
-use chainview::verdict::{Limit, judge};
+use chainview::snapshot::{Flow, HopLink, HopSnapshot, Phase, TransferSnapshot};
+use chainview::verdict::{Limit, Rolling};
+use chainview::wire::TransferId;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -177,7 +178,7 @@ async fn more_nodes_than_the_route_has_can_be_watched() {
     assert_eq!([2, 3, 4].map(|hop| watcher.attach(other(hop), None)), [Ok(2), Ok(3), Ok(4)]);
     let hops = until(&mut watcher, |hops| hops.iter().all(|hop| hop.link == HopLink::Attached)).await;
     assert_eq!(hops.iter().map(|hop| (hop.extra, hop.origin)).collect::<Vec<_>>()[..2], [(false, true), (true, false)]);
-    assert_eq!(watcher.stages().len(), 1, "only the route takes part in a transfer");
+    assert_eq!(watcher.hops().iter().filter(|hop| !hop.extra).count(), 1, "only the route takes part in a transfer");
     watcher.detach(3).unwrap();
     assert_eq!(watcher.hops().len(), 4, "what came after it keeps its number");
     watcher.detach(4).unwrap();
@@ -197,27 +198,37 @@ async fn a_capped_hop_is_what_the_verdict_names() {
     std::fs::File::create(folder.path().join("f")).unwrap().set_len(50_000_000).unwrap();
     let route = free_route(3).await;
     let (mut supervisor, _lines) = Supervisor::new(&route, spawning(folder.path()));
-    let mut watcher = Watcher::start(&route, &Tokens::default(), Some(&supervisor.links()));
+    let watcher = Watcher::start(&route, &Tokens::default(), Some(&supervisor.links()));
     start(&mut supervisor).await;
     let (first, behind) = route.split_first();
     let mut stream = TcpStream::connect(first.address.to_string()).await.unwrap();
     let way: Vec<String> = behind.iter().map(Hop::element).collect();
-    let head = format!("GET /files/f HTTP/1.1\r\nHost: localhost\r\nChain-Route: {}\r\n\r\n", way.join(", "));
+    let id = TransferId(0xabcd << 100);
+    let head = format!(
+        "GET /files/f HTTP/1.1\r\nHost: localhost\r\nChain-Transfer: {id}\r\nChain-Route: {}\r\n\r\n",
+        way.join(", ")
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     let reading = tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
-    let client = Flow { bytes_in: 1, read_blocked_us: 900_000, active_us: 1_000_000, ..Flow::default() };
+    let began = Instant::now();
+    let mut rolling = Rolling::default();
     let named = async {
         loop {
-            let verdict = judge(&client, &watcher.stages());
+            let now_us = began.elapsed().as_micros() as u64;
+            // A client that does nothing but wait for input.
+            let flow = Flow { bytes_in: now_us, read_blocked_us: now_us, active_us: now_us, ..Flow::default() };
+            let transfer =
+                TransferSnapshot { id: id.short().into(), phase: Phase::Streaming, flow, ..Default::default() };
+            let verdict = rolling.see(now_us, &watcher.hops(), &[transfer]);
             if verdict.limit == (Limit::Cap { hop: 2, rate: 5_000_000 }) {
                 return verdict;
             }
-            watcher.changed().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     let waited = tokio::time::timeout(Duration::from_secs(5), named).await;
-    let verdict = waited.unwrap_or_else(|_| panic!("{:?}", watcher.stages()));
-    assert_eq!(verdict.to_string(), "slowest: hop 2, capped at 5.0M/s");
+    let verdict = waited.unwrap_or_else(|_| panic!("{:?}", watcher.hops()));
+    assert_eq!((verdict.to_string().as_str(), verdict.held_ms), ("slowest: hop 2, capped at 5.0M/s", 0));
     reading.abort();
     supervisor.stop_all().await;
 }

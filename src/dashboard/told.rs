@@ -8,13 +8,12 @@ use super::conductor::Errand;
 use super::log::Log;
 use super::plan::ChainPlan;
 use super::transfers::{News, Transfers};
-use crate::meter::FlowWindow;
 use crate::net::clock::Clock;
 use crate::net::watch::Watcher;
 use crate::route::Route;
-use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Level, Listing};
+use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Level, Listing, TransferSnapshot};
 use crate::text::SafeText;
-use crate::verdict::{Verdict, judge};
+use crate::verdict::{Rolling, Verdict};
 
 /// What the screen is told, and what it was told last.
 pub(super) struct Told {
@@ -29,7 +28,7 @@ pub(super) struct Told {
     source: SafeText,
     folder: SafeText,
     clock: Clock,
-    flows: FlowWindow,
+    rolling: Rolling,
     verdict: Verdict,
     links: Vec<HopLink>,
 }
@@ -47,7 +46,7 @@ impl Told {
             source: plan.source.clone(),
             folder: crate::error::shown(&plan.fetch.output),
             clock: Clock::start(),
-            flows: FlowWindow::default(),
+            rolling: Rolling::default(),
             verdict: Verdict::default(),
             links: Vec::new(),
         }
@@ -58,19 +57,15 @@ impl Told {
         match news {
             News::Done(number) => {
                 self.log.say(Level::Info, None, format!("#{number} is whole and in its place"));
-                self.flows = FlowWindow::default();
             }
             News::Failed(number, error) => {
                 self.log.say(Level::Error, error.hop(), format!("#{number} {error}"));
-                self.flows = FlowWindow::default();
             }
             News::Paused(number) => {
                 self.log.say(Level::Info, None, format!("#{number} is paused; what has arrived is kept"));
-                self.flows = FlowWindow::default();
             }
             News::Broke(number, why) => {
                 self.log.say(Level::Error, None, format!("#{number} failed inside: {why}"));
-                self.flows = FlowWindow::default();
             }
             News::Judged(verdict) if !self.transfers.any_running() => self.verdict = verdict,
             News::Judged(_) | News::Waits => {}
@@ -88,10 +83,11 @@ impl Told {
 
     /// Judges what is moving.
     pub(super) fn look(&mut self, watcher: &Watcher) {
-        self.flows.feed(self.clock.now_us(), self.transfers.flow());
-        if let Some(flow) = self.flows.flow() {
-            self.verdict = judge(&flow, &watcher.stages());
-        }
+        self.verdict = self.rolling.see(self.clock.now_us(), &watcher.hops(), &self.transfers.snapshots());
+    }
+
+    fn with_stall(&self, transfer: TransferSnapshot) -> TransferSnapshot {
+        TransferSnapshot { stall: self.rolling.stall(transfer.number), ..transfer }
     }
 
     /// Notes in the log how hops came and went.
@@ -130,7 +126,7 @@ impl Told {
             folder: self.folder.clone(),
             file: self.route.file.shown(),
             hops,
-            transfers: self.transfers.snapshots(),
+            transfers: self.transfers.snapshots().into_iter().map(|transfer| self.with_stall(transfer)).collect(),
             verdict: self.verdict,
             log: self.log.lines(),
             listing: self.listing.clone(),

@@ -17,7 +17,7 @@ use crate::net::fetch::{self, FetchJob};
 use crate::net::link::Links;
 use crate::net::upstream::Upstream;
 use crate::route::Route;
-use crate::snapshot::{Flow, Phase, TransferSnapshot};
+use crate::snapshot::{Flow, TransferSnapshot};
 use crate::verdict::{Stage, Verdict, judge};
 use one::{State, Then, Transfer};
 
@@ -205,20 +205,6 @@ impl Transfers {
     /// All of them, oldest first, those that wait in the order in which they will start.
     pub(super) fn snapshots(&self) -> Vec<TransferSnapshot> {
         self.list.iter().map(Transfer::snapshot).collect()
-    }
-
-    /// What the client's own stage has done in all transfers whose bodies are moving.
-    pub(super) fn flow(&self) -> Flow {
-        let mut sum = Flow::default();
-        for transfer in &self.list {
-            if let State::Running { news, .. } = &transfer.state {
-                let snapshot = news.borrow();
-                if snapshot.phase == Phase::Streaming {
-                    sum.add(&snapshot.flow);
-                }
-            }
-        }
-        sum
     }
 
     fn find(&mut self, number: u64) -> Result<&mut Transfer, String> {

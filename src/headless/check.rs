@@ -14,7 +14,11 @@ use crate::net::link::Links;
 use crate::report::{CheckReport, Report};
 use crate::route::Route;
 use crate::units::{Bytes, Span};
+use crate::waterfall::{self, Row, Step};
 use crate::wire::Leg;
+
+/// Columns of a bar: with names and figures, a line fits into 80 of them for most routes.
+const BAR: usize = 24;
 
 /// Walks the chain of an input file to the size answer and says what it took.
 pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
@@ -47,16 +51,38 @@ async fn ask(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
 fn table(route: &Route, checked: &Checked) -> String {
     let names: Vec<String> = route.hops().iter().enumerate().map(|(index, hop)| place(index + 1, hop)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default().max(8);
-    let row = |[leg, resolve, dial, wait]: [&str; 4]| format!("{leg:<width$}  {resolve:>9}  {dial:>9}  {wait:>9}");
+    let row = |[leg, resolve, dial, wait]: [&str; 4], bar: &str| {
+        format!("{leg:<width$}  {resolve:>9}  {dial:>9}  {wait:>9}  {bar}").trim_end().to_owned()
+    };
+    let rows = waterfall::rows(&checked.legs, &[], (None, None));
     let mut lines = vec![
         format!("{}: {} bytes ({})", route.file.shown(), checked.size, Bytes(checked.size)),
-        row(["leg to", "resolve", "dial", "wait"]),
+        row(["leg to", "resolve", "dial", "wait"], "- resolve  = dial  # wait"),
     ];
     for (index, name) in names.iter().enumerate() {
         let [resolve, dial, wait] = figures(checked.legs.get(index));
-        lines.push(row([name, &resolve, &dial, &wait]));
+        lines.push(row([name, &resolve, &dial, &wait], &bar(&rows, index)));
     }
     lines.join("\n")
+}
+
+/// The bars of the leg from one stage up: `-` for resolving, `=` for dialling, `#` for waiting.
+fn bar(rows: &[Row], stage: usize) -> String {
+    let end = rows.iter().map(|row| row.offset_ms + row.length_ms).fold(0.0, f64::max);
+    let cell = |ms: f64| if end > 0.0 { ms / end * BAR as f64 } else { 0.0 };
+    let mut bar = [' '; BAR];
+    for row in rows.iter().filter(|row| row.stage == stage) {
+        let glyph = match row.step {
+            Step::Resolve => '-',
+            Step::Dial => '=',
+            Step::Wait | Step::FirstByte | Step::LastByte => '#',
+        };
+        // However short, it is seen.
+        let first = (cell(row.offset_ms) as usize).min(BAR - 1);
+        let last = (cell(row.offset_ms + row.length_ms).round() as usize).clamp(first + 1, BAR);
+        bar[first..last].fill(glyph);
+    }
+    bar.iter().collect()
 }
 
 fn place(number: usize, hop: &crate::route::Hop) -> String {
@@ -80,12 +106,12 @@ mod tests {
     #[test]
     fn the_table_has_a_line_for_each_leg() {
         let route = Route::parse(b"f\n10.0.0.1 9101\n10.0.0.2 9102 name=core\n").unwrap();
-        let legs = vec![Leg { resolve_ms: 0.0, dial_ms: 0.31, wait_ms: 12.0 }];
+        let legs = vec![Leg { resolve_ms: 0.0, dial_ms: 4.0, wait_ms: 12.0 }];
         let checked = Checked { size: 1500, wire: Wire::Http, etag: None, last_modified: None, legs };
         let text = table(&route, &checked);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "f: 1500 bytes (1.5K)");
-        assert_eq!(lines[2], "hop 1 (10.0.0.1:9101)          -    0.31 ms      12 ms");
+        assert_eq!(lines[2], "hop 1 (10.0.0.1:9101)          -    4.00 ms      12 ms  ======##################");
         assert!(lines[3].starts_with("hop 2 (core)") && lines[3].ends_with('-'));
     }
 }

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::{Show, on_one_thread, say, start_log, stop_on_signals};
+use super::{Eyes, Seen, Show, on_one_thread, say, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk};
 use crate::error::{Error, Kept};
 use crate::net::accounts::{accounts, reach};
@@ -18,7 +18,7 @@ use crate::net::upstream::Upstream;
 use crate::report::{Report, TransferReport};
 use crate::route::Route;
 use crate::snapshot::{TransferAccount, TransferSnapshot};
-use crate::verdict::{Stage, judge};
+use crate::verdict::{Limit, Stage, judge};
 
 /// A body that took less says nothing about what limits it, and is not worth a question to every hop.
 const WORTH_JUDGING_US: u64 = 1_000_000;
@@ -51,11 +51,25 @@ pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Er
 }
 
 /// Runs one transfer, shows it as it goes, and asks the hops about it where that is worth something.
-async fn one_transfer(upstream: &mut Upstream, mut job: FetchJob, show: &Show, stop: &CancellationToken) -> Ended {
+async fn one_transfer(
+    upstream: &mut Upstream,
+    mut job: FetchJob,
+    eyes: &Eyes,
+    show: &Show,
+    stop: &CancellationToken,
+) -> Ended {
     let (progress, news) = watch::channel(TransferSnapshot::default());
     // Both end together: the last thing that a transfer tells is that it is over.
-    let (result, ()) = tokio::join!(fetch::fetch(upstream, &mut job, &progress, stop), show.follow(news));
-    let snapshot = progress.borrow().clone();
+    let (mut seen, question) = (Seen::default(), (job.route.clone(), job.id));
+    let told = async { tokio::join!(fetch::fetch(upstream, &mut job, &progress, stop), show.follow(news.clone())) };
+    let watched = eyes.follow(&question, news.clone(), show, &mut seen);
+    let (result, ()) = tokio::select! {
+        biased;
+        told = told => told,
+        // A look that is under way must not hold the end up.
+        never = watched => match never {},
+    };
+    let snapshot = TransferSnapshot { verdict: seen.verdict, stall: seen.stall, ..progress.borrow().clone() };
     let mut ended = Ended { job, snapshot, result, accounts: Vec::new() };
     if ended.result.is_ok() {
         // At once: a hop that answers no question would hold it back for a second.
@@ -78,7 +92,10 @@ impl Ended {
         let reach = reach(self.snapshot.legs.len(), wire);
         self.accounts = accounts(&self.job.route, reach, self.job.id).await;
         let stages = Stage::of(&self.accounts);
-        self.snapshot.verdict = Some(judge(&self.snapshot.flow, &stages));
+        let whole = judge(&self.snapshot.flow, &stages);
+        if whole.limit != Limit::TooShort || self.snapshot.verdict.is_none() {
+            self.snapshot.verdict = Some(whole);
+        }
     }
 
     /// The transfer as a part of the JSON document.
@@ -100,7 +117,7 @@ async fn all(routes: &[Route], plan: &FetchPlan, show: &Show, ended: &mut Vec<En
         if stop.is_cancelled() {
             return Err(Error::Interrupted { kept: Kept::default() });
         }
-        chains(route, plan, show, &stop, &links, ended).await?;
+        chains(route, plan, &Eyes::Asking, show, &stop, &links, ended).await?;
     }
     outcome(ended, show)
 }
@@ -117,6 +134,7 @@ pub(super) fn outcome(ended: &[Ended], show: &Show) -> Result<(), Error> {
 pub(super) async fn chains(
     route: &Route,
     plan: &FetchPlan,
+    eyes: &Eyes,
     show: &Show,
     stop: &CancellationToken,
     links: &Arc<Links>,
@@ -128,11 +146,12 @@ pub(super) async fn chains(
     for chain in 0..u64::from(plan.jobs.unwrap_or(1)) {
         let first = begun as u64 + chain * number + 1;
         let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.wire);
-        let (route, plan, show, stop) = (route.clone(), plan.clone(), show.clone(), stop.clone());
+        let (route, plan, stop) = (route.clone(), plan.clone(), stop.clone());
+        let (eyes, show) = (eyes.clone(), show.clone());
         running.spawn(async move {
             let mut ended = Vec::new();
             for number in first..first + number {
-                let transfer = one_transfer(&mut upstream, plan.job(number, route.clone()), &show, &stop).await;
+                let transfer = one_transfer(&mut upstream, plan.job(number, route.clone()), &eyes, &show, &stop).await;
                 let failed = transfer.result.is_err();
                 ended.push(transfer);
                 if failed {

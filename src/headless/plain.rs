@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::fetch::{chains, outcome};
-use super::{Ended, Show, on_one_thread, say, start_log, stop_on_signals};
+use super::{Ended, Eyes, Show, on_one_thread, say, start_log, stop_on_signals};
 use crate::cli::Talk;
 use crate::dashboard::ChainPlan;
 use crate::error::{Error, Kept};
@@ -37,9 +37,9 @@ async fn run(mut plan: ChainPlan, show: &Show, ended: &mut Vec<Ended>) -> Result
     let tokens = Tokens { hops: plan.tokens.clone(), spawned };
     let mut supervisor = plan.spawning.take().map(|spawning| Supervisor::new(&plan.route, spawning));
     let links = supervisor.as_ref().map(|(supervisor, _)| supervisor.links());
-    let mut watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
+    let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
     let result = tokio::select! {
-        result = fetches(&plan, &mut supervisor, &mut watcher, show, &stop, ended) => result,
+        result = fetches(&plan, &mut supervisor, watcher, show, &stop, ended) => result,
         () = left_waiting(&stop) => Err(Error::Interrupted { kept: Kept::default() }),
     };
     if let Some((supervisor, _)) = &mut supervisor {
@@ -57,7 +57,7 @@ async fn left_waiting(stop: &CancellationToken) {
 async fn fetches(
     plan: &ChainPlan,
     supervisor: &mut Option<(Supervisor, tokio::sync::mpsc::Receiver<crate::net::supervisor::Line>)>,
-    watcher: &mut Watcher,
+    watcher: Watcher,
     show: &Show,
     stop: &CancellationToken,
     ended: &mut Vec<Ended>,
@@ -70,7 +70,8 @@ async fn fetches(
     for hop in watcher.hops() {
         show.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
     }
-    let chains = chains(&plan.route, &plan.fetch, show, stop, &Arc::default(), ended).await;
+    let eyes = Eyes::Watching(Arc::new(watcher));
+    let chains = chains(&plan.route, &plan.fetch, &eyes, show, stop, &Arc::default(), ended).await;
     for transfer in ended.iter_mut() {
         if transfer.accounts.is_empty() && !stop.is_cancelled() {
             transfer.ask_hops().await;

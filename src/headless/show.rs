@@ -125,6 +125,13 @@ impl Show {
         }
     }
 
+    /// Says what has changed meanwhile, to whoever follows.
+    pub(super) fn news(&self, line: &str) {
+        if self.is_talking() {
+            self.tell(line);
+        }
+    }
+
     /// Says what belongs to the result: on stdout, unless the JSON document has that place or nothing is wanted.
     pub(super) fn note(&self, line: &str) {
         match &self.way {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::node::Node;
 use crate::snapshot::{ConnState, Flow, NodeSnapshot};
+use crate::verdict::Alone;
 
 /// The media type, version included: the text format of `OpenMetrics`.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,6 +39,7 @@ pub fn render(node: &Node) -> Result<String, fmt::Error> {
     describe(&mut metrics, &snapshot);
     count_connections(&mut metrics, node, &snapshot);
     count_bodies(&mut metrics, &snapshot.totals.flow);
+    count_evidence(&mut metrics, node, &snapshot);
     let mut text = String::new();
     encode(&mut text, &metrics)?;
     Ok(text)
@@ -93,6 +95,37 @@ fn count_bodies(metrics: &mut Registry, flow: &Flow) {
     metrics.register_with_unit("blocked", help, Unit::Seconds, blocked);
     let active = ConstCounter::new(flow.active_us as f64 / 1e6);
     metrics.register_with_unit("active", "Time with a body on its way", Unit::Seconds, active);
+}
+
+/// What the verdict is made from, as far as one node knows it.
+fn count_evidence(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) {
+    if let Some(load) = snapshot.load {
+        let seconds = |us: u64| ConstCounter::new(us as f64 / 1e6);
+        let help = "Processor time of the process";
+        metrics.register_with_unit("processor", help, Unit::Seconds, seconds(load.process_us));
+        let help = "Time the thread that moves bodies was ready to run and had no processor";
+        metrics.register_with_unit("starved", help, Unit::Seconds, seconds(load.starved_us));
+    }
+    let gauge = |bytes: u64| ConstGauge::new(bytes as f64);
+    let help = "Body bytes received and not known to have arrived at the next stage";
+    metrics.register_with_unit("held", help, Unit::Bytes, gauge(snapshot.held()));
+    let unread = snapshot.connections.iter().map(|conn| conn.queued_in).sum();
+    metrics.register_with_unit(
+        "queued_in",
+        "Body bytes that wait in the kernel to be read",
+        Unit::Bytes,
+        gauge(unread),
+    );
+    let sent = snapshot.connections.iter().map(|conn| conn.queued_out).sum();
+    let help = "Body bytes sent that wait in the kernel or on the way";
+    metrics.register_with_unit("queued_out", help, Unit::Bytes, gauge(sent));
+    let now = node.alone(snapshot);
+    let limit = Family::<Label, Gauge>::default();
+    for each in Alone::ALL {
+        limit.get_or_create(&label("limit", each.word())).set(i64::from(each == now));
+    }
+    let help = "1 for what limits this node's bodies, as far as it knows, since the page was read last or for a second";
+    metrics.register("limit", help, limit);
 }
 
 /// The same word as in JSON.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -26,8 +26,10 @@ use super::splice::Pipes;
 use super::upstream::Upstream;
 use super::{ids, session};
 use crate::dials::Dials;
+use crate::meter::{WINDOW_US, Window};
 use crate::route::Wire;
-use crate::snapshot::{NodeSnapshot, TransferAccount};
+use crate::snapshot::{Flow, NodeSnapshot, TransferAccount};
+use crate::verdict::{Alone, Stage};
 use crate::wire::{Request, TransferId};
 
 /// What a node is told when it starts.
@@ -66,6 +68,7 @@ pub struct Node {
     pub pipes: Arc<Pipes>,
     links: Arc<Links>,
     drain: OnceLock<Drain>,
+    recent: Mutex<Window<Flow>>,
     id: String,
 }
 
@@ -81,6 +84,7 @@ impl Node {
             pipes: Arc::default(),
             links: Arc::default(),
             drain: OnceLock::new(),
+            recent: Mutex::default(),
             id: ids::word(),
         })
     }
@@ -152,6 +156,14 @@ impl Node {
         // Dials can be turned while a body moves; those of one that is over are as they were.
         let dials = if account.ended { account.dials } else { self.dials.now() };
         Some(TransferAccount { dials, load: load(), ..account })
+    }
+
+    /// What limits its bodies by its own account, since this was asked last or for a second, whichever is more.
+    pub fn alone(&self, snapshot: &NodeSnapshot) -> Alone {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.feed(snapshot.uptime_us, snapshot.totals.flow, WINDOW_US);
+        let flow = recent.change().unwrap_or_default();
+        Alone::of(&Stage { flow, dials: snapshot.dials, ..Stage::default() })
     }
 
     /// The node at this moment.

@@ -18,7 +18,6 @@ use super::access::Secret;
 use super::supervisor::{HopLinks, is_near};
 use crate::route::{Hop, HostPort, Route};
 use crate::snapshot::{HopLink, HopSnapshot};
-use crate::verdict::Stage;
 use hop::HopTask;
 use report::HopState;
 
@@ -151,13 +150,6 @@ impl Watcher {
             HopSnapshot { extra: subject.extra, ..snapshot }
         };
         self.watched.iter().enumerate().map(copy).collect()
-    }
-
-    /// What each hop of the route did during the last second or so, for the verdict.
-    pub fn stages(&self) -> Vec<Stage> {
-        let now = Instant::now();
-        let route = self.watched.iter().map(|watched| &watched.subject).filter(|subject| !subject.extra);
-        route.map(|subject| subject.state().stage(subject.at + 1, now)).collect()
     }
 
     /// Waits until something that can be seen has changed since the last call.

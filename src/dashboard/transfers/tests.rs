@@ -10,6 +10,7 @@ use super::*;
 use crate::net::fetch::ProofWish;
 use crate::net::limits::Limits;
 use crate::route::FileName;
+use crate::snapshot::Phase;
 
 struct Stage {
     _folder: tempfile::TempDir,

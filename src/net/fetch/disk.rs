@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -48,6 +49,7 @@ pub(super) struct Writer {
     /// Bytes of the file that were handed over, or were there before.
     offset: u64,
     last_mark: u64,
+    meter: Arc<Meter>,
     thread: JoinHandle<(Part, Result<(), Error>)>,
 }
 
@@ -58,15 +60,16 @@ impl Writer {
         let Begun { part, hasher, offset, source } = begun;
         let (full, incoming) = mpsc::channel(BUFFERS);
         let (back, empty) = mpsc::channel(BUFFERS);
+        let counted = Arc::clone(&meter);
         let noted = source.clone();
         let thread = tokio::task::spawn_blocking(move || {
             let note = |mark: &Mark| noted.iter().for_each(|source| part.record(source, mark));
-            let result = write_all(part.file(), offset, incoming, &back, &meter, &note);
+            let result = write_all(part.file(), offset, incoming, &back, &counted, &note);
             let result = result.map_err(|error| part.error("write it", &error));
             (part, result)
         });
         let buffer = usize::try_from(size - offset).map_or(BUFFER, |left| left.min(BUFFER));
-        Self { full, empty, unmade: BUFFERS, buffer, hasher, source, offset, last_mark: offset, thread }
+        Self { full, empty, unmade: BUFFERS, buffer, hasher, source, offset, last_mark: offset, meter, thread }
     }
 
     /// An empty buffer; `None` where the thread has ended with an error. Cancel-safe.
@@ -87,7 +90,9 @@ impl Writer {
     /// Hands the first `length` bytes over; false where the thread has ended with an error.
     pub(super) fn write(&mut self, buffer: Vec<u8>, length: usize) -> bool {
         if let Some(hasher) = &mut self.hasher {
+            let began = Instant::now();
             hasher.update(&buffer[..length]);
+            self.meter.hashed(began.elapsed().as_micros() as u64);
         }
         self.offset += length as u64;
         let mark = (self.offset - self.last_mark >= RESUME_STEP).then(|| {

@@ -13,6 +13,7 @@ use crate::meter::{Meter, RateWindow, Wait};
 use crate::net::clock::Clock;
 use crate::snapshot::{Flow, Phase, TransferSnapshot};
 use crate::text::SafeText;
+use crate::waterfall;
 use crate::wire::{Leg, TransferId};
 
 /// Time between two figures; a person sees no more.
@@ -27,6 +28,9 @@ const ETA_SPAN: f64 = 10.0;
 pub(super) struct Tracker<'a> {
     sender: &'a watch::Sender<TransferSnapshot>,
     snapshot: TransferSnapshot,
+    /// When this try's question was asked, and when the first byte of its answer came.
+    asked_us: u64,
+    first_us: Option<u64>,
     cap: Cap,
     clock: Clock,
     meter: Arc<Meter>,
@@ -56,6 +60,8 @@ impl<'a> Tracker<'a> {
             snapshot,
             cap: job.cap.clone(),
             clock: Clock::start(),
+            asked_us: 0,
+            first_us: None,
             meter: Arc::default(),
             window: RateWindow::default(),
             average: Average::default(),
@@ -77,6 +83,9 @@ impl<'a> Tracker<'a> {
     }
 
     pub(super) fn phase(&mut self, phase: Phase) {
+        if phase == Phase::Dialing {
+            self.asked_us = self.clock.now_us();
+        }
         self.snapshot.phase = phase;
         self.publish();
     }
@@ -112,6 +121,8 @@ impl<'a> Tracker<'a> {
         self.snapshot.resumed_from = from;
         self.before = self.flow().bytes_in;
         self.snapshot.error = None;
+        self.first_us = None;
+        self.draw(None);
         self.phase(Phase::Waiting);
     }
 
@@ -126,14 +137,28 @@ impl<'a> Tracker<'a> {
 
     /// The body is over.
     pub(super) fn end(&mut self) {
-        self.meter.end(self.clock.now_us());
+        let now_us = self.clock.now_us();
+        self.meter.end(now_us);
+        self.draw(Some(now_us));
     }
 
     pub(super) fn took(&mut self, bytes: u64) {
         self.meter.took(bytes);
+        if self.first_us.is_none() {
+            self.first_us = Some(self.clock.now_us());
+            self.draw(None);
+        }
         if Instant::now() >= self.next {
             self.publish();
         }
+    }
+
+    /// Draws the set-up, and the body as far as it is.
+    fn draw(&mut self, last_us: Option<u64>) {
+        // The legs were measured from the question on, and so are these.
+        let ms = |us: u64| us.saturating_sub(self.asked_us) as f64 / 1000.0;
+        let body = (self.first_us.map(ms), last_us.map(ms));
+        self.snapshot.waterfall = waterfall::rows(&self.snapshot.legs, &[], body);
     }
 
     pub(super) fn wait(&self, what: Wait) {

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::meter::{FlowWindow, RateWindow};
+use crate::meter::{RateWindow, WINDOW_US, Window};
 use crate::route::Hop;
 use crate::snapshot::{ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, NodeSnapshot, RATE_SAMPLES};
-use crate::verdict::Stage;
 
 /// A report older than this says nothing about now.
 const FRESH: Duration = Duration::from_millis(1500);
@@ -26,7 +25,7 @@ pub(super) struct HopState {
     rate_in: u64,
     rate_out: u64,
     history: VecDeque<u64>,
-    flows: FlowWindow,
+    flows: Window<Flow>,
 }
 
 impl HopState {
@@ -40,7 +39,7 @@ impl HopState {
         }
         let (time, flow) = (node.uptime_us, node.totals.flow);
         // The rates keep their own samples, which are as bounded as those of this window.
-        if self.flows.feed(time, flow) {
+        if self.flows.feed(time, flow, WINDOW_US) {
             self.rate_in = self.window_in.feed(time, flow.bytes_in);
             self.rate_out = self.window_out.feed(time, flow.bytes_out);
         }
@@ -74,12 +73,10 @@ impl HopState {
         !flat || (silent && self.link.is_up() && self.node.is_some())
     }
 
-    /// What the hop did over the last second of its own time.
-    pub(super) fn stage(&self, number: usize, now: Instant) -> Stage {
+    /// What the hop did over the last second of its own time; nothing where its reports are old.
+    fn flow(&self, now: Instant) -> Flow {
         let seen = self.seen.is_some_and(|seen| now.duration_since(seen) <= FRESH);
-        let flow = self.flows.flow().filter(|_| seen);
-        let limit = self.node.as_ref().and_then(|node| node.dials.limit);
-        Stage { number, seen: flow.is_some(), flow: flow.unwrap_or_default(), limit }
+        self.flows.change().filter(|_| seen).unwrap_or_default()
     }
 
     /// The hop as the screen shows it.
@@ -103,7 +100,7 @@ impl HopState {
     /// What its newest report says of its bodies, all together.
     fn evidence(&self, now: Instant) -> HopSnapshot {
         let share = |us: fn(&Flow) -> u64| {
-            let flow = self.stage(0, now).flow;
+            let flow = self.flow(now);
             (flow.active_us > 0).then(|| (us(&flow) as f64 / flow.active_us as f64).min(1.0))
         };
         let node = self.node.as_ref();
@@ -119,7 +116,7 @@ impl HopState {
 
     /// What was counted before counts no more: the node is another one, or gone.
     fn forget(&mut self) {
-        self.flows = FlowWindow::default();
+        self.flows = Window::default();
         (self.window_in, self.window_out) = (RateWindow::default(), RateWindow::default());
         (self.rate_in, self.rate_out) = (0, 0);
     }
@@ -157,11 +154,10 @@ mod tests {
         assert!(state.sample(now));
         let hop = state.copy(0, &Hop::parse_element("h:1").unwrap(), true, now);
         assert_eq!((hop.rate_in, hop.rate_out, hop.history.as_slice()), (4000, 4000, &[4000][..]));
-        let stage = state.stage(1, now);
-        assert_eq!((stage.seen, stage.flow.bytes_in, stage.flow.active_us), (true, 4000, 1_000_000));
+        assert_eq!((state.flow(now).bytes_in, state.flow(now).active_us), (4000, 1_000_000));
         assert_eq!((hop.read_share, hop.held, hop.tcp), (Some(0.0), Some(0), None));
         let later = now + Duration::from_secs(2);
-        assert!(!state.stage(1, later).seen);
+        assert_eq!(state.flow(later), Flow::default());
         state.sample(later);
         assert_eq!(state.copy(0, &Hop::parse_element("h:1").unwrap(), true, later).rate_out, 0);
     }
@@ -172,7 +168,7 @@ mod tests {
         let now = Instant::now();
         state.report(node(5_000_000, 9_000_000), now);
         state.report(node(250_000, 100), now);
-        assert_eq!((state.rate_out, state.stage(1, now).flow), (0, Flow::default()));
+        assert_eq!((state.rate_out, state.flow(now)), (0, Flow::default()));
         state.report(node(500_000, 350), now);
         assert_eq!(state.rate_out, 1000);
     }
@@ -206,7 +202,7 @@ mod tests {
                 let totals = Totals { flow, ..Totals::default() };
                 state.report(NodeSnapshot { uptime_us: time, totals, ..NodeSnapshot::default() }, Instant::now());
                 state.sample(Instant::now());
-                state.stage(1, Instant::now());
+                state.flow(Instant::now());
                 prop_assert!(state.history.len() <= RATE_SAMPLES);
             }
         }

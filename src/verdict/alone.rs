@@ -1,0 +1,72 @@
+//! What one node can say of its own bodies without knowing the rest of the chain: a word for its metrics.
+
+use super::Stage;
+
+/// What limits a node's bodies, as far as it knows by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alone {
+    /// Nothing moved, or not for long enough.
+    TooShort,
+    /// Its own cap.
+    Cap,
+    /// Another dial.
+    Dial,
+    /// They wait for input: the cause is upstream, or its disk.
+    Input,
+    /// They wait to be sent: the cause is downstream.
+    Output,
+    /// They wait for neither much: its processor, or nothing in particular.
+    Own,
+}
+
+impl Alone {
+    /// All there are, in the order of the page.
+    pub const ALL: [Self; 6] = [Self::TooShort, Self::Cap, Self::Dial, Self::Input, Self::Output, Self::Own];
+
+    /// The label's value.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::TooShort => "too-short",
+            Self::Cap => "cap",
+            Self::Dial => "dial",
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Own => "own",
+        }
+    }
+
+    /// Judges what a node did.
+    pub fn of(stage: &Stage) -> Self {
+        let flow = stage.flow;
+        // Half of the time is most of it; less than a tenth of a second is no time at all.
+        let most = |us: u64| us * 2 >= flow.active_us;
+        match stage.turned() {
+            _ if flow.active_us < 100_000 => Self::TooShort,
+            _ if most(flow.capped_us) => Self::Cap,
+            Some(_) => Self::Dial,
+            None if most(flow.read_blocked_us) => Self::Input,
+            None if most(flow.write_blocked_us) => Self::Output,
+            None => Self::Own,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dials::Dials;
+    use crate::snapshot::Flow;
+
+    #[test]
+    fn a_node_names_what_it_waits_for() {
+        let of = |read, write, cap, dials| {
+            let (read_blocked_us, write_blocked_us, capped_us) = (read, write, cap);
+            let flow = Flow { read_blocked_us, write_blocked_us, capped_us, active_us: 1_000_000, ..Flow::default() };
+            Alone::of(&Stage { flow, dials, ..Stage::default() }).word()
+        };
+        let (none, stall) = (Dials::default(), Dials { stall: true, ..Dials::default() });
+        let found = [of(900_000, 0, 0, none), of(0, 600_000, 0, none), of(5, 5, 5, none), of(0, 0, 500_000, none)];
+        assert_eq!(found, ["input", "output", "own", "cap"]);
+        assert_eq!((of(0, 900_000, 0, stall), Alone::of(&Stage::default()).word()), ("dial", "too-short"));
+    }
+}

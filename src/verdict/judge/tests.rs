@@ -1,0 +1,170 @@
+//! The walk from stage to stage, case by case.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::dials::Dials;
+use crate::snapshot::{TcpSnapshot, TransferAccount};
+
+/// A second of work, waiting these percents of it to read, to write and for the cap.
+fn flow(read: u64, write: u64, cap: u64) -> Flow {
+    Flow {
+        bytes_in: 1 << 20,
+        bytes_out: 1 << 20,
+        read_blocked_us: read * 10_000,
+        write_blocked_us: write * 10_000,
+        capped_us: cap * 10_000,
+        active_us: 1_000_000,
+        ..Flow::default()
+    }
+}
+
+/// Hops 1, 2 and so on; `None` sends no reports.
+fn chain(hops: &[Option<Flow>]) -> Vec<Stage> {
+    let stage = |(at, flow): (usize, &Option<Flow>)| Stage {
+        number: at + 1,
+        seen: flow.is_some(),
+        flow: flow.unwrap_or_default(),
+        ..Stage::default()
+    };
+    hops.iter().enumerate().map(stage).collect()
+}
+
+fn limit(client: Flow, hops: &[Option<Flow>]) -> Limit {
+    judge(&client, &chain(hops)).limit
+}
+
+const WAITS: u64 = 90;
+
+#[test]
+fn the_stage_that_is_slow_is_named() {
+    let (reads, writes, works) = (Some(flow(WAITS, 2, 0)), Some(flow(2, 88, 0)), Some(flow(5, 5, 0)));
+    let client = flow(WAITS, 0, 0);
+    assert_eq!(limit(client, &[reads, reads, writes]), Limit::Link { from: 3, to: 2, why: Why::Unknown });
+    assert_eq!(limit(client, &[reads, writes, writes]), Limit::Link { from: 2, to: 1, why: Why::Unknown });
+    assert_eq!(limit(client, &[writes, writes, writes]), Limit::Link { from: 1, to: 0, why: Why::Unknown });
+    assert_eq!(limit(client, &[reads, reads, works]), Limit::Origin { hop: 3, part: Part::Processor });
+    assert_eq!(limit(client, &[reads, reads, reads]), Limit::Origin { hop: 3, part: Part::Disk });
+    assert_eq!(limit(client, &[works]), Limit::Origin { hop: 1, part: Part::Processor });
+    assert_eq!(limit(client, &[reads, works, writes]), Limit::Hop { hop: 2 });
+    assert_eq!(limit(client, &[works, writes, writes]), Limit::Hop { hop: 1 });
+    assert_eq!(limit(flow(5, 80, 0), &[writes, writes, writes]), Limit::Client { part: Part::Disk });
+    assert_eq!(limit(flow(5, 5, 0), &[writes, writes, writes]), Limit::Client { part: Part::Processor });
+    assert_eq!(limit(flow(20, 20, 0), &[works, works, works]), Limit::Balanced);
+    assert_eq!(limit(flow(60, 0, 0), &[Some(flow(40, 40, 0)), reads, works]), Limit::Balanced);
+    assert_eq!(limit(client, &[reads, reads, Some(flow(20, 40, 0))]), Limit::Balanced);
+    assert_eq!(limit(client, &[works, works, works]), Limit::Balanced);
+}
+
+#[test]
+fn a_cap_goes_before_everything_and_the_one_nearest_the_origin_before_others() {
+    let (reads, writes, capped) = (Some(flow(WAITS, 2, 0)), Some(flow(2, 88, 0)), Some(flow(1, 2, 90)));
+    let client = flow(WAITS, 0, 0);
+    assert_eq!(limit(client, &[reads, capped, writes]), Limit::Cap { hop: 2, rate: 1 << 20 });
+    assert_eq!(limit(client, &[capped, capped, writes]), Limit::Cap { hop: 2, rate: 1 << 20 });
+    let mut hops = chain(&[reads, capped]);
+    hops[1].dials.limit = Some(2_000_000);
+    assert_eq!(judge(&client, &hops).to_string(), "slowest: hop 2, capped at 2.0M/s");
+}
+
+#[test]
+fn silent_hops_make_a_bracket_and_only_where_the_cause_can_be_theirs() {
+    let (reads, writes, works) = (Some(flow(WAITS, 2, 0)), Some(flow(2, 88, 0)), Some(flow(5, 5, 0)));
+    let client = flow(WAITS, 0, 0);
+    assert_eq!(limit(client, &[reads, None, writes]), Limit::Unseen { after: 1, before: 3 });
+    assert_eq!(limit(client, &[None, None, writes]), Limit::Unseen { after: 0, before: 3 });
+    assert_eq!(limit(client, &[reads, reads, None]), Limit::Unseen { after: 2, before: 3 });
+    assert_eq!(limit(client, &[None, None, None]), Limit::Unseen { after: 0, before: 3 });
+    assert_eq!(limit(flow(5, 5, 0), &[None, writes, writes]), Limit::Unseen { after: 0, before: 2 });
+    assert_eq!(limit(client, &[reads, None, works]), Limit::Origin { hop: 3, part: Part::Processor });
+    assert_eq!(limit(client, &[None, reads, writes]), Limit::Link { from: 3, to: 2, why: Why::Unknown });
+    assert_eq!(limit(flow(5, 80, 0), &[None, None, None]), Limit::Client { part: Part::Disk });
+    let late = Some(Flow { active_us: SHORTEST_HOP - 1, ..flow(2, 88, 0) });
+    assert_eq!(limit(client, &[reads, late]), Limit::Unseen { after: 1, before: 2 });
+}
+
+#[test]
+fn accounts_are_evidence_too() {
+    let dials = Dials { limit: Some(5), ..Dials::default() };
+    let account = TransferAccount { flow: flow(1, 2, 90), dials, ..TransferAccount::default() };
+    let stages = Stage::of(&[None, Some(account)]);
+    assert_eq!((stages[0].seen, stages[1].number), (false, 2));
+    assert_eq!(judge(&flow(WAITS, 0, 0), &stages).limit, Limit::Cap { hop: 2, rate: 5 });
+}
+
+#[test]
+fn what_was_too_short_or_did_not_move_is_not_judged() {
+    let writes = Some(flow(2, 88, 0));
+    let short = Flow { active_us: SHORTEST_CLIENT - 1, ..flow(40, 0, 0) };
+    let stuck = Flow { bytes_in: 0, ..flow(WAITS, 0, 0) };
+    assert_eq!([limit(short, &[writes]), limit(stuck, &[writes])], [Limit::TooShort; 2]);
+    assert_eq!(limit(flow(WAITS, 0, 0), &[]), Limit::TooShort);
+}
+
+/// The same stage with what the kernel says: the socket was busy, and the window full, these percents of the time.
+fn kernel(stage: Stage, busy: u64, full: u64, rtt_us: u64, retransmits: u64) -> Stage {
+    let (busy_us, receiver_limited_us) = (busy * 10_000, full * 10_000);
+    let tcp = TcpSnapshot { rtt_us, retransmits, busy_us, receiver_limited_us, ..TcpSnapshot::default() };
+    Stage { tcp: Some(tcp), ..stage }
+}
+
+#[test]
+fn the_kernel_tells_a_slow_network_from_a_slow_receiver() {
+    let client = flow(WAITS, 0, 0);
+    let chain = chain(&[Some(flow(WAITS, 2, 0)), Some(flow(2, 95, 0)), Some(flow(2, 95, 0))]);
+    let with = |busy, full, rtt_us, lost| {
+        let hops = [kernel(chain[0], 10, 0, 90, 0), kernel(chain[1], busy, full, rtt_us, lost), chain[2]];
+        judge(&client, &hops).limit
+    };
+    assert_eq!(with(100, 0, 40_000, 0), Limit::Link { from: 2, to: 1, why: Why::Congestion });
+    assert_eq!(with(100, 0, 40_000, 9), Limit::Link { from: 2, to: 1, why: Why::Loss });
+    assert_eq!(with(100, 90, 80_000, 0), Limit::Link { from: 2, to: 1, why: Why::RoundTrip });
+    assert_eq!(with(100, 90, 90, 0), Limit::Hop { hop: 1 }, "its window is full of what arrived at once");
+    // Hop 2 waits by its own clock, and yet there was nothing of it to send: it was not running.
+    let hops = [kernel(chain[0], 10, 0, 90, 0), kernel(chain[1], 8, 0, 90, 0), kernel(chain[2], 100, 90, 90, 0)];
+    assert_eq!(judge(&client, &hops).limit, Limit::Hop { hop: 2 });
+    let hops = [chain[0], kernel(chain[1], 8, 0, 90, 0)];
+    assert_eq!(judge(&client, &hops).limit, Limit::Origin { hop: 2, part: Part::Processor });
+}
+
+#[test]
+fn what_a_person_turned_is_named_before_what_it_does() {
+    let mut hops = chain(&[Some(flow(WAITS, 2, 0)), Some(flow(2, 5, 0)), Some(flow(2, 95, 0))]);
+    hops[1].dials.stammer = Some(7);
+    let said = |hops: &[Stage], bytes_in| judge(&Flow { bytes_in, ..flow(WAITS, 0, 0) }, hops).limit;
+    assert_eq!(said(&hops, 9), Limit::Dial { hop: 2, dial: Turned::Stammer });
+    hops[2].dials.stall = true;
+    assert_eq!(said(&hops, 0), Limit::Dial { hop: 3, dial: Turned::Stall });
+    hops[2].dials.stall = false;
+    hops[1].flow = flow(1, 1, 95);
+    assert_eq!(said(&hops, 9), Limit::Cap { hop: 2, rate: 1 << 20 });
+}
+
+fn any_flow() -> impl Strategy<Value = Flow> {
+    let small = || prop_oneof![0u64..2_000_000, any::<u64>()];
+    (small(), small(), small(), small(), small()).prop_map(|(bytes, read, write, cap, active)| Flow {
+        bytes_in: bytes,
+        bytes_out: bytes,
+        read_blocked_us: read,
+        write_blocked_us: write,
+        capped_us: cap,
+        active_us: active,
+        ..Flow::default()
+    })
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics_and_nothing_is_accused_when_nothing_moved(
+        client in any_flow(),
+        hops in proptest::collection::vec(proptest::option::of(any_flow()), 0..5),
+    ) {
+        let hops = chain(&hops);
+        let verdict = judge(&client, &hops);
+        prop_assert!((0.0..=1.0).contains(&verdict.share), "{verdict:?}");
+        prop_assert!(!verdict.to_string().is_empty());
+        let still = Flow { bytes_in: 0, bytes_out: 0, ..client };
+        prop_assert_eq!(judge(&still, &hops).limit, Limit::TooShort);
+        prop_assert_eq!(judge(&Flow::default(), &hops).limit, Limit::TooShort);
+    }
+}

@@ -1,0 +1,232 @@
+//! The verdict on what is running: a window that rolls over the reports of the hops, and what has stood still.
+//!
+//! Only the bodies of this client's own transfers count, whoever else uses the hops.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::steady::Steady;
+use super::{Stage, Verdict, judge};
+use crate::dials::Dials;
+use crate::meter::{Since, Window};
+use crate::snapshot::{
+    ConnState, Flow, HopSnapshot, Load, NodeSnapshot, Phase, Stall, TcpSnapshot, TransferAccount, TransferSnapshot,
+};
+use crate::text::SafeText;
+
+/// How far back the window reaches, in µs: several reports, and a cause that comes and goes four times a second.
+const WINDOW_US: u64 = 1_500_000;
+/// A report older than this, in µs, says nothing about now.
+const FRESH_US: u64 = 1_500_000;
+/// The least time without a byte that is called standing still, in µs.
+const STALL_US: u64 = 1_000_000;
+
+/// Judges the running transfers of one client, fed with all that is known of them at explicit times.
+#[derive(Debug, Default)]
+pub struct Rolling {
+    client: Sums<u64, Flow>,
+    flows: Window<Flow>,
+    hops: Vec<Trace>,
+    steady: Steady,
+    received: BTreeMap<u64, Received>,
+}
+
+/// What one hop has done for these transfers, as far as its reports go.
+#[derive(Debug, Default)]
+struct Trace {
+    conns: Sums<u64, Evidence>,
+    window: Window<Evidence>,
+    last: Said,
+    /// When the newest report came, in µs.
+    seen_us: u64,
+}
+
+/// What a report says besides what it counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    uptime_us: u64,
+    dials: Dials,
+    rtt_us: u64,
+    unread: u64,
+    /// Its body has moved nothing for so long, in µs; `None` where it has none of ours.
+    still_us: Option<u64>,
+}
+
+/// How far a transfer has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Received {
+    bytes: u64,
+    /// When that changed last, in µs.
+    since_us: u64,
+    stall: Option<Stall>,
+}
+
+/// What is counted of one body, or of several.
+#[derive(Clone, Copy, Debug, Default)]
+struct Evidence {
+    flow: Flow,
+    tcp: Option<TcpSnapshot>,
+    load: Option<Load>,
+}
+
+/// Sums that only grow, of counters that come and go: each counts from when it was first seen.
+#[derive(Debug, Default)]
+struct Sums<K, T> {
+    before: BTreeMap<K, T>,
+    sum: T,
+}
+
+impl Rolling {
+    /// Looks at what hops report and transfers tell, at this time; the answer is what holds now.
+    pub fn see(&mut self, now_us: u64, hops: &[HopSnapshot], transfers: &[TransferSnapshot]) -> Verdict {
+        let ids: BTreeSet<&SafeText> = running(transfers).map(|transfer| &transfer.id).collect();
+        self.hops.resize_with(hops.iter().filter(|hop| !hop.extra).count(), Trace::default);
+        for (trace, hop) in self.hops.iter_mut().zip(hops.iter().filter(|hop| !hop.extra)) {
+            let age_us = hop.age.as_micros() as u64;
+            match &hop.node {
+                Some(node) if hop.link.is_up() => trace.report(node, &ids, now_us.saturating_sub(age_us)),
+                _ => *trace = Trace::default(),
+            }
+        }
+        self.conclude(now_us, transfers)
+    }
+
+    /// The same from what each hop, hop 1 first, says of the one transfer that runs.
+    pub fn hear(&mut self, now_us: u64, accounts: &[Option<TransferAccount>], transfer: &TransferSnapshot) -> Verdict {
+        self.hops.resize_with(accounts.len(), Trace::default);
+        for (trace, account) in self.hops.iter_mut().zip(accounts) {
+            if let Some(account) = account.as_ref().filter(|account| !account.ended) {
+                trace.account(account, now_us);
+            }
+        }
+        self.conclude(now_us, std::slice::from_ref(transfer))
+    }
+
+    /// How long the transfer with this number has stood still, and which hop moved data last; `None` while it moves.
+    pub fn stall(&self, number: u64) -> Option<Stall> {
+        self.received.get(&number).and_then(|received| received.stall)
+    }
+
+    fn conclude(&mut self, now_us: u64, transfers: &[TransferSnapshot]) -> Verdict {
+        self.note_stalls(now_us, transfers);
+        let flows = running(transfers).map(|transfer| (transfer.number, transfer.flow));
+        self.client.feed(flows, true);
+        self.flows.feed(now_us, self.client.sum, WINDOW_US);
+        let stages: Vec<Stage> = (1..).zip(&self.hops).map(|(number, trace)| trace.stage(number, now_us)).collect();
+        let client = self.flows.change().unwrap_or_default();
+        self.steady.feed(now_us, judge(&client, &stages))
+    }
+
+    fn note_stalls(&mut self, now_us: u64, transfers: &[TransferSnapshot]) {
+        let rtt_us = self.hops.iter().map(|trace| trace.last.rtt_us).max().unwrap_or_default();
+        let limit_us = rtt_us.saturating_mul(3).max(STALL_US);
+        let moved_last = self.moved_last(now_us);
+        let before = std::mem::take(&mut self.received);
+        for transfer in running(transfers) {
+            let bytes = transfer.flow.bytes_in;
+            let known = before.get(&transfer.number).filter(|received| received.bytes == bytes);
+            let since_us = known.map_or(now_us, |received| received.since_us);
+            let lasting_us = now_us.saturating_sub(since_us);
+            let lasting = std::time::Duration::from_micros(lasting_us);
+            let stall = (lasting_us >= limit_us).then_some(Stall { lasting, last_moved: moved_last });
+            self.received.insert(transfer.number, Received { bytes, since_us, stall });
+        }
+    }
+
+    /// The hop whose bodies moved a byte later than those of all others, the one nearest to the client among equals.
+    fn moved_last(&self, now_us: u64) -> Option<usize> {
+        let moved = |(number, trace): (usize, &Trace)| {
+            let still_us = trace.last.still_us.filter(|_| trace.is_fresh(now_us))?;
+            Some((trace.seen_us.saturating_sub(still_us), std::cmp::Reverse(number)))
+        };
+        (1..).zip(&self.hops).filter_map(moved).max().map(|(_, number)| number.0)
+    }
+}
+
+impl Trace {
+    fn report(&mut self, node: &NodeSnapshot, ids: &BTreeSet<&SafeText>, seen_us: u64) {
+        if node.uptime_us == self.last.uptime_us {
+            return;
+        }
+        let ours = || {
+            let moving = node.connections.iter().filter(|conn| conn.state == ConnState::Streaming);
+            moving.filter(|conn| ids.contains(&conn.transfer))
+        };
+        let counted = ours().map(|conn| (conn.id, Evidence { flow: conn.flow, tcp: conn.tcp, load: None }));
+        let said = Said {
+            uptime_us: node.uptime_us,
+            dials: node.dials,
+            rtt_us: ours().filter_map(|conn| conn.tcp).map(|tcp| tcp.rtt_us).max().unwrap_or_default(),
+            unread: ours().map(|conn| conn.queued_in).max().unwrap_or_default(),
+            still_us: ours().map(|conn| conn.still_us).min(),
+        };
+        self.take(counted, node.load, said, seen_us);
+    }
+
+    fn account(&mut self, account: &TransferAccount, seen_us: u64) {
+        let said = Said {
+            uptime_us: account.uptime_us,
+            dials: account.dials,
+            rtt_us: account.tcp.map_or(0, |tcp| tcp.rtt_us),
+            unread: account.queued_in,
+            still_us: Some(account.still_us),
+        };
+        let counted = std::iter::once((0, Evidence { flow: account.flow, tcp: account.tcp, load: None }));
+        self.take(counted, account.load, said, seen_us);
+    }
+
+    fn take(&mut self, counted: impl Iterator<Item = (u64, Evidence)>, load: Option<Load>, said: Said, seen_us: u64) {
+        if said.uptime_us < self.last.uptime_us {
+            // It was restarted, and counts from the start again.
+            *self = Self::default();
+        }
+        self.conns.feed(counted, false);
+        self.window.feed(said.uptime_us, Evidence { load, ..self.conns.sum }, WINDOW_US);
+        (self.last, self.seen_us) = (said, seen_us);
+    }
+
+    fn stage(&self, number: usize, now_us: u64) -> Stage {
+        let change = self.window.change().filter(|_| self.is_fresh(now_us));
+        let Some(Evidence { flow, tcp, load }) = change else { return Stage { number, ..Stage::default() } };
+        Stage { number, seen: true, flow, tcp, load, unread: self.last.unread, dials: self.last.dials }
+    }
+
+    fn is_fresh(&self, now_us: u64) -> bool {
+        now_us.saturating_sub(self.seen_us) <= FRESH_US
+    }
+}
+
+impl<K: Ord, T: Copy + Since> Sums<K, T> {
+    /// Takes all that is counted now; what is new counts from 0 if it began unseen, else from here.
+    fn feed(&mut self, now: impl Iterator<Item = (K, T)>, from_zero: bool) {
+        let mut before = std::mem::take(&mut self.before);
+        for (key, value) in now {
+            let known = before.remove(&key).or_else(|| (!from_zero).then_some(value));
+            self.sum.grow(&known.map_or(value, |known| value.since(&known)));
+            self.before.insert(key, value);
+        }
+    }
+}
+
+impl Since for Evidence {
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            flow: self.flow.since(&earlier.flow),
+            tcp: self.tcp.map(|tcp| tcp.since(&earlier.tcp.unwrap_or_default())),
+            load: self.load.map(|load| load.since(&earlier.load.unwrap_or_default())),
+        }
+    }
+
+    fn grow(&mut self, by: &Self) {
+        self.flow.add(&by.flow);
+        if let Some(tcp) = by.tcp {
+            let (mut sum, rtt_us) = (self.tcp.unwrap_or_default(), tcp.rtt_us);
+            sum.add(&tcp);
+            // A sum has no round trip and no window of its own: those of the newest report are as good as any.
+            self.tcp = Some(TcpSnapshot { rtt_us, cwnd: tcp.cwnd, delivery_rate: tcp.delivery_rate, ..sum });
+        }
+    }
+}
+
+fn running(transfers: &[TransferSnapshot]) -> impl Iterator<Item = &TransferSnapshot> {
+    transfers.iter().filter(|transfer| transfer.phase == Phase::Streaming)
+}

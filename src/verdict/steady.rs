@@ -1,0 +1,113 @@
+//! A verdict that does not flap: what a single look finds must be found again before it is said.
+
+use std::collections::VecDeque;
+
+use super::{Limit, Verdict};
+
+/// How far back a change is looked for, in µs: what most looks of this time found is true now.
+const MEMORY_US: u64 = 1_000_000;
+/// Findings closer together than this, in µs, count as one, so that the memory stays short whoever feeds it.
+const STEP_US: u64 = 20_000;
+
+/// The findings of the last second, and what has been said of them.
+#[derive(Clone, Debug, Default)]
+pub struct Steady {
+    findings: VecDeque<(u64, Verdict)>,
+    said: Verdict,
+    since_us: u64,
+}
+
+impl Steady {
+    /// Takes what one look found; the answer is what holds.
+    ///
+    /// Something new takes over once it makes up two thirds of the last second, or half of it where nothing was known.
+    pub fn feed(&mut self, now_us: u64, found: Verdict) -> Verdict {
+        if self.findings.back().is_some_and(|(time, _)| *time > now_us) {
+            *self = Self::default();
+        }
+        if self.findings.back().is_none_or(|(time, _)| now_us - time >= STEP_US) {
+            self.findings.push_back((now_us, found));
+        }
+        while self.findings.front().is_some_and(|(time, _)| now_us - time > MEMORY_US) {
+            self.findings.pop_front();
+        }
+        let votes = |limit: &Limit| self.findings.iter().filter(|(_, other)| is_same(&other.limit, limit)).count();
+        let most = self.findings.iter().map(|(_, verdict)| verdict.limit).max_by_key(votes).unwrap_or_default();
+        let span = now_us - self.findings.front().map_or(now_us, |(time, _)| *time);
+        let (part, of) = if self.said.limit == Limit::TooShort { (1, 2) } else { (2, 3) };
+        let enough = votes(&most) * of >= self.findings.len() * part && span >= MEMORY_US / 2;
+        if enough && !is_same(&most, &self.said.limit) {
+            self.since_us = now_us;
+            self.said.limit = most;
+        }
+        // The figures are the newest, whether or not the stage is.
+        if let Some((_, newest)) = self.findings.iter().rev().find(|(_, other)| is_same(&other.limit, &self.said.limit))
+        {
+            self.said = *newest;
+        }
+        Verdict { held_ms: (now_us - self.since_us) / 1000, ..self.said }
+    }
+}
+
+/// The same kind of cause at the same place; a cap that was turned is still the cap.
+fn is_same(one: &Limit, other: &Limit) -> bool {
+    let place = |limit: &Limit| match *limit {
+        Limit::Cap { hop, .. } => Limit::Cap { hop, rate: 0 },
+        Limit::Link { from, to, .. } => Limit::Link { from, to, why: super::Why::Unknown },
+        other => other,
+    };
+    place(one) == place(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(limit: Limit) -> Verdict {
+        Verdict { limit, share: 0.9, ..Verdict::default() }
+    }
+
+    /// Feeds ten findings a second, from a time on; the last answer.
+    fn feed(steady: &mut Steady, from_ms: u64, limits: &[Limit]) -> Verdict {
+        let mut last = Verdict::default();
+        for (at, limit) in (0..).zip(limits) {
+            last = steady.feed((from_ms + at * 100) * 1000, found(*limit));
+        }
+        last
+    }
+
+    const A: Limit = Limit::Hop { hop: 2 };
+    const B: Limit = Limit::Cap { hop: 2, rate: 5 };
+
+    #[test]
+    fn what_is_new_is_said_within_a_second_and_what_flickers_is_not() {
+        let mut steady = Steady::default();
+        assert_eq!(feed(&mut steady, 0, &[A; 4]).limit, Limit::TooShort);
+        let said = feed(&mut steady, 400, &[A; 7]);
+        assert_eq!((said.limit, said.held_ms), (A, 500));
+        assert_eq!(feed(&mut steady, 1100, &[B, A, A, B, A, B, A, A, B, A]).limit, A);
+        assert_eq!(feed(&mut steady, 2100, &[B; 4]).limit, A);
+        let said = feed(&mut steady, 2500, &[B; 6]);
+        assert_eq!(said.limit, B);
+        assert!(said.held_ms <= 400, "{said:?}");
+    }
+
+    #[test]
+    fn a_cap_that_is_turned_is_the_same_cap_at_its_new_rate() {
+        let mut steady = Steady::default();
+        feed(&mut steady, 0, &[B; 12]);
+        let said = feed(&mut steady, 1200, &[Limit::Cap { hop: 2, rate: 9 }]);
+        assert_eq!((said.limit, said.held_ms), (Limit::Cap { hop: 2, rate: 9 }, 700));
+    }
+
+    #[test]
+    fn a_clock_that_starts_again_and_one_that_stands_still_are_borne() {
+        let mut steady = Steady::default();
+        feed(&mut steady, 5000, &[A; 12]);
+        assert_eq!(steady.feed(0, found(B)).limit, Limit::TooShort);
+        for _ in 0..1000 {
+            steady.feed(0, found(B));
+        }
+        assert_eq!(steady.findings.len(), 1);
+    }
+}

@@ -1,0 +1,110 @@
+//! The bench of causes: one thing at a time is made slow in a chain of real processes, and the verdict has to name it.
+//!
+//! A short run makes each cause once. `CHAINVIEW_CAUSES=full` makes 200 of them at random places and strengths, and 50
+//! runs with none, and prints the table of what was taken for what; `CHAINVIEW_CAUSES_SEED` repeats a run.
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
+
+#[path = "causes/cause.rs"]
+mod cause;
+#[path = "causes/scene.rs"]
+mod scene;
+
+use std::collections::BTreeMap;
+
+use cause::{Cause, Kind, Random};
+use scene::judged;
+
+/// The share of trials in which the stage and the place have to be right.
+const RIGHT: f64 = 0.95;
+
+/// What was taken for what: how often each kind of cause was named right, and as what else.
+#[derive(Default)]
+struct Table {
+    rows: BTreeMap<String, BTreeMap<String, usize>>,
+    right: usize,
+    wrong: Vec<String>,
+}
+
+impl Table {
+    fn note(&mut self, cause: &Cause, verdict: &serde_json::Value) {
+        let right = cause.is(verdict);
+        let said = verdict["limit"].as_str().unwrap_or("nothing");
+        let said = if right { format!("{said}, right") } else { format!("{said}, wrong") };
+        *self.rows.entry(cause.kind().to_string()).or_default().entry(said).or_default() += 1;
+        if right {
+            self.right += 1;
+        } else {
+            self.wrong.push(format!("{cause:?}: {verdict}"));
+        }
+    }
+
+    fn trials(&self) -> usize {
+        self.right + self.wrong.len()
+    }
+
+    fn print(&self) {
+        for (kind, said) in &self.rows {
+            println!("{kind:<16} {said:?}");
+        }
+        println!("{} of {} right", self.right, self.trials());
+        for wrong in &self.wrong {
+            println!("  {wrong}");
+        }
+    }
+}
+
+/// The kinds of causes that can be made here; what cannot is said aloud.
+fn makable() -> Vec<Kind> {
+    let (can, cannot): (Vec<Kind>, Vec<Kind>) = Kind::ALL.into_iter().partition(|kind| kind.can_be_made());
+    for kind in cannot {
+        println!("SKIPPED: {kind}: {}", kind.needs());
+    }
+    can
+}
+
+#[test]
+fn each_cause_is_named() {
+    let mut random = Random::seeded();
+    let mut table = Table::default();
+    for kind in makable() {
+        let cause = Cause::at_random(kind, &mut random);
+        let mut verdict = judged(&cause);
+        if !cause.is(&verdict) {
+            // A machine that does something else for some seconds makes a cause of its own, once.
+            println!("again, after {verdict}: {cause:?}");
+            verdict = judged(&cause);
+        }
+        table.note(&cause, &verdict);
+    }
+    table.print();
+    assert!(table.wrong.is_empty(), "{:#?}", table.wrong);
+}
+
+#[test]
+fn nobody_is_accused_where_nothing_is_wrong() {
+    let verdict = judged(&Cause::Nothing);
+    assert!(Cause::Nothing.is(&verdict), "{verdict}");
+}
+
+#[test]
+fn random_causes_are_named() {
+    if std::env::var("CHAINVIEW_CAUSES").as_deref() != Ok("full") {
+        println!("SKIPPED: CHAINVIEW_CAUSES=full runs it, for half an hour");
+        return;
+    }
+    let count = |name: &str, usual: usize| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
+    let mut random = Random::seeded();
+    let (mut table, mut untouched) = (Table::default(), Table::default());
+    let kinds = makable();
+    for trial in 0..count("CHAINVIEW_CAUSES_TRIALS", 200) {
+        let cause = Cause::at_random(kinds[trial % kinds.len()], &mut random);
+        table.note(&cause, &judged(&cause));
+    }
+    for _ in 0..count("CHAINVIEW_CAUSES_UNTOUCHED", 50) {
+        untouched.note(&Cause::Nothing, &judged(&Cause::Nothing));
+    }
+    table.print();
+    untouched.print();
+    assert!(untouched.wrong.is_empty(), "accused without a cause");
+    assert!(table.right as f64 >= table.trials() as f64 * RIGHT, "{} of {} right", table.right, table.trials());
+}

@@ -1,0 +1,141 @@
+//! What can be made slow, where and how much, and what a right verdict on it is.
+
+use std::fmt;
+use std::process::{Command, Stdio};
+
+/// Relays in the chain; the hop behind them is the origin.
+pub(crate) const RELAYS: usize = 3;
+/// All hops.
+pub(crate) const HOPS: usize = RELAYS + 1;
+
+/// One cause.
+#[derive(Clone, Debug)]
+pub(crate) enum Cause {
+    /// None.
+    Nothing,
+    /// This hop has a cap, in bytes per second.
+    Cap { hop: usize, rate: u64 },
+    /// This stage, 0 for the client, is stopped again and again: this long out of so many ms.
+    Starved { stage: usize, stopped_ms: u64, of_ms: u64 },
+    /// Every read of the origin's disk takes so many µs longer.
+    OriginDisk { slower_us: u64 },
+    /// Every write to the client's disk takes so many µs longer.
+    ClientDisk { slower_us: u64 },
+    /// The link from this hop down is this narrow, in Mbit/s.
+    Link { from: usize, mbit: u64 },
+}
+
+/// A cause without its place and strength.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Cap,
+    Starved,
+    OriginDisk,
+    ClientDisk,
+    Link,
+    Nothing,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl Kind {
+    /// All that can be wrong.
+    pub(crate) const ALL: [Self; 5] = [Self::Cap, Self::Starved, Self::OriginDisk, Self::ClientDisk, Self::Link];
+
+    /// What it takes to make it.
+    pub(crate) fn needs(self) -> &'static str {
+        match self {
+            Self::OriginDisk | Self::ClientDisk => "strace makes a disk slow, and is not here",
+            Self::Link => "a narrow link needs root, ip and tc with tbf",
+            Self::Cap | Self::Starved | Self::Nothing => "nothing",
+        }
+    }
+
+    pub(crate) fn can_be_made(self) -> bool {
+        match self {
+            Self::OriginDisk | Self::ClientDisk => runs("strace -f --seccomp-bpf -e trace=pread64 true"),
+            Self::Link => super::scene::Narrow::new(1, 8).is_some(),
+            Self::Cap | Self::Starved | Self::Nothing => true,
+        }
+    }
+}
+
+/// True if a command line, its words separated by spaces, ends well.
+pub(crate) fn runs(line: &str) -> bool {
+    let mut words = line.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+impl Cause {
+    /// One of this kind, at a random place and of random strength, but always the slowest there is in the chain.
+    pub(crate) fn at_random(kind: Kind, random: &mut Random) -> Self {
+        match kind {
+            Kind::Nothing => Self::Nothing,
+            Kind::Cap => {
+                Self::Cap { hop: random.from(1, HOPS as u64) as usize, rate: random.from(1_000_000, 30_000_000) }
+            }
+            Kind::Starved => {
+                let of_ms = random.from(100, 400);
+                let stopped_ms = of_ms * random.from(85, 95) / 100;
+                Self::Starved { stage: random.from(0, HOPS as u64) as usize, stopped_ms, of_ms }
+            }
+            Kind::OriginDisk => Self::OriginDisk { slower_us: random.from(3_000, 30_000) },
+            Kind::ClientDisk => Self::ClientDisk { slower_us: random.from(30_000, 200_000) },
+            Kind::Link => Self::Link { from: random.from(1, HOPS as u64) as usize, mbit: random.from(8, 200) },
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Nothing => Kind::Nothing,
+            Self::Cap { .. } => Kind::Cap,
+            Self::Starved { .. } => Kind::Starved,
+            Self::OriginDisk { .. } => Kind::OriginDisk,
+            Self::ClientDisk { .. } => Kind::ClientDisk,
+            Self::Link { .. } => Kind::Link,
+        }
+    }
+
+    /// The verdict names it: the stage and the place. Without a cause, only an accusation is wrong, and on a machine
+    /// that all stages share, some processor is always the slowest.
+    pub(crate) fn is(&self, verdict: &serde_json::Value) -> bool {
+        let is = |name: &str, value: usize| verdict[name].as_u64() == Some(value as u64);
+        let disk = verdict["part"] == "disk";
+        match (self, verdict["limit"].as_str().unwrap_or_default()) {
+            (Self::Nothing, limit) => !matches!(limit, "link" | "cap" | "dial" | "receiver" | "unseen"),
+            (Self::Cap { hop, .. }, "cap") => is("hop", *hop),
+            (Self::Starved { stage: 0, .. }, "client") | (Self::Starved { stage: HOPS, .. }, "origin") => !disk,
+            (Self::Starved { stage, .. }, "hop") => is("hop", *stage),
+            (Self::OriginDisk { .. }, "origin") | (Self::ClientDisk { .. }, "client") => disk,
+            (Self::Link { from, .. }, "link") => is("from", *from),
+            _ => false,
+        }
+    }
+}
+
+/// Numbers that are the same in every run with the same seed.
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// Seeded by `CHAINVIEW_CAUSES_SEED`.
+    pub(crate) fn seeded() -> Self {
+        let seed = std::env::var("CHAINVIEW_CAUSES_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+        println!("CHAINVIEW_CAUSES_SEED={seed}");
+        Self(0x9e37_79b9_7f4a_7c15 ^ seed)
+    }
+
+    /// One of the numbers from the first to the last.
+    fn from(&mut self, first: u64, last: u64) -> u64 {
+        // Xorshift; its first numbers after a small seed are alike, its high bits are not.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        first + (self.0 >> 16) % (last - first + 1)
+    }
+}

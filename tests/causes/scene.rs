@@ -1,0 +1,228 @@
+//! The chain in which a cause is made: real nodes, a real client, and what it says in its JSON document.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::cause::{Cause, HOPS, runs};
+
+/// How long a cause may go on before it has to be named.
+const NAMED_WITHIN: Duration = Duration::from_secs(5);
+/// The file: longer than any trial, and nothing on the disk.
+const SIZE: u64 = 2 << 30;
+/// Most that may pass until a client that was interrupted has said its last.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A process that ends with this.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = kill_process(Pid::from_child(&self.0), Signal::CONT);
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Two network namespaces and a narrow link between them: the hops from `from` on stand in the second.
+pub(crate) struct Narrow {
+    from: usize,
+    near: String,
+    far: String,
+}
+
+/// Addresses of the namespaces of one test process do not meet, so every pair may have the same.
+const NEAR: &str = "10.77.0.1";
+const FAR: &str = "10.77.0.2";
+
+impl Narrow {
+    /// The link from this hop down, this narrow; `None` where that cannot be made here.
+    pub(crate) fn new(from: usize, mbit: u64) -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cv{}x{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let narrow = Self { from, near: format!("{name}n"), far: format!("{name}f") };
+        let (near, far) = (&narrow.near, &narrow.far);
+        let made = [
+            format!("ip netns add {near}"),
+            format!("ip netns add {far}"),
+            format!("ip -n {near} link add v0 type veth peer name v1 netns {far}"),
+            format!("ip -n {near} addr add {NEAR}/24 dev v0"),
+            format!("ip -n {far} addr add {FAR}/24 dev v1"),
+            format!("ip -n {near} link set v0 up"),
+            format!("ip -n {far} link set v1 up"),
+            format!("ip -n {near} link set lo up"),
+            format!("ip -n {far} link set lo up"),
+            format!("ip netns exec {far} tc qdisc add dev v1 root tbf rate {mbit}mbit burst 32kb latency 50ms"),
+        ];
+        made.iter().all(|line| runs(line)).then_some(narrow)
+    }
+}
+
+impl Drop for Narrow {
+    fn drop(&mut self) {
+        runs(&format!("ip netns del {}", self.near));
+        runs(&format!("ip netns del {}", self.far));
+    }
+}
+
+/// Stops and continues a process in turns.
+struct Starving {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Starving {
+    fn start(pid: Pid, stopped_ms: u64, of_ms: u64) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&over);
+        let thread = thread::spawn(move || {
+            while !until.load(Ordering::Relaxed) {
+                let _ = kill_process(pid, Signal::STOP);
+                thread::sleep(Duration::from_millis(stopped_ms));
+                let _ = kill_process(pid, Signal::CONT);
+                thread::sleep(Duration::from_millis(of_ms - stopped_ms));
+            }
+        });
+        Self { over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Starving {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Makes a cause in a chain, fetches through it, and returns the verdict after five seconds, as the JSON document has it.
+pub(crate) fn judged(cause: &Cause) -> serde_json::Value {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "a-token-of-this-test-alone\n").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::File::create(folder.path().join("f")).unwrap().set_len(SIZE).unwrap();
+    fs::create_dir(folder.path().join("out")).unwrap();
+    let narrow = match cause {
+        Cause::Link { from, mbit } => Some(Narrow::new(*from, *mbit).expect("it could be made before")),
+        _ => None,
+    };
+    let mut lines = vec!["f".to_owned()];
+    let mut nodes = Vec::new();
+    for hop in 1..=HOPS {
+        let (node, address) = node(cause, hop, narrow.as_ref(), folder.path());
+        lines.push(format!("{address} wire=http token-file={}", token.display()));
+        nodes.push(node);
+    }
+    let path = folder.path().join("input.txt");
+    fs::write(&path, lines.join("\n")).unwrap();
+    let wrapped = match cause {
+        Cause::ClientDisk { slower_us } => slow_call("pwrite64", &format!("pwrite64:delay_enter={slower_us}")),
+        _ => Vec::new(),
+    };
+    let mut command = chainview(narrow.as_ref().map(|narrow| narrow.near.as_str()), &wrapped);
+    command.arg(&path).args(["--no-spawn", "--no-verify", "--json", "--output"]).arg(folder.path().join("out"));
+    let mut client = Process(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut document = client.0.stdout.take().unwrap();
+    let starving = match cause {
+        Cause::Starved { stage, stopped_ms, of_ms } => {
+            let process = if *stage == 0 { &client } else { &nodes[stage - 1] };
+            Some(Starving::start(Pid::from_child(&process.0), *stopped_ms, *of_ms))
+        }
+        _ => None,
+    };
+    // The cause counts from the first byte: a loaded machine takes its time to start a client.
+    let arriving = || fs::read_dir(folder.path().join("out")).is_ok_and(|mut files| files.next().is_some());
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end && !arriving() && client.0.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    // A client of a chain where nothing is slow may be done before.
+    let end = Instant::now() + NAMED_WITHIN;
+    while Instant::now() < end && client.0.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop(starving);
+    let _ = kill_process(Pid::from_child(&client.0), Signal::INT);
+    let reading = thread::spawn(move || {
+        let mut text = String::new();
+        document.read_to_string(&mut text).map(|_| text)
+    });
+    let end = Instant::now() + PATIENCE;
+    while !reading.is_finished() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop(client);
+    let text = reading.join().unwrap().unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no document: {text}"));
+    report["transfers"][0]["verdict"].clone()
+}
+
+/// A node of the chain, and where it listens.
+fn node(cause: &Cause, hop: usize, narrow: Option<&Narrow>, folder: &Path) -> (Process, String) {
+    let wrapped = match cause {
+        Cause::OriginDisk { slower_us } if hop == HOPS => {
+            // Nothing is in the page cache, and what is read from the disk takes its time.
+            let mut words = slow_call("preadv2,pread64", "preadv2:error=EAGAIN");
+            words.extend(["-e".to_owned(), format!("inject=pread64:delay_enter={slower_us}")]);
+            words
+        }
+        _ => Vec::new(),
+    };
+    let is_far = narrow.is_some_and(|narrow| hop >= narrow.from);
+    let space = narrow.map(|narrow| if is_far { narrow.far.as_str() } else { narrow.near.as_str() });
+    let listen = match (narrow, is_far) {
+        (None, _) => "127.0.0.1:0".to_owned(),
+        (Some(_), false) => format!("{NEAR}:0"),
+        (Some(_), true) => format!("{FAR}:0"),
+    };
+    let mut command = chainview(space, &wrapped);
+    command.args(["--node", &listen, "--root"]).arg(folder);
+    command.arg("--read-token-file").arg(folder.join("token"));
+    if narrow.is_some() {
+        command.args(["--allow-next", "10.77.0.0/24"]);
+    }
+    if let Cause::Cap { hop: capped, rate } = cause
+        && *capped == hop
+    {
+        command.arg("--limit").arg(rate.to_string());
+    }
+    let mut node = Process(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut first = String::new();
+    BufReader::new(node.0.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+    let address = first.strip_prefix("listening ").unwrap_or_else(|| panic!("hop {hop} said {first:?}"));
+    (node, address.trim_end().to_owned())
+}
+
+/// The words that make one system call of a program slow; the program stays the direct child.
+fn slow_call(traced: &str, how: &str) -> Vec<String> {
+    let words = ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", "/dev/null", "-e"];
+    let mut words: Vec<String> = words.map(str::to_owned).to_vec();
+    words.extend([format!("trace={traced}"), "-e".to_owned(), format!("inject={how}")]);
+    words
+}
+
+/// The program, in a network namespace and behind other words where there are any.
+fn chainview(space: Option<&str>, wrapped: &[String]) -> Command {
+    let binary = std::env::var("CHAINVIEW_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_chainview").to_owned());
+    let mut words: Vec<String> = Vec::new();
+    if let Some(space) = space {
+        words.extend(["ip", "netns", "exec", space].map(str::to_owned));
+    }
+    words.extend_from_slice(wrapped);
+    words.push(binary);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
+    // A developer's own settings must not leak into the tests.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CHAINVIEW_")) {
+        command.env_remove(name);
+    }
+    command
+}
