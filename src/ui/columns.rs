@@ -35,7 +35,7 @@ pub const CONN_HOP: usize = 0;
 /// Hops, on the first tab.
 pub const HOPS: [Column; 13] = [
     fixed("#", 2, true, 0),
-    growing("Node", 14, 40, 0),
+    growing("Node", 15, 40, 0),
     fixed("State", 8, false, 0),
     fixed("Conn", 4, true, 6),
     fixed("In/s", 6, true, 5),
@@ -46,7 +46,7 @@ pub const HOPS: [Column; 13] = [
     fixed("RdWait", 6, true, 9),
     fixed("WrWait", 6, true, 10),
     fixed("Limit", 10, false, 3),
-    growing("60 s", 8, 60, 7),
+    growing("60 s", 7, 60, 7),
 ];
 
 /// Nodes, on their own tab.

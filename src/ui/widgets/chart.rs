@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::heading;
-use crate::snapshot::ChainSnapshot;
+use crate::snapshot::{ChainSnapshot, HopLink};
 use crate::ui::paint::{Row, row_of};
 use crate::ui::seen::Span;
 use crate::ui::state::{Panel, UiState};
@@ -39,7 +39,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     if top > 0 {
         plot_area(theme, &samples, state.span, top, plot, buffer);
     } else if rows > 0 {
-        let silent = state.hop(data).is_some_and(|hop| hop.node.is_none());
+        let silent = state.hop(data).is_some_and(|hop| matches!(hop.link, HopLink::Original | HopLink::Foreign));
         let words = if silent { "it sends no reports" } else { "nothing has moved" };
         Row::new(buffer, row_of(plot, usize::from(rows / 2))).skip(1).put(words, theme.style(Tone::Dim));
     }
