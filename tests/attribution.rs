@@ -27,11 +27,19 @@ fn a_hop_that_is_killed_is_named_within_a_second() {
             let mut dice = Dice::new((hop as u64) << 32 | (seed + 1));
             let client = scene.fetch(&["--retries", "0"]);
             let watcher = scene.watch();
-            scene.arrives(dice.roll(0, SIZE - (1 << 20)));
+            scene.arrives(dice.roll(0, SIZE / 2));
             let begun = Instant::now();
             scene.kill(hop);
             let ended = client.wait();
             let took = begun.elapsed();
+            if ended.status.success() {
+                // On a machine that is busy all of it was through the hop before the kill came.
+                watcher.end();
+                scene.is_whole();
+                scene.clear();
+                scene.start(hop);
+                continue;
+            }
             assert_eq!(ended.status.code(), Some(6), "hop {hop}, seed {seed}: {}", ended.stderr);
             assert!(!scene.target().exists());
             let named = ended.transfer["error"]["hop"].as_u64().unwrap_or(0) as usize;
@@ -51,6 +59,7 @@ fn a_hop_that_is_killed_is_named_within_a_second() {
         }
     }
     println!("{all} kills: the hop itself named in {exact}, it or its neighbour in {near}; slowest error {slowest:?}");
+    assert!(all * 2 > kills as usize * HOPS, "only {all} transfers were broken");
     assert!(near * 100 >= all * 99, "{near} of {all}");
     // A busy machine may add to it; by itself it takes a few ms.
     assert!(slowest < Duration::from_secs(1) || !is_full(), "{slowest:?}");

@@ -24,13 +24,12 @@ const BUFFER: usize = 512 * 1024;
 /// Buffers that go round: one being received, one being written, two to even out the difference.
 const BUFFERS: usize = 4;
 /// Bytes between two resume points: what is written is synced there, beside the writing, and then noted in the part's
-/// state. A transfer that was killed sends again what came behind the last note: half of the 16 MiB that it may be, so
-/// that as much can arrive while a sync is under way. It lets the disk work from the start, too, so that little is left
-/// to sync at the end.
-const RESUME_STEP: u64 = 8 << 20;
-/// Resume points that may wait for the disk; then the writing waits too. A transfer is not done before its bytes are on
-/// the disk, so a slow disk is to hold it up while that shows, and not in one long wait behind the last byte.
-const RESUME_QUEUE: usize = 16;
+/// state. It lets the disk work from the start, too, so that little is left to sync at the end.
+const RESUME_STEP: u64 = 7 << 20;
+/// Resume points that may wait for the disk: none. The writing goes on to the next one while a sync is under way, and
+/// waits there. So a transfer that was killed sends at most two steps and what was in its buffers again, 16 MiB in all;
+/// and a slow disk holds it up while that shows, and not in one long wait behind the last byte.
+const RESUME_QUEUE: usize = 0;
 
 /// A buffer on its way to the disk: the bytes in it that count, and the resume point behind them, if there is one.
 type Full = (Vec<u8>, usize, Option<Mark>);
