@@ -85,7 +85,7 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
         b"accept-ranges" => reply.accept_ranges = value.eq_ignore_ascii_case("bytes"),
         b"content-type" => reply.content_type = text(),
         b"chain-hops" => reply.hops = fields::number(value).and_then(|hops| u32::try_from(hops).ok()),
-        b"via" => {
+        b"via" if !value.is_empty() => {
             let via = reply.via.take().map_or_else(|| value.to_owned(), |before| format!("{before}, {value}"));
             reply.via = Some(via);
         }
@@ -192,6 +192,12 @@ mod tests {
             ReplyHead::Final(reply) => Ok(*reply),
             ReplyHead::Interim(status) => panic!("{status} is interim"),
         }
+    }
+
+    #[test]
+    fn relays_are_listed_in_order_and_empty_lines_name_nobody() {
+        let reply = parse("HTTP/1.1 404 x\r\nVia: 1.1 a\r\nVia:\r\nVia: 1.1 b\r\nContent-Length: 0\r\n\r\n").unwrap();
+        assert_eq!(reply.via.as_deref(), Some("1.1 a, 1.1 b"));
     }
 
     #[test]

@@ -121,7 +121,8 @@ impl<'a> Fields<'a> {
                     continue;
                 }
                 b"via" => {
-                    fields.via.push(value()?);
+                    // An empty line names nobody.
+                    fields.via.extend(Some(value()?).filter(|value| !value.is_empty()));
                     continue;
                 }
                 b"connection" => {
@@ -261,6 +262,8 @@ mod tests {
     fn a_curl_request_is_enough() {
         let request = file("User-Agent: curl/8\r\nAccept: */*\r\nChain-Route: a:1, b:2;base=/\r\n").unwrap();
         assert_eq!((request.name.as_bytes(), request.route.len(), request.keep_alive), (&b"a b"[..], 2, true));
+        assert_eq!(file("Via: 1.1 a\r\nVia:\r\nVia: 1.1 b\r\n").unwrap().via.as_deref(), Some("1.1 a, 1.1 b"));
+        assert_eq!(file("Via: \r\n").unwrap().via, None);
         assert_eq!(parse("GET /v1/node HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
         let old = parse("GET /files/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
         let Asked::File(old) = old else { panic!("a file was asked for") };
