@@ -40,6 +40,7 @@
 //!               nodes;  control  telling them, and listing folders;  dials  what is turned now, for bodies under way
 //! fetch         the client end: to a part file, proven, then into its place
 //! watch         follows every hop's reports;  accounts  what they say of one transfer;  supervisor  local nodes
+//! sim           for tests alone: whole chains in one thread, on a clock that can be wound, with faults from a seed
 //! ```
 //!
 //! # The wing of the terminal: ui/

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -74,15 +75,7 @@ pub async fn dial(
 
 /// Connects, and says the first words where that needs no waiting.
 async fn connect(address: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, usize)> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket =
-        rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
-    // A head and the last bytes of a body must not wait for an acknowledgement.
-    rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
-    match rustix::net::connect(&socket, &address) {
-        Ok(()) | Err(Errno::INPROGRESS) => {}
-        Err(error) => return Err(error.into()),
-    }
+    let socket = open(address)?;
     let said = match rustix::net::send(&socket, first, SendFlags::NOSIGNAL) {
         Ok(said) => said,
         Err(Errno::AGAIN) => 0,
@@ -96,6 +89,23 @@ async fn connect(address: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, us
         }
     }
     Ok((stream, said))
+}
+
+/// A socket on its way to an address.
+fn open(address: SocketAddr) -> io::Result<OwnedFd> {
+    #[cfg(test)]
+    if let Some(opened) = super::sim::open(address) {
+        return opened;
+    }
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket =
+        rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+    // A head and the last bytes of a body must not wait for an acknowledgement.
+    rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// True if the system has no descriptor or memory left for us: nobody but this program is to blame.

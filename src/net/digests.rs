@@ -149,6 +149,8 @@ async fn compute(served: Served, algorithm: Algorithm, demand: Demand) -> Result
         let unchanged = served.is_unchanged().then_some((digest, settled));
         unchanged.ok_or_else(|| "the file changed while it was read".to_owned())
     });
+    #[cfg(test)]
+    super::sim::wait(|| hashing.is_finished());
     hashing.await.map_err(|error| error.to_string())?
 }
 

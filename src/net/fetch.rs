@@ -218,7 +218,10 @@ async fn wait(pause: Duration, tracker: &mut Tracker<'_>, stop: &CancellationTok
 
 /// Disk work that may take long has a thread of its own, so that it holds up no socket.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
+    let working = tokio::task::spawn_blocking(work);
+    #[cfg(test)]
+    super::sim::wait(|| working.is_finished());
+    match working.await {
         Ok(result) => result,
         Err(error) => Err(Error::Other(format!("the disk thread failed: {error}"))),
     }

@@ -30,6 +30,8 @@ pub mod relay;
 pub mod root;
 pub mod seed;
 pub mod session;
+#[cfg(test)]
+mod sim;
 pub mod splice;
 pub mod supervisor;
 pub mod upstream;

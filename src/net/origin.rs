@@ -159,6 +159,7 @@ async fn wanted_digest(
     let waiting = async {
         loop {
             tokio::select! {
+                biased;
                 digest = pending.finished() => return digest.map_err(|why| problem(Reason::Changed, why)),
                 _ = working.tick(), if request.interim => {
                     down.write(INTERIM).await.map_err(|error| problem(Reason::Closed, error.to_string()))?;
@@ -271,10 +272,13 @@ impl AsyncRead for FileBody {
             let (file, offset) = (Arc::clone(&body.served.file), body.offset);
             let mut buffer = std::mem::take(&mut body.buffer);
             buffer.resize(CHUNK.min(usize::try_from(body.left).unwrap_or(CHUNK)), 0);
-            body.reading = Some(tokio::task::spawn_blocking(move || {
+            let reading = tokio::task::spawn_blocking(move || {
                 let read = file.read_at(&mut buffer, offset);
                 (buffer, read)
-            }));
+            });
+            #[cfg(test)]
+            super::sim::wait(|| reading.is_finished());
+            body.reading = Some(reading);
         }
         if let Some(reading) = &mut body.reading {
             let done = ready!(Pin::new(reading).poll(cx));

@@ -231,6 +231,7 @@ impl Way<'_, '_> {
         self.pace.meter.wait(Wait::Read, self.pace.clock.now_us());
         let since = Instant::now();
         tokio::select! {
+            biased;
             ready = self.source.readable() => ready.map_err(PumpError::Source),
             () = self.early.gone(self.reader) => Err(PumpError::Gone),
             () = self.idle.expired(since) => Err(PumpError::Idle(self.pace.idle)),
@@ -268,6 +269,7 @@ async fn reader_ready(reader: &TcpStream, pace: Pace<'_>, stall: &mut Timer) -> 
     pace.meter.wait(Wait::Write, pace.clock.now_us());
     let since = Instant::now();
     tokio::select! {
+        biased;
         ready = reader.writable() => ready.map_err(|_| PumpError::Gone)?,
         () = stall.expired(since) => return Err(PumpError::Stalled(pace.stall)),
     }

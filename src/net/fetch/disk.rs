@@ -18,6 +18,11 @@ use crate::error::Error;
 use crate::meter::Meter;
 use crate::net::digests::Hasher;
 
+#[cfg(test)]
+use crate::net::sim::disk_thread;
+#[cfg(not(test))]
+use tokio::task::spawn_blocking as disk_thread;
+
 /// Size of one buffer. Half of it costs a tenth more processor time, for the page cache takes it in smaller pieces;
 /// twice of it costs no less, and makes the kernel look for contiguous memory that it may not have.
 const BUFFER: usize = 512 * 1024;
@@ -61,7 +66,7 @@ impl Writer {
         let (back, empty) = mpsc::channel(BUFFERS);
         let counted = Arc::clone(&meter);
         let noted = source.clone();
-        let thread = tokio::task::spawn_blocking(move || {
+        let thread = disk_thread(move || {
             let note = |mark: &Mark| noted.iter().for_each(|source| part.record(source, mark));
             let result = write_all(part.file(), offset, incoming, &back, &counted, &note);
             let result = result.map_err(|error| part.error("write it", &error));
@@ -99,12 +104,17 @@ impl Writer {
             Mark { offset: self.offset, prefix: self.hasher.as_ref().map(Hasher::so_far) }
         });
         // There is room: the channel is as long as there are buffers.
-        self.full.try_send((buffer, length, mark)).is_ok()
+        let sent = self.full.try_send((buffer, length, mark)).is_ok();
+        #[cfg(test)]
+        crate::net::sim::wait(|| self.empty.len() == BUFFERS - self.unmade || self.full.is_closed());
+        sent
     }
 
     /// Waits until all is written; the answer is the part as far as it is now, and whether all of it could be written.
     pub(super) async fn finish(self) -> Result<(Begun, Result<(), Error>), Error> {
         drop(self.full);
+        #[cfg(test)]
+        crate::net::sim::wait(|| self.thread.is_finished());
         let ended = self.thread.await.map_err(|error| Error::Other(format!("the disk thread failed: {error}")));
         let (hasher, offset) = (self.hasher, self.offset);
         ended.map(|(part, result)| {

@@ -164,6 +164,7 @@ impl Upstream {
         let mut closed = None;
         loop {
             tokio::select! {
+                biased;
                 read = read_some(link, wait), if closed.is_none() => match read {
                     Ok(read) => return Ok(read),
                     Err(problem) => closed = Some(problem),

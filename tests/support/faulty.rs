@@ -1,0 +1,281 @@
+//! Faults from a seed: what happens to the bytes that one end of a connection sends, where, and in which pieces.
+#![allow(dead_code, reason = "each test uses its own part of this")]
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
+use tokio::time::sleep;
+
+/// A small generator of numbers that look random: the same seed gives the same run.
+#[derive(Clone, Debug)]
+pub(crate) struct Seeded(u64);
+
+impl Seeded {
+    /// Seeds that are neighbours give runs that are not alike.
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut mixed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^= mixed >> 31;
+        Self(mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1)
+    }
+
+    /// The next number, of all that there are.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 >> 5 ^ self.0 << 59
+    }
+
+    /// A number below `end`, which is not 0.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// True once in so many times.
+    pub(crate) fn one_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    /// One of these.
+    pub(crate) fn pick<T: Copy>(&mut self, among: &[T]) -> T {
+        among[self.below(among.len() as u64) as usize]
+    }
+}
+
+/// What happens to the bytes of one direction at one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Both directions end in order: nothing more is sent.
+    Cut,
+    /// The connection is reset.
+    Reset,
+    /// Nothing more is taken, nothing closes.
+    Stall,
+    /// Nothing moves for so long.
+    Delay(Duration),
+    /// One bit of the next byte is another.
+    Flip(u8),
+    /// So many bytes that nobody sent.
+    Insert(usize),
+    /// The next so many bytes come twice.
+    Duplicate(usize),
+    /// The next so many bytes, and as many after them, change places.
+    Swap(usize),
+    /// The next so many bytes are lost.
+    Lose(usize),
+}
+
+impl Fault {
+    /// What arrives is not what was sent, though it may be as long.
+    pub(crate) fn alters(self) -> bool {
+        !matches!(self, Self::Cut | Self::Reset | Self::Stall | Self::Delay(_))
+    }
+
+    /// One of them, by chance.
+    pub(crate) fn any(random: &mut Seeded) -> Self {
+        let few = 1 + random.below(64) as usize;
+        match random.below(10) {
+            0 | 1 => Self::Cut,
+            2 | 3 => Self::Reset,
+            4 => Self::Stall,
+            5 => Self::Delay(Duration::from_millis(random.below(40_000))),
+            6 => Self::Flip(1 << random.below(8)),
+            _ => random.pick(&[Self::Insert(few), Self::Duplicate(few), Self::Swap(few), Self::Lose(few)]),
+        }
+    }
+}
+
+/// In which pieces the bytes go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slices {
+    /// As they come.
+    AsTheyCome,
+    /// Never more than so many at once.
+    AtMost(usize),
+    /// Of any size up to this, with pauses of up to so many ms between them; waiting merges what was apart.
+    Ragged(usize, u64),
+}
+
+/// All that happens to one direction of one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Where, counted in bytes that were sent, ascending; and what.
+    pub(crate) faults: Vec<(u64, Fault)>,
+    /// How the rest goes on.
+    pub(crate) slices: Slices,
+    /// For what is left to chance.
+    pub(crate) random: Seeded,
+}
+
+/// How one direction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The sender closed, and that was passed on.
+    Closed,
+    /// The receiver is gone.
+    Gone,
+    /// A fault says that both directions end.
+    Cut,
+    /// A fault says that the connection is to be reset.
+    Reset,
+}
+
+impl Plan {
+    /// Nothing happens.
+    pub(crate) fn none() -> Self {
+        Self { faults: Vec::new(), slices: Slices::AsTheyCome, random: Seeded::new(0) }
+    }
+
+    /// One thing happens.
+    pub(crate) fn one(at: u64, fault: Fault) -> Self {
+        Self { faults: vec![(at, fault)], ..Self::none() }
+    }
+
+    /// Nothing but slices, the pieces from a seed.
+    pub(crate) fn sliced(slices: Slices, seed: u64) -> Self {
+        Self { faults: Vec::new(), slices, random: Seeded::new(seed) }
+    }
+
+    /// Carries bytes from one end to the other until something ends them, which it also counts.
+    pub(crate) async fn carry<R, W>(mut self, from: &mut R, to: &mut W, moved: fn(usize)) -> End
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut taken = 0;
+        self.faults.reverse();
+        let mut space = vec![0; 64 * 1024];
+        loop {
+            while let Some((_, fault)) = self.faults.pop_if(|(at, _)| *at <= taken) {
+                let ended = match fault {
+                    Fault::Cut => Some(End::Cut),
+                    Fault::Reset => Some(End::Reset),
+                    Fault::Stall => std::future::pending().await,
+                    Fault::Delay(time) => {
+                        sleep(time).await;
+                        None
+                    }
+                    fault => self.alter(fault, from, to, &mut taken).await,
+                };
+                if let Some(end) = ended {
+                    return end;
+                }
+            }
+            let until_fault = self.faults.last().map_or(u64::MAX, |(at, _)| at - taken);
+            let most = (space.len() as u64).min(until_fault) as usize;
+            let read = match from.read(&mut space[..most]).await {
+                Ok(read @ 1..) => read,
+                Ok(_) => return if to.shutdown().await.is_ok() { End::Closed } else { End::Gone },
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return End::Reset,
+                Err(_) => return End::Cut,
+            };
+            taken += read as u64;
+            moved(read);
+            if self.write(to, &space[..read]).await.is_err() {
+                return End::Gone;
+            }
+        }
+    }
+
+    /// A fault that changes what is sent; an answer ends the direction.
+    async fn alter<R, W>(&mut self, fault: Fault, from: &mut R, to: &mut W, taken: &mut u64) -> Option<End>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let wanted = match fault {
+            Fault::Flip(_) => 1,
+            Fault::Insert(_) => 0,
+            Fault::Duplicate(bytes) | Fault::Lose(bytes) => bytes,
+            Fault::Swap(bytes) => 2 * bytes,
+            Fault::Cut | Fault::Reset | Fault::Stall | Fault::Delay(_) => return None,
+        };
+        let mut piece = Vec::new();
+        // The sender may stop before there are as many: then it is done to what there is.
+        let stopped = {
+            let mut limited = from.take(wanted as u64);
+            let quiet = tokio::time::timeout(QUIET, limited.read_to_end(&mut piece)).await;
+            quiet.is_ok_and(|read| read.is_err() || piece.len() < wanted)
+        };
+        *taken += piece.len() as u64;
+        match fault {
+            Fault::Flip(bit) => piece.iter_mut().for_each(|byte| *byte ^= bit),
+            Fault::Insert(bytes) => piece.extend((0..bytes).map(|_| self.random.next() as u8)),
+            Fault::Duplicate(_) => piece.extend_from_within(..),
+            Fault::Swap(bytes) => {
+                let middle = bytes.min(piece.len());
+                piece.rotate_left(middle);
+            }
+            _ => piece.clear(),
+        }
+        let written = self.write(to, &piece).await.is_ok();
+        if written && !stopped { None } else { Some(End::Cut) }
+    }
+
+    async fn write<W: AsyncWrite + Unpin>(&mut self, to: &mut W, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let most = match self.slices {
+                Slices::AsTheyCome => bytes.len(),
+                Slices::AtMost(most) => most,
+                Slices::Ragged(most, pause) => {
+                    if pause > 0 && self.random.one_in(4) {
+                        sleep(Duration::from_millis(self.random.below(pause))).await;
+                    }
+                    1 + self.random.below(most as u64) as usize
+                }
+            };
+            let (piece, rest) = bytes.split_at(most.min(bytes.len()));
+            to.write_all(piece).await?;
+            to.flush().await?;
+            bytes = rest;
+            if !bytes.is_empty() {
+                // Whoever reads gets its turn between two pieces, or they would be one again.
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long a fault waits for the bytes that it is about: a head is there at once or not at all.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// Joins two connections, with a plan for each direction, until both ends are done or a fault ends both.
+pub(crate) async fn join<A, B>(a: A, b: B, there: Plan, back: Plan, moved: fn(usize)) -> (End, A, B)
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut a_read, mut a_write) = split(a);
+    let (mut b_read, mut b_write) = split(b);
+    let end = {
+        let mut there = std::pin::pin!(there.carry(&mut a_read, &mut b_write, moved));
+        let mut back = std::pin::pin!(back.carry(&mut b_read, &mut a_write, moved));
+        let (mut there_done, mut back_done) = (false, false);
+        loop {
+            let (end, done) = tokio::select! {
+                biased;
+                end = &mut there, if !there_done => (end, &mut there_done),
+                end = &mut back, if !back_done => (end, &mut back_done),
+                else => break End::Closed,
+            };
+            *done = true;
+            // An end in order leaves the other direction open; everything else is the end of both.
+            if end != End::Closed {
+                break end;
+            }
+        }
+    };
+    (end, a_read.unsplit(a_write), b_read.unsplit(b_write))
+}
+
+/// A stream whose reader meets the plan's faults, and whose writes go through as they are.
+pub(crate) fn faulty<S>(stream: S, plan: Plan) -> DuplexStream
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (outer, inner) = duplex(64 * 1024);
+    tokio::spawn(async move { drop(join(inner, stream, Plan::none(), plan, |_| {}).await) });
+    outer
+}
