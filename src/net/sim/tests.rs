@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faulty::{Fault, Plan, Seeded, Slices, join};
 use super::{moved, pair, run};
+use crate::dials::Dials;
 use crate::net::access::Access;
 use crate::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
 use crate::net::limits::{HEADS_PER_SOURCE, Limits};
@@ -168,8 +169,7 @@ impl Chain {
                 policy: Policy::default(),
                 access: Access::new(address(hop)),
                 limits: Limits::default(),
-                limit: scene.limit.filter(|_| hop == 0),
-                delay: Duration::ZERO,
+                dials: Dials { limit: scene.limit.filter(|_| hop == 0), ..Dials::default() },
                 max_connections: 64,
                 wire: None,
             };
