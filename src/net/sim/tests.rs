@@ -54,6 +54,10 @@ struct Scene {
     settled: bool,
     limit: Option<u64>,
     fetches: usize,
+    /// Further tries of one fetch by itself; it is fetched again where those are used up.
+    retries: u32,
+    /// The file is another, as long as before, after the first fetch that failed.
+    changes: bool,
     seed: u64,
 }
 
@@ -81,6 +85,7 @@ impl Scene {
             1 => Slices::Ragged(20_000, 20),
             _ => Slices::AsTheyCome,
         };
+        let changes = random.one_in(4);
         let faults = (0..random.below(4)).map(|_| Planned::any(&mut random, hops, size)).collect();
         Self {
             // Every byte for itself is slow to watch.
@@ -89,7 +94,9 @@ impl Scene {
             slices,
             faults,
             refuses: random.one_in(8).then(|| (random.below(hops as u64) as usize, random.below(2) as usize)),
-            expect: random.one_in(5).then(|| random.pick(&[Algorithm::Blake3, Algorithm::Sha256])),
+            retries: random.below(3) as u32,
+            changes,
+            expect: (!changes && random.one_in(5)).then(|| random.pick(&[Algorithm::Blake3, Algorithm::Sha256])),
             settled: random.one_in(2),
             limit: random.one_in(6).then_some(100_000),
             fetches: 1 + random.below(2) as usize,
@@ -287,7 +294,7 @@ fn live(seed: u64) -> (Tally, u64) {
     run(seed, Box::new(dialer), || async {
         let running = Rc::new(Chain::new(scene, root.path()));
         chain.replace(Some(Rc::clone(&running)));
-        let tally = use_it(&running, &content).await;
+        let tally = use_it(&running, root.path(), content).await;
         let began = Instant::now();
         while let Some(left) = running.left() {
             assert!(began.elapsed() < LONGEST_REST, "left behind: {left}: {:?}", running.scene);
@@ -299,7 +306,7 @@ fn live(seed: u64) -> (Tally, u64) {
 }
 
 /// What a client does: each file up to three times, until it is there.
-async fn use_it(chain: &Chain, content: &[u8]) -> Tally {
+async fn use_it(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
     let folder = folder();
     let (scene, route) = (&chain.scene, chain.route());
     let mut upstream = client(Arc::default(), Limits::default(), None);
@@ -307,8 +314,9 @@ async fn use_it(chain: &Chain, content: &[u8]) -> Tally {
     for number in 1..=scene.fetches {
         let output = folder.path().join(format!("copy-{number}"));
         let mut job = FetchJob::new(number as u64, route.clone(), output.clone(), Limits::default());
+        job.retries = scene.retries;
         if let Some(algorithm) = scene.expect {
-            job.proof = ProofWish::Expect(digest(algorithm, content));
+            job.proof = ProofWish::Expect(digest(algorithm, &content));
         }
         let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
         tally.fetches += 1;
@@ -316,14 +324,24 @@ async fn use_it(chain: &Chain, content: &[u8]) -> Tally {
             tally.tries += 1;
             let began = Instant::now();
             let fetched = fetch(&mut upstream, &mut job, &progress, &stop).await;
-            assert!(began.elapsed() < LONGEST_TRY, "{:?} for {fetched:?}: {scene:?}", began.elapsed());
+            assert!(
+                began.elapsed() < LONGEST_TRY * (1 + scene.retries),
+                "{:?} for {fetched:?}: {scene:?}",
+                began.elapsed()
+            );
             match fetched {
                 Ok(fetched) => {
-                    check(scene, content, &fetched);
+                    check(scene, &content, &fetched);
                     tally.done += 1;
                     break;
                 }
-                Err(error) => assert!(!output.exists(), "{error}, and yet the file is there: {scene:?}"),
+                Err(error) => {
+                    assert!(!output.exists(), "{error}, and yet the file is there: {scene:?}");
+                    if scene.changes && number == 1 {
+                        content = content.iter().map(|byte| !byte).collect();
+                        fs::write(root.join("f.bin"), &content).unwrap();
+                    }
+                }
             }
         }
     }
