@@ -178,6 +178,32 @@ mod tests {
     }
 
     #[test]
+    fn every_bound_holds_on_both_of_its_sides() {
+        let hop = |line: &str| Hop::parse_line(line);
+        assert!(hop(&format!("{} 1", "h".repeat(253))).is_ok() && hop(&format!("{} 1", "h".repeat(254))).is_err());
+        assert_eq!(hop(":1").unwrap_err(), "\"\" is not a host: a name has 1 to 253 characters");
+        assert_eq!([parse_port("1"), parse_port("65535")], [Ok(1), Ok(65535)]);
+        for none in ["", "0", "+1", "-1", "1x", "65536"] {
+            assert!(parse_port(none).is_err(), "{none:?}");
+        }
+        let padded = |length: usize| format!("f\nh 1\n#{}", "x".repeat(length - 7));
+        assert_eq!(padded(MAX_INPUT).len(), MAX_INPUT);
+        assert!(parse(&padded(MAX_INPUT)).is_ok());
+        assert!(parse(&padded(MAX_INPUT + 1)).unwrap_err().starts_with("1: the file has 65537 bytes"));
+    }
+
+    #[test]
+    fn a_word_behind_a_port_is_kept_and_a_second_port_is_none() {
+        let hop = Hop::parse_line("h:1 word x=y").unwrap();
+        assert_eq!((hop.address.to_string().as_str(), hop.other.join(" ").as_str()), ("h:1", "word x=y"));
+        assert!(Hop::parse_line("h:1 2").unwrap_err().contains("\"h:1\" is not a host"));
+        assert_eq!(Hop::parse_line("::1 2").unwrap().address.to_string(), "[::1]:2");
+        for key in ["name", "token-file"] {
+            assert_eq!(Hop::parse_line(&format!("h 1 {key}=")).unwrap_err(), format!("{key}= has no value"));
+        }
+    }
+
+    #[test]
     fn a_hop_becomes_a_relay_or_the_origin() {
         let hops = parse("f\na 1\nb 2").unwrap().hops().to_vec();
         assert_eq!(advance(Vec::new()), Role::Origin);

@@ -53,6 +53,10 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
     let (method, path) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
     let http11 = head.version == Some(1);
     let fields = Fields::collect(head.headers)?;
+    if !path.starts_with('/') {
+        // The HTTP library finds a path in other forms too, and would take for a page what is none here.
+        return Err(HeadError::malformed("what is asked for is no path"));
+    }
     check_body(method, path, &fields)?;
     if http11 && fields.host.is_none() {
         return Err(HeadError::malformed("the Host line is missing"));
@@ -294,6 +298,9 @@ mod tests {
             assert!(error.detail.contains(says), "{lines:?}: {}", error.detail);
         }
         assert!(parse("PUT /files/x HTTP/1.1\r\nHost: h\r\n\r\n").is_err());
+        for other in ["GET http://h/files/x", "CONNECT h:1", "OPTIONS *"] {
+            assert!(parse(&format!("{other} HTTP/1.1\r\nHost: h\r\n\r\n")).is_err(), "{other}");
+        }
         assert_eq!(parse("GET /files/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
         assert_eq!(parse("HEAD /files/a%20b/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
         assert!(parse("GET /files/x/?y HTTP/1.1\r\nHost: h\r\n\r\n").is_err());

@@ -1,0 +1,300 @@
+//! Chains of real connections among hostile peers: no wrong success, no descriptor and no task left, an end in time.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+#[path = "support/faulty.rs"]
+mod faulty;
+#[path = "hostile/peers.rs"]
+mod peers;
+#[path = "http_chain/scene.rs"]
+#[allow(dead_code, reason = "this uses its own part of it")]
+mod scene;
+
+#[path = "hostile/lies.rs"]
+mod lies;
+#[path = "hostile/shapes.rs"]
+mod shapes;
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chainview::error::Error;
+use chainview::net::digests::Hasher;
+use chainview::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
+use chainview::net::limits::Limits;
+use chainview::route::Route;
+use chainview::snapshot::TransferSnapshot;
+use chainview::wire::{Algorithm, Digest};
+use faulty::{Fault, Plan, Seeded, Slices};
+use peers::Peer;
+use scene::{Chain, pattern};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// One test at a time: descriptors and tasks are counted for the whole process.
+static ALONE: Mutex<()> = Mutex::const_new(());
+/// Whatever was set going has ended after this, also on a machine under load.
+const REST: Duration = Duration::from_secs(30);
+/// Transfers at a time: most of them only wait.
+const AT_ONCE: usize = 16;
+
+/// Waits that a stalled peer does not make long.
+pub(crate) fn short() -> Limits {
+    Limits {
+        setup: Duration::from_secs(3),
+        connect: Duration::from_secs(2),
+        head: Duration::from_secs(2),
+        idle: Duration::from_secs(2),
+        stall: Duration::from_secs(3),
+        linger: Duration::from_millis(500),
+        drain: Duration::from_secs(1),
+    }
+}
+
+fn full() -> bool {
+    env::var("CHAINVIEW_FAULTS").is_ok_and(|value| value == "full")
+}
+
+/// What the process held before a test began.
+struct Before {
+    descriptors: usize,
+    tasks: usize,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Before {
+    async fn now() -> Self {
+        let alone = ALONE.lock().await;
+        // The runtime's own descriptors are there once it has been used.
+        drop(Peer::silent().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Self { descriptors: descriptors(), tasks: Handle::current().metrics().num_alive_tasks(), _alone: alone }
+    }
+
+    /// Nothing is left of what a test set going, its chain included.
+    async fn is_back(&self, chain: Chain) {
+        let began = Instant::now();
+        while chain.nodes.iter().any(|node| node.registry.open_count() > 0) {
+            let open: Vec<usize> = chain.nodes.iter().map(|node| node.registry.open_count()).collect();
+            assert!(began.elapsed() < REST, "connections are left: {open:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(chain);
+        loop {
+            let (held, runs) = (descriptors(), Handle::current().metrics().num_alive_tasks());
+            if held <= self.descriptors && runs <= self.tasks {
+                return;
+            }
+            let left = format!("{held} descriptors, {runs} tasks; before {} and {}", self.descriptors, self.tasks);
+            assert!(began.elapsed() < REST, "left behind: {left}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+pub(crate) fn digest(content: &[u8]) -> Digest {
+    let mut hasher = Hasher::new(Algorithm::Blake3);
+    hasher.update(content);
+    hasher.finish()
+}
+
+/// One fetch over these hops, without further tries.
+pub(crate) async fn fetch_over(
+    hops: &[SocketAddr],
+    wire: &str,
+    output: &Path,
+    limits: Limits,
+    proof: ProofWish,
+) -> Result<Fetched, Error> {
+    let lines: String = hops.iter().map(|hop| format!("{} {} wire={wire}\n", hop.ip(), hop.port())).collect();
+    let route = Route::parse(format!("f\n{lines}").as_bytes()).unwrap();
+    let mut job = FetchJob::new(1, route, output.to_owned(), limits);
+    job.proof = proof;
+    let mut upstream = client(Arc::default(), limits, None);
+    let progress = watch::channel(TransferSnapshot::default()).0;
+    fetch(&mut upstream, &mut job, &progress, &CancellationToken::new()).await
+}
+
+/// Hops with a hostile relay before each, which has these plans for its first connections.
+async fn beset(chain: &Chain, mut plans: Vec<Vec<(Plan, Plan)>>) -> (Vec<SocketAddr>, Vec<Peer>) {
+    plans.resize(chain.nodes.len(), Vec::new());
+    let mut peers = Vec::new();
+    for (node, plans) in chain.nodes.iter().zip(plans) {
+        peers.push(Peer::relay(node.address, plans).await);
+    }
+    (peers.iter().map(|peer| peer.address).collect(), peers)
+}
+
+/// Runs so many at a time until all have ended.
+async fn all<F: Future<Output = ()> + Send + 'static>(runs: impl Iterator<Item = F>) {
+    let mut running = JoinSet::new();
+    for run in runs {
+        if running.len() >= AT_ONCE {
+            running.join_next().await.unwrap().unwrap();
+        }
+        running.spawn(run);
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transfers_under_faults_never_end_as_a_wrong_success() {
+    let before = Before::now().await;
+    let chain = Arc::new(Chain::with_limits(2, short()).await);
+    let sizes = [1, 1000, 16 * 1024 + 1, 70_000, 300_000, 3_000_000];
+    for size in sizes {
+        chain.write(&format!("f{size}"), &pattern(size));
+    }
+    let seeds = match env::var("CHAINVIEW_SEED") {
+        Ok(seed) => seed.parse().unwrap()..=seed.parse().unwrap(),
+        Err(_) => 1..=if full() { 2000 } else { 200 },
+    };
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    all(seeds.map(|seed| transfer(seed, Arc::clone(&chain), Arc::clone(&folder), sizes))).await;
+    before.is_back(Arc::into_inner(chain).unwrap()).await;
+}
+
+/// One transfer with one fault somewhere on its way.
+async fn transfer(seed: u64, chain: Arc<Chain>, folder: Arc<tempfile::TempDir>, sizes: [usize; 6]) {
+    let mut random = Seeded::new(seed);
+    let size = random.pick(&sizes);
+    let back = !random.one_in(6);
+    // The original's dialogue has no proof: only what breaks it is its business.
+    let wire = if random.one_in(4) { "seed" } else { "http" };
+    let fault = loop {
+        match Fault::any(&mut random) {
+            Fault::Delay(_) => break Fault::Delay(Duration::from_millis(random.below(200))),
+            fault if wire == "seed" && fault.alters() => {}
+            fault => break fault,
+        }
+    };
+    let reach = if back { 500 + size as u64 } else { 600 };
+    let plan = Plan { random: Seeded::new(seed), ..Plan::one(random.below(reach), fault) };
+    let plans = if back { (Plan::none(), plan) } else { (plan, Plan::none()) };
+    let place = random.below(2) as usize;
+    let mut beset_by = vec![Vec::new(); 2];
+    beset_by[place].push(plans);
+    let (hops, peers) = beset(&chain, beset_by).await;
+    let content = pattern(size);
+    let proof = if random.one_in(3) { ProofWish::Expect(digest(&content)) } else { ProofWish::Origin };
+    let lines: String = hops.iter().map(|hop| format!("{} {} wire={wire}\n", hop.ip(), hop.port())).collect();
+    let route = Route::parse(format!("f{size}\n{lines}").as_bytes()).unwrap();
+    let output = folder.path().join(format!("copy-{seed}"));
+    let mut job = FetchJob::new(seed, route, output.clone(), short());
+    job.proof = proof;
+    let mut upstream = client(Arc::default(), short(), None);
+    let progress = watch::channel(TransferSnapshot::default()).0;
+    let fetched = fetch(&mut upstream, &mut job, &progress, &CancellationToken::new()).await;
+    let what = format!("seed {seed}: {fault:?} of {size} bytes at hop {place}, back {back}, {wire}: {fetched:?}");
+    match fetched {
+        Ok(_) => assert!(fs::read(&output).unwrap() == content, "a wrong success: {what}"),
+        Err(_) => assert!(!output.exists(), "a failure that left a file: {what}"),
+    }
+    drop((upstream, peers));
+    let _ = fs::remove_file(&output);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_cut_before_the_end_is_a_success() {
+    const SIZE: u64 = 64 * 1024;
+    let before = Before::now().await;
+    let chain = Arc::new(Chain::with_limits(2, short()).await);
+    chain.write("f", &pattern(SIZE as usize));
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let step = if full() { 16 } else { 601 };
+    // A head comes before the body, so that each of these is before the end.
+    let edges = [0, 1, 2, 100, 16 * 1024, SIZE - 1].into_iter();
+    all(edges.chain((3..SIZE).step_by(step)).map(|at| {
+        let (chain, folder) = (Arc::clone(&chain), Arc::clone(&folder));
+        async move {
+            let plans = vec![Vec::new(), vec![(Plan::none(), Plan::one(at, Fault::Cut))]];
+            let (hops, _peers) = beset(&chain, plans).await;
+            let output = folder.path().join(at.to_string());
+            let fetched = fetch_over(&hops, "http", &output, short(), ProofWish::Origin).await;
+            assert!(fetched.is_err() && !output.exists(), "cut at {at}: {fetched:?}");
+        }
+    }))
+    .await;
+    before.is_back(Arc::into_inner(chain).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_at_any_step_and_place_is_an_error_or_costs_nothing() {
+    const SIZE: u64 = 50_000;
+    let before = Before::now().await;
+    let chain = Arc::new(Chain::with_limits(3, short()).await);
+    chain.write("f", &pattern(SIZE as usize));
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    // The question from before its first byte to its end; the answer's first byte, head, body; the question for proof.
+    let steps = [
+        (false, 0),
+        (false, 1),
+        (false, 100),
+        (true, 0),
+        (true, 1),
+        (true, 20),
+        (true, 300),
+        (true, 600),
+        (true, 17_000),
+        (true, SIZE - 1),
+        (true, SIZE + 100),
+        (false, 450),
+    ];
+    let places = (0..3).flat_map(|place| steps.map(move |(back, at)| (place, back, at)));
+    all(places.map(|(place, back, at)| {
+        let (chain, folder) = (Arc::clone(&chain), Arc::clone(&folder));
+        async move {
+            let plan = Plan::one(at, Fault::Reset);
+            let mut plans = vec![Vec::new(); 3];
+            plans[place].push(if back { (Plan::none(), plan) } else { (plan, Plan::none()) });
+            let (hops, _peers) = beset(&chain, plans).await;
+            let output = folder.path().join(format!("{place}-{back}-{at}"));
+            let fetched = fetch_over(&hops, "http", &output, short(), ProofWish::Origin).await;
+            match fetched {
+                // What comes after the last byte may be asked again on another connection.
+                Ok(_) => assert!(fs::read(&output).unwrap() == pattern(SIZE as usize), "{place} {back} {at}"),
+                Err(_) => assert!(!output.exists()),
+            }
+            let early = if back { at < SIZE } else { at <= 100 };
+            assert!(!early || !output.exists(), "a success without the whole: {place} {back} {at}");
+        }
+    }))
+    .await;
+    before.is_back(Arc::into_inner(chain).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn byte_by_byte_is_the_same() {
+    let before = Before::now().await;
+    let chain = Chain::start(2).await;
+    let content = pattern(3000);
+    chain.write("f", &content);
+    let folder = tempfile::tempdir().unwrap();
+    for wire in ["http", "seed"] {
+        for most in [1, 7, 64] {
+            let sliced = || vec![(Plan::sliced(Slices::AtMost(most), 1), Plan::sliced(Slices::AtMost(most), 2)); 4];
+            // The original's request has no end mark: in pieces it is whole only for nodes of ours, between which it goes on.
+            let (hops, _peers) = beset(&chain, vec![sliced(), sliced()]).await;
+            let output = folder.path().join(format!("{wire}-{most}"));
+            let fetched = fetch_over(&hops, wire, &output, Limits::default(), ProofWish::Origin).await;
+            assert_eq!(
+                fetched.map(|fetched| fetched.size).map_err(|error| error.to_string()),
+                Ok(3000),
+                "{wire} {most}"
+            );
+            assert!(fs::read(&output).unwrap() == content, "{wire} {most}");
+        }
+    }
+    before.is_back(chain).await;
+}

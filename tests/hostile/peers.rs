@@ -1,0 +1,141 @@
+//! The peers nobody wishes for: a relay of connections that breaks them, and an origin that says whatever it is told to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::faulty::{End, Plan, join};
+
+/// Listens on a port of its own until it is dropped, its connections with it.
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    met: Arc<AtomicUsize>,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+/// One thing that a hostile origin does.
+#[derive(Clone, Debug)]
+pub(crate) enum Say {
+    /// Sends this.
+    Bytes(Vec<u8>),
+    /// Sends this again and again, until the other side is gone.
+    Flood(&'static [u8]),
+    /// Is silent, and closes nothing.
+    Hang,
+    /// Resets the connection.
+    Reset,
+}
+
+/// What a hostile origin says to one request: to GET, to HEAD.
+pub(crate) type Script = Arc<dyn Fn(&str) -> Vec<Say> + Send + Sync>;
+
+impl Peer {
+    /// Carries connections to an address; each of the first has plans of its own, those after them none.
+    pub(crate) async fn relay(to: SocketAddr, plans: Vec<(Plan, Plan)>) -> Self {
+        let plans = Arc::new(plans);
+        Self::start(move |number, stream| {
+            let (there, back) = plans.get(number).cloned().unwrap_or_else(|| (Plan::none(), Plan::none()));
+            async move {
+                let Ok(onward) = TcpStream::connect(to).await else { return };
+                let _ = (stream.set_nodelay(true), onward.set_nodelay(true));
+                let (end, stream, onward) = join(stream, onward, there, back, |_| {}).await;
+                if end == End::Reset {
+                    let _ = (stream.set_zero_linger(), onward.set_zero_linger());
+                }
+            }
+        })
+        .await
+    }
+
+    /// Answers every request as the script says; a script that ends closes.
+    pub(crate) async fn origin(script: Script) -> Self {
+        Self::start(move |_, stream| play(stream, Arc::clone(&script))).await
+    }
+
+    /// Takes connections and says nothing.
+    pub(crate) async fn silent() -> Self {
+        Self::start(|_, stream| async move {
+            let _open = stream;
+            std::future::pending().await
+        })
+        .await
+    }
+
+    /// Connections so far.
+    pub(crate) fn met(&self) -> usize {
+        self.met.load(Relaxed)
+    }
+
+    async fn start<F>(mut serve: impl FnMut(usize, TcpStream) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let met = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&met);
+        let accepting = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(serve(count.fetch_add(1, Relaxed), stream));
+            }
+        });
+        Self { address, met, _accepting: AbortOnDropHandle::new(accepting) }
+    }
+}
+
+async fn play(mut stream: TcpStream, script: Script) {
+    let mut inbox = Vec::new();
+    loop {
+        let end = loop {
+            if let Some(at) = inbox.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at + 4;
+            }
+            match stream.read_buf(&mut inbox).await {
+                Ok(1..) => {}
+                _ => return,
+            }
+        };
+        let method = if inbox.starts_with(b"HEAD") { "HEAD" } else { "GET" };
+        inbox.drain(..end);
+        let says = script(method);
+        let goes_on = matches!(says.last(), Some(Say::Bytes(_))) && says.len() == 1;
+        for say in says {
+            let said = match say {
+                Say::Bytes(bytes) => stream.write_all(&bytes).await,
+                Say::Flood(bytes) => loop {
+                    if let Err(error) = stream.write_all(bytes).await {
+                        break Err(error);
+                    }
+                },
+                Say::Hang => {
+                    let mut rest = [0; 1024];
+                    while matches!(stream.read(&mut rest).await, Ok(1..)) {}
+                    return;
+                }
+                Say::Reset => {
+                    let _ = stream.set_zero_linger();
+                    return;
+                }
+            };
+            if said.is_err() {
+                return;
+            }
+        }
+        if !goes_on {
+            // Closed in order: what was said arrives.
+            let _ = stream.shutdown().await;
+            let mut rest = [0; 1024];
+            let drained = async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} };
+            let _ = tokio::time::timeout(Duration::from_secs(5), drained).await;
+            return;
+        }
+    }
+}
