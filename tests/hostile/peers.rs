@@ -62,7 +62,7 @@ impl Peer {
     pub(crate) async fn silent() -> Self {
         Self::start(|_, stream| async move {
             let _open = stream;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         })
         .await
     }
