@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 mod targets;
 
 /// Mutations of each file; the fuzzer itself does millions.
-const MUTATIONS: u64 = 400;
+const MUTATIONS: u64 = 150;
 /// Largest input a mutation grows to; past every cap that there is but those of whole files.
 const LARGEST: usize = 16 * 1024;
 /// What the grammars turn on.

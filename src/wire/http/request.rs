@@ -198,6 +198,11 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
     };
     put_all(out, &[method, " ", base.unwrap_or(DEFAULT_BASE)]);
     fields::encode_name(&request.name).for_each(|part| put_all(out, &[part]));
+    if base.is_none_or(|base| base == DEFAULT_BASE) && out.ends_with(b"/") {
+        // A file may be asked for by such a name; as it stands, it is the path of a folder, and so of a page.
+        out.pop();
+        out.extend_from_slice(b"%2F");
+    }
     put_all(out, &[" HTTP/1.1\r\n"]);
     line(out, "Host", request.host.as_ref());
     line(out, "Chain-Route", (!request.route.is_empty()).then_some(&request.route[..]));
@@ -257,6 +262,10 @@ mod tests {
         let length = head.len();
         head.extend_from_slice(b"GET /next");
         assert_eq!(parse_request(&head), Ok(Some((Asked::File(Box::new(request.clone())), length))));
+        let folder = Request { name: FileName::new(b"dir/").unwrap(), ..request.clone() };
+        let mut head = Vec::new();
+        encode_request(&folder, None, &mut head);
+        assert_eq!(parse_request(&head).unwrap().map(|(asked, _)| asked), Some(Asked::File(Box::new(folder))));
         let mut head = Vec::new();
         encode_request(&request, Some("/pub/"), &mut head);
         assert!(head.starts_with(b"HEAD /pub/dir/a%20b%25.txt HTTP/1.1\r\n"));
