@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::FetchJob;
 use super::question::{ask, request};
 use crate::error::{Error, Kept};
+use crate::net::ids;
 use crate::net::upstream::{Answer, Upstream};
 use crate::route::Wire;
 use crate::snapshot::Proof;
@@ -61,19 +62,22 @@ pub(super) async fn prove(
     };
     let mut question = request(job, Method::Head, Some(arrived.algorithm));
     question.if_match = Some(etag);
-    let proof = match ask(upstream, job, question, stop).await {
+    let mut answered = ask(upstream, job, question.clone(), stop).await;
+    if matches!(&answered, Err(Error::Hop(fault)) if says_nothing(fault.problem.reason, fault.problem.action)) {
+        // Bytes that got into the body push its own last ones into this answer. Over connections of its own, the same
+        // question tells that from a server which does not know it.
+        upstream.close();
+        question.transfer = Some(ids::transfer_id());
+        answered = ask(upstream, job, question, stop).await;
+    }
+    let proof = match answered {
         Ok(answer) => match answer.reply.digest(arrived.algorithm) {
             Some(told) => compare(job, arrived, told, "the origin").map(|proof| (proof, Some(told))),
             None => length_only("the origin offers no digest"),
         },
         Err(Error::Hop(fault)) => match fault.problem.reason {
             Reason::Changed => Err(Error::Changed { file: job.route.file.shown(), kept: Kept::default() }),
-            // It had the file a moment ago: it does not know the question, or hides the answer.
-            Reason::NotFound | Reason::Malformed => length_only("the origin does not answer for its digest"),
-            // A plain server's answer that says nothing: some have no HEAD, or give no length with it.
-            Reason::Nonsense | Reason::Internal | Reason::Policy | Reason::Unauthorized | Reason::Busy
-                if fault.problem.action == Action::Reply =>
-            {
+            reason if says_nothing(reason, fault.problem.action) => {
                 length_only("the origin does not answer for its digest")
             }
             _ => Err(Error::Hop(fault)),
@@ -82,6 +86,19 @@ pub(super) async fn prove(
     };
     upstream.finish();
     proof
+}
+
+/// True for an answer to the question for proof that tells nothing of the file.
+fn says_nothing(reason: Reason, action: Action) -> bool {
+    match reason {
+        // It had the file a moment ago: it does not know the question, or hides the answer.
+        Reason::NotFound | Reason::Malformed => true,
+        // A plain server's answer that says nothing: some have no HEAD, or give no length with it.
+        Reason::Nonsense | Reason::Internal | Reason::Policy | Reason::Unauthorized | Reason::Busy => {
+            action == Action::Reply
+        }
+        _ => false,
+    }
 }
 
 fn compare(job: &FetchJob, arrived: Digest, expected: Digest, source_of_truth: &'static str) -> Result<Proof, Error> {

@@ -212,9 +212,20 @@ async fn a_file_that_changed_meanwhile_is_not_published() {
 }
 
 #[tokio::test]
+async fn bytes_that_got_into_the_body_are_found_though_they_spoil_the_answer_for_proof() {
+    let first = Turn::Say(whole("ETag: \"1\"\r\n").replace("the whole", "the w..hole").replace("file", "fi"));
+    let spoilt = Turn::SayAndClose(format!("le{}", ok(&digest_line(BODY))));
+    let mut scene = Scene::http(vec![first, spoilt, Turn::Say(ok(&digest_line(BODY)))]).await;
+    assert!(matches!(scene.fetch().await.unwrap_err(), Error::Altered { .. }));
+    assert!(!scene.names().contains(&"f.bin".to_owned()));
+}
+
+#[tokio::test]
 async fn a_plain_server_that_knows_no_head_leaves_the_length() {
     for head in ["HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"] {
-        let turns = vec![Turn::Say(whole("ETag: \"1\"\r\n")), Turn::SayAndClose(head.to_owned())];
+        // It says the same however often it is asked.
+        let said = || Turn::SayAndClose(head.to_owned());
+        let turns = vec![Turn::Say(whole("ETag: \"1\"\r\n")), said(), said()];
         let mut scene = Scene::http(turns).await;
         let proof = scene.fetch().await.unwrap().proof;
         assert!(matches!(&proof, Proof::LengthOnly { .. }), "{head:?}: {proof:?}");
@@ -227,7 +238,7 @@ async fn an_origin_without_a_digest_leaves_the_length() {
     for (lines, second) in
         [("", None), ("ETag: W/\"1\"\r\n", None), ("ETag: \"1\"\r\n", Some(ok(""))), ("ETag: \"1\"\r\n", Some(missing))]
     {
-        let turns = std::iter::once(whole(lines)).chain(second).map(Turn::Say).collect();
+        let turns = [Some(whole(lines)), second.clone(), second].into_iter().flatten().map(Turn::SayAndClose).collect();
         let mut scene = Scene::http(turns).await;
         let proof = scene.fetch().await.unwrap().proof;
         assert!(matches!(&proof, Proof::LengthOnly { digest, .. } if digest.starts_with("blake3:")), "{proof:?}");
