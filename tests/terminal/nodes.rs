@@ -56,7 +56,8 @@ fn a_killed_node_is_shown_down_and_comes_back_by_itself() {
     terminal.within(Duration::from_secs(2), "hop 2 is down", |screen| screen.contents().contains("2/3 up"));
     println!("a killed node is shown down after {:?}", killed.elapsed());
     terminal.keys("5");
-    terminal.shows(&["went down: ended with signal: 9 (SIGKILL): started again in 1 s", "3/3 up"]);
+    // Its connection and its process end at once: either may be noticed first, as what it went down by.
+    terminal.shows(&["went down: ", "ended with signal: 9 (SIGKILL): started again in 1 s", "3/3 up"]);
     assert!(!is_alive(old));
     terminal.keys("1");
     terminal.keys("f");
