@@ -115,18 +115,32 @@ impl Told {
         }
     }
 
+    /// Notes in the log what is worth a line while transfers go on: breaks, further tries, what they go on with.
+    fn follow(&mut self, transfers: &[TransferSnapshot]) {
+        let (last, unknown) = (Arc::clone(&self.last), TransferSnapshot::default());
+        for transfer in transfers {
+            let before = last.transfers.iter().find(|before| before.number == transfer.number).unwrap_or(&unknown);
+            for news in transfer.news_since(before) {
+                self.log.say(Level::Warn, None, format!("#{} {news}", transfer.number));
+            }
+        }
+    }
+
     /// The picture of now, if it differs from the last one.
     pub(super) fn picture(&mut self, hops: Vec<HopSnapshot>) -> Option<Arc<ChainSnapshot>> {
         if !self.starting {
             self.note(&hops);
         }
+        let transfers: Vec<_> =
+            self.transfers.snapshots().into_iter().map(|transfer| self.with_stall(transfer)).collect();
+        self.follow(&transfers);
         let picture = ChainSnapshot {
             generation: self.last.generation,
             source: self.source.clone(),
             folder: self.folder.clone(),
             file: self.route.file.shown(),
             hops,
-            transfers: self.transfers.snapshots().into_iter().map(|transfer| self.with_stall(transfer)).collect(),
+            transfers,
             verdict: self.verdict,
             log: self.log.lines(),
             listing: self.listing.clone(),

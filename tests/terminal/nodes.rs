@@ -48,6 +48,25 @@ fn restart_starts_the_marked_node_anew() {
 }
 
 #[test]
+fn a_transfer_goes_on_when_its_killed_node_is_back() {
+    let chain = Chain::new(3, 3_000_000);
+    let mut terminal = up(&chain, "--limit 3=1M", 120, 40);
+    terminal.keys("4j");
+    let screen = terminal.shows(&["Nodes", "R restart", "Hop 2 "]);
+    let process = pid_of(&screen, &chain.address(2)).unwrap();
+    terminal.keys("1f");
+    let part = chain.fetched("data.bin.part");
+    terminal.until("some of it is there", |_| std::fs::metadata(&part).is_ok_and(|part| part.len() > 300_000));
+    kill_process(process, Signal::KILL).unwrap();
+    terminal.keys("5");
+    terminal.shows(&["#1 goes on from", "of 3.0M"]);
+    terminal.keys("1");
+    terminal.shows(&["1 done", "intact"]);
+    assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
+    leave(&mut terminal);
+}
+
+#[test]
 fn a_killed_node_is_shown_down_and_comes_back_by_itself() {
     let chain = Chain::new(3, 100_000);
     let (mut terminal, old) = second_hop_marked(&chain);

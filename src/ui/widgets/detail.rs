@@ -181,6 +181,7 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
         Proof::LengthOnly { digest, reason } => field("proof", format!("length only: {reason}; {}", safe(digest))),
     });
     all.extend(t.origin_digest.as_ref().map(|digest| field("at the origin", safe(digest))));
+    all.extend(t.started_over.as_ref().map(|why| field("started over", why.to_string()).toned(Tone::Warn)));
     all.extend(t.error.as_ref().map(|error| field("error", error.to_string()).toned(Tone::Bad)));
     all
 }
