@@ -95,6 +95,7 @@ async fn finding(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> Fi
     let (mut one, mut other) = (None, None);
     loop {
         let found = tokio::select! {
+            biased;
             found = &mut through, if one.is_none() => one.insert(found),
             found = &mut direct, if other.is_none() => other.insert(found),
         };

@@ -110,6 +110,11 @@ fn moved(bytes: usize) {
     });
 }
 
+/// This thread is such a world.
+pub(crate) fn is_here() -> bool {
+    WORLD.with_borrow(Option::is_some)
+}
+
 /// A connection to an address; `None` where this thread is no such world.
 pub(crate) fn open(address: SocketAddr) -> Option<io::Result<OwnedFd>> {
     WORLD.with_borrow(|world| world.as_ref().map(|world| (world.dialer)(address)))
@@ -131,15 +136,14 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    let runs = WORLD.with_borrow(Option::is_some);
-    if runs { DISKS.spawn_blocking(work) } else { tokio::task::spawn_blocking(work) }
+    if is_here() { DISKS.spawn_blocking(work) } else { tokio::task::spawn_blocking(work) }
 }
 
 /// Lets the disk do what it was given, in real time, before anything else happens in this world: else it would depend on
 /// the disk what comes first.
 pub(crate) fn wait(done: impl Fn() -> bool) {
     let began = Instant::now();
-    while WORLD.with_borrow(Option::is_some) && !done() {
+    while is_here() && !done() {
         assert!(began.elapsed() < STUCK, "the disk does not answer");
         thread::sleep(Duration::from_micros(10));
     }
