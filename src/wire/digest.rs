@@ -74,12 +74,37 @@ impl FromStr for Digest {
         let (algorithm, hex) = text.split_once(':').ok_or("write ALGO:HEX, such as blake3:af13…")?;
         let algorithm = algorithm.parse()?;
         let mut value = [0; 32];
-        if hex.len() != 64 || !hex.is_ascii() {
+        // Numbers may have a sign, digests may not.
+        if hex.len() != 64 || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(format!("a {} digest has 64 hex digits", Algorithm::as_str(algorithm)));
         }
         for (byte, at) in value.iter_mut().zip((0..64).step_by(2)) {
             *byte = u8::from_str_radix(&hex[at..at + 2], 16).map_err(|_| "the digest is not hex".to_owned())?;
         }
         Ok(Self { algorithm, value })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_as_it_is_written_and_nothing_else_is() {
+        let mut value = [0; 32];
+        (0..).zip(&mut value).for_each(|(at, byte)| *byte = 0xf7_u8.wrapping_mul(at));
+        for algorithm in [Algorithm::Blake3, Algorithm::Sha256] {
+            let digest = Digest { algorithm, value };
+            assert_eq!(digest.to_string().parse(), Ok(digest));
+            assert_eq!(digest.to_string().to_uppercase().parse(), Ok(digest));
+        }
+        for digits in [&"0".repeat(63), &"0".repeat(65), &"+f".repeat(32), &"-0".repeat(32), &"é".repeat(32), "", "x"]
+        {
+            let error = format!("blake3:{digits}").parse::<Digest>().unwrap_err();
+            assert_eq!(error, "a blake3 digest has 64 hex digits", "{digits}");
+        }
+        assert!(
+            format!("md5:{}", "0".repeat(64)).parse::<Digest>().is_err() && "0".repeat(64).parse::<Digest>().is_err()
+        );
     }
 }

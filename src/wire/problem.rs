@@ -356,6 +356,17 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_problem_of_a_node_is_one_that_is_read() {
+        // Nothing that SafeText holds is longer in JSON than these: four bytes each.
+        let longest = "\u{1f9ed}".repeat(1000);
+        let problem = Problem::here(Reason::RouteIgnored, Action::Resolve, &longest, longest.as_str());
+        let problem = Problem { hop: u32::MAX, reporter: u32::MAX, size: Some(u64::MAX), ..problem };
+        let json = problem.to_json();
+        assert!(json.len() <= MAX_BODY, "{} bytes", json.len());
+        assert_eq!(Problem::from_json(&json), Some(problem));
+    }
+
+    #[test]
     fn hostile_text_in_a_problem_is_made_safe() {
         let problem = Problem::here(Reason::Internal, Action::Open, "a\x1b]0;b", "c\u{202e}");
         let read = Problem::from_json(&problem.to_json()).unwrap();

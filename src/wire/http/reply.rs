@@ -201,6 +201,36 @@ mod tests {
     }
 
     #[test]
+    fn every_status_that_a_node_gives_is_named() {
+        let first_line = |status| {
+            let mut head = Vec::new();
+            encode_reply(&Reply { status, ..Reply::default() }, &mut head);
+            String::from_utf8(head).unwrap().lines().next().unwrap().to_owned()
+        };
+        for (status, line) in [
+            (200, "200 OK"),
+            (204, "204 No Content"),
+            (206, "206 Partial Content"),
+            (304, "304 Not Modified"),
+            (Reason::Malformed.status(), "400 Bad Request"),
+            (Reason::Unauthorized.status(), "401 Unauthorized"),
+            (Reason::Policy.status(), "403 Forbidden"),
+            (Reason::NotFound.status(), "404 Not Found"),
+            (Reason::HeadTimeout.status(), "408 Request Timeout"),
+            (Reason::Changed.status(), "412 Precondition Failed"),
+            (Reason::Range.status(), "416 Range Not Satisfiable"),
+            (Reason::HeadTooLarge.status(), "431 Request Header Fields Too Large"),
+            (Reason::Internal.status(), "500 Internal Server Error"),
+            (Reason::Refused.status(), "502 Bad Gateway"),
+            (Reason::Busy.status(), "503 Service Unavailable"),
+            (Reason::TimedOut.status(), "504 Gateway Timeout"),
+            (Reason::Loop.status(), "508 Loop Detected"),
+        ] {
+            assert_eq!(first_line(status), format!("HTTP/1.1 {line}"));
+        }
+    }
+
+    #[test]
     fn a_range_on_a_reply_that_is_no_part_means_nothing() {
         let reply = parse("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Range: bytes 0-4/5\r\n\r\n").unwrap();
         assert_eq!((reply.size(), reply.content_range), (Some(10), None));

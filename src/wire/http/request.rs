@@ -320,6 +320,21 @@ mod tests {
     }
 
     #[test]
+    fn only_a_control_request_has_a_body_and_only_up_to_the_cap() {
+        let asked =
+            |what: &str, length: u64| parse(&format!("{what} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"));
+        for length in [0, 1, MAX_REQUEST_BODY] {
+            assert_eq!(asked("POST /v1/drain", length), Ok(Asked::Page), "{length}");
+        }
+        let error = asked("POST /v1/drain", MAX_REQUEST_BODY + 1).unwrap_err();
+        assert_eq!((error.reason, error.detail.contains("larger than 65536")), (Reason::Malformed, true));
+        for what in ["GET /v1/drain", "POST /drain", "GET /files/x"] {
+            assert!(asked(what, 1).unwrap_err().detail.contains("may not have a body"), "{what}");
+        }
+        assert!(asked("GET /v1/node", 0).is_ok() && asked("GET /files/x", 0).is_ok());
+    }
+
+    #[test]
     fn a_head_larger_than_the_cap_is_refused_before_it_ends() {
         let head = format!("GET /files/x HTTP/1.1\r\nX: {}", "y".repeat(crate::wire::http::MAX_HEAD));
         assert_eq!(parse_request(head.as_bytes()).unwrap_err().reason, Reason::HeadTooLarge);
