@@ -207,7 +207,8 @@ fn a_disk_that_takes_no_more_in_the_middle_costs_no_byte_that_it_took() {
     assert_eq!(report["exit_code"], 0, "{report}");
     let resumed = report["transfers"][0]["resumed_from"].as_u64().unwrap();
     println!("the next fetch went on from {resumed}");
-    assert!(resumed >= 8 << 20, "{report}");
+    // What is synced every 7 MiB counts, where 12 MiB were written.
+    assert!(resumed >= 7 << 20, "{report}");
     assert!(fs::read(out.path().join("f")).unwrap() == whole && !part.exists());
 }
 

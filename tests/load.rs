@@ -50,6 +50,11 @@ impl Chain {
         let flags = [if seed { SEED } else { &[] }, more].concat();
         let mut nodes: Vec<Node> = (0..relays).map(|_| Node::chainview(folder.path(), &flags)).collect();
         nodes.push(Node::chainview(folder.path(), &[&flags, origin].concat()));
+        for node in &nodes {
+            // One that has answered holds all that it holds at rest.
+            assert_eq!(totals(node).open, 1);
+            assert!(node.comes_to_rest(0, usize::MAX, LINGER));
+        }
         Self { nodes, folder, seed, _turn: turn }
     }
 

@@ -54,8 +54,8 @@ fn heads_that_are_none_are_refused_at_once() {
         (b"GET /files/f HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_vec(), 403),
         (b"GET /files/f HTTP/1.1\r\n\r\n".to_vec(), 400),
         (b"GET /files/f HTTP/1.9\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 400),
-        (b"GET http://evil.example/files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 404),
-        (b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 404),
+        (b"GET http://evil.example/files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 400),
+        (b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 400),
         (b"PUT /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx".to_vec(), 400),
     ];
     for (head, expected) in cases {
