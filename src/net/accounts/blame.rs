@@ -30,6 +30,8 @@ pub fn blame(findings: &[Finding]) -> Option<Blame> {
             Finding::Account(account) => account,
         };
         let relays = account.role != ConnRole::Origin;
+        // It waits still, or did until the hop before waited no longer.
+        let waited = account.broke.is_none() || before == Some(Broken::Silent);
         let next = match account.broke {
             Some(Broke::SourceEnded) if relays => Broken::Closed,
             Some(Broke::SourceFailed) if relays => Broken::Reset,
@@ -38,9 +40,9 @@ pub fn blame(findings: &[Finding]) -> Option<Blame> {
             Some(Broke::SourceFailed | Broke::SourceSilent) => return seen(Broken::Unreadable),
             Some(Broke::Stopped) => return seen(Broken::Stopped),
             Some(Broke::ReaderStuck) => return seen(Broken::Unheard),
-            None if account.dials.stall => return seen(Broken::Silent),
+            None | Some(Broke::ReaderLeft) if waited && account.dials.stall => return seen(Broken::Silent),
             // It waits itself, for somebody further up.
-            None if before == Some(Broken::Silent) && relays => Broken::Silent,
+            None | Some(Broke::ReaderLeft) if before == Some(Broken::Silent) && relays => Broken::Silent,
             // It did its part as far as it knows, so it is the connection between it and the hop before that broke.
             Some(Broke::ReaderLeft | Broke::Other) | None => {
                 return before.map(|how| Blame { hop, reporter: hop - 1, how });
@@ -137,7 +139,13 @@ mod tests {
         let dials = crate::dials::Dials { stall: true, ..Default::default() };
         let stalls = Finding::Account(Box::new(TransferAccount { dials, ..*account }));
         assert_eq!(found(&[silent.clone(), stalls, origin(None)]), Some((2, 0, Broken::Silent)));
-        assert_eq!(found(&[silent, waits, origin(None)]), Some((3, 2, Broken::Silent)));
+        assert_eq!(found(&[silent.clone(), waits, origin(None)]), Some((3, 2, Broken::Silent)));
+        // The limits are the same at every hop: the one before may have run out of patience first, and left.
+        let left = relay(Some(Broke::ReaderLeft));
+        assert_eq!(found(&[silent.clone(), left.clone(), Finding::Silent]), Some((3, 0, Broken::Silent)));
+        let Finding::Account(account) = left else { panic!("not an account") };
+        let stalls = Finding::Account(Box::new(TransferAccount { dials, ..*account }));
+        assert_eq!(found(&[silent, stalls, origin(None)]), Some((2, 0, Broken::Silent)));
     }
 
     #[test]
