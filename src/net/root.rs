@@ -143,6 +143,11 @@ impl Version {
 
     /// The strong validator, quotes included; says nothing about the file but that it changed.
     pub fn etag(&self) -> String {
+        // Faults alter it, and what comes of that depends on what it was.
+        #[cfg(test)]
+        if let Some(ordinal) = super::sim::ordinal(self) {
+            return format!("\"{ordinal:032x}\"");
+        }
         let mut hasher = blake3::Hasher::new();
         let (modified, changed) = (self.modified, self.changed);
         for number in [self.device, self.inode, self.size] {

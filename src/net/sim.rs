@@ -20,6 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::root::Version;
 use faulty::Seeded;
 
 #[path = "../../tests/support/faulty.rs"]
@@ -37,6 +38,8 @@ type Dialer = Box<dyn Fn(SocketAddr) -> io::Result<OwnedFd>>;
 struct World {
     dialer: Dialer,
     random: Seeded,
+    /// The versions of files that were met, in that order.
+    versions: Vec<Version>,
     /// Everything that moved, and when: two runs that are alike have the same.
     trace: u64,
     began: Option<tokio::time::Instant>,
@@ -61,7 +64,7 @@ fn run<F: Future>(seed: u64, dialer: Dialer, main: impl FnOnce() -> F) -> (F::Ou
         .on_thread_unpark(after_time_passed)
         .build()
         .unwrap();
-    WORLD.set(Some(World { dialer, random: Seeded::new(!seed), trace: 0, began: None }));
+    WORLD.set(Some(World { dialer, random: Seeded::new(!seed), versions: Vec::new(), trace: 0, began: None }));
     let output = runtime.block_on(async {
         tokio::spawn(async {
             let again = LOOK_AGAIN.with(Arc::clone);
@@ -127,6 +130,18 @@ pub(crate) fn random() -> Option<[u8; 16]> {
             let (high, low) = (world.random.next(), world.random.next());
             (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
         })
+    })
+}
+
+/// How many versions of files were met before this one: what it is apart from when and where; `None` where this thread is
+/// no such world.
+pub(crate) fn ordinal(version: &Version) -> Option<usize> {
+    WORLD.with_borrow_mut(|world| {
+        let versions = &mut world.as_mut()?.versions;
+        Some(versions.iter().position(|known| known == version).unwrap_or_else(|| {
+            versions.push(*version);
+            versions.len() - 1
+        }))
     })
 }
 
