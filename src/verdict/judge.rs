@@ -101,7 +101,8 @@ fn blame(receiver: &Look<'_>, hop: &Look<'_>, confidence: Confidence) -> Verdict
 }
 
 fn client_is_slow(client: &Look<'_>, share: f64, confidence: Confidence) -> Verdict {
-    let part = if client.write >= LOW { Part::Disk } else { Part::Processor };
+    // A client that is not running while its disk is at work counts that time as the disk's: its own clock cannot tell.
+    let part = if client.write >= LOW { Part::Either } else { Part::Processor };
     of(Limit::Client { part }, share, confidence)
 }
 

@@ -73,6 +73,18 @@ pub(crate) fn runs(line: &str) -> bool {
 }
 
 impl Cause {
+    /// Those of this kind that leave no doubt.
+    pub(crate) fn clear(kind: Kind) -> Vec<Self> {
+        match kind {
+            Kind::Nothing => vec![Self::Nothing],
+            Kind::Cap => vec![Self::Cap { hop: 2, rate: 4_000_000 }],
+            Kind::Starved => vec![Self::Starved { stage: 3, stopped_ms: 190, of_ms: 200 }],
+            Kind::OriginDisk => vec![Self::OriginDisk { slower_us: 20_000 }],
+            Kind::ClientDisk => vec![Self::ClientDisk { slower_us: 150_000 }],
+            Kind::Link => vec![Self::Link { from: 3, mbit: 20 }],
+        }
+    }
+
     /// One of this kind, at a random place and of random strength, but always the slowest there is in the chain.
     pub(crate) fn at_random(kind: Kind, random: &mut Random) -> Self {
         match kind {
@@ -102,17 +114,19 @@ impl Cause {
         }
     }
 
-    /// The verdict names it: the stage and the place. Without a cause, only an accusation is wrong, and on a machine
-    /// that all stages share, some processor is always the slowest.
+    /// The verdict names it: the stage and the place, and no part of it that is not to blame; a client may say that it
+    /// cannot tell its disk from its processor. Without a cause, only an accusation is wrong, and on a machine that all
+    /// stages share, some processor is always the slowest.
     pub(crate) fn is(&self, verdict: &serde_json::Value) -> bool {
         let is = |name: &str, value: usize| verdict[name].as_u64() == Some(value as u64);
-        let disk = verdict["part"] == "disk";
+        let (disk, processor) = (verdict["part"] == "disk", verdict["part"] == "processor");
         match (self, verdict["limit"].as_str().unwrap_or_default()) {
             (Self::Nothing, limit) => !matches!(limit, "link" | "cap" | "dial" | "receiver" | "unseen"),
             (Self::Cap { hop, .. }, "cap") => is("hop", *hop),
             (Self::Starved { stage: 0, .. }, "client") | (Self::Starved { stage: HOPS, .. }, "origin") => !disk,
             (Self::Starved { stage, .. }, "hop") => is("hop", *stage),
-            (Self::OriginDisk { .. }, "origin") | (Self::ClientDisk { .. }, "client") => disk,
+            (Self::OriginDisk { .. }, "origin") => disk,
+            (Self::ClientDisk { .. }, "client") => !processor,
             (Self::Link { from, .. }, "link") => is("from", *from),
             _ => false,
         }

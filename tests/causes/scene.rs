@@ -14,8 +14,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::cause::{Cause, HOPS, runs};
 
-/// How long a cause may go on before it has to be named.
-const NAMED_WITHIN: Duration = Duration::from_secs(5);
 /// The file: longer than any trial, and nothing on the disk.
 const SIZE: u64 = 2 << 30;
 /// Most that may pass until a client that was interrupted has said its last.
@@ -102,8 +100,8 @@ impl Drop for Starving {
     }
 }
 
-/// Makes a cause in a chain, fetches through it, and returns the verdict after five seconds, as the JSON document has it.
-pub(crate) fn judged(cause: &Cause) -> serde_json::Value {
+/// Makes a cause in a chain, fetches through it, and returns the verdict after so long, as the JSON document has it.
+pub(crate) fn judged(cause: &Cause, within: Duration) -> serde_json::Value {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     fs::write(&token, "a-token-of-this-test-alone\n").unwrap();
@@ -145,7 +143,7 @@ pub(crate) fn judged(cause: &Cause) -> serde_json::Value {
         thread::sleep(Duration::from_millis(20));
     }
     // A client of a chain where nothing is slow may be done before.
-    let end = Instant::now() + NAMED_WITHIN;
+    let end = Instant::now() + within;
     while Instant::now() < end && client.0.try_wait().unwrap().is_none() {
         thread::sleep(Duration::from_millis(20));
     }

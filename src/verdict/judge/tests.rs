@@ -48,7 +48,7 @@ fn the_stage_that_is_slow_is_named() {
     assert_eq!(limit(client, &[works]), Limit::Origin { hop: 1, part: Part::Processor });
     assert_eq!(limit(client, &[reads, works, writes]), Limit::Hop { hop: 2 });
     assert_eq!(limit(client, &[works, writes, writes]), Limit::Hop { hop: 1 });
-    assert_eq!(limit(flow(5, 80, 0), &[writes, writes, writes]), Limit::Client { part: Part::Disk });
+    assert_eq!(limit(flow(5, 80, 0), &[writes, writes, writes]), Limit::Client { part: Part::Either });
     assert_eq!(limit(flow(5, 5, 0), &[writes, writes, writes]), Limit::Client { part: Part::Processor });
     assert_eq!(limit(flow(20, 20, 0), &[works, works, works]), Limit::Balanced);
     assert_eq!(limit(flow(60, 0, 0), &[Some(flow(40, 40, 0)), reads, works]), Limit::Balanced);
@@ -78,7 +78,7 @@ fn silent_hops_make_a_bracket_and_only_where_the_cause_can_be_theirs() {
     assert_eq!(limit(flow(5, 5, 0), &[None, writes, writes]), Limit::Unseen { after: 0, before: 2 });
     assert_eq!(limit(client, &[reads, None, works]), Limit::Origin { hop: 3, part: Part::Processor });
     assert_eq!(limit(client, &[None, reads, writes]), Limit::Link { from: 3, to: 2, why: Why::Unknown });
-    assert_eq!(limit(flow(5, 80, 0), &[None, None, None]), Limit::Client { part: Part::Disk });
+    assert_eq!(limit(flow(5, 80, 0), &[None, None, None]), Limit::Client { part: Part::Either });
     let late = Some(Flow { active_us: SHORTEST_HOP - 1, ..flow(2, 88, 0) });
     assert_eq!(limit(client, &[reads, late]), Limit::Unseen { after: 1, before: 2 });
 }
