@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use super::write::{Value as _, line, put_all};
 use super::{HeadError, MAX_FIELDS, fields, head_end};
+use crate::route::MAX_HOPS;
 use crate::wire::{Method, Problem, Reply};
 
 /// How every reply begins that can be one.
@@ -89,7 +90,10 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
             let via = reply.via.take().map_or_else(|| value.to_owned(), |before| format!("{before}, {value}"));
             reply.via = Some(via);
         }
-        b"server-timing" => reply.legs.extend(fields::legs(value)),
+        b"server-timing" => {
+            reply.legs.extend(fields::legs(value));
+            reply.legs.truncate(MAX_HOPS);
+        }
         b"repr-digest" => reply.digests = fields::digests(value),
         b"chain-problem" => reply.problem = Problem::from_json(value.as_bytes()),
         b"retry-after" => reply.retry_after = fields::number(value),
@@ -198,6 +202,14 @@ mod tests {
     fn relays_are_listed_in_order_and_empty_lines_name_nobody() {
         let reply = parse("HTTP/1.1 404 x\r\nVia: 1.1 a\r\nVia:\r\nVia: 1.1 b\r\nContent-Length: 0\r\n\r\n").unwrap();
         assert_eq!(reply.via.as_deref(), Some("1.1 a, 1.1 b"));
+    }
+
+    #[test]
+    fn a_reply_has_no_more_legs_than_a_chain_has_hops_however_many_lines_tell_of_them() {
+        let line =
+            format!("Server-Timing: {}\r\n", ["resolve;dur=0.500, dial;dur=1.000, wait;dur=2.250"; 9].join(", "));
+        let reply = parse(&format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", line.repeat(4))).unwrap();
+        assert_eq!(reply.legs.len(), MAX_HOPS);
     }
 
     #[test]
