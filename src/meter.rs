@@ -147,33 +147,40 @@ impl Meter {
     }
 }
 
-/// A cap on bytes per second: a bucket that holds one tick's worth, so that a capped flow stays even.
+/// A cap on bytes per second: bytes go a tick's worth at a time, so that a capped flow stays even.
 #[derive(Debug)]
 pub struct Bucket {
     rate: u64,
-    /// The time, in µs, up to which the rate is spent.
-    spent_until_us: f64,
+    /// The time, in µs, up to which the rate is spent; `None` before anything was taken.
+    spent_until_us: Option<f64>,
 }
 
-/// How far ahead of its rate a bucket lets a flow run, in µs: long enough for timers, too short to see.
-const BURST_US: f64 = 20_000.0;
+/// A tick, in µs: what goes at once, and how far ahead of its rate a flow starts. Long enough for timers, too short to
+/// see.
+const TICK_US: f64 = 20_000.0;
+/// How much of the rate that was not used in time can be made up for, in µs. A loaded machine wakes whoever waits some
+/// ticks too late, again and again, and a cap is to be reached then too; after a pause, a rate over a second is at most
+/// a fifth too high.
+const MADE_UP_US: f64 = 200_000.0;
 
 impl Bucket {
     /// A bucket that fills at this rate, in bytes per second.
     pub fn new(rate: u64) -> Self {
-        Self { rate: rate.max(1), spent_until_us: 0.0 }
+        Self { rate: rate.max(1), spent_until_us: None }
     }
 
     /// Bytes that may be taken at once without a visible burst.
     pub fn chunk(&self) -> usize {
-        ((self.rate as f64 * BURST_US / 1e6) as usize).clamp(1, 1 << 20)
+        ((self.rate as f64 * TICK_US / 1e6) as usize).clamp(1, 1 << 20)
     }
 
     /// Takes bytes; the answer is how long to wait before they may go.
     pub fn take(&mut self, bytes: u64, now_us: u64) -> Duration {
         let now = now_us as f64;
-        self.spent_until_us = self.spent_until_us.max(now - BURST_US) + bytes as f64 * 1e6 / self.rate as f64;
-        Duration::from_secs_f64((self.spent_until_us - now).max(0.0) / 1e6)
+        let spent = self.spent_until_us.map_or(now - TICK_US, |spent| spent.max(now - MADE_UP_US));
+        let until = spent + bytes as f64 * 1e6 / self.rate as f64;
+        self.spent_until_us = Some(until);
+        Duration::from_secs_f64((until - now).max(0.0) / 1e6)
     }
 }
 
@@ -303,6 +310,23 @@ mod tests {
         }
         // A megabyte at a megabyte per second, less the burst at the start.
         assert!((980_000..=1_000_000).contains(&(now - 1_000_000)), "{now}");
+    }
+
+    #[test]
+    fn a_bucket_makes_up_for_late_timers_and_only_so_much_for_a_pause() {
+        let mut bucket = Bucket::new(1_000_000);
+        let (mut now, mut waited) = (1_000_000, 0);
+        for late in [5_000, 150_000, 60_000, 0, 90_000].into_iter().cycle().take(100) {
+            let pause = bucket.take(20_000, now).as_micros() as u64;
+            now += if pause == 0 { 0 } else { pause + late };
+            waited += pause;
+        }
+        // Two megabytes at a megabyte per second, and the last timer's lateness.
+        assert!((1_980_000..=2_150_000).contains(&(now - 1_000_000)), "{now}");
+        assert!(waited < 2_000_000, "{waited}");
+        now += 60_000_000;
+        let at_once = (0..).take_while(|_| bucket.take(1000, now).is_zero()).count();
+        assert_eq!(at_once, 200);
     }
 
     #[test]

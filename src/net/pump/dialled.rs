@@ -115,10 +115,11 @@ fn lock(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
 mod tests {
     use std::collections::BTreeSet;
     use std::io;
+    use std::pin::pin;
     use std::task::{Context, Poll};
 
     use tokio::io::{AsyncReadExt, DuplexStream, ReadBuf, duplex};
-    use tokio::time::{Instant, sleep};
+    use tokio::time::{Instant, advance, sleep};
 
     use super::*;
     use crate::dials::{Dial, Dials};
@@ -214,6 +215,24 @@ mod tests {
         let flow = scene.meter.flow(scene.clock.now_us());
         assert!((1_950_000..2_100_000).contains(&flow.capped_us), "{flow:?}");
         assert!(got == scene.content);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cap_is_reached_though_every_timer_is_late() {
+        let scene = Scene::new(1_600_000, &[Dial::Limit(Some(400_000))]);
+        let (reader, client) = duplex(1 << 20);
+        let (mut ended, began) = (pin!(async { tokio::join!(scene.send(reader), all(client)) }), Instant::now());
+        let (sent, got) = loop {
+            // The clock goes on in such steps alone, so that no timer is noticed before the next.
+            tokio::select! {
+                biased;
+                ended = &mut ended => break ended,
+                () = advance(Duration::from_millis(60)) => {}
+            }
+        };
+        sent.unwrap();
+        assert!(got == scene.content);
+        assert!((3.9..=4.1).contains(&began.elapsed().as_secs_f64()), "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
