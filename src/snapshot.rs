@@ -249,12 +249,27 @@ pub struct ChainSnapshot {
     pub transfers: Vec<TransferSnapshot>,
     /// What limits the chain now.
     pub verdict: Verdict,
+    /// What limits the transfers of other clients, while this program has none under way and they have.
+    pub others: Option<Verdict>,
     /// The newest log lines, oldest first.
     pub log: Vec<LogLine>,
     /// What the origin last said it offers.
     pub listing: Option<Listing>,
     /// The program is leaving.
     pub leaving: bool,
+}
+
+impl ChainSnapshot {
+    /// What limits whatever moves through the chain.
+    pub fn judged(&self) -> &Verdict {
+        self.others.as_ref().unwrap_or(&self.verdict)
+    }
+
+    /// Bodies are on their way through a hop of the route, whoever they are for.
+    pub fn any_body(&self) -> bool {
+        let nodes = self.hops.iter().filter(|hop| !hop.extra).filter_map(|hop| hop.node.as_ref());
+        nodes.flat_map(|node| &node.connections).any(|conn| conn.state == ConnState::Streaming)
+    }
 }
 
 impl HopLink {

@@ -10,7 +10,7 @@ mod words;
 use serde::{Deserialize, Serialize};
 
 pub use alone::Alone;
-pub use judge::judge;
+pub use judge::{judge, judge_others};
 pub use rolling::Rolling;
 pub use stage::Stage;
 pub use steady::Steady;

@@ -50,6 +50,16 @@ fn pictures_at_the_sizes_people_have() {
 }
 
 #[test]
+fn what_limits_other_clients_is_said_as_such_and_flagged() {
+    let mut data = idle();
+    let limit = Limit::Cap { hop: 2, rate: 5_000_000 };
+    data.others = Some(Verdict { limit, share: 0.9, ..Verdict::default() });
+    let screen = Script::new(120, 40, data).screen();
+    assert!(screen.contains("other clients: slowest: hop 2, capped at 5.0M/s"), "{screen}");
+    assert!(screen.contains("!! cap"), "{screen}");
+}
+
+#[test]
 fn pictures_of_what_lies_over_the_screen() {
     expect("help-80x24", Script::new(80, 24, streaming()).keys("?"));
     expect("help-120x40", Script::new(120, 40, streaming()).keys("?"));

@@ -114,7 +114,7 @@ impl Conductor {
                 Some(done) = self.errands.join_next() => self.told.ran(done),
                 () = self.watcher.changed() => {}
                 () = sleep_until(next_picture), if stale => {}
-                _ = looks.tick(), if self.told.transfers.any_running() => self.told.look(&self.watcher),
+                _ = looks.tick(), if self.told.anything_moves() => self.told.look(&self.watcher),
             }
             let began = Instant::now();
             stale = began < next_picture;

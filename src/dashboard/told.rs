@@ -13,7 +13,7 @@ use crate::net::watch::Watcher;
 use crate::route::Route;
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Level, Listing, TransferSnapshot};
 use crate::text::SafeText;
-use crate::verdict::{Rolling, Verdict};
+use crate::verdict::{Limit, Rolling, Verdict};
 
 /// What the screen is told, and what it was told last.
 pub(super) struct Told {
@@ -30,6 +30,9 @@ pub(super) struct Told {
     clock: Clock,
     rolling: Rolling,
     verdict: Verdict,
+    /// The same for the transfers of other clients.
+    watching: Rolling,
+    others: Option<Verdict>,
     links: Vec<HopLink>,
 }
 
@@ -48,6 +51,8 @@ impl Told {
             clock: Clock::start(),
             rolling: Rolling::default(),
             verdict: Verdict::default(),
+            watching: Rolling::default(),
+            others: None,
             links: Vec::new(),
         }
     }
@@ -81,9 +86,21 @@ impl Told {
         }
     }
 
-    /// Judges what is moving.
+    /// Something is worth a look: a transfer of ours, or what was seen of those of others.
+    pub(super) fn anything_moves(&self) -> bool {
+        self.transfers.any_running() || self.others.is_some() || self.last.any_body()
+    }
+
+    /// Judges what is moving: our own transfers, and those of others only while there are none.
     pub(super) fn look(&mut self, watcher: &Watcher) {
-        self.verdict = self.rolling.see(self.clock.now_us(), &watcher.hops(), &self.transfers.snapshots());
+        let (now_us, hops) = (self.clock.now_us(), watcher.hops());
+        if self.transfers.any_running() {
+            self.verdict = self.rolling.see(now_us, &hops, &self.transfers.snapshots());
+            (self.watching, self.others) = (Rolling::default(), None);
+        } else {
+            let found = self.watching.watch(now_us, &hops);
+            self.others = found.filter(|verdict| verdict.limit != Limit::TooShort);
+        }
     }
 
     fn with_stall(&self, transfer: TransferSnapshot) -> TransferSnapshot {
@@ -142,6 +159,7 @@ impl Told {
             hops,
             transfers,
             verdict: self.verdict,
+            others: self.others,
             log: self.log.lines(),
             listing: self.listing.clone(),
             leaving: self.leaving,

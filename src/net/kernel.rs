@@ -20,6 +20,7 @@ pub(super) fn tcp(socket: RawFd) -> Option<TcpSnapshot> {
     let info = info.get(..length as usize).filter(|_| failed == 0)?;
     // The offsets are those of linux/tcp.h; the struct only ever grows at its end.
     Some(TcpSnapshot {
+        under_way: u64::from(word(info, 24)),
         rtt_us: u64::from(word(info, 68)),
         cwnd: u64::from(word(info, 80)),
         retransmits: u64::from(word(info, 100)),

@@ -118,6 +118,8 @@ pub struct TcpSnapshot {
     pub rtt_us: u64,
     /// Congestion window, in segments.
     pub cwnd: u64,
+    /// Segments that are not known to have arrived.
+    pub under_way: u64,
     /// Segments sent again.
     pub retransmits: u64,
     /// The kernel's own estimate of what arrives, in bytes per second.
@@ -276,6 +278,7 @@ impl TcpSnapshot {
     pub fn add(&mut self, other: &Self) {
         self.rtt_us = self.rtt_us.max(other.rtt_us);
         self.cwnd = self.cwnd.max(other.cwnd);
+        self.under_way = self.under_way.saturating_add(other.under_way);
         self.retransmits = self.retransmits.saturating_add(other.retransmits);
         self.delivery_rate = self.delivery_rate.saturating_add(other.delivery_rate);
         self.busy_us = self.busy_us.saturating_add(other.busy_us);

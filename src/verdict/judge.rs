@@ -15,6 +15,8 @@ const SHORTEST_HOP: u64 = 100_000;
 const QUICK_US: u64 = 2_000;
 /// So many bytes that have arrived and wait to be read are more than lie there between two reads of a stage that reads.
 const UNREAD: u64 = 256 * 1024;
+/// At most so many segments are on their way where all that was sent has arrived: an acknowledgement may be, too.
+const UNDER_WAY: u64 = 2;
 /// Segments sent again in the time that is judged, from which on a link counts as one that loses them.
 const LOSSES: u64 = 3;
 
@@ -26,9 +28,9 @@ const LOSSES: u64 = 3;
 /// was full, and that in which there was nothing to send.
 pub fn judge(client: &Flow, hops: &[Stage]) -> Verdict {
     let Some(origin) = hops.last().map(|hop| hop.number) else { return Verdict::default() };
-    let told: Vec<&Stage> = hops.iter().filter(|hop| hop.seen && hop.flow.active_us >= SHORTEST_HOP).collect();
-    if let Some(hop) = told.iter().rev().find(|hop| hop.turned() == Some(Turned::Stall)) {
-        return of(Limit::Dial { hop: hop.number, dial: Turned::Stall }, 1.0, Confidence::High);
+    let told = told(hops);
+    if let Some(verdict) = stalled(&told) {
+        return verdict;
     }
     if client.active_us < SHORTEST_CLIENT || client.bytes_in == 0 {
         return Verdict::default();
@@ -39,6 +41,59 @@ pub fn judge(client: &Flow, hops: &[Stage]) -> Verdict {
         return verdict;
     }
     walk(&client, &seen, origin)
+}
+
+/// The same for transfers of other clients, of which nothing is known but what the first hop on their way sees of them.
+pub fn judge_others(hops: &[Stage]) -> Verdict {
+    let Some(origin) = hops.last().map(|hop| hop.number) else { return Verdict::default() };
+    let told = told(hops);
+    if let Some(verdict) = stalled(&told) {
+        return verdict;
+    }
+    let seen: Vec<Look<'_>> = told.iter().map(|stage| Look::of(stage)).collect();
+    let first = seen.first().filter(|first| first.flow.active_us >= SHORTEST_CLIENT);
+    let Some(first) = first else { return Verdict::default() };
+    if let Some(verdict) = seen.iter().rev().find_map(capped) {
+        return verdict;
+    }
+    if first.is_held_up() {
+        // Hops that report and have none of these bodies are not on their way.
+        let direct = hops.iter().filter(|hop| hop.number < first.number).all(|hop| hop.seen);
+        return before_a_stranger(first, direct);
+    }
+    if first.flow.bytes_out == 0 {
+        return Verdict::default();
+    }
+    // Whenever the first hop has nothing for it to read, it waits.
+    let read = 1.0 - first.write.min(first.busy.unwrap_or(1.0));
+    walk(&Look { number: first.number - 1, read, ..Look::client(&Flow::default()) }, &seen, origin)
+}
+
+/// What holds a hop up is behind its back: its reader tells nothing, and only the kernel knows whether it reads.
+fn before_a_stranger(hop: &Look<'_>, direct: bool) -> Verdict {
+    let tcp = hop.stage.and_then(|stage| stage.tcp).unwrap_or_default();
+    let quick = tcp.rtt_us < QUICK_US;
+    let client = Look::client(&Flow::default());
+    match hop.busy {
+        // Its window is full of what has arrived.
+        Some(_) if direct && hop.full >= HIGH && (quick || tcp.under_way <= UNDER_WAY) => {
+            of(Limit::Receiver { from: hop.number, to: 0 }, hop.full, Confidence::High)
+        }
+        Some(_) if direct && hop.full < LOW && !quick => {
+            of(Limit::Link { from: hop.number, to: 0, why: why(hop) }, hop.write, Confidence::Fair)
+        }
+        _ => unseen(&client, hop.number, hop.write),
+    }
+}
+
+/// The hops that have something to say of these bodies.
+fn told(hops: &[Stage]) -> Vec<&Stage> {
+    hops.iter().filter(|hop| hop.seen && hop.flow.active_us >= SHORTEST_HOP).collect()
+}
+
+fn stalled(told: &[&Stage]) -> Option<Verdict> {
+    let hop = told.iter().rev().find(|hop| hop.turned() == Some(Turned::Stall))?;
+    Some(of(Limit::Dial { hop: hop.number, dial: Turned::Stall }, 1.0, Confidence::High))
 }
 
 /// A stage, and the shares of its time; those of one body add up to at most 1.
@@ -147,19 +202,23 @@ fn capped(look: &Look<'_>) -> Option<Verdict> {
 }
 
 fn link(from: &Look<'_>, to: &Look<'_>) -> Verdict {
-    let tcp = from.stage.and_then(|stage| stage.tcp).unwrap_or_default();
-    let why = match from.busy {
-        None => Why::Unknown,
-        Some(_) if tcp.retransmits >= LOSSES => Why::Loss,
-        Some(_) if from.full >= HIGH => Why::RoundTrip,
-        Some(_) => Why::Congestion,
-    };
+    let why = why(from);
     let confidence = if why == Why::Unknown { Confidence::Fair } else { Confidence::High };
     // Both sides have to say so: a receiver that has other things to do is no fault of the network.
     if to.read < HIGH {
         return balanced();
     }
     of(Limit::Link { from: from.number, to: to.number, why }, from.write, confidence)
+}
+
+fn why(from: &Look<'_>) -> Why {
+    let tcp = from.stage.and_then(|stage| stage.tcp).unwrap_or_default();
+    match from.busy {
+        None => Why::Unknown,
+        Some(_) if tcp.retransmits >= LOSSES => Why::Loss,
+        Some(_) if from.full >= HIGH => Why::RoundTrip,
+        Some(_) => Why::Congestion,
+    }
 }
 
 fn unseen(after: &Look<'_>, before: usize, share: f64) -> Verdict {

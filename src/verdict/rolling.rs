@@ -1,15 +1,16 @@
 //! The verdict on what is running: a window that rolls over the reports of the hops, and what has stood still.
 //!
-//! Only the bodies of this client's own transfers count, whoever else uses the hops.
+//! Only the bodies of this client's own transfers count, whoever else uses the hops; those of others are judged apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::steady::Steady;
-use super::{Stage, Verdict, judge};
+use super::{Stage, Verdict, judge, judge_others};
 use crate::dials::Dials;
 use crate::meter::{Since, Window};
 use crate::snapshot::{
-    ConnState, Flow, HopSnapshot, Load, NodeSnapshot, Phase, Stall, TcpSnapshot, TransferAccount, TransferSnapshot,
+    ConnSnapshot, ConnState, Flow, HopSnapshot, Load, NodeSnapshot, Phase, Stall, TcpSnapshot, TransferAccount,
+    TransferSnapshot,
 };
 use crate::text::SafeText;
 
@@ -78,16 +79,35 @@ struct Sums<K, T> {
 impl Rolling {
     /// Looks at what hops report and transfers tell, at this time; the answer is what holds now.
     pub fn see(&mut self, now_us: u64, hops: &[HopSnapshot], transfers: &[TransferSnapshot]) -> Verdict {
-        let ids: BTreeSet<&SafeText> = running(transfers).map(|transfer| &transfer.id).collect();
+        let ids = running(transfers).map(|transfer| &transfer.id).collect();
+        self.report(now_us, hops, &ids);
+        self.conclude(now_us, transfers)
+    }
+
+    /// Looks at the transfers of other clients, as far as these hops report them; `None` where none moves.
+    ///
+    /// All that enter the chain at the same hop count, that nearest to the client.
+    pub fn watch(&mut self, now_us: u64, hops: &[HopSnapshot]) -> Option<Verdict> {
+        let ids = hops.iter().filter(|hop| !hop.extra).filter_map(|hop| hop.node.as_ref()).map(streaming);
+        let ids = ids.map(|conns| conns.map(|conn| &conn.transfer).collect::<BTreeSet<_>>());
+        let Some(ids) = ids.into_iter().find(|ids| !ids.is_empty()) else {
+            *self = Self::default();
+            return None;
+        };
+        self.report(now_us, hops, &ids);
+        let found = judge_others(&self.stages(now_us));
+        Some(self.steady.feed(now_us, found))
+    }
+
+    fn report(&mut self, now_us: u64, hops: &[HopSnapshot], ids: &BTreeSet<&SafeText>) {
         self.hops.resize_with(hops.iter().filter(|hop| !hop.extra).count(), Trace::default);
         for (trace, hop) in self.hops.iter_mut().zip(hops.iter().filter(|hop| !hop.extra)) {
             let age_us = hop.age.as_micros() as u64;
             match &hop.node {
-                Some(node) if hop.link.is_up() => trace.report(node, &ids, now_us.saturating_sub(age_us)),
+                Some(node) if hop.link.is_up() => trace.report(node, ids, now_us.saturating_sub(age_us)),
                 _ => *trace = Trace::default(),
             }
         }
-        self.conclude(now_us, transfers)
     }
 
     /// The same from what each hop, hop 1 first, says of the one transfer that runs.
@@ -111,9 +131,13 @@ impl Rolling {
         let flows = running(transfers).map(|transfer| (transfer.number, transfer.flow));
         self.client.feed(flows, true);
         self.flows.feed(now_us, self.client.sum, WINDOW_US);
-        let stages: Vec<Stage> = (1..).zip(&self.hops).map(|(number, trace)| trace.stage(number, now_us)).collect();
         let client = self.flows.change().unwrap_or_default();
-        self.steady.feed(now_us, judge(&client, &stages))
+        let found = judge(&client, &self.stages(now_us));
+        self.steady.feed(now_us, found)
+    }
+
+    fn stages(&self, now_us: u64) -> Vec<Stage> {
+        (1..).zip(&self.hops).map(|(number, trace)| trace.stage(number, now_us)).collect()
     }
 
     fn note_stalls(&mut self, now_us: u64, transfers: &[TransferSnapshot]) {
@@ -147,10 +171,7 @@ impl Trace {
         if node.uptime_us == self.last.uptime_us {
             return;
         }
-        let ours = || {
-            let moving = node.connections.iter().filter(|conn| conn.state == ConnState::Streaming);
-            moving.filter(|conn| ids.contains(&conn.transfer))
-        };
+        let ours = || streaming(node).filter(|conn| ids.contains(&conn.transfer));
         let counted = ours().map(|conn| (conn.id, Evidence { flow: conn.flow, tcp: conn.tcp, load: None }));
         let said = Said {
             uptime_us: node.uptime_us,
@@ -219,12 +240,17 @@ impl Since for Evidence {
     fn grow(&mut self, by: &Self) {
         self.flow.add(&by.flow);
         if let Some(tcp) = by.tcp {
-            let (mut sum, rtt_us) = (self.tcp.unwrap_or_default(), tcp.rtt_us);
+            let mut sum = self.tcp.unwrap_or_default();
             sum.add(&tcp);
             // A sum has no round trip and no window of its own: those of the newest report are as good as any.
-            self.tcp = Some(TcpSnapshot { rtt_us, cwnd: tcp.cwnd, delivery_rate: tcp.delivery_rate, ..sum });
+            let TcpSnapshot { rtt_us, cwnd, under_way, delivery_rate, .. } = tcp;
+            self.tcp = Some(TcpSnapshot { rtt_us, cwnd, under_way, delivery_rate, ..sum });
         }
     }
+}
+
+fn streaming(node: &NodeSnapshot) -> impl Iterator<Item = &ConnSnapshot> {
+    node.connections.iter().filter(|conn| conn.state == ConnState::Streaming)
 }
 
 fn running(transfers: &[TransferSnapshot]) -> impl Iterator<Item = &TransferSnapshot> {

@@ -177,6 +177,7 @@ fn tcp() -> TcpSnapshot {
     TcpSnapshot {
         rtt_us: 38_200,
         cwnd: 42,
+        under_way: 4,
         retransmits: 311,
         delivery_rate: 41_300_000,
         busy_us: 30_000_000,

@@ -36,7 +36,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     row.skip(1).put(client_name(detail), theme.style(Tone::Title));
     for (i, hop) in data.hops.iter().enumerate() {
         link(theme, data, i, detail, &mut row);
-        let guilty = data.verdict.limit.stage() == Some(hop.number);
+        let guilty = data.judged().limit.stage() == Some(hop.number);
         let tone = match &hop.link {
             HopLink::Down { .. } => Tone::Bad,
             _ if guilty => Tone::Warn,
@@ -62,7 +62,7 @@ fn link(theme: &Theme, data: &ChainSnapshot, index: usize, detail: Detail, row: 
     let g = &theme.glyphs;
     let rate = link_rate(data, index);
     let down = matches!(data.hops[index].link, HopLink::Down { .. });
-    let guilty = data.verdict.limit.link() == Some(index + 1);
+    let guilty = data.judged().limit.link() == Some(index + 1);
     let flows = rate.is_some_and(|r| r > 0) && !down;
     let tone = match flows {
         _ if down => Tone::Bad,

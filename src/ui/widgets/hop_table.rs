@@ -161,8 +161,8 @@ fn figures(data: &ChainSnapshot, hop: &HopSnapshot) -> [String; 9] {
 fn limit(data: &ChainSnapshot, hop: &HopSnapshot) -> String {
     let cap = hop.node.as_ref().and_then(|node| node.dials.limit);
     let n = hop.number;
-    let running = data.transfers.iter().any(|t| !t.phase.is_over());
-    let limit = &data.verdict.limit;
+    let running = data.others.is_some() || data.transfers.iter().any(|t| !t.phase.is_over());
+    let limit = &data.judged().limit;
     let flagged = match *limit {
         _ if !running => None,
         Limit::Link { from, .. } if from == n => Some("!! net out".to_owned()),

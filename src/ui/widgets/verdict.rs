@@ -7,7 +7,7 @@ use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::paint::Row;
 use crate::ui::state::{UiState, running};
 use crate::ui::theme::Tone;
-use crate::verdict::Limit;
+use crate::verdict::{Limit, Verdict};
 
 /// Draws the verdict line.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -25,12 +25,10 @@ fn sentence(data: &ChainSnapshot) -> (String, Tone) {
             let lasting = stall.lasting.as_secs_f64();
             return (format!("#{} has stood still for {lasting:.1} s{moved}", transfer.number), Tone::Warn);
         }
-        let tone = match data.verdict.limit {
-            Limit::TooShort => Tone::Dim,
-            Limit::Balanced => Tone::Plain,
-            _ => Tone::Warn,
-        };
-        return (data.verdict.to_string(), tone);
+        return (data.verdict.to_string(), tone(&data.verdict));
+    }
+    if let Some(others) = &data.others {
+        return (format!("other clients: {others}"), tone(others));
     }
     if let Some(last) = data.transfers.last() {
         if let (Phase::Done, Some(verdict)) = (last.phase, &last.verdict)
@@ -41,4 +39,12 @@ fn sentence(data: &ChainSnapshot) -> (String, Tone) {
         return ("nothing is moving".to_owned(), Tone::Dim);
     }
     (format!("nothing is moving: press f to fetch {}", data.file), Tone::Plain)
+}
+
+fn tone(verdict: &Verdict) -> Tone {
+    match verdict.limit {
+        Limit::TooShort => Tone::Dim,
+        Limit::Balanced => Tone::Plain,
+        _ => Tone::Warn,
+    }
 }

@@ -128,6 +128,34 @@ fn the_kernel_tells_a_slow_network_from_a_slow_receiver() {
 }
 
 #[test]
+fn of_other_clients_only_what_their_first_hop_sees_is_known() {
+    let (reads, works) = (Some(flow(WAITS, 2, 0)), Some(flow(5, 5, 0)));
+    let held = chain(&[Some(flow(2, 95, 0)), Some(flow(2, 95, 0))]);
+    let with = |busy, full, rtt_us, under_way| {
+        let mut first = kernel(held[0], busy, full, rtt_us, 0);
+        first.tcp = first.tcp.map(|tcp| TcpSnapshot { under_way, ..tcp });
+        judge_others(&[first, held[1]]).limit
+    };
+    let (stranger, unseen) = (Limit::Receiver { from: 1, to: 0 }, Limit::Unseen { after: 0, before: 1 });
+    assert_eq!(with(100, 90, 90, 50), stranger);
+    assert_eq!(with(100, 90, 80_000, 0), stranger, "all that was sent has arrived, however long the way is");
+    assert_eq!(with(100, 90, 80_000, 50), unseen, "it may be on its way");
+    assert_eq!(with(100, 5, 40_000, 50), Limit::Link { from: 1, to: 0, why: Why::Congestion });
+    assert_eq!(with(100, 5, 90, 50), unseen);
+    assert_eq!(judge_others(&held).limit, unseen, "a kernel that says nothing");
+    let others = |hops: &[Option<Flow>]| judge_others(&chain(hops)).limit;
+    assert_eq!(others(&[reads, works]), Limit::Origin { hop: 2, part: Part::Processor });
+    assert_eq!(others(&[works, held[0].flow.into()]), Limit::Hop { hop: 1 });
+    assert_eq!(others(&[reads, Some(flow(1, 2, 90))]), Limit::Cap { hop: 2, rate: 1 << 20 });
+    assert_eq!(others(&[None, Some(flow(2, 95, 0))]), Limit::Unseen { after: 0, before: 2 });
+    assert_eq!([others(&[]), others(&[Some(Flow::default())])], [Limit::TooShort; 2]);
+    // They came to hop 2, and hop 1, which reports, has none of it.
+    let idle = Stage { number: 1, seen: true, ..Stage::default() };
+    let second = kernel(held[1], 100, 90, 90, 0);
+    assert_eq!(judge_others(&[idle, second]).limit, Limit::Receiver { from: 2, to: 0 });
+}
+
+#[test]
 fn what_a_person_turned_is_named_before_what_it_does() {
     let mut hops = chain(&[Some(flow(WAITS, 2, 0)), Some(flow(2, 5, 0)), Some(flow(2, 95, 0))]);
     hops[1].dials.stammer = Some(7);
