@@ -1,13 +1,19 @@
 //! The bench of causes: one thing at a time is made slow in a chain of real processes, and the verdict has to name it.
 //!
-//! A short run makes each cause once, where it is strong and leaves no doubt. `CHAINVIEW_CAUSES=full` makes 200 of them at random places and strengths, and 50
-//! runs with none, and prints the table of what was taken for what; `CHAINVIEW_CAUSES_SEED` repeats a run.
+//! A short run makes each cause once, where it is strong and leaves no doubt. `CHAINVIEW_CAUSES=full` makes 200 of them
+//! at random places and strengths, and 50 runs with none, and prints the table of what was taken for what;
+//! `CHAINVIEW_CAUSES_SEED` repeats a run, `CHAINVIEW_CAUSES_KIND` makes one kind alone.
 #![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 #[path = "causes/cause.rs"]
 mod cause;
+#[path = "causes/foreign.rs"]
+mod foreign;
+#[path = "causes/reader.rs"]
+mod reader;
 #[path = "causes/scene.rs"]
 mod scene;
+mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -58,9 +64,11 @@ impl Table {
     }
 }
 
-/// The kinds of causes that can be made here; what cannot is said aloud.
+/// The kinds of causes that are wanted and can be made here; what cannot is said aloud.
 fn makable() -> Vec<Kind> {
-    let (can, cannot): (Vec<Kind>, Vec<Kind>) = Kind::ALL.into_iter().partition(|kind| kind.can_be_made());
+    let wanted = std::env::var("CHAINVIEW_CAUSES_KIND").ok();
+    let wanted = Kind::ALL.into_iter().filter(|kind| wanted.as_ref().is_none_or(|wanted| *wanted == kind.to_string()));
+    let (can, cannot): (Vec<Kind>, Vec<Kind>) = wanted.partition(|kind| kind.can_be_made());
     for kind in cannot {
         println!("SKIPPED: {kind}: {}", kind.needs());
     }
@@ -98,7 +106,9 @@ fn random_causes_are_named() {
     let kinds = makable();
     for trial in 0..count("CHAINVIEW_CAUSES_TRIALS", 200) {
         let cause = Cause::at_random(kinds[trial % kinds.len()], &mut random);
-        table.note(&cause, &judged(&cause, WITHIN));
+        let verdict = judged(&cause, WITHIN);
+        println!("{trial} {cause:?}: {verdict}");
+        table.note(&cause, &verdict);
     }
     for _ in 0..count("CHAINVIEW_CAUSES_UNTOUCHED", 50) {
         untouched.note(&Cause::Nothing, &judged(&Cause::Nothing, WITHIN));

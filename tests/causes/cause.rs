@@ -23,6 +23,11 @@ pub(crate) enum Cause {
     ClientDisk { slower_us: u64 },
     /// The link from this hop down is this narrow, in Mbit/s.
     Link { from: usize, mbit: u64 },
+    /// A client that is not ours asks this hop, and reads so many bytes a second, a piece at a time, through a receive
+    /// buffer of so many.
+    Reader { at: usize, rate: u64, piece: usize, buffer: usize },
+    /// One of the others, in a chain where this hop is of the original kind and tells nothing.
+    Beside { foreign: usize, cause: Box<Cause> },
 }
 
 /// A cause without its place and strength.
@@ -33,6 +38,8 @@ pub(crate) enum Kind {
     OriginDisk,
     ClientDisk,
     Link,
+    Reader,
+    Beside,
     Nothing,
 }
 
@@ -44,14 +51,15 @@ impl fmt::Display for Kind {
 
 impl Kind {
     /// All that can be wrong.
-    pub(crate) const ALL: [Self; 5] = [Self::Cap, Self::Starved, Self::OriginDisk, Self::ClientDisk, Self::Link];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Cap, Self::Starved, Self::OriginDisk, Self::ClientDisk, Self::Link, Self::Reader, Self::Beside];
 
     /// What it takes to make it.
     pub(crate) fn needs(self) -> &'static str {
         match self {
             Self::OriginDisk | Self::ClientDisk => "strace makes a disk slow, and is not here",
             Self::Link => "a narrow link needs root, ip and tc with tbf",
-            Self::Cap | Self::Starved | Self::Nothing => "nothing",
+            Self::Cap | Self::Starved | Self::Reader | Self::Beside | Self::Nothing => "nothing",
         }
     }
 
@@ -59,7 +67,7 @@ impl Kind {
         match self {
             Self::OriginDisk | Self::ClientDisk => runs("strace -f --seccomp-bpf -e trace=pread64 true"),
             Self::Link => super::scene::Narrow::new(1, 8).is_some(),
-            Self::Cap | Self::Starved | Self::Nothing => true,
+            Self::Cap | Self::Starved | Self::Reader | Self::Beside | Self::Nothing => true,
         }
     }
 }
@@ -82,6 +90,10 @@ impl Cause {
             Kind::OriginDisk => vec![Self::OriginDisk { slower_us: 20_000 }],
             Kind::ClientDisk => vec![Self::ClientDisk { slower_us: 150_000 }],
             Kind::Link => vec![Self::Link { from: 3, mbit: 20 }],
+            Kind::Reader => vec![Self::Reader { at: 1, rate: 500_000, piece: 10_000, buffer: 60_000 }],
+            Kind::Beside => {
+                vec![Self::Starved { stage: 2, stopped_ms: 190, of_ms: 200 }.beside(2)]
+            }
         }
     }
 
@@ -100,6 +112,40 @@ impl Cause {
             Kind::OriginDisk => Self::OriginDisk { slower_us: random.from(3_000, 30_000) },
             Kind::ClientDisk => Self::ClientDisk { slower_us: random.from(30_000, 200_000) },
             Kind::Link => Self::Link { from: random.from(1, HOPS as u64) as usize, mbit: random.from(8, 200) },
+            Kind::Reader => Self::Reader {
+                at: random.from(1, HOPS as u64) as usize,
+                rate: random.from(20_000, 4_000_000),
+                piece: random.from(1_000, 40_000) as usize,
+                buffer: random.from(8_000, 200_000) as usize,
+            },
+            Kind::Beside => {
+                let foreign = random.from(1, RELAYS as u64);
+                let near = random.from(foreign - 1, foreign + 1) as usize;
+                let kind = if near == foreign as usize || near == 0 { Kind::Starved } else { Kind::Cap };
+                Self::at_random(kind, random).moved_to(near).beside(foreign as usize)
+            }
+        }
+    }
+
+    /// The same in a chain where this hop is of the original kind.
+    fn beside(self, foreign: usize) -> Self {
+        Self::Beside { foreign, cause: Box::new(self) }
+    }
+
+    /// The same at another stage.
+    fn moved_to(self, stage: usize) -> Self {
+        match self {
+            Self::Cap { rate, .. } => Self::Cap { hop: stage, rate },
+            Self::Starved { stopped_ms, of_ms, .. } => Self::Starved { stage, stopped_ms, of_ms },
+            other => other,
+        }
+    }
+
+    /// The hop that is of the original kind, if one is, and what is made slow.
+    pub(crate) fn parts(&self) -> (Option<usize>, &Self) {
+        match self {
+            Self::Beside { foreign, cause } => (Some(*foreign), cause),
+            cause => (None, cause),
         }
     }
 
@@ -111,6 +157,8 @@ impl Cause {
             Self::OriginDisk { .. } => Kind::OriginDisk,
             Self::ClientDisk { .. } => Kind::ClientDisk,
             Self::Link { .. } => Kind::Link,
+            Self::Reader { .. } => Kind::Reader,
+            Self::Beside { .. } => Kind::Beside,
         }
     }
 
@@ -128,7 +176,23 @@ impl Cause {
             (Self::OriginDisk { .. }, "origin") => disk,
             (Self::ClientDisk { .. }, "client") => !processor,
             (Self::Link { from, .. }, "link") => is("from", *from),
+            (Self::Reader { at, .. }, "receiver") => is("from", *at) && is("to", 0),
+            (Self::Beside { foreign, cause }, "unseen") => {
+                let ends = ["after", "before"].map(|end| verdict[end].as_u64().unwrap_or_default() as usize);
+                let holds = |stage: usize| ends[0] < stage && stage < ends[1];
+                holds(*foreign) && cause.stage().is_some_and(holds)
+            }
+            (Self::Beside { cause, .. }, _) => cause.is(verdict),
             _ => false,
+        }
+    }
+
+    /// The stage that is slow, where one is.
+    fn stage(&self) -> Option<usize> {
+        match self {
+            Self::Cap { hop, .. } => Some(*hop),
+            Self::Starved { stage, .. } => Some(*stage),
+            _ => None,
         }
     }
 }

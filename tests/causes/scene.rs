@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -11,16 +11,18 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use super::cause::{Cause, HOPS, runs};
+use super::{foreign, reader};
 
 /// The file: longer than any trial, and nothing on the disk.
 const SIZE: u64 = 2 << 30;
 /// Most that may pass until a client that was interrupted has said its last.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A process that ends with this.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -100,33 +102,72 @@ impl Drop for Starving {
     }
 }
 
-/// Makes a cause in a chain, fetches through it, and returns the verdict after so long, as the JSON document has it.
-pub(crate) fn judged(cause: &Cause, within: Duration) -> serde_json::Value {
-    let folder = tempfile::tempdir().unwrap();
-    let token = folder.path().join("token");
-    fs::write(&token, "a-token-of-this-test-alone\n").unwrap();
-    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::File::create(folder.path().join("f")).unwrap().set_len(SIZE).unwrap();
-    fs::create_dir(folder.path().join("out")).unwrap();
-    let narrow = match cause {
-        Cause::Link { from, mbit } => Some(Narrow::new(*from, *mbit).expect("it could be made before")),
-        _ => None,
-    };
-    let mut lines = vec!["f".to_owned()];
-    let mut nodes = Vec::new();
-    for hop in 1..=HOPS {
-        let (node, address) = node(cause, hop, narrow.as_ref(), folder.path());
-        lines.push(format!("{address} wire=http token-file={}", token.display()));
-        nodes.push(node);
+/// A chain in which a cause is made.
+pub(crate) struct Scene {
+    pub(crate) folder: TempDir,
+    /// Where each hop listens, hop 1 first.
+    pub(crate) addresses: Vec<String>,
+    nodes: Vec<Process>,
+    narrow: Option<Narrow>,
+}
+
+impl Scene {
+    fn new(cause: &Cause) -> Self {
+        let (foreign, cause) = cause.parts();
+        let folder = tempfile::tempdir().unwrap();
+        let token = folder.path().join("token");
+        fs::write(&token, "a-token-of-this-test-alone\n").unwrap();
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::File::create(folder.path().join("f")).unwrap().set_len(SIZE).unwrap();
+        fs::create_dir(folder.path().join("out")).unwrap();
+        let narrow = match cause {
+            Cause::Link { from, mbit } => Some(Narrow::new(*from, *mbit).expect("it could be made before")),
+            _ => None,
+        };
+        let mut lines = vec!["f".to_owned()];
+        let (mut nodes, mut addresses) = (Vec::new(), Vec::new());
+        for hop in 1..=HOPS {
+            let (node, address) = if foreign == Some(hop) {
+                foreign::start(folder.path())
+            } else {
+                node(cause, hop, narrow.as_ref(), folder.path())
+            };
+            let how = if foreign == Some(hop) {
+                "wire=seed".to_owned()
+            } else {
+                format!("wire=http token-file={}", token.display())
+            };
+            lines.push(format!("{address} {how}"));
+            nodes.push(node);
+            addresses.push(address);
+        }
+        fs::write(folder.path().join("input.txt"), lines.join("\n")).unwrap();
+        Self { folder, addresses, nodes, narrow }
     }
-    let path = folder.path().join("input.txt");
-    fs::write(&path, lines.join("\n")).unwrap();
+
+    pub(crate) fn input(&self) -> PathBuf {
+        self.folder.path().join("input.txt")
+    }
+}
+
+/// Makes a cause in a chain, and returns the verdict after so long, as JSON has it.
+pub(crate) fn judged(cause: &Cause, within: Duration) -> serde_json::Value {
+    let scene = Scene::new(cause);
+    match cause {
+        Cause::Reader { .. } => reader::judged(&scene, cause, within),
+        _ => fetched(&scene, cause.parts().1, within),
+    }
+}
+
+/// Fetches through the chain; the verdict that the client's document has.
+fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value {
+    let Scene { folder, nodes, narrow, .. } = scene;
     let wrapped = match cause {
         Cause::ClientDisk { slower_us } => slow_call("pwrite64", &format!("pwrite64:delay_enter={slower_us}")),
         _ => Vec::new(),
     };
     let mut command = chainview(narrow.as_ref().map(|narrow| narrow.near.as_str()), &wrapped);
-    command.arg(&path).args(["--no-spawn", "--no-verify", "--json", "--output"]).arg(folder.path().join("out"));
+    command.arg(scene.input()).args(["--no-spawn", "--no-verify", "--json", "--output"]).arg(folder.path().join("out"));
     let mut client = Process(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut document = client.0.stdout.take().unwrap();
     let starving = match cause {

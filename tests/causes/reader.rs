@@ -1,0 +1,80 @@
+//! A client that is not ours and reads slowly, and what a dashboard says of it that only watches.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chainview::cli::{self, Mode};
+use chainview::dashboard::{ChainPlan, Conductor};
+use socket2::{Domain, Socket, Type};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::cause::Cause;
+use super::scene::{PATIENCE, Scene};
+
+/// Lets such a client read, and watches; the verdict after so long.
+pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value {
+    let Cause::Reader { at, rate, piece, buffer } = *cause else { panic!("{cause:?} is no reader") };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (screen, snapshots) = watch::channel(Arc::default());
+    let (_wishes, wanted) = mpsc::channel(1);
+    let (_panics, reports) = mpsc::channel(1);
+    let leave = CancellationToken::new();
+    let conducting = {
+        let _in = runtime.enter();
+        runtime.spawn(Conductor::new(plan(scene), screen, leave.clone()).run(wanted, reports))
+    };
+    let over = AtomicBool::new(false);
+    let verdict = thread::scope(|scope| {
+        let (begun, began) = std::sync::mpsc::channel();
+        let mut stream = ask(&scene.addresses[at - 1..], buffer);
+        scope.spawn({
+            let over = &over;
+            move || {
+                let (mut space, pause) = (vec![0; piece], Duration::from_secs_f64(piece as f64 / rate as f64));
+                while !over.load(Ordering::Relaxed) && matches!(stream.read(&mut space), Ok(1..)) {
+                    let _ = begun.send(());
+                    thread::sleep(pause);
+                }
+            }
+        });
+        began.recv_timeout(PATIENCE).expect("its first byte");
+        let end = Instant::now() + within;
+        while Instant::now() < end {
+            thread::sleep(Duration::from_millis(20));
+        }
+        over.store(true, Ordering::Relaxed);
+        serde_json::to_value(snapshots.borrow().others).unwrap()
+    });
+    leave.cancel();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, conducting).await }).expect("it leaves").unwrap();
+    verdict
+}
+
+/// A dashboard that starts nothing and fetches nothing.
+fn plan(scene: &Scene) -> ChainPlan {
+    let line =
+        [PathBuf::from("chainview"), scene.input(), "--no-spawn".into(), "-o".into(), scene.folder.path().into()];
+    let Mode::Dashboard { fetch, nodes, no_spawn, .. } = cli::read_from(line, None).unwrap().mode else {
+        panic!("not the dashboard")
+    };
+    ChainPlan::of_file(&scene.input(), &fetch, &nodes, no_spawn).unwrap()
+}
+
+/// Asks the first of these hops for the file.
+fn ask(hops: &[String], buffer: usize) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(buffer).unwrap();
+    let first: SocketAddr = hops[0].parse().unwrap();
+    socket.connect(&first.into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let route = hops[1..].join(", ");
+    write!(stream, "GET /files/f HTTP/1.1\r\nHost: {first}\r\nChain-Route: {route}\r\n\r\n").unwrap();
+    stream
+}
