@@ -17,6 +17,7 @@ pub struct Meter {
     read_blocked: AtomicU64,
     write_blocked: AtomicU64,
     capped: AtomicU64,
+    reply: AtomicU64,
     active: AtomicU64,
     hashing: AtomicU64,
     /// The first byte went out at this time plus 1, the body ended at that one; 0 before.
@@ -38,6 +39,8 @@ pub enum Wait {
     Write = 2,
     /// The node's own cap.
     Cap = 3,
+    /// The reply before the body: a client for its coming, a node until its delay lets it go.
+    Reply = 4,
 }
 
 impl Meter {
@@ -127,12 +130,14 @@ impl Meter {
             capped_us: self.capped.load(Relaxed),
             active_us: self.active.load(Relaxed) + if began == 0 { 0 } else { (now_us + 1).saturating_sub(began) },
             hash_us: self.hashing.load(Relaxed),
+            reply_us: self.reply.load(Relaxed),
         };
         let waited = now_us.saturating_sub(self.waiting_since.load(Relaxed));
         match self.waiting.load(Relaxed) {
             1 => flow.read_blocked_us += waited,
             2 => flow.write_blocked_us += waited,
             3 => flow.capped_us += waited,
+            4 => flow.reply_us += waited,
             _ => {}
         }
         flow
@@ -142,7 +147,8 @@ impl Meter {
         match what {
             1 => &self.read_blocked,
             2 => &self.write_blocked,
-            _ => &self.capped,
+            3 => &self.capped,
+            _ => &self.reply,
         }
     }
 }
@@ -275,6 +281,9 @@ mod tests {
     #[test]
     fn waits_add_up_by_kind_and_show_while_they_last() {
         let meter = Meter::default();
+        meter.wait(Wait::Reply, 60);
+        assert_eq!((meter.flow(80).reply_us, meter.flow(80).active_us), (20, 0));
+        meter.resume(90);
         meter.begin(100);
         meter.wait(Wait::Read, 150);
         meter.wait(Wait::Read, 170);
@@ -296,6 +305,7 @@ mod tests {
             capped_us: 100,
             active_us: 300,
             hash_us: 9,
+            reply_us: 30,
         };
         assert_eq!(meter.flow(900), expected);
         assert_eq!((meter.moments(), meter.still(900)), ((Some(250), Some(400)), 0));

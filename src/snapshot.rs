@@ -310,6 +310,11 @@ impl Phase {
         }
     }
 
+    /// The hops have something to do with it: it is asked for, or its body arrives.
+    pub fn is_under_way(self) -> bool {
+        matches!(self, Self::Dialing | Self::Waiting | Self::Streaming)
+    }
+
     /// Nothing more will happen.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)

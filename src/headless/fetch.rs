@@ -20,7 +20,7 @@ use crate::route::Route;
 use crate::snapshot::{TransferAccount, TransferSnapshot};
 use crate::verdict::{Limit, Stage, judge};
 
-/// A body that took less says nothing about what limits it, and is not worth a question to every hop.
+/// A transfer that took less says nothing about what limits it, and is not worth a question to every hop.
 const WORTH_JUDGING_US: u64 = 1_000_000;
 
 /// A transfer that is over.
@@ -75,7 +75,8 @@ async fn one_transfer(
         // At once: a hop that answers no question would hold it back for a second.
         show.done(&ended.snapshot);
     }
-    let judged = ended.result.is_ok() && show.is_talking() && ended.snapshot.flow.active_us >= WORTH_JUDGING_US;
+    let took_us = ended.snapshot.flow.active_us + ended.snapshot.flow.reply_us;
+    let judged = ended.result.is_ok() && show.is_talking() && took_us >= WORTH_JUDGING_US;
     if (show.is_json() || judged) && !stop.is_cancelled() {
         ended.ask_hops().await;
     }

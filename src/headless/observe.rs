@@ -12,7 +12,7 @@ use crate::net::accounts::{accounts, reach};
 use crate::net::clock::Clock;
 use crate::net::watch::Watcher;
 use crate::route::Route;
-use crate::snapshot::{Phase, Stall, TransferSnapshot};
+use crate::snapshot::{Stall, TransferSnapshot};
 use crate::units::Span;
 use crate::verdict::{Limit, Rolling, Verdict};
 use crate::wire::TransferId;
@@ -53,7 +53,7 @@ impl Eyes {
         loop {
             sleep(if matches!(self, Self::Asking) { ASK } else { LOOK }).await;
             let transfer = news.borrow().clone();
-            if transfer.phase != Phase::Streaming {
+            if !transfer.phase.is_under_way() {
                 continue;
             }
             let verdict = match self {

@@ -21,7 +21,7 @@ use super::node::Node;
 use super::pump::CHUNK;
 use super::registry::JobGuard;
 use super::root::{OpenError, Served};
-use super::session::{INTERIM, send_body};
+use super::session::{INTERIM, hold_back, send_body};
 use crate::snapshot::{ConnRole, ConnState};
 use crate::wire::{Action, Digest, Method, Problem, Reason, Reply, Request};
 
@@ -56,7 +56,7 @@ pub async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, requ
                 account.status = reply.status;
                 account.size = Some(length);
             });
-            node.dials.hold_back().await;
+            hold_back(node, job).await;
             job.answers();
             down.announce(&reply);
             if request.method == Method::Head {

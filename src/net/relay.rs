@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::downstream::{Downstream, Next};
 use super::node::Node;
 use super::registry::JobGuard;
-use super::session::{INTERIM, send_body};
+use super::session::{INTERIM, hold_back, send_body};
 use super::upstream::{Answer, Stage, Told, Upstream};
 use crate::route::{Hop, Host, HostPort};
 use crate::snapshot::{Broke, ConnRole, ConnState};
@@ -88,7 +88,7 @@ async fn answer_head(
     };
     let reply = passed_on(answer, keep);
     job.update(|account| account.status = reply.status);
-    node.dials.hold_back().await;
+    hold_back(node, job).await;
     job.answers();
     down.announce(&reply);
     if method == Method::Head {

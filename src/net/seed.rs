@@ -10,7 +10,7 @@ use super::node::Node;
 use super::origin::{self, FileBody};
 use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::relay;
-use super::session::{note_dials, refuse_on_purpose, send_body};
+use super::session::{hold_back, note_dials, refuse_on_purpose, send_body};
 use super::upstream::Upstream;
 use crate::route::{Hop, Role, Wire, advance};
 use crate::snapshot::{ConnRole, ConnState};
@@ -133,7 +133,7 @@ async fn announce(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, size: 
         account.status = 200;
         account.size = Some(size);
     });
-    node.dials.hold_back().await;
+    hold_back(node, job).await;
     job.answers();
     down.inbox.clear();
     if down.write(size.to_string().as_bytes()).await.is_err() {

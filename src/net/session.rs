@@ -16,6 +16,7 @@ use super::pump::{Early, Pace, PumpError};
 use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::upstream::Upstream;
 use super::{origin, relay, seed};
+use crate::meter::Wait;
 use crate::route::{Role, Wire, advance};
 use crate::snapshot::{Broke, ConnState};
 use crate::wire::http::{Asked, HeadError, is_http, parse_request};
@@ -186,6 +187,18 @@ pub fn refuse_on_purpose(node: &Node, request: &Request) -> Result<(), Problem> 
     }
     let detail = "a person turned the fault \"refuse\" on at this node";
     Err(Problem::here(Reason::Fault, Action::Request, node.called(request), detail))
+}
+
+/// Holds a reply back for as long as the node is told to; that time is evidence.
+pub async fn hold_back(node: &Node, job: &JobGuard<'_>) {
+    if !node.dials.any() {
+        return;
+    }
+    let (meter, clock) = (&job.job().meter, node.registry.clock());
+    job.set_state(ConnState::Held);
+    meter.wait(Wait::Reply, clock.now_us());
+    node.dials.hold_back().await;
+    meter.resume(clock.now_us());
 }
 
 /// Sends a body, behind the head that announces it if that is still to go, and books how that ended.

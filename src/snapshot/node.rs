@@ -84,6 +84,9 @@ pub struct Flow {
     pub active_us: u64,
     /// Time spent on the digest of what comes in, in µs; a client's alone, for a node has other threads for it.
     pub hash_us: u64,
+    /// Time before the body, in µs, and no part of the active time: for so long a node's delay held the reply back, or a
+    /// client waited for it.
+    pub reply_us: u64,
 }
 
 /// What a node got of the machine since it started; the times only grow.
@@ -143,6 +146,8 @@ pub enum ConnState {
     Dialing,
     /// The next hop's reply, the digest or the go-ahead is awaited.
     Waiting,
+    /// The reply is there, and the delay that was turned on the node holds it back.
+    Held,
     /// The body is moving.
     Streaming,
     /// The last byte is out; the peer is expected to close.
@@ -319,6 +324,7 @@ impl Flow {
         self.capped_us = self.capped_us.saturating_add(other.capped_us);
         self.active_us = self.active_us.saturating_add(other.active_us);
         self.hash_us = self.hash_us.saturating_add(other.hash_us);
+        self.reply_us = self.reply_us.saturating_add(other.reply_us);
     }
 
     /// What happened between an earlier moment and this one.
@@ -331,6 +337,7 @@ impl Flow {
             capped_us: self.capped_us.saturating_sub(earlier.capped_us),
             active_us: self.active_us.saturating_sub(earlier.active_us),
             hash_us: self.hash_us.saturating_sub(earlier.hash_us),
+            reply_us: self.reply_us.saturating_sub(earlier.reply_us),
         }
     }
 }
@@ -342,6 +349,7 @@ impl ConnState {
             Self::Head => "head",
             Self::Dialing => "dial",
             Self::Waiting => "wait",
+            Self::Held => "held",
             Self::Streaming => "stream",
             Self::Lingering => "linger",
             Self::Idle => "idle",

@@ -1,6 +1,6 @@
 //! What one node can say of its own bodies without knowing the rest of the chain: a word for its metrics.
 
-use super::Stage;
+use super::{Stage, Turned};
 
 /// What limits a node's bodies, as far as it knows by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +38,17 @@ impl Alone {
     /// Judges what a node did.
     pub fn of(stage: &Stage) -> Self {
         let flow = stage.flow;
+        let whole = flow.active_us.saturating_add(flow.reply_us);
         // Half of the time is most of it; less than a tenth of a second is no time at all.
-        let most = |us: u64| us * 2 >= flow.active_us;
+        let most = |us: u64, of: u64| us >= of.div_ceil(2);
         match stage.turned() {
-            _ if flow.active_us < 100_000 => Self::TooShort,
-            _ if most(flow.capped_us) => Self::Cap,
+            _ if whole < 100_000 => Self::TooShort,
+            _ if most(flow.reply_us, whole) => Self::Dial,
+            Some(Turned::Stall) => Self::Dial,
+            _ if most(flow.capped_us, flow.active_us) => Self::Cap,
+            _ if most(flow.read_blocked_us, flow.active_us) => Self::Input,
+            _ if most(flow.write_blocked_us, flow.active_us) => Self::Output,
             Some(_) => Self::Dial,
-            None if most(flow.read_blocked_us) => Self::Input,
-            None if most(flow.write_blocked_us) => Self::Output,
             None => Self::Own,
         }
     }
@@ -67,6 +70,14 @@ mod tests {
         let (none, stall) = (Dials::default(), Dials { stall: true, ..Dials::default() });
         let found = [of(900_000, 0, 0, none), of(0, 600_000, 0, none), of(5, 5, 5, none), of(0, 0, 500_000, none)];
         assert_eq!(found, ["input", "output", "own", "cap"]);
-        assert_eq!((of(0, 900_000, 0, stall), Alone::of(&Stage::default()).word()), ("dial", "too-short"));
+        // A stall is counted as a cap.
+        assert_eq!((of(0, 0, 900_000, stall), Alone::of(&Stage::default()).word()), ("dial", "too-short"));
+        let stammer = Dials { stammer: Some(7), ..Dials::default() };
+        assert_eq!([of(9, 9, 0, stammer), of(900_000, 0, 0, stammer)], ["dial", "input"]);
+        let held = |reply_us| {
+            let flow = Flow { reply_us, read_blocked_us: 300_000, active_us: 300_000, ..Flow::default() };
+            Alone::of(&Stage { flow, ..Stage::default() }).word()
+        };
+        assert_eq!([held(200_000), held(300_000)], ["input", "dial"]);
     }
 }

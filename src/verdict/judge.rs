@@ -32,6 +32,9 @@ pub fn judge(client: &Flow, hops: &[Stage]) -> Verdict {
     if let Some(verdict) = stalled(&told) {
         return verdict;
     }
+    if let Some(verdict) = delayed(client, hops) {
+        return verdict;
+    }
     if client.active_us < SHORTEST_CLIENT || client.bytes_in == 0 {
         return Verdict::default();
     }
@@ -40,7 +43,20 @@ pub fn judge(client: &Flow, hops: &[Stage]) -> Verdict {
     if let Some(verdict) = seen.iter().rev().chain([&client]).find_map(capped) {
         return verdict;
     }
-    walk(&client, &seen, origin)
+    stammered(walk(&client, &seen, origin), &told)
+}
+
+/// Small pieces cost the processor that sends them as much as all those below it: whoever was told to send them is named,
+/// not the one that has no time left for them.
+fn stammered(verdict: Verdict, told: &[&Stage]) -> Verdict {
+    let slow = match verdict.limit {
+        Limit::Hop { hop } | Limit::Origin { hop, part: Part::Processor } => hop,
+        Limit::Client { part: Part::Processor } => 0,
+        _ => return verdict,
+    };
+    let stammers = |hop: &&&Stage| hop.number >= slow && hop.turned() == Some(Turned::Stammer);
+    let limit = told.iter().rev().find(stammers).map(|hop| Limit::Dial { hop: hop.number, dial: Turned::Stammer });
+    Verdict { limit: limit.unwrap_or(verdict.limit), ..verdict }
 }
 
 /// The same for transfers of other clients, of which nothing is known but what the first hop on their way sees of them.
@@ -66,7 +82,8 @@ pub fn judge_others(hops: &[Stage]) -> Verdict {
     }
     // Whenever the first hop has nothing for it to read, it waits.
     let read = 1.0 - first.write.min(first.busy.unwrap_or(1.0));
-    walk(&Look { number: first.number - 1, read, ..Look::client(&Flow::default()) }, &seen, origin)
+    let stranger = Look { number: first.number - 1, read, ..Look::client(&Flow::default()) };
+    stammered(walk(&stranger, &seen, origin), &told)
 }
 
 /// What holds a hop up is behind its back: its reader tells nothing, and only the kernel knows whether it reads.
@@ -109,6 +126,19 @@ struct Look<'a> {
     busy: Option<f64>,
     /// The receiver's window was full.
     full: f64,
+}
+
+/// Most of the time went by before the bodies, because hops were told to hold replies back; the one that held the most
+/// is named. A delay that costs less than the body is not.
+fn delayed(client: &Flow, hops: &[Stage]) -> Option<Verdict> {
+    let whole = client.active_us.saturating_add(client.reply_us);
+    let seen = || hops.iter().filter(|hop| hop.seen);
+    let all = seen().map(|hop| hop.flow.reply_us).fold(0, u64::saturating_add);
+    let share = |us: u64| (us as f64 / whole.max(1) as f64).min(1.0);
+    let most = seen().max_by_key(|hop| hop.flow.reply_us)?;
+    let limit = Limit::Dial { hop: most.number, dial: Turned::Delay };
+    let enough = whole >= SHORTEST_CLIENT && share(all) >= HIGH;
+    enough.then(|| of(limit, share(most.flow.reply_us), Confidence::High))
 }
 
 fn walk(client: &Look<'_>, seen: &[Look<'_>], origin: usize) -> Verdict {
@@ -163,18 +193,11 @@ fn client_is_slow(client: &Look<'_>, share: f64, confidence: Confidence) -> Verd
 
 /// The time is lost within a hop.
 fn own(hop: &Look<'_>, share: f64, confidence: Confidence) -> Verdict {
-    let limit = match hop.stage.and_then(Stage::turned) {
-        Some(dial) => Limit::Dial { hop: hop.number, dial },
-        None => Limit::Hop { hop: hop.number },
-    };
-    of(limit, share, confidence)
+    of(Limit::Hop { hop: hop.number }, share, confidence)
 }
 
 /// Everything waits for the origin, and nothing holds it up.
 fn at_the_origin(hop: &Look<'_>, before: &Look<'_>) -> Verdict {
-    if hop.stage.and_then(Stage::turned).is_some() {
-        return own(hop, before.read, Confidence::Fair);
-    }
     let (part, confidence) = match hop.busy {
         _ if hop.read >= HIGH => (Part::Disk, Confidence::High),
         Some(_) => (Part::Processor, Confidence::Fair),

@@ -34,7 +34,8 @@ pub struct Rolling {
 /// What one hop has done for these transfers, as far as its reports go.
 #[derive(Debug, Default)]
 struct Trace {
-    conns: Sums<u64, Evidence>,
+    /// What the bodies do, and apart from it what the kernel says while they move.
+    conns: Sums<(u64, bool), Evidence>,
     window: Window<Evidence>,
     last: Said,
     /// When the newest report came, in µs.
@@ -79,7 +80,7 @@ struct Sums<K, T> {
 impl Rolling {
     /// Looks at what hops report and transfers tell, at this time; the answer is what holds now.
     pub fn see(&mut self, now_us: u64, hops: &[HopSnapshot], transfers: &[TransferSnapshot]) -> Verdict {
-        let ids = running(transfers).map(|transfer| &transfer.id).collect();
+        let ids = under_way(transfers).map(|transfer| &transfer.id).collect();
         self.report(now_us, hops, &ids);
         self.conclude(now_us, transfers)
     }
@@ -128,7 +129,7 @@ impl Rolling {
 
     fn conclude(&mut self, now_us: u64, transfers: &[TransferSnapshot]) -> Verdict {
         self.note_stalls(now_us, transfers);
-        let flows = running(transfers).map(|transfer| (transfer.number, transfer.flow));
+        let flows = under_way(transfers).map(|transfer| (transfer.number, transfer.flow));
         self.client.feed(flows, true);
         self.flows.feed(now_us, self.client.sum, WINDOW_US);
         let client = self.flows.change().unwrap_or_default();
@@ -145,7 +146,7 @@ impl Rolling {
         let limit_us = rtt_us.saturating_mul(3).max(STALL_US);
         let moved_last = self.moved_last(now_us);
         let before = std::mem::take(&mut self.received);
-        for transfer in running(transfers) {
+        for transfer in transfers.iter().filter(|transfer| transfer.phase == Phase::Streaming) {
             let bytes = transfer.flow.bytes_in;
             let known = before.get(&transfer.number).filter(|received| received.bytes == bytes);
             let since_us = known.map_or(now_us, |received| received.since_us);
@@ -171,8 +172,10 @@ impl Trace {
         if node.uptime_us == self.last.uptime_us {
             return;
         }
+        let all = || node.connections.iter().filter(|conn| ids.contains(&conn.transfer));
         let ours = || streaming(node).filter(|conn| ids.contains(&conn.transfer));
-        let counted = ours().map(|conn| (conn.id, Evidence { flow: conn.flow, tcp: conn.tcp, load: None }));
+        let flows = all().map(|conn| ((conn.id, false), Evidence { flow: conn.flow, ..Evidence::default() }));
+        let sockets = ours().map(|conn| ((conn.id, true), Evidence { tcp: conn.tcp, ..Evidence::default() }));
         let said = Said {
             uptime_us: node.uptime_us,
             dials: node.dials,
@@ -180,7 +183,7 @@ impl Trace {
             unread: ours().map(|conn| conn.queued_in).max().unwrap_or_default(),
             still_us: ours().map(|conn| conn.still_us).min(),
         };
-        self.take(counted, node.load, said, seen_us);
+        self.take(flows.chain(sockets), node.load, said, seen_us);
     }
 
     fn account(&mut self, account: &TransferAccount, seen_us: u64) {
@@ -191,11 +194,17 @@ impl Trace {
             unread: account.queued_in,
             still_us: Some(account.still_us),
         };
-        let counted = std::iter::once((0, Evidence { flow: account.flow, tcp: account.tcp, load: None }));
+        let counted = std::iter::once(((0, false), Evidence { flow: account.flow, tcp: account.tcp, load: None }));
         self.take(counted, account.load, said, seen_us);
     }
 
-    fn take(&mut self, counted: impl Iterator<Item = (u64, Evidence)>, load: Option<Load>, said: Said, seen_us: u64) {
+    fn take(
+        &mut self,
+        counted: impl Iterator<Item = ((u64, bool), Evidence)>,
+        load: Option<Load>,
+        said: Said,
+        seen_us: u64,
+    ) {
         if said.uptime_us < self.last.uptime_us {
             // It was restarted, and counts from the start again.
             *self = Self::default();
@@ -253,6 +262,6 @@ fn streaming(node: &NodeSnapshot) -> impl Iterator<Item = &ConnSnapshot> {
     node.connections.iter().filter(|conn| conn.state == ConnState::Streaming)
 }
 
-fn running(transfers: &[TransferSnapshot]) -> impl Iterator<Item = &TransferSnapshot> {
-    transfers.iter().filter(|transfer| transfer.phase == Phase::Streaming)
+fn under_way(transfers: &[TransferSnapshot]) -> impl Iterator<Item = &TransferSnapshot> {
+    transfers.iter().filter(|transfer| transfer.phase.is_under_way())
 }

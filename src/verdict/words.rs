@@ -16,7 +16,11 @@ impl fmt::Display for Verdict {
             Limit::TooShort => return f.pad("too short to judge"),
             Limit::Balanced => return f.pad("balanced: no stage waits much more than the others"),
             Limit::Cap { hop, rate } => format!("slowest: {}, capped at {}", bare(hop), Rate(rate)),
-            Limit::Dial { hop, dial } => format!("slowest: hop {hop}, {}", turned(dial)),
+            Limit::Dial { hop, dial: Turned::Delay } => {
+                format!("slowest: hop {hop}, told to hold replies back, as it does {percent}% of the time")
+            }
+            Limit::Dial { hop, dial: Turned::Stall } => format!("slowest: hop {hop}, told to send nothing"),
+            Limit::Dial { hop, dial: Turned::Stammer } => format!("slowest: hop {hop}, told to send in small pieces"),
             Limit::Client { part } => {
                 format!("slowest: client, its {}: it keeps hop 1 waiting {percent}% of the time", name(part))
             }
@@ -74,14 +78,6 @@ fn reason(why: Why) -> &'static str {
     }
 }
 
-fn turned(dial: Turned) -> &'static str {
-    match dial {
-        Turned::Delay => "told to hold replies back",
-        Turned::Stall => "told to send nothing",
-        Turned::Stammer => "told to send in small pieces",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +91,11 @@ mod tests {
             (Limit::Cap { hop: 2, rate: 2_000_000 }, "slowest: hop 2, capped at 2.0M/s"),
             (Limit::Cap { hop: 0, rate: 2_000_000 }, "slowest: client, capped at 2.0M/s"),
             (Limit::Dial { hop: 3, dial: Turned::Stall }, "slowest: hop 3, told to send nothing"),
+            (
+                Limit::Dial { hop: 3, dial: Turned::Delay },
+                "slowest: hop 3, told to hold replies back, as it does 88% of the time",
+            ),
+            (Limit::Dial { hop: 3, dial: Turned::Stammer }, "slowest: hop 3, told to send in small pieces"),
             (
                 Limit::Link { from: 3, to: 2, why: Why::Unknown },
                 "slowest: link 3>2, hop 3 waits to send 88% of the time while hop 2 waits for input",

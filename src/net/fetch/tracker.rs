@@ -85,6 +85,9 @@ impl<'a> Tracker<'a> {
     pub(super) fn phase(&mut self, phase: Phase) {
         if phase == Phase::Dialing {
             self.asked_us = self.clock.now_us();
+            self.wait(Wait::Reply);
+        } else if self.snapshot.phase == Phase::Dialing {
+            self.resume();
         }
         self.snapshot.phase = phase;
         self.publish();

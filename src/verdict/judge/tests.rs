@@ -102,10 +102,10 @@ fn what_was_too_short_or_did_not_move_is_not_judged() {
 }
 
 /// The same stage with what the kernel says: the socket was busy, and the window full, these percents of the time.
-fn kernel(stage: Stage, busy: u64, full: u64, rtt_us: u64, retransmits: u64) -> Stage {
+fn kernel(stage: &Stage, busy: u64, full: u64, rtt_us: u64, retransmits: u64) -> Stage {
     let (busy_us, receiver_limited_us) = (busy * 10_000, full * 10_000);
     let tcp = TcpSnapshot { rtt_us, retransmits, busy_us, receiver_limited_us, ..TcpSnapshot::default() };
-    Stage { tcp: Some(tcp), ..stage }
+    Stage { tcp: Some(tcp), ..*stage }
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn the_kernel_tells_a_slow_network_from_a_slow_receiver() {
     let client = flow(WAITS, 0, 0);
     let chain = chain(&[Some(flow(WAITS, 2, 0)), Some(flow(2, 95, 0)), Some(flow(2, 95, 0))]);
     let with = |busy, full, rtt_us, lost| {
-        let hops = [kernel(chain[0], 10, 0, 90, 0), kernel(chain[1], busy, full, rtt_us, lost), chain[2]];
+        let hops = [kernel(&chain[0], 10, 0, 90, 0), kernel(&chain[1], busy, full, rtt_us, lost), chain[2]];
         judge(&client, &hops).limit
     };
     assert_eq!(with(100, 0, 40_000, 0), Limit::Link { from: 2, to: 1, why: Why::Congestion });
@@ -121,9 +121,9 @@ fn the_kernel_tells_a_slow_network_from_a_slow_receiver() {
     assert_eq!(with(100, 90, 80_000, 0), Limit::Link { from: 2, to: 1, why: Why::RoundTrip });
     assert_eq!(with(100, 90, 90, 0), Limit::Hop { hop: 1 }, "its window is full of what arrived at once");
     // Hop 2 waits by its own clock, and yet there was nothing of it to send: it was not running.
-    let hops = [kernel(chain[0], 10, 0, 90, 0), kernel(chain[1], 8, 0, 90, 0), kernel(chain[2], 100, 90, 90, 0)];
+    let hops = [kernel(&chain[0], 10, 0, 90, 0), kernel(&chain[1], 8, 0, 90, 0), kernel(&chain[2], 100, 90, 90, 0)];
     assert_eq!(judge(&client, &hops).limit, Limit::Hop { hop: 2 });
-    let hops = [chain[0], kernel(chain[1], 8, 0, 90, 0)];
+    let hops = [chain[0], kernel(&chain[1], 8, 0, 90, 0)];
     assert_eq!(judge(&client, &hops).limit, Limit::Origin { hop: 2, part: Part::Processor });
 }
 
@@ -132,7 +132,7 @@ fn of_other_clients_only_what_their_first_hop_sees_is_known() {
     let (reads, works) = (Some(flow(WAITS, 2, 0)), Some(flow(5, 5, 0)));
     let held = chain(&[Some(flow(2, 95, 0)), Some(flow(2, 95, 0))]);
     let with = |busy, full, rtt_us, under_way| {
-        let mut first = kernel(held[0], busy, full, rtt_us, 0);
+        let mut first = kernel(&held[0], busy, full, rtt_us, 0);
         first.tcp = first.tcp.map(|tcp| TcpSnapshot { under_way, ..tcp });
         judge_others(&[first, held[1]]).limit
     };
@@ -151,7 +151,7 @@ fn of_other_clients_only_what_their_first_hop_sees_is_known() {
     assert_eq!([others(&[]), others(&[Some(Flow::default())])], [Limit::TooShort; 2]);
     // They came to hop 2, and hop 1, which reports, has none of it.
     let idle = Stage { number: 1, seen: true, ..Stage::default() };
-    let second = kernel(held[1], 100, 90, 90, 0);
+    let second = kernel(&held[1], 100, 90, 90, 0);
     assert_eq!(judge_others(&[idle, second]).limit, Limit::Receiver { from: 2, to: 0 });
 }
 
@@ -161,11 +161,41 @@ fn what_a_person_turned_is_named_before_what_it_does() {
     hops[1].dials.stammer = Some(7);
     let said = |hops: &[Stage], bytes_in| judge(&Flow { bytes_in, ..flow(WAITS, 0, 0) }, hops).limit;
     assert_eq!(said(&hops, 9), Limit::Dial { hop: 2, dial: Turned::Stammer });
+    hops[1].dials.stammer = Some(60_000);
+    assert_eq!(said(&hops, 9), Limit::Hop { hop: 2 }, "such pieces cost nothing");
+    // Those below the one that stammers have as many pieces to move.
+    hops[1].dials.stammer = None;
+    hops[2].dials.stammer = Some(7);
+    assert_eq!(said(&hops, 9), Limit::Dial { hop: 3, dial: Turned::Stammer });
+    hops[0].dials.stammer = Some(7);
+    hops[2].dials.stammer = None;
+    assert_eq!(said(&hops, 9), Limit::Hop { hop: 2 }, "those above it have not");
     hops[2].dials.stall = true;
     assert_eq!(said(&hops, 0), Limit::Dial { hop: 3, dial: Turned::Stall });
     hops[2].dials.stall = false;
     hops[1].flow = flow(1, 1, 95);
     assert_eq!(said(&hops, 9), Limit::Cap { hop: 2, rate: 1 << 20 });
+}
+
+#[test]
+fn a_delay_is_named_where_most_of_the_time_went_by_before_the_bodies() {
+    let held = |reply_us, flow: Flow| Some(Flow { reply_us, ..flow });
+    let hops = chain(&[held(0, flow(WAITS, 2, 0)), held(900_000, flow(WAITS, 2, 0)), held(200_000, flow(2, 5, 0))]);
+    let said = |reply_us, active: Flow| judge(&Flow { reply_us, ..active }, &hops);
+    let named = Limit::Dial { hop: 2, dial: Turned::Delay };
+    let verdict = said(1_100_000, Flow { active_us: 100_000, ..flow(WAITS, 0, 0) });
+    assert_eq!((verdict.limit, verdict.confidence), (named, Confidence::High));
+    assert_eq!(verdict.to_string(), "slowest: hop 2, told to hold replies back, as it does 75% of the time");
+    assert_eq!(said(1_100_000, Flow::default()).limit, named, "nothing has come yet");
+    // The same delay before a body that takes longer: what makes the body slow is what counts.
+    let body = Flow { active_us: 10_000_000, read_blocked_us: 9_000_000, ..flow(WAITS, 0, 0) };
+    assert_eq!(said(1_100_000, body).limit, Limit::Origin { hop: 3, part: Part::Processor });
+    // A reply that is slow for another reason is no delay.
+    assert_eq!(judge(&Flow { reply_us: 2_000_000, ..Flow::default() }, &hops[..1]).limit, Limit::TooShort);
+    let silent = chain(&[None, held(900_000, flow(WAITS, 2, 0)), None]);
+    assert_eq!(judge(&Flow { reply_us: 1_000_000, ..Flow::default() }, &silent).limit, named);
+    let short = Flow { reply_us: SHORTEST_CLIENT - 1, ..Flow::default() };
+    assert_eq!(judge(&short, &hops).limit, Limit::TooShort, "not seen for long enough");
 }
 
 fn any_flow() -> impl Strategy<Value = Flow> {
