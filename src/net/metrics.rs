@@ -19,10 +19,11 @@ use crate::verdict::Alone;
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What a connection can be doing, so that a state that nobody is in shows as 0.
-const STATES: [ConnState; 7] = [
+const STATES: [ConnState; 8] = [
     ConnState::Head,
     ConnState::Dialing,
     ConnState::Waiting,
+    ConnState::Held,
     ConnState::Streaming,
     ConnState::Lingering,
     ConnState::Idle,
@@ -88,10 +89,16 @@ fn count_bodies(metrics: &mut Registry, flow: &Flow) {
     metrics.register_with_unit("received", "Body bytes read from upstream or disk", Unit::Bytes, bytes(flow.bytes_in));
     metrics.register_with_unit("sent", "Body bytes sent downstream", Unit::Bytes, bytes(flow.bytes_out));
     let blocked = Family::<Label, Counter<f64, AtomicU64>>::default();
-    for (kind, us) in [("read", flow.read_blocked_us), ("write", flow.write_blocked_us), ("cap", flow.capped_us)] {
+    let kinds = [
+        ("read", flow.read_blocked_us),
+        ("write", flow.write_blocked_us),
+        ("cap", flow.capped_us),
+        ("delay", flow.reply_us),
+    ];
+    for (kind, us) in kinds {
         blocked.get_or_create(&label("kind", kind)).inc_by(us as f64 / 1e6);
     }
-    let help = "Time bodies waited to read, to write, or for the node's own cap";
+    let help = "Time bodies waited to read, to write, for the node's own cap, or for its delay before they began";
     metrics.register_with_unit("blocked", help, Unit::Seconds, blocked);
     let active = ConstCounter::new(flow.active_us as f64 / 1e6);
     metrics.register_with_unit("active", "Time with a body on its way", Unit::Seconds, active);
@@ -119,12 +126,12 @@ fn count_evidence(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) 
     let sent = snapshot.connections.iter().map(|conn| conn.queued_out).sum();
     let help = "Body bytes sent that wait in the kernel or on the way";
     metrics.register_with_unit("queued_out", help, Unit::Bytes, gauge(sent));
-    let now = node.alone(snapshot);
+    let now = node.alone();
     let limit = Family::<Label, Gauge>::default();
     for each in Alone::ALL {
         limit.get_or_create(&label("limit", each.word())).set(i64::from(each == now));
     }
-    let help = "1 for what limits this node's bodies, as far as it knows, since the page was read last or for a second";
+    let help = "1 for what limits this node's bodies, as far as it knows, over the last second";
     metrics.register("limit", help, limit);
 }
 

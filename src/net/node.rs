@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::accept::{Admitted, Door};
 use super::access::Access;
@@ -31,6 +31,10 @@ use crate::route::Wire;
 use crate::snapshot::{Flow, NodeSnapshot, TransferAccount};
 use crate::verdict::{Alone, Stage};
 use crate::wire::{Request, TransferId};
+
+/// Time between two looks at what the bodies do, so that whoever reads the metrics, and however seldom, learns of the last
+/// second.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What a node is told when it starts.
 #[derive(Debug)]
@@ -96,6 +100,8 @@ impl Node {
         let mut sessions = JoinSet::new();
         let mut door = Door::new(Arc::clone(&self), listener);
         let mut draining = pin!(drain.draining());
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -105,6 +111,9 @@ impl Node {
                     if let Err(error) = ended.or_else(closed) {
                         tracing::error!("a session failed inside: {error}");
                     }
+                }
+                _ = looks.tick(), if !sessions.is_empty() => {
+                    self.look();
                 }
                 Admitted { stream, conn, head, deadline } = door.next() => {
                     let known = conn.conn();
@@ -158,12 +167,17 @@ impl Node {
         Some(TransferAccount { dials, load: load(), ..account })
     }
 
-    /// What limits its bodies by its own account, since this was asked last or for a second, whichever is more.
-    pub fn alone(&self, snapshot: &NodeSnapshot) -> Alone {
+    /// What limits its bodies by its own account, over the last second of those that moved.
+    pub fn alone(&self) -> Alone {
+        let flow = self.look().unwrap_or_default();
+        Alone::of(&Stage { flow, dials: self.dials.now(), ..Stage::default() })
+    }
+
+    /// Looks at what its bodies have done so far; the answer is what they did lately.
+    fn look(&self) -> Option<Flow> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.feed(snapshot.uptime_us, snapshot.totals.flow, WINDOW_US);
-        let flow = recent.change().unwrap_or_default();
-        Alone::of(&Stage { flow, dials: snapshot.dials, ..Stage::default() })
+        recent.feed(self.registry.clock().now_us(), self.registry.totals().flow, WINDOW_US);
+        recent.change()
     }
 
     /// The node at this moment.
