@@ -1,5 +1,7 @@
 //! What is asked of the chain: the whole file, what is missing of it, or whether it is still the same.
 
+use std::pin::pin;
+
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,12 +38,12 @@ pub(super) async fn ask_for_rest(
     let algorithm = job.proof.algorithm();
     let whole = request(job, Method::Get, algorithm);
     let Some(part) = begun.as_ref().filter(|begun| begun.offset > 0) else {
-        return ask(upstream, job, whole, stop).await;
+        return ask_on(upstream, job, whole, tracker, stop).await;
     };
     let (answer, why) = match &part.source {
         None => (None, "its origin sends no parts"),
         Some(source) => {
-            let answer = ask(upstream, job, question(job, part, source), stop).await;
+            let answer = ask_on(upstream, job, question(job, part, source), tracker, stop).await;
             match judge(part.offset, source, &answer) {
                 Rest::Stands => return answer,
                 Rest::Wrong => return Err(wrong_part(job)),
@@ -59,7 +61,7 @@ pub(super) async fn ask_for_rest(
     }
     match answer {
         Some(answer) => Ok(answer),
-        None => ask(upstream, job, whole, stop).await,
+        None => ask_on(upstream, job, whole, tracker, stop).await,
     }
 }
 
@@ -148,6 +150,25 @@ pub(super) async fn ask(
         biased;
         () = stop.cancelled() => Err(Error::Interrupted { kept: Kept::default() }),
         answer = upstream.ask(first, Box::new(request), deadline, &|_| ()) => answer.map_err(|problem| Error::at_hop(problem, &job.route)),
+    }
+}
+
+/// The same, and tells meanwhile how the transfer stands.
+async fn ask_on(
+    upstream: &mut Upstream,
+    job: &FetchJob,
+    request: Request,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> Result<Answer, Error> {
+    // Pinned where it is made: moving it would double what a transfer needs.
+    let mut asking = pin!(ask(upstream, job, request, stop));
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut asking => return answer,
+            () = tracker.due() => tracker.publish(),
+        }
     }
 }
 
