@@ -21,6 +21,8 @@ mod terminal;
 mod transfers;
 #[path = "terminal/truth.rs"]
 mod truth;
+#[path = "terminal/turning.rs"]
+mod turning;
 
 use std::time::{Duration, Instant};
 

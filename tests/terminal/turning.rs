@@ -1,0 +1,139 @@
+//! A dial turned on a running chain: how soon the screen, the lines and the document of another client, and the node's own
+//! page say so.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::free::Chain;
+use super::terminal::{PATIENCE, Terminal};
+use super::{leave, up};
+
+/// How long any of them may take.
+const SOON: Duration = Duration::from_secs(3);
+/// Longer than the test, at the rates that the dials allow.
+const SIZE: u64 = 400_000_000;
+
+/// Another client of the same chain, without a screen.
+struct Other(Child);
+
+impl Other {
+    fn start(chain: &Chain) -> (Self, BufReader<ChildStderr>) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chainview"));
+        command.env_clear().current_dir(chain.folder.path());
+        command.args(["--fetch", "--json", "--no-verify", "-o", "other"]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        (Self(child), lines)
+    }
+
+    /// Stops it, and returns the verdict of its document.
+    fn stopped(self) -> serde_json::Value {
+        kill_process(Pid::from_child(&self.0), Signal::INT).unwrap();
+        self.verdict()
+    }
+
+    /// Waits until it ends, and returns the same.
+    fn verdict(mut self) -> serde_json::Value {
+        let mut text = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        report["transfers"][0]["verdict"].clone()
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Reads lines until one has this; when that was. There is one a second at least.
+fn said(lines: &mut BufReader<ChildStderr>, wanted: &str) -> Instant {
+    let end = Instant::now() + PATIENCE;
+    let mut line = String::new();
+    while !line.contains(wanted) {
+        line.clear();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "it ended without a word of {wanted:?}");
+        assert!(Instant::now() < end, "it does not say {wanted:?}, but {line:?}");
+        // Nobody waits for a delay while a body is on its way.
+        assert!(!line.contains("hold replies back"), "{line}");
+    }
+    Instant::now()
+}
+
+/// Reads a node's metrics until they say that this limits it; when that was.
+fn limited(address: &str, by: &str) -> Instant {
+    let wanted = format!("chainview_limit{{limit=\"{by}\"}} 1\n");
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        if page.contains(&wanted) {
+            return Instant::now();
+        }
+        assert!(Instant::now() < end, "{page}");
+        // Nothing tells when a page changes.
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Types what turns a dial, and waits until all three say what it does: the screen and the lines this sentence, the page
+/// of the node this word.
+fn turn(terminal: &mut Terminal, keys: &str, lines: &mut BufReader<ChildStderr>, sentence: &str, page: (&str, &str)) {
+    terminal.keys(keys);
+    let turned = Instant::now();
+    let (screen, line, page) = thread::scope(|scope| {
+        let page = scope.spawn(|| limited(page.0, page.1));
+        let line = scope.spawn(|| said(lines, sentence));
+        terminal.shows(&[&format!("! {sentence}")]);
+        (turned.elapsed(), line.join().unwrap() - turned, page.join().unwrap() - turned)
+    });
+    println!("{sentence:?}: the screen after {screen:?}, another client's line {line:?}, the node's page {page:?}");
+    assert!([screen, line, page].iter().all(|took| *took < SOON), "{screen:?} {line:?} {page:?}");
+}
+
+#[test]
+fn a_dial_that_is_turned_moves_the_verdict_everywhere() {
+    let chain = Chain::new(3, 10);
+    // It is nothing on the disk.
+    fs::File::create(chain.folder.path().join("data.bin")).unwrap().set_len(SIZE).unwrap();
+    let mut terminal = up(&chain, "--limit 1=20M --delay 2=300ms --no-verify", 120, 40);
+    terminal.keys("f");
+    let (other, mut lines) = Other::start(&chain);
+    terminal.shows(&["! slowest: hop 1, capped at 20.0M/s"]);
+    said(&mut lines, "slowest: hop 1, capped at 20.0M/s");
+    terminal.keys("jj!");
+    terminal.shows(&["Dials of hop 3"]);
+    terminal.keys("\r1M");
+    terminal.shows(&["cap of hop 3? 1M"]);
+    let hop = chain.address(3);
+    turn(&mut terminal, "\r", &mut lines, "slowest: hop 3, capped at 1.0M/s", (&hop, "cap"));
+    terminal.keys("jjj");
+    turn(&mut terminal, "\r", &mut lines, "slowest: hop 3, told to send nothing", (&hop, "dial"));
+    let verdict = other.stopped();
+    let named = (&verdict["limit"], &verdict["hop"], &verdict["dial"]);
+    assert_eq!(named, (&"dial".into(), &3.into(), &"stall".into()), "{verdict}");
+}
+
+#[test]
+fn a_delay_is_named_where_it_is_what_takes_the_time() {
+    let chain = Chain::new(3, 100_000);
+    let mut terminal = up(&chain, "--delay 2=1500ms --fault 2=jitter=100ms --no-verify", 80, 24);
+    terminal.keys("f");
+    terminal.shows(&["! slowest: hop 2, told to hold replies back", "1 active", "!! delay"]);
+    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, told to hold replies back"]);
+    let (other, _lines) = Other::start(&chain);
+    let verdict = other.verdict();
+    let named = (&verdict["limit"], &verdict["hop"], &verdict["dial"]);
+    assert_eq!(named, (&"dial".into(), &2.into(), &"delay".into()), "{verdict}");
+    leave(&mut terminal);
+}
