@@ -265,3 +265,6 @@ fn streaming(node: &NodeSnapshot) -> impl Iterator<Item = &ConnSnapshot> {
 fn under_way(transfers: &[TransferSnapshot]) -> impl Iterator<Item = &TransferSnapshot> {
     transfers.iter().filter(|transfer| transfer.phase.is_under_way())
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use chainview::command::Command;
+use chainview::dials::Dial;
 use chainview::snapshot::Phase;
+use chainview::verdict::{Limit, Turned};
 
 use super::Run;
 
@@ -44,6 +46,26 @@ async fn a_cap_holds_one_transfer_back_while_it_runs() {
     run.says(None, "#2: the same as #1 once more").await;
     let again = run.phase(2, Phase::Done).await;
     assert!(again.was_there);
+    run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_that_stands_still_is_called_out_with_the_hop_that_moved_data_last() {
+    // Slow enough that what hops 2 and 3 pass on while hop 1 sends nothing finds room for more than a second.
+    let run = Run::up(3, 3_000_000, "--limit 3=100k").await;
+    run.wish(Command::Fetch).await;
+    run.transfer(1, "under way", |transfer| transfer.received > 50_000).await;
+    run.wish(Command::Turn { hop: 1, dial: Dial::Stall(true) }).await;
+    let stood = run.transfer(1, "standing still", |transfer| transfer.stall.is_some()).await;
+    let stall = stood.stall.unwrap();
+    assert!(stall.lasting >= Duration::from_secs(1), "{stall:?}");
+    assert!(matches!(stall.last_moved, Some(2 | 3)), "{stall:?}");
+    run.until("the dial is named", |chain| {
+        chain.verdict.limit == Limit::Dial { hop: 1, dial: Turned::Stall } && chain.transfers[0].stall.is_some()
+    })
+    .await;
+    run.wish(Command::Turn { hop: 1, dial: Dial::Stall(false) }).await;
+    run.transfer(1, "moving again", |t| t.received > stood.received && t.stall.is_none()).await;
     run.ends().await;
 }
 

@@ -1,0 +1,113 @@
+//! What is fed at explicit times: who stands still and since when, and whose bodies count.
+
+use std::time::Duration;
+
+use super::*;
+use crate::snapshot::{ConnSnapshot, HopLink};
+use crate::verdict::Limit;
+
+/// What one hop reports of one body at a time of its own clock, as old as it is.
+fn hop(number: usize, now_us: u64, conn: ConnSnapshot) -> HopSnapshot {
+    let conn = ConnSnapshot { id: 7, state: ConnState::Streaming, ..conn };
+    let node = NodeSnapshot { uptime_us: now_us, connections: vec![conn], ..NodeSnapshot::default() };
+    HopSnapshot { number, link: HopLink::Attached, node: Some(node), ..HopSnapshot::default() }
+}
+
+/// A body of transfer `t` that has moved nothing for so long, over a round trip of so long.
+fn still(still_us: u64, rtt_us: u64) -> ConnSnapshot {
+    let tcp = Some(TcpSnapshot { rtt_us, ..TcpSnapshot::default() });
+    ConnSnapshot { transfer: "t".into(), still_us, tcp, ..ConnSnapshot::default() }
+}
+
+fn transfer(bytes_in: u64) -> TransferSnapshot {
+    let flow = Flow { bytes_in, ..Flow::default() };
+    TransferSnapshot { number: 1, id: "t".into(), phase: Phase::Streaming, flow, ..TransferSnapshot::default() }
+}
+
+/// Whether transfer 1 counts as standing still so many µs after its last byte, over these round trips.
+fn stalls(after_us: u64, rtts_us: &[u64]) -> Option<Duration> {
+    let mut rolling = Rolling::default();
+    for (now_us, bytes) in [(0, 0), (500_000, 5), (500_000 + after_us, 5)] {
+        let hops: Vec<_> = (1..).zip(rtts_us).map(|(number, rtt)| hop(number, now_us, still(0, *rtt))).collect();
+        rolling.see(now_us, &hops, &[transfer(bytes)]);
+    }
+    rolling.stall(1).map(|stall| stall.lasting)
+}
+
+#[test]
+fn a_second_or_three_round_trips_without_a_byte_is_standing_still() {
+    let lasting = |us| Some(Duration::from_micros(us));
+    assert_eq!((stalls(999_999, &[]), stalls(1_000_000, &[])), (None, lasting(1_000_000)));
+    assert_eq!((stalls(999_999, &[9, 333_333]), stalls(1_000_000, &[9, 333_333])), (None, lasting(1_000_000)));
+    assert_eq!((stalls(1_499_999, &[500_000, 9]), stalls(1_500_000, &[500_000, 9])), (None, lasting(1_500_000)));
+    assert_eq!(stalls(60_000_000, &[u64::MAX]), None, "whatever a hop claims, it adds up");
+}
+
+#[test]
+fn a_byte_ends_it_and_so_does_the_end_of_the_transfer() {
+    let mut rolling = Rolling::default();
+    let mut see = |now_us, transfer: TransferSnapshot| {
+        rolling.see(now_us, &[], std::slice::from_ref(&transfer));
+        rolling.stall(1).is_some()
+    };
+    assert!(!see(0, transfer(5)) && see(1_200_000, transfer(5)));
+    assert!(!see(1_300_000, transfer(6)) && !see(2_200_000, transfer(6)) && see(2_300_000, transfer(6)));
+    assert!(!see(2_400_000, TransferSnapshot { phase: Phase::Verifying, ..transfer(6) }));
+    // The next try of the same transfer counts from its own start.
+    assert!(!see(9_000_000, transfer(6)) && !see(9_900_000, transfer(6)) && see(10_000_000, transfer(6)));
+}
+
+#[test]
+fn the_hop_that_moved_data_last_is_named() {
+    let last_moved = |stills: &[Option<(u64, u64)>]| {
+        let mut rolling = Rolling::default();
+        for now_us in [0, 2_000_000] {
+            let hops: Vec<_> = (1..)
+                .zip(stills)
+                .map(|(number, told)| match told {
+                    Some((still_us, age_us)) => {
+                        let hop = hop(number, now_us + 1, still(*still_us, 0));
+                        HopSnapshot { age: Duration::from_micros(*age_us), ..hop }
+                    }
+                    None => HopSnapshot { number, link: HopLink::Foreign, ..HopSnapshot::default() },
+                })
+                .collect();
+            rolling.see(now_us, &hops, &[transfer(5)]);
+        }
+        rolling.stall(1).expect("it stands still").last_moved
+    };
+    assert_eq!(last_moved(&[Some((1_500_000, 0)), Some((200_000, 0)), Some((900_000, 0))]), Some(2));
+    assert_eq!(last_moved(&[Some((500_000, 0)), Some((500_000, 0))]), Some(1), "the one nearest to the client");
+    assert_eq!(last_moved(&[Some((500_000, 0)), Some((100_000, 600_000))]), Some(1), "a report ages");
+    assert_eq!(last_moved(&[Some((500_000, 0)), Some((0, 1_600_000))]), Some(1), "an old one says nothing of now");
+    assert_eq!(last_moved(&[None, Some((500_000, 0)), None]), Some(2));
+    assert_eq!(last_moved(&[None, None]), None);
+}
+
+/// A body that waits for its reader all the time, and whose kernel says that this is the reader's doing.
+fn unread(now_us: u64, transfer: &str) -> ConnSnapshot {
+    let flow = Flow { bytes_in: 9, bytes_out: now_us, write_blocked_us: now_us, active_us: now_us, ..Flow::default() };
+    let tcp = TcpSnapshot { busy_us: now_us, receiver_limited_us: now_us, ..TcpSnapshot::default() };
+    ConnSnapshot { transfer: transfer.into(), flow, tcp: Some(tcp), ..ConnSnapshot::default() }
+}
+
+#[test]
+fn the_transfers_of_others_are_judged_from_where_they_enter_the_chain() {
+    let mut rolling = Rolling::default();
+    let mut watch = |now_us, at: usize| {
+        let idle = NodeSnapshot { uptime_us: now_us, ..NodeSnapshot::default() };
+        let one = |number| match number == at {
+            true => hop(number, now_us, unread(now_us, "theirs")),
+            false => {
+                HopSnapshot { number, link: HopLink::Attached, node: Some(idle.clone()), ..HopSnapshot::default() }
+            }
+        };
+        rolling.watch(now_us, &[one(1), one(2)]).map(|verdict| verdict.limit)
+    };
+    for step in 0..20 {
+        watch(step * 100_000, 2);
+    }
+    assert_eq!(watch(2_000_000, 2), Some(Limit::Receiver { from: 2, to: 0 }));
+    assert_eq!(watch(2_100_000, 9), None);
+    assert_eq!(watch(2_200_000, 2), Some(Limit::TooShort), "nothing of before counts");
+}
