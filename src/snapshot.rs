@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::text::SafeText;
 use crate::verdict::Verdict;
 use crate::waterfall::Row;
-use crate::wire::Leg;
+use crate::wire::{Leg, TransferId};
 
 pub use broke::Broke;
 pub use listing::{Entry, Listing, MAX_ENTRIES};
@@ -150,6 +150,9 @@ pub struct TransferSnapshot {
     pub number: u64,
     /// The first digits of its id on the wire.
     pub id: SafeText,
+    /// The whole id of its latest try, which is the right to ask the hops about it: not to be shown or sent to anybody.
+    #[serde(skip)]
+    pub asks: Option<TransferId>,
     /// The file asked for.
     pub name: SafeText,
     /// Where it is being written, or was.

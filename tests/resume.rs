@@ -70,6 +70,21 @@ fn a_hop_that_comes_back_is_gone_on_with_in_the_same_run() {
 }
 
 #[test]
+fn what_limits_a_further_try_is_said_while_it_runs() {
+    let mut scene = Scene::new(2, 8 << 20, "800k", &[]);
+    let client = scene.fetch(&[]);
+    // Too little to judge the first try by.
+    scene.arrives(100_000);
+    scene.kill(2);
+    scene.until("it is tried again", || client.said().contains("trying again"));
+    scene.start(2);
+    scene.until("it is said", || client.said().contains(&format!("{NAME}: slowest: hop 2, capped at 800.0K/s")));
+    client.signal(Signal::INT);
+    let ended = client.wait();
+    assert_eq!((ended.status.code(), &ended.transfer["verdict"]["limit"]), (Some(130), &"cap".into()));
+}
+
+#[test]
 fn a_person_who_interrupts_a_pause_is_heard_at_once() {
     let mut scene = Scene::new(1, 8 << 20, "8M", &[]);
     let client = scene.fetch(&["--retries", "100"]);

@@ -60,9 +60,9 @@ async fn one_transfer(
 ) -> Ended {
     let (progress, news) = watch::channel(TransferSnapshot::default());
     // Both end together: the last thing that a transfer tells is that it is over.
-    let (mut seen, question) = (Seen::default(), (job.route.clone(), job.id));
+    let (mut seen, route) = (Seen::default(), job.route.clone());
     let told = async { tokio::join!(fetch::fetch(upstream, &mut job, &progress, stop), show.follow(news.clone())) };
-    let watched = eyes.follow(&question, news.clone(), show, &mut seen);
+    let watched = eyes.follow(&route, news.clone(), show, &mut seen);
     let (result, ()) = tokio::select! {
         biased;
         told = told => told,

@@ -15,7 +15,6 @@ use crate::route::Route;
 use crate::snapshot::{Stall, TransferSnapshot};
 use crate::units::Span;
 use crate::verdict::{Limit, Rolling, Verdict};
-use crate::wire::TransferId;
 
 /// Where the evidence comes from.
 #[derive(Clone, Debug)]
@@ -44,7 +43,7 @@ impl Eyes {
     /// Follows one transfer, and says what it sees, for as long as it is waited for.
     pub(super) async fn follow(
         &self,
-        (route, id): &(Route, TransferId),
+        route: &Route,
         news: watch::Receiver<TransferSnapshot>,
         show: &Show,
         seen: &mut Seen,
@@ -62,10 +61,10 @@ impl Eyes {
                 }
                 Self::Asking => {
                     // A lone leg may lead to a hop that only speaks the seed wire, which such a question would hang.
-                    // A later try has another id, about which nobody is asked.
-                    let known = transfer.id.as_str() == id.short();
-                    let reach = if known { reach(transfer.legs.len(), None) } else { 0 };
-                    let told = accounts(route, reach, *id).await;
+                    let told = match transfer.asks {
+                        Some(id) => accounts(route, reach(transfer.legs.len(), None), id).await,
+                        None => Vec::new(),
+                    };
                     rolling.hear(clock.now_us(), &told, &transfer)
                 }
             };

@@ -116,7 +116,7 @@ impl Rolling {
         self.hops.resize_with(accounts.len(), Trace::default);
         for (trace, account) in self.hops.iter_mut().zip(accounts) {
             if let Some(account) = account.as_ref().filter(|account| !account.ended) {
-                trace.account(account, now_us);
+                trace.account(account, transfer.attempt, now_us);
             }
         }
         self.conclude(now_us, std::slice::from_ref(transfer))
@@ -186,7 +186,7 @@ impl Trace {
         self.take(flows.chain(sockets), node.load, said, seen_us);
     }
 
-    fn account(&mut self, account: &TransferAccount, seen_us: u64) {
+    fn account(&mut self, account: &TransferAccount, attempt: u32, seen_us: u64) {
         let said = Said {
             uptime_us: account.uptime_us,
             dials: account.dials,
@@ -194,7 +194,10 @@ impl Trace {
             unread: account.queued_in,
             still_us: Some(account.still_us),
         };
-        let counted = std::iter::once(((0, false), Evidence { flow: account.flow, tcp: account.tcp, load: None }));
+        let counted = std::iter::once((
+            (u64::from(attempt), false),
+            Evidence { flow: account.flow, tcp: account.tcp, load: None },
+        ));
         self.take(counted, account.load, said, seen_us);
     }
 

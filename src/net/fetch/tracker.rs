@@ -97,6 +97,7 @@ impl<'a> Tracker<'a> {
     pub(super) fn attempt(&mut self, id: TransferId) {
         self.snapshot.attempt += 1;
         self.snapshot.id = id.short().into();
+        self.snapshot.asks = Some(id);
     }
 
     /// The try failed, and there will be another.
