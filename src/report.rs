@@ -9,8 +9,9 @@
 //!   the last try found there), `started_over` (why what was there was dropped, if it was), `proof` (`intact`,
 //!   `length-only` or `pending`, with `digest` and `reason`), `here` and `origin` (`size` and `digest` at both ends, null
 //!   where nobody gave one), `flow` (what this program did: bytes, and µs spent waiting for hop 1 and for
-//!   the disk), `hops`, `waterfall` (the set-up as bars: `stage`, `step`, `offset_ms`, `length_ms`, `own_ms`), `verdict`
-//!   (the sentence and its parts), `stall` where it stood still at its end, `error`.
+//!   the disk), `hops`, `waterfall` (the set-up, and each stage's first and last byte, as bars: `stage`, `step`,
+//!   `offset_ms`, `length_ms`, `own_ms`), `verdict` (the sentence and its parts), `stall` where it stood still at its
+//!   end, `error`.
 //! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop: resolve,
 //!   dial and wait in ms; absent where nobody told), `account` (what the hop itself knows of this transfer; absent where
 //!   it does not say).
@@ -219,7 +220,7 @@ impl TransferReport {
             here: End { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
             origin: End { size: snapshot.size, digest: snapshot.origin_digest.clone() },
             flow: snapshot.flow,
-            waterfall: snapshot.waterfall.clone(),
+            waterfall: with_moments(snapshot, &accounts),
             stall: snapshot.stall,
             hops: hops(route, &snapshot.legs, accounts),
             verdict,
@@ -241,6 +242,12 @@ impl CheckReport {
             waterfall: waterfall::rows(legs, &[], (None, None)),
         }
     }
+}
+
+/// The set-up and the body as bars, with what the hops say of their own bodies where they were asked.
+fn with_moments(snapshot: &TransferSnapshot, accounts: &[Option<TransferAccount>]) -> Vec<Row> {
+    let moments: Vec<_> = accounts.iter().map(|account| account.as_ref().and_then(|told| told.moments)).collect();
+    waterfall::with_moments(&snapshot.legs, &moments, &snapshot.waterfall)
 }
 
 /// The hops in chain order; leg `n` leads to hop `n + 1`.

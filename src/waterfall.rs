@@ -42,6 +42,13 @@ pub enum Step {
     LastByte,
 }
 
+impl Row {
+    /// When it ended, in ms since the transfer began.
+    pub fn end_ms(&self) -> f64 {
+        self.offset_ms + self.length_ms
+    }
+}
+
 impl Step {
     /// One word or two for a table cell.
     pub fn words(self) -> &'static str {
@@ -96,6 +103,12 @@ pub fn rows(legs: &[Leg], moments: &[Option<Moments>], body: (Option<f64>, Optio
     }
     body_rows(&mut rows, 0, 0.0, totals.first().copied().unwrap_or_default(), body);
     rows
+}
+
+/// The rows of a transfer again, with what the hops say of their own bodies; `drawn` are those drawn without it.
+pub fn with_moments(legs: &[Leg], moments: &[Option<Moments>], drawn: &[Row]) -> Vec<Row> {
+    let end = |step| drawn.iter().find(|row| (row.stage, row.step) == (0, step)).map(Row::end_ms);
+    rows(legs, moments, (end(Step::FirstByte), end(Step::LastByte)))
 }
 
 /// What the rows up to the client's first byte add up to, in ms: the time that it had to wait for it.
@@ -170,10 +183,13 @@ mod tests {
     #[test]
     fn a_hop_that_tells_of_its_body_has_rows_for_it() {
         let origin = Moments { head_ms: 4.0, first_ms: Some(5.0), last_ms: Some(9.0) };
-        let rows = rows(&[leg(0.0, 1.0, 10.0)], &[Some(origin)], (Some(12.0), None));
+        let legs = [leg(0.0, 1.0, 10.0)];
+        let rows = with_moments(&legs, &[Some(origin)], &rows(&legs, &[], (Some(12.0), Some(20.0))));
         let of = |stage: usize| rows.iter().filter(move |row| row.stage == stage).map(|row| (row.step, row.offset_ms));
         // It began in the middle of the wait, which is 10 ms and has 6 ms of others in it.
         assert_eq!(of(1).collect::<Vec<_>>(), [(Step::FirstByte, 8.0), (Step::LastByte, 9.0)]);
+        let of = |stage: usize| rows.iter().filter(move |row| row.stage == stage).map(Row::end_ms);
+        assert_eq!(of(0).collect::<Vec<_>>(), [1.0, 11.0, 12.0, 20.0]);
         assert!((to_first_byte(&rows) - 12.0).abs() < 1e-9);
     }
 

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use chainview::waterfall::{Row, Step, to_first_byte};
 use support::process::{Node, chainview};
-use support::{PATIENCE, content};
+use support::{PATIENCE, content, standin};
 
 /// What each hop holds its answer back, in ms, hop 1 first: no two alike, so that legs in a wrong order show.
 const DELAYS_MS: [f64; 4] = [150.0, 220.0, 100.0, 180.0];
@@ -104,6 +105,9 @@ fn the_legs_add_up_to_the_time_to_the_first_byte_and_each_hop_has_its_own() {
         // The client begins before the tap sees it and has the byte after the tap let it by.
         assert!(sum + ROUNDED_MS >= measured, "{sum} ms of {measured} ms: {rows:?}");
         assert_eq!(waits.len(), DELAYS_MS.len(), "{rows:?}");
+        let moments = |step| rows.iter().filter(|row| row.step == step).map(|row| row.stage).collect::<BTreeSet<_>>();
+        assert_eq!(moments(Step::FirstByte), (0..=DELAYS_MS.len()).collect(), "every stage tells: {rows:?}");
+        assert_eq!(moments(Step::LastByte), (0..=DELAYS_MS.len()).collect(), "{rows:?}");
         tries.push((sum, measured, waits));
         // Load comes at any moment, and so now to this hop and now to that one.
         let is_told = |hop: usize| tries.iter().any(|(.., waits)| is_near(waits[hop], DELAYS_MS[hop], 1));
@@ -114,4 +118,19 @@ fn the_legs_add_up_to_the_time_to_the_first_byte_and_each_hop_has_its_own() {
         }
     }
     panic!("never within 5 % or 0.2 ms a hop; the sum, what the tap measured, what each hop added: {tries:#?}");
+}
+
+#[test]
+fn finding_out_which_wire_a_hop_speaks_is_a_part_of_the_wait() {
+    let served = tempfile::tempdir().unwrap();
+    std::fs::write(served.path().join("f"), content(50_000)).unwrap();
+    let node = standin::Node::start(served.path());
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("input.txt");
+    std::fs::write(&input, format!("f\n{}\n", node.address())).unwrap();
+    let ended = chainview().arg("--fetch").arg(&input).arg("--json").arg("-o").arg(folder.path()).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let rows: Vec<Row> = serde_json::from_value(report["transfers"][0]["waterfall"].clone()).unwrap();
+    // It is asked in HTTP first, and says nothing for the 300 ms that it is given.
+    assert!(waits(&rows).iter().sum::<f64>() >= 300.0, "{rows:?}");
 }

@@ -17,7 +17,7 @@ use crate::net::fetch::{self, FetchJob};
 use crate::net::link::Links;
 use crate::net::upstream::Upstream;
 use crate::route::Route;
-use crate::snapshot::{Flow, TransferSnapshot};
+use crate::snapshot::{Flow, Moments, TransferSnapshot};
 use crate::verdict::{Stage, Verdict, judge};
 use one::{State, Then, Transfer};
 
@@ -37,7 +37,7 @@ pub(super) struct Transfers {
     /// Oldest first; of those that wait, the first is the next.
     list: Vec<Transfer>,
     running: JoinSet<Ended>,
-    judging: JoinSet<(u64, Verdict)>,
+    judging: JoinSet<(u64, Verdict, Vec<Option<Moments>>)>,
     /// None starts before the chain is there to be asked, or while leaving.
     open: bool,
 }
@@ -180,9 +180,9 @@ impl Transfers {
             biased;
             Some(ended) = self.running.join_next_with_id() => Some(self.settle(ended.map(|(_, ended)| ended))),
             Some(judged) = self.judging.join_next() => Some(match judged {
-                Ok((number, verdict)) => {
+                Ok((number, verdict, moments)) => {
                     if let Ok(transfer) = self.find(number) {
-                        transfer.verdict = Some(verdict);
+                        transfer.judged(verdict, &moments);
                     }
                     News::Judged(verdict)
                 }
@@ -251,7 +251,8 @@ impl Transfers {
                     Some(reach) => accounts(&job.route, reach, job.id).await,
                     None => Vec::new(),
                 };
-                (number, judge(&flow, &Stage::of(&accounts)))
+                let moments = accounts.iter().map(|account| account.as_ref().and_then(|told| told.moments)).collect();
+                (number, judge(&flow, &Stage::of(&accounts)), moments)
             });
         }
         self.fill(Some(upstream));

@@ -1,6 +1,7 @@
 //! The dashboard's run without a screen: nodes started or attached, the file fetched, every hop's part in it told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
@@ -13,11 +14,11 @@ use crate::error::{Error, Kept};
 use crate::net::supervisor::{Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
 use crate::report::Report;
-use crate::snapshot::{Flow, HopLink, HopSnapshot};
-use crate::units::{Bytes, Rate};
+use crate::snapshot::{Flow, HopLink, HopSnapshot, Moments};
+use crate::units::{Bytes, Rate, Span};
 
 /// How long hops may take to say who they are before the fetch goes on without knowing.
-const KNOW_HOPS: std::time::Duration = std::time::Duration::from_secs(2);
+const KNOW_HOPS: Duration = Duration::from_secs(2);
 
 /// Runs the plan as plain lines; the exit code is that of the fetch.
 pub fn plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
@@ -103,13 +104,14 @@ fn tell_hops(transfer: &Ended, show: &Show) {
             Some(account) => {
                 let flow = account.flow;
                 show.note(&format!(
-                    "  {label}: {} in, {} out, {}; waited {} to read, {} to write{}",
+                    "  {label}: {} in, {} out, {}; waited {} to read, {} to write{}{}",
                     Bytes(flow.bytes_in),
                     Bytes(flow.bytes_out),
                     Rate(rate(&flow)),
                     share(flow.read_blocked_us, &flow),
                     share(flow.write_blocked_us, &flow),
                     account.dials.limit.map(|limit| format!(", capped at {}", Rate(limit))).unwrap_or_default(),
+                    account.moments.as_ref().map(passed).unwrap_or_default(),
                 ));
             }
         }
@@ -117,6 +119,13 @@ fn tell_hops(transfer: &Ended, show: &Show) {
     if let Some(verdict) = transfer.snapshot.verdict {
         show.note(&verdict.to_string());
     }
+}
+
+/// When the body went through a hop, by its own clock, from the request on.
+fn passed(moments: &Moments) -> String {
+    let span = |ms: f64| Span(Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 1e9)));
+    let moment = |name: &str, ms: Option<f64>| ms.map(|ms| format!("; {name} byte after {}", span(ms)));
+    [moment("first", moments.first_ms), moment("last", moments.last_ms)].into_iter().flatten().collect()
 }
 
 fn rate(flow: &Flow) -> u64 {

@@ -73,7 +73,7 @@ pub type Told<'a> = &'a (dyn Fn(Stage) + Send + Sync);
 pub struct Answer {
     /// The head.
     pub reply: Box<Reply>,
-    /// What it took.
+    /// What it took, from the question to this.
     pub leg: Leg,
     /// The wire it came by.
     pub wire: Wire,
@@ -107,6 +107,7 @@ impl Upstream {
         deadline: Instant,
         told: Told<'_>,
     ) -> Result<Answer, Problem> {
+        let began = Instant::now();
         request.host = Some(hop.address.clone());
         request.interim = true;
         request.keep_alive = true;
@@ -124,7 +125,11 @@ impl Upstream {
             // It may be another program by now: the next request finds out.
             self.links.forget(&hop.address);
         }
-        self.check(hop, &request, answer?)
+        let mut answer = answer?;
+        // Whatever is neither is waiting for the answer, also what was asked in vain before, and what a loaded machine
+        // took between the two: the legs have no gaps.
+        answer.leg.wait_ms = (ms_since(began) - answer.leg.resolve_ms - answer.leg.dial_ms).max(0.0);
+        self.check(hop, &request, answer)
     }
 
     /// Tells a seed hop to send the body; an HTTP hop needs no telling.

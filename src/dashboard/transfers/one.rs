@@ -8,8 +8,9 @@ use super::News;
 use crate::error::Error;
 use crate::net::fetch::Cap;
 use crate::route::Route;
-use crate::snapshot::{Phase, TransferSnapshot};
+use crate::snapshot::{Moments, Phase, TransferSnapshot};
 use crate::verdict::Verdict;
+use crate::waterfall;
 
 /// One transfer.
 #[derive(Debug)]
@@ -141,6 +142,14 @@ impl Transfer {
         };
         self.state = state;
         news
+    }
+
+    /// The hops were asked about it: what limited it, and when its body passed each of them.
+    pub(super) fn judged(&mut self, verdict: Verdict, moments: &[Option<Moments>]) {
+        self.verdict = Some(verdict);
+        if let State::Over(last) = &mut self.state {
+            last.waterfall = waterfall::with_moments(&last.legs, moments, &last.waterfall);
+        }
     }
 
     /// Its task has panicked; the answer is its number.

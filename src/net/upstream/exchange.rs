@@ -40,7 +40,7 @@ impl Upstream {
         let kept = self.link.take().filter(|link| link.hop == hop.address && link.is_idle());
         if let Some(mut link) = kept {
             match self.exchange(&mut link, hop, request, deadline, None, told).await {
-                Ok((reply, wait_ms)) => return Ok(self.answered(link, reply, Leg::default(), wait_ms)),
+                Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
                 Err(Failed::Problem(problem)) => return Err(problem),
                 // A kept connection may have been closed while the request was on its way: dial again, once.
                 Err(Failed::Unanswered(_) | Failed::SpeaksSeed) => {}
@@ -51,7 +51,7 @@ impl Upstream {
         // What was not said at once is asked anew: less time is left by now.
         let rest = (said > 0).then(|| &question[said..]);
         match self.exchange(&mut link, hop, request, deadline, rest, told).await {
-            Ok((reply, wait_ms)) => Ok(self.answered(link, reply, dialed, wait_ms)),
+            Ok(reply) => Ok(self.answered(link, reply, dialed)),
             Err(Failed::Problem(problem) | Failed::Unanswered(problem)) => Err(problem),
             Err(Failed::SpeaksSeed) => {
                 drop(link);
@@ -61,8 +61,7 @@ impl Upstream {
         }
     }
 
-    fn answered(&mut self, mut link: Link, reply: Box<Reply>, dialed: Leg, wait_ms: f64) -> Answer {
-        let leg = Leg { wait_ms, ..dialed };
+    fn answered(&mut self, mut link: Link, reply: Box<Reply>, leg: Leg) -> Answer {
         let answer = Answer { leg, wire: link.wire, address: link.address, reply };
         link.keep &= answer.reply.keep_alive;
         self.link = Some(link);
@@ -79,7 +78,7 @@ impl Upstream {
         deadline: Instant,
         rest: Option<&[u8]>,
         told: Told<'_>,
-    ) -> Result<(Box<Reply>, f64), Failed> {
+    ) -> Result<Box<Reply>, Failed> {
         let asked = Instant::now();
         let question = match rest {
             Some(rest) => Cow::Borrowed(rest),
@@ -105,7 +104,7 @@ impl Upstream {
         } else if request.method == Method::Get {
             link.left = reply.length.unwrap_or_default();
         }
-        Ok((reply, ms_since(asked)))
+        Ok(reply)
     }
 
     /// Reads up to the end of the final head, which stays in `early`; its length comes with it.
@@ -222,7 +221,7 @@ impl Upstream {
         link.left = if request.method == Method::Get { size } else { 0 };
         let reply =
             Reply { status: 200, length: Some(size), hops: Some(request.route.len() as u32), ..Reply::default() };
-        Ok(self.answered(link, Box::new(reply), dialed, wait_ms))
+        Ok(self.answered(link, Box::new(reply), dialed))
     }
 }
 

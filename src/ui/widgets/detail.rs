@@ -13,6 +13,7 @@ use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Panel, UiState};
 use crate::ui::theme::Tone;
 use crate::units::{Bytes, Eta, Rate, Span};
+use crate::waterfall::{self, Step};
 
 /// Draws what is marked in the panel that has the keys.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -181,9 +182,23 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
         Proof::LengthOnly { digest, reason } => field("proof", format!("length only: {reason}; {}", safe(digest))),
     });
     all.extend(t.origin_digest.as_ref().map(|digest| field("at the origin", safe(digest))));
+    all.extend(moments(t, Step::FirstByte).map(|text| field("first byte", text)));
+    all.extend(moments(t, Step::LastByte).map(|text| field("last byte", text)));
     all.extend(t.started_over.as_ref().map(|why| field("started over", why.to_string()).toned(Tone::Warn)));
     all.extend(t.error.as_ref().map(|error| field("error", error.to_string()).toned(Tone::Bad)));
     all
+}
+
+/// When the first byte or the last went through each stage that tells, from the start on; nothing while none does.
+fn moments(t: &TransferSnapshot, step: Step) -> Option<String> {
+    let at = |row: &&waterfall::Row| {
+        let stage = if row.stage == 0 { "client".to_owned() } else { format!("hop {}", row.stage) };
+        // Longer than any transfer that somebody waits for.
+        format!("{stage} {}", Span(Duration::from_secs_f64((row.end_ms() / 1000.0).clamp(0.0, 1e9))))
+    };
+    let mut told: Vec<_> = t.waterfall.iter().filter(|row| row.step == step).collect();
+    told.sort_by_key(|row| row.stage);
+    (!told.is_empty()).then(|| told.iter().map(at).collect::<Vec<_>>().join(", "))
 }
 
 /// Digests came over the wire.
