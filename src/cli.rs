@@ -257,6 +257,7 @@ fn limits(args: &Args) -> Limits {
         idle: args.idle_timeout,
         stall: args.stall_timeout,
         drain: args.drain_timeout,
+        sockbuf: args.sockbuf,
         ..defaults
     }
 }
@@ -372,6 +373,9 @@ mod tests {
             ("--fetch --retries 101", "101"),
             ("--check --no-resume", "--no-resume has no meaning for --check"),
             ("--fetch --expect md5:00", "not a digest we know"),
+            ("--node --sockbuf 4095", "write a size from 4KiB to 64MiB"),
+            ("--node --sockbuf 65MiB", "write a size from 4KiB to 64MiB"),
+            ("--check --sockbuf 32K", "--sockbuf has no meaning for --check"),
             ("--idle-timeout 0s", "out of range"),
             ("--node 9101", "has no port"),
             ("--nonsense", "unexpected argument"),

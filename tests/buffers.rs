@@ -134,6 +134,21 @@ fn a_reader_that_stands_still_holds_little_at_every_hop_and_loses_nothing() {
 }
 
 #[test]
+fn buffers_of_a_fixed_size_hold_no_more_than_that() {
+    let chain = Chain::start(4, |root| Node::chainview(root, &["--sockbuf", "16KiB"]));
+    let bytes = content(4 << 20);
+    chain.write("f", &bytes);
+    let mut reader = chain.ask("f");
+    let held = chain.held();
+    println!("held at each hop: {held:?}");
+    // Two sockets, each with its size twice, and what was begun while there was room.
+    assert!(held.iter().all(|held| (1..=128 << 10).contains(held)), "{held:?}");
+    let mut got = vec![0; bytes.len()];
+    reader.read_exact(&mut got).unwrap();
+    assert!(got == bytes);
+}
+
+#[test]
 fn readers_that_stand_still_cost_a_relay_neither_buffers_nor_pipes() {
     const READERS: u64 = 100;
     let chain = Chain::start(2, |root| Node::chainview(root, &[]));

@@ -114,6 +114,10 @@ pub(super) struct Args {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) max_connections: u32,
 
+    /// Fix the kernel's send and receive buffers of connections that carry files, such as 32K; left alone, they follow the flow
+    #[arg(long, help_heading = NODES, value_name = "SIZE", env = "CHAINVIEW_SOCKBUF", value_parser = values::sockbuf)]
+    pub(super) sockbuf: Option<u32>,
+
     /// Longest wait for a name and a connection
     #[arg(long, help_heading = WAITS, value_name = "TIME", env = "CHAINVIEW_CONNECT_TIMEOUT", default_value = "5s",
           value_parser = values::time)]

@@ -15,6 +15,7 @@ const FITS: &[(&[&str], &[&str])] = &[
     (&["root", "allow_next", "host_name", "max_connections"], &["the dashboard", "--node"]),
     (&["allow_faults", "list"], &["--node"]),
     (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &["the dashboard", "--demo", "--node"]),
+    (&["sockbuf"], &["the dashboard", "--demo", "--node", "--fetch"]),
     (&["control_token_file"], &["the dashboard", "--node"]),
     (&["read_token_file"], &["the dashboard", "--node"]),
     (&["no_spawn"], &["the dashboard"]),

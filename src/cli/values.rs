@@ -107,6 +107,17 @@ pub(super) fn fault(text: &str) -> Result<PerHop<Dial>, String> {
     if names_hop { per_hop(text, str::parse) } else { Ok(PerHop { hop: None, value: text.parse()? }) }
 }
 
+/// Least size of a socket's buffers: a kernel makes smaller ones this large, one way or the other.
+const LEAST_SOCKBUF: u64 = 4096;
+/// Greatest size of a socket's buffers: what a line of 10 Gbit/s holds in 50 ms.
+const MOST_SOCKBUF: u64 = 64 << 20;
+
+/// Reads the size of a socket's buffers.
+pub(super) fn sockbuf(text: &str) -> Result<u32, String> {
+    let size = Some(units::parse_bytes(text)?).filter(|size| (LEAST_SOCKBUF..=MOST_SOCKBUF).contains(size));
+    size.and_then(|size| u32::try_from(size).ok()).ok_or_else(|| "write a size from 4KiB to 64MiB".to_owned())
+}
+
 /// Reads a time.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     units::parse_time(text)

@@ -145,6 +145,9 @@ fn flags(nodes: &NodePlan) -> Vec<OsString> {
     ] {
         flags.extend([flag.into(), value.into()]);
     }
+    if let Some(bytes) = limits.sockbuf {
+        flags.extend(["--sockbuf".into(), bytes.to_string().into()]);
+    }
     for name in &nodes.host_names {
         flags.extend(["--host-name".into(), name.into()]);
     }

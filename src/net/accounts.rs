@@ -135,7 +135,7 @@ impl Finding {
 /// Asks a hop behind others for a page of its own; as long as whoever calls this waits.
 async fn read(first: &Hop, behind: &[Hop], path: &str) -> Finding {
     let (hop, time) = (behind.len() + 1, Limits::default().setup);
-    let dialed = match dial(&first.address, time, &|_| Ok(()), b"").await {
+    let dialed = match dial(&first.address, time, &|_| Ok(()), b"", None).await {
         Ok(dialed) => dialed,
         Err(problem) => return Finding::of(&problem, hop),
     };

@@ -57,7 +57,7 @@ pub async fn send<S: Source>(
     while left > 0 {
         left -= if pace.dials.disturb_bodies() {
             // A disturbed body moves in pieces of the dials' choosing.
-            buffers::bound(reader);
+            buffers::bound(reader, pace.fixed);
             pump(source, reader, left, pace, &mut early).await?
         } else {
             freely(source, reader, left, pace, &mut early, pipes).await?
@@ -82,7 +82,7 @@ async fn freely<S: Source>(
         return Ok(moved);
     }
     if rest <= COPIED_LAST {
-        buffers::bound(reader);
+        buffers::bound(reader, pace.fixed);
     } else {
         match source.direct() {
             Some(Direct::Socket(socket)) => {

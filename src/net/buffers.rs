@@ -6,6 +6,7 @@
 //! a long one still fills.
 
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -59,24 +60,26 @@ pub(super) struct Buffers<'a> {
     source: Option<Incoming<'a>>,
     reader: &'a TcpStream,
     flow: Flow,
+    /// A person chose how large they are.
+    fixed: bool,
     /// Bytes until the receive buffer is looked at, where it grows and need not grow for ever.
     look_in: Option<u64>,
 }
 
 impl<'a> Buffers<'a> {
     /// Bounds what may wait for a reader that has yet to show what it takes.
-    pub(super) fn new(source: Option<Incoming<'a>>, reader: &'a TcpStream) -> Self {
-        bound_at(reader, UNSENT);
-        if let Some(source) = source.filter(|source| source.near) {
+    pub(super) fn new(source: Option<Incoming<'a>>, reader: &'a TcpStream, fixed: bool) -> Self {
+        bound(reader, fixed);
+        if let Some(source) = source.filter(|source| source.near && !fixed) {
             // What is there at first is enough for a body that may stand still; a long link begins slowly as it is.
             lock::hold(source.stream);
         }
-        Self { source, reader, flow: Flow::new(), look_in: None }
+        Self { source, reader, flow: Flow::new(), fixed, look_in: None }
     }
 
     /// Bytes reached the reader's socket.
     pub(super) fn moved(&mut self, bytes: u64) {
-        if self.flow.moved(bytes) {
+        if self.flow.moved(bytes) && !self.fixed {
             bound_at(self.reader, UNSENT_FLOWING);
             if let Some(source) = self.source {
                 if source.near {
@@ -102,7 +105,7 @@ impl<'a> Buffers<'a> {
 
     /// The reader made it wait.
     pub(super) fn waited(&mut self, wait: Duration) {
-        if self.flow.waited(wait) {
+        if self.flow.waited(wait) && !self.fixed {
             bound_at(self.reader, UNSENT);
             if let Some(source) = self.source {
                 if source.near {
@@ -120,9 +123,22 @@ impl<'a> Buffers<'a> {
     }
 }
 
-/// Bounds what may wait in the kernel for a reader of which nothing is known.
-pub(super) fn bound(reader: &TcpStream) {
-    bound_at(reader, UNSENT);
+/// Bounds what may wait in the kernel for a reader of which nothing is known, unless buffers of a fixed size do.
+pub(super) fn bound(reader: &TcpStream, fixed: bool) {
+    if !fixed {
+        bound_at(reader, UNSENT);
+    }
+}
+
+/// Gives a socket's buffers, or those of all that a listener will accept, a size that they keep; false where this machine
+/// does not allow that much. Before a connection is there, or its first window is larger than what it has room for.
+pub(super) fn fix(socket: &impl AsFd, bytes: u32) -> bool {
+    let (socket, bytes) = (SockRef::from(socket), bytes as usize);
+    // What is asked for is doubled, as socket(7) says.
+    let _ = (socket.set_send_buffer_size(bytes), socket.set_recv_buffer_size(bytes));
+    [socket.send_buffer_size(), socket.recv_buffer_size()]
+        .into_iter()
+        .all(|size| size.is_ok_and(|size| size >= 2 * bytes))
 }
 
 /// Gives a receive buffer this size, or the most that this machine allows.
@@ -225,7 +241,7 @@ mod tests {
         let (source, reader) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (source, reader) = (source.unwrap(), reader.unwrap().0);
         let unsent = || SockRef::from(&reader).tcp_notsent_lowat().unwrap();
-        let mut buffers = Buffers::new(Some(Incoming { stream: &source, near: true }), &reader);
+        let mut buffers = Buffers::new(Some(Incoming { stream: &source, near: true }), &reader, false);
         buffers.moved(PROVEN - 1);
         assert_eq!(unsent(), UNSENT, "it has yet to flow");
         buffers.moved(1);
@@ -235,6 +251,28 @@ mod tests {
         buffers.moved(PROVEN);
         assert_eq!(unsent(), UNSENT_FLOWING, "the bound is lifted when it flows again");
         assert!(is_near(address.ip(), 20.0) && !is_near([10, 0, 0, 1].into(), NEAR_MS));
+    }
+
+    #[tokio::test]
+    async fn buffers_of_a_fixed_size_keep_it() {
+        const SIZE: u32 = 32 * 1024;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        assert!(fix(&listener, SIZE), "every machine allows that much");
+        let address = listener.local_addr().unwrap();
+        let (source, reader) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (source, reader) = (source.unwrap(), reader.unwrap().0);
+        fix(&source, SIZE);
+        let mut buffers = Buffers::new(Some(Incoming { stream: &source, near: true }), &reader, true);
+        buffers.moved(PROVEN);
+        buffers.waited(HELD_UP);
+        let sizes = |socket: &TcpStream| {
+            let socket = SockRef::from(socket);
+            (socket.send_buffer_size().unwrap(), socket.recv_buffer_size().unwrap())
+        };
+        let doubled = 2 * SIZE as usize;
+        assert_eq!((sizes(&source), sizes(&reader)), ((doubled, doubled), (doubled, doubled)));
+        assert_eq!(SockRef::from(&reader).tcp_notsent_lowat().unwrap(), 0, "nothing else bounds them");
+        assert!(!fix(&listener, 1 << 30), "no machine allows that much");
     }
 
     #[tokio::test]

@@ -59,7 +59,7 @@ pub async fn list(route: &Route, folder: Option<&FileName>) -> Result<Listing, P
         None => "/files/".to_owned(),
         Some(folder) => format!("/files/{}/", encode_name(folder).to_string().trim_end_matches('/')),
     };
-    let dialed = dial(first, CONNECT, &|_| Ok(()), b"").await?;
+    let dialed = dial(first, CONNECT, &|_| Ok(()), b"", None).await?;
     let request = page_request(first, behind, &path, None, ANSWER);
     let request = request.map_err(|error| fail(Reason::Malformed, &error.to_string()))?;
     let asked = ask(dialed.stream, first, request, ANSWER).await?;
@@ -72,7 +72,7 @@ pub async fn list(route: &Route, folder: Option<&FileName>) -> Result<Listing, P
 }
 
 async fn tell(node: &HostPort, token: &Secret, path: &str, body: Vec<u8>) -> Result<Bytes, Problem> {
-    let dialed = dial(node, CONNECT, &|_| Ok(()), b"").await?;
+    let dialed = dial(node, CONNECT, &|_| Ok(()), b"", None).await?;
     let request = Request::post(path).header(HOST, node.to_string()).header(CONNECTION, "close");
     let request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal())).body(Full::from(body));
     let request =

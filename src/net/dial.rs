@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
+use super::buffers::fix;
 use super::clock::ms_since;
 use crate::route::{Host, HostPort};
 use crate::wire::{Action, Problem, Reason};
@@ -32,7 +33,8 @@ pub struct Dialed {
 /// Connects to a hop within a time limit; `judge` has the last word on every address that would really be dialled.
 ///
 /// `first` is what will be said to it. A neighbour on the same machine takes it at once, which saves waiting to be told
-/// that the connection is there; `Dialed::said` is 0 where it still has to be said.
+/// that the connection is there; `Dialed::said` is 0 where it still has to be said. `buffers` is the size of the kernel's
+/// buffers, where that is fixed.
 ///
 /// The problem counts the hop as the next one (`hop` 1, `reporter` 0).
 pub async fn dial(
@@ -40,6 +42,7 @@ pub async fn dial(
     limit: Duration,
     judge: &(dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync),
     first: &[u8],
+    buffers: Option<u32>,
 ) -> Result<Dialed, Problem> {
     let began = Instant::now();
     let deadline = began + limit;
@@ -61,7 +64,7 @@ pub async fn dial(
             last = Some(fail(Reason::Policy, Action::Connect, why));
             continue;
         }
-        match timeout_at(deadline, connect(address, first)).await {
+        match timeout_at(deadline, connect(address, first, buffers)).await {
             Err(_) => return Err(fail(Reason::TimedOut, Action::Connect, String::new())),
             Ok(Err(error)) if is_shortage(&error) => return Err(shortage(Action::Connect, &error)),
             Ok(Err(error)) => last = Some(fail(reason_of(&error), Action::Connect, detail_of(&error))),
@@ -74,8 +77,8 @@ pub async fn dial(
 }
 
 /// Connects, and says the first words where that needs no waiting.
-async fn connect(address: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, usize)> {
-    let socket = open(address)?;
+async fn connect(address: SocketAddr, first: &[u8], buffers: Option<u32>) -> io::Result<(TcpStream, usize)> {
+    let socket = open(address, buffers)?;
     let said = match rustix::net::send(&socket, first, SendFlags::NOSIGNAL) {
         Ok(said) => said,
         Err(Errno::AGAIN) => 0,
@@ -92,7 +95,7 @@ async fn connect(address: SocketAddr, first: &[u8]) -> io::Result<(TcpStream, us
 }
 
 /// A socket on its way to an address.
-fn open(address: SocketAddr) -> io::Result<OwnedFd> {
+fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<OwnedFd> {
     #[cfg(test)]
     if let Some(opened) = super::sim::open(address) {
         return opened;
@@ -102,6 +105,10 @@ fn open(address: SocketAddr) -> io::Result<OwnedFd> {
         rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
     // A head and the last bytes of a body must not wait for an acknowledgement.
     rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
+    if let Some(bytes) = buffers {
+        // A node says once, for its listener, where that is not allowed.
+        fix(&socket, bytes);
+    }
     match rustix::net::connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error.into()),
@@ -149,10 +156,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let limit = Duration::from_secs(5);
-        let dialed = dial(&address.into(), limit, &|_| Ok(()), b"").await.unwrap();
+        let dialed = dial(&address.into(), limit, &|_| Ok(()), b"", Some(16 * 1024)).await.unwrap();
         assert_eq!((dialed.address, dialed.resolve_ms), (address, 0.0));
+        let socket = socket2::SockRef::from(&dialed.stream);
+        let sizes = (socket.send_buffer_size().unwrap(), socket.recv_buffer_size().unwrap());
+        assert_eq!(sizes, (32 * 1024, 32 * 1024), "the kernel keeps as much again for itself");
         drop(listener);
-        let problem = dial(&address.into(), limit, &|_| Ok(()), b"").await.unwrap_err();
+        let problem = dial(&address.into(), limit, &|_| Ok(()), b"", None).await.unwrap_err();
         assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::Refused, 1, 0));
     }
 
@@ -168,7 +178,8 @@ mod tests {
     async fn the_judge_sees_the_address_that_would_be_dialled() {
         let limit = Duration::from_secs(5);
         let hop = "[::ffff:127.0.0.1]:9".parse().unwrap();
-        let problem = dial(&hop, limit, &|address| Err(format!("{address} is not allowed")), b"").await.unwrap_err();
+        let problem =
+            dial(&hop, limit, &|address| Err(format!("{address} is not allowed")), b"", None).await.unwrap_err();
         assert_eq!(problem.reason, Reason::Policy);
         assert_eq!(problem.detail.as_str(), "127.0.0.1:9 is not allowed");
     }

@@ -19,6 +19,9 @@ pub struct Limits {
     pub linger: Duration,
     /// After SIGTERM, for what is in flight.
     pub drain: Duration,
+    /// The size of the kernel's buffers of each connection that carries files, in bytes; the kernel keeps as much again
+    /// for itself. `None` lets them follow how a body flows.
+    pub sockbuf: Option<u32>,
 }
 
 impl Default for Limits {
@@ -31,6 +34,7 @@ impl Default for Limits {
             stall: Duration::from_mins(5),
             linger: Duration::from_secs(2),
             drain: Duration::from_secs(30),
+            sockbuf: None,
         }
     }
 }

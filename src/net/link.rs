@@ -53,7 +53,7 @@ impl Links {
 pub async fn probe(hop: &HostPort, limit: Duration, judge: &Judge) -> Option<Wire> {
     let asked = async {
         let request = [PROBE_NAME, format!("\n{} {}", hop.host, hop.port).as_bytes()].concat();
-        let Dialed { mut stream, said, .. } = dial(hop, limit, &**judge, &request).await.ok()?;
+        let Dialed { mut stream, said, .. } = dial(hop, limit, &**judge, &request, None).await.ok()?;
         stream.write_all(&request[said..]).await.ok()?;
         let mut answer = Vec::new();
         let mut chunk = [0; 64];

@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::accept::{Admitted, Door};
 use super::access::Access;
+use super::buffers::fix;
 use super::clock::Clock;
 use super::dials::LiveDials;
 use super::digests::Digests;
@@ -211,6 +212,11 @@ fn prepare(listener: &TcpListener, limits: &Limits) {
     // What is in the kernel when we close goes on without us; a peer that takes none of it would keep it for ever.
     let patience = (limits.stall + limits.linger).as_millis().min(i32::MAX as u128);
     let _ = sockopt::set_tcp_user_timeout(listener, patience as u32);
+    if let Some(bytes) = limits.sockbuf
+        && !fix(listener, bytes)
+    {
+        tracing::warn!("socket buffers of {bytes} bytes are more than net.core.wmem_max and rmem_max allow here");
+    }
 }
 
 #[cfg(test)]

@@ -153,6 +153,8 @@ pub struct Pace<'a> {
     pub idle: Duration,
     /// How long the reader may take nothing.
     pub stall: Duration,
+    /// The kernel's buffers have a size that a person chose.
+    pub fixed: bool,
 }
 
 /// Moves exactly `length` bytes from `source` to `reader`, and notices when the reader leaves while the source is silent.
@@ -306,7 +308,7 @@ mod tests {
 
     fn pace(meter: &Meter, clock: Clock) -> Pace<'_> {
         static NOT_TURNED: LazyLock<LiveDials> = LazyLock::new(LiveDials::default);
-        Pace { meter, clock, dials: &NOT_TURNED, idle: IDLE, stall: STALL }
+        Pace { meter, clock, dials: &NOT_TURNED, idle: IDLE, stall: STALL, fixed: false }
     }
 
     #[tokio::test(start_paused = true)]

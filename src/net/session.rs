@@ -217,7 +217,8 @@ pub async fn send_body<S: Source>(
     // Both sockets are this function's for as long as this is held.
     let _watched = job.job().watch(down.stream.as_raw_fd(), source.socket(), length);
     meter.begin(clock.now_us());
-    let pace = Pace { meter, clock, dials: &node.dials, idle: limits.idle, stall: limits.stall };
+    let fixed = limits.sockbuf.is_some();
+    let pace = Pace { meter, clock, dials: &node.dials, idle: limits.idle, stall: limits.stall, fixed };
     let early = match job.job().wire() {
         Wire::Http => Early::Keep(&mut down.inbox),
         Wire::Seed => Early::Discard,

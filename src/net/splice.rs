@@ -83,7 +83,7 @@ pub(super) async fn from_socket(
     pipes: &Arc<Pipes>,
 ) -> Result<Taken, PumpError> {
     let (idle, stall) = (Timer::new(pace.idle), Timer::new(pace.stall));
-    let buffers = Buffers::new(Some(source), reader);
+    let buffers = Buffers::new(Some(source), reader, pace.fixed);
     let source = source.stream;
     let mut way = Way { source, reader, pace, early, idle, stall, buffers, attempt: FIRST_TRY, unsent: Vec::new() };
     let mut left = length;

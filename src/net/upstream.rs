@@ -186,7 +186,7 @@ impl Upstream {
         told(Stage::Dialing);
         let left = deadline.saturating_duration_since(Instant::now());
         let Dialed { stream, address, resolve_ms, dial_ms, said } =
-            dial(hop, left.min(self.limits.connect), &*self.judge, first).await?;
+            dial(hop, left.min(self.limits.connect), &*self.judge, first, self.limits.sockbuf).await?;
         let near = is_near(address.ip(), dial_ms);
         let link = Link { hop: hop.clone(), address, wire, stream, near, early: Vec::new(), left: 0, keep: false };
         Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }, said))

@@ -55,7 +55,7 @@ pub(super) async fn relay(
 
     let budget = budget(node, request.headers());
     let judge = |address| node.config.policy.allows(address);
-    let dialed = dial(&next, budget.min(node.config.limits.connect), &judge, b"").await?;
+    let dialed = dial(&next, budget.min(node.config.limits.connect), &judge, b"", None).await?;
     // The next hop gets less time than is left, so that whoever stands next to a fault speaks first.
     let passed_on = budget.saturating_sub(began.elapsed()).saturating_sub(HOP_SHARE);
     let onward = onward(request, &next, &rest, &via, passed_on)

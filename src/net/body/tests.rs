@@ -159,7 +159,7 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     });
     let (meter, clock, dials) = (Meter::default(), Clock::start(), LiveDials::default());
     let limit = if matches!(ending, Ending::Silent(_) | Ending::Deaf) { SHORT } else { LONG };
-    let pace = Pace { meter: &meter, clock, dials: &dials, idle: limit, stall: limit };
+    let pace = Pace { meter: &meter, clock, dials: &dials, idle: limit, stall: limit, fixed: false };
     let mut source = Upstream { socket, direct: way != Way::Pumped };
     let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
     meter.begin(clock.now_us());

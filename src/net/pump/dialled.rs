@@ -150,7 +150,7 @@ mod tests {
         /// One body, in as many rounds as there are turns that change its way.
         async fn send(&self, mut reader: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), PumpError> {
             let Self { meter, clock, dials, .. } = self;
-            let pace = Pace { meter, clock: *clock, dials, idle: STALL, stall: STALL };
+            let pace = Pace { meter, clock: *clock, dials, idle: STALL, stall: STALL, fixed: false };
             let mut source = &self.content[..];
             while !source.is_empty() {
                 let left = source.len() as u64;

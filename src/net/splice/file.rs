@@ -30,7 +30,7 @@ pub(in crate::net) async fn from_file(
     pace: Pace<'_>,
 ) -> Result<u64, PumpError> {
     let mut stall = Timer::new(pace.stall);
-    let mut buffers = Buffers::new(None, reader);
+    let mut buffers = Buffers::new(None, reader, pace.fixed);
     let mut sent = 0;
     while sent < length {
         let at = offset + sent;

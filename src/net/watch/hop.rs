@@ -174,13 +174,13 @@ impl HopTask {
                 Some(Wire::Seed) => return Err(Failure::Original),
                 Some(Wire::Http) => {}
                 None => {
-                    let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"").await;
+                    let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
                     let why = dialed.map_or_else(|problem| problem.to_string(), |_| "did not answer".to_owned());
                     return Err(Failure::Down(why.into()));
                 }
             }
         }
-        let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"").await.map_err(|problem| down(&problem))?;
+        let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"", None).await.map_err(|problem| down(&problem))?;
         let request = page_request(&hop.address, &[], EVENTS, self.token(), ANSWER).map_err(|_| Failure::Foreign)?;
         let asking = ask(dialed.stream, &hop.address, request, ANSWER);
         pin!(asking);
@@ -206,7 +206,7 @@ impl HopTask {
     async fn through(&self) -> Result<Asked, Failure> {
         let (first, behind) = (&self.subject.way[0].address, &self.subject.way[1..=self.subject.at]);
         let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
-        let dialed = dial(first, CONNECT, &|_| Ok(()), b"").await.map_err(named)?;
+        let dialed = dial(first, CONNECT, &|_| Ok(()), b"", None).await.map_err(named)?;
         let request = page_request(first, behind, EVENTS, self.token(), ANSWER).map_err(|_| Failure::Foreign)?;
         let asked = ask(dialed.stream, first, request, ANSWER).await.map_err(named)?;
         judge(asked, self.subject.at as u32, self.subject.at as u32).await
