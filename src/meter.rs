@@ -20,6 +20,7 @@ pub struct Meter {
     reply: AtomicU64,
     active: AtomicU64,
     hashing: AtomicU64,
+    late: AtomicU64,
     /// The first byte went out at this time plus 1, the body ended at that one; 0 before.
     first: AtomicU64,
     ended: AtomicU64,
@@ -95,6 +96,11 @@ impl Meter {
         self.hashing.fetch_add(us, Relaxed);
     }
 
+    /// A timer of this stage was so late: it was not running.
+    pub fn late(&self, us: u64) {
+        self.late.fetch_add(us, Relaxed);
+    }
+
     /// Bytes that went out so far.
     pub fn sent(&self) -> u64 {
         self.bytes_out.load(Relaxed)
@@ -130,6 +136,7 @@ impl Meter {
             capped_us: self.capped.load(Relaxed),
             active_us: self.active.load(Relaxed) + if began == 0 { 0 } else { (now_us + 1).saturating_sub(began) },
             hash_us: self.hashing.load(Relaxed),
+            late_us: self.late.load(Relaxed),
             reply_us: self.reply.load(Relaxed),
         };
         let waited = now_us.saturating_sub(self.waiting_since.load(Relaxed));
@@ -296,6 +303,7 @@ mod tests {
         meter.took(7);
         meter.gave(5);
         meter.hashed(9);
+        meter.late(3);
         meter.end(400);
         let expected = Flow {
             bytes_in: 7,
@@ -305,6 +313,7 @@ mod tests {
             capped_us: 100,
             active_us: 300,
             hash_us: 9,
+            late_us: 3,
             reply_us: 30,
         };
         assert_eq!(meter.flow(900), expected);

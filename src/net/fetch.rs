@@ -11,6 +11,7 @@ mod part;
 mod patience;
 mod place;
 mod proof;
+mod pulse;
 mod question;
 mod state;
 mod tracker;

@@ -84,6 +84,9 @@ pub struct Flow {
     pub active_us: u64,
     /// Time spent on the digest of what comes in, in µs; a client's alone, for a node has other threads for it.
     pub hash_us: u64,
+    /// Time in which this stage was not running when its own timer wanted it to, in µs, whatever else it waited for
+    /// meanwhile; a client's alone.
+    pub late_us: u64,
     /// Time before the body, in µs, and no part of the active time: for so long a node's delay held the reply back, or a
     /// client waited for it.
     pub reply_us: u64,
@@ -324,6 +327,7 @@ impl Flow {
         self.capped_us = self.capped_us.saturating_add(other.capped_us);
         self.active_us = self.active_us.saturating_add(other.active_us);
         self.hash_us = self.hash_us.saturating_add(other.hash_us);
+        self.late_us = self.late_us.saturating_add(other.late_us);
         self.reply_us = self.reply_us.saturating_add(other.reply_us);
     }
 
@@ -337,6 +341,7 @@ impl Flow {
             capped_us: self.capped_us.saturating_sub(earlier.capped_us),
             active_us: self.active_us.saturating_sub(earlier.active_us),
             hash_us: self.hash_us.saturating_sub(earlier.hash_us),
+            late_us: self.late_us.saturating_sub(earlier.late_us),
             reply_us: self.reply_us.saturating_sub(earlier.reply_us),
         }
     }

@@ -7,6 +7,8 @@ use crate::snapshot::Flow;
 const HIGH: f64 = 0.5;
 /// A stage that waits for less than this share does not wait much.
 const LOW: f64 = 0.3;
+/// A stage that was not running for less than this share got all that it needs of its machine.
+const RARELY: f64 = 0.1;
 /// A client active for less than this, in µs, has not seen enough.
 const SHORTEST_CLIENT: u64 = 500_000;
 /// A hop active for less than this, in µs, is counted as silent: its report is late, or of another transfer.
@@ -147,6 +149,8 @@ fn walk(client: &Look<'_>, seen: &[Look<'_>], origin: usize) -> Verdict {
         let adjacent = hop.number == before.number + 1;
         if hop.is_held_up() {
             return match hop.refuser(&before) {
+                // Hops that tell nothing stand between, and yet this much is certain.
+                _ if !adjacent && before.late() >= HIGH => client_is_slow(&before, before.late(), Confidence::Fair),
                 _ if !adjacent => unseen(&before, hop.number, hop.write),
                 Some(confidence) => blame(&before, hop, confidence),
                 None => link(hop, &before),
@@ -186,8 +190,13 @@ fn blame(receiver: &Look<'_>, hop: &Look<'_>, confidence: Confidence) -> Verdict
 }
 
 fn client_is_slow(client: &Look<'_>, share: f64, confidence: Confidence) -> Verdict {
-    // A client that is not running while its disk is at work counts that time as the disk's: its own clock cannot tell.
-    let part = if client.write >= LOW { Part::Either } else { Part::Processor };
+    // A client that is not running while its disk is at work counts that time as the disk's. Its timer knows better.
+    let part = match client.late() {
+        _ if client.write < LOW => Part::Processor,
+        HIGH.. => Part::Processor,
+        ..RARELY => Part::Disk,
+        _ => Part::Either,
+    };
     of(Limit::Client { part }, share, confidence)
 }
 
@@ -283,6 +292,11 @@ impl<'a> Look<'a> {
             busy: None,
             full: 0.0,
         }
+    }
+
+    /// The share of time in which it was not running.
+    fn late(&self) -> f64 {
+        (self.flow.late_us as f64 / self.flow.active_us.max(1) as f64).min(1.0)
     }
 
     /// It waits to send, and the kernel has something of it to send: a node that was not running when its reader was

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Limit, Verdict};
+use super::{Limit, Part, Verdict};
 
 /// How far back a change is looked for, in µs: what most looks of this time found is true now.
 const MEMORY_US: u64 = 1_000_000;
@@ -45,14 +45,22 @@ impl Steady {
         {
             self.said = *newest;
         }
+        if let Limit::Client { part } = &mut self.said.limit {
+            // What the looks do not agree on is not known.
+            let same = |found: &Limit| !matches!(found, Limit::Client { part: other } if *other != *part);
+            if !self.findings.iter().all(|(_, other)| same(&other.limit)) {
+                *part = Part::Either;
+            }
+        }
         Verdict { held_ms: (now_us - self.since_us) / 1000, ..self.said }
     }
 }
 
-/// The same kind of cause at the same place; a cap that was turned is still the cap.
+/// The same kind of cause at the same place; a cap that was turned is still the cap, a client the client.
 fn is_same(one: &Limit, other: &Limit) -> bool {
     let place = |limit: &Limit| match *limit {
         Limit::Cap { hop, .. } => Limit::Cap { hop, rate: 0 },
+        Limit::Client { .. } => Limit::Client { part: Part::Either },
         Limit::Link { from, to, .. } => Limit::Link { from, to, why: super::Why::Unknown },
         other => other,
     };
@@ -98,6 +106,17 @@ mod tests {
         feed(&mut steady, 0, &[B; 12]);
         let said = feed(&mut steady, 1200, &[Limit::Cap { hop: 2, rate: 9 }]);
         assert_eq!((said.limit, said.held_ms), (Limit::Cap { hop: 2, rate: 9 }, 700));
+    }
+
+    #[test]
+    fn which_part_of_a_client_it_is_all_looks_have_to_agree_on() {
+        let client = |part| Limit::Client { part };
+        let (disk, either) = (client(Part::Disk), client(Part::Either));
+        let mut steady = Steady::default();
+        assert_eq!(feed(&mut steady, 0, &[disk; 12]).limit, disk);
+        let said = feed(&mut steady, 1200, &[client(Part::Processor), disk]);
+        assert_eq!((said.limit, said.held_ms), (either, 800));
+        assert_eq!(feed(&mut steady, 1400, &[disk; 11]).limit, disk);
     }
 
     #[test]

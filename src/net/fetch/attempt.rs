@@ -10,6 +10,7 @@ use super::body::address_of;
 use super::disk::Writer;
 use super::part::{Part, Published};
 use super::place::Place;
+use super::pulse::Pulse;
 use super::question::{all_legs, ask_for_rest};
 use super::state::Source;
 use super::tracker::Tracker;
@@ -87,6 +88,7 @@ async fn receive(
     }
     let offset = part.offset;
     tracker.begin();
+    let _pulse = Pulse::start(tracker.meter());
     let mut writer = Writer::start(part, size, tracker.meter());
     let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
     let (part, written) = writer.finish().await?;

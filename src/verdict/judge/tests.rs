@@ -48,7 +48,7 @@ fn the_stage_that_is_slow_is_named() {
     assert_eq!(limit(client, &[works]), Limit::Origin { hop: 1, part: Part::Processor });
     assert_eq!(limit(client, &[reads, works, writes]), Limit::Hop { hop: 2 });
     assert_eq!(limit(client, &[works, writes, writes]), Limit::Hop { hop: 1 });
-    assert_eq!(limit(flow(5, 80, 0), &[writes, writes, writes]), Limit::Client { part: Part::Either });
+    assert_eq!(limit(flow(5, 80, 0), &[writes, writes, writes]), Limit::Client { part: Part::Disk });
     assert_eq!(limit(flow(5, 5, 0), &[writes, writes, writes]), Limit::Client { part: Part::Processor });
     assert_eq!(limit(flow(20, 20, 0), &[works, works, works]), Limit::Balanced);
     assert_eq!(limit(flow(60, 0, 0), &[Some(flow(40, 40, 0)), reads, works]), Limit::Balanced);
@@ -78,7 +78,7 @@ fn silent_hops_make_a_bracket_and_only_where_the_cause_can_be_theirs() {
     assert_eq!(limit(flow(5, 5, 0), &[None, writes, writes]), Limit::Unseen { after: 0, before: 2 });
     assert_eq!(limit(client, &[reads, None, works]), Limit::Origin { hop: 3, part: Part::Processor });
     assert_eq!(limit(client, &[None, reads, writes]), Limit::Link { from: 3, to: 2, why: Why::Unknown });
-    assert_eq!(limit(flow(5, 80, 0), &[None, None, None]), Limit::Client { part: Part::Either });
+    assert_eq!(limit(flow(5, 80, 0), &[None, None, None]), Limit::Client { part: Part::Disk });
     let late = Some(Flow { active_us: SHORTEST_HOP - 1, ..flow(2, 88, 0) });
     assert_eq!(limit(client, &[reads, late]), Limit::Unseen { after: 1, before: 2 });
 }
@@ -196,6 +196,22 @@ fn a_delay_is_named_where_most_of_the_time_went_by_before_the_bodies() {
     assert_eq!(judge(&Flow { reply_us: 1_000_000, ..Flow::default() }, &silent).limit, named);
     let short = Flow { reply_us: SHORTEST_CLIENT - 1, ..Flow::default() };
     assert_eq!(judge(&short, &hops).limit, Limit::TooShort, "not seen for long enough");
+}
+
+#[test]
+fn a_client_that_was_not_running_is_told_by_its_timer() {
+    let writes = Some(flow(2, 88, 0));
+    let late = |read, write, late: u64, hops: &[Option<Flow>]| {
+        limit(Flow { late_us: late * 10_000, ..flow(read, write, 0) }, hops)
+    };
+    let client = |part| Limit::Client { part };
+    assert_eq!(late(5, 80, 9, &[writes]), client(Part::Disk));
+    assert_eq!(late(5, 80, 30, &[writes]), client(Part::Either));
+    assert_eq!(late(5, 80, 70, &[writes]), client(Part::Processor));
+    assert_eq!(late(5, 5, 0, &[writes]), client(Part::Processor));
+    // Its own clock says that it waits for input; behind a hop that tells nothing, its timer alone knows.
+    assert_eq!(late(95, 2, 80, &[None, writes]), client(Part::Processor));
+    assert_eq!(late(95, 2, 20, &[None, writes]), Limit::Unseen { after: 0, before: 2 });
 }
 
 fn any_flow() -> impl Strategy<Value = Flow> {
