@@ -120,9 +120,15 @@ impl Cause {
             },
             Kind::Beside => {
                 let foreign = random.from(1, RELAYS as u64);
-                let near = random.from(foreign - 1, foreign + 1) as usize;
-                let kind = if near == foreign as usize || near == 0 { Kind::Starved } else { Kind::Cap };
-                Self::at_random(kind, random).moved_to(near).beside(foreign as usize)
+                let stage = random.from(foreign - 1, foreign + 1);
+                // A stand-in has no cap, and neither has a client; whether a link can be made does not change the rest.
+                let kind = match random.from(0, 2) {
+                    0 if Kind::Link.can_be_made() => Kind::Link,
+                    1 if stage != foreign && stage != 0 => Kind::Cap,
+                    _ => Kind::Starved,
+                };
+                let place = if kind == Kind::Link { random.from(foreign, foreign + 1) } else { stage };
+                Self::at_random(kind, random).moved_to(place as usize).beside(foreign as usize)
             }
         }
     }
@@ -132,11 +138,12 @@ impl Cause {
         Self::Beside { foreign, cause: Box::new(self) }
     }
 
-    /// The same at another stage.
+    /// The same at another stage, or on the link from there down.
     fn moved_to(self, stage: usize) -> Self {
         match self {
             Self::Cap { rate, .. } => Self::Cap { hop: stage, rate },
             Self::Starved { stopped_ms, of_ms, .. } => Self::Starved { stage, stopped_ms, of_ms },
+            Self::Link { mbit, .. } => Self::Link { from: stage, mbit },
             other => other,
         }
     }
@@ -180,7 +187,11 @@ impl Cause {
             (Self::Beside { foreign, cause }, "unseen") => {
                 let ends = ["after", "before"].map(|end| verdict[end].as_u64().unwrap_or_default() as usize);
                 let holds = |stage: usize| ends[0] < stage && stage < ends[1];
-                holds(*foreign) && cause.stage().is_some_and(holds)
+                holds(*foreign)
+                    && match **cause {
+                        Self::Link { from, .. } => ends[0] < from && from <= ends[1],
+                        ref cause => cause.stage().is_some_and(holds),
+                    }
             }
             (Self::Beside { cause, .. }, _) => cause.is(verdict),
             _ => false,

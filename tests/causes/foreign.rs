@@ -2,18 +2,20 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use super::scene::Process;
+use super::scene::{Process, command};
 use super::support::standin::Node;
 
-/// Names the folder to serve, where this program is to be such a hop.
+/// Name the folder to serve and the address to listen on, where this program is to be such a hop.
 const SERVES: &str = "CAUSES_FOREIGN_HOP_SERVES";
+const LISTENS: &str = "CAUSES_FOREIGN_HOP_LISTENS";
 
-/// Starts one; it ends with its process.
-pub(crate) fn start(folder: &Path) -> (Process, String) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "foreign::a_hop_of_the_original_kind", "--nocapture"]).env(SERVES, folder);
+/// Starts one in a network namespace; it ends with its process.
+pub(crate) fn start(space: Option<&str>, ip: &str, folder: &Path) -> (Process, String) {
+    let mut command = command(space, &[], std::env::current_exe().unwrap().to_str().unwrap());
+    command.args(["--exact", "foreign::a_hop_of_the_original_kind", "--nocapture"]);
+    command.env(SERVES, folder).env(LISTENS, ip);
     let mut hop = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut said = BufReader::new(hop.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
     let address = said.find_map(|line| line.strip_prefix("listening ").map(str::to_owned));
@@ -22,8 +24,8 @@ pub(crate) fn start(folder: &Path) -> (Process, String) {
 
 #[test]
 fn a_hop_of_the_original_kind() {
-    let Some(folder) = std::env::var_os(SERVES) else { return };
-    let node = Node::start(Path::new(&folder));
+    let (Some(folder), Ok(ip)) = (std::env::var_os(SERVES), std::env::var(LISTENS)) else { return };
+    let node = Node::start_at(ip.parse().unwrap(), Path::new(&folder));
     println!("\nlistening {}", node.address());
     // Whoever started it holds the other end.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());

@@ -128,7 +128,10 @@ impl Scene {
         let (mut nodes, mut addresses) = (Vec::new(), Vec::new());
         for hop in 1..=HOPS {
             let (node, address) = if foreign == Some(hop) {
-                foreign::start(folder.path())
+                {
+                    let (space, ip) = place(narrow.as_ref(), hop);
+                    foreign::start(space, ip, folder.path())
+                }
             } else {
                 node(cause, hop, narrow.as_ref(), folder.path())
             };
@@ -204,6 +207,15 @@ fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value 
     report["transfers"][0]["verdict"].clone()
 }
 
+/// The namespace in which a hop runs, where there are any, and the address on which it listens.
+fn place(narrow: Option<&Narrow>, hop: usize) -> (Option<&str>, &'static str) {
+    match narrow {
+        None => (None, "127.0.0.1"),
+        Some(narrow) if hop >= narrow.from => (Some(&narrow.far), FAR),
+        Some(narrow) => (Some(&narrow.near), NEAR),
+    }
+}
+
 /// A node of the chain, and where it listens.
 fn node(cause: &Cause, hop: usize, narrow: Option<&Narrow>, folder: &Path) -> (Process, String) {
     let wrapped = match cause {
@@ -215,15 +227,9 @@ fn node(cause: &Cause, hop: usize, narrow: Option<&Narrow>, folder: &Path) -> (P
         }
         _ => Vec::new(),
     };
-    let is_far = narrow.is_some_and(|narrow| hop >= narrow.from);
-    let space = narrow.map(|narrow| if is_far { narrow.far.as_str() } else { narrow.near.as_str() });
-    let listen = match (narrow, is_far) {
-        (None, _) => "127.0.0.1:0".to_owned(),
-        (Some(_), false) => format!("{NEAR}:0"),
-        (Some(_), true) => format!("{FAR}:0"),
-    };
+    let (space, ip) = place(narrow, hop);
     let mut command = chainview(space, &wrapped);
-    command.args(["--node", &listen, "--root"]).arg(folder);
+    command.args(["--node", &format!("{ip}:0"), "--root"]).arg(folder);
     command.arg("--read-token-file").arg(folder.join("token"));
     if narrow.is_some() {
         command.args(["--allow-next", "10.77.0.0/24"]);
@@ -251,12 +257,17 @@ fn slow_call(traced: &str, how: &str) -> Vec<String> {
 /// The program, in a network namespace and behind other words where there are any.
 fn chainview(space: Option<&str>, wrapped: &[String]) -> Command {
     let binary = std::env::var("CHAINVIEW_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_chainview").to_owned());
+    command(space, wrapped, &binary)
+}
+
+/// The same of any program.
+pub(crate) fn command(space: Option<&str>, wrapped: &[String], program: &str) -> Command {
     let mut words: Vec<String> = Vec::new();
     if let Some(space) = space {
         words.extend(["ip", "netns", "exec", space].map(str::to_owned));
     }
     words.extend_from_slice(wrapped);
-    words.push(binary);
+    words.push(program.to_owned());
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
     // A developer's own settings must not leak into the tests.

@@ -3,7 +3,7 @@
 //! It shares no line with the program under test, and it is kept equal to the original by `tests/standin.rs`.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
@@ -71,9 +71,14 @@ impl From<io::Error> for Died {
 impl Node {
     /// Listens on a free port and serves the folder, and all the rest of the disk, as the original does.
     pub(crate) fn start(root: &Path) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST, root)
+    }
+
+    /// The same on this address.
+    pub(crate) fn start_at(ip: Ipv4Addr, root: &Path) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
-        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
         socket.listen(4).unwrap();
         let listener = TcpListener::from(socket);
         let shared =
