@@ -145,13 +145,50 @@ fn the_slow_link_is_flagged_and_named() {
     script.chain.verdict =
         Verdict { limit: Limit::Link { from: 3, to: 2, why: Why::Unknown }, share: 0.88, ..Verdict::default() };
     let screen = script.screen();
-    assert!(screen.contains("2 :7002 ◀╌╌╌  41.3M/s!╌╌╌ 3 origin"), "{screen}");
+    assert!(screen.contains("2 :7002▅ ◀╌╌╌  41.3M/s!╌╌╌ 3 origin█"), "{screen}");
     assert!(screen.lines().nth(2).unwrap().starts_with(" ! "), "{screen}");
     script.chain.verdict = Verdict::default();
     assert!(
         !script.screen().lines().take(8).any(|line| line.contains('!')),
         "nothing is flagged before it can be judged"
     );
+}
+
+#[test]
+fn what_each_stage_holds_is_a_bar_and_a_number_and_its_scale_is_said() {
+    let rows = |screen: &str| screen.lines().map(str::to_owned).collect::<Vec<_>>();
+    let large = rows(&Script::new(120, 40, streaming()).screen());
+    assert!(large[4].contains("Held  / 4M"), "{large:#?}");
+    for (row, bar) in [(6, "65.0K  ━╌╌╌╌╌"), (7, "2.2M  ━━━━╌╌"), (8, "3.9M  ━━━━━━")]
+    {
+        assert!(large[row].contains(bar), "{bar}: {large:#?}");
+    }
+    // Where there is less room the bars on the chain line and the numbers are left, then neither.
+    let usual = rows(&Script::new(80, 24, streaming()).screen());
+    assert!(["1 :7001▁", "2 :7002▅", "3 origin█", "█ = 4M"].iter().all(|bar| usual[1].contains(bar)), "{usual:#?}");
+    assert!(usual[3].contains("Held") && usual[6].contains("2.2M"), "{usual:#?}");
+    let ascii = rows(&Script::new(80, 24, streaming()).themed(true, Look::Mono).screen());
+    assert!(["1 :7001_", "2 :7002=", "3 origin#", "# = 4M"].iter().all(|bar| ascii[1].contains(bar)), "{ascii:#?}");
+    let small = Script::new(60, 15, streaming()).screen();
+    assert!(!small.contains("Held") && !small.contains("= 4M"), "{small}");
+}
+
+#[test]
+fn a_queue_is_seen_to_grow_on_a_scale_that_grows_with_it() {
+    let mut script = Script::new(120, 40, streaming());
+    let mut seen = |held: [u64; 3]| {
+        script.chain.generation += 1;
+        for (hop, held) in script.chain.hops.iter_mut().zip(held) {
+            hop.held = Some(held);
+        }
+        script.see(script.chain.clone());
+        let screen = script.screen();
+        screen.lines().nth(1).unwrap().chars().filter(|glyph| "▁▂▃▄▅▆▇█".contains(*glyph)).collect::<String>()
+    };
+    assert_eq!(seen([1_000_000, 0, 0]), "▂█", "the last is that of the scale");
+    assert_eq!(seen([4_000_000, 2_000_000, 0]), "█▄█");
+    assert_eq!(seen([4_000_000, 4_000_000, 3_000_000]), "██▆█");
+    assert_eq!(seen([8_000_000, 4_000_000, 4_000_000]), "▄▂▂█", "a larger scale for all");
 }
 
 #[test]

@@ -33,20 +33,22 @@ pub const CONNS: [Column; 16] = [
 pub const CONN_HOP: usize = 0;
 
 /// Hops, on the first tab.
-pub const HOPS: [Column; 13] = [
+pub const HOPS: [Column; 15] = [
     fixed("#", 2, true, 0),
     growing("Node", 15, 40, 0),
     fixed("State", 8, false, 0),
-    fixed("Conn", 4, true, 6),
-    fixed("In/s", 6, true, 5),
+    fixed("Conn", 4, true, 7),
+    fixed("In/s", 6, true, 6),
     fixed("Out/s", 6, true, 0),
-    fixed("Bytes", 6, true, 11),
+    fixed("Held", 6, true, 5),
+    growing("Fill", 6, 16, 8),
+    fixed("Bytes", 6, true, 13),
     fixed("RTT", 4, true, 4),
-    fixed("Retr", 5, true, 8),
-    fixed("RdWait", 6, true, 9),
-    fixed("WrWait", 6, true, 10),
+    fixed("Retr", 5, true, 10),
+    fixed("RdWait", 6, true, 11),
+    fixed("WrWait", 6, true, 12),
     fixed("Limit", 10, false, 3),
-    growing("60 s", 7, 60, 7),
+    growing("60 s", 7, 60, 9),
 ];
 
 /// Nodes, on their own tab.

@@ -9,6 +9,7 @@ pub mod clipboard;
 pub mod columns;
 pub mod edit;
 pub mod event;
+pub mod fill;
 pub mod filter;
 pub mod grid;
 pub mod keymap;

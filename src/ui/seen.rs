@@ -1,8 +1,10 @@
-//! What only a sequence of snapshots shows: rates of single connections, the client's own rate, ten minutes of history.
+//! What only a sequence of snapshots shows: rates of single connections, the client's own rate, ten minutes of history, a
+//! scale that does not jump.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::fill::Scale;
 use super::rates::ConnRates;
 use crate::snapshot::{ChainSnapshot, Phase, RATE_SAMPLES};
 
@@ -32,6 +34,8 @@ pub enum Span {
 pub struct Seen {
     /// Rates of single connections.
     pub rates: ConnRates,
+    /// What a full bar of held bytes stands for.
+    pub scale: Scale,
     client: VecDeque<u64>,
     client_at: Duration,
     /// Slow samples, of the client first, then of every hop.
@@ -72,6 +76,7 @@ impl Seen {
     /// Takes in one snapshot at this time.
     pub fn observe(&mut self, chain: &ChainSnapshot, now: Duration) {
         self.rates.observe(chain);
+        self.scale.follow(chain);
         let rate = client_rate(chain);
         while self.client_at <= now {
             push(&mut self.client, rate);

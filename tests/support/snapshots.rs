@@ -39,6 +39,8 @@ pub(crate) fn streaming() -> ChainSnapshot {
             _ => (Some(0.01), Some(0.97), Some(0.0)),
         };
         hop.tcp = Some(tcp());
+        // Hop 2 holds back, so that what is above it is full.
+        hop.held = [None, Some(65_000), Some(2_230_000), Some(3_900_000)][hop.number];
         let (number, origin) = (hop.number, hop.origin);
         let node = hop.node.as_mut().expect("every hop of the fixture reports");
         node.totals.open = open;

@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Phase};
+use crate::ui::fill::held;
 use crate::ui::paint::{Row, width};
 use crate::ui::state::UiState;
 use crate::ui::theme::{Theme, Tone};
@@ -34,6 +35,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     let detail = details.into_iter().find(|d| needed(data, *d) <= area.width).unwrap_or(Detail::Bare);
     let mut row = Row::new(buffer, area);
     row.skip(1).put(client_name(detail), theme.style(Tone::Title));
+    fill(state, data, 0, detail, &mut row);
     for (i, hop) in data.hops.iter().enumerate() {
         link(theme, data, i, detail, &mut row);
         let guilty = data.judged().limit.stage() == Some(hop.number);
@@ -44,7 +46,22 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
         };
         row.put(if guilty { "!" } else { " " }, theme.style(Tone::Warn));
         row.put(&hop_name(hop, detail), theme.style(tone));
+        fill(state, data, i + 1, detail, &mut row);
     }
+    if detail != Detail::Bare {
+        let full = theme.glyphs.bars[theme.glyphs.bars.len() - 1];
+        row.put_right(&format!("  {full} = {} ", state.seen().scale.name()), theme.style(Tone::Dim));
+    }
+}
+
+/// How full a stage is, in one column behind its name.
+fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, detail: Detail, row: &mut Row<'_>) {
+    if detail == Detail::Bare {
+        return;
+    }
+    let bars = &state.theme.glyphs.bars;
+    let height = held(data, stage).map_or(0, |held| state.seen().scale.parts(held, bars.len()));
+    row.put(height.checked_sub(1).map_or(" ", |at| bars[at]), state.theme.style(Tone::Flow));
 }
 
 /// Bytes per second into the stage before the hop with this index; the receiver's figure is the one to trust.
@@ -133,7 +150,8 @@ fn needed(data: &ChainSnapshot, detail: Detail) -> u16 {
         Detail::Rates => 8,
         Detail::Bare => 2,
     };
-    let hops = data.hops.iter().map(|hop| link + 1 + width(&hop_name(hop, detail)));
+    let fill = u16::from(detail != Detail::Bare);
+    let hops = data.hops.iter().map(|hop| link + 1 + width(&hop_name(hop, detail)) + fill);
     // A column stays free at either end.
-    2 + width(client_name(detail)) + hops.sum::<u16>()
+    2 + fill + width(client_name(detail)) + hops.sum::<u16>()
 }

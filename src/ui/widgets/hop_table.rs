@@ -6,6 +6,7 @@ use ratatui::layout::Rect;
 use super::{header, heading};
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, RATE_SAMPLES};
 use crate::ui::columns::{HOPS, cap as short_cap, count, dash, ms, percent, rate, waits};
+use crate::ui::fill::held;
 use crate::ui::grid::{Places, cell, fixed, headings, place};
 use crate::ui::paint::{Row, row_of, width};
 use crate::ui::seen::{Span, client_rate};
@@ -17,8 +18,9 @@ use crate::verdict::{Limit, Part, Turned};
 const NODE: usize = 1;
 const STATE: usize = 2;
 const CONN: usize = 3;
-const LIMIT: usize = 11;
-const BARS: usize = 12;
+const FILL: usize = 7;
+const LIMIT: usize = 13;
+const BARS: usize = 14;
 /// Columns before the first, for the mark.
 pub const MARGIN: u16 = 2;
 
@@ -35,7 +37,9 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bool, buf
     let places = places(state, area);
     let styles = [theme.style(Tone::Dim), theme.style(Tone::Key)];
     let titles = Rect { y: area.y + u16::from(titled), height: 1, ..area };
-    headings(buffer, inner(titles), &HOPS, &places, None, styles);
+    let mut columns = HOPS;
+    columns[FILL].title = state.seen().scale.title();
+    headings(buffer, inner(titles), &columns, &places, None, styles);
     let body = body(area, titled, data.hops.len());
     if body.y > titles.y + 1 {
         client_row(state, data, &places, Rect { y: titles.y + 1, height: 1, ..area }, buffer);
@@ -90,6 +94,8 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &Places, row: Rect,
         active.to_string(),
         rate(Some(moving)),
         if moving > 0 { "disk" } else { "-" }.to_owned(),
+        held_bytes(data, 0),
+        fill(state, data, 0, places),
         Bytes(bytes).to_string(),
         dash(),
         dash(),
@@ -125,7 +131,7 @@ fn hop_row(
         // The reason stands where figures would: all of them would be blank.
         return reason_cell(theme, reason.as_str(), places, STATE, row, buffer);
     }
-    for (i, text) in figures(data, hop).iter().enumerate() {
+    for (i, text) in figures(state, data, hop, places).iter().enumerate() {
         let column = CONN + i;
         cell(buffer, inner(row), HOPS[column], places[column], text, theme.style(tone_of(column, text)));
     }
@@ -141,13 +147,15 @@ pub fn reason_cell(theme: &Theme, reason: &str, places: &Places, state: usize, r
 }
 
 /// From the connections to the limit; dashes for a hop that does not report.
-fn figures(data: &ChainSnapshot, hop: &HopSnapshot) -> [String; 9] {
+fn figures(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, places: &Places) -> [String; 11] {
     let Some(node) = &hop.node else { return std::array::from_fn(|_| dash()) };
     let way_in = if hop.origin && hop.rate_out > 0 { "disk".to_owned() } else { rate(Some(hop.rate_in)) };
     [
         node.totals.open.to_string(),
         way_in,
         rate(Some(hop.rate_out)),
+        held_bytes(data, hop.number),
+        fill(state, data, hop.number, places),
         Bytes(node.totals.flow.bytes_out).to_string(),
         hop.tcp.map_or_else(dash, |tcp| ms(tcp.rtt_us)),
         hop.tcp.map_or_else(dash, |tcp| count(tcp.retransmits)),
@@ -210,7 +218,7 @@ fn tone_of(column: usize, text: &str) -> Tone {
         "-" | "0" => Tone::Dim,
         _ if column == LIMIT && text.starts_with('!') => Tone::Warn,
         _ if column == LIMIT => Tone::Dim,
-        _ if column == BARS => Tone::Flow,
+        _ if column == BARS || column == FILL => Tone::Flow,
         _ => Tone::Plain,
     }
 }
@@ -257,6 +265,19 @@ fn named(hop: &HopSnapshot, room: u16, process: Option<String>) -> String {
         }
     }
     text
+}
+
+/// What a stage holds, as a number.
+fn held_bytes(data: &ChainSnapshot, stage: usize) -> String {
+    held(data, stage).filter(|held| *held > 0).map_or_else(dash, |held| Bytes(held).to_string())
+}
+
+/// The same as a bar in the columns there are, on the scale that the heading says.
+fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, places: &Places) -> String {
+    let columns = places[FILL].map_or(0, |(_, room)| usize::from(room));
+    let Some(held) = held(data, stage) else { return String::new() };
+    let full = state.seen().scale.parts(held, columns);
+    state.theme.glyphs.full.repeat(full) + &state.theme.glyphs.rest.repeat(columns - full)
 }
 
 /// The last minute in the columns there are, newest at the right, scaled to its own highest.
