@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
-use support::process::{Node, chainview};
+use support::process::{Node, chainview, failing};
 use support::{PATIENCE, content};
 use tempfile::TempDir;
 
@@ -223,6 +223,54 @@ rm "$3/other"
 echo "freed: $?"
 cmp "$3/f" "$4" && echo "same"
 "#;
+
+#[test]
+fn a_disk_that_fails_under_the_client_ends_in_an_error_and_never_in_a_file() {
+    let whole = content(24 << 20);
+    let chain = Chain::start(&[], &[]);
+    chain.write("f", whole.len());
+    let input = chain.input("f");
+    for (inject, least) in [
+        // Some way into the file; at the first bytes that have to be on the disk; at the last step.
+        ("pwrite64:error=EIO:when=30+", 7 << 20),
+        ("fdatasync,fsync:error=EIO", 0),
+        ("renameat2:error=EIO", 14 << 20),
+    ] {
+        let Some(mut failing) = failing(inject) else { return };
+        let out = tempfile::tempdir().unwrap();
+        failing.arg("--fetch").arg(&input).arg("-o").arg(out.path()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let (code, said) = ended(failing.spawn().unwrap());
+        assert_eq!(code, Some(7), "{inject}: {said}");
+        assert!(said.contains("input/output error") && said.contains(out.path().to_str().unwrap()), "{inject}: {said}");
+        assert!(!out.path().join("f").exists() && out.path().join("f.part").exists(), "{inject}");
+        for node in &chain.nodes {
+            assert!(node.comes_to_rest(0, usize::MAX, RELEASE), "{inject}: {:?}", node.held());
+        }
+        let mut again = chainview();
+        let again = again.arg("--fetch").arg(&input).arg("-o").arg(out.path()).arg("--json").output().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert_eq!(report["exit_code"], 0, "{inject}: {report}");
+        assert!(report["transfers"][0]["resumed_from"].as_u64().unwrap_or(0) >= least, "{inject}: {report}");
+        assert!(fs::read(out.path().join("f")).unwrap() == whole, "{inject}");
+    }
+}
+
+#[test]
+fn a_disk_that_fails_under_the_origin_is_told_as_its_own() {
+    let whole = content(24 << 20);
+    let mut chain = Chain::start(&[], &[]);
+    chain.write("f", whole.len());
+    let inject = "sendfile,pread64,preadv2:error=EIO:when=20+";
+    let Some(origin) = Node::failing(inject, chain.folder.path(), &[]) else { return };
+    chain.nodes[2] = origin;
+    let (input, out) = (chain.input("f"), tempfile::tempdir().unwrap());
+    let mut fetch = chainview();
+    fetch.arg("--fetch").arg(&input).arg("-o").arg(out.path()).args(["--retries", "0"]).stderr(Stdio::piped());
+    let (code, said) = ended(fetch.spawn().unwrap());
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("hop 3") && said.contains("could not read the file"), "{said}");
+    assert!(!out.path().join("f").exists(), "{said}");
+}
 
 #[test]
 fn a_full_disk_is_found_before_the_first_byte() {

@@ -37,6 +37,24 @@ pub(crate) fn chainview() -> Command {
     command
 }
 
+/// The chainview binary with system calls that fail, such as `pwrite64:error=EIO:when=20+`; `None`, said aloud, where
+/// strace is missing or may not trace.
+pub(crate) fn failing(inject: &str) -> Option<Command> {
+    // The tracer is a grandchild, so that what is started is the program itself.
+    let traced = |program: &std::ffi::OsStr| {
+        let mut command = Command::new("strace");
+        command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={inject}")]).arg(program);
+        command.stdin(Stdio::null()).env("XDG_CONFIG_HOME", "/nonexistent");
+        command
+    };
+    let works = traced("true".as_ref()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !works.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: errors of a disk are injected with strace, which is not here or may not trace");
+        return None;
+    }
+    Some(traced(chainview().get_program()))
+}
+
 /// The folder of the original program, if `CHAINVIEW_ORIGINAL` names one.
 pub(crate) fn original() -> Option<PathBuf> {
     std::env::var_os("CHAINVIEW_ORIGINAL").map(PathBuf::from)
@@ -67,6 +85,11 @@ impl Node {
         command.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]).arg(bare.get_program());
         command.env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
         Self::start(command, root, more)
+    }
+
+    /// A chainview node whose system calls fail as `failing` has it; `None` where that cannot be done.
+    pub(crate) fn failing(inject: &str, root: &Path, more: &[&str]) -> Option<Self> {
+        failing(inject).map(|command| Self::start(command, root, more))
     }
 
     /// A chainview node at this very address.

@@ -42,7 +42,13 @@ pub(in crate::net) async fn from_file(
         while left > 0 {
             let mut from = offset + sent;
             let written = send(reader, pace, &mut stall, || sendfile(reader, file.as_fd(), Some(&mut from), left));
-            let Some((wrote, waited)) = written.await? else { return Ok(sent) };
+            let (wrote, waited) = match written.await {
+                Ok(Some(written)) => written,
+                // The error may be the file's as well as the socket's: the copying loop meets it again, and there it is
+                // known whose it is.
+                Ok(None) | Err(PumpError::Gone) => return Ok(sent),
+                Err(error) => return Err(error),
+            };
             if wrote == 0 {
                 return Err(PumpError::Short { missing: length - sent });
             }
