@@ -37,6 +37,18 @@ impl HeadError {
     }
 }
 
+impl From<httparse::Error> for HeadError {
+    /// More lines than there is room for are too much, like more bytes; everything else is malformed.
+    fn from(error: httparse::Error) -> Self {
+        match error {
+            httparse::Error::TooManyHeaders => {
+                Self { reason: Reason::HeadTooLarge, detail: format!("the head has more than {MAX_FIELDS} lines") }
+            }
+            error => Self::malformed(error.to_string()),
+        }
+    }
+}
+
 /// The end of the head, if it is there: the offset behind the blank line.
 ///
 /// A head whose lines end in a bare LF, or which holds a bare CR, is refused: two parsers that disagree on line ends can
@@ -60,4 +72,19 @@ fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
         return Ok(None);
     }
     Err(HeadError { reason: Reason::HeadTooLarge, detail: format!("the head is larger than {MAX_HEAD} bytes") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_may_fill_its_cap_and_not_pass_it() {
+        let head = |size: usize| [&vec![b'x'; size - 4][..], b"\r\n\r\n"].concat();
+        assert_eq!(head_end(&head(MAX_HEAD)), Ok(Some(MAX_HEAD)));
+        assert_eq!(head_end(&head(MAX_HEAD)[..MAX_HEAD - 1]), Ok(None));
+        for none in [&head(MAX_HEAD + 1)[..], &[b'x'; MAX_HEAD]] {
+            assert_eq!(head_end(none).unwrap_err().reason, Reason::HeadTooLarge);
+        }
+    }
 }

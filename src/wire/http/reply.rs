@@ -34,7 +34,7 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
     match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut head, &bytes[..end], &mut lines) {
         Ok(httparse::Status::Complete(length)) if length == end => {}
         Ok(_) => return Err(HeadError::malformed("the head ends in the middle of a line")),
-        Err(error) => return Err(HeadError::malformed(error.to_string())),
+        Err(error) => return Err(error.into()),
     }
     let status = head.code.unwrap_or_default();
     match status {

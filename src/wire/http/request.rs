@@ -48,7 +48,7 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
     match head.parse_with_uninit_headers(&bytes[..end], &mut lines) {
         Ok(httparse::Status::Complete(length)) if length == end => {}
         Ok(_) => return Err(HeadError::malformed("the head ends in the middle of a line")),
-        Err(error) => return Err(HeadError::malformed(error.to_string())),
+        Err(error) => return Err(error.into()),
     }
     let (method, path) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
     let http11 = head.version == Some(1);
@@ -338,6 +338,9 @@ mod tests {
     fn a_head_larger_than_the_cap_is_refused_before_it_ends() {
         let head = format!("GET /files/x HTTP/1.1\r\nX: {}", "y".repeat(crate::wire::http::MAX_HEAD));
         assert_eq!(parse_request(head.as_bytes()).unwrap_err().reason, Reason::HeadTooLarge);
+        let head = |lines: usize| format!("GET /files/x HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(lines - 1));
+        assert!(parse_request(head(MAX_FIELDS).as_bytes()).unwrap().is_some());
+        assert_eq!(parse_request(head(MAX_FIELDS + 1).as_bytes()).unwrap_err().reason, Reason::HeadTooLarge);
     }
 
     #[test]
