@@ -137,6 +137,12 @@ mod tests {
     }
 
     #[test]
+    fn text_read_from_another_node_is_made_safe_again() {
+        let read: SafeText = serde_json::from_str(r#""a\u001b[2Jb""#).unwrap();
+        assert_eq!(read.as_str(), "a\\u{1b}[2Jb");
+    }
+
+    #[test]
     fn marks_stay_on_their_letters_and_in_their_lines() {
         assert_eq!(SafeText::new("e\u{301}te\u{301}").as_str(), "e\u{301}te\u{301}");
         assert_eq!(SafeText::new("\u{301}te").as_str(), "\\u{301}te");

@@ -174,3 +174,29 @@ fn parse_base(text: &str) -> Result<String, String> {
     }
     Ok(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_is_a_url_path_that_ends_nothing_around_it() {
+        for base in ["/", "/a/b%20c?d=", &format!("/{}", "x".repeat(MAX_NAME - 1))] {
+            assert_eq!(parse_base(base).as_deref(), Ok(base));
+        }
+        for none in [
+            "",
+            "files/",
+            "/a b",
+            "/é",
+            "/a,b",
+            "/a;b",
+            "/a\"b",
+            "/a#b",
+            "/a\\b",
+            &format!("/{}", "x".repeat(MAX_NAME)),
+        ] {
+            assert!(parse_base(none).unwrap_err().contains("write base=/"), "{none:?}");
+        }
+    }
+}

@@ -64,3 +64,15 @@ impl fmt::Debug for FileName {
         write!(f, "FileName({})", self.shown())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_shown_safely() {
+        let name = FileName::new(b"a\x1bb\xff").unwrap();
+        assert_eq!(name.shown().as_str(), "a\\u{1b}b\\xff");
+        assert_eq!(format!("{name:?}"), "FileName(a\\u{1b}b\\xff)");
+    }
+}

@@ -90,6 +90,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_log_shows_a_digest_as_a_person_types_it() {
+        let digest = Digest { algorithm: Algorithm::Sha256, value: [7; 32] };
+        assert_eq!(format!("{digest:?}"), format!("Digest(sha-256:{})", "07".repeat(32)));
+    }
+
+    #[test]
     fn a_digest_is_read_as_it_is_written_and_nothing_else_is() {
         let mut value = [0; 32];
         (0..).zip(&mut value).for_each(|(at, byte)| *byte = 0xf7_u8.wrapping_mul(at));

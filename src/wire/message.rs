@@ -133,3 +133,38 @@ impl ByteRange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_means_bytes_that_there_are_or_none() {
+        use ByteRange::{Between, From, Last};
+        for (range, size, meant) in [
+            (From(0), 10, Some((0, 9))),
+            (From(9), 10, Some((9, 9))),
+            (From(10), 10, None),
+            (Between(2, 5), 10, Some((2, 5))),
+            (Between(2, 99), 10, Some((2, 9))),
+            (Between(9, 9), 10, Some((9, 9))),
+            (Between(10, 11), 10, None),
+            (Last(3), 10, Some((7, 9))),
+            (Last(99), 10, Some((0, 9))),
+            (Last(0), 10, None),
+            (From(0), 0, None),
+            (Last(1), 0, None),
+        ] {
+            assert_eq!(range.within(size), meant, "{range:?} of {size}");
+        }
+    }
+
+    #[test]
+    fn a_reply_gives_the_digest_of_the_kind_that_is_wanted() {
+        let digests = [(Algorithm::Sha256, 1), (Algorithm::Blake3, 2)]
+            .map(|(algorithm, byte)| Digest { algorithm, value: [byte; 32] });
+        let reply = Reply { digests: digests.to_vec(), ..Reply::default() };
+        assert_eq!(reply.digest(Algorithm::Blake3), Some(digests[1]));
+        assert_eq!(Reply::default().digest(Algorithm::Blake3), None);
+    }
+}

@@ -331,7 +331,7 @@ mod tests {
     fn a_problem_survives_json_and_counts_hops() {
         let problem = Problem::next(Reason::Refused, Action::Connect, "10.0.0.7:1000", "", 0.8);
         let read = Problem::from_json(&problem.to_json()).unwrap();
-        assert_eq!(read, problem);
+        assert_eq!((&read, read.ms), (&problem, 0.8));
         let passed = read.passed_on();
         assert_eq!((passed.hop, passed.reporter, passed.status()), (2, 1, 502));
         assert!(Problem::from_json(b"<html>").is_none());
@@ -347,10 +347,41 @@ mod tests {
     }
 
     #[test]
+    fn advice_is_given_where_a_person_can_do_something() {
+        for (reason, advice) in [
+            (Reason::Refused, "is a node running there?"),
+            (Reason::Unreachable, "is the network up?"),
+            (Reason::Unresolved, "is the name right?"),
+            (Reason::Busy, "try again in a moment"),
+            (Reason::Draining, "try again in a moment"),
+            (Reason::TimedOut, "is it up, or behind a firewall?"),
+            (Reason::RouteIgnored, "is it a chainview node?"),
+            (Reason::Fault, "turn the fault off there"),
+            (Reason::Internal, "that hop's log says more"),
+            (Reason::NotFound, ""),
+        ] {
+            assert_eq!(Problem::here(reason, Action::Request, "h:1", "").advice(), advice, "{reason:?}");
+        }
+    }
+
+    #[test]
     fn a_status_of_a_foreign_server_has_a_reason() {
-        for (status, reason) in
-            [(404, Reason::NotFound), (429, Reason::Busy), (503, Reason::Busy), (302, Reason::Nonsense)]
-        {
+        for (status, reason) in [
+            (302, Reason::Nonsense),
+            (401, Reason::Unauthorized),
+            (403, Reason::Policy),
+            (404, Reason::NotFound),
+            (408, Reason::HeadTimeout),
+            (412, Reason::Changed),
+            (416, Reason::Range),
+            (418, Reason::Malformed),
+            (429, Reason::Busy),
+            (431, Reason::HeadTooLarge),
+            (500, Reason::Internal),
+            (503, Reason::Busy),
+            (504, Reason::TimedOut),
+            (508, Reason::Loop),
+        ] {
             assert_eq!(Reason::of_status(status), reason, "{status}");
         }
     }

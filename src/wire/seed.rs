@@ -235,6 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn a_request_may_be_as_large_as_its_caps() {
+        assert_eq!(parse_request(&[b'x'; MAX_NAME]), Parsed::Partial);
+        assert_eq!(whole(format!("f{}", "\nh 1".repeat(MAX_HOPS + 1)).as_bytes()).route.len(), MAX_HOPS);
+        // Words that nobody knows, up to the cap and one past it.
+        let padded = |size: usize| format!("f\nh 1 {}", "x".repeat(size - "f\nh 1 ".len())).into_bytes();
+        assert!(!matches!(parse_request(&padded(64 * 1024)), Parsed::Never(_)));
+        assert!(matches!(parse_request(&padded(64 * 1024 + 1)), Parsed::Never(_)));
+    }
+
+    #[test]
     fn writes_what_the_original_reads() {
         let hops: Vec<Hop> = ["a 1 name=x", "b 2 wire=seed"].map(|line| Hop::parse_line(line).unwrap()).to_vec();
         let mut request = to_request(whole(b"f\nme 9"));
@@ -244,7 +254,10 @@ mod tests {
         assert_eq!(sent, b"f\na 1\nb 2 wire=seed id=00000000000000000000000000000001");
         request.name = FileName::new(&[b'n'; 1010]).unwrap();
         assert!(!encode_request(&request, &hops[0]).is_ok_and(|sent| sent.len() > MAX_SENT));
-        request.name = FileName::new(&[b'n'; 1024]).unwrap();
+        // The hops' lines take 18 bytes.
+        request.name = FileName::new(&[b'n'; MAX_SENT - 18]).unwrap();
+        assert_eq!(encode_request(&request, &hops[0]).unwrap().len(), MAX_SENT);
+        request.name = FileName::new(&[b'n'; MAX_SENT - 17]).unwrap();
         assert_eq!(encode_request(&request, &hops[0]).unwrap_err().reason, Reason::HeadTooLarge);
     }
 

@@ -39,3 +39,14 @@ impl FromStr for TransferId {
             .ok_or_else(|| "a transfer id has 32 hex digits".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_tells_less_of_an_id_than_reading_about_it_takes() {
+        let id: TransferId = "6f1c00000000000000000000000000ff".parse().unwrap();
+        assert_eq!((id.short(), format!("{id:?}")), ("6f1c0000".to_owned(), "TransferId(6f1c0000…)".to_owned()));
+    }
+}
