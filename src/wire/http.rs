@@ -12,7 +12,7 @@ pub use request::{Asked, encode_request, is_http, parse_request};
 
 use memchr::memchr_iter;
 
-use super::problem::Reason;
+use super::Reason;
 
 /// Largest head, in either direction; what does not fit is refused, never buffered.
 pub const MAX_HEAD: usize = 8 * 1024;

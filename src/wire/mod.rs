@@ -4,10 +4,12 @@ mod digest;
 pub mod http;
 mod message;
 pub mod problem;
+mod reason;
 pub mod seed;
 mod transfer;
 
 pub use digest::{Algorithm, Digest};
 pub use message::{ByteRange, Leg, Method, Reply, Request};
-pub use problem::{Action, Problem, Reason};
+pub use problem::{Action, Problem};
+pub use reason::Reason;
 pub use transfer::TransferId;

@@ -1,7 +1,6 @@
 //! The seed wire: the original program's text dialogue, read and written on slices.
 
-use super::problem::{Action, Problem, Reason};
-use super::{Method, Request, TransferId};
+use super::{Action, Method, Problem, Reason, Request, TransferId};
 use crate::route::{FileName, Hop, HostPort, MAX_HOPS, MAX_NAME};
 use crate::text::SafeText;
 

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use super::HeadError;
 use crate::route::{FileName, Hop, MAX_HOPS};
-use crate::wire::problem::Reason;
+use crate::wire::Reason;
 use crate::wire::{Algorithm, ByteRange, Digest, Leg};
 
 /// What a file name's bytes are escaped for in a URL path: everything but unreserved characters and `/`.

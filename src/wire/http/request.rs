@@ -225,7 +225,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::problem::Reason;
+    use crate::wire::Reason;
     use crate::wire::{Algorithm, ByteRange};
 
     fn parse(head: &str) -> Result<Asked, HeadError> {
