@@ -111,7 +111,10 @@ fn random_causes_are_named() {
         table.note(&cause, &verdict);
     }
     for _ in 0..count("CHAINVIEW_CAUSES_UNTOUCHED", 50) {
-        untouched.note(&Cause::Nothing, &judged(&Cause::Nothing, WITHIN));
+        let cause = Cause::at_random(Kind::Nothing, &mut random);
+        let verdict = judged(&cause, WITHIN);
+        println!("{cause:?}: {verdict}");
+        untouched.note(&cause, &verdict);
     }
     table.print();
     untouched.print();

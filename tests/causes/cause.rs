@@ -11,8 +11,8 @@ pub(crate) const HOPS: usize = RELAYS + 1;
 /// One cause.
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
-    /// None.
-    Nothing,
+    /// None; the client is ours, or another one that only is watched.
+    Nothing { watched: bool },
     /// This hop has a cap, in bytes per second.
     Cap { hop: usize, rate: u64 },
     /// This stage, 0 for the client, is stopped again and again: this long out of so many ms.
@@ -84,7 +84,7 @@ impl Cause {
     /// Those of this kind that leave no doubt.
     pub(crate) fn clear(kind: Kind) -> Vec<Self> {
         match kind {
-            Kind::Nothing => vec![Self::Nothing],
+            Kind::Nothing => vec![Self::Nothing { watched: false }, Self::Nothing { watched: true }],
             Kind::Cap => vec![Self::Cap { hop: 2, rate: 4_000_000 }],
             Kind::Starved => vec![Self::Starved { stage: 3, stopped_ms: 190, of_ms: 200 }],
             Kind::OriginDisk => vec![Self::OriginDisk { slower_us: 20_000 }],
@@ -100,7 +100,7 @@ impl Cause {
     /// One of this kind, at a random place and of random strength, but always the slowest there is in the chain.
     pub(crate) fn at_random(kind: Kind, random: &mut Random) -> Self {
         match kind {
-            Kind::Nothing => Self::Nothing,
+            Kind::Nothing => Self::Nothing { watched: random.from(0, 1) == 1 },
             Kind::Cap => {
                 Self::Cap { hop: random.from(1, HOPS as u64) as usize, rate: random.from(1_000_000, 30_000_000) }
             }
@@ -158,7 +158,7 @@ impl Cause {
 
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Nothing => Kind::Nothing,
+            Self::Nothing { .. } => Kind::Nothing,
             Self::Cap { .. } => Kind::Cap,
             Self::Starved { .. } => Kind::Starved,
             Self::OriginDisk { .. } => Kind::OriginDisk,
@@ -176,7 +176,7 @@ impl Cause {
         let is = |name: &str, value: usize| verdict[name].as_u64() == Some(value as u64);
         let (disk, processor) = (verdict["part"] == "disk", verdict["part"] == "processor");
         match (self, verdict["limit"].as_str().unwrap_or_default()) {
-            (Self::Nothing, limit) => !matches!(limit, "link" | "cap" | "dial" | "receiver" | "unseen"),
+            (Self::Nothing { .. }, limit) => !matches!(limit, "link" | "cap" | "dial" | "receiver" | "unseen"),
             (Self::Cap { hop, .. }, "cap") => is("hop", *hop),
             (Self::Starved { stage: 0, .. }, "client") | (Self::Starved { stage: HOPS, .. }, "origin") => !disk,
             (Self::Starved { stage, .. }, "hop") => is("hop", *stage),

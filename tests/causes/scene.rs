@@ -157,7 +157,7 @@ impl Scene {
 pub(crate) fn judged(cause: &Cause, within: Duration) -> serde_json::Value {
     let scene = Scene::new(cause);
     match cause {
-        Cause::Reader { .. } => reader::judged(&scene, cause, within),
+        Cause::Reader { .. } | Cause::Nothing { watched: true } => reader::judged(&scene, cause, within),
         _ => fetched(&scene, cause.parts().1, within),
     }
 }
