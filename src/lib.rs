@@ -33,7 +33,8 @@
 //! upstream      asking the next hop over either wire;  link  which wire it speaks;  dial  resolve, judge, connect
 //! body          the best way for a body;  pump  the copying loop;  splice  past the pump;  buffers  what waits
 //!               in the kernel while a reader is slow
-//! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs
+//! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs;
+//!               pulse  how long this program was not running
 //! kernel        what it knows of a socket;  load  what a node got of the machine
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control
 //! api           the node's own pages and verbs;  metrics  its counters as text;  ask  reading such pages from other

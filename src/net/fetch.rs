@@ -11,7 +11,6 @@ mod part;
 mod patience;
 mod place;
 mod proof;
-mod pulse;
 mod question;
 mod state;
 mod tracker;

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod node;
 pub mod origin;
 pub mod policy;
+pub(crate) mod pulse;
 pub mod pump;
 pub mod registry;
 pub mod relay;

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -21,6 +22,7 @@ use super::limits::Limits;
 use super::link::Links;
 use super::load::load;
 use super::policy::Policy;
+use super::pulse::Pulse;
 use super::registry::Registry;
 use super::root::Root;
 use super::splice::Pipes;
@@ -29,7 +31,7 @@ use super::{ids, session};
 use crate::dials::Dials;
 use crate::meter::{WINDOW_US, Window};
 use crate::route::Wire;
-use crate::snapshot::{Flow, NodeSnapshot, TransferAccount};
+use crate::snapshot::{Flow, Load, NodeSnapshot, TransferAccount};
 use crate::verdict::{Alone, Stage};
 use crate::wire::{Request, TransferId};
 
@@ -74,6 +76,9 @@ pub struct Node {
     links: Arc<Links>,
     drain: OnceLock<Drain>,
     recent: Mutex<Window<Flow>>,
+    /// Beats while somebody follows the events, and what it has counted so far, in µs.
+    pulse: Mutex<Weak<Pulse>>,
+    late_us: Arc<AtomicU64>,
     id: String,
 }
 
@@ -90,6 +95,8 @@ impl Node {
             links: Arc::default(),
             drain: OnceLock::new(),
             recent: Mutex::default(),
+            pulse: Mutex::default(),
+            late_us: Arc::default(),
             id: ids::word(),
         })
     }
@@ -181,6 +188,19 @@ impl Node {
         recent.change()
     }
 
+    /// Somebody follows the events of this node for as long as this is held.
+    pub(crate) fn followed(&self) -> Arc<Pulse> {
+        let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
+        pulse.upgrade().unwrap_or_else(|| {
+            let late_us = Arc::clone(&self.late_us);
+            let started = Arc::new(Pulse::start(move |us| {
+                late_us.fetch_add(us, Relaxed);
+            }));
+            *pulse = Arc::downgrade(&started);
+            started
+        })
+    }
+
     /// The node at this moment.
     pub fn snapshot(&self) -> NodeSnapshot {
         let mut snapshot = NodeSnapshot {
@@ -192,7 +212,7 @@ impl Node {
             wires: vec!["http".into(), "seed".into()],
             draining: self.draining(),
             dials: self.dials.now(),
-            load: load(),
+            load: load().map(|load| Load { late_us: self.late_us.load(Relaxed), ..load }),
             ..NodeSnapshot::default()
         };
         self.registry.fill(&mut snapshot);

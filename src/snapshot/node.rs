@@ -102,6 +102,9 @@ pub struct Load {
     pub starved_us: u64,
     /// Processor time of the whole process, in µs; disks and digests have threads of their own.
     pub process_us: u64,
+    /// Time in which that thread was not running when its own timer wanted it to, in µs: stopped, or one of those above.
+    /// Counted while somebody follows the node's events.
+    pub late_us: u64,
 }
 
 /// When what happened to a body, in ms since its request was read, by the node's own clock.
@@ -313,6 +316,7 @@ impl Load {
             busy_us: self.busy_us.saturating_sub(earlier.busy_us),
             starved_us: self.starved_us.saturating_sub(earlier.starved_us),
             process_us: self.process_us.saturating_sub(earlier.process_us),
+            late_us: self.late_us.saturating_sub(earlier.late_us),
         }
     }
 }

@@ -150,7 +150,7 @@ fn walk(client: &Look<'_>, seen: &[Look<'_>], origin: usize) -> Verdict {
         if hop.is_held_up() {
             return match hop.refuser(&before) {
                 // Hops that tell nothing stand between, and yet this much is certain.
-                _ if !adjacent && before.late() >= HIGH => client_is_slow(&before, before.late(), Confidence::Fair),
+                _ if !adjacent && before.late() >= HIGH => blame(&before, hop, Confidence::Fair),
                 _ if !adjacent => unseen(&before, hop.number, hop.write),
                 Some(confidence) => blame(&before, hop, confidence),
                 None => link(hop, &before),
@@ -296,7 +296,8 @@ impl<'a> Look<'a> {
 
     /// The share of time in which it was not running.
     fn late(&self) -> f64 {
-        (self.flow.late_us as f64 / self.flow.active_us.max(1) as f64).min(1.0)
+        let load = self.stage.and_then(|stage| stage.load).unwrap_or_default();
+        (self.flow.late_us.max(load.late_us) as f64 / self.flow.active_us.max(1) as f64).min(1.0)
     }
 
     /// It waits to send, and the kernel has something of it to send: a node that was not running when its reader was

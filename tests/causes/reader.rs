@@ -75,7 +75,9 @@ fn plan(scene: &Scene) -> ChainPlan {
 /// Asks the first of these hops for the file.
 fn ask(hops: &[String], buffer: Option<usize>) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    buffer.iter().for_each(|buffer| socket.set_recv_buffer_size(*buffer).unwrap());
+    if let Some(buffer) = buffer {
+        socket.set_recv_buffer_size(buffer).unwrap();
+    }
     let first: SocketAddr = hops[0].parse().unwrap();
     socket.connect(&first.into()).unwrap();
     let mut stream = TcpStream::from(socket);

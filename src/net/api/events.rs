@@ -10,6 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::BodyError;
 use crate::net::node::Node;
+use crate::net::pulse::Pulse;
 
 /// The interval where none is asked for.
 const USUAL: Duration = Duration::from_millis(250);
@@ -26,6 +27,7 @@ pub(super) struct Events {
     timer: Pin<Box<Sleep>>,
     leaving: Leaving,
     ended: bool,
+    _followed: Arc<Pulse>,
 }
 
 /// Becomes ready when a node begins to drain.
@@ -40,8 +42,9 @@ pub(super) fn leaving(node: &Node) -> Leaving {
 impl Events {
     /// Events of a node, the first at once.
     pub(super) fn new(node: Arc<Node>, every: Duration) -> Self {
-        let leaving = leaving(&node);
-        Self { node, every, timer: Box::pin(sleep_until(Instant::now())), leaving, ended: false }
+        let (leaving, followed) = (leaving(&node), node.followed());
+        let timer = Box::pin(sleep_until(Instant::now()));
+        Self { node, every, timer, leaving, ended: false, _followed: followed }
     }
 }
 

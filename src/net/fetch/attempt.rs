@@ -10,7 +10,6 @@ use super::body::address_of;
 use super::disk::Writer;
 use super::part::{Part, Published};
 use super::place::Place;
-use super::pulse::Pulse;
 use super::question::{all_legs, ask_for_rest};
 use super::state::Source;
 use super::tracker::Tracker;
@@ -18,6 +17,7 @@ use super::{FetchJob, Fetched, blocking, body, proof};
 use crate::error::{Broken, Error, Kept};
 use crate::net::accounts::{Blame, blame, findings};
 use crate::net::digests::Hasher;
+use crate::net::pulse::Pulse;
 use crate::net::upstream::Upstream;
 use crate::route::Wire;
 use crate::snapshot::Phase;
@@ -88,7 +88,8 @@ async fn receive(
     }
     let offset = part.offset;
     tracker.begin();
-    let _pulse = Pulse::start(tracker.meter());
+    let meter = tracker.meter();
+    let _pulse = Pulse::start(move |us| meter.late(us));
     let mut writer = Writer::start(part, size, tracker.meter());
     let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
     let (part, written) = writer.finish().await?;

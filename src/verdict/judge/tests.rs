@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dials::Dials;
-use crate::snapshot::{TcpSnapshot, TransferAccount};
+use crate::snapshot::{Load, TcpSnapshot, TransferAccount};
 
 /// A second of work, waiting these percents of it to read, to write and for the cap.
 fn flow(read: u64, write: u64, cap: u64) -> Flow {
@@ -212,6 +212,11 @@ fn a_client_that_was_not_running_is_told_by_its_timer() {
     // Its own clock says that it waits for input; behind a hop that tells nothing, its timer alone knows.
     assert_eq!(late(95, 2, 80, &[None, writes]), client(Part::Processor));
     assert_eq!(late(95, 2, 20, &[None, writes]), Limit::Unseen { after: 0, before: 2 });
+    let mut hops = chain(&[Some(flow(WAITS, 2, 0)), None, writes]);
+    let said = |hops: &[Stage]| judge(&flow(WAITS, 0, 0), hops).limit;
+    assert_eq!(said(&hops), Limit::Unseen { after: 1, before: 3 });
+    hops[0].load = Some(Load { late_us: 800_000, ..Load::default() });
+    assert_eq!(said(&hops), Limit::Hop { hop: 1 });
 }
 
 fn any_flow() -> impl Strategy<Value = Flow> {

@@ -1,12 +1,9 @@
 //! How late this program's own timer is: whoever is not running moves no byte, and no other clock of his tells.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
-
-use crate::meter::Meter;
 
 /// Time between two beats: short beside any time without the processor that somebody would notice, and fifty wake-ups a
 /// second cost nothing.
@@ -14,24 +11,25 @@ const BEAT: Duration = Duration::from_millis(20);
 /// A timer is rounded up to a ms, and other tasks may be at it for some: less than this is not late.
 const ON_TIME: Duration = Duration::from_millis(5);
 
-/// Beats while a body is on its way, and ends when it is dropped.
+/// Beats until it is dropped.
 #[derive(Debug)]
-pub(super) struct Pulse(Option<JoinHandle<()>>);
+pub(crate) struct Pulse(Option<JoinHandle<()>>);
 
 impl Pulse {
-    pub(super) fn start(meter: Arc<Meter>) -> Self {
+    /// Begins, within a runtime; `late` is told of each beat that came late how many µs that was.
+    pub(super) fn start(late: impl Fn(u64) + Send + 'static) -> Self {
         // What a run costs is no part of what its seed decides.
         #[cfg(test)]
-        if crate::net::sim::is_here() {
+        if super::sim::is_here() {
             return Self(None);
         }
         Self(Some(tokio::spawn(async move {
             loop {
                 let due = Instant::now() + BEAT;
                 sleep_until(due).await;
-                let late = due.elapsed();
-                if late > ON_TIME {
-                    meter.late(late.as_micros() as u64);
+                let by = due.elapsed();
+                if by > ON_TIME {
+                    late(by.as_micros() as u64);
                 }
             }
         })))
@@ -46,15 +44,20 @@ impl Drop for Pulse {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
     use tokio::time::{advance, sleep};
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn only_what_was_missed_counts_and_only_while_it_beats() {
-        let meter = Arc::new(Meter::default());
-        let late_us = || meter.flow(0).late_us;
-        let pulse = Pulse::start(Arc::clone(&meter));
+        let sum = Arc::new(AtomicU64::new(0));
+        let (late_us, counted) = (|| sum.load(Relaxed), Arc::clone(&sum));
+        let pulse = Pulse::start(move |us| {
+            counted.fetch_add(us, Relaxed);
+        });
         sleep(Duration::from_secs(2)).await;
         assert_eq!(late_us(), 0);
         // Nothing runs while the clock is advanced in one step, as in a process that was stopped.
