@@ -115,10 +115,10 @@ fn meter_chunk(bencher: Bencher<'_, '_>) {
     meter.begin(0);
     bencher.bench_local(|| {
         meter.wait(Wait::Read, black_box(10));
-        meter.resume(black_box(20));
+        meter.resume(|| black_box(20));
         meter.took(black_box(131_072));
         meter.wait(Wait::Write, black_box(30));
-        meter.resume(black_box(40));
+        meter.resume(|| black_box(40));
         meter.gave(black_box(131_072));
     });
 }

@@ -52,7 +52,7 @@ impl Meter {
 
     /// The body has ended, well or not.
     pub fn end(&self, now_us: u64) {
-        self.resume(now_us);
+        self.resume(|| now_us);
         let began = self.began.swap(0, Relaxed);
         if began != 0 {
             self.active.fetch_add((now_us + 1).saturating_sub(began), Relaxed);
@@ -60,10 +60,10 @@ impl Meter {
         }
     }
 
-    /// A byte may have gone out; only the first time counts.
-    pub fn first(&self, now_us: u64) {
+    /// A byte may have gone out; only the first time counts. The clock is asked only then: most calls are for nothing.
+    pub fn first(&self, now_us: impl FnOnce() -> u64) {
         if self.first.load(Relaxed) == 0 {
-            self.first.store(now_us + 1, Relaxed);
+            self.first.store(now_us() + 1, Relaxed);
         }
     }
 
@@ -111,16 +111,17 @@ impl Meter {
         if self.waiting.load(Relaxed) == what as u8 {
             return;
         }
-        self.resume(now_us);
+        self.resume(|| now_us);
         self.waiting_since.store(now_us, Relaxed);
         self.waiting.store(what as u8, Relaxed);
     }
 
-    /// The pump goes on.
-    pub fn resume(&self, now_us: u64) {
-        let what = self.waiting.swap(0, Relaxed);
+    /// The pump goes on. The clock is asked only if it had to wait: a body that flows costs no look at it.
+    pub fn resume(&self, now_us: impl FnOnce() -> u64) {
+        let what = self.waiting.load(Relaxed);
         if what != 0 {
-            let waited = now_us.saturating_sub(self.waiting_since.load(Relaxed));
+            self.waiting.store(0, Relaxed);
+            let waited = now_us().saturating_sub(self.waiting_since.load(Relaxed));
             self.blocked(what).fetch_add(waited, Relaxed);
         }
     }
@@ -290,15 +291,15 @@ mod tests {
         let meter = Meter::default();
         meter.wait(Wait::Reply, 60);
         assert_eq!((meter.flow(80).reply_us, meter.flow(80).active_us), (20, 0));
-        meter.resume(90);
+        meter.resume(|| 90);
         meter.begin(100);
         meter.wait(Wait::Read, 150);
         meter.wait(Wait::Read, 170);
         assert_eq!((meter.flow(200).read_blocked_us, meter.still(200), meter.still(140)), (50, 50, 0));
-        meter.first(250);
-        meter.first(260);
+        meter.first(|| 250);
+        meter.first(|| 260);
         meter.wait(Wait::Write, 250);
-        meter.resume(300);
+        meter.resume(|| 300);
         meter.wait(Wait::Cap, 300);
         meter.took(7);
         meter.gave(5);
@@ -378,7 +379,7 @@ mod tests {
             meter.begin(now);
             for (what, step) in steps {
                 match what {
-                    0 => meter.resume(now),
+                    0 => meter.resume(|| now),
                     1 => meter.wait(Wait::Read, now),
                     2 => meter.wait(Wait::Write, now),
                     _ => meter.wait(Wait::Cap, now),

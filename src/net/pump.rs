@@ -234,9 +234,8 @@ impl Pace<'_> {
                 Ok(Err(_) | Ok(0)) => return Err(PumpError::Gone),
                 Ok(Ok(count)) => count,
             };
-            let now_us = self.clock.now_us();
-            self.meter.resume(now_us);
-            self.meter.first(now_us);
+            self.meter.resume(|| self.clock.now_us());
+            self.meter.first(|| self.clock.now_us());
             // Counted as they leave: what is still in this buffer has not been delivered.
             self.meter.gave((written + count).saturating_sub(head.max(written)) as u64);
             written += count;
@@ -265,7 +264,7 @@ impl Pace<'_> {
             poll_early(Pin::new(&mut *reader), cx, early).map(Err)
         });
         let read = tokio::time::timeout(self.idle, reading).await.map_err(|_| PumpError::Idle(self.idle))?;
-        self.meter.resume(self.clock.now_us());
+        self.meter.resume(|| self.clock.now_us());
         read
     }
 }

@@ -198,7 +198,7 @@ pub async fn hold_back(node: &Node, job: &JobGuard<'_>) {
     job.set_state(ConnState::Held);
     meter.wait(Wait::Reply, clock.now_us());
     node.dials.hold_back().await;
-    meter.resume(clock.now_us());
+    meter.resume(|| clock.now_us());
 }
 
 /// Sends a body, behind the head that announces it if that is still to go, and books how that ended.

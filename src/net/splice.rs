@@ -111,7 +111,7 @@ impl Way<'_, '_> {
             match self.copy(most)? {
                 Copied::End => return Err(PumpError::Short { missing: left - moved }),
                 Copied::Sent(sent) => {
-                    self.pace.meter.resume(self.pace.clock.now_us());
+                    self.pace.meter.resume(|| self.pace.clock.now_us());
                     self.pace.meter.took(sent as u64);
                     self.pace.meter.gave(sent as u64);
                     self.buffers.moved(sent as u64);
@@ -216,7 +216,7 @@ impl Way<'_, '_> {
             let read = || Ok(retry_on_intr(|| splice(self.source, None, &pipe.write, None, most, flags))?);
             match self.source.try_io(Interest::READABLE, read) {
                 Ok(read) => {
-                    self.pace.meter.resume(self.pace.clock.now_us());
+                    self.pace.meter.resume(|| self.pace.clock.now_us());
                     return Ok(Some(read));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.source_ready().await?,
@@ -251,7 +251,7 @@ async fn send(
     while !pace.dials.disturb_bodies() {
         match reader.try_io(Interest::WRITABLE, || Ok(retry_on_intr(&mut write)?)) {
             Ok(wrote) => {
-                pace.meter.resume(pace.clock.now_us());
+                pace.meter.resume(|| pace.clock.now_us());
                 pace.meter.gave(wrote as u64);
                 return Ok(Some((wrote, waited)));
             }

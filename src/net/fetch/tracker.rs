@@ -170,7 +170,7 @@ impl<'a> Tracker<'a> {
     }
 
     pub(super) fn resume(&self) {
-        self.meter.resume(self.clock.now_us());
+        self.meter.resume(|| self.clock.now_us());
     }
 
     /// Waits until the next figures are due.

@@ -85,7 +85,7 @@ impl Pace<'_> {
             _ = turned.changed() => true,
             gone = gone => return Err(gone),
         };
-        self.meter.resume(self.clock.now_us());
+        self.meter.resume(|| self.clock.now_us());
         Ok(was_turned)
     }
 

@@ -96,7 +96,7 @@ async fn warm(file: &Arc<File>, at: u64, chunk: usize, pace: Pace<'_>) -> Result
         io::Result::Ok(())
     });
     let read = read.await.map_err(|error| PumpError::Source(io::Error::other(error)))?;
-    pace.meter.resume(pace.clock.now_us());
+    pace.meter.resume(|| pace.clock.now_us());
     read.map_err(PumpError::Source)?;
     Ok(true)
 }
