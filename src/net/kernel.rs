@@ -22,6 +22,7 @@ pub(super) fn tcp(socket: RawFd) -> Option<TcpSnapshot> {
     Some(TcpSnapshot {
         under_way: u64::from(word(info, 24)),
         rtt_us: u64::from(word(info, 68)),
+        min_rtt_us: u64::from(word(info, 148)),
         cwnd: u64::from(word(info, 80)),
         retransmits: u64::from(word(info, 100)),
         delivery_rate: long(info, 160),

@@ -125,6 +125,8 @@ pub struct Moments {
 pub struct TcpSnapshot {
     /// Smoothed round trip, in µs.
     pub rtt_us: u64,
+    /// The shortest round trip of late, in µs: that of the way alone, with nothing queued and no acknowledgement delayed.
+    pub min_rtt_us: u64,
     /// Congestion window, in segments.
     pub cwnd: u64,
     /// Segments that are not known to have arrived.
@@ -288,6 +290,7 @@ impl TcpSnapshot {
     /// Adds another socket: the larger of round trips and windows counts, the sum of all else.
     pub fn add(&mut self, other: &Self) {
         self.rtt_us = self.rtt_us.max(other.rtt_us);
+        self.min_rtt_us = self.min_rtt_us.max(other.min_rtt_us);
         self.cwnd = self.cwnd.max(other.cwnd);
         self.under_way = self.under_way.saturating_add(other.under_way);
         self.retransmits = self.retransmits.saturating_add(other.retransmits);

@@ -19,6 +19,9 @@ const QUICK_US: u64 = 2_000;
 const UNREAD: u64 = 256 * 1024;
 /// At most so many segments are on their way where all that was sent has arrived: an acknowledgement may be, too.
 const UNDER_WAY: u64 = 2;
+/// The same where the way is short, and only a delayed acknowledgement or a queue can be what takes long: what waits in
+/// a queue until a window is full is several times as much.
+const UNDER_WAY_NEAR: u64 = 8;
 /// Segments sent again in the time that is judged, from which on a link counts as one that loses them.
 const LOSSES: u64 = 3;
 
@@ -92,10 +95,11 @@ pub fn judge_others(hops: &[Stage]) -> Verdict {
 fn before_a_stranger(hop: &Look<'_>, direct: bool) -> Verdict {
     let tcp = hop.stage.and_then(|stage| stage.tcp).unwrap_or_default();
     let quick = tcp.rtt_us < QUICK_US;
+    let most = if tcp.min_rtt_us < QUICK_US { UNDER_WAY_NEAR } else { UNDER_WAY };
     let client = Look::client(&Flow::default());
     match hop.busy {
         // Its window is full of what has arrived.
-        Some(_) if direct && hop.full >= HIGH && (quick || tcp.under_way <= UNDER_WAY) => {
+        Some(_) if direct && hop.full >= HIGH && (quick || tcp.under_way <= most) => {
             of(Limit::Receiver { from: hop.number, to: 0 }, hop.full, Confidence::High)
         }
         Some(_) if direct && hop.full < LOW && !quick => {

@@ -255,8 +255,8 @@ impl Since for Evidence {
             let mut sum = self.tcp.unwrap_or_default();
             sum.add(&tcp);
             // A sum has no round trip and no window of its own: those of the newest report are as good as any.
-            let TcpSnapshot { rtt_us, cwnd, under_way, delivery_rate, .. } = tcp;
-            self.tcp = Some(TcpSnapshot { rtt_us, cwnd, under_way, delivery_rate, ..sum });
+            let TcpSnapshot { rtt_us, min_rtt_us, cwnd, under_way, delivery_rate, .. } = tcp;
+            self.tcp = Some(TcpSnapshot { rtt_us, min_rtt_us, cwnd, under_way, delivery_rate, ..sum });
         }
     }
 }

@@ -178,6 +178,7 @@ fn conn(number: usize, origin: bool) -> ConnSnapshot {
 fn tcp() -> TcpSnapshot {
     TcpSnapshot {
         rtt_us: 38_200,
+        min_rtt_us: 37_900,
         cwnd: 42,
         under_way: 4,
         retransmits: 311,

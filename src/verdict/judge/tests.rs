@@ -133,13 +133,19 @@ fn of_other_clients_only_what_their_first_hop_sees_is_known() {
     let held = chain(&[Some(flow(2, 95, 0)), Some(flow(2, 95, 0))]);
     let with = |busy, full, rtt_us, under_way| {
         let mut first = kernel(&held[0], busy, full, rtt_us, 0);
-        first.tcp = first.tcp.map(|tcp| TcpSnapshot { under_way, ..tcp });
+        first.tcp = first.tcp.map(|tcp| TcpSnapshot { under_way, min_rtt_us: rtt_us, ..tcp });
         judge_others(&[first, held[1]]).limit
     };
     let (stranger, unseen) = (Limit::Receiver { from: 1, to: 0 }, Limit::Unseen { after: 0, before: 1 });
     assert_eq!(with(100, 90, 90, 50), stranger);
     assert_eq!(with(100, 90, 80_000, 0), stranger, "all that was sent has arrived, however long the way is");
     assert_eq!(with(100, 90, 80_000, 50), unseen, "it may be on its way");
+    let near = |under_way| {
+        let mut first = kernel(&held[0], 100, 70, 15_000, 0);
+        first.tcp = first.tcp.map(|tcp| TcpSnapshot { under_way, min_rtt_us: 5, ..tcp });
+        judge_others(&[first, held[1]]).limit
+    };
+    assert_eq!((near(3), near(50)), (stranger, unseen), "acknowledged late, and in a queue");
     assert_eq!(with(100, 5, 40_000, 50), Limit::Link { from: 1, to: 0, why: Why::Congestion });
     assert_eq!(with(100, 5, 90, 50), unseen);
     assert_eq!(judge_others(&held).limit, unseen, "a kernel that says nothing");
