@@ -5,6 +5,8 @@
 mod exits;
 #[path = "support/free.rs"]
 mod free;
+#[path = "terminal/latency.rs"]
+mod latency;
 #[path = "terminal/leaving.rs"]
 mod leaving;
 #[path = "terminal/nodes.rs"]

@@ -38,6 +38,8 @@ struct State {
     emulator: vt100::Parser,
     /// All that was written, as it came.
     sent: Vec<u8>,
+    /// When the last of it was read.
+    read_at: Instant,
     reading: Reading,
     /// The last program on the terminal has closed it, and all that was written has been read.
     ended: bool,
@@ -83,6 +85,7 @@ impl Terminal {
         let state = State {
             emulator: vt100::Parser::new(wide(rows), wide(columns), 0),
             sent: Vec::new(),
+            read_at: Instant::now(),
             reading: Reading::On,
             ended: false,
         };
@@ -107,6 +110,22 @@ impl Terminal {
 
     /// The same with a limit of its own.
     pub(crate) fn within(&self, limit: Duration, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> String {
+        contents(&self.wait(limit, what, wanted))
+    }
+
+    /// Waits until the screen is as wanted, and says when the bytes that made it so were read.
+    #[allow(dead_code, reason = "each test crate uses its own part of this")]
+    pub(crate) fn painted(&self, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> Instant {
+        self.wait(PATIENCE, what, wanted).read_at
+    }
+
+    /// Looks at the screen as it is.
+    #[allow(dead_code, reason = "each test crate uses its own part of this")]
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
+        look(self.shared.lock().emulator.screen())
+    }
+
+    fn wait(&self, limit: Duration, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> MutexGuard<'_, State> {
         let end = Instant::now() + limit;
         let mut state = self.shared.lock();
         while !wanted(state.emulator.screen()) {
@@ -114,7 +133,7 @@ impl Terminal {
             assert!(!left.is_zero(), "not within {limit:?}: {what}; the screen:\n{}", contents(&state));
             state = self.shared.news.wait_timeout(state, left).unwrap().0;
         }
-        contents(&state)
+        state
     }
 
     /// Waits until the screen contains all of these.
@@ -224,7 +243,9 @@ impl Shared {
     fn read(&self, mut stream: Box<dyn Read + Send>) {
         let mut bytes = [0; 16 << 10];
         while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            let read_at = Instant::now();
             let mut state = self.lock();
+            state.read_at = read_at;
             state.emulator.process(&bytes[..count]);
             state.sent.extend_from_slice(&bytes[..count]);
             self.news.notify_all();
