@@ -24,8 +24,9 @@ use super::{Options, keymap, mouse, view};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, HopSnapshot};
 
-/// Least time between two frames: a held key repeats no faster.
-const FRAME: Duration = Duration::from_millis(16);
+/// Least time between two frames: what comes in a burst, such as a turn of the wheel, shares one. A key pressed right
+/// after a frame waits for this long, and nobody is to feel it.
+const FRAME: Duration = Duration::from_millis(8);
 /// Least time between two looks at the data, so that figures stay readable; also how soon a stop is seen.
 const DATA: Duration = Duration::from_millis(100);
 /// Least time between two frames for data alone while nothing moves.
