@@ -18,7 +18,7 @@ use crate::wire::{Leg, TransferId};
 pub use broke::Broke;
 pub use listing::{Entry, Listing, MAX_ENTRIES};
 pub use node::{
-    ConnRole, ConnSnapshot, ConnState, Flow, Load, MAX_CONNECTIONS, Moments, NodeSnapshot, TcpSnapshot, Totals,
+    ConnRole, ConnSnapshot, ConnState, Flow, Load, MAX_CONNECTIONS, Moments, NodeSnapshot, Part, TcpSnapshot, Totals,
     TransferAccount,
 };
 
@@ -185,6 +185,8 @@ pub struct TransferSnapshot {
     pub legs: Vec<Leg>,
     /// The set-up and the body as bars, from the same legs: ready to draw.
     pub waterfall: Vec<Row>,
+    /// What each hop says that it did, hop 1 first, once it is over and the hop has answered.
+    pub parts: Vec<Option<Part>>,
     /// How sure we are.
     pub proof: Proof,
     /// The origin's own digest, as `ALGO:HEX`, where it gave one.

@@ -17,7 +17,7 @@ use crate::net::fetch::{self, FetchJob};
 use crate::net::link::Links;
 use crate::net::upstream::Upstream;
 use crate::route::Route;
-use crate::snapshot::{Flow, Moments, TransferSnapshot};
+use crate::snapshot::{Flow, TransferAccount, TransferSnapshot};
 use crate::verdict::{Stage, Verdict, judge};
 use one::{State, Then, Transfer};
 
@@ -37,7 +37,7 @@ pub(super) struct Transfers {
     /// Oldest first; of those that wait, the first is the next.
     list: Vec<Transfer>,
     running: JoinSet<Ended>,
-    judging: JoinSet<(u64, Verdict, Vec<Option<Moments>>)>,
+    judging: JoinSet<Judged>,
     /// None starts before the chain is there to be asked, or while leaving.
     open: bool,
 }
@@ -57,6 +57,14 @@ pub(super) enum News {
     Broke(u64, String),
     /// The hops were asked, or had no more time to answer: what limited it.
     Judged(Verdict),
+}
+
+/// What the hops said of a transfer that is over.
+#[derive(Debug)]
+struct Judged {
+    number: u64,
+    verdict: Verdict,
+    accounts: Vec<Option<TransferAccount>>,
 }
 
 /// A transfer that no longer runs.
@@ -180,9 +188,9 @@ impl Transfers {
             biased;
             Some(ended) = self.running.join_next_with_id() => Some(self.settle(ended.map(|(_, ended)| ended))),
             Some(judged) = self.judging.join_next() => Some(match judged {
-                Ok((number, verdict, moments)) => {
+                Ok(Judged { number, verdict, accounts }) => {
                     if let Ok(transfer) = self.find(number) {
-                        transfer.judged(verdict, &moments);
+                        transfer.judged(verdict, &accounts);
                     }
                     News::Judged(verdict)
                 }
@@ -251,8 +259,7 @@ impl Transfers {
                     Some(reach) => accounts(&job.route, reach, job.id).await,
                     None => Vec::new(),
                 };
-                let moments = accounts.iter().map(|account| account.as_ref().and_then(|told| told.moments)).collect();
-                (number, judge(&flow, &Stage::of(&accounts)), moments)
+                Judged { number, verdict: judge(&flow, &Stage::of(&accounts)), accounts }
             });
         }
         self.fill(Some(upstream));

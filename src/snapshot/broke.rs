@@ -24,3 +24,19 @@ pub enum Broke {
     #[serde(other)]
     Other,
 }
+
+impl Broke {
+    /// What broke, in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::SourceEnded => "its source ended",
+            Self::SourceFailed => "its source failed",
+            Self::SourceSilent => "its source fell silent",
+            Self::SourceChanged => "its file changed",
+            Self::ReaderLeft => "its reader left",
+            Self::ReaderStuck => "its reader took nothing",
+            Self::Stopped => "it was told to stop",
+            Self::Other => "it broke off",
+        }
+    }
+}

@@ -263,6 +263,25 @@ pub struct TransferAccount {
     pub moments: Option<Moments>,
 }
 
+/// What a hop did for a transfer that is over: the part of its account that the screen shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Part {
+    /// The status sent downstream; 0 before there was one.
+    pub status: u16,
+    /// What broke, if its body ended before it was whole.
+    pub broke: Option<Broke>,
+    /// What its body did.
+    pub flow: Flow,
+}
+
+impl TransferAccount {
+    /// What the screen shows of it.
+    pub fn part(&self) -> Part {
+        Part { status: self.status, broke: self.broke, flow: self.flow }
+    }
+}
+
 impl NodeSnapshot {
     /// Its sending sockets together: the largest round trip and window, the sums of all else; `None` without any.
     pub fn tcp(&self) -> Option<TcpSnapshot> {

@@ -8,7 +8,7 @@ use super::News;
 use crate::error::Error;
 use crate::net::fetch::Cap;
 use crate::route::Route;
-use crate::snapshot::{Moments, Phase, TransferSnapshot};
+use crate::snapshot::{Phase, TransferAccount, TransferSnapshot};
 use crate::verdict::Verdict;
 use crate::waterfall;
 
@@ -144,11 +144,13 @@ impl Transfer {
         news
     }
 
-    /// The hops were asked about it: what limited it, and when its body passed each of them.
-    pub(super) fn judged(&mut self, verdict: Verdict, moments: &[Option<Moments>]) {
+    /// The hops were asked about it: what limited it, what each did for it, and when its body passed it.
+    pub(super) fn judged(&mut self, verdict: Verdict, accounts: &[Option<TransferAccount>]) {
         self.verdict = Some(verdict);
         if let State::Over(last) = &mut self.state {
-            last.waterfall = waterfall::with_moments(&last.legs, moments, &last.waterfall);
+            let moments: Vec<_> = accounts.iter().map(|account| account.as_ref()?.moments).collect();
+            last.waterfall = waterfall::with_moments(&last.legs, &moments, &last.waterfall);
+            last.parts = accounts.iter().map(|account| account.as_ref().map(TransferAccount::part)).collect();
         }
     }
 

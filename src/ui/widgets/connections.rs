@@ -91,7 +91,7 @@ fn remark(state: &UiState) -> String {
 }
 
 /// Why there is nothing to list.
-fn silence(link: &HopLink) -> &'static str {
+pub fn silence(link: &HopLink) -> &'static str {
     match link {
         HopLink::Original => "it speaks the original dialogue: it can relay, not report",
         HopLink::Foreign => "it lets nobody read what it does",

@@ -6,7 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::fields::{Field, field};
-use super::{chart, fields, heading, hop_table, nodes, setup};
+use super::{chart, connections, fields, heading, hop_table, nodes, setup};
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Phase, Proof, TcpSnapshot, TransferSnapshot};
 use crate::ui::columns::{self, count, dash, ms, percent, rate};
 use crate::ui::paint::{Row, row_of};
@@ -14,6 +14,9 @@ use crate::ui::state::{Panel, UiState};
 use crate::ui::theme::Tone;
 use crate::units::{Bytes, Eta, Rate, Span};
 use crate::waterfall::{self, Step};
+
+/// From this width there is room for all that a hop waited for.
+const WIDE: u16 = 104;
 
 /// Draws what is marked in the panel that has the keys.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -206,28 +209,61 @@ fn safe(digest: &str) -> String {
     crate::text::SafeText::new(digest).to_string()
 }
 
-/// One transfer's connections on every hop, in chain order.
+/// One transfer on every hop, in chain order: its connection there, or what the hop said of its part afterwards.
 fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mut Buffer) {
     if area.height < 2 || id.is_empty() {
         return;
     }
     let theme = &state.theme;
     heading::draw(theme, "Its way through the chain", "", false, area, buffer);
-    let of_hop = |hop: &HopSnapshot| {
-        let conns = hop.node.as_ref().map_or(&[] as &[ConnSnapshot], |node| &node.connections);
-        conns.iter().find(|conn| columns::same_id(conn.transfer.as_str(), id)).cloned()
-    };
+    let ours = data.transfers.iter().find(|transfer| columns::same_id(transfer.id.as_str(), id));
     for (i, hop) in data.hops.iter().filter(|hop| !hop.extra).enumerate() {
         let mut row = Row::new(buffer, row_of(area, 1 + i));
         row.skip(2).cell_right(2, &hop.number.to_string(), theme.style(Tone::Plain)).skip(2);
-        let Some(conn) = of_hop(hop) else {
-            row.put("-", theme.style(Tone::Dim));
-            continue;
-        };
-        let (rate_in, rate_out) = state.seen().rates.of(hop, &conn).unwrap_or_default();
-        row.cell(8, conn.state.word(), theme.style(Tone::Flow)).skip(1);
-        let (into, out) = (rate(Some(rate_in)), rate(Some(rate_out)));
-        let figures = format!("in {into:>6}   out {out:>6}   sent {:>6}", Bytes(conn.flow.bytes_out));
-        row.put(&figures, theme.style(Tone::Plain)).skip(3).put(conn.peer.as_str(), theme.style(Tone::Dim));
+        let conns = hop.node.as_ref().map_or(&[] as &[ConnSnapshot], |node| &node.connections);
+        if let Some(conn) = conns.iter().find(|conn| columns::same_id(conn.transfer.as_str(), id)) {
+            let rates = state.seen().rates.of(hop, conn).unwrap_or_default();
+            row.cell(8, conn.state.word(), theme.style(Tone::Flow)).skip(1);
+            figures(state, rates, conn.flow.bytes_out, conn.peer.as_str(), &mut row);
+        } else if let Some(part) = ours.and_then(|transfer| *transfer.parts.get(i)?) {
+            let (word, tone) = match (part.broke, part.status) {
+                (Some(_), _) => ("broke", Tone::Bad),
+                (None, 200..300) => ("done", Tone::Good),
+                _ => ("failed", Tone::Bad),
+            };
+            row.cell(8, word, theme.style(tone)).skip(1);
+            let flow = &part.flow;
+            let mean = |bytes: u64| u64::try_from(u128::from(bytes) * 1_000_000 / u128::from(flow.active_us.max(1)));
+            let rates = (mean(flow.bytes_in).unwrap_or(u64::MAX), mean(flow.bytes_out).unwrap_or(u64::MAX));
+            let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
+            let [read, write, cap] = [flow.read_blocked_us, flow.write_blocked_us, flow.capped_us].map(share);
+            let tail = match part.broke {
+                Some(broke) => broke.words().to_owned(),
+                None if area.width >= WIDE => format!("waited {}", waits(read, write, cap)),
+                None => {
+                    let [read, write, cap] = [read, write, cap].map(Option::unwrap_or_default);
+                    columns::waits(read, write, cap, hop.origin).to_owned()
+                }
+            };
+            figures(state, rates, flow.bytes_out, &tail, &mut row);
+        } else {
+            row.put(silence(hop, ours), theme.style(Tone::Dim));
+        }
+    }
+}
+
+/// Bytes a second in and out, bytes sent, and whatever else there is to say.
+fn figures(state: &UiState, rates: (u64, u64), sent: u64, tail: &str, row: &mut Row<'_>) {
+    let (into, out) = (rate(Some(rates.0)), rate(Some(rates.1)));
+    let text = format!("in {into:>6}   out {out:>6}   sent {:>6}", Bytes(sent));
+    row.put(&text, state.theme.style(Tone::Plain)).skip(3).put(tail, state.theme.style(Tone::Dim));
+}
+
+/// Why nothing is known of a transfer on a hop.
+fn silence(hop: &HopSnapshot, ours: Option<&TransferSnapshot>) -> &'static str {
+    match &hop.link {
+        link @ (HopLink::Original | HopLink::Foreign | HopLink::Down { .. }) => connections::silence(link),
+        _ if ours.is_some_and(|transfer| transfer.phase == Phase::Cancelled) => "not asked: the transfer was cancelled",
+        _ => "-",
     }
 }
