@@ -54,7 +54,8 @@
 //! state         what the screen itself remembers;  lists  rows, narrowed by a filter and sorted;  seen, rates
 //!               what only a sequence of snapshots shows
 //! view          draws;  layout  which region stands where;  widgets/  one region a file;  columns, grid, paint,
-//!               theme  tables, glyphs, colours;  fill  where the bytes are;  svg  a screen as a picture
+//!               theme  tables, glyphs, colours;  fill  where the bytes are;  svg  a screen as a picture;
+//!               print  as lines
 //! ```
 //!
 //! # The roof

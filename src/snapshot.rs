@@ -298,6 +298,13 @@ impl HopLink {
     }
 }
 
+impl HopSnapshot {
+    /// It reported, cannot be reached any more, and is tried again: its last report is all there is.
+    pub fn is_lost(&self) -> bool {
+        !self.ours && self.node.is_some() && matches!(self.link, HopLink::Down { .. })
+    }
+}
+
 impl Phase {
     /// One word for a table cell.
     pub fn word(self) -> &'static str {

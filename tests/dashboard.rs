@@ -4,6 +4,8 @@
 mod anything;
 #[path = "dashboard/browse.rs"]
 mod browse;
+#[path = "dashboard/follow.rs"]
+mod follow;
 #[path = "dashboard/keys.rs"]
 mod keys;
 #[path = "support/script.rs"]

@@ -9,6 +9,8 @@ mod free;
 mod latency;
 #[path = "terminal/leaving.rs"]
 mod leaving;
+#[path = "terminal/looks.rs"]
+mod looks;
 #[path = "terminal/nodes.rs"]
 mod nodes;
 #[path = "terminal/panics.rs"]
@@ -29,7 +31,7 @@ mod turning;
 use std::time::{Duration, Instant};
 
 use free::Chain;
-use terminal::{Terminal, all_gone, chainview};
+use terminal::{Terminal, all_gone, chainview, listens_to_mouse};
 
 /// From the start of the program to its nodes, shown as up.
 const UP: Duration = Duration::from_secs(2);
@@ -50,6 +52,8 @@ fn up(chain: &Chain, flags: &str, columns: u16, rows: u16) -> Terminal {
     let terminal = Terminal::start(command, columns, rows);
     let all = format!("{0}/{0} up", chain.ports.len());
     terminal.shows(&[&all, "LIVE"]);
+    // Whatever ends it has this to undo, too.
+    terminal.until("the mouse", listens_to_mouse);
     terminal
 }
 

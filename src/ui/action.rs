@@ -31,6 +31,10 @@ pub enum Action {
     Span(isize),
     /// Type what rows must contain.
     Filter,
+    /// Go to the next line of the log, among all others, that has the words of the filter, or to the one before.
+    Hit(isize),
+    /// Go on with the marked transfer, or that of the marked connection, so many hops toward the origin.
+    Follow(isize),
     /// Sort by the next column.
     SortNext,
     /// Sort the other way round.
@@ -47,6 +51,8 @@ pub enum Action {
     Theme,
     /// Listen to the mouse, or leave it to the terminal.
     Mouse,
+    /// How the screen looks and listens, in one list.
+    Settings,
     /// Put the marked row's text on the clipboard.
     Copy,
     /// Paint every cell again.
@@ -99,6 +105,8 @@ pub enum Action {
     SaveScreen,
     /// Leave, or ask first.
     Quit,
+    /// The same, and the last frame stays on the terminal.
+    QuitKept,
     /// Leave the program and let its nodes live on.
     LeaveNodes,
     /// Close what lies over the screen, or cancel what runs, or leave.

@@ -129,7 +129,7 @@ pub fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [Field
 /// What a connection has in each column.
 pub fn texts(chain: &ChainSnapshot, seen: &Seen, hop: &HopSnapshot, conn: &ConnSnapshot) -> [String; 16] {
     let page = conn.state == ConnState::Page;
-    let rates = seen.rates.of(hop, conn).filter(|_| !page);
+    let rates = seen.rates.of(hop, conn).filter(|_| !page && !hop.is_lost());
     // Reports of nothing but their own reading ask for no new picture, so this time would stand still.
     let age = (!page).then(|| Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))));
     let tcp = conn.tcp.filter(|_| !page);

@@ -28,6 +28,9 @@ pub struct Lists {
     pub transfers: Vec<usize>,
     /// Places of log lines in the snapshot.
     pub log: Vec<usize>,
+    /// Rows of the log with the words of its filter, while the others are shown around them.
+    pub hits: Vec<usize>,
+    around: bool,
     filters: [String; 3],
     sort: Option<Sort>,
     /// The order that the last sorting gave. Rows keep their places in it while their figures change.
@@ -45,6 +48,12 @@ impl Lists {
         if let Some(slot) = slot(panel) {
             self.filters[slot] = text;
         }
+        self.around &= panel != Panel::Log;
+    }
+
+    /// Shows the log's other lines around those that its filter keeps, until that changes.
+    pub fn show_around(&mut self) {
+        self.around = true;
     }
 
     /// By what the connections are sorted; without it they stand in the order in which they came.
@@ -67,17 +76,26 @@ impl Lists {
         });
         self.transfers = wanted.map(|(at, _)| at).collect();
         let filter = Filter::new(self.filter(Panel::Log));
-        let wanted = chain.log.iter().enumerate().filter(|(_, line)| {
+        self.log.clear();
+        self.hits.clear();
+        for (at, line) in chain.log.iter().enumerate().filter(|(_, line)| line.level >= level) {
             let hop = line.hop.map_or("c".to_owned(), |hop| hop.to_string());
-            line.level >= level && filter.keeps(&[("hop", &hop), ("text", line.text.as_str())])
-        });
-        self.log = wanted.map(|(at, _)| at).collect();
+            let kept = filter.keeps(&[("hop", &hop), ("text", line.text.as_str())]);
+            if kept && self.around {
+                self.hits.push(self.log.len());
+            }
+            if kept || self.around {
+                self.log.push(at);
+            }
+        }
     }
 
     fn refresh_conns(&mut self, chain: &ChainSnapshot, seen: &Seen, scope: Option<usize>) {
         let filter = Filter::new(self.filter(Panel::Connections));
         let hops = chain.hops.iter().enumerate().filter(|(_, hop)| scope.is_none_or(|number| hop.number == number));
-        let reports = hops.filter(|(_, hop)| hop.link.is_up()).filter_map(|(at, hop)| Some((at, hop.node.as_ref()?)));
+        let reports = hops
+            .filter(|(_, hop)| hop.link.is_up() || hop.is_lost())
+            .filter_map(|(at, hop)| Some((at, hop.node.as_ref()?)));
         self.conns.clear();
         self.conns_in_all = 0;
         for (hop, node) in reports {

@@ -17,6 +17,7 @@ pub mod layout;
 pub mod lists;
 pub mod mouse;
 pub mod paint;
+pub mod print;
 pub mod rates;
 pub mod screen;
 pub mod seen;

@@ -10,17 +10,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 use rustix::event::PollFlags;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch::Receiver;
 
 use super::event::{Event, Events};
-use super::state::{Errand, UiState};
+use super::state::{Errand, Mode, UiState};
 use super::suspend::{self, Jobs};
 use super::terminal::{self, Screen, is_gone, is_taken, keyboard, waits};
 use super::theme::{ColorMode, Theme};
-use super::{Options, keymap, mouse, view};
+use super::{Options, keymap, mouse, print, view};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, HopSnapshot};
 
@@ -93,6 +95,11 @@ pub fn run(
     let (dirty, drawn, looked) = (true, None, None);
     let mut all = Loop { state, screen, jobs, opened, newest, snapshots, commands, dirty, drawn, looked };
     let left = all.run(&events, stop);
+    let kept = (all.state.keeps_frame() && left.is_ok()).then(|| all.last_frame());
+    drop(all);
+    if let Some(frame) = kept {
+        terminal::leave_behind(&print::lines(&frame));
+    }
     match left {
         // A frame that fails because the terminal is gone is no error of ours.
         Err(ScreenError::Draw(_)) if terminal_is_gone() => Ok(Left::HungUp),
@@ -242,6 +249,18 @@ impl Loop {
         self.dirty = false;
         self.drawn = Some(Instant::now());
         Ok(())
+    }
+}
+
+impl Loop {
+    /// What stands on the screen, but for its last row: the keys there mean nothing any more.
+    fn last_frame(&mut self) -> Buffer {
+        self.state.mode = Mode::Browse;
+        let area = self.state.area;
+        let mut buffer = Buffer::empty(area);
+        view::draw(&self.state, &self.state.shown(&self.newest), area, &mut buffer);
+        buffer.resize(Rect { height: area.height.saturating_sub(u16::from(area.height > 1)), ..area });
+        buffer
     }
 }
 

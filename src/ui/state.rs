@@ -1,10 +1,12 @@
 //! What the screen itself knows: tab, mode, marks, the line being typed. Neither clock nor terminal nor file here.
 
 mod apply;
+mod follow;
 mod lines;
 mod nodes;
 mod place;
 mod select;
+mod settings;
 mod targets;
 
 use std::sync::Arc;
@@ -21,9 +23,11 @@ use super::theme::Theme;
 use crate::dials::Dial;
 use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, TransferSnapshot};
 
+pub use follow::Stage;
 pub use lines::{Ask, DIALS, Offer, Prompt};
 pub use place::{ConnKey, Depth, Panel, Tab, Tops};
 pub use select::in_sight;
+pub use settings::{SETTINGS, Setting};
 
 /// What the keys are for now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +59,11 @@ pub enum Mode {
         /// The hop, from 1.
         hop: usize,
         /// The marked dial.
+        at: usize,
+    },
+    /// How the screen looks and listens can be changed.
+    Settings {
+        /// The marked line.
         at: usize,
     },
     /// The person asked to leave while a transfer runs.
@@ -135,6 +144,8 @@ pub struct UiState {
     /// What waits for a second press of its key, and of what.
     asked: Option<(Action, String)>,
     quitting: bool,
+    /// The last frame is to stay on the terminal.
+    keeps_frame: bool,
     errand: Option<Errand>,
 }
 
@@ -199,6 +210,11 @@ impl UiState {
         self.quitting
     }
 
+    /// The person wants the last frame to stay on the terminal.
+    pub fn keeps_frame(&self) -> bool {
+        self.quitting && self.keeps_frame
+    }
+
     /// What the loop is to do before the next frame, told once.
     pub fn take_errand(&mut self) -> Option<Errand> {
         self.errand.take()
@@ -231,7 +247,7 @@ impl Mode {
             Self::Line(_) => table::LINE,
             Self::Palette { .. } => table::PALETTE,
             Self::Help { .. } => table::HELP,
-            Self::Columns { .. } | Self::Dials { .. } => table::PICK,
+            Self::Columns { .. } | Self::Dials { .. } | Self::Settings { .. } => table::PICK,
             Self::Leaving => table::LEAVE,
         }
     }

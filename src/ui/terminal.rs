@@ -160,6 +160,19 @@ pub fn restore() {
     }
 }
 
+/// Writes this on the terminal as it was, after it was given back.
+pub fn leave_behind(bytes: &[u8]) {
+    let mut left = bytes;
+    while !left.is_empty() {
+        match rustix::io::write(stdout(), left) {
+            Ok(written) => left = &left[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            // Nobody is there to read it.
+            Err(_) => return,
+        }
+    }
+}
+
 /// Drops what was written and not yet taken by the terminal.
 fn drop_unread() {
     let _ = tcflush(stdout(), QueueSelector::OFlush);

@@ -21,7 +21,7 @@ use super::layout::{is_small, split};
 use super::state::{Mode, UiState};
 use super::widgets::{
     chain, chart, connections, detail, dials, footer, header, help, hop_table, log, nodes, offers, palette, picker,
-    prompt, setup, short, transfers, verdict,
+    prompt, settings, setup, short, transfers, verdict,
 };
 use crate::snapshot::ChainSnapshot;
 
@@ -73,6 +73,7 @@ fn over(state: &UiState, data: &ChainSnapshot, line: Rect, area: Rect, buffer: &
         Mode::Palette { .. } => palette::draw(state, data, area, buffer),
         Mode::Columns { .. } => picker::draw(state, area, buffer),
         Mode::Dials { .. } => dials::draw(state, data, area, buffer),
+        Mode::Settings { .. } => settings::draw(state, area, buffer),
         Mode::Browse | Mode::Leaving => {}
     }
 }

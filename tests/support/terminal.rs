@@ -194,6 +194,7 @@ impl Terminal {
         let (screen, text) = (state.emulator.screen(), contents(&state));
         assert!(!screen.alternate_screen(), "the screen is not left:\n{text}");
         assert!(!screen.hide_cursor() && !screen.bracketed_paste(), "the cursor is hidden, or pasted text marked");
+        assert!(!listens_to_mouse(screen), "the mouse is still reported");
     }
 
     /// Checks that the terminal has the modes that it had before the program.
@@ -292,6 +293,11 @@ pub(crate) fn is_alive(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     test_kill_process(pid).is_ok() && !matches!(state, None | Some('Z' | 'X'))
+}
+
+/// Clicks go to the program, and not to the terminal's own selecting.
+pub(crate) fn listens_to_mouse(screen: &vt100::Screen) -> bool {
+    screen.mouse_protocol_mode() != vt100::MouseProtocolMode::None
 }
 
 /// The modes of a terminal, as text that can be compared.

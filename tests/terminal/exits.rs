@@ -61,15 +61,17 @@ fn sigint() {
 #[test]
 fn a_terminal_that_is_closed() {
     let chain = Chain::new(3, 3_000_000);
-    let mut terminal = up(&chain, "--limit 2=300K", 80, 24);
-    let nodes = terminal.children();
-    terminal.keys("f");
-    terminal.shows(&["1 active", "%"]);
-    terminal.close();
-    let closed = Instant::now();
-    terminal.ends(Duration::from_secs(2));
-    println!("with its terminal closed: ended after {:?}", closed.elapsed());
-    assert!(all_gone(&nodes, Duration::from_secs(1)), "nodes outlive the dashboard");
+    again("a closed terminal", || {
+        let mut terminal = up(&chain, "--limit 2=300K", 80, 24);
+        let nodes = terminal.children();
+        terminal.keys("f");
+        terminal.shows(&["1 active", "%"]);
+        terminal.close();
+        let closed = Instant::now();
+        terminal.ends(Duration::from_secs(2));
+        println!("with its terminal closed: ended after {:?}", closed.elapsed());
+        assert!(all_gone(&nodes, Duration::from_secs(1)), "nodes outlive the dashboard");
+    });
 }
 
 /// What raw mode and the other screen leave on a terminal after this is nothing that a dead program could mend.

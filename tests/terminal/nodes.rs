@@ -85,10 +85,10 @@ fn a_killed_node_is_shown_down_and_comes_back_by_itself() {
 }
 
 /// A node that somebody else started.
-struct Other(Child);
+pub(crate) struct Other(Child);
 
 impl Other {
-    fn start(chain: &Chain, hop: usize) -> Self {
+    pub(crate) fn start(chain: &Chain, hop: usize) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chainview"));
         command.env_clear().args(["--node", &chain.address(hop), "--root"]).arg(chain.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -97,6 +97,10 @@ impl Other {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
         assert_eq!(first.trim_end(), format!("listening {}", chain.address(hop)));
         Self(child)
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.0)
     }
 
     fn lives(&mut self) -> bool {

@@ -13,7 +13,7 @@ use ratatui::widgets::Widget;
 use tokio::sync::{mpsc as tokio_mpsc, watch};
 
 use super::again;
-use super::terminal::{PATIENCE, Terminal, settle};
+use super::terminal::{PATIENCE, Terminal, listens_to_mouse, settle};
 
 /// One of the ignored tests below, in a terminal.
 fn run(test: &str) -> (tempfile::TempDir, Terminal) {
@@ -28,7 +28,9 @@ fn run(test: &str) -> (tempfile::TempDir, Terminal) {
 fn on_the_thread_that_draws() {
     again("a panic in a frame", || {
         let (_folder, mut terminal) = run("draws_and_panics");
-        terminal.until("a screen", |screen| screen.alternate_screen() && screen.contents().contains("all is well"));
+        terminal.until("a screen", |screen| {
+            screen.alternate_screen() && listens_to_mouse(screen) && screen.contents().contains("all is well")
+        });
         terminal.keys("!");
         assert_ne!(terminal.ends(PATIENCE).exit_code(), 0);
         terminal.is_given_back();
@@ -56,6 +58,7 @@ fn on_another_thread_and_in_a_task() {
 fn draws_and_panics() {
     ui::install_panic_hook(|_| {});
     let mut screen = Screen::take().unwrap();
+    screen.listen_to_mouse(true).unwrap();
     screen.draw(|area, buffer| "all is well".render(area, buffer)).unwrap();
     crossterm::event::read().unwrap();
     screen.draw(|_, _| panic!("a mistake in a frame")).unwrap();
@@ -86,6 +89,7 @@ fn panics_elsewhere() {
             screen.send_replace(Arc::new(chain.clone()));
         }
     });
-    let left = ui::run(&Options::default(), snapshots, commands, &Stop::default());
+    let options = Options { mouse: true, ..Options::default() };
+    let left = ui::run(&options, snapshots, commands, &Stop::default());
     assert_eq!(left.unwrap(), Left::Quit);
 }

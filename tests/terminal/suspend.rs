@@ -7,7 +7,7 @@ use portable_pty::CommandBuilder;
 use rustix::process::Signal;
 
 use super::free::Chain;
-use super::terminal::{PATIENCE, Terminal, all_gone, children_of, is_alive, settle};
+use super::terminal::{PATIENCE, Terminal, all_gone, children_of, is_alive, listens_to_mouse, settle};
 use super::{again, leave, up};
 
 /// A shell on a terminal, its line editing off: an editing shell sets modes of its own for every line.
@@ -32,14 +32,19 @@ fn job(chain: &Chain, flags: &str) -> Terminal {
 
 fn stopped(terminal: &Terminal) {
     terminal.until("the shell, with the terminal as it was", |screen| {
-        !screen.alternate_screen() && !screen.hide_cursor() && screen.contents().contains("Stopped")
+        !screen.alternate_screen()
+            && !screen.hide_cursor()
+            && !listens_to_mouse(screen)
+            && screen.contents().contains("Stopped")
     });
     terminal.has_its_modes();
 }
 
 fn back(terminal: &Terminal, texts: &[&str]) {
     terminal.until(&format!("the dashboard with {texts:?}"), |screen| {
-        screen.alternate_screen() && texts.iter().all(|text| screen.contents().contains(text))
+        screen.alternate_screen()
+            && listens_to_mouse(screen)
+            && texts.iter().all(|text| screen.contents().contains(text))
     });
 }
 

@@ -16,7 +16,7 @@ pub const LINE: Set = 1 << 1;
 pub const PALETTE: Set = 1 << 2;
 /// The list of keys is open.
 pub const HELP: Set = 1 << 3;
-/// A list to choose from is open: columns, dials.
+/// A list to choose from is open: columns, dials, settings.
 pub const PICK: Set = 1 << 4;
 /// The person is asked whether to leave.
 pub const LEAVE: Set = 1 << 5;
@@ -24,6 +24,7 @@ pub const LEAVE: Set = 1 << 5;
 const HOPS: Set = Panel::Hops.bit();
 const CONNS: Set = Panel::Connections.bit();
 const XFERS: Set = Panel::Transfers.bit();
+const SETUP: Set = Panel::Setup.bit();
 const NODES: Set = Panel::Nodes.bit();
 const LOG: Set = Panel::Log.bit();
 const ANY: Set = Set::MAX;
@@ -88,7 +89,7 @@ pub static TABLE: &[Binding] = &[
         .says(Nodes, "start the marked hop's node", Left("start", "start")).when(|s, c| s.startable(c).is_some()),
     bind("fetch", ANY, &["f"], Action::Fetch)
         .says(Transfers, "fetch the route's own file", Left("fetch", "fetch")).when(fetches),
-    bind("fetch-name", ANY, &["n"], Action::AskName)
+    bind("fetch-name", ANY & !LOG, &["n"], Action::AskName)
         .says(Transfers, "fetch another file over the same hops, by name or from a list", Left("fetch a name", "name"))
         .when(fetches),
     bind("cancel", OF_XFERS, &["x"], Action::Cancel)
@@ -107,6 +108,11 @@ pub static TABLE: &[Binding] = &[
         .says(Look, "one level out: detail, zoom, filter; never leaves", Left("back", "back")).when(|s, _| s.is_inside()),
     bind("filter", CONNS | XFERS | LOG, &["/"], Action::Filter)
         .says(Look, "show only rows with these words; hop:3 state:stream -page narrow it", Left("filter", "filter")),
+    bind("next-hit", LOG, &["n"], Action::Hit(1))
+        .says(Look, "the next line with the filter's words, among the lines around it", Left("next hit", "hit"))
+        .when(UiState::has_hits),
+    bind("last-hit", LOG, &["N"], Action::Hit(-1))
+        .says(Look, "the line before with the filter's words", Left("hit before", "hit")).when(UiState::has_hits),
     bind("sort", CONNS, &["s"], Action::SortNext)
         .says(Look, "sort by the next column; rows then keep their places", Left("sort", "sort")).when(moves),
     bind("sort-turn", CONNS, &["S"], Action::SortTurn)
@@ -155,6 +161,12 @@ pub static TABLE: &[Binding] = &[
     bind("detach", OF_NODES, &["D"], Action::Detach)
         .says(Nodes, "watch the marked node no longer; it lives on", Left("detach", "detach"))
         .when(|s, c| s.detachable(c).is_some()),
+    bind("toward-origin", CONNS | XFERS | SETUP, &[">"], Action::Follow(1))
+        .says(Look, "follow the transfer to the next hop toward the origin", Left("next hop", "hop"))
+        .when(|s, c| s.next_stage(c, 1).is_some()),
+    bind("toward-client", CONNS, &["<"], Action::Follow(-1))
+        .says(Look, "follow it toward the client, in the end to the transfer itself", Left("hop before", "hop"))
+        .when(|s, c| s.next_stage(c, -1).is_some()),
     bind("zoom", ANY, &["z"], Action::Zoom)
         .says(Look, "give the whole screen to the panel that has the keys", Left("zoom", "zoom"))
         .when(|s, _| s.tab == Tab::Chain),
@@ -187,6 +199,8 @@ pub static TABLE: &[Binding] = &[
     bind("save-screen", ANY, &["E"], Action::SaveScreen).says(Program, "write this screen as a picture (SVG)", Nowhere),
     bind("theme", ANY, &["t"], Action::Theme).says(Program, "the next look: terminal, light, contrast, mono", Nowhere),
     bind("mouse", ANY, &["m"], Action::Mouse).says(Program, "listen to the mouse, or leave it to the terminal", Nowhere),
+    bind("settings", ANY, &[","], Action::Settings)
+        .says(Program, "theme, mouse, chart and log, to be seen and changed in one place", Nowhere),
     bind("repaint", ANY, &["ctrl-l"], Action::Repaint).says(Program, "paint the screen again", Nowhere),
     bind("suspend", ANY, &["ctrl-z"], Action::Suspend).during(ANY).says(Program, "stop until fg; transfers stand still, bg lets them go on unseen", Nowhere),
     bind("interrupt", ANY, &["ctrl-c"], Action::Interrupt)
@@ -194,6 +208,8 @@ pub static TABLE: &[Binding] = &[
     bind("help", ANY, &["?", "f1"], Action::Help).says(Program, "this list", Right("help")),
     bind("quit", ANY, &["q"], Action::Quit)
         .says(Program, "leave; nodes that this program started stop", Right("quit")),
+    bind("quit-kept", ANY, &["Q"], Action::QuitKept)
+        .says(Program, "leave, and let the last picture stand on the terminal", Nowhere),
 
     bind("take", ANY, &["enter"], Action::Enter).during(LINE).says(Line, "take the line", Left("take", "take")),
     bind("list-down", ANY, &["down"], Action::Move(1)).during(LINE | PALETTE)
@@ -238,7 +254,7 @@ pub static TABLE: &[Binding] = &[
     bind("help-first", ANY, &["g", "home"], Action::First).during(HELP).says(Over, "to the top", Nowhere).when(scrolls),
     bind("help-last", ANY, &["G", "end"], Action::Last).during(HELP).says(Over, "to the bottom", Nowhere).when(scrolls),
 
-    bind("leave", ANY, &["q", "enter", "ctrl-c"], Action::Quit).during(LEAVE)
+    bind("leave", ANY, &["q", "Q", "enter", "ctrl-c"], Action::Quit).during(LEAVE)
         .says(Over, "leave: cancel what runs, stop the nodes", Left("leave", "leave")),
     bind("leave-nodes", ANY, &["d"], Action::LeaveNodes).during(LEAVE)
         .says(Over, "leave, and let the nodes live on", Left("leave, keep the nodes running", "keep nodes"))
@@ -248,7 +264,7 @@ pub static TABLE: &[Binding] = &[
         .says(Over, "paint the screen again", Nowhere),
     bind("close-line", ANY, &["esc", "ctrl-c"], Action::Close).during(LINE | PALETTE)
         .says(Line, "close; a filter goes", Right("back")),
-    bind("close", ANY, &["esc", "q", "?", "f1", "ctrl-c", "!", "c"], Action::Close).during(HELP | PICK)
+    bind("close", ANY, &["esc", "q", "?", "f1", "ctrl-c", "!", "c", ","], Action::Close).during(HELP | PICK)
         .says(Over, "close", Right("back")),
     bind("stay", ANY, &["esc", "n"], Action::Close).during(LEAVE).says(Over, "stay", Right("stay")),
 ];

@@ -43,6 +43,10 @@ impl UiState {
             Action::SaveScreen => Some(Command::SaveScreen(self.picture(chain))),
             Action::Enter => self.enter(chain),
             Action::Quit => self.quit(chain),
+            Action::QuitKept => {
+                self.keeps_frame = true;
+                self.quit(chain)
+            }
             Action::LeaveNodes => Some(self.leave(true)),
             _ => {
                 self.look(action, chain);
@@ -76,9 +80,12 @@ impl UiState {
             }
             Action::Freeze => self.freeze(chain),
             Action::Span(by) => self.span = self.span.by(by),
+            Action::Hit(by) => self.hit(chain, by),
+            Action::Follow(by) => self.follow(chain, by),
             Action::Filter => {
                 let panel = self.focus();
                 let text = self.lists.filter(panel).to_owned();
+                self.lists.set_filter(panel, text.clone());
                 self.ask(Ask::Filter(panel), &text);
             }
             Action::SortNext => self.sort_next(chain),
@@ -86,7 +93,11 @@ impl UiState {
                 let turned = self.lists.sort().map(|sort| Sort { down: !sort.down, ..sort });
                 self.lists.set_sort(turned);
             }
-            Action::SortAgain => self.lists.set_sort(self.lists.sort()),
+            Action::SortAgain => {
+                self.lists.set_sort(self.lists.sort());
+                // They may stand as they should already.
+                self.notice = Some("sorted by the figures of now".to_owned());
+            }
             Action::Columns => self.mode = Mode::Columns { at: 0 },
             Action::Level => {
                 self.level = match self.level {
@@ -95,7 +106,12 @@ impl UiState {
                     Level::Error => Level::Info,
                 }
             }
-            Action::Wrap => self.wrap = !self.wrap,
+            Action::Wrap => {
+                self.wrap = !self.wrap;
+                // None may be so long that it shows.
+                let now = if self.wrap { "long lines are broken" } else { "long lines are cut" };
+                self.notice = Some(now.to_owned());
+            }
             Action::Theme => {
                 self.theme = self.theme.next();
                 self.notice = Some(format!("theme: {}", self.theme.name()));
@@ -105,6 +121,7 @@ impl UiState {
                 let now = if self.mouse { "the mouse is listened to" } else { "the mouse is the terminal's own" };
                 self.notice = Some(now.to_owned());
             }
+            Action::Settings => self.mode = Mode::Settings { at: 0 },
             Action::Copy => {
                 let text = self.copyable(chain);
                 self.notice = text.as_ref().map(|text| format!("copied: {text}"));
@@ -233,6 +250,14 @@ impl UiState {
                 self.ask(Ask::Dial { hop, at }, "");
                 None
             }
+            Mode::Settings { at } => {
+                if let Some(action) = self.turn_setting(*at) {
+                    self.look(action, chain);
+                    // The list says it already.
+                    self.notice = None;
+                }
+                None
+            }
             Mode::Help { .. } | Mode::Leaving => None,
         }
     }
@@ -245,6 +270,7 @@ impl UiState {
     }
 
     fn close(&mut self) {
+        self.keeps_frame = false;
         if let Mode::Line(prompt) = &self.mode {
             match prompt.ask {
                 Ask::Filter(panel) => self.lists.set_filter(panel, String::new()),

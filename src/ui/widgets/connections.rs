@@ -1,10 +1,12 @@
 //! The live connections of the marked hop, or of all hops; those that only read the node's pages come last.
 
+use std::time::Duration;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::heading;
 use super::hop_table::{MARGIN, inner, say};
+use super::{header, heading};
 use crate::snapshot::{ChainSnapshot, ConnState, HopLink};
 use crate::ui::columns::{CONN_HOP, CONNS, texts};
 use crate::ui::grid::{Places, cell, headings, place};
@@ -28,8 +30,9 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     };
     let all = state.tab == Tab::Connections;
     let name = if all { "Connections of all hops".to_owned() } else { format!("Connections of hop {}", hop.number) };
-    heading::draw(theme, &name, &remark(state), focused, area, buffer);
-    if !all && (!hop.link.is_up() || hop.node.is_none()) {
+    let aged = if !all && (hop.is_lost() || header::is_stale(hop)) { Some(hop.age) } else { None };
+    heading::draw(theme, &name, &remark(state, aged), focused, area, buffer);
+    if !all && !hop.is_lost() && (!hop.link.is_up() || hop.node.is_none()) {
         return say(theme, silence(&hop.link), row_of(area, 1), buffer);
     }
     let places = places(state, area);
@@ -46,7 +49,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
         let (hop, row) = (&data.hops[place.0], row_of(body, i));
         let marked = (state.tops.conns + i == at).then_some(focused);
         heading::mark(theme, marked, row, buffer);
-        let quiet = matches!(conn.state, ConnState::Page | ConnState::Idle);
+        let quiet = hop.is_lost() || matches!(conn.state, ConnState::Page | ConnState::Idle);
         for (c, text) in texts(data, state.seen(), hop, conn).iter().enumerate() {
             let tone = match text.as_str() {
                 "-" => Tone::Dim,
@@ -77,10 +80,11 @@ pub fn is_number(column: usize) -> bool {
     CONNS.get(column).is_some_and(|column| column.right && column.title != "Hop")
 }
 
-/// What narrows the list, how much of it there is, how it is sorted.
-fn remark(state: &UiState) -> String {
+/// How old it is where that matters, what narrows the list, how much of it there is, how it is sorted.
+fn remark(state: &UiState, aged: Option<Duration>) -> String {
     let lists = &state.lists;
     let mut words = Vec::new();
+    words.extend(aged.map(|age| format!("as {} s ago", age.as_secs())));
     let filter = heading::filter_words(lists.filter(Panel::Connections));
     words.extend((!filter.is_empty()).then_some(filter));
     words.push(format!("{} of {}", lists.conns.len(), lists.conns_in_all));

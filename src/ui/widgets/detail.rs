@@ -6,7 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::fields::{Field, field};
-use super::{chart, connections, fields, heading, hop_table, nodes, setup};
+use super::{chart, connections, fields, header, heading, hop_table, nodes, setup};
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Phase, Proof, TcpSnapshot, TransferSnapshot};
 use crate::ui::columns::{self, count, dash, ms, percent, rate};
 use crate::ui::paint::{Row, row_of};
@@ -57,6 +57,9 @@ fn hop_fields(hop: &HopSnapshot) -> Vec<Field> {
         all.push(field("reason", reason.to_string()).toned(Tone::Bad));
     }
     let Some(node) = &hop.node else { return all };
+    if hop.is_lost() || header::is_stale(hop) {
+        all.push(field("reported", format!("{} s ago, as follows", hop.age.as_secs())).toned(Tone::Warn));
+    }
     let totals = &node.totals;
     let wires: Vec<&str> = node.wires.iter().map(crate::text::SafeText::as_str).collect();
     all.extend([

@@ -124,6 +124,10 @@ fn liveness(data: &ChainSnapshot) -> (String, Tone) {
     if data.leaving {
         return ("LEAVING".to_owned(), Tone::Warn);
     }
+    let lost = data.hops.iter().filter(|hop| hop.is_lost()).count();
+    if lost > 0 {
+        return (format!("RECONNECTING {lost}"), Tone::Warn);
+    }
     let reporting = || data.hops.iter().filter(|hop| hop.node.is_some() && hop.link.is_up());
     match reporting().map(|hop| hop.age).max() {
         None => ("NO REPORTS".to_owned(), Tone::Dim),
@@ -153,6 +157,11 @@ mod tests {
         let data = |ages: &[u64]| ChainSnapshot { hops: ages.iter().copied().map(hop).collect(), ..Default::default() };
         assert_eq!(liveness(&data(&[100, 900])).0, "LIVE");
         assert_eq!(liveness(&data(&[100, 4200])).0, "STALE 4 s");
+        let mut lost = data(&[100, 4200]);
+        lost.hops[0].link = HopLink::Down { reason: "says nothing any more".into() };
+        assert_eq!(liveness(&lost).0, "RECONNECTING 1");
+        lost.hops[0].ours = true;
+        assert_eq!(liveness(&lost).0, "STALE 4 s", "one of ours is started again, not asked again");
         assert_eq!(liveness(&data(&[])).0, "NO REPORTS");
         assert_eq!(liveness(&ChainSnapshot { leaving: true, ..data(&[9000]) }).0, "LEAVING");
     }

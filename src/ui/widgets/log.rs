@@ -36,7 +36,12 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
         let Some(line) = data.log.get(*at) else { continue };
         let first = row_of(body, y);
         for (n, piece) in pieces(state, line, area.width).iter().enumerate() {
-            draw_line(theme, line, piece, n == 0, row_of(body, y), buffer);
+            let kind = match n {
+                0 if lists.hits.binary_search(&row).is_ok() => Piece::Hit,
+                0 => Piece::First,
+                _ => Piece::Rest,
+            };
+            draw_line(theme, line, piece, kind, row_of(body, y), buffer);
             y += 1;
         }
         if focused && row == marked {
@@ -85,7 +90,15 @@ fn remark(state: &UiState, data: &ChainSnapshot) -> String {
         Level::Error => "errors".to_owned(),
     };
     let all = data.log.len();
-    let some = if state.lists.log.len() == all { String::new() } else { format!("{} of {all}", state.lists.log.len()) };
+    let hits = &state.lists.hits;
+    let hit = hits.partition_point(|row| *row <= state.row_of(Panel::Log, data));
+    let some = if !hits.is_empty() {
+        format!("hit {hit} of {}", hits.len())
+    } else if state.lists.log.len() == all {
+        String::new()
+    } else {
+        format!("{} of {all}", state.lists.log.len())
+    };
     let follows = if state.line().is_none() { "follows" } else { "held: G follows again" };
     let words = [filter.as_str(), &level, &some, follows];
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("   ")
@@ -105,7 +118,18 @@ fn indent(terminal: u16) -> u16 {
     1 + time + 6 + 4
 }
 
-fn draw_line(theme: &Theme, line: &LogLine, text: &str, first: bool, area: Rect, buffer: &mut Buffer) {
+/// What a row of the pane is of its line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    /// Its first or only row, of a line with the words of the filter, while others are shown around it.
+    Hit,
+    /// The same of any other line.
+    First,
+    /// A further row.
+    Rest,
+}
+
+fn draw_line(theme: &Theme, line: &LogLine, text: &str, piece: Piece, area: Rect, buffer: &mut Buffer) {
     let (word, tone) = match line.level {
         Level::Info => ("INFO", Tone::Dim),
         Level::Warn => ("WARN", Tone::Warn),
@@ -114,7 +138,7 @@ fn draw_line(theme: &Theme, line: &LogLine, text: &str, first: bool, area: Rect,
     let mut row = Row::new(buffer, area);
     let flag = if line.level == Level::Info { " " } else { theme.glyphs.pale };
     row.put(flag, theme.style(tone));
-    if !first {
+    if piece == Piece::Rest {
         row.skip(indent(area.width) - width(flag)).put(text, theme.style(Tone::Plain));
         return;
     }
@@ -125,5 +149,11 @@ fn draw_line(theme: &Theme, line: &LogLine, text: &str, first: bool, area: Rect,
     }
     row.cell(5, word, theme.style(tone)).skip(1);
     let hop = line.hop.map_or("c".to_owned(), |hop| hop.to_string());
-    row.cell_right(2, &hop, theme.style(Tone::Dim)).skip(2).put(text, theme.style(Tone::Plain));
+    row.cell_right(2, &hop, theme.style(Tone::Dim));
+    if piece == Piece::Hit {
+        row.skip(1).put("*", theme.style(Tone::Mark));
+    } else {
+        row.skip(2);
+    }
+    row.put(text, theme.style(Tone::Plain));
 }

@@ -18,6 +18,7 @@ pub mod over;
 pub mod palette;
 pub mod picker;
 pub mod prompt;
+pub mod settings;
 pub mod setup;
 pub mod short;
 pub mod transfers;

@@ -1,0 +1,63 @@
+//! A frame as lines for the terminal as it was: what stays to be read when the screen is left.
+
+use crossterm::queue;
+use crossterm::style::{ContentStyle, PrintStyledContent};
+use ratatui::backend::IntoCrossterm;
+use ratatui::buffer::{Buffer, Cell};
+use ratatui::style::{Color, Modifier, Style};
+
+use super::paint::width;
+
+/// The lines, each with its looks and its end; blanks at the end of a line are left out.
+pub fn lines(frame: &Buffer) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for cells in frame.content().chunks(usize::from(frame.area.width.max(1))) {
+        let end = cells.iter().rposition(|cell| !is_blank(cell)).map_or(0, |last| last + 1);
+        let mut runs: Vec<(Style, String)> = Vec::new();
+        let mut covered = 0;
+        for (column, cell) in cells[..end].iter().enumerate() {
+            // The cell behind a wide character is part of it.
+            if column < covered {
+                continue;
+            }
+            covered = column + usize::from(width(cell.symbol()).max(1));
+            match runs.last_mut() {
+                Some((style, text)) if *style == cell.style() => text.push_str(cell.symbol()),
+                _ => runs.push((cell.style(), cell.symbol().to_owned())),
+            }
+        }
+        for (style, text) in runs {
+            let look: ContentStyle = style.into_crossterm();
+            // Memory takes every byte.
+            let _ = queue!(bytes, PrintStyledContent(look.apply(text)));
+        }
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+fn is_blank(cell: &Cell) -> bool {
+    let seen = Modifier::REVERSED | Modifier::UNDERLINED;
+    cell.symbol().trim().is_empty() && cell.bg == Color::Reset && !cell.modifier.intersects(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::layout::Rect;
+
+    use super::*;
+
+    #[test]
+    fn looks_and_words_stay_and_blanks_go() {
+        let mut frame = Buffer::empty(Rect::new(0, 0, 12, 3));
+        frame.set_string(1, 0, "ab", Style::new());
+        frame.set_string(3, 0, "cd", Style::new().add_modifier(Modifier::BOLD));
+        frame.set_string(0, 2, "\u{6f22}x", Style::new());
+        let text = String::from_utf8(lines(&frame)).unwrap();
+        let plain: Vec<&str> = text.lines().collect();
+        assert_eq!(plain.len(), 3);
+        assert!(plain[0].contains(" ab") && plain[0].contains("\x1b[1mcd"), "{text:?}");
+        assert_eq!(plain[1], "");
+        assert!(plain[2].contains("\u{6f22}x"), "{text:?}");
+    }
+}

@@ -1,0 +1,28 @@
+//! The settings: how each stands, and the key that changes it without this list.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::{heading, over};
+use crate::ui::paint::{Row, row_of};
+use crate::ui::state::{Mode, SETTINGS, UiState};
+use crate::ui::theme::Tone;
+
+const WIDTH: u16 = 44;
+
+/// Draws the list over the middle of the area.
+pub fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
+    let Mode::Settings { at } = state.mode else { return };
+    let theme = &state.theme;
+    let inner = over::open(theme, "Settings", WIDTH, SETTINGS.len(), area, buffer);
+    let room = usize::from(inner.height);
+    let first = (at + 1).saturating_sub(room);
+    for (i, setting) in SETTINGS.iter().enumerate().skip(first).take(room) {
+        let row = row_of(inner, i - first);
+        heading::mark(theme, (i == at).then_some(true), row, buffer);
+        let mut cells = Row::new(buffer, row);
+        cells.skip(2).put_right(&state.keymap.key_of(setting.action()), theme.style(Tone::Key));
+        cells.cell(12, setting.name(), theme.style(Tone::Dim));
+        cells.put(setting.value(state), theme.style(Tone::Plain));
+    }
+}

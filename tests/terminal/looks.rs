@@ -1,0 +1,132 @@
+//! How it looks and listens in a real terminal: themes, time zoom, the clipboard, the last picture, and old figures.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustix::process::{Signal, kill_process};
+use vt100::Color;
+
+use super::free::Chain;
+use super::nodes::Other;
+use super::terminal::{Terminal, chainview};
+use super::{leave, up};
+
+/// The colours that lie under and on the screen.
+fn colors(screen: &vt100::Screen) -> (Color, Vec<Color>) {
+    let (rows, columns) = screen.size();
+    let cells = (0..rows.get()).flat_map(|row| (0..columns.get()).filter_map(move |column| screen.cell(row, column)));
+    let mut fronts: Vec<Color> = Vec::new();
+    cells.map(vt100::Cell::fgcolor).for_each(|color| {
+        if !fronts.contains(&color) {
+            fronts.push(color);
+        }
+    });
+    (screen.cell(0, 0).unwrap().bgcolor(), fronts)
+}
+
+#[test]
+fn every_theme_by_its_flag_and_by_its_key() {
+    let chain = Chain::new(1, 10);
+    let looks_like = |terminal: &Terminal, name: &str| {
+        let (back, colored) = match name {
+            "terminal" => (Color::Default, true),
+            "light" => (Color::Idx(231), true),
+            "contrast" => (Color::Idx(16), true),
+            _ => (Color::Default, false),
+        };
+        terminal.until(&format!("the look {name}"), |screen| {
+            let (ground, fronts) = colors(screen);
+            ground == back && fronts.iter().any(|color| *color != Color::Default) == colored
+        });
+    };
+    for name in ["terminal", "light", "contrast", "mono"] {
+        let mut terminal = up(&chain, &format!("--theme {name}"), 80, 24);
+        looks_like(&terminal, name);
+        if name == "terminal" {
+            for next in ["light", "contrast", "mono", "terminal"] {
+                terminal.keys("t");
+                terminal.shows(&[&format!("theme: {next}")]);
+                looks_like(&terminal, next);
+            }
+        }
+        leave(&mut terminal);
+    }
+}
+
+#[test]
+fn the_time_that_charts_show_has_keys() {
+    let chain = Chain::new(1, 10);
+    let mut terminal = up(&chain, "", 120, 40);
+    for (key, shown) in [("=", "10 s"), ("+", "1 s"), ("-", "10 s"), ("-", "60 s"), ("-", "10 min")] {
+        terminal.keys(key);
+        terminal.shows(&[&format!("Throughput out of hop 1, {shown} ─")]);
+    }
+    terminal.keys(",");
+    terminal.shows(&["Settings", "charts      10 min"]);
+    terminal.keys("q");
+    leave(&mut terminal);
+}
+
+#[test]
+fn what_is_copied_goes_to_the_terminal_and_through_tmux() {
+    let chain = Chain::new(1, 10);
+    let address = chain.address(1);
+    let sequence = format!("\x1b]52;c;{}\x07", STANDARD.encode(&address));
+    let wrapped = format!("\x1bPtmux;{}\x1b\\", sequence.replace('\x1b', "\x1b\x1b"));
+    for (tmux, wanted) in [(false, sequence), (true, wrapped)] {
+        let mut command = chainview(chain.folder.path(), "-o out");
+        if tmux {
+            command.env("TMUX", "/tmp/none,1,0");
+        }
+        let mut terminal = Terminal::start(command, 80, 24);
+        terminal.shows(&["1/1 up", "LIVE"]);
+        terminal.keys("y");
+        terminal.shows(&[&format!("copied: {address}")]);
+        leave(&mut terminal);
+        let sent = terminal.sent();
+        assert!(sent.windows(wanted.len()).any(|bytes| bytes == wanted.as_bytes()), "tmux: {tmux}");
+    }
+}
+
+#[test]
+fn a_capital_q_leaves_the_last_picture_on_the_terminal() {
+    let chain = Chain::new(2, 100_000);
+    let mut terminal = up(&chain, "", 80, 24);
+    terminal.keys("f");
+    terminal.shows(&["1 done", "intact"]);
+    terminal.keys("Q");
+    assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
+    terminal.is_given_back();
+    let screen = terminal.shows(&["▎ Transfers", "intact", "1 fetched (100.0K), 0 failed"]);
+    assert!(!screen.contains("q quit"), "keys that mean nothing any more:\n{screen}");
+}
+
+#[test]
+fn what_an_attached_node_said_last_can_be_read_while_it_says_nothing() {
+    let chain = Chain::new(2, 100_000);
+    let other = Other::start(&chain, 1);
+    let mut terminal = up(&chain, "", 120, 40);
+    terminal.keys("f");
+    terminal.shows(&["1 done", "intact"]);
+    kill_process(other.pid(), Signal::STOP).unwrap();
+    terminal.shows(&["STALE ", "stale "]);
+    // Its figures stay, with their age.
+    terminal.keys("\r");
+    terminal.shows(&["Hop 1 ", " s ago, as follows", "1 served, 0 failed"]);
+    terminal.keys("\x1b");
+    terminal.shows(&["Connections of hop 1", " s ago"]);
+    kill_process(other.pid(), Signal::CONT).unwrap();
+    terminal.until("live again", |screen| {
+        let text = screen.contents();
+        text.contains("LIVE") && !text.contains("STALE") && text.contains("Connections of hop 1")
+    });
+    drop(other);
+    terminal.shows(&["RECONNECTING 1", "1/2 up", " s ago"]);
+    terminal.keys("\r");
+    terminal.shows(&["Hop 1 ", "down", " s ago, as follows", "1 served, 0 failed"]);
+    let back = Other::start(&chain, 1);
+    terminal.shows(&["LIVE", "2/2 up"]);
+    leave(&mut terminal);
+    drop(back);
+}
