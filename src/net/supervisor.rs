@@ -24,8 +24,8 @@ use crate::snapshot::HopLink;
 use crate::text::SafeText;
 pub use child::STAY;
 use child::Spec;
-pub use orders::Order;
 use orders::{Keeper, LEAVING};
+pub use orders::{Order, is_as_ordered};
 
 /// What the nodes are started with.
 #[derive(Clone, Debug)]

@@ -30,8 +30,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 const SOUND: Duration = Duration::from_secs(10);
 /// How a node is that was asked to leave and has not left yet.
 pub(super) const LEAVING: &str = "leaving: its transfers may finish";
+/// Why a node is down that was asked to leave, or killed, by a person.
+const STOPPED: &str = "stopped";
+const KILLED: &str = "killed";
 /// After so many early deaths in a row it is left alone.
 const DEATHS: u32 = 4;
+
+/// A node is down for this reason because somebody wanted it so.
+pub fn is_as_ordered(reason: &str) -> bool {
+    [LEAVING, STOPPED, KILLED].contains(&reason)
+}
 
 /// Keeps the node of one hop.
 #[derive(Debug)]
@@ -82,14 +90,14 @@ impl Keeper {
                 }
                 (Order::Kill, Node::Up(running, _) | Node::Leaving(running, _)) => {
                     running.kill().await;
-                    self.down("killed".to_owned())
+                    self.down(KILLED.to_owned())
                 }
                 (Order::LetGo, Node::Up(running, _) | Node::Leaving(running, _)) => {
                     running.let_go().await;
                     self.tell(None);
                     Node::None
                 }
-                (Order::Stop | Order::Kill | Order::LetGo, Node::Dead(_)) => self.down("stopped".to_owned()),
+                (Order::Stop | Order::Kill | Order::LetGo, Node::Dead(_)) => self.down(STOPPED.to_owned()),
                 (Order::Stop | Order::Kill | Order::LetGo, node) => node,
             };
             // Until there is the next order, the node goes its own way.
@@ -123,7 +131,7 @@ impl Keeper {
                             order = next;
                             Node::Leaving(running, by)
                         }
-                        _ = running.ended() => self.down("stopped".to_owned()),
+                        _ = running.ended() => self.down(STOPPED.to_owned()),
                         () = sleep_until(by) => {
                             running.kill().await;
                             self.down("killed: it did not leave in time".to_owned())
