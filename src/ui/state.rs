@@ -81,6 +81,16 @@ pub enum Errand {
     Copy(String),
 }
 
+/// What stays on the terminal when the screen is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stays {
+    /// A few words.
+    #[default]
+    Words,
+    /// The last frame, and the words.
+    Frame,
+}
+
 /// A picture that is held while the data goes on.
 #[derive(Clone, Debug)]
 pub struct Frozen {
@@ -144,8 +154,7 @@ pub struct UiState {
     /// What waits for a second press of its key, and of what.
     asked: Option<(Action, String)>,
     quitting: bool,
-    /// The last frame is to stay on the terminal.
-    keeps_frame: bool,
+    stays: Stays,
     errand: Option<Errand>,
 }
 
@@ -212,7 +221,7 @@ impl UiState {
 
     /// The person wants the last frame to stay on the terminal.
     pub fn keeps_frame(&self) -> bool {
-        self.quitting && self.keeps_frame
+        self.quitting && self.stays == Stays::Frame
     }
 
     /// What the loop is to do before the next frame, told once.

@@ -72,13 +72,17 @@ impl Typist<'_> {
     fn round(&mut self, steady: bool) {
         self.tab("2", "Connections of all hops");
         if steady {
-            ["j", "j", "j", "k", "k", "k"].into_iter().for_each(|key| self.moves(key));
+            for key in ["j", "j", "j", "k", "k", "k"] {
+                self.moves(key);
+            }
         }
         self.tab("3", "Transfers");
         self.tab("4", "Nodes");
         self.tab("5", "Log");
         self.tab("1", "Hops");
-        ["j", "k"].into_iter().for_each(|key| self.moves(key));
+        for key in ["j", "k"] {
+            self.moves(key);
+        }
         self.press("?", |screen| screen.contents().contains("fetch the route's own file"));
         self.tab("q", "Hops");
     }

@@ -200,7 +200,7 @@ pub static TABLE: &[Binding] = &[
     bind("theme", ANY, &["t"], Action::Theme).says(Program, "the next look: terminal, light, contrast, mono", Nowhere),
     bind("mouse", ANY, &["m"], Action::Mouse).says(Program, "listen to the mouse, or leave it to the terminal", Nowhere),
     bind("settings", ANY, &[","], Action::Settings)
-        .says(Program, "theme, mouse, chart and log, to be seen and changed in one place", Nowhere),
+        .says(Program, "theme, mouse, charts and log in one list", Nowhere),
     bind("repaint", ANY, &["ctrl-l"], Action::Repaint).says(Program, "paint the screen again", Nowhere),
     bind("suspend", ANY, &["ctrl-z"], Action::Suspend).during(ANY).says(Program, "stop until fg; transfers stand still, bg lets them go on unseen", Nowhere),
     bind("interrupt", ANY, &["ctrl-c"], Action::Interrupt)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ratatui::buffer::Buffer;
 
-use super::{Ask, DIALS, Depth, Errand, Frozen, Mode, Panel, UiState, running};
+use super::{Ask, DIALS, Depth, Errand, Frozen, Mode, Panel, Stays, UiState, running};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, Level};
 use crate::ui::action::Action;
@@ -44,7 +44,7 @@ impl UiState {
             Action::Enter => self.enter(chain),
             Action::Quit => self.quit(chain),
             Action::QuitKept => {
-                self.keeps_frame = true;
+                self.stays = Stays::Frame;
                 self.quit(chain)
             }
             Action::LeaveNodes => Some(self.leave(true)),
@@ -270,7 +270,7 @@ impl UiState {
     }
 
     fn close(&mut self) {
-        self.keeps_frame = false;
+        self.stays = Stays::Words;
         if let Mode::Line(prompt) = &self.mode {
             match prompt.ask {
                 Ask::Filter(panel) => self.lists.set_filter(panel, String::new()),

@@ -1,7 +1,7 @@
 //! Following: one transfer from hop to hop, and the log's lines with the words of its filter.
 
 use super::{ConnKey, Panel, Tab, UiState};
-use crate::snapshot::ChainSnapshot;
+use crate::snapshot::{ChainSnapshot, HopSnapshot};
 use crate::ui::columns::{ours, same_id};
 
 /// Where a transfer can be looked at.
@@ -17,17 +17,14 @@ impl UiState {
     /// The next place toward the origin, or toward the client, at which the marked transfer, or that of the marked
     /// connection, can be looked at; hops that say nothing of it are passed over.
     pub fn next_stage(&self, chain: &ChainSnapshot, by: isize) -> Option<Stage> {
-        let (at, id, number) = match self.focus() {
-            Panel::Connections => {
-                let (hop, conn) = self.marked_conn(chain)?;
-                (hop.number, conn.transfer.as_str(), ours(chain, conn))
-            }
-            _ => {
-                let transfer = self.transfer(chain)?;
-                (0, transfer.id.as_str(), Some(transfer.number))
-            }
+        let (at, id, number) = if self.focus() == Panel::Connections {
+            let (hop, conn) = self.marked_conn(chain)?;
+            (hop.number, conn.transfer.as_str(), ours(chain, conn))
+        } else {
+            let transfer = self.transfer(chain)?;
+            (0, transfer.id.as_str(), Some(transfer.number))
         };
-        let at_hop = |hop: &crate::snapshot::HopSnapshot| {
+        let at_hop = |hop: &HopSnapshot| {
             let conns = &hop.node.as_ref().filter(|_| hop.link.is_up() && !hop.extra)?.connections;
             conns.iter().find(|conn| same_id(conn.transfer.as_str(), id)).map(|conn| Stage::Hop((hop.number, conn.id)))
         };
