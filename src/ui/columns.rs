@@ -54,7 +54,7 @@ pub const HOPS: [Column; 15] = [
 /// Nodes, on their own tab.
 pub const NODES: [Column; 14] = [
     fixed("#", 2, true, 0),
-    growing("Node", 14, 40, 0),
+    growing("Node", 15, 40, 0),
     fixed("State", 8, false, 0),
     fixed("Pid", 7, true, 3),
     fixed("Version", 8, false, 9),

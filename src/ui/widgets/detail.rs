@@ -57,7 +57,7 @@ fn hop_fields(hop: &HopSnapshot) -> Vec<Field> {
         all.push(field("reason", reason.to_string()).toned(Tone::Bad));
     }
     let Some(node) = &hop.node else { return all };
-    if hop.is_lost() || header::is_stale(hop) {
+    if !hop.link.is_up() || header::is_stale(hop) {
         all.push(field("reported", format!("{} s ago, as follows", hop.age.as_secs())).toned(Tone::Warn));
     }
     let totals = &node.totals;
@@ -163,31 +163,47 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
     };
     let size = t.size.map_or_else(|| "?".to_owned(), |size| format!("{} ({size} bytes)", Bytes(size)));
     let share = |us: u64| (t.flow.active_us > 0).then(|| us as f64 / t.flow.active_us as f64);
+    let pace = match t.phase.is_over() {
+        true => format!("{}, in {}", Rate(t.rate), Span(t.elapsed)),
+        false => format!("{}, for {}, ETA {}", Rate(t.rate), Span(t.elapsed), Eta(t.eta)),
+    };
     let mut all = vec![
         field("phase", t.phase.word()).toned(tone),
         field("received", format!("{} of {size}", Bytes(t.received))),
-        field("rate", format!("{}, ETA {}", Rate(t.rate), Eta(t.eta))),
-        field("time", Span(t.elapsed).to_string()),
-        field("try", if t.attempt == 0 { dash() } else { t.attempt.to_string() }),
-        field("was there", if t.resumed_from == 0 { dash() } else { Bytes(t.resumed_from).to_string() }),
-        field("cap", t.cap.map_or_else(|| "none".to_owned(), |cap| Rate(cap).to_string())),
-        field("writes to", t.path.to_string()),
+        field("rate", pace),
+    ];
+    // What is as usual would only push out what is not.
+    all.extend((t.attempt > 1).then(|| field("try", t.attempt.to_string())));
+    all.extend((t.resumed_from > 0).then(|| field("was there", Bytes(t.resumed_from).to_string())));
+    all.extend(t.cap.map(|cap| field("cap", Rate(cap).to_string())));
+    all.extend([
+        field("written to", t.path.to_string()),
         field(
             "waits here",
             waits(share(t.flow.read_blocked_us), share(t.flow.write_blocked_us), share(t.flow.capped_us)),
         ),
-    ];
+    ]);
     all.extend(
         t.stall
             .map(|stall| field("stands still", format!("for {:.1} s", stall.lasting.as_secs_f64())).toned(Tone::Warn)),
     );
-    all.extend(t.verdict.map(|verdict| field("limited by", verdict.to_string())));
-    all.push(match &t.proof {
-        Proof::Pending => field("proof", dash()),
-        Proof::Intact { digest } => field("proof", format!("intact: {}", safe(digest))).toned(Tone::Good),
-        Proof::LengthOnly { digest, reason } => field("proof", format!("length only: {reason}; {}", safe(digest))),
-    });
-    all.extend(t.origin_digest.as_ref().map(|digest| field("at the origin", safe(digest))));
+    all.extend(t.verdict.map(|verdict| field("verdict", verdict.to_string())));
+    let here = match &t.proof {
+        Proof::Pending => None,
+        Proof::Intact { digest } => {
+            all.push(field("proof", format!("intact: {}", safe(digest))).toned(Tone::Good));
+            Some(digest)
+        }
+        Proof::LengthOnly { digest, reason } => {
+            all.push(field("proof", format!("length only: {reason}; {}", safe(digest))));
+            Some(digest)
+        }
+    };
+    let origin = t.origin_digest.as_ref().filter(|digest| !digest.is_empty());
+    all.extend(origin.map(|digest| {
+        let same = here == Some(digest);
+        field("at the origin", if same { "the same".to_owned() } else { safe(digest) })
+    }));
     all.extend(moments(t, Step::FirstByte).map(|text| field("first byte", text)));
     all.extend(moments(t, Step::LastByte).map(|text| field("last byte", text)));
     all.extend(t.started_over.as_ref().map(|why| field("started over", why.to_string()).toned(Tone::Warn)));

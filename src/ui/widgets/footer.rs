@@ -4,9 +4,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::snapshot::ChainSnapshot;
-use crate::ui::keymap::{Place, live};
+use crate::ui::keymap::{Place, Topic, live};
 use crate::ui::paint::{Row, width};
-use crate::ui::state::{Mode, UiState};
+use crate::ui::state::{Mode, Panel, UiState};
 use crate::ui::theme::Tone;
 
 const GAP: u16 = 2;
@@ -42,7 +42,13 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 
 /// The keys at the left that this width has room for: labels shrink first, the last first; then keys go.
 fn fitting(state: &UiState, data: &ChainSnapshot, room: u16) -> Vec<(String, &'static str)> {
-    let mut keys: Vec<(String, &str, &str)> = live(state, data)
+    let mut bindings: Vec<_> = live(state, data).collect();
+    // On their own tab, what can be done to nodes comes before what can be done anywhere.
+    if state.focus() == Panel::Nodes {
+        bindings.sort_by_key(|(_, binding)| binding.topic != Topic::Nodes);
+    }
+    let mut keys: Vec<(String, &str, &str)> = bindings
+        .into_iter()
         .filter_map(|(index, binding)| match binding.place {
             Place::Left(label, short) => Some((state.keymap.name(index), label, short)),
             Place::Right(_) | Place::Nowhere => None,
