@@ -204,7 +204,11 @@ fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value 
     drop(client);
     let text = reading.join().unwrap().unwrap();
     let report: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no document: {text}"));
-    report["transfers"][0]["verdict"].clone()
+    let transfer = &report["transfers"][0];
+    if transfer["verdict"].is_null() {
+        println!("no verdict: {transfer}");
+    }
+    transfer["verdict"].clone()
 }
 
 /// The namespace in which a hop runs, where there are any, and the address on which it listens.
