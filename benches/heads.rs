@@ -9,7 +9,7 @@ use chainview::route::{FileName, Hop};
 use chainview::snapshot::Flow;
 use chainview::verdict::{Stage, judge};
 use chainview::wire::http::{encode_reply, encode_request, parse_reply, parse_request};
-use chainview::wire::{Leg, Method, Reply, Request, TransferId, seed};
+use chainview::wire::{Method, Reply, Request, TransferId, seed};
 use divan::Bencher;
 
 fn main() {
@@ -48,7 +48,7 @@ fn reply() -> Reply {
         accept_ranges: true,
         hops: Some(2),
         via: Some("1.1 chainview, 1.1 chainview".to_owned()),
-        legs: vec![Leg { resolve_ms: 0.0, dial_ms: 0.08, wait_ms: 0.4 }; 2],
+        timing: Some(["resolve;dur=0.000, dial;dur=0.080, wait;dur=0.400"; 2].join(", ")),
         keep_alive: true,
         ..Reply::default()
     }

@@ -59,7 +59,7 @@ impl SafeText {
                 let _ = write!(text, "\\x{byte:02x}");
             }
         }
-        Self::new(&text)
+        text.into()
     }
 
     /// The safe text.

@@ -14,7 +14,7 @@ use super::session::{INTERIM, hold_back, send_body};
 use super::upstream::{Answer, Stage, Told, Upstream};
 use crate::route::{Hop, Host, HostPort};
 use crate::snapshot::{Broke, ConnRole, ConnState};
-use crate::wire::{Action, Method, Problem, Reason, Reply, Request, TransferId};
+use crate::wire::{Action, Method, Problem, Reason, Reply, Request, TransferId, add_to_list};
 
 /// How a relay writes itself down.
 pub const VIA: &str = "1.1 chainview";
@@ -138,7 +138,7 @@ pub async fn ask(
     job.set_state(ConnState::Dialing);
     job.update(|account| {
         account.role = ConnRole::Relay;
-        account.upstream = next.address.to_string().into();
+        account.upstream = next.address.text().into();
     });
     let comes_back = std::iter::once(next).chain(&request.route).any(|hop| is_own(&hop.address, node.address, local));
     let id = request.transfer.unwrap_or(TransferId(0));
@@ -147,7 +147,7 @@ pub async fn ask(
         return Err(Problem::here(Reason::Loop, Action::Request, node.called(&request), ""));
     }
     let limit = request.timeout.map_or(node.config.limits.setup, |given| given.min(node.config.limits.setup));
-    request.via = Some(append_via(request.via.as_deref()));
+    add_to_list(&mut request.via, VIA);
     let answer = upstream.ask(next, request, Instant::now() + limit, told).await?;
     job.update(|account| {
         if let Host::Name(_) = next.address.host {
@@ -168,15 +168,11 @@ pub fn follow(job: &JobGuard<'_>, stage: Stage) {
 /// The next hop's reply as this node sends it down: itself added to the path, the times and the count.
 fn passed_on(answer: Answer, keep_alive: bool) -> Box<Reply> {
     let mut reply = answer.reply;
-    reply.legs.push(answer.leg);
+    reply.add_leg(&answer.leg);
     reply.hops = Some(reply.hops.unwrap_or(0) + 1);
-    reply.via = Some(append_via(reply.via.as_deref()));
+    add_to_list(&mut reply.via, VIA);
     reply.keep_alive = keep_alive;
     reply
-}
-
-fn append_via(before: Option<&str>) -> String {
-    before.map_or_else(|| VIA.to_owned(), |before| [before, ", ", VIA].concat())
 }
 
 /// True if an address to come is this very listener.

@@ -1,11 +1,11 @@
 //! Addresses: hosts and ports as people write them.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 /// A host as a person wrote it: an address or a name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Host {
     /// An IPv4 or IPv6 address.
     Ip(IpAddr),
@@ -14,7 +14,7 @@ pub enum Host {
 }
 
 /// A host and a port; shows as `HOST:PORT`, or `[v6]:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostPort {
     /// The host.
     pub host: Host,
@@ -59,25 +59,38 @@ impl FromStr for Host {
     }
 }
 
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Every transfer names a few of these, so they are put together by hand: the formatting machinery takes several
-        // times as long.
-        let mut text = String::with_capacity("255.255.255.255:65535".len());
+impl HostPort {
+    /// Gives it as text, piece by piece: every transfer names a few of these, and the formatting machinery takes several
+    /// times as long.
+    pub fn spell(&self, mut put: impl FnMut(&str)) {
         let mut digits = itoa::Buffer::new();
         match &self.host {
             Host::Ip(IpAddr::V4(ip)) => {
-                for (at, octet) in ip.octets().into_iter().enumerate() {
-                    text.push_str(if at > 0 { "." } else { "" });
-                    text.push_str(digits.format(octet));
+                let [first, others @ ..] = ip.octets();
+                put(digits.format(first));
+                for octet in others {
+                    put(".");
+                    put(digits.format(octet));
                 }
             }
-            Host::Ip(IpAddr::V6(ip)) => write!(text, "[{ip}]")?,
-            Host::Name(name) => text.push_str(name),
+            Host::Ip(IpAddr::V6(ip)) => put(&format!("[{ip}]")),
+            Host::Name(name) => put(name),
         }
-        text.push(':');
-        text.push_str(digits.format(self.port));
-        f.pad(&text)
+        put(":");
+        put(digits.format(self.port));
+    }
+
+    /// It as text.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity("255.255.255.255:65535".len());
+        self.spell(|piece| text.push_str(piece));
+        text
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text())
     }
 }
 
@@ -104,9 +117,11 @@ impl From<std::net::SocketAddr> for HostPort {
 
 /// Reads a port, 1 to 65535.
 pub fn parse_port(text: &str) -> Result<u16, String> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    text.parse()
-        .ok()
-        .filter(|port| digits && *port != 0)
-        .ok_or_else(|| format!("port {text:?} is not a number from 1 to 65535"))
+    let digit = |port: u16, byte: u8| match byte {
+        b'0'..=b'9' => port.checked_mul(10)?.checked_add(u16::from(byte - b'0')),
+        _ => None,
+    };
+    // Nothing at all is port 0, too.
+    let port = text.bytes().try_fold(0, digit).filter(|port| *port != 0);
+    port.ok_or_else(|| format!("port {text:?} is not a number from 1 to 65535"))
 }

@@ -100,9 +100,10 @@ impl Hop {
 
     /// Reads one element of `Chain-Route`: `HOST:PORT[;wire=…][;base=…]`.
     pub fn parse_element(element: &str) -> Result<Self, String> {
-        let (address, keys) = element.split_once(';').map_or((element, None), |(address, keys)| (address, Some(keys)));
-        let mut hop = Self::new(address.trim_ascii().parse()?);
-        for part in keys.into_iter().flat_map(|keys| keys.split(';')) {
+        // Most often there is nothing behind the address.
+        let end = element.bytes().position(|byte| byte == b';').unwrap_or(element.len());
+        let mut hop = Self::new(element[..end].trim_ascii().parse()?);
+        for part in element[end..].split(';').skip(1) {
             match part.trim_ascii().split_once('=') {
                 Some(("wire", value)) => hop.wire = Some(value.parse()?),
                 Some(("base", value)) => hop.base = Some(parse_base(value)?),

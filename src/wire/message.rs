@@ -98,8 +98,8 @@ pub struct Reply {
     pub hops: Option<u32>,
     /// The relays that passed this reply on.
     pub via: Option<String>,
-    /// What each relay spent on set-up, the one nearest to the origin first.
-    pub legs: Vec<Leg>,
+    /// What each relay spent on set-up, in the words of `Server-Timing`; a relay adds its own and reads no other.
+    pub timing: Option<String>,
     /// Digests of the whole file.
     pub digests: Vec<Digest>,
     /// Seconds after which to ask again (503).
@@ -119,6 +119,22 @@ impl Reply {
     /// The digest of one kind, if the reply carries it.
     pub fn digest(&self, algorithm: Algorithm) -> Option<Digest> {
         self.digests.iter().copied().find(|digest| digest.algorithm == algorithm)
+    }
+}
+
+/// Adds to a list in the form that headers have, where entries are parted by commas.
+pub fn add_to_list(list: &mut Option<String>, entry: &str) {
+    match list {
+        None => {
+            // A relay adds to what it reads.
+            let mut first = String::with_capacity(entry.len() + 80);
+            first.push_str(entry);
+            *list = Some(first);
+        }
+        Some(list) => {
+            list.push_str(", ");
+            list.push_str(entry);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ pub mod seed;
 mod transfer;
 
 pub use digest::{Algorithm, Digest};
-pub use message::{ByteRange, Leg, Method, Reply, Request};
+pub use message::{ByteRange, Leg, Method, Reply, Request, add_to_list};
 pub use problem::{Action, Problem};
 pub use reason::Reason;
 pub use transfer::TransferId;

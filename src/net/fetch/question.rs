@@ -174,5 +174,5 @@ async fn ask_on(
 
 /// The client's own leg, then each relay's; a reply lists the one nearest to the origin first.
 pub(super) fn all_legs(answer: &Answer) -> Vec<Leg> {
-    std::iter::once(answer.leg).chain(answer.reply.legs.iter().rev().copied()).collect()
+    std::iter::once(answer.leg).chain(answer.reply.legs().into_iter().rev()).collect()
 }

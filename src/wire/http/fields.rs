@@ -1,9 +1,11 @@
 //! Single header fields: reading their values.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memchr_iter;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use super::HeadError;
@@ -71,7 +73,7 @@ pub(crate) fn decode_name(escaped: &str) -> Result<FileName, HeadError> {
             return Err(HeadError::malformed("the path holds a broken percent escape"));
         }
     }
-    let name: Vec<u8> = percent_decode(bytes).collect();
+    let name = Cow::from(percent_decode(bytes));
     FileName::new(&name).map_err(|error| HeadError::malformed(error.to_string()))
 }
 
@@ -85,15 +87,18 @@ pub(crate) fn route(value: &str) -> Result<Vec<Hop>, HeadError> {
     if value.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
-    let count = value.bytes().filter(|b| *b == b',').count() + 1;
+    let count = memchr_iter(b',', value.as_bytes()).count() + 1;
     if count > MAX_HOPS {
         let detail = format!("the route has {count} hops to come, more than {MAX_HOPS}");
         return Err(HeadError { reason: Reason::Loop, detail });
     }
     let mut hops = Vec::with_capacity(count);
-    for hop in value.split(',') {
-        let hop = Hop::parse_element(hop.trim_ascii());
+    let ends = memchr_iter(b',', value.as_bytes()).chain([value.len()]);
+    let mut from = 0;
+    for end in ends {
+        let hop = Hop::parse_element(value[from..end].trim_ascii());
         hops.push(hop.map_err(|e| HeadError::malformed(format!("Chain-Route: {e}")))?);
+        from = end + 1;
     }
     Ok(hops)
 }
@@ -166,8 +171,7 @@ pub(super) fn legs(value: &str) -> Vec<Leg> {
     legs
 }
 
-/// A duration as nodes of ours write it: milliseconds with three decimals. A relay reads those of all hops behind it, and
-/// any decimal takes several times as long.
+/// A duration as nodes of ours write it: milliseconds with three decimals.
 fn milliseconds(text: &[u8]) -> Option<f64> {
     let (whole, decimals) = text.split_at_checked(text.len().checked_sub(4)?)?;
     let us = digits(whole)?.checked_mul(1000)?.checked_add(digits(decimals.strip_prefix(b".")?)?)?;

@@ -2,10 +2,9 @@
 
 use std::mem::MaybeUninit;
 
-use super::write::{Value as _, line, put_all};
+use super::write::{Value as _, leg_entries, line, put_all};
 use super::{HeadError, MAX_FIELDS, fields, head_end};
-use crate::route::MAX_HOPS;
-use crate::wire::{Method, Problem, Reply};
+use crate::wire::{Leg, Method, Problem, Reply, add_to_list};
 
 /// How every reply begins that can be one.
 const VERSION: &[u8] = b"HTTP/1.";
@@ -59,10 +58,22 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
     Ok(Some((ReplyHead::Final(Box::new(reply)), end)))
 }
 
+impl Reply {
+    /// What each relay spent on set-up, the one nearest to the origin first; of no more relays than a route can have.
+    pub fn legs(&self) -> Vec<Leg> {
+        self.timing.as_deref().map(fields::legs).unwrap_or_default()
+    }
+
+    /// Adds what this relay spent on set-up.
+    pub fn add_leg(&mut self, leg: &Leg) {
+        add_to_list(&mut self.timing, &leg_entries(leg));
+    }
+}
+
 /// What says how long the body is.
 #[derive(Default)]
 struct Framing {
-    lengths: Vec<u64>,
+    length: Option<u64>,
     transfer_encoding: bool,
     content_encoding: bool,
 }
@@ -72,7 +83,9 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
     match name {
         b"content-length" => {
             let length = fields::number(value).ok_or_else(|| HeadError::malformed("Content-Length is not a number"))?;
-            framing.lengths.push(length);
+            if framing.length.replace(length).is_some() {
+                return Err(HeadError::malformed("Content-Length is there twice"));
+            }
         }
         b"transfer-encoding" => framing.transfer_encoding = true,
         b"content-encoding" => framing.content_encoding |= !value.eq_ignore_ascii_case("identity"),
@@ -87,13 +100,9 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
         b"content-type" => reply.content_type = text(),
         b"chain-hops" => reply.hops = fields::number(value).and_then(|hops| u32::try_from(hops).ok()),
         b"via" if !value.is_empty() => {
-            let via = reply.via.take().map_or_else(|| value.to_owned(), |before| format!("{before}, {value}"));
-            reply.via = Some(via);
+            add_to_list(&mut reply.via, value);
         }
-        b"server-timing" => {
-            reply.legs.extend(fields::legs(value));
-            reply.legs.truncate(MAX_HOPS);
-        }
+        b"server-timing" if !value.is_empty() => add_to_list(&mut reply.timing, value),
         b"repr-digest" => reply.digests = fields::digests(value),
         b"chain-problem" => reply.problem = Problem::from_json(value.as_bytes()),
         b"retry-after" => reply.retry_after = fields::number(value),
@@ -109,10 +118,7 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
 impl Framing {
     /// Decides how long the body is, or refuses a reply of which two readers could think differently.
     fn apply(&self, reply: &mut Reply, method: Method) -> Result<(), HeadError> {
-        if self.lengths.len() > 1 {
-            return Err(HeadError::malformed("Content-Length is there twice"));
-        }
-        let length = self.lengths.first().copied();
+        let length = self.length;
         if self.transfer_encoding && length.is_some() {
             return Err(HeadError::malformed("both Content-Length and Transfer-Encoding are there"));
         }
@@ -141,23 +147,23 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     "HTTP/1.1 ".put(out);
     u64::from(reply.status).put(out);
     put_all(out, &[" ", phrase(reply.status), "\r\n"]);
-    line(out, "Date", reply.date.as_deref());
-    line(out, "Content-Type", reply.content_type.as_deref());
-    line(out, "Content-Length", reply.length);
+    line(out, "Date: ", reply.date.as_deref());
+    line(out, "Content-Type: ", reply.content_type.as_deref());
+    line(out, "Content-Length: ", reply.length);
     let range = reply.content_range.map(|(first, last, size)| format!("bytes {first}-{last}/{size}"));
     let range = range.or_else(|| reply.range_outside.map(|size| format!("bytes */{size}")));
-    line(out, "Content-Range", range);
-    line(out, "ETag", reply.etag.as_deref());
-    line(out, "Last-Modified", reply.last_modified.as_deref());
+    line(out, "Content-Range: ", range);
+    line(out, "ETag: ", reply.etag.as_deref());
+    line(out, "Last-Modified: ", reply.last_modified.as_deref());
     let file = matches!(reply.status, 200 | 206);
-    line(out, "Accept-Ranges", file.then_some(if reply.accept_ranges { "bytes" } else { "none" }));
-    line(out, "Chain-Hops", reply.hops.map(u64::from));
-    line(out, "Via", reply.via.as_deref());
-    line(out, "Server-Timing", (!reply.legs.is_empty()).then_some(&reply.legs[..]));
-    line(out, "Repr-Digest", (!reply.digests.is_empty()).then_some(&reply.digests[..]));
-    line(out, "Chain-Problem", reply.problem.as_ref().map(Problem::to_header));
-    line(out, "Retry-After", reply.retry_after);
-    line(out, "Connection", (!reply.keep_alive).then_some("close"));
+    line(out, "Accept-Ranges: ", file.then_some(if reply.accept_ranges { "bytes" } else { "none" }));
+    line(out, "Chain-Hops: ", reply.hops.map(u64::from));
+    line(out, "Via: ", reply.via.as_deref());
+    line(out, "Server-Timing: ", reply.timing.as_deref());
+    line(out, "Repr-Digest: ", (!reply.digests.is_empty()).then_some(&reply.digests[..]));
+    line(out, "Chain-Problem: ", reply.problem.as_ref().map(Problem::to_header));
+    line(out, "Retry-After: ", reply.retry_after);
+    line(out, "Connection: ", (!reply.keep_alive).then_some("close"));
     out.extend_from_slice(b"\r\n");
 }
 
@@ -209,7 +215,7 @@ mod tests {
         let line =
             format!("Server-Timing: {}\r\n", ["resolve;dur=0.500, dial;dur=1.000, wait;dur=2.250"; 9].join(", "));
         let reply = parse(&format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", line.repeat(4))).unwrap();
-        assert_eq!(reply.legs.len(), MAX_HOPS);
+        assert_eq!(reply.legs().len(), crate::route::MAX_HOPS);
     }
 
     #[test]
@@ -262,12 +268,17 @@ mod tests {
             content_type: Some("application/octet-stream".to_owned()),
             hops: Some(2),
             via: Some("1.1 a".to_owned()),
-            legs: vec![Leg { resolve_ms: 0.5, dial_ms: 1.0, wait_ms: 2.25 }],
+            timing: Some("cdn-cache;desc=HIT".to_owned()),
             digests: vec![Digest { algorithm: Algorithm::Blake3, value: [3; 32] }],
             retry_after: Some(1),
             problem: Some(Problem::next(Reason::Refused, Action::Connect, "é:1", "", 0.5)),
             keep_alive: true,
         };
+        let leg = Leg { resolve_ms: 0.5, dial_ms: 1.0, wait_ms: 2.25 };
+        let mut reply = reply;
+        reply.add_leg(&leg);
+        reply.add_leg(&leg);
+        assert_eq!(reply.legs(), [leg, leg]);
         let mut head = Vec::new();
         encode_reply(&reply, &mut head);
         let length = head.len();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::write::{line, put_all};
 use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
 use crate::route::{DEFAULT_BASE, FileName, Host, HostPort};
-use crate::wire::{Method, Request, TransferId};
+use crate::wire::{Method, Request, TransferId, add_to_list};
 
 /// What a head asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,17 +21,17 @@ pub enum Asked {
 #[derive(Default)]
 struct Fields<'a> {
     host: Option<&'a str>,
-    route: Vec<&'a str>,
+    route: Option<String>,
     transfer: Option<&'a str>,
     timeout: Option<&'a str>,
     ack: Option<&'a str>,
     range: Option<&'a str>,
     if_range: Option<&'a str>,
     if_match: Option<&'a str>,
-    want_digest: Vec<&'a str>,
-    via: Vec<&'a str>,
+    want_digest: Option<String>,
+    via: Option<String>,
     length: Option<&'a str>,
-    connection: Vec<&'a str>,
+    connection: Option<String>,
 }
 
 /// True if a first line belongs to HTTP; anything else belongs to the seed wire.
@@ -117,20 +117,23 @@ impl<'a> Fields<'a> {
                 b"if-match" => &mut fields.if_match,
                 b"content-length" => &mut fields.length,
                 b"chain-route" => {
-                    fields.route.push(value()?);
+                    add_to_list(&mut fields.route, value()?);
                     continue;
                 }
                 b"want-repr-digest" => {
-                    fields.want_digest.push(value()?);
+                    add_to_list(&mut fields.want_digest, value()?);
                     continue;
                 }
                 b"via" => {
                     // An empty line names nobody.
-                    fields.via.extend(Some(value()?).filter(|value| !value.is_empty()));
+                    match value()? {
+                        "" => {}
+                        value => add_to_list(&mut fields.via, value),
+                    }
                     continue;
                 }
                 b"connection" => {
-                    fields.connection.push(value()?);
+                    add_to_list(&mut fields.connection, value()?);
                     continue;
                 }
                 b"transfer-encoding" => {
@@ -145,23 +148,18 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    fn request(&self, method: Method, name: FileName, http11: bool) -> Result<Request, HeadError> {
+    fn request(self, method: Method, name: FileName, http11: bool) -> Result<Request, HeadError> {
         let wrong = |field: &str, error: String| HeadError::malformed(format!("{field}: {error}"));
         let timeout = self
             .timeout
             .map(|ms| fields::number(ms).ok_or_else(|| wrong("Chain-Timeout", "not a number of ms".to_owned())))
             .transpose()?;
-        let says = |word: &str| {
-            self.connection.iter().flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
-        };
+        let closes = |value: &str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case("close"));
         Ok(Request {
             method,
             name,
             host: self.host.map(host).transpose().map_err(|error| wrong("Host", error))?,
-            route: match self.route[..] {
-                [one] => fields::route(one)?,
-                ref many => fields::route(&many.join(","))?,
-            },
+            route: self.route.as_deref().map_or(Ok(Vec::new()), fields::route)?,
             transfer: self
                 .transfer
                 .map(str::parse::<TransferId>)
@@ -171,12 +169,12 @@ impl<'a> Fields<'a> {
             range: self.range.and_then(fields::range),
             if_range: self.if_range.map(str::to_owned),
             if_match: self.if_match.map(str::to_owned),
-            want_digest: fields::want_digest(&self.want_digest.join(",")),
+            want_digest: self.want_digest.as_deref().and_then(fields::want_digest),
             ack: self.ack == Some("1"),
-            via: (!self.via.is_empty()).then(|| self.via.join(", ")),
+            via: self.via,
             interim: http11,
             // An HTTP/1.0 client waits for the end of the stream unless it is told otherwise in a way of its own time.
-            keep_alive: http11 && !says("close"),
+            keep_alive: http11 && !self.connection.as_deref().is_some_and(closes),
         })
     }
 }
@@ -204,19 +202,19 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
         out.extend_from_slice(b"%2F");
     }
     put_all(out, &[" HTTP/1.1\r\n"]);
-    line(out, "Host", request.host.as_ref());
-    line(out, "Chain-Route", (!request.route.is_empty()).then_some(&request.route[..]));
-    line(out, "Chain-Transfer", request.transfer);
-    line(out, "Chain-Timeout", request.timeout.map(|left| left.as_millis() as u64));
-    line(out, "Chain-Ack", request.ack.then_some("1"));
-    line(out, "Range", request.range);
-    line(out, "If-Range", request.if_range.as_deref());
-    line(out, "If-Match", request.if_match.as_deref());
-    line(out, "Want-Repr-Digest", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
-    line(out, "Via", request.via.as_deref());
+    line(out, "Host: ", request.host.as_ref());
+    line(out, "Chain-Route: ", (!request.route.is_empty()).then_some(&request.route[..]));
+    line(out, "Chain-Transfer: ", request.transfer);
+    line(out, "Chain-Timeout: ", request.timeout.map(|left| left.as_millis() as u64));
+    line(out, "Chain-Ack: ", request.ack.then_some("1"));
+    line(out, "Range: ", request.range);
+    line(out, "If-Range: ", request.if_range.as_deref());
+    line(out, "If-Match: ", request.if_match.as_deref());
+    line(out, "Want-Repr-Digest: ", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
+    line(out, "Via: ", request.via.as_deref());
     // What is measured and proven is the file itself, not a compressed form of it.
-    line(out, "Accept-Encoding", Some("identity"));
-    line(out, "Connection", (!request.keep_alive).then_some("close"));
+    line(out, "Accept-Encoding: ", Some("identity"));
+    line(out, "Connection: ", (!request.keep_alive).then_some("close"));
     out.extend_from_slice(b"\r\n");
 }
 

@@ -15,10 +15,10 @@ pub(super) trait Value {
     fn put(&self, out: &mut Vec<u8>);
 }
 
-/// Writes one header line, if there is a value.
+/// Writes one header line, if there is a value; the name comes with its colon and a blank.
 pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl Value>) {
     if let Some(value) = value {
-        put_all(out, &[name, ": "]);
+        name.put(out);
         value.put(out);
         out.extend_from_slice(b"\r\n");
     }
@@ -68,8 +68,7 @@ impl Value for TransferId {
 
 impl Value for &HostPort {
     fn put(&self, out: &mut Vec<u8>) {
-        // Memory takes whatever is written.
-        let _ = write!(out, "{self}");
+        self.spell(|piece| piece.put(out));
     }
 }
 
@@ -82,19 +81,6 @@ impl Value for &[Hop] {
             }
             if let Some(base) = &hop.base {
                 put_all(out, &[";base=", base]);
-            }
-        });
-    }
-}
-
-impl Value for &[Leg] {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_list(out, self, |leg, out| {
-            for (name, ms) in
-                [("resolve;dur=", leg.resolve_ms), (", dial;dur=", leg.dial_ms), (", wait;dur=", leg.wait_ms)]
-            {
-                name.put(out);
-                put_ms(ms, out);
             }
         });
     }
@@ -118,13 +104,24 @@ impl Value for ByteRange {
     }
 }
 
+/// A leg as entries of `Server-Timing`.
+pub(super) fn leg_entries(leg: &Leg) -> String {
+    let mut entries = String::with_capacity(64);
+    for (name, ms) in [("resolve;dur=", leg.resolve_ms), (", dial;dur=", leg.dial_ms), (", wait;dur=", leg.wait_ms)] {
+        entries.push_str(name);
+        push_ms(ms, &mut entries);
+    }
+    entries
+}
+
 /// Milliseconds to the microsecond, as two whole numbers: exact decimals of a float take ten times as long.
-fn put_ms(ms: f64, out: &mut Vec<u8>) {
+fn push_ms(ms: f64, text: &mut String) {
     let us = (ms * 1000.0).round() as u64;
-    (us / 1000).put(out);
-    out.push(b'.');
+    let mut digits = itoa::Buffer::new();
+    text.push_str(digits.format(us / 1000));
+    text.push('.');
     // The leading 1 keeps the zeros in front.
-    out.extend_from_slice(&itoa::Buffer::new().format(1000 + us % 1000).as_bytes()[1..]);
+    text.push_str(&digits.format(1000 + us % 1000)[1..]);
 }
 
 #[cfg(test)]
@@ -153,10 +150,9 @@ mod tests {
         let id = TransferId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
         assert_eq!(put(&id), id.to_string());
         assert_eq!([put(&0), put(&u64::MAX)], ["0".to_owned(), u64::MAX.to_string()]);
-        let legs = [0.0, 0.0009, 1.05].map(|ms| Leg { resolve_ms: ms, dial_ms: 12.0, wait_ms: 999.9996 });
-        assert!(
-            put(&&legs[..]).starts_with("resolve;dur=0.000, dial;dur=12.000, wait;dur=1000.000, resolve;dur=0.001,")
-        );
-        assert!(put(&&legs[2..]).starts_with("resolve;dur=1.050,"));
+        for (ms, shown) in [(0.0, "0.000"), (0.0009, "0.001"), (1.05, "1.050")] {
+            let leg = Leg { resolve_ms: ms, dial_ms: 12.0, wait_ms: 999.9996 };
+            assert_eq!(leg_entries(&leg), format!("resolve;dur={shown}, dial;dur=12.000, wait;dur=1000.000"));
+        }
     }
 }
