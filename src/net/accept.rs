@@ -71,16 +71,13 @@ impl Door {
                 sleep_until(end).await;
                 self.pause = None;
             }
-            tokio::select! {
-                Some(_) = self.leaving.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, peer)) => {
-                        if let Some(admitted) = self.admit(stream, peer) {
-                            return admitted;
-                        }
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    if let Some(admitted) = self.admit(stream, peer) {
+                        return admitted;
                     }
-                    Err(error) => self.failed(&error),
-                },
+                }
+                Err(error) => self.failed(&error),
             }
         }
     }
@@ -96,6 +93,7 @@ impl Door {
             return Some(Admitted { conn: registry.open(peer), stream, head, deadline });
         }
         self.turn_away(&stream);
+        while self.leaving.try_join_next().is_some() {}
         if self.leaving.len() < MOST_LEAVING {
             self.leaving.spawn(Downstream::new(stream, config.limits).close());
         }

@@ -111,15 +111,15 @@ impl Node {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            // Whenever another is let in, and at every look: to be woken up by each that ends would cost more.
+            while let Some(ended) = sessions.try_join_next() {
+                if let Err(error) = ended.or_else(closed) {
+                    tracing::error!("a session failed inside: {error}");
+                }
+            }
             tokio::select! {
                 biased;
                 () = &mut draining => break,
-                // Before the next is let in: under a flood of connections those that ended would pile up.
-                Some(ended) = sessions.join_next() => {
-                    if let Err(error) = ended.or_else(closed) {
-                        tracing::error!("a session failed inside: {error}");
-                    }
-                }
                 _ = looks.tick(), if !sessions.is_empty() => {
                     self.look();
                 }
