@@ -1,6 +1,6 @@
 //! Which wire the next hop speaks: what is remembered, and how an unknown one is asked.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const MOST: usize = 1024;
 
 /// What is known of the wires of neighbours.
 #[derive(Debug, Default)]
-pub struct Links(Mutex<HashMap<HostPort, (Wire, Instant)>>);
+pub struct Links(Mutex<BTreeMap<HostPort, (Wire, Instant)>>);
 
 impl Links {
     /// The wire of a hop, if it was learnt in the last ten minutes.

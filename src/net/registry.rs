@@ -4,7 +4,7 @@ mod close;
 mod evidence;
 mod setup;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +39,7 @@ pub struct Registry {
     live: Mutex<BTreeMap<u64, Arc<Conn>>>,
     ended: Mutex<Ended>,
     heads: Mutex<Heads>,
-    pending: Mutex<HashSet<TransferId>>,
+    pending: Mutex<BTreeSet<TransferId>>,
 }
 
 /// What is left of transfers that are over.

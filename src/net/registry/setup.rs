@@ -1,6 +1,6 @@
 //! What is being set up: request heads by address, and transfers whose reply head is pending.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::wire::TransferId;
 /// Request heads that are being read.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
-    by_source: HashMap<IpAddr, usize>,
+    by_source: BTreeMap<IpAddr, usize>,
     all: usize,
 }
 
