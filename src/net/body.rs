@@ -53,14 +53,31 @@ pub async fn send<S: Source>(
     mut early: Early<'_>,
     pipes: &Arc<Pipes>,
 ) -> Result<(), PumpError> {
-    let mut left = length - send_head(head, source, reader, length, pace).await?;
+    let left = length - send_head(head, source, reader, length, pace).await?;
+    if left == 0 {
+        return Ok(());
+    }
+    // In a box: a small body is over by now, and need not have room for what a large one does.
+    Box::pin(send_rest(source, reader, left, pace, &mut early, pipes)).await
+}
+
+/// Sends what there was not with the head.
+async fn send_rest<S: Source>(
+    source: &mut S,
+    reader: &mut TcpStream,
+    length: u64,
+    pace: Pace<'_>,
+    early: &mut Early<'_>,
+    pipes: &Arc<Pipes>,
+) -> Result<(), PumpError> {
+    let mut left = length;
     while left > 0 {
         left -= if pace.dials.disturb_bodies() {
             // A disturbed body moves in pieces of the dials' choosing.
             buffers::bound(reader, pace.fixed);
-            pump(source, reader, left, pace, &mut early).await?
+            pump(source, reader, left, pace, early).await?
         } else {
-            freely(source, reader, left, pace, &mut early, pipes).await?
+            freely(source, reader, left, pace, early, pipes).await?
         };
     }
     Ok(())

@@ -47,16 +47,19 @@ pub async fn dial(
     let began = Instant::now();
     let deadline = began + limit;
     let fail = |reason, action, detail: String| Problem::next(reason, action, hop, detail, ms_since(began));
+    let mut dialing = began;
     let addresses = match &hop.host {
         Host::Ip(ip) => vec![SocketAddr::new(*ip, hop.port)],
         Host::Name(name) => match timeout_at(deadline, lookup_host((name.as_str(), hop.port))).await {
             Err(_) => return Err(fail(Reason::TimedOut, Action::Resolve, "looking its name up".to_owned())),
             Ok(Err(error)) => return Err(fail(Reason::Unresolved, Action::Resolve, error.to_string())),
-            Ok(Ok(found)) => found.collect(),
+            Ok(Ok(found)) => {
+                dialing = Instant::now();
+                found.collect()
+            }
         },
     };
-    let resolve_ms = if matches!(hop.host, Host::Ip(_)) { 0.0 } else { ms_since(began) };
-    let dialing = Instant::now();
+    let resolve_ms = (dialing - began).as_secs_f64() * 1000.0;
     let mut last = None;
     for address in addresses {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());

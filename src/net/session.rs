@@ -62,7 +62,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         let unproven = matches!(&asked, Ok(Ok(Some(Asked::File(request))))
             if request.method == Method::Get && request.want_digest.is_some());
         let next = match asked {
-            // In a box, as are the others: what a request needs is not held by a connection that waits for one.
+            // In a box, as are the others: what a request or an end needs is not held by a connection that waits for one.
             Ok(Ok(Some(Asked::File(request)))) => Box::pin(file(node, &mut down, conn, request, &mut upstream)).await,
             Ok(Ok(Some(Asked::Page))) => {
                 conn.set_state(ConnState::Page);
@@ -70,12 +70,12 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 return Box::pin(api::serve(node, stream, inbox, conn.peer())).await;
             }
             Ok(Ok(None)) => Next::Drop,
-            Ok(Err(error)) => refuse(node, &mut down, error.reason, error.detail).await,
-            Err(_) => refuse(node, &mut down, Reason::HeadTimeout, String::new()).await,
+            Ok(Err(error)) => Box::pin(refuse(node, &mut down, error.reason, error.detail)).await,
+            Err(_) => Box::pin(refuse(node, &mut down, Reason::HeadTimeout, String::new())).await,
         };
         match next {
             Next::Drop => return,
-            Next::Close => return down.close().await,
+            Next::Close => return Box::pin(down.close()).await,
             Next::Keep => {}
         }
         conn.set_state(ConnState::Idle);
@@ -93,20 +93,20 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 read = idle => Some(read),
                 () = leave => None,
             };
-            let Some(read) = read else { return down.close().await };
+            let Some(read) = read else { return Box::pin(down.close()).await };
             match read {
                 Ok(Ok(read)) if read > 0 => {}
                 Ok(_) => return,
-                Err(_) => return down.close().await,
+                Err(_) => return Box::pin(down.close()).await,
             }
         }
         deadline = Instant::now() + node.config.limits.head;
         // The cap over all sources is for newcomers: a flood of those must not cost anybody the connection they have.
         head = match node.registry.begin_head(conn.peer().ip(), HEADS_PER_SOURCE, usize::MAX) {
             Some(head) => head,
-            None => match refuse(node, &mut down, Reason::Busy, String::new()).await {
+            None => match Box::pin(refuse(node, &mut down, Reason::Busy, String::new())).await {
                 Next::Drop => return,
-                Next::Close | Next::Keep => return down.close().await,
+                Next::Close | Next::Keep => return Box::pin(down.close()).await,
             },
         };
     }
@@ -165,7 +165,8 @@ async fn file(
         return Box::pin(down.send_problem(&problem, request.method, request.keep_alive)).await;
     }
     match advance(std::mem::take(&mut request.route)) {
-        Role::Origin => origin::answer(node, down, &job, &request).await,
+        // In a box: a relay need not have room for what only an origin does.
+        Role::Origin => Box::pin(origin::answer(node, down, &job, &request)).await,
         Role::Relay { next, rest } => {
             request.route = rest;
             relay::answer(node, down, &job, request, next, upstream).await

@@ -118,7 +118,8 @@ impl Upstream {
         let wire = marked.or_else(|| self.links.known(&hop.address));
         request.ack = wire.is_none();
         let answer = match wire {
-            Some(Wire::Seed) => self.ask_seed(hop, &request, deadline, told).await,
+            // In a box, for it is rare.
+            Some(Wire::Seed) => Box::pin(self.ask_seed(hop, &request, deadline, told)).await,
             Some(Wire::Http) | None => self.ask_http(hop, &mut request, deadline, told).await,
         };
         if let Err(Problem { hop: 1, reason: Reason::TimedOut | Reason::Closed | Reason::Nonsense, .. }) = answer {
@@ -246,7 +247,8 @@ impl Source for Body<'_> {
     fn ready(&mut self, space: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         let link = &mut *self.0;
         let read = most.min(link.early.len()).min(usize::try_from(link.left).unwrap_or(most));
-        space.extend(link.early.drain(..read));
+        space.extend_from_slice(&link.early[..read]);
+        link.early.drain(..read);
         if link.early.is_empty() {
             link.early = Vec::new();
         }

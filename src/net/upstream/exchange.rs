@@ -56,7 +56,7 @@ impl Upstream {
             Err(Failed::SpeaksSeed) => {
                 drop(link);
                 self.links.remember(&hop.address, Wire::Seed);
-                self.ask_seed(hop, request, deadline, told).await
+                Box::pin(self.ask_seed(hop, request, deadline, told)).await
             }
         }
     }
@@ -87,8 +87,9 @@ impl Upstream {
         let until = asked + request.timeout.unwrap_or_default() + HOP_GRACE;
         let mut wait = Wait { hop, request, asked, until, unsure: request.ack, told };
         // A failed write is not yet the end: the reason may be waiting to be read.
-        let written = timeout_at(wait.until, link.stream.write_all(&question)).await;
-        if !matches!(written, Ok(Ok(()))) && link.early.is_empty() {
+        let written =
+            question.is_empty() || matches!(timeout_at(wait.until, link.stream.write_all(&question)).await, Ok(Ok(())));
+        if !written && link.early.is_empty() {
             wait.unsure = false;
         }
         told(Stage::Waiting);
@@ -100,7 +101,7 @@ impl Upstream {
         }
         link.keep = reply.keep_alive;
         if reply.status >= 300 && request.method == Method::Get {
-            read_problem(link, &mut reply, wait.until).await;
+            Box::pin(read_problem(link, &mut reply, wait.until)).await;
         } else if request.method == Method::Get {
             link.left = reply.length.unwrap_or_default();
         }
