@@ -300,6 +300,8 @@ mod tests {
         meter.first(|| 260);
         meter.wait(Wait::Write, 250);
         meter.resume(|| 300);
+        meter.resume(|| panic!("it does not wait"));
+        meter.first(|| panic!("it was not the first"));
         meter.wait(Wait::Cap, 300);
         meter.took(7);
         meter.gave(5);
