@@ -199,6 +199,16 @@ mod tests {
     }
 
     #[test]
+    fn a_route_has_as_many_hops_as_a_chain_may_have() {
+        let elements = |count| vec!["h:1"; count].join(", ");
+        assert_eq!([route(""), route(" ")], [Ok(vec![]), Ok(vec![])]);
+        for count in [1, 2, MAX_HOPS] {
+            assert_eq!(route(&elements(count)).map(|hops| hops.len()), Ok(count));
+        }
+        assert_eq!(route(&elements(MAX_HOPS + 1)).unwrap_err().reason, Reason::Loop);
+    }
+
+    #[test]
     fn ranges_are_read_or_ignored() {
         assert_eq!(range("bytes=5-"), Some(ByteRange::From(5)));
         assert_eq!(range("bytes=5-9"), Some(ByteRange::Between(5, 9)));
@@ -224,6 +234,7 @@ mod tests {
         let ours = "resolve;dur=0.000, dial;dur=0.250, wait;dur=1.500";
         let leg = Leg { resolve_ms: 0.0, dial_ms: 0.25, wait_ms: 1.5 };
         assert_eq!(legs(&format!("cdn-cache;desc=HIT, db;dur=5, {ours}, {ours}")), vec![leg; 2]);
+        assert_eq!(legs(&vec![ours; MAX_HOPS + 1].join(",")).len(), MAX_HOPS);
         for foreign in ["wait;dur=5.000", "dial;dur=1.000, wait;dur=5.000"] {
             assert_eq!(legs(foreign), vec![], "{foreign}");
         }

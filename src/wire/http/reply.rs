@@ -219,6 +219,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_reply_says_of_parts_and_of_its_connection() {
+        let says = |lines: &str| {
+            let reply = parse(&format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\n")).unwrap();
+            (reply.accept_ranges, reply.keep_alive)
+        };
+        assert_eq!(says(""), (false, true));
+        assert_eq!(says("Accept-Ranges: bytes\r\nConnection: keep-alive\r\n"), (true, true));
+        assert_eq!(says("Accept-Ranges: none\r\nConnection: x, Close\r\n"), (false, false));
+        assert_eq!(says("Connection: close\r\nConnection: x\r\n"), (false, false));
+    }
+
+    #[test]
     fn every_status_that_a_node_gives_is_named() {
         let first_line = |status| {
             let mut head = Vec::new();

@@ -261,9 +261,12 @@ mod tests {
         head.extend_from_slice(b"GET /next");
         assert_eq!(parse_request(&head), Ok(Some((Asked::File(Box::new(request.clone())), length))));
         let folder = Request { name: FileName::new(b"dir/").unwrap(), ..request.clone() };
-        let mut head = Vec::new();
-        encode_request(&folder, None, &mut head);
-        assert_eq!(parse_request(&head).unwrap().map(|(asked, _)| asked), Some(Asked::File(Box::new(folder))));
+        for base in [None, Some(DEFAULT_BASE)] {
+            let mut head = Vec::new();
+            encode_request(&folder, base, &mut head);
+            let read = parse_request(&head).unwrap().map(|(asked, _)| asked);
+            assert_eq!(read, Some(Asked::File(Box::new(folder.clone()))));
+        }
         let mut head = Vec::new();
         encode_request(&request, Some("/pub/"), &mut head);
         assert!(head.starts_with(b"HEAD /pub/dir/a%20b%25.txt HTTP/1.1\r\n"));
