@@ -97,8 +97,8 @@ impl Source for FromSocket {
         None
     }
 
-    fn ready(&mut self, _space: &mut Vec<u8>, _most: usize) -> io::Result<usize> {
-        Ok(0)
+    fn ahead(&mut self, _most: usize) -> io::Result<&[u8]> {
+        Ok(&[])
     }
 
     fn direct(&self) -> Option<Direct<'_>> {

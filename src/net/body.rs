@@ -14,8 +14,8 @@ use super::splice::{self, Pipes};
 
 /// Where a body comes from.
 pub trait Source: AsyncRead + Unpin {
-    /// Appends at most so many of the next bytes, as far as they are there without waiting.
-    fn ready(&mut self, space: &mut Vec<u8>, most: usize) -> io::Result<usize>;
+    /// The next bytes, at most so many of them, as far as they are there without waiting; they stay until they are skipped.
+    fn ahead(&mut self, most: usize) -> io::Result<&[u8]>;
 
     /// What the rest of the body can be taken from without reading it; `None` where it must be read.
     fn direct(&self) -> Option<Direct<'_>>;
@@ -23,7 +23,7 @@ pub trait Source: AsyncRead + Unpin {
     /// The socket it comes by; `None` where it is a file.
     fn socket(&self) -> Option<RawFd>;
 
-    /// Bytes were taken directly.
+    /// Bytes were taken directly, or from those ahead.
     fn skip(&mut self, bytes: u64);
 }
 
@@ -122,21 +122,22 @@ async fn freely<S: Source>(
 
 /// Sends the head, and with it what there is of the body; how much of it that was.
 async fn send_head<S: Source>(
-    mut head: Vec<u8>,
+    head: Vec<u8>,
     source: &mut S,
     reader: &mut TcpStream,
     length: u64,
     pace: Pace<'_>,
 ) -> Result<u64, PumpError> {
-    let own = head.len();
+    let mut most = usize::try_from(length).unwrap_or(WITH_HEAD).min(WITH_HEAD);
     // The dials want every byte of a body before it leaves; the pump asks them.
-    if own > 0 && !pace.dials.disturb_bodies() {
-        let most = usize::try_from(length).unwrap_or(WITH_HEAD).min(WITH_HEAD);
-        source.ready(&mut head, most).map_err(PumpError::Source)?;
+    if head.is_empty() || pace.dials.disturb_bodies() {
+        most = 0;
     }
-    let with = (head.len() - own) as u64;
+    let ahead = source.ahead(most).map_err(PumpError::Source)?;
+    let with = ahead.len() as u64;
     pace.meter.took(with);
-    pace.write(reader, &head, own).await?;
+    pace.write(reader, &head, ahead).await?;
+    source.skip(with);
     Ok(with)
 }
 

@@ -90,8 +90,7 @@ impl Downstream {
 
     /// Takes a reply head, for whatever sends the body.
     pub fn announce(&mut self, reply: &Reply) {
-        // Room for the head, and for a small body behind it.
-        self.head.reserve(8 * 1024);
+        self.head.reserve(1024);
         encode_reply(reply, &mut self.head);
     }
 

@@ -205,13 +205,19 @@ impl FileBody {
         Self { served, offset, left: length, reading: None, buffer: Vec::new(), ready: 0..0 }
     }
 
-    /// Counts bytes that are about to be given out.
-    fn give(&mut self, bytes: usize) -> io::Result<()> {
-        self.offset += bytes as u64;
-        self.left -= bytes as u64;
-        if bytes > 0 && self.left == 0 && !self.served.is_unchanged() {
+    /// Looks at the file once more before its last bytes are given out.
+    fn check_before(&self, bytes: usize) -> io::Result<()> {
+        if bytes > 0 && self.left == bytes as u64 && !self.served.is_unchanged() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"));
         }
+        Ok(())
+    }
+
+    /// Counts bytes that are about to be given out.
+    fn give(&mut self, bytes: usize) -> io::Result<()> {
+        self.check_before(bytes)?;
+        self.offset += bytes as u64;
+        self.left -= bytes as u64;
         Ok(())
     }
 
@@ -226,17 +232,18 @@ impl FileBody {
 }
 
 impl Source for FileBody {
-    fn ready(&mut self, space: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-        let before = space.len();
-        space.resize(before + most.min(usize::try_from(self.left).unwrap_or(most)), 0);
+    fn ahead(&mut self, most: usize) -> io::Result<&[u8]> {
+        let most = most.min(usize::try_from(self.left).unwrap_or(most));
         // Where it is not in the page cache, or a thread is reading it already, the pump waits for it.
-        let read = match self.direct().and_then(|_| self.read_cached(&mut space[before..])) {
-            Some(read) => read?,
-            None => 0,
-        };
-        space.truncate(before + read);
-        self.give(read)?;
-        Ok(read)
+        if most > 0 && self.direct().is_some() {
+            let mut buffer = std::mem::take(&mut self.buffer);
+            buffer.resize(most, 0);
+            let read = self.read_cached(&mut buffer).transpose()?.unwrap_or_default();
+            self.check_before(read)?;
+            self.buffer = buffer;
+            self.ready = 0..read;
+        }
+        Ok(&self.buffer[self.ready.clone()])
     }
 
     fn direct(&self) -> Option<Direct<'_>> {
@@ -251,6 +258,11 @@ impl Source for FileBody {
     fn skip(&mut self, bytes: u64) {
         self.offset += bytes;
         self.left = self.left.saturating_sub(bytes);
+        self.ready.start = self.ready.end.min(self.ready.start + bytes as usize);
+        if self.ready.is_empty() {
+            // A body may stand still for long, and what goes out directly needs no space.
+            self.buffer = Vec::new();
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The chunk loop: moves one body downstream, counts it, and knows at every moment what it is waiting for.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -207,27 +207,30 @@ impl Pace<'_> {
         while !left.is_empty() {
             let piece =
                 if self.dials.disturb_bodies() { self.let_go(left.len(), reader, early).await? } else { left.len() };
-            self.write(reader, &left[..piece], 0).await?;
+            self.write(reader, &[], &left[..piece]).await?;
             left = &left[piece..];
         }
         Ok(())
     }
 
-    /// Writes a chunk of which the first `head` bytes are not the body's.
+    /// Writes a head, which may be empty, and a piece of the body, as one where it can be.
     pub async fn write<D: AsyncWrite + Unpin>(
         &self,
         reader: &mut D,
-        chunk: &[u8],
-        head: usize,
+        mut head: &[u8],
+        mut piece: &[u8],
     ) -> Result<(), PumpError> {
-        let mut written = 0;
-        while written < chunk.len() {
-            let writing = poll_fn(|cx| match Pin::new(&mut *reader).poll_write(cx, &chunk[written..]) {
-                Poll::Pending => {
+        while !(head.is_empty() && piece.is_empty()) {
+            let writing = poll_fn(|cx| {
+                let reader = Pin::new(&mut *reader);
+                let written = match (head, piece) {
+                    ([], one) | (one, []) => reader.poll_write(cx, one),
+                    _ => reader.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(piece)]),
+                };
+                if written.is_pending() {
                     self.meter.wait(Wait::Write, self.clock.now_us());
-                    Poll::Pending
                 }
-                ready @ Poll::Ready(_) => ready,
+                written
             });
             let count = match tokio::time::timeout(self.stall, writing).await {
                 Err(_) => return Err(PumpError::Stalled(self.stall)),
@@ -237,8 +240,10 @@ impl Pace<'_> {
             self.meter.resume(|| self.clock.now_us());
             self.meter.first(|| self.clock.now_us());
             // Counted as they leave: what is still in this buffer has not been delivered.
-            self.meter.gave((written + count).saturating_sub(head.max(written)) as u64);
-            written += count;
+            let of_head = count.min(head.len());
+            head = &head[of_head..];
+            piece = &piece[count - of_head..];
+            self.meter.gave((count - of_head) as u64);
         }
         Ok(())
     }

@@ -244,16 +244,9 @@ impl Link {
 }
 
 impl Source for Body<'_> {
-    fn ready(&mut self, space: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-        let link = &mut *self.0;
-        let read = most.min(link.early.len()).min(usize::try_from(link.left).unwrap_or(most));
-        space.extend_from_slice(&link.early[..read]);
-        link.early.drain(..read);
-        if link.early.is_empty() {
-            link.early = Vec::new();
-        }
-        link.left -= read as u64;
-        Ok(read)
+    fn ahead(&mut self, most: usize) -> io::Result<&[u8]> {
+        let link = &*self.0;
+        Ok(&link.early[..most.min(link.early.len()).min(usize::try_from(link.left).unwrap_or(most))])
     }
 
     fn direct(&self) -> Option<Direct<'_>> {
@@ -267,7 +260,12 @@ impl Source for Body<'_> {
     }
 
     fn skip(&mut self, bytes: u64) {
-        self.0.left = self.0.left.saturating_sub(bytes);
+        let link = &mut *self.0;
+        link.left = link.left.saturating_sub(bytes);
+        link.early.drain(..link.early.len().min(bytes as usize));
+        if link.early.is_empty() {
+            link.early = Vec::new();
+        }
     }
 }
 

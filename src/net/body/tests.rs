@@ -19,6 +19,7 @@ use crate::snapshot::Flow;
 struct Upstream {
     socket: TcpStream,
     direct: bool,
+    ahead: Vec<u8>,
 }
 
 impl AsyncRead for Upstream {
@@ -32,15 +33,14 @@ impl Source for Upstream {
         None
     }
 
-    fn ready(&mut self, space: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-        let before = space.len();
-        space.resize(before + most, 0);
-        let read = match self.socket.try_read(&mut space[before..]) {
+    fn ahead(&mut self, most: usize) -> io::Result<&[u8]> {
+        self.ahead.resize(most, 0);
+        let read = match self.socket.try_read(&mut self.ahead) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             read => read,
         };
-        space.truncate(before + *read.as_ref().unwrap_or(&0));
-        read
+        self.ahead.truncate(read?);
+        Ok(&self.ahead)
     }
 
     fn direct(&self) -> Option<Direct<'_>> {
@@ -160,7 +160,7 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     let (meter, clock, dials) = (Meter::default(), Clock::start(), LiveDials::default());
     let limit = if matches!(ending, Ending::Silent(_) | Ending::Deaf) { SHORT } else { LONG };
     let pace = Pace { meter: &meter, clock, dials: &dials, idle: limit, stall: limit, fixed: false };
-    let mut source = Upstream { socket, direct: way != Way::Pumped };
+    let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
     let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
     meter.begin(clock.now_us());
     // Every other body has a head before it, which is none of its bytes.
