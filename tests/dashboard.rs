@@ -14,10 +14,11 @@ mod script;
 mod snapshots;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use chainview::snapshot::{Phase, Proof};
+use chainview::snapshot::{Phase, Proof, Stall};
 use chainview::ui::Look;
-use chainview::verdict::{Limit, Verdict, Why};
+use chainview::verdict::{Limit, Turned, Verdict, Why};
 use ratatui::style::Color;
 use script::{Script, styles};
 use snapshots::{idle, mixed, streaming, transfer};
@@ -191,6 +192,16 @@ fn a_queue_is_seen_to_grow_on_a_scale_that_grows_with_it() {
     assert_eq!(seen([4_000_000, 2_000_000, 0]), "█▄█");
     assert_eq!(seen([4_000_000, 4_000_000, 3_000_000]), "██▆█");
     assert_eq!(seen([8_000_000, 4_000_000, 4_000_000]), "▄▂▂█", "a larger scale for all");
+}
+
+#[test]
+fn a_stall_that_was_turned_on_is_named_before_that_nothing_comes() {
+    let mut script = Script::new(80, 24, streaming());
+    let stall = Stall { lasting: Duration::from_secs(9), last_moved: Some(3) };
+    script.chain.transfers[0].stall = Some(stall);
+    assert!(script.screen().contains(" ! #1 has stood still for 9.0 s; hop 3 moved data last"));
+    script.chain.verdict.limit = Limit::Dial { hop: 3, dial: Turned::Stall };
+    assert!(script.screen().contains(" ! slowest: hop 3, told to send nothing"), "{}", script.screen());
 }
 
 #[test]

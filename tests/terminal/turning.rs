@@ -127,7 +127,7 @@ fn a_dial_that_is_turned_moves_the_verdict_everywhere() {
 #[test]
 fn a_delay_is_named_where_it_is_what_takes_the_time() {
     let chain = Chain::new(3, 100_000);
-    let mut terminal = up(&chain, "--delay 2=1500ms --fault 2=jitter=100ms --no-verify", 80, 24);
+    let mut terminal = up(&chain, "--delay 2=4s --fault 2=jitter=100ms --no-verify", 80, 24);
     terminal.keys("f");
     terminal.shows(&["! slowest: hop 2, told to hold replies back", "1 active", "!! delay"]);
     terminal.shows(&["1 done", "#1 is over: slowest: hop 2, told to hold replies back"]);

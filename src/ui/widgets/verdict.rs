@@ -7,7 +7,7 @@ use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::paint::Row;
 use crate::ui::state::{UiState, running};
 use crate::ui::theme::Tone;
-use crate::verdict::{Limit, Verdict};
+use crate::verdict::{Limit, Turned, Verdict};
 
 /// Draws the verdict line.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -20,7 +20,9 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 /// What the line says, and how it looks.
 fn sentence(data: &ChainSnapshot) -> (String, Tone) {
     if let Some(transfer) = running(data) {
-        if let Some(stall) = transfer.stall {
+        // Where a person told a hop to stand still, that goes before that it does.
+        let told = matches!(data.verdict.limit, Limit::Dial { dial: Turned::Stall, .. });
+        if let Some(stall) = transfer.stall.filter(|_| !told) {
             let moved = stall.last_moved.map_or_else(String::new, |hop| format!("; hop {hop} moved data last"));
             let lasting = stall.lasting.as_secs_f64();
             return (format!("#{} has stood still for {lasting:.1} s{moved}", transfer.number), Tone::Warn);
