@@ -153,6 +153,8 @@ pub struct UiState {
     line: Option<u64>,
     /// What waits for a second press of its key, and of what.
     asked: Option<(Action, String)>,
+    /// The cap that was asked for last, of which transfer and when: the chain takes a moment to say the same.
+    cap_asked: Option<(u64, u64, Duration)>,
     quitting: bool,
     stays: Stays,
     errand: Option<Errand>,

@@ -143,6 +143,10 @@ fn transfers_are_paused_capped_retried_and_moved_in_the_queue() {
         cap(None),
     ];
     assert_eq!(script.sent, wanted);
+    // A second press goes on from the first, though no snapshot has told of it yet.
+    script.sent.clear();
+    script.keys("<esc> ] ] [");
+    assert_eq!(script.sent, [440_000, 484_000, 435_600].map(|rate| cap(Some(rate))));
     let mut script = Script::new(120, 40, idle());
     script.chain.transfers = vec![transfer(1, Phase::Failed), transfer(2, Phase::Queued), transfer(3, Phase::Queued)];
     script.keys("3 g r j K J j K J");

@@ -1,6 +1,7 @@
 //! Carries out actions: a change to the screen's own state, and what is asked of the chain, if anything.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 
@@ -13,6 +14,9 @@ use crate::ui::lists::Sort;
 use crate::ui::widgets::{connections, palette};
 use crate::ui::{layout, svg, view};
 use crate::units::Rate;
+
+/// A wish shows in the next snapshots; until then a key that goes on from it counts from the wish.
+const ECHO: Duration = Duration::from_millis(500);
 
 impl UiState {
     /// Carries out one action on the snapshot that is shown. What it asks of the chain is returned.
@@ -53,6 +57,9 @@ impl UiState {
                 None
             }
         };
+        if let Some(Command::CapTransfer { number, rate }) = command {
+            self.cap_asked = rate.map(|rate| (number, rate, self.now));
+        }
         self.settle(chain);
         command
     }
@@ -153,7 +160,9 @@ impl UiState {
             }
             Action::CapBy(tenths) => {
                 let transfer = self.cappable(chain)?;
-                let from = transfer.cap.unwrap_or(transfer.rate).max(1);
+                let asked =
+                    self.cap_asked.filter(|(number, _, at)| *number == transfer.number && self.now < *at + ECHO);
+                let from = asked.map_or(transfer.cap.unwrap_or(transfer.rate), |(_, rate, _)| rate).max(1);
                 let step = (from / 10).max(1);
                 let rate = if tenths < 0 { from - step.min(from - 1) } else { from.saturating_add(step) };
                 self.notice = Some(format!("cap of #{}: {}", transfer.number, Rate(rate)));
