@@ -83,7 +83,7 @@ pub static TABLE: &[Binding] = &[
     bind("close-connection", CONNS, &["x"], Action::CloseConnection)
         .says(Nodes, "close the marked connection", Left("close", "close")).when(|s, c| s.closable(c).is_some()),
     bind("stop-node", NODES, &["x"], Action::StopNode)
-        .says(Nodes, "stop the marked hop's node in order; it is not started again", Left("stop", "stop"))
+        .says(Nodes, "stop the marked hop's node in order, for good", Left("stop", "stop"))
         .when(|s, c| s.stoppable(c).is_some()),
     bind("start-node", OF_NODES, &["u"], Action::StartNode)
         .says(Nodes, "start the marked hop's node", Left("start", "start")).when(|s, c| s.startable(c).is_some()),
@@ -93,23 +93,23 @@ pub static TABLE: &[Binding] = &[
         .says(Transfers, "fetch another file over the same hops, by name or from a list", Left("fetch a name", "name"))
         .when(fetches),
     bind("cancel", OF_XFERS, &["x"], Action::Cancel)
-        .says(Transfers, "cancel the marked transfer, or what runs; what has arrived is kept", Left("cancel", "cancel"))
+        .says(Transfers, "cancel the marked transfer or what runs; bytes stay", Left("cancel", "cancel"))
         .when(|s, c| s.cancellable(c).is_some()),
     bind("pause", OF_XFERS, &["p"], Action::Pause)
-        .says(Transfers, "pause the marked transfer, or let it go on from where it stands", Left("pause", "pause"))
+        .says(Transfers, "pause the marked transfer, or let it go on", Left("pause", "pause"))
         .when(|s, c| s.pausable(c).is_some()),
     bind("retry", OF_XFERS, &["r"], Action::Retry)
         .says(Transfers, "fetch again what the marked transfer was to fetch", Left("retry", "retry"))
         .when(|s, c| s.retryable(c).is_some()),
     bind("detail", ANY, &["enter"], Action::Enter)
-        .says(Look, "look at the marked row in detail; j/k go on to the next", Left("detail", "detail"))
+        .says(Look, "the marked row in detail; j/k go on to the next", Left("detail", "detail"))
         .when(UiState::has_detail),
     bind("back", ANY, &["esc"], Action::Back)
         .says(Look, "one level out: detail, zoom, filter; never leaves", Left("back", "back")).when(|s, _| s.is_inside()),
     bind("filter", CONNS | XFERS | LOG, &["/"], Action::Filter)
-        .says(Look, "show only rows with these words; hop:3 state:stream -page narrow it", Left("filter", "filter")),
+        .says(Look, "only rows with these words: hop:3 state:stream -page", Left("filter", "filter")),
     bind("next-hit", LOG, &["n"], Action::Hit(1))
-        .says(Look, "the next line with the filter's words, among the lines around it", Left("next hit", "hit"))
+        .says(Look, "the next line with the filter's words, others around", Left("next hit", "hit"))
         .when(UiState::has_hits),
     bind("last-hit", LOG, &["N"], Action::Hit(-1))
         .says(Look, "the line before with the filter's words", Left("hit before", "hit")).when(UiState::has_hits),
@@ -129,7 +129,7 @@ pub static TABLE: &[Binding] = &[
     bind("last-panel", ANY, &["shift-tab"], Action::LastPanel)
         .says(Look, "give the panel before the keys", Nowhere).when(|s, _| s.panels().len() > 1),
     bind("freeze", ANY, &["space"], Action::Freeze)
-        .says(Look, "hold the picture; the data goes on, and the header says for how long", Left("freeze", "freeze")),
+        .says(Look, "hold the picture; the header says for how long", Left("freeze", "freeze")),
     bind("palette", ANY, &[":"], Action::Palette)
         .says(Look, "all that can be done, by name", Left("commands", "cmds")),
     bind("cap", OF_XFERS, &["b"], Action::AskCap)
@@ -149,7 +149,7 @@ pub static TABLE: &[Binding] = &[
         .says(Nodes, "stop the marked hop's node and start it anew", Left("restart node", "restart"))
         .when(|s, c| s.restartable(c).is_some()),
     bind("dials", OF_NODES, &["!"], Action::Dials)
-        .says(Nodes, "turn the marked hop's dials: cap, delay, stall and others", Left("dials", "dials"))
+        .says(Nodes, "the marked hop's dials: cap, delay, stall and others", Left("dials", "dials"))
         .when(|s, c| s.turnable(c).is_some()),
     bind("drain-node", OF_NODES, &["d"], Action::DrainNode)
         .says(Nodes, "have the marked hop's node take no new work", Left("drain", "drain"))
@@ -165,7 +165,7 @@ pub static TABLE: &[Binding] = &[
         .says(Look, "follow the transfer to the next hop toward the origin", Left("next hop", "hop"))
         .when(|s, c| s.next_stage(c, 1).is_some()),
     bind("toward-client", CONNS, &["<"], Action::Follow(-1))
-        .says(Look, "follow it toward the client, in the end to the transfer itself", Left("hop before", "hop"))
+        .says(Look, "follow it toward the client, at last to the transfer", Left("hop before", "hop"))
         .when(|s, c| s.next_stage(c, -1).is_some()),
     bind("zoom", ANY, &["z"], Action::Zoom)
         .says(Look, "give the whole screen to the panel that has the keys", Left("zoom", "zoom"))
@@ -193,18 +193,18 @@ pub static TABLE: &[Binding] = &[
     bind("longer", ANY, &["-"], Action::Span(1))
         .says(Look, "a longer time in the chart", Nowhere).when(|s, _| s.span.by(1) != s.span),
     bind("copy", ANY, &["y"], Action::Copy)
-        .says(Look, "copy the marked row's path, address or line; shift and the mouse select text", Nowhere)
+        .says(Look, "copy the marked row's path, address or line", Nowhere)
         .when(|s, c| s.copyable(c).is_some()),
     bind("export", ANY, &["e"], Action::Export).says(Program, "write the figures as JSON", Nowhere),
     bind("save-screen", ANY, &["E"], Action::SaveScreen).says(Program, "write this screen as a picture (SVG)", Nowhere),
     bind("theme", ANY, &["t"], Action::Theme).says(Program, "the next look: terminal, light, contrast, mono", Nowhere),
-    bind("mouse", ANY, &["m"], Action::Mouse).says(Program, "listen to the mouse, or leave it to the terminal", Nowhere),
+    bind("mouse", ANY, &["m"], Action::Mouse).says(Program, "listen to the mouse or not; shift and drag select text", Nowhere),
     bind("settings", ANY, &[","], Action::Settings)
         .says(Program, "theme, mouse, charts and log in one list", Nowhere),
     bind("repaint", ANY, &["ctrl-l"], Action::Repaint).says(Program, "paint the screen again", Nowhere),
-    bind("suspend", ANY, &["ctrl-z"], Action::Suspend).during(ANY).says(Program, "stop until fg; transfers stand still, bg lets them go on unseen", Nowhere),
+    bind("suspend", ANY, &["ctrl-z"], Action::Suspend).during(ANY).says(Program, "stop until fg; bg lets transfers go on unseen", Nowhere),
     bind("interrupt", ANY, &["ctrl-c"], Action::Interrupt)
-        .says(Program, "cancel what runs; with nothing running, or again: leave", Nowhere),
+        .says(Program, "cancel what runs; again, or with nothing left: leave", Nowhere),
     bind("help", ANY, &["?", "f1"], Action::Help).says(Program, "this list", Right("help")),
     bind("quit", ANY, &["q"], Action::Quit)
         .says(Program, "leave; nodes that this program started stop", Right("quit")),

@@ -163,9 +163,11 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
     };
     let size = t.size.map_or_else(|| "?".to_owned(), |size| format!("{} ({size} bytes)", Bytes(size)));
     let share = |us: u64| (t.flow.active_us > 0).then(|| us as f64 / t.flow.active_us as f64);
-    let pace = match t.phase.is_over() {
-        true => format!("{}, in {}", Rate(t.rate), Span(t.elapsed)),
-        false => format!("{}, for {}, ETA {}", Rate(t.rate), Span(t.elapsed), Eta(t.eta)),
+    let pace = match t.phase {
+        Phase::Queued => dash(),
+        phase if phase.is_over() => format!("{}, in {}", Rate(t.rate), Span(t.elapsed)),
+        Phase::Paused => format!("-, for {}", Span(t.elapsed)),
+        _ => format!("{}, for {}, ETA {}", Rate(t.rate), Span(t.elapsed), Eta(t.eta)),
     };
     let mut all = vec![
         field("phase", t.phase.word()).toned(tone),

@@ -43,10 +43,13 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 /// The keys at the left that this width has room for: labels shrink first, the last first; then keys go.
 fn fitting(state: &UiState, data: &ChainSnapshot, room: u16) -> Vec<(String, &'static str)> {
     let mut bindings: Vec<_> = live(state, data).collect();
-    // On their own tab, what can be done to nodes comes before what can be done anywhere.
-    if state.focus() == Panel::Nodes {
-        bindings.sort_by_key(|(_, binding)| binding.topic != Topic::Nodes);
-    }
+    // Where nodes or transfers have the keys, what can be done to them comes before what can be done anywhere.
+    let own = match state.focus() {
+        Panel::Nodes => Some(Topic::Nodes),
+        Panel::Transfers => Some(Topic::Transfers),
+        _ => None,
+    };
+    bindings.sort_by_key(|(_, binding)| own.is_some_and(|own| binding.topic != own));
     let mut keys: Vec<(String, &str, &str)> = bindings
         .into_iter()
         .filter_map(|(index, binding)| match binding.place {
