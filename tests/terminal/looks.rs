@@ -109,10 +109,12 @@ fn what_an_attached_node_said_last_can_be_read_while_it_says_nothing() {
     let mut terminal = up(&chain, "", 120, 40);
     terminal.keys("f");
     terminal.shows(&["1 done", "intact"]);
-    kill_process(other.pid(), Signal::STOP).unwrap();
-    terminal.shows(&["STALE ", "stale "]);
-    // Its figures stay, with their age.
+    // The client knows of its end before the node's next report does.
     terminal.keys("\r");
+    terminal.shows(&["Hop 1 ", "1 served, 0 failed"]);
+    kill_process(other.pid(), Signal::STOP).unwrap();
+    // Its figures stay, with their age.
+    terminal.shows(&["STALE ", "stale "]);
     terminal.shows(&["Hop 1 ", " s ago, as follows", "1 served, 0 failed"]);
     terminal.keys("\x1b");
     terminal.shows(&["Connections of hop 1", " s ago"]);
