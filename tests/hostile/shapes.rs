@@ -31,7 +31,7 @@ fn shapes(next: &str) -> Vec<(&'static str, Vec<u8>, u16)> {
         ("a broken route", get("Chain-Route: ;;;\r\n"), 400),
         ("a route with a line in it", get("").replace("/files/f", "/files/f%0D%0AX"), 400),
         ("a huge head", get(&format!("X: {}\r\n", "y".repeat(9000))), 431),
-        ("too many lines", get(&"X: y\r\n".repeat(100)), 400),
+        ("too many lines", get(&"X: y\r\n".repeat(100)), 431),
         ("a loop of 33", get(&format!("Chain-Route: {}\r\n", vec![next; 33].join(", "))), 508),
         ("a proxy's request", get("").replace("/files/f", "http://127.0.0.1:1/files/f"), 400),
         ("a tunnel", get("").replace("GET /files/f", "CONNECT 127.0.0.1:1"), 400),
