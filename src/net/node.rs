@@ -188,8 +188,8 @@ impl Node {
         recent.change()
     }
 
-    /// Somebody follows the events of this node for as long as this is held.
-    pub(crate) fn followed(&self) -> Arc<Pulse> {
+    /// How long this node is not running counts for as long as somebody holds this.
+    pub(crate) fn pulse(&self) -> Arc<Pulse> {
         let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
         pulse.upgrade().unwrap_or_else(|| {
             let late_us = Arc::clone(&self.late_us);

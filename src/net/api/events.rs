@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::BodyError;
 use crate::net::node::Node;
 use crate::net::pulse::Pulse;
+use crate::snapshot::ConnState;
 
 /// The interval where none is asked for.
 const USUAL: Duration = Duration::from_millis(250);
@@ -27,7 +28,8 @@ pub(super) struct Events {
     timer: Pin<Box<Sleep>>,
     leaving: Leaving,
     ended: bool,
-    _followed: Arc<Pulse>,
+    /// Held while the newest line shows a body under way: a node with nothing to do is not woken up for one who looks on.
+    pulse: Option<Arc<Pulse>>,
 }
 
 /// Becomes ready when a node begins to drain.
@@ -42,9 +44,8 @@ pub(super) fn leaving(node: &Node) -> Leaving {
 impl Events {
     /// Events of a node, the first at once.
     pub(super) fn new(node: Arc<Node>, every: Duration) -> Self {
-        let (leaving, followed) = (leaving(&node), node.followed());
-        let timer = Box::pin(sleep_until(Instant::now()));
-        Self { node, every, timer, leaving, ended: false, _followed: followed }
+        let (leaving, timer) = (leaving(&node), Box::pin(sleep_until(Instant::now())));
+        Self { node, every, timer, leaving, ended: false, pulse: None }
     }
 }
 
@@ -63,7 +64,10 @@ impl Body for Events {
             ready!(events.timer.as_mut().poll(cx));
             events.timer.as_mut().reset(Instant::now() + events.every);
         }
-        let mut line = serde_json::to_vec(&events.node.snapshot())?;
+        let snapshot = events.node.snapshot();
+        let moves = snapshot.connections.iter().any(|conn| conn.state == ConnState::Streaming);
+        events.pulse = moves.then(|| events.pulse.take().unwrap_or_else(|| events.node.pulse()));
+        let mut line = serde_json::to_vec(&snapshot)?;
         line.push(b'\n');
         Poll::Ready(Some(Ok(Frame::data(line.into()))))
     }
@@ -79,7 +83,22 @@ pub(super) fn interval(query: Option<&str>) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use super::super::tests::site;
     use super::*;
+
+    #[tokio::test]
+    async fn a_node_beats_only_while_a_body_moves() {
+        let node = site(|_| {}).await.node;
+        let mut events = Events::new(Arc::clone(&node), SHORTEST);
+        let conn = node.registry.open(([127, 0, 0, 1], 9).into());
+        for (state, beats) in [(ConnState::Idle, false), (ConnState::Streaming, true), (ConnState::Idle, false)] {
+            conn.set_state(state);
+            assert!(poll_fn(|cx| Pin::new(&mut events).poll_frame(cx)).await.is_some_and(|line| line.is_ok()));
+            assert_eq!(events.pulse.is_some(), beats, "{state:?}");
+        }
+    }
 
     #[test]
     fn the_interval_has_bounds() {

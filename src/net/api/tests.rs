@@ -22,13 +22,13 @@ use crate::snapshot::{NodeSnapshot, TransferAccount};
 use crate::wire::TransferId;
 
 /// A node that answers nothing but pages; it ends with the test.
-struct Site {
-    node: Arc<Node>,
+pub(super) struct Site {
+    pub(super) node: Arc<Node>,
     address: SocketAddr,
     _accepting: JoinSet<()>,
 }
 
-async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
+pub(super) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut config = NodeConfig {
