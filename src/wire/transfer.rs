@@ -49,6 +49,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_id_has_32_hex_digits_no_more_and_no_less() {
+        let digits = "0123456789abcdefFEDCBA9876543210";
+        assert_eq!(digits.parse(), Ok(TransferId(0x0123_4567_89ab_cdef_fedc_ba98_7654_3210)));
+        for none in ["", &digits[1..], &format!("{digits}0"), &format!("+{}", &digits[1..]), &digits.replace('f', "g")]
+        {
+            assert!(none.parse::<TransferId>().is_err(), "{none:?}");
+        }
+    }
+
+    #[test]
     fn a_log_tells_less_of_an_id_than_reading_about_it_takes() {
         let id: TransferId = "6f1c00000000000000000000000000ff".parse().unwrap();
         assert_eq!((id.short(), format!("{id:?}")), ("6f1c0000".to_owned(), "TransferId(6f1c0000…)".to_owned()));

@@ -208,6 +208,8 @@ mod tests {
     fn relays_are_listed_in_order_and_empty_lines_name_nobody() {
         let reply = parse("HTTP/1.1 404 x\r\nVia: 1.1 a\r\nVia:\r\nVia: 1.1 b\r\nContent-Length: 0\r\n\r\n").unwrap();
         assert_eq!(reply.via.as_deref(), Some("1.1 a, 1.1 b"));
+        let reply = parse("HTTP/1.1 404 x\r\nServer-Timing:\r\nServer-Timing: a\r\nContent-Length: 0\r\n\r\n").unwrap();
+        assert_eq!(reply.timing.as_deref(), Some("a"));
     }
 
     #[test]
