@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::BodyError;
 use crate::net::node::Node;
 use crate::net::pulse::Pulse;
-use crate::snapshot::ConnState;
+use crate::snapshot::{ConnSnapshot, ConnState};
 
 /// The interval where none is asked for.
 const USUAL: Duration = Duration::from_millis(250);
@@ -28,7 +28,8 @@ pub(super) struct Events {
     timer: Pin<Box<Sleep>>,
     leaving: Leaving,
     ended: bool,
-    /// Held while the newest line shows a body under way: a node with nothing to do is not woken up for one who looks on.
+    /// Held while a body comes from a hop of the original kind: nothing else tells whether it is that one or this node that
+    /// does not run, and where something does, nobody is woken up for those who look on.
     pulse: Option<Arc<Pulse>>,
 }
 
@@ -65,8 +66,13 @@ impl Body for Events {
             events.timer.as_mut().reset(Instant::now() + events.every);
         }
         let snapshot = events.node.snapshot();
-        let moves = snapshot.connections.iter().any(|conn| conn.state == ConnState::Streaming);
-        events.pulse = moves.then(|| events.pulse.take().unwrap_or_else(|| events.node.pulse()));
+        let from_original =
+            |conn: &ConnSnapshot| conn.state == ConnState::Streaming && conn.upstream_wire.as_str() == "seed";
+        events.pulse = snapshot
+            .connections
+            .iter()
+            .any(from_original)
+            .then(|| events.pulse.take().unwrap_or_else(|| events.node.pulse()));
         let mut line = serde_json::to_vec(&snapshot)?;
         line.push(b'\n');
         Poll::Ready(Some(Ok(Frame::data(line.into()))))
@@ -87,16 +93,25 @@ mod tests {
 
     use super::super::tests::site;
     use super::*;
+    use crate::route::{FileName, Wire};
+    use crate::wire::{Method, TransferId};
 
     #[tokio::test]
-    async fn a_node_beats_only_while_a_body_moves() {
+    async fn a_node_beats_only_while_a_body_comes_from_a_hop_that_tells_nothing() {
         let node = site(|_| {}).await.node;
         let mut events = Events::new(Arc::clone(&node), SHORTEST);
         let conn = node.registry.open(([127, 0, 0, 1], 9).into());
-        for (state, beats) in [(ConnState::Idle, false), (ConnState::Streaming, true), (ConnState::Idle, false)] {
-            conn.set_state(state);
+        let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Wire::Http);
+        for (state, wire, beats) in [
+            (ConnState::Streaming, "http", false),
+            (ConnState::Waiting, "seed", false),
+            (ConnState::Streaming, "seed", true),
+            (ConnState::Idle, "seed", false),
+        ] {
+            job.set_state(state);
+            job.update(|account| account.upstream_wire = wire.into());
             assert!(poll_fn(|cx| Pin::new(&mut events).poll_frame(cx)).await.is_some_and(|line| line.is_ok()));
-            assert_eq!(events.pulse.is_some(), beats, "{state:?}");
+            assert_eq!(events.pulse.is_some(), beats, "{state:?} {wire}");
         }
     }
 
