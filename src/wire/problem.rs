@@ -11,6 +11,8 @@ use crate::text::SafeText;
 pub const MEDIA_TYPE: &str = "application/problem+json";
 /// How a node ends its refusal of an address that no list can open.
 pub const NEVER: &str = "which is never dialled";
+/// Most milliseconds that a problem tells of: no wait of a node is a tenth as long.
+const MOST_MS: f64 = 1e9;
 /// Largest problem body read from a peer.
 pub const MAX_BODY: usize = 16 * 1024;
 
@@ -135,7 +137,7 @@ impl Problem {
             address: self.address.to_string(),
             action: self.action,
             reason: self.reason,
-            ms: if self.ms.is_finite() { self.ms } else { 0.0 },
+            ms: to_the_us(self.ms),
             size: self.size,
         };
         serde_json::to_vec(&document).unwrap_or_default()
@@ -168,7 +170,7 @@ impl Problem {
             address: document.address.into(),
             action: document.action,
             detail: document.detail.into(),
-            ms: if document.ms.is_finite() { document.ms.max(0.0) } else { 0.0 },
+            ms: to_the_us(document.ms),
             size: document.size,
         })
     }
@@ -190,6 +192,11 @@ impl Problem {
             _ => "",
         }
     }
+}
+
+/// A time as it travels: so that each hop reads and writes the same number, which all digits of a float are not.
+fn to_the_us(ms: f64) -> f64 {
+    if ms.is_finite() { (ms.clamp(0.0, MOST_MS) * 1000.0).round() / 1000.0 } else { 0.0 }
 }
 
 impl fmt::Display for Problem {
@@ -253,6 +260,17 @@ mod tests {
         let json = problem.to_json();
         assert!(json.len() <= MAX_BODY, "{} bytes", json.len());
         assert_eq!(Problem::from_json(&json), Some(problem));
+    }
+
+    #[test]
+    fn a_time_is_passed_on_as_it_came() {
+        for (ms, told) in
+            [("1.3333333333333337", 1.333), ("8.888888888888891e62", MOST_MS), ("-1", 0.0), ("0.0004", 0.0)]
+        {
+            let json = String::from_utf8(Problem::here(Reason::Internal, Action::Body, "h:1", "").to_json()).unwrap();
+            let read = Problem::from_json(json.replace("\"ms\":0.0", &format!("\"ms\":{ms}")).as_bytes()).unwrap();
+            assert_eq!((read.ms, Problem::from_json(&read.to_json())), (told, Some(read)));
+        }
     }
 
     #[test]
