@@ -220,7 +220,7 @@ impl TransferReport {
             here: End { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
             origin: End { size: snapshot.size, digest: snapshot.origin_digest.clone() },
             flow: snapshot.flow,
-            waterfall: with_moments(snapshot, &accounts),
+            waterfall: waterfall::with_moments(&snapshot.legs, &accounts, &snapshot.waterfall),
             stall: snapshot.stall,
             hops: hops(route, &snapshot.legs, accounts),
             verdict,
@@ -242,12 +242,6 @@ impl CheckReport {
             waterfall: waterfall::rows(legs, &[], (None, None)),
         }
     }
-}
-
-/// The set-up and the body as bars, with what the hops say of their own bodies where they were asked.
-fn with_moments(snapshot: &TransferSnapshot, accounts: &[Option<TransferAccount>]) -> Vec<Row> {
-    let moments: Vec<_> = accounts.iter().map(|account| account.as_ref().and_then(|told| told.moments)).collect();
-    waterfall::with_moments(&snapshot.legs, &moments, &snapshot.waterfall)
 }
 
 /// The hops in chain order; leg `n` leads to hop `n + 1`.

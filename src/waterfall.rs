@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::Moments;
+use crate::snapshot::{Moments, TransferAccount};
 use crate::wire::Leg;
 
 /// One bar.
@@ -105,10 +105,12 @@ pub fn rows(legs: &[Leg], moments: &[Option<Moments>], body: (Option<f64>, Optio
     rows
 }
 
-/// The rows of a transfer again, with what the hops say of their own bodies; `drawn` are those drawn without it.
-pub fn with_moments(legs: &[Leg], moments: &[Option<Moments>], drawn: &[Row]) -> Vec<Row> {
+/// The rows of a transfer again, with what the hops, hop 1 first, say of their own bodies; `drawn` are those drawn
+/// without it.
+pub fn with_moments(legs: &[Leg], accounts: &[Option<TransferAccount>], drawn: &[Row]) -> Vec<Row> {
+    let moments: Vec<_> = accounts.iter().map(|account| account.as_ref()?.moments).collect();
     let end = |step| drawn.iter().find(|row| (row.stage, row.step) == (0, step)).map(Row::end_ms);
-    rows(legs, moments, (end(Step::FirstByte), end(Step::LastByte)))
+    rows(legs, &moments, (end(Step::FirstByte), end(Step::LastByte)))
 }
 
 /// What the rows up to the client's first byte add up to, in ms: the time that it had to wait for it.
@@ -183,6 +185,7 @@ mod tests {
     #[test]
     fn a_hop_that_tells_of_its_body_has_rows_for_it() {
         let origin = Moments { head_ms: 4.0, first_ms: Some(5.0), last_ms: Some(9.0) };
+        let origin = TransferAccount { moments: Some(origin), ..TransferAccount::default() };
         let legs = [leg(0.0, 1.0, 10.0)];
         let rows = with_moments(&legs, &[Some(origin)], &rows(&legs, &[], (Some(12.0), Some(20.0))));
         let of = |stage: usize| rows.iter().filter(move |row| row.stage == stage).map(|row| (row.step, row.offset_ms));

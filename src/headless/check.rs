@@ -68,7 +68,7 @@ fn table(route: &Route, checked: &Checked) -> String {
 
 /// The bars of the leg from one stage up: `-` for resolving, `=` for dialling, `#` for waiting.
 fn bar(rows: &[Row], stage: usize) -> String {
-    let end = rows.iter().map(|row| row.offset_ms + row.length_ms).fold(0.0, f64::max);
+    let end = rows.iter().map(Row::end_ms).fold(0.0, f64::max);
     let cell = |ms: f64| if end > 0.0 { ms / end * BAR as f64 } else { 0.0 };
     let mut bar = [' '; BAR];
     for row in rows.iter().filter(|row| row.stage == stage) {
@@ -79,7 +79,7 @@ fn bar(rows: &[Row], stage: usize) -> String {
         };
         // However short, it is seen.
         let first = (cell(row.offset_ms) as usize).min(BAR - 1);
-        let last = (cell(row.offset_ms + row.length_ms).round() as usize).clamp(first + 1, BAR);
+        let last = (cell(row.end_ms()).round() as usize).clamp(first + 1, BAR);
         bar[first..last].fill(glyph);
     }
     bar.iter().collect()

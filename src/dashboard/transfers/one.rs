@@ -148,8 +148,7 @@ impl Transfer {
     pub(super) fn judged(&mut self, verdict: Verdict, accounts: &[Option<TransferAccount>]) {
         self.verdict = Some(verdict);
         if let State::Over(last) = &mut self.state {
-            let moments: Vec<_> = accounts.iter().map(|account| account.as_ref()?.moments).collect();
-            last.waterfall = waterfall::with_moments(&last.legs, &moments, &last.waterfall);
+            last.waterfall = waterfall::with_moments(&last.legs, accounts, &last.waterfall);
             last.parts = accounts.iter().map(|account| account.as_ref().map(TransferAccount::part)).collect();
         }
     }
