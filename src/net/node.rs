@@ -76,7 +76,7 @@ pub struct Node {
     links: Arc<Links>,
     drain: OnceLock<Drain>,
     recent: Mutex<Window<Flow>>,
-    /// Beats while somebody follows the events, and what it has counted so far, in µs.
+    /// Beats while somebody holds it, and what it has counted so far, in µs.
     pulse: Mutex<Weak<Pulse>>,
     late_us: Arc<AtomicU64>,
     id: String,
