@@ -3,18 +3,18 @@
 
 use crate::snapshot::{ChainSnapshot, HopLink};
 
-/// What a full bar can stand for: in bytes, as it reads, and as it reads above a column of bars that stands behind one of
-/// figures. Steps of four: a bar that has just outgrown one scale is still seen on the next.
-const SCALES: [(u64, &str, &str); 9] = [
-    (16_000, "16K", "/ 16K"),
-    (64_000, "64K", "/ 64K"),
-    (250_000, "250K", "/ 250K"),
-    (1_000_000, "1M", "/ 1M"),
-    (4_000_000, "4M", "/ 4M"),
-    (16_000_000, "16M", "/ 16M"),
-    (64_000_000, "64M", "/ 64M"),
-    (250_000_000, "250M", "/ 250M"),
-    (1_000_000_000, "1G", "/ 1G"),
+/// What a full bar can stand for: in bytes, and as it reads above a column of bars that stands behind one of figures.
+/// Steps of four: a bar that has just outgrown one scale is still seen on the next.
+const SCALES: [(u64, &str); 9] = [
+    (16_000, "/ 16K"),
+    (64_000, "/ 64K"),
+    (250_000, "/ 250K"),
+    (1_000_000, "/ 1M"),
+    (4_000_000, "/ 4M"),
+    (16_000_000, "/ 16M"),
+    (64_000_000, "/ 64M"),
+    (250_000_000, "/ 250M"),
+    (1_000_000_000, "/ 1G"),
 ];
 /// A scale stays until all stages hold less than this part of it, so that bars do not jump while data flows.
 const ROOMY: u64 = 20;
@@ -27,7 +27,7 @@ impl Scale {
     /// Grows with what the fullest stage holds, and shrinks when that is far less.
     pub fn follow(&mut self, chain: &ChainSnapshot) {
         let most = (0..=chain.hops.len()).filter_map(|stage| held(chain, stage)).max().unwrap_or(0);
-        let fits = SCALES.iter().position(|(full, ..)| most <= *full).unwrap_or(SCALES.len() - 1);
+        let fits = SCALES.iter().position(|(full, _)| most <= *full).unwrap_or(SCALES.len() - 1);
         // A chain that holds nothing is between two transfers.
         if fits > self.0 || most > 0 && most < SCALES[self.0].0 / ROOMY {
             self.0 = fits;
@@ -36,12 +36,12 @@ impl Scale {
 
     /// How it reads.
     pub fn name(self) -> &'static str {
-        SCALES[self.0].1
+        self.title().trim_start_matches("/ ")
     }
 
     /// How it reads above a column of bars.
     pub fn title(self) -> &'static str {
-        SCALES[self.0].2
+        SCALES[self.0].1
     }
 
     /// How many of so many parts of a bar are full; something shows as soon as anything is held.
