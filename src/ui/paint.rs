@@ -1,6 +1,6 @@
 //! Painting one row from left to right into a buffer: clamped to its area, cut where it is too long, never wrapped.
 
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use unicode_width::UnicodeWidthStr;
@@ -11,6 +11,20 @@ const CUT: &str = "~";
 /// Columns that this text takes.
 pub fn width(text: &str) -> u16 {
     u16::try_from(text.width()).unwrap_or(u16::MAX)
+}
+
+/// The cells of a row that are drawn, each with its column and how many it takes; the one behind a wide character is part
+/// of it.
+pub fn drawn(cells: &[Cell]) -> impl Iterator<Item = (usize, usize, &Cell)> {
+    let mut covered = 0;
+    cells.iter().enumerate().filter_map(move |(column, cell)| {
+        if column < covered {
+            return None;
+        }
+        let columns = usize::from(width(cell.symbol()).max(1));
+        covered = column + columns;
+        Some((column, columns, cell))
+    })
 }
 
 /// What is still free of one screen row: painted from the left with `put`, from the right with `put_right`.

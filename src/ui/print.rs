@@ -6,7 +6,7 @@ use ratatui::backend::IntoCrossterm;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier, Style};
 
-use super::paint::width;
+use super::paint::drawn;
 
 /// The lines, each with its looks and its end; blanks at the end of a line are left out.
 pub fn lines(frame: &Buffer) -> Vec<u8> {
@@ -14,13 +14,7 @@ pub fn lines(frame: &Buffer) -> Vec<u8> {
     for cells in frame.content().chunks(usize::from(frame.area.width.max(1))) {
         let end = cells.iter().rposition(|cell| !is_blank(cell)).map_or(0, |last| last + 1);
         let mut runs: Vec<(Style, String)> = Vec::new();
-        let mut covered = 0;
-        for (column, cell) in cells[..end].iter().enumerate() {
-            // The cell behind a wide character is part of it.
-            if column < covered {
-                continue;
-            }
-            covered = column + usize::from(width(cell.symbol()).max(1));
+        for (_, _, cell) in drawn(&cells[..end]) {
             match runs.last_mut() {
                 Some((style, text)) if *style == cell.style() => text.push_str(cell.symbol()),
                 _ => runs.push((cell.style(), cell.symbol().to_owned())),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier};
 
-use super::paint::width;
+use super::paint::drawn;
 use super::theme::Theme;
 
 /// The sixteen colours of a palette on a dark background.
@@ -73,14 +73,7 @@ pub fn picture(buffer: &Buffer, theme: &Theme) -> String {
 
 fn runs(cells: &[Cell], ground: &str) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    let mut covered = 0;
-    for (column, cell) in cells.iter().enumerate() {
-        // The cell behind a wide character is part of it.
-        if column < covered {
-            continue;
-        }
-        let columns = usize::from(width(cell.symbol()).max(1));
-        covered = column + columns;
+    for (column, columns, cell) in drawn(cells) {
         let (mut front, mut back) = (color(cell.fg, FRONT), color(cell.bg, ground));
         if cell.modifier.contains(Modifier::REVERSED) {
             std::mem::swap(&mut front, &mut back);
