@@ -24,6 +24,8 @@ pub struct Downstream {
     pub inbox: Vec<u8>,
     /// The head of a reply, which goes out together with the beginning of its body.
     pub head: Vec<u8>,
+    /// The peer has said that it asks nothing more.
+    pub asked_last: bool,
     limits: Limits,
 }
 
@@ -41,7 +43,7 @@ pub enum Next {
 impl Downstream {
     /// A connection nothing was read from yet.
     pub fn new(stream: TcpStream, limits: Limits) -> Self {
-        Self { stream, inbox: Vec::new(), head: Vec::new(), limits }
+        Self { stream, inbox: Vec::new(), head: Vec::new(), asked_last: false, limits }
     }
 
     /// Reads more into the inbox; 0 is the end of the stream. Cancel-safe.
@@ -110,11 +112,19 @@ impl Downstream {
     }
 
     /// Ends our side, then takes what the peer still says: unread input would make the kernel reset the connection and
-    /// destroy what it has not delivered yet.
+    /// destroy what it has not delivered yet. A peer that says nothing more need not be waited for.
     pub async fn close(mut self) {
+        if self.asked_last && self.inbox.is_empty() && self.is_quiet() {
+            return;
+        }
         if timeout(self.limits.linger, self.stream.shutdown()).await.is_ok() {
             drain(&mut self.stream, self.limits.linger).await;
         }
+    }
+
+    /// True if nothing has come that was not read, as far as is known without asking the kernel again.
+    fn is_quiet(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// The seed wire's end: the peer closes first if it will, then we do.

@@ -141,6 +141,7 @@ async fn file(
     mut request: Box<Request>,
     upstream: &mut Upstream,
 ) -> Next {
+    down.asked_last = !request.keep_alive;
     let proof = request.method == Method::Head && request.if_match.is_some();
     let refused = if node.drain().is_draining() && !proof {
         Some((Reason::Draining, ""))

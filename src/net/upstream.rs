@@ -110,7 +110,6 @@ impl Upstream {
         let began = Instant::now();
         request.host = Some(hop.address.clone());
         request.interim = true;
-        request.keep_alive = true;
         if deadline.saturating_duration_since(Instant::now()) <= HOP_SHARE {
             return Err(exchange::no_time());
         }
