@@ -30,7 +30,8 @@
 //!               wait, every cap
 //! session       one accepted connection: HTTP here, the original's dialogue in seed;  downstream  its socket
 //! relay         asks the next hop and sends the answer down;  origin  finds, proves and sends a file
-//! upstream      asking the next hop over either wire;  link  which wire it speaks;  dial  resolve, judge, connect
+//! upstream      asking the next hop over either wire;  link  which wire it speaks, and a spare connection, dialled ahead;
+//!               dial  resolve, judge, connect
 //! body          the best way for a body;  pump  the copying loop;  splice  past the pump;  buffers  what waits
 //!               in the kernel while a reader is slow
 //! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+#[path = "http_chain/ahead.rs"]
+mod ahead;
 #[path = "http_chain/control.rs"]
 mod control;
 #[path = "http_chain/dials.rs"]

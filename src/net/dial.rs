@@ -98,7 +98,7 @@ async fn connect(address: SocketAddr, first: &[u8], buffers: Option<u32>) -> io:
 }
 
 /// A socket on its way to an address.
-fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<OwnedFd> {
+pub fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<OwnedFd> {
     #[cfg(test)]
     if let Some(opened) = super::sim::open(address) {
         return opened;

@@ -1,4 +1,6 @@
-//! Which wire the next hop speaks: what is remembered, and how an unknown one is asked.
+//! What is known of next hops: which wire they speak and how an unknown one is asked; connections dialled ahead (spare).
+
+mod spare;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +14,8 @@ use super::upstream::Judge;
 use crate::route::{HostPort, Wire};
 use crate::wire::seed::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
 
+pub use spare::Spares;
+
 /// How long an unknown hop may be silent on HTTP before it is asked in the seed wire.
 pub const SILENCE: Duration = Duration::from_millis(300);
 /// How long an answer is believed: a node may be replaced by another program.
@@ -19,32 +23,36 @@ const BELIEVED: Duration = Duration::from_mins(10);
 /// Most addresses remembered; far more than a node has neighbours.
 const MOST: usize = 1024;
 
-/// What is known of the wires of neighbours.
+/// What is known of neighbours.
 #[derive(Debug, Default)]
-pub struct Links(Mutex<BTreeMap<HostPort, (Wire, Instant)>>);
+pub struct Links {
+    wires: Mutex<BTreeMap<HostPort, (Wire, Instant)>>,
+    /// Connections to them that were dialled ahead.
+    pub spares: Spares,
+}
 
 impl Links {
     /// The wire of a hop, if it was learnt in the last ten minutes.
     pub fn known(&self, hop: &HostPort) -> Option<Wire> {
-        let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        links.get(hop).filter(|(_, learnt)| learnt.elapsed() < BELIEVED).map(|(wire, _)| *wire)
+        let wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
+        wires.get(hop).filter(|(_, learnt)| learnt.elapsed() < BELIEVED).map(|(wire, _)| *wire)
     }
 
     /// Remembers the wire of a hop.
     pub fn remember(&self, hop: &HostPort, wire: Wire) {
-        let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if links.len() >= MOST && !links.contains_key(hop) {
-            links.retain(|_, (_, learnt)| learnt.elapsed() < BELIEVED);
-            if links.len() >= MOST {
-                links.clear();
+        let mut wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
+        if wires.len() >= MOST && !wires.contains_key(hop) {
+            wires.retain(|_, (_, learnt)| learnt.elapsed() < BELIEVED);
+            if wires.len() >= MOST {
+                wires.clear();
             }
         }
-        links.insert(hop.clone(), (wire, Instant::now()));
+        wires.insert(hop.clone(), (wire, Instant::now()));
     }
 
     /// Forgets a hop that turned out to speak something else.
     pub fn forget(&self, hop: &HostPort) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(hop);
+        self.wires.lock().unwrap_or_else(PoisonError::into_inner).remove(hop);
     }
 }
 
@@ -89,7 +97,7 @@ mod tests {
         for port in 1..=2 * MOST as u16 {
             links.remember(&format!("h:{port}").parse().unwrap(), Wire::Http);
         }
-        assert!(links.0.lock().unwrap().len() <= MOST);
+        assert!(links.wires.lock().unwrap().len() <= MOST);
         links.forget(&"h:2048".parse().unwrap());
         assert_eq!(links.known(&"h:2048".parse().unwrap()), None);
     }

@@ -108,6 +108,7 @@ impl Node {
         let mut sessions = JoinSet::new();
         let mut door = Door::new(Arc::clone(&self), listener);
         let mut draining = pin!(drain.draining());
+        let mut looking = false;
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -120,16 +121,19 @@ impl Node {
             tokio::select! {
                 biased;
                 () = &mut draining => break,
-                _ = looks.tick(), if !sessions.is_empty() => {
+                _ = looks.tick(), if looking => {
+                    looking = self.tidy() || !sessions.is_empty();
                     self.look();
                 }
                 Admitted { stream, conn, head, deadline } = door.next() => {
+                    looking = true;
                     let known = conn.conn();
                     known.served_by(sessions.spawn(session::run(Arc::clone(&self), stream, conn, head, deadline)));
                 }
             }
         }
         drop(door);
+        self.links.spares.close_all();
         let limit = self.config.limits.drain;
         tokio::select! {
             () = async { while sessions.join_next().await.is_some() {} } => {}
@@ -179,6 +183,11 @@ impl Node {
     pub fn alone(&self) -> Alone {
         let flow = self.look().unwrap_or_default();
         Alone::of(&Stage { flow, dials: self.dials.now(), ..Stage::default() })
+    }
+
+    /// Closes what was dialled ahead in vain; true if something is left for later.
+    pub(crate) fn tidy(&self) -> bool {
+        self.links.spares.close_old()
     }
 
     /// Looks at what its bodies have done so far; the answer is what they did lately.

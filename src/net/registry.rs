@@ -36,6 +36,7 @@ pub struct Registry {
     accepted: AtomicU64,
     refused: AtomicU64,
     served: AtomicU64,
+    jobs: AtomicU64,
     live: Mutex<BTreeMap<u64, Arc<Conn>>>,
     ended: Mutex<Ended>,
     heads: Mutex<Heads>,
@@ -103,6 +104,7 @@ impl Registry {
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             served: AtomicU64::new(0),
+            jobs: AtomicU64::new(0),
             live: Mutex::default(),
             ended: Mutex::default(),
             heads: Mutex::default(),
@@ -138,6 +140,11 @@ impl Registry {
     /// Connections open now.
     pub fn open_count(&self) -> usize {
         lock(&self.live).len()
+    }
+
+    /// A file is being asked for or sent.
+    pub fn is_busy(&self) -> bool {
+        self.jobs.load(Relaxed) > 0
     }
 
     /// What this node knows of a transfer; a request for the file itself goes before one for its size or digest.
@@ -219,6 +226,7 @@ impl ConnGuard {
             sockets: Mutex::default(),
         });
         lock(&self.conn.now).job = Some(Arc::clone(&job));
+        self.registry.jobs.fetch_add(1, Relaxed);
         JobGuard { conn: self, job }
     }
 }
@@ -286,6 +294,7 @@ impl Drop for ConnGuard {
 impl Drop for JobGuard<'_> {
     fn drop(&mut self) {
         let now_us = self.conn.registry.clock.now_us();
+        self.conn.registry.jobs.fetch_sub(1, Relaxed);
         self.job.meter.end(now_us);
         let flow = self.job.meter.flow(now_us);
         self.update(|account| account.ended = true);

@@ -75,14 +75,17 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         };
         match next {
             Next::Drop => return,
-            Next::Close => return Box::pin(down.close()).await,
+            Next::Close => {
+                Box::pin(down.close()).await;
+                return leave(node, upstream);
+            }
             Next::Keep => {}
         }
         conn.set_state(ConnState::Idle);
         down.rest();
         if down.inbox.is_empty() {
             let idle = timeout(node.config.limits.idle, down.fill());
-            let leave = async {
+            let told_to_leave = async {
                 node.drain().draining().await;
                 if unproven {
                     sleep(node.config.limits.linger).await;
@@ -91,12 +94,12 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
             let read = tokio::select! {
                 biased;
                 read = idle => Some(read),
-                () = leave => None,
+                () = told_to_leave => None,
             };
             let Some(read) = read else { return Box::pin(down.close()).await };
             match read {
                 Ok(Ok(read)) if read > 0 => {}
-                Ok(_) => return,
+                Ok(_) => return leave(node, upstream),
                 Err(_) => return Box::pin(down.close()).await,
             }
         }
@@ -109,6 +112,13 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 Next::Close | Next::Keep => return Box::pin(down.close()).await,
             },
         };
+    }
+}
+
+/// Leaves the chain. A node that has others to serve has no time to dial ahead.
+fn leave(node: &Node, upstream: Upstream) {
+    if !node.registry.is_busy() && !node.draining() {
+        upstream.leave();
     }
 }
 

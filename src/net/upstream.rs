@@ -36,6 +36,8 @@ pub struct Upstream {
     judge: Judge,
     wire: Option<Wire>,
     link: Option<Link>,
+    /// A node that answered, and where, on a connection that could not be kept.
+    met: Option<(HostPort, SocketAddr)>,
 }
 
 /// An open connection to the next hop.
@@ -52,6 +54,8 @@ struct Link {
     left: u64,
     /// Another request may follow on it.
     keep: bool,
+    /// A node of ours answered on it.
+    ours: bool,
 }
 
 /// How far a question is.
@@ -93,7 +97,7 @@ impl std::fmt::Debug for Upstream {
 impl Upstream {
     /// No connection yet. `wire` is for hops that are not marked with one; `None` finds out.
     pub fn new(links: Arc<Links>, limits: Limits, judge: Judge, wire: Option<Wire>) -> Self {
-        Self { links, limits, judge, wire, link: None }
+        Self { links, limits, judge, wire, link: None, met: None }
     }
 
     /// Asks `hop` for a file; `request.route` holds the hops after it. The reply head must be there by `deadline`.
@@ -163,9 +167,20 @@ impl Upstream {
         let Some(link) = &mut self.link else { return };
         // Bytes that nobody asked for would be taken for the head of the next answer.
         if link.left > 0 || !link.keep || !link.early.is_empty() {
-            self.link = None;
+            self.met = self.link.take().filter(|link| link.ours).map(|link| (link.hop, link.address));
         } else {
             link.early = Vec::new();
+        }
+    }
+
+    /// Ends the chain and dials the hop that it went on to, for the next one: that will most likely go the same way.
+    ///
+    /// A node of ours waits for a request; of other servers, which may log or limit connections that say nothing, none is
+    /// dialled.
+    pub fn leave(mut self) {
+        let kept = self.link.take().filter(|link| link.ours).map(|link| (link.hop, link.address));
+        if let Some((hop, address)) = kept.or(self.met) {
+            self.links.spares.dial(&hop, address, self.limits.sockbuf);
         }
     }
 
@@ -187,8 +202,7 @@ impl Upstream {
         let left = deadline.saturating_duration_since(Instant::now());
         let Dialed { stream, address, resolve_ms, dial_ms, said } =
             dial(hop, left.min(self.limits.connect), &*self.judge, first, self.limits.sockbuf).await?;
-        let near = is_near(address.ip(), dial_ms);
-        let link = Link { hop: hop.clone(), address, wire, stream, near, early: Vec::new(), left: 0, keep: false };
+        let link = Link::new(hop, address, wire, stream, dial_ms);
         Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }, said))
     }
 
@@ -234,6 +248,12 @@ fn foreign(status: u16) -> String {
 }
 
 impl Link {
+    fn new(hop: &HostPort, address: SocketAddr, wire: Wire, stream: TcpStream, dial_ms: f64) -> Self {
+        let near = is_near(address.ip(), dial_ms);
+        let (hop, early) = (hop.clone(), Vec::new());
+        Self { hop, address, wire, stream, near, early, left: 0, keep: false, ours: false }
+    }
+
     /// Another request may follow: the last reply was taken to its end, and nothing came behind it. What did would be
     /// taken for the next reply, such as the `408` that some servers say before they close an idle connection.
     fn is_idle(&self) -> bool {

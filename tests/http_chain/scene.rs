@@ -68,6 +68,12 @@ impl Chain {
         std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
     }
 
+    /// Stops a node at once.
+    pub(crate) async fn stop(&mut self, node: usize) {
+        self.tasks[node].abort();
+        let _ = (&mut self.tasks[node]).await;
+    }
+
     pub(crate) fn address(&self, node: usize) -> String {
         self.nodes[node].address.to_string()
     }

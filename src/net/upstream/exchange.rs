@@ -47,6 +47,15 @@ impl Upstream {
             }
         }
         let question = question(hop, request, deadline)?;
+        if let Some((stream, address, said)) = self.links.spares.take(&hop.address, &question) {
+            let mut link = Link::new(&hop.address, address, Wire::Http, stream, 0.0);
+            match self.exchange(&mut link, hop, request, deadline, Some(&question[said..]), told).await {
+                Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
+                Err(Failed::Problem(problem)) => return Err(problem),
+                // So may one that was dialled ahead.
+                Err(Failed::Unanswered(_) | Failed::SpeaksSeed) => {}
+            }
+        }
         let (mut link, dialed, said) = self.connect(&hop.address, Wire::Http, deadline, &question, told).await?;
         // What was not said at once is asked anew: less time is left by now.
         let rest = (said > 0).then(|| &question[said..]);
@@ -64,6 +73,7 @@ impl Upstream {
     fn answered(&mut self, mut link: Link, reply: Box<Reply>, leg: Leg) -> Answer {
         let answer = Answer { leg, wire: link.wire, address: link.address, reply };
         link.keep &= answer.reply.keep_alive;
+        link.ours = link.wire == Wire::Http && answer.reply.hops.is_some();
         self.link = Some(link);
         answer
     }

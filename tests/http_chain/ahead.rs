@@ -1,0 +1,75 @@
+//! The next hop is dialled ahead, for the chain that comes next.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chainview::net::node::Node;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use super::scene::{Chain, pattern};
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn becomes(what: &str, done: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "{what} has not come true");
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn accepted(node: &Arc<Node>) -> u64 {
+    node.registry.totals().accepted
+}
+
+#[tokio::test]
+async fn a_chain_finds_its_way_open_where_another_went_just_before() {
+    let chain = Chain::start(3).await;
+    chain.write("f", &pattern(1000));
+    let mut found_open = false;
+    for turn in 1..=20 {
+        let reply = chain.get("f", "").await;
+        assert_eq!((reply.status, &reply.body), (200, &pattern(1000)));
+        // Of a connection that was dialled ahead nobody has to wait for the dialling.
+        let dialled = reply.field("server-timing").unwrap().matches("dial;dur=0.000").count();
+        assert!(turn > 1 || dialled == 0, "nothing went this way before: {}", reply.head);
+        found_open = dialled == 2;
+        // On a machine that is busy with something else it may be too late for the next turn, but not every time.
+        if found_open {
+            break;
+        }
+        becomes("the next connections", || chain.nodes[1..].iter().all(|node| node.registry.open_count() == 1)).await;
+    }
+    assert!(found_open);
+    becomes("rest", || chain.nodes.iter().all(|node| node.registry.open_count() == 0)).await;
+}
+
+#[tokio::test]
+async fn a_hop_that_is_gone_is_named_although_it_was_dialled_ahead() {
+    let mut chain = Chain::start(3).await;
+    chain.write("f", &pattern(1000));
+    assert_eq!(chain.get("f", "").await.status, 200);
+    becomes("the next connection", || accepted(&chain.nodes[2]) == 2).await;
+    chain.stop(2).await;
+    let reply = chain.get("f", "").await;
+    assert_eq!((reply.status, reply.problem().hop), (502, 2), "{}", reply.problem());
+}
+
+#[tokio::test]
+async fn a_node_with_others_to_serve_dials_nothing_ahead() {
+    let chain = Chain::start(2).await;
+    chain.write("f", &pattern(1000));
+    chain.write("large", &pattern(30_000_000));
+    let mut slow = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    let own = chain.nodes[0].address;
+    let head = format!("GET /files/large HTTP/1.1\r\nHost: {own}\r\n{}\r\n", chain.route());
+    slow.write_all(head.as_bytes()).await.unwrap();
+    becomes("the other's request", || chain.nodes[0].registry.is_busy()).await;
+    assert_eq!(chain.get("f", "").await.status, 200);
+    becomes("the end of the fetch", || chain.nodes[0].registry.open_count() == 1).await;
+    assert_eq!(accepted(&chain.nodes[1]), 2);
+    drop(slow);
+}
