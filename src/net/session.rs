@@ -76,6 +76,11 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         match next {
             Next::Drop => return,
             Next::Close => {
+                if !node.registry.is_busy() {
+                    // Whoever was just given the reply may be waiting for this very processor, and what is left to do
+                    // here nobody waits for.
+                    std::thread::yield_now();
+                }
                 Box::pin(down.close()).await;
                 return leave(node, upstream);
             }
