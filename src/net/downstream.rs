@@ -112,19 +112,19 @@ impl Downstream {
     }
 
     /// Ends our side, then takes what the peer still says: unread input would make the kernel reset the connection and
-    /// destroy what it has not delivered yet. A peer that says nothing more need not be waited for.
+    /// destroy what it has not delivered yet. Where that is over, letting go is enough.
     pub async fn close(mut self) {
-        if self.asked_last && self.inbox.is_empty() && self.is_quiet() {
-            return;
-        }
         if timeout(self.limits.linger, self.stream.shutdown()).await.is_ok() {
             drain(&mut self.stream, self.limits.linger).await;
         }
     }
 
-    /// True if nothing has come that was not read, as far as is known without asking the kernel again.
-    fn is_quiet(&self) -> bool {
-        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    /// True if nothing more is to come: the peer said so, and what it sent was read, as far as is known without asking the
+    /// kernel again.
+    pub fn is_over(&self) -> bool {
+        let silent =
+            || matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        self.asked_last && self.inbox.is_empty() && silent()
     }
 
     /// The seed wire's end: the peer closes first if it will, then we do.

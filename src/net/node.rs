@@ -128,7 +128,9 @@ impl Node {
                 Admitted { stream, conn, head, deadline } = door.next() => {
                     looking = true;
                     let known = conn.conn();
-                    known.served_by(sessions.spawn(session::run(Arc::clone(&self), stream, conn, head, deadline)));
+                    // In a box: what is spawned is moved eight times until it has ended.
+                    let session = Box::pin(session::run(Arc::clone(&self), stream, conn, head, deadline));
+                    known.served_by(sessions.spawn(session));
                 }
             }
         }

@@ -81,7 +81,11 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                     // here nobody waits for.
                     std::thread::yield_now();
                 }
-                Box::pin(down.close()).await;
+                if down.is_over() {
+                    drop(down);
+                } else {
+                    Box::pin(down.close()).await;
+                }
                 return leave(node, upstream);
             }
             Next::Keep => {}

@@ -1,5 +1,6 @@
 //! Request heads: what a node accepts, and what it sends on.
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
@@ -21,17 +22,17 @@ pub enum Asked {
 #[derive(Default)]
 struct Fields<'a> {
     host: Option<&'a str>,
-    route: Option<String>,
+    route: Option<Cow<'a, str>>,
     transfer: Option<&'a str>,
     timeout: Option<&'a str>,
     ack: Option<&'a str>,
     range: Option<&'a str>,
     if_range: Option<&'a str>,
     if_match: Option<&'a str>,
-    want_digest: Option<String>,
+    want_digest: Option<Cow<'a, str>>,
     via: Option<String>,
     length: Option<&'a str>,
-    connection: Option<String>,
+    connection: Option<Cow<'a, str>>,
 }
 
 /// True if a first line belongs to HTTP; anything else belongs to the seed wire.
@@ -117,11 +118,11 @@ impl<'a> Fields<'a> {
                 b"if-match" => &mut fields.if_match,
                 b"content-length" => &mut fields.length,
                 b"chain-route" => {
-                    add_to_list(&mut fields.route, value()?);
+                    join(&mut fields.route, value()?);
                     continue;
                 }
                 b"want-repr-digest" => {
-                    add_to_list(&mut fields.want_digest, value()?);
+                    join(&mut fields.want_digest, value()?);
                     continue;
                 }
                 b"via" => {
@@ -133,7 +134,7 @@ impl<'a> Fields<'a> {
                     continue;
                 }
                 b"connection" => {
-                    add_to_list(&mut fields.connection, value()?);
+                    join(&mut fields.connection, value()?);
                     continue;
                 }
                 b"transfer-encoding" => {
@@ -176,6 +177,18 @@ impl<'a> Fields<'a> {
             // An HTTP/1.0 client waits for the end of the stream unless it is told otherwise in a way of its own time.
             keep_alive: http11 && !self.connection.as_deref().is_some_and(closes),
         })
+    }
+}
+
+/// Adds what another line says to a list, which is copied only where it stands in more than one.
+fn join<'a>(list: &mut Option<Cow<'a, str>>, entry: &'a str) {
+    match list {
+        None => *list = Some(Cow::Borrowed(entry)),
+        Some(list) => {
+            let list = list.to_mut();
+            list.push_str(", ");
+            list.push_str(entry);
+        }
     }
 }
 
