@@ -59,6 +59,27 @@ pub(crate) fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value.trim_ascii()).ok().filter(|text| text.is_ascii())
 }
 
+/// The values of a head's lines as text. Most heads are text from end to end, which is quicker to see once than value by
+/// value.
+pub(super) struct Values<'a> {
+    head: &'a [u8],
+    plain: Option<&'a str>,
+}
+
+impl<'a> Values<'a> {
+    pub(super) fn of(head: &'a [u8]) -> Self {
+        Self { head, plain: std::str::from_utf8(head).ok().filter(|text| text.is_ascii()) }
+    }
+
+    /// The same as [`text`] of a value that stands in this head.
+    pub(super) fn text(&self, value: &'a [u8]) -> Option<&'a str> {
+        // An empty value may stand anywhere.
+        let Some(plain) = self.plain.filter(|_| !value.is_empty()) else { return text(value) };
+        let at = value.as_ptr().addr().checked_sub(self.head.as_ptr().addr())?;
+        plain.get(at..at + value.len()).map(str::trim_ascii)
+    }
+}
+
 /// A whole decimal number without sign.
 pub(crate) fn number(value: &str) -> Option<u64> {
     digits(value.as_bytes())
@@ -196,6 +217,22 @@ mod tests {
         assert!(decode_name("").is_err() && decode_name("%00").is_err());
         let name = FileName::new(b"100% \xff?#.txt").unwrap();
         assert_eq!(decode_name(&encode_name(&name).to_string()).unwrap(), name);
+    }
+
+    #[test]
+    fn a_value_is_the_same_text_in_a_plain_head_and_in_any_other() {
+        let plain = b"a: one \t\r\nb:\t\r\n\r\n";
+        let mixed = b"a: one \t\r\nb:\t\r\nc: t\xc3\xa9\r\n\r\n";
+        for head in [&plain[..], mixed] {
+            let values = Values::of(head);
+            for value in [&head[3..8], &head[3..6], &head[2..6]] {
+                assert_eq!((values.text(value), text(value)), (Some("one"), Some("one")));
+            }
+            for empty in [&head[12..13], &head[12..12], b""] {
+                assert_eq!((values.text(empty), text(empty)), (Some(""), Some("")));
+            }
+        }
+        assert_eq!(Values::of(mixed).text(&mixed[18..21]), None);
     }
 
     #[test]

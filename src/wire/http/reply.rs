@@ -45,10 +45,11 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
     let mut reply = Reply { status, keep_alive: head.version == Some(1), ..Reply::default() };
     let mut framing = Framing::default();
     let mut name = [0; 24];
+    let values = fields::Values::of(&bytes[..end]);
     for header in head.headers {
         let name = fields::lower(header.name, &mut name);
         // A value that is not plain text is left out, not passed on: nothing of ours ever sends one.
-        if let Some(value) = fields::text(header.value) {
+        if let Some(value) = values.text(header.value) {
             read_field(&mut reply, &mut framing, name, value)?;
         }
     }

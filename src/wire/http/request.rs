@@ -53,7 +53,7 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
     }
     let (method, path) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
     let http11 = head.version == Some(1);
-    let fields = Fields::collect(head.headers)?;
+    let fields = Fields::collect(&fields::Values::of(&bytes[..end]), head.headers)?;
     if !path.starts_with('/') {
         // The HTTP library finds a path in other forms too, and would take for a page what is none here.
         return Err(HeadError::malformed("what is asked for is no path"));
@@ -99,13 +99,14 @@ fn check_body(method: &str, path: &str, fields: &Fields<'_>) -> Result<(), HeadE
 }
 
 impl<'a> Fields<'a> {
-    fn collect(headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
+    fn collect(values: &fields::Values<'a>, headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
         let mut fields = Self::default();
         let mut name = [0; 24];
         for header in headers {
             let name = fields::lower(header.name, &mut name);
             let value = || {
-                fields::text(header.value)
+                values
+                    .text(header.value)
                     .ok_or_else(|| HeadError::malformed(format!("{} holds something else than ASCII", header.name)))
             };
             let once = match name {
