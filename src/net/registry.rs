@@ -207,6 +207,11 @@ impl ConnGuard {
         self.conn.peer
     }
 
+    /// Nobody else is being served, and nobody has come since.
+    pub fn is_alone(&self) -> bool {
+        !self.registry.is_busy() && self.registry.next_id.load(Relaxed) == self.conn.id + 1
+    }
+
     /// What the connection does now.
     pub fn set_state(&self, state: ConnState) {
         lock(&self.conn.now).state = state;

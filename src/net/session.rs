@@ -76,7 +76,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         match next {
             Next::Drop => return,
             Next::Close => {
-                if !node.registry.is_busy() {
+                if conn.is_alone() {
                     // Whoever was just given the reply may be waiting for this very processor, and what is left to do
                     // here nobody waits for.
                     std::thread::yield_now();
@@ -86,7 +86,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 } else {
                     Box::pin(down.close()).await;
                 }
-                return leave(node, upstream);
+                return leave(node, conn, upstream);
             }
             Next::Keep => {}
         }
@@ -108,7 +108,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
             let Some(read) = read else { return Box::pin(down.close()).await };
             match read {
                 Ok(Ok(read)) if read > 0 => {}
-                Ok(_) => return leave(node, upstream),
+                Ok(_) => return leave(node, conn, upstream),
                 Err(_) => return Box::pin(down.close()).await,
             }
         }
@@ -125,8 +125,8 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
 }
 
 /// Leaves the chain. A node that has others to serve has no time to dial ahead.
-fn leave(node: &Node, upstream: Upstream) {
-    if !node.registry.is_busy() && !node.draining() {
+fn leave(node: &Node, conn: &ConnGuard, upstream: Upstream) {
+    if conn.is_alone() && !node.draining() {
         upstream.leave();
     }
 }
