@@ -10,7 +10,9 @@ pub use reply::{ReplyHead, encode_reply, parse_reply};
 pub(crate) use request::host as parse_host;
 pub use request::{Asked, encode_request, is_http, parse_request};
 
-use memchr::memchr_iter;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::Reason;
 
@@ -54,29 +56,67 @@ impl From<httparse::Error> for HeadError {
 /// A head whose lines end in a bare LF, or which holds a bare CR, is refused: two parsers that disagree on line ends can
 /// be made to disagree on where a request ends.
 fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
+    static BLANK_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
     let seen = &bytes[..bytes.len().min(MAX_HEAD)];
-    let broken = || HeadError::malformed("a line of the head does not end in CR LF");
-    let mut lines = 0;
-    for at in memchr_iter(b'\n', seen) {
-        if !seen[..at].ends_with(b"\r") {
-            return Err(broken());
-        }
-        lines += 1;
-        if seen[..at].ends_with(b"\r\n\r") {
-            // Each line has a CR at its end, so one more is a bare one.
-            let bare = memchr_iter(b'\r', &seen[..at]).count() > lines;
-            return if bare { Err(broken()) } else { Ok(Some(at + 1)) };
-        }
+    let end = BLANK_LINE.find(seen).map(|at| at + 4);
+    // While more is to come, a CR may be that of the next line's end; a bare LF is one already.
+    let broken = if let Some(end) = end {
+        any_pair(&seen[..end], |cr, lf| cr != lf)
+    } else {
+        any_pair(seen, |cr, lf| lf && !cr)
+    };
+    if broken || seen.first() == Some(&b'\n') {
+        return Err(HeadError::malformed("a line of the head does not end in CR LF"));
     }
-    if bytes.len() < MAX_HEAD {
-        return Ok(None);
+    if end.is_some() || bytes.len() < MAX_HEAD {
+        return Ok(end);
     }
     Err(HeadError { reason: Reason::HeadTooLarge, detail: format!("the head is larger than {MAX_HEAD} bytes") })
 }
 
+/// True if this holds of any two bytes in a row, of which it is told whether they are a CR and an LF.
+///
+/// All of them are looked at, because a loop that never leaves early takes many bytes at a time.
+fn any_pair(bytes: &[u8], holds: impl Fn(bool, bool) -> bool) -> bool {
+    let pairs = bytes.iter().zip(bytes.iter().skip(1));
+    pairs.fold(false, |any, (first, second)| any | holds(*first == b'\r', *second == b'\n'))
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The rule byte by byte.
+    fn end_by_the_rule(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
+        let seen = &bytes[..bytes.len().min(MAX_HEAD)];
+        let broken = Err(HeadError::malformed("a line of the head does not end in CR LF"));
+        for at in 0..seen.len() {
+            if seen[at] == b'\n' && !seen[..at].ends_with(b"\r") {
+                return broken;
+            }
+            if seen[..=at].ends_with(b"\r\n\r\n") {
+                let bare = (0..at).any(|at| seen[at] == b'\r' && seen[at + 1] != b'\n');
+                return if bare { broken } else { Ok(Some(at + 1)) };
+            }
+        }
+        head_end(&vec![b'x'; bytes.len()])
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_ends_where_the_rule_says(bytes in "[a\r\n]{0,40}", long in 0usize..3) {
+            let bytes = [vec![b'x'; long * (MAX_HEAD / 2 - 10)], bytes.into_bytes()].concat();
+            prop_assert_eq!(head_end(&bytes), end_by_the_rule(&bytes));
+        }
+
+        #[test]
+        fn lines_end_where_the_rule_says(lines in prop::collection::vec("(|a|bc)(\r\n|\r\n|\r\n|\r|\n)", 0..20)) {
+            let bytes = lines.concat().into_bytes();
+            prop_assert_eq!(head_end(&bytes), end_by_the_rule(&bytes));
+        }
+    }
 
     #[test]
     fn a_head_may_fill_its_cap_and_not_pass_it() {
