@@ -109,6 +109,14 @@ async fn another_protocol_is_named_at_once_even_where_it_keeps_the_connection() 
 }
 
 #[tokio::test]
+async fn a_server_that_is_for_ever_at_work_is_given_up() {
+    let says: &'static str = "HTTP/1.1 102 Processing\r\n\r\n".repeat(300).leak();
+    let problem = Stage::new(says, false).await.problem().await;
+    assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::Nonsense, 2, 1));
+    assert!(problem.detail.as_str().contains("interim"), "{}", problem.detail);
+}
+
+#[tokio::test]
 async fn a_redirect_is_refused_and_called_one() {
     let says = "HTTP/1.1 301 Moved\r\nLocation: /dir/\r\nContent-Length: 0\r\n\r\n";
     let problem = Stage::new(says, true).await.problem().await;

@@ -19,6 +19,10 @@ const INTERIM_GRACE: Duration = Duration::from_secs(10);
 /// How long a digest may take in all, whatever is said meanwhile.
 const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 
+/// Most interim replies before the final one: those of the longest digest are 120. Where they come without end there is
+/// always something to read, and no deadline of a read would ever be looked at.
+const MOST_INTERIM: usize = 256;
+
 /// Why an exchange gave no reply head.
 enum Failed {
     /// The connection closed before a single byte came.
@@ -121,6 +125,7 @@ impl Upstream {
     /// Reads up to the end of the final head, which stays in `early`; its length comes with it.
     async fn read_head(&self, link: &mut Link, wait: &mut Wait<'_>) -> Result<(Box<Reply>, usize), Failed> {
         let mut silent = true;
+        let mut interim = 0;
         loop {
             match parse_reply(&link.early, wait.request.method) {
                 Err(error) => return Err(Failed::Problem(wait.problem(Reason::Nonsense, &error.to_string()))),
@@ -131,6 +136,11 @@ impl Upstream {
                     return Ok((reply, length));
                 }
                 Ok(Some((ReplyHead::Interim(status), length))) => {
+                    interim += 1;
+                    if interim > MOST_INTERIM {
+                        let detail = format!("more than {MOST_INTERIM} interim replies");
+                        return Err(Failed::Problem(wait.problem(Reason::Nonsense, &detail)));
+                    }
                     link.early.drain(..length);
                     // The first 102 answers our own question; the others come from an origin at work.
                     let ours = std::mem::take(&mut wait.unsure);
