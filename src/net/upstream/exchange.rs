@@ -20,7 +20,7 @@ const INTERIM_GRACE: Duration = Duration::from_secs(10);
 const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 
 /// Most interim replies before the final one: those of the longest digest are 120. Where they come without end there is
-/// always something to read, and no deadline of a read would ever be looked at.
+/// always something to read, and the deadline of a read is looked at far too seldom.
 const MOST_INTERIM: usize = 256;
 
 /// Why an exchange gave no reply head.
