@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::slice;
 use std::str::FromStr;
 
 /// A host as a person wrote it: an address or a name.
@@ -86,6 +87,51 @@ impl HostPort {
         self.spell(|piece| text.push_str(piece));
         text
     }
+
+    /// Reads an address at the beginning of a text, if it is IPv4 and written as we write it; with it comes what follows.
+    ///
+    /// Most are of this kind, and every node on a route reads those of all nodes after it.
+    pub fn read_plain(text: &str) -> Option<(Self, &str)> {
+        let mut bytes = text.as_bytes().iter();
+        let mut octets = [0; 4];
+        for (octet, end) in octets.iter_mut().zip(b"...:") {
+            let (number, _) = read_number(&mut bytes).filter(|(_, next)| *next == Some(end))?;
+            *octet = u8::try_from(number).ok()?;
+        }
+        let (port, next) = read_number(&mut bytes)?;
+        let port = u16::try_from(port).ok().filter(|port| *port != 0)?;
+        let behind = bytes.len() + usize::from(next.is_some());
+        Some((Self { host: Host::Ip(octets.into()), port }, &text[text.len() - behind..]))
+    }
+
+    fn read_any(text: &str) -> Result<Self, String> {
+        let colon =
+            text.bytes().rposition(|b| b == b':').ok_or_else(|| format!("{text:?} has no port: write HOST:PORT"))?;
+        let (host, port) = (&text[..colon], &text[colon + 1..]);
+        if host.bytes().any(|b| b == b':') && !host.starts_with('[') {
+            return Err(format!("{text:?} is ambiguous: write an IPv6 address in brackets, [v6]:PORT"));
+        }
+        Ok(Self { host: host.parse()?, port: parse_port(port)? })
+    }
+}
+
+/// Reads a number of up to five digits without zeros in front; the byte that ends it comes with it.
+fn read_number<'a>(bytes: &mut slice::Iter<'a, u8>) -> Option<(u32, Option<&'a u8>)> {
+    let zero = bytes.as_slice().first() == Some(&b'0');
+    let (mut number, mut digits) = (0, 0);
+    loop {
+        let next = bytes.next();
+        match next.map(|byte| byte.wrapping_sub(b'0')) {
+            Some(digit @ 0..=9) => {
+                number = number * 10 + u32::from(digit);
+                digits += 1;
+                if digits > 5 {
+                    return None;
+                }
+            }
+            _ => return (digits == 1 || (digits > 1 && !zero)).then_some((number, next)),
+        }
+    }
 }
 
 impl fmt::Display for HostPort {
@@ -99,13 +145,10 @@ impl FromStr for HostPort {
 
     /// Reads `HOST:PORT` or `[v6]:PORT`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let colon =
-            text.bytes().rposition(|b| b == b':').ok_or_else(|| format!("{text:?} has no port: write HOST:PORT"))?;
-        let (host, port) = (&text[..colon], &text[colon + 1..]);
-        if host.bytes().any(|b| b == b':') && !host.starts_with('[') {
-            return Err(format!("{text:?} is ambiguous: write an IPv6 address in brackets, [v6]:PORT"));
+        if let Some((address, "")) = Self::read_plain(text) {
+            return Ok(address);
         }
-        Ok(Self { host: host.parse()?, port: parse_port(port)? })
+        Self::read_any(text)
     }
 }
 
@@ -124,4 +167,51 @@ pub fn parse_port(text: &str) -> Result<u16, String> {
     // Nothing at all is port 0, too.
     let port = text.bytes().try_fold(0, digit).filter(|port| *port != 0);
     port.ok_or_else(|| format!("port {text:?} is not a number from 1 to 65535"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_plain_address_ends_where_it_ends() {
+        let read = |text| HostPort::read_plain(text).map(|(address, rest)| (address.to_string(), rest));
+        assert_eq!(read("1.2.3.4:5"), Some(("1.2.3.4:5".to_owned(), "")));
+        assert_eq!(read("255.0.10.199:65535, b:1"), Some(("255.0.10.199:65535".to_owned(), ", b:1")));
+        assert_eq!(read("0.0.0.0:1é"), Some(("0.0.0.0:1".to_owned(), "é")));
+        for other in ["", "1", "1.2.3.4", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "1.2.3.4:123456", "256.1.1.1:1"]
+            .into_iter()
+            .chain([
+                "01.2.3.4:5",
+                "1.2.3.4:05",
+                "1.2.3:4",
+                "1..2.3:4",
+                "a.b.c.d:1",
+                "[::1]:1",
+                " 1.2.3.4:5",
+                "1,2.3.4:5",
+            ])
+        {
+            assert_eq!(read(other), None, "{other:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_at_once_is_what_the_long_way_reads(text in "[0-9.:]{0,24}|([0-9]{1,3}[.]){3}[0-9]{1,3}:[0-9]{1,6}") {
+            if let Some((address, "")) = HostPort::read_plain(&text) {
+                prop_assert_eq!(HostPort::read_any(&text), Ok(address));
+            }
+        }
+
+        #[test]
+        fn an_address_reads_as_it_was_spelt(ip: [u8; 4], port in 1u16..) {
+            let address = HostPort { host: Host::Ip(ip.into()), port };
+            let text = address.text();
+            prop_assert_eq!(&text, &std::net::SocketAddr::from((ip, port)).to_string());
+            prop_assert_eq!(HostPort::read_plain(&text), Some((address, "")));
+        }
+    }
 }

@@ -5,11 +5,10 @@ use std::fmt::Display;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use memchr::memchr_iter;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use super::HeadError;
-use crate::route::{FileName, Hop, MAX_HOPS};
+use crate::route::{FileName, Hop, HostPort, MAX_HOPS};
 use crate::wire::Reason;
 use crate::wire::{Algorithm, ByteRange, Digest, Leg};
 
@@ -108,18 +107,26 @@ pub(crate) fn route(value: &str) -> Result<Vec<Hop>, HeadError> {
     if value.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
-    let count = memchr_iter(b',', value.as_bytes()).count() + 1;
+    let count = value.bytes().filter(|byte| *byte == b',').count() + 1;
     if count > MAX_HOPS {
         let detail = format!("the route has {count} hops to come, more than {MAX_HOPS}");
         return Err(HeadError { reason: Reason::Loop, detail });
     }
     let mut hops = Vec::with_capacity(count);
-    let ends = memchr_iter(b',', value.as_bytes()).chain([value.len()]);
-    let mut from = 0;
-    for end in ends {
-        let hop = Hop::parse_element(value[from..end].trim_ascii());
+    let mut to_come = Some(value);
+    while let Some(elements) = to_come {
+        if let Some((address, others)) = HostPort::read_plain(elements.trim_ascii_start())
+            && (others.is_empty() || others.starts_with(','))
+        {
+            hops.push(Hop::new(address));
+            to_come = others.get(1..);
+            continue;
+        }
+        let (element, others) =
+            elements.split_once(',').map_or((elements, None), |(element, others)| (element, Some(others)));
+        let hop = Hop::parse_element(element.trim_ascii());
         hops.push(hop.map_err(|e| HeadError::malformed(format!("Chain-Route: {e}")))?);
-        from = end + 1;
+        to_come = others;
     }
     Ok(hops)
 }
@@ -243,6 +250,24 @@ mod tests {
             assert_eq!(route(&elements(count)).map(|hops| hops.len()), Ok(count));
         }
         assert_eq!(route(&elements(MAX_HOPS + 1)).unwrap_err().reason, Reason::Loop);
+    }
+
+    #[test]
+    fn the_elements_of_a_route_are_of_any_kind_in_any_order() {
+        let read = |value| route(value).map(|hops| hops.iter().map(Hop::element).collect::<Vec<_>>().join(" "));
+        for (value, elements) in [
+            ("1.2.3.4:5,6.7.8.9:1", "1.2.3.4:5 6.7.8.9:1"),
+            (" 1.2.3.4:5 ,\tb:1 , 9.9.9.9:9 ", "1.2.3.4:5 b:1 9.9.9.9:9"),
+            ("1.2.3.4:5;wire=seed, 1.2.3.4:6", "1.2.3.4:5;wire=seed 1.2.3.4:6"),
+            ("[::1]:1, 1.2.3.4:5;base=/x/", "[::1]:1 1.2.3.4:5;base=/x/"),
+        ] {
+            assert_eq!(read(value).as_deref(), Ok(elements), "{value:?}");
+        }
+        for wrong in
+            ["1.2.3.4:5,", ",1.2.3.4:5", "1.2.3.4:5,,b:1", "1.2.3.4:5 b:1", "1.2.3.4:5;", "1.2.3.4:0", "1.2.3.4"]
+        {
+            assert_eq!(route(wrong).unwrap_err().reason, Reason::Malformed, "{wrong:?}");
+        }
     }
 
     #[test]
