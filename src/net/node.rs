@@ -74,6 +74,8 @@ pub struct Node {
     /// What bodies are spliced through.
     pub pipes: Arc<Pipes>,
     links: Arc<Links>,
+    /// Like that of every accepted connection, and never used itself.
+    upstream: Upstream,
     drain: OnceLock<Drain>,
     recent: Mutex<Window<Flow>>,
     /// Beats while somebody holds it, and what it has counted so far, in µs.
@@ -85,14 +87,18 @@ pub struct Node {
 impl Node {
     /// A node for a listener that is bound to `address`.
     pub fn new(config: NodeConfig, address: SocketAddr) -> Arc<Self> {
+        let links = Arc::<Links>::default();
+        let policy = config.policy.clone();
+        let judge = Arc::new(move |address| policy.allows(address));
         Arc::new(Self {
             dials: LiveDials::new(config.dials),
+            upstream: Upstream::new(Arc::clone(&links), config.limits, judge, config.wire),
             config,
             address,
             registry: Registry::new(Clock::start()),
             digests: Arc::default(),
             pipes: Arc::default(),
-            links: Arc::default(),
+            links,
             drain: OnceLock::new(),
             recent: Mutex::default(),
             pulse: Mutex::default(),
@@ -157,10 +163,8 @@ impl Node {
     }
 
     /// A way to next hops for one accepted connection.
-    pub fn upstream(self: &Arc<Self>) -> Upstream {
-        let node = Arc::clone(self);
-        let judge = Arc::new(move |address| node.config.policy.allows(address));
-        Upstream::new(Arc::clone(&self.links), self.config.limits, judge, self.config.wire)
+    pub fn upstream(&self) -> Upstream {
+        self.upstream.another()
     }
 
     /// The address that a connection came to, where the listener's own does not say it.

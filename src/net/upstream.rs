@@ -100,6 +100,11 @@ impl Upstream {
         Self { links, limits, judge, wire, link: None, met: None }
     }
 
+    /// One like this, without a connection.
+    pub fn another(&self) -> Self {
+        Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.judge), self.wire)
+    }
+
     /// Asks `hop` for a file; `request.route` holds the hops after it. The reply head must be there by `deadline`.
     ///
     /// The answer is a success (200 or 206) of known length. Everything else is a problem, with hops counted from the
@@ -114,7 +119,7 @@ impl Upstream {
         let began = Instant::now();
         request.host = Some(hop.address.clone());
         request.interim = true;
-        if deadline.saturating_duration_since(Instant::now()) <= HOP_SHARE {
+        if deadline.saturating_duration_since(began) <= HOP_SHARE {
             return Err(exchange::no_time());
         }
         let marked = hop.wire.or(self.wire);
