@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::clock::Clock;
 use crate::meter::Meter;
-use crate::route::{FileName, Wire};
+use crate::route::{FileName, Host, HostPort, Wire};
 use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, Moments, NodeSnapshot, Totals, TransferAccount};
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
@@ -77,8 +77,18 @@ pub struct Job {
     /// What its body does.
     pub meter: Meter,
     account: Mutex<TransferAccount>,
+    next: Mutex<Next>,
     began_us: u64,
     sockets: Mutex<Option<Sockets>>,
+}
+
+/// The hop that a request went on to. As text it is for reports alone, which few requests are in.
+#[derive(Debug, Default)]
+struct Next {
+    hop: Option<HostPort>,
+    /// Where it was met, if it is known by a name.
+    address: Option<SocketAddr>,
+    wire: Option<Wire>,
 }
 
 /// Keeps a connection in the registry for as long as it lives.
@@ -227,6 +237,7 @@ impl ConnGuard {
             wire,
             meter: Meter::default(),
             account: Mutex::new(account),
+            next: Mutex::default(),
             began_us,
             sockets: Mutex::default(),
         });
@@ -261,6 +272,20 @@ impl JobGuard<'_> {
     pub fn set_state(&self, state: ConnState) {
         self.conn.set_state(state);
         self.update(|account| account.state = state);
+    }
+
+    /// The request goes on to this hop.
+    pub fn goes_on(&self, hop: &HostPort) {
+        *lock(&self.job.next) = Next { hop: Some(hop.clone()), ..Next::default() };
+    }
+
+    /// The hop that it went on to answered, from this address and in this wire.
+    pub fn met(&self, address: SocketAddr, wire: Wire) {
+        let mut next = lock(&self.job.next);
+        next.wire = Some(wire);
+        if next.hop.as_ref().is_none_or(|hop| matches!(hop.host, Host::Name(_))) {
+            next.address = Some(address);
+        }
     }
 
     /// The head of its reply is there.

@@ -136,10 +136,8 @@ pub async fn ask(
     told: Told<'_>,
 ) -> Result<Answer, Problem> {
     job.set_state(ConnState::Dialing);
-    job.update(|account| {
-        account.role = ConnRole::Relay;
-        account.upstream = next.address.text().into();
-    });
+    job.update(|account| account.role = ConnRole::Relay);
+    job.goes_on(&next.address);
     let comes_back = std::iter::once(next).chain(&request.route).any(|hop| is_own(&hop.address, node.address, local));
     let id = request.transfer.unwrap_or(TransferId(0));
     let pending = node.registry.begin_setup(id);
@@ -149,11 +147,8 @@ pub async fn ask(
     let limit = request.timeout.map_or(node.config.limits.setup, |given| given.min(node.config.limits.setup));
     add_to_list(&mut request.via, VIA);
     let answer = upstream.ask(next, request, Instant::now() + limit, told).await?;
+    job.met(answer.address, answer.wire);
     job.update(|account| {
-        if let Host::Name(_) = next.address.host {
-            account.upstream = answer.address.to_string().into();
-        }
-        account.upstream_wire = answer.wire.as_str().into();
         account.leg = Some(answer.leg);
         account.size = answer.reply.length;
     });

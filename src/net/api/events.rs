@@ -103,15 +103,15 @@ mod tests {
         let conn = node.registry.open(([127, 0, 0, 1], 9).into());
         let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Wire::Http);
         for (state, wire, beats) in [
-            (ConnState::Streaming, "http", false),
-            (ConnState::Waiting, "seed", false),
-            (ConnState::Streaming, "seed", true),
-            (ConnState::Idle, "seed", false),
+            (ConnState::Streaming, Wire::Http, false),
+            (ConnState::Waiting, Wire::Seed, false),
+            (ConnState::Streaming, Wire::Seed, true),
+            (ConnState::Idle, Wire::Seed, false),
         ] {
             job.set_state(state);
-            job.update(|account| account.upstream_wire = wire.into());
+            job.met(([127, 0, 0, 1], 8).into(), wire);
             assert!(poll_fn(|cx| Pin::new(&mut events).poll_frame(cx)).await.is_some_and(|line| line.is_ok()));
-            assert_eq!(events.pulse.is_some(), beats, "{state:?} {wire}");
+            assert_eq!(events.pulse.is_some(), beats, "{state:?} {wire:?}");
         }
     }
 
