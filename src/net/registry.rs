@@ -219,7 +219,12 @@ impl ConnGuard {
 
     /// Nobody else is being served, and nobody has come since.
     pub fn is_alone(&self) -> bool {
-        !self.registry.is_busy() && self.registry.next_id.load(Relaxed) == self.conn.id + 1
+        !self.registry.is_busy() && self.is_latest()
+    }
+
+    /// Nobody has come since.
+    fn is_latest(&self) -> bool {
+        self.registry.next_id.load(Relaxed) == self.conn.id + 1
     }
 
     /// What the connection does now.
@@ -261,6 +266,11 @@ impl JobGuard<'_> {
     /// Who asked for it.
     pub fn peer(&self) -> SocketAddr {
         self.conn.peer()
+    }
+
+    /// Nobody else is being served, and nobody has come since.
+    pub fn is_alone(&self) -> bool {
+        self.conn.registry.jobs.load(Relaxed) == 1 && self.conn.is_latest()
     }
 
     /// Changes what is known of it.

@@ -76,11 +76,6 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         match next {
             Next::Drop => return,
             Next::Close => {
-                if conn.is_alone() {
-                    // Whoever was just given the reply may be waiting for this very processor, and what is left to do
-                    // here nobody waits for.
-                    std::thread::yield_now();
-                }
                 if down.is_over() {
                     drop(down);
                 } else {
@@ -263,6 +258,11 @@ pub async fn send_body<S: Source>(
         }),
     };
     meter.end(clock.now_us());
+    if down.asked_last && sent.is_ok() && job.is_alone() {
+        // Whoever was just given the last of the reply may be waiting for this very processor, and what is left to do here
+        // nobody waits for.
+        std::thread::yield_now();
+    }
     note_dials(node, job);
     match sent {
         Ok(()) => {
