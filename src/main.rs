@@ -9,6 +9,10 @@ use chainview::dashboard::{self, ChainPlan};
 use chainview::error::{Error, OK};
 use chainview::headless;
 
+/// The reason stands beside the dependency.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let invocation = match cli::read() {
         Ok(invocation) => invocation,
