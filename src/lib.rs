@@ -36,7 +36,7 @@
 //!               in the kernel while a reader is slow
 //! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs;
 //!               pulse  how long this program was not running
-//! kernel        what it knows of a socket;  load  what a node got of the machine
+//! kernel        calls nobody wraps: socket figures, a head start for the disk;  load  what a node got of the machine
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control
 //! api           the node's own pages and verbs;  metrics  its counters as text;  ask  reading such pages from other
 //!               nodes;  control  telling them, and listing folders;  dials  what is turned now, for bodies under way

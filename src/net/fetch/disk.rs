@@ -17,6 +17,7 @@ use super::state::{Mark, Source};
 use crate::error::Error;
 use crate::meter::Meter;
 use crate::net::digests::Hasher;
+use crate::net::kernel::begin_writing;
 
 #[cfg(test)]
 use crate::net::sim::disk_thread;
@@ -142,6 +143,8 @@ fn write_all(
             if written.is_err() {
                 break;
             }
+            // The disk works while the next step fills up, or it would rest between the syncs.
+            let _ = begin_writing(file, offset, length);
             offset += length as u64;
             meter.gave(length as u64);
             // The receiving side may have given up; what it sent before is written all the same.
