@@ -1,7 +1,9 @@
 //! Who is connected and what they do: live connections, the transfers of the recent past, and copies of both.
 
+mod alone;
 mod close;
 mod evidence;
+mod next;
 mod setup;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::clock::Clock;
 use crate::meter::Meter;
-use crate::route::{FileName, Host, HostPort, Wire};
+use crate::route::{FileName, Wire};
 use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, Moments, NodeSnapshot, Totals, TransferAccount};
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
@@ -19,6 +21,7 @@ use crate::wire::{Method, Problem, Reason, TransferId};
 use close::Ending;
 use evidence::Sockets;
 pub use evidence::Watched;
+use next::Next;
 use setup::Heads;
 pub use setup::{HeadGuard, PendingGuard};
 
@@ -80,15 +83,6 @@ pub struct Job {
     next: Mutex<Next>,
     began_us: u64,
     sockets: Mutex<Option<Sockets>>,
-}
-
-/// The hop that a request went on to. As text it is for reports alone, which few requests are in.
-#[derive(Debug, Default)]
-struct Next {
-    hop: Option<HostPort>,
-    /// Where it was met, if it is known by a name.
-    address: Option<SocketAddr>,
-    wire: Option<Wire>,
 }
 
 /// Keeps a connection in the registry for as long as it lives.
@@ -217,16 +211,6 @@ impl ConnGuard {
         self.conn.peer
     }
 
-    /// Nobody else is being served, and nobody has come since.
-    pub fn is_alone(&self) -> bool {
-        !self.registry.is_busy() && self.is_latest()
-    }
-
-    /// Nobody has come since.
-    fn is_latest(&self) -> bool {
-        self.registry.next_id.load(Relaxed) == self.conn.id + 1
-    }
-
     /// What the connection does now.
     pub fn set_state(&self, state: ConnState) {
         lock(&self.conn.now).state = state;
@@ -268,11 +252,6 @@ impl JobGuard<'_> {
         self.conn.peer()
     }
 
-    /// Nobody else is being served, and nobody has come since.
-    pub fn is_alone(&self) -> bool {
-        self.conn.registry.jobs.load(Relaxed) == 1 && self.conn.is_latest()
-    }
-
     /// Changes what is known of it.
     pub fn update(&self, change: impl FnOnce(&mut TransferAccount)) {
         change(&mut lock(&self.job.account));
@@ -282,20 +261,6 @@ impl JobGuard<'_> {
     pub fn set_state(&self, state: ConnState) {
         self.conn.set_state(state);
         self.update(|account| account.state = state);
-    }
-
-    /// The request goes on to this hop.
-    pub fn goes_on(&self, hop: &HostPort) {
-        *lock(&self.job.next) = Next { hop: Some(hop.clone()), ..Next::default() };
-    }
-
-    /// The hop that it went on to answered, from this address and in this wire.
-    pub fn met(&self, address: SocketAddr, wire: Wire) {
-        let mut next = lock(&self.job.next);
-        next.wire = Some(wire);
-        if next.hop.as_ref().is_none_or(|hop| matches!(hop.host, Host::Name(_))) {
-            next.address = Some(address);
-        }
     }
 
     /// The head of its reply is there.

@@ -5,9 +5,7 @@ use std::os::fd::RawFd;
 use super::{Conn, Job, lock};
 use crate::net::clock::Clock;
 use crate::net::kernel::{tcp, unacknowledged, unread};
-use crate::route::HostPort;
 use crate::snapshot::{ConnRole, ConnSnapshot, Moments, TcpSnapshot, TransferAccount};
-use crate::text::SafeText;
 
 /// The sockets of one body.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +46,7 @@ impl Job {
     pub(super) fn account(&self, clock: Clock) -> TransferAccount {
         let now_us = clock.now_us();
         let known = lock(&self.account).clone();
-        let (upstream, upstream_wire) = self.upstream();
+        let (upstream, upstream_wire) = lock(&self.next).shown();
         let Evidence { tcp, queued_in, queued_out } = self.evidence();
         let (first, last) = self.meter.moments();
         let ms = |at: Option<u64>| at.map(|at| self.since_ms(at));
@@ -64,16 +62,6 @@ impl Job {
             moments: known.moments.map(|moments| Moments { first_ms: ms(first), last_ms: ms(last), ..moments }),
             ..known
         }
-    }
-
-    /// The next hop and its wire, as reports carry them.
-    fn upstream(&self) -> (SafeText, SafeText) {
-        let next = lock(&self.next);
-        let hop = next.address.map(HostPort::from).or_else(|| next.hop.clone());
-        (
-            hop.map(|hop| hop.text().into()).unwrap_or_default(),
-            next.wire.map(|wire| wire.as_str().into()).unwrap_or_default(),
-        )
     }
 
     /// Adds to its connection's part in a report what changes while its body moves.
@@ -108,7 +96,7 @@ impl Conn {
         if let Some(job) = &now.job {
             let account = lock(&job.account);
             snapshot.role = account.role;
-            (snapshot.upstream, snapshot.upstream_wire) = job.upstream();
+            (snapshot.upstream, snapshot.upstream_wire) = lock(&job.next).shown();
             snapshot.wire = job.wire.as_str().into();
             snapshot.transfer = job.id.short().into();
             snapshot.name = account.name.clone();

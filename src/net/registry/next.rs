@@ -1,0 +1,64 @@
+//! The hop that a request went on to: as text it is for reports alone, which few requests are in.
+
+use std::net::SocketAddr;
+
+use super::{JobGuard, lock};
+use crate::route::{Host, HostPort, Wire};
+use crate::text::SafeText;
+
+/// Where a request went on to, as far as that is known.
+#[derive(Debug, Default)]
+pub(super) struct Next {
+    hop: Option<HostPort>,
+    /// Where it was met, unless its route says that already.
+    address: Option<SocketAddr>,
+    wire: Option<Wire>,
+}
+
+impl Next {
+    /// The hop and its wire, as reports carry them.
+    pub(super) fn shown(&self) -> (SafeText, SafeText) {
+        let hop = self.address.map(HostPort::from).or_else(|| self.hop.clone());
+        let hop = hop.map(|hop| hop.text().into());
+        (hop.unwrap_or_default(), self.wire.map(|wire| wire.as_str().into()).unwrap_or_default())
+    }
+}
+
+impl JobGuard<'_> {
+    /// The request goes on to this hop.
+    pub fn goes_on(&self, hop: &HostPort) {
+        *lock(&self.job.next) = Next { hop: Some(hop.clone()), ..Next::default() };
+    }
+
+    /// The hop that it went on to answered, from this address and in this wire.
+    pub fn met(&self, address: SocketAddr, wire: Wire) {
+        let mut next = lock(&self.job.next);
+        next.wire = Some(wire);
+        let is_name = next.hop.as_ref().is_some_and(|hop| matches!(hop.host, Host::Name(_)));
+        next.address = is_name.then_some(address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Registry;
+    use super::*;
+    use crate::net::clock::Clock;
+    use crate::route::FileName;
+    use crate::wire::{Method, TransferId};
+
+    #[tokio::test]
+    async fn a_report_names_the_hop_and_where_a_name_led_to() {
+        let registry = Registry::new(Clock::start());
+        let conn = registry.open(([127, 0, 0, 1], 9).into());
+        let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Wire::Http);
+        let told = || registry.account(TransferId(1)).map(|account| (account.upstream, account.upstream_wire)).unwrap();
+        assert_eq!(told(), ("".into(), "".into()));
+        for (hop, shown) in [("10.0.0.1:7001", "10.0.0.1:7001"), ("relay.example:7001", "127.0.0.1:7002")] {
+            job.goes_on(&hop.parse().unwrap());
+            assert_eq!(told(), (hop.into(), "".into()));
+            job.met(([127, 0, 0, 1], 7002).into(), Wire::Seed);
+            assert_eq!(told(), (shown.into(), "seed".into()));
+        }
+    }
+}
