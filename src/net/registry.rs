@@ -146,11 +146,6 @@ impl Registry {
         lock(&self.live).len()
     }
 
-    /// A file is being asked for or sent.
-    pub fn is_busy(&self) -> bool {
-        self.jobs.load(Relaxed) > 0
-    }
-
     /// What this node knows of a transfer; a request for the file itself goes before one for its size or digest.
     pub fn account(&self, id: TransferId) -> Option<TransferAccount> {
         let live: Vec<Arc<Job>> = lock(&self.live).values().filter_map(|conn| lock(&conn.now).job.clone()).collect();

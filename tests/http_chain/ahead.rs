@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chainview::net::node::Node;
+use chainview::snapshot::ConnState;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -67,7 +68,7 @@ async fn a_node_with_others_to_serve_dials_nothing_ahead() {
     let own = chain.nodes[0].address;
     let head = format!("GET /files/large HTTP/1.1\r\nHost: {own}\r\n{}\r\n", chain.route());
     slow.write_all(head.as_bytes()).await.unwrap();
-    becomes("the other's request", || chain.nodes[0].registry.is_busy()).await;
+    becomes("the other's body", || chain.nodes[0].registry.states().contains_key(&ConnState::Streaming)).await;
     assert_eq!(chain.get("f", "").await.status, 200);
     becomes("the end of the fetch", || chain.nodes[0].registry.open_count() == 1).await;
     assert_eq!(accepted(&chain.nodes[1]), 2);
