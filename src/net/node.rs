@@ -21,7 +21,6 @@ use super::dials::LiveDials;
 use super::digests::Digests;
 use super::drain::Drain;
 use super::limits::Limits;
-use super::link::Links;
 use super::load::load;
 use super::policy::Policy;
 use super::pulse::Pulse;
@@ -75,7 +74,6 @@ pub struct Node {
     pub digests: Arc<Digests>,
     /// What bodies are spliced through.
     pub pipes: Arc<Pipes>,
-    links: Arc<Links>,
     /// Like that of every accepted connection, and never used itself.
     upstream: Upstream,
     drain: OnceLock<Drain>,
@@ -89,18 +87,16 @@ pub struct Node {
 impl Node {
     /// A node for a listener that is bound to `address`.
     pub fn new(config: NodeConfig, address: SocketAddr) -> Arc<Self> {
-        let links = Arc::<Links>::default();
         let policy = config.policy.clone();
         let judge = Arc::new(move |address| policy.allows(address));
         Arc::new(Self {
             dials: LiveDials::new(config.dials),
-            upstream: Upstream::new(Arc::clone(&links), config.limits, judge, config.wire),
+            upstream: Upstream::new(Arc::default(), config.limits, judge, config.wire),
             config,
             address,
             registry: Registry::new(Clock::start()),
             digests: Arc::default(),
             pipes: Arc::default(),
-            links,
             drain: OnceLock::new(),
             recent: Mutex::default(),
             pulse: Mutex::default(),
@@ -149,7 +145,7 @@ impl Node {
             }
         }
         drop(door);
-        self.links.spares.close_all();
+        self.upstream.spares().close_all();
         let limit = self.config.limits.drain;
         tokio::select! {
             () = async { while sessions.join_next().await.is_some() {} } => {}
@@ -201,7 +197,7 @@ impl Node {
 
     /// Closes what was dialled ahead in vain; true if something is left for later.
     pub(crate) fn tidy(&self) -> bool {
-        self.links.spares.close_old()
+        self.upstream.spares().close_old()
     }
 
     /// Looks at what its bodies have done so far; the answer is what they did lately.

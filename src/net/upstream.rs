@@ -18,7 +18,7 @@ use super::buffers::{Incoming, is_near};
 use super::clock::ms_since;
 use super::dial::{Dialed, dial};
 use super::limits::{HOP_SHARE, Limits};
-use super::link::Links;
+use super::link::{Links, Spares};
 use crate::route::{Hop, HostPort, Wire};
 use crate::wire::http::{encode_request, parse_reply};
 use crate::wire::{Action, Leg, Method, Problem, Reason, Reply, Request, problem, seed};
@@ -103,6 +103,11 @@ impl Upstream {
     /// One like this, without a connection.
     pub fn another(&self) -> Self {
         Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.judge), self.wire)
+    }
+
+    /// The connections that were dialled ahead, by this or by another like it.
+    pub fn spares(&self) -> &Spares {
+        &self.links.spares
     }
 
     /// Asks `hop` for a file; `request.route` holds the hops after it. The reply head must be there by `deadline`.
