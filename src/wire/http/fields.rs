@@ -115,6 +115,7 @@ pub(crate) fn route(value: &str) -> Result<Vec<Hop>, HeadError> {
     let mut hops = Vec::with_capacity(count);
     let mut to_come = Some(value);
     while let Some(elements) = to_come {
+        // Most elements are an address alone: whoever reads it finds where it ends, and need not look for that before.
         if let Some((address, others)) = HostPort::read_plain(elements.trim_ascii_start())
             && (others.is_empty() || others.starts_with(','))
         {
