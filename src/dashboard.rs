@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Color, Look, Talk};
 use crate::error::{Error, Kept, plain, shown};
 use crate::headless::{say, signals::Signals, start_log, tell};
-use crate::snapshot::{ChainSnapshot, Phase};
+use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
 use crate::ui::{self, ColorMode, Keymap, Left, ScreenError, Stop};
 use crate::units::{Bytes, Rate};
 
@@ -73,9 +73,9 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
         }
         Err(_) => Remains::default(),
     };
-    summary(&snapshots.borrow(), is_demo, &remains);
+    let told = summary(&snapshots.borrow(), is_demo, &remains);
     match left {
-        Ok(Left::Quit | Left::Ended) => Ok(()),
+        Ok(Left::Quit | Left::Ended) => told,
         Ok(Left::Stopped | Left::HungUp) => Err(Error::Interrupted { kept: Kept::default() }),
         Err(ScreenError::NoTerminal(error)) => Err(Error::Other(format!("no terminal: {}", plain(&error)))),
         Err(error) => Err(Error::Other(error.to_string())),
@@ -127,30 +127,80 @@ fn look(look: Look) -> ui::Look {
 }
 
 /// What a person may want to know after the screen is gone, on the terminal as it was.
-fn summary(chain: &ChainSnapshot, is_demo: bool, remains: &Remains) {
+fn summary(chain: &ChainSnapshot, is_demo: bool, remains: &Remains) -> Result<(), Error> {
     let of = |phase| chain.transfers.iter().filter(move |transfer| transfer.phase == phase);
-    let bytes: u64 = of(Phase::Done).map(|transfer| transfer.received).sum();
-    let (done, failed) = (of(Phase::Done).count(), of(Phase::Failed).count());
     if !chain.transfers.is_empty() {
         let place = match is_demo && remains.folder.is_none() {
             true => "the demo's files are gone with it".to_owned(),
             false => format!("files are in {}", chain.folder),
         };
-        say(&format!("{done} fetched ({}), {failed} failed, {} in all; {place}", Bytes(bytes), chain.transfers.len()));
+        say(&format!("{}; {place}", counts(&chain.transfers, !is_demo)))?;
     }
     if let Some(last) = of(Phase::Done).next_back() {
         let path = if is_demo { String::new() } else { format!(" as {}", last.path) };
-        say(&format!("last: {}{path}, {}", last.name, Rate(last.rate)));
+        say(&format!("last: {}{path}, {}", last.name, Rate(last.rate)))?;
     }
     if let Some(error) = of(Phase::Failed).next_back().and_then(|transfer| transfer.error.as_ref()) {
-        say(&format!("last failure: {error}"));
+        say(&format!("last failure: {error}"))?;
     }
     if !remains.nodes.is_empty() {
         let nodes: Vec<String> =
             remains.nodes.iter().map(|(address, pid)| format!("{address} (process {pid})")).collect();
-        say(&format!("still running: {}; kill ends them", nodes.join(", ")));
+        say(&format!("still running: {}; kill ends them", nodes.join(", ")))?;
     }
     if let Some(folder) = &remains.folder {
-        say(&format!("they serve from {}, which is yours to remove", shown(folder)));
+        say(&format!("they serve from {}, which is yours to remove", shown(folder)))?;
+    }
+    Ok(())
+}
+
+/// How many transfers ended in which way; the numbers add up to all of them. `kept` says that the parts stay.
+fn counts(transfers: &[TransferSnapshot], kept: bool) -> String {
+    let count = |phase| transfers.iter().filter(move |transfer| transfer.phase == phase).count();
+    // Leaving stops what runs and what waits alike, and only what ran has made a try.
+    let rest = || transfers.iter().filter(|transfer| !matches!(transfer.phase, Phase::Done | Phase::Failed));
+    let interrupted = rest().filter(|transfer| transfer.attempt > 0).count();
+    let sum = |transfers: &mut dyn Iterator<Item = &TransferSnapshot>| transfers.map(|one| one.received).sum::<u64>();
+    let parts = match sum(&mut rest()) {
+        bytes if bytes > 0 && kept => format!(" ({} kept, run the same command to resume)", Bytes(bytes)),
+        _ => String::new(),
+    };
+    let done = match sum(&mut transfers.iter().filter(|transfer| transfer.phase == Phase::Done)) {
+        0 => String::new(),
+        bytes => format!(" ({})", Bytes(bytes)),
+    };
+    format!(
+        "{} done{done}, {} failed, {interrupted} interrupted{parts}, {} not started",
+        count(Phase::Done),
+        count(Phase::Failed),
+        rest().count() - interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transfer(phase: Phase, attempt: u32, received: u64) -> TransferSnapshot {
+        TransferSnapshot { phase, received, attempt, ..TransferSnapshot::default() }
+    }
+
+    #[test]
+    fn the_last_words_account_for_every_transfer() {
+        let interrupted = transfer(Phase::Cancelled, 1, 2_075_000);
+        let waiting = transfer(Phase::Cancelled, 0, 0);
+        let list = [vec![interrupted; 4], vec![waiting; 8]].concat();
+        assert_eq!(
+            counts(&list, true),
+            "0 done, 0 failed, 4 interrupted (8.3M kept, run the same command to resume), 8 not started"
+        );
+        assert_eq!(counts(&list, false), "0 done, 0 failed, 4 interrupted, 8 not started");
+        let mixed = [
+            transfer(Phase::Done, 1, 1000),
+            transfer(Phase::Failed, 2, 10),
+            transfer(Phase::Streaming, 1, 0),
+            transfer(Phase::Paused, 0, 0),
+        ];
+        assert_eq!(counts(&mixed, true), "1 done (1.0K), 1 failed, 1 interrupted, 1 not started");
     }
 }

@@ -1,6 +1,6 @@
 //! The chainview program: parse, pick the mode, turn an error into an exit code.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,8 +17,10 @@ fn main() -> ExitCode {
     let invocation = match cli::read() {
         Ok(invocation) => invocation,
         Err(Stop::Clap(error)) => {
-            explain(&error);
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+            return match explain(&error) {
+                Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1)),
+                Err(error) => end(Err(error)),
+            };
         }
         Err(Stop::Error(error)) => return end(Err(error)),
     };
@@ -53,13 +55,15 @@ fn on_screen_or_plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
 }
 
 /// What clap has to say, in colours, unless it repeats what a terminal would obey: a script may have put anything there.
-fn explain(error: &clap::Error) {
+fn explain(error: &clap::Error) -> Result<(), Error> {
     let safe = cli::safe_lines(error);
     if safe.iter().map(String::as_str).eq(error.render().to_string().lines()) {
-        // Help that nobody reads to the end is no failure.
-        let _ = error.print();
+        let printed = error.print().and_then(|()| std::io::stdout().flush());
+        // Only help and the version go to stdout; where stderr cannot be written, there is nowhere to say so.
+        if error.use_stderr() { Ok(()) } else { headless::written(printed) }
     } else {
         headless::tell(&safe.join("\n"));
+        Ok(())
     }
 }
 

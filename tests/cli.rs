@@ -296,3 +296,36 @@ fn a_reader_that_goes_away_is_no_panic() {
         assert!(matches!(code(&output), 0 | 3), "{line}");
     }
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_code_7_and_a_reader_that_left_is_not() {
+    let (folder, nodes) = chain(1);
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let lines = [
+        "--help",
+        "--version",
+        "--check",
+        "--check --json",
+        "--fetch -o out",
+        "--fetch -o out --json",
+        "--fetch none.txt --json",
+        "--no-spawn -o out",
+        "--no-spawn -o out --json",
+        "--node",
+    ];
+    for line in lines {
+        let mut command = chainview(folder.path());
+        let output = command.args(line.split_whitespace()).stdout(full()).output().unwrap();
+        let expected = if line.contains("none.txt") { 3 } else { 7 };
+        assert_eq!(code(&output), expected, "{line}: {}", err(&output));
+        let says = "standard output: cannot write the result to it: no space left on device";
+        assert!(err(&output).contains(says), "{line}: {}", err(&output));
+    }
+    drop(nodes);
+    for line in ["--help", "--version"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = chainview(folder.path()).arg(line).stdout(writer).output().unwrap();
+        assert_eq!((code(&output), err(&output).as_str()), (0, ""), "{line}");
+    }
+}

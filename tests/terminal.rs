@@ -81,7 +81,7 @@ fn first_steps(columns: u16, rows: u16) {
     assert!(screen.contains(&format!("blake3:{}", &digest[..16])), "{screen}");
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
     leave(&mut terminal);
-    terminal.shows(&["1 fetched (3.0M), 0 failed", "data.bin"]);
+    terminal.shows(&["1 done (3.0M), 0 failed", "data.bin"]);
 }
 
 #[test]
@@ -131,6 +131,6 @@ fn the_demo_starts_by_itself_and_names_its_cap() {
     terminal.shows(&["3/3 up", "1 running", "! slowest: hop 2, capped at 6.0M/s", "x cancel"]);
     terminal.shows(&["1 done", "#1 is over: slowest: hop 2, capped at 6.0M/s", "intact: digest equal"]);
     leave(&mut terminal);
-    let rest = terminal.shows(&["1 fetched (24.0M), 0 failed"]);
+    let rest = terminal.shows(&["1 done (24.0M), 0 failed"]);
     assert!(!rest.contains("/tmp"), "the demo's folder is gone by now:\n{rest}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use super::{on_one_thread, say, start_log, stop_on_signals};
+use super::{on_one_thread, reported, say, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk};
 use crate::error::Error;
 use crate::net::fetch::{self as client, Checked};
@@ -27,17 +27,19 @@ pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
         let checked = on_one_thread(ask(&route, plan))?;
         Ok((route, checked))
     });
-    if talk.json {
+    let written = if talk.json {
         let report = checked.as_ref().ok().map(|(route, checked)| CheckReport {
             etag: checked.etag.as_deref().map(Into::into),
             last_modified: checked.last_modified.as_deref().map(Into::into),
             ..CheckReport::new(route, checked.size, checked.wire, &checked.legs)
         });
-        say(&Report::of_check(report, checked.as_ref().err()).to_json());
+        say(&Report::of_check(report, checked.as_ref().err()).to_json())
     } else if let Ok((route, checked)) = &checked {
-        say(&table(route, checked));
-    }
-    checked.map(|_| ())
+        say(&table(route, checked))
+    } else {
+        Ok(())
+    };
+    reported(checked.map(|_| ()), written)
 }
 
 async fn ask(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::{Eyes, Seen, Show, on_one_thread, say, start_log, stop_on_signals};
+use super::{Eyes, Seen, Show, on_one_thread, reported, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk};
 use crate::error::{Error, Kept};
 use crate::net::accounts::{accounts, reach};
@@ -38,16 +38,25 @@ pub(super) struct Ended {
 
 /// Fetches without a screen; the error is the first that a transfer ended with.
 pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
-    let mut ended = Vec::new();
-    let result = start_log(talk, Level::WARN).and_then(|()| {
+    let show = Show::new(talk);
+    let ran = start_log(talk, Level::WARN).and_then(|()| {
         let routes: Vec<Route> = inputs.iter().map(|input| plan.read_route(input)).collect::<Result<_, _>>()?;
-        on_one_thread(all(&routes, plan, &Show::new(talk), &mut ended))
+        on_one_thread(all(&routes, plan, &show))
     });
-    if talk.json {
+    report("fetch", ran, &show)
+}
+
+/// What became of a run: the transfers that are over, in their order, and what ended it.
+pub(super) type Ran = (Vec<Ended>, Result<(), Error>);
+
+/// Writes the JSON document of a run, where one is wanted; the answer is what the program ends with.
+pub(super) fn report(mode: &'static str, ran: Result<Ran, Error>, show: &Show) -> Result<(), Error> {
+    let (ended, result) = ran.unwrap_or_else(|error| (Vec::new(), Err(error)));
+    if show.is_json() {
         let transfers = ended.iter().map(Ended::report).collect();
-        say(&Report::of_transfers("fetch", transfers, result.as_ref().err()).to_json());
+        show.document(&Report::of_transfers(mode, transfers, result.as_ref().err()).to_json());
     }
-    result
+    reported(result, show.written())
 }
 
 /// Runs one transfer, shows it as it goes, and asks the hops about it where that is worth something.
@@ -111,37 +120,45 @@ impl Ended {
     }
 }
 
-async fn all(routes: &[Route], plan: &FetchPlan, show: &Show, ended: &mut Vec<Ended>) -> Result<(), Error> {
+async fn all(routes: &[Route], plan: &FetchPlan, show: &Show) -> Result<Ran, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let links = Arc::new(Links::default());
+    let mut ended = Vec::new();
     for route in routes {
         if stop.is_cancelled() {
-            return Err(Error::Interrupted { kept: Kept::default() });
+            let result = outcome(&ended, &Err(Error::Interrupted { kept: Kept::default() }), show);
+            return Ok((ended, result));
         }
-        chains(route, plan, &Eyes::Asking, show, &stop, &links, ended).await?;
+        let (more, result) = chains(route, plan, (&Eyes::Asking, show), &stop, &links, ended.len()).await;
+        ended.extend(more);
+        if result.is_err() {
+            let result = outcome(&ended, &result, show);
+            return Ok((ended, result));
+        }
     }
-    outcome(ended, show)
+    let result = outcome(&ended, &Ok(()), show);
+    Ok((ended, result))
 }
 
-/// The first error that a transfer ended with; it is the exit code, so all others have to be said here.
-pub(super) fn outcome(ended: &[Ended], show: &Show) -> Result<(), Error> {
-    let mut failed = ended.iter().filter_map(|ended| ended.result.as_ref().err());
+/// The first error of a run: what a transfer ended with, else what ended the run. It is the exit code, so all others
+/// have to be said here.
+pub(super) fn outcome(ended: &[Ended], run: &Result<(), Error>, show: &Show) -> Result<(), Error> {
+    let mut failed = ended.iter().filter_map(|ended| ended.result.as_ref().err()).chain(run.as_ref().err());
     let first = failed.next();
     failed.for_each(|error| show.tell(&format!("chainview: {error}")));
     first.map_or(Ok(()), |error| Err(error.clone()))
 }
 
-/// As many chains at once as asked for, each for as many fetches as asked for, or up to its first failure.
+/// As many chains at once as asked for, each for as many fetches as asked for, or up to its first failure. A chain that
+/// fails inside is the error beside the transfers of all others. `begun` transfers came before these.
 pub(super) async fn chains(
     route: &Route,
     plan: &FetchPlan,
-    eyes: &Eyes,
-    show: &Show,
+    (eyes, show): (&Eyes, &Show),
     stop: &CancellationToken,
     links: &Arc<Links>,
-    ended: &mut Vec<Ended>,
-) -> Result<(), Error> {
-    let begun = ended.len();
+    begun: usize,
+) -> Ran {
     let number = u64::from(plan.number);
     let mut running = JoinSet::new();
     for chain in 0..u64::from(plan.jobs.unwrap_or(1)) {
@@ -162,9 +179,41 @@ pub(super) async fn chains(
             ended
         });
     }
+    gathered(running).await
+}
+
+/// What all chains came to, as soon as the last is over.
+async fn gathered(mut running: JoinSet<Vec<Ended>>) -> Ran {
+    let (mut ended, mut result) = (Vec::new(), Ok(()));
     while let Some(chain) = running.join_next().await {
-        ended.extend(chain.map_err(|error| Error::Other(format!("a transfer failed inside: {error}")))?);
+        match chain {
+            Ok(transfers) => ended.extend(transfers),
+            Err(error) => result = Err(Error::Other(format!("a transfer failed inside: {error}"))),
+        }
     }
-    ended[begun..].sort_by_key(|ended| ended.snapshot.number);
-    Ok(())
+    ended.sort_by_key(|ended| ended.snapshot.number);
+    (ended, result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::limits::Limits;
+
+    #[tokio::test]
+    async fn a_chain_that_panics_does_not_hide_what_the_others_came_to() {
+        let transfer = |number| {
+            let job = FetchJob::new(number, Route::parse(b"f\nh 1\n").unwrap(), PathBuf::new(), Limits::default());
+            let snapshot = TransferSnapshot { number, ..TransferSnapshot::default() };
+            let result = Err(Error::Other(format!("number {number}")));
+            Ended { job, snapshot, result, accounts: Vec::new() }
+        };
+        let mut running = JoinSet::new();
+        running.spawn(async move { vec![transfer(3)] });
+        running.spawn(async { panic!("a fault in the program") });
+        running.spawn(async move { vec![transfer(1), transfer(2)] });
+        let (ended, result) = gathered(running).await;
+        assert_eq!(ended.iter().map(|ended| ended.snapshot.number).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(result.unwrap_err().to_string().contains("a fault in the program"));
+    }
 }

@@ -42,7 +42,7 @@ pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, ta
             nodes.push((Node::new(config(plan, address)?, address), listener));
         }
         for (node, _) in &nodes {
-            say(&format!("listening {}", node.address));
+            say(&format!("listening {}", node.address))?;
         }
         let drain = Drain::new();
         let mut running = JoinSet::new();

@@ -6,14 +6,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::fetch::{chains, outcome};
-use super::{Ended, Eyes, Show, on_one_thread, say, start_log, stop_on_signals};
+use super::fetch::{Ran, chains, outcome, report};
+use super::{Ended, Eyes, Show, on_one_thread, start_log, stop_on_signals};
 use crate::cli::Talk;
 use crate::dashboard::ChainPlan;
 use crate::error::{Error, Kept};
 use crate::net::supervisor::{Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
-use crate::report::Report;
 use crate::snapshot::{Flow, HopLink, HopSnapshot, Moments};
 use crate::units::{Bytes, Rate, Span};
 
@@ -23,30 +22,26 @@ const KNOW_HOPS: Duration = Duration::from_secs(2);
 /// Runs the plan as plain lines; the exit code is that of the fetch.
 pub fn plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let mode = if plan.demo.is_some() { "demo" } else { "run" };
-    let mut ended = Vec::new();
-    let result = start_log(talk, Level::WARN).and_then(|()| on_one_thread(run(plan, &Show::new(talk), &mut ended)));
-    if talk.json {
-        let transfers = ended.iter().map(Ended::report).collect();
-        say(&Report::of_transfers(mode, transfers, result.as_ref().err()).to_json());
-    }
-    result
+    let show = Show::new(talk);
+    let ran = start_log(talk, Level::WARN).and_then(|()| on_one_thread(run(plan, &show)));
+    report(mode, ran, &show)
 }
 
-async fn run(mut plan: ChainPlan, show: &Show, ended: &mut Vec<Ended>) -> Result<(), Error> {
+async fn run(mut plan: ChainPlan, show: &Show) -> Result<Ran, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
     let tokens = Tokens { hops: plan.tokens.clone(), spawned };
     let mut supervisor = plan.spawning.take().map(|spawning| Supervisor::new(&plan.route, spawning));
     let links = supervisor.as_ref().map(|(supervisor, _)| supervisor.links());
     let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
-    let result = tokio::select! {
-        result = fetches(&plan, &mut supervisor, watcher, show, &stop, ended) => result,
+    let ran = tokio::select! {
+        ran = fetches(&plan, &mut supervisor, watcher, show, &stop) => Ok(ran),
         () = left_waiting(&stop) => Err(Error::Interrupted { kept: Kept::default() }),
     };
     if let Some((supervisor, _)) = &mut supervisor {
         supervisor.stop_all().await;
     }
-    result
+    ran
 }
 
 /// Ends some time after a signal, for whatever does not heed it by itself.
@@ -61,8 +56,7 @@ async fn fetches(
     watcher: Watcher,
     show: &Show,
     stop: &CancellationToken,
-    ended: &mut Vec<Ended>,
-) -> Result<(), Error> {
+) -> Ran {
     if let Some((supervisor, _)) = supervisor {
         supervisor.start_all();
         all_started(&supervisor.links()).await;
@@ -72,14 +66,19 @@ async fn fetches(
         show.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
     }
     let eyes = Eyes::Watching(Arc::new(watcher));
-    let chains = chains(&plan.route, &plan.fetch, &eyes, show, stop, &Arc::default(), ended).await;
-    for transfer in ended.iter_mut() {
-        if transfer.accounts.is_empty() && !stop.is_cancelled() {
-            transfer.ask_hops().await;
+    let (mut ended, chains) = chains(&plan.route, &plan.fetch, (&eyes, show), stop, &Arc::default(), 0).await;
+    for transfer in &mut ended {
+        if transfer.accounts.is_empty() {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = transfer.ask_hops() => {}
+            }
         }
         tell_hops(transfer, show);
     }
-    chains.and_then(|()| outcome(ended, show))
+    let result = outcome(&ended, &chains, show);
+    (ended, result)
 }
 
 /// How this program stands to a hop, in words.

@@ -1,6 +1,7 @@
 //! How a transfer without a screen is shown as it goes: a bar on a terminal, plain lines anywhere else.
 
 use std::io::IsTerminal;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{say, tell};
 use crate::cli::Talk;
+use crate::error::Error;
 use crate::snapshot::{Phase, Proof, TransferSnapshot};
 use crate::units::{Bytes, Eta, Rate, Span};
 
@@ -24,6 +26,8 @@ pub(super) struct Show {
     ascii: bool,
     /// The result goes into a JSON document instead.
     json: bool,
+    /// The first part of the result that could not be written.
+    lost: Arc<OnceLock<Error>>,
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +45,7 @@ impl Show {
             (false, true) => Way::Bars(MultiProgress::new()),
             (false, false) => Way::Lines,
         };
-        Self { way, ascii: talk.ascii, json: talk.json }
+        Self { way, ascii: talk.ascii, json: talk.json, lost: Arc::default() }
     }
 
     /// The result belongs in a JSON document.
@@ -113,8 +117,7 @@ impl Show {
         match &self.way {
             Way::Nothing => {}
             _ if self.json => self.tell(&line),
-            Way::Bars(bars) => bars.suspend(|| say(&line)),
-            Way::Lines => say(&line),
+            Way::Bars(_) | Way::Lines => self.say(&line),
         }
     }
 
@@ -137,8 +140,29 @@ impl Show {
         match &self.way {
             Way::Nothing => {}
             _ if self.json => {}
+            Way::Bars(_) | Way::Lines => self.say(line),
+        }
+    }
+
+    /// Writes the JSON document, whatever else is wanted.
+    pub(super) fn document(&self, text: &str) {
+        self.say(text);
+    }
+
+    /// Whether all of the result could be written so far.
+    pub(super) fn written(&self) -> Result<(), Error> {
+        self.lost.get().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Writes a part of the result to stdout, above the bars where there are any.
+    fn say(&self, line: &str) {
+        let said = match &self.way {
             Way::Bars(bars) => bars.suspend(|| say(line)),
-            Way::Lines => say(line),
+            Way::Lines | Way::Nothing => say(line),
+        };
+        if let Err(error) = said {
+            // Only the first is told: the others have the same cause.
+            let _ = self.lost.set(error);
         }
     }
 
