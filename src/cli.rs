@@ -92,6 +92,8 @@ pub struct FetchPlan {
     pub jobs: Option<u32>,
     /// Replace what is there.
     pub force: bool,
+    /// Move nothing where the same file is there already.
+    pub reuse: bool,
     /// Go on with what an earlier fetch left.
     pub resume: bool,
     /// Further tries in a row that may bring nothing.
@@ -117,7 +119,15 @@ impl FetchPlan {
     /// The job of fetching a route's file, with a new id.
     pub fn job(&self, number: u64, route: Route) -> FetchJob {
         let job = FetchJob::new(number, route, self.output.clone(), self.limits);
-        FetchJob { force: self.force, resume: self.resume, retries: self.retries, proof: self.proof, ..job }
+        FetchJob {
+            force: self.force,
+            // Whoever wants several transfers of one file wants to see it move.
+            reuse: self.reuse && self.number == 1,
+            resume: self.resume,
+            retries: self.retries,
+            proof: self.proof,
+            ..job
+        }
     }
 }
 
@@ -274,6 +284,7 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         number: args.number,
         jobs: args.jobs,
         force: args.force,
+        reuse: true,
         resume: !args.no_resume,
         retries: args.retries,
         proof,

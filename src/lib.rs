@@ -40,7 +40,7 @@
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control
 //! api           the node's own pages and verbs;  metrics  its counters as text;  ask  reading such pages from other
 //!               nodes;  control  telling them, and listing folders;  dials  what is turned now, for bodies under way
-//! fetch         the client end: to a part file, proven, then into its place
+//! fetch         the client end: to a part file, proven, then into its place, unless it is there already (present)
 //! watch         follows every hop's reports;  accounts  what they say of one transfer;  supervisor  local nodes
 //! sim           for tests alone: whole chains in one thread, on a clock that can be wound, with faults from a seed
 //! ```

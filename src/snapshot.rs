@@ -342,4 +342,9 @@ impl TransferSnapshot {
             None => 0.0,
         }
     }
+
+    /// The same file was there already, and no byte of it had to move.
+    pub fn was_up_to_date(&self) -> bool {
+        self.was_there && self.flow.bytes_in == 0
+    }
 }

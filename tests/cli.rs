@@ -134,7 +134,7 @@ fn a_fetch_through_two_relays_is_whole_and_its_output_is_plain() {
     assert_eq!(std::fs::read(folder.path().join("out/data.bin")).unwrap(), vec![7; 300_000]);
     let again = run(folder.path(), "--fetch -o out -n 2 -q");
     assert_eq!((code(&again), out(&again).as_str(), err(&again).as_str()), (0, "", ""));
-    let json = run(folder.path(), "--fetch -o out -j 2 --json");
+    let json = run(folder.path(), "--fetch -o out -n 2 --json");
     let json: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
     assert_eq!(json["transfers"].as_array().map(Vec::len), Some(2));
     assert_eq!(json["transfers"][1]["was_there"], true);
@@ -144,6 +144,14 @@ fn a_fetch_through_two_relays_is_whole_and_its_output_is_plain() {
     for (hop, role) in ["relay", "relay", "origin"].into_iter().enumerate() {
         let account = &hops[hop]["account"];
         assert_eq!((account["role"].as_str(), account["flow"]["bytes_out"].as_u64()), (Some(role), Some(300_000)));
+    }
+    for line in ["--fetch -o out --json", "--fetch -o out --json --force", "--no-spawn -o out --json"] {
+        let equal = run(folder.path(), line);
+        let equal: serde_json::Value = serde_json::from_str(&out(&equal)).unwrap();
+        let transfer = &equal["transfers"][0];
+        let moved = (transfer["flow"]["bytes_in"].as_u64(), transfer["received"].as_u64());
+        assert_eq!((moved, transfer["was_there"].as_bool()), ((Some(0), Some(300_000)), Some(true)), "{line}");
+        assert_eq!((transfer["proof"].as_str(), transfer["here"]["size"].as_u64()), (Some("intact"), Some(300_000)));
     }
 }
 

@@ -87,7 +87,8 @@ impl ChainPlan {
             nodes.dials.push(DEMO_CAP);
         }
         let spawning = spawning(&route, folder.path().join("served"), &nodes)?;
-        let fetch = FetchPlan { output: folder.path().join("fetched"), ..fetch.clone() };
+        // Fetched again and again, to be looked at.
+        let fetch = FetchPlan { output: folder.path().join("fetched"), reuse: false, ..fetch.clone() };
         let tokens = vec![None; route.hops().len()];
         Ok(Self {
             source: SafeText::new("demo"),

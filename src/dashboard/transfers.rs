@@ -275,10 +275,10 @@ async fn transfer_one(
 ) -> Ended {
     let result = fetch::fetch(&mut upstream, &mut job, &progress, &stop).await;
     let wire = result.as_ref().ok().map(|fetched| fetched.wire);
-    let (flow, legs) = {
+    let (flow, legs, moved) = {
         let last = progress.borrow();
-        (last.flow, last.legs.len())
+        (last.flow, last.legs.len(), !last.was_up_to_date())
     };
-    let reach = (legs > 0 && !stop.is_cancelled()).then(|| reach(legs, wire));
+    let reach = (legs > 0 && moved && !stop.is_cancelled()).then(|| reach(legs, wire));
     Ended { job, upstream, error: result.err(), flow, reach }
 }

@@ -86,7 +86,8 @@ async fn one_transfer(
     }
     let took_us = ended.snapshot.flow.active_us + ended.snapshot.flow.reply_us;
     let judged = ended.result.is_ok() && show.is_talking() && took_us >= WORTH_JUDGING_US;
-    if (show.is_json() || judged) && !stop.is_cancelled() {
+    // The hops know nothing of a file that did not have to move.
+    if (show.is_json() || judged) && !ended.snapshot.was_up_to_date() && !stop.is_cancelled() {
         ended.ask_hops().await;
     }
     if ended.result.is_ok() {

@@ -68,7 +68,7 @@ async fn fetches(
     let eyes = Eyes::Watching(Arc::new(watcher));
     let (mut ended, chains) = chains(&plan.route, &plan.fetch, (&eyes, show), stop, &Arc::default(), 0).await;
     for transfer in &mut ended {
-        if transfer.accounts.is_empty() {
+        if transfer.accounts.is_empty() && !transfer.snapshot.was_up_to_date() {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}

@@ -10,6 +10,7 @@ mod disk;
 mod part;
 mod patience;
 mod place;
+mod present;
 mod proof;
 mod question;
 mod state;
@@ -56,6 +57,9 @@ pub struct FetchJob {
     pub output: PathBuf,
     /// Replace a file that is there already.
     pub force: bool,
+    /// Ask first whether the file that is there already is the same, and move nothing then; not where the transfer itself
+    /// is what a person wants to see.
+    pub reuse: bool,
     /// Go on with what an earlier fetch left of the file, where it is the same file still.
     pub resume: bool,
     /// Further tries in a row that may bring nothing, once the file has begun to arrive.
@@ -100,6 +104,7 @@ impl FetchJob {
             route,
             output,
             force: false,
+            reuse: true,
             resume: true,
             retries: 0,
             proof: ProofWish::default(),
@@ -145,6 +150,14 @@ async fn run(
 ) -> Result<Fetched, Error> {
     let place = Arc::new(Place::of(&job.output, &job.route.file)?);
     tracker.path(&place.path());
+    // What is there and can be no target is an error before anybody is asked.
+    if let Some(there) = place.existing()?
+        && job.reuse
+        // Boxed: most fetches find nothing there, and would carry its size along.
+        && let Some(fetched) = Box::pin(present::up_to_date(upstream, job, (&place, there), tracker, stop)).await?
+    {
+        return Ok(fetched);
+    }
     let mut begun = left_over(job, &place, tracker, stop).await?;
     let mut patience = Patience::new(job.retries);
     let mut furthest = begun.as_ref().map_or(0, |begun| begun.offset);

@@ -57,6 +57,7 @@ async fn stage(jobs: u32) -> Stage {
         number: 1,
         jobs: Some(jobs),
         force: false,
+        reuse: true,
         resume: true,
         retries: 0,
         proof: ProofWish::Skip,

@@ -114,7 +114,12 @@ impl Begun {
 }
 
 /// Reads a file up to an offset for everyone who wants to hash it; false where it was stopped.
-fn hash(file: &File, end: u64, hashers: &mut [Option<Hasher>; 2], stopped: &dyn Fn() -> bool) -> io::Result<bool> {
+pub(super) fn hash(
+    file: &File,
+    end: u64,
+    hashers: &mut [Option<Hasher>; 2],
+    stopped: &dyn Fn() -> bool,
+) -> io::Result<bool> {
     if hashers.iter().all(Option::is_none) {
         return Ok(true);
     }

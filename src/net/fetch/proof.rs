@@ -89,7 +89,7 @@ pub(super) async fn prove(
 }
 
 /// True for an answer to the question for proof that tells nothing of the file.
-fn says_nothing(reason: Reason, action: Action) -> bool {
+pub(super) fn says_nothing(reason: Reason, action: Action) -> bool {
     match reason {
         // It had the file a moment ago: it does not know the question, or hides the answer.
         Reason::NotFound | Reason::Malformed => true,

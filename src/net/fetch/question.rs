@@ -154,7 +154,7 @@ pub(super) async fn ask(
 }
 
 /// The same, and tells meanwhile how the transfer stands.
-async fn ask_on(
+pub(super) async fn ask_on(
     upstream: &mut Upstream,
     job: &FetchJob,
     request: Request,

@@ -117,11 +117,11 @@ async fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-fn ok(lines: &str) -> String {
+pub(super) fn ok(lines: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{lines}\r\n", BODY.len())
 }
 
-fn whole(lines: &str) -> String {
+pub(super) fn whole(lines: &str) -> String {
     ok(lines) + std::str::from_utf8(BODY).unwrap()
 }
 
@@ -152,6 +152,7 @@ async fn a_good_file_is_proven_by_the_digest_in_the_reply_or_asked_for_after_it(
 async fn the_same_file_again_is_success_and_another_one_is_not() {
     let turns = (0..3).map(|_| Turn::Say(whole(""))).collect();
     let mut scene = Scene::http(turns).await;
+    scene.job.reuse = false;
     assert!(!scene.fetch().await.unwrap().was_there);
     assert!(scene.fetch().await.unwrap().was_there);
     std::fs::write(scene.folder.path().join("f.bin"), BODY.to_ascii_uppercase()).unwrap();
@@ -162,7 +163,8 @@ async fn the_same_file_again_is_success_and_another_one_is_not() {
 
 #[tokio::test]
 async fn another_size_is_refused_before_the_body_and_replaced_by_force() {
-    let mut scene = Scene::http(vec![Turn::SayAndClose(whole("")), Turn::Say(whole(""))]).await;
+    let turns = vec![Turn::SayAndClose(ok("")), Turn::Say(ok("")), Turn::Say(whole(""))];
+    let mut scene = Scene::http(turns).await;
     std::fs::write(scene.folder.path().join("f.bin"), b"short").unwrap();
     let error = scene.fetch().await.unwrap_err();
     assert_eq!((error.exit_code(), scene.names()), (7, vec!["f.bin".to_owned()]));

@@ -39,6 +39,8 @@ pub(super) struct Tracker<'a> {
     next: Instant,
     /// Bytes that had come in before this try began.
     before: u64,
+    /// Bytes of the file that were here when it began.
+    here: u64,
 }
 
 /// A rate that forgets what is older than about ten seconds.
@@ -67,6 +69,7 @@ impl<'a> Tracker<'a> {
             average: Average::default(),
             next: Instant::now(),
             before: 0,
+            here: 0,
         }
     }
 
@@ -123,11 +126,21 @@ impl<'a> Tracker<'a> {
         self.snapshot.size = Some(size);
         self.snapshot.legs = legs.to_vec();
         self.snapshot.resumed_from = from;
+        self.here = from;
         self.before = self.flow().bytes_in;
         self.snapshot.error = None;
         self.first_us = None;
         self.draw(None);
         self.phase(Phase::Waiting);
+    }
+
+    /// A file of the right size is there already, and is compared with the origin's digest.
+    pub(super) fn verifying_existing(&mut self, size: u64, legs: &[Leg]) {
+        self.snapshot.size = Some(size);
+        self.snapshot.legs = legs.to_vec();
+        self.here = size;
+        self.draw(None);
+        self.phase(Phase::Verifying);
     }
 
     /// The body begins.
@@ -197,7 +210,7 @@ impl<'a> Tracker<'a> {
         let snapshot = &mut self.snapshot;
         snapshot.flow = flow;
         snapshot.cap = self.cap.get();
-        snapshot.received = snapshot.resumed_from + flow.bytes_in.saturating_sub(self.before);
+        snapshot.received = self.here + flow.bytes_in.saturating_sub(self.before);
         snapshot.elapsed = Duration::from_micros(now_us);
         if snapshot.phase == Phase::Streaming {
             snapshot.rate = self.window.feed(now_us, flow.bytes_in);
