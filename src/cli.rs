@@ -22,6 +22,7 @@ use crate::text::SafeText;
 
 pub use crate::net::fetch::ProofWish;
 use args::Args;
+use fits::ModeKind;
 pub use values::{Color, Listen, Look, PerHop};
 
 /// What a person asked for, checked as far as it can be without touching the network.
@@ -224,7 +225,7 @@ fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
     fits::check(kind, matches)?;
     let (fetch, nodes) = (fetch_plan(&args), node_plan(&args)?);
     let mut inputs = args.inputs;
-    if kind != "--fetch" && inputs.len() > 1 {
+    if kind != ModeKind::Fetch && inputs.len() > 1 {
         return Err(Error::Usage(format!(
             "{} input files are {} too many: only --fetch takes several",
             inputs.len(),
@@ -234,27 +235,27 @@ fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
     let first = if inputs.is_empty() { None } else { Some(inputs.remove(0)) };
     let or_default = |input: Option<PathBuf>| input.unwrap_or_else(|| PathBuf::from(DEFAULT_INPUT));
     Ok(match kind {
-        "--demo" => Mode::Demo { fetch, nodes },
-        "--node" => {
+        ModeKind::Demo => Mode::Demo { fetch, nodes },
+        ModeKind::Node => {
             if let Some(hop) = nodes.dials.iter().find_map(|turn| turn.hop) {
                 return Err(Error::Usage(format!("a node does not know its place in a chain: leave out \"{hop}=\"")));
             }
             Mode::Node { listeners: args.node, nodes, until_stdin_closes: args.until_stdin_closes }
         }
-        "--fetch" => Mode::Fetch { inputs: std::iter::once(or_default(first)).chain(inputs).collect(), fetch },
-        "--check" => Mode::Check { input: or_default(first), fetch },
-        _ => Mode::Dashboard { input: first, fetch, nodes, no_spawn: args.no_spawn },
+        ModeKind::Fetch => Mode::Fetch { inputs: std::iter::once(or_default(first)).chain(inputs).collect(), fetch },
+        ModeKind::Check => Mode::Check { input: or_default(first), fetch },
+        ModeKind::Dashboard => Mode::Dashboard { input: first, fetch, nodes, no_spawn: args.no_spawn },
     })
 }
 
-/// The flag that names the mode; for the dashboard, which has none, words.
-fn kind(args: &Args, matches: &ArgMatches) -> &'static str {
+/// The mode that the flags select.
+fn kind(args: &Args, matches: &ArgMatches) -> ModeKind {
     match () {
-        () if args.demo => "--demo",
-        () if matches.contains_id("node") && !args.node.is_empty() => "--node",
-        () if args.fetch => "--fetch",
-        () if args.check => "--check",
-        () => "the dashboard",
+        () if args.demo => ModeKind::Demo,
+        () if matches.contains_id("node") && !args.node.is_empty() => ModeKind::Node,
+        () if args.fetch => ModeKind::Fetch,
+        () if args.check => ModeKind::Check,
+        () => ModeKind::Dashboard,
     }
 }
 

@@ -1,34 +1,63 @@
 //! Which flags have a meaning in which mode.
 
+use std::fmt;
+
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use crate::error::Error;
 
+/// Which mode the flags select; the dashboard has no flag of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ModeKind {
+    /// The dashboard on an input file's chain.
+    Dashboard,
+    /// The dashboard on the built-in chain.
+    Demo,
+    /// Nodes without a screen.
+    Node,
+    /// Fetches without a screen.
+    Fetch,
+    /// The set-up, measured.
+    Check,
+}
+
+use ModeKind::{Check, Dashboard, Demo, Fetch, Node};
+
+impl fmt::Display for ModeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dashboard => "the dashboard",
+            Demo => "--demo",
+            Node => "--node",
+            Fetch => "--fetch",
+            Check => "--check",
+        })
+    }
+}
+
 /// Flags that mean something only in some modes; from the environment or a file they are mere defaults, and fit all.
-const FITS: &[(&[&str], &[&str])] = &[
-    (&["file"], &["the dashboard", "--fetch", "--check"]),
-    (
-        &["output", "number", "jobs", "force", "no_resume", "retries", "no_verify", "expect"],
-        &["the dashboard", "--fetch"],
-    ),
-    (&["root", "allow_next", "host_name", "max_connections"], &["the dashboard", "--node"]),
-    (&["allow_faults", "list"], &["--node"]),
-    (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &["the dashboard", "--demo", "--node"]),
-    (&["sockbuf"], &["the dashboard", "--demo", "--node", "--fetch"]),
-    (&["control_token_file"], &["the dashboard", "--node"]),
-    (&["read_token_file"], &["the dashboard", "--node"]),
-    (&["no_spawn"], &["the dashboard"]),
-    (&["until_stdin_closes"], &["--node"]),
-    (&["json"], &["the dashboard", "--demo", "--fetch", "--check"]),
+const FITS: &[(&[&str], &[ModeKind])] = &[
+    (&["file"], &[Dashboard, Fetch, Check]),
+    (&["output", "number", "jobs", "force", "no_resume", "retries", "no_verify", "expect"], &[Dashboard, Fetch]),
+    (&["root", "allow_next", "host_name", "max_connections"], &[Dashboard, Node]),
+    (&["allow_faults", "list"], &[Node]),
+    (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &[Dashboard, Demo, Node]),
+    (&["sockbuf"], &[Dashboard, Demo, Node, Fetch]),
+    (&["control_token_file"], &[Dashboard, Node]),
+    (&["read_token_file"], &[Dashboard, Node]),
+    (&["no_spawn"], &[Dashboard]),
+    (&["until_stdin_closes"], &[Node]),
+    (&["json"], &[Dashboard, Demo, Fetch, Check]),
 ];
 
 /// Refuses a flag that was typed for a mode in which it means nothing.
-pub(super) fn check(kind: &str, matches: &ArgMatches) -> Result<(), Error> {
+pub(super) fn check(kind: ModeKind, matches: &ArgMatches) -> Result<(), Error> {
     for (flags, modes) in FITS {
         let typed = |id: &&&str| matches.value_source(id) == Some(ValueSource::CommandLine);
         if let Some(flag) = flags.iter().find(typed).filter(|_| !modes.contains(&kind)) {
             let flag = flag.replace('_', "-");
+            let modes: Vec<String> = modes.iter().map(ToString::to_string).collect();
             return Err(Error::Usage(format!("--{flag} has no meaning for {kind}: it is for {}", modes.join(", "))));
         }
     }
