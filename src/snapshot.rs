@@ -6,6 +6,7 @@ mod listing;
 mod news;
 mod node;
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -49,9 +50,52 @@ pub enum HopLink {
     Detached,
     /// It cannot be reached.
     Down {
-        /// Why, in words.
-        reason: SafeText,
+        /// Why.
+        reason: DownReason,
     },
+}
+
+/// Why a hop is down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DownReason {
+    /// It was asked to stop, and its transfers may still finish.
+    Stopping,
+    /// It was stopped on request.
+    Stopped,
+    /// It was killed on request.
+    Killed,
+    /// It failed, or cannot be reached, as the text says.
+    Failed(SafeText),
+}
+
+impl DownReason {
+    /// True where somebody asked for it, so that it is no fault.
+    pub fn is_requested(&self) -> bool {
+        !matches!(self, Self::Failed(_))
+    }
+
+    /// The reason for display.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Stopping => "leaving: its transfers may finish",
+            Self::Stopped => "stopped",
+            Self::Killed => "killed",
+            Self::Failed(text) => text.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl<T: Into<SafeText>> From<T> for DownReason {
+    fn from(text: T) -> Self {
+        Self::Failed(text.into())
+    }
 }
 
 /// One hop of the chain as the screen shows it.

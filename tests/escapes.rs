@@ -75,7 +75,7 @@ fn the_screen_shows_what_it_would_obey() {
                 }
             }
         }
-        chain.hops[1].link = HopLink::Down { reason: text() };
+        chain.hops[1].link = HopLink::Down { reason: text().into() };
         chain.transfers = [Phase::Streaming, Phase::Done, Phase::Failed].map(|phase| transfer(1, phase)).into();
         for transfer in &mut chain.transfers {
             (transfer.id, transfer.name, transfer.path) = (text(), text(), text());

@@ -9,7 +9,6 @@ use super::log::Log;
 use super::plan::ChainPlan;
 use super::transfers::{News, Transfers};
 use crate::net::clock::Clock;
-use crate::net::supervisor::is_as_ordered;
 use crate::net::watch::Watcher;
 use crate::route::Route;
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Level, Listing, TransferSnapshot};
@@ -124,7 +123,7 @@ impl Told {
                 HopLink::Foreign => (Level::Info, "speaks HTTP, sends no reports".to_owned()),
                 HopLink::Detached => (Level::Info, "not watched any more; it lives on".to_owned()),
                 HopLink::Down { reason } => match before {
-                    _ if is_as_ordered(reason.as_str()) => (Level::Info, format!("down: {reason}")),
+                    _ if reason.is_requested() => (Level::Info, format!("down: {reason}")),
                     HopLink::Down { .. } => (Level::Warn, format!("still down: {reason}")),
                     _ if before.is_up() => (Level::Error, format!("went down: {reason}")),
                     _ => (Level::Warn, format!("down: {reason}")),

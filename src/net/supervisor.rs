@@ -20,12 +20,12 @@ use super::access::Secret;
 use super::policy::AllowList;
 use crate::dials::Dials;
 use crate::route::{Hop, Host, HostPort, Route};
-use crate::snapshot::HopLink;
+use crate::snapshot::{DownReason, HopLink};
 use crate::text::SafeText;
 pub use child::STAY;
 use child::Spec;
-use orders::{Keeper, LEAVING};
-pub use orders::{Order, is_as_ordered};
+use orders::Keeper;
+pub use orders::Order;
 
 /// What the nodes are started with.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ impl Supervisor {
             (None, Order::Start) => {}
             (None, _) => return Err("it was not started by this program".to_owned()),
             (Some(HopLink::Spawned { .. }), Order::Start) => return Err("it runs already".to_owned()),
-            (Some(HopLink::Down { reason }), Order::Start) if reason.as_str() == LEAVING => {
+            (Some(HopLink::Down { reason: DownReason::Stopping }), Order::Start) => {
                 return Err("it is still leaving: wait, or kill it first".to_owned());
             }
             _ => {}

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Line;
 use super::child::{Running, Spec, words};
-use crate::snapshot::HopLink;
+use crate::snapshot::{DownReason, HopLink};
 
 /// What a keeper is told; when nobody can tell it anything any more, it stops its node and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,18 +28,8 @@ pub enum Order {
 const PAUSE: Duration = Duration::from_secs(1);
 /// A node that has run for so long before it died did not die of being started.
 const SOUND: Duration = Duration::from_secs(10);
-/// How a node is that was asked to leave and has not left yet.
-pub(super) const LEAVING: &str = "leaving: its transfers may finish";
-/// Why a node is down that was asked to leave, or killed, by a person.
-const STOPPED: &str = "stopped";
-const KILLED: &str = "killed";
 /// After so many early deaths in a row it is left alone.
 const DEATHS: u32 = 4;
-
-/// A node is down for this reason because somebody wanted it so.
-pub fn is_as_ordered(reason: &str) -> bool {
-    [LEAVING, STOPPED, KILLED].contains(&reason)
-}
 
 /// Keeps the node of one hop.
 #[derive(Debug)]
@@ -85,19 +75,19 @@ impl Keeper {
                 }
                 (Order::Stop, Node::Up(running, _)) => {
                     running.ask_to_leave();
-                    self.tell(Some(HopLink::Down { reason: LEAVING.into() }));
+                    self.tell(Some(HopLink::Down { reason: DownReason::Stopping }));
                     Node::Leaving(running, Instant::now() + self.leave)
                 }
                 (Order::Kill, Node::Up(running, _) | Node::Leaving(running, _)) => {
                     running.kill().await;
-                    self.down(KILLED.to_owned())
+                    self.down(DownReason::Killed)
                 }
                 (Order::LetGo, Node::Up(running, _) | Node::Leaving(running, _)) => {
                     running.let_go().await;
                     self.tell(None);
                     Node::None
                 }
-                (Order::Stop | Order::Kill | Order::LetGo, Node::Dead(_)) => self.down(STOPPED.to_owned()),
+                (Order::Stop | Order::Kill | Order::LetGo, Node::Dead(_)) => self.down(DownReason::Stopped),
                 (Order::Stop | Order::Kill | Order::LetGo, node) => node,
             };
             // Until there is the next order, the node goes its own way.
@@ -131,10 +121,10 @@ impl Keeper {
                             order = next;
                             Node::Leaving(running, by)
                         }
-                        _ = running.ended() => self.down(STOPPED.to_owned()),
+                        _ = running.ended() => self.down(DownReason::Stopped),
                         () = sleep_until(by) => {
                             running.kill().await;
-                            self.down("killed: it did not leave in time".to_owned())
+                            self.down("killed: it did not leave in time".into())
                         }
                     },
                     Node::Dead(again) => tokio::select! {
@@ -167,7 +157,7 @@ impl Keeper {
                 order = orders.recv() => match order {
                     // It is being started already.
                     Some(Order::Start | Order::Restart) => {}
-                    Some(_) => return Some(self.down("stopped before it was up".to_owned())),
+                    Some(_) => return Some(self.down(DownReason::Stopped)),
                     None => return None,
                 },
             }
@@ -181,7 +171,7 @@ impl Keeper {
                 self.tell(None);
                 Node::None
             }
-            Err(reason) => self.down(reason),
+            Err(reason) => self.down(reason.into()),
         })
     }
 
@@ -190,18 +180,18 @@ impl Keeper {
         let how = words(status);
         // Somebody asked it to leave.
         if status.is_some_and(|status| status.success()) {
-            return self.down(how);
+            return self.down(how.into());
         }
         if deaths >= DEATHS {
-            return self.down(format!("{how}, for the {deaths}th time in a row: not started again by itself"));
+            return self.down(format!("{how}, for the {deaths}th time in a row: not started again by itself").into());
         }
         let pause = PAUSE * 2_u32.pow(deaths - 1);
         self.tell(Some(HopLink::Down { reason: format!("{how}: started again in {} s", pause.as_secs()).into() }));
         Node::Dead(Instant::now() + pause)
     }
 
-    fn down(&self, reason: String) -> Node {
-        self.tell(Some(HopLink::Down { reason: reason.into() }));
+    fn down(&self, reason: DownReason) -> Node {
+        self.tell(Some(HopLink::Down { reason }));
         Node::None
     }
 

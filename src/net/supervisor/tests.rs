@@ -165,7 +165,7 @@ async fn a_node_that_is_asked_to_leave_has_its_time_and_is_not_started_again() {
     // It ignores SIGTERM, as one whose transfers do not end.
     stage.supervisor.order(1, Order::Stop).unwrap();
     stage.until(is_down).await;
-    assert_eq!(stage.down(1), LEAVING);
+    assert_eq!(stage.down(1), DownReason::Stopping.as_str());
     assert!(stage.supervisor.order(1, Order::Start).is_err(), "it is still there");
     stage.until(|link| is_down(link) && !is_leaving(link)).await;
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());

@@ -37,6 +37,8 @@ const PROBE: Duration = Duration::from_secs(1);
 enum Failure {
     /// It cannot be reached, and why.
     Down(SafeText),
+    /// Its machine answers, and nobody listens on its port.
+    Refused,
     /// It speaks only the seed wire.
     Original,
     /// It speaks something else, or does not let us read.
@@ -112,8 +114,11 @@ impl HopTask {
     fn failed(&mut self, failure: Failure) {
         self.seed = failure == Failure::Original || (self.seed && !matches!(failure, Failure::Foreign));
         let link = match (failure, &self.told) {
-            (Failure::Down(_), Some(told @ (HopLink::Starting | HopLink::Down { .. }))) => told.clone(),
-            (Failure::Down(reason), _) => HopLink::Down { reason },
+            (Failure::Down(_) | Failure::Refused, Some(told @ (HopLink::Starting | HopLink::Down { .. }))) => {
+                told.clone()
+            }
+            (Failure::Down(reason), _) => HopLink::Down { reason: reason.into() },
+            (Failure::Refused, _) => HopLink::Down { reason: Reason::Refused.words().into() },
             (Failure::Original, _) => HopLink::Original,
             (Failure::Foreign, _) => HopLink::Foreign,
         };
@@ -159,11 +164,12 @@ impl HopTask {
             Err(Failure::Down("its address is of loopback on another machine".into()))
         };
         match direct {
-            Err(Failure::Down(near)) if self.subject.at > 0 => match self.through().await {
-                // What the hop itself says of its port says more than what the chain makes of it.
-                Err(Failure::Down(_)) if near.as_str() == Reason::Refused.words() => Err(Failure::Down(near)),
+            // A refusal by the hop's own machine says more than what the chain makes of it.
+            Err(Failure::Refused) if self.subject.at > 0 => match self.through().await {
+                Err(Failure::Down(_) | Failure::Refused) => Err(Failure::Refused),
                 through => through,
             },
+            Err(Failure::Down(_)) if self.subject.at > 0 => self.through().await,
             direct => direct,
         }
     }
@@ -175,12 +181,13 @@ impl HopTask {
                 Some(Wire::Http) => {}
                 None => {
                     let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
-                    let why = dialed.map_or_else(|problem| problem.to_string(), |_| "did not answer".to_owned());
-                    return Err(Failure::Down(why.into()));
+                    let silent = |_| Failure::Down("did not answer".into());
+                    return Err(dialed.map_or_else(|problem| not_connected(&problem), silent));
                 }
             }
         }
-        let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"", None).await.map_err(|problem| down(&problem))?;
+        let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
+        let dialed = dialed.map_err(|problem| not_connected(&problem))?;
         let request = page_request(&hop.address, &[], EVENTS, self.token(), ANSWER).map_err(|_| Failure::Foreign)?;
         let asking = ask(dialed.stream, &hop.address, request, ANSWER);
         pin!(asking);
@@ -251,6 +258,11 @@ async fn judge(asked: Asked, hops: u32, hop: u32) -> Result<Asked, Failure> {
         return Err(Failure::Down(format!("hop {}: {problem}", problem.hop.saturating_add(1)).into()));
     }
     Err(if unanswered { Failure::Foreign } else { down(&problem) })
+}
+
+/// Why the hop could not be connected to from here.
+fn not_connected(problem: &Problem) -> Failure {
+    if problem.reason == Reason::Refused { Failure::Refused } else { down(problem) }
 }
 
 fn down(problem: &Problem) -> Failure {
