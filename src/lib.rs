@@ -12,7 +12,7 @@
 //! meter.rs      counters and blocked-time clocks of a body, the cap's bucket, rates
 //! snapshot.rs   all that a screen, a JSON line and a metric may know: node, listing; broke  how a body ended;
 //!               news  what is worth a line;
-//!               at_most  lists, capped
+//!               at_most  lists, capped;  protocol  which one a connection speaks, in JSON
 //! verdict.rs    from where each stage spent its time (judge) to the sentence (words) that says what limits a transfer,
 //!               while it runs (rolling, steady); evidence of one hop (stage), a node by itself (alone)
 //! waterfall.rs  the set-up of a transfer as bars: who spent what, and when

@@ -5,6 +5,7 @@ mod broke;
 mod listing;
 mod news;
 mod node;
+mod protocol;
 
 use std::fmt;
 use std::time::Duration;

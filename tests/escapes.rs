@@ -71,7 +71,6 @@ fn the_screen_shows_what_it_would_obey() {
                 (node.version, node.node, node.address, node.policy) = (text(), text(), text(), text());
                 for conn in &mut node.connections {
                     (conn.peer, conn.upstream, conn.name, conn.transfer) = (text(), text(), text(), text());
-                    (conn.wire, conn.upstream_wire) = (text(), text());
                 }
             }
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Broke;
 use super::at_most::at_most;
 use crate::dials::Dials;
+use crate::route::Wire;
 use crate::text::SafeText;
 use crate::wire::Leg;
 
@@ -193,10 +194,12 @@ pub struct ConnSnapshot {
     pub peer: SafeText,
     /// Whom the node connected to for it.
     pub upstream: SafeText,
-    /// `http` or `seed`, toward the client.
-    pub wire: SafeText,
-    /// `http` or `seed`, toward the origin.
-    pub upstream_wire: SafeText,
+    /// The protocol toward the client.
+    #[serde(with = "super::protocol")]
+    pub wire: Option<Wire>,
+    /// The protocol toward the origin, once the next hop has answered.
+    #[serde(with = "super::protocol")]
+    pub upstream_wire: Option<Wire>,
     /// The first digits of the transfer's id.
     pub transfer: SafeText,
     /// The file asked for.
@@ -237,8 +240,9 @@ pub struct TransferAccount {
     pub broke: Option<Broke>,
     /// The next hop.
     pub upstream: SafeText,
-    /// `http` or `seed`, toward the origin.
-    pub upstream_wire: SafeText,
+    /// The protocol toward the origin, once the next hop has answered.
+    #[serde(with = "super::protocol")]
+    pub upstream_wire: Option<Wire>,
     /// What setting up the leg to the next hop took.
     pub leg: Option<Leg>,
     /// Bytes that the body has in all.

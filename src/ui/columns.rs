@@ -7,6 +7,7 @@ use super::filter::Field;
 use super::grid::{Column, fixed, growing};
 use super::lists::{Sort, conn};
 use super::seen::Seen;
+use crate::route::Wire;
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, HopSnapshot};
 use crate::units::{Bytes, Eta};
 
@@ -99,7 +100,7 @@ pub fn sort_key(chain: &ChainSnapshot, seen: &Seen, place: (usize, usize), sort:
         "In peer" => text(conn.upstream.as_str()),
         "Out peer" => text(conn.peer.as_str()),
         "State" => text(conn.state.word()),
-        "Wire" => text(conn.wire.as_str()),
+        "Wire" => text(conn.wire.map_or("", Wire::as_str)),
         "In/s" => number(rate_in),
         "Out/s" => number(rate_out),
         "Sent" => number(conn.flow.bytes_out),
@@ -122,7 +123,7 @@ pub fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [Field
         ("in", conn.upstream.as_str()),
         ("out", conn.peer.as_str()),
         ("state", conn.state.word()),
-        ("wire", conn.wire.as_str()),
+        ("wire", conn.wire.map_or("", Wire::as_str)),
     ]
 }
 
@@ -210,8 +211,11 @@ pub fn same_id(a: &str, b: &str) -> bool {
 
 /// The wire toward the client; where the one toward the origin differs, both.
 fn wire(conn: &ConnSnapshot) -> String {
-    let (down, up) = (conn.wire.as_str(), conn.upstream_wire.as_str());
-    if up.is_empty() || up == down { down.to_owned() } else { format!("{down}<{up}") }
+    let down = conn.wire.map_or("", Wire::as_str);
+    match conn.upstream_wire.filter(|up| Some(*up) != conn.wire) {
+        None => down.to_owned(),
+        Some(up) => format!("{down}<{}", up.as_str()),
+    }
 }
 
 /// What most of the connection's own time went to, since its body began.

@@ -43,7 +43,6 @@ fn hostile_text_never_reaches_the_terminal() {
     let node = chain.hops[0].node.as_mut().unwrap();
     node.connections[0].name = evil.into();
     node.connections[0].peer = evil.into();
-    node.connections[0].wire = evil.into();
     chain.transfers[0].name = evil.into();
     let mut done = transfer(2, Phase::Done);
     done.proof = Proof::Intact { digest: format!("{evil}:{evil}") };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chainview::route::Wire;
 use chainview::snapshot::{
     ChainSnapshot, ConnRole, ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, Level, LogLine, NodeSnapshot, Phase,
     Proof, RATE_SAMPLES, TcpSnapshot, Totals, TransferSnapshot,
@@ -155,8 +156,8 @@ fn conn(number: usize, origin: bool) -> ConnSnapshot {
         role: if origin { ConnRole::Origin } else { ConnRole::Relay },
         peer: "127.0.0.1:51812".into(),
         upstream: if origin { "".into() } else { format!("127.0.0.1:{}", 7001 + number).into() },
-        wire: "http".into(),
-        upstream_wire: if origin { "".into() } else { "http".into() },
+        wire: Some(Wire::Http),
+        upstream_wire: (!origin).then_some(Wire::Http),
         transfer: "6f1c0001".into(),
         name: "assets/sample.bin".into(),
         size: Some(2_730_000_000),
@@ -194,7 +195,7 @@ fn page() -> ConnSnapshot {
         id: 1,
         state: ConnState::Page,
         peer: "127.0.0.1:51790".into(),
-        wire: "http".into(),
+        wire: Some(Wire::Http),
         age_ms: 62_000,
         ..ConnSnapshot::default()
     }

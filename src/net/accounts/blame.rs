@@ -2,6 +2,7 @@
 
 use super::Finding;
 use crate::error::Broken;
+use crate::route::Wire;
 use crate::snapshot::{Broke, ConnRole};
 
 /// A hop and what it did.
@@ -48,7 +49,7 @@ pub fn blame(findings: &[Finding]) -> Option<Blame> {
                 return before.map(|how| Blame { hop, reporter: hop - 1, how });
             }
         };
-        if account.upstream_wire.as_str() == "seed" {
+        if account.upstream_wire == Some(Wire::Seed) {
             // The next hop cannot be asked: the question is one of HTTP.
             return Some(Blame { hop: hop + 1, reporter: hop, how: next });
         }
@@ -66,7 +67,7 @@ pub fn suspect(findings: &[Finding]) -> Option<Blame> {
             Finding::Forgot => Broken::Restarted,
             Finding::Silent => Broken::Silent,
             Finding::Unknown => return None,
-            Finding::Account(account) if account.upstream_wire.as_str() == "seed" => return None,
+            Finding::Account(account) if account.upstream_wire == Some(Wire::Seed) => return None,
             Finding::Account(_) => continue,
         };
         return Some(Blame { hop, reporter: 0, how });
@@ -80,7 +81,7 @@ mod tests {
     use crate::snapshot::TransferAccount;
 
     fn relay(broke: Option<Broke>) -> Finding {
-        let (role, upstream_wire) = (ConnRole::Relay, "http".into());
+        let (role, upstream_wire) = (ConnRole::Relay, Some(Wire::Http));
         Finding::Account(Box::new(TransferAccount { role, broke, upstream_wire, ..TransferAccount::default() }))
     }
 
@@ -125,7 +126,7 @@ mod tests {
         // A foreign server gives no account, and an original program is not asked.
         assert_eq!(found(&[reset.clone(), Finding::Unknown]), Some((2, 1, Broken::Reset)));
         let Finding::Account(account) = relay(Some(Broke::SourceSilent)) else { panic!("not an account") };
-        let seed = Finding::Account(Box::new(TransferAccount { upstream_wire: "seed".into(), ..*account }));
+        let seed = Finding::Account(Box::new(TransferAccount { upstream_wire: Some(Wire::Seed), ..*account }));
         assert_eq!(found(&[seed.clone(), Finding::Silent]), Some((2, 1, Broken::Silent)));
         assert_eq!(suspect(&[seed, Finding::Silent]), None);
     }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::BodyError;
 use crate::net::node::Node;
 use crate::net::pulse::Pulse;
+use crate::route::Wire;
 use crate::snapshot::{ConnSnapshot, ConnState};
 
 /// The interval where none is asked for.
@@ -67,7 +68,7 @@ impl Body for Events {
         }
         let snapshot = events.node.snapshot();
         let from_original =
-            |conn: &ConnSnapshot| conn.state == ConnState::Streaming && conn.upstream_wire.as_str() == "seed";
+            |conn: &ConnSnapshot| conn.state == ConnState::Streaming && conn.upstream_wire == Some(Wire::Seed);
         events.pulse = snapshot
             .connections
             .iter()

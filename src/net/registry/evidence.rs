@@ -97,7 +97,7 @@ impl Conn {
             let account = lock(&job.account);
             snapshot.role = account.role;
             (snapshot.upstream, snapshot.upstream_wire) = lock(&job.next).shown();
-            snapshot.wire = job.wire.as_str().into();
+            snapshot.wire = Some(job.wire);
             snapshot.transfer = job.id.short().into();
             snapshot.name = account.name.clone();
             snapshot.size = account.size;

@@ -17,10 +17,9 @@ pub(super) struct Next {
 
 impl Next {
     /// The hop and its wire, as reports carry them.
-    pub(super) fn shown(&self) -> (SafeText, SafeText) {
+    pub(super) fn shown(&self) -> (SafeText, Option<Wire>) {
         let hop = self.address.map(HostPort::from).or_else(|| self.hop.clone());
-        let hop = hop.map(|hop| hop.text().into());
-        (hop.unwrap_or_default(), self.wire.map(|wire| wire.as_str().into()).unwrap_or_default())
+        (hop.map(|hop| hop.text().into()).unwrap_or_default(), self.wire)
     }
 }
 
@@ -53,12 +52,12 @@ mod tests {
         let conn = registry.open(([127, 0, 0, 1], 9).into());
         let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Wire::Http);
         let told = || registry.account(TransferId(1)).map(|account| (account.upstream, account.upstream_wire)).unwrap();
-        assert_eq!(told(), ("".into(), "".into()));
+        assert_eq!(told(), ("".into(), None));
         for (hop, shown) in [("10.0.0.1:7001", "10.0.0.1:7001"), ("relay.example:7001", "127.0.0.1:7002")] {
             job.goes_on(&hop.parse().unwrap());
-            assert_eq!(told(), (hop.into(), "".into()));
+            assert_eq!(told(), (hop.into(), None));
             job.met(([127, 0, 0, 1], 7002).into(), Wire::Seed);
-            assert_eq!(told(), (shown.into(), "seed".into()));
+            assert_eq!(told(), (shown.into(), Some(Wire::Seed)));
         }
     }
 }

@@ -7,6 +7,7 @@ use ratatui::layout::Rect;
 
 use super::fields::{Field, field};
 use super::{chart, connections, fields, header, heading, hop_table, nodes, setup};
+use crate::route::Wire;
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Phase, Proof, TcpSnapshot, TransferSnapshot};
 use crate::ui::columns::{self, count, dash, ms, percent, rate};
 use crate::ui::paint::{Row, row_of};
@@ -120,7 +121,7 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
         field("file", conn.name.to_string()),
         field("from", upstream),
         field("to", conn.peer.to_string()),
-        field("wire", format!("{} toward the client, {} toward the origin", or(&conn.wire), or(&conn.upstream_wire))),
+        field("wire", format!("{} toward the client, {} toward the origin", or(conn.wire), or(conn.upstream_wire))),
         field("open for", Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))).to_string()),
         field("in", format!("{}, {} a second", Bytes(flow.bytes_in), rate(Some(rate_in)))),
         field("out", format!("{} of {size}, {} a second", Bytes(flow.bytes_out), rate(Some(rate_out)))),
@@ -134,8 +135,8 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
     all
 }
 
-fn or(text: &crate::text::SafeText) -> &str {
-    if text.as_str().is_empty() { "-" } else { text.as_str() }
+fn or(wire: Option<Wire>) -> &'static str {
+    wire.map_or("-", Wire::as_str)
 }
 
 fn of_transfer(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
