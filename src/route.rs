@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn reads_the_wider_grammar() {
         let route = parse(
-            "\u{feff}a b.iso\r\n# relays\r\n\r\n::1 7001 name=gate\r\n[fe::2]:7002 wire=seed x\r\nhost.example:80 base=/pub/ token-file=/run/t\r\n",
+            "\u{feff}a b.iso\r\n# relays\r\n\r\n::1 7001 name=gate\r\n[fe::2]:7002 wire=seed x\r\nhost.example:80 base=/pub/ token-file=run/t\r\n",
         )
         .unwrap();
         assert_eq!(route.file.as_bytes(), b"a b.iso");

@@ -22,13 +22,15 @@ fn word() -> impl Strategy<Value = String> {
 fn hop() -> impl Strategy<Value = Hop> {
     let address = (host(), 1..=u16::MAX).prop_map(|(host, port)| HostPort { host, port });
     let wire = option::of(prop_oneof![Just(Wire::Http), Just(Wire::Seed)]);
-    let text = || option::of("[!-~]{1,12}");
+    let token_file = "[!-.0-~][!-~]{0,11}".prop_filter("no way out", |name| name.split('/').all(|part| part != ".."));
     let other = vec(prop_oneof![word(), "[a-m]{1,6}[0-9]=[!-~]{0,8}"], 0..3);
-    (address, wire, text(), text(), other).prop_map(|(address, wire, name, token_file, other)| {
-        let mut hop = Hop::new(address);
-        (hop.wire, hop.name, hop.token_file, hop.other) = (wire, name, token_file, other);
-        hop
-    })
+    (address, wire, option::of("[!-~]{1,12}"), option::of(token_file), other).prop_map(
+        |(address, wire, name, token_file, other)| {
+            let mut hop = Hop::new(address);
+            (hop.wire, hop.name, hop.token_file, hop.other) = (wire, name, token_file, other);
+            hop
+        },
+    )
 }
 
 fn base() -> impl Strategy<Value = Option<String>> {

@@ -9,7 +9,7 @@ use etcetera::base_strategy::{BaseStrategy, Xdg};
 
 use crate::error::{Error, plain, shown};
 use crate::net::access::Secret;
-use crate::route::{MAX_INPUT, Route};
+use crate::route::{Hop, MAX_INPUT, Route};
 
 /// Largest configuration file read; all keys together need less than one page.
 const MAX_CONFIG: u64 = 64 * 1024;
@@ -19,7 +19,12 @@ const KEYS: &str = "keys";
 
 /// Where the configuration file is, whether or not it exists.
 pub fn path() -> Option<PathBuf> {
-    Xdg::new().ok().map(|xdg| xdg.config_dir().join("chainview").join("config.toml"))
+    folder().map(|folder| folder.join("config.toml"))
+}
+
+/// The configuration folder, whether or not it exists.
+fn folder() -> Option<PathBuf> {
+    Xdg::new().ok().map(|xdg| xdg.config_dir().join("chainview"))
 }
 
 /// Turns each key of the configuration file into the default of the flag with the same long name.
@@ -81,6 +86,13 @@ pub fn read_route(file: &Path) -> Result<Route, Error> {
         input(format!(": {}{advice}", plain(&error)))
     })?;
     Route::parse(&bytes).map_err(|error| input(format!(":{error}")))
+}
+
+/// Reads the token that a hop's line names, from the configuration folder; the error says why there is none.
+pub fn hop_token(hop: &Hop) -> Result<Option<Secret>, String> {
+    let Some(name) = &hop.token_file else { return Ok(None) };
+    let folder = folder().ok_or("token-file= needs a configuration folder: set HOME or XDG_CONFIG_HOME")?;
+    Secret::beneath(&folder, name).map(Some).map_err(|error| error.to_string())
 }
 
 /// Reads a token from a file, else from an environment variable; it is never on the command line, where all see it.

@@ -83,7 +83,10 @@ impl Conductor {
         }
         let links = supervisor.as_ref().map(Supervisor::links);
         let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
-        let told = Told::new(&plan);
+        let mut told = Told::new(&plan);
+        for (hop, text) in plan.tokens_shown() {
+            told.log.say(Level::Info, Some(hop), text);
+        }
         let errands = JoinSet::new();
         let (let_go, leave_nodes) = (Vec::new(), false);
         Self { plan, supervisor, watcher, spawned_control, told, errands, let_go, leave_nodes, leave, lines, screen }

@@ -6,10 +6,10 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::{FetchPlan, NodePlan, PerHop};
+use crate::cli::{FetchPlan, NodePlan, PerHop, config};
 use crate::dials::Dial;
-use crate::error::{Error, plain};
-use crate::net::access::{Secret, route_tokens};
+use crate::error::{Error, plain, shown};
+use crate::net::access::Secret;
 use crate::net::supervisor::Spawning;
 use crate::route::{FileName, Hop, HostPort, Route};
 use crate::text::SafeText;
@@ -25,8 +25,6 @@ pub struct ChainPlan {
     pub fetch: FetchPlan,
     /// How to start nodes; `None` starts none.
     pub spawning: Option<Spawning>,
-    /// The folder that token files count from: that of the input file.
-    pub base: PathBuf,
     /// What controls nodes that this program did not start, if they allow it.
     pub control: Option<Secret>,
     /// What each hop wants to be shown, hop 1 first.
@@ -52,7 +50,11 @@ impl ChainPlan {
         let route = fetch.read_route(input)?;
         let folder = input.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let root = nodes.root.clone().unwrap_or_else(|| folder.to_owned());
-        let tokens = route_tokens(&route, folder).map_err(|error| Error::Usage(error.to_string()))?;
+        let token = |(at, hop)| {
+            let failed = |reason| Error::Input { path: shown(input), reason: format!(": hop {}: {reason}", at + 1) };
+            config::hop_token(hop).map_err(failed)
+        };
+        let tokens = route.hops().iter().enumerate().map(token).collect::<Result<_, _>>()?;
         let spawning = if no_spawn { None } else { Some(spawning(&route, root, nodes)?) };
         let source = SafeText::new(&input.display().to_string());
         Ok(Self {
@@ -60,12 +62,16 @@ impl ChainPlan {
             route,
             fetch: fetch.clone(),
             spawning,
-            base: folder.to_owned(),
             control: nodes.control_token.clone(),
             tokens,
             fetch_at_once: false,
             demo: None,
         })
+    }
+
+    /// Which token goes where, for people: the hops that the input file has a token for, counted from 1.
+    pub fn tokens_shown(&self) -> Vec<(usize, String)> {
+        self.route.hops().iter().enumerate().filter_map(|(at, hop)| Some((at + 1, token_shown(hop)?))).collect()
     }
 
     /// The built-in chain: two relays and an origin on free ports, a file made for it, one hop capped.
@@ -95,7 +101,6 @@ impl ChainPlan {
             route,
             fetch,
             spawning: Some(spawning),
-            base: PathBuf::from("."),
             control: nodes.control_token.clone(),
             tokens,
             fetch_at_once: true,
@@ -114,6 +119,12 @@ impl Demo {
     pub(super) fn keep(self) -> PathBuf {
         self.0.keep()
     }
+}
+
+/// Which token a hop is sent, for people; `None` where its line names none.
+pub(super) fn token_shown(hop: &Hop) -> Option<String> {
+    let name = hop.token_file.as_deref().map(SafeText::new)?;
+    Some(format!("the read token in {name} is sent to {}", hop.address))
 }
 
 fn spawning(route: &Route, root: PathBuf, nodes: &NodePlan) -> Result<Spawning, Error> {

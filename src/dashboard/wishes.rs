@@ -2,6 +2,8 @@
 
 use super::conductor::{Conductor, Errand};
 use super::export::{self, Export};
+use super::plan::token_shown;
+use crate::cli::config;
 use crate::command::Command;
 use crate::error::Error;
 use crate::net::access::Secret;
@@ -101,14 +103,15 @@ impl Conductor {
     }
 
     fn attach(&mut self, hop: Hop) {
-        let token = hop.token_file.as_ref().map(|file| Secret::from_file(&self.plan.base.join(file))).transpose();
-        let address = hop.address.clone();
-        let attached = match token {
-            Ok(token) => self.watcher.attach(hop, token),
-            Err(error) => Err(error.to_string()),
-        };
+        let (address, token_shown) = (hop.address.clone(), token_shown(&hop));
+        let attached = config::hop_token(&hop).and_then(|token| self.watcher.attach(hop, token));
         match attached {
-            Ok(number) => self.say(Some(number), format!("watching {address}")),
+            Ok(number) => {
+                self.say(Some(number), format!("watching {address}"));
+                if let Some(text) = token_shown {
+                    self.say(Some(number), text);
+                }
+            }
             Err(why) => self.told.log.say(Level::Warn, None, why),
         }
     }

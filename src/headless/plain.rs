@@ -31,6 +31,9 @@ async fn run(mut plan: ChainPlan, show: &Show) -> Result<Ran, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
     let tokens = Tokens { hops: plan.tokens.clone(), spawned };
+    for (hop, text) in plan.tokens_shown() {
+        show.note(&format!("hop {hop}: {text}"));
+    }
     let mut supervisor = plan.spawning.take().map(|spawning| Supervisor::new(&plan.route, spawning));
     let links = supervisor.as_ref().map(|(supervisor, _)| supervisor.links());
     let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());

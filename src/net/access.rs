@@ -3,12 +3,11 @@
 mod secret;
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, FORWARDED, HeaderName, VIA};
 
-use crate::route::{Host, Route};
+use crate::route::Host;
 
 pub use secret::{Secret, SecretError};
 
@@ -91,12 +90,6 @@ pub fn host_allowed(access: &Access, host: Option<&Host>) -> bool {
         }
         _ => true,
     }
-}
-
-/// The read tokens a client was given for the hops of a route; relative paths count from `folder`.
-pub fn route_tokens(route: &Route, folder: &Path) -> Result<Vec<Option<Secret>>, SecretError> {
-    let token = |path: &String| Secret::from_file(&folder.join(path));
-    route.hops().iter().map(|hop| hop.token_file.as_ref().map(token).transpose()).collect()
 }
 
 /// True if there is a secret and the request offers it, in the one way there is.

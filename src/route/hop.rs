@@ -27,7 +27,7 @@ pub struct Hop {
     pub base: Option<String>,
     /// A name for people; never sent.
     pub name: Option<String>,
-    /// The file with this hop's read token; the client's own, never sent.
+    /// The file with this hop's read token, beneath the configuration folder; the client's own, never sent.
     pub token_file: Option<String>,
     /// Words that mean nothing to us; the original ignores and passes on what follows a port, and so do we.
     pub other: Vec<String>,
@@ -90,7 +90,7 @@ impl Hop {
                 Some(("wire", value)) => self.wire = Some(value.parse()?),
                 Some(("base", value)) => self.base = Some(parse_base(value)?),
                 Some(("name", value)) if !value.is_empty() => self.name = Some(value.to_owned()),
-                Some(("token-file", value)) if !value.is_empty() => self.token_file = Some(value.to_owned()),
+                Some(("token-file", value)) if !value.is_empty() => self.token_file = Some(parse_token_file(value)?),
                 Some((key @ ("name" | "token-file"), _)) => return Err(format!("{key}= has no value")),
                 _ => self.other.push(word.to_owned()),
             }
@@ -167,6 +167,17 @@ impl fmt::Display for Hop {
     }
 }
 
+/// Reads a `token-file=` value: input files come from others, so it must not even look as if it led elsewhere.
+fn parse_token_file(text: &str) -> Result<String, String> {
+    if text.starts_with('/') || text.split('/').any(|part| part == "..") {
+        let shown = SafeText::new(text);
+        return Err(format!(
+            "token-file={shown} is no file of the configuration folder: write its name there, without / in front and .."
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// Reads a `base=` value: a URL path that begins with `/` and holds nothing that would end a header, an element or a line.
 fn parse_base(text: &str) -> Result<String, String> {
     let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b';' | b'"' | b'#' | b'\\' | b'<' | b'>');
@@ -179,6 +190,17 @@ fn parse_base(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_file_has_a_name_in_the_configuration_folder() {
+        for name in ["t", "site/origin", "..t", "a..b", ".t"] {
+            assert_eq!(parse_token_file(name).as_deref(), Ok(name));
+        }
+        for name in ["/run/t", "../t", "a/../../t", "..", "//t", "/\u{1b}[2J"] {
+            let why = Hop::parse_line(&format!("h 1 token-file={name}")).unwrap_err();
+            assert!(why.contains("configuration folder") && !why.contains('\u{1b}'), "{why}");
+        }
+    }
 
     #[test]
     fn a_base_is_a_url_path_that_ends_nothing_around_it() {

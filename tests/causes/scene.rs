@@ -115,7 +115,8 @@ impl Scene {
     fn new(cause: &Cause) -> Self {
         let (foreign, cause) = cause.parts();
         let folder = tempfile::tempdir().unwrap();
-        let token = folder.path().join("token");
+        let token = token_file(folder.path());
+        fs::create_dir_all(token.parent().unwrap()).unwrap();
         fs::write(&token, "a-token-of-this-test-alone\n").unwrap();
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
         fs::File::create(folder.path().join("f")).unwrap().set_len(SIZE).unwrap();
@@ -135,11 +136,8 @@ impl Scene {
             } else {
                 node(cause, hop, narrow.as_ref(), folder.path())
             };
-            let how = if foreign == Some(hop) {
-                "wire=seed".to_owned()
-            } else {
-                format!("wire=http token-file={}", token.display())
-            };
+            let how =
+                if foreign == Some(hop) { "wire=seed".to_owned() } else { "wire=http token-file=token".to_owned() };
             lines.push(format!("{address} {how}"));
             nodes.push(node);
             addresses.push(address);
@@ -170,6 +168,7 @@ fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value 
         _ => Vec::new(),
     };
     let mut command = chainview(narrow.as_ref().map(|narrow| narrow.near.as_str()), &wrapped);
+    command.env("XDG_CONFIG_HOME", folder.path());
     command.arg(scene.input()).args(["--no-spawn", "--no-verify", "--json", "--output"]).arg(folder.path().join("out"));
     let mut client = Process(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut document = client.0.stdout.take().unwrap();
@@ -211,6 +210,11 @@ fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value 
     transfer["verdict"].clone()
 }
 
+/// The token of a scene: its client's configuration folder is in the scene's own.
+fn token_file(folder: &Path) -> PathBuf {
+    folder.join("chainview/token")
+}
+
 /// The namespace in which a hop runs, where there are any, and the address on which it listens.
 fn place(narrow: Option<&Narrow>, hop: usize) -> (Option<&str>, &'static str) {
     match narrow {
@@ -234,7 +238,7 @@ fn node(cause: &Cause, hop: usize, narrow: Option<&Narrow>, folder: &Path) -> (P
     let (space, ip) = place(narrow, hop);
     let mut command = chainview(space, &wrapped);
     command.args(["--node", &format!("{ip}:0"), "--root"]).arg(folder);
-    command.arg("--read-token-file").arg(folder.join("token"));
+    command.arg("--read-token-file").arg(token_file(folder));
     if narrow.is_some() {
         command.args(["--allow-next", "10.77.0.0/24"]);
     }
