@@ -223,7 +223,7 @@ mod tests {
     fn the_local_name_is_the_last_component_or_nothing() {
         let local = |name: &[u8]| FileName::new(name).unwrap().local().map(<[u8]>::to_vec);
         assert_eq!(local(b"a/b.txt"), Some(b"b.txt".to_vec()));
-        for none in [&b"a/"[..], b"..", b"x/.", b"a\x1b[2J", "a\u{9b}2J".as_bytes()] {
+        for none in [&b"a/"[..], b"..", b"x/.", b".bash_profile", b"x/.netrc", b"a\x1b[2J", "a\u{9b}2J".as_bytes()] {
             assert_eq!(local(none), None, "{none:?}");
         }
     }

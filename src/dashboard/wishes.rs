@@ -1,16 +1,21 @@
 //! What each wish of a person makes the dashboard do; what comes of it is said in the log or seen in the picture.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use super::conductor::{Conductor, Errand};
 use super::export::{self, Export};
 use super::plan::token_shown;
 use crate::cli::config;
 use crate::command::Command;
-use crate::error::Error;
+use crate::error::{Error, shown};
 use crate::net::access::Secret;
 use crate::net::control;
 use crate::net::supervisor::Order;
 use crate::route::{FileName, Hop, HostPort, Route};
 use crate::snapshot::{HopLink, Level, Listing};
+use crate::text::SafeText;
 use crate::units::Rate;
 use crate::wire::Problem;
 
@@ -80,11 +85,13 @@ impl Conductor {
     /// Queues a fetch, as often as `-n` says.
     fn fetch(&mut self, route: &Route) {
         let name = route.file.shown();
+        let written = written_as(&route.file, &self.plan.fetch.output).map(|path| format!(", to be written as {path}"));
+        let written = written.unwrap_or_default();
         for _ in 0..self.plan.fetch.number {
             match self.told.transfers.add(route.clone(), None) {
                 Ok(number) => {
                     let how = if self.told.transfers.waits(number) { "waits for its turn" } else { "asking" };
-                    self.say(None, format!("#{number} {name}: {how}"));
+                    self.say(None, format!("#{number} {name}: {how}{written}"));
                 }
                 Err(why) => {
                     self.told.log.say(Level::Warn, None, why);
@@ -196,4 +203,10 @@ impl Conductor {
             self.told.log.say(Level::Warn, hop, why);
         }
     }
+}
+
+/// Where a file goes whose local name is not the one that is asked for.
+fn written_as(file: &FileName, output: &Path) -> Option<SafeText> {
+    let local = file.local().filter(|local| *local != file.as_bytes() && output.is_dir())?;
+    Some(shown(&output.join(OsStr::from_bytes(local))))
 }

@@ -68,7 +68,9 @@ pub async fn list(route: &Route, folder: Option<&FileName>) -> Result<Listing, P
     if relays != behind.len() {
         return Err(fail(Reason::RouteIgnored, ""));
     }
-    serde_json::from_slice(&body).map_err(|_| fail(Reason::Nonsense, "what came is no listing"))
+    let listing: Listing =
+        serde_json::from_slice(&body).map_err(|_| fail(Reason::Nonsense, "what came is no listing"))?;
+    Ok(listing.checked(folder))
 }
 
 async fn tell(node: &HostPort, token: &Secret, path: &str, body: Vec<u8>) -> Result<Bytes, Problem> {

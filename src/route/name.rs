@@ -45,12 +45,15 @@ impl FileName {
         &self.0
     }
 
-    /// The last component, which is the local name: `None` if it is empty, `.`, `..` or holds control characters.
+    /// The last component, which is the local name: `None` if it is empty, hidden or holds control characters.
+    ///
+    /// Input files are passed on, and a hidden file in a home folder often decides what programs do: who wants such a
+    /// name has to type it.
     pub fn local(&self) -> Option<&[u8]> {
         let last = self.0.rsplit(|b| *b == b'/').next().unwrap_or_default();
         let control = last.iter().any(u8::is_ascii_control)
             || last.utf8_chunks().any(|chunk| chunk.valid().contains(char::is_control));
-        (!matches!(last, b"" | b"." | b"..") && !control).then_some(last)
+        (!last.is_empty() && !last.starts_with(b".") && !control).then_some(last)
     }
 
     /// The name made safe to show.

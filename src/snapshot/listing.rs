@@ -40,6 +40,34 @@ pub struct Entry {
     pub is_folder: bool,
 }
 
+impl Listing {
+    /// A listing that came over the network, with only what may stand in a listing of `folder` (`None` is the root).
+    ///
+    /// A peer must not choose a local name: what a row shows has to be the last part of what would be asked for, in the
+    /// folder that was asked for, and a name that a file may get without having been typed. All else counts as unlisted.
+    pub fn checked(mut self, folder: Option<&FileName>) -> Self {
+        let folder = folder.map_or(&b""[..], FileName::as_bytes);
+        let folder = &folder[..folder.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1)];
+        let listed = self.entries.len();
+        self.entries.retain(|entry| entry.is_in(folder));
+        self.more = self.more.saturating_add((listed - self.entries.len()) as u64);
+        self.folder = SafeText::from_bytes(folder);
+        self
+    }
+}
+
+impl Entry {
+    /// True if it is named as a visible file or folder right in this one.
+    fn is_in(&self, folder: &[u8]) -> bool {
+        let path = self.path.as_bytes();
+        let name = match folder {
+            b"" => Some(path),
+            _ => path.strip_prefix(folder).and_then(|path| path.strip_prefix(b"/")),
+        };
+        name.is_some_and(|name| self.path.local() == Some(name) && self.name == SafeText::from_bytes(name))
+    }
+}
+
 fn escape<S: Serializer>(path: &FileName, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&encode_name(path))
 }
@@ -51,7 +79,74 @@ fn unescape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FileName, D::E
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn entry(name: &str, path: &[u8]) -> Entry {
+        Entry { name: name.into(), path: FileName::new(path).unwrap(), size: 1, is_folder: false }
+    }
+
+    #[test]
+    fn a_row_is_what_would_be_asked_for_and_written() {
+        for (folder, name, path, taken) in [
+            (None, "report.pdf", &b"report.pdf"[..], true),
+            (Some(&b"docs"[..]), "report.pdf", b"docs/report.pdf", true),
+            (Some(b"docs/"), "report.pdf", b"docs/report.pdf", true),
+            (Some(b"a/b"), "c", b"a/b/c", true),
+            (None, "\\xff", b"\xff", true),
+            (None, "report.pdf", b".bash_profile", false),
+            (None, ".bash_profile", b".bash_profile", false),
+            (None, "report.pdf", b"docs/report.pdf", false),
+            (None, "docs/report.pdf", b"docs/report.pdf", false),
+            (Some(b"docs"), "report.pdf", b"report.pdf", false),
+            (Some(b"docs"), "report.pdf", b"docsreport.pdf", false),
+            (Some(b"docs"), "report.pdf", b"docs//report.pdf", false),
+            (Some(b"docs"), "report.pdf", b"other/report.pdf", false),
+            (Some(b"docs"), "report.pdf", b"docs/../report.pdf", false),
+            (Some(b"docs"), "..", b"docs/..", false),
+            (Some(b"docs"), ".", b"docs/.", false),
+            (Some(b"docs"), "", b"docs/", false),
+            (Some(b"docs"), "docs", b"docs", false),
+            (None, "a\\u{1b}", b"a\x1b", false),
+            (None, "report.pdf ", b"report.pdf", false),
+        ] {
+            let listing =
+                Listing { folder: "/elsewhere".into(), entries: vec![entry(name, path)], ..Listing::default() };
+            let folder = folder.map(|folder| FileName::new(folder).unwrap());
+            let checked = listing.checked(folder.as_ref());
+            assert_eq!((checked.entries.len(), checked.more), (taken.into(), (!taken).into()), "{name} {path:?}");
+            assert_ne!(checked.folder.as_str(), "/elsewhere");
+        }
+    }
+
+    proptest! {
+        /// Whatever a peer lists: a row that is left shows the very name that its file gets in the local folder.
+        #[test]
+        fn no_listing_chooses_a_local_name(
+            folder in proptest::option::of("[a-b./]{1,4}"),
+            rows in vec(("[a-b./\u{1b}\u{202e}~ ]{0,5}", "[a-b./\u{1b}\u{202e}~ ]{1,9}", any::<bool>()), 0..20),
+        ) {
+            let entries: Vec<Entry> = rows
+                .into_iter()
+                .map(|(name, path, is_folder)| Entry { is_folder, ..entry(&name, path.as_bytes()) })
+                .collect();
+            let folder = folder.map(|folder| FileName::new(folder.as_bytes()).unwrap());
+            let count = entries.len() as u64;
+            let checked = Listing { entries, ..Listing::default() }.checked(folder.as_ref());
+            prop_assert_eq!(checked.entries.len() as u64 + checked.more, count);
+            for entry in &checked.entries {
+                let local = entry.path.local().unwrap();
+                prop_assert!(!local.starts_with(b".") && !local.contains(&b'/') && !local.contains(&0x1b));
+                prop_assert_eq!(&entry.name, &SafeText::from_bytes(local));
+                let asked = folder.as_ref().map_or("", |folder| std::str::from_utf8(folder.as_bytes()).unwrap());
+                let asked = asked.trim_end_matches('/');
+                let whole = if asked.is_empty() { local.to_vec() } else { [asked.as_bytes(), b"/", local].concat() };
+                prop_assert_eq!(entry.path.as_bytes(), whole);
+            }
+        }
+    }
 
     #[test]
     fn a_name_of_any_bytes_survives_json() {
