@@ -31,7 +31,7 @@
 //! session       one accepted connection: HTTP here, the original's dialogue in seed;  downstream  its socket
 //! relay         asks the next hop and sends the answer down;  origin  finds, proves and sends a file
 //! upstream      asking the next hop over either wire;  link  which wire it speaks, and a spare connection, dialled ahead;
-//!               dial  resolve, judge, connect
+//!               dial  resolve, judge, connect;  resolve  names, on threads of their own
 //! body          the best way for a body;  pump  the copying loop;  splice  past the pump;  buffers  what waits
 //!               in the kernel while a reader is slow
 //! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs;

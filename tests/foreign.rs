@@ -11,6 +11,7 @@ use chainview::net::drain::Drain;
 use chainview::net::limits::Limits;
 use chainview::net::node::{Node, NodeConfig};
 use chainview::net::policy::{AllowList, Policy};
+use chainview::net::resolve::Resolver;
 use chainview::net::root::Root;
 use chainview::wire::{Problem, Reason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,6 +41,7 @@ impl Stage {
                 dials: Dials::default(),
                 max_connections: 16,
                 wire: None,
+                resolver: Resolver::default(),
             };
             let node = Node::new(config, address);
             tasks.push(tokio::spawn(Arc::clone(&node).run(listener, Drain::new())));

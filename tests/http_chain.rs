@@ -10,6 +10,8 @@ mod control;
 mod dials;
 #[path = "http_chain/listing.rs"]
 mod listing;
+#[path = "http_chain/names.rs"]
+mod names;
 #[path = "http_chain/scene.rs"]
 mod scene;
 

@@ -18,6 +18,7 @@ use crate::net::access::Access;
 use crate::net::drain::Drain;
 use crate::net::node::{Node, NodeConfig};
 use crate::net::policy::Policy;
+use crate::net::resolve::Resolver;
 use crate::net::root::Root;
 use crate::net::supervisor::STAY;
 use crate::route::Host;
@@ -131,6 +132,7 @@ fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
         dials: PerHop::dials(&plan.dials, 0),
         max_connections: plan.max_connections,
         wire: plan.wire,
+        resolver: Resolver::default(),
     })
 }
 

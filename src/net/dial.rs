@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::buffers::fix;
 use super::clock::ms_since;
+use super::resolve::{ResolveError, Resolver};
 use crate::route::{Host, HostPort};
 use crate::wire::{Action, Problem, Reason};
 
@@ -30,6 +31,17 @@ pub struct Dialed {
     pub said: usize,
 }
 
+/// Connects as [`dial_by`] does, with the system's resolver.
+pub async fn dial(
+    hop: &HostPort,
+    limit: Duration,
+    judge: &(dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync),
+    first: &[u8],
+    buffers: Option<u32>,
+) -> Result<Dialed, Problem> {
+    dial_by(&Resolver::default(), hop, limit, judge, first, buffers).await
+}
+
 /// Connects to a hop within a time limit; `judge` has the last word on every address that would really be dialled.
 ///
 /// `first` is what will be said to it. A neighbour on the same machine takes it at once, which saves waiting to be told
@@ -37,7 +49,8 @@ pub struct Dialed {
 /// buffers, where that is fixed.
 ///
 /// The problem counts the hop as the next one (`hop` 1, `reporter` 0).
-pub async fn dial(
+pub async fn dial_by(
+    resolver: &Resolver,
     hop: &HostPort,
     limit: Duration,
     judge: &(dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync),
@@ -50,12 +63,21 @@ pub async fn dial(
     let mut dialing = began;
     let addresses = match &hop.host {
         Host::Ip(ip) => vec![SocketAddr::new(*ip, hop.port)],
-        Host::Name(name) => match timeout_at(deadline, lookup_host((name.as_str(), hop.port))).await {
-            Err(_) => return Err(fail(Reason::TimedOut, Action::Resolve, "looking its name up".to_owned())),
-            Ok(Err(error)) => return Err(fail(Reason::Unresolved, Action::Resolve, error.to_string())),
-            Ok(Ok(found)) => {
+        // In a box: most hops are addresses.
+        Host::Name(name) => match Box::pin(resolver.resolve(name.as_str(), deadline)).await {
+            Ok(found) => {
                 dialing = Instant::now();
-                found.collect()
+                found.iter().map(|ip| SocketAddr::new(*ip, hop.port)).collect()
+            }
+            Err(error @ ResolveError::TimedOut) => {
+                return Err(fail(Reason::TimedOut, Action::Resolve, error.to_string()));
+            }
+            Err(error @ ResolveError::Failed(_)) => {
+                return Err(fail(Reason::Unresolved, Action::Resolve, error.to_string()));
+            }
+            // Nobody asked about this name yet, so that neither it nor its hop is to blame.
+            Err(error @ (ResolveError::Crowded | ResolveError::NoThread(_))) => {
+                return Err(Problem::here(Reason::Busy, Action::Resolve, "", error.to_string()));
             }
         },
     };

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::dial::{Dialed, dial};
+use super::dial::{Dialed, dial_by};
+use super::resolve::Resolver;
 use super::upstream::Judge;
 use crate::route::{HostPort, Wire};
 use crate::wire::seed::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
@@ -29,9 +30,16 @@ pub struct Links {
     wires: Mutex<BTreeMap<HostPort, (Wire, Instant)>>,
     /// Connections to them that were dialled ahead.
     pub spares: Spares,
+    /// What looks their names up.
+    pub(super) resolver: Resolver,
 }
 
 impl Links {
+    /// Nothing is known yet; names are looked up by this.
+    pub fn new(resolver: Resolver) -> Self {
+        Self { resolver, ..Self::default() }
+    }
+
     /// The wire of a hop, if it was learnt in the last ten minutes.
     pub fn known(&self, hop: &HostPort) -> Option<Wire> {
         let wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,10 +66,10 @@ impl Links {
 
 /// Asks a silent hop in the seed wire for a name that nobody has: the original says `NA` at once, a node of ours says
 /// who it is. `None` is silence or an error, which settles nothing.
-pub async fn probe(hop: &HostPort, limit: Duration, judge: &Judge) -> Option<Wire> {
+pub async fn probe(resolver: &Resolver, hop: &HostPort, limit: Duration, judge: &Judge) -> Option<Wire> {
     let asked = async {
         let request = [PROBE_NAME, format!("\n{} {}", hop.host, hop.port).as_bytes()].concat();
-        let Dialed { mut stream, said, .. } = dial(hop, limit, &**judge, &request, None).await.ok()?;
+        let Dialed { mut stream, said, .. } = dial_by(resolver, hop, limit, &**judge, &request, None).await.ok()?;
         stream.write_all(&request[said..]).await.ok()?;
         let mut answer = Vec::new();
         let mut chunk = [0; 64];

@@ -28,6 +28,7 @@ pub(crate) mod pulse;
 pub mod pump;
 pub mod registry;
 pub mod relay;
+pub mod resolve;
 pub mod root;
 pub mod seed;
 pub mod session;

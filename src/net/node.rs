@@ -21,10 +21,12 @@ use super::dials::LiveDials;
 use super::digests::Digests;
 use super::drain::Drain;
 use super::limits::Limits;
+use super::link::Links;
 use super::load::load;
 use super::policy::Policy;
 use super::pulse::Pulse;
 use super::registry::Registry;
+use super::resolve::Resolver;
 use super::root::Root;
 use super::splice::Pipes;
 use super::upstream::Upstream;
@@ -57,6 +59,8 @@ pub struct NodeConfig {
     pub max_connections: usize,
     /// The wire of next hops that are not marked with one; `None` finds out.
     pub wire: Option<Wire>,
+    /// What looks up the names of next hops.
+    pub resolver: Resolver,
 }
 
 /// A listening node; its sessions share it.
@@ -91,7 +95,7 @@ impl Node {
         let judge = Arc::new(move |address| policy.allows(address));
         Arc::new(Self {
             dials: LiveDials::new(config.dials),
-            upstream: Upstream::new(Arc::default(), config.limits, judge, config.wire),
+            upstream: Upstream::new(Arc::new(Links::new(config.resolver.clone())), config.limits, judge, config.wire),
             config,
             address,
             registry: Registry::new(Clock::start()),

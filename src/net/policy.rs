@@ -5,6 +5,7 @@ mod allow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::route::{Host, HostPort};
 use crate::wire::problem::NEVER;
 
 pub use allow::AllowList;
@@ -38,6 +39,18 @@ impl Policy {
             return Ok(());
         }
         Err(format!("{address} is not allowed: this node {self}"))
+    }
+
+    /// Whether a hop is worth a lookup: a name is refused at once where no address behind it could be dialled at its port.
+    ///
+    /// Where one could be, the addresses that the lookup finds are judged by [`Self::allows`] like any others.
+    pub fn allows_name(&self, hop: &HostPort) -> Result<(), String> {
+        match hop.host {
+            Host::Name(_) if !self.loopback && !self.allow.has_port(hop.port) => {
+                Err(format!("{hop} is not allowed: this node {self}"))
+            }
+            Host::Name(_) | Host::Ip(_) => Ok(()),
+        }
     }
 }
 
@@ -223,6 +236,25 @@ mod tests {
         ] {
             let why = allows(listener, list, address).expect_err(address);
             assert!(why.contains(says), "{listener} {list} {address}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_refused_without_a_lookup_where_no_address_could_be_dialled() {
+        for (listener, list, hop, allowed) in [
+            (EVERYWHERE, "", "relay.example:9000", false),
+            (EVERYWHERE, "10.0.0.7:9000,10.0.0.8:9100-9200", "relay.example:80", false),
+            (EVERYWHERE, "10.0.0.7:9000,10.0.0.8:9100-9200", "relay.example:9100", true),
+            (EVERYWHERE, "10.0.0.0/8", "relay.example:80", true),
+            (LOOPBACK, "", "localhost:80", true),
+            (EVERYWHERE, "", "10.0.0.7:80", true),
+        ] {
+            let allow = if list.is_empty() { AllowList::default() } else { list.parse().unwrap() };
+            let judged = Policy::new(listener.parse().unwrap(), allow).allows_name(&hop.parse().unwrap());
+            assert_eq!(judged.is_ok(), allowed, "{listener} {list} {hop}: {judged:?}");
+            assert!(
+                judged.err().is_none_or(|why| why.starts_with(&format!("{hop} is not allowed: this node relays ")))
+            );
         }
     }
 

@@ -144,6 +144,10 @@ pub async fn ask(
     if comes_back || pending.is_none() {
         return Err(Problem::here(Reason::Loop, Action::Request, node.called(&request), ""));
     }
+    node.config.policy.allows_name(&next.address).map_err(|why| {
+        // No address that a lookup could find would be dialled.
+        Problem::next(Reason::Policy, Action::Connect, &next.address, why, 0.0)
+    })?;
     let limit = request.timeout.map_or(node.config.limits.setup, |given| given.min(node.config.limits.setup));
     add_to_list(&mut request.via, VIA);
     let answer = upstream.ask(next, request, Instant::now() + limit, told).await?;

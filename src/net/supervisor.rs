@@ -11,13 +11,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::access::Secret;
 use super::policy::AllowList;
+use super::resolve::Resolver;
 use crate::dials::Dials;
 use crate::route::{Hop, Host, HostPort, Route};
 use crate::snapshot::{DownReason, HopLink};
@@ -212,9 +213,9 @@ async fn resolve(address: &HostPort) -> Vec<SocketAddr> {
     let canonical = |ip: IpAddr| SocketAddr::new(ip.to_canonical(), address.port);
     match &address.host {
         Host::Ip(ip) => vec![canonical(*ip)],
-        Host::Name(name) => match timeout(LOOK, lookup_host((name.as_str(), address.port))).await {
-            Ok(Ok(found)) => found.map(|address| canonical(address.ip())).collect(),
-            _ => Vec::new(),
+        Host::Name(name) => match Resolver::default().resolve(name.as_str(), Instant::now() + LOOK).await {
+            Ok(found) => found.iter().copied().map(canonical).collect(),
+            Err(_) => Vec::new(),
         },
     }
 }

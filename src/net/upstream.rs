@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::body::{Direct, Source};
 use super::buffers::{Incoming, is_near};
 use super::clock::ms_since;
-use super::dial::{Dialed, dial};
+use super::dial::{Dialed, dial_by};
 use super::limits::{HOP_SHARE, Limits};
 use super::link::{Links, Spares};
 use crate::route::{Hop, HostPort, Wire};
@@ -211,7 +211,8 @@ impl Upstream {
         told(Stage::Dialing);
         let left = deadline.saturating_duration_since(Instant::now());
         let Dialed { stream, address, resolve_ms, dial_ms, said } =
-            dial(hop, left.min(self.limits.connect), &*self.judge, first, self.limits.sockbuf).await?;
+            dial_by(&self.links.resolver, hop, left.min(self.limits.connect), &*self.judge, first, self.limits.sockbuf)
+                .await?;
         let link = Link::new(hop, address, wire, stream, dial_ms);
         Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }, said))
     }

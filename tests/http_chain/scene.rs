@@ -11,6 +11,7 @@ use chainview::net::drain::Drain;
 use chainview::net::limits::Limits;
 use chainview::net::node::{Node, NodeConfig};
 use chainview::net::policy::{AllowList, Policy};
+use chainview::net::resolve::Resolver;
 use chainview::net::root::Root;
 use chainview::wire::Problem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,6 +40,7 @@ pub(crate) fn config(folder: &Path, address: SocketAddr, limits: Limits) -> Node
         dials: Dials::default(),
         max_connections: 4096,
         wire: None,
+        resolver: Resolver::default(),
     }
 }
 

@@ -19,7 +19,7 @@ use super::pages::NO_LISTING;
 use super::{BodyError, PageBody, from_problem};
 use crate::net::ask::{Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, ask, hops_of, is_problem};
 use crate::net::clock::ms_since;
-use crate::net::dial::dial;
+use crate::net::dial::dial_by;
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::node::Node;
 use crate::net::relay;
@@ -54,8 +54,13 @@ pub(super) async fn relay(
     let rest: Vec<Hop> = hops.collect();
 
     let budget = budget(node, request.headers());
+    node.config
+        .policy
+        .allows_name(&next)
+        .map_err(|why| Problem::next(Reason::Policy, Action::Connect, &next, why, 0.0))?;
     let judge = |address| node.config.policy.allows(address);
-    let dialed = dial(&next, budget.min(node.config.limits.connect), &judge, b"", None).await?;
+    let (resolver, connect) = (&node.config.resolver, budget.min(node.config.limits.connect));
+    let dialed = dial_by(resolver, &next, connect, &judge, b"", None).await?;
     // The next hop gets less time than is left, so that whoever stands next to a fault speaks first.
     let passed_on = budget.saturating_sub(began.elapsed()).saturating_sub(HOP_SHARE);
     let onward = onward(request, &next, &rest, &via, passed_on)

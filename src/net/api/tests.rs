@@ -16,6 +16,7 @@ use crate::net::ask::{Asked, ask};
 use crate::net::limits::Limits;
 use crate::net::node::NodeConfig;
 use crate::net::policy::Policy;
+use crate::net::resolve::Resolver;
 use crate::net::root::Root;
 use crate::route::{FileName, Wire};
 use crate::snapshot::{NodeSnapshot, TransferAccount};
@@ -39,6 +40,7 @@ pub(super) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
         dials: Dials::default(),
         max_connections: 64,
         wire: None,
+        resolver: Resolver::default(),
     };
     config.access.read = Some(Secret::new("sesame").unwrap());
     change(&mut config);

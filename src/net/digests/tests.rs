@@ -10,6 +10,7 @@ use crate::net::drain::Drain;
 use crate::net::limits::Limits;
 use crate::net::node::{Node, NodeConfig};
 use crate::net::policy::{AllowList, Policy};
+use crate::net::resolve::Resolver;
 use crate::net::root::Root;
 use crate::route::FileName;
 use crate::snapshot::ConnState;
@@ -135,6 +136,7 @@ async fn a_body_does_not_wait_for_its_digest_and_the_question_after_it_does() {
         dials: Dials::default(),
         max_connections: 4,
         wire: None,
+        resolver: Resolver::default(),
     };
     let node = Node::new(config, address);
     let running = tokio::spawn(Arc::clone(&node).run(listener, Drain::new()));

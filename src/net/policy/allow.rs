@@ -31,10 +31,12 @@ impl AllowList {
 
     /// True if a canonical address is listed.
     pub(super) fn holds(&self, address: SocketAddr) -> bool {
-        self.0.iter().any(|entry| {
-            let port = entry.ports.is_none_or(|(first, last)| (first..=last).contains(&address.port()));
-            port && entry.net.contains(&address.ip())
-        })
+        self.0.iter().any(|entry| entry.has_port(address.port()) && entry.net.contains(&address.ip()))
+    }
+
+    /// True if some address is listed with this port.
+    pub(super) fn has_port(&self, port: u16) -> bool {
+        self.0.iter().any(|entry| entry.has_port(port))
     }
 }
 
@@ -65,6 +67,12 @@ impl fmt::Display for AllowList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries: Vec<String> = self.0.iter().map(Entry::to_string).collect();
         f.pad(&entries.join(", "))
+    }
+}
+
+impl Entry {
+    fn has_port(&self, port: u16) -> bool {
+        self.ports.is_none_or(|(first, last)| (first..=last).contains(&port))
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::env;
-use std::fs;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -11,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
+use std::{env, fs};
 
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -25,8 +24,7 @@ use crate::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
 use crate::net::limits::{HEADS_PER_SOURCE, Limits};
 use crate::net::node::{Node, NodeConfig};
 use crate::net::policy::Policy;
-use crate::net::root::Root;
-use crate::net::session;
+use crate::net::{resolve::Resolver, root::Root, session};
 use crate::route::{Route, Wire};
 use crate::snapshot::{Proof, TransferSnapshot};
 use crate::wire::{Algorithm, Digest};
@@ -182,6 +180,7 @@ impl Chain {
                 dials: Dials { limit: scene.limit.filter(|_| hop == 0), ..Dials::default() },
                 max_connections: 64,
                 wire: None,
+                resolver: Resolver::default(),
             };
             Node::new(config, address(hop))
         };

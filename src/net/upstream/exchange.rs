@@ -173,7 +173,8 @@ impl Upstream {
             Err(_) => None,
         };
         let left = wait.until.saturating_duration_since(Instant::now());
-        let mut asking = pin!(probe(&wait.hop.address, left.min(self.limits.connect), &self.judge));
+        let mut asking =
+            pin!(probe(&self.links.resolver, &wait.hop.address, left.min(self.limits.connect), &self.judge));
         if let Some(problem) = closed {
             // The original drops a connection it does not understand when the next one comes: closing settles nothing.
             return match asking.await {

@@ -14,6 +14,7 @@ use crate::net::access::Secret;
 use crate::net::ask::{Asked, ask, hops_of, is_problem, page_request, short_body};
 use crate::net::dial::dial;
 use crate::net::link::{SILENCE, probe};
+use crate::net::resolve::Resolver;
 use crate::net::supervisor::{HopLinks, is_near};
 use crate::route::{Hop, Wire};
 use crate::snapshot::HopLink;
@@ -176,7 +177,7 @@ impl HopTask {
 
     async fn direct(&self, hop: &Hop) -> Result<Asked, Failure> {
         if self.seed {
-            match probe(&hop.address, PROBE, &(Arc::new(|_| Ok(())) as _)).await {
+            match probe(&Resolver::default(), &hop.address, PROBE, &(Arc::new(|_| Ok(())) as _)).await {
                 Some(Wire::Seed) => return Err(Failure::Original),
                 Some(Wire::Http) => {}
                 None => {
@@ -195,7 +196,9 @@ impl HopTask {
         // The original says nothing to HTTP, or trips over it and closes; a question of its own tells it from a slow
         // node, and from one that is leaving.
         let is_odd = early.as_ref().is_none_or(|asked| asked.as_ref().is_err_and(|why| why.reason == Reason::Closed));
-        if is_odd && probe(&hop.address, PROBE, &(Arc::new(|_| Ok(())) as _)).await == Some(Wire::Seed) {
+        if is_odd
+            && probe(&Resolver::default(), &hop.address, PROBE, &(Arc::new(|_| Ok(())) as _)).await == Some(Wire::Seed)
+        {
             return Err(Failure::Original);
         }
         let asked = match early {

@@ -14,6 +14,7 @@ use crate::net::drain::Drain;
 use crate::net::limits::Limits;
 use crate::net::node::{Node, NodeConfig};
 use crate::net::policy::Policy;
+use crate::net::resolve::Resolver;
 use crate::net::root::Root;
 use crate::route::{FileName, Wire};
 use crate::snapshot::HopLink;
@@ -35,6 +36,7 @@ async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
         dials: Dials::default(),
         max_connections: 64,
         wire: None,
+        resolver: Resolver::default(),
     };
     change(&mut config);
     let node = Node::new(config, address);
@@ -97,6 +99,7 @@ async fn a_node_that_comes_back_is_found_again() {
         dials: Dials::default(),
         max_connections: 64,
         wire: None,
+        resolver: Resolver::default(),
     };
     let again = tokio::spawn(Node::new(config, address).run(listener, Drain::new()));
     let hops = until(&mut watcher, |hops| hops[0].link == HopLink::Attached).await;
