@@ -27,6 +27,8 @@ mod transfers;
 mod truth;
 #[path = "terminal/turning.rs"]
 mod turning;
+#[path = "terminal/unusual.rs"]
+mod unusual;
 
 use std::time::{Duration, Instant};
 

@@ -48,4 +48,6 @@ pub struct Options {
     pub mouse: bool,
     /// Which keys do what.
     pub keymap: Keymap,
+    /// SIGTSTP was ignored when the program started: Ctrl-Z does nothing.
+    pub no_suspend: bool,
 }

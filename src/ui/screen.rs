@@ -88,12 +88,18 @@ pub fn run(
     }
     let mut state = UiState::new(Theme::for_options(options), options.keymap.clone());
     state.mouse = options.mouse;
-    let jobs = Jobs::listen().map_err(ScreenError::NoTerminal)?;
-    let screen = Screen::take().map_err(ScreenError::NoTerminal)?;
+    let jobs = Jobs::listen(options.no_suspend).map_err(ScreenError::NoTerminal)?;
+    let mut screen = Screen::new().map_err(ScreenError::NoTerminal)?;
+    // Started in the background, the program works without a screen until `fg`: setting the terminal's modes would have
+    // the kernel stop it half-way.
+    if suspend::in_front() {
+        screen.take().map_err(ScreenError::NoTerminal)?;
+    }
+    let no_suspend = options.no_suspend;
     let events = Events::listen().map_err(ScreenError::NoTerminal)?;
     let (opened, newest) = (Instant::now(), Arc::default());
     let (dirty, drawn, looked) = (true, None, None);
-    let mut all = Loop { state, screen, jobs, opened, newest, snapshots, commands, dirty, drawn, looked };
+    let mut all = Loop { state, screen, jobs, no_suspend, opened, newest, snapshots, commands, dirty, drawn, looked };
     let left = all.run(&events, stop);
     let kept = (all.state.keeps_frame() && left.is_ok()).then(|| all.last_frame());
     drop(all);
@@ -111,6 +117,7 @@ struct Loop {
     state: UiState,
     screen: Screen,
     jobs: Jobs,
+    no_suspend: bool,
     opened: Instant,
     newest: Arc<ChainSnapshot>,
     snapshots: Receiver<Arc<ChainSnapshot>>,
@@ -212,7 +219,7 @@ impl Loop {
                 Some(Errand::Suspend) | None => {}
             }
         }
-        if stop_asked && !suspend::stop() {
+        if stop_asked && (self.no_suspend || !suspend::stop()) {
             self.state.notice = Some("no shell is there to come back from: not stopped".to_owned());
             self.dirty = true;
         }
@@ -221,7 +228,7 @@ impl Loop {
             terminal::lost();
         }
         if !is_taken() && suspend::in_front() {
-            self.screen.retake()?;
+            self.screen.take()?;
             self.dirty = true;
         }
         Ok(())

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::io::Errno;
 use rustix::process::{Signal, getpgrp, getsid, kill_current_process_group};
 use rustix::termios::tcgetpgrp;
 use signal_hook::SigId;
@@ -19,18 +20,18 @@ use super::terminal::{keyboard, restore};
 pub struct Jobs {
     stop: Arc<AtomicBool>,
     went_on: Arc<AtomicBool>,
-    listening: [SigId; 2],
+    listening: Vec<SigId>,
 }
 
 impl Jobs {
-    /// Listens from now on.
-    pub fn listen() -> io::Result<Self> {
-        let (stop, went_on) = (Arc::default(), Arc::default());
-        let listening = [
-            signal_hook::flag::register(SIGTSTP, Arc::clone(&stop))?,
-            signal_hook::flag::register(SIGCONT, Arc::clone(&went_on))?,
-        ];
-        Ok(Self { stop, went_on, listening })
+    /// Listens from now on; where Ctrl-Z is to do nothing, to what sends the program on alone.
+    pub fn listen(no_suspend: bool) -> io::Result<Self> {
+        let mut jobs = Self { stop: Arc::default(), went_on: Arc::default(), listening: Vec::new() };
+        jobs.listening.push(signal_hook::flag::register(SIGCONT, Arc::clone(&jobs.went_on))?);
+        if !no_suspend {
+            jobs.listening.push(signal_hook::flag::register(SIGTSTP, Arc::clone(&jobs.stop))?);
+        }
+        Ok(jobs)
     }
 
     /// Somebody has asked the program to stop; true once for each time.
@@ -46,7 +47,7 @@ impl Jobs {
 
 impl Drop for Jobs {
     fn drop(&mut self) {
-        for id in self.listening {
+        for id in self.listening.drain(..) {
             unregister(id);
         }
     }
@@ -64,7 +65,12 @@ pub fn stop() -> bool {
     kill_current_process_group(Signal::STOP).is_ok()
 }
 
-/// The terminal listens to us and not to the shell.
+/// The terminal listens to us and not to the shell, or to a job of its own in front of us.
 pub fn in_front() -> bool {
-    keyboard().and_then(|tty| Ok(tcgetpgrp(tty.as_fd())?)).is_ok_and(|front| front == getpgrp())
+    match keyboard().map(|tty| tcgetpgrp(tty.as_fd())) {
+        Ok(Ok(front)) => front == getpgrp(),
+        // A terminal that controls nobody has no jobs, so that whoever has it open is in front.
+        Ok(Err(Errno::NOTTY)) => true,
+        Ok(Err(_)) | Err(_) => false,
+    }
 }

@@ -20,6 +20,7 @@ use crossterm::{cursor, queue, style};
 use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::{TerminalOptions, Viewport};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
@@ -38,30 +39,39 @@ const CANCEL: u8 = 0x18;
 /// The screen while it is ours; dropping it gives the terminal back.
 pub struct Screen {
     terminal: ratatui::Terminal<CrosstermBackend<Output>>,
+    area: Rect,
     mouse: bool,
 }
 
 impl Screen {
-    /// Takes the terminal: raw mode, the alternate screen, no cursor, pasted text marked as such.
-    pub fn take() -> io::Result<Self> {
+    /// A screen that is not taken yet.
+    pub fn new() -> io::Result<Self> {
         if !rustix::termios::isatty(stdout()) {
             return Err(io::Error::other("standard output is not one"));
         }
-        enable_raw_mode()?;
-        TAKEN.store(true, Ordering::SeqCst);
-        // From here on a failure must give back what was taken.
-        Ok(Self { terminal: set_up().inspect_err(|_| restore())?, mouse: false })
+        let area = area()?;
+        Ok(Self { terminal: blank(area)?, area, mouse: false })
     }
 
-    /// Takes the terminal again after somebody else had it; the next frame paints every cell.
-    pub fn retake(&mut self) -> io::Result<()> {
+    /// Takes the terminal, or takes it again after somebody else had it: raw mode, the alternate screen, no cursor,
+    /// pasted text marked as such. The next frame paints every cell.
+    pub fn take(&mut self) -> io::Result<()> {
         TAKEN.store(false, Ordering::SeqCst);
         // Whoever had it has set modes of their own, which are those to be given back in the end; the library keeps the
         // first that it has seen until it is told to set them.
         disable_raw_mode()?;
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
-        self.terminal = set_up().inspect_err(|_| restore())?;
+        // From here on a failure must give back what was taken.
+        self.set_up().inspect_err(|_| restore())
+    }
+
+    fn set_up(&mut self) -> io::Result<()> {
+        let mut output = Output::default();
+        queue!(output, EnterAlternateScreen, cursor::Hide, EnableBracketedPaste)?;
+        output.flush()?;
+        self.area = area()?;
+        self.terminal = blank(self.area)?;
         let mouse = std::mem::take(&mut self.mouse);
         self.listen_to_mouse(mouse)
     }
@@ -91,6 +101,11 @@ impl Screen {
     /// Draws one frame, which the terminal shows at once and whole if it knows synchronized output.
     pub fn draw(&mut self, paint: impl FnOnce(Rect, &mut Buffer)) -> io::Result<()> {
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        let area = area()?;
+        if area != self.area {
+            self.area = area;
+            self.terminal.resize(area)?;
+        }
         self.terminal.draw(|frame| paint(frame.area(), frame.buffer_mut()))?;
         queue!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
         io::Write::flush(self.terminal.backend_mut())
@@ -99,16 +114,27 @@ impl Screen {
     /// Makes the next frame paint every cell. `Terminal::clear` would ask the terminal where its cursor is, and the
     /// answer would go to the input thread; a resize to the same size asks nothing.
     pub fn repaint(&mut self) -> io::Result<()> {
-        let size = self.terminal.size()?;
-        self.terminal.resize(Rect::new(0, 0, size.width, size.height))
+        self.terminal.resize(self.area)
     }
 }
 
-fn set_up() -> io::Result<ratatui::Terminal<CrosstermBackend<Output>>> {
-    let mut output = Output::default();
-    queue!(output, EnterAlternateScreen, cursor::Hide, EnableBracketedPaste)?;
-    output.flush()?;
-    ratatui::Terminal::new(CrosstermBackend::new(output))
+/// What there is to draw on.
+fn area() -> io::Result<Rect> {
+    let (columns, rows) = crossterm::terminal::size()?;
+    let said = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    Ok(Rect::new(0, 0, known(columns, said("COLUMNS"), 80), known(rows, said("LINES"), 24)))
+}
+
+/// A length in cells: as the terminal has it, else as the environment says, else the usual one. A serial console, or a
+/// pseudo terminal that nobody told its size, has none.
+fn known(has: u16, said: Option<u16>, usual: u16) -> u16 {
+    [Some(has), said].into_iter().flatten().find(|cells| *cells > 0).unwrap_or(usual)
+}
+
+fn blank(area: Rect) -> io::Result<ratatui::Terminal<CrosstermBackend<Output>>> {
+    // Fixed, because the library would ask the terminal for a size again and again, which it may not have.
+    let options = TerminalOptions { viewport: Viewport::Fixed(area) };
+    ratatui::Terminal::with_options(CrosstermBackend::new(Output::default()), options)
 }
 
 impl Drop for Screen {
@@ -268,5 +294,17 @@ impl Write for Output {
         }
         self.bytes.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_the_terminal_does_not_have_comes_from_the_environment() {
+        assert_eq!(known(132, Some(60), 80), 132);
+        assert_eq!(known(0, Some(60), 80), 60);
+        assert_eq!((known(0, Some(0), 80), known(0, None, 24)), (80, 24));
     }
 }

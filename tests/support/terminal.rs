@@ -75,7 +75,18 @@ pub(crate) fn settle(command: &mut CommandBuilder, folder: &Path) {
 impl Terminal {
     /// Starts a program on a terminal of this size.
     pub(crate) fn start(command: CommandBuilder, columns: u16, rows: u16) -> Self {
-        let pair = native_pty_system().openpty(size(columns, rows)).unwrap();
+        Self::start_on(size(columns, rows), command, columns, rows)
+    }
+
+    /// Starts a program on a terminal that does not know its size, as a serial console; the screen that is looked at has
+    /// this one.
+    #[allow(dead_code, reason = "each test crate uses its own part of this")]
+    pub(crate) fn start_without_size(command: CommandBuilder, columns: u16, rows: u16) -> Self {
+        Self::start_on(size(0, 0), command, columns, rows)
+    }
+
+    fn start_on(size: PtySize, command: CommandBuilder, columns: u16, rows: u16) -> Self {
+        let pair = native_pty_system().openpty(size).unwrap();
         let modes = modes(pair.master.as_ref());
         let mut child = pair.slave.spawn_command(command).unwrap();
         drop(pair.slave);

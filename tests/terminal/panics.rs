@@ -57,7 +57,8 @@ fn on_another_thread_and_in_a_task() {
 #[ignore = "run by another test, in a terminal"]
 fn draws_and_panics() {
     ui::install_panic_hook(|_| {});
-    let mut screen = Screen::take().unwrap();
+    let mut screen = Screen::new().unwrap();
+    screen.take().unwrap();
     screen.listen_to_mouse(true).unwrap();
     screen.draw(|area, buffer| "all is well".render(area, buffer)).unwrap();
     crossterm::event::read().unwrap();

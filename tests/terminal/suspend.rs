@@ -11,7 +11,7 @@ use super::terminal::{PATIENCE, Terminal, all_gone, children_of, is_alive, liste
 use super::{again, leave, up};
 
 /// A shell on a terminal, its line editing off: an editing shell sets modes of its own for every line.
-fn shell(chain: &Chain) -> Terminal {
+pub(super) fn shell(chain: &Chain) -> Terminal {
     let mut command = CommandBuilder::new("/bin/sh");
     command.args(["+o", "emacs", "+o", "vi", "-i"]);
     settle(&mut command, chain.folder.path());
@@ -40,7 +40,7 @@ fn stopped(terminal: &Terminal) {
     terminal.has_its_modes();
 }
 
-fn back(terminal: &Terminal, texts: &[&str]) {
+pub(super) fn back(terminal: &Terminal, texts: &[&str]) {
     terminal.until(&format!("the dashboard with {texts:?}"), |screen| {
         screen.alternate_screen()
             && listens_to_mouse(screen)
@@ -48,7 +48,7 @@ fn back(terminal: &Terminal, texts: &[&str]) {
     });
 }
 
-fn leave_to_shell(terminal: &mut Terminal) {
+pub(super) fn leave_to_shell(terminal: &mut Terminal) {
     let nodes: Vec<_> = terminal.children().into_iter().flat_map(children_of).collect();
     assert_eq!(nodes.len(), 2);
     terminal.keys("q");

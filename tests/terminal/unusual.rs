@@ -1,0 +1,77 @@
+//! Terminals in unusual states: none in front of us, without a size, or unable to move a cursor.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::free::Chain;
+use super::leave;
+use super::suspend::{back, leave_to_shell, shell};
+use super::terminal::{PATIENCE, Terminal, chainview, children_of};
+
+#[test]
+fn started_in_the_background_it_works_without_a_screen_until_fg() {
+    let chain = Chain::new(2, 100_000);
+    let mut terminal = shell(&chain);
+    terminal.keys(&format!("{} -o out &\r", env!("CARGO_BIN_EXE_chainview")));
+    let end = Instant::now() + PATIENCE;
+    while terminal.children().into_iter().flat_map(children_of).count() < 2 {
+        assert!(Instant::now() < end, "its nodes are not started");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // What is typed is the shell's, and nothing has stopped the job.
+    terminal.keys("echo $((40 + 2)); jobs\r");
+    terminal.shows(&["\n42", "Running"]);
+    terminal.until("the screen of the shell", |screen| !screen.alternate_screen());
+    terminal.has_its_modes();
+    terminal.keys("fg\n");
+    back(&terminal, &["2/2 up", "q quit"]);
+    leave_to_shell(&mut terminal);
+}
+
+#[test]
+fn a_terminal_without_a_size_has_the_usual_one_or_that_of_the_environment() {
+    let chain = Chain::new(2, 100_000);
+    for (columns, rows) in [(80, 24), (100, 30)] {
+        let mut command = chainview(chain.folder.path(), "-o out");
+        if columns != 80 {
+            command.env("COLUMNS", columns.to_string());
+            command.env("LINES", rows.to_string());
+        }
+        let mut terminal = Terminal::start_without_size(command, columns, rows);
+        terminal.until("the whole screen, up to its last cell", |screen| {
+            let last = screen.contents_between(rows - 1, 0, rows - 1, columns);
+            screen.contents().contains("2/2 up") && last.contains("q quit")
+        });
+        // A size that it learns of counts from then on.
+        terminal.resize(90, 20);
+        terminal.until("another size", |screen| screen.contents_between(19, 0, 19, 90).contains("q quit"));
+        leave(&mut terminal);
+    }
+}
+
+#[test]
+fn a_dumb_terminal_gets_plain_lines() {
+    let chain = Chain::new(2, 100_000);
+    let mut command = chainview(chain.folder.path(), "-o out");
+    command.env("TERM", "dumb");
+    let terminal = Terminal::start(command, 100, 30);
+    assert!(terminal.ends(PATIENCE).success());
+    terminal.shows(&["hop 1 (127.0.0.1:", "intact"]);
+    assert!(!terminal.sent().contains(&0x1b), "something that a dumb terminal does not understand");
+    assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
+}
+
+#[test]
+fn under_nohup_a_hangup_ends_nothing() {
+    let chain = Chain::new(2, 100_000);
+    let mut command = portable_pty::CommandBuilder::new("/bin/sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" -o out", env!("CARGO_BIN_EXE_chainview")]);
+    super::terminal::settle(&mut command, chain.folder.path());
+    let mut terminal = Terminal::start(command, 80, 24);
+    terminal.shows(&["2/2 up"]);
+    terminal.signal(Signal::HUP);
+    terminal.keys("f");
+    terminal.shows(&["1 done", "intact"]);
+    leave(&mut terminal);
+}
