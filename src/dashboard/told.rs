@@ -8,6 +8,7 @@ use super::conductor::Errand;
 use super::log::Log;
 use super::plan::ChainPlan;
 use super::transfers::{News, Transfers};
+use crate::error::Error;
 use crate::net::clock::Clock;
 use crate::net::watch::Watcher;
 use crate::route::Route;
@@ -34,6 +35,7 @@ pub(super) struct Told {
     watching: Rolling,
     others: Option<Verdict>,
     links: Vec<HopLink>,
+    draining: Vec<bool>,
 }
 
 impl Told {
@@ -54,6 +56,7 @@ impl Told {
             watching: Rolling::default(),
             others: None,
             links: Vec::new(),
+            draining: Vec::new(),
         }
     }
 
@@ -62,6 +65,10 @@ impl Told {
         match news {
             News::Done(number) => {
                 self.log.say(Level::Info, None, format!("#{number} is whole and in its place"));
+            }
+            // A person has asked for it, and knows.
+            News::Failed(number, error @ Error::Interrupted { .. }) => {
+                self.log.say(Level::Info, None, format!("#{number} is cancelled: {error}"));
             }
             News::Failed(number, error) => {
                 self.log.say(Level::Error, error.hop(), format!("#{number} {error}"));
@@ -109,6 +116,7 @@ impl Told {
 
     /// Notes in the log how hops came and went.
     pub(super) fn note(&mut self, hops: &[HopSnapshot]) {
+        self.note_draining(hops);
         self.links.resize(hops.len(), HopLink::default());
         for (hop, before) in hops.iter().zip(&mut self.links) {
             if hop.link == *before {
@@ -125,6 +133,9 @@ impl Told {
                 HopLink::Down { reason } => match before {
                     _ if reason.is_requested() => (Level::Info, format!("down: {reason}")),
                     HopLink::Down { .. } => (Level::Warn, format!("still down: {reason}")),
+                    _ if before.is_up() && is_draining(hop) => {
+                        (Level::Info, format!("has left after draining: {reason}"))
+                    }
                     _ if before.is_up() => (Level::Error, format!("went down: {reason}")),
                     _ => (Level::Warn, format!("down: {reason}")),
                 },
@@ -133,13 +144,27 @@ impl Told {
         }
     }
 
+    /// Notes in the log which nodes take no new work any more, which somebody has asked them for.
+    fn note_draining(&mut self, hops: &[HopSnapshot]) {
+        self.draining.resize(hops.len(), false);
+        for (hop, was) in hops.iter().zip(&mut self.draining) {
+            let Some(node) = &hop.node else { continue };
+            if node.draining && !*was {
+                let left = node.connections.iter().filter(|conn| !conn.transfer.as_str().is_empty()).count();
+                let s = if left == 1 { "" } else { "s" };
+                self.log.say(Level::Info, Some(hop.number), format!("draining, {left} transfer{s} left"));
+            }
+            *was = node.draining;
+        }
+    }
+
     /// Notes in the log what is worth a line while transfers go on: breaks, further tries, what they go on with.
     fn follow(&mut self, transfers: &[TransferSnapshot]) {
         let (last, unknown) = (Arc::clone(&self.last), TransferSnapshot::default());
         for transfer in transfers {
             let before = last.transfers.iter().find(|before| before.number == transfer.number).unwrap_or(&unknown);
-            for news in transfer.news_since(before) {
-                self.log.say(Level::Warn, None, format!("#{} {news}", transfer.number));
+            for (level, news) in transfer.news_since(before) {
+                self.log.say(level, None, format!("#{} {news}", transfer.number));
             }
         }
     }
@@ -171,4 +196,9 @@ impl Told {
         self.last = Arc::new(ChainSnapshot { generation: self.last.generation + 1, ..picture });
         Some(Arc::clone(&self.last))
     }
+}
+
+/// Its node was draining when it was last heard of.
+fn is_draining(hop: &HopSnapshot) -> bool {
+    hop.node.as_ref().is_some_and(|node| node.draining)
 }

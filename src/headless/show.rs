@@ -108,7 +108,7 @@ impl Show {
     }
 
     fn tell_news(&self, snapshot: &TransferSnapshot, before: &TransferSnapshot) {
-        snapshot.news_since(before).iter().for_each(|news| self.tell(&format!("{}: {news}", snapshot.name)));
+        snapshot.news_since(before).iter().for_each(|(_, news)| self.tell(&format!("{}: {news}", snapshot.name)));
     }
 
     /// Says how a transfer that went well ended: on stdout, unless the JSON document has that place.

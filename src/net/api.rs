@@ -28,6 +28,7 @@ use super::ask::{BUFFER, CHAIN_ROUTE};
 use super::downstream::drain;
 use super::node::Node;
 use crate::route::{Hop, HostPort};
+use crate::text::SafeText;
 use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
 use crate::wire::{Action, Problem, Reason, problem};
 use stream::PageStream;
@@ -48,7 +49,7 @@ where
     let limits = node.config.limits;
     let service = service_fn(|request| {
         let node = Arc::clone(node);
-        Box::pin(async move { Ok::<_, Infallible>(answer(&node, request, peer).await) })
+        Box::pin(async move { Ok::<_, Infallible>(logged(&node, request, peer).await) })
     });
     let mut server = http1::Builder::new();
     server.keep_alive(false).max_buf_size(BUFFER).max_headers(64);
@@ -60,6 +61,17 @@ where
             drain(&mut stream, limits.linger).await;
         }
     }
+}
+
+/// Answers, and logs what was asked where everything is: the path without its query, which may hold a secret.
+async fn logged(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
+    let asked = tracing::enabled!(tracing::Level::TRACE)
+        .then(|| format!("method={} path={:?}", request.method(), SafeText::new(request.uri().path()).as_str()));
+    let reply = answer(node, request, peer).await;
+    if let Some(asked) = asked {
+        tracing::trace!("endpoint peer={peer} {asked} status={}", reply.status().as_u16());
+    }
+    reply
 }
 
 async fn answer(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {

@@ -3,6 +3,7 @@
 mod alone;
 mod close;
 mod evidence;
+mod finished;
 mod next;
 mod setup;
 
@@ -309,6 +310,8 @@ impl Drop for JobGuard<'_> {
         if ended.jobs.len() > HISTORY {
             ended.jobs.pop_front();
         }
+        drop((ended, now));
+        self.log_end(&flow, now_us);
     }
 }
 

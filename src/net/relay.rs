@@ -150,7 +150,12 @@ pub async fn ask(
     })?;
     let limit = request.timeout.map_or(node.config.limits.setup, |given| given.min(node.config.limits.setup));
     add_to_list(&mut request.via, VIA);
-    let answer = upstream.ask(next, request, Instant::now() + limit, told).await?;
+    let asked = upstream.ask(next, request, Instant::now() + limit, told).await;
+    let answer = asked.inspect_err(|problem| {
+        if problem.hop == 1 && matches!(problem.action, Action::Resolve | Action::Connect) {
+            tracing::warn!("cannot connect to {} for {}: {problem}", next.address, job.peer());
+        }
+    })?;
     job.met(answer.address, answer.wire);
     job.update(|account| {
         account.leg = Some(answer.leg);

@@ -144,7 +144,16 @@ async fn read_head(down: &mut Downstream) -> Result<Option<Asked>, HeadError> {
 /// Answers a head that is none, then closes: where the next request would begin is not known.
 async fn refuse(node: &Node, down: &mut Downstream, reason: Reason, detail: String) -> Next {
     let problem = Problem::here(reason, Action::Request, node.address, detail);
+    log_refused(down, &problem);
     down.send_problem(&problem, Method::Get, false).await
+}
+
+/// Logs a request that was refused before it could be counted as one.
+fn log_refused(down: &Downstream, problem: &Problem) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let peer = down.stream.peer_addr().map_or_else(|_| "-".to_owned(), |peer| peer.to_string());
+        tracing::debug!("refused peer={peer} status={} ended={:?}", problem.status(), problem.to_string());
+    }
 }
 
 /// Answers a request for a file, as its route says: by relaying it, or by serving it.
@@ -166,6 +175,7 @@ async fn file(
     };
     if let Some((reason, detail)) = refused {
         let problem = Problem::here(reason, Action::Request, node.called(&request), detail);
+        log_refused(down, &problem);
         return Box::pin(down.send_problem(&problem, request.method, false)).await;
     }
     let id = *request.transfer.get_or_insert_with(super::ids::transfer_id);
@@ -273,7 +283,12 @@ pub async fn send_body<S: Source>(
             let problem = Problem::here(reason, Action::Body, node.address, detail);
             job.failed(&problem);
             job.update(|account| account.broke = Some(broke));
-            tracing::warn!("{} for {}: {problem}", job.name(), job.peer());
+            if broke == Broke::ReaderLeft {
+                // Somebody's right, such as a person who cancels a transfer, and no fault.
+                tracing::info!("{} for {}: {problem}", job.name(), job.peer());
+            } else {
+                tracing::warn!("{} for {}: {problem}", job.name(), job.peer());
+            }
             Err(problem)
         }
     }

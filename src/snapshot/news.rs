@@ -1,24 +1,26 @@
 //! What is worth a line while a transfer goes on: what it goes on with, what was dropped, why it is tried again.
 
-use super::{Phase, TransferSnapshot};
+use super::{Level, Phase, TransferSnapshot};
 use crate::units::Bytes;
 
 impl TransferSnapshot {
-    /// What is to be said now and was not true of the same transfer before, a sentence each.
-    pub fn news_since(&self, before: &Self) -> Vec<String> {
+    /// What is to be said now and was not true of the same transfer before, a sentence each, and how bad it is: going on
+    /// after a break is good news.
+    pub fn news_since(&self, before: &Self) -> Vec<(Level, String)> {
         let mut news = Vec::new();
         if let Some(why) = self.started_over.as_ref().filter(|_| self.started_over != before.started_over) {
-            news.push(format!("starts over: {why}"));
+            news.push((Level::Warn, format!("starts over: {why}")));
         }
         if self.resumed_from > 0 && self.resumed_from != before.resumed_from {
             let size = self.size.unwrap_or_default();
-            news.push(format!("goes on from {} of {}", Bytes(self.resumed_from), Bytes(size)));
+            let text = format!("goes on from {} of {}", Bytes(self.resumed_from), Bytes(size));
+            news.push((Level::Info, text));
         }
         let stands = self.phase == Phase::Streaming && self.error != before.error;
-        news.extend(self.error.as_ref().filter(|_| stands).map(ToString::to_string));
+        news.extend(self.error.as_ref().filter(|_| stands).map(|error| (Level::Warn, error.to_string())));
         let broke = self.phase == Phase::Retrying && (before.phase, before.attempt) != (self.phase, self.attempt);
         if let Some(error) = self.error.as_ref().filter(|_| broke) {
-            news.push(format!("{error}: trying again"));
+            news.push((Level::Warn, format!("{error}: trying again")));
         }
         news
     }
@@ -33,7 +35,10 @@ mod tests {
         let start = TransferSnapshot { attempt: 1, ..TransferSnapshot::default() };
         let error = Some("hop 2 (h:1): connection refused".into());
         let broken = TransferSnapshot { phase: Phase::Retrying, error, ..start.clone() };
-        assert_eq!(broken.news_since(&start), ["hop 2 (h:1): connection refused: trying again"]);
+        assert_eq!(
+            broken.news_since(&start),
+            [(Level::Warn, "hop 2 (h:1): connection refused: trying again".to_owned())]
+        );
         let again = TransferSnapshot { attempt: 2, ..broken.clone() };
         assert_eq!((again.news_since(&broken).len(), again.news_since(&again).len()), (1, 0));
         let resumed = TransferSnapshot {
@@ -43,11 +48,11 @@ mod tests {
             error: None,
             ..again.clone()
         };
-        assert_eq!(resumed.news_since(&again), ["goes on from 8.0M of 41.2M"]);
+        assert_eq!(resumed.news_since(&again), [(Level::Info, "goes on from 8.0M of 41.2M".to_owned())]);
         let stands = TransferSnapshot { error: Some("hop 2 (h:1): does not answer".into()), ..resumed.clone() };
-        assert_eq!(stands.news_since(&resumed), ["hop 2 (h:1): does not answer"]);
+        assert_eq!(stands.news_since(&resumed), [(Level::Warn, "hop 2 (h:1): does not answer".to_owned())]);
         assert!(stands.news_since(&stands).is_empty() && resumed.news_since(&stands).is_empty());
         let over = TransferSnapshot { started_over: Some("it changed".into()), resumed_from: 0, ..resumed.clone() };
-        assert_eq!(over.news_since(&resumed), ["starts over: it changed"]);
+        assert_eq!(over.news_since(&resumed), [(Level::Warn, "starts over: it changed".to_owned())]);
     }
 }
