@@ -11,13 +11,15 @@ mod wishes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use signal_hook::consts::SIGTSTP;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Color, Look, Talk};
 use crate::error::{Error, Kept, plain, shown};
-use crate::headless::{say, signals::Signals, start_log, tell};
+use crate::headless::{flush, say, signals::Signals, start_log, tell};
+use crate::net::kernel::is_ignored;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
 use crate::ui::{self, ColorMode, Keymap, Left, ScreenError, Stop};
 use crate::units::{Bytes, Rate};
@@ -31,8 +33,6 @@ const WISHES: usize = 64;
 const LEAVE: Duration = Duration::from_secs(4);
 /// How long the screen may take to leave after a signal, before the terminal is given back without it.
 const STUCK: Duration = Duration::from_secs(1);
-/// The exit code when a signal ended the program while its screen was stuck.
-const INTERRUPTED: i32 = 130;
 
 /// Runs the dashboard until the person leaves.
 pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
@@ -40,6 +40,8 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     if talk.log.is_some() {
         start_log(talk, tracing::Level::INFO)?;
     }
+    // What was said so far belongs to the terminal as it is now.
+    flush();
     let runtime = runtime()?;
     let (screen, snapshots) = watch::channel(Arc::new(ChainSnapshot::default()));
     let (commands, wishes) = mpsc::channel(WISHES);
@@ -60,7 +62,14 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     drop(inside);
     let conducting = runtime.spawn(conductor.run(wishes, reports));
     let mouse = !["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| std::env::var_os(name).is_some());
-    let options = ui::Options { ascii: talk.ascii, color: color(talk.color), look: look(talk.look), mouse, keymap };
+    let options = ui::Options {
+        ascii: talk.ascii,
+        color: color(talk.color),
+        look: look(talk.look),
+        mouse,
+        keymap,
+        no_suspend: is_ignored(SIGTSTP),
+    };
     let left = ui::run(&options, snapshots.clone(), commands, &stop);
     leave.cancel();
     let ended = runtime.block_on(async { tokio::time::timeout(LEAVE, conducting).await });
@@ -90,15 +99,16 @@ fn runtime() -> Result<Runtime, Error> {
 
 /// The first signal asks the screen to leave; a screen that cannot is left behind.
 async fn leave_on_signal(mut signals: Signals, stop: Stop) {
-    signals.next().await;
+    let mut ending = signals.next().await;
+    ending.counts();
     stop.set();
     tokio::select! {
         () = tokio::time::sleep(STUCK + LEAVE) => {}
-        () = signals.next() => {}
+        second = signals.next() => ending = second,
         () = stuck() => {}
     }
     ui::restore();
-    std::process::exit(INTERRUPTED);
+    ending.end_process();
 }
 
 /// Ends when the terminal is still taken a second after the screen was asked to leave.

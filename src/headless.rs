@@ -2,6 +2,7 @@
 
 mod check;
 mod fetch;
+mod log;
 mod node;
 mod observe;
 mod plain;
@@ -10,17 +11,15 @@ pub mod signals;
 
 use std::future::Future;
 use std::io::{self, Write};
-use std::sync::Mutex;
 
 use tokio::runtime::Builder;
-use tracing::Level;
 
-use crate::cli::Talk;
-use crate::error::{self, Error, shown};
+use crate::error::{self, Error};
 
 pub use check::check;
 use fetch::Ended;
 pub use fetch::fetch;
+pub use log::{flush, start_log, tell};
 pub use node::nodes;
 use observe::{Eyes, Seen};
 pub use plain::plain;
@@ -57,36 +56,6 @@ fn reported(result: Result<(), Error>, written: Result<(), Error>) -> Result<(),
         tell(&format!("chainview: {lost}"));
     }
     result.and(written)
-}
-
-/// Writes a line of talk to stderr.
-pub fn tell(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
-}
-
-/// Starts the log: to stderr or a file, as much as was asked for.
-pub fn start_log(talk: &Talk, usual: Level) -> Result<(), Error> {
-    let level = match (talk.quiet, talk.verbose) {
-        (true, _) => Level::ERROR,
-        (_, 0) => usual,
-        (_, 1) => Level::DEBUG,
-        (_, _) => Level::TRACE,
-    };
-    // What cannot be logged is dropped: there is nowhere left to say so.
-    let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).log_internal_errors(false);
-    let started = match &talk.log {
-        None => log.with_writer(io::stderr).try_init(),
-        Some(path) => {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            let file = file.map_err(|error| Error::Disk {
-                action: "write the log to it",
-                path: shown(path),
-                reason: error::plain(&error),
-            })?;
-            log.with_writer(Mutex::new(file)).try_init()
-        }
-    };
-    started.map_err(|error| Error::Other(format!("the log cannot be started: {error}")))
 }
 
 /// Runs on one thread: sockets need no more, and the disk has threads of its own.

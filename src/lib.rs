@@ -36,7 +36,8 @@
 //!               in the kernel while a reader is slow
 //! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs;
 //!               pulse  how long this program was not running
-//! kernel        calls nobody wraps: socket figures, a head start for the disk;  load  what a node got of the machine
+//! kernel        calls nobody wraps: socket figures, a head start for the disk, ignored signals;  load  what a node got
+//!               of the machine
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control
 //! api           the node's own pages and verbs;  metrics  its counters as text;  ask  reading such pages from other
 //!               nodes;  control  telling them, and listing folders;  dials  what is turned now, for bodies under way
@@ -64,7 +65,7 @@
 //! ```text
 //! main.rs       parse, pick the mode, error to exit code
 //! headless.rs   node, fetch, check, and plain, the run without a screen; observe  what limits it;  show  the only
-//!               progress bar;  signals
+//!               progress bar;  signals;  log  written by a thread of its own
 //! dashboard.rs  runs net and ui side by side: plan; conductor, the task that carries out wishes, tells what is (told,
 //!               log), keeps the queue (transfers) and writes pictures out (export)
 //! ```

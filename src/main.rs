@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use chainview::cli::{self, DEFAULT_INPUT, FetchPlan, Mode, NodePlan, Stop, Talk};
 use chainview::dashboard::{self, ChainPlan};
 use chainview::error::{Error, OK};
-use chainview::headless;
+use chainview::headless::{self, signals::Ending};
 
 /// The reason stands beside the dependency.
 #[global_allocator]
@@ -49,9 +49,11 @@ fn chain_of(input: Option<&Path>, fetch: &FetchPlan, nodes: &NodePlan, no_spawn:
     }
 }
 
-/// The dashboard where there is a terminal to draw on; else the same run as plain lines.
+/// The dashboard where there is a terminal to draw on; else the same run as plain lines. One that calls itself dumb cannot
+/// move its cursor.
 fn on_screen_or_plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
-    if std::io::stdout().is_terminal() && !talk.json { dashboard::run(plan, talk) } else { headless::plain(plan, talk) }
+    let draws = std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    if draws && !talk.json { dashboard::run(plan, talk) } else { headless::plain(plan, talk) }
 }
 
 /// What clap has to say, in colours, unless it repeats what a terminal would obey: a script may have put anything there.
@@ -63,16 +65,22 @@ fn explain(error: &clap::Error) -> Result<(), Error> {
         if error.use_stderr() { Ok(()) } else { headless::written(printed) }
     } else {
         headless::tell(&safe.join("\n"));
+        headless::flush();
         Ok(())
     }
 }
 
 fn end(result: Result<(), Error>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::from(OK),
+    let code = match result {
+        Ok(()) => OK,
         Err(error) => {
             headless::tell(&format!("chainview: {error}"));
-            ExitCode::from(error.exit_code())
+            if let (Error::Interrupted { .. }, Some(ending)) = (&error, Ending::caught()) {
+                ending.end_process();
+            }
+            error.exit_code()
         }
-    }
+    };
+    headless::flush();
+    ExitCode::from(code)
 }

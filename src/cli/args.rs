@@ -182,4 +182,4 @@ under its long name in chainview/config.toml in your configuration folder. A fla
 environment before the file. Tokens come from files, or from CHAINVIEW_READ_TOKEN and CHAINVIEW_CONTROL_TOKEN.
 
 Exit codes: 0 done, 1 other, 2 usage, 3 input file, 4 no such file at the origin, 5 a hop could not be reached, \
-6 short or altered, 7 disk or output, 8 timed out, 9 cannot listen, 130 interrupted.";
+6 short or altered, 7 disk or output, 8 timed out, 9 cannot listen, 130 interrupted (by a signal: as that does).";

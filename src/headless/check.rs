@@ -22,7 +22,7 @@ const BAR: usize = 24;
 
 /// Walks the chain of an input file to the size answer and says what it took.
 pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
-    let checked = start_log(talk, Level::WARN).and_then(|()| {
+    let checked = start_log(talk, Level::WARN).and_then(|_log| {
         let route = plan.read_route(input)?;
         let checked = on_one_thread(ask(&route, plan))?;
         Ok((route, checked))

@@ -39,7 +39,7 @@ pub(super) struct Ended {
 /// Fetches without a screen; the error is the first that a transfer ended with.
 pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
     let show = Show::new(talk);
-    let ran = start_log(talk, Level::WARN).and_then(|()| {
+    let ran = start_log(talk, Level::WARN).and_then(|_log| {
         let routes: Vec<Route> = inputs.iter().map(|input| plan.read_route(input)).collect::<Result<_, _>>()?;
         on_one_thread(all(&routes, plan, &show))
     });

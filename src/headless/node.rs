@@ -5,12 +5,15 @@ use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use tokio::signal::unix::{Signal, SignalKind};
 use tokio::task::JoinSet;
 use tracing::{Level, error, info};
 
-use super::signals::Signals;
+use super::log::Sink;
+use super::signals::{Ending, Signals, listen};
 use super::{on_one_thread, say, start_log};
 use crate::cli::{Listen, NodePlan, PerHop, Talk};
 use crate::error::{Error, Kept, plain, shown};
@@ -28,14 +31,14 @@ const BACKLOG: u32 = 1024;
 
 /// Runs nodes until a signal asks them to leave, or standard input ends.
 pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, talk: &Talk) -> Result<(), Error> {
-    start_log(talk, Level::INFO)?;
+    let log = start_log(talk, Level::INFO)?;
     if until_stdin_closes {
         leave_with_stdin()?;
     }
     use_all_descriptors();
     on_one_thread(async {
         // Signals count from before the line that says we are there: whoever reads it may send one at once.
-        let signals = Signals::new()?;
+        let signals = NodeSignals::new(log, talk.log.is_some())?;
         let mut nodes = Vec::new();
         for listen in listeners {
             let listener = bind(listen).await?;
@@ -72,18 +75,60 @@ fn use_all_descriptors() {
     }
 }
 
+/// The signals of a node: those that end it, and those that only reopen its log.
+struct NodeSignals {
+    signals: Signals,
+    /// SIGUSR1: log rotation by programs that leave SIGHUP alone. Without a listener it would end the node.
+    rotated: Signal,
+    log: Sink,
+    has_file: bool,
+    began_on_terminal: bool,
+}
+
+impl NodeSignals {
+    fn new(log: Sink, has_file: bool) -> Result<Self, Error> {
+        let rotated = listen(SignalKind::user_defined1())?;
+        Ok(Self { signals: Signals::new()?, rotated, log, has_file, began_on_terminal: has_terminal() })
+    }
+
+    /// Waits for a signal that ends the node, and reopens the log for all others.
+    async fn ending(&mut self) -> Ending {
+        loop {
+            tokio::select! {
+                ending = self.signals.next() => match ending {
+                    Ending::Hangup if !self.hangup_ends() => {}
+                    ending => return ending,
+                },
+                _ = self.rotated.recv() => {}
+            }
+            self.log.reopen();
+        }
+    }
+
+    /// SIGHUP means that the terminal has closed. A node that never had one, or that still has it and a log file beside
+    /// it, was meant to reopen its log.
+    fn hangup_ends(&self) -> bool {
+        self.began_on_terminal && !(self.has_file && has_terminal())
+    }
+}
+
+/// The process has a controlling terminal; when that closes, it has none from before the signal on.
+fn has_terminal() -> bool {
+    rustix::fs::open("/dev/tty", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).is_ok()
+}
+
 /// The first signal lets transfers finish, the second does not.
-async fn leave_on_signals(all: impl Future<Output = ()>, mut signals: Signals, drain: &Drain) -> Result<(), Error> {
+async fn leave_on_signals(all: impl Future<Output = ()>, mut signals: NodeSignals, drain: &Drain) -> Result<(), Error> {
     tokio::pin!(all);
     tokio::select! {
         () = &mut all => return Ok(()),
-        () = signals.next() => {}
+        _ = signals.ending() => {}
     }
     info!("leaving when the transfers under way are over; a second signal leaves at once");
     drain.begin();
     tokio::select! {
         () = &mut all => return Ok(()),
-        () = signals.next() => {}
+        ending = signals.ending() => ending.counts(),
     }
     drain.force();
     all.await;

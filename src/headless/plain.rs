@@ -23,7 +23,7 @@ const KNOW_HOPS: Duration = Duration::from_secs(2);
 pub fn plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let mode = if plan.demo.is_some() { "demo" } else { "run" };
     let show = Show::new(talk);
-    let ran = start_log(talk, Level::WARN).and_then(|()| on_one_thread(run(plan, &show)));
+    let ran = start_log(talk, Level::WARN).and_then(|_log| on_one_thread(run(plan, &show)));
     report(mode, ran, &show)
 }
 

@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::log::tell_now;
 use super::{say, tell};
 use crate::cli::Talk;
 use crate::error::Error;
@@ -42,8 +43,10 @@ impl Show {
     pub(super) fn new(talk: &Talk) -> Self {
         let way = match (talk.quiet, std::io::stderr().is_terminal()) {
             (true, _) => Way::Nothing,
-            (false, true) => Way::Bars(MultiProgress::new()),
-            (false, false) => Way::Lines,
+            (false, true) if std::env::var_os("TERM").is_none_or(|term| term != "dumb") => {
+                Way::Bars(MultiProgress::new())
+            }
+            (false, _) => Way::Lines,
         };
         Self { way, ascii: talk.ascii, json: talk.json, lost: Arc::default() }
     }
@@ -169,7 +172,7 @@ impl Show {
     /// Says something on stderr, above the bars where there are any.
     pub(super) fn tell(&self, line: &str) {
         match &self.way {
-            Way::Bars(bars) => bars.suspend(|| tell(line)),
+            Way::Bars(bars) => bars.suspend(|| tell_now(line)),
             Way::Lines | Way::Nothing => tell(line),
         }
     }

@@ -1,40 +1,113 @@
-//! Signals that end a run: the first asks, the second does not wait.
+//! Signals that end a run: the first asks, the second does not wait. Those that were ignored at the start stay so.
 
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use signal_hook::low_level::emulate_default_handler;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::flush;
 use crate::error::{Error, plain};
-
-/// Exit code of a run that a second signal ended.
-const INTERRUPTED: i32 = 130;
+use crate::net::kernel::is_ignored;
 
 /// What the system sends to who writes past a limit on file sizes; the same on every Linux that Rust knows, MIPS apart.
 const FILE_SIZE: i32 = 25;
 
+/// A signal that asks the program to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// SIGINT: ctrl-c in a terminal.
+    Interrupt,
+    /// SIGTERM: a service manager, or `kill`.
+    Terminate,
+    /// SIGHUP: the terminal has closed.
+    Hangup,
+}
+
+/// The last signal that was asked to end the program; 0 is none.
+static CAUGHT: AtomicU8 = AtomicU8::new(0);
+
+impl Ending {
+    const ALL: [Self; 3] = [Self::Interrupt, Self::Terminate, Self::Hangup];
+
+    fn kind(self) -> SignalKind {
+        match self {
+            Self::Interrupt => SignalKind::interrupt(),
+            Self::Terminate => SignalKind::terminate(),
+            Self::Hangup => SignalKind::hangup(),
+        }
+    }
+
+    /// The program is about to end because of it; `caught` says so from now on.
+    pub fn counts(self) {
+        CAUGHT.store(u8::try_from(self.kind().as_raw_value()).unwrap_or_default(), Relaxed);
+    }
+
+    /// The signal because of which the program ends, if it is one.
+    pub fn caught() -> Option<Self> {
+        let number = i32::from(CAUGHT.load(Relaxed));
+        Self::ALL.into_iter().find(|ending| ending.kind().as_raw_value() == number)
+    }
+
+    /// Ends the process as the signal would have, had nobody listened: a shell that sees that ends its loop, too.
+    pub fn end_process(self) -> ! {
+        flush();
+        let number = self.kind().as_raw_value();
+        // To the first process of a container the kernel delivers no signal that it has no handler for.
+        if std::process::id() != 1 {
+            // Comes back only with an error: then the exit code says it.
+            let _ = emulate_default_handler(number);
+        }
+        std::process::exit(128 + number)
+    }
+}
+
 /// SIGINT, SIGTERM and SIGHUP, whichever comes.
 #[derive(Debug)]
-pub struct Signals([Signal; 3]);
+pub struct Signals {
+    /// `None` where it was ignored at the start: by a shell without job control, for what it runs in the background.
+    interrupt: Option<Signal>,
+    terminate: Signal,
+    /// `None` where it was ignored at the start: by `nohup`.
+    hangup: Option<Signal>,
+}
 
 impl Signals {
-    /// Listens from now on, so that none is lost before the first wait.
+    /// Listens from now on, so that none is lost before the first wait; to be called once, for it asks what was ignored
+    /// before.
     pub fn new() -> Result<Self, Error> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Error::Other(format!("cannot listen for signals: {}", plain(&error))));
         // Heard and forgotten: the write that met the limit fails too, and whoever wrote says what that means. Unheard it
         // would end the program.
         drop(listen(SignalKind::from_raw(FILE_SIZE))?);
-        Ok(Self([listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?]))
+        let unless_ignored =
+            |ending: Ending| (!is_ignored(ending.kind().as_raw_value())).then(|| listen(ending.kind())).transpose();
+        Ok(Self {
+            interrupt: unless_ignored(Ending::Interrupt)?,
+            terminate: listen(Ending::Terminate.kind())?,
+            hangup: unless_ignored(Ending::Hangup)?,
+        })
     }
 
-    /// Waits for the next one.
-    pub async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
+    /// Waits for the next one. Cancel-safe.
+    pub async fn next(&mut self) -> Ending {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            () = arrives(&mut self.interrupt) => Ending::Interrupt,
+            _ = self.terminate.recv() => Ending::Terminate,
+            () = arrives(&mut self.hangup) => Ending::Hangup,
         }
+    }
+}
+
+/// Begins to listen for a signal.
+pub(super) fn listen(kind: SignalKind) -> Result<Signal, Error> {
+    signal(kind).map_err(|error| Error::Other(format!("cannot listen for signals: {}", plain(&error))))
+}
+
+async fn arrives(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -44,10 +117,9 @@ pub fn stop_on_signals() -> Result<(CancellationToken, AbortOnDropHandle<()>), E
     let mut signals = Signals::new()?;
     let cancel = stop.clone();
     let task = tokio::spawn(async move {
-        signals.next().await;
+        signals.next().await.counts();
         cancel.cancel();
-        signals.next().await;
-        std::process::exit(INTERRUPTED);
+        signals.next().await.end_process();
     });
     Ok((stop, AbortOnDropHandle::new(task)))
 }

@@ -1,5 +1,9 @@
-//! Calls that nobody wraps: what the kernel knows of a socket, asked only for a report, and a head start for the disk.
-#![expect(unsafe_code, reason = "getsockopt and ioctl with requests that have no safe wrapper; sync_file_range")]
+//! Calls that nobody wraps: what the kernel knows of a socket, asked only for a report, a head start for the disk, and
+//! whether a signal is ignored.
+#![expect(
+    unsafe_code,
+    reason = "getsockopt and ioctl with requests that have no safe wrapper; sync_file_range; sigaction"
+)]
 
 use std::fs::File;
 use std::io;
@@ -56,6 +60,17 @@ pub(super) fn begin_writing(file: &File, offset: u64, length: usize) -> io::Resu
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The signal is ignored: at the start of the program, because whoever started it wants that.
+pub(crate) fn is_ignored(signal: c_int) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action nothing is changed; the kernel's answer has the size of `action`. Where the call
+    // succeeds `action` is written, and it is read only then.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
 fn queue(socket: RawFd, which: Ioctl) -> u64 {
     let mut bytes: c_int = 0;
     // SAFETY: both requests write one int, and keep no pointer to it.
@@ -109,6 +124,12 @@ mod tests {
         let (pipe, _writer) = io::pipe().unwrap();
         let pipe = File::from(std::os::fd::OwnedFd::from(pipe));
         assert_eq!(begin_writing(&pipe, 0, 1).unwrap_err().raw_os_error(), Some(libc::ESPIPE));
+    }
+
+    #[test]
+    fn an_ignored_signal_is_seen() {
+        // The standard library ignores SIGPIPE in every program; nobody can ignore SIGKILL.
+        assert!(is_ignored(libc::SIGPIPE) && !is_ignored(libc::SIGKILL) && !is_ignored(-1));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The node's counters in the text format that Prometheus reads; totals only, never a line per connection.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -17,6 +17,10 @@ use crate::verdict::Alone;
 
 /// The media type, version included: the text format of `OpenMetrics`.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Lines of this process's log that were dropped, so that no node waits for whoever reads it. All nodes of a process share
+/// its log.
+pub static LOG_LINES_LOST: AtomicU64 = AtomicU64::new(0);
 
 /// What a connection can be doing, so that a state that nobody is in shows as 0.
 const STATES: [ConnState; 8] = [
@@ -50,6 +54,8 @@ fn describe(metrics: &mut Registry, snapshot: &NodeSnapshot) {
     metrics.register("build", "The program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     let uptime = ConstGauge::new(snapshot.uptime_us as f64 / 1e6);
     metrics.register_with_unit("uptime", "Time since the node started", Unit::Seconds, uptime);
+    let lost = ConstCounter::new(LOG_LINES_LOST.load(Relaxed));
+    metrics.register("log_lines_dropped", "Lines of the process's log that were dropped", lost);
     metrics.register("draining", "1 while the node takes no new work", ConstGauge::new(u32::from(snapshot.draining)));
     let dials = Family::<Label, Gauge>::default();
     if let Ok(serde_json::Value::Object(turned)) = serde_json::to_value(snapshot.dials) {

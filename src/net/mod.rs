@@ -16,7 +16,7 @@ pub mod downstream;
 pub mod drain;
 pub mod fetch;
 pub mod ids;
-mod kernel;
+pub(crate) mod kernel;
 pub mod limits;
 pub mod link;
 mod load;

@@ -1,0 +1,436 @@
+//! The log: a thread of its own writes it from a bounded queue, so that nobody who logs waits for whoever reads.
+//!
+//! `tracing-appender` has such a thread, but it neither says what it dropped nor reopens a file, and it brings a
+//! second calendar library.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use tracing::callsite::Identifier;
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::cli::Talk;
+use crate::error::{self, Error, shown};
+use crate::net::metrics::LOG_LINES_LOST;
+
+/// Bytes that may wait to be written: a burst of a thousand lines, four times what a pipe holds.
+const QUEUE: usize = 256 << 10;
+/// Bytes written at once: what a pipe takes whole (`PIPE_BUF`), so that programs that share it do not mix their lines.
+const PIECE: usize = 4096;
+/// How long the end of the program waits for what is queued.
+const FLUSH: Duration = Duration::from_secs(1);
+/// Time from the first line that is dropped to the one that says how many were.
+const NOTICE: Duration = Duration::from_secs(1);
+/// Lines of one kind in a second at the usual levels. A client that aborts its requests causes thousands, and the first
+/// few say it all.
+const USUAL: u32 = 50;
+/// The same for the levels that `-v` adds, where a line per request was asked for.
+const VERBOSE: u32 = 1000;
+
+/// A stream or file that lines go to; clones are one and the same.
+#[derive(Clone, Debug)]
+pub struct Sink(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something was queued, or everything was written.
+    changed: Condvar,
+    /// Lines that nobody will read, since the start: dropped because of a limit, or not taken by the disk.
+    lost: &'static AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    text: Vec<u8>,
+    /// Lines that did not fit, not yet said.
+    overflowed: u64,
+    /// Lines over the limit of their kind, not yet said.
+    limited: u64,
+    /// When the first of these was dropped.
+    dropped_at: Option<Instant>,
+    /// The thread is writing what it took.
+    writing: bool,
+    reopen: bool,
+    /// Whoever flushes waits: what was dropped is said at once.
+    flushing: bool,
+}
+
+/// Where the bytes go in the end.
+#[derive(Debug)]
+enum Target {
+    Stderr,
+    File { file: File, path: PathBuf },
+}
+
+/// Standard error, once something was written to it.
+static STDERR: OnceLock<Option<Sink>> = OnceLock::new();
+/// The file of `--log`.
+static FILE: OnceLock<Sink> = OnceLock::new();
+
+/// Starts the log: to stderr or a file, as much as was asked for.
+pub fn start_log(talk: &Talk, usual: Level) -> Result<Sink, Error> {
+    let level = match (talk.quiet, talk.verbose) {
+        (true, _) => Level::ERROR,
+        (_, 0) => usual,
+        (_, 1) => Level::DEBUG,
+        (_, _) => Level::TRACE,
+    };
+    let failed = |reason: String| Error::Other(format!("the log cannot be started: {reason}"));
+    let sink = match &talk.log {
+        None => stderr().ok_or_else(|| failed("no thread can be had".to_owned()))?,
+        Some(path) => {
+            let file = open(path).map_err(|error| Error::Disk {
+                action: "write the log to it",
+                path: shown(path),
+                reason: error::plain(&error),
+            })?;
+            let sink = Sink::start(Target::File { file, path: path.clone() }, &LOG_LINES_LOST);
+            let sink = sink.map_err(|error| failed(error::plain(&error)))?;
+            FILE.get_or_init(|| sink).clone()
+        }
+    };
+    let lines = Lines { sink: sink.clone(), kinds: Mutex::default() };
+    // What cannot be logged is dropped: there is nowhere left to say so.
+    let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).log_internal_errors(false);
+    log.with_writer(lines).try_init().map_err(|error| failed(error.to_string()))?;
+    Ok(sink)
+}
+
+/// Writes a line to stderr, behind those of the log.
+pub fn tell(line: &str) {
+    match stderr() {
+        Some(sink) => sink.push(format!("{line}\n").as_bytes()),
+        None => tell_now(line),
+    }
+}
+
+/// Writes a line to stderr at once, for whoever draws around it; to be used on a terminal only.
+pub(super) fn tell_now(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Waits until all that was logged is written, but no longer than a moment: nobody may ever read it.
+pub fn flush() {
+    [STDERR.get().and_then(Option::as_ref), FILE.get()].into_iter().flatten().for_each(Sink::flush);
+}
+
+fn stderr() -> Option<Sink> {
+    STDERR.get_or_init(|| Sink::start(Target::Stderr, &LOG_LINES_LOST).ok()).clone()
+}
+
+/// Opens a log file to append to it; a FIFO that nobody reads is an error and no wait.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    OpenOptions::new().create(true).append(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+impl Sink {
+    fn start(target: Target, lost: &'static AtomicU64) -> io::Result<Self> {
+        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), lost });
+        let writing = Arc::clone(&shared);
+        thread::Builder::new().name("log".to_owned()).spawn(move || writing.write_all_to(target))?;
+        Ok(Self(shared))
+    }
+
+    /// Closes the file and opens what its name means now, for whoever has moved the old one away.
+    pub fn reopen(&self) {
+        self.0.lock().reopen = true;
+        self.0.changed.notify_all();
+    }
+
+    /// Queues a line, its end included, or drops it: never waits.
+    fn push(&self, line: &[u8]) {
+        let mut queue = self.0.lock();
+        if queue.text.len() + line.len() > QUEUE {
+            queue.overflowed += 1;
+            self.dropped(queue);
+        } else {
+            queue.text.extend_from_slice(line);
+            drop(queue);
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// Counts a line that its kind's limit dropped.
+    fn limited(&self) {
+        let mut queue = self.0.lock();
+        queue.limited += 1;
+        self.dropped(queue);
+    }
+
+    fn dropped(&self, mut queue: MutexGuard<'_, Queue>) {
+        self.0.lost.fetch_add(1, Relaxed);
+        if queue.dropped_at.is_none() {
+            queue.dropped_at = Some(Instant::now());
+            drop(queue);
+            self.0.changed.notify_all();
+        }
+    }
+
+    fn flush(&self) {
+        let mut queue = self.0.lock();
+        queue.flushing = true;
+        self.0.changed.notify_all();
+        let busy = |queue: &mut Queue| queue.writing || queue.has_work();
+        let waited = self.0.changed.wait_timeout_while(queue, FLUSH, busy);
+        waited.unwrap_or_else(PoisonError::into_inner).0.flushing = false;
+    }
+}
+
+impl Queue {
+    fn has_work(&self) -> bool {
+        !self.text.is_empty() || self.reopen || self.dropped_at.is_some()
+    }
+
+    /// How long until it is to be said how many lines were dropped.
+    fn notice_in(&self) -> Option<Duration> {
+        let left = |at: Instant| NOTICE.saturating_sub(at.elapsed());
+        self.dropped_at.map(|at| if self.flushing { Duration::ZERO } else { left(at) })
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread: takes all that is queued, writes it, says what was dropped meanwhile.
+    fn write_all_to(&self, mut target: Target) {
+        let mut text = Vec::new();
+        loop {
+            let mut queue = self.lock();
+            queue.writing = false;
+            self.changed.notify_all();
+            let due = loop {
+                let wait = queue.notice_in();
+                let due = wait.is_some_and(|wait| wait.is_zero());
+                if !queue.text.is_empty() || queue.reopen || due {
+                    break due;
+                }
+                let wait = wait.unwrap_or(Duration::MAX);
+                queue = self.changed.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
+            };
+            std::mem::swap(&mut queue.text, &mut text);
+            let reopen = std::mem::take(&mut queue.reopen);
+            let dropped = due.then(|| {
+                queue.dropped_at = None;
+                (std::mem::take(&mut queue.overflowed), std::mem::take(&mut queue.limited))
+            });
+            queue.writing = true;
+            drop(queue);
+            if reopen && let Err(error) = target.reopen() {
+                text.extend_from_slice(
+                    line("ERROR", &format!("cannot reopen the log: {}", error::plain(&error))).as_bytes(),
+                );
+            }
+            if let Some((overflowed, limited)) = dropped {
+                text.extend_from_slice(notice(overflowed, limited).as_bytes());
+            }
+            self.lost.fetch_add(target.write(&text), Relaxed);
+            text.clear();
+        }
+    }
+}
+
+impl Target {
+    /// Writes lines, in pieces that end with one, and waits for room; the answer is how many could not be written.
+    fn write(&self, mut lines: &[u8]) -> u64 {
+        let mut lost = 0;
+        while !lines.is_empty() {
+            let whole = memchr::memrchr(b'\n', &lines[..lines.len().min(PIECE)]);
+            let end = whole.or_else(|| memchr::memchr(b'\n', lines)).map_or(lines.len(), |end| end + 1);
+            let (piece, rest) = lines.split_at(end);
+            if write_whole(self.fd(), piece).is_err() {
+                lost += memchr::memchr_iter(b'\n', piece).count() as u64;
+            }
+            lines = rest;
+        }
+        lost
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        if let Self::File { file, path } = self {
+            *file = open(path)?;
+        }
+        Ok(())
+    }
+
+    /// The descriptor. The standard library's own handle is not used: its lock would be held while a write waits.
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Stderr => rustix::stdio::stderr(),
+            Self::File { file, .. } => file.as_fd(),
+        }
+    }
+}
+
+fn write_whole(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            // Whoever shares the stream with us may have made it so.
+            Err(Errno::AGAIN) => drop(poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// How many lines are missing here, and why.
+fn notice(overflowed: u64, limited: u64) -> String {
+    let lines = |count: u64| format!("{count} line{} dropped", if count == 1 { "" } else { "s" });
+    let mut text = String::new();
+    if limited > 0 {
+        text += &line("WARN", &format!("{}: more than a second may have of one kind", lines(limited)));
+    }
+    if overflowed > 0 {
+        text += &line("WARN", &format!("{}: the log was not taken fast enough", lines(overflowed)));
+    }
+    text
+}
+
+/// A line as the log has them.
+fn line(level: &str, text: &str) -> String {
+    format!("{:.6} {level:>5} {text}\n", jiff::Timestamp::now())
+}
+
+/// Makes lines of events: where each goes, and whether its kind still may.
+struct Lines {
+    sink: Sink,
+    kinds: Mutex<HashMap<Identifier, Window>>,
+}
+
+/// The lines of one kind in the second that began then.
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    lines: u32,
+}
+
+impl Window {
+    /// One more line may be written now.
+    fn admits(&mut self, now: Instant, most: u32) -> bool {
+        if now.duration_since(self.began) >= Duration::from_secs(1) {
+            *self = Self { began: now, lines: 0 };
+        }
+        self.lines = self.lines.saturating_add(1);
+        self.lines <= most
+    }
+}
+
+impl Lines {
+    /// Every place in the code that logs is a kind of its own.
+    fn admits(&self, metadata: &Metadata<'_>) -> bool {
+        let most = if *metadata.level() <= Level::INFO { USUAL } else { VERBOSE };
+        let now = Instant::now();
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.entry(metadata.callsite()).or_insert(Window { began: now, lines: 0 }).admits(now, most)
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line(Some(&self.sink))
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
+        if self.admits(metadata) {
+            return self.make_writer();
+        }
+        self.sink.limited();
+        Line(None)
+    }
+}
+
+/// One line on its way: it comes in one call.
+struct Line<'a>(Option<&'a Sink>);
+
+impl Write for Line<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(sink) = self.0 {
+            sink.push(line);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_so_many_lines_in_a_second() {
+        let began = Instant::now();
+        let mut window = Window { began, lines: 0 };
+        let admitted = (0..100).filter(|_| window.admits(began, USUAL)).count();
+        assert_eq!(admitted, USUAL as usize);
+        assert!(!window.admits(began + Duration::from_millis(999), USUAL));
+        assert!(window.admits(began + Duration::from_secs(1), USUAL));
+    }
+
+    #[test]
+    fn a_stream_that_nobody_reads_costs_lines_and_no_wait_and_then_says_how_many() {
+        static LOST: AtomicU64 = AtomicU64::new(0);
+        let (reader, writer) = io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        let sink = Sink::start(Target::File { file, path: PathBuf::new() }, &LOST).unwrap();
+        let line = [&[b'x'; 99][..], b"\n"].concat();
+        let sent = 10_000;
+        for _ in 0..sent {
+            sink.push(&line);
+        }
+        let lost = LOST.load(Relaxed);
+        assert!(lost > 0 && lost < sent, "{lost} of {sent}");
+        // Waits no longer than its limit while nobody reads.
+        sink.flush();
+        let reading = thread::spawn(move || {
+            let mut lines = io::BufRead::lines(io::BufReader::new(reader));
+            let mut whole = 0;
+            loop {
+                match lines.next().unwrap().unwrap() {
+                    text if text.len() == 99 => whole += 1,
+                    text => return (whole, text),
+                }
+            }
+        });
+        let (whole, said) = reading.join().unwrap();
+        assert_eq!(whole + lost, sent);
+        assert!(said.contains(&format!("WARN {lost} lines dropped: the log was not taken")), "{said}");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_opened_anew() {
+        static UNUSED: AtomicU64 = AtomicU64::new(0);
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("l.log"), folder.path().join("l.log.1"));
+        let sink = Sink::start(Target::File { file: open(&path).unwrap(), path: path.clone() }, &UNUSED).unwrap();
+        sink.push(b"before\n");
+        sink.flush();
+        std::fs::rename(&path, &moved).unwrap();
+        sink.reopen();
+        sink.push(b"after\n");
+        sink.flush();
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        assert_eq!((read(&moved).as_str(), read(&path).as_str()), ("before\n", "after\n"));
+    }
+}

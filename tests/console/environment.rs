@@ -1,0 +1,1 @@
+//! The environment: whose mistake is named, and what counts as a word.
