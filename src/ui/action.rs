@@ -2,9 +2,34 @@
 
 use super::state::Tab;
 
-/// One thing a person does to the screen.
+/// One thing the user does to the screen, by what carries it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Changes the screen alone.
+    View(ViewAction),
+    /// Acts on a transfer, or asks for one.
+    Transfer(TransferAction),
+    /// Acts on a node or on one of its connections.
+    Node(NodeAction),
+    /// Look at the marked row in detail, or take the marked line of a list.
+    Enter,
+    /// Write the snapshot as JSON.
+    Export,
+    /// Write the screen as a picture.
+    SaveScreen,
+    /// Leave, or ask first.
+    Quit,
+    /// The same, and the last frame stays on the terminal.
+    QuitKept,
+    /// Leave the program and let its nodes live on.
+    LeaveNodes,
+    /// Close what lies over the screen, or cancel what runs, or leave.
+    Interrupt,
+}
+
+/// A change to the screen that the chain does not learn of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewAction {
     /// Show this tab.
     Show(Tab),
     /// Give the next panel the keys.
@@ -19,8 +44,6 @@ pub enum Action {
     First,
     /// Move to the last row.
     Last,
-    /// Look at the marked row in detail, or take the marked line of a list.
-    Enter,
     /// One level out: detail, zoom, filter.
     Back,
     /// Give the whole screen to the panel that has the keys, or take it back.
@@ -63,6 +86,15 @@ pub enum Action {
     Help,
     /// Open the list of all that can be done.
     Palette,
+    /// Change the line being typed.
+    Edit(Edit),
+    /// Close what lies over the screen.
+    Close,
+}
+
+/// What can be done with transfers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferAction {
     /// Fetch the route's own file again.
     Fetch,
     /// Ask which file to fetch.
@@ -81,6 +113,11 @@ pub enum Action {
     NoCap,
     /// Move a queued transfer by so many places.
     Reorder(isize),
+}
+
+/// What can be done with nodes and their connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeAction {
     /// Start the marked hop's node.
     StartNode,
     /// Stop it in order.
@@ -99,22 +136,6 @@ pub enum Action {
     Dials,
     /// Close the marked connection.
     CloseConnection,
-    /// Write the snapshot as JSON.
-    Export,
-    /// Write the screen as a picture.
-    SaveScreen,
-    /// Leave, or ask first.
-    Quit,
-    /// The same, and the last frame stays on the terminal.
-    QuitKept,
-    /// Leave the program and let its nodes live on.
-    LeaveNodes,
-    /// Close what lies over the screen, or cancel what runs, or leave.
-    Interrupt,
-    /// Change the line being typed.
-    Edit(Edit),
-    /// Close what lies over the screen.
-    Close,
 }
 
 /// One change to a line being typed.

@@ -7,7 +7,7 @@ pub mod table;
 use crokey::{KeyCombination, KeyCombinationFormat, OneToThree};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::action::{Action, Edit};
+use super::action::{Action, Edit, ViewAction};
 use super::state::UiState;
 use crate::command::Command;
 use crate::snapshot::ChainSnapshot;
@@ -120,7 +120,7 @@ pub fn press(state: &mut UiState, chain: &ChainSnapshot, key: KeyEvent) -> Optio
 pub fn paste(state: &mut UiState, chain: &ChainSnapshot, text: &str) {
     if state.mode.line().is_some() {
         for c in text.chars().filter(|c| !c.is_control()) {
-            state.apply(Action::Edit(Edit::Insert(c)), chain);
+            state.apply(Action::View(ViewAction::Edit(Edit::Insert(c))), chain);
         }
     }
 }
@@ -137,7 +137,7 @@ fn typed(key: KeyEvent) -> Option<Action> {
     let KeyCode::Char(c) = key.code else { return None };
     let both = |modifier| key.modifiers.contains(modifier);
     let plain = both(KeyModifiers::CONTROL) == both(KeyModifiers::ALT);
-    (plain && !c.is_control()).then_some(Action::Edit(Edit::Insert(c)))
+    (plain && !c.is_control()).then_some(Action::View(ViewAction::Edit(Edit::Insert(c))))
 }
 
 /// Reads the name of one key: a character as it is typed, or `enter`, `ctrl-l`, `f1`, `shift-tab`.

@@ -2,7 +2,7 @@
 
 use ratatui::layout::{Position, Rect};
 
-use super::action::Action;
+use super::action::{Action, ViewAction};
 use super::grid::column_at;
 use super::layout::{Regions, is_small, split};
 use super::state::{Mode, Panel, Tab, UiState};
@@ -34,7 +34,7 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
     };
     if state.mode != Mode::Browse {
         // What lies over the screen scrolls; a click into it means nothing.
-        return if by == 0 { None } else { state.apply(Action::Move(by), chain) };
+        return if by == 0 { None } else { state.apply(Action::View(ViewAction::Move(by)), chain) };
     }
     if is_small(state.area) {
         return None;
@@ -43,7 +43,7 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
     if by == 0 && regions.header.contains(at) {
         let tab =
             header::tabs(state.area.width).into_iter().find(|tab| (tab.at..tab.at + tab.columns).contains(&at.x))?;
-        return state.apply(Action::Show(tab.tab), chain);
+        return state.apply(Action::View(ViewAction::Show(tab.tab)), chain);
     }
     let panels =
         [Panel::Hops, Panel::Connections, Panel::Chart, Panel::Setup, Panel::Transfers, Panel::Nodes, Panel::Log];

@@ -4,7 +4,7 @@ use super::Place::{Left, Nowhere, Right};
 use super::Topic::{Line, Look, Nodes, Over, Program, Transfers};
 use super::{Binding, Place, Set, Topic};
 use crate::snapshot::ChainSnapshot;
-use crate::ui::action::{Action, Edit};
+use crate::ui::action::{Action, Edit, NodeAction, TransferAction, ViewAction};
 use crate::ui::state::{Panel, Tab, UiState};
 use crate::ui::{view, widgets::help};
 
@@ -80,179 +80,179 @@ fn chooses(state: &UiState, chain: &ChainSnapshot) -> bool {
 /// Every key there is.
 #[rustfmt::skip]
 pub static TABLE: &[Binding] = &[
-    bind("close-connection", CONNS, &["x"], Action::CloseConnection)
+    bind("close-connection", CONNS, &["x"], Action::Node(NodeAction::CloseConnection))
         .says(Nodes, "close the marked connection", Left("close", "close")).when(|s, c| s.closable(c).is_some()),
-    bind("stop-node", NODES, &["x"], Action::StopNode)
+    bind("stop-node", NODES, &["x"], Action::Node(NodeAction::StopNode))
         .says(Nodes, "stop the marked hop's node in order, for good", Left("stop", "stop"))
         .when(|s, c| s.stoppable(c).is_some()),
-    bind("start-node", OF_NODES, &["u"], Action::StartNode)
+    bind("start-node", OF_NODES, &["u"], Action::Node(NodeAction::StartNode))
         .says(Nodes, "start the marked hop's node", Left("start", "start")).when(|s, c| s.startable(c).is_some()),
-    bind("fetch", ANY, &["f"], Action::Fetch)
+    bind("fetch", ANY, &["f"], Action::Transfer(TransferAction::Fetch))
         .says(Transfers, "fetch the route's own file", Left("fetch", "fetch")).when(fetches),
-    bind("fetch-name", ANY & !LOG, &["n"], Action::AskName)
+    bind("fetch-name", ANY & !LOG, &["n"], Action::Transfer(TransferAction::AskName))
         .says(Transfers, "fetch another file over the same hops, by name or from a list", Left("fetch a name", "name"))
         .when(fetches),
-    bind("cancel", OF_XFERS, &["x"], Action::Cancel)
+    bind("cancel", OF_XFERS, &["x"], Action::Transfer(TransferAction::Cancel))
         .says(Transfers, "cancel the marked transfer or what runs; bytes stay", Left("cancel", "cancel"))
         .when(|s, c| s.cancellable(c).is_some()),
-    bind("pause", OF_XFERS, &["p"], Action::Pause)
+    bind("pause", OF_XFERS, &["p"], Action::Transfer(TransferAction::Pause))
         .says(Transfers, "pause the marked transfer, or let it go on", Left("pause", "pause"))
         .when(|s, c| s.pausable(c).is_some()),
-    bind("retry", OF_XFERS, &["r"], Action::Retry)
+    bind("retry", OF_XFERS, &["r"], Action::Transfer(TransferAction::Retry))
         .says(Transfers, "fetch again what the marked transfer was to fetch", Left("retry", "retry"))
         .when(|s, c| s.retryable(c).is_some()),
     bind("detail", ANY, &["enter"], Action::Enter)
         .says(Look, "the marked row in detail; j/k go on to the next", Left("detail", "detail"))
         .when(UiState::has_detail),
-    bind("back", ANY, &["esc"], Action::Back)
+    bind("back", ANY, &["esc"], Action::View(ViewAction::Back))
         .says(Look, "one level out: detail, zoom, filter; never leaves", Left("back", "back")).when(|s, _| s.is_inside()),
-    bind("filter", CONNS | XFERS | LOG, &["/"], Action::Filter)
+    bind("filter", CONNS | XFERS | LOG, &["/"], Action::View(ViewAction::Filter))
         .says(Look, "only rows with these words: hop:3 state:stream -page", Left("filter", "filter")),
-    bind("next-hit", LOG, &["n"], Action::Hit(1))
+    bind("next-hit", LOG, &["n"], Action::View(ViewAction::Hit(1)))
         .says(Look, "the next line with the filter's words, others around", Left("next hit", "hit"))
         .when(UiState::has_hits),
-    bind("last-hit", LOG, &["N"], Action::Hit(-1))
+    bind("last-hit", LOG, &["N"], Action::View(ViewAction::Hit(-1)))
         .says(Look, "the line before with the filter's words", Left("hit before", "hit")).when(UiState::has_hits),
-    bind("sort", CONNS, &["s"], Action::SortNext)
+    bind("sort", CONNS, &["s"], Action::View(ViewAction::SortNext))
         .says(Look, "sort by the next column; rows then keep their places", Left("sort", "sort")).when(moves),
-    bind("sort-turn", CONNS, &["S"], Action::SortTurn)
+    bind("sort-turn", CONNS, &["S"], Action::View(ViewAction::SortTurn))
         .says(Look, "sort the other way round", Nowhere).when(|s, c| moves(s, c) && s.lists.sort().is_some()),
-    bind("sort-again", CONNS, &["o"], Action::SortAgain)
+    bind("sort-again", CONNS, &["o"], Action::View(ViewAction::SortAgain))
         .says(Look, "sort once more, by the figures as they are now", Left("sort again", "again"))
         .when(|s, c| moves(s, c) && s.lists.sort().is_some()),
-    bind("level", LOG, &["l"], Action::Level)
+    bind("level", LOG, &["l"], Action::View(ViewAction::Level))
         .says(Look, "show log lines from the next level up", Left("level", "level")),
-    bind("wrap", LOG, &["w"], Action::Wrap).says(Look, "break long lines, or cut them", Left("wrap", "wrap")),
-    bind("panel", ANY, &["tab"], Action::NextPanel)
+    bind("wrap", LOG, &["w"], Action::View(ViewAction::Wrap)).says(Look, "break long lines, or cut them", Left("wrap", "wrap")),
+    bind("panel", ANY, &["tab"], Action::View(ViewAction::NextPanel))
         .says(Look, "give the next panel the keys; shift-tab the one before", Left("panel", "panel"))
         .when(|s, _| s.panels().len() > 1),
-    bind("last-panel", ANY, &["shift-tab"], Action::LastPanel)
+    bind("last-panel", ANY, &["shift-tab"], Action::View(ViewAction::LastPanel))
         .says(Look, "give the panel before the keys", Nowhere).when(|s, _| s.panels().len() > 1),
-    bind("freeze", ANY, &["space"], Action::Freeze)
+    bind("freeze", ANY, &["space"], Action::View(ViewAction::Freeze))
         .says(Look, "hold the picture; the header says for how long", Left("freeze", "freeze")),
-    bind("palette", ANY, &[":"], Action::Palette)
+    bind("palette", ANY, &[":"], Action::View(ViewAction::Palette))
         .says(Look, "all that can be done, by name", Left("commands", "cmds")),
-    bind("cap", OF_XFERS, &["b"], Action::AskCap)
+    bind("cap", OF_XFERS, &["b"], Action::Transfer(TransferAction::AskCap))
         .says(Transfers, "cap the marked transfer", Left("cap", "cap")).when(|s, c| s.cappable(c).is_some()),
-    bind("cap-less", OF_XFERS, &["["], Action::CapBy(-1))
+    bind("cap-less", OF_XFERS, &["["], Action::Transfer(TransferAction::CapBy(-1)))
         .says(Transfers, "a tenth less for the marked transfer", Nowhere).when(|s, c| s.cappable(c).is_some()),
-    bind("cap-more", OF_XFERS, &["]"], Action::CapBy(1))
+    bind("cap-more", OF_XFERS, &["]"], Action::Transfer(TransferAction::CapBy(1)))
         .says(Transfers, "a tenth more, where it has a cap", Nowhere).when(|s, c| s.capped(c).is_some()),
-    bind("cap-none", OF_XFERS, &["0"], Action::NoCap)
+    bind("cap-none", OF_XFERS, &["0"], Action::Transfer(TransferAction::NoCap))
         .says(Transfers, "lift its cap", Nowhere).when(|s, c| s.capped(c).is_some()),
-    bind("queue-later", XFERS, &["J"], Action::Reorder(1))
+    bind("queue-later", XFERS, &["J"], Action::Transfer(TransferAction::Reorder(1)))
         .says(Transfers, "let a queued transfer wait longer", Left("later", "later")).when(|s, c| s.reorderable(c, 1).is_some()),
-    bind("queue-sooner", XFERS, &["K"], Action::Reorder(-1))
+    bind("queue-sooner", XFERS, &["K"], Action::Transfer(TransferAction::Reorder(-1)))
         .says(Transfers, "put a queued transfer further to the front", Left("sooner", "sooner"))
         .when(|s, c| s.reorderable(c, -1).is_some()),
-    bind("restart-node", OF_NODES, &["R"], Action::RestartNode)
+    bind("restart-node", OF_NODES, &["R"], Action::Node(NodeAction::RestartNode))
         .says(Nodes, "stop the marked hop's node and start it anew", Left("restart node", "restart"))
         .when(|s, c| s.restartable(c).is_some()),
-    bind("dials", OF_NODES, &["!"], Action::Dials)
+    bind("dials", OF_NODES, &["!"], Action::Node(NodeAction::Dials))
         .says(Nodes, "the marked hop's dials: cap, delay, stall and others", Left("dials", "dials"))
         .when(|s, c| s.turnable(c).is_some()),
-    bind("drain-node", OF_NODES, &["d"], Action::DrainNode)
+    bind("drain-node", OF_NODES, &["d"], Action::Node(NodeAction::DrainNode))
         .says(Nodes, "have the marked hop's node take no new work", Left("drain", "drain"))
         .when(|s, c| s.drainable(c).is_some()),
-    bind("kill-node", OF_NODES, &["X"], Action::KillNode)
+    bind("kill-node", OF_NODES, &["X"], Action::Node(NodeAction::KillNode))
         .says(Nodes, "kill the marked hop's node at once", Left("kill", "kill")).when(|s, c| s.stoppable(c).is_some()),
-    bind("attach", OF_NODES, &["a"], Action::AskAttach)
+    bind("attach", OF_NODES, &["a"], Action::Node(NodeAction::AskAttach))
         .says(Nodes, "watch one more node", Left("attach", "attach")).when(|_, c| !c.leaving),
-    bind("detach", OF_NODES, &["D"], Action::Detach)
+    bind("detach", OF_NODES, &["D"], Action::Node(NodeAction::Detach))
         .says(Nodes, "watch the marked node no longer; it lives on", Left("detach", "detach"))
         .when(|s, c| s.detachable(c).is_some()),
-    bind("toward-origin", CONNS | XFERS | SETUP, &[">"], Action::Follow(1))
+    bind("toward-origin", CONNS | XFERS | SETUP, &[">"], Action::View(ViewAction::Follow(1)))
         .says(Look, "follow the transfer to the next hop toward the origin", Left("next hop", "hop"))
         .when(|s, c| s.next_stage(c, 1).is_some()),
-    bind("toward-client", CONNS, &["<"], Action::Follow(-1))
+    bind("toward-client", CONNS, &["<"], Action::View(ViewAction::Follow(-1)))
         .says(Look, "follow it toward the client, at last to the transfer", Left("hop before", "hop"))
         .when(|s, c| s.next_stage(c, -1).is_some()),
-    bind("zoom", ANY, &["z"], Action::Zoom)
+    bind("zoom", ANY, &["z"], Action::View(ViewAction::Zoom))
         .says(Look, "give the whole screen to the panel that has the keys", Left("zoom", "zoom"))
         .when(|s, _| s.tab == Tab::Chain),
-    bind("show-chain", ANY, &["1"], Action::Show(Tab::Chain))
+    bind("show-chain", ANY, &["1"], Action::View(ViewAction::Show(Tab::Chain)))
         .says(Look, "the chain", Nowhere).when(|s, _| s.tab != Tab::Chain),
-    bind("show-connections", ANY, &["2"], Action::Show(Tab::Connections))
+    bind("show-connections", ANY, &["2"], Action::View(ViewAction::Show(Tab::Connections)))
         .says(Look, "the connections of all hops", Nowhere).when(|s, _| s.tab != Tab::Connections),
-    bind("show-transfers", ANY, &["3"], Action::Show(Tab::Transfers))
+    bind("show-transfers", ANY, &["3"], Action::View(ViewAction::Show(Tab::Transfers)))
         .says(Look, "the transfers", Nowhere).when(|s, _| s.tab != Tab::Transfers),
-    bind("show-nodes", ANY, &["4"], Action::Show(Tab::Nodes))
+    bind("show-nodes", ANY, &["4"], Action::View(ViewAction::Show(Tab::Nodes)))
         .says(Look, "the nodes", Nowhere).when(|s, _| s.tab != Tab::Nodes),
-    bind("show-log", ANY, &["5"], Action::Show(Tab::Log))
+    bind("show-log", ANY, &["5"], Action::View(ViewAction::Show(Tab::Log)))
         .says(Look, "the log", Nowhere).when(|s, _| s.tab != Tab::Log),
-    bind("down", ANY, &["j", "down"], Action::Move(1)).says(Look, "one row down", Nowhere).when(moves),
-    bind("up", ANY, &["k", "up"], Action::Move(-1)).says(Look, "one row up", Nowhere).when(moves),
-    bind("page-down", ANY, &["ctrl-d", "pagedown"], Action::Page(1)).says(Look, "half a panel down", Nowhere).when(moves),
-    bind("page-up", ANY, &["ctrl-u", "pageup"], Action::Page(-1)).says(Look, "half a panel up", Nowhere).when(moves),
-    bind("first", ANY, &["g", "home"], Action::First).says(Look, "first row", Nowhere).when(moves),
-    bind("last", ANY, &["G", "end"], Action::Last).says(Look, "last row; a log then follows", Nowhere).when(moves),
-    bind("columns", CONNS | OF_NODES, &["c"], Action::Columns)
+    bind("down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).says(Look, "one row down", Nowhere).when(moves),
+    bind("up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).says(Look, "one row up", Nowhere).when(moves),
+    bind("page-down", ANY, &["ctrl-d", "pagedown"], Action::View(ViewAction::Page(1))).says(Look, "half a panel down", Nowhere).when(moves),
+    bind("page-up", ANY, &["ctrl-u", "pageup"], Action::View(ViewAction::Page(-1))).says(Look, "half a panel up", Nowhere).when(moves),
+    bind("first", ANY, &["g", "home"], Action::View(ViewAction::First)).says(Look, "first row", Nowhere).when(moves),
+    bind("last", ANY, &["G", "end"], Action::View(ViewAction::Last)).says(Look, "last row; a log then follows", Nowhere).when(moves),
+    bind("columns", CONNS | OF_NODES, &["c"], Action::View(ViewAction::Columns))
         .says(Look, "choose the columns", Left("columns", "columns")),
-    bind("shorter", ANY, &["=", "+"], Action::Span(-1))
+    bind("shorter", ANY, &["=", "+"], Action::View(ViewAction::Span(-1)))
         .says(Look, "a shorter time in the chart: 10 min, 60 s, 10 s, 1 s", Nowhere).when(|s, _| s.span.by(-1) != s.span),
-    bind("longer", ANY, &["-"], Action::Span(1))
+    bind("longer", ANY, &["-"], Action::View(ViewAction::Span(1)))
         .says(Look, "a longer time in the chart", Nowhere).when(|s, _| s.span.by(1) != s.span),
-    bind("copy", ANY, &["y"], Action::Copy)
+    bind("copy", ANY, &["y"], Action::View(ViewAction::Copy))
         .says(Look, "copy the marked row's path, address or line", Nowhere)
         .when(|s, c| s.copyable(c).is_some()),
     bind("export", ANY, &["e"], Action::Export).says(Program, "write the figures as JSON", Nowhere),
     bind("save-screen", ANY, &["E"], Action::SaveScreen).says(Program, "write this screen as a picture (SVG)", Nowhere),
-    bind("theme", ANY, &["t"], Action::Theme).says(Program, "the next look: terminal, light, contrast, mono", Nowhere),
-    bind("mouse", ANY, &["m"], Action::Mouse).says(Program, "listen to the mouse or not; shift and drag select text", Nowhere),
-    bind("settings", ANY, &[","], Action::Settings)
+    bind("theme", ANY, &["t"], Action::View(ViewAction::Theme)).says(Program, "the next look: terminal, light, contrast, mono", Nowhere),
+    bind("mouse", ANY, &["m"], Action::View(ViewAction::Mouse)).says(Program, "listen to the mouse or not; shift and drag select text", Nowhere),
+    bind("settings", ANY, &[","], Action::View(ViewAction::Settings))
         .says(Program, "theme, mouse, charts and log in one list", Nowhere),
-    bind("repaint", ANY, &["ctrl-l"], Action::Repaint).says(Program, "paint the screen again", Nowhere),
-    bind("suspend", ANY, &["ctrl-z"], Action::Suspend).during(ANY).says(Program, "stop until fg; bg lets transfers go on unseen", Nowhere),
+    bind("repaint", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint)).says(Program, "paint the screen again", Nowhere),
+    bind("suspend", ANY, &["ctrl-z"], Action::View(ViewAction::Suspend)).during(ANY).says(Program, "stop until fg; bg lets transfers go on unseen", Nowhere),
     bind("interrupt", ANY, &["ctrl-c"], Action::Interrupt)
         .says(Program, "cancel what runs; again, or with nothing left: leave", Nowhere),
-    bind("help", ANY, &["?", "f1"], Action::Help).says(Program, "this list", Right("help")),
+    bind("help", ANY, &["?", "f1"], Action::View(ViewAction::Help)).says(Program, "this list", Right("help")),
     bind("quit", ANY, &["q"], Action::Quit)
         .says(Program, "leave; nodes that this program started stop", Right("quit")),
     bind("quit-kept", ANY, &["Q"], Action::QuitKept)
         .says(Program, "leave, and let the last picture stand on the terminal", Nowhere),
 
     bind("take", ANY, &["enter"], Action::Enter).during(LINE).says(Line, "take the line", Left("take", "take")),
-    bind("list-down", ANY, &["down"], Action::Move(1)).during(LINE | PALETTE)
+    bind("list-down", ANY, &["down"], Action::View(ViewAction::Move(1))).during(LINE | PALETTE)
         .says(Line, "to the list, and down in it", Left("choose", "choose")).when(chooses),
-    bind("list-up", ANY, &["up"], Action::Move(-1)).during(LINE | PALETTE)
+    bind("list-up", ANY, &["up"], Action::View(ViewAction::Move(-1))).during(LINE | PALETTE)
         .says(Line, "up in the list", Nowhere).when(chooses),
     bind("do", ANY, &["enter"], Action::Enter).during(PALETTE).says(Line, "do this", Left("do it", "do"))
         .when(chooses),
-    bind("backspace", ANY, &["backspace", "ctrl-h"], Action::Edit(Edit::Backspace)).during(LINE | PALETTE)
+    bind("backspace", ANY, &["backspace", "ctrl-h"], Action::View(ViewAction::Edit(Edit::Backspace))).during(LINE | PALETTE)
         .says(Line, "delete to the left", Nowhere),
-    bind("delete", ANY, &["delete", "ctrl-d"], Action::Edit(Edit::Delete)).during(LINE | PALETTE)
+    bind("delete", ANY, &["delete", "ctrl-d"], Action::View(ViewAction::Edit(Edit::Delete))).during(LINE | PALETTE)
         .says(Line, "delete to the right", Nowhere),
-    bind("left", ANY, &["left", "ctrl-b"], Action::Edit(Edit::Left)).during(LINE | PALETTE)
+    bind("left", ANY, &["left", "ctrl-b"], Action::View(ViewAction::Edit(Edit::Left))).during(LINE | PALETTE)
         .says(Line, "one character left", Nowhere),
-    bind("right", ANY, &["right", "ctrl-f"], Action::Edit(Edit::Right)).during(LINE | PALETTE)
+    bind("right", ANY, &["right", "ctrl-f"], Action::View(ViewAction::Edit(Edit::Right))).during(LINE | PALETTE)
         .says(Line, "one character right", Nowhere),
-    bind("line-start", ANY, &["home", "ctrl-a"], Action::Edit(Edit::Home)).during(LINE | PALETTE)
+    bind("line-start", ANY, &["home", "ctrl-a"], Action::View(ViewAction::Edit(Edit::Home))).during(LINE | PALETTE)
         .says(Line, "to the start", Nowhere),
-    bind("line-end", ANY, &["end", "ctrl-e"], Action::Edit(Edit::End)).during(LINE | PALETTE)
+    bind("line-end", ANY, &["end", "ctrl-e"], Action::View(ViewAction::Edit(Edit::End))).during(LINE | PALETTE)
         .says(Line, "to the end", Nowhere),
-    bind("cut-word", ANY, &["ctrl-w"], Action::Edit(Edit::CutWord)).during(LINE | PALETTE)
+    bind("cut-word", ANY, &["ctrl-w"], Action::View(ViewAction::Edit(Edit::CutWord))).during(LINE | PALETTE)
         .says(Line, "delete the word before", Left("delete word", "word")).when(typed),
-    bind("cut-before", ANY, &["ctrl-u"], Action::Edit(Edit::CutBefore)).during(LINE | PALETTE)
+    bind("cut-before", ANY, &["ctrl-u"], Action::View(ViewAction::Edit(Edit::CutBefore))).during(LINE | PALETTE)
         .says(Line, "delete all before", Left("clear", "clear")).when(typed),
-    bind("cut-after", ANY, &["ctrl-k"], Action::Edit(Edit::CutAfter)).during(LINE | PALETTE)
+    bind("cut-after", ANY, &["ctrl-k"], Action::View(ViewAction::Edit(Edit::CutAfter))).during(LINE | PALETTE)
         .says(Line, "delete all behind", Nowhere),
 
     bind("over-do", ANY, &["enter", "space"], Action::Enter).during(PICK)
         .says(Over, "turn the marked line", Left("turn", "turn")),
-    bind("over-down", ANY, &["j", "down"], Action::Move(1)).during(PICK)
+    bind("over-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(PICK)
         .says(Over, "one line down", Left("select", "select")).when(chooses),
-    bind("over-up", ANY, &["k", "up"], Action::Move(-1)).during(PICK).says(Over, "one line up", Nowhere).when(chooses),
-    bind("over-none", ANY, &["0"], Action::NoCap).during(PICK)
+    bind("over-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).during(PICK).says(Over, "one line up", Nowhere).when(chooses),
+    bind("over-none", ANY, &["0"], Action::Transfer(TransferAction::NoCap)).during(PICK)
         .says(Over, "turn a dial back to nothing", Left("off", "off")).when(UiState::dial_is_turned),
-    bind("help-down", ANY, &["j", "down"], Action::Move(1)).during(HELP)
+    bind("help-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(HELP)
         .says(Over, "scroll down", Left("scroll", "scroll")).when(scrolls),
-    bind("help-up", ANY, &["k", "up"], Action::Move(-1)).during(HELP).says(Over, "scroll up", Nowhere).when(scrolls),
-    bind("help-page-down", ANY, &["ctrl-d", "pagedown", "space"], Action::Page(1)).during(HELP)
+    bind("help-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).during(HELP).says(Over, "scroll up", Nowhere).when(scrolls),
+    bind("help-page-down", ANY, &["ctrl-d", "pagedown", "space"], Action::View(ViewAction::Page(1))).during(HELP)
         .says(Over, "half a page down", Nowhere).when(scrolls),
-    bind("help-page-up", ANY, &["ctrl-u", "pageup"], Action::Page(-1)).during(HELP)
+    bind("help-page-up", ANY, &["ctrl-u", "pageup"], Action::View(ViewAction::Page(-1))).during(HELP)
         .says(Over, "half a page up", Nowhere).when(scrolls),
-    bind("help-first", ANY, &["g", "home"], Action::First).during(HELP).says(Over, "to the top", Nowhere).when(scrolls),
-    bind("help-last", ANY, &["G", "end"], Action::Last).during(HELP).says(Over, "to the bottom", Nowhere).when(scrolls),
+    bind("help-first", ANY, &["g", "home"], Action::View(ViewAction::First)).during(HELP).says(Over, "to the top", Nowhere).when(scrolls),
+    bind("help-last", ANY, &["G", "end"], Action::View(ViewAction::Last)).during(HELP).says(Over, "to the bottom", Nowhere).when(scrolls),
 
     bind("leave", ANY, &["q", "Q", "enter", "ctrl-c"], Action::Quit).during(LEAVE)
         .says(Over, "leave: cancel what runs, stop the nodes", Left("leave", "leave")),
@@ -260,11 +260,11 @@ pub static TABLE: &[Binding] = &[
         .says(Over, "leave, and let the nodes live on", Left("leave, keep the nodes running", "keep nodes"))
         .when(|_, c| c.hops.iter().any(|hop| hop.ours)),
 
-    bind("repaint-over", ANY, &["ctrl-l"], Action::Repaint).during(LINE | PALETTE | HELP | PICK | LEAVE)
+    bind("repaint-over", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint)).during(LINE | PALETTE | HELP | PICK | LEAVE)
         .says(Over, "paint the screen again", Nowhere),
-    bind("close-line", ANY, &["esc", "ctrl-c"], Action::Close).during(LINE | PALETTE)
+    bind("close-line", ANY, &["esc", "ctrl-c"], Action::View(ViewAction::Close)).during(LINE | PALETTE)
         .says(Line, "close; a filter goes", Right("back")),
-    bind("close", ANY, &["esc", "q", "?", "f1", "ctrl-c", "!", "c", ","], Action::Close).during(HELP | PICK)
+    bind("close", ANY, &["esc", "q", "?", "f1", "ctrl-c", "!", "c", ","], Action::View(ViewAction::Close)).during(HELP | PICK)
         .says(Over, "close", Right("back")),
-    bind("stay", ANY, &["esc", "n"], Action::Close).during(LEAVE).says(Over, "stay", Right("stay")),
+    bind("stay", ANY, &["esc", "n"], Action::View(ViewAction::Close)).during(LEAVE).says(Over, "stay", Right("stay")),
 ];

@@ -8,7 +8,7 @@ use ratatui::buffer::Buffer;
 use super::{Ask, DIALS, Depth, Errand, Frozen, Mode, Panel, Stays, UiState, running};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, Level};
-use crate::ui::action::Action;
+use crate::ui::action::{Action, NodeAction, TransferAction, ViewAction};
 use crate::ui::edit::LineEdit;
 use crate::ui::lists::Sort;
 use crate::ui::widgets::{connections, palette};
@@ -25,24 +25,8 @@ impl UiState {
         let asked = self.asked.take();
         let command = match action {
             Action::Interrupt => Some(self.interrupt(asked.is_some_and(|(before, _)| before == action), chain)),
-            Action::Fetch
-            | Action::AskName
-            | Action::Cancel
-            | Action::Pause
-            | Action::Retry
-            | Action::AskCap
-            | Action::CapBy(_)
-            | Action::NoCap
-            | Action::Reorder(_) => self.of_transfers(action, chain),
-            Action::StartNode
-            | Action::StopNode
-            | Action::KillNode
-            | Action::RestartNode
-            | Action::DrainNode
-            | Action::AskAttach
-            | Action::Detach
-            | Action::Dials
-            | Action::CloseConnection => self.of_nodes(action, chain, asked),
+            Action::Transfer(action) => self.of_transfers(action, chain),
+            Action::Node(action) => self.of_nodes(action, chain, asked),
             Action::Export => Some(Command::Export),
             Action::SaveScreen => Some(Command::SaveScreen(self.picture(chain))),
             Action::Enter => self.enter(chain),
@@ -52,7 +36,7 @@ impl UiState {
                 self.quit(chain)
             }
             Action::LeaveNodes => Some(self.leave(true)),
-            _ => {
+            Action::View(action) => {
                 self.look(action, chain);
                 None
             }
@@ -65,100 +49,99 @@ impl UiState {
     }
 
     /// What changes the screen alone.
-    fn look(&mut self, action: Action, chain: &ChainSnapshot) {
+    fn look(&mut self, action: ViewAction, chain: &ChainSnapshot) {
         match action {
-            Action::Show(tab) => {
+            ViewAction::Show(tab) => {
                 self.tab = tab;
                 self.depth = Depth::Overview;
             }
-            Action::NextPanel => self.next_panel(1),
-            Action::LastPanel => self.next_panel(-1),
-            Action::Move(by) => self.go(chain, |row| row.saturating_add_signed(by)),
-            Action::Page(by) => {
+            ViewAction::NextPanel => self.next_panel(1),
+            ViewAction::LastPanel => self.next_panel(-1),
+            ViewAction::Move(by) => self.go(chain, |row| row.saturating_add_signed(by)),
+            ViewAction::Page(by) => {
                 let by = by * self.half_page(chain).cast_signed();
                 self.go(chain, |row| row.saturating_add_signed(by));
             }
-            Action::First => self.go(chain, |_| 0),
-            Action::Last => self.go(chain, |_| usize::MAX),
-            Action::Back => self.back(),
-            Action::Zoom => {
+            ViewAction::First => self.go(chain, |_| 0),
+            ViewAction::Last => self.go(chain, |_| usize::MAX),
+            ViewAction::Back => self.back(),
+            ViewAction::Zoom => {
                 let zoomed = self.depth == Depth::Zoomed;
                 self.depth = if zoomed { Depth::Overview } else { Depth::Zoomed };
             }
-            Action::Freeze => self.freeze(chain),
-            Action::Span(by) => self.span = self.span.by(by),
-            Action::Hit(by) => self.hit(chain, by),
-            Action::Follow(by) => self.follow(chain, by),
-            Action::Filter => {
+            ViewAction::Freeze => self.freeze(chain),
+            ViewAction::Span(by) => self.span = self.span.by(by),
+            ViewAction::Hit(by) => self.hit(chain, by),
+            ViewAction::Follow(by) => self.follow(chain, by),
+            ViewAction::Filter => {
                 let panel = self.focus();
                 let text = self.lists.filter(panel).to_owned();
                 self.lists.set_filter(panel, text.clone());
                 self.ask(Ask::Filter(panel), &text);
             }
-            Action::SortNext => self.sort_next(chain),
-            Action::SortTurn => {
+            ViewAction::SortNext => self.sort_next(chain),
+            ViewAction::SortTurn => {
                 let turned = self.lists.sort().map(|sort| Sort { down: !sort.down, ..sort });
                 self.lists.set_sort(turned);
             }
-            Action::SortAgain => {
+            ViewAction::SortAgain => {
                 self.lists.set_sort(self.lists.sort());
                 // They may stand as they should already.
                 self.notice = Some("sorted by the figures of now".to_owned());
             }
-            Action::Columns => self.mode = Mode::Columns { at: 0 },
-            Action::Level => {
+            ViewAction::Columns => self.mode = Mode::Columns { at: 0 },
+            ViewAction::Level => {
                 self.level = match self.level {
                     Level::Info => Level::Warn,
                     Level::Warn => Level::Error,
                     Level::Error => Level::Info,
                 }
             }
-            Action::Wrap => {
+            ViewAction::Wrap => {
                 self.wrap = !self.wrap;
                 // None may be so long that it shows.
                 let now = if self.wrap { "long lines are broken" } else { "long lines are cut" };
                 self.notice = Some(now.to_owned());
             }
-            Action::Theme => {
+            ViewAction::Theme => {
                 self.theme = self.theme.next();
                 self.notice = Some(format!("theme: {}", self.theme.name()));
             }
-            Action::Mouse => {
+            ViewAction::Mouse => {
                 self.mouse = !self.mouse;
                 let now = if self.mouse { "the mouse is listened to" } else { "the mouse is the terminal's own" };
                 self.notice = Some(now.to_owned());
             }
-            Action::Settings => self.mode = Mode::Settings { at: 0 },
-            Action::Copy => {
+            ViewAction::Settings => self.mode = Mode::Settings { at: 0 },
+            ViewAction::Copy => {
                 let text = self.copyable(chain);
                 self.notice = text.as_ref().map(|text| format!("copied: {text}"));
                 self.errand = text.map(Errand::Copy);
             }
-            Action::Repaint => self.errand = Some(Errand::Repaint),
-            Action::Suspend => self.errand = Some(Errand::Suspend),
-            Action::Help => self.mode = Mode::Help { top: 0 },
-            Action::Palette => self.mode = Mode::Palette { line: LineEdit::default(), at: 0 },
-            Action::Edit(edit) => self.edit(edit),
-            Action::Close => self.close(),
-            _ => {}
+            ViewAction::Repaint => self.errand = Some(Errand::Repaint),
+            ViewAction::Suspend => self.errand = Some(Errand::Suspend),
+            ViewAction::Help => self.mode = Mode::Help { top: 0 },
+            ViewAction::Palette => self.mode = Mode::Palette { line: LineEdit::default(), at: 0 },
+            ViewAction::Edit(edit) => self.edit(edit),
+            ViewAction::Close => self.close(),
         }
     }
 
-    fn of_transfers(&mut self, action: Action, chain: &ChainSnapshot) -> Option<Command> {
+    fn of_transfers(&mut self, action: TransferAction, chain: &ChainSnapshot) -> Option<Command> {
         match action {
-            Action::Fetch => return Some(Command::Fetch),
-            Action::AskName => {
+            TransferAction::Fetch => return Some(Command::Fetch),
+            TransferAction::AskName => {
                 self.ask(Ask::Name, "");
                 return Some(Command::List(None));
             }
-            Action::Cancel => return self.cancellable(chain).map(Command::Cancel),
-            Action::Pause => return self.pausable(chain),
-            Action::Retry => return self.retryable(chain).map(Command::Retry),
-            Action::AskCap => {
+            TransferAction::Cancel => return self.cancellable(chain).map(Command::Cancel),
+            TransferAction::Pause => return self.pausable(chain),
+            TransferAction::Retry => return self.retryable(chain).map(Command::Retry),
+            TransferAction::AskCap => {
                 let transfer = self.cappable(chain)?;
                 self.ask(Ask::Cap(transfer.number), "");
             }
-            Action::CapBy(tenths) => {
+            TransferAction::CapBy(tenths) => {
                 let transfer = self.cappable(chain)?;
                 let asked =
                     self.cap_asked.filter(|(number, _, at)| *number == transfer.number && self.now < *at + ECHO);
@@ -168,57 +151,66 @@ impl UiState {
                 self.notice = Some(format!("cap of #{}: {}", transfer.number, Rate(rate)));
                 return Some(Command::CapTransfer { number: transfer.number, rate: Some(rate) });
             }
-            Action::NoCap => {
+            TransferAction::NoCap => {
                 if let Some((hop, dial)) = self.dial_off() {
                     return Some(Command::Turn { hop, dial });
                 }
                 return self.capped(chain).map(|t| Command::CapTransfer { number: t.number, rate: None });
             }
-            Action::Reorder(by) => {
+            TransferAction::Reorder(by) => {
                 return self.reorderable(chain, by).map(|number| Command::Reorder { number, by });
             }
-            _ => {}
         }
         None
     }
 
     /// What stops or breaks something is asked for twice.
-    fn of_nodes(&mut self, action: Action, chain: &ChainSnapshot, asked: Option<(Action, String)>) -> Option<Command> {
+    fn of_nodes(
+        &mut self,
+        action: NodeAction,
+        chain: &ChainSnapshot,
+        asked: Option<(Action, String)>,
+    ) -> Option<Command> {
         let (what, command) = match action {
-            Action::StartNode => return self.startable(chain).map(Command::StartNode),
-            Action::AskAttach => {
+            NodeAction::StartNode => return self.startable(chain).map(Command::StartNode),
+            NodeAction::AskAttach => {
                 self.ask(Ask::Attach, "");
                 return None;
             }
-            Action::Dials => {
+            NodeAction::Dials => {
                 let hop = self.turnable(chain)?;
                 self.mode = Mode::Dials { hop, at: 0 };
                 return None;
             }
-            Action::StopNode => self.stoppable(chain).map(|hop| (format!("stop hop {hop}"), Command::StopNode(hop)))?,
-            Action::KillNode => self.stoppable(chain).map(|hop| (format!("kill hop {hop}"), Command::KillNode(hop)))?,
-            Action::RestartNode => {
+            NodeAction::StopNode => {
+                self.stoppable(chain).map(|hop| (format!("stop hop {hop}"), Command::StopNode(hop)))?
+            }
+            NodeAction::KillNode => {
+                self.stoppable(chain).map(|hop| (format!("kill hop {hop}"), Command::KillNode(hop)))?
+            }
+            NodeAction::RestartNode => {
                 let hop = self.restartable(chain)?;
                 if self.stoppable(chain).is_none() {
                     return Some(Command::RestartNode(hop));
                 }
                 (format!("restart hop {hop}"), Command::RestartNode(hop))
             }
-            Action::DrainNode => {
+            NodeAction::DrainNode => {
                 self.drainable(chain).map(|hop| (format!("drain hop {hop}"), Command::DrainNode(hop)))?
             }
-            Action::Detach => self.detachable(chain).map(|hop| (format!("detach hop {hop}"), Command::Detach(hop)))?,
-            Action::CloseConnection => {
+            NodeAction::Detach => {
+                self.detachable(chain).map(|hop| (format!("detach hop {hop}"), Command::Detach(hop)))?
+            }
+            NodeAction::CloseConnection => {
                 let (hop, id) = self.closable(chain)?;
                 (format!("close connection {id} of hop {hop}"), Command::CloseConnection { hop, id })
             }
-            _ => return None,
         };
-        if asked.is_some_and(|(before, target)| before == action && target == what) {
+        if asked.is_some_and(|(before, target)| before == Action::Node(action) && target == what) {
             return Some(command);
         }
-        self.notice = Some(format!("{} again to {what}", self.keymap.key_of(action)));
-        self.asked = Some((action, what));
+        self.notice = Some(format!("{} again to {what}", self.keymap.key_of(Action::Node(action))));
+        self.asked = Some((Action::Node(action), what));
         None
     }
 

@@ -2,7 +2,7 @@
 
 use super::UiState;
 use crate::snapshot::Level;
-use crate::ui::action::Action;
+use crate::ui::action::ViewAction;
 use crate::ui::seen::Span;
 
 /// One line of the list.
@@ -53,20 +53,20 @@ impl Setting {
     }
 
     /// What changes it, and has a key of its own.
-    pub fn action(self) -> Action {
+    pub fn action(self) -> ViewAction {
         match self {
-            Self::Theme => Action::Theme,
-            Self::Mouse => Action::Mouse,
-            Self::Chart => Action::Span(1),
-            Self::Level => Action::Level,
-            Self::Wrap => Action::Wrap,
+            Self::Theme => ViewAction::Theme,
+            Self::Mouse => ViewAction::Mouse,
+            Self::Chart => ViewAction::Span(1),
+            Self::Level => ViewAction::Level,
+            Self::Wrap => ViewAction::Wrap,
         }
     }
 }
 
 impl UiState {
     /// Takes the marked setting one step on; the list goes round.
-    pub(super) fn turn_setting(&mut self, at: usize) -> Option<Action> {
+    pub(super) fn turn_setting(&mut self, at: usize) -> Option<ViewAction> {
         let setting = SETTINGS.get(at)?;
         if *setting == Setting::Chart && self.span.by(1) == self.span {
             self.span = Span::Second;

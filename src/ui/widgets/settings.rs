@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::{heading, over};
+use crate::ui::action::Action;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Mode, SETTINGS, UiState};
 use crate::ui::theme::Tone;
@@ -21,7 +22,7 @@ pub fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
         let row = row_of(inner, i - first);
         heading::mark(theme, (i == at).then_some(true), row, buffer);
         let mut cells = Row::new(buffer, row);
-        cells.skip(2).put_right(&state.keymap.key_of(setting.action()), theme.style(Tone::Key));
+        cells.skip(2).put_right(&state.keymap.key_of(Action::View(setting.action())), theme.style(Tone::Key));
         cells.cell(12, setting.name(), theme.style(Tone::Dim));
         cells.put(setting.value(state), theme.style(Tone::Plain));
     }
