@@ -20,20 +20,13 @@ fn main() {
 fn request() -> Request {
     let route = ["10.0.0.3:9102", "10.0.0.4:9103"].map(|hop| Hop::parse_element(hop).unwrap());
     Request {
-        method: Method::Get,
-        name: FileName::new(b"reports/2026/report.pdf").unwrap(),
         host: Some("10.0.0.2:9101".parse().unwrap()),
         route: route.into(),
         transfer: Some(TransferId(0x6f1c_0d5e_93b1_4a27_8c64_0f2b_7a9e_d3c5)),
         timeout: Some(Duration::from_secs(15)),
-        range: None,
-        if_range: None,
-        if_match: None,
-        want_digest: None,
-        ack: false,
-        via: None,
         interim: true,
         keep_alive: true,
+        ..Request::new(Method::Get, FileName::new(b"reports/2026/report.pdf").unwrap())
     }
 }
 

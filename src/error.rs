@@ -246,6 +246,7 @@ impl Fault {
             | Reason::Fault
             | Reason::Policy
             | Reason::Unauthorized
+            | Reason::Unsupported
             | Reason::Loop => 5,
             Reason::Changed | Reason::Short => 6,
             Reason::TimedOut | Reason::HeadTimeout => 8,

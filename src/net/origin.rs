@@ -37,7 +37,7 @@ pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
         // The node dialled itself by a name: it is both the relay that waits and the origin it waits for.
         return Err(Problem::here(Reason::Loop, Action::Request, address(), ""));
     }
-    node.config.root.serve(&request.name).map_err(|error| match error {
+    node.config.root.serve(&request.name.without_dots()).map_err(|error| match error {
         OpenError::NotFound => Problem::here(Reason::NotFound, Action::Open, address(), ""),
         OpenError::Failed(error) if is_shortage(&error) => shortage(Action::Open, &error),
         OpenError::Failed(error) => Problem::here(Reason::Internal, Action::Open, address(), error.to_string()),

@@ -138,6 +138,11 @@ pub async fn ask(
     job.set_state(ConnState::Dialing);
     job.update(|account| account.role = ConnRole::Relay);
     job.goes_on(&next.address);
+    if request.name.climbs() {
+        // A server that is no node may look for it above the folder that `base=` names.
+        let detail = "the name holds a `..` segment";
+        return Err(Problem::here(Reason::Malformed, Action::Request, node.called(&request), detail));
+    }
     let comes_back = std::iter::once(next).chain(&request.route).any(|hop| is_own(&hop.address, node.address, local));
     let id = request.transfer.unwrap_or(TransferId(0));
     let pending = node.registry.begin_setup(id);

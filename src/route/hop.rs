@@ -1,7 +1,10 @@
 //! One hop: a line of input.txt, an element of `Chain-Route`, a line of the seed wire.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
 
 use super::address::{HostPort, parse_port};
 use super::name::MAX_NAME;
@@ -87,10 +90,12 @@ impl Hop {
     fn with_keys<'a>(mut self, words: impl Iterator<Item = &'a str>) -> Result<Self, String> {
         for word in words {
             match word.split_once('=') {
-                Some(("wire", value)) => self.wire = Some(value.parse()?),
-                Some(("base", value)) => self.base = Some(parse_base(value)?),
-                Some(("name", value)) if !value.is_empty() => self.name = Some(value.to_owned()),
-                Some(("token-file", value)) if !value.is_empty() => self.token_file = Some(parse_token_file(value)?),
+                Some(("wire", value)) => once("wire", &mut self.wire, value.parse()?)?,
+                Some(("base", value)) => once("base", &mut self.base, parse_base(value)?)?,
+                Some(("name", value)) if !value.is_empty() => once("name", &mut self.name, value.to_owned())?,
+                Some(("token-file", value)) if !value.is_empty() => {
+                    once("token-file", &mut self.token_file, parse_token_file(value)?)?;
+                }
                 Some((key @ ("name" | "token-file"), _)) => return Err(format!("{key}= has no value")),
                 _ => self.other.push(word.to_owned()),
             }
@@ -105,8 +110,8 @@ impl Hop {
         let mut hop = Self::new(element[..end].trim_ascii().parse()?);
         for part in element[end..].split(';').skip(1) {
             match part.trim_ascii().split_once('=') {
-                Some(("wire", value)) => hop.wire = Some(value.parse()?),
-                Some(("base", value)) => hop.base = Some(parse_base(value)?),
+                Some(("wire", value)) => once("wire", &mut hop.wire, value.parse()?)?,
+                Some(("base", value)) => once("base", &mut hop.base, parse_base(value)?)?,
                 _ => return Err(format!("{part:?} is not a key of a route element: wire= and base= are")),
             }
         }
@@ -178,11 +183,31 @@ fn parse_token_file(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Reads a `base=` value: a URL path that begins with `/` and holds nothing that would end a header, an element or a line.
+/// Sets what a key may say once only: of two values, two readers could take either.
+fn once<T>(key: &str, place: &mut Option<T>, value: T) -> Result<(), String> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{key}= is there twice")),
+    }
+}
+
+/// Reads a `base=` value: a URL path that begins with `/`, holds nothing that would end a header, an element or a line, and
+/// means the same folder to every server: no query, no dot segments, no empty ones.
 fn parse_base(text: &str) -> Result<String, String> {
-    let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b';' | b'"' | b'#' | b'\\' | b'<' | b'>');
-    if !text.starts_with('/') || text.len() > MAX_NAME || !text.bytes().all(allowed) {
-        return Err(format!("{text:?} is not a URL path: write base=/ or base=/some/folder/"));
+    let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b';' | b'"' | b'#' | b'?' | b'\\' | b'<' | b'>');
+    let decoded = Cow::from(percent_decode_str(text));
+    let mut segments = decoded.split(|b| matches!(b, b'/' | b'\\')).skip(1).peekable();
+    let mut clean = true;
+    while let Some(segment) = segments.next() {
+        // What follows `;` is no part of a segment's name for some servers; only the last segment may be empty.
+        let name = segment.split(|b| *b == b';').next().unwrap_or_default();
+        clean &= !matches!(name, b"." | b"..") && (!segment.is_empty() || segments.peek().is_none());
+    }
+    let clean = clean && !decoded.iter().any(u8::is_ascii_control);
+    if !text.starts_with('/') || text.len() > MAX_NAME || !text.bytes().all(allowed) || !clean {
+        return Err(format!(
+            "{text:?} is not a URL path without a query, `//`, `.` or `..`: write base=/ or base=/some/folder/"
+        ));
     }
     Ok(text.to_owned())
 }
@@ -203,8 +228,19 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_there_once() {
+        for twice in ["base=/;base=/x/", "wire=http;wire=seed", "base=/;wire=http;base=/"] {
+            assert!(Hop::parse_element(&format!("h:1;{twice}")).unwrap_err().contains("twice"), "{twice}");
+            assert!(Hop::parse_line(&format!("h 1 {}", twice.replace(';', " "))).unwrap_err().contains("twice"));
+        }
+        for twice in ["name=a name=b", "token-file=a token-file=a"] {
+            assert!(Hop::parse_line(&format!("h 1 {twice}")).unwrap_err().contains("twice"), "{twice}");
+        }
+    }
+
+    #[test]
     fn a_base_is_a_url_path_that_ends_nothing_around_it() {
-        for base in ["/", "/a/b%20c?d=", &format!("/{}", "x".repeat(MAX_NAME - 1))] {
+        for base in ["/", "/a/b%20c", "/a/b.c/..d/", "/.well-known/", &format!("/{}", "x".repeat(MAX_NAME - 1))] {
             assert_eq!(parse_base(base).as_deref(), Ok(base));
         }
         for none in [
@@ -217,6 +253,17 @@ mod tests {
             "/a\"b",
             "/a#b",
             "/a\\b",
+            "/a?b=",
+            "//",
+            "/a//b/",
+            "/a%2f/b",
+            "/./",
+            "/a/..",
+            "/%2e%2E/a/",
+            "/a%2f..%2fb/",
+            "/a%5c..%5cb/",
+            "/..%3bx/",
+            "/a%0d%0ab/",
             &format!("/{}", "x".repeat(MAX_NAME)),
         ] {
             assert!(parse_base(none).unwrap_err().contains("write base=/"), "{none:?}");

@@ -1,5 +1,6 @@
 //! File names: bytes as they are asked for, and the local name they are written under.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::text::SafeText;
@@ -45,6 +46,27 @@ impl FileName {
         &self.0
     }
 
+    /// True if a segment means the folder above, for whichever server will read it: some part a path at `\\`, too, or take
+    /// what follows `;` for no part of the name.
+    pub fn climbs(&self) -> bool {
+        let up = |segment: &[u8]| segment.strip_prefix(b"..").is_some_and(|rest| matches!(rest, [] | [b';', ..]));
+        self.0.windows(2).any(|pair| pair == b"..") && self.0.split(|b| matches!(b, b'/' | b'\\')).any(up)
+    }
+
+    /// The name without segments that lead nowhere (`.` and empty ones). A last one stays: it says that a folder is meant.
+    pub fn without_dots(&self) -> Cow<'_, Self> {
+        let idle = |segment: &[u8]| matches!(segment, b"" | b".");
+        let segments = || self.0.split(|b| *b == b'/');
+        let inner = segments().count() - 1;
+        if !segments().take(inner).any(idle) {
+            return Cow::Borrowed(self);
+        }
+        let mut kept: Vec<&[u8]> = segments().take(inner).filter(|segment| !idle(segment)).collect();
+        kept.extend(segments().last());
+        // A name that is nothing else stays as it is, and is not found.
+        Self::new(&kept.join(&b'/')).map_or(Cow::Borrowed(self), Cow::Owned)
+    }
+
     /// The last component, which is the local name: `None` if it is empty, hidden or holds control characters.
     ///
     /// Input files are passed on, and a hidden file in a home folder often decides what programs do: who wants such a
@@ -71,6 +93,38 @@ impl fmt::Debug for FileName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_climbs_where_any_server_could_read_it_so() {
+        for up in ["..", "../a", "a/..", "a/../b", "..\\a", "a\\..\\b", "..;/a", "a/..;x=1/b", "/../a"] {
+            assert!(FileName::new(up.as_bytes()).unwrap().climbs(), "{up}");
+        }
+        for plain in ["...", "a..", "..a", "a/..b/c", "a;../b", ".;.", "./a", "..%2fa"] {
+            assert!(!FileName::new(plain.as_bytes()).unwrap().climbs(), "{plain}");
+        }
+    }
+
+    #[test]
+    fn segments_that_lead_nowhere_are_dropped_and_a_folder_stays_one() {
+        for (name, without) in [
+            ("a/b", "a/b"),
+            ("./a", "a"),
+            ("a/./b", "a/b"),
+            ("//a///b", "a/b"),
+            ("/a", "a"),
+            ("a/.", "a/."),
+            ("./a/.", "a/."),
+            ("a//", "a/"),
+            ("./.", "."),
+            ("/", "/"),
+            (".", "."),
+            ("a/.b", "a/.b"),
+            ("../a", "../a"),
+        ] {
+            let name = FileName::new(name.as_bytes()).unwrap();
+            assert_eq!(name.without_dots().shown().as_str(), without, "{name:?}");
+        }
+    }
 
     #[test]
     fn a_name_is_shown_safely() {

@@ -36,6 +36,10 @@ pub struct Request {
     pub method: Method,
     /// The file.
     pub name: FileName,
+    /// The name as it stood in the URL, where that differs from how we would write it: servers may tell `+` from `%2B`.
+    pub written: Option<Box<str>>,
+    /// What followed `?` in the URL; means nothing to our origin, and is for no log.
+    pub query: Option<Box<str>>,
     /// The address by which the asker calls this node.
     pub host: Option<HostPort>,
     /// The hops still to come; none makes this node the origin.
@@ -48,8 +52,14 @@ pub struct Request {
     pub range: Option<ByteRange>,
     /// The validator under which `range` counts.
     pub if_range: Option<String>,
-    /// The validator without which nothing is wanted.
+    /// The validators without which nothing is wanted.
     pub if_match: Option<String>,
+    /// The validators with which nothing is wanted.
+    pub if_none_match: Option<String>,
+    /// Nothing is wanted of a file that has not changed since.
+    pub if_modified_since: Option<String>,
+    /// Nothing is wanted of a file that has changed since.
+    pub if_unmodified_since: Option<String>,
     /// The digest that is wanted with the reply.
     pub want_digest: Option<Algorithm>,
     /// The asker does not know our wire yet: answer 102 at once.
@@ -108,6 +118,33 @@ pub struct Reply {
     pub problem: Option<Problem>,
     /// The connection stays open for another request.
     pub keep_alive: bool,
+}
+
+impl Request {
+    /// A request for a file and nothing else, by somebody who knows nothing of chains.
+    pub fn new(method: Method, name: FileName) -> Self {
+        Self {
+            method,
+            name,
+            written: None,
+            query: None,
+            host: None,
+            route: Vec::new(),
+            transfer: None,
+            timeout: None,
+            range: None,
+            if_range: None,
+            if_match: None,
+            if_none_match: None,
+            if_modified_since: None,
+            if_unmodified_since: None,
+            want_digest: None,
+            ack: false,
+            via: None,
+            interim: false,
+            keep_alive: false,
+        }
+    }
 }
 
 impl Reply {

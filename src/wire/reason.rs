@@ -48,6 +48,8 @@ pub enum Reason {
     Fault,
     /// The node itself failed.
     Internal,
+    /// What is asked for cannot be done, or not in the next hop's protocol.
+    Unsupported,
 }
 
 impl Reason {
@@ -63,6 +65,7 @@ impl Reason {
             Self::Range => 416,
             Self::HeadTooLarge => 431,
             Self::Internal => 500,
+            Self::Unsupported => 501,
             Self::Refused
             | Self::Unreachable
             | Self::Unresolved
@@ -119,6 +122,7 @@ impl Reason {
             Self::Short => "body ended early",
             Self::Fault => "refused on purpose",
             Self::Internal => "failed inside",
+            Self::Unsupported => "not supported",
         }
     }
 }

@@ -105,6 +105,10 @@ fn take_id(hop: &mut Hop) -> Option<TransferId> {
 
 /// Writes a request for `next`, which then sends it on to the route's hops; one write, no final newline.
 pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem> {
+    if request.query.is_some() {
+        let detail = "a query has no form in the legacy protocol, which this hop speaks";
+        return Err(Problem::next(Reason::Unsupported, Action::Request, &next.address, detail, 0.0));
+    }
     let mut text = request.name.as_bytes().to_vec();
     for hop in std::iter::once(next).chain(&request.route) {
         text.push(b'\n');
@@ -125,20 +129,10 @@ pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem>
 /// The request as every hop of either dialect understands it.
 pub fn to_request(seed: SeedRequest) -> Request {
     Request {
-        method: Method::Get,
-        name: seed.name,
         host: Some(seed.own),
         route: seed.route,
         transfer: seed.transfer,
-        timeout: None,
-        range: None,
-        if_range: None,
-        if_match: None,
-        want_digest: None,
-        ack: false,
-        via: None,
-        interim: false,
-        keep_alive: false,
+        ..Request::new(Method::Get, seed.name)
     }
 }
 
@@ -253,6 +247,9 @@ mod tests {
         assert_eq!(sent, b"f\na 1\nb 2 wire=seed id=00000000000000000000000000000001");
         request.name = FileName::new(&[b'n'; 1010]).unwrap();
         assert!(!encode_request(&request, &hops[0]).is_ok_and(|sent| sent.len() > MAX_SENT));
+        request.query = Some("x=1".into());
+        assert_eq!(encode_request(&request, &hops[0]).unwrap_err().status(), 501);
+        request.query = None;
         // The hops' lines take 18 bytes.
         request.name = FileName::new(&[b'n'; MAX_SENT - 18]).unwrap();
         assert_eq!(encode_request(&request, &hops[0]).unwrap().len(), MAX_SENT);

@@ -1,5 +1,6 @@
 //! Pages of hops further up: the request goes on with one hop less, the reply comes back as it arrives.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,8 +24,8 @@ use crate::net::dial::dial_by;
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::node::Node;
 use crate::net::relay;
-use crate::route::{DEFAULT_BASE, Hop, HostPort, MAX_HOPS};
-use crate::wire::http::{parse_number, plain_text};
+use crate::route::{DEFAULT_BASE, Hop, HostPort, MAX_HOPS, Wire};
+use crate::wire::http::{decode_name, parse_number, plain_text};
 use crate::wire::{Action, Problem, Reason, problem};
 
 /// Passes a request for a page on to the next hop and its reply back; `called` is what the reader calls this node.
@@ -44,13 +45,24 @@ pub(super) async fn relay(
     if folder && !node.config.access.may_list(request.headers()) {
         return Err(refuse(Reason::Policy, NO_LISTING));
     }
+    if let Some(name) = path.strip_prefix(DEFAULT_BASE).filter(|name| !name.is_empty()) {
+        let name = decode_name(name).map_err(|error| refuse(error.reason, &error.detail))?;
+        if name.climbs() {
+            return Err(refuse(Reason::Malformed, "the name holds a `..` segment"));
+        }
+    }
     let own = HostPort::from(node.address);
     if route.iter().any(|hop| hop.address == own || Some(&hop.address) == called) {
         return Err(refuse(Reason::Loop, "this node's own address is still to come"));
     }
     let via = via(request.headers()).ok_or_else(|| refuse(Reason::Loop, "the request came through too many relays"))?;
     let mut hops = route.into_iter();
-    let next = hops.next().ok_or_else(|| refuse(Reason::Internal, "the route is empty"))?.address;
+    let Hop { address: next, base, wire, .. } =
+        hops.next().ok_or_else(|| refuse(Reason::Internal, "the route is empty"))?;
+    if wire == Some(Wire::Seed) {
+        let detail = "pages and folders have no form in the legacy protocol, which this hop speaks";
+        return Err(Problem::next(Reason::Unsupported, Action::Request, &next, detail, 0.0));
+    }
     let rest: Vec<Hop> = hops.collect();
 
     let budget = budget(node, request.headers());
@@ -63,7 +75,8 @@ pub(super) async fn relay(
     let dialed = dial_by(resolver, &next, connect, &judge, b"", None).await?;
     // The next hop gets less time than is left, so that whoever stands next to a fault speaks first.
     let passed_on = budget.saturating_sub(began.elapsed()).saturating_sub(HOP_SHARE);
-    let onward = onward(request, &next, &rest, &via, passed_on)
+    let path = path_at(request, base.as_deref().filter(|_| rest.is_empty()));
+    let onward = onward(request, &path, &next, &rest, &via, passed_on)
         .map_err(|error| refuse(Reason::Malformed, &error.to_string()))?;
     let asked =
         ask(dialed.stream, &next, onward, passed_on + HOP_GRACE).await.map_err(|problem| since(problem, began))?;
@@ -86,15 +99,24 @@ fn via(headers: &HeaderMap) -> Option<String> {
     Some(via.join(", "))
 }
 
+/// The path and query as the next hop gets them: it may have its folders behind another base.
+fn path_at<'a>(request: &'a Request<Incoming>, base: Option<&str>) -> Cow<'a, str> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    match (base, path.strip_prefix(DEFAULT_BASE)) {
+        (Some(base), Some(name)) => Cow::Owned(format!("{base}{name}")),
+        _ => Cow::Borrowed(path),
+    }
+}
+
 /// The request as the next hop gets it: a fixed list of lines, nothing else.
 fn onward(
     request: &Request<Incoming>,
+    path: &str,
     next: &HostPort,
     rest: &[Hop],
     via: &str,
     time: Duration,
 ) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let mut onward = Request::builder().method(request.method()).uri(path).header(HOST, next.to_string());
     if !rest.is_empty() {
         let elements: Vec<String> = rest.iter().map(Hop::element).collect();

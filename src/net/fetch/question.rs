@@ -120,20 +120,12 @@ fn wrong_part(job: &FetchJob) -> Error {
 pub(super) fn request(job: &FetchJob, method: Method, want_digest: Option<Algorithm>) -> Request {
     let (_, rest) = job.route.split_first();
     Request {
-        method,
-        name: job.route.file.clone(),
-        host: None,
         route: rest.to_vec(),
         transfer: Some(job.id),
-        timeout: None,
-        range: None,
-        if_range: None,
-        if_match: None,
         want_digest,
-        ack: false,
-        via: None,
         interim: true,
         keep_alive: true,
+        ..Request::new(method, job.route.file.clone())
     }
 }
 

@@ -84,6 +84,23 @@ pub(crate) fn number(value: &str) -> Option<u64> {
     digits(value.as_bytes())
 }
 
+/// A file name as it stands in a URL path, behind its base: the name itself, and how it was written where that is not how
+/// [`encode_name`] would write it.
+pub(super) fn read_name(escaped: &str) -> Result<(FileName, Option<Box<str>>), HeadError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/');
+    if escaped.bytes().all(plain) {
+        let name = FileName::new(escaped.as_bytes()).map_err(|error| HeadError::malformed(error.to_string()))?;
+        return Ok((name, None));
+    }
+    let name = decode_name(escaped)?;
+    Ok((name, Some(as_written(escaped))))
+}
+
+/// A part of a URL as it may be sent on: some clients leave bytes outside ASCII as they are.
+pub(super) fn as_written(part: &str) -> Box<str> {
+    percent_encode(part.as_bytes(), &AsciiSet::EMPTY).to_string().into()
+}
+
 /// Unescapes a path behind its base, exactly once, and checks that a name came out.
 pub(crate) fn decode_name(escaped: &str) -> Result<FileName, HeadError> {
     let bytes = escaped.as_bytes();

@@ -28,7 +28,10 @@ struct Fields<'a> {
     ack: Option<&'a str>,
     range: Option<&'a str>,
     if_range: Option<&'a str>,
-    if_match: Option<&'a str>,
+    if_match: Option<Cow<'a, str>>,
+    if_none_match: Option<Cow<'a, str>>,
+    if_modified_since: Option<&'a str>,
+    if_unmodified_since: Option<&'a str>,
     want_digest: Option<Cow<'a, str>>,
     via: Option<String>,
     length: Option<&'a str>,
@@ -62,6 +65,7 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
     if http11 && fields.host.is_none() {
         return Err(HeadError::malformed("the Host line is missing"));
     }
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let Some(escaped) = path.strip_prefix(DEFAULT_BASE).filter(|escaped| !names_folder(escaped)) else {
         return Ok(Some((Asked::Page, end)));
     };
@@ -70,12 +74,13 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
         "HEAD" => Method::Head,
         _ => return Err(HeadError::malformed("only GET and HEAD are for files")),
     };
-    if escaped.contains(['?', '#']) {
-        return Err(HeadError::malformed("a file's path has no query: write ? as %3F and # as %23"));
+    if escaped.contains('#') || query.is_some_and(|query| query.contains('#')) {
+        return Err(HeadError::malformed("a path that is asked for has no fragment: write # as %23"));
     }
-    let name = fields::decode_name(escaped)?;
+    let (name, written) = fields::read_name(escaped)?;
+    let query = query.map(fields::as_written);
     let request = fields.request(method, name, http11)?;
-    Ok(Some((Asked::File(Box::new(request)), end)))
+    Ok(Some((Asked::File(Box::new(Request { written, query, ..request })), end)))
 }
 
 /// What stands behind the base is a folder to be listed: a page, and none of the files.
@@ -116,10 +121,19 @@ impl<'a> Fields<'a> {
                 b"chain-ack" => &mut fields.ack,
                 b"range" => &mut fields.range,
                 b"if-range" => &mut fields.if_range,
-                b"if-match" => &mut fields.if_match,
+                b"if-modified-since" => &mut fields.if_modified_since,
+                b"if-unmodified-since" => &mut fields.if_unmodified_since,
                 b"content-length" => &mut fields.length,
                 b"chain-route" => {
                     join(&mut fields.route, value()?);
+                    continue;
+                }
+                b"if-match" => {
+                    join(&mut fields.if_match, value()?);
+                    continue;
+                }
+                b"if-none-match" => {
+                    join(&mut fields.if_none_match, value()?);
                     continue;
                 }
                 b"want-repr-digest" => {
@@ -158,8 +172,6 @@ impl<'a> Fields<'a> {
             .transpose()?;
         let closes = |value: &str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case("close"));
         Ok(Request {
-            method,
-            name,
             host: self.host.map(host).transpose().map_err(|error| wrong("Host", error))?,
             route: self.route.as_deref().map_or(Ok(Vec::new()), fields::route)?,
             transfer: self
@@ -170,13 +182,17 @@ impl<'a> Fields<'a> {
             timeout: timeout.map(Duration::from_millis),
             range: self.range.and_then(fields::range),
             if_range: self.if_range.map(str::to_owned),
-            if_match: self.if_match.map(str::to_owned),
+            if_match: self.if_match.map(Cow::into_owned),
+            if_none_match: self.if_none_match.map(Cow::into_owned),
+            if_modified_since: self.if_modified_since.map(str::to_owned),
+            if_unmodified_since: self.if_unmodified_since.map(str::to_owned),
             want_digest: self.want_digest.as_deref().and_then(fields::want_digest),
             ack: self.ack == Some("1"),
             via: self.via,
             interim: http11,
             // An HTTP/1.0 client waits for the end of the stream unless it is told otherwise in a way of its own time.
             keep_alive: http11 && !self.connection.as_deref().is_some_and(closes),
+            ..Request::new(method, name)
         })
     }
 }
@@ -209,11 +225,17 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
         Method::Head => "HEAD",
     };
     put_all(out, &[method, " ", base.unwrap_or(DEFAULT_BASE)]);
-    fields::encode_name(&request.name).for_each(|part| put_all(out, &[part]));
+    match &request.written {
+        Some(written) => put_all(out, &[written]),
+        None => fields::encode_name(&request.name).for_each(|part| put_all(out, &[part])),
+    }
     if base.is_none_or(|base| base == DEFAULT_BASE) && out.ends_with(b"/") {
         // A file may be asked for by such a name; as it stands, it is the path of a folder, and so of a page.
         out.pop();
         out.extend_from_slice(b"%2F");
+    }
+    if let Some(query) = &request.query {
+        put_all(out, &["?", query]);
     }
     put_all(out, &[" HTTP/1.1\r\n"]);
     line(out, "Host: ", request.host.as_ref());
@@ -224,6 +246,9 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
     line(out, "Range: ", request.range);
     line(out, "If-Range: ", request.if_range.as_deref());
     line(out, "If-Match: ", request.if_match.as_deref());
+    line(out, "If-None-Match: ", request.if_none_match.as_deref());
+    line(out, "If-Modified-Since: ", request.if_modified_since.as_deref());
+    line(out, "If-Unmodified-Since: ", request.if_unmodified_since.as_deref());
     line(out, "Want-Repr-Digest: ", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
     line(out, "Via: ", request.via.as_deref());
     // What is measured and proven is the file itself, not a compressed form of it.
@@ -254,8 +279,6 @@ mod tests {
     #[test]
     fn a_request_survives_the_wire() {
         let request = Request {
-            method: Method::Head,
-            name: FileName::new(b"dir/a b%.txt").unwrap(),
             host: Some("[::1]:9".parse().unwrap()),
             route: vec![crate::route::Hop::parse_element("h:2;wire=seed").unwrap()],
             transfer: Some(TransferId(7)),
@@ -263,27 +286,35 @@ mod tests {
             range: Some(ByteRange::From(5)),
             if_range: Some("\"x\"".to_owned()),
             if_match: Some("\"y\"".to_owned()),
+            if_none_match: Some("W/\"z\", \"\"".to_owned()),
+            if_modified_since: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
+            if_unmodified_since: Some("x".to_owned()),
+            query: Some("v=1&w=%2F?".into()),
             want_digest: Some(Algorithm::Blake3),
             ack: true,
             via: Some("1.1 a, 1.1 b".to_owned()),
             interim: true,
             keep_alive: false,
+            ..Request::new(Method::Head, FileName::new(b"dir/a b%.txt").unwrap())
         };
         let mut head = Vec::new();
         encode_request(&request, None, &mut head);
+        // As it goes on, a name is written as it came.
+        let request = Request { written: Some("dir/a%20b%25.txt".into()), ..request };
         let length = head.len();
         head.extend_from_slice(b"GET /next");
         assert_eq!(parse_request(&head), Ok(Some((Asked::File(Box::new(request.clone())), length))));
-        let folder = Request { name: FileName::new(b"dir/").unwrap(), ..request.clone() };
+        let folder = Request { name: FileName::new(b"dir/").unwrap(), written: None, ..request.clone() };
         for base in [None, Some(DEFAULT_BASE)] {
             let mut head = Vec::new();
             encode_request(&folder, base, &mut head);
+            let folder = Request { written: Some("dir%2F".into()), ..folder.clone() };
             let read = parse_request(&head).unwrap().map(|(asked, _)| asked);
             assert_eq!(read, Some(Asked::File(Box::new(folder.clone()))));
         }
         let mut head = Vec::new();
         encode_request(&request, Some("/pub/"), &mut head);
-        assert!(head.starts_with(b"HEAD /pub/dir/a%20b%25.txt HTTP/1.1\r\n"));
+        assert!(head.starts_with(b"HEAD /pub/dir/a%20b%25.txt?v=1&w=%2F? HTTP/1.1\r\n"));
     }
 
     #[test]
@@ -327,8 +358,10 @@ mod tests {
         }
         assert_eq!(parse("GET /files/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
         assert_eq!(parse("HEAD /files/a%20b/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
-        assert!(parse("GET /files/x/?y HTTP/1.1\r\nHost: h\r\n\r\n").is_err());
-        assert!(parse("GET /files/x?y HTTP/1.1\r\nHost: h\r\n\r\n").is_err());
+        assert_eq!(parse("GET /files/x/?y HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
+        for fragment in ["x#y", "x?y#z"] {
+            assert!(parse(&format!("GET /files/{fragment} HTTP/1.1\r\nHost: h\r\n\r\n")).is_err(), "{fragment}");
+        }
         assert!(parse("GET /files/x HTTP/1.1\r\n\r\n").unwrap_err().detail.contains("Host"));
         let long = format!("Chain-Route: {}a:1\r\n", "a:1, ".repeat(32));
         assert_eq!(file(&long).unwrap_err().reason, Reason::Loop);
@@ -365,6 +398,34 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_name_and_its_query_go_on_as_they_were_written(
+            name in "[a-z./%+;&=:@!$'()*,~_é-]{1,20}", query in proptest::option::of("[a-z?/&=+%é]{0,12}"),
+        ) {
+            let target = query.map_or(name.clone(), |query| format!("{name}?{query}"));
+            let read = |target: &str| parse(&format!("GET /files/{target} HTTP/1.1\r\nHost: h:1\r\n\r\n"));
+            if let Ok(Asked::File(request)) = read(&target) {
+                let mut head = Vec::new();
+                encode_request(&request, Some("/b/"), &mut head);
+                let line = format!("GET /b/{} HTTP/1.1\r\n", target.replace('é', "%C3%A9"));
+                prop_assert!(head.starts_with(line.as_bytes()), "{:?}", String::from_utf8_lossy(&head));
+                let again = read(&target.replace('é', "%C3%A9"));
+                prop_assert_eq!(again, Ok(Asked::File(request)));
+            }
+        }
+
+        #[test]
+        fn a_name_of_ours_is_read_as_the_same(name in proptest::collection::vec(1u8.., 1..40)) {
+            let Ok(name) = FileName::new(&name) else { return Ok(()) };
+            let mut head = Vec::new();
+            let host = Some("h:1".parse().unwrap());
+            encode_request(&Request { host, ..Request::new(Method::Get, name.clone()) }, None, &mut head);
+            match parse_request(&head) {
+                Ok(Some((Asked::File(read), _))) => prop_assert_eq!(read.name, name),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+
         #[test]
         fn no_bytes_panic_and_every_prefix_of_a_head_is_incomplete(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
