@@ -38,7 +38,7 @@ fn reply() -> Reply {
         etag: Some("\"80000000-18c2f0a3b1d4e5f6\"".to_owned()),
         last_modified: Some("Mon, 23 Nov 2026 10:00:00 GMT".to_owned()),
         date: Some("Mon, 23 Nov 2026 10:00:01 GMT".to_owned()),
-        accept_ranges: true,
+        accept_ranges: Some(true),
         hops: Some(2),
         via: Some("1.1 chainview, 1.1 chainview".to_owned()),
         timing: Some(["resolve;dur=0.000, dial;dur=0.080, wait;dur=0.400"; 2].join(", ")),

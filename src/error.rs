@@ -250,14 +250,25 @@ impl Fault {
             | Reason::Loop => 5,
             Reason::Changed | Reason::Short => 6,
             Reason::TimedOut | Reason::HeadTimeout => 8,
-            Reason::Malformed | Reason::Range | Reason::HeadTooLarge | Reason::Internal => 1,
+            // Whatever that server does not understand, it is a hop that cannot be used.
+            Reason::Malformed | Reason::HeadTooLarge | Reason::Internal if self.problem.server.is_some() => 5,
+            Reason::Malformed
+            | Reason::Method
+            | Reason::Version
+            | Reason::Range
+            | Reason::HeadTooLarge
+            | Reason::Internal => 1,
         }
     }
 
     fn advice(&self) -> &'static str {
         match self.problem.reason {
+            Reason::NotFound if self.problem.server.is_some() => {
+                "is the name right? a plain web server most often needs base=/ on its line"
+            }
             Reason::NotFound => "is the name right, and below that node's --root?",
             Reason::Loop => "name each hop once",
+            Reason::Nonsense if self.problem.server.is_some() => "",
             Reason::Nonsense => "what is listening there?",
             Reason::Closed => "is it a node, and is it well?",
             _ => self.problem.advice(),
@@ -324,6 +335,7 @@ pub fn plain(error: &std::io::Error) -> String {
 mod tests {
     use super::*;
     use crate::wire::Action;
+    use crate::wire::problem::Server;
 
     fn route() -> Route {
         Route::parse(b"data.bin\n10.0.0.6 1000\n10.0.0.7 1000\n10.0.0.8 1000\n").unwrap()
@@ -360,6 +372,32 @@ mod tests {
         let error = Error::at_hop(problem, &route());
         assert!(error.to_string().starts_with("hop 3 (10.0.0.8:1000): no such file: data.bin: is the name"), "{error}");
         assert_eq!(error.exit_code(), 4);
+    }
+
+    #[test]
+    fn what_a_plain_web_server_refuses_is_explained_as_such() {
+        let said = |reason, status| {
+            let problem = Problem::next(reason, Action::Reply, "10.0.0.6:1000", format!("status {status}"), 0.0);
+            let error = Error::at_hop(
+                Problem { server: Some(Box::new(Server { status, ..Server::default() })), ..problem },
+                &route(),
+            );
+            (error.to_string(), error.exit_code())
+        };
+        for (reason, status, words, code) in [
+            (Reason::NotFound, 404, "base=/", 4),
+            (Reason::Unauthorized, 401, "wants a login", 5),
+            (Reason::Policy, 403, "does not allow it", 5),
+            (Reason::Busy, 429, "is busy", 5),
+            (Reason::Malformed, 400, "not understood", 5),
+            (Reason::Internal, 500, "failed inside", 5),
+            (Reason::Nonsense, 302, "redirects", 5),
+        ] {
+            let (text, exit_code) = said(reason, status);
+            assert!(text.contains(words), "{text}");
+            assert!(!text.contains("--root") && !text.contains("token"), "{text}");
+            assert_eq!(exit_code, code, "{text}");
+        }
     }
 
     #[test]

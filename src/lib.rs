@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! route.rs      file names (name), addresses (address), hops (hop), the input.txt grammar, and what makes a node a relay or the origin
-//! wire/         message (Request, Reply), digest, transfer (ids), problem and reason (what went wrong, in a form that travels);
+//! wire/         message (Request, Reply), condition (If-Match and the like), media (types by ending), digest, transfer (ids),
+//!               problem and reason (what went wrong, in a form that travels);
 //!               http and seed: the two dialects, read and written on slices
 //! meter.rs      counters and blocked-time clocks of a body, the cap's bucket, rates
 //! snapshot.rs   all that a screen, a JSON line and a metric may know: node, listing; broke  how a body ended;

@@ -123,7 +123,8 @@ async fn a_redirect_is_refused_and_called_one() {
     let says = "HTTP/1.1 301 Moved\r\nLocation: /dir/\r\nContent-Length: 0\r\n\r\n";
     let problem = Stage::new(says, true).await.problem().await;
     assert_eq!((problem.reason, problem.hop), (Reason::Nonsense, 2));
-    assert!(problem.detail.as_str().contains("redirect"), "{}", problem.detail);
+    assert!(problem.detail.as_str().contains("redirect to /dir/"), "{}", problem.detail);
+    assert_eq!(problem.server_status(), Some(301));
 }
 
 #[tokio::test]
@@ -135,5 +136,37 @@ async fn a_plain_server_that_is_busy_or_forbids_says_so_through_the_chain() {
         let problem = Stage::new(says, true).await.problem().await;
         assert_eq!((problem.reason, problem.hop), (reason, 2));
         assert!(!problem.advice().contains("--allow-next"));
+    }
+}
+
+#[tokio::test]
+async fn how_and_when_to_ask_a_plain_server_again_comes_through_the_chain() {
+    for (says, status, line, words) in [
+        (
+            "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n",
+            401,
+            "WWW-Authenticate: Basic realm=\"x\"\r\n",
+            "wants a login",
+        ),
+        ("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", 403, "", "does not allow it (status 403)"),
+        (
+            "HTTP/1.1 429 No\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n",
+            429,
+            "Retry-After: 3\r\n",
+            "is busy (status 429, to be asked again after 3 s)",
+        ),
+        ("HTTP/1.1 503 No\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", 503, "Retry-After: 7\r\n", "after 7 s"),
+        ("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", 404, "", "asked for /f)"),
+        ("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", 400, "", "a TLS port may say so"),
+        ("\x15\x03\x01\0\x02\x02\x46", 502, "", "speaks TLS"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 502, "", "how long the file is (chunked)"),
+        ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", 502, "", "compressed"),
+    ] {
+        let stage = Stage::new(says, true).await;
+        let reply = stage.get("f").await;
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")) && reply.contains(line), "{says}: {reply}");
+        let problem = stage.problem().await;
+        assert!(problem.to_string().contains(words), "{problem}");
+        assert_eq!(problem.hop, 2);
     }
 }

@@ -4,10 +4,14 @@
 
 #[path = "http_chain/ahead.rs"]
 mod ahead;
+#[path = "http_chain/conditional.rs"]
+mod conditional;
 #[path = "http_chain/control.rs"]
 mod control;
 #[path = "http_chain/dials.rs"]
 mod dials;
+#[path = "http_chain/forms.rs"]
+mod forms;
 #[path = "http_chain/listing.rs"]
 mod listing;
 #[path = "http_chain/names.rs"]
@@ -134,7 +138,7 @@ async fn an_http_1_0_client_finds_the_end_of_its_file_by_the_end_of_the_stream()
     chain.write("f", b"content");
     for route in [String::new(), chain.route()] {
         let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
-        let head = format!("GET /files/f HTTP/1.0\r\nConnection: keep-alive\r\n{route}\r\n");
+        let head = format!("GET /files/f HTTP/1.0\r\n{route}\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut all = Vec::new();
         let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut all));

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -76,7 +76,7 @@ async fn logged(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) 
 
 async fn answer(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
     let headers = request.headers();
-    let host = match called(headers) {
+    let host = match called(&request) {
         Ok(host) => host,
         Err(detail) => return here(node, Reason::Malformed, &detail),
     };
@@ -89,7 +89,10 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) 
             Some(verb) => control::answer(node, &verb, request).await,
             None => pages::answer(node, &request, peer).await,
         },
-        Ok(_) if !reads(request.method()) => here(node, Reason::Policy, "control is never relayed"),
+        Ok(_) if !reads(request.method()) && control::Verb::find(request.uri().path()).is_some() => {
+            here(node, Reason::Policy, "control is never relayed")
+        }
+        Ok(_) if !reads(request.method()) => wrong_method("GET, HEAD", "pages are read with GET or HEAD"),
         Ok(route) => match relay::relay(node, &request, host.as_ref(), route).await {
             Ok(reply) => reply,
             Err(problem) => from_problem(&problem),
@@ -98,7 +101,12 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) 
 }
 
 /// The address by which the reader calls this node; without a port it means port 80.
-fn called(headers: &HeaderMap) -> Result<Option<HostPort>, String> {
+fn called(request: &Request<Incoming>) -> Result<Option<HostPort>, String> {
+    if let Some(authority) = request.uri().authority() {
+        // A client that takes this node for a proxy names the host twice; the one in the target counts.
+        return parse_host(authority.as_str()).map(Some);
+    }
+    let headers = request.headers();
     let mut lines = headers.get_all(HOST).iter();
     let (line, more) = (lines.next(), lines.next());
     let Some(line) = line else { return Ok(None) };
@@ -156,5 +164,7 @@ where
     // What a page says is true for the moment, and nobody may take text for a program.
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    // Any page leads elsewhere with a route.
+    reply.headers_mut().insert(VARY, HeaderValue::from_static("Chain-Route"));
     reply
 }

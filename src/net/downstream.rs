@@ -5,15 +5,21 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::limits::{DRAIN_BYTES, Limits};
+use crate::text::SafeText;
 use crate::wire::http::{MAX_HEAD, encode_reply};
 use crate::wire::{Method, Problem, Reply, problem};
+
+/// The lines of a problem: it is no longer true a moment later, and nobody may take text for a program.
+const PROBLEM_LINES: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
+/// The same where the method is the problem.
+const METHOD_LINES: &str = "Allow: GET, HEAD\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub struct Downstream {
     pub head: Vec<u8>,
     /// The peer has said that it asks nothing more.
     pub asked_last: bool,
+    /// The peer speaks HTTP/1.0: it has to be told where the connection stays open.
+    pub old: bool,
     limits: Limits,
 }
 
@@ -43,7 +51,7 @@ pub enum Next {
 impl Downstream {
     /// A connection nothing was read from yet.
     pub fn new(stream: TcpStream, limits: Limits) -> Self {
-        Self { stream, inbox: Vec::new(), head: Vec::new(), asked_last: false, limits }
+        Self { stream, inbox: Vec::new(), head: Vec::new(), asked_last: false, old: false, limits }
     }
 
     /// Reads more into the inbox; 0 is the end of the stream. Cancel-safe.
@@ -91,8 +99,9 @@ impl Downstream {
     }
 
     /// Takes a reply head, for whatever sends the body.
-    pub fn announce(&mut self, reply: &Reply) {
+    pub fn announce(&mut self, reply: &mut Reply) {
         self.head.reserve(1024);
+        reply.echo_keep_alive = self.old;
         encode_reply(reply, &mut self.head);
     }
 
@@ -104,6 +113,7 @@ impl Downstream {
 
     /// Writes a problem: as a body, or for HEAD in a header line.
     pub async fn send_problem(&mut self, failed: &Problem, method: Method, keep_alive: bool) -> Next {
+        let keep_alive = keep_alive && !self.old;
         match self.write(&problem_message(failed, method, keep_alive)).await {
             Ok(()) if keep_alive => Next::Keep,
             Ok(()) => Next::Close,
@@ -144,12 +154,19 @@ impl Downstream {
 /// A reply that carries a problem: as a body, or for HEAD in a header line.
 pub fn problem_message(failed: &Problem, method: Method, keep_alive: bool) -> Vec<u8> {
     let body = failed.to_json();
+    let status = failed.status();
+    // What an origin asks for; a node of ours takes a token.
+    let challenge = failed.server.as_ref().and_then(|server| server.challenge.as_ref());
+    let challenge = challenge.map(SafeText::as_str).filter(|challenge| challenge.is_ascii());
     let reply = Reply {
-        status: failed.status(),
+        status,
         length: Some(body.len() as u64),
-        content_type: Some(problem::MEDIA_TYPE.to_owned()),
-        range_outside: failed.size.filter(|_| failed.status() == 416),
-        retry_after: (failed.status() == 503).then_some(1),
+        date: Some(httpdate::fmt_http_date(SystemTime::now())),
+        content_type: Some(problem::MEDIA_TYPE.into()),
+        range_outside: failed.size.filter(|_| status == 416),
+        retry_after: failed.server.as_ref().and_then(|server| server.retry_after).or((status == 503).then_some(1)),
+        lines: if status == 405 { METHOD_LINES } else { PROBLEM_LINES }.into(),
+        challenge: (status == 401).then(|| challenge.unwrap_or("Bearer").to_owned()),
         problem: (method == Method::Head).then(|| failed.clone()),
         keep_alive,
         ..Reply::default()

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -86,13 +87,14 @@ async fn answer_head(
             return Err(down.send_problem(&problem, method, keep).await);
         }
     };
-    let reply = passed_on(answer, keep);
+    let mut reply = passed_on(answer, keep);
     job.update(|account| account.status = reply.status);
     hold_back(node, job).await;
     job.answers();
-    down.announce(&reply);
-    if method == Method::Head {
+    down.announce(&mut reply);
+    if method == Method::Head || reply.status == 304 {
         upstream.finish();
+        job.served();
         return match down.send_head().await {
             Ok(()) => Ok((keep, None)),
             Err(_) => Err(Next::Drop),
@@ -180,6 +182,8 @@ fn passed_on(answer: Answer, keep_alive: bool) -> Box<Reply> {
     reply.add_leg(&answer.leg);
     reply.hops = Some(reply.hops.unwrap_or(0) + 1);
     add_to_list(&mut reply.via, VIA);
+    // Whoever passes on a reply without a date adds it (RFC 9110, 6.6.1).
+    reply.date.get_or_insert_with(|| httpdate::fmt_http_date(SystemTime::now()));
     reply.keep_alive = keep_alive;
     reply
 }

@@ -1,5 +1,6 @@
 //! A session in the seed wire: the original's dialogue, made to work beside it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head:
     let mut head = Some(head);
     loop {
         conn.set_state(ConnState::Head);
-        let Ok(Some(seed)) = timeout_at(deadline, read_request(node, &mut down)).await else { return };
+        let Ok(Some(seed)) = timeout_at(deadline, read_request(node, &mut down, conn.peer())).await else { return };
         head.take();
         if seed.name.as_bytes() == PROBE_NAME && seed.route.is_empty() {
             if down.write(PROBE_ANSWER).await.is_ok() {
@@ -71,11 +72,11 @@ pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head:
 }
 
 /// Reads until the request parses and nothing more comes for a moment: the wire has no end mark.
-async fn read_request(node: &Node, down: &mut Downstream) -> Option<SeedRequest> {
+async fn read_request(node: &Node, down: &mut Downstream, peer: SocketAddr) -> Option<SeedRequest> {
     loop {
         let read = match parse_request(&down.inbox) {
             Parsed::Never(why) => {
-                tracing::debug!("not a request: {why}");
+                tracing::info!("{peer}: what came is no request: {why}");
                 return None;
             }
             Parsed::Partial => down.fill().await,

@@ -19,32 +19,73 @@ use super::{origin, relay, seed};
 use crate::meter::Wait;
 use crate::route::{Role, Wire, advance};
 use crate::snapshot::{Broke, ConnState};
-use crate::wire::http::{Asked, HeadError, is_http, parse_request};
+use crate::wire::http::{Asked, HeadError, MAX_HEAD, is_http, parse_request};
 use crate::wire::{Action, Method, Problem, Reason, Request};
 
 /// Says that the request is being worked on; also what tells an unsure asker which wire we speak.
 pub const INTERIM: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
 
+/// How a TLS client begins: a handshake record of any version.
+const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
+/// A fatal alert of TLS 1.0, which every version reads: 70, protocol version. It is what clients show best.
+const TLS_ALERT: &[u8] = b"\x15\x03\x01\x00\x02\x02\x46";
+/// The first line of every HTTP/2 connection without TLS.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+/// Empty SETTINGS, then GOAWAY for `HTTP_1_1_REQUIRED`.
+const HTTP2_GOAWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d";
+
 /// Serves one connection to its end; its first request has to be there by the deadline.
 pub async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: HeadGuard, deadline: Instant) {
     let mut down = Downstream::new(stream, node.config.limits);
     match timeout_at(deadline, first_line(&mut down)).await {
-        Ok(Some(Wire::Http)) => http(&node, down, &conn, head, deadline).await,
-        Ok(Some(Wire::Seed)) => Box::pin(seed::run(&node, down, &conn, head, deadline)).await,
-        // Nobody said anything that could be answered.
-        Ok(None) | Err(_) => {}
+        Ok(Some(First::Http)) => http(&node, down, &conn, head, deadline).await,
+        Ok(Some(First::Legacy)) => Box::pin(seed::run(&node, down, &conn, head, deadline)).await,
+        Ok(Some(First::Unserved { answer, protocol })) => {
+            tracing::info!("{}: {protocol} is not served on this port", conn.peer());
+            if down.write(answer).await.is_ok() {
+                Box::pin(down.close()).await;
+            }
+        }
+        Ok(None) | Err(_) if down.inbox.is_empty() => {}
+        Ok(None) | Err(_) => tracing::info!("{}: what came is no request", conn.peer()),
     }
 }
 
-/// The wire, as soon as a first line is there; `None` at the end of the stream.
-async fn first_line(down: &mut Downstream) -> Option<Wire> {
-    loop {
-        if let Some(end) = down.inbox.iter().position(|byte| *byte == b'\n') {
-            return Some(if is_http(&down.inbox[..end]) { Wire::Http } else { Wire::Seed });
+/// What the first bytes of a connection are.
+enum First {
+    /// A request line of any version of HTTP/1, and the like.
+    Http,
+    /// Anything else that has lines.
+    Legacy,
+    /// Another protocol that is known, and what tells its clients that it is not spoken here.
+    Unserved { answer: &'static [u8], protocol: &'static str },
+}
+
+impl First {
+    /// `None` while that is not known yet.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        // A browser or a proxy may put one empty line before its request.
+        let line = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+        if bytes.starts_with(TLS_HANDSHAKE) {
+            return Some(Self::Unserved { answer: TLS_ALERT, protocol: "TLS" });
         }
-        // Neither dialect has a first line that long; the seed wire's reader says so.
-        if down.inbox.len() > crate::wire::http::MAX_HEAD {
-            return Some(Wire::Seed);
+        if line.starts_with(HTTP2_PREFACE) {
+            return Some(Self::Unserved { answer: HTTP2_GOAWAY, protocol: "HTTP/2" });
+        }
+        match line.iter().position(|byte| *byte == b'\n') {
+            Some(end) if is_http(&line[..end]) => Some(Self::Http),
+            // Neither protocol has a first line that long; the legacy protocol's reader says so.
+            None if line.len() <= MAX_HEAD => None,
+            _ => Some(Self::Legacy),
+        }
+    }
+}
+
+/// What a connection begins with, as soon as that is known; `None` at the end of the stream.
+async fn first_line(down: &mut Downstream) -> Option<First> {
+    loop {
+        if let Some(first) = First::of(&down.inbox) {
+            return Some(first);
         }
         if !matches!(down.fill().await, Ok(read) if read > 0) {
             return None;
@@ -165,6 +206,7 @@ async fn file(
     upstream: &mut Upstream,
 ) -> Next {
     down.asked_last = !request.keep_alive;
+    down.old = !request.interim;
     let proof = request.method == Method::Head && request.if_match.is_some();
     let refused = if node.drain().is_draining() && !proof {
         Some((Reason::Draining, ""))
@@ -180,6 +222,10 @@ async fn file(
     }
     let id = *request.transfer.get_or_insert_with(super::ids::transfer_id);
     let job = conn.begin_job(id, request.method, &request.name, Wire::Http);
+    if request.query.is_some() {
+        // It may hold a secret, and names stand in logs and reports.
+        job.update(|account| account.name = format!("{}?…", account.name).into());
+    }
     if request.ack && request.interim && down.write(INTERIM).await.is_err() {
         return Next::Drop;
     }

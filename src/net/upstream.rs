@@ -20,7 +20,9 @@ use super::dial::{Dialed, dial_by};
 use super::limits::{HOP_SHARE, Limits};
 use super::link::{Links, Spares};
 use crate::route::{Hop, HostPort, Wire};
-use crate::wire::http::{encode_request, parse_reply};
+use crate::text::SafeText;
+use crate::wire::http::{encode_request, parse_reply, target};
+use crate::wire::problem::Server;
 use crate::wire::{Action, Leg, Method, Problem, Reason, Reply, Request, problem, seed};
 
 /// Has the last word on an address that is about to be dialled.
@@ -224,18 +226,30 @@ impl Upstream {
         };
         let reply = &answer.reply;
         let problem = match reply.status {
+            304 if !request.takes_not_modified() => {
+                Some(wrong(Reason::Nonsense, "it says that nothing has changed, which nobody asked"))
+            }
             200 | 206 if reply.length.is_none() => Some(wrong(Reason::Nonsense, "the file's length is not known")),
-            200 | 206 if reply.hops.unwrap_or(0) as usize != request.route.len() => {
+            200 | 206 | 304 if reply.hops.unwrap_or(0) as usize != request.route.len() => {
                 Some(wrong(Reason::RouteIgnored, ""))
             }
             206 if request.range.is_none() => {
                 Some(wrong(Reason::Nonsense, "a part came where the whole was asked for"))
             }
-            200 | 206 => None,
+            200 | 206 | 304 => None,
+            // It looked for the file in a place of its own, where another hop was to be asked.
+            404 | 410 if reply.problem.is_none() && !request.route.is_empty() => {
+                Some(wrong(Reason::RouteIgnored, &format!("status {}", reply.status)))
+            }
             _ => Some(reply.problem.clone().map_or_else(
                 || Problem {
                     size: reply.range_outside,
-                    ..wrong(Reason::of_status(reply.status), &foreign(reply.status))
+                    server: Some(Box::new(Server {
+                        status: reply.status,
+                        retry_after: reply.retry_after,
+                        challenge: reply.challenge.as_deref().map(SafeText::new),
+                    })),
+                    ..wrong(Reason::of_status(reply.status), &foreign(hop, request, reply))
                 },
                 Problem::passed_on,
             )),
@@ -251,9 +265,14 @@ impl Upstream {
 }
 
 /// What a server that knows nothing of chains meant, in words.
-fn foreign(status: u16) -> String {
-    match status {
-        300..=399 => format!("status {status}, a redirect, which is not followed"),
+fn foreign(hop: &Hop, request: &Request, reply: &Reply) -> String {
+    let status = reply.status;
+    match (status, &reply.location, reply.retry_after) {
+        (300..=399, Some(place), _) => format!("status {status}, a redirect to {place}, which is not followed"),
+        (300..=399, None, _) => format!("status {status}, a redirect, which is not followed"),
+        (400, ..) => format!("status {status}; a TLS port may say so, and a chain carries plain HTTP"),
+        (404 | 410, ..) => format!("status {status}, asked for {}", target(request, hop.base.as_deref())),
+        (429 | 503, _, Some(seconds)) => format!("status {status}, to be asked again after {seconds} s"),
         _ => format!("status {status}"),
     }
 }

@@ -48,6 +48,9 @@ impl FromStr for Host {
         if let Ok(ip) = text.parse() {
             return Ok(Self::Ip(ip));
         }
+        if text.contains("://") {
+            return Err(format!("{text:?} is a URL: a hop is HOST:PORT, without http:// and without a path"));
+        }
         if text.is_empty() || text.len() > 253 {
             return Err(format!("{text:?} is not a host: a name has 1 to 253 characters"));
         }
@@ -106,6 +109,9 @@ impl HostPort {
 
     /// Reads an address of any kind, or says what is wrong with it.
     fn read_any(text: &str) -> Result<Self, String> {
+        if text.contains("://") {
+            return Err(format!("{text:?} is a URL: a hop is HOST:PORT, without http:// and without a path"));
+        }
         let colon =
             text.bytes().rposition(|b| b == b':').ok_or_else(|| format!("{text:?} has no port: write HOST:PORT"))?;
         let (host, port) = (&text[..colon], &text[colon + 1..]);

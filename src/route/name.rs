@@ -62,7 +62,7 @@ impl FileName {
             return Cow::Borrowed(self);
         }
         let mut kept: Vec<&[u8]> = segments().take(inner).filter(|segment| !idle(segment)).collect();
-        kept.extend(segments().last());
+        kept.extend(segments().next_back());
         // A name that is nothing else stays as it is, and is not found.
         Self::new(&kept.join(&b'/')).map_or(Cow::Borrowed(self), Cow::Owned)
     }

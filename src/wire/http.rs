@@ -8,7 +8,7 @@ mod write;
 pub(crate) use fields::{decode_name, encode_name, number as parse_number, route as parse_route, text as plain_text};
 pub use reply::{ReplyHead, encode_reply, parse_reply};
 pub(crate) use request::host as parse_host;
-pub use request::{Asked, encode_request, is_http, parse_request};
+pub use request::{Asked, encode_request, is_http, parse_request, target};
 
 use std::sync::LazyLock;
 
@@ -45,6 +45,9 @@ impl From<httparse::Error> for HeadError {
         match error {
             httparse::Error::TooManyHeaders => {
                 Self { reason: Reason::HeadTooLarge, detail: format!("the head has more than {MAX_FIELDS} lines") }
+            }
+            httparse::Error::Version => {
+                Self { reason: Reason::Version, detail: "HTTP/1.1 and HTTP/1.0 are spoken here".to_owned() }
             }
             error => Self::malformed(error.to_string()),
         }

@@ -1,5 +1,6 @@
 //! What is asked of a node and what it answers, in either dialect.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -100,10 +101,18 @@ pub struct Reply {
     pub last_modified: Option<String>,
     /// When the reply was made, in HTTP's form.
     pub date: Option<String>,
-    /// Ranges can be asked for.
-    pub accept_ranges: bool,
+    /// Ranges can be asked for, or cannot; `None` where the origin says nothing of it.
+    pub accept_ranges: Option<bool>,
     /// The body's media type.
-    pub content_type: Option<String>,
+    pub content_type: Option<Cow<'static, str>>,
+    /// What else but the route the reply depends on, as the origin says.
+    pub vary: Option<String>,
+    /// Further header lines, ready to be sent: of those that came, only the ones a relay passes on.
+    pub lines: Cow<'static, str>,
+    /// Where a redirect leads; never sent on.
+    pub location: Option<String>,
+    /// How to log in (401).
+    pub challenge: Option<String>,
     /// How many relays stand between the answering node and the origin.
     pub hops: Option<u32>,
     /// The relays that passed this reply on.
@@ -118,6 +127,8 @@ pub struct Reply {
     pub problem: Option<Problem>,
     /// The connection stays open for another request.
     pub keep_alive: bool,
+    /// The asker speaks HTTP/1.0, and has to be told that the connection stays open.
+    pub echo_keep_alive: bool,
 }
 
 impl Request {

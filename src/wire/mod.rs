@@ -1,13 +1,16 @@
 //! What goes over the wire, whichever dialect it is written in: `Request`, `Reply`, `Problem`; no socket, no clock.
 
+mod condition;
 mod digest;
 pub mod http;
+pub mod media;
 mod message;
 pub mod problem;
 mod reason;
 pub mod seed;
 mod transfer;
 
+pub use condition::{Outcome, State};
 pub use digest::{Algorithm, Digest};
 pub use message::{ByteRange, Leg, Method, Reply, Request, add_to_list};
 pub use problem::{Action, Problem};

@@ -56,6 +56,22 @@ pub struct Problem {
     /// The size of the file, where a range lies outside it: what to ask for next can be told from that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// What was answered, where that came from a server that is no node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Box<Server>>,
+}
+
+/// How a server that knows nothing of chains refused.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its HTTP status.
+    pub status: u16,
+    /// After how many seconds it wants to be asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// How it wants its readers to log in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<SafeText>,
 }
 
 /// The JSON form, with the members RFC 9457 names.
@@ -74,6 +90,8 @@ struct Document {
     ms: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server: Option<Box<Server>>,
 }
 
 impl Problem {
@@ -88,6 +106,7 @@ impl Problem {
             detail: detail.into(),
             ms: 0.0,
             size: None,
+            server: None,
         }
     }
 
@@ -109,13 +128,28 @@ impl Problem {
         self
     }
 
+    /// The status by which a server that is no node refused, if one did.
+    pub fn server_status(&self) -> Option<u16> {
+        self.server.as_ref().map(|server| server.status)
+    }
+
     /// The HTTP status that carries it.
     pub fn status(&self) -> u16 {
-        self.reason.status()
+        match self.server_status() {
+            Some(status @ (401 | 403 | 404 | 410 | 429 | 503)) => status,
+            _ => self.reason.status(),
+        }
     }
 
     /// The failure in words, without its details.
     fn words(&self) -> &'static str {
+        match self.server_status() {
+            Some(300..=399) => return "redirects elsewhere",
+            Some(401 | 407) => return "wants a login, and a chain passes none on",
+            Some(403) => return "does not allow it",
+            Some(429 | 503) => return "is busy",
+            _ => {}
+        }
         match (self.reason, self.action) {
             (Reason::Closed, Action::Body) => "closed before the end",
             (Reason::Fault, Action::Body) => "broken off on purpose",
@@ -139,6 +173,7 @@ impl Problem {
             reason: self.reason,
             ms: to_the_us(self.ms),
             size: self.size,
+            server: self.server.clone(),
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }
@@ -172,6 +207,7 @@ impl Problem {
             detail: document.detail.into(),
             ms: to_the_us(document.ms),
             size: document.size,
+            server: document.server,
         })
     }
 
@@ -257,6 +293,9 @@ mod tests {
         let longest = "\u{1f9ed}".repeat(1000);
         let problem = Problem::here(Reason::RouteIgnored, Action::Resolve, &longest, longest.as_str());
         let problem = Problem { hop: u32::MAX, reporter: u32::MAX, size: Some(u64::MAX), ..problem };
+        let challenge = Some(longest.as_str().into());
+        let server = Some(Box::new(Server { status: u16::MAX, retry_after: Some(u64::MAX), challenge }));
+        let problem = Problem { server, ..problem };
         let json = problem.to_json();
         assert!(json.len() <= MAX_BODY, "{} bytes", json.len());
         assert_eq!(Problem::from_json(&json), Some(problem));

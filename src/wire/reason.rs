@@ -14,6 +14,8 @@ pub enum Reason {
     Policy,
     /// The origin has no such file.
     NotFound,
+    /// The method is not one for files.
+    Method,
     /// The request head took too long to arrive.
     HeadTimeout,
     /// The file is not the one the request was about.
@@ -48,6 +50,8 @@ pub enum Reason {
     Fault,
     /// The node itself failed.
     Internal,
+    /// The version of HTTP is not one that is spoken here.
+    Version,
     /// What is asked for cannot be done, or not in the next hop's protocol.
     Unsupported,
 }
@@ -60,6 +64,7 @@ impl Reason {
             Self::Unauthorized => 401,
             Self::Policy => 403,
             Self::NotFound => 404,
+            Self::Method => 405,
             Self::HeadTimeout => 408,
             Self::Changed => 412,
             Self::Range => 416,
@@ -75,6 +80,7 @@ impl Reason {
             | Self::Short => 502,
             Self::Busy | Self::Draining | Self::Fault => 503,
             Self::TimedOut => 504,
+            Self::Version => 505,
             Self::Loop => 508,
         }
     }
@@ -105,6 +111,7 @@ impl Reason {
             Self::Unauthorized => "token missing or wrong",
             Self::Policy => "refused by policy",
             Self::NotFound => "no such file",
+            Self::Method => "method not allowed",
             Self::HeadTimeout => "request head too slow",
             Self::Changed => "file changed meanwhile",
             Self::Range => "range outside the file",
@@ -122,6 +129,7 @@ impl Reason {
             Self::Short => "body ended early",
             Self::Fault => "refused on purpose",
             Self::Internal => "failed inside",
+            Self::Version => "another version of HTTP",
             Self::Unsupported => "not supported",
         }
     }

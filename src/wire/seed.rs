@@ -128,12 +128,7 @@ pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem>
 
 /// The request as every hop of either dialect understands it.
 pub fn to_request(seed: SeedRequest) -> Request {
-    Request {
-        host: Some(seed.own),
-        route: seed.route,
-        transfer: seed.transfer,
-        ..Request::new(Method::Get, seed.name)
-    }
+    Request { host: Some(seed.own), route: seed.route, transfer: seed.transfer, ..Request::new(Method::Get, seed.name) }
 }
 
 /// Reads an answer that is whole.

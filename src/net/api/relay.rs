@@ -8,8 +8,8 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, VIA,
-    WWW_AUTHENTICATE,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, VARY,
+    VIA, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -174,6 +174,7 @@ async fn answer(
 fn plain(status: StatusCode, body: PageBody) -> Response<PageBody> {
     let mut reply = Response::new(body);
     *reply.status_mut() = status;
+    reply.headers_mut().insert(VARY, HeaderValue::from_static("Chain-Route"));
     reply
 }
 

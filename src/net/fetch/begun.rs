@@ -46,7 +46,7 @@ impl Source {
     pub(super) fn of(route: &Route, answer: &Answer) -> Option<Self> {
         let reply = &answer.reply;
         let etag = reply.etag.clone().filter(|etag| !etag.starts_with("W/"))?;
-        let parts = answer.wire == Wire::Http && reply.accept_ranges;
+        let parts = answer.wire == Wire::Http && reply.accept_ranges == Some(true);
         parts.then(|| Self { file: super::state::file_of(route), size: reply.size().unwrap_or_default(), etag })
     }
 }

@@ -11,6 +11,7 @@ use super::{AsyncReadExt, AsyncWriteExt, encode_request, ms_since, parse_reply, 
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::link::{SILENCE, probe};
 use crate::wire::http::{MAX_HEAD, ReplyHead};
+use crate::wire::{Outcome, State};
 
 /// How long a size may take to arrive in full once its first digit is there: it has no end mark.
 const ANSWER_GAP: Duration = Duration::from_millis(5);
@@ -241,8 +242,23 @@ impl Upstream {
             }
         };
         link.left = if request.method == Method::Get { size } else { 0 };
-        let reply =
-            Reply { status: 200, length: Some(size), hops: Some(request.route.len() as u32), ..Reply::default() };
+        // The protocol has no validators; what can be said without them is said here.
+        let status = match request.outcome(&State::default()) {
+            Outcome::Failed => {
+                let detail = "the legacy protocol does not tell states of a file apart";
+                return Err(wait.problem(Reason::Changed, detail));
+            }
+            Outcome::NotModified => 304,
+            Outcome::Whole | Outcome::Part => 200,
+        };
+        let reply = Reply {
+            status,
+            length: Some(size),
+            accept_ranges: Some(false),
+            hops: Some(request.route.len() as u32),
+            lines: "Cache-Control: no-cache\r\n".into(),
+            ..Reply::default()
+        };
         Ok(self.answered(link, Box::new(reply), dialed))
     }
 }

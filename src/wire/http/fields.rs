@@ -44,16 +44,16 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'}');
 
 /// A header line's name as it is compared; empty where it is longer than any we know.
-pub(super) fn lower<'a>(name: &str, space: &'a mut [u8; 24]) -> &'a [u8] {
+pub(super) fn lower<'a>(name: &str, space: &'a mut [u8; 32]) -> &'a [u8] {
     let lower = space.get_mut(..name.len()).unwrap_or_default();
     lower.copy_from_slice(&name.as_bytes()[..lower.len()]);
     lower.make_ascii_lowercase();
     lower
 }
 
-/// A header value as text: visible ASCII and blanks only, so that it can be sent on as it is.
+/// A header value as text: visible ASCII, blanks and tabs only, so that it can be sent on as it is.
 ///
-/// Of a value that an HTTP parser let through, which holds no control character but tabs.
+/// Of a value that an HTTP parser let through, which holds no other control character.
 pub(crate) fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value.trim_ascii()).ok().filter(|text| text.is_ascii())
 }

@@ -1,5 +1,6 @@
 //! Reply heads: what a node sends down, and what it accepts from the next hop.
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use super::write::{Value as _, leg_entries, line, put_all};
@@ -8,6 +9,13 @@ use crate::wire::{Leg, Method, Problem, Reply, add_to_list};
 
 /// How every reply begins that can be one.
 const VERSION: &[u8] = b"HTTP/1.";
+/// The types of the records by which TLS refuses, or answers, what it does not understand.
+const TLS: [u8; 2] = [0x15, 0x16];
+/// Most bytes of lines that a relay passes on as they came: with everything else they fit into a head several times.
+const MOST_LINES: usize = 2048;
+
+/// What every reply depends on: the same path leads elsewhere by another route.
+const ROUTE: &str = "Chain-Route";
 
 /// A head that came from the next hop.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +33,9 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
     // Whatever greets first, such as SSH or a mail server, is known by its first bytes: nobody has to wait for a head.
     let known = bytes.len().min(VERSION.len());
     if bytes[..known] != VERSION[..known] {
+        if TLS.contains(&bytes[0]) {
+            return Err(HeadError::malformed("it speaks TLS, and a chain carries plain HTTP"));
+        }
         return Err(HeadError::malformed("it does not speak HTTP"));
     }
     let Some(end) = head_end(bytes)? else { return Ok(None) };
@@ -44,7 +55,7 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
     }
     let mut reply = Reply { status, keep_alive: head.version == Some(1), ..Reply::default() };
     let mut framing = Framing::default();
-    let mut name = [0; 24];
+    let mut name = [0; 32];
     let values = fields::Values::of(&bytes[..end]);
     for header in head.headers {
         let name = fields::lower(header.name, &mut name);
@@ -54,8 +65,14 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
         }
     }
     framing.apply(&mut reply, method)?;
-    // Some servers leave the line out of a part; that a part came says it too.
-    reply.accept_ranges |= reply.status == 206;
+    if reply.status == 206 {
+        // Some servers leave the line out of a part; that a part came says it too.
+        reply.accept_ranges = Some(true);
+    }
+    if !framing.caching && matches!(reply.status, 200 | 206 | 304) {
+        // A cache would guess for how long the file stays as it is.
+        add_line(&mut reply, "Cache-Control: ", "no-cache");
+    }
     Ok(Some((ReplyHead::Final(Box::new(reply)), end)))
 }
 
@@ -77,6 +94,8 @@ struct Framing {
     length: Option<u64>,
     transfer_encoding: bool,
     content_encoding: bool,
+    /// It is said how long a cache may keep the reply.
+    caching: bool,
 }
 
 fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str) -> Result<(), HeadError> {
@@ -97,8 +116,32 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
         b"etag" => reply.etag = text(),
         b"last-modified" => reply.last_modified = text(),
         b"date" => reply.date = text(),
-        b"accept-ranges" => reply.accept_ranges = value.eq_ignore_ascii_case("bytes"),
-        b"content-type" => reply.content_type = text(),
+        b"accept-ranges" => reply.accept_ranges = Some(value.eq_ignore_ascii_case("bytes")),
+        b"content-type" => reply.content_type = text().map(Cow::Owned),
+        b"vary" if value != ROUTE => {
+            for member in value.split(',').map(str::trim_ascii) {
+                let length = reply.vary.as_ref().map_or(0, String::len) + member.len();
+                if !member.is_empty() && !member.eq_ignore_ascii_case(ROUTE) && length < MOST_LINES {
+                    add_to_list(&mut reply.vary, member);
+                }
+            }
+        }
+        b"cache-control" => {
+            framing.caching = true;
+            add_line(reply, "Cache-Control: ", value);
+        }
+        b"expires" => {
+            framing.caching = true;
+            add_line(reply, "Expires: ", value);
+        }
+        b"age" => add_line(reply, "Age: ", value),
+        b"content-disposition" => add_line(reply, "Content-Disposition: ", value),
+        b"content-language" => add_line(reply, "Content-Language: ", value),
+        b"content-security-policy" => add_line(reply, "Content-Security-Policy: ", value),
+        b"cross-origin-resource-policy" => add_line(reply, "Cross-Origin-Resource-Policy: ", value),
+        b"x-content-type-options" => add_line(reply, "X-Content-Type-Options: ", value),
+        b"location" => reply.location = text(),
+        b"www-authenticate" if reply.challenge.is_none() => reply.challenge = text(),
         b"chain-hops" => reply.hops = fields::number(value).and_then(|hops| u32::try_from(hops).ok()),
         b"via" if !value.is_empty() => {
             add_to_list(&mut reply.via, value);
@@ -116,6 +159,16 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
     Ok(())
 }
 
+/// Adds a line that is passed on as it came, if there is room.
+fn add_line(reply: &mut Reply, name: &str, value: &str) {
+    if !value.is_empty() && reply.lines.len() + name.len() + value.len() + 2 <= MOST_LINES {
+        let lines = reply.lines.to_mut();
+        // Those of a node of ours fit into this.
+        lines.reserve(if lines.is_empty() { 192 } else { 0 });
+        lines.extend([name, value, "\r\n"]);
+    }
+}
+
 impl Framing {
     /// Decides how long the body is, or refuses a reply of which two readers could think differently.
     fn apply(&self, reply: &mut Reply, method: Method) -> Result<(), HeadError> {
@@ -124,8 +177,11 @@ impl Framing {
             return Err(HeadError::malformed("both Content-Length and Transfer-Encoding are there"));
         }
         let success = (200..300).contains(&reply.status);
-        if success && (self.transfer_encoding || self.content_encoding) {
-            return Err(HeadError::malformed("the file comes encoded: only plain bytes of known length are relayed"));
+        if success && self.transfer_encoding {
+            return Err(HeadError::malformed("it does not say how long the file is (chunked)"));
+        }
+        if success && self.content_encoding {
+            return Err(HeadError::malformed("the file comes compressed, and only its plain bytes are relayed"));
         }
         if reply.status == 206 && method == Method::Get {
             let span = reply.content_range.map(|(first, last, _)| last - first + 1);
@@ -150,21 +206,30 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     put_all(out, &[" ", phrase(reply.status), "\r\n"]);
     line(out, "Date: ", reply.date.as_deref());
     line(out, "Content-Type: ", reply.content_type.as_deref());
-    line(out, "Content-Length: ", reply.length);
+    // The length of a 304 would be that of the file.
+    line(out, "Content-Length: ", reply.length.filter(|_| reply.status != 304));
     let range = reply.content_range.map(|(first, last, size)| format!("bytes {first}-{last}/{size}"));
     let range = range.or_else(|| reply.range_outside.map(|size| format!("bytes */{size}")));
     line(out, "Content-Range: ", range);
     line(out, "ETag: ", reply.etag.as_deref());
     line(out, "Last-Modified: ", reply.last_modified.as_deref());
-    let file = matches!(reply.status, 200 | 206);
-    line(out, "Accept-Ranges: ", file.then_some(if reply.accept_ranges { "bytes" } else { "none" }));
+    let ranges = reply.accept_ranges.map(|ranges| if ranges { "bytes" } else { "none" });
+    line(out, "Accept-Ranges: ", ranges.filter(|_| matches!(reply.status, 200 | 206)));
+    // Whatever this node says is the answer for this route alone.
+    match &reply.vary {
+        None => put_all(out, &["Vary: ", ROUTE, "\r\n"]),
+        Some(others) => put_all(out, &["Vary: ", ROUTE, ", ", others, "\r\n"]),
+    }
+    put_all(out, &[&reply.lines]);
+    line(out, "WWW-Authenticate: ", reply.challenge.as_deref());
     line(out, "Chain-Hops: ", reply.hops.map(u64::from));
     line(out, "Via: ", reply.via.as_deref());
     line(out, "Server-Timing: ", reply.timing.as_deref());
     line(out, "Repr-Digest: ", (!reply.digests.is_empty()).then_some(&reply.digests[..]));
     line(out, "Chain-Problem: ", reply.problem.as_ref().map(Problem::to_header));
     line(out, "Retry-After: ", reply.retry_after);
-    line(out, "Connection: ", (!reply.keep_alive).then_some("close"));
+    let connection = if reply.keep_alive { reply.echo_keep_alive.then_some("keep-alive") } else { Some("close") };
+    line(out, "Connection: ", connection);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -178,15 +243,19 @@ fn phrase(status: u16) -> &'static str {
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
+        410 => "Gone",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
         412 => "Precondition Failed",
         416 => "Range Not Satisfiable",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
         508 => "Loop Detected",
         _ => "Other",
     }
@@ -228,10 +297,44 @@ mod tests {
             let reply = parse(&format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\n")).unwrap();
             (reply.accept_ranges, reply.keep_alive)
         };
-        assert_eq!(says(""), (false, true));
-        assert_eq!(says("Accept-Ranges: bytes\r\nConnection: keep-alive\r\n"), (true, true));
-        assert_eq!(says("Accept-Ranges: none\r\nConnection: x, Close\r\n"), (false, false));
-        assert_eq!(says("Connection: close\r\nConnection: x\r\n"), (false, false));
+        assert_eq!(says(""), (None, true));
+        assert_eq!(says("Accept-Ranges: bytes\r\nConnection: keep-alive\r\n"), (Some(true), true));
+        assert_eq!(says("Accept-Ranges: none\r\nConnection: x, Close\r\n"), (Some(false), false));
+        assert_eq!(says("Connection: close\r\nConnection: x\r\n"), (None, false));
+    }
+
+    #[test]
+    fn what_an_origin_says_of_its_file_goes_on_and_every_reply_depends_on_the_route() {
+        let sent = |status: u16, lines: &str| {
+            let reply = parse(&format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n{lines}\r\n")).unwrap();
+            let mut head = Vec::new();
+            encode_reply(&reply, &mut head);
+            String::from_utf8(head).unwrap()
+        };
+        for (lines, there) in [
+            ("", "Vary: Chain-Route\r\nCache-Control: no-cache\r\n"),
+            ("Cache-Control: max-age=5\r\n", "\r\nCache-Control: max-age=5\r\n"),
+            ("Expires: 0\r\nAge: 7\r\n", "\r\nExpires: 0\r\nAge: 7\r\n"),
+            ("Vary: Accept-Encoding, chain-route\r\n", "Vary: Chain-Route, Accept-Encoding\r\n"),
+            ("Vary: *\r\n", "Vary: Chain-Route, *\r\n"),
+            ("Content-Disposition: attachment\r\n", "\r\nContent-Disposition: attachment\r\n"),
+            ("Content-Language: de\r\n", "\r\nContent-Language: de\r\n"),
+            ("X-Content-Type-Options: nosniff\r\n", "\r\nX-Content-Type-Options: nosniff\r\n"),
+        ] {
+            let head = sent(200, lines);
+            assert!(head.contains(there), "{lines:?}: {head}");
+            assert_eq!(head.matches("Cache-Control").count(), usize::from(!lines.contains("Expires")), "{head}");
+        }
+        for silent in
+            ["Set-Cookie: a\r\n", "Location: /x\r\n", "Content-Language: \r\n", "Content-Language: \u{e9}\r\n"]
+        {
+            assert_eq!(sent(200, silent), sent(200, ""), "{silent}");
+        }
+        let long = format!("Content-Language: {}\r\n", "x".repeat(MOST_LINES));
+        assert_eq!(sent(200, &long), sent(200, ""), "what is too long is left out");
+        assert!(!sent(200, "").contains("Accept-Ranges") && !sent(404, "").contains("Cache-Control"));
+        let unchanged = sent(304, "ETag: \"x\"\r\n");
+        assert!(unchanged.contains("ETag: \"x\"\r\n") && !unchanged.contains("Content-Length"), "{unchanged}");
     }
 
     #[test]
@@ -250,6 +353,10 @@ mod tests {
             (Reason::Unauthorized.status(), "401 Unauthorized"),
             (Reason::Policy.status(), "403 Forbidden"),
             (Reason::NotFound.status(), "404 Not Found"),
+            (Reason::Method.status(), "405 Method Not Allowed"),
+            (Reason::Version.status(), "505 HTTP Version Not Supported"),
+            (410, "410 Gone"),
+            (429, "429 Too Many Requests"),
             (Reason::HeadTimeout.status(), "408 Request Timeout"),
             (Reason::Changed.status(), "412 Precondition Failed"),
             (Reason::Range.status(), "416 Range Not Satisfiable"),
@@ -281,8 +388,12 @@ mod tests {
             etag: Some("\"e\"".to_owned()),
             last_modified: Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
             date: Some("Sun, 06 Nov 1994 08:49:38 GMT".to_owned()),
-            accept_ranges: true,
-            content_type: Some("application/octet-stream".to_owned()),
+            accept_ranges: Some(true),
+            content_type: Some("application/octet-stream".into()),
+            vary: Some("Accept".to_owned()),
+            lines: "Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n".into(),
+            location: None,
+            challenge: Some("Basic realm=x".to_owned()),
             hops: Some(2),
             via: Some("1.1 a".to_owned()),
             timing: Some("cdn-cache;desc=HIT".to_owned()),
@@ -290,6 +401,7 @@ mod tests {
             retry_after: Some(1),
             problem: Some(Problem::next(Reason::Refused, Action::Connect, "é:1", "", 0.5)),
             keep_alive: true,
+            echo_keep_alive: false,
         };
         let leg = Leg { resolve_ms: 0.5, dial_ms: 1.0, wait_ms: 2.25 };
         let mut reply = reply;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::write::{line, put_all};
 use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
 use crate::route::{DEFAULT_BASE, FileName, Host, HostPort};
-use crate::wire::{Method, Request, TransferId, add_to_list};
+use crate::wire::{Method, Reason, Request, TransferId, add_to_list};
 
 /// What a head asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +38,31 @@ struct Fields<'a> {
     connection: Option<Cow<'a, str>>,
 }
 
-/// True if a first line belongs to HTTP; anything else belongs to the seed wire.
+/// Methods that are known, and not for files: those of HTTP itself and of `WebDAV`, which many file managers try.
+const OTHER_METHODS: [&str; 16] = [
+    "POST",
+    "PUT",
+    "DELETE",
+    "CONNECT",
+    "OPTIONS",
+    "TRACE",
+    "PATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "REPORT",
+    "SEARCH",
+];
+
+/// True if a first line belongs to HTTP, of whichever version; anything else belongs to the seed wire.
 pub fn is_http(first_line: &[u8]) -> bool {
     let line = first_line.strip_suffix(b"\r").unwrap_or(first_line);
-    line.len() > 9 && line[..line.len() - 1].ends_with(b" HTTP/1.")
+    let version = line.len().checked_sub(9).filter(|at| *at > 0).map(|at| &line[at..]);
+    matches!(version, Some([b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']))
 }
 
 /// Reads a request head; `None` while its end is missing, else what it asks for and its length.
@@ -54,9 +75,11 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
         Ok(_) => return Err(HeadError::malformed("the head ends in the middle of a line")),
         Err(error) => return Err(error.into()),
     }
-    let (method, path) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
+    let method = head.method.unwrap_or_default();
+    let (authority, path) = split_target(head.path.unwrap_or_default());
+    check_method(method, path)?;
     let http11 = head.version == Some(1);
-    let fields = Fields::collect(&fields::Values::of(&bytes[..end]), head.headers)?;
+    let mut fields = Fields::collect(&fields::Values::of(&bytes[..end]), head.headers)?;
     if !path.starts_with('/') {
         // The HTTP library finds a path in other forms too, and would take for a page what is none here.
         return Err(HeadError::malformed("what is asked for is no path"));
@@ -65,15 +88,13 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
     if http11 && fields.host.is_none() {
         return Err(HeadError::malformed("the Host line is missing"));
     }
+    // A proxy's client names the host twice; the one in the target counts (RFC 9112, 3.2.2).
+    fields.host = authority.or(fields.host);
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let Some(escaped) = path.strip_prefix(DEFAULT_BASE).filter(|escaped| !names_folder(escaped)) else {
         return Ok(Some((Asked::Page, end)));
     };
-    let method = match method {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        _ => return Err(HeadError::malformed("only GET and HEAD are for files")),
-    };
+    let method = if method == "HEAD" { Method::Head } else { Method::Get };
     if escaped.contains('#') || query.is_some_and(|query| query.contains('#')) {
         return Err(HeadError::malformed("a path that is asked for has no fragment: write # as %23"));
     }
@@ -81,6 +102,36 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
     let query = query.map(fields::as_written);
     let request = fields.request(method, name, http11)?;
     Ok(Some((Asked::File(Box::new(Request { written, query, ..request })), end)))
+}
+
+/// The parts of what is asked for: the host, where a client takes this node for a proxy, and the path with its query.
+fn split_target(whole: &str) -> (Option<&str>, &str) {
+    const SCHEME: &str = "http://";
+    if whole.starts_with('/') || !whole.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME)) {
+        return (None, whole);
+    }
+    let rest = &whole[SCHEME.len()..];
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let path = if end == rest.len() { "/" } else { &rest[end..] };
+    (Some(&rest[..end]), path)
+}
+
+/// Files and folders are read, and nothing else is done with them; of pages, the HTTP library knows better.
+fn check_method(method: &str, path: &str) -> Result<(), HeadError> {
+    if matches!(method, "GET" | "HEAD") {
+        return Ok(());
+    }
+    let refused = |reason, detail: String| Err(HeadError { reason, detail });
+    if !OTHER_METHODS.contains(&method) {
+        return refused(Reason::Unsupported, format!("{method} is no method that is known here"));
+    }
+    if method == "CONNECT" {
+        return refused(Reason::Unsupported, "this node opens no tunnels".to_owned());
+    }
+    if path.starts_with(DEFAULT_BASE) || path == "*" {
+        return refused(Reason::Method, "files and folders are read with GET or HEAD".to_owned());
+    }
+    Ok(())
 }
 
 /// What stands behind the base is a folder to be listed: a page, and none of the files.
@@ -106,7 +157,7 @@ fn check_body(method: &str, path: &str, fields: &Fields<'_>) -> Result<(), HeadE
 impl<'a> Fields<'a> {
     fn collect(values: &fields::Values<'a>, headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
         let mut fields = Self::default();
-        let mut name = [0; 24];
+        let mut name = [0; 32];
         for header in headers {
             let name = fields::lower(header.name, &mut name);
             let value = || {
@@ -170,7 +221,13 @@ impl<'a> Fields<'a> {
             .timeout
             .map(|ms| fields::number(ms).ok_or_else(|| wrong("Chain-Timeout", "not a number of ms".to_owned())))
             .transpose()?;
-        let closes = |value: &str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case("close"));
+        let says = |word: &str| {
+            let said = self.connection.as_deref();
+            said.is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
+        };
+        let keep_alive = !says("close") && (http11 || says("keep-alive"));
+        // A range is for GET alone (RFC 9110, 14.2).
+        let range = self.range.filter(|_| method == Method::Get).and_then(fields::range);
         Ok(Request {
             host: self.host.map(host).transpose().map_err(|error| wrong("Host", error))?,
             route: self.route.as_deref().map_or(Ok(Vec::new()), fields::route)?,
@@ -180,8 +237,8 @@ impl<'a> Fields<'a> {
                 .transpose()
                 .map_err(|e| wrong("Chain-Transfer", e))?,
             timeout: timeout.map(Duration::from_millis),
-            range: self.range.and_then(fields::range),
-            if_range: self.if_range.map(str::to_owned),
+            range,
+            if_range: self.if_range.filter(|_| range.is_some()).map(str::to_owned),
             if_match: self.if_match.map(Cow::into_owned),
             if_none_match: self.if_none_match.map(Cow::into_owned),
             if_modified_since: self.if_modified_since.map(str::to_owned),
@@ -190,8 +247,7 @@ impl<'a> Fields<'a> {
             ack: self.ack == Some("1"),
             via: self.via,
             interim: http11,
-            // An HTTP/1.0 client waits for the end of the stream unless it is told otherwise in a way of its own time.
-            keep_alive: http11 && !self.connection.as_deref().is_some_and(closes),
+            keep_alive,
             ..Request::new(method, name)
         })
     }
@@ -217,14 +273,15 @@ pub(crate) fn host(value: &str) -> Result<HostPort, String> {
     })
 }
 
-/// Writes a request for the hop that will read it; on the way to the last hop, `base` is the path its names are put
-/// behind.
-pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
-    let method = match request.method {
-        Method::Get => "GET",
-        Method::Head => "HEAD",
-    };
-    put_all(out, &[method, " ", base.unwrap_or(DEFAULT_BASE)]);
+/// The path that is asked for; without its query, for people.
+pub fn target(request: &Request, base: Option<&str>) -> String {
+    let mut path = Vec::new();
+    put_path(request, base, &mut path);
+    String::from_utf8(path).unwrap_or_default()
+}
+
+fn put_path(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
+    put_all(out, &[base.unwrap_or(DEFAULT_BASE)]);
     match &request.written {
         Some(written) => put_all(out, &[written]),
         None => fields::encode_name(&request.name).for_each(|part| put_all(out, &[part])),
@@ -234,6 +291,17 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
         out.pop();
         out.extend_from_slice(b"%2F");
     }
+}
+
+/// Writes a request for the hop that will read it; on the way to the last hop, `base` is the path its names are put
+/// behind.
+pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
+    let method = match request.method {
+        Method::Get => "GET",
+        Method::Head => "HEAD",
+    };
+    put_all(out, &[method, " "]);
+    put_path(request, base, out);
     if let Some(query) = &request.query {
         put_all(out, &["?", query]);
     }
@@ -262,7 +330,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::Reason;
     use crate::wire::{Algorithm, ByteRange};
 
     fn parse(head: &str) -> Result<Asked, HeadError> {
@@ -295,7 +362,7 @@ mod tests {
             via: Some("1.1 a, 1.1 b".to_owned()),
             interim: true,
             keep_alive: false,
-            ..Request::new(Method::Head, FileName::new(b"dir/a b%.txt").unwrap())
+            ..Request::new(Method::Get, FileName::new(b"dir/a b%.txt").unwrap())
         };
         let mut head = Vec::new();
         encode_request(&request, None, &mut head);
@@ -314,7 +381,7 @@ mod tests {
         }
         let mut head = Vec::new();
         encode_request(&request, Some("/pub/"), &mut head);
-        assert!(head.starts_with(b"HEAD /pub/dir/a%20b%25.txt?v=1&w=%2F? HTTP/1.1\r\n"));
+        assert!(head.starts_with(b"GET /pub/dir/a%20b%25.txt?v=1&w=%2F? HTTP/1.1\r\n"));
     }
 
     #[test]
@@ -326,7 +393,13 @@ mod tests {
         assert_eq!(parse("GET /v1/node HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
         let old = parse("GET /files/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
         let Asked::File(old) = old else { panic!("a file was asked for") };
-        assert!(!old.keep_alive && !old.interim);
+        assert!(old.keep_alive && !old.interim);
+        for closes in ["", "Connection: keep-alive, close\r\n", "Connection: x\r\n"] {
+            match parse(&format!("GET /files/x HTTP/1.0\r\n{closes}\r\n")) {
+                Ok(Asked::File(old)) => assert!(!old.keep_alive, "{closes:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]
@@ -352,10 +425,6 @@ mod tests {
             assert_eq!(error.reason, Reason::Malformed, "{lines:?}");
             assert!(error.detail.contains(says), "{lines:?}: {}", error.detail);
         }
-        assert!(parse("PUT /files/x HTTP/1.1\r\nHost: h\r\n\r\n").is_err());
-        for other in ["GET http://h/files/x", "CONNECT h:1", "OPTIONS *"] {
-            assert!(parse(&format!("{other} HTTP/1.1\r\nHost: h\r\n\r\n")).is_err(), "{other}");
-        }
         assert_eq!(parse("GET /files/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
         assert_eq!(parse("HEAD /files/a%20b/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
         assert_eq!(parse("GET /files/x/?y HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
@@ -365,6 +434,60 @@ mod tests {
         assert!(parse("GET /files/x HTTP/1.1\r\n\r\n").unwrap_err().detail.contains("Host"));
         let long = format!("Chain-Route: {}a:1\r\n", "a:1, ".repeat(32));
         assert_eq!(file(&long).unwrap_err().reason, Reason::Loop);
+    }
+
+    #[test]
+    fn methods_versions_and_forms_that_are_not_served_have_their_status() {
+        for (line, status) in [
+            ("PUT /files/x HTTP/1.1", 405),
+            ("PROPFIND /files/dir/ HTTP/1.1", 405),
+            ("OPTIONS * HTTP/1.1", 405),
+            ("DELETE http://h/files/x HTTP/1.1", 405),
+            ("BREW /files/x HTTP/1.1", 501),
+            ("get /files/x HTTP/1.1", 501),
+            ("BREW /v1/node HTTP/1.1", 501),
+            ("CONNECT h:1 HTTP/1.1", 501),
+            ("GET /files/x HTTP/2.0", 505),
+            ("GET /files/x HTTP/1.2", 505),
+            ("GET files/x HTTP/1.1", 400),
+            ("GET https://h/files/x HTTP/1.1", 400),
+            ("GET http://u@h/files/x HTTP/1.1", 400),
+            ("GET http:///files/x HTTP/1.1", 400),
+            ("GET * HTTP/1.1", 400),
+        ] {
+            // Whatever else the head says: a body, or that one follows.
+            for lines in ["", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
+                let error = parse(&format!("{line}\r\nHost: h\r\n{lines}\r\n")).unwrap_err();
+                assert_eq!(error.reason.status(), status, "{line} {lines:?}: {error}");
+            }
+        }
+        assert_eq!(parse("POST /v1/drain HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
+    }
+
+    #[test]
+    fn a_proxys_request_and_an_empty_line_before_it_are_taken() {
+        for (line, host) in [
+            ("GET http://a:5/files/x HTTP/1.1", "a:5"),
+            ("GET HTTP://a/files/x?q HTTP/1.1", "a:80"),
+            ("\r\nGET /files/x HTTP/1.1", "h:80"),
+        ] {
+            match parse(&format!("{line}\r\nHost: h\r\n\r\n")) {
+                Ok(Asked::File(request)) => assert_eq!(request.host, host.parse().ok(), "{line}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        for page in ["http://a", "http://a/v1/node", "http://a/files/"] {
+            assert_eq!(parse(&format!("GET {page} HTTP/1.1\r\nHost: h\r\n\r\n")), Ok(Asked::Page), "{page}");
+        }
+    }
+
+    #[test]
+    fn a_head_asks_for_no_range() {
+        let head = "HEAD /files/x HTTP/1.1\r\nHost: h\r\nRange: bytes=1-\r\nIf-Range: \"x\"\r\n\r\n";
+        match parse(head) {
+            Ok(Asked::File(request)) => assert_eq!((request.range, request.if_range), (None, None)),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -394,6 +517,7 @@ mod tests {
     #[test]
     fn the_first_line_tells_the_wire() {
         assert!(is_http(b"GET /files/x HTTP/1.1\r") && is_http(b"GET / HTTP/1.0"));
+        assert!(is_http(b"PRI * HTTP/2.0\r") && !is_http(b"GET / HTTP/2") && !is_http(b"GET / HTTP/1.x"));
         assert!(!is_http(b"test.txt") && !is_http(b" HTTP/1.1") && !is_http(b"\x16\x03\x01"));
     }
 

@@ -1,0 +1,149 @@
+//! Conditional requests over real chains: answered by the origin, passed on and back by relays, on every kind of next hop.
+
+use std::time::SystemTime;
+
+use chainview::wire::Reason;
+use tokio::net::TcpStream;
+
+use super::forms::Server;
+use super::scene::{Chain, exchange, pattern};
+
+const LONG_AGO: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+#[tokio::test]
+async fn a_reader_that_has_the_file_is_told_so_at_every_place_of_a_chain() {
+    for nodes in [1, 3] {
+        let chain = Chain::start(nodes).await;
+        chain.write("f", &pattern(100_000));
+        let route = if nodes > 1 { chain.route() } else { String::new() };
+        let first = chain.ask("HEAD", "f", &route).await;
+        let (etag, date) = (first.field("etag").unwrap(), first.field("last-modified").unwrap());
+        let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+        for (lines, status) in [
+            (format!("If-None-Match: {etag}\r\n"), 304),
+            (format!("If-None-Match: \"x\", W/{etag}\r\n"), 304),
+            (format!("If-None-Match: \"x\"\r\nIf-None-Match: {etag}\r\n"), 304),
+            ("If-None-Match: *\r\n".to_owned(), 304),
+            ("If-None-Match: \"x\"\r\n".to_owned(), 200),
+            (format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {date}\r\n"), 200),
+            (format!("If-Modified-Since: {date}\r\n"), 304),
+            (format!("If-Modified-Since: {LONG_AGO}\r\n"), 200),
+            (format!("If-Unmodified-Since: {LONG_AGO}\r\n"), 412),
+            (format!("If-Unmodified-Since: {date}\r\n"), 200),
+            (format!("If-Match: \"x\", {etag}\r\n"), 200),
+            (format!("If-Match: W/{etag}\r\n"), 412),
+            (format!("If-Match: \"x\"\r\nIf-None-Match: {etag}\r\n"), 412),
+            (format!("Range: bytes=5-\r\nIf-Range: {date}\r\n"), 206),
+            (format!("Range: bytes=5-\r\nIf-Range: {LONG_AGO}\r\n"), 200),
+            (format!("Range: bytes=5-\r\nIf-Range: W/{etag}\r\n"), 200),
+            (format!("Range: bytes=5-\r\nIf-None-Match: {etag}\r\n"), 304),
+        ] {
+            for method in ["GET", "HEAD"] {
+                // A head has no part.
+                let status = if (method, status) == ("HEAD", 206) { 200 } else { status };
+                let reply = exchange(&mut stream, method, "/files/f", &format!("{route}{lines}")).await;
+                assert_eq!(reply.status, status, "{nodes} nodes, {method}, {lines}");
+                assert_eq!(reply.field("vary"), Some("Chain-Route"), "{}", reply.head);
+                assert!(reply.field("date").is_some(), "{}", reply.head);
+                if status == 304 {
+                    assert_eq!((reply.field("etag"), reply.body.len()), (Some(etag), 0), "{}", reply.head);
+                    assert_eq!(reply.field("cache-control"), Some("no-cache"));
+                    assert_eq!((reply.field("content-length"), reply.field("content-type")), (None, None));
+                    assert_eq!(reply.field("chain-hops"), Some((nodes - 1).to_string().as_str()));
+                }
+            }
+        }
+        for node in &chain.nodes {
+            assert_eq!(node.registry.totals().accepted, 2, "each connection is kept from question to question");
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_versions_within_a_second_are_never_joined_by_their_date() {
+    let chain = Chain::start(2).await;
+    let path = chain.folder.path().join("f");
+    std::fs::write(&path, "AAAAAAAA").unwrap();
+    let date = chain.ask("HEAD", "f", &chain.route()).await.field("last-modified").unwrap().to_owned();
+    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+    std::fs::write(&path, "BBBBBBBB").unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    let reply = chain.get("f", &format!("Range: bytes=4-\r\nIf-Range: {date}\r\n")).await;
+    assert_eq!((reply.status, reply.body.as_slice()), (200, &b"BBBBBBBB"[..]));
+}
+
+#[tokio::test]
+async fn a_file_from_the_future_is_not_dated_so() {
+    let chain = Chain::start(1).await;
+    chain.write("f", b"x");
+    let file = std::fs::File::options().write(true).open(chain.folder.path().join("f")).unwrap();
+    file.set_modified(SystemTime::now() + std::time::Duration::from_hours(100)).unwrap();
+    let reply = chain.ask("HEAD", "f", "").await;
+    assert_eq!(reply.field("last-modified"), reply.field("date"));
+    // Nobody has seen its state, whatever date they have.
+    let date = reply.field("date").unwrap();
+    assert_eq!(chain.ask("GET", "f", &format!("If-Modified-Since: {date}\r\n")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_foreign_origin_decides_for_itself_and_its_304_comes_back_whole() {
+    let says = "HTTP/1.1 304 Not Modified\r\nETag: W/\"v\"\r\nCache-Control: max-age=9\r\nVary: Accept-Encoding\r\n\
+                Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
+    let server = Server::start(says).await;
+    let chain = Chain::start(2).await;
+    let lines = "If-None-Match: W/\"v\"\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n\
+                 If-Unmodified-Since: Sun, 06 Nov 1994 08:49:38 GMT\r\nIf-Match: \"m\"\r\n";
+    let route = format!("Chain-Route: {}, {};base=/\r\n", chain.address(1), server.address);
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    for _ in 0..2 {
+        let reply = exchange(&mut stream, "GET", "/files/f", &format!("{route}{lines}")).await;
+        assert_eq!((reply.status, reply.field("etag")), (304, Some("W/\"v\"")));
+        assert_eq!(reply.field("vary"), Some("Chain-Route, Accept-Encoding"));
+        assert_eq!((reply.field("cache-control"), reply.field("date")), (Some("max-age=9"), Some(LONG_AGO)));
+    }
+    for head in server.heads() {
+        for line in lines.lines() {
+            assert!(head.contains(&format!("{line}\r\n")), "{line}: {head}");
+        }
+    }
+    // Who did not ask for it gets no such answer, and the connection is of no more use to anybody.
+    let reply = exchange(&mut stream, "GET", "/files/f", &route).await;
+    assert_eq!((reply.status, reply.problem().reason), (502, Reason::Nonsense));
+    assert!(reply.problem().detail.as_str().contains("nothing has changed"), "{}", reply.problem());
+}
+
+#[tokio::test]
+async fn a_304_of_somebody_in_the_middle_is_not_believed() {
+    let server = Server::start("HTTP/1.1 304 Not Modified\r\nETag: \"v\"\r\n\r\n").await;
+    let chain = Chain::start(2).await;
+    let route = format!("Chain-Route: {}, {}\r\nIf-None-Match: \"v\"\r\n", server.address, chain.address(1));
+    let reply = chain.ask("GET", "f", &route).await;
+    assert_eq!((reply.status, reply.problem().reason), (502, Reason::RouteIgnored));
+}
+
+#[tokio::test]
+async fn a_legacy_hop_is_asked_what_can_be_known_of_it() {
+    let chain = Chain::start(2).await;
+    chain.write("f", b"content");
+    let route = format!("Chain-Route: {};wire=seed\r\n", chain.address(1));
+    for (lines, status) in [
+        ("If-None-Match: \"x\"\r\n", 200),
+        ("If-None-Match: *\r\n", 304),
+        ("If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 200),
+        ("If-Match: *\r\n", 200),
+        ("If-Match: \"x\"\r\n", 412),
+        ("Range: bytes=1-\r\n", 200),
+        ("Range: bytes=1-\r\nIf-Range: \"x\"\r\n", 200),
+    ] {
+        let reply = chain.ask("GET", "f", &format!("{route}{lines}")).await;
+        assert_eq!(reply.status, status, "{lines}");
+        if status == 200 {
+            assert_eq!((reply.body.as_slice(), reply.field("accept-ranges")), (&b"content"[..], Some("none")));
+        }
+    }
+    let query = chain.ask("GET", "f?x=1", &route).await;
+    assert_eq!((query.status, query.problem().reason, query.problem().hop), (501, Reason::Unsupported, 1));
+    let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
+    let folder = exchange(&mut stream, "GET", "/files/", &route).await;
+    assert_eq!((folder.status, folder.problem().hop), (501, 1));
+}
