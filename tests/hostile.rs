@@ -73,8 +73,16 @@ impl Before {
         let alone = ALONE.lock().await;
         // The runtime's own descriptors are there once it has been used.
         drop(Peer::silent().await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        Self { descriptors: descriptors(), tasks: Handle::current().metrics().num_alive_tasks(), _alone: alone }
+        let count = || (descriptors(), Handle::current().metrics().num_alive_tasks());
+        let (mut before, mut equal) = (count(), 0);
+        // What was dropped is released by tasks that run later; the base line is what is left after them.
+        while equal < 5 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let now = count();
+            (before, equal) = (now, if now == before { equal + 1 } else { 0 });
+        }
+        let (descriptors, tasks) = before;
+        Self { descriptors, tasks, _alone: alone }
     }
 
     /// Nothing is left of what a test set going, its chain included.

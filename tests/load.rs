@@ -231,6 +231,15 @@ fn many_clients_beside_a_slow_one(chain: &Chain, fetch: impl Fn(usize) -> Vec<u8
     chain.comes_to_rest(&before, LINGER);
 }
 
+/// Polls until a condition of another process holds, for which the kernel sends no event.
+fn becomes(done: impl Fn() -> bool, failed: impl Fn() -> String) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "{}", failed());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn many_clients_beside_a_slow_one_over_http() {
     let chain = Chain::start(3, false, &[], &[]);
@@ -274,8 +283,8 @@ fn a_client_that_leaves_while_a_digest_is_computed_is_not_waited_for() {
     chain.write_any("large", 16 << 30);
     let mut stream = chain.connect();
     stream.write_all(chain.request("HEAD", "large", "Want-Repr-Digest: sha-256=10\r\n").as_bytes()).unwrap();
-    thread::sleep(Duration::from_millis(200));
-    assert_eq!((chain.nodes[0].held().0, chain.nodes[1].held().0), (2, 1));
+    let sockets = || (chain.nodes[0].held().0, chain.nodes[1].held().0);
+    becomes(|| sockets() == (2, 1), || format!("the request is not on its way: {:?}", sockets()));
     drop(stream);
     for node in &chain.nodes {
         assert!(node.comes_to_rest(0, usize::MAX, RELEASE), "{:?}", node.held());
@@ -342,13 +351,8 @@ fn a_client_that_never_reads_leaves_nothing_in_the_kernel() {
     stream.write_all(chain.request("GET", "f", "Connection: close\r\n").as_bytes()).unwrap();
     let own = format!(":{:04X} 0100007F:{:04X} ", chain.nodes[0].address().port(), stream.local_addr().unwrap().port());
     let kept = || fs::read_to_string("/proc/net/tcp").unwrap().contains(&own);
-    thread::sleep(Duration::from_millis(200));
-    assert!(kept(), "the file is on its way");
-    let end = Instant::now() + PATIENCE;
-    while kept() {
-        assert!(Instant::now() < end, "the kernel keeps the file");
-        thread::sleep(Duration::from_millis(50));
-    }
+    becomes(&kept, || "the file is not on its way".to_owned());
+    becomes(|| !kept(), || "the kernel keeps the file".to_owned());
 }
 
 #[test]

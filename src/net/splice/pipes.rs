@@ -120,8 +120,7 @@ mod tests {
     fn only_an_empty_pipe_is_used_again_and_none_outlives_the_last_body() {
         let pipes = Arc::new(Pipes { most: 2, ..Pipes::default() });
         let (Some(first), Some(mut second)) = (pipes.take(), pipes.take()) else {
-            // The user of this test has no pipes left.
-            return;
+            return eprintln!("SKIPPED: the user of this test has no pipes left");
         };
         assert!(pipes.take().is_none(), "there is a cap");
         write(&second.pipe.as_ref().unwrap().write, b"rest").unwrap();
