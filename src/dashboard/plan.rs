@@ -110,11 +110,6 @@ impl ChainPlan {
 }
 
 impl Demo {
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-
     /// Lets the folder outlive the run, for nodes that serve from it.
     pub(super) fn keep(self) -> PathBuf {
         self.0.keep()

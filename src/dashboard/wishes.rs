@@ -125,7 +125,7 @@ impl Conductor {
 
     /// A node that we started would end with us, or with the next order: one that is not watched any more is let go.
     fn detach(&mut self, hop: usize) {
-        if let (Some(HopLink::Spawned { pid }), Some(supervisor)) = (self.last_link(hop), &self.supervisor) {
+        if let (Some(HopLink::Spawned { pid }), Some(supervisor)) = (self.watcher.link(hop), &self.supervisor) {
             if let Err(why) = supervisor.order(hop, Order::LetGo) {
                 return self.told.log.say(Level::Warn, Some(hop), why);
             }
@@ -152,7 +152,7 @@ impl Conductor {
     where
         F: Future<Output = Result<(), Problem>> + Send + 'static,
     {
-        let token = match self.last_link(hop) {
+        let token = match self.watcher.link(hop) {
             // A random token is for the nodes it was made for, and for nobody who may stand in their place.
             Some(HopLink::Spawned { .. }) => self.spawned_control.clone(),
             _ => self.plan.control.clone(),
@@ -170,11 +170,6 @@ impl Conductor {
             }
             Err(why) => self.told.log.say(Level::Warn, Some(hop), why),
         }
-    }
-
-    /// How the hop stands now.
-    fn last_link(&self, hop: usize) -> Option<HopLink> {
-        self.watcher.hops().into_iter().nth(hop.checked_sub(1)?).map(|hop| hop.link)
     }
 
     fn export(&mut self, export: Export) {

@@ -152,6 +152,12 @@ impl Watcher {
         self.watched.iter().enumerate().map(copy).collect()
     }
 
+    /// How the program stands to a hop, counted from 1.
+    pub fn link(&self, hop: usize) -> Option<HopLink> {
+        let watched = self.watched.get(hop.checked_sub(1)?)?;
+        Some(watched.subject.state().link.clone())
+    }
+
     /// Waits until something that can be seen has changed since the last call.
     pub async fn changed(&mut self) {
         // The sender lives as long as this watcher does.
