@@ -95,6 +95,8 @@ pub struct FetchPlan {
     pub force: bool,
     /// Move nothing where the same file is there already.
     pub reuse: bool,
+    /// The largest file that is taken.
+    pub max_size: Option<u64>,
     /// Go on with what an earlier fetch left.
     pub resume: bool,
     /// Further tries in a row that may bring nothing.
@@ -124,6 +126,7 @@ impl FetchPlan {
             force: self.force,
             // Whoever wants several transfers of one file wants to see it move.
             reuse: self.reuse && self.number == 1,
+            max_size: self.max_size,
             resume: self.resume,
             retries: self.retries,
             proof: self.proof,
@@ -286,6 +289,7 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         jobs: args.jobs,
         force: args.force,
         reuse: true,
+        max_size: args.max_size,
         resume: !args.no_resume,
         retries: args.retries,
         proof,
@@ -383,6 +387,8 @@ mod tests {
             ("--allow-faults", "--allow-faults has no meaning for the dashboard"),
             ("--fetch -n 0", "0"),
             ("--fetch --retries 101", "101"),
+            ("--fetch --max-size much", "much"),
+            ("--check --max-size 1M", "--max-size has no meaning for --check"),
             ("--check --no-resume", "--no-resume has no meaning for --check"),
             ("--fetch --expect md5:00", "not a digest we know"),
             ("--node --sockbuf 4095", "write a size from 4KiB to 64MiB"),

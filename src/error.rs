@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::route::Route;
 use crate::text::SafeText;
-use crate::units::Span;
+use crate::units::{Bytes, Span};
 use crate::wire::{Problem, Reason};
 
 pub use broken::Broken;
@@ -102,6 +102,24 @@ pub enum Error {
         /// The system's answer, and what to do.
         reason: String,
     },
+    /// The partial file was removed or replaced by somebody else.
+    #[error("{path}: was removed or replaced while the file arrived{kept}{}", kept.advice())]
+    Lost {
+        /// The partial file.
+        path: SafeText,
+        /// Where the bytes so far are.
+        kept: Kept,
+    },
+    /// The file is larger than a person wants.
+    #[error("{file}: has {size} bytes, more than --max-size allows ({})", Bytes(*.most))]
+    TooLarge {
+        /// The file asked for.
+        file: SafeText,
+        /// Its size.
+        size: u64,
+        /// What is allowed.
+        most: u64,
+    },
     /// Another file stands where this one is to go.
     #[error("{path}: a file {difference} is there already{kept}: --force replaces it")]
     Exists {
@@ -121,7 +139,7 @@ pub enum Error {
         reason: String,
     },
     /// A person or a signal stopped it.
-    #[error("interrupted{kept}")]
+    #[error("interrupted{kept}{}", kept.advice())]
     Interrupted {
         /// Where the bytes so far are.
         kept: Kept,
@@ -136,7 +154,12 @@ struct Said(usize);
 
 /// Where the bytes of a transfer that failed are; shows as nothing where there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept(pub Option<SafeText>);
+pub struct Kept {
+    /// The partial file.
+    pub file: Option<SafeText>,
+    /// The same command resumes from there.
+    pub resumable: bool,
+}
 
 /// A hop that failed: who, how, who says so.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,7 +188,7 @@ impl Error {
             Self::Hop(fault) => fault.exit_code(),
             Self::Short { how: Broken::Silent, .. } | Self::Stalled { .. } => 8,
             Self::Short { .. } | Self::Altered { .. } | Self::Changed { .. } => 6,
-            Self::Disk { .. } | Self::Exists { .. } => 7,
+            Self::Disk { .. } | Self::Exists { .. } | Self::Lost { .. } | Self::TooLarge { .. } => 7,
             Self::Listen { .. } => 9,
             Self::Interrupted { .. } => 130,
         }
@@ -211,6 +234,7 @@ impl Error {
         | Self::Altered { kept, .. }
         | Self::Changed { kept, .. }
         | Self::Stalled { kept, .. }
+        | Self::Lost { kept, .. }
         | Self::Exists { kept, .. }
         | Self::Interrupted { kept } = &mut self
         {
@@ -309,9 +333,16 @@ impl fmt::Display for Said {
     }
 }
 
+impl Kept {
+    /// What to do about it.
+    fn advice(&self) -> &'static str {
+        if self.resumable { ": run the same command again to resume" } else { "" }
+    }
+}
+
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.file {
             Some(path) => write!(f, "; what arrived is in {path}"),
             None => Ok(()),
         }
@@ -420,12 +451,15 @@ mod tests {
             reporter: 2,
             kept: Kept::default(),
         };
-        let kept = short.keeping(Kept(Some("x.part".into())));
+        let kept = short.keeping(Kept { file: Some("x.part".into()), resumable: true });
         assert_eq!(
             kept.to_string(),
             "hop 1 (h:1): reset the connection: 1 of 2 bytes arrived, reported by hop 2; what arrived is in x.part: \
              that hop's log says more"
         );
         assert_eq!(plain(&std::io::Error::from_raw_os_error(28)), "no space left on device");
+        let says = |resumable| Error::Interrupted { kept: Kept { file: Some("x.part".into()), resumable } }.to_string();
+        assert_eq!(says(false), "interrupted; what arrived is in x.part");
+        assert_eq!(says(true), says(false) + ": run the same command again to resume");
     }
 }

@@ -156,6 +156,8 @@ pub enum Phase {
     Verifying,
     /// It broke, and is tried again after a pause.
     Retrying,
+    /// Another fetch of the same name is under way: this one waits for its end.
+    Locked,
     /// A person stopped it for now.
     Paused,
     /// The file is in its place.
@@ -360,6 +362,7 @@ impl Phase {
             Self::Streaming => "streaming",
             Self::Verifying => "verifying",
             Self::Retrying => "retrying",
+            Self::Locked => "locked",
             Self::Paused => "paused",
             Self::Done => "done",
             Self::Failed => "failed",

@@ -234,11 +234,17 @@ fn a_disk_that_fails_under_the_client_ends_in_an_error_and_never_in_a_file() {
         // Some way into the file; at the first bytes that have to be on the disk; at the last step.
         ("pwrite64:error=EIO:when=30+", 7 << 20),
         ("fdatasync,fsync:error=EIO", 0),
-        ("renameat2:error=EIO", 14 << 20),
+        ("renameat,renameat2:error=EIO", 14 << 20),
     ] {
         let Some(mut failing) = failing(inject) else { return };
         let out = tempfile::tempdir().unwrap();
-        failing.arg("--fetch").arg(&input).arg("-o").arg(out.path()).stdout(Stdio::null()).stderr(Stdio::piped());
+        failing
+            .args(["--force", "--fetch"])
+            .arg(&input)
+            .arg("-o")
+            .arg(out.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let (code, said) = ended(failing.spawn().unwrap());
         assert_eq!(code, Some(7), "{inject}: {said}");
         assert!(said.contains("input/output error") && said.contains(out.path().to_str().unwrap()), "{inject}: {said}");
@@ -291,7 +297,7 @@ fn a_full_disk_is_found_before_the_first_byte() {
     };
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(said, "full: 7, beside the other 0 files\nfreed: 0\nsame\n", "{errors}");
-    assert!(errors.contains("no space left on device: make room"), "{errors}");
+    assert!(errors.contains("not enough room on the disk"), "{errors}");
     for node in &chain.nodes {
         assert!(node.comes_to_rest(0, usize::MAX, RELEASE), "{:?}", node.held());
     }

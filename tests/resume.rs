@@ -124,7 +124,7 @@ fn a_file_that_changes_while_it_is_sent_is_never_a_success() {
         assert!(ended.stderr.contains("changed at the origin"), "{how}: {}", ended.stderr);
         assert!(!scene.target().exists(), "{how}");
         // What there is of it is not gone on with: it may be of neither state.
-        assert_eq!(scene.names(), [format!("{NAME}.part")], "{how}");
+        assert_eq!(scene.names(), [format!("{NAME}.part"), format!("{NAME}.part.state")], "{how}");
     }
 }
 

@@ -39,7 +39,10 @@ impl fmt::Display for ModeKind {
 /// Flags that mean something only in some modes; from the environment or a file they are mere defaults, and fit all.
 const FITS: &[(&[&str], &[ModeKind])] = &[
     (&["file"], &[Dashboard, Fetch, Check]),
-    (&["output", "number", "jobs", "force", "no_resume", "retries", "no_verify", "expect"], &[Dashboard, Fetch]),
+    (
+        &["output", "number", "jobs", "force", "max_size", "no_resume", "retries", "no_verify", "expect"],
+        &[Dashboard, Fetch],
+    ),
     (&["root", "allow_next", "host_name", "max_connections"], &[Dashboard, Node]),
     (&["allow_faults", "list"], &[Node]),
     (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &[Dashboard, Demo, Node]),

@@ -16,7 +16,9 @@ const MOST: usize = 100;
 /// Where fetched files go; the demo's go with it, so what was asked for is put where the person stands.
 pub(super) fn folder(plan: &ChainPlan) -> PathBuf {
     let output = &plan.fetch.output;
-    match (plan.demo.is_some(), output.is_dir(), output.parent()) {
+    // A folder that is named as one is made by the first that writes to it.
+    let is_folder = output.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/");
+    match (plan.demo.is_some(), is_folder, output.parent()) {
         (false, true, _) => output.clone(),
         (false, false, Some(parent)) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -36,6 +38,7 @@ pub(super) fn write(folder: &Path, export: &Export) -> Result<SafeText, String> 
     let name = jiff::Zoned::now().strftime("chainview-%Y%m%d-%H%M%S").to_string();
     let failed = |path: &Path, error: &io::Error| format!("cannot write {}: {}", shown(path), plain(error));
     let extension = if matches!(export, Export::Figures(_)) { "json" } else { "svg" };
+    std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
     let (path, file) = create(folder, &name, extension).map_err(|error| failed(&folder.join(&name), &error))?;
     let write = || -> io::Result<()> {
         let mut file = io::BufWriter::new(file);
@@ -83,7 +86,10 @@ mod tests {
             let read: ChainSnapshot = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
             assert_eq!(read, snapshot);
         }
-        let none = write(&folder.path().join("none"), &Export::Picture("<svg/>".to_owned())).unwrap_err();
-        assert!(none.starts_with("cannot write ") && none.contains("none/chainview-"), "{none}");
+        let picture = || Export::Picture("<svg/>".to_owned());
+        assert!(write(&folder.path().join("new/folder"), &picture()).is_ok());
+        std::fs::write(folder.path().join("file"), b"").unwrap();
+        let none = write(&folder.path().join("file"), &picture()).unwrap_err();
+        assert!(none.starts_with("cannot write ") && none.ends_with("file: file exists"), "{none}");
     }
 }

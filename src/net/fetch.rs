@@ -6,7 +6,9 @@ mod begun;
 mod body;
 mod cap;
 mod check;
+mod claim;
 mod disk;
+mod names;
 mod part;
 mod patience;
 mod place;
@@ -30,11 +32,12 @@ use super::link::Links;
 use super::upstream::Upstream;
 use crate::error::{Error, Kept};
 use crate::route::{Route, Wire};
-use crate::snapshot::{Flow, Phase, Proof, TransferSnapshot};
+use crate::snapshot::{Flow, Proof, TransferSnapshot};
 use crate::wire::{Digest, Leg, TransferId};
 
-use attempt::attempt;
-use begun::{Begun, LeftOver};
+use attempt::{Ended, attempt};
+use begun::Begun;
+use claim::{Claimed, claim};
 use patience::Patience;
 use place::Place;
 use tracker::Tracker;
@@ -62,6 +65,8 @@ pub struct FetchJob {
     pub reuse: bool,
     /// Go on with what an earlier fetch left of the file, where it is the same file still.
     pub resume: bool,
+    /// The largest file that is taken.
+    pub max_size: Option<u64>,
     /// Further tries in a row that may bring nothing, once the file has begun to arrive.
     pub retries: u32,
     /// What to compare the bytes with.
@@ -106,6 +111,7 @@ impl FetchJob {
             force: false,
             reuse: true,
             resume: true,
+            max_size: None,
             retries: 0,
             proof: ProofWish::default(),
             cap: Cap::default(),
@@ -150,25 +156,33 @@ async fn run(
 ) -> Result<Fetched, Error> {
     let place = Arc::new(Place::of(&job.output, &job.route.file)?);
     tracker.path(&place.path());
-    // What is there and can be no target is an error before anybody is asked.
-    if let Some(there) = place.existing()?
-        && job.reuse
-        // Boxed: most fetches find nothing there, and would carry its size along.
-        && let Some(fetched) = Box::pin(present::up_to_date(upstream, job, (&place, there), tracker, stop)).await?
-    {
-        return Ok(fetched);
-    }
-    let mut begun = left_over(job, &place, tracker, stop).await?;
-    let mut patience = Patience::new(job.retries);
+    let (mut first, mut patience) = (0, Patience::new(job.retries));
+    let mut begun = match begin(upstream, job, &place, &mut first, tracker, stop).await? {
+        Begin::Present(fetched) => return Ok(*fetched),
+        Begin::From(begun) => begun,
+    };
     let mut furthest = begun.as_ref().map_or(0, |begun| begun.offset);
     loop {
         tracker.attempt(job.id);
-        let error = match attempt(upstream, job, &place, &mut begun, tracker, stop).await {
-            Ok(fetched) => return Ok(fetched),
+        let error = match attempt(upstream, job, &place, (&mut begun, first), tracker, stop).await {
+            Ok(Ended::There(fetched)) => return Ok(*fetched),
+            Ok(Ended::Busy) => {
+                // The answer would be out of date by the time it is our turn.
+                upstream.close();
+                job.id = ids::transfer_id();
+                begun = match begin(upstream, job, &place, &mut first, tracker, stop).await? {
+                    Begin::Present(fetched) => return Ok(*fetched),
+                    Begin::From(begun) => begun,
+                };
+                continue;
+            }
             Err(error) => error,
         };
         // What is left on the connection belongs to a try that is over.
         upstream.close();
+        if let Error::Lost { .. } = error {
+            begun = restored(begun.take()).await;
+        }
         let reached = begun.as_ref().map_or(0, |begun| begun.offset);
         let brought = reached > furthest;
         furthest = furthest.max(reached);
@@ -183,28 +197,43 @@ async fn run(
     }
 }
 
-/// What an earlier run left of the file, proven as far as that can be done here; what cannot be used is said aloud.
-async fn left_over(
+/// What there is before a try.
+enum Begin {
+    /// The file itself.
+    Present(Box<Fetched>),
+    /// What an earlier run left of it, or nothing.
+    From(Option<Begun>),
+}
+
+/// Looks for the file itself, and for what an earlier run left of it; once more after another fetch was waited for.
+async fn begin(
+    upstream: &mut Upstream,
     job: &FetchJob,
     place: &Arc<Place>,
+    first: &mut usize,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
-) -> Result<Option<Begun>, Error> {
-    if !job.resume || !part::Part::is_there(place) {
-        return Ok(None);
-    }
-    tracker.phase(Phase::Verifying);
-    let (place, file, algorithm, stop) =
-        (Arc::clone(place), state::file_of(&job.route), job.proof.algorithm(), stop.clone());
-    let found = blocking(move || Begun::left_over(&place, &file, algorithm, &|| stop.is_cancelled())).await?;
-    Ok(match found {
-        LeftOver::Nothing => None,
-        LeftOver::Usable(begun) => Some(begun),
-        LeftOver::Useless(why) => {
-            tracker.started_over(why);
-            None
+) -> Result<Begin, Error> {
+    loop {
+        if let Some(there) = place.existing()?
+            && job.reuse
+            // Boxed: most fetches find nothing there, and would carry its size along.
+            && let Some(fetched) =
+                Box::pin(present::up_to_date(upstream, job, (place, there.size), tracker, stop)).await?
+        {
+            return Ok(Begin::Present(Box::new(fetched)));
         }
-    })
+        // Boxed for the same reason.
+        if let Claimed::Begun(begun) = Box::pin(claim(job, place, first, tracker, stop)).await? {
+            return Ok(Begin::From(begun));
+        }
+    }
+}
+
+/// What had arrived when the partial file was taken away, saved under a new name; where that fails, it is gone.
+async fn restored(begun: Option<Begun>) -> Option<Begun> {
+    let begun = begun?;
+    blocking(move || begun.restore()).await.ok()
 }
 
 /// The error of a transfer that is over, with the place where what arrived is kept for a later one.
@@ -240,6 +269,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     }
 }
 
+#[cfg(test)]
+mod name_tests;
 #[cfg(test)]
 mod resume_tests;
 #[cfg(test)]

@@ -16,7 +16,7 @@ impl TransferSnapshot {
             let text = format!("goes on from {} of {}", Bytes(self.resumed_from), Bytes(size));
             news.push((Level::Info, text));
         }
-        let stands = self.phase == Phase::Streaming && self.error != before.error;
+        let stands = matches!(self.phase, Phase::Streaming | Phase::Locked) && self.error != before.error;
         news.extend(self.error.as_ref().filter(|_| stands).map(|error| (Level::Warn, error.to_string())));
         let broke = self.phase == Phase::Retrying && (before.phase, before.attempt) != (self.phase, self.attempt);
         if let Some(error) = self.error.as_ref().filter(|_| broke) {

@@ -103,7 +103,7 @@ pub(crate) fn transfer(number: u64, phase: Phase) -> TransferSnapshot {
         ..TransferSnapshot::default()
     };
     match phase {
-        Phase::Queued | Phase::Dialing | Phase::Waiting => {}
+        Phase::Queued | Phase::Dialing | Phase::Waiting | Phase::Locked => {}
         Phase::Streaming | Phase::Retrying | Phase::Paused | Phase::Cancelled => {
             t.size = Some(2_730_000_000);
             t.received = 1_310_000_000;

@@ -52,6 +52,7 @@ async fn stage(jobs: u32) -> Stage {
     });
     let folder = tempfile::tempdir().unwrap();
     let transfers = Transfers::new(FetchPlan {
+        max_size: None,
         file: None,
         output: folder.path().to_owned(),
         number: 1,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::begun::Begun;
 use super::body::address_of;
 use super::disk::Writer;
-use super::part::{Part, Published};
+use super::part::{Claim, Part, Published};
 use super::place::Place;
 use super::question::{all_legs, ask_for_rest};
 use super::state::Source;
@@ -22,22 +22,36 @@ use crate::net::upstream::Upstream;
 use crate::route::Wire;
 use crate::snapshot::Phase;
 
+/// How a try ended that did not fail.
+pub(super) enum Ended {
+    /// The file is in its place.
+    There(Box<Fetched>),
+    /// Another fetch was there first.
+    Busy,
+}
+
 /// Goes on with what has begun, or begins. Where it fails, what there is by then is in `begun` again.
 pub(super) async fn attempt(
     upstream: &mut Upstream,
     job: &FetchJob,
     place: &Arc<Place>,
-    begun: &mut Option<Begun>,
+    (begun, first): (&mut Option<Begun>, usize),
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
-) -> Result<Fetched, Error> {
+) -> Result<Ended, Error> {
     tracker.phase(Phase::Dialing);
     let answer = ask_for_rest(upstream, job, begun, tracker, stop).await?;
     let size = answer.reply.size().unwrap_or_default();
+    if let Some(most) = job.max_size.filter(|most| size > *most) {
+        return Err(Error::TooLarge { file: job.route.file.shown(), size, most });
+    }
     let legs = all_legs(&answer);
     tracker.answered(size, &legs, begun.as_ref().map_or(0, |begun| begun.offset));
     let source = Source::of(&job.route, &answer);
-    let part = ready(place, begun.take(), source, size, job).await?;
+    let part = match ready(place, (begun.take(), first), source, size, job).await? {
+        Ready::Part(part) => *part,
+        Ready::Busy => return Ok(Ended::Busy),
+    };
     let (part, received) = receive(upstream, job, part, size, tracker, stop).await?;
     let arrived = part.hasher.as_ref().map(Hasher::so_far);
     *begun = Some(part);
@@ -60,7 +74,7 @@ pub(super) async fn attempt(
         }
     };
     let published = publish(begun.take(), job.force, stop).await?;
-    Ok(Fetched {
+    Ok(Ended::There(Box::new(Fetched {
         path: place.path(),
         size,
         proof,
@@ -70,7 +84,7 @@ pub(super) async fn attempt(
         legs,
         elapsed: tracker.elapsed(),
         flow: tracker.flow(),
-    })
+    })))
 }
 
 /// The body, from the go-ahead to the last byte written: the part as far as it is then, and how that ended.
@@ -119,23 +133,41 @@ async fn blamed(job: &FetchJob, wire: Wire, error: Error, stop: &CancellationTok
 /// How long the hops may take to say who broke a body off: the error is to be there within a second.
 const ASK: Duration = Duration::from_millis(700);
 
-/// Opens the part, unless there is one, and reserves the disk; both before the first byte is asked for.
+/// What there is to receive into.
+enum Ready {
+    Part(Box<Begun>),
+    Busy,
+}
+
+/// Opens the partial file, unless there is one, and reserves the disk; both before the first byte is asked for.
 async fn ready(
     place: &Arc<Place>,
-    begun: Option<Begun>,
+    (begun, first): (Option<Begun>, usize),
     source: Option<Source>,
     size: u64,
     job: &FetchJob,
-) -> Result<Begun, Error> {
+) -> Result<Ready, Error> {
     let (place, force, algorithm) = (Arc::clone(place), job.force, job.proof.algorithm());
     blocking(move || {
-        place.check_existing(size, force)?;
-        let begun = match begun {
-            Some(begun) => begun,
-            None => Begun::new(Part::open(place)?, algorithm),
+        // What is to replace a file is never open to more people than that file is.
+        let tight = place.check_existing(size, force)?.is_some();
+        let mut begun = match begun {
+            Some(mut begun) => {
+                if begun.stale {
+                    begun.part.empty()?;
+                }
+                if tight {
+                    begun.part.tighten()?;
+                }
+                begun
+            }
+            None => match Part::open(&place, size, tight, first)? {
+                Claim::Ours(part) => Begun::new(part, algorithm),
+                Claim::Busy(_) => return Ok(Ready::Busy),
+            },
         };
         begun.part.reserve(size).inspect_err(|_| drop(begun.part.keep()))?;
-        Ok(Begun { source, ..begun })
+        Ok(Ready::Part(Box::new(Begun { source, stale: false, ..begun })))
     })
     .await
 }

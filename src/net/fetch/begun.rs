@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::part::Part;
+use super::part::{Busy, Claim, Part};
 use super::place::Place;
 use super::state::{Mark, Source};
 use crate::error::{Error, Kept};
@@ -28,6 +28,8 @@ pub(super) struct Begun {
     pub(super) offset: u64,
     /// What it is a part of; `None` where that cannot be gone on with.
     pub(super) source: Option<Source>,
+    /// What is in the file is of no use; it stays until something better comes.
+    pub(super) stale: bool,
 }
 
 /// What an earlier run left.
@@ -37,8 +39,10 @@ pub(super) enum LeftOver {
     Nothing,
     /// The beginning of this very file, as far as can be told without its origin.
     Usable(Begun),
-    /// Something that has to be started over, and why.
-    Useless(&'static str),
+    /// Something that has to be started over, and why, unless that is what a person wants.
+    Useless(Begun, Option<&'static str>),
+    /// Another fetch is at it.
+    Busy(Busy),
 }
 
 impl Source {
@@ -54,39 +58,50 @@ impl Source {
 impl Begun {
     /// An empty part of nothing yet.
     pub(super) fn new(part: Part, algorithm: Option<Algorithm>) -> Self {
-        Self { part, hasher: algorithm.map(Hasher::new), offset: 0, source: None }
+        Self { part, hasher: algorithm.map(Hasher::new), offset: 0, source: None, stale: false }
     }
 
     /// Looks for what an earlier run left of a file, cuts off what was not on the disk for sure, and reads the rest once
     /// more: the digest has to be the one that was noted.
     pub(super) fn left_over(
         place: &Arc<Place>,
-        file: &str,
+        first: usize,
+        file: Option<&str>,
         algorithm: Option<Algorithm>,
         stopped: &dyn Fn() -> bool,
     ) -> Result<LeftOver, Error> {
-        let Some((part, state)) = Part::left_over(place) else { return Ok(LeftOver::Nothing) };
+        let part = match Part::left_over(place, first) {
+            None => return Ok(LeftOver::Nothing),
+            Some(Claim::Busy(busy)) => return Ok(LeftOver::Busy(busy)),
+            Some(Claim::Ours(part)) => part,
+        };
+        let useless = |part, why| Ok(LeftOver::Useless(Self { stale: true, ..Self::new(part, algorithm) }, why));
+        // A person may want to start over, whatever is there.
+        let Some(file) = file else { return useless(part, None) };
         let failed = |error: io::Error| part.error("read it", &error);
         let length = part.file().metadata().map_err(failed)?.len();
-        let Some((source, mark)) = state else {
-            return Ok(if length == 0 { LeftOver::Nothing } else { LeftOver::Useless("nothing says how far it got") });
+        let Some((source, mark)) = part.mark() else {
+            return useless(part, (length > 0).then_some("nothing says how far it got"));
         };
         if source.file != file {
-            return Ok(LeftOver::Useless("what is there is of another file"));
+            return useless(part, Some("what is there is of another file"));
         }
         if mark.offset > length {
-            return Ok(LeftOver::Useless("it is shorter than its state says"));
+            return useless(part, Some("it is shorter than its state says"));
+        }
+        if mark.prefix.is_none() && algorithm.is_some() {
+            return useless(part, Some("its bytes were never verified (--no-verify)"));
         }
         part.file().set_len(mark.offset).map_err(failed)?;
         let mut hashers = [mark.prefix.map(|noted| noted.algorithm), algorithm].map(|wanted| wanted.map(Hasher::new));
         if !hash(part.file(), mark.offset, &mut hashers, stopped).map_err(failed)? {
-            return Err(Error::Interrupted { kept: Kept(Some(part.shown())) });
+            return Err(Error::Interrupted { kept: Kept { file: Some(part.shown()), resumable: true } });
         }
         let [found, hasher] = hashers;
         if found.map(Hasher::finish) != mark.prefix {
-            return Ok(LeftOver::Useless("its bytes are not those that were noted"));
+            return useless(part, Some("its bytes are not those that were noted"));
         }
-        Ok(LeftOver::Usable(Self { part, hasher, offset: mark.offset, source: Some(source) }))
+        Ok(LeftOver::Usable(Self { part, hasher, offset: mark.offset, source: Some(source), stale: false }))
     }
 
     /// Drops what is there: the file comes anew, and may be another by now.
@@ -96,20 +111,36 @@ impl Begun {
     }
 
     /// Leaves it for a later fetch, with a note of how far it got where the rest can be asked for; the answer is where.
-    pub(super) fn leave(self) -> Kept {
-        if let Some(source) = self.source.as_ref().filter(|_| self.offset > 0)
-            && self.part.file().sync_data().is_ok()
-        {
-            let prefix = self.hasher.as_ref().map(Hasher::so_far);
-            self.part.record(source, &Mark { offset: self.offset, prefix });
+    pub(super) fn leave(mut self) -> Kept {
+        if self.stale {
+            return Kept::default();
         }
-        Kept(self.part.keep())
+        // It has to have a name before there is a place for the note.
+        let kept = self.part.keep();
+        if kept.file.is_none() || !self.note() {
+            return kept;
+        }
+        Kept { resumable: true, ..kept }
+    }
+
+    /// Writes down how far it got, where that can be gone on with.
+    fn note(&self) -> bool {
+        let Some(source) = self.source.as_ref().filter(|_| self.offset > 0) else { return false };
+        let mark = Mark { offset: self.offset, prefix: self.hasher.as_ref().map(Hasher::so_far) };
+        self.part.file().sync_data().is_ok() && self.part.record(source, &mark).is_ok()
+    }
+
+    /// Gives it names again after somebody took them away; what it holds is not lost.
+    pub(super) fn restore(mut self) -> Result<Self, Error> {
+        self.part.restore()?;
+        self.note();
+        Ok(self)
     }
 
     /// Leaves it as what it is, whatever that may be: nobody is to go on from there.
-    pub(super) fn give_up(self) -> Kept {
+    pub(super) fn give_up(mut self) -> Kept {
         self.part.forget();
-        Kept(self.part.keep())
+        self.part.keep()
     }
 }
 

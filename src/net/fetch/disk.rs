@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::begun::Begun;
-use super::part::Part;
+use super::part::{Lost, Part};
 use super::state::{Mark, Source};
 use crate::error::Error;
 use crate::meter::Meter;
@@ -40,6 +40,14 @@ const RESUME_QUEUE: usize = 0;
 /// A buffer on its way to the disk: the bytes in it that count, and the resume point behind them, if there is one.
 type Full = (Vec<u8>, usize, Option<Mark>);
 
+/// Why nothing more is written.
+#[derive(Debug)]
+enum Failed {
+    Io(io::Error),
+    /// The file's names are gone. What was handed over is written all the same.
+    Lost,
+}
+
 /// Takes full buffers, gives empty ones back.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -62,15 +70,18 @@ impl Writer {
     /// Starts the thread that goes on with a part, for a file of this size; it ends when the writer does, or with the
     /// first error.
     pub(super) fn start(begun: Begun, size: u64, meter: Arc<Meter>) -> Self {
-        let Begun { part, hasher, offset, source } = begun;
+        let Begun { part, hasher, offset, source, .. } = begun;
         let (full, incoming) = mpsc::channel(BUFFERS);
         let (back, empty) = mpsc::channel(BUFFERS);
         let counted = Arc::clone(&meter);
         let noted = source.clone();
         let thread = disk_thread(move || {
-            let note = |mark: &Mark| noted.iter().for_each(|source| part.record(source, mark));
+            let note = |mark: &Mark| noted.as_ref().map_or(Ok(()), |source| part.record(source, mark));
             let result = write_all(part.file(), offset, incoming, &back, &counted, &note);
-            let result = result.map_err(|error| part.error("write it", &error));
+            let result = result.map_err(|failed| match failed {
+                Failed::Io(error) => part.error("write it", &error),
+                Failed::Lost => part.lost(),
+            });
             (part, result)
         });
         let buffer = usize::try_from(size - offset).map_or(BUFFER, |left| left.min(BUFFER));
@@ -94,6 +105,8 @@ impl Writer {
 
     /// Hands the first `length` bytes over; false where the thread has ended with an error.
     pub(super) fn write(&mut self, buffer: Vec<u8>, length: usize) -> bool {
+        // There is room: the channel is as long as there are buffers. What is not taken must not be hashed either.
+        let Ok(room) = self.full.try_reserve() else { return false };
         if let Some(hasher) = &mut self.hasher {
             let began = Instant::now();
             hasher.update(&buffer[..length]);
@@ -104,11 +117,10 @@ impl Writer {
             self.last_mark = self.offset;
             Mark { offset: self.offset, prefix: self.hasher.as_ref().map(Hasher::so_far) }
         });
-        // There is room: the channel is as long as there are buffers.
-        let sent = self.full.try_send((buffer, length, mark)).is_ok();
+        room.send((buffer, length, mark));
         #[cfg(test)]
         crate::net::sim::wait(|| self.empty.len() == BUFFERS - self.unmade || self.full.is_closed());
-        sent
+        true
     }
 
     /// Waits until all is written; the answer is the part as far as it is now, and whether all of it could be written.
@@ -120,8 +132,9 @@ impl Writer {
         let (hasher, offset) = (self.hasher, self.offset);
         ended.map(|(part, result)| {
             // What was handed over and not written is hashed already: then only the last note says how far it got.
-            let source = self.source.filter(|_| result.is_ok());
-            (Begun { part, hasher, offset, source }, result)
+            let written = matches!(result, Ok(()) | Err(Error::Lost { .. }));
+            let source = self.source.filter(|_| written);
+            (Begun { part, hasher, offset, source, stale: false }, result)
         })
     }
 }
@@ -133,8 +146,8 @@ fn write_all(
     mut incoming: mpsc::Receiver<Full>,
     back: &mpsc::Sender<Vec<u8>>,
     meter: &Meter,
-    note: &(dyn Fn(&Mark) + Sync),
-) -> io::Result<()> {
+    note: &(dyn Fn(&Mark) -> Result<(), Lost> + Sync),
+) -> Result<(), Failed> {
     thread::scope(|scope| {
         let mut syncer = None;
         let mut written = Ok(());
@@ -152,11 +165,12 @@ fn write_all(
             if let Some(mark) = mark
                 && !syncer.get_or_insert_with(|| Syncer::start(scope, file, note)).reached(mark)
             {
-                break;
+                // Nothing more is taken; what was, is still written.
+                incoming.close();
             }
         }
         // An error of a sync is told once: what fails at a resume point may seem to go well at the end.
-        written.and(syncer.map_or(Ok(()), Syncer::finish))
+        written.map_err(Failed::Io).and(syncer.map_or(Ok(()), Syncer::finish))
     })
 }
 
@@ -164,14 +178,14 @@ fn write_all(
 #[derive(Debug)]
 struct Syncer<'scope> {
     reached: SyncSender<Mark>,
-    thread: io::Result<ScopedJoinHandle<'scope, io::Result<()>>>,
+    thread: io::Result<ScopedJoinHandle<'scope, Result<(), Failed>>>,
 }
 
 impl<'scope> Syncer<'scope> {
     fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         file: &'scope File,
-        note: &'scope (dyn Fn(&Mark) + Sync),
+        note: &'scope (dyn Fn(&Mark) -> Result<(), Lost> + Sync),
     ) -> Self {
         let (reached, points) = sync_channel(RESUME_QUEUE);
         let thread = thread::Builder::new().name("sync".to_owned());
@@ -183,19 +197,24 @@ impl<'scope> Syncer<'scope> {
         self.thread.is_err() || self.reached.send(mark).is_ok()
     }
 
-    fn finish(self) -> io::Result<()> {
+    fn finish(self) -> Result<(), Failed> {
         drop(self.reached);
         let ended = self.thread.ok().map(ScopedJoinHandle::join);
-        ended.map_or(Ok(()), |ended| ended.unwrap_or_else(|_| Err(io::Error::other("the sync thread failed"))))
+        let failed = || Err(Failed::Io(io::Error::other("the sync thread failed")));
+        ended.map_or(Ok(()), |ended| ended.unwrap_or_else(|_| failed()))
     }
 }
 
 /// One sync for all resume points that were reached since the last; the last of them is what is noted.
-fn sync_at(points: &Receiver<Mark>, file: &File, note: &(dyn Fn(&Mark) + Sync)) -> io::Result<()> {
+fn sync_at(
+    points: &Receiver<Mark>,
+    file: &File,
+    note: &(dyn Fn(&Mark) -> Result<(), Lost> + Sync),
+) -> Result<(), Failed> {
     while let Ok(first) = points.recv() {
         let last = points.try_iter().last().unwrap_or(first);
-        file.sync_data()?;
-        note(&last);
+        file.sync_data().map_err(Failed::Io)?;
+        note(&last).map_err(|Lost| Failed::Lost)?;
     }
     Ok(())
 }
@@ -206,12 +225,14 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     use super::*;
+    use crate::net::fetch::part::Claim;
     use crate::net::fetch::place::Place;
     use crate::route::FileName;
     use crate::wire::Algorithm;
 
     fn begun(folder: &Path, algorithm: Option<Algorithm>) -> Begun {
-        let part = Part::open(Arc::new(Place::of(folder, &FileName::new(b"f").unwrap()).unwrap())).unwrap();
+        let place = Arc::new(Place::of(folder, &FileName::new(b"f").unwrap()).unwrap());
+        let Claim::Ours(part) = Part::open(&place, 100 << 20, false, 0).unwrap() else { panic!("it is busy") };
         Begun::new(part, algorithm)
     }
 
@@ -270,12 +291,16 @@ mod tests {
         let noted = Arc::new(AtomicBool::new(false));
         let note = Arc::clone(&noted);
         let writing = tokio::task::spawn_blocking(move || {
-            write_all(&file, 0, incoming, &back, &Meter::default(), &|_| note.store(true, Relaxed))
+            write_all(&file, 0, incoming, &back, &Meter::default(), &|_| {
+                note.store(true, Relaxed);
+                Ok(())
+            })
         });
         full.send((vec![0; 1], 1, Some(Mark { offset: 1, prefix: None }))).await.unwrap();
         empty.recv().await.unwrap();
         drop(full);
-        assert_eq!(writing.await.unwrap().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        let failed = writing.await.unwrap();
+        assert!(matches!(&failed, Err(Failed::Io(error)) if error.kind() == io::ErrorKind::InvalidInput), "{failed:?}");
         assert!(!noted.load(Relaxed), "what is not on the disk was noted as if it were");
     }
 
@@ -286,7 +311,7 @@ mod tests {
         let (back, mut empty) = mpsc::channel(BUFFERS);
         full.send((vec![0; 1], 1, None)).await.unwrap();
         let writing =
-            tokio::task::spawn_blocking(move || write_all(&file, 0, incoming, &back, &Meter::default(), &|_| ()));
+            tokio::task::spawn_blocking(move || write_all(&file, 0, incoming, &back, &Meter::default(), &|_| Ok(())));
         assert!(writing.await.unwrap().is_err());
         assert!(empty.recv().await.is_none() && full.send((vec![0; 1], 1, None)).await.is_err());
     }
@@ -303,12 +328,12 @@ mod tests {
         result.unwrap();
         drop(part);
         let place = Arc::new(Place::of(folder.path(), &FileName::new(b"f").unwrap()).unwrap());
-        let (part, state) = Part::left_over(&place).unwrap();
+        let Some(Claim::Ours(part)) = Part::left_over(&place, 0) else { panic!("it is not ours") };
         let mut prefix = vec![0; RESUME_STEP as usize * 2];
         part.file().read_exact_at(&mut prefix, 0).unwrap();
         let mut hasher = Hasher::new(Algorithm::Blake3);
         hasher.update(&prefix);
         let mark = Mark { offset: RESUME_STEP * 2, prefix: Some(hasher.finish()) };
-        assert_eq!(state, Some((source, mark)));
+        assert_eq!(part.mark(), Some((source, mark)));
     }
 }

@@ -1,92 +1,186 @@
-//! The part file: made and locked beside its target, filled, then moved into place in one step, or kept for the next try.
+//! The partial file: claimed beside its target, filled, then given its name in one step, or kept for the next try.
+//!
+//! A small one has no name while it is filled: nobody can touch it, and one whose program is killed is gone. A larger one
+//! has the name `NAME.part` and a state beside it, from before its first byte.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+mod look;
+mod publish;
+
+use std::ffi::OsString;
+use std::fs::{File, Permissions};
+use std::io::{self, Seek};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{FallocateFlags, Mode};
 use rustix::io::Errno;
 
-use super::place::Place;
-use super::state::{self, Mark, Source};
+use super::names;
+use super::place::{FileId, Place};
+use super::state::{self, Mark, Source, State, is_own};
 use crate::error::{Error, Kept, shown};
 use crate::text::SafeText;
+use crate::units::Bytes;
 
-/// Longest name a file system takes.
-const LONGEST_NAME: usize = 255;
-/// Room kept for `.999.part` and the state beside it behind a name that is too long.
-const SUFFIX_ROOM: usize = ".999.part".len() + state::SUFFIX_ROOM;
-/// Most fetches of one name at once.
+use look::{Found, RACES, look};
+pub(super) use publish::Published;
+
+/// Largest file that is filled without a name. Up to here naming it and writing its state would cost more than a tenth of
+/// the fetch, and a broken one is fetched again sooner than it would be missed.
+const UNNAMED: u64 = 1 << 20;
+/// Most partial files of one name.
 const MOST_PARTS: usize = 1000;
-/// Two files are compared in pieces of this size.
-const PIECE: usize = 256 * 1024;
+/// The share of the free room that a file may not take, and the most that is left free on its account: other programs go
+/// on writing while a file arrives, and an origin's word alone must not fill a disk. It is a share of what is free, not
+/// of the disk, so that a small file still fits on a disk that is nearly full.
+const MARGIN: u64 = 20;
+const LARGEST_MARGIN: u64 = 1 << 30;
 
-/// A part file that belongs to this transfer for as long as it is open: the lock says so to others.
+/// A partial file that belongs to this transfer for as long as it is open: the locks say so to others.
 #[derive(Debug)]
 pub(super) struct Part {
     place: Arc<Place>,
-    name: OsString,
     file: File,
-    /// There may be a state beside it: where there is none, nothing has to be asked to go away.
-    stated: AtomicBool,
+    id: FileId,
+    names: Option<Names>,
+    /// It is closed to others until it is whole, and gets the permissions of any new file then.
+    narrow: bool,
 }
 
-/// How a file came into its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Published {
-    /// It was not there before, or has been replaced.
-    New,
-    /// The same bytes were there already.
-    WasThere,
+/// The name of a partial file, and what stands beside it.
+#[derive(Debug)]
+struct Names {
+    name: OsString,
+    state: State,
 }
+
+/// What trying to get a partial file came to.
+#[derive(Debug)]
+pub(super) enum Claim {
+    Ours(Part),
+    /// Another fetch fills it.
+    Busy(Busy),
+}
+
+/// A partial file that another fetch fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Busy {
+    /// Its place in the series of names.
+    pub(super) number: usize,
+    /// How far it is.
+    pub(super) length: u64,
+}
+
+/// The partial file's names are not its own any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lost;
 
 impl Part {
-    /// Makes the part file, or starts a left-over one again; one that another fetch fills is left to it.
-    pub(super) fn open(place: Arc<Place>) -> Result<Self, Error> {
-        for number in 0..MOST_PARTS {
-            let name = part_name(place.name(), number);
-            let failed = |error: Errno| Error::disk("make it", &place.beside(&name), &error.into());
-            match lock(&place, &name, OFlags::CREATE).map_err(failed)? {
-                Locked::Ours(file) => {
-                    let part = Self { place, name, file, stated: true.into() };
-                    part.empty()?;
-                    return Ok(part);
-                }
-                Locked::Taken => {}
-                Locked::Absent | Locked::NoFile => {
-                    let reason = "something else than a file is there: remove it".to_owned();
-                    return Err(Error::Disk { action: "write it", path: shown(&place.beside(&name)), reason });
+    /// Makes a partial file for so many bytes, or takes one that is left; `tight` closes it to others. The names before
+    /// `first` are not looked at.
+    pub(super) fn open(place: &Arc<Place>, size: u64, tight: bool, first: usize) -> Result<Claim, Error> {
+        let failed = |error: Errno| Error::disk("make a partial file beside it", &place.path(), &error.into());
+        if size <= UNNAMED
+            && let Some(part) = Self::unnamed(place, tight).map_err(failed)?
+        {
+            return Ok(Claim::Ours(part));
+        }
+        for number in first..MOST_PARTS {
+            for _ in 0..RACES {
+                match look(place, number) {
+                    Found::Absent => {
+                        let name = names::partial(place.name(), number);
+                        if let Some(part) = Self::create(place, name, tight).map_err(failed)? {
+                            return Ok(Claim::Ours(part));
+                        }
+                    }
+                    Found::Ours(mut part) => {
+                        part.empty()?;
+                        if tight {
+                            part.tighten()?;
+                        }
+                        return Ok(Claim::Ours(part));
+                    }
+                    Found::Busy(length) => return Ok(Claim::Busy(Busy { number, length })),
+                    Found::Foreign => break,
                 }
             }
         }
-        let reason = format!("{MOST_PARTS} fetches of this name are under way");
-        Err(Error::Disk { action: "make a part file", path: shown(&place.path()), reason })
+        Err(too_many(place))
     }
 
-    /// True if there is a part of that name, whoever it belongs to: one look, so that a fetch that begins pays for no more.
+    /// True if something has the name of a partial file: one look, so that a fetch that begins pays for no more.
     pub(super) fn is_there(place: &Place) -> bool {
-        let found = rustix::fs::statat(place.folder(), part_name(place.name(), 0), AtFlags::SYMLINK_NOFOLLOW);
-        found.is_ok_and(|found| found.st_size > 0)
+        place.stat(&names::partial(place.name(), 0)).is_ok()
     }
 
-    /// The left-over part that a new fetch would start again, as it is, with what its state says.
-    pub(super) fn left_over(place: &Arc<Place>) -> Option<(Self, Option<(Source, Mark)>)> {
-        for number in 0..MOST_PARTS {
-            let name = part_name(place.name(), number);
-            match lock(place, &name, OFlags::empty()).ok()? {
-                Locked::Ours(file) => {
-                    let state = state::read(place, &name);
-                    let place = Arc::clone(place);
-                    return Some((Self { place, name, file, stated: true.into() }, state));
-                }
-                Locked::Taken => {}
-                Locked::Absent | Locked::NoFile => return None,
+    /// The partial file that an earlier fetch left, as it is.
+    pub(super) fn left_over(place: &Arc<Place>, first: usize) -> Option<Claim> {
+        for number in first..MOST_PARTS {
+            match look(place, number) {
+                Found::Absent => return None,
+                Found::Foreign => {}
+                Found::Busy(length) => return Some(Claim::Busy(Busy { number, length })),
+                Found::Ours(part) => return Some(Claim::Ours(part)),
             }
         }
         None
+    }
+
+    /// How far a partial file is that another fetch fills; `None` where none does any more.
+    pub(super) fn length_of_busy(place: &Arc<Place>, number: usize) -> Option<u64> {
+        if let Found::Busy(length) = look(place, number) { Some(length) } else { None }
+    }
+
+    fn unnamed(place: &Arc<Place>, tight: bool) -> Result<Option<Self>, Errno> {
+        let mode = Mode::from_raw_mode(if tight { 0o600 } else { 0o666 });
+        let Some(file) = names::unnamed(place, mode)? else { return Ok(None) };
+        let id = FileId::of(&rustix::fs::fstat(&file)?);
+        Ok(Some(Self { place: Arc::clone(place), file, id, names: None, narrow: tight }))
+    }
+
+    /// Makes a partial file under a name; `None` where something has it by now.
+    fn create(place: &Arc<Place>, name: OsString, tight: bool) -> Result<Option<Self>, Errno> {
+        if let Some(mut part) = Self::unnamed(place, tight)? {
+            return Ok(part.give(name)?.then_some(part));
+        }
+        // No other order works here: a program that is killed between these lines leaves an empty file that nobody uses.
+        let mode = Mode::from_raw_mode(if tight { 0o600 } else { 0o644 });
+        let Some(file) = names::create(place, &name, mode)? else { return Ok(None) };
+        let _ = state::lock(&file);
+        let id = FileId::of(&rustix::fs::fstat(&file)?);
+        match State::create(place, &file, &name) {
+            Ok(Some(state)) => {
+                Ok(Some(Self { place: Arc::clone(place), file, id, names: Some(Names { name, state }), narrow: tight }))
+            }
+            other => {
+                names::remove(place, &name, id);
+                other.map(|_| None)
+            }
+        }
+    }
+
+    /// Gives a file without a name this one, its state first; false where something has it by now.
+    fn give(&mut self, name: OsString) -> Result<bool, Errno> {
+        let mode = rustix::fs::fstat(&self.file)?.st_mode & 0o777;
+        if mode & 0o022 != 0 {
+            // What others may write to is not taken for ours later.
+            rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode & !0o022))?;
+            self.narrow = true;
+        }
+        let _ = state::lock(&self.file);
+        let Some(state) = State::create(&self.place, &self.file, &name)? else { return Ok(false) };
+        if !names::link(&self.place, &self.file, &name)? {
+            state.remove(&self.place);
+            return Ok(false);
+        }
+        self.names = Some(Names { name, state });
+        Ok(true)
+    }
+
+    /// What the state says of it.
+    pub(super) fn mark(&self) -> Option<(Source, Mark)> {
+        self.names.as_ref().and_then(|names| names.state.mark())
     }
 
     /// Makes it a part of nothing again.
@@ -96,18 +190,33 @@ impl Part {
         self.file.set_len(0).map_err(|error| self.error("empty it", &error))
     }
 
-    /// Writes down how far it got; what is before the mark has to be on the disk.
-    pub(super) fn record(&self, source: &Source, mark: &Mark) {
-        self.stated.store(true, Relaxed);
-        // A part without a state is started again: that is all that is lost.
-        let _ = state::write(&self.place, &self.name, source, mark);
+    /// Closes it to others until it is whole.
+    pub(super) fn tighten(&mut self) -> Result<(), Error> {
+        self.narrow = true;
+        let closed = self.file.set_permissions(Permissions::from_mode(0o600));
+        closed.map_err(|error| self.error("close it to others", &error))
     }
 
-    /// Removes what says how far it got.
-    pub(super) fn forget(&self) {
-        if self.stated.swap(false, Relaxed) {
-            state::remove(&self.place, &self.name);
+    /// Writes down how far it got; what is before the mark has to be on the disk.
+    pub(super) fn record(&self, source: &Source, mark: &Mark) -> Result<(), Lost> {
+        let Some(names) = &self.names else { return Ok(()) };
+        if !self.is_in_place() {
+            return Err(Lost);
         }
+        // A partial file without a mark is started again: that is all that is lost.
+        let _ = names.state.note(source, mark);
+        Ok(())
+    }
+
+    /// Takes back what says how far it got.
+    pub(super) fn forget(&self) {
+        let _ = self.names.as_ref().map(|names| names.state.clear());
+    }
+
+    /// True where its names are its own still.
+    fn is_in_place(&self) -> bool {
+        let holds = |names: &Names| self.place.holds(&names.name, self.id) && names.state.is_in_place(&self.place);
+        self.names.as_ref().is_none_or(holds)
     }
 
     /// Takes the room on the disk, so that a full disk is found before the first byte and not after the last.
@@ -117,13 +226,41 @@ impl Part {
         if size == 0 {
             return Ok(());
         }
+        if size > UNNAMED {
+            self.has_room(size)?;
+        }
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
             Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
-                Err(Error::disk("reserve its size", &self.place.beside(&self.name), &error.into()))
+                Err(self.error("reserve its size", &error.into()))
             }
             // Not every file system can; then the disk may turn out to be full later.
             _ => Ok(()),
         }
+    }
+
+    /// Asks before anything is taken: a reservation that fails fills the disk for a moment.
+    fn has_room(&self, size: u64) -> Result<(), Error> {
+        let (Ok(disk), Ok(found)) = (rustix::fs::fstatvfs(&self.file), rustix::fs::fstat(&self.file)) else {
+            return Ok(());
+        };
+        // Some file systems do not say.
+        if disk.f_blocks == 0 {
+            return Ok(());
+        }
+        let needed = size.saturating_sub(found.st_blocks.unsigned_abs() * 512);
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let margin = (free / MARGIN).min(LARGEST_MARGIN);
+        if needed <= free - margin {
+            return Ok(());
+        }
+        let reason = format!(
+            "not enough room on the disk: it needs {}, {} is free and {} of that is left to others: make room, or name \
+             another folder with -o",
+            Bytes(needed),
+            Bytes(free),
+            Bytes(margin)
+        );
+        Err(Error::Disk { action: "reserve its size", path: self.shown(), reason })
     }
 
     /// The file, to be written to at explicit offsets.
@@ -131,191 +268,106 @@ impl Part {
         &self.file
     }
 
-    /// The path, for people.
+    /// The path, for people; the target's where it has no name.
     pub(super) fn shown(&self) -> SafeText {
-        shown(&self.place.beside(&self.name))
+        let named = self.names.as_ref().map(|names| self.place.beside(&names.name));
+        shown(&named.unwrap_or_else(|| self.place.path()))
     }
 
     /// An error of this file.
     pub(super) fn error(&self, action: &'static str, error: &io::Error) -> Error {
-        Error::disk(action, &self.place.beside(&self.name), error)
+        let named = self.names.as_ref().map(|names| self.place.beside(&names.name));
+        Error::disk(action, &named.unwrap_or_else(|| self.place.path()), error)
     }
 
-    /// The transfer ends here: the part stays if it holds anything, and the answer is where it is.
-    pub(super) fn keep(&self) -> Option<SafeText> {
-        match self.file.metadata() {
-            Ok(found) if found.len() == 0 => {
-                self.remove();
-                None
-            }
-            _ => {
-                // Room that was reserved and not used is given back.
-                if let Ok(found) = self.file.metadata() {
-                    let _ = self.file.set_len(found.len());
+    /// The error of one whose names are not its own any more.
+    pub(super) fn lost(&self) -> Error {
+        Error::Lost { path: self.shown(), kept: Kept::default() }
+    }
+
+    /// The transfer ends here: the partial file stays if it holds anything, and the answer is where it is.
+    pub(super) fn keep(&mut self) -> Kept {
+        let Ok(length) = self.file.metadata().map(|found| found.len()) else { return Kept::default() };
+        if length == 0 || self.restore().is_err() {
+            self.remove();
+            return Kept::default();
+        }
+        // Room that was reserved and not used is given back.
+        let _ = self.file.set_len(length);
+        // On a file system that has no owners or permissions it would not be taken for ours again: none is piled up there.
+        if !rustix::fs::fstat(&self.file).is_ok_and(|found| is_own(&found)) {
+            self.remove();
+            return Kept::default();
+        }
+        Kept { file: Some(self.shown()), resumable: self.mark().is_some() }
+    }
+
+    /// Sees to it that it has names of its own: names it, or, where its names were taken away, copies what it holds to a
+    /// new partial file, for a file that has lost its last name can never have one again.
+    pub(super) fn restore(&mut self) -> Result<(), Error> {
+        if self.names.is_some() && self.is_in_place() {
+            return Ok(());
+        }
+        if let Some(names) = &mut self.names
+            && self.place.holds(&names.name, self.id)
+            && let Ok(Some(state)) = State::create(&self.place, &self.file, &names.name)
+        {
+            names.state = state;
+            return Ok(());
+        }
+        if self.names.is_none() {
+            for number in 0..MOST_PARTS {
+                let named = matches!(look(&self.place, number), Found::Absent)
+                    && self
+                        .give(names::partial(self.place.name(), number))
+                        .map_err(|e| self.error("name it", &e.into()))?;
+                if named {
+                    return Ok(());
                 }
-                Some(self.shown())
             }
+            return Err(too_many(&self.place));
         }
+        // First the names go, so that the next fetch finds the copy under the name where it looks first.
+        self.remove();
+        *self = self.copied()?;
+        Ok(())
     }
 
-    /// Moves the file into its place, on the disk for good; what is there already is compared, or replaced by force.
-    pub(super) fn publish(self, force: bool, stopped: &dyn Fn() -> bool) -> Result<Published, Error> {
-        if !force && self.place.existing()?.is_some() {
-            return self.settle(stopped);
-        }
-        self.file.sync_all().map_err(|error| self.error("write it to the disk", &error))?;
-        let moved = if force { self.replace() } else { self.rename() };
-        match moved {
-            Ok(()) => {
-                self.forget();
-                self.place.sync();
-                Ok(Published::New)
+    /// A new partial file that holds the same.
+    fn copied(&self) -> Result<Self, Error> {
+        let failed = |error: io::Error| self.error("save what arrived of it", &error);
+        for number in 0..MOST_PARTS {
+            if !matches!(look(&self.place, number), Found::Absent) {
+                continue;
             }
-            Err(Errno::EXIST) => self.settle(stopped),
-            Err(error) => Err(Error::disk("move the finished part to it", &self.place.path(), &error.into())),
-        }
-    }
-
-    fn replace(&self) -> Result<(), Errno> {
-        rustix::fs::renameat(self.place.folder(), &self.name, self.place.folder(), self.place.name())
-    }
-
-    /// Renames without replacing, by the best means that the file system has.
-    fn rename(&self) -> Result<(), Errno> {
-        let (folder, target) = (self.place.folder(), self.place.name());
-        match rustix::fs::renameat_with(folder, &self.name, folder, target, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-            other => return other,
-        }
-        match rustix::fs::linkat(folder, &self.name, folder, target, AtFlags::empty()) {
-            Ok(()) => {
-                self.remove();
-                return Ok(());
+            let name = names::partial(self.place.name(), number);
+            let made = Self::create(&self.place, name, self.narrow).map_err(|error| failed(error.into()))?;
+            let Some(copy) = made else { continue };
+            (&self.file).rewind().map_err(failed)?;
+            if let Err(error) = io::copy(&mut &self.file, &mut &copy.file) {
+                copy.remove();
+                return Err(failed(error));
             }
-            Err(Errno::EXIST) => return Err(Errno::EXIST),
-            Err(_) => {}
-        }
-        // Without either, a look and a rename have to do: nothing else is left on such a file system.
-        match rustix::fs::statat(folder, target, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => self.replace(),
-            _ => Err(Errno::EXIST),
-        }
-    }
-
-    /// A file is there already: the same bytes are success, others are not.
-    fn settle(&self, stopped: &dyn Fn() -> bool) -> Result<Published, Error> {
-        let exists = |difference: &str| Error::Exists {
-            path: shown(&self.place.path()),
-            difference: difference.to_owned(),
-            kept: Kept(self.keep()),
-        };
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let there = rustix::fs::openat(self.place.folder(), self.place.name(), flags, Mode::empty())
-            .map_err(|_| exists("that cannot be read"))?;
-        let path = self.place.path();
-        match same_bytes(&self.file, &File::from(there), stopped) {
-            Ok(Some(true)) => {
-                self.remove();
-                Ok(Published::WasThere)
+            if let (Some((source, mark)), Some(names)) = (self.mark(), &copy.names) {
+                let _ = names.state.note(&source, &mark);
             }
-            Ok(Some(false)) => Err(exists("with other content")),
-            Ok(None) => Err(Error::Interrupted { kept: Kept(self.keep()) }),
-            Err(error) => Err(Error::disk("compare it", &path, &error)),
+            return Ok(copy);
         }
+        Err(too_many(&self.place))
     }
 
+    /// Removes it, if it has a name.
     fn remove(&self) {
-        self.forget();
-        let _ = rustix::fs::unlinkat(self.place.folder(), &self.name, AtFlags::empty());
-    }
-}
-
-/// What trying to lock a part file came to.
-enum Locked {
-    Ours(File),
-    Taken,
-    Absent,
-    NoFile,
-}
-
-/// Opens a part and locks it; with `CREATE` as `how` it is made where it is not there.
-fn lock(place: &Place, name: &OsStr, how: OFlags) -> Result<Locked, Errno> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | how;
-    // The file becomes the target, so it is made as any new file is: readable as far as the umask lets it be.
-    let mode = Mode::from_raw_mode(0o666);
-    loop {
-        let handle = match rustix::fs::openat(place.folder(), name, flags, mode) {
-            Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Ok(Locked::NoFile),
-            Err(Errno::NOENT) if how.is_empty() => return Ok(Locked::Absent),
-            other => other?,
-        };
-        let ours = rustix::fs::fstat(&handle)?;
-        if FileType::from_raw_mode(ours.st_mode) != FileType::RegularFile {
-            return Ok(Locked::NoFile);
-        }
-        match rustix::fs::flock(&handle, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Ok(Locked::Taken),
-            // A file system without locks has to do without this protection.
-            Ok(()) | Err(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => {}
-            Err(error) => return Err(error),
-        }
-        // Its owner may have moved it into place between our open and our lock: then this is the finished file.
-        match rustix::fs::statat(place.folder(), name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(now) if (now.st_dev, now.st_ino) == (ours.st_dev, ours.st_ino) => {
-                return Ok(Locked::Ours(handle.into()));
-            }
-            Ok(_) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error),
+        if let Some(Names { name, state }) = &self.names {
+            names::remove(&self.place, name, self.id);
+            state.remove(&self.place);
         }
     }
 }
 
-/// `NAME.part`, then `NAME.1.part` and so on; a name that is too long is shortened.
-fn part_name(name: &OsStr, number: usize) -> OsString {
-    let mut bytes = name.as_bytes().to_vec();
-    if bytes.len() > LONGEST_NAME - SUFFIX_ROOM {
-        let mut end = LONGEST_NAME - SUFFIX_ROOM;
-        // Not in the middle of a character: some file systems take UTF-8 only.
-        while end > 0 && bytes[end] & 0xc0 == 0x80 {
-            end -= 1;
-        }
-        bytes.truncate(end);
-    }
-    if number > 0 {
-        bytes.extend_from_slice(format!(".{number}").as_bytes());
-    }
-    bytes.extend_from_slice(b".part");
-    OsString::from_vec(bytes)
-}
-
-/// Compares two files from their start; `None` where it was stopped.
-fn same_bytes(ours: &File, there: &File, stopped: &dyn Fn() -> bool) -> io::Result<Option<bool>> {
-    use std::os::unix::fs::FileExt;
-
-    let size = ours.metadata()?.len();
-    let found = there.metadata()?;
-    if !found.is_file() || found.len() != size {
-        return Ok(Some(false));
-    }
-    let (mut left, mut right) = (vec![0; PIECE], vec![0; PIECE]);
-    let mut there = there;
-    let mut offset = 0;
-    while offset < size {
-        if stopped() {
-            return Ok(None);
-        }
-        let piece = usize::try_from(size - offset).unwrap_or(PIECE).min(PIECE);
-        ours.read_exact_at(&mut left[..piece], offset)?;
-        match there.read_exact(&mut right[..piece]) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(false)),
-            other => other?,
-        }
-        if left[..piece] != right[..piece] {
-            return Ok(Some(false));
-        }
-        offset += piece as u64;
-    }
-    Ok(Some(true))
+fn too_many(place: &Place) -> Error {
+    let reason = format!("{MOST_PARTS} partial files of this name are there: remove those that nobody needs");
+    Error::Disk { action: "make a partial file beside it", path: shown(&place.path()), reason }
 }
 
 #[cfg(test)]

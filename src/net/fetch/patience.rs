@@ -51,7 +51,8 @@ impl Patience {
 /// True for what may be gone when it is tried again: a hop that broke, does not answer, or has no room.
 fn may_pass(error: &Error) -> bool {
     match error {
-        Error::Short { .. } | Error::Stalled { .. } => true,
+        // What arrived before a partial file was taken away is saved, so a further try goes on.
+        Error::Short { .. } | Error::Stalled { .. } | Error::Lost { .. } => true,
         Error::Hop(fault) => matches!(
             fault.problem.reason,
             Reason::Refused

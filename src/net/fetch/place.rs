@@ -1,32 +1,64 @@
 //! Where a fetched file is to go: the folder, held open, and the name in it, chosen here and never by a peer.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
 use crate::error::{Error, Kept, shown};
 use crate::route::FileName;
 
-/// A folder that exists and a name in it.
+/// A folder that exists and a name in it that is no symbolic link.
 #[derive(Debug)]
 pub(super) struct Place {
+    /// The path as it was named: where that is a symbolic link, it is not the path of the file.
+    named: PathBuf,
     folder: PathBuf,
     handle: File,
     name: OsString,
 }
 
+/// What tells one file from another for as long as either is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+/// A regular file that stands under the final name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Existing {
+    pub(super) size: u64,
+    /// Permissions, without the set-id bits: those were meant for another content.
+    pub(super) mode: u32,
+    pub(super) owner: u32,
+    pub(super) group: u32,
+}
+
+impl FileId {
+    pub(super) fn of(found: &Stat) -> Self {
+        Self { device: found.st_dev, inode: found.st_ino }
+    }
+}
+
 impl Place {
-    /// Finds the place for a file: `output` is an existing folder, or names the file itself.
+    /// Finds the place for a file: `output` is a folder, or names the file itself. A folder that is named with a slash at
+    /// its end is made; a symbolic link is followed, so that the file it points to is the one that is replaced.
     pub(super) fn of(output: &Path, file: &FileName) -> Result<Self, Error> {
-        let is_folder = output.is_dir() || output.as_os_str().as_bytes().ends_with(b"/");
-        let (folder, name) = if is_folder {
+        let slash = output.as_os_str().as_bytes().ends_with(b"/");
+        let is_folder = output.is_dir();
+        let (folder, name) = if is_folder || slash {
             let local = file.local().ok_or_else(|| {
                 Error::Usage(format!("{}: cannot be the name of a local file: name one with -o", file.shown()))
             })?;
+            if !is_folder {
+                fs::create_dir_all(output).map_err(|error| Error::disk("make this folder", output, &error))?;
+            }
             (output, OsStr::from_bytes(local))
         } else {
             let name = output.file_name().ok_or_else(|| {
@@ -35,15 +67,77 @@ impl Place {
             let parent = output.parent().unwrap_or(Path::new(""));
             (if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, name)
         };
+        // What can never become the file is refused before anything is asked.
+        let place = Self::in_folder(folder, name)?;
+        match place.found()? {
+            Some(found) if FileType::from_raw_mode(found.st_mode) == FileType::Symlink => {
+                let place = place.followed()?;
+                place.existing().map(|_| place)
+            }
+            Some(found) => place.regular(&found).map(|_| place),
+            None => Ok(place),
+        }
+    }
+
+    fn in_folder(folder: &Path, name: &OsStr) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(folder, flags, Mode::empty())
             .map_err(|error| Error::disk("write to this folder", folder, &error.into()))?;
-        Ok(Self { folder: folder.to_owned(), handle: handle.into(), name: name.to_owned() })
+        let (folder, name) = (folder.to_owned(), name.to_owned());
+        let place = Self { named: PathBuf::new(), folder, handle: handle.into(), name };
+        Ok(Self { named: place.beside(&place.name), ..place })
+    }
+
+    /// What stands under the final name.
+    fn found(&self) -> Result<Option<Stat>, Error> {
+        match self.stat(&self.name) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::disk("look at it", &self.named, &error.into())),
+        }
+    }
+
+    fn regular(&self, found: &Stat) -> Result<Existing, Error> {
+        let reason = match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => {
+                return Ok(Existing {
+                    size: found.st_size.unsigned_abs(),
+                    mode: found.st_mode & 0o777,
+                    owner: found.st_uid,
+                    group: found.st_gid,
+                });
+            }
+            FileType::Directory => "a folder of that name is there: name another with -o",
+            _ => "something else than a file is there: name another place with -o",
+        };
+        Err(Error::Disk { action: "write it", path: shown(&self.named), reason: reason.to_owned() })
+    }
+
+    /// The place that a symbolic link points to.
+    fn followed(self) -> Result<Self, Error> {
+        let refused = |reason: &str| Error::Disk {
+            action: "write it",
+            path: shown(&self.named),
+            reason: format!("{reason}: remove the link, or name another place with -o"),
+        };
+        // The kernel goes first: it refuses to follow what somebody else has put into a folder that all may write to.
+        let found = fs::metadata(&self.named).and_then(|_| fs::canonicalize(&self.named));
+        let real = match found {
+            Ok(real) => real,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(refused("a symbolic link that points to nothing is there"));
+            }
+            Err(error) => return Err(Error::disk("follow the symbolic link", &self.named, &error)),
+        };
+        match (real.parent(), real.file_name()) {
+            (Some(folder), Some(name)) => Ok(Self { named: self.named, ..Self::in_folder(folder, name)? }),
+            _ => Err(refused("a symbolic link to a folder is there")),
+        }
     }
 
     /// The whole path, as short as it was named.
     pub(super) fn path(&self) -> PathBuf {
-        self.beside(&self.name)
+        self.named.clone()
     }
 
     /// The path of another name in the same folder.
@@ -61,41 +155,52 @@ impl Place {
         &self.name
     }
 
-    /// Writes the folder's entries to the disk; some file systems cannot, and need not.
-    pub(super) fn sync(&self) {
-        let _ = self.handle.sync_all();
+    /// What stands under a name in the folder; a symbolic link is not followed.
+    pub(super) fn stat(&self, name: &OsStr) -> Result<Stat, Errno> {
+        rustix::fs::statat(self.folder(), name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// The size of the file that is there already, if there is one.
-    pub(super) fn existing(&self) -> Result<Option<u64>, Error> {
-        let found = match rustix::fs::statat(self.folder(), &self.name, AtFlags::empty()) {
-            Ok(found) => found,
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(Error::disk("look at it", &self.path(), &error.into())),
-        };
-        let reason = match FileType::from_raw_mode(found.st_mode) {
-            FileType::RegularFile => return Ok(Some(found.st_size.unsigned_abs())),
-            FileType::Directory => "a folder of that name is there: name another with -o",
-            _ => "something else than a file is there: name another place with -o",
-        };
-        Err(Error::Disk { action: "write it", path: shown(&self.path()), reason: reason.to_owned() })
+    /// True where nothing has a name in the folder.
+    pub(super) fn is_free(&self, name: &OsStr) -> bool {
+        matches!(self.stat(name), Err(Errno::NOENT))
     }
 
-    /// Refuses a file of another size before its body is asked for.
-    pub(super) fn check_existing(&self, size: u64, force: bool) -> Result<(), Error> {
+    /// True where this very file stands under a name in the folder.
+    pub(super) fn holds(&self, name: &OsStr, id: FileId) -> bool {
+        self.stat(name).is_ok_and(|found| FileId::of(&found) == id)
+    }
+
+    /// Writes the folder's entries to the disk.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        match rustix::fs::fsync(self.folder()) {
+            // Some file systems cannot do this with a folder, and need not.
+            Ok(()) | Err(Errno::INVAL | Errno::BADF | Errno::NOTSUP | Errno::NOSYS | Errno::ROFS) => Ok(()),
+            Err(error) => Err(Error::disk("write its name to the disk", &self.path(), &error.into())),
+        }
+    }
+
+    /// The file that is there already, if there is one.
+    pub(super) fn existing(&self) -> Result<Option<Existing>, Error> {
+        self.found()?.map(|found| self.regular(&found)).transpose()
+    }
+
+    /// Refuses a file of another size before its body is asked for; the answer is what will have to be compared or replaced.
+    pub(super) fn check_existing(&self, size: u64, force: bool) -> Result<Option<Existing>, Error> {
         match self.existing()? {
-            Some(there) if there != size && !force => Err(Error::Exists {
+            Some(there) if there.size != size && !force => Err(Error::Exists {
                 path: shown(&self.path()),
-                difference: format!("of another size ({there} bytes, not {size})"),
+                difference: format!("of another size ({} bytes, not {size})", there.size),
                 kept: Kept::default(),
             }),
-            _ => Ok(()),
+            there => Ok(there),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     fn name(text: &str) -> FileName {
@@ -123,14 +228,47 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_is_named_as_one_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::of(&folder.path().join("a/b/"), &name("f")).unwrap();
+        assert_eq!((place.path(), folder.path().join("a/b").is_dir()), (folder.path().join("a/b/f"), true));
+        fs::write(folder.path().join("file"), b"").unwrap();
+        for taken in ["file/", "file/c/"] {
+            let error = Place::of(&folder.path().join(taken), &name("f")).unwrap_err();
+            assert!(error.exit_code() == 7 && error.to_string().contains("cannot make this folder"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_file_is_followed_and_one_to_nothing_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("real")).unwrap();
+        fs::write(path("real/file"), b"12345").unwrap();
+        symlink("real/file", path("link")).unwrap();
+        symlink("link", path("again")).unwrap();
+        let place = Place::of(&path("again"), &name("f")).unwrap();
+        assert_eq!((place.path(), place.name()), (path("again"), OsStr::new("file")));
+        assert_eq!(place.beside(OsStr::new("x")), fs::canonicalize(path("real")).unwrap().join("x"));
+        assert_eq!(place.existing().unwrap().map(|there| there.size), Some(5));
+        symlink("nowhere", path("dangling")).unwrap();
+        symlink("round", path("round")).unwrap();
+        symlink("/dev/null", path("device")).unwrap();
+        for (bad, says) in [("dangling", "points to nothing"), ("round", "follow"), ("device", "something else")] {
+            let error = Place::of(&path(bad), &name("f")).unwrap_err();
+            assert!(error.exit_code() == 7 && error.to_string().contains(says), "{bad}: {error}");
+        }
+    }
+
+    #[test]
     fn another_size_is_refused_unless_forced_and_a_folder_always() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("f"), b"123").unwrap();
+        fs::write(folder.path().join("f"), b"123").unwrap();
         let place = Place::of(folder.path(), &name("f")).unwrap();
         assert!(place.check_existing(3, false).is_ok() && place.check_existing(4, true).is_ok());
         let error = place.check_existing(4, false).unwrap_err();
         assert!(error.to_string().contains("--force"), "{error}");
-        std::fs::create_dir(folder.path().join("d")).unwrap();
-        assert_eq!(Place::of(folder.path(), &name("d")).unwrap().existing().unwrap_err().exit_code(), 7);
+        fs::create_dir(folder.path().join("d")).unwrap();
+        assert_eq!(Place::of(folder.path(), &name("d")).unwrap_err().exit_code(), 7);
     }
 }

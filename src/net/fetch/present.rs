@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use tokio_util::sync::CancellationToken;
 
 use super::begun::hash;
-use super::place::Place;
+use super::place::{FileId, Place};
 use super::proof::{ProofWish, says_nothing};
 use super::question::{all_legs, ask_on, request};
 use super::tracker::Tracker;
@@ -115,7 +115,7 @@ async fn question(
 async fn compare(place: &Arc<Place>, size: u64, with: Digest, stop: &CancellationToken) -> Result<Content, Error> {
     let (place, stop) = (Arc::clone(place), stop.clone());
     blocking(move || {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let Ok(file) = rustix::fs::openat(place.folder(), place.name(), flags, Mode::empty()).map(File::from) else {
             return Ok(Content::Unreadable);
         };
@@ -129,7 +129,9 @@ async fn compare(place: &Arc<Place>, size: u64, with: Digest, stop: &Cancellatio
         }
         let [hasher, _] = hashers;
         let same_size = file.metadata().is_ok_and(|now| now.len() == size);
-        let equal = same_size && hasher.map(Hasher::finish) == Some(with);
+        // It is the name that is vouched for.
+        let in_place = rustix::fs::fstat(&file).is_ok_and(|found| place.holds(place.name(), FileId::of(&found)));
+        let equal = same_size && in_place && hasher.map(Hasher::finish) == Some(with);
         Ok(if equal { Content::Equal } else { Content::Different })
     })
     .await

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::tests::{BODY, Scene, Turn, digest_line};
 use super::*;
+use crate::snapshot::Phase;
 
 /// What makes a file one that can be gone on with.
 const PARTS: &str = "ETag: \"1\"\r\nAccept-Ranges: bytes\r\n";
@@ -116,12 +117,8 @@ async fn another_part_than_was_asked_for_is_refused() {
 
 #[tokio::test]
 async fn what_is_not_what_its_state_says_is_started_over() {
-    let spoil: [fn(&Path); 4] = [
-        |part| std::fs::write(part, "THE WHOL").unwrap(),
-        |part| std::fs::write(part, "the").unwrap(),
-        |part| std::fs::remove_file(part.with_extension("part.state")).unwrap(),
-        |part| std::fs::write(part.with_extension("part.state"), "{\"version\":1").unwrap(),
-    ];
+    let spoil: [fn(&Path); 2] =
+        [|part| std::fs::write(part, "THE WHOL").unwrap(), |part| std::fs::write(part, "the").unwrap()];
     for spoil in spoil {
         let mut scene = Scene::broken(vec![Turn::Say(beginning(21))]).await;
         spoil(&scene.folder.path().join("f.bin.part"));
@@ -129,6 +126,47 @@ async fn what_is_not_what_its_state_says_is_started_over() {
         scene.fetch().await.unwrap();
         assert!(!scene.last_asked().contains("Range"), "{}", scene.last_asked());
         assert!(scene.last().started_over.is_some());
+        assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_no_state_of_ours_is_about_is_left_alone() {
+    let spoil: [fn(&Path); 4] = [
+        |part| std::fs::remove_file(part.with_extension("part.state")).unwrap(),
+        |part| std::fs::write(part.with_extension("part.state"), "a person's own").unwrap(),
+        |part| std::fs::set_permissions(part, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap(),
+        |part| std::fs::hard_link(part, part.with_extension("second name")).unwrap(),
+    ];
+    for spoil in spoil {
+        let mut scene = Scene::broken(vec![Turn::Say(beginning(21))]).await;
+        spoil(&scene.folder.path().join("f.bin.part"));
+        let before = scene.names();
+        scene.job.proof = ProofWish::Skip;
+        scene.fetch().await.unwrap();
+        assert!(!scene.last_asked().contains("Range"), "{}", scene.last_asked());
+        assert_eq!((scene.read("f.bin.part"), scene.read("f.bin")), (BODY[..8].to_vec(), BODY.to_vec()));
+        assert_eq!(scene.names(), [vec!["f.bin".to_owned()], before].concat());
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_nobody_verified_are_only_believed_by_those_who_want_no_proof() {
+    for verified in [false, true] {
+        let digest = digest_line(BODY);
+        let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: 21\r\n{PARTS}{digest}\r\n{}", text(BODY));
+        let turns = [beginning(8), if verified { whole } else { rest(8) }];
+        let mut scene = Scene::http(turns.map(Turn::SayAndClose).into()).await;
+        scene.job.proof = ProofWish::Skip;
+        scene.fetch().await.unwrap_err();
+        if verified {
+            // Somebody else's bytes under a note that names no digest.
+            std::fs::write(scene.folder.path().join("f.bin.part"), "EVILEVIL").unwrap();
+            scene.job.proof = ProofWish::Origin;
+        }
+        scene.fetch().await.unwrap();
+        assert_eq!(scene.last_asked().contains("Range: bytes=8-"), !verified, "{}", scene.last_asked());
+        assert_eq!(scene.last().started_over.is_some(), verified);
         assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
     }
 }
@@ -157,7 +195,8 @@ async fn an_origin_without_a_strong_validator_or_parts_leaves_nothing_to_go_on_w
     for lines in ["", "ETag: \"1\"\r\n", "Accept-Ranges: bytes\r\n", "ETag: W/\"1\"\r\nAccept-Ranges: bytes\r\n"] {
         let mut scene = Scene::http(vec![Turn::SayAndClose(beginning(8).replace(PARTS, lines))]).await;
         scene.fetch().await.unwrap_err();
-        assert_eq!(scene.names(), ["f.bin.part"], "{lines:?}");
+        assert_eq!(scene.names(), ["f.bin.part", "f.bin.part.state"], "{lines:?}");
+        assert!(scene.last().error.is_some_and(|error| !error.as_str().contains("resume")), "{lines:?}");
     }
 }
 
@@ -184,7 +223,7 @@ async fn what_was_altered_is_never_gone_on_with() {
     let mut scene = Scene::broken(vec![Turn::Say(lie)]).await;
     let error = scene.fetch().await.unwrap_err();
     assert!(error.to_string().contains("altered"), "{error}");
-    assert_eq!(scene.names(), ["f.bin.part"]);
+    assert_eq!(scene.names(), ["f.bin.part", "f.bin.part.state"]);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::net::limits::Limits;
+use crate::snapshot::Phase;
 use crate::wire::{Action, Algorithm, Problem, Reason};
 
 pub(super) const BODY: &[u8] = b"the whole of the file";
@@ -125,6 +126,11 @@ pub(super) fn whole(lines: &str) -> String {
     ok(lines) + std::str::from_utf8(BODY).unwrap()
 }
 
+/// What a fetch leaves that failed.
+fn kept() -> Vec<String> {
+    ["f.bin.part", "f.bin.part.state"].map(str::to_owned).into()
+}
+
 pub(super) fn digest_line(of: &[u8]) -> String {
     use base64::Engine;
     format!(
@@ -157,7 +163,7 @@ async fn the_same_file_again_is_success_and_another_one_is_not() {
     assert!(scene.fetch().await.unwrap().was_there);
     std::fs::write(scene.folder.path().join("f.bin"), BODY.to_ascii_uppercase()).unwrap();
     assert_eq!(scene.fetch().await.unwrap_err().exit_code(), 7);
-    assert_eq!(scene.names(), ["f.bin", "f.bin.part"]);
+    assert_eq!(scene.names(), ["f.bin", "f.bin.part", "f.bin.part.state"]);
     assert_eq!(scene.read("f.bin"), BODY.to_ascii_uppercase());
 }
 
@@ -180,14 +186,14 @@ async fn a_short_body_is_never_success() {
     let error = scene.fetch().await.unwrap_err();
     assert_eq!((error.exit_code(), error.hop()), (6, Some(1)));
     assert!(error.to_string().contains("18 of 21 bytes"), "{error}");
-    assert_eq!((scene.names(), scene.read("f.bin.part")), (vec!["f.bin.part".to_owned()], BODY[..18].to_vec()));
+    assert_eq!((scene.names(), scene.read("f.bin.part")), (kept(), BODY[..18].to_vec()));
 }
 
 #[tokio::test]
 async fn other_bytes_than_the_origins_stay_out_of_the_final_name() {
     let mut scene = Scene::http(vec![Turn::Say(whole(&digest_line(b"another file")))]).await;
     let error = scene.fetch().await.unwrap_err();
-    assert_eq!((error.exit_code(), scene.names()), (6, vec!["f.bin.part".to_owned()]));
+    assert_eq!((error.exit_code(), scene.names()), (6, kept()));
     assert!(error.to_string().contains("altered"), "{error}");
 }
 
@@ -210,7 +216,7 @@ async fn a_file_that_changed_meanwhile_is_not_published() {
     let mut scene = Scene::http(vec![Turn::Say(whole("ETag: \"1\"\r\n")), Turn::Say(changed)]).await;
     let error = scene.fetch().await.unwrap_err();
     assert!(error.exit_code() == 6 && error.to_string().contains("changed at the origin"), "{error}");
-    assert_eq!(scene.names(), ["f.bin.part"]);
+    assert_eq!(scene.names(), kept());
 }
 
 #[tokio::test]

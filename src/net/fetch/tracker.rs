@@ -115,6 +115,12 @@ impl<'a> Tracker<'a> {
         self.publish();
     }
 
+    /// Another fetch of the same name is under way, and this one waits for its end.
+    pub(super) fn waits_for_another(&mut self) {
+        self.snapshot.error = Some("another fetch of this name is under way: waiting for its end".into());
+        self.phase(Phase::Locked);
+    }
+
     /// What there was of the file is of no use.
     pub(super) fn started_over(&mut self, why: &'static str) {
         self.snapshot.started_over = Some(why.into());

@@ -1,19 +1,37 @@
-//! Tests of the part file: locks, left-overs, publishing beside, over and against what is there.
+//! Tests of the partial file: whose it is, what takes its name away, and how it gets its final one.
 
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, chown, symlink};
 use std::path::Path;
 
 use super::*;
 use crate::route::FileName;
 
+const LARGE: u64 = UNNAMED + 1;
+
 fn place(folder: &Path) -> Arc<Place> {
     Arc::new(Place::of(folder, &FileName::new(b"f.bin").unwrap()).unwrap())
 }
 
+fn open(folder: &Path, size: u64) -> Part {
+    match Part::open(&place(folder), size, false, 0).unwrap() {
+        Claim::Ours(part) => part,
+        Claim::Busy(busy) => panic!("{busy:?}"),
+    }
+}
+
+/// A partial file with a name.
 fn filled(folder: &Path, bytes: &[u8]) -> Part {
-    let part = Part::open(place(folder)).unwrap();
+    holding(open(folder, LARGE), bytes)
+}
+
+fn holding(part: Part, bytes: &[u8]) -> Part {
     part.file().write_all_at(bytes, 0).unwrap();
     part
+}
+
+/// What an earlier fetch has left.
+fn leave(folder: &Path, bytes: &[u8]) {
+    assert!(filled(folder, bytes).keep().file.is_some());
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -23,79 +41,305 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-#[test]
-fn a_part_is_published_under_the_final_name_alone() {
+fn read(folder: &Path, name: &str) -> Vec<u8> {
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// The permissions of a file that is made as any other.
+fn usual_mode() -> u32 {
     let folder = tempfile::tempdir().unwrap();
-    let part = filled(folder.path(), b"abc");
-    assert_eq!(names(folder.path()), ["f.bin.part"]);
-    assert_eq!(part.publish(false, &|| false), Ok(Published::New));
-    assert_eq!(names(folder.path()), ["f.bin"]);
-    assert_eq!(std::fs::read(folder.path().join("f.bin")).unwrap(), b"abc");
+    std::fs::write(folder.path().join("f"), b"").unwrap();
+    mode(&folder.path().join("f"))
 }
 
 #[test]
-fn two_at_once_take_two_parts_and_the_second_finds_the_first_ones_file() {
+fn a_part_is_published_under_the_final_name_alone() {
+    for (size, while_it_is_filled) in [(3, vec![]), (LARGE, vec!["f.bin.part", "f.bin.part.state"])] {
+        let folder = tempfile::tempdir().unwrap();
+        let part = holding(open(folder.path(), size), b"abc");
+        assert_eq!(names(folder.path()), while_it_is_filled);
+        assert_eq!(part.publish(false, &|| false), Ok(Published::New));
+        assert_eq!((names(folder.path()), read(folder.path(), "f.bin")), (vec!["f.bin".to_owned()], b"abc".to_vec()));
+        assert_eq!(mode(&folder.path().join("f.bin")), usual_mode());
+    }
+}
+
+#[test]
+fn a_second_fetch_of_a_large_file_is_told_of_the_first_and_finds_its_file() {
     let folder = tempfile::tempdir().unwrap();
-    let (first, second) = (filled(folder.path(), b"abc"), filled(folder.path(), b"abc"));
-    assert_eq!(names(folder.path()), ["f.bin.1.part", "f.bin.part"]);
+    let first = filled(folder.path(), b"abc");
+    let busy = Busy { number: 0, length: 3 };
+    let again = || Part::open(&place(folder.path()), LARGE, false, 0).unwrap();
+    assert!(matches!(again(), Claim::Busy(found) if found == busy));
+    assert!(matches!(Part::left_over(&place(folder.path()), 0), Some(Claim::Busy(found)) if found == busy));
+    assert_eq!(Part::length_of_busy(&place(folder.path()), 0), Some(3));
+    // One that stands still for too long is passed by.
+    let passing = Part::open(&place(folder.path()), LARGE, false, 1).unwrap();
+    assert!(matches!(passing, Claim::Ours(_)) && names(folder.path()).contains(&"f.bin.1.part".to_owned()));
     assert_eq!(first.publish(false, &|| false), Ok(Published::New));
-    assert_eq!(second.publish(false, &|| false), Ok(Published::WasThere));
+    assert_eq!(Part::length_of_busy(&place(folder.path()), 0), None);
+    let Claim::Ours(passing) = passing else { return };
+    assert_eq!(holding(passing, b"abc").publish(false, &|| false), Ok(Published::WasThere));
+    assert_eq!(names(folder.path()), ["f.bin"]);
+}
+
+#[test]
+fn small_files_at_once_need_no_names_and_the_later_ones_find_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let parts: Vec<Part> = (0..3).map(|_| holding(open(folder.path(), 3), b"abc")).collect();
+    assert!(names(folder.path()).is_empty());
+    let ended: Vec<Published> = parts.into_iter().map(|part| part.publish(false, &|| false).unwrap()).collect();
+    assert_eq!(ended, [Published::New, Published::WasThere, Published::WasThere]);
     assert_eq!(names(folder.path()), ["f.bin"]);
 }
 
 #[test]
 fn a_left_over_part_is_started_again() {
     let folder = tempfile::tempdir().unwrap();
-    let kept = filled(folder.path(), b"old and long");
-    assert!(kept.keep().is_some());
-    drop(kept);
-    let part = filled(folder.path(), b"new");
-    part.publish(false, &|| false).unwrap();
-    assert_eq!(std::fs::read(folder.path().join("f.bin")).unwrap(), b"new");
+    leave(folder.path(), b"old and long");
+    filled(folder.path(), b"new").publish(false, &|| false).unwrap();
+    assert_eq!((read(folder.path(), "f.bin"), names(folder.path())), (b"new".to_vec(), vec!["f.bin".to_owned()]));
 }
 
 #[test]
 fn other_content_is_never_replaced_without_force() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("f.bin"), b"abd").unwrap();
-    let error = filled(folder.path(), b"abc").publish(false, &|| false).unwrap_err();
-    assert_eq!(error.exit_code(), 7);
-    let text = error.to_string();
-    assert!(text.contains("other content") && text.contains("f.bin.part") && text.ends_with("--force replaces it"));
-    assert_eq!(std::fs::read(folder.path().join("f.bin")).unwrap(), b"abd");
-    assert_eq!(filled(folder.path(), b"abc").publish(true, &|| false), Ok(Published::New));
-    assert_eq!(std::fs::read(folder.path().join("f.bin")).unwrap(), b"abc");
-    assert_eq!(names(folder.path()), ["f.bin"]);
+    for size in [3, LARGE] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("f.bin"), b"abd").unwrap();
+        let part = holding(open(folder.path(), size), b"abc");
+        let error = part.publish(false, &|| false).unwrap_err();
+        assert_eq!(error.exit_code(), 7);
+        let text = error.to_string();
+        assert!(text.contains("other content") && text.contains("f.bin.part") && text.ends_with("--force replaces it"));
+        assert_eq!(read(folder.path(), "f.bin"), b"abd");
+        assert_eq!(filled(folder.path(), b"abc").publish(true, &|| false), Ok(Published::New));
+        assert_eq!((read(folder.path(), "f.bin"), names(folder.path())), (b"abc".to_vec(), vec!["f.bin".to_owned()]));
+    }
 }
 
 #[test]
 fn a_part_without_content_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let part = Part::open(place(folder.path())).unwrap();
+    let mut part = open(folder.path(), LARGE);
     part.reserve(1 << 20).unwrap();
-    assert_eq!(part.keep(), None);
+    assert_eq!(part.keep(), Kept::default());
     assert!(names(folder.path()).is_empty());
 }
 
 #[test]
 fn reserved_room_does_not_count_as_content() {
     let folder = tempfile::tempdir().unwrap();
-    let part = filled(folder.path(), b"abc");
+    let mut part = holding(open(folder.path(), 3), b"abc");
     part.reserve(1 << 20).unwrap();
     assert_eq!(part.file().metadata().unwrap().len(), 3);
-    assert!(part.keep().is_some_and(|path| path.as_str().ends_with("f.bin.part")));
+    assert!(part.keep().file.is_some_and(|path| path.as_str().ends_with("f.bin.part")));
+    assert_eq!(names(folder.path()), ["f.bin.part", "f.bin.part.state"]);
 }
 
 #[test]
-fn a_link_or_a_folder_in_the_parts_place_is_left_alone() {
+fn a_claim_beyond_the_free_room_fails_before_anything_is_reserved() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("precious"), b"keep me").unwrap();
-    std::os::unix::fs::symlink("precious", folder.path().join("f.bin.part")).unwrap();
-    assert_eq!(Part::open(place(folder.path())).unwrap_err().exit_code(), 7);
-    assert_eq!(std::fs::read(folder.path().join("precious")).unwrap(), b"keep me");
+    let part = open(folder.path(), LARGE);
+    let disk = rustix::fs::fstatvfs(part.file()).unwrap();
+    let free = disk.f_bavail * disk.f_frsize;
+    for size in [free, free * 2, u64::MAX] {
+        let error = part.reserve(size).unwrap_err();
+        assert!(error.exit_code() == 7 && error.to_string().contains("not enough room"), "{error}");
+        assert_eq!(part.file().metadata().unwrap().blocks(), 0);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_left_alone_and_the_next_name_is_taken() {
+    type Lay = fn(&Path);
+    let own = |path: &Path| std::fs::write(path, b"keep me").unwrap();
+    let lays: [(&str, Lay); 9] = [
+        ("no state", |folder| std::fs::write(folder.join("f.bin.part"), b"keep me").unwrap()),
+        ("empty", |folder| std::fs::write(folder.join("f.bin.part"), b"").unwrap()),
+        ("a person's state", |folder| std::fs::write(folder.join("f.bin.part.state"), b"keep me").unwrap()),
+        ("a symbolic link", |folder| symlink("precious", folder.join("f.bin.part")).unwrap()),
+        ("a folder", |folder| std::fs::create_dir(folder.join("f.bin.part")).unwrap()),
+        ("two names", |folder| {
+            leave(folder, b"keep me");
+            std::fs::hard_link(folder.join("f.bin.part"), folder.join("second")).unwrap();
+        }),
+        ("writable by others", |folder| {
+            leave(folder, b"keep me");
+            set_mode(&folder.join("f.bin.part"), 0o664);
+        }),
+        ("another file since", |folder| {
+            leave(folder, b"left");
+            std::fs::remove_file(folder.join("f.bin.part")).unwrap();
+            std::fs::write(folder.join("f.bin.part"), b"keep me").unwrap();
+        }),
+        ("another user's", |folder| {
+            leave(folder, b"keep me");
+            // Only root can try this.
+            if chown(folder.join("f.bin.part"), Some(65534), None).is_err() {
+                set_mode(&folder.join("f.bin.part"), 0o606);
+            }
+        }),
+    ];
+    for (what, lay) in lays {
+        let folder = tempfile::tempdir().unwrap();
+        own(&folder.path().join("precious"));
+        lay(folder.path());
+        let before: Vec<(String, u64, Option<Vec<u8>>)> = names(folder.path())
+            .into_iter()
+            .map(|name| {
+                let path = folder.path().join(&name);
+                (name, path.symlink_metadata().unwrap().ino(), std::fs::read(path).ok())
+            })
+            .collect();
+        assert!(!matches!(Part::left_over(&place(folder.path()), 0), Some(Claim::Ours(_))), "{what}");
+        for force in [false, true] {
+            let part = filled(folder.path(), b"new");
+            assert!(part.shown().as_str().ends_with("f.bin.1.part"), "{what}: {}", part.shown());
+            drop(part);
+            filled(folder.path(), b"new").publish(force, &|| false).unwrap();
+            assert_eq!(read(folder.path(), "f.bin"), b"new", "{what}");
+        }
+        for (name, inode, content) in before {
+            let path = folder.path().join(&name);
+            assert_eq!(path.symlink_metadata().map(|found| found.ino()).ok(), Some(inode), "{what}: {name}");
+            assert_eq!(std::fs::read(path).ok(), content, "{what}: {name}");
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_program_leaves_between_two_steps_is_cleared_away() {
+    let folder = tempfile::tempdir().unwrap();
+    // The state was there, the file had no name yet.
+    leave(folder.path(), b"abc");
     std::fs::remove_file(folder.path().join("f.bin.part")).unwrap();
-    std::fs::create_dir(folder.path().join("f.bin.part")).unwrap();
-    assert_eq!(Part::open(place(folder.path())).unwrap_err().exit_code(), 7);
+    drop(filled(folder.path(), b"abc"));
+    assert_eq!(names(folder.path()), ["f.bin.part", "f.bin.part.state"]);
+    // It had its final name, and the other one as well.
+    std::fs::hard_link(folder.path().join("f.bin.part"), folder.path().join("f.bin")).unwrap();
+    assert!(Part::left_over(&place(folder.path()), 0).is_none());
+    assert_eq!((names(folder.path()), read(folder.path(), "f.bin")), (vec!["f.bin".to_owned()], b"abc".to_vec()));
+}
+
+#[test]
+fn a_part_whose_name_was_taken_away_is_published_all_the_same_and_nothing_else_is() {
+    type Spoil = fn(&Path);
+    let spoils: [(Spoil, &[&str]); 4] = [
+        (|part| std::fs::remove_file(part).unwrap(), &["f.bin"]),
+        (
+            |part| {
+                std::fs::remove_file(part).unwrap();
+                std::fs::write(part, b"EVIL").unwrap();
+            },
+            &["f.bin", "f.bin.part"],
+        ),
+        (
+            |part| {
+                std::fs::write(part.with_extension("new"), b"EVIL").unwrap();
+                std::fs::rename(part.with_extension("new"), part).unwrap();
+            },
+            &["f.bin", "f.bin.part"],
+        ),
+        (|part| std::fs::rename(part, part.with_extension("moved")).unwrap(), &["f.bin", "f.bin.moved"]),
+    ];
+    for (number, (spoil, left)) in spoils.into_iter().enumerate() {
+        for force in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            if force {
+                std::fs::write(folder.path().join("f.bin"), b"older").unwrap();
+            }
+            let part = filled(folder.path(), b"abc");
+            spoil(&folder.path().join("f.bin.part"));
+            assert_eq!(part.publish(force, &|| false), Ok(Published::New), "{number}");
+            assert_eq!(
+                (read(folder.path(), "f.bin"), names(folder.path())),
+                (b"abc".to_vec(), left.iter().map(ToString::to_string).collect()),
+                "{number}"
+            );
+            assert!(number == 0 || number == 3 || read(folder.path(), "f.bin.part") == b"EVIL");
+        }
+    }
+}
+
+#[test]
+fn what_arrived_is_saved_where_the_part_or_its_state_was_taken_away() {
+    let source = Source { file: "h:1/f".to_owned(), size: 9, etag: "\"1\"".to_owned() };
+    let mark = Mark { offset: 3, prefix: None };
+    for (taken, replaced) in
+        [("f.bin.part", false), ("f.bin.part", true), ("f.bin.part.state", false), ("f.bin.part.state", true)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut part = filled(folder.path(), b"abc");
+        part.record(&source, &mark).unwrap();
+        std::fs::remove_file(folder.path().join(taken)).unwrap();
+        if replaced {
+            std::fs::write(folder.path().join(taken), b"mine").unwrap();
+        }
+        assert_eq!(part.record(&source, &mark), Err(Lost), "{taken}");
+        part.restore().unwrap();
+        part.record(&source, &mark).unwrap();
+        let kept = part.keep();
+        assert!(kept.resumable, "{taken}");
+        drop(part);
+        let Some(Claim::Ours(part)) = Part::left_over(&place(folder.path()), 0) else { panic!("{taken}") };
+        assert_eq!(
+            (part.mark(), std::fs::read(kept.file.unwrap().as_str()).unwrap()),
+            (Some((source.clone(), mark)), b"abc".to_vec())
+        );
+        part.publish(false, &|| false).unwrap();
+        let left = if replaced { vec!["f.bin", taken] } else { vec!["f.bin"] };
+        assert_eq!(names(folder.path()), left);
+        assert!(!replaced || read(folder.path(), taken) == b"mine");
+    }
+}
+
+#[test]
+fn force_keeps_the_permissions_of_what_it_replaces_and_is_never_wider_meanwhile() {
+    for size in [3, LARGE] {
+        for wanted in [0o600, 0o640, 0o666, 0o400] {
+            let folder = tempfile::tempdir().unwrap();
+            let target = folder.path().join("f.bin");
+            std::fs::write(&target, b"older").unwrap();
+            set_mode(&target, wanted);
+            let part = Part::open(&place(folder.path()), size, true, 0).unwrap();
+            let Claim::Ours(part) = part else { panic!("{part:?}") };
+            assert_eq!(part.file().metadata().unwrap().mode() & 0o777, 0o600);
+            holding(part, b"abc").publish(true, &|| false).unwrap();
+            assert_eq!((mode(&target), read(folder.path(), "f.bin")), (wanted, b"abc".to_vec()));
+        }
+    }
+}
+
+#[test]
+fn force_keeps_the_owner_where_that_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("f.bin");
+    std::fs::write(&target, b"older").unwrap();
+    if chown(&target, Some(65534), Some(65534)).is_err() {
+        eprintln!("SKIPPED: only root can give a file to another user");
+        return;
+    }
+    set_mode(&target, 0o660);
+    filled(folder.path(), b"abc").publish(true, &|| false).unwrap();
+    let found = std::fs::metadata(&target).unwrap();
+    assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (65534, 65534, 0o660));
+}
+
+#[test]
+fn a_left_over_part_gets_the_permissions_of_a_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    leave(folder.path(), b"old");
+    set_mode(&folder.path().join("f.bin.part"), 0o600);
+    filled(folder.path(), b"abc").publish(false, &|| false).unwrap();
+    assert_eq!(mode(&folder.path().join("f.bin")), usual_mode());
 }
 
 #[test]
@@ -104,11 +348,4 @@ fn comparing_can_be_stopped() {
     std::fs::write(folder.path().join("f.bin"), b"abc").unwrap();
     let error = filled(folder.path(), b"abc").publish(false, &|| true).unwrap_err();
     assert_eq!(error.exit_code(), 130);
-}
-
-#[test]
-fn a_long_name_is_shortened_between_characters() {
-    let long = "é".repeat(127);
-    let name = part_name(OsStr::new(&long), 999);
-    assert!(name.len() <= LONGEST_NAME && name.to_str().is_some_and(|name| name.ends_with("é.999.part")));
 }

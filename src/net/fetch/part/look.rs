@@ -1,0 +1,76 @@
+//! Whose a partial file is that has a name already: ours and free, another fetch's, or nobody's that we know.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Names, Part};
+use crate::net::fetch::names;
+use crate::net::fetch::place::{FileId, Place};
+use crate::net::fetch::state::{self, State, is_own};
+
+/// Looks at one name while others change it at the same time.
+pub(super) const RACES: usize = 100;
+
+/// What stands under the name of a partial file.
+pub(super) enum Found {
+    Absent,
+    /// It is not ours: nothing is done with it.
+    Foreign,
+    Busy(u64),
+    Ours(Part),
+}
+
+/// Looks what stands under the name of a partial file, and takes it where it is ours and free.
+pub(super) fn look(place: &Arc<Place>, number: usize) -> Found {
+    let name = names::partial(place.name(), number);
+    let length = || place.stat(&name).map_or(0, |found| found.st_size.unsigned_abs());
+    for _ in 0..RACES {
+        let state = match State::find(place, &name) {
+            state::Found::Ours(state) => state,
+            state::Found::Locked => return Found::Busy(length()),
+            state::Found::Absent if place.is_free(&name) => return Found::Absent,
+            state::Found::Absent | state::Found::Foreign => return Found::Foreign,
+        };
+        // Its owner may have removed it between our open and our lock.
+        if !state.is_in_place(place) {
+            continue;
+        }
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = match rustix::fs::openat(place.folder(), &name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => {
+                // A program was killed before the file had its name, or after it had another.
+                state.remove(place);
+                continue;
+            }
+            Err(_) => return Found::Foreign,
+        };
+        let Ok(found) = rustix::fs::fstat(&file) else { return Found::Foreign };
+        if !state.is_about(&file) {
+            return Found::Foreign;
+        }
+        let id = FileId::of(&found);
+        if found.st_nlink == 2 && place.holds(place.name(), id) {
+            // A program was killed right after the file had its final name.
+            names::remove(place, &name, id);
+            state.remove(place);
+            continue;
+        }
+        if !is_own(&found) {
+            return Found::Foreign;
+        }
+        match state::lock(&file) {
+            Ok(true) => {}
+            Ok(false) => return Found::Busy(found.st_size.unsigned_abs()),
+            Err(_) => return Found::Foreign,
+        }
+        if place.holds(&name, id) {
+            let names = Some(Names { name, state });
+            return Found::Ours(Part { place: Arc::clone(place), file, id, names, narrow: true });
+        }
+    }
+    Found::Foreign
+}
