@@ -2,6 +2,8 @@
 
 mod args;
 pub mod config;
+mod defaults;
+mod environment;
 mod fits;
 mod values;
 
@@ -32,6 +34,8 @@ pub struct Invocation {
     pub mode: Mode,
     /// How to talk about it.
     pub talk: Talk,
+    /// Variables that look like settings and are none: a misspelled one, or one of another version.
+    pub ignored: Vec<SafeText>,
 }
 
 /// What the program is this time.
@@ -197,25 +201,44 @@ pub const DEFAULT_INPUT: &str = "input.txt";
 
 /// Reads the command line of this process, with the environment and the configuration file behind it.
 pub fn read() -> Result<Invocation, Stop> {
-    read_from(std::env::args_os(), config::path().as_deref())
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    read_with(std::env::args_os(), config::path().as_deref(), &environment)
 }
 
-/// Reads a command line, its first word the program's name.
+/// Reads a command line, its first word the program's name, as where the environment says nothing.
 pub fn read_from<I, T>(line: I, config_file: Option<&Path>) -> Result<Invocation, Stop>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    read_with(line, config_file, &[])
+}
+
+fn read_with<I, T>(
+    line: I,
+    config_file: Option<&Path>,
+    environment: &[(OsString, OsString)],
+) -> Result<Invocation, Stop>
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
     // One rule in the help says how the variables are called; a line for each would bury the flags.
     let mut command = Args::command().mut_args(|arg| arg.hide_env(true));
+    let ignored = environment::unknown(&command, environment);
+    if environment::is_ascii_locale(environment) {
+        // The weakest default: a file, the environment or a flag say otherwise.
+        command = command.mut_arg("ascii", |arg| arg.default_value("true"));
+    }
     if let Some(file) = config_file {
         command = config::apply(command, file).map_err(Stop::Error)?;
     }
+    command = environment::apply(command, environment).map_err(Stop::Error)?;
     let matches = command.try_get_matches_from(line).map_err(|error| Stop::Clap(Box::new(error)))?;
     let args = Args::from_arg_matches(&matches).map_err(|error| Stop::Clap(Box::new(error)))?;
     let keys = config_file.map_or_else(|| Ok(Vec::new()), config::keys).map_err(Stop::Error)?;
     let talk = Talk { keys, ..talk(&args, &matches) };
-    mode(args, &matches).map(|mode| Invocation { mode, talk }).map_err(Stop::Error)
+    mode(args, &matches).map(|mode| Invocation { mode, talk, ignored }).map_err(Stop::Error)
 }
 
 /// What clap says, line by line and without colours, made safe to show: it repeats what was typed.
@@ -309,8 +332,8 @@ fn node_plan(args: &Args) -> Result<NodePlan, Error> {
         dials: dials(args),
         allow_faults: args.allow_faults,
         list: args.list,
-        read_token: config::read_token(args.read_token_file.as_deref(), "CHAINVIEW_READ_TOKEN")?,
-        control_token: config::read_token(args.control_token_file.as_deref(), "CHAINVIEW_CONTROL_TOKEN")?,
+        read_token: config::read_token(args.read_token_file.as_deref(), environment::READ_TOKEN)?,
+        control_token: config::read_token(args.control_token_file.as_deref(), environment::CONTROL_TOKEN)?,
         host_names: args.host_name.clone(),
         max_connections: args.max_connections as usize,
         wire: args.wire.0,

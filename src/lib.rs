@@ -21,7 +21,8 @@
 //! report.rs     the JSON document of a headless run
 //! error.rs      one variant per failed action, each with its exit code; broken  how a hop broke a body off
 //! text.rs       outside text made safe to show;  units.rs  sizes, rates and times as people read them
-//! cli.rs        flags (args, values, fits), environment and configuration file (config) become one validated Mode
+//! cli.rs        flags (args, values, fits), environment and configuration file (config), both as defaults, become one
+//!               validated Mode
 //! ```
 //!
 //! # The wing of sockets: net/

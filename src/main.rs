@@ -25,6 +25,9 @@ fn main() -> ExitCode {
         Err(Stop::Error(error)) => return end(Err(error)),
     };
     let talk = &invocation.talk;
+    for name in invocation.ignored.iter().filter(|_| !talk.quiet) {
+        headless::tell(&format!("chainview: {name} is not a setting, and is ignored"));
+    }
     end(match &invocation.mode {
         Mode::Node { listeners, nodes, until_stdin_closes } => {
             headless::nodes(listeners, nodes, *until_stdin_closes, talk)

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{FalseyValueParser, TypedValueParser as _};
+use clap::builder::TypedValueParser as _;
 use clap::{ArgAction, Parser};
 
 use super::values::{self, Color, Listen, Look, PerHop, WireChoice};
@@ -51,21 +51,21 @@ pub(super) struct Args {
           value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) jobs: Option<u32>,
     /// Replace a file that is there already
-    #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_FORCE", value_parser = FalseyValueParser::new())]
+    #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_FORCE")]
     pub(super) force: bool,
     /// Refuse a larger file before its first byte, such as 500M
     #[arg(long, help_heading = FETCHING, value_name = "SIZE", env = "CHAINVIEW_MAX_SIZE",
           value_parser = crate::units::parse_bytes)]
     pub(super) max_size: Option<u64>,
     /// Start over, whatever an earlier fetch left
-    #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_NO_RESUME", value_parser = FalseyValueParser::new())]
+    #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_NO_RESUME")]
     pub(super) no_resume: bool,
     /// Try again so often in a row when a transfer breaks that has begun, with growing pauses; 0 gives up at once
     #[arg(long, help_heading = FETCHING, value_name = "N", env = "CHAINVIEW_RETRIES", default_value = "3",
           value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(super) retries: u32,
     /// Do not compare digests: a file of the right length is taken as it is
-    #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_NO_VERIFY", value_parser = FalseyValueParser::new(),
+    #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_NO_VERIFY",
           conflicts_with = "expect")]
     pub(super) no_verify: bool,
     /// Take only a file with this digest, whatever the chain says: blake3:HEX or sha-256:HEX
@@ -80,7 +80,7 @@ pub(super) struct Args {
     #[arg(long, help_heading = NODES, value_name = "DIR", env = "CHAINVIEW_ROOT")]
     pub(super) root: Option<PathBuf>,
     /// Start no nodes, only use those that run already
-    #[arg(long, help_heading = NODES, env = "CHAINVIEW_NO_SPAWN", value_parser = FalseyValueParser::new())]
+    #[arg(long, help_heading = NODES, env = "CHAINVIEW_NO_SPAWN")]
     pub(super) no_spawn: bool,
     /// Whom a node may dial: addresses or ranges, with ports if you like, separated by commas
     #[arg(long, help_heading = NODES, value_name = "LIST", env = "CHAINVIEW_ALLOW_NEXT", value_delimiter = ',',
@@ -99,10 +99,10 @@ pub(super) struct Args {
           value_parser = values::fault)]
     pub(super) fault: Vec<PerHop<Dial>>,
     /// Let whoever holds the control token turn faults on, not only caps and delays
-    #[arg(long, help_heading = NODES, env = "CHAINVIEW_ALLOW_FAULTS", value_parser = FalseyValueParser::new())]
+    #[arg(long, help_heading = NODES, env = "CHAINVIEW_ALLOW_FAULTS")]
     pub(super) allow_faults: bool,
     /// List the served folders beyond loopback too
-    #[arg(long, help_heading = NODES, env = "CHAINVIEW_LIST", value_parser = FalseyValueParser::new())]
+    #[arg(long, help_heading = NODES, env = "CHAINVIEW_LIST")]
     pub(super) list: bool,
     /// The file with the token that allows reading a node's pages
     #[arg(long, help_heading = NODES, value_name = "FILE", env = "CHAINVIEW_READ_TOKEN_FILE")]
@@ -140,7 +140,7 @@ pub(super) struct Args {
     pub(super) drain_timeout: Duration,
 
     /// Write one JSON document to stdout
-    #[arg(long, help_heading = OUTPUT, env = "CHAINVIEW_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, help_heading = OUTPUT, env = "CHAINVIEW_JSON")]
     pub(super) json: bool,
     /// Write the log to this file instead of stderr
     #[arg(long, help_heading = OUTPUT, value_name = "FILE", env = "CHAINVIEW_LOG")]
@@ -149,7 +149,7 @@ pub(super) struct Args {
     #[arg(short, long, help_heading = OUTPUT, action = ArgAction::Count, env = "CHAINVIEW_VERBOSE")]
     pub(super) verbose: u8,
     /// Say only what went wrong
-    #[arg(short, long, help_heading = OUTPUT, env = "CHAINVIEW_QUIET", value_parser = FalseyValueParser::new())]
+    #[arg(short, long, help_heading = OUTPUT, env = "CHAINVIEW_QUIET")]
     pub(super) quiet: bool,
     /// When to use colours
     #[arg(long, help_heading = OUTPUT, value_name = "WHEN", env = "CHAINVIEW_COLOR", default_value = "auto",
@@ -160,7 +160,7 @@ pub(super) struct Args {
           value_enum)]
     pub(super) theme: Look,
     /// Draw with ASCII characters only
-    #[arg(long, help_heading = OUTPUT, env = "CHAINVIEW_ASCII", value_parser = FalseyValueParser::new())]
+    #[arg(long, help_heading = OUTPUT, env = "CHAINVIEW_ASCII")]
     pub(super) ascii: bool,
 
     /// Show this text
@@ -182,7 +182,7 @@ const AFTER: &str = "\
 Without a mode, chainview shows a dashboard for the chain in INPUT; not in a terminal, the same run as plain lines.
 
 Every setting can also stand in an environment variable, CHAINVIEW_ and its long name (CHAINVIEW_IDLE_TIMEOUT), or \
-under its long name in chainview/config.toml in your configuration folder. A flag goes before the environment, the \
+under its long name in chainview/config.toml in your configuration folder; an empty variable counts as none. A flag goes before the environment, the \
 environment before the file. Tokens come from files, or from CHAINVIEW_READ_TOKEN and CHAINVIEW_CONTROL_TOKEN.
 
 Exit codes: 0 done, 1 other, 2 usage, 3 input file, 4 no such file at the origin, 5 a hop could not be reached, \

@@ -1,12 +1,15 @@
 //! The files that tell the program what to do: `config.toml`, input files and token files; read here, judged elsewhere.
 
-use std::fs::File;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Command};
+use clap::Command;
 use etcetera::base_strategy::{BaseStrategy, Xdg};
 
+use super::defaults::{self, is_setting};
 use crate::error::{Error, plain, shown};
 use crate::net::access::Secret;
 use crate::route::{Hop, MAX_INPUT, Route};
@@ -29,7 +32,7 @@ fn folder() -> Option<PathBuf> {
 
 /// Turns each key of the configuration file into the default of the flag with the same long name.
 ///
-/// So the order "flag, environment, file, default" needs no code of its own: it is clap's.
+/// The environment's settings are applied behind it and replace what it says; a flag that was typed replaces both.
 pub fn apply(command: Command, file: &Path) -> Result<Command, Error> {
     let table = read_table(file)?;
     let wrong = |what: String| Error::Usage(format!("{}: {what}", shown(file)));
@@ -41,11 +44,8 @@ pub fn apply(command: Command, file: &Path) -> Result<Command, Error> {
         }
         let values =
             words(value).ok_or_else(|| wrong(format!("{key}: write a text, a number, true, false or a list")))?;
-        try_alone(&command, key, &values).map_err(|reason| wrong(format!("{key}: {reason}")))?;
-        let id = command.get_arguments().find(|arg| arg.get_long() == Some(key)).map(|arg| arg.get_id().clone());
-        if let Some(id) = id {
-            command = command.mut_arg(id, |arg| arg.default_values(values));
-        }
+        let values = values.into_iter().map(OsString::from).collect();
+        command = defaults::set(command, key, values).map_err(|reason| wrong(format!("{key}: {reason}")))?;
     }
     Ok(command)
 }
@@ -65,7 +65,7 @@ pub fn keys(file: &Path) -> Result<Vec<(String, Vec<String>)>, Error> {
 
 /// The configuration file as a table; empty where there is no file.
 fn read_table(file: &Path) -> Result<toml::Table, Error> {
-    let text = match read_capped(file, MAX_CONFIG) {
+    let text = match read_config(file) {
         Ok(bytes) => bytes,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Vec::new(),
         Err(error) => return Err(Error::Usage(format!("{}: {}", shown(file), plain(&error)))),
@@ -100,17 +100,10 @@ pub fn read_token(file: Option<&Path>, variable: &str) -> Result<Option<Secret>,
     if let Some(file) = file {
         return Secret::from_file(file).map(Some).map_err(|error| Error::Usage(error.to_string()));
     }
-    match std::env::var(variable) {
-        Ok(text) if !text.is_empty() => Secret::new(&text)
-            .map(Some)
-            .map_err(|_| Error::Usage(format!("{variable} holds no token that can be sent"))),
-        _ => Ok(None),
-    }
-}
-
-/// Modes are for the command line: a file that turned every run into a node would be a trap.
-fn is_setting(arg: &clap::Arg) -> bool {
-    arg.get_env().is_some()
+    let Some(text) = std::env::var_os(variable).filter(|text| !text.is_empty()) else { return Ok(None) };
+    // One that cannot be read is no reason to go without.
+    let token = text.to_str().and_then(|text| Secret::new(text).ok());
+    token.map(Some).ok_or_else(|| Error::Usage(format!("{variable} holds no token that can be sent")))
 }
 
 /// A value as the words a person would type; `None` for a kind that no flag has.
@@ -127,42 +120,22 @@ fn words(value: &toml::Value) -> Option<Vec<String>> {
     }
 }
 
-/// Reads one key as if it alone had been typed, so that a bad value is blamed on the file and on nothing else.
-fn try_alone(command: &Command, key: &str, values: &[String]) -> Result<(), String> {
-    let Some(arg) = command.get_arguments().find(|arg| arg.get_long() == Some(key)) else { return Ok(()) };
-    if matches!(arg.get_action(), ArgAction::SetTrue) {
-        return match values {
-            [value] if value == "true" || value == "false" => Ok(()),
-            _ => Err("write true or false".to_owned()),
-        };
-    }
-    if matches!(arg.get_action(), ArgAction::Count) {
-        let counts = values.len() == 1 && values[0].parse::<u8>().is_ok();
-        return if counts { Ok(()) } else { Err("write a small number".to_owned()) };
-    }
-    if values.len() > 1 && !matches!(arg.get_action(), ArgAction::Append) {
-        return Err("write one value, not a list".to_owned());
-    }
-    let alone = Command::new("chainview").arg(arg.clone().env(clap::builder::Resettable::Reset));
-    let typed = values.iter().map(|value| format!("--{key}={value}"));
-    match alone.try_get_matches_from(std::iter::once("chainview".to_owned()).chain(typed)) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(reason(&error)),
-    }
-}
-
-/// The one sentence of a clap error that says what is wrong.
-fn reason(error: &clap::Error) -> String {
-    let text = super::safe_lines(error).join("\n");
-    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-    let choices = text.lines().map(str::trim).find(|line| line.starts_with("[possible values"));
-    choices.map_or_else(|| first.clone(), |choices| format!("{first} {choices}"))
-}
-
 /// A syntax error with its line.
 fn at_line(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     line.map_or_else(|| error.message().to_owned(), |line| format!("line {line}: {}", error.message()))
+}
+
+/// Reads the file without waiting for anybody who would have to write it first.
+fn read_config(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(file)?;
+    if file.metadata()?.file_type().is_fifo() {
+        return Err(std::io::Error::other("it is a pipe, not a file"));
+    }
+    file.take(MAX_CONFIG).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn read_capped(file: &Path, cap: u64) -> std::io::Result<Vec<u8>> {

@@ -83,8 +83,13 @@ impl ChainPlan {
             make_file(&folder.path().join("served/demo.bin"))?;
             Ok((folder, free_ports(3)?))
         };
-        let (folder, ports) =
-            made().map_err(|error| Error::Other(format!("the demo cannot be set up: {}", plain(&error))))?;
+        let (folder, ports) = made().map_err(|error| {
+            let place = shown(&std::env::temp_dir());
+            Error::Other(format!(
+                "the demo cannot be set up in {place}: {}: set TMPDIR to another folder",
+                plain(&error)
+            ))
+        })?;
         let file = FileName::new(b"demo.bin").map_err(|error| Error::Other(error.to_string()))?;
         let hops = ports.into_iter().map(|port| Hop::new(HostPort { host: localhost(), port })).collect();
         let route = Route::new(file, hops).ok_or_else(|| Error::Other("the demo has no hops".to_owned()))?;

@@ -205,6 +205,7 @@ fn refused(listen: &Listen, error: &io::Error) -> Error {
         ErrorKind::AddrInUse => ": stop what listens there, or name another port (0 lets the system choose)",
         ErrorKind::PermissionDenied => ": ports below 1024 need privileges, name one from 1024 up",
         ErrorKind::AddrNotAvailable => ": name an address of this machine, such as 127.0.0.1",
+        ErrorKind::InvalidInput => ": a link-local address needs its interface, name another address of this machine",
         _ => "",
     };
     Error::Listen { address: listen.to_string().into(), reason: format!("{}{advice}", plain(error)) }

@@ -31,6 +31,15 @@ pub struct Dialed {
     pub said: usize,
 }
 
+/// Why there is no way to a link-local address.
+const NO_INTERFACE: &str =
+    "a link-local address needs its interface, which a hop cannot name: use another address of it";
+
+/// The address means nothing without an interface: each link has it.
+fn needs_interface(address: SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(address) if address.ip().is_unicast_link_local() && address.scope_id() == 0)
+}
+
 /// Connects as [`dial_by`] does, with the system's resolver.
 pub async fn dial(
     hop: &HostPort,
@@ -87,6 +96,10 @@ pub async fn dial_by(
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         if let Err(why) = judge(address) {
             last = Some(fail(Reason::Policy, Action::Connect, why));
+            continue;
+        }
+        if needs_interface(address) {
+            last = Some(fail(Reason::Unreachable, Action::Connect, NO_INTERFACE.to_owned()));
             continue;
         }
         match timeout_at(deadline, connect(address, first, buffers)).await {

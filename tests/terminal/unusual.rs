@@ -75,3 +75,16 @@ fn under_nohup_a_hangup_ends_nothing() {
     terminal.shows(&["1 done", "intact"]);
     leave(&mut terminal);
 }
+
+#[test]
+fn a_locale_without_box_drawing_characters_gets_ascii() {
+    let chain = Chain::new(2, 100_000);
+    for (locale, ascii) in [("C", true), ("C.UTF-8", false)] {
+        let mut command = chainview(chain.folder.path(), "-o out");
+        command.env("LANG", locale);
+        let mut terminal = Terminal::start(command, 80, 24);
+        let screen = terminal.shows(&["2/2 up", "q quit"]);
+        assert_eq!(screen.is_ascii(), ascii, "{locale}:\n{screen}");
+        leave(&mut terminal);
+    }
+}
