@@ -268,6 +268,7 @@ impl Fault {
             | Reason::Busy
             | Reason::Draining
             | Reason::Fault
+            | Reason::TooSlow
             | Reason::Policy
             | Reason::Unauthorized
             | Reason::Unsupported

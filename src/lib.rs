@@ -28,8 +28,8 @@
 //! # The wing of sockets: net/
 //!
 //! ```text
-//! node          one listener and the sessions it owns;  accept  who is let in;  drain  leaving in order;  limits  every
-//!               wait, every cap
+//! node          one listener and the sessions it owns;  accept  who is let in;  reserve  endpoints when it is full;
+//!               drain  leaving in order;  limits  every wait, every cap;  caught  panics, kept to their request
 //! session       one accepted connection: HTTP here, the original's dialogue in seed;  downstream  its socket
 //! relay         asks the next hop and sends the answer down;  origin  finds, proves and sends a file
 //! upstream      asking the next hop over either wire;  link  which wire it speaks, and a spare connection, dialled ahead;

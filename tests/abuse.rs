@@ -7,6 +7,8 @@
 //! ```
 #![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
+#[path = "abuse/everything.rs"]
+mod everything;
 #[path = "abuse/heads.rs"]
 mod heads;
 mod support;

@@ -26,6 +26,7 @@ use chainview::dials::Dials;
 use chainview::net::drain::Drain;
 use chainview::net::limits::{HEADS_PER_SOURCE, Limits};
 use chainview::net::node::{Node, NodeConfig};
+use chainview::snapshot::ConnState;
 use scene::{Chain, config, exchange, pattern, read_reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -274,18 +275,40 @@ async fn strict_heads_are_refused_and_slow_ones_have_a_deadline() {
 }
 
 #[tokio::test]
-async fn a_full_node_says_so_at_once() {
+async fn a_full_node_closes_idle_connections_answers_endpoints_and_tells_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = NodeConfig { max_connections: 1, ..config(folder.path(), address, Limits::default()) };
     let node = Node::new(config, address);
     let running = tokio::spawn(Arc::clone(&node).run(listener, Drain::new()));
-    let mut first = TcpStream::connect(node.address).await.unwrap();
+    let connect = || async { TcpStream::connect(node.address).await.unwrap() };
+    let mut first = connect().await;
     assert_eq!(exchange(&mut first, "GET", "/files/x", "").await.status, 404);
-    let mut second = TcpStream::connect(node.address).await.unwrap();
-    let full = read_reply(&mut second, "GET").await;
+    // One that is idle makes room for another.
+    let mut second = connect().await;
+    assert_eq!(exchange(&mut second, "GET", "/files/x", "").await.status, 404);
+    assert!(matches!(first.read(&mut [0]).await, Ok(0) | Err(_)));
+    assert_eq!(node.registry.evicted(), 1);
+    // One with a request under way does not.
+    second.write_all(b"GET /files/x HTTP/1.1\r\n").await.unwrap();
+    while node.registry.states().get(&ConnState::Head) != Some(&1) {
+        tokio::task::yield_now().await;
+    }
+    let full = exchange(&mut connect().await, "GET", "/files/x", "").await;
     assert_eq!((full.status, full.field("retry-after"), full.problem().hop), (503, Some("1"), 0));
+    let mut silent = connect().await;
+    let full = read_reply(&mut silent, "GET").await;
+    assert_eq!((full.status, full.field("retry-after")), (503, Some("1")));
+    let mut legacy = connect().await;
+    legacy.write_all(b"x\n127.0.0.1 9").await.unwrap();
+    let mut answer = String::new();
+    legacy.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("too many connections"), "{answer:?}");
+    // Endpoints are answered all the same, and control by its own rules.
+    assert_eq!(exchange(&mut connect().await, "GET", "/healthz", "").await.status, 200);
+    assert_eq!(exchange(&mut connect().await, "GET", "/metrics", "").await.status, 200);
+    assert_eq!(exchange(&mut connect().await, "POST", "/v1/drain", "Content-Length: 0\r\n").await.status, 403);
     running.abort();
 }
 

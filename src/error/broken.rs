@@ -26,6 +26,8 @@ pub enum Broken {
     Changed,
     /// It gave up, because nobody took its bytes.
     Unheard,
+    /// It broke off a body that was too slow, because its connections were short.
+    TooSlow,
 }
 
 impl Broken {
@@ -35,7 +37,7 @@ impl Broken {
             Self::Gone => ": is a node running there?",
             Self::Silent => ": is it stopped, or its machine gone?",
             Self::Closed | Self::Reset | Self::Unreadable => ": that hop's log says more",
-            Self::Restarted | Self::Stopped | Self::Changed | Self::Unheard => ": try again",
+            Self::Restarted | Self::Stopped | Self::Changed | Self::Unheard | Self::TooSlow => ": try again",
         }
     }
 }
@@ -52,6 +54,7 @@ impl fmt::Display for Broken {
             Self::Unreadable => "could not read the file any further",
             Self::Changed => "has another file by now",
             Self::Unheard => "gave up, for nobody took its bytes",
+            Self::TooSlow => "broke it off, for it was too slow while connections there were short",
         })
     }
 }

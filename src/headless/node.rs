@@ -36,6 +36,7 @@ pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, ta
         leave_with_stdin()?;
     }
     use_all_descriptors();
+    report_panics();
     on_one_thread(async {
         // Signals count from before the line that says we are there: whoever reads it may send one at once.
         let signals = NodeSignals::new(log, talk.log.is_some())?;
@@ -63,6 +64,15 @@ pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, ta
         };
         leave_on_signals(all, signals, &drain).await
     })
+}
+
+/// Makes a panic one line of the log: it costs the request that it comes from, and must not cost the log more than others.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let what = panic.payload_as_str().unwrap_or("no message").replace('\n', " ");
+        error!("panicked at {place}: {what}");
+    }));
 }
 
 /// Takes what the system allows at most: what it gives at first, often 1,024, is for programs that still use select, and

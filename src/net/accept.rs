@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::dial::is_shortage;
 use super::downstream::{Downstream, problem_message};
-use super::limits::{DRAIN_BYTES, HEADS_PER_SOURCE};
+use super::limits::DRAIN_BYTES;
 use super::node::Node;
-use super::registry::{ConnGuard, HeadGuard};
+use super::registry::{Admission, ConnGuard, HeadGuard, Slots};
 use crate::wire::{Action, Method, Problem, Reason};
 
 /// The pause after a failed accept: most often there is no descriptor left, and trying at once would only spin.
@@ -51,8 +51,8 @@ pub struct Admitted {
     pub stream: TcpStream,
     /// Its place among the connections.
     pub conn: ConnGuard,
-    /// Its place among those whose request is still to come.
-    pub head: HeadGuard,
+    /// Its place among those whose request is still to come; `None` for a reserved connection.
+    pub head: Option<HeadGuard>,
     /// When its request has to be there.
     pub deadline: Instant,
 }
@@ -84,13 +84,12 @@ impl Door {
 
     /// Takes a connection in, or tells it that there is no room.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) -> Option<Admitted> {
-        let (registry, config) = (&self.node.registry, &self.node.config);
-        // Half of the connections, and so of the descriptors, are for those that have said what they want.
-        let heads = config.max_connections.div_ceil(2);
-        let head = registry.begin_head(peer.ip(), HEADS_PER_SOURCE, heads);
-        if let Some(head) = head.filter(|_| registry.open_count() < config.max_connections) {
-            let deadline = Instant::now() + config.limits.head;
-            return Some(Admitted { conn: registry.open(peer), stream, head, deadline });
+        let (config, now) = (&self.node.config, Instant::now());
+        let deadline = now + config.limits.head;
+        match self.node.registry.admit(peer, Slots(config.max_connections), now) {
+            Admission::Open(conn, head) => return Some(Admitted { stream, conn, head: Some(head), deadline }),
+            Admission::Reserved(conn) => return Some(Admitted { stream, conn, head: None, deadline }),
+            Admission::Refused => {}
         }
         self.turn_away(&stream);
         while self.leaving.try_join_next().is_some() {}

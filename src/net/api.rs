@@ -24,13 +24,15 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::access::{UNKNOWN_NAME, host_allowed};
-use super::ask::{BUFFER, CHAIN_ROUTE};
+use super::ask::{BUFFER, CHAIN_ROUTE, CHAIN_TRANSFER};
+use super::caught::{Panicked, caught};
 use super::downstream::drain;
 use super::node::Node;
 use crate::route::{Hop, HostPort};
 use crate::text::SafeText;
 use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
-use crate::wire::{Action, Problem, Reason, problem};
+use crate::wire::{Action, Problem, Reason, TransferId, problem};
+pub use events::LatestLine;
 use stream::PageStream;
 
 /// The body of a page, whatever it is made of.
@@ -49,7 +51,10 @@ where
     let limits = node.config.limits;
     let service = service_fn(|request| {
         let node = Arc::clone(node);
-        Box::pin(async move { Ok::<_, Infallible>(logged(&node, request, peer).await) })
+        async move {
+            let answered = caught(Box::pin(logged(&node, request, peer))).await;
+            Ok::<_, Infallible>(answered.unwrap_or_else(|Panicked| here(&node, Reason::Internal, "")))
+        }
     });
     let mut server = http1::Builder::new();
     server.keep_alive(false).max_buf_size(BUFFER).max_headers(64);
@@ -83,8 +88,15 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) 
     if !host_allowed(&node.config.access, host.as_ref().map(|address| &address.host)) {
         return here(node, Reason::Policy, UNKNOWN_NAME);
     }
+    let id = match passing_id(headers) {
+        Ok(id) => id,
+        Err(detail) => return here(node, Reason::Malformed, &detail),
+    };
     match to_come(headers) {
         Err(error) => here(node, error.reason, &error.detail),
+        Ok(_) if id.is_some_and(|id| node.registry.is_pending(id)) => {
+            here(node, Reason::Loop, "this request is on its way through this node already")
+        }
         Ok(route) if route.is_empty() => match control::Verb::find(request.uri().path()) {
             Some(verb) => control::answer(node, &verb, request).await,
             None => pages::answer(node, &request, peer).await,
@@ -93,7 +105,7 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) 
             here(node, Reason::Policy, "control is never relayed")
         }
         Ok(_) if !reads(request.method()) => wrong_method("GET, HEAD", "pages are read with GET or HEAD"),
-        Ok(route) => match relay::relay(node, &request, host.as_ref(), route).await {
+        Ok(route) => match relay::relay(node, &request, peer, host.as_ref(), id, route).await {
             Ok(reply) => reply,
             Err(problem) => from_problem(&problem),
         },
@@ -112,6 +124,13 @@ fn called(request: &Request<Incoming>) -> Result<Option<HostPort>, String> {
     let Some(line) = line else { return Ok(None) };
     let text = plain_text(line.as_bytes()).filter(|_| more.is_none()).ok_or("Host is not one plain address")?;
     parse_host(text).map(Some).map_err(|error| format!("Host: {error}"))
+}
+
+/// What a relayed request is known by on every node; the first relay gives it.
+fn passing_id(headers: &HeaderMap) -> Result<Option<TransferId>, String> {
+    let Some(line) = headers.get(CHAIN_TRANSFER) else { return Ok(None) };
+    let id = plain_text(line.as_bytes()).ok_or("it is not plain text".to_owned()).and_then(str::parse);
+    id.map(Some).map_err(|why| format!("Chain-Transfer: {why}"))
 }
 
 /// The hops behind this node; none where the page is its own.

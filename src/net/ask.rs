@@ -21,6 +21,8 @@ use crate::wire::{Action, Problem, Reason, problem};
 
 /// The route still to come.
 pub(super) const CHAIN_ROUTE: HeaderName = HeaderName::from_static("chain-route");
+/// What a relayed request is known by on every hop.
+pub(super) const CHAIN_TRANSFER: HeaderName = HeaderName::from_static("chain-transfer");
 /// The ms left for set-up.
 pub(super) const CHAIN_TIMEOUT: HeaderName = HeaderName::from_static("chain-timeout");
 /// How many relays stand between the answering node and the one whose page it is.

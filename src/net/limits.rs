@@ -47,3 +47,20 @@ pub const HOP_GRACE: Duration = Duration::from_millis(200);
 pub const DRAIN_BYTES: usize = 64 * 1024;
 /// Most connections from one address whose request head is still being read.
 pub const HEADS_PER_SOURCE: usize = 256;
+/// Connections beyond the others that only endpoints get: an operator, a probe and a scraper at once, and a few clients
+/// whose heads have to be read before it is known that they want something else.
+pub const RESERVED: usize = 16;
+/// Most of them for one address.
+pub const RESERVED_PER_SOURCE: usize = 4;
+/// How long a reserved connection has for its head; one that asks for an endpoint sends it at once.
+pub const RESERVED_HEAD: Duration = Duration::from_secs(1);
+/// How long a reserved connection has in all.
+pub const RESERVED_WHOLE: Duration = Duration::from_secs(5);
+/// Most readers of events: each holds a line of its own for as long as it does not take it.
+pub const READERS: usize = 64;
+/// Most of them from one address: a dashboard may watch as many hops as a route has through the first of them.
+pub const READERS_PER_SOURCE: usize = 32;
+/// The least that a body has to move while connections are short, in bytes per second.
+pub const MINIMUM_RATE: u64 = 1024;
+/// The time over which that is measured.
+pub const MINIMUM_RATE_OVER: Duration = Duration::from_mins(1);

@@ -82,6 +82,8 @@ fn count_connections(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapsho
     metrics.register("connections_accepted", "Connections accepted", ConstCounter::new(totals.accepted));
     let refused = ConstCounter::new(totals.refused);
     metrics.register("connections_refused", "Connections turned away for want of room", refused);
+    let evicted = ConstCounter::new(node.registry.evicted());
+    metrics.register("connections_evicted", "Idle connections closed to make room", evicted);
     metrics.register("requests_served", "File requests answered with a file", ConstCounter::new(totals.served));
     let failed = Family::<Label, Counter>::default();
     for (reason, count) in node.registry.failures() {

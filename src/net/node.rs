@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::accept::{Admitted, Door};
 use super::access::Access;
+use super::api::LatestLine;
 use super::buffers::fix;
 use super::clock::Clock;
 use super::dials::LiveDials;
@@ -25,12 +26,12 @@ use super::link::Links;
 use super::load::load;
 use super::policy::Policy;
 use super::pulse::Pulse;
-use super::registry::Registry;
+use super::registry::{Registry, Slots, SlowBodies};
 use super::resolve::Resolver;
 use super::root::Root;
 use super::splice::Pipes;
 use super::upstream::Upstream;
-use super::{ids, session};
+use super::{ids, reserve, session};
 use crate::dials::Dials;
 use crate::meter::{WINDOW_US, Window};
 use crate::route::Wire;
@@ -76,6 +77,8 @@ pub struct Node {
     pub dials: LiveDials,
     /// Digests of what it serves.
     pub digests: Arc<Digests>,
+    /// The newest line of events, shared by those who read them.
+    pub(super) latest: LatestLine,
     /// What bodies are spliced through.
     pub pipes: Arc<Pipes>,
     /// Like that of every accepted connection, and never used itself.
@@ -100,6 +103,7 @@ impl Node {
             address,
             registry: Registry::new(Clock::start()),
             digests: Arc::default(),
+            latest: LatestLine::default(),
             pipes: Arc::default(),
             drain: OnceLock::new(),
             recent: Mutex::default(),
@@ -117,29 +121,31 @@ impl Node {
         let mut door = Door::new(Arc::clone(&self), listener);
         let mut draining = pin!(drain.draining());
         let mut looking = false;
+        let mut slow = SlowBodies::default();
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Whenever another is let in, and at every look: to be woken up by each that ends would cost more.
-            while let Some(ended) = sessions.try_join_next() {
-                if let Err(error) = ended.or_else(closed) {
-                    tracing::error!("a session failed inside: {error}");
-                }
-            }
+            // One that panicked was reported when it did, one that was closed did not fail.
+            while sessions.try_join_next().is_some() {}
             tokio::select! {
                 biased;
                 () = &mut draining => break,
                 _ = looks.tick(), if looking => {
                     looking = self.tidy() || !sessions.is_empty();
                     self.look();
+                    slow.look(&self.registry, Slots(self.config.max_connections));
                 }
                 Admitted { stream, conn, head, deadline } = door.next() => {
                     looking = true;
                     let known = conn.conn();
                     let alone = conn.is_alone();
+                    let node = Arc::clone(&self);
                     // In a box: what is spawned is moved eight times until it has ended.
-                    let session = Box::pin(session::run(Arc::clone(&self), stream, conn, head, deadline));
-                    known.served_by(sessions.spawn(session));
+                    known.served_by(match head {
+                        Some(head) => sessions.spawn(Box::pin(session::run(node, stream, conn, head, deadline))),
+                        None => sessions.spawn(Box::pin(reserve::run(node, stream, conn))),
+                    });
                     if alone {
                         // It has most often asked already, and need not wait until this sees that nobody else is at the
                         // door; of many who come at once, looking after each by itself would cost more.
@@ -254,11 +260,6 @@ async fn let_others_go_first() {
         Poll::Pending
     })
     .await;
-}
-
-/// A session that was closed by control did not fail.
-fn closed(error: JoinError) -> Result<(), JoinError> {
-    if error.is_cancelled() { Ok(()) } else { Err(error) }
 }
 
 /// Sets what every accepted connection takes over from its listener.

@@ -6,6 +6,8 @@ mod evidence;
 mod finished;
 mod next;
 mod setup;
+mod slots;
+mod slow;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -19,12 +21,15 @@ use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, Moments, NodeSnapshot, T
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
 
+pub use close::Closing;
 use close::Ending;
 use evidence::Sockets;
 pub use evidence::Watched;
 use next::Next;
-use setup::Heads;
-pub use setup::{HeadGuard, PendingGuard};
+pub use setup::PendingGuard;
+pub use slots::{Admission, HeadGuard, ReaderGuard, Slots};
+use slots::{Counts, Source};
+pub use slow::SlowBodies;
 
 /// Transfers whose account is kept after they ended; at about half a kilobyte each.
 const HISTORY: usize = 1024;
@@ -43,7 +48,7 @@ pub struct Registry {
     jobs: AtomicU64,
     live: Mutex<BTreeMap<u64, Arc<Conn>>>,
     ended: Mutex<Ended>,
-    heads: Mutex<Heads>,
+    counts: Counts,
     pending: Mutex<BTreeSet<TransferId>>,
 }
 
@@ -61,6 +66,9 @@ pub struct Conn {
     id: u64,
     peer: SocketAddr,
     accepted_us: u64,
+    source: Arc<Source>,
+    /// It was admitted only to ask for an endpoint.
+    reserved: bool,
     now: Mutex<Now>,
     ending: Ending,
 }
@@ -68,6 +76,8 @@ pub struct Conn {
 #[derive(Debug, Default)]
 struct Now {
     state: ConnState,
+    /// When it became idle, if it is, as a place in the order in which connections did.
+    idle: Option<usize>,
     past: Flow,
     job: Option<Arc<Job>>,
 }
@@ -112,7 +122,7 @@ impl Registry {
             jobs: AtomicU64::new(0),
             live: Mutex::default(),
             ended: Mutex::default(),
-            heads: Mutex::default(),
+            counts: Counts::default(),
             pending: Mutex::default(),
         })
     }
@@ -122,18 +132,28 @@ impl Registry {
         self.clock
     }
 
-    /// A connection was accepted.
+    /// A connection was accepted, whatever else there is.
     pub fn open(self: &Arc<Self>, peer: SocketAddr) -> ConnGuard {
+        self.open_as(peer, self.source(peer.ip()), false)
+    }
+
+    fn open_as(self: &Arc<Self>, peer: SocketAddr, source: Arc<Source>, reserved: bool) -> ConnGuard {
+        self.count_open(&source, reserved);
         self.accepted.fetch_add(1, Relaxed);
         let id = self.next_id.fetch_add(1, Relaxed);
         let conn = Arc::new(Conn {
             id,
             peer,
             accepted_us: self.clock.now_us(),
+            source,
+            reserved,
             now: Mutex::default(),
             ending: Ending::default(),
         });
         lock(&self.live).insert(id, Arc::clone(&conn));
+        if reserved {
+            self.remember_reserved(&conn);
+        }
         ConnGuard { registry: Arc::clone(self), conn }
     }
 
@@ -207,9 +227,14 @@ impl ConnGuard {
         self.conn.peer
     }
 
-    /// What the connection does now.
+    /// What the connection does from now on.
     pub fn set_state(&self, state: ConnState) {
-        lock(&self.conn.now).state = state;
+        self.registry.set_state(&self.conn, state);
+    }
+
+    /// What the connection does now.
+    pub fn state(&self) -> ConnState {
+        lock(&self.conn.now).state
     }
 
     /// A file request begins on this connection.
@@ -289,6 +314,7 @@ impl Job {
 impl Drop for ConnGuard {
     fn drop(&mut self) {
         lock(&self.registry.live).remove(&self.conn.id);
+        self.registry.count_closed(&self.conn);
     }
 }
 
@@ -355,17 +381,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn heads_and_pending_transfers_are_counted_by_guards() {
+    async fn a_pending_transfer_is_known_by_its_guard() {
         let registry = registry();
-        let begin = |source: &str, each, all| registry.begin_head(source.parse().unwrap(), each, all);
-        let first = begin("127.0.0.1", 1, 9).unwrap();
-        assert!(begin("127.0.0.1", 1, 9).is_none() && begin("::ffff:127.0.0.1", 1, 9).is_none());
-        assert!(begin("127.0.0.2", 1, 1).is_none(), "there is a cap on all of them, too");
-        let second = begin("2001:db8::1", 1, 2).unwrap();
-        assert!(begin("2001:db8::ffff:1", 1, 9).is_none(), "one network chooses among 2^64 addresses");
-        assert!(begin("2001:db8:0:1::1", 1, 9).is_some());
-        drop((first, second));
-        assert!(begin("127.0.0.1", 1, 1).is_some());
         let setup = registry.begin_setup(TransferId(3)).unwrap();
         assert!(registry.begin_setup(TransferId(3)).is_none());
         drop(setup);

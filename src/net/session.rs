@@ -9,11 +9,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::access::{UNKNOWN_NAME, host_allowed};
 use super::api;
 use super::body::{self, Source};
+use super::caught::{Panicked, caught};
 use super::downstream::{Downstream, Next};
-use super::limits::HEADS_PER_SOURCE;
+use super::limits::MINIMUM_RATE;
 use super::node::Node;
 use super::pump::{Early, Pace, PumpError};
-use super::registry::{ConnGuard, HeadGuard, JobGuard};
+use super::registry::{Closing, ConnGuard, HeadGuard, JobGuard, Slots};
 use super::upstream::Upstream;
 use super::{origin, relay, seed};
 use crate::meter::Wait;
@@ -104,7 +105,12 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
             if request.method == Method::Get && request.want_digest.is_some());
         let next = match asked {
             // In a box, as are the others: what a request or an end needs is not held by a connection that waits for one.
-            Ok(Ok(Some(Asked::File(request)))) => Box::pin(file(node, &mut down, conn, request, &mut upstream)).await,
+            Ok(Ok(Some(Asked::File(request)))) => {
+                match caught(Box::pin(file(node, &mut down, conn, request, &mut upstream))).await {
+                    Ok(next) => next,
+                    Err(Panicked) => return Box::pin(failed_inside(node, down, conn)).await,
+                }
+            }
             Ok(Ok(Some(Asked::Page))) => {
                 conn.set_state(ConnState::Page);
                 let Downstream { stream, inbox, .. } = down;
@@ -149,8 +155,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
             }
         }
         deadline = Instant::now() + node.config.limits.head;
-        // The cap over all sources is for newcomers: a flood of those must not cost anybody the connection they have.
-        head = match node.registry.begin_head(conn.peer().ip(), HEADS_PER_SOURCE, usize::MAX) {
+        head = match conn.begin_head(Slots(node.config.max_connections)) {
             Some(head) => head,
             None => match Box::pin(refuse(node, &mut down, Reason::Busy, String::new())).await {
                 Next::Drop => return,
@@ -194,6 +199,14 @@ fn log_refused(down: &Downstream, problem: &Problem) {
     if tracing::enabled!(tracing::Level::DEBUG) {
         let peer = down.stream.peer_addr().map_or_else(|_| "-".to_owned(), |peer| peer.to_string());
         tracing::debug!("refused peer={peer} status={} ended={:?}", problem.status(), problem.to_string());
+    }
+}
+
+/// Ends a connection whose request panicked, with an answer where none has begun.
+async fn failed_inside(node: &Node, mut down: Downstream, conn: &ConnGuard) {
+    if conn.state() != ConnState::Streaming {
+        refuse(node, &mut down, Reason::Internal, String::new()).await;
+        down.close().await;
     }
 }
 
@@ -307,10 +320,16 @@ pub async fn send_body<S: Source>(
             };
             (reason, error.broke(), error.to_string())
         }),
-        () = job.closing() => Err(if node.drain().is_forced() {
-            (Reason::Draining, Broke::Stopped, "the body was cut off".to_owned())
-        } else {
-            (Reason::Closed, Broke::Stopped, "closed here by control".to_owned())
+        closing = job.closing() => Err(match closing {
+            Closing::TooSlow => (
+                Reason::TooSlow,
+                Broke::TooSlow,
+                format!("less than {MINIMUM_RATE} bytes/s over a minute while connections were short"),
+            ),
+            Closing::Told | Closing::MakesWay if node.drain().is_forced() => {
+                (Reason::Draining, Broke::Stopped, "the body was cut off".to_owned())
+            }
+            Closing::Told | Closing::MakesWay => (Reason::Closed, Broke::Stopped, "closed here by control".to_owned()),
         }),
     };
     meter.end(clock.now_us());

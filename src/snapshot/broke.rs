@@ -18,6 +18,8 @@ pub enum Broke {
     ReaderLeft,
     /// The reader took nothing for the stall limit.
     ReaderStuck,
+    /// It was too slow for a node whose connections were short.
+    TooSlow,
     /// The node was told to break it off, or to stop, and could wait no longer.
     Stopped,
     /// What a newer node calls by a name that is not known here.
@@ -35,6 +37,7 @@ impl Broke {
             Self::SourceChanged => "its file changed",
             Self::ReaderLeft => "its reader left",
             Self::ReaderStuck => "its reader took nothing",
+            Self::TooSlow => "it was too slow while its connections were short",
             Self::Stopped => "it was told to stop",
             Self::Other => "it broke off",
         }

@@ -46,6 +46,8 @@ pub enum Reason {
     Loop,
     /// The body ended early.
     Short,
+    /// The body was too slow for a node whose connections were short.
+    TooSlow,
     /// A person turned a fault on at the node.
     Fault,
     /// The node itself failed.
@@ -78,7 +80,7 @@ impl Reason {
             | Self::RouteIgnored
             | Self::Nonsense
             | Self::Short => 502,
-            Self::Busy | Self::Draining | Self::Fault => 503,
+            Self::Busy | Self::Draining | Self::Fault | Self::TooSlow => 503,
             Self::TimedOut => 504,
             Self::Version => 505,
             Self::Loop => 508,
@@ -127,6 +129,7 @@ impl Reason {
             Self::TimedOut => "did not answer in time",
             Self::Loop => "route comes back to a node it has passed",
             Self::Short => "body ended early",
+            Self::TooSlow => "body too slow",
             Self::Fault => "refused on purpose",
             Self::Internal => "failed inside",
             Self::Version => "another version of HTTP",

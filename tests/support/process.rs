@@ -97,7 +97,8 @@ impl Node {
         Self::start_at(&address.to_string(), chainview(), root, more)
     }
 
-    fn start(command: Command, root: &Path, more: &[&str]) -> Self {
+    /// A node that this command starts.
+    pub(crate) fn start(command: Command, root: &Path, more: &[&str]) -> Self {
         Self::start_at("127.0.0.1:0", command, root, more)
     }
 

@@ -40,6 +40,7 @@ pub fn blame(findings: &[Finding]) -> Option<Blame> {
             Some(Broke::SourceEnded | Broke::SourceChanged) => return seen(Broken::Changed),
             Some(Broke::SourceFailed | Broke::SourceSilent) => return seen(Broken::Unreadable),
             Some(Broke::Stopped) => return seen(Broken::Stopped),
+            Some(Broke::TooSlow) => return seen(Broken::TooSlow),
             Some(Broke::ReaderStuck) => return seen(Broken::Unheard),
             None | Some(Broke::ReaderLeft) if waited && account.dials.stall => return seen(Broken::Silent),
             // It waits itself, for somebody further up.

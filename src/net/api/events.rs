@@ -1,7 +1,7 @@
-//! The stream of events: a snapshot a line, made when the reader takes it, so that a slow reader gets the newest.
+//! The stream of events: a snapshot a line, made when a reader takes it and shared by all who do at about that time.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::BodyError;
 use crate::net::node::Node;
 use crate::net::pulse::Pulse;
+use crate::net::registry::ReaderGuard;
 use crate::route::Wire;
 use crate::snapshot::{ConnSnapshot, ConnState};
 
@@ -20,6 +21,58 @@ const USUAL: Duration = Duration::from_millis(250);
 const SHORTEST: Duration = Duration::from_millis(50);
 /// A longer one would look like a dead connection.
 const LONGEST: Duration = Duration::from_mins(1);
+/// How long a line is good for readers: nobody may ask for the next one sooner than twice this.
+const GOOD_FOR: Duration = Duration::from_millis(25);
+/// A line that took long to make is good for so many times as long: whatever there is to tell, and however many readers,
+/// the lines cost a tenth of the processor at most.
+const GOOD_FOR_TIMES: u32 = 9;
+
+/// The newest line of a node's events.
+#[derive(Debug, Default)]
+pub struct LatestLine(Mutex<Option<Line>>);
+
+/// A snapshot as its readers get it.
+#[derive(Clone, Debug)]
+struct Line {
+    text: Bytes,
+    /// Counts the lines of this node.
+    number: u64,
+    draining: bool,
+    /// A body comes from a hop of the original kind.
+    from_original: bool,
+    good_until: Instant,
+}
+
+impl LatestLine {
+    /// The newest line, or a new one where that is old.
+    fn get(&self, node: &Node) -> Result<Line, serde_json::Error> {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = Instant::now();
+        if let Some(line) = &*latest
+            && began < line.good_until
+            && line.draining == node.draining()
+        {
+            return Ok(line.clone());
+        }
+        let snapshot = node.snapshot();
+        let from_original =
+            |conn: &ConnSnapshot| conn.state == ConnState::Streaming && conn.upstream_wire == Some(Wire::Seed);
+        let from_original = snapshot.connections.iter().any(from_original);
+        let mut text = serde_json::to_vec(&snapshot)?;
+        text.push(b'\n');
+        // Readers that stand still hold it: nothing that was only reserved may stay with it.
+        text.shrink_to_fit();
+        let line = Line {
+            text: text.into(),
+            number: latest.as_ref().map_or(1, |line| line.number + 1),
+            draining: snapshot.draining,
+            from_original,
+            good_until: began + GOOD_FOR.max(began.elapsed() * GOOD_FOR_TIMES),
+        };
+        Ok(latest.insert(line).clone())
+    }
+}
+
 /// An endless body, until the node drains or the reader leaves.
 ///
 /// Nothing is queued here: the library asks for the next line only when there is room for it.
@@ -29,6 +82,9 @@ pub(super) struct Events {
     timer: Pin<Box<Sleep>>,
     leaving: Leaving,
     ended: bool,
+    /// The number of the line that was sent last.
+    sent: u64,
+    _reader: ReaderGuard,
     /// Held while a body comes from a hop of the original kind: nothing else tells whether it is that one or this node that
     /// does not run, and where something does, nobody is woken up for those who look on.
     pulse: Option<Arc<Pulse>>,
@@ -45,9 +101,9 @@ pub(super) fn leaving(node: &Node) -> Leaving {
 
 impl Events {
     /// Events of a node, the first at once.
-    pub(super) fn new(node: Arc<Node>, every: Duration) -> Self {
+    pub(super) fn new(node: Arc<Node>, every: Duration, reader: ReaderGuard) -> Self {
         let (leaving, timer) = (leaving(&node), Box::pin(sleep_until(Instant::now())));
-        Self { node, every, timer, leaving, ended: false, pulse: None }
+        Self { node, every, timer, leaving, ended: false, sent: 0, _reader: reader, pulse: None }
     }
 }
 
@@ -60,23 +116,20 @@ impl Body for Events {
         if events.ended {
             return Poll::Ready(None);
         }
-        // The last line says that the node drains.
-        events.ended = events.leaving.as_mut().poll(cx).is_ready();
-        if !events.ended {
-            ready!(events.timer.as_mut().poll(cx));
-            events.timer.as_mut().reset(Instant::now() + events.every);
+        loop {
+            // The last line says that the node drains.
+            events.ended = events.leaving.as_mut().poll(cx).is_ready();
+            if !events.ended {
+                ready!(events.timer.as_mut().poll(cx));
+                events.timer.as_mut().reset(Instant::now() + events.every);
+            }
+            let line = events.node.latest.get(&events.node)?;
+            events.pulse = line.from_original.then(|| events.pulse.take().unwrap_or_else(|| events.node.pulse()));
+            if line.number > events.sent || events.ended {
+                events.sent = line.number;
+                return Poll::Ready(Some(Ok(Frame::data(line.text))));
+            }
         }
-        let snapshot = events.node.snapshot();
-        let from_original =
-            |conn: &ConnSnapshot| conn.state == ConnState::Streaming && conn.upstream_wire == Some(Wire::Seed);
-        events.pulse = snapshot
-            .connections
-            .iter()
-            .any(from_original)
-            .then(|| events.pulse.take().unwrap_or_else(|| events.node.pulse()));
-        let mut line = serde_json::to_vec(&snapshot)?;
-        line.push(b'\n');
-        Poll::Ready(Some(Ok(Frame::data(line.into()))))
     }
 }
 
@@ -94,14 +147,16 @@ mod tests {
 
     use super::super::tests::site;
     use super::*;
+    use crate::net::limits::{READERS, READERS_PER_SOURCE};
     use crate::route::{FileName, Wire};
     use crate::wire::{Method, TransferId};
 
     #[tokio::test]
     async fn a_node_beats_only_while_a_body_comes_from_a_hop_that_tells_nothing() {
         let node = site(|_| {}).await.node;
-        let mut events = Events::new(Arc::clone(&node), SHORTEST);
         let conn = node.registry.open(([127, 0, 0, 1], 9).into());
+        let reader = node.registry.begin_reader(conn.peer().ip()).unwrap();
+        let mut events = Events::new(Arc::clone(&node), SHORTEST, reader);
         let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Wire::Http);
         for (state, wire, beats) in [
             (ConnState::Streaming, Wire::Http, false),
@@ -114,6 +169,44 @@ mod tests {
             assert!(poll_fn(|cx| Pin::new(&mut events).poll_frame(cx)).await.is_some_and(|line| line.is_ok()));
             assert_eq!(events.pulse.is_some(), beats, "{state:?} {wire:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn readers_share_a_line_and_get_none_twice() {
+        let node = site(|_| {}).await.node;
+        let reader = || {
+            let guard = node.registry.begin_reader([127, 0, 0, 1].into()).unwrap();
+            Events::new(Arc::clone(&node), SHORTEST, guard)
+        };
+        let mut readers: Vec<Events> = (0..20).map(|_| reader()).collect();
+        let began = Instant::now();
+        let mut lines: Vec<Vec<Bytes>> = Vec::new();
+        for _ in 0..5 {
+            let mut round = Vec::new();
+            for events in &mut readers {
+                let frame = poll_fn(|cx| Pin::new(&mut *events).poll_frame(cx)).await.unwrap().unwrap();
+                round.push(frame.into_data().unwrap());
+            }
+            lines.push(round);
+        }
+        let made = node.latest.0.lock().unwrap().as_ref().unwrap().number;
+        let most = began.elapsed().as_millis() / GOOD_FOR.as_millis() + 1;
+        assert!(u128::from(made) <= most, "{made} lines in {:?}", began.elapsed());
+        for reader in 0..20 {
+            assert!(lines.windows(2).all(|pair| pair[0][reader] != pair[1][reader]));
+        }
+    }
+
+    #[tokio::test]
+    async fn readers_are_capped_for_one_address_and_for_all() {
+        let registry = site(|_| {}).await.node.registry.clone();
+        let begin = |last| registry.begin_reader([127, 0, 0, last].into());
+        let mut readers: Vec<_> = (0..READERS_PER_SOURCE).map(|_| begin(1).unwrap()).collect();
+        assert!(begin(1).is_none());
+        readers.extend((READERS_PER_SOURCE..READERS).map(|_| begin(2).unwrap()));
+        assert!(begin(3).is_none());
+        readers.pop();
+        assert!(begin(3).is_some());
     }
 
     #[test]

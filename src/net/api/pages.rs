@@ -19,6 +19,10 @@ use crate::snapshot::ConnSnapshot;
 use crate::wire::http::decode_name;
 use crate::wire::{Action, Problem, Reason, TransferId};
 
+/// Where events are read.
+pub(super) const EVENTS: &str = "/v1/events";
+/// What a node says that has as many readers of events as it takes, in all or from one address.
+pub(super) const TOO_MANY_READERS: &str = "too many readers of events";
 const JSON: &str = "application/json";
 /// What a node says that may not tell what files there are.
 pub(super) const NO_LISTING: &str = "folders are not listed beyond loopback: start this node with --list";
@@ -58,7 +62,7 @@ pub(super) async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: 
     if !wanted.is_free() && !node.config.access.may_read(peer, request.headers()) {
         return here(node, Reason::Unauthorized, "reading needs the node's read token");
     }
-    let mut reply = show(node, &wanted, request).await;
+    let mut reply = show(node, &wanted, request, peer).await;
     // Relays count themselves on top, so that the reader knows whose page it got.
     reply.headers_mut().insert(CHAIN_HOPS, HeaderValue::from_static("0"));
     reply
@@ -70,7 +74,7 @@ impl Page {
             "/healthz" => Ok(Self::Health),
             "/metrics" => Ok(Self::Metrics),
             "/v1/node" => Ok(Self::Node),
-            "/v1/events" => Ok(Self::Events),
+            EVENTS => Ok(Self::Events),
             "/v1/connections" => Ok(Self::Connections),
             DEFAULT_BASE => Ok(Self::Folder(None)),
             _ => {
@@ -91,7 +95,7 @@ impl Page {
     }
 }
 
-async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>) -> Response<PageBody> {
+async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
     match wanted {
         Page::Health if node.draining() => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n"),
         Page::Health => page(StatusCode::OK, "text/plain", "ok\n"),
@@ -118,7 +122,13 @@ async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>) -> R
         Page::Events => match interval(request.uri().query()) {
             None => here(node, Reason::Malformed, "the interval is not a time: write interval=250ms"),
             Some(_) if request.method() == Method::HEAD => page(StatusCode::OK, "application/x-ndjson", ""),
-            Some(every) => stream_page(StatusCode::OK, "application/x-ndjson", Events::new(Arc::clone(node), every)),
+            Some(every) => match node.registry.begin_reader(peer.ip()) {
+                None => here(node, Reason::Busy, TOO_MANY_READERS),
+                Some(reader) => {
+                    let events = Events::new(Arc::clone(node), every, reader);
+                    stream_page(StatusCode::OK, "application/x-ndjson", events)
+                }
+            },
         },
     }
 }

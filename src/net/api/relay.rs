@@ -1,6 +1,7 @@
 //! Pages of hops further up: the request goes on with one hop less, the reply comes back as it arrives.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,23 +17,28 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::events::{Leaving, interval, leaving};
-use super::pages::NO_LISTING;
+use super::pages::{EVENTS, NO_LISTING, TOO_MANY_READERS};
 use super::{BodyError, PageBody, from_problem};
-use crate::net::ask::{Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, ask, hops_of, is_problem};
+use crate::net::ask::{Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, ask, hops_of, is_problem};
 use crate::net::clock::ms_since;
 use crate::net::dial::dial_by;
+use crate::net::ids;
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::node::Node;
+use crate::net::registry::ReaderGuard;
 use crate::net::relay;
-use crate::route::{DEFAULT_BASE, Hop, HostPort, MAX_HOPS, Wire};
+use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Wire};
 use crate::wire::http::{decode_name, parse_number, plain_text};
-use crate::wire::{Action, Problem, Reason, problem};
+use crate::wire::{Action, Problem, Reason, TransferId, problem};
 
-/// Passes a request for a page on to the next hop and its reply back; `called` is what the reader calls this node.
+/// Passes a request for a page on to the next hop and its reply back; `called` is what the reader calls this node, `id`
+/// what the request is known by if it came through a relay already.
 pub(super) async fn relay(
     node: &Node,
     request: &Request<Incoming>,
+    peer: SocketAddr,
     called: Option<&HostPort>,
+    id: Option<TransferId>,
     route: Vec<Hop>,
 ) -> Result<Response<PageBody>, Problem> {
     let began = Instant::now();
@@ -52,9 +58,19 @@ pub(super) async fn relay(
         }
     }
     let own = HostPort::from(node.address);
-    if route.iter().any(|hop| hop.address == own || Some(&hop.address) == called) {
-        return Err(refuse(Reason::Loop, "this node's own address is still to come"));
+    let comes_back = "this node's own address is still to come";
+    if route.iter().any(|hop| hop.address == own || called.is_some_and(|called| same(&hop.address, called))) {
+        return Err(refuse(Reason::Loop, comes_back));
     }
+    let id = id.unwrap_or_else(ids::transfer_id);
+    // Until the reply is there: a second pass comes before that, and however this node is called there.
+    let _pending = node.registry.begin_setup(id).ok_or_else(|| refuse(Reason::Loop, comes_back))?;
+    let reader = if path == EVENTS {
+        let reader = node.registry.begin_reader(peer.ip());
+        Some(reader.ok_or_else(|| refuse(Reason::Busy, TOO_MANY_READERS))?)
+    } else {
+        None
+    };
     let via = via(request.headers()).ok_or_else(|| refuse(Reason::Loop, "the request came through too many relays"))?;
     let mut hops = route.into_iter();
     let Hop { address: next, base, wire, .. } =
@@ -73,14 +89,25 @@ pub(super) async fn relay(
     let judge = |address| node.config.policy.allows(address);
     let (resolver, connect) = (&node.config.resolver, budget.min(node.config.limits.connect));
     let dialed = dial_by(resolver, &next, connect, &judge, b"", None).await?;
+    if dialed.address == node.address {
+        return Err(refuse(Reason::Loop, comes_back));
+    }
     // The next hop gets less time than is left, so that whoever stands next to a fault speaks first.
     let passed_on = budget.saturating_sub(began.elapsed()).saturating_sub(HOP_SHARE);
     let path = path_at(request, base.as_deref().filter(|_| rest.is_empty()));
-    let onward = onward(request, &path, &next, &rest, &via, passed_on)
+    let onward = onward(request, &path, &next, &rest, &via, id, passed_on)
         .map_err(|error| refuse(Reason::Malformed, &error.to_string()))?;
     let asked =
         ask(dialed.stream, &next, onward, passed_on + HOP_GRACE).await.map_err(|problem| since(problem, began))?;
-    answer(node, request, &next, rest.len(), asked, began).await
+    answer(node, request, &next, rest.len(), asked, began, reader).await
+}
+
+/// True for two ways to write one address; names have no case.
+fn same(one: &HostPort, other: &HostPort) -> bool {
+    match (&one.host, &other.host) {
+        (Host::Name(name), Host::Name(as_well)) => name.eq_ignore_ascii_case(as_well) && one.port == other.port,
+        _ => one == other,
+    }
 }
 
 /// The time for set-up: what the reader allows, never more than this node does.
@@ -115,6 +142,7 @@ fn onward(
     next: &HostPort,
     rest: &[Hop],
     via: &str,
+    id: TransferId,
     time: Duration,
 ) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
     let mut onward = Request::builder().method(request.method()).uri(path).header(HOST, next.to_string());
@@ -123,6 +151,7 @@ fn onward(
         onward = onward.header(CHAIN_ROUTE, elements.join(", "));
     }
     onward = onward.header(CHAIN_TIMEOUT, time.as_millis().to_string()).header(VIA, via);
+    onward = onward.header(CHAIN_TRANSFER, id.to_string());
     for name in [AUTHORIZATION, ACCEPT] {
         for value in request.headers().get_all(&name) {
             onward = onward.header(&name, value);
@@ -139,6 +168,7 @@ async fn answer(
     to_come: usize,
     asked: Asked,
     began: Instant,
+    reader: Option<ReaderGuard>,
 ) -> Result<Response<PageBody>, Problem> {
     let (head, body) = asked.reply.into_parts();
     let hops = hops_of(&head.headers);
@@ -146,7 +176,7 @@ async fn answer(
         return Err(Problem::next(Reason::RouteIgnored, Action::Reply, next, "", ms_since(began)));
     }
     // Between two events there may be as long as was asked for.
-    let pause = if request.uri().path() == "/v1/events" { interval(request.uri().query()) } else { None };
+    let pause = if request.uri().path() == EVENTS { interval(request.uri().query()) } else { None };
     let idle = node.config.limits.idle + pause.unwrap_or_default();
     let failed = head.status.is_client_error() || head.status.is_server_error();
     let mut reply = if failed && is_problem(&head.headers) {
@@ -162,7 +192,8 @@ async fn answer(
         let driver = asked.driver;
         plain(
             head.status,
-            IdleBody { body, idle, waiting: None, leaving: leaving(node), _driver: driver }.boxed_unsync(),
+            IdleBody { body, idle, waiting: None, leaving: leaving(node), _driver: driver, _reader: reader }
+                .boxed_unsync(),
         )
     };
     copy_lines(&head.headers, reply.headers_mut(), request.method());
@@ -205,6 +236,8 @@ struct IdleBody {
     waiting: Option<Pin<Box<Sleep>>>,
     leaving: Leaving,
     _driver: AbortOnDropHandle<()>,
+    /// Counts it where it is a stream of events.
+    _reader: Option<ReaderGuard>,
 }
 
 impl Body for IdleBody {

@@ -13,7 +13,7 @@ use super::*;
 use crate::dials::Dials;
 use crate::net::access::{Access, Secret};
 use crate::net::ask::{Asked, ask};
-use crate::net::limits::Limits;
+use crate::net::limits::{Limits, READERS_PER_SOURCE};
 use crate::net::node::NodeConfig;
 use crate::net::policy::Policy;
 use crate::net::resolve::Resolver;
@@ -324,4 +324,45 @@ async fn a_hop_that_ignores_the_route_or_says_nothing_is_named() {
     let problem = Problem::from_json(body.as_bytes()).unwrap();
     assert_eq!((status, problem.reason, problem.hop), (504, Reason::TimedOut, 1));
     assert!(problem.ms >= 300.0 && problem.ms < 2000.0, "{}", problem.ms);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_back_is_refused_however_the_node_is_called() {
+    let (one, other) = (site(|_| {}).await, site(|_| {}).await);
+    let own = |name: &str| format!("{name}:{}", one.address.port());
+    let (next, last) = (other.address.to_string(), "127.0.0.1:9".to_owned());
+    for hops in [
+        vec![own("localhost"), own("LOCALHOST"), own("lOcalhost"), last.clone()],
+        vec![own("LOCALHOST")],
+        vec![next.clone(), own("Localhost")],
+        vec![next, own("localhost"), last],
+    ] {
+        for host in [own("127.0.0.1"), own("LocalHost")] {
+            let lines = [("host", host), ("chain-route", hops.join(", "))];
+            let (status, body) = get(one.address, "/healthz", &lines).await;
+            assert_eq!(status, 508, "{hops:?}: {body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_events_that_is_one_too_many_is_refused_here_and_at_a_relay() {
+    let (one, other) = (site(|_| {}).await, site(|_| {}).await);
+    let peer = one.address.ip();
+    for behind in [vec![], vec![other.address]] {
+        let _readers: Vec<_> = std::iter::from_fn(|| one.node.registry.begin_reader(peer)).collect();
+        let mut lines = vec![bearer()];
+        if !behind.is_empty() {
+            lines.push(route(&behind));
+        }
+        let (status, body) = get(one.address, "/v1/events", &lines).await;
+        assert!(status == 503 && body.contains("too many readers of events"), "{status} {body}");
+    }
+    let asked = send(one.address, "GET", "/v1/events", &[bearer(), route(&[other.address])]).await;
+    let begun = || std::iter::from_fn(|| one.node.registry.begin_reader(peer)).collect::<Vec<_>>().len();
+    assert_eq!((asked.reply.status(), begun()), (StatusCode::OK, READERS_PER_SOURCE - 1));
+    drop(asked);
+    while begun() < READERS_PER_SOURCE {
+        tokio::task::yield_now().await;
+    }
 }

@@ -64,6 +64,7 @@ fn may_pass(error: &Error) -> bool {
                 | Reason::TimedOut
                 | Reason::HeadTimeout
                 | Reason::Short
+                | Reason::TooSlow
         ),
         _ => false,
     }

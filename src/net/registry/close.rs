@@ -11,10 +11,23 @@ use crate::snapshot::ConnState;
 /// The two ways in which a connection can be ended.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
-    /// Its body is to end.
-    body: Notify,
+    /// Its body, or its wait for a head, is to end.
+    wait: Notify,
+    /// Why, where control did not say so.
+    why: OnceLock<Closing>,
     /// The task that serves it.
     session: OnceLock<AbortHandle>,
+}
+
+/// Why a connection is closed from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Control, or a drain, wants it.
+    Told,
+    /// Connections are short, and its body was the slowest.
+    TooSlow,
+    /// It was reserved, and a newer one needs its place.
+    MakesWay,
 }
 
 impl Registry {
@@ -23,16 +36,16 @@ impl Registry {
         let Some(conn) = lock(&self.live).get(&id).cloned() else { return false };
         if lock(&conn.now).state == ConnState::Streaming {
             // A body is broken off by whoever sends it, in the way its reader understands.
-            conn.ending.body.notify_one();
-        } else if let Some(session) = conn.ending.session.get() {
-            session.abort();
+            conn.ending.wait.notify_one();
+        } else {
+            conn.ending.abort();
         }
         true
     }
 
     /// Ends every body.
     pub fn close_bodies(&self) {
-        lock(&self.live).values().for_each(|conn| conn.ending.body.notify_one());
+        lock(&self.live).values().for_each(|conn| conn.ending.wait.notify_one());
     }
 }
 
@@ -40,6 +53,12 @@ impl ConnGuard {
     /// The connection, for whoever starts the task that serves it.
     pub fn conn(&self) -> Arc<Conn> {
         Arc::clone(&self.conn)
+    }
+
+    /// Waits until the connection is to end.
+    pub async fn closing(&self) -> Closing {
+        self.conn.ending.wait.notified().await;
+        self.conn.ending.why.get().copied().unwrap_or(Closing::Told)
     }
 }
 
@@ -51,9 +70,27 @@ impl Conn {
     }
 }
 
+impl Ending {
+    /// Ends whatever the connection does; false where it is not served yet.
+    pub(super) fn abort(&self) -> bool {
+        self.session.get().map(AbortHandle::abort).is_some()
+    }
+
+    /// Lets the session end by itself, for this reason.
+    pub(super) fn tell(&self, why: Closing) {
+        let _ = self.why.set(why);
+        self.wait.notify_one();
+    }
+
+    /// A reason was given already.
+    pub(super) fn is_told(&self) -> bool {
+        self.why.get().is_some()
+    }
+}
+
 impl JobGuard<'_> {
     /// Waits until its body is to end.
-    pub async fn closing(&self) {
-        self.conn.conn.ending.body.notified().await;
+    pub async fn closing(&self) -> Closing {
+        self.conn.closing().await
     }
 }

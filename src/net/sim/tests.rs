@@ -21,10 +21,10 @@ use super::{moved, pair, run};
 use crate::dials::Dials;
 use crate::net::access::Access;
 use crate::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
-use crate::net::limits::{HEADS_PER_SOURCE, Limits};
+use crate::net::limits::Limits;
 use crate::net::node::{Node, NodeConfig};
 use crate::net::policy::Policy;
-use crate::net::{resolve::Resolver, root::Root, session};
+use crate::net::{registry::Slots, resolve::Resolver, root::Root, session};
 use crate::route::{Route, Wire};
 use crate::snapshot::{Proof, TransferSnapshot};
 use crate::wire::{Algorithm, Digest};
@@ -206,8 +206,9 @@ impl Chain {
         let node = Arc::clone(&self.nodes[hop]);
         let far = tokio::net::TcpStream::from_std(far.into())?;
         let peer = SocketAddr::from(([127, 0, 0, 1], 20_000 + (hop * 100 + dial) as u16));
-        let head = node.registry.begin_head(peer.ip(), HEADS_PER_SOURCE, HEADS_PER_SOURCE).unwrap();
-        let (conn, deadline) = (node.registry.open(peer), Instant::now() + node.config.limits.head);
+        let conn = node.registry.open(peer);
+        let head = conn.begin_head(Slots(node.config.max_connections)).unwrap();
+        let deadline = Instant::now() + node.config.limits.head;
         let running = Running::count(&self.tasks);
         tokio::spawn(async move {
             session::run(node, far, conn, head, deadline).await;

@@ -1,0 +1,482 @@
+//! Who gets a connection: one address takes only its share while they are short, idle ones make room, and a few are
+//! reserved for endpoints.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Closing, Conn, ConnGuard, Registry, lock};
+use crate::net::limits::{HEADS_PER_SOURCE, READERS, READERS_PER_SOURCE, RESERVED, RESERVED_PER_SOURCE};
+use crate::snapshot::ConnState;
+
+/// Between two searches for idle connections: one walks over all that are open, and a flood must not make it a loop.
+const SEARCH_AGAIN: Duration = Duration::from_millis(50);
+/// After this time a reserved connection makes room for a newer one even if it is being answered.
+const RESERVED_FOR: Duration = Duration::from_secs(1);
+
+/// How many connections there may be; what a share is follows from that.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots(pub usize);
+
+/// What one address has.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    open: AtomicUsize,
+    idle: AtomicUsize,
+    heads: AtomicUsize,
+    reserved: AtomicUsize,
+    readers: AtomicUsize,
+}
+
+/// Counts over all addresses.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    sources: Mutex<HashMap<IpAddr, Arc<Source>>>,
+    open: AtomicUsize,
+    idle: AtomicUsize,
+    heads: AtomicUsize,
+    readers: AtomicUsize,
+    evicted: AtomicUsize,
+    reserved: Mutex<VecDeque<Arc<Conn>>>,
+    evictable: Mutex<Evictable>,
+    /// Grows with every connection that becomes idle, so that the longest idle one has the smallest number.
+    idle_order: AtomicUsize,
+}
+
+/// What the last search for idle connections found and nobody has used yet, the first to go at the front.
+#[derive(Debug, Default)]
+struct Evictable {
+    found: VecDeque<(usize, Arc<Conn>)>,
+    searched: Option<Instant>,
+}
+
+/// What a newcomer gets.
+#[derive(Debug)]
+pub enum Admission {
+    /// A connection like any other.
+    Open(ConnGuard, HeadGuard),
+    /// A reserved connection: time for a head, and to be served if that asks for an endpoint.
+    Reserved(ConnGuard),
+    /// Nothing.
+    Refused,
+}
+
+/// Counts a request head that is being read.
+#[derive(Debug)]
+pub struct HeadGuard {
+    registry: Arc<Registry>,
+    source: Arc<Source>,
+}
+
+/// Counts a reader of events.
+#[derive(Debug)]
+pub struct ReaderGuard {
+    registry: Arc<Registry>,
+    address: IpAddr,
+    source: Arc<Source>,
+}
+
+impl Slots {
+    /// From so many active connections on, addresses are held to their shares, and bodies to a minimum rate.
+    fn short_from(self) -> usize {
+        self.0 - self.0 / 4
+    }
+
+    /// The active connections that one address may have while they are short.
+    fn share(self) -> usize {
+        (self.0 / 4).max(1)
+    }
+}
+
+impl Source {
+    /// Idle connections can be closed at any time, so that those do not count.
+    fn active(&self) -> usize {
+        self.open.load(Relaxed).saturating_sub(self.idle.load(Relaxed))
+    }
+}
+
+impl Counts {
+    fn active(&self) -> usize {
+        self.open.load(Relaxed).saturating_sub(self.idle.load(Relaxed))
+    }
+
+    /// This address has its share of the active connections, and they are short.
+    fn has_its_share(&self, source: &Source, slots: Slots) -> bool {
+        self.active() >= slots.short_from() && source.active() >= slots.share()
+    }
+}
+
+impl Registry {
+    /// Decides on a newcomer.
+    ///
+    /// The share of an address is a quarter of the connections, and is enforced only once three quarters are active: all
+    /// transfers of a chain come from the one address of the relay before, which must not be held to a quarter of an idle
+    /// node. So one address never has the last quarter. Idle connections may fill the table, because they make room: an
+    /// address with more than its share of those gets the place of its own longest idle connection, any other address that
+    /// of whoever has more than a share, or else of anybody.
+    pub fn admit(self: &Arc<Self>, peer: SocketAddr, slots: Slots, now: Instant) -> Admission {
+        let source = self.source(peer.ip());
+        let counts = &self.counts;
+        // Half of the connections, and so of the descriptors, are for those that have said what they want.
+        let heads = source.heads.load(Relaxed) < HEADS_PER_SOURCE && counts.heads.load(Relaxed) < slots.0.div_ceil(2);
+        let full = counts.open.load(Relaxed) >= slots.0;
+        let has_room = || {
+            let over = source.open.load(Relaxed) >= slots.share();
+            !full || self.evict(over.then_some(&source), slots, now)
+        };
+        if heads && !counts.has_its_share(&source, slots) && has_room() {
+            let head = self.count_head(&source);
+            return Admission::Open(self.open_as(peer, source, false), head);
+        }
+        if self.make_reserved_room(&source) {
+            return Admission::Reserved(self.open_as(peer, source, true));
+        }
+        self.leave(peer.ip(), &source);
+        Admission::Refused
+    }
+
+    /// How many active connections would have to end for them not to be short.
+    pub fn short_by(&self, slots: Slots) -> usize {
+        (self.counts.active() + 1).saturating_sub(slots.short_from())
+    }
+
+    /// Idle connections that were closed to make room.
+    pub fn evicted(&self) -> u64 {
+        self.counts.evicted.load(Relaxed) as u64
+    }
+
+    /// A reader of events begins; `None` where it or all of them together are as many as may be.
+    pub fn begin_reader(self: &Arc<Self>, peer: IpAddr) -> Option<ReaderGuard> {
+        let source = self.source(peer);
+        if source.readers.load(Relaxed) >= READERS_PER_SOURCE || self.counts.readers.load(Relaxed) >= READERS {
+            self.leave(peer, &source);
+            return None;
+        }
+        source.readers.fetch_add(1, Relaxed);
+        self.counts.readers.fetch_add(1, Relaxed);
+        Some(ReaderGuard { registry: Arc::clone(self), address: peer, source })
+    }
+
+    /// What an address has; a new one has nothing yet.
+    pub(super) fn source(&self, peer: IpAddr) -> Arc<Source> {
+        Arc::clone(lock(&self.counts.sources).entry(counted_as(peer)).or_default())
+    }
+
+    /// Counts a connection that was let in.
+    pub(super) fn count_open(&self, source: &Source, reserved: bool) {
+        if reserved {
+            source.reserved.fetch_add(1, Relaxed);
+        } else {
+            source.open.fetch_add(1, Relaxed);
+            self.counts.open.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A connection that was counted has ended.
+    pub(super) fn count_closed(&self, conn: &Conn) {
+        self.set_state(conn, ConnState::Lingering);
+        if conn.reserved {
+            conn.source.reserved.fetch_sub(1, Relaxed);
+            lock(&self.counts.reserved).retain(|other| other.id != conn.id);
+        } else {
+            conn.source.open.fetch_sub(1, Relaxed);
+            self.counts.open.fetch_sub(1, Relaxed);
+        }
+        self.leave(conn.peer.ip(), &conn.source);
+    }
+
+    /// What a connection does from now on.
+    pub(super) fn set_state(&self, conn: &Conn, state: ConnState) {
+        let mut now = lock(&conn.now);
+        now.state = state;
+        match (now.idle, state == ConnState::Idle) {
+            (None, true) => {
+                now.idle = Some(self.counts.idle_order.fetch_add(1, Relaxed));
+                conn.source.idle.fetch_add(1, Relaxed);
+                self.counts.idle.fetch_add(1, Relaxed);
+            }
+            (Some(_), false) => {
+                now.idle = None;
+                conn.source.idle.fetch_sub(1, Relaxed);
+                self.counts.idle.fetch_sub(1, Relaxed);
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+
+    pub(super) fn remember_reserved(&self, conn: &Arc<Conn>) {
+        lock(&self.counts.reserved).push_back(Arc::clone(conn));
+    }
+
+    fn count_head(self: &Arc<Self>, source: &Arc<Source>) -> HeadGuard {
+        source.heads.fetch_add(1, Relaxed);
+        self.counts.heads.fetch_add(1, Relaxed);
+        HeadGuard { registry: Arc::clone(self), source: Arc::clone(source) }
+    }
+
+    /// Forgets an address that has nothing any more.
+    fn leave(&self, peer: IpAddr, source: &Source) {
+        // A head is always that of an open connection.
+        let has_nothing =
+            || [&source.open, &source.reserved, &source.readers].iter().all(|count| count.load(Relaxed) == 0);
+        if has_nothing() {
+            let (mut sources, peer) = (lock(&self.counts.sources), counted_as(peer));
+            if has_nothing() && sources.get(&peer).is_some_and(|known| std::ptr::eq(&raw const **known, source)) {
+                sources.remove(&peer);
+            }
+        }
+    }
+
+    /// Closes the longest idle connection, of `only` this address or of any; false where there is none.
+    fn evict(&self, only: Option<&Arc<Source>>, slots: Slots, now: Instant) -> bool {
+        let mut idle = lock(&self.counts.evictable);
+        if self.evict_found(&mut idle, only) {
+            return true;
+        }
+        if idle.searched.is_some_and(|searched| now < searched + SEARCH_AGAIN) {
+            return false;
+        }
+        idle.searched = Some(now);
+        let mut found: Vec<(bool, usize, Arc<Conn>)> = lock(&self.live)
+            .values()
+            .filter(|conn| !conn.reserved)
+            .filter_map(|conn| {
+                let order = lock(&conn.now).idle?;
+                Some((conn.source.open.load(Relaxed) < slots.share(), order, Arc::clone(conn)))
+            })
+            .collect();
+        // Those over their share go first.
+        found.sort_unstable_by_key(|(within_share, order, _)| (*within_share, *order));
+        idle.found = found.into_iter().map(|(_, order, conn)| (order, conn)).collect();
+        self.evict_found(&mut idle, only)
+    }
+
+    /// Closes the first of those that were found and are still idle.
+    fn evict_found(&self, idle: &mut Evictable, only: Option<&Arc<Source>>) -> bool {
+        let mut at = 0;
+        while let Some((order, conn)) = idle.found.get(at) {
+            if only.is_some_and(|only| !Arc::ptr_eq(only, &conn.source)) {
+                at += 1;
+                continue;
+            }
+            let evicted = lock(&conn.now).idle == Some(*order) && conn.ending.abort();
+            if evicted {
+                self.set_state(conn, ConnState::Lingering);
+            }
+            idle.found.remove(at);
+            if evicted {
+                self.counts.evicted.fetch_add(1, Relaxed);
+                return true;
+            }
+        }
+        // What was not found now is not worth holding on to.
+        if idle.found.is_empty() {
+            idle.found = VecDeque::new();
+        }
+        false
+    }
+
+    /// True if there is a reserved connection for this address, if need be in place of the one that has made least use of
+    /// its own.
+    fn make_reserved_room(&self, source: &Arc<Source>) -> bool {
+        let reserved = lock(&self.counts.reserved);
+        let mine = source.reserved.load(Relaxed) >= RESERVED_PER_SOURCE;
+        if !mine && reserved.len() < RESERVED {
+            return true;
+        }
+        let now_us = self.clock.now_us();
+        let candidates = || reserved.iter().filter(|conn| !mine || Arc::ptr_eq(&conn.source, source));
+        let silent = |conn: &&Arc<Conn>| !conn.ending.is_told() && lock(&conn.now).state == ConnState::Head;
+        let old = |conn: &&Arc<Conn>| {
+            !conn.ending.is_told() && now_us.saturating_sub(conn.accepted_us) > RESERVED_FOR.as_micros() as u64
+        };
+        let Some(conn) = candidates().find(silent).or_else(|| candidates().find(old)).cloned() else { return false };
+        drop(reserved);
+        conn.ending.tell(Closing::MakesWay);
+        if lock(&conn.now).state != ConnState::Head {
+            conn.ending.abort();
+        }
+        true
+    }
+}
+
+impl ConnGuard {
+    /// It was admitted only to ask for an endpoint.
+    pub fn is_reserved(&self) -> bool {
+        self.conn.reserved
+    }
+
+    /// Another request head begins on this idle connection; `None` where its address has too many under way already, or
+    /// its share of the active connections.
+    ///
+    /// The cap over all addresses is for newcomers: a flood of those must not cost anybody the connection they have.
+    pub fn begin_head(&self, slots: Slots) -> Option<HeadGuard> {
+        let source = &self.conn.source;
+        let admitted =
+            source.heads.load(Relaxed) < HEADS_PER_SOURCE && !self.registry.counts.has_its_share(source, slots);
+        admitted.then(|| self.registry.count_head(source))
+    }
+}
+
+impl Drop for HeadGuard {
+    fn drop(&mut self) {
+        self.source.heads.fetch_sub(1, Relaxed);
+        self.registry.counts.heads.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Drop for ReaderGuard {
+    fn drop(&mut self) {
+        self.source.readers.fetch_sub(1, Relaxed);
+        self.registry.counts.readers.fetch_sub(1, Relaxed);
+        self.registry.leave(self.address, &self.source);
+    }
+}
+
+/// Who is counted as one: an IPv4 address, or the IPv6 network from which a host takes as many addresses as it likes.
+fn counted_as(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::AbortHandle;
+
+    use super::*;
+    use crate::net::clock::Clock;
+
+    const SLOTS: Slots = Slots(16);
+
+    fn registry() -> Arc<Registry> {
+        Registry::new(Clock::start())
+    }
+
+    fn admit(registry: &Arc<Registry>, source: &str) -> Admission {
+        registry.admit(SocketAddr::new(source.parse().unwrap(), 9), SLOTS, Instant::now())
+    }
+
+    /// One that was let in, in this state, served by a task that never ends by itself.
+    fn open(registry: &Arc<Registry>, source: &str, state: ConnState) -> Option<(ConnGuard, AbortHandle)> {
+        let Admission::Open(conn, _) = admit(registry, source) else { return None };
+        let session = tokio::spawn(std::future::pending::<()>()).abort_handle();
+        conn.conn().served_by(session.clone());
+        conn.set_state(state);
+        Some((conn, session))
+    }
+
+    /// Which of them were closed, after the tasks that were aborted have ended; those are let go of.
+    async fn closed(conns: &mut Vec<(ConnGuard, AbortHandle)>) -> Vec<u64> {
+        tokio::task::yield_now().await;
+        let gone = conns.extract_if(.., |(_, session)| session.is_finished());
+        gone.map(|(conn, _)| conn.conn.id).collect()
+    }
+
+    #[tokio::test]
+    async fn heads_are_capped_for_an_address_and_for_all() {
+        let registry = registry();
+        let mut held = Vec::new();
+        let mut more = |source: &str, most| {
+            let admitted = registry.admit(SocketAddr::new(source.parse().unwrap(), 9), Slots(most), Instant::now());
+            let open = matches!(admitted, Admission::Open(..));
+            held.push(admitted);
+            open
+        };
+        assert!((0..HEADS_PER_SOURCE).all(|_| more("127.0.0.1", 10_000)));
+        assert!(!more("127.0.0.1", 10_000) && !more("::ffff:127.0.0.1", 10_000));
+        assert!(more("127.0.0.2", 10_000));
+        assert!(!more("127.0.0.3", 2 * HEADS_PER_SOURCE), "there is a cap on all of them, too");
+        assert!((0..HEADS_PER_SOURCE).all(|last| more(&format!("2001:db8::{last:x}"), 10_000)));
+        assert!(!more("2001:db8::ffff:1", 10_000), "one network chooses among 2^64 addresses");
+        assert!(more("2001:db8:0:1::1", 10_000));
+        held.clear();
+        assert!(matches!(admit(&registry, "127.0.0.1"), Admission::Open(..)));
+        assert!(lock(&registry.counts.sources).is_empty(), "an address that has nothing is forgotten");
+    }
+
+    #[tokio::test]
+    async fn one_address_never_has_the_last_quarter_for_active_connections() {
+        let registry = registry();
+        let mut conns: Vec<_> = (0..12).map(|_| open(&registry, "10.0.0.1", ConnState::Streaming).unwrap()).collect();
+        assert!(open(&registry, "10.0.0.1", ConnState::Streaming).is_none());
+        conns.extend((0..4).map(|_| open(&registry, "10.0.0.2", ConnState::Streaming).unwrap()));
+        assert!(open(&registry, "10.0.0.3", ConnState::Streaming).is_none(), "there is no other place");
+        assert_eq!(closed(&mut conns).await, [0; 0]);
+        assert_eq!((registry.short_by(SLOTS), registry.evicted()), (5, 0));
+        conns.truncate(11);
+        assert_eq!(registry.short_by(SLOTS), 0);
+        assert!(open(&registry, "10.0.0.1", ConnState::Streaming).is_some());
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_needs_a_share_to_become_active() {
+        let registry = registry();
+        let idle: Vec<_> = (0..4).map(|_| open(&registry, "10.0.0.1", ConnState::Idle).unwrap()).collect();
+        let _busy: Vec<_> = (0..12).map(|_| open(&registry, "10.0.0.1", ConnState::Streaming).unwrap()).collect();
+        assert!(idle[0].0.begin_head(SLOTS).is_none());
+        let other = open(&registry, "10.0.0.2", ConnState::Idle).unwrap();
+        assert!(other.0.begin_head(SLOTS).is_some());
+    }
+
+    #[tokio::test]
+    async fn idle_connections_make_room_the_longest_idle_first() {
+        let registry = registry();
+        let mut conns: Vec<_> = (0..12).map(|_| open(&registry, "10.0.0.1", ConnState::Idle).unwrap()).collect();
+        conns.extend((0..4).map(|_| open(&registry, "10.0.0.2", ConnState::Idle).unwrap()));
+        let (busy, again) = (conns[0].0.conn.id, conns[1].0.conn.id);
+        conns[0].0.set_state(ConnState::Streaming);
+        conns[1].0.set_state(ConnState::Head);
+        conns[1].0.set_state(ConnState::Idle);
+        let (mut gone, mut newcomers) = (Vec::new(), Vec::new());
+        for last in 0..15 {
+            newcomers.push(open(&registry, &format!("10.0.3.{last}"), ConnState::Dialing).unwrap());
+            gone.extend(closed(&mut conns).await);
+        }
+        let expected: Vec<u64> = (3..=16).chain([again]).collect();
+        assert_eq!((gone, conns[0].0.conn.id), (expected, busy));
+        assert!(open(&registry, "10.0.3.15", ConnState::Dialing).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_address_over_its_share_only_gets_the_places_of_its_own() {
+        let registry = registry();
+        let mut conns: Vec<_> = (0..4).map(|_| open(&registry, "10.0.0.2", ConnState::Idle).unwrap()).collect();
+        conns.extend((0..4).map(|_| open(&registry, "10.0.0.1", ConnState::Waiting).unwrap()));
+        let others = ["10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.7", "10.0.0.8", "10.0.0.9"];
+        conns.extend(others.map(|source| open(&registry, source, ConnState::Idle).unwrap()));
+        conns.push(open(&registry, "10.0.0.1", ConnState::Idle).unwrap());
+        let own = conns.last().unwrap().0.conn.id;
+        conns.push(open(&registry, "10.0.0.1", ConnState::Waiting).unwrap());
+        assert_eq!(closed(&mut conns).await, [own]);
+        assert!(open(&registry, "10.0.0.1", ConnState::Waiting).is_none());
+        assert_eq!((closed(&mut conns).await.len(), registry.evicted()), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_few_connections_are_reserved_and_the_newest_silent_ones_keep_them() {
+        let registry = registry();
+        let full: Vec<_> = (0..16).map(|last| open(&registry, &format!("10.0.1.{last}"), ConnState::Waiting)).collect();
+        assert!(full.iter().all(Option::is_some));
+        let reserved = |source: &str| match admit(&registry, source) {
+            Admission::Reserved(conn) => Some(conn),
+            Admission::Open(..) | Admission::Refused => None,
+        };
+        let silent: Vec<_> = (0..RESERVED_PER_SOURCE).map(|_| reserved("10.0.0.1").unwrap()).collect();
+        let answered = reserved("10.0.0.2").unwrap();
+        answered.set_state(ConnState::Page);
+        let fifth = reserved("10.0.0.1").unwrap();
+        let told = |conn: &ConnGuard| conn.conn.ending.is_told();
+        assert!(told(&silent[0]) && !told(&silent[1]) && !told(&answered) && !told(&fifth));
+        assert_eq!(silent[0].closing().await, Closing::MakesWay);
+        let others: Vec<_> = (0..20).map(|last| reserved(&format!("10.0.2.{last}")).unwrap()).collect();
+        assert!(told(&silent[1]) && !told(&answered) && !told(&others[19]));
+        drop((silent, answered, fifth, others));
+        assert!(lock(&registry.counts.reserved).is_empty());
+    }
+}

@@ -1,0 +1,133 @@
+//! A minimum rate for bodies while connections are short: the slowest below it give up their places first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Closing, Conn, Job, Registry, Slots, lock};
+use crate::net::limits::{MINIMUM_RATE, MINIMUM_RATE_OVER};
+use crate::snapshot::{ConnRole, ConnState};
+
+/// What bodies have moved since connections became short; nothing is held while they are not.
+#[derive(Debug, Default)]
+pub struct SlowBodies(HashMap<u64, Since>);
+
+/// One body at the start of the time over which its rate is measured.
+#[derive(Debug)]
+struct Since {
+    job: Arc<Job>,
+    at_us: u64,
+    moved: Moved,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    bytes: u64,
+    /// How long it waited for this node: for its rate limit or faults, or for the disk of an origin.
+    own_us: u64,
+}
+
+impl SlowBodies {
+    /// Looks at all bodies and closes as many of those below the minimum rate as are needed for connections not to be
+    /// short, the slowest first. Asked about every half second; the answer is how many it closed.
+    pub fn look(&mut self, registry: &Registry, slots: Slots) -> usize {
+        let needed = registry.short_by(slots);
+        if needed == 0 {
+            *self = Self::default();
+            return 0;
+        }
+        let now_us = registry.clock.now_us();
+        let mut before = std::mem::take(&mut self.0);
+        let mut slow: Vec<(u64, Arc<Conn>)> = Vec::new();
+        for (id, conn) in lock(&registry.live).iter() {
+            let Some(job) = streaming(conn) else { continue };
+            let moved = moved(&job, now_us);
+            let known = before.remove(id).filter(|since| Arc::ptr_eq(&since.job, &job));
+            let mut since = known.unwrap_or(Since { job, at_us: now_us, moved });
+            let span_us = now_us.saturating_sub(since.at_us);
+            if span_us >= MINIMUM_RATE_OVER.as_micros() as u64 {
+                let bytes = moved.bytes - since.moved.bytes;
+                let own_us = moved.own_us.saturating_sub(since.moved.own_us);
+                let rate = (bytes as f64 * 1e6 / span_us as f64) as u64;
+                if rate < MINIMUM_RATE && own_us < span_us / 2 {
+                    slow.push((rate, Arc::clone(conn)));
+                }
+                (since.at_us, since.moved) = (now_us, moved);
+            }
+            self.0.insert(*id, since);
+        }
+        slow.sort_by_key(|(rate, _)| *rate);
+        slow.truncate(needed);
+        slow.iter().for_each(|(_, conn)| conn.ending.tell(Closing::TooSlow));
+        slow.len()
+    }
+}
+
+/// The request whose body a connection moves now.
+fn streaming(conn: &Conn) -> Option<Arc<Job>> {
+    let now = lock(&conn.now);
+    now.job.clone().filter(|_| now.state == ConnState::Streaming)
+}
+
+fn moved(job: &Job, now_us: u64) -> Moved {
+    let flow = job.meter.flow(now_us);
+    let disk_us = if lock(&job.account).role == ConnRole::Origin { flow.read_blocked_us } else { 0 };
+    Moved { bytes: flow.bytes_out, own_us: flow.capped_us + flow.reply_us + disk_us }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::Wait;
+    use crate::net::clock::Clock;
+    use crate::route::{FileName, Wire};
+    use crate::wire::{Method, TransferId};
+
+    /// How fast each body moves, whether it waits for the node itself, and whether it is closed in the end.
+    fn closed(slots: usize, bodies: &[(u64, Option<Wait>)]) -> Vec<bool> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let registry = Registry::new(Clock::start());
+            let conns: Vec<_> = bodies.iter().map(|_| registry.open(([127, 0, 0, 1], 9).into())).collect();
+            let name = FileName::new(b"f").unwrap();
+            let jobs: Vec<_> = conns
+                .iter()
+                .zip(bodies)
+                .map(|(conn, (_, wait))| {
+                    let job = conn.begin_job(TransferId(1), Method::Get, &name, Wire::Http);
+                    job.update(|account| account.role = ConnRole::Origin);
+                    job.set_state(ConnState::Streaming);
+                    job.job().meter.begin(registry.clock().now_us());
+                    if let Some(wait) = wait {
+                        job.job().meter.wait(*wait, registry.clock().now_us());
+                    }
+                    job
+                })
+                .collect();
+            let mut slow = SlowBodies::default();
+            for second in 0..61 {
+                assert!(second == 60 || slow.look(&registry, Slots(slots)) == 0, "closed after {second} s");
+                for (job, (rate, _)) in jobs.iter().zip(bodies) {
+                    job.job().meter.gave(*rate);
+                }
+                tokio::time::advance(std::time::Duration::from_secs(1)).await;
+            }
+            slow.look(&registry, Slots(slots));
+            conns.iter().map(|conn| conn.conn.ending.is_told()).collect()
+        })
+    }
+
+    #[test]
+    fn the_slowest_go_first_and_only_while_connections_are_short() {
+        let bodies = [(1000, None), (10, None), (1_000_000, None), (100, None)];
+        // Three of four are the point at which they are short: two have to go.
+        assert_eq!(closed(4, &bodies), [false, true, false, true]);
+        assert_eq!(closed(1, &bodies), [true, true, false, true], "a fast body is never closed");
+        assert_eq!(closed(8, &bodies), [false; 4]);
+    }
+
+    #[test]
+    fn a_body_that_is_slow_because_of_this_node_is_left_alone() {
+        let bodies = [(10, Some(Wait::Cap)), (10, Some(Wait::Read)), (10, Some(Wait::Write)), (10, None)];
+        assert_eq!(closed(1, &bodies), [false, false, true, true]);
+    }
+}

@@ -1,0 +1,74 @@
+//! A reserved connection: let in although there is no room, to be answered if it asks for an endpoint, and told so if not.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::api;
+use super::downstream::{Downstream, problem_message};
+use super::limits::{RESERVED_HEAD, RESERVED_WHOLE};
+use super::node::Node;
+use super::registry::ConnGuard;
+use crate::snapshot::ConnState;
+use crate::wire::http::{Asked, is_http, parse_request};
+use crate::wire::{Action, Method, Problem, Reason, seed};
+
+/// What the first words on a reserved connection are.
+enum First {
+    Endpoint,
+    Other,
+    Legacy,
+    Nothing,
+}
+
+/// Serves one reserved connection to its end.
+pub(super) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard) {
+    let mut down = Downstream::new(stream, node.config.limits);
+    let deadline = Instant::now() + RESERVED_HEAD;
+    let first = tokio::select! {
+        biased;
+        first = timeout_at(deadline, first(&mut down)) => first.unwrap_or(First::Other),
+        // A newer one needs the place.
+        _ = conn.closing() => First::Other,
+    };
+    let problem = Problem::here(Reason::Busy, Action::Request, node.address, "");
+    let refusal = match first {
+        First::Nothing => return,
+        First::Endpoint => {
+            conn.set_state(ConnState::Page);
+            let Downstream { stream, inbox, .. } = down;
+            // Whoever takes longer has to ask again: these few are for those who ask now.
+            let _ = timeout(RESERVED_WHOLE, api::serve(&node, stream, inbox, conn.peer())).await;
+            return;
+        }
+        First::Other => problem_message(&problem, Method::Get, false),
+        First::Legacy => seed::encode_problem(&problem),
+    };
+    node.registry.refuse();
+    conn.set_state(ConnState::Lingering);
+    if down.write(&refusal).await.is_ok() {
+        down.close().await;
+    }
+}
+
+/// Reads until it is known what is asked for.
+async fn first(down: &mut Downstream) -> First {
+    loop {
+        if let Some(end) = down.inbox.iter().position(|byte| *byte == b'\n') {
+            if !is_http(&down.inbox[..end]) {
+                return First::Legacy;
+            }
+            match parse_request(&down.inbox) {
+                Ok(Some((Asked::Page, _))) => return First::Endpoint,
+                Ok(Some(_)) | Err(_) => return First::Other,
+                Ok(None) => {}
+            }
+        } else if down.inbox.len() > crate::wire::http::MAX_HEAD {
+            return First::Legacy;
+        }
+        if !matches!(down.fill().await, Ok(read) if read > 0) {
+            return First::Nothing;
+        }
+    }
+}
