@@ -115,23 +115,23 @@ impl Place {
 
     /// The place that a symbolic link points to.
     fn followed(self) -> Result<Self, Error> {
-        let refused = |reason: &str| Error::Disk {
+        let refused = |what: &str| Error::Disk {
             action: "write it",
             path: shown(&self.named),
-            reason: format!("{reason}: remove the link, or name another place with -o"),
+            reason: format!("a symbolic link to {what} is there: name another place with -o"),
+        };
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => refused("nothing"),
+            _ => Error::disk("follow the symbolic link", &self.named, &error),
         };
         // The kernel goes first: it refuses to follow what somebody else has put into a folder that all may write to.
-        let found = fs::metadata(&self.named).and_then(|_| fs::canonicalize(&self.named));
-        let real = match found {
-            Ok(real) => real,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(refused("a symbolic link that points to nothing is there"));
-            }
-            Err(error) => return Err(Error::disk("follow the symbolic link", &self.named, &error)),
-        };
+        if !fs::metadata(&self.named).map_err(failed)?.is_file() {
+            return Err(refused("something else than a file"));
+        }
+        let real = fs::canonicalize(&self.named).map_err(failed)?;
         match (real.parent(), real.file_name()) {
             (Some(folder), Some(name)) => Ok(Self { named: self.named, ..Self::in_folder(folder, name)? }),
-            _ => Err(refused("a symbolic link to a folder is there")),
+            _ => Err(refused("something else than a file")),
         }
     }
 
@@ -254,8 +254,17 @@ mod tests {
         symlink("nowhere", path("dangling")).unwrap();
         symlink("round", path("round")).unwrap();
         symlink("/dev/null", path("device")).unwrap();
-        for (bad, says) in [("dangling", "points to nothing"), ("round", "follow"), ("device", "something else")] {
-            let error = Place::of(&path(bad), &name("f")).unwrap_err();
+        // One that leads to a folder is that folder, unless it stands in the place of the file itself.
+        fs::create_dir(path("out")).unwrap();
+        symlink("../real", path("out/folder")).unwrap();
+        for (bad, says) in [
+            ("dangling", "to nothing"),
+            ("round", "follow"),
+            ("device", "something else"),
+            ("folder", "something else"),
+        ] {
+            let (output, file) = if bad == "folder" { (path("out"), bad) } else { (path(bad), "f") };
+            let error = Place::of(&output, &name(file)).unwrap_err();
             assert!(error.exit_code() == 7 && error.to_string().contains(says), "{bad}: {error}");
         }
     }
