@@ -77,6 +77,8 @@ fn question(job: &FetchJob, part: &Begun, source: &Source) -> Request {
 
 fn judge(offset: u64, source: &Source, answer: &Result<Answer, Error>) -> Rest {
     const ANOTHER: &str = "the file at the origin is another by now";
+    // Several servers behind one name may do that to a file that is still the same.
+    const ANOTHER_ETAG: &str = "the file at the origin has another ETag by now";
     let nothing_missing = offset == source.size;
     let reply = match answer {
         Ok(answer) => &answer.reply,
@@ -98,10 +100,12 @@ fn judge(offset: u64, source: &Source, answer: &Result<Answer, Error>) -> Rest {
     match (reply.status, reply.content_range) {
         (206, Some((first, last, size))) if first != offset || last + 1 != size => Rest::Wrong,
         (206, _) if same => Rest::Stands,
+        (206, _) if reply.size() == Some(source.size) => Rest::Useless(ANOTHER_ETAG),
         (206, _) => Rest::Useless(ANOTHER),
         _ if nothing_missing && same => Rest::Stands,
         _ if nothing_missing => Rest::Useless(ANOTHER),
         _ if same => Rest::Anew("its origin sends no parts"),
+        _ if reply.size() == Some(source.size) => Rest::Anew(ANOTHER_ETAG),
         _ => Rest::Anew(ANOTHER),
     }
 }

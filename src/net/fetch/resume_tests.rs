@@ -254,3 +254,17 @@ async fn a_first_contact_that_fails_is_not_tried_again_and_neither_is_a_file_tha
     scene.fetch().await.unwrap_err();
     assert_eq!(scene.last().attempt, 1);
 }
+
+#[tokio::test]
+async fn a_break_below_an_etag_that_differs_each_time_starts_over_and_ends_with_the_length() {
+    let head = |tag: u32, length: usize| {
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nETag: \"{tag}\"\r\nAccept-Ranges: bytes\r\n\r\n")
+    };
+    let refused = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let whole = format!("{}{}", head(2, 21), text(BODY));
+    let turns = [whole, refused, head(3, 21), head(4, 21)].map(Turn::Say);
+    let mut scene = Scene::broken(turns.into()).await;
+    assert!(matches!(scene.fetch().await.unwrap().proof, Proof::LengthOnly { .. }));
+    assert_eq!(scene.last().started_over.unwrap().as_str(), "the file at the origin has another ETag by now");
+    assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
+}

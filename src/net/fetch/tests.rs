@@ -220,6 +220,47 @@ async fn a_file_that_changed_meanwhile_is_not_published() {
 }
 
 #[tokio::test]
+async fn an_etag_that_differs_from_one_request_to_the_next_leaves_the_length() {
+    let refused = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let tagged = |tag: u32| ok(&format!("ETag: \"{tag}\"\r\n"));
+    // Another one each time, or those of two servers that take turns.
+    for heads in [vec![tagged(3), tagged(4)], vec![tagged(1)], vec![tagged(2), tagged(1)]] {
+        let turns = [vec![whole("ETag: \"1\"\r\n"), refused.clone()], heads].concat();
+        let mut scene = Scene::http(turns.into_iter().map(Turn::Say).collect()).await;
+        let proof = scene.fetch().await.unwrap().proof;
+        let Proof::LengthOnly { digest, reason } = &proof else { panic!("{proof:?}") };
+        assert!(digest.starts_with("blake3:") && reason.as_str().contains("ETag differs"), "{reason}");
+        assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
+    }
+    let proven = ok(&format!("ETag: \"2\"\r\n{}", digest_line(BODY)));
+    let turns = [whole("ETag: \"1\"\r\n"), refused, proven].map(Turn::Say).into();
+    assert!(matches!(Scene::http(turns).await.fetch().await.unwrap().proof, Proof::Intact { .. }));
+}
+
+#[tokio::test]
+async fn an_etag_that_is_another_and_stays_so_is_a_change_and_so_is_the_word_of_an_origin_of_ours() {
+    let refused = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let second = || ok("ETag: \"2\"\r\n");
+    let own = Problem::here(Reason::Changed, Action::Open, "127.0.0.1:1", "").to_header();
+    let own = refused.replace("\r\n\r\n", &format!("\r\nChain-Problem: {own}\r\n\r\n"));
+    let longer = second().replace("Length: 21", "Length: 22");
+    let other = ok(&format!("ETag: \"2\"\r\n{}", digest_line(b"another")));
+    for (answer, heads, asked) in [
+        (&refused, vec![second(), second(), second()], 5),
+        (&refused, vec![longer], 3),
+        (&refused, vec![ok("")], 3),
+        (&refused, vec![other], 3),
+        (&own, vec![ok("ETag: \"1\"\r\n")], 2),
+    ] {
+        let turns = [vec![whole("ETag: \"1\"\r\n"), answer.clone()], heads].concat();
+        let mut scene = Scene::http(turns.into_iter().map(Turn::Say).collect()).await;
+        let error = scene.fetch().await.unwrap_err();
+        assert!(matches!(error, Error::Changed { .. }) && error.exit_code() == 6, "{error}");
+        assert_eq!((scene.asked.lock().unwrap().len(), scene.names()), (asked, vec!["f.bin.part".to_owned()]));
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_got_into_the_body_are_found_though_they_spoil_the_answer_for_proof() {
     let first = Turn::Say(whole("ETag: \"1\"\r\n").replace("the whole", "the w..hole").replace("file", "fi"));
     let spoilt = Turn::SayAndClose(format!("le{}", ok(&digest_line(BODY))));
