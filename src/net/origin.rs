@@ -54,6 +54,7 @@ pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
     }
     node.config.root.serve(&request.name.without_dots()).map_err(|error| match error {
         OpenError::NotFound => Problem::here(Reason::NotFound, Action::Open, address(), ""),
+        OpenError::Folder => Problem::here(Reason::NotFound, Action::Open, address(), "a folder of that name is there"),
         OpenError::Failed(error) if is_shortage(&error) => shortage(Action::Open, &error),
         OpenError::Failed(error) => Problem::here(Reason::Internal, Action::Open, address(), error.to_string()),
     })

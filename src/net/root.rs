@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
 use rustix::io::Errno;
 
 use crate::route::FileName;
@@ -48,6 +48,9 @@ pub enum OpenError {
     /// There is no regular file by this name that may be seen.
     #[error("no such file")]
     NotFound,
+    /// A folder has this name.
+    #[error("a folder")]
+    Folder,
     /// The system failed.
     #[error("{0}")]
     Failed(io::Error),
@@ -79,8 +82,10 @@ impl Root {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = self.open_beneath(bytes, flags)?;
         let stat = fstat(&file).map_err(|error| OpenError::Failed(error.into()))?;
-        if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
-            return Err(OpenError::NotFound);
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(OpenError::Folder),
+            _ => return Err(OpenError::NotFound),
         }
         Ok(Served { file: Arc::new(File::from(file)), version: Version::of(&stat) })
     }

@@ -139,7 +139,9 @@ async fn list(node: &Arc<Node>, folder: Option<FileName>) -> Response<PageBody> 
     let failed = |reason, detail: String| from_problem(&Problem::here(reason, Action::Open, node.address, detail));
     match tokio::task::spawn_blocking(move || listing.config.root.list(folder.as_ref())).await {
         Ok(Ok(listing)) => json(node, &listing),
-        Ok(Err(OpenError::NotFound)) => failed(Reason::NotFound, "there is no such folder".to_owned()),
+        Ok(Err(OpenError::NotFound | OpenError::Folder)) => {
+            failed(Reason::NotFound, "there is no such folder".to_owned())
+        }
         Ok(Err(OpenError::Failed(error))) => failed(Reason::Internal, error.to_string()),
         Err(error) => failed(Reason::Internal, error.to_string()),
     }
