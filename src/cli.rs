@@ -97,6 +97,8 @@ pub struct FetchPlan {
     pub jobs: Option<u32>,
     /// Replace what is there.
     pub force: bool,
+    /// Give files the modification time that the origin tells.
+    pub times: bool,
     /// Move nothing where the same file is there already.
     pub reuse: bool,
     /// The largest file that is taken.
@@ -128,6 +130,7 @@ impl FetchPlan {
         let job = FetchJob::new(number, route, self.output.clone(), self.limits);
         FetchJob {
             force: self.force,
+            times: self.times,
             // Whoever wants several transfers of one file wants to see it move.
             reuse: self.reuse && self.number == 1,
             max_size: self.max_size,
@@ -311,6 +314,7 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         number: args.number,
         jobs: args.jobs,
         force: args.force,
+        times: !args.no_times,
         reuse: true,
         max_size: args.max_size,
         resume: !args.no_resume,

@@ -92,6 +92,22 @@ pub enum Error {
         /// Where the bytes so far are.
         kept: Kept,
     },
+    /// What was written to a pipe or a device cannot be taken back, and the rest of it cannot be had.
+    #[error("{file}: cannot be resumed after {written} bytes, which have been written already: {why}")]
+    Unresumable {
+        /// The file asked for.
+        file: SafeText,
+        /// How much of it was written.
+        written: u64,
+        /// What broke it, and why the rest cannot be had.
+        why: String,
+    },
+    /// Whoever read the output has gone away.
+    #[error("{path}: its reader has gone away")]
+    ReaderLeft {
+        /// The output.
+        path: SafeText,
+    },
     /// The local disk refused something.
     #[error("{path}: cannot {action}: {reason}")]
     Disk {
@@ -187,11 +203,20 @@ impl Error {
             Self::Input { .. } => 3,
             Self::Hop(fault) => fault.exit_code(),
             Self::Short { how: Broken::Silent, .. } | Self::Stalled { .. } => 8,
-            Self::Short { .. } | Self::Altered { .. } | Self::Changed { .. } => 6,
-            Self::Disk { .. } | Self::Exists { .. } | Self::Lost { .. } | Self::TooLarge { .. } => 7,
+            Self::Short { .. } | Self::Altered { .. } | Self::Changed { .. } | Self::Unresumable { .. } => 6,
+            Self::Disk { .. }
+            | Self::Exists { .. }
+            | Self::Lost { .. }
+            | Self::TooLarge { .. }
+            | Self::ReaderLeft { .. } => 7,
             Self::Listen { .. } => 9,
             Self::Interrupted { .. } => 130,
         }
+    }
+
+    /// The exit code says it all: a reader that leaves early, as `head` does, has what it wanted.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self, Self::ReaderLeft { .. })
     }
 
     /// The hop that is to blame, from 1, where one is.

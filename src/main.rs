@@ -77,7 +77,9 @@ fn end(result: Result<(), Error>) -> ExitCode {
     let code = match result {
         Ok(()) => OK,
         Err(error) => {
-            headless::tell(&format!("chainview: {error}"));
+            if !error.is_quiet() {
+                headless::tell(&format!("chainview: {error}"));
+            }
             if let (Error::Interrupted { .. }, Some(ending)) = (&error, Ending::caught()) {
                 ending.end_process();
             }

@@ -38,7 +38,7 @@ pub(super) struct Args {
     #[arg(long, help_heading = FETCHING, value_name = "NAME", env = "CHAINVIEW_FILE",
           value_parser = clap::builder::OsStringValueParser::new().try_map(values::file_name))]
     pub(super) file: Option<FileName>,
-    /// The file or folder to write to; a folder with a slash at its end is made where it is missing
+    /// The file or folder to write to; a folder with a slash at its end is made where it is missing, - is standard output
     #[arg(short, long, help_heading = FETCHING, value_name = "PATH", env = "CHAINVIEW_OUTPUT", default_value = ".")]
     pub(super) output: PathBuf,
     /// Fetch so many times, over one chain that is kept open
@@ -57,6 +57,9 @@ pub(super) struct Args {
     #[arg(long, help_heading = FETCHING, value_name = "SIZE", env = "CHAINVIEW_MAX_SIZE",
           value_parser = crate::units::parse_bytes)]
     pub(super) max_size: Option<u64>,
+    /// Leave out the origin's modification time
+    #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_NO_TIMES")]
+    pub(super) no_times: bool,
     /// Start over, whatever an earlier fetch left
     #[arg(long, help_heading = FETCHING, env = "CHAINVIEW_NO_RESUME")]
     pub(super) no_resume: bool,

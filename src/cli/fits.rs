@@ -40,7 +40,7 @@ impl fmt::Display for ModeKind {
 const FITS: &[(&[&str], &[ModeKind])] = &[
     (&["file"], &[Dashboard, Fetch, Check]),
     (
-        &["output", "number", "jobs", "force", "max_size", "no_resume", "retries", "no_verify", "expect"],
+        &["output", "number", "jobs", "force", "max_size", "no_times", "no_resume", "retries", "no_verify", "expect"],
         &[Dashboard, Fetch],
     ),
     (&["root", "allow_next", "host_name", "max_connections"], &[Dashboard, Node]),

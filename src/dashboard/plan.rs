@@ -10,6 +10,7 @@ use crate::cli::{FetchPlan, NodePlan, PerHop, config};
 use crate::dials::Dial;
 use crate::error::{Error, plain, shown};
 use crate::net::access::Secret;
+use crate::net::fetch::Output;
 use crate::net::supervisor::Spawning;
 use crate::route::{FileName, Hop, HostPort, Route};
 use crate::text::SafeText;
@@ -47,6 +48,10 @@ const DEMO_CAP: PerHop<Dial> = PerHop { hop: Some(2), value: Dial::Limit(Some(6_
 impl ChainPlan {
     /// The plan for an input file.
     pub fn of_file(input: &Path, fetch: &FetchPlan, nodes: &NodePlan, no_spawn: bool) -> Result<Self, Error> {
+        if Output::of(&fetch.output).is_some() {
+            let path = shown(&fetch.output);
+            return Err(Error::Usage(format!("-o {path}: only --fetch writes to standard output, a pipe or a device")));
+        }
         let route = fetch.read_route(input)?;
         let folder = input.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let root = nodes.root.clone().unwrap_or_else(|| folder.to_owned());

@@ -10,9 +10,9 @@ use tracing::Level;
 
 use super::{Eyes, Seen, Show, on_one_thread, reported, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk};
-use crate::error::{Error, Kept};
+use crate::error::{Error, Kept, shown};
 use crate::net::accounts::{accounts, reach};
-use crate::net::fetch::{self, FetchJob, Fetched};
+use crate::net::fetch::{self, FetchJob, Fetched, Output};
 use crate::net::link::Links;
 use crate::net::upstream::Upstream;
 use crate::report::{Report, TransferReport};
@@ -38,8 +38,14 @@ pub(super) struct Ended {
 
 /// Fetches without a screen; the error is the first that a transfer ended with.
 pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
+    let output = Output::of(&plan.output);
     let show = Show::new(talk);
+    let show = if output == Some(Output::Stdout) { show.beside_data() } else { show };
     let ran = start_log(talk, Level::WARN).and_then(|_log| {
+        if output.is_some() && plan.jobs.is_some_and(|jobs| jobs > 1) {
+            let path = shown(&plan.output);
+            return Err(Error::Usage(format!("-o {path}: takes one transfer after the other: leave out -j")));
+        }
         let routes: Vec<Route> = inputs.iter().map(|input| plan.read_route(input)).collect::<Result<_, _>>()?;
         on_one_thread(all(&routes, plan, &show))
     });
@@ -132,7 +138,9 @@ async fn all(routes: &[Route], plan: &FetchPlan, show: &Show) -> Result<Ran, Err
         }
         let (more, result) = chains(route, plan, (&Eyes::Asking, show), &stop, &links, ended.len()).await;
         ended.extend(more);
-        if result.is_err() {
+        // What comes behind a file that is not whole would be taken for a part of it.
+        let broken = Output::of(&plan.output).is_some() && ended.iter().any(|ended| ended.result.is_err());
+        if result.is_err() || broken {
             let result = outcome(&ended, &result, show);
             return Ok((ended, result));
         }

@@ -27,6 +27,8 @@ pub(super) struct Show {
     ascii: bool,
     /// The result goes into a JSON document instead.
     json: bool,
+    /// Stdout is for the file's bytes, so the result goes to stderr.
+    stdout_taken: bool,
     /// The first part of the result that could not be written.
     lost: Arc<OnceLock<Error>>,
 }
@@ -48,7 +50,12 @@ impl Show {
             }
             (false, _) => Way::Lines,
         };
-        Self { way, ascii: talk.ascii, json: talk.json, lost: Arc::default() }
+        Self { way, ascii: talk.ascii, json: talk.json, stdout_taken: false, lost: Arc::default() }
+    }
+
+    /// The same where stdout is for the bytes of a file.
+    pub(super) fn beside_data(self) -> Self {
+        Self { stdout_taken: true, ..self }
     }
 
     /// The result belongs in a JSON document.
@@ -159,6 +166,9 @@ impl Show {
 
     /// Writes a part of the result to stdout, above the bars where there are any.
     fn say(&self, line: &str) {
+        if self.stdout_taken {
+            return self.tell(line);
+        }
         let said = match &self.way {
             Way::Bars(bars) => bars.suspend(|| say(line)),
             Way::Lines | Way::Nothing => say(line),

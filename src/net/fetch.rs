@@ -16,7 +16,9 @@ mod present;
 mod proof;
 mod question;
 mod state;
+mod stream;
 mod tracker;
+mod validator;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +47,7 @@ use tracker::Tracker;
 pub use cap::Cap;
 pub use check::{Checked, check};
 pub use proof::ProofWish;
+pub use stream::Output;
 
 /// One file to fetch: what, from where, to where.
 #[derive(Clone, Debug)]
@@ -56,10 +59,12 @@ pub struct FetchJob {
     pub id: TransferId,
     /// The file and the hops.
     pub route: Route,
-    /// The file or folder to write to.
+    /// The file or folder to write to, or an [`Output`].
     pub output: PathBuf,
     /// Replace a file that is there already.
     pub force: bool,
+    /// Give the file the modification time that the origin tells.
+    pub times: bool,
     /// Ask first whether the file that is there already is the same, and move nothing then; not where the transfer itself
     /// is what a person wants to see.
     pub reuse: bool,
@@ -109,6 +114,7 @@ impl FetchJob {
             route,
             output,
             force: false,
+            times: true,
             reuse: true,
             resume: true,
             max_size: None,
@@ -154,6 +160,9 @@ async fn run(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {
+    if let Some(output) = Output::of(&job.output) {
+        return Box::pin(stream::run(upstream, job, output, tracker, stop)).await;
+    }
     let place = Arc::new(Place::of(&job.output, &job.route.file)?);
     tracker.path(&place.path());
     let (mut first, mut patience) = (0, Patience::new(job.retries));

@@ -58,6 +58,7 @@ async fn stage(jobs: u32) -> Stage {
         number: 1,
         jobs: Some(jobs),
         force: false,
+        times: true,
         reuse: true,
         resume: true,
         retries: 0,

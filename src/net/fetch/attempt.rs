@@ -1,7 +1,7 @@
 //! One try: ask for what is missing, receive it, prove the whole, move it into its place.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +47,7 @@ pub(super) async fn attempt(
     }
     let legs = all_legs(&answer);
     tracker.answered(size, &legs, begun.as_ref().map_or(0, |begun| begun.offset));
-    let source = Source::of(&job.route, &answer);
+    let source = Source::of(&job.route, &answer).map_err(|why| tracker.cannot_resume(why)).ok();
     let part = match ready(place, (begun.take(), first), source, size, job).await? {
         Ready::Part(part) => *part,
         Ready::Busy => return Ok(Ended::Busy),
@@ -73,7 +73,9 @@ pub(super) async fn attempt(
             proven?
         }
     };
-    let published = publish(begun.take(), job.force, stop).await?;
+    let modified = answer.reply.last_modified.as_deref().filter(|_| job.times);
+    let modified = modified.and_then(|date| httpdate::parse_http_date(date).ok());
+    let published = publish(begun.take(), job.force, modified, stop).await?;
     Ok(Ended::There(Box::new(Fetched {
         path: place.path(),
         size,
@@ -113,7 +115,7 @@ async fn receive(
 
 /// Puts a body that broke off on the hop that broke it, as far as the hops can tell: through the chain as far as it still
 /// stands, and directly.
-async fn blamed(job: &FetchJob, wire: Wire, error: Error, stop: &CancellationToken) -> Error {
+pub(super) async fn blamed(job: &FetchJob, wire: Wire, error: Error, stop: &CancellationToken) -> Error {
     let Error::Short { received, size, .. } = error else { return error };
     if wire == Wire::Seed {
         return error;
@@ -172,8 +174,20 @@ async fn ready(
     .await
 }
 
-async fn publish(part: Option<Begun>, force: bool, stop: &CancellationToken) -> Result<Published, Error> {
+async fn publish(
+    part: Option<Begun>,
+    force: bool,
+    modified: Option<SystemTime>,
+    stop: &CancellationToken,
+) -> Result<Published, Error> {
     let stop = stop.clone();
     let Some(begun) = part else { return Err(Error::Other("the part is gone".to_owned())) };
-    blocking(move || begun.part.publish(force, &|| stop.is_cancelled())).await
+    blocking(move || {
+        if let Some(modified) = modified {
+            // A file system without such times keeps its own.
+            let _ = begun.part.file().set_modified(modified);
+        }
+        begun.part.publish(force, &|| stop.is_cancelled())
+    })
+    .await
 }

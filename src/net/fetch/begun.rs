@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::part::{Busy, Claim, Part};
 use super::place::Place;
 use super::state::{Mark, Source};
+use super::validator::Validator;
 use crate::error::{Error, Kept};
 use crate::net::digests::Hasher;
 use crate::net::upstream::Answer;
@@ -47,11 +48,14 @@ pub(super) enum LeftOver {
 
 impl Source {
     /// What an answer's body is a part of, where the rest of it can be asked for later: the same bytes for sure, in parts.
-    pub(super) fn of(route: &Route, answer: &Answer) -> Option<Self> {
+    /// Else the answer is why it cannot.
+    pub(super) fn of(route: &Route, answer: &Answer) -> Result<Self, &'static str> {
         let reply = &answer.reply;
-        let etag = reply.etag.clone().filter(|etag| !etag.starts_with("W/"))?;
-        let parts = answer.wire == Wire::Http && reply.accept_ranges == Some(true);
-        parts.then(|| Self { file: super::state::file_of(route), size: reply.size().unwrap_or_default(), etag })
+        if answer.wire != Wire::Http || reply.accept_ranges != Some(true) {
+            return Err("its origin sends no parts");
+        }
+        let validator = Validator::of(reply).ok_or("its origin gives no validator that can be trusted")?;
+        Ok(Self { file: super::state::file_of(route), size: reply.size().unwrap_or_default(), validator })
     }
 }
 

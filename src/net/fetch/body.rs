@@ -22,11 +22,11 @@ use crate::wire::{Action, Problem, Reason};
 /// writer that says so.
 ///
 /// An end of stream before that is never success, and neither is one after it asked for: nothing here waits for it.
-pub(super) async fn receive(
+pub(super) async fn receive<S>(
     upstream: &mut Upstream,
     job: &FetchJob,
     (offset, size): (u64, u64),
-    writer: &mut Writer,
+    writer: &mut Writer<S>,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
@@ -87,8 +87,8 @@ async fn hold(
 }
 
 /// An empty buffer, as soon as the disk has one to spare; `None` where the writer has failed.
-async fn free_buffer(
-    writer: &mut Writer,
+async fn free_buffer<S>(
+    writer: &mut Writer<S>,
     job: &FetchJob,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
@@ -105,7 +105,7 @@ async fn free_buffer(
             () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
             () = tracker.due() => tracker.publish(),
             () = sleep_until(deadline) => {
-                let reason = format!("the disk took nothing for {}", crate::units::Span(job.limits.stall));
+                let reason = format!("it took nothing for {}", crate::units::Span(job.limits.stall));
                 return Err(Error::Disk { action: "write it", path: tracker.shown_path(), reason });
             }
         }

@@ -10,11 +10,13 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::begun::Begun;
 use super::part::{Lost, Part};
 use super::state::{Mark, Source};
-use crate::error::Error;
+use super::stream::Sink;
+use crate::error::{Error, Kept};
 use crate::meter::Meter;
 use crate::net::digests::Hasher;
 use crate::net::kernel::begin_writing;
@@ -50,7 +52,7 @@ enum Failed {
 
 /// Takes full buffers, gives empty ones back.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct Writer<S> {
     full: mpsc::Sender<Full>,
     empty: mpsc::Receiver<Vec<u8>>,
     /// Buffers that were not needed yet, and their size.
@@ -63,10 +65,10 @@ pub(super) struct Writer {
     offset: u64,
     last_mark: u64,
     meter: Arc<Meter>,
-    thread: JoinHandle<(Part, Result<(), Error>)>,
+    thread: JoinHandle<(S, Result<(), Error>)>,
 }
 
-impl Writer {
+impl Writer<Part> {
     /// Starts the thread that goes on with a part, for a file of this size; it ends when the writer does, or with the
     /// first error.
     pub(super) fn start(begun: Begun, size: u64, meter: Arc<Meter>) -> Self {
@@ -88,6 +90,64 @@ impl Writer {
         Self { full, empty, unmade: BUFFERS, buffer, hasher, source, offset, last_mark: offset, meter, thread }
     }
 
+    /// Waits until all is written; the answer is the part as far as it is now, and whether all of it could be written.
+    pub(super) async fn finish(self) -> Result<(Begun, Result<(), Error>), Error> {
+        drop(self.full);
+        #[cfg(test)]
+        crate::net::sim::wait(|| self.thread.is_finished());
+        let ended = self.thread.await.map_err(|error| Error::Other(format!("the disk thread failed: {error}")));
+        let (hasher, offset) = (self.hasher, self.offset);
+        ended.map(|(part, result)| {
+            // What was handed over and not written is hashed already: then only the last note says how far it got.
+            let written = matches!(result, Ok(()) | Err(Error::Lost { .. }));
+            let source = self.source.filter(|_| written);
+            (Begun { part, hasher, offset, source, stale: false }, result)
+        })
+    }
+}
+
+impl Writer<Sink> {
+    /// Starts the thread that writes to an output, for the bytes from an offset to the whole size.
+    pub(super) fn to_output(
+        mut sink: Sink,
+        (hasher, offset, size): (Option<Hasher>, u64, u64),
+        meter: Arc<Meter>,
+    ) -> Self {
+        let (full, mut incoming) = mpsc::channel::<Full>(BUFFERS);
+        let (back, empty) = mpsc::channel(BUFFERS);
+        let counted = Arc::clone(&meter);
+        let thread = disk_thread(move || {
+            // Opened even for an empty file: the reader of a named pipe waits for a writer.
+            let mut result = sink.write(b"");
+            while result.is_ok()
+                && let Some((buffer, length, _)) = incoming.blocking_recv()
+            {
+                result = sink.write(&buffer[..length]);
+                counted.gave(length as u64);
+                let _ = back.try_send(buffer);
+            }
+            (sink, result)
+        });
+        let buffer = usize::try_from(size - offset).map_or(BUFFER, |left| left.min(BUFFER));
+        Self { full, empty, unmade: BUFFERS, buffer, hasher, source: None, offset, last_mark: offset, meter, thread }
+    }
+
+    /// Waits until all is written, for as long as the reader takes and nobody stops it; the answer is the output, the
+    /// digest so far, and how far it is.
+    pub(super) async fn flushed(self, stop: &CancellationToken) -> Result<(Sink, Option<Hasher>, u64), Error> {
+        drop(self.full);
+        let mut thread = self.thread;
+        let ended = tokio::select! {
+            biased;
+            ended = &mut thread => ended.map_err(|error| Error::Other(format!("the output thread failed: {error}")))?,
+            () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
+        };
+        let (sink, result) = ended;
+        result.map(|()| (sink, self.hasher, self.offset))
+    }
+}
+
+impl<S> Writer<S> {
     /// An empty buffer; `None` where the thread has ended with an error. Cancel-safe.
     pub(super) async fn buffer(&mut self) -> Option<Vec<u8>> {
         self.empty.recv().await
@@ -121,21 +181,6 @@ impl Writer {
         #[cfg(test)]
         crate::net::sim::wait(|| self.empty.len() == BUFFERS - self.unmade || self.full.is_closed());
         true
-    }
-
-    /// Waits until all is written; the answer is the part as far as it is now, and whether all of it could be written.
-    pub(super) async fn finish(self) -> Result<(Begun, Result<(), Error>), Error> {
-        drop(self.full);
-        #[cfg(test)]
-        crate::net::sim::wait(|| self.thread.is_finished());
-        let ended = self.thread.await.map_err(|error| Error::Other(format!("the disk thread failed: {error}")));
-        let (hasher, offset) = (self.hasher, self.offset);
-        ended.map(|(part, result)| {
-            // What was handed over and not written is hashed already: then only the last note says how far it got.
-            let written = matches!(result, Ok(()) | Err(Error::Lost { .. }));
-            let source = self.source.filter(|_| written);
-            (Begun { part, hasher, offset, source, stale: false }, result)
-        })
     }
 }
 
@@ -237,7 +282,7 @@ mod tests {
     }
 
     /// Hands over `count` buffers, each filled with its own number.
-    async fn fill(writer: &mut Writer, count: u64) {
+    async fn fill(writer: &mut Writer<Part>, count: u64) {
         for number in 0..count {
             let mut buffer = match writer.try_buffer() {
                 Some(buffer) => buffer,
@@ -319,7 +364,8 @@ mod tests {
     #[tokio::test]
     async fn only_what_is_on_the_disk_is_noted_with_the_digest_of_all_that_is_before_it() {
         let folder = tempfile::tempdir().unwrap();
-        let source = Source { file: "o/f".to_owned(), size: RESUME_STEP * 2 + 5, etag: "\"e\"".to_owned() };
+        let validator = super::super::validator::Validator::Etag("\"e\"".to_owned());
+        let source = Source { file: "o/f".to_owned(), size: RESUME_STEP * 2 + 5, validator };
         let begun = begun(folder.path(), Some(Algorithm::Blake3));
         let begun = Begun { source: Some(source.clone()), ..begun };
         let mut writer = Writer::start(begun, source.size, Arc::default());

@@ -96,12 +96,13 @@ pub(super) async fn prove(
     proof
 }
 
-/// Most questions that find out whether an validator means anything: of two servers behind one name that take turns, the
+/// Most questions that find out whether a validator means anything: of two servers behind one name that take turns, the
 /// second is enough, and of two that are drawn by lot, one in eight fetches is still taken for a change.
 const LOOKS: usize = 3;
 
-/// What a refused `If-Match` proves where the validator differs from one request to the next, as it does for several servers
-/// behind one name: no more than the length. `None` where the file may have changed: the validator is another one, and stays.
+/// What a refused `If-Match` proves where the validator differs from one request to the next, as it does for several
+/// servers behind one name: no more than the length. `None` where the file may have changed: the validator is another
+/// one, and stays.
 async fn unsteady(
     upstream: &mut Upstream,
     job: &FetchJob,

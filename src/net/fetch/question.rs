@@ -10,12 +10,13 @@ use super::begun::Begun;
 use super::blocking;
 use super::state::Source;
 use super::tracker::Tracker;
+use super::validator::Validator;
 use crate::error::{Error, Kept};
 use crate::net::upstream::{Answer, Upstream};
 use crate::wire::{Action, Algorithm, ByteRange, Leg, Method, Problem, Reason, Request};
 
 /// What an answer to a question about the rest of a file means.
-enum Rest {
+pub(super) enum Rest {
     /// It stands: the same file's rest, the word that nothing is missing, or why there is no answer.
     Stands,
     /// The whole file follows, and why it is not the rest.
@@ -41,9 +42,9 @@ pub(super) async fn ask_for_rest(
         return ask_on(upstream, job, whole, tracker, stop).await;
     };
     let (answer, why) = match &part.source {
-        None => (None, "its origin sends no parts"),
+        None => (None, tracker.unresumable()),
         Some(source) => {
-            let answer = ask_on(upstream, job, question(job, part, source), tracker, stop).await;
+            let answer = ask_on(upstream, job, question(job, part.offset, source), tracker, stop).await;
             match judge(part.offset, source, &answer) {
                 Rest::Stands => return answer,
                 Rest::Wrong => return Err(wrong_part(job)),
@@ -66,19 +67,19 @@ pub(super) async fn ask_for_rest(
 }
 
 /// The rest of the file, if it is still the same; where nothing is missing, whether it is.
-fn question(job: &FetchJob, part: &Begun, source: &Source) -> Request {
-    let etag = Some(source.etag.clone());
-    if part.offset == source.size {
-        return Request { if_match: etag, ..request(job, Method::Head, job.proof.algorithm()) };
+pub(super) fn question(job: &FetchJob, offset: u64, source: &Source) -> Request {
+    let validator = Some(source.validator.text().to_owned());
+    if offset == source.size {
+        // A date is compared when the answer is there.
+        let if_match = validator.filter(|_| matches!(source.validator, Validator::Etag(_)));
+        return Request { if_match, ..request(job, Method::Head, job.proof.algorithm()) };
     }
-    let range = Some(ByteRange::From(part.offset));
-    Request { range, if_range: etag, ..request(job, Method::Get, job.proof.algorithm()) }
+    let range = Some(ByteRange::From(offset));
+    Request { range, if_range: validator, ..request(job, Method::Get, job.proof.algorithm()) }
 }
 
-fn judge(offset: u64, source: &Source, answer: &Result<Answer, Error>) -> Rest {
+pub(super) fn judge(offset: u64, source: &Source, answer: &Result<Answer, Error>) -> Rest {
     const ANOTHER: &str = "the file at the origin is another by now";
-    // Several servers behind one name may do that to a file that is still the same.
-    const ANOTHER_ETAG: &str = "the file at the origin has another ETag by now";
     let nothing_missing = offset == source.size;
     let reply = match answer {
         Ok(answer) => &answer.reply,
@@ -96,22 +97,22 @@ fn judge(offset: u64, source: &Source, answer: &Result<Answer, Error>) -> Rest {
         }
         Err(_) => return Rest::Stands,
     };
-    let same = reply.etag.as_ref() == Some(&source.etag) && reply.size() == Some(source.size);
+    let same_size = reply.size() == Some(source.size);
+    let same = same_size && source.validator.holds(reply);
+    let another = if same_size { source.validator.differs(reply) } else { ANOTHER };
     match (reply.status, reply.content_range) {
         (206, Some((first, last, size))) if first != offset || last + 1 != size => Rest::Wrong,
         (206, _) if same => Rest::Stands,
-        (206, _) if reply.size() == Some(source.size) => Rest::Useless(ANOTHER_ETAG),
-        (206, _) => Rest::Useless(ANOTHER),
+        (206, _) => Rest::Useless(another),
         _ if nothing_missing && same => Rest::Stands,
-        _ if nothing_missing => Rest::Useless(ANOTHER),
+        _ if nothing_missing => Rest::Useless(another),
         _ if same => Rest::Anew("its origin sends no parts"),
-        _ if reply.size() == Some(source.size) => Rest::Anew(ANOTHER_ETAG),
-        _ => Rest::Anew(ANOTHER),
+        _ => Rest::Anew(another),
     }
 }
 
 /// The origin sent another part than the one that was asked for: put behind what is there, it would make a mixture.
-fn wrong_part(job: &FetchJob) -> Error {
+pub(super) fn wrong_part(job: &FetchJob) -> Error {
     let hops = job.route.hops();
     let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
     let away = u32::try_from(hops.len()).unwrap_or(u32::MAX);

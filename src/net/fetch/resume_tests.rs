@@ -192,7 +192,21 @@ async fn a_person_can_want_to_start_over() {
 
 #[tokio::test]
 async fn an_origin_without_a_strong_validator_or_parts_leaves_nothing_to_go_on_with() {
-    for lines in ["", "ETag: \"1\"\r\n", "Accept-Ranges: bytes\r\n", "ETag: W/\"1\"\r\nAccept-Ranges: bytes\r\n"] {
+    const PARTS_ALONE: &str = "Accept-Ranges: bytes\r\n";
+    let (no_parts, no_validator) = ("its origin sends no parts", "its origin gives no validator that can be trusted");
+    for (lines, why) in [
+        ("", no_parts),
+        ("ETag: \"1\"\r\n", no_parts),
+        (PARTS_ALONE, no_validator),
+        (&format!("{PARTS_ALONE}ETag: W/\"1\"\r\n"), no_validator),
+        (&format!("{PARTS_ALONE}{}", MODIFIED.replace("47 GMT", "38 GMT")), no_validator),
+    ] {
+        let first = Turn::SayAndClose(beginning(8).replace(PARTS, lines));
+        let mut scene = Scene::http(vec![first, Turn::Say(beginning(21))]).await;
+        (scene.job.retries, scene.job.proof) = (1, ProofWish::Skip);
+        scene.fetch().await.unwrap();
+        assert_eq!(scene.last().started_over.unwrap().as_str(), why, "{lines:?}");
+        assert!(!scene.last_asked().contains("Range"));
         let mut scene = Scene::http(vec![Turn::SayAndClose(beginning(8).replace(PARTS, lines))]).await;
         scene.fetch().await.unwrap_err();
         assert_eq!(scene.names(), ["f.bin.part", "f.bin.part.state"], "{lines:?}");
@@ -267,4 +281,64 @@ async fn a_break_below_an_etag_that_differs_each_time_starts_over_and_ends_with_
     assert!(matches!(scene.fetch().await.unwrap().proof, Proof::LengthOnly { .. }));
     assert_eq!(scene.last().started_over.unwrap().as_str(), "the file at the origin has another ETag by now");
     assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
+}
+
+/// A file that was settled for ten seconds when the reply was made.
+const MODIFIED: &str = "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nDate: Sun, 06 Nov 1994 08:49:47 GMT\r\n";
+
+fn dated() -> String {
+    format!("Accept-Ranges: bytes\r\nETag: W/\"1\"\r\n{MODIFIED}")
+}
+
+#[tokio::test]
+async fn a_settled_date_is_resumed_by_in_the_same_run_and_in_the_next() {
+    let first = || Turn::SayAndClose(beginning(8).replace(PARTS, &dated()));
+    let rest = || Turn::Say(part(8, &dated()));
+    for retries in [1, 0] {
+        let mut scene = Scene::http(vec![first(), rest()]).await;
+        scene.job.retries = retries;
+        if retries == 0 {
+            scene.fetch().await.unwrap_err();
+            assert!(text(&scene.read("f.bin.part.state")).contains("\"last-modified\":\"Sun, 06"));
+        }
+        assert!(matches!(scene.fetch().await.unwrap().proof, Proof::Intact { .. }));
+        let asked = scene.last_asked();
+        assert!(asked.contains("Range: bytes=8-\r\nIf-Range: Sun, 06 Nov 1994 08:49:37 GMT\r\n"), "{asked}");
+        assert_eq!(scene.last().resumed_from, 8);
+        assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
+    }
+}
+
+#[tokio::test]
+async fn another_date_or_none_starts_over() {
+    let later = dated().replace("49:37", "49:38");
+    let silent = "Accept-Ranges: bytes\r\n".to_owned();
+    for (lines, why) in [(later, "another date"), (silent, "does not say whether it is the same")] {
+        let first = Turn::SayAndClose(beginning(8).replace(PARTS, &dated()));
+        let turns = vec![first, Turn::SayAndClose(part(8, &lines)), Turn::Say(beginning(21))];
+        let mut scene = Scene::http(turns).await;
+        (scene.job.retries, scene.job.proof) = (1, ProofWish::Skip);
+        scene.fetch().await.unwrap();
+        let said = scene.last().started_over.unwrap();
+        assert!(said.as_str().contains(why), "{said}");
+        assert_eq!(scene.read("f.bin"), BODY);
+    }
+}
+
+#[tokio::test]
+async fn a_dated_file_that_is_all_there_is_only_compared() {
+    let first = Turn::SayAndClose(beginning(8).replace(PARTS, &dated()));
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 21\r\n{}\r\n", dated());
+    let mut scene = Scene::http(vec![first, Turn::Say(head)]).await;
+    scene.fetch().await.unwrap_err();
+    // As a kill right behind the last byte leaves it.
+    let path = scene.folder.path().join("f.bin.part.state");
+    let [noted, all] = [&BODY[..8], BODY].map(|bytes| blake3::hash(bytes).to_hex().to_string());
+    let state = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, state.replace("\"synced\":8", "\"synced\":21").replace(&noted, &all)).unwrap();
+    std::fs::write(scene.folder.path().join("f.bin.part"), BODY).unwrap();
+    assert!(matches!(scene.fetch().await.unwrap().proof, Proof::LengthOnly { .. }));
+    let asked = scene.last_asked();
+    assert!(asked.starts_with("HEAD") && !asked.contains("If-Match"), "{asked}");
+    assert_eq!((scene.last().flow.bytes_in, scene.read("f.bin")), (0, BODY.to_vec()));
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names;
 use super::place::{FileId, Place};
+use super::validator::Validator;
 use crate::route::{DEFAULT_BASE, Route};
 use crate::wire::Digest;
 use crate::wire::http::encode_name;
@@ -34,8 +35,9 @@ pub(super) struct Source {
     pub(super) file: String,
     /// The whole size.
     pub(super) size: u64,
-    /// The validator, a strong one: the same one means the same bytes.
-    pub(super) etag: String,
+    /// What tells this state of it from others.
+    #[serde(flatten)]
+    pub(super) validator: Validator,
 }
 
 /// A point up to which a partial file is on the disk.
@@ -255,7 +257,7 @@ mod tests {
     }
 
     fn source() -> Source {
-        Source { file: "h:1/files/f".to_owned(), size: 10, etag: "\"e\"".to_owned() }
+        Source { file: "h:1/files/f".to_owned(), size: 10, validator: Validator::Etag("\"e\"".to_owned()) }
     }
 
     fn partial(place: &Place) -> File {

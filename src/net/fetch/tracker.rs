@@ -41,6 +41,8 @@ pub(super) struct Tracker<'a> {
     before: u64,
     /// Bytes of the file that were here when it began.
     here: u64,
+    /// Why what has arrived cannot be resumed, if the last answer said so.
+    unresumable: &'static str,
 }
 
 /// A rate that forgets what is older than about ten seconds.
@@ -70,6 +72,7 @@ impl<'a> Tracker<'a> {
             next: Instant::now(),
             before: 0,
             here: 0,
+            unresumable: "",
         }
     }
 
@@ -79,6 +82,10 @@ impl<'a> Tracker<'a> {
 
     pub(super) fn path(&mut self, path: &Path) {
         self.snapshot.path = shown(path);
+    }
+
+    pub(super) fn shown_as(&mut self, path: SafeText) {
+        self.snapshot.path = path;
     }
 
     pub(super) fn shown_path(&self) -> SafeText {
@@ -119,6 +126,16 @@ impl<'a> Tracker<'a> {
     pub(super) fn waits_for_another(&mut self) {
         self.snapshot.error = Some("another fetch of this name is under way: waiting for its end".into());
         self.phase(Phase::Locked);
+    }
+
+    /// What arrives cannot be resumed after a break, and why.
+    pub(super) fn cannot_resume(&mut self, why: &'static str) {
+        self.unresumable = why;
+    }
+
+    /// Why what has arrived cannot be resumed.
+    pub(super) fn unresumable(&self) -> &'static str {
+        self.unresumable
     }
 
     /// What there was of the file is of no use.

@@ -4,6 +4,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, chown, symlink};
 use std::path::Path;
 
 use super::*;
+use crate::net::fetch::validator::Validator;
 use crate::route::FileName;
 
 const LARGE: u64 = UNNAMED + 1;
@@ -271,7 +272,7 @@ fn a_part_whose_name_was_taken_away_is_published_all_the_same_and_nothing_else_i
 
 #[test]
 fn what_arrived_is_saved_where_the_part_or_its_state_was_taken_away() {
-    let source = Source { file: "h:1/f".to_owned(), size: 9, etag: "\"1\"".to_owned() };
+    let source = Source { file: "h:1/f".to_owned(), size: 9, validator: Validator::Etag("\"1\"".to_owned()) };
     let mark = Mark { offset: 3, prefix: None };
     for (taken, replaced) in
         [("f.bin.part", false), ("f.bin.part", true), ("f.bin.part.state", false), ("f.bin.part.state", true)]
