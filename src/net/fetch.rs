@@ -207,6 +207,7 @@ async fn run(
 }
 
 /// What there is before a try.
+#[expect(clippy::large_enum_variant, reason = "it is made once a fetch and taken apart at once")]
 enum Begin {
     /// The file itself.
     Present(Box<Fetched>),

@@ -19,6 +19,7 @@ use crate::snapshot::Phase;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What looking for an earlier run's partial file came to.
+#[expect(clippy::large_enum_variant, reason = "it is made once a fetch and taken apart at once")]
 pub(super) enum Claimed {
     /// What it left, or nothing.
     Begun(Option<Begun>),
