@@ -14,7 +14,7 @@ use super::mouse::Gesture;
 use super::terminal::{is_gone, is_taken, keyboard, waits};
 
 /// Events that may wait; a person types no faster, and pasted text is one event.
-const QUEUE: usize = 256;
+pub(super) const QUEUE: usize = 256;
 /// How often the threads look whether they are still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -78,7 +78,7 @@ fn listen(tty: &OwnedFd, events: &SyncSender<Event>, done: &AtomicBool) {
         }
         // Also after a wait that ended with nothing: a resize arrives as a signal, not as bytes.
         let mut any = false;
-        while poll(Duration::ZERO).unwrap_or(false) {
+        while is_taken() && poll(Duration::ZERO).unwrap_or(false) {
             any = true;
             let Ok(input) = read() else {
                 // Without keys there would be no way out.

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch::Receiver;
 
-use super::event::{Event, Events};
+use super::event::{Event, Events, QUEUE};
 use super::state::{Errand, Mode, UiState};
 use super::suspend::{self, Jobs};
 use super::terminal::{self, Screen, is_gone, is_taken, keyboard, waits};
@@ -145,11 +145,14 @@ impl Loop {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(Left::HungUp),
             };
+            // No more than fit into the queue: input that never ends must not keep the loop from its frames and its end.
+            let mut more = QUEUE;
             while let Some(event) = next {
                 if let Some(left) = self.handle(event) {
                     return Ok(left);
                 }
-                next = events.queue.try_recv().ok();
+                more -= 1;
+                next = if more > 0 { events.queue.try_recv().ok() } else { None };
             }
         }
     }

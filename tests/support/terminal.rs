@@ -114,6 +114,14 @@ impl Terminal {
         writer.write_all(keys.as_bytes()).and_then(|()| writer.flush()).unwrap();
     }
 
+    /// Types this again and again, until the terminal is gone.
+    #[allow(dead_code, reason = "each test crate uses its own part of this")]
+    pub(crate) fn flood(&mut self, keys: &'static str) {
+        let mut writer = self.writer.take().unwrap();
+        let keys = keys.repeat(1000);
+        thread::spawn(move || while writer.write_all(keys.as_bytes()).is_ok() {});
+    }
+
     /// Waits until the screen is as wanted, and returns it as text.
     pub(crate) fn until(&self, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> String {
         self.within(PATIENCE, what, wanted)

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::free::Chain;
-use super::leave;
 use super::suspend::{back, leave_to_shell, shell};
-use super::terminal::{PATIENCE, Terminal, chainview, children_of};
+use super::terminal::{PATIENCE, Terminal, all_gone, chainview, children_of};
+use super::{leave, up};
 
 #[test]
 fn started_in_the_background_it_works_without_a_screen_until_fg() {
@@ -87,4 +87,19 @@ fn a_locale_without_box_drawing_characters_gets_ascii() {
         assert_eq!(screen.is_ascii(), ascii, "{locale}:\n{screen}");
         leave(&mut terminal);
     }
+}
+
+#[test]
+fn input_that_never_ends_leaves_room_for_the_screen_and_for_signals() {
+    let chain = Chain::new(2, 1_000_000);
+    let mut terminal = up(&chain, "--limit 1=500K", 80, 24);
+    terminal.keys("f");
+    terminal.shows(&["1 active"]);
+    // The mark goes down and up.
+    terminal.flood("jk");
+    terminal.shows(&["1 done", "intact"]);
+    let nodes = terminal.children();
+    terminal.signal(Signal::TERM);
+    assert_eq!(terminal.ends(PATIENCE).signal(), Some("Terminated"));
+    assert!(all_gone(&nodes, Duration::ZERO), "the nodes are stopped in order");
 }
