@@ -42,8 +42,8 @@ type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Answers one request for a page and closes the connection; `head` is what was already read from it.
 ///
-/// A reader that closes is noticed at once, so a stream of events ends with it; the price is that a reader that closes
-/// only its sending half may lose a page that comes from further up the chain.
+/// A reader may close its sending half once it has asked. Only a stream of events ends there: between two events nothing
+/// else shows that its reader has left.
 pub async fn serve<S>(node: &Arc<Node>, stream: S, head: Vec<u8>, peer: SocketAddr)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -59,6 +59,7 @@ where
     let mut server = http1::Builder::new();
     server.keep_alive(false).max_buf_size(BUFFER).max_headers(64);
     server.timer(TokioTimer::new()).header_read_timeout(limits.head);
+    server.half_close(!asks_for_events(&head));
     let stream = TokioIo::new(PageStream::new(stream, head, limits.stall));
     if let Ok(parts) = server.serve_connection(stream, service).without_shutdown().await {
         let mut stream = parts.io.into_inner();
@@ -66,6 +67,12 @@ where
             drain(&mut stream, limits.linger).await;
         }
     }
+}
+
+/// True if a request head asks for the stream of events, in whichever form the target is written.
+fn asks_for_events(head: &[u8]) -> bool {
+    let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+    target.split(|byte| matches!(byte, b'?' | b'#')).next().is_some_and(|path| path.ends_with(pages::EVENTS.as_bytes()))
 }
 
 /// Answers, and logs what was asked where everything is: the path without its query, which may hold a secret.

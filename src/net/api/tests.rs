@@ -1,5 +1,7 @@
 //! The pages over real connections: what each says, who may read it, and the same through a chain.
 
+mod half_close_tests;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
