@@ -2,6 +2,8 @@
 
 mod control;
 mod events;
+mod html;
+mod negotiate;
 mod pages;
 mod relay;
 mod stream;
@@ -15,7 +17,10 @@ use std::sync::Arc;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -187,10 +192,15 @@ where
     let mut reply = Response::new(body.boxed_unsync());
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    // What a page says is true for the moment, and nobody may take text for a program.
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    // Any page leads elsewhere with a route.
-    reply.headers_mut().insert(VARY, HeaderValue::from_static("Chain-Route"));
+    mark(reply.headers_mut());
     reply
+}
+
+/// Marks a page, of this node or of one further up: it is true for the moment, it is nothing to be run, whatever is in
+/// it, and a route leads to another one.
+fn mark(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(html::POLICY));
+    headers.insert(VARY, HeaderValue::from_static("Chain-Route"));
 }

@@ -1,13 +1,13 @@
-//! The node's counters in the text format that Prometheus reads; totals only, never a line per connection.
+//! The node's counters in the two text formats that Prometheus reads; totals only, never a line per connection.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, prometheus_text, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
@@ -15,8 +15,24 @@ use super::node::Node;
 use crate::snapshot::{ConnState, Flow, NodeSnapshot};
 use crate::verdict::Alone;
 
-/// The media type, version included: the text format of `OpenMetrics`.
-pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// A text format for the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `OpenMetrics` 1.0, which says units and knows metrics that are only information.
+    OpenMetrics,
+    /// The text format 0.0.4 of Prometheus, which everything reads.
+    Prometheus,
+}
+
+impl Format {
+    /// The media type, version included.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Prometheus => prometheus_text::CONTENT_TYPE,
+        }
+    }
+}
 
 /// Lines of this process's log that were dropped, so that no node waits for whoever reads it. All nodes of a process share
 /// its log.
@@ -37,17 +53,39 @@ const STATES: [ConnState; 8] = [
 /// One label and its value.
 type Label = [(&'static str, String); 1];
 
+/// One metric's series in the order in which they were added: the library's own family has them in a random one, and pages
+/// that are compared, or stored, should differ only where a value does.
+#[derive(Debug)]
+struct Series<M>(Vec<(Label, M)>);
+
+impl<M: EncodeMetric + TypedMetric> EncodeMetric for Series<M> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(label, metric)| metric.encode(encoder.encode_family(label)?))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        M::TYPE
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// The page at this moment.
-pub fn render(node: &Node) -> Result<String, fmt::Error> {
+pub fn render(node: &Node, format: Format) -> Result<String, fmt::Error> {
     let snapshot = node.snapshot();
     let mut metrics = Registry::with_prefix("chainview");
     describe(&mut metrics, &snapshot);
     count_connections(&mut metrics, node, &snapshot);
     count_bodies(&mut metrics, &snapshot.totals.flow);
     count_evidence(&mut metrics, node, &snapshot);
-    let mut text = String::new();
-    encode(&mut text, &metrics)?;
-    Ok(text)
+    let mut page = String::new();
+    match format {
+        Format::OpenMetrics => text::encode(&mut page, &metrics)?,
+        Format::Prometheus => prometheus_text::encode(&mut page, &metrics)?,
+    }
+    Ok(page)
 }
 
 fn describe(metrics: &mut Registry, snapshot: &NodeSnapshot) {
@@ -57,55 +95,47 @@ fn describe(metrics: &mut Registry, snapshot: &NodeSnapshot) {
     let lost = ConstCounter::new(LOG_LINES_LOST.load(Relaxed));
     metrics.register("log_lines_dropped", "Lines of the process's log that were dropped", lost);
     metrics.register("draining", "1 while the node takes no new work", ConstGauge::new(u32::from(snapshot.draining)));
-    let dials = Family::<Label, Gauge>::default();
+    let mut dials = Vec::new();
     if let Ok(serde_json::Value::Object(turned)) = serde_json::to_value(snapshot.dials) {
         for (dial, value) in turned {
             let value = value.as_bool().map(i64::from).or_else(|| value.as_i64());
             if let Some(value) = value {
-                dials.get_or_create(&label("dial", dial)).set(value);
+                dials.push((label("dial", dial), ConstGauge::new(value)));
             }
         }
     }
     let help = "How the dials stand, as in /v1/node: bytes per second, ms, bytes, or 1 for on; a cap that is none is not there";
-    metrics.register("dial", help, dials);
+    metrics.register("dial", help, Series(dials));
 }
 
 fn count_connections(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) {
     let totals = snapshot.totals;
     let states = node.registry.states();
-    let open = Family::<Label, Gauge>::default();
-    for state in STATES {
-        let count = states.get(&state).copied().unwrap_or(0);
-        open.get_or_create(&label("state", word(state))).set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-    metrics.register("connections", "Connections open now, by what they do", open);
+    let count = |state| ConstGauge::new(states.get(&state).copied().unwrap_or(0));
+    let open = STATES.map(|state| (label("state", word(state)), count(state)));
+    metrics.register("connections", "Connections open now, by what they do", Series(open.into()));
     metrics.register("connections_accepted", "Connections accepted", ConstCounter::new(totals.accepted));
     let refused = ConstCounter::new(totals.refused);
     metrics.register("connections_refused", "Connections turned away for want of room", refused);
     let evicted = ConstCounter::new(node.registry.evicted());
     metrics.register("connections_evicted", "Idle connections closed to make room", evicted);
     metrics.register("requests_served", "File requests answered with a file", ConstCounter::new(totals.served));
-    let failed = Family::<Label, Counter>::default();
-    for (reason, count) in node.registry.failures() {
-        failed.get_or_create(&label("reason", word(reason))).inc_by(count);
-    }
-    metrics.register("requests_failed", "File requests that failed, by reason", failed);
+    let failed = node.registry.failures().into_iter();
+    let failed = failed.map(|(reason, count)| (label("reason", word(reason)), ConstCounter::new(count))).collect();
+    metrics.register("requests_failed", "File requests that failed, by reason", Series(failed));
 }
 
 fn count_bodies(metrics: &mut Registry, flow: &Flow) {
     let bytes = |count| ConstCounter::new(count);
     metrics.register_with_unit("received", "Body bytes read from upstream or disk", Unit::Bytes, bytes(flow.bytes_in));
     metrics.register_with_unit("sent", "Body bytes sent downstream", Unit::Bytes, bytes(flow.bytes_out));
-    let blocked = Family::<Label, Counter<f64, AtomicU64>>::default();
     let kinds = [
         ("read", flow.read_blocked_us),
         ("write", flow.write_blocked_us),
         ("cap", flow.capped_us),
         ("delay", flow.reply_us),
     ];
-    for (kind, us) in kinds {
-        blocked.get_or_create(&label("kind", kind)).inc_by(us as f64 / 1e6);
-    }
+    let blocked = Series(kinds.map(|(kind, us)| (label("kind", kind), ConstCounter::new(us as f64 / 1e6))).into());
     let help = "Time bodies waited to read, to write, for the node's own cap, or for its delay before they began";
     metrics.register_with_unit("blocked", help, Unit::Seconds, blocked);
     let active = ConstCounter::new(flow.active_us as f64 / 1e6);
@@ -135,12 +165,9 @@ fn count_evidence(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) 
     let help = "Body bytes sent that wait in the kernel or on the way";
     metrics.register_with_unit("queued_out", help, Unit::Bytes, gauge(sent));
     let now = node.alone();
-    let limit = Family::<Label, Gauge>::default();
-    for each in Alone::ALL {
-        limit.get_or_create(&label("limit", each.word())).set(i64::from(each == now));
-    }
+    let limit = Alone::ALL.map(|each| (label("limit", each.word()), ConstGauge::new(u32::from(each == now))));
     let help = "1 for what limits this node's bodies, as far as it knows, over the last second";
-    metrics.register("limit", help, limit);
+    metrics.register("limit", help, Series(limit.into()));
 }
 
 /// The same word as in JSON.

@@ -4,18 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderMap, HeaderValue, VARY};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
 use super::events::{Events, interval};
-use super::{PageBody, from_problem, here, page, reads, stream_page, wrong_method};
+use super::negotiate::preference;
+use super::{PageBody, from_problem, here, html, page, reads, stream_page, wrong_method};
 use crate::net::ask::CHAIN_HOPS;
-use crate::net::metrics;
+use crate::net::metrics::{self, Format};
 use crate::net::node::Node;
 use crate::net::root::OpenError;
 use crate::route::{DEFAULT_BASE, FileName};
-use crate::snapshot::ConnSnapshot;
+use crate::snapshot::{ConnSnapshot, Listing};
 use crate::wire::http::decode_name;
 use crate::wire::{Action, Problem, Reason, TransferId};
 
@@ -24,11 +25,15 @@ pub(super) const EVENTS: &str = "/v1/events";
 /// What a node says that has as many readers of events as it takes, in all or from one address.
 pub(super) const TOO_MANY_READERS: &str = "too many readers of events";
 const JSON: &str = "application/json";
+const PLAIN: &str = "text/plain; charset=utf-8";
+/// What a page depends on that has several forms.
+pub(super) const ANY_FORM: HeaderValue = HeaderValue::from_static("Chain-Route, Accept");
 /// What a node says that may not tell what files there are.
 pub(super) const NO_LISTING: &str = "folders are not listed beyond loopback: start this node with --list";
 
 /// The pages there are.
 enum Page {
+    About,
     Health,
     Metrics,
     Node,
@@ -63,6 +68,9 @@ pub(super) async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: 
         return here(node, Reason::Unauthorized, "reading needs the node's read token");
     }
     let mut reply = show(node, &wanted, request, peer).await;
+    if wanted.has_forms() {
+        reply.headers_mut().insert(VARY, ANY_FORM);
+    }
     // Relays count themselves on top, so that the reader knows whose page it got.
     reply.headers_mut().insert(CHAIN_HOPS, HeaderValue::from_static("0"));
     reply
@@ -71,6 +79,7 @@ pub(super) async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: 
 impl Page {
     fn find(path: &str) -> Result<Self, (Reason, String)> {
         match path {
+            "/" => Ok(Self::About),
             "/healthz" => Ok(Self::Health),
             "/metrics" => Ok(Self::Metrics),
             "/v1/node" => Ok(Self::Node),
@@ -88,10 +97,15 @@ impl Page {
         }
     }
 
-    /// Needs no token: a transfer's id is the right to read about it, and health is for whoever checks it; who may list
-    /// folders is judged elsewhere.
+    /// Needs no token: a transfer's id is the right to read about it, health is for whoever checks it, and the first page
+    /// tells nothing of this node; who may list folders is decided elsewhere.
     fn is_free(&self) -> bool {
-        matches!(self, Self::Health | Self::Transfer(_) | Self::Folder(_))
+        matches!(self, Self::About | Self::Health | Self::Transfer(_) | Self::Folder(_))
+    }
+
+    /// Comes in the form that the request's `Accept` asks for.
+    fn has_forms(&self) -> bool {
+        matches!(self, Self::About | Self::Metrics | Self::Folder(_))
     }
 }
 
@@ -99,8 +113,10 @@ async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>, peer
     match wanted {
         Page::Health if node.draining() => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n"),
         Page::Health => page(StatusCode::OK, "text/plain", "ok\n"),
-        Page::Metrics => match metrics::render(node) {
-            Ok(text) => page(StatusCode::OK, metrics::MEDIA_TYPE, text),
+        Page::About if prefers_html(request.headers(), "text/plain") => html_page(node, html::about()),
+        Page::About => page(StatusCode::OK, PLAIN, html::about_as_text()),
+        Page::Metrics => match metrics::render(node, format(request.headers())) {
+            Ok(text) => page(StatusCode::OK, format(request.headers()).media_type(), text),
             Err(error) => here(node, Reason::Internal, &error.to_string()),
         },
         Page::Node => {
@@ -118,7 +134,17 @@ async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>, peer
             Some(account) => json(node, &account),
             None => here(node, Reason::NotFound, "this node knows of no such transfer, or no longer"),
         },
-        Page::Folder(folder) => list(node, folder.clone()).await,
+        Page::Folder(folder) => {
+            let listing = match list(node, folder.clone()).await {
+                Ok(listing) => listing,
+                Err(problem) => return from_problem(&problem),
+            };
+            if prefers_html(request.headers(), JSON) {
+                html_page(node, html::folder(folder.as_ref(), &listing))
+            } else {
+                json(node, &listing)
+            }
+        }
         Page::Events => match interval(request.uri().query()) {
             None => here(node, Reason::Malformed, "the interval is not a time: write interval=250ms"),
             Some(_) if request.method() == Method::HEAD => page(StatusCode::OK, "application/x-ndjson", ""),
@@ -134,16 +160,35 @@ async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>, peer
 }
 
 /// Lists a folder, on a thread that may wait for the disk.
-async fn list(node: &Arc<Node>, folder: Option<FileName>) -> Response<PageBody> {
+async fn list(node: &Arc<Node>, folder: Option<FileName>) -> Result<Listing, Problem> {
     let listing = Arc::clone(node);
-    let failed = |reason, detail: String| from_problem(&Problem::here(reason, Action::Open, node.address, detail));
+    let failed = |reason, detail: String| Err(Problem::here(reason, Action::Open, node.address, detail));
     match tokio::task::spawn_blocking(move || listing.config.root.list(folder.as_ref())).await {
-        Ok(Ok(listing)) => json(node, &listing),
+        Ok(Ok(listing)) => Ok(listing),
         Ok(Err(OpenError::NotFound | OpenError::Folder)) => {
             failed(Reason::NotFound, "there is no such folder".to_owned())
         }
         Ok(Err(OpenError::Failed(error))) => failed(Reason::Internal, error.to_string()),
         Err(error) => failed(Reason::Internal, error.to_string()),
+    }
+}
+
+/// True if the client would rather have HTML, as browsers say; one that takes everything alike gets the other form.
+fn prefers_html(headers: &HeaderMap, other: &str) -> bool {
+    preference(headers, "text/html").quality > preference(headers, other).quality
+}
+
+/// OpenMetrics only for clients that name it: many readers of the older format know nothing of it and refuse the page.
+fn format(headers: &HeaderMap) -> Format {
+    let open = preference(headers, "application/openmetrics-text");
+    let wanted = open.named && open.quality > 0 && open.quality >= preference(headers, "text/plain").quality;
+    if wanted { Format::OpenMetrics } else { Format::Prometheus }
+}
+
+fn html_page(node: &Node, text: Result<String, std::fmt::Error>) -> Response<PageBody> {
+    match text {
+        Ok(text) => page(StatusCode::OK, html::MEDIA_TYPE, text),
+        Err(error) => here(node, Reason::Internal, &error.to_string()),
     }
 }
 

@@ -17,8 +17,8 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::events::{Leaving, interval, leaving};
-use super::pages::{EVENTS, NO_LISTING, TOO_MANY_READERS};
-use super::{BodyError, PageBody, from_problem};
+use super::pages::{ANY_FORM, EVENTS, NO_LISTING, TOO_MANY_READERS};
+use super::{BodyError, PageBody, from_problem, mark};
 use crate::net::ask::{Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, ask, hops_of, is_problem};
 use crate::net::clock::ms_since;
 use crate::net::dial::dial_by;
@@ -197,6 +197,8 @@ async fn answer(
         )
     };
     copy_lines(&head.headers, reply.headers_mut(), request.method());
+    // `Accept` goes on with every request, and whoever answers may be a foreign server that does not say what it did.
+    reply.headers_mut().insert(VARY, ANY_FORM);
     reply.headers_mut().insert(CHAIN_HOPS, HeaderValue::from(hops.saturating_add(1)));
     reply.headers_mut().append(VIA, HeaderValue::from_static(relay::VIA));
     Ok(reply)
@@ -205,7 +207,7 @@ async fn answer(
 fn plain(status: StatusCode, body: PageBody) -> Response<PageBody> {
     let mut reply = Response::new(body);
     *reply.status_mut() = status;
-    reply.headers_mut().insert(VARY, HeaderValue::from_static("Chain-Route"));
+    mark(reply.headers_mut());
     reply
 }
 

@@ -1,6 +1,8 @@
 //! The pages over real connections: what each says, who may read it, and the same through a chain.
 
+mod forms_tests;
 mod half_close_tests;
+mod metrics_tests;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -138,7 +140,8 @@ async fn what_is_no_page_is_refused_in_the_right_words() {
         asked.reply.status().as_u16()
     };
     assert_eq!(status("GET", "/v1/none").await, 404);
-    assert_eq!(status("GET", "/").await, 404);
+    assert_eq!(status("GET", "/files").await, 404);
+    assert_eq!(status("POST", "/").await, 405);
     assert_eq!(status("GET", "/v1/transfers/12").await, 404);
     assert_eq!(status("GET", "/v1/transfers/00000000000000000000000000000012").await, 404);
     assert_eq!(status("POST", "/v1/drain").await, 403);
@@ -153,7 +156,7 @@ async fn what_is_no_page_is_refused_in_the_right_words() {
 #[tokio::test]
 async fn head_gets_the_head_of_every_page() {
     let site = site(|_| {}).await;
-    for path in ["/v1/node", "/v1/connections", "/v1/events", "/metrics", "/healthz", "/v1/none"] {
+    for path in ["/", "/files/", "/v1/node", "/v1/connections", "/v1/events", "/metrics", "/healthz", "/v1/none"] {
         let asked = send(site.address, "HEAD", path, &[]).await;
         let length = asked.reply.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned());
         assert!(path == "/v1/events" || length.is_some_and(|length| length != "0"), "{path}");
@@ -220,42 +223,6 @@ async fn a_reader_that_leaves_ends_its_connection() {
     drop(asked);
     while site.node.registry.open_count() > 0 {
         tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn every_line_of_the_metrics_parses() {
-    let site = site(|config| config.dials.limit = Some(1000)).await;
-    let conn = site.node.registry.open(site.address);
-    let job = conn.begin_job(TransferId(1), crate::wire::Method::Get, &FileName::new(b"f").unwrap(), Wire::Http);
-    job.job().meter.took(5);
-    job.failed(&Problem::here(Reason::NotFound, Action::Open, "x", ""));
-    let asked = send(site.address, "GET", "/metrics", &[]).await;
-    assert_eq!(asked.reply.headers()["content-type"], super::super::metrics::MEDIA_TYPE);
-    let (_, body) = text(asked).await;
-    assert!(body.ends_with("# EOF\n"), "{body}");
-    let sample = |line: &str| -> Option<()> {
-        let (name, value) = line.rsplit_once(' ')?;
-        value.parse::<f64>().ok().filter(|value| value.is_finite())?;
-        let (name, labels) = name.split_once('{').unwrap_or((name, "}"));
-        let named = name.starts_with("chainview_") && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        let labels = labels.strip_suffix('}')?;
-        let labelled = labels.is_empty() || (labels.contains("=\"") && labels.ends_with('"'));
-        (named && labelled).then_some(())
-    };
-    for line in body.lines() {
-        let comment = ["# HELP chainview_", "# TYPE chainview_", "# UNIT chainview_", "# EOF"];
-        assert!(comment.iter().any(|start| line.starts_with(start)) || sample(line).is_some(), "{line}");
-    }
-    for expected in [
-        "chainview_received_bytes_total 5",
-        "chainview_requests_failed_total{reason=\"not-found\"} 1",
-        "chainview_connections{state=\"lingering\"} 0",
-        "chainview_connections_accepted_total 2",
-        "chainview_blocked_seconds_total{kind=\"cap\"} 0",
-        "chainview_build_info{version=",
-    ] {
-        assert!(body.contains(expected), "{expected} is not in\n{body}");
     }
 }
 
