@@ -67,6 +67,12 @@ impl FileName {
         Self::new(&kept.join(&b'/')).map_or(Cow::Borrowed(self), Cow::Owned)
     }
 
+    /// The folder that this name means with a slash at its end, without segments that lead nowhere; `None` for the root.
+    pub fn as_folder(&self) -> Option<Self> {
+        let kept: Vec<&[u8]> = self.0.split(|b| *b == b'/').filter(|segment| !matches!(*segment, b"" | b".")).collect();
+        Self::new(&kept.join(&b'/')).ok()
+    }
+
     /// The last component, which is the local name: `None` if it is empty, hidden or holds control characters.
     ///
     /// Input files are passed on, and a hidden file in a home folder often decides what programs do: who wants such a
@@ -93,6 +99,19 @@ impl fmt::Debug for FileName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_named_without_what_leads_nowhere() {
+        let folder = |name: &str| FileName::new(name.as_bytes()).unwrap().as_folder();
+        for root in ["/", "//", ".", "./", "/./.", ".//./"] {
+            assert_eq!(folder(root), None, "{root}");
+        }
+        for same in ["a/b", "a/b/", "/a//b/", "./a/./b/./", "a/.///b//"] {
+            assert_eq!(folder(same), FileName::new(b"a/b").ok(), "{same}");
+        }
+        // What leads up, or only begins with a dot, is left to whoever opens it.
+        assert_eq!(folder("a/../.b/"), FileName::new(b"a/../.b").ok());
+    }
 
     #[test]
     fn a_name_climbs_where_any_server_could_read_it_so() {

@@ -87,9 +87,9 @@ impl Page {
             "/v1/connections" => Ok(Self::Connections),
             DEFAULT_BASE => Ok(Self::Folder(None)),
             _ => {
-                if let Some(folder) = path.strip_prefix(DEFAULT_BASE).and_then(|path| path.strip_suffix('/')) {
+                if let Some(folder) = path.strip_prefix(DEFAULT_BASE).filter(|path| path.ends_with('/')) {
                     let folder = decode_name(folder).map_err(|error| (error.reason, error.detail))?;
-                    return Ok(Self::Folder(Some(folder)));
+                    return Ok(Self::Folder(folder.as_folder()));
                 }
                 let id = path.strip_prefix("/v1/transfers/").and_then(|id| id.parse().ok());
                 id.map(Self::Transfer).ok_or_else(|| (Reason::NotFound, format!("there is no page {path}")))

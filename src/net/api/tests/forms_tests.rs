@@ -58,6 +58,33 @@ async fn a_folder_is_html_for_browsers_and_json_for_everybody_else() {
 }
 
 #[tokio::test]
+async fn segments_that_lead_nowhere_mean_nothing_in_a_folder_s_path() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("a/b")).unwrap();
+    fs::write(folder.path().join("a/b/f"), "").unwrap();
+    let root = folder.path().to_owned();
+    let (first, second) = (site(|_| {}).await, site(|config| config.root = Root::open(&root).unwrap()).await);
+    let way = route(&[second.address]);
+    let listed = async |path: &str, expected: &str| {
+        for (to, lines) in [(second.address, vec![bearer()]), (first.address, vec![bearer(), way.clone()])] {
+            let (status, body) = get(to, path, &lines).await;
+            assert_eq!(status, 200, "{path}: {body}");
+            let listing: Listing = serde_json::from_str(&body).unwrap();
+            assert_eq!(listing.entries[0].path.as_bytes(), expected.as_bytes(), "{path}");
+        }
+    };
+    for path in ["/files/", "/files//", "/files/./", "/files/.//./"] {
+        listed(path, "a").await;
+    }
+    for path in ["/files/a/b/", "/files/a/b//", "/files//a/./b/./", "/files/%2e/a//b/"] {
+        listed(path, "a/b/f").await;
+    }
+    for path in ["/files/../", "/files/a/../", "/files/a/..//", "/files/a/.b/"] {
+        assert_eq!(get(second.address, path, &[bearer()]).await.0, 404, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_first_page_says_what_this_is_to_everybody_who_may_ask() {
     let site = site(|_| {}).await;
     for (accepted, kind) in [
