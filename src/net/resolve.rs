@@ -60,6 +60,8 @@ struct State {
     /// Every name that is queued or being looked up.
     pending: HashMap<String, watch::Receiver<Progress>>,
     queue: VecDeque<(String, watch::Sender<Progress>)>,
+    /// The length of the queue from which on it is worth looking for abandoned names.
+    tidy_from: usize,
     failures: HashMap<String, (Instant, ResolveError)>,
     threads: usize,
     idle: usize,
@@ -109,8 +111,10 @@ impl Resolver {
             }
             state.failures.remove(name);
         }
-        if state.queue.len() >= LONG_QUEUE {
+        if state.queue.len() >= LONG_QUEUE.max(state.tidy_from) {
             state.forget_abandoned();
+            // The next time only where as many have come again: a long queue of wanted names is not walked for each.
+            state.tidy_from = 2 * state.queue.len();
         }
         let (tell, progress) = watch::channel(Progress::Queued);
         state.pending.insert(name.to_owned(), progress.clone());
