@@ -8,7 +8,7 @@ mod faulty;
 mod support;
 
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -83,8 +83,8 @@ struct World {
     input: PathBuf,
     route: Route,
     name: String,
-    /// A person's own files, by inode: what they hold is theirs wherever they are.
-    own: Vec<(PathBuf, u64)>,
+    /// A person's own files, open: what they hold is theirs, wherever they are.
+    own: Vec<File>,
 }
 
 impl World {
@@ -103,7 +103,7 @@ impl World {
     fn lay(&mut self, suffix: &str) {
         let path = self.path(suffix);
         fs::write(&path, OWN).unwrap();
-        self.own.push((path.clone(), fs::metadata(path).unwrap().ino()));
+        self.own.push(File::open(path).unwrap());
     }
 
     async fn prepare(&mut self, before: Before, size: usize) {
@@ -141,7 +141,7 @@ impl World {
     }
 
     /// Does it once the partial file is there and has so many bytes, or not at all; the answer is a file of a person.
-    fn befall(&self, fault: Fault, at: u64, over: &AtomicBool) -> Option<(PathBuf, u64)> {
+    fn befall(&self, fault: Fault, at: u64, over: &AtomicBool) -> Option<File> {
         let (part, state) = (self.path(".part"), self.path(".part.state"));
         while !fs::metadata(&part).is_ok_and(|found| found.len() >= at) {
             if over.load(Relaxed) {
@@ -150,18 +150,18 @@ impl World {
             thread::sleep(Duration::from_micros(100));
         }
         let made = |path: &Path| {
-            let file = File::options().write(true).create_new(true).open(path).ok()?;
-            std::io::Write::write_all(&mut &file, OWN).unwrap();
-            Some((path.to_owned(), file.metadata().unwrap().ino()))
+            let file = File::options().read(true).write(true).create_new(true).open(path).ok()?;
+            file.write_all_at(OWN, 0).unwrap();
+            Some(file)
         };
         match fault {
             Fault::Nothing => None,
             Fault::Removed => fs::remove_file(&part).err().and(None),
             Fault::Replaced => fs::remove_file(&part).ok().and_then(|()| made(&part)),
             Fault::RenamedOver => {
-                let (_, inode) = made(&self.path(".new"))?;
+                let file = made(&self.path(".new"))?;
                 fs::rename(self.path(".new"), &part).unwrap();
-                Some((part, inode))
+                Some(file)
             }
             Fault::MovedAway => fs::rename(&part, self.path(".moved")).err().and(None),
             Fault::HardLinked => fs::hard_link(&part, self.path(".second")).err().and(None),
@@ -248,19 +248,28 @@ async fn live(seed: u64, address: &str, contents: &[(String, Vec<u8>)]) -> u64 {
     } else {
         assert!(!target.exists(), "{said}: {first:?}");
     }
-    for (path, inode) in world.own.iter().cloned().chain(theirs) {
-        // The fault itself may have removed or moved what was there before.
-        let Ok(found) = fs::metadata(&path) else { continue };
-        if found.ino() == inode {
-            assert_eq!(fs::read(&path).unwrap(), OWN, "a person's file: {said}");
-        } else {
-            assert!(!matches!(fault, Fault::Nothing | Fault::LockedForAWhile), "{}: {said}", path.display());
-        }
-    }
     // Whatever happened, the next fetch gets the file, and nothing is piled up.
     let last = one(world, 1_000_000_000, false).await;
     assert!(last.is_ok(), "{said}: {last:?}, there are {:?}", world.names());
     assert!(fs::read(&target).unwrap() == *content && world.names().len() <= 8, "{said}: {:?}", world.names());
+    // A fault may have removed what was there before; nothing else may.
+    let removes = matches!(
+        fault,
+        Fault::Removed | Fault::Replaced | Fault::RenamedOver | Fault::StateRemoved | Fault::StateReplaced
+    );
+    let (before, during) = (world.own.iter().map(|file| (file, removes)), theirs.iter().map(|file| (file, false)));
+    for (file, may_be_gone) in before.chain(during) {
+        let found = file.metadata().unwrap();
+        let mut holds = vec![0; OWN.len()];
+        let read = file.read_at(&mut holds, 0).unwrap();
+        assert!(
+            found.len() == OWN.len() as u64 && read == OWN.len() && holds == OWN,
+            "a person's file changed: {said}"
+        );
+        assert!(found.nlink() > 0 || may_be_gone, "a person's file is gone: {said}, there are {:?}", world.names());
+        let stands = fs::metadata(&target).unwrap().ino();
+        assert!(found.ino() != stands, "a person's file was taken for the result: {said}");
+    }
     successes
 }
 
