@@ -15,7 +15,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::dials::{Dial, whole_ms};
 use crate::error::Error;
-use crate::net::access::Secret;
+use crate::net::access::{CHAIN_TOKEN, LocalUsers, Secret};
 use crate::net::fetch::FetchJob;
 use crate::net::limits::Limits;
 use crate::net::policy::AllowList;
@@ -157,10 +157,14 @@ pub struct NodePlan {
     pub list: bool,
     /// The token for reading pages.
     pub read_token: Option<Secret>,
+    /// The token by which the program that started these nodes reads them through a chain.
+    pub chain_token: Option<Secret>,
     /// The token for control.
     pub control_token: Option<Secret>,
     /// Names by which a loopback node may be asked.
     pub host_names: Vec<String>,
+    /// Who is served on loopback.
+    pub local_users: LocalUsers,
     /// Most connections at once.
     pub max_connections: usize,
     /// The wire to a next hop that is not marked with one.
@@ -337,8 +341,10 @@ fn node_plan(args: &Args) -> Result<NodePlan, Error> {
         allow_faults: args.allow_faults,
         list: args.list,
         read_token: config::read_token(args.read_token_file.as_deref(), environment::READ_TOKEN)?,
+        chain_token: config::read_token(None, CHAIN_TOKEN)?,
         control_token: config::read_token(args.control_token_file.as_deref(), environment::CONTROL_TOKEN)?,
         host_names: args.host_name.clone(),
+        local_users: args.local_users,
         max_connections: args.max_connections as usize,
         wire: args.wire.0,
         limits: limits(args),

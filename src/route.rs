@@ -5,7 +5,7 @@ mod hop;
 mod name;
 
 pub use address::{Host, HostPort, parse_port};
-pub use hop::{Hop, Wire};
+pub use hop::{Hop, Wire, parse_base};
 pub use name::{FileName, MAX_NAME, NameError};
 
 /// Most hops in one route; a request that names more is a loop or an attack.

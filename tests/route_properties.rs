@@ -34,7 +34,7 @@ fn hop() -> impl Strategy<Value = Hop> {
 }
 
 fn base() -> impl Strategy<Value = Option<String>> {
-    option::of("/([a-z0-9._~-]{1,8}/){0,3}")
+    option::of("/([a-z0-9_~-][a-z0-9._~-]{0,7}/){0,3}")
 }
 
 fn file_name() -> impl Strategy<Value = FileName> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chainview::dials::Dials;
 use chainview::net::access::Secret;
-use chainview::net::supervisor::{Order, Spawning, Supervisor, all_started};
+use chainview::net::supervisor::{Order, ReadToken, Spawning, Supervisor, all_started};
 use chainview::net::watch::{Tokens, Watcher};
 use chainview::route::{FileName, Hop, Route};
 use chainview::snapshot::{Flow, HopLink, HopSnapshot, Phase, TransferSnapshot};
@@ -29,7 +29,7 @@ fn spawning(root: &Path) -> Spawning {
     Spawning {
         program: env!("CARGO_BIN_EXE_chainview").into(),
         root: root.to_owned(),
-        read: Secret::random(),
+        read: ReadToken::Made(Secret::random()),
         control: Secret::random(),
         dials: vec![Dials { delay_ms: 1, ..Dials::default() }, Dials { limit: Some(5_000_000), ..Dials::default() }],
         allow_next: None,
@@ -82,7 +82,7 @@ async fn nodes_start_are_watched_die_come_back_and_stop() {
     let folder = tempfile::tempdir().unwrap();
     let route = free_route(3).await;
     let spawning = spawning(folder.path());
-    let token = spawning.read.clone();
+    let token = spawning.read.secret().clone();
     let (mut supervisor, _lines) = Supervisor::new(&route, spawning);
     let tokens = Tokens { hops: Vec::new(), spawned: Some(token.clone()) };
     let mut watcher = Watcher::start(&route, &tokens, Some(&supervisor.links()));

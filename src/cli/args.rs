@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser};
 
 use super::values::{self, Color, Listen, Look, PerHop, WireChoice};
 use crate::dials::Dial;
+use crate::net::access::LocalUsers;
 use crate::route::FileName;
 use crate::wire::Digest;
 
@@ -116,6 +117,10 @@ pub(super) struct Args {
     /// A name by which a loopback node may be asked; may be given several times
     #[arg(long, help_heading = NODES, value_name = "NAME", env = "CHAINVIEW_HOST_NAME", value_delimiter = ',')]
     pub(super) host_name: Vec<String>,
+    /// Whom a node serves on loopback: own (its own user and root), or any user of this machine
+    #[arg(long, help_heading = NODES, value_name = "WHO", env = "CHAINVIEW_LOCAL_USERS", default_value = "own",
+          value_parser = values::local_users)]
+    pub(super) local_users: LocalUsers,
     /// Most connections a node holds at once
     #[arg(long, help_heading = NODES, value_name = "N", env = "CHAINVIEW_MAX_CONNECTIONS", default_value = "4096",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

@@ -7,6 +7,7 @@ use clap::{ArgAction, Command};
 
 use super::defaults;
 use crate::error::Error;
+use crate::net::access::CHAIN_TOKEN;
 use crate::text::SafeText;
 
 /// How the names of all settings begin.
@@ -38,6 +39,7 @@ pub(super) fn unknown(command: &Command, environment: &[(OsString, OsString)]) -
         name.to_string_lossy().starts_with(PREFIX)
             && name != READ_TOKEN
             && name != CONTROL_TOKEN
+            && name != CHAIN_TOKEN
             && !known.contains(name)
     };
     let names = environment.iter().map(|(name, _)| name).filter(|name| is_unknown(name));

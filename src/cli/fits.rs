@@ -45,6 +45,7 @@ const FITS: &[(&[&str], &[ModeKind])] = &[
     ),
     (&["root", "allow_next", "host_name", "max_connections"], &[Dashboard, Node]),
     (&["allow_faults", "list"], &[Node]),
+    (&["local_users"], &[Dashboard, Demo, Node]),
     (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &[Dashboard, Demo, Node]),
     (&["sockbuf"], &[Dashboard, Demo, Node, Fetch]),
     (&["control_token_file"], &[Dashboard, Node]),

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::dials::{Dial, Dials};
+use crate::net::access::LocalUsers;
 use crate::net::policy::AllowList;
 use crate::route::{FileName, Host, MAX_HOPS, Wire};
 use crate::units;
@@ -128,6 +129,15 @@ pub(super) fn wire(text: &str) -> Result<WireChoice, String> {
     match text {
         "auto" => Ok(WireChoice(None)),
         _ => text.parse().map(|wire| WireChoice(Some(wire))).map_err(|_| "write auto, http or seed".to_owned()),
+    }
+}
+
+/// Reads whom a node serves on loopback.
+pub(super) fn local_users(text: &str) -> Result<LocalUsers, String> {
+    match text {
+        "own" => Ok(LocalUsers::Own),
+        "any" => Ok(LocalUsers::Any),
+        _ => Err("write own or any".to_owned()),
     }
 }
 

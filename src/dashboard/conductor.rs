@@ -13,7 +13,7 @@ use super::plan::ChainPlan;
 use super::told::Told;
 use crate::command::Command;
 use crate::net::access::Secret;
-use crate::net::supervisor::{Line, Supervisor, all_started};
+use crate::net::supervisor::{Line, ReadToken, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
 use crate::route::HostPort;
 use crate::snapshot::{ChainSnapshot, Level, Listing};
@@ -35,6 +35,8 @@ pub struct Conductor {
     pub(super) watcher: Watcher,
     /// The token that controls the nodes we start.
     pub(super) spawned_control: Option<Secret>,
+    /// What lets it read their pages.
+    pub(super) spawned_read: Option<ReadToken>,
     pub(super) told: Told,
     /// What takes longer than a moment and ends in a line of the log.
     pub(super) errands: JoinSet<Errand>,
@@ -68,8 +70,9 @@ pub struct Remains {
 impl Conductor {
     /// Starts what the plan says and tells `screen` how it is; to be called within a runtime.
     pub fn new(mut plan: ChainPlan, screen: watch::Sender<Arc<ChainSnapshot>>, leave: CancellationToken) -> Self {
-        let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
+        let spawned_read = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
         let spawned_control = plan.spawning.as_ref().map(|spawning| spawning.control.clone());
+        let spawned = spawned_read.as_ref().map(|token| token.secret().clone());
         let tokens = Tokens { hops: plan.tokens.clone(), spawned };
         let (mut supervisor, lines) = match plan.spawning.take() {
             Some(spawning) => {
@@ -89,7 +92,20 @@ impl Conductor {
         }
         let errands = JoinSet::new();
         let (let_go, leave_nodes) = (Vec::new(), false);
-        Self { plan, supervisor, watcher, spawned_control, told, errands, let_go, leave_nodes, leave, lines, screen }
+        Self {
+            plan,
+            supervisor,
+            watcher,
+            spawned_read,
+            spawned_control,
+            told,
+            errands,
+            let_go,
+            leave_nodes,
+            leave,
+            lines,
+            screen,
+        }
     }
 
     /// Carries out wishes until `leave` is cancelled; panics elsewhere in the program come as text and go to the log. The nodes it started and the transfers it runs end before it does, or live on

@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::cli::{FetchPlan, NodePlan, PerHop, config};
 use crate::dials::Dial;
 use crate::error::{Error, plain, shown};
-use crate::net::access::Secret;
+use crate::net::access::{LocalUsers, Secret};
 use crate::net::fetch::Output;
-use crate::net::supervisor::Spawning;
+use crate::net::supervisor::{ReadToken, Spawning};
 use crate::route::{FileName, Hop, HostPort, Route};
 use crate::text::SafeText;
 
@@ -55,6 +55,7 @@ impl ChainPlan {
         let route = fetch.read_route(input)?;
         let folder = input.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let root = nodes.root.clone().unwrap_or_else(|| folder.to_owned());
+        check_hops(nodes, route.hops().len())?;
         let token = |(at, hop)| {
             let failed = |reason| Error::Input { path: shown(input), reason: format!(": hop {}: {reason}", at + 1) };
             config::hop_token(hop).map_err(failed)
@@ -98,6 +99,7 @@ impl ChainPlan {
         let file = FileName::new(b"demo.bin").map_err(|error| Error::Other(error.to_string()))?;
         let hops = ports.into_iter().map(|port| Hop::new(HostPort { host: localhost(), port })).collect();
         let route = Route::new(file, hops).ok_or_else(|| Error::Other("the demo has no hops".to_owned()))?;
+        check_hops(nodes, route.hops().len())?;
         let mut nodes = nodes.clone();
         if !nodes.dials.iter().any(|turn| matches!(turn.value, Dial::Limit(_))) {
             nodes.dials.push(DEMO_CAP);
@@ -126,6 +128,17 @@ impl Demo {
     }
 }
 
+/// Refuses a limit, delay or fault for a hop that the chain does not have.
+fn check_hops(nodes: &NodePlan, hops: usize) -> Result<(), Error> {
+    match nodes.dials.iter().filter_map(|turn| turn.hop).find(|hop| *hop > hops) {
+        None => Ok(()),
+        Some(hop) => {
+            let chain = if hops == 1 { "1 hop".to_owned() } else { format!("{hops} hops") };
+            Err(Error::Usage(format!("\"{hop}=\": there is no hop {hop}, the chain has {chain}")))
+        }
+    }
+}
+
 /// Which token a hop is sent, for people; `None` where its line names none.
 pub(super) fn token_shown(hop: &Hop) -> Option<String> {
     let name = hop.token_file.as_deref().map(SafeText::new)?;
@@ -139,7 +152,7 @@ fn spawning(route: &Route, root: PathBuf, nodes: &NodePlan) -> Result<Spawning, 
     Ok(Spawning {
         program,
         root,
-        read: nodes.read_token.clone().unwrap_or_else(Secret::random),
+        read: nodes.read_token.clone().map_or_else(|| ReadToken::Made(Secret::random()), ReadToken::Configured),
         control: nodes.control_token.clone().unwrap_or_else(Secret::random),
         dials: hops.map(|hop| PerHop::dials(&nodes.dials, hop)).collect(),
         allow_next: (!nodes.allow_next.is_empty()).then(|| nodes.allow_next.clone()),
@@ -164,6 +177,9 @@ fn flags(nodes: &NodePlan) -> Vec<OsString> {
     }
     if let Some(bytes) = limits.sockbuf {
         flags.extend(["--sockbuf".into(), bytes.to_string().into()]);
+    }
+    if nodes.local_users == LocalUsers::Any {
+        flags.extend(["--local-users".into(), "any".into()]);
     }
     for name in &nodes.host_names {
         flags.extend(["--host-name".into(), name.into()]);

@@ -12,7 +12,7 @@ use crate::command::Command;
 use crate::error::{Error, shown};
 use crate::net::access::Secret;
 use crate::net::control;
-use crate::net::supervisor::Order;
+use crate::net::supervisor::{Order, ReadToken};
 use crate::route::{FileName, Hop, HostPort, Route};
 use crate::snapshot::{HopLink, Level, Listing};
 use crate::text::SafeText;
@@ -137,14 +137,27 @@ impl Conductor {
 
     /// Asks the origin what it offers.
     fn list(&mut self, folder: Option<FileName>) {
-        let route = self.told.route.clone();
+        let (route, token) = (self.told.route.clone(), self.listing_token());
         self.errands.spawn(async move {
-            Errand::List(control::list(&route, folder.as_ref()).await.unwrap_or_else(|problem| Listing {
-                folder: folder.as_ref().map(FileName::shown).unwrap_or_default(),
-                error: Some(Error::at_hop(problem, &route).to_string().into()),
-                ..Listing::default()
+            Errand::List(control::list(&route, folder.as_ref(), token.as_ref()).await.unwrap_or_else(|problem| {
+                Listing {
+                    folder: folder.as_ref().map(FileName::shown).unwrap_or_default(),
+                    error: Some(Error::at_hop(problem, &route).to_string().into()),
+                    ..Listing::default()
+                }
             }))
         });
+    }
+
+    /// What the origin wants to be shown before it lists its folders. A token that was made for this run is for nodes that
+    /// ask nobody for it, and hops on the way would see it.
+    fn listing_token(&self) -> Option<Secret> {
+        let last = self.told.route.hops().len();
+        match (self.watcher.link(last), &self.spawned_read) {
+            (Some(HopLink::Spawned { .. }), Some(ReadToken::Configured(token))) => Some(token.clone()),
+            (Some(HopLink::Spawned { .. }), _) => None,
+            _ => self.plan.tokens.get(last - 1).cloned().flatten(),
+        }
     }
 
     /// Has a node do something, with the token of those we started or with the one a person gave.
@@ -152,14 +165,15 @@ impl Conductor {
     where
         F: Future<Output = Result<(), Problem>> + Send + 'static,
     {
-        let token = match self.watcher.link(hop) {
-            // A random token is for the nodes it was made for, and for nobody who may stand in their place.
-            Some(HopLink::Spawned { .. }) => self.spawned_control.clone(),
-            _ => self.plan.control.clone(),
-        };
+        let spawned = matches!(self.watcher.link(hop), Some(HopLink::Spawned { .. }));
+        // A random token is for the nodes it was made for, and for nobody who may stand in their place.
+        let token = if spawned { self.spawned_control.clone() } else { self.plan.control.clone() };
         let token = token.ok_or_else(|| "its control token is not known: give it with --control-token-file".to_owned());
         match self.watcher.direct(hop).and_then(|node| Ok((node, token?))) {
             Ok((node, token)) => {
+                if !spawned {
+                    self.say(Some(hop), format!("the control token is sent to {node}"));
+                }
                 let asked = verb(node, token);
                 self.errands.spawn(async move {
                     match asked.await {

@@ -172,10 +172,12 @@ fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
     })?;
     let access = Access {
         read: plan.read_token.clone(),
+        chain: plan.chain_token.clone(),
         control: plan.control_token.clone(),
         host_names: plan.host_names.clone(),
         list: plan.list,
         faults: plan.allow_faults,
+        local_users: plan.local_users,
         ..Access::new(address)
     };
     Ok(NodeConfig {

@@ -29,7 +29,7 @@ pub fn plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
 
 async fn run(mut plan: ChainPlan, show: &Show) -> Result<Ran, Error> {
     let (stop, _signals) = stop_on_signals()?;
-    let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
+    let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.secret().clone());
     let tokens = Tokens { hops: plan.tokens.clone(), spawned };
     for (hop, text) in plan.tokens_shown() {
         show.note(&format!("hop {hop}: {text}"));

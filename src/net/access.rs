@@ -1,5 +1,6 @@
 //! Who may read and control a node: loopback peers, and those who hold the token.
 
+mod local;
 mod secret;
 
 use std::net::SocketAddr;
@@ -9,18 +10,24 @@ use hyper::header::{AUTHORIZATION, FORWARDED, HeaderName, VIA};
 
 use crate::route::Host;
 
+pub use local::{LocalPeers, LocalUsers};
 pub use secret::{Secret, SecretError};
 
 /// Lines that say that somebody stands between the reader and this node; the first is what our own relays write.
 const PASSED_ON: [HeaderName; 3] = [VIA, FORWARDED, HeaderName::from_static("x-forwarded-for")];
+
+/// The variable in which a program that starts nodes gives them its own token; what people configure is in another.
+pub const CHAIN_TOKEN: &str = "CHAINVIEW_CHAIN_TOKEN";
 
 /// Who may read a node's pages and control it.
 #[derive(Clone, Debug)]
 pub struct Access {
     /// The node listens on loopback only.
     pub loopback: bool,
-    /// The token that lets anyone read; without one only loopback peers read.
+    /// The token that a person configured: everybody who reads needs it. Without one only loopback peers read.
     pub read: Option<Secret>,
+    /// The token that a program made to read its own nodes through a chain: it opens, and nobody else needs it.
+    pub chain: Option<Secret>,
     /// The token that lets anyone control; without one nobody does.
     pub control: Option<Secret>,
     /// Names besides `localhost` by which a loopback listener is called.
@@ -29,30 +36,50 @@ pub struct Access {
     pub list: bool,
     /// Control may turn faults on, not only caps and delays.
     pub faults: bool,
+    /// Who is served on loopback.
+    pub local_users: LocalUsers,
 }
 
 impl Access {
     /// The access to a node that listens on `listener`, without tokens and names.
     pub fn new(listener: SocketAddr) -> Self {
         let loopback = listener.ip().to_canonical().is_loopback();
-        Self { loopback, read: None, control: None, host_names: Vec::new(), list: false, faults: false }
+        Self {
+            loopback,
+            read: None,
+            chain: None,
+            control: None,
+            host_names: Vec::new(),
+            list: false,
+            faults: false,
+            local_users: LocalUsers::Own,
+        }
     }
 
     /// Whether a request may read the node's pages.
     ///
-    /// Reading is free only where listener and peer are both on loopback and nobody stands between them: a proxy on
-    /// this machine would make the whole world a loopback peer.
+    /// Reading is free only where no read token was configured, listener and peer are both on loopback and nobody stands
+    /// between them: a proxy on this machine would make the whole world a loopback peer, and a plain TCP forwarder, such
+    /// as the end of a tunnel, does so without a word that could be seen here.
     pub fn may_read(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         let near = self.loopback && peer.ip().to_canonical().is_loopback();
-        (near && !is_passed_on(headers)) || offers(self.read.as_ref(), headers)
+        let free = self.read.is_none() && near && !is_passed_on(headers);
+        free || offers(self.read.as_ref(), headers) || offers(self.chain.as_ref(), headers)
     }
 
     /// Whether a request may list folders, of this node or through it.
     ///
     /// A chain on loopback alone is free to; a foreign proxy in front of it brings in others, and says so. The names of
     /// files are more than the files: so every node of a chain beyond loopback must have been told that they may be known.
+    ///
+    /// For its own folders a node with a configured read token asks for that besides.
     pub fn may_list(&self, headers: &HeaderMap) -> bool {
         self.list || (self.loopback && !PASSED_ON[1..].iter().any(|name| headers.contains_key(name)))
+    }
+
+    /// Whether a request has what listing this node's own folders takes.
+    pub fn may_list_own(&self, headers: &HeaderMap) -> bool {
+        self.read.is_none() || offers(self.read.as_ref(), headers) || offers(self.chain.as_ref(), headers)
     }
 
     /// Whether a request may control the node: only with the token, wherever it comes from.
@@ -104,9 +131,14 @@ fn offers(secret: Option<&Secret>, headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn may_read(listener: &str, peer: &str, lines: &[(&'static str, &'static str)]) -> bool {
+    fn may_read(listener: &str, peer: &str, configured: bool, lines: &[(&'static str, &'static str)]) -> bool {
         let mut access = Access::new(listener.parse().unwrap());
-        access.read = Some(Secret::new("open-sesame").unwrap());
+        let token = Some(Secret::new("open-sesame").unwrap());
+        if configured {
+            access.read = token
+        } else {
+            access.chain = token
+        }
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, value.parse().unwrap());
@@ -115,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_is_free_on_loopback_and_only_there() {
+    fn reading_is_free_on_loopback_and_only_there_unless_a_token_is_configured() {
         let token = [("authorization", "Bearer open-sesame")];
         for (listener, peer, lines, may) in [
             ("127.0.0.1:1", "127.0.0.1:2", &[][..], true),
@@ -135,7 +167,10 @@ mod tests {
             ("0.0.0.0:1", "10.0.0.7:2", &[("authorization", "Bearer")], false),
             ("0.0.0.0:1", "10.0.0.7:2", &[token[0], token[0]], false),
         ] {
-            assert_eq!(may_read(listener, peer, lines), may, "{listener} {peer} {lines:?}");
+            assert_eq!(may_read(listener, peer, false, lines), may, "{listener} {peer} {lines:?}");
+            // What comes through a tunnel looks just like this user: a configured token is asked for by all.
+            let offered = lines.contains(&token[0]) || peer == "10.0.0.7:2";
+            assert_eq!(may_read(listener, peer, true, lines), may && offered, "{listener} {peer} {lines:?}");
         }
     }
 

@@ -38,6 +38,7 @@ use crate::text::SafeText;
 use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
 use crate::wire::{Action, Problem, Reason, TransferId, problem};
 pub use events::LatestLine;
+use pages::HEALTH;
 use stream::PageStream;
 
 /// The body of a page, whatever it is made of.
@@ -45,19 +46,28 @@ type PageBody = UnsyncBoxBody<Bytes, BodyError>;
 /// What can end a body early; the library only needs to know that it did.
 type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Who asks for a page, as far as the connection says.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// Where from.
+    pub address: SocketAddr,
+    /// Why its user may read nothing but that this node lives.
+    pub stranger: Option<String>,
+}
+
 /// Answers one request for a page and closes the connection; `head` is what was already read from it.
 ///
 /// A reader may close its sending half once it has asked. Only a stream of events ends there: between two events nothing
 /// else shows that its reader has left.
-pub async fn serve<S>(node: &Arc<Node>, stream: S, head: Vec<u8>, peer: SocketAddr)
+pub async fn serve<S>(node: &Arc<Node>, stream: S, head: Vec<u8>, reader: Reader)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = node.config.limits;
     let service = service_fn(|request| {
-        let node = Arc::clone(node);
+        let (node, reader) = (Arc::clone(node), reader.clone());
         async move {
-            let answered = caught(Box::pin(logged(&node, request, peer))).await;
+            let answered = caught(Box::pin(logged(&node, request, &reader))).await;
             Ok::<_, Infallible>(answered.unwrap_or_else(|Panicked| here(&node, Reason::Internal, "")))
         }
     });
@@ -81,17 +91,17 @@ fn asks_for_events(head: &[u8]) -> bool {
 }
 
 /// Answers, and logs what was asked where everything is: the path without its query, which may hold a secret.
-async fn logged(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
+async fn logged(node: &Arc<Node>, request: Request<Incoming>, reader: &Reader) -> Response<PageBody> {
     let asked = tracing::enabled!(tracing::Level::TRACE)
         .then(|| format!("method={} path={:?}", request.method(), SafeText::new(request.uri().path()).as_str()));
-    let reply = answer(node, request, peer).await;
+    let reply = answer(node, request, reader).await;
     if let Some(asked) = asked {
-        tracing::trace!("endpoint peer={peer} {asked} status={}", reply.status().as_u16());
+        tracing::trace!("endpoint peer={} {asked} status={}", reader.address, reply.status().as_u16());
     }
     reply
 }
 
-async fn answer(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
+async fn answer(node: &Arc<Node>, request: Request<Incoming>, reader: &Reader) -> Response<PageBody> {
     let headers = request.headers();
     let host = match called(&request) {
         Ok(host) => host,
@@ -100,24 +110,30 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, peer: SocketAddr) 
     if !host_allowed(&node.config.access, host.as_ref().map(|address| &address.host)) {
         return here(node, Reason::Policy, UNKNOWN_NAME);
     }
+    let to_come = to_come(headers);
+    if let Some(why) = &reader.stranger
+        && !(request.uri().path() == HEALTH && matches!(&to_come, Ok(route) if route.is_empty()))
+    {
+        return here(node, Reason::Policy, why);
+    }
     let id = match passing_id(headers) {
         Ok(id) => id,
         Err(detail) => return here(node, Reason::Malformed, &detail),
     };
-    match to_come(headers) {
+    match to_come {
         Err(error) => here(node, error.reason, &error.detail),
         Ok(_) if id.is_some_and(|id| node.registry.is_pending(id)) => {
             here(node, Reason::Loop, "this request is on its way through this node already")
         }
         Ok(route) if route.is_empty() => match control::Verb::find(request.uri().path()) {
             Some(verb) => control::answer(node, &verb, request).await,
-            None => pages::answer(node, &request, peer).await,
+            None => pages::answer(node, &request, reader.address).await,
         },
         Ok(_) if !reads(request.method()) && control::Verb::find(request.uri().path()).is_some() => {
             here(node, Reason::Policy, "control is never relayed")
         }
         Ok(_) if !reads(request.method()) => wrong_method("GET, HEAD", "pages are read with GET or HEAD"),
-        Ok(route) => match relay::relay(node, &request, peer, host.as_ref(), id, route).await {
+        Ok(route) => match relay::relay(node, &request, reader.address, host.as_ref(), id, route).await {
             Ok(reply) => reply,
             Err(problem) => from_problem(&problem),
         },

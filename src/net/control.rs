@@ -50,8 +50,9 @@ pub async fn stop(node: &HostPort, token: &Secret) -> Result<(), Problem> {
     tell(node, token, "/v1/stop", Vec::new()).await.map(drop)
 }
 
-/// Asks a route's origin, through the chain, what it offers in a folder; `None` is its root.
-pub async fn list(route: &Route, folder: Option<&FileName>) -> Result<Listing, Problem> {
+/// Asks a route's origin, through the chain, what it offers in a folder; `None` is its root. The token is the origin's, and
+/// every hop on the way sees it.
+pub async fn list(route: &Route, folder: Option<&FileName>, token: Option<&Secret>) -> Result<Listing, Problem> {
     let hops = route.hops();
     let (first, behind) = (&hops[0].address, &hops[1..]);
     let fail = |reason, detail: &str| Problem::next(reason, Action::Reply, first, detail, 0.0);
@@ -60,7 +61,7 @@ pub async fn list(route: &Route, folder: Option<&FileName>) -> Result<Listing, P
         Some(folder) => format!("/files/{}/", encode_name(folder).to_string().trim_end_matches('/')),
     };
     let dialed = dial(first, CONNECT, &|_| Ok(()), b"", None).await?;
-    let request = page_request(first, behind, &path, None, ANSWER);
+    let request = page_request(first, behind, &path, token, ANSWER);
     let request = request.map_err(|error| fail(Reason::Malformed, &error.to_string()))?;
     let asked = ask(dialed.stream, first, request, ANSWER).await?;
     let relays = hops_of(asked.reply.headers()) as usize;

@@ -34,6 +34,8 @@ pub struct Downstream {
     pub asked_last: bool,
     /// The peer speaks HTTP/1.0: it has to be told where the connection stays open.
     pub old: bool,
+    /// Its user may be served.
+    pub admitted: bool,
     limits: Limits,
 }
 
@@ -51,7 +53,8 @@ pub enum Next {
 impl Downstream {
     /// A connection nothing was read from yet.
     pub fn new(stream: TcpStream, limits: Limits) -> Self {
-        Self { stream, inbox: Vec::new(), head: Vec::new(), asked_last: false, old: false, limits }
+        let (inbox, head) = (Vec::new(), Vec::new());
+        Self { stream, inbox, head, asked_last: false, old: false, admitted: false, limits }
     }
 
     /// Reads more into the inbox; 0 is the end of the stream. Cancel-safe.

@@ -128,7 +128,7 @@ impl FetchJob {
 
 /// A client's way to the first hop: it may dial whatever a person names. `wire` is for hops that are not marked.
 pub fn client(links: Arc<Links>, limits: Limits, wire: Option<Wire>) -> Upstream {
-    Upstream::new(links, limits, Arc::new(|_| Ok(())), wire)
+    Upstream::new(links, limits, Arc::new(|_, _| Ok(())), wire)
 }
 
 /// Fetches one file and says how it goes through `progress`; the last value there is the outcome.

@@ -3,6 +3,7 @@
 mod spare;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use tokio::time::Instant;
 
 use super::dial::{Dialed, dial_by};
 use super::resolve::Resolver;
-use super::upstream::Judge;
 use crate::route::{HostPort, Wire};
 use crate::wire::seed::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
 
@@ -66,10 +66,15 @@ impl Links {
 
 /// Asks a silent hop in the seed wire for a name that nobody has: the original says `NA` at once, a node of ours says
 /// who it is. `None` is silence or an error, which settles nothing.
-pub async fn probe(resolver: &Resolver, hop: &HostPort, limit: Duration, judge: &Judge) -> Option<Wire> {
+pub async fn probe(
+    resolver: &Resolver,
+    hop: &HostPort,
+    limit: Duration,
+    judge: &(dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync),
+) -> Option<Wire> {
     let asked = async {
         let request = [PROBE_NAME, format!("\n{} {}", hop.host, hop.port).as_bytes()].concat();
-        let Dialed { mut stream, said, .. } = dial_by(resolver, hop, limit, &**judge, &request, None).await.ok()?;
+        let Dialed { mut stream, said, .. } = dial_by(resolver, hop, limit, judge, &request, None).await.ok()?;
         stream.write_all(&request[said..]).await.ok()?;
         let mut answer = Vec::new();
         let mut chunk = [0; 64];

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::accept::{Admitted, Door};
-use super::access::Access;
+use super::access::{Access, LocalPeers, LocalUsers};
 use super::api::LatestLine;
 use super::buffers::fix;
 use super::clock::Clock;
@@ -24,7 +24,7 @@ use super::drain::Drain;
 use super::limits::Limits;
 use super::link::Links;
 use super::load::load;
-use super::policy::Policy;
+use super::policy::{Policy, Purpose};
 use super::pulse::Pulse;
 use super::registry::{Registry, Slots, SlowBodies};
 use super::resolve::Resolver;
@@ -83,6 +83,7 @@ pub struct Node {
     pub pipes: Arc<Pipes>,
     /// Like that of every accepted connection, and never used itself.
     upstream: Upstream,
+    peers: LocalPeers,
     drain: OnceLock<Drain>,
     recent: Mutex<Window<Flow>>,
     /// Beats while somebody holds it, and what it has counted so far, in µs.
@@ -95,11 +96,12 @@ impl Node {
     /// A node for a listener that is bound to `address`.
     pub fn new(config: NodeConfig, address: SocketAddr) -> Arc<Self> {
         let policy = config.policy.clone();
-        let judge = Arc::new(move |address| policy.allows(address));
+        let judge = Arc::new(move |address, purpose: Purpose<'_>| policy.allows(address, purpose));
         Arc::new(Self {
             dials: LiveDials::new(config.dials),
             upstream: Upstream::new(Arc::new(Links::new(config.resolver.clone())), config.limits, judge, config.wire),
             config,
+            peers: LocalPeers::new(),
             address,
             registry: Registry::new(Clock::start()),
             digests: Arc::default(),
@@ -184,6 +186,16 @@ impl Node {
     /// The address that a connection came to, where the listener's own does not say it.
     pub fn met_at(&self, stream: &TcpStream) -> Option<SocketAddr> {
         if self.address.ip().is_unspecified() { stream.local_addr().ok() } else { None }
+    }
+
+    /// Whether a connection may ask for anything; the error says in words why not.
+    ///
+    /// Asked once for each connection, when its first request is there: a connection keeps the user it was made by.
+    pub fn admits(&self, stream: &TcpStream, peer: SocketAddr) -> Result<(), String> {
+        match self.config.access.local_users {
+            LocalUsers::Any => Ok(()),
+            LocalUsers::Own => self.peers.admits(peer, self.met_at(stream).unwrap_or(self.address)),
+        }
     }
 
     /// The address by which a request calls this node; its own where the request does not say.

@@ -5,10 +5,27 @@ mod allow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::route::{Host, HostPort};
+use crate::route::{DEFAULT_BASE, Host, HostPort};
 use crate::wire::problem::NEVER;
 
 pub use allow::AllowList;
+use allow::Listed;
+
+/// What an address is to be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose<'a> {
+    /// Pages of a node: who it is, what it does, what folders hold.
+    Pages,
+    /// Files whose names are put behind this URL path.
+    Files(&'a str),
+}
+
+impl<'a> Purpose<'a> {
+    /// Files of a hop with this base.
+    pub fn files(base: Option<&'a str>) -> Self {
+        Self::Files(base.unwrap_or(DEFAULT_BASE))
+    }
+}
 
 /// Whom a node may dial: loopback where it listens on loopback, whatever was listed, and never what is unsafe to dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +42,10 @@ impl Policy {
         Self { loopback: listener.ip().to_canonical().is_loopback(), allow }
     }
 
-    /// Whether an address may be dialled; the error says in words why not.
-    pub fn allows(&self, address: SocketAddr) -> Result<(), String> {
+    /// Whether an address may be dialled for a purpose; the error says in words why not.
+    ///
+    /// Who opens the next hop of a chain does not open every URL of whatever may listen there.
+    pub fn allows(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), String> {
         let ip = address.ip().to_canonical();
         let address = SocketAddr::new(ip, address.port());
         if address.port() == 0 {
@@ -35,10 +54,20 @@ impl Policy {
         if let Some(kind) = never(ip) {
             return Err(format!("{address} is {kind}, {NEVER}"));
         }
-        if (self.loopback && ip.is_loopback()) || self.allow.holds(address) {
+        if self.loopback && ip.is_loopback() {
             return Ok(());
         }
-        Err(format!("{address} is not allowed: this node {self}"))
+        match self.allow.judge(address, purpose) {
+            Listed::Yes => Ok(()),
+            Listed::No => Err(format!("{address} is not allowed: this node {self}")),
+            Listed::ForOther => {
+                let what = match purpose {
+                    Purpose::Pages => "pages of a node".to_owned(),
+                    Purpose::Files(base) => format!("files with base={base}"),
+                };
+                Err(format!("{address} is not allowed for {what}: this node {self}"))
+            }
+        }
     }
 
     /// Whether a hop is worth a lookup: a name is refused at once where no address behind it could be dialled at its port.
@@ -79,7 +108,7 @@ fn never(ip: IpAddr) -> Option<&'static str> {
     match ip {
         IpAddr::V4(ip) => never_v4(ip),
         // An address that carries an IPv4 address is a way to that one, through a gateway or an old tunnel.
-        IpAddr::V6(ip) => never_v6(ip).or_else(|| embedded(ip).and_then(never_v4)),
+        IpAddr::V6(ip) => never_v6(ip).or_else(|| embedded(ip).find_map(never_v4)),
     }
 }
 
@@ -122,15 +151,34 @@ fn never_v6(ip: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address inside an IPv4-compatible, NAT64 or 6to4 address; canonical addresses are never IPv4-mapped.
-fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 addresses that packets to an IPv4-compatible, NAT64, 6to4 or Teredo address may go to; canonical addresses are
+/// never IPv4-mapped.
+fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    let mut found = [None; 4];
     match ip.segments() {
         // `::1` is IPv6's own loopback, not the IPv4 address 0.0.0.1.
-        [0, 0, 0, 0, 0, 0, high, low] if !ip.is_loopback() => Some(v4(high, low)),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(v4(high, low)),
-        _ => None,
+        [0, 0, 0, 0, 0, 0, high, low] if !ip.is_loopback() => found[0] = Some(v4(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => found[0] = Some(v4(high, low)),
+        // A network's own NAT64 prefix within this range may have any of the lengths of RFC 6052. The bits behind the
+        // address are zero, which leaves out the longer ones where a shorter one is meant.
+        [0x64, 0xff9b, 1, ..] => {
+            let o = ip.octets();
+            for (at, places) in
+                [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]].into_iter().enumerate()
+            {
+                let ends_there = o[places[3] + 1..].iter().all(|octet| *octet == 0);
+                let is_there = places.iter().any(|place| o[*place] != 0);
+                found[at] = (ends_there && is_there).then(|| Ipv4Addr::from(places.map(|place| o[place])));
+            }
+        }
+        // Teredo's server, and behind it its client, written in inverted bits.
+        [0x2001, 0, high, low, _, _, client_high, client_low] => {
+            found = [Some(v4(high, low)), Some(v4(!client_high, !client_low)), None, None];
+        }
+        _ => {}
     }
+    found.into_iter().flatten()
 }
 
 #[cfg(test)]
@@ -143,7 +191,60 @@ mod tests {
 
     fn allows(listener: &str, list: &str, address: &str) -> Result<(), String> {
         let allow = if list.is_empty() { AllowList::default() } else { list.parse().unwrap() };
-        Policy::new(listener.parse().unwrap(), allow).allows(address.parse().unwrap())
+        Policy::new(listener.parse().unwrap(), allow).allows(address.parse().unwrap(), Purpose::files(None))
+    }
+
+    #[test]
+    fn an_entry_opens_what_it_is_for_and_nothing_else() {
+        use Purpose::{Files, Pages};
+        for (list, address, purpose, says) in [
+            ("10.0.0.7:9102", "10.0.0.7:9102", Purpose::files(None), None),
+            ("10.0.0.7:9102", "10.0.0.7:9102", Files("/files/"), None),
+            ("10.0.0.7:9102", "10.0.0.7:9102", Pages, None),
+            ("10.0.0.0/8:9000-9100", "10.9.9.9:9050", Pages, None),
+            ("10.0.0.7:9102", "10.0.0.7:9102", Files("/"), Some("not allowed for files with base=/")),
+            (
+                "10.0.0.7:9102",
+                "10.0.0.7:9102",
+                Files("/admin/"),
+                Some("files with base=/admin/: this node relays to 10.0"),
+            ),
+            ("10.0.0.0/8", "10.0.0.7:80", Files("/files/x/"), Some("files with base=/files/x/")),
+            ("10.0.0.8:80/pub/", "10.0.0.8:80", Files("/pub/"), None),
+            ("10.0.0.8:80/pub/", "10.0.0.8:80", Files("/pub/iso/"), None),
+            ("10.0.0.8:80/pub/", "10.0.0.8:80", Files("/pub"), Some("base=/pub:")),
+            ("10.0.0.8:80/pub/", "10.0.0.8:80", Files("/public/"), Some("base=/public/")),
+            ("10.0.0.8:80/pub/", "10.0.0.8:80", Files("/"), Some("base=/:")),
+            ("10.0.0.8:80/pub/", "10.0.0.8:80", Purpose::files(None), Some("base=/files/")),
+            ("10.0.0.8:80/pub/", "10.0.0.8:80", Pages, Some("not allowed for pages of a node")),
+            ("10.0.0.8:80/pub/", "10.0.0.8:81", Files("/pub/"), Some("10.0.0.8:81 is not allowed: this node")),
+            ("10.0.0.8:80/pub/", "10.0.0.9:80", Files("/pub/"), Some("10.0.0.9:80 is not allowed: this node")),
+            ("10.0.0.8:80/pub", "10.0.0.8:80", Files("/pub"), None),
+            ("10.0.0.8:80/pub", "10.0.0.8:80", Files("/public/"), Some("base=/public/")),
+            ("10.0.0.8:80/", "10.0.0.8:80", Files("/any/"), None),
+            ("10.0.0.8:80/", "10.0.0.8:80", Purpose::files(None), None),
+            ("10.0.0.8:80/", "10.0.0.8:80", Pages, Some("pages")),
+            ("10.0.0.0/8:80-90/pub/", "10.1.2.3:85", Files("/pub/"), None),
+            ("[fd00::/8]:80/pub/", "[fd00::7]:80", Files("/pub/"), None),
+            ("[fd00::/8]:80/pub/", "[fd00::7]:80", Files("/x/"), Some("base=/x/")),
+            ("10.0.0.8:80/pub/,10.0.0.8:80", "10.0.0.8:80", Pages, None),
+            ("10.0.0.8:80/pub/,10.0.0.8:80", "10.0.0.8:80", Files("/pub/"), None),
+            ("10.0.0.8:80/pub/,10.0.0.8:80", "10.0.0.8:80", Files("/x/"), Some("base=/x/")),
+            ("0.0.0.0/0:80/", "169.254.169.254:80", Files("/"), Some("link-local")),
+        ] {
+            let policy = Policy::new(EVERYWHERE.parse().unwrap(), list.parse().unwrap());
+            match (policy.allows(address.parse().unwrap(), purpose), says) {
+                (Ok(()), None) => {}
+                (Err(why), Some(says)) => assert!(why.contains(says), "{list} {address} {purpose:?}: {why}"),
+                (judged, _) => panic!("{list} {address} {purpose:?}: {judged:?}"),
+            }
+        }
+        let near = Policy::default();
+        assert_eq!(
+            near.allows("127.0.0.1:80".parse().unwrap(), Files("/admin/")),
+            Ok(()),
+            "this machine is its user's own"
+        );
     }
 
     #[test]
@@ -180,6 +281,9 @@ mod tests {
             (EVERYWHERE, ALL, "[2001:4860::8888]:53"),
             (EVERYWHERE, ALL, "[::1]:53"),
             (EVERYWHERE, ALL, "[64:ff9b::8.8.8.8]:53"),
+            (EVERYWHERE, ALL, "[64:ff9b:1::8.8.8.8]:53"),
+            (EVERYWHERE, ALL, "[64:ff9b:1:808:8:800::]:53"),
+            (EVERYWHERE, ALL, "[2001:0:808:808::f7f7:f7f7]:53"),
         ] {
             assert_eq!(allows(listener, list, address), Ok(()), "{listener} {list} {address}");
         }
@@ -202,6 +306,13 @@ mod tests {
             ("10.0.0.1:9000", "", "127.0.0.1:80", "relays nowhere"),
             ("[::ffff:10.0.0.1]:9000", "", "127.0.0.1:80", "relays nowhere"),
             (EVERYWHERE, "10.0.0.7", "10.0.0.8:80", "relays to 10.0.0.7"),
+            (EVERYWHERE, ALL, "[64:ff9b:1::169.254.169.254]:80", "link-local"),
+            (EVERYWHERE, ALL, "[64:ff9b:1:a9fe:a9:fe00::]:80", "link-local"),
+            (EVERYWHERE, ALL, "[64:ff9b:1:77a9:fe:a9fe::]:80", "link-local"),
+            (EVERYWHERE, ALL, "[64:ff9b:1:7777:a9:fea9:fe00::]:80", "link-local"),
+            (EVERYWHERE, ALL, "[64:ff9b:1::168.63.129.16]:80", "metadata"),
+            (EVERYWHERE, ALL, "[2001:0:a9fe:a9fe::]:80", "link-local"),
+            (EVERYWHERE, ALL, "[2001:0:0808:0808::5601:5601]:80", "link-local"),
             (EVERYWHERE, "10.0.0.7:9000", "10.0.0.7:9001", "relays to 10.0.0.7:9000"),
             (EVERYWHERE, "10.0.0.7:9000-9100", "10.0.0.7:8999", "not allowed"),
             (EVERYWHERE, "10.0.0.7:9000-9100", "10.0.0.7:9101", "not allowed"),

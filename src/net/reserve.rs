@@ -37,9 +37,11 @@ pub(super) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard) {
         First::Nothing => return,
         First::Endpoint => {
             conn.set_state(ConnState::Page);
+            let stranger = node.admits(&down.stream, conn.peer()).err();
             let Downstream { stream, inbox, .. } = down;
+            let reader = api::Reader { address: conn.peer(), stranger };
             // Whoever takes longer has to ask again: these few are for those who ask now.
-            let _ = timeout(RESERVED_WHOLE, api::serve(&node, stream, inbox, conn.peer())).await;
+            let _ = timeout(RESERVED_WHOLE, api::serve(&node, stream, inbox, reader)).await;
             return;
         }
         First::Other => problem_message(&problem, Method::Get, false),

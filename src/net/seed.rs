@@ -11,7 +11,7 @@ use super::node::Node;
 use super::origin::{self, FileBody};
 use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::relay;
-use super::session::{hold_back, note_dials, refuse_on_purpose, send_body};
+use super::session::{admit, hold_back, note_dials, refuse_on_purpose, send_body};
 use super::upstream::Upstream;
 use crate::route::{Hop, Role, Wire, advance};
 use crate::snapshot::{ConnRole, ConnState};
@@ -42,6 +42,7 @@ pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head:
         conn.set_state(ConnState::Head);
         let Ok(Some(seed)) = timeout_at(deadline, read_request(node, &mut down, conn.peer())).await else { return };
         head.take();
+        // Which protocol this is, whoever asks may know, as that this node lives.
         if seed.name.as_bytes() == PROBE_NAME && seed.route.is_empty() {
             if down.write(PROBE_ANSWER).await.is_ok() {
                 down.close_after_peer().await;
@@ -52,6 +53,10 @@ pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head:
         let id = *request.transfer.get_or_insert_with(super::ids::transfer_id);
         let job = conn.begin_job(id, Method::Get, &request.name, Wire::Seed);
         note_dials(node, &job);
+        if let Err(why) = admit(node, &mut down, conn) {
+            return refuse(down, &job, &Problem::here(Reason::Policy, Action::Request, node.called(&request), why))
+                .await;
+        }
         if let Err(problem) = refuse_on_purpose(node, &request) {
             return refuse(down, &job, &problem).await;
         }

@@ -113,8 +113,10 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
             }
             Ok(Ok(Some(Asked::Page))) => {
                 conn.set_state(ConnState::Page);
+                let stranger = admit(node, &mut down, conn).err();
                 let Downstream { stream, inbox, .. } = down;
-                return Box::pin(api::serve(node, stream, inbox, conn.peer())).await;
+                let reader = api::Reader { address: conn.peer(), stranger };
+                return Box::pin(api::serve(node, stream, inbox, reader)).await;
             }
             Ok(Ok(None)) => Next::Drop,
             Ok(Err(error)) => Box::pin(refuse(node, &mut down, error.reason, error.detail)).await,
@@ -222,11 +224,11 @@ async fn file(
     down.old = !request.interim;
     let proof = request.method == Method::Head && request.if_match.is_some();
     let refused = if node.drain().is_draining() && !proof {
-        Some((Reason::Draining, ""))
+        Some((Reason::Draining, String::new()))
     } else if !host_allowed(&node.config.access, request.host.as_ref().map(|host| &host.host)) {
-        Some((Reason::Policy, UNKNOWN_NAME))
+        Some((Reason::Policy, UNKNOWN_NAME.to_owned()))
     } else {
-        None
+        admit(node, down, conn).err().map(|why| (Reason::Policy, why))
     };
     if let Some((reason, detail)) = refused {
         let problem = Problem::here(reason, Action::Request, node.called(&request), detail);
@@ -256,6 +258,15 @@ async fn file(
             relay::answer(node, down, &job, request, next, upstream).await
         }
     }
+}
+
+/// Whether the user at the other end may be served: the kernel is asked once for each connection.
+pub fn admit(node: &Node, down: &mut Downstream, conn: &ConnGuard) -> Result<(), String> {
+    if !down.admitted {
+        node.admits(&down.stream, conn.peer())?;
+        down.admitted = true;
+    }
+    Ok(())
 }
 
 /// Writes down what is turned, so that the account of a request says it too.

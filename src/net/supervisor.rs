@@ -36,7 +36,7 @@ pub struct Spawning {
     /// The folder they serve.
     pub root: PathBuf,
     /// Lets this program read their pages through a chain.
-    pub read: Secret,
+    pub read: ReadToken,
     /// Lets this program control them.
     pub control: Secret,
     /// How the dials of each hop stand, hop 1 first; those of hops behind the end are not turned.
@@ -47,6 +47,24 @@ pub struct Spawning {
     pub drain: Duration,
     /// Further flags, the same for all: time limits and the like.
     pub flags: Vec<OsString>,
+}
+
+/// What lets this program read the pages of the nodes it starts.
+#[derive(Clone, Debug)]
+pub enum ReadToken {
+    /// A person configured it: the nodes ask everybody for it.
+    Configured(Secret),
+    /// Made for this run: nobody else needs it.
+    Made(Secret),
+}
+
+impl ReadToken {
+    /// The token itself.
+    pub fn secret(&self) -> &Secret {
+        match self {
+            Self::Configured(secret) | Self::Made(secret) => secret,
+        }
+    }
 }
 
 /// How this program stands to its hops: `None` for those that it did not start.
@@ -157,7 +175,7 @@ impl Supervisor {
         let spec = Spec {
             hop: at + 1,
             address: self.hops[at].address.clone(),
-            next: self.hops.get(at + 1).map(|hop| hop.address.clone()),
+            next: self.hops.get(at + 1).cloned(),
             spawning: Arc::clone(&self.spawning),
         };
         let (keeper, orders) = mpsc::channel(ORDERS);

@@ -19,14 +19,15 @@ use super::clock::ms_since;
 use super::dial::{Dialed, dial_by};
 use super::limits::{HOP_SHARE, Limits};
 use super::link::{Links, Spares};
+use super::policy::Purpose;
 use crate::route::{Hop, HostPort, Wire};
 use crate::text::SafeText;
 use crate::wire::http::{encode_request, parse_reply, target};
 use crate::wire::problem::Server;
 use crate::wire::{Action, Leg, Method, Problem, Reason, Reply, Request, problem, seed};
 
-/// Has the last word on an address that is about to be dialled.
-pub type Judge = Arc<dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync>;
+/// Has the last word on an address that is about to be asked for something.
+pub type Judge = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), String> + Send + Sync>;
 
 /// One side's way to the next hop; holds the connection that is kept for the next request.
 ///
@@ -204,19 +205,31 @@ impl Upstream {
     /// A new connection, on which so many bytes of `first` were said already.
     async fn connect(
         &self,
-        hop: &HostPort,
+        hop: &Hop,
         wire: Wire,
         deadline: Instant,
         first: &[u8],
         told: Told<'_>,
     ) -> Result<(Link, Leg, usize), Problem> {
         told(Stage::Dialing);
+        let judge = |address| self.judges(hop, address);
         let left = deadline.saturating_duration_since(Instant::now());
-        let Dialed { stream, address, resolve_ms, dial_ms, said } =
-            dial_by(&self.links.resolver, hop, left.min(self.limits.connect), &*self.judge, first, self.limits.sockbuf)
-                .await?;
-        let link = Link::new(hop, address, wire, stream, dial_ms);
+        let Dialed { stream, address, resolve_ms, dial_ms, said } = dial_by(
+            &self.links.resolver,
+            &hop.address,
+            left.min(self.limits.connect),
+            &judge,
+            first,
+            self.limits.sockbuf,
+        )
+        .await?;
+        let link = Link::new(&hop.address, address, wire, stream, dial_ms);
         Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }, said))
+    }
+
+    /// Whether a hop may be asked at this address: what it is asked for counts as much as where it is.
+    fn judges(&self, hop: &Hop, address: SocketAddr) -> Result<(), String> {
+        (self.judge)(address, Purpose::files(hop.base.as_deref()))
     }
 
     /// Judges a reply: a success must be of known length and come from the end of the route.

@@ -34,7 +34,7 @@ pub(crate) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut config = config(folder.path(), address, Limits::default());
-    config.access.read = Some(Secret::new("read").unwrap());
+    config.access.chain = Some(Secret::new("read").unwrap());
     config.access.control = Some(Secret::new("control").unwrap());
     change(&mut config);
     let node = Node::new(config, address);

@@ -24,6 +24,8 @@ use crate::wire::{Action, Problem, Reason, TransferId};
 pub(super) const EVENTS: &str = "/v1/events";
 /// What a node says that has as many readers of events as it takes, in all or from one address.
 pub(super) const TOO_MANY_READERS: &str = "too many readers of events";
+/// That the node lives, which everybody may know.
+pub(super) const HEALTH: &str = "/healthz";
 const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// What a page depends on that has several forms.
@@ -64,6 +66,9 @@ pub(super) async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: 
     if matches!(wanted, Page::Folder(_)) && !node.config.access.may_list(request.headers()) {
         return here(node, Reason::Policy, NO_LISTING);
     }
+    if matches!(wanted, Page::Folder(_)) && !node.config.access.may_list_own(request.headers()) {
+        return here(node, Reason::Unauthorized, "listing needs the node's read token");
+    }
     if !wanted.is_free() && !node.config.access.may_read(peer, request.headers()) {
         return here(node, Reason::Unauthorized, "reading needs the node's read token");
     }
@@ -80,7 +85,7 @@ impl Page {
     fn find(path: &str) -> Result<Self, (Reason, String)> {
         match path {
             "/" => Ok(Self::About),
-            "/healthz" => Ok(Self::Health),
+            HEALTH => Ok(Self::Health),
             "/metrics" => Ok(Self::Metrics),
             "/v1/node" => Ok(Self::Node),
             EVENTS => Ok(Self::Events),

@@ -25,6 +25,7 @@ use crate::net::dial::dial_by;
 use crate::net::ids;
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::node::Node;
+use crate::net::policy::Purpose;
 use crate::net::registry::ReaderGuard;
 use crate::net::relay;
 use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Wire};
@@ -86,7 +87,9 @@ pub(super) async fn relay(
         .policy
         .allows_name(&next)
         .map_err(|why| Problem::next(Reason::Policy, Action::Connect, &next, why, 0.0))?;
-    let judge = |address| node.config.policy.allows(address);
+    let base = base.as_deref().filter(|_| rest.is_empty());
+    let purpose = if folder { Purpose::files(base) } else { Purpose::Pages };
+    let judge = |address| node.config.policy.allows(address, purpose);
     let (resolver, connect) = (&node.config.resolver, budget.min(node.config.limits.connect));
     let dialed = dial_by(resolver, &next, connect, &judge, b"", None).await?;
     if dialed.address == node.address {
@@ -94,7 +97,7 @@ pub(super) async fn relay(
     }
     // The next hop gets less time than is left, so that whoever stands next to a fault speaks first.
     let passed_on = budget.saturating_sub(began.elapsed()).saturating_sub(HOP_SHARE);
-    let path = path_at(request, base.as_deref().filter(|_| rest.is_empty()));
+    let path = path_at(request, base);
     let onward = onward(request, &path, &next, &rest, &via, id, passed_on)
         .map_err(|error| refuse(Reason::Malformed, &error.to_string()))?;
     let asked =

@@ -46,7 +46,7 @@ pub(super) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
         wire: None,
         resolver: Resolver::default(),
     };
-    config.access.read = Some(Secret::new("sesame").unwrap());
+    config.access.chain = Some(Secret::new("sesame").unwrap());
     change(&mut config);
     let node = Node::new(config, address);
     let mut accepting = JoinSet::new();
@@ -59,7 +59,7 @@ pub(super) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
                 let _guard = node.registry.open(peer);
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {}
-                serve(&node, stream, head, peer).await;
+                serve(&node, stream, head, Reader { address: peer, stranger: None }).await;
             });
         }
     });

@@ -1,4 +1,4 @@
-//! The value of `--allow-next`: addresses and ranges, each with the ports that go with it.
+//! The value of `--allow-next`: addresses and ranges, each with its ports and with what it is for.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -6,21 +6,36 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::route::parse_port;
+use super::Purpose;
+use crate::route::{DEFAULT_BASE, parse_base, parse_port};
 
 /// Most entries of a list; nobody writes more by hand, and every dial walks through them.
 const MOST: usize = 1024;
 
 /// Addresses that a node may dial besides what its policy allows anyway; empty by default.
 ///
-/// Written as `10.0.0.7`, `10.0.0.0/8:9000-9100`, `fd00::/8` or `[fd00::/8]:9000`, separated by commas.
+/// Written as `10.0.0.7`, `10.0.0.0/8:9000-9100`, `fd00::/8` or `[fd00::/8]:9000`, separated by commas: hops of chains. With
+/// a path behind the ports, `10.0.0.8:80/pub/`, it is a web server whose files beneath that path may be asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowList(Vec<Entry>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     net: IpNet,
     ports: Option<(u16, u16)>,
+    /// What a base has to begin with, of a server that is no node.
+    path: Option<String>,
+}
+
+/// What a list says of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// It is listed for this.
+    Yes,
+    /// It is listed, but not for this.
+    ForOther,
+    /// It is not listed.
+    No,
 }
 
 impl AllowList {
@@ -29,25 +44,53 @@ impl AllowList {
         self.0.is_empty()
     }
 
-    /// True if a canonical address is listed.
-    pub(super) fn holds(&self, address: SocketAddr) -> bool {
-        self.0.iter().any(|entry| entry.has_port(address.port()) && entry.net.contains(&address.ip()))
+    /// Whether a canonical address is listed for this.
+    pub(super) fn judge(&self, address: SocketAddr, purpose: Purpose<'_>) -> Listed {
+        let mut listed = Listed::No;
+        for entry in self.0.iter().filter(|entry| entry.holds(address)) {
+            if entry.is_for(purpose) {
+                return Listed::Yes;
+            }
+            listed = Listed::ForOther;
+        }
+        listed
     }
 
     /// True if some address is listed with this port.
     pub(super) fn has_port(&self, port: u16) -> bool {
         self.0.iter().any(|entry| entry.has_port(port))
     }
-}
 
-impl FromIterator<SocketAddr> for AllowList {
-    /// A list of single addresses with their ports.
-    fn from_iter<I: IntoIterator<Item = SocketAddr>>(addresses: I) -> Self {
+    /// The addresses of a next hop with this base.
+    pub fn of_hop(addresses: impl IntoIterator<Item = SocketAddr>, base: Option<&str>) -> Self {
+        let path = base.filter(|base| *base != DEFAULT_BASE).map(str::to_owned);
         let entry = |address: SocketAddr| Entry {
             net: IpNet::from(address.ip().to_canonical()),
             ports: Some((address.port(), address.port())),
+            path: path.clone(),
         };
         Self(addresses.into_iter().take(MOST).map(entry).collect())
+    }
+}
+
+impl Entry {
+    fn holds(&self, address: SocketAddr) -> bool {
+        self.has_port(address.port()) && self.net.contains(&address.ip())
+    }
+
+    fn has_port(&self, port: u16) -> bool {
+        self.ports.is_none_or(|(first, last)| (first..=last).contains(&port))
+    }
+
+    fn is_for(&self, purpose: Purpose<'_>) -> bool {
+        match (&self.path, purpose) {
+            (None, Purpose::Pages) => true,
+            (None, Purpose::Files(base)) => base == DEFAULT_BASE,
+            (Some(_), Purpose::Pages) => false,
+            (Some(path), Purpose::Files(base)) => {
+                base == path || (path.ends_with('/') && base.starts_with(path.as_str()))
+            }
+        }
     }
 }
 
@@ -70,20 +113,19 @@ impl fmt::Display for AllowList {
     }
 }
 
-impl Entry {
-    fn has_port(&self, port: u16) -> bool {
-        self.ports.is_none_or(|(first, last)| (first..=last).contains(&port))
-    }
-}
-
 impl FromStr for Entry {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (net, ports) = split(text)?;
-        let net = parse_net(&net).map_err(|reason| format!("{text:?}: {reason}"))?;
-        let ports = ports.map(parse_ports).transpose().map_err(|reason| format!("{text:?}: {reason}"))?;
-        Ok(Self { net, ports })
+        let (net, behind) = split(text)?;
+        let wrong = |reason| format!("{text:?}: {reason}");
+        let net = parse_net(&net).map_err(wrong)?;
+        let (ports, path) = match behind.map(|behind| behind.split_at(behind.find('/').unwrap_or(behind.len()))) {
+            None => (None, ""),
+            Some((ports, path)) => (Some(parse_ports(ports).map_err(wrong)?), path),
+        };
+        let path = if path.is_empty() { None } else { Some(parse_base(path).map_err(wrong)?) };
+        Ok(Self { net, ports, path })
     }
 }
 
@@ -96,14 +138,15 @@ impl fmt::Display for Entry {
             _ => write!(f, "{net}")?,
         }
         match self.ports {
-            None => Ok(()),
-            Some((first, last)) if first == last => write!(f, ":{first}"),
-            Some((first, last)) => write!(f, ":{first}-{last}"),
+            None => {}
+            Some((first, last)) if first == last => write!(f, ":{first}")?,
+            Some((first, last)) => write!(f, ":{first}-{last}")?,
         }
+        f.write_str(self.path.as_deref().unwrap_or_default())
     }
 }
 
-/// Parts the address or range from the ports; brackets may stand around the address or around the range.
+/// Parts the address or range from the ports and what is behind them; brackets may stand around the address or around the range.
 fn split(text: &str) -> Result<(String, Option<&str>), String> {
     if let Some(inner) = text.strip_prefix('[') {
         let (inner, behind) =
@@ -119,7 +162,9 @@ fn split(text: &str) -> Result<(String, Option<&str>), String> {
     }
     // Two colons make it IPv6, which has no ports unless it stands in brackets.
     match text.split_once(':') {
-        Some((net, ports)) if !ports.contains(':') => Ok((net.to_owned(), Some(ports))),
+        Some((net, ports)) if !ports.split('/').next().unwrap_or_default().contains(':') => {
+            Ok((net.to_owned(), Some(ports)))
+        }
         _ => Ok((text.to_owned(), None)),
     }
 }
@@ -160,13 +205,26 @@ mod tests {
 
     #[test]
     fn a_list_shows_as_it_can_be_written() {
-        for text in ["10.0.0.7", "10.0.0.0/8:9000-9100, [fd00::/8]:1, ::2", "[::1]:80"] {
+        for text in [
+            "10.0.0.7",
+            "10.0.0.0/8:9000-9100, [fd00::/8]:1, ::2",
+            "[::1]:80",
+            "10.0.0.8:80/pub/, [fd00::/8]:80-90/a:b",
+        ] {
             let list: AllowList = text.parse().unwrap();
             assert_eq!(list.to_string(), text);
             assert_eq!(list.to_string().parse(), Ok(list));
         }
-        let list: AllowList = ["[::1]:5".parse().unwrap(), "10.0.0.7:6".parse().unwrap()].into_iter().collect();
-        assert_eq!(list.to_string(), "[::1]:5, 10.0.0.7:6");
+        let addresses = ["[::1]:5".parse().unwrap(), "10.0.0.7:6".parse().unwrap()];
+        for (base, shown) in [
+            (None, "[::1]:5, 10.0.0.7:6"),
+            (Some("/files/"), "[::1]:5, 10.0.0.7:6"),
+            (Some("/pub"), "[::1]:5/pub, 10.0.0.7:6/pub"),
+        ] {
+            let list = AllowList::of_hop(addresses, base);
+            assert_eq!(list.to_string(), shown);
+            assert_eq!(list.to_string().parse(), Ok(list));
+        }
     }
 
     #[test]
@@ -191,6 +249,12 @@ mod tests {
             ("[10.0.0.7]x:80", "behind its bracket"),
             ("0x7f000001", "neither an IP address"),
             ("127.1", "neither an IP address"),
+            ("10.0.0.7/pub/", "neither an IP address"),
+            ("10.0.0.7:/pub/", "port \"\""),
+            ("10.0.0.7:80/a/../b/", "is not a URL path"),
+            ("10.0.0.7:80//", "is not a URL path"),
+            ("10.0.0.7:80/a?b", "is not a URL path"),
+            ("[fd00::/8]/pub/:80", "neither an IP address"),
         ] {
             let why = text.parse::<AllowList>().expect_err(text);
             assert!(why.contains(says), "{text}: {why}");

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::faulty::{Fault, Plan, Seeded, Slices, join};
 use super::{moved, pair, run};
 use crate::dials::Dials;
-use crate::net::access::Access;
+use crate::net::access::{Access, LocalUsers};
 use crate::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
 use crate::net::limits::Limits;
 use crate::net::node::{Node, NodeConfig};
@@ -175,7 +175,7 @@ impl Chain {
             let config = NodeConfig {
                 root: Root::open(root).unwrap(),
                 policy: Policy::default(),
-                access: Access::new(address(hop)),
+                access: Access { local_users: LocalUsers::Any, ..Access::new(address(hop)) }, // Pairs have no user.
                 limits: Limits::default(),
                 dials: Dials { limit: scene.limit.filter(|_| hop == 0), ..Dials::default() },
                 max_connections: 64,

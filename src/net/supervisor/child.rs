@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Line, Spawning, beyond, vacant};
+use super::{Line, ReadToken, Spawning, beyond, vacant};
+use crate::net::access::CHAIN_TOKEN;
 use crate::net::policy::AllowList;
-use crate::route::{Host, HostPort};
+use crate::route::{Hop, Host, HostPort};
 use crate::text::SafeText;
 
 /// How long a node may take to say that it listens.
@@ -34,7 +35,7 @@ pub(super) struct Spec {
     /// Where the route says it is.
     pub(super) address: HostPort,
     /// Where the route goes on.
-    pub(super) next: Option<HostPort>,
+    pub(super) next: Option<Hop>,
     /// What all have in common.
     pub(super) spawning: Arc<Spawning>,
 }
@@ -54,7 +55,7 @@ impl Spec {
     /// there already, or it is no place on this machine.
     pub(super) async fn start(&self, lines: mpsc::Sender<Line>) -> Result<Option<Running>, String> {
         let Some(listen) = vacant(&self.address).await else { return Ok(None) };
-        let mut command = self.command(listen, beyond(self.next.as_ref()).await);
+        let mut command = self.command(listen, beyond(self.next.as_ref().map(|next| &next.address)).await);
         let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let mut running = Running { child, stdin, readers: JoinSet::new(), let_go: false };
@@ -104,7 +105,8 @@ impl Spec {
         if let Host::Name(name) = &self.address.host {
             command.arg("--host-name").arg(name);
         }
-        let next: AllowList = next.into_iter().collect();
+        let base = self.next.as_ref().and_then(|next| next.base.as_deref());
+        let next = AllowList::of_hop(next, base);
         let lists: Vec<String> = spawning
             .allow_next
             .iter()
@@ -120,7 +122,11 @@ impl Spec {
         for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("CHAINVIEW_")) {
             command.env_remove(key);
         }
-        command.env("CHAINVIEW_READ_TOKEN", spawning.read.reveal());
+        let variable = match spawning.read {
+            ReadToken::Configured(_) => "CHAINVIEW_READ_TOKEN",
+            ReadToken::Made(_) => CHAIN_TOKEN,
+        };
+        command.env(variable, spawning.read.secret().reveal());
         command.env("CHAINVIEW_CONTROL_TOKEN", spawning.control.reveal());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // With that flag the node takes a session of its own: Ctrl-C in the terminal, and its end, are for this program

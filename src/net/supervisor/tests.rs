@@ -35,7 +35,7 @@ async fn stage(mode: &str, hops: &[&str], change: impl FnOnce(&mut Spawning)) ->
     let mut spawning = Spawning {
         program: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fake-node.sh"),
         root: folder.path().to_owned(),
-        read: Secret::new("r").unwrap(),
+        read: ReadToken::Configured(Secret::new("r").unwrap()),
         control: Secret::new("c").unwrap(),
         dials: Vec::new(),
         allow_next: None,

@@ -43,6 +43,8 @@ impl Upstream {
         told: Told<'_>,
     ) -> Result<Answer, Problem> {
         let kept = self.link.take().filter(|link| link.hop == hop.address && link.is_idle());
+        // Another base of the same server may be one that it must not be asked for.
+        let kept = kept.filter(|link| self.judges(hop, link.address).is_ok());
         if let Some(mut link) = kept {
             match self.exchange(&mut link, hop, request, deadline, None, told).await {
                 Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
@@ -52,7 +54,9 @@ impl Upstream {
             }
         }
         let question = question(hop, request, deadline)?;
-        if let Some((stream, address, said)) = self.links.spares.take(&hop.address, &question) {
+        // Only nodes are dialled ahead, and a base is for other servers.
+        let spare = if hop.base.is_none() { self.links.spares.take(&hop.address, &question) } else { None };
+        if let Some((stream, address, said)) = spare {
             let mut link = Link::new(&hop.address, address, Wire::Http, stream, 0.0);
             match self.exchange(&mut link, hop, request, deadline, Some(&question[said..]), told).await {
                 Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
@@ -61,7 +65,7 @@ impl Upstream {
                 Err(Failed::Unanswered(_) | Failed::SpeaksSeed) => {}
             }
         }
-        let (mut link, dialed, said) = self.connect(&hop.address, Wire::Http, deadline, &question, told).await?;
+        let (mut link, dialed, said) = self.connect(hop, Wire::Http, deadline, &question, told).await?;
         // What was not said at once is asked anew: less time is left by now.
         let rest = (said > 0).then(|| &question[said..]);
         match self.exchange(&mut link, hop, request, deadline, rest, told).await {
@@ -174,8 +178,9 @@ impl Upstream {
             Err(_) => None,
         };
         let left = wait.until.saturating_duration_since(Instant::now());
-        let mut asking =
-            pin!(probe(&self.links.resolver, &wait.hop.address, left.min(self.limits.connect), &self.judge));
+        let judge = |address| self.judges(wait.hop, address);
+        let limit = left.min(self.limits.connect);
+        let mut asking = pin!(probe(&self.links.resolver, &wait.hop.address, limit, &judge));
         if let Some(problem) = closed {
             // The original drops a connection it does not understand when the next one comes: closing settles nothing.
             return match asking.await {
@@ -213,7 +218,7 @@ impl Upstream {
         told: Told<'_>,
     ) -> Result<Answer, Problem> {
         let text = seed::encode_request(request, hop)?;
-        let (mut link, dialed, said) = self.connect(&hop.address, Wire::Seed, deadline, &text, told).await?;
+        let (mut link, dialed, said) = self.connect(hop, Wire::Seed, deadline, &text, told).await?;
         let asked = Instant::now();
         let wait = Wait { hop, request, asked, until: deadline, unsure: false, told };
         if !matches!(timeout_at(deadline, link.stream.write_all(&text[said..])).await, Ok(Ok(()))) {

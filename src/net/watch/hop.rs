@@ -165,19 +165,21 @@ impl HopTask {
             Err(Failure::Down("its address is of loopback on another machine".into()))
         };
         match direct {
+            // One that was started here is on this machine, and the hops before it need not see the token made for it.
+            direct if self.subject.at == 0 || self.is_spawned() => direct,
             // A refusal by the hop's own machine says more than what the chain makes of it.
-            Err(Failure::Refused) if self.subject.at > 0 => match self.through().await {
+            Err(Failure::Refused) => match self.through().await {
                 Err(Failure::Down(_) | Failure::Refused) => Err(Failure::Refused),
                 through => through,
             },
-            Err(Failure::Down(_)) if self.subject.at > 0 => self.through().await,
+            Err(Failure::Down(_)) => self.through().await,
             direct => direct,
         }
     }
 
     async fn direct(&self, hop: &Hop) -> Result<Asked, Failure> {
         if self.seed {
-            match probe(&Resolver::default(), &hop.address, PROBE, &(Arc::new(|_| Ok(())) as _)).await {
+            match probe(&Resolver::default(), &hop.address, PROBE, &|_| Ok(())).await {
                 Some(Wire::Seed) => return Err(Failure::Original),
                 Some(Wire::Http) => {}
                 None => {
@@ -196,9 +198,7 @@ impl HopTask {
         // The original says nothing to HTTP, or trips over it and closes; a question of its own tells it from a slow
         // node, and from one that is leaving.
         let is_odd = early.as_ref().is_none_or(|asked| asked.as_ref().is_err_and(|why| why.reason == Reason::Closed));
-        if is_odd
-            && probe(&Resolver::default(), &hop.address, PROBE, &(Arc::new(|_| Ok(())) as _)).await == Some(Wire::Seed)
-        {
+        if is_odd && probe(&Resolver::default(), &hop.address, PROBE, &|_| Ok(())).await == Some(Wire::Seed) {
             return Err(Failure::Original);
         }
         let asked = match early {
@@ -224,10 +224,11 @@ impl HopTask {
 
     /// A random token is for the nodes it was made for, and for nobody who may stand in their place.
     fn token(&self) -> Option<&Secret> {
-        match self.told {
-            Some(HopLink::Spawned { .. }) => self.spawned_token.as_ref(),
-            _ => self.token.as_ref(),
-        }
+        if self.is_spawned() { self.spawned_token.as_ref() } else { self.token.as_ref() }
+    }
+
+    fn is_spawned(&self) -> bool {
+        matches!(self.told, Some(HopLink::Spawned { .. }))
     }
 }
 
