@@ -183,7 +183,7 @@ fn prefers_html(headers: &HeaderMap, other: &str) -> bool {
     preference(headers, "text/html").quality > preference(headers, other).quality
 }
 
-/// OpenMetrics only for clients that name it: many readers of the older format know nothing of it and refuse the page.
+/// `OpenMetrics` only for clients that name it: many readers of the older format refuse the page.
 fn format(headers: &HeaderMap) -> Format {
     let open = preference(headers, "application/openmetrics-text");
     let wanted = open.named && open.quality > 0 && open.quality >= preference(headers, "text/plain").quality;
