@@ -86,6 +86,7 @@ pub enum Mode {
 
 /// How to fetch.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own, named as its flag is")]
 pub struct FetchPlan {
     /// Another name than that of the input file.
     pub file: Option<FileName>,

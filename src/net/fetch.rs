@@ -51,6 +51,7 @@ pub use stream::Output;
 
 /// One file to fetch: what, from where, to where.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own, named as its flag is")]
 pub struct FetchJob {
     /// Its number in this run, from 1.
     pub number: u64,

@@ -256,7 +256,7 @@ async fn an_etag_that_is_another_and_stays_so_is_a_change_and_so_is_the_word_of_
         let mut scene = Scene::http(turns.into_iter().map(Turn::Say).collect()).await;
         let error = scene.fetch().await.unwrap_err();
         assert!(matches!(error, Error::Changed { .. }) && error.exit_code() == 6, "{error}");
-        assert_eq!((scene.asked.lock().unwrap().len(), scene.names()), (asked, vec!["f.bin.part".to_owned()]));
+        assert_eq!((scene.asked.lock().unwrap().len(), scene.names().contains(&"f.bin".to_owned())), (asked, false));
     }
 }
 

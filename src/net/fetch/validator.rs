@@ -28,7 +28,7 @@ impl Validator {
         }
         let modified = reply.last_modified.as_ref()?;
         // Both by the origin's clock, which alone can tell them apart.
-        let age = date(reply.date.as_ref()?)?.duration_since(date(modified)?).ok()?;
+        let age = date(reply.date.as_deref()?)?.duration_since(date(modified)?).ok()?;
         (age >= SETTLED).then(|| Self::LastModified(modified.clone()))
     }
 
@@ -57,7 +57,7 @@ impl Validator {
     }
 }
 
-fn date(text: &String) -> Option<SystemTime> {
+fn date(text: &str) -> Option<SystemTime> {
     httpdate::parse_http_date(text).ok()
 }
 
