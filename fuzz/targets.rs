@@ -78,7 +78,7 @@ pub(crate) fn reply_head(bytes: &[u8]) {
         assert_eq!(parse_reply(&bytes[..cut], method), Ok(None), "the first {cut} of {length} bytes");
     }
     let reply = match head {
-        ReplyHead::Interim(status) => return assert!((100..200).contains(&status) && status != 101),
+        ReplyHead::Interim(status, _) => return assert!((100..200).contains(&status) && status != 101),
         ReplyHead::Final(reply) => *reply,
     };
     assert!((200..600).contains(&reply.status));

@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! route.rs      file names (name), addresses (address), hops (hop), the input.txt grammar, and what makes a node a relay or the origin
-//! wire/         message (Request, Reply), condition (If-Match and the like), media (types by ending), digest, transfer (ids),
-//!               problem and reason (what went wrong, in a form that travels);
+//! wire/         message (Request, Reply), condition (If-Match and the like), media (types by ending), digest, progress (of
+//!               a digest), transfer (ids), problem and reason (what went wrong, in a form that travels);
 //!               http and seed: the two dialects, read and written on slices
 //! meter.rs      counters and blocked-time clocks of a body, the cap's bucket, rates
 //! snapshot.rs   all that a screen, a JSON line and a metric may know: node, listing; broke  how a body ended;
@@ -35,14 +35,15 @@
 //! upstream      asking the next hop over either wire;  link  which wire it speaks, and a spare connection, dialled ahead;
 //!               dial  resolve, judge, connect;  resolve  names, on threads of their own
 //! body          the best way for a body;  pump  the copying loop;  splice  past the pump;  buffers  what waits
-//!               in the kernel while a reader is slow
+//!               in the kernel while a reader is slow;  threads  for work that waits for a disk
 //! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs;
 //!               pulse  how long this program was not running
 //! kernel        calls nobody wraps: socket figures, a head start for the disk, ignored signals;  load  what a node got
 //!               of the machine
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control
 //! api           the node's own pages and verbs;  metrics  its counters as text;  ask  reading such pages from other
-//!               nodes;  control  telling them, and listing folders;  dials  what is turned now, for bodies under way
+//!               nodes;  control  telling them, and asking for lists of folders;  listings  how many of those are made at
+//!               once;  dials  what is turned now, for bodies under way
 //! fetch         the client end: to a part file, proven, then into its place, unless it is there already (present)
 //! watch         follows every hop's reports;  accounts  what they say of one transfer;  supervisor  local nodes
 //! sim           for tests alone: whole chains in one thread, on a clock that can be wound, with faults from a seed

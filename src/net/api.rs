@@ -12,14 +12,14 @@ mod tests;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -32,6 +32,7 @@ use super::access::{UNKNOWN_NAME, host_allowed};
 use super::ask::{BUFFER, CHAIN_ROUTE, CHAIN_TRANSFER};
 use super::caught::{Panicked, caught};
 use super::downstream::drain;
+use super::listings::Place;
 use super::node::Node;
 use crate::route::{Hop, HostPort};
 use crate::text::SafeText;
@@ -64,11 +65,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = node.config.limits;
+    // The library is done with a body when it has put it into its own buffer, which is not when the reader has it.
+    let place = Arc::new(Mutex::new(None));
     let service = service_fn(|request| {
-        let (node, reader) = (Arc::clone(node), reader.clone());
+        let (node, reader, held) = (Arc::clone(node), reader.clone(), Arc::clone(&place));
         async move {
             let answered = caught(Box::pin(logged(&node, request, &reader))).await;
-            Ok::<_, Infallible>(answered.unwrap_or_else(|Panicked| here(&node, Reason::Internal, "")))
+            let mut reply = answered.unwrap_or_else(|Panicked| here(&node, Reason::Internal, ""));
+            *held.lock().unwrap_or_else(PoisonError::into_inner) = reply.extensions_mut().remove::<Arc<Place>>();
+            Ok::<_, Infallible>(reply)
         }
     });
     let mut server = http1::Builder::new();
@@ -181,6 +186,9 @@ fn here(node: &Node, reason: Reason, detail: &str) -> Response<PageBody> {
 fn from_problem(problem: &Problem) -> Response<PageBody> {
     let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut reply = page(status, problem::MEDIA_TYPE, problem.to_json());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     if status == StatusCode::UNAUTHORIZED {
         reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

@@ -39,7 +39,7 @@ pub enum Direct<'a> {
 /// Most bytes that go out in one write with the head: a small file is one packet, and one wake-up for its reader.
 const WITH_HEAD: usize = 16 * 1024;
 /// Bytes that are always copied first: what a reply's head left behind, and small files, for which nothing is set up.
-const COPIED_FIRST: u64 = 16 * 1024;
+pub(super) const COPIED_FIRST: u64 = 16 * 1024;
 /// Bytes of a file that are always copied at the end, after a last look at whether the file has changed.
 const COPIED_LAST: u64 = 1;
 

@@ -1,23 +1,28 @@
-//! Digests of served files: computed beside the sending, once per file, remembered while the file stays the same.
+//! Digests of served files: computed beside the sending, once per file, remembered while the file stays the same; and of
+//! the first bytes of files that grow.
+
+mod hasher;
+mod lanes;
+mod task;
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::root::{Served, Version};
-use crate::wire::{Algorithm, Digest};
+use super::threads::Threads;
+use crate::wire::{Algorithm, Digest, Progress};
+use lanes::{Id, Lanes, SMALL_LANES};
+use task::{Slice, Task};
+
+pub use hasher::Hasher;
 
 /// Digests remembered; each takes about a hundred bytes.
 const REMEMBERED: usize = 4096;
-/// A file changed this recently may change again without its time stamps telling, so its digest is not remembered.
-const SETTLED: Duration = Duration::from_secs(2);
-/// Bytes read and hashed at a time.
-const CHUNK: usize = 1 << 20;
-
 /// How long a digest is computed on after the last who wanted it left: a client asks for it once more when it has the
 /// file, and one that has gone must not keep a core busy.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,83 +30,186 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a digest is known by.
 type Key = (Version, Algorithm);
 /// A digest that is wanted, being computed or done.
-type Slot = watch::Receiver<Option<Result<Digest, String>>>;
+type Slot = watch::Receiver<Option<Result<Digest, NoDigest>>>;
+
+/// Why there is no digest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoDigest {
+    /// The file is not what it was when it was opened.
+    #[error("the file changed while it was read")]
+    Changed,
+    /// The disk failed.
+    #[error("{0}")]
+    Unread(String),
+    /// Too many are wanted, or the system gives no thread to compute one.
+    #[error("too many digests are being computed")]
+    Busy,
+}
 
 /// The digests of one node.
 #[derive(Debug)]
 pub struct Digests {
-    workers: Arc<Semaphore>,
+    threads: Threads,
     patience: Duration,
     known: Mutex<Known>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
-    slots: HashMap<Key, (Slot, Weak<()>)>,
+    slots: HashMap<Key, (Slot, Weak<Wanted>)>,
     order: VecDeque<Key>,
+    lanes: Lanes<IpAddr>,
+    /// Those that wait for a lane.
+    waiting: HashMap<Id, Task>,
+}
+
+/// Shared by all who want a digest; it is wanted for as long as somebody besides its task has this.
+#[derive(Debug)]
+struct Wanted {
+    id: Id,
+    size: u64,
+    done: AtomicU64,
+}
+
+/// A digest that may still be being computed, and is wanted for as long as this lives.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    slot: Slot,
+    wanted: Option<Arc<Wanted>>,
 }
 
 impl Default for Digests {
-    /// One job per core: hashing is all processor, and more at once would only be slower together.
+    /// One large file per core: hashing is all processor, and more at once would only be slower together.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { workers: Arc::new(Semaphore::new(cores)), patience: PATIENCE, known: Mutex::default() }
+        Self::new(cores, PATIENCE)
     }
 }
 
 impl Digests {
+    fn new(large: usize, patience: Duration) -> Self {
+        let (slots, order, waiting) = Default::default();
+        let known = Known { slots, order, lanes: Lanes::new(large), waiting };
+        Self { threads: Threads::new("digest", large + SMALL_LANES), patience, known: Mutex::new(known) }
+    }
+
     /// The digest, if it is known already.
     pub fn ready(&self, served: &Served, algorithm: Algorithm) -> Option<Digest> {
         let (slot, _) = self.lock().slots.get(&(served.version, algorithm)).cloned()?;
         slot.borrow().clone()?.ok()
     }
 
-    /// Starts computing the digest, unless that is being done or was done; wait for it with [`Pending::finished`].
+    /// The digest of a file's first bytes, if they are few and in the page cache: sooner computed than handed to a thread.
+    pub fn at_once(&self, served: &Served, size: u64, algorithm: Algorithm) -> Option<Digest> {
+        let (digest, settled) = task::at_once(served, size, algorithm)?;
+        if size == served.version.size {
+            if !served.is_unchanged() {
+                return None;
+            }
+            if settled {
+                let (_, slot) = watch::channel(Some(Ok(digest)));
+                self.lock().remember((served.version, algorithm), slot, Weak::new());
+            }
+        }
+        Some(digest)
+    }
+
+    /// Starts computing the digest for `source`, unless that is being done or was done; wait for it with
+    /// [`Pending::finished`].
     ///
     /// A digest that nobody holds a [`Pending`] of when its turn comes is not computed, and is given up where that stays
     /// so: it would keep a file open and a core busy, and those who wait for theirs would wait for it too.
-    pub fn start(self: &Arc<Self>, served: &Served, algorithm: Algorithm) -> Pending {
+    pub fn start(self: &Arc<Self>, served: &Served, algorithm: Algorithm, source: IpAddr) -> Pending {
         let key = (served.version, algorithm);
         let mut known = self.lock();
         if let Some((slot, wanted)) = known.slots.get(&key) {
-            return Pending { slot: slot.clone(), _wanted: wanted.upgrade() };
+            return Pending { slot: slot.clone(), wanted: wanted.upgrade() };
         }
-        let (done, slot) = watch::channel(None);
-        let wanted = Arc::new(());
-        known.slots.insert(key, (slot.clone(), Arc::downgrade(&wanted)));
-        known.order.push_back(key);
-        if known.order.len() > REMEMBERED
-            && let Some(oldest) = known.order.pop_front()
-        {
-            known.slots.remove(&oldest);
-        }
+        let Some((task, pending)) = known.task(served, served.version.size, algorithm, source) else {
+            return Pending::busy();
+        };
+        known.remember(key, pending.slot.clone(), Arc::downgrade(task.wanted()));
+        known.waiting.insert(task.wanted().id, task.known_by(key));
         drop(known);
-        let (digests, served, token) = (Arc::clone(self), served.clone(), Arc::clone(&wanted));
-        tokio::spawn(async move {
-            // The semaphore is never closed.
-            let Ok(_worker) = digests.workers.acquire().await else { return };
-            if digests.is_unwanted(key, &token) {
-                return;
-            }
-            let own = Arc::downgrade(&token);
-            let demand = Demand { digests: Arc::clone(&digests), key, token, ended: None };
-            let computed = compute(served, algorithm, demand).await;
-            if !matches!(computed, Ok((_, true))) {
-                digests.lock().forget(key, &own);
-            }
-            let _ = done.send(Some(computed.map(|(digest, _)| digest)));
-        });
-        Pending { slot, _wanted: Some(wanted) }
+        self.go_on();
+        #[cfg(test)]
+        super::sim::wait(|| pending.is_over());
+        pending
     }
 
-    /// True if nobody waits for a digest any more; it is forgotten then, before anybody can begin to.
-    fn is_unwanted(&self, key: Key, token: &Arc<()>) -> bool {
+    /// Starts computing the digest of a file's first bytes as they are from now on; nobody else's answer would do.
+    ///
+    /// Whoever received the same bytes before has what the file held at a moment between: a byte that was changed
+    /// meanwhile would have been read differently.
+    pub fn of_first(self: &Arc<Self>, served: &Served, size: u64, algorithm: Algorithm, source: IpAddr) -> Pending {
         let mut known = self.lock();
-        let unwanted = Arc::strong_count(token) == 1;
-        if unwanted {
-            known.forget(key, &Arc::downgrade(token));
+        let Some((task, pending)) = known.task(served, size, algorithm, source) else { return Pending::busy() };
+        known.waiting.insert(task.wanted().id, task);
+        drop(known);
+        self.go_on();
+        #[cfg(test)]
+        super::sim::wait(|| pending.is_over());
+        pending
+    }
+
+    /// How far a digest is; `None` where nobody computes it any more.
+    pub fn progress(&self, pending: &Pending) -> Option<Progress> {
+        let wanted = pending.wanted.as_ref()?;
+        let ahead = self.lock().lanes.ahead(wanted.id);
+        Some(Progress { done: wanted.done.load(Relaxed), size: wanted.size, ahead: u32::try_from(ahead).ok()? })
+    }
+
+    /// Gives a thread to each digest whose turn it is.
+    fn go_on(self: &Arc<Self>) {
+        while let Some(task) = { self.next() } {
+            let (digests, id, key) = (Arc::clone(self), task.wanted().id, task.key());
+            if self.threads.run(move || digests.work(task)).is_err() {
+                let mut known = self.lock();
+                known.lanes.remove(id);
+                known.forget(id, key);
+            }
         }
-        unwanted
+    }
+
+    fn next(&self) -> Option<Task> {
+        self.lock().next(self.patience)
+    }
+
+    /// Computes slices of whatever comes next, until nothing does.
+    fn work(&self, mut task: Task) {
+        loop {
+            let slice = task.slice(self.patience);
+            let mut known = self.lock();
+            let id = task.wanted().id;
+            match slice {
+                Slice::Rest(rest) => {
+                    known.lanes.paused(id, rest);
+                    known.waiting.insert(id, task);
+                }
+                Slice::Unwanted if task.is_wanted() => {
+                    // Somebody came after all.
+                    known.lanes.paused(id, task.rest());
+                    known.waiting.insert(id, task);
+                }
+                Slice::Unwanted => {
+                    known.lanes.remove(id);
+                    known.forget(id, task.key());
+                }
+                Slice::Done(outcome, remembered) => {
+                    known.lanes.remove(id);
+                    if !remembered {
+                        known.forget(id, task.key());
+                    }
+                    drop(known);
+                    task.tell(outcome);
+                    known = self.lock();
+                }
+            }
+            match known.next(self.patience) {
+                Some(next) => task = next,
+                None => return,
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -110,130 +218,67 @@ impl Digests {
 }
 
 impl Known {
-    /// Forgets a digest, if it is still this job's: another may have been started since.
-    fn forget(&mut self, key: Key, own: &Weak<()>) {
-        if self.slots.get(&key).is_some_and(|(_, wanted)| wanted.ptr_eq(own)) {
+    /// Something to compute, and the promise of it; `None` where too much waits already.
+    fn task(&mut self, served: &Served, size: u64, algorithm: Algorithm, source: IpAddr) -> Option<(Task, Pending)> {
+        let id = self.lanes.add(source, size)?;
+        let (done, slot) = watch::channel(None);
+        let wanted = Arc::new(Wanted { id, size, done: AtomicU64::new(0) });
+        let task = Task::new(served.clone(), size, algorithm, Arc::clone(&wanted), done);
+        Some((task, Pending { slot, wanted: Some(wanted) }))
+    }
+
+    /// The task whose turn it is; those that nobody waits for any more are forgotten first, and their files closed.
+    fn next(&mut self, patience: Duration) -> Option<Task> {
+        let over: Vec<Id> =
+            self.waiting.iter_mut().filter_map(|(id, task)| task.is_over(patience).then_some(*id)).collect();
+        for id in over {
+            self.lanes.remove(id);
+            let task = self.waiting.remove(&id);
+            self.forget(id, task.and_then(|task| task.key()));
+        }
+        let id = self.lanes.next()?;
+        self.waiting.remove(&id)
+    }
+
+    fn remember(&mut self, key: Key, slot: Slot, wanted: Weak<Wanted>) {
+        if self.slots.insert(key, (slot, wanted)).is_none() {
+            self.order.push_back(key);
+        }
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.slots.remove(&oldest);
+        }
+    }
+
+    /// Forgets a digest, if it is still this task's: another may have been started since.
+    fn forget(&mut self, id: Id, key: Option<Key>) {
+        let Some(key) = key else { return };
+        if self.slots.get(&key).is_some_and(|(_, wanted)| wanted.upgrade().is_none_or(|wanted| wanted.id == id)) {
             self.slots.remove(&key);
             self.order.retain(|other| *other != key);
         }
     }
 }
 
-/// Whether a digest is still wanted while it is computed.
-#[derive(Debug)]
-struct Demand {
-    digests: Arc<Digests>,
-    key: Key,
-    token: Arc<()>,
-    ended: Option<Instant>,
-}
-
-impl Demand {
-    /// True if nobody has wanted it for some time; it is forgotten then.
-    fn is_over(&mut self) -> bool {
-        if Arc::strong_count(&self.token) > 1 {
-            self.ended = None;
-            return false;
-        }
-        let ended = *self.ended.get_or_insert_with(Instant::now);
-        ended.elapsed() >= self.digests.patience && self.digests.is_unwanted(self.key, &self.token)
-    }
-}
-
-/// The digest, and whether it may be remembered.
-async fn compute(served: Served, algorithm: Algorithm, demand: Demand) -> Result<(Digest, bool), String> {
-    let hashing = tokio::task::spawn_blocking(move || {
-        // Before the first byte is read: a change that no time stamp tells may come right after it.
-        let settled = is_settled(&served.version);
-        let digest = hash(&served, algorithm, demand).map_err(|error| error.to_string())?;
-        let unchanged = served.is_unchanged().then_some((digest, settled));
-        unchanged.ok_or_else(|| "the file changed while it was read".to_owned())
-    });
-    #[cfg(test)]
-    super::sim::wait(|| hashing.is_finished());
-    hashing.await.map_err(|error| error.to_string())?
-}
-
-/// A digest that may still be being computed, and is wanted for as long as this lives.
-#[derive(Clone, Debug)]
-pub struct Pending {
-    slot: Slot,
-    _wanted: Option<Arc<()>>,
-}
-
 impl Pending {
-    /// Waits for the digest; an error says why there is none. Cancel-safe.
-    pub async fn finished(&mut self) -> Result<Digest, String> {
+    /// One that will never be there.
+    fn busy() -> Self {
+        let (_, slot) = watch::channel(Some(Err(NoDigest::Busy)));
+        Self { slot, wanted: None }
+    }
+
+    /// Nothing more comes of it.
+    #[cfg(test)]
+    fn is_over(&self) -> bool {
+        self.slot.borrow().is_some() || self.slot.has_changed().is_err()
+    }
+
+    /// Waits for the digest. Cancel-safe.
+    pub async fn finished(&mut self) -> Result<Digest, NoDigest> {
         match self.slot.wait_for(Option::is_some).await {
-            Ok(done) => done.clone().unwrap_or_else(|| Err("nothing was computed".to_owned())),
-            Err(_) => Err("the computation was given up".to_owned()),
-        }
-    }
-}
-
-fn hash(served: &Served, algorithm: Algorithm, mut demand: Demand) -> io::Result<Digest> {
-    let mut hasher = Hasher::new(algorithm);
-    let mut buffer = vec![0; CHUNK.min(usize::try_from(served.version.size).unwrap_or(CHUNK).max(1))];
-    let mut offset = 0;
-    while offset < served.version.size {
-        let read = served.file.read_at(&mut buffer, offset)?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if demand.is_over() {
-            return Err(io::Error::other("nobody waits for it any more"));
-        }
-        hasher.update(&buffer[..read]);
-        offset += read as u64;
-    }
-    Ok(hasher.finish())
-}
-
-fn is_settled(version: &Version) -> bool {
-    let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(version.modified.0).unwrap_or_default());
-    modified.elapsed().is_ok_and(|age| age >= SETTLED)
-}
-
-/// Computes a digest of either kind piece by piece.
-#[derive(Clone, Debug)]
-pub enum Hasher {
-    /// BLAKE3; boxed, for its state is two kilobytes.
-    Blake3(Box<blake3::Hasher>),
-    /// SHA-256.
-    Sha256(sha2::Sha256),
-}
-
-impl Hasher {
-    /// Nothing hashed yet.
-    pub fn new(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::Blake3 => Self::Blake3(Box::default()),
-            Algorithm::Sha256 => Self::Sha256(sha2::Digest::new()),
-        }
-    }
-
-    /// Takes the next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Blake3(hasher) => {
-                hasher.update(bytes);
-            }
-            Self::Sha256(hasher) => sha2::Digest::update(hasher, bytes),
-        }
-    }
-
-    /// The digest of all that was taken so far; more can follow.
-    pub fn so_far(&self) -> Digest {
-        self.clone().finish()
-    }
-
-    /// The digest of all that was taken.
-    pub fn finish(self) -> Digest {
-        match self {
-            Self::Blake3(hasher) => Digest { algorithm: Algorithm::Blake3, value: hasher.finalize().into() },
-            Self::Sha256(hasher) => {
-                Digest { algorithm: Algorithm::Sha256, value: sha2::Digest::finalize(hasher).into() }
-            }
+            Ok(done) => done.clone().unwrap_or(Err(NoDigest::Busy)),
+            Err(_) => Err(NoDigest::Busy),
         }
     }
 }

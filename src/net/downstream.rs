@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::limits::{DRAIN_BYTES, Limits};
+use super::origin::Sent;
 use crate::text::SafeText;
 use crate::wire::http::{MAX_HEAD, encode_reply};
 use crate::wire::{Method, Problem, Reply, problem};
@@ -36,6 +37,8 @@ pub struct Downstream {
     pub old: bool,
     /// Its user may be served.
     pub admitted: bool,
+    /// What it was sent last, where only another look can tell whether that was whole.
+    pub sent: Option<Box<Sent>>,
     limits: Limits,
 }
 
@@ -54,7 +57,7 @@ impl Downstream {
     /// A connection nothing was read from yet.
     pub fn new(stream: TcpStream, limits: Limits) -> Self {
         let (inbox, head) = (Vec::new(), Vec::new());
-        Self { stream, inbox, head, asked_last: false, old: false, admitted: false, limits }
+        Self { stream, inbox, head, asked_last: false, old: false, admitted: false, sent: None, limits }
     }
 
     /// Reads more into the inbox; 0 is the end of the stream. Cancel-safe.

@@ -120,6 +120,8 @@ fn count_connections(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapsho
     let evicted = ConstCounter::new(node.registry.evicted());
     metrics.register("connections_evicted", "Idle connections closed to make room", evicted);
     metrics.register("requests_served", "File requests answered with a file", ConstCounter::new(totals.served));
+    let help = "Files that changed after their last byte was sent, before a reader without a digest was done";
+    metrics.register("late_changes", help, ConstCounter::new(node.late_changes.load(Relaxed)));
     let failed = node.registry.failures().into_iter();
     let failed = failed.map(|(reason, count)| (label("reason", word(reason)), ConstCounter::new(count))).collect();
     metrics.register("requests_failed", "File requests that failed, by reason", Series(failed));

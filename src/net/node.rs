@@ -23,6 +23,7 @@ use super::digests::Digests;
 use super::drain::Drain;
 use super::limits::Limits;
 use super::link::Links;
+use super::listings::Listings;
 use super::load::load;
 use super::policy::{Policy, Purpose};
 use super::pulse::Pulse;
@@ -79,6 +80,10 @@ pub struct Node {
     pub digests: Arc<Digests>,
     /// The newest line of events, shared by those who read them.
     pub(super) latest: LatestLine,
+    /// Who lists its folders.
+    pub listings: Listings,
+    /// Files that changed after their last byte was sent, perhaps before their readers had it.
+    pub late_changes: AtomicU64,
     /// What bodies are spliced through.
     pub pipes: Arc<Pipes>,
     /// Like that of every accepted connection, and never used itself.
@@ -106,6 +111,8 @@ impl Node {
             registry: Registry::new(Clock::start()),
             digests: Arc::default(),
             latest: LatestLine::default(),
+            listings: Listings::default(),
+            late_changes: AtomicU64::default(),
             pipes: Arc::default(),
             drain: OnceLock::new(),
             recent: Mutex::default(),

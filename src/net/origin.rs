@@ -1,30 +1,24 @@
 //! The origin: finds the file, says how long it is, proves what it is, and sends it.
 
-use std::io::{self, IoSliceMut};
-use std::os::fd::RawFd;
-use std::os::unix::fs::FileExt;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+mod file;
+
 use std::time::{Duration, SystemTime};
 
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::body::{Direct, Source};
 use super::dial::{is_shortage, shortage};
-use super::digests::Pending;
+use super::digests::{NoDigest, Pending};
 use super::downstream::{Downstream, Next};
 use super::node::Node;
-use super::pump::CHUNK;
 use super::registry::JobGuard;
-use super::root::{OpenError, Served};
-use super::session::{INTERIM, hold_back, send_body};
+use super::root::{OpenError, Served, Since};
+use super::session::{hold_back, send_body};
 use crate::snapshot::{ConnRole, ConnState};
+use crate::wire::http::encode_working;
 use crate::wire::media::Media;
 use crate::wire::{Action, Digest, Method, Outcome, Problem, Reason, Reply, Request, State};
+
+pub use file::{FileBody, Sent};
 
 /// How long a file has to stand before its date in whole seconds names one state: two, because a file system's clock may lag.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -53,7 +47,10 @@ pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
         return Err(Problem::here(Reason::Loop, Action::Request, address(), ""));
     }
     node.config.root.serve(&request.name.without_dots()).map_err(|error| match error {
-        OpenError::NotFound => Problem::here(Reason::NotFound, Action::Open, address(), ""),
+        OpenError::NotFound => {
+            let gone = node.config.root.gone().map(|gone| gone.to_string()).unwrap_or_default();
+            Problem::here(Reason::NotFound, Action::Open, address(), gone)
+        }
         OpenError::Folder => Problem::here(Reason::NotFound, Action::Open, address(), "a folder of that name is there"),
         OpenError::Failed(error) if is_shortage(&error) => shortage(Action::Open, &error),
         OpenError::Failed(error) => Problem::here(Reason::Internal, Action::Open, address(), error.to_string()),
@@ -84,7 +81,11 @@ pub async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, requ
                 };
             }
             let mut body = FileBody::new(served, first, length);
-            match send_body(node, down, job, &mut body, length).await {
+            let sent = send_body(node, down, job, &mut body, length).await;
+            if sent.is_ok() && request.want_digest.is_none() {
+                down.sent = Sent::of(body, &request.name, length);
+            }
+            match sent {
                 Ok(()) if keep => Next::Keep,
                 Ok(()) | Err(_) => Next::Close,
             }
@@ -106,14 +107,23 @@ async fn reply(
 ) -> Result<(Served, Reply, u64, Option<Pending>), Problem> {
     let address = || node.called(request);
     let served = open(node, request)?;
-    let etag = served.version.etag();
-    let size = served.version.size;
+    let mut etag = served.version.etag();
+    let mut size = served.version.size;
+    let mut grown = None;
     let now = SystemTime::now();
     let modified = date_of(served.version.modified.0);
     let settled = modified.is_some_and(|date| now.duration_since(date).is_ok_and(|age| age >= SETTLED));
     let outcome = request.outcome(&State { etag: Some(&etag), modified, settled });
     let range = match outcome {
-        Outcome::Failed => return Err(Problem::here(Reason::Changed, Action::Open, address(), "")),
+        // Whoever received the file before it grew asks what its digest was; that is the digest of its first bytes now, if
+        // they are still the same, and if not, then it is none of what was received.
+        Outcome::Failed => match proof_of_first(request, &served) {
+            Some((wanted, before)) => {
+                (etag, grown, size) = (wanted, Some(size), before);
+                None
+            }
+            None => return Err(Problem::here(Reason::Changed, Action::Open, address(), "")),
+        },
         Outcome::NotModified => {
             let reply = Reply {
                 status: 304,
@@ -136,7 +146,7 @@ async fn reply(
         // An empty file has no range to be a part of.
         None => None,
     };
-    let (digest, hashing) = match wanted_digest(node, down, job, request, &served).await? {
+    let (digest, hashing) = match wanted_digest(node, down, job, request, &served, size).await? {
         Wanted::Known(digest) => (Some(digest), None),
         Wanted::Later(pending) => (None, Some(pending)),
         Wanted::Nothing => (None, None),
@@ -156,6 +166,7 @@ async fn reply(
         lines: if media.scripts { SCRIPT_LINES } else { FILE_LINES }.into(),
         hops: Some(0),
         digests: digest.into_iter().collect(),
+        grown,
         ..Reply::default()
     };
     Ok((served, reply, first, hashing))
@@ -171,32 +182,55 @@ enum Wanted {
     Later(Pending),
 }
 
-/// The digest a request asks for: at once if it is known. HEAD waits for it; GET only has it computed beside the sending.
+/// The digest a request asks for, of the whole file or of its first bytes: at once if it is known. HEAD waits for it; GET
+/// only has it computed beside the sending.
 async fn wanted_digest(
     node: &Node,
     down: &mut Downstream,
     job: &JobGuard<'_>,
     request: &Request,
     served: &Served,
+    size: u64,
 ) -> Result<Wanted, Problem> {
     let Some(algorithm) = request.want_digest else { return Ok(Wanted::Nothing) };
-    if let Some(digest) = node.digests.ready(served, algorithm) {
+    let (digests, source) = (&node.digests, job.peer().ip());
+    let whole = size == served.version.size;
+    if let Some(digest) = digests.ready(served, algorithm).filter(|_| whole) {
         return Ok(Wanted::Known(digest));
     }
-    let mut pending = node.digests.start(served, algorithm);
     if request.method == Method::Get {
-        return Ok(Wanted::Later(pending));
+        return Ok(Wanted::Later(digests.start(served, algorithm, source)));
     }
+    if let Some(digest) = digests.at_once(served, size, algorithm) {
+        return Ok(Wanted::Known(digest));
+    }
+    let mut pending = if whole {
+        digests.start(served, algorithm, source)
+    } else {
+        digests.of_first(served, size, algorithm, source)
+    };
     job.set_state(ConnState::Waiting);
     let problem = |reason, detail: String| Problem::here(reason, Action::Verify, node.called(request), detail);
     let mut working = interval_at(Instant::now() + WORKING, WORKING);
     let waiting = async {
+        let mut again = false;
         loop {
             tokio::select! {
                 biased;
-                digest = pending.finished() => return digest.map_err(|why| problem(Reason::Changed, why)),
+                digest = pending.finished() => match digest {
+                    // It grew while it was read, by a job that may have begun before the client had all of it.
+                    Err(NoDigest::Changed) if whole && !again && served.since() == Since::Grown => {
+                        again = true;
+                        pending = digests.of_first(served, size, algorithm, source);
+                    }
+                    Err(NoDigest::Changed) => return Err(problem(Reason::Changed, String::new())),
+                    Err(why @ NoDigest::Unread(_)) => return Err(problem(Reason::Internal, why.to_string())),
+                    Err(why @ NoDigest::Busy) => return Err(problem(Reason::Busy, why.to_string())),
+                    Ok(digest) => return Ok(digest),
+                },
                 _ = working.tick(), if request.interim => {
-                    down.write(INTERIM).await.map_err(|error| problem(Reason::Closed, error.to_string()))?;
+                    let told = encode_working(digests.progress(&pending));
+                    down.write(&told).await.map_err(|error| problem(Reason::Closed, error.to_string()))?;
                 }
                 () = down.gone() => return Err(problem(Reason::Closed, "the client left".to_owned())),
             }
@@ -214,163 +248,10 @@ fn date_of(seconds: i64) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-/// A part of a file as a stream: from the page cache at once, from the disk by a thread that may wait.
-///
-/// A file that changes on the way ends in an error before its last bytes are given out, so that a mixture never has the
-/// announced length.
-#[derive(Debug)]
-pub struct FileBody {
-    served: Served,
-    offset: u64,
-    left: u64,
-    reading: Option<JoinHandle<(Vec<u8>, io::Result<usize>)>>,
-    buffer: Vec<u8>,
-    ready: std::ops::Range<usize>,
-}
-
-impl FileBody {
-    /// `length` bytes of a file, from an offset.
-    pub fn new(served: Served, offset: u64, length: u64) -> Self {
-        Self { served, offset, left: length, reading: None, buffer: Vec::new(), ready: 0..0 }
-    }
-
-    /// Looks at the file once more before its last bytes are given out.
-    fn check_before(&self, bytes: usize) -> io::Result<()> {
-        if bytes > 0 && self.left == bytes as u64 && !self.served.is_unchanged() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"));
-        }
-        Ok(())
-    }
-
-    /// Counts bytes that are about to be given out.
-    fn give(&mut self, bytes: usize) -> io::Result<()> {
-        self.check_before(bytes)?;
-        self.offset += bytes as u64;
-        self.left -= bytes as u64;
-        Ok(())
-    }
-
-    /// Reads from the page cache, without waiting for a disk; `None` where that cannot be done.
-    fn read_cached(&self, space: &mut [u8]) -> Option<io::Result<usize>> {
-        match preadv2(&*self.served.file, &mut [IoSliceMut::new(space)], self.offset, ReadWriteFlags::NOWAIT) {
-            Ok(read) => Some(Ok(read)),
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => None,
-            Err(error) => Some(Err(error.into())),
-        }
-    }
-}
-
-impl Source for FileBody {
-    fn ahead(&mut self, most: usize) -> io::Result<&[u8]> {
-        let most = most.min(usize::try_from(self.left).unwrap_or(most));
-        // Where it is not in the page cache, or a thread is reading it already, the pump waits for it.
-        if most > 0 && self.direct().is_some() {
-            let mut buffer = std::mem::take(&mut self.buffer);
-            buffer.resize(most, 0);
-            let read = self.read_cached(&mut buffer).transpose()?.unwrap_or_default();
-            self.check_before(read)?;
-            self.buffer = buffer;
-            self.ready = 0..read;
-        }
-        Ok(&self.buffer[self.ready.clone()])
-    }
-
-    fn direct(&self) -> Option<Direct<'_>> {
-        let read_ahead = self.reading.is_some() || !self.ready.is_empty();
-        (!read_ahead).then(|| Direct::File(Arc::clone(&self.served.file), self.offset))
-    }
-
-    fn socket(&self) -> Option<RawFd> {
-        None
-    }
-
-    fn skip(&mut self, bytes: u64) {
-        self.offset += bytes;
-        self.left = self.left.saturating_sub(bytes);
-        self.ready.start = self.ready.end.min(self.ready.start + bytes as usize);
-        if self.ready.is_empty() {
-            // A body may stand still for long, and what goes out directly needs no space.
-            self.buffer = Vec::new();
-        }
-    }
-}
-
-impl AsyncRead for FileBody {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let body = &mut *self;
-        let most = usize::try_from(body.left).unwrap_or(usize::MAX).min(buf.remaining());
-        if most == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        if body.ready.is_empty() && body.reading.is_none() {
-            let space = buf.initialize_unfilled_to(most);
-            if let Some(read) = body.read_cached(space) {
-                let read = read?;
-                body.give(read)?;
-                buf.advance(read);
-                return Poll::Ready(Ok(()));
-            }
-            let (file, offset) = (Arc::clone(&body.served.file), body.offset);
-            let mut buffer = std::mem::take(&mut body.buffer);
-            buffer.resize(CHUNK.min(usize::try_from(body.left).unwrap_or(CHUNK)), 0);
-            let reading = tokio::task::spawn_blocking(move || {
-                let read = file.read_at(&mut buffer, offset);
-                (buffer, read)
-            });
-            #[cfg(test)]
-            super::sim::wait(|| reading.is_finished());
-            body.reading = Some(reading);
-        }
-        if let Some(reading) = &mut body.reading {
-            let done = ready!(Pin::new(reading).poll(cx));
-            body.reading = None;
-            let (buffer, read) = done.map_err(io::Error::other)?;
-            body.buffer = buffer;
-            body.ready = 0..read?;
-        }
-        let given = most.min(body.ready.len());
-        body.give(given)?;
-        let from = body.ready.start;
-        buf.put_slice(&body.buffer[from..from + given]);
-        body.ready.start += given;
-        Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::AsyncReadExt;
-
-    use super::*;
-    use crate::net::root::Root;
-    use crate::route::FileName;
-    use crate::wire::ByteRange;
-
-    fn served(content: &[u8]) -> (tempfile::TempDir, Served) {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("f"), content).unwrap();
-        let served = Root::open(dir.path()).unwrap().serve(&FileName::new(b"f").unwrap()).unwrap();
-        (dir, served)
-    }
-
-    #[tokio::test]
-    async fn a_body_is_the_part_that_was_asked_for() {
-        let content: Vec<u8> = (0..400_000u32).map(|i| (i % 251) as u8).collect();
-        let (_dir, served) = served(&content);
-        let (first, last) = ByteRange::Between(1000, 350_000).within(400_000).unwrap();
-        let mut got = Vec::new();
-        FileBody::new(served, first, last - first + 1).read_to_end(&mut got).await.unwrap();
-        assert_eq!(got, &content[1000..=350_000]);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_changes_never_ends_as_a_whole() {
-        let (dir, served) = served(&[1; 1000]);
-        let mut body = FileBody::new(served, 0, 1000);
-        let mut got = vec![0; 500];
-        body.read_exact(&mut got).await.unwrap();
-        std::fs::write(dir.path().join("f"), [2; 1000]).unwrap();
-        assert!(body.read_to_end(&mut got).await.is_err());
-        assert!(got.len() < 1000, "a mixture has the announced length");
-    }
+/// The validator and the size of a file as it was before it grew, where a client asks for the proof of that.
+fn proof_of_first(request: &Request, served: &Served) -> Option<(String, u64)> {
+    let wanted =
+        request.if_match.as_deref().filter(|_| request.method == Method::Head && request.want_digest.is_some());
+    let wanted = wanted.filter(|_| request.if_unmodified_since.is_none())?;
+    Some((wanted.to_owned(), served.version.grown_from(wanted)?))
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
@@ -11,10 +11,11 @@ use tokio::time::Instant;
 use super::downstream::{Downstream, Next};
 use super::node::Node;
 use super::registry::JobGuard;
-use super::session::{INTERIM, hold_back, send_body};
+use super::session::{hold_back, send_body};
 use super::upstream::{Answer, Stage, Told, Upstream};
 use crate::route::{Hop, Host, HostPort};
 use crate::snapshot::{Broke, ConnRole, ConnState};
+use crate::wire::http::encode_working;
 use crate::wire::{Action, Method, Problem, Reason, Reply, Request, TransferId, add_to_list};
 
 /// How a relay writes itself down.
@@ -54,10 +55,11 @@ async fn answer_head(
     let (method, interim) = (request.method, request.interim);
     let keep = request.keep_alive && !node.drain().is_draining();
     let asked = {
-        let working = Notify::new();
+        let (working, latest) = (Notify::new(), Mutex::new(None));
         let told = |stage| {
             follow(job, stage);
-            if stage == Stage::Working {
+            if let Stage::Working(progress) = stage {
+                *latest.lock().unwrap_or_else(PoisonError::into_inner) = progress;
                 working.notify_one();
             }
         };
@@ -68,7 +70,8 @@ async fn answer_head(
                 biased;
                 asked = &mut asking => break asked,
                 () = working.notified() => {
-                    if interim && down.write(INTERIM).await.is_err() {
+                    let progress = latest.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    if interim && down.write(&encode_working(progress)).await.is_err() {
                         return Err(Next::Drop);
                     }
                 }

@@ -1,23 +1,26 @@
 //! The served folder, held as a handle: a file is opened once, beneath it, and judged by what was opened.
 
+mod folder;
 mod list;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
-use rustix::io::Errno;
+use rustix::fs::{FileType, OFlags, Stat, fstat, fstatfs};
 
 use crate::route::FileName;
+use folder::Current;
+
+pub use folder::Gone;
 
 /// A folder whose files are served; names resolve beneath it, whatever links or dots they hold.
 #[derive(Debug)]
 pub struct Root {
-    folder: OwnedFd,
-    /// The path it was opened by, for people.
+    current: Current,
+    /// The path it was opened by; it may lead to another folder later.
     path: PathBuf,
 }
 
@@ -56,20 +59,38 @@ pub enum OpenError {
     Failed(io::Error),
 }
 
-/// Tries at a name that is being renamed while it is resolved, which the kernel reports as EAGAIN.
-const TRIES: usize = 16;
+/// File systems whose files are made up as they are read: their sizes are 0 or a guess, so nothing can be announced.
+const MADE_UP: [i64; 14] = [
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x7363_6673, // securityfs
+    0x27_e0eb,   // cgroup
+    0x6367_7270, // cgroup2
+    0xcafe_4a11, // bpf
+    0x6265_6570, // configfs
+    0x6165_676c, // pstore
+    0xde5e_81e4, // efivarfs
+    0xf97c_ff8c, // selinuxfs
+    0x4249_4e4d, // binfmt_misc
+    0x6573_5543, // fusectl
+];
 
 impl Root {
     /// Opens a folder to serve from.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { folder, path: path.to_owned() })
+        Ok(Self { current: Current::open(path)?, path: path.to_owned() })
     }
 
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Why nothing can be found, where the folder is not there; looks at its path now.
+    pub fn gone(&self) -> Option<Gone> {
+        self.current.gone(&self.path)
     }
 
     /// Opens a regular file beneath the folder. Absolute names, names that lead out, hidden files, folders, pipes and
@@ -80,42 +101,26 @@ impl Root {
             return Err(OpenError::NotFound);
         }
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = self.open_beneath(bytes, flags)?;
+        let file = self.current.folder(&self.path).open_beneath(bytes, flags)?;
         let stat = fstat(&file).map_err(|error| OpenError::Failed(error.into()))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {}
+            FileType::RegularFile if !is_made_up(&file, &stat) => {}
             FileType::Directory => return Err(OpenError::Folder),
             _ => return Err(OpenError::NotFound),
         }
         Ok(Served { file: Arc::new(File::from(file)), version: Version::of(&stat) })
     }
+}
 
-    /// Opens what a path leads to, if it does so beneath the folder.
-    fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, OpenError> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let mut tries = 0;
-        let opened = loop {
-            match openat2(&self.folder, path, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => tries += 1,
-                opened => break opened,
-            }
-        };
-        opened.map_err(|error| match error {
-            // What the asker may not know and what is not there look the same from outside.
-            Errno::NOENT
-            | Errno::NOTDIR
-            | Errno::XDEV
-            | Errno::LOOP
-            | Errno::ACCESS
-            | Errno::PERM
-            | Errno::ISDIR
-            | Errno::NAMETOOLONG
-            | Errno::NXIO
-            | Errno::INVAL
-            | Errno::AGAIN => OpenError::NotFound,
-            other => OpenError::Failed(other.into()),
-        })
-    }
+/// True where the kernel does not know a file's size. Such files have no blocks, as few others do, so that hardly a request
+/// costs another look.
+fn is_made_up(file: impl AsFd, stat: &Stat) -> bool {
+    stat.st_blocks == 0 && makes_up(file)
+}
+
+/// True where files are made up as they are read.
+fn makes_up(file: impl AsFd) -> bool {
+    fstatfs(file).is_ok_and(|system| MADE_UP.contains(&system.f_type))
 }
 
 /// A part of the path begins with a dot.
@@ -126,13 +131,32 @@ fn is_hidden(path: &[u8]) -> bool {
 impl Served {
     /// True while the file's content is still what it was when it was opened; its name may be gone.
     pub fn is_unchanged(&self) -> bool {
-        fstat(&self.file).is_ok_and(|stat| {
-            let now = Version::of(&stat);
-            // Taking the last name away is a change of the file's state, and not of its content.
-            let changed = if stat.st_nlink == 0 { self.version.changed } else { now.changed };
-            Version { changed, ..now } == self.version
-        })
+        self.since() == Since::Unchanged
     }
+
+    /// What has become of the file since it was opened.
+    pub fn since(&self) -> Since {
+        let Ok(stat) = fstat(&self.file) else { return Since::Changed };
+        let now = Version::of(&stat);
+        // Taking the last name away is a change of the file's state, and not of its content.
+        let changed = if stat.st_nlink == 0 { self.version.changed } else { now.changed };
+        match (Version { changed, ..now } == self.version, now.size > self.version.size) {
+            (true, _) => Since::Unchanged,
+            (false, true) => Since::Grown,
+            (false, false) => Since::Changed,
+        }
+    }
+}
+
+/// What has become of a file since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Nothing.
+    Unchanged,
+    /// It is longer; whether its first bytes are the same only they can tell.
+    Grown,
+    /// It is shorter, or was written to in place.
+    Changed,
 }
 
 impl Version {
@@ -146,12 +170,12 @@ impl Version {
         }
     }
 
-    /// The strong validator, quotes included; says nothing about the file but that it changed.
+    /// The strong validator, quotes included; says nothing about the file but its size, and that it changed.
     pub fn etag(&self) -> String {
         // Faults alter it, and what comes of that depends on what it was.
         #[cfg(test)]
         if let Some(ordinal) = super::sim::ordinal(self) {
-            return format!("\"{ordinal:032x}\"");
+            return format!("\"{ordinal:032x}-{:x}\"", self.size);
         }
         let mut hasher = blake3::Hasher::new();
         let (modified, changed) = (self.modified, self.changed);
@@ -162,13 +186,26 @@ impl Version {
             hasher.update(&number.to_le_bytes());
         }
         let hex = hasher.finalize().to_hex();
-        format!("\"{}\"", &hex[..32])
+        format!("\"{}-{:x}\"", &hex[..32], self.size)
+    }
+
+    /// The size that a file had when its validator was this, if that is less than its size now.
+    ///
+    /// The validator tells it, so that nothing has to be remembered of all the files that were sent, and none of those who
+    /// ask can make a node forget.
+    pub fn grown_from(&self, etag: &str) -> Option<u64> {
+        let (hash, size) = etag.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let size = u64::from_str_radix(size, 16).ok().filter(|_| hash.len() == 32 && digits(hash) && digits(size))?;
+        (size < self.size).then_some(size)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use rustix::fs::Mode;
 
     use super::*;
 
@@ -210,6 +247,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_whose_size_nobody_knows_is_not_found_and_an_empty_one_is() {
+        for (folder, name) in [("/proc/self", &b"status"[..]), ("/sys/kernel", b"mm/transparent_hugepage/enabled")] {
+            if Path::new(folder).join(std::str::from_utf8(name).unwrap()).exists() {
+                assert!(!found(&Root::open(Path::new(folder)).unwrap(), name), "{folder}");
+            }
+        }
+        let listed = Root::open(Path::new("/proc/self")).unwrap().list(None, None).unwrap();
+        assert!(listed.entries.iter().all(|entry| entry.is_folder), "{listed:?}");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("empty"), "").unwrap();
+        File::create(dir.path().join("holes")).unwrap().set_len(1 << 20).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        assert!(found(&root, b"empty") && found(&root, b"holes"));
+        assert_eq!(root.list(None, None).unwrap().entries.len(), 2);
+    }
+
+    #[test]
     fn a_file_whose_name_is_taken_away_is_still_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
@@ -235,5 +289,14 @@ mod tests {
         assert!(!served.is_unchanged());
         let again = root.serve(&FileName::new(b"f").unwrap()).unwrap();
         assert_ne!(served.version.etag(), again.version.etag());
+        assert_eq!((served.since(), again.since()), (Since::Grown, Since::Unchanged));
+        assert_eq!(again.version.grown_from(&served.version.etag()), Some(3));
+        assert_eq!(again.version.grown_from(&again.version.etag()), None);
+        assert_eq!(served.version.grown_from(&again.version.etag()), None);
+        for other in ["*", "\"abc-3\"", "W/\"0-1\"", "\"-3\"", "\"00000000000000000000000000000000-+3\""] {
+            assert_eq!(again.version.grown_from(other), None, "{other}");
+        }
+        std::fs::write(dir.path().join("f"), "ab").unwrap();
+        assert_eq!((served.since(), again.since()), (Since::Changed, Since::Changed));
     }
 }

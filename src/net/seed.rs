@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::downstream::Downstream;
 use super::node::Node;
-use super::origin::{self, FileBody};
+use super::origin::{self, FileBody, Sent};
 use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::relay;
 use super::session::{admit, hold_back, note_dials, refuse_on_purpose, send_body};
@@ -117,7 +117,12 @@ async fn serve(node: &Arc<Node>, mut down: Downstream, job: &JobGuard<'_>, reque
     }
     let mut body = FileBody::new(served, 0, size);
     match send_body(node, &mut down, job, &mut body, size).await {
-        Ok(()) => linger(down, job).await,
+        Ok(()) => {
+            linger(down, job).await;
+            if let Some(sent) = Sent::of(body, &request.name, size) {
+                sent.look(node, job.peer());
+            }
+        }
         // The original client spins for ever on an early end of stream, and stops on a reset.
         Err(_) => down.abort(),
     }

@@ -20,11 +20,8 @@ use super::{origin, relay, seed};
 use crate::meter::Wait;
 use crate::route::{Role, Wire, advance};
 use crate::snapshot::{Broke, ConnState};
-use crate::wire::http::{Asked, HeadError, MAX_HEAD, is_http, parse_request};
+use crate::wire::http::{Asked, HeadError, MAX_HEAD, encode_working, is_http, parse_request};
 use crate::wire::{Action, Method, Problem, Reason, Request};
-
-/// Says that the request is being worked on; also what tells an unsure asker which wire we speak.
-pub const INTERIM: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
 
 /// How a TLS client begins: a handshake record of any version.
 const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
@@ -125,10 +122,14 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         match next {
             Next::Drop => return,
             Next::Close => {
+                let sent = down.sent.take();
                 if down.is_over() {
                     drop(down);
                 } else {
                     Box::pin(down.close()).await;
+                }
+                if let Some(sent) = sent {
+                    sent.look(node, conn.peer());
                 }
                 return leave(node, conn, upstream);
             }
@@ -149,6 +150,9 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 read = idle => Some(read),
                 () = told_to_leave => None,
             };
+            if let Some(sent) = down.sent.take() {
+                sent.look(node, conn.peer());
+            }
             let Some(read) = read else { return Box::pin(down.close()).await };
             match read {
                 Ok(Ok(read)) if read > 0 => {}
@@ -241,7 +245,7 @@ async fn file(
         // It may hold a secret, and names stand in logs and reports.
         job.update(|account| account.name = format!("{}?…", account.name).into());
     }
-    if request.ack && request.interim && down.write(INTERIM).await.is_err() {
+    if request.ack && request.interim && down.write(&encode_working(None)).await.is_err() {
         return Next::Drop;
     }
     note_dials(node, &job);

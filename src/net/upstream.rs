@@ -24,7 +24,7 @@ use crate::route::{Hop, HostPort, Wire};
 use crate::text::SafeText;
 use crate::wire::http::{encode_request, parse_reply, target};
 use crate::wire::problem::Server;
-use crate::wire::{Action, Leg, Method, Problem, Reason, Reply, Request, problem, seed};
+use crate::wire::{Action, Leg, Method, Problem, Progress, Reason, Reply, Request, problem, seed};
 
 /// Has the last word on an address that is about to be asked for something.
 pub type Judge = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), String> + Send + Sync>;
@@ -68,8 +68,8 @@ pub enum Stage {
     Dialing,
     /// It has the question.
     Waiting,
-    /// It said `102`, still at work; a relay says so too.
-    Working,
+    /// It said `102`, still at work, and perhaps how far that is; a relay says so too.
+    Working(Option<Progress>),
 }
 
 /// Is told how far a question is.

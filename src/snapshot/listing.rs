@@ -20,8 +20,15 @@ pub struct Listing {
     /// What is in it, sorted by name.
     #[serde(deserialize_with = "at_most::<MAX_ENTRIES, _, _>")]
     pub entries: Vec<Entry>,
-    /// Entries left out of the list.
+    /// Names behind this page; some may turn out to be nothing that is served.
     pub more: u64,
+    /// The name to ask for what is behind this page with, as `?after=`; in JSON percent-encoded, as it is written there.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "escape_next",
+        deserialize_with = "unescape_next"
+    )]
+    pub next: Option<FileName>,
     /// Why there is no list.
     pub error: Option<SafeText>,
 }
@@ -75,6 +82,16 @@ fn escape<S: Serializer>(path: &FileName, serializer: S) -> Result<S::Ok, S::Err
 fn unescape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FileName, D::Error> {
     let text = String::deserialize(deserializer)?;
     decode_name(&text).map_err(D::Error::custom)
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it so")]
+fn escape_next<S: Serializer>(name: &Option<FileName>, serializer: S) -> Result<S::Ok, S::Error> {
+    name.as_ref().map(|name| encode_name(name).to_string()).serialize(serializer)
+}
+
+fn unescape_next<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FileName>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| decode_name(&text).map_err(D::Error::custom)).transpose()
 }
 
 #[cfg(test)]
@@ -156,5 +173,10 @@ mod tests {
         assert!(json.contains(r#""path":"dir/100%25%20%FF%3F%1B""#), "{json}");
         assert_eq!(serde_json::from_str::<Entry>(&json).unwrap(), entry);
         assert!(serde_json::from_str::<Entry>(&json.replace("%FF", "%0A")).is_err());
+        let page = Listing { next: Some(entry.path), ..Listing::default() };
+        let json = serde_json::to_string(&page).unwrap();
+        assert!(json.contains(r#""next":"dir/100%25%20%FF%3F%1B""#), "{json}");
+        assert_eq!(serde_json::from_str::<Listing>(&json).unwrap(), page);
+        assert_eq!(serde_json::from_str::<Listing>("{}").unwrap(), Listing::default());
     }
 }

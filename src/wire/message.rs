@@ -121,6 +121,8 @@ pub struct Reply {
     pub timing: Option<String>,
     /// Digests of the whole file.
     pub digests: Vec<Digest>,
+    /// The file has grown to so many bytes since it was as the rest of this says.
+    pub grown: Option<u64>,
     /// Seconds after which to ask again (503).
     pub retry_after: Option<u64>,
     /// What went wrong, where that cannot be said in a body (a reply to HEAD).

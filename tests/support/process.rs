@@ -78,6 +78,17 @@ impl Node {
         Self::start(command, root, more)
     }
 
+    /// A chainview node that can never have a second thread; `program` as for `unprivileged`.
+    pub(crate) fn without_threads(program: &Path, root: &Path) -> Self {
+        let mut command = Command::new("prlimit");
+        command.arg("--nproc=1").arg(program);
+        command.env_clear().env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534).gid(65534);
+        }
+        Self::start(command, root, &[])
+    }
+
     /// A chainview node that can never have more than so many descriptors.
     pub(crate) fn with_descriptors(most: usize, root: &Path, more: &[&str]) -> Self {
         let bare = chainview();

@@ -1,6 +1,6 @@
 //! The pages themselves: which there are, who may read them, what they say.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -12,6 +12,8 @@ use super::events::{Events, interval};
 use super::negotiate::preference;
 use super::{PageBody, from_problem, here, html, page, reads, stream_page, wrong_method};
 use crate::net::ask::CHAIN_HOPS;
+use crate::net::dial::is_shortage;
+use crate::net::listings::Place;
 use crate::net::metrics::{self, Format};
 use crate::net::node::Node;
 use crate::net::root::OpenError;
@@ -117,7 +119,10 @@ impl Page {
 async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
     match wanted {
         Page::Health if node.draining() => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n"),
-        Page::Health => page(StatusCode::OK, "text/plain", "ok\n"),
+        Page::Health => match node.config.root.gone() {
+            Some(gone) => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{gone}\n")),
+            None => page(StatusCode::OK, "text/plain", "ok\n"),
+        },
         Page::About if prefers_html(request.headers(), "text/plain") => html_page(node, html::about()),
         Page::About => page(StatusCode::OK, PLAIN, html::about_as_text()),
         Page::Metrics => match metrics::render(node, format(request.headers())) {
@@ -140,15 +145,21 @@ async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>, peer
             None => here(node, Reason::NotFound, "this node knows of no such transfer, or no longer"),
         },
         Page::Folder(folder) => {
-            let listing = match list(node, folder.clone()).await {
-                Ok(listing) => listing,
+            let listed = match after(request.uri().query()) {
+                Ok(after) => list(node, folder.clone(), after, peer.ip()).await,
+                Err(detail) => return here(node, Reason::Malformed, &detail),
+            };
+            let (listing, place) = match listed {
+                Ok(listed) => listed,
                 Err(problem) => return from_problem(&problem),
             };
-            if prefers_html(request.headers(), JSON) {
+            let mut reply = if prefers_html(request.headers(), JSON) {
                 html_page(node, html::folder(folder.as_ref(), &listing))
             } else {
                 json(node, &listing)
-            }
+            };
+            reply.extensions_mut().insert(Arc::new(place));
+            reply
         }
         Page::Events => match interval(request.uri().query()) {
             None => here(node, Reason::Malformed, "the interval is not a time: write interval=250ms"),
@@ -164,17 +175,37 @@ async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>, peer
     }
 }
 
-/// Lists a folder, on a thread that may wait for the disk.
-async fn list(node: &Arc<Node>, folder: Option<FileName>) -> Result<Listing, Problem> {
-    let listing = Arc::clone(node);
+/// The name behind which a listing begins; the rest of a query means nothing here.
+fn after(query: Option<&str>) -> Result<Option<FileName>, String> {
+    let after = query.into_iter().flat_map(|query| query.split('&')).find_map(|part| part.strip_prefix("after="));
+    let name = after.filter(|name| !name.is_empty()).map(decode_name).transpose();
+    name.map_err(|error| format!("after: {}", error.detail))
+}
+
+/// Lists a page of a folder, on a thread that may wait for the disk.
+async fn list(
+    node: &Arc<Node>,
+    folder: Option<FileName>,
+    after: Option<FileName>,
+    source: IpAddr,
+) -> Result<(Listing, Place), Problem> {
     let failed = |reason, detail: String| Err(Problem::here(reason, Action::Open, node.address, detail));
-    match tokio::task::spawn_blocking(move || listing.config.root.list(folder.as_ref())).await {
-        Ok(Ok(listing)) => Ok(listing),
+    let Some(place) = node.listings.enter(source) else {
+        return failed(Reason::Busy, "too many folders are being listed".to_owned());
+    };
+    let listing = Arc::clone(node);
+    let read = match node.listings.read(move || listing.config.root.list(folder.as_ref(), after.as_ref())) {
+        Ok(reading) => reading.await,
+        Err(error) => return failed(Reason::Busy, error.to_string()),
+    };
+    match read {
+        Ok(Ok(listing)) => Ok((listing, place)),
         Ok(Err(OpenError::NotFound | OpenError::Folder)) => {
-            failed(Reason::NotFound, "there is no such folder".to_owned())
+            let gone = node.config.root.gone().map(|gone| gone.to_string());
+            failed(Reason::NotFound, gone.unwrap_or_else(|| "there is no such folder".to_owned()))
         }
-        Ok(Err(OpenError::Failed(error))) => failed(Reason::Internal, error.to_string()),
-        Err(error) => failed(Reason::Internal, error.to_string()),
+        Ok(Err(OpenError::Failed(error))) if is_shortage(&error) => failed(Reason::Busy, error.to_string()),
+        Ok(Err(OpenError::Failed(error))) | Err(error) => failed(Reason::Internal, error.to_string()),
     }
 }
 

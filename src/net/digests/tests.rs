@@ -1,5 +1,10 @@
 //! Tests of the digests: once for all who ask, never for nobody, and never before the first byte of a body.
 
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::SystemTime;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -15,9 +20,25 @@ use crate::net::root::Root;
 use crate::route::FileName;
 use crate::snapshot::ConnState;
 
-fn with_one_worker(patience: Duration) -> Arc<Digests> {
-    Arc::new(Digests { workers: Arc::new(Semaphore::new(1)), patience, known: Mutex::default() })
+/// Where `large` is 0, no large file is ever begun.
+fn with_lanes(large: usize, patience: Duration) -> Arc<Digests> {
+    Arc::new(Digests::new(large, patience))
 }
+
+/// A file of nothing but a hole: it takes no room on the disk, and may take long to hash.
+fn holes(folder: &Path, name: &str, size: u64) {
+    let file = std::fs::File::create(folder.join(name)).unwrap();
+    file.set_len(size).unwrap();
+    // Its digest would be remembered.
+    file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("it is there in time")
+}
+
+const US: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const LARGE: u64 = 17 << 20;
 
 fn served(root: &Root, name: &str) -> Served {
     root.serve(&FileName::new(name.as_bytes()).unwrap()).unwrap()
@@ -34,10 +55,10 @@ async fn a_digest_is_computed_once_and_remembered_when_the_file_has_settled() {
     let served = root.serve(&FileName::new(b"f").unwrap()).unwrap();
     let digests = Arc::new(Digests::default());
     assert_eq!(digests.ready(&served, Algorithm::Sha256), None);
-    let digest = digests.start(&served, Algorithm::Sha256).finished().await.unwrap();
+    let digest = digests.start(&served, Algorithm::Sha256, US).finished().await.unwrap();
     assert_eq!(digest.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     assert_eq!(digests.ready(&served, Algorithm::Sha256), Some(digest));
-    let blake3 = digests.start(&served, Algorithm::Blake3).finished().await.unwrap();
+    let blake3 = digests.start(&served, Algorithm::Blake3, US).finished().await.unwrap();
     assert_eq!(blake3.value, *blake3::hash(b"abc").as_bytes());
 }
 
@@ -48,7 +69,7 @@ async fn a_file_that_just_changed_is_not_remembered() {
     let root = Root::open(dir.path()).unwrap();
     let served = root.serve(&FileName::new(b"f").unwrap()).unwrap();
     let digests = Arc::new(Digests::default());
-    digests.start(&served, Algorithm::Blake3).finished().await.unwrap();
+    digests.start(&served, Algorithm::Blake3, US).finished().await.unwrap();
     assert_eq!(digests.ready(&served, Algorithm::Blake3), None);
 }
 
@@ -56,22 +77,21 @@ async fn a_file_that_just_changed_is_not_remembered() {
 async fn a_digest_that_nobody_waits_for_is_not_computed_and_holds_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::open(dir.path()).unwrap();
-    let digests = with_one_worker(PATIENCE);
-    let busy = digests.workers.acquire().await.unwrap();
-    let mut kept = None;
+    let digests = with_lanes(0, PATIENCE);
+    let mut kept = Vec::new();
     for name in ["a", "b", "c"] {
-        std::fs::write(dir.path().join(name), name).unwrap();
-        let served = root.serve(&FileName::new(name.as_bytes()).unwrap()).unwrap();
-        let pending = digests.start(&served, Algorithm::Blake3);
-        kept = Some((served, pending));
+        holes(dir.path(), name, LARGE);
+        let served = served(&root, name);
+        kept.push((digests.start(&served, Algorithm::Blake3, US), served));
     }
-    assert_eq!(digests.lock().slots.len(), 3);
-    drop(busy);
-    let (served, mut pending) = kept.unwrap();
-    assert_eq!(pending.finished().await.unwrap().value, *blake3::hash(b"c").as_bytes());
-    // The queue is in order: whoever is done last has seen the others off.
-    assert_eq!(Arc::strong_count(&served.file), 1);
-    assert!(digests.lock().slots.is_empty() && digests.lock().order.is_empty());
+    assert_eq!((digests.lock().slots.len(), Arc::strong_count(&kept[0].1.file)), (3, 2));
+    let files: Vec<_> = kept.into_iter().map(|(_pending, served)| served).collect();
+    // Whoever comes next sees the others off.
+    std::fs::write(dir.path().join("f"), "abc").unwrap();
+    in_time(digests.start(&served(&root, "f"), Algorithm::Blake3, US).finished()).await.unwrap();
+    assert!(files.iter().all(|served| Arc::strong_count(&served.file) == 1));
+    let known = digests.lock();
+    assert!(known.slots.is_empty() && known.order.is_empty() && known.waiting.is_empty());
 }
 
 #[tokio::test]
@@ -81,51 +101,109 @@ async fn a_file_that_changes_meanwhile_has_no_digest() {
     let root = Root::open(dir.path()).unwrap();
     let served = root.serve(&FileName::new(b"f").unwrap()).unwrap();
     std::fs::write(dir.path().join("f"), "abcdef").unwrap();
-    assert!(Arc::new(Digests::default()).start(&served, Algorithm::Blake3).finished().await.is_err());
+    assert!(Arc::new(Digests::default()).start(&served, Algorithm::Blake3, US).finished().await.is_err());
 }
 
 #[tokio::test]
 async fn two_who_ask_at_once_share_one_computation_from_the_descriptor_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("f"), "abc").unwrap();
+    holes(dir.path(), "f", LARGE);
     let root = Root::open(dir.path()).unwrap();
-    let digests = with_one_worker(PATIENCE);
-    let busy = digests.workers.acquire().await.unwrap();
+    let digests = with_lanes(0, PATIENCE);
     let (one, two) = (served(&root, "f"), served(&root, "f"));
-    let mut first = digests.start(&one, Algorithm::Blake3);
-    let mut second = digests.start(&two, Algorithm::Blake3);
+    let mut first = digests.start(&one, Algorithm::Blake3, US);
+    let mut second = digests.start(&two, Algorithm::Blake3, US);
     assert_eq!((Arc::strong_count(&one.file), Arc::strong_count(&two.file)), (2, 1));
-    assert_eq!(digests.lock().slots.len(), 1);
-    drop(busy);
-    let (first, second) = tokio::join!(first.finished(), second.finished());
-    assert_eq!((first.as_ref(), first.clone().unwrap().value), (second.as_ref(), *blake3::hash(b"abc").as_bytes()));
+    assert_eq!(digests.progress(&second), Some(Progress { done: 0, size: LARGE, ahead: 1 }));
+    digests.lock().lanes.set_large(1);
+    digests.go_on();
+    let (first, second) = in_time(async { tokio::join!(first.finished(), second.finished()) }).await;
+    assert_eq!((first.as_ref(), first.clone().unwrap()), (second.as_ref(), hash(&vec![0; LARGE as usize])));
 }
 
 #[tokio::test]
 async fn a_digest_that_is_no_longer_wanted_is_given_up_in_the_middle() {
     let dir = tempfile::tempdir().unwrap();
-    // Holes take no room on the disk, and seconds to hash; the digest of a file this old would be remembered.
-    let holes = std::fs::File::create(dir.path().join("holes")).unwrap();
-    holes.set_len(16 << 30).unwrap();
-    holes.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
-    std::fs::write(dir.path().join("f"), "abc").unwrap();
+    holes(dir.path(), "holes", 2 << 40);
+    holes(dir.path(), "f", LARGE);
     let root = Root::open(dir.path()).unwrap();
-    let digests = with_one_worker(Duration::ZERO);
-    let unwanted = digests.start(&served(&root, "holes"), Algorithm::Blake3);
-    while digests.workers.available_permits() > 0 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(digests.lock().slots.len(), 1);
+    let digests = with_lanes(1, Duration::ZERO);
+    let unwanted = digests.start(&served(&root, "holes"), Algorithm::Blake3, US);
+    in_time(async {
+        while digests.progress(&unwanted).is_none_or(|progress| progress.done == 0) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     drop(unwanted);
-    // The one worker has time for it: the other digest was given up.
-    digests.start(&served(&root, "f"), Algorithm::Blake3).finished().await.unwrap();
-    assert!(digests.lock().slots.is_empty() && digests.lock().order.is_empty());
+    in_time(async {
+        while !digests.lock().slots.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    in_time(digests.start(&served(&root, "f"), Algorithm::Blake3, US).finished()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_small_file_and_a_shorter_one_do_not_wait_for_the_longest() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["one", "two", "three"] {
+        holes(dir.path(), name, 2 << 40);
+    }
+    holes(dir.path(), "small", 4096);
+    holes(dir.path(), "shorter", LARGE);
+    let root = Root::open(dir.path()).unwrap();
+    let digests = with_lanes(2, PATIENCE);
+    let long = ["one", "two", "three"].map(|name| digests.start(&served(&root, name), Algorithm::Blake3, US));
+    assert_eq!(digests.progress(&long[2]).unwrap().ahead, 1);
+    for (name, size) in [("small", 4096), ("shorter", LARGE)] {
+        let digest = in_time(digests.start(&served(&root, name), Algorithm::Blake3, US).finished()).await.unwrap();
+        assert_eq!(digest, hash(&vec![0; size as usize]), "{name}");
+    }
+    assert!(long.iter().all(|pending| pending.slot.borrow().is_none()));
+}
+
+#[tokio::test]
+async fn the_first_bytes_of_a_file_have_a_digest_of_their_own_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = vec![7; LARGE as usize];
+    std::fs::write(dir.path().join("f"), &content).unwrap();
+    let root = Root::open(dir.path()).unwrap();
+    let digests = with_lanes(1, PATIENCE);
+    let grown = served(&root, "f");
+    for size in [1000, LARGE - 1, 0] {
+        let mut pending = digests.of_first(&grown, size, Algorithm::Blake3, US);
+        assert_eq!(in_time(pending.finished()).await, Ok(hash(&content[..size as usize])));
+    }
+    assert_eq!(digests.at_once(&grown, 1000, Algorithm::Blake3), Some(hash(&content[..1000])));
+    let file = std::fs::File::options().write(true).open(dir.path().join("f")).unwrap();
+    file.set_len(999).unwrap();
+    let mut pending = digests.of_first(&grown, 1000, Algorithm::Blake3, US);
+    assert_eq!(in_time(pending.finished()).await, Err(NoDigest::Changed));
+    assert_eq!(digests.at_once(&grown, 1000, Algorithm::Blake3), None);
+    assert!(digests.lock().slots.is_empty());
+}
+
+#[tokio::test]
+async fn where_there_is_no_room_for_another_that_is_said_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::open(dir.path()).unwrap();
+    let digests = with_lanes(0, PATIENCE);
+    let mut pending = Vec::new();
+    for number in 0..100 {
+        holes(dir.path(), &number.to_string(), LARGE);
+        pending.push(digests.start(&served(&root, &number.to_string()), Algorithm::Blake3, US));
+    }
+    let refused = pending.iter().filter(|pending| *pending.slot.borrow() == Some(Err(NoDigest::Busy))).count();
+    assert!((1..100).contains(&refused), "{refused}");
+    assert_eq!(digests.lock().slots.len(), 100 - refused);
 }
 
 #[tokio::test]
 async fn a_body_does_not_wait_for_its_digest_and_the_question_after_it_does() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("f"), "abc").unwrap();
+    holes(dir.path(), "f", LARGE);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = NodeConfig {
@@ -139,32 +217,48 @@ async fn a_body_does_not_wait_for_its_digest_and_the_question_after_it_does() {
         resolver: Resolver::default(),
     };
     let node = Node::new(config, address);
+    // No large digest can be computed for as long as there is no lane.
+    digests_of(&node).lanes = Lanes::new(0);
     let running = tokio::spawn(Arc::clone(&node).run(listener, Drain::new()));
-    let workers = Arc::clone(&node.digests.workers);
-    // No digest can be computed for as long as this is held.
-    let busy = workers.acquire_many(u32::try_from(workers.available_permits()).unwrap()).await.unwrap();
     let mut client = TcpStream::connect(address).await.unwrap();
     let ask = |method| format!("{method} /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nWant-Repr-Digest: blake3=10\r\n\r\n");
     client.write_all(ask("GET").as_bytes()).await.unwrap();
-    let got = read_until(&mut client, "\r\n\r\nabc").await;
+    let got = read_until(&mut client, "\r\n\r\n").await;
     assert!(!got.contains("Repr-Digest"), "{got}");
+    let mut body = vec![1; LARGE as usize];
+    in_time(client.read_exact(&mut body)).await.unwrap();
     client.write_all(ask("HEAD").as_bytes()).await.unwrap();
     // The question has been read, and nothing is said to it.
-    while node.registry.states().get(&ConnState::Waiting) != Some(&1) {
-        tokio::task::yield_now().await;
-    }
+    in_time(async {
+        while node.registry.states().get(&ConnState::Waiting) != Some(&1) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert_eq!(client.try_read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-    drop(busy);
+    digests_of(&node).lanes.set_large(1);
+    node.digests.go_on();
     let got = read_until(&mut client, "\r\n\r\n").await;
     assert!(got.contains("Repr-Digest: blake3=:"), "{got}");
     running.abort();
 }
 
+fn digests_of(node: &Node) -> MutexGuard<'_, Known> {
+    node.digests.lock()
+}
+
+fn hash(content: &[u8]) -> Digest {
+    Digest { algorithm: Algorithm::Blake3, value: *blake3::hash(content).as_bytes() }
+}
+
+/// Byte by byte: what comes behind is for others.
 async fn read_until(client: &mut TcpStream, end: &str) -> String {
     let mut got = Vec::new();
-    let reading = async { while !got.ends_with(end.as_bytes()) && client.read_buf(&mut got).await.unwrap() > 0 {} };
-    let in_time = tokio::time::timeout(Duration::from_secs(10), reading).await;
-    let got = String::from_utf8(got).unwrap();
-    assert!(in_time.is_ok() && got.ends_with(end), "{got}");
-    got
+    let reading = async {
+        while !got.ends_with(end.as_bytes()) {
+            got.push(client.read_u8().await.unwrap());
+        }
+    };
+    in_time(reading).await;
+    String::from_utf8(got).unwrap()
 }

@@ -72,6 +72,10 @@ pub(super) async fn prove(
     }
     let proof = match answered {
         Ok(answer) => match answer.reply.digest(arrived.algorithm) {
+            // It is longer now, and its first bytes are others: nobody on the way has to be suspected.
+            Some(told) if told != arrived && answer.reply.grown.is_some() => {
+                Err(Error::Changed { file: job.route.file.shown(), kept: Kept::default() })
+            }
             Some(told) => compare(job, arrived, told, "the origin").map(|proof| (proof, Some(told))),
             None => length_only("the origin offers no digest"),
         },

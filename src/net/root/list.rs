@@ -1,93 +1,149 @@
 //! What a served folder offers: its files and folders, found by the same rules as they are served by.
 
-use std::ffi::CStr;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, fstat, statat};
 
-use super::{OpenError, Root, is_hidden};
+use super::folder::Folder;
+use super::{OpenError, Root, is_hidden, is_made_up, makes_up};
 use crate::route::FileName;
 use crate::snapshot::{Entry, Listing, MAX_ENTRIES};
 use crate::text::SafeText;
 
-/// Most names read of one folder: of a larger one, which of them the list has is chance, but its cost has a bound.
-const MOST_READ: usize = 16 * MAX_ENTRIES;
-/// About how long a list may be in JSON, in bytes: thousands of entries with long names of odd bytes would be longer.
+/// About how long a page may be in JSON, in bytes: thousands of entries with long names of odd bytes would be longer.
 const LONGEST: usize = 2 << 20;
 /// What an entry is in JSON besides its names, at most.
 const AROUND: usize = 80;
 
 impl Root {
-    /// Lists a folder beneath the root, `None` for the root itself: what could be asked for there by name, sorted.
+    /// Lists a page of a folder beneath the root, `None` for the root itself: what could be asked for there by name,
+    /// sorted, from behind the name `after`.
     ///
-    /// Blocks on the disk. Hidden files, links that lead out, pipes, devices, and names that no request can hold are
-    /// left out; what is there but has no more room is counted.
-    pub fn list(&self, folder: Option<&FileName>) -> Result<Listing, OpenError> {
+    /// Blocks on the disk. Every name of the folder is read for every page, but no more are held than one page has. Hidden
+    /// files, links that lead out, pipes, devices, and names that no request can hold are left out; what is behind the
+    /// page is counted.
+    pub fn list(&self, folder: Option<&FileName>, after: Option<&FileName>) -> Result<Listing, OpenError> {
         let path = folder.map_or(&b"."[..], FileName::as_bytes);
         if folder.is_some() && is_hidden(path) {
             return Err(OpenError::NotFound);
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let handle = self.open_beneath(path, flags)?;
-        let names = names(&handle).map_err(|error| OpenError::Failed(error.into()))?;
+        let root = self.current.folder(&self.path);
+        let handle = root.open_beneath(path, flags)?;
+        // A folder that was removed while it was served can still be opened, and is empty.
+        if fstat(&handle).is_ok_and(|stat| stat.st_nlink == 0) {
+            return Err(OpenError::NotFound);
+        }
+        let (names, behind) = names(&handle, after).map_err(|error| OpenError::Failed(error.into()))?;
+        let made_up = makes_up(&handle);
         let shown = folder.map(FileName::shown).unwrap_or_default();
-        let mut listing = Listing { folder: shown, ..Listing::default() };
-        let mut length = 0;
-        for (at, (name, kind)) in names.iter().enumerate() {
-            if listing.entries.len() == MAX_ENTRIES || length > LONGEST {
-                listing.more = (names.len() - at) as u64;
+        let mut listing = Listing { folder: shown, more: behind, ..Listing::default() };
+        let (mut length, mut last) = (0, None);
+        for (at, Name { name, kind }) in names.iter().enumerate() {
+            if length > LONGEST {
+                listing.more += (names.len() - at) as u64;
                 break;
             }
-            let Some(entry) = self.entry(folder, &handle, name, *kind) else { continue };
+            last = Some(name);
+            let Some(entry) = entry(&root, folder, &handle, name, *kind) else { continue };
+            if made_up && !entry.is_folder {
+                continue;
+            }
             // What was escaped to be shown is escaped once more in JSON; a byte of a path becomes three at most.
             length += 2 * entry.name.as_str().len() + 3 * entry.path.as_bytes().len() + AROUND;
             listing.entries.push(entry);
         }
-        Ok(listing)
-    }
-
-    /// What stands behind one name; `None` where it is nothing that is served.
-    fn entry(&self, folder: Option<&FileName>, handle: &OwnedFd, name: &CStr, kind: FileType) -> Option<Entry> {
-        let mut path = folder.map(|folder| folder.as_bytes().to_vec()).unwrap_or_default();
-        if !path.is_empty() && !path.ends_with(b"/") {
-            path.push(b'/');
+        if listing.more > 0 {
+            listing.next = last.and_then(|name| FileName::new(name.to_bytes()).ok());
         }
-        path.extend_from_slice(name.to_bytes());
-        let path = FileName::new(&path).ok()?;
-        let stat = match kind {
-            // Not followed: between reading the name and this, it may have become a link.
-            FileType::RegularFile | FileType::Directory => statat(handle, name, AtFlags::SYMLINK_NOFOLLOW).ok()?,
-            // Followed beneath the root, as for serving; a handle of this kind opens nothing.
-            _ => fstat(self.open_beneath(path.as_bytes(), OFlags::PATH | OFlags::CLOEXEC).ok()?).ok()?,
-        };
-        let is_folder = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => false,
-            FileType::Directory => true,
-            _ => return None,
-        };
-        let size = if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or_default() };
-        Some(Entry { name: SafeText::from_bytes(name.to_bytes()), path, size, is_folder })
+        Ok(listing)
     }
 }
 
-/// The names that may be seen, sorted, and what the folder says they are.
-fn names(handle: &OwnedFd) -> rustix::io::Result<Vec<(std::ffi::CString, FileType)>> {
-    let mut names = Vec::new();
+/// What stands behind one name; `None` where it is nothing that is served.
+fn entry(root: &Folder, folder: Option<&FileName>, handle: &OwnedFd, name: &CStr, kind: FileType) -> Option<Entry> {
+    let mut path = folder.map(|folder| folder.as_bytes().to_vec()).unwrap_or_default();
+    if !path.is_empty() && !path.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name.to_bytes());
+    let path = FileName::new(&path).ok()?;
+    let stat = match kind {
+        // Not followed: between reading the name and this, it may have become a link.
+        FileType::RegularFile | FileType::Directory => statat(handle, name, AtFlags::SYMLINK_NOFOLLOW).ok()?,
+        // Followed beneath the root, as for serving; a handle of this kind opens nothing.
+        _ => {
+            let file = root.open_beneath(path.as_bytes(), OFlags::PATH | OFlags::CLOEXEC).ok()?;
+            let stat = fstat(&file).ok()?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && is_made_up(&file, &stat) {
+                return None;
+            }
+            stat
+        }
+    };
+    let is_folder = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => false,
+        FileType::Directory => true,
+        _ => return None,
+    };
+    let size = if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or_default() };
+    Some(Entry { name: SafeText::from_bytes(name.to_bytes()), path, size, is_folder })
+}
+
+/// A name in a folder, and what the folder says it is; ordered by the name.
+struct Name {
+    name: CString,
+    kind: FileType,
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Name {}
+
+/// The first names behind `after` that may be seen, sorted, as many as a page has; and how many there are behind them.
+fn names(handle: &OwnedFd, after: Option<&FileName>) -> rustix::io::Result<(Vec<Name>, u64)> {
+    let after = after.map_or(&b""[..], FileName::as_bytes);
+    // The largest is on top: it is the one that makes room for a smaller.
+    let mut first = BinaryHeap::new();
+    let mut behind = 0;
     for entry in Dir::read_from(handle)? {
         let entry = entry?;
-        let served = matches!(
-            entry.file_type(),
-            FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown
-        );
-        if served && !is_hidden(entry.file_name().to_bytes()) {
-            names.push((entry.file_name().to_owned(), entry.file_type()));
+        let (name, kind) = (entry.file_name(), entry.file_type());
+        let served =
+            matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown);
+        let bytes = name.to_bytes();
+        if !served || is_hidden(bytes) || bytes <= after || bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+            continue;
         }
-        if names.len() == MOST_READ {
-            break;
+        if first.len() == MAX_ENTRIES {
+            behind += 1;
+            if first.peek().is_some_and(|largest: &Name| largest.name.to_bytes() < bytes) {
+                continue;
+            }
+            first.pop();
         }
+        first.push(Name { name: name.to_owned(), kind });
     }
-    names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    Ok(names)
+    Ok((first.into_sorted_vec(), behind))
 }
 
 #[cfg(test)]
@@ -101,7 +157,7 @@ mod tests {
     use super::*;
 
     fn list(root: &Path, folder: &[u8]) -> Result<Listing, OpenError> {
-        Root::open(root).unwrap().list(FileName::new(folder).ok().as_ref())
+        Root::open(root).unwrap().list(FileName::new(folder).ok().as_ref(), None)
     }
 
     /// The names in a listing, folders with a slash behind them.
@@ -166,21 +222,39 @@ mod tests {
     }
 
     #[test]
-    fn a_large_folder_is_listed_from_its_beginning_and_the_rest_is_counted() {
+    fn a_large_folder_is_listed_page_by_page_and_the_rest_is_counted() {
         let dir = tempfile::tempdir().unwrap();
-        for number in 0..MAX_ENTRIES + 5 {
-            fs::write(dir.path().join(format!("{number:05}")), "").unwrap();
+        let total = 2 * MAX_ENTRIES + 5;
+        for number in 0..total {
+            fs::write(dir.path().join(format!("{number:05}%")), "").unwrap();
         }
-        let listing = list(dir.path(), b"").unwrap();
-        assert_eq!((listing.entries.len(), listing.more), (MAX_ENTRIES, 5));
-        assert_eq!(listing.entries[MAX_ENTRIES - 1].name.as_str(), format!("{:05}", MAX_ENTRIES - 1));
+        assert_eq!(paged(dir.path()), [(MAX_ENTRIES, (total - MAX_ENTRIES) as u64), (MAX_ENTRIES, 5), (5, 0)]);
         // Names that grow sixfold when they are made safe.
         let dir = tempfile::tempdir().unwrap();
         for number in 0..2000 {
             fs::write(dir.path().join(format!("{number:04}{}", "\u{1b}".repeat(240))), "").unwrap();
         }
         let listing = list(dir.path(), b"").unwrap();
-        assert_eq!(listing.entries.len() as u64 + listing.more, 2000);
         assert!(listing.more > 0 && serde_json::to_vec(&listing).unwrap().len() < LONGEST + 8192);
+        paged(dir.path());
+    }
+
+    /// How many entries each page of a root has and leaves; each name of the folder is on one of them, in order.
+    fn paged(root: &Path) -> Vec<(usize, u64)> {
+        let root = Root::open(root).unwrap();
+        let mut all: Vec<_> = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        all.sort();
+        let (mut pages, mut names, mut after) = (Vec::new(), Vec::new(), None);
+        loop {
+            let listing = root.list(None, after.as_ref()).unwrap();
+            pages.push((listing.entries.len(), listing.more));
+            names.extend(listing.entries.iter().map(|entry| OsStr::from_bytes(entry.path.as_bytes()).to_owned()));
+            assert_eq!(names.len() as u64 + listing.more, all.len() as u64);
+            after = listing.next;
+            if after.is_none() {
+                assert_eq!(names, all);
+                return pages;
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ use super::send;
 use crate::meter::Wait;
 use crate::net::buffers::Buffers;
 use crate::net::pump::{Pace, PumpError, Timer};
+use crate::net::threads::COLD_READS;
 
 /// Bytes sent from a file at a time.
 const CHUNK: usize = 1 << 20;
@@ -82,7 +83,7 @@ async fn warm(file: &Arc<File>, at: u64, chunk: usize, pace: Pace<'_>) -> Result
     }
     pace.meter.wait(Wait::Read, pace.clock.now_us());
     let file = Arc::clone(file);
-    let read = tokio::task::spawn_blocking(move || {
+    let read = COLD_READS.run(move || {
         let mut page = vec![0; 64 * 1024];
         let mut offset = at;
         let end = at + chunk as u64;
@@ -95,7 +96,9 @@ async fn warm(file: &Arc<File>, at: u64, chunk: usize, pace: Pace<'_>) -> Result
         }
         io::Result::Ok(())
     });
-    let read = read.await.map_err(|error| PumpError::Source(io::Error::other(error)))?;
+    // Where no thread can be had, the copying loop says so.
+    let Ok(read) = read else { return Ok(false) };
+    let read = read.await.map_err(PumpError::Source)?;
     pace.meter.resume(|| pace.clock.now_us());
     read.map_err(PumpError::Source)?;
     Ok(true)

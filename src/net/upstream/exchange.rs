@@ -140,7 +140,7 @@ impl Upstream {
                     }
                     return Ok((reply, length));
                 }
-                Ok(Some((ReplyHead::Interim(status), length))) => {
+                Ok(Some((ReplyHead::Interim(status, progress), length))) => {
                     interim += 1;
                     if interim > MOST_INTERIM {
                         let detail = format!("more than {MOST_INTERIM} interim replies");
@@ -151,7 +151,7 @@ impl Upstream {
                     let ours = std::mem::take(&mut wait.unsure);
                     if status == 102 && !ours {
                         wait.prolong();
-                        (wait.told)(Stage::Working);
+                        (wait.told)(Stage::Working(progress));
                     }
                     continue;
                 }

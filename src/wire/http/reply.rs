@@ -5,8 +5,10 @@ use std::mem::MaybeUninit;
 
 use super::write::{Value as _, leg_entries, line, put_all};
 use super::{HeadError, MAX_FIELDS, fields, head_end};
-use crate::wire::{Leg, Method, Problem, Reply, add_to_list};
+use crate::wire::{Leg, Method, Problem, Progress, Reply, add_to_list};
 
+/// The line of a `102` that says how far the work is.
+const PROGRESS: &str = "Chain-Progress: ";
 /// How every reply begins that can be one.
 const VERSION: &[u8] = b"HTTP/1.";
 /// The types of the records by which TLS refuses, or answers, what it does not understand.
@@ -20,8 +22,8 @@ const ROUTE: &str = "Chain-Route";
 /// A head that came from the next hop.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReplyHead {
-    /// A 1xx status: the real head is still to come.
-    Interim(u16),
+    /// A 1xx status: the real head is still to come; and how far that is, where it says so.
+    Interim(u16, Option<Progress>),
     /// The real head.
     Final(Box<Reply>),
 }
@@ -49,7 +51,11 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
     let status = head.code.unwrap_or_default();
     match status {
         101 => return Err(HeadError::malformed("the next hop wants to switch to another protocol")),
-        100..=199 => return Ok(Some((ReplyHead::Interim(status), end))),
+        100..=199 => {
+            let line = head.headers.iter().find(|line| line.name.eq_ignore_ascii_case(PROGRESS.trim_end_matches(": ")));
+            let progress = line.and_then(|line| std::str::from_utf8(line.value).ok()?.parse().ok());
+            return Ok(Some((ReplyHead::Interim(status, progress), end)));
+        }
         200..=599 => {}
         _ => return Err(HeadError::malformed(format!("status {status} is none"))),
     }
@@ -149,6 +155,7 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
         b"server-timing" if !value.is_empty() => add_to_list(&mut reply.timing, value),
         b"repr-digest" => reply.digests = fields::digests(value),
         b"chain-problem" => reply.problem = Problem::from_json(value.as_bytes()),
+        b"chain-grown" => reply.grown = fields::number(value),
         b"retry-after" => reply.retry_after = fields::number(value),
         b"connection" => {
             let close = value.split(',').any(|part| part.trim().eq_ignore_ascii_case("close"));
@@ -199,6 +206,14 @@ impl Framing {
     }
 }
 
+/// Writes that the request is being worked on; also what tells an unsure asker which wire we speak.
+pub fn encode_working(progress: Option<Progress>) -> Vec<u8> {
+    let mut out = b"HTTP/1.1 102 Processing\r\n".to_vec();
+    line(&mut out, PROGRESS, progress.map(|progress| progress.to_string()));
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
 /// Writes a reply head.
 pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     "HTTP/1.1 ".put(out);
@@ -227,6 +242,7 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     line(out, "Server-Timing: ", reply.timing.as_deref());
     line(out, "Repr-Digest: ", (!reply.digests.is_empty()).then_some(&reply.digests[..]));
     line(out, "Chain-Problem: ", reply.problem.as_ref().map(Problem::to_header));
+    line(out, "Chain-Grown: ", reply.grown);
     line(out, "Retry-After: ", reply.retry_after);
     let connection = if reply.keep_alive { reply.echo_keep_alive.then_some("keep-alive") } else { Some("close") };
     line(out, "Connection: ", connection);
@@ -271,7 +287,17 @@ mod tests {
     fn parse(head: &str) -> Result<Reply, HeadError> {
         match parse_reply(head.as_bytes(), Method::Get)?.expect("the head is complete").0 {
             ReplyHead::Final(reply) => Ok(*reply),
-            ReplyHead::Interim(status) => panic!("{status} is interim"),
+            ReplyHead::Interim(status, _) => panic!("{status} is interim"),
+        }
+    }
+
+    #[test]
+    fn an_interim_reply_says_how_far_the_work_is() {
+        let progress = Progress { done: 1, size: 2, ahead: 3 };
+        for progress in [None, Some(progress)] {
+            let head = encode_working(progress);
+            let parsed = parse_reply(&head, Method::Head).unwrap();
+            assert_eq!(parsed, Some((ReplyHead::Interim(102, progress), head.len())));
         }
     }
 
@@ -398,6 +424,7 @@ mod tests {
             via: Some("1.1 a".to_owned()),
             timing: Some("cdn-cache;desc=HIT".to_owned()),
             digests: vec![Digest { algorithm: Algorithm::Blake3, value: [3; 32] }],
+            grown: Some(11),
             retry_after: Some(1),
             problem: Some(Problem::next(Reason::Refused, Action::Connect, "é:1", "", 0.5)),
             keep_alive: true,
@@ -419,7 +446,7 @@ mod tests {
     fn interim_replies_are_told_apart() {
         assert_eq!(
             parse_reply(b"HTTP/1.1 102 Processing\r\n\r\nHTTP", Method::Get),
-            Ok(Some((ReplyHead::Interim(102), 27)))
+            Ok(Some((ReplyHead::Interim(102, None), 27)))
         );
         assert!(parse_reply(b"HTTP/1.1 101 Switching\r\n\r\n", Method::Get).is_err());
     }

@@ -1,0 +1,47 @@
+//! A digest of either kind, computed piece by piece.
+
+use crate::wire::{Algorithm, Digest};
+
+/// Computes a digest of either kind piece by piece.
+#[derive(Clone, Debug)]
+pub enum Hasher {
+    /// BLAKE3; boxed, for its state is two kilobytes.
+    Blake3(Box<blake3::Hasher>),
+    /// SHA-256.
+    Sha256(sha2::Sha256),
+}
+
+impl Hasher {
+    /// Nothing hashed yet.
+    pub fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Blake3 => Self::Blake3(Box::default()),
+            Algorithm::Sha256 => Self::Sha256(sha2::Digest::new()),
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Blake3(hasher) => {
+                hasher.update(bytes);
+            }
+            Self::Sha256(hasher) => sha2::Digest::update(hasher, bytes),
+        }
+    }
+
+    /// The digest of all that was taken so far; more can follow.
+    pub fn so_far(&self) -> Digest {
+        self.clone().finish()
+    }
+
+    /// The digest of all that was taken.
+    pub fn finish(self) -> Digest {
+        match self {
+            Self::Blake3(hasher) => Digest { algorithm: Algorithm::Blake3, value: hasher.finalize().into() },
+            Self::Sha256(hasher) => {
+                Digest { algorithm: Algorithm::Sha256, value: sha2::Digest::finalize(hasher).into() }
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Which digest is computed next: small ones at once, of the large ones the one with the shortest rest, slice by slice.
+
+use std::collections::BTreeMap;
+
+/// A file up to this size is small. 16 MiB are hashed in about 10 ms, and read from a slow disk (50 MB/s) in 0.3 s: none of
+/// the others has to wait for longer than that, and a person does not notice it.
+pub(super) const SMALL: u64 = 16 << 20;
+/// Small digests computed at once; where they wait for a disk, its reads overlap.
+pub(super) const SMALL_LANES: usize = 4;
+/// Most digests that wait or are computed, each with an open file.
+const MOST_SMALL: usize = 256;
+const MOST_LARGE: usize = 64;
+/// Most large ones for one source. A source may be a relay with many behind it, so it is half of all there are.
+const MOST_LARGE_PER_SOURCE: usize = MOST_LARGE / 2;
+
+/// A digest to be computed.
+pub(super) type Id = u64;
+
+/// The digests that are wanted, and which of them are being computed; `S` is who asked first for one.
+#[derive(Debug)]
+pub(super) struct Lanes<S> {
+    large: usize,
+    next: Id,
+    jobs: BTreeMap<Id, Job<S>>,
+}
+
+#[derive(Debug)]
+struct Job<S> {
+    source: S,
+    rest: u64,
+    small: bool,
+    running: bool,
+}
+
+impl<S: PartialEq> Lanes<S> {
+    /// Nothing is wanted yet; so many large digests may be computed at once.
+    pub(super) fn new(large: usize) -> Self {
+        Self { large, next: 0, jobs: BTreeMap::new() }
+    }
+
+    /// So many large digests may be computed at once from now on.
+    #[cfg(test)]
+    pub(super) fn set_large(&mut self, large: usize) {
+        self.large = large;
+    }
+
+    /// Takes a digest over so many bytes; `None` where too many wait already.
+    pub(super) fn add(&mut self, source: S, bytes: u64) -> Option<Id> {
+        let small = bytes <= SMALL;
+        let alike = self.jobs.values().filter(|job| job.small == small);
+        let of_source = alike.clone().filter(|job| job.source == source).count();
+        let full = if small {
+            alike.count() >= MOST_SMALL
+        } else {
+            alike.count() >= MOST_LARGE || of_source >= MOST_LARGE_PER_SOURCE
+        };
+        if full {
+            return None;
+        }
+        self.next += 1;
+        self.jobs.insert(self.next, Job { source, rest: bytes, small, running: false });
+        Some(self.next)
+    }
+
+    /// The digest to compute a slice of now; `None` where nothing waits, or every lane is taken.
+    pub(super) fn next(&mut self) -> Option<Id> {
+        [(true, SMALL_LANES), (false, self.large)]
+            .into_iter()
+            .find_map(|(small, lanes)| {
+                let alike = || self.jobs.iter().filter(move |(_, job)| job.small == small);
+                if alike().filter(|(_, job)| job.running).count() >= lanes {
+                    return None;
+                }
+                let shortest = alike().filter(|(_, job)| !job.running).min_by_key(|(id, job)| (job.rest, **id));
+                shortest.map(|(id, _)| *id)
+            })
+            .inspect(|id| {
+                if let Some(job) = self.jobs.get_mut(id) {
+                    job.running = true;
+                }
+            })
+    }
+
+    /// A slice was computed, and so many bytes are left.
+    pub(super) fn paused(&mut self, id: Id, rest: u64) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            (job.rest, job.running) = (rest, false);
+        }
+    }
+
+    /// A digest is done, or not wanted any more.
+    pub(super) fn remove(&mut self, id: Id) {
+        self.jobs.remove(&id);
+    }
+
+    /// How many come before one, as things are.
+    pub(super) fn ahead(&self, id: Id) -> usize {
+        let Some(job) = self.jobs.get(&id) else { return 0 };
+        let before = |other: &Id, at: &Job<S>| at.small == job.small && (at.rest, *other) < (job.rest, id);
+        let before = self.jobs.iter().filter(|(other, at)| before(other, at)).count();
+        let lanes = if job.small { SMALL_LANES } else { self.large };
+        (before + 1).saturating_sub(lanes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn small_digests_never_wait_for_large_ones() {
+        let mut lanes = Lanes::new(2);
+        let large = [5, 6, 7].map(|size| lanes.add(1, size * GIB).unwrap());
+        assert_eq!((lanes.next(), lanes.next(), lanes.next()), (Some(large[0]), Some(large[1]), None));
+        let small: Vec<_> = (0..=SMALL_LANES).map(|_| lanes.add(2, SMALL).unwrap()).collect();
+        let begun: Vec<_> = std::iter::from_fn(|| lanes.next()).collect();
+        assert_eq!(begun, small[..SMALL_LANES]);
+        assert_eq!((lanes.ahead(small[0]), lanes.ahead(small[SMALL_LANES]), lanes.ahead(large[2])), (0, 1, 1));
+        lanes.remove(small[0]);
+        assert_eq!((lanes.next(), lanes.next()), (Some(small[SMALL_LANES]), None));
+    }
+
+    #[test]
+    fn the_shortest_rest_comes_next_after_every_slice() {
+        let mut lanes = Lanes::new(1);
+        let long = lanes.add(1, 100 * GIB).unwrap();
+        assert_eq!(lanes.next(), Some(long));
+        let (shorter, equal) = (lanes.add(1, 2 * GIB).unwrap(), lanes.add(1, 2 * GIB).unwrap());
+        assert_eq!((lanes.next(), lanes.ahead(long), lanes.ahead(equal)), (None, 2, 1));
+        lanes.paused(long, 99 * GIB);
+        assert_eq!(lanes.next(), Some(shorter));
+        lanes.paused(shorter, GIB);
+        assert_eq!(lanes.next(), Some(shorter));
+        lanes.remove(shorter);
+        assert_eq!(lanes.next(), Some(equal));
+        lanes.remove(equal);
+        assert_eq!((lanes.next(), lanes.ahead(long)), (Some(long), 0));
+        lanes.remove(long);
+        assert_eq!((lanes.next(), lanes.jobs.len()), (None, 0));
+    }
+
+    #[test]
+    fn nobody_can_have_all_there_is_room_for() {
+        let mut lanes = Lanes::new(1);
+        let added =
+            |lanes: &mut Lanes<u8>, source, bytes| (0..1000).filter(|_| lanes.add(source, bytes).is_some()).count();
+        assert_eq!(added(&mut lanes, 1, GIB), MOST_LARGE_PER_SOURCE);
+        assert_eq!(added(&mut lanes, 2, GIB), MOST_LARGE - MOST_LARGE_PER_SOURCE);
+        assert_eq!((added(&mut lanes, 3, GIB), added(&mut lanes, 3, SMALL)), (0, MOST_SMALL));
+        assert_eq!(lanes.ahead(999), 0);
+    }
+}
