@@ -61,8 +61,10 @@ pub(super) fn folder(folder: Option<&FileName>, listing: &Listing) -> Result<Str
             writeln!(page, "<a href=\"{link}\">{name}</a>  {}", entry.size)?;
         }
     }
-    if listing.more > 0 {
-        writeln!(page, "{} more that have no room here", listing.more)?;
+    match &listing.next {
+        Some(next) => writeln!(page, "<a href=\"?after={}\">{} more</a>", encode_name(next), listing.more)?,
+        None if listing.more > 0 => writeln!(page, "{} more that have no room here", listing.more)?,
+        None => {}
     }
     page.push_str("</pre>\n</body>\n</html>\n");
     Ok(page)
@@ -138,6 +140,9 @@ mod tests {
             assert_eq!(decode_name(link).unwrap().as_bytes(), name);
         }
         assert!(page.contains("<title>/files/d &lt;x&gt;/</title>") && page.contains("3 more"), "{page}");
+        let listing = Listing { more: 3, next: FileName::new(b"a\"?b").ok(), ..Listing::default() };
+        let page = folder(None, &listing).unwrap();
+        assert!(page.contains("<a href=\"?after=a%22%3Fb\">3 more</a>"), "{page}");
     }
 
     #[test]

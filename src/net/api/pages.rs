@@ -194,12 +194,14 @@ async fn list(
         return failed(Reason::Busy, "too many folders are being listed".to_owned());
     };
     let listing = Arc::clone(node);
-    let read = match node.listings.read(move || listing.config.root.list(folder.as_ref(), after.as_ref())) {
+    // The job holds the place: it is carried out even if the client closes the connection meanwhile.
+    let read = move || listing.config.root.list(folder.as_ref(), after.as_ref()).map(|listing| (listing, place));
+    let read = match node.listings.read(read) {
         Ok(reading) => reading.await,
         Err(error) => return failed(Reason::Busy, error.to_string()),
     };
     match read {
-        Ok(Ok(listing)) => Ok((listing, place)),
+        Ok(Ok(listed)) => Ok(listed),
         Ok(Err(OpenError::NotFound | OpenError::Folder)) => {
             let gone = node.config.root.gone().map(|gone| gone.to_string());
             failed(Reason::NotFound, gone.unwrap_or_else(|| "there is no such folder".to_owned()))
