@@ -80,7 +80,7 @@ fn connected() -> (TcpStream, TcpStream) {
 }
 
 fn pace(meter: &Meter) -> Pace<'_> {
-    Pace { meter, clock: Clock::start(), dials: &NOT_TURNED, idle: LIMIT, stall: LIMIT, fixed: false }
+    Pace { meter, clock: Clock::start(), dials: &NOT_TURNED, idle: LIMIT, stall: LIMIT, step: LIMIT, fixed: false }
 }
 
 /// A body that comes from a socket.

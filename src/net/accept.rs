@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::deadline::Deadline;
 use super::dial::is_shortage;
 use super::downstream::{Downstream, problem_message};
 use super::limits::DRAIN_BYTES;
@@ -54,7 +55,7 @@ pub struct Admitted {
     /// Its place among those whose request is still to come; `None` for a reserved connection.
     pub head: Option<HeadGuard>,
     /// When its request has to be there.
-    pub deadline: Instant,
+    pub deadline: Deadline,
 }
 
 impl Door {
@@ -85,7 +86,7 @@ impl Door {
     /// Takes a connection in, or tells it that there is no room.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) -> Option<Admitted> {
         let (config, now) = (&self.node.config, Instant::now());
-        let deadline = now + config.limits.head;
+        let deadline = Deadline::after(config.limits.head);
         match self.node.registry.admit(peer, Slots(config.max_connections), now) {
             Admission::Open(conn, head) => return Some(Admitted { stream, conn, head: Some(head), deadline }),
             Admission::Reserved(conn) => return Some(Admitted { stream, conn, head: None, deadline }),

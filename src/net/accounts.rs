@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use super::ask::{ask, hops_of, is_problem, page_request, short_body};
+use super::deadline::within;
 use super::dial::dial;
 use super::limits::Limits;
 use super::supervisor::is_near;
@@ -84,12 +84,12 @@ pub async fn findings(route: &Route, reach: usize, id: TransferId, limit: Durati
 async fn finding(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> Finding {
     // The id is the right to read, so no token goes anywhere.
     let path = format!("/v1/transfers/{id}");
-    let through = async { timeout(limit, read(&hops[0], &hops[1..=at], &path)).await.unwrap_or(Finding::Silent) };
+    let through = async { within(limit, read(&hops[0], &hops[1..=at], &path)).await.unwrap_or(Finding::Silent) };
     let direct = async {
         if at == 0 || !is_near(hops, at) {
             return Finding::Unknown;
         }
-        timeout(limit, read(&hops[at], &[], &path)).await.unwrap_or(Finding::Silent)
+        within(limit, read(&hops[at], &[], &path)).await.unwrap_or(Finding::Silent)
     };
     tokio::pin!(through, direct);
     let (mut one, mut other) = (None, None);

@@ -10,11 +10,12 @@ use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, He
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::access::Secret;
 use super::clock::ms_since;
+use super::deadline::within;
 use crate::route::{Hop, HostPort};
 use crate::wire::http::{MAX_HEAD, parse_number};
 use crate::wire::{Action, Problem, Reason, problem};
@@ -61,7 +62,7 @@ where
         }));
         sender.send_request(request).await.map(|reply| Asked { reply, driver })
     };
-    match timeout(limit, asked).await {
+    match within(limit, asked).await {
         Err(_) => Err(fail(Reason::TimedOut, String::new())),
         Ok(Err(error)) => Err(fail(reason_of(&error), String::new())),
         Ok(Ok(asked)) if asked.reply.status().is_informational() => {
@@ -93,7 +94,7 @@ pub(super) fn page_request(
 
 /// A whole short body within a time limit; `None` if it is longer, late or broken.
 pub(super) async fn short_body(body: Incoming, most: usize, limit: Duration) -> Option<Bytes> {
-    let collected = timeout(limit, Limited::new(body, most).collect()).await.ok()?;
+    let collected = within(limit, Limited::new(body, most).collect()).await.ok()?;
     collected.ok().map(http_body_util::Collected::to_bytes)
 }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::buffers::fix;
 use super::clock::ms_since;
+use super::deadline::Deadline;
 use super::resolve::{ResolveError, Resolver};
 use crate::route::{Host, HostPort};
 use crate::wire::{Action, Problem, Reason};
@@ -67,13 +68,17 @@ pub async fn dial_by(
     buffers: Option<u32>,
 ) -> Result<Dialed, Problem> {
     let began = Instant::now();
-    let deadline = began + limit;
+    let mut deadline = Deadline::after(limit);
     let fail = |reason, action, detail: String| Problem::next(reason, action, hop, detail, ms_since(began));
     let mut dialing = began;
     let addresses = match &hop.host {
         Host::Ip(ip) => vec![SocketAddr::new(*ip, hop.port)],
-        // In a box: most hops are addresses.
-        Host::Name(name) => match Box::pin(resolver.resolve(name.as_str(), deadline)).await {
+        // In a box: most hops are addresses. The lookup keeps a deadline of its own; if this program stops, both move.
+        Host::Name(name) => match deadline
+            .bound(Box::pin(resolver.resolve(name.as_str(), deadline)))
+            .await
+            .unwrap_or(Err(ResolveError::TimedOut))
+        {
             Ok(found) => {
                 dialing = Instant::now();
                 found.iter().map(|ip| SocketAddr::new(*ip, hop.port)).collect()
@@ -102,7 +107,7 @@ pub async fn dial_by(
             last = Some(fail(Reason::Unreachable, Action::Connect, NO_INTERFACE.to_owned()));
             continue;
         }
-        match timeout_at(deadline, connect(address, first, buffers)).await {
+        match deadline.bound(connect(address, first, buffers)).await {
             Err(_) => return Err(fail(Reason::TimedOut, Action::Connect, String::new())),
             Ok(Err(error)) if is_shortage(&error) => return Err(shortage(Action::Connect, &error)),
             Ok(Err(error)) => last = Some(fail(reason_of(&error), Action::Connect, detail_of(&error))),

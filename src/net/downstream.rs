@@ -7,12 +7,13 @@ use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
 
+use super::deadline::{Deadline, within};
 use super::limits::{DRAIN_BYTES, Limits};
 use super::origin::Sent;
+use super::reader::{STEP, write_some};
 use crate::text::SafeText;
 use crate::wire::http::{MAX_HEAD, encode_reply};
 use crate::wire::{Method, Problem, Reply, problem};
@@ -98,10 +99,17 @@ impl Downstream {
 
     /// Writes bytes, within the stall limit.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match timeout(self.limits.stall, self.stream.write_all(bytes)).await {
-            Ok(written) => written,
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        let mut left = bytes;
+        while !left.is_empty() {
+            let writing =
+                write_some(&mut self.stream, (self.limits.stall, STEP), |stream, cx| stream.poll_write(cx, left));
+            match writing.await {
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => left = &left[written?..],
+            }
         }
+        Ok(())
     }
 
     /// Takes a reply head, for whatever sends the body.
@@ -130,7 +138,7 @@ impl Downstream {
     /// Ends our side, then takes what the peer still says: unread input would make the kernel reset the connection and
     /// destroy what it has not delivered yet. Where that is over, letting go is enough.
     pub async fn close(mut self) {
-        if timeout(self.limits.linger, self.stream.shutdown()).await.is_ok() {
+        if within(self.limits.linger, self.stream.shutdown()).await.is_ok() {
             drain(&mut self.stream, self.limits.linger).await;
         }
     }
@@ -146,7 +154,7 @@ impl Downstream {
     /// The seed wire's end: the peer closes first if it will, then we do.
     pub async fn close_after_peer(mut self) {
         drain(&mut self.stream, self.limits.linger).await;
-        let _ = timeout(self.limits.linger, self.stream.shutdown()).await;
+        let _ = within(self.limits.linger, self.stream.shutdown()).await;
         let mut rest = [0; 1024];
         while matches!(self.stream.try_read(&mut rest), Ok(read) if read > 0) {}
     }
@@ -187,7 +195,7 @@ pub fn problem_message(failed: &Problem, method: Method, keep_alive: bool) -> Ve
 
 /// Reads and forgets until the peer closes, for so long and so much.
 pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
-    let deadline = Instant::now() + limit;
+    let mut deadline = Deadline::after(limit);
     let mut left = DRAIN_BYTES;
     while left > 0 {
         let reading = poll_fn(|cx| {
@@ -197,7 +205,7 @@ pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
             Poll::Ready(io::Result::Ok(space.filled().len()))
         });
-        match timeout_at(deadline, reading).await {
+        match deadline.bound(reading).await {
             Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
             _ => return,
         }
@@ -207,6 +215,7 @@ pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
+    use tokio::time::timeout;
 
     use super::*;
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::deadline::within;
+
 /// A signal in steps that any number of tasks can wait for; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
@@ -44,7 +46,7 @@ impl Drain {
     /// Forces this long after leaving has begun, unless somebody does before.
     pub async fn force_after(&self, limit: Duration) {
         self.leave.cancelled().await;
-        let _ = tokio::time::timeout(limit, self.forced()).await;
+        let _ = within(limit, self.forced()).await;
         self.force();
     }
 

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use libc::{FIONREAD, IPPROTO_TCP, Ioctl, TCP_INFO, TIOCOUTQ, c_int, getsockopt, ioctl, socklen_t};
 use libc::{SYNC_FILE_RANGE_WRITE, sync_file_range};
@@ -17,14 +17,28 @@ use crate::snapshot::TcpSnapshot;
 /// Bytes of `struct tcp_info` up to the last field that is read here.
 const LENGTH: usize = 192;
 
+/// What tells whether a reader that takes nothing still reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sending {
+    /// Bytes that the other kernel has acknowledged.
+    pub(super) acknowledged: u64,
+    /// Segments on their way to it.
+    pub(super) under_way: u32,
+    /// Probes of its closed window without an answer so far.
+    pub(super) probes: u8,
+}
+
+/// How far a connection's reader is; `None` where the kernel does not say, as of what is no TCP.
+pub(super) fn sending(socket: &impl AsFd) -> Option<Sending> {
+    let (info, length) = tcp_info(socket.as_fd().as_raw_fd())?;
+    let info = &info[..length];
+    Some(Sending { acknowledged: long(info, 120), under_way: word(info, 24), probes: *info.get(3)? })
+}
+
 /// How the sending goes; a field that this kernel does not have is 0, and all is `None` where it tells nothing.
 pub(super) fn tcp(socket: RawFd) -> Option<TcpSnapshot> {
-    let mut info = [0u8; LENGTH];
-    let mut length = LENGTH as socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes into `info`, which has as many, and says how many it wrote; it
-    // keeps neither pointer. A number that is no socket any more is an error, not undefined behaviour.
-    let failed = unsafe { getsockopt(socket, IPPROTO_TCP, TCP_INFO, info.as_mut_ptr().cast(), &raw mut length) };
-    let info = info.get(..length as usize).filter(|_| failed == 0)?;
+    let (info, length) = tcp_info(socket)?;
+    let info = &info[..length];
     // The offsets are those of linux/tcp.h; the struct only ever grows at its end.
     Some(TcpSnapshot {
         under_way: u64::from(word(info, 24)),
@@ -37,6 +51,17 @@ pub(super) fn tcp(socket: RawFd) -> Option<TcpSnapshot> {
         receiver_limited_us: long(info, 176),
         buffer_limited_us: long(info, 184),
     })
+}
+
+/// `struct tcp_info` as far as it is read here, and how much of it this kernel has.
+fn tcp_info(socket: RawFd) -> Option<([u8; LENGTH], usize)> {
+    let mut info = [0u8; LENGTH];
+    let mut length = LENGTH as socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes into `info`, which has as many, and says how many it wrote; it
+    // keeps neither pointer. A number that is no socket any more is an error, not undefined behaviour.
+    let failed = unsafe { getsockopt(socket, IPPROTO_TCP, TCP_INFO, info.as_mut_ptr().cast(), &raw mut length) };
+    let length = (length as usize).min(LENGTH);
+    (failed == 0).then_some((info, length))
 }
 
 /// Bytes that have arrived and were not read.

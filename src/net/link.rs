@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use super::deadline::within;
 use super::dial::{Dialed, dial_by};
 use super::resolve::Resolver;
 use crate::route::{HostPort, Wire};
@@ -92,7 +93,7 @@ pub async fn probe(
             }
         }
     };
-    tokio::time::timeout(limit, asked).await.ok().flatten()
+    within(limit, asked).await.ok().flatten()
 }
 
 #[cfg(test)]

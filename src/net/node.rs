@@ -27,6 +27,7 @@ use super::listings::Listings;
 use super::load::load;
 use super::policy::{Policy, Purpose};
 use super::pulse::Pulse;
+use super::reader::STEP;
 use super::registry::{Registry, Slots, SlowBodies};
 use super::resolve::Resolver;
 use super::root::Root;
@@ -285,8 +286,9 @@ async fn let_others_go_first() {
 fn prepare(listener: &TcpListener, limits: &Limits) {
     // A head and the last bytes of a body must not wait for an acknowledgement.
     let _ = sockopt::set_tcp_nodelay(listener, true);
-    // What is in the kernel when we close goes on without us; a peer that takes none of it would keep it for ever.
-    let patience = (limits.stall + limits.linger).as_millis().min(i32::MAX as u128);
+    // What is in the kernel when we close goes on without us, and a peer that takes none of it would keep it without end.
+    // No sooner than the rule for bodies: a reader that is slow acknowledges nothing for as long as that.
+    let patience = (limits.stall.max(STEP) + limits.linger).as_millis().min(i32::MAX as u128);
     let _ = sockopt::set_tcp_user_timeout(listener, patience as u32);
     if let Some(bytes) = limits.sockbuf
         && !fix(listener, bytes)

@@ -6,14 +6,16 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::clock::Clock;
+use super::deadline::within;
 use super::dials::LiveDials;
+use super::reader::{Reader, write_some};
 use crate::meter::{Meter, Wait};
 use crate::snapshot::Broke;
+use crate::units::Span;
 
 mod dialled;
 
@@ -40,7 +42,7 @@ pub enum PumpError {
     #[error("no byte came for {0:?}")]
     Idle(Duration),
     /// The reader took nothing for the stall limit.
-    #[error("the reader took nothing for {0:?}")]
+    #[error("the reader took nothing for {}", Span(*.0))]
     Stalled(Duration),
     /// The reader went away.
     #[error("the reader went away")]
@@ -114,32 +116,6 @@ impl Early<'_> {
     }
 }
 
-/// A limit on waits that follow each other closely: the system's timer is set once in a while, not for each of them.
-pub(super) struct Timer {
-    limit: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Timer {
-    pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None }
-    }
-
-    /// Ends when the limit has passed since then. Cancel-safe.
-    pub(super) async fn expired(&mut self, since: Instant) {
-        let due = since + self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        loop {
-            sleep.as_mut().await;
-            if Instant::now() >= due {
-                return;
-            }
-            // It was set for an earlier wait: set it anew, for this one.
-            sleep.as_mut().reset(due);
-        }
-    }
-}
-
 /// How one body is moved.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace<'a> {
@@ -153,6 +129,8 @@ pub struct Pace<'a> {
     pub idle: Duration,
     /// How long the reader may take nothing.
     pub stall: Duration,
+    /// How long its window may stay closed, if that is longer: see [`Reader`].
+    pub step: Duration,
     /// The kernel's buffers have a size that a person chose.
     pub fixed: bool,
 }
@@ -170,7 +148,7 @@ pub async fn pump<S, D>(
 ) -> Result<u64, PumpError>
 where
     S: AsyncRead + Unpin,
-    D: AsyncRead + AsyncWrite + Unpin,
+    D: Reader,
 {
     if length == 0 {
         return Ok(0);
@@ -201,7 +179,7 @@ impl Pace<'_> {
     /// Gives a chunk to the reader, in the pieces and at the times that the dials want.
     pub async fn send<D>(&self, reader: &mut D, chunk: &[u8], early: &mut Early<'_>) -> Result<(), PumpError>
     where
-        D: AsyncRead + AsyncWrite + Unpin,
+        D: Reader,
     {
         let mut left = chunk;
         while !left.is_empty() {
@@ -214,15 +192,9 @@ impl Pace<'_> {
     }
 
     /// Writes a head, which may be empty, and a piece of the body, as one where it can be.
-    pub async fn write<D: AsyncWrite + Unpin>(
-        &self,
-        reader: &mut D,
-        mut head: &[u8],
-        mut piece: &[u8],
-    ) -> Result<(), PumpError> {
+    pub async fn write<D: Reader>(&self, reader: &mut D, mut head: &[u8], mut piece: &[u8]) -> Result<(), PumpError> {
         while !(head.is_empty() && piece.is_empty()) {
-            let writing = poll_fn(|cx| {
-                let reader = Pin::new(&mut *reader);
+            let writing = write_some(reader, (self.stall, self.step), |reader, cx| {
                 let written = match (head, piece) {
                     ([], one) | (one, []) => reader.poll_write(cx, one),
                     _ => reader.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(piece)]),
@@ -232,8 +204,8 @@ impl Pace<'_> {
                 }
                 written
             });
-            let count = match tokio::time::timeout(self.stall, writing).await {
-                Err(_) => return Err(PumpError::Stalled(self.stall)),
+            let count = match writing.await {
+                Err(waited) => return Err(PumpError::Stalled(waited)),
                 Ok(Err(_) | Ok(0)) => return Err(PumpError::Gone),
                 Ok(Ok(count)) => count,
             };
@@ -268,7 +240,7 @@ impl Pace<'_> {
             }
             poll_early(Pin::new(&mut *reader), cx, early).map(Err)
         });
-        let read = tokio::time::timeout(self.idle, reading).await.map_err(|_| PumpError::Idle(self.idle))?;
+        let read = within(self.idle, reading).await.map_err(|_| PumpError::Idle(self.idle))?;
         self.meter.resume(|| self.clock.now_us());
         read
     }
@@ -312,7 +284,7 @@ mod tests {
 
     fn pace(meter: &Meter, clock: Clock) -> Pace<'_> {
         static NOT_TURNED: LazyLock<LiveDials> = LazyLock::new(LiveDials::default);
-        Pace { meter, clock, dials: &NOT_TURNED, idle: IDLE, stall: STALL, fixed: false }
+        Pace { meter, clock, dials: &NOT_TURNED, idle: IDLE, stall: STALL, step: STALL, fixed: false }
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
+use super::deadline::Deadline;
 use super::downstream::{Downstream, Next};
 use super::node::Node;
 use super::registry::JobGuard;
@@ -160,7 +160,7 @@ pub async fn ask(
     })?;
     let limit = request.timeout.map_or(node.config.limits.setup, |given| given.min(node.config.limits.setup));
     add_to_list(&mut request.via, VIA);
-    let asked = upstream.ask(next, request, Instant::now() + limit, told).await;
+    let asked = upstream.ask(next, request, Deadline::after(limit), told).await;
     let answer = asked.inspect_err(|problem| {
         if problem.hop == 1 && matches!(problem.action, Action::Resolve | Action::Connect) {
             tracing::warn!("cannot connect to {} for {}: {problem}", next.address, job.peer());

@@ -10,7 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
+
+use super::deadline::Deadline;
 
 /// Most lookups at once: enough for every neighbor of a busy relay, few enough that a resolver that never answers costs
 /// no more than this many sleeping threads.
@@ -82,7 +84,7 @@ impl Resolver {
     }
 
     /// The addresses of a name; a lookup that is given up goes on by itself and holds nothing but its thread.
-    pub async fn resolve(&self, name: &str, deadline: Instant) -> Found {
+    pub async fn resolve(&self, name: &str, mut deadline: Deadline) -> Found {
         let mut progress = self.begin(&name.to_ascii_lowercase())?;
         loop {
             let queued = match &*progress.borrow_and_update() {
@@ -90,7 +92,7 @@ impl Resolver {
                 Progress::Queued => true,
                 Progress::Running => false,
             };
-            match timeout_at(deadline, progress.changed()).await {
+            match deadline.bound(progress.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(ResolveError::Failed("the lookup ended without a result".into())),
                 Err(_) if queued => return Err(ResolveError::Crowded),
@@ -238,12 +240,12 @@ mod tests {
 
     const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(500)
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_millis(500))
     }
 
-    fn late() -> Instant {
-        Instant::now() + Duration::from_secs(20)
+    fn late() -> Deadline {
+        Deadline::after(Duration::from_secs(20))
     }
 
     /// A resolver whose names that begin with `hang` answer only after the sender is dropped; and how often it was asked.

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
-
+use super::deadline::{Deadline, within};
 use super::downstream::Downstream;
 use super::node::Node;
 use super::origin::{self, FileBody, Sent};
@@ -36,11 +35,11 @@ enum Asked {
 }
 
 /// Serves a connection whose first line is not HTTP.
-pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head: HeadGuard, deadline: Instant) {
+pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head: HeadGuard, mut deadline: Deadline) {
     let mut head = Some(head);
     loop {
         conn.set_state(ConnState::Head);
-        let Ok(Some(seed)) = timeout_at(deadline, read_request(node, &mut down, conn.peer())).await else { return };
+        let Ok(Some(seed)) = deadline.bound(read_request(node, &mut down, conn.peer())).await else { return };
         head.take();
         // Which protocol this is, whoever asks may know, as that this node lives.
         if seed.name.as_bytes() == PROBE_NAME && seed.route.is_empty() {
@@ -88,7 +87,7 @@ async fn read_request(node: &Node, down: &mut Downstream, peer: SocketAddr) -> O
             Parsed::Whole(request) if request.name.as_bytes() == PROBE_NAME => return Some(request),
             Parsed::Whole(request) => {
                 let gap = if request.own.port == node.address.port() { GAP } else { MAPPED_GAP };
-                match timeout(gap, down.fill()).await {
+                match within(gap, down.fill()).await {
                     Err(_) => return Some(request),
                     Ok(read) => read,
                 }
@@ -151,7 +150,7 @@ async fn announce(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, size: 
         return false;
     }
     job.set_state(ConnState::Waiting);
-    let told = timeout(node.config.limits.idle, down.fill()).await;
+    let told = within(node.config.limits.idle, down.fill()).await;
     if !matches!(told, Ok(Ok(read)) if read > 0) {
         let problem = Problem::here(Reason::Closed, Action::Body, job.peer(), "no go-ahead came");
         job.failed(&problem);

@@ -4,16 +4,18 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::sleep;
 
 use super::access::{UNKNOWN_NAME, host_allowed};
 use super::api;
 use super::body::{self, Source};
 use super::caught::{Panicked, caught};
+use super::deadline::{Deadline, within};
 use super::downstream::{Downstream, Next};
 use super::limits::MINIMUM_RATE;
 use super::node::Node;
 use super::pump::{Early, Pace, PumpError};
+use super::reader::STEP;
 use super::registry::{Closing, ConnGuard, HeadGuard, JobGuard, Slots};
 use super::upstream::Upstream;
 use super::{origin, relay, seed};
@@ -33,9 +35,9 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 const HTTP2_GOAWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d";
 
 /// Serves one connection to its end; its first request has to be there by the deadline.
-pub async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: HeadGuard, deadline: Instant) {
+pub async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: HeadGuard, mut deadline: Deadline) {
     let mut down = Downstream::new(stream, node.config.limits);
-    match timeout_at(deadline, first_line(&mut down)).await {
+    match deadline.bound(first_line(&mut down)).await {
         Ok(Some(First::Http)) => http(&node, down, &conn, head, deadline).await,
         Ok(Some(First::Legacy)) => Box::pin(seed::run(&node, down, &conn, head, deadline)).await,
         Ok(Some(First::Unserved { answer, protocol })) => {
@@ -91,11 +93,11 @@ async fn first_line(down: &mut Downstream) -> Option<First> {
     }
 }
 
-async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head: HeadGuard, mut deadline: Instant) {
+async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head: HeadGuard, mut deadline: Deadline) {
     let mut upstream = node.upstream();
     loop {
         conn.set_state(ConnState::Head);
-        let asked = timeout_at(deadline, read_head(&mut down)).await;
+        let asked = deadline.bound(read_head(&mut down)).await;
         drop(head);
         // A file that its asker wants to prove is not over with its last byte: the question after it belongs to it.
         let unproven = matches!(&asked, Ok(Ok(Some(Asked::File(request))))
@@ -138,7 +140,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         conn.set_state(ConnState::Idle);
         down.rest();
         if down.inbox.is_empty() {
-            let idle = timeout(node.config.limits.idle, down.fill());
+            let idle = within(node.config.limits.idle, down.fill());
             let told_to_leave = async {
                 node.drain().draining().await;
                 if unproven {
@@ -160,7 +162,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 Err(_) => return Box::pin(down.close()).await,
             }
         }
-        deadline = Instant::now() + node.config.limits.head;
+        deadline = Deadline::after(node.config.limits.head);
         head = match conn.begin_head(Slots(node.config.max_connections)) {
             Some(head) => head,
             None => match Box::pin(refuse(node, &mut down, Reason::Busy, String::new())).await {
@@ -318,7 +320,7 @@ pub async fn send_body<S: Source>(
     let _watched = job.job().watch(down.stream.as_raw_fd(), source.socket(), length);
     meter.begin(clock.now_us());
     let fixed = limits.sockbuf.is_some();
-    let pace = Pace { meter, clock, dials: &node.dials, idle: limits.idle, stall: limits.stall, fixed };
+    let pace = Pace { meter, clock, dials: &node.dials, idle: limits.idle, stall: limits.stall, step: STEP, fixed };
     let early = match job.job().wire() {
         Wire::Http => Early::Keep(&mut down.inbox),
         Wire::Seed => Early::Discard,

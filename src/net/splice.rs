@@ -16,7 +16,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::buffers::{Buffers, Incoming};
-use super::pump::{Early, Pace, PumpError, Timer};
+use super::deadline::Timer;
+use super::pump::{Early, Pace, PumpError};
+use super::reader::Progress;
 use crate::meter::Wait;
 
 mod file;
@@ -234,7 +236,7 @@ impl Way<'_, '_> {
             biased;
             ready = self.source.readable() => ready.map_err(PumpError::Source),
             () = self.early.gone(self.reader) => Err(PumpError::Gone),
-            () = self.idle.expired(since) => Err(PumpError::Idle(self.pace.idle)),
+            () = self.idle.expired(since, || None) => Err(PumpError::Idle(self.pace.idle)),
         }
     }
 }
@@ -268,10 +270,11 @@ async fn send(
 async fn reader_ready(reader: &TcpStream, pace: Pace<'_>, stall: &mut Timer) -> Result<Duration, PumpError> {
     pace.meter.wait(Wait::Write, pace.clock.now_us());
     let since = Instant::now();
+    let mut progress = Progress::new((pace.stall, pace.step), since);
     tokio::select! {
         biased;
         ready = reader.writable() => ready.map_err(|_| PumpError::Gone)?,
-        () = stall.expired(since) => return Err(PumpError::Stalled(pace.stall)),
+        () = stall.expired(since, || progress.look(reader)) => return Err(PumpError::Stalled(since.elapsed())),
     }
     Ok(since.elapsed())
 }

@@ -14,9 +14,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::access::Secret;
+use super::deadline::Deadline;
 use super::policy::AllowList;
 use super::resolve::Resolver;
 use crate::dials::Dials;
@@ -231,7 +232,7 @@ async fn resolve(address: &HostPort) -> Vec<SocketAddr> {
     let canonical = |ip: IpAddr| SocketAddr::new(ip.to_canonical(), address.port);
     match &address.host {
         Host::Ip(ip) => vec![canonical(*ip)],
-        Host::Name(name) => match Resolver::default().resolve(name.as_str(), Instant::now() + LOOK).await {
+        Host::Name(name) => match Resolver::default().resolve(name.as_str(), Deadline::after(LOOK)).await {
             Ok(found) => found.iter().copied().map(canonical).collect(),
             Err(_) => Vec::new(),
         },

@@ -11,11 +11,12 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::body::{Direct, Source};
 use super::buffers::{Incoming, is_near};
 use super::clock::ms_since;
+use super::deadline::Deadline;
 use super::dial::{Dialed, dial_by};
 use super::limits::{HOP_SHARE, Limits};
 use super::link::{Links, Spares};
@@ -121,13 +122,14 @@ impl Upstream {
         &mut self,
         hop: &Hop,
         mut request: Box<Request>,
-        deadline: Instant,
+        mut deadline: Deadline,
         told: Told<'_>,
     ) -> Result<Answer, Problem> {
+        let deadline = &mut deadline;
         let began = Instant::now();
         request.host = Some(hop.address.clone());
         request.interim = true;
-        if deadline.saturating_duration_since(began) <= HOP_SHARE {
+        if deadline.left() <= HOP_SHARE {
             return Err(exchange::no_time());
         }
         let marked = hop.wire.or(self.wire);
@@ -207,22 +209,18 @@ impl Upstream {
         &self,
         hop: &Hop,
         wire: Wire,
-        deadline: Instant,
+        deadline: &mut Deadline,
         first: &[u8],
         told: Told<'_>,
     ) -> Result<(Link, Leg, usize), Problem> {
         told(Stage::Dialing);
         let judge = |address| self.judges(hop, address);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let Dialed { stream, address, resolve_ms, dial_ms, said } = dial_by(
-            &self.links.resolver,
-            &hop.address,
-            left.min(self.limits.connect),
-            &judge,
-            first,
-            self.limits.sockbuf,
-        )
-        .await?;
+        let limit = deadline.left().min(self.limits.connect);
+        let dialing = dial_by(&self.links.resolver, &hop.address, limit, &judge, first, self.limits.sockbuf);
+        // It keeps its own limit; where this program stops meanwhile, the deadline moves as well.
+        let dialed = deadline.bound(dialing).await;
+        let late = |_| Problem::next(Reason::TimedOut, Action::Connect, &hop.address, "", limit.as_secs_f64() * 1000.0);
+        let Dialed { stream, address, resolve_ms, dial_ms, said } = dialed.map_err(late)??;
         let link = Link::new(&hop.address, address, wire, stream, dial_ms);
         Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }, said))
     }

@@ -90,6 +90,17 @@ impl Scene {
         self.nodes[hop - 1] = Some(node);
     }
 
+    /// Starts a hop's node anew, with further flags.
+    pub(crate) fn start_with(&mut self, hop: usize, more: &[&str]) {
+        self.nodes[hop - 1] = None;
+        let before = (self.flags.len(), self.origin_flags.len());
+        self.flags.extend(more.iter().map(ToString::to_string));
+        self.origin_flags.extend(more.iter().map(ToString::to_string));
+        self.start(hop);
+        self.flags.truncate(before.0);
+        self.origin_flags.truncate(before.1);
+    }
+
     /// Kills a hop's node with SIGKILL, and returns once it is gone.
     pub(crate) fn kill(&mut self, hop: usize) {
         self.nodes[hop - 1] = None;
@@ -127,9 +138,16 @@ impl Scene {
     }
 
     pub(crate) fn fetch(&self, more: &[&str]) -> Client {
-        let hops = self.addresses.iter().map(|address| format!("{} {} wire=http\n", address.ip(), address.port()));
+        self.fetch_over("http", more)
+    }
+
+    /// Fetches with all hops marked as speaking this wire, or none of them: `auto`.
+    pub(crate) fn fetch_over(&self, wire: &str, more: &[&str]) -> Client {
+        let wire = if wire == "auto" { String::new() } else { format!(" wire={wire}") };
+        let hops = self.addresses.iter().map(|address| format!("{} {}{wire}\n", address.ip(), address.port()));
+        let hops = hops.collect::<String>();
         let input = self.folder.path().join("input.txt");
-        fs::write(&input, format!("{NAME}\n{}", hops.collect::<String>())).unwrap();
+        fs::write(&input, format!("{NAME}\n{hops}")).unwrap();
         let mut command = chainview();
         command.arg("--fetch").arg(&input).arg("-o").arg(self.folder.path()).arg("--json").args(more);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -156,10 +174,14 @@ impl Scene {
         self.until("bytes arrive", || fs::metadata(self.part()).is_ok_and(|part| part.len() >= bytes));
     }
 
-    pub(crate) fn until(&self, what: &str, mut is: impl FnMut() -> bool) {
-        let end = Instant::now() + PATIENCE;
+    pub(crate) fn until(&self, what: &str, is: impl FnMut() -> bool) {
+        self.until_within(PATIENCE, what, is);
+    }
+
+    pub(crate) fn until_within(&self, time: Duration, what: &str, mut is: impl FnMut() -> bool) {
+        let end = Instant::now() + time;
         while !is() {
-            assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}; there are {:?}", self.names());
+            assert!(Instant::now() < end, "{what}: not within {time:?}; there are {:?}", self.names());
             thread::sleep(Duration::from_micros(500));
         }
     }

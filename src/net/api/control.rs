@@ -6,12 +6,12 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::pages::json as json_page;
 use super::{PageBody, here, wrong_method};
 use crate::dials::read_turns;
 use crate::net::access::is_passed_on;
+use crate::net::deadline::within;
 use crate::net::node::Node;
 use crate::wire::Reason;
 use crate::wire::http::MAX_REQUEST_BODY;
@@ -55,7 +55,7 @@ pub(super) async fn answer(node: &Arc<Node>, verb: &Verb, request: Request<Incom
         return here(node, Reason::Unauthorized, "control needs the node's control token");
     }
     let body = Limited::new(request.into_body(), MAX_REQUEST_BODY as usize).collect();
-    let body = match timeout(node.config.limits.head, body).await {
+    let body = match within(node.config.limits.head, body).await {
         Err(_) => return here(node, Reason::HeadTimeout, "the body did not arrive in time"),
         Ok(Err(_)) => return here(node, Reason::Malformed, "the body is too long, or was cut off"),
         Ok(Ok(body)) => body.to_bytes(),

@@ -13,7 +13,7 @@ use hyper::header::{
     VIA, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::events::{Leaving, interval, leaving};
@@ -21,6 +21,7 @@ use super::pages::{ANY_FORM, EVENTS, NO_LISTING, TOO_MANY_READERS};
 use super::{BodyError, PageBody, from_problem, mark};
 use crate::net::ask::{Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, ask, hops_of, is_problem};
 use crate::net::clock::ms_since;
+use crate::net::deadline::{Passing, passing, within};
 use crate::net::dial::dial_by;
 use crate::net::ids;
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
@@ -185,7 +186,7 @@ async fn answer(
     let mut reply = if failed && is_problem(&head.headers) {
         let body = Limited::new(body, problem::MAX_BODY).collect();
         let late = |reason| Problem::next(reason, Action::Reply, next, "its problem did not arrive", ms_since(began));
-        let body = timeout(idle, body).await.map_err(|_| late(Reason::TimedOut))?;
+        let body = within(idle, body).await.map_err(|_| late(Reason::TimedOut))?;
         let body = body.map_err(|_| late(Reason::Closed))?.to_bytes();
         match Problem::from_json(&body) {
             Some(problem) => from_problem(&problem.passed_on()),
@@ -238,7 +239,7 @@ struct IdleBody {
     body: Incoming,
     idle: Duration,
     /// Runs while nothing arrives, and only then: a slow reader is not the next hop's fault.
-    waiting: Option<Pin<Box<Sleep>>>,
+    waiting: Option<Passing>,
     leaving: Leaving,
     _driver: AbortOnDropHandle<()>,
     /// Counts it where it is a stream of events.
@@ -258,7 +259,7 @@ impl Body for IdleBody {
             return Poll::Ready(Some(Err("this node is about to stop".into())));
         }
         let idle = self.idle;
-        let timer = self.waiting.get_or_insert_with(|| Box::pin(sleep(idle)));
+        let timer = self.waiting.get_or_insert_with(|| passing(idle));
         timer.as_mut().poll(cx).map(|()| Some(Err("the next hop has been silent for too long".into())))
     }
 

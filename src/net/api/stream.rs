@@ -6,16 +6,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+
+use crate::net::deadline::{Passing, passing};
 
 /// A stream that starts with bytes already read and gives up on a peer that does not read.
-#[derive(Debug)]
 pub(super) struct PageStream<S> {
     before: io::Cursor<Vec<u8>>,
     inner: S,
     stall: Duration,
     /// Runs while a write is blocked.
-    blocked: Option<Pin<Box<Sleep>>>,
+    blocked: Option<Passing>,
 }
 
 impl<S> PageStream<S> {
@@ -31,7 +31,7 @@ impl<S> PageStream<S> {
             return polled;
         }
         let stall = self.stall;
-        let timer = self.blocked.get_or_insert_with(|| Box::pin(sleep(stall)));
+        let timer = self.blocked.get_or_insert_with(|| passing(stall));
         timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }

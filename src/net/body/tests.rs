@@ -159,7 +159,7 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     });
     let (meter, clock, dials) = (Meter::default(), Clock::start(), LiveDials::default());
     let limit = if matches!(ending, Ending::Silent(_) | Ending::Deaf) { SHORT } else { LONG };
-    let pace = Pace { meter: &meter, clock, dials: &dials, idle: limit, stall: limit, fixed: false };
+    let pace = Pace { meter: &meter, clock, dials: &dials, idle: limit, stall: limit, step: limit, fixed: false };
     let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
     let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
     meter.begin(clock.now_us());
@@ -237,6 +237,54 @@ async fn every_way_has_the_same_limits() {
         assert_eq!((pumped.ended, pumped.waited), (expected, true), "{ending:?}");
         for (way, other) in [(Way::Copied, copied), (Way::Spliced, spliced)] {
             assert!(pumped == other, "{ending:?}: {way:?} {} {:?} {}", other.ended, other.flow, other.waited);
+        }
+    }
+}
+
+/// Ways of a connection to end too early that the kernel does not tell apart from a clean end.
+#[derive(Clone, Copy, Debug)]
+enum Looks {
+    /// Somebody asks the socket for its error (`SO_ERROR`) after a reset: it is told once.
+    Asked,
+    /// Somebody sends after a reset.
+    Sent,
+    /// The reset comes behind a FIN.
+    Ended,
+}
+
+#[tokio::test]
+async fn a_reset_that_looks_like_a_clean_end_is_short_all_the_same() {
+    const CAME: usize = 100_000;
+    for looks in [Looks::Asked, Looks::Sent, Looks::Ended] {
+        for way in [Way::Pumped, Way::Copied, Way::Spliced] {
+            let (mut origin, mut socket) = pair().await;
+            let (mut reader, mut client) = pair().await;
+            // What the origin has not read when it closes has its kernel send a reset.
+            socket.write_all(b"unread").await.unwrap();
+            origin.readable().await.unwrap();
+            origin.write_all(&vec![7; CAME]).await.unwrap();
+            match looks {
+                Looks::Asked | Looks::Sent => origin.set_zero_linger().unwrap(),
+                Looks::Ended => origin.shutdown().await.unwrap(),
+            }
+            drop(origin);
+            socket.ready(tokio::io::Interest::ERROR | tokio::io::Interest::READABLE).await.unwrap();
+            match looks {
+                Looks::Asked => drop(socket.take_error().unwrap()),
+                Looks::Sent => drop(socket.try_write(b"more")),
+                Looks::Ended => {}
+            }
+            let (meter, clock, dials) = (Meter::default(), Clock::start(), LiveDials::default());
+            let pace = Pace { meter: &meter, clock, dials: &dials, idle: LONG, stall: LONG, step: LONG, fixed: false };
+            let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
+            let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
+            let length = 2 * CAME as u64;
+            let sent = send(Vec::new(), &mut source, &mut reader, length, pace, Early::Discard, &pipes).await;
+            assert!(matches!(sent, Err(PumpError::Short { .. } | PumpError::Source(_))), "{looks:?} {way:?}: {sent:?}");
+            drop(reader);
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).await.unwrap();
+            assert!(received.len() <= CAME, "{looks:?} {way:?}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The body on its way in: read from the first hop, handed to the disk, watched by four clocks.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -13,6 +14,7 @@ use super::tracker::Tracker;
 use crate::error::{Broken, Error, Kept};
 use crate::meter::Wait;
 use crate::net::accounts::{Blame, findings, suspect};
+use crate::net::deadline::Deadline;
 use crate::net::upstream::Upstream;
 use crate::route::Wire;
 use crate::text::SafeText;
@@ -33,7 +35,7 @@ pub(super) async fn receive<S>(
     if upstream.go_ahead().await.is_err() {
         return Err(ended(job, offset, size, b"", Broken::Reset));
     }
-    let mut watch = Watch { job, http: upstream.wire() == Some(Wire::Http), suspect: None };
+    let mut watch = Watch::new(job, upstream.wire() == Some(Wire::Http));
     let mut first = Vec::with_capacity(NOT_OPENED.len() + 1);
     let mut throttle = job.cap.throttle();
     let mut received = offset;
@@ -97,17 +99,18 @@ async fn free_buffer<S>(
         return Ok(Some(buffer));
     }
     tracker.wait(Wait::Write);
-    let deadline = Instant::now() + job.limits.stall;
+    let mut deadline = Deadline::after(job.limits.stall);
+    let mut passed = pin!(deadline.passed());
     let buffer = loop {
         tokio::select! {
             biased;
             buffer = writer.buffer() => break buffer,
             () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
-            () = tracker.due() => tracker.publish(),
-            () = sleep_until(deadline) => {
+            () = &mut passed => {
                 let reason = format!("it took nothing for {}", crate::units::Span(job.limits.stall));
                 return Err(Error::Disk { action: "write it", path: tracker.shown_path(), reason });
             }
+            () = tracker.due() => tracker.publish(),
         }
     };
     tracker.resume();
@@ -119,16 +122,21 @@ struct Watch<'a> {
     job: &'a FetchJob,
     /// Hop 1 can be asked.
     http: bool,
+    /// How long nothing comes before the hops are asked, and between two times.
+    pause: Duration,
     /// The hop that did not answer when it was last asked.
     suspect: Option<Blame>,
 }
 
-impl Watch<'_> {
-    /// Asks every hop what it knows of the transfer: the first that does not answer.
-    async fn look(&self) -> Option<Blame> {
-        let job = self.job;
-        suspect(&findings(&job.route, job.route.hops().len(), job.id, LOOK).await)
+impl<'a> Watch<'a> {
+    fn new(job: &'a FetchJob, http: bool) -> Self {
+        Self { job, http, pause: LOOK_AFTER.min(job.limits.idle / LOOKS), suspect: None }
     }
+}
+
+/// Asks every hop what it knows of the transfer: the first that does not answer in time.
+async fn look(job: &FetchJob, limit: Duration) -> Option<Blame> {
+    suspect(&findings(&job.route, job.route.hops().len(), job.id, limit).await)
 }
 
 /// The next bytes, the end of the stream, or what became of the connection.
@@ -149,35 +157,32 @@ async fn read_some(
         () = std::future::ready(()) => {}
     }
     tracker.wait(Wait::Read);
-    let waited = watch.job.limits.idle;
-    let (since, mut looking) = (Instant::now(), None);
-    let deadline = since + waited;
-    let mut next_look = since + LOOK_AFTER;
+    let (since, waited) = (Instant::now(), watch.job.limits.idle);
+    let mut deadline = Deadline::after(waited);
+    let mut passed = pin!(deadline.passed());
+    let (mut looking, mut next_look) = (None, since + watch.pause);
     let read = loop {
-        // One timer for both: most waits are over long before either.
-        let until = if watch.http && looking.is_none() { deadline.min(next_look) } else { deadline };
-        let (found, elapsed) = tokio::select! {
+        tokio::select! {
             biased;
             read = &mut read => break read,
             () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
-            found = async { looking.as_mut()?.await }, if looking.is_some() => (found, false),
+            found = async { looking.as_mut()?.await }, if looking.is_some() => {
+                (looking, next_look) = (None, Instant::now() + watch.pause);
+                watch.suspect = found;
+                tracker.suspects(found.map(|blame| sentence(watch.job, blame)));
+            }
+            () = &mut passed => {
+                let (hop, silent) = (watch.suspect.map_or(1, |blame| blame.hop), watch.suspect.is_some());
+                let address = address_of(watch.job, hop);
+                return Err(Error::Stalled { hop, address, silent, waited, received, size, kept: Kept::default() });
+            }
+            // Often enough to see as well that it is time to ask.
             () = tracker.due() => {
                 tracker.publish();
-                continue;
+                if watch.http && looking.is_none() && Instant::now() >= next_look {
+                    looking = Some(Box::pin(look(watch.job, LOOK.min(watch.pause))));
+                }
             }
-            () = sleep_until(until) => (None, true),
-        };
-        if !elapsed {
-            (looking, next_look) = (None, Instant::now() + LOOK_AFTER);
-            watch.suspect = found;
-            tracker.suspects(found.map(|blame| sentence(watch.job, blame)));
-        } else if Instant::now() >= deadline {
-            let (hop, silent) = (watch.suspect.map_or(1, |blame| blame.hop), watch.suspect.is_some());
-            let address = address_of(watch.job, hop);
-            return Err(Error::Stalled { hop, address, silent, waited, received, size, kept: Kept::default() });
-        } else {
-            let look = Watch { suspect: None, ..*watch };
-            looking = Some(Box::pin(async move { look.look().await }));
         }
     };
     if watch.suspect.take().is_some() {
@@ -194,6 +199,8 @@ fn sentence(job: &FetchJob, blame: Blame) -> String {
 
 /// How long nothing comes before the hops are asked, and between two times: a short pause is nobody's fault.
 const LOOK_AFTER: Duration = Duration::from_secs(5);
+/// At least so many times that long are in the idle limit: one for the pause, one for the answers, one to spare.
+const LOOKS: u32 = 3;
 /// How long their answers may take: one that is merely busy, or far away, is not to be named.
 const LOOK: Duration = Duration::from_secs(3);
 

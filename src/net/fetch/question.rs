@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::FetchJob;
@@ -12,6 +11,7 @@ use super::state::Source;
 use super::tracker::Tracker;
 use super::validator::Validator;
 use crate::error::{Error, Kept};
+use crate::net::deadline::Deadline;
 use crate::net::upstream::{Answer, Upstream};
 use crate::wire::{Action, Algorithm, ByteRange, Leg, Method, Problem, Reason, Request};
 
@@ -142,7 +142,7 @@ pub(super) async fn ask(
     stop: &CancellationToken,
 ) -> Result<Answer, Error> {
     let (first, _) = job.route.split_first();
-    let deadline = Instant::now() + job.limits.setup;
+    let deadline = Deadline::after(job.limits.setup);
     tokio::select! {
         biased;
         () = stop.cancelled() => Err(Error::Interrupted { kept: Kept::default() }),

@@ -5,18 +5,18 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::{Early, Pace, PumpError, poll_early};
 use crate::meter::{Bucket, Wait};
 use crate::net::dials::State;
+use crate::net::reader::Reader;
 
 impl Pace<'_> {
     /// How much of this is worth reading now; waits while the body is stalled, and ends it where it is to be cut.
     pub(super) async fn wanted<D>(&self, most: usize, reader: &mut D, early: &mut Early<'_>) -> Result<usize, PumpError>
     where
-        D: AsyncRead + AsyncWrite + Unpin,
+        D: Reader,
     {
         let mut turned = self.dials.subscribe();
         let state = self.released(&mut turned, reader, early).await?;
@@ -27,7 +27,7 @@ impl Pace<'_> {
     /// reader that leaves meanwhile is noticed.
     pub(super) async fn let_go<D>(&self, most: usize, reader: &mut D, early: &mut Early<'_>) -> Result<usize, PumpError>
     where
-        D: AsyncRead + AsyncWrite + Unpin,
+        D: Reader,
     {
         let mut turned = self.dials.subscribe();
         loop {
@@ -50,7 +50,7 @@ impl Pace<'_> {
         early: &mut Early<'_>,
     ) -> Result<State, PumpError>
     where
-        D: AsyncRead + AsyncWrite + Unpin,
+        D: Reader,
     {
         loop {
             let state = turned.borrow_and_update().clone();
@@ -75,7 +75,7 @@ impl Pace<'_> {
         early: &mut Early<'_>,
     ) -> Result<bool, PumpError>
     where
-        D: AsyncRead + AsyncWrite + Unpin,
+        D: Reader,
     {
         self.meter.wait(Wait::Cap, self.clock.now_us());
         let gone = poll_fn(|cx| poll_early(Pin::new(&mut *reader), cx, early));
@@ -118,7 +118,8 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll};
 
-    use tokio::io::{AsyncReadExt, DuplexStream, ReadBuf, duplex};
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf, duplex};
+    use tokio::net::TcpStream;
     use tokio::time::{Instant, advance, sleep};
 
     use super::*;
@@ -148,9 +149,9 @@ mod tests {
         }
 
         /// One body, in as many rounds as there are turns that change its way.
-        async fn send(&self, mut reader: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), PumpError> {
+        async fn send(&self, mut reader: impl Reader) -> Result<(), PumpError> {
             let Self { meter, clock, dials, .. } = self;
-            let pace = Pace { meter, clock: *clock, dials, idle: STALL, stall: STALL, fixed: false };
+            let pace = Pace { meter, clock: *clock, dials, idle: STALL, stall: STALL, step: STALL, fixed: false };
             let mut source = &self.content[..];
             while !source.is_empty() {
                 let left = source.len() as u64;
@@ -188,6 +189,12 @@ mod tests {
 
         fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Reader for &mut Pieces {
+        fn socket(&self) -> Option<&TcpStream> {
+            None
         }
     }
 

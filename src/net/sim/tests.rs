@@ -20,6 +20,7 @@ use super::faulty::{Fault, Plan, Seeded, Slices, join};
 use super::{moved, pair, run};
 use crate::dials::Dials;
 use crate::net::access::{Access, LocalUsers};
+use crate::net::deadline::Deadline;
 use crate::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
 use crate::net::limits::Limits;
 use crate::net::node::{Node, NodeConfig};
@@ -208,7 +209,7 @@ impl Chain {
         let peer = SocketAddr::from(([127, 0, 0, 1], 20_000 + (hop * 100 + dial) as u16));
         let conn = node.registry.open(peer);
         let head = conn.begin_head(Slots(node.config.max_connections)).unwrap();
-        let deadline = Instant::now() + node.config.limits.head;
+        let deadline = Deadline::after(node.config.limits.head);
         let running = Running::count(&self.tasks);
         tokio::spawn(async move {
             session::run(node, far, conn, head, deadline).await;

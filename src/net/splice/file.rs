@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use super::send;
 use crate::meter::Wait;
 use crate::net::buffers::Buffers;
-use crate::net::pump::{Pace, PumpError, Timer};
+use crate::net::deadline::Timer;
+use crate::net::pump::{Pace, PumpError};
 use crate::net::threads::COLD_READS;
 
 /// Bytes sent from a file at a time.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::{Line, ReadToken, Spawning, beyond, vacant};
 use crate::net::access::CHAIN_TOKEN;
+use crate::net::deadline::within;
 use crate::net::policy::AllowList;
 use crate::route::{Hop, Host, HostPort};
 use crate::text::SafeText;
@@ -68,7 +69,7 @@ impl Spec {
             let _ = lines.try_send((hop, line));
         }));
         let mut stdout = BufReader::new(stdout);
-        match timeout(START, first_line(&mut stdout)).await {
+        match within(START, first_line(&mut stdout)).await {
             Err(_) => return Err(format!("did not say within {} s that it listens", START.as_secs())),
             Ok(line) if line == format!("listening {listen}\n").as_bytes() => {}
             Ok(line) if line.is_empty() => {

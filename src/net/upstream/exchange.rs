@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::{
     Action, Answer, Hop, Instant, Leg, Link, Method, Problem, Reason, Reply, Request, Stage, Told, Upstream, Wire, seed,
 };
-use super::{AsyncReadExt, AsyncWriteExt, encode_request, ms_since, parse_reply, problem, timeout_at};
+use super::{AsyncReadExt, AsyncWriteExt, encode_request, ms_since, parse_reply, problem};
+use crate::net::deadline::{Deadline, within};
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::link::{SILENCE, probe};
 use crate::wire::http::{MAX_HEAD, ReplyHead};
@@ -39,7 +40,7 @@ impl Upstream {
         &mut self,
         hop: &Hop,
         request: &mut Request,
-        deadline: Instant,
+        deadline: &mut Deadline,
         told: Told<'_>,
     ) -> Result<Answer, Problem> {
         let kept = self.link.take().filter(|link| link.hop == hop.address && link.is_idle());
@@ -94,7 +95,7 @@ impl Upstream {
         link: &mut Link,
         hop: &Hop,
         request: &mut Request,
-        deadline: Instant,
+        deadline: &mut Deadline,
         rest: Option<&[u8]>,
         told: Told<'_>,
     ) -> Result<Box<Reply>, Failed> {
@@ -103,11 +104,11 @@ impl Upstream {
             Some(rest) => Cow::Borrowed(rest),
             None => Cow::Owned(question(hop, request, deadline).map_err(Failed::Problem)?),
         };
-        let until = asked + request.timeout.unwrap_or_default() + HOP_GRACE;
+        let until = Deadline::after(request.timeout.unwrap_or_default() + HOP_GRACE);
         let mut wait = Wait { hop, request, asked, until, unsure: request.ack, told };
         // A failed write is not yet the end: the reason may be waiting to be read.
         let written =
-            question.is_empty() || matches!(timeout_at(wait.until, link.stream.write_all(&question)).await, Ok(Ok(())));
+            question.is_empty() || matches!(wait.until.bound(link.stream.write_all(&question)).await, Ok(Ok(())));
         if !written && link.early.is_empty() {
             wait.unsure = false;
         }
@@ -120,7 +121,7 @@ impl Upstream {
         }
         link.keep = reply.keep_alive;
         if reply.status >= 300 && request.method == Method::Get {
-            Box::pin(read_problem(link, &mut reply, wait.until)).await;
+            Box::pin(read_problem(link, &mut reply, &mut wait.until)).await;
         } else if request.method == Method::Get {
             link.left = reply.length.unwrap_or_default();
         }
@@ -172,15 +173,15 @@ impl Upstream {
 
     /// Waits for the first bytes of a hop whose wire is not known; silence makes it ask in the other wire, beside.
     async fn read_first(&self, link: &mut Link, wait: &mut Wait<'_>) -> Result<usize, Failed> {
-        let closed = match tokio::time::timeout(SILENCE, read_some(link, wait)).await {
+        let closed = match within(SILENCE, read_some(link, wait)).await {
             Ok(Ok(read)) => return Ok(read),
             Ok(Err(problem)) => Some(problem),
             Err(_) => None,
         };
-        let left = wait.until.saturating_duration_since(Instant::now());
-        let judge = |address| self.judges(wait.hop, address);
+        let (hop, left) = (wait.hop, wait.until.left());
+        let judge = |address| self.judges(hop, address);
         let limit = left.min(self.limits.connect);
-        let mut asking = pin!(probe(&self.links.resolver, &wait.hop.address, limit, &judge));
+        let mut asking = pin!(probe(&self.links.resolver, &hop.address, limit, &judge));
         if let Some(problem) = closed {
             // The original drops a connection it does not understand when the next one comes: closing settles nothing.
             return match asking.await {
@@ -214,21 +215,21 @@ impl Upstream {
         &mut self,
         hop: &Hop,
         request: &Request,
-        deadline: Instant,
+        deadline: &mut Deadline,
         told: Told<'_>,
     ) -> Result<Answer, Problem> {
         let text = seed::encode_request(request, hop)?;
         let (mut link, dialed, said) = self.connect(hop, Wire::Seed, deadline, &text, told).await?;
         let asked = Instant::now();
-        let wait = Wait { hop, request, asked, until: deadline, unsure: false, told };
-        if !matches!(timeout_at(deadline, link.stream.write_all(&text[said..])).await, Ok(Ok(()))) {
+        let mut wait = Wait { hop, request, asked, until: *deadline, unsure: false, told };
+        if !matches!(wait.until.bound(link.stream.write_all(&text[said..])).await, Ok(Ok(()))) {
             return Err(wait.problem(Reason::Closed, ""));
         }
         told(Stage::Waiting);
-        read_some(&mut link, &wait).await?;
+        read_some(&mut link, &mut wait).await?;
         // The answer has no end mark: it is whole when nothing more comes for a moment, or the other side closed.
         while link.early.len() < seed::MAX_ANSWER {
-            match tokio::time::timeout(ANSWER_GAP, read_some(&mut link, &wait)).await {
+            match within(ANSWER_GAP, read_some(&mut link, &mut wait)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) => break,
             }
@@ -269,8 +270,8 @@ impl Upstream {
 }
 
 /// The head of a request, which tells the hop how much time it has.
-fn question(hop: &Hop, request: &mut Request, deadline: Instant) -> Result<Vec<u8>, Problem> {
-    let passed = deadline.saturating_duration_since(Instant::now()).saturating_sub(HOP_SHARE);
+fn question(hop: &Hop, request: &mut Request, deadline: &Deadline) -> Result<Vec<u8>, Problem> {
+    let passed = deadline.left().saturating_sub(HOP_SHARE);
     if passed.is_zero() {
         return Err(no_time());
     }
@@ -291,7 +292,7 @@ struct Wait<'a> {
     hop: &'a Hop,
     request: &'a Request,
     asked: Instant,
-    until: Instant,
+    until: Deadline,
     /// The hop's wire is not known yet.
     unsure: bool,
     told: Told<'a>,
@@ -305,15 +306,15 @@ impl Wait<'_> {
     /// A digest takes as long as it takes, so its origin may ask for patience; nothing else may.
     fn prolong(&mut self) {
         if self.request.method == Method::Head && self.request.want_digest.is_some() {
-            self.until = (Instant::now() + INTERIM_GRACE).max(self.until).min(self.asked + LONGEST_DIGEST);
+            self.until.prolong(INTERIM_GRACE.min(LONGEST_DIGEST.saturating_sub(self.asked.elapsed())));
         }
     }
 }
 
 /// Reads more into `early`; the end of the stream is a problem, for an answer is still expected.
-async fn read_some(link: &mut Link, wait: &Wait<'_>) -> Result<usize, Problem> {
+async fn read_some(link: &mut Link, wait: &mut Wait<'_>) -> Result<usize, Problem> {
     link.early.reserve(MAX_HEAD);
-    match timeout_at(wait.until, link.stream.read_buf(&mut link.early)).await {
+    match wait.until.bound(link.stream.read_buf(&mut link.early)).await {
         Err(_) => Err(wait.problem(Reason::TimedOut, "")),
         Ok(Ok(0) | Err(_)) => Err(wait.problem(Reason::Closed, "")),
         Ok(Ok(read)) => Ok(read),
@@ -321,14 +322,14 @@ async fn read_some(link: &mut Link, wait: &Wait<'_>) -> Result<usize, Problem> {
 }
 
 /// Reads an error's body, if it is short enough to be an explanation; else the connection is of no more use.
-async fn read_problem(link: &mut Link, reply: &mut Reply, until: Instant) {
+async fn read_problem(link: &mut Link, reply: &mut Reply, until: &mut Deadline) {
     let length = reply.length.filter(|length| *length <= problem::MAX_BODY as u64);
     let Some(length) = length.map(|length| length as usize) else {
         link.keep = false;
         return;
     };
     while link.early.len() < length {
-        match timeout_at(until, link.stream.read_buf(&mut link.early)).await {
+        match until.bound(link.stream.read_buf(&mut link.early)).await {
             Ok(Ok(read)) if read > 0 => {}
             _ => {
                 link.keep = false;

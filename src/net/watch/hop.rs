@@ -6,12 +6,13 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 use tokio::pin;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Subject;
 use super::stream::{Ended, Lines};
 use crate::net::access::Secret;
 use crate::net::ask::{Asked, ask, hops_of, is_problem, page_request, short_body};
+use crate::net::deadline::within;
 use crate::net::dial::dial;
 use crate::net::link::{SILENCE, probe};
 use crate::net::resolve::Resolver;
@@ -194,7 +195,7 @@ impl HopTask {
         let request = page_request(&hop.address, &[], EVENTS, self.token(), ANSWER).map_err(|_| Failure::Foreign)?;
         let asking = ask(dialed.stream, &hop.address, request, ANSWER);
         pin!(asking);
-        let early = timeout(SILENCE, &mut asking).await.ok();
+        let early = within(SILENCE, &mut asking).await.ok();
         // The original says nothing to HTTP, or trips over it and closes; a question of its own tells it from a slow
         // node, and from one that is leaving.
         let is_odd = early.as_ref().is_none_or(|asked| asked.as_ref().is_err_and(|why| why.reason == Reason::Closed));

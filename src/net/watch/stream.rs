@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+
+use crate::net::deadline::within;
 
 /// Longest line read. A full report lists 4,096 connections of at most about 2 KiB each (a name and two addresses of
 /// at most 258 characters, and numbers), most of them far shorter.
@@ -50,7 +51,7 @@ impl Lines {
                 return Ok(line);
             }
             self.searched = self.unread.len();
-            match timeout(QUIET, self.body.frame()).await {
+            match within(QUIET, self.body.frame()).await {
                 Err(_) => return Err(Ended::Quiet),
                 Ok(None | Some(Err(_))) => return Err(Ended::Closed),
                 Ok(Some(Ok(frame))) => {
