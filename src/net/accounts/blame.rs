@@ -16,23 +16,25 @@ pub struct Blame {
     pub how: Broken,
 }
 
-/// Judges what the hops of a chain answered after a body broke off, hop 1 first; `None` where none of them knows more
-/// than this program does.
-pub fn blame(findings: &[Finding]) -> Option<Blame> {
-    // What the hop before says that its next hop did.
-    let mut before = None;
+/// Judges what the hops of a chain answered, hop 1 first, after a body broke off in this way before this program.
+pub fn blame(findings: &[Finding], ended: Broken) -> Blame {
+    // What the hop before, or this program, says that this one did.
+    let mut before = ended;
     for (hop, finding) in (1..).zip(findings) {
-        let seen = |how| Some(Blame { hop, reporter: 0, how });
+        let seen = |how| Blame { hop, reporter: 0, how };
+        let told = |how| Blame { hop, reporter: hop - 1, how };
         let account = match finding {
             Finding::Gone => return seen(Broken::Gone),
             Finding::Forgot => return seen(Broken::Restarted),
+            // Whoever ended a connection did so, although it has nothing to say afterwards.
+            Finding::Silent if matches!(before, Broken::Closed | Broken::Reset) => return told(before),
             Finding::Silent => return seen(Broken::Silent),
-            Finding::Unknown => return before.map(|how| Blame { hop, reporter: hop - 1, how }),
+            Finding::Unknown => return told(before),
             Finding::Account(account) => account,
         };
         let relays = account.role != ConnRole::Origin;
         // It waits still, or did until the hop before waited no longer.
-        let waited = account.broke.is_none() || before == Some(Broken::Silent);
+        let waited = account.broke.is_none() || before == Broken::Silent;
         let next = match account.broke {
             Some(Broke::SourceEnded) if relays => Broken::Closed,
             Some(Broke::SourceFailed) if relays => Broken::Reset,
@@ -44,19 +46,19 @@ pub fn blame(findings: &[Finding]) -> Option<Blame> {
             Some(Broke::ReaderStuck) => return seen(Broken::Unheard),
             None | Some(Broke::ReaderLeft) if waited && account.dials.stall => return seen(Broken::Silent),
             // It waits itself, for somebody further up.
-            None | Some(Broke::ReaderLeft) if before == Some(Broken::Silent) && relays => Broken::Silent,
+            None | Some(Broke::ReaderLeft) if before == Broken::Silent && relays => Broken::Silent,
             // It did its part as far as it knows, so it is the connection between it and the hop before that broke.
             Some(Broke::ReaderLeft | Broke::Other) | None => {
-                return before.map(|how| Blame { hop, reporter: hop - 1, how });
+                return told(before);
             }
         };
         if account.upstream_wire == Some(Wire::Seed) {
             // The next hop cannot be asked: the question is one of HTTP.
-            return Some(Blame { hop: hop + 1, reporter: hop, how: next });
+            return Blame { hop: hop + 1, reporter: hop, how: next };
         }
-        before = Some(next);
+        before = next;
     }
-    before.map(|how| Blame { hop: findings.len(), reporter: findings.len(), how })
+    Blame { hop: findings.len().max(1), reporter: findings.len(), how: before }
 }
 
 /// The first hop that does not answer although nothing says that it is gone in order, while a body stands still: those
@@ -90,20 +92,19 @@ mod tests {
         Finding::Account(Box::new(TransferAccount { role: ConnRole::Origin, broke, ..TransferAccount::default() }))
     }
 
-    fn found(findings: &[Finding]) -> Option<(usize, usize, Broken)> {
-        blame(findings).map(|blame| (blame.hop, blame.reporter, blame.how))
+    fn found(findings: &[Finding]) -> (usize, usize, Broken) {
+        let blame = blame(findings, Broken::Closed);
+        (blame.hop, blame.reporter, blame.how)
     }
 
     #[test]
     fn a_hop_that_is_gone_is_found_behind_those_that_say_their_next_one_closed() {
         let (closed, left) = (relay(Some(Broke::SourceEnded)), relay(Some(Broke::ReaderLeft)));
         let origin = origin(Some(Broke::ReaderLeft));
-        for (how, finding) in
-            [(Broken::Gone, Finding::Gone), (Broken::Restarted, Finding::Forgot), (Broken::Silent, Finding::Silent)]
-        {
+        for (how, finding) in [(Broken::Gone, Finding::Gone), (Broken::Restarted, Finding::Forgot)] {
             let chain = [closed.clone(), closed.clone(), finding.clone(), origin.clone()];
-            assert_eq!(found(&chain), Some((3, 0, how)));
-            assert_eq!(found(&[finding, left.clone(), left.clone(), origin.clone()]), Some((1, 0, how)));
+            assert_eq!(found(&chain), (3, 0, how));
+            assert_eq!(found(&[finding, left.clone(), left.clone(), origin.clone()]), (1, 0, how));
         }
     }
 
@@ -116,19 +117,19 @@ mod tests {
             (Broken::Unreadable, Broke::SourceFailed),
             (Broken::Stopped, Broke::Stopped),
         ] {
-            assert_eq!(found(&[closed.clone(), origin(Some(broke))]), Some((2, 0, how)));
+            assert_eq!(found(&[closed.clone(), origin(Some(broke))]), (2, 0, how));
         }
     }
 
     #[test]
     fn a_broken_connection_between_two_hops_that_live_is_put_on_the_farther_one() {
         let (reset, left) = (relay(Some(Broke::SourceFailed)), origin(Some(Broke::ReaderLeft)));
-        assert_eq!(found(&[reset.clone(), left]), Some((2, 1, Broken::Reset)));
+        assert_eq!(found(&[reset.clone(), left]), (2, 1, Broken::Reset));
         // A foreign server gives no account, and an original program is not asked.
-        assert_eq!(found(&[reset.clone(), Finding::Unknown]), Some((2, 1, Broken::Reset)));
+        assert_eq!(found(&[reset.clone(), Finding::Unknown]), (2, 1, Broken::Reset));
         let Finding::Account(account) = relay(Some(Broke::SourceSilent)) else { panic!("not an account") };
         let seed = Finding::Account(Box::new(TransferAccount { upstream_wire: Some(Wire::Seed), ..*account }));
-        assert_eq!(found(&[seed.clone(), Finding::Silent]), Some((2, 1, Broken::Silent)));
+        assert_eq!(found(&[seed.clone(), Finding::Silent]), (2, 1, Broken::Silent));
         assert_eq!(suspect(&[seed, Finding::Silent]), None);
     }
 
@@ -136,25 +137,34 @@ mod tests {
     fn a_silence_is_followed_to_the_hop_that_it_comes_from() {
         let (silent, waits) = (relay(Some(Broke::SourceSilent)), relay(None));
         let chain = [silent.clone(), waits.clone(), Finding::Silent, origin(None)];
-        assert_eq!(found(&chain), Some((3, 0, Broken::Silent)));
+        assert_eq!(found(&chain), (3, 0, Broken::Silent));
         let Finding::Account(account) = waits.clone() else { panic!("not an account") };
         let dials = crate::dials::Dials { stall: true, ..Default::default() };
         let stalls = Finding::Account(Box::new(TransferAccount { dials, ..*account }));
-        assert_eq!(found(&[silent.clone(), stalls, origin(None)]), Some((2, 0, Broken::Silent)));
-        assert_eq!(found(&[silent.clone(), waits, origin(None)]), Some((3, 2, Broken::Silent)));
+        assert_eq!(found(&[silent.clone(), stalls, origin(None)]), (2, 0, Broken::Silent));
+        assert_eq!(found(&[silent.clone(), waits, origin(None)]), (3, 2, Broken::Silent));
         // The limits are the same at every hop: the one before may have run out of patience first, and left.
         let left = relay(Some(Broke::ReaderLeft));
-        assert_eq!(found(&[silent.clone(), left.clone(), Finding::Silent]), Some((3, 0, Broken::Silent)));
+        assert_eq!(found(&[silent.clone(), left.clone(), Finding::Silent]), (3, 0, Broken::Silent));
         let Finding::Account(account) = left else { panic!("not an account") };
         let stalls = Finding::Account(Box::new(TransferAccount { dials, ..*account }));
-        assert_eq!(found(&[silent, stalls, origin(None)]), Some((2, 0, Broken::Silent)));
+        assert_eq!(found(&[silent, stalls, origin(None)]), (2, 0, Broken::Silent));
     }
 
     #[test]
-    fn nobody_is_named_where_nobody_knows() {
-        assert_eq!(found(&[]), None);
-        assert_eq!(found(&[Finding::Unknown, Finding::Gone]), None);
-        assert_eq!(found(&[relay(Some(Broke::ReaderLeft)), Finding::Gone]), None);
+    fn the_nearest_is_named_where_nobody_knows_more() {
+        let nearest = (1, 0, Broken::Closed);
+        assert_eq!(found(&[]), nearest);
+        assert_eq!(found(&[Finding::Unknown, Finding::Gone]), nearest);
+        assert_eq!(found(&[relay(Some(Broke::ReaderLeft)), Finding::Gone]), nearest);
+    }
+
+    #[test]
+    fn whoever_closed_early_did_so_although_it_answers_no_question_afterwards() {
+        let (closed, reset) = (relay(Some(Broke::SourceEnded)), relay(Some(Broke::SourceFailed)));
+        assert_eq!(found(&[Finding::Silent, closed.clone()]), (1, 0, Broken::Closed));
+        assert_eq!(found(&[closed.clone(), Finding::Silent]), (2, 1, Broken::Closed));
+        assert_eq!(found(&[closed, reset, Finding::Silent]), (3, 2, Broken::Reset));
     }
 
     #[test]

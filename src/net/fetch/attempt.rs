@@ -46,7 +46,7 @@ pub(super) async fn attempt(
         return Err(Error::TooLarge { file: job.route.file.shown(), size, most });
     }
     let legs = all_legs(&answer);
-    tracker.answered(size, &legs, begun.as_ref().map_or(0, |begun| begun.offset));
+    tracker.answered(size, answer.wire, &legs, begun.as_ref().map_or(0, |begun| begun.offset));
     let source = Source::of(&job.route, &answer).map_err(|why| tracker.cannot_resume(why)).ok();
     let part = match ready(place, (begun.take(), first), source, size, job).await? {
         Ready::Part(part) => *part,
@@ -116,7 +116,7 @@ async fn receive(
 /// Puts a body that broke off on the hop that broke it, as far as the hops can tell: through the chain as far as it still
 /// stands, and directly.
 pub(super) async fn blamed(job: &FetchJob, wire: Wire, error: Error, stop: &CancellationToken) -> Error {
-    let Error::Short { received, size, .. } = error else { return error };
+    let Error::Short { received, size, how, .. } = error else { return error };
     if wire == Wire::Seed {
         return error;
     }
@@ -125,7 +125,7 @@ pub(super) async fn blamed(job: &FetchJob, wire: Wire, error: Error, stop: &Canc
         findings = asking => findings,
         () = stop.cancelled() => return error,
     };
-    let Some(Blame { hop, reporter, how }) = blame(&findings) else { return error };
+    let Blame { hop, reporter, how } = blame(&findings, how);
     if how == Broken::Changed {
         return Error::Changed { file: job.route.file.shown(), kept: Kept::default() };
     }
