@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::route::Wire;
 use crate::text::SafeText;
 use crate::verdict::Verdict;
 use crate::waterfall::Row;
@@ -200,6 +201,9 @@ pub struct TransferSnapshot {
     /// The whole id of its latest try, which is the right to ask the hops about it: not to be shown or sent to anybody.
     #[serde(skip)]
     pub asks: Option<TransferId>,
+    /// The protocol that hop 1 answered in, which tells whether it can be asked.
+    #[serde(skip)]
+    pub wire: Option<Wire>,
     /// The file asked for.
     pub name: SafeText,
     /// Where it is being written, or was.

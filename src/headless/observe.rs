@@ -60,9 +60,10 @@ impl Eyes {
                     rolling.see(clock.now_us(), &watcher.hops(), std::slice::from_ref(&transfer))
                 }
                 Self::Asking => {
-                    // A lone leg may lead to a hop that only speaks the seed wire, which such a question would hang.
-                    let told = match transfer.asks {
-                        Some(id) => accounts(route, reach(transfer.legs.len(), None), id).await,
+                    // Where nobody can be asked there is nothing to judge: not even that a hop sends no reports.
+                    let reach = reach(transfer.legs.len(), transfer.wire);
+                    let told = match transfer.asks.filter(|_| reach > 0) {
+                        Some(id) => accounts(route, reach, id).await,
                         None => Vec::new(),
                     };
                     rolling.hear(clock.now_us(), &told, &transfer)

@@ -38,8 +38,19 @@ struct Trace {
     conns: Sums<(u64, bool), Evidence>,
     window: Window<Evidence>,
     last: Said,
+    /// The transfers that stream here, and how they wait for this hop's rate limit.
+    capped: BTreeMap<SafeText, Capped>,
     /// When the newest report came, in µs.
     seen_us: u64,
+}
+
+/// How one body waits for the rate limit of a hop.
+#[derive(Clone, Copy, Debug, Default)]
+struct Capped {
+    /// For how long in all, in µs.
+    us: u64,
+    /// It did for most of the time between the last two reports.
+    mostly: bool,
 }
 
 /// What a report says besides what it counts.
@@ -116,7 +127,7 @@ impl Rolling {
         self.hops.resize_with(accounts.len(), Trace::default);
         for (trace, account) in self.hops.iter_mut().zip(accounts) {
             if let Some(account) = account.as_ref().filter(|account| !account.ended) {
-                trace.account(account, transfer.attempt, now_us);
+                trace.account(account, transfer, now_us);
             }
         }
         self.conclude(now_us, std::slice::from_ref(transfer))
@@ -145,6 +156,11 @@ impl Rolling {
         let rtt_us = self.hops.iter().map(|trace| trace.last.rtt_us).max().unwrap_or_default();
         let limit_us = rtt_us.saturating_mul(3).max(STALL_US);
         let moved_last = self.moved_last(now_us);
+        // Many bodies share a rate limit, and the turn of each may be far off.
+        let its_turn = |id: &SafeText| {
+            let waits = |trace: &Trace| trace.capped.get(id).is_some_and(|capped| capped.mostly);
+            !self.hops.iter().any(|trace| trace.is_fresh(now_us) && waits(trace))
+        };
         let before = std::mem::take(&mut self.received);
         for transfer in transfers.iter().filter(|transfer| transfer.phase == Phase::Streaming) {
             let bytes = transfer.flow.bytes_in;
@@ -152,7 +168,8 @@ impl Rolling {
             let since_us = known.map_or(now_us, |received| received.since_us);
             let lasting_us = now_us.saturating_sub(since_us);
             let lasting = std::time::Duration::from_micros(lasting_us);
-            let stall = (lasting_us >= limit_us).then_some(Stall { lasting, last_moved: moved_last });
+            let stands = lasting_us >= limit_us && its_turn(&transfer.id);
+            let stall = stands.then_some(Stall { lasting, last_moved: moved_last });
             self.received.insert(transfer.number, Received { bytes, since_us, stall });
         }
     }
@@ -172,6 +189,8 @@ impl Trace {
         if node.uptime_us == self.last.uptime_us {
             return;
         }
+        let capped = streaming(node).filter(|conn| ids.contains(&conn.transfer));
+        self.cap(node.uptime_us, node.dials, capped.map(|conn| (&conn.transfer, conn.flow.capped_us)));
         let all = || node.connections.iter().filter(|conn| ids.contains(&conn.transfer));
         let ours = || streaming(node).filter(|conn| ids.contains(&conn.transfer));
         let flows = all().map(|conn| ((conn.id, false), Evidence { flow: conn.flow, ..Evidence::default() }));
@@ -186,7 +205,9 @@ impl Trace {
         self.take(flows.chain(sockets), node.load, said, seen_us);
     }
 
-    fn account(&mut self, account: &TransferAccount, attempt: u32, seen_us: u64) {
+    fn account(&mut self, account: &TransferAccount, transfer: &TransferSnapshot, seen_us: u64) {
+        let capped = std::iter::once((&transfer.id, account.flow.capped_us));
+        self.cap(account.uptime_us, account.dials, capped);
         let said = Said {
             uptime_us: account.uptime_us,
             dials: account.dials,
@@ -195,10 +216,21 @@ impl Trace {
             still_us: Some(account.still_us),
         };
         let counted = std::iter::once((
-            (u64::from(attempt), false),
+            (u64::from(transfer.attempt), false),
             Evidence { flow: account.flow, tcp: account.tcp, load: None },
         ));
         self.take(counted, account.load, said, seen_us);
+    }
+
+    /// Notes how long each body has waited for the rate limit here. One that a person stopped waits for nobody's turn.
+    fn cap<'a>(&mut self, uptime_us: u64, dials: Dials, bodies: impl Iterator<Item = (&'a SafeText, u64)>) {
+        let span_us = uptime_us.saturating_sub(self.last.uptime_us);
+        let before = std::mem::take(&mut self.capped);
+        for (id, us) in bodies {
+            let waited = |before: &Capped| us.saturating_sub(before.us).saturating_mul(2) >= span_us.max(1);
+            let mostly = !dials.stall && before.get(id).is_some_and(waited);
+            self.capped.insert(id.clone(), Capped { us, mostly });
+        }
     }
 
     fn take(

@@ -44,6 +44,28 @@ fn a_second_or_three_round_trips_without_a_byte_is_standing_still() {
 }
 
 #[test]
+fn whoever_waits_for_its_share_of_a_rate_limit_does_not_stand_still() {
+    for (cap, dials, alarmed) in [
+        (1, Dials { limit: Some(1), ..Dials::default() }, false),
+        (0, Dials { limit: Some(1), ..Dials::default() }, true),
+        // A person who stops a body has the same clock run.
+        (1, Dials { stall: true, ..Dials::default() }, true),
+    ] {
+        let mut rolling = Rolling::default();
+        for now_us in (0..=3_000_000).step_by(250_000) {
+            let flow = Flow { capped_us: now_us * cap, ..Flow::default() };
+            let mut hop = hop(1, now_us + 1, ConnSnapshot { flow, ..still(now_us, 0) });
+            hop.node.as_mut().unwrap().dials = dials;
+            rolling.see(now_us, &[hop], &[transfer(5)]);
+        }
+        assert_eq!(rolling.stall(1).is_some(), alarmed, "{cap} {dials:?}");
+        // A hop that says nothing any more explains nothing.
+        rolling.see(6_000_000, &[], &[transfer(5)]);
+        assert!(rolling.stall(1).is_some());
+    }
+}
+
+#[test]
 fn a_byte_ends_it_and_so_does_the_end_of_the_transfer() {
     let mut rolling = Rolling::default();
     let mut see = |now_us, transfer: TransferSnapshot| {
