@@ -15,7 +15,8 @@
 //!               news  what is worth a line;
 //!               at_most  lists, capped;  protocol  which one a connection speaks, in JSON
 //! verdict.rs    from where each stage spent its time (judge) to the sentence (words) that says what limits a transfer,
-//!               while it runs (rolling, steady); evidence of one hop (stage), a node by itself (alone)
+//!               while it runs (rolling, steady); evidence of one hop (stage), a node by itself (alone), what came before a
+//!               short body (setup)
 //! waterfall.rs  the set-up of a transfer as bars: who spent what, and when
 //! command.rs    what a person may ask of the chain;  dials.rs  what can be turned on a hop while it runs
 //! report.rs     the JSON document of a headless run
@@ -34,10 +35,10 @@
 //! relay         asks the next hop and sends the answer down;  origin  finds, proves and sends a file
 //! upstream      asking the next hop over either wire;  link  which wire it speaks, and a spare connection, dialled ahead;
 //!               dial  resolve, judge, connect;  resolve  names, on threads of their own
-//! body          the best way for a body;  pump  the copying loop;  splice  past the pump;  buffers  what waits
-//!               in the kernel while a reader is slow;  threads  for work that waits for a disk
+//! body          the best way for a body;  pump  the copying loop;  splice  past the pump;  reader  whether it still reads;
+//!               buffers  what waits in the kernel while a reader is slow;  threads  for work that waits for a disk
 //! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs;
-//!               pulse  how long this program was not running
+//!               pulse  how long this program was not running;  deadline  limits that do not count that time
 //! kernel        calls nobody wraps: socket figures, a head start for the disk, ignored signals;  load  what a node got
 //!               of the machine
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control

@@ -3,6 +3,7 @@
 mod alone;
 mod judge;
 mod rolling;
+mod setup;
 mod stage;
 mod steady;
 mod words;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use alone::Alone;
 pub use judge::{judge, judge_others};
 pub use rolling::Rolling;
+pub use setup::judge_set_up;
 pub use stage::Stage;
 pub use steady::Steady;
 
@@ -71,6 +73,13 @@ pub enum Limit {
     },
     /// No stage waits much more than the others.
     Balanced,
+    /// Most of the time of a transfer whose body was short went by before it.
+    SetUp {
+        /// The hop that was reached, or that held its reply back, from 1.
+        hop: usize,
+        /// On what.
+        step: SetUp,
+    },
     /// A hop that sends no reports stands where the cause would be.
     Unseen {
         /// The stage before the silent hops, nearer to the client; 0 is the client.
@@ -78,6 +87,18 @@ pub enum Limit {
         /// The stage behind them, nearer to the origin; the origin itself where that is silent too.
         before: usize,
     },
+}
+
+/// A step of a transfer's set-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SetUp {
+    /// Looking up a hop's name.
+    Resolve,
+    /// Connecting to it.
+    Connect,
+    /// The delay that a person turned on it.
+    Delay,
 }
 
 /// The part of an end of the chain.
@@ -152,10 +173,14 @@ impl Limit {
     /// The stage that is to blame, if it is one: a hop from 1, or 0 for the client.
     pub fn stage(&self) -> Option<usize> {
         match *self {
-            Self::Origin { hop, .. } | Self::Hop { hop } | Self::Cap { hop, .. } | Self::Dial { hop, .. } => Some(hop),
+            Self::Origin { hop, .. }
+            | Self::Hop { hop }
+            | Self::Cap { hop, .. }
+            | Self::Dial { hop, .. }
+            | Self::SetUp { hop, step: SetUp::Delay } => Some(hop),
             Self::Receiver { to, .. } => Some(to),
             Self::Client { .. } => Some(0),
-            Self::TooShort | Self::Link { .. } | Self::Balanced | Self::Unseen { .. } => None,
+            Self::TooShort | Self::Link { .. } | Self::Balanced | Self::SetUp { .. } | Self::Unseen { .. } => None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::net::upstream::Upstream;
 use crate::report::{Report, TransferReport};
 use crate::route::Route;
 use crate::snapshot::{TransferAccount, TransferSnapshot};
-use crate::verdict::{Limit, Stage, judge};
+use crate::verdict::{Limit, Stage, judge, judge_set_up};
 
 /// A transfer that took less says nothing about what limits it, and is not worth a question to every hop.
 const WORTH_JUDGING_US: u64 = 1_000_000;
@@ -109,7 +109,11 @@ impl Ended {
         let reach = reach(self.snapshot.legs.len(), wire);
         self.accounts = accounts(&self.job.route, reach, self.job.id).await;
         let stages = Stage::of(&self.accounts);
-        let whole = judge(&self.snapshot.flow, &stages);
+        let mut whole = judge(&self.snapshot.flow, &stages);
+        if whole.limit == Limit::TooShort {
+            let set_up = judge_set_up(&self.snapshot.flow, &self.snapshot.legs, &stages);
+            whole = set_up.unwrap_or(whole);
+        }
         if whole.limit != Limit::TooShort || self.snapshot.verdict.is_none() {
             self.snapshot.verdict = Some(whole);
         }

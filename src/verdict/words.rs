@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Limit, Part, Turned, Verdict, Why};
+use super::{Limit, Part, SetUp, Turned, Verdict, Why};
 use crate::units::{Rate, Span};
 
 /// A verdict that has held for less than this, in ms, is too new to say for how long.
@@ -39,6 +39,11 @@ impl fmt::Display for Verdict {
             Limit::Receiver { from, to } => {
                 format!("slowest: {}, it does not read: hop {from} waits for it {percent}% of the time", bare(to))
             }
+            Limit::SetUp { hop, step } => match step {
+                SetUp::Resolve => format!("slowest: looking up the name of hop {hop}, {percent}% of the time"),
+                SetUp::Connect => format!("slowest: the connect to hop {hop}, {percent}% of the time"),
+                SetUp::Delay => format!("slowest: hop {hop}, its injected delay took {percent}% of the time"),
+            },
             Limit::Unseen { after, before } => {
                 format!("slowest: between {} and hop {before}, where not every hop sends reports", the(after))
             }
@@ -120,6 +125,8 @@ mod tests {
                 Limit::Receiver { from: 1, to: 0 },
                 "slowest: client, it does not read: hop 1 waits for it 88% of the time",
             ),
+            (Limit::SetUp { hop: 2, step: SetUp::Connect }, "slowest: the connect to hop 2, 88% of the time"),
+            (Limit::SetUp { hop: 2, step: SetUp::Delay }, "slowest: hop 2, its injected delay took 88% of the time"),
             (
                 Limit::Unseen { after: 0, before: 2 },
                 "slowest: between the client and hop 2, where not every hop sends reports",

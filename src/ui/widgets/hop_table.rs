@@ -13,7 +13,7 @@ use crate::ui::seen::{Span, client_rate};
 use crate::ui::state::{Panel, UiState};
 use crate::ui::theme::{Theme, Tone};
 use crate::units::Bytes;
-use crate::verdict::{Limit, Part, Turned};
+use crate::verdict::{Limit, Part, SetUp, Turned};
 
 const NODE: usize = 1;
 const STATE: usize = 2;
@@ -209,7 +209,8 @@ fn blame(limit: &Limit) -> &'static str {
             Turned::Stammer => "stammer",
         },
         Limit::Receiver { .. } => "reads not",
-        Limit::TooShort | Limit::Link { .. } | Limit::Balanced | Limit::Unseen { .. } => "-",
+        Limit::SetUp { step: SetUp::Delay, .. } => "delay",
+        Limit::TooShort | Limit::Link { .. } | Limit::Balanced | Limit::SetUp { .. } | Limit::Unseen { .. } => "-",
     }
 }
 

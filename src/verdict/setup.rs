@@ -1,0 +1,48 @@
+//! What a transfer spent its time on where its body was too short to judge: most of it may have gone by before.
+
+use super::{Confidence, Limit, SetUp, Stage, Verdict};
+use crate::snapshot::Flow;
+use crate::wire::Leg;
+
+/// The step is named if it took at least this share of the whole.
+const MOST: f64 = 0.5;
+
+/// Names the step of the set-up that took most of a transfer: `legs` are the client's own and each relay's, hop 1 first.
+pub fn judge_set_up(client: &Flow, legs: &[Leg], hops: &[Stage]) -> Option<Verdict> {
+    let whole_ms = client.active_us.saturating_add(client.reply_us) as f64 / 1000.0;
+    let reached = (1..)
+        .zip(legs)
+        .flat_map(|(hop, leg)| [(hop, SetUp::Resolve, leg.resolve_ms), (hop, SetUp::Connect, leg.dial_ms)]);
+    let held = hops.iter().filter(|hop| hop.seen);
+    let held = held.map(|hop| (hop.number, SetUp::Delay, hop.flow.reply_us as f64 / 1000.0));
+    // What hops tell of themselves may be no number.
+    let told = reached.chain(held).filter(|(_, _, ms)| ms.is_finite());
+    let (hop, step, ms) = told.max_by(|one, other| one.2.total_cmp(&other.2))?;
+    // Each hop counts by a clock of its own.
+    let share = (ms / whole_ms.max(f64::MIN_POSITIVE)).min(1.0);
+    let limit = Limit::SetUp { hop, step };
+    (share >= MOST).then_some(Verdict { limit, share, confidence: Confidence::High, held_ms: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_step_that_took_most_of_a_short_transfer_is_named() {
+        let client = Flow { active_us: 2_000, reply_us: 98_000, ..Flow::default() };
+        let leg = |resolve_ms, dial_ms| Leg { resolve_ms, dial_ms, wait_ms: 1.0 };
+        let found = |legs: &[Leg], held_us: u64| {
+            let flow = Flow { reply_us: held_us, ..Flow::default() };
+            let hops = [Stage::default(), Stage { number: 2, seen: true, flow, ..Stage::default() }];
+            judge_set_up(&client, legs, &hops).map(|verdict| (verdict.limit, verdict.share))
+        };
+        let named = |hop, step, share| Some((Limit::SetUp { hop, step }, share));
+        assert_eq!(found(&[leg(0.0, 1.0), leg(2.0, 80.0)], 0), named(2, SetUp::Connect, 0.8));
+        assert_eq!(found(&[leg(60.0, 1.0), leg(2.0, 3.0)], 0), named(1, SetUp::Resolve, 0.6));
+        assert_eq!(found(&[leg(0.0, 1.0), leg(0.0, 1.0)], 90_000), named(2, SetUp::Delay, 0.9));
+        assert_eq!(found(&[leg(0.0, 30.0), leg(0.0, 30.0)], 30_000), None, "none of them took most of it");
+        assert_eq!(found(&[leg(0.0, f64::NAN)], 0), None);
+        assert_eq!(judge_set_up(&Flow::default(), &[], &[]), None);
+    }
+}
