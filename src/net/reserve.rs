@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::api;
+use super::deadline::within;
 use super::downstream::{Downstream, problem_message};
 use super::limits::{RESERVED_HEAD, RESERVED_WHOLE};
 use super::node::Node;
@@ -25,10 +26,9 @@ enum First {
 /// Serves one reserved connection to its end.
 pub(super) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard) {
     let mut down = Downstream::new(stream, node.config.limits);
-    let deadline = Instant::now() + RESERVED_HEAD;
     let first = tokio::select! {
         biased;
-        first = timeout_at(deadline, first(&mut down)) => first.unwrap_or(First::Other),
+        first = within(RESERVED_HEAD, first(&mut down)) => first.unwrap_or(First::Other),
         // A newer one needs the place.
         _ = conn.closing() => First::Other,
     };

@@ -173,7 +173,7 @@ async fn attempt(
     }
     let legs = all_legs(&answer);
     let offset = so_far.offset;
-    tracker.answered(size, &legs, offset);
+    tracker.answered(size, answer.wire, &legs, offset);
     so_far.source = Source::of(&job.route, &answer);
     if offset < size || size == 0 {
         let Some(begun) = written.take() else { return Err(Error::Other("the output is gone".to_owned())) };
