@@ -7,12 +7,10 @@ mod news;
 mod node;
 mod protocol;
 
-use std::fmt;
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::route::Wire;
 use crate::text::SafeText;
 use crate::verdict::Verdict;
 use crate::waterfall::Row;
@@ -203,7 +201,7 @@ pub struct TransferSnapshot {
     pub asks: Option<TransferId>,
     /// The protocol that hop 1 answered in, which tells whether it can be asked.
     #[serde(skip)]
-    pub wire: Option<Wire>,
+    pub wire: Option<crate::route::Wire>,
     /// The file asked for.
     pub name: SafeText,
     /// Where it is being written, or was.
