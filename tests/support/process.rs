@@ -78,15 +78,17 @@ impl Node {
         Self::start(command, root, more)
     }
 
-    /// A chainview node that can never have a second thread; `program` as for `unprivileged`.
+    /// The same, and from its first line on it gets no further thread.
     pub(crate) fn without_threads(program: &Path, root: &Path) -> Self {
-        let mut command = Command::new("prlimit");
-        command.arg("--nproc=1").arg(program);
-        command.env_clear().env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
+        let node = Self::unprivileged(program, root, &[]);
+        // Of the same user, whose own limits these are: not every root may set those of others.
+        let mut limit = Command::new("prlimit");
+        limit.arg("--pid").arg(node.child.id().to_string()).arg("--nproc=1");
         if rustix::process::geteuid().is_root() {
-            command.uid(65534).gid(65534);
+            limit.uid(65534).gid(65534);
         }
-        Self::start(command, root, &[])
+        assert!(limit.status().is_ok_and(|status| status.success()), "prlimit of util-linux is needed");
+        node
     }
 
     /// A chainview node that can never have more than so many descriptors.
