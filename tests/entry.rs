@@ -148,7 +148,13 @@ fn other_users_of_this_machine_learn_on_loopback_that_a_node_lives_and_nothing_e
         assert!(ask(at, false, &request).ends_with("content of f"), "{request}");
     }
     assert!(ask(at, false, &http("GET", "/v1/node", at, "")).starts_with("HTTP/1.1 200 "));
-    assert_eq!(ask(at, false, &format!("f\n{} {}", at.ip(), at.port())), "12");
+    // The legacy protocol says the size, and then waits to be told to go on.
+    let mut legacy = TcpStream::connect(at).unwrap();
+    legacy.set_read_timeout(Some(PATIENCE)).unwrap();
+    legacy.write_all(format!("f\n{} {}", at.ip(), at.port()).as_bytes()).unwrap();
+    let mut size = [0; 2];
+    legacy.read_exact(&mut size).unwrap();
+    assert_eq!(&size, b"12");
     let open = Node::chainview(folder.path(), &["--local-users", "any"]);
     assert!(ask(open.address(), true, &http("GET", "/files/f", open.address(), "")).ends_with("content of f"));
 }
