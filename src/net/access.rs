@@ -135,9 +135,9 @@ mod tests {
         let mut access = Access::new(listener.parse().unwrap());
         let token = Some(Secret::new("open-sesame").unwrap());
         if configured {
-            access.read = token
+            access.read = token;
         } else {
-            access.chain = token
+            access.chain = token;
         }
         let mut headers = HeaderMap::new();
         for (name, value) in lines {

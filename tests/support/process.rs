@@ -327,6 +327,12 @@ fn tcp_sockets(pid: u32) -> Vec<TcpSocket> {
             inodes.remove(inode);
         }
     }
+    // A node keeps one to ask the kernel whose connections it serves.
+    for row in table("netlink").lines() {
+        if let Some(inode) = row.split_ascii_whitespace().nth(9) {
+            inodes.remove(inode);
+        }
+    }
     let mut sockets = Vec::new();
     for row in table("tcp").lines().chain(table("tcp6").lines()) {
         let words: Vec<&str> = row.split_ascii_whitespace().collect();

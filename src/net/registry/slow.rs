@@ -57,7 +57,9 @@ impl SlowBodies {
         }
         slow.sort_by_key(|(rate, _)| *rate);
         slow.truncate(needed);
-        slow.iter().for_each(|(_, conn)| conn.ending.tell(Closing::TooSlow));
+        for (_, conn) in &slow {
+            conn.ending.tell(Closing::TooSlow);
+        }
         slow.len()
     }
 }
