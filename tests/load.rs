@@ -351,7 +351,7 @@ fn a_client_that_never_reads_leaves_nothing_in_the_kernel() {
     stream.write_all(chain.request("GET", "f", "Connection: close\r\n").as_bytes()).unwrap();
     let own = format!(":{:04X} 0100007F:{:04X} ", chain.nodes[0].address().port(), stream.local_addr().unwrap().port());
     let kept = || fs::read_to_string("/proc/net/tcp").unwrap().contains(&own);
-    becomes(&kept, || "the file is not on its way".to_owned());
+    becomes(kept, || "the file is not on its way".to_owned());
     // The kernel gives it as long as a slow reader may need for one step of its window.
     let end = Instant::now() + 3 * PATIENCE;
     while kept() {

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 #[path = "support/faulty.rs"]
-#[allow(dead_code, reason = "only its random numbers are needed here")]
 mod faulty;
 mod support;
 

@@ -103,7 +103,9 @@ fn curl_fetches_twenty_at_once() {
     }
     let Some(output) = scene.run("curl", &args) else { return };
     succeeded(&output);
-    names.iter().for_each(|name| scene.is_whole(name));
+    for name in &names {
+        scene.is_whole(name);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A client that is not ours and reads slowly, and what a dashboard says of it that only watches.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -10,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use chainview::cli::{self, Mode};
 use chainview::dashboard::{ChainPlan, Conductor};
+use chainview::net::access::Secret;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::cause::Cause;
-use super::scene::{PATIENCE, Scene};
+use super::scene::{PATIENCE, Scene, TOKEN, TOKEN_FILE};
 
 /// Lets such a client read, and watches; the verdict after so long.
 pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value {
@@ -64,12 +66,18 @@ pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_js
 
 /// A dashboard that starts nothing and fetches nothing.
 fn plan(scene: &Scene) -> ChainPlan {
+    // Token files lie in the configuration folder, which the environment names for a whole process: this one runs many
+    // tests, so the tokens are put into the plan instead.
+    let (input, text) = (scene.folder.path().join("plan.txt"), fs::read_to_string(scene.input()).unwrap());
+    fs::write(&input, text.replace(&format!(" token-file={TOKEN_FILE}"), "")).unwrap();
     let line =
-        [PathBuf::from("chainview"), scene.input(), "--no-spawn".into(), "-o".into(), scene.folder.path().into()];
+        [PathBuf::from("chainview"), input.clone(), "--no-spawn".into(), "-o".into(), scene.folder.path().into()];
     let Mode::Dashboard { fetch, nodes, no_spawn, .. } = cli::read_from(line, None).unwrap().mode else {
         panic!("not the dashboard")
     };
-    ChainPlan::of_file(&scene.input(), &fetch, &nodes, no_spawn).unwrap()
+    let mut plan = ChainPlan::of_file(&input, &fetch, &nodes, no_spawn).unwrap();
+    plan.tokens.fill_with(|| Some(Secret::new(TOKEN).unwrap()));
+    plan
 }
 
 /// Asks the first of these hops for the file.

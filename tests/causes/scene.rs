@@ -111,13 +111,17 @@ pub(crate) struct Scene {
     narrow: Option<Narrow>,
 }
 
+/// The token that lets a scene's client and dashboard read its nodes, and the name of its file.
+pub(crate) const TOKEN: &str = "a-token-of-this-test-alone";
+pub(crate) const TOKEN_FILE: &str = "token";
+
 impl Scene {
     fn new(cause: &Cause) -> Self {
         let (foreign, cause) = cause.parts();
         let folder = tempfile::tempdir().unwrap();
         let token = token_file(folder.path());
         fs::create_dir_all(token.parent().unwrap()).unwrap();
-        fs::write(&token, "a-token-of-this-test-alone\n").unwrap();
+        fs::write(&token, format!("{TOKEN}\n")).unwrap();
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
         fs::File::create(folder.path().join("f")).unwrap().set_len(SIZE).unwrap();
         fs::create_dir(folder.path().join("out")).unwrap();
@@ -136,8 +140,11 @@ impl Scene {
             } else {
                 node(cause, hop, narrow.as_ref(), folder.path())
             };
-            let how =
-                if foreign == Some(hop) { "wire=seed".to_owned() } else { "wire=http token-file=token".to_owned() };
+            let how = if foreign == Some(hop) {
+                "wire=seed".to_owned()
+            } else {
+                format!("wire=http token-file={TOKEN_FILE}")
+            };
             lines.push(format!("{address} {how}"));
             nodes.push(node);
             addresses.push(address);
@@ -212,7 +219,7 @@ fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value 
 
 /// The token of a scene: its client's configuration folder is in the scene's own.
 fn token_file(folder: &Path) -> PathBuf {
-    folder.join("chainview/token")
+    folder.join("chainview").join(TOKEN_FILE)
 }
 
 /// The namespace in which a hop runs, where there are any, and the address on which it listens.

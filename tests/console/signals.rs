@@ -8,6 +8,9 @@ use rustix::process::{Signal, kill_process_group};
 
 use super::{Node, Running, by_shell, chainview, folder, in_folder, input, until};
 
+/// More than what a fetch keeps without a name until it is whole.
+const LARGE: usize = 4_000_000;
+
 /// A fetch that takes for ever, begun: its first line has been said.
 fn slow_fetch(mut command: Command, root: &std::path::Path) -> (Node, Running) {
     let node = Node::start(chainview(root), "--limit 10K -q");
@@ -50,7 +53,7 @@ fn a_fetch_under_nohup_stays() {
 #[test]
 fn a_fetch_dies_of_the_signal_that_ended_it_and_keeps_what_arrived() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let folder = folder(1_000_000, &[]);
+        let folder = folder(LARGE, &[]);
         let (_node, mut fetch) = slow_fetch(chainview(folder.path()), folder.path());
         until("the first bytes", || folder.path().join("out/data.bin.part").exists());
         fetch.signal(signal);
@@ -66,7 +69,7 @@ fn ctrl_c_ends_the_loop_of_a_script_too() {
     if !std::path::Path::new("/bin/bash").exists() {
         return println!("SKIPPED: there is no bash");
     }
-    let folder = folder(1_000_000, &[]);
+    let folder = folder(LARGE, &[]);
     let node = Node::start(chainview(folder.path()), "--limit 10K -q");
     input(folder.path(), &[&node.address]);
     let script = "for i in 1 2 3; do echo $i; \"$0\" --fetch -o out --force; done";
@@ -82,10 +85,11 @@ fn ctrl_c_ends_the_loop_of_a_script_too() {
 
 #[test]
 fn the_exit_code_that_a_shell_sees_is_128_and_the_signal() {
-    let folder = folder(1_000_000, &[]);
+    let folder = folder(LARGE, &[]);
     let node = Node::start(chainview(folder.path()), "--limit 10K -q");
     input(folder.path(), &[&node.address]);
-    let script = "\"$0\" --fetch -o out & sleep 0.2; while ! test -e out/data.bin.part; do :; done; \
+    let script = "\"$0\" --fetch -o out & i=0; \
+                  while ! test -e out/data.bin.part; do i=$((i+1)); test $i = 2000 && exit 1; sleep 0.01; done; \
                   kill -$1 $!; wait $!; echo $?";
     for (signal, code) in [("TERM", "143\n"), ("HUP", "129\n")] {
         let mut shell = in_folder(Command::new("/bin/sh"), folder.path());
