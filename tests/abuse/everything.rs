@@ -133,7 +133,9 @@ fn a_node_under_everything_at_once_answers_operators_and_others() {
         held.push(stream);
     };
     (0..size.readers).for_each(|_| hold(&format!("GET /v1/events?interval=50ms {head}\r\n"), false));
-    large.iter().for_each(|name| hold(&format!("HEAD /files/{name} {head}Want-Repr-Digest: blake3=9\r\n\r\n"), false));
+    for name in &large {
+        hold(&format!("HEAD /files/{name} {head}Want-Repr-Digest: blake3=9\r\n\r\n"), false);
+    }
     (0..size.idle).for_each(|_| hold(&format!("HEAD /files/small {head}\r\n"), true));
     if resolver.is_some() {
         for number in 0..size.names {
