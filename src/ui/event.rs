@@ -15,6 +15,9 @@ use super::terminal::{is_gone, is_taken, keyboard, waits};
 
 /// Events that may wait; a person types no faster, and pasted text is one event.
 pub(super) const QUEUE: usize = 256;
+/// How long a poll for events that are there already may wait: with the feature `use-dev-tty`, the library does not look
+/// at all when the timeout is zero.
+const AT_HAND: Duration = Duration::from_millis(1);
 /// How often the threads look whether they are still wanted.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -63,11 +66,20 @@ impl Drop for Events {
 
 /// Reads only when there is something to read: a read from a dead terminal would return nothing, for ever and at once.
 fn listen(tty: &OwnedFd, events: &SyncSender<Event>, done: &AtomicBool) {
+    let mut hears_resizes = false;
     while !done.load(Ordering::Relaxed) {
         if !is_taken() {
             // What is typed now is for the shell, and the kernel stops a program in the background that reads it.
             thread::sleep(LOOK);
             continue;
+        }
+        if !hears_resizes {
+            // The library installs its handler for SIGWINCH at the first poll; what changed before is read now.
+            let _ = poll(AT_HAND);
+            hears_resizes = true;
+            if events.send(Event::Resize).is_err() {
+                return;
+            }
         }
         let flags = waits(tty.as_fd(), PollFlags::IN, LOOK);
         if is_gone(flags) {
@@ -78,7 +90,7 @@ fn listen(tty: &OwnedFd, events: &SyncSender<Event>, done: &AtomicBool) {
         }
         // Also after a wait that ended with nothing: a resize arrives as a signal, not as bytes.
         let mut any = false;
-        while is_taken() && poll(Duration::ZERO).unwrap_or(false) {
+        while is_taken() && poll(AT_HAND).unwrap_or(false) {
             any = true;
             let Ok(input) = read() else {
                 // Without keys there would be no way out.
