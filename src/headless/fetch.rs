@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::{Eyes, Seen, Show, on_one_thread, reported, start_log, stop_on_signals};
+use super::{Eyes, Seen, Show, on_one_thread_and_disk, reported, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk};
 use crate::error::{Error, Kept, shown};
 use crate::net::accounts::{accounts, reach};
@@ -47,7 +47,7 @@ pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Er
             return Err(Error::Usage(format!("-o {path}: takes one transfer after the other: leave out -j")));
         }
         let routes: Vec<Route> = inputs.iter().map(|input| plan.read_route(input)).collect::<Result<_, _>>()?;
-        on_one_thread(all(&routes, plan, &show))
+        on_one_thread_and_disk(plan.jobs.unwrap_or(1), all(&routes, plan, &show))
     });
     report("fetch", ran, &show)
 }
