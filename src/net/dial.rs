@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::buffers::fix;
 use super::clock::ms_since;
 use super::deadline::Deadline;
+use super::policy::Refused;
 use super::resolve::{ResolveError, Resolver};
 use crate::route::{Host, HostPort};
 use crate::wire::{Action, Problem, Reason};
@@ -45,7 +46,7 @@ fn needs_interface(address: SocketAddr) -> bool {
 pub async fn dial(
     hop: &HostPort,
     limit: Duration,
-    judge: &(dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync),
+    judge: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
     first: &[u8],
     buffers: Option<u32>,
 ) -> Result<Dialed, Problem> {
@@ -63,7 +64,7 @@ pub async fn dial_by(
     resolver: &Resolver,
     hop: &HostPort,
     limit: Duration,
-    judge: &(dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync),
+    judge: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
     first: &[u8],
     buffers: Option<u32>,
 ) -> Result<Dialed, Problem> {
@@ -99,8 +100,8 @@ pub async fn dial_by(
     let mut last = None;
     for address in addresses {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        if let Err(why) = judge(address) {
-            last = Some(fail(Reason::Policy, Action::Connect, why));
+        if let Err(Refused { refusal, why }) = judge(address) {
+            last = Some(Problem::not_dialled(refusal, hop, why, ms_since(began)));
             continue;
         }
         if needs_interface(address) {
@@ -193,6 +194,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::wire::Refusal;
 
     #[tokio::test]
     async fn a_listener_is_reached_and_a_closed_port_is_refused() {
@@ -221,9 +223,10 @@ mod tests {
     async fn the_judge_sees_the_address_that_would_be_dialled() {
         let limit = Duration::from_secs(5);
         let hop = "[::ffff:127.0.0.1]:9".parse().unwrap();
-        let problem =
-            dial(&hop, limit, &|address| Err(format!("{address} is not allowed")), b"", None).await.unwrap_err();
-        assert_eq!(problem.reason, Reason::Policy);
+        let judge =
+            |address: SocketAddr| Err(Refused { refusal: Refusal::Never, why: format!("{address} is not allowed") });
+        let problem = dial(&hop, limit, &judge, b"", None).await.unwrap_err();
+        assert_eq!((problem.reason, problem.refusal), (Reason::Policy, Some(Refusal::Never)));
         assert_eq!(problem.detail.as_str(), "127.0.0.1:9 is not allowed");
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::deadline::within;
 use super::dial::{Dialed, dial_by};
+use super::policy::Refused;
 use super::resolve::Resolver;
 use crate::route::{HostPort, Wire};
 use crate::wire::seed::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
@@ -71,7 +72,7 @@ pub async fn probe(
     resolver: &Resolver,
     hop: &HostPort,
     limit: Duration,
-    judge: &(dyn Fn(SocketAddr) -> Result<(), String> + Send + Sync),
+    judge: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
 ) -> Option<Wire> {
     let asked = async {
         let request = [PROBE_NAME, format!("\n{} {}", hop.host, hop.port).as_bytes()].concat();

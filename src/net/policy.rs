@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::route::{DEFAULT_BASE, Host, HostPort};
-use crate::wire::problem::NEVER;
+use crate::wire::Refusal;
 
 pub use allow::AllowList;
 use allow::Listed;
@@ -27,6 +27,21 @@ impl<'a> Purpose<'a> {
     }
 }
 
+/// An address that is not dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Whether a list could open it.
+    pub refusal: Refusal,
+    /// The address and what is against it, in words.
+    pub why: String,
+}
+
+impl Refused {
+    fn new(refusal: Refusal, why: String) -> Self {
+        Self { refusal, why }
+    }
+}
+
 /// Whom a node may dial: loopback where it listens on loopback, whatever was listed, and never what is unsafe to dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -42,30 +57,32 @@ impl Policy {
         Self { loopback: listener.ip().to_canonical().is_loopback(), allow }
     }
 
-    /// Whether an address may be dialled for a purpose; the error says in words why not.
+    /// Whether an address may be dialled for a purpose.
     ///
     /// Who opens the next hop of a chain does not open every URL of whatever may listen there.
-    pub fn allows(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), String> {
+    pub fn allows(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), Refused> {
+        let closed = |why| Err(Refused::new(Refusal::NotAllowed, why));
         let ip = address.ip().to_canonical();
         let address = SocketAddr::new(ip, address.port());
         if address.port() == 0 {
-            return Err(format!("{address} has port 0"));
+            return Err(Refused::new(Refusal::Never, format!("{address} has port 0")));
         }
         if let Some(kind) = never(ip) {
-            return Err(format!("{address} is {kind}, {NEVER}"));
+            let why = format!("{address} is {kind}, which is never dialled");
+            return Err(Refused::new(Refusal::Never, why));
         }
         if self.loopback && ip.is_loopback() {
             return Ok(());
         }
         match self.allow.judge(address, purpose) {
             Listed::Yes => Ok(()),
-            Listed::No => Err(format!("{address} is not allowed: this node {self}")),
+            Listed::No => closed(format!("{address} is not allowed: this node {self}")),
             Listed::ForOther => {
                 let what = match purpose {
                     Purpose::Pages => "pages of a node".to_owned(),
                     Purpose::Files(base) => format!("files with base={base}"),
                 };
-                Err(format!("{address} is not allowed for {what}: this node {self}"))
+                closed(format!("{address} is not allowed for {what}: this node {self}"))
             }
         }
     }
@@ -73,10 +90,10 @@ impl Policy {
     /// Whether a hop is worth a lookup: a name is refused at once where no address behind it could be dialled at its port.
     ///
     /// Where one could be, the addresses that the lookup finds are judged by [`Self::allows`] like any others.
-    pub fn allows_name(&self, hop: &HostPort) -> Result<(), String> {
+    pub fn allows_name(&self, hop: &HostPort) -> Result<(), Refused> {
         match hop.host {
             Host::Name(_) if !self.loopback && !self.allow.has_port(hop.port) => {
-                Err(format!("{hop} is not allowed: this node {self}"))
+                Err(Refused::new(Refusal::NotAllowed, format!("{hop} is not allowed: this node {self}")))
             }
             Host::Name(_) | Host::Ip(_) => Ok(()),
         }
@@ -189,7 +206,7 @@ mod tests {
     const EVERYWHERE: &str = "0.0.0.0:9000";
     const ALL: &str = "0.0.0.0/0,::/0";
 
-    fn allows(listener: &str, list: &str, address: &str) -> Result<(), String> {
+    fn allows(listener: &str, list: &str, address: &str) -> Result<(), Refused> {
         let allow = if list.is_empty() { AllowList::default() } else { list.parse().unwrap() };
         Policy::new(listener.parse().unwrap(), allow).allows(address.parse().unwrap(), Purpose::files(None))
     }
@@ -235,7 +252,9 @@ mod tests {
             let policy = Policy::new(EVERYWHERE.parse().unwrap(), list.parse().unwrap());
             match (policy.allows(address.parse().unwrap(), purpose), says) {
                 (Ok(()), None) => {}
-                (Err(why), Some(says)) => assert!(why.contains(says), "{list} {address} {purpose:?}: {why}"),
+                (Err(Refused { why, .. }), Some(says)) => {
+                    assert!(why.contains(says), "{list} {address} {purpose:?}: {why}");
+                }
                 (judged, _) => panic!("{list} {address} {purpose:?}: {judged:?}"),
             }
         }
@@ -345,8 +364,11 @@ mod tests {
             (EVERYWHERE, ALL, "[::169.254.169.254]:80", "link-local"),
             (EVERYWHERE, ALL, "[::2]:80", "unspecified"),
         ] {
-            let why = allows(listener, list, address).expect_err(address);
+            let Refused { refusal, why } = allows(listener, list, address).expect_err(address);
             assert!(why.contains(says), "{listener} {list} {address}: {why}");
+            let never = ["port 0", "unspecified", "link-local", "metadata", "multicast", "broadcast"].contains(&says);
+            let kind = if never { Refusal::Never } else { Refusal::NotAllowed };
+            assert_eq!(refusal, kind, "{listener} {list} {address}");
         }
     }
 
@@ -364,7 +386,9 @@ mod tests {
             let judged = Policy::new(listener.parse().unwrap(), allow).allows_name(&hop.parse().unwrap());
             assert_eq!(judged.is_ok(), allowed, "{listener} {list} {hop}: {judged:?}");
             assert!(
-                judged.err().is_none_or(|why| why.starts_with(&format!("{hop} is not allowed: this node relays ")))
+                judged
+                    .err()
+                    .is_none_or(|refused| refused.why.starts_with(&format!("{hop} is not allowed: this node relays ")))
             );
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::deadline::Deadline;
 use super::downstream::{Downstream, Next};
 use super::node::Node;
+use super::policy::Refused;
 use super::registry::JobGuard;
 use super::session::{hold_back, send_body};
 use super::upstream::{Answer, Stage, Told, Upstream};
@@ -154,9 +155,9 @@ pub async fn ask(
     if comes_back || pending.is_none() {
         return Err(Problem::here(Reason::Loop, Action::Request, node.called(&request), ""));
     }
-    node.config.policy.allows_name(&next.address).map_err(|why| {
+    node.config.policy.allows_name(&next.address).map_err(|Refused { refusal, why }| {
         // No address that a lookup could find would be dialled.
-        Problem::next(Reason::Policy, Action::Connect, &next.address, why, 0.0)
+        Problem::not_dialled(refusal, &next.address, why, 0.0)
     })?;
     let limit = request.timeout.map_or(node.config.limits.setup, |given| given.min(node.config.limits.setup));
     add_to_list(&mut request.via, VIA);

@@ -20,7 +20,7 @@ use super::deadline::Deadline;
 use super::dial::{Dialed, dial_by};
 use super::limits::{HOP_SHARE, Limits};
 use super::link::{Links, Spares};
-use super::policy::Purpose;
+use super::policy::{Purpose, Refused};
 use crate::route::{Hop, HostPort, Wire};
 use crate::text::SafeText;
 use crate::wire::http::{encode_request, parse_reply, target};
@@ -28,7 +28,7 @@ use crate::wire::problem::Server;
 use crate::wire::{Action, Leg, Method, Problem, Progress, Reason, Reply, Request, problem, seed};
 
 /// Has the last word on an address that is about to be asked for something.
-pub type Judge = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), String> + Send + Sync>;
+pub type Judge = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), Refused> + Send + Sync>;
 
 /// One side's way to the next hop; holds the connection that is kept for the next request.
 ///
@@ -226,7 +226,7 @@ impl Upstream {
     }
 
     /// Whether a hop may be asked at this address: what it is asked for counts as much as where it is.
-    fn judges(&self, hop: &Hop, address: SocketAddr) -> Result<(), String> {
+    fn judges(&self, hop: &Hop, address: SocketAddr) -> Result<(), Refused> {
         (self.judge)(address, Purpose::files(hop.base.as_deref()))
     }
 

@@ -14,7 +14,7 @@ mod transfer;
 pub use condition::{Outcome, State};
 pub use digest::{Algorithm, Digest};
 pub use message::{ByteRange, Leg, Method, Reply, Request, add_to_list};
-pub use problem::{Action, Problem};
+pub use problem::{Action, Problem, Refusal};
 pub use progress::Progress;
 pub use reason::Reason;
 pub use transfer::TransferId;

@@ -9,8 +9,6 @@ use crate::text::SafeText;
 
 /// The media type of a problem (RFC 9457).
 pub const MEDIA_TYPE: &str = "application/problem+json";
-/// How a node ends its refusal of an address that no list can open.
-pub const NEVER: &str = "which is never dialled";
 /// Most milliseconds that a problem tells of: no wait of a node is a tenth as long.
 const MOST_MS: f64 = 1e9;
 /// Largest problem body read from a peer.
@@ -36,6 +34,19 @@ pub enum Action {
     Verify,
 }
 
+/// Why a node's policy refuses to dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// The node's list does not open the address.
+    NotAllowed,
+    /// No list can open the address.
+    Never,
+    /// A later version's reason.
+    #[serde(other)]
+    Other,
+}
+
 /// One failure: who failed, who says so, doing what, how, after how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
@@ -59,6 +70,9 @@ pub struct Problem {
     /// What was answered, where that came from a server that is no node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Box<Server>>,
+    /// Why an address is not dialled; an older node does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
 }
 
 /// How a server that knows nothing of chains refused.
@@ -92,6 +106,8 @@ struct Document {
     size: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     server: Option<Box<Server>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refusal: Option<Refusal>,
 }
 
 impl Problem {
@@ -107,6 +123,7 @@ impl Problem {
             ms: 0.0,
             size: None,
             server: None,
+            refusal: None,
         }
     }
 
@@ -119,6 +136,11 @@ impl Problem {
         ms: f64,
     ) -> Self {
         Self { hop: 1, ms, ..Self::here(reason, action, address, detail) }
+    }
+
+    /// A refusal to dial the next hop, after so many ms.
+    pub fn not_dialled(refusal: Refusal, address: impl fmt::Display, detail: impl Into<SafeText>, ms: f64) -> Self {
+        Self { refusal: Some(refusal), ..Self::next(Reason::Policy, Action::Connect, address, detail, ms) }
     }
 
     /// The same failure, seen from one hop further downstream.
@@ -174,6 +196,7 @@ impl Problem {
             ms: to_the_us(self.ms),
             size: self.size,
             server: self.server.clone(),
+            refusal: self.refusal,
         };
         serde_json::to_vec(&document).unwrap_or_default()
     }
@@ -208,6 +231,7 @@ impl Problem {
             ms: to_the_us(document.ms),
             size: document.size,
             server: document.server,
+            refusal: document.refusal,
         })
     }
 
@@ -217,9 +241,14 @@ impl Problem {
             Reason::Refused => "is a node running there?",
             Reason::Unreachable => "is the network up?",
             Reason::Unresolved => "is the name right?",
-            Reason::Policy if self.detail.as_str().ends_with(NEVER) => "name another address for it",
-            // Whoever refuses to dial says so itself; a refusal of any other kind is not about who may be dialled.
-            Reason::Policy if self.action == Action::Connect => "start the node that says so with --allow-next",
+            // A refusal that was made at any other point is not about who may be dialled.
+            Reason::Policy => match (self.refusal, self.action) {
+                (Some(Refusal::Never), _) => "name another address for it",
+                (Some(Refusal::NotAllowed), _) | (None, Action::Connect) => {
+                    "start the node that says so with --allow-next"
+                }
+                (Some(Refusal::Other) | None, _) => "",
+            },
             Reason::Busy | Reason::Draining => "try again in a moment",
             Reason::TimedOut => "is it up, or behind a firewall?",
             Reason::RouteIgnored => "is it a chainview node?",
@@ -262,11 +291,23 @@ mod tests {
 
     #[test]
     fn advice_on_a_refusal_fits_who_refused_and_why() {
-        let refused = |action, detail: &str| Problem::next(Reason::Policy, action, "h:1", detail, 0.0).advice();
-        assert!(refused(Action::Connect, "h:1 is not allowed").contains("--allow-next"));
+        let refused = |refusal| Problem::not_dialled(refusal, "h:1", "whatever the words are", 0.0);
+        let (list, other) = ("start the node that says so with --allow-next", "name another address for it");
+        assert_eq!(refused(Refusal::NotAllowed).advice(), list);
         // No list opens these, and a foreign server's 403 has nothing to do with lists.
-        assert!(!refused(Action::Connect, &format!("h:1 is link-local, {NEVER}")).contains("--allow-next"));
-        assert_eq!(refused(Action::Reply, "status 403"), "");
+        assert_eq!(refused(Refusal::Never).advice(), other);
+        assert_eq!(Problem::next(Reason::Policy, Action::Reply, "h:1", "status 403", 0.0).advice(), "");
+        // It crosses the wire, whatever the words beside it are.
+        for (refusal, advice) in [(Refusal::NotAllowed, list), (Refusal::Never, other), (Refusal::Other, "")] {
+            let read = Problem::from_json(&refused(refusal).to_json()).unwrap();
+            assert_eq!((read.refusal, read.advice()), (Some(refusal), advice));
+        }
+        // An older node does not say which it is, and a later one may say what is not known here.
+        let json = String::from_utf8(refused(Refusal::Never).to_json()).unwrap();
+        let older = Problem::from_json(json.replace(",\"refusal\":\"never\"", "").as_bytes()).unwrap();
+        assert_eq!((older.refusal, older.advice()), (None, list));
+        let later = Problem::from_json(json.replace("\"never\"", "\"not-on-mondays\"").as_bytes()).unwrap();
+        assert_eq!((later.reason, later.refusal), (Reason::Policy, Some(Refusal::Other)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The seed wire: the original program's text dialogue, read and written on slices.
 
-use super::{Action, Method, Problem, Reason, Request, TransferId};
+use super::{Action, Method, Problem, Reason, Refusal, Request, TransferId};
 use crate::route::{FileName, Hop, HostPort, MAX_HOPS, MAX_NAME};
 use crate::text::SafeText;
 
@@ -20,6 +20,20 @@ pub const PROBE_ANSWER: &[u8] = b"chainview/1";
 pub const MAX_ANSWER: usize = 1024;
 /// How the original's code, and our nodes, begin a sentence about a hop that cannot be reached.
 const UNREACHABLE: &str = "Address not found";
+/// What our nodes say behind the address, and read again. These are words of the protocol: what people are shown may
+/// change, these may not. A refusal that no list can lift begins with the words for any, which is all older nodes know.
+const SPOKEN: [(Reason, Option<Refusal>, &str); 10] = [
+    (Reason::Refused, None, "connection refused"),
+    (Reason::Unreachable, None, "address unreachable"),
+    (Reason::Unresolved, None, "name not found"),
+    (Reason::Policy, Some(Refusal::Never), "refused by policy whatever is allowed"),
+    (Reason::Policy, None, "refused by policy"),
+    (Reason::TimedOut, None, "did not answer in time"),
+    (Reason::Loop, None, "route comes back to a node it has passed"),
+    (Reason::Busy, None, "too many connections"),
+    (Reason::Draining, None, "about to stop"),
+    (Reason::Closed, None, "closed before it answered"),
+];
 
 /// A request as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,21 +173,13 @@ pub fn problem_of_text(text: &SafeText, next: &HostPort, rest: &[Hop], ms: f64) 
     // `HOST:PORT: reason`; an IPv6 host has colons of its own, the blank ends the address.
     let (address, why) = said.split_once(": ").unwrap_or((said, ""));
     let address = if address.is_empty() { next.to_string() } else { address.to_owned() };
-    let known = [
-        Reason::Refused,
-        Reason::Unreachable,
-        Reason::Unresolved,
-        Reason::Policy,
-        Reason::TimedOut,
-        Reason::Loop,
-        Reason::Busy,
-        Reason::Draining,
-        Reason::Closed,
-    ];
-    let reason = known.into_iter().find(|reason| why.starts_with(reason.words())).unwrap_or(Reason::Unreachable);
-    let detail = why.strip_prefix(reason.words()).unwrap_or(why).trim();
+    let spoken =
+        SPOKEN.into_iter().find_map(|(reason, refusal, words)| Some((reason, refusal, why.strip_prefix(words)?)));
+    let (reason, refusal, detail) = spoken.unwrap_or((Reason::Unreachable, None, why));
+    let detail = detail.trim();
+    let detail = detail.strip_prefix('(').and_then(|inside| inside.strip_suffix(')')).unwrap_or(detail);
     let hop = (2..).zip(rest).find(|(_, hop)| hop.address.to_string() == address).map_or(1, |(hop, _)| hop);
-    Problem { hop, reporter: 1, ..Problem::next(reason, Action::Connect, address, detail, ms) }
+    Problem { hop, reporter: 1, refusal, ..Problem::next(reason, Action::Connect, address, detail, ms) }
 }
 
 /// Writes an answer for a file that cannot be sent.
@@ -181,7 +187,20 @@ pub fn encode_problem(problem: &Problem) -> Vec<u8> {
     if problem.reason == Reason::NotFound {
         return NOT_HERE.to_vec();
     }
-    let mut text = format!("{UNREACHABLE}: {}: {problem}", problem.address);
+    let mut text = format!("{UNREACHABLE}: {}: ", problem.address);
+    let spoken = SPOKEN
+        .iter()
+        .find(|(reason, refusal, _)| *reason == problem.reason && (refusal.is_none() || *refusal == problem.refusal));
+    match spoken {
+        Some((.., words)) if problem.server.is_none() => {
+            text += words;
+            if !problem.detail.as_str().is_empty() {
+                text = format!("{text} ({})", problem.detail);
+            }
+        }
+        // Nothing that is read again.
+        _ => text = format!("{text}{problem}"),
+    }
     text.truncate(text.floor_char_boundary(MAX_ANSWER));
     text.into_bytes()
 }
@@ -280,6 +299,33 @@ mod tests {
         assert_eq!(problem_of_text(&full, &next, &rest, 2.0).reason, Reason::Busy);
         let missing = Problem::here(Reason::NotFound, Action::Open, "x", "");
         assert_eq!(encode_problem(&missing), NOT_HERE);
+    }
+
+    #[test]
+    fn what_nodes_say_to_each_other_is_not_what_people_are_shown() {
+        let next: HostPort = "127.0.0.1:9001".parse().unwrap();
+        let again =
+            |problem: &Problem| problem_of_text(&SafeText::from_bytes(&encode_problem(problem)), &next, &[], 2.0);
+        for (reason, refusal, words) in SPOKEN {
+            let problem = Problem::next(reason, Action::Connect, "h:1", "in (some) words", 1.0);
+            let problem = Problem { refusal, ..problem };
+            let said = format!("Address not found: h:1: {words} (in (some) words)");
+            assert_eq!(String::from_utf8(encode_problem(&problem)).unwrap(), said);
+            let read = again(&problem);
+            assert_eq!((read.reason, read.refusal, read.detail.as_str()), (reason, refusal, "in (some) words"));
+            assert_eq!(read.advice(), problem.advice());
+            assert_eq!(again(&read), read, "passing it on changes nothing");
+        }
+        // What an older node says, and what one understands of what is said here.
+        let older =
+            SafeText::new("Address not found: h:1: refused by policy (h:1 is link-local, which is never dialled)");
+        assert_eq!(problem_of_text(&older, &next, &[], 2.0).reason, Reason::Policy);
+        assert!(
+            SPOKEN.iter().all(|(reason, _, words)| *reason != Reason::Policy || words.starts_with("refused by policy"))
+        );
+        // A reason without words of its own is still a sentence.
+        let other = again(&Problem::here(Reason::Internal, Action::Open, "h:1", "disk"));
+        assert_eq!((other.reason, other.detail.as_str()), (Reason::Unreachable, "failed inside (disk)"));
     }
 
     proptest! {

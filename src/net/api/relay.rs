@@ -26,7 +26,7 @@ use crate::net::dial::dial_by;
 use crate::net::ids;
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::node::Node;
-use crate::net::policy::Purpose;
+use crate::net::policy::{Purpose, Refused};
 use crate::net::registry::ReaderGuard;
 use crate::net::relay;
 use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Wire};
@@ -87,7 +87,7 @@ pub(super) async fn relay(
     node.config
         .policy
         .allows_name(&next)
-        .map_err(|why| Problem::next(Reason::Policy, Action::Connect, &next, why, 0.0))?;
+        .map_err(|Refused { refusal, why }| Problem::not_dialled(refusal, &next, why, 0.0))?;
     let base = base.as_deref().filter(|_| rest.is_empty());
     let purpose = if folder { Purpose::files(base) } else { Purpose::Pages };
     let judge = |address| node.config.policy.allows(address, purpose);
