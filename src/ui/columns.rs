@@ -33,6 +33,63 @@ pub const CONNS: [Column; 16] = [
 /// The column of the hop, which only the list of all hops' connections has.
 pub const CONN_HOP: usize = 0;
 
+/// What a column of connections holds, whatever its title is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// The hop's number.
+    Hop,
+    /// The transfer.
+    Transfer,
+    /// The file's name.
+    File,
+    /// Where the bytes come from.
+    From,
+    /// Where they go.
+    To,
+    /// What the connection does.
+    State,
+    /// The protocols.
+    Wire,
+    /// Bytes per second that come in.
+    RateIn,
+    /// Bytes per second that go out.
+    RateOut,
+    /// Bytes that went out.
+    Sent,
+    /// The round trip.
+    RoundTrip,
+    /// The congestion window.
+    Window,
+    /// Segments that were sent again.
+    Retransmits,
+    /// Bytes that are not acknowledged.
+    Unsent,
+    /// Its age.
+    Age,
+    /// What most of its time went to.
+    Limit,
+}
+
+/// What the columns of connections hold, one for one.
+pub const CONN_HOLDS: [Holds; CONNS.len()] = [
+    Holds::Hop,
+    Holds::Transfer,
+    Holds::File,
+    Holds::From,
+    Holds::To,
+    Holds::State,
+    Holds::Wire,
+    Holds::RateIn,
+    Holds::RateOut,
+    Holds::Sent,
+    Holds::RoundTrip,
+    Holds::Window,
+    Holds::Retransmits,
+    Holds::Unsent,
+    Holds::Age,
+    Holds::Limit,
+];
+
 /// Hops, on the first tab.
 pub const HOPS: [Column; 15] = [
     fixed("#", 2, true, 0),
@@ -93,23 +150,23 @@ pub fn sort_key(chain: &ChainSnapshot, seen: &Seen, place: (usize, usize), sort:
     let tcp = conn.tcp.unwrap_or_default();
     let number = |n: u64| (n, String::new());
     let text = |text: &str| (0, text.to_owned());
-    let value = match CONNS[sort.column].title {
-        "Hop" => number(hop.number as u64),
-        "Xfer" => ours(chain, conn).map_or_else(|| (u64::MAX, conn.transfer.to_string()), number),
-        "File" => text(conn.name.as_str()),
-        "In peer" => text(conn.upstream.as_str()),
-        "Out peer" => text(conn.peer.as_str()),
-        "State" => text(conn.state.word()),
-        "Wire" => text(conn.wire.map_or("", Wire::as_str)),
-        "In/s" => number(rate_in),
-        "Out/s" => number(rate_out),
-        "Sent" => number(conn.flow.bytes_out),
-        "RTT" => number(tcp.rtt_us),
-        "cwnd" => number(tcp.cwnd),
-        "Retr" => number(tcp.retransmits),
-        "Unsent" => number(conn.queued_out),
-        "Age" => number(conn.age_ms),
-        _ => text(limit(hop, conn)),
+    let value = match CONN_HOLDS[sort.column] {
+        Holds::Hop => number(hop.number as u64),
+        Holds::Transfer => ours(chain, conn).map_or_else(|| (u64::MAX, conn.transfer.to_string()), number),
+        Holds::File => text(conn.name.as_str()),
+        Holds::From => text(conn.upstream.as_str()),
+        Holds::To => text(conn.peer.as_str()),
+        Holds::State => text(conn.state.word()),
+        Holds::Wire => text(conn.wire.map_or("", Wire::as_str)),
+        Holds::RateIn => number(rate_in),
+        Holds::RateOut => number(rate_out),
+        Holds::Sent => number(conn.flow.bytes_out),
+        Holds::RoundTrip => number(tcp.rtt_us),
+        Holds::Window => number(tcp.cwnd),
+        Holds::Retransmits => number(tcp.retransmits),
+        Holds::Unsent => number(conn.queued_out),
+        Holds::Age => number(conn.age_ms),
+        Holds::Limit => text(limit(hop, conn).word()),
     };
     if sort.down { Key::Down(Reverse(value)) } else { Key::Up(value.0, value.1) }
 }
@@ -150,7 +207,7 @@ pub fn texts(chain: &ChainSnapshot, seen: &Seen, hop: &HopSnapshot, conn: &ConnS
         tcp.map_or_else(dash, |tcp| count(tcp.retransmits)),
         tcp.map_or_else(dash, |_| Bytes(conn.queued_out).to_string()),
         age.map_or_else(dash, |age| age.to_string()),
-        limit(hop, conn).to_owned(),
+        limit(hop, conn).word().to_owned(),
     ]
 }
 
@@ -219,23 +276,51 @@ fn wire(conn: &ConnSnapshot) -> String {
 }
 
 /// What most of the connection's own time went to, since its body began.
-fn limit(hop: &HopSnapshot, conn: &ConnSnapshot) -> &'static str {
+fn limit(hop: &HopSnapshot, conn: &ConnSnapshot) -> Waits {
     let flow = &conn.flow;
     if conn.state != ConnState::Streaming || flow.active_us == 0 {
-        return "-";
+        return Waits::Nothing;
     }
     let share = |us: u64| us as f64 / flow.active_us as f64;
     waits(share(flow.read_blocked_us), share(flow.write_blocked_us), share(flow.capped_us), hop.origin)
 }
 
-/// The word for where a stage's time goes: what takes at least half of it.
-pub fn waits(read: f64, write: f64, cap: f64, origin: bool) -> &'static str {
+/// Where a stage's time goes: what takes at least half of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// Its own cap.
+    Cap,
+    /// A slow reader.
+    Out,
+    /// Its disk.
+    Disk,
+    /// A slow sender.
+    In,
+    /// Nothing that takes half of it.
+    Nothing,
+}
+
+impl Waits {
+    /// It in a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cap => "cap",
+            Self::Out => "wait-out",
+            Self::Disk => "disk",
+            Self::In => "wait-in",
+            Self::Nothing => "-",
+        }
+    }
+}
+
+/// Where a stage's time goes, told from the shares of it.
+pub fn waits(read: f64, write: f64, cap: f64, origin: bool) -> Waits {
     match () {
-        () if cap >= 0.5 => "cap",
-        () if write >= 0.5 => "wait-out",
-        () if read >= 0.5 && origin => "disk",
-        () if read >= 0.5 => "wait-in",
-        () => "-",
+        () if cap >= 0.5 => Waits::Cap,
+        () if write >= 0.5 => Waits::Out,
+        () if read >= 0.5 && origin => Waits::Disk,
+        () if read >= 0.5 => Waits::In,
+        () => Waits::Nothing,
     }
 }
 

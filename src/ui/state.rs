@@ -21,7 +21,7 @@ use super::lists::Lists;
 use super::seen::{Seen, Span};
 use super::theme::Theme;
 use crate::dials::Dial;
-use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, TransferSnapshot};
+use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, TransferSnapshot};
 
 pub use follow::Stage;
 pub use lines::{Ask, DIALS, Offer, Prompt};
@@ -233,14 +233,13 @@ impl UiState {
 
     /// The value of a dial as the hop reports it, as a person would type it.
     pub fn dial_value(&self, chain: &ChainSnapshot, hop: usize, at: usize) -> Option<String> {
-        let node = chain.hops.iter().find(|h| h.number == hop)?.node.as_ref()?;
-        Some(DIALS.get(at)?.value(node))
+        Some(DIALS.get(at)?.value(node(chain, hop)?))
     }
 
     /// The marked dial differs from nothing.
     pub fn dial_is_turned(&self, chain: &ChainSnapshot) -> bool {
         let Mode::Dials { hop, at } = self.mode else { return false };
-        self.dial_value(chain, hop, at).is_some_and(|value| value != lines::OFF)
+        DIALS.get(at).zip(node(chain, hop)).is_some_and(|(dial, node)| dial.is_turned(node))
     }
 
     /// The turn that brings the marked dial back to nothing.
@@ -271,6 +270,11 @@ impl Mode {
             _ => None,
         }
     }
+}
+
+/// What a hop's node reports.
+fn node(chain: &ChainSnapshot, hop: usize) -> Option<&NodeSnapshot> {
+    chain.hops.iter().find(|h| h.number == hop)?.node.as_ref()
 }
 
 /// The newest transfer that runs.

@@ -239,6 +239,13 @@ impl Knob {
         }
     }
 
+    /// The node reports anything but off.
+    pub fn is_turned(self, node: &NodeSnapshot) -> bool {
+        let mut dials = node.dials;
+        dials.turn(self.off());
+        dials != node.dials
+    }
+
     /// The turn of a dial that is on or off; `None` for one that needs a value.
     pub fn toggled(self, node: &NodeSnapshot) -> Option<Dial> {
         match self {
@@ -285,4 +292,19 @@ fn rate_or_none(text: &str) -> Result<Option<u64>, String> {
 
 fn is_none(text: &str) -> bool {
     matches!(text, "" | "0" | "none" | OFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dial_is_turned_by_its_value_and_not_by_how_that_reads() {
+        let mut node = NodeSnapshot::default();
+        assert!(DIALS.iter().all(|dial| !dial.is_turned(&node)));
+        node.dials.turn(Dial::Delay(250));
+        node.dials.turn(Dial::Cut(Some(0)));
+        let turned: Vec<_> = DIALS.into_iter().filter(|dial| dial.is_turned(&node)).collect();
+        assert!(matches!(turned[..], [Knob::Delay, Knob::Cut]), "{turned:?}");
+    }
 }

@@ -8,7 +8,7 @@ use ratatui::layout::Rect;
 use super::hop_table::{MARGIN, inner, say};
 use super::{header, heading};
 use crate::snapshot::{ChainSnapshot, ConnState, HopLink};
-use crate::ui::columns::{CONN_HOP, CONNS, texts};
+use crate::ui::columns::{CONN_HOLDS, CONN_HOP, CONNS, Holds, texts};
 use crate::ui::grid::{Places, cell, headings, place};
 use crate::ui::lists::conn;
 use crate::ui::paint::row_of;
@@ -55,7 +55,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
                 "-" => Tone::Dim,
                 _ if marked == Some(true) && c <= 1 => Tone::Mark,
                 _ if quiet => Tone::Dim,
-                "stream" => Tone::Flow,
+                _ if CONN_HOLDS[c] == Holds::State && conn.state == ConnState::Streaming => Tone::Flow,
                 _ => Tone::Plain,
             };
             cell(buffer, inner(row), CONNS[c], places[c], text, theme.style(tone));
@@ -77,7 +77,7 @@ pub fn places(state: &UiState, area: Rect) -> Places {
 
 /// The greatest of this column are of most interest.
 pub fn is_number(column: usize) -> bool {
-    CONNS.get(column).is_some_and(|column| column.right && column.title != "Hop")
+    column != CONN_HOP && CONNS.get(column).is_some_and(|column| column.right)
 }
 
 /// How old it is where that matters, what narrows the list, how much of it there is, how it is sorted.

@@ -264,7 +264,7 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
                 None if area.width >= WIDE => format!("waited {}", waits(read, write, cap)),
                 None => {
                     let [read, write, cap] = [read, write, cap].map(Option::unwrap_or_default);
-                    columns::waits(read, write, cap, hop.origin).to_owned()
+                    columns::waits(read, write, cap, hop.origin).word().to_owned()
                 }
             };
             figures(state, rates, flow.bytes_out, &tail, &mut row);

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 
 use super::{header, heading};
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, RATE_SAMPLES};
-use crate::ui::columns::{HOPS, cap as short_cap, count, dash, ms, percent, rate, waits};
+use crate::ui::columns::{HOPS, Waits, cap as short_cap, count, dash, ms, percent, rate, waits};
 use crate::ui::fill::held;
 use crate::ui::grid::{Places, cell, fixed, headings, place};
 use crate::ui::paint::{Row, row_of, width};
@@ -83,9 +83,9 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &Places, row: Rect,
     let (moving, active) = (client_rate(data), active.count());
     let bytes: u64 = data.transfers.iter().map(|t| t.received).sum();
     let (read, write) = (share(flow.read_blocked_us), share(flow.write_blocked_us));
-    let limit = match data.verdict.limit {
-        limit if active > 0 && limit.stage() == Some(0) => format!("!! {}", blame(&limit)),
-        _ => waits(read.unwrap_or(0.0), write.unwrap_or(0.0), 0.0, false).to_owned(),
+    let (limit, blamed) = match data.verdict.limit {
+        limit if active > 0 && limit.stage() == Some(0) => (format!("!! {}", blame(&limit)), true),
+        _ => (waits(read.unwrap_or(0.0), write.unwrap_or(0.0), 0.0, false).word().to_owned(), false),
     };
     let texts = [
         "c".to_owned(),
@@ -105,7 +105,7 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &Places, row: Rect,
         sparkline(theme, &state.seen().history(data, 0, Span::Minute), places),
     ];
     for (i, text) in texts.iter().enumerate() {
-        let tone = if i == NODE || i == 0 { Tone::Plain } else { tone_of(i, text) };
+        let tone = if i == NODE || i == 0 { Tone::Plain } else { tone_of(i, text, blamed) };
         cell(buffer, inner(row), HOPS[i], places[i], text, theme.style(tone));
     }
 }
@@ -131,9 +131,10 @@ fn hop_row(
         // The reason stands where figures would: all of them would be blank.
         return reason_cell(theme, reason.as_str(), places, STATE, row, buffer);
     }
-    for (i, text) in figures(state, data, hop, places).iter().enumerate() {
+    let (limit, blamed) = limit(data, hop);
+    for (i, text) in figures(state, data, hop, limit, places).iter().enumerate() {
         let column = CONN + i;
-        cell(buffer, inner(row), HOPS[column], places[column], text, theme.style(tone_of(column, text)));
+        cell(buffer, inner(row), HOPS[column], places[column], text, theme.style(tone_of(column, text, blamed)));
     }
     let bars = sparkline(theme, &hop.history, places);
     cell(buffer, inner(row), HOPS[BARS], places[BARS], &bars, theme.style(Tone::Flow));
@@ -147,7 +148,7 @@ pub fn reason_cell(theme: &Theme, reason: &str, places: &Places, state: usize, r
 }
 
 /// From the connections to the limit; dashes for a hop that does not report.
-fn figures(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, places: &Places) -> [String; 11] {
+fn figures(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, limit: String, places: &Places) -> [String; 11] {
     let Some(node) = &hop.node else { return std::array::from_fn(|_| dash()) };
     let way_in = if hop.origin && hop.rate_out > 0 { "disk".to_owned() } else { rate(Some(hop.rate_in)) };
     [
@@ -161,12 +162,12 @@ fn figures(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, places: &Pl
         hop.tcp.map_or_else(dash, |tcp| count(tcp.retransmits)),
         percent(hop.read_share),
         percent(hop.write_share),
-        limit(data, hop),
+        limit,
     ]
 }
 
-/// What holds the hop up: flagged where the verdict names it, else where its time goes, else its cap.
-fn limit(data: &ChainSnapshot, hop: &HopSnapshot) -> String {
+/// What holds the hop up: where the verdict names it, which the answer says, else where its time goes, else its cap.
+fn limit(data: &ChainSnapshot, hop: &HopSnapshot) -> (String, bool) {
     let cap = hop.node.as_ref().and_then(|node| node.dials.limit);
     let n = hop.number;
     let running = data.others.is_some() || data.transfers.iter().any(|t| !t.phase.is_over());
@@ -179,11 +180,11 @@ fn limit(data: &ChainSnapshot, hop: &HopSnapshot) -> String {
         _ => None,
     };
     let part = |share: Option<f64>| share.unwrap_or(0.0);
-    let word = waits(part(hop.read_share), part(hop.write_share), part(hop.cap_share), hop.origin);
+    let waits = waits(part(hop.read_share), part(hop.write_share), part(hop.cap_share), hop.origin);
     match (flagged, cap) {
-        (Some(flagged), _) => flagged,
-        (None, Some(cap)) if word == "-" || word == "cap" => format!("cap {}", short_cap(cap)),
-        _ => word.to_owned(),
+        (Some(flagged), _) => (flagged, true),
+        (None, Some(cap)) if matches!(waits, Waits::Nothing | Waits::Cap) => (format!("cap {}", short_cap(cap)), false),
+        _ => (waits.word().to_owned(), false),
     }
 }
 
@@ -214,10 +215,10 @@ fn blame(limit: &Limit) -> &'static str {
     }
 }
 
-fn tone_of(column: usize, text: &str) -> Tone {
+fn tone_of(column: usize, text: &str, blamed: bool) -> Tone {
     match text {
         "-" | "0" => Tone::Dim,
-        _ if column == LIMIT && text.starts_with('!') => Tone::Warn,
+        _ if column == LIMIT && blamed => Tone::Warn,
         _ if column == LIMIT => Tone::Dim,
         _ if column == BARS || column == FILL => Tone::Flow,
         _ => Tone::Plain,

@@ -61,8 +61,8 @@ pub fn body(area: Rect) -> Rect {
 /// All dials that are turned, by name and value; a dash for none.
 pub fn dials(hop: &HopSnapshot) -> String {
     let Some(node) = &hop.node else { return dash() };
-    let turned = DIALS.iter().map(|dial| (dial, dial.value(node))).filter(|(_, value)| value != "off");
-    or_dash(turned.map(|(dial, value)| format!("{} {value}", dial.name())).collect::<Vec<_>>().join(", "))
+    let turned = DIALS.iter().filter(|dial| dial.is_turned(node));
+    or_dash(turned.map(|dial| format!("{} {}", dial.name(), dial.value(node))).collect::<Vec<_>>().join(", "))
 }
 
 /// How long a node has run.
