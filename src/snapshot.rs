@@ -350,7 +350,7 @@ impl HopLink {
 impl HopSnapshot {
     /// It reported, cannot be reached any more, and is tried again: its last report is all there is.
     pub fn is_lost(&self) -> bool {
-        !self.ours && self.node.is_some() && matches!(self.link, HopLink::Down { .. })
+        matches!(&self.link, HopLink::Down { reason } if !self.ours && self.node.is_some() && !reason.is_requested())
     }
 }
 

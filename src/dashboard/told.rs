@@ -12,7 +12,9 @@ use crate::error::Error;
 use crate::net::clock::Clock;
 use crate::net::watch::Watcher;
 use crate::route::Route;
-use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Level, Listing, TransferSnapshot};
+use crate::snapshot::{
+    ChainSnapshot, ConnSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Level, Listing, TransferSnapshot,
+};
 use crate::text::SafeText;
 use crate::verdict::{Limit, Rolling, Verdict};
 
@@ -131,11 +133,9 @@ impl Told {
                 HopLink::Foreign => (Level::Info, "speaks HTTP, sends no reports".to_owned()),
                 HopLink::Detached => (Level::Info, "not watched any more; it lives on".to_owned()),
                 HopLink::Down { reason } => match before {
+                    _ if *reason == DownReason::Stopped => (Level::Info, reason.to_string()),
                     _ if reason.is_requested() => (Level::Info, format!("down: {reason}")),
                     HopLink::Down { .. } => (Level::Warn, format!("still down: {reason}")),
-                    _ if before.is_up() && is_draining(hop) => {
-                        (Level::Info, format!("has left after draining: {reason}"))
-                    }
                     _ if before.is_up() => (Level::Error, format!("went down: {reason}")),
                     _ => (Level::Warn, format!("down: {reason}")),
                 },
@@ -150,7 +150,7 @@ impl Told {
         for (hop, was) in hops.iter().zip(&mut self.draining) {
             let Some(node) = &hop.node else { continue };
             if node.draining && !*was {
-                let left = node.connections.iter().filter(|conn| !conn.transfer.as_str().is_empty()).count();
+                let left = node.connections.iter().filter(|conn| is_busy(conn)).count();
                 let s = if left == 1 { "" } else { "s" };
                 self.log.say(Level::Info, Some(hop.number), format!("draining, {left} transfer{s} left"));
             }
@@ -198,7 +198,8 @@ impl Told {
     }
 }
 
-/// Its node was draining when it was last heard of.
-fn is_draining(hop: &HopSnapshot) -> bool {
-    hop.node.as_ref().is_some_and(|node| node.draining)
+/// It has a transfer to finish.
+fn is_busy(conn: &ConnSnapshot) -> bool {
+    use ConnState::{Dialing, Held, Streaming, Waiting};
+    matches!(conn.state, Dialing | Waiting | Held | Streaming) && !conn.transfer.as_str().is_empty()
 }

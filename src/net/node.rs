@@ -11,7 +11,8 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::accept::{Admitted, Door};
 use super::access::{Access, LocalPeers, LocalUsers};
@@ -91,6 +92,8 @@ pub struct Node {
     upstream: Upstream,
     peers: LocalPeers,
     drain: OnceLock<Drain>,
+    /// Cancelled when a draining node has nothing left but readers of its events.
+    finished: CancellationToken,
     recent: Mutex<Window<Flow>>,
     /// Beats while somebody holds it, and what it has counted so far, in µs.
     pulse: Mutex<Weak<Pulse>>,
@@ -116,6 +119,7 @@ impl Node {
             late_changes: AtomicU64::default(),
             pipes: Arc::default(),
             drain: OnceLock::new(),
+            finished: CancellationToken::new(),
             recent: Mutex::default(),
             pulse: Mutex::default(),
             late_us: Arc::default(),
@@ -168,12 +172,37 @@ impl Node {
         self.upstream.spares().close_all();
         let limit = self.config.limits.drain;
         tokio::select! {
-            () = async { while sessions.join_next().await.is_some() {} } => {}
+            () = self.finish(&mut sessions) => {}
             () = drain.force_after(limit) => self.registry.close_bodies(),
         }
         // A forced session gets a moment to say goodbye; what is left after that is cut.
         let _ = timeout(Duration::from_millis(100), async { while sessions.join_next().await.is_some() {} }).await;
         sessions.shutdown().await;
+    }
+
+    /// Waits for the sessions of a draining node. The readers of its events follow it until all others have ended; a
+    /// reader that does not take the end of the stream is not waited for.
+    async fn finish(&self, sessions: &mut JoinSet<()>) {
+        while sessions.len() > self.registry.readers() {
+            // A session that turns out to be a reader ends nothing that could be waited for.
+            tokio::select! {
+                _ = sessions.join_next() => {}
+                () = sleep(LOOK) => {}
+            }
+        }
+        self.finished.cancel();
+        let _ = timeout(self.config.limits.linger, async { while sessions.join_next().await.is_some() {} }).await;
+    }
+
+    /// Waits until a draining node has nothing left but readers of its events, or has to end at once.
+    pub(super) fn finished(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (finished, drain) = (self.finished.clone(), self.drain().clone());
+        async move {
+            tokio::select! {
+                () = finished.cancelled() => {}
+                () = drain.forced() => {}
+            }
+        }
     }
 
     /// How far leaving is; nothing leaves before the node runs.

@@ -11,7 +11,7 @@ use chainview::command::Command;
 use chainview::dashboard::ChainPlan;
 use chainview::dials::Dial;
 use chainview::route::Hop;
-use chainview::snapshot::{ConnState, HopLink, Phase};
+use chainview::snapshot::{ConnState, HopLink, HopSnapshot, Level, Phase};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::free::{Chain, Survivors};
@@ -122,6 +122,28 @@ async fn nodes_that_we_started_can_be_turned_drained_and_rid_of_a_connection() {
     run.wish(Command::DrainNode(1)).await;
     run.says(Some(1), "takes no new work").await;
     run.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_node_stays_in_view_and_ends_without_alarm() {
+    for wish in [Command::DrainNode(2), Command::StopNode(2)] {
+        let run = Run::up(2, 4_000_000, "--limit 1=2M").await;
+        run.wish(Command::Fetch).await;
+        run.transfer(1, "on its way", |t| t.received > 0).await;
+        run.wish(wish).await;
+        let drains = |hop: &HopSnapshot| hop.node.as_ref().is_some_and(|node| node.draining);
+        let hop = run.hop(2, "draining", drains).await;
+        let sent = hop.node.as_ref().unwrap().totals.flow.bytes_out;
+        assert!(hop.link.is_up(), "{:?}", hop.link);
+        run.phase(1, Phase::Done).await;
+        let hop = run.hop(2, "stopped", |hop| down(hop) == Some("stopped")).await;
+        assert!(hop.node.as_ref().unwrap().totals.flow.bytes_out > sent, "its figures went on");
+        let log = &run.until("said so", |chain| chain.log.iter().any(|line| line.text.as_str() == "stopped")).await.log;
+        let of_hop: Vec<_> = log.iter().filter(|line| line.hop == Some(2)).collect();
+        assert!(of_hop.iter().any(|line| line.text.as_str() == "draining, 1 transfer left"), "{of_hop:#?}");
+        assert!(of_hop.iter().all(|line| line.level == Level::Info), "{of_hop:#?}");
+        run.ends().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

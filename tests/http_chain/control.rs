@@ -263,6 +263,45 @@ async fn a_drained_node_lets_transfers_end_and_is_then_gone() {
 }
 
 #[tokio::test]
+async fn readers_of_events_follow_a_draining_node_until_its_last_transfer_is_over() {
+    let mut site = site(|config| config.limits.drain = Duration::from_millis(1)).await;
+    let mut body = site.begin(&mut [0; 1]).await;
+    let mut events = site.connect().await;
+    let ask = b"GET /v1/events?interval=50ms HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    events.write_all(ask).await.unwrap();
+    let mut told = String::new();
+    // One that is idle until later must not hold the node up once it turns out to be a reader as well.
+    let mut late = site.connect().await;
+    late.write_all(&ask[..10]).await.unwrap();
+    site.node.drain().take_no_more();
+    let mut read = async |wanted: &str| {
+        while !told.contains(wanted) {
+            let mut more = [0; 4096];
+            let length = timeout(PATIENCE, events.read(&mut more)).await.unwrap().unwrap();
+            assert!(length > 0, "it ended before {wanted}: {told}");
+            told += &String::from_utf8_lossy(&more[..length]);
+        }
+        told.clear();
+    };
+    read("\"draining\":true").await;
+    // Several lines come after that one.
+    for _ in 0..3 {
+        read("\"state\":\"streaming\"").await;
+    }
+    late.write_all(&ask[10..]).await.unwrap();
+    let mut rest = Vec::new();
+    body.read_to_end(&mut rest).await.unwrap();
+    drop(body);
+    let mut end = String::new();
+    timeout(PATIENCE, events.read_to_string(&mut end)).await.expect("the events end").unwrap();
+    assert!(end.ends_with("\r\n0\r\n\r\n"), "they end in order: {end}");
+    drop(events);
+    timeout(PATIENCE, late.read_to_string(&mut end)).await.expect("these as well").unwrap();
+    drop(late);
+    timeout(PATIENCE, &mut site.running).await.expect("it ends by itself").unwrap();
+}
+
+#[tokio::test]
 async fn a_stopped_node_leaves_within_its_drain_limit_also_after_a_drain() {
     for drain_first in [false, true] {
         let mut site = site(|config| config.limits.drain = Duration::from_millis(300)).await;

@@ -73,13 +73,15 @@ impl LatestLine {
     }
 }
 
-/// An endless body, until the node drains or the reader leaves.
+/// An endless body, until the reader leaves or the node ends; one that drains tells how its last transfers go.
 ///
 /// Nothing is queued here: the library asks for the next line only when there is room for it.
 pub(super) struct Events {
     node: Arc<Node>,
     every: Duration,
     timer: Pin<Box<Sleep>>,
+    /// Says once that the node drains, which is told at once.
+    draining: Option<Leaving>,
     leaving: Leaving,
     ended: bool,
     /// The number of the line that was sent last.
@@ -90,20 +92,21 @@ pub(super) struct Events {
     pulse: Option<Arc<Pulse>>,
 }
 
-/// Becomes ready when a node begins to drain.
+/// Becomes ready at some point of a node's leaving.
 pub(super) type Leaving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The node's wish to leave, as a body can wait for it: an endless one would hold the node up.
+/// The end of a node, as a body can wait for it: an endless one would hold the node up.
 pub(super) fn leaving(node: &Node) -> Leaving {
-    let drain = node.drain().clone();
-    Box::pin(async move { drain.draining().await })
+    Box::pin(node.finished())
 }
 
 impl Events {
     /// Events of a node, the first at once.
     pub(super) fn new(node: Arc<Node>, every: Duration, reader: ReaderGuard) -> Self {
         let (leaving, timer) = (leaving(&node), Box::pin(sleep_until(Instant::now())));
-        Self { node, every, timer, leaving, ended: false, sent: 0, _reader: reader, pulse: None }
+        let drain = node.drain().clone();
+        let draining: Option<Leaving> = Some(Box::pin(async move { drain.draining().await }));
+        Self { node, every, timer, draining, leaving, ended: false, sent: 0, _reader: reader, pulse: None }
     }
 }
 
@@ -117,12 +120,15 @@ impl Body for Events {
             return Poll::Ready(None);
         }
         loop {
-            // The last line says that the node drains.
             events.ended = events.leaving.as_mut().poll(cx).is_ready();
-            if !events.ended {
-                ready!(events.timer.as_mut().poll(cx));
-                events.timer.as_mut().reset(Instant::now() + events.every);
+            let drains = events.draining.as_mut().is_some_and(|draining| draining.as_mut().poll(cx).is_ready());
+            if drains {
+                events.draining = None;
             }
+            if !events.ended && !drains {
+                ready!(events.timer.as_mut().poll(cx));
+            }
+            events.timer.as_mut().reset(Instant::now() + events.every);
             let line = events.node.latest.get(&events.node)?;
             events.pulse = line.from_original.then(|| events.pulse.take().unwrap_or_else(|| events.node.pulse()));
             if line.number > events.sent || events.ended {

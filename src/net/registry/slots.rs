@@ -161,6 +161,11 @@ impl Registry {
         Some(ReaderGuard { registry: Arc::clone(self), address: peer, source })
     }
 
+    /// Streams of events that are being read.
+    pub fn readers(&self) -> usize {
+        self.counts.readers.load(Relaxed)
+    }
+
     /// What an address has; a new one has nothing yet.
     pub(super) fn source(&self, peer: IpAddr) -> Arc<Source> {
         Arc::clone(lock(&self.counts.sources).entry(counted_as(peer)).or_default())

@@ -180,7 +180,7 @@ impl Keeper {
         let how = words(status);
         // Somebody asked it to leave.
         if status.is_some_and(|status| status.success()) {
-            return self.down(how.into());
+            return self.down(DownReason::Stopped);
         }
         if deaths >= DEATHS {
             return self.down(format!("{how}, for the {deaths}th time in a row: not started again by itself").into());

@@ -18,7 +18,7 @@ use crate::net::link::{SILENCE, probe};
 use crate::net::resolve::Resolver;
 use crate::net::supervisor::{HopLinks, is_near};
 use crate::route::{Hop, Wire};
-use crate::snapshot::HopLink;
+use crate::snapshot::{DownReason, HopLink, NodeSnapshot};
 use crate::text::SafeText;
 use crate::wire::{Action, Problem, Reason, problem};
 
@@ -45,6 +45,8 @@ enum Failure {
     Original,
     /// It speaks something else, or does not let us read.
     Foreign,
+    /// It drained, and has told all there was to tell.
+    Left,
 }
 
 /// The task of one hop.
@@ -78,22 +80,34 @@ impl HopTask {
                 // It may be answering still while it leaves; whoever comes in its place is found soon enough.
                 tokio::select! {
                     () = sleep(PAUSES.0) => {}
-                    () = news(links.as_mut(), self.subject.at, self.told.as_ref()) => continue,
+                    _ = news(links.as_mut(), self.subject.at, self.told.as_ref()) => continue,
                 }
             }
             let mut reported = false;
-            let ended = tokio::select! {
-                failure = self.follow(&mut reported) => Some(failure),
-                () = news(links.as_mut(), self.subject.at, self.told.as_ref()) => None,
+            let mut told = self.told.clone();
+            let ended = {
+                let follow = self.follow(&mut reported);
+                pin!(follow);
+                loop {
+                    tokio::select! {
+                        failure = &mut follow => break Some(failure),
+                        now = news(links.as_mut(), self.subject.at, told.as_ref()) => told = now,
+                    }
+                    // One that was asked to stop reports until its last transfer is over.
+                    if !matches!(told, Some(HopLink::Down { reason: DownReason::Stopping })) {
+                        break None;
+                    }
+                }
             };
             let Some(failure) = ended else { continue };
+            self.told = told;
             self.failed(failure);
             if reported {
                 pause = PAUSES.0;
             }
             tokio::select! {
                 () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
-                () = news(links.as_mut(), self.subject.at, self.told.as_ref()) => {}
+                _ = news(links.as_mut(), self.subject.at, self.told.as_ref()) => {}
             }
         }
     }
@@ -116,9 +130,13 @@ impl HopTask {
     fn failed(&mut self, failure: Failure) {
         self.seed = failure == Failure::Original || (self.seed && !matches!(failure, Failure::Foreign));
         let link = match (failure, &self.told) {
-            (Failure::Down(_) | Failure::Refused, Some(told @ (HopLink::Starting | HopLink::Down { .. }))) => {
-                told.clone()
-            }
+            (
+                Failure::Down(_) | Failure::Refused | Failure::Left,
+                Some(told @ (HopLink::Starting | HopLink::Down { .. })),
+            ) => told.clone(),
+            (Failure::Left, _) => HopLink::Down { reason: DownReason::Stopped },
+            // That nobody listens any more is no news of one that was seen to stop.
+            (Failure::Down(_) | Failure::Refused, _) if self.is_stopped() => return,
             (Failure::Down(reason), _) => HopLink::Down { reason: reason.into() },
             (Failure::Refused, _) => HopLink::Down { reason: Reason::Refused.words().into() },
             (Failure::Original, _) => HopLink::Original,
@@ -136,13 +154,16 @@ impl HopTask {
         let _driver = asked.driver;
         let mut lines = Lines::new(asked.reply.into_body());
         let mut due = Instant::now();
+        let mut draining = false;
         loop {
-            let node = match lines.next().await.map(|line| serde_json::from_slice(&line)) {
+            let node: NodeSnapshot = match lines.next().await.map(|line| serde_json::from_slice(&line)) {
                 Ok(Ok(node)) => node,
                 Ok(Err(_)) | Err(Ended::TooLong) => return Failure::Foreign,
                 Err(Ended::Quiet) => return Failure::Down("says nothing any more".into()),
-                Err(Ended::Closed) => return Failure::Down("closed the connection".into()),
+                Err(Ended::Whole) if draining => return Failure::Left,
+                Err(Ended::Whole | Ended::Closed) => return Failure::Down("closed the connection".into()),
             };
+            draining = node.draining;
             let link = match &self.told {
                 Some(told @ HopLink::Spawned { .. }) => told.clone(),
                 _ => HopLink::Attached,
@@ -228,19 +249,23 @@ impl HopTask {
         if self.is_spawned() { self.spawned_token.as_ref() } else { self.token.as_ref() }
     }
 
+    fn is_stopped(&self) -> bool {
+        self.subject.state().link == HopLink::Down { reason: DownReason::Stopped }
+    }
+
     fn is_spawned(&self) -> bool {
         matches!(self.told, Some(HopLink::Spawned { .. }))
     }
 }
 
-/// Waits until the supervisor says something else of this hop than it did.
-async fn news(links: Option<&mut HopLinks>, at: usize, told: Option<&HopLink>) {
+/// Waits until the supervisor says something else of this hop than it did; the answer is that.
+async fn news(links: Option<&mut HopLinks>, at: usize, told: Option<&HopLink>) -> Option<HopLink> {
     if let Some(links) = links
-        && links.wait_for(|links| links[at].as_ref() != told).await.is_ok()
+        && let Ok(links) = links.wait_for(|links| links[at].as_ref() != told).await
     {
-        return;
+        return links[at].clone();
     }
-    std::future::pending::<()>().await;
+    std::future::pending().await
 }
 
 /// Tells a stream of events from everything else; `hops` relays should have passed it on.

@@ -16,7 +16,9 @@ const QUIET: Duration = Duration::from_secs(10);
 /// Why there is no next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The stream ended or broke.
+    /// The stream ended in order: its node has no more to say.
+    Whole,
+    /// The stream broke.
     Closed,
     /// Nothing came for too long.
     Quiet,
@@ -53,7 +55,8 @@ impl Lines {
             self.searched = self.unread.len();
             match within(QUIET, self.body.frame()).await {
                 Err(_) => return Err(Ended::Quiet),
-                Ok(None | Some(Err(_))) => return Err(Ended::Closed),
+                Ok(None) => return Err(Ended::Whole),
+                Ok(Some(Err(_))) => return Err(Ended::Closed),
                 Ok(Some(Ok(frame))) => {
                     let data = frame.into_data().unwrap_or_default();
                     if self.unread.len() + data.len() > LONGEST {

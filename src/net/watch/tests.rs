@@ -17,7 +17,7 @@ use crate::net::policy::Policy;
 use crate::net::resolve::Resolver;
 use crate::net::root::Root;
 use crate::route::{FileName, Wire};
-use crate::snapshot::HopLink;
+use crate::snapshot::{DownReason, HopLink};
 use crate::wire::{Method, TransferId};
 
 struct Site {
@@ -123,6 +123,51 @@ async fn what_the_supervisor_says_goes_before_what_is_seen() {
     until(&mut watcher, |hops| hops[0].link == HopLink::Spawned { pid: 7 }).await;
     told.send_replace(vec![Some(HopLink::Down { reason: "ended".into() }), Some(ended)]);
     until(&mut watcher, |hops| is_down(&hops[0])).await;
+}
+
+#[tokio::test]
+async fn a_draining_node_is_followed_to_its_end_and_then_stopped() {
+    let site = site(|_| {}).await;
+    let mut watcher = Watcher::start(&route(&[site.node.address]), &Tokens::default(), None);
+    until(&mut watcher, |hops| hops[0].link == HopLink::Attached).await;
+    // Work that is not over: a request that has begun.
+    let mut asking = TcpStream::connect(site.node.address).await.unwrap();
+    asking.write_all(b"GET /f").await.unwrap();
+    until(&mut watcher, |hops| hops[0].node.as_ref().unwrap().connections.len() == 2).await;
+    site.node.drain().take_no_more();
+    let drains = |hop: &HopSnapshot| hop.node.as_ref().is_some_and(|node| node.draining);
+    let hops = until(&mut watcher, |hops| drains(&hops[0])).await;
+    let uptime = hops[0].node.as_ref().unwrap().uptime_us;
+    let lives = |hop: &HopSnapshot| hop.node.as_ref().unwrap().uptime_us > uptime + 1_000_000;
+    let hops = until(&mut watcher, |hops| lives(&hops[0]) || is_down(&hops[0])).await;
+    assert_eq!(hops[0].link, HopLink::Attached);
+    drop(asking);
+    let stopped = HopLink::Down { reason: DownReason::Stopped };
+    until(&mut watcher, |hops| hops[0].link == stopped).await;
+    // It is tried again meanwhile, and refuses.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(watcher.hops()[0].link, stopped);
+}
+
+#[tokio::test]
+async fn a_node_that_the_supervisor_stops_is_followed_to_its_end() {
+    let site = site(|_| {}).await;
+    let told = tokio::sync::watch::Sender::new(vec![Some(HopLink::Spawned { pid: 7 })]);
+    let mut watcher = Watcher::start(&route(&[site.node.address]), &Tokens::default(), Some(&told.subscribe()));
+    until(&mut watcher, |hops| hops[0].node.is_some()).await;
+    let asking = TcpStream::connect(site.node.address).await.unwrap();
+    until(&mut watcher, |hops| hops[0].node.as_ref().unwrap().connections.len() == 2).await;
+    let stopping = HopLink::Down { reason: DownReason::Stopping };
+    told.send_replace(vec![Some(stopping.clone())]);
+    site.node.drain().begin();
+    let drains = |hop: &HopSnapshot| hop.node.as_ref().is_some_and(|node| node.draining);
+    let hops = until(&mut watcher, |hops| drains(&hops[0]) || is_down(&hops[0])).await;
+    assert_eq!(hops[0].link, HopLink::Spawned { pid: 7 }, "it reports still");
+    drop(asking);
+    until(&mut watcher, |hops| hops[0].link == stopping).await;
+    let stopped = HopLink::Down { reason: DownReason::Stopped };
+    told.send_replace(vec![Some(stopped.clone())]);
+    until(&mut watcher, |hops| hops[0].link == stopped).await;
 }
 
 /// What the original does: two lines are a question for a file. Over anything else it hangs or trips, as the words have

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::{header, heading};
-use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, RATE_SAMPLES};
+use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMPLES};
 use crate::ui::columns::{HOPS, Waits, cap as short_cap, count, dash, ms, percent, rate, waits};
 use crate::ui::fill::held;
 use crate::ui::grid::{Places, cell, fixed, headings, place};
@@ -129,7 +129,7 @@ fn hop_row(
     }
     if let HopLink::Down { reason } = &hop.link {
         // The reason stands where figures would: all of them would be blank.
-        return reason_cell(theme, reason.as_str(), places, STATE, row, buffer);
+        return reason_cell(theme, reason, places, STATE, row, buffer);
     }
     let (limit, blamed) = limit(data, hop);
     for (i, text) in figures(state, data, hop, limit, places).iter().enumerate() {
@@ -141,10 +141,22 @@ fn hop_row(
 }
 
 /// Why a hop is down, from behind its state to the end of the row.
-pub fn reason_cell(theme: &Theme, reason: &str, places: &Places, state: usize, row: Rect, buffer: &mut Buffer) {
+pub fn reason_cell(theme: &Theme, reason: &DownReason, places: &Places, state: usize, row: Rect, buffer: &mut Buffer) {
     let after = places[state].map_or(0, |(x, width)| x + width + 2);
     let room = inner(row).width.saturating_sub(after + 1);
-    cell(buffer, inner(row), fixed("", room, false, 0), Some((after, room)), reason, theme.style(Tone::Bad));
+    cell(
+        buffer,
+        inner(row),
+        fixed("", room, false, 0),
+        Some((after, room)),
+        reason.as_str(),
+        theme.style(down_tone(reason)),
+    );
+}
+
+/// A node that was asked to end is no fault.
+fn down_tone(reason: &DownReason) -> Tone {
+    if reason.is_requested() { Tone::Warn } else { Tone::Bad }
 }
 
 /// From the connections to the limit; dashes for a hop that does not report.
@@ -232,15 +244,16 @@ pub fn state_word(hop: &HopSnapshot) -> (String, Tone) {
         let age = if seconds < 100 { format!("{seconds}s") } else { format!("{}m", (seconds / 60).min(99)) };
         return (format!("stale {age}"), Tone::Warn);
     }
-    if hop.node.as_ref().is_some_and(|node| node.draining) {
+    let drains = hop.node.as_ref().is_some_and(|node| node.draining) && hop.link.is_up();
+    if drains || matches!(hop.link, HopLink::Down { reason: DownReason::Stopping }) {
         return ("draining".to_owned(), Tone::Warn);
     }
-    let tone = match hop.link {
+    let tone = match &hop.link {
         HopLink::Spawned { .. } | HopLink::Attached => Tone::Good,
         HopLink::Original | HopLink::Foreign => Tone::Plain,
         HopLink::Starting => Tone::Warn,
         HopLink::Unknown | HopLink::Detached => Tone::Dim,
-        HopLink::Down { .. } => Tone::Bad,
+        HopLink::Down { reason } => down_tone(reason),
     };
     (hop.link.word().to_owned(), tone)
 }

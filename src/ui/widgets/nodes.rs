@@ -41,7 +41,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
             cell(buffer, inner(row), NODES[c], places[c], text, theme.style(tone));
         }
         if let HopLink::Down { reason } = &hop.link {
-            reason_cell(theme, reason.as_str(), &places, STATE, row, buffer);
+            reason_cell(theme, reason, &places, STATE, row, buffer);
             continue;
         }
         for (c, text) in figures(hop).iter().enumerate() {
