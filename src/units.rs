@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A number of bytes, at most five characters wide: `0`, `999`, `9.8K`, `41.2M`, `1.31G`.
+/// A number of bytes, at most six characters wide: `0`, `999`, `9.8K`, `916.6K`, `1.31G`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
-/// Bytes per second, at most seven characters wide: `41.2M/s`.
+/// Bytes per second, at most eight characters wide: `916.6K/s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(pub u64);
 

@@ -21,7 +21,7 @@ use super::lists::Lists;
 use super::seen::{Seen, Span};
 use super::theme::Theme;
 use crate::dials::Dial;
-use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, TransferSnapshot};
+use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, Phase, TransferSnapshot};
 
 pub use follow::Stage;
 pub use lines::{Ask, DIALS, Offer, Prompt};
@@ -206,6 +206,11 @@ impl UiState {
         by_hand.or_else(|| running(chain)).or(chain.transfers.last())
     }
 
+    /// The transfer that was marked by hand, unless it is over.
+    fn chosen<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
+        chain.transfers.iter().find(|t| Some(t.number) == self.transfer && !t.phase.is_over())
+    }
+
     /// The marked log line, if the log does not follow its end.
     pub fn line(&self) -> Option<u64> {
         self.line
@@ -277,7 +282,11 @@ fn node(chain: &ChainSnapshot, hop: usize) -> Option<&NodeSnapshot> {
     chain.hops.iter().find(|h| h.number == hop)?.node.as_ref()
 }
 
-/// The newest transfer that runs.
+/// The newest transfer that runs; where none does, the newest that waits.
 pub fn running(chain: &ChainSnapshot) -> Option<&TransferSnapshot> {
-    chain.transfers.iter().rev().find(|t| !t.phase.is_over())
+    chain.transfers.iter().filter(|t| !t.phase.is_over()).max_by_key(|t| match t.phase {
+        Phase::Queued | Phase::Paused => 0,
+        Phase::Locked => 1,
+        _ => 2,
+    })
 }

@@ -60,6 +60,40 @@ fn x_cancels_what_runs_or_what_is_marked() {
 }
 
 #[test]
+fn cancelling_takes_what_runs_before_what_waits() {
+    let mut script = Script::new(120, 40, streaming());
+    script.chain.transfers.extend([transfer(2, Phase::Streaming), transfer(3, Phase::Locked)]);
+    script.chain.transfers.extend((4..=6).map(|number| transfer(number, Phase::Queued)));
+    let press = |script: &mut Script, keys: &str| {
+        script.sent.clear();
+        script.keys(keys);
+        std::mem::take(&mut script.sent)
+    };
+    assert_eq!(press(&mut script, "x"), [Command::Cancel(2)], "with the focus elsewhere");
+    assert_eq!(press(&mut script, "<c-c>"), [Command::Cancel(2)]);
+    assert!(script.screen().contains("cancelling #2"), "{}", script.screen());
+    assert_eq!(press(&mut script, "3 x"), [Command::Cancel(2)], "nothing was marked by hand");
+    assert_eq!(press(&mut script, "k x"), [Command::Cancel(1)]);
+    assert_eq!(press(&mut script, "1 x"), [Command::Cancel(1)], "the selection holds in all panels");
+    assert_eq!(press(&mut script, "<c-c>"), [Command::Cancel(1)]);
+    assert_eq!(press(&mut script, "3 G x"), [Command::Cancel(6)], "a queued one that was marked by hand");
+    assert_eq!(press(&mut script, "<c-c>"), [Command::Cancel(2)], "Ctrl-C is for what runs");
+    script.chain.transfers.retain(|t| matches!(t.phase, Phase::Locked | Phase::Queued));
+    script.see(script.chain.clone());
+    assert_eq!(press(&mut script, "t <c-c>"), [Command::Cancel(3)], "one that holds a place");
+}
+
+#[test]
+fn cancelled_transfers_are_counted() {
+    let mut script = Script::new(120, 40, streaming());
+    script.chain.transfers.extend([transfer(2, Phase::Cancelled), transfer(3, Phase::Cancelled)]);
+    script.chain.transfers[2].received = 0;
+    let screen = script.screen();
+    assert!(screen.contains("1 running  2 cancelled"), "{screen}");
+    assert!(!screen.contains(" 0 of it"), "{screen}");
+}
+
+#[test]
 fn what_stops_something_is_asked_for_twice() {
     let mut script = Script::new(120, 24, mixed());
     script.keys("R");

@@ -7,7 +7,7 @@ use ratatui::buffer::Buffer;
 
 use super::{Ask, DIALS, Depth, Errand, Frozen, Mode, Panel, Stays, UiState, running};
 use crate::command::Command;
-use crate::snapshot::{ChainSnapshot, Level};
+use crate::snapshot::{ChainSnapshot, Level, Phase};
 use crate::ui::action::{Action, NodeAction, TransferAction, ViewAction};
 use crate::ui::edit::LineEdit;
 use crate::ui::lists::Sort;
@@ -342,7 +342,8 @@ impl UiState {
 
     /// A second Ctrl-C in a row leaves at once, whatever the first has achieved so far.
     fn interrupt(&mut self, again: bool, chain: &ChainSnapshot) -> Command {
-        match running(chain) {
+        let chosen = self.chosen(chain).filter(|t| !matches!(t.phase, Phase::Queued | Phase::Paused));
+        match chosen.or_else(|| running(chain)) {
             Some(transfer) if !again => {
                 self.asked = Some((Action::Interrupt, String::new()));
                 self.notice = Some(format!("cancelling #{}; Ctrl-C again leaves", transfer.number));

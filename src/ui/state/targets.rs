@@ -8,11 +8,12 @@ use crate::ui::grid::Column;
 use crate::ui::lists::conn;
 
 impl UiState {
-    /// The transfer that `Cancel` would cancel: the marked one while its panel has the keys, else the newest that runs.
+    /// The transfer that `Cancel` would cancel: the marked one while its panel has the keys, else the one that was marked by
+    /// hand or the newest that runs.
     pub fn cancellable(&self, chain: &ChainSnapshot) -> Option<u64> {
         let target = match self.focus() {
             Panel::Transfers | Panel::Setup => self.marked(chain),
-            _ => running(chain),
+            _ => self.chosen(chain).or_else(|| running(chain)),
         };
         target.filter(|t| !chain.leaving && !t.phase.is_over()).map(|t| t.number)
     }

@@ -122,6 +122,7 @@ fn remark(state: &UiState, data: &ChainSnapshot, room: usize) -> String {
         (count(|t| t.phase == Phase::Paused), "paused"),
         (count(|t| t.phase == Phase::Done), "done"),
         (count(|t| t.phase == Phase::Failed), "failed"),
+        (count(|t| t.phase == Phase::Cancelled), "cancelled"),
         (state.lists.transfers.len().saturating_sub(room), "out of sight"),
     ];
     let counts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
@@ -165,14 +166,14 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
     let flow = theme.style(if moving { Tone::Flow } else { Tone::Dim });
     if terminal >= WIDE {
         let cap = transfer.cap.map_or_else(String::new, |cap| format!("cap {}", Bytes(cap)));
-        row.put_right(&format!("{cap:<11}"), theme.style(Tone::Warn));
+        row.put_right(&format!(" {cap:<10} "), theme.style(Tone::Warn));
     }
     let columns = if terminal < 50 { 9 } else { 13 };
     row.put_right(&format!("{status:<columns$.columns$}"), theme.style(tone));
     row.put_right(&format!("{rate:>8} "), flow);
     if terminal >= 80 {
         let size = transfer.size.map_or("?".to_owned(), |size| Bytes(size).to_string());
-        row.put_right(&format!(" {:>6} / {size:<6}", Bytes(transfer.received)), plain);
+        row.put_right(&format!(" {:>6} / {size:<6} ", Bytes(transfer.received)), plain);
     }
     row.put_right(&format!("{percent:>5} "), plain);
     let columns = row.room();
@@ -203,10 +204,8 @@ fn outcome(transfer: &TransferSnapshot) -> (String, Tone) {
             let error = transfer.error.as_ref().map_or("for a reason unknown", SafeText::as_str);
             (error.to_owned(), Tone::Bad)
         }
-        Phase::Cancelled => {
-            let kept = format!("{} of it arrived and are kept", Bytes(transfer.received));
-            (kept, Tone::Warn)
-        }
+        Phase::Cancelled if transfer.received == 0 => ("nothing of it had arrived".to_owned(), Tone::Warn),
+        Phase::Cancelled => (format!("{} of it arrived and are kept", Bytes(transfer.received)), Tone::Warn),
         _ => (done(transfer), Tone::Good),
     }
 }
