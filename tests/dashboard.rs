@@ -16,7 +16,7 @@ mod snapshots;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chainview::snapshot::{Phase, Proof, Stall};
+use chainview::snapshot::{HopLink, Phase, Proof, Stall};
 use chainview::ui::Look;
 use chainview::verdict::{Limit, Turned, Verdict, Why};
 use ratatui::style::Color;
@@ -223,6 +223,94 @@ fn the_marked_transfer_shows_its_whole_sentence() {
     let sentence = lines.join(" ").replace(['▏', '▌'], "").split_whitespace().collect::<Vec<_>>().join(" ");
     let wanted = "hop 2 (127.0.0.1:7002): connection refused, reported by hop 1 after 0.8 ms: is a node running there?";
     assert!(sentence.ends_with(wanted), "{screen}");
+}
+
+/// A figure and what stands directly behind it, where that is no blank.
+fn touching(line: &str) -> Option<String> {
+    let glyphs: Vec<char> = line.chars().collect();
+    (1..glyphs.len()).find_map(|at| {
+        let is_figure = glyphs[at - 1].is_ascii_digit() && "KMGTPE%".contains(glyphs[at]);
+        let rest: String = glyphs[at + 1..].iter().collect();
+        let next = rest.strip_prefix("/s").unwrap_or(&rest).chars().next();
+        let bad = is_figure && next.is_some_and(|next| next.is_alphanumeric() || next == '~');
+        bad.then(|| glyphs[at.saturating_sub(8)..].iter().collect())
+    })
+}
+
+#[test]
+fn no_column_touches_its_neighbour_at_any_width() {
+    let mut data = streaming();
+    let wide = [916_600, 999_949, 100_000_000];
+    let phases =
+        [Phase::Streaming, Phase::Streaming, Phase::Streaming, Phase::Verifying, Phase::Retrying, Phase::Paused];
+    data.transfers = phases.iter().zip(1..).map(|(phase, number)| transfer(number, *phase)).collect();
+    for (transfer, figure) in data.transfers.iter_mut().zip(wide.into_iter().cycle()) {
+        (transfer.rate, transfer.cap, transfer.attempt) = (figure, Some(figure), 12);
+        (transfer.received, transfer.size) = (figure * 200, Some(figure * 200));
+        transfer.eta = Some(Duration::from_secs(3599));
+        transfer.elapsed = Duration::from_secs(3599);
+    }
+    data.transfers[1].eta = None;
+    data.transfers[2].stall = Some(Stall { lasting: Duration::from_secs(3599), last_moved: Some(2) });
+    for (hop, figure) in data.hops.iter_mut().zip(wide) {
+        (hop.rate_in, hop.rate_out, hop.held) = (figure, figure, Some(figure));
+        (hop.read_share, hop.write_share) = (Some(1.0), Some(1.0));
+        let node = hop.node.as_mut().unwrap();
+        node.dials.limit = Some(figure);
+        node.totals.flow.bytes_out = figure;
+        node.totals.open = 4096;
+        node.connections[0].queued_out = figure;
+        node.connections[0].flow.bytes_out = figure;
+    }
+    let columns = ["916.6K/s", "999.9K/s", "100.0M/s", "streaming, 12", "59:59", "100%", "cap 916.6K"];
+    for width in 60..=200 {
+        let mut script = Script::new(width, 40, data.clone());
+        let mut next = data.clone();
+        next.generation += 1;
+        for (hop, figure) in next.hops.iter_mut().zip(wide) {
+            let node = hop.node.as_mut().unwrap();
+            node.uptime_us += 1_000_000;
+            node.connections[0].flow.bytes_in += figure;
+            node.connections[0].flow.bytes_out += figure;
+        }
+        script.see(next);
+        // The tables of the other tabs are laid out like the two of the first.
+        let tabs: &[&str] = if width % 5 == 0 { &["1", "2", "3", "4"] } else { &["1", "3"] };
+        for tab in tabs {
+            let screen = script.keys(tab).screen();
+            // The sentences of the log are no table.
+            let table = screen.split("Log ─").next().unwrap();
+            for line in table.lines() {
+                assert_eq!(touching(line), None, "{width} {tab}: {line}");
+            }
+            for line in table.lines().filter(|line| line.contains("sample.b") || line.contains("assets")) {
+                for column in columns {
+                    for (at, found) in line.match_indices(column) {
+                        let ends = [line[..at].chars().next_back(), line[at + found.len()..].chars().next()];
+                        let stands_alone = ends.iter().all(|end| end.is_none_or(|end| end == ' '));
+                        assert!(stands_alone, "{width} {tab}: {column:?} in {line}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_node_that_is_only_watched_is_no_part_of_the_chain() {
+    for (columns, rows) in [(200, 40), (120, 40), (60, 15), (39, 7)] {
+        let plain = Script::new(columns, rows, idle()).screen();
+        let mut watched = idle();
+        let mut extra = watched.hops[0].clone();
+        (extra.number, extra.extra) = (4, true);
+        extra.link = HopLink::Down { reason: "connection refused".into() };
+        watched.hops.push(extra);
+        let screen = Script::new(columns, rows, watched).screen();
+        let top = |screen: &str| screen.lines().take(2).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(top(&screen), top(&plain));
+        assert!(screen.contains("3/3 up"), "{screen}");
+        assert!(columns < 200 || screen.contains("not in the chain"), "{screen}");
+    }
 }
 
 #[test]

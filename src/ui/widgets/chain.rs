@@ -36,7 +36,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     let mut row = Row::new(buffer, area);
     row.skip(1).put(client_name(detail), theme.style(Tone::Title));
     fill(state, data, 0, detail, &mut row);
-    for (i, hop) in data.hops.iter().enumerate() {
+    for (i, hop) in of_chain(data).enumerate() {
         link(theme, data, i, detail, &mut row);
         let guilty = data.judged().limit.stage() == Some(hop.number);
         let tone = match &hop.link {
@@ -52,6 +52,11 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
         let full = theme.glyphs.bars[theme.glyphs.bars.len() - 1];
         row.put_right(&format!("  {full} = {} ", state.seen().scale.name()), theme.style(Tone::Dim));
     }
+}
+
+/// The hops that bytes pass: nodes that are only watched stand behind all of them in the list.
+fn of_chain(data: &ChainSnapshot) -> impl Iterator<Item = &HopSnapshot> {
+    data.hops.iter().take_while(|hop| !hop.extra)
 }
 
 /// How full a stage is, in one column behind its name.
@@ -151,7 +156,7 @@ fn needed(data: &ChainSnapshot, detail: Detail) -> u16 {
         Detail::Bare => 2,
     };
     let fill = u16::from(detail != Detail::Bare);
-    let hops = data.hops.iter().map(|hop| link + 1 + width(&hop_name(hop, detail)) + fill);
+    let hops = of_chain(data).map(|hop| link + 1 + width(&hop_name(hop, detail)) + fill);
     // A column stays free at either end.
     2 + fill + width(client_name(detail)) + hops.sum::<u16>()
 }

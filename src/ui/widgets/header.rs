@@ -20,10 +20,10 @@ const PROGRAM: &str = "chainview";
 /// Draws the header. What is at the right is placed first.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
-    let up = data.hops.iter().filter(|hop| hop.link.is_up()).count();
+    let (up, hops) = up(data);
     let active = data.transfers.iter().filter(|t| !t.phase.is_over()).count();
     let (word, tone) = freshness(state, data);
-    let all_up = if up == data.hops.len() { Tone::Good } else { Tone::Bad };
+    let all_up = if up == hops { Tone::Good } else { Tone::Bad };
     let gap: u16 = if area.width < NAMED.0 { 2 } else { 3 };
     let faults = data.hops.iter().filter_map(|hop| hop.node.as_ref()).any(|node| {
         let dials = &node.dials;
@@ -39,7 +39,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     // In the order of their worth; each with its place from the right.
     let mut words = vec![
         (2, word, tone),
-        (1, format!("{up}/{} up", data.hops.len()), all_up),
+        (1, format!("{up}/{hops} up"), all_up),
         (0, active_word, active_tone),
         (3, if faults { "FAULTS".to_owned() } else { String::new() }, Tone::Warn),
         (4, data.source.to_string(), Tone::Dim),
@@ -70,6 +70,12 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     if area.width < NAMED.1 {
         Row::new(buffer, area).skip(end + gap).put(state.tab.names().0, theme.style(Tone::Mark));
     }
+}
+
+/// How many of the chain's hops are up, and how many there are; a node that is only watched is none of them.
+pub fn up(data: &ChainSnapshot) -> (usize, usize) {
+    let hops = || data.hops.iter().filter(|hop| !hop.extra);
+    (hops().filter(|hop| hop.link.is_up()).count(), hops().count())
 }
 
 /// Where a tab's name stands.

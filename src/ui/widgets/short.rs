@@ -20,16 +20,16 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 }
 
 fn line(state: &UiState, data: &ChainSnapshot) -> (String, Tone) {
-    let up = data.hops.iter().filter(|hop| hop.link.is_up()).count();
+    let (up, hops) = header::up(data);
     if let Some(transfer) = running(data) {
         let percent = (transfer.share() * 100.0).floor();
         if transfer.phase != Phase::Streaming {
-            return (format!("{percent}% {} {up}/{} up", transfer.phase.word(), data.hops.len()), Tone::Plain);
+            return (format!("{percent}% {} {up}/{hops} up", transfer.phase.word()), Tone::Plain);
         }
         let (rate, eta) = (Rate(transfer.rate), Eta(transfer.eta));
         return (format!("{percent}% {rate} ETA {eta} {}", data.verdict), Tone::Flow);
     }
     let (word, tone) = header::freshness(state, data);
     let last = data.transfers.last().map_or(String::new(), |t| format!(" #{} {}", t.number, t.phase.word()));
-    (format!("{word} {up}/{} up{last}", data.hops.len()), tone)
+    (format!("{word} {up}/{hops} up{last}"), tone)
 }
