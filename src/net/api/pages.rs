@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{HeaderMap, HeaderValue, VARY};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
@@ -158,7 +158,10 @@ async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>, peer
             } else {
                 json(node, &listing)
             };
-            reply.extensions_mut().insert(Arc::new(place));
+            let length = reply.body().size_hint().exact().unwrap_or(u64::MAX);
+            if let Some(place) = place.kept_for(length) {
+                reply.extensions_mut().insert(Arc::new(place));
+            }
             reply
         }
         Page::Events => match interval(request.uri().query()) {
@@ -190,7 +193,7 @@ async fn list(
     source: IpAddr,
 ) -> Result<(Listing, Place), Problem> {
     let failed = |reason, detail: String| Err(Problem::here(reason, Action::Open, node.address, detail));
-    let Some(place) = node.listings.enter(source) else {
+    let Some(place) = node.listings.enter(source, node.config.limits.setup).await else {
         return failed(Reason::Busy, "too many folders are being listed".to_owned());
     };
     let listing = Arc::clone(node);
