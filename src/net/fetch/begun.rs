@@ -47,11 +47,12 @@ pub(super) enum LeftOver {
 }
 
 impl Source {
-    /// What an answer's body is a part of, where the rest of it can be asked for later: the same bytes for sure, in parts.
-    /// Else the answer is why it cannot.
+    /// What an answer's body is a part of, where the rest of it can be asked for later: the same bytes for sure, and not
+    /// of an origin that says that it sends no parts. One that says nothing may send them all the same (RFC 9110 14.3),
+    /// and where it does not, its answer is the whole file. Else the answer is why it cannot.
     pub(super) fn of(route: &Route, answer: &Answer) -> Result<Self, &'static str> {
         let reply = &answer.reply;
-        if answer.wire != Wire::Http || reply.accept_ranges != Some(true) {
+        if answer.wire != Wire::Http || reply.accept_ranges == Some(false) {
             return Err("its origin sends no parts");
         }
         let validator = Validator::of(reply).ok_or("its origin gives no validator that can be trusted")?;

@@ -195,8 +195,8 @@ async fn an_origin_without_a_strong_validator_or_parts_leaves_nothing_to_go_on_w
     const PARTS_ALONE: &str = "Accept-Ranges: bytes\r\n";
     let (no_parts, no_validator) = ("its origin sends no parts", "its origin gives no validator that can be trusted");
     for (lines, why) in [
-        ("", no_parts),
-        ("ETag: \"1\"\r\n", no_parts),
+        ("", no_validator),
+        ("Accept-Ranges: none\r\nETag: \"1\"\r\n", no_parts),
         (PARTS_ALONE, no_validator),
         (&format!("{PARTS_ALONE}ETag: W/\"1\"\r\n"), no_validator),
         (&format!("{PARTS_ALONE}{}", MODIFIED.replace("47 GMT", "38 GMT")), no_validator),
@@ -211,6 +211,37 @@ async fn an_origin_without_a_strong_validator_or_parts_leaves_nothing_to_go_on_w
         scene.fetch().await.unwrap_err();
         assert_eq!(scene.names(), ["f.bin.part", "f.bin.part.state"], "{lines:?}");
         assert!(scene.last().error.is_some_and(|error| !error.as_str().contains("resume")), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_says_nothing_of_parts_is_asked_for_one_all_the_same() {
+    const ETAG: &str = "ETag: \"1\"\r\n";
+    let whole = || format!("{}{}", beginning(0).replace(PARTS, ETAG), text(BODY));
+    for (answer, resumed, why) in [
+        (part(8, ETAG), 8, None),
+        (whole(), 0, Some("its origin sends no parts")),
+        (another(), 0, Some("another ETag")),
+    ] {
+        for retries in [1, 0] {
+            let first = Turn::SayAndClose(beginning(8).replace(PARTS, ETAG));
+            let mut scene = Scene::http(vec![first, Turn::Say(answer.clone())]).await;
+            (scene.job.retries, scene.job.proof) = (retries, ProofWish::Skip);
+            if retries == 0 {
+                assert_eq!(scene.fetch().await.unwrap_err().exit_code(), 6);
+            }
+            scene.fetch().await.unwrap();
+            let (asked, last) = (scene.last_asked(), scene.last());
+            assert!(asked.contains("Range: bytes=8-\r\nIf-Range: \"1\"\r\n"), "{asked}");
+            assert_eq!(last.resumed_from, resumed);
+            let said = last.started_over;
+            assert!(
+                said.as_ref().map_or(why.is_none(), |said| why.is_some_and(|why| said.as_str().contains(why))),
+                "{said:?}"
+            );
+            let expected = if answer == another() { BODY.to_ascii_uppercase() } else { BODY.to_vec() };
+            assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], expected));
+        }
     }
 }
 

@@ -319,7 +319,9 @@ mod tests {
     async fn what_cannot_be_resumed_is_never_written_twice() {
         let other = || rest(&PARTS.replace('1', "2"));
         for (lines, second, why) in [
-            ("", None, "its origin sends no parts"),
+            ("", None, "no validator that can be trusted"),
+            ("Accept-Ranges: none\r\nETag: \"1\"\r\n", None, "its origin sends no parts"),
+            ("ETag: \"1\"\r\n", Some(whole("ETag: \"1\"\r\n")), "its origin sends no parts"),
             (PARTS, Some(whole(PARTS)), "its origin sends no parts"),
             (PARTS, Some(whole(&PARTS.replace('1', "2"))), "another ETag"),
             (PARTS, Some(other()), "another ETag"),
