@@ -59,6 +59,35 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; Self::Unsupported as usize + 1] = [
+        Self::Malformed,
+        Self::Unauthorized,
+        Self::Policy,
+        Self::NotFound,
+        Self::Method,
+        Self::HeadTimeout,
+        Self::Changed,
+        Self::Range,
+        Self::HeadTooLarge,
+        Self::Refused,
+        Self::Unreachable,
+        Self::Unresolved,
+        Self::Closed,
+        Self::RouteIgnored,
+        Self::Nonsense,
+        Self::Busy,
+        Self::Draining,
+        Self::TimedOut,
+        Self::Loop,
+        Self::Short,
+        Self::TooSlow,
+        Self::Fault,
+        Self::Internal,
+        Self::Version,
+        Self::Unsupported,
+    ];
+
     /// The HTTP status that carries it.
     pub fn status(self) -> u16 {
         match self {
@@ -141,6 +170,13 @@ impl Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_of_them_are_listed_in_order() {
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at, "{reason:?}");
+        }
+    }
 
     #[test]
     fn a_status_of_a_foreign_server_has_a_reason() {

@@ -22,7 +22,7 @@ pub const MAX_ANSWER: usize = 1024;
 const UNREACHABLE: &str = "Address not found";
 /// What our nodes say behind the address, and read again. These are words of the protocol: what people are shown may
 /// change, these may not. A refusal that no list can lift begins with the words for any, which is all older nodes know.
-const SPOKEN: [(Reason, Option<Refusal>, &str); 10] = [
+const SPOKEN: [(Reason, Option<Refusal>, &str); 25] = [
     (Reason::Refused, None, "connection refused"),
     (Reason::Unreachable, None, "address unreachable"),
     (Reason::Unresolved, None, "name not found"),
@@ -33,6 +33,21 @@ const SPOKEN: [(Reason, Option<Refusal>, &str); 10] = [
     (Reason::Busy, None, "too many connections"),
     (Reason::Draining, None, "about to stop"),
     (Reason::Closed, None, "closed before it answered"),
+    (Reason::Malformed, None, "request not understood"),
+    (Reason::Unauthorized, None, "token missing or wrong"),
+    (Reason::Method, None, "method not allowed"),
+    (Reason::HeadTimeout, None, "request head too slow"),
+    (Reason::Changed, None, "file changed meanwhile"),
+    (Reason::Range, None, "range outside the file"),
+    (Reason::HeadTooLarge, None, "request head too large"),
+    (Reason::RouteIgnored, None, "ignored the route and answered with its own file"),
+    (Reason::Nonsense, None, "answer makes no sense"),
+    (Reason::Short, None, "body ended early"),
+    (Reason::TooSlow, None, "body too slow"),
+    (Reason::Fault, None, "refused on purpose"),
+    (Reason::Internal, None, "failed inside"),
+    (Reason::Version, None, "another version of HTTP"),
+    (Reason::Unsupported, None, "not supported"),
 ];
 
 /// A request as it was read.
@@ -177,9 +192,40 @@ pub fn problem_of_text(text: &SafeText, next: &HostPort, rest: &[Hop], ms: f64) 
         SPOKEN.into_iter().find_map(|(reason, refusal, words)| Some((reason, refusal, why.strip_prefix(words)?)));
     let (reason, refusal, detail) = spoken.unwrap_or((Reason::Unreachable, None, why));
     let detail = detail.trim();
-    let detail = detail.strip_prefix('(').and_then(|inside| inside.strip_suffix(')')).unwrap_or(detail);
+    // A sentence that was too long has lost its last bracket.
+    let detail = detail.strip_prefix('(').map_or(detail, |inside| inside.strip_suffix(')').unwrap_or(inside));
     let hop = (2..).zip(rest).find(|(_, hop)| hop.address.to_string() == address).map_or(1, |(hop, _)| hop);
-    Problem { hop, reporter: 1, refusal, ..Problem::next(reason, Action::Connect, address, detail, ms) }
+    Problem { hop, reporter: 1, refusal, ..Problem::next(reason, action_of(reason), address, detail, ms) }
+}
+
+/// What a hop was doing that gives this reason, as far as the reason tells.
+fn action_of(reason: Reason) -> Action {
+    match reason {
+        Reason::Refused
+        | Reason::Unreachable
+        | Reason::Unresolved
+        | Reason::Policy
+        | Reason::TimedOut
+        | Reason::Loop
+        | Reason::Busy
+        | Reason::Draining
+        | Reason::Closed => Action::Connect,
+        Reason::NotFound => Action::Open,
+        Reason::Short | Reason::TooSlow => Action::Body,
+        Reason::Malformed
+        | Reason::Unauthorized
+        | Reason::Method
+        | Reason::HeadTimeout
+        | Reason::Changed
+        | Reason::Range
+        | Reason::HeadTooLarge
+        | Reason::RouteIgnored
+        | Reason::Nonsense
+        | Reason::Fault
+        | Reason::Internal
+        | Reason::Version
+        | Reason::Unsupported => Action::Reply,
+    }
 }
 
 /// Writes an answer for a file that cannot be sent.
@@ -187,19 +233,15 @@ pub fn encode_problem(problem: &Problem) -> Vec<u8> {
     if problem.reason == Reason::NotFound {
         return NOT_HERE.to_vec();
     }
-    let mut text = format!("{UNREACHABLE}: {}: ", problem.address);
     let spoken = SPOKEN
         .iter()
         .find(|(reason, refusal, _)| *reason == problem.reason && (refusal.is_none() || *refusal == problem.refusal));
-    match spoken {
-        Some((.., words)) if problem.server.is_none() => {
-            text += words;
-            if !problem.detail.as_str().is_empty() {
-                text = format!("{text} ({})", problem.detail);
-            }
-        }
-        // Nothing that is read again.
-        _ => text = format!("{text}{problem}"),
+    let words = spoken.map_or(problem.reason.words(), |(.., words)| words);
+    // The reason alone would not say that it was no node that refused.
+    let detail = if problem.server.is_some() { problem.to_string() } else { problem.detail.to_string() };
+    let mut text = format!("{UNREACHABLE}: {}: {words}", problem.address);
+    if !detail.is_empty() {
+        text = format!("{text} ({detail})");
     }
     text.truncate(text.floor_char_boundary(MAX_ANSWER));
     text.into_bytes()
@@ -323,9 +365,14 @@ mod tests {
         assert!(
             SPOKEN.iter().all(|(reason, _, words)| *reason != Reason::Policy || words.starts_with("refused by policy"))
         );
-        // A reason without words of its own is still a sentence.
-        let other = again(&Problem::here(Reason::Internal, Action::Open, "h:1", "disk"));
-        assert_eq!((other.reason, other.detail.as_str()), (Reason::Unreachable, "failed inside (disk)"));
+        // What a server that is no node said is not lost behind the reason.
+        let server = Some(Box::new(super::super::problem::Server { status: 302, ..Default::default() }));
+        let redirect = Problem { server, ..Problem::next(Reason::Nonsense, Action::Reply, "h:1", "status 302", 1.0) };
+        let read = again(&redirect);
+        assert_eq!((read.reason, read.detail.as_str()), (Reason::Nonsense, "redirects elsewhere (status 302)"));
+        // What another program says stays a sentence about an address.
+        let other = problem_of_text(&SafeText::new("Address not found: h:1: no way to it"), &next, &[], 2.0);
+        assert_eq!((other.reason, other.detail.as_str()), (Reason::Unreachable, "no way to it"));
     }
 
     proptest! {
@@ -333,6 +380,35 @@ mod tests {
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = parse_request(&bytes);
             let _ = parse_answer(&bytes);
+        }
+
+        /// Whatever a node of ours says of a hop over this protocol: the next node, or the client, knows why it failed.
+        #[test]
+        fn every_reason_survives_the_seed_wire(
+            reason in proptest::sample::select(&Reason::ALL[..]),
+            action in proptest::sample::select(&[Action::Request, Action::Connect, Action::Reply, Action::Body][..]),
+            status in proptest::option::of(proptest::sample::select(&[302, 401, 403, 407, 429, 503][..])),
+            detail in "[ -~]{0,40}|[a-z(]{2000}",
+        ) {
+            let rest: Vec<Hop> = ["a 1", "b 2"].map(|line| Hop::parse_line(line).unwrap()).to_vec();
+            let reason = status.map_or(reason, Reason::of_status);
+            let server = status.map(|status| Box::new(super::super::problem::Server { status, ..Default::default() }));
+            let problem = Problem { server, ..Problem::next(reason, action, "b:2", detail.as_str(), 1.0) };
+            let read = match parse_answer(&encode_problem(&problem)) {
+                Answer::NotHere => {
+                    prop_assert_eq!(reason, Reason::NotFound);
+                    return Ok(());
+                }
+                Answer::Text(text) => problem_of_text(&text, &"n:9".parse().unwrap(), &rest, 2.0),
+                Answer::Size(_) => return Err(TestCaseError::fail("it reads as a size")),
+            };
+            prop_assert_eq!((read.reason, read.hop, read.address.as_str()), (reason, 3, "b:2"));
+            // And once more, as a relay of ours passes it on.
+            let again = problem_of_text(&SafeText::from_bytes(&encode_problem(&read)), &"n:9".parse().unwrap(), &rest, 2.0);
+            prop_assert_eq!(again.reason, reason);
+            if detail.len() < 100 && status.is_none() {
+                prop_assert_eq!(read.detail.as_str().trim(), detail.trim());
+            }
         }
 
         #[test]
