@@ -14,7 +14,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::dials::{Dial, whole_ms};
-use crate::error::Error;
+use crate::error::{Error, shown};
 use crate::net::access::{CHAIN_TOKEN, LocalUsers, Secret};
 use crate::net::fetch::FetchJob;
 use crate::net::limits::Limits;
@@ -120,10 +120,15 @@ impl FetchPlan {
     /// An input file as a route, with another file name where one was given.
     pub fn read_route(&self, input: &Path) -> Result<Route, Error> {
         let route = config::read_route(input)?;
-        Ok(match &self.file {
-            Some(file) => route.with_file(file.clone()),
-            None => route,
-        })
+        match &self.file {
+            Some(file) => Ok(route.with_file(file.clone())),
+            // No relay passes it on, and no node of ours has such a file.
+            None if route.file.climbs() => {
+                let reason = format!(":1: {}", values::CLIMBS);
+                Err(Error::Input { path: shown(input), reason })
+            }
+            None => Ok(route),
+        }
     }
 
     /// The job of fetching a route's file, with a new id.

@@ -126,6 +126,33 @@ fn input_errors_are_code_3_with_file_and_line() {
 }
 
 #[test]
+fn a_name_that_leads_above_its_folder_is_wrong_input_however_it_is_asked_for() {
+    let (folder, nodes) = chain(2);
+    std::fs::create_dir(folder.path().join("sub")).unwrap();
+    for name in ["../data.bin", "sub/../data.bin", "..", "sub/..", "..\\data.bin", "..;x/data.bin"] {
+        for hops in [&nodes[..1], &nodes[..]] {
+            for wire in ["auto", "http", "seed"] {
+                let lines: Vec<&str> = hops.iter().map(|node| node.address.as_str()).collect();
+                std::fs::write(folder.path().join("up.txt"), format!("{name}\n{}\n", lines.join("\n"))).unwrap();
+                for mode in ["--fetch -o out", "--fetch -o out/x", "--check", "--no-spawn -o out", "--check --json"] {
+                    let output = run(folder.path(), &format!("{mode} --wire {wire} up.txt"));
+                    let said = err(&output);
+                    assert_eq!(code(&output), 3, "{name} {wire} {mode}: {said}");
+                    assert!(said.starts_with("chainview: up.txt:1: the file name holds a `..` segment"), "{said}");
+                }
+            }
+        }
+        let output = run(folder.path(), &format!("--fetch input.txt -o out --file {name}"));
+        assert_eq!(code(&output), 2, "{name}: {}", err(&output));
+    }
+    // Another name than that of line 1 is asked for, and one that only looks alike is a name like any other.
+    assert_eq!(code(&run(folder.path(), "--fetch up.txt -o out --file data.bin")), 0);
+    assert_eq!(code(&run(folder.path(), "--check input.txt --file /data.bin")), 0);
+    assert_eq!(code(&run(folder.path(), "--check input.txt --file ..data.bin")), 4);
+    assert_eq!(std::fs::read_dir(folder.path().join("out")).unwrap().count(), 1);
+}
+
+#[test]
 fn a_fetch_through_two_relays_is_whole_and_its_output_is_plain() {
     let (folder, nodes) = chain(3);
     let output = run(folder.path(), "--fetch -o out");
