@@ -187,6 +187,56 @@ fn no_change_of_a_file_on_its_way_is_ever_taken_for_it() {
 }
 
 #[test]
+fn a_change_behind_the_last_byte_is_counted_where_the_reader_asked_for_no_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f");
+    let node = Node::chainview(folder.path(), &[]);
+    let counted = || {
+        let page = String::from_utf8(ask(node.address(), "GET /metrics", "").2).unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix("chainview_late_changes_total ")).unwrap();
+        line.parse::<u64>().unwrap()
+    };
+    let connect = || {
+        let stream = TcpStream::connect(node.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    };
+    let mut expected = 0;
+    for (lines, changes) in [("", false), ("Want-Repr-Digest: blake3=10\r\n", true), ("", true)] {
+        fs::write(&path, content(100_000)).unwrap();
+        let mut stream = connect();
+        let request = format!("GET /files/f HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", node.address());
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut reply = Vec::new();
+        while !reply.ends_with(&content(100_000)) {
+            let mut piece = [0; 4096];
+            let read = stream.read(&mut piece).unwrap();
+            assert!(read > 0, "it ended early");
+            reply.extend_from_slice(&piece[..read]);
+        }
+        if changes {
+            fs::write(&path, vec![7; 100_000]).unwrap();
+        }
+        // Only when it says something again is it done with the file.
+        assert_eq!(counted(), expected);
+        expected += u64::from(changes && lines.is_empty());
+        drop(stream);
+        until("the change is counted", || counted() == expected);
+    }
+    fs::write(&path, content(100_000)).unwrap();
+    let mut legacy = connect();
+    legacy.write_all(format!("f\n127.0.0.1 {}", node.address().port()).as_bytes()).unwrap();
+    legacy.read_exact(&mut [0; 6]).unwrap();
+    legacy.write_all(b"ack_").unwrap();
+    let mut body = vec![0; 100_000];
+    legacy.read_exact(&mut body).unwrap();
+    assert!(body == content(100_000));
+    fs::write(&path, vec![7; 100_000]).unwrap();
+    drop(legacy);
+    until("the change is counted on the legacy protocol, too", || counted() == expected + 1);
+}
+
+#[test]
 fn a_served_folder_that_is_replaced_is_noticed_and_one_that_is_gone_is_said() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["rel1", "rel2"] {
@@ -321,4 +371,15 @@ fn many_listings_of_a_large_folder_cost_little_and_hold_up_nobody() {
         page = serde_json::from_slice(&body).unwrap();
     }
     assert_eq!(names, files);
+    // A browser or a mirror gets to every name as well, from link to link.
+    let (mut query, mut links) = (String::new(), 0);
+    loop {
+        let (status, _, body) = ask(address, &format!("GET /files/large/{query}"), "Accept: text/html\r\n");
+        assert_eq!(status, 200);
+        let page = String::from_utf8(body).unwrap();
+        links += page.matches("<a href=\"file-").count();
+        let Some((_, next)) = page.split_once("<a rel=\"next\" href=\"") else { break };
+        query = next.split('"').next().unwrap().to_owned();
+    }
+    assert_eq!(links, files);
 }

@@ -62,7 +62,9 @@ pub(super) fn folder(folder: Option<&FileName>, listing: &Listing) -> Result<Str
         }
     }
     match &listing.next {
-        Some(next) => writeln!(page, "<a href=\"?after={}\">{} more</a>", encode_name(next), listing.more)?,
+        Some(next) => {
+            writeln!(page, "<a rel=\"next\" href=\"?after={}\">{} more</a>", encode_name(next), listing.more)?
+        }
         None if listing.more > 0 => writeln!(page, "{} more that have no room here", listing.more)?,
         None => {}
     }
@@ -142,7 +144,7 @@ mod tests {
         assert!(page.contains("<title>/files/d &lt;x&gt;/</title>") && page.contains("3 more"), "{page}");
         let listing = Listing { more: 3, next: FileName::new(b"a\"?b").ok(), ..Listing::default() };
         let page = folder(None, &listing).unwrap();
-        assert!(page.contains("<a href=\"?after=a%22%3Fb\">3 more</a>"), "{page}");
+        assert!(page.contains("<a rel=\"next\" href=\"?after=a%22%3Fb\">3 more</a>"), "{page}");
     }
 
     #[test]
