@@ -153,6 +153,29 @@ fn a_name_that_leads_above_its_folder_is_wrong_input_however_it_is_asked_for() {
 }
 
 #[test]
+fn a_fetch_that_waits_for_another_one_of_the_name_says_so() {
+    let (folder, nodes) = chain(1);
+    std::fs::write(folder.path().join("data.bin"), vec![7; 3 << 20]).unwrap();
+    drop(nodes);
+    let slow = Node::start(folder.path(), "--limit 2M");
+    std::fs::write(folder.path().join("input.txt"), format!("data.bin\n{}\n", slow.address)).unwrap();
+    let fetch = || {
+        let mut command = chainview(folder.path());
+        command.args(["--fetch", "-o", "out"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut first = fetch();
+    while !folder.path().join("out/data.bin.part").exists() {
+        assert!(first.try_wait().unwrap().is_none(), "it is over");
+        std::thread::yield_now();
+    }
+    let second = fetch().wait_with_output().unwrap();
+    assert!(first.wait_with_output().unwrap().status.success());
+    assert_eq!(code(&second), 0, "{}", err(&second));
+    assert!(err(&second).contains("data.bin: waits for another fetch of data.bin\n"), "{}", err(&second));
+    assert!(out(&second).contains("was there already as out/data.bin"), "{}", out(&second));
+}
+
+#[test]
 fn a_fetch_through_two_relays_is_whole_and_its_output_is_plain() {
     let (folder, nodes) = chain(3);
     let output = run(folder.path(), "--fetch -o out");

@@ -125,6 +125,22 @@ fn rates_of_connections_come_from_two_snapshots() {
 }
 
 #[test]
+fn a_transfer_that_waits_for_another_fetch_says_so_in_the_list_and_in_its_details() {
+    for (columns, rows) in [(120, 40), (80, 24), (60, 15)] {
+        let mut script = Script::new(columns, rows, idle());
+        let mut waits = transfer(1, Phase::Locked);
+        waits.error = Some("waits for another fetch of sample.bin".into());
+        script.chain.transfers = vec![waits];
+        // A narrow screen has the sentence on several lines.
+        let words = |screen: &str| screen.replace('▌', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+        let list = words(&script.keys("3").screen());
+        assert!(list.contains("locked waits for another fetch of sample.bin"), "{list}");
+        let details = words(&script.keys("<enter>").screen());
+        assert!(details.contains("waits for another fetch of sample.bin") && !details.contains("error"), "{details}");
+    }
+}
+
+#[test]
 fn transfers_say_how_they_ended() {
     let mut script = Script::new(120, 40, idle());
     script.chain.transfers = vec![transfer(1, Phase::Done), transfer(2, Phase::Failed), transfer(3, Phase::Cancelled)];

@@ -52,6 +52,9 @@ mod tests {
         let stands = TransferSnapshot { error: Some("hop 2 (h:1): does not answer".into()), ..resumed.clone() };
         assert_eq!(stands.news_since(&resumed), [(Level::Warn, "hop 2 (h:1): does not answer".to_owned())]);
         assert!(stands.news_since(&stands).is_empty() && resumed.news_since(&stands).is_empty());
+        let waits = TransferSnapshot { phase: Phase::Locked, error: Some("waits".into()), ..start.clone() };
+        assert_eq!(waits.news_since(&start), [(Level::Warn, "waits".to_owned())]);
+        assert!(waits.news_since(&waits).is_empty());
         let over = TransferSnapshot { started_over: Some("it changed".into()), resumed_from: 0, ..resumed.clone() };
         assert_eq!(over.news_since(&resumed), [(Level::Warn, "starts over: it changed".to_owned())]);
     }

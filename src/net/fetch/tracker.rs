@@ -125,7 +125,7 @@ impl<'a> Tracker<'a> {
 
     /// Another fetch of the same name is under way, and this one waits for its end.
     pub(super) fn waits_for_another(&mut self) {
-        self.snapshot.error = Some("another fetch of this name is under way: waiting for its end".into());
+        self.snapshot.error = Some(format!("waits for another fetch of {}", self.snapshot.name).into());
         self.phase(Phase::Locked);
     }
 

@@ -159,7 +159,7 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
     let tone = match t.phase {
         Phase::Done => Tone::Good,
         Phase::Failed => Tone::Bad,
-        Phase::Cancelled | Phase::Retrying | Phase::Paused => Tone::Warn,
+        Phase::Cancelled | Phase::Retrying | Phase::Paused | Phase::Locked => Tone::Warn,
         _ => Tone::Flow,
     };
     let size = t.size.map_or_else(|| "?".to_owned(), |size| format!("{} ({size} bytes)", Bytes(size)));
@@ -210,7 +210,8 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
     all.extend(moments(t, Step::FirstByte).map(|text| field("first byte", text)));
     all.extend(moments(t, Step::LastByte).map(|text| field("last byte", text)));
     all.extend(t.started_over.as_ref().map(|why| field("started over", why.to_string()).toned(Tone::Warn)));
-    all.extend(t.error.as_ref().map(|error| field("error", error.to_string()).toned(Tone::Bad)));
+    let (name, tone) = if t.phase == Phase::Locked { ("why", Tone::Warn) } else { ("error", Tone::Bad) };
+    all.extend(t.error.as_ref().map(|error| field(name, error.to_string()).toned(tone)));
     all
 }
 

@@ -91,9 +91,14 @@ impl Marked {
     }
 }
 
-/// How a transfer that is over ended; nothing for one that runs.
+/// How a transfer that is over ended, or why one has not begun; nothing for one that runs.
 fn sentence(transfer: &TransferSnapshot) -> String {
-    if transfer.phase.is_over() { outcome(transfer).0 } else { String::new() }
+    if has_sentence(transfer) { outcome(transfer).0 } else { String::new() }
+}
+
+/// There is nothing to measure, and something to say.
+fn has_sentence(transfer: &TransferSnapshot) -> bool {
+    transfer.phase.is_over() || transfer.phase == Phase::Locked
 }
 
 fn draw_line(theme: &Theme, transfer: &TransferSnapshot, text: &str, continued: bool, area: Rect, buffer: &mut Buffer) {
@@ -105,7 +110,7 @@ fn draw_line(theme: &Theme, transfer: &TransferSnapshot, text: &str, continued: 
     }
     row.skip(2);
     name(theme, transfer, area.width, &mut row);
-    if transfer.phase.is_over() {
+    if has_sentence(transfer) {
         let tone = outcome(transfer).1;
         row.put(transfer.phase.word(), theme.style(tone)).skip(2);
         row.put(text, theme.style(if tone == Tone::Bad { Tone::Bad } else { Tone::Plain }));
@@ -197,9 +202,13 @@ fn status(transfer: &TransferSnapshot) -> (String, Tone) {
     }
 }
 
-/// How a transfer ended: the sentence and its tone.
+/// How a transfer ended, or what it waits for: the sentence and its tone.
 fn outcome(transfer: &TransferSnapshot) -> (String, Tone) {
     match transfer.phase {
+        Phase::Locked => {
+            let reason = transfer.error.as_ref().map_or("waits for another fetch", SafeText::as_str);
+            (reason.to_owned(), Tone::Warn)
+        }
         Phase::Failed => {
             let error = transfer.error.as_ref().map_or("for a reason unknown", SafeText::as_str);
             (error.to_owned(), Tone::Bad)
