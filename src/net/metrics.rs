@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
 use super::node::Node;
+use crate::dials::Dials;
 use crate::snapshot::{ConnState, Flow, NodeSnapshot};
 use crate::verdict::Alone;
 
@@ -95,17 +96,39 @@ fn describe(metrics: &mut Registry, snapshot: &NodeSnapshot) {
     let lost = ConstCounter::new(LOG_LINES_LOST.load(Relaxed));
     metrics.register("log_lines_dropped", "Lines of the process's log that were dropped", lost);
     metrics.register("draining", "1 while the node takes no new work", ConstGauge::new(u32::from(snapshot.draining)));
-    let mut dials = Vec::new();
-    if let Ok(serde_json::Value::Object(turned)) = serde_json::to_value(snapshot.dials) {
-        for (dial, value) in turned {
-            let value = value.as_bool().map(i64::from).or_else(|| value.as_i64());
-            if let Some(value) = value {
-                dials.push((label("dial", dial), ConstGauge::new(value)));
-            }
-        }
-    }
-    let help = "How the dials stand, as in /v1/node: bytes per second, ms, bytes, or 1 for on; a cap that is none is not there";
-    metrics.register("dial", help, Series(dials));
+    count_dials(metrics, snapshot.dials);
+}
+
+/// How the dials stand, a metric for each unit; one that is not turned and has no neutral value is not there.
+fn count_dials(metrics: &mut Registry, dials: Dials) {
+    let Dials { limit, delay_ms, jitter_ms, stall, stammer, cut, refuse } = dials;
+    let (seconds, bytes) = (|ms: u64| Some(ms as f64 / 1000.0), |bytes: Option<u64>| bytes.map(|bytes| bytes as f64));
+    let on = |on: bool| Some(u32::from(on));
+    let rate = Unit::Other("bytes_per_second".to_owned());
+    metrics.register_with_unit(
+        "dial",
+        "The cap on what is sent downstream",
+        rate,
+        dial_series([("limit", bytes(limit))]),
+    );
+    let times = dial_series([("delay", seconds(delay_ms)), ("jitter", seconds(jitter_ms))]);
+    metrics.register_with_unit(
+        "dial",
+        "How long replies are held back, and how much that varies",
+        Unit::Seconds,
+        times,
+    );
+    let sizes = dial_series([("stammer", bytes(stammer)), ("cut", bytes(cut))]);
+    let help = "The largest piece of a body, and the byte at which bodies are broken off";
+    metrics.register_with_unit("dial", help, Unit::Bytes, sizes);
+    let faults = dial_series([("stall", on(stall)), ("refuse", on(refuse))]);
+    metrics.register("dial_on", "1 for a fault that is on", faults);
+}
+
+/// The dials of one unit that have a value.
+fn dial_series<N, const COUNT: usize>(dials: [(&str, Option<N>); COUNT]) -> Series<ConstGauge<N>> {
+    let turned = dials.into_iter().filter_map(|(dial, value)| Some((dial, value?)));
+    Series(turned.map(|(dial, value)| (label("dial", dial), ConstGauge::new(value))).collect())
 }
 
 fn count_connections(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) {

@@ -174,8 +174,9 @@ async fn dials_turn_and_say_how_they_stand() {
     assert!(reply.problem().detail.as_str().contains("--allow-faults"), "{}", reply.problem());
     let metrics = exchange(&mut site.connect().await, "GET", "/metrics", "").await.body;
     let metrics = String::from_utf8(metrics).unwrap();
-    for line in ["chainview_dial{dial=\"limit\"} 5000\n", "{dial=\"delay_ms\"} 7\n", "{dial=\"stall\"} 0\n"] {
-        assert!(metrics.contains(line), "{line}{metrics}");
+    for line in ["_bytes_per_second{dial=\"limit\"} 5000.0", "_seconds{dial=\"delay\"} 0.007", "_on{dial=\"stall\"} 0"]
+    {
+        assert!(metrics.lines().any(|each| each.strip_prefix("chainview_dial") == Some(line)), "{line}\n{metrics}");
     }
     assert!(!metrics.contains("{dial=\"cut\"}"));
 }
