@@ -53,7 +53,7 @@ pub(crate) fn short() -> Limits {
         stall: Duration::from_secs(3),
         linger: Duration::from_millis(500),
         drain: Duration::from_secs(1),
-        sockbuf: None,
+        ..Limits::default()
     }
 }
 

@@ -18,6 +18,8 @@ mod listing;
 mod names;
 #[path = "http_chain/scene.rs"]
 mod scene;
+#[path = "http_chain/slow.rs"]
+mod slow;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

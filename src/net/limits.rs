@@ -19,6 +19,8 @@ pub struct Limits {
     pub linger: Duration,
     /// After SIGTERM, for what is in flight.
     pub drain: Duration,
+    /// The time over which a body has to keep to the minimum rate while connections are short.
+    pub minimum_rate_over: Duration,
     /// The size of the kernel's buffers of each connection that carries files, in bytes; the kernel keeps as much again
     /// for itself. `None` lets them follow how a body flows.
     pub sockbuf: Option<u32>,
@@ -34,6 +36,7 @@ impl Default for Limits {
             stall: Duration::from_mins(5),
             linger: Duration::from_secs(2),
             drain: Duration::from_secs(30),
+            minimum_rate_over: Duration::from_mins(1),
             sockbuf: None,
         }
     }
@@ -62,5 +65,3 @@ pub const READERS: usize = 64;
 pub const READERS_PER_SOURCE: usize = 32;
 /// The least that a body has to move while connections are short, in bytes per second.
 pub const MINIMUM_RATE: u64 = 1024;
-/// The time over which that is measured.
-pub const MINIMUM_RATE_OVER: Duration = Duration::from_mins(1);

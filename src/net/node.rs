@@ -148,7 +148,8 @@ impl Node {
                 _ = looks.tick(), if looking => {
                     looking = self.tidy() || !sessions.is_empty();
                     self.look();
-                    slow.look(&self.registry, Slots(self.config.max_connections));
+                    let over = self.config.limits.minimum_rate_over;
+                    slow.look(&self.registry, Slots(self.config.max_connections), over);
                 }
                 Admitted { stream, conn, head, deadline } = door.next() => {
                     looking = true;

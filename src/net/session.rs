@@ -22,6 +22,7 @@ use super::{origin, relay, seed};
 use crate::meter::Wait;
 use crate::route::{Role, Wire, advance};
 use crate::snapshot::{Broke, ConnState};
+use crate::units::Span;
 use crate::wire::http::{Asked, HeadError, MAX_HEAD, encode_working, is_http, parse_request};
 use crate::wire::{Action, Method, Problem, Reason, Request};
 
@@ -341,7 +342,10 @@ pub async fn send_body<S: Source>(
             Closing::TooSlow => (
                 Reason::TooSlow,
                 Broke::TooSlow,
-                format!("less than {MINIMUM_RATE} bytes/s over a minute while connections were short"),
+                format!(
+                    "less than {MINIMUM_RATE} bytes/s over {} while connections were short",
+                    Span(node.config.limits.minimum_rate_over)
+                ),
             ),
             Closing::Told | Closing::MakesWay if node.drain().is_forced() => {
                 (Reason::Draining, Broke::Stopped, "the body was cut off".to_owned())

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Closing, Conn, Job, Registry, Slots, lock};
-use crate::net::limits::{MINIMUM_RATE, MINIMUM_RATE_OVER};
+use crate::net::limits::MINIMUM_RATE;
 use crate::snapshot::{ConnRole, ConnState};
 
 /// What bodies have moved since connections became short; nothing is held while they are not.
@@ -27,9 +28,9 @@ struct Moved {
 }
 
 impl SlowBodies {
-    /// Looks at all bodies and closes as many of those below the minimum rate as are needed for connections not to be
-    /// short, the slowest first. Asked about every half second; the answer is how many it closed.
-    pub fn look(&mut self, registry: &Registry, slots: Slots) -> usize {
+    /// Looks at all bodies and closes as many of those below the minimum rate, measured over this time, as are needed for
+    /// connections not to be short, the slowest first. Asked about every half second; the answer is how many it closed.
+    pub fn look(&mut self, registry: &Registry, slots: Slots, over: Duration) -> usize {
         let needed = registry.short_by(slots);
         if needed == 0 {
             *self = Self::default();
@@ -44,7 +45,7 @@ impl SlowBodies {
             let known = before.remove(id).filter(|since| Arc::ptr_eq(&since.job, &job));
             let mut since = known.unwrap_or(Since { job, at_us: now_us, moved });
             let span_us = now_us.saturating_sub(since.at_us);
-            if span_us >= MINIMUM_RATE_OVER.as_micros() as u64 {
+            if span_us >= over.as_micros() as u64 {
                 let bytes = moved.bytes - since.moved.bytes;
                 let own_us = moved.own_us.saturating_sub(since.moved.own_us);
                 let rate = (bytes as f64 * 1e6 / span_us as f64) as u64;
@@ -84,6 +85,8 @@ mod tests {
     use crate::route::{FileName, Wire};
     use crate::wire::{Method, TransferId};
 
+    const OVER: Duration = Duration::from_mins(1);
+
     /// How fast each body moves, whether it waits for the node itself, and whether it is closed in the end.
     fn closed(slots: usize, bodies: &[(u64, Option<Wait>)]) -> Vec<bool> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -107,13 +110,13 @@ mod tests {
                 .collect();
             let mut slow = SlowBodies::default();
             for second in 0..61 {
-                assert!(second == 60 || slow.look(&registry, Slots(slots)) == 0, "closed after {second} s");
+                assert!(second == 60 || slow.look(&registry, Slots(slots), OVER) == 0, "closed after {second} s");
                 for (job, (rate, _)) in jobs.iter().zip(bodies) {
                     job.job().meter.gave(*rate);
                 }
-                tokio::time::advance(std::time::Duration::from_secs(1)).await;
+                tokio::time::advance(Duration::from_secs(1)).await;
             }
-            slow.look(&registry, Slots(slots));
+            slow.look(&registry, Slots(slots), OVER);
             conns.iter().map(|conn| conn.conn.ending.is_told()).collect()
         })
     }
