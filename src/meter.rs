@@ -172,6 +172,8 @@ pub struct Bucket {
 /// A tick, in µs: what goes at once, and how far ahead of its rate a flow starts. Long enough for timers, too short to
 /// see.
 const TICK_US: f64 = 20_000.0;
+/// In which all who share a rate have had a turn, in µs: an eighth of the time over which rates are shown.
+const ROUND_US: f64 = 125_000.0;
 /// How much of the rate that was not used in time can be made up for, in µs. A loaded machine wakes whoever waits some
 /// ticks too late, again and again, and a cap is to be reached then too; after a pause, a rate over a second is at most
 /// a fifth too high.
@@ -183,9 +185,11 @@ impl Bucket {
         Self { rate: rate.max(1), spent_until_us: None }
     }
 
-    /// Bytes that may be taken at once without a visible burst.
-    pub fn chunk(&self) -> usize {
-        ((self.rate as f64 * TICK_US / 1e6) as usize).clamp(1, 1 << 20)
+    /// Bytes that may be taken at once without a visible burst, where so many share the rate: each has its turn before
+    /// those who look at it can take it for one that stands still.
+    pub fn chunk(&self, sharers: usize) -> usize {
+        let tick_us = TICK_US.min(ROUND_US / sharers.max(1) as f64);
+        ((self.rate as f64 * tick_us / 1e6) as usize).clamp(1, 1 << 20)
     }
 
     /// Takes bytes; the answer is how long to wait before they may go.

@@ -46,7 +46,7 @@ impl Throttle {
         if self.rate.has_changed().unwrap_or(false) {
             self.bucket = self.rate.borrow_and_update().map(Bucket::new);
         }
-        self.bucket.as_ref().map_or(buffer, |bucket| buffer.min(bucket.chunk()))
+        self.bucket.as_ref().map_or(buffer, |bucket| buffer.min(bucket.chunk(1)))
     }
 
     /// Bytes were read; the answer is how long to wait before the next.

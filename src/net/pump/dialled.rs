@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -101,7 +101,9 @@ impl Pace<'_> {
 
     /// No more than the cap lets through without a visible burst, and none behind the cut.
     fn most(&self, state: &State, most: usize) -> usize {
-        let most = state.bucket.as_ref().map_or(most, |bucket| most.min(lock(bucket).chunk()));
+        // Whoever waits for it holds it, and so do the dials and this body.
+        let sharers = |bucket: &Arc<Mutex<Bucket>>| Arc::strong_count(bucket).saturating_sub(1);
+        let most = state.bucket.as_ref().map_or(most, |bucket| most.min(lock(bucket).chunk(sharers(bucket))));
         let uncut = state.dials.cut.map(|at| at.saturating_sub(self.meter.sent()));
         uncut.and_then(|left| usize::try_from(left).ok()).map_or(most, |left| most.min(left))
     }
@@ -222,6 +224,39 @@ mod tests {
         let flow = scene.meter.flow(scene.clock.now_us());
         assert!((1_950_000..2_100_000).contains(&flow.capped_us), "{flow:?}");
         assert!(got == scene.content);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_bodies_that_share_a_cap_move_all_the_time() {
+        const BODIES: u64 = 60;
+        let dials = Arc::new(LiveDials::default());
+        dials.turn(&[Dial::Limit(Some(300_000))]);
+        let clock = Clock::start();
+        let meters: Vec<Arc<Meter>> = (0..BODIES).map(|_| Arc::default()).collect();
+        let mut bodies = tokio::task::JoinSet::new();
+        for meter in meters.iter().cloned() {
+            let dials = Arc::clone(&dials);
+            bodies.spawn(async move {
+                meter.begin(0);
+                let pace =
+                    Pace { meter: &meter, clock, dials: &dials, idle: STALL, stall: STALL, step: STALL, fixed: false };
+                let (mut reader, _client) = duplex(1 << 20);
+                pump(&mut tokio::io::repeat(7), &mut reader, 1 << 20, pace, &mut Early::Discard).await.unwrap();
+            });
+        }
+        let sent = || meters.iter().map(|meter| meter.sent()).collect::<Vec<u64>>();
+        sleep(Duration::from_secs(3)).await;
+        let mut before = sent();
+        for _ in 0..20 {
+            sleep(Duration::from_millis(500)).await;
+            let now = sent();
+            let moved: Vec<u64> = before.iter().zip(&now).map(|(before, now)| now - before).collect();
+            // Each has 2,500 of the 150,000 bytes.
+            assert!(moved.iter().all(|bytes| (1500..=3500).contains(bytes)), "{moved:?}");
+            before = now;
+        }
+        let all: u64 = before.iter().sum();
+        assert!((3_800_000..=4_000_000).contains(&all), "{all} bytes in 13 s");
     }
 
     #[tokio::test(start_paused = true)]
