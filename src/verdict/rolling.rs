@@ -20,6 +20,11 @@ const WINDOW_US: u64 = 1_500_000;
 const FRESH_US: u64 = 1_500_000;
 /// The least time without a byte that is called standing still, in µs.
 const STALL_US: u64 = 1_000_000;
+/// The same while bodies use up a rate limit, in µs: what waits before it waits in full socket buffers, where the kernel
+/// drops segments and is some seconds late to send them again.
+const LIMITED_STALL_US: u64 = 10_000_000;
+/// For so long afterwards, in µs, the kernel may still be at it.
+const LIMITED_FOR_US: u64 = 3_000_000;
 
 /// Judges the running transfers of one client, fed with all that is known of them at explicit times.
 #[derive(Debug, Default)]
@@ -29,6 +34,8 @@ pub struct Rolling {
     hops: Vec<Trace>,
     steady: Steady,
     received: BTreeMap<u64, Received>,
+    /// When bodies last used up a rate limit, in µs.
+    limited_us: Option<u64>,
 }
 
 /// What one hop has done for these transfers, as far as its reports go.
@@ -154,7 +161,13 @@ impl Rolling {
 
     fn note_stalls(&mut self, now_us: u64, transfers: &[TransferSnapshot]) {
         let rtt_us = self.hops.iter().map(|trace| trace.last.rtt_us).max().unwrap_or_default();
-        let limit_us = rtt_us.saturating_mul(3).max(STALL_US);
+        let is_used_up = |trace: &Trace| trace.capped.values().any(|capped| capped.mostly);
+        if self.hops.iter().any(|trace| trace.is_fresh(now_us) && is_used_up(trace)) {
+            self.limited_us = Some(now_us);
+        }
+        let limited = self.limited_us.is_some_and(|time| now_us.saturating_sub(time) < LIMITED_FOR_US);
+        let least_us = if limited { LIMITED_STALL_US } else { STALL_US };
+        let limit_us = rtt_us.saturating_mul(3).max(least_us);
         let moved_last = self.moved_last(now_us);
         // Many bodies share a rate limit, and the turn of each may be far off.
         let its_turn = |id: &SafeText| {

@@ -66,6 +66,33 @@ fn whoever_waits_for_its_share_of_a_rate_limit_does_not_stand_still() {
 }
 
 #[test]
+fn a_gap_behind_a_rate_limit_is_no_stall_at_once() {
+    let lasting = |capped| {
+        let mut rolling = Rolling::default();
+        let mut began = None;
+        for now_us in (0..=14_000_000).step_by(250_000) {
+            // One body fills the limit of hop 1; the other gets nothing to send from 2 s on.
+            let flow = Flow { capped_us: now_us * capped, bytes_out: now_us, active_us: now_us, ..Flow::default() };
+            let fills = ConnSnapshot { flow, ..still(0, 0) };
+            let mut hop = hop(1, now_us + 1, fills);
+            let node = hop.node.as_mut().unwrap();
+            node.dials.limit = Some(1);
+            let flow = Flow { read_blocked_us: now_us, active_us: now_us, ..Flow::default() };
+            let gets = ConnSnapshot { id: 8, transfer: "u".into(), flow, ..still(0, 0) };
+            node.connections.push(ConnSnapshot { state: ConnState::Streaming, ..gets });
+            let fills = TransferSnapshot { phase: Phase::Streaming, ..transfer(now_us) };
+            let gets = TransferSnapshot { number: 2, id: "u".into(), ..transfer(now_us.min(2_000_000)) };
+            rolling.see(now_us, &[hop], &[fills, gets]);
+            assert!(rolling.stall(1).is_none());
+            began = began.or(rolling.stall(2));
+        }
+        began.expect("it is told in the end").lasting
+    };
+    assert!((9..=10).contains(&lasting(1).as_secs()), "{:?}", lasting(1));
+    assert!((1..=2).contains(&lasting(0).as_secs()), "{:?}", lasting(0));
+}
+
+#[test]
 fn a_byte_ends_it_and_so_does_the_end_of_the_transfer() {
     let mut rolling = Rolling::default();
     let mut see = |now_us, transfer: TransferSnapshot| {
