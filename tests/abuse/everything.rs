@@ -1,6 +1,5 @@
-//! Everything at once: idle connections, names that hang, cold digests, and readers of events that do not read.
-//!
-//! Still to join this test when their parts are there: a log pipe that nobody reads, and 200 listings of a large folder.
+//! All attacks at once: idle connections, names that hang, cold digests, large listings and events that are not read,
+//! and a log pipe that is full.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -10,6 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::io::ioctl_fionread;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
@@ -22,11 +25,17 @@ const MOST_MEMORY: u64 = 128 << 10;
 /// Where a resolver of the test is, which never answers.
 const RESOLVER: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 53), 53);
 
+/// Bytes that a pipe takes.
+const PIPE: u64 = 64 << 10;
+
 /// How much of each there is, and how fast answers have to be: the short form runs beside other tests.
 struct Size {
     idle: usize,
     names: usize,
     readers: usize,
+    /// Entries of the folder that is listed, and listings of it.
+    entries: usize,
+    listings: usize,
     rounds: usize,
     endpoint: Duration,
     fetch: Duration,
@@ -36,10 +45,19 @@ impl Size {
     fn chosen() -> Self {
         if is_full() {
             let (endpoint, fetch) = (Duration::from_millis(100), Duration::from_secs(1));
-            Self { idle: 4000, names: 700, readers: 200, rounds: 50, endpoint, fetch }
+            Self { idle: 4000, names: 700, readers: 200, entries: 200_000, listings: 200, rounds: 50, endpoint, fetch }
         } else {
             let patient = Duration::from_secs(5);
-            Self { idle: 600, names: 100, readers: 40, rounds: 5, endpoint: patient, fetch: patient }
+            Self {
+                idle: 600,
+                names: 100,
+                readers: 40,
+                entries: 3000,
+                listings: 40,
+                rounds: 5,
+                endpoint: patient,
+                fetch: patient,
+            }
         }
     }
 }
@@ -68,23 +86,42 @@ fn ask(from: [u8; 4], to: SocketAddr, request: &str) -> (Vec<u8>, Duration) {
     (reply, took)
 }
 
-/// A node that looks names up at a resolver which never answers, and what keeps that address; `None`, said aloud, where
-/// this process may not arrange that.
-fn with_silent_resolver(folder: &Path, root: &Path, more: &[&str]) -> Option<(Node, UdpSocket)> {
-    let silent = UdpSocket::bind(RESOLVER);
+/// A node whose log goes into a pipe that nobody reads, and what keeps that pipe open. Where this process may arrange
+/// it, the node looks names up at a resolver which never answers; without that, said aloud, the answer has no socket.
+fn attacked(folder: &Path, root: &Path, more: &[&str]) -> (Node, File, Option<UdpSocket>) {
+    let (log, config, bare) = (folder.join("log"), folder.join("resolv.conf"), chainview());
+    mknodat(CWD, &log, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let unread = File::options().read(true).write(true).open(&log).unwrap();
+    fs::write(&config, format!("nameserver {}\noptions timeout:5 attempts:3\n", RESOLVER.0)).unwrap();
     let may_mount = Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
-    let (Ok(silent), true) = (silent, may_mount) else {
+    let resolver = UdpSocket::bind(RESOLVER).ok().filter(|_| may_mount);
+    let mut command = if resolver.is_some() {
+        let mut command = Command::new("unshare");
+        command.args([
+            "-m",
+            "sh",
+            "-c",
+            "mount --bind \"$1\" /etc/resolv.conf && exec 2>\"$0\" && shift && exec \"$@\"",
+        ]);
+        command
+    } else {
         eprintln!("SKIPPED: names that hang need root, for a mount namespace and port 53 of {}", RESOLVER.0);
-        return None;
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec 2>\"$0\" && shift && exec \"$@\""]);
+        command
     };
-    let file = folder.join("resolv.conf");
-    fs::write(&file, format!("nameserver {}\noptions timeout:5 attempts:3\n", RESOLVER.0)).unwrap();
-    let bare = chainview();
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"", "sh"]);
-    command.arg(&file).arg(bare.get_program());
-    command.env("XDG_CONFIG_HOME", "/nonexistent");
-    Some((Node::start(command, root, more), silent))
+    command.arg(&log).arg(&config).arg(bare.get_program()).env("XDG_CONFIG_HOME", "/nonexistent");
+    (Node::start(command, root, more), unread, resolver)
+}
+
+/// Fills the log pipe with lines about requests, until the node has more to say than the pipe takes.
+fn fill(log: &File, to: SocketAddr) {
+    let began = Instant::now();
+    // Less than one line is free, in a pipe whose last page is not full.
+    while ioctl_fionread(log).unwrap() < PIPE - 4096 {
+        assert!(began.elapsed() < PATIENCE, "{} bytes of log", ioctl_fionread(log).unwrap());
+        ask([127, 0, 0, 3], to, &request("missing", "Connection: close\r\n"));
+    }
 }
 
 /// A control token that nobody else can read.
@@ -106,7 +143,8 @@ fn a_node_under_everything_at_once_answers_operators_and_others() {
     let _turn = turn();
     use_all_descriptors();
     let size = Size::chosen();
-    let (folder, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // In memory: 200,000 files take minutes on a busy disk.
+    let (folder, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
     fs::write(root.path().join("small"), content(4096)).unwrap();
     let large = ["one", "two"];
     for name in large {
@@ -115,14 +153,15 @@ fn a_node_under_everything_at_once_answers_operators_and_others() {
     }
     let token = token(folder.path());
     let most = (size.idle + 96).to_string();
-    let flags = ["--max-connections", &most, "--control-token-file", token.to_str().unwrap()];
-    let (node, resolver) = match with_silent_resolver(folder.path(), root.path(), &flags) {
-        Some((node, resolver)) => (node, Some(resolver)),
-        None => (Node::chainview(root.path(), &flags), None),
-    };
+    let flags = ["-v", "--max-connections", &most, "--control-token-file", token.to_str().unwrap()];
+    let many = root.path().join("many");
+    fs::create_dir(&many).unwrap();
+    (0..size.entries).for_each(|number| drop(File::create(many.join(format!("entry-{number}"))).unwrap()));
+    let (node, log, resolver) = attacked(folder.path(), root.path(), &flags);
     let (to, attacker, other) = (node.address(), [127, 0, 0, 1], [127, 0, 0, 2]);
     let head = "HTTP/1.1\r\nHost: 127.0.0.1\r\n";
 
+    fill(&log, to);
     let mut held: Vec<TcpStream> = Vec::new();
     let mut hold = |request: &str, answered: bool| {
         let mut stream = connect(attacker, to);
@@ -143,13 +182,24 @@ fn a_node_under_everything_at_once_answers_operators_and_others() {
         }
     }
 
+    // The only ones that come to an end by themselves.
+    (0..size.listings).for_each(|_| hold(&format!("GET /files/many/ {head}\r\n"), false));
+
+    let digest = format!("Repr-Digest: blake3=:{}:", STANDARD.encode(blake3::hash(&content(4096)).as_bytes()));
+    let full = ioctl_fionread(&log).unwrap();
     let (mut endpoint, mut fetch, mut grown) = (Duration::ZERO, Duration::ZERO, 0);
     for _ in 0..size.rounds {
         let (reply, took) = ask(attacker, to, &format!("GET /healthz {head}Connection: close\r\n\r\n"));
         assert_eq!(status(&String::from_utf8_lossy(&reply)), 200);
         endpoint = endpoint.max(took);
-        let (reply, took) = ask(other, to, &request("small", "Connection: close\r\n"));
+        // As a client fetches: the bytes, then the proof of what they are.
+        let (reply, got) = ask(other, to, &request("small", "Connection: close\r\n"));
         assert!(reply.starts_with(b"HTTP/1.1 200 ") && reply.ends_with(&content(4096)));
+        let proven = format!("HEAD /files/small {head}Want-Repr-Digest: blake3=9\r\nConnection: close\r\n\r\n");
+        let (reply, proof) = ask(other, to, &proven);
+        let reply = String::from_utf8_lossy(&reply);
+        assert!(reply.contains(&digest), "{reply}");
+        let took = got + proof;
         fetch = fetch.max(took);
         grown = grown.max(memory(&node));
     }
@@ -161,6 +211,7 @@ fn a_node_under_everything_at_once_answers_operators_and_others() {
         "{} held connections: /healthz within {endpoint:?}, drain {took:?}, a fetch within {fetch:?}, {grown} KiB",
         held.len()
     );
+    assert_eq!(ioctl_fionread(&log).unwrap(), full, "the log was written all the time");
     endpoint = endpoint.max(took);
     assert!(endpoint <= size.endpoint, "an endpoint took {endpoint:?}");
     assert!(fetch <= size.fetch, "a fetch took {fetch:?}");
