@@ -4,7 +4,6 @@
 use std::io;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
@@ -17,6 +16,7 @@ use chainview::net::buffers::Incoming;
 use chainview::net::clock::Clock;
 use chainview::net::dials::LiveDials;
 use chainview::net::pump::{Early, Pace, pump};
+use chainview::net::socket::Socket;
 use chainview::net::splice::Pipes;
 use divan::Bencher;
 use divan::counter::BytesCount;
@@ -41,7 +41,7 @@ fn main() {
 struct Bench {
     runtime: Runtime,
     source: tokio::net::TcpStream,
-    reader: tokio::net::TcpStream,
+    reader: Socket,
 }
 
 impl Bench {
@@ -64,7 +64,7 @@ impl Bench {
             tokio::net::TcpStream::from_std(stream).unwrap()
         });
         drop(entered);
-        Self { runtime, source, reader }
+        Self { runtime, source, reader: Socket::new(reader) }
     }
 }
 
@@ -93,7 +93,7 @@ impl AsyncRead for FromSocket {
 }
 
 impl Source for FromSocket {
-    fn socket(&self) -> Option<RawFd> {
+    fn socket(&self) -> Option<Arc<tokio::net::TcpStream>> {
         None
     }
 

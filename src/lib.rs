@@ -33,6 +33,7 @@
 //!               drain  leaving in order;  limits  every wait, every cap;  caught  panics, kept to their request
 //! session       one accepted connection: HTTP here, the original's dialogue in seed;  downstream  its socket
 //! relay         asks the next hop and sends the answer down;  origin  finds, proves and sends a file
+//! socket        a connection, which reports hold while a body moves
 //! upstream      asking the next hop over either wire;  link  which wire it speaks, and a spare connection, dialled ahead;
 //!               dial  resolve, judge, connect;  resolve  names, on threads of their own
 //! body          the best way for a body;  pump  the copying loop;  splice  past the pump;  reader  whether it still reads;

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use tokio::io::AsyncRead;
@@ -10,6 +9,7 @@ use tokio::net::TcpStream;
 
 use super::buffers::{self, Incoming};
 use super::pump::{Early, Pace, PumpError, pump};
+use super::socket::Socket;
 use super::splice::{self, Pipes};
 
 /// Where a body comes from.
@@ -20,8 +20,8 @@ pub trait Source: AsyncRead + Unpin {
     /// What the rest of the body can be taken from without reading it; `None` where it must be read.
     fn direct(&self) -> Option<Direct<'_>>;
 
-    /// The socket it comes by; `None` where it is a file.
-    fn socket(&self) -> Option<RawFd>;
+    /// A hold on the socket it comes by; `None` where it is a file.
+    fn socket(&self) -> Option<Arc<TcpStream>>;
 
     /// Bytes were taken directly, or from those ahead.
     fn skip(&mut self, bytes: u64);
@@ -47,7 +47,7 @@ const COPIED_LAST: u64 = 1;
 pub async fn send<S: Source>(
     head: Vec<u8>,
     source: &mut S,
-    reader: &mut TcpStream,
+    reader: &mut Socket,
     length: u64,
     pace: Pace<'_>,
     mut early: Early<'_>,
@@ -64,7 +64,7 @@ pub async fn send<S: Source>(
 /// Sends what there was not with the head.
 async fn send_rest<S: Source>(
     source: &mut S,
-    reader: &mut TcpStream,
+    reader: &mut Socket,
     length: u64,
     pace: Pace<'_>,
     early: &mut Early<'_>,
@@ -86,7 +86,7 @@ async fn send_rest<S: Source>(
 /// Moves a body by the best way there is; the answer is how much of it, which is all unless a dial is turned meanwhile.
 async fn freely<S: Source>(
     source: &mut S,
-    reader: &mut TcpStream,
+    reader: &mut Socket,
     length: u64,
     pace: Pace<'_>,
     early: &mut Early<'_>,
@@ -124,7 +124,7 @@ async fn freely<S: Source>(
 async fn send_head<S: Source>(
     head: Vec<u8>,
     source: &mut S,
-    reader: &mut TcpStream,
+    reader: &mut Socket,
     length: u64,
     pace: Pace<'_>,
 ) -> Result<u64, PumpError> {

@@ -14,6 +14,7 @@ use super::deadline::{Deadline, within};
 use super::limits::{DRAIN_BYTES, Limits};
 use super::origin::Sent;
 use super::reader::{STEP, write_some};
+use super::socket::Socket;
 use crate::text::SafeText;
 use crate::wire::http::{MAX_HEAD, encode_reply};
 use crate::wire::{Method, Problem, Reply, problem};
@@ -27,7 +28,7 @@ const METHOD_LINES: &str = "Allow: GET, HEAD\r\nCache-Control: no-store\r\nX-Con
 #[derive(Debug)]
 pub struct Downstream {
     /// The connection.
-    pub stream: TcpStream,
+    pub stream: Socket,
     /// Read and not yet used.
     pub inbox: Vec<u8>,
     /// The head of a reply, which goes out together with the beginning of its body.
@@ -57,7 +58,7 @@ pub enum Next {
 impl Downstream {
     /// A connection nothing was read from yet.
     pub fn new(stream: TcpStream, limits: Limits) -> Self {
-        let (inbox, head) = (Vec::new(), Vec::new());
+        let (stream, inbox, head) = (Socket::new(stream), Vec::new(), Vec::new());
         Self { stream, inbox, head, asked_last: false, old: false, admitted: false, sent: None, limits }
     }
 

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use libc::{FIONREAD, IPPROTO_TCP, Ioctl, TCP_INFO, TIOCOUTQ, c_int, getsockopt, ioctl, socklen_t};
 use libc::{SYNC_FILE_RANGE_WRITE, sync_file_range};
@@ -30,13 +30,13 @@ pub(super) struct Sending {
 
 /// How far a connection's reader is; `None` where the kernel does not say, as of what is no TCP.
 pub(super) fn sending(socket: &impl AsFd) -> Option<Sending> {
-    let (info, length) = tcp_info(socket.as_fd().as_raw_fd())?;
+    let (info, length) = tcp_info(socket)?;
     let info = &info[..length];
     Some(Sending { acknowledged: long(info, 120), under_way: word(info, 24), probes: *info.get(3)? })
 }
 
 /// How the sending goes; a field that this kernel does not have is 0, and all is `None` where it tells nothing.
-pub(super) fn tcp(socket: RawFd) -> Option<TcpSnapshot> {
+pub(super) fn tcp(socket: &impl AsFd) -> Option<TcpSnapshot> {
     let (info, length) = tcp_info(socket)?;
     let info = &info[..length];
     // The offsets are those of linux/tcp.h; the struct only ever grows at its end.
@@ -54,23 +54,24 @@ pub(super) fn tcp(socket: RawFd) -> Option<TcpSnapshot> {
 }
 
 /// `struct tcp_info` as far as it is read here, and how much of it this kernel has.
-fn tcp_info(socket: RawFd) -> Option<([u8; LENGTH], usize)> {
+fn tcp_info(socket: &impl AsFd) -> Option<([u8; LENGTH], usize)> {
     let mut info = [0u8; LENGTH];
     let mut length = LENGTH as socklen_t;
+    let number = socket.as_fd().as_raw_fd();
     // SAFETY: the kernel writes at most `length` bytes into `info`, which has as many, and says how many it wrote; it
-    // keeps neither pointer. A number that is no socket any more is an error, not undefined behaviour.
-    let failed = unsafe { getsockopt(socket, IPPROTO_TCP, TCP_INFO, info.as_mut_ptr().cast(), &raw mut length) };
+    // keeps neither pointer. The descriptor is borrowed for as long as the call takes, so that its number is its own.
+    let failed = unsafe { getsockopt(number, IPPROTO_TCP, TCP_INFO, info.as_mut_ptr().cast(), &raw mut length) };
     let length = (length as usize).min(LENGTH);
     (failed == 0).then_some((info, length))
 }
 
 /// Bytes that have arrived and were not read.
-pub(super) fn unread(socket: RawFd) -> u64 {
+pub(super) fn unread(socket: &impl AsFd) -> u64 {
     queue(socket, FIONREAD)
 }
 
 /// Bytes that were sent and are not known to have arrived.
-pub(super) fn unacknowledged(socket: RawFd) -> u64 {
+pub(super) fn unacknowledged(socket: &impl AsFd) -> u64 {
     queue(socket, TIOCOUTQ)
 }
 
@@ -96,10 +97,10 @@ pub(crate) fn is_ignored(signal: c_int) -> bool {
     }
 }
 
-fn queue(socket: RawFd, which: Ioctl) -> u64 {
+fn queue(socket: &impl AsFd, which: Ioctl) -> u64 {
     let mut bytes: c_int = 0;
-    // SAFETY: both requests write one int, and keep no pointer to it.
-    let failed = unsafe { ioctl(socket, which, &raw mut bytes) };
+    // SAFETY: both requests write one int, and keep no pointer to it. The descriptor is borrowed, as above.
+    let failed = unsafe { ioctl(socket.as_fd().as_raw_fd(), which, &raw mut bytes) };
     if failed == 0 { u64::try_from(bytes).unwrap_or_default() } else { 0 }
 }
 
@@ -128,16 +129,16 @@ mod tests {
         while let Ok(wrote) = sender.write(&[7; 8192]) {
             sent += wrote as u64;
         }
-        let (out, unread_bytes) = (unacknowledged(sender.as_raw_fd()), unread(reader.as_raw_fd()));
+        let (out, unread_bytes) = (unacknowledged(&sender), unread(&reader));
         // What has arrived and is not acknowledged yet is in both queues.
         assert!(unread_bytes > 0 && out + unread_bytes >= sent && out < sent, "{out} + {unread_bytes} of {sent}");
-        let told = tcp(sender.as_raw_fd()).unwrap();
+        let told = tcp(&sender).unwrap();
         assert!(told.cwnd > 0 && told.rtt_us > 0, "{told:?}");
         std::thread::sleep(std::time::Duration::from_millis(30));
-        let later = tcp(sender.as_raw_fd()).unwrap();
+        let later = tcp(&sender).unwrap();
         assert!(later.busy_us > told.busy_us && later.receiver_limited_us > told.receiver_limited_us, "{later:?}");
         reader.read_exact(&mut vec![0; usize::try_from(unread_bytes).unwrap()]).unwrap();
-        assert_eq!(unread(sender.as_raw_fd()), 0);
+        assert_eq!(unread(&sender), 0);
     }
 
     #[test]
@@ -160,7 +161,7 @@ mod tests {
     #[test]
     fn what_is_no_socket_tells_nothing() {
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert_eq!((tcp(file.as_raw_fd()), unacknowledged(-1)), (None, 0));
+        assert_eq!((tcp(&file), unacknowledged(&file)), (None, 0));
         assert_eq!((word(&[1, 0, 0], 0), long(&[0; 191], 184), long(&[1; 192], 184)), (0, 0, 0x0101_0101_0101_0101));
     }
 }

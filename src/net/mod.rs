@@ -39,6 +39,7 @@ pub mod seed;
 pub mod session;
 #[cfg(test)]
 mod sim;
+pub mod socket;
 pub mod splice;
 pub mod supervisor;
 pub mod threads;

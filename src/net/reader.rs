@@ -35,12 +35,6 @@ pub trait Reader: AsyncRead + AsyncWrite + Unpin {
     fn socket(&self) -> Option<&TcpStream>;
 }
 
-impl Reader for TcpStream {
-    fn socket(&self) -> Option<&TcpStream> {
-        Some(self)
-    }
-}
-
 /// Writes something, as soon as the reader takes it. It may acknowledge nothing for the limit, or the step where its window
 /// is closed; the error is how long it was waited for.
 pub(super) async fn write_some<D: Reader>(

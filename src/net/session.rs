@@ -1,6 +1,5 @@
 //! One accepted connection: tells the wire by the first line, then answers what is asked until one side closes.
 
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -317,8 +316,7 @@ pub async fn send_body<S: Source>(
     job.set_state(ConnState::Streaming);
     down.rest();
     let meter = &job.job().meter;
-    // Both sockets are this function's for as long as this is held.
-    let _watched = job.job().watch(down.stream.as_raw_fd(), source.socket(), length);
+    let _watched = job.job().watch(down.stream.held(), source.socket(), length);
     meter.begin(clock.now_us());
     let fixed = limits.sockbuf.is_some();
     let pace = Pace { meter, clock, dials: &node.dials, idle: limits.idle, stall: limits.stall, step: STEP, fixed };

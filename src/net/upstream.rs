@@ -4,7 +4,6 @@ mod exchange;
 
 use std::io::{self, ErrorKind::WouldBlock};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,6 +20,7 @@ use super::dial::{Dialed, dial_by};
 use super::limits::{HOP_SHARE, Limits};
 use super::link::{Links, Spares};
 use super::policy::{Purpose, Refused};
+use super::socket::Socket;
 use crate::route::{Hop, HostPort, Wire};
 use crate::text::SafeText;
 use crate::wire::http::{encode_request, parse_reply, target};
@@ -49,7 +49,7 @@ struct Link {
     hop: HostPort,
     address: SocketAddr,
     wire: Wire,
-    stream: TcpStream,
+    stream: Socket,
     /// The round trip is known to be short.
     near: bool,
     /// Read from the stream and not yet used.
@@ -291,7 +291,7 @@ fn foreign(hop: &Hop, request: &Request, reply: &Reply) -> String {
 impl Link {
     fn new(hop: &HostPort, address: SocketAddr, wire: Wire, stream: TcpStream, dial_ms: f64) -> Self {
         let near = is_near(address.ip(), dial_ms);
-        let (hop, early) = (hop.clone(), Vec::new());
+        let (hop, early, stream) = (hop.clone(), Vec::new(), Socket::new(stream));
         Self { hop, address, wire, stream, near, early, left: 0, keep: false, ours: false }
     }
 
@@ -315,8 +315,8 @@ impl Source for Body<'_> {
         self.0.early.is_empty().then_some(Direct::Socket(incoming))
     }
 
-    fn socket(&self) -> Option<RawFd> {
-        Some(self.0.stream.as_raw_fd())
+    fn socket(&self) -> Option<Arc<TcpStream>> {
+        Some(self.0.stream.held())
     }
 
     fn skip(&mut self, bytes: u64) {

@@ -1,7 +1,6 @@
 //! All ways of a body do the same: bytes, counters, waits and ends, over seeded schedules on real sockets.
 
 use std::io;
-use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -29,7 +28,7 @@ impl AsyncRead for Upstream {
 }
 
 impl Source for Upstream {
-    fn socket(&self) -> Option<RawFd> {
+    fn socket(&self) -> Option<Arc<TcpStream>> {
         None
     }
 
@@ -113,7 +112,10 @@ async fn pair() -> (TcpStream, TcpStream) {
 
 async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     let (mut origin, socket) = pair().await;
-    let (mut reader, mut client) = pair().await;
+    let (reader, mut client) = pair().await;
+    let mut reader = Socket::new(reader);
+    // Every third body is one that a report could ask about.
+    let held = seed.is_multiple_of(3).then(|| reader.held());
     let content: Vec<u8> = (0..length).map(|at| (at * 31 + seed) as u8).collect();
     let feeding = tokio::spawn(async move {
         let mut random = Seeded(seed);
@@ -166,7 +168,7 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     // Every other body has a head before it, which is none of its bytes.
     let head = if seed.is_multiple_of(2) { b"the head\n".to_vec() } else { Vec::new() };
     let sent = send(head.clone(), &mut source, &mut reader, length, pace, Early::Discard, &pipes).await;
-    drop((reader, source));
+    drop((reader, held, source));
     feeding.await.unwrap();
     let (mut received, _client) = taking.await.unwrap();
     if !received.is_empty() {
@@ -258,7 +260,8 @@ async fn a_reset_that_looks_like_a_clean_end_is_short_all_the_same() {
     for looks in [Looks::Asked, Looks::Sent, Looks::Ended] {
         for way in [Way::Pumped, Way::Copied, Way::Spliced] {
             let (mut origin, mut socket) = pair().await;
-            let (mut reader, mut client) = pair().await;
+            let (reader, mut client) = pair().await;
+            let mut reader = Socket::new(reader);
             // What the origin has not read when it closes has its kernel send a reset.
             socket.write_all(b"unread").await.unwrap();
             origin.readable().await.unwrap();

@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::net::body::{COPIED_FIRST, Direct, Source};
 use crate::net::node::Node;
@@ -115,7 +115,7 @@ impl Source for FileBody {
         (!read_ahead).then(|| Direct::File(Arc::clone(&self.served.file), self.offset))
     }
 
-    fn socket(&self) -> Option<RawFd> {
+    fn socket(&self) -> Option<Arc<TcpStream>> {
         None
     }
 

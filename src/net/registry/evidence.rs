@@ -1,17 +1,19 @@
 //! What a report tells of one request: its account, and what the kernel says of its sockets while its body moves.
 
-use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
 
 use super::{Conn, Job, lock};
 use crate::net::clock::Clock;
 use crate::net::kernel::{tcp, unacknowledged, unread};
 use crate::snapshot::{ConnRole, ConnSnapshot, Moments, TcpSnapshot, TransferAccount};
 
-/// The sockets of one body.
-#[derive(Clone, Copy, Debug)]
+/// The sockets of one body, held so that they stay what they are.
+#[derive(Debug)]
 pub(super) struct Sockets {
-    down: RawFd,
-    up: Option<RawFd>,
+    down: Arc<TcpStream>,
+    up: Option<Arc<TcpStream>>,
     length: u64,
 }
 
@@ -23,7 +25,7 @@ struct Evidence {
     queued_out: u64,
 }
 
-/// Keeps the sockets of a body in its reports; it must not outlive them.
+/// Keeps the sockets of a body in its reports, and open.
 #[derive(Debug)]
 pub struct Watched<'a>(&'a Job);
 
@@ -32,7 +34,7 @@ const WORTH_KEEPING: u64 = 1 << 20;
 
 impl Job {
     /// The body moves to `down`, from `up` if that is a socket; reports ask the kernel about them while this is held.
-    pub fn watch(&self, down: RawFd, up: Option<RawFd>, length: u64) -> Watched<'_> {
+    pub fn watch(&self, down: Arc<TcpStream>, up: Option<Arc<TcpStream>>, length: u64) -> Watched<'_> {
         *lock(&self.sockets) = Some(Sockets { down, up, length });
         Watched(self)
     }
@@ -73,10 +75,10 @@ impl Job {
 
     /// What the kernel says now; nothing before the body and after it.
     fn evidence(&self) -> Evidence {
-        // Under the lock: a socket leaves under it too, before it is closed and its number goes to another.
+        // Under the lock: whoever took a hold of them away could let go of it last, and close them late.
         let sockets = lock(&self.sockets);
-        let Some(Sockets { down, up, .. }) = *sockets else { return Evidence::default() };
-        Evidence { tcp: tcp(down), queued_in: up.map_or(0, unread), queued_out: unacknowledged(down) }
+        let Some(Sockets { down, up, .. }) = &*sockets else { return Evidence::default() };
+        Evidence { tcp: tcp(down), queued_in: up.as_ref().map_or(0, unread), queued_out: unacknowledged(down) }
     }
 }
 
@@ -115,7 +117,41 @@ impl Drop for Watched<'_> {
         let sockets = lock(&self.0.sockets).take();
         // What the socket went through is evidence also when the whole life of a transfer is judged.
         if let Some(sockets) = sockets.filter(|sockets| sockets.length >= WORTH_KEEPING) {
-            lock(&self.0.account).tcp = tcp(sockets.down);
+            lock(&self.0.account).tcp = tcp(&sockets.down);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::super::Registry;
+    use super::*;
+    use crate::net::socket::Socket;
+    use crate::route::{FileName, Wire};
+    use crate::wire::{Method, TransferId};
+
+    #[tokio::test]
+    async fn a_report_is_of_the_sockets_it_was_given_even_if_everybody_else_let_go_of_them() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let registry = Registry::new(Clock::start());
+        let conn = registry.open(address);
+        let name = FileName::new(b"f").unwrap();
+        let job = conn.begin_job(TransferId(1), Method::Get, &name, Wire::Http);
+        let up = Socket::new(TcpStream::connect(address).await.unwrap());
+        let mut other = listener.accept().await.unwrap().0;
+        other.write_all(b"seven b").await.unwrap();
+        up.readable().await.unwrap();
+        let watched = job.job().watch(up.held(), Some(up.held()), WORTH_KEEPING);
+        drop(up);
+        // These get the lowest numbers that are free.
+        let _others = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        assert_eq!(job.job().evidence().queued_in, 7);
+        drop(watched);
+        assert_eq!(job.job().evidence().queued_in, 0);
+        assert!(lock(&job.job().account).tcp.is_some());
     }
 }

@@ -1,0 +1,222 @@
+//! A connection that reports may hold while a body moves over it, so that its number stays its own.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustix::io::{retry_on_intr, writev};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::reader::Reader;
+
+/// A connection.
+///
+/// It is read and written as tokio's own type is, system call for system call, also while it is held elsewhere: what is
+/// moved is not what the caller has alone, so tokio's own reading, which wants that, is for as long as nobody holds it.
+#[derive(Debug)]
+pub struct Socket(Arc<TcpStream>);
+
+impl Socket {
+    /// A connection that nobody else holds.
+    pub fn new(stream: TcpStream) -> Self {
+        Self(Arc::new(stream))
+    }
+
+    /// Another hold on it: it stays open until both are let go.
+    pub fn held(&self) -> Arc<TcpStream> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Deref for Socket {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.0
+    }
+}
+
+impl Reader for Socket {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+/// Reads or writes at most so many bytes, if the connection is ready. Whatever moved fewer has met the end of what there
+/// is for now: that is noted, as tokio does, and saves asking the kernel once more.
+fn attempt(
+    stream: &TcpStream,
+    interest: Interest,
+    most: usize,
+    mut call: impl FnMut() -> rustix::io::Result<usize>,
+) -> io::Result<usize> {
+    let mut part = None;
+    let whole = stream.try_io(interest, || match retry_on_intr(&mut call)? {
+        moved if moved > 0 && moved < most => {
+            part = Some(moved);
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        moved => Ok(moved),
+    });
+    part.map_or(whole, Ok)
+}
+
+/// Writes as soon as the connection takes something.
+fn poll_send(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    most: usize,
+    mut call: impl FnMut() -> rustix::io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match attempt(stream, Interest::WRITABLE, most, &mut call) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(alone) = Arc::get_mut(&mut self.0) {
+            return Pin::new(alone).poll_read(cx, buf);
+        }
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            let space = buf.initialize_unfilled();
+            let read = attempt(&self.0, Interest::READABLE, space.len(), || {
+                recv(&*self.0, &mut *space, RecvFlags::empty()).map(|(read, _)| read)
+            });
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(read) => {
+                    buf.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match Arc::get_mut(&mut self.0) {
+            Some(alone) => Pin::new(alone).poll_write(cx, bytes),
+            None => poll_send(&self.0, cx, bytes.len(), || send(&*self.0, bytes, SendFlags::NOSIGNAL)),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match Arc::get_mut(&mut self.0) {
+            Some(alone) => Pin::new(alone).poll_write_vectored(cx, pieces),
+            None => {
+                let most = pieces.iter().map(|piece| piece.len()).sum();
+                poll_send(&self.0, cx, most, || writev(&*self.0, pieces))
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match SockRef::from(&*self.0).shutdown(Shutdown::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            done => Poll::Ready(done),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn pair() -> (Socket, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (Socket::new(near.unwrap()), Socket::new(far.unwrap().0))
+    }
+
+    /// Bytes of every size pass both ways, and each end sees the other's, whether anybody holds the connections or not.
+    async fn passes(held: bool) {
+        let (mut near, mut far) = pair().await;
+        let holds = held.then(|| (near.held(), far.held()));
+        let content: Vec<u8> = (0..3_000_000).map(|at| (at % 251) as u8).collect();
+        let sent = content.clone();
+        let sending = async move {
+            let (first, rest) = sent.split_at(7);
+            let once = near.write_vectored(&[IoSlice::new(first), IoSlice::new(&rest[..9])]).await.unwrap();
+            near.write_all(&sent[once..]).await.unwrap();
+            let mut answer = Vec::new();
+            near.shutdown().await.unwrap();
+            near.read_to_end(&mut answer).await.unwrap();
+            answer
+        };
+        let taking = async move {
+            let mut received = Vec::new();
+            far.read_to_end(&mut received).await.unwrap();
+            far.write_all(b"whole").await.unwrap();
+            far.shutdown().await.unwrap();
+            (received, far)
+        };
+        let (answer, (received, _far)) =
+            timeout(Duration::from_secs(60), async { tokio::join!(sending, taking) }).await.unwrap();
+        assert!(received == content && answer == b"whole", "held: {held}");
+        drop(holds);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_read_and_written_like_what_is_not() {
+        passes(false).await;
+        passes(true).await;
+    }
+
+    #[tokio::test]
+    async fn a_part_of_what_was_wanted_is_the_end_of_what_there_is() {
+        let (mut near, mut far) = pair().await;
+        let _held = far.held();
+        near.write_all(b"1234").await.unwrap();
+        let mut space = [0; 64];
+        assert_eq!(far.read(&mut space).await.unwrap(), 4);
+        // Nothing was asked of the kernel to learn this: the first look noted it.
+        let asked = far.try_io(Interest::READABLE, || Ok(()));
+        assert_eq!(asked.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        near.write_all(b"5").await.unwrap();
+        assert_eq!(far.read(&mut space).await.unwrap(), 1, "and no later byte is missed");
+    }
+
+    #[tokio::test]
+    async fn it_stays_open_for_as_long_as_anybody_holds_it() {
+        let (near, mut far) = pair().await;
+        let held = near.held();
+        drop(near);
+        let mut space = [0; 1];
+        assert!(timeout(Duration::from_millis(1), far.read(&mut space)).await.is_err());
+        drop(held);
+        assert_eq!(far.read(&mut space).await.unwrap(), 0);
+    }
+}
