@@ -20,7 +20,7 @@ use crate::net::supervisor::{HopLinks, is_near};
 use crate::route::{Hop, Wire};
 use crate::snapshot::{DownReason, HopLink, NodeSnapshot};
 use crate::text::SafeText;
-use crate::wire::{Action, Problem, Reason, problem};
+use crate::wire::{Problem, Reason, problem};
 
 /// The page, and how often it is to say something.
 const EVENTS: &str = "/v1/events?interval=250ms";
@@ -43,7 +43,9 @@ enum Failure {
     Refused,
     /// It speaks only the seed wire.
     Original,
-    /// It speaks something else, or does not let us read.
+    /// It takes connections and says nothing that could be an answer.
+    Silent(SafeText),
+    /// It speaks HTTP, and is no node or does not let us read.
     Foreign,
     /// It drained, and has told all there was to tell.
     Left,
@@ -117,6 +119,10 @@ impl HopTask {
         self.told = told;
         let ours = self.told.is_some();
         self.subject.change(|state| std::mem::replace(&mut state.ours, ours) != ours);
+        if !ours && self.subject.state().link == HopLink::Starting {
+            // Nothing was to be started: somebody listens there.
+            self.set(HopLink::Unknown);
+        }
         if let Some(link @ (HopLink::Starting | HopLink::Down { .. })) = self.told.clone() {
             self.set(link);
         }
@@ -130,14 +136,16 @@ impl HopTask {
     fn failed(&mut self, failure: Failure) {
         self.seed = failure == Failure::Original || (self.seed && !matches!(failure, Failure::Foreign));
         let link = match (failure, &self.told) {
+            // Whatever answers on the way there while it is being started, is not it.
+            (_, Some(told @ HopLink::Starting)) => told.clone(),
             (
-                Failure::Down(_) | Failure::Refused | Failure::Left,
-                Some(told @ (HopLink::Starting | HopLink::Down { .. })),
+                Failure::Down(_) | Failure::Refused | Failure::Silent(_) | Failure::Left,
+                Some(told @ HopLink::Down { .. }),
             ) => told.clone(),
             (Failure::Left, _) => HopLink::Down { reason: DownReason::Stopped },
             // That nobody listens any more is no news of one that was seen to stop.
             (Failure::Down(_) | Failure::Refused, _) if self.is_stopped() => return,
-            (Failure::Down(reason), _) => HopLink::Down { reason: reason.into() },
+            (Failure::Down(reason) | Failure::Silent(reason), _) => HopLink::Down { reason: reason.into() },
             (Failure::Refused, _) => HopLink::Down { reason: Reason::Refused.words().into() },
             (Failure::Original, _) => HopLink::Original,
             (Failure::Foreign, _) => HopLink::Foreign,
@@ -206,14 +214,14 @@ impl HopTask {
                 Some(Wire::Http) => {}
                 None => {
                     let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
-                    let silent = |_| Failure::Down("did not answer".into());
+                    let silent = |_| Failure::Silent("did not answer in time".into());
                     return Err(dialed.map_or_else(|problem| not_connected(&problem), silent));
                 }
             }
         }
         let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
         let dialed = dialed.map_err(|problem| not_connected(&problem))?;
-        let request = page_request(&hop.address, &[], EVENTS, self.token(), ANSWER).map_err(|_| Failure::Foreign)?;
+        let request = page_request(&hop.address, &[], EVENTS, self.token(), ANSWER).map_err(no_request)?;
         let asking = ask(dialed.stream, &hop.address, request, ANSWER);
         pin!(asking);
         let early = within(SILENCE, &mut asking).await.ok();
@@ -229,8 +237,8 @@ impl HopTask {
         };
         match asked {
             Ok(asked) => judge(asked, 0, 0).await,
-            Err(problem) if problem.reason == Reason::Nonsense => Err(Failure::Foreign),
-            Err(problem) => Err(down(&problem)),
+            Err(problem) if problem.reason == Reason::Closed => Err(down(&problem)),
+            Err(problem) => Err(Failure::Silent(problem.to_string().into())),
         }
     }
 
@@ -239,7 +247,7 @@ impl HopTask {
         let (first, behind) = (&self.subject.way[0].address, &self.subject.way[1..=self.subject.at]);
         let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
         let dialed = dial(first, CONNECT, &|_| Ok(()), b"", None).await.map_err(named)?;
-        let request = page_request(first, behind, EVENTS, self.token(), ANSWER).map_err(|_| Failure::Foreign)?;
+        let request = page_request(first, behind, EVENTS, self.token(), ANSWER).map_err(no_request)?;
         let asked = ask(dialed.stream, first, request, ANSWER).await.map_err(named)?;
         judge(asked, self.subject.at as u32, self.subject.at as u32).await
     }
@@ -282,12 +290,18 @@ async fn judge(asked: Asked, hops: u32, hop: u32) -> Result<Asked, Failure> {
     let Asked { reply, driver: _driver } = asked;
     let body = short_body(reply.into_body(), problem::MAX_BODY, PROBE).await;
     let Some(problem) = body.and_then(|body| Problem::from_json(&body)) else { return Err(Failure::Foreign) };
-    let unanswered = problem.action == Action::Reply || problem.reason == Reason::Unauthorized;
+    // It answered, with something else or with a refusal; a hop that says nothing may be anything.
+    let answered = matches!(problem.reason, Reason::RouteIgnored | Reason::Unauthorized);
     if problem.hop != hop {
         // The way there is broken, which says nothing of the hop itself.
         return Err(Failure::Down(format!("hop {}: {problem}", problem.hop.saturating_add(1)).into()));
     }
-    Err(if unanswered { Failure::Foreign } else { down(&problem) })
+    Err(if answered { Failure::Foreign } else { down(&problem) })
+}
+
+/// No request can be made of its address.
+fn no_request(error: hyper::http::Error) -> Failure {
+    Failure::Down(format!("cannot be asked: {error}").into())
 }
 
 /// Why the hop could not be connected to from here.

@@ -217,6 +217,59 @@ async fn the_original_and_strangers_are_told_apart() {
     assert_eq!(watcher.hops()[2].link, HopLink::Down { reason: "connection refused".into() });
 }
 
+/// A server that reads what comes and then says this, and nothing more.
+async fn says(listener: TcpListener, answer: &'static [u8]) {
+    let mut asked = Vec::new();
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read_buf(&mut Vec::new()).await;
+        let _ = stream.write_all(answer).await;
+        asked.push(stream);
+    }
+}
+
+#[tokio::test]
+async fn only_a_reply_in_http_makes_a_hop_a_foreign_server() {
+    let first = site(|_| {}).await;
+    let mut answering = JoinSet::new();
+    let mut hops = vec![first.node.address];
+    for answer in [&b""[..], b"SSH-2.0-OpenSSH_9.9\r\n", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        hops.push(listener.local_addr().unwrap());
+        answering.spawn(says(listener, answer));
+    }
+    let mut watcher = Watcher::start(&route(&hops), &Tokens::default(), None);
+    let settled = |hop: &HopSnapshot| !matches!(hop.link, HopLink::Unknown);
+    let hops = until(&mut watcher, |hops| hops.iter().all(settled)).await;
+    let down = |hop: &HopSnapshot| match &hop.link {
+        HopLink::Down { reason } => reason.to_string(),
+        link => panic!("{link:?}"),
+    };
+    assert!(down(&hops[1]).contains("did not answer in time"), "{}", down(&hops[1]));
+    assert!(down(&hops[2]).contains("answer makes no sense"), "{}", down(&hops[2]));
+    assert_eq!(hops[3].link, HopLink::Foreign);
+}
+
+#[tokio::test]
+async fn what_stands_in_the_place_of_a_node_that_is_started_is_named_once_that_is_known() {
+    let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = stranger.local_addr().unwrap();
+    let told = tokio::sync::watch::Sender::new(vec![Some(HopLink::Starting)]);
+    let mut watcher = Watcher::start(&route(&[address]), &Tokens::default(), Some(&told.subscribe()));
+    let (mut asked, _) = stranger.accept().await.unwrap();
+    let _ = asked.read_buf(&mut Vec::new()).await;
+    asked.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    // It is asked again, so the answer was taken.
+    let (silent, _) = stranger.accept().await.unwrap();
+    assert_eq!(watcher.hops()[0].link, HopLink::Starting);
+    told.send_replace(vec![None]);
+    until(&mut watcher, |hops| hops[0].link == HopLink::Unknown && !hops[0].ours).await;
+    drop(silent);
+    let mut answering = JoinSet::new();
+    answering.spawn(says(stranger, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"));
+    until(&mut watcher, |hops| hops[0].link == HopLink::Foreign).await;
+}
+
 #[tokio::test]
 async fn a_hop_on_another_machines_loopback_is_watched_through_the_chain_with_its_token() {
     let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();
