@@ -21,14 +21,26 @@ const EDGE: f64 = 12.0;
 /// From the top of a cell to the line that letters stand on.
 const BASE: f64 = 13.0;
 
+/// From the top of a cell to the line under underlined text, and how thick it is.
+const LINE: (f64, f64) = (14.5, 1.0);
+
 /// Neighbouring cells of one look.
-struct Run {
+struct Run<'a> {
     column: usize,
     columns: usize,
-    text: String,
+    /// The cells, each with its column and how many it takes.
+    cells: Vec<(usize, usize, &'a str)>,
     front: String,
     back: String,
     modifier: Modifier,
+}
+
+/// A piece of a run that every renderer puts in its place: it has a place of its own and holds no blank. Renderers that
+/// do not know the length of a text let it drift by as much as its font is off the grid.
+struct Word {
+    column: usize,
+    columns: usize,
+    text: String,
 }
 
 /// Makes the picture of a frame.
@@ -54,16 +66,25 @@ pub fn picture(buffer: &Buffer, theme: &Theme) -> String {
                     "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{long:.1}\" height=\"{high}\" fill=\"{back}\"/>"
                 );
             }
-            if !run.text.trim().is_empty() || run.modifier.contains(Modifier::UNDERLINED) {
+            if run.modifier.contains(Modifier::UNDERLINED) {
+                let (front, high) = (&run.front, LINE.1);
+                let _ = writeln!(
+                    texts,
+                    "<rect x=\"{left:.1}\" y=\"{:.1}\" width=\"{long:.1}\" height=\"{high}\" fill=\"{front}\"/>",
+                    top + LINE.0
+                );
+            }
+            for word in words(&run.cells) {
+                let (left, long) = (EDGE + word.column as f64 * CELL.0, word.columns as f64 * CELL.0);
                 // The length is given, so that the grid holds in whatever font the reader has.
                 let _ = writeln!(
                     texts,
                     "<text x=\"{left:.1}\" y=\"{:.1}\" textLength=\"{long:.1}\" lengthAdjust=\"spacingAndGlyphs\" \
-                     xml:space=\"preserve\" fill=\"{}\"{}>{}</text>",
+                     fill=\"{}\"{}>{}</text>",
                     top + BASE,
                     run.front,
                     more(run.modifier),
-                    escape(&run.text)
+                    escape(&word.text)
                 );
             }
         }
@@ -71,8 +92,8 @@ pub fn picture(buffer: &Buffer, theme: &Theme) -> String {
     svg + &texts + "</svg>\n"
 }
 
-fn runs(cells: &[Cell], ground: &str) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+fn runs<'a>(cells: &'a [Cell], ground: &str) -> Vec<Run<'a>> {
+    let mut runs: Vec<Run<'a>> = Vec::new();
     for (column, columns, cell) in drawn(cells) {
         let (mut front, mut back) = (color(cell.fg, FRONT), color(cell.bg, ground));
         if cell.modifier.contains(Modifier::REVERSED) {
@@ -81,15 +102,56 @@ fn runs(cells: &[Cell], ground: &str) -> Vec<Run> {
         match runs.last_mut() {
             Some(run) if run.front == front && run.back == back && run.modifier == cell.modifier => {
                 run.columns += columns;
-                run.text.push_str(cell.symbol());
+                run.cells.push((column, columns, cell.symbol()));
             }
             _ => {
-                let text = cell.symbol().to_owned();
-                runs.push(Run { column, columns, text, front, back, modifier: cell.modifier });
+                let cells = vec![(column, columns, cell.symbol())];
+                runs.push(Run { column, columns, cells, front, back, modifier: cell.modifier });
             }
         }
     }
     runs
+}
+
+fn words(cells: &[(usize, usize, &str)]) -> Vec<Word> {
+    let mut words: Vec<Word> = Vec::new();
+    let mut before = None;
+    for (column, columns, symbol) in cells {
+        let kind = Glyph::of(symbol);
+        match words.last_mut() {
+            _ if kind == Glyph::Blank => {}
+            Some(word) if kind != Glyph::Single && before == Some(kind) => {
+                word.columns += columns;
+                word.text.push_str(symbol);
+            }
+            _ => words.push(Word { column: *column, columns: *columns, text: (*symbol).to_owned() }),
+        }
+        before = Some(kind);
+    }
+    words
+}
+
+/// What stands in a cell, as far as fonts go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Glyph {
+    Blank,
+    /// Letters that every font has, as wide as each other.
+    Letter,
+    /// Lines and blocks, which fonts that have them draw from edge to edge.
+    Drawing,
+    /// Anything else may come from another font, with a width of its own.
+    Single,
+}
+
+impl Glyph {
+    fn of(symbol: &str) -> Self {
+        match symbol.chars().next() {
+            None | Some(' ' | '\u{2800}') => Self::Blank,
+            Some('!'..='~') => Self::Letter,
+            Some('\u{2500}'..='\u{259f}') => Self::Drawing,
+            Some(_) => Self::Single,
+        }
+    }
 }
 
 fn color(color: Color, unset: &str) -> String {
@@ -131,7 +193,6 @@ fn more(modifier: Modifier) -> String {
         (Modifier::BOLD, " font-weight=\"bold\""),
         (Modifier::DIM, " opacity=\"0.6\""),
         (Modifier::ITALIC, " font-style=\"italic\""),
-        (Modifier::UNDERLINED, " text-decoration=\"underline\""),
     ];
     looks.iter().filter(|(look, _)| modifier.contains(*look)).map(|(_, text)| *text).collect()
 }
@@ -148,13 +209,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_of_one_look_are_one_text_and_markup_stays_text() {
+    fn every_word_has_its_own_place_and_holds_no_blank() {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 20, 2));
+        buffer.set_string(0, 0, "── to  ⣿⣿ 文a━", Style::new());
+        buffer.set_string(0, 1, "under  it", Style::new().add_modifier(Modifier::UNDERLINED));
+        let svg = picture(&buffer, &Theme::default());
+        let texts: Vec<(f64, f64, &str)> = svg
+            .lines()
+            .filter_map(|line| line.strip_prefix("<text x=\""))
+            .map(|line| {
+                let (x, rest) = line.split_once('"').unwrap();
+                let (_, rest) = rest.split_once("textLength=\"").unwrap();
+                let (long, rest) = rest.split_once('"').unwrap();
+                let (_, text) = rest.split_once('>').unwrap();
+                let text = text.strip_suffix("</text>").unwrap();
+                ((x.parse::<f64>().unwrap() - EDGE) / CELL.0, long.parse::<f64>().unwrap() / CELL.0, text)
+            })
+            .map(|(x, long, text)| (x.round(), long.round(), text))
+            .collect();
+        let wanted = [
+            (0.0, 2.0, "──"),
+            (3.0, 2.0, "to"),
+            (7.0, 1.0, "⣿"),
+            (8.0, 1.0, "⣿"),
+            (10.0, 2.0, "文"),
+            (12.0, 1.0, "a"),
+            (13.0, 1.0, "━"),
+            (0.0, 5.0, "under"),
+            (7.0, 2.0, "it"),
+        ];
+        assert_eq!(texts, wanted, "{svg}");
+        // The line goes on below the blanks.
+        let long = 9.0 * CELL.0;
+        assert!(svg.contains(&format!("width=\"{long:.1}\" height=\"1\" fill=\"{FRONT}\"")), "{svg}");
+    }
+
+    #[test]
+    fn markup_stays_text() {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 12, 2));
         buffer.set_string(0, 0, "a<b> & 文", Style::new());
         buffer.set_string(0, 1, "red", Style::new().fg(Color::Red).add_modifier(Modifier::BOLD));
         buffer.set_string(4, 1, "cursor", Style::new().add_modifier(Modifier::REVERSED));
         let svg = picture(&buffer, &Theme::default());
-        assert!(svg.contains(">a&lt;b&gt; &amp; 文 "), "{svg}");
+        assert!(svg.contains(">a&lt;b&gt;</text>") && svg.contains(">&amp;</text>"), "{svg}");
         assert!(svg.contains("fill=\"#e06c75\" font-weight=\"bold\">red</text>"), "{svg}");
         assert!(svg.contains(&format!("fill=\"{BACK}\">cursor</text>")), "{svg}");
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
