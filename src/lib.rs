@@ -41,7 +41,7 @@
 //! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs;
 //!               pulse  how long this program was not running;  deadline  limits that do not count that time
 //! kernel        calls nobody wraps: socket figures, a head start for the disk, ignored signals;  load  what a node got
-//!               of the machine
+//!               of the machine;  latency  giving way to whoever is served alone
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control
 //! api           the node's own pages and verbs;  metrics  its counters as text;  ask  reading such pages from other
 //!               nodes;  control  telling them, and asking for lists of folders;  listings  how many of those are made at

@@ -24,6 +24,8 @@ pub struct Limits {
     /// The size of the kernel's buffers of each connection that carries files, in bytes; the kernel keeps as much again
     /// for itself. `None` lets them follow how a body flows.
     pub sockbuf: Option<u32>,
+    /// Whoever is served alone goes before this program's own work: see the module `latency`.
+    pub give_way: bool,
 }
 
 impl Default for Limits {
@@ -38,6 +40,7 @@ impl Default for Limits {
             drain: Duration::from_secs(30),
             minimum_rate_over: Duration::from_mins(1),
             sockbuf: None,
+            give_way: true,
         }
     }
 }

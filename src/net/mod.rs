@@ -19,6 +19,7 @@ pub mod drain;
 pub mod fetch;
 pub mod ids;
 pub(crate) mod kernel;
+mod latency;
 pub mod limits;
 pub mod link;
 pub mod listings;

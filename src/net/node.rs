@@ -1,11 +1,9 @@
 //! A node: one listener, what it may do, and the sessions it owns.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::task::Poll;
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -34,7 +32,7 @@ use super::resolve::Resolver;
 use super::root::Root;
 use super::splice::Pipes;
 use super::upstream::Upstream;
-use super::{ids, reserve, session};
+use super::{ids, latency, reserve, session};
 use crate::dials::Dials;
 use crate::meter::{WINDOW_US, Window};
 use crate::route::Wire;
@@ -154,18 +152,14 @@ impl Node {
                 Admitted { stream, conn, head, deadline } = door.next() => {
                     looking = true;
                     let known = conn.conn();
-                    let alone = conn.is_alone();
+                    let goes_first = latency::goes_first(&self.config.limits, &conn);
                     let node = Arc::clone(&self);
                     // In a box: what is spawned is moved eight times until it has ended.
                     known.served_by(match head {
                         Some(head) => sessions.spawn(Box::pin(session::run(node, stream, conn, head, deadline))),
                         None => sessions.spawn(Box::pin(reserve::run(node, stream, conn))),
                     });
-                    if alone {
-                        // It has most often asked already, and need not wait until this sees that nobody else is at the
-                        // door; of many who come at once, looking after each by itself would cost more.
-                        let_others_go_first().await;
-                    }
+                    latency::after_accept(goes_first).await;
                 }
             }
         }
@@ -297,19 +291,6 @@ impl Node {
         self.registry.fill(&mut snapshot);
         snapshot
     }
-}
-
-/// Lets every task that is ready run first; unlike tokio's own `yield_now`, this does not look for events meanwhile.
-async fn let_others_go_first() {
-    let mut went = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut went, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Sets what every accepted connection takes over from its listener.

@@ -1,6 +1,5 @@
 //! Who is connected and what they do: live connections, the transfers of the recent past, and copies of both.
 
-mod alone;
 mod close;
 mod evidence;
 mod finished;
@@ -237,6 +236,16 @@ impl ConnGuard {
         lock(&self.conn.now).state
     }
 
+    /// Nobody was let in since.
+    pub(super) fn is_newest(&self) -> bool {
+        self.registry.next_id.load(Relaxed) == self.conn.id + 1
+    }
+
+    /// File requests that are being served, on all connections.
+    pub(super) fn requests(&self) -> u64 {
+        self.registry.jobs.load(Relaxed)
+    }
+
     /// A file request begins on this connection.
     pub fn begin_job(&self, id: TransferId, method: Method, name: &FileName, wire: Wire) -> JobGuard<'_> {
         let account = TransferAccount { name: name.shown(), ..TransferAccount::default() };
@@ -258,6 +267,11 @@ impl ConnGuard {
 }
 
 impl JobGuard<'_> {
+    /// The connection it came by.
+    pub(super) fn on(&self) -> &ConnGuard {
+        self.conn
+    }
+
     /// What its body does; a clone can be handed to the pump.
     pub fn job(&self) -> &Arc<Job> {
         &self.job

@@ -17,7 +17,7 @@ use super::pump::{Early, Pace, PumpError};
 use super::reader::STEP;
 use super::registry::{Closing, ConnGuard, HeadGuard, JobGuard, Slots};
 use super::upstream::Upstream;
-use super::{origin, relay, seed};
+use super::{latency, origin, relay, seed};
 use crate::meter::Wait;
 use crate::route::{Role, Wire, advance};
 use crate::snapshot::{Broke, ConnState};
@@ -175,7 +175,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
 
 /// Leaves the chain. A node that has others to serve has no time to dial ahead.
 fn leave(node: &Node, conn: &ConnGuard, upstream: Upstream) {
-    if conn.is_alone() && !node.draining() {
+    if latency::is_alone(conn, 0) && !node.draining() {
         upstream.leave();
     }
 }
@@ -352,10 +352,8 @@ pub async fn send_body<S: Source>(
         }),
     };
     meter.end(clock.now_us());
-    if down.asked_last && sent.is_ok() && job.is_alone() {
-        // Whoever was just given the last of the reply may be waiting for this very processor, and what is left to do here
-        // nobody waits for.
-        std::thread::yield_now();
+    if sent.is_ok() {
+        latency::after_body(&limits, job, down.asked_last);
     }
     note_dials(node, job);
     match sent {
