@@ -54,7 +54,8 @@
 //! # The wing of the terminal: ui/
 //!
 //! ```text
-//! screen        the loop;  terminal  taking and giving back;  suspend  stopping;  event  the input thread;
+//! screen        the loop;  terminal  taking and giving back;  suspend  stopping;  event  the input thread;  input  bytes as
+//!               keys;
 //!               clipboard  what goes out besides frames
 //! keymap        one table for dispatch, footer, help and palette;  action  what keys mean;  mouse  what clicks mean;
 //!               edit  a line being typed

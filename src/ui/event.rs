@@ -4,22 +4,27 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use crossterm::event::{Event as Input, KeyEvent, KeyEventKind, MouseButton, MouseEventKind, poll, read};
+use crossterm::event::KeyEvent;
 use rustix::event::PollFlags;
+use rustix::io::Errno;
+use signal_hook::SigId;
+use signal_hook::consts::SIGWINCH;
+use signal_hook::low_level::unregister;
 
+use super::input::Parser;
 use super::mouse::Gesture;
 use super::terminal::{is_gone, is_taken, keyboard, waits};
 
 /// Events that may wait; a person types no faster, and pasted text is one event.
 pub(super) const QUEUE: usize = 256;
-/// How long a poll for events that are there already may wait: with the feature `use-dev-tty`, the library does not look
-/// at all when the timeout is zero.
-const AT_HAND: Duration = Duration::from_millis(1);
 /// How often the threads look whether they are still wanted.
 const LOOK: Duration = Duration::from_millis(100);
+/// After so long without a byte, pasted text is over, even if its end was lost on the way: until then every key would be a
+/// part of it. A link that stands still for so long in the middle of a paste is the rarer case.
+const PASTE_ENDS: Duration = Duration::from_secs(5);
 
 /// What can happen to the screen from outside the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +46,7 @@ pub struct Events {
     /// What happened, in order.
     pub queue: Receiver<Event>,
     done: Arc<AtomicBool>,
+    resizes: SigId,
 }
 
 impl Events {
@@ -49,63 +55,63 @@ impl Events {
         let (sender, queue) = sync_channel(QUEUE);
         let done = Arc::new(AtomicBool::new(false));
         let tty = keyboard()?;
+        // The size is asked for by each frame; one that changed before this is no news to the first.
+        let resized = Arc::new(AtomicBool::new(false));
+        let resizes = signal_hook::flag::register(SIGWINCH, Arc::clone(&resized))?;
         let watched = tty.try_clone()?;
         let (stop, keys) = (Arc::clone(&done), sender.clone());
-        thread::Builder::new().name("keys".to_owned()).spawn(move || listen(&tty, &keys, &stop))?;
+        thread::Builder::new().name("keys".to_owned()).spawn(move || listen(&tty, &resized, &keys, &stop))?;
         let stop = Arc::clone(&done);
         thread::Builder::new().name("terminal watch".to_owned()).spawn(move || watch(&watched, &sender, &stop))?;
-        Ok(Self { queue, done })
+        Ok(Self { queue, done, resizes })
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
         self.done.store(true, Ordering::Relaxed);
+        unregister(self.resizes);
     }
 }
 
 /// Reads only when there is something to read: a read from a dead terminal would return nothing, for ever and at once.
-fn listen(tty: &OwnedFd, events: &SyncSender<Event>, done: &AtomicBool) {
-    let mut hears_resizes = false;
+fn listen(tty: &OwnedFd, resized: &AtomicBool, events: &SyncSender<Event>, done: &AtomicBool) {
+    let (mut parser, mut heard) = (Parser::default(), Instant::now());
+    let mut bytes = [0; 4096];
     while !done.load(Ordering::Relaxed) {
         if !is_taken() {
             // What is typed now is for the shell, and the kernel stops a program in the background that reads it.
             thread::sleep(LOOK);
+            parser = Parser::default();
             continue;
         }
-        if !hears_resizes {
-            // The library installs its handler for SIGWINCH at the first poll; what changed before is read now.
-            let _ = poll(AT_HAND);
-            hears_resizes = true;
-            if events.send(Event::Resize).is_err() {
-                return;
-            }
-        }
         let flags = waits(tty.as_fd(), PollFlags::IN, LOOK);
+        let mut found = Vec::new();
+        if resized.swap(false, Ordering::Relaxed) {
+            found.push(Event::Resize);
+        }
         if is_gone(flags) {
             return;
         }
         if !is_taken() {
             continue;
         }
-        // Also after a wait that ended with nothing: a resize arrives as a signal, not as bytes.
-        let mut any = false;
-        while is_taken() && poll(AT_HAND).unwrap_or(false) {
-            any = true;
-            let Ok(input) = read() else {
+        if flags.contains(PollFlags::IN) {
+            match rustix::io::read(tty, &mut bytes) {
+                Ok(count @ 1..) => parser.feed(&bytes[..count], count == bytes.len(), |event| found.push(event)),
+                Err(Errno::INTR | Errno::AGAIN) => {}
                 // Without keys there would be no way out.
-                let _ = events.send(Event::HungUp);
-                return;
-            };
-            if let Some(event) = event(input)
-                && events.send(event).is_err()
-            {
+                Ok(0) | Err(_) => found.push(Event::HungUp),
+            }
+            heard = Instant::now();
+        } else if parser.is_pasting() && heard.elapsed() >= PASTE_ENDS {
+            parser.end_paste(|event| found.push(event));
+        }
+        for event in found {
+            let is_last = event == Event::HungUp;
+            if events.send(event).is_err() || is_last {
                 return;
             }
-        }
-        if flags.contains(PollFlags::IN) && !any {
-            // Half a key sequence: the rest comes in a moment, and asking again at once would burn a core.
-            thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -118,24 +124,5 @@ fn watch(tty: &OwnedFd, events: &SyncSender<Event>, done: &AtomicBool) {
             let _ = events.try_send(Event::HungUp);
             thread::sleep(LOOK);
         }
-    }
-}
-
-/// Releases and the pointer's mere moving are nobody's business here, and must not cause a frame.
-fn event(input: Input) -> Option<Event> {
-    match input {
-        Input::Key(key) if key.kind != KeyEventKind::Release => Some(Event::Key(key)),
-        Input::Mouse(mouse) => {
-            let gesture = match mouse.kind {
-                MouseEventKind::Down(MouseButton::Left) => Gesture::Click,
-                MouseEventKind::ScrollUp => Gesture::WheelUp,
-                MouseEventKind::ScrollDown => Gesture::WheelDown,
-                _ => return None,
-            };
-            Some(Event::Mouse(gesture, mouse.column, mouse.row))
-        }
-        Input::Paste(text) => Some(Event::Paste(text)),
-        Input::Resize(..) => Some(Event::Resize),
-        _ => None,
     }
 }

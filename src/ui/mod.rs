@@ -12,6 +12,7 @@ pub mod event;
 pub mod fill;
 pub mod filter;
 pub mod grid;
+pub mod input;
 pub mod keymap;
 pub mod layout;
 pub mod lists;

@@ -233,6 +233,14 @@ impl Terminal {
         state.sent.clone()
     }
 
+    /// The most memory that the program has had, in KiB.
+    #[allow(dead_code, reason = "each test crate uses its own part of this")]
+    pub(crate) fn most_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches("kB").trim().parse().unwrap()
+    }
+
     /// The processes that the program has started and that still live.
     pub(crate) fn children(&self) -> Vec<Pid> {
         children_of(self.pid)

@@ -103,3 +103,34 @@ fn input_that_never_ends_leaves_room_for_the_screen_and_for_signals() {
     assert_eq!(terminal.ends(PATIENCE).signal(), Some("Terminated"));
     assert!(all_gone(&nodes, Duration::ZERO), "the nodes are stopped in order");
 }
+
+#[test]
+fn a_paste_without_an_end_takes_no_memory_and_is_over_at_some_time() {
+    let chain = Chain::new(2, 100_000);
+    let mut terminal = up(&chain, "", 80, 24);
+    terminal.keys("n");
+    terminal.shows(&["which file?"]);
+    let before = terminal.most_memory();
+    terminal.keys("\x1b[200~other.bin");
+    let piece = "\n".repeat(1 << 20);
+    for _ in 0..100 {
+        terminal.keys(&piece);
+    }
+    // What was pasted is shown when no more of it comes; keys are keys again.
+    terminal.shows(&["which file? other.bin"]);
+    let took = terminal.most_memory() - before;
+    assert!(took < 8 << 10, "{took} KiB more");
+    terminal.keys("\r");
+    terminal.shows(&["1 done", "other.bin"]);
+    // The same with its end, and a sequence that has none.
+    terminal.keys("n\x1b[200~data.bin");
+    for _ in 0..10 {
+        terminal.keys(&piece);
+    }
+    terminal.keys("\x1b[201~\r\x1b[");
+    terminal.shows(&["2 done"]);
+    terminal.keys(&"1;".repeat(1 << 20));
+    terminal.keys("A");
+    assert!(terminal.most_memory() - before < 8 << 10);
+    leave(&mut terminal);
+}

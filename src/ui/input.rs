@@ -1,0 +1,456 @@
+//! What a terminal sends, byte by byte: keys, mouse gestures and pasted text, in bounded memory whatever comes.
+//!
+//! The terminal library has a reader of its own, which keeps a paste, or a sequence, until its end has come. Nothing says
+//! that it ever does: the end of a paste can be lost on the way, and a file of any size can be pasted.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::event::Event;
+use super::mouse::Gesture;
+
+const ESCAPE: u8 = 0x1b;
+/// How pasted text ends, where a terminal was asked to say so.
+const PASTE_END: &[u8] = b"\x1b[201~";
+/// Most bytes of a paste that are kept: a line being typed takes far fewer, and nothing else takes any.
+const MOST_PASTED: usize = 16 * 1024;
+/// Longest sequence that can be a key or a gesture.
+const LONGEST: usize = 64;
+
+/// Reads what a terminal sends.
+#[derive(Debug, Default)]
+pub struct Parser {
+    /// The beginning of something whose end has not come.
+    pending: Vec<u8>,
+    paste: Option<Paste>,
+    /// What comes belongs to a sequence that is too long to mean anything.
+    skipping: bool,
+}
+
+/// Text that is being pasted.
+#[derive(Debug, Default)]
+struct Paste {
+    text: Vec<u8>,
+    /// How much of the end mark has come.
+    ending: usize,
+}
+
+/// What some bytes amount to.
+#[derive(Debug, PartialEq, Eq)]
+enum Read {
+    /// More has to come.
+    More,
+    /// Nothing that is wanted here.
+    Nothing,
+    /// This.
+    Event(Event),
+    /// Pasted text follows.
+    Paste,
+}
+
+impl Parser {
+    /// Takes bytes as they came; `more` says that others are at hand, so that an escape at the end may begin something.
+    pub fn feed(&mut self, mut bytes: &[u8], more: bool, mut found: impl FnMut(Event)) {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            if let Some(paste) = &mut self.paste {
+                let (used, ended) = paste.take(bytes);
+                bytes = &bytes[used..];
+                if ended {
+                    self.end_paste(&mut found);
+                }
+                continue;
+            }
+            bytes = rest;
+            if self.skipping {
+                self.skipping = byte != ESCAPE && !is_final(byte);
+                if byte == ESCAPE {
+                    self.pending.push(byte);
+                }
+                continue;
+            }
+            if byte == ESCAPE && self.pending == [ESCAPE] {
+                // The first was a key of its own; this one may begin something.
+                found(key(KeyCode::Esc));
+                continue;
+            }
+            self.pending.push(byte);
+            match read(&self.pending) {
+                Read::More if self.pending.len() < LONGEST => continue,
+                Read::More => self.skipping = true,
+                Read::Nothing => {}
+                Read::Event(event) => found(event),
+                Read::Paste => self.paste = Some(Paste::default()),
+            }
+            self.pending.clear();
+        }
+        if !more && self.pending == [ESCAPE] {
+            self.pending.clear();
+            found(key(KeyCode::Esc));
+        }
+    }
+
+    /// The end of pasted text is awaited.
+    pub fn is_pasting(&self) -> bool {
+        self.paste.is_some()
+    }
+
+    /// Takes what was pasted so far for all of it.
+    pub fn end_paste(&mut self, mut found: impl FnMut(Event)) {
+        if let Some(paste) = self.paste.take() {
+            found(Event::Paste(String::from_utf8_lossy(&paste.text).into_owned()));
+        }
+    }
+}
+
+impl Paste {
+    /// Takes bytes up to the end of the paste; the answer is how many, and whether that is its end.
+    fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
+        if self.ending == 0 {
+            let text = memchr::memchr(ESCAPE, bytes).unwrap_or(bytes.len());
+            if text > 0 {
+                self.keep(&bytes[..text]);
+                return (text, false);
+            }
+        }
+        if bytes[0] == PASTE_END[self.ending] {
+            self.ending += 1;
+            return (1, self.ending == PASTE_END.len());
+        }
+        // It was text after all; the byte that does not fit is looked at again.
+        let text = std::mem::take(&mut self.ending);
+        self.keep(&PASTE_END[..text]);
+        (0, false)
+    }
+
+    fn keep(&mut self, text: &[u8]) {
+        let room = MOST_PASTED - self.text.len();
+        self.text.extend_from_slice(&text[..text.len().min(room)]);
+    }
+}
+
+/// The last byte of a control sequence.
+fn is_final(byte: u8) -> bool {
+    (0x40..=0x7e).contains(&byte)
+}
+
+fn key(code: KeyCode) -> Event {
+    Event::Key(code.into())
+}
+
+fn pressed(code: KeyCode, modifiers: KeyModifiers) -> Read {
+    Read::Event(Event::Key(KeyEvent::new(code, modifiers)))
+}
+
+fn read(bytes: &[u8]) -> Read {
+    match bytes {
+        [ESCAPE] | [ESCAPE, b'O'] => Read::More,
+        [ESCAPE, b'O', last] => plain_key(*last).map_or(Read::Nothing, |code| Read::Event(key(code))),
+        [ESCAPE, b'[', rest @ ..] => sequence(rest),
+        [ESCAPE, rest @ ..] => match character(rest) {
+            Read::Event(Event::Key(key)) => pressed(key.code, key.modifiers | KeyModifiers::ALT),
+            other => other,
+        },
+        _ => character(bytes),
+    }
+}
+
+/// A character, or a key that sends a single byte.
+fn character(bytes: &[u8]) -> Read {
+    let control = |c: u8| pressed(KeyCode::Char(c.into()), KeyModifiers::CONTROL);
+    match bytes {
+        [b'\r'] => Read::Event(key(KeyCode::Enter)),
+        [b'\t'] => Read::Event(key(KeyCode::Tab)),
+        [0x7f] => Read::Event(key(KeyCode::Backspace)),
+        [0] => control(b' '),
+        [c @ 0x01..=0x1a] => control(c - 1 + b'a'),
+        [c @ 0x1c..=0x1f] => control(c - 0x1c + b'4'),
+        _ => match std::str::from_utf8(bytes) {
+            Ok(text) => text.chars().next().map_or(Read::Nothing, |c| {
+                pressed(KeyCode::Char(c), if c.is_uppercase() { KeyModifiers::SHIFT } else { KeyModifiers::NONE })
+            }),
+            Err(error) if error.error_len().is_none() => Read::More,
+            Err(_) => Read::Nothing,
+        },
+    }
+}
+
+/// What follows `ESC [`.
+fn sequence(bytes: &[u8]) -> Read {
+    match bytes {
+        [] | [b'['] | [b'M'] | [b'M', _] | [b'M', _, _] => return Read::More,
+        // The Linux console's first function keys.
+        [b'[', last @ b'A'..=b'E'] => return Read::Event(key(KeyCode::F(last - b'A' + 1))),
+        [b'M', button, column, row] => {
+            let at = |byte: u8| byte.checked_sub(32).map(u16::from);
+            return button.checked_sub(32).map_or(Read::Nothing, |button| mouse(button, at(*column), at(*row)));
+        }
+        _ => {}
+    }
+    let Some((&last, parameters)) = bytes.split_last() else { return Read::More };
+    if !is_final(last) {
+        // Anything else than parameters ends it, and is lost with it.
+        return if (0x20..=0x3f).contains(&last) { Read::More } else { Read::Nothing };
+    }
+    let Ok(parameters) = std::str::from_utf8(parameters) else { return Read::Nothing };
+    let mut numbers = parameters.trim_start_matches('<').split(';');
+    let mut next = || numbers.next().unwrap_or_default();
+    let (first, second, third) = (next(), next(), next());
+    match last {
+        b'M' | b'm' => {
+            let extended = parameters.starts_with('<');
+            let button = first.parse::<u8>().ok();
+            let button = if extended { button } else { button.and_then(|button| button.checked_sub(32)) };
+            // The small letter is the button's release.
+            let button = button.filter(|_| last == b'M');
+            button.map_or(Read::Nothing, |button| mouse(button, second.parse().ok(), third.parse().ok()))
+        }
+        b'~' if parameters == "200" => Read::Paste,
+        b'~' => with_modifiers(first.parse().ok().and_then(numbered_key), second),
+        b'u' => {
+            let code = first.split(':').next().and_then(|code| code.parse().ok()).and_then(char::from_u32);
+            with_modifiers(code.and_then(coded_key), second)
+        }
+        b'Z' => pressed(KeyCode::BackTab, KeyModifiers::SHIFT),
+        // That answers a question about the cursor.
+        b'R' => Read::Nothing,
+        _ => {
+            // Some terminals have the modifiers where others have a 1.
+            let modifiers = if second.is_empty() { first } else { second };
+            with_modifiers(plain_key(last), modifiers)
+        }
+    }
+}
+
+/// A key that is pressed, or repeats, with its modifiers: one more than their bits, then perhaps a colon and what the key
+/// does.
+fn with_modifiers(code: Option<KeyCode>, text: &str) -> Read {
+    let (mask, kind) = text.split_once(':').unwrap_or((text, ""));
+    let bits = mask.parse::<u8>().unwrap_or(1).saturating_sub(1);
+    let Some(code) = code.filter(|_| kind != "3") else { return Read::Nothing };
+    let mut modifiers = KeyModifiers::NONE;
+    for (bit, modifier) in [
+        (1, KeyModifiers::SHIFT),
+        (2, KeyModifiers::ALT),
+        (4, KeyModifiers::CONTROL),
+        (8, KeyModifiers::SUPER),
+        (16, KeyModifiers::HYPER),
+        (32, KeyModifiers::META),
+    ] {
+        if bits & bit != 0 {
+            modifiers |= modifier;
+        }
+    }
+    let back = code == KeyCode::Tab && modifiers.contains(KeyModifiers::SHIFT);
+    pressed(if back { KeyCode::BackTab } else { code }, modifiers)
+}
+
+/// A key whose sequence ends with this letter.
+fn plain_key(last: u8) -> Option<KeyCode> {
+    Some(match last {
+        b'A' => KeyCode::Up,
+        b'B' => KeyCode::Down,
+        b'C' => KeyCode::Right,
+        b'D' => KeyCode::Left,
+        b'F' => KeyCode::End,
+        b'H' => KeyCode::Home,
+        b'P'..=b'S' => KeyCode::F(last - b'P' + 1),
+        _ => return None,
+    })
+}
+
+/// A key whose sequence ends with `~`.
+fn numbered_key(number: u8) -> Option<KeyCode> {
+    Some(match number {
+        1 | 7 => KeyCode::Home,
+        2 => KeyCode::Insert,
+        3 => KeyCode::Delete,
+        4 | 8 => KeyCode::End,
+        5 => KeyCode::PageUp,
+        6 => KeyCode::PageDown,
+        11..=15 => KeyCode::F(number - 10),
+        17..=21 => KeyCode::F(number - 11),
+        23..=26 => KeyCode::F(number - 12),
+        28..=29 => KeyCode::F(number - 15),
+        31..=34 => KeyCode::F(number - 17),
+        _ => return None,
+    })
+}
+
+/// A key that is sent as its character's number; those without a character have numbers in an area for private use.
+fn coded_key(c: char) -> Option<KeyCode> {
+    Some(match c {
+        '\r' => KeyCode::Enter,
+        '\t' => KeyCode::Tab,
+        '\x1b' => KeyCode::Esc,
+        '\x7f' => KeyCode::Backspace,
+        '\u{e000}'..='\u{f8ff}' => return None,
+        c => KeyCode::Char(c),
+    })
+}
+
+/// What the mouse did, where it is a click or a turn of the wheel; columns and rows count from 1.
+fn mouse(button: u8, column: Option<u16>, row: Option<u16>) -> Read {
+    // Shift, Alt and Ctrl make no difference.
+    let gesture = match button & !0b0001_1100 {
+        0 => Gesture::Click,
+        64 => Gesture::WheelUp,
+        65 => Gesture::WheelDown,
+        _ => return Read::Nothing,
+    };
+    let at = |place: Option<u16>| place.and_then(|place| place.checked_sub(1));
+    match (at(column), at(row)) {
+        (Some(column), Some(row)) => Read::Event(Event::Mouse(gesture, column, row)),
+        _ => Read::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What bytes mean that come in pieces of this size.
+    fn read_in(bytes: &[u8], size: usize) -> Vec<Event> {
+        let (mut parser, mut events) = (Parser::default(), Vec::new());
+        let pieces = bytes.chunks(size).count();
+        for (at, piece) in bytes.chunks(size).enumerate() {
+            parser.feed(piece, at + 1 < pieces, |event| events.push(event));
+        }
+        events
+    }
+
+    fn events(bytes: &[u8]) -> Vec<Event> {
+        let whole = read_in(bytes, bytes.len());
+        assert_eq!(read_in(bytes, 1), whole, "{bytes:?} in single bytes");
+        whole
+    }
+
+    #[test]
+    fn each_key_is_known_by_what_terminals_send_for_it() {
+        const NONE: KeyModifiers = KeyModifiers::NONE;
+        const SHIFT: KeyModifiers = KeyModifiers::SHIFT;
+        const ALT: KeyModifiers = KeyModifiers::ALT;
+        const CONTROL: KeyModifiers = KeyModifiers::CONTROL;
+        let char = KeyCode::Char;
+        for (bytes, code, modifiers) in [
+            (&b"q"[..], char('q'), NONE),
+            (b"Q", char('Q'), SHIFT),
+            ("\u{fc}".as_bytes(), char('\u{fc}'), NONE),
+            ("\u{1f9ed}".as_bytes(), char('\u{1f9ed}'), NONE),
+            (b"\r", KeyCode::Enter, NONE),
+            (b"\n", char('j'), CONTROL),
+            (b"\t", KeyCode::Tab, NONE),
+            (b"\x7f", KeyCode::Backspace, NONE),
+            (b"\x03", char('c'), CONTROL),
+            (b"\x1c", char('4'), CONTROL),
+            (b"\0", char(' '), CONTROL),
+            (b"\x1b", KeyCode::Esc, NONE),
+            (b"\x1bx", char('x'), ALT),
+            (b"\x1bX", char('X'), ALT.union(SHIFT)),
+            (b"\x1b\r", KeyCode::Enter, ALT),
+            (b"\x1bOA", KeyCode::Up, NONE),
+            (b"\x1bOP", KeyCode::F(1), NONE),
+            (b"\x1b[A", KeyCode::Up, NONE),
+            (b"\x1b[1;5D", KeyCode::Left, CONTROL),
+            (b"\x1b[5C", KeyCode::Right, CONTROL),
+            (b"\x1b[1;2:1F", KeyCode::End, SHIFT),
+            (b"\x1b[H", KeyCode::Home, NONE),
+            (b"\x1b[1~", KeyCode::Home, NONE),
+            (b"\x1b[3;5~", KeyCode::Delete, CONTROL),
+            (b"\x1b[5~", KeyCode::PageUp, NONE),
+            (b"\x1b[6~", KeyCode::PageDown, NONE),
+            (b"\x1b[15~", KeyCode::F(5), NONE),
+            (b"\x1b[24;2~", KeyCode::F(12), SHIFT),
+            (b"\x1b[[C", KeyCode::F(3), NONE),
+            (b"\x1b[Z", KeyCode::BackTab, SHIFT),
+            (b"\x1b[97;5u", char('a'), CONTROL),
+            (b"\x1b[9;2u", KeyCode::BackTab, SHIFT),
+            (b"\x1b[27u", KeyCode::Esc, NONE),
+        ] {
+            assert_eq!(events(bytes), [Event::Key(KeyEvent::new(code, modifiers))], "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_costs_no_other() {
+        for nothing in [
+            &b"\x1b[I"[..],
+            b"\x1b[12;40R",
+            b"\x1b[?62;4c",
+            b"\x1b[1;5:3D",
+            b"\x1b[99~",
+            b"\x1b[57358u",
+            b"\x1b[1\x07",
+            b"\x1bOz",
+            b"\xff",
+            b"\x1b[<0;1m",
+            b"\x1b[<35;7;9M",
+            b"\x1b[<0;7;9m",
+            b"\x1b[M#!!",
+        ] {
+            assert_eq!(events(&[nothing, b"q"].concat()), [key(char_key('q'))], "{nothing:?}");
+        }
+        assert_eq!(events(b"\x1b\x1b[A"), [key(KeyCode::Esc), key(KeyCode::Up)]);
+        assert_eq!(events(b"\x1b\x1b"), [key(KeyCode::Esc), key(KeyCode::Esc)]);
+    }
+
+    fn char_key(c: char) -> KeyCode {
+        KeyCode::Char(c)
+    }
+
+    #[test]
+    fn the_mouse_clicks_and_turns_in_every_encoding() {
+        for (bytes, gesture) in [
+            (&b"\x1b[<0;7;9M"[..], Gesture::Click),
+            (b"\x1b[<4;7;9M", Gesture::Click),
+            (b"\x1b[<64;7;9M", Gesture::WheelUp),
+            (b"\x1b[<65;7;9M", Gesture::WheelDown),
+            (b"\x1b[32;7;9M", Gesture::Click),
+            (b"\x1b[M \x27\x29", Gesture::Click),
+            (b"\x1b[M`\x27\x29", Gesture::WheelUp),
+        ] {
+            assert_eq!(events(bytes), [Event::Mouse(gesture, 6, 8)], "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn pasted_text_is_one_event_and_means_no_keys() {
+        let pasted = |text: &str| Event::Paste(text.to_owned());
+        assert_eq!(
+            events(b"\x1b[200~q\x1b[2D\x1b[201x\x1b\x1b[201~q"),
+            [pasted("q\u{1b}[2D\u{1b}[201x\u{1b}"), key(char_key('q'))]
+        );
+        assert_eq!(events(b"\x1b[200~\x1b[201~"), [pasted("")]);
+    }
+
+    #[test]
+    fn neither_a_paste_nor_a_sequence_without_an_end_is_kept() {
+        let (mut parser, mut events) = (Parser::default(), Vec::new());
+        parser.feed(b"\x1b[200~", true, |event| events.push(event));
+        for _ in 0..100 {
+            parser.feed(&[b'x'; 4096], true, |event| events.push(event));
+        }
+        assert!(events.is_empty() && parser.is_pasting());
+        parser.end_paste(|event| events.push(event));
+        assert!(matches!(&events[..], [Event::Paste(text)] if text.len() == MOST_PASTED));
+        parser.feed(b"\x1b[", true, |event| events.push(event));
+        for _ in 0..100 {
+            parser.feed(b"1;1;1;1;1;1;1;1;", true, |event| events.push(event));
+        }
+        assert!(parser.pending.capacity() <= 2 * LONGEST);
+        // The letter that ends it is a part of it.
+        parser.feed(b"Aq", false, |event| events.push(event));
+        assert_eq!(events[1..], [key(char_key('q'))]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_mean_the_same_in_any_pieces(
+            bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(ESCAPE), Just(b'['), Just(b'2'), Just(b'~')], 0..80),
+            size in 1usize..20,
+        ) {
+            let whole = read_in(&bytes, bytes.len().max(1));
+            prop_assert_eq!(read_in(&bytes, size), whole);
+        }
+    }
+}
