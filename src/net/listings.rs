@@ -18,8 +18,9 @@ const AT_ONCE: usize = 2;
 const MOST: usize = 24;
 /// The same for one source.
 const MOST_PER_SOURCE: usize = 8;
-/// Most requests of one source that wait for a place: usual clients and mirrors ask for 20 to 50 folders at once.
-const MOST_WAITING_PER_SOURCE: usize = 32;
+/// Most requests of one source that wait for a place, which costs little: usual clients and mirrors ask for 20 to 50
+/// folders at once.
+const MOST_WAITING_PER_SOURCE: usize = 48;
 /// A listing of at most this many bytes gives its place back as soon as it is made: as many of them as there can be
 /// connections take little memory.
 const SMALL: u64 = 16 * 1024;
