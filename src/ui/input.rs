@@ -176,7 +176,7 @@ fn character(bytes: &[u8]) -> Read {
 /// What follows `ESC [`.
 fn sequence(bytes: &[u8]) -> Read {
     match bytes {
-        [] | [b'['] | [b'M'] | [b'M', _] | [b'M', _, _] => return Read::More,
+        [] | [b'[' | b'M'] | [b'M', _] | [b'M', _, _] => return Read::More,
         // The Linux console's first function keys.
         [b'[', last @ b'A'..=b'E'] => return Read::Event(key(KeyCode::F(last - b'A' + 1))),
         [b'M', button, column, row] => {

@@ -21,7 +21,7 @@ use super::scene::pattern;
 /// More than all buffers between two sockets.
 const SIZE: usize = 64 << 20;
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A node with four connections, three of which make them short, and a file.
 async fn short_site() -> Site {

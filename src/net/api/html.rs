@@ -63,7 +63,7 @@ pub(super) fn folder(folder: Option<&FileName>, listing: &Listing) -> Result<Str
     }
     match &listing.next {
         Some(next) => {
-            writeln!(page, "<a rel=\"next\" href=\"?after={}\">{} more</a>", encode_name(next), listing.more)?
+            writeln!(page, "<a rel=\"next\" href=\"?after={}\">{} more</a>", encode_name(next), listing.more)?;
         }
         None if listing.more > 0 => writeln!(page, "{} more that have no room here", listing.more)?,
         None => {}
