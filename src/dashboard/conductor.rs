@@ -128,7 +128,7 @@ impl Conductor {
                 }
                 Some(wish) = wishes.recv() => self.carry_out(wish),
                 Some(text) = panics.recv() => self.told.log.say(Level::Error, None, text),
-                Some((hop, line)) = next_line(&mut self.lines) => self.told.log.node_said(hop, &line),
+                Some(line) = next_line(&mut self.lines) => self.told.log.node_said(line),
                 Some(news) = self.told.transfers.news() => self.told.heard(news),
                 Some(done) = self.errands.join_next() => self.told.ran(done),
                 () = self.watcher.changed() => {}

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::net::supervisor::Line;
 use crate::snapshot::{Level, LogLine};
 use crate::text::SafeText;
 
@@ -35,10 +36,9 @@ impl Log {
         }
     }
 
-    /// Adds what a node wrote to its standard error: its own time goes, its level stays.
-    pub(super) fn node_said(&mut self, hop: usize, line: &SafeText) {
-        let (level, text) = level_of(line.as_str());
-        self.say(level, Some(hop), text);
+    /// Adds what a node wrote to its standard error.
+    pub(super) fn node_said(&mut self, line: Line) {
+        self.say(line.level, Some(line.hop), line.text);
     }
 
     /// The lines, oldest first.
@@ -47,31 +47,9 @@ impl Log {
     }
 }
 
-/// Takes `TIME LEVEL text` apart, as our own log writes it; anything else is text.
-fn level_of(line: &str) -> (Level, &str) {
-    let after_time = line.split_once('Z').filter(|(time, _)| time.starts_with(|c: char| c.is_ascii_digit()));
-    let rest = after_time.map_or(line, |(_, rest)| rest).trim_start();
-    for (word, level) in
-        [("ERROR ", Level::Error), ("WARN ", Level::Warn), ("INFO ", Level::Info), ("DEBUG ", Level::Info)]
-    {
-        if let Some(text) = rest.strip_prefix(word) {
-            return (level, text);
-        }
-    }
-    (Level::Info, rest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_nodes_own_line_keeps_its_level_and_loses_its_time() {
-        let line = "2026-11-23T09:32:13.745868Z  WARN f for 127.0.0.1:9: short";
-        assert_eq!(level_of(line), (Level::Warn, "f for 127.0.0.1:9: short"));
-        assert_eq!(level_of("thread main panicked"), (Level::Info, "thread main panicked"));
-        assert_eq!(level_of("Zebra"), (Level::Info, "Zebra"));
-    }
 
     #[test]
     fn the_newest_lines_are_kept() {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
@@ -11,13 +13,17 @@ use super::{Ended, Eyes, Show, on_one_thread, start_log, stop_on_signals};
 use crate::cli::Talk;
 use crate::dashboard::ChainPlan;
 use crate::error::{Error, Kept};
-use crate::net::supervisor::{Supervisor, all_started};
+use crate::net::supervisor::{Line, Spawning, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
-use crate::snapshot::{Flow, HopLink, HopSnapshot, Moments};
+use crate::route::Route;
+use crate::snapshot::{self, Flow, HopLink, HopSnapshot, Moments};
 use crate::units::{Bytes, Rate, Span};
 
 /// How long hops may take to say who they are before the fetch goes on without knowing.
 const KNOW_HOPS: Duration = Duration::from_secs(2);
+
+/// How long a stopped node's last lines are waited for.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Runs the plan as plain lines; the exit code is that of the fetch.
 pub fn plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
@@ -34,17 +40,55 @@ async fn run(mut plan: ChainPlan, show: &Show) -> Result<Ran, Error> {
     for (hop, text) in plan.tokens_shown() {
         show.note(&format!("hop {hop}: {text}"));
     }
-    let mut supervisor = plan.spawning.take().map(|spawning| Supervisor::new(&plan.route, spawning));
-    let links = supervisor.as_ref().map(|(supervisor, _)| supervisor.links());
+    let mut nodes = plan.spawning.take().map(|spawning| Nodes::new(&plan.route, spawning));
+    let links = nodes.as_ref().map(|nodes| nodes.supervisor.links());
     let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
+    let supervisor = nodes.as_mut().map(|nodes| &mut nodes.supervisor);
     let ran = tokio::select! {
-        ran = fetches(&plan, &mut supervisor, watcher, show, &stop) => Ok(ran),
+        ran = fetches(&plan, supervisor, watcher, show, &stop) => Ok(ran),
         () = left_waiting(&stop) => Err(Error::Interrupted { kept: Kept::default() }),
     };
-    if let Some((supervisor, _)) = &mut supervisor {
-        supervisor.stop_all().await;
+    if let Some(nodes) = nodes {
+        nodes.end().await;
     }
     ran
+}
+
+/// The nodes that this run started. What they write to their standard error goes to this run's log, each line as serious
+/// as the node finds it.
+struct Nodes {
+    supervisor: Supervisor,
+    logging: JoinSet<()>,
+}
+
+impl Nodes {
+    /// Starts nothing yet.
+    fn new(route: &Route, spawning: Spawning) -> Self {
+        let (supervisor, lines) = Supervisor::new(route, spawning);
+        let mut logging = JoinSet::new();
+        logging.spawn(log_lines(lines));
+        Self { supervisor, logging }
+    }
+
+    /// Stops them, and waits for what they say as they leave.
+    async fn end(self) {
+        let Self { mut supervisor, mut logging } = self;
+        supervisor.stop_all().await;
+        // The lines end with whoever could send one.
+        drop(supervisor);
+        let _ = tokio::time::timeout(LAST_LINES, logging.join_next()).await;
+    }
+}
+
+/// Logs what nodes say, until none can say anything any more.
+async fn log_lines(mut lines: mpsc::Receiver<Line>) {
+    while let Some(Line { hop, level, text }) = lines.recv().await {
+        match level {
+            snapshot::Level::Error => tracing::error!("hop {hop}: {text}"),
+            snapshot::Level::Warn => tracing::warn!("hop {hop}: {text}"),
+            snapshot::Level::Info => tracing::info!("hop {hop}: {text}"),
+        }
+    }
 }
 
 /// Ends some time after a signal, for whatever does not heed it by itself.
@@ -55,12 +99,12 @@ async fn left_waiting(stop: &CancellationToken) {
 
 async fn fetches(
     plan: &ChainPlan,
-    supervisor: &mut Option<(Supervisor, tokio::sync::mpsc::Receiver<crate::net::supervisor::Line>)>,
+    supervisor: Option<&mut Supervisor>,
     watcher: Watcher,
     show: &Show,
     stop: &CancellationToken,
 ) -> Ran {
-    if let Some((supervisor, _)) = supervisor {
+    if let Some(supervisor) = supervisor {
         supervisor.start_all();
         all_started(&supervisor.links()).await;
     }

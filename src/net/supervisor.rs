@@ -1,6 +1,7 @@
 //! The nodes this program starts: a child process for each loopback hop on which nobody listens, stopped with it.
 
 mod child;
+mod line;
 mod orders;
 #[cfg(test)]
 mod tests;
@@ -23,9 +24,9 @@ use super::resolve::Resolver;
 use crate::dials::Dials;
 use crate::route::{Hop, Host, HostPort, Route};
 use crate::snapshot::{DownReason, HopLink};
-use crate::text::SafeText;
 pub use child::STAY;
 use child::Spec;
+pub use line::Line;
 use orders::Keeper;
 pub use orders::Order;
 
@@ -70,9 +71,6 @@ impl ReadToken {
 
 /// How this program stands to its hops: `None` for those that it did not start.
 pub type HopLinks = watch::Receiver<Vec<Option<HopLink>>>;
-
-/// A line that a node wrote to its standard error, and its hop, from 1.
-pub type Line = (usize, SafeText);
 
 /// Lines that wait to be shown; more are dropped, for a node must not be held up by its log.
 const LINES: usize = 256;

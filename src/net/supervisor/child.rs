@@ -66,7 +66,7 @@ impl Spec {
         let hop = self.hop;
         running.readers.spawn(each_line(BufReader::new(stderr), move |line| {
             // A full queue drops the line: the node must not wait for whoever reads its log.
-            let _ = lines.try_send((hop, line));
+            let _ = lines.try_send(Line::read(hop, &line));
         }));
         let mut stdout = BufReader::new(stdout);
         match within(START, first_line(&mut stdout)).await {

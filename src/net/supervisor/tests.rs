@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::dials::Dials;
 use crate::route::FileName;
+use crate::snapshot::Level;
 
 struct Stage {
     folder: tempfile::TempDir,
@@ -100,8 +101,8 @@ async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
     while said.len() < 6 {
         said.push(stage.lines.recv().await.unwrap());
     }
-    assert!(said.contains(&(1, "a line".into())));
-    assert!(said.iter().any(|(_, line)| line.as_str() == "with \\u{1b}[2J in it"), "{said:?}");
+    assert!(said.contains(&Line { hop: 1, level: Level::Info, text: "a line".into() }));
+    assert!(said.iter().any(|line| line.text.as_str() == "with \\u{1b}[2J in it"), "{said:?}");
     stage.supervisor.stop_all().await;
     // These ignore SIGTERM: what ended them is that their input did.
     assert!((1..=3).all(|hop| stage.read("eof", hop).is_some()));
