@@ -173,7 +173,7 @@ impl Loop {
         self.dirty |= self.state.frozen.is_some() && !calm;
         match self.snapshots.has_changed() {
             Err(_) => return false,
-            Ok(false) if !first => return true,
+            Ok(false) if !first && !self.state.is_fading() => return true,
             Ok(_) => {}
         }
         if calm && !is_news(&self.newest, &self.snapshots.borrow()) {

@@ -1,13 +1,15 @@
 //! What only a sequence of snapshots shows: rates of single connections, the client's own rate, ten minutes of history, a
 //! scale that does not jump.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::fill::Scale;
 use super::rates::ConnRates;
-use crate::snapshot::{ChainSnapshot, Phase, RATE_SAMPLES};
+use crate::snapshot::{ChainSnapshot, Phase, RATE_SAMPLES, TransferSnapshot};
 
+/// The time over which rates are shown.
+const SECOND: Duration = Duration::from_secs(1);
 /// Time between two samples of a hop's history.
 const FAST: Duration = Duration::from_millis(250);
 /// Fast samples that make one slow one: 240 slow ones are ten minutes.
@@ -41,6 +43,9 @@ pub struct Seen {
     /// Slow samples, of the client first, then of every hop.
     slow: Vec<VecDeque<u64>>,
     slow_at: Duration,
+    /// When transfers were first seen to be over.
+    over: BTreeMap<u64, Duration>,
+    now: Duration,
 }
 
 impl Span {
@@ -77,7 +82,13 @@ impl Seen {
     pub fn observe(&mut self, chain: &ChainSnapshot, now: Duration) {
         self.rates.observe(chain);
         self.scale.follow(chain);
-        let rate = client_rate(chain);
+        self.now = now;
+        let over: BTreeSet<u64> = chain.transfers.iter().filter(|t| t.phase.is_over()).map(|t| t.number).collect();
+        self.over.retain(|number, _| over.contains(number));
+        for number in over {
+            self.over.entry(number).or_insert(now);
+        }
+        let rate = self.client_rate(chain);
         while self.client_at <= now {
             push(&mut self.client, rate);
             self.client_at += FAST;
@@ -93,6 +104,23 @@ impl Seen {
             }
             self.slow_at += SLOW;
         }
+    }
+
+    /// Bytes per second that arrive here, all transfers together. What has just ended counts for a second, as it does at
+    /// the hops, whose rates are those of the last second.
+    pub fn client_rate(&self, chain: &ChainSnapshot) -> u64 {
+        let rate = |t: &TransferSnapshot| match (t.phase, self.over.get(&t.number)) {
+            // A young one has its rate from less than a second.
+            (Phase::Streaming, _) => t.rate.min(t.flow.bytes_in),
+            (phase, Some(at)) if phase.is_over() => brought(t, self.now.saturating_sub(*at)),
+            _ => 0,
+        };
+        chain.transfers.iter().map(rate).sum()
+    }
+
+    /// What is shown changes by itself: a transfer has just ended.
+    pub fn is_fading(&self) -> bool {
+        self.over.values().any(|at| self.now.saturating_sub(*at) < SECOND)
     }
 
     /// Bytes per second over a time, oldest first, of a hop by its number; 0 is the client.
@@ -112,9 +140,11 @@ impl Seen {
     }
 }
 
-/// Bytes per second that arrive here, all transfers together.
-pub fn client_rate(chain: &ChainSnapshot) -> u64 {
-    chain.transfers.iter().filter(|t| t.phase == Phase::Streaming).map(|t| t.rate).sum()
+/// What a transfer that is over brought within a second, so long after its end.
+fn brought(transfer: &TransferSnapshot, since: Duration) -> u64 {
+    let bytes = transfer.flow.bytes_in;
+    let pace = bytes as f64 / transfer.elapsed.as_secs_f64().max(1e-6);
+    bytes.min((pace * SECOND.saturating_sub(since).as_secs_f64()) as u64)
 }
 
 fn push(samples: &mut VecDeque<u64>, sample: u64) {
@@ -127,10 +157,11 @@ fn push(samples: &mut VecDeque<u64>, sample: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{HopSnapshot, TransferSnapshot};
+    use crate::snapshot::HopSnapshot;
 
     fn chain(rate: u64) -> ChainSnapshot {
-        let transfer = TransferSnapshot { phase: Phase::Streaming, rate, ..TransferSnapshot::default() };
+        let flow = crate::snapshot::Flow { bytes_in: 1000, ..Default::default() };
+        let transfer = TransferSnapshot { phase: Phase::Streaming, rate, flow, ..TransferSnapshot::default() };
         let hop = HopSnapshot { number: 1, history: vec![rate; 20], ..HopSnapshot::default() };
         ChainSnapshot { hops: vec![hop], transfers: vec![transfer], ..ChainSnapshot::default() }
     }
@@ -155,6 +186,25 @@ mod tests {
         }
         assert_eq!(seen.history(&chain(30), 1, Span::TenMinutes), [10, 10, 30, 30, 30]);
         assert!(seen.history(&chain(30), 9, Span::TenMinutes).is_empty());
+    }
+
+    #[test]
+    fn what_has_just_ended_counts_for_a_second() {
+        let flow = crate::snapshot::Flow { bytes_in: 372_000, ..Default::default() };
+        let short = TransferSnapshot { number: 1, phase: Phase::Done, flow, ..TransferSnapshot::default() };
+        let rates = |elapsed_ms| {
+            let short =
+                TransferSnapshot { elapsed: Duration::from_millis(elapsed_ms), rate: 82_500_000, ..short.clone() };
+            let chain = ChainSnapshot { transfers: vec![short], ..ChainSnapshot::default() };
+            let mut seen = Seen::default();
+            [0, 250, 750, 1000].map(|ms| {
+                seen.observe(&chain, Duration::from_millis(7000 + ms));
+                assert_eq!(seen.is_fading(), ms < 1000);
+                seen.client_rate(&chain)
+            })
+        };
+        assert_eq!(rates(5), [372_000, 372_000, 372_000, 0], "as many as all its bytes in a second");
+        assert_eq!(rates(2000), [186_000, 139_500, 46_500, 0], "a longer one fades");
     }
 
     #[test]

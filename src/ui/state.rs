@@ -174,6 +174,11 @@ impl UiState {
         }
     }
 
+    /// What is shown changes though the newest snapshot does not.
+    pub fn is_fading(&self) -> bool {
+        self.frozen.is_none() && self.seen.is_fading()
+    }
+
     /// The snapshot to show: the held one, or the newest.
     pub fn shown(&self, newest: &Arc<ChainSnapshot>) -> Arc<ChainSnapshot> {
         self.frozen.as_ref().map_or_else(|| Arc::clone(newest), |frozen| Arc::clone(&frozen.chain))

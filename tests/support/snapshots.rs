@@ -108,6 +108,7 @@ pub(crate) fn transfer(number: u64, phase: Phase) -> TransferSnapshot {
             t.size = Some(2_730_000_000);
             t.received = 1_310_000_000;
             t.rate = 41_200_000;
+            (t.flow.bytes_in, t.flow.bytes_out) = (t.received, t.received);
             t.eta = Some(Duration::from_secs(35));
         }
         Phase::Verifying | Phase::Done => {

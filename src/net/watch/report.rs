@@ -12,6 +12,9 @@ use crate::snapshot::{ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, NodeS
 /// A report older than this says nothing about now.
 const FRESH: Duration = Duration::from_millis(1500);
 
+/// Bodies that were under way for less than this of the last second, in µs, are too short to say where their time went.
+const TELLING_US: u64 = 100_000;
+
 /// One hop; filled by its task, copied out by everyone else.
 #[derive(Debug, Default)]
 pub(super) struct HopState {
@@ -101,7 +104,7 @@ impl HopState {
     fn evidence(&self, now: Instant) -> HopSnapshot {
         let share = |us: fn(&Flow) -> u64| {
             let flow = self.flow(now);
-            (flow.active_us > 0).then(|| (us(&flow) as f64 / flow.active_us as f64).min(1.0))
+            (flow.active_us >= TELLING_US).then(|| (us(&flow) as f64 / flow.active_us as f64).min(1.0))
         };
         let node = self.node.as_ref();
         HopSnapshot {
@@ -160,6 +163,21 @@ mod tests {
         assert_eq!(state.flow(later), Flow::default());
         state.sample(later);
         assert_eq!(state.copy(0, &Hop::parse_element("h:1").unwrap(), true, later).rate_out, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_a_few_ms_does_not_say_where_its_time_went() {
+        for (active_us, share) in [(9_000, None), (100_000, Some(0.84))] {
+            let mut state = HopState::default();
+            let now = Instant::now();
+            state.report(node(0, 0), now);
+            let write_blocked_us = active_us * 84 / 100;
+            let flow = Flow { bytes_out: 372_100, active_us, write_blocked_us, ..Flow::default() };
+            let totals = Totals { flow, ..Totals::default() };
+            state.report(NodeSnapshot { uptime_us: 1_000_000, totals, ..NodeSnapshot::default() }, now);
+            let hop = state.copy(0, &Hop::parse_element("h:1").unwrap(), true, now);
+            assert_eq!((hop.rate_out, hop.write_share), (372_100, share));
+        }
     }
 
     #[tokio::test(start_paused = true)]

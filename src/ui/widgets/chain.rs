@@ -3,11 +3,11 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Phase};
+use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
 use crate::ui::fill::held;
 use crate::ui::paint::{Row, width};
 use crate::ui::state::UiState;
-use crate::ui::theme::{Theme, Tone};
+use crate::ui::theme::Tone;
 use crate::units::{Bytes, Rate};
 
 /// How much of each link and hop is shown; the first that fits is used.
@@ -37,7 +37,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     row.skip(1).put(client_name(detail), theme.style(Tone::Title));
     fill(state, data, 0, detail, &mut row);
     for (i, hop) in of_chain(data).enumerate() {
-        link(theme, data, i, detail, &mut row);
+        link(state, data, i, detail, &mut row);
         let guilty = data.judged().limit.stage() == Some(hop.number);
         let tone = match &hop.link {
             HopLink::Down { .. } => Tone::Bad,
@@ -70,19 +70,18 @@ fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, detail: Detail, row
 }
 
 /// Bytes per second into the stage before the hop with this index; the receiver's figure is the one to trust.
-fn link_rate(data: &ChainSnapshot, index: usize) -> Option<u64> {
+fn link_rate(state: &UiState, data: &ChainSnapshot, index: usize) -> Option<u64> {
     if index == 0 {
-        let active = data.transfers.iter().filter(|t| t.phase == Phase::Streaming);
-        return Some(active.map(|t| t.rate).sum());
+        return Some(state.seen().client_rate(data));
     }
     let receiver = &data.hops[index - 1];
     let sender = &data.hops[index];
     receiver.node.as_ref().map(|_| receiver.rate_in).or(sender.node.as_ref().map(|_| sender.rate_out))
 }
 
-fn link(theme: &Theme, data: &ChainSnapshot, index: usize, detail: Detail, row: &mut Row<'_>) {
-    let g = &theme.glyphs;
-    let rate = link_rate(data, index);
+fn link(state: &UiState, data: &ChainSnapshot, index: usize, detail: Detail, row: &mut Row<'_>) {
+    let (theme, g) = (&state.theme, &state.theme.glyphs);
+    let rate = link_rate(state, data, index);
     let down = matches!(data.hops[index].link, HopLink::Down { .. });
     let guilty = data.judged().limit.link() == Some(index + 1);
     let flows = rate.is_some_and(|r| r > 0) && !down;

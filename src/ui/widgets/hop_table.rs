@@ -9,7 +9,7 @@ use crate::ui::columns::{HOPS, Waits, cap as short_cap, count, dash, ms, percent
 use crate::ui::fill::held;
 use crate::ui::grid::{Places, cell, fixed, headings, place};
 use crate::ui::paint::{Row, row_of, width};
-use crate::ui::seen::{Span, client_rate};
+use crate::ui::seen::Span;
 use crate::ui::state::{Panel, UiState};
 use crate::ui::theme::{Theme, Tone};
 use crate::units::Bytes;
@@ -80,7 +80,7 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &Places, row: Rect,
     let mut flow = crate::snapshot::Flow::default();
     active.clone().for_each(|t| flow.add(&t.flow));
     let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
-    let (moving, active) = (client_rate(data), active.count());
+    let (moving, active) = (state.seen().client_rate(data), active.count());
     let bytes: u64 = data.transfers.iter().map(|t| t.received).sum();
     let (read, write) = (share(flow.read_blocked_us), share(flow.write_blocked_us));
     let (limit, blamed) = match data.verdict.limit {

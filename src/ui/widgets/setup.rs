@@ -28,7 +28,8 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     };
     let rows = transfer.map_or_else(Vec::new, rows);
     let bars = bars(&rows);
-    let whole = bars.iter().map(|bar| bar.offset_ms + bar.length_ms).fold(0.0, f64::max);
+    // The scale is that of the sentence below, so that one figure stands in both.
+    let whole = bars.iter().map(waterfall::Row::end_ms).fold(to_first_byte(&rows), f64::max);
     let remark = if bars.is_empty() { String::new() } else { figure(whole) };
     heading::draw(theme, &name, &remark, state.focus() == Panel::Setup, area, buffer);
     if bars.is_empty() {
@@ -86,8 +87,12 @@ fn words(transfer: Option<&TransferSnapshot>) -> &'static str {
 /// How long the first byte took, and what took most of that.
 fn sentence(rows: &[waterfall::Row]) -> String {
     let whole = to_first_byte(rows);
-    let set_up = rows.iter().filter(|row| !matches!(row.step, Step::FirstByte | Step::LastByte));
-    let Some(most) = set_up.max_by(|a, b| a.own_ms.total_cmp(&b.own_ms)) else { return String::new() };
+    let before = rows.iter().filter(|row| match row.step {
+        Step::Resolve | Step::Dial | Step::Wait => true,
+        Step::FirstByte => row.stage == 0,
+        Step::LastByte => false,
+    });
+    let Some(most) = before.max_by(|a, b| a.own_ms.total_cmp(&b.own_ms)) else { return String::new() };
     let share = if whole > 0.0 { most.own_ms / whole * 100.0 } else { 0.0 };
     let near = if most.stage == 0 { "client".to_owned() } else { most.stage.to_string() };
     let (what, far) = (most.step.words(), most.stage + 1);
@@ -108,6 +113,8 @@ mod tests {
         let leg = |dial_ms, wait_ms| Leg { resolve_ms: 0.0, dial_ms, wait_ms };
         let rows = waterfall::rows(&[leg(1.0, 80.0), leg(0.4, 78.2), leg(38.4, 29.6)], &[], (None, None));
         assert_eq!(sentence(&rows), "81.0 ms to first byte; 47% is dial 3>2");
+        let rows = waterfall::rows(&[leg(1.0, 8.0)], &[], (Some(30.0), None));
+        assert_eq!(sentence(&rows), "30.0 ms to first byte; 70% is first byte 1>client");
         assert_eq!(sentence(&[]), "");
     }
 }
