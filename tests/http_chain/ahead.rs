@@ -14,6 +14,9 @@ use super::scene::{Chain, pattern};
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Fetches one after the other.
+const TURNS: usize = 20;
+
 async fn becomes(what: &str, done: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !done() {
@@ -30,21 +33,18 @@ fn accepted(node: &Arc<Node>) -> u64 {
 async fn a_chain_finds_its_way_open_where_another_went_just_before() {
     let chain = Chain::start(3).await;
     chain.write("f", &pattern(1000));
-    let mut found_open = false;
-    for turn in 1..=20 {
+    let mut found_open = 0;
+    for turn in 1..=TURNS {
         let reply = chain.get("f", "").await;
         assert_eq!((reply.status, &reply.body), (200, &pattern(1000)));
         // Of a connection that was dialled ahead nobody has to wait for the dialling.
         let dialled = reply.field("server-timing").unwrap().matches("dial;dur=0.000").count();
         assert!(turn > 1 || dialled == 0, "nothing went this way before: {}", reply.head);
-        found_open = dialled == 2;
-        // On a machine that is busy with something else it may be too late for the next turn, but not every time.
-        if found_open {
-            break;
-        }
+        found_open += usize::from(dialled == 2);
         becomes("the next connections", || chain.nodes[1..].iter().all(|node| node.registry.open_count() == 1)).await;
     }
-    assert!(found_open);
+    // On a machine that is busy with something else it may be too late for a turn, but not for most of them.
+    assert!(found_open >= TURNS / 2, "{found_open} of {TURNS}");
     becomes("rest", || chain.nodes.iter().all(|node| node.registry.open_count() == 0)).await;
 }
 

@@ -136,7 +136,7 @@ async fn a_cap_takes_effect_on_a_running_body_and_so_does_its_end() {
         counted.await;
         let (more, took) = (sent(node) - before, began.elapsed());
         let allowed = 100_000.0 * took.as_secs_f64() + 10_000.0;
-        assert!(more as f64 <= allowed, "hop {hop}: {more} bytes in {took:?}");
+        assert!(more > 0 && more as f64 <= allowed, "hop {hop}: {more} bytes in {took:?}");
         node.dials.turn(&[Dial::Limit(None)]);
         read_all(&mut stream, &mut got).await;
         let flow = node.registry.totals().flow;
