@@ -45,11 +45,6 @@ pub async fn drain(node: &HostPort, token: &Secret) -> Result<(), Problem> {
     tell(node, token, "/v1/drain", Vec::new()).await.map(drop)
 }
 
-/// Has a node leave in order, as on SIGTERM.
-pub async fn stop(node: &HostPort, token: &Secret) -> Result<(), Problem> {
-    tell(node, token, "/v1/stop", Vec::new()).await.map(drop)
-}
-
 /// Asks a route's origin, through the chain, what it offers in a folder; `None` is its root. The token is the origin's, and
 /// every hop on the way sees it.
 pub async fn list(route: &Route, folder: Option<&FileName>, token: Option<&Secret>) -> Result<Listing, Problem> {

@@ -175,11 +175,6 @@ impl Watcher {
         }
     }
 
-    /// A number that grows with every change that can be seen; each receiver waits on its own.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.seen.clone()
-    }
-
     fn watch(&mut self, way: Arc<[Hop]>, at: usize, extra: bool, token: Option<Secret>) {
         let subject = Arc::new(Subject::new(way, at, extra, &self.shared));
         self.shared.subjects().push(Arc::clone(&subject));

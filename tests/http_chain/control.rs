@@ -196,9 +196,8 @@ async fn the_client_of_the_verbs_says_what_came_of_each() {
     let id = site.connection(ConnState::Head).await;
     control::close(&address, &token, id).await.unwrap();
     drop(stream);
-    control::stop(&address, &token).await.unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let refused = control::stop(&gone.into(), &token).await.unwrap_err();
+    let refused = control::drain(&gone.into(), &token).await.unwrap_err();
     assert_eq!((refused.reason, refused.hop), (Reason::Refused, 1));
 }
 
@@ -312,7 +311,7 @@ async fn a_stopped_node_leaves_within_its_drain_limit_also_after_a_drain() {
             site.node.drain().take_no_more();
             site.node.drain().begin();
         } else {
-            control::stop(&site.address(), &control_token()).await.unwrap();
+            assert_eq!(site.tell("POST", "/v1/stop", RIGHT, "").await.status, 200);
         }
         timeout(PATIENCE, &mut site.running).await.expect("it is cut off").unwrap();
         let mut rest = Vec::new();
