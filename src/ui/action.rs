@@ -88,6 +88,8 @@ pub enum ViewAction {
     Palette,
     /// Change the line being typed.
     Edit(Edit),
+    /// Type the rest of the marked entry's name.
+    Complete,
     /// Close what lies over the screen.
     Close,
 }

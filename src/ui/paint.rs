@@ -1,5 +1,7 @@
 //! Painting one row from left to right into a buffer: clamped to its area, cut where it is too long, never wrapped.
 
+use std::borrow::Cow;
+
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -11,6 +13,19 @@ const CUT: &str = "~";
 /// Columns that this text takes.
 pub fn width(text: &str) -> u16 {
     u16::try_from(text.width()).unwrap_or(u16::MAX)
+}
+
+/// A name in so many columns: what is too long loses its middle, for versions and endings stand at the end.
+pub fn cut_middle(name: &str, columns: u16) -> Cow<'_, str> {
+    if width(name) <= columns {
+        return Cow::Borrowed(name);
+    }
+    let room = columns.saturating_sub(width(CUT));
+    let fits = |text: &str, room: u16| width(text) <= room;
+    let ends = || name.char_indices().map(|(at, _)| at).chain([name.len()]);
+    let head = ends().rev().map(|at| &name[..at]).find(|head| fits(head, room - room / 2)).unwrap_or_default();
+    let tail = ends().map(|at| &name[at..]).find(|tail| fits(tail, room - width(head))).unwrap_or_default();
+    Cow::Owned(if columns == 0 { String::new() } else { format!("{head}{CUT}{tail}") })
 }
 
 /// The cells of a row that are drawn, each with its column and how many it takes; the one behind a wide character is part
@@ -145,6 +160,17 @@ pub fn split_words(text: &str, first: usize, rest: usize, most: usize) -> Vec<St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_name_keeps_both_ends() {
+        let cut = |columns| cut_middle("archive-2.4.1.tar.gz", columns).into_owned();
+        assert_eq!((cut(20).as_str(), cut(14).as_str()), ("archive-2.4.1.tar.gz", "archive~tar.gz"));
+        assert_eq!((cut(3).as_str(), cut(2).as_str(), cut(1).as_str(), cut(0).as_str()), ("a~z", "a~", "~", ""));
+        for columns in 0..30 {
+            let name = "文書-版2.4.tar";
+            assert!(width(&cut_middle(name, columns)) <= columns, "{columns}");
+        }
+    }
 
     fn shown(columns: u16, paint: impl for<'a, 'b> Fn(&'a mut Row<'b>) -> &'a mut Row<'b>) -> String {
         let area = Rect::new(0, 0, columns, 1);

@@ -24,7 +24,7 @@ use crate::dials::Dial;
 use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, Phase, TransferSnapshot};
 
 pub use follow::Stage;
-pub use lines::{Ask, DIALS, Offer, Prompt};
+pub use lines::{Ask, DIALS, Offer, Prompt, shown_name};
 pub use place::{ConnKey, Depth, Panel, Tab, Tops};
 pub use select::in_sight;
 pub use settings::{SETTINGS, Setting};

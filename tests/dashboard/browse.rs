@@ -179,10 +179,12 @@ fn what_the_origin_offers_can_be_picked_from() {
     script.chain.listing = Some(listing.clone());
     let screen = script.screen();
     assert!(screen.contains("The origin offers /") && screen.contains("docs/") && screen.contains("2.7M"), "{screen}");
-    script.keys("<down> <enter>");
+    assert!(screen.contains("2 of 2") && screen.contains("▌ docs/"), "{screen}");
+    script.keys("<enter>");
     script.chain.listing = Some(Listing { folder: "docs".into(), ..listing });
     assert!(script.screen().contains("The origin offers docs"), "{}", script.screen());
-    script.keys("<down> <enter> t x t <down> <enter>");
+    assert!(script.screen().contains("2 of 2"), "the way up is no entry: {}", script.screen());
+    script.keys("<up> <enter> t x t <enter>");
     let wanted = [
         Command::List(None),
         Command::List(Some(named(b"docs"))),
@@ -190,6 +192,34 @@ fn what_the_origin_offers_can_be_picked_from() {
         Command::FetchName(named(b"a b.txt")),
     ];
     assert_eq!(script.sent, wanted);
+}
+
+#[test]
+fn enter_takes_the_match_and_tab_completes_it() {
+    let named = |name: &str| FileName::new(name.as_bytes()).unwrap();
+    let long = format!("very-{}-2.4.1.tar.gz", "long-".repeat(30));
+    let entry = |name: &str| Entry { name: name.into(), path: named(name), size: 1, is_folder: false };
+    let entries = ["a.bin", "other-very.txt", &long, "very"].map(entry).to_vec();
+    let mut script = Script::new(80, 24, idle());
+    script.chain.listing = Some(Listing { entries, ..Listing::default() });
+    let mut fetches = |keys: &str| {
+        script.sent.clear();
+        let screen = script.keys("n").keys(keys).screen();
+        let sent = script.keys("<enter>").sent.pop();
+        (screen, sent.unwrap())
+    };
+    let name = |name: &str| Command::FetchName(named(name));
+    assert_eq!(fetches("o t h").1, name("other-very.txt"));
+    assert_eq!(fetches("v e r y").1, name("very"), "the one that is typed whole goes first");
+    assert_eq!(fetches("v e r").1, name("other-very.txt"));
+    assert_eq!(fetches("v e r <down>").1, name(&long));
+    assert_eq!(fetches("v e r <up>").1, name("ver"), "the line itself can be chosen");
+    assert_eq!(fetches("n o n e").1, name("none"));
+    let (screen, command) = fetches("b i <tab>");
+    assert!(screen.contains("fetch which file? a.bin"), "{screen}");
+    assert_eq!(command, name("a.bin"));
+    let (screen, _) = fetches("y - l");
+    assert!(screen.contains("very-long-") && screen.contains("-2.4.1.tar.gz "), "both ends are seen: {screen}");
 }
 
 #[test]

@@ -212,6 +212,8 @@ pub static TABLE: &[Binding] = &[
         .says(Program, "leave, and let the last picture stand on the terminal", Nowhere),
 
     bind("take", ANY, &["enter"], Action::Enter).during(LINE).says(Line, "take the line", Left("take", "take")),
+    bind("complete", ANY, &["tab"], Action::View(ViewAction::Complete)).during(LINE)
+        .says(Line, "the rest of the marked name", Left("complete", "complete")).when(chooses),
     bind("list-down", ANY, &["down"], Action::View(ViewAction::Move(1))).during(LINE | PALETTE)
         .says(Line, "to the list, and down in it", Left("choose", "choose")).when(chooses),
     bind("list-up", ANY, &["up"], Action::View(ViewAction::Move(-1))).during(LINE | PALETTE)

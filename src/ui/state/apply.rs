@@ -123,6 +123,7 @@ impl UiState {
             ViewAction::Help => self.mode = Mode::Help { top: 0 },
             ViewAction::Palette => self.mode = Mode::Palette { line: LineEdit::default(), at: 0 },
             ViewAction::Edit(edit) => self.edit(edit),
+            ViewAction::Complete => self.complete(chain),
             ViewAction::Close => self.close(),
         }
     }

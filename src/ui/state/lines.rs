@@ -41,8 +41,19 @@ pub struct Prompt {
     pub line: LineEdit,
     /// Why the line cannot be taken, since it was last tried.
     pub error: Option<String>,
-    /// The marked entry of the list that hangs on the line; without one, the line itself counts.
-    pub at: Option<usize>,
+    /// What counts: the line itself, or an entry of the list that hangs on it.
+    at: At,
+}
+
+/// Where the mark of a line with a list stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Nobody has moved it: on the entry that fits best.
+    Best,
+    /// On the line itself.
+    Line,
+    /// On this entry.
+    Row(usize),
 }
 
 /// One line of what the origin offers.
@@ -59,7 +70,7 @@ impl Prompt {
     pub fn new(ask: Ask, text: &str) -> Self {
         let mut line = LineEdit::default();
         text.chars().for_each(|c| line.apply(Edit::Insert(c)));
-        Self { ask, line, error: None, at: None }
+        Self { ask, line, error: None, at: At::Best }
     }
 
     /// The question before the line.
@@ -85,11 +96,32 @@ impl Prompt {
         up.into_iter().chain(named.map(Offer::Entry)).collect()
     }
 
-    /// Moves the mark between the line, which counts as row 0, and its list.
-    pub(super) fn choose(&mut self, choices: usize, to: impl Fn(usize) -> usize) {
-        let row = self.at.map_or(0, |at| at + 1);
-        self.at = to(row).min(choices).checked_sub(1);
+    /// The entry that would be taken; without one, the line itself counts.
+    pub fn marked(&self, chain: &ChainSnapshot) -> Option<usize> {
+        let offers = self.entries(chain);
+        match self.at {
+            At::Line => None,
+            At::Row(at) => (at < offers.len()).then_some(at),
+            At::Best => {
+                let typed = self.line.text();
+                let is_typed = |offer: &Offer<'_>| matches!(offer, Offer::Entry(entry) if shown_name(entry) == typed);
+                let is_entry = |offer: &Offer<'_>| matches!(offer, Offer::Entry(_));
+                offers.iter().position(is_typed).or_else(|| offers.iter().position(is_entry))
+            }
+        }
     }
+
+    /// Moves the mark between the line, which counts as row 0, and its list.
+    pub(super) fn choose(&mut self, chain: &ChainSnapshot, to: impl Fn(usize) -> usize) {
+        let row = self.marked(chain).map_or(0, |at| at + 1);
+        let row = to(row).min(self.entries(chain).len());
+        self.at = row.checked_sub(1).map_or(At::Line, At::Row);
+    }
+}
+
+/// An entry's own name, as it is typed.
+pub fn shown_name(entry: &Entry) -> &str {
+    entry.name.as_str().trim_end_matches('/')
 }
 
 impl UiState {
@@ -103,7 +135,7 @@ impl UiState {
         match &mut self.mode {
             Mode::Line(prompt) => {
                 prompt.line.apply(edit);
-                (prompt.error, prompt.at) = (None, None);
+                (prompt.error, prompt.at) = (None, At::Best);
                 if let Ask::Filter(panel) = prompt.ask {
                     let text = prompt.line.text();
                     self.lists.set_filter(panel, text);
@@ -117,6 +149,16 @@ impl UiState {
         }
     }
 
+    /// Types the rest of the marked entry's name.
+    pub(super) fn complete(&mut self, chain: &ChainSnapshot) {
+        let Mode::Line(prompt) = &mut self.mode else { return };
+        let Some(Offer::Entry(entry)) = prompt.marked(chain).and_then(|at| prompt.entries(chain).get(at).copied())
+        else {
+            return;
+        };
+        *prompt = Prompt::new(prompt.ask, shown_name(entry));
+    }
+
     /// Takes the line, or says why it cannot be taken.
     pub(super) fn submit(&mut self, chain: &ChainSnapshot) -> Option<Command> {
         let Mode::Line(prompt) = &self.mode else { return None };
@@ -124,7 +166,7 @@ impl UiState {
         let text = text.trim();
         let taken = match prompt.ask {
             Ask::Filter(_) => Ok(None),
-            Ask::Name => match prompt.at.and_then(|at| prompt.entries(chain).get(at).copied()) {
+            Ask::Name => match prompt.marked(chain).and_then(|at| prompt.entries(chain).get(at).copied()) {
                 Some(offer) => return Some(self.take_offer(offer, chain)),
                 None => FileName::new(prompt.line.text().as_bytes())
                     .map_err(|e| e.to_string())

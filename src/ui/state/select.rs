@@ -94,7 +94,7 @@ impl UiState {
             Mode::Palette { at, .. } | Mode::Columns { at } | Mode::Dials { at, .. } | Mode::Settings { at } => {
                 *at = to(*at).min(choices.saturating_sub(1));
             }
-            Mode::Line(prompt) => prompt.choose(choices, to),
+            Mode::Line(prompt) => prompt.choose(chain, to),
             Mode::Browse => {
                 let panel = self.focus();
                 let row = to(self.row_of(panel, chain));

@@ -11,7 +11,7 @@ use crate::snapshot::{ChainSnapshot, ConnState, HopLink};
 use crate::ui::columns::{CONN_HOLDS, CONN_HOP, CONNS, Holds, texts};
 use crate::ui::grid::{Places, cell, headings, place};
 use crate::ui::lists::conn;
-use crate::ui::paint::row_of;
+use crate::ui::paint::{cut_middle, row_of};
 use crate::ui::state::{Panel, Tab, UiState};
 use crate::ui::theme::Tone;
 
@@ -58,7 +58,11 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
                 _ if CONN_HOLDS[c] == Holds::State && conn.state == ConnState::Streaming => Tone::Flow,
                 _ => Tone::Plain,
             };
-            cell(buffer, inner(row), CONNS[c], places[c], text, theme.style(tone));
+            let text = match (CONN_HOLDS[c], places[c]) {
+                (Holds::File, Some((_, columns))) => cut_middle(text, columns),
+                _ => text.into(),
+            };
+            cell(buffer, inner(row), CONNS[c], places[c], &text, theme.style(tone));
         }
     }
 }

@@ -6,8 +6,8 @@ use ratatui::widgets::{Clear, Widget};
 
 use super::heading;
 use crate::snapshot::ChainSnapshot;
-use crate::ui::paint::{Row, row_of};
-use crate::ui::state::{Ask, Mode, Offer, UiState};
+use crate::ui::paint::{Row, cut_middle, row_of};
+use crate::ui::state::{Ask, Mode, Offer, UiState, shown_name};
 use crate::ui::theme::Tone;
 use crate::units::Bytes;
 
@@ -30,7 +30,8 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     buffer.set_style(area, theme.base());
     let folder = if listing.folder.as_str().is_empty() { "/" } else { listing.folder.as_str() };
     let more = if listing.more > 0 { format!(", {} more unlisted", listing.more) } else { String::new() };
-    let remark = format!("{} of {}{more}", offers.len(), listing.entries.len());
+    let found = offers.iter().filter(|offer| matches!(offer, Offer::Entry(_))).count();
+    let remark = format!("{found} of {}{more}", listing.entries.len());
     heading::draw(theme, &format!("The origin offers {folder}"), &remark, false, area, buffer);
     if let Some(error) = &listing.error {
         Row::new(buffer, row_of(area, 1)).skip(2).put(error.as_str(), theme.style(Tone::Warn));
@@ -39,23 +40,24 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     if offers.is_empty() {
         Row::new(buffer, row_of(area, 1)).skip(2).put("nothing of that name", theme.style(Tone::Dim));
     }
-    let at = prompt.at.unwrap_or(0);
+    let marked = prompt.marked(data);
+    let at = marked.unwrap_or(0);
     let first = (at + 1).saturating_sub(rows);
     for (i, offer) in offers.iter().enumerate().skip(first).take(rows) {
         let row = row_of(area, 1 + i - first);
-        heading::mark(theme, (prompt.at == Some(i)).then_some(true), row, buffer);
+        heading::mark(theme, (marked == Some(i)).then_some(true), row, buffer);
         let mut cells = Row::new(buffer, row);
         cells.skip(2);
         match offer {
             Offer::Up => cells.put("../", theme.style(Tone::Flow)),
             Offer::Entry(entry) if entry.is_folder => {
-                let name = entry.name.as_str().trim_end_matches('/');
-                cells.put(&format!("{name}/"), theme.style(Tone::Flow))
+                let name = format!("{}/", shown_name(entry));
+                cells.put(&cut_middle(&name, cells.room()), theme.style(Tone::Flow))
             }
             Offer::Entry(entry) => {
                 let size = Bytes(entry.size).to_string();
                 cells.put_right(&format!("  {size:>6} "), theme.style(Tone::Dim));
-                cells.put(entry.name.as_str(), theme.style(Tone::Plain))
+                cells.put(&cut_middle(entry.name.as_str(), cells.room()), theme.style(Tone::Plain))
             }
         };
     }

@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use super::heading;
 use crate::snapshot::{ChainSnapshot, Phase, Proof, TransferSnapshot};
 use crate::text::SafeText;
-use crate::ui::paint::{Row, row_of, split_words, width};
+use crate::ui::paint::{Row, cut_middle, row_of, split_words, width};
 use crate::ui::state::{Panel, UiState, in_sight};
 use crate::ui::theme::{Theme, Tone};
 use crate::units::{Bytes, Eta, Rate, Span};
@@ -155,7 +155,8 @@ fn indent(terminal: u16) -> u16 {
 fn name(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut Row<'_>) {
     let number = format!("#{}", transfer.number);
     row.cell(4, &number, theme.style(Tone::Title)).skip(1);
-    row.cell(name_width(terminal), transfer.name.as_str(), theme.style(Tone::Plain)).skip(1);
+    let columns = name_width(terminal);
+    row.cell(columns, &cut_middle(transfer.name.as_str(), columns), theme.style(Tone::Plain)).skip(1);
 }
 
 /// The gauge, and from the right: its cap, time left or the phase, rate, bytes, percent.
