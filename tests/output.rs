@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 mod support;
-use support::process::{Node, chainview};
+use support::process::{Node, chainview, failing};
 use tempfile::TempDir;
 
 const SIZE: usize = 3_000_000;
@@ -105,5 +105,53 @@ fn a_folder_is_called_one() {
         let output = run(&folder, line, Stdio::null());
         assert_eq!(output.status.code(), Some(4), "{}", err(&output));
         assert!(err(&output).contains("a folder of that name is there"), "{line}: {}", err(&output));
+    }
+}
+
+/// Fetches a small file and a larger one to a new place and over what is there, and what is in the folder at the end.
+const WITHOUT_PROC: &str = r#"
+mount -t tmpfs none /proc || exit 99
+for file in sub/small data.bin; do
+    "$1" --fetch -q --file "$file" -o out/ && "$1" --fetch -q --file "$file" -o out/ --force && echo "$file"
+done
+cd out && ls
+"#;
+
+#[test]
+fn a_file_gets_its_name_without_proc_and_without_second_names() {
+    let (folder, _node, content) = scene();
+    fs::write(folder.path().join("root/sub/small"), &content[..1000]).unwrap();
+    let arrived = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_580_702_706);
+    for file in ["sub/small", "data.bin"] {
+        let origin = File::options().write(true).open(folder.path().join("root").join(file)).unwrap();
+        origin.set_modified(then).unwrap();
+    }
+    let run_in = |unshare: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args([unshare, "sh", "-c", WITHOUT_PROC, "sh"]).arg(chainview().get_program());
+        command.current_dir(folder.path()).env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
+        command.output().ok().filter(|output| output.status.code() != Some(99) && !output.stdout.is_empty())
+    };
+    // As root, or where a user may have namespaces of their own.
+    if let Some(output) = run_in("-m").or_else(|| run_in("-rm")) {
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said, "sub/small\ndata.bin\ndata.bin\nsmall\n", "{}", err(&output));
+        assert!(arrived("out/data.bin") == content && arrived("out/small") == content[..1000]);
+    } else {
+        eprintln!("SKIPPED: taking /proc away needs root, or user namespaces");
+    }
+    for error in ["EPERM", "EOPNOTSUPP"] {
+        for (file, size) in [("sub/small", 1000), ("data.bin", SIZE)] {
+            let Some(mut command) = failing(&format!("linkat:error={error}")) else { return };
+            let place = format!("{error}{size}/");
+            command.current_dir(folder.path()).args(["--fetch", "-q", "--file", file, "-o", &place]);
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{error} {file}: {}", err(&output));
+            let names: Vec<_> = fs::read_dir(folder.path().join(&place)).unwrap().flatten().collect();
+            assert_eq!(names.len(), 1, "{names:?}");
+            assert!(fs::read(names[0].path()).unwrap() == content[..size]);
+            assert_eq!(names[0].metadata().unwrap().modified().unwrap(), then, "{error} {file}");
+        }
     }
 }

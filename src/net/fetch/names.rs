@@ -25,7 +25,7 @@ static CAN_LINK: LazyLock<bool> = LazyLock::new(|| rustix::fs::access("/proc/sel
 
 /// A file without a name, which is gone when it is closed; `None` where there is no such thing.
 pub(super) fn unnamed(place: &Place, mode: Mode) -> Result<Option<File>, Errno> {
-    if !*CAN_LINK {
+    if !*CAN_LINK || !place.can_link() {
         return Ok(None);
     }
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -48,12 +48,25 @@ pub(super) fn create(place: &Place, name: &OsStr, mode: Mode) -> Result<Option<F
 
 /// Gives an open file a name that nothing has; false where something has it.
 pub(super) fn link(place: &Place, file: &File, name: &OsStr) -> Result<bool, Errno> {
+    if !*CAN_LINK {
+        return Err(Errno::NOSYS);
+    }
     let handle = format!("/proc/self/fd/{}", file.as_raw_fd());
     match rustix::fs::linkat(CWD, handle, place.folder(), name, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
-        Err(error) => Err(error),
+        Err(error) => {
+            if cannot_link(error) {
+                place.note_linkless();
+            }
+            Err(error)
+        }
     }
+}
+
+/// True for the errors of a system or file system on which an open file cannot be given another name.
+pub(super) fn cannot_link(error: Errno) -> bool {
+    matches!(error, Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::MLINK | Errno::XDEV)
 }
 
 /// Puts an open file in the place of whatever has a name, in one step.

@@ -142,7 +142,10 @@ impl Part {
     /// Makes a partial file under a name; `None` where something has it by now.
     fn create(place: &Arc<Place>, name: OsString, tight: bool) -> Result<Option<Self>, Errno> {
         if let Some(mut part) = Self::unnamed(place, tight)? {
-            return Ok(part.give(name)?.then_some(part));
+            match part.give(name.clone()) {
+                Err(error) if names::cannot_link(error) => {}
+                given => return Ok(given?.then_some(part)),
+            }
         }
         // No other order works here: a program that is killed between these lines leaves an empty file that nobody uses.
         let mode = Mode::from_raw_mode(if tight { 0o600 } else { 0o644 });
@@ -170,9 +173,10 @@ impl Part {
         }
         let _ = state::lock(&self.file);
         let Some(state) = State::create(&self.place, &self.file, &name)? else { return Ok(false) };
-        if !names::link(&self.place, &self.file, &name)? {
+        let linked = names::link(&self.place, &self.file, &name);
+        if linked != Ok(true) {
             state.remove(&self.place);
-            return Ok(false);
+            return linked;
         }
         self.names = Some(Names { name, state });
         Ok(true)
@@ -344,7 +348,9 @@ impl Part {
             let made = Self::create(&self.place, name, self.narrow).map_err(|error| failed(error.into()))?;
             let Some(copy) = made else { continue };
             (&self.file).rewind().map_err(failed)?;
-            if let Err(error) = io::copy(&mut &self.file, &mut &copy.file) {
+            let copied = io::copy(&mut &self.file, &mut &copy.file)
+                .and_then(|_| copy.file.set_modified(self.file.metadata()?.modified()?));
+            if let Err(error) = copied {
                 copy.remove();
                 return Err(failed(error));
             }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -21,6 +22,8 @@ pub(super) struct Place {
     folder: PathBuf,
     handle: File,
     name: OsString,
+    /// An open file could not be given a name here.
+    linkless: AtomicBool,
 }
 
 /// What tells one file from another for as long as either is open.
@@ -84,7 +87,8 @@ impl Place {
         let handle = rustix::fs::open(folder, flags, Mode::empty())
             .map_err(|error| Error::disk("write to this folder", folder, &error.into()))?;
         let (folder, name) = (folder.to_owned(), name.to_owned());
-        let place = Self { named: PathBuf::new(), folder, handle: handle.into(), name };
+        let place =
+            Self { named: PathBuf::new(), folder, handle: handle.into(), name, linkless: AtomicBool::new(false) };
         Ok(Self { named: place.beside(&place.name), ..place })
     }
 
@@ -148,6 +152,16 @@ impl Place {
     /// The folder.
     pub(super) fn folder(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
+    }
+
+    /// Whether open files can be given names here, as far as it has turned out.
+    pub(super) fn can_link(&self) -> bool {
+        !self.linkless.load(Relaxed)
+    }
+
+    /// It has turned out that open files cannot be given names here.
+    pub(super) fn note_linkless(&self) {
+        self.linkless.store(true, Relaxed);
     }
 
     /// The file's name in the folder.

@@ -35,9 +35,8 @@ impl Part {
         if !force && there.is_some() {
             return self.settle(stopped);
         }
-        self.set_final_permissions(there).map_err(|error| self.error("set its permissions", &error))?;
-        self.file.sync_all().map_err(|error| self.error("write it to the disk", &error))?;
-        if !self.name_finally(force)? {
+        self.finish(there)?;
+        if !self.name_finally(force, there)? {
             return self.settle(stopped);
         }
         self.remove();
@@ -45,8 +44,14 @@ impl Part {
         Ok(Published::New)
     }
 
+    /// Gives the whole file its permissions, and writes it to the disk.
+    fn finish(&self, replaced: Option<Existing>) -> Result<(), Error> {
+        self.set_final_permissions(replaced).map_err(|error| self.error("set its permissions", &error))?;
+        self.file.sync_all().map_err(|error| self.error("write it to the disk", &error))
+    }
+
     /// Puts the open file under the final name; false where something is there and may not be replaced.
-    fn name_finally(&mut self, force: bool) -> Result<bool, Error> {
+    fn name_finally(&mut self, force: bool, there: Option<Existing>) -> Result<bool, Error> {
         for restored in [false, true] {
             let target = self.place.name();
             let named = if force {
@@ -59,9 +64,14 @@ impl Part {
                 // Its last name was taken away, and a file without one cannot be named again.
                 Err(Errno::NOENT) if !restored && self.names.is_some() => {
                     self.restore()?;
-                    self.file.sync_all().map_err(|error| self.error("write it to the disk", &error))?;
+                    self.finish(there)?;
                 }
-                Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::MLINK | Errno::XDEV) => {
+                Err(error) if names::cannot_link(error) => {
+                    if self.names.is_none() {
+                        // Only a name can be moved, and a file that was made without one has none.
+                        *self = self.copied()?;
+                        self.finish(there)?;
+                    }
                     return self.rename(force);
                 }
                 Err(error) => return Err(self.cannot_move(error)),
