@@ -16,6 +16,8 @@ use crate::snapshot::TcpSnapshot;
 
 /// Bytes of `struct tcp_info` up to the last field that is read here.
 const LENGTH: usize = 192;
+/// The state of a connection that is over, as `struct tcp_info` tells it.
+const TCP_CLOSE: u8 = 7;
 
 /// What tells whether a reader that takes nothing still reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,11 @@ pub(super) fn sending(socket: &impl AsFd) -> Option<Sending> {
     let (info, length) = tcp_info(socket)?;
     let info = &info[..length];
     Some(Sending { acknowledged: long(info, 120), under_way: word(info, 24), probes: *info.get(3)? })
+}
+
+/// The connection is over for the kernel, too, such as one that it has given up.
+pub(super) fn is_over(socket: &impl AsFd) -> bool {
+    tcp_info(socket).is_some_and(|(info, length)| length > 0 && info[0] == TCP_CLOSE)
 }
 
 /// How the sending goes; a field that this kernel does not have is 0, and all is `None` where it tells nothing.

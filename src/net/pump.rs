@@ -81,36 +81,36 @@ pub enum Early<'a> {
 }
 
 impl Early<'_> {
-    /// Waits until the reader has left, taking what it says meanwhile. Cancel-safe.
-    pub(super) async fn gone(&mut self, reader: &TcpStream) {
+    /// Waits until the reader has left, taking what it says meanwhile; the answer is how it left. Cancel-safe.
+    pub(super) async fn gone(&mut self, reader: &TcpStream, pace: Pace<'_>) -> PumpError {
         loop {
             if matches!(self, Self::Keep(kept) if kept.len() >= MOST_EARLY) {
                 return std::future::pending().await;
             }
-            if self.hear(reader) {
-                return;
+            if let Some(left) = self.hear(reader, pace) {
+                return left;
             }
-            if reader.readable().await.is_err() {
-                return;
+            if let Err(error) = reader.readable().await {
+                return pace.lost(&error);
             }
         }
     }
 
-    /// Takes what the reader has said; true if it has left. Not part of the wait: its buffer would be held there.
-    fn hear(&mut self, reader: &TcpStream) -> bool {
+    /// Takes what the reader has said; how it left, if it has. Not part of the wait: its buffer would be held there.
+    fn hear(&mut self, reader: &TcpStream, pace: Pace<'_>) -> Option<PumpError> {
         let mut said = [0; 512];
         loop {
             match reader.try_read(&mut said) {
-                Ok(0) => return true,
+                Ok(0) => return Some(PumpError::Gone),
                 Ok(read) => {
                     if let Self::Keep(kept) = self {
                         kept.extend_from_slice(&said[..read]);
                         if kept.len() >= MOST_EARLY {
-                            return false;
+                            return None;
                         }
                     }
                 }
-                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+                Err(error) => return (error.kind() != io::ErrorKind::WouldBlock).then(|| pace.lost(&error)),
             }
         }
     }
@@ -176,6 +176,15 @@ where
 }
 
 impl Pace<'_> {
+    /// What an error of the reader's socket says of the reader. One that times out has not left: its kernel acknowledged
+    /// nothing until ours gave it up.
+    pub(super) fn lost(&self, error: &io::Error) -> PumpError {
+        match error.kind() {
+            io::ErrorKind::TimedOut => PumpError::Stalled(self.stall.max(self.step)),
+            _ => PumpError::Gone,
+        }
+    }
+
     /// Gives a chunk to the reader, in the pieces and at the times that the dials want.
     pub async fn send<D>(&self, reader: &mut D, chunk: &[u8], early: &mut Early<'_>) -> Result<(), PumpError>
     where
@@ -206,7 +215,8 @@ impl Pace<'_> {
             });
             let count = match writing.await {
                 Err(waited) => return Err(PumpError::Stalled(waited)),
-                Ok(Err(_) | Ok(0)) => return Err(PumpError::Gone),
+                Ok(Err(error)) => return Err(self.lost(&error)),
+                Ok(Ok(0)) => return Err(PumpError::Gone),
                 Ok(Ok(count)) => count,
             };
             self.meter.resume(|| self.clock.now_us());
@@ -238,7 +248,7 @@ impl Pace<'_> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::Source(error))),
                 Poll::Pending => self.meter.wait(Wait::Read, self.clock.now_us()),
             }
-            poll_early(Pin::new(&mut *reader), cx, early).map(Err)
+            poll_early(Pin::new(&mut *reader), cx, early, *self).map(Err)
         });
         let read = within(self.idle, reading).await.map_err(|_| PumpError::Idle(self.idle))?;
         self.meter.resume(|| self.clock.now_us());
@@ -251,6 +261,7 @@ fn poll_early<D: AsyncRead>(
     mut reader: Pin<&mut D>,
     cx: &mut std::task::Context<'_>,
     early: &mut Early<'_>,
+    pace: Pace<'_>,
 ) -> Poll<PumpError> {
     loop {
         if matches!(early, Early::Keep(kept) if kept.len() >= MOST_EARLY) {
@@ -260,7 +271,7 @@ fn poll_early<D: AsyncRead>(
         let mut said = ReadBuf::new(&mut space);
         match reader.as_mut().poll_read(cx, &mut said) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(PumpError::Gone),
+            Poll::Ready(Err(error)) => return Poll::Ready(pace.lost(&error)),
             Poll::Ready(Ok(())) if said.filled().is_empty() => return Poll::Ready(PumpError::Gone),
             Poll::Ready(Ok(())) => {
                 if let Early::Keep(kept) = early {

@@ -149,7 +149,7 @@ impl Way<'_, '_> {
                 Ok(0) => return Err(PumpError::Gone),
                 Ok(sent) => sent,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(_) => return Err(PumpError::Gone),
+                Err(error) => return Err(self.pace.lost(&error)),
             };
             // What it takes at a time is what it will be offered.
             self.attempt = if sent < seen { sent.max(LEAST_TRY) } else { (self.attempt * 2).min(BUFFER) };
@@ -235,7 +235,7 @@ impl Way<'_, '_> {
         tokio::select! {
             biased;
             ready = self.source.readable() => ready.map_err(PumpError::Source),
-            () = self.early.gone(self.reader) => Err(PumpError::Gone),
+            left = self.early.gone(self.reader, self.pace) => Err(left),
             () = self.idle.expired(since, || None) => Err(PumpError::Idle(self.pace.idle)),
         }
     }
@@ -260,7 +260,7 @@ async fn send(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 waited = waited.max(reader_ready(reader, pace, stall).await?);
             }
-            Err(_) => return Err(PumpError::Gone),
+            Err(error) => return Err(pace.lost(&error)),
         }
     }
     Ok(None)
@@ -273,7 +273,7 @@ async fn reader_ready(reader: &TcpStream, pace: Pace<'_>, stall: &mut Timer) -> 
     let mut progress = Progress::new((pace.stall, pace.step), since);
     tokio::select! {
         biased;
-        ready = reader.writable() => ready.map_err(|_| PumpError::Gone)?,
+        ready = reader.writable() => ready.map_err(|error| pace.lost(&error))?,
         () = stall.expired(since, || progress.look(reader)) => return Err(PumpError::Stalled(since.elapsed())),
     }
     Ok(since.elapsed())

@@ -12,6 +12,7 @@ use super::*;
 use crate::meter::Meter;
 use crate::net::clock::Clock;
 use crate::net::dials::LiveDials;
+use crate::net::splice::from_file;
 use crate::snapshot::Flow;
 
 /// A socket whose bytes may or may not be taken directly.
@@ -289,5 +290,36 @@ async fn a_reset_that_looks_like_a_clean_end_is_short_all_the_same() {
             client.read_to_end(&mut received).await.unwrap();
             assert!(received.len() <= CAME, "{looks:?} {way:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_the_kernel_gives_up_took_nothing_and_did_not_leave() {
+    const LENGTH: usize = 16_000_000;
+    let mut file = tempfile::tempfile().unwrap();
+    io::Write::write_all(&mut file, &vec![7; LENGTH]).unwrap();
+    let file = Arc::new(file);
+    for way in [None, Some(Way::Pumped), Some(Way::Copied), Some(Way::Spliced)] {
+        let (mut origin, socket) = pair().await;
+        let (reader, _client) = pair().await;
+        rustix::net::sockopt::set_tcp_user_timeout(&reader, 300).unwrap();
+        let (meter, clock, dials) = (Meter::default(), Clock::start(), LiveDials::default());
+        let pace = Pace { meter: &meter, clock, dials: &dials, idle: LONG, stall: LONG, step: LONG, fixed: false };
+        let sent = if let Some(way) = way {
+            let feeding = tokio::spawn(async move {
+                let _ = origin.write_all(&vec![7; LENGTH]).await;
+                // Held open until the body is over.
+                let _ = origin.read(&mut [0; 1]).await;
+            });
+            let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
+            let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
+            let mut reader = Socket::new(reader);
+            let sent = send(Vec::new(), &mut source, &mut reader, LENGTH as u64, pace, Early::Discard, &pipes).await;
+            feeding.abort();
+            sent
+        } else {
+            from_file(&file, 0, LENGTH as u64, &reader, pace).await.map(|_| ())
+        };
+        assert!(matches!(sent, Err(PumpError::Stalled(_))), "{way:?}: {sent:?}");
     }
 }

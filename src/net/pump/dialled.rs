@@ -78,7 +78,7 @@ impl Pace<'_> {
         D: Reader,
     {
         self.meter.wait(Wait::Cap, self.clock.now_us());
-        let gone = poll_fn(|cx| poll_early(Pin::new(&mut *reader), cx, early));
+        let gone = poll_fn(|cx| poll_early(Pin::new(&mut *reader), cx, early, *self));
         let was_turned = tokio::select! {
             () = tokio::time::sleep(pause) => false,
             // The sender lives as long as the node.

@@ -14,6 +14,7 @@ use super::send;
 use crate::meter::Wait;
 use crate::net::buffers::Buffers;
 use crate::net::deadline::Timer;
+use crate::net::kernel::is_over;
 use crate::net::pump::{Pace, PumpError};
 use crate::net::threads::COLD_READS;
 
@@ -43,7 +44,11 @@ pub(in crate::net) async fn from_file(
         let mut left = chunk;
         while left > 0 {
             let mut from = offset + sent;
-            let written = send(reader, pace, &mut stall, || sendfile(reader, file.as_fd(), Some(&mut from), left));
+            let written = send(reader, pace, &mut stall, || {
+                // Of a network file system, the file may time out as well.
+                let whose = |error| if error == Errno::TIMEDOUT && !is_over(reader) { Errno::IO } else { error };
+                sendfile(reader, file.as_fd(), Some(&mut from), left).map_err(whose)
+            });
             let (wrote, waited) = match written.await {
                 Ok(Some(written)) => written,
                 // The error may be the file's as well as the socket's: the copying loop meets it again, and there it is
