@@ -42,7 +42,7 @@ pub enum Refusal {
     NotAllowed,
     /// No list can open the address.
     Never,
-    /// A later version's reason.
+    /// A later version's reason, or one that is not about whom it dials.
     #[serde(other)]
     Other,
 }

@@ -22,11 +22,12 @@ pub const MAX_ANSWER: usize = 1024;
 const UNREACHABLE: &str = "Address not found";
 /// What our nodes say behind the address, and read again. These are words of the protocol: what people are shown may
 /// change, these may not. A refusal that no list can lift begins with the words for any, which is all older nodes know.
-const SPOKEN: [(Reason, Option<Refusal>, &str); 25] = [
+const SPOKEN: [(Reason, Option<Refusal>, &str); 26] = [
     (Reason::Refused, None, "connection refused"),
     (Reason::Unreachable, None, "address unreachable"),
     (Reason::Unresolved, None, "name not found"),
     (Reason::Policy, Some(Refusal::Never), "refused by policy whatever is allowed"),
+    (Reason::Policy, Some(Refusal::Other), "refused by policy to whoever asks"),
     (Reason::Policy, None, "refused by policy"),
     (Reason::TimedOut, None, "did not answer in time"),
     (Reason::Loop, None, "route comes back to a node it has passed"),
@@ -233,9 +234,11 @@ pub fn encode_problem(problem: &Problem) -> Vec<u8> {
     if problem.reason == Reason::NotFound {
         return NOT_HERE.to_vec();
     }
-    let spoken = SPOKEN
-        .iter()
-        .find(|(reason, refusal, _)| *reason == problem.reason && (refusal.is_none() || *refusal == problem.refusal));
+    // A refusal of the request itself, which no list of addresses is about: the reader cannot tell by what was done.
+    let of_asker = problem.reason == Reason::Policy && problem.action != Action::Connect;
+    let why = problem.refusal.or(of_asker.then_some(Refusal::Other));
+    let spoken =
+        SPOKEN.iter().find(|(reason, refusal, _)| *reason == problem.reason && (refusal.is_none() || *refusal == why));
     let words = spoken.map_or(problem.reason.words(), |(.., words)| words);
     // The reason alone would not say that it was no node that refused.
     let detail = if problem.server.is_some() { problem.to_string() } else { problem.detail.to_string() };
@@ -373,6 +376,15 @@ mod tests {
         // What another program says stays a sentence about an address.
         let other = problem_of_text(&SafeText::new("Address not found: h:1: no way to it"), &next, &[], 2.0);
         assert_eq!((other.reason, other.detail.as_str()), (Reason::Unreachable, "no way to it"));
+    }
+
+    #[test]
+    fn a_refusal_of_whoever_asks_is_not_about_lists_of_addresses() {
+        let next: HostPort = "127.0.0.1:9001".parse().unwrap();
+        let refused = Problem::here(Reason::Policy, Action::Request, &next, "this node serves user 0 alone");
+        let read = problem_of_text(&SafeText::from_bytes(&encode_problem(&refused)), &next, &[], 2.0);
+        assert_eq!((read.reason, read.hop, read.advice()), (Reason::Policy, 1, ""));
+        assert_eq!(read.detail, refused.detail);
     }
 
     proptest! {
