@@ -210,7 +210,7 @@ impl TransferReport {
             path: snapshot.path.clone(),
             size: snapshot.size,
             received: snapshot.received,
-            seconds: snapshot.elapsed.as_secs_f64(),
+            seconds: (snapshot.elapsed.as_secs_f64() * 1e6).round() / 1e6,
             rate: snapshot.rate,
             was_there: snapshot.was_there,
             attempts: snapshot.attempt,

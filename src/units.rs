@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serializer;
+
 /// A number of bytes, at most six characters wide: `0`, `999`, `9.8K`, `916.6K`, `1.31G`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
@@ -18,6 +20,16 @@ pub struct Eta(pub Option<Duration>);
 /// A measured time: `0.31 ms`, `12 ms`, `1.2 s`, `2 min 5 s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
+
+/// Writes a time in ms down to the µs: the digits behind it are noise of the calculation.
+pub fn whole_us<S: Serializer>(ms: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64((ms * 1000.0).round() / 1000.0)
+}
+
+/// Writes a share down to a hundredth of a percent.
+pub fn share<S: Serializer>(share: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64((share * 10_000.0).round() / 10_000.0)
+}
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

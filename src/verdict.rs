@@ -162,6 +162,7 @@ pub struct Verdict {
     #[serde(flatten)]
     pub limit: Limit,
     /// The share of time, 0 to 1, that the evidence covers.
+    #[serde(serialize_with = "crate::units::share")]
     pub share: f64,
     /// How far to believe it.
     pub confidence: Confidence,

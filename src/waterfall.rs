@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::{Moments, TransferAccount};
+use crate::units::whole_us;
 use crate::wire::Leg;
 
 /// One bar.
@@ -17,11 +18,14 @@ pub struct Row {
     /// On what.
     pub step: Step,
     /// When it began, in ms since the transfer did.
+    #[serde(serialize_with = "whole_us")]
     pub offset_ms: f64,
     /// How long it took, in ms.
+    #[serde(serialize_with = "whole_us")]
     pub length_ms: f64,
     /// The part of it that is in no other row, in ms: for a wait, what the way to the next hop and back took, and what
     /// that hop did besides resolving, dialling and waiting itself.
+    #[serde(serialize_with = "whole_us")]
     pub own_ms: f64,
 }
 

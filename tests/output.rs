@@ -155,3 +155,23 @@ fn a_file_gets_its_name_without_proc_and_without_second_names() {
         }
     }
 }
+
+#[test]
+fn no_number_of_the_document_has_digits_of_noise() {
+    let (folder, _node, _) = scene();
+    let output = run(&folder, "--fetch -q --json", Stdio::piped());
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut values = vec![&document];
+    while let Some(value) = values.pop() {
+        match value {
+            serde_json::Value::Array(items) => values.extend(items),
+            serde_json::Value::Object(items) => values.extend(items.values()),
+            serde_json::Value::Number(number) => {
+                let text = number.to_string();
+                let digits = text.split_once('.').map_or(0, |(_, digits)| digits.len());
+                assert!(digits <= 6, "{number} in {document}");
+            }
+            _ => {}
+        }
+    }
+}
