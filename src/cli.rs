@@ -14,7 +14,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::dials::{Dial, whole_ms};
-use crate::error::{Error, shown};
+use crate::error::Error;
 use crate::net::access::{CHAIN_TOKEN, LocalUsers, Secret};
 use crate::net::fetch::FetchJob;
 use crate::net::limits::Limits;
@@ -125,7 +125,7 @@ impl FetchPlan {
             // No relay passes it on, and no node of ours has such a file.
             None if route.file.climbs() => {
                 let reason = format!(":1: {}", values::CLIMBS);
-                Err(Error::Input { path: shown(input), reason })
+                Err(Error::Input { path: config::input_name(input), reason })
             }
             None => Ok(route),
         }

@@ -1,4 +1,5 @@
-//! Where a fetched file goes besides a folder: pipes, devices, standard output; and what it keeps of the original.
+//! Where a fetched file goes besides a folder: pipes, devices, standard output; and what it keeps of the original. Also
+//! input files from standard input.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -174,4 +175,22 @@ fn no_number_of_the_document_has_digits_of_noise() {
             _ => {}
         }
     }
+}
+
+#[test]
+fn an_input_named_dash_is_read_from_standard_input() {
+    let (folder, _node, content) = scene();
+    let reading = |line: &str, input: &str| {
+        let input = File::open(folder.path().join(input)).unwrap();
+        let mut command = chainview();
+        command.current_dir(folder.path()).args(line.split(' ')).stdin(input).output().unwrap()
+    };
+    let fetched = reading("--fetch - -o got", "input.txt");
+    assert_eq!(fetched.status.code(), Some(0), "{}", err(&fetched));
+    assert!(fs::read(folder.path().join("got")).unwrap() == content);
+    assert_eq!(reading("--check -", "input.txt").status.code(), Some(0));
+    fs::write(folder.path().join("bad.txt"), "f\n127.0.0.1 99x\n").unwrap();
+    let bad = reading("--check -", "bad.txt");
+    assert_eq!(bad.status.code(), Some(3));
+    assert!(err(&bad).contains("standard input:2: port"), "{}", err(&bad));
 }

@@ -17,7 +17,8 @@ use crate::wire::Digest;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own; together they become a mode")]
 #[command(name = "chainview", version, about, after_help = AFTER, max_term_width = 100, disable_help_flag = true)]
 pub(super) struct Args {
-    /// The input file: a file name, then the hops, one HOST PORT a line; the last is the origin [default: input.txt]
+    /// The input file, or - for standard input: a file name, then the hops, one HOST PORT a line; the last is the origin
+    /// [default: input.txt]
     #[arg(value_name = "INPUT")]
     pub(super) inputs: Vec<PathBuf>,
 

@@ -13,6 +13,7 @@ use super::defaults::{self, is_setting};
 use crate::error::{Error, plain, shown};
 use crate::net::access::Secret;
 use crate::route::{Hop, MAX_INPUT, Route};
+use crate::text::SafeText;
 
 /// Largest configuration file read; all keys together need less than one page.
 const MAX_CONFIG: u64 = 64 * 1024;
@@ -75,10 +76,22 @@ fn read_table(file: &Path) -> Result<toml::Table, Error> {
     text.parse().map_err(|error: toml::de::Error| wrong(at_line(&text, &error)))
 }
 
-/// Reads an input file.
+/// An input file's name for people.
+pub fn input_name(file: &Path) -> SafeText {
+    if file == Path::new("-") { SafeText::new("standard input") } else { shown(file) }
+}
+
+/// Reads an input file; `-` is standard input.
 pub fn read_route(file: &Path) -> Result<Route, Error> {
-    let input = |reason: String| Error::Input { path: shown(file), reason };
-    let bytes = read_capped(file, MAX_INPUT as u64 + 1).map_err(|error| {
+    let input = |reason: String| Error::Input { path: input_name(file), reason };
+    let most = MAX_INPUT as u64 + 1;
+    let read = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().take(most).read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        read_capped(file, most)
+    };
+    let bytes = read.map_err(|error| {
         let advice = match error.kind() {
             ErrorKind::NotFound => ": name an input file, or try --demo",
             _ => "",
