@@ -234,8 +234,8 @@ mod tests {
         let clock = Clock::start();
         let meters: Vec<Arc<Meter>> = (0..BODIES).map(|_| Arc::default()).collect();
         let mut bodies = tokio::task::JoinSet::new();
-        for meter in meters.iter().cloned() {
-            let dials = Arc::clone(&dials);
+        for meter in &meters {
+            let (dials, meter) = (Arc::clone(&dials), Arc::clone(meter));
             bodies.spawn(async move {
                 meter.begin(0);
                 let pace =

@@ -137,8 +137,8 @@ impl HopTask {
         self.seed = failure == Failure::Original || (self.seed && !matches!(failure, Failure::Foreign));
         let link = match (failure, &self.told) {
             // Whatever answers on the way there while it is being started, is not it.
-            (_, Some(told @ HopLink::Starting)) => told.clone(),
-            (
+            (_, Some(told @ HopLink::Starting))
+            | (
                 Failure::Down(_) | Failure::Refused | Failure::Silent(_) | Failure::Left,
                 Some(told @ HopLink::Down { .. }),
             ) => told.clone(),
@@ -221,7 +221,8 @@ impl HopTask {
         }
         let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
         let dialed = dialed.map_err(|problem| not_connected(&problem))?;
-        let request = page_request(&hop.address, &[], EVENTS, self.token(), ANSWER).map_err(no_request)?;
+        let request =
+            page_request(&hop.address, &[], EVENTS, self.token(), ANSWER).map_err(|error| no_request(&error))?;
         let asking = ask(dialed.stream, &hop.address, request, ANSWER);
         pin!(asking);
         let early = within(SILENCE, &mut asking).await.ok();
@@ -247,7 +248,7 @@ impl HopTask {
         let (first, behind) = (&self.subject.way[0].address, &self.subject.way[1..=self.subject.at]);
         let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
         let dialed = dial(first, CONNECT, &|_| Ok(()), b"", None).await.map_err(named)?;
-        let request = page_request(first, behind, EVENTS, self.token(), ANSWER).map_err(no_request)?;
+        let request = page_request(first, behind, EVENTS, self.token(), ANSWER).map_err(|error| no_request(&error))?;
         let asked = ask(dialed.stream, first, request, ANSWER).await.map_err(named)?;
         judge(asked, self.subject.at as u32, self.subject.at as u32).await
     }
@@ -300,7 +301,7 @@ async fn judge(asked: Asked, hops: u32, hop: u32) -> Result<Asked, Failure> {
 }
 
 /// No request can be made of its address.
-fn no_request(error: hyper::http::Error) -> Failure {
+fn no_request(error: &hyper::http::Error) -> Failure {
     Failure::Down(format!("cannot be asked: {error}").into())
 }
 

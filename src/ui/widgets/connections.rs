@@ -30,7 +30,8 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     };
     let all = state.tab == Tab::Connections;
     let name = if all { "Connections of all hops".to_owned() } else { format!("Connections of hop {}", hop.number) };
-    let aged = if !all && (hop.is_lost() || header::is_stale(hop)) { Some(hop.age) } else { None };
+    let is_aged = hop.is_lost() || hop.link.is_up() && header::is_stale(hop);
+    let aged = if !all && is_aged { Some(hop.age) } else { None };
     heading::draw(theme, &name, &remark(state, aged), focused, area, buffer);
     if !all && !hop.is_lost() && (!hop.link.is_up() || hop.node.is_none()) {
         return say(theme, silence(&hop.link), row_of(area, 1), buffer);
