@@ -1,6 +1,11 @@
-//! The one clock of a node: µs since it started, so that meters and reports need no other.
+//! The one clock of a node: µs since it started, so that meters and reports need no other; and dates as HTTP has them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
+
+/// Where the year 9999 ends, the last that an HTTP date can name, in seconds of the system's clock.
+const LAST_DATE: Duration = Duration::from_secs(253_402_300_800);
 
 /// Counts from its own start; a copy counts from the same start.
 #[derive(Clone, Copy, Debug)]
@@ -21,4 +26,25 @@ impl Clock {
 /// Milliseconds since an instant, with fractions, as reports carry them.
 pub fn ms_since(instant: Instant) -> f64 {
     instant.elapsed().as_secs_f64() * 1000.0
+}
+
+/// A date as HTTP writes it (RFC 9110, 5.6.7); `None` where it has no form for it, as before 1970: a server whose clock is
+/// that wrong counts as one without a clock, and sends no date.
+pub fn http_date(at: SystemTime) -> Option<String> {
+    let since = at.duration_since(UNIX_EPOCH).ok().filter(|since| *since < LAST_DATE)?;
+    Some(httpdate::fmt_http_date(UNIX_EPOCH + since))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_http_has_no_date_for_costs_the_date_and_nothing_else() {
+        let second = Duration::from_secs(1);
+        assert_eq!(http_date(UNIX_EPOCH).as_deref(), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+        let last = UNIX_EPOCH + LAST_DATE - second;
+        assert_eq!(http_date(last).as_deref(), Some("Fri, 31 Dec 9999 23:59:59 GMT"));
+        assert_eq!([UNIX_EPOCH - second, last + second].map(http_date), [None, None]);
+    }
 }

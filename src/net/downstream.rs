@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::clock::http_date;
 use super::deadline::{Deadline, within};
 use super::limits::{DRAIN_BYTES, Limits};
 use super::origin::Sent;
@@ -176,7 +177,7 @@ pub fn problem_message(failed: &Problem, method: Method, keep_alive: bool) -> Ve
     let reply = Reply {
         status,
         length: Some(body.len() as u64),
-        date: Some(httpdate::fmt_http_date(SystemTime::now())),
+        date: http_date(SystemTime::now()),
         content_type: Some(problem::MEDIA_TYPE.into()),
         range_outside: failed.size.filter(|_| status == 416),
         retry_after: failed.server.as_ref().and_then(|server| server.retry_after).or((status == 503).then_some(1)),

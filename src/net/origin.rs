@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, interval_at, timeout};
 
+use super::clock::http_date;
 use super::dial::{is_shortage, shortage};
 use super::digests::{NoDigest, Pending};
 use super::downstream::{Downstream, Next};
@@ -128,7 +129,7 @@ async fn reply(
             let reply = Reply {
                 status: 304,
                 etag: Some(etag),
-                date: Some(httpdate::fmt_http_date(now)),
+                date: http_date(now),
                 lines: FILE_LINES.into(),
                 hops: Some(0),
                 ..Reply::default()
@@ -159,8 +160,8 @@ async fn reply(
         content_range: part.map(|(first, last)| (first, last, size)),
         etag: Some(etag),
         // A file may come from the future, a reply may not say so (RFC 9110, 8.8.2.1).
-        last_modified: modified.map(|date| httpdate::fmt_http_date(date.min(now))),
-        date: Some(httpdate::fmt_http_date(now)),
+        last_modified: modified.and_then(|date| http_date(date.min(now))),
+        date: http_date(now),
         accept_ranges: Some(true),
         content_type: Some(media.kind.into()),
         lines: if media.scripts { SCRIPT_LINES } else { FILE_LINES }.into(),

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
+use super::clock::http_date;
 use super::deadline::Deadline;
 use super::downstream::{Downstream, Next};
 use super::node::Node;
@@ -187,7 +188,7 @@ fn passed_on(answer: Answer, keep_alive: bool) -> Box<Reply> {
     reply.hops = Some(reply.hops.unwrap_or(0) + 1);
     add_to_list(&mut reply.via, VIA);
     // Whoever passes on a reply without a date adds it (RFC 9110, 6.6.1).
-    reply.date.get_or_insert_with(|| httpdate::fmt_http_date(SystemTime::now()));
+    reply.date = reply.date.take().or_else(|| http_date(SystemTime::now()));
     reply.keep_alive = keep_alive;
     reply
 }

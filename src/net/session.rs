@@ -1,6 +1,7 @@
 //! One accepted connection: tells the wire by the first line, then answers what is asked until one side closes.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -9,6 +10,7 @@ use super::access::{UNKNOWN_NAME, host_allowed};
 use super::api;
 use super::body::{self, Source};
 use super::caught::{Panicked, caught};
+use super::clock::http_date;
 use super::deadline::{Deadline, within};
 use super::downstream::{Downstream, Next};
 use super::limits::MINIMUM_RATE;
@@ -109,6 +111,11 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                     Ok(next) => next,
                     Err(Panicked) => return Box::pin(failed_inside(node, down, conn)).await,
                 }
+            }
+            // The HTTP library gives every reply a date, and panics where there is none.
+            Ok(Ok(Some(Asked::Page))) if http_date(SystemTime::now()).is_none() => {
+                let detail = "the clock of this machine is before 1970".to_owned();
+                Box::pin(refuse(node, &mut down, Reason::Internal, detail)).await
             }
             Ok(Ok(Some(Asked::Page))) => {
                 conn.set_state(ConnState::Page);
