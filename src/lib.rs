@@ -40,6 +40,7 @@
 //!               buffers  what waits in the kernel while a reader is slow;  threads  for work that waits for a disk
 //! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs;
 //!               pulse  how long this program was not running;  deadline  limits that do not count that time
+//! machine       what a node has of the machine besides files, so that tests can hand in another one
 //! kernel        calls nobody wraps: socket figures, a head start for the disk, ignored signals;  load  what a node got
 //!               of the machine;  latency  giving way to whoever is served alone
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control

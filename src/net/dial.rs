@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::buffers::fix;
 use super::clock::ms_since;
 use super::deadline::Deadline;
+use super::machine::Machine;
 use super::policy::Refused;
 use super::resolve::{ResolveError, Resolver};
 use crate::route::{Host, HostPort};
@@ -108,7 +109,7 @@ pub async fn dial_by(
             last = Some(fail(Reason::Unreachable, Action::Connect, NO_INTERFACE.to_owned()));
             continue;
         }
-        match deadline.bound(connect(address, first, buffers)).await {
+        match deadline.bound(connect(resolver.machine(), address, first, buffers)).await {
             Err(_) => return Err(fail(Reason::TimedOut, Action::Connect, String::new())),
             Ok(Err(error)) if is_shortage(&error) => return Err(shortage(Action::Connect, &error)),
             Ok(Err(error)) => last = Some(fail(reason_of(&error), Action::Connect, detail_of(&error))),
@@ -121,8 +122,13 @@ pub async fn dial_by(
 }
 
 /// Connects, and says the first words where that needs no waiting.
-async fn connect(address: SocketAddr, first: &[u8], buffers: Option<u32>) -> io::Result<(TcpStream, usize)> {
-    let socket = open(address, buffers)?;
+async fn connect(
+    machine: Machine,
+    address: SocketAddr,
+    first: &[u8],
+    buffers: Option<u32>,
+) -> io::Result<(TcpStream, usize)> {
+    let socket = (machine.connect)(address, buffers)?;
     let said = match rustix::net::send(&socket, first, SendFlags::NOSIGNAL) {
         Ok(said) => said,
         Err(Errno::AGAIN) => 0,
@@ -140,10 +146,6 @@ async fn connect(address: SocketAddr, first: &[u8], buffers: Option<u32>) -> io:
 
 /// A socket on its way to an address.
 pub fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<OwnedFd> {
-    #[cfg(test)]
-    if let Some(opened) = super::sim::open(address) {
-        return opened;
-    }
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket =
         rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;

@@ -132,8 +132,7 @@ impl Digests {
         known.waiting.insert(task.wanted().id, task.known_by(key));
         drop(known);
         self.go_on();
-        #[cfg(test)]
-        super::sim::wait(|| pending.is_over());
+        (served.machine.settle)(&|| pending.is_over());
         pending
     }
 
@@ -147,8 +146,7 @@ impl Digests {
         known.waiting.insert(task.wanted().id, task);
         drop(known);
         self.go_on();
-        #[cfg(test)]
-        super::sim::wait(|| pending.is_over());
+        (served.machine.settle)(&|| pending.is_over());
         pending
     }
 
@@ -269,7 +267,6 @@ impl Pending {
     }
 
     /// Nothing more comes of it.
-    #[cfg(test)]
     fn is_over(&self) -> bool {
         self.slot.borrow().is_some() || self.slot.has_changed().is_err()
     }

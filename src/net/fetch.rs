@@ -28,9 +28,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::ids;
 use super::limits::Limits;
 use super::link::Links;
+use super::machine::Machine;
 use super::upstream::Upstream;
 use crate::error::{Error, Kept};
 use crate::route::{Route, Wire};
@@ -81,6 +81,8 @@ pub struct FetchJob {
     pub cap: Cap,
     /// The waits.
     pub limits: Limits,
+    /// Where it runs.
+    pub machine: Machine,
 }
 
 /// A file that is in its place.
@@ -109,9 +111,10 @@ pub struct Fetched {
 impl FetchJob {
     /// A job with a new id that goes on with what is there, and is tried once.
     pub fn new(number: u64, route: Route, output: PathBuf, limits: Limits) -> Self {
+        let machine = Machine::default();
         Self {
             number,
-            id: ids::transfer_id(),
+            id: machine.transfer_id(),
             route,
             output,
             force: false,
@@ -123,6 +126,7 @@ impl FetchJob {
             proof: ProofWish::default(),
             cap: Cap::default(),
             limits,
+            machine,
         }
     }
 }
@@ -179,7 +183,7 @@ async fn run(
             Ok(Ended::Busy) => {
                 // The answer would be out of date by the time it is our turn.
                 upstream.close();
-                job.id = ids::transfer_id();
+                job.id = job.machine.transfer_id();
                 begun = match begin(upstream, job, &place, &mut first, tracker, stop).await? {
                     Begin::Present(fetched) => return Ok(*fetched),
                     Begin::From(begun) => begun,
@@ -191,19 +195,19 @@ async fn run(
         // What is left on the connection belongs to a try that is over.
         upstream.close();
         if let Error::Lost { .. } = error {
-            begun = restored(begun.take()).await;
+            begun = restored(job.machine, begun.take()).await;
         }
         let reached = begun.as_ref().map_or(0, |begun| begun.offset);
         let brought = reached > furthest;
         furthest = furthest.max(reached);
         let pause = patience.after(&error, brought).filter(|_| !stop.is_cancelled());
-        let Some(pause) = pause else { return Err(leave(begun, error).await) };
+        let Some(pause) = pause else { return Err(leave(job.machine, begun, error).await) };
         tracker.retrying(&error);
         if !wait(pause, tracker, stop).await {
-            return Err(leave(begun, Error::Interrupted { kept: Kept::default() }).await);
+            return Err(leave(job.machine, begun, Error::Interrupted { kept: Kept::default() }).await);
         }
         // A hop may still hold the connection of the try before, and would take the same id for a loop.
-        job.id = ids::transfer_id();
+        job.id = job.machine.transfer_id();
     }
 }
 
@@ -242,15 +246,15 @@ async fn begin(
 }
 
 /// What had arrived when the partial file was taken away, saved under a new name; where that fails, it is gone.
-async fn restored(begun: Option<Begun>) -> Option<Begun> {
+async fn restored(machine: Machine, begun: Option<Begun>) -> Option<Begun> {
     let begun = begun?;
-    blocking(move || begun.restore()).await.ok()
+    blocking(machine, move || begun.restore()).await.ok()
 }
 
 /// The error of a transfer that is over, with the place where what arrived is kept for a later one.
-async fn leave(begun: Option<Begun>, error: Error) -> Error {
+async fn leave(machine: Machine, begun: Option<Begun>, error: Error) -> Error {
     let Some(begun) = begun else { return error };
-    match blocking(move || Ok(begun.leave())).await {
+    match blocking(machine, move || Ok(begun.leave())).await {
         Ok(kept) => error.keeping(kept),
         Err(_) => error,
     }
@@ -270,10 +274,12 @@ async fn wait(pause: Duration, tracker: &mut Tracker<'_>, stop: &CancellationTok
 }
 
 /// Disk work that may take long has a thread of its own, so that it holds up no socket.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+async fn blocking<T: Send + 'static>(
+    machine: Machine,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let working = tokio::task::spawn_blocking(work);
-    #[cfg(test)]
-    super::sim::wait(|| working.is_finished());
+    (machine.settle)(&|| working.is_finished());
     match working.await {
         Ok(result) => result,
         Err(error) => Err(Error::Other(format!("the disk thread failed: {error}"))),

@@ -12,11 +12,8 @@ pub fn word() -> String {
     transfer_id().to_string()
 }
 
-fn random() -> [u8; 16] {
-    #[cfg(test)]
-    if let Some(bytes) = super::sim::random() {
-        return bytes;
-    }
+/// Random bytes of the system.
+pub(super) fn random() -> [u8; 16] {
     let mut bytes = [0; 16];
     // The system's generator is there from boot on; without it no id and no token could be trusted.
     getrandom::fill(&mut bytes).expect("the system has random numbers");

@@ -9,11 +9,6 @@ const SCHEDSTAT: &str = "/proc/thread-self/schedstat";
 
 /// The load up to now. The thread that asks is taken for the one that moves the bodies, as in every node of ours.
 pub(crate) fn load() -> Option<Load> {
-    // What a run costs is no part of what its seed decides.
-    #[cfg(test)]
-    if super::sim::is_here() {
-        return None;
-    }
     let (busy_ns, starved_ns) = parse(&std::fs::read_to_string(SCHEDSTAT).ok()?)?;
     let process = clock_gettime(ClockId::ProcessCPUTime);
     let process_us = process.tv_sec as u64 * 1_000_000 + process.tv_nsec as u64 / 1000;

@@ -24,6 +24,7 @@ pub mod limits;
 pub mod link;
 pub mod listings;
 mod load;
+pub mod machine;
 pub mod metrics;
 pub mod node;
 pub mod origin;

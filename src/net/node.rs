@@ -23,7 +23,7 @@ use super::drain::Drain;
 use super::limits::Limits;
 use super::link::Links;
 use super::listings::Listings;
-use super::load::load;
+use super::machine::Machine;
 use super::policy::{Policy, Purpose};
 use super::pulse::Pulse;
 use super::reader::STEP;
@@ -200,6 +200,11 @@ impl Node {
         }
     }
 
+    /// The machine it runs on.
+    pub(super) fn machine(&self) -> Machine {
+        self.config.root.machine()
+    }
+
     /// How far leaving is; nothing leaves before the node runs.
     pub fn drain(&self) -> &Drain {
         self.drain.get_or_init(Drain::new)
@@ -240,7 +245,7 @@ impl Node {
         let account = self.registry.account(id)?;
         // Dials can be turned while a body moves; those of one that is over are as they were.
         let dials = if account.ended { account.dials } else { self.dials.now() };
-        Some(TransferAccount { dials, load: load(), ..account })
+        Some(TransferAccount { dials, load: (self.machine().load)(), ..account })
     }
 
     /// What limits its bodies by its own account, over the last second of those that moved.
@@ -266,7 +271,7 @@ impl Node {
         let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
         pulse.upgrade().unwrap_or_else(|| {
             let late_us = Arc::clone(&self.late_us);
-            let started = Arc::new(Pulse::start(move |us| {
+            let started = Arc::new(Pulse::start(self.machine(), move |us| {
                 late_us.fetch_add(us, Relaxed);
             }));
             *pulse = Arc::downgrade(&started);
@@ -285,7 +290,7 @@ impl Node {
             wires: vec!["http".into(), "seed".into()],
             draining: self.draining(),
             dials: self.dials.now(),
-            load: load().map(|load| Load { late_us: self.late_us.load(Relaxed), ..load }),
+            load: (self.machine().load)().map(|load| Load { late_us: self.late_us.load(Relaxed), ..load }),
             ..NodeSnapshot::default()
         };
         self.registry.fill(&mut snapshot);

@@ -108,7 +108,7 @@ async fn reply(
 ) -> Result<(Served, Reply, u64, Option<Pending>), Problem> {
     let address = || node.called(request);
     let served = open(node, request)?;
-    let mut etag = served.version.etag();
+    let mut etag = served.etag();
     let mut size = served.version.size;
     let mut grown = None;
     let now = SystemTime::now();

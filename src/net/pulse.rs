@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use super::machine::Machine;
+
 /// Time between two beats: short beside any time without the processor that somebody would notice. Fifty wake-ups a
 /// second take a fifth of a hundredth of a core, which is little beside a body that moves.
 const BEAT: Duration = Duration::from_millis(20);
@@ -17,10 +19,8 @@ pub(crate) struct Pulse(Option<JoinHandle<()>>);
 
 impl Pulse {
     /// Begins, within a runtime; `late` is told of each beat that came late how many µs that was.
-    pub(super) fn start(late: impl Fn(u64) + Send + 'static) -> Self {
-        // What a run costs is no part of what its seed decides.
-        #[cfg(test)]
-        if super::sim::is_here() {
+    pub(super) fn start(machine: Machine, late: impl Fn(u64) + Send + 'static) -> Self {
+        if !machine.is_timed {
             return Self(None);
         }
         Self(Some(tokio::spawn(async move {
@@ -55,7 +55,7 @@ mod tests {
     async fn only_what_was_missed_counts_and_only_while_it_beats() {
         let sum = Arc::new(AtomicU64::new(0));
         let (late_us, counted) = (|| sum.load(Relaxed), Arc::clone(&sum));
-        let pulse = Pulse::start(move |us| {
+        let pulse = Pulse::start(Machine::default(), move |us| {
             counted.fetch_add(us, Relaxed);
         });
         sleep(Duration::from_secs(2)).await;

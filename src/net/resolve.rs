@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::deadline::Deadline;
+use super::machine::Machine;
 
 /// Most lookups at once: enough for every neighbor of a busy relay, few enough that a resolver that never answers costs
 /// no more than this many sleeping threads.
@@ -27,9 +28,9 @@ const MOST_FAILURES: usize = 1024;
 /// Names in the queue from which on those that nobody waits for any more are removed.
 const LONG_QUEUE: usize = 256;
 
-/// Looks names up, for any number of requests at once; clones share the threads.
+/// Looks names up on a machine, for any number of requests at once; clones share the threads.
 #[derive(Clone)]
-pub struct Resolver(Arc<Pool>);
+pub struct Resolver(Arc<Pool>, Machine);
 
 /// Why a name gave no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +81,19 @@ enum Progress {
 impl Resolver {
     /// A resolver that asks `lookup`, which may block, on threads of its own.
     pub fn new(lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Pool { lookup: Box::new(lookup), state: Mutex::default(), work: Condvar::new() }))
+        let pool = Pool { lookup: Box::new(lookup), state: Mutex::default(), work: Condvar::new() };
+        Self(Arc::new(pool), Machine::default())
+    }
+
+    /// The same on another machine.
+    #[cfg(test)]
+    pub(super) fn on(self, machine: Machine) -> Self {
+        Self(self.0, machine)
+    }
+
+    /// The machine whose connections lead to the addresses.
+    pub(super) fn machine(&self) -> Machine {
+        self.1
     }
 
     /// The addresses of a name; a lookup that is given up goes on by itself and holds nothing but its thread.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, OFlags, Stat, fstat, fstatfs};
 
+use super::machine::Machine;
 use crate::route::FileName;
 use folder::Current;
 
@@ -22,6 +23,7 @@ pub struct Root {
     current: Current,
     /// The path it was opened by; it may lead to another folder later.
     path: PathBuf,
+    machine: Machine,
 }
 
 /// An open regular file, and what identifies its content.
@@ -31,6 +33,8 @@ pub struct Served {
     pub file: Arc<File>,
     /// What its content is known by.
     pub version: Version,
+    /// Where it lies.
+    pub(super) machine: Machine,
 }
 
 /// A file's content at one moment: if none of these changed, it did not either.
@@ -80,7 +84,18 @@ const MADE_UP: [i64; 14] = [
 impl Root {
     /// Opens a folder to serve from.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { current: Current::open(path)?, path: path.to_owned() })
+        Ok(Self { current: Current::open(path)?, path: path.to_owned(), machine: Machine::default() })
+    }
+
+    /// The same folder on another machine.
+    #[cfg(test)]
+    pub(super) fn on(self, machine: Machine) -> Self {
+        Self { machine, ..self }
+    }
+
+    /// The machine it is on.
+    pub(super) fn machine(&self) -> Machine {
+        self.machine
     }
 
     /// The path it was opened by.
@@ -108,7 +123,7 @@ impl Root {
             FileType::Directory => return Err(OpenError::Folder),
             _ => return Err(OpenError::NotFound),
         }
-        Ok(Served { file: Arc::new(File::from(file)), version: Version::of(&stat) })
+        Ok(Served { file: Arc::new(File::from(file)), version: Version::of(&stat), machine: self.machine })
     }
 }
 
@@ -129,6 +144,11 @@ fn is_hidden(path: &[u8]) -> bool {
 }
 
 impl Served {
+    /// The strong validator of its content.
+    pub fn etag(&self) -> String {
+        (self.machine.etag)(&self.version)
+    }
+
     /// True while the file's content is still what it was when it was opened; its name may be gone.
     pub fn is_unchanged(&self) -> bool {
         self.since() == Since::Unchanged
@@ -172,11 +192,6 @@ impl Version {
 
     /// The strong validator, quotes included; says nothing about the file but its size, and that it changed.
     pub fn etag(&self) -> String {
-        // Faults alter it, and what comes of that depends on what it was.
-        #[cfg(test)]
-        if let Some(ordinal) = super::sim::ordinal(self) {
-            return format!("\"{ordinal:032x}-{:x}\"", self.size);
-        }
         let mut hasher = blake3::Hasher::new();
         let (modified, changed) = (self.modified, self.changed);
         for number in [self.device, self.inode, self.size] {

@@ -49,7 +49,7 @@ pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head:
             return;
         }
         let mut request = to_request(seed);
-        let id = *request.transfer.get_or_insert_with(super::ids::transfer_id);
+        let id = *request.transfer.get_or_insert_with(|| node.machine().transfer_id());
         let job = conn.begin_job(id, Method::Get, &request.name, Wire::Seed);
         note_dials(node, &job);
         if let Err(why) = admit(node, &mut down, conn) {

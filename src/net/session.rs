@@ -248,7 +248,7 @@ async fn file(
         log_refused(down, &problem);
         return Box::pin(down.send_problem(&problem, request.method, false)).await;
     }
-    let id = *request.transfer.get_or_insert_with(super::ids::transfer_id);
+    let id = *request.transfer.get_or_insert_with(|| node.machine().transfer_id());
     let job = conn.begin_job(id, request.method, &request.name, Wire::Http);
     if request.query.is_some() {
         // It may hold a secret, and names stand in logs and reports.

@@ -18,8 +18,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
+use super::machine::Machine;
 use super::root::Version;
 use faulty::Seeded;
 
@@ -113,52 +113,50 @@ fn moved(bytes: usize) {
     });
 }
 
-/// This thread is such a world.
-pub(crate) fn is_here() -> bool {
-    WORLD.with_borrow(Option::is_some)
+/// The machine of the world that this thread is. What a run costs is no part of what its seed decides, so that it has no
+/// load and is never late; a thread that waits for work as long as it lives is none of its clock's.
+const MACHINE: Machine = Machine {
+    connect: open,
+    random,
+    etag,
+    load: || None,
+    is_timed: false,
+    disks: || DISKS.handle().clone(),
+    settle: wait,
+};
+
+/// A connection to an address.
+fn open(address: SocketAddr, _buffers: Option<u32>) -> io::Result<OwnedFd> {
+    WORLD.with_borrow(|world| (world.as_ref().expect("a world").dialer)(address))
 }
 
-/// A connection to an address; `None` where this thread is no such world.
-pub(crate) fn open(address: SocketAddr) -> Option<io::Result<OwnedFd>> {
-    WORLD.with_borrow(|world| world.as_ref().map(|world| (world.dialer)(address)))
-}
-
-/// Numbers for names; `None` where this thread is no such world.
-pub(crate) fn random() -> Option<[u8; 16]> {
+/// Numbers for names.
+fn random() -> [u8; 16] {
     WORLD.with_borrow_mut(|world| {
-        world.as_mut().map(|world| {
-            let (high, low) = (world.random.next(), world.random.next());
-            (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
-        })
+        let random = &mut world.as_mut().expect("a world").random;
+        let (high, low) = (random.next(), random.next());
+        (u128::from(high) << 64 | u128::from(low)).to_le_bytes()
     })
 }
 
-/// How many versions of files were met before this one: what it is apart from when and where; `None` where this thread is
-/// no such world.
-pub(crate) fn ordinal(version: &Version) -> Option<usize> {
-    WORLD.with_borrow_mut(|world| {
-        let versions = &mut world.as_mut()?.versions;
-        Some(versions.iter().position(|known| known == version).unwrap_or_else(|| {
+/// The validator of a file: how many versions of files were met before this one, which is what it is apart from when and
+/// where. Faults alter it, and what comes of that depends on what it was.
+fn etag(version: &Version) -> String {
+    let ordinal = WORLD.with_borrow_mut(|world| {
+        let versions = &mut world.as_mut().expect("a world").versions;
+        versions.iter().position(|known| known == version).unwrap_or_else(|| {
             versions.push(*version);
             versions.len() - 1
-        }))
-    })
-}
-
-/// A thread that waits for work as long as it lives, so the clock must not wait for it.
-pub(crate) fn disk_thread<T, F>(work: F) -> JoinHandle<T>
-where
-    T: Send + 'static,
-    F: FnOnce() -> T + Send + 'static,
-{
-    if is_here() { DISKS.spawn_blocking(work) } else { tokio::task::spawn_blocking(work) }
+        })
+    });
+    format!("\"{ordinal:032x}-{:x}\"", version.size)
 }
 
 /// Lets the disk do what it was given, in real time, before anything else happens in this world: else it would depend on
 /// the disk what comes first.
-pub(crate) fn wait(done: impl Fn() -> bool) {
+fn wait(done: &dyn Fn() -> bool) {
     let began = Instant::now();
-    while is_here() && !done() {
+    while !done() {
         assert!(began.elapsed() < STUCK, "the disk does not answer");
         thread::sleep(Duration::from_micros(10));
     }

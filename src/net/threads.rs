@@ -118,7 +118,6 @@ impl Shared {
 
 impl<T> Running<T> {
     /// The work is done, and its outcome was not taken yet.
-    #[cfg(test)]
     pub(super) fn is_there(&self) -> bool {
         !self.0.is_empty()
     }

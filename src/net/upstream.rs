@@ -195,7 +195,7 @@ impl Upstream {
     pub fn leave(mut self) {
         let kept = self.link.take().filter(|link| link.ours).map(|link| (link.hop, link.address));
         if let Some((hop, address)) = kept.or(self.met) {
-            self.links.spares.dial(&hop, address, self.limits.sockbuf);
+            self.links.spares.dial(self.links.resolver.machine(), &hop, address, self.limits.sockbuf);
         }
     }
 

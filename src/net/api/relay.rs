@@ -23,7 +23,6 @@ use crate::net::ask::{Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANS
 use crate::net::clock::ms_since;
 use crate::net::deadline::{Passing, passing, within};
 use crate::net::dial::dial_by;
-use crate::net::ids;
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::node::Node;
 use crate::net::policy::{Purpose, Refused};
@@ -64,7 +63,7 @@ pub(super) async fn relay(
     if route.iter().any(|hop| hop.address == own || called.is_some_and(|called| same(&hop.address, called))) {
         return Err(refuse(Reason::Loop, comes_back));
     }
-    let id = id.unwrap_or_else(ids::transfer_id);
+    let id = id.unwrap_or_else(|| node.machine().transfer_id());
     // Until the reply is there: a second pass comes before that, and however this node is called there.
     let _pending = node.registry.begin_setup(id).ok_or_else(|| refuse(Reason::Loop, comes_back))?;
     let reader = if path == EVENTS {

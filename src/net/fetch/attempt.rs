@@ -75,7 +75,7 @@ pub(super) async fn attempt(
     };
     let modified = answer.reply.last_modified.as_deref().filter(|_| job.times);
     let modified = modified.and_then(|date| httpdate::parse_http_date(date).ok());
-    let published = publish(begun.take(), job.force, modified, stop).await?;
+    let published = publish(job, begun.take(), modified, stop).await?;
     Ok(Ended::There(Box::new(Fetched {
         path: place.path(),
         size,
@@ -105,8 +105,8 @@ async fn receive(
     let offset = part.offset;
     tracker.begin();
     let meter = tracker.meter();
-    let _pulse = Pulse::start(move |us| meter.late(us));
-    let mut writer = Writer::start(part, size, tracker.meter());
+    let _pulse = Pulse::start(job.machine, move |us| meter.late(us));
+    let mut writer = Writer::start(job.machine, part, size, tracker.meter());
     let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
     let (part, written) = writer.finish().await?;
     tracker.end();
@@ -150,7 +150,7 @@ async fn ready(
     job: &FetchJob,
 ) -> Result<Ready, Error> {
     let (place, force, algorithm) = (Arc::clone(place), job.force, job.proof.algorithm());
-    blocking(move || {
+    blocking(job.machine, move || {
         // What is to replace a file is never open to more people than that file is.
         let tight = place.check_existing(size, force)?.is_some();
         let mut begun = match begun {
@@ -175,14 +175,14 @@ async fn ready(
 }
 
 async fn publish(
+    job: &FetchJob,
     part: Option<Begun>,
-    force: bool,
     modified: Option<SystemTime>,
     stop: &CancellationToken,
 ) -> Result<Published, Error> {
-    let stop = stop.clone();
+    let (stop, force) = (stop.clone(), job.force);
     let Some(begun) = part else { return Err(Error::Other("the part is gone".to_owned())) };
-    blocking(move || {
+    blocking(job.machine, move || {
         if let Some(modified) = modified {
             // A file system without such times keeps its own.
             let _ = begun.part.file().set_modified(modified);

@@ -43,8 +43,9 @@ pub(super) async fn claim(
         let (algorithm, stopped) = (job.proof.algorithm(), stop.clone());
         let file = job.resume.then(|| state::file_of(&job.route));
         let (there, from) = (Arc::clone(place), *first);
-        let found =
-            blocking(move || Begun::left_over(&there, from, file.as_deref(), algorithm, &|| stopped.is_cancelled()));
+        let found = blocking(job.machine, move || {
+            Begun::left_over(&there, from, file.as_deref(), algorithm, &|| stopped.is_cancelled())
+        });
         match found.await? {
             LeftOver::Nothing => {}
             LeftOver::Usable(begun) => return Ok(Claimed::Begun(Some(begun))),
@@ -55,7 +56,7 @@ pub(super) async fn claim(
                 return Ok(Claimed::Begun(Some(begun)));
             }
             LeftOver::Busy(busy) => {
-                if !is_over(place, busy, job.limits.stall, tracker, stop).await? {
+                if !is_over(job, place, busy, tracker, stop).await? {
                     *first = busy.number + 1;
                 }
                 return Ok(Claimed::Waited);
@@ -67,9 +68,9 @@ pub(super) async fn claim(
 
 /// Waits until another fetch no longer fills a partial file; false where it moved nothing for too long.
 async fn is_over(
+    job: &FetchJob,
     place: &Arc<Place>,
     busy: Busy,
-    patience: Duration,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<bool, Error> {
@@ -86,13 +87,13 @@ async fn is_over(
             }
         }
         let there = Arc::clone(place);
-        match blocking(move || Ok(Part::length_of_busy(&there, busy.number))).await? {
+        match blocking(job.machine, move || Ok(Part::length_of_busy(&there, busy.number))).await? {
             None => {
                 tracker.suspects(None);
                 return Ok(true);
             }
             Some(now) if now != length => (length, moved) = (now, Instant::now()),
-            Some(_) if moved.elapsed() >= patience => {
+            Some(_) if moved.elapsed() >= job.limits.stall => {
                 tracker.suspects(None);
                 return Ok(false);
             }

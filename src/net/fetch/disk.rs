@@ -20,11 +20,7 @@ use crate::error::{Error, Kept};
 use crate::meter::Meter;
 use crate::net::digests::Hasher;
 use crate::net::kernel::begin_writing;
-
-#[cfg(test)]
-use crate::net::sim::disk_thread;
-#[cfg(not(test))]
-use tokio::task::spawn_blocking as disk_thread;
+use crate::net::machine::Machine;
 
 /// Size of one buffer. Half of it costs a tenth more processor time, for the page cache takes it in smaller pieces;
 /// twice of it costs no less, and makes the kernel look for contiguous memory that it may not have.
@@ -65,19 +61,20 @@ pub(super) struct Writer<S> {
     offset: u64,
     last_mark: u64,
     meter: Arc<Meter>,
+    machine: Machine,
     thread: JoinHandle<(S, Result<(), Error>)>,
 }
 
 impl Writer<Part> {
     /// Starts the thread that goes on with a part, for a file of this size; it ends when the writer does, or with the
     /// first error.
-    pub(super) fn start(begun: Begun, size: u64, meter: Arc<Meter>) -> Self {
+    pub(super) fn start(machine: Machine, begun: Begun, size: u64, meter: Arc<Meter>) -> Self {
         let Begun { part, hasher, offset, source, .. } = begun;
         let (full, incoming) = mpsc::channel(BUFFERS);
         let (back, empty) = mpsc::channel(BUFFERS);
         let counted = Arc::clone(&meter);
         let noted = source.clone();
-        let thread = disk_thread(move || {
+        let thread = machine.spawn_blocking(move || {
             let note = |mark: &Mark| noted.as_ref().map_or(Ok(()), |source| part.record(source, mark));
             let result = write_all(part.file(), offset, incoming, &back, &counted, &note);
             let result = result.map_err(|failed| match failed {
@@ -87,14 +84,13 @@ impl Writer<Part> {
             (part, result)
         });
         let buffer = usize::try_from(size - offset).map_or(BUFFER, |left| left.min(BUFFER));
-        Self { full, empty, unmade: BUFFERS, buffer, hasher, source, offset, last_mark: offset, meter, thread }
+        Self { full, empty, unmade: BUFFERS, buffer, hasher, source, offset, last_mark: offset, meter, machine, thread }
     }
 
     /// Waits until all is written; the answer is the part as far as it is now, and whether all of it could be written.
     pub(super) async fn finish(self) -> Result<(Begun, Result<(), Error>), Error> {
         drop(self.full);
-        #[cfg(test)]
-        crate::net::sim::wait(|| self.thread.is_finished());
+        (self.machine.settle)(&|| self.thread.is_finished());
         let ended = self.thread.await.map_err(|error| Error::Other(format!("the disk thread failed: {error}")));
         let (hasher, offset) = (self.hasher, self.offset);
         ended.map(|(part, result)| {
@@ -109,6 +105,7 @@ impl Writer<Part> {
 impl Writer<Sink> {
     /// Starts the thread that writes to an output, for the bytes from an offset to the whole size.
     pub(super) fn to_output(
+        machine: Machine,
         mut sink: Sink,
         (hasher, offset, size): (Option<Hasher>, u64, u64),
         meter: Arc<Meter>,
@@ -116,7 +113,7 @@ impl Writer<Sink> {
         let (full, mut incoming) = mpsc::channel::<Full>(BUFFERS);
         let (back, empty) = mpsc::channel(BUFFERS);
         let counted = Arc::clone(&meter);
-        let thread = disk_thread(move || {
+        let thread = machine.spawn_blocking(move || {
             // Opened even for an empty file: the reader of a named pipe waits for a writer.
             let mut result = sink.write(b"");
             while result.is_ok()
@@ -129,7 +126,19 @@ impl Writer<Sink> {
             (sink, result)
         });
         let buffer = usize::try_from(size - offset).map_or(BUFFER, |left| left.min(BUFFER));
-        Self { full, empty, unmade: BUFFERS, buffer, hasher, source: None, offset, last_mark: offset, meter, thread }
+        Self {
+            full,
+            empty,
+            unmade: BUFFERS,
+            buffer,
+            hasher,
+            source: None,
+            offset,
+            last_mark: offset,
+            meter,
+            machine,
+            thread,
+        }
     }
 
     /// Waits until all is written, for as long as the reader takes and nobody stops it; the answer is the output, the
@@ -178,8 +187,7 @@ impl<S> Writer<S> {
             Mark { offset: self.offset, prefix: self.hasher.as_ref().map(Hasher::so_far) }
         });
         room.send((buffer, length, mark));
-        #[cfg(test)]
-        crate::net::sim::wait(|| self.empty.len() == BUFFERS - self.unmade || self.full.is_closed());
+        (self.machine.settle)(&|| self.empty.len() == BUFFERS - self.unmade || self.full.is_closed());
         true
     }
 }
@@ -300,7 +308,8 @@ mod tests {
         // More points than may wait for the disk at once.
         let size = RESUME_STEP * (RESUME_QUEUE as u64 + 2) + 1;
         let (meter, count) = (Arc::new(Meter::default()), size.div_ceil(BUFFER as u64));
-        let mut writer = Writer::start(begun(folder.path(), Some(Algorithm::Blake3)), size, Arc::clone(&meter));
+        let mut writer =
+            Writer::start(Machine::default(), begun(folder.path(), Some(Algorithm::Blake3)), size, Arc::clone(&meter));
         fill(&mut writer, count).await;
         let (Begun { part, hasher, offset, .. }, result) = writer.finish().await.unwrap();
         result.unwrap();
@@ -319,7 +328,7 @@ mod tests {
     #[tokio::test]
     async fn a_small_file_takes_one_buffer_of_its_own_size() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = Writer::start(begun(folder.path(), None), 5, Arc::default());
+        let mut writer = Writer::start(Machine::default(), begun(folder.path(), None), 5, Arc::default());
         let buffer = writer.try_buffer().unwrap();
         assert_eq!((buffer.len(), writer.unmade), (5, BUFFERS - 1));
         assert!(writer.write(buffer, 5));
@@ -368,7 +377,7 @@ mod tests {
         let source = Source { file: "o/f".to_owned(), size: RESUME_STEP * 2 + 5, validator };
         let begun = begun(folder.path(), Some(Algorithm::Blake3));
         let begun = Begun { source: Some(source.clone()), ..begun };
-        let mut writer = Writer::start(begun, source.size, Arc::default());
+        let mut writer = Writer::start(Machine::default(), begun, source.size, Arc::default());
         fill(&mut writer, RESUME_STEP * 2 / BUFFER as u64 + 1).await;
         let (Begun { part, .. }, result) = writer.finish().await.unwrap();
         result.unwrap();

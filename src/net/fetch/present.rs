@@ -15,7 +15,6 @@ use super::tracker::Tracker;
 use super::{FetchJob, Fetched, blocking};
 use crate::error::{Error, Kept, shown};
 use crate::net::digests::Hasher;
-use crate::net::ids;
 use crate::net::upstream::{Answer, Upstream};
 use crate::route::Wire;
 use crate::snapshot::{Phase, Proof};
@@ -61,7 +60,7 @@ pub(super) async fn up_to_date(
     let Some(expected) = expected else { return Ok(None) };
     let legs = all_legs(&answer);
     tracker.verifying_existing(size, &legs);
-    let difference = match compare(place, size, expected, stop).await? {
+    let difference = match compare(job, place, size, expected, stop).await? {
         Content::Equal => {
             return Ok(Some(Fetched {
                 path: place.path(),
@@ -92,7 +91,7 @@ async fn question(
 ) -> Result<Option<Answer>, Error> {
     let algorithm = job.proof.algorithm().filter(|_| digest);
     // The id of the transfer is for the body: the hops keep what they know of it for the questions afterwards.
-    let question = Request { transfer: Some(ids::transfer_id()), ..request(job, Method::Head, algorithm) };
+    let question = Request { transfer: Some(job.machine.transfer_id()), ..request(job, Method::Head, algorithm) };
     match ask_on(upstream, job, question, tracker, stop).await {
         Ok(answer) if answer.wire == Wire::Http => {
             upstream.finish();
@@ -112,9 +111,15 @@ async fn question(
 }
 
 /// Reads the file that is there on a thread of its own.
-async fn compare(place: &Arc<Place>, size: u64, with: Digest, stop: &CancellationToken) -> Result<Content, Error> {
+async fn compare(
+    job: &FetchJob,
+    place: &Arc<Place>,
+    size: u64,
+    with: Digest,
+    stop: &CancellationToken,
+) -> Result<Content, Error> {
     let (place, stop) = (Arc::clone(place), stop.clone());
-    blocking(move || {
+    blocking(job.machine, move || {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let Ok(file) = rustix::fs::openat(place.folder(), place.name(), flags, Mode::empty()).map(File::from) else {
             return Ok(Content::Unreadable);

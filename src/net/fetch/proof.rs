@@ -5,7 +5,6 @@ use tokio_util::sync::CancellationToken;
 use super::FetchJob;
 use super::question::{ask, request};
 use crate::error::{Error, Kept};
-use crate::net::ids;
 use crate::net::upstream::{Answer, Upstream};
 use crate::route::Wire;
 use crate::snapshot::Proof;
@@ -67,7 +66,7 @@ pub(super) async fn prove(
         // Bytes that got into the body push its own last ones into this answer. Over connections of its own, the same
         // question tells that from a server which does not know it.
         upstream.close();
-        question.transfer = Some(ids::transfer_id());
+        question.transfer = Some(job.machine.transfer_id());
         answered = ask(upstream, job, question, stop).await;
     }
     let proof = match answered {

@@ -58,7 +58,7 @@ pub(super) async fn ask_for_rest(
     };
     tracker.started_over(why);
     if let Some(part) = begun.take() {
-        *begun = Some(blocking(move || part.start_over(algorithm)).await?);
+        *begun = Some(blocking(job.machine, move || part.start_over(algorithm)).await?);
     }
     match answer {
         Some(answer) => Ok(answer),

@@ -21,7 +21,6 @@ use super::tracker::Tracker;
 use super::{FetchJob, Fetched, proof, wait};
 use crate::error::{self, Error, Kept, shown};
 use crate::net::digests::Hasher;
-use crate::net::ids;
 use crate::net::pulse::Pulse;
 use crate::net::upstream::{Answer, Upstream};
 use crate::snapshot::Phase;
@@ -152,7 +151,7 @@ pub(super) async fn run(
         if !wait(pause, tracker, stop).await {
             return Err(Error::Interrupted { kept: Kept::default() });
         }
-        job.id = ids::transfer_id();
+        job.id = job.machine.transfer_id();
     }
 }
 
@@ -179,9 +178,9 @@ async fn attempt(
         let Some(begun) = written.take() else { return Err(Error::Other("the output is gone".to_owned())) };
         tracker.begin();
         let meter = tracker.meter();
-        let _pulse = Pulse::start(move |us| meter.late(us));
+        let _pulse = Pulse::start(job.machine, move |us| meter.late(us));
         let source = begun.source.clone();
-        let mut writer = Writer::to_output(begun.sink, (begun.hasher, offset, size), tracker.meter());
+        let mut writer = Writer::to_output(job.machine, begun.sink, (begun.hasher, offset, size), tracker.meter());
         let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
         if let Err(error @ Error::Disk { .. }) = received {
             // It takes nothing, so that there is no point in waiting for the rest.

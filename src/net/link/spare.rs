@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::net::dial::open;
+use crate::net::machine::Machine;
 use crate::route::HostPort;
 
 /// How long one is kept: whoever fetches file after file is back by then, and within a second, a look of the node later,
@@ -36,12 +36,12 @@ struct Spare {
 impl Spares {
     /// Dials a hop ahead, at the address where it was just met. Nothing is waited for: a connection that is not there
     /// when it is wanted is none.
-    pub fn dial(&self, hop: &HostPort, address: SocketAddr, buffers: Option<u32>) {
+    pub fn dial(&self, machine: Machine, hop: &HostPort, address: SocketAddr, buffers: Option<u32>) {
         let mut spares = self.lock();
         if spares.len() >= MOST || spares.iter().any(|spare| spare.hop == *hop) {
             return;
         }
-        if let Ok(socket) = open(address, buffers) {
+        if let Ok(socket) = (machine.connect)(address, buffers) {
             spares.push(Spare { hop: hop.clone(), address, dialled: Instant::now(), socket });
         }
     }
@@ -99,8 +99,8 @@ mod tests {
         let (listener, address, hop) = listener().await;
         let spares = Spares::default();
         assert!(spares.take(&hop, b"?").is_none());
-        spares.dial(&hop, address, None);
-        spares.dial(&hop, address, None);
+        spares.dial(Machine::default(), &hop, address, None);
+        spares.dial(Machine::default(), &hop, address, None);
         let (mut stream, peer, said) = spares.take(&hop, b"who?").unwrap();
         assert_eq!((peer, said), (address, 4));
         assert!(spares.take(&hop, b"?").is_none() && !spares.close_old());
@@ -118,14 +118,14 @@ mod tests {
         let (listener, address, hop) = listener().await;
         let spares = Spares::default();
         for words in [&b"HTTP/1.1 408 Request Timeout\r\n\r\n"[..], b""] {
-            spares.dial(&hop, address, None);
+            spares.dial(Machine::default(), &hop, address, None);
             let (mut accepted, _) = listener.accept().await.unwrap();
             accepted.write_all(words).await.unwrap();
             accepted.shutdown().await.unwrap();
             assert!(spares.take(&hop, b"?").is_none(), "{words:?}");
         }
         drop(listener);
-        spares.dial(&hop, address, None);
+        spares.dial(Machine::default(), &hop, address, None);
         assert!(spares.take(&hop, b"?").is_none(), "nobody listens");
     }
 
@@ -133,7 +133,7 @@ mod tests {
     async fn what_nobody_comes_for_is_closed_soon_and_there_are_never_many() {
         let (listener, address, hop) = listener().await;
         let spares = Spares::default();
-        spares.dial(&hop, address, None);
+        spares.dial(Machine::default(), &hop, address, None);
         let (mut accepted, _) = listener.accept().await.unwrap();
         assert!(spares.close_old(), "it is not old yet");
         tokio::time::pause();
@@ -142,7 +142,7 @@ mod tests {
         assert!(spares.take(&hop, b"?").is_none());
         assert_eq!(accepted.read(&mut [0; 1]).await.unwrap(), 0);
         for port in 1..=2 * MOST as u16 {
-            spares.dial(&HostPort { port, ..hop.clone() }, address, None);
+            spares.dial(Machine::default(), &HostPort { port, ..hop.clone() }, address, None);
         }
         assert_eq!(spares.lock().len(), MOST);
         spares.close_all();

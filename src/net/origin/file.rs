@@ -162,8 +162,7 @@ impl AsyncRead for FileBody {
                 buf.advance(read);
                 return Poll::Ready(Ok(()));
             };
-            #[cfg(test)]
-            crate::net::sim::wait(|| reading.is_there());
+            (body.served.machine.settle)(&|| reading.is_there());
             body.reading = Some(reading);
         }
         if let Some(reading) = &mut body.reading {

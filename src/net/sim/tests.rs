@@ -17,14 +17,14 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::faulty::{Fault, Plan, Seeded, Slices, join};
-use super::{moved, pair, run};
+use super::{MACHINE, moved, pair, run};
 use crate::dials::Dials;
 use crate::net::access::{Access, LocalUsers};
 use crate::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
 use crate::net::limits::Limits;
 use crate::net::node::{Node, NodeConfig};
 use crate::net::policy::Policy;
-use crate::net::{deadline::Deadline, registry::Slots, resolve::Resolver, root::Root, session};
+use crate::net::{deadline::Deadline, link::Links, registry::Slots, resolve::Resolver, root::Root, session};
 use crate::route::{Route, Wire};
 use crate::snapshot::{Proof, TransferSnapshot};
 use crate::wire::{Algorithm, Digest};
@@ -173,14 +173,14 @@ impl Chain {
     fn new(scene: Scene, root: &Path) -> Self {
         let node = |hop: usize| {
             let config = NodeConfig {
-                root: Root::open(root).unwrap(),
+                root: Root::open(root).unwrap().on(MACHINE),
                 policy: Policy::default(),
                 access: Access { local_users: LocalUsers::Any, ..Access::new(address(hop)) }, // Pairs have no user.
                 limits: Limits::default(),
                 dials: Dials { limit: scene.limit.filter(|_| hop == 0), ..Dials::default() },
                 max_connections: 64,
                 wire: None,
-                resolver: Resolver::default(),
+                resolver: Resolver::default().on(MACHINE),
             };
             Node::new(config, address(hop))
         };
@@ -316,12 +316,12 @@ fn live(seed: u64) -> (Tally, u64) {
 async fn use_it(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
     let folder = folder();
     let (scene, route) = (&chain.scene, chain.route());
-    let mut upstream = client(Arc::default(), Limits::default(), None);
+    let mut upstream = client(Arc::new(Links::new(Resolver::default().on(MACHINE))), Limits::default(), None);
     let mut tally = Tally::default();
     for number in 1..=scene.fetches {
         let output = folder.path().join(format!("copy-{number}"));
         let mut job = FetchJob::new(number as u64, route.clone(), output.clone(), Limits::default());
-        job.retries = scene.retries;
+        (job.machine, job.id, job.retries) = (MACHINE, MACHINE.transfer_id(), scene.retries);
         if let Some(algorithm) = scene.expect {
             job.proof = ProofWish::Expect(digest(algorithm, &content));
         }
