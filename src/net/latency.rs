@@ -198,7 +198,7 @@ mod tests {
                 let runtime =
                     tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
                 // Spawned: what is only blocked on runs on none of the threads that are tested.
-                let all = runtime.spawn(async move { timeout(Duration::from_secs(60), all_arrive(give_way)).await });
+                let all = runtime.spawn(async move { timeout(Duration::from_mins(1), all_arrive(give_way)).await });
                 runtime.block_on(all).unwrap().unwrap();
             }
         }
