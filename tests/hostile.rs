@@ -1,11 +1,11 @@
 //! Chains of real connections among hostile peers: no wrong success, no descriptor and no task left, an end in time.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-#[path = "support/faulty.rs"]
+#[path = "it/support/faulty.rs"]
 mod faulty;
 #[path = "hostile/peers.rs"]
 mod peers;
-#[path = "http_chain/scene.rs"]
+#[path = "it/http_chain/scene.rs"]
 #[allow(dead_code, reason = "this uses its own part of it")]
 mod scene;
 

@@ -23,7 +23,7 @@ use super::machine::Machine;
 use super::root::Version;
 use faulty::Seeded;
 
-#[path = "../../tests/support/faulty.rs"]
+#[path = "../../tests/it/support/faulty.rs"]
 pub(crate) mod faulty;
 mod tests;
 

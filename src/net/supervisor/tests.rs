@@ -34,7 +34,7 @@ async fn stage(mode: &str, hops: &[&str], change: impl FnOnce(&mut Spawning)) ->
     let hop = |(host, port): (&&str, &u16)| Hop::new(HostPort { host: host.parse().unwrap(), port: *port });
     let route = Route::new(FileName::new(b"f").unwrap(), hops.iter().zip(&ports).map(hop).collect()).unwrap();
     let mut spawning = Spawning {
-        program: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fake-node.sh"),
+        program: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/fake-node.sh"),
         root: folder.path().to_owned(),
         read: ReadToken::Configured(Secret::new("r").unwrap()),
         control: Secret::new("c").unwrap(),

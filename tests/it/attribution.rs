@@ -1,0 +1,160 @@
+//! Which hop broke a transfer, and how, with real processes: killed, stopped, told to leave.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![allow(dead_code, reason = "the scene is shared, and each test crate uses its own part of it")]
+
+use crate::resume::scene;
+use crate::support;
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use scene::{Dice, Scene, is_full};
+use support::PATIENCE;
+
+/// Hops of the chain: three relays and the origin.
+const HOPS: usize = 4;
+/// Size of the file: at the origin's rate there is time to kill somebody in the middle.
+const SIZE: u64 = 16 << 20;
+
+#[test]
+fn a_hop_that_is_killed_is_named_within_a_second() {
+    let kills = if is_full() { 50 } else { 2 };
+    let mut scene = Scene::new(HOPS, SIZE as usize, "24M", &[]);
+    let (mut exact, mut near, mut slowest, mut all) = (0, 0, Duration::ZERO, 0);
+    for hop in 1..=HOPS {
+        for seed in 0..kills {
+            let mut dice = Dice::new((hop as u64) << 32 | (seed + 1));
+            let client = scene.fetch(&["--retries", "0"]);
+            let watcher = scene.watch();
+            scene.arrives(dice.roll(0, SIZE / 2));
+            let begun = Instant::now();
+            scene.kill(hop);
+            let ended = client.wait();
+            let took = begun.elapsed();
+            if ended.status.success() {
+                // On a machine that is busy all of it was through the hop before the kill came.
+                watcher.end();
+                scene.is_whole();
+                scene.clear();
+                scene.start(hop);
+                continue;
+            }
+            assert_eq!(ended.status.code(), Some(6), "hop {hop}, seed {seed}: {}", ended.stderr);
+            assert!(!scene.target().exists());
+            let named = ended.transfer["error"]["hop"].as_u64().unwrap_or(0) as usize;
+            exact += usize::from(named == hop);
+            near += usize::from(named.abs_diff(hop) <= 1);
+            all += 1;
+            if named != hop {
+                println!("hop {hop}, seed {seed}: {}", ended.stderr.lines().last().unwrap_or_default());
+            }
+            slowest = slowest.max(took);
+            scene.start(hop);
+            let ended = scene.fetch(&[]).wait();
+            watcher.end();
+            assert!(ended.status.success() && ended.transfer["resumed_from"].as_u64() > Some(0), "{}", ended.stderr);
+            scene.is_whole();
+            scene.clear();
+        }
+    }
+    println!("{all} kills: the hop itself named in {exact}, it or its neighbour in {near}; slowest error {slowest:?}");
+    assert!(all * 2 > kills as usize * HOPS, "only {all} transfers were broken");
+    assert!(near * 100 >= all * 99, "{near} of {all}");
+    // A busy machine may add to it; by itself it takes a few ms.
+    assert!(slowest < Duration::from_secs(1) || !is_full(), "{slowest:?}");
+}
+
+#[test]
+fn a_hop_that_was_restarted_is_named_as_such() {
+    let mut scene = Scene::new(2, SIZE as usize, "24M", &[]);
+    // The client is held while the node is killed and started anew, so that it only ever meets the new one.
+    let client = scene.fetch(&["--retries", "0"]);
+    scene.arrives(1 << 20);
+    client.signal(Signal::STOP);
+    scene.kill(2);
+    scene.start(2);
+    client.signal(Signal::CONT);
+    let ended = client.wait();
+    let error = &ended.transfer["error"];
+    assert_eq!((error["hop"].as_u64(), error["reason"].as_str()), (Some(2), Some("restarted")), "{error}");
+}
+
+#[test]
+fn a_hop_that_does_not_answer_is_named_while_it_is_waited_for() {
+    for (hop, goes_on) in [(2, true), (3, false)] {
+        // All but the client give up sooner than by default.
+        let scene = Scene::new(3, SIZE as usize, "8M", &["--idle-timeout", "10s", "--stall-timeout", "10s"]);
+        let mut client = scene.fetch(&["--retries", "0"]);
+        scene.arrives(1 << 20);
+        let begun = Instant::now();
+        scene.signal(hop, Signal::STOP);
+        let named = format!("hop {hop} ({}): does not answer", scene.node(hop).address());
+        scene.until("it is named", || client.said().contains(&named) || !client.is_running());
+        assert!(client.said().contains(&named), "{}", client.said());
+        assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
+        if goes_on {
+            assert!(client.is_running());
+            scene.signal(hop, Signal::CONT);
+            let ended = client.wait();
+            assert!(ended.status.success(), "{}", ended.stderr);
+            scene.is_whole();
+            continue;
+        }
+        let ended = client.wait();
+        let error = &ended.transfer["error"];
+        assert_eq!((error["hop"].as_u64(), error["exit_code"].as_u64()), (Some(hop as u64), Some(8)), "{error}");
+        // Everybody else lets go of what belonged to it.
+        for other in (1..=3).filter(|other| *other != hop) {
+            // Its system still answers for it, so that what is sent to it may be on its way for a step of its window.
+            assert!(scene.node(other).comes_to_rest(0, usize::MAX, 2 * PATIENCE), "hop {other}");
+        }
+    }
+}
+
+#[test]
+fn a_hop_that_stands_still_is_named_within_a_short_limit_too() {
+    for hop in 1..=3 {
+        let scene = Scene::new(3, SIZE as usize, "8M", &[]);
+        let client = scene.fetch(&["--retries", "0", "--idle-timeout", "3s"]);
+        scene.arrives(1 << 20);
+        scene.signal(hop, Signal::STOP);
+        let ended = client.wait();
+        let error = &ended.transfer["error"];
+        assert_eq!((error["hop"].as_u64(), error["exit_code"].as_u64()), (Some(hop as u64), Some(8)), "{error}");
+        assert!(ended.stderr.contains("does not answer"), "{}", ended.stderr);
+        scene.signal(hop, Signal::CONT);
+    }
+}
+
+#[test]
+fn a_chain_of_one_hop_is_judged_while_it_runs() {
+    let scene = Scene::new(1, 6 << 20, "1M", &[]);
+    for wire in ["http", "auto"] {
+        let ended = scene.fetch_over(wire, &[]).wait();
+        assert!(ended.status.success(), "{}", ended.stderr);
+        let sentences: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("slowest:")).collect();
+        assert!(
+            !sentences.is_empty() && sentences.iter().all(|line| line.contains("hop 1, capped at 1.0M/s")),
+            "{sentences:?}"
+        );
+        scene.clear();
+    }
+    // A hop that cannot be asked is not said to be silent while it works.
+    let ended = scene.fetch_over("seed", &[]).wait();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let running = ended.stderr.lines().take_while(|line| !line.contains(" bytes in "));
+    assert_eq!(running.filter(|line| line.contains("slowest:")).count(), 0, "{}", ended.stderr);
+}
+
+#[test]
+fn a_hop_that_is_told_to_leave_says_so() {
+    let scene = Scene::new(3, SIZE as usize, "8M", &["--drain-timeout", "500ms"]);
+    let client = scene.fetch(&["--retries", "0"]);
+    scene.arrives(1 << 20);
+    scene.signal(2, Signal::TERM);
+    let ended = client.wait();
+    let error = &ended.transfer["error"];
+    assert_eq!(error["hop"], 2, "{error}");
+    assert_eq!(ended.status.code(), Some(6), "{}", ended.stderr);
+}

@@ -1,0 +1,199 @@
+//! What a transfer holds in this machine: little while its reader stands still, and no more pipes than a user has.
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
+
+use crate::support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::process::{Node, chainview};
+use support::{PATIENCE, content};
+use tempfile::TempDir;
+
+/// Most bytes that one node may hold for a reader that stands still, both its sockets together.
+const MOST_HELD: u64 = 640 << 10;
+/// Memory of a relay's own for each such reader, in KiB; the figure to beat is 8, a build without optimisation has more.
+const MOST_OWN: u64 = 12;
+
+struct Chain {
+    nodes: Vec<Node>,
+    folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The tests run one after the other: what they measure is what the machine holds.
+static TURN: Mutex<()> = Mutex::new(());
+
+impl Chain {
+    fn start(nodes: usize, node: impl Fn(&Path) -> Node) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let nodes = (0..nodes).map(|_| node(folder.path())).collect();
+        Self { nodes, folder, _turn: turn }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    /// Asks for a file through the whole chain, up to where its body begins.
+    fn ask(&self, name: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.nodes[0].address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
+        let rest: Vec<String> = self.nodes[1..].iter().map(|node| node.address().to_string()).collect();
+        let head = format!("GET /files/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {}\r\n\r\n", rest.join(", "));
+        stream.write_all(head.as_bytes()).unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
+        stream
+    }
+
+    /// Bytes in the sockets of each node, as soon as they no longer change; the kernel sends no event for that.
+    fn held(&self) -> Vec<u64> {
+        let (mut before, mut same) = (Vec::new(), 0);
+        let end = Instant::now() + PATIENCE;
+        while same < 10 {
+            assert!(Instant::now() < end, "bytes are still moving: {before:?}");
+            thread::sleep(Duration::from_millis(50));
+            let sockets = sockets();
+            let now: Vec<u64> = (0..self.nodes.len()).map(|hop| self.held_at(hop, &sockets)).collect();
+            same = if now == before && now.iter().any(|held| *held > 0) { same + 1 } else { 0 };
+            before = now;
+        }
+        before
+    }
+
+    /// What waits to be sent at the side a node accepted, and to be read at the side it dialled.
+    fn held_at(&self, hop: usize, sockets: &[Socket]) -> u64 {
+        let own = self.nodes[hop].address();
+        let next = self.nodes.get(hop + 1).map(Node::address);
+        let sending = sockets.iter().filter(|socket| socket.local == own).map(|socket| socket.sending);
+        let reading = sockets.iter().filter(|socket| Some(socket.remote) == next).map(|socket| socket.reading);
+        sending.sum::<u64>() + reading.sum::<u64>()
+    }
+}
+
+struct Socket {
+    local: SocketAddr,
+    remote: SocketAddr,
+    sending: u64,
+    reading: u64,
+}
+
+/// The open TCP connections of this machine.
+fn sockets() -> Vec<Socket> {
+    let address = |text: &str| {
+        let (ip, port) = text.split_once(':').unwrap();
+        let ip = u32::from_str_radix(ip, 16).unwrap().to_ne_bytes();
+        SocketAddr::from((ip, u16::from_str_radix(port, 16).unwrap()))
+    };
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let open = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    open.filter(|fields| fields[3] == "01")
+        .map(|fields| {
+            let (sending, reading) = fields[4].split_once(':').unwrap();
+            let bytes = |text| u64::from_str_radix(text, 16).unwrap();
+            let (local, remote) = (address(fields[1]), address(fields[2]));
+            Socket { local, remote, sending: bytes(sending), reading: bytes(reading) }
+        })
+        .collect()
+}
+
+/// Anonymous memory of a node, in KiB.
+fn own_memory(node: &Node) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", node.pid().as_raw_nonzero())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel says");
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn a_reader_that_stands_still_holds_little_at_every_hop_and_loses_nothing() {
+    let chain = Chain::start(4, |root| Node::chainview(root, &[]));
+    let bytes = content(48 << 20);
+    chain.write("f", &bytes);
+    let mut reader = chain.ask("f");
+    let held = chain.held();
+    println!("held at each hop: {held:?}");
+    assert!(held.iter().all(|held| *held <= MOST_HELD), "{held:?}");
+    let mut got = vec![0; bytes.len()];
+    reader.read_exact(&mut got).unwrap();
+    assert!(got == bytes);
+}
+
+#[test]
+fn buffers_of_a_fixed_size_hold_no_more_than_that() {
+    let chain = Chain::start(4, |root| Node::chainview(root, &["--sockbuf", "16KiB"]));
+    let bytes = content(4 << 20);
+    chain.write("f", &bytes);
+    let mut reader = chain.ask("f");
+    let held = chain.held();
+    println!("held at each hop: {held:?}");
+    // Two sockets, each with its size twice, and what was begun while there was room.
+    assert!(held.iter().all(|held| (1..=128 << 10).contains(held)), "{held:?}");
+    let mut got = vec![0; bytes.len()];
+    reader.read_exact(&mut got).unwrap();
+    assert!(got == bytes);
+}
+
+#[test]
+fn readers_that_stand_still_cost_a_relay_neither_buffers_nor_pipes() {
+    const READERS: u64 = 100;
+    let chain = Chain::start(2, |root| Node::chainview(root, &[]));
+    // More than the kernel would hold of it without a bound.
+    chain.write("f", &vec![7; 24 << 20]);
+    // The thread's buffer, and what else is made once.
+    chain.ask("f").read_exact(&mut vec![0; 24 << 20]).unwrap();
+    let (before, descriptors) = (own_memory(&chain.nodes[0]), descriptors(&chain.nodes[0]));
+    let readers: Vec<TcpStream> = (0..READERS).map(|_| chain.ask("f")).collect();
+    chain.held();
+    let each = (own_memory(&chain.nodes[0]) - before) / READERS;
+    println!("{each} KiB for each");
+    assert!(each <= MOST_OWN, "{each} KiB for each");
+    let sockets = 2 * readers.len();
+    assert!(self::descriptors(&chain.nodes[0]) <= descriptors + sockets, "a reader that stands still has a pipe");
+}
+
+fn descriptors(node: &Node) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", node.pid().as_raw_nonzero())).unwrap().count()
+}
+
+#[test]
+fn a_user_whose_pipes_are_used_up_still_gets_every_file() {
+    // Three relays would need 192 MiB of pipes; without privileges there are 64 for all of them.
+    const READERS: usize = 64;
+    let program = tempfile::tempdir().unwrap();
+    fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = program.path().join("chainview");
+    fs::copy(chainview().get_program(), &copy).unwrap();
+    let chain = Chain::start(4, |root| Node::unprivileged(&copy, root, &[]));
+    let bytes = content(6 << 20);
+    chain.write("f", &bytes);
+    let all_begun = Barrier::new(READERS);
+    thread::scope(|scope| {
+        for _ in 0..READERS {
+            scope.spawn(|| {
+                let mut stream = chain.ask("f");
+                all_begun.wait();
+                let mut got = vec![0; bytes.len()];
+                stream.read_exact(&mut got).unwrap();
+                assert!(got == bytes);
+            });
+        }
+    });
+    for node in &chain.nodes {
+        assert_eq!(node.stderr().lines().filter(|line| line.contains("WARN")).count(), 0, "{}", node.stderr());
+    }
+}

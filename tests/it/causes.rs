@@ -1,0 +1,119 @@
+//! The bench of causes: one thing at a time is made slow in a chain of real processes, and the verdict has to name it.
+//!
+//! A short run makes each cause once, where it is strong and leaves no doubt. `CHAINVIEW_CAUSES=full` makes 200 of them
+//! at random places and strengths, and 50 runs with none, and prints the table of what was taken for what;
+//! `CHAINVIEW_CAUSES_SEED` repeats a run, `CHAINVIEW_CAUSES_KIND` makes one kind alone.
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
+
+mod cause;
+mod foreign;
+mod reader;
+mod scene;
+use crate::support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cause::{Cause, Kind, Random};
+use scene::judged;
+
+/// The share of trials in which the stage and the place have to be right.
+const RIGHT: f64 = 0.95;
+/// How long a cause may go on before it has to be named.
+const WITHIN: Duration = Duration::from_secs(5);
+/// The same for causes that leave no doubt.
+const SOON: Duration = Duration::from_secs(4);
+
+/// What was taken for what: how often each kind of cause was named right, and as what else.
+#[derive(Default)]
+struct Table {
+    rows: BTreeMap<String, BTreeMap<String, usize>>,
+    right: usize,
+    wrong: Vec<String>,
+}
+
+impl Table {
+    fn note(&mut self, cause: &Cause, verdict: &serde_json::Value) {
+        let right = cause.is(verdict);
+        let said = verdict["limit"].as_str().unwrap_or("nothing");
+        let said = if right { format!("{said}, right") } else { format!("{said}, wrong") };
+        *self.rows.entry(cause.kind().to_string()).or_default().entry(said).or_default() += 1;
+        if right {
+            self.right += 1;
+        } else {
+            self.wrong.push(format!("{cause:?}: {verdict}"));
+        }
+    }
+
+    fn trials(&self) -> usize {
+        self.right + self.wrong.len()
+    }
+
+    fn print(&self) {
+        for (kind, said) in &self.rows {
+            println!("{kind:<16} {said:?}");
+        }
+        println!("{} of {} right", self.right, self.trials());
+        for wrong in &self.wrong {
+            println!("  {wrong}");
+        }
+    }
+}
+
+/// The kinds of causes that are wanted and can be made here; what cannot is said aloud.
+fn makable() -> Vec<Kind> {
+    let wanted = std::env::var("CHAINVIEW_CAUSES_KIND").ok();
+    let wanted = Kind::ALL.into_iter().filter(|kind| wanted.as_ref().is_none_or(|wanted| *wanted == kind.to_string()));
+    let (can, cannot): (Vec<Kind>, Vec<Kind>) = wanted.partition(|kind| kind.can_be_made());
+    for kind in cannot {
+        println!("SKIPPED: {kind}: {}", kind.needs());
+    }
+    can
+}
+
+#[test]
+fn each_cause_is_named_and_nobody_accused_without_one() {
+    let mut table = Table::default();
+    // One after the other: two chains at a time would starve each other.
+    for kind in makable().into_iter().chain([Kind::Nothing]) {
+        for cause in Cause::clear(kind) {
+            let mut verdict = judged(&cause, SOON);
+            if !cause.is(&verdict) {
+                // A machine that does something else for some seconds makes a cause of its own, once.
+                println!("again, after {verdict}: {cause:?}");
+                verdict = judged(&cause, WITHIN);
+            }
+            table.note(&cause, &verdict);
+        }
+    }
+    table.print();
+    assert!(table.wrong.is_empty(), "{:#?}", table.wrong);
+}
+
+#[test]
+fn random_causes_are_named() {
+    if std::env::var("CHAINVIEW_CAUSES").as_deref() != Ok("full") {
+        println!("SKIPPED: CHAINVIEW_CAUSES=full runs it, for half an hour");
+        return;
+    }
+    let count = |name: &str, usual: usize| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
+    let mut random = Random::seeded();
+    let (mut table, mut untouched) = (Table::default(), Table::default());
+    let kinds = makable();
+    for trial in 0..count("CHAINVIEW_CAUSES_TRIALS", 200) {
+        let cause = Cause::at_random(kinds[trial % kinds.len()], &mut random);
+        let verdict = judged(&cause, WITHIN);
+        println!("{trial} {cause:?}: {verdict}");
+        table.note(&cause, &verdict);
+    }
+    for _ in 0..count("CHAINVIEW_CAUSES_UNTOUCHED", 50) {
+        let cause = Cause::at_random(Kind::Nothing, &mut random);
+        let verdict = judged(&cause, WITHIN);
+        println!("{cause:?}: {verdict}");
+        untouched.note(&cause, &verdict);
+    }
+    table.print();
+    untouched.print();
+    assert!(untouched.wrong.is_empty(), "accused without a cause");
+    assert!(table.right as f64 >= table.trials() as f64 * RIGHT, "{} of {} right", table.right, table.trials());
+}

@@ -1,0 +1,303 @@
+//! Looking around: tabs, filter, sort, marks that stay, a held picture, dials, what the origin offers, the mouse.
+
+use std::time::Duration;
+
+use chainview::command::Command;
+use chainview::dials::Dial;
+use chainview::route::FileName;
+use chainview::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, Entry, Flow, Listing, Phase};
+use chainview::ui::mouse::Gesture;
+use chainview::ui::state::{Errand, Panel, Tab};
+
+use super::script::Script;
+use super::snapshots::{idle, mixed, streaming, transfer};
+
+/// Hop 1 with these connections: number, state, bytes sent.
+fn with_conns(conns: &[(u64, ConnState, u64)]) -> ChainSnapshot {
+    let mut chain = streaming();
+    let conn = |(id, state, sent): &(u64, ConnState, u64)| ConnSnapshot {
+        id: *id,
+        state: *state,
+        peer: format!("10.0.0.{id}:5000").into(),
+        flow: Flow { bytes_out: *sent, ..Flow::default() },
+        ..ConnSnapshot::default()
+    };
+    chain.hops[0].node.as_mut().expect("hop 1 reports").connections = conns.iter().map(conn).collect();
+    chain
+}
+
+/// The peers of the connections in sight, top down.
+fn peers(script: &mut Script) -> Vec<String> {
+    let screen = script.screen();
+    let words = screen.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with("10.0.0.")));
+    words.map(|peer| peer.trim_start_matches("10.0.0.").trim_end_matches(":5000").to_owned()).collect()
+}
+
+/// The marked connection's number.
+fn marked(script: &Script) -> Option<u64> {
+    script.state.marked_conn(&script.chain).map(|(_, conn)| conn.id)
+}
+
+#[test]
+fn every_tab_says_where_one_is_and_shows_its_own() {
+    let mut script = Script::new(120, 40, mixed());
+    for (key, wanted) in [
+        ("2", "Connections of all hops"),
+        ("3", "Transfer #5"),
+        ("4", "Refused"),
+        ("5", "hop 2"),
+        ("1", "Throughput out of hop 1"),
+    ] {
+        let screen = script.keys(key).screen();
+        assert!(key == "5" || screen.contains(wanted), "{key}: {screen}");
+    }
+    assert_eq!(script.state.tab, Tab::Chain);
+}
+
+#[test]
+fn a_filter_narrows_while_it_is_typed_stays_in_sight_and_goes_with_esc() {
+    let mut script = Script::new(120, 40, streaming());
+    assert!(script.keys("2").screen().contains("6 of 6"), "{}", script.screen());
+    let screen = script.keys("/ s t a t e : s").screen();
+    assert!(screen.contains("filter state:s   3 of 6"), "{screen}");
+    script.keys("t r <enter> j");
+    assert!(script.screen().contains("filter state:str   3 of 6"), "{}", script.screen());
+    let screen = script.keys("/ x x <enter>").screen();
+    assert!(screen.contains("none with these words"), "{screen}");
+    assert!(script.keys("<esc>").screen().contains("6 of 6"), "{}", script.screen());
+    assert!(script.keys("/ h o p : 2 <esc>").screen().contains("6 of 6"), "{}", script.screen());
+}
+
+#[test]
+fn rows_are_sorted_when_asked_and_keep_their_places_while_figures_change() {
+    use ConnState::Streaming;
+    let mut script = Script::new(120, 40, with_conns(&[(1, Streaming, 10), (2, Streaming, 30), (3, Streaming, 20)]));
+    script.keys("2 / h o p : 1 <enter>");
+    assert_eq!(peers(&mut script), ["1", "2", "3"], "as they came");
+    // The column of what was sent is found by its heading, as a person finds it.
+    while !script.screen().contains("sort Sent v") {
+        script.keys("s");
+    }
+    assert_eq!(peers(&mut script), ["2", "3", "1"]);
+    script.see(with_conns(&[(1, Streaming, 99), (2, Streaming, 31), (3, Streaming, 20), (4, Streaming, 50)]));
+    assert_eq!(peers(&mut script), ["2", "3", "1", "4"], "a row stays where it is, a new one comes last");
+    assert_eq!(peers(script.keys("o")), ["1", "4", "2", "3"]);
+    assert_eq!(peers(script.keys("S")), ["3", "2", "4", "1"]);
+}
+
+#[test]
+fn the_mark_stays_on_what_it_marks() {
+    use ConnState::Streaming;
+    let mut script = Script::new(120, 40, with_conns(&[(1, Streaming, 1), (2, Streaming, 2), (3, Streaming, 3)]));
+    script.keys("<tab> j");
+    assert_eq!(marked(&script), Some(2));
+    script.see(with_conns(&[(9, Streaming, 1), (8, Streaming, 1), (1, Streaming, 1), (2, Streaming, 2)]));
+    assert_eq!(marked(&script), Some(2), "three rows further down");
+    script.see(with_conns(&[(9, Streaming, 1), (8, Streaming, 1), (1, Streaming, 1), (3, Streaming, 3)]));
+    assert_eq!(marked(&script), Some(3), "its neighbour, once it has ended");
+    script.keys("x x");
+    assert_eq!(script.sent, [Command::CloseConnection { hop: 1, id: 3 }]);
+}
+
+#[test]
+fn a_held_picture_says_its_age_while_the_data_goes_on() {
+    let mut script = Script::new(120, 40, streaming());
+    script.keys("<space>");
+    script.state.now = Duration::from_millis(12_400);
+    script.see(idle());
+    let screen = script.screen();
+    assert!(screen.contains("FROZEN 12 s") && screen.contains("41.2M/s"), "{screen}");
+    let screen = script.keys("<space>").screen();
+    assert!(screen.contains("LIVE") && screen.contains("press f to fetch"), "{screen}");
+}
+
+#[test]
+fn details_go_on_to_the_next_and_back() {
+    let mut script = Script::new(120, 40, streaming());
+    let screen = script.keys("<enter>").screen();
+    assert!(screen.contains("Hop 1  127.0.0.1:7001") && screen.contains("1 of 3"), "{screen}");
+    assert!(script.keys("j").screen().contains("Hop 2  127.0.0.1:7002"), "{}", script.screen());
+    let screen = script.keys("<esc> <tab> <enter>").screen();
+    assert!(screen.contains("Connection 4 of hop 2") && screen.contains("Its way through the chain"), "{screen}");
+    let screen = script.keys("<esc> <tab> <tab> <enter>").screen();
+    assert!(screen.contains("Transfer #1") && screen.contains("set-up, ms"), "{screen}");
+    assert!(script.keys("<esc>").screen().contains("Hops"), "{}", script.screen());
+}
+
+#[test]
+fn transfers_are_paused_capped_retried_and_moved_in_the_queue() {
+    let mut script = Script::new(120, 40, streaming());
+    script.keys("p [ b 4 0 0 K <enter>");
+    script.chain.transfers[0].cap = Some(400_000);
+    script.chain.transfers[0].phase = Phase::Paused;
+    script.keys("p ] 0 b n o n e <enter> b x <enter>");
+    assert!(script.screen().contains("is not a unit of bytes"), "{}", script.screen());
+    let cap = |rate| Command::CapTransfer { number: 1, rate };
+    let wanted = [
+        Command::Pause(1),
+        cap(Some(37_080_000)),
+        cap(Some(400_000)),
+        Command::Resume(1),
+        cap(Some(440_000)),
+        cap(None),
+        cap(None),
+    ];
+    assert_eq!(script.sent, wanted);
+    // A second press goes on from the first, though no snapshot has told of it yet.
+    script.sent.clear();
+    script.keys("<esc> ] ] [");
+    assert_eq!(script.sent, [440_000, 484_000, 435_600].map(|rate| cap(Some(rate))));
+    let mut script = Script::new(120, 40, idle());
+    script.chain.transfers = vec![transfer(1, Phase::Failed), transfer(2, Phase::Queued), transfer(3, Phase::Queued)];
+    script.keys("3 g r j K J j K J");
+    let moved = |number, by| Command::Reorder { number, by };
+    assert_eq!(script.sent, [Command::Retry(1), moved(2, 1), moved(3, -1)]);
+}
+
+#[test]
+fn dials_are_turned_by_value_or_by_one_press() {
+    let mut script = Script::new(80, 24, streaming());
+    let screen = script.keys("j !").screen();
+    assert!(screen.contains("Dials of hop 2") && screen.contains("50.0M/s"), "{screen}");
+    script.keys("<enter> 6 M <enter> j <enter> 2 0 m s <enter>");
+    script.keys("j j <enter> k k k 0 <esc>");
+    let turn = |dial| Command::Turn { hop: 2, dial };
+    let wanted = [Dial::Limit(Some(6_000_000)), Dial::Delay(20), Dial::Stall(true), Dial::Limit(None)].map(turn);
+    assert_eq!(script.sent, wanted);
+}
+
+#[test]
+fn what_the_origin_offers_can_be_picked_from() {
+    let mut script = Script::new(80, 24, idle());
+    let named = |name: &[u8]| FileName::new(name).unwrap();
+    let entry = |name: &str, is_folder| {
+        let path = named(name.as_bytes());
+        Entry { name: name.into(), path, size: 2_730_000, is_folder }
+    };
+    let listing = Listing { entries: vec![entry("docs", true), entry("a b.txt", false)], ..Listing::default() };
+    script.keys("n");
+    script.chain.listing = Some(listing.clone());
+    let screen = script.screen();
+    assert!(screen.contains("The origin offers /") && screen.contains("docs/") && screen.contains("2.7M"), "{screen}");
+    assert!(screen.contains("2 of 2") && screen.contains("▌ docs/"), "{screen}");
+    script.keys("<enter>");
+    script.chain.listing = Some(Listing { folder: "docs".into(), ..listing });
+    assert!(script.screen().contains("The origin offers docs"), "{}", script.screen());
+    assert!(script.screen().contains("2 of 2"), "the way up is no entry: {}", script.screen());
+    script.keys("<up> <enter> t x t <enter>");
+    let wanted = [
+        Command::List(None),
+        Command::List(Some(named(b"docs"))),
+        Command::List(None),
+        Command::FetchName(named(b"a b.txt")),
+    ];
+    assert_eq!(script.sent, wanted);
+}
+
+#[test]
+fn enter_takes_the_match_and_tab_completes_it() {
+    let named = |name: &str| FileName::new(name.as_bytes()).unwrap();
+    let long = format!("very-{}-2.4.1.tar.gz", "long-".repeat(30));
+    let entry = |name: &str| Entry { name: name.into(), path: named(name), size: 1, is_folder: false };
+    let entries = ["a.bin", "other-very.txt", &long, "very"].map(entry).to_vec();
+    let mut script = Script::new(80, 24, idle());
+    script.chain.listing = Some(Listing { entries, ..Listing::default() });
+    let mut fetches = |keys: &str| {
+        script.sent.clear();
+        let screen = script.keys("n").keys(keys).screen();
+        let sent = script.keys("<enter>").sent.pop();
+        (screen, sent.unwrap())
+    };
+    let name = |name: &str| Command::FetchName(named(name));
+    assert_eq!(fetches("o t h").1, name("other-very.txt"));
+    assert_eq!(fetches("v e r y").1, name("very"), "the one that is typed whole goes first");
+    assert_eq!(fetches("v e r").1, name("other-very.txt"));
+    assert_eq!(fetches("v e r <down>").1, name(&long));
+    assert_eq!(fetches("v e r <up>").1, name("ver"), "the line itself can be chosen");
+    assert_eq!(fetches("n o n e").1, name("none"));
+    let (screen, command) = fetches("b i <tab>");
+    assert!(screen.contains("fetch which file? a.bin"), "{screen}");
+    assert_eq!(command, name("a.bin"));
+    let (screen, _) = fetches("y - l");
+    assert!(screen.contains("very-long-") && screen.contains("-2.4.1.tar.gz "), "both ends are seen: {screen}");
+}
+
+#[test]
+fn the_palette_finds_and_does_by_name() {
+    let mut script = Script::new(80, 24, idle());
+    let screen = script.keys(": s n a p").screen();
+    assert!(!screen.contains("fetch the route's own file"), "{screen}");
+    script.keys("<esc> : J S O N <enter>");
+    assert_eq!(script.sent, [Command::Export]);
+    assert!(
+        script.keys(": p a u s e <enter>").screen().contains("pause would do nothing here and now"),
+        "{}",
+        script.screen()
+    );
+}
+
+#[test]
+fn columns_can_be_left_out() {
+    let mut script = Script::new(120, 40, streaming());
+    assert!(script.screen().contains("RdWait"));
+    let screen = script.keys("c").screen();
+    assert!(screen.contains("[x] Conn"), "{screen}");
+    while !script.screen().lines().any(|line| line.contains('▌') && line.contains("RdWait") && line.contains('│')) {
+        script.keys("j");
+    }
+    let screen = script.keys("<space> <esc>").screen();
+    assert!(!screen.contains("RdWait") && screen.contains("WrWait"), "{screen}");
+}
+
+#[test]
+fn the_mouse_marks_scrolls_sorts_and_changes_tabs() {
+    let mut script = Script::new(120, 40, mixed());
+    let row_of = |script: &mut Script, text: &str| {
+        u16::try_from(script.screen().lines().position(|line| line.contains(text)).unwrap()).unwrap()
+    };
+    let row = row_of(&mut script, "127.0.0.1:7004");
+    script.mouse(Gesture::Click, 10, row);
+    assert_eq!(script.state.hop(&script.chain).unwrap().number, 4);
+    script.mouse(Gesture::WheelDown, 10, row);
+    assert_eq!(script.state.hop(&script.chain).unwrap().number, 7);
+    let row = row_of(&mut script, "Transfers ─") + 1;
+    script.mouse(Gesture::Click, 10, row);
+    assert_eq!(script.state.panel, Panel::Transfers);
+    let x = u16::try_from(script.screen().lines().next().unwrap().find("2 Connections").unwrap()).unwrap();
+    script.mouse(Gesture::Click, x + 3, 0);
+    assert_eq!(script.state.tab, Tab::Connections);
+    let heading = row_of(&mut script, "Out peer");
+    let x = script.screen().lines().nth(usize::from(heading)).unwrap().find("Out/s").unwrap();
+    script.mouse(Gesture::Click, u16::try_from(x).unwrap() + 2, heading);
+    assert!(script.screen().contains("sort Out/s v"), "{}", script.screen());
+    script.mouse(Gesture::Click, u16::try_from(x).unwrap() + 2, heading);
+    assert!(script.screen().contains("sort Out/s ^"), "{}", script.screen());
+    assert!(script.sent.is_empty());
+}
+
+#[test]
+fn what_is_copied_is_what_is_marked() {
+    let mut script = Script::new(120, 40, streaming());
+    script.keys("j y");
+    assert_eq!(script.state.take_errand(), Some(Errand::Copy("127.0.0.1:7002".to_owned())));
+    script.keys("3 y");
+    assert_eq!(script.state.take_errand(), Some(Errand::Copy("/tmp/demo/sample.bin".to_owned())));
+}
+
+#[test]
+fn the_log_follows_until_the_mark_leaves_its_end() {
+    let mut script = Script::new(80, 24, streaming());
+    assert!(script.keys("5").screen().contains("follows"));
+    assert!(script.keys("k").screen().contains("held: G follows again"), "{}", script.screen());
+    assert!(script.keys("G").screen().contains("follows"));
+    let screen = script.keys("l").screen();
+    assert!(screen.contains("warnings and errors") && !screen.contains("INFO"), "{screen}");
+}
+
+#[test]
+fn the_screen_can_be_saved_as_a_picture() {
+    let mut script = Script::new(80, 24, streaming());
+    script.keys("E");
+    let [Command::SaveScreen(svg)] = script.sent.as_slice() else { panic!("{:?}", script.sent) };
+    assert!(svg.starts_with("<svg ") && svg.contains(">chainview<") && svg.ends_with("</svg>\n"), "{svg}");
+}

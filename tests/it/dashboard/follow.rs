@@ -1,0 +1,151 @@
+//! Going after one thing: a transfer from hop to hop, words in the log, what a hop did; and the settings.
+
+use chainview::command::Command;
+use chainview::snapshot::{Broke, ChainSnapshot, Flow, Level, LogLine, Part, Phase};
+use chainview::ui::state::{Depth, Mode, Panel, Tab};
+
+use super::script::Script;
+use super::snapshots::{idle, streaming, transfer};
+
+fn marked(script: &Script) -> Option<(usize, u64)> {
+    script.state.marked_conn(&script.chain).map(|(hop, conn)| (hop.number, conn.id))
+}
+
+#[test]
+fn a_transfer_is_followed_from_hop_to_hop_and_back_to_the_client() {
+    let mut script = Script::new(120, 40, streaming());
+    assert!(script.keys("3").screen().contains("> hop"), "{}", script.screen());
+    script.keys("> >");
+    assert_eq!((script.state.tab, marked(&script)), (Tab::Connections, Some((2, 4))));
+    script.keys("> >");
+    assert_eq!(marked(&script), Some((3, 4)), "behind the origin there is nothing");
+    assert!(!script.screen().contains("> hop") && script.screen().contains("< hop"), "{}", script.screen());
+    script.keys("<enter> <");
+    assert_eq!((script.state.depth, marked(&script)), (Depth::Detail, Some((2, 4))), "as deep as one is");
+    script.keys("< <");
+    assert_eq!((script.state.tab, script.state.depth), (Tab::Transfers, Depth::Detail));
+    assert!(script.screen().contains("Transfer #1"), "{}", script.screen());
+}
+
+#[test]
+fn following_passes_over_hops_that_say_nothing_and_through_filters() {
+    let mut chain = streaming();
+    chain.hops[1].node.as_mut().unwrap().connections.clear();
+    let mut script = Script::new(120, 40, chain);
+    script.keys("2 / h o p : 1 <enter> >");
+    assert_eq!((marked(&script), script.state.lists.filter(Panel::Connections)), (Some((3, 4)), ""));
+    // On the first tab the table of hops goes along.
+    script.keys("1 g <tab> >");
+    assert_eq!((script.state.tab, script.state.panel, marked(&script)), (Tab::Chain, Panel::Connections, Some((3, 4))));
+    assert!(script.screen().contains("Connections of hop 3"), "{}", script.screen());
+    script.keys("<");
+    assert!(script.screen().contains("Connections of hop 1"), "{}", script.screen());
+    // Where the first tab has no room for connections, they have a tab of their own.
+    let mut small = Script::new(60, 15, streaming());
+    small.keys("<tab> <tab> >");
+    assert_eq!((small.state.tab, marked(&small)), (Tab::Connections, Some((1, 4))));
+}
+
+#[test]
+fn a_connection_that_is_no_transfer_of_ours_leads_to_other_hops_alone() {
+    let mut chain = streaming();
+    chain.transfers.clear();
+    let mut script = Script::new(120, 40, chain);
+    script.keys("2 <");
+    assert_eq!(script.state.tab, Tab::Connections);
+    script.keys("> < <");
+    assert_eq!(marked(&script), Some((1, 4)));
+}
+
+fn logged(texts: &[&str]) -> ChainSnapshot {
+    let line = |(number, text): (u64, &&str)| LogLine {
+        number,
+        second_of_day: 1,
+        level: Level::Info,
+        hop: None,
+        text: (*text).into(),
+    };
+    ChainSnapshot { log: (1..).zip(texts).map(line).collect(), ..idle() }
+}
+
+#[test]
+fn n_goes_from_hit_to_hit_among_all_lines() {
+    let mut script = Script::new(80, 24, logged(&["one", "a hit", "two", "three", "b hit", "four", "c hit", "five"]));
+    let row = |script: &mut Script| {
+        let screen = script.screen();
+        screen.lines().skip(2).find(|line| line.starts_with('▌')).map(ToOwned::to_owned)
+    };
+    assert!(!script.keys("5 n").screen().contains("n hit"), "without words there are no hits");
+    script.keys("/ h i t <enter>");
+    let narrowed = script.screen();
+    assert!(!narrowed.contains("three") && narrowed.contains("n hit  N hit"), "{narrowed}");
+    let around = script.keys("N").screen();
+    assert!(around.contains("three") && around.contains("hit 2 of 3"), "{around}");
+    assert_eq!(around.lines().filter(|line| line.contains(" *")).count(), 3, "{around}");
+    assert!(row(&mut script).is_some_and(|row| row.ends_with("b hit")), "{}", script.screen());
+    script.keys("N");
+    assert!(row(&mut script).is_some_and(|row| row.ends_with("a hit")), "{}", script.screen());
+    script.keys("N");
+    assert!(row(&mut script).is_some_and(|row| row.ends_with("c hit")), "before the first comes the last");
+    script.keys("n");
+    assert!(row(&mut script).is_some_and(|row| row.ends_with("a hit")), "{}", script.screen());
+    script.keys("/ <enter>");
+    assert!(!script.screen().contains("three"), "the filter narrows again: {}", script.screen());
+    script.keys("n <esc>");
+    assert!(script.screen().contains("three") && !script.screen().contains(" *a"), "{}", script.screen());
+    assert!(script.keys("n").sent.is_empty() && script.state.mode == Mode::Browse);
+}
+
+#[test]
+fn what_each_hop_did_for_a_transfer_that_is_over_is_shown() {
+    let mut chain = idle();
+    let mut done = transfer(1, Phase::Failed);
+    let flow = Flow { bytes_in: 40_000_000, bytes_out: 20_000_000, active_us: 2_000_000, ..Flow::default() };
+    let whole = Part { status: 200, flow: Flow { capped_us: 1_900_000, ..flow }, ..Part::default() };
+    done.parts = vec![Some(whole), Some(Part { broke: Some(Broke::SourceFailed), ..whole }), None];
+    chain.transfers.push(done);
+    for (columns, waited) in [(120, "waited 0% for input, 0% to send, 95% by its cap"), (80, "cap")] {
+        let screen = Script::new(columns, 40, chain.clone()).keys("3 <enter>").screen();
+        let rows: Vec<&str> = screen.lines().skip_while(|line| !line.contains("Its way through")).skip(1).collect();
+        assert_eq!(rows[0].trim(), format!("1  done     in  20.0M   out  10.0M   sent  20.0M   {waited}"), "{screen}");
+        assert_eq!(rows[1].trim(), "2  broke    in  20.0M   out  10.0M   sent  20.0M   its source failed", "{screen}");
+        assert_eq!(rows[2].trim(), "3  -", "{screen}");
+    }
+}
+
+#[test]
+fn settings_are_seen_and_turned_in_one_list() {
+    let mut script = Script::new(80, 24, streaming());
+    let screen = script.keys(",").screen();
+    for words in
+        ["Settings", "theme       terminal", "mouse       the terminal's", "charts      60 s", "log from    info"]
+    {
+        assert!(screen.contains(words), "{words:?} is missing:\n{screen}");
+    }
+    let screen = script.keys("<enter> j <enter> j <space> <space> j <enter> j <enter>").screen();
+    for words in [
+        "theme       light",
+        "mouse       listened to",
+        "charts      1 s",
+        "log from    warnings",
+        "long lines  broken",
+    ] {
+        assert!(screen.contains(words), "{words:?} is missing:\n{screen}");
+    }
+    assert!(script.state.notice.is_none(), "the list says it already");
+    assert_eq!(script.keys(",").state.mode, Mode::Browse);
+    assert!(script.screen().contains("Throughput hop 1 out, 1 s") || script.screen().contains(", 1 s"));
+}
+
+#[test]
+fn a_capital_q_leaves_and_wants_the_last_picture_kept() {
+    let mut script = Script::new(80, 24, idle());
+    script.keys("Q");
+    assert!(script.state.keeps_frame());
+    assert_eq!(script.sent, [Command::Quit { leave_nodes: false }]);
+    let mut script = Script::new(80, 24, streaming());
+    assert!(script.keys("Q").screen().contains("1 transfer runs"), "{}", script.screen());
+    assert!(!script.keys("<esc> q q").state.keeps_frame() && script.state.quitting(), "thought better of it");
+    let mut script = Script::new(80, 24, streaming());
+    assert!(script.keys("Q Q").state.keeps_frame());
+}

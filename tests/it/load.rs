@@ -1,0 +1,396 @@
+//! Many clients at once, clients that leave, hops that stop or die: every byte arrives, nobody starves, nothing leaks.
+//!
+//! `cargo test` runs a short version. The whole, with larger files and a slow client that stays slow to its end:
+//!
+//! ```text
+//! CHAINVIEW_LOAD=full cargo test --release --test it load:: -- --nocapture
+//! ```
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
+
+use crate::support;
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use support::process::{Node, fetch_chainview};
+use support::{Outcome, PATIENCE, Pace, content};
+use tempfile::TempDir;
+
+const SEED: &[&str] = &["--wire", "seed"];
+const CLIENTS: usize = 64;
+/// What the slow client fetches, what it takes at a time, and how long it then rests: 128 KiB a second.
+const SLOW_FILE: (&str, usize) = ("slow", 8 << 20);
+const SLOW_BITE: usize = 16 * 1024;
+const SLOW_REST: Duration = Duration::from_millis(125);
+/// How long the nodes may take to let go of what a client has left.
+const RELEASE: Duration = Duration::from_secs(1);
+/// The same after a transfer over the seed wire that went well: its end waits for the peer to close first.
+const LINGER: Duration = Duration::from_secs(4);
+
+/// Three relays and an origin, each a process of its own; the tests run one after the other, for each is a load.
+struct Chain {
+    nodes: Vec<Node>,
+    folder: TempDir,
+    seed: bool,
+    _turn: std::sync::MutexGuard<'static, ()>,
+}
+
+static TURN: Mutex<()> = Mutex::new(());
+
+impl Chain {
+    /// `more` goes to every node, `origin` to the last alone.
+    fn start(relays: usize, seed: bool, more: &[&str], origin: &[&str]) -> Self {
+        let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let folder = tempfile::tempdir().unwrap();
+        let flags = [if seed { SEED } else { &[] }, more].concat();
+        let mut nodes: Vec<Node> = (0..relays).map(|_| Node::chainview(folder.path(), &flags)).collect();
+        nodes.push(Node::chainview(folder.path(), &[&flags, origin].concat()));
+        for node in &nodes {
+            // One that has answered holds all that it holds at rest.
+            assert_eq!(totals(node).open, 1);
+            assert!(node.comes_to_rest(0, usize::MAX, LINGER));
+        }
+        Self { nodes, folder, seed, _turn: turn }
+    }
+
+    fn write(&self, name: &str, size: usize) {
+        fs::write(self.folder.path().join(name), content(size)).unwrap();
+    }
+
+    /// A file of which nobody compares the bytes.
+    fn write_any(&self, name: &str, size: u64) {
+        File::create(self.folder.path().join(name)).unwrap().set_len(size).unwrap();
+    }
+
+    fn connect(&self) -> TcpStream {
+        // Small enough that the chain feels a client that does not read.
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        socket.connect(&self.nodes[0].address().into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// A request for a file through the whole chain.
+    fn request(&self, method: &str, name: &str, lines: &str) -> String {
+        let rest: Vec<String> = self.nodes[1..].iter().map(|node| node.address().to_string()).collect();
+        let route = if rest.is_empty() { String::new() } else { format!("Chain-Route: {}\r\n", rest.join(", ")) };
+        format!("{method} /files/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n{route}{lines}\r\n")
+    }
+
+    /// Asks for a file in the chain's wire, up to where its body begins; the answer is the size.
+    fn ask(&self, stream: &mut TcpStream, name: &str) -> usize {
+        if self.seed {
+            let hops = self.nodes.iter().map(|node| format!("\n{} {}", node.address().ip(), node.address().port()));
+            stream.write_all(format!("{name}{}", hops.collect::<String>()).as_bytes()).unwrap();
+            let mut answer = [0; 64];
+            let read = stream.read(&mut answer).unwrap();
+            stream.write_all(b"ok").unwrap();
+            return String::from_utf8_lossy(&answer[..read]).parse().expect("a size");
+        }
+        stream.write_all(self.request("GET", name, "").as_bytes()).unwrap();
+        let head = read_head(stream);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        length.expect("a length")
+    }
+
+    fn fetch(&self, name: &str) -> Vec<u8> {
+        let mut stream = self.connect();
+        let mut body = vec![0; self.ask(&mut stream, name)];
+        stream.read_exact(&mut body).expect("the whole body");
+        body
+    }
+
+    /// Starts so many transfers of a file, and leaves when some of each has come.
+    fn clients_that_leave(&self, name: &str, count: usize) {
+        let mut clients: Vec<TcpStream> = (0..count).map(|_| self.connect()).collect();
+        let mut bytes = [0; 1024];
+        for client in &mut clients {
+            self.ask(client, name);
+            client.read_exact(&mut bytes).unwrap();
+        }
+    }
+
+    /// Descriptors of every node.
+    fn descriptors(&self) -> Vec<usize> {
+        self.nodes
+            .iter()
+            .map(|node| fs::read_dir(format!("/proc/{}/fd", node.pid().as_raw_nonzero())).unwrap().count())
+            .collect()
+    }
+
+    /// Every node comes back to no connection, and to the descriptors it had at first.
+    #[track_caller]
+    fn comes_to_rest(&self, before: &[usize], patience: Duration) {
+        let end = Instant::now() + patience;
+        for node in &self.nodes {
+            let left = end.saturating_duration_since(Instant::now());
+            let held = || format!("{} still holds {:?}: {}", node.address(), node.held(), node.stderr());
+            assert!(node.comes_to_rest(0, usize::MAX, left), "{}", held());
+        }
+        for node in &self.nodes {
+            // The reader of the page is a connection, too.
+            assert_eq!(totals(node).open, 1);
+            assert!(node.comes_to_rest(0, usize::MAX, LINGER));
+        }
+        assert_eq!(self.descriptors(), before);
+    }
+}
+
+fn totals(node: &Node) -> chainview::snapshot::Totals {
+    let mut stream = TcpStream::connect(node.address()).unwrap();
+    stream.write_all(b"GET /v1/node HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    let body = page.split_once("\r\n\r\n").expect("a head").1;
+    serde_json::from_str::<chainview::snapshot::NodeSnapshot>(body).unwrap().totals
+}
+
+fn read_head(stream: &mut TcpStream) -> String {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+fn is_full() -> bool {
+    std::env::var("CHAINVIEW_LOAD").is_ok_and(|value| value == "full")
+}
+
+/// A size for each client, no two alike: few large files and many small ones, as where files are served.
+fn sizes() -> Vec<usize> {
+    let step = |client: usize| match client {
+        0 => 0,
+        1 => 16 << 20,
+        2..=5 => (4 << 20) + client,
+        _ if is_full() => (client % 8) * (1 << 20) + client,
+        6..=16 => (1 << 20) + client,
+        _ => (client % 6) * 40_000 + client,
+    };
+    (0..CLIENTS).map(step).collect()
+}
+
+/// Takes the file at 128 KiB a second, in the short version only until `hurry`; what had come by then, and the file.
+fn read_slowly(stream: &mut TcpStream, size: usize, hurry: impl Fn() -> bool) -> (usize, Vec<u8>) {
+    let mut body = vec![0; size];
+    let (mut taken, mut slowly) = (0, size);
+    while taken < size {
+        let bite = SLOW_BITE.min(size - taken);
+        stream.read_exact(&mut body[taken..taken + bite]).expect("the slow client is served to the end");
+        taken += bite;
+        let hurries = hurry();
+        if hurries {
+            slowly = slowly.min(taken);
+        }
+        if !hurries || is_full() {
+            thread::sleep(SLOW_REST);
+        }
+    }
+    (slowly, body)
+}
+
+/// Every fast client is done, and right, while the slow one is still reading.
+fn many_clients_beside_a_slow_one(chain: &Chain, fetch: impl Fn(usize) -> Vec<u8> + Sync) {
+    let sizes = sizes();
+    for (client, size) in sizes.iter().enumerate() {
+        chain.write(&client.to_string(), *size);
+    }
+    chain.write(SLOW_FILE.0, SLOW_FILE.1);
+    assert_eq!(fetch(0), content(0), "a first fetch, for the threads that a node starts when it first needs them");
+    for node in &chain.nodes {
+        assert!(node.comes_to_rest(0, usize::MAX, LINGER), "{:?}", node.held());
+    }
+    let before = chain.descriptors();
+    let began = Instant::now();
+    let mut slow = chain.connect();
+    let size = chain.ask(&mut slow, SLOW_FILE.0);
+    let done = Mutex::new(0);
+    let (slowly, body) = thread::scope(|scope| {
+        for (client, size) in sizes.iter().enumerate() {
+            let (fetch, done) = (&fetch, &done);
+            scope.spawn(move || {
+                assert!(fetch(client) == content(*size), "client {client} of {size} bytes");
+                *done.lock().unwrap() += 1;
+                println!("client {client}: {size} bytes after {:?}", began.elapsed());
+            });
+        }
+        read_slowly(&mut slow, size, || *done.lock().unwrap() == CLIENTS)
+    });
+    println!("slow client: {slowly} of {size} bytes when the last fast one was done, all after {:?}", began.elapsed());
+    assert!(slowly < size, "a fast client was not done before the slow one");
+    assert!(body == content(SLOW_FILE.1));
+    drop(slow);
+    chain.comes_to_rest(&before, LINGER);
+}
+
+/// Polls until a condition of another process holds, for which the kernel sends no event.
+fn becomes(done: impl Fn() -> bool, failed: impl Fn() -> String) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "{}", failed());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn many_clients_beside_a_slow_one_over_http() {
+    let chain = Chain::start(3, false, &[], &[]);
+    many_clients_beside_a_slow_one(&chain, |client| chain.fetch(&client.to_string()));
+}
+
+#[test]
+fn many_clients_beside_a_slow_one_over_the_seed_wire() {
+    let chain = Chain::start(3, true, &[], &[]);
+    let folders = tempfile::tempdir().unwrap();
+    let hops = chain.nodes.iter().map(|node| format!("\n{} {}", node.address().ip(), node.address().port()));
+    let hops: String = hops.collect();
+    many_clients_beside_a_slow_one(&chain, |client| {
+        let folder = folders.path().join(client.to_string());
+        fs::create_dir_all(&folder).unwrap();
+        let input = folder.join("input.txt");
+        fs::write(&input, format!("{client}{hops}\n")).unwrap();
+        let ended = fetch_chainview(&input, &folder, Pace::Fast, &["--wire", "seed", "--force"]);
+        assert_eq!(ended, Outcome::Done, "client {client}");
+        fs::read(folder.join(client.to_string())).unwrap()
+    });
+}
+
+#[test]
+fn clients_that_leave_take_their_connections_with_them() {
+    for seed in [false, true] {
+        // A fast origin leaves data unread at the client, which resets; a capped one leaves none, and it just ends.
+        for origin in [&[][..], &["--limit", "200K"]] {
+            let chain = Chain::start(3, seed, &[], origin);
+            chain.write_any("f", 16 << 20);
+            let before = chain.descriptors();
+            chain.clients_that_leave("f", 8);
+            chain.comes_to_rest(&before, RELEASE);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_a_digest_is_computed_is_not_waited_for() {
+    let chain = Chain::start(1, false, &[], &[]);
+    chain.write_any("large", 16 << 30);
+    let mut stream = chain.connect();
+    stream.write_all(chain.request("HEAD", "large", "Want-Repr-Digest: sha-256=10\r\n").as_bytes()).unwrap();
+    let sockets = || (chain.nodes[0].held().0, chain.nodes[1].held().0);
+    becomes(|| sockets() == (2, 1), || format!("the request is not on its way: {:?}", sockets()));
+    drop(stream);
+    for node in &chain.nodes {
+        assert!(node.comes_to_rest(0, usize::MAX, RELEASE), "{:?}", node.held());
+    }
+}
+
+#[test]
+fn an_origin_that_dies_ends_every_transfer_and_leaves_nothing() {
+    for seed in [false, true] {
+        let mut chain = Chain::start(3, seed, &[], &["--limit", "1M"]);
+        chain.write_any("f", 16 << 20);
+        let before = chain.descriptors();
+        let mut clients: Vec<TcpStream> = (0..8).map(|_| chain.connect()).collect();
+        for client in &mut clients {
+            assert_eq!(chain.ask(client, "f"), 16 << 20);
+            client.read_exact(&mut [0; 1024]).unwrap();
+        }
+        chain.nodes.pop();
+        for client in &mut clients {
+            let mut rest = Vec::new();
+            let ended = client.read_to_end(&mut rest).map_err(|error| error.kind());
+            // The seed wire can say that a body is not whole only by a reset.
+            let expected = if seed { Err(ErrorKind::ConnectionReset) } else { Ok(rest.len()) };
+            assert_eq!((ended, rest.len() < 16 << 20), (expected, true));
+        }
+        drop(clients);
+        chain.comes_to_rest(&before[..3], RELEASE);
+    }
+}
+
+#[test]
+fn connections_that_say_nothing_are_closed_in_time() {
+    let chain = Chain::start(1, false, &["--idle-timeout", "1s"], &[]);
+    chain.write("f", 1000);
+    let before = chain.descriptors();
+    let began = Instant::now();
+    let (mut silent, mut slow) = (chain.connect(), chain.connect());
+    let mut kept = chain.connect();
+    let mut body = vec![0; chain.ask(&mut kept, "f")];
+    kept.read_exact(&mut body).unwrap();
+    let idle = Instant::now();
+    assert_eq!(kept.read(&mut body).unwrap(), 0);
+    assert!((900..3000).contains(&idle.elapsed().as_millis()), "idle for {:?}", idle.elapsed());
+    // One byte at a time gives a head no more time than none.
+    let mut sent = 0;
+    let request = chain.request("GET", "f", &format!("X: {}\r\n", "x".repeat(1000)));
+    while began.elapsed() < Duration::from_millis(4500) {
+        slow.write_all(&request.as_bytes()[sent..=sent]).unwrap();
+        sent += 1;
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(read_head(&mut slow).starts_with("HTTP/1.1 408 "));
+    assert_eq!(silent.read(&mut body).unwrap(), 0);
+    assert!((4900..8000).contains(&began.elapsed().as_millis()), "heads had {:?}", began.elapsed());
+    drop((silent, slow, kept));
+    chain.comes_to_rest(&before, RELEASE);
+}
+
+#[test]
+fn a_client_that_never_reads_leaves_nothing_in_the_kernel() {
+    let chain = Chain::start(0, false, &["--stall-timeout", "1s"], &[]);
+    chain.write("f", 1 << 20);
+    let mut stream = chain.connect();
+    stream.write_all(chain.request("GET", "f", "Connection: close\r\n").as_bytes()).unwrap();
+    let own = format!(":{:04X} 0100007F:{:04X} ", chain.nodes[0].address().port(), stream.local_addr().unwrap().port());
+    let kept = || fs::read_to_string("/proc/net/tcp").unwrap().contains(&own);
+    becomes(kept, || "the file is not on its way".to_owned());
+    // The kernel gives it as long as a slow reader may need for one step of its window.
+    let end = Instant::now() + 3 * PATIENCE;
+    while kept() {
+        assert!(Instant::now() < end, "the kernel keeps the file");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_hop_that_stands_still_for_a_while_delays_and_breaks_nothing() {
+    let chain = Chain::start(3, false, &[], &["--limit", "8M"]);
+    chain.write("f", 12 << 20);
+    let before = chain.descriptors();
+    let body = thread::scope(|scope| {
+        let fetching = scope.spawn(|| chain.fetch("f"));
+        for node in [&chain.nodes[1], &chain.nodes[3]] {
+            thread::sleep(Duration::from_millis(300));
+            kill_process(node.pid(), Signal::STOP).unwrap();
+            thread::sleep(Duration::from_secs(if is_full() { 10 } else { 1 }));
+            kill_process(node.pid(), Signal::CONT).unwrap();
+        }
+        fetching.join().unwrap()
+    });
+    assert!(body == content(12 << 20));
+    chain.comes_to_rest(&before, RELEASE);
+}
+
+#[test]
+fn small_fetches_one_after_the_other_leave_nothing() {
+    let count = if is_full() { 2000 } else { 200 };
+    let chain = Chain::start(3, false, &[], &[]);
+    chain.write("f", 4096);
+    let before = chain.descriptors();
+    for _ in 0..count {
+        assert!(chain.fetch("f") == content(4096));
+    }
+    chain.comes_to_rest(&before, RELEASE);
+    for node in &chain.nodes {
+        let totals = totals(node);
+        assert_eq!((totals.served, totals.failed, totals.refused), (count, 0, 0));
+    }
+}

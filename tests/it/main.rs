@@ -1,0 +1,36 @@
+//! The tests that need more than one module: whole chains, the program itself, its screen.
+//!
+//! One binary, so that what they share is built and linked once. `tests/hostile.rs` is apart: it counts the descriptors of
+//! its whole process.
+
+mod abuse;
+mod attribution;
+mod buffers;
+mod causes;
+mod cli;
+mod conductor;
+mod confinement;
+mod console;
+mod dashboard;
+mod entry;
+mod escapes;
+mod faults;
+mod foreign;
+mod fuzzed;
+mod http_chain;
+mod load;
+mod origin;
+mod output;
+mod partial;
+mod resume;
+mod route_properties;
+mod seed_rules;
+mod seed_wire;
+mod spawned;
+mod standin;
+mod stopped;
+mod support;
+mod terminal;
+mod tidy;
+mod tools;
+mod waterfall;

@@ -1,0 +1,48 @@
+//! The seed wire between chainview and the original program: every mix of the two at every place of a chain.
+//!
+//! `cargo test` runs every shape once. The whole, 20 times each, over every size and both readers:
+//!
+//! ```text
+//! CHAINVIEW_MATRIX=full cargo test --release --test it seed_wire:: -- --nocapture
+//! ```
+//!
+//! `CHAINVIEW_ORIGINAL=DIR` puts the real original (its `server.py` and `client.py` in DIR, run by python3) in the
+//! stand-in's places; `CHAINVIEW_MATRIX_TIMES`, `CHAINVIEW_MATRIX_JOBS` and `CHAINVIEW_MATRIX_SHAPES` (such as
+//! `o-C-o,C-o-o`) choose how often, how many chains at once, and which.
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
+
+use crate::support;
+
+use std::env;
+
+use support::Pace;
+use support::matrix::{Plan, every_shape, run};
+
+#[test]
+fn every_mix_of_programs_delivers_over_the_seed_wire() {
+    run(&plan("seed", &[0, 1025, 65_536]));
+}
+
+#[test]
+fn every_mix_of_programs_delivers_unmarked() {
+    // The wire to each hop is found out by asking: one size shows it, and the asking costs a third of a second.
+    run(&plan("auto", &[1025]));
+}
+
+fn plan(wire: &'static str, sizes: &[usize]) -> Plan {
+    let mut plan =
+        Plan { shapes: every_shape(), sizes: sizes.to_vec(), paces: vec![Pace::Fast], times: 1, jobs: 10, wire };
+    if env::var("CHAINVIEW_MATRIX").is_ok_and(|value| value == "full") {
+        plan.sizes = vec![0, 1, 1023, 1024, 1025, 3000, 65_536, 8 << 20];
+        plan.paces = vec![Pace::Fast, Pace::Slow];
+        plan.times = 20;
+        plan.jobs = 8;
+    }
+    let number = |name| env::var(name).ok().and_then(|value| value.parse().ok());
+    plan.times = number("CHAINVIEW_MATRIX_TIMES").unwrap_or(plan.times);
+    plan.jobs = number("CHAINVIEW_MATRIX_JOBS").unwrap_or(plan.jobs);
+    if let Ok(wanted) = env::var("CHAINVIEW_MATRIX_SHAPES") {
+        plan.shapes.retain(|shape| wanted.split(',').any(|wanted| wanted == shape.to_string()));
+    }
+    plan
+}

@@ -1,0 +1,129 @@
+//! What passes while this program is stopped is no verdict on a peer, and who reads slowly reads: real processes, short
+//! limits, SIGSTOP.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![allow(dead_code, reason = "the scene is shared, and each test crate uses its own part of it")]
+
+use crate::resume::scene;
+use crate::support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use scene::{NAME, Scene};
+use support::PATIENCE;
+
+/// Size of the file: at the origin's rate there is time to stop somebody in the middle.
+const SIZE: usize = 8 << 20;
+/// Limits so short that a stop is longer than both of them.
+const SHORT: [&str; 4] = ["--idle-timeout", "2s", "--stall-timeout", "2s"];
+/// How long somebody is stopped.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Nobody is blamed, nothing is asked for again, and the file is whole.
+fn goes_on(scene: &Scene, ended: &scene::Ended, who: &str) {
+    assert!(ended.status.success(), "{who}: {}", ended.stderr);
+    assert_eq!(ended.transfer["attempts"].as_u64().unwrap_or(1), 1, "{who}: {}", ended.transfer);
+    for word in ["trying again", "starts over", "does not answer"] {
+        assert!(!ended.stderr.contains(word), "{who}: {}", ended.stderr);
+    }
+    scene.is_whole();
+    scene.clear();
+}
+
+#[test]
+fn a_client_that_was_stopped_blames_nobody_and_goes_on() {
+    // The nodes wait for it by their own limits, which are long.
+    for wire in ["http", "seed"] {
+        let scene = Scene::new(2, SIZE, "4M", &[]);
+        let client = scene.fetch_over(wire, &["--idle-timeout", "2s", "--retries", "0"]);
+        scene.arrives(1 << 20);
+        client.signal(Signal::STOP);
+        thread::sleep(STOP);
+        client.signal(Signal::CONT);
+        goes_on(&scene, &client.wait(), wire);
+    }
+}
+
+#[test]
+fn a_node_that_was_stopped_blames_nobody_and_goes_on() {
+    for (hop, wire) in [(1, "http"), (2, "http"), (3, "http"), (1, "seed"), (3, "seed")] {
+        // Only the node that is stopped has short limits: the others wait for it.
+        let mut scene = Scene::new(3, SIZE, "4M", &[]);
+        scene.start_with(hop, &SHORT);
+        let client = scene.fetch_over(wire, &["--retries", "0"]);
+        scene.arrives(1 << 20);
+        scene.signal(hop, Signal::STOP);
+        thread::sleep(STOP);
+        scene.signal(hop, Signal::CONT);
+        goes_on(&scene, &client.wait(), &format!("hop {hop} over {wire}"));
+        assert!(!scene.node(hop).stderr().contains("WARN"), "hop {hop} over {wire}: {}", scene.node(hop).stderr());
+    }
+}
+
+#[test]
+fn a_whole_chain_that_was_stopped_goes_on() {
+    // As a machine that is suspended: whoever goes on first finds nothing in its socket yet.
+    let scene = Scene::new(3, SIZE, "4M", &SHORT);
+    let client = scene.fetch(&["--idle-timeout", "2s", "--retries", "0"]);
+    scene.arrives(1 << 20);
+    for hop in 1..=3 {
+        scene.signal(hop, Signal::STOP);
+    }
+    client.signal(Signal::STOP);
+    thread::sleep(STOP);
+    client.signal(Signal::CONT);
+    for hop in 1..=3 {
+        scene.signal(hop, Signal::CONT);
+    }
+    goes_on(&scene, &client.wait(), "all");
+}
+
+/// Reads so many bytes a second for so long; how many came before the end.
+fn read_slowly(scene: &Scene, rate: usize, lasting: Duration) -> (usize, bool) {
+    let mut stream = TcpStream::connect(scene.node(1).address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
+    let head =
+        format!("GET /files/{NAME} HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {}\r\n\r\n", scene.node(2).address());
+    stream.write_all(head.as_bytes()).unwrap();
+    let (end, mut got) = (Instant::now() + lasting, 0);
+    let mut space = vec![0; rate / 10];
+    while Instant::now() < end {
+        match stream.read(&mut space) {
+            Ok(0) | Err(_) => return (got, false),
+            Ok(read) => got += read,
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    (got, true)
+}
+
+#[test]
+fn a_reader_that_is_slow_is_not_cut_off() {
+    // At these rates loopback acknowledges nothing for 3.3 s, and for 26 s; a limited body takes the copying way.
+    for (rate, lasting, origin) in [(40_000, 12, "1G"), (5_000, 30, "1G"), (20_000, 12, "30M")] {
+        let scene = Scene::new(2, 32 << 20, origin, &["--stall-timeout", "2s"]);
+        let (got, whole) = read_slowly(&scene, rate, Duration::from_secs(lasting));
+        assert!(whole, "{rate} B/s: cut off after {got} bytes: {}", scene.node(1).stderr());
+        for hop in [1, 2] {
+            assert!(!scene.node(hop).stderr().contains("WARN"), "{rate} B/s: {}", scene.node(hop).stderr());
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_reads_nothing_is_cut_off_soon() {
+    let scene = Scene::new(2, 32 << 20, "1G", &["--stall-timeout", "2s"]);
+    let mut stream = TcpStream::connect(scene.node(1).address()).unwrap();
+    let head =
+        format!("GET /files/{NAME} HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {}\r\n\r\n", scene.node(2).address());
+    stream.write_all(head.as_bytes()).unwrap();
+    let began = Instant::now();
+    scene.until_within(2 * PATIENCE, "it is cut off", || scene.node(1).stderr().contains("took nothing for"));
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(25) && took < Duration::from_secs(45), "{took:?}");
+    assert!(scene.node(1).comes_to_rest(0, usize::MAX, PATIENCE), "{:?}", scene.node(1).held());
+}

@@ -1,0 +1,173 @@
+//! Chains of both programs: which program stands where, the running nodes, one fetch through them.
+
+use std::fmt;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::{Outcome, Pace, process, standin};
+
+/// One of the two programs a place in a chain can be filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// The original, or its stand-in.
+    Original,
+    /// Ours.
+    Chainview,
+}
+
+/// Which program stands where: the client, the relays, the origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shape(pub(crate) Vec<Program>);
+
+/// A running node of either program.
+pub(crate) enum Node {
+    StandIn(standin::Node),
+    Original(process::Node),
+    Chainview(process::Node),
+}
+
+/// A chain that runs: the nodes, the folder they serve, and one for its clients.
+pub(crate) struct Chain {
+    shape: Shape,
+    nodes: Vec<Node>,
+    wire: &'static str,
+    scratch: TempDir,
+}
+
+/// How the nodes of a chain came to rest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rest {
+    /// The nodes of ours that still hold sockets, and what they hold.
+    pub(crate) ours: Vec<String>,
+    /// The same of the others.
+    pub(crate) theirs: Vec<String>,
+    /// The longest that one of ours took.
+    pub(crate) longest: Duration,
+}
+
+impl fmt::Display for Shape {
+    /// One letter a place, the client first: `o` is the original, `C` is chainview.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = self.0.iter().map(|program| if *program == Program::Original { "o" } else { "C" });
+        f.pad(&letters.collect::<Vec<_>>().join("-"))
+    }
+}
+
+impl Shape {
+    /// Every mix over a client, so many relays and an origin.
+    pub(crate) fn all(relays: usize) -> Vec<Self> {
+        let places = relays + 2;
+        let program = |bits: usize, place: usize| match bits >> (places - 1 - place) & 1 {
+            0 => Program::Original,
+            _ => Program::Chainview,
+        };
+        (0..1 << places).map(|bits| Self((0..places).map(|place| program(bits, place)).collect())).collect()
+    }
+
+    /// No program of ours takes part.
+    pub(crate) fn is_all_original(&self) -> bool {
+        !self.0.contains(&Program::Chainview)
+    }
+
+    /// Two original relays stand side by side, and so wait for each other for ever.
+    pub(crate) fn has_original_relays_side_by_side(&self) -> bool {
+        self.0[1..self.0.len() - 1].windows(2).any(|pair| pair == [Program::Original; 2])
+    }
+}
+
+impl Node {
+    /// Starts the stand-in, or the original where it is at hand.
+    pub(crate) fn of_the_original_kind(root: &Path) -> Self {
+        match process::original() {
+            Some(program) => Self::Original(process::Node::original(&program, root)),
+            None => Self::StandIn(standin::Node::start(root)),
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::StandIn(node) => node.address(),
+            Self::Original(node) | Self::Chainview(node) => node.address(),
+        }
+    }
+
+    /// Waits until it holds nothing more for any client; the original keeps its newest connection until the next one.
+    pub(crate) fn comes_to_rest(&self, patience: Duration) -> bool {
+        match self {
+            Self::StandIn(node) => node.comes_to_rest(patience),
+            Self::Original(node) => node.comes_to_rest(1, 1, patience),
+            Self::Chainview(node) => node.comes_to_rest(0, usize::MAX, patience),
+        }
+    }
+
+    /// What it holds, in words.
+    pub(crate) fn holding(&self) -> String {
+        let (sockets, threads) = match self {
+            Self::StandIn(node) => (node.held().sockets, node.held().threads),
+            // The main thread only accepts.
+            Self::Original(node) => (node.held().0, node.held().1 - 1),
+            Self::Chainview(node) => return format!("{} sockets", node.held().0),
+        };
+        format!("{sockets} sockets, {threads} threads")
+    }
+}
+
+impl Chain {
+    /// Starts the nodes of a shape, all serving one folder; ours speak this wire to their next hops.
+    pub(crate) fn start(shape: &Shape, root: &Path, wire: &'static str) -> Self {
+        let node = |program: &Program| match program {
+            Program::Original => Node::of_the_original_kind(root),
+            Program::Chainview => Node::Chainview(process::Node::chainview(root, &["--wire", wire])),
+        };
+        let nodes = shape.0[1..].iter().map(node).collect();
+        Self { shape: shape.clone(), nodes, wire, scratch: tempfile::tempdir().unwrap() }
+    }
+
+    /// Fetches a file over the chain with its own client: how that ended, and whether the bytes are the right ones.
+    pub(crate) fn fetch(&self, name: &str, expected: &[u8], pace: Pace) -> (Outcome, bool) {
+        let folder = self.scratch.path();
+        let input = folder.join("input.txt");
+        let hops = self.nodes.iter().map(|node| format!("\n{} {}", node.address().ip(), node.address().port()));
+        // No final newline: the original takes an origin for a relay if there is one.
+        fs::write(&input, format!("{name}{}", hops.collect::<String>())).unwrap();
+        let output = folder.join(name);
+        let _ = fs::remove_file(&output);
+        let outcome = match (self.shape.0[0], process::original()) {
+            (Program::Chainview, _) => process::fetch_chainview(&input, folder, pace, &["--wire", self.wire]),
+            (Program::Original, Some(program)) => process::fetch_original(&program, &input, folder, pace),
+            (Program::Original, None) => standin::fetch(&input, folder, pace),
+        };
+        let intact = fs::read(&output).is_ok_and(|bytes| bytes == expected);
+        (outcome, intact)
+    }
+
+    /// Waits until every node holds nothing for any client, and says which ones do not come to that.
+    ///
+    /// Originals are only waited for where their faults do not keep them busy for ever.
+    pub(crate) fn rest(&self) -> Rest {
+        let start = Instant::now();
+        let mut rest = Rest::default();
+        let others_rest = !self.shape.has_original_relays_side_by_side();
+        for (hop, node) in (1..).zip(&self.nodes) {
+            let ours = matches!(node, Node::Chainview(_));
+            let patience = if ours || others_rest { REST.saturating_sub(start.elapsed()) } else { Duration::ZERO };
+            if !node.comes_to_rest(patience) {
+                let list = if ours { &mut rest.ours } else { &mut rest.theirs };
+                list.push(format!("hop {hop} holds {}", node.holding()));
+            }
+            if ours {
+                rest.longest = start.elapsed();
+            }
+        }
+        rest
+    }
+}
+
+/// The linger of a node of ours is 2 s, and what is unread is then drained for at most as long; the rest is for
+/// machines that are busy.
+const REST: Duration = Duration::from_secs(6);

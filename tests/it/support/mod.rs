@@ -1,0 +1,86 @@
+//! What the tests share: a stand-in of the original program, child processes, chains built of both, the matrix.
+pub(crate) mod chain;
+pub(crate) mod faulty;
+pub(crate) mod free;
+pub(crate) mod matrix;
+pub(crate) mod process;
+pub(crate) mod script;
+pub(crate) mod snapshots;
+pub(crate) mod standin;
+pub(crate) mod terminal;
+
+use std::fmt;
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// No fetch of these tests needs nearly as long, not even on a loaded machine; after this it is called stuck.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How fast a client takes what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pace {
+    /// As fast as it comes.
+    Fast,
+    /// A few MiB a second with long pauses, so that every sender in the chain meets a full window.
+    Slow,
+}
+
+/// How a client of either program ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It ended as after a success; whether the bytes are right is another question.
+    Done,
+    /// It was told that the file is not there.
+    NotThere,
+    /// The original at a clean end before the last byte: it asks for more for ever.
+    Spins(u64),
+    /// The connection was reset after so many bytes.
+    Reset(u64),
+    /// The original got a text where a size should be, and stopped.
+    NotASize(String),
+    /// It did not end within the tests' patience.
+    Stuck,
+    /// chainview's exit code and last words.
+    Failed(i32, String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::NotThere => f.write_str("not there"),
+            Self::Spins(received) => write!(f, "spins for ever after {received} bytes"),
+            Self::Reset(received) => write!(f, "reset after {received} bytes"),
+            Self::NotASize(text) => write!(f, "not a size: {text:?}"),
+            Self::Stuck => f.write_str("stuck"),
+            Self::Failed(code, text) => write!(f, "exit {code}: {text}"),
+        }
+    }
+}
+
+/// Bytes of a file of this size, different at every place, so that a lost or doubled piece shows.
+pub(crate) fn content(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ size as u64;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        // Xorshift: no two pieces of one file are alike, and every run has the same files.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+/// The next connection; a test whose peer never comes fails and does not wait for ever.
+pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
+    let listener = listener.try_clone().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(listener.accept()));
+    let (stream, _) = receiver.recv_timeout(PATIENCE).expect("somebody connects").unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}

@@ -1,0 +1,124 @@
+//! The real binary in a real terminal: what a person sees and does, and every way in which it can end.
+#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
+
+mod exits;
+use crate::support::free;
+mod latency;
+mod leaving;
+mod looks;
+mod nodes;
+mod panics;
+mod plain;
+mod suspend;
+use crate::support::terminal;
+mod transfers;
+mod truth;
+mod turning;
+mod unusual;
+
+use std::time::{Duration, Instant};
+
+use free::Chain;
+use terminal::{Terminal, all_gone, chainview, listens_to_mouse};
+
+/// From the start of the program to its nodes, shown as up.
+const UP: Duration = Duration::from_secs(2);
+
+/// Ends a dashboard in one way, so often that what goes wrong now and then shows; `CHAINVIEW_TERMINAL=full` is more.
+fn again(kind: &str, run: impl Fn()) {
+    let runs = if std::env::var_os("CHAINVIEW_TERMINAL").is_some_and(|how| how == "full") { 50 } else { 3 };
+    for done in 0..runs {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&run));
+        assert!(ended.is_ok(), "{kind}: run {} of {runs}", done + 1);
+    }
+    println!("{kind}: all {runs} runs ended as they should");
+}
+
+/// The dashboard over a chain, its nodes shown as up.
+fn up(chain: &Chain, flags: &str, columns: u16, rows: u16) -> Terminal {
+    let command = chainview(chain.folder.path(), &format!("-o out {flags}"));
+    let terminal = Terminal::start(command, columns, rows);
+    let all = format!("{0}/{0} up", chain.ports.len());
+    terminal.shows(&[&all, "LIVE"]);
+    // Whatever ends it has this to undo, too.
+    terminal.until("the mouse", listens_to_mouse);
+    terminal
+}
+
+/// Leaves with `q`, and checks that nothing is left behind.
+fn leave(terminal: &mut Terminal) {
+    let nodes = terminal.children();
+    terminal.keys("q");
+    assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
+    assert!(all_gone(&nodes, Duration::ZERO), "nodes outlive the dashboard");
+    terminal.is_given_back();
+}
+
+/// What a person does first, at a size people have.
+fn first_steps(columns: u16, rows: u16) {
+    let chain = Chain::new(3, 3_000_000);
+    let began = Instant::now();
+    let mut terminal = up(&chain, "", columns, rows);
+    println!("{columns}x{rows}: three nodes shown up after {:?}", began.elapsed());
+    assert!(began.elapsed() < UP, "{:?}", began.elapsed());
+    assert_eq!(terminal.children().len(), 3);
+    terminal.shows(&["press f to fetch data.bin", "f fetch", "? help", "q quit"]);
+    terminal.keys("f");
+    let screen = terminal.shows(&["1 done", "#1", "intact: digest equal", "0 active"]);
+    let digest = blake3::hash(&chain.content).to_hex();
+    assert!(screen.contains(&format!("blake3:{}", &digest[..16])), "{screen}");
+    assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
+    leave(&mut terminal);
+    terminal.shows(&["1 done (3.0M), 0 failed", "data.bin"]);
+}
+
+#[test]
+fn first_steps_on_a_large_screen() {
+    first_steps(120, 40);
+}
+
+#[test]
+fn first_steps_on_a_usual_screen() {
+    first_steps(80, 24);
+}
+
+#[test]
+fn help_opens_scrolls_and_closes() {
+    let chain = Chain::new(2, 10);
+    let mut terminal = up(&chain, "", 80, 24);
+    terminal.keys("?");
+    terminal.shows(&["fetch the route's own file", "esc back"]);
+    // The q closes what lies over the screen, and leaves only then.
+    terminal.keys("q");
+    terminal.shows(&["press f to fetch data.bin", "q quit"]);
+    leave(&mut terminal);
+}
+
+#[test]
+fn the_screen_follows_the_size_of_its_terminal() {
+    let chain = Chain::new(3, 400_000);
+    let mut terminal = up(&chain, "--limit 2=200K", 120, 40);
+    terminal.keys("f");
+    terminal.shows(&["1 active", "capped at 200.0K/s"]);
+    for (columns, rows) in [(80, 24), (60, 15), (20, 3), (1, 1), (140, 50)] {
+        terminal.resize(columns, rows);
+        terminal.until("something drawn", |screen| !screen.contents().trim().is_empty());
+    }
+    let screen = terminal.shows(&["chainview", "q quit", "Connections of hop 1"]);
+    let width = screen.lines().map(|line| line.chars().count()).max();
+    assert!(width > Some(120), "{screen}");
+    terminal.shows(&["1 done", "intact"]);
+    assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
+    leave(&mut terminal);
+}
+
+#[test]
+fn the_demo_starts_by_itself_and_names_its_cap() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::start(chainview(folder.path(), "--demo"), 80, 24);
+    terminal.shows(&["3/3 up", "1 running", "! slowest: hop 2, capped at 6.0M/s", "x cancel"]);
+    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, capped at 6.0M/s", "intact: digest equal"]);
+    leave(&mut terminal);
+    let rest = terminal.shows(&["1 done (24.0M), 0 failed"]);
+    assert!(!rest.contains("/tmp"), "the demo's folder is gone by now:\n{rest}");
+}

@@ -1,0 +1,246 @@
+//! From a key to the byte that shows it: while nothing happens, and while connections change ten thousand times a second.
+//!
+//! `cargo test` presses a few keys and allows for a slow build on a busy machine. The figures come from
+//!
+//! ```text
+//! CHAINVIEW_LATENCY=full cargo test --release --test it terminal::latency -- --nocapture --test-threads=1
+//! ```
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chainview::route::Wire;
+use chainview::snapshot::{ConnSnapshot, ConnState, Flow};
+
+use super::free::Chain;
+use super::terminal::{Terminal, chainview};
+use super::{leave, up};
+
+/// Ninety-nine of a hundred keys are to be shown within this.
+const PROMISED: Duration = Duration::from_millis(20);
+/// Half of them in a build without optimization, beside other tests on two cores.
+const LENIENT: Duration = Duration::from_millis(500);
+/// Time between two reports, as the dashboard asks for.
+const REPORT: Duration = Duration::from_millis(250);
+/// Fetches a second through two hops. Each opens and closes two connections, which read, wait and send in between: ten
+/// changes.
+const FETCHES: u64 = 1000;
+/// Clients that fetch.
+const CLIENTS: u64 = 4;
+/// Connections of each hop that only seems to be one; all change between two reports.
+const CROWD: u64 = 2500;
+
+fn is_full() -> bool {
+    std::env::var_os("CHAINVIEW_LATENCY").is_some_and(|how| how == "full")
+}
+
+/// The row with the mark of the panel that has the keys, which its heading bears, too.
+fn marked(screen: &vt100::Screen) -> Option<u16> {
+    (0..screen.size().0.get()).rfind(|row| screen.cell(*row, 0).is_some_and(|cell| cell.contents() == "▌"))
+}
+
+/// Presses keys one by one, and keeps the time from each to what it shows.
+struct Typist<'a> {
+    terminal: &'a mut Terminal,
+    times: Vec<Duration>,
+}
+
+impl Typist<'_> {
+    fn press(&mut self, key: &str, wanted: impl Fn(&vt100::Screen) -> bool) {
+        // No faster than fingers are, and at no fixed distance from the frame before.
+        thread::sleep(Duration::from_millis(self.times.len() as u64 * 7 % 31));
+        let pressed = Instant::now();
+        self.terminal.keys(key);
+        let painted = self.terminal.painted(&format!("what {key} does"), wanted);
+        self.times.push(painted.saturating_duration_since(pressed));
+    }
+
+    fn moves(&mut self, key: &str) {
+        let before = self.terminal.look(marked);
+        self.press(key, |screen| marked(screen).is_some_and(|row| Some(row) != before));
+    }
+
+    fn tab(&mut self, key: &str, title: &str) {
+        self.press(key, |screen| screen.rows(0, 60).any(|row| row.starts_with(&format!("▌ {title}"))));
+    }
+
+    /// Through all tabs, up and down in the table of hops, and in the list of connections where it stands still.
+    fn round(&mut self, steady: bool) {
+        self.tab("2", "Connections of all hops");
+        if steady {
+            for key in ["j", "j", "j", "k", "k", "k"] {
+                self.moves(key);
+            }
+        }
+        self.tab("3", "Transfers");
+        self.tab("4", "Nodes");
+        self.tab("5", "Log");
+        self.tab("1", "Hops");
+        for key in ["j", "k"] {
+            self.moves(key);
+        }
+        self.press("?", |screen| screen.contents().contains("fetch the route's own file"));
+        self.tab("q", "Hops");
+    }
+
+    fn rounds(mut self, what: &str, steady: bool) {
+        let (keys, limit) = if is_full() { (600, PROMISED) } else { (12, LENIENT) };
+        while self.times.len() < keys {
+            self.round(steady);
+        }
+        self.times.sort_unstable();
+        let at = |percent: usize| self.times[(self.times.len() - 1) * percent / 100];
+        println!(
+            "{what}: {} keys, p50 {:?}, p90 {:?}, p99 {:?}, all {:?}",
+            self.times.len(),
+            at(50),
+            at(90),
+            at(99),
+            at(100)
+        );
+        let judged = if is_full() { 99 } else { 50 };
+        assert!(at(judged) <= limit, "{what}: p{judged} is {:?}", at(judged));
+    }
+}
+
+fn type_in(terminal: &mut Terminal, what: &str, steady: bool) {
+    Typist { terminal, times: Vec::new() }.rounds(what, steady);
+}
+
+#[test]
+fn nothing_happens() {
+    let chain = Chain::new(2, 10);
+    let mut terminal = up(&chain, "", 120, 40);
+    type_in(&mut terminal, "idle", false);
+    leave(&mut terminal);
+}
+
+/// Ends the clients also where a key fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A client of a real chain, which opens a connection for each fetch.
+fn fetch(chain: &Chain) {
+    let mut stream = TcpStream::connect(chain.address(1)).unwrap();
+    let request = format!(
+        "GET /files/data.bin HTTP/1.1\r\nHost: {}\r\nChain-Route: {}\r\nConnection: close\r\n\r\n",
+        chain.address(1),
+        chain.address(2)
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(&chain.content), "a file");
+}
+
+#[test]
+fn connections_of_a_real_chain_come_and_go() {
+    if !is_full() {
+        return println!("SKIPPED: a load for a machine that does nothing else; CHAINVIEW_LATENCY=full runs it");
+    }
+    let chain = Chain::new(2, 4096);
+    let mut terminal = up(&chain, "", 120, 40);
+    let (over, fetched, began) = (AtomicBool::new(false), AtomicU64::new(0), Instant::now());
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (chain, over, fetched) = (&chain, &over, &fetched);
+            scope.spawn(move || {
+                for turn in (client..).step_by(CLIENTS as usize) {
+                    let due = Duration::from_micros(turn * 1_000_000 / FETCHES);
+                    thread::sleep(due.saturating_sub(began.elapsed()));
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    fetch(chain);
+                    fetched.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let _over = Over(&over);
+        type_in(&mut terminal, "a real chain under load", false);
+    });
+    let a_second = fetched.load(Ordering::Relaxed) as f64 * 10.0 / began.elapsed().as_secs_f64();
+    println!("{a_second:.0} changes of connections a second");
+    leave(&mut terminal);
+}
+
+#[test]
+fn thousands_of_connections_change_all_the_time() {
+    let chain = Chain::new(2, 10);
+    let sent = Arc::new(AtomicU64::new(0));
+    chain.ports.iter().for_each(|port| crowd(*port, &sent));
+    let mut terminal = Terminal::start(chainview(chain.folder.path(), "-o out --no-spawn"), 120, 40);
+    let began = Instant::now();
+    terminal.shows(&["2/2 up", "LIVE"]);
+    type_in(&mut terminal, "two full lists", true);
+    let a_second = (sent.load(Ordering::Relaxed) * CROWD) as f64 / began.elapsed().as_secs_f64();
+    println!("{a_second:.0} changes of {} connections a second", CROWD * 2);
+    leave(&mut terminal);
+}
+
+/// Something that reports like a node whose every connection changes between two reports, and some of which are new. It
+/// ends with the process of the tests.
+fn crowd(port: u16, sent: &Arc<AtomicU64>) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let sent = Arc::clone(sent);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let sent = Arc::clone(&sent);
+            thread::spawn(move || report(stream.unwrap(), &sent));
+        }
+    });
+}
+
+/// Reports until nobody reads any more; whatever was asked for, this is the answer.
+fn report(mut stream: TcpStream, count: &AtomicU64) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n";
+    let mut sent = stream.write_all(head.as_bytes());
+    let lists: Vec<String> = (0..4).map(list).collect();
+    for (turn, list) in lists.iter().cycle().enumerate() {
+        if sent.is_err() {
+            return;
+        }
+        let mut line = String::with_capacity(list.len() + 256);
+        let uptime = (turn as u128 + 1) * REPORT.as_micros();
+        write!(line, "{{\"version\":\"1\",\"node\":\"crowd\",\"pid\":1,\"uptime_us\":{uptime},").unwrap();
+        writeln!(line, "\"totals\":{{\"accepted\":{turn},\"open\":{CROWD}}},\"connections\":{list}}}").unwrap();
+        sent = stream.write_all(line.as_bytes());
+        count.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(REPORT);
+    }
+}
+
+/// One of the lists that take turns. A quarter of the connections comes and goes; the others stay and change.
+fn list(turn: u64) -> String {
+    let states = [ConnState::Idle, ConnState::Head, ConnState::Waiting, ConnState::Streaming];
+    let conn = |at: u64| {
+        let id = if at < CROWD * 3 / 4 { at } else { at + turn * CROWD };
+        ConnSnapshot {
+            id,
+            state: states[((at + turn) % 4) as usize],
+            peer: format!("10.{}.{}.{}:51812", turn, at / 250, at % 250).into(),
+            upstream: "10.9.9.9:7001".into(),
+            wire: Some(Wire::Http),
+            upstream_wire: Some(Wire::Http),
+            transfer: format!("{id:08x}").into(),
+            name: "assets/sample.bin".into(),
+            size: Some(4096),
+            age_ms: at * 10 + turn,
+            flow: Flow { bytes_in: turn * 4096 + at, bytes_out: turn * 4096, ..Flow::default() },
+            ..ConnSnapshot::default()
+        }
+    };
+    serde_json::to_string(&(0..CROWD).map(conn).collect::<Vec<_>>()).unwrap()
+}

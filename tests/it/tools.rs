@@ -1,0 +1,237 @@
+//! Programs that people use, through a chain of three nodes: each keeps its bytes and its options do what they say.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use crate::support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use support::process::Node;
+use tempfile::TempDir;
+
+/// Longest run of one tool: a hundred times what the slowest needs on a quiet machine.
+const LONGEST_RUN: &str = "60";
+/// Size of the large file: some seconds at the rate limit of a chain that is broken in the middle.
+const LARGE: usize = 12 << 20;
+
+/// Two relays and an origin, and a folder for what the tools write.
+struct Scene {
+    nodes: Vec<Node>,
+    content: Vec<u8>,
+    root: TempDir,
+    out: TempDir,
+}
+
+impl Scene {
+    fn new(size: usize, limit: &[&str]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let content = support::content(size);
+        fs::write(root.path().join("f.bin"), &content).unwrap();
+        let nodes = vec![
+            Node::chainview(root.path(), &[]),
+            Node::chainview(root.path(), &[]),
+            Node::chainview(root.path(), limit),
+        ];
+        Self { nodes, content, root, out: tempfile::tempdir().unwrap() }
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("http://{}/files/{name}", self.nodes[0].address())
+    }
+
+    fn route(&self) -> String {
+        format!("Chain-Route: {}, {}", self.nodes[1].address(), self.nodes[2].address())
+    }
+
+    /// Runs a tool in the output folder; `None`, said aloud, where it is not installed.
+    fn run(&self, tool: &str, args: &[&str]) -> Option<Output> {
+        if !is_installed(tool) {
+            return None;
+        }
+        let output = command(tool, args, self.out.path()).output().unwrap();
+        Some(output)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.out.path().join(name)
+    }
+
+    fn is_whole(&self, name: &str) {
+        assert!(fs::read(self.path(name)).unwrap() == self.content, "{name} has other bytes");
+    }
+}
+
+fn is_installed(tool: &str) -> bool {
+    let found = Command::new("sh").args(["-c", "command -v \"$0\" >/dev/null", tool]).status();
+    let found = found.is_ok_and(|status| status.success());
+    if !found {
+        eprintln!("SKIPPED: {tool} is not installed");
+    }
+    found
+}
+
+/// A tool with a deadline, so that one that hangs fails its test.
+fn command(tool: &str, args: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new("timeout");
+    command.args([LONGEST_RUN, tool]).args(args).current_dir(folder);
+    // Proxies and settings of whoever runs the tests are not what is tried here.
+    for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(name);
+    }
+    command.env("HOME", folder);
+    command
+}
+
+fn succeeded(output: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
+}
+
+#[test]
+fn curl_fetches_twenty_at_once() {
+    let scene = Scene::new(300_000, &[]);
+    let (url, route) = (scene.url("f.bin"), scene.route());
+    let names: Vec<String> = (0..20).map(|number| format!("f{number}")).collect();
+    let mut args = vec!["-sSfZ", "--parallel-max", "20", "-H", &route];
+    for name in &names {
+        args.extend(["-o", name, &url]);
+    }
+    let Some(output) = scene.run("curl", &args) else { return };
+    succeeded(&output);
+    for name in &names {
+        scene.is_whole(name);
+    }
+}
+
+#[test]
+fn curl_resumes_what_is_there_and_leaves_what_is_whole() {
+    let scene = Scene::new(2_000_000, &[]);
+    fs::write(scene.path("f"), &scene.content[..700_000]).unwrap();
+    let (url, route) = (scene.url("f.bin"), scene.route());
+    for expected in ["206", "416"] {
+        let args = ["-sS", "-C", "-", "-H", &route, "-o", "f", "-w", "%{http_code}", &url];
+        let Some(output) = scene.run("curl", &args) else { return };
+        succeeded(&output);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+        scene.is_whole("f");
+    }
+}
+
+#[test]
+fn curl_asks_only_for_what_changed() {
+    let scene = Scene::new(500_000, &[]);
+    // A date validates a file only once it is some seconds old.
+    let old = Command::new("touch").args(["-d", "2020-02-03"]).arg(scene.root.path().join("f.bin")).status().unwrap();
+    assert!(old.success());
+    let (url, route) = (scene.url("f.bin"), scene.route());
+    let moved = |args: &[&str]| {
+        let common = ["-sS", "-H", &route, "-o", "f", "-w", "%{http_code} %{size_download}", &url];
+        let output = scene.run("curl", &[args, &common].concat())?;
+        succeeded(&output);
+        Some(String::from_utf8(output.stdout).unwrap())
+    };
+    let Some(first) = moved(&["--etag-save", "e", "-R"]) else { return };
+    assert_eq!(first, "200 500000");
+    assert_eq!(moved(&["--etag-compare", "e"]).unwrap(), "304 0");
+    assert_eq!(moved(&["-z", "f"]).unwrap(), "304 0");
+    scene.is_whole("f");
+    fs::write(scene.root.path().join("f.bin"), b"another file").unwrap();
+    assert_eq!(moved(&["--etag-compare", "e"]).unwrap(), "200 12");
+    assert_eq!(fs::read(scene.path("f")).unwrap(), b"another file");
+}
+
+#[test]
+fn curl_survives_a_relay_that_is_killed_and_comes_back() {
+    let mut scene = Scene::new(LARGE, &["--limit", "4M"]);
+    if !is_installed("curl") {
+        return;
+    }
+    let (url, route) = (scene.url("f.bin"), scene.route());
+    let retry = ["--retry", "20", "--retry-all-errors", "--retry-delay", "1", "-C", "-"];
+    let args = [&["-sS", "-H", &route, "-o", "f"][..], &retry, &[&url]].concat();
+    let mut client = command("curl", &args, scene.out.path()).spawn().unwrap();
+    let (end, part) = (Instant::now() + Duration::from_secs(20), scene.path("f"));
+    while fs::metadata(&part).map_or(0, |found| found.len()) < 2 << 20 {
+        assert!(Instant::now() < end, "the file does not arrive");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let address = scene.nodes[1].address();
+    kill_process(scene.nodes[1].pid(), Signal::KILL).unwrap();
+    drop(scene.nodes.remove(1));
+    scene.nodes.insert(1, Node::chainview_at(address, scene.root.path(), &[]));
+    assert!(client.wait().unwrap().success());
+    scene.is_whole("f");
+}
+
+#[test]
+fn wget_resumes_and_does_not_fetch_what_is_new_enough() {
+    let scene = Scene::new(2_000_000, &[]);
+    let old = Command::new("touch").args(["-d", "2020-02-03"]).arg(scene.root.path().join("f.bin")).status().unwrap();
+    assert!(old.success());
+    fs::write(scene.path("f.bin"), &scene.content[..700_000]).unwrap();
+    let (url, header) = (scene.url("f.bin"), format!("--header={}", scene.route()));
+    let Some(output) = scene.run("wget", &["-c", &header, &url]) else { return };
+    succeeded(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("206 Partial Content"));
+    scene.is_whole("f.bin");
+    let output = scene.run("wget", &["-N", &header, &url]).unwrap();
+    succeeded(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("304 Not Modified"));
+}
+
+#[test]
+fn aria2_fetches_sixteen_parts_and_checks_the_sum() {
+    let scene = Scene::new(LARGE, &[]);
+    let sum = Command::new("sha256sum").arg(scene.root.path().join("f.bin")).output().unwrap();
+    let sum = format!("--checksum=sha-256={}", String::from_utf8_lossy(&sum.stdout[..64]));
+    let (url, header) = (scene.url("f.bin"), format!("--header={}", scene.route()));
+    let parts = ["-x16", "-s16", "-k1M", "--file-allocation=none", "--console-log-level=warn"];
+    let Some(output) = scene.run("aria2c", &[&parts[..], &[&sum, &header, "-o", "f", &url]].concat()) else { return };
+    succeeded(&output);
+    scene.is_whole("f");
+}
+
+#[test]
+fn python_reuses_a_connection_after_an_error_and_pipelines() {
+    const PROGRAM: &str = r#"
+import hashlib, http.client, socket, sys
+host, port, route = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+sums = []
+client = http.client.HTTPConnection(host, port, timeout=30)
+for path, status in [("/files/f.bin", 200), ("/files/%zz", 400), ("/files/f.bin", 200), ("/files/none", 404), ("/files/f.bin", 200)]:
+    client.request("GET", path, headers={"Chain-Route": route})
+    reply = client.getresponse()
+    body = reply.read()
+    assert reply.status == status, (path, reply.status)
+    if status == 200:
+        sums.append(hashlib.sha256(body).hexdigest())
+with socket.create_connection((host, port), 30) as stream:
+    request = "GET /files/f.bin HTTP/1.1\r\nHost: %s:%d\r\nChain-Route: %s\r\n" % (host, port, route)
+    stream.sendall(((request + "\r\n") * 4 + request + "Connection: close\r\n\r\n").encode())
+    with stream.makefile("rb") as replies:
+        for _ in range(5):
+            assert replies.readline().startswith(b"HTTP/1.1 200 ")
+            fields = {}
+            while (line := replies.readline()) != b"\r\n":
+                name, _, value = line.decode().partition(":")
+                fields[name.lower()] = value.strip()
+            sums.append(hashlib.sha256(replies.read(int(fields["content-length"]))).hexdigest())
+        assert replies.read() == b""
+assert len(sums) == 8 and len(set(sums)) == 1, sums
+print(sums[0])
+"#;
+    let scene = Scene::new(200_000, &[]);
+    let (address, route) = (scene.nodes[0].address(), scene.route());
+    let route = route.strip_prefix("Chain-Route: ").unwrap();
+    let port = address.port().to_string();
+    let args = ["-c", PROGRAM, &address.ip().to_string(), &port, route];
+    let Some(output) = scene.run("python3", &args) else { return };
+    succeeded(&output);
+    let sum = Command::new("sha256sum").arg(scene.root.path().join("f.bin")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), String::from_utf8_lossy(&sum.stdout[..64]));
+}
