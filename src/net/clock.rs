@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// Where the year 9999 ends, the last that an HTTP date can name, in seconds of the system's clock.
-const LAST_DATE: Duration = Duration::from_secs(253_402_300_800);
+const LAST_DATE: Duration = Duration::from_hours(70_389_528);
 
 /// Counts from its own start; a copy counts from the same start.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,6 @@
 //! ```text
 //! CHAINVIEW_FAULTS=full cargo test --release --test it abuse:: -- --nocapture
 //! ```
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 mod everything;
 mod heads;

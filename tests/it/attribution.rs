@@ -1,8 +1,5 @@
 //! Which hop broke a transfer, and how, with real processes: killed, stopped, told to leave.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-#![allow(dead_code, reason = "the scene is shared, and each test crate uses its own part of it")]
-
 use crate::resume::scene;
 use crate::support;
 

@@ -1,5 +1,4 @@
 //! What a transfer holds in this machine: little while its reader stands still, and no more pipes than a user has.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use crate::support;
 

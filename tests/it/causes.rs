@@ -3,7 +3,6 @@
 //! A short run makes each cause once, where it is strong and leaves no doubt. `CHAINVIEW_CAUSES=full` makes 200 of them
 //! at random places and strengths, and 50 runs with none, and prints the table of what was taken for what;
 //! `CHAINVIEW_CAUSES_SEED` repeats a run, `CHAINVIEW_CAUSES_KIND` makes one kind alone.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 mod cause;
 mod foreign;

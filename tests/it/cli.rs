@@ -1,7 +1,5 @@
 //! The command line as a script sees it: help, exit codes, where output goes, and which setting goes before which.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

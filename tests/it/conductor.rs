@@ -1,5 +1,4 @@
 //! What the dashboard does behind its screen: wishes in, pictures out, real nodes between.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use crate::support::free;
 mod nodes;

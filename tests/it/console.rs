@@ -1,7 +1,5 @@
 //! The program as shells, service managers and log collectors see it: signals, logs that nobody reads, the environment.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 mod environment;
 mod logs;
 mod signals;

@@ -1,6 +1,5 @@
 //! Who gets in where they should not, and what gets out: tokens that an input file names, other users of this machine.
 //! `tests/README.md` has the table of all faults and where each is tested.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use crate::support;
 

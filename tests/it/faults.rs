@@ -1,6 +1,5 @@
 //! What befalls processes and disks: hops that stand still or are killed, disks that are full. `tests/README.md` has the
 //! table of all faults and where each is tested.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use crate::support;
 

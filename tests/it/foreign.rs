@@ -1,7 +1,5 @@
 //! Plain servers behind our relays: what they say is relayed, refused or explained, and never waited for in vain.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
 //! The fuzz targets without a fuzzer: every file of their corpora, and seeded mutations of each.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use std::fs;
 use std::panic::catch_unwind;

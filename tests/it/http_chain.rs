@@ -1,7 +1,5 @@
 //! The HTTP wire over real chains on loopback: routes, ranges, proofs, problems, keep-alive.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 mod ahead;
 mod conditional;
 mod control;

@@ -5,7 +5,6 @@
 //! ```text
 //! CHAINVIEW_LOAD=full cargo test --release --test it load:: -- --nocapture
 //! ```
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use crate::support;
 

@@ -1,8 +1,5 @@
 //! What an origin promises about files that change, about digests, and about its folder, with real processes.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-#![allow(dead_code, reason = "the scene is shared, and each test crate uses its own part of it")]
-
 use crate::resume::scene;
 use crate::support;
 

@@ -1,8 +1,6 @@
 //! Where a fetched file goes besides a folder: pipes, devices, standard output; and what it keeps of the original. Also
 //! input files from standard input.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::fs::{self, File};
 use std::process::{Output, Stdio};
 use std::time::{Duration, SystemTime};

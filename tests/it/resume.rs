@@ -1,8 +1,5 @@
 //! Going on where a transfer broke off, with real processes: nodes and clients that are killed, files that change.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-#![allow(dead_code, reason = "the scene is shared, and each test crate uses its own part of it")]
-
 pub(crate) mod scene;
 use crate::support;
 

@@ -1,5 +1,4 @@
 //! Properties of routes: printing and parsing undo each other, and no input makes the parser panic.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use std::net::IpAddr;
 

@@ -1,5 +1,4 @@
 //! The five rules by which a node of ours makes a mixed chain work, each against the real program.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use crate::support;
 

@@ -9,7 +9,6 @@
 //! `CHAINVIEW_ORIGINAL=DIR` puts the real original (its `server.py` and `client.py` in DIR, run by python3) in the
 //! stand-in's places; `CHAINVIEW_MATRIX_TIMES`, `CHAINVIEW_MATRIX_JOBS` and `CHAINVIEW_MATRIX_SHAPES` (such as
 //! `o-C-o,C-o-o`) choose how often, how many chains at once, and which.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use crate::support;
 

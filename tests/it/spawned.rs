@@ -1,5 +1,4 @@
 //! Real node processes, started and watched as the dashboard does it.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};

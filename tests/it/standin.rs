@@ -1,7 +1,6 @@
 //! Holds the stand-in to the original: one list of observations, true of both.
 //!
 //! `CHAINVIEW_ORIGINAL=DIR cargo test --test it standin::` asks the real program the same questions.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use crate::support;
 

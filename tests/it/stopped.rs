@@ -1,9 +1,6 @@
 //! What passes while this program is stopped is no verdict on a peer, and who reads slowly reads: real processes, short
 //! limits, SIGSTOP.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-#![allow(dead_code, reason = "the scene is shared, and each test crate uses its own part of it")]
-
 use crate::resume::scene;
 use crate::support;
 

@@ -1,5 +1,4 @@
 //! The real binary in a real terminal: what a person sees and does, and every way in which it can end.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 mod exits;
 use crate::support::free;

@@ -1,5 +1,4 @@
 //! The house rules as a test: purpose lines, import directions, file sizes, the top level, the map.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,5 @@
 //! Programs that people use, through a chain of three nodes: each keeps its bytes and its options do what they say.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use crate::support;
 
 use std::fs;

@@ -1,5 +1,4 @@
 //! The set-up of a transfer as a waterfall, held against a clock that stands outside: a tap between client and hop 1.
-#![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 use crate::support;
 

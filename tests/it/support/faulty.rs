@@ -1,5 +1,4 @@
 //! Faults from a seed: what happens to the bytes that one end of a connection sends, where, and in which pieces.
-#![allow(dead_code, reason = "each test uses its own part of this")]
 
 use std::io;
 use std::time::Duration;
