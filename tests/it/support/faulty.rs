@@ -1,4 +1,5 @@
 //! Faults from a seed: what happens to the bytes that one end of a connection sends, where, and in which pieces.
+#![allow(dead_code, reason = "the simulation and each test binary use their own part of this")]
 
 use std::io;
 use std::time::Duration;
