@@ -124,7 +124,8 @@ pub fn to_first_byte(rows: &[Row]) -> f64 {
         Step::FirstByte => row.stage == 0,
         Step::LastByte => false,
     };
-    rows.iter().filter(set_up).map(|row| row.own_ms).sum()
+    // The sum of no floats would be -0.0.
+    rows.iter().filter(set_up).fold(0.0, |sum, row| sum + row.own_ms)
 }
 
 fn body_rows(rows: &mut Vec<Row>, stage: usize, began: f64, head: f64, body: (Option<f64>, Option<f64>)) {

@@ -40,12 +40,11 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     let stages = bars.iter().map(|bar| bar.stage + 1).max().unwrap_or(0);
     for stage in 0..stages.min(room) {
         let own = || bars.iter().filter(move |bar| bar.stage == stage);
-        let spent = |wait: bool| own().filter(|bar| (bar.step == Step::Wait) == wait).map(|bar| bar.length_ms).sum();
         let row = row_of(area, 1 + stage);
         let mut cells = Row::new(buffer, row);
         let name = if stage == 0 { "client".to_owned() } else { stage.to_string() };
         cells.skip(2).cell(STAGE, &name, theme.style(Tone::Plain));
-        let text = format!("{} + {} ", figure(spent(false)), figure(spent(true)));
+        let text = format!("{} + {} ", figure(spent(own(), false)), figure(spent(own(), true)));
         cells.put_right(&format!("{text:>FIGURES$}"), theme.style(Tone::Dim));
         let (left, columns) = (row.x + 2 + STAGE, cells.room());
         for bar in own() {
@@ -84,6 +83,11 @@ fn words(transfer: Option<&TransferSnapshot>) -> &'static str {
     }
 }
 
+/// Milliseconds of the bars that are waiting, or of those that are not. Added to 0.0, because the sum of no bars is -0.0.
+fn spent<'a>(bars: impl Iterator<Item = &'a waterfall::Row>, wait: bool) -> f64 {
+    bars.filter(|bar| (bar.step == Step::Wait) == wait).fold(0.0, |sum, bar| sum + bar.length_ms)
+}
+
 /// How long the first byte took, and what took most of that.
 fn sentence(rows: &[waterfall::Row]) -> String {
     let whole = to_first_byte(rows);
@@ -116,5 +120,11 @@ mod tests {
         let rows = waterfall::rows(&[leg(1.0, 8.0)], &[], (Some(30.0), None));
         assert_eq!(sentence(&rows), "30.0 ms to first byte; 70% is first byte 1>client");
         assert_eq!(sentence(&[]), "");
+    }
+
+    #[test]
+    fn nothing_spent_has_no_sign() {
+        assert_eq!([false, true].map(|wait| figure(spent([].iter(), wait))), ["0.0", "0.0"]);
+        assert_eq!(figure(to_first_byte(&[])), "0.0");
     }
 }
