@@ -17,7 +17,9 @@ impl TransferSnapshot {
             news.push((Level::Info, text));
         }
         let stands = matches!(self.phase, Phase::Streaming | Phase::Locked) && self.error != before.error;
-        news.extend(self.error.as_ref().filter(|_| stands).map(|error| (Level::Warn, error.to_string())));
+        // Two fetches of one name take turns: nothing is wrong.
+        let level = if self.phase == Phase::Locked { Level::Info } else { Level::Warn };
+        news.extend(self.error.as_ref().filter(|_| stands).map(|error| (level, error.to_string())));
         let broke = self.phase == Phase::Retrying && (before.phase, before.attempt) != (self.phase, self.attempt);
         if let Some(error) = self.error.as_ref().filter(|_| broke) {
             news.push((Level::Warn, format!("{error}: trying again")));
@@ -53,7 +55,7 @@ mod tests {
         assert_eq!(stands.news_since(&resumed), [(Level::Warn, "hop 2 (h:1): does not answer".to_owned())]);
         assert!(stands.news_since(&stands).is_empty() && resumed.news_since(&stands).is_empty());
         let waits = TransferSnapshot { phase: Phase::Locked, error: Some("waits".into()), ..start.clone() };
-        assert_eq!(waits.news_since(&start), [(Level::Warn, "waits".to_owned())]);
+        assert_eq!(waits.news_since(&start), [(Level::Info, "waits".to_owned())]);
         assert!(waits.news_since(&waits).is_empty());
         let over = TransferSnapshot { started_over: Some("it changed".into()), resumed_from: 0, ..resumed.clone() };
         assert_eq!(over.news_since(&resumed), [(Level::Warn, "starts over: it changed".to_owned())]);
