@@ -6,7 +6,7 @@
 //! that waits for such a reader takes nothing from its own source meanwhile. So where a write is blocked, the kernel is
 //! asked after each quarter of the limit:
 //! - Bytes were acknowledged since the last time: it reads, and the limit begins anew.
-//! - Its window is closed, and its kernel answers probes of it: nothing is known before [`STEP`] has passed.
+//! - Its window is closed, and its kernel answers probes of it: nothing is known before `STEP` has passed.
 //! - Anything else: nothing moves.
 
 use std::future::poll_fn;
