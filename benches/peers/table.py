@@ -1,4 +1,4 @@
-"""Figures into the README's words: medians with their ranges, chainview's column first, what a hop and a GiB cost."""
+"""Figures as tables: medians with their ranges, chainview's column first, what a hop and a GiB cost."""
 
 import os
 import platform
@@ -10,6 +10,9 @@ import time
 from machine import congestion, read
 
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
+HEADLINE_BEGIN, HEADLINE_END = "<!-- headline: begin -->", "<!-- headline: end -->"
+# How the rows that the README shows, too, begin.
+HEADLINE = ("large file, 3 relays: CPU", "4 KiB, 3 relays, new chain each, one at a time: p50", "large file beside ")
 # (test, [(figure, what to write before the cells, how to write a value, factor)])
 ROWS = [
     ("large", [
@@ -162,8 +165,28 @@ def costs(results, options):
     return table(["what chainview costs", ""], rows) if rows else ""
 
 
-def write_readme(path, text):
+def headline(text):
+    """The rows for the README, out of the whole text."""
+    lines = text.splitlines()
+    head = next((number for number, line in enumerate(lines) if line.startswith("| --- | --- |")), None)
+    if head is None:
+        raise ValueError("there is no table to take the README's rows from")
+    rows = [line for start in HEADLINE for line in lines if line.startswith(f"| {start}")]
+    if len(rows) < len(HEADLINE):
+        raise ValueError("the README's rows were not measured: they need 3 relays")
+    return "\n".join([HEADLINE_BEGIN, "", lines[head - 1], lines[head], *rows, "", HEADLINE_END])
+
+
+def write_between(path, text, begin, end):
+    """Replaces what stands between two markers of a file, the markers included."""
     with open(path) as file:
-        before, rest = file.read().split(BEGIN)
+        before, rest = file.read().split(begin)
     with open(path, "w") as file:
-        file.write(before + text + rest.split(END)[1])
+        file.write(before + text + rest.split(end)[1])
+
+
+def write_docs(top, text):
+    """Writes the tables into docs/performance.md and three rows of them into README.md."""
+    rows = headline(text)
+    write_between(top + "/docs/performance.md", text, BEGIN, END)
+    write_between(top + "/README.md", rows, HEADLINE_BEGIN, HEADLINE_END)
