@@ -13,6 +13,7 @@ mod conductor;
 mod confinement;
 mod console;
 mod dashboard;
+mod docs;
 mod entry;
 mod escapes;
 mod faults;
