@@ -75,6 +75,15 @@ pub enum Mode {
         /// How to fetch.
         fetch: FetchPlan,
     },
+    /// Fetches without a screen, over nodes that are started for it.
+    Spawn {
+        /// The input file.
+        input: PathBuf,
+        /// How to fetch.
+        fetch: FetchPlan,
+        /// How to start nodes.
+        nodes: NodePlan,
+    },
     /// The chain's set-up, measured.
     Check {
         /// The input file.
@@ -266,7 +275,7 @@ fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
     let mut inputs = args.inputs;
     if kind != ModeKind::Fetch && inputs.len() > 1 {
         return Err(Error::Usage(format!(
-            "{} input files are {} too many: only --fetch takes several",
+            "{} input files are {} too many: only --fetch without --spawn takes several",
             inputs.len(),
             inputs.len() - 1
         )));
@@ -282,6 +291,7 @@ fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
             Mode::Node { listeners: args.node, nodes, until_stdin_closes: args.until_stdin_closes }
         }
         ModeKind::Fetch => Mode::Fetch { inputs: std::iter::once(or_default(first)).chain(inputs).collect(), fetch },
+        ModeKind::Spawn => Mode::Spawn { input: or_default(first), fetch, nodes },
         ModeKind::Check => Mode::Check { input: or_default(first), fetch },
         ModeKind::Dashboard => Mode::Dashboard { input: first, fetch, nodes, no_spawn: args.no_spawn },
     })
@@ -292,6 +302,7 @@ fn kind(args: &Args, matches: &ArgMatches) -> ModeKind {
     match () {
         () if args.demo => ModeKind::Demo,
         () if matches.contains_id("node") && !args.node.is_empty() => ModeKind::Node,
+        () if args.spawn => ModeKind::Spawn,
         () if args.fetch => ModeKind::Fetch,
         () if args.check => ModeKind::Check,
         () => ModeKind::Dashboard,
@@ -415,8 +426,11 @@ mod tests {
         for (line, says) in [
             ("--demo x.txt", "cannot be used with"),
             ("--fetch --check", "cannot be used with"),
-            ("a b", "only --fetch takes several"),
-            ("--check a b", "only --fetch takes several"),
+            ("a b", "only --fetch without --spawn takes several"),
+            ("--fetch --spawn a b", "takes several"),
+            ("--spawn", "--fetch"),
+            ("--fetch --spawn --no-spawn", "--no-spawn has no meaning for --fetch --spawn"),
+            ("--check a b", "takes several"),
             ("--node --output x", "--output has no meaning for --node"),
             ("--fetch --root .", "--root has no meaning for --fetch"),
             ("--node --limit 2=1M", "does not know its place"),

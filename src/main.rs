@@ -33,6 +33,9 @@ fn main() -> ExitCode {
             headless::nodes(listeners, nodes, *until_stdin_closes, talk)
         }
         Mode::Fetch { inputs, fetch } => headless::fetch(inputs, fetch, talk),
+        Mode::Spawn { input, fetch, nodes } => {
+            ChainPlan::of_file(input, fetch, nodes, false).and_then(|plan| headless::plain(plan, talk))
+        }
         Mode::Check { input, fetch } => headless::check(input, fetch, talk),
         Mode::Dashboard { input, fetch, nodes, no_spawn } => {
             chain_of(input.as_deref(), fetch, nodes, *no_spawn).and_then(|plan| on_screen_or_plain(plan, talk))

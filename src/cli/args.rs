@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// Fetch without a screen: each INPUT in turn
     #[arg(long, help_heading = MODES, conflicts_with = "check")]
     pub(super) fetch: bool,
+    /// Start the nodes of this machine that are not running, and stop them after the fetch; for one INPUT
+    #[arg(long, help_heading = MODES, requires = "fetch")]
+    pub(super) spawn: bool,
     /// Walk the chain to the size answer, move nothing, show what each leg took
     #[arg(long, help_heading = MODES)]
     pub(super) check: bool,

@@ -18,11 +18,13 @@ pub(super) enum ModeKind {
     Node,
     /// Fetches without a screen.
     Fetch,
+    /// Fetches without a screen, over nodes that are started for it.
+    Spawn,
     /// The set-up, measured.
     Check,
 }
 
-use ModeKind::{Check, Dashboard, Demo, Fetch, Node};
+use ModeKind::{Check, Dashboard, Demo, Fetch, Node, Spawn};
 
 impl fmt::Display for ModeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,6 +33,7 @@ impl fmt::Display for ModeKind {
             Demo => "--demo",
             Node => "--node",
             Fetch => "--fetch",
+            Spawn => "--fetch --spawn",
             Check => "--check",
         })
     }
@@ -38,21 +41,21 @@ impl fmt::Display for ModeKind {
 
 /// Flags that mean something only in some modes; from the environment or a file they are mere defaults, and fit all.
 const FITS: &[(&[&str], &[ModeKind])] = &[
-    (&["file"], &[Dashboard, Fetch, Check]),
+    (&["file"], &[Dashboard, Fetch, Spawn, Check]),
     (
         &["output", "number", "jobs", "force", "max_size", "no_times", "no_resume", "retries", "no_verify", "expect"],
-        &[Dashboard, Fetch],
+        &[Dashboard, Fetch, Spawn],
     ),
-    (&["root", "allow_next", "host_name", "max_connections"], &[Dashboard, Node]),
+    (&["root", "allow_next", "host_name", "max_connections"], &[Dashboard, Spawn, Node]),
     (&["allow_faults", "list"], &[Node]),
-    (&["local_users"], &[Dashboard, Demo, Node]),
-    (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &[Dashboard, Demo, Node]),
-    (&["sockbuf"], &[Dashboard, Demo, Node, Fetch]),
-    (&["control_token_file"], &[Dashboard, Node]),
-    (&["read_token_file"], &[Dashboard, Node]),
+    (&["local_users"], &[Dashboard, Demo, Spawn, Node]),
+    (&["limit", "delay", "fault", "stall_timeout", "drain_timeout"], &[Dashboard, Demo, Spawn, Node]),
+    (&["sockbuf"], &[Dashboard, Demo, Spawn, Node, Fetch]),
+    (&["control_token_file"], &[Dashboard, Spawn, Node]),
+    (&["read_token_file"], &[Dashboard, Spawn, Node]),
     (&["no_spawn"], &[Dashboard]),
     (&["until_stdin_closes"], &[Node]),
-    (&["json"], &[Dashboard, Demo, Fetch, Check]),
+    (&["json"], &[Dashboard, Demo, Fetch, Spawn, Check]),
 ];
 
 /// Refuses a flag that was typed for a mode in which it means nothing.

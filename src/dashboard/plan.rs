@@ -50,7 +50,9 @@ impl ChainPlan {
     pub fn of_file(input: &Path, fetch: &FetchPlan, nodes: &NodePlan, no_spawn: bool) -> Result<Self, Error> {
         if Output::of(&fetch.output).is_some() {
             let path = shown(&fetch.output);
-            return Err(Error::Usage(format!("-o {path}: only --fetch writes to standard output, a pipe or a device")));
+            return Err(Error::Usage(format!(
+                "-o {path}: only --fetch without --spawn writes to standard output, a pipe or a device"
+            )));
         }
         let route = fetch.read_route(input)?;
         let folder = input.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

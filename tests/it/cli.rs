@@ -1,5 +1,7 @@
 //! The command line as a script sees it: help, exit codes, where output goes, and which setting goes before which.
 
+mod spawn;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

@@ -67,7 +67,9 @@ fn what_standard_output_does_not_take_is_code_7_and_a_reader_that_left_is_not_ta
 #[test]
 fn an_output_is_for_one_transfer_after_the_other_and_not_for_the_screen() {
     let (folder, _node, _) = scene();
-    for (line, says) in [("--fetch -o - -j 2", "leave out -j"), ("--no-spawn -o -", "only --fetch writes to")] {
+    for (line, says) in
+        [("--fetch -o - -j 2", "leave out -j"), ("--no-spawn -o -", "only --fetch without --spawn writes to")]
+    {
         let output = run(&folder, line, Stdio::piped());
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
         assert!(err(&output).contains(says), "{}", err(&output));
