@@ -2,23 +2,23 @@
 //! the question alone.
 
 mod attempt;
-mod begun;
 mod body;
-mod cap;
 mod check;
 mod claim;
 mod disk;
 mod names;
 mod part;
-mod patience;
-mod place;
+mod partial;
 mod present;
-mod proof;
-mod question;
-mod state;
+mod rate_limit;
+mod request;
+mod resume_state;
+mod retry;
 mod stream;
+mod target;
 mod tracker;
 mod validator;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,16 +38,16 @@ use crate::snapshot::{Flow, Proof, TransferSnapshot};
 use crate::wire::{Digest, Leg, TransferId};
 
 use attempt::{Ended, attempt};
-use begun::Begun;
 use claim::{Claimed, claim};
-use patience::Patience;
-use place::Place;
+use partial::Begun;
+use retry::Patience;
+use target::Place;
 use tracker::Tracker;
 
-pub use cap::Cap;
 pub use check::{Checked, check};
-pub use proof::ProofWish;
+pub use rate_limit::Cap;
 pub use stream::Output;
+pub use verify::ProofWish;
 
 /// One file to fetch: what, from where, to where.
 #[derive(Clone, Debug)]

@@ -5,15 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use super::begun::Begun;
 use super::body::address_of;
 use super::disk::Writer;
 use super::part::{Claim, Part, Published};
-use super::place::Place;
-use super::question::{all_legs, ask_for_rest};
-use super::state::Source;
+use super::partial::Begun;
+use super::request::{all_legs, ask_for_rest};
+use super::resume_state::Source;
+use super::target::Place;
 use super::tracker::Tracker;
-use super::{FetchJob, Fetched, blocking, body, proof};
+use super::{FetchJob, Fetched, blocking, body, verify};
 use crate::error::{Broken, Error, Kept};
 use crate::net::accounts::{Blame, blame, findings};
 use crate::net::digests::Hasher;
@@ -64,7 +64,7 @@ pub(super) async fn attempt(
     }
     upstream.finish();
     tracker.phase(Phase::Verifying);
-    let proven = proof::prove(upstream, job, &answer, arrived, stop).await;
+    let proven = verify::prove(upstream, job, &answer, arrived, stop).await;
     let unfit = matches!(proven, Err(Error::Altered { .. } | Error::Changed { .. }));
     let (proof, origin) = match (proven, begun.take()) {
         (Err(error), Some(part)) if unfit => return Err(error.keeping(part.give_up())),

@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::FetchJob;
-use super::cap::Throttle;
 use super::disk::Writer;
+use super::rate_limit::Throttle;
 use super::tracker::Tracker;
 use crate::error::{Broken, Error, Kept};
 use crate::meter::Wait;

@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::FetchJob;
-use super::question::{all_legs, ask, request};
+use super::request::{all_legs, ask, request};
 use crate::error::Error;
 use crate::net::upstream::Upstream;
 use crate::route::Wire;

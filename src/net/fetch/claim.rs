@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::begun::{Begun, LeftOver};
 use super::part::{Busy, Part};
-use super::place::Place;
+use super::partial::{Begun, LeftOver};
+use super::target::Place;
 use super::tracker::Tracker;
-use super::{FetchJob, blocking, state};
+use super::{FetchJob, blocking, resume_state};
 use crate::error::{Error, Kept};
 use crate::snapshot::Phase;
 
@@ -41,7 +41,7 @@ pub(super) async fn claim(
     if Part::is_there(place) {
         tracker.phase(Phase::Verifying);
         let (algorithm, stopped) = (job.proof.algorithm(), stop.clone());
-        let file = job.resume.then(|| state::file_of(&job.route));
+        let file = job.resume.then(|| resume_state::file_of(&job.route));
         let (there, from) = (Arc::clone(place), *first);
         let found = blocking(job.machine, move || {
             Begun::left_over(&there, from, file.as_deref(), algorithm, &|| stopped.is_cancelled())

@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::begun::Begun;
 use super::part::{Lost, Part};
-use super::state::{Mark, Source};
+use super::partial::Begun;
+use super::resume_state::{Mark, Source};
 use super::stream::Sink;
 use crate::error::{Error, Kept};
 use crate::meter::Meter;
@@ -279,7 +279,7 @@ mod tests {
 
     use super::*;
     use crate::net::fetch::part::Claim;
-    use crate::net::fetch::place::Place;
+    use crate::net::fetch::target::Place;
     use crate::route::FileName;
     use crate::wire::Algorithm;
 

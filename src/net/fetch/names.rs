@@ -9,14 +9,14 @@ use std::sync::LazyLock;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::place::{FileId, Place};
-use super::state;
+use super::resume_state;
+use super::target::{FileId, Place};
 use crate::net::ids;
 
 /// Longest name a file system takes.
 const LONGEST_NAME: usize = 255;
 /// Room kept behind a name that is too long: for `.999.part` and the state beside it, or for the random word of `aside`.
-const SUFFIX_ROOM: usize = ".999.part".len() + state::SUFFIX_ROOM + RANDOM;
+const SUFFIX_ROOM: usize = ".999.part".len() + resume_state::SUFFIX_ROOM + RANDOM;
 /// Digits of a random name: 64 bits, which nobody meets by chance.
 const RANDOM: usize = 16;
 

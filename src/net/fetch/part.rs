@@ -16,8 +16,8 @@ use rustix::fs::{FallocateFlags, Mode};
 use rustix::io::Errno;
 
 use super::names;
-use super::place::{FileId, Place};
-use super::state::{self, Mark, Source, State, is_own};
+use super::resume_state::{self, Mark, Source, State, is_own};
+use super::target::{FileId, Place};
 use crate::error::{Error, Kept, shown};
 use crate::text::SafeText;
 use crate::units::Bytes;
@@ -150,7 +150,7 @@ impl Part {
         // No other order works here: a program that is killed between these lines leaves an empty file that nobody uses.
         let mode = Mode::from_raw_mode(if tight { 0o600 } else { 0o644 });
         let Some(file) = names::create(place, &name, mode)? else { return Ok(None) };
-        let _ = state::lock(&file);
+        let _ = resume_state::lock(&file);
         let id = FileId::of(&rustix::fs::fstat(&file)?);
         match State::create(place, &file, &name) {
             Ok(Some(state)) => {
@@ -171,7 +171,7 @@ impl Part {
             rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode & !0o022))?;
             self.narrow = true;
         }
-        let _ = state::lock(&self.file);
+        let _ = resume_state::lock(&self.file);
         let Some(state) = State::create(&self.place, &self.file, &name)? else { return Ok(false) };
         let linked = names::link(&self.place, &self.file, &name);
         if linked != Ok(true) {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use tokio_util::sync::CancellationToken;
 
-use super::begun::hash;
-use super::place::{FileId, Place};
-use super::proof::{ProofWish, says_nothing};
-use super::question::{all_legs, ask_on, request};
+use super::partial::hash;
+use super::request::{all_legs, ask_on, request};
+use super::target::{FileId, Place};
 use super::tracker::Tracker;
+use super::verify::{ProofWish, says_nothing};
 use super::{FetchJob, Fetched, blocking};
 use crate::error::{Error, Kept, shown};
 use crate::net::digests::Hasher;

@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::blamed;
 use super::body;
 use super::disk::Writer;
-use super::patience::Patience;
-use super::question::{Rest, all_legs, ask_on, judge, question, request};
-use super::state::Source;
+use super::request::{Rest, all_legs, ask_on, judge, question, request};
+use super::resume_state::Source;
+use super::retry::Patience;
 use super::tracker::Tracker;
-use super::{FetchJob, Fetched, proof, wait};
+use super::{FetchJob, Fetched, verify, wait};
 use crate::error::{self, Error, Kept, shown};
 use crate::net::digests::Hasher;
 use crate::net::pulse::Pulse;
@@ -203,7 +203,7 @@ async fn attempt(
     upstream.finish();
     tracker.phase(Phase::Verifying);
     let arrived = written.as_ref().and_then(|written| written.hasher.as_ref()).map(Hasher::so_far);
-    let (proof, origin) = proof::prove(upstream, job, &answer, arrived, stop).await?;
+    let (proof, origin) = verify::prove(upstream, job, &answer, arrived, stop).await?;
     Ok(Fetched {
         path: job.output.clone(),
         size,
@@ -235,7 +235,7 @@ async fn ask(
     let answer = ask_on(upstream, job, question(job, written.offset, source), tracker, stop).await;
     match judge(written.offset, source, &answer) {
         Rest::Stands => answer,
-        Rest::Wrong => Err(super::question::wrong_part(job)),
+        Rest::Wrong => Err(super::request::wrong_part(job)),
         Rest::Anew(why) | Rest::Useless(why) => Err(no_rest(job, written.offset, why, None)),
     }
 }

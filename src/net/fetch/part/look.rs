@@ -8,8 +8,8 @@ use rustix::io::Errno;
 
 use super::{Names, Part};
 use crate::net::fetch::names;
-use crate::net::fetch::place::{FileId, Place};
-use crate::net::fetch::state::{self, State, is_own};
+use crate::net::fetch::resume_state::{self, State, is_own};
+use crate::net::fetch::target::{FileId, Place};
 
 /// Looks at one name while others change it at the same time.
 pub(super) const RACES: usize = 100;
@@ -29,10 +29,10 @@ pub(super) fn look(place: &Arc<Place>, number: usize) -> Found {
     let length = || place.stat(&name).map_or(0, |found| found.st_size.unsigned_abs());
     for _ in 0..RACES {
         let state = match State::find(place, &name) {
-            state::Found::Ours(state) => state,
-            state::Found::Locked => return Found::Busy(length()),
-            state::Found::Absent if place.is_free(&name) => return Found::Absent,
-            state::Found::Absent | state::Found::Foreign => return Found::Foreign,
+            resume_state::Found::Ours(state) => state,
+            resume_state::Found::Locked => return Found::Busy(length()),
+            resume_state::Found::Absent if place.is_free(&name) => return Found::Absent,
+            resume_state::Found::Absent | resume_state::Found::Foreign => return Found::Foreign,
         };
         // Its owner may have removed it between our open and our lock.
         if !state.is_in_place(place) {
@@ -62,7 +62,7 @@ pub(super) fn look(place: &Arc<Place>, number: usize) -> Found {
         if !is_own(&found) {
             return Found::Foreign;
         }
-        match state::lock(&file) {
+        match resume_state::lock(&file) {
             Ok(true) => {}
             Ok(false) => return Found::Busy(found.st_size.unsigned_abs()),
             Err(_) => return Found::Foreign,

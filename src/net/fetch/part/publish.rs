@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::Part;
 use crate::error::{Error, Kept, shown};
 use crate::net::fetch::names;
-use crate::net::fetch::place::{Existing, FileId};
+use crate::net::fetch::target::{Existing, FileId};
 
 /// Two files are compared in pieces of this size.
 const PIECE: usize = 256 * 1024;

@@ -5,9 +5,9 @@ use std::pin::pin;
 use tokio_util::sync::CancellationToken;
 
 use super::FetchJob;
-use super::begun::Begun;
 use super::blocking;
-use super::state::Source;
+use super::partial::Begun;
+use super::resume_state::Source;
 use super::tracker::Tracker;
 use super::validator::Validator;
 use crate::error::{Error, Kept};

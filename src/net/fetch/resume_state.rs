@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::names;
-use super::place::{FileId, Place};
+use super::target::{FileId, Place};
 use super::validator::Validator;
 use crate::route::{DEFAULT_BASE, Route};
 use crate::wire::Digest;

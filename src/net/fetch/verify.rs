@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::FetchJob;
-use super::question::{ask, request};
+use super::request::{ask, request};
 use crate::error::{Error, Kept};
 use crate::net::upstream::{Answer, Upstream};
 use crate::route::Wire;

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::part::{Busy, Claim, Part};
-use super::place::Place;
-use super::state::{Mark, Source};
+use super::resume_state::{Mark, Source};
+use super::target::Place;
 use super::validator::Validator;
 use crate::error::{Error, Kept};
 use crate::net::digests::Hasher;
@@ -56,7 +56,7 @@ impl Source {
             return Err("its origin sends no parts");
         }
         let validator = Validator::of(reply).ok_or("its origin gives no validator that can be trusted")?;
-        Ok(Self { file: super::state::file_of(route), size: reply.size().unwrap_or_default(), validator })
+        Ok(Self { file: super::resume_state::file_of(route), size: reply.size().unwrap_or_default(), validator })
     }
 }
 
