@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Color, Look, Talk};
 use crate::error::{Error, Kept, plain, shown};
 use crate::headless::{flush, say, signals::Signals, start_log, tell};
-use crate::net::kernel::is_ignored;
+use crate::net::os::kernel::is_ignored;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
 use crate::ui::{self, ColorMode, Keymap, Left, ScreenError, Stop};
 use crate::units::{Bytes, Rate};

@@ -33,22 +33,22 @@
 //!               drain  leaving in order;  limits  every wait, every cap;  caught  panics, kept to their request
 //! session       one accepted connection: HTTP here, the original's dialogue in seed;  downstream  its socket
 //! relay         asks the next hop and sends the answer down;  origin  finds, proves and sends a file
-//! socket        a connection, which reports hold while a body moves
 //! upstream      asking the next hop over either wire;  link  which wire it speaks, and a spare connection, dialled ahead;
 //!               dial  resolve, judge, connect;  resolve  names, on threads of their own
 //! body          the best way for a body;  pump  the copying loop;  splice  past the pump;  reader  whether it still reads;
 //!               buffers  what waits in the kernel while a reader is slow;  threads  for work that waits for a disk
-//! root          the served folder as a handle;  digests  computed once per file;  ids  random names;  clock  µs;
-//!               pulse  how long this program was not running;  deadline  limits that do not count that time
-//! machine       what a node has of the machine besides files, so that tests can hand in another one
-//! kernel        calls nobody wraps: socket figures, a head start for the disk, ignored signals;  load  what a node got
-//!               of the machine;  latency  giving way to whoever is served alone
+//! root          the served folder as a handle;  digests  computed once per file;  latency  giving way to whoever is
+//!               served alone
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control
 //! api           the node's own pages and verbs;  metrics  its counters as text;  ask  reading such pages from other
 //!               nodes;  control  telling them, and asking for lists of folders;  listings  how many of those are made at
 //!               once;  dials  what is turned now, for bodies under way
 //! fetch         the client end: to a part file, proven, then into its place, unless it is there already (present)
 //! watch         follows every hop's reports;  accounts  what they say of one transfer;  supervisor  local nodes
+//! os            kernel  calls nobody wraps: socket figures, a head start for the disk, ignored signals;  socket  a
+//!               connection, which reports hold while a body moves;  clock  µs;  starvation  how long this program was
+//!               not running;  deadline  limits that do not count that time;  load  what a node got of the machine;
+//!               random  names and ids;  machine  all of that as a value, so that tests can hand in another one
 //! sim           for tests alone: whole chains in one thread, on a clock that can be wound, with faults from a seed
 //! ```
 //!

@@ -9,7 +9,7 @@ use super::log::Log;
 use super::plan::ChainPlan;
 use super::transfers::{News, Transfers};
 use crate::error::Error;
-use crate::net::clock::Clock;
+use crate::net::os::clock::Clock;
 use crate::net::watch::Watcher;
 use crate::route::Route;
 use crate::snapshot::{

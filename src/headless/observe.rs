@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::Show;
 use crate::net::accounts::{accounts, reach};
-use crate::net::clock::Clock;
+use crate::net::os::clock::Clock;
 use crate::net::watch::Watcher;
 use crate::route::Route;
 use crate::snapshot::{Stall, TransferSnapshot};

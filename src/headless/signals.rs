@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::flush;
 use crate::error::{Error, plain};
-use crate::net::kernel::is_ignored;
+use crate::net::os::kernel::is_ignored;
 
 /// What the system sends to who writes past a limit on file sizes; the same on every Linux that Rust knows, MIPS apart.
 const FILE_SIZE: i32 = 25;

@@ -13,11 +13,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::deadline::Deadline;
 use super::dial::is_shortage;
 use super::downstream::{Downstream, problem_message};
 use super::limits::DRAIN_BYTES;
 use super::node::Node;
+use super::os::deadline::Deadline;
 use super::registry::{Admission, ConnGuard, HeadGuard, Slots};
 use crate::wire::{Action, Method, Problem, Reason};
 

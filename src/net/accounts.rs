@@ -8,9 +8,9 @@ use hyper::StatusCode;
 use tokio::task::JoinSet;
 
 use super::ask::{ask, hops_of, is_problem, page_request, short_body};
-use super::deadline::within;
 use super::dial::dial;
 use super::limits::Limits;
+use super::os::deadline::within;
 use super::supervisor::is_near;
 use crate::route::{Hop, Route, Wire};
 use crate::snapshot::TransferAccount;

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::access::Secret;
-use super::clock::ms_since;
-use super::deadline::within;
+use super::os::clock::ms_since;
+use super::os::deadline::within;
 use crate::route::{Hop, HostPort};
 use crate::wire::http::{MAX_HEAD, parse_number};
 use crate::wire::{Action, Problem, Reason, problem};

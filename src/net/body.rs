@@ -8,8 +8,8 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 
 use super::buffers::{self, Incoming};
+use super::os::socket::Socket;
 use super::pump::{Early, Pace, PumpError, pump};
-use super::socket::Socket;
 use super::splice::{self, Pipes};
 
 /// Where a body comes from.

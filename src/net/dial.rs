@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::buffers::fix;
-use super::clock::ms_since;
-use super::deadline::Deadline;
-use super::machine::Machine;
+use super::os::clock::ms_since;
+use super::os::deadline::Deadline;
+use super::os::machine::Machine;
 use super::policy::Refused;
 use super::resolve::{ResolveError, Resolver};
 use crate::route::{Host, HostPort};

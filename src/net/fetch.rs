@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
 use super::link::Links;
-use super::machine::Machine;
+use super::os::machine::Machine;
 use super::upstream::Upstream;
 use crate::error::{Error, Kept};
 use crate::route::{Route, Wire};

@@ -72,9 +72,9 @@ mod tests {
     use super::*;
     use crate::dials::Dials;
     use crate::net::access::{Access, LocalUsers};
-    use crate::net::clock::Clock;
     use crate::net::drain::Drain;
     use crate::net::node::{Node, NodeConfig};
+    use crate::net::os::clock::Clock;
     use crate::net::policy::Policy;
     use crate::net::registry::Registry;
     use crate::net::resolve::Resolver;

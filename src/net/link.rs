@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::deadline::within;
 use super::dial::{Dialed, dial_by};
+use super::os::deadline::within;
 use super::policy::Refused;
 use super::resolve::Resolver;
 use crate::route::{HostPort, Wire};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::deadline::within;
+use super::os::deadline::within;
 use super::threads::{Running, Threads};
 
 /// Folders read at once: reading names is all processor and disk, and more at once would only be slower together.

@@ -16,23 +16,24 @@ use super::accept::{Admitted, Door};
 use super::access::{Access, LocalPeers, LocalUsers};
 use super::api::LatestLine;
 use super::buffers::fix;
-use super::clock::Clock;
 use super::dials::LiveDials;
 use super::digests::Digests;
 use super::drain::Drain;
 use super::limits::Limits;
 use super::link::Links;
 use super::listings::Listings;
-use super::machine::Machine;
+use super::os::clock::Clock;
+use super::os::machine::Machine;
+use super::os::random;
+use super::os::starvation::Pulse;
 use super::policy::{Policy, Purpose};
-use super::pulse::Pulse;
 use super::reader::STEP;
 use super::registry::{Registry, Slots, SlowBodies};
 use super::resolve::Resolver;
 use super::root::Root;
 use super::splice::Pipes;
 use super::upstream::Upstream;
-use super::{ids, latency, reserve, session};
+use super::{latency, reserve, session};
 use crate::dials::Dials;
 use crate::meter::{WINDOW_US, Window};
 use crate::route::Wire;
@@ -121,7 +122,7 @@ impl Node {
             recent: Mutex::default(),
             pulse: Mutex::default(),
             late_us: Arc::default(),
-            id: ids::word(),
+            id: random::word(),
         })
     }
 

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::clock::http_date;
 use super::dial::{is_shortage, shortage};
 use super::digests::{NoDigest, Pending};
 use super::downstream::{Downstream, Next};
 use super::node::Node;
+use super::os::clock::http_date;
 use super::registry::JobGuard;
 use super::root::{OpenError, Served, Since};
 use super::session::{hold_back, send_body};

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::clock::Clock;
-use super::deadline::within;
 use super::dials::LiveDials;
+use super::os::clock::Clock;
+use super::os::deadline::within;
 use super::reader::{Reader, write_some};
 use crate::meter::{Meter, Wait};
 use crate::snapshot::Broke;

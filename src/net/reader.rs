@@ -19,8 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::deadline::Deadline;
-use super::kernel::{self, Sending};
+use super::os::deadline::Deadline;
+use super::os::kernel::{self, Sending};
 
 /// The longest that a reader of 5 kB/s acknowledges nothing: the time in which it makes room for one step of its window,
 /// and what a probe of that window may come late. With a limit of this or more, a reader is slow down to one step in that

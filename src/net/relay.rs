@@ -7,10 +7,10 @@ use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
-use super::clock::http_date;
-use super::deadline::Deadline;
 use super::downstream::{Downstream, Next};
 use super::node::Node;
+use super::os::clock::http_date;
+use super::os::deadline::Deadline;
 use super::policy::Refused;
 use super::registry::JobGuard;
 use super::session::{hold_back, send_body};

@@ -6,10 +6,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::api;
-use super::deadline::within;
 use super::downstream::{Downstream, problem_message};
 use super::limits::{RESERVED_HEAD, RESERVED_WHOLE};
 use super::node::Node;
+use super::os::deadline::within;
 use super::registry::ConnGuard;
 use crate::snapshot::ConnState;
 use crate::wire::http::{Asked, is_http, parse_request};

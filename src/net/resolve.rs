@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::deadline::Deadline;
-use super::machine::Machine;
+use super::os::deadline::Deadline;
+use super::os::machine::Machine;
 
 /// Most lookups at once: enough for every neighbor of a busy relay, few enough that a resolver that never answers costs
 /// no more than this many sleeping threads.

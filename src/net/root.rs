@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, OFlags, Stat, fstat, fstatfs};
 
-use super::machine::Machine;
+use super::os::machine::Machine;
 use crate::route::FileName;
 use folder::Current;
 

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::deadline::{Deadline, within};
 use super::downstream::Downstream;
 use super::node::Node;
 use super::origin::{self, FileBody, Sent};
+use super::os::deadline::{Deadline, within};
 use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::relay;
 use super::session::{admit, hold_back, note_dials, refuse_on_purpose, send_body};

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
-use super::machine::Machine;
+use super::os::machine::Machine;
 use super::root::Version;
 use faulty::Seeded;
 

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::buffers::{Buffers, Incoming};
-use super::deadline::Timer;
+use super::os::deadline::Timer;
 use super::pump::{Early, Pace, PumpError};
 use super::reader::Progress;
 use crate::meter::Wait;

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::access::Secret;
-use super::deadline::Deadline;
+use super::os::deadline::Deadline;
 use super::policy::AllowList;
 use super::resolve::Resolver;
 use crate::dials::Dials;

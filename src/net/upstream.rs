@@ -14,13 +14,13 @@ use tokio::time::Instant;
 
 use super::body::{Direct, Source};
 use super::buffers::{Incoming, is_near};
-use super::clock::ms_since;
-use super::deadline::Deadline;
 use super::dial::{Dialed, dial_by};
 use super::limits::{HOP_SHARE, Limits};
 use super::link::{Links, Spares};
+use super::os::clock::ms_since;
+use super::os::deadline::Deadline;
+use super::os::socket::Socket;
 use super::policy::{Purpose, Refused};
-use super::socket::Socket;
 use crate::route::{Hop, HostPort, Wire};
 use crate::text::SafeText;
 use crate::wire::http::{encode_request, parse_reply, target};

@@ -12,7 +12,7 @@ use rustix::process::geteuid;
 use subtle::ConstantTimeEq;
 
 use crate::error::{plain, shown};
-use crate::net::ids;
+use crate::net::os::random;
 use crate::text::SafeText;
 
 /// Longest token, in bytes; it travels in a head that has 8 KiB for everything.
@@ -98,7 +98,7 @@ impl Secret {
 
     /// Makes a token of 128 random bits.
     pub fn random() -> Self {
-        Self(ids::word())
+        Self(random::word())
     }
 
     /// The token itself, for the one who sends it.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::BodyError;
 use crate::net::node::Node;
-use crate::net::pulse::Pulse;
+use crate::net::os::starvation::Pulse;
 use crate::net::registry::ReaderGuard;
 use crate::route::Wire;
 use crate::snapshot::{ConnSnapshot, ConnState};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::net::deadline::{Passing, passing};
+use crate::net::os::deadline::{Passing, passing};
 
 /// A stream that starts with bytes already read and gives up on a peer that does not read.
 pub(super) struct PageStream<S> {

@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::meter::Meter;
-use crate::net::clock::Clock;
 use crate::net::dials::LiveDials;
+use crate::net::os::clock::Clock;
 use crate::net::splice::from_file;
 use crate::snapshot::Flow;
 

@@ -17,7 +17,7 @@ use super::{FetchJob, Fetched, blocking, body, verify};
 use crate::error::{Broken, Error, Kept};
 use crate::net::accounts::{Blame, blame, findings};
 use crate::net::digests::Hasher;
-use crate::net::pulse::Pulse;
+use crate::net::os::starvation::Pulse;
 use crate::net::upstream::Upstream;
 use crate::route::Wire;
 use crate::snapshot::Phase;

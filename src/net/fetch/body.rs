@@ -14,7 +14,7 @@ use super::tracker::Tracker;
 use crate::error::{Broken, Error, Kept};
 use crate::meter::Wait;
 use crate::net::accounts::{Blame, findings, suspect};
-use crate::net::deadline::Deadline;
+use crate::net::os::deadline::Deadline;
 use crate::net::upstream::Upstream;
 use crate::route::Wire;
 use crate::text::SafeText;

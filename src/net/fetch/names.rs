@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::resume_state;
 use super::target::{FileId, Place};
-use crate::net::ids;
+use crate::net::os::random;
 
 /// Longest name a file system takes.
 const LONGEST_NAME: usize = 255;
@@ -118,7 +118,7 @@ pub(super) fn partial(name: &OsStr, number: usize) -> OsString {
 
 /// A name beside another that nobody has.
 pub(super) fn aside(name: &OsStr) -> OsString {
-    with(name, &format!(".{}.part", &ids::word()[..RANDOM]))
+    with(name, &format!(".{}.part", &random::word()[..RANDOM]))
 }
 
 fn with(name: &OsStr, suffix: &str) -> OsString {

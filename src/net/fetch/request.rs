@@ -11,7 +11,7 @@ use super::resume_state::Source;
 use super::tracker::Tracker;
 use super::validator::Validator;
 use crate::error::{Error, Kept};
-use crate::net::deadline::Deadline;
+use crate::net::os::deadline::Deadline;
 use crate::net::upstream::{Answer, Upstream};
 use crate::wire::{Action, Algorithm, ByteRange, Leg, Method, Problem, Reason, Request};
 

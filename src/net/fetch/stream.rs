@@ -21,7 +21,7 @@ use super::tracker::Tracker;
 use super::{FetchJob, Fetched, verify, wait};
 use crate::error::{self, Error, Kept, shown};
 use crate::net::digests::Hasher;
-use crate::net::pulse::Pulse;
+use crate::net::os::starvation::Pulse;
 use crate::net::upstream::{Answer, Upstream};
 use crate::snapshot::Phase;
 use crate::text::SafeText;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{Cap, FetchJob, Fetched};
 use crate::error::{Error, shown};
 use crate::meter::{Meter, RateWindow, Wait};
-use crate::net::clock::Clock;
+use crate::net::os::clock::Clock;
 use crate::route::Wire;
 use crate::snapshot::{Flow, Phase, TransferSnapshot};
 use crate::text::SafeText;

@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::net::machine::Machine;
+use crate::net::os::machine::Machine;
 use crate::route::HostPort;
 
 /// How long one is kept: whoever fetches file after file is back by then, and within a second, a look of the node later,

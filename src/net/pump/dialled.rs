@@ -127,8 +127,8 @@ mod tests {
     use super::*;
     use crate::dials::{Dial, Dials};
     use crate::meter::Meter;
-    use crate::net::clock::Clock;
     use crate::net::dials::LiveDials;
+    use crate::net::os::clock::Clock;
     use crate::net::pump::pump;
 
     const STALL: Duration = Duration::from_mins(1);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::{Conn, Job, lock};
-use crate::net::clock::Clock;
-use crate::net::kernel::{tcp, unacknowledged, unread};
+use crate::net::os::clock::Clock;
+use crate::net::os::kernel::{tcp, unacknowledged, unread};
 use crate::snapshot::{ConnRole, ConnSnapshot, Moments, TcpSnapshot, TransferAccount};
 
 /// The sockets of one body, held so that they stay what they are.
@@ -129,7 +129,7 @@ mod tests {
 
     use super::super::Registry;
     use super::*;
-    use crate::net::socket::Socket;
+    use crate::net::os::socket::Socket;
     use crate::route::{FileName, Wire};
     use crate::wire::{Method, TransferId};
 

@@ -42,7 +42,7 @@ impl JobGuard<'_> {
 mod tests {
     use super::super::Registry;
     use super::*;
-    use crate::net::clock::Clock;
+    use crate::net::os::clock::Clock;
     use crate::route::FileName;
     use crate::wire::{Method, TransferId};
 

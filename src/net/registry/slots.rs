@@ -355,7 +355,7 @@ mod tests {
     use tokio::task::AbortHandle;
 
     use super::*;
-    use crate::net::clock::Clock;
+    use crate::net::os::clock::Clock;
 
     const SLOTS: Slots = Slots(16);
 

@@ -81,7 +81,7 @@ fn moved(job: &Job, now_us: u64) -> Moved {
 mod tests {
     use super::*;
     use crate::meter::Wait;
-    use crate::net::clock::Clock;
+    use crate::net::os::clock::Clock;
     use crate::route::{FileName, Wire};
     use crate::wire::{Method, TransferId};
 

@@ -24,7 +24,7 @@ use crate::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
 use crate::net::limits::Limits;
 use crate::net::node::{Node, NodeConfig};
 use crate::net::policy::Policy;
-use crate::net::{deadline::Deadline, link::Links, registry::Slots, resolve::Resolver, root::Root, session};
+use crate::net::{link::Links, os::deadline::Deadline, registry::Slots, resolve::Resolver, root::Root, session};
 use crate::route::{Route, Wire};
 use crate::snapshot::{Proof, TransferSnapshot};
 use crate::wire::{Algorithm, Digest};

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use super::send;
 use crate::meter::Wait;
 use crate::net::buffers::Buffers;
-use crate::net::deadline::Timer;
-use crate::net::kernel::is_over;
+use crate::net::os::deadline::Timer;
+use crate::net::os::kernel::is_over;
 use crate::net::pump::{Pace, PumpError};
 use crate::net::threads::COLD_READS;
 

@@ -8,9 +8,9 @@ use super::{
     Action, Answer, Hop, Instant, Leg, Link, Method, Problem, Reason, Reply, Request, Stage, Told, Upstream, Wire, seed,
 };
 use super::{AsyncReadExt, AsyncWriteExt, encode_request, ms_since, parse_reply, problem};
-use crate::net::deadline::{Deadline, within};
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::link::{SILENCE, probe};
+use crate::net::os::deadline::{Deadline, within};
 use crate::wire::http::{MAX_HEAD, ReplyHead};
 use crate::wire::{Outcome, State};
 

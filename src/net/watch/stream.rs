@@ -5,7 +5,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::net::deadline::within;
+use crate::net::os::deadline::within;
 
 /// Longest line read. A full report lists 4,096 connections of at most about 2 KiB each (a name and two addresses of
 /// at most 258 characters, and numbers), most of them far shorter.

@@ -21,29 +21,29 @@ const TCP_CLOSE: u8 = 7;
 
 /// What tells whether a reader that takes nothing still reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sending {
+pub(in crate::net) struct Sending {
     /// Bytes that the other kernel has acknowledged.
-    pub(super) acknowledged: u64,
+    pub(in crate::net) acknowledged: u64,
     /// Segments on their way to it.
-    pub(super) under_way: u32,
+    pub(in crate::net) under_way: u32,
     /// Probes of its closed window without an answer so far.
-    pub(super) probes: u8,
+    pub(in crate::net) probes: u8,
 }
 
 /// How far a connection's reader is; `None` where the kernel does not say, as of what is no TCP.
-pub(super) fn sending(socket: &impl AsFd) -> Option<Sending> {
+pub(in crate::net) fn sending(socket: &impl AsFd) -> Option<Sending> {
     let (info, length) = tcp_info(socket)?;
     let info = &info[..length];
     Some(Sending { acknowledged: long(info, 120), under_way: word(info, 24), probes: *info.get(3)? })
 }
 
 /// The connection is over for the kernel, too, such as one that it has given up.
-pub(super) fn is_over(socket: &impl AsFd) -> bool {
+pub(in crate::net) fn is_over(socket: &impl AsFd) -> bool {
     tcp_info(socket).is_some_and(|(info, length)| length > 0 && info[0] == TCP_CLOSE)
 }
 
 /// How the sending goes; a field that this kernel does not have is 0, and all is `None` where it tells nothing.
-pub(super) fn tcp(socket: &impl AsFd) -> Option<TcpSnapshot> {
+pub(in crate::net) fn tcp(socket: &impl AsFd) -> Option<TcpSnapshot> {
     let (info, length) = tcp_info(socket)?;
     let info = &info[..length];
     // The offsets are those of linux/tcp.h; the struct only ever grows at its end.
@@ -73,18 +73,18 @@ fn tcp_info(socket: &impl AsFd) -> Option<([u8; LENGTH], usize)> {
 }
 
 /// Bytes that have arrived and were not read.
-pub(super) fn unread(socket: &impl AsFd) -> u64 {
+pub(in crate::net) fn unread(socket: &impl AsFd) -> u64 {
     queue(socket, FIONREAD)
 }
 
 /// Bytes that were sent and are not known to have arrived.
-pub(super) fn unacknowledged(socket: &impl AsFd) -> u64 {
+pub(in crate::net) fn unacknowledged(socket: &impl AsFd) -> u64 {
     queue(socket, TIOCOUTQ)
 }
 
 /// Has the disk begin with what was written to a part of a file, and waits for nothing: the sync that follows finds less
 /// to do. It promises nothing either, so whoever leaves it out loses time only.
-pub(super) fn begin_writing(file: &File, offset: u64, length: usize) -> io::Result<()> {
+pub(in crate::net) fn begin_writing(file: &File, offset: u64, length: usize) -> io::Result<()> {
     let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
         return Err(io::ErrorKind::FileTooLarge.into());
     };

@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::root::Version;
-use super::{dial, ids, load};
+use super::{load, random};
+use crate::net::dial;
+use crate::net::root::Version;
 use crate::snapshot::Load;
 use crate::wire::TransferId;
 
@@ -17,27 +18,27 @@ use crate::wire::TransferId;
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
     /// Opens a connection, with kernel buffers of this size where that is fixed.
-    pub(super) connect: fn(SocketAddr, Option<u32>) -> io::Result<OwnedFd>,
+    pub(in crate::net) connect: fn(SocketAddr, Option<u32>) -> io::Result<OwnedFd>,
     /// Random numbers.
-    pub(super) random: fn() -> [u8; 16],
+    pub(in crate::net) random: fn() -> [u8; 16],
     /// The strong validator of a file's content.
-    pub(super) etag: fn(&Version) -> String,
+    pub(in crate::net) etag: fn(&Version) -> String,
     /// The load up to now.
-    pub(super) load: fn() -> Option<Load>,
+    pub(in crate::net) load: fn() -> Option<Load>,
     /// Its clock goes on while this program does not run.
-    pub(super) is_timed: bool,
+    pub(in crate::net) is_timed: bool,
     /// The runtime whose threads wait for the disk.
-    pub(super) disks: fn() -> Handle,
+    pub(in crate::net) disks: fn() -> Handle,
     /// Called where the disk was given something to do, which is over once this says so: a machine whose clock stands
     /// still while nothing moves waits for it.
-    pub(super) settle: fn(&dyn Fn() -> bool),
+    pub(in crate::net) settle: fn(&dyn Fn() -> bool),
 }
 
 impl Default for Machine {
     fn default() -> Self {
         Self {
             connect: dial::open,
-            random: ids::random,
+            random: random::random,
             etag: Version::etag,
             load: load::load,
             is_timed: true,
@@ -54,7 +55,10 @@ impl Machine {
     }
 
     /// Runs work that waits for the disk on a thread of its own.
-    pub(super) fn spawn_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    pub(in crate::net) fn spawn_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
         (self.disks)().spawn_blocking(work)
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Pulse(Option<JoinHandle<()>>);
 
 impl Pulse {
     /// Begins, within a runtime; `late` is told of each beat that came late how many µs that was.
-    pub(super) fn start(machine: Machine, late: impl Fn(u64) + Send + 'static) -> Self {
+    pub(in crate::net) fn start(machine: Machine, late: impl Fn(u64) + Send + 'static) -> Self {
         if !machine.is_timed {
             return Self(None);
         }

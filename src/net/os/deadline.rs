@@ -66,7 +66,7 @@ impl Deadline {
     }
 
     /// Waits for something for a part of the limit.
-    pub(super) fn part<F: Future>(&mut self, future: F) -> Bound<F, impl Future<Output = ()>> {
+    pub(in crate::net) fn part<F: Future>(&mut self, future: F) -> Bound<F, impl Future<Output = ()>> {
         Bound { future, end: self.part_passed() }
     }
 
@@ -77,12 +77,12 @@ impl Deadline {
     }
 
     /// It lies at least this far ahead from now on.
-    pub(super) fn prolong(&mut self, least: Duration) {
+    pub(in crate::net) fn prolong(&mut self, least: Duration) {
         self.due = self.due.max(Instant::now() + least);
     }
 
     /// Its time has come.
-    pub(super) fn has_passed(&self) -> bool {
+    pub(in crate::net) fn has_passed(&self) -> bool {
         self.left().is_zero()
     }
 }
@@ -116,28 +116,28 @@ impl<F: Future, E: Future<Output = ()>> Future for Bound<F, E> {
 }
 
 /// The same as a future of its own, for whoever polls by hand.
-pub(super) type Passing = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(in crate::net) type Passing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Ends when the limit has passed.
-pub(super) fn passing(limit: Duration) -> Passing {
+pub(in crate::net) fn passing(limit: Duration) -> Passing {
     Box::pin(async move { Deadline::after(limit).passed().await })
 }
 
 /// A limit on waits that follow each other closely: the runtime's timer is set once in a while, not for each of them.
 #[derive(Debug)]
-pub(super) struct Timer {
+pub(in crate::net) struct Timer {
     limit: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
-    pub(super) fn new(limit: Duration) -> Self {
+    pub(in crate::net) fn new(limit: Duration) -> Self {
         Self { limit, sleep: None }
     }
 
     /// Ends when the limit has passed since then. After each part of it, `look` may say how much longer to wait at least.
     /// Cancel-safe.
-    pub(super) async fn expired(&mut self, since: Instant, mut look: impl FnMut() -> Option<Duration>) {
+    pub(in crate::net) async fn expired(&mut self, since: Instant, mut look: impl FnMut() -> Option<Duration>) {
         let mut deadline = Deadline { due: since + self.limit, part: self.limit / PARTS };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(since + deadline.part)));
         loop {

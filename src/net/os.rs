@@ -1,0 +1,10 @@
+//! The machine below a node: system calls, sockets, clocks and deadlines, random numbers, load.
+
+pub mod clock;
+pub mod deadline;
+pub(crate) mod kernel;
+mod load;
+pub mod machine;
+pub mod random;
+pub mod socket;
+pub(crate) mod starvation;
