@@ -11,13 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use chainview::meter::Meter;
+use chainview::net::body::copy::{Early, Pace, pump};
+use chainview::net::body::sockbuf::Incoming;
+use chainview::net::body::splice::Pipes;
 use chainview::net::body::{self, Direct, Source};
-use chainview::net::buffers::Incoming;
 use chainview::net::dials::LiveDials;
 use chainview::net::os::clock::Clock;
 use chainview::net::os::socket::Socket;
-use chainview::net::pump::{Early, Pace, pump};
-use chainview::net::splice::Pipes;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use tokio::io::{AsyncRead, ReadBuf};

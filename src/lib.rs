@@ -35,8 +35,9 @@
 //! relay         asks the next hop and sends the answer down;  origin  finds, proves and sends a file
 //! upstream      asking the next hop over either wire;  link  which wire it speaks, and a spare connection, dialled ahead;
 //!               dial  resolve, judge, connect;  resolve  names, on threads of their own
-//! body          the best way for a body;  pump  the copying loop;  splice  past the pump;  reader  whether it still reads;
-//!               buffers  what waits in the kernel while a reader is slow;  threads  for work that waits for a disk
+//! body          the best way for a body;  copy  the copying loop;  shaping  what the dials do to it;  splice  past the
+//!               loop;  reader  whether it still reads;  sockbuf  what waits in the kernel while a reader is slow
+//! threads       for work that waits for a disk
 //! root          the served folder as a handle;  digests  computed once per file;  latency  giving way to whoever is
 //!               served alone
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control
@@ -86,7 +87,8 @@
 //! - Every wait has a deadline, every length a cap, every task an owner.
 //! - Text from outside is a `SafeText` before it reaches a screen, a log, JSON or an error.
 //!
-//! Reading order: `route`, `wire`, `net::session`, `net::relay`, `net::pump`, `net::fetch`, `net::watch`, `ui::screen`.
+//! Reading order: `route`, `wire`, `net::session`, `net::relay`, `net::body::copy`, `net::fetch`, `net::watch`,
+//! `ui::screen`.
 
 pub mod cli;
 pub mod command;

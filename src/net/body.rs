@@ -1,5 +1,11 @@
 //! One body on its way down, by the best way there is: its beginning copied, the rest spliced or sent from the file.
 
+pub mod copy;
+pub mod reader;
+mod shaping;
+pub mod sockbuf;
+pub mod splice;
+
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -7,10 +13,10 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 
-use super::buffers::{self, Incoming};
 use super::os::socket::Socket;
-use super::pump::{Early, Pace, PumpError, pump};
-use super::splice::{self, Pipes};
+use copy::{Early, Pace, PumpError, pump};
+use sockbuf::Incoming;
+use splice::Pipes;
 
 /// Where a body comes from.
 pub trait Source: AsyncRead + Unpin {
@@ -74,7 +80,7 @@ async fn send_rest<S: Source>(
     while left > 0 {
         left -= if pace.dials.disturb_bodies() {
             // A disturbed body moves in pieces of the dials' choosing.
-            buffers::bound(reader, pace.fixed);
+            sockbuf::bound(reader, pace.fixed);
             pump(source, reader, left, pace, early).await?
         } else {
             freely(source, reader, left, pace, early, pipes).await?
@@ -99,7 +105,7 @@ async fn freely<S: Source>(
         return Ok(moved);
     }
     if rest <= COPIED_LAST {
-        buffers::bound(reader, pace.fixed);
+        sockbuf::bound(reader, pace.fixed);
     } else {
         match source.direct() {
             Some(Direct::Socket(socket)) => {

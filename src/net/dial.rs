@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::buffers::fix;
+use super::body::sockbuf::fix;
 use super::os::clock::ms_since;
 use super::os::deadline::Deadline;
 use super::os::machine::Machine;

@@ -8,6 +8,8 @@ use tokio::time::sleep;
 
 use super::access::{UNKNOWN_NAME, host_allowed};
 use super::api;
+use super::body::copy::{Early, Pace, PumpError};
+use super::body::reader::STEP;
 use super::body::{self, Source};
 use super::caught::{Panicked, caught};
 use super::downstream::{Downstream, Next};
@@ -15,8 +17,6 @@ use super::limits::MINIMUM_RATE;
 use super::node::Node;
 use super::os::clock::http_date;
 use super::os::deadline::{Deadline, within};
-use super::pump::{Early, Pace, PumpError};
-use super::reader::STEP;
 use super::registry::{Closing, ConnGuard, HeadGuard, JobGuard, Slots};
 use super::upstream::Upstream;
 use super::{latency, origin, relay, seed};

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::body::sockbuf::{Incoming, is_near};
 use super::body::{Direct, Source};
-use super::buffers::{Incoming, is_near};
 use super::dial::{Dialed, dial_by};
 use super::limits::{HOP_SHARE, Limits};
 use super::link::{Links, Spares};

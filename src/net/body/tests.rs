@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpListener;
 
+use super::splice::from_file;
 use super::*;
 use crate::meter::Meter;
 use crate::net::dials::LiveDials;
 use crate::net::os::clock::Clock;
-use crate::net::splice::from_file;
 use crate::snapshot::Flow;
 
 /// A socket whose bytes may or may not be taken directly.

@@ -12,9 +12,9 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::net::body::copy::CHUNK;
 use crate::net::body::{COPIED_FIRST, Direct, Source};
 use crate::net::node::Node;
-use crate::net::pump::CHUNK;
 use crate::net::root::{Served, Since};
 use crate::net::threads::{COLD_READS, Running};
 use crate::route::FileName;

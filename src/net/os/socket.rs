@@ -13,7 +13,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::net::reader::Reader;
+use crate::net::body::reader::Reader;
 
 /// A connection.
 ///

@@ -9,15 +9,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::dials::LiveDials;
-use super::os::clock::Clock;
-use super::os::deadline::within;
 use super::reader::{Reader, write_some};
 use crate::meter::{Meter, Wait};
+use crate::net::dials::LiveDials;
+use crate::net::os::clock::Clock;
+use crate::net::os::deadline::within;
 use crate::snapshot::Broke;
 use crate::units::Span;
-
-mod dialled;
 
 /// Bytes moved at a time: large enough that system calls do not matter, small enough for a thousand at once.
 pub const CHUNK: usize = 128 * 1024;
@@ -257,7 +255,7 @@ impl Pace<'_> {
 }
 
 /// Takes what the reader says meanwhile; an end of stream means that nobody wants the body any more.
-fn poll_early<D: AsyncRead>(
+pub(super) fn poll_early<D: AsyncRead>(
     mut reader: Pin<&mut D>,
     cx: &mut std::task::Context<'_>,
     early: &mut Early<'_>,

@@ -132,7 +132,7 @@ pub(super) fn bound(reader: &TcpStream, fixed: bool) {
 
 /// Gives a socket's buffers, or those of all that a listener will accept, a size that they keep; false where this machine
 /// does not allow that much. Before a connection is there, or its first window is larger than what it has room for.
-pub(super) fn fix(socket: &impl AsFd, bytes: u32) -> bool {
+pub(in crate::net) fn fix(socket: &impl AsFd, bytes: u32) -> bool {
     let (socket, bytes) = (SockRef::from(socket), bytes as usize);
     // What is asked for is doubled, as socket(7) says.
     let _ = (socket.set_send_buffer_size(bytes), socket.set_recv_buffer_size(bytes));

@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 
 use super::send;
 use crate::meter::Wait;
-use crate::net::buffers::Buffers;
+use crate::net::body::copy::{Pace, PumpError};
+use crate::net::body::sockbuf::Buffers;
 use crate::net::os::deadline::Timer;
 use crate::net::os::kernel::is_over;
-use crate::net::pump::{Pace, PumpError};
 use crate::net::threads::COLD_READS;
 
 /// Bytes sent from a file at a time.

@@ -19,13 +19,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::os::deadline::Deadline;
-use super::os::kernel::{self, Sending};
+use crate::net::os::deadline::Deadline;
+use crate::net::os::kernel::{self, Sending};
 
 /// The longest that a reader of 5 kB/s acknowledges nothing: the time in which it makes room for one step of its window,
 /// and what a probe of that window may come late. With a limit of this or more, a reader is slow down to one step in that
 /// time.
-pub(super) const STEP: Duration = Duration::from_secs(30);
+pub(in crate::net) const STEP: Duration = Duration::from_secs(30);
 /// Probes of a closed window without an answer, from which on the other kernel counts as gone; one is always on its way.
 const UNANSWERED: u8 = 2;
 
@@ -37,7 +37,7 @@ pub trait Reader: AsyncRead + AsyncWrite + Unpin {
 
 /// Writes something, as soon as the reader takes it. It may acknowledge nothing for the limit, or the step where its window
 /// is closed; the error is how long it was waited for.
-pub(super) async fn write_some<D: Reader>(
+pub(in crate::net) async fn write_some<D: Reader>(
     reader: &mut D,
     (stall, step): (Duration, Duration),
     mut write: impl FnMut(Pin<&mut D>, &mut Context<'_>) -> Poll<io::Result<usize>>,

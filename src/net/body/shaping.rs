@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Early, Pace, PumpError, poll_early};
+use super::copy::{Early, Pace, PumpError, poll_early};
+use super::reader::Reader;
 use crate::meter::{Bucket, Wait};
 use crate::net::dials::State;
-use crate::net::reader::Reader;
 
 impl Pace<'_> {
     /// How much of this is worth reading now; waits while the body is stalled, and ends it where it is to be cut.
@@ -127,9 +127,9 @@ mod tests {
     use super::*;
     use crate::dials::{Dial, Dials};
     use crate::meter::Meter;
+    use crate::net::body::copy::pump;
     use crate::net::dials::LiveDials;
     use crate::net::os::clock::Clock;
-    use crate::net::pump::pump;
 
     const STALL: Duration = Duration::from_mins(1);
 

@@ -15,11 +15,11 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::buffers::{Buffers, Incoming};
-use super::os::deadline::Timer;
-use super::pump::{Early, Pace, PumpError};
+use super::copy::{Early, Pace, PumpError};
 use super::reader::Progress;
+use super::sockbuf::{Buffers, Incoming};
 use crate::meter::Wait;
+use crate::net::os::deadline::Timer;
 
 mod file;
 mod pipes;
