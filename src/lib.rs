@@ -41,9 +41,11 @@
 //! root          the served folder as a handle;  digests  computed once per file;  latency  giving way to whoever is
 //!               served alone
 //! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control
-//! api           the node's own pages and verbs;  metrics  its counters as text;  ask  reading such pages from other
-//!               nodes;  control  telling them, and asking for lists of folders;  listings  how many of those are made at
-//!               once;  dials  what is turned now, for bodies under way
+//! admin         the node's own pages (pages, html, negotiate; events and what hops further up say, relay) and verbs
+//!               (control), over stream;  metrics  its counters as text;  listings  how many lists of folders are made
+//!               at once
+//! ask           reading such pages from other nodes;  control  telling them, and asking for lists of folders
+//! dials         what is turned now, for bodies under way
 //! fetch         the client end: to a part file, proven, then into its place, unless it is there already (present)
 //! watch         follows every hop's reports;  accounts  what they say of one transfer;  supervisor  local nodes
 //! os            kernel  calls nobody wraps: socket figures, a head start for the disk, ignored signals;  socket  a

@@ -23,7 +23,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::Talk;
 use crate::error::{self, Error, shown};
-use crate::net::metrics::LOG_LINES_LOST;
+use crate::net::admin::metrics::LOG_LINES_LOST;
 
 /// Bytes that may wait to be written: a burst of a thousand lines, four times what a pipe holds.
 const QUEUE: usize = 256 << 10;

@@ -3,7 +3,7 @@
 pub mod accept;
 pub mod access;
 pub mod accounts;
-pub mod api;
+pub mod admin;
 mod ask;
 pub mod body;
 mod caught;
@@ -17,8 +17,6 @@ pub mod fetch;
 mod latency;
 pub mod limits;
 pub mod link;
-pub mod listings;
-pub mod metrics;
 pub mod node;
 pub mod origin;
 pub mod os;

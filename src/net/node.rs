@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::accept::{Admitted, Door};
 use super::access::{Access, LocalPeers, LocalUsers};
-use super::api::LatestLine;
+use super::admin::LatestLine;
+use super::admin::listings::Listings;
 use super::body::reader::STEP;
 use super::body::sockbuf::fix;
 use super::body::splice::Pipes;
@@ -23,7 +24,6 @@ use super::digests::Digests;
 use super::drain::Drain;
 use super::limits::Limits;
 use super::link::Links;
-use super::listings::Listings;
 use super::os::clock::Clock;
 use super::os::machine::Machine;
 use super::os::random;

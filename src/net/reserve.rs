@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::api;
+use super::admin;
 use super::downstream::{Downstream, problem_message};
 use super::limits::{RESERVED_HEAD, RESERVED_WHOLE};
 use super::node::Node;
@@ -39,9 +39,9 @@ pub(super) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard) {
             conn.set_state(ConnState::Page);
             let stranger = node.admits(&down.stream, conn.peer()).err();
             let Downstream { stream, inbox, .. } = down;
-            let reader = api::Reader { address: conn.peer(), stranger };
+            let reader = admin::Reader { address: conn.peer(), stranger };
             // Whoever takes longer has to ask again: these few are for those who ask now.
-            let _ = timeout(RESERVED_WHOLE, api::serve(&node, stream, inbox, reader)).await;
+            let _ = timeout(RESERVED_WHOLE, admin::serve(&node, stream, inbox, reader)).await;
             return;
         }
         First::Other => problem_message(&problem, Method::Get, false),

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::access::{UNKNOWN_NAME, host_allowed};
-use super::api;
+use super::admin;
 use super::body::copy::{Early, Pace, PumpError};
 use super::body::reader::STEP;
 use super::body::{self, Source};
@@ -121,8 +121,8 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 conn.set_state(ConnState::Page);
                 let stranger = admit(node, &mut down, conn).err();
                 let Downstream { stream, inbox, .. } = down;
-                let reader = api::Reader { address: conn.peer(), stranger };
-                return Box::pin(api::serve(node, stream, inbox, reader)).await;
+                let reader = admin::Reader { address: conn.peer(), stranger };
+                return Box::pin(admin::serve(node, stream, inbox, reader)).await;
             }
             Ok(Ok(None)) => Next::Drop,
             Ok(Err(error)) => Box::pin(refuse(node, &mut down, error.reason, error.detail)).await,

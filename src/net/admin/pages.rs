@@ -9,12 +9,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
 use super::events::{Events, interval};
+use super::listings::Place;
+use super::metrics::{self, Format};
 use super::negotiate::preference;
 use super::{PageBody, from_problem, here, html, page, reads, stream_page, wrong_method};
 use crate::net::ask::CHAIN_HOPS;
 use crate::net::dial::is_shortage;
-use crate::net::listings::Place;
-use crate::net::metrics::{self, Format};
 use crate::net::node::Node;
 use crate::net::root::OpenError;
 use crate::route::{DEFAULT_BASE, FileName};

@@ -3,6 +3,8 @@
 mod control;
 mod events;
 mod html;
+pub mod listings;
+pub mod metrics;
 mod negotiate;
 mod pages;
 mod relay;
@@ -32,13 +34,13 @@ use super::access::{UNKNOWN_NAME, host_allowed};
 use super::ask::{BUFFER, CHAIN_ROUTE, CHAIN_TRANSFER};
 use super::caught::{Panicked, caught};
 use super::downstream::drain;
-use super::listings::Place;
 use super::node::Node;
 use crate::route::{Hop, HostPort};
 use crate::text::SafeText;
 use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
 use crate::wire::{Action, Problem, Reason, TransferId, problem};
 pub use events::LatestLine;
+use listings::Place;
 use pages::HEALTH;
 use stream::PageStream;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{bearer, get, route, send, site, text};
-use crate::net::api::html::POLICY;
+use crate::net::admin::html::POLICY;
 use crate::net::root::Root;
 use crate::snapshot::Listing;
 

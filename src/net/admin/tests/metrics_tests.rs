@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{bearer, get, route, send, site, text};
 use crate::dials::Dials;
-use crate::net::metrics::{Format, render};
+use crate::net::admin::metrics::{Format, render};
 use crate::route::{FileName, Wire};
 use crate::wire::{Action, Method, Problem, Reason, TransferId};
 

@@ -11,8 +11,8 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
-use super::node::Node;
 use crate::dials::Dials;
+use crate::net::node::Node;
 use crate::snapshot::{ConnState, Flow, NodeSnapshot};
 use crate::verdict::Alone;
 
