@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::net::access::{CHAIN_TOKEN, LocalUsers, Secret};
 use crate::net::fetch::FetchJob;
 use crate::net::limits::Limits;
-use crate::net::policy::AllowList;
+use crate::net::upstream::policy::AllowList;
 use crate::route::{FileName, Route, Wire};
 use crate::text::SafeText;
 

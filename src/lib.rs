@@ -33,14 +33,15 @@
 //!               drain  leaving in order;  limits  every wait, every cap;  caught  panics, kept to their request
 //! session       one accepted connection: HTTP here, the original's dialogue in seed;  downstream  its socket
 //! relay         asks the next hop and sends the answer down;  origin  finds, proves and sends a file
-//! upstream      asking the next hop over either wire;  link  which wire it speaks, and a spare connection, dialled ahead;
-//!               dial  resolve, judge, connect;  resolve  names, on threads of their own
+//! upstream      asking the next hop over either wire (exchange);  protocols  which wire it speaks;  preconnect  a spare
+//!               connection, opened ahead;  connect  resolve, judge, connect;  resolve  names, on threads of their own;
+//!               policy  whom a node may dial
 //! body          the best way for a body;  copy  the copying loop;  shaping  what the dials do to it;  splice  past the
 //!               loop;  reader  whether it still reads;  sockbuf  what waits in the kernel while a reader is slow
 //! threads       for work that waits for a disk
 //! root          the served folder as a handle;  digests  computed once per file;  latency  giving way to whoever is
 //!               served alone
-//! registry      who is connected and what they do;  policy  whom a node may dial;  access  who may read and control
+//! registry      who is connected and what they do;  access  who may read and control
 //! admin         the node's own pages (pages, html, negotiate; events and what hops further up say, relay) and verbs
 //!               (control), over stream;  metrics  its counters as text;  listings  how many lists of folders are made
 //!               at once

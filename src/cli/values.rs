@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::dials::{Dial, Dials};
 use crate::net::access::LocalUsers;
-use crate::net::policy::AllowList;
+use crate::net::upstream::policy::AllowList;
 use crate::route::{FileName, Host, MAX_HOPS, Wire};
 use crate::units;
 

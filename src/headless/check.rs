@@ -10,7 +10,7 @@ use super::{on_one_thread, reported, say, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk};
 use crate::error::Error;
 use crate::net::fetch::{self as client, Checked};
-use crate::net::link::Links;
+use crate::net::upstream::protocols::Links;
 use crate::report::{CheckReport, Report};
 use crate::route::Route;
 use crate::units::{Bytes, Span};

@@ -20,10 +20,10 @@ use crate::error::{Error, Kept, plain, shown};
 use crate::net::access::Access;
 use crate::net::drain::Drain;
 use crate::net::node::{Node, NodeConfig};
-use crate::net::policy::Policy;
-use crate::net::resolve::Resolver;
 use crate::net::root::Root;
 use crate::net::supervisor::STAY;
+use crate::net::upstream::policy::Policy;
+use crate::net::upstream::resolve::Resolver;
 use crate::route::Host;
 
 /// Connections the system holds for us until they are accepted.

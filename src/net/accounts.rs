@@ -8,10 +8,10 @@ use hyper::StatusCode;
 use tokio::task::JoinSet;
 
 use super::ask::{ask, hops_of, is_problem, page_request, short_body};
-use super::dial::dial;
 use super::limits::Limits;
 use super::os::deadline::within;
 use super::supervisor::is_near;
+use super::upstream::connect::dial;
 use crate::route::{Hop, Route, Wire};
 use crate::snapshot::TransferAccount;
 use crate::wire::{Problem, Reason, TransferId};

@@ -11,7 +11,7 @@ use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 
 use super::access::Secret;
 use super::ask::{Asked, ask, hops_of, is_problem, page_request, short_body};
-use super::dial::dial;
+use super::upstream::connect::dial;
 use crate::dials::{Dial, Dials};
 use crate::route::{FileName, HostPort, Route};
 use crate::snapshot::Listing;

@@ -29,9 +29,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
-use super::link::Links;
 use super::os::machine::Machine;
 use super::upstream::Upstream;
+use super::upstream::protocols::Links;
 use crate::error::{Error, Kept};
 use crate::route::{Route, Wire};
 use crate::snapshot::{Flow, Proof, TransferSnapshot};

@@ -75,10 +75,10 @@ mod tests {
     use crate::net::drain::Drain;
     use crate::net::node::{Node, NodeConfig};
     use crate::net::os::clock::Clock;
-    use crate::net::policy::Policy;
     use crate::net::registry::Registry;
-    use crate::net::resolve::Resolver;
     use crate::net::root::Root;
+    use crate::net::upstream::policy::Policy;
+    use crate::net::upstream::resolve::Resolver;
     use crate::route::{FileName, Wire};
     use crate::wire::{Method, TransferId};
 

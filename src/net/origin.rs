@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::dial::{is_shortage, shortage};
 use super::digests::{NoDigest, Pending};
 use super::downstream::{Downstream, Next};
 use super::node::Node;
@@ -14,6 +13,7 @@ use super::os::clock::http_date;
 use super::registry::JobGuard;
 use super::root::{OpenError, Served, Since};
 use super::session::{hold_back, send_body};
+use super::upstream::connect::{is_shortage, shortage};
 use crate::snapshot::{ConnRole, ConnState};
 use crate::wire::http::encode_working;
 use crate::wire::media::Media;

@@ -19,8 +19,8 @@ use tokio::time::timeout;
 
 use super::access::Secret;
 use super::os::deadline::Deadline;
-use super::policy::AllowList;
-use super::resolve::Resolver;
+use super::upstream::policy::AllowList;
+use super::upstream::resolve::Resolver;
 use crate::dials::Dials;
 use crate::route::{Hop, Host, HostPort, Route};
 use crate::snapshot::{DownReason, HopLink};

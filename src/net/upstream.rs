@@ -1,6 +1,11 @@
 //! Asking the next hop: over a kept connection or a new one, in whichever wire it speaks; relays and clients do the same.
 
+pub mod connect;
 mod exchange;
+pub mod policy;
+pub mod preconnect;
+pub mod protocols;
+pub mod resolve;
 
 use std::io::{self, ErrorKind::WouldBlock};
 use std::net::SocketAddr;
@@ -14,18 +19,19 @@ use tokio::time::Instant;
 
 use super::body::sockbuf::{Incoming, is_near};
 use super::body::{Direct, Source};
-use super::dial::{Dialed, dial_by};
 use super::limits::{HOP_SHARE, Limits};
-use super::link::{Links, Spares};
 use super::os::clock::ms_since;
 use super::os::deadline::Deadline;
 use super::os::socket::Socket;
-use super::policy::{Purpose, Refused};
 use crate::route::{Hop, HostPort, Wire};
 use crate::text::SafeText;
 use crate::wire::http::{encode_request, parse_reply, target};
 use crate::wire::problem::Server;
 use crate::wire::{Action, Leg, Method, Problem, Progress, Reason, Reply, Request, problem, seed};
+use connect::{Dialed, dial_by};
+use policy::{Purpose, Refused};
+use preconnect::Spares;
+use protocols::Links;
 
 /// Has the last word on an address that is about to be asked for something.
 pub type Judge = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), Refused> + Send + Sync>;

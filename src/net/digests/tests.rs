@@ -14,9 +14,9 @@ use crate::net::access::Access;
 use crate::net::drain::Drain;
 use crate::net::limits::Limits;
 use crate::net::node::{Node, NodeConfig};
-use crate::net::policy::{AllowList, Policy};
-use crate::net::resolve::Resolver;
 use crate::net::root::Root;
+use crate::net::upstream::policy::{AllowList, Policy};
+use crate::net::upstream::resolve::Resolver;
 use crate::route::FileName;
 use crate::snapshot::ConnState;
 

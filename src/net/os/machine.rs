@@ -9,8 +9,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::{load, random};
-use crate::net::dial;
 use crate::net::root::Version;
+use crate::net::upstream::connect;
 use crate::snapshot::Load;
 use crate::wire::TransferId;
 
@@ -37,7 +37,7 @@ pub struct Machine {
 impl Default for Machine {
     fn default() -> Self {
         Self {
-            connect: dial::open,
+            connect: connect::open,
             random: random::random,
             etag: Version::etag,
             load: load::load,

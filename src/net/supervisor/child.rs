@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::{Line, ReadToken, Spawning, beyond, vacant};
 use crate::net::access::CHAIN_TOKEN;
 use crate::net::os::deadline::within;
-use crate::net::policy::AllowList;
+use crate::net::upstream::policy::AllowList;
 use crate::route::{Hop, Host, HostPort};
 use crate::text::SafeText;
 

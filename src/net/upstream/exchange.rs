@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::pin::pin;
 use std::time::Duration;
 
+use super::protocols::{SILENCE, probe};
 use super::{
     Action, Answer, Hop, Instant, Leg, Link, Method, Problem, Reason, Reply, Request, Stage, Told, Upstream, Wire, seed,
 };
 use super::{AsyncReadExt, AsyncWriteExt, encode_request, ms_since, parse_reply, problem};
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
-use crate::net::link::{SILENCE, probe};
 use crate::net::os::deadline::{Deadline, within};
 use crate::wire::http::{MAX_HEAD, ReplyHead};
 use crate::wire::{Outcome, State};

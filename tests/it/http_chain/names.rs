@@ -9,8 +9,8 @@ use std::time::Duration;
 use chainview::net::drain::Drain;
 use chainview::net::limits::Limits;
 use chainview::net::node::{Node, NodeConfig};
-use chainview::net::policy::{AllowList, Policy};
-use chainview::net::resolve::Resolver;
+use chainview::net::upstream::policy::{AllowList, Policy};
+use chainview::net::upstream::resolve::Resolver;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 

@@ -1,6 +1,4 @@
-//! What is known of next hops: which wire they speak and how an unknown one is asked; connections dialled ahead (spare).
-
-mod spare;
+//! What is known of next hops: which wire they speak and how an unknown one is asked.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,14 +8,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::dial::{Dialed, dial_by};
-use super::os::deadline::within;
+use super::connect::{Dialed, dial_by};
 use super::policy::Refused;
+use super::preconnect::Spares;
 use super::resolve::Resolver;
+use crate::net::os::deadline::within;
 use crate::route::{HostPort, Wire};
 use crate::wire::seed::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
-
-pub use spare::Spares;
 
 /// How long an unknown hop may be silent on HTTP before it is asked in the seed wire.
 pub const SILENCE: Duration = Duration::from_millis(300);

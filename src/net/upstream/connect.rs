@@ -10,12 +10,12 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::body::sockbuf::fix;
-use super::os::clock::ms_since;
-use super::os::deadline::Deadline;
-use super::os::machine::Machine;
 use super::policy::Refused;
 use super::resolve::{ResolveError, Resolver};
+use crate::net::body::sockbuf::fix;
+use crate::net::os::clock::ms_since;
+use crate::net::os::deadline::Deadline;
+use crate::net::os::machine::Machine;
 use crate::route::{Host, HostPort};
 use crate::wire::{Action, Problem, Reason};
 

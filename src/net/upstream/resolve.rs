@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::os::deadline::Deadline;
-use super::os::machine::Machine;
+use crate::net::os::deadline::Deadline;
+use crate::net::os::machine::Machine;
 
 /// Most lookups at once: enough for every neighbor of a busy relay, few enough that a resolver that never answers costs
 /// no more than this many sleeping threads.
@@ -87,7 +87,7 @@ impl Resolver {
 
     /// The same on another machine.
     #[cfg(test)]
-    pub(super) fn on(self, machine: Machine) -> Self {
+    pub(in crate::net) fn on(self, machine: Machine) -> Self {
         Self(self.0, machine)
     }
 
