@@ -45,10 +45,13 @@
 //! admin         the node's own pages (pages, html, negotiate; events and what hops further up say, relay) and verbs
 //!               (control), over stream;  metrics  its counters as text;  listings  how many lists of folders are made
 //!               at once
-//! ask           reading such pages from other nodes;  control  telling them, and asking for lists of folders
+//! http_client   reading such pages from other nodes
+//! admin_client  telling other nodes what to do, and asking origins for lists of folders
 //! dials         what is turned now, for bodies under way
 //! fetch         the client end: to a part file, proven, then into its place, unless it is there already (present)
-//! watch         follows every hop's reports;  accounts  what they say of one transfer;  supervisor  local nodes
+//! watch         follows every hop's reports
+//! diagnose      what hops say of one transfer, and who broke it (blame)
+//! supervisor    local nodes
 //! os            kernel  calls nobody wraps: socket figures, a head start for the disk, ignored signals;  socket  a
 //!               connection, which reports hold while a body moves;  clock  µs;  starvation  how long this program was
 //!               not running;  deadline  limits that do not count that time;  load  what a node got of the machine;

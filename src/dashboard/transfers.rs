@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::FetchPlan;
 use crate::error::Error;
-use crate::net::accounts::{accounts, reach};
+use crate::net::diagnose::{accounts, reach};
 use crate::net::fetch::{self, FetchJob};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::Links;

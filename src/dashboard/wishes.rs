@@ -11,7 +11,7 @@ use crate::cli::config;
 use crate::command::Command;
 use crate::error::{Error, shown};
 use crate::net::access::Secret;
-use crate::net::control;
+use crate::net::admin_client;
 use crate::net::supervisor::{Order, ReadToken};
 use crate::route::{FileName, Hop, HostPort, Route};
 use crate::snapshot::{HopLink, Level, Listing};
@@ -60,18 +60,20 @@ impl Conductor {
             Command::List(folder) => self.list(folder),
             Command::Turn { hop, dial } => {
                 let doing = dial.to_string();
-                self.control(
-                    hop,
-                    doing,
-                    |node, token| async move { control::turn(&node, &token, dial).await.map(drop) },
-                );
+                self.control(hop, doing, |node, token| async move {
+                    admin_client::turn(&node, &token, dial).await.map(drop)
+                });
             }
             Command::DrainNode(hop) => self.control(hop, "takes no new work".to_owned(), |node, token| async move {
-                control::drain(&node, &token).await
+                admin_client::drain(&node, &token).await
             }),
             Command::CloseConnection { hop, id } => {
                 let doing = format!("connection {id} closed");
-                self.control(hop, doing, move |node, token| async move { control::close(&node, &token, id).await });
+                self.control(
+                    hop,
+                    doing,
+                    move |node, token| async move { admin_client::close(&node, &token, id).await },
+                );
             }
             Command::Export => self.export(Export::Figures(self.told.last.clone())),
             Command::SaveScreen(svg) => self.export(Export::Picture(svg)),
@@ -139,7 +141,7 @@ impl Conductor {
     fn list(&mut self, folder: Option<FileName>) {
         let (route, token) = (self.told.route.clone(), self.listing_token());
         self.errands.spawn(async move {
-            Errand::List(control::list(&route, folder.as_ref(), token.as_ref()).await.unwrap_or_else(|problem| {
+            Errand::List(admin_client::list(&route, folder.as_ref(), token.as_ref()).await.unwrap_or_else(|problem| {
                 Listing {
                     folder: folder.as_ref().map(FileName::shown).unwrap_or_default(),
                     error: Some(Error::at_hop(problem, &route).to_string().into()),

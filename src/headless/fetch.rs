@@ -11,7 +11,7 @@ use tracing::Level;
 use super::{Eyes, Seen, Show, on_one_thread_and_disk, reported, start_log, stop_on_signals};
 use crate::cli::{FetchPlan, Talk};
 use crate::error::{Error, Kept, shown};
-use crate::net::accounts::{accounts, reach};
+use crate::net::diagnose::{accounts, reach};
 use crate::net::fetch::{self, FetchJob, Fetched, Output};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::Links;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::Show;
-use crate::net::accounts::{accounts, reach};
+use crate::net::diagnose::{accounts, reach};
 use crate::net::os::clock::Clock;
 use crate::net::watch::Watcher;
 use crate::route::Route;

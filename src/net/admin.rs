@@ -31,9 +31,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::access::{UNKNOWN_NAME, host_allowed};
-use super::ask::{BUFFER, CHAIN_ROUTE, CHAIN_TRANSFER};
 use super::caught::{Panicked, caught};
 use super::downstream::drain;
+use super::http_client::{BUFFER, CHAIN_ROUTE, CHAIN_TRANSFER};
 use super::node::Node;
 use crate::route::{Hop, HostPort};
 use crate::text::SafeText;

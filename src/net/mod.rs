@@ -2,17 +2,17 @@
 
 pub mod accept;
 pub mod access;
-pub mod accounts;
 pub mod admin;
-mod ask;
+pub mod admin_client;
 pub mod body;
 mod caught;
-pub mod control;
+pub mod diagnose;
 pub mod dials;
 pub mod digests;
 pub mod downstream;
 pub mod drain;
 pub mod fetch;
+mod http_client;
 mod latency;
 pub mod limits;
 pub mod node;

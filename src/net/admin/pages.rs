@@ -13,7 +13,7 @@ use super::listings::Place;
 use super::metrics::{self, Format};
 use super::negotiate::preference;
 use super::{PageBody, from_problem, here, html, page, reads, stream_page, wrong_method};
-use crate::net::ask::CHAIN_HOPS;
+use crate::net::http_client::CHAIN_HOPS;
 use crate::net::node::Node;
 use crate::net::root::OpenError;
 use crate::net::upstream::connect::is_shortage;

@@ -19,7 +19,9 @@ use tokio_util::task::AbortOnDropHandle;
 use super::events::{Leaving, interval, leaving};
 use super::pages::{ANY_FORM, EVENTS, NO_LISTING, TOO_MANY_READERS};
 use super::{BodyError, PageBody, from_problem, mark};
-use crate::net::ask::{Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, ask, hops_of, is_problem};
+use crate::net::http_client::{
+    Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, ask, hops_of, is_problem,
+};
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::node::Node;
 use crate::net::os::clock::ms_since;

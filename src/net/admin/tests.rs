@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::dials::Dials;
 use crate::net::access::{Access, Secret};
-use crate::net::ask::{Asked, ask};
+use crate::net::http_client::{Asked, ask};
 use crate::net::limits::{Limits, READERS_PER_SOURCE};
 use crate::net::node::NodeConfig;
 use crate::net::root::Root;

@@ -15,7 +15,7 @@ use super::target::Place;
 use super::tracker::Tracker;
 use super::{FetchJob, Fetched, blocking, body, verify};
 use crate::error::{Broken, Error, Kept};
-use crate::net::accounts::{Blame, blame, findings};
+use crate::net::diagnose::{Blame, blame, findings};
 use crate::net::digests::Hasher;
 use crate::net::os::starvation::Pulse;
 use crate::net::upstream::Upstream;

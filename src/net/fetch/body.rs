@@ -13,7 +13,7 @@ use super::rate_limit::Throttle;
 use super::tracker::Tracker;
 use crate::error::{Broken, Error, Kept};
 use crate::meter::Wait;
-use crate::net::accounts::{Blame, findings, suspect};
+use crate::net::diagnose::{Blame, findings, suspect};
 use crate::net::os::deadline::Deadline;
 use crate::net::upstream::Upstream;
 use crate::route::Wire;

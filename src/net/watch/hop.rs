@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::Subject;
 use super::stream::{Ended, Lines};
 use crate::net::access::Secret;
-use crate::net::ask::{Asked, ask, hops_of, is_problem, page_request, short_body};
+use crate::net::http_client::{Asked, ask, hops_of, is_problem, page_request, short_body};
 use crate::net::os::deadline::within;
 use crate::net::supervisor::{HopLinks, is_near};
 use crate::net::upstream::connect::dial;

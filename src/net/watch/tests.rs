@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::dials::Dials;
 use crate::net::access::Access;
-use crate::net::accounts::{Finding, accounts, findings};
+use crate::net::diagnose::{Finding, accounts, findings};
 use crate::net::drain::Drain;
 use crate::net::limits::Limits;
 use crate::net::node::{Node, NodeConfig};

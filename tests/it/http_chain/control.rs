@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chainview::dials::{Dial, Dials};
 use chainview::net::access::Secret;
-use chainview::net::control;
+use chainview::net::admin_client;
 use chainview::net::drain::Drain;
 use chainview::net::limits::Limits;
 use chainview::net::node::{Node, NodeConfig};
@@ -185,19 +185,19 @@ async fn dials_turn_and_say_how_they_stand() {
 async fn the_client_of_the_verbs_says_what_came_of_each() {
     let site = site(|_| {}).await;
     let (address, token) = (site.address(), control_token());
-    let dials = control::turn(&address, &token, Dial::Limit(Some(9_000_000))).await.unwrap();
+    let dials = admin_client::turn(&address, &token, Dial::Limit(Some(9_000_000))).await.unwrap();
     assert_eq!((dials.limit, site.node.dials.now()), (Some(9_000_000), dials));
-    let refused = control::turn(&address, &token, Dial::Refuse(true)).await.unwrap_err();
+    let refused = admin_client::turn(&address, &token, Dial::Refuse(true)).await.unwrap_err();
     assert_eq!((refused.reason, refused.hop, refused.reporter), (Reason::Policy, 1, 1));
     let read = Secret::new("read").unwrap();
-    assert_eq!(control::drain(&address, &read).await.unwrap_err().reason, Reason::Unauthorized);
-    assert_eq!(control::close(&address, &token, 999).await.unwrap_err().reason, Reason::NotFound);
+    assert_eq!(admin_client::drain(&address, &read).await.unwrap_err().reason, Reason::Unauthorized);
+    assert_eq!(admin_client::close(&address, &token, 999).await.unwrap_err().reason, Reason::NotFound);
     let stream = site.connect().await;
     let id = site.connection(ConnState::Head).await;
-    control::close(&address, &token, id).await.unwrap();
+    admin_client::close(&address, &token, id).await.unwrap();
     drop(stream);
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let refused = control::drain(&gone.into(), &token).await.unwrap_err();
+    let refused = admin_client::drain(&gone.into(), &token).await.unwrap_err();
     assert_eq!((refused.reason, refused.hop), (Reason::Refused, 1));
 }
 
@@ -207,12 +207,12 @@ async fn a_connection_is_closed_whatever_it_does() {
     // Nothing was asked yet.
     let mut silent = site.connect().await;
     let id = site.connection(ConnState::Head).await;
-    control::close(&site.address(), &control_token(), id).await.unwrap();
+    admin_client::close(&site.address(), &control_token(), id).await.unwrap();
     assert_eq!(timeout(PATIENCE, silent.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
     // A body is on its way to a reader that takes nothing.
     let mut body = site.begin(&mut [0; 100]).await;
     let id = site.connection(ConnState::Streaming).await;
-    control::close(&site.address(), &control_token(), id).await.unwrap();
+    admin_client::close(&site.address(), &control_token(), id).await.unwrap();
     let mut rest = Vec::new();
     let ended = timeout(PATIENCE, body.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.len() < 64 << 20, "it is not whole: {ended:?}");
@@ -233,7 +233,7 @@ async fn a_seed_wire_body_that_is_closed_ends_in_a_reset() {
     stream.read_exact(&mut [0; 8]).await.unwrap();
     stream.write_all(b"ack_").await.unwrap();
     let id = site.connection(ConnState::Streaming).await;
-    control::close(&site.address(), &control_token(), id).await.unwrap();
+    admin_client::close(&site.address(), &control_token(), id).await.unwrap();
     // The original spins for ever on a clean end.
     let ended = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.unwrap();
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
@@ -248,7 +248,7 @@ async fn a_drained_node_lets_transfers_end_and_is_then_gone() {
         assert_eq!(exchange(&mut idle, "GET", "/files/none", "").await.status, 404);
         idle
     };
-    control::drain(&site.address(), &control_token()).await.unwrap();
+    admin_client::drain(&site.address(), &control_token()).await.unwrap();
     assert!(site.node.draining());
     assert_eq!({ idle }.read(&mut [0; 1]).await.unwrap(), 0, "what is idle is let go");
     while TcpStream::connect(site.node.address).await.is_ok() {

@@ -1,6 +1,6 @@
 //! Folders listed: who may, through which nodes, and what comes of it.
 
-use chainview::net::control::{self, list};
+use chainview::net::admin_client::{self, list};
 use chainview::net::limits::Limits;
 use chainview::route::{FileName, Hop, Route};
 use chainview::snapshot::Listing;
@@ -106,5 +106,5 @@ async fn a_server_of_another_kind_is_no_listing() {
         }
     });
     let route = Route::new(FileName::new(b"f").unwrap(), vec![Hop::new(address.into())]).unwrap();
-    assert_eq!(control::list(&route, None, None).await.unwrap_err().reason, Reason::Nonsense);
+    assert_eq!(admin_client::list(&route, None, None).await.unwrap_err().reason, Reason::Nonsense);
 }

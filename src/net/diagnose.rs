@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::task::JoinSet;
 
-use super::ask::{ask, hops_of, is_problem, page_request, short_body};
+use super::http_client::{ask, hops_of, is_problem, page_request, short_body};
 use super::limits::Limits;
 use super::os::deadline::within;
 use super::supervisor::is_near;

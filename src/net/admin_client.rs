@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 
 use super::access::Secret;
-use super::ask::{Asked, ask, hops_of, is_problem, page_request, short_body};
+use super::http_client::{Asked, ask, hops_of, is_problem, page_request, short_body};
 use super::upstream::connect::dial;
 use crate::dials::{Dial, Dials};
 use crate::route::{FileName, HostPort, Route};
