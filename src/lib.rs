@@ -29,19 +29,19 @@
 //! # The wing of sockets: net/
 //!
 //! ```text
-//! node          one listener and the sessions it owns;  accept  who is let in;  reserve  endpoints when it is full;
-//!               drain  leaving in order;  limits  every wait, every cap;  caught  panics, kept to their request
-//! session       one accepted connection: HTTP here, the original's dialogue in seed;  downstream  its socket
-//! relay         asks the next hop and sends the answer down;  origin  finds, proves and sends a file
+//! server        node  one listener and the sessions it owns;  accept  who is let in;  reserve  endpoints when it is full;
+//!               drain  leaving in order;  caught  panics, kept to their request;  registry  who is connected and what
+//!               they do;  latency  giving way to whoever is served alone
+//!               session  one accepted connection: HTTP here, the original's dialogue in legacy;  downstream  its socket
+//!               relay  asks the next hop and sends the answer down;  origin  finds, proves and sends a file
+//!               root  the served folder as a handle;  digests  computed once per file;  threads  for work that waits
+//!               for a disk
+//! limits        every wait, every cap;  access  who may read and control
 //! upstream      asking the next hop over either wire (exchange);  protocols  which wire it speaks;  preconnect  a spare
 //!               connection, opened ahead;  connect  resolve, judge, connect;  resolve  names, on threads of their own;
 //!               policy  whom a node may dial
 //! body          the best way for a body;  copy  the copying loop;  shaping  what the dials do to it;  splice  past the
 //!               loop;  reader  whether it still reads;  sockbuf  what waits in the kernel while a reader is slow
-//! threads       for work that waits for a disk
-//! root          the served folder as a handle;  digests  computed once per file;  latency  giving way to whoever is
-//!               served alone
-//! registry      who is connected and what they do;  access  who may read and control
 //! admin         the node's own pages (pages, html, negotiate; events and what hops further up say, relay) and verbs
 //!               (control), over stream;  metrics  its counters as text;  listings  how many lists of folders are made
 //!               at once
@@ -93,8 +93,8 @@
 //! - Every wait has a deadline, every length a cap, every task an owner.
 //! - Text from outside is a `SafeText` before it reaches a screen, a log, JSON or an error.
 //!
-//! Reading order: `route`, `wire`, `net::session`, `net::relay`, `net::body::copy`, `net::fetch`, `net::watch`,
-//! `ui::screen`.
+//! Reading order: `route`, `wire`, `net::server::session`, `net::server::relay`, `net::body::copy`, `net::fetch`,
+//! `net::watch`, `ui::screen`.
 
 pub mod cli;
 pub mod command;

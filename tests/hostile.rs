@@ -22,9 +22,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chainview::error::Error;
-use chainview::net::digests::Hasher;
 use chainview::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
 use chainview::net::limits::Limits;
+use chainview::net::server::digests::Hasher;
 use chainview::route::Route;
 use chainview::snapshot::TransferSnapshot;
 use chainview::wire::{Algorithm, Digest};

@@ -31,10 +31,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::access::{UNKNOWN_NAME, host_allowed};
-use super::caught::{Panicked, caught};
-use super::downstream::drain;
 use super::http_client::{BUFFER, CHAIN_ROUTE, CHAIN_TRANSFER};
-use super::node::Node;
+use super::server::caught::{Panicked, caught};
+use super::server::downstream::drain;
+use super::server::node::Node;
 use crate::route::{Hop, HostPort};
 use crate::text::SafeText;
 use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};

@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
 use super::os::machine::Machine;
-use super::root::Version;
+use super::server::root::Version;
 use faulty::Seeded;
 
 #[path = "../../tests/it/support/faulty.rs"]

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use chainview::dials::Dials;
 use chainview::net::access::Access;
-use chainview::net::drain::Drain;
 use chainview::net::limits::Limits;
-use chainview::net::node::{Node, NodeConfig};
-use chainview::net::root::Root;
+use chainview::net::server::drain::Drain;
+use chainview::net::server::node::{Node, NodeConfig};
+use chainview::net::server::root::Root;
 use chainview::net::upstream::policy::{AllowList, Policy};
 use chainview::net::upstream::resolve::Resolver;
 use chainview::wire::{Problem, Reason};

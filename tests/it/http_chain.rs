@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chainview::dials::Dials;
-use chainview::net::drain::Drain;
 use chainview::net::limits::{HEADS_PER_SOURCE, Limits};
-use chainview::net::node::{Node, NodeConfig};
+use chainview::net::server::drain::Drain;
+use chainview::net::server::node::{Node, NodeConfig};
 use chainview::snapshot::ConnState;
 use scene::{Chain, config, exchange, pattern, read_reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

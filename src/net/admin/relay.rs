@@ -23,11 +23,11 @@ use crate::net::http_client::{
     Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, ask, hops_of, is_problem,
 };
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
-use crate::net::node::Node;
 use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::{Passing, passing, within};
-use crate::net::registry::ReaderGuard;
-use crate::net::relay;
+use crate::net::server::node::Node;
+use crate::net::server::registry::ReaderGuard;
+use crate::net::server::relay;
 use crate::net::upstream::connect::dial_by;
 use crate::net::upstream::policy::{Purpose, Refused};
 use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Wire};

@@ -14,7 +14,7 @@ use super::tracker::Tracker;
 use super::verify::{ProofWish, says_nothing};
 use super::{FetchJob, Fetched, blocking};
 use crate::error::{Error, Kept, shown};
-use crate::net::digests::Hasher;
+use crate::net::server::digests::Hasher;
 use crate::net::upstream::{Answer, Upstream};
 use crate::route::Wire;
 use crate::snapshot::{Phase, Proof};

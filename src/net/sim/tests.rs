@@ -22,9 +22,9 @@ use crate::dials::Dials;
 use crate::net::access::{Access, LocalUsers};
 use crate::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
 use crate::net::limits::Limits;
-use crate::net::node::{Node, NodeConfig};
+use crate::net::os::deadline::Deadline;
+use crate::net::server::{node::Node, node::NodeConfig, registry::Slots, root::Root, session};
 use crate::net::upstream::{policy::Policy, protocols::Links, resolve::Resolver};
-use crate::net::{os::deadline::Deadline, registry::Slots, root::Root, session};
 use crate::route::{Route, Wire};
 use crate::snapshot::{Proof, TransferSnapshot};
 use crate::wire::{Algorithm, Digest};
@@ -365,7 +365,7 @@ fn check(scene: &Scene, content: &[u8], fetched: &Fetched) {
 }
 
 fn digest(algorithm: Algorithm, content: &[u8]) -> Digest {
-    let mut hasher = crate::net::digests::Hasher::new(algorithm);
+    let mut hasher = crate::net::server::digests::Hasher::new(algorithm);
     hasher.update(content);
     hasher.finish()
 }

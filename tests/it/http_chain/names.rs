@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use chainview::net::drain::Drain;
 use chainview::net::limits::Limits;
-use chainview::net::node::{Node, NodeConfig};
+use chainview::net::server::drain::Drain;
+use chainview::net::server::node::{Node, NodeConfig};
 use chainview::net::upstream::policy::{AllowList, Policy};
 use chainview::net::upstream::resolve::Resolver;
 use tokio::net::{TcpListener, TcpStream};

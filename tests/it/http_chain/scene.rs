@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use chainview::dials::Dials;
 use chainview::net::access::Access;
-use chainview::net::drain::Drain;
 use chainview::net::limits::Limits;
-use chainview::net::node::{Node, NodeConfig};
-use chainview::net::root::Root;
+use chainview::net::server::drain::Drain;
+use chainview::net::server::node::{Node, NodeConfig};
+use chainview::net::server::root::Root;
 use chainview::net::upstream::policy::{AllowList, Policy};
 use chainview::net::upstream::resolve::Resolver;
 use chainview::wire::Problem;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::admin;
 use super::downstream::{Downstream, problem_message};
-use super::limits::{RESERVED_HEAD, RESERVED_WHOLE};
 use super::node::Node;
-use super::os::deadline::within;
 use super::registry::ConnGuard;
+use crate::net::admin;
+use crate::net::limits::{RESERVED_HEAD, RESERVED_WHOLE};
+use crate::net::os::deadline::within;
 use crate::snapshot::ConnState;
 use crate::wire::http::{Asked, is_http, parse_request};
 use crate::wire::{Action, Method, Problem, Reason, seed};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, OFlags, Stat, fstat, fstatfs};
 
-use super::os::machine::Machine;
+use crate::net::os::machine::Machine;
 use crate::route::FileName;
 use folder::Current;
 
@@ -89,7 +89,7 @@ impl Root {
 
     /// The same folder on another machine.
     #[cfg(test)]
-    pub(super) fn on(self, machine: Machine) -> Self {
+    pub(in crate::net) fn on(self, machine: Machine) -> Self {
         Self { machine, ..self }
     }
 

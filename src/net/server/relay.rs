@@ -9,12 +9,12 @@ use tokio::sync::Notify;
 
 use super::downstream::{Downstream, Next};
 use super::node::Node;
-use super::os::clock::http_date;
-use super::os::deadline::Deadline;
 use super::registry::JobGuard;
 use super::session::{hold_back, send_body};
-use super::upstream::policy::Refused;
-use super::upstream::{Answer, Stage, Told, Upstream};
+use crate::net::os::clock::http_date;
+use crate::net::os::deadline::Deadline;
+use crate::net::upstream::policy::Refused;
+use crate::net::upstream::{Answer, Stage, Told, Upstream};
 use crate::route::{Hop, Host, HostPort};
 use crate::snapshot::{Broke, ConnRole, ConnState};
 use crate::wire::http::encode_working;

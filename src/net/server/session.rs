@@ -6,21 +6,21 @@ use std::time::SystemTime;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::access::{UNKNOWN_NAME, host_allowed};
-use super::admin;
-use super::body::copy::{Early, Pace, PumpError};
-use super::body::reader::STEP;
-use super::body::{self, Source};
 use super::caught::{Panicked, caught};
 use super::downstream::{Downstream, Next};
-use super::limits::MINIMUM_RATE;
 use super::node::Node;
-use super::os::clock::http_date;
-use super::os::deadline::{Deadline, within};
 use super::registry::{Closing, ConnGuard, HeadGuard, JobGuard, Slots};
-use super::upstream::Upstream;
-use super::{latency, origin, relay, seed};
+use super::{latency, legacy, origin, relay};
 use crate::meter::Wait;
+use crate::net::access::{UNKNOWN_NAME, host_allowed};
+use crate::net::admin;
+use crate::net::body::copy::{Early, Pace, PumpError};
+use crate::net::body::reader::STEP;
+use crate::net::body::{self, Source};
+use crate::net::limits::MINIMUM_RATE;
+use crate::net::os::clock::http_date;
+use crate::net::os::deadline::{Deadline, within};
+use crate::net::upstream::Upstream;
 use crate::route::{Role, Wire, advance};
 use crate::snapshot::{Broke, ConnState};
 use crate::units::Span;
@@ -41,7 +41,7 @@ pub async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: Head
     let mut down = Downstream::new(stream, node.config.limits);
     match deadline.bound(first_line(&mut down)).await {
         Ok(Some(First::Http)) => http(&node, down, &conn, head, deadline).await,
-        Ok(Some(First::Legacy)) => Box::pin(seed::run(&node, down, &conn, head, deadline)).await,
+        Ok(Some(First::Legacy)) => Box::pin(legacy::run(&node, down, &conn, head, deadline)).await,
         Ok(Some(First::Unserved { answer, protocol })) => {
             tracing::info!("{}: {protocol} is not served on this port", conn.peer());
             if down.write(answer).await.is_ok() {

@@ -7,13 +7,13 @@ use std::task::Poll;
 
 /// Its request came to an end by a panic, which the panic hook has reported.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Panicked;
+pub(in crate::net) struct Panicked;
 
 /// Runs a future to its end, or to the panic in it.
 ///
 /// What it only borrows is used on afterwards; everything that sessions share is changed under locks that leave nothing
 /// half-changed, or by atomic steps.
-pub(super) async fn caught<F: Future + ?Sized>(mut work: Pin<Box<F>>) -> Result<F::Output, Panicked> {
+pub(in crate::net) async fn caught<F: Future + ?Sized>(mut work: Pin<Box<F>>) -> Result<F::Output, Panicked> {
     poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Ok),
         Err(_) => Poll::Ready(Err(Panicked)),

@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::downstream::{Downstream, problem_message};
-use super::limits::DRAIN_BYTES;
 use super::node::Node;
-use super::os::deadline::Deadline;
 use super::registry::{Admission, ConnGuard, HeadGuard, Slots};
-use super::upstream::connect::is_shortage;
+use crate::net::limits::DRAIN_BYTES;
+use crate::net::os::deadline::Deadline;
+use crate::net::upstream::connect::is_shortage;
 use crate::wire::{Action, Method, Problem, Reason};
 
 /// The pause after a failed accept: most often there is no descriptor left, and trying at once would only spin.

@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::body::reader::{STEP, write_some};
-use super::limits::{DRAIN_BYTES, Limits};
 use super::origin::Sent;
-use super::os::clock::http_date;
-use super::os::deadline::{Deadline, within};
-use super::os::socket::Socket;
+use crate::net::body::reader::{STEP, write_some};
+use crate::net::limits::{DRAIN_BYTES, Limits};
+use crate::net::os::clock::http_date;
+use crate::net::os::deadline::{Deadline, within};
+use crate::net::os::socket::Socket;
 use crate::text::SafeText;
 use crate::wire::http::{MAX_HEAD, encode_reply};
 use crate::wire::{Method, Problem, Reply, problem};

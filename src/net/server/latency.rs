@@ -24,8 +24,8 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use super::limits::Limits;
 use super::registry::{ConnGuard, JobGuard};
+use crate::net::limits::Limits;
 
 /// Nobody but this connection is served, which has so many requests, and nobody has come since.
 pub(super) fn is_alone(conn: &ConnGuard, requests: u64) -> bool {
@@ -72,11 +72,11 @@ mod tests {
     use super::*;
     use crate::dials::Dials;
     use crate::net::access::{Access, LocalUsers};
-    use crate::net::drain::Drain;
-    use crate::net::node::{Node, NodeConfig};
     use crate::net::os::clock::Clock;
-    use crate::net::registry::Registry;
-    use crate::net::root::Root;
+    use crate::net::server::drain::Drain;
+    use crate::net::server::node::{Node, NodeConfig};
+    use crate::net::server::registry::Registry;
+    use crate::net::server::root::Root;
     use crate::net::upstream::policy::Policy;
     use crate::net::upstream::resolve::Resolver;
     use crate::route::{FileName, Wire};

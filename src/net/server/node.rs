@@ -13,29 +13,29 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Admitted, Door};
-use super::access::{Access, LocalPeers, LocalUsers};
-use super::admin::LatestLine;
-use super::admin::listings::Listings;
-use super::body::reader::STEP;
-use super::body::sockbuf::fix;
-use super::body::splice::Pipes;
-use super::dials::LiveDials;
 use super::digests::Digests;
 use super::drain::Drain;
-use super::limits::Limits;
-use super::os::clock::Clock;
-use super::os::machine::Machine;
-use super::os::random;
-use super::os::starvation::Pulse;
 use super::registry::{Registry, Slots, SlowBodies};
 use super::root::Root;
-use super::upstream::Upstream;
-use super::upstream::policy::{Policy, Purpose};
-use super::upstream::protocols::Links;
-use super::upstream::resolve::Resolver;
 use super::{latency, reserve, session};
 use crate::dials::Dials;
 use crate::meter::{WINDOW_US, Window};
+use crate::net::access::{Access, LocalPeers, LocalUsers};
+use crate::net::admin::LatestLine;
+use crate::net::admin::listings::Listings;
+use crate::net::body::reader::STEP;
+use crate::net::body::sockbuf::fix;
+use crate::net::body::splice::Pipes;
+use crate::net::dials::LiveDials;
+use crate::net::limits::Limits;
+use crate::net::os::clock::Clock;
+use crate::net::os::machine::Machine;
+use crate::net::os::random;
+use crate::net::os::starvation::Pulse;
+use crate::net::upstream::Upstream;
+use crate::net::upstream::policy::{Policy, Purpose};
+use crate::net::upstream::protocols::Links;
+use crate::net::upstream::resolve::Resolver;
 use crate::route::Wire;
 use crate::snapshot::{Flow, Load, NodeSnapshot, TransferAccount};
 use crate::verdict::{Alone, Stage};
@@ -80,7 +80,7 @@ pub struct Node {
     /// Digests of what it serves.
     pub digests: Arc<Digests>,
     /// The newest line of events, shared by those who read them.
-    pub(super) latest: LatestLine,
+    pub(in crate::net) latest: LatestLine,
     /// Who lists its folders.
     pub listings: Listings,
     /// Files that changed after their last byte was sent, perhaps before their readers had it.
@@ -191,7 +191,7 @@ impl Node {
     }
 
     /// Waits until a draining node has nothing left but readers of its events, or has to end at once.
-    pub(super) fn finished(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(in crate::net) fn finished(&self) -> impl Future<Output = ()> + Send + use<> {
         let (finished, drain) = (self.finished.clone(), self.drain().clone());
         async move {
             tokio::select! {
@@ -202,7 +202,7 @@ impl Node {
     }
 
     /// The machine it runs on.
-    pub(super) fn machine(&self) -> Machine {
+    pub(in crate::net) fn machine(&self) -> Machine {
         self.config.root.machine()
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::os::deadline::within;
+use crate::net::os::deadline::within;
 
 /// A signal in steps that any number of tasks can wait for; clones share it.
 #[derive(Clone, Debug, Default)]
