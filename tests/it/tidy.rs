@@ -46,7 +46,7 @@ fn room(path: &str) -> Room {
         _ if path == "src/cli.rs" || path.starts_with("src/cli/") => Room::Cli,
         _ if path == "src/headless.rs" || path.starts_with("src/headless/") => Room::Headless,
         _ if ROOF.contains(&path) || path.starts_with("src/dashboard/") => Room::Roof,
-        _ if path.starts_with("src/net/") => Room::Net,
+        _ if path == "src/net.rs" || path.starts_with("src/net/") => Room::Net,
         _ if path.starts_with("src/ui/") => Room::Ui,
         _ if path.starts_with("src/") => Room::Root,
         _ => Room::Outside,
