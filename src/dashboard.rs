@@ -1,12 +1,12 @@
 //! The dashboard: the screen on this thread, the chain beside it on others, and nothing between them but values.
 
-mod conductor;
+mod commands;
+mod controller;
 mod export;
 mod log;
 mod plan;
-mod told;
+mod publisher;
 mod transfers;
-mod wishes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +24,11 @@ use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
 use crate::ui::{self, ColorMode, Keymap, Left, ScreenError, Stop};
 use crate::units::{Bytes, Rate};
 
-pub use conductor::{Conductor, Remains};
+pub use controller::{Controller, Remains};
 pub use plan::{ChainPlan, Demo};
 
 /// Wishes that wait to be carried out; a person does not type faster than they are taken.
-const WISHES: usize = 64;
+const COMMAND_QUEUE: usize = 64;
 /// How long leaving may take: the supervisor's own limit, and a moment.
 const LEAVE: Duration = Duration::from_secs(4);
 /// How long the screen may take to leave after a signal, before the terminal is given back without it.
@@ -44,8 +44,8 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     flush();
     let runtime = runtime()?;
     let (screen, snapshots) = watch::channel(Arc::new(ChainSnapshot::default()));
-    let (commands, wishes) = mpsc::channel(WISHES);
-    let (panics, reports) = mpsc::channel(WISHES);
+    let (commands, wanted) = mpsc::channel(COMMAND_QUEUE);
+    let (panics, reports) = mpsc::channel(COMMAND_QUEUE);
     ui::install_panic_hook(move |report| {
         // A full queue has enough to say already.
         let _ = panics.try_send(report);
@@ -58,9 +58,9 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     runtime.spawn(leave_on_signal(signals, stop.clone()));
     let is_demo = plan.demo.is_some();
     let inside = runtime.enter();
-    let conductor = Conductor::new(plan, screen, leave.clone());
+    let controller = Controller::new(plan, screen, leave.clone());
     drop(inside);
-    let conducting = runtime.spawn(conductor.run(wishes, reports));
+    let controlling = runtime.spawn(controller.run(wanted, reports));
     let mouse = !["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| std::env::var_os(name).is_some());
     let options = ui::Options {
         ascii: talk.ascii,
@@ -72,7 +72,7 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     };
     let left = ui::run(&options, snapshots.clone(), commands, &stop);
     leave.cancel();
-    let ended = runtime.block_on(async { tokio::time::timeout(LEAVE, conducting).await });
+    let ended = runtime.block_on(async { tokio::time::timeout(LEAVE, controlling).await });
     runtime.shutdown_background();
     let remains = match ended {
         Ok(Ok(remains)) => remains,

@@ -80,8 +80,8 @@
 //! main.rs       parse, pick the mode, error to exit code
 //! headless.rs   node, fetch, check, and plain, the run without a screen; observe  what limits it;  show  the only
 //!               progress bar;  signals;  log  written by a thread of its own
-//! dashboard.rs  runs net and ui side by side: plan; conductor, the task that carries out wishes, tells what is (told,
-//!               log), keeps the queue (transfers) and writes pictures out (export)
+//! dashboard.rs  runs net and ui side by side: plan; controller, the task that executes commands (commands), publishes
+//!               snapshots and the log (publisher, log), keeps the queue (transfers) and exports (export)
 //! ```
 //!
 //! # What holds everywhere

@@ -155,7 +155,7 @@ async fn a_pause_makes_room_and_the_transfer_goes_on_in_its_turn() {
 }
 
 #[tokio::test]
-async fn wishes_that_cross_each_other_end_as_the_last_one_wants() {
+async fn commands_that_cross_each_other_end_as_the_last_one_wants() {
     let mut stage = stage(1).await;
     stage.transfers.open();
     let number = stage.add("a");

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chainview::cli::{self, Mode};
-use chainview::dashboard::{ChainPlan, Conductor};
+use chainview::dashboard::{ChainPlan, Controller};
 use chainview::net::access::Secret;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::{mpsc, watch};
@@ -28,12 +28,12 @@ pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_js
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (screen, snapshots) = watch::channel(Arc::default());
-    let (_wishes, wanted) = mpsc::channel(1);
+    let (_commands, wanted) = mpsc::channel(1);
     let (_panics, reports) = mpsc::channel(1);
     let leave = CancellationToken::new();
-    let conducting = {
+    let controlling = {
         let _in = runtime.enter();
-        runtime.spawn(Conductor::new(plan(scene), screen, leave.clone()).run(wanted, reports))
+        runtime.spawn(Controller::new(plan(scene), screen, leave.clone()).run(wanted, reports))
     };
     let over = AtomicBool::new(false);
     let verdict = thread::scope(|scope| {
@@ -60,7 +60,7 @@ pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_js
         serde_json::to_value(snapshots.borrow().others).unwrap()
     });
     leave.cancel();
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, conducting).await }).expect("it leaves").unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, controlling).await }).expect("it leaves").unwrap();
     verdict
 }
 

@@ -1,4 +1,4 @@
-//! What the dashboard does behind its screen: wishes in, pictures out, real nodes between.
+//! What the dashboard does behind its screen: commands in, pictures out, real nodes between.
 
 use crate::support::free;
 mod nodes;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use chainview::cli::{self, Mode};
 use chainview::command::Command;
-use chainview::dashboard::{ChainPlan, Conductor, Remains};
+use chainview::dashboard::{ChainPlan, Controller, Remains};
 use chainview::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Phase, TransferSnapshot};
 use free::Chain;
 use tokio::sync::{mpsc, watch};
@@ -25,9 +25,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 struct Run {
     chain: Chain,
     snapshots: watch::Receiver<Arc<ChainSnapshot>>,
-    wishes: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Command>,
     leave: CancellationToken,
-    conducting: JoinHandle<Remains>,
+    controlling: JoinHandle<Remains>,
     /// Held, so that its end is no news.
     _panics: mpsc::Sender<String>,
 }
@@ -61,21 +61,21 @@ impl Run {
 
     fn start(chain: Chain, flags: &str) -> Self {
         let plan = plan(&chain, flags);
-        Self::conduct(chain, plan)
+        Self::control(chain, plan)
     }
 
-    fn conduct(chain: Chain, plan: ChainPlan) -> Self {
+    fn control(chain: Chain, plan: ChainPlan) -> Self {
         let (screen, snapshots) = watch::channel(Arc::default());
-        let (wishes, wanted) = mpsc::channel(64);
+        let (commands, wanted) = mpsc::channel(64);
         let (panics, reports) = mpsc::channel(1);
         let leave = CancellationToken::new();
-        let conductor = Conductor::new(plan, screen, leave.clone());
-        let conducting = tokio::spawn(conductor.run(wanted, reports));
-        Self { chain, snapshots, wishes, leave, conducting, _panics: panics }
+        let controller = Controller::new(plan, screen, leave.clone());
+        let controlling = tokio::spawn(controller.run(wanted, reports));
+        Self { chain, snapshots, commands, leave, controlling, _panics: panics }
     }
 
-    async fn wish(&self, wish: Command) {
-        self.wishes.send(wish).await.unwrap();
+    async fn command(&self, command: Command) {
+        self.commands.send(command).await.unwrap();
     }
 
     /// Waits for a picture that is as wanted.
@@ -120,7 +120,7 @@ impl Run {
     /// Leaves, and says what lives on.
     async fn ends(self) -> Remains {
         self.leave.cancel();
-        tokio::time::timeout(PATIENCE, self.conducting).await.expect("it leaves").unwrap()
+        tokio::time::timeout(PATIENCE, self.controlling).await.expect("it leaves").unwrap()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Carries out wishes and tells the screen what is: one task that owns the nodes, the transfers and the log.
+//! Carries out commands and tells the screen what is: one task that owns the nodes, the transfers and the log.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::plan::ChainPlan;
-use super::told::Told;
+use super::publisher::{Publisher, TaskResult};
 use crate::command::Command;
 use crate::net::access::Secret;
 use crate::net::supervisor::{Line, ReadToken, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
 use crate::route::HostPort;
-use crate::snapshot::{ChainSnapshot, Level, Listing};
+use crate::snapshot::{ChainSnapshot, Level};
 
 /// Time between two looks at running transfers; the screen draws no more often for data.
-const LOOK: Duration = Duration::from_millis(100);
-/// Least time between two pictures: the screen looks half as often.
-const PICTURE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Least time between two pictures: the screen polls half as often.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(50);
 /// Each picture is a copy of all there is, thousands of connections maybe; all of them together take no more than one
 /// part in so many of a core.
-const SHARE: u32 = 20;
+const SNAPSHOT_SHARE: u32 = 20;
 /// How long hops may take to say who they are before a fetch that starts by itself goes on without knowing.
 const KNOW_HOPS: Duration = Duration::from_secs(1);
 
 /// One run over one chain.
-pub struct Conductor {
+pub struct Controller {
     pub(super) plan: ChainPlan,
     pub(super) supervisor: Option<Supervisor>,
     pub(super) watcher: Watcher,
@@ -37,25 +37,16 @@ pub struct Conductor {
     pub(super) spawned_control: Option<Secret>,
     /// What lets it read their pages.
     pub(super) spawned_read: Option<ReadToken>,
-    pub(super) told: Told,
+    pub(super) publisher: Publisher,
     /// What takes longer than a moment and ends in a line of the log.
-    pub(super) errands: JoinSet<Errand>,
+    pub(super) tasks: JoinSet<TaskResult>,
     /// Nodes that we started and that live on without us.
-    pub(super) let_go: Vec<(HostPort, u32)>,
+    pub(super) detached: Vec<(HostPort, u32)>,
     /// The nodes we started are to live on after us.
     pub(super) leave_nodes: bool,
     pub(super) leave: CancellationToken,
     lines: Option<mpsc::Receiver<Line>>,
     screen: watch::Sender<Arc<ChainSnapshot>>,
-}
-
-/// What came of an errand.
-#[derive(Debug)]
-pub(super) enum Errand {
-    /// This is to be said, of a hop or of the client.
-    Say(Level, Option<usize>, String),
-    /// The origin offers this.
-    List(Listing),
 }
 
 /// What a run leaves behind.
@@ -67,7 +58,7 @@ pub struct Remains {
     pub folder: Option<PathBuf>,
 }
 
-impl Conductor {
+impl Controller {
     /// Starts what the plan says and tells `screen` how it is; to be called within a runtime.
     pub fn new(mut plan: ChainPlan, screen: watch::Sender<Arc<ChainSnapshot>>, leave: CancellationToken) -> Self {
         let spawned_read = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
@@ -86,21 +77,21 @@ impl Conductor {
         }
         let links = supervisor.as_ref().map(Supervisor::links);
         let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
-        let mut told = Told::new(&plan);
+        let mut publisher = Publisher::new(&plan);
         for (hop, text) in plan.tokens_shown() {
-            told.log.say(Level::Info, Some(hop), text);
+            publisher.log.say(Level::Info, Some(hop), text);
         }
-        let errands = JoinSet::new();
-        let (let_go, leave_nodes) = (Vec::new(), false);
+        let tasks = JoinSet::new();
+        let (detached, leave_nodes) = (Vec::new(), false);
         Self {
             plan,
             supervisor,
             watcher,
             spawned_control,
             spawned_read,
-            told,
-            errands,
-            let_go,
+            publisher,
+            tasks,
+            detached,
             leave_nodes,
             leave,
             lines,
@@ -108,17 +99,17 @@ impl Conductor {
         }
     }
 
-    /// Carries out wishes until `leave` is cancelled; panics elsewhere in the program come as text and go to the log. The nodes it started and the transfers it runs end before it does, or live on
+    /// Carries out commands until `leave` is cancelled; panics elsewhere in the program come as text and go to the log. The nodes it started and the transfers it runs end before it does, or live on
     /// where that was asked for.
-    pub async fn run(mut self, mut wishes: mpsc::Receiver<Command>, mut panics: mpsc::Receiver<String>) -> Remains {
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut panics: mpsc::Receiver<String>) -> Remains {
         let leave = self.leave.clone();
         let ready = self.ready();
         tokio::pin!(ready);
         let mut is_ready = false;
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut next_picture, mut stale) = (Instant::now(), false);
-        self.tell();
+        let mut polls = interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut next_snapshot, mut stale) = (Instant::now(), false);
+        self.publish();
         loop {
             tokio::select! {
                 () = leave.cancelled() => break,
@@ -126,25 +117,25 @@ impl Conductor {
                     is_ready = true;
                     self.begin();
                 }
-                Some(wish) = wishes.recv() => self.carry_out(wish),
-                Some(text) = panics.recv() => self.told.log.say(Level::Error, None, text),
-                Some(line) = next_line(&mut self.lines) => self.told.log.node_said(line),
-                Some(news) = self.told.transfers.news() => self.told.heard(news),
-                Some(done) = self.errands.join_next() => self.told.ran(done),
+                Some(command) = commands.recv() => self.execute(command),
+                Some(text) = panics.recv() => self.publisher.log.say(Level::Error, None, text),
+                Some(line) = next_line(&mut self.lines) => self.publisher.log.node_said(line),
+                Some(news) = self.publisher.transfers.news() => self.publisher.transfer_changed(news),
+                Some(done) = self.tasks.join_next() => self.publisher.task_ended(done),
                 () = self.watcher.changed() => {}
-                () = sleep_until(next_picture), if stale => {}
-                _ = looks.tick(), if self.told.anything_moves() => self.told.look(&self.watcher),
+                () = sleep_until(next_snapshot), if stale => {}
+                _ = polls.tick(), if self.publisher.any_transfer_runs() => self.publisher.evaluate(&self.watcher),
             }
             let began = Instant::now();
-            stale = began < next_picture;
+            stale = began < next_snapshot;
             if !stale {
-                self.tell();
-                next_picture = began + PICTURE.max(began.elapsed() * SHARE);
+                self.publish();
+                next_snapshot = began + SNAPSHOT_INTERVAL.max(began.elapsed() * SNAPSHOT_SHARE);
             }
         }
         // The wish to leave may say how, and the screen leaves as soon as it has sent it.
-        while let Ok(wish) = wishes.try_recv() {
-            if let Command::Quit { leave_nodes } = wish {
+        while let Ok(command) = commands.try_recv() {
+            if let Command::Quit { leave_nodes } = command {
                 self.leave_nodes = leave_nodes;
             }
         }
@@ -167,17 +158,17 @@ impl Conductor {
 
     /// The chain is there to be asked.
     fn begin(&mut self) {
-        self.told.starting = false;
-        self.told.note(&self.watcher.hops());
-        self.told.transfers.open();
+        self.publisher.starting = false;
+        self.publisher.log_links(&self.watcher.hops());
+        self.publisher.transfers.open();
         if self.plan.fetch_at_once {
-            self.carry_out(Command::Fetch);
+            self.execute(Command::Fetch);
         }
     }
 
     async fn end(mut self) -> Remains {
-        self.told.leaving = true;
-        self.tell();
+        self.publisher.leaving = true;
+        self.publish();
         let (leave_nodes, supervisor) = (self.leave_nodes, &mut self.supervisor);
         let end_nodes = async {
             match supervisor {
@@ -189,19 +180,19 @@ impl Conductor {
                 None => Vec::new(),
             }
         };
-        let ((), living) = tokio::join!(self.told.transfers.end(), end_nodes);
-        self.tell();
+        let ((), living) = tokio::join!(self.publisher.transfers.end(), end_nodes);
+        self.publish();
         // Those that were let go before may have ended since.
-        let mut nodes = self.let_go;
+        let mut nodes = self.detached;
         nodes.retain(|(_, pid)| is_alive(*pid));
         nodes.extend(living);
         let folder = self.plan.demo.filter(|_| !nodes.is_empty()).map(super::plan::Demo::keep);
         Remains { nodes, folder }
     }
 
-    fn tell(&mut self) {
-        if let Some(picture) = self.told.picture(self.watcher.hops()) {
-            self.screen.send_replace(picture);
+    fn publish(&mut self) {
+        if let Some(snapshot) = self.publisher.snapshot(self.watcher.hops()) {
+            self.screen.send_replace(snapshot);
         }
     }
 }

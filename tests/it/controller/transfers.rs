@@ -12,18 +12,18 @@ use super::Run;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_transfer_holds_no_connection_and_goes_on() {
     let run = Run::up(2, 3_000_000, "--limit 1=1M").await;
-    run.wish(Command::Fetch).await;
+    run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 300_000).await;
-    run.wish(Command::Pause(1)).await;
+    run.command(Command::Pause(1)).await;
     let paused = run.phase(1, Phase::Paused).await;
     assert!(paused.received > 0 && paused.error.is_none() && paused.rate == 0, "{paused:?}");
     run.says(None, "#1 is paused").await;
     assert!(run.chain.fetched("data.bin.part").exists());
     // What is left is that we read its page.
     run.hop(1, "without a transfer", |hop| hop.node.as_ref().is_some_and(|node| node.totals.open == 1)).await;
-    run.wish(Command::Pause(1)).await;
+    run.command(Command::Pause(1)).await;
     run.says(None, "#1 is paused: there is nothing to pause").await;
-    run.wish(Command::Resume(1)).await;
+    run.command(Command::Resume(1)).await;
     let done = run.phase(1, Phase::Done).await;
     assert!(done.resumed_from > 0 && done.resumed_from >= paused.received / 2, "{done:?}");
     assert_eq!(std::fs::read(run.chain.fetched("data.bin")).unwrap(), run.chain.content);
@@ -33,16 +33,16 @@ async fn a_paused_transfer_holds_no_connection_and_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cap_holds_one_transfer_back_while_it_runs() {
     let run = Run::up(2, 6_000_000, "--limit 2=3M").await;
-    run.wish(Command::Fetch).await;
+    run.command(Command::Fetch).await;
     run.transfer(1, "at the node's pace", |transfer| transfer.rate > 1_500_000).await;
-    run.wish(Command::CapTransfer { number: 1, rate: Some(400_000) }).await;
+    run.command(Command::CapTransfer { number: 1, rate: Some(400_000) }).await;
     run.says(None, "#1: capped at 400.0K/s").await;
     let slow = run.transfer(1, "at its own", |t| (200_000..=440_000).contains(&t.rate) && t.cap.is_some()).await;
     assert_eq!((slow.phase, slow.cap), (Phase::Streaming, Some(400_000)));
-    run.wish(Command::CapTransfer { number: 1, rate: None }).await;
+    run.command(Command::CapTransfer { number: 1, rate: None }).await;
     run.transfer(1, "at the node's pace again", |transfer| transfer.rate > 1_500_000).await;
     run.phase(1, Phase::Done).await;
-    run.wish(Command::Retry(1)).await;
+    run.command(Command::Retry(1)).await;
     run.says(None, "#2: the same as #1 once more").await;
     let again = run.phase(2, Phase::Done).await;
     assert!(again.was_there);
@@ -53,9 +53,9 @@ async fn a_cap_holds_one_transfer_back_while_it_runs() {
 async fn a_transfer_that_stands_still_is_called_out_with_the_hop_that_moved_data_last() {
     // Slow enough that what hops 2 and 3 pass on while hop 1 sends nothing finds room for more than a second.
     let run = Run::up(3, 3_000_000, "--limit 3=100k").await;
-    run.wish(Command::Fetch).await;
+    run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 50_000).await;
-    run.wish(Command::Turn { hop: 1, dial: Dial::Stall(true) }).await;
+    run.command(Command::Turn { hop: 1, dial: Dial::Stall(true) }).await;
     let stood = run.transfer(1, "standing still", |transfer| transfer.stall.is_some()).await;
     let stall = stood.stall.unwrap();
     assert!(stall.lasting >= Duration::from_secs(1), "{stall:?}");
@@ -64,7 +64,7 @@ async fn a_transfer_that_stands_still_is_called_out_with_the_hop_that_moved_data
         chain.verdict.limit == Limit::Dial { hop: 1, dial: Turned::Stall } && chain.transfers[0].stall.is_some()
     })
     .await;
-    run.wish(Command::Turn { hop: 1, dial: Dial::Stall(false) }).await;
+    run.command(Command::Turn { hop: 1, dial: Dial::Stall(false) }).await;
     run.transfer(1, "moving again", |t| t.received > stood.received && t.stall.is_none()).await;
     run.ends().await;
 }
@@ -72,16 +72,16 @@ async fn a_transfer_that_stands_still_is_called_out_with_the_hop_that_moved_data
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_runs_in_its_turn_and_can_be_moved() {
     let run = Run::up(2, 600_000, "-n 4 -j 1 --limit 1=1M").await;
-    run.wish(Command::Fetch).await;
+    run.command(Command::Fetch).await;
     run.until("four", |chain| chain.transfers.len() == 4).await;
     run.says(None, "#1 data.bin: asking").await;
     run.says(None, "#2 data.bin: waits for its turn").await;
-    run.wish(Command::Reorder { number: 4, by: -2 }).await;
+    run.command(Command::Reorder { number: 4, by: -2 }).await;
     let order = |numbers: [u64; 4]| {
         move |chain: &chainview::snapshot::ChainSnapshot| chain.transfers.iter().map(|t| t.number).eq(numbers)
     };
     run.until("the fourth before the second", order([1, 4, 2, 3])).await;
-    run.wish(Command::Cancel(3)).await;
+    run.command(Command::Cancel(3)).await;
     run.phase(3, Phase::Cancelled).await;
     run.phase(4, Phase::Streaming).await;
     assert_eq!(run.now().transfers[2].phase, Phase::Queued, "one at a time");
@@ -92,12 +92,12 @@ async fn what_waits_runs_in_its_turn_and_can_be_moved() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_origin_says_what_it_offers() {
     let run = Run::up(3, 1000, "").await;
-    run.wish(Command::List(None)).await;
+    run.command(Command::List(None)).await;
     let chain = run.until("a listing", |chain| chain.listing.is_some()).await;
     let listing = chain.listing.as_ref().unwrap();
     let names: Vec<&str> = listing.entries.iter().map(|entry| entry.name.as_str()).collect();
     assert!(names.contains(&"data.bin") && names.contains(&"other.bin"), "{listing:?}");
-    run.wish(Command::List(Some(chainview::route::FileName::new(b"none").unwrap()))).await;
+    run.command(Command::List(Some(chainview::route::FileName::new(b"none").unwrap()))).await;
     let fails = |chain: &chainview::snapshot::ChainSnapshot| {
         chain.listing.as_ref().and_then(|listing| listing.error.clone()).map(|error| error.to_string())
     };
@@ -109,7 +109,7 @@ async fn the_origin_says_what_it_offers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_picture_is_written_where_the_files_go() {
     let run = Run::up(1, 10, "").await;
-    run.wish(Command::Export).await;
+    run.command(Command::Export).await;
     let said = run.says(None, "exported to ").await;
     let path = said.strip_prefix("exported to ").unwrap();
     let picture: chainview::snapshot::ChainSnapshot = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -121,13 +121,13 @@ async fn a_picture_is_written_where_the_files_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn leaving_keeps_what_has_arrived() {
     let run = Run::up(2, 3_000_000, "--limit 1=500K").await;
-    run.wish(Command::Fetch).await;
+    run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 100_000).await;
     let (part, mut snapshots) = (run.chain.fetched("data.bin.part"), run.snapshots.clone());
     let began = std::time::Instant::now();
-    let Run { chain: _chain, leave, conducting, .. } = run;
+    let Run { chain: _chain, leave, controlling, .. } = run;
     leave.cancel();
-    assert!(conducting.await.unwrap().nodes.is_empty() && part.exists());
+    assert!(controlling.await.unwrap().nodes.is_empty() && part.exists());
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(snapshots.borrow_and_update().transfers[0].phase, Phase::Cancelled);
 }

@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::conductor::{Conductor, Errand};
+use super::controller::Controller;
 use super::export::{self, Export};
 use super::plan::token_shown;
+use super::publisher::TaskResult;
 use crate::cli::config;
 use crate::command::Command;
 use crate::error::{Error, shown};
@@ -19,37 +20,37 @@ use crate::text::SafeText;
 use crate::units::Rate;
 use crate::wire::Problem;
 
-impl Conductor {
+impl Controller {
     /// Carries out one wish, or sends somebody to do it.
-    pub(super) fn carry_out(&mut self, wish: Command) {
-        let transfers = &mut self.told.transfers;
-        match wish {
-            Command::Fetch => self.fetch(&self.told.route.clone()),
-            Command::FetchName(name) => self.fetch(&self.told.route.with_file(name)),
+    pub(super) fn execute(&mut self, command: Command) {
+        let transfers = &mut self.publisher.transfers;
+        match command {
+            Command::Fetch => self.fetch(&self.publisher.route.clone()),
+            Command::FetchName(name) => self.fetch(&self.publisher.route.with_file(name)),
             Command::Cancel(number) => {
                 let done = transfers.cancel(number);
-                self.unless_done(None, done);
+                self.log_failure(None, done);
             }
             Command::Pause(number) => {
                 let done = transfers.pause(number);
-                self.unless_done(None, done);
+                self.log_failure(None, done);
             }
             Command::Resume(number) => {
                 let done = transfers.resume(number);
-                self.unless_done(None, done);
+                self.log_failure(None, done);
             }
             Command::Reorder { number, by } => {
                 let done = transfers.reorder(number, by).map(drop);
-                self.unless_done(None, done);
+                self.log_failure(None, done);
             }
             Command::Retry(number) => match transfers.retry(number) {
                 Ok(new) => self.say(None, format!("#{new}: the same as #{number} once more")),
-                Err(why) => self.told.log.say(Level::Warn, None, why),
+                Err(why) => self.publisher.log.say(Level::Warn, None, why),
             },
             Command::CapTransfer { number, rate } => {
                 let done = transfers.cap(number, rate);
                 let how = rate.map_or_else(|| "no cap any more".to_owned(), |rate| format!("capped at {}", Rate(rate)));
-                self.said_if(None, done, format!("#{number}: {how}"));
+                self.log_outcome(None, done, format!("#{number}: {how}"));
             }
             Command::StartNode(hop) => self.order(hop, Order::Start, "starting it"),
             Command::StopNode(hop) => self.order(hop, Order::Stop, "asked to leave once its transfers are over"),
@@ -75,7 +76,7 @@ impl Conductor {
                     move |node, token| async move { admin_client::close(&node, &token, id).await },
                 );
             }
-            Command::Export => self.export(Export::Figures(self.told.last.clone())),
+            Command::Export => self.export(Export::Figures(self.publisher.last.clone())),
             Command::SaveScreen(svg) => self.export(Export::Picture(svg)),
             Command::Quit { leave_nodes } => {
                 self.leave_nodes = leave_nodes;
@@ -90,13 +91,13 @@ impl Conductor {
         let written = written_as(&route.file, &self.plan.fetch.output).map(|path| format!(", to be written as {path}"));
         let written = written.unwrap_or_default();
         for _ in 0..self.plan.fetch.number {
-            match self.told.transfers.add(route.clone(), None) {
+            match self.publisher.transfers.add(route.clone(), None) {
                 Ok(number) => {
-                    let how = if self.told.transfers.waits(number) { "waits for its turn" } else { "asking" };
+                    let how = if self.publisher.transfers.waits(number) { "waits for its turn" } else { "asking" };
                     self.say(None, format!("#{number} {name}: {how}{written}"));
                 }
                 Err(why) => {
-                    self.told.log.say(Level::Warn, None, why);
+                    self.publisher.log.say(Level::Warn, None, why);
                     break;
                 }
             }
@@ -108,7 +109,7 @@ impl Conductor {
             Some(supervisor) => supervisor.order(hop, order),
             None => Err("--no-spawn: no node is started or stopped from here".to_owned()),
         };
-        self.said_if(Some(hop), done, doing.to_owned());
+        self.log_outcome(Some(hop), done, doing.to_owned());
     }
 
     fn attach(&mut self, hop: Hop) {
@@ -121,7 +122,7 @@ impl Conductor {
                     self.say(Some(number), text);
                 }
             }
-            Err(why) => self.told.log.say(Level::Warn, None, why),
+            Err(why) => self.publisher.log.say(Level::Warn, None, why),
         }
     }
 
@@ -129,32 +130,32 @@ impl Conductor {
     fn detach(&mut self, hop: usize) {
         if let (Some(HopLink::Spawned { pid }), Some(supervisor)) = (self.watcher.link(hop), &self.supervisor) {
             if let Err(why) = supervisor.order(hop, Order::LetGo) {
-                return self.told.log.say(Level::Warn, Some(hop), why);
+                return self.publisher.log.say(Level::Warn, Some(hop), why);
             }
-            self.let_go.extend(self.watcher.direct(hop).ok().map(|address| (address, pid)));
+            self.detached.extend(self.watcher.direct(hop).ok().map(|address| (address, pid)));
         }
         let done = self.watcher.detach(hop);
-        self.unless_done(Some(hop), done);
+        self.log_failure(Some(hop), done);
     }
 
     /// Asks the origin what it offers.
     fn list(&mut self, folder: Option<FileName>) {
-        let (route, token) = (self.told.route.clone(), self.listing_token());
-        self.errands.spawn(async move {
-            Errand::List(admin_client::list(&route, folder.as_ref(), token.as_ref()).await.unwrap_or_else(|problem| {
-                Listing {
+        let (route, token) = (self.publisher.route.clone(), self.listing_token());
+        self.tasks.spawn(async move {
+            TaskResult::List(admin_client::list(&route, folder.as_ref(), token.as_ref()).await.unwrap_or_else(
+                |problem| Listing {
                     folder: folder.as_ref().map(FileName::shown).unwrap_or_default(),
                     error: Some(Error::at_hop(problem, &route).to_string().into()),
                     ..Listing::default()
-                }
-            }))
+                },
+            ))
         });
     }
 
     /// What the origin wants to be shown before it lists its folders. A token that was made for this run is for nodes that
     /// ask nobody for it, and hops on the way would see it.
     fn listing_token(&self) -> Option<Secret> {
-        let last = self.told.route.hops().len();
+        let last = self.publisher.route.hops().len();
         match (self.watcher.link(last), &self.spawned_read) {
             (Some(HopLink::Spawned { .. }), Some(ReadToken::Configured(token))) => Some(token.clone()),
             (Some(HopLink::Spawned { .. }), _) => None,
@@ -163,7 +164,7 @@ impl Conductor {
     }
 
     /// Has a node do something, with the token of those we started or with the one a person gave.
-    fn control<F>(&mut self, hop: usize, doing: String, verb: impl FnOnce(HostPort, Secret) -> F)
+    fn control<F>(&mut self, hop: usize, doing: String, request: impl FnOnce(HostPort, Secret) -> F)
     where
         F: Future<Output = Result<(), Problem>> + Send + 'static,
     {
@@ -176,42 +177,44 @@ impl Conductor {
                 if !spawned {
                     self.say(Some(hop), format!("the control token is sent to {node}"));
                 }
-                let asked = verb(node, token);
-                self.errands.spawn(async move {
-                    match asked.await {
-                        Ok(()) => Errand::Say(Level::Info, Some(hop), doing),
-                        Err(problem) => Errand::Say(Level::Warn, Some(hop), format!("{doing}: not done: {problem}")),
+                let requested = request(node, token);
+                self.tasks.spawn(async move {
+                    match requested.await {
+                        Ok(()) => TaskResult::Log(Level::Info, Some(hop), doing),
+                        Err(problem) => {
+                            TaskResult::Log(Level::Warn, Some(hop), format!("{doing}: not done: {problem}"))
+                        }
                     }
                 });
             }
-            Err(why) => self.told.log.say(Level::Warn, Some(hop), why),
+            Err(why) => self.publisher.log.say(Level::Warn, Some(hop), why),
         }
     }
 
     fn export(&mut self, export: Export) {
         let folder = export::folder(&self.plan);
-        self.errands.spawn_blocking(move || match export::write(&folder, &export) {
-            Ok(path) => Errand::Say(Level::Info, None, format!("exported to {path}")),
-            Err(why) => Errand::Say(Level::Error, None, why),
+        self.tasks.spawn_blocking(move || match export::write(&folder, &export) {
+            Ok(path) => TaskResult::Log(Level::Info, None, format!("exported to {path}")),
+            Err(why) => TaskResult::Log(Level::Error, None, why),
         });
     }
 
     fn say(&mut self, hop: Option<usize>, text: String) {
-        self.told.log.say(Level::Info, hop, text);
+        self.publisher.log.say(Level::Info, hop, text);
     }
 
     /// What was done is said, and so is why it was not.
-    fn said_if(&mut self, hop: Option<usize>, done: Result<(), String>, text: String) {
+    fn log_outcome(&mut self, hop: Option<usize>, done: Result<(), String>, text: String) {
         match done {
             Ok(()) => self.say(hop, text),
-            Err(why) => self.told.log.say(Level::Warn, hop, why),
+            Err(why) => self.publisher.log.say(Level::Warn, hop, why),
         }
     }
 
     /// What can be seen is not said besides.
-    fn unless_done(&mut self, hop: Option<usize>, done: Result<(), String>) {
+    fn log_failure(&mut self, hop: Option<usize>, done: Result<(), String>) {
         if let Err(why) = done {
-            self.told.log.say(Level::Warn, hop, why);
+            self.publisher.log.say(Level::Warn, hop, why);
         }
     }
 }

@@ -81,7 +81,7 @@ async fn what_the_picture_says_is_what_was_moved() {
     let run = Run::up(3, SIZE, "--limit 2=3M").await;
     connections_agree(&run).await;
     let recording = tokio::spawn(record(run.snapshots.clone()));
-    run.wish(Command::Fetch).await;
+    run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 500_000).await;
 
     // With the origin stopped, what is on the way arrives, and then all have the same.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use super::conductor::Errand;
 use super::log::Log;
 use super::plan::ChainPlan;
 use super::transfers::{News, Transfers};
@@ -18,8 +17,17 @@ use crate::snapshot::{
 use crate::text::SafeText;
 use crate::verdict::{Limit, Rolling, Verdict};
 
+/// What came of an errand.
+#[derive(Debug)]
+pub(super) enum TaskResult {
+    /// This is to be said, of a hop or of the client.
+    Log(Level, Option<usize>, String),
+    /// The origin offers this.
+    List(Listing),
+}
+
 /// What the screen is told, and what it was told last.
-pub(super) struct Told {
+pub(super) struct Publisher {
     pub(super) route: Route,
     pub(super) transfers: Transfers,
     pub(super) log: Log,
@@ -40,7 +48,7 @@ pub(super) struct Told {
     draining: Vec<bool>,
 }
 
-impl Told {
+impl Publisher {
     pub(super) fn new(plan: &ChainPlan) -> Self {
         Self {
             route: plan.route.clone(),
@@ -63,7 +71,7 @@ impl Told {
     }
 
     /// Takes in how a transfer goes.
-    pub(super) fn heard(&mut self, news: News) {
+    pub(super) fn transfer_changed(&mut self, news: News) {
         match news {
             News::Done(number) => {
                 self.log.say(Level::Info, None, format!("#{number} is whole and in its place"));
@@ -87,21 +95,21 @@ impl Told {
     }
 
     /// Takes in what came of an errand.
-    pub(super) fn ran(&mut self, done: Result<Errand, JoinError>) {
+    pub(super) fn task_ended(&mut self, done: Result<TaskResult, JoinError>) {
         match done {
-            Ok(Errand::Say(level, hop, text)) => self.log.say(level, hop, text),
-            Ok(Errand::List(listing)) => self.listing = Some(listing),
+            Ok(TaskResult::Log(level, hop, text)) => self.log.say(level, hop, text),
+            Ok(TaskResult::List(listing)) => self.listing = Some(listing),
             Err(error) => self.log.say(Level::Error, None, format!("an errand failed inside: {error}")),
         }
     }
 
     /// Something is worth a look: a transfer of ours, or what was seen of those of others.
-    pub(super) fn anything_moves(&self) -> bool {
+    pub(super) fn any_transfer_runs(&self) -> bool {
         self.transfers.any_running() || self.others.is_some() || self.last.any_body()
     }
 
     /// Judges what is moving: our own transfers, and those of others only while there are none.
-    pub(super) fn look(&mut self, watcher: &Watcher) {
+    pub(super) fn evaluate(&mut self, watcher: &Watcher) {
         let (now_us, hops) = (self.clock.now_us(), watcher.hops());
         if self.transfers.any_running() {
             self.verdict = self.rolling.see(now_us, &hops, &self.transfers.snapshots());
@@ -117,8 +125,8 @@ impl Told {
     }
 
     /// Notes in the log how hops came and went.
-    pub(super) fn note(&mut self, hops: &[HopSnapshot]) {
-        self.note_draining(hops);
+    pub(super) fn log_links(&mut self, hops: &[HopSnapshot]) {
+        self.log_draining(hops);
         self.links.resize(hops.len(), HopLink::default());
         for (hop, before) in hops.iter().zip(&mut self.links) {
             if hop.link == *before {
@@ -145,7 +153,7 @@ impl Told {
     }
 
     /// Notes in the log which nodes take no new work any more, which somebody has asked them for.
-    fn note_draining(&mut self, hops: &[HopSnapshot]) {
+    fn log_draining(&mut self, hops: &[HopSnapshot]) {
         self.draining.resize(hops.len(), false);
         for (hop, was) in hops.iter().zip(&mut self.draining) {
             let Some(node) = &hop.node else { continue };
@@ -159,7 +167,7 @@ impl Told {
     }
 
     /// Notes in the log what is worth a line while transfers go on: breaks, further tries, what they go on with.
-    fn follow(&mut self, transfers: &[TransferSnapshot]) {
+    fn log_progress(&mut self, transfers: &[TransferSnapshot]) {
         let (last, unknown) = (Arc::clone(&self.last), TransferSnapshot::default());
         for transfer in transfers {
             let before = last.transfers.iter().find(|before| before.number == transfer.number).unwrap_or(&unknown);
@@ -170,14 +178,14 @@ impl Told {
     }
 
     /// The picture of now, if it differs from the last one.
-    pub(super) fn picture(&mut self, hops: Vec<HopSnapshot>) -> Option<Arc<ChainSnapshot>> {
+    pub(super) fn snapshot(&mut self, hops: Vec<HopSnapshot>) -> Option<Arc<ChainSnapshot>> {
         if !self.starting {
-            self.note(&hops);
+            self.log_links(&hops);
         }
         let transfers: Vec<_> =
             self.transfers.snapshots().into_iter().map(|transfer| self.with_stall(transfer)).collect();
-        self.follow(&transfers);
-        let picture = ChainSnapshot {
+        self.log_progress(&transfers);
+        let snapshot = ChainSnapshot {
             generation: self.last.generation,
             source: self.source.clone(),
             folder: self.folder.clone(),
@@ -190,10 +198,10 @@ impl Told {
             listing: self.listing.clone(),
             leaving: self.leaving,
         };
-        if picture == *self.last && self.last.generation > 0 {
+        if snapshot == *self.last && self.last.generation > 0 {
             return None;
         }
-        self.last = Arc::new(ChainSnapshot { generation: self.last.generation + 1, ..picture });
+        self.last = Arc::new(ChainSnapshot { generation: self.last.generation + 1, ..snapshot });
         Some(Arc::clone(&self.last))
     }
 }

@@ -62,24 +62,24 @@ async fn five_nodes_are_up_soon() {
 async fn a_node_is_stopped_started_killed_and_restarted() {
     let run = Run::up(2, 3_000_000, "--limit 2=1M").await;
     let first = pid(&run.now().hops[1].link);
-    run.wish(Command::Fetch).await;
+    run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 100_000).await;
     // In order: the transfer ends well before the node does.
-    run.wish(Command::StopNode(2)).await;
+    run.command(Command::StopNode(2)).await;
     run.says(Some(2), "asked to leave once its transfers are over").await;
     run.phase(1, Phase::Done).await;
     run.hop(2, "stopped", |hop| down(hop) == Some("stopped")).await;
     assert!(test_kill_process(first).is_err());
-    run.wish(Command::StartNode(2)).await;
+    run.command(Command::StartNode(2)).await;
     let second = pid(&run.hop(2, "up again", reports_up).await.link);
-    run.wish(Command::StartNode(2)).await;
+    run.command(Command::StartNode(2)).await;
     run.says(Some(2), "it runs already").await;
-    run.wish(Command::KillNode(2)).await;
+    run.command(Command::KillNode(2)).await;
     run.hop(2, "killed", |hop| down(hop) == Some("killed")).await;
-    run.wish(Command::RestartNode(2)).await;
+    run.command(Command::RestartNode(2)).await;
     let third = pid(&run.hop(2, "up once more", reports_up).await.link);
     assert!(first != second && second != third);
-    run.wish(Command::StopNode(7)).await;
+    run.command(Command::StopNode(7)).await;
     run.says(Some(7), "no node of this program could stand there").await;
     run.ends().await;
 }
@@ -106,31 +106,31 @@ async fn a_death_is_seen_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_we_started_can_be_turned_drained_and_rid_of_a_connection() {
     let run = Run::up(2, 6_000_000, "--limit 2=1M --retries 0").await;
-    run.wish(Command::Turn { hop: 1, dial: Dial::Limit(Some(200_000)) }).await;
+    run.command(Command::Turn { hop: 1, dial: Dial::Limit(Some(200_000)) }).await;
     run.says(Some(1), "limit=200000B/s").await;
     run.hop(1, "capped", |hop| hop.node.as_ref().is_some_and(|node| node.dials.limit == Some(200_000))).await;
-    run.wish(Command::Fetch).await;
+    run.command(Command::Fetch).await;
     run.transfer(1, "held back", |t| t.received > 100_000 && t.rate > 0 && t.rate < 300_000).await;
     let busy = |hop: &chainview::snapshot::HopSnapshot| {
         let mut connections = hop.node.iter().flat_map(|node| &node.connections);
         connections.find(|connection| connection.state == ConnState::Streaming).map(|connection| connection.id)
     };
     let id = busy(&run.hop(1, "streaming", |hop| busy(hop).is_some()).await).unwrap();
-    run.wish(Command::CloseConnection { hop: 1, id }).await;
+    run.command(Command::CloseConnection { hop: 1, id }).await;
     run.says(Some(1), &format!("connection {id} closed")).await;
     run.phase(1, Phase::Failed).await;
-    run.wish(Command::DrainNode(1)).await;
+    run.command(Command::DrainNode(1)).await;
     run.says(Some(1), "takes no new work").await;
     run.ends().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draining_node_stays_in_view_and_ends_without_alarm() {
-    for wish in [Command::DrainNode(2), Command::StopNode(2)] {
+    for command in [Command::DrainNode(2), Command::StopNode(2)] {
         let run = Run::up(2, 4_000_000, "--limit 1=2M").await;
-        run.wish(Command::Fetch).await;
+        run.command(Command::Fetch).await;
         run.transfer(1, "on its way", |t| t.received > 0).await;
-        run.wish(wish).await;
+        run.command(command).await;
         let drains = |hop: &HopSnapshot| hop.node.as_ref().is_some_and(|node| node.draining);
         let hop = run.hop(2, "draining", drains).await;
         let sent = hop.node.as_ref().unwrap().totals.flow.bytes_out;
@@ -156,18 +156,18 @@ async fn attached_nodes_obey_only_their_token() {
     let _other = Other::start(chain.folder.path(), &chain.address(1), &flag);
     let run = Run::start(chain, "");
     run.hop(1, "attached", |hop| hop.link == HopLink::Attached).await;
-    for wish in [Command::StopNode(1), Command::KillNode(1), Command::RestartNode(1)] {
-        run.wish(wish).await;
+    for command in [Command::StopNode(1), Command::KillNode(1), Command::RestartNode(1)] {
+        run.command(command).await;
     }
     run.says(Some(1), "it was not started by this program").await;
-    run.wish(Command::Turn { hop: 1, dial: Dial::Delay(3) }).await;
+    run.command(Command::Turn { hop: 1, dial: Dial::Delay(3) }).await;
     run.says(Some(1), "its control token is not known: give it with --control-token-file").await;
-    let Run { chain, leave, conducting, .. } = run;
+    let Run { chain, leave, controlling, .. } = run;
     leave.cancel();
-    conducting.await.unwrap();
+    controlling.await.unwrap();
     let run = Run::start(chain, &flag.join(" "));
     run.hop(1, "attached", |hop| hop.link == HopLink::Attached).await;
-    run.wish(Command::Turn { hop: 1, dial: Dial::Delay(3) }).await;
+    run.command(Command::Turn { hop: 1, dial: Dial::Delay(3) }).await;
     run.says(Some(1), "delay=3ms").await;
     run.hop(1, "turned", |hop| hop.node.as_ref().is_some_and(|node| node.dials.delay_ms == 3)).await;
     run.ends().await;
@@ -177,14 +177,14 @@ async fn attached_nodes_obey_only_their_token() {
 async fn further_nodes_are_watched_and_left_alone_again() {
     let run = Run::up(2, 10, "").await;
     let other = Other::start(run.chain.folder.path(), "127.0.0.1:0", &[]);
-    run.wish(Command::Attach(Hop::parse_line(&other.address).unwrap())).await;
+    run.command(Command::Attach(Hop::parse_line(&other.address).unwrap())).await;
     let hop = run.hop(3, "watched", |hop| hop.link == HopLink::Attached && hop.node.is_some()).await;
     assert!(hop.extra && !hop.origin && !hop.ours, "{hop:?}");
-    run.wish(Command::Attach(Hop::parse_line(&other.address).unwrap())).await;
+    run.command(Command::Attach(Hop::parse_line(&other.address).unwrap())).await;
     run.says(None, &format!("hop 3 is {} already", other.address)).await;
-    run.wish(Command::Fetch).await;
+    run.command(Command::Fetch).await;
     run.phase(1, Phase::Done).await;
-    run.wish(Command::Detach(3)).await;
+    run.command(Command::Detach(3)).await;
     run.until("two hops", |chain| chain.hops.len() == 2).await;
     run.ends().await;
 }
@@ -193,9 +193,9 @@ async fn further_nodes_are_watched_and_left_alone_again() {
 async fn a_detached_node_of_ours_outlives_us() {
     let run = Run::up(2, 10, "").await;
     let let_go = Survivors(vec![pid(&run.now().hops[1].link)]);
-    run.wish(Command::Detach(2)).await;
+    run.command(Command::Detach(2)).await;
     run.hop(2, "detached", |hop| hop.link == HopLink::Detached && !hop.ours).await;
-    run.wish(Command::Fetch).await;
+    run.command(Command::Fetch).await;
     run.phase(1, Phase::Done).await;
     let address = run.chain.address(2);
     let remains = run.ends().await;
@@ -207,8 +207,8 @@ async fn a_detached_node_of_ours_outlives_us() {
 async fn nodes_can_be_left_running() {
     let run = Run::up(3, 10, "").await;
     let nodes = Survivors(run.now().hops.iter().map(|hop| pid(&hop.link)).collect());
-    // The screen leaves as soon as it has sent the wish: both may be there at once.
-    run.wishes.try_send(Command::Quit { leave_nodes: true }).unwrap();
+    // The screen leaves as soon as it has sent the command: both may be there at once.
+    run.commands.try_send(Command::Quit { leave_nodes: true }).unwrap();
     let addresses: Vec<String> = (1..=3).map(|hop| run.chain.address(hop)).collect();
     let remains = run.ends().await;
     let left: Vec<String> = remains.nodes.iter().map(|(address, _)| address.to_string()).collect();
@@ -221,11 +221,11 @@ async fn the_demos_nodes_keep_what_they_serve() {
     let Mode::Demo { fetch, nodes } = cli::read_from(["chainview", "--demo"], None).unwrap().mode else {
         panic!("not the demo")
     };
-    let run = Run::conduct(Chain::new(1, 10), ours(ChainPlan::demo(&fetch, &nodes).unwrap()));
+    let run = Run::control(Chain::new(1, 10), ours(ChainPlan::demo(&fetch, &nodes).unwrap()));
     run.until("all hops up", |chain| chain.hops.len() == 3 && chain.hops.iter().all(reports)).await;
     let nodes = Survivors(run.now().hops.iter().map(|hop| pid(&hop.link)).collect());
     run.transfer(1, "under way by itself", |transfer| transfer.received > 0).await;
-    run.wish(Command::Quit { leave_nodes: true }).await;
+    run.command(Command::Quit { leave_nodes: true }).await;
     let remains = run.ends().await;
     assert!(nodes.live() && remains.nodes.len() == 3);
     let folder = remains.folder.unwrap();
