@@ -6,7 +6,7 @@ mod export;
 mod log;
 mod plan;
 mod publisher;
-mod transfers;
+mod queue;
 
 use std::sync::Arc;
 use std::time::Duration;

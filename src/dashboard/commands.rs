@@ -23,32 +23,32 @@ use crate::wire::Problem;
 impl Controller {
     /// Carries out one wish, or sends somebody to do it.
     pub(super) fn execute(&mut self, command: Command) {
-        let transfers = &mut self.publisher.transfers;
+        let queue = &mut self.publisher.queue;
         match command {
             Command::Fetch => self.fetch(&self.publisher.route.clone()),
             Command::FetchName(name) => self.fetch(&self.publisher.route.with_file(name)),
             Command::Cancel(number) => {
-                let done = transfers.cancel(number);
+                let done = queue.cancel(number);
                 self.log_failure(None, done);
             }
             Command::Pause(number) => {
-                let done = transfers.pause(number);
+                let done = queue.pause(number);
                 self.log_failure(None, done);
             }
             Command::Resume(number) => {
-                let done = transfers.resume(number);
+                let done = queue.resume(number);
                 self.log_failure(None, done);
             }
             Command::Reorder { number, by } => {
-                let done = transfers.reorder(number, by).map(drop);
+                let done = queue.reorder(number, by).map(drop);
                 self.log_failure(None, done);
             }
-            Command::Retry(number) => match transfers.retry(number) {
+            Command::Retry(number) => match queue.retry(number) {
                 Ok(new) => self.say(None, format!("#{new}: the same as #{number} once more")),
                 Err(why) => self.publisher.log.say(Level::Warn, None, why),
             },
             Command::CapTransfer { number, rate } => {
-                let done = transfers.cap(number, rate);
+                let done = queue.cap(number, rate);
                 let how = rate.map_or_else(|| "no cap any more".to_owned(), |rate| format!("capped at {}", Rate(rate)));
                 self.log_outcome(None, done, format!("#{number}: {how}"));
             }
@@ -91,9 +91,9 @@ impl Controller {
         let written = written_as(&route.file, &self.plan.fetch.output).map(|path| format!(", to be written as {path}"));
         let written = written.unwrap_or_default();
         for _ in 0..self.plan.fetch.number {
-            match self.publisher.transfers.add(route.clone(), None) {
+            match self.publisher.queue.add(route.clone(), None) {
                 Ok(number) => {
-                    let how = if self.publisher.transfers.waits(number) { "waits for its turn" } else { "asking" };
+                    let how = if self.publisher.queue.waits(number) { "waits for its turn" } else { "asking" };
                     self.say(None, format!("#{number} {name}: {how}{written}"));
                 }
                 Err(why) => {

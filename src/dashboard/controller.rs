@@ -120,7 +120,7 @@ impl Controller {
                 Some(command) = commands.recv() => self.execute(command),
                 Some(text) = panics.recv() => self.publisher.log.say(Level::Error, None, text),
                 Some(line) = next_line(&mut self.lines) => self.publisher.log.node_said(line),
-                Some(news) = self.publisher.transfers.news() => self.publisher.transfer_changed(news),
+                Some(event) = self.publisher.queue.next_event() => self.publisher.transfer_changed(event),
                 Some(done) = self.tasks.join_next() => self.publisher.task_ended(done),
                 () = self.watcher.changed() => {}
                 () = sleep_until(next_snapshot), if stale => {}
@@ -160,7 +160,7 @@ impl Controller {
     fn begin(&mut self) {
         self.publisher.starting = false;
         self.publisher.log_links(&self.watcher.hops());
-        self.publisher.transfers.open();
+        self.publisher.queue.open();
         if self.plan.fetch_at_once {
             self.execute(Command::Fetch);
         }
@@ -180,7 +180,7 @@ impl Controller {
                 None => Vec::new(),
             }
         };
-        let ((), living) = tokio::join!(self.publisher.transfers.end(), end_nodes);
+        let ((), living) = tokio::join!(self.publisher.queue.end(), end_nodes);
         self.publish();
         // Those that were let go before may have ended since.
         let mut nodes = self.detached;

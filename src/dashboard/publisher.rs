@@ -6,7 +6,7 @@ use tokio::task::JoinError;
 
 use super::log::Log;
 use super::plan::ChainPlan;
-use super::transfers::{News, Transfers};
+use super::queue::{Queue, QueueEvent};
 use crate::error::Error;
 use crate::net::os::clock::Clock;
 use crate::net::watch::Watcher;
@@ -29,7 +29,7 @@ pub(super) enum TaskResult {
 /// What the screen is told, and what it was told last.
 pub(super) struct Publisher {
     pub(super) route: Route,
-    pub(super) transfers: Transfers,
+    pub(super) queue: Queue,
     pub(super) log: Log,
     pub(super) listing: Option<Listing>,
     /// Nodes are being started: that nobody listens yet is no news.
@@ -52,7 +52,7 @@ impl Publisher {
     pub(super) fn new(plan: &ChainPlan) -> Self {
         Self {
             route: plan.route.clone(),
-            transfers: Transfers::new(plan.fetch.clone()),
+            queue: Queue::new(plan.fetch.clone()),
             log: Log::default(),
             listing: None,
             starting: true,
@@ -71,26 +71,26 @@ impl Publisher {
     }
 
     /// Takes in how a transfer goes.
-    pub(super) fn transfer_changed(&mut self, news: News) {
-        match news {
-            News::Done(number) => {
+    pub(super) fn transfer_changed(&mut self, event: QueueEvent) {
+        match event {
+            QueueEvent::Done(number) => {
                 self.log.say(Level::Info, None, format!("#{number} is whole and in its place"));
             }
             // A person has asked for it, and knows.
-            News::Failed(number, error @ Error::Interrupted { .. }) => {
+            QueueEvent::Failed(number, error @ Error::Interrupted { .. }) => {
                 self.log.say(Level::Info, None, format!("#{number} is cancelled: {error}"));
             }
-            News::Failed(number, error) => {
+            QueueEvent::Failed(number, error) => {
                 self.log.say(Level::Error, error.hop(), format!("#{number} {error}"));
             }
-            News::Paused(number) => {
+            QueueEvent::Paused(number) => {
                 self.log.say(Level::Info, None, format!("#{number} is paused; what has arrived is kept"));
             }
-            News::Broke(number, why) => {
+            QueueEvent::Panicked(number, why) => {
                 self.log.say(Level::Error, None, format!("#{number} failed inside: {why}"));
             }
-            News::Judged(verdict) if !self.transfers.any_running() => self.verdict = verdict,
-            News::Judged(_) | News::Waits => {}
+            QueueEvent::Evaluated(verdict) if !self.queue.any_running() => self.verdict = verdict,
+            QueueEvent::Evaluated(_) | QueueEvent::Requeued => {}
         }
     }
 
@@ -105,14 +105,14 @@ impl Publisher {
 
     /// Something is worth a look: a transfer of ours, or what was seen of those of others.
     pub(super) fn any_transfer_runs(&self) -> bool {
-        self.transfers.any_running() || self.others.is_some() || self.last.any_body()
+        self.queue.any_running() || self.others.is_some() || self.last.any_body()
     }
 
     /// Judges what is moving: our own transfers, and those of others only while there are none.
     pub(super) fn evaluate(&mut self, watcher: &Watcher) {
         let (now_us, hops) = (self.clock.now_us(), watcher.hops());
-        if self.transfers.any_running() {
-            self.verdict = self.rolling.see(now_us, &hops, &self.transfers.snapshots());
+        if self.queue.any_running() {
+            self.verdict = self.rolling.see(now_us, &hops, &self.queue.snapshots());
             (self.watching, self.others) = (Rolling::default(), None);
         } else {
             let found = self.watching.watch(now_us, &hops);
@@ -182,8 +182,7 @@ impl Publisher {
         if !self.starting {
             self.log_links(&hops);
         }
-        let transfers: Vec<_> =
-            self.transfers.snapshots().into_iter().map(|transfer| self.with_stall(transfer)).collect();
+        let transfers: Vec<_> = self.queue.snapshots().into_iter().map(|transfer| self.with_stall(transfer)).collect();
         self.log_progress(&transfers);
         let snapshot = ChainSnapshot {
             generation: self.last.generation,

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError};
 use tokio_util::sync::CancellationToken;
 
-use super::News;
+use super::QueueEvent;
 use crate::error::Error;
 use crate::net::fetch::Cap;
 use crate::route::Route;
@@ -30,13 +30,13 @@ pub(super) enum State {
     /// A task is at it.
     Running {
         /// How it goes.
-        news: watch::Receiver<TransferSnapshot>,
+        progress: watch::Receiver<TransferSnapshot>,
         /// Ends it.
         stop: CancellationToken,
         /// Which task.
         task: Id,
         /// What it becomes once it is stopped.
-        then: Then,
+        then: AfterStop,
     },
     /// A person stopped it for now.
     Paused(TransferSnapshot),
@@ -46,7 +46,7 @@ pub(super) enum State {
 
 /// What a transfer becomes that was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum AfterStop {
     /// Cancelled.
     Over,
     /// Paused.
@@ -77,9 +77,9 @@ impl Transfer {
         let snapshot = match &self.state {
             State::Queued(last) | State::Paused(last) | State::Over(last) => last.clone(),
             // Being stopped, it says that it was cancelled a moment before anybody hears why.
-            State::Running { news, then, .. } => match (news.borrow().clone(), then) {
-                (last, Then::Paused) if last.phase == Phase::Cancelled => rests(last, Phase::Paused),
-                (last, Then::Queued) if last.phase == Phase::Cancelled => rests(last, Phase::Queued),
+            State::Running { progress, then, .. } => match (progress.borrow().clone(), then) {
+                (last, AfterStop::Paused) if last.phase == Phase::Cancelled => rests(last, Phase::Paused),
+                (last, AfterStop::Queued) if last.phase == Phase::Cancelled => rests(last, Phase::Queued),
                 (last, _) => last,
             },
         };
@@ -93,7 +93,7 @@ impl Transfer {
                 self.state = State::Over(rests(last.clone(), Phase::Cancelled));
             }
             State::Running { stop, then, .. } => {
-                *then = Then::Over;
+                *then = AfterStop::Over;
                 stop.cancel();
             }
             State::Over(_) => return Err(format!("#{} is over already", self.number)),
@@ -106,10 +106,10 @@ impl Transfer {
         match &mut self.state {
             State::Queued(last) => self.state = State::Paused(rests(last.clone(), Phase::Paused)),
             State::Running { stop, then, .. } => {
-                if stop.is_cancelled() && *then == Then::Over {
+                if stop.is_cancelled() && *then == AfterStop::Over {
                     return Err(format!("#{} is being cancelled", self.number));
                 }
-                *then = Then::Paused;
+                *then = AfterStop::Paused;
                 stop.cancel();
             }
             State::Paused(_) | State::Over(_) => {
@@ -123,29 +123,29 @@ impl Transfer {
     pub(super) fn resume(&mut self) -> Result<(), String> {
         match &mut self.state {
             State::Paused(last) => self.state = State::Queued(rests(last.clone(), Phase::Queued)),
-            State::Running { then: then @ Then::Paused, .. } => *then = Then::Queued,
+            State::Running { then: then @ AfterStop::Paused, .. } => *then = AfterStop::Queued,
             _ => return Err(format!("#{} is {}, not paused", self.number, self.snapshot().phase.word())),
         }
         Ok(())
     }
 
     /// Its task has ended, well or with an error.
-    pub(super) fn ended(&mut self, error: Option<Error>) -> News {
+    pub(super) fn ended(&mut self, error: Option<Error>) -> QueueEvent {
         let last = self.snapshot();
-        let then = if let State::Running { then, .. } = self.state { then } else { Then::Over };
+        let then = if let State::Running { then, .. } = self.state { then } else { AfterStop::Over };
         let stopped = matches!(error, Some(Error::Interrupted { .. }));
-        let (state, news) = match (error, then) {
-            (Some(_), Then::Paused) if stopped => (State::Paused(last), News::Paused(self.number)),
-            (Some(_), Then::Queued) if stopped => (State::Queued(last), News::Waits),
-            (Some(error), _) => (State::Over(last), News::Failed(self.number, error)),
-            (None, _) => (State::Over(last), News::Done(self.number)),
+        let (state, event) = match (error, then) {
+            (Some(_), AfterStop::Paused) if stopped => (State::Paused(last), QueueEvent::Paused(self.number)),
+            (Some(_), AfterStop::Queued) if stopped => (State::Queued(last), QueueEvent::Requeued),
+            (Some(error), _) => (State::Over(last), QueueEvent::Failed(self.number, error)),
+            (None, _) => (State::Over(last), QueueEvent::Done(self.number)),
         };
         self.state = state;
-        news
+        event
     }
 
     /// The hops were asked about it: what limited it, what each did for it, and when its body passed it.
-    pub(super) fn judged(&mut self, verdict: Verdict, accounts: &[Option<TransferAccount>]) {
+    pub(super) fn evaluated(&mut self, verdict: Verdict, accounts: &[Option<TransferAccount>]) {
         self.verdict = Some(verdict);
         if let State::Over(last) = &mut self.state {
             last.waterfall = waterfall::with_moments(&last.legs, accounts, &last.waterfall);
@@ -154,7 +154,7 @@ impl Transfer {
     }
 
     /// Its task has panicked; the answer is its number.
-    pub(super) fn broke(&mut self, error: &JoinError) -> u64 {
+    pub(super) fn panicked(&mut self, error: &JoinError) -> u64 {
         let why = Some(format!("the transfer failed inside: {error}").into());
         self.state = State::Over(TransferSnapshot { error: why, ..rests(self.snapshot(), Phase::Failed) });
         self.number

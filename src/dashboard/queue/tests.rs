@@ -14,7 +14,7 @@ use crate::snapshot::Phase;
 
 struct Stage {
     _folder: tempfile::TempDir,
-    transfers: Transfers,
+    queue: Queue,
     route: Route,
     last_bytes: Arc<Semaphore>,
 }
@@ -51,7 +51,7 @@ async fn stage(jobs: u32) -> Stage {
         }
     });
     let folder = tempfile::tempdir().unwrap();
-    let transfers = Transfers::new(FetchPlan {
+    let queue = Queue::new(FetchPlan {
         max_size: None,
         file: None,
         output: folder.path().to_owned(),
@@ -67,16 +67,16 @@ async fn stage(jobs: u32) -> Stage {
         limits: Limits::default(),
     });
     let route = Route::parse(format!("f\n127.0.0.1 {port} wire=http\n").as_bytes()).unwrap();
-    Stage { _folder: folder, transfers, route, last_bytes }
+    Stage { _folder: folder, queue, route, last_bytes }
 }
 
 impl Stage {
     fn add(&mut self, name: &str) -> u64 {
-        self.transfers.add(self.route.with_file(FileName::new(name.as_bytes()).unwrap()), None).unwrap()
+        self.queue.add(self.route.with_file(FileName::new(name.as_bytes()).unwrap()), None).unwrap()
     }
 
     fn phases(&self) -> Vec<(u64, Phase)> {
-        self.transfers.snapshots().iter().map(|transfer| (transfer.number, transfer.phase)).collect()
+        self.queue.snapshots().iter().map(|transfer| (transfer.number, transfer.phase)).collect()
     }
 
     fn phase(&self, number: u64) -> Phase {
@@ -85,18 +85,18 @@ impl Stage {
 
     /// Waits until one has received so much.
     async fn received(&mut self, number: u64, bytes: u64) {
-        let State::Running { news, .. } = &mut self.transfers.find(number).unwrap().state else {
+        let State::Running { progress, .. } = &mut self.queue.find(number).unwrap().state else {
             panic!("#{number} does not run: {:?}", self.phases())
         };
-        news.wait_for(|news| news.received == bytes).await.unwrap();
+        progress.wait_for(|now| now.received == bytes).await.unwrap();
     }
 
     /// The next news that is no verdict.
-    async fn news(&mut self) -> News {
+    async fn next_event(&mut self) -> QueueEvent {
         loop {
-            match self.transfers.news().await.unwrap() {
-                News::Judged(_) => {}
-                news => return news,
+            match self.queue.next_event().await.unwrap() {
+                QueueEvent::Evaluated(_) => {}
+                event => return event,
             }
         }
     }
@@ -109,20 +109,20 @@ async fn so_many_run_at_once_and_the_rest_wait_in_an_order_that_can_be_changed()
         stage.add(name);
     }
     assert!(stage.phases().iter().all(|(_, phase)| *phase == Phase::Queued), "nothing starts before the chain is up");
-    stage.transfers.open();
-    assert!(!stage.transfers.list[0].is_over() && stage.transfers.running.len() == 2);
+    stage.queue.open();
+    assert!(!stage.queue.list[0].is_over() && stage.queue.running.len() == 2);
     assert_eq!([3, 4, 5].map(|number| stage.phase(number)), [Phase::Queued; 3]);
-    assert_eq!(stage.transfers.reorder(5, -9), Ok(1));
-    assert_eq!(stage.transfers.reorder(3, 1), Ok(3));
+    assert_eq!(stage.queue.reorder(5, -9), Ok(1));
+    assert_eq!(stage.queue.reorder(3, 1), Ok(3));
     assert_eq!(stage.phases().iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 5, 4, 3]);
-    assert!(stage.transfers.reorder(1, 1).is_err(), "it runs");
-    stage.transfers.cancel(4).unwrap();
-    assert_eq!((stage.phase(4), stage.transfers.cancel(4).is_err()), (Phase::Cancelled, true));
+    assert!(stage.queue.reorder(1, 1).is_err(), "it runs");
+    stage.queue.cancel(4).unwrap();
+    assert_eq!((stage.phase(4), stage.queue.cancel(4).is_err()), (Phase::Cancelled, true));
     let mut order = Vec::new();
     stage.last_bytes.add_permits(4);
     while order.len() < 4 {
-        match stage.news().await {
-            News::Done(number) => order.push(number),
+        match stage.next_event().await {
+            QueueEvent::Done(number) => order.push(number),
             other => panic!("{other:?}"),
         }
     }
@@ -134,45 +134,45 @@ async fn so_many_run_at_once_and_the_rest_wait_in_an_order_that_can_be_changed()
 #[tokio::test]
 async fn a_pause_makes_room_and_the_transfer_goes_on_in_its_turn() {
     let mut stage = stage(1).await;
-    stage.transfers.open();
+    stage.queue.open();
     let (first, second) = (stage.add("a"), stage.add("b"));
     stage.received(first, 2).await;
-    assert!(stage.transfers.resume(first).is_err() && stage.transfers.retry(first).is_err());
-    stage.transfers.pause(first).unwrap();
-    assert!(matches!(stage.news().await, News::Paused(1)));
-    let paused = stage.transfers.snapshots()[0].clone();
+    assert!(stage.queue.resume(first).is_err() && stage.queue.retry(first).is_err());
+    stage.queue.pause(first).unwrap();
+    assert!(matches!(stage.next_event().await, QueueEvent::Paused(1)));
+    let paused = stage.queue.snapshots()[0].clone();
     assert_eq!((paused.phase, paused.received, paused.error), (Phase::Paused, 2, None));
     stage.received(second, 2).await;
-    stage.transfers.resume(first).unwrap();
+    stage.queue.resume(first).unwrap();
     assert_eq!(stage.phase(first), Phase::Queued, "the second has the room");
     stage.last_bytes.add_permits(2);
-    assert!(matches!(stage.news().await, News::Done(2)));
-    assert!(matches!(stage.news().await, News::Done(1)));
-    assert_eq!(stage.transfers.retry(first), Ok(3));
+    assert!(matches!(stage.next_event().await, QueueEvent::Done(2)));
+    assert!(matches!(stage.next_event().await, QueueEvent::Done(1)));
+    assert_eq!(stage.queue.retry(first), Ok(3));
     stage.last_bytes.add_permits(1);
-    assert!(matches!(stage.news().await, News::Done(3)));
-    assert!(stage.transfers.snapshots()[2].was_there, "the same options, so the same place");
+    assert!(matches!(stage.next_event().await, QueueEvent::Done(3)));
+    assert!(stage.queue.snapshots()[2].was_there, "the same options, so the same place");
 }
 
 #[tokio::test]
 async fn commands_that_cross_each_other_end_as_the_last_one_wants() {
     let mut stage = stage(1).await;
-    stage.transfers.open();
+    stage.queue.open();
     let number = stage.add("a");
     stage.received(number, 2).await;
-    stage.transfers.pause(number).unwrap();
-    stage.transfers.resume(number).unwrap();
-    assert!(matches!(stage.news().await, News::Waits));
+    stage.queue.pause(number).unwrap();
+    stage.queue.resume(number).unwrap();
+    assert!(matches!(stage.next_event().await, QueueEvent::Requeued));
     stage.received(number, 2).await;
-    stage.transfers.pause(number).unwrap();
-    stage.transfers.cancel(number).unwrap();
-    assert!(stage.transfers.pause(number).is_err(), "it is being cancelled");
-    assert!(matches!(stage.news().await, News::Failed(1, Error::Interrupted { .. })));
+    stage.queue.pause(number).unwrap();
+    stage.queue.cancel(number).unwrap();
+    assert!(stage.queue.pause(number).is_err(), "it is being cancelled");
+    assert!(matches!(stage.next_event().await, QueueEvent::Failed(1, Error::Interrupted { .. })));
     assert_eq!(stage.phase(number), Phase::Cancelled);
     let other = stage.add("b");
-    stage.transfers.pause(other).unwrap();
-    assert!(matches!(stage.news().await, News::Paused(2)));
-    stage.transfers.cancel(other).unwrap();
+    stage.queue.pause(other).unwrap();
+    assert!(matches!(stage.next_event().await, QueueEvent::Paused(2)));
+    stage.queue.cancel(other).unwrap();
     assert_eq!(stage.phase(other), Phase::Cancelled);
 }
 
@@ -180,31 +180,31 @@ async fn commands_that_cross_each_other_end_as_the_last_one_wants() {
 async fn a_cap_is_kept_by_a_retry_and_shown() {
     let mut stage = stage(1).await;
     let number = stage.add("a");
-    stage.transfers.cap(number, Some(5000)).unwrap();
-    stage.transfers.cancel(number).unwrap();
-    assert!(stage.transfers.cap(number, None).is_err(), "it is over");
-    let again = stage.transfers.retry(number).unwrap();
-    assert_eq!(stage.transfers.snapshots()[1].cap, Some(5000));
-    stage.transfers.open();
+    stage.queue.cap(number, Some(5000)).unwrap();
+    stage.queue.cancel(number).unwrap();
+    assert!(stage.queue.cap(number, None).is_err(), "it is over");
+    let again = stage.queue.retry(number).unwrap();
+    assert_eq!(stage.queue.snapshots()[1].cap, Some(5000));
+    stage.queue.open();
     stage.received(again, 2).await;
-    stage.transfers.cap(again, None).unwrap();
+    stage.queue.cap(again, None).unwrap();
     stage.last_bytes.add_permits(1);
-    assert!(matches!(stage.news().await, News::Done(2)));
-    assert_eq!(stage.transfers.snapshots()[1].cap, None);
+    assert!(matches!(stage.next_event().await, QueueEvent::Done(2)));
+    assert_eq!(stage.queue.snapshots()[1].cap, None);
 }
 
 #[tokio::test]
 async fn a_panic_fails_one_transfer_and_no_other() {
     let mut stage = stage(1).await;
-    stage.transfers.open();
+    stage.queue.open();
     let (first, second) = (stage.add("a"), stage.add("b"));
-    let broken = stage.transfers.running.spawn(async { panic!("a mistake") }).id();
-    let State::Running { task, .. } = &mut stage.transfers.find(first).unwrap().state else { panic!("it runs") };
+    let broken = stage.queue.running.spawn(async { panic!("a mistake") }).id();
+    let State::Running { task, .. } = &mut stage.queue.find(first).unwrap().state else { panic!("it runs") };
     *task = broken;
-    assert!(matches!(stage.news().await, News::Broke(1, _)));
+    assert!(matches!(stage.next_event().await, QueueEvent::Panicked(1, _)));
     assert_eq!(stage.phase(first), Phase::Failed);
     stage.last_bytes.add_permits(2);
-    while !matches!(stage.news().await, News::Done(2)) {}
+    while !matches!(stage.next_event().await, QueueEvent::Done(2)) {}
     assert_eq!(stage.phase(second), Phase::Done);
 }
 
@@ -223,23 +223,23 @@ async fn the_end_of_a_transfer_is_told_before_the_hops_are_asked() {
     });
     let mut stage = stage(1).await;
     stage.route = Route::parse(format!("f\n127.0.0.1 {port} wire=http\n").as_bytes()).unwrap();
-    stage.transfers.open();
+    stage.queue.open();
     let number = stage.add("f");
-    assert!(matches!(stage.transfers.news().await, Some(News::Done(1))));
-    let done = |stage: &Stage| stage.transfers.snapshots()[0].clone();
+    assert!(matches!(stage.queue.next_event().await, Some(QueueEvent::Done(1))));
+    let done = |stage: &Stage| stage.queue.snapshots()[0].clone();
     assert_eq!((number, done(&stage).phase, done(&stage).verdict), (1, Phase::Done, None));
     let asked = origin.await.unwrap();
     drop(asked);
-    assert!(matches!(stage.transfers.news().await, Some(News::Judged(_))));
-    assert!(done(&stage).verdict.is_some() && stage.transfers.news().await.is_none());
+    assert!(matches!(stage.queue.next_event().await, Some(QueueEvent::Evaluated(_))));
+    assert!(done(&stage).verdict.is_some() && stage.queue.next_event().await.is_none());
 }
 
 #[tokio::test]
 async fn leaving_cancels_what_runs_and_starts_nothing() {
     let mut stage = stage(1).await;
-    stage.transfers.open();
+    stage.queue.open();
     let (first, second) = (stage.add("a"), stage.add("b"));
     stage.received(first, 2).await;
-    stage.transfers.end().await;
+    stage.queue.end().await;
     assert_eq!([first, second].map(|number| stage.phase(number)), [Phase::Cancelled; 2]);
 }

@@ -1,8 +1,8 @@
 //! The transfers of one run: a queue, some at once, and what the hops say of each afterwards.
 
-mod one;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::sync::Arc;
 
@@ -19,32 +19,32 @@ use crate::net::upstream::protocols::Links;
 use crate::route::Route;
 use crate::snapshot::{Flow, TransferAccount, TransferSnapshot};
 use crate::verdict::{Stage, Verdict, judge};
-use one::{State, Then, Transfer};
+use transfer::{AfterStop, State, Transfer};
 
 /// Transfers that run at once unless `-j` says otherwise: each is a whole chain of connections.
-const AT_ONCE: u32 = 4;
+const DEFAULT_JOBS: u32 = 4;
 /// Transfers that may wait, run or be paused; each is a row of the screen, copied with every picture of it.
-const MOST: usize = 200;
+const MAX_OPEN: usize = 200;
 /// Transfers that are kept for the screen after they ended.
-const KEPT: usize = 100;
+const MAX_ENDED: usize = 100;
 
 /// All transfers of one run.
 #[derive(Debug)]
-pub(super) struct Transfers {
+pub(super) struct Queue {
     plan: FetchPlan,
     links: Arc<Links>,
     numbered: u64,
     /// Oldest first; of those that wait, the first is the next.
     list: Vec<Transfer>,
-    running: JoinSet<Ended>,
-    judging: JoinSet<Judged>,
+    running: JoinSet<FinishedTask>,
+    evaluating: JoinSet<Evaluated>,
     /// None starts before the chain is there to be asked, or while leaving.
     open: bool,
 }
 
 /// What becomes known of a transfer at its end.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum QueueEvent {
     /// The file is in its place.
     Done(u64),
     /// It failed, or was cancelled, and how.
@@ -52,16 +52,16 @@ pub(super) enum News {
     /// It has come to rest, to go on some day.
     Paused(u64),
     /// It was to rest and goes on after all.
-    Waits,
+    Requeued,
     /// It ended in a way that is our own mistake.
-    Broke(u64, String),
+    Panicked(u64, String),
     /// The hops were asked, or had no more time to answer: what limited it.
-    Judged(Verdict),
+    Evaluated(Verdict),
 }
 
 /// What the hops said of a transfer that is over.
 #[derive(Debug)]
-struct Judged {
+struct Evaluated {
     number: u64,
     verdict: Verdict,
     accounts: Vec<Option<TransferAccount>>,
@@ -69,7 +69,7 @@ struct Judged {
 
 /// A transfer that no longer runs.
 #[derive(Debug)]
-struct Ended {
+struct FinishedTask {
     job: FetchJob,
     /// The chain it came over; the next in the queue may use it.
     upstream: Upstream,
@@ -79,7 +79,7 @@ struct Ended {
     reach: Option<usize>,
 }
 
-impl Transfers {
+impl Queue {
     pub(super) fn new(plan: FetchPlan) -> Self {
         Self {
             plan,
@@ -87,7 +87,7 @@ impl Transfers {
             numbered: 0,
             list: Vec::new(),
             running: JoinSet::new(),
-            judging: JoinSet::new(),
+            evaluating: JoinSet::new(),
             open: false,
         }
     }
@@ -100,10 +100,10 @@ impl Transfers {
 
     /// Puts one into the queue; the answer is its number, or why not.
     pub(super) fn add(&mut self, route: Route, cap: Option<u64>) -> Result<u64, String> {
-        if self.list.iter().filter(|transfer| !transfer.is_over()).count() >= MOST {
-            return Err(format!("{MOST} transfers are not over yet: wait for one, or cancel one"));
+        if self.list.iter().filter(|transfer| !transfer.is_over()).count() >= MAX_OPEN {
+            return Err(format!("{MAX_OPEN} transfers are not over yet: wait for one, or cancel one"));
         }
-        if self.list.len() >= MOST + KEPT
+        if self.list.len() >= MAX_OPEN + MAX_ENDED
             && let Some(oldest) = self.list.iter().position(Transfer::is_over)
         {
             self.list.remove(oldest);
@@ -183,18 +183,18 @@ impl Transfers {
     /// The next news; `None` where none can come. Cancel-safe.
     ///
     /// That a transfer is over is told at once: a hop that answers no question would hold it back for a second.
-    pub(super) async fn news(&mut self) -> Option<News> {
+    pub(super) async fn next_event(&mut self) -> Option<QueueEvent> {
         tokio::select! {
             biased;
             Some(ended) = self.running.join_next_with_id() => Some(self.settle(ended.map(|(_, ended)| ended))),
-            Some(judged) = self.judging.join_next() => Some(match judged {
-                Ok(Judged { number, verdict, accounts }) => {
+            Some(judged) = self.evaluating.join_next() => Some(match judged {
+                Ok(Evaluated { number, verdict, accounts }) => {
                     if let Ok(transfer) = self.find(number) {
-                        transfer.judged(verdict, &accounts);
+                        transfer.evaluated(verdict, &accounts);
                     }
-                    News::Judged(verdict)
+                    QueueEvent::Evaluated(verdict)
                 }
-                Err(error) => News::Broke(0, error.to_string()),
+                Err(error) => QueueEvent::Panicked(0, error.to_string()),
             }),
             else => None,
         }
@@ -222,48 +222,48 @@ impl Transfers {
 
     /// Starts as many of those that wait as there is room for; a chain that has just become free serves the first.
     fn fill(&mut self, mut free: Option<Upstream>) {
-        let most = self.plan.jobs.unwrap_or(AT_ONCE) as usize;
+        let most = self.plan.jobs.unwrap_or(DEFAULT_JOBS) as usize;
         while self.open && self.running.len() < most {
             let next = self.list.iter_mut().find(|transfer| matches!(transfer.state, State::Queued(_)));
             let Some(transfer) = next else { return };
             let job = FetchJob { cap: transfer.cap.clone(), ..self.plan.job(transfer.number, transfer.route.clone()) };
-            let (progress, news) = watch::channel(transfer.snapshot());
+            let (sender, progress) = watch::channel(transfer.snapshot());
             let stop = CancellationToken::new();
             let plan = &self.plan;
             let upstream =
                 free.take().unwrap_or_else(|| fetch::client(Arc::clone(&self.links), plan.limits, plan.wire));
-            let task = self.running.spawn(transfer_one(job, upstream, progress, stop.clone())).id();
-            transfer.state = State::Running { news, stop, task, then: Then::Over };
+            let task = self.running.spawn(transfer_one(job, upstream, sender, stop.clone())).id();
+            transfer.state = State::Running { progress, stop, task, then: AfterStop::Over };
         }
     }
 
     /// Notes how one ended, has the hops asked about it, and lets the next begin.
-    fn settle(&mut self, ended: Result<Ended, JoinError>) -> News {
-        let Ended { job, upstream, error, flow, reach } = match ended {
+    fn settle(&mut self, ended: Result<FinishedTask, JoinError>) -> QueueEvent {
+        let FinishedTask { job, upstream, error, flow, reach } = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 let broken = self.list.iter_mut().find(|transfer| transfer.task() == Some(error.id()));
-                let number = broken.map_or(0, |transfer| transfer.broke(&error));
+                let number = broken.map_or(0, |transfer| transfer.panicked(&error));
                 self.fill(None);
-                return News::Broke(number, error.to_string());
+                return QueueEvent::Panicked(number, error.to_string());
             }
         };
         let number = job.number;
-        let news = match self.find(number) {
+        let event = match self.find(number) {
             Ok(transfer) => transfer.ended(error),
-            Err(why) => News::Broke(number, why),
+            Err(why) => QueueEvent::Panicked(number, why),
         };
-        if matches!(news, News::Done(_) | News::Failed(..)) {
-            self.judging.spawn(async move {
+        if matches!(event, QueueEvent::Done(_) | QueueEvent::Failed(..)) {
+            self.evaluating.spawn(async move {
                 let accounts = match reach {
                     Some(reach) => accounts(&job.route, reach, job.id).await,
                     None => Vec::new(),
                 };
-                Judged { number, verdict: judge(&flow, &Stage::of(&accounts)), accounts }
+                Evaluated { number, verdict: judge(&flow, &Stage::of(&accounts)), accounts }
             });
         }
         self.fill(Some(upstream));
-        news
+        event
     }
 }
 
@@ -272,7 +272,7 @@ async fn transfer_one(
     mut upstream: Upstream,
     progress: watch::Sender<TransferSnapshot>,
     stop: CancellationToken,
-) -> Ended {
+) -> FinishedTask {
     let result = fetch::fetch(&mut upstream, &mut job, &progress, &stop).await;
     let wire = result.as_ref().ok().map(|fetched| fetched.wire);
     let (flow, legs, moved) = {
@@ -280,5 +280,5 @@ async fn transfer_one(
         (last.flow, last.legs.len(), !last.was_up_to_date())
     };
     let reach = (legs > 0 && moved && !stop.is_cancelled()).then(|| reach(legs, wire));
-    Ended { job, upstream, error: result.err(), flow, reach }
+    FinishedTask { job, upstream, error: result.err(), flow, reach }
 }
