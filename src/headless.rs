@@ -6,7 +6,7 @@ mod log;
 mod node;
 mod observe;
 mod plain;
-mod show;
+mod progress;
 pub mod signals;
 
 use std::future::Future;
@@ -21,9 +21,9 @@ use fetch::Ended;
 pub use fetch::fetch;
 pub use log::{flush, start_log, tell};
 pub use node::nodes;
-use observe::{Eyes, Seen};
+use observe::{Observation, VerdictSource};
 pub use plain::plain;
-use show::Show;
+use progress::ProgressDisplay;
 use signals::stop_on_signals;
 
 /// Writes a line of the result to stdout.

@@ -78,8 +78,8 @@
 //!
 //! ```text
 //! main.rs       parse, pick the mode, error to exit code
-//! headless.rs   node, fetch, check, and plain, the run without a screen; observe  what limits it;  show  the only
-//!               progress bar;  signals;  log  written by a thread of its own
+//! headless.rs   node, fetch, check, and plain, the run without a screen; observe  what limits it;  progress  the
+//!               only progress bar;  signals;  log  written by a thread of its own
 //! dashboard.rs  runs net and ui side by side: plan; controller, the task that executes commands (commands), publishes
 //!               snapshots and the log (publisher, log), keeps the queue (queue) and exports (export)
 //! ```

@@ -8,7 +8,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::{Eyes, Seen, Show, on_one_thread_and_disk, reported, start_log, stop_on_signals};
+use super::{
+    Observation, ProgressDisplay, VerdictSource, on_one_thread_and_disk, reported, start_log, stop_on_signals,
+};
 use crate::cli::{FetchPlan, Talk};
 use crate::error::{Error, Kept, shown};
 use crate::net::diagnose::{accounts, reach};
@@ -39,65 +41,67 @@ pub(super) struct Ended {
 /// Fetches without a screen; the error is the first that a transfer ended with.
 pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
     let output = Output::of(&plan.output);
-    let show = Show::new(talk);
-    let show = if output == Some(Output::Stdout) { show.beside_data() } else { show };
+    let display = ProgressDisplay::new(talk);
+    let display = if output == Some(Output::Stdout) { display.beside_data() } else { display };
     let ran = start_log(talk, Level::WARN).and_then(|_log| {
         if output.is_some() && plan.jobs.is_some_and(|jobs| jobs > 1) {
             let path = shown(&plan.output);
             return Err(Error::Usage(format!("-o {path}: takes one transfer after the other: leave out -j")));
         }
         let routes: Vec<Route> = inputs.iter().map(|input| plan.read_route(input)).collect::<Result<_, _>>()?;
-        on_one_thread_and_disk(plan.jobs.unwrap_or(1), all(&routes, plan, &show))
+        on_one_thread_and_disk(plan.jobs.unwrap_or(1), all(&routes, plan, &display))
     });
-    report("fetch", ran, &show)
+    report("fetch", ran, &display)
 }
 
 /// What became of a run: the transfers that are over, in their order, and what ended it.
 pub(super) type Ran = (Vec<Ended>, Result<(), Error>);
 
 /// Writes the JSON document of a run, where one is wanted; the answer is what the program ends with.
-pub(super) fn report(mode: &'static str, ran: Result<Ran, Error>, show: &Show) -> Result<(), Error> {
+pub(super) fn report(mode: &'static str, ran: Result<Ran, Error>, display: &ProgressDisplay) -> Result<(), Error> {
     let (ended, result) = ran.unwrap_or_else(|error| (Vec::new(), Err(error)));
-    if show.is_json() {
+    if display.is_json() {
         let transfers = ended.iter().map(Ended::report).collect();
-        show.document(&Report::of_transfers(mode, transfers, result.as_ref().err()).to_json());
+        display.document(&Report::of_transfers(mode, transfers, result.as_ref().err()).to_json());
     }
-    reported(result, show.written())
+    reported(result, display.written())
 }
 
 /// Runs one transfer, shows it as it goes, and asks the hops about it where that is worth something.
 async fn one_transfer(
     upstream: &mut Upstream,
     mut job: FetchJob,
-    eyes: &Eyes,
-    show: &Show,
+    source: &VerdictSource,
+    display: &ProgressDisplay,
     stop: &CancellationToken,
 ) -> Ended {
     let (progress, news) = watch::channel(TransferSnapshot::default());
     // Both end together: the last thing that a transfer tells is that it is over.
-    let (mut seen, route) = (Seen::default(), job.route.clone());
-    let told = async { tokio::join!(fetch::fetch(upstream, &mut job, &progress, stop), show.follow(news.clone())) };
-    let watched = eyes.follow(&route, news.clone(), show, &mut seen);
+    let (mut observation, route) = (Observation::default(), job.route.clone());
+    let finished =
+        async { tokio::join!(fetch::fetch(upstream, &mut job, &progress, stop), display.follow(news.clone())) };
+    let watched = source.follow(&route, news.clone(), display, &mut observation);
     let (result, ()) = tokio::select! {
         biased;
-        told = told => told,
+        finished = finished => finished,
         // A look that is under way must not hold the end up.
         never = watched => match never {},
     };
-    let snapshot = TransferSnapshot { verdict: seen.verdict, stall: seen.stall, ..progress.borrow().clone() };
+    let snapshot =
+        TransferSnapshot { verdict: observation.verdict, stall: observation.stall, ..progress.borrow().clone() };
     let mut ended = Ended { job, snapshot, result, accounts: Vec::new() };
     if ended.result.is_ok() {
         // At once: a hop that answers no question would hold it back for a second.
-        show.done(&ended.snapshot);
+        display.done(&ended.snapshot);
     }
     let took_us = ended.snapshot.flow.active_us + ended.snapshot.flow.reply_us;
-    let judged = ended.result.is_ok() && show.is_talking() && took_us >= WORTH_JUDGING_US;
+    let judged = ended.result.is_ok() && display.is_talking() && took_us >= WORTH_JUDGING_US;
     // The hops know nothing of a file that did not have to move.
-    if (show.is_json() || judged) && !ended.snapshot.was_up_to_date() && !stop.is_cancelled() {
+    if (display.is_json() || judged) && !ended.snapshot.was_up_to_date() && !stop.is_cancelled() {
         ended.ask_hops().await;
     }
     if ended.result.is_ok() {
-        show.judged(&ended.snapshot);
+        display.judged(&ended.snapshot);
     }
     ended
 }
@@ -131,34 +135,34 @@ impl Ended {
     }
 }
 
-async fn all(routes: &[Route], plan: &FetchPlan, show: &Show) -> Result<Ran, Error> {
+async fn all(routes: &[Route], plan: &FetchPlan, display: &ProgressDisplay) -> Result<Ran, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let links = Arc::new(Links::default());
     let mut ended = Vec::new();
     for route in routes {
         if stop.is_cancelled() {
-            let result = outcome(&ended, &Err(Error::Interrupted { kept: Kept::default() }), show);
+            let result = outcome(&ended, &Err(Error::Interrupted { kept: Kept::default() }), display);
             return Ok((ended, result));
         }
-        let (more, result) = chains(route, plan, (&Eyes::Asking, show), &stop, &links, ended.len()).await;
+        let (more, result) = chains(route, plan, (&VerdictSource::Queried, display), &stop, &links, ended.len()).await;
         ended.extend(more);
         // What comes behind a file that is not whole would be taken for a part of it.
         let broken = Output::of(&plan.output).is_some() && ended.iter().any(|ended| ended.result.is_err());
         if result.is_err() || broken {
-            let result = outcome(&ended, &result, show);
+            let result = outcome(&ended, &result, display);
             return Ok((ended, result));
         }
     }
-    let result = outcome(&ended, &Ok(()), show);
+    let result = outcome(&ended, &Ok(()), display);
     Ok((ended, result))
 }
 
 /// The first error of a run: what a transfer ended with, else what ended the run. It is the exit code, so all others
 /// have to be said here.
-pub(super) fn outcome(ended: &[Ended], run: &Result<(), Error>, show: &Show) -> Result<(), Error> {
+pub(super) fn outcome(ended: &[Ended], run: &Result<(), Error>, display: &ProgressDisplay) -> Result<(), Error> {
     let mut failed = ended.iter().filter_map(|ended| ended.result.as_ref().err()).chain(run.as_ref().err());
     let first = failed.next();
-    failed.for_each(|error| show.tell(&format!("chainview: {error}")));
+    failed.for_each(|error| display.tell(&format!("chainview: {error}")));
     first.map_or(Ok(()), |error| Err(error.clone()))
 }
 
@@ -167,7 +171,7 @@ pub(super) fn outcome(ended: &[Ended], run: &Result<(), Error>, show: &Show) -> 
 pub(super) async fn chains(
     route: &Route,
     plan: &FetchPlan,
-    (eyes, show): (&Eyes, &Show),
+    (source, display): (&VerdictSource, &ProgressDisplay),
     stop: &CancellationToken,
     links: &Arc<Links>,
     begun: usize,
@@ -178,11 +182,12 @@ pub(super) async fn chains(
         let first = begun as u64 + chain * number + 1;
         let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.wire);
         let (route, plan, stop) = (route.clone(), plan.clone(), stop.clone());
-        let (eyes, show) = (eyes.clone(), show.clone());
+        let (source, display) = (source.clone(), display.clone());
         running.spawn(async move {
             let mut ended = Vec::new();
             for number in first..first + number {
-                let transfer = one_transfer(&mut upstream, plan.job(number, route.clone()), &eyes, &show, &stop).await;
+                let transfer =
+                    one_transfer(&mut upstream, plan.job(number, route.clone()), &source, &display, &stop).await;
                 let failed = transfer.result.is_err();
                 ended.push(transfer);
                 if failed {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::Show;
+use super::ProgressDisplay;
 use crate::net::diagnose::{accounts, reach};
 use crate::net::os::clock::Clock;
 use crate::net::watch::Watcher;
@@ -18,16 +18,16 @@ use crate::verdict::{Limit, Rolling, Verdict};
 
 /// Where the evidence comes from.
 #[derive(Clone, Debug)]
-pub(super) enum Eyes {
+pub(super) enum VerdictSource {
     /// The hops' own reports, which are followed anyway.
-    Watching(Arc<Watcher>),
+    Watched(Arc<Watcher>),
     /// A question to each hop now and then: the transfer's id is the right to ask.
-    Asking,
+    Queried,
 }
 
 /// What was seen last.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Observation {
     /// What limits the transfer; `None` while nothing can be said.
     pub(super) verdict: Option<Verdict>,
     /// It stands still.
@@ -35,60 +35,58 @@ pub(super) struct Seen {
 }
 
 /// Time between two looks at reports that come by themselves.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Time between two rounds of questions, each a connection to every hop.
-const ASK: Duration = Duration::from_millis(500);
+const QUERY_INTERVAL: Duration = Duration::from_millis(500);
 
-impl Eyes {
+impl VerdictSource {
     /// Follows one transfer, and says what it sees, for as long as it is waited for.
     pub(super) async fn follow(
         &self,
         route: &Route,
         news: watch::Receiver<TransferSnapshot>,
-        show: &Show,
-        seen: &mut Seen,
+        display: &ProgressDisplay,
+        observation: &mut Observation,
     ) -> Infallible {
         let (clock, mut rolling) = (Clock::start(), Rolling::default());
         loop {
-            sleep(if matches!(self, Self::Asking) { ASK } else { LOOK }).await;
+            sleep(if matches!(self, Self::Queried) { QUERY_INTERVAL } else { POLL_INTERVAL }).await;
             let transfer = news.borrow().clone();
             if !transfer.phase.is_under_way() {
                 continue;
             }
             let verdict = match self {
-                Self::Watching(watcher) => {
-                    rolling.see(clock.now_us(), &watcher.hops(), std::slice::from_ref(&transfer))
-                }
-                Self::Asking => {
+                Self::Watched(watcher) => rolling.see(clock.now_us(), &watcher.hops(), std::slice::from_ref(&transfer)),
+                Self::Queried => {
                     // Where nobody can be asked there is nothing to judge: not even that a hop sends no reports.
                     let reach = reach(transfer.legs.len(), transfer.wire);
-                    let told = match transfer.asks.filter(|_| reach > 0) {
+                    let reported = match transfer.asks.filter(|_| reach > 0) {
                         Some(id) => accounts(route, reach, id).await,
                         None => Vec::new(),
                     };
-                    rolling.hear(clock.now_us(), &told, &transfer)
+                    rolling.hear(clock.now_us(), &reported, &transfer)
                 }
             };
-            let now = Seen {
+            let now = Observation {
                 verdict: (verdict.limit != Limit::TooShort).then_some(verdict),
                 stall: rolling.stall(transfer.number),
             };
-            seen.tell(&now, &transfer, show);
-            *seen = now;
+            observation.report_changes(&now, &transfer, display);
+            *observation = now;
         }
     }
 }
 
-impl Seen {
+impl Observation {
     /// Says what is new.
-    fn tell(&self, now: &Self, transfer: &TransferSnapshot, show: &Show) {
-        let cause = |seen: &Self| seen.verdict.map(|verdict| verdict.limit);
+    fn report_changes(&self, now: &Self, transfer: &TransferSnapshot, display: &ProgressDisplay) {
+        let cause = |observation: &Self| observation.verdict.map(|verdict| verdict.limit);
         if let Some(verdict) = now.verdict.filter(|_| cause(self) != cause(now)) {
-            show.news(&format!("{}: {verdict}", transfer.name));
+            display.news(&format!("{}: {verdict}", transfer.name));
         }
         if let Some(stall) = now.stall.filter(|_| self.stall.is_none()) {
             let hop = stall.last_moved.map(|hop| format!(", hop {hop} moved data last")).unwrap_or_default();
-            show.news(&format!("{}: no byte for {}{hop}", transfer.name, Span(stall.lasting)));
+            display.news(&format!("{}: no byte for {}{hop}", transfer.name, Span(stall.lasting)));
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::fetch::{Ran, chains, outcome, report};
-use super::{Ended, Eyes, Show, on_one_thread, start_log, stop_on_signals};
+use super::{Ended, ProgressDisplay, VerdictSource, on_one_thread, start_log, stop_on_signals};
 use crate::cli::Talk;
 use crate::dashboard::ChainPlan;
 use crate::error::{Error, Kept};
@@ -28,24 +28,24 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 /// Runs the plan as plain lines; the exit code is that of the fetch.
 pub fn plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let mode = if plan.demo.is_some() { "demo" } else { "run" };
-    let show = Show::new(talk);
-    let ran = start_log(talk, Level::WARN).and_then(|_log| on_one_thread(run(plan, &show)));
-    report(mode, ran, &show)
+    let display = ProgressDisplay::new(talk);
+    let ran = start_log(talk, Level::WARN).and_then(|_log| on_one_thread(run(plan, &display)));
+    report(mode, ran, &display)
 }
 
-async fn run(mut plan: ChainPlan, show: &Show) -> Result<Ran, Error> {
+async fn run(mut plan: ChainPlan, display: &ProgressDisplay) -> Result<Ran, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.secret().clone());
     let tokens = Tokens { hops: plan.tokens.clone(), spawned };
     for (hop, text) in plan.tokens_shown() {
-        show.note(&format!("hop {hop}: {text}"));
+        display.note(&format!("hop {hop}: {text}"));
     }
     let mut nodes = plan.spawning.take().map(|spawning| Nodes::new(&plan.route, spawning));
     let links = nodes.as_ref().map(|nodes| nodes.supervisor.links());
     let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
     let supervisor = nodes.as_mut().map(|nodes| &mut nodes.supervisor);
     let ran = tokio::select! {
-        ran = fetches(&plan, supervisor, watcher, show, &stop) => Ok(ran),
+        ran = fetches(&plan, supervisor, watcher, display, &stop) => Ok(ran),
         () = left_waiting(&stop) => Err(Error::Interrupted { kept: Kept::default() }),
     };
     if let Some(nodes) = nodes {
@@ -101,7 +101,7 @@ async fn fetches(
     plan: &ChainPlan,
     supervisor: Option<&mut Supervisor>,
     watcher: Watcher,
-    show: &Show,
+    display: &ProgressDisplay,
     stop: &CancellationToken,
 ) -> Ran {
     if let Some(supervisor) = supervisor {
@@ -110,10 +110,10 @@ async fn fetches(
     }
     let _ = tokio::time::timeout(KNOW_HOPS, watcher.known()).await;
     for hop in watcher.hops() {
-        show.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
+        display.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
     }
-    let eyes = Eyes::Watching(Arc::new(watcher));
-    let (mut ended, chains) = chains(&plan.route, &plan.fetch, (&eyes, show), stop, &Arc::default(), 0).await;
+    let source = VerdictSource::Watched(Arc::new(watcher));
+    let (mut ended, chains) = chains(&plan.route, &plan.fetch, (&source, display), stop, &Arc::default(), 0).await;
     for transfer in &mut ended {
         if transfer.accounts.is_empty() && !transfer.snapshot.was_up_to_date() {
             tokio::select! {
@@ -122,9 +122,9 @@ async fn fetches(
                 () = transfer.ask_hops() => {}
             }
         }
-        tell_hops(transfer, show);
+        tell_hops(transfer, display);
     }
-    let result = outcome(&ended, &chains, show);
+    let result = outcome(&ended, &chains, display);
     (ended, result)
 }
 
@@ -142,14 +142,14 @@ fn how(hop: &HopSnapshot) -> String {
 }
 
 /// What every hop had to do with a transfer, and what limited it.
-fn tell_hops(transfer: &Ended, show: &Show) {
+fn tell_hops(transfer: &Ended, display: &ProgressDisplay) {
     for (hop, account) in transfer.job.route.hops().iter().zip(&transfer.accounts) {
         let label = hop.label();
         match account {
-            None => show.note(&format!("  {label}: no report")),
+            None => display.note(&format!("  {label}: no report")),
             Some(account) => {
                 let flow = account.flow;
-                show.note(&format!(
+                display.note(&format!(
                     "  {label}: {} in, {} out, {}; waited {} to read, {} to write{}{}",
                     Bytes(flow.bytes_in),
                     Bytes(flow.bytes_out),
@@ -163,7 +163,7 @@ fn tell_hops(transfer: &Ended, show: &Show) {
         }
     }
     if let Some(verdict) = transfer.snapshot.verdict {
-        show.note(&verdict.to_string());
+        display.note(&verdict.to_string());
     }
 }
 

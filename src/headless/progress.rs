@@ -22,7 +22,7 @@ const TEMPLATE: &str = "{prefix:24!} [{wide_bar}] {percent:>3}% {msg}";
 
 /// Where and how transfers are shown.
 #[derive(Clone, Debug)]
-pub(super) struct Show {
+pub(super) struct ProgressDisplay {
     way: Way,
     ascii: bool,
     /// The result goes into a JSON document instead.
@@ -40,7 +40,7 @@ enum Way {
     Nothing,
 }
 
-impl Show {
+impl ProgressDisplay {
     /// The way that fits this process's stderr and what was asked for.
     pub(super) fn new(talk: &Talk) -> Self {
         let way = match (talk.quiet, std::io::stderr().is_terminal()) {
@@ -76,7 +76,7 @@ impl Show {
                 bar.set_style(style(self.ascii));
                 let mut before = TransferSnapshot::default();
                 while let Some(snapshot) = next(&mut news).await {
-                    self.tell_news(&snapshot, &before);
+                    self.log_events(&snapshot, &before);
                     draw(&bar, &snapshot);
                     if snapshot.phase.is_over() {
                         break;
@@ -105,7 +105,7 @@ impl Show {
                 tell(&format!("{name}: asking"));
                 due = Instant::now() + LINE_PERIOD;
             }
-            self.tell_news(&snapshot, &before);
+            self.log_events(&snapshot, &before);
             if let (Phase::Streaming, Some(size), true) = (snapshot.phase, snapshot.size, Instant::now() >= due) {
                 let share = (snapshot.share() * 100.0).floor();
                 let (received, size, rate) = (Bytes(snapshot.received), Bytes(size), Rate(snapshot.rate));
@@ -117,7 +117,7 @@ impl Show {
         }
     }
 
-    fn tell_news(&self, snapshot: &TransferSnapshot, before: &TransferSnapshot) {
+    fn log_events(&self, snapshot: &TransferSnapshot, before: &TransferSnapshot) {
         snapshot.news_since(before).iter().for_each(|(_, news)| self.tell(&format!("{}: {news}", snapshot.name)));
     }
 
