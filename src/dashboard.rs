@@ -17,8 +17,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Color, Look, Talk};
+use crate::console::signals::Signals;
+use crate::console::{self, flush, start_log};
 use crate::error::{Error, Kept, plain, shown};
-use crate::headless::{flush, say, signals::Signals, start_log, tell};
 use crate::net::os::kernel::is_ignored;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
 use crate::ui::{self, ColorMode, Keymap, Left, ScreenError, Stop};
@@ -77,7 +78,7 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let remains = match ended {
         Ok(Ok(remains)) => remains,
         Ok(Err(error)) => {
-            tell(&format!("chainview: the chain failed inside: {error}"));
+            console::err(&format!("chainview: the chain failed inside: {error}"));
             Remains::default()
         }
         Err(_) => Remains::default(),
@@ -144,22 +145,22 @@ fn summary(chain: &ChainSnapshot, is_demo: bool, remains: &Remains) -> Result<()
             true => "the demo's files are gone with it".to_owned(),
             false => format!("files are in {}", chain.folder),
         };
-        say(&format!("{}; {place}", counts(&chain.transfers, !is_demo)))?;
+        console::out(&format!("{}; {place}", counts(&chain.transfers, !is_demo)))?;
     }
     if let Some(last) = of(Phase::Done).next_back() {
         let path = if is_demo { String::new() } else { format!(" as {}", last.path) };
-        say(&format!("last: {}{path}, {}", last.name, Rate(last.rate)))?;
+        console::out(&format!("last: {}{path}, {}", last.name, Rate(last.rate)))?;
     }
     if let Some(error) = of(Phase::Failed).next_back().and_then(|transfer| transfer.error.as_ref()) {
-        say(&format!("last failure: {error}"))?;
+        console::out(&format!("last failure: {error}"))?;
     }
     if !remains.nodes.is_empty() {
         let nodes: Vec<String> =
             remains.nodes.iter().map(|(address, pid)| format!("{address} (process {pid})")).collect();
-        say(&format!("still running: {}; kill ends them", nodes.join(", ")))?;
+        console::out(&format!("still running: {}; kill ends them", nodes.join(", ")))?;
     }
     if let Some(folder) = &remains.folder {
-        say(&format!("they serve from {}, which is yours to remove", shown(folder)))?;
+        console::out(&format!("they serve from {}, which is yours to remove", shown(folder)))?;
     }
     Ok(())
 }

@@ -2,58 +2,30 @@
 
 mod check;
 mod fetch;
-mod log;
 mod node;
 mod observe;
 mod plain;
 mod progress;
-pub mod signals;
 
 use std::future::Future;
-use std::io::{self, Write};
 
 use tokio::runtime::Builder;
 
+use crate::console;
 use crate::error::{self, Error};
 
 pub use check::check;
 use fetch::Ended;
 pub use fetch::fetch;
-pub use log::{flush, start_log, tell};
 pub use node::nodes;
 use observe::{Observation, VerdictSource};
 pub use plain::plain;
 use progress::ProgressDisplay;
-use signals::stop_on_signals;
-
-/// Writes a line of the result to stdout.
-///
-/// # Errors
-/// `Error::Disk` where it could not be written: a script must not take a lost result for a success.
-pub fn say(line: &str) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    written(writeln!(out, "{line}").and_then(|()| out.flush()))
-}
-
-/// Turns the outcome of a write to stdout into that of the run.
-///
-/// # Errors
-/// `Error::Disk`, except where the reader has gone away: it has what it wanted.
-pub fn written(outcome: io::Result<()>) -> Result<(), Error> {
-    match outcome {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Disk {
-            action: "write the result to it",
-            path: "standard output".into(),
-            reason: error::plain(&error),
-        }),
-        _ => Ok(()),
-    }
-}
 
 /// The outcome of a run whose result was then written, or not; the first failure counts, and the other is said here.
 fn reported(result: Result<(), Error>, written: Result<(), Error>) -> Result<(), Error> {
     if let (Err(_), Err(lost)) = (&result, &written) {
-        tell(&format!("chainview: {lost}"));
+        console::err(&format!("chainview: {lost}"));
     }
     result.and(written)
 }

@@ -79,7 +79,8 @@
 //! ```text
 //! main.rs       parse, pick the mode, error to exit code
 //! headless.rs   node, fetch, check, and plain, the run without a screen; observe  what limits it;  progress  the
-//!               only progress bar;  signals;  log  written by a thread of its own
+//!               only progress bar
+//! console.rs    standard output and standard error;  log  written by a thread of its own;  signals  that end a run
 //! dashboard.rs  runs net and ui side by side: plan; controller, the task that executes commands (commands), publishes
 //!               snapshots and the log (publisher, log), keeps the queue (queue) and exports (export)
 //! ```
@@ -98,6 +99,7 @@
 
 pub mod cli;
 pub mod command;
+pub mod console;
 pub mod dashboard;
 pub mod dials;
 pub mod error;

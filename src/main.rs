@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use chainview::cli::{self, DEFAULT_INPUT, FetchPlan, Mode, NodePlan, Stop, Talk};
+use chainview::console::{self, signals::Ending};
 use chainview::dashboard::{self, ChainPlan};
 use chainview::error::{Error, OK};
-use chainview::headless::{self, signals::Ending};
+use chainview::headless;
 
 /// The reason stands beside the dependency.
 #[global_allocator]
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
     };
     let talk = &invocation.talk;
     for name in invocation.ignored.iter().filter(|_| !talk.quiet) {
-        headless::tell(&format!("chainview: {name} is not a setting, and is ignored"));
+        console::err(&format!("chainview: {name} is not a setting, and is ignored"));
     }
     end(match &invocation.mode {
         Mode::Node { listeners, nodes, until_stdin_closes } => {
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
 fn chain_of(input: Option<&Path>, fetch: &FetchPlan, nodes: &NodePlan, no_spawn: bool) -> Result<ChainPlan, Error> {
     match input {
         None if !Path::new(DEFAULT_INPUT).exists() => {
-            headless::tell(&format!("chainview: there is no {DEFAULT_INPUT} here: running the demo"));
+            console::err(&format!("chainview: there is no {DEFAULT_INPUT} here: running the demo"));
             ChainPlan::demo(fetch, nodes)
         }
         input => ChainPlan::of_file(input.unwrap_or(Path::new(DEFAULT_INPUT)), fetch, nodes, no_spawn),
@@ -68,10 +69,10 @@ fn explain(error: &clap::Error) -> Result<(), Error> {
     if safe.iter().map(String::as_str).eq(error.render().to_string().lines()) {
         let printed = error.print().and_then(|()| std::io::stdout().flush());
         // Only help and the version go to stdout; where stderr cannot be written, there is nowhere to say so.
-        if error.use_stderr() { Ok(()) } else { headless::written(printed) }
+        if error.use_stderr() { Ok(()) } else { console::written(printed) }
     } else {
-        headless::tell(&safe.join("\n"));
-        headless::flush();
+        console::err(&safe.join("\n"));
+        console::flush();
         Ok(())
     }
 }
@@ -81,7 +82,7 @@ fn end(result: Result<(), Error>) -> ExitCode {
         Ok(()) => OK,
         Err(error) => {
             if !error.is_quiet() {
-                headless::tell(&format!("chainview: {error}"));
+                console::err(&format!("chainview: {error}"));
             }
             if let (Error::Interrupted { .. }, Some(ending)) = (&error, Ending::caught()) {
                 ending.end_process();
@@ -89,6 +90,6 @@ fn end(result: Result<(), Error>) -> ExitCode {
             error.exit_code()
         }
     };
-    headless::flush();
+    console::flush();
     ExitCode::from(code)
 }

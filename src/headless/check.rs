@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use super::{on_one_thread, reported, say, start_log, stop_on_signals};
+use super::{on_one_thread, reported};
 use crate::cli::{FetchPlan, Talk};
+use crate::console::signals::stop_on_signals;
+use crate::console::{self, start_log};
 use crate::error::Error;
 use crate::net::fetch::{self as client, Checked};
 use crate::net::upstream::protocols::Links;
@@ -33,9 +35,9 @@ pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
             last_modified: checked.last_modified.as_deref().map(Into::into),
             ..CheckReport::new(route, checked.size, checked.wire, &checked.legs)
         });
-        say(&Report::of_check(report, checked.as_ref().err()).to_json())
+        console::out(&Report::of_check(report, checked.as_ref().err()).to_json())
     } else if let Ok((route, checked)) = &checked {
-        say(&table(route, checked))
+        console::out(&table(route, checked))
     } else {
         Ok(())
     };

@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::{
-    Observation, ProgressDisplay, VerdictSource, on_one_thread_and_disk, reported, start_log, stop_on_signals,
-};
+use super::{Observation, ProgressDisplay, VerdictSource, on_one_thread_and_disk, reported};
 use crate::cli::{FetchPlan, Talk};
+use crate::console::signals::stop_on_signals;
+use crate::console::start_log;
 use crate::error::{Error, Kept, shown};
 use crate::net::diagnose::{accounts, reach};
 use crate::net::fetch::{self, FetchJob, Fetched, Output};
@@ -162,7 +162,7 @@ async fn all(routes: &[Route], plan: &FetchPlan, display: &ProgressDisplay) -> R
 pub(super) fn outcome(ended: &[Ended], run: &Result<(), Error>, display: &ProgressDisplay) -> Result<(), Error> {
     let mut failed = ended.iter().filter_map(|ended| ended.result.as_ref().err()).chain(run.as_ref().err());
     let first = failed.next();
-    failed.for_each(|error| display.tell(&format!("chainview: {error}")));
+    failed.for_each(|error| display.err(&format!("chainview: {error}")));
     first.map_or(Ok(()), |error| Err(error.clone()))
 }
 

@@ -12,10 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind};
 use tokio::task::JoinSet;
 use tracing::{Level, error, info};
 
-use super::log::Sink;
-use super::signals::{Ending, Signals, listen};
-use super::{on_one_thread, say, start_log};
+use super::on_one_thread;
 use crate::cli::{Listen, NodePlan, PerHop, Talk};
+use crate::console::signals::{Ending, Signals, listen};
+use crate::console::{self, Sink, start_log};
 use crate::error::{Error, Kept, plain, shown};
 use crate::net::access::Access;
 use crate::net::server::drain::Drain;
@@ -47,7 +47,7 @@ pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, ta
             nodes.push((Node::new(config(plan, address)?, address), listener));
         }
         for (node, _) in &nodes {
-            say(&format!("listening {}", node.address))?;
+            console::out(&format!("listening {}", node.address))?;
         }
         let drain = Drain::new();
         let mut running = JoinSet::new();

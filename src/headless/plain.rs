@@ -9,8 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::fetch::{Ran, chains, outcome, report};
-use super::{Ended, ProgressDisplay, VerdictSource, on_one_thread, start_log, stop_on_signals};
+use super::{Ended, ProgressDisplay, VerdictSource, on_one_thread};
 use crate::cli::Talk;
+use crate::console::signals::stop_on_signals;
+use crate::console::start_log;
 use crate::dashboard::ChainPlan;
 use crate::error::{Error, Kept};
 use crate::net::supervisor::{Line, Spawning, Supervisor, all_started};

@@ -8,9 +8,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::log::tell_now;
-use super::{say, tell};
 use crate::cli::Talk;
+use crate::console::{self, err_now};
 use crate::error::Error;
 use crate::snapshot::{Phase, Proof, TransferSnapshot};
 use crate::units::{Bytes, Eta, Rate, Span};
@@ -102,7 +101,7 @@ impl ProgressDisplay {
             let name = &snapshot.name;
             if snapshot.phase == Phase::Dialing && !begun {
                 begun = true;
-                tell(&format!("{name}: asking"));
+                console::err(&format!("{name}: asking"));
                 due = Instant::now() + LINE_PERIOD;
             }
             self.log_events(&snapshot, &before);
@@ -110,7 +109,7 @@ impl ProgressDisplay {
                 let share = (snapshot.share() * 100.0).floor();
                 let (received, size, rate) = (Bytes(snapshot.received), Bytes(size), Rate(snapshot.rate));
                 let left = snapshot.eta.map(|eta| format!(", {} left", Eta(Some(eta)))).unwrap_or_default();
-                tell(&format!("{name}: {share:.0}% {received} of {size}, {rate}{left}"));
+                console::err(&format!("{name}: {share:.0}% {received} of {size}, {rate}{left}"));
                 due = Instant::now() + LINE_PERIOD;
             }
             before = snapshot;
@@ -118,7 +117,7 @@ impl ProgressDisplay {
     }
 
     fn log_events(&self, snapshot: &TransferSnapshot, before: &TransferSnapshot) {
-        snapshot.news_since(before).iter().for_each(|(_, news)| self.tell(&format!("{}: {news}", snapshot.name)));
+        snapshot.news_since(before).iter().for_each(|(_, news)| self.err(&format!("{}: {news}", snapshot.name)));
     }
 
     /// Says how a transfer that went well ended: on stdout, unless the JSON document has that place.
@@ -126,22 +125,22 @@ impl ProgressDisplay {
         let line = final_line(snapshot);
         match &self.way {
             Way::Nothing => {}
-            _ if self.json => self.tell(&line),
-            Way::Bars(_) | Way::Lines => self.say(&line),
+            _ if self.json => self.err(&line),
+            Way::Bars(_) | Way::Lines => self.out(&line),
         }
     }
 
     /// Says what limited a transfer, where that is known.
     pub(super) fn judged(&self, snapshot: &TransferSnapshot) {
         if let (Some(verdict), true) = (&snapshot.verdict, self.is_talking()) {
-            self.tell(&format!("{}: {verdict}", snapshot.name));
+            self.err(&format!("{}: {verdict}", snapshot.name));
         }
     }
 
     /// Says what has changed meanwhile, to whoever follows.
     pub(super) fn news(&self, line: &str) {
         if self.is_talking() {
-            self.tell(line);
+            self.err(line);
         }
     }
 
@@ -150,13 +149,13 @@ impl ProgressDisplay {
         match &self.way {
             Way::Nothing => {}
             _ if self.json => {}
-            Way::Bars(_) | Way::Lines => self.say(line),
+            Way::Bars(_) | Way::Lines => self.out(line),
         }
     }
 
     /// Writes the JSON document, whatever else is wanted.
     pub(super) fn document(&self, text: &str) {
-        self.say(text);
+        self.out(text);
     }
 
     /// Whether all of the result could be written so far.
@@ -165,13 +164,13 @@ impl ProgressDisplay {
     }
 
     /// Writes a part of the result to stdout, above the bars where there are any.
-    fn say(&self, line: &str) {
+    fn out(&self, line: &str) {
         if self.stdout_taken {
-            return self.tell(line);
+            return self.err(line);
         }
         let said = match &self.way {
-            Way::Bars(bars) => bars.suspend(|| say(line)),
-            Way::Lines | Way::Nothing => say(line),
+            Way::Bars(bars) => bars.suspend(|| console::out(line)),
+            Way::Lines | Way::Nothing => console::out(line),
         };
         if let Err(error) = said {
             // Only the first is told: the others have the same cause.
@@ -180,10 +179,10 @@ impl ProgressDisplay {
     }
 
     /// Says something on stderr, above the bars where there are any.
-    pub(super) fn tell(&self, line: &str) {
+    pub(super) fn err(&self, line: &str) {
         match &self.way {
-            Way::Bars(bars) => bars.suspend(|| tell_now(line)),
-            Way::Lines | Way::Nothing => tell(line),
+            Way::Bars(bars) => bars.suspend(|| err_now(line)),
+            Way::Lines | Way::Nothing => console::err(line),
         }
     }
 }

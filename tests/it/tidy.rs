@@ -12,7 +12,7 @@ const TOP_LEVEL: &[&str] = &["Cargo.toml", "src", "src/ui", "src/net", "assets",
 /// The modules where the kernel interface needs `unsafe` and no safe wrapper has it.
 const UNSAFE_ALLOWED: &[&str] = &["src/net/body/sockbuf/lock.rs", "src/net/os/kernel.rs"];
 /// The roof: the files that join the two wings.
-const ROOF: &[&str] = &["src/main.rs", "src/headless.rs", "src/dashboard.rs"];
+const ROOF: &[&str] = &["src/main.rs", "src/headless.rs", "src/dashboard.rs", "src/console.rs"];
 
 const RUNTIME: &[&str] = &["tokio", "tokio_util"];
 const SOCKETS: &[&str] =
@@ -45,7 +45,8 @@ fn room(path: &str) -> Room {
         _ if path.ends_with("tests.rs") || path == "src/net/sim.rs" => Room::Outside,
         _ if path == "src/cli.rs" || path.starts_with("src/cli/") => Room::Cli,
         _ if path == "src/headless.rs" || path.starts_with("src/headless/") => Room::Headless,
-        _ if ROOF.contains(&path) || path.starts_with("src/dashboard/") => Room::Roof,
+        _ if ROOF.contains(&path) => Room::Roof,
+        _ if path.starts_with("src/dashboard/") || path.starts_with("src/console/") => Room::Roof,
         _ if path == "src/net.rs" || path.starts_with("src/net/") => Room::Net,
         _ if path.starts_with("src/ui/") => Room::Ui,
         _ if path.starts_with("src/") => Room::Root,

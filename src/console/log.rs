@@ -110,15 +110,15 @@ pub fn start_log(talk: &Talk, usual: Level) -> Result<Sink, Error> {
 }
 
 /// Writes a line to stderr, behind those of the log.
-pub fn tell(line: &str) {
+pub fn err(line: &str) {
     match stderr() {
         Some(sink) => sink.push(format!("{line}\n").as_bytes()),
-        None => tell_now(line),
+        None => err_now(line),
     }
 }
 
 /// Writes a line to stderr at once, for whoever draws around it; to be used on a terminal only.
-pub(super) fn tell_now(line: &str) {
+pub(crate) fn err_now(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

@@ -100,7 +100,7 @@ impl Signals {
 }
 
 /// Begins to listen for a signal.
-pub(super) fn listen(kind: SignalKind) -> Result<Signal, Error> {
+pub(crate) fn listen(kind: SignalKind) -> Result<Signal, Error> {
     signal(kind).map_err(|error| Error::Other(format!("cannot listen for signals: {}", plain(&error))))
 }
 

@@ -1,0 +1,35 @@
+//! Writes to standard output and standard error, and listens for signals: what every way to run the program shares.
+
+mod log;
+pub mod signals;
+
+use std::io::{self, Write};
+
+use crate::error::{self, Error};
+
+pub(crate) use log::{Sink, err_now};
+pub use log::{err, flush, start_log};
+
+/// Writes a line of the result to stdout.
+///
+/// # Errors
+/// `Error::Disk` where it could not be written: a script must not take a lost result for a success.
+pub fn out(line: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    written(writeln!(out, "{line}").and_then(|()| out.flush()))
+}
+
+/// Turns the outcome of a write to stdout into that of the run.
+///
+/// # Errors
+/// `Error::Disk`, except where the reader has gone away: it has what it wanted.
+pub fn written(outcome: io::Result<()>) -> Result<(), Error> {
+    match outcome {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Disk {
+            action: "write the result to it",
+            path: "standard output".into(),
+            reason: error::plain(&error),
+        }),
+        _ => Ok(()),
+    }
+}
