@@ -4,7 +4,6 @@ mod commands;
 mod controller;
 mod export;
 mod log;
-mod plan;
 mod publisher;
 mod queue;
 
@@ -21,12 +20,12 @@ use crate::console::signals::Signals;
 use crate::console::{self, flush, start_log};
 use crate::error::{Error, Kept, plain, shown};
 use crate::net::os::kernel::is_ignored;
+use crate::plan::ChainPlan;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
 use crate::ui::{self, ColorMode, Keymap, Left, ScreenError, Stop};
 use crate::units::{Bytes, Rate};
 
 pub use controller::{Controller, Remains};
-pub use plan::{ChainPlan, Demo};
 
 /// Wishes that wait to be carried out; a person does not type faster than they are taken.
 const COMMAND_QUEUE: usize = 64;

@@ -81,7 +81,8 @@
 //! headless.rs   node, fetch, check, and plain, the run without a screen; observe  what limits it;  progress  the
 //!               only progress bar
 //! console.rs    standard output and standard error;  log  written by a thread of its own;  signals  that end a run
-//! dashboard.rs  runs net and ui side by side: plan; controller, the task that executes commands (commands), publishes
+//! plan.rs       a run over one chain: from an input file, or the built-in demo
+//! dashboard.rs  runs net and ui side by side: controller, the task that executes commands (commands), publishes
 //!               snapshots and the log (publisher, log), keeps the queue (queue) and exports (export)
 //! ```
 //!
@@ -106,6 +107,7 @@ pub mod error;
 pub mod headless;
 pub mod meter;
 pub mod net;
+pub mod plan;
 pub mod report;
 pub mod route;
 pub mod snapshot;

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use chainview::cli::{self, DEFAULT_INPUT, FetchPlan, Mode, NodePlan, Stop, Talk};
 use chainview::console::{self, signals::Ending};
-use chainview::dashboard::{self, ChainPlan};
+use chainview::dashboard;
 use chainview::error::{Error, OK};
 use chainview::headless;
+use chainview::plan::ChainPlan;
 
 /// The reason stands beside the dependency.
 #[global_allocator]

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use super::controller::Controller;
 use super::export::{self, Export};
-use super::plan::token_shown;
 use super::publisher::TaskResult;
 use crate::cli::config;
 use crate::command::Command;
@@ -14,6 +13,7 @@ use crate::error::{Error, shown};
 use crate::net::access::Secret;
 use crate::net::admin_client;
 use crate::net::supervisor::{Order, ReadToken};
+use crate::plan::token_shown;
 use crate::route::{FileName, Hop, HostPort, Route};
 use crate::snapshot::{HopLink, Level, Listing};
 use crate::text::SafeText;

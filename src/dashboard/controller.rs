@@ -9,12 +9,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::plan::ChainPlan;
 use super::publisher::{Publisher, TaskResult};
 use crate::command::Command;
 use crate::net::access::Secret;
 use crate::net::supervisor::{Line, ReadToken, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
+use crate::plan::ChainPlan;
 use crate::route::HostPort;
 use crate::snapshot::{ChainSnapshot, Level};
 
@@ -186,7 +186,7 @@ impl Controller {
         let mut nodes = self.detached;
         nodes.retain(|(_, pid)| is_alive(*pid));
         nodes.extend(living);
-        let folder = self.plan.demo.filter(|_| !nodes.is_empty()).map(super::plan::Demo::keep);
+        let folder = self.plan.demo.filter(|_| !nodes.is_empty()).map(crate::plan::Demo::keep);
         Remains { nodes, folder }
     }
 

@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::plan::ChainPlan;
 use crate::error::{plain, shown};
+use crate::plan::ChainPlan;
 use crate::snapshot::ChainSnapshot;
 use crate::text::SafeText;
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::task::JoinError;
 
 use super::log::Log;
-use super::plan::ChainPlan;
 use super::queue::{Queue, QueueEvent};
 use crate::error::Error;
 use crate::net::os::clock::Clock;
 use crate::net::watch::Watcher;
+use crate::plan::ChainPlan;
 use crate::route::Route;
 use crate::snapshot::{
     ChainSnapshot, ConnSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Level, Listing, TransferSnapshot,

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use chainview::cli::{self, Mode};
 use chainview::command::Command;
-use chainview::dashboard::{ChainPlan, Controller, Remains};
+use chainview::dashboard::{Controller, Remains};
+use chainview::plan::ChainPlan;
 use chainview::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Phase, TransferSnapshot};
 use free::Chain;
 use tokio::sync::{mpsc, watch};

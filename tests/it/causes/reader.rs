@@ -10,8 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chainview::cli::{self, Mode};
-use chainview::dashboard::{ChainPlan, Controller};
+use chainview::dashboard::Controller;
 use chainview::net::access::Secret;
+use chainview::plan::ChainPlan;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;

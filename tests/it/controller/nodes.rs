@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use chainview::cli::{self, Mode};
 use chainview::command::Command;
-use chainview::dashboard::ChainPlan;
 use chainview::dials::Dial;
+use chainview::plan::ChainPlan;
 use chainview::route::Hop;
 use chainview::snapshot::{ConnState, HopLink, HopSnapshot, Level, Phase};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};

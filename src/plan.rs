@@ -125,7 +125,7 @@ impl ChainPlan {
 
 impl Demo {
     /// Lets the folder outlive the run, for nodes that serve from it.
-    pub(super) fn keep(self) -> PathBuf {
+    pub(crate) fn keep(self) -> PathBuf {
         self.0.keep()
     }
 }
@@ -142,7 +142,7 @@ fn check_hops(nodes: &NodePlan, hops: usize) -> Result<(), Error> {
 }
 
 /// Which token a hop is sent, for people; `None` where its line names none.
-pub(super) fn token_shown(hop: &Hop) -> Option<String> {
+pub(crate) fn token_shown(hop: &Hop) -> Option<String> {
     let name = hop.token_file.as_deref().map(SafeText::new)?;
     Some(format!("the read token in {name} is sent to {}", hop.address))
 }
