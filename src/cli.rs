@@ -4,7 +4,7 @@ mod args;
 pub mod config;
 mod defaults;
 mod environment;
-mod fits;
+mod mode_flags;
 mod values;
 
 use std::ffi::OsString;
@@ -24,7 +24,7 @@ use crate::text::SafeText;
 
 pub use crate::net::fetch::ProofWish;
 use args::Args;
-use fits::ModeKind;
+use mode_flags::ModeKind;
 pub use values::{Color, Listen, Look, PerHop};
 
 /// What a person asked for, checked as far as it can be without touching the network.
@@ -270,7 +270,7 @@ pub fn safe_lines(error: &clap::Error) -> Vec<String> {
 
 fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
     let kind = kind(&args, matches);
-    fits::check(kind, matches)?;
+    mode_flags::check(kind, matches)?;
     let (fetch, nodes) = (fetch_plan(&args), node_plan(&args)?);
     let mut inputs = args.inputs;
     if kind != ModeKind::Fetch && inputs.len() > 1 {

@@ -1,6 +1,6 @@
 //! What can go wrong, one variant for each action that failed, and the exit code that says so to scripts.
 
-mod broken;
+mod body_failure;
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::text::SafeText;
 use crate::units::{Bytes, Span};
 use crate::wire::{Problem, Reason};
 
-pub use broken::Broken;
+pub use body_failure::Broken;
 
 /// The whole file is in its place, or what was asked for was done.
 pub const OK: u8 = 0;

@@ -11,19 +11,18 @@
 //!               a digest), transfer (ids), problem and reason (what went wrong, in a form that travels);
 //!               http and seed: the two dialects, read and written on slices
 //! meter.rs      counters and blocked-time clocks of a body, the cap's bucket, rates
-//! snapshot.rs   all that a screen, a JSON line and a metric may know: node, listing; broke  how a body ended;
-//!               news  what is worth a line;
-//!               at_most  lists, capped;  protocol  which one a connection speaks, in JSON
+//! snapshot.rs   all that a screen, a JSON line and a metric may know: node, listing;  body_error  how a body ended;
+//!               log_events  what is worth a line;  bounded  lists, capped;  protocol  the one a connection speaks
 //! verdict.rs    from where each stage spent its time (judge) to the sentence (words) that says what limits a transfer,
 //!               while it runs (rolling, steady); evidence of one hop (stage), a node by itself (alone), what came before a
 //!               short body (setup)
 //! waterfall.rs  the set-up of a transfer as bars: who spent what, and when
 //! command.rs    what a person may ask of the chain;  dials.rs  what can be turned on a hop while it runs
 //! report.rs     the JSON document of a headless run
-//! error.rs      one variant per failed action, each with its exit code; broken  how a hop broke a body off
+//! error.rs      one variant per failed action, each with its exit code;  body_failure  how a hop failed a body
 //! text.rs       outside text made safe to show;  units.rs  sizes, rates and times as people read them
-//! cli.rs        flags (args, values, fits), environment and configuration file (config), both as defaults, become one
-//!               validated Mode
+//! cli.rs        flags (args, values, mode_flags), environment and configuration file (config), both as defaults,
+//!               become one validated Mode
 //! ```
 //!
 //! # The wing of sockets: net/

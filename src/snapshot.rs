@@ -1,9 +1,9 @@
 //! What a screen, a JSON line and a metric may know: plain data, copied out, never shared.
 
-mod at_most;
-mod broke;
+mod body_error;
+mod bounded;
 mod listing;
-mod news;
+mod log_events;
 mod node;
 mod protocol;
 
@@ -16,7 +16,7 @@ use crate::verdict::Verdict;
 use crate::waterfall::Row;
 use crate::wire::{Leg, TransferId};
 
-pub use broke::Broke;
+pub use body_error::Broke;
 pub use listing::{Entry, Listing, MAX_ENTRIES};
 pub use node::{
     ConnRole, ConnSnapshot, ConnState, Flow, Load, MAX_CONNECTIONS, Moments, NodeSnapshot, Part, TcpSnapshot, Totals,

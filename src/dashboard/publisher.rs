@@ -171,8 +171,8 @@ impl Publisher {
         let (last, unknown) = (Arc::clone(&self.last), TransferSnapshot::default());
         for transfer in transfers {
             let before = last.transfers.iter().find(|before| before.number == transfer.number).unwrap_or(&unknown);
-            for (level, news) in transfer.news_since(before) {
-                self.log.say(level, None, format!("#{} {news}", transfer.number));
+            for (level, text) in transfer.log_events_since(before) {
+                self.log.say(level, None, format!("#{} {text}", transfer.number));
             }
         }
     }

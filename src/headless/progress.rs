@@ -117,7 +117,7 @@ impl ProgressDisplay {
     }
 
     fn log_events(&self, snapshot: &TransferSnapshot, before: &TransferSnapshot) {
-        snapshot.news_since(before).iter().for_each(|(_, news)| self.err(&format!("{}: {news}", snapshot.name)));
+        snapshot.log_events_since(before).iter().for_each(|(_, text)| self.err(&format!("{}: {text}", snapshot.name)));
     }
 
     /// Says how a transfer that went well ended: on stdout, unless the JSON document has that place.

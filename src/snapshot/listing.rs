@@ -3,7 +3,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::at_most::at_most;
+use super::bounded::bounded;
 use crate::route::FileName;
 use crate::text::SafeText;
 use crate::wire::http::{decode_name, encode_name};
@@ -18,7 +18,7 @@ pub struct Listing {
     /// The folder, as asked for; empty for the root.
     pub folder: SafeText,
     /// What is in it, sorted by name.
-    #[serde(deserialize_with = "at_most::<MAX_ENTRIES, _, _>")]
+    #[serde(deserialize_with = "bounded::<MAX_ENTRIES, _, _>")]
     pub entries: Vec<Entry>,
     /// Names behind this page; some may turn out to be nothing that is served.
     pub more: u64,

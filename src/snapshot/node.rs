@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Broke;
-use super::at_most::at_most;
+use super::bounded::bounded;
 use crate::dials::Dials;
 use crate::route::Wire;
 use crate::text::SafeText;
@@ -32,7 +32,7 @@ pub struct NodeSnapshot {
     /// Whom it relays to, in words.
     pub policy: SafeText,
     /// The wires it speaks.
-    #[serde(deserialize_with = "at_most::<MAX_WIRES, _, _>")]
+    #[serde(deserialize_with = "bounded::<MAX_WIRES, _, _>")]
     pub wires: Vec<SafeText>,
     /// It takes no new work.
     pub draining: bool,
@@ -43,7 +43,7 @@ pub struct NodeSnapshot {
     /// Counters since the start.
     pub totals: Totals,
     /// The connections open now, oldest first.
-    #[serde(deserialize_with = "at_most::<MAX_CONNECTIONS, _, _>")]
+    #[serde(deserialize_with = "bounded::<MAX_CONNECTIONS, _, _>")]
     pub connections: Vec<ConnSnapshot>,
     /// Connections left out of the list.
     pub more: u64,

@@ -6,25 +6,25 @@ use crate::units::Bytes;
 impl TransferSnapshot {
     /// What is to be said now and was not true of the same transfer before, a sentence each, and how bad it is: going on
     /// after a break is good news.
-    pub fn news_since(&self, before: &Self) -> Vec<(Level, String)> {
-        let mut news = Vec::new();
+    pub fn log_events_since(&self, before: &Self) -> Vec<(Level, String)> {
+        let mut events = Vec::new();
         if let Some(why) = self.started_over.as_ref().filter(|_| self.started_over != before.started_over) {
-            news.push((Level::Warn, format!("starts over: {why}")));
+            events.push((Level::Warn, format!("starts over: {why}")));
         }
         if self.resumed_from > 0 && self.resumed_from != before.resumed_from {
             let size = self.size.unwrap_or_default();
             let text = format!("goes on from {} of {}", Bytes(self.resumed_from), Bytes(size));
-            news.push((Level::Info, text));
+            events.push((Level::Info, text));
         }
         let stands = matches!(self.phase, Phase::Streaming | Phase::Locked) && self.error != before.error;
         // Two fetches of one name take turns: nothing is wrong.
         let level = if self.phase == Phase::Locked { Level::Info } else { Level::Warn };
-        news.extend(self.error.as_ref().filter(|_| stands).map(|error| (level, error.to_string())));
+        events.extend(self.error.as_ref().filter(|_| stands).map(|error| (level, error.to_string())));
         let broke = self.phase == Phase::Retrying && (before.phase, before.attempt) != (self.phase, self.attempt);
         if let Some(error) = self.error.as_ref().filter(|_| broke) {
-            news.push((Level::Warn, format!("{error}: trying again")));
+            events.push((Level::Warn, format!("{error}: trying again")));
         }
-        news
+        events
     }
 }
 
@@ -38,11 +38,11 @@ mod tests {
         let error = Some("hop 2 (h:1): connection refused".into());
         let broken = TransferSnapshot { phase: Phase::Retrying, error, ..start.clone() };
         assert_eq!(
-            broken.news_since(&start),
+            broken.log_events_since(&start),
             [(Level::Warn, "hop 2 (h:1): connection refused: trying again".to_owned())]
         );
         let again = TransferSnapshot { attempt: 2, ..broken.clone() };
-        assert_eq!((again.news_since(&broken).len(), again.news_since(&again).len()), (1, 0));
+        assert_eq!((again.log_events_since(&broken).len(), again.log_events_since(&again).len()), (1, 0));
         let resumed = TransferSnapshot {
             phase: Phase::Streaming,
             resumed_from: 8_000_000,
@@ -50,14 +50,14 @@ mod tests {
             error: None,
             ..again.clone()
         };
-        assert_eq!(resumed.news_since(&again), [(Level::Info, "goes on from 8.0M of 41.2M".to_owned())]);
+        assert_eq!(resumed.log_events_since(&again), [(Level::Info, "goes on from 8.0M of 41.2M".to_owned())]);
         let stands = TransferSnapshot { error: Some("hop 2 (h:1): does not answer".into()), ..resumed.clone() };
-        assert_eq!(stands.news_since(&resumed), [(Level::Warn, "hop 2 (h:1): does not answer".to_owned())]);
-        assert!(stands.news_since(&stands).is_empty() && resumed.news_since(&stands).is_empty());
+        assert_eq!(stands.log_events_since(&resumed), [(Level::Warn, "hop 2 (h:1): does not answer".to_owned())]);
+        assert!(stands.log_events_since(&stands).is_empty() && resumed.log_events_since(&stands).is_empty());
         let waits = TransferSnapshot { phase: Phase::Locked, error: Some("waits".into()), ..start.clone() };
-        assert_eq!(waits.news_since(&start), [(Level::Info, "waits".to_owned())]);
-        assert!(waits.news_since(&waits).is_empty());
+        assert_eq!(waits.log_events_since(&start), [(Level::Info, "waits".to_owned())]);
+        assert!(waits.log_events_since(&waits).is_empty());
         let over = TransferSnapshot { started_over: Some("it changed".into()), resumed_from: 0, ..resumed.clone() };
-        assert_eq!(over.news_since(&resumed), [(Level::Warn, "starts over: it changed".to_owned())]);
+        assert_eq!(over.log_events_since(&resumed), [(Level::Warn, "starts over: it changed".to_owned())]);
     }
 }

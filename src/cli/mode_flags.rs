@@ -40,7 +40,7 @@ impl fmt::Display for ModeKind {
 }
 
 /// Flags that mean something only in some modes; from the environment or a file they are mere defaults, and fit all.
-const FITS: &[(&[&str], &[ModeKind])] = &[
+const FLAG_MODES: &[(&[&str], &[ModeKind])] = &[
     (&["file"], &[Dashboard, Fetch, Spawn, Check]),
     (
         &["output", "number", "jobs", "force", "max_size", "no_times", "no_resume", "retries", "no_verify", "expect"],
@@ -60,7 +60,7 @@ const FITS: &[(&[&str], &[ModeKind])] = &[
 
 /// Refuses a flag that was typed for a mode in which it means nothing.
 pub(super) fn check(kind: ModeKind, matches: &ArgMatches) -> Result<(), Error> {
-    for (flags, modes) in FITS {
+    for (flags, modes) in FLAG_MODES {
         let typed = |id: &&&str| matches.value_source(id) == Some(ValueSource::CommandLine);
         if let Some(flag) = flags.iter().find(typed).filter(|_| !modes.contains(&kind)) {
             let flag = flag.replace('_', "-");

@@ -7,14 +7,14 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Reads a list and keeps its beginning: a report from elsewhere must not take more memory than an honest one.
-pub(super) fn at_most<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+pub(super) fn bounded<'de, const MAX: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
-    struct Beginning<T, const MOST: usize>(PhantomData<T>);
+    struct Beginning<T, const MAX: usize>(PhantomData<T>);
 
-    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Beginning<T, MOST> {
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Beginning<T, MAX> {
         type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,7 +23,7 @@ where
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
             let mut kept = Vec::new();
-            while kept.len() < MOST {
+            while kept.len() < MAX {
                 match list.next_element()? {
                     Some(element) => kept.push(element),
                     None => return Ok(kept),
@@ -34,7 +34,7 @@ where
         }
     }
 
-    deserializer.deserialize_seq(Beginning::<T, MOST>(PhantomData))
+    deserializer.deserialize_seq(Beginning::<T, MAX>(PhantomData))
 }
 
 #[cfg(test)]
