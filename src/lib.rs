@@ -66,7 +66,7 @@
 //!               clipboard  what goes out besides frames
 //! keymap        one table for dispatch, footer, help and palette;  action  what keys mean;  mouse  what clicks mean;
 //!               edit  a line being typed
-//! state         what the screen itself remembers;  lists  rows, narrowed by a filter and sorted;  seen, rates
+//! state         what the screen itself remembers;  lists  rows, narrowed by a filter and sorted;  history, rates
 //!               what only a sequence of snapshots shows
 //! view          draws;  layout  which region stands where;  widgets/  one region a file;  columns, grid, paint,
 //!               theme  tables, glyphs, colours;  fill  where the bytes are;  svg  a screen as a picture;

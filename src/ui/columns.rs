@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::filter::Field;
 use super::grid::{Column, fixed, growing};
+use super::history::History;
 use super::lists::{Sort, conn};
-use super::seen::Seen;
 use crate::route::Wire;
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, HopSnapshot};
 use crate::units::{Bytes, Eta};
@@ -143,10 +143,10 @@ impl Default for Key {
 }
 
 /// What a connection is sorted by.
-pub fn sort_key(chain: &ChainSnapshot, seen: &Seen, place: (usize, usize), sort: Sort) -> Key {
+pub fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, usize), sort: Sort) -> Key {
     let Some(conn) = conn(chain, place) else { return Key::default() };
     let hop = &chain.hops[place.0];
-    let (rate_in, rate_out) = seen.rates.of(hop, conn).unwrap_or_default();
+    let (rate_in, rate_out) = history.rates.of(hop, conn).unwrap_or_default();
     let tcp = conn.tcp.unwrap_or_default();
     let number = |n: u64| (n, String::new());
     let text = |text: &str| (0, text.to_owned());
@@ -185,9 +185,9 @@ pub fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [Field
 }
 
 /// What a connection has in each column.
-pub fn texts(chain: &ChainSnapshot, seen: &Seen, hop: &HopSnapshot, conn: &ConnSnapshot) -> [String; 16] {
+pub fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot, conn: &ConnSnapshot) -> [String; 16] {
     let page = conn.state == ConnState::Page;
-    let rates = seen.rates.of(hop, conn).filter(|_| !page && !hop.is_lost());
+    let rates = history.rates.of(hop, conn).filter(|_| !page && !hop.is_lost());
     // Reports of nothing but their own reading ask for no new picture, so this time would stand still.
     let age = (!page).then(|| Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))));
     let tcp = conn.tcp.filter(|_| !page);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::columns;
 use super::filter::Filter;
-use super::seen::Seen;
+use super::history::History;
 use super::state::{ConnKey, Panel};
 use crate::snapshot::{ChainSnapshot, ConnState, Level};
 
@@ -68,8 +68,8 @@ impl Lists {
     }
 
     /// Works all rows out anew; `scope` is the hop whose connections are listed, or all hops.
-    pub fn refresh(&mut self, chain: &ChainSnapshot, seen: &Seen, scope: Option<usize>, level: Level) {
-        self.refresh_conns(chain, seen, scope);
+    pub fn refresh(&mut self, chain: &ChainSnapshot, history: &History, scope: Option<usize>, level: Level) {
+        self.refresh_conns(chain, history, scope);
         let filter = Filter::new(self.filter(Panel::Transfers));
         let wanted = chain.transfers.iter().enumerate().filter(|(_, t)| {
             filter.keeps(&[("xfer", &format!("#{}", t.number)), ("file", t.name.as_str()), ("state", t.phase.word())])
@@ -90,7 +90,7 @@ impl Lists {
         }
     }
 
-    fn refresh_conns(&mut self, chain: &ChainSnapshot, seen: &Seen, scope: Option<usize>) {
+    fn refresh_conns(&mut self, chain: &ChainSnapshot, history: &History, scope: Option<usize>) {
         let filter = Filter::new(self.filter(Panel::Connections));
         let hops = chain.hops.iter().enumerate().filter(|(_, hop)| scope.is_none_or(|number| hop.number == number));
         let reports = hops
@@ -118,8 +118,11 @@ impl Lists {
         let unranked = ranks.len();
         self.conns.sort_by_cached_key(|place| {
             let rank = ranks.get(&key(place)).copied().unwrap_or(unranked);
-            let value =
-                if rank == unranked { columns::sort_key(chain, seen, *place, sort) } else { columns::Key::default() };
+            let value = if rank == unranked {
+                columns::sort_key(chain, history, *place, sort)
+            } else {
+                columns::Key::default()
+            };
             (rank, value)
         });
         self.order.clear();

@@ -18,7 +18,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch::Receiver;
 
 use super::event::{Event, Events, QUEUE};
-use super::state::{Errand, Mode, UiState};
+use super::state::{Effect, Mode, UiState};
 use super::suspend::{self, Jobs};
 use super::terminal::{self, Screen, is_gone, is_taken, keyboard, waits};
 use super::theme::{ColorMode, Theme};
@@ -136,7 +136,7 @@ impl Loop {
             if self.looked.is_none_or(|at| at.elapsed() >= DATA) && !self.look() {
                 return Ok(Left::Ended);
             }
-            self.do_errands().map_err(ScreenError::Draw)?;
+            self.run_effect().map_err(ScreenError::Draw)?;
             if self.dirty && is_taken() && self.drawn.is_none_or(|at| at.elapsed() >= FRAME) {
                 self.draw().map_err(ScreenError::Draw)?;
             }
@@ -211,15 +211,15 @@ impl Loop {
     }
 
     /// Does what only the owner of the terminal can, and takes the terminal whenever it is ours again.
-    fn do_errands(&mut self) -> io::Result<()> {
-        let errand = self.state.take_errand();
-        let stop_asked = self.jobs.stop_asked() || errand == Some(Errand::Suspend);
+    fn run_effect(&mut self) -> io::Result<()> {
+        let effect = self.state.next_effect();
+        let stop_asked = self.jobs.stop_asked() || effect == Some(Effect::Suspend);
         if is_taken() {
             self.screen.listen_to_mouse(self.state.mouse)?;
-            match errand {
-                Some(Errand::Repaint) => self.screen.repaint()?,
-                Some(Errand::Copy(text)) => self.screen.copy(&text)?,
-                Some(Errand::Suspend) | None => {}
+            match effect {
+                Some(Effect::Repaint) => self.screen.repaint()?,
+                Some(Effect::Copy(text)) => self.screen.copy(&text)?,
+                Some(Effect::Suspend) | None => {}
             }
         }
         if stop_asked && (self.no_suspend || !suspend::stop()) {

@@ -16,9 +16,9 @@ use ratatui::layout::Rect;
 
 use super::action::Action;
 use super::edit::LineEdit;
+use super::history::{History, Span};
 use super::keymap::{Keymap, Set, table};
 use super::lists::Lists;
-use super::seen::{Seen, Span};
 use super::theme::Theme;
 use crate::dials::Dial;
 use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, Phase, TransferSnapshot};
@@ -72,7 +72,7 @@ pub enum Mode {
 
 /// What was asked for and only the loop, which has the terminal, can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Errand {
+pub enum Effect {
     /// Paint every cell again.
     Repaint,
     /// Stop until the shell sends the program on.
@@ -99,7 +99,7 @@ pub struct Frozen {
     /// The picture.
     pub chain: Arc<ChainSnapshot>,
     /// What was seen by then.
-    pub seen: Seen,
+    pub history: History,
 }
 
 /// The whole state of the screen.
@@ -140,7 +140,7 @@ pub struct UiState {
     /// The held picture.
     pub frozen: Option<Frozen>,
     /// What was gathered from the snapshots so far.
-    seen: Seen,
+    history: History,
     /// The mark in the hop table, from 1; kept in range where it is read.
     hop: usize,
     /// The connection that was marked by hand; without one the first is.
@@ -157,7 +157,7 @@ pub struct UiState {
     cap_asked: Option<(u64, u64, Duration)>,
     quitting: bool,
     stays: Stays,
-    errand: Option<Errand>,
+    effect: Option<Effect>,
 }
 
 impl UiState {
@@ -168,7 +168,7 @@ impl UiState {
 
     /// Takes in the newest snapshot, also while another is held.
     pub fn observe(&mut self, newest: &ChainSnapshot) {
-        self.seen.observe(newest, self.now);
+        self.history.observe(newest, self.now);
         if self.frozen.is_none() {
             self.settle(newest);
         }
@@ -176,7 +176,7 @@ impl UiState {
 
     /// What is shown changes though the newest snapshot does not.
     pub fn is_fading(&self) -> bool {
-        self.frozen.is_none() && self.seen.is_fading()
+        self.frozen.is_none() && self.history.is_fading()
     }
 
     /// The snapshot to show: the held one, or the newest.
@@ -185,8 +185,8 @@ impl UiState {
     }
 
     /// Rates and histories that belong to the snapshot that is shown.
-    pub fn seen(&self) -> &Seen {
-        self.frozen.as_ref().map_or(&self.seen, |frozen| &frozen.seen)
+    pub fn history(&self) -> &History {
+        self.frozen.as_ref().map_or(&self.history, |frozen| &frozen.history)
     }
 
     /// The panel that has the keys.
@@ -237,8 +237,8 @@ impl UiState {
     }
 
     /// What the loop is to do before the next frame, told once.
-    pub fn take_errand(&mut self) -> Option<Errand> {
-        self.errand.take()
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effect.take()
     }
 
     /// The value of a dial as the hop reports it, as a person would type it.

@@ -20,8 +20,8 @@ use ratatui::layout::Rect;
 use super::layout::{is_small, split};
 use super::state::{Mode, UiState};
 use super::widgets::{
-    chain, chart, connections, detail, dials, footer, header, help, hop_table, log, nodes, offers, palette, picker,
-    prompt, settings, setup, short, transfers, verdict,
+    chain, chart, connections, detail, dials, footer, header, help, hop_table, log, nodes, one_line, palette, picker,
+    prompt, remote_files, settings, setup, transfers, verdict,
 };
 use crate::snapshot::ChainSnapshot;
 
@@ -35,7 +35,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     if is_small(area) {
         let line = Rect { height: 1, ..area };
         match state.mode {
-            Mode::Browse => short::draw(state, data, line, buffer),
+            Mode::Browse => one_line::draw(state, data, line, buffer),
             Mode::Leaving => footer::draw(state, data, line, buffer),
             _ => over(state, data, line, area, buffer),
         }
@@ -67,7 +67,7 @@ fn over(state: &UiState, data: &ChainSnapshot, line: Rect, area: Rect, buffer: &
     match &state.mode {
         Mode::Help { .. } => help::draw(state, data, area, buffer),
         Mode::Line(_) => {
-            offers::draw(state, data, Rect { height: line.y.saturating_sub(area.y), ..area }, buffer);
+            remote_files::draw(state, data, Rect { height: line.y.saturating_sub(area.y), ..area }, buffer);
             prompt::draw(state, line, buffer);
         }
         Mode::Palette { .. } => palette::draw(state, data, area, buffer),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 
-use super::{Ask, DIALS, Depth, Errand, Frozen, Mode, Panel, Stays, UiState, running};
+use super::{Ask, DIALS, Depth, Effect, Frozen, Mode, Panel, Stays, UiState, running};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, Level, Phase};
 use crate::ui::action::{Action, NodeAction, TransferAction, ViewAction};
@@ -116,10 +116,10 @@ impl UiState {
             ViewAction::Copy => {
                 let text = self.copyable(chain);
                 self.notice = text.as_ref().map(|text| format!("copied: {text}"));
-                self.errand = text.map(Errand::Copy);
+                self.effect = text.map(Effect::Copy);
             }
-            ViewAction::Repaint => self.errand = Some(Errand::Repaint),
-            ViewAction::Suspend => self.errand = Some(Errand::Suspend),
+            ViewAction::Repaint => self.effect = Some(Effect::Repaint),
+            ViewAction::Suspend => self.effect = Some(Effect::Suspend),
             ViewAction::Help => self.mode = Mode::Help { top: 0 },
             ViewAction::Palette => self.mode = Mode::Palette { line: LineEdit::default(), at: 0 },
             ViewAction::Edit(edit) => self.edit(edit),
@@ -289,7 +289,7 @@ impl UiState {
     fn freeze(&mut self, chain: &ChainSnapshot) {
         self.frozen = match self.frozen.take() {
             Some(_) => None,
-            None => Some(Frozen { since: self.now, chain: Arc::new(chain.clone()), seen: self.seen.clone() }),
+            None => Some(Frozen { since: self.now, chain: Arc::new(chain.clone()), history: self.history.clone() }),
         };
     }
 

@@ -19,7 +19,7 @@ impl UiState {
         };
         let mut lists = std::mem::take(&mut self.lists);
         let level = self.level;
-        lists.refresh(chain, self.seen(), scope, level);
+        lists.refresh(chain, self.history(), scope, level);
         self.lists = lists;
         if !self.panels().contains(&self.panel) && self.tab == Tab::Chain && self.depth == Depth::Overview {
             self.panel = Panel::Hops;

@@ -3,7 +3,7 @@
 use super::UiState;
 use crate::snapshot::Level;
 use crate::ui::action::ViewAction;
-use crate::ui::seen::Span;
+use crate::ui::history::Span;
 
 /// One line of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

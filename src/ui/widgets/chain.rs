@@ -50,7 +50,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     }
     if detail != Detail::Bare {
         let full = theme.glyphs.bars[theme.glyphs.bars.len() - 1];
-        row.put_right(&format!("  {full} = {} ", state.seen().scale.name()), theme.style(Tone::Dim));
+        row.put_right(&format!("  {full} = {} ", state.history().scale.name()), theme.style(Tone::Dim));
     }
 }
 
@@ -65,14 +65,14 @@ fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, detail: Detail, row
         return;
     }
     let bars = &state.theme.glyphs.bars;
-    let height = held(data, stage).map_or(0, |held| state.seen().scale.parts(held, bars.len()));
+    let height = held(data, stage).map_or(0, |held| state.history().scale.parts(held, bars.len()));
     row.put(height.checked_sub(1).map_or(" ", |at| bars[at]), state.theme.style(Tone::Flow));
 }
 
 /// Bytes per second into the stage before the hop with this index; the receiver's figure is the one to trust.
 fn link_rate(state: &UiState, data: &ChainSnapshot, index: usize) -> Option<u64> {
     if index == 0 {
-        return Some(state.seen().client_rate(data));
+        return Some(state.history().client_rate(data));
     }
     let receiver = &data.hops[index - 1];
     let sender = &data.hops[index];

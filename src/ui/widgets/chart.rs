@@ -5,8 +5,8 @@ use ratatui::layout::Rect;
 
 use super::heading;
 use crate::snapshot::{ChainSnapshot, HopLink};
+use crate::ui::history::Span;
 use crate::ui::paint::{Row, row_of};
-use crate::ui::seen::Span;
 use crate::ui::state::{Panel, UiState};
 use crate::ui::theme::{Theme, Tone};
 use crate::units::Rate;
@@ -23,7 +23,7 @@ const HIGH: usize = 4;
 /// Draws what the marked hop sends.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let (theme, number) = (&state.theme, state.hop(data).map_or(0, |hop| hop.number));
-    let samples = state.seen().history(data, number, state.span);
+    let samples = state.history().samples_of(data, number, state.span);
     let top = scale(samples.iter().copied().max().unwrap_or(0));
     let titled = u16::from(area.height >= TITLED);
     if titled > 0 {

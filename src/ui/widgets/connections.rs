@@ -51,7 +51,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
         let marked = (state.tops.conns + i == at).then_some(focused);
         heading::mark(theme, marked, row, buffer);
         let quiet = hop.is_lost() || matches!(conn.state, ConnState::Page | ConnState::Idle);
-        for (c, text) in texts(data, state.seen(), hop, conn).iter().enumerate() {
+        for (c, text) in texts(data, state.history(), hop, conn).iter().enumerate() {
             let tone = match text.as_str() {
                 "-" => Tone::Dim,
                 _ if marked == Some(true) && c <= 1 => Tone::Mark,

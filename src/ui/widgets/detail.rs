@@ -110,7 +110,7 @@ fn of_conn(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffe
 }
 
 fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &ConnSnapshot) -> Vec<Field> {
-    let (rate_in, rate_out) = state.seen().rates.of(hop, conn).unwrap_or_default();
+    let (rate_in, rate_out) = state.history().rates.of(hop, conn).unwrap_or_default();
     let flow = &conn.flow;
     let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
     let size = conn.size.map_or_else(dash, |size| Bytes(size).to_string());
@@ -245,7 +245,7 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
         row.skip(2).cell_right(2, &hop.number.to_string(), theme.style(Tone::Plain)).skip(2);
         let conns = hop.node.as_ref().map_or(&[] as &[ConnSnapshot], |node| &node.connections);
         if let Some(conn) = conns.iter().find(|conn| columns::same_id(conn.transfer.as_str(), id)) {
-            let rates = state.seen().rates.of(hop, conn).unwrap_or_default();
+            let rates = state.history().rates.of(hop, conn).unwrap_or_default();
             row.cell(8, conn.state.word(), theme.style(Tone::Flow)).skip(1);
             figures(state, rates, conn.flow.bytes_out, conn.peer.as_str(), &mut row);
         } else if let Some(part) = ours.and_then(|transfer| *transfer.parts.get(i)?) {

@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{heading, over};
+use super::{heading, popup};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{DIALS, Mode, UiState};
@@ -15,7 +15,7 @@ const WIDTH: u16 = 78;
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Dials { hop, at } = state.mode else { return };
     let theme = &state.theme;
-    let inner = over::open(theme, &format!("Dials of hop {hop}"), WIDTH, DIALS.len(), area, buffer);
+    let inner = popup::open(theme, &format!("Dials of hop {hop}"), WIDTH, DIALS.len(), area, buffer);
     let room = usize::from(inner.height);
     let first = (at + 1).saturating_sub(room);
     for (i, dial) in DIALS.iter().enumerate().skip(first).take(room) {

@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::over;
+use super::popup;
 use crate::snapshot::ChainSnapshot;
 use crate::ui::keymap::table::{BROWSE, TABLE};
 use crate::ui::keymap::{Binding, Topic};
@@ -29,9 +29,9 @@ const TOPICS: [(Topic, &str); 6] = [
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Help { top } = state.mode else { return };
     let lines = lines(state);
-    let longer = lines.len() > usize::from(over::frames(area, WIDTH, lines.len()).1.height);
+    let longer = lines.len() > usize::from(popup::frames(area, WIDTH, lines.len()).1.height);
     let title = if longer { "Keys (j/k scroll)" } else { "Keys" };
-    let inner = over::open(&state.theme, title, WIDTH, lines.len(), area, buffer);
+    let inner = popup::open(&state.theme, title, WIDTH, lines.len(), area, buffer);
     let room = usize::from(inner.height);
     let first = top.min(lines.len().saturating_sub(room));
     for (i, line) in lines[first..].iter().take(room).enumerate() {
@@ -42,7 +42,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 /// How far the list can be scrolled in this area.
 pub fn furthest(state: &UiState, area: Rect) -> usize {
     let rows = lines(state).len();
-    rows.saturating_sub(usize::from(over::frames(area, WIDTH, rows).1.height))
+    rows.saturating_sub(usize::from(popup::frames(area, WIDTH, rows).1.height))
 }
 
 /// Rows of the list: headings, and the bindings that have a key.

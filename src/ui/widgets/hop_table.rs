@@ -8,8 +8,8 @@ use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMP
 use crate::ui::columns::{HOPS, Waits, cap as short_cap, count, dash, ms, percent, rate, waits};
 use crate::ui::fill::held;
 use crate::ui::grid::{Places, cell, fixed, headings, place};
+use crate::ui::history::Span;
 use crate::ui::paint::{Row, row_of, width};
-use crate::ui::seen::Span;
 use crate::ui::state::{Panel, UiState};
 use crate::ui::theme::{Theme, Tone};
 use crate::units::Bytes;
@@ -38,7 +38,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bool, buf
     let styles = [theme.style(Tone::Dim), theme.style(Tone::Key)];
     let titles = Rect { y: area.y + u16::from(titled), height: 1, ..area };
     let mut columns = HOPS;
-    columns[FILL].title = state.seen().scale.title();
+    columns[FILL].title = state.history().scale.title();
     headings(buffer, inner(titles), &columns, &places, None, styles);
     let body = body(area, titled, data.hops.len());
     if body.y > titles.y + 1 {
@@ -80,7 +80,7 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &Places, row: Rect,
     let mut flow = crate::snapshot::Flow::default();
     active.clone().for_each(|t| flow.add(&t.flow));
     let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
-    let (moving, active) = (state.seen().client_rate(data), active.count());
+    let (moving, active) = (state.history().client_rate(data), active.count());
     let bytes: u64 = data.transfers.iter().map(|t| t.received).sum();
     let (read, write) = (share(flow.read_blocked_us), share(flow.write_blocked_us));
     let (limit, blamed) = match data.verdict.limit {
@@ -102,7 +102,7 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &Places, row: Rect,
         percent(read),
         percent(write),
         limit,
-        sparkline(theme, &state.seen().history(data, 0, Span::Minute), places),
+        sparkline(theme, &state.history().samples_of(data, 0, Span::Minute), places),
     ];
     for (i, text) in texts.iter().enumerate() {
         let tone = if i == NODE || i == 0 { Tone::Plain } else { tone_of(i, text, blamed) };
@@ -291,7 +291,7 @@ fn held_bytes(data: &ChainSnapshot, stage: usize) -> String {
 fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, places: &Places) -> String {
     let columns = places[FILL].map_or(0, |(_, room)| usize::from(room));
     let Some(held) = held(data, stage) else { return String::new() };
-    let full = state.seen().scale.parts(held, columns);
+    let full = state.history().scale.parts(held, columns);
     state.theme.glyphs.full.repeat(full) + &state.theme.glyphs.rest.repeat(columns - full)
 }
 

@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{heading, over, prompt};
+use super::{heading, popup, prompt};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::filter::Filter;
 use crate::ui::keymap::Binding;
@@ -29,7 +29,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     let theme = &state.theme;
     let found = matches(&line.text());
     let rows = TABLE.iter().filter(|binding| binding.modes & BROWSE != 0).count();
-    let inner = over::open(theme, "Commands", WIDTH, rows, area, buffer);
+    let inner = popup::open(theme, "Commands", WIDTH, rows, area, buffer);
     prompt::line(theme, ":", line, None, row_of(inner, 0), buffer);
     let room = usize::from(inner.height).saturating_sub(1);
     let first = (at + 1).saturating_sub(room);

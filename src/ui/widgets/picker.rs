@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{heading, over};
+use super::{heading, popup};
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Mode, UiState};
 use crate::ui::theme::Tone;
@@ -15,7 +15,7 @@ pub fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
     let (Mode::Columns { at }, Some((table, columns))) = (&state.mode, state.table()) else { return };
     let theme = &state.theme;
     let columns: Vec<_> = columns.iter().enumerate().filter(|(_, column)| column.drop > 0).collect();
-    let inner = over::open(theme, "Columns", WIDTH, columns.len(), area, buffer);
+    let inner = popup::open(theme, "Columns", WIDTH, columns.len(), area, buffer);
     let room = usize::from(inner.height);
     let first = (at + 1).saturating_sub(room);
     for (line, (i, column)) in columns.iter().enumerate().skip(first).take(room) {

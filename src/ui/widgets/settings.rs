@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{heading, over};
+use super::{heading, popup};
 use crate::ui::action::Action;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Mode, SETTINGS, UiState};
@@ -15,7 +15,7 @@ const WIDTH: u16 = 44;
 pub fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
     let Mode::Settings { at } = state.mode else { return };
     let theme = &state.theme;
-    let inner = over::open(theme, "Settings", WIDTH, SETTINGS.len(), area, buffer);
+    let inner = popup::open(theme, "Settings", WIDTH, SETTINGS.len(), area, buffer);
     let room = usize::from(inner.height);
     let first = (at + 1).saturating_sub(room);
     for (i, setting) in SETTINGS.iter().enumerate().skip(first).take(room) {

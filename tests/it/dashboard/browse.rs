@@ -7,7 +7,7 @@ use chainview::dials::Dial;
 use chainview::route::FileName;
 use chainview::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, Entry, Flow, Listing, Phase};
 use chainview::ui::mouse::Gesture;
-use chainview::ui::state::{Errand, Panel, Tab};
+use chainview::ui::state::{Effect, Panel, Tab};
 
 use super::script::Script;
 use super::snapshots::{idle, mixed, streaming, transfer};
@@ -279,9 +279,9 @@ fn the_mouse_marks_scrolls_sorts_and_changes_tabs() {
 fn what_is_copied_is_what_is_marked() {
     let mut script = Script::new(120, 40, streaming());
     script.keys("j y");
-    assert_eq!(script.state.take_errand(), Some(Errand::Copy("127.0.0.1:7002".to_owned())));
+    assert_eq!(script.state.next_effect(), Some(Effect::Copy("127.0.0.1:7002".to_owned())));
     script.keys("3 y");
-    assert_eq!(script.state.take_errand(), Some(Errand::Copy("/tmp/demo/sample.bin".to_owned())));
+    assert_eq!(script.state.next_effect(), Some(Effect::Copy("/tmp/demo/sample.bin".to_owned())));
 }
 
 #[test]

@@ -232,11 +232,11 @@ fn every_key_in_the_footer_does_something() {
     }
 }
 
-/// A command, an errand, or another picture.
+/// A command, an effect, or another picture.
 fn changes_something(script: &mut Script, action: Action) -> bool {
     let (state, before) = (script.state.clone(), script.buffer());
     let sent = script.state.apply(action, &script.chain).is_some();
-    let done = sent || script.state.take_errand().is_some() || script.buffer() != before;
+    let done = sent || script.state.next_effect().is_some() || script.buffer() != before;
     script.state = state;
     done
 }

@@ -33,7 +33,7 @@ pub enum Span {
 
 /// What was gathered so far.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct History {
     /// Rates of single connections.
     pub rates: ConnRates,
     /// What a full bar of held bytes stands for.
@@ -77,7 +77,7 @@ impl Span {
     }
 }
 
-impl Seen {
+impl History {
     /// Takes in one snapshot at this time.
     pub fn observe(&mut self, chain: &ChainSnapshot, now: Duration) {
         self.rates.observe(chain);
@@ -124,7 +124,7 @@ impl Seen {
     }
 
     /// Bytes per second over a time, oldest first, of a hop by its number; 0 is the client.
-    pub fn history(&self, chain: &ChainSnapshot, hop: usize, span: Span) -> Vec<u64> {
+    pub fn samples_of(&self, chain: &ChainSnapshot, hop: usize, span: Span) -> Vec<u64> {
         let newest = |samples: &mut dyn DoubleEndedIterator<Item = &u64>| -> Vec<u64> {
             let mut taken: Vec<u64> = samples.rev().take(span.samples()).copied().collect();
             taken.reverse();
@@ -168,24 +168,24 @@ mod tests {
 
     #[test]
     fn gaps_are_filled_and_nothing_grows_without_end() {
-        let mut seen = Seen::default();
-        seen.observe(&chain(8), Duration::ZERO);
-        seen.observe(&chain(4), Duration::from_secs(1));
-        assert_eq!(seen.history(&chain(4), 0, Span::Minute), [8, 4, 4, 4, 4]);
-        assert_eq!(seen.history(&chain(4), 0, Span::Second), [4, 4, 4, 4]);
-        seen.observe(&chain(2), Duration::from_hours(1));
-        assert_eq!(seen.history(&chain(2), 0, Span::Minute), [2; RATE_SAMPLES]);
-        assert_eq!(seen.history(&chain(2), 1, Span::TenMinutes), [2; RATE_SAMPLES]);
+        let mut history = History::default();
+        history.observe(&chain(8), Duration::ZERO);
+        history.observe(&chain(4), Duration::from_secs(1));
+        assert_eq!(history.samples_of(&chain(4), 0, Span::Minute), [8, 4, 4, 4, 4]);
+        assert_eq!(history.samples_of(&chain(4), 0, Span::Second), [4, 4, 4, 4]);
+        history.observe(&chain(2), Duration::from_hours(1));
+        assert_eq!(history.samples_of(&chain(2), 0, Span::Minute), [2; RATE_SAMPLES]);
+        assert_eq!(history.samples_of(&chain(2), 1, Span::TenMinutes), [2; RATE_SAMPLES]);
     }
 
     #[test]
     fn ten_minutes_are_means_of_what_was_seen() {
-        let mut seen = Seen::default();
+        let mut history = History::default();
         for tenth in 0..=100 {
-            seen.observe(&chain(if tenth < 50 { 10 } else { 30 }), Duration::from_millis(tenth * 100));
+            history.observe(&chain(if tenth < 50 { 10 } else { 30 }), Duration::from_millis(tenth * 100));
         }
-        assert_eq!(seen.history(&chain(30), 1, Span::TenMinutes), [10, 10, 30, 30, 30]);
-        assert!(seen.history(&chain(30), 9, Span::TenMinutes).is_empty());
+        assert_eq!(history.samples_of(&chain(30), 1, Span::TenMinutes), [10, 10, 30, 30, 30]);
+        assert!(history.samples_of(&chain(30), 9, Span::TenMinutes).is_empty());
     }
 
     #[test]
@@ -196,11 +196,11 @@ mod tests {
             let short =
                 TransferSnapshot { elapsed: Duration::from_millis(elapsed_ms), rate: 82_500_000, ..short.clone() };
             let chain = ChainSnapshot { transfers: vec![short], ..ChainSnapshot::default() };
-            let mut seen = Seen::default();
+            let mut history = History::default();
             [0, 250, 750, 1000].map(|ms| {
-                seen.observe(&chain, Duration::from_millis(7000 + ms));
-                assert_eq!(seen.is_fading(), ms < 1000);
-                seen.client_rate(&chain)
+                history.observe(&chain, Duration::from_millis(7000 + ms));
+                assert_eq!(history.is_fading(), ms < 1000);
+                history.client_rate(&chain)
             })
         };
         assert_eq!(rates(5), [372_000, 372_000, 372_000, 0], "as many as all its bytes in a second");
