@@ -1,4 +1,4 @@
-//! Writes to standard output and standard error, and listens for signals: what every way to run the program shares.
+//! Standard output, standard error, the log and the signals, as every mode of the program uses them.
 
 mod log;
 pub mod signals;
@@ -10,19 +10,19 @@ use crate::error::{self, Error};
 pub(crate) use log::{Sink, err_now};
 pub use log::{err, flush, start_log};
 
-/// Writes a line of the result to stdout.
+/// Prints a line of the result to stdout.
 ///
 /// # Errors
-/// `Error::Disk` where it could not be written: a script must not take a lost result for a success.
+/// `Error::Disk` if it could not be written: a script must not take a lost result for a success.
 pub fn out(line: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     written(writeln!(out, "{line}").and_then(|()| out.flush()))
 }
 
-/// Turns the outcome of a write to stdout into that of the run.
+/// Converts the result of a write to stdout into that of the run.
 ///
 /// # Errors
-/// `Error::Disk`, except where the reader has gone away: it has what it wanted.
+/// `Error::Disk`, except where the reader has closed the pipe: it has what it needs.
 pub fn written(outcome: io::Result<()>) -> Result<(), Error> {
     match outcome {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Disk {

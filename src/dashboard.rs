@@ -1,4 +1,4 @@
-//! The dashboard: the screen on this thread, the chain beside it on others, and nothing between them but values.
+//! Dashboard: the screen on this thread, the controller on others, and only channels between them.
 
 mod commands;
 mod controller;
@@ -27,27 +27,27 @@ use crate::units::{Bytes, Rate};
 
 pub use controller::{Controller, Remains};
 
-/// Wishes that wait to be carried out; a person does not type faster than they are taken.
+/// Length of the command queue; the controller takes commands faster than the user types.
 const COMMAND_QUEUE: usize = 64;
-/// How long leaving may take: the supervisor's own limit, and a moment.
+/// Time limit of the shutdown: the supervisor's own limit, and a margin.
 const LEAVE: Duration = Duration::from_secs(4);
-/// How long the screen may take to leave after a signal, before the terminal is given back without it.
+/// Time that the screen has to exit after a signal, before the terminal is restored without it.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// Runs the dashboard until the person leaves.
+/// Runs the dashboard until the user quits.
 pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let keymap = Keymap::with(&talk.keys).map_err(|reason| Error::Usage(format!("config.toml: keys: {reason}")))?;
     if talk.log.is_some() {
         start_log(talk, tracing::Level::INFO)?;
     }
-    // What was said so far belongs to the terminal as it is now.
+    // Earlier lines belong on the terminal before the screen takes it.
     flush();
     let runtime = runtime()?;
     let (screen, snapshots) = watch::channel(Arc::new(ChainSnapshot::default()));
     let (commands, wanted) = mpsc::channel(COMMAND_QUEUE);
     let (panics, reports) = mpsc::channel(COMMAND_QUEUE);
     ui::install_panic_hook(move |report| {
-        // A full queue has enough to say already.
+        // With a full queue, the log has enough reports already.
         let _ = panics.try_send(report);
     });
     let stop = Stop::default();
@@ -91,13 +91,13 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     }
 }
 
-/// Two workers: one may be busy with a body's bytes while the other follows the hops.
+/// Builds the runtime, with two workers: one may copy a body while the other follows the hops.
 fn runtime() -> Result<Runtime, Error> {
     let built = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     built.map_err(|error| Error::Other(format!("cannot start: {}", plain(&error))))
 }
 
-/// The first signal asks the screen to leave; a screen that cannot is left behind.
+/// Asks the screen to exit at the first signal; ends the process if it does not, or at the second.
 async fn leave_on_signal(mut signals: Signals, stop: Stop) {
     let mut ending = signals.next().await;
     ending.counts();
@@ -111,7 +111,7 @@ async fn leave_on_signal(mut signals: Signals, stop: Stop) {
     ending.end_process();
 }
 
-/// Ends when the terminal is still taken a second after the screen was asked to leave.
+/// Completes if the terminal is not restored a second after the screen was asked to exit.
 async fn stuck() {
     tokio::time::sleep(STUCK).await;
     if !ui::is_taken() {
@@ -136,7 +136,7 @@ fn look(look: Look) -> ui::Look {
     }
 }
 
-/// What a person may want to know after the screen is gone, on the terminal as it was.
+/// Prints the outcome of the run after the screen has closed.
 fn summary(chain: &ChainSnapshot, is_demo: bool, remains: &Remains) -> Result<(), Error> {
     let of = |phase| chain.transfers.iter().filter(move |transfer| transfer.phase == phase);
     if !chain.transfers.is_empty() {
@@ -164,10 +164,10 @@ fn summary(chain: &ChainSnapshot, is_demo: bool, remains: &Remains) -> Result<()
     Ok(())
 }
 
-/// How many transfers ended in which way; the numbers add up to all of them. `kept` says that the parts stay.
+/// Counts transfers by outcome; the numbers add up to all of them. `kept` says that part files remain.
 fn counts(transfers: &[TransferSnapshot], kept: bool) -> String {
     let count = |phase| transfers.iter().filter(move |transfer| transfer.phase == phase).count();
-    // Leaving stops what runs and what waits alike, and only what ran has made a try.
+    // The shutdown cancels running and waiting transfers alike; only those that ran have made an attempt.
     let rest = || transfers.iter().filter(|transfer| !matches!(transfer.phase, Phase::Done | Phase::Failed));
     let interrupted = rest().filter(|transfer| transfer.attempt > 0).count();
     let sum = |transfers: &mut dyn Iterator<Item = &TransferSnapshot>| transfers.map(|one| one.received).sum::<u64>();

@@ -1,4 +1,4 @@
-//! Without a screen: nodes, fetches and checks, and the only place that draws a progress bar.
+//! Modes without a screen: nodes, fetches and checks; the only place that draws a progress bar.
 
 mod check;
 mod fetch;
@@ -22,7 +22,7 @@ use observe::{Observation, VerdictSource};
 pub use plain::plain;
 use progress::ProgressDisplay;
 
-/// The outcome of a run whose result was then written, or not; the first failure counts, and the other is said here.
+/// Combines the result of a run with that of printing it: the first failure is returned, a second one is printed here.
 fn reported(result: Result<(), Error>, written: Result<(), Error>) -> Result<(), Error> {
     if let (Err(_), Err(lost)) = (&result, &written) {
         console::err(&format!("chainview: {lost}"));

@@ -1,4 +1,4 @@
-//! What a run over one chain needs to know: from an input file, or from the built-in demo.
+//! Plan of a run over one chain, from an input file or the built-in demo.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -15,38 +15,38 @@ use crate::net::supervisor::{ReadToken, Spawning};
 use crate::route::{FileName, Hop, HostPort, Route};
 use crate::text::SafeText;
 
-/// A run over one chain.
+/// Plan of a run over one chain.
 #[derive(Debug)]
 pub struct ChainPlan {
     /// The input file, or `demo`.
     pub source: SafeText,
-    /// The file and the hops.
+    /// File and hops.
     pub route: Route,
-    /// How to fetch.
+    /// Fetch options.
     pub fetch: FetchPlan,
-    /// How to start nodes; `None` starts none.
+    /// Options of the nodes to start; `None` starts none.
     pub spawning: Option<Spawning>,
-    /// What controls nodes that this program did not start, if they allow it.
+    /// Control token for nodes that this program did not start.
     pub control: Option<Secret>,
-    /// What each hop wants to be shown, hop 1 first.
+    /// Read token of each hop, hop 1 first.
     pub tokens: Vec<Option<Secret>>,
-    /// The first fetch starts by itself.
+    /// Starts a fetch at startup.
     pub fetch_at_once: bool,
-    /// Keeps the demo's folder while the run lasts.
+    /// Demo folder, kept until the run ends.
     pub demo: Option<Demo>,
 }
 
-/// The demo's folder: it is gone when this is.
+/// Demo folder, removed on drop.
 #[derive(Debug)]
 pub struct Demo(tempfile::TempDir);
 
-/// The size of the demo's file; at the demo's cap it takes about four seconds.
+/// Size of the demo's file; at the demo's rate limit a fetch takes about four seconds.
 const DEMO_SIZE: usize = 24_000_000;
-/// The cap on the demo's second hop, in bytes per second: something to see.
+/// Rate limit of the demo's second hop, in bytes per second, so that there is a bottleneck to find.
 const DEMO_CAP: PerHop<Dial> = PerHop { hop: Some(2), value: Dial::Limit(Some(6_000_000)) };
 
 impl ChainPlan {
-    /// The plan for an input file.
+    /// Makes the plan for an input file.
     pub fn of_file(input: &Path, fetch: &FetchPlan, nodes: &NodePlan, no_spawn: bool) -> Result<Self, Error> {
         if Output::of(&fetch.output).is_some() {
             let path = shown(&fetch.output);
@@ -77,12 +77,12 @@ impl ChainPlan {
         })
     }
 
-    /// Which token goes where, for people: the hops that the input file has a token for, counted from 1.
+    /// Describes which token is sent to which hop, from 1, for the hops that have one in the input file.
     pub fn tokens_shown(&self) -> Vec<(usize, String)> {
         self.route.hops().iter().enumerate().filter_map(|(at, hop)| Some((at + 1, token_shown(hop)?))).collect()
     }
 
-    /// The built-in chain: two relays and an origin on free ports, a file made for it, one hop capped.
+    /// Makes the plan of the demo: two relays and an origin on free ports, a generated file, one hop with a rate limit.
     pub fn demo(fetch: &FetchPlan, nodes: &NodePlan) -> Result<Self, Error> {
         let made = || -> io::Result<(tempfile::TempDir, Vec<u16>)> {
             let folder = tempfile::Builder::new().prefix("chainview-demo-").tempdir()?;
@@ -107,7 +107,7 @@ impl ChainPlan {
             nodes.dials.push(DEMO_CAP);
         }
         let spawning = spawning(&route, folder.path().join("served"), &nodes)?;
-        // Fetched again and again, to be looked at.
+        // Each fetch moves the file again, so that there is something to watch.
         let fetch = FetchPlan { output: folder.path().join("fetched"), reuse: false, ..fetch.clone() };
         let tokens = vec![None; route.hops().len()];
         Ok(Self {
@@ -124,13 +124,13 @@ impl ChainPlan {
 }
 
 impl Demo {
-    /// Lets the folder outlive the run, for nodes that serve from it.
+    /// Keeps the folder after the run, for nodes that still serve from it.
     pub(crate) fn keep(self) -> PathBuf {
         self.0.keep()
     }
 }
 
-/// Refuses a limit, delay or fault for a hop that the chain does not have.
+/// Rejects a limit, delay or fault for a hop that the chain does not have.
 fn check_hops(nodes: &NodePlan, hops: usize) -> Result<(), Error> {
     match nodes.dials.iter().filter_map(|turn| turn.hop).find(|hop| *hop > hops) {
         None => Ok(()),
@@ -141,7 +141,7 @@ fn check_hops(nodes: &NodePlan, hops: usize) -> Result<(), Error> {
     }
 }
 
-/// Which token a hop is sent, for people; `None` where its line names none.
+/// Describes which token a hop is sent; `None` where its line names none.
 pub(crate) fn token_shown(hop: &Hop) -> Option<String> {
     let name = hop.token_file.as_deref().map(SafeText::new)?;
     Some(format!("the read token in {name} is sent to {}", hop.address))
@@ -163,7 +163,7 @@ fn spawning(route: &Route, root: PathBuf, nodes: &NodePlan) -> Result<Spawning, 
     })
 }
 
-/// What the nodes are told besides their place: the same limits that this program was given.
+/// Flags of the started nodes, besides their address: the limits that this program was given.
 fn flags(nodes: &NodePlan) -> Vec<OsString> {
     let time = |limit: Duration| format!("{}us", limit.as_micros());
     let mut flags: Vec<OsString> = Vec::new();
@@ -193,13 +193,13 @@ fn localhost() -> crate::route::Host {
     crate::route::Host::Ip(std::net::Ipv4Addr::LOCALHOST.into())
 }
 
-/// Ports nobody listens on; held until all are found, so that they differ.
+/// Finds free ports; all stay bound until the last is found, so that they differ.
 fn free_ports(count: usize) -> io::Result<Vec<u16>> {
     let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<io::Result<_>>()?;
     held.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect()
 }
 
-/// Fills a file with bytes that do not repeat, so that a piece in the wrong place would show.
+/// Writes a file of bytes that do not repeat, so that a misplaced piece would be detected.
 fn make_file(path: &Path) -> io::Result<()> {
     let mut file = std::fs::File::create(path)?;
     let mut content = vec![0; DEMO_SIZE];

@@ -1,4 +1,4 @@
-//! Which flags have a meaning in which mode.
+//! Flags that are valid only in some modes.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use clap::parser::ValueSource;
 
 use crate::error::Error;
 
-/// Which mode the flags select; the dashboard has no flag of its own.
+/// Mode that the flags select; the dashboard has no flag of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ModeKind {
     /// The dashboard on an input file's chain.
@@ -20,7 +20,7 @@ pub(super) enum ModeKind {
     Fetch,
     /// Fetches without a screen, over nodes that are started for it.
     Spawn,
-    /// The set-up, measured.
+    /// Measurement of the connection set-up.
     Check,
 }
 
@@ -39,7 +39,7 @@ impl fmt::Display for ModeKind {
     }
 }
 
-/// Flags that mean something only in some modes; from the environment or a file they are mere defaults, and fit all.
+/// Flags that are valid only in some modes. From the environment or a file they are defaults, and valid in all.
 const FLAG_MODES: &[(&[&str], &[ModeKind])] = &[
     (&["file"], &[Dashboard, Fetch, Spawn, Check]),
     (
@@ -58,7 +58,7 @@ const FLAG_MODES: &[(&[&str], &[ModeKind])] = &[
     (&["json"], &[Dashboard, Demo, Fetch, Spawn, Check]),
 ];
 
-/// Refuses a flag that was typed for a mode in which it means nothing.
+/// Rejects a flag that was typed for a mode in which it has no effect.
 pub(super) fn check(kind: ModeKind, matches: &ArgMatches) -> Result<(), Error> {
     for (flags, modes) in FLAG_MODES {
         let typed = |id: &&&str| matches.value_source(id) == Some(ValueSource::CommandLine);

@@ -1,6 +1,6 @@
-//! The log: a thread of its own writes it from a bounded queue, so that nobody who logs waits for whoever reads.
+//! Log writer: a separate thread writes lines from a bounded queue, so that logging never waits for a slow reader.
 //!
-//! `tracing-appender` has such a thread, but it neither says what it dropped nor reopens a file, and it brings a
+//! `tracing-appender` has such a thread, but it neither reports dropped lines nor reopens a file, and it brings a
 //! second calendar library.
 
 use std::collections::HashMap;
@@ -25,62 +25,63 @@ use crate::cli::Talk;
 use crate::error::{self, Error, shown};
 use crate::net::admin::metrics::LOG_LINES_LOST;
 
-/// Bytes that may wait to be written: a burst of a thousand lines, four times what a pipe holds.
-const QUEUE: usize = 256 << 10;
-/// Bytes written at once: what a pipe takes whole (`PIPE_BUF`), so that programs that share it do not mix their lines.
+/// Capacity of the queue in bytes: a burst of a thousand lines, four times what a pipe holds.
+const CAPACITY: usize = 256 << 10;
+/// Maximum number of bytes per write: `PIPE_BUF`, which a pipe takes atomically, so that programs that share it do not
+/// mix their lines.
 const PIECE: usize = 4096;
-/// How long the end of the program waits for what is queued.
+/// Time limit of a flush, as at the end of the program.
 const FLUSH: Duration = Duration::from_secs(1);
-/// Time from the first line that is dropped to the one that says how many were.
+/// Delay from the first dropped line to the notice that counts them.
 const NOTICE: Duration = Duration::from_secs(1);
-/// Lines of one kind in a second at the usual levels. A client that aborts its requests causes thousands, and the first
-/// few say it all.
+/// Maximum number of lines per second from one call site at the default levels. A client that aborts its requests
+/// causes thousands of equal ones.
 const USUAL: u32 = 50;
-/// The same for the levels that `-v` adds, where a line per request was asked for.
+/// The same at the levels that `-v` adds, which log every request.
 const VERBOSE: u32 = 1000;
 
-/// A stream or file that lines go to; clones are one and the same.
+/// Handle to the queue of a stream or file; clones share it.
 #[derive(Clone, Debug)]
 pub struct Sink(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    queue: Mutex<Queue>,
-    /// Something was queued, or everything was written.
+    queue: Mutex<LineQueue>,
+    /// Signals that something was queued, or that everything was written.
     changed: Condvar,
-    /// Lines that nobody will read, since the start: dropped because of a limit, or not taken by the disk.
+    /// Number of lines lost since the start: over a limit, or not writable.
     lost: &'static AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct LineQueue {
     text: Vec<u8>,
-    /// Lines that did not fit, not yet said.
+    /// Number of lines that did not fit, not yet reported.
     overflowed: u64,
-    /// Lines over the limit of their kind, not yet said.
+    /// Number of lines over the limit of their call site, not yet reported.
     limited: u64,
-    /// When the first of these was dropped.
+    /// Time when the first of these was dropped.
     dropped_at: Option<Instant>,
-    /// The thread is writing what it took.
+    /// The thread is writing.
     writing: bool,
     reopen: bool,
-    /// Whoever flushes waits: what was dropped is said at once.
+    /// A flush is waiting: dropped lines are reported immediately.
     flushing: bool,
 }
 
-/// Where the bytes go in the end.
+/// Destination of the lines.
 #[derive(Debug)]
 enum Target {
     Stderr,
     File { file: File, path: PathBuf },
 }
 
-/// Standard error, once something was written to it.
+/// LineQueue of standard error, once something was written to it.
 static STDERR: OnceLock<Option<Sink>> = OnceLock::new();
-/// The file of `--log`.
+/// LineQueue of the `--log` file.
 static FILE: OnceLock<Sink> = OnceLock::new();
 
-/// Starts the log: to stderr or a file, as much as was asked for.
+/// Starts the log, to stderr or a file, at the verbosity of the flags.
 pub fn start_log(talk: &Talk, usual: Level) -> Result<Sink, Error> {
     let level = match (talk.quiet, talk.verbose) {
         (true, _) => Level::ERROR,
@@ -103,13 +104,13 @@ pub fn start_log(talk: &Talk, usual: Level) -> Result<Sink, Error> {
         }
     };
     let lines = Lines { sink: sink.clone(), kinds: Mutex::default() };
-    // What cannot be logged is dropped: there is nowhere left to say so.
+    // What cannot be logged is dropped: there is nowhere left to report it.
     let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).log_internal_errors(false);
     log.with_writer(lines).try_init().map_err(|error| failed(error.to_string()))?;
     Ok(sink)
 }
 
-/// Writes a line to stderr, behind those of the log.
+/// Prints a line to stderr, after the queued lines of the log.
 pub fn err(line: &str) {
     match stderr() {
         Some(sink) => sink.push(format!("{line}\n").as_bytes()),
@@ -117,12 +118,13 @@ pub fn err(line: &str) {
     }
 }
 
-/// Writes a line to stderr at once, for whoever draws around it; to be used on a terminal only.
+/// Prints a line to stderr directly, past the queue: for the progress bars, which draw around it. Blocks, so that it is
+/// for terminals only.
 pub(crate) fn err_now(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Waits until all that was logged is written, but no longer than a moment: nobody may ever read it.
+/// Waits until the queued lines are written, at most `FLUSH`: the reader may have stopped reading.
 pub fn flush() {
     [STDERR.get().and_then(Option::as_ref), FILE.get()].into_iter().flatten().for_each(Sink::flush);
 }
@@ -131,7 +133,7 @@ fn stderr() -> Option<Sink> {
     STDERR.get_or_init(|| Sink::start(Target::Stderr, &LOG_LINES_LOST).ok()).clone()
 }
 
-/// Opens a log file to append to it; a FIFO that nobody reads is an error and no wait.
+/// Opens a log file for appending; a FIFO without a reader is an error, and does not block.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     OpenOptions::new().create(true).append(true).custom_flags(flags.bits().cast_signed()).open(path)
@@ -145,16 +147,16 @@ impl Sink {
         Ok(Self(shared))
     }
 
-    /// Closes the file and opens what its name means now, for whoever has moved the old one away.
+    /// Closes the file and opens its path again, for log rotation.
     pub fn reopen(&self) {
         self.0.lock().reopen = true;
         self.0.changed.notify_all();
     }
 
-    /// Queues a line, its end included, or drops it: never waits.
+    /// Queues a line with its newline, or drops it; never blocks.
     fn push(&self, line: &[u8]) {
         let mut queue = self.0.lock();
-        if queue.text.len() + line.len() > QUEUE {
+        if queue.text.len() + line.len() > CAPACITY {
             queue.overflowed += 1;
             self.dropped(queue);
         } else {
@@ -164,14 +166,14 @@ impl Sink {
         }
     }
 
-    /// Counts a line that its kind's limit dropped.
+    /// Counts a line over the limit of its call site.
     fn limited(&self) {
         let mut queue = self.0.lock();
         queue.limited += 1;
         self.dropped(queue);
     }
 
-    fn dropped(&self, mut queue: MutexGuard<'_, Queue>) {
+    fn dropped(&self, mut queue: MutexGuard<'_, LineQueue>) {
         self.0.lost.fetch_add(1, Relaxed);
         if queue.dropped_at.is_none() {
             queue.dropped_at = Some(Instant::now());
@@ -184,18 +186,18 @@ impl Sink {
         let mut queue = self.0.lock();
         queue.flushing = true;
         self.0.changed.notify_all();
-        let busy = |queue: &mut Queue| queue.writing || queue.has_work();
+        let busy = |queue: &mut LineQueue| queue.writing || queue.has_work();
         let waited = self.0.changed.wait_timeout_while(queue, FLUSH, busy);
         waited.unwrap_or_else(PoisonError::into_inner).0.flushing = false;
     }
 }
 
-impl Queue {
+impl LineQueue {
     fn has_work(&self) -> bool {
         !self.text.is_empty() || self.reopen || self.dropped_at.is_some()
     }
 
-    /// How long until it is to be said how many lines were dropped.
+    /// Returns the time until the dropped lines are to be reported.
     fn notice_in(&self) -> Option<Duration> {
         let left = |at: Instant| NOTICE.saturating_sub(at.elapsed());
         self.dropped_at.map(|at| if self.flushing { Duration::ZERO } else { left(at) })
@@ -203,11 +205,11 @@ impl Queue {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread: takes all that is queued, writes it, says what was dropped meanwhile.
+    /// Runs the thread: writes what is queued and reports dropped lines.
     fn write_all_to(&self, mut target: Target) {
         let mut text = Vec::new();
         loop {
@@ -246,7 +248,7 @@ impl Shared {
 }
 
 impl Target {
-    /// Writes lines, in pieces that end with one, and waits for room; the answer is how many could not be written.
+    /// Writes lines, in pieces that end at a newline, waiting for room; returns how many could not be written.
     fn write(&self, mut lines: &[u8]) -> u64 {
         let mut lost = 0;
         while !lines.is_empty() {
@@ -268,7 +270,7 @@ impl Target {
         Ok(())
     }
 
-    /// The descriptor. The standard library's own handle is not used: its lock would be held while a write waits.
+    /// Returns the descriptor. Not the standard library's handle, whose lock would be held while a write waits.
     fn fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Stderr => rustix::stdio::stderr(),
@@ -282,7 +284,7 @@ fn write_whole(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
         match rustix::io::write(fd, bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::INTR) => {}
-            // Whoever shares the stream with us may have made it so.
+            // Another program that shares the stream may have made it non-blocking.
             Err(Errno::AGAIN) => drop(poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None)),
             Err(error) => return Err(error),
         }
@@ -290,7 +292,7 @@ fn write_whole(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// How many lines are missing here, and why.
+/// Formats the notice of dropped lines.
 fn notice(overflowed: u64, limited: u64) -> String {
     let lines = |count: u64| format!("{count} line{} dropped", if count == 1 { "" } else { "s" });
     let mut text = String::new();
@@ -303,18 +305,18 @@ fn notice(overflowed: u64, limited: u64) -> String {
     text
 }
 
-/// A line as the log has them.
+/// Formats a line of the log.
 fn line(level: &str, text: &str) -> String {
     format!("{:.6} {level:>5} {text}\n", jiff::Timestamp::now())
 }
 
-/// Makes lines of events: where each goes, and whether its kind still may.
+/// Writer factory for `tracing`: limits the lines of each call site.
 struct Lines {
     sink: Sink,
     kinds: Mutex<HashMap<Identifier, Window>>,
 }
 
-/// The lines of one kind in the second that began then.
+/// Number of lines from one call site since the start of the current second.
 #[derive(Debug)]
 struct Window {
     began: Instant,
@@ -322,7 +324,7 @@ struct Window {
 }
 
 impl Window {
-    /// One more line may be written now.
+    /// Tells whether one more line may be written now, and counts it.
     fn admits(&mut self, now: Instant, most: u32) -> bool {
         if now.duration_since(self.began) >= Duration::from_secs(1) {
             *self = Self { began: now, lines: 0 };
@@ -333,7 +335,7 @@ impl Window {
 }
 
 impl Lines {
-    /// Every place in the code that logs is a kind of its own.
+    /// Count per call site.
     fn admits(&self, metadata: &Metadata<'_>) -> bool {
         let most = if *metadata.level() <= Level::INFO { USUAL } else { VERBOSE };
         let now = Instant::now();
@@ -358,7 +360,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// One line on its way: it comes in one call.
+/// Writer of one line, which arrives in one call.
 struct Line<'a>(Option<&'a Sink>);
 
 impl Write for Line<'_> {

@@ -1,4 +1,5 @@
-//! Signals that end a run: the first asks, the second does not wait. Those that were ignored at the start stay so.
+//! Termination signals: the first starts a graceful shutdown, the second ends the process. Signals ignored at startup
+//! stay ignored.
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -11,10 +12,10 @@ use super::flush;
 use crate::error::{Error, plain};
 use crate::net::os::kernel::is_ignored;
 
-/// What the system sends to who writes past a limit on file sizes; the same on every Linux that Rust knows, MIPS apart.
+/// SIGXFSZ, sent on a write past the file size limit; the same number on every Linux that Rust supports, except MIPS.
 const FILE_SIZE: i32 = 25;
 
-/// A signal that asks the program to end.
+/// Termination signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// SIGINT: ctrl-c in a terminal.
@@ -25,7 +26,7 @@ pub enum Ending {
     Hangup,
 }
 
-/// The last signal that was asked to end the program; 0 is none.
+/// Number of the signal that ends the program; 0 is none.
 static CAUGHT: AtomicU8 = AtomicU8::new(0);
 
 impl Ending {
@@ -39,31 +40,31 @@ impl Ending {
         }
     }
 
-    /// The program is about to end because of it; `caught` says so from now on.
+    /// Records that the program ends because of this signal, for `caught`.
     pub fn counts(self) {
         CAUGHT.store(u8::try_from(self.kind().as_raw_value()).unwrap_or_default(), Relaxed);
     }
 
-    /// The signal because of which the program ends, if it is one.
+    /// Returns the signal that ends the program, if one does.
     pub fn caught() -> Option<Self> {
         let number = i32::from(CAUGHT.load(Relaxed));
         Self::ALL.into_iter().find(|ending| ending.kind().as_raw_value() == number)
     }
 
-    /// Ends the process as the signal would have, had nobody listened: a shell that sees that ends its loop, too.
+    /// Ends the process as the signal would have without a handler: a shell that sees that ends its loop, too.
     pub fn end_process(self) -> ! {
         flush();
         let number = self.kind().as_raw_value();
-        // To the first process of a container the kernel delivers no signal that it has no handler for.
+        // The kernel delivers no signal without a handler to the first process of a container.
         if std::process::id() != 1 {
-            // Comes back only with an error: then the exit code says it.
+            // Returns only on an error: then the exit code tells.
             let _ = emulate_default_handler(number);
         }
         std::process::exit(128 + number)
     }
 }
 
-/// SIGINT, SIGTERM and SIGHUP, whichever comes.
+/// Listener for SIGINT, SIGTERM and SIGHUP.
 #[derive(Debug)]
 pub struct Signals {
     /// `None` where it was ignored at the start: by a shell without job control, for what it runs in the background.
@@ -74,10 +75,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on, so that none is lost before the first wait; to be called once, for it asks what was ignored
-    /// before.
+    /// Starts to listen, so that no signal is lost before the first wait. Must be called once: it checks which signals
+    /// were ignored before.
     pub fn new() -> Result<Self, Error> {
-        // Heard and forgotten: the write that met the limit fails too, and whoever wrote says what that means. Unheard it
+        // Handled and discarded: the write past the limit fails too, and its caller reports that. Without a handler it
         // would end the program.
         drop(listen(SignalKind::from_raw(FILE_SIZE))?);
         let unless_ignored =
@@ -89,7 +90,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one. Cancel-safe.
+    /// Waits for the next signal. Cancel-safe.
     pub async fn next(&mut self) -> Ending {
         tokio::select! {
             () = arrives(&mut self.interrupt) => Ending::Interrupt,
@@ -99,7 +100,7 @@ impl Signals {
     }
 }
 
-/// Begins to listen for a signal.
+/// Starts to listen for a signal.
 pub(crate) fn listen(kind: SignalKind) -> Result<Signal, Error> {
     signal(kind).map_err(|error| Error::Other(format!("cannot listen for signals: {}", plain(&error))))
 }
@@ -111,7 +112,8 @@ async fn arrives(signal: &mut Option<Signal>) {
     }
 }
 
-/// A token that the first signal cancels; the second ends the process. The task lives as long as the handle.
+/// Returns a token that the first signal cancels; the second ends the process. The task runs as long as the handle
+/// exists.
 pub fn stop_on_signals() -> Result<(CancellationToken, AbortOnDropHandle<()>), Error> {
     let stop = CancellationToken::new();
     let mut signals = Signals::new()?;

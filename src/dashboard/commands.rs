@@ -1,4 +1,4 @@
-//! What each wish of a person makes the dashboard do; what comes of it is said in the log or seen in the picture.
+//! Command handler: what each `Command` of the user does. Its outcome is in the log or in the next snapshot.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +21,7 @@ use crate::units::Rate;
 use crate::wire::Problem;
 
 impl Controller {
-    /// Carries out one wish, or sends somebody to do it.
+    /// Executes one command, or spawns a background task that does.
     pub(super) fn execute(&mut self, command: Command) {
         let queue = &mut self.publisher.queue;
         match command {
@@ -85,7 +85,7 @@ impl Controller {
         }
     }
 
-    /// Queues a fetch, as often as `-n` says.
+    /// Queues `-n` fetches of a route's file.
     fn fetch(&mut self, route: &Route) {
         let name = route.file.shown();
         let written = written_as(&route.file, &self.plan.fetch.output).map(|path| format!(", to be written as {path}"));
@@ -126,7 +126,8 @@ impl Controller {
         }
     }
 
-    /// A node that we started would end with us, or with the next order: one that is not watched any more is let go.
+    /// Stops watching a hop. A node that this program started is detached too: else it would end with this program, or
+    /// with the next order.
     fn detach(&mut self, hop: usize) {
         if let (Some(HopLink::Spawned { pid }), Some(supervisor)) = (self.watcher.link(hop), &self.supervisor) {
             if let Err(why) = supervisor.order(hop, Order::LetGo) {
@@ -138,7 +139,7 @@ impl Controller {
         self.log_failure(Some(hop), done);
     }
 
-    /// Asks the origin what it offers.
+    /// Requests a listing of a folder from the origin.
     fn list(&mut self, folder: Option<FileName>) {
         let (route, token) = (self.publisher.route.clone(), self.listing_token());
         self.tasks.spawn(async move {
@@ -152,8 +153,8 @@ impl Controller {
         });
     }
 
-    /// What the origin wants to be shown before it lists its folders. A token that was made for this run is for nodes that
-    /// ask nobody for it, and hops on the way would see it.
+    /// Token that the origin requires for a listing. The random token of this run is never sent: hops on the way would
+    /// see it, and the nodes that have it list without one.
     fn listing_token(&self) -> Option<Secret> {
         let last = self.publisher.route.hops().len();
         match (self.watcher.link(last), &self.spawned_read) {
@@ -163,13 +164,13 @@ impl Controller {
         }
     }
 
-    /// Has a node do something, with the token of those we started or with the one a person gave.
+    /// Sends a node a control request, with the token of the nodes that this program started or with the user's.
     fn control<F>(&mut self, hop: usize, doing: String, request: impl FnOnce(HostPort, Secret) -> F)
     where
         F: Future<Output = Result<(), Problem>> + Send + 'static,
     {
         let spawned = matches!(self.watcher.link(hop), Some(HopLink::Spawned { .. }));
-        // A random token is for the nodes it was made for, and for nobody who may stand in their place.
+        // A random token goes only to the nodes it was made for, never to a program that took their address.
         let token = if spawned { self.spawned_control.clone() } else { self.plan.control.clone() };
         let token = token.ok_or_else(|| "its control token is not known: give it with --control-token-file".to_owned());
         match self.watcher.direct(hop).and_then(|node| Ok((node, token?))) {
@@ -203,7 +204,7 @@ impl Controller {
         self.publisher.log.say(Level::Info, hop, text);
     }
 
-    /// What was done is said, and so is why it was not.
+    /// Logs that a command succeeded, or why it failed.
     fn log_outcome(&mut self, hop: Option<usize>, done: Result<(), String>, text: String) {
         match done {
             Ok(()) => self.say(hop, text),
@@ -211,7 +212,7 @@ impl Controller {
         }
     }
 
-    /// What can be seen is not said besides.
+    /// Logs a failure alone: success is visible in the snapshot.
     fn log_failure(&mut self, hop: Option<usize>, done: Result<(), String>) {
         if let Err(why) = done {
             self.publisher.log.say(Level::Warn, hop, why);
@@ -219,7 +220,7 @@ impl Controller {
     }
 }
 
-/// Where a file goes whose local name is not the one that is asked for.
+/// Returns the local path where it differs from the requested name.
 fn written_as(file: &FileName, output: &Path) -> Option<SafeText> {
     let local = file.local().filter(|local| *local != file.as_bytes() && output.is_dir())?;
     Some(shown(&output.join(OsStr::from_bytes(local))))

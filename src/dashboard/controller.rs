@@ -1,4 +1,4 @@
-//! Carries out commands and tells the screen what is: one task that owns the nodes, the transfers and the log.
+//! Controller: one task that owns the nodes, the transfers and the log, executes commands and publishes snapshots.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,48 +18,47 @@ use crate::plan::ChainPlan;
 use crate::route::HostPort;
 use crate::snapshot::{ChainSnapshot, Level};
 
-/// Time between two looks at running transfers; the screen draws no more often for data.
+/// Time between two evaluations of running transfers; the screen draws no more often for data.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Least time between two pictures: the screen polls half as often.
+/// Minimum time between two snapshots: the screen reads half as often.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(50);
-/// Each picture is a copy of all there is, thousands of connections maybe; all of them together take no more than one
-/// part in so many of a core.
+/// Denominator of the share of a core that snapshots may take: each may copy thousands of connections.
 const SNAPSHOT_SHARE: u32 = 20;
-/// How long hops may take to say who they are before a fetch that starts by itself goes on without knowing.
+/// Time that hops have to identify themselves before a fetch at startup begins without that.
 const KNOW_HOPS: Duration = Duration::from_secs(1);
 
-/// One run over one chain.
+/// Controller of one run over one chain.
 pub struct Controller {
     pub(super) plan: ChainPlan,
     pub(super) supervisor: Option<Supervisor>,
     pub(super) watcher: Watcher,
-    /// The token that controls the nodes we start.
+    /// Control token of the nodes that this program starts.
     pub(super) spawned_control: Option<Secret>,
-    /// What lets it read their pages.
+    /// Read token of these nodes.
     pub(super) spawned_read: Option<ReadToken>,
     pub(super) publisher: Publisher,
-    /// What takes longer than a moment and ends in a line of the log.
+    /// Background tasks, whose results go to the publisher.
     pub(super) tasks: JoinSet<TaskResult>,
-    /// Nodes that we started and that live on without us.
+    /// Nodes that this program started and that keep running without it.
     pub(super) detached: Vec<(HostPort, u32)>,
-    /// The nodes we started are to live on after us.
+    /// Keeps the nodes running after this program.
     pub(super) leave_nodes: bool,
     pub(super) leave: CancellationToken,
     lines: Option<mpsc::Receiver<Line>>,
     screen: watch::Sender<Arc<ChainSnapshot>>,
 }
 
-/// What a run leaves behind.
+/// Processes and files that remain after a run.
 #[derive(Debug, Default)]
 pub struct Remains {
-    /// The nodes that live on, and their processes.
+    /// Nodes that keep running, with their process ids.
     pub nodes: Vec<(HostPort, u32)>,
-    /// The demo's folder, where it is still needed.
+    /// Demo folder, where a node still serves from it.
     pub folder: Option<PathBuf>,
 }
 
 impl Controller {
-    /// Starts what the plan says and tells `screen` how it is; to be called within a runtime.
+    /// Starts the nodes of a plan and the watcher; snapshots go to `screen`. Must be called within a runtime.
     pub fn new(mut plan: ChainPlan, screen: watch::Sender<Arc<ChainSnapshot>>, leave: CancellationToken) -> Self {
         let spawned_read = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
         let spawned_control = plan.spawning.as_ref().map(|spawning| spawning.control.clone());
@@ -99,8 +98,8 @@ impl Controller {
         }
     }
 
-    /// Carries out commands until `leave` is cancelled; panics elsewhere in the program come as text and go to the log. The nodes it started and the transfers it runs end before it does, or live on
-    /// where that was asked for.
+    /// Executes commands until `leave` is cancelled; panics elsewhere in the program arrive as text and are logged.
+    /// Nodes and transfers end before it returns; the nodes keep running where the user chose that.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut panics: mpsc::Receiver<String>) -> Remains {
         let leave = self.leave.clone();
         let ready = self.ready();
@@ -133,7 +132,7 @@ impl Controller {
                 next_snapshot = began + SNAPSHOT_INTERVAL.max(began.elapsed() * SNAPSHOT_SHARE);
             }
         }
-        // The wish to leave may say how, and the screen leaves as soon as it has sent it.
+        // The screen exits as soon as it has sent `Quit`, which may still be in the queue.
         while let Ok(command) = commands.try_recv() {
             if let Command::Quit { leave_nodes } = command {
                 self.leave_nodes = leave_nodes;
@@ -142,7 +141,7 @@ impl Controller {
         self.end().await
     }
 
-    /// Ends when the nodes have started; where a fetch starts by itself, how the hops stand comes before it.
+    /// Completes when the nodes have started; with a fetch at startup, also waits until the hops are known.
     fn ready(&self) -> impl Future<Output = ()> + use<> {
         let links = self.supervisor.as_ref().map(Supervisor::links);
         let known = self.plan.fetch_at_once.then(|| self.watcher.known());
@@ -156,7 +155,7 @@ impl Controller {
         }
     }
 
-    /// The chain is there to be asked.
+    /// Opens the queue, now that the chain has started.
     fn begin(&mut self) {
         self.publisher.starting = false;
         self.publisher.log_links(&self.watcher.hops());
@@ -182,7 +181,7 @@ impl Controller {
         };
         let ((), living) = tokio::join!(self.publisher.queue.end(), end_nodes);
         self.publish();
-        // Those that were let go before may have ended since.
+        // Nodes detached earlier may have ended since.
         let mut nodes = self.detached;
         nodes.retain(|(_, pid)| is_alive(*pid));
         nodes.extend(living);
@@ -190,6 +189,7 @@ impl Controller {
         Remains { nodes, folder }
     }
 
+    /// Sends a snapshot to the screen if anything has changed.
     fn publish(&mut self) {
         if let Some(snapshot) = self.publisher.snapshot(self.watcher.hops()) {
             self.screen.send_replace(snapshot);

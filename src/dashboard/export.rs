@@ -1,4 +1,4 @@
-//! A moment as a file, its figures as JSON or its screen as SVG, under a name that nothing has yet.
+//! Writes a snapshot as JSON or the screen as SVG, to a file that does not exist yet.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -10,10 +10,10 @@ use crate::plan::ChainPlan;
 use crate::snapshot::ChainSnapshot;
 use crate::text::SafeText;
 
-/// Most files of one second; a key that is held repeats no faster.
+/// Maximum number of files per second; a key that is held repeats no faster.
 const MOST: usize = 100;
 
-/// Where fetched files go; the demo's go with it, so what was asked for is put where the person stands.
+/// Returns the folder of the fetched files; for the demo, whose folder is removed, the current one.
 pub(super) fn folder(plan: &ChainPlan) -> PathBuf {
     let output = &plan.fetch.output;
     // A folder that is named as one is made by the first that writes to it.
@@ -25,7 +25,7 @@ pub(super) fn folder(plan: &ChainPlan) -> PathBuf {
     }
 }
 
-/// What is written.
+/// Content of an export.
 pub(super) enum Export {
     /// All figures, as JSON.
     Figures(Arc<ChainSnapshot>),
@@ -33,7 +33,7 @@ pub(super) enum Export {
     Picture(String),
 }
 
-/// Writes a moment into a folder; the answer is the path, or why it is not there.
+/// Writes an export into a folder and returns its path, or the reason of the failure.
 pub(super) fn write(folder: &Path, export: &Export) -> Result<SafeText, String> {
     let name = jiff::Zoned::now().strftime("chainview-%Y%m%d-%H%M%S").to_string();
     let failed = |path: &Path, error: &io::Error| format!("cannot write {}: {}", shown(path), plain(error));
@@ -55,7 +55,7 @@ pub(super) fn write(folder: &Path, export: &Export) -> Result<SafeText, String> 
     Ok(shown(&path))
 }
 
-/// Makes a file that was not there before.
+/// Creates a file that did not exist before.
 fn create(folder: &Path, name: &str, extension: &str) -> io::Result<(PathBuf, File)> {
     for number in 1..=MOST {
         let path = match number {

@@ -6,10 +6,10 @@ use crate::net::supervisor::Line;
 use crate::snapshot::{Level, LogLine};
 use crate::text::SafeText;
 
-/// Lines kept; a screen shows a few, a person scrolls through some more.
+/// Number of lines kept; the screen shows a few, the user scrolls through some more.
 const KEPT: usize = 500;
 
-/// What was said so far.
+/// Log of the run.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     lines: VecDeque<LogLine>,

@@ -1,4 +1,4 @@
-//! What the screen is told: the picture of the chain, and the log's lines about what changed in it.
+//! Builds the `ChainSnapshot` that the screen shows, and logs what changed since the last one.
 
 use std::sync::Arc;
 
@@ -17,22 +17,22 @@ use crate::snapshot::{
 use crate::text::SafeText;
 use crate::verdict::{Limit, Rolling, Verdict};
 
-/// What came of an errand.
+/// Result of a background task.
 #[derive(Debug)]
 pub(super) enum TaskResult {
-    /// This is to be said, of a hop or of the client.
+    /// Line for the log, about a hop or about the client.
     Log(Level, Option<usize>, String),
-    /// The origin offers this.
+    /// Listing of a folder at the origin.
     List(Listing),
 }
 
-/// What the screen is told, and what it was told last.
+/// Source of the snapshots, with the last one published.
 pub(super) struct Publisher {
     pub(super) route: Route,
     pub(super) queue: Queue,
     pub(super) log: Log,
     pub(super) listing: Option<Listing>,
-    /// Nodes are being started: that nobody listens yet is no news.
+    /// Nodes are being started: refused connections are not logged yet.
     pub(super) starting: bool,
     pub(super) leaving: bool,
     pub(super) last: Arc<ChainSnapshot>,
@@ -41,7 +41,7 @@ pub(super) struct Publisher {
     clock: Clock,
     rolling: Rolling,
     verdict: Verdict,
-    /// The same for the transfers of other clients.
+    /// Evaluation of the transfers of other clients.
     watching: Rolling,
     others: Option<Verdict>,
     links: Vec<HopLink>,
@@ -70,13 +70,13 @@ impl Publisher {
         }
     }
 
-    /// Takes in how a transfer goes.
+    /// Logs an event of the queue.
     pub(super) fn transfer_changed(&mut self, event: QueueEvent) {
         match event {
             QueueEvent::Done(number) => {
                 self.log.say(Level::Info, None, format!("#{number} is whole and in its place"));
             }
-            // A person has asked for it, and knows.
+            // The user cancelled it: no error.
             QueueEvent::Failed(number, error @ Error::Interrupted { .. }) => {
                 self.log.say(Level::Info, None, format!("#{number} is cancelled: {error}"));
             }
@@ -94,7 +94,7 @@ impl Publisher {
         }
     }
 
-    /// Takes in what came of an errand.
+    /// Takes the result of a background task.
     pub(super) fn task_ended(&mut self, done: Result<TaskResult, JoinError>) {
         match done {
             Ok(TaskResult::Log(level, hop, text)) => self.log.say(level, hop, text),
@@ -103,12 +103,12 @@ impl Publisher {
         }
     }
 
-    /// Something is worth a look: a transfer of ours, or what was seen of those of others.
+    /// Tells whether any transfer runs, of this program or of another client.
     pub(super) fn any_transfer_runs(&self) -> bool {
         self.queue.any_running() || self.others.is_some() || self.last.any_body()
     }
 
-    /// Judges what is moving: our own transfers, and those of others only while there are none.
+    /// Evaluates what limits running transfers: those of this program, else those of other clients.
     pub(super) fn evaluate(&mut self, watcher: &Watcher) {
         let (now_us, hops) = (self.clock.now_us(), watcher.hops());
         if self.queue.any_running() {
@@ -124,7 +124,7 @@ impl Publisher {
         TransferSnapshot { stall: self.rolling.stall(transfer.number), ..transfer }
     }
 
-    /// Notes in the log how hops came and went.
+    /// Logs how the links to the hops have changed.
     pub(super) fn log_links(&mut self, hops: &[HopSnapshot]) {
         self.log_draining(hops);
         self.links.resize(hops.len(), HopLink::default());
@@ -152,7 +152,7 @@ impl Publisher {
         }
     }
 
-    /// Notes in the log which nodes take no new work any more, which somebody has asked them for.
+    /// Logs which nodes have begun to drain.
     fn log_draining(&mut self, hops: &[HopSnapshot]) {
         self.draining.resize(hops.len(), false);
         for (hop, was) in hops.iter().zip(&mut self.draining) {
@@ -166,7 +166,7 @@ impl Publisher {
         }
     }
 
-    /// Notes in the log what is worth a line while transfers go on: breaks, further tries, what they go on with.
+    /// Logs failures, retries and resumptions of running transfers.
     fn log_progress(&mut self, transfers: &[TransferSnapshot]) {
         let (last, unknown) = (Arc::clone(&self.last), TransferSnapshot::default());
         for transfer in transfers {
@@ -177,7 +177,7 @@ impl Publisher {
         }
     }
 
-    /// The picture of now, if it differs from the last one.
+    /// Builds the current snapshot; `None` where it equals the last one.
     pub(super) fn snapshot(&mut self, hops: Vec<HopSnapshot>) -> Option<Arc<ChainSnapshot>> {
         if !self.starting {
             self.log_links(&hops);
@@ -205,7 +205,7 @@ impl Publisher {
     }
 }
 
-/// It has a transfer to finish.
+/// Tells whether the connection has a transfer under way.
 fn is_busy(conn: &ConnSnapshot) -> bool {
     use ConnState::{Dialing, Held, Streaming, Waiting};
     matches!(conn.state, Dialing | Waiting | Held | Streaming) && !conn.transfer.as_str().is_empty()

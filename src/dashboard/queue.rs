@@ -1,4 +1,4 @@
-//! The transfers of one run: a queue, some at once, and what the hops say of each afterwards.
+//! Transfer queue: starts transfers, a limited number at once, and requests the hops' accounts of each afterwards.
 
 #[cfg(test)]
 mod tests;
@@ -21,45 +21,45 @@ use crate::snapshot::{Flow, TransferAccount, TransferSnapshot};
 use crate::verdict::{Stage, Verdict, judge};
 use transfer::{AfterStop, State, Transfer};
 
-/// Transfers that run at once unless `-j` says otherwise: each is a whole chain of connections.
+/// Default of `-j`, transfers that run at once: each uses a whole chain of connections.
 const DEFAULT_JOBS: u32 = 4;
-/// Transfers that may wait, run or be paused; each is a row of the screen, copied with every picture of it.
+/// Maximum number of transfers that wait, run or are paused; each is a row, copied with every snapshot.
 const MAX_OPEN: usize = 200;
-/// Transfers that are kept for the screen after they ended.
+/// Maximum number of ended transfers kept for the screen.
 const MAX_ENDED: usize = 100;
 
-/// All transfers of one run.
+/// Queue of all transfers of one run.
 #[derive(Debug)]
 pub(super) struct Queue {
     plan: FetchPlan,
     links: Arc<Links>,
     numbered: u64,
-    /// Oldest first; of those that wait, the first is the next.
+    /// Transfers, oldest first; of those that wait, the first starts next.
     list: Vec<Transfer>,
     running: JoinSet<FinishedTask>,
     evaluating: JoinSet<Evaluated>,
-    /// None starts before the chain is there to be asked, or while leaving.
+    /// Closed before the chain has started and at shutdown: no transfer starts.
     open: bool,
 }
 
-/// What becomes known of a transfer at its end.
+/// Event of a transfer that stopped.
 #[derive(Debug)]
 pub(super) enum QueueEvent {
-    /// The file is in its place.
+    /// The file is complete, at its target path.
     Done(u64),
     /// It failed, or was cancelled, and how.
     Failed(u64, Error),
-    /// It has come to rest, to go on some day.
+    /// It is paused, and can be resumed.
     Paused(u64),
-    /// It was to rest and goes on after all.
+    /// It was resumed before it had paused, and waits in the queue.
     Requeued,
-    /// It ended in a way that is our own mistake.
+    /// Its task panicked: a fault of this program.
     Panicked(u64, String),
-    /// The hops were asked, or had no more time to answer: what limited it.
+    /// The hops' accounts arrived or timed out: what limited the transfer.
     Evaluated(Verdict),
 }
 
-/// What the hops said of a transfer that is over.
+/// Verdict on an ended transfer, with the hops' accounts of it.
 #[derive(Debug)]
 struct Evaluated {
     number: u64,
@@ -67,15 +67,15 @@ struct Evaluated {
     accounts: Vec<Option<TransferAccount>>,
 }
 
-/// A transfer that no longer runs.
+/// Result of the task of one transfer.
 #[derive(Debug)]
 struct FinishedTask {
     job: FetchJob,
-    /// The chain it came over; the next in the queue may use it.
+    /// Its chain of connections, which the next transfer may use.
     upstream: Upstream,
     error: Option<Error>,
     flow: Flow,
-    /// How many hops can say something of it; none is asked about one that never reached them, or was stopped.
+    /// Number of hops to request accounts from; `None` for a transfer that never reached them, or was stopped.
     reach: Option<usize>,
 }
 
@@ -92,13 +92,13 @@ impl Queue {
         }
     }
 
-    /// Lets the queue run.
+    /// Opens the queue: transfers may start.
     pub(super) fn open(&mut self) {
         self.open = true;
         self.fill(None);
     }
 
-    /// Puts one into the queue; the answer is its number, or why not.
+    /// Queues a transfer and returns its number, or the reason of the refusal.
     pub(super) fn add(&mut self, route: Route, cap: Option<u64>) -> Result<u64, String> {
         if self.list.iter().filter(|transfer| !transfer.is_over()).count() >= MAX_OPEN {
             return Err(format!("{MAX_OPEN} transfers are not over yet: wait for one, or cancel one"));
@@ -114,7 +114,7 @@ impl Queue {
         Ok(self.numbered)
     }
 
-    /// Queues anew what one that is over was to fetch; the answer is the new number.
+    /// Queues the same transfer as an ended one, and returns the new number.
     pub(super) fn retry(&mut self, number: u64) -> Result<u64, String> {
         let old = self.find(number)?;
         if !old.is_over() {
@@ -124,32 +124,32 @@ impl Queue {
         self.add(route, cap)
     }
 
-    /// Cancels one that is not over.
+    /// Cancels a transfer that has not ended.
     pub(super) fn cancel(&mut self, number: u64) -> Result<(), String> {
         self.find(number)?.cancel()
     }
 
-    /// Cancels all that are not over.
+    /// Cancels all transfers that have not ended.
     pub(super) fn cancel_all(&mut self) {
         for transfer in &mut self.list {
-            // Those that are over stay so.
+            // An ended one refuses, which is no failure here.
             let _ = transfer.cancel();
         }
     }
 
-    /// Stops one for now.
+    /// Pauses a transfer.
     pub(super) fn pause(&mut self, number: u64) -> Result<(), String> {
         self.find(number)?.pause()
     }
 
-    /// Lets a paused one go on, as soon as there is room.
+    /// Resumes a paused transfer, as soon as its turn comes.
     pub(super) fn resume(&mut self, number: u64) -> Result<(), String> {
         self.find(number)?.resume()?;
         self.fill(None);
         Ok(())
     }
 
-    /// Caps what one takes.
+    /// Sets or removes the rate limit of a transfer.
     pub(super) fn cap(&mut self, number: u64, rate: Option<u64>) -> Result<(), String> {
         let transfer = self.find(number)?;
         if transfer.is_over() {
@@ -159,7 +159,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Moves a queued one among those that wait; the answer is its new place, from 1.
+    /// Moves a queued transfer among those that wait, and returns its new position, from 1.
     pub(super) fn reorder(&mut self, number: u64, by: isize) -> Result<usize, String> {
         let waiting: Vec<usize> =
             (0..self.list.len()).filter(|at| matches!(self.list[*at].state, State::Queued(_))).collect();
@@ -171,7 +171,7 @@ impl Queue {
         Ok(to + 1)
     }
 
-    /// Stops all and waits for them.
+    /// Cancels all transfers and waits for their tasks.
     pub(super) async fn end(&mut self) {
         self.open = false;
         self.cancel_all();
@@ -180,9 +180,9 @@ impl Queue {
         }
     }
 
-    /// The next news; `None` where none can come. Cancel-safe.
+    /// Waits for the next event; `None` where none can come. Cancel-safe.
     ///
-    /// That a transfer is over is told at once: a hop that answers no question would hold it back for a second.
+    /// The end of a transfer is reported before its verdict: a hop that does not respond would delay it by a second.
     pub(super) async fn next_event(&mut self) -> Option<QueueEvent> {
         tokio::select! {
             biased;
@@ -200,17 +200,17 @@ impl Queue {
         }
     }
 
-    /// This one has not started yet.
+    /// Tells whether the transfer waits in the queue.
     pub(super) fn waits(&self, number: u64) -> bool {
         self.list.iter().any(|transfer| transfer.number == number && matches!(transfer.state, State::Queued(_)))
     }
 
-    /// Something is on its way.
+    /// Tells whether any transfer runs.
     pub(super) fn any_running(&self) -> bool {
         !self.running.is_empty()
     }
 
-    /// All of them, oldest first, those that wait in the order in which they will start.
+    /// Returns a snapshot of each transfer, oldest first, those that wait in the order of their start.
     pub(super) fn snapshots(&self) -> Vec<TransferSnapshot> {
         self.list.iter().map(Transfer::snapshot).collect()
     }
@@ -220,7 +220,7 @@ impl Queue {
         found.ok_or_else(|| format!("there is no transfer #{number}"))
     }
 
-    /// Starts as many of those that wait as there is room for; a chain that has just become free serves the first.
+    /// Starts waiting transfers up to the limit; the first reuses a chain that has just become free.
     fn fill(&mut self, mut free: Option<Upstream>) {
         let most = self.plan.jobs.unwrap_or(DEFAULT_JOBS) as usize;
         while self.open && self.running.len() < most {
@@ -237,7 +237,7 @@ impl Queue {
         }
     }
 
-    /// Notes how one ended, has the hops asked about it, and lets the next begin.
+    /// Records the end of a transfer, requests the hops' accounts of it, and starts the next.
     fn settle(&mut self, ended: Result<FinishedTask, JoinError>) -> QueueEvent {
         let FinishedTask { job, upstream, error, flow, reach } = match ended {
             Ok(ended) => ended,

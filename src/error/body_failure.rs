@@ -1,37 +1,37 @@
-//! What a hop did that broke a body off, and what to do about it.
+//! Cause at a hop of an incomplete body, and advice on it.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// What a hop did that broke a body off.
+/// Cause at a hop of an incomplete body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Broken {
-    /// Nobody listens at its address any more: it was killed, or its machine is off.
+    /// Nothing listens at its address any more: it was killed, or its machine is off.
     Gone,
-    /// It knows nothing of the transfer: it was started anew meanwhile.
+    /// It does not know the transfer: it was restarted meanwhile.
     Restarted,
     /// It closed the connection too early.
     Closed,
     /// It reset the connection.
     Reset,
-    /// It does not answer.
+    /// It does not respond.
     Silent,
-    /// It was told to break off, or to stop.
+    /// It was told to abort the transfer, or to stop.
     Stopped,
     /// It could not read the file any further.
     Unreadable,
     /// The file changed there while it was sent.
     Changed,
-    /// It gave up, because nobody took its bytes.
+    /// It timed out because the client stopped reading.
     Unheard,
-    /// It broke off a body that was too slow, because its connections were short.
+    /// It aborted a slow body, because it was running out of connections.
     TooSlow,
 }
 
 impl Broken {
-    /// What to do about it, behind a colon; nothing where there is nothing to say.
+    /// Returns advice for the user, after a colon.
     pub fn advice(self) -> &'static str {
         match self {
             Self::Gone => ": is a node running there?",

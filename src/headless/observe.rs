@@ -1,4 +1,4 @@
-//! Watches a transfer without a screen while it runs: what limits it, and whether it stands still.
+//! Evaluates a running transfer without a screen: what limits it, and whether it has stalled.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,31 +16,31 @@ use crate::snapshot::{Stall, TransferSnapshot};
 use crate::units::Span;
 use crate::verdict::{Limit, Rolling, Verdict};
 
-/// Where the evidence comes from.
+/// Source of the evidence for a verdict.
 #[derive(Clone, Debug)]
 pub(super) enum VerdictSource {
-    /// The hops' own reports, which are followed anyway.
+    /// Reports that the watcher receives from the hops anyway.
     Watched(Arc<Watcher>),
-    /// A question to each hop now and then: the transfer's id is the right to ask.
+    /// Periodic requests to each hop, authorized by the transfer's id.
     Queried,
 }
 
-/// What was seen last.
+/// Last evaluation of a transfer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Observation {
-    /// What limits the transfer; `None` while nothing can be said.
+    /// Verdict; `None` while there is too little evidence.
     pub(super) verdict: Option<Verdict>,
-    /// It stands still.
+    /// Stall, while no byte moves.
     pub(super) stall: Option<Stall>,
 }
 
-/// Time between two looks at reports that come by themselves.
+/// Time between two evaluations of the watcher's reports.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Time between two rounds of questions, each a connection to every hop.
+/// Time between two rounds of requests, each with a connection to every hop.
 const QUERY_INTERVAL: Duration = Duration::from_millis(500);
 
 impl VerdictSource {
-    /// Follows one transfer, and says what it sees, for as long as it is waited for.
+    /// Follows one transfer and prints changes, until it is dropped.
     pub(super) async fn follow(
         &self,
         route: &Route,
@@ -58,7 +58,7 @@ impl VerdictSource {
             let verdict = match self {
                 Self::Watched(watcher) => rolling.see(clock.now_us(), &watcher.hops(), std::slice::from_ref(&transfer)),
                 Self::Queried => {
-                    // Where nobody can be asked there is nothing to judge: not even that a hop sends no reports.
+                    // Without a hop to request from there is nothing to evaluate: not even that a hop sends no reports.
                     let reach = reach(transfer.legs.len(), transfer.wire);
                     let reported = match transfer.asks.filter(|_| reach > 0) {
                         Some(id) => accounts(route, reach, id).await,
@@ -78,7 +78,7 @@ impl VerdictSource {
 }
 
 impl Observation {
-    /// Says what is new.
+    /// Prints what has changed since the last evaluation.
     fn report_changes(&self, now: &Self, transfer: &TransferSnapshot, display: &ProgressDisplay) {
         let cause = |observation: &Self| observation.verdict.map(|verdict| verdict.limit);
         if let Some(verdict) = now.verdict.filter(|_| cause(self) != cause(now)) {

@@ -1,4 +1,4 @@
-//! How a transfer without a screen is shown as it goes: a bar on a terminal, plain lines anywhere else.
+//! Progress of a transfer without a screen: a bar on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
@@ -16,19 +16,19 @@ use crate::units::{Bytes, Eta, Rate, Span};
 
 /// Time between two plain lines of one transfer.
 const LINE_PERIOD: Duration = Duration::from_secs(1);
-/// The name's share of a bar's line; what is longer is cut by the template.
+/// Template of a bar's line; it truncates a long name.
 const TEMPLATE: &str = "{prefix:24!} [{wide_bar}] {percent:>3}% {msg}";
 
-/// Where and how transfers are shown.
+/// Display of the progress and the result of transfers.
 #[derive(Clone, Debug)]
 pub(super) struct ProgressDisplay {
     way: Way,
     ascii: bool,
-    /// The result goes into a JSON document instead.
+    /// The result is a JSON document.
     json: bool,
-    /// Stdout is for the file's bytes, so the result goes to stderr.
+    /// Stdout carries the file's bytes, so that the result goes to stderr.
     stdout_taken: bool,
-    /// The first part of the result that could not be written.
+    /// First failure to write the result.
     lost: Arc<OnceLock<Error>>,
 }
 
@@ -40,7 +40,7 @@ enum Way {
 }
 
 impl ProgressDisplay {
-    /// The way that fits this process's stderr and what was asked for.
+    /// Chooses the display for this process's stderr and the output options.
     pub(super) fn new(talk: &Talk) -> Self {
         let way = match (talk.quiet, std::io::stderr().is_terminal()) {
             (true, _) => Way::Nothing,
@@ -52,22 +52,22 @@ impl ProgressDisplay {
         Self { way, ascii: talk.ascii, json: talk.json, stdout_taken: false, lost: Arc::default() }
     }
 
-    /// The same where stdout is for the bytes of a file.
+    /// Moves the result to stderr, as stdout carries the bytes of a file.
     pub(super) fn beside_data(self) -> Self {
         Self { stdout_taken: true, ..self }
     }
 
-    /// The result belongs in a JSON document.
+    /// Tells whether the result is a JSON document.
     pub(super) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Somebody is told how things go.
+    /// Tells whether progress is shown at all.
     pub(super) fn is_talking(&self) -> bool {
         !matches!(self.way, Way::Nothing)
     }
 
-    /// Shows one transfer until it is over. Cancel-safe: a bar that is dropped is taken off the screen.
+    /// Shows one transfer until it ends. Cancel-safe: a dropped bar is removed from the terminal.
     pub(super) async fn follow(&self, mut news: watch::Receiver<TransferSnapshot>) {
         match &self.way {
             Way::Bars(bars) => {
@@ -89,7 +89,7 @@ impl ProgressDisplay {
         }
     }
 
-    /// A line at the start, one a second, one for each thing that is worth it, and none at the end: that one is the result.
+    /// Prints a line at the start, one per second and one per event, and none at the end, which is the result.
     async fn lines(&self, mut news: watch::Receiver<TransferSnapshot>) {
         let mut begun = false;
         let mut before = TransferSnapshot::default();
@@ -120,7 +120,7 @@ impl ProgressDisplay {
         snapshot.log_events_since(before).iter().for_each(|(_, text)| self.err(&format!("{}: {text}", snapshot.name)));
     }
 
-    /// Says how a transfer that went well ended: on stdout, unless the JSON document has that place.
+    /// Prints the result of a successful transfer, on stdout unless that carries the JSON document.
     pub(super) fn done(&self, snapshot: &TransferSnapshot) {
         let line = final_line(snapshot);
         match &self.way {
@@ -130,21 +130,21 @@ impl ProgressDisplay {
         }
     }
 
-    /// Says what limited a transfer, where that is known.
+    /// Prints what limited a transfer, where that is known.
     pub(super) fn judged(&self, snapshot: &TransferSnapshot) {
         if let (Some(verdict), true) = (&snapshot.verdict, self.is_talking()) {
             self.err(&format!("{}: {verdict}", snapshot.name));
         }
     }
 
-    /// Says what has changed meanwhile, to whoever follows.
+    /// Prints a change during a transfer.
     pub(super) fn news(&self, line: &str) {
         if self.is_talking() {
             self.err(line);
         }
     }
 
-    /// Says what belongs to the result: on stdout, unless the JSON document has that place or nothing is wanted.
+    /// Prints a part of the result on stdout, unless that carries the JSON document or `-q` was given.
     pub(super) fn note(&self, line: &str) {
         match &self.way {
             Way::Nothing => {}
@@ -153,17 +153,17 @@ impl ProgressDisplay {
         }
     }
 
-    /// Writes the JSON document, whatever else is wanted.
+    /// Prints the JSON document, even with `-q`.
     pub(super) fn document(&self, text: &str) {
         self.out(text);
     }
 
-    /// Whether all of the result could be written so far.
+    /// Returns the first failure to write the result.
     pub(super) fn written(&self) -> Result<(), Error> {
         self.lost.get().cloned().map_or(Ok(()), Err)
     }
 
-    /// Writes a part of the result to stdout, above the bars where there are any.
+    /// Prints a part of the result to stdout, above the bars if there are any.
     fn out(&self, line: &str) {
         if self.stdout_taken {
             return self.err(line);
@@ -173,12 +173,12 @@ impl ProgressDisplay {
             Way::Lines | Way::Nothing => console::out(line),
         };
         if let Err(error) = said {
-            // Only the first is told: the others have the same cause.
+            // Only the first is reported: the others have the same cause.
             let _ = self.lost.set(error);
         }
     }
 
-    /// Says something on stderr, above the bars where there are any.
+    /// Prints a line to stderr, above the bars if there are any.
     pub(super) fn err(&self, line: &str) {
         match &self.way {
             Way::Bars(bars) => bars.suspend(|| err_now(line)),
@@ -187,7 +187,7 @@ impl ProgressDisplay {
     }
 }
 
-/// The next state, or `None` where nobody will tell any more.
+/// Waits for the next snapshot; `None` when the transfer has ended.
 async fn next(news: &mut watch::Receiver<TransferSnapshot>) -> Option<TransferSnapshot> {
     news.changed().await.ok()?;
     Some(news.borrow_and_update().clone())
@@ -201,7 +201,7 @@ fn style(ascii: bool) -> ProgressStyle {
 fn draw(bar: &ProgressBar, snapshot: &TransferSnapshot) {
     bar.set_prefix(snapshot.name.to_string());
     if let Some(size) = snapshot.size {
-        // A bar of length 0 has no share; an empty file's is empty until it is done.
+        // A bar of length 0 has no percentage; that of an empty file stays empty until the end.
         bar.set_length(size.max(1));
     }
     bar.set_position(snapshot.received);
@@ -211,13 +211,13 @@ fn draw(bar: &ProgressBar, snapshot: &TransferSnapshot) {
     });
 }
 
-/// `12.3M/41.2M  41.2M/s  0:35`, always as wide, so that the bar does not move.
+/// Formats `12.3M/41.2M  41.2M/s  0:35` at a constant width, so that the bar does not move.
 fn figures(snapshot: &TransferSnapshot) -> String {
     let size = Bytes(snapshot.size.unwrap_or_default()).to_string();
     format!("{:>6}/{size:<6} {:>8} {:>6}", Bytes(snapshot.received), Rate(snapshot.rate), Eta(snapshot.eta))
 }
 
-/// The result in one line: size, time, rate, proof, place.
+/// Formats the result in one line: size, time, rate, integrity, path.
 fn final_line(snapshot: &TransferSnapshot) -> String {
     let proof = match &snapshot.proof {
         Proof::Intact { digest } => format!("intact ({digest})"),

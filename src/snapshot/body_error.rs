@@ -1,8 +1,9 @@
-//! How a node's part in a transfer ended before it was whole, as its account says it.
+//! Reason that a node reports for an incomplete body.
 
 use serde::{Deserialize, Serialize};
 
-/// What broke. The source is the next hop for a relay and the file for an origin, the reader is whoever asked.
+/// Reason of an incomplete body. The source is the next hop of a relay and the file of an origin; the reader is the
+/// previous hop or the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Broke {
@@ -10,25 +11,25 @@ pub enum Broke {
     SourceEnded,
     /// The source failed: a connection that was reset, a file that could not be read.
     SourceFailed,
-    /// The source gave nothing for the idle limit.
+    /// The source sent nothing for the idle timeout.
     SourceSilent,
     /// The file changed while it was sent.
     SourceChanged,
-    /// The reader left.
+    /// The reader disconnected.
     ReaderLeft,
-    /// The reader took nothing for the stall limit.
+    /// The reader read nothing for the stall timeout.
     ReaderStuck,
-    /// It was too slow for a node whose connections were short.
+    /// It was too slow for a node that was running out of connections.
     TooSlow,
-    /// The node was told to break it off, or to stop, and could wait no longer.
+    /// The node was told to abort the transfer, or its shutdown timed out.
     Stopped,
-    /// What a newer node calls by a name that is not known here.
+    /// A reason of a newer node that is not known here.
     #[serde(other)]
     Other,
 }
 
 impl Broke {
-    /// What broke, in words.
+    /// Describes the reason.
     pub fn words(self) -> &'static str {
         match self {
             Self::SourceEnded => "its source ended",

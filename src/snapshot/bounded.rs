@@ -1,4 +1,4 @@
-//! Lists from elsewhere, read up to a cap.
+//! Bounded deserialization of lists from other nodes.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Reads a list and keeps its beginning: a report from elsewhere must not take more memory than an honest one.
+/// Deserializes at most `MAX` elements and skips the rest: no report may take more memory than a valid one.
 pub(super) fn bounded<'de, const MAX: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,

@@ -1,11 +1,10 @@
-//! What is worth a line while a transfer goes on: what it goes on with, what was dropped, why it is tried again.
+//! Log events of a running transfer: resumptions, restarts from zero, retries.
 
 use super::{Level, Phase, TransferSnapshot};
 use crate::units::Bytes;
 
 impl TransferSnapshot {
-    /// What is to be said now and was not true of the same transfer before, a sentence each, and how bad it is: going on
-    /// after a break is good news.
+    /// Returns what has changed since an earlier snapshot of the same transfer, a sentence each, with its level.
     pub fn log_events_since(&self, before: &Self) -> Vec<(Level, String)> {
         let mut events = Vec::new();
         if let Some(why) = self.started_over.as_ref().filter(|_| self.started_over != before.started_over) {

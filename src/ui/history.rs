@@ -1,5 +1,4 @@
-//! What only a sequence of snapshots shows: rates of single connections, the client's own rate, ten minutes of history, a
-//! scale that does not jump.
+//! History of the snapshots: rates of single connections and of the client, ten minutes of samples, a steady scale.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -8,16 +7,16 @@ use super::fill::Scale;
 use super::rates::ConnRates;
 use crate::snapshot::{ChainSnapshot, Phase, RATE_SAMPLES, TransferSnapshot};
 
-/// The time over which rates are shown.
+/// Time over which rates are shown.
 const SECOND: Duration = Duration::from_secs(1);
 /// Time between two samples of a hop's history.
 const FAST: Duration = Duration::from_millis(250);
-/// Fast samples that make one slow one: 240 slow ones are ten minutes.
+/// Number of fast samples in a slow one: 240 slow ones are ten minutes.
 const PER_SLOW: usize = 10;
 /// Time between two slow samples.
 const SLOW: Duration = Duration::from_millis(2500);
 
-/// The time that a chart shows.
+/// Time span of a chart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Span {
     /// A second.
@@ -31,19 +30,19 @@ pub enum Span {
     TenMinutes,
 }
 
-/// What was gathered so far.
+/// Data derived from all snapshots so far.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     /// Rates of single connections.
     pub rates: ConnRates,
-    /// What a full bar of held bytes stands for.
+    /// Scale of the bars of buffered bytes.
     pub scale: Scale,
     client: VecDeque<u64>,
     client_at: Duration,
-    /// Slow samples, of the client first, then of every hop.
+    /// Slow samples: the client's first, then each hop's.
     slow: Vec<VecDeque<u64>>,
     slow_at: Duration,
-    /// When transfers were first seen to be over.
+    /// Time of the first snapshot in which each transfer had ended.
     over: BTreeMap<u64, Duration>,
     now: Duration,
 }
@@ -51,13 +50,13 @@ pub struct History {
 impl Span {
     const ALL: [Self; 4] = [Self::Second, Self::Ten, Self::Minute, Self::TenMinutes];
 
-    /// The one so many steps longer, as far as there is one.
+    /// Returns the span that many steps longer, clamped to the ends.
     pub fn by(self, steps: isize) -> Self {
         let at = Self::ALL.iter().position(|span| *span == self).unwrap_or(0);
         Self::ALL[at.saturating_add_signed(steps).min(Self::ALL.len() - 1)]
     }
 
-    /// As it stands in a heading.
+    /// Returns its label in a heading.
     pub fn name(self) -> &'static str {
         match self {
             Self::Second => "1 s",
@@ -67,7 +66,7 @@ impl Span {
         }
     }
 
-    /// Samples in it.
+    /// Returns its number of samples.
     pub fn samples(self) -> usize {
         match self {
             Self::Second => 4,
@@ -78,7 +77,7 @@ impl Span {
 }
 
 impl History {
-    /// Takes in one snapshot at this time.
+    /// Records a snapshot at a time.
     pub fn observe(&mut self, chain: &ChainSnapshot, now: Duration) {
         self.rates.observe(chain);
         self.scale.follow(chain);
@@ -106,11 +105,11 @@ impl History {
         }
     }
 
-    /// Bytes per second that arrive here, all transfers together. What has just ended counts for a second, as it does at
-    /// the hops, whose rates are those of the last second.
+    /// Returns the receive rate of the client, all transfers together. A transfer counts for a second after its end, as
+    /// it does at the hops, whose rates are those of the last second.
     pub fn client_rate(&self, chain: &ChainSnapshot) -> u64 {
         let rate = |t: &TransferSnapshot| match (t.phase, self.over.get(&t.number)) {
-            // A young one has its rate from less than a second.
+            // The rate of a transfer younger than a second is extrapolated: limit it to the bytes so far.
             (Phase::Streaming, _) => t.rate.min(t.flow.bytes_in),
             (phase, Some(at)) if phase.is_over() => brought(t, self.now.saturating_sub(*at)),
             _ => 0,
@@ -118,12 +117,12 @@ impl History {
         chain.transfers.iter().map(rate).sum()
     }
 
-    /// What is shown changes by itself: a transfer has just ended.
+    /// Tells whether rates still change without a new snapshot, as a transfer has just ended.
     pub fn is_fading(&self) -> bool {
         self.over.values().any(|at| self.now.saturating_sub(*at) < SECOND)
     }
 
-    /// Bytes per second over a time, oldest first, of a hop by its number; 0 is the client.
+    /// Returns the rates over a span, oldest first, of a hop by its number; 0 is the client.
     pub fn samples_of(&self, chain: &ChainSnapshot, hop: usize, span: Span) -> Vec<u64> {
         let newest = |samples: &mut dyn DoubleEndedIterator<Item = &u64>| -> Vec<u64> {
             let mut taken: Vec<u64> = samples.rev().take(span.samples()).copied().collect();
@@ -140,7 +139,7 @@ impl History {
     }
 }
 
-/// What a transfer that is over brought within a second, so long after its end.
+/// Returns the bytes that an ended transfer received in the last second, this long after its end.
 fn brought(transfer: &TransferSnapshot, since: Duration) -> u64 {
     let bytes = transfer.flow.bytes_in;
     let pace = bytes as f64 / transfer.elapsed.as_secs_f64().max(1e-6);

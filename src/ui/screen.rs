@@ -210,7 +210,7 @@ impl Loop {
         self.state.quitting().then_some(Left::Quit)
     }
 
-    /// Does what only the owner of the terminal can, and takes the terminal whenever it is ours again.
+    /// Carries out the pending effect, and takes the terminal back when it is ours again.
     fn run_effect(&mut self) -> io::Result<()> {
         let effect = self.state.next_effect();
         let stop_asked = self.jobs.stop_asked() || effect == Some(Effect::Suspend);

@@ -70,14 +70,14 @@ pub enum Mode {
     Leaving,
 }
 
-/// What was asked for and only the loop, which has the terminal, can do.
+/// Effect of an action that only the loop, which owns the terminal, can carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Paint every cell again.
+    /// Repaint every cell.
     Repaint,
-    /// Stop until the shell sends the program on.
+    /// Suspend the program until the shell resumes it.
     Suspend,
-    /// Put this text on the clipboard.
+    /// Copy this text to the clipboard.
     Copy(String),
 }
 
@@ -91,14 +91,14 @@ enum Stays {
     Frame,
 }
 
-/// A picture that is held while the data goes on.
+/// Snapshot and history that stay on the screen while the data changes.
 #[derive(Clone, Debug)]
 pub struct Frozen {
-    /// Since when.
+    /// Start of the freeze.
     pub since: Duration,
-    /// The picture.
+    /// Frozen snapshot.
     pub chain: Arc<ChainSnapshot>,
-    /// What was seen by then.
+    /// History at that time.
     pub history: History,
 }
 
@@ -184,7 +184,7 @@ impl UiState {
         self.frozen.as_ref().map_or_else(|| Arc::clone(newest), |frozen| Arc::clone(&frozen.chain))
     }
 
-    /// Rates and histories that belong to the snapshot that is shown.
+    /// Returns the history that belongs to the shown snapshot.
     pub fn history(&self) -> &History {
         self.frozen.as_ref().map_or(&self.history, |frozen| &frozen.history)
     }
@@ -236,7 +236,7 @@ impl UiState {
         self.quitting && self.stays == Stays::Frame
     }
 
-    /// What the loop is to do before the next frame, told once.
+    /// Takes the effect to carry out before the next frame.
     pub fn next_effect(&mut self) -> Option<Effect> {
         self.effect.take()
     }

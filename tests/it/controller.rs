@@ -1,4 +1,4 @@
-//! What the dashboard does behind its screen: commands in, pictures out, real nodes between.
+//! What the dashboard does behind its screen: commands in, snapshots out, real nodes between.
 
 use crate::support::free;
 mod nodes;
@@ -79,15 +79,15 @@ impl Run {
         self.commands.send(command).await.unwrap();
     }
 
-    /// Waits for a picture that is as wanted.
+    /// Waits for a snapshot that fulfills a condition.
     async fn until(&self, what: &str, wanted: impl Fn(&ChainSnapshot) -> bool) -> Arc<ChainSnapshot> {
         let mut snapshots = self.snapshots.clone();
         let waited = tokio::time::timeout(PATIENCE, snapshots.wait_for(|chain| wanted(chain))).await;
-        let Ok(chain) = waited else { panic!("not within {PATIENCE:?}: {what}; the picture: {:#?}", self.now()) };
+        let Ok(chain) = waited else { panic!("not within {PATIENCE:?}: {what}; the snapshot: {:#?}", self.now()) };
         Arc::clone(&chain.unwrap())
     }
 
-    /// Waits until a transfer is as wanted.
+    /// Waits until a transfer fulfills a condition.
     async fn transfer(&self, number: u64, what: &str, wanted: impl Fn(&TransferSnapshot) -> bool) -> TransferSnapshot {
         let one = |chain: &ChainSnapshot| chain.transfers.iter().find(|t| t.number == number).cloned();
         let what = format!("#{number} {what}");
@@ -98,7 +98,7 @@ impl Run {
         self.transfer(number, phase.word(), |transfer| transfer.phase == phase).await
     }
 
-    /// Waits until a hop is as wanted.
+    /// Waits until a hop fulfills a condition.
     async fn hop(&self, number: usize, what: &str, wanted: impl Fn(&HopSnapshot) -> bool) -> HopSnapshot {
         let what = format!("hop {number} {what}");
         let chain = self.until(&what, |chain| chain.hops.get(number - 1).is_some_and(&wanted)).await;
@@ -118,7 +118,7 @@ impl Run {
         Arc::clone(&self.snapshots.borrow())
     }
 
-    /// Leaves, and says what lives on.
+    /// Quits, and returns what keeps running.
     async fn ends(self) -> Remains {
         self.leave.cancel();
         tokio::time::timeout(PATIENCE, self.controlling).await.expect("it leaves").unwrap()

@@ -1,4 +1,4 @@
-//! One transfer: waiting, running, paused or over, and what each wish makes of that.
+//! State machine of one transfer: queued, running, paused or over.
 
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError};
@@ -12,7 +12,7 @@ use crate::snapshot::{Phase, TransferAccount, TransferSnapshot};
 use crate::verdict::Verdict;
 use crate::waterfall;
 
-/// One transfer.
+/// Transfer of one file.
 #[derive(Debug)]
 pub(super) struct Transfer {
     pub(super) number: u64,
@@ -22,61 +22,61 @@ pub(super) struct Transfer {
     pub(super) state: State,
 }
 
-/// Where it stands; those that do not run keep the last picture of when they did.
+/// State of a transfer; those that do not run keep their last snapshot.
 #[derive(Debug)]
 pub(super) enum State {
-    /// It waits for its turn.
+    /// Waits for its turn.
     Queued(TransferSnapshot),
-    /// A task is at it.
+    /// A task transfers the file.
     Running {
-        /// How it goes.
+        /// Snapshots from the task.
         progress: watch::Receiver<TransferSnapshot>,
-        /// Ends it.
+        /// Stops the task.
         stop: CancellationToken,
-        /// Which task.
+        /// Id of the task.
         task: Id,
-        /// What it becomes once it is stopped.
+        /// State after it was stopped.
         then: AfterStop,
     },
-    /// A person stopped it for now.
+    /// The user paused it.
     Paused(TransferSnapshot),
-    /// Nothing more will happen.
+    /// Done, failed or cancelled.
     Over(TransferSnapshot),
 }
 
-/// What a transfer becomes that was stopped.
+/// State that follows when a stopped task ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AfterStop {
     /// Cancelled.
     Over,
     /// Paused.
     Paused,
-    /// Queued: the person has thought better of it before it had stopped.
+    /// Queued: resumed before it had stopped.
     Queued,
 }
 
 impl Transfer {
-    /// A transfer that waits.
+    /// Makes a queued transfer.
     pub(super) fn new(number: u64, route: Route, cap: Option<u64>) -> Self {
         let first = TransferSnapshot { number, name: route.file.shown(), ..TransferSnapshot::default() };
         Self { number, route, cap: Cap::new(cap), verdict: None, state: State::Queued(first) }
     }
 
-    /// Nothing more will happen.
+    /// Tells whether it is done, failed or cancelled.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.state, State::Over(_))
     }
 
-    /// The task that is at it.
+    /// Returns the id of its task.
     pub(super) fn task(&self) -> Option<Id> {
         if let State::Running { task, .. } = self.state { Some(task) } else { None }
     }
 
-    /// It as the screen shows it.
+    /// Returns its snapshot for the screen.
     pub(super) fn snapshot(&self) -> TransferSnapshot {
         let snapshot = match &self.state {
             State::Queued(last) | State::Paused(last) | State::Over(last) => last.clone(),
-            // Being stopped, it says that it was cancelled a moment before anybody hears why.
+            // The task reports `Cancelled` before its end is processed; show what the user asked for.
             State::Running { progress, then, .. } => match (progress.borrow().clone(), then) {
                 (last, AfterStop::Paused) if last.phase == Phase::Cancelled => rests(last, Phase::Paused),
                 (last, AfterStop::Queued) if last.phase == Phase::Cancelled => rests(last, Phase::Queued),
@@ -101,7 +101,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// Stops it for now.
+    /// Pauses it.
     pub(super) fn pause(&mut self) -> Result<(), String> {
         match &mut self.state {
             State::Queued(last) => self.state = State::Paused(rests(last.clone(), Phase::Paused)),
@@ -119,7 +119,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// Lets it wait for its turn again.
+    /// Resumes it: it waits for its turn again.
     pub(super) fn resume(&mut self) -> Result<(), String> {
         match &mut self.state {
             State::Paused(last) => self.state = State::Queued(rests(last.clone(), Phase::Queued)),
@@ -129,7 +129,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// Its task has ended, well or with an error.
+    /// Records the end of its task, successful or not.
     pub(super) fn ended(&mut self, error: Option<Error>) -> QueueEvent {
         let last = self.snapshot();
         let then = if let State::Running { then, .. } = self.state { then } else { AfterStop::Over };
@@ -144,7 +144,7 @@ impl Transfer {
         event
     }
 
-    /// The hops were asked about it: what limited it, what each did for it, and when its body passed it.
+    /// Records the verdict and the hops' accounts.
     pub(super) fn evaluated(&mut self, verdict: Verdict, accounts: &[Option<TransferAccount>]) {
         self.verdict = Some(verdict);
         if let State::Over(last) = &mut self.state {
@@ -153,7 +153,7 @@ impl Transfer {
         }
     }
 
-    /// Its task has panicked; the answer is its number.
+    /// Records that its task panicked, and returns its number.
     pub(super) fn panicked(&mut self, error: &JoinError) -> u64 {
         let why = Some(format!("the transfer failed inside: {error}").into());
         self.state = State::Over(TransferSnapshot { error: why, ..rests(self.snapshot(), Phase::Failed) });
@@ -161,7 +161,7 @@ impl Transfer {
     }
 }
 
-/// The picture of a transfer that no longer moves.
+/// Returns the snapshot of a transfer that no longer runs.
 fn rests(last: TransferSnapshot, phase: Phase) -> TransferSnapshot {
     TransferSnapshot { phase, rate: 0, eta: None, stall: None, error: None, ..last }
 }

@@ -1,4 +1,4 @@
-//! The whole dashboard on one line, for terminals too small for more: progress, pace, time left, what limits it.
+//! One-line mode of the dashboard, for small terminals: progress, rate, time left, verdict.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

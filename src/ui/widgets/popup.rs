@@ -1,4 +1,4 @@
-//! What lies over the screen: a bordered box with a list in it, in the middle, clamped to its area.
+//! Popup frame: a bordered, centered box for a list, clamped to its area.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -18,7 +18,7 @@ const ASCII: border::Set<'_> = border::Set {
     horizontal_bottom: "-",
 };
 
-/// The box with its border, and the room in it; the same where a border would leave none.
+/// Returns the outer and the inner rectangle, which are equal where a border would leave no room.
 pub fn frames(area: Rect, columns: u16, rows: usize) -> (Rect, Rect) {
     // A margin too narrow to read anything in would only distract.
     let width = if area.width < columns.saturating_add(16) { area.width } else { columns };
@@ -31,7 +31,7 @@ pub fn frames(area: Rect, columns: u16, rows: usize) -> (Rect, Rect) {
     (outer, Rect { x: x + 2, y: y + 1, width: width - 4, height: height - 2 })
 }
 
-/// Clears the box and draws its border and title; the answer is the room in it.
+/// Clears the box, draws its border and title, and returns the inner rectangle.
 pub fn open(theme: &Theme, title: &str, columns: u16, rows: usize, area: Rect, buffer: &mut Buffer) -> Rect {
     let (outer, inner) = frames(area, columns, rows);
     Clear.render(outer, buffer);

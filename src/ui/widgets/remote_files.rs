@@ -1,4 +1,4 @@
-//! What the origin offers, above the line in which a file's name is typed.
+//! List of the origin's files, above the prompt for a file name.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -11,10 +11,10 @@ use crate::ui::state::{Ask, Mode, Offer, UiState, shown_name};
 use crate::ui::theme::Tone;
 use crate::units::Bytes;
 
-/// Most rows of the list; the rest of the screen stays in sight.
+/// Maximum number of rows of the list; the rest of the screen stays visible.
 const ROWS: usize = 12;
 
-/// Draws the list at the bottom of the area, while a file's name is typed and a list is there or failed to come.
+/// Draws the list at the bottom of the area, while a file name is typed and a listing has arrived or failed.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Line(prompt) = &state.mode else { return };
     let (Ask::Name, Some(listing)) = (prompt.ask, &data.listing) else { return };

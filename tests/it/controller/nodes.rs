@@ -95,7 +95,7 @@ async fn a_death_is_seen_at_once() {
     let killed = Instant::now();
     kill_process(victim, Signal::KILL).unwrap();
     run.hop(2, "down", |hop| down(hop).is_some()).await;
-    println!("a death is in the picture after {:?}", killed.elapsed());
+    println!("a death is in the snapshot after {:?}", killed.elapsed());
     let hop =
         run.hop(2, "and why", |hop| down(hop) == Some("ended with signal: 9 (SIGKILL): started again in 1 s")).await;
     assert!(hop.node.is_some(), "its last report can still be read");

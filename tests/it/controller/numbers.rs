@@ -1,4 +1,4 @@
-//! Every number of the picture against what was moved: the part file's length, the kernel's connections, each clock.
+//! Every number of the snapshot against what was moved: the part file's length, the kernel's connections, each clock.
 
 use std::fs;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ fn open_everywhere(run: &Run) -> (Vec<usize>, Vec<usize>) {
     (shown, run.chain.ports.iter().map(|port| established(*port)).collect())
 }
 
-/// Waits until the picture has caught up with the kernel: reports come four times a second.
+/// Waits until the snapshot has caught up with the kernel: reports come four times a second.
 async fn connections_agree(run: &Run) {
     let end = Instant::now() + super::PATIENCE;
     loop {
@@ -64,7 +64,7 @@ async fn record(mut snapshots: watch::Receiver<Arc<ChainSnapshot>>) -> [Vec<Show
 }
 
 /// How many of the rates shown are, within a hundredth, what the bytes have grown by over the last second or so of the
-/// same clock, and of how many. A report that no picture has shown may have been the first of that second.
+/// same clock, and of how many. A report that no snapshot has shown may have been the first of that second.
 fn true_rates(record: &[Shown]) -> (usize, usize) {
     let of_a_second = |shown: &&Shown| shown.0 >= record[0].0 + 1_000_000 && shown.2 > 0;
     let is_true = |(time, bytes, rate): &Shown| {
@@ -77,7 +77,7 @@ fn true_rates(record: &[Shown]) -> (usize, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_picture_says_is_what_was_moved() {
+async fn what_the_snapshot_says_is_what_was_moved() {
     let run = Run::up(3, SIZE, "--limit 2=3M").await;
     connections_agree(&run).await;
     let recording = tokio::spawn(record(run.snapshots.clone()));

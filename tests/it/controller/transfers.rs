@@ -107,13 +107,13 @@ async fn the_origin_says_what_it_offers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_picture_is_written_where_the_files_go() {
+async fn a_snapshot_is_written_where_the_files_go() {
     let run = Run::up(1, 10, "").await;
     run.command(Command::Export).await;
     let said = run.says(None, "exported to ").await;
     let path = said.strip_prefix("exported to ").unwrap();
-    let picture: chainview::snapshot::ChainSnapshot = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    assert_eq!((picture.hops.len(), picture.file.as_str()), (1, "data.bin"));
+    let snapshot: chainview::snapshot::ChainSnapshot = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!((snapshot.hops.len(), snapshot.file.as_str()), (1, "data.bin"));
     assert!(path.starts_with(run.chain.fetched("").to_str().unwrap()), "{path}");
     run.ends().await;
 }
