@@ -3,8 +3,8 @@
 mod close;
 mod evidence;
 mod finished;
-mod next;
-mod setup;
+mod next_hop;
+mod pending;
 mod slots;
 mod slow;
 
@@ -24,8 +24,8 @@ pub use close::Closing;
 use close::Ending;
 use evidence::Sockets;
 pub use evidence::Watched;
-use next::Next;
-pub use setup::PendingGuard;
+use next_hop::Next;
+pub use pending::PendingGuard;
 pub use slots::{Admission, HeadGuard, ReaderGuard, Slots};
 use slots::{Counts, Source};
 pub use slow::SlowBodies;
