@@ -22,7 +22,7 @@ use crate::net::upstream::policy::AllowList;
 use crate::route::{FileName, Route, Wire};
 use crate::text::SafeText;
 
-pub use crate::net::fetch::ProofWish;
+pub use crate::net::fetch::VerifyMode;
 use args::Args;
 use mode_flags::ModeKind;
 pub use values::{Color, Listen, Look, PerHop};
@@ -118,7 +118,7 @@ pub struct FetchPlan {
     /// Further tries in a row that may bring nothing.
     pub retries: u32,
     /// What to compare the file with.
-    pub proof: ProofWish,
+    pub integrity: VerifyMode,
     /// The wire to the first hop where the input file does not say.
     pub wire: Option<Wire>,
     /// The waits.
@@ -151,7 +151,7 @@ impl FetchPlan {
             max_size: self.max_size,
             resume: self.resume,
             retries: self.retries,
-            proof: self.proof,
+            integrity: self.integrity,
             ..job
         }
     }
@@ -324,10 +324,10 @@ fn limits(args: &Args) -> Limits {
 }
 
 fn fetch_plan(args: &Args) -> FetchPlan {
-    let proof = match args.expect {
-        Some(digest) => ProofWish::Expect(digest),
-        None if args.no_verify => ProofWish::Skip,
-        None => ProofWish::Origin,
+    let integrity = match args.expect {
+        Some(digest) => VerifyMode::Expect(digest),
+        None if args.no_verify => VerifyMode::Skip,
+        None => VerifyMode::Origin,
     };
     FetchPlan {
         file: args.file.clone(),
@@ -340,7 +340,7 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         max_size: args.max_size,
         resume: !args.no_resume,
         retries: args.retries,
-        proof,
+        integrity,
         wire: args.wire.0,
         limits: limits(args),
     }

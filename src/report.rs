@@ -6,8 +6,8 @@
 //!   `exit_code` of the process, `error` where no transfer is to blame (such as an input file that cannot be read).
 //! - `transfers`, in the order they were started: `number`, `id` (the right to ask the hops about it), `file`, `result`,
 //!   `path`, `size`, `received`, `seconds`, `rate` (bytes per second), `was_there`, `attempts`, `resumed_from` (bytes that
-//!   the last try found there), `started_over` (why what was there was dropped, if it was), `proof` (`intact`,
-//!   `length-only` or `pending`, with `digest` and `reason`), `here` and `origin` (`size` and `digest` at both ends, null
+//!   the last try found there), `started_over` (why what was there was dropped, if it was), `integrity` (`verified`,
+//!   `size-checked` or `pending`, with `digest` and `reason`), `here` and `origin` (`size` and `digest` at both ends, null
 //!   where nobody gave one), `flow` (what this program did: bytes, and µs spent waiting for hop 1 and for
 //!   the disk), `hops`, `waterfall` (the set-up, and each stage's first and last byte, as bars: `stage`, `step`,
 //!   `offset_ms`, `length_ms`, `own_ms`), `verdict` (the sentence and its parts), `stall` where it stood still at its
@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use crate::error::{Broken, Error};
 use crate::route::{Route, Wire};
-use crate::snapshot::{Flow, Phase, Proof, Stall, TransferAccount, TransferSnapshot};
+use crate::snapshot::{Flow, Integrity, Phase, Stall, TransferAccount, TransferSnapshot};
 use crate::text::SafeText;
 use crate::verdict::Verdict;
 use crate::waterfall::{self, Row};
@@ -75,7 +75,7 @@ pub struct TransferReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     started_over: Option<SafeText>,
     #[serde(flatten)]
-    proof: Proof,
+    integrity: Integrity,
     here: End,
     origin: End,
     flow: Flow,
@@ -196,9 +196,9 @@ impl TransferReport {
         error: Option<&Error>,
         accounts: Vec<Option<TransferAccount>>,
     ) -> Self {
-        let digest = match &snapshot.proof {
-            Proof::Intact { digest } | Proof::LengthOnly { digest, .. } => Some(digest.clone()),
-            Proof::Pending => None,
+        let digest = match &snapshot.integrity {
+            Integrity::Verified { digest } | Integrity::SizeChecked { digest, .. } => Some(digest.clone()),
+            Integrity::Pending => None,
         };
         let here = digest.as_ref().map(|_| snapshot.received);
         let verdict = snapshot.verdict.map(|verdict| VerdictReport { sentence: verdict.to_string(), verdict });
@@ -216,7 +216,7 @@ impl TransferReport {
             attempts: snapshot.attempt,
             resumed_from: snapshot.resumed_from,
             started_over: snapshot.started_over.clone(),
-            proof: snapshot.proof.clone(),
+            integrity: snapshot.integrity.clone(),
             here: End { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
             origin: End { size: snapshot.size, digest: snapshot.origin_digest.clone() },
             flow: snapshot.flow,
@@ -305,20 +305,20 @@ mod tests {
     #[test]
     fn size_and_digest_are_there_for_both_ends_as_far_as_they_are_known() {
         let route = Route::parse(b"f\nh1 1\n").unwrap();
-        let json = |proof, origin_digest: Option<&str>| {
+        let json = |integrity, origin_digest: Option<&str>| {
             let (size, origin_digest) = (Some(5), origin_digest.map(str::to_owned));
-            let snapshot = TransferSnapshot { size, received: 5, proof, origin_digest, ..Default::default() };
+            let snapshot = TransferSnapshot { size, received: 5, integrity, origin_digest, ..Default::default() };
             let transfer = TransferReport::new(&route, TransferId(5), &snapshot, None, Vec::new());
             let json = serde_json::to_value(transfer).unwrap();
             (json["here"].to_string(), json["origin"].to_string())
         };
         let end = |size: &str, digest: &str| format!("{{\"digest\":{digest},\"size\":{size}}}");
-        let intact = json(Proof::Intact { digest: "blake3:0".to_owned() }, Some("blake3:0"));
-        assert_eq!(intact, (end("5", "\"blake3:0\""), end("5", "\"blake3:0\"")));
-        let length_only = |digest: &str| Proof::LengthOnly { digest: digest.to_owned(), reason: "r".into() };
-        assert_eq!(json(length_only("blake3:0"), None), (end("5", "\"blake3:0\""), end("5", "null")));
-        assert_eq!(json(length_only(""), None), (end("5", "null"), end("5", "null")));
-        assert_eq!(json(Proof::Pending, None), (end("null", "null"), end("5", "null")));
+        let verified = json(Integrity::Verified { digest: "blake3:0".to_owned() }, Some("blake3:0"));
+        assert_eq!(verified, (end("5", "\"blake3:0\""), end("5", "\"blake3:0\"")));
+        let size_checked = |digest: &str| Integrity::SizeChecked { digest: digest.to_owned(), reason: "r".into() };
+        assert_eq!(json(size_checked("blake3:0"), None), (end("5", "\"blake3:0\""), end("5", "null")));
+        assert_eq!(json(size_checked(""), None), (end("5", "null"), end("5", "null")));
+        assert_eq!(json(Integrity::Pending, None), (end("null", "null"), end("5", "null")));
     }
 
     #[test]
@@ -338,7 +338,7 @@ mod tests {
             (Some(1), Some("refused"))
         );
         assert_eq!(
-            (transfer["hops"][0]["label"].as_str(), transfer["proof"].as_str()),
+            (transfer["hops"][0]["label"].as_str(), transfer["integrity"].as_str()),
             (Some("near"), Some("pending"))
         );
         assert!(transfer["hops"][0]["leg"].is_object() && transfer["hops"][1]["leg"].is_null());

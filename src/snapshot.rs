@@ -169,18 +169,18 @@ pub enum Phase {
 
 /// How sure the client is that the file is whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "proof")]
-pub enum Proof {
+#[serde(rename_all = "kebab-case", tag = "integrity")]
+pub enum Integrity {
     /// Nothing is known yet.
     #[default]
     Pending,
     /// Length and digest are those of the origin, or of `--expect`.
-    Intact {
+    Verified {
         /// The digest, as `ALGO:HEX`.
         digest: String,
     },
     /// Only the length could be compared, and why.
-    LengthOnly {
+    SizeChecked {
         /// The digest of what arrived, as `ALGO:HEX`.
         digest: String,
         /// Why there was no digest to compare it with.
@@ -237,7 +237,7 @@ pub struct TransferSnapshot {
     /// What each hop says that it did, hop 1 first, once it is over and the hop has answered.
     pub parts: Vec<Option<Part>>,
     /// How sure we are.
-    pub proof: Proof,
+    pub integrity: Integrity,
     /// The origin's own digest, as `ALGO:HEX`, where it gave one.
     pub origin_digest: Option<String>,
     /// The same bytes were there already.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chainview::error::Error;
-use chainview::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
+use chainview::net::fetch::{FetchJob, Fetched, VerifyMode, client, fetch};
 use chainview::net::limits::Limits;
 use chainview::net::server::digests::Hasher;
 use chainview::route::Route;
@@ -122,12 +122,12 @@ pub(crate) async fn fetch_over(
     wire: &str,
     output: &Path,
     limits: Limits,
-    proof: ProofWish,
+    verify: VerifyMode,
 ) -> Result<Fetched, Error> {
     let lines: String = hops.iter().map(|hop| format!("{} {} wire={wire}\n", hop.ip(), hop.port())).collect();
     let route = Route::parse(format!("f\n{lines}").as_bytes()).unwrap();
     let mut job = FetchJob::new(1, route, output.to_owned(), limits);
-    job.proof = proof;
+    job.integrity = verify;
     let mut upstream = client(Arc::default(), limits, None);
     let progress = watch::channel(TransferSnapshot::default()).0;
     fetch(&mut upstream, &mut job, &progress, &CancellationToken::new()).await
@@ -196,12 +196,12 @@ async fn transfer(seed: u64, chain: Arc<Chain>, folder: Arc<tempfile::TempDir>, 
     beset_by[place].push(plans);
     let (hops, peers) = beset(&chain, beset_by).await;
     let content = pattern(size);
-    let proof = if random.one_in(3) { ProofWish::Expect(digest(&content)) } else { ProofWish::Origin };
+    let verify = if random.one_in(3) { VerifyMode::Expect(digest(&content)) } else { VerifyMode::Origin };
     let lines: String = hops.iter().map(|hop| format!("{} {} wire={wire}\n", hop.ip(), hop.port())).collect();
     let route = Route::parse(format!("f{size}\n{lines}").as_bytes()).unwrap();
     let output = folder.path().join(format!("copy-{seed}"));
     let mut job = FetchJob::new(seed, route, output.clone(), short());
-    job.proof = proof;
+    job.integrity = verify;
     let mut upstream = client(Arc::default(), short(), None);
     let progress = watch::channel(TransferSnapshot::default()).0;
     let fetched = fetch(&mut upstream, &mut job, &progress, &CancellationToken::new()).await;
@@ -230,7 +230,7 @@ async fn no_cut_before_the_end_is_a_success() {
             let plans = vec![Vec::new(), vec![(Plan::none(), Plan::one(at, Fault::Cut))]];
             let (hops, _peers) = beset(&chain, plans).await;
             let output = folder.path().join(at.to_string());
-            let fetched = fetch_over(&hops, "http", &output, short(), ProofWish::Origin).await;
+            let fetched = fetch_over(&hops, "http", &output, short(), VerifyMode::Origin).await;
             assert!(fetched.is_err() && !output.exists(), "cut at {at}: {fetched:?}");
         }
     }))
@@ -269,7 +269,7 @@ async fn a_reset_at_any_step_and_place_is_an_error_or_costs_nothing() {
             plans[place].push(if back { (Plan::none(), plan) } else { (plan, Plan::none()) });
             let (hops, _peers) = beset(&chain, plans).await;
             let output = folder.path().join(format!("{place}-{back}-{at}"));
-            let fetched = fetch_over(&hops, "http", &output, short(), ProofWish::Origin).await;
+            let fetched = fetch_over(&hops, "http", &output, short(), VerifyMode::Origin).await;
             match fetched {
                 // What comes after the last byte may be asked again on another connection.
                 Ok(_) => assert!(fs::read(&output).unwrap() == pattern(SIZE as usize), "{place} {back} {at}"),
@@ -296,7 +296,7 @@ async fn byte_by_byte_is_the_same() {
             // The original's request has no end mark: in pieces it is whole only for nodes of ours, between which it goes on.
             let (hops, _peers) = beset(&chain, vec![sliced(), sliced()]).await;
             let output = folder.path().join(format!("{wire}-{most}"));
-            let fetched = fetch_over(&hops, wire, &output, Limits::default(), ProofWish::Origin).await;
+            let fetched = fetch_over(&hops, wire, &output, Limits::default(), VerifyMode::Origin).await;
             assert_eq!(
                 fetched.map(|fetched| fetched.size).map_err(|error| error.to_string()),
                 Ok(3000),

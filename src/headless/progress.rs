@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::cli::Talk;
 use crate::console::{self, err_now};
 use crate::error::Error;
-use crate::snapshot::{Phase, Proof, TransferSnapshot};
+use crate::snapshot::{Integrity, Phase, TransferSnapshot};
 use crate::units::{Bytes, Eta, Rate, Span};
 
 /// Time between two plain lines of one transfer.
@@ -219,11 +219,11 @@ fn figures(snapshot: &TransferSnapshot) -> String {
 
 /// Formats the result in one line: size, time, rate, integrity, path.
 fn final_line(snapshot: &TransferSnapshot) -> String {
-    let proof = match &snapshot.proof {
-        Proof::Intact { digest } => format!("intact ({digest})"),
-        Proof::LengthOnly { digest, reason } if digest.is_empty() => format!("length only: {reason}"),
-        Proof::LengthOnly { digest, reason } => format!("length only: {reason} (arrived as {digest})"),
-        Proof::Pending => "not proven".to_owned(),
+    let proof = match &snapshot.integrity {
+        Integrity::Verified { digest } => format!("verified ({digest})"),
+        Integrity::SizeChecked { digest, reason } if digest.is_empty() => format!("size-checked: {reason}"),
+        Integrity::SizeChecked { digest, reason } => format!("size-checked: {reason} (arrived as {digest})"),
+        Integrity::Pending => "not verified".to_owned(),
     };
     let place = if snapshot.was_there { "was there already as" } else { "in" };
     format!(
@@ -248,12 +248,12 @@ mod tests {
             size: Some(41_200_000),
             rate: 41_200_000,
             elapsed: Duration::from_secs(1),
-            proof: Proof::LengthOnly { digest: String::new(), reason: "--no-verify was given".into() },
+            integrity: Integrity::SizeChecked { digest: String::new(), reason: "--no-verify was given".into() },
             ..TransferSnapshot::default()
         };
         assert_eq!(
             final_line(&snapshot),
-            "a.bin: 41200000 bytes in 1.0 s, 41.2M/s, length only: --no-verify was given, in out/a.bin"
+            "a.bin: 41200000 bytes in 1.0 s, 41.2M/s, size-checked: --no-verify was given, in out/a.bin"
         );
         let there = TransferSnapshot { was_there: true, ..snapshot };
         assert!(final_line(&there).ends_with("was there already as out/a.bin"));

@@ -34,7 +34,7 @@ use super::upstream::Upstream;
 use super::upstream::protocols::Links;
 use crate::error::{Error, Kept};
 use crate::route::{Route, Wire};
-use crate::snapshot::{Flow, Proof, TransferSnapshot};
+use crate::snapshot::{Flow, Integrity, TransferSnapshot};
 use crate::wire::{Digest, Leg, TransferId};
 
 use attempt::{Ended, attempt};
@@ -47,7 +47,7 @@ use tracker::Tracker;
 pub use check::{Checked, check};
 pub use rate_limit::Cap;
 pub use stream::Output;
-pub use verify::ProofWish;
+pub use verify::VerifyMode;
 
 /// One file to fetch: what, from where, to where.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ pub struct FetchJob {
     /// Further tries in a row that may bring nothing, once the file has begun to arrive.
     pub retries: u32,
     /// What to compare the bytes with.
-    pub proof: ProofWish,
+    pub integrity: VerifyMode,
     /// The most it takes; whoever has a clone can turn it while the transfer runs.
     pub cap: Cap,
     /// The waits.
@@ -93,7 +93,7 @@ pub struct Fetched {
     /// Its size.
     pub size: u64,
     /// How sure we are of its content.
-    pub proof: Proof,
+    pub integrity: Integrity,
     /// The digest that the origin gave.
     pub origin: Option<Digest>,
     /// The same bytes were there already.
@@ -123,7 +123,7 @@ impl FetchJob {
             resume: true,
             max_size: None,
             retries: 0,
-            proof: ProofWish::default(),
+            integrity: VerifyMode::default(),
             cap: Cap::default(),
             limits,
             machine,

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use chainview::net::fetch::ProofWish;
+use chainview::net::fetch::VerifyMode;
 use chainview::wire::http::encode_reply;
 use chainview::wire::{Digest, Reply};
 
@@ -186,7 +186,7 @@ async fn no_lie_of_an_origin_is_a_success() {
             let relay = chain.nodes[0].address;
             let hops = if relayed { vec![relay, origin.address] } else { vec![origin.address] };
             let output = folder.path().join(number.to_string());
-            let proof = if expects { ProofWish::Expect(truth) } else { ProofWish::Origin };
+            let proof = if expects { VerifyMode::Expect(truth) } else { VerifyMode::Origin };
             let began = Instant::now();
             let fetched = fetch_over(&hops, "http", &output, short(), proof).await;
             let what = format!("{name}, relayed {relayed}: {fetched:?}");

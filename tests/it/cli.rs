@@ -182,7 +182,7 @@ fn a_fetch_through_two_relays_is_whole_and_its_output_is_plain() {
     assert_eq!(code(&output), 0, "{}", err(&output));
     let line = out(&output);
     assert!(line.starts_with("data.bin: 300000 bytes in ") && line.ends_with("in out/data.bin\n"), "{line}");
-    assert!(line.contains("intact (blake3:") && !line.contains('\x1b') && !err(&output).contains('\x1b'));
+    assert!(line.contains("verified (blake3:") && !line.contains('\x1b') && !err(&output).contains('\x1b'));
     assert_eq!(std::fs::read(folder.path().join("out/data.bin")).unwrap(), vec![7; 300_000]);
     let again = run(folder.path(), "--fetch -o out -n 2 -q");
     assert_eq!((code(&again), out(&again).as_str(), err(&again).as_str()), (0, "", ""));
@@ -190,7 +190,7 @@ fn a_fetch_through_two_relays_is_whole_and_its_output_is_plain() {
     let json: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
     assert_eq!(json["transfers"].as_array().map(Vec::len), Some(2));
     assert_eq!(json["transfers"][1]["was_there"], true);
-    assert_eq!(json["transfers"][0]["proof"], "intact");
+    assert_eq!(json["transfers"][0]["integrity"], "verified");
     let hops = &json["transfers"][0]["hops"];
     assert_eq!(hops[2]["address"].as_str(), Some(nodes[2].address.as_str()));
     for (hop, role) in ["relay", "relay", "origin"].into_iter().enumerate() {
@@ -203,7 +203,10 @@ fn a_fetch_through_two_relays_is_whole_and_its_output_is_plain() {
         let transfer = &equal["transfers"][0];
         let moved = (transfer["flow"]["bytes_in"].as_u64(), transfer["received"].as_u64());
         assert_eq!((moved, transfer["was_there"].as_bool()), ((Some(0), Some(300_000)), Some(true)), "{line}");
-        assert_eq!((transfer["proof"].as_str(), transfer["here"]["size"].as_u64()), (Some("intact"), Some(300_000)));
+        assert_eq!(
+            (transfer["integrity"].as_str(), transfer["here"]["size"].as_u64()),
+            (Some("verified"), Some(300_000))
+        );
     }
 }
 

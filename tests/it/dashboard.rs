@@ -10,7 +10,7 @@ use crate::support::snapshots;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chainview::snapshot::{HopLink, Phase, Proof, Stall};
+use chainview::snapshot::{HopLink, Integrity, Phase, Stall};
 use chainview::ui::Look;
 use chainview::verdict::{Limit, Turned, Verdict, Why};
 use ratatui::style::Color;
@@ -139,14 +139,15 @@ fn transfers_say_how_they_ended() {
     let mut script = Script::new(120, 40, idle());
     script.chain.transfers = vec![transfer(1, Phase::Done), transfer(2, Phase::Failed), transfer(3, Phase::Cancelled)];
     let mut plain = transfer(4, Phase::Done);
-    plain.proof = Proof::LengthOnly { digest: "blake3:00".to_owned(), reason: "the origin offers no digest".into() };
+    plain.integrity =
+        Integrity::SizeChecked { digest: "blake3:00".to_owned(), reason: "the origin offers no digest".into() };
     script.chain.transfers.push(plain);
     let screen = script.keys("3").screen();
     for words in [
-        "intact: digest equal  blake3:6f1c9a206f1c9a20",
+        "verified: digest equal  blake3:6f1c9a206f1c9a20",
         "hop 2 (127.0.0.1:7002): connection refused, reported by hop 1 after 0.8 ms",
         "1.31G of it arrived and are kept",
-        "length only: the origin offers no digest",
+        "size-checked: the origin offers no digest",
     ] {
         assert!(screen.contains(words), "{words:?} is missing:\n{screen}");
     }

@@ -22,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::thread;
 
-use chainview::snapshot::{HopLink, Level, LogLine, Phase, Proof};
+use chainview::snapshot::{HopLink, Integrity, Level, LogLine, Phase};
 use chainview::text::SafeText;
 use peer::{PLACES, Peer};
 use script::Script;
@@ -71,7 +71,7 @@ fn the_screen_shows_what_it_would_obey() {
             (transfer.id, transfer.name, transfer.path) = (text(), text(), text());
             transfer.error = transfer.error.as_ref().map(|_| text());
         }
-        chain.transfers[1].proof = Proof::LengthOnly { digest: String::new(), reason: text() };
+        chain.transfers[1].integrity = Integrity::SizeChecked { digest: String::new(), reason: text() };
         chain.log.push(LogLine { level: Level::Error, text: text(), ..LogLine::default() });
         let screen = Script::new(120, 40, chain.clone()).screen();
         is_clean("the screen", string, &raw(screen.as_bytes(), "\n"));

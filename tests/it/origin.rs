@@ -72,7 +72,7 @@ fn a_file_that_grows_is_fetched_as_it_was_when_it_was_opened() {
     let ended = while_it_grows(&path, || scene.fetch(&[]).wait());
     assert!(ended.status.success(), "{}", ended.stderr);
     let (fetched, now) = (fs::read(scene.target()).unwrap(), fs::read(&path).unwrap());
-    assert_eq!(ended.transfer["proof"], "intact");
+    assert_eq!(ended.transfer["integrity"], "verified");
     assert!(fetched.len() >= 2_000_000 && fetched.len() < now.len(), "{} of {}", fetched.len(), now.len());
     assert!(now.starts_with(&fetched));
     let (status, head, body) = while_it_grows(&path, || ask(scene.node(2).address(), "GET /files/data.bin", ""));
@@ -168,10 +168,10 @@ fn no_change_of_a_file_on_its_way_is_ever_taken_for_it() {
             let (after, fetched) = (fs::read(&path).unwrap(), fs::read(out.path().join("data.bin")));
             let document: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap_or_default();
             if ended.status.success() {
-                assert_eq!(document["transfers"][0]["proof"], "intact", "seed {seed}");
+                assert_eq!(document["transfers"][0]["integrity"], "verified", "seed {seed}");
                 let fetched = fetched.unwrap();
                 let whole = fetched == before || after.starts_with(&fetched) && fetched.len() as u64 >= at;
-                assert!(whole, "seed {seed} in {place:?}: a mixture is called intact");
+                assert!(whole, "seed {seed} in {place:?}: a mixture is called verified");
                 verified += 1;
             } else {
                 assert!(fetched.is_err() && ended.status.code() == Some(6), "seed {seed}: {ended:?}");

@@ -38,12 +38,12 @@ fn standard_output_gets_the_bytes_and_stderr_all_else() {
         let output = run(&folder, &format!("--fetch -o {name}"), Stdio::piped());
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
         assert!(output.stdout == content, "{} bytes came", output.stdout.len());
-        assert!(err(&output).contains("intact (blake3:") && err(&output).contains("in standard output"));
+        assert!(err(&output).contains("verified (blake3:") && err(&output).contains("in standard output"));
     }
     let json = run(&folder, "--fetch -q -o - --json", Stdio::piped());
     assert!(json.stdout == content);
     let document: serde_json::Value = serde_json::from_str(&err(&json)).unwrap();
-    assert_eq!(document["transfers"][0]["proof"], "intact");
+    assert_eq!(document["transfers"][0]["integrity"], "verified");
     let both = run(&folder, "--fetch -q -o - input.txt input.txt", Stdio::piped());
     assert!(both.stdout == [&content[..], &content].concat(), "{}", err(&both));
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

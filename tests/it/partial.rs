@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use chainview::error::Error;
-use chainview::net::fetch::{Cap, FetchJob, Fetched, ProofWish, client, fetch};
+use chainview::net::fetch::{Cap, FetchJob, Fetched, VerifyMode, client, fetch};
 use chainview::net::limits::Limits;
 use chainview::route::Route;
 use chainview::snapshot::TransferSnapshot;
@@ -191,7 +191,7 @@ impl World {
 async fn one(world: &World, rate: u64, skip_proof: bool) -> Result<Fetched, Error> {
     let mut job = world.job(rate);
     if skip_proof {
-        job.proof = ProofWish::Skip;
+        job.integrity = VerifyMode::Skip;
     }
     let mut upstream = client(Arc::default(), job.limits, None);
     let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());

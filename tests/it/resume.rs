@@ -31,7 +31,7 @@ fn a_client_that_is_killed_goes_on_with_what_was_on_the_disk() {
         let ended = scene.fetch(&[]).wait();
         watcher.end();
         assert!(ended.status.success(), "seed {seed}: {}", ended.stderr);
-        assert_eq!(ended.transfer["proof"], "intact");
+        assert_eq!(ended.transfer["integrity"], "verified");
         scene.is_whole();
         let resumed = ended.transfer["resumed_from"].as_u64().unwrap();
         let again = (written + IN_BUFFERS).saturating_sub(resumed);
@@ -131,7 +131,7 @@ fn a_file_that_is_replaced_is_fetched_as_the_one_or_the_other() {
     let ended = client.wait();
     if ended.status.success() {
         // The origin had it open: what it sent is the file that was asked for, and it has proven so.
-        assert_eq!((ended.transfer["proof"].as_str(), scene.names()), (Some("intact"), vec![NAME.to_owned()]));
+        assert_eq!((ended.transfer["integrity"].as_str(), scene.names()), (Some("verified"), vec![NAME.to_owned()]));
         assert!(fs::read(scene.target()).unwrap() == scene.content);
     } else {
         assert!(ended.status.code() == Some(6) && !scene.target().exists(), "{}", ended.stderr);

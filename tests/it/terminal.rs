@@ -63,7 +63,7 @@ fn first_steps(columns: u16, rows: u16) {
     assert_eq!(terminal.children().len(), 3);
     terminal.shows(&["press f to fetch data.bin", "f fetch", "? help", "q quit"]);
     terminal.keys("f");
-    let screen = terminal.shows(&["1 done", "#1", "intact: digest equal", "0 active"]);
+    let screen = terminal.shows(&["1 done", "#1", "verified: digest equal", "0 active"]);
     let digest = blake3::hash(&chain.content).to_hex();
     assert!(screen.contains(&format!("blake3:{}", &digest[..16])), "{screen}");
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
@@ -106,7 +106,7 @@ fn the_screen_follows_the_size_of_its_terminal() {
     let screen = terminal.shows(&["chainview", "q quit", "Connections of hop 1"]);
     let width = screen.lines().map(|line| line.chars().count()).max();
     assert!(width > Some(120), "{screen}");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
     leave(&mut terminal);
 }
@@ -116,7 +116,7 @@ fn the_demo_starts_by_itself_and_names_its_cap() {
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::start(chainview(folder.path(), "--demo"), 80, 24);
     terminal.shows(&["3/3 up", "1 running", "! slowest: hop 2, capped at 6.0M/s", "x cancel"]);
-    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, capped at 6.0M/s", "intact: digest equal"]);
+    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, capped at 6.0M/s", "verified: digest equal"]);
     leave(&mut terminal);
     let rest = terminal.shows(&["1 done (24.0M), 0 failed"]);
     assert!(!rest.contains("/tmp"), "the demo's folder is gone by now:\n{rest}");

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::net::fetch::ProofWish;
+use crate::net::fetch::VerifyMode;
 use crate::net::limits::Limits;
 use crate::route::FileName;
 use crate::snapshot::Phase;
@@ -62,7 +62,7 @@ async fn stage(jobs: u32) -> Stage {
         reuse: true,
         resume: true,
         retries: 0,
-        proof: ProofWish::Skip,
+        integrity: VerifyMode::Skip,
         wire: None,
         limits: Limits::default(),
     });

@@ -66,7 +66,7 @@ pub(super) async fn attempt(
     tracker.phase(Phase::Verifying);
     let proven = verify::prove(upstream, job, &answer, arrived, stop).await;
     let unfit = matches!(proven, Err(Error::Altered { .. } | Error::Changed { .. }));
-    let (proof, origin) = match (proven, begun.take()) {
+    let (integrity, origin) = match (proven, begun.take()) {
         (Err(error), Some(part)) if unfit => return Err(error.keeping(part.give_up())),
         (proven, part) => {
             *begun = part;
@@ -79,7 +79,7 @@ pub(super) async fn attempt(
     Ok(Ended::There(Box::new(Fetched {
         path: place.path(),
         size,
-        proof,
+        integrity,
         origin,
         was_there: published == Published::WasThere,
         wire: answer.wire,
@@ -149,7 +149,7 @@ async fn ready(
     size: u64,
     job: &FetchJob,
 ) -> Result<Ready, Error> {
-    let (place, force, algorithm) = (Arc::clone(place), job.force, job.proof.algorithm());
+    let (place, force, algorithm) = (Arc::clone(place), job.force, job.integrity.algorithm());
     blocking(job.machine, move || {
         // What is to replace a file is never open to more people than that file is.
         let tight = place.check_existing(size, force)?.is_some();

@@ -11,13 +11,13 @@ use super::partial::hash;
 use super::request::{all_legs, ask_on, request};
 use super::target::{FileId, Place};
 use super::tracker::Tracker;
-use super::verify::{ProofWish, says_nothing};
+use super::verify::{VerifyMode, says_nothing};
 use super::{FetchJob, Fetched, blocking};
 use crate::error::{Error, Kept, shown};
 use crate::net::server::digests::Hasher;
 use crate::net::upstream::{Answer, Upstream};
 use crate::route::Wire;
-use crate::snapshot::{Phase, Proof};
+use crate::snapshot::{Integrity, Phase};
 use crate::wire::{Digest, Method, Request};
 
 /// How the file that is there compares with a digest.
@@ -37,7 +37,7 @@ pub(super) async fn up_to_date(
     stop: &CancellationToken,
 ) -> Result<Option<Fetched>, Error> {
     // The legacy protocol knows sizes alone, and says them before the body anyway.
-    if job.proof == ProofWish::Skip || job.route.split_first().0.wire == Some(Wire::Seed) {
+    if job.integrity == VerifyMode::Skip || job.route.split_first().0.wire == Some(Wire::Seed) {
         return Ok(None);
     }
     tracker.attempt(job.id);
@@ -48,15 +48,15 @@ pub(super) async fn up_to_date(
     if size != there {
         return Ok(None);
     }
-    if job.proof == ProofWish::Origin {
+    if job.integrity == VerifyMode::Origin {
         let Some(proven) = question(upstream, job, true, tracker, stop).await? else { return Ok(None) };
         if proven.reply.size() != Some(size) {
             return Ok(None);
         }
         answer = proven;
     }
-    let told = job.proof.algorithm().and_then(|algorithm| answer.reply.digest(algorithm));
-    let expected = if let ProofWish::Expect(expected) = job.proof { Some(expected) } else { told };
+    let told = job.integrity.algorithm().and_then(|algorithm| answer.reply.digest(algorithm));
+    let expected = if let VerifyMode::Expect(expected) = job.integrity { Some(expected) } else { told };
     let Some(expected) = expected else { return Ok(None) };
     let legs = all_legs(&answer);
     tracker.verifying_existing(size, &legs);
@@ -65,7 +65,7 @@ pub(super) async fn up_to_date(
             return Ok(Some(Fetched {
                 path: place.path(),
                 size,
-                proof: Proof::Intact { digest: expected.to_string() },
+                integrity: Integrity::Verified { digest: expected.to_string() },
                 origin: told,
                 was_there: true,
                 wire: answer.wire,
@@ -89,7 +89,7 @@ async fn question(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Option<Answer>, Error> {
-    let algorithm = job.proof.algorithm().filter(|_| digest);
+    let algorithm = job.integrity.algorithm().filter(|_| digest);
     // The id of the transfer is for the body: the hops keep what they know of it for the questions afterwards.
     let question = Request { transfer: Some(job.machine.transfer_id()), ..request(job, Method::Head, algorithm) };
     match ask_on(upstream, job, question, tracker, stop).await {
@@ -167,7 +167,7 @@ mod tests {
             let mut scene = scene(BODY, &[ok(""), ok(&digest_line(BODY))]).await;
             scene.job.force = force;
             let fetched = scene.fetch().await.unwrap();
-            assert!(fetched.was_there && matches!(fetched.proof, Proof::Intact { .. }));
+            assert!(fetched.was_there && matches!(fetched.integrity, Integrity::Verified { .. }));
             assert_eq!(asked(&scene), ["HEAD", "HEAD digest"]);
             let last = scene.progress.borrow().clone();
             assert_eq!((last.phase, last.received, last.flow.bytes_in, last.resumed_from), (Phase::Done, 21, 0, 0));
@@ -210,14 +210,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_digest_that_was_demanded_settles_it_without_the_origins() {
-        let digest =
-            |of: &[u8]| ProofWish::Expect(Digest { algorithm: Algorithm::Blake3, value: *blake3::hash(of).as_bytes() });
+        let digest = |of: &[u8]| {
+            VerifyMode::Expect(Digest { algorithm: Algorithm::Blake3, value: *blake3::hash(of).as_bytes() })
+        };
         let mut equal = scene(BODY, &[ok("")]).await;
-        equal.job.proof = digest(BODY);
+        equal.job.integrity = digest(BODY);
         assert!(equal.fetch().await.unwrap().was_there);
         assert_eq!(asked(&equal), ["HEAD"]);
         let mut other = scene(BODY, &[ok("")]).await;
-        other.job.proof = digest(b"another");
+        other.job.integrity = digest(b"another");
         assert!(other.fetch().await.unwrap_err().to_string().contains("with other content"));
     }
 
@@ -226,7 +227,7 @@ mod tests {
         let mut first = Scene::http(vec![Turn::Say(whole(""))]).await;
         first.fetch().await.unwrap();
         assert_eq!(asked(&first), ["GET digest"]);
-        for set in [|job: &mut FetchJob| job.reuse = false, |job: &mut FetchJob| job.proof = ProofWish::Skip] {
+        for set in [|job: &mut FetchJob| job.reuse = false, |job: &mut FetchJob| job.integrity = VerifyMode::Skip] {
             let mut scene = scene(BODY, &[whole("")]).await;
             set(&mut scene.job);
             assert!(scene.fetch().await.unwrap().was_there);

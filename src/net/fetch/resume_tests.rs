@@ -66,7 +66,7 @@ async fn a_break_is_gone_on_from_within_one_run() {
     let retrying = async { news.wait_for(|snapshot| snapshot.phase == Phase::Retrying).await.unwrap().clone() };
     let (fetched, said) =
         tokio::join!(fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop), retrying);
-    assert!(matches!(fetched.unwrap().proof, Proof::Intact { .. }));
+    assert!(matches!(fetched.unwrap().integrity, Integrity::Verified { .. }));
     assert!(said.error.is_some_and(|why| why.as_str().contains("8 of 21 bytes")), "why it is tried again is not said");
     assert!(scene.last_asked().contains("Range: bytes=8-\r\nIf-Range: \"1\"\r\n"), "{}", scene.last_asked());
     let last = scene.last();
@@ -79,7 +79,7 @@ async fn a_break_is_gone_on_from_within_one_run() {
 async fn a_later_fetch_goes_on_where_an_earlier_one_broke_off() {
     let mut scene = Scene::broken(vec![Turn::Say(rest(8))]).await;
     let fetched = scene.fetch().await.unwrap();
-    assert!(matches!(fetched.proof, Proof::Intact { .. }));
+    assert!(matches!(fetched.integrity, Integrity::Verified { .. }));
     assert!(scene.last_asked().contains("Range: bytes=8-"), "{}", scene.last_asked());
     let last = scene.last();
     assert_eq!((last.resumed_from, last.received, last.flow.bytes_in, last.started_over), (8, 21, 13, None));
@@ -122,7 +122,7 @@ async fn what_is_not_what_its_state_says_is_started_over() {
     for spoil in spoil {
         let mut scene = Scene::broken(vec![Turn::Say(beginning(21))]).await;
         spoil(&scene.folder.path().join("f.bin.part"));
-        scene.job.proof = ProofWish::Skip;
+        scene.job.integrity = VerifyMode::Skip;
         scene.fetch().await.unwrap();
         assert!(!scene.last_asked().contains("Range"), "{}", scene.last_asked());
         assert!(scene.last().started_over.is_some());
@@ -142,7 +142,7 @@ async fn a_part_that_no_state_of_ours_is_about_is_left_alone() {
         let mut scene = Scene::broken(vec![Turn::Say(beginning(21))]).await;
         spoil(&scene.folder.path().join("f.bin.part"));
         let before = scene.names();
-        scene.job.proof = ProofWish::Skip;
+        scene.job.integrity = VerifyMode::Skip;
         scene.fetch().await.unwrap();
         assert!(!scene.last_asked().contains("Range"), "{}", scene.last_asked());
         assert_eq!((scene.read("f.bin.part"), scene.read("f.bin")), (BODY[..8].to_vec(), BODY.to_vec()));
@@ -157,12 +157,12 @@ async fn bytes_that_nobody_verified_are_only_believed_by_those_who_want_no_proof
         let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: 21\r\n{PARTS}{digest}\r\n{}", text(BODY));
         let turns = [beginning(8), if verified { whole } else { rest(8) }];
         let mut scene = Scene::http(turns.map(Turn::SayAndClose).into()).await;
-        scene.job.proof = ProofWish::Skip;
+        scene.job.integrity = VerifyMode::Skip;
         scene.fetch().await.unwrap_err();
         if verified {
             // Somebody else's bytes under a note that names no digest.
             std::fs::write(scene.folder.path().join("f.bin.part"), "EVILEVIL").unwrap();
-            scene.job.proof = ProofWish::Origin;
+            scene.job.integrity = VerifyMode::Origin;
         }
         scene.fetch().await.unwrap();
         assert_eq!(scene.last_asked().contains("Range: bytes=8-"), !verified, "{}", scene.last_asked());
@@ -184,7 +184,7 @@ async fn bytes_behind_the_last_note_are_not_believed() {
 #[tokio::test]
 async fn a_person_can_want_to_start_over() {
     let mut scene = Scene::broken(vec![Turn::Say(beginning(21))]).await;
-    (scene.job.resume, scene.job.proof) = (false, ProofWish::Skip);
+    (scene.job.resume, scene.job.integrity) = (false, VerifyMode::Skip);
     scene.fetch().await.unwrap();
     assert!(!scene.last_asked().contains("Range"));
     assert_eq!((scene.last().started_over, scene.read("f.bin")), (None, BODY.to_vec()));
@@ -203,7 +203,7 @@ async fn an_origin_without_a_strong_validator_or_parts_leaves_nothing_to_go_on_w
     ] {
         let first = Turn::SayAndClose(beginning(8).replace(PARTS, lines));
         let mut scene = Scene::http(vec![first, Turn::Say(beginning(21))]).await;
-        (scene.job.retries, scene.job.proof) = (1, ProofWish::Skip);
+        (scene.job.retries, scene.job.integrity) = (1, VerifyMode::Skip);
         scene.fetch().await.unwrap();
         assert_eq!(scene.last().started_over.unwrap().as_str(), why, "{lines:?}");
         assert!(!scene.last_asked().contains("Range"));
@@ -226,7 +226,7 @@ async fn an_origin_that_says_nothing_of_parts_is_asked_for_one_all_the_same() {
         for retries in [1, 0] {
             let first = Turn::SayAndClose(beginning(8).replace(PARTS, ETAG));
             let mut scene = Scene::http(vec![first, Turn::Say(answer.clone())]).await;
-            (scene.job.retries, scene.job.proof) = (retries, ProofWish::Skip);
+            (scene.job.retries, scene.job.integrity) = (retries, VerifyMode::Skip);
             if retries == 0 {
                 assert_eq!(scene.fetch().await.unwrap_err().exit_code(), 6);
             }
@@ -309,7 +309,7 @@ async fn a_break_below_an_etag_that_differs_each_time_starts_over_and_ends_with_
     let whole = format!("{}{}", head(2, 21), text(BODY));
     let turns = [whole, refused, head(3, 21), head(4, 21)].map(Turn::Say);
     let mut scene = Scene::broken(turns.into()).await;
-    assert!(matches!(scene.fetch().await.unwrap().proof, Proof::LengthOnly { .. }));
+    assert!(matches!(scene.fetch().await.unwrap().integrity, Integrity::SizeChecked { .. }));
     assert_eq!(scene.last().started_over.unwrap().as_str(), "the file at the origin has another ETag by now");
     assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
 }
@@ -332,7 +332,7 @@ async fn a_settled_date_is_resumed_by_in_the_same_run_and_in_the_next() {
             scene.fetch().await.unwrap_err();
             assert!(text(&scene.read("f.bin.part.state")).contains("\"last-modified\":\"Sun, 06"));
         }
-        assert!(matches!(scene.fetch().await.unwrap().proof, Proof::Intact { .. }));
+        assert!(matches!(scene.fetch().await.unwrap().integrity, Integrity::Verified { .. }));
         let asked = scene.last_asked();
         assert!(asked.contains("Range: bytes=8-\r\nIf-Range: Sun, 06 Nov 1994 08:49:37 GMT\r\n"), "{asked}");
         assert_eq!(scene.last().resumed_from, 8);
@@ -348,7 +348,7 @@ async fn another_date_or_none_starts_over() {
         let first = Turn::SayAndClose(beginning(8).replace(PARTS, &dated()));
         let turns = vec![first, Turn::SayAndClose(part(8, &lines)), Turn::Say(beginning(21))];
         let mut scene = Scene::http(turns).await;
-        (scene.job.retries, scene.job.proof) = (1, ProofWish::Skip);
+        (scene.job.retries, scene.job.integrity) = (1, VerifyMode::Skip);
         scene.fetch().await.unwrap();
         let said = scene.last().started_over.unwrap();
         assert!(said.as_str().contains(why), "{said}");
@@ -368,7 +368,7 @@ async fn a_dated_file_that_is_all_there_is_only_compared() {
     let state = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, state.replace("\"synced\":8", "\"synced\":21").replace(&noted, &all)).unwrap();
     std::fs::write(scene.folder.path().join("f.bin.part"), BODY).unwrap();
-    assert!(matches!(scene.fetch().await.unwrap().proof, Proof::LengthOnly { .. }));
+    assert!(matches!(scene.fetch().await.unwrap().integrity, Integrity::SizeChecked { .. }));
     let asked = scene.last_asked();
     assert!(asked.starts_with("HEAD") && !asked.contains("If-Match"), "{asked}");
     assert_eq!((scene.last().flow.bytes_in, scene.read("f.bin")), (0, BODY.to_vec()));

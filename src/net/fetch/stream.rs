@@ -128,7 +128,7 @@ pub(super) async fn run(
     tracker.shown_as(output.shown());
     let mut written = Some(Written {
         sink: Sink { output, file: None },
-        hasher: job.proof.algorithm().map(Hasher::new),
+        hasher: job.integrity.algorithm().map(Hasher::new),
         offset: 0,
         source: Err(""),
     });
@@ -203,11 +203,11 @@ async fn attempt(
     upstream.finish();
     tracker.phase(Phase::Verifying);
     let arrived = written.as_ref().and_then(|written| written.hasher.as_ref()).map(Hasher::so_far);
-    let (proof, origin) = verify::prove(upstream, job, &answer, arrived, stop).await?;
+    let (integrity, origin) = verify::prove(upstream, job, &answer, arrived, stop).await?;
     Ok(Fetched {
         path: job.output.clone(),
         size,
-        proof,
+        integrity,
         origin,
         was_there: false,
         wire: answer.wire,
@@ -228,7 +228,7 @@ async fn ask(
     let source = match &written.source {
         Ok(source) if written.offset > 0 => source,
         _ => {
-            let whole = request(job, Method::Get, job.proof.algorithm());
+            let whole = request(job, Method::Get, job.integrity.algorithm());
             return ask_on(upstream, job, whole, tracker, stop).await;
         }
     };
@@ -254,7 +254,7 @@ mod tests {
 
     use super::super::tests::{BODY, Scene, Turn, digest_line, whole};
     use super::*;
-    use crate::snapshot::Proof;
+    use crate::snapshot::Integrity;
 
     const PARTS: &str = "ETag: \"1\"\r\nAccept-Ranges: bytes\r\n";
 
@@ -287,7 +287,7 @@ mod tests {
         let (mut scene, pipe) = scene(vec![Turn::Say(whole(&digest_line(BODY)))]).await;
         let reader = reader(pipe);
         let fetched = scene.fetch().await.unwrap();
-        assert!(matches!(fetched.proof, Proof::Intact { .. }) && !fetched.was_there);
+        assert!(matches!(fetched.integrity, Integrity::Verified { .. }) && !fetched.was_there);
         assert_eq!((reader.join().unwrap(), scene.names()), (BODY.to_vec(), vec!["pipe".to_owned()]));
         let last = scene.progress.borrow().clone();
         assert_eq!((last.phase, last.received, last.flow.bytes_out), (Phase::Done, 21, 21));
@@ -308,7 +308,7 @@ mod tests {
         scene.job.retries = 1;
         // The pipe stays open over both tries, or the reader would take the first for the end.
         let reader = reader(pipe);
-        assert!(matches!(scene.fetch().await.unwrap().proof, Proof::Intact { .. }));
+        assert!(matches!(scene.fetch().await.unwrap().integrity, Integrity::Verified { .. }));
         assert_eq!(reader.join().unwrap(), BODY);
         let asked = scene.asked.lock().unwrap().last().unwrap().clone();
         assert!(asked.contains("Range: bytes=8-\r\nIf-Range: \"1\"\r\n"), "{asked}");

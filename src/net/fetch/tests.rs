@@ -146,7 +146,7 @@ async fn a_good_file_is_proven_by_the_digest_in_the_reply_or_asked_for_after_it(
         let mut scene = Scene::http(turns).await;
         let fetched = scene.fetch().await.unwrap();
         assert_eq!((fetched.size, fetched.was_there), (BODY.len() as u64, false));
-        assert!(matches!(fetched.proof, Proof::Intact { .. }));
+        assert!(matches!(fetched.integrity, Integrity::Verified { .. }));
         assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
         let last = scene.progress.borrow().clone();
         assert_eq!((last.phase, last.received, last.legs.len()), (Phase::Done, BODY.len() as u64, 1));
@@ -201,13 +201,13 @@ async fn other_bytes_than_the_origins_stay_out_of_the_final_name() {
 async fn expect_counts_whatever_the_chain_says() {
     let mut scene = Scene::http(vec![Turn::Say(whole(&digest_line(BODY)))]).await;
     let other = Digest { algorithm: Algorithm::Sha256, value: [0; 32] };
-    scene.job.proof = ProofWish::Expect(other);
+    scene.job.integrity = VerifyMode::Expect(other);
     let error = scene.fetch().await.unwrap_err();
     assert!(error.exit_code() == 6 && error.to_string().contains("--expect says sha-256:0000"), "{error}");
     let mut scene = Scene::http(vec![Turn::Say(whole(""))]).await;
     let value = *blake3::hash(BODY).as_bytes();
-    scene.job.proof = ProofWish::Expect(Digest { algorithm: Algorithm::Blake3, value });
-    assert!(matches!(scene.fetch().await.unwrap().proof, Proof::Intact { .. }));
+    scene.job.integrity = VerifyMode::Expect(Digest { algorithm: Algorithm::Blake3, value });
+    assert!(matches!(scene.fetch().await.unwrap().integrity, Integrity::Verified { .. }));
 }
 
 #[tokio::test]
@@ -227,14 +227,14 @@ async fn an_etag_that_differs_from_one_request_to_the_next_leaves_the_length() {
     for heads in [vec![tagged(3), tagged(4)], vec![tagged(1)], vec![tagged(2), tagged(1)]] {
         let turns = [vec![whole("ETag: \"1\"\r\n"), refused.clone()], heads].concat();
         let mut scene = Scene::http(turns.into_iter().map(Turn::Say).collect()).await;
-        let proof = scene.fetch().await.unwrap().proof;
-        let Proof::LengthOnly { digest, reason } = &proof else { panic!("{proof:?}") };
+        let integrity = scene.fetch().await.unwrap().integrity;
+        let Integrity::SizeChecked { digest, reason } = &integrity else { panic!("{integrity:?}") };
         assert!(digest.starts_with("blake3:") && reason.as_str().contains("ETag differs"), "{reason}");
         assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
     }
     let proven = ok(&format!("ETag: \"2\"\r\n{}", digest_line(BODY)));
     let turns = [whole("ETag: \"1\"\r\n"), refused, proven].map(Turn::Say).into();
-    assert!(matches!(Scene::http(turns).await.fetch().await.unwrap().proof, Proof::Intact { .. }));
+    assert!(matches!(Scene::http(turns).await.fetch().await.unwrap().integrity, Integrity::Verified { .. }));
 }
 
 #[tokio::test]
@@ -276,8 +276,8 @@ async fn a_plain_server_that_knows_no_head_leaves_the_length() {
         let said = || Turn::SayAndClose(head.to_owned());
         let turns = vec![Turn::Say(whole("ETag: \"1\"\r\n")), said(), said()];
         let mut scene = Scene::http(turns).await;
-        let proof = scene.fetch().await.unwrap().proof;
-        assert!(matches!(&proof, Proof::LengthOnly { .. }), "{head:?}: {proof:?}");
+        let integrity = scene.fetch().await.unwrap().integrity;
+        assert!(matches!(&integrity, Integrity::SizeChecked { .. }), "{head:?}: {integrity:?}");
     }
 }
 
@@ -289,12 +289,17 @@ async fn an_origin_without_a_digest_leaves_the_length() {
     {
         let turns = [Some(whole(lines)), second.clone(), second].into_iter().flatten().map(Turn::SayAndClose).collect();
         let mut scene = Scene::http(turns).await;
-        let proof = scene.fetch().await.unwrap().proof;
-        assert!(matches!(&proof, Proof::LengthOnly { digest, .. } if digest.starts_with("blake3:")), "{proof:?}");
+        let integrity = scene.fetch().await.unwrap().integrity;
+        assert!(
+            matches!(&integrity, Integrity::SizeChecked { digest, .. } if digest.starts_with("blake3:")),
+            "{integrity:?}"
+        );
     }
     let mut scene = Scene::http(vec![Turn::Say(whole("ETag: \"1\"\r\n"))]).await;
-    scene.job.proof = ProofWish::Skip;
-    assert!(matches!(scene.fetch().await.unwrap().proof, Proof::LengthOnly { digest, .. } if digest.is_empty()));
+    scene.job.integrity = VerifyMode::Skip;
+    assert!(
+        matches!(scene.fetch().await.unwrap().integrity, Integrity::SizeChecked { digest, .. } if digest.is_empty())
+    );
 }
 
 #[tokio::test]

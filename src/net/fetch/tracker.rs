@@ -250,7 +250,7 @@ impl<'a> Tracker<'a> {
     }
 
     pub(super) fn done(&mut self, fetched: &Fetched) {
-        self.snapshot.proof = fetched.proof.clone();
+        self.snapshot.integrity = fetched.integrity.clone();
         self.snapshot.was_there = fetched.was_there;
         self.snapshot.origin_digest = fetched.origin.map(|digest| digest.to_string());
         self.over(Phase::Done);

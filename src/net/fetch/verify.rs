@@ -7,12 +7,12 @@ use super::request::{ask, request};
 use crate::error::{Error, Kept};
 use crate::net::upstream::{Answer, Upstream};
 use crate::route::Wire;
-use crate::snapshot::Proof;
+use crate::snapshot::Integrity;
 use crate::wire::{Action, Algorithm, Digest, Method, Reason};
 
 /// What the bytes are to be compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ProofWish {
+pub enum VerifyMode {
     /// The origin's digest, where it offers one.
     #[default]
     Origin,
@@ -22,7 +22,7 @@ pub enum ProofWish {
     Skip,
 }
 
-impl ProofWish {
+impl VerifyMode {
     /// The digest to compute.
     pub fn algorithm(self) -> Option<Algorithm> {
         match self {
@@ -41,23 +41,23 @@ pub(super) async fn prove(
     answer: &Answer,
     arrived: Option<Digest>,
     stop: &CancellationToken,
-) -> Result<(Proof, Option<Digest>), Error> {
+) -> Result<(Integrity, Option<Digest>), Error> {
     let Some(arrived) = arrived else {
-        return Ok((Proof::LengthOnly { digest: String::new(), reason: "--no-verify was given".into() }, None));
+        return Ok((Integrity::SizeChecked { digest: String::new(), reason: "--no-verify was given".into() }, None));
     };
     let told = answer.reply.digest(arrived.algorithm);
-    if let ProofWish::Expect(expected) = job.proof {
+    if let VerifyMode::Expect(expected) = job.integrity {
         return Ok((compare(job, arrived, expected, "--expect")?, told));
     }
     if let Some(told) = told {
         return Ok((compare(job, arrived, told, "the origin")?, Some(told)));
     }
-    let length_only =
-        |reason: &str| Ok((Proof::LengthOnly { digest: arrived.to_string(), reason: reason.into() }, None));
+    let size_checked =
+        |reason: &str| Ok((Integrity::SizeChecked { digest: arrived.to_string(), reason: reason.into() }, None));
     // A weak validator does not promise the same bytes, so no digest can be tied to it.
     let etag = answer.reply.etag.clone().filter(|etag| !etag.starts_with("W/"));
     let Some(etag) = etag.filter(|_| answer.wire == Wire::Http) else {
-        return length_only("the origin offers no digest");
+        return size_checked("the origin offers no digest");
     };
     let mut question = request(job, Method::Head, Some(arrived.algorithm));
     question.if_match = Some(etag);
@@ -69,34 +69,34 @@ pub(super) async fn prove(
         question.transfer = Some(job.machine.transfer_id());
         answered = ask(upstream, job, question, stop).await;
     }
-    let proof = match answered {
+    let integrity = match answered {
         Ok(answer) => match answer.reply.digest(arrived.algorithm) {
             // It is longer now, and its first bytes are others: nobody on the way has to be suspected.
             Some(told) if told != arrived && answer.reply.grown.is_some() => {
                 Err(Error::Changed { file: job.route.file.shown(), kept: Kept::default() })
             }
-            Some(told) => compare(job, arrived, told, "the origin").map(|proof| (proof, Some(told))),
-            None => length_only("the origin offers no digest"),
+            Some(told) => compare(job, arrived, told, "the origin").map(|integrity| (integrity, Some(told))),
+            None => size_checked("the origin offers no digest"),
         },
         Err(Error::Hop(fault)) => match fault.problem.reason {
             // An origin of ours says so itself, and its ETag is the file's. Of any other only the status is known.
             Reason::Changed if fault.problem.action == Action::Reply => {
                 let first = (answer.reply.etag.as_deref(), answer.reply.size());
                 match unsteady(upstream, job, first, arrived, stop).await? {
-                    Some(proof) => Ok((proof, None)),
+                    Some(integrity) => Ok((integrity, None)),
                     None => Err(changed(job)),
                 }
             }
             Reason::Changed => Err(changed(job)),
             reason if says_nothing(reason, fault.problem.action) => {
-                length_only("the origin does not answer for its digest")
+                size_checked("the origin does not answer for its digest")
             }
             _ => Err(Error::Hop(fault)),
         },
         Err(error) => Err(error),
     };
     upstream.finish();
-    proof
+    integrity
 }
 
 /// Most questions that find out whether a validator means anything: of two servers behind one name that take turns, the
@@ -112,7 +112,7 @@ async fn unsteady(
     (etag, size): (Option<&str>, Option<u64>),
     arrived: Digest,
     stop: &CancellationToken,
-) -> Result<Option<Proof>, Error> {
+) -> Result<Option<Integrity>, Error> {
     let mut before = None;
     for _ in 0..LOOKS {
         let now = match ask(upstream, job, request(job, Method::Head, Some(arrived.algorithm)), stop).await {
@@ -126,11 +126,11 @@ async fn unsteady(
         }
         if let Some(told) = now.digest(arrived.algorithm) {
             let same = told == arrived;
-            return Ok(same.then(|| Proof::Intact { digest: arrived.to_string() }));
+            return Ok(same.then(|| Integrity::Verified { digest: arrived.to_string() }));
         }
         if now.etag.as_deref() == etag || (before.is_some() && before != now.etag) {
             let reason = "the origin's ETag differs from one request to the next".into();
-            return Ok(Some(Proof::LengthOnly { digest: arrived.to_string(), reason }));
+            return Ok(Some(Integrity::SizeChecked { digest: arrived.to_string(), reason }));
         }
         before = now.etag;
     }
@@ -154,10 +154,15 @@ pub(super) fn says_nothing(reason: Reason, action: Action) -> bool {
     }
 }
 
-fn compare(job: &FetchJob, arrived: Digest, expected: Digest, source_of_truth: &'static str) -> Result<Proof, Error> {
+fn compare(
+    job: &FetchJob,
+    arrived: Digest,
+    expected: Digest,
+    source_of_truth: &'static str,
+) -> Result<Integrity, Error> {
     // No secret is compared here, so time does not matter.
     if arrived == expected {
-        return Ok(Proof::Intact { digest: arrived.to_string() });
+        return Ok(Integrity::Verified { digest: arrived.to_string() });
     }
     Err(Error::Altered {
         file: job.route.file.shown(),

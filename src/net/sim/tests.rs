@@ -20,13 +20,13 @@ use super::faulty::{Fault, Plan, Seeded, Slices, join};
 use super::{MACHINE, moved, pair, run};
 use crate::dials::Dials;
 use crate::net::access::{Access, LocalUsers};
-use crate::net::fetch::{FetchJob, Fetched, ProofWish, client, fetch};
+use crate::net::fetch::{FetchJob, Fetched, VerifyMode, client, fetch};
 use crate::net::limits::Limits;
 use crate::net::os::deadline::Deadline;
 use crate::net::server::{node::Node, node::NodeConfig, registry::Slots, root::Root, session};
 use crate::net::upstream::{policy::Policy, protocols::Links, resolve::Resolver};
 use crate::route::{Route, Wire};
-use crate::snapshot::{Proof, TransferSnapshot};
+use crate::snapshot::{Integrity, TransferSnapshot};
 use crate::wire::{Algorithm, Digest};
 
 /// Worlds in every run of the tests.
@@ -323,7 +323,7 @@ async fn use_it(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
         let mut job = FetchJob::new(number as u64, route.clone(), output.clone(), Limits::default());
         (job.machine, job.id, job.retries) = (MACHINE, MACHINE.transfer_id(), scene.retries);
         if let Some(algorithm) = scene.expect {
-            job.proof = ProofWish::Expect(digest(algorithm, &content));
+            job.integrity = VerifyMode::Expect(digest(algorithm, &content));
         }
         let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
         tally.fetches += 1;
@@ -359,9 +359,9 @@ async fn use_it(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
 fn check(scene: &Scene, content: &[u8], fetched: &Fetched) {
     let found = fs::read(&fetched.path).unwrap();
     assert_eq!(found.len() as u64, fetched.size, "{scene:?}");
-    let excused = matches!(fetched.proof, Proof::LengthOnly { .. }) && scene.altered() > 0;
+    let excused = matches!(fetched.integrity, Integrity::SizeChecked { .. }) && scene.altered() > 0;
     let proven = scene.wires.iter().all(|wire| *wire == Some(Wire::Http)) && scene.altered() < 2;
-    assert!(found == content || excused && !proven, "a wrong success, {:?}: {scene:?}", fetched.proof);
+    assert!(found == content || excused && !proven, "a wrong success, {:?}: {scene:?}", fetched.integrity);
 }
 
 fn digest(algorithm: Algorithm, content: &[u8]) -> Digest {

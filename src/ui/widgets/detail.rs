@@ -8,7 +8,9 @@ use ratatui::layout::Rect;
 use super::fields::{Field, field};
 use super::{chart, connections, fields, header, heading, hop_table, nodes, setup};
 use crate::route::Wire;
-use crate::snapshot::{ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Phase, Proof, TcpSnapshot, TransferSnapshot};
+use crate::snapshot::{
+    ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Integrity, Phase, TcpSnapshot, TransferSnapshot,
+};
 use crate::ui::columns::{self, count, dash, ms, percent, rate};
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Panel, UiState};
@@ -191,14 +193,14 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
             .map(|stall| field("stands still", format!("for {:.1} s", stall.lasting.as_secs_f64())).toned(Tone::Warn)),
     );
     all.extend(t.verdict.map(|verdict| field("verdict", verdict.to_string())));
-    let here = match &t.proof {
-        Proof::Pending => None,
-        Proof::Intact { digest } => {
-            all.push(field("proof", format!("intact: {}", safe(digest))).toned(Tone::Good));
+    let here = match &t.integrity {
+        Integrity::Pending => None,
+        Integrity::Verified { digest } => {
+            all.push(field("integrity", format!("verified: {}", safe(digest))).toned(Tone::Good));
             Some(digest)
         }
-        Proof::LengthOnly { digest, reason } => {
-            all.push(field("proof", format!("length only: {reason}; {}", safe(digest))));
+        Integrity::SizeChecked { digest, reason } => {
+            all.push(field("integrity", format!("size-checked: {reason}; {}", safe(digest))));
             Some(digest)
         }
     };

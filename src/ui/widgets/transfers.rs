@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::heading;
-use crate::snapshot::{ChainSnapshot, Phase, Proof, TransferSnapshot};
+use crate::snapshot::{ChainSnapshot, Integrity, Phase, TransferSnapshot};
 use crate::text::SafeText;
 use crate::ui::paint::{Row, cut_middle, row_of, split_words, width};
 use crate::ui::state::{Panel, UiState, in_sight};
@@ -223,10 +223,10 @@ fn outcome(transfer: &TransferSnapshot) -> (String, Tone) {
 /// What arrived and how sure it is; the least needed words last, as they are the first to be cut.
 fn done(transfer: &TransferSnapshot) -> String {
     let size = Bytes(transfer.received.max(transfer.size.unwrap_or(0)));
-    let proof = match &transfer.proof {
-        Proof::Intact { digest } => format!("intact: digest equal  {}", short_digest(digest)),
-        Proof::LengthOnly { reason, .. } => format!("length only: {reason}"),
-        Proof::Pending => "not verified".to_owned(),
+    let proof = match &transfer.integrity {
+        Integrity::Verified { digest } => format!("verified: digest equal  {}", short_digest(digest)),
+        Integrity::SizeChecked { reason, .. } => format!("size-checked: {reason}"),
+        Integrity::Pending => "not verified".to_owned(),
     };
     if transfer.was_there {
         return format!("{size} were there already  {proof}  {}", transfer.path);

@@ -1,7 +1,7 @@
 //! What must hold whatever happens: every size, every key, any text.
 
 use chainview::command::Command;
-use chainview::snapshot::{ChainSnapshot, HopLink, Level, LogLine, Phase, Proof};
+use chainview::snapshot::{ChainSnapshot, HopLink, Integrity, Level, LogLine, Phase};
 use chainview::ui::keymap;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ fn hostile_text_never_reaches_the_terminal() {
     node.connections[0].peer = evil.into();
     chain.transfers[0].name = evil.into();
     let mut done = transfer(2, Phase::Done);
-    done.proof = Proof::Intact { digest: format!("{evil}:{evil}") };
+    done.integrity = Integrity::Verified { digest: format!("{evil}:{evil}") };
     let mut failed = transfer(3, Phase::Failed);
     failed.error = Some(evil.into());
     chain.transfers.extend([done, failed]);

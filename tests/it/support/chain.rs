@@ -142,8 +142,8 @@ impl Chain {
             (Program::Original, Some(program)) => process::fetch_original(&program, &input, folder, pace),
             (Program::Original, None) => standin::fetch(&input, folder, pace),
         };
-        let intact = fs::read(&output).is_ok_and(|bytes| bytes == expected);
-        (outcome, intact)
+        let verified = fs::read(&output).is_ok_and(|bytes| bytes == expected);
+        (outcome, verified)
     }
 
     /// Waits until every node holds nothing for any client, and says which ones do not come to that.

@@ -148,9 +148,9 @@ fn cells_of_one_chain(plan: &Plan, shape: &Shape, root: &Path, files: &[(String,
             let mut failures = BTreeMap::new();
             let mut cuts = Vec::new();
             for _ in 0..plan.times {
-                let (outcome, intact) = chain.fetch(name, bytes, pace);
-                whole += usize::from(intact);
-                let reason = match (outcome, intact) {
+                let (outcome, verified) = chain.fetch(name, bytes, pace);
+                whole += usize::from(verified);
+                let reason = match (outcome, verified) {
                     (Outcome::Done, true) => {
                         passed += 1;
                         continue;

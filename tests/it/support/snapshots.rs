@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chainview::route::Wire;
 use chainview::snapshot::{
-    ChainSnapshot, ConnRole, ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, Level, LogLine, NodeSnapshot, Phase,
-    Proof, RATE_SAMPLES, TcpSnapshot, Totals, TransferSnapshot,
+    ChainSnapshot, ConnRole, ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, Integrity, Level, LogLine,
+    NodeSnapshot, Phase, RATE_SAMPLES, TcpSnapshot, Totals, TransferSnapshot,
 };
 use chainview::verdict::{Limit, Verdict};
 use chainview::waterfall;
@@ -115,7 +115,7 @@ pub(crate) fn transfer(number: u64, phase: Phase) -> TransferSnapshot {
             t.size = Some(2_730_000_000);
             t.received = 2_730_000_000;
             t.rate = 41_200_000;
-            t.proof = Proof::Intact { digest: format!("blake3:{}", "6f1c9a20".repeat(8)) };
+            t.integrity = Integrity::Verified { digest: format!("blake3:{}", "6f1c9a20".repeat(8)) };
         }
         Phase::Failed => {
             t.error = Some(

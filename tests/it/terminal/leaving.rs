@@ -43,7 +43,7 @@ fn nodes_that_are_left_running_outlive_the_dashboard_and_its_terminal() {
     let mut terminal = up(&chain, "", 120, 40);
     assert_eq!(terminal.children().len(), 0, "the nodes are there already");
     terminal.keys("f");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     leave(&mut terminal);
     assert!(nodes.live());
 }

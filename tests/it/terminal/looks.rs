@@ -94,11 +94,11 @@ fn a_capital_q_leaves_the_last_picture_on_the_terminal() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = up(&chain, "", 80, 24);
     terminal.keys("f");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     terminal.keys("Q");
     assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
     terminal.is_given_back();
-    let screen = terminal.shows(&["▎ Transfers", "intact", "1 done (100.0K), 0 failed"]);
+    let screen = terminal.shows(&["▎ Transfers", "verified", "1 done (100.0K), 0 failed"]);
     assert!(!screen.contains("q quit"), "keys that mean nothing any more:\n{screen}");
 }
 
@@ -108,7 +108,7 @@ fn what_an_attached_node_said_last_can_be_read_while_it_says_nothing() {
     let other = Other::start(&chain, 1);
     let mut terminal = up(&chain, "", 120, 40);
     terminal.keys("f");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     // The client knows of its end before the node's next report does.
     terminal.keys("\r");
     terminal.shows(&["Hop 1 ", "1 served, 0 failed"]);

@@ -43,7 +43,7 @@ fn restart_starts_the_marked_node_anew() {
     terminal.shows(&["restarting it"]);
     terminal.keys("1");
     terminal.keys("f");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     leave(&mut terminal);
 }
 
@@ -61,7 +61,7 @@ fn a_transfer_goes_on_when_its_killed_node_is_back() {
     terminal.keys("5");
     terminal.shows(&["#1 goes on from", "of 3.0M"]);
     terminal.keys("1");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
     leave(&mut terminal);
 }
@@ -80,7 +80,7 @@ fn a_killed_node_is_shown_down_and_comes_back_by_itself() {
     assert!(!is_alive(old));
     terminal.keys("1");
     terminal.keys("f");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     leave(&mut terminal);
 }
 
@@ -126,7 +126,7 @@ fn attached_nodes_live_on_and_started_ones_do_not() {
     terminal.keys("j");
     terminal.shows(&["R restart"]);
     terminal.keys("f");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     leave(&mut terminal);
     assert!(others.iter_mut().all(Other::lives));
 }
@@ -142,6 +142,6 @@ fn without_spawning_absent_nodes_are_down_and_come_up_when_started() {
     let _others = [Other::start(&chain, 1), Other::start(&chain, 2)];
     terminal.within(PATIENCE, "both up", |screen| screen.contents().contains("2/2 up"));
     terminal.keys("f");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     leave(&mut terminal);
 }

@@ -72,7 +72,7 @@ fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_brings_the_screen_back() {
         back(&terminal, &["2/2 up", "q quit"]);
     });
     terminal.keys("f");
-    back(&terminal, &["1 done", "intact"]);
+    back(&terminal, &["1 done", "verified"]);
     leave_to_shell(&mut terminal);
 }
 
@@ -106,7 +106,7 @@ fn in_the_background_transfers_go_on_without_a_screen() {
     terminal.until("the file", |screen| screen.contents().contains("> it is there"));
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
     terminal.keys("fg\n");
-    back(&terminal, &["1 done", "intact"]);
+    back(&terminal, &["1 done", "verified"]);
     leave_to_shell(&mut terminal);
 }
 
@@ -117,6 +117,6 @@ fn without_a_shell_nobody_could_bring_it_back() {
     terminal.keys("\x1a");
     terminal.within(PATIENCE, "why not", |screen| screen.contents().contains("no shell is there to come back from"));
     terminal.keys("f");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     leave(&mut terminal);
 }

@@ -15,7 +15,7 @@ fn another_name_and_a_missing_one() {
     terminal.keys("n");
     terminal.shows(&["fetch which file?", "esc back"]);
     terminal.keys("other.bin\r");
-    terminal.shows(&["#1", "other.bin", "1 done", "intact: digest equal"]);
+    terminal.shows(&["#1", "other.bin", "1 done", "verified: digest equal"]);
     assert_eq!(std::fs::read(chain.fetched("other.bin")).unwrap(), chain.content[..50_000]);
     terminal.keys("n");
     terminal.shows(&["fetch which file?"]);
@@ -33,9 +33,9 @@ fn a_second_fetch_finds_the_file_there() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = up(&chain, "", 120, 40);
     terminal.keys("f");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     terminal.keys("f");
-    terminal.shows(&["2 done", "were there already  intact: digest equal"]);
+    terminal.shows(&["2 done", "were there already  verified: digest equal"]);
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
     leave(&mut terminal);
 }
@@ -46,7 +46,7 @@ fn more_than_run_at_once_wait_for_their_turn() {
     let mut terminal = up(&chain, "-n 3 -j 1 --limit 1=200K", 120, 40);
     terminal.keys("f");
     terminal.shows(&["#2 data.bin: waits for its turn", "queued", "3 active"]);
-    terminal.shows(&["3 done", "were there already  intact: digest equal", "0 active"]);
+    terminal.shows(&["3 done", "were there already  verified: digest equal", "0 active"]);
     leave(&mut terminal);
     terminal.shows(&["3 done (300.0K)"]);
 }

@@ -47,7 +47,7 @@ fn what_the_screen_says_is_what_the_disk_and_the_kernel_say() {
     terminal.keys("4");
     connections_agree(&terminal, &chain);
     terminal.keys("3p");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
     terminal.shows(&[&Bytes(3_000_000).to_string()]);
     leave(&mut terminal);

@@ -57,7 +57,7 @@ fn a_dumb_terminal_gets_plain_lines() {
     command.env("TERM", "dumb");
     let terminal = Terminal::start(command, 100, 30);
     assert!(terminal.ends(PATIENCE).success());
-    terminal.shows(&["hop 1 (127.0.0.1:", "intact"]);
+    terminal.shows(&["hop 1 (127.0.0.1:", "verified"]);
     assert!(!terminal.sent().contains(&0x1b), "something that a dumb terminal does not understand");
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
 }
@@ -72,7 +72,7 @@ fn under_nohup_a_hangup_ends_nothing() {
     terminal.shows(&["2/2 up"]);
     terminal.signal(Signal::HUP);
     terminal.keys("f");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     leave(&mut terminal);
 }
 
@@ -97,7 +97,7 @@ fn input_that_never_ends_leaves_room_for_the_screen_and_for_signals() {
     terminal.shows(&["1 active"]);
     // The mark goes down and up.
     terminal.flood("jk");
-    terminal.shows(&["1 done", "intact"]);
+    terminal.shows(&["1 done", "verified"]);
     let nodes = terminal.children();
     terminal.signal(Signal::TERM);
     assert_eq!(terminal.ends(PATIENCE).signal(), Some("Terminated"));
