@@ -76,9 +76,9 @@ enum Target {
     File { file: File, path: PathBuf },
 }
 
-/// LineQueue of standard error, once something was written to it.
+/// Queue of standard error, once something was written to it.
 static STDERR: OnceLock<Option<Sink>> = OnceLock::new();
-/// LineQueue of the `--log` file.
+/// Queue of the `--log` file.
 static FILE: OnceLock<Sink> = OnceLock::new();
 
 /// Starts the log, to stderr or a file, at the verbosity of the flags.
