@@ -33,8 +33,7 @@
 //!               they do;  latency  giving way to whoever is served alone
 //!               session  one accepted connection: HTTP here, the original's dialogue in legacy;  downstream  its socket
 //!               relay  asks the next hop and sends the answer down;  origin  finds, proves and sends a file
-//!               root  the served folder as a handle;  digests  computed once per file;  threads  for work that waits
-//!               for a disk
+//!               root  the served folder as a handle;  digests  computed once per file
 //! limits        every wait, every cap;  access  who may read and control
 //! upstream      asking the next hop over either wire (exchange);  protocols  which wire it speaks;  preconnect  a spare
 //!               connection, opened ahead;  connect  resolve, judge, connect;  resolve  names, on threads of their own;
@@ -54,6 +53,7 @@
 //! os            kernel  calls nobody wraps: socket figures, a head start for the disk, ignored signals;  socket  a
 //!               connection, which reports hold while a body moves;  clock  µs;  starvation  how long this program was
 //!               not running;  deadline  limits that do not count that time;  load  what a node got of the machine;
+//!               threads  for work that waits for a disk;
 //!               random  names and ids;  machine  all of that as a value, so that tests can hand in another one
 //! sim           for tests alone: whole chains in one thread, on a clock that can be wound, with faults from a seed
 //! ```

@@ -1,4 +1,4 @@
-//! The machine below a node: system calls, sockets, clocks and deadlines, random numbers, load.
+//! The machine below a node: system calls, sockets, clocks and deadlines, random numbers, load, threads for its disk.
 
 pub mod clock;
 pub mod deadline;
@@ -8,3 +8,4 @@ pub mod machine;
 pub mod random;
 pub mod socket;
 pub(crate) mod starvation;
+pub mod threads;

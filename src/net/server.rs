@@ -14,4 +14,3 @@ pub mod relay;
 mod reserve;
 pub mod root;
 pub mod session;
-pub mod threads;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::net::os::deadline::within;
-use crate::net::server::threads::{Running, Threads};
+use crate::net::os::threads::{Running, Threads};
 
 /// Folders read at once: reading names is all processor and disk, and more at once would only be slower together.
 const AT_ONCE: usize = 2;

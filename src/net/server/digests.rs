@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::root::{Served, Version};
-use super::threads::Threads;
+use crate::net::os::threads::Threads;
 use crate::wire::{Algorithm, Digest, Progress};
 use lanes::{Id, Lanes, SMALL_LANES};
 use task::{Slice, Task};

@@ -16,7 +16,7 @@ use crate::net::body::copy::{Pace, PumpError};
 use crate::net::body::sockbuf::Buffers;
 use crate::net::os::deadline::Timer;
 use crate::net::os::kernel::is_over;
-use crate::net::server::threads::COLD_READS;
+use crate::net::os::threads::COLD_READS;
 
 /// Bytes sent from a file at a time.
 const CHUNK: usize = 1 << 20;

@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 
 use crate::net::body::copy::CHUNK;
 use crate::net::body::{COPIED_FIRST, Direct, Source};
+use crate::net::os::threads::{COLD_READS, Running};
 use crate::net::server::node::Node;
 use crate::net::server::root::{Served, Since};
-use crate::net::server::threads::{COLD_READS, Running};
 use crate::route::FileName;
 
 /// A part of a file as a stream: from the page cache at once, from the disk by a thread that may wait.

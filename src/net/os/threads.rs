@@ -118,7 +118,7 @@ impl Shared {
 
 impl<T> Running<T> {
     /// The work is done, and its outcome was not taken yet.
-    pub(super) fn is_there(&self) -> bool {
+    pub(in crate::net) fn is_there(&self) -> bool {
         !self.0.is_empty()
     }
 }
