@@ -1,24 +1,24 @@
-//! What a person may ask of the chain; the screen makes these, the dashboard carries them out.
+//! Commands of the user: the screen makes them, the dashboard executes them.
 
 use crate::dials::Dial;
 use crate::route::{FileName, Hop};
 
-/// One wish, sent without waiting from the screen to the dashboard.
+/// Command of the user, sent from the screen to the dashboard without blocking.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Fetch the route's own file again.
     Fetch,
     /// Fetch another file over the same hops.
     FetchName(FileName),
-    /// Ask the origin, through the chain, what it offers in this folder; `None` is its root.
+    /// Request a listing of this folder from the origin, through the chain; `None` is its root.
     List(Option<FileName>),
     /// Cancel the transfer with this number; its part file stays.
     Cancel(u64),
-    /// Stop the transfer with this number for now: its connections close, its part stays.
+    /// Pause the transfer with this number: its connections close, its part file stays.
     Pause(u64),
-    /// Go on with a paused transfer from where it stands.
+    /// Resume a paused transfer.
     Resume(u64),
-    /// Fetch again what a transfer that is over was to fetch, with the same options.
+    /// Queue the same transfer as an ended one again, with the same options.
     Retry(u64),
     /// Move a queued transfer this many places toward the end of the queue; negative is toward its front.
     Reorder {
@@ -27,7 +27,7 @@ pub enum Command {
         /// The places.
         by: isize,
     },
-    /// Cap what one transfer takes, in bytes per second; `None` lifts the cap.
+    /// Limit the rate of one transfer, in bytes per second; `None` removes the limit.
     CapTransfer {
         /// The transfer's number.
         number: u64,
@@ -41,19 +41,19 @@ pub enum Command {
         /// What to turn.
         dial: Dial,
     },
-    /// Start the node of this hop (1-based), which this program started before or may start.
+    /// Start the node of this hop (1-based), which this program started before or is allowed to start.
     StartNode(usize),
-    /// Ask the spawned node of this hop (1-based) to leave in order, and do not start it again.
+    /// Shut the spawned node of this hop (1-based) down gracefully, and do not restart it.
     StopNode(usize),
     /// Kill the spawned node of this hop (1-based) at once.
     KillNode(usize),
-    /// Stop the spawned node of this hop (1-based) and start it anew.
+    /// Restart the spawned node of this hop (1-based).
     RestartNode(usize),
-    /// Have the node of this hop (1-based) take no new work.
+    /// Drain the node of this hop (1-based).
     DrainNode(usize),
-    /// Watch one more node, which no route of ours passes.
+    /// Watch one more node, which is not on the route.
     Attach(Hop),
-    /// Stop watching a hop (1-based); what it is doing goes on.
+    /// Stop watching a hop (1-based), which keeps running.
     Detach(usize),
     /// Close one connection of a hop (1-based).
     CloseConnection {
@@ -64,11 +64,11 @@ pub enum Command {
     },
     /// Write the snapshot as JSON beside the fetched files.
     Export,
-    /// Write this picture of the screen (SVG) beside the fetched files.
+    /// Write this screenshot (SVG) beside the fetched files.
     SaveScreen(String),
-    /// Leave: cancel what runs; the spawned nodes stop, or live on where that was asked for.
+    /// Quit: cancel all transfers; the spawned nodes stop, or keep running where the user chose that.
     Quit {
-        /// Let the nodes that this program started live on.
+        /// Keep the nodes that this program started running.
         leave_nodes: bool,
     },
 }

@@ -82,9 +82,9 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
         }
         Err(_) => Remains::default(),
     };
-    let told = summary(&snapshots.borrow(), is_demo, &remains);
+    let printed = summary(&snapshots.borrow(), is_demo, &remains);
     match left {
-        Ok(Left::Quit | Left::Ended) => told,
+        Ok(Left::Quit | Left::Ended) => printed,
         Ok(Left::Stopped | Left::HungUp) => Err(Error::Interrupted { kept: Kept::default() }),
         Err(ScreenError::NoTerminal(error)) => Err(Error::Other(format!("no terminal: {}", plain(&error)))),
         Err(error) => Err(Error::Other(error.to_string())),

@@ -30,7 +30,7 @@ const WORTH_JUDGING_US: u64 = 1_000_000;
 pub(super) struct Ended {
     /// What was to be done.
     pub(super) job: FetchJob,
-    /// The last that was told of it.
+    /// Its last snapshot.
     pub(super) snapshot: TransferSnapshot,
     /// What came of it.
     pub(super) result: Result<Fetched, Error>,

@@ -1,4 +1,4 @@
-//! The dashboard's run without a screen: nodes started or attached, the file fetched, every hop's part in it told.
+//! Dashboard run without a screen: starts or attaches nodes, fetches the file, prints every hop's part in it.
 
 use std::sync::Arc;
 use std::time::Duration;

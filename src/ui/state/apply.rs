@@ -15,7 +15,7 @@ use crate::ui::widgets::{connections, palette};
 use crate::ui::{layout, svg, view};
 use crate::units::Rate;
 
-/// A wish shows in the next snapshots; until then a key that goes on from it counts from the wish.
+/// Time for which a repeated key counts from the last commanded value: the snapshots show a command only later.
 const ECHO: Duration = Duration::from_millis(500);
 
 impl UiState {
