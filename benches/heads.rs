@@ -9,7 +9,7 @@ use chainview::route::{FileName, Hop};
 use chainview::snapshot::Flow;
 use chainview::verdict::{Stage, judge};
 use chainview::wire::http::{encode_reply, encode_request, parse_reply, parse_request};
-use chainview::wire::{Method, Reply, Request, TransferId, seed};
+use chainview::wire::{Method, Reply, Request, TransferId, legacy};
 use divan::Bencher;
 
 fn main() {
@@ -84,21 +84,21 @@ fn http_reply_write(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn seed_request_read(bencher: Bencher<'_, '_>) {
     let next = Hop::parse_element("10.0.0.2:9101").unwrap();
-    let sent = seed::encode_request(&request(), &next).unwrap();
-    bencher.bench(|| seed::parse_request(black_box(&sent)));
+    let sent = legacy::encode_request(&request(), &next).unwrap();
+    bencher.bench(|| legacy::parse_request(black_box(&sent)));
 }
 
 #[divan::bench]
 fn seed_request_write(bencher: Bencher<'_, '_>) {
     let next = Hop::parse_element("10.0.0.2:9101").unwrap();
     let request = request();
-    bencher.bench(|| seed::encode_request(black_box(&request), &next).unwrap());
+    bencher.bench(|| legacy::encode_request(black_box(&request), &next).unwrap());
 }
 
-/// The seed wire's reply is a number in digits; writing it is `to_string`.
+/// The legacy protocol's reply is a number in digits; writing it is `to_string`.
 #[divan::bench]
 fn seed_answer_read(bencher: Bencher<'_, '_>) {
-    bencher.bench(|| seed::parse_answer(black_box(b"2147483648")));
+    bencher.bench(|| legacy::parse_answer(black_box(b"2147483648")));
 }
 
 /// What a body pays for being watched, once a chunk: both counters, one wait of each kind begun and ended.

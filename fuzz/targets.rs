@@ -4,7 +4,7 @@ use chainview::route::{FileName, Hop, Host, HostPort, MAX_HOPS, MAX_INPUT, MAX_N
 use chainview::snapshot::{Listing, MAX_CONNECTIONS, NodeSnapshot};
 use chainview::text::SafeText;
 use chainview::wire::http::{Asked, MAX_HEAD, ReplyHead, encode_reply, encode_request, parse_reply, parse_request};
-use chainview::wire::{Method, Problem, Reason, Reply, Request, seed};
+use chainview::wire::{Method, Problem, Reason, Reply, Request, legacy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -108,20 +108,20 @@ fn encoded(reply: &Reply) -> Vec<u8> {
     head
 }
 
-/// A request in the seed wire: what is none stays none, and what is one is sent on as the same.
+/// A request in the legacy protocol: what is none stays none, and what is one is sent on as the same.
 pub(crate) fn seed_request(bytes: &[u8]) {
-    let never = |bytes: &[u8]| matches!(seed::parse_request(bytes), seed::Parsed::Never(_));
+    let never = |bytes: &[u8]| matches!(legacy::parse_request(bytes), legacy::Parsed::Never(_));
     for cut in [bytes.len() / 3, bytes.len() / 2] {
         assert!(never(bytes) || !never(&bytes[..cut]), "nothing that comes makes a request of what is none");
     }
-    let seed::Parsed::Whole(read) = seed::parse_request(bytes) else { return };
-    assert!(bytes.len() <= seed::MAX_READ && read.route.len() <= MAX_HOPS);
+    let legacy::Parsed::Whole(read) = legacy::parse_request(bytes) else { return };
+    assert!(bytes.len() <= legacy::MAX_READ && read.route.len() <= MAX_HOPS);
     let Some(next) = read.route.first().cloned() else { return };
-    let mut request = seed::to_request(read);
+    let mut request = legacy::to_request(read);
     request.route.remove(0);
-    let Ok(written) = seed::encode_request(&request, &next) else { return };
-    assert!(written.len() <= seed::MAX_SENT && !written.ends_with(b"\n"));
-    let seed::Parsed::Whole(again) = seed::parse_request(&written) else {
+    let Ok(written) = legacy::encode_request(&request, &next) else { return };
+    assert!(written.len() <= legacy::MAX_SENT && !written.ends_with(b"\n"));
+    let legacy::Parsed::Whole(again) = legacy::parse_request(&written) else {
         panic!("{:?}", String::from_utf8_lossy(&written))
     };
     assert_eq!((&again.name, &again.own, &again.route), (&request.name, &next.address, &sent(&request.route)));
@@ -132,22 +132,22 @@ fn sent(route: &[Hop]) -> Vec<Hop> {
     route.iter().map(|hop| Hop { name: None, token_file: None, ..hop.clone() }).collect()
 }
 
-/// An answer in the seed wire: a size is digits and nothing else, a text is safe to show and tells where it failed.
+/// An answer in the legacy protocol: a size is digits and nothing else, a text is safe to show and tells where it failed.
 pub(crate) fn seed_answer(bytes: &[u8]) {
-    match seed::parse_answer(bytes) {
-        seed::Answer::Size(size) => {
+    match legacy::parse_answer(bytes) {
+        legacy::Answer::Size(size) => {
             let digits = bytes.iter().skip_while(|byte| **byte == b'0').copied().collect::<Vec<u8>>();
             assert_eq!(digits, if size == 0 { Vec::new() } else { size.to_string().into_bytes() });
         }
-        seed::Answer::NotHere => assert_eq!(bytes, seed::NOT_HERE),
-        seed::Answer::Text(text) => {
+        legacy::Answer::NotHere => assert_eq!(bytes, legacy::NOT_HERE),
+        legacy::Answer::Text(text) => {
             safe(&text);
             let rest = [Hop::parse_line("a 1"), Hop::parse_line("::1 9")].map(Result::unwrap);
-            let problem = seed::problem_of_text(&text, &rest[0].address, &rest[1..], 1.0);
+            let problem = legacy::problem_of_text(&text, &rest[0].address, &rest[1..], 1.0);
             assert!((1..=2).contains(&problem.hop) && problem.reporter <= 1);
             assert!((400..600).contains(&problem.status()));
             safe(&problem.detail);
-            assert!(seed::encode_problem(&problem).len() <= seed::MAX_ANSWER);
+            assert!(legacy::encode_problem(&problem).len() <= legacy::MAX_ANSWER);
         }
     }
 }
@@ -161,7 +161,10 @@ pub(crate) fn input_file(bytes: &[u8]) {
             for hop in route.hops() {
                 safe(&hop.label());
                 let element = Hop::parse_element(&hop.element()).expect("an element is read by those it is sent to");
-                assert_eq!((&element.address, element.wire, &element.base), (&hop.address, hop.wire, &hop.base));
+                assert_eq!(
+                    (&element.address, element.protocol, &element.base),
+                    (&hop.address, hop.protocol, &hop.base)
+                );
             }
         }
         Err(error) => {
@@ -176,7 +179,7 @@ pub(crate) fn input_file(bytes: &[u8]) {
 /// What other nodes say of themselves: bounded, safe to show, and the same when it is passed on.
 pub(crate) fn snapshot(bytes: &[u8]) {
     if let Some(node) = passed_on::<NodeSnapshot>(bytes) {
-        assert!(node.connections.len() <= MAX_CONNECTIONS && node.wires.len() <= 16);
+        assert!(node.connections.len() <= MAX_CONNECTIONS && node.protocols.len() <= 16);
     }
     passed_on::<Listing>(bytes);
     if let Some(problem) = Problem::from_json(bytes) {

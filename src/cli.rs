@@ -19,7 +19,7 @@ use crate::net::access::{CHAIN_TOKEN, LocalUsers, Secret};
 use crate::net::fetch::FetchJob;
 use crate::net::limits::Limits;
 use crate::net::upstream::policy::AllowList;
-use crate::route::{FileName, Route, Wire};
+use crate::route::{FileName, Protocol, Route};
 use crate::text::SafeText;
 
 pub use crate::net::fetch::VerifyMode;
@@ -120,7 +120,7 @@ pub struct FetchPlan {
     /// What to compare the file with.
     pub integrity: VerifyMode,
     /// The wire to the first hop where the input file does not say.
-    pub wire: Option<Wire>,
+    pub protocol: Option<Protocol>,
     /// The waits.
     pub limits: Limits,
 }
@@ -183,7 +183,7 @@ pub struct NodePlan {
     /// Most connections at once.
     pub max_connections: usize,
     /// The wire to a next hop that is not marked with one.
-    pub wire: Option<Wire>,
+    pub protocol: Option<Protocol>,
     /// The waits.
     pub limits: Limits,
 }
@@ -341,7 +341,7 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         resume: !args.no_resume,
         retries: args.retries,
         integrity,
-        wire: args.wire.0,
+        protocol: args.protocol.0,
         limits: limits(args),
     }
 }
@@ -363,7 +363,7 @@ fn node_plan(args: &Args) -> Result<NodePlan, Error> {
         host_names: args.host_name.clone(),
         local_users: args.local_users,
         max_connections: args.max_connections as usize,
-        wire: args.wire.0,
+        protocol: args.protocol.0,
         limits: limits(args),
     })
 }

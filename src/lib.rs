@@ -9,7 +9,7 @@
 //! route.rs      file names (name), addresses (address), hops (hop), the input.txt grammar, and what makes a node a relay or the origin
 //! wire/         message (Request, Reply), condition (If-Match and the like), media (types by ending), digest, progress (of
 //!               a digest), transfer (ids), problem and reason (what went wrong, in a form that travels);
-//!               http and seed: the two dialects, read and written on slices
+//!               http and legacy: the two protocols, read and written on slices
 //! meter.rs      counters and blocked-time clocks of a body, the cap's bucket, rates
 //! snapshot.rs   all that a screen, a JSON line and a metric may know: node, listing;  body_error  how a body ended;
 //!               log_events  what is worth a line;  bounded  lists, capped;  protocol  the one a connection speaks
@@ -94,7 +94,7 @@
 //! - Every wait has a deadline, every length a cap, every task an owner.
 //! - Text from outside is a `SafeText` before it reaches a screen, a log, JSON or an error.
 //!
-//! Reading order: `route`, `wire`, `net::server::session`, `net::server::relay`, `net::body::copy`, `net::fetch`,
+//! Reading order: `route`, `protocol`, `net::server::session`, `net::server::relay`, `net::body::copy`, `net::fetch`,
 //! `net::watch`, `ui::screen`.
 
 pub mod cli;

@@ -18,12 +18,12 @@
 //! - `error`: `message` (the whole sentence), `exit_code`, and where a hop is to blame `hop`, `address`, `reason` (that of
 //!   a problem, or what the hop did that broke a body off: `gone`, `restarted`, `closed`, `reset`, `silent`, `stopped`,
 //!   `unreadable`, `unheard`), `reporter` (0 is this program).
-//! - `check`, for `--check` alone: `file`, `size`, `wire` of the first hop, `etag`, `last_modified`, `hops`, `waterfall`.
+//! - `check`, for `--check` alone: `file`, `size`, `protocol` of the first hop, `etag`, `last_modified`, `hops`, `waterfall`.
 
 use serde::Serialize;
 
 use crate::error::{Broken, Error};
-use crate::route::{Route, Wire};
+use crate::route::{Protocol, Route};
 use crate::snapshot::{Flow, Integrity, Phase, Stall, TransferAccount, TransferSnapshot};
 use crate::text::SafeText;
 use crate::verdict::Verdict;
@@ -147,7 +147,7 @@ pub struct CheckReport {
     /// Its size.
     pub size: u64,
     /// The wire that the first hop speaks.
-    pub wire: &'static str,
+    pub protocol: &'static str,
     /// The validator.
     pub etag: Option<SafeText>,
     /// When it was last changed.
@@ -231,11 +231,11 @@ impl TransferReport {
 
 impl CheckReport {
     /// Puts together what a check found.
-    pub fn new(route: &Route, size: u64, wire: Wire, legs: &[Leg]) -> Self {
+    pub fn new(route: &Route, size: u64, protocol: Protocol, legs: &[Leg]) -> Self {
         Self {
             file: route.file.shown(),
             size,
-            wire: wire.as_str(),
+            protocol: protocol.as_str(),
             etag: None,
             last_modified: None,
             hops: hops(route, legs, Vec::new()),

@@ -5,7 +5,7 @@ mod hop;
 mod name;
 
 pub use address::{Host, HostPort, parse_port};
-pub use hop::{Hop, Wire, parse_base};
+pub use hop::{Hop, Protocol, parse_base};
 pub use name::{FileName, MAX_NAME, NameError};
 
 /// Most hops in one route; a request that names more is a loop or an attack.
@@ -150,13 +150,16 @@ mod tests {
     #[test]
     fn reads_the_wider_grammar() {
         let route = parse(
-            "\u{feff}a b.iso\r\n# relays\r\n\r\n::1 7001 name=gate\r\n[fe::2]:7002 wire=seed x\r\nhost.example:80 base=/pub/ token-file=run/t\r\n",
+            "\u{feff}a b.iso\r\n# relays\r\n\r\n::1 7001 name=gate\r\n[fe::2]:7002 protocol=legacy x\r\nhost.example:80 base=/pub/ token-file=run/t\r\n",
         )
         .unwrap();
         assert_eq!(route.file.as_bytes(), b"a b.iso");
         assert_eq!(route.hops()[0].name.as_deref(), Some("gate"));
         assert_eq!(route.hops()[1].address.to_string(), "[fe::2]:7002");
-        assert_eq!((route.hops()[1].wire, route.hops()[1].other.as_slice()), (Some(Wire::Seed), &["x".to_owned()][..]));
+        assert_eq!(
+            (route.hops()[1].protocol, route.hops()[1].other.as_slice()),
+            (Some(Protocol::Legacy), &["x".to_owned()][..])
+        );
         assert_eq!(route.hops()[2].base.as_deref(), Some("/pub/"));
     }
 
@@ -167,7 +170,10 @@ mod tests {
         assert_eq!(wrong(""), "1: the file name is empty: write the name of the file to fetch");
         assert_eq!(wrong("f\n"), "2: no hop follows the file name: write HOST PORT, the origin last");
         assert_eq!(wrong("f\nhost"), "2: hop \"host\" has no port: write HOST PORT");
-        assert_eq!(wrong("f\nh 1 wire=smoke"), "2: \"smoke\" is not a wire: write wire=http or wire=seed");
+        assert_eq!(
+            wrong("f\nh 1 protocol=smoke"),
+            "2: \"smoke\" is not a wire: write protocol=http or protocol=legacy"
+        );
         assert_eq!(wrong("f\nh 1 base=/x/\nh 2"), "2: base= belongs on the last hop, the origin");
         let many = format!("f{}", "\nh 1".repeat(33));
         assert!(parse(&many).unwrap_err().starts_with("34: hop 33 is one too many"));
@@ -212,10 +218,10 @@ mod tests {
 
     #[test]
     fn elements_carry_only_what_others_need() {
-        let hop = Hop::parse_line("h 1 name=n wire=http token-file=t base=/ x=y").unwrap();
-        assert_eq!(hop.element(), "h:1;wire=http;base=/");
-        assert_eq!(Hop::parse_element("h:1; wire=http ;base=/").unwrap().element(), hop.element());
-        assert_eq!(hop.seed_line(), "h 1 wire=http x=y base=/");
+        let hop = Hop::parse_line("h 1 name=n protocol=http token-file=t base=/ x=y").unwrap();
+        assert_eq!(hop.element(), "h:1;protocol=http;base=/");
+        assert_eq!(Hop::parse_element("h:1; protocol=http ;base=/").unwrap().element(), hop.element());
+        assert_eq!(hop.legacy_line(), "h 1 protocol=http x=y base=/");
         assert!(Hop::parse_element("h:1;evil=1").is_err() && Hop::parse_element("").is_err());
     }
 

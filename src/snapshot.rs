@@ -201,7 +201,7 @@ pub struct TransferSnapshot {
     pub asks: Option<TransferId>,
     /// The protocol that hop 1 answered in, which tells whether it can be asked.
     #[serde(skip)]
-    pub wire: Option<crate::route::Wire>,
+    pub protocol: Option<crate::route::Protocol>,
     /// The file asked for.
     pub name: SafeText,
     /// Where it is being written, or was.

@@ -119,12 +119,12 @@ pub(crate) fn digest(content: &[u8]) -> Digest {
 /// One fetch over these hops, without further tries.
 pub(crate) async fn fetch_over(
     hops: &[SocketAddr],
-    wire: &str,
+    protocol: &str,
     output: &Path,
     limits: Limits,
     verify: VerifyMode,
 ) -> Result<Fetched, Error> {
-    let lines: String = hops.iter().map(|hop| format!("{} {} wire={wire}\n", hop.ip(), hop.port())).collect();
+    let lines: String = hops.iter().map(|hop| format!("{} {} protocol={protocol}\n", hop.ip(), hop.port())).collect();
     let route = Route::parse(format!("f\n{lines}").as_bytes()).unwrap();
     let mut job = FetchJob::new(1, route, output.to_owned(), limits);
     job.integrity = verify;
@@ -180,11 +180,11 @@ async fn transfer(seed: u64, chain: Arc<Chain>, folder: Arc<tempfile::TempDir>, 
     let size = random.pick(&sizes);
     let back = !random.one_in(6);
     // The original's dialogue has no proof: only what breaks it is its business.
-    let wire = if random.one_in(4) { "seed" } else { "http" };
+    let protocol = if random.one_in(4) { "legacy" } else { "http" };
     let fault = loop {
         match Fault::any(&mut random) {
             Fault::Delay(_) => break Fault::Delay(Duration::from_millis(random.below(200))),
-            fault if wire == "seed" && fault.alters() => {}
+            fault if protocol == "legacy" && fault.alters() => {}
             fault => break fault,
         }
     };
@@ -197,7 +197,7 @@ async fn transfer(seed: u64, chain: Arc<Chain>, folder: Arc<tempfile::TempDir>, 
     let (hops, peers) = beset(&chain, beset_by).await;
     let content = pattern(size);
     let verify = if random.one_in(3) { VerifyMode::Expect(digest(&content)) } else { VerifyMode::Origin };
-    let lines: String = hops.iter().map(|hop| format!("{} {} wire={wire}\n", hop.ip(), hop.port())).collect();
+    let lines: String = hops.iter().map(|hop| format!("{} {} protocol={protocol}\n", hop.ip(), hop.port())).collect();
     let route = Route::parse(format!("f{size}\n{lines}").as_bytes()).unwrap();
     let output = folder.path().join(format!("copy-{seed}"));
     let mut job = FetchJob::new(seed, route, output.clone(), short());
@@ -205,7 +205,7 @@ async fn transfer(seed: u64, chain: Arc<Chain>, folder: Arc<tempfile::TempDir>, 
     let mut upstream = client(Arc::default(), short(), None);
     let progress = watch::channel(TransferSnapshot::default()).0;
     let fetched = fetch(&mut upstream, &mut job, &progress, &CancellationToken::new()).await;
-    let what = format!("seed {seed}: {fault:?} of {size} bytes at hop {place}, back {back}, {wire}: {fetched:?}");
+    let what = format!("seed {seed}: {fault:?} of {size} bytes at hop {place}, back {back}, {protocol}: {fetched:?}");
     match fetched {
         Ok(_) => assert!(fs::read(&output).unwrap() == content, "a wrong success: {what}"),
         Err(_) => assert!(!output.exists(), "a failure that left a file: {what}"),
@@ -290,19 +290,19 @@ async fn byte_by_byte_is_the_same() {
     let content = pattern(3000);
     chain.write("f", &content);
     let folder = tempfile::tempdir().unwrap();
-    for wire in ["http", "seed"] {
+    for protocol in ["http", "legacy"] {
         for most in [1, 7, 64] {
             let sliced = || vec![(Plan::sliced(Slices::AtMost(most), 1), Plan::sliced(Slices::AtMost(most), 2)); 4];
             // The original's request has no end mark: in pieces it is whole only for nodes of ours, between which it goes on.
             let (hops, _peers) = beset(&chain, vec![sliced(), sliced()]).await;
-            let output = folder.path().join(format!("{wire}-{most}"));
-            let fetched = fetch_over(&hops, wire, &output, Limits::default(), VerifyMode::Origin).await;
+            let output = folder.path().join(format!("{protocol}-{most}"));
+            let fetched = fetch_over(&hops, protocol, &output, Limits::default(), VerifyMode::Origin).await;
             assert_eq!(
                 fetched.map(|fetched| fetched.size).map_err(|error| error.to_string()),
                 Ok(3000),
-                "{wire} {most}"
+                "{protocol} {most}"
             );
-            assert!(fs::read(&output).unwrap() == content, "{wire} {most}");
+            assert!(fs::read(&output).unwrap() == content, "{protocol} {most}");
         }
     }
     before.is_back(chain).await;

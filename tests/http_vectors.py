@@ -253,7 +253,7 @@ def through(data, number, recorder, method=None):
     lines, changed = re.subn(rb"(?im)^host:[^\r\n]*", b"Host: 127.0.0.1", data[end + 1 :], count=1)
     # A loopback node answers only to its own names, so that the vectors' own would all be refused for that alone.
     host = b"" if changed else b"Host: 127.0.0.1\r\n"
-    route = b"Chain-Route: 127.0.0.1:%d;wire=http;base=/\r\n" % recorder.port
+    route = b"Chain-Route: 127.0.0.1:%d;protocol=http;base=/\r\n" % recorder.port
     return first + host + route + lines
 
 
@@ -328,7 +328,7 @@ def run_responses(node, vectors):
     def one(vector):
         name, reply = vector
         recorder = Recorder(reply)
-        request = b"GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: 127.0.0.1:%d;wire=http;base=/\r\n\r\n"
+        request = b"GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: 127.0.0.1:%d;protocol=http;base=/\r\n\r\n"
         received, closed = node.exchange(request % recorder.port)
         recorder.close()
         reason = wrong_reply(received, closed)

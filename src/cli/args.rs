@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::TypedValueParser as _;
 use clap::{ArgAction, Parser};
 
-use super::values::{self, Color, Listen, Look, PerHop, WireChoice};
+use super::values::{self, Color, Listen, Look, PerHop, ProtocolChoice};
 use crate::dials::Dial;
 use crate::net::access::LocalUsers;
 use crate::route::FileName;
@@ -80,9 +80,9 @@ pub(super) struct Args {
     #[arg(long, help_heading = FETCHING, value_name = "ALGO:HEX", env = "CHAINVIEW_EXPECT")]
     pub(super) expect: Option<Digest>,
     /// The wire to a next hop that is not marked with one: auto, http or seed
-    #[arg(long, help_heading = FETCHING, value_name = "WIRE", env = "CHAINVIEW_WIRE", default_value = "auto",
-          value_parser = values::wire)]
-    pub(super) wire: WireChoice,
+    #[arg(long, help_heading = FETCHING, value_name = "WIRE", env = "CHAINVIEW_PROTOCOL", default_value = "auto",
+          value_parser = values::protocol)]
+    pub(super) protocol: ProtocolChoice,
 
     /// The folder a node serves [default: the input file's folder, or . for --node]
     #[arg(long, help_heading = NODES, value_name = "DIR", env = "CHAINVIEW_ROOT")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::dials::{Dial, Dials};
 use crate::net::access::LocalUsers;
 use crate::net::upstream::policy::AllowList;
-use crate::route::{FileName, Host, MAX_HOPS, Wire};
+use crate::route::{FileName, Host, MAX_HOPS, Protocol};
 use crate::units;
 
 /// Where a node is to listen; port 0 lets the system choose one.
@@ -125,10 +125,13 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a wire; `auto` is to ask each hop.
-pub(super) fn wire(text: &str) -> Result<WireChoice, String> {
+pub(super) fn protocol(text: &str) -> Result<ProtocolChoice, String> {
     match text {
-        "auto" => Ok(WireChoice(None)),
-        _ => text.parse().map(|wire| WireChoice(Some(wire))).map_err(|_| "write auto, http or seed".to_owned()),
+        "auto" => Ok(ProtocolChoice(None)),
+        _ => text
+            .parse()
+            .map(|protocol| ProtocolChoice(Some(protocol)))
+            .map_err(|_| "write auto, http or legacy".to_owned()),
     }
 }
 
@@ -158,7 +161,7 @@ pub(super) fn file_name(text: OsString) -> Result<FileName, String> {
 
 /// The wire to use where a hop does not say; a type of its own, because clap reads an `Option` as "may be missing".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WireChoice(pub(super) Option<Wire>);
+pub(super) struct ProtocolChoice(pub(super) Option<Protocol>);
 
 fn per_hop<T>(text: &str, parse: fn(&str) -> Result<T, String>) -> Result<PerHop<T>, String> {
     let Some((hop, value)) = text.split_once('=') else { return Ok(PerHop { hop: None, value: parse(text)? }) };

@@ -231,7 +231,7 @@ impl Queue {
             let stop = CancellationToken::new();
             let plan = &self.plan;
             let upstream =
-                free.take().unwrap_or_else(|| fetch::client(Arc::clone(&self.links), plan.limits, plan.wire));
+                free.take().unwrap_or_else(|| fetch::client(Arc::clone(&self.links), plan.limits, plan.protocol));
             let task = self.running.spawn(transfer_one(job, upstream, sender, stop.clone())).id();
             transfer.state = State::Running { progress, stop, task, then: AfterStop::Over };
         }
@@ -274,11 +274,11 @@ async fn transfer_one(
     stop: CancellationToken,
 ) -> FinishedTask {
     let result = fetch::fetch(&mut upstream, &mut job, &progress, &stop).await;
-    let wire = result.as_ref().ok().map(|fetched| fetched.wire);
+    let protocol = result.as_ref().ok().map(|fetched| fetched.protocol);
     let (flow, legs, moved) = {
         let last = progress.borrow();
         (last.flow, last.legs.len(), !last.was_up_to_date())
     };
-    let reach = (legs > 0 && moved && !stop.is_cancelled()).then(|| reach(legs, wire));
+    let reach = (legs > 0 && moved && !stop.is_cancelled()).then(|| reach(legs, protocol));
     FinishedTask { job, upstream, error: result.err(), flow, reach }
 }

@@ -33,7 +33,7 @@ pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
         let report = checked.as_ref().ok().map(|(route, checked)| CheckReport {
             etag: checked.etag.as_deref().map(Into::into),
             last_modified: checked.last_modified.as_deref().map(Into::into),
-            ..CheckReport::new(route, checked.size, checked.wire, &checked.legs)
+            ..CheckReport::new(route, checked.size, checked.protocol, &checked.legs)
         });
         console::out(&Report::of_check(report, checked.as_ref().err()).to_json())
     } else if let Ok((route, checked)) = &checked {
@@ -46,7 +46,7 @@ pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
 
 async fn ask(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
     let (stop, _signals) = stop_on_signals()?;
-    let mut upstream = client::client(Arc::new(Links::default()), plan.limits, plan.wire);
+    let mut upstream = client::client(Arc::new(Links::default()), plan.limits, plan.protocol);
     let job = plan.job(1, route.clone());
     client::check(&mut upstream, &job, &stop).await
 }
@@ -93,7 +93,7 @@ fn place(number: usize, hop: &crate::route::Hop) -> String {
     format!("hop {number} ({})", hop.label())
 }
 
-/// A leg's three times; a hop that speaks the seed wire does not tell its own.
+/// A leg's three times; a hop that speaks the legacy protocol does not tell its own.
 fn figures(leg: Option<&Leg>) -> [String; 3] {
     let Some(leg) = leg else { return ["-".to_owned(), "-".to_owned(), "-".to_owned()] };
     [leg.resolve_ms, leg.dial_ms, leg.wait_ms].map(|ms| match ms {
@@ -105,13 +105,13 @@ fn figures(leg: Option<&Leg>) -> [String; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::Wire;
+    use crate::route::Protocol;
 
     #[test]
     fn the_table_has_a_line_for_each_leg() {
         let route = Route::parse(b"f\n10.0.0.1 9101\n10.0.0.2 9102 name=core\n").unwrap();
         let legs = vec![Leg { resolve_ms: 0.0, dial_ms: 4.0, wait_ms: 12.0 }];
-        let checked = Checked { size: 1500, wire: Wire::Http, etag: None, last_modified: None, legs };
+        let checked = Checked { size: 1500, protocol: Protocol::Http, etag: None, last_modified: None, legs };
         let text = table(&route, &checked);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "f: 1500 bytes (1.5K)");

@@ -109,8 +109,8 @@ async fn one_transfer(
 impl Ended {
     /// Asks the hops what they know of it, and judges from that what limited it.
     pub(super) async fn ask_hops(&mut self) {
-        let wire = self.result.as_ref().ok().map(|fetched| fetched.wire);
-        let reach = reach(self.snapshot.legs.len(), wire);
+        let protocol = self.result.as_ref().ok().map(|fetched| fetched.protocol);
+        let reach = reach(self.snapshot.legs.len(), protocol);
         self.accounts = accounts(&self.job.route, reach, self.job.id).await;
         let stages = Stage::of(&self.accounts);
         let mut whole = judge(&self.snapshot.flow, &stages);
@@ -180,7 +180,7 @@ pub(super) async fn chains(
     let mut running = JoinSet::new();
     for chain in 0..u64::from(plan.jobs.unwrap_or(1)) {
         let first = begun as u64 + chain * number + 1;
-        let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.wire);
+        let mut upstream = fetch::client(Arc::clone(links), plan.limits, plan.protocol);
         let (route, plan, stop) = (route.clone(), plan.clone(), stop.clone());
         let (source, display) = (source.clone(), display.clone());
         running.spawn(async move {

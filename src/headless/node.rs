@@ -188,7 +188,7 @@ fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
         // No hop has number 0, so these are the turns that name none.
         dials: PerHop::dials(&plan.dials, 0),
         max_connections: plan.max_connections,
-        wire: plan.wire,
+        protocol: plan.protocol,
         resolver: Resolver::default(),
     })
 }

@@ -59,7 +59,7 @@ impl VerdictSource {
                 Self::Watched(watcher) => rolling.see(clock.now_us(), &watcher.hops(), std::slice::from_ref(&transfer)),
                 Self::Queried => {
                     // Without a hop to request from there is nothing to evaluate: not even that a hop sends no reports.
-                    let reach = reach(transfer.legs.len(), transfer.wire);
+                    let reach = reach(transfer.legs.len(), transfer.protocol);
                     let reported = match transfer.asks.filter(|_| reach > 0) {
                         Some(id) => accounts(route, reach, id).await,
                         None => Vec::new(),

@@ -106,7 +106,7 @@ pub const UNKNOWN_NAME: &str = "this loopback node does not go by that name: sta
 /// Whether a loopback listener may answer to the name it was called by; every request, for files too, is judged so.
 ///
 /// A web page can make a browser send requests to loopback under a name of its own (DNS rebinding), but it cannot make
-/// the browser write an IP address or `localhost` there. The seed wire and HTTP/1.0 carry no name: no browser sends
+/// the browser write an IP address or `localhost` there. The legacy protocol and HTTP/1.0 carry no name: no browser sends
 /// those.
 pub fn host_allowed(access: &Access, host: Option<&Host>) -> bool {
     match host {

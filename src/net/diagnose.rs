@@ -12,7 +12,7 @@ use super::limits::Limits;
 use super::os::deadline::within;
 use super::supervisor::is_near;
 use super::upstream::connect::dial;
-use crate::route::{Hop, Route, Wire};
+use crate::route::{Hop, Protocol, Route};
 use crate::snapshot::TransferAccount;
 use crate::wire::{Problem, Reason, TransferId};
 
@@ -40,10 +40,10 @@ pub enum Finding {
 
 /// How many hops can be asked after a transfer that told so many legs, over this wire to the first hop if it is known.
 ///
-/// A lone leg may be the client's own, to a hop that only speaks the seed wire: a question in HTTP would hang there.
-pub fn reach(legs: usize, wire: Option<Wire>) -> usize {
+/// A lone leg may be the client's own, to a hop that only speaks the legacy protocol: a question in HTTP would hang there.
+pub fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
     match legs {
-        1 if wire == Some(Wire::Http) => 1,
+        1 if protocol == Some(Protocol::Http) => 1,
         0 | 1 => 0,
         legs => legs,
     }

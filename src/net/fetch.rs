@@ -33,7 +33,7 @@ use super::os::machine::Machine;
 use super::upstream::Upstream;
 use super::upstream::protocols::Links;
 use crate::error::{Error, Kept};
-use crate::route::{Route, Wire};
+use crate::route::{Protocol, Route};
 use crate::snapshot::{Flow, Integrity, TransferSnapshot};
 use crate::wire::{Digest, Leg, TransferId};
 
@@ -99,7 +99,7 @@ pub struct Fetched {
     /// The same bytes were there already.
     pub was_there: bool,
     /// The wire that the first hop speaks.
-    pub wire: Wire,
+    pub protocol: Protocol,
     /// What each leg's set-up took, the client's own first.
     pub legs: Vec<Leg>,
     /// From the question to the file in its place.
@@ -131,9 +131,9 @@ impl FetchJob {
     }
 }
 
-/// A client's way to the first hop: it may dial whatever a person names. `wire` is for hops that are not marked.
-pub fn client(links: Arc<Links>, limits: Limits, wire: Option<Wire>) -> Upstream {
-    Upstream::new(links, limits, Arc::new(|_, _| Ok(())), wire)
+/// A client's way to the first hop: it may dial whatever a person names. `protocol` is for hops that are not marked.
+pub fn client(links: Arc<Links>, limits: Limits, protocol: Option<Protocol>) -> Upstream {
+    Upstream::new(links, limits, Arc::new(|_, _| Ok(())), protocol)
 }
 
 /// Fetches one file and says how it goes through `progress`; the last value there is the outcome.

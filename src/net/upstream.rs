@@ -23,11 +23,11 @@ use super::limits::{HOP_SHARE, Limits};
 use super::os::clock::ms_since;
 use super::os::deadline::Deadline;
 use super::os::socket::Socket;
-use crate::route::{Hop, HostPort, Wire};
+use crate::route::{Hop, HostPort, Protocol};
 use crate::text::SafeText;
 use crate::wire::http::{encode_request, parse_reply, target};
 use crate::wire::problem::Server;
-use crate::wire::{Action, Leg, Method, Problem, Progress, Reason, Reply, Request, problem, seed};
+use crate::wire::{Action, Leg, Method, Problem, Progress, Reason, Reply, Request, legacy, problem};
 use connect::{Dialed, dial_by};
 use policy::{Purpose, Refused};
 use preconnect::Spares;
@@ -44,7 +44,7 @@ pub struct Upstream {
     links: Arc<Links>,
     limits: Limits,
     judge: Judge,
-    wire: Option<Wire>,
+    protocol: Option<Protocol>,
     link: Option<Link>,
     /// A node that answered, and where, on a connection that could not be kept.
     met: Option<(HostPort, SocketAddr)>,
@@ -54,7 +54,7 @@ pub struct Upstream {
 struct Link {
     hop: HostPort,
     address: SocketAddr,
-    wire: Wire,
+    protocol: Protocol,
     stream: Socket,
     /// The round trip is known to be short.
     near: bool,
@@ -90,7 +90,7 @@ pub struct Answer {
     /// What it took, from the question to this.
     pub leg: Leg,
     /// The wire it came by.
-    pub wire: Wire,
+    pub protocol: Protocol,
     /// Who answered.
     pub address: SocketAddr,
 }
@@ -105,14 +105,14 @@ impl std::fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    /// No connection yet. `wire` is for hops that are not marked with one; `None` finds out.
-    pub fn new(links: Arc<Links>, limits: Limits, judge: Judge, wire: Option<Wire>) -> Self {
-        Self { links, limits, judge, wire, link: None, met: None }
+    /// No connection yet. `protocol` is for hops that are not marked with one; `None` finds out.
+    pub fn new(links: Arc<Links>, limits: Limits, judge: Judge, protocol: Option<Protocol>) -> Self {
+        Self { links, limits, judge, protocol, link: None, met: None }
     }
 
     /// One like this, without a connection.
     pub fn another(&self) -> Self {
-        Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.judge), self.wire)
+        Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.judge), self.protocol)
     }
 
     /// The connections that were dialled ahead, by this or by another like it.
@@ -138,13 +138,13 @@ impl Upstream {
         if deadline.left() <= HOP_SHARE {
             return Err(exchange::no_time());
         }
-        let marked = hop.wire.or(self.wire);
-        let wire = marked.or_else(|| self.links.known(&hop.address));
-        request.ack = wire.is_none();
-        let answer = match wire {
+        let marked = hop.protocol.or(self.protocol);
+        let protocol = marked.or_else(|| self.links.known(&hop.address));
+        request.ack = protocol.is_none();
+        let answer = match protocol {
             // In a box, for it is rare.
-            Some(Wire::Seed) => Box::pin(self.ask_seed(hop, &request, deadline, told)).await,
-            Some(Wire::Http) | None => self.ask_http(hop, &mut request, deadline, told).await,
+            Some(Protocol::Legacy) => Box::pin(self.ask_legacy(hop, &request, deadline, told)).await,
+            Some(Protocol::Http) | None => self.ask_http(hop, &mut request, deadline, told).await,
         };
         if let Err(Problem { hop: 1, reason: Reason::TimedOut | Reason::Closed | Reason::Nonsense, .. }) = answer {
             // It may be another program by now: the next request finds out.
@@ -160,14 +160,14 @@ impl Upstream {
     /// Tells a seed hop to send the body; an HTTP hop needs no telling.
     pub async fn go_ahead(&mut self) -> io::Result<()> {
         match &mut self.link {
-            Some(link) if link.wire == Wire::Seed => link.stream.write_all(seed::GO_AHEAD).await,
+            Some(link) if link.protocol == Protocol::Legacy => link.stream.write_all(legacy::GO_AHEAD).await,
             _ => Ok(()),
         }
     }
 
     /// The wire of the connection that is open.
-    pub fn wire(&self) -> Option<Wire> {
-        self.link.as_ref().map(|link| link.wire)
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.link.as_ref().map(|link| link.protocol)
     }
 
     /// The body; `None` where no answer is open.
@@ -214,7 +214,7 @@ impl Upstream {
     async fn connect(
         &self,
         hop: &Hop,
-        wire: Wire,
+        protocol: Protocol,
         deadline: &mut Deadline,
         first: &[u8],
         told: Told<'_>,
@@ -227,7 +227,7 @@ impl Upstream {
         let dialed = deadline.bound(dialing).await;
         let late = |_| Problem::next(Reason::TimedOut, Action::Connect, &hop.address, "", limit.as_secs_f64() * 1000.0);
         let Dialed { stream, address, resolve_ms, dial_ms, said } = dialed.map_err(late)??;
-        let link = Link::new(&hop.address, address, wire, stream, dial_ms);
+        let link = Link::new(&hop.address, address, protocol, stream, dial_ms);
         Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }, said))
     }
 
@@ -295,10 +295,10 @@ fn foreign(hop: &Hop, request: &Request, reply: &Reply) -> String {
 }
 
 impl Link {
-    fn new(hop: &HostPort, address: SocketAddr, wire: Wire, stream: TcpStream, dial_ms: f64) -> Self {
+    fn new(hop: &HostPort, address: SocketAddr, protocol: Protocol, stream: TcpStream, dial_ms: f64) -> Self {
         let near = is_near(address.ip(), dial_ms);
         let (hop, early, stream) = (hop.clone(), Vec::new(), Socket::new(stream));
-        Self { hop, address, wire, stream, near, early, left: 0, keep: false, ours: false }
+        Self { hop, address, protocol, stream, near, early, left: 0, keep: false, ours: false }
     }
 
     /// Another request may follow: the last reply was taken to its end, and nothing came behind it. What did would be

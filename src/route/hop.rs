@@ -1,4 +1,4 @@
-//! One hop: a line of input.txt, an element of `Chain-Route`, a line of the seed wire.
+//! One hop: a line of input.txt, an element of `Chain-Route`, a line of the legacy protocol.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,11 +12,11 @@ use crate::text::SafeText;
 
 /// A wire that a hop is said to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Wire {
+pub enum Protocol {
     /// HTTP/1.1 with a source route.
     Http,
     /// The original program's text dialogue.
-    Seed,
+    Legacy,
 }
 
 /// One hop of a route: an address and what was said about it.
@@ -25,7 +25,7 @@ pub struct Hop {
     /// Where the node listens.
     pub address: HostPort,
     /// The wire it speaks; `None` asks it.
-    pub wire: Option<Wire>,
+    pub protocol: Option<Protocol>,
     /// On the last hop: the URL path that the file name is put behind.
     pub base: Option<String>,
     /// A name for people; never sent.
@@ -36,24 +36,24 @@ pub struct Hop {
     pub other: Vec<String>,
 }
 
-impl Wire {
+impl Protocol {
     /// `http` or `seed`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
-            Self::Seed => "seed",
+            Self::Legacy => "legacy",
         }
     }
 }
 
-impl FromStr for Wire {
+impl FromStr for Protocol {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "http" => Ok(Self::Http),
-            "seed" => Ok(Self::Seed),
-            _ => Err(format!("{text:?} is not a wire: write wire=http or wire=seed")),
+            "legacy" => Ok(Self::Legacy),
+            _ => Err(format!("{text:?} is not a wire: write protocol=http or protocol=legacy")),
         }
     }
 }
@@ -61,7 +61,7 @@ impl FromStr for Wire {
 impl Hop {
     /// A hop of which only the address is known.
     pub fn new(address: HostPort) -> Self {
-        Self { address, wire: None, base: None, name: None, token_file: None, other: Vec::new() }
+        Self { address, protocol: None, base: None, name: None, token_file: None, other: Vec::new() }
     }
 
     /// Reads one hop line: `HOST PORT [key=value…]` or `HOST:PORT [key=value…]`.
@@ -90,7 +90,7 @@ impl Hop {
     fn with_keys<'a>(mut self, words: impl Iterator<Item = &'a str>) -> Result<Self, String> {
         for word in words {
             match word.split_once('=') {
-                Some(("wire", value)) => once("wire", &mut self.wire, value.parse()?)?,
+                Some(("protocol", value)) => once("protocol", &mut self.protocol, value.parse()?)?,
                 Some(("base", value)) => once("base", &mut self.base, parse_base(value)?)?,
                 Some(("name", value)) if !value.is_empty() => once("name", &mut self.name, value.to_owned())?,
                 Some(("token-file", value)) if !value.is_empty() => {
@@ -103,16 +103,16 @@ impl Hop {
         Ok(self)
     }
 
-    /// Reads one element of `Chain-Route`: `HOST:PORT[;wire=…][;base=…]`.
+    /// Reads one element of `Chain-Route`: `HOST:PORT[;protocol=…][;base=…]`.
     pub fn parse_element(element: &str) -> Result<Self, String> {
         // Most often there is nothing behind the address.
         let end = element.bytes().position(|byte| byte == b';').unwrap_or(element.len());
         let mut hop = Self::new(element[..end].trim_ascii().parse()?);
         for part in element[end..].split(';').skip(1) {
             match part.trim_ascii().split_once('=') {
-                Some(("wire", value)) => once("wire", &mut hop.wire, value.parse()?)?,
+                Some(("protocol", value)) => once("protocol", &mut hop.protocol, value.parse()?)?,
                 Some(("base", value)) => once("base", &mut hop.base, parse_base(value)?)?,
-                _ => return Err(format!("{part:?} is not a key of a route element: wire= and base= are")),
+                _ => return Err(format!("{part:?} is not a key of a route element: protocol= and base= are")),
             }
         }
         Ok(hop)
@@ -121,9 +121,9 @@ impl Hop {
     /// The hop as an element of `Chain-Route`: what others need to know of it, nothing of the client's own.
     pub fn element(&self) -> String {
         let mut element = self.address.to_string();
-        if let Some(wire) = self.wire {
-            element.push_str(";wire=");
-            element.push_str(wire.as_str());
+        if let Some(protocol) = self.protocol {
+            element.push_str(";protocol=");
+            element.push_str(protocol.as_str());
         }
         if let Some(base) = &self.base {
             element.push_str(";base=");
@@ -132,10 +132,10 @@ impl Hop {
         element
     }
 
-    /// The hop as a line of the seed wire: `HOST PORT`, then what the hops after us may want to know.
-    pub fn seed_line(&self) -> String {
+    /// The hop as a line of the legacy protocol: `HOST PORT`, then what the hops after us may want to know.
+    pub fn legacy_line(&self) -> String {
         let mut line = format!("{} {}", self.address.host, self.address.port);
-        for word in self.wire.map(|wire| format!("wire={}", wire.as_str())).iter().chain(&self.other) {
+        for word in self.protocol.map(|protocol| format!("protocol={}", protocol.as_str())).iter().chain(&self.other) {
             line.push(' ');
             line.push_str(word);
         }
@@ -159,8 +159,8 @@ impl fmt::Display for Hop {
         if let Some(name) = &self.name {
             write!(f, " name={name}")?;
         }
-        if let Some(wire) = self.wire {
-            write!(f, " wire={}", wire.as_str())?;
+        if let Some(protocol) = self.protocol {
+            write!(f, " protocol={}", protocol.as_str())?;
         }
         if let Some(path) = &self.token_file {
             write!(f, " token-file={path}")?;
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_key_is_there_once() {
-        for twice in ["base=/;base=/x/", "wire=http;wire=seed", "base=/;wire=http;base=/"] {
+        for twice in ["base=/;base=/x/", "protocol=http;protocol=legacy", "base=/;protocol=http;base=/"] {
             assert!(Hop::parse_element(&format!("h:1;{twice}")).unwrap_err().contains("twice"), "{twice}");
             assert!(Hop::parse_line(&format!("h 1 {}", twice.replace(';', " "))).unwrap_err().contains("twice"));
         }

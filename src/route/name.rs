@@ -21,7 +21,7 @@ pub enum NameError {
     /// More than 1,024 bytes.
     #[error("the file name has {0} bytes, more than {MAX_NAME}")]
     TooLong(usize),
-    /// A NUL, CR or LF, which would end the name on one of the wires.
+    /// A NUL, CR or LF, which would end the name on one of the protocols.
     #[error("the file name holds a NUL, a carriage return or a line feed")]
     Forbidden,
 }

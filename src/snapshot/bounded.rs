@@ -45,6 +45,6 @@ mod tests {
     fn a_list_that_is_too_long_keeps_its_beginning() {
         let conns = vec!["{}"; MAX_CONNECTIONS + 7].join(",");
         let node: NodeSnapshot = serde_json::from_str(&format!("{{\"connections\":[{conns}],\"pid\":5}}")).unwrap();
-        assert_eq!((node.connections.len(), node.pid, node.wires.len()), (MAX_CONNECTIONS, 5, 0));
+        assert_eq!((node.connections.len(), node.pid, node.protocols.len()), (MAX_CONNECTIONS, 5, 0));
     }
 }

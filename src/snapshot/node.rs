@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::Broke;
 use super::bounded::bounded;
 use crate::dials::Dials;
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::text::SafeText;
 use crate::wire::Leg;
 
 /// Most connections one snapshot lists; a node with more says how many it left out.
 pub const MAX_CONNECTIONS: usize = 4096;
 
-/// Most wires one node is believed to speak; there are two.
+/// Most protocols one node is believed to speak; there are two.
 const MAX_WIRES: usize = 16;
 
 /// One node at one moment: a line of `/v1/events`, and the whole of `/v1/node`.
@@ -31,9 +31,9 @@ pub struct NodeSnapshot {
     pub uptime_us: u64,
     /// Whom it relays to, in words.
     pub policy: SafeText,
-    /// The wires it speaks.
+    /// The protocols it speaks.
     #[serde(deserialize_with = "bounded::<MAX_WIRES, _, _>")]
-    pub wires: Vec<SafeText>,
+    pub protocols: Vec<SafeText>,
     /// It takes no new work.
     pub draining: bool,
     /// How it disturbs what it sends.
@@ -196,10 +196,10 @@ pub struct ConnSnapshot {
     pub upstream: SafeText,
     /// The protocol toward the client.
     #[serde(with = "super::protocol")]
-    pub wire: Option<Wire>,
+    pub protocol: Option<Protocol>,
     /// The protocol toward the origin, once the next hop has answered.
     #[serde(with = "super::protocol")]
-    pub upstream_wire: Option<Wire>,
+    pub upstream_protocol: Option<Protocol>,
     /// The first digits of the transfer's id.
     pub transfer: SafeText,
     /// The file asked for.
@@ -242,7 +242,7 @@ pub struct TransferAccount {
     pub upstream: SafeText,
     /// The protocol toward the origin, once the next hop has answered.
     #[serde(with = "super::protocol")]
-    pub upstream_wire: Option<Wire>,
+    pub upstream_protocol: Option<Protocol>,
     /// What setting up the leg to the next hop took.
     pub leg: Option<Leg>,
     /// Bytes that the body has in all.

@@ -4,32 +4,34 @@
 
 use serde::{Deserialize, Deserializer, Serializer};
 
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::text::SafeText;
 
 #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
-pub(super) fn serialize<S: Serializer>(wire: &Option<Wire>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(wire.map_or("", Wire::as_str))
+pub(super) fn serialize<S: Serializer>(protocol: &Option<Protocol>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(protocol.map_or("", Protocol::as_str))
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Wire>, D::Error> {
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Protocol>, D::Error> {
     SafeText::deserialize(deserializer).map(|text| text.as_str().parse().ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::ConnSnapshot;
-    use crate::route::Wire;
+    use crate::route::Protocol;
 
     #[test]
     fn a_protocol_travels_by_name_and_an_unknown_one_is_none() {
-        for (json, protocol) in [("\"http\"", Some(Wire::Http)), ("\"seed\"", Some(Wire::Seed)), ("\"\"", None)] {
-            let conn: ConnSnapshot = serde_json::from_str(&format!("{{\"wire\":{json}}}")).unwrap();
-            assert_eq!(conn.wire, protocol, "{json}");
+        for (json, protocol) in
+            [("\"http\"", Some(Protocol::Http)), ("\"legacy\"", Some(Protocol::Legacy)), ("\"\"", None)]
+        {
+            let conn: ConnSnapshot = serde_json::from_str(&format!("{{\"protocol\":{json}}}")).unwrap();
+            assert_eq!(conn.protocol, protocol, "{json}");
             let written = serde_json::to_value(&conn).unwrap();
-            assert_eq!(written["wire"].to_string(), json);
+            assert_eq!(written["protocol"].to_string(), json);
         }
-        let newer: ConnSnapshot = serde_json::from_str("{\"wire\":\"quic\",\"id\":7}").unwrap();
-        assert_eq!((newer.wire, newer.id), (None, 7));
+        let newer: ConnSnapshot = serde_json::from_str("{\"protocol\":\"quic\",\"id\":7}").unwrap();
+        assert_eq!((newer.protocol, newer.id), (None, 7));
     }
 }

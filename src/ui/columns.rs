@@ -7,7 +7,7 @@ use super::filter::Field;
 use super::grid::{Column, fixed, growing};
 use super::history::History;
 use super::lists::{Sort, conn};
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, HopSnapshot};
 use crate::units::{Bytes, Eta};
 
@@ -19,7 +19,7 @@ pub const CONNS: [Column; 16] = [
     growing("In peer", 15, 21, 9),
     growing("Out peer", 15, 21, 0),
     fixed("State", 6, false, 0),
-    fixed("Wire", 9, false, 13),
+    fixed("Protocol", 9, false, 13),
     fixed("In/s", 6, true, 3),
     fixed("Out/s", 6, true, 1),
     fixed("Sent", 6, true, 2),
@@ -49,7 +49,7 @@ pub enum Holds {
     /// What the connection does.
     State,
     /// The protocols.
-    Wire,
+    Protocol,
     /// Bytes per second that come in.
     RateIn,
     /// Bytes per second that go out.
@@ -78,7 +78,7 @@ pub const CONN_HOLDS: [Holds; CONNS.len()] = [
     Holds::From,
     Holds::To,
     Holds::State,
-    Holds::Wire,
+    Holds::Protocol,
     Holds::RateIn,
     Holds::RateOut,
     Holds::Sent,
@@ -157,7 +157,7 @@ pub fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, usize),
         Holds::From => text(conn.upstream.as_str()),
         Holds::To => text(conn.peer.as_str()),
         Holds::State => text(conn.state.word()),
-        Holds::Wire => text(conn.wire.map_or("", Wire::as_str)),
+        Holds::Protocol => text(conn.protocol.map_or("", Protocol::as_str)),
         Holds::RateIn => number(rate_in),
         Holds::RateOut => number(rate_out),
         Holds::Sent => number(conn.flow.bytes_out),
@@ -180,7 +180,7 @@ pub fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [Field
         ("in", conn.upstream.as_str()),
         ("out", conn.peer.as_str()),
         ("state", conn.state.word()),
-        ("wire", conn.wire.map_or("", Wire::as_str)),
+        ("protocol", conn.protocol.map_or("", Protocol::as_str)),
     ]
 }
 
@@ -198,7 +198,7 @@ pub fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot, conn: 
         or_dash(conn.upstream.to_string()),
         or_dash(conn.peer.to_string()),
         conn.state.word().to_owned(),
-        or_dash(wire(conn)),
+        or_dash(protocol(conn)),
         rate(rates.map(|r| r.0)),
         rate(rates.map(|r| r.1)),
         Bytes(conn.flow.bytes_out).to_string(),
@@ -267,9 +267,9 @@ pub fn same_id(a: &str, b: &str) -> bool {
 }
 
 /// The wire toward the client; where the one toward the origin differs, both.
-fn wire(conn: &ConnSnapshot) -> String {
-    let down = conn.wire.map_or("", Wire::as_str);
-    match conn.upstream_wire.filter(|up| Some(*up) != conn.wire) {
+fn protocol(conn: &ConnSnapshot) -> String {
+    let down = conn.protocol.map_or("", Protocol::as_str);
+    match conn.upstream_protocol.filter(|up| Some(*up) != conn.protocol) {
         None => down.to_owned(),
         Some(up) => format!("{down}<{}", up.as_str()),
     }

@@ -3,12 +3,12 @@
 mod condition;
 mod digest;
 pub mod http;
+pub mod legacy;
 pub mod media;
 mod message;
 pub mod problem;
 mod progress;
 mod reason;
-pub mod seed;
 mod transfer;
 
 pub use condition::{Outcome, State};

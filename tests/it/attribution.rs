@@ -127,8 +127,8 @@ fn a_hop_that_stands_still_is_named_within_a_short_limit_too() {
 #[test]
 fn a_chain_of_one_hop_is_judged_while_it_runs() {
     let scene = Scene::new(1, 6 << 20, "1M", &[]);
-    for wire in ["http", "auto"] {
-        let ended = scene.fetch_over(wire, &[]).wait();
+    for protocol in ["http", "auto"] {
+        let ended = scene.fetch_over(protocol, &[]).wait();
         assert!(ended.status.success(), "{}", ended.stderr);
         let sentences: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("slowest:")).collect();
         assert!(
@@ -138,7 +138,7 @@ fn a_chain_of_one_hop_is_judged_while_it_runs() {
         scene.clear();
     }
     // A hop that cannot be asked is not said to be silent while it works.
-    let ended = scene.fetch_over("seed", &[]).wait();
+    let ended = scene.fetch_over("legacy", &[]).wait();
     assert!(ended.status.success(), "{}", ended.stderr);
     let running = ended.stderr.lines().take_while(|line| !line.contains(" bytes in "));
     assert_eq!(running.filter(|line| line.contains("slowest:")).count(), 0, "{}", ended.stderr);

@@ -131,13 +131,13 @@ fn a_name_that_leads_above_its_folder_is_wrong_input_however_it_is_asked_for() {
     std::fs::create_dir(folder.path().join("sub")).unwrap();
     for name in ["../data.bin", "sub/../data.bin", "..", "sub/..", "..\\data.bin", "..;x/data.bin"] {
         for hops in [&nodes[..1], &nodes[..]] {
-            for wire in ["auto", "http", "seed"] {
+            for protocol in ["auto", "http", "legacy"] {
                 let lines: Vec<&str> = hops.iter().map(|node| node.address.as_str()).collect();
                 std::fs::write(folder.path().join("up.txt"), format!("{name}\n{}\n", lines.join("\n"))).unwrap();
                 for mode in ["--fetch -o out", "--fetch -o out/x", "--check", "--no-spawn -o out", "--check --json"] {
-                    let output = run(folder.path(), &format!("{mode} --wire {wire} up.txt"));
+                    let output = run(folder.path(), &format!("{mode} --protocol {protocol} up.txt"));
                     let said = err(&output);
-                    assert_eq!(code(&output), 3, "{name} {wire} {mode}: {said}");
+                    assert_eq!(code(&output), 3, "{name} {protocol} {mode}: {said}");
                     assert!(said.starts_with("chainview: up.txt:1: the file name holds a `..` segment"), "{said}");
                 }
             }
@@ -221,7 +221,7 @@ fn a_check_shows_every_leg_and_writes_nothing() {
     let second = text.lines().find(|line| line.starts_with("hop 2 (")).expect("a line for hop 2");
     assert!(second.matches(" ms ").count() == 2 && second.ends_with('#'), "{text}");
     let json: serde_json::Value = serde_json::from_str(&out(&run(folder.path(), "--check --json"))).unwrap();
-    assert_eq!((json["check"]["size"].as_u64(), json["check"]["wire"].as_str()), (Some(300_000), Some("http")));
+    assert_eq!((json["check"]["size"].as_u64(), json["check"]["protocol"].as_str()), (Some(300_000), Some("http")));
 }
 
 #[test]

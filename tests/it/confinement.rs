@@ -1,4 +1,4 @@
-//! The served folder holds: hundreds of hostile names on both wires, and links that change under the feet of an open.
+//! The served folder holds: hundreds of hostile names on both protocols, and links that change under the feet of an open.
 //!
 //! `cargo test` runs the race for a few seconds. For a minute:
 //!
@@ -154,8 +154,8 @@ fn ask_http(to: SocketAddr, path: &[u8]) -> Got {
     }
 }
 
-/// Asks over the seed wire, with the name as it stands.
-fn ask_seed(to: SocketAddr, name: &[u8]) -> Got {
+/// Asks over the legacy protocol, with the name as it stands.
+fn ask_legacy(to: SocketAddr, name: &[u8]) -> Got {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(&[name, format!("\n{} {}", to.ip(), to.port()).as_bytes()].concat()).unwrap();
@@ -196,7 +196,7 @@ fn timed(ask: impl Fn() -> Got) -> (Got, Duration) {
 }
 
 #[test]
-fn no_name_leads_out_of_the_folder_on_either_wire() {
+fn no_name_leads_out_of_the_folder_over_either_protocol() {
     let place = Place::new();
     let node = Node::chainview(&place.served, &[]);
     let to = node.address();
@@ -205,18 +205,18 @@ fn no_name_leads_out_of_the_folder_on_either_wire() {
     let count = hostile.iter().collect::<std::collections::HashSet<_>>().len();
     assert!(count >= 300, "{count} names");
     let (escapes, waits, files) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let judge = |wire: &str, name: &[u8], (got, took): (Got, Duration), limit: Duration| {
+    let judge = |protocol: &str, name: &[u8], (got, took): (Got, Duration), limit: Duration| {
         let shown = String::from_utf8_lossy(name);
         if let Got::File(body) = &got {
             files.fetch_add(1, Relaxed);
             if !place.is_inside(body) {
                 escapes.fetch_add(1, Relaxed);
-                eprintln!("ESCAPE over {wire}: {shown:?} gave {:?}", String::from_utf8_lossy(body));
+                eprintln!("ESCAPE over {protocol}: {shown:?} gave {:?}", String::from_utf8_lossy(body));
             }
         }
         if took > limit {
             waits.fetch_add(1, Relaxed);
-            eprintln!("WAITS over {wire}: {shown:?}: {took:?}, {got:?}");
+            eprintln!("WAITS over {protocol}: {shown:?}: {took:?}, {got:?}");
         }
     };
     thread::scope(|scope| {
@@ -230,7 +230,7 @@ fn no_name_leads_out_of_the_folder_on_either_wire() {
                     // This wire has no end mark: a request is whole when nothing came for 20 ms, or for 200 ms where
                     // it may be that a line was cut.
                     let gap = Duration::from_millis(if name.contains(&b'\n') { 200 } else { 20 });
-                    judge("seed", name, timed(|| ask_seed(to, name)), AT_ONCE + gap);
+                    judge("legacy", name, timed(|| ask_legacy(to, name)), AT_ONCE + gap);
                 }
             });
         }
@@ -242,7 +242,7 @@ fn no_name_leads_out_of_the_folder_on_either_wire() {
         let content = Got::File([INSIDE.as_bytes(), name].concat());
         let shown = String::from_utf8_lossy(name);
         assert_eq!(ask_http(to, &escaped(name)), content, "{shown:?} over HTTP");
-        assert_eq!(ask_seed(to, name), content, "{shown:?} over the seed wire");
+        assert_eq!(ask_legacy(to, name), content, "{shown:?} over the legacy protocol");
     }
     for name in ["in_link", "in_link_2", "in_dir/sub/file", "chain_in_39", "dir//sub///file"] {
         assert!(matches!(ask_http(to, name.as_bytes()), Got::File(_)), "{name}");
@@ -311,7 +311,7 @@ fn links_that_flip_while_a_name_is_opened_lead_nowhere_else() {
         }
         scope.spawn(|| {
             while !stop.load(Relaxed) {
-                judge(&ask_seed(to, b"flip/secret"));
+                judge(&ask_legacy(to, b"flip/secret"));
             }
         });
         // As long as is wanted, and on a busy machine until there has been a race at all.

@@ -58,20 +58,20 @@ fn an_input_file_sends_only_tokens_of_the_configuration_folder() {
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(said).unwrap())
     };
-    let absolute = format!("wire=http token-file={}", home.path().join(".vault-token").display());
+    let absolute = format!("protocol=http token-file={}", home.path().join(".vault-token").display());
     for line in [
-        "wire=http token-file=../.vault-token",
-        "wire=http token-file=../../.vault-token",
+        "protocol=http token-file=../.vault-token",
+        "protocol=http token-file=../../.vault-token",
         &absolute,
-        "wire=http token-file=beside",
-        "wire=http token-file=link",
+        "protocol=http token-file=beside",
+        "protocol=http token-file=link",
     ] {
         let (code, said) = run(line);
         assert_eq!(code, Some(3), "{line}: {said}");
         assert!(said.contains("configuration folder") || said.contains("config/chainview"), "{line}: {said}");
         assert!(heard.try_recv().is_err(), "{line}: something was sent");
     }
-    let (code, said) = run("wire=http token-file=relay");
+    let (code, said) = run("protocol=http token-file=relay");
     assert!(code != Some(3) && said.contains(&format!("the read token in relay is sent to {address}")), "{said}");
     let asked: Vec<String> = heard.try_iter().collect();
     assert!(asked.iter().any(|asked| asked.contains("authorization: bearer read-me\r\n")), "{asked:?}");
@@ -197,7 +197,7 @@ fn a_kept_connection_opens_no_other_path() {
     let mut stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut ask = |path: &str, keys: &str| {
-        let request = http("GET", path, at, &format!("Chain-Route: {server};wire=http{keys}\r\n"));
+        let request = http("GET", path, at, &format!("Chain-Route: {server};protocol=http{keys}\r\n"));
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         let mut space = [0; 4096];
@@ -224,14 +224,14 @@ fn a_kept_connection_opens_no_other_path() {
     for keys in [";base=/pub/../admin/", ";base=/pub/%2e%2e/admin/", ";base=/pub/?x=", ";base=/pub/;base=/admin/"] {
         let mut stream = TcpStream::connect(at).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = http("GET", "/files/f", at, &format!("Chain-Route: {server};wire=http{keys}\r\n"));
+        let request = http("GET", "/files/f", at, &format!("Chain-Route: {server};protocol=http{keys}\r\n"));
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 400", "{keys}");
     }
     // Its pages are none of a node.
-    let page = http("GET", "/files/", at, &format!("Chain-Route: {server};wire=http\r\n"));
+    let page = http("GET", "/files/", at, &format!("Chain-Route: {server};protocol=http\r\n"));
     assert!(self::ask(at, false, &page).starts_with("HTTP/1.1 403 "));
     let asked: Vec<String> = heard.try_iter().collect();
     assert_eq!(asked, ["GET /pub/f HTTP/1.1", "GET /pub/iso/g HTTP/1.1"]);

@@ -99,7 +99,7 @@ fn what_a_hop_says_comes_out_as_text() {
     for (turn, string) in strings.iter().enumerate() {
         peer.turn(turn);
         // Half of them straight, half of them as a relay of ours passes them on.
-        fs::write(&input, format!("f\n{} {} wire=http\n", peer.address.ip(), peer.address.port())).unwrap();
+        fs::write(&input, format!("f\n{} {} protocol=http\n", peer.address.ip(), peer.address.port())).unwrap();
         let json: &[&str] = if turn % 2 == 0 { &["--json"] } else { &[] };
         for (what, output) in ["stdout", "stderr", "the log"].iter().zip(fetch(folder.path(), &input, json)) {
             is_clean(&format!("{what}, place {}", turn % PLACES), string, &raw(&output, "\n"));
@@ -121,7 +121,7 @@ fn names_come_out_as_text() {
             0 => [string, &hops[..]].concat(),
             1 => [b"nothing", &hops[..]].concat(),
             2 => [b"nothing\n", &string[..], b" 1\n"].concat(),
-            _ => [format!("nothing\n{ip} {port} wire=").as_bytes(), string, b"\n"].concat(),
+            _ => [format!("nothing\n{ip} {port} protocol=").as_bytes(), string, b"\n"].concat(),
         };
         fs::write(&input, lines).unwrap();
         let json: &[&str] = if turn % 8 < 4 { &["--json"] } else { &[] };
@@ -213,7 +213,7 @@ fn what_is_written_to_a_real_terminal_is_ours() {
                     std::str::from_utf8(string).is_ok_and(|text| !text.contains(char::is_whitespace))
                 };
                 let label = strings[turn + 1..].iter().find(word).map_or(&b"none"[..], Vec::as_slice);
-                let hop = format!("\n{} {} wire=http name=", peer.address.ip(), peer.address.port());
+                let hop = format!("\n{} {} protocol=http name=", peer.address.ip(), peer.address.port());
                 let input = [&strings[turn], hop.as_bytes(), label, b"\n"].concat();
                 fs::write(folder.path().join("input.txt"), input).unwrap();
                 let mut screen = Terminal::start(terminal::chainview(folder.path(), "--no-spawn"), 120, 40);

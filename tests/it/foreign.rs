@@ -38,7 +38,7 @@ impl Stage {
                 limits: Limits::default(),
                 dials: Dials::default(),
                 max_connections: 16,
-                wire: None,
+                protocol: None,
                 resolver: Resolver::default(),
             };
             let node = Node::new(config, address);

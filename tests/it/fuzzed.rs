@@ -42,7 +42,7 @@ const WORDS: &[&[u8]] = &[
     b"Chain-Route: a:1\r\n",
     b"HTTP/1.1 ",
     b"id=",
-    b"wire=",
+    b"protocol=",
     b"base=/",
     b"{",
     b"}",

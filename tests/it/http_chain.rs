@@ -228,7 +228,7 @@ async fn pipelined_requests_are_answered_in_order() {
 async fn what_a_server_says_unasked_is_never_taken_for_the_next_reply() {
     let chain = Chain::start(1).await;
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let route = format!("Chain-Route: {};wire=http\r\n", server.local_addr().unwrap());
+    let route = format!("Chain-Route: {};protocol=http\r\n", server.local_addr().unwrap());
     let serving = tokio::spawn(async move {
         let mut head = [0; 4096];
         for unasked in ["HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", ""] {

@@ -20,7 +20,7 @@ use support::process::{Node, fetch_chainview};
 use support::{Outcome, PATIENCE, Pace, content};
 use tempfile::TempDir;
 
-const SEED: &[&str] = &["--wire", "seed"];
+const SEED: &[&str] = &["--protocol", "legacy"];
 const CLIENTS: usize = 64;
 /// What the slow client fetches, what it takes at a time, and how long it then rests: 128 KiB a second.
 const SLOW_FILE: (&str, usize) = ("slow", 8 << 20);
@@ -28,7 +28,7 @@ const SLOW_BITE: usize = 16 * 1024;
 const SLOW_REST: Duration = Duration::from_millis(125);
 /// How long the nodes may take to let go of what a client has left.
 const RELEASE: Duration = Duration::from_secs(1);
-/// The same after a transfer over the seed wire that went well: its end waits for the peer to close first.
+/// The same after a transfer over the legacy protocol that went well: its end waits for the peer to close first.
 const LINGER: Duration = Duration::from_secs(4);
 
 /// Three relays and an origin, each a process of its own; the tests run one after the other, for each is a load.
@@ -246,7 +246,7 @@ fn many_clients_beside_a_slow_one_over_http() {
 }
 
 #[test]
-fn many_clients_beside_a_slow_one_over_the_seed_wire() {
+fn many_clients_beside_a_slow_one_over_the_legacy_protocol() {
     let chain = Chain::start(3, true, &[], &[]);
     let folders = tempfile::tempdir().unwrap();
     let hops = chain.nodes.iter().map(|node| format!("\n{} {}", node.address().ip(), node.address().port()));
@@ -256,7 +256,7 @@ fn many_clients_beside_a_slow_one_over_the_seed_wire() {
         fs::create_dir_all(&folder).unwrap();
         let input = folder.join("input.txt");
         fs::write(&input, format!("{client}{hops}\n")).unwrap();
-        let ended = fetch_chainview(&input, &folder, Pace::Fast, &["--wire", "seed", "--force"]);
+        let ended = fetch_chainview(&input, &folder, Pace::Fast, &["--protocol", "legacy", "--force"]);
         assert_eq!(ended, Outcome::Done, "client {client}");
         fs::read(folder.join(client.to_string())).unwrap()
     });
@@ -305,7 +305,7 @@ fn an_origin_that_dies_ends_every_transfer_and_leaves_nothing() {
         for client in &mut clients {
             let mut rest = Vec::new();
             let ended = client.read_to_end(&mut rest).map_err(|error| error.kind());
-            // The seed wire can say that a body is not whole only by a reset.
+            // The legacy protocol can say that a body is not whole only by a reset.
             let expected = if seed { Err(ErrorKind::ConnectionReset) } else { Ok(rest.len()) };
             assert_eq!((ended, rest.len() < 16 << 20), (expected, true));
         }

@@ -87,7 +87,7 @@ fn a_file_that_grows_is_whole_over_the_legacy_protocol() {
     fs::write(&path, content(1_000_000)).unwrap();
     let nodes = [0, 1].map(|_| Node::chainview(folder.path(), &["--limit", "1M"]));
     let out = tempfile::tempdir().unwrap();
-    let hops = nodes.iter().map(|node| format!("{} {} wire=seed\n", node.address().ip(), node.address().port()));
+    let hops = nodes.iter().map(|node| format!("{} {} protocol=legacy\n", node.address().ip(), node.address().port()));
     fs::write(out.path().join("input.txt"), format!("app.log\n{}", hops.collect::<String>())).unwrap();
     let mut fetch = chainview();
     fetch.arg("--fetch").arg(out.path().join("input.txt")).arg("-o").arg(out.path());
@@ -136,7 +136,8 @@ fn no_change_of_a_file_on_its_way_is_ever_taken_for_it() {
         let folder = tempfile::tempdir_in(place).unwrap();
         let path = folder.path().join("data.bin");
         let nodes = [0, 1].map(|_| Node::chainview(folder.path(), &["--limit", "40M"]));
-        let hops = nodes.iter().map(|node| format!("{} {} wire=http\n", node.address().ip(), node.address().port()));
+        let hops =
+            nodes.iter().map(|node| format!("{} {} protocol=http\n", node.address().ip(), node.address().port()));
         let hops: String = hops.collect();
         let (mut verified, mut refused) = (0, 0);
         for seed in 0..seeds {

@@ -88,7 +88,7 @@ impl World {
     fn new(route: &Route, name: &str, address: &str) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let input = folder.path().join("input.txt");
-        fs::write(&input, format!("{name}\n{address} wire=http\n")).unwrap();
+        fs::write(&input, format!("{name}\n{address} protocol=http\n")).unwrap();
         Self { folder, input, route: route.clone(), name: name.to_owned(), own: Vec::new() }
     }
 
@@ -216,7 +216,7 @@ async fn live(seed: u64, address: &str, contents: &[(String, Vec<u8>)]) -> u64 {
     let (at, rate) = (random.below(content.len() as u64), 20_000_000 + random.below(100_000_000));
     let (two, other_process) = (random.one_in(2), random.one_in(8));
     let said = format!("seed {seed}: {name}, {before:?}, {fault:?} at {at}, two {two}, process {other_process}");
-    let route = Route::parse(format!("{name}\n{address} wire=http\n").as_bytes()).unwrap();
+    let route = Route::parse(format!("{name}\n{address} protocol=http\n").as_bytes()).unwrap();
     let mut world = World::new(&route, name, address);
     world.prepare(before, content.len()).await;
     let (over, shared) = (Arc::new(AtomicBool::new(false)), Arc::new(world));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use chainview::route::{FileName, Hop, Host, HostPort, MAX_HOPS, Route, Wire};
+use chainview::route::{FileName, Hop, Host, HostPort, MAX_HOPS, Protocol, Route};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -20,13 +20,13 @@ fn word() -> impl Strategy<Value = String> {
 
 fn hop() -> impl Strategy<Value = Hop> {
     let address = (host(), 1..=u16::MAX).prop_map(|(host, port)| HostPort { host, port });
-    let wire = option::of(prop_oneof![Just(Wire::Http), Just(Wire::Seed)]);
+    let protocol = option::of(prop_oneof![Just(Protocol::Http), Just(Protocol::Legacy)]);
     let token_file = "[!-.0-~][!-~]{0,11}".prop_filter("no way out", |name| name.split('/').all(|part| part != ".."));
     let other = vec(prop_oneof![word(), "[a-m]{1,6}[0-9]=[!-~]{0,8}"], 0..3);
-    (address, wire, option::of("[!-~]{1,12}"), option::of(token_file), other).prop_map(
-        |(address, wire, name, token_file, other)| {
+    (address, protocol, option::of("[!-~]{1,12}"), option::of(token_file), other).prop_map(
+        |(address, protocol, name, token_file, other)| {
             let mut hop = Hop::new(address);
-            (hop.wire, hop.name, hop.token_file, hop.other) = (wire, name, token_file, other);
+            (hop.protocol, hop.name, hop.token_file, hop.other) = (protocol, name, token_file, other);
             hop
         },
     )
@@ -96,7 +96,7 @@ proptest! {
         hop.base = base;
         let element = hop.element();
         let read = Hop::parse_element(&element).map_err(TestCaseError::fail)?;
-        prop_assert_eq!((&read.address, &read.wire, &read.base), (&hop.address, &hop.wire, &hop.base), "{}", element);
+        prop_assert_eq!((&read.address, &read.protocol, &read.base), (&hop.address, &hop.protocol, &hop.base), "{}", element);
         prop_assert_eq!((read.name, read.token_file, read.other), (None, None, Vec::new()));
     }
 
@@ -111,9 +111,9 @@ proptest! {
     }
 
     #[test]
-    fn a_seed_line_is_a_hop_line_without_the_clients_own(hop in hop()) {
-        let read = Hop::parse_line(&hop.seed_line()).map_err(TestCaseError::fail)?;
-        prop_assert_eq!((&read.address, &read.wire), (&hop.address, &hop.wire));
+    fn a_legacy_line_is_a_hop_line_without_the_clients_own(hop in hop()) {
+        let read = Hop::parse_line(&hop.legacy_line()).map_err(TestCaseError::fail)?;
+        prop_assert_eq!((&read.address, &read.protocol), (&hop.address, &hop.protocol));
         prop_assert_eq!((read.name, read.token_file), (None, None));
     }
 

@@ -34,30 +34,30 @@ fn goes_on(scene: &Scene, ended: &scene::Ended, who: &str) {
 #[test]
 fn a_client_that_was_stopped_blames_nobody_and_goes_on() {
     // The nodes wait for it by their own limits, which are long.
-    for wire in ["http", "seed"] {
+    for protocol in ["http", "legacy"] {
         let scene = Scene::new(2, SIZE, "4M", &[]);
-        let client = scene.fetch_over(wire, &["--idle-timeout", "2s", "--retries", "0"]);
+        let client = scene.fetch_over(protocol, &["--idle-timeout", "2s", "--retries", "0"]);
         scene.arrives(1 << 20);
         client.signal(Signal::STOP);
         thread::sleep(STOP);
         client.signal(Signal::CONT);
-        goes_on(&scene, &client.wait(), wire);
+        goes_on(&scene, &client.wait(), protocol);
     }
 }
 
 #[test]
 fn a_node_that_was_stopped_blames_nobody_and_goes_on() {
-    for (hop, wire) in [(1, "http"), (2, "http"), (3, "http"), (1, "seed"), (3, "seed")] {
+    for (hop, protocol) in [(1, "http"), (2, "http"), (3, "http"), (1, "legacy"), (3, "legacy")] {
         // Only the node that is stopped has short limits: the others wait for it.
         let mut scene = Scene::new(3, SIZE, "4M", &[]);
         scene.start_with(hop, &SHORT);
-        let client = scene.fetch_over(wire, &["--retries", "0"]);
+        let client = scene.fetch_over(protocol, &["--retries", "0"]);
         scene.arrives(1 << 20);
         scene.signal(hop, Signal::STOP);
         thread::sleep(STOP);
         scene.signal(hop, Signal::CONT);
-        goes_on(&scene, &client.wait(), &format!("hop {hop} over {wire}"));
-        assert!(!scene.node(hop).stderr().contains("WARN"), "hop {hop} over {wire}: {}", scene.node(hop).stderr());
+        goes_on(&scene, &client.wait(), &format!("hop {hop} over {protocol}"));
+        assert!(!scene.node(hop).stderr().contains("WARN"), "hop {hop} over {protocol}: {}", scene.node(hop).stderr());
     }
 }
 

@@ -84,7 +84,7 @@ fn the_legs_add_up_to_the_time_to_the_first_byte_and_each_hop_has_its_own() {
     let nodes: Vec<Node> = DELAYS_MS.iter().map(start).collect();
     let (tapped, measured) = tap(nodes[0].address());
     let addresses = [tapped].into_iter().chain(nodes[1..].iter().map(Node::address));
-    let lines: Vec<String> = addresses.map(|address| format!("{address} wire=http\n")).collect();
+    let lines: Vec<String> = addresses.map(|address| format!("{address} protocol=http\n")).collect();
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("input.txt");
     std::fs::write(&input, format!("f\n{}", lines.concat())).unwrap();

@@ -63,10 +63,10 @@ async fn stage(jobs: u32) -> Stage {
         resume: true,
         retries: 0,
         integrity: VerifyMode::Skip,
-        wire: None,
+        protocol: None,
         limits: Limits::default(),
     });
-    let route = Route::parse(format!("f\n127.0.0.1 {port} wire=http\n").as_bytes()).unwrap();
+    let route = Route::parse(format!("f\n127.0.0.1 {port} protocol=http\n").as_bytes()).unwrap();
     Stage { _folder: folder, queue, route, last_bytes }
 }
 
@@ -222,7 +222,7 @@ async fn the_end_of_a_transfer_is_told_before_the_hops_are_asked() {
         (stream, listener.accept().await.unwrap())
     });
     let mut stage = stage(1).await;
-    stage.route = Route::parse(format!("f\n127.0.0.1 {port} wire=http\n").as_bytes()).unwrap();
+    stage.route = Route::parse(format!("f\n127.0.0.1 {port} protocol=http\n").as_bytes()).unwrap();
     stage.queue.open();
     let number = stage.add("f");
     assert!(matches!(stage.queue.next_event().await, Some(QueueEvent::Done(1))));

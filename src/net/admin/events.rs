@@ -12,7 +12,7 @@ use super::BodyError;
 use crate::net::os::starvation::Pulse;
 use crate::net::server::node::Node;
 use crate::net::server::registry::ReaderGuard;
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::snapshot::{ConnSnapshot, ConnState};
 
 /// The interval where none is asked for.
@@ -55,8 +55,9 @@ impl LatestLine {
             return Ok(line.clone());
         }
         let snapshot = node.snapshot();
-        let from_original =
-            |conn: &ConnSnapshot| conn.state == ConnState::Streaming && conn.upstream_wire == Some(Wire::Seed);
+        let from_original = |conn: &ConnSnapshot| {
+            conn.state == ConnState::Streaming && conn.upstream_protocol == Some(Protocol::Legacy)
+        };
         let from_original = snapshot.connections.iter().any(from_original);
         let mut text = serde_json::to_vec(&snapshot)?;
         text.push(b'\n');
@@ -154,7 +155,7 @@ mod tests {
     use super::super::tests::site;
     use super::*;
     use crate::net::limits::{READERS, READERS_PER_SOURCE};
-    use crate::route::{FileName, Wire};
+    use crate::route::{FileName, Protocol};
     use crate::wire::{Method, TransferId};
 
     #[tokio::test]
@@ -163,17 +164,17 @@ mod tests {
         let conn = node.registry.open(([127, 0, 0, 1], 9).into());
         let reader = node.registry.begin_reader(conn.peer().ip()).unwrap();
         let mut events = Events::new(Arc::clone(&node), SHORTEST, reader);
-        let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Wire::Http);
-        for (state, wire, beats) in [
-            (ConnState::Streaming, Wire::Http, false),
-            (ConnState::Waiting, Wire::Seed, false),
-            (ConnState::Streaming, Wire::Seed, true),
-            (ConnState::Idle, Wire::Seed, false),
+        let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Protocol::Http);
+        for (state, protocol, beats) in [
+            (ConnState::Streaming, Protocol::Http, false),
+            (ConnState::Waiting, Protocol::Legacy, false),
+            (ConnState::Streaming, Protocol::Legacy, true),
+            (ConnState::Idle, Protocol::Legacy, false),
         ] {
             job.set_state(state);
-            job.met(([127, 0, 0, 1], 8).into(), wire);
+            job.met(([127, 0, 0, 1], 8).into(), protocol);
             assert!(poll_fn(|cx| Pin::new(&mut events).poll_frame(cx)).await.is_some_and(|line| line.is_ok()));
-            assert_eq!(events.pulse.is_some(), beats, "{state:?} {wire:?}");
+            assert_eq!(events.pulse.is_some(), beats, "{state:?} {protocol:?}");
         }
     }
 

@@ -30,7 +30,7 @@ use crate::net::server::registry::ReaderGuard;
 use crate::net::server::relay;
 use crate::net::upstream::connect::dial_by;
 use crate::net::upstream::policy::{Purpose, Refused};
-use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Wire};
+use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Protocol};
 use crate::wire::http::{decode_name, parse_number, plain_text};
 use crate::wire::{Action, Problem, Reason, TransferId, problem};
 
@@ -76,9 +76,9 @@ pub(super) async fn relay(
     };
     let via = via(request.headers()).ok_or_else(|| refuse(Reason::Loop, "the request came through too many relays"))?;
     let mut hops = route.into_iter();
-    let Hop { address: next, base, wire, .. } =
+    let Hop { address: next, base, protocol, .. } =
         hops.next().ok_or_else(|| refuse(Reason::Internal, "the route is empty"))?;
-    if wire == Some(Wire::Seed) {
+    if protocol == Some(Protocol::Legacy) {
         let detail = "pages and folders have no form in the legacy protocol, which this hop speaks";
         return Err(Problem::next(Reason::Unsupported, Action::Request, &next, detail, 0.0));
     }

@@ -22,7 +22,7 @@ use crate::net::server::node::NodeConfig;
 use crate::net::server::root::Root;
 use crate::net::upstream::policy::Policy;
 use crate::net::upstream::resolve::Resolver;
-use crate::route::{FileName, Wire};
+use crate::route::{FileName, Protocol};
 use crate::snapshot::{NodeSnapshot, TransferAccount};
 use crate::wire::TransferId;
 
@@ -43,7 +43,7 @@ pub(super) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
         limits: Limits { linger: Duration::from_millis(50), ..Limits::default() },
         dials: Dials::default(),
         max_connections: 64,
-        wire: None,
+        protocol: None,
         resolver: Resolver::default(),
     };
     config.access.chain = Some(Secret::new("sesame").unwrap());
@@ -188,7 +188,7 @@ async fn a_transfer_can_be_read_about_by_whoever_knows_its_id() {
     let site = site(|_| {}).await;
     let id = TransferId(0x1234 << 100);
     let conn = site.node.registry.open(site.address);
-    let job = conn.begin_job(id, crate::wire::Method::Get, &FileName::new(b"a.txt").unwrap(), Wire::Http);
+    let job = conn.begin_job(id, crate::wire::Method::Get, &FileName::new(b"a.txt").unwrap(), Protocol::Http);
     job.job().meter.gave(7);
     let path = format!("/v1/transfers/{id}");
     let (status, body) = get(site.address, &path, &[("via", "1.1 x".to_owned())]).await;

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::error::Broken;
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::snapshot::{Broke, ConnRole};
 
 /// A hop and what it did.
@@ -52,7 +52,7 @@ pub fn blame(findings: &[Finding], ended: Broken) -> Blame {
                 return told(before);
             }
         };
-        if account.upstream_wire == Some(Wire::Seed) {
+        if account.upstream_protocol == Some(Protocol::Legacy) {
             // The next hop cannot be asked: the question is one of HTTP.
             return Blame { hop: hop + 1, reporter: hop, how: next };
         }
@@ -70,7 +70,7 @@ pub fn suspect(findings: &[Finding]) -> Option<Blame> {
             Finding::Forgot => Broken::Restarted,
             Finding::Silent => Broken::Silent,
             Finding::Unknown => return None,
-            Finding::Account(account) if account.upstream_wire == Some(Wire::Seed) => return None,
+            Finding::Account(account) if account.upstream_protocol == Some(Protocol::Legacy) => return None,
             Finding::Account(_) => continue,
         };
         return Some(Blame { hop, reporter: 0, how });
@@ -84,8 +84,8 @@ mod tests {
     use crate::snapshot::TransferAccount;
 
     fn relay(broke: Option<Broke>) -> Finding {
-        let (role, upstream_wire) = (ConnRole::Relay, Some(Wire::Http));
-        Finding::Account(Box::new(TransferAccount { role, broke, upstream_wire, ..TransferAccount::default() }))
+        let (role, upstream_protocol) = (ConnRole::Relay, Some(Protocol::Http));
+        Finding::Account(Box::new(TransferAccount { role, broke, upstream_protocol, ..TransferAccount::default() }))
     }
 
     fn origin(broke: Option<Broke>) -> Finding {
@@ -128,9 +128,10 @@ mod tests {
         // A foreign server gives no account, and an original program is not asked.
         assert_eq!(found(&[reset.clone(), Finding::Unknown]), (2, 1, Broken::Reset));
         let Finding::Account(account) = relay(Some(Broke::SourceSilent)) else { panic!("not an account") };
-        let seed = Finding::Account(Box::new(TransferAccount { upstream_wire: Some(Wire::Seed), ..*account }));
-        assert_eq!(found(&[seed.clone(), Finding::Silent]), (2, 1, Broken::Silent));
-        assert_eq!(suspect(&[seed, Finding::Silent]), None);
+        let legacy =
+            Finding::Account(Box::new(TransferAccount { upstream_protocol: Some(Protocol::Legacy), ..*account }));
+        assert_eq!(found(&[legacy.clone(), Finding::Silent]), (2, 1, Broken::Silent));
+        assert_eq!(suspect(&[legacy, Finding::Silent]), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::net::diagnose::{Blame, blame, findings};
 use crate::net::os::starvation::Pulse;
 use crate::net::server::digests::Hasher;
 use crate::net::upstream::Upstream;
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::snapshot::Phase;
 
 /// How a try ended that did not fail.
@@ -46,7 +46,7 @@ pub(super) async fn attempt(
         return Err(Error::TooLarge { file: job.route.file.shown(), size, most });
     }
     let legs = all_legs(&answer);
-    tracker.answered(size, answer.wire, &legs, begun.as_ref().map_or(0, |begun| begun.offset));
+    tracker.answered(size, answer.protocol, &legs, begun.as_ref().map_or(0, |begun| begun.offset));
     let source = Source::of(&job.route, &answer).map_err(|why| tracker.cannot_resume(why)).ok();
     let part = match ready(place, (begun.take(), first), source, size, job).await? {
         Ready::Part(part) => *part,
@@ -56,7 +56,7 @@ pub(super) async fn attempt(
     let arrived = part.hasher.as_ref().map(Hasher::so_far);
     *begun = Some(part);
     if let Err(error) = received {
-        return Err(match blamed(job, answer.wire, error, stop).await {
+        return Err(match blamed(job, answer.protocol, error, stop).await {
             // What came may be of the one state or the other.
             error @ Error::Changed { .. } => error.keeping(begun.take().map(Begun::give_up).unwrap_or_default()),
             error => error,
@@ -82,7 +82,7 @@ pub(super) async fn attempt(
         integrity,
         origin,
         was_there: published == Published::WasThere,
-        wire: answer.wire,
+        protocol: answer.protocol,
         legs,
         elapsed: tracker.elapsed(),
         flow: tracker.flow(),
@@ -115,9 +115,9 @@ async fn receive(
 
 /// Puts a body that broke off on the hop that broke it, as far as the hops can tell: through the chain as far as it still
 /// stands, and directly.
-pub(super) async fn blamed(job: &FetchJob, wire: Wire, error: Error, stop: &CancellationToken) -> Error {
+pub(super) async fn blamed(job: &FetchJob, protocol: Protocol, error: Error, stop: &CancellationToken) -> Error {
     let Error::Short { received, size, how, .. } = error else { return error };
-    if wire == Wire::Seed {
+    if protocol == Protocol::Legacy {
         return error;
     }
     let asking = findings(&job.route, job.route.hops().len(), job.id, ASK);

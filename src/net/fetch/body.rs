@@ -16,7 +16,7 @@ use crate::meter::Wait;
 use crate::net::diagnose::{Blame, findings, suspect};
 use crate::net::os::deadline::Deadline;
 use crate::net::upstream::Upstream;
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::text::SafeText;
 use crate::wire::{Action, Problem, Reason};
 
@@ -35,7 +35,7 @@ pub(super) async fn receive<S>(
     if upstream.go_ahead().await.is_err() {
         return Err(ended(job, offset, size, b"", Broken::Reset));
     }
-    let mut watch = Watch::new(job, upstream.wire() == Some(Wire::Http));
+    let mut watch = Watch::new(job, upstream.protocol() == Some(Protocol::Http));
     let mut first = Vec::with_capacity(NOT_OPENED.len() + 1);
     let mut throttle = job.cap.throttle();
     let mut received = offset;

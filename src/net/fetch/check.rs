@@ -6,7 +6,7 @@ use super::FetchJob;
 use super::request::{all_legs, ask, request};
 use crate::error::Error;
 use crate::net::upstream::Upstream;
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::wire::{Leg, Method};
 
 /// What a chain says of a file without moving it.
@@ -15,7 +15,7 @@ pub struct Checked {
     /// The file's size.
     pub size: u64,
     /// The wire that the first hop speaks.
-    pub wire: Wire,
+    pub protocol: Protocol,
     /// The validator, if the origin offers one.
     pub etag: Option<String>,
     /// When the file was last changed, as the origin says it.
@@ -32,7 +32,7 @@ pub async fn check(upstream: &mut Upstream, job: &FetchJob, stop: &CancellationT
     let answer = result?;
     Ok(Checked {
         size: answer.reply.size().unwrap_or_default(),
-        wire: answer.wire,
+        protocol: answer.protocol,
         etag: answer.reply.etag.clone(),
         last_modified: answer.reply.last_modified.clone(),
         legs: all_legs(&answer),

@@ -12,7 +12,7 @@ use super::validator::Validator;
 use crate::error::{Error, Kept};
 use crate::net::server::digests::Hasher;
 use crate::net::upstream::Answer;
-use crate::route::{Route, Wire};
+use crate::route::{Protocol, Route};
 use crate::wire::Algorithm;
 
 /// Bytes read and hashed at a time.
@@ -52,7 +52,7 @@ impl Source {
     /// and where it does not, its answer is the whole file. Else the answer is why it cannot.
     pub(super) fn of(route: &Route, answer: &Answer) -> Result<Self, &'static str> {
         let reply = &answer.reply;
-        if answer.wire != Wire::Http || reply.accept_ranges == Some(false) {
+        if answer.protocol != Protocol::Http || reply.accept_ranges == Some(false) {
             return Err("its origin sends no parts");
         }
         let validator = Validator::of(reply).ok_or("its origin gives no validator that can be trusted")?;

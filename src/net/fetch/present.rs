@@ -16,7 +16,7 @@ use super::{FetchJob, Fetched, blocking};
 use crate::error::{Error, Kept, shown};
 use crate::net::server::digests::Hasher;
 use crate::net::upstream::{Answer, Upstream};
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::snapshot::{Integrity, Phase};
 use crate::wire::{Digest, Method, Request};
 
@@ -37,7 +37,7 @@ pub(super) async fn up_to_date(
     stop: &CancellationToken,
 ) -> Result<Option<Fetched>, Error> {
     // The legacy protocol knows sizes alone, and says them before the body anyway.
-    if job.integrity == VerifyMode::Skip || job.route.split_first().0.wire == Some(Wire::Seed) {
+    if job.integrity == VerifyMode::Skip || job.route.split_first().0.protocol == Some(Protocol::Legacy) {
         return Ok(None);
     }
     tracker.attempt(job.id);
@@ -68,7 +68,7 @@ pub(super) async fn up_to_date(
                 integrity: Integrity::Verified { digest: expected.to_string() },
                 origin: told,
                 was_there: true,
-                wire: answer.wire,
+                protocol: answer.protocol,
                 legs,
                 elapsed: tracker.elapsed(),
                 flow: tracker.flow(),
@@ -93,7 +93,7 @@ async fn question(
     // The id of the transfer is for the body: the hops keep what they know of it for the questions afterwards.
     let question = Request { transfer: Some(job.machine.transfer_id()), ..request(job, Method::Head, algorithm) };
     match ask_on(upstream, job, question, tracker, stop).await {
-        Ok(answer) if answer.wire == Wire::Http => {
+        Ok(answer) if answer.protocol == Protocol::Http => {
             upstream.finish();
             Ok(Some(answer))
         }
@@ -234,7 +234,7 @@ mod tests {
             assert_eq!(asked(&scene).len(), 1);
             assert!(asked(&scene)[0].starts_with("GET"));
         }
-        let mut legacy = Scene::new("seed", vec![Turn::Say("21".to_owned())]).await;
+        let mut legacy = Scene::new("legacy", vec![Turn::Say("21".to_owned())]).await;
         std::fs::write(legacy.folder.path().join("f.bin"), b"short").unwrap();
         assert!(legacy.fetch().await.unwrap_err().to_string().contains("of another size"));
         assert_eq!(legacy.asked.lock().unwrap().len(), 1);

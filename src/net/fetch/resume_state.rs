@@ -365,7 +365,7 @@ mod tests {
     fn a_file_is_known_by_its_origin_and_not_by_the_way_there() {
         let of = |text: &str| file_of(&Route::parse(text.as_bytes()).unwrap());
         assert_eq!(of("a b\nh1 1\nh3 3\n"), "h3:3/files/a%20b");
-        assert_eq!(of("a b\nh1 1\nh3 3\n"), of("a b\nh2 2\nh3 3 name=origin wire=http\n"));
+        assert_eq!(of("a b\nh1 1\nh3 3\n"), of("a b\nh2 2\nh3 3 name=origin protocol=http\n"));
         assert_ne!(of("a b\nh3 3\n"), of("a b\nh3 3 base=/\n"));
         assert_ne!(of("a\nh3 3\n"), of("a\nh4 3\n"));
     }

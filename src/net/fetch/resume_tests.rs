@@ -295,7 +295,7 @@ async fn a_first_contact_that_fails_is_not_tried_again_and_neither_is_a_file_tha
     assert_eq!((error.exit_code(), scene.last().attempt), (4, 2));
     assert!(error.to_string().contains("what arrived is in"), "{error}");
     // Nobody listens any more.
-    scene.job.route = Route::parse(b"dir/f.bin\n127.0.0.1 9 wire=http\n").unwrap();
+    scene.job.route = Route::parse(b"dir/f.bin\n127.0.0.1 9 protocol=http\n").unwrap();
     scene.fetch().await.unwrap_err();
     assert_eq!(scene.last().attempt, 1);
 }

@@ -172,7 +172,7 @@ async fn attempt(
     }
     let legs = all_legs(&answer);
     let offset = so_far.offset;
-    tracker.answered(size, answer.wire, &legs, offset);
+    tracker.answered(size, answer.protocol, &legs, offset);
     so_far.source = Source::of(&job.route, &answer);
     if offset < size || size == 0 {
         let Some(begun) = written.take() else { return Err(Error::Other("the output is gone".to_owned())) };
@@ -197,7 +197,7 @@ async fn attempt(
         tracker.end();
         *written = Some(Written { sink, hasher, offset, source });
         if let Err(error) = received {
-            return Err(blamed(job, answer.wire, error, stop).await);
+            return Err(blamed(job, answer.protocol, error, stop).await);
         }
     }
     upstream.finish();
@@ -210,7 +210,7 @@ async fn attempt(
         integrity,
         origin,
         was_there: false,
-        wire: answer.wire,
+        protocol: answer.protocol,
         legs,
         elapsed: tracker.elapsed(),
         flow: tracker.flow(),

@@ -39,12 +39,12 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    pub(super) async fn new(wire: &str, turns: Vec<Turn>) -> Self {
+    pub(super) async fn new(protocol: &str, turns: Vec<Turn>) -> Self {
         let asked = Asked::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let peer = AbortOnDropHandle::new(tokio::spawn(play(listener, turns, Arc::clone(&asked))));
-        let route = Route::parse(format!("dir/f.bin\n127.0.0.1 {port} wire={wire}\n").as_bytes()).unwrap();
+        let route = Route::parse(format!("dir/f.bin\n127.0.0.1 {port} protocol={protocol}\n").as_bytes()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let job = FetchJob::new(1, route, folder.path().to_owned(), Limits::default());
         let upstream = client(Arc::default(), job.limits, None);
@@ -346,12 +346,12 @@ async fn stopping_keeps_the_part() {
 }
 
 #[tokio::test]
-async fn a_seed_origin_that_cannot_open_a_folder_is_understood() {
+async fn a_legacy_origin_that_cannot_open_a_folder_is_understood() {
     let turns = vec![Turn::Say("4096".to_owned()), Turn::SayAndClose("NA".to_owned())];
-    let mut scene = Scene::new("seed", turns).await;
+    let mut scene = Scene::new("legacy", turns).await;
     let error = scene.fetch().await.unwrap_err();
     assert!(error.exit_code() == 4 && error.to_string().contains("could not open it"), "{error}");
-    let mut scene = Scene::new("seed", vec![Turn::Say("2".to_owned()), Turn::Say("NA".to_owned())]).await;
+    let mut scene = Scene::new("legacy", vec![Turn::Say("2".to_owned()), Turn::Say("NA".to_owned())]).await;
     assert_eq!(scene.fetch().await.unwrap().size, 2);
     assert_eq!(scene.read("f.bin"), b"NA");
 }

@@ -11,7 +11,7 @@ use super::{Cap, FetchJob, Fetched};
 use crate::error::{Error, shown};
 use crate::meter::{Meter, RateWindow, Wait};
 use crate::net::os::clock::Clock;
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::snapshot::{Flow, Phase, TransferSnapshot};
 use crate::text::SafeText;
 use crate::waterfall;
@@ -146,9 +146,9 @@ impl<'a> Tracker<'a> {
     }
 
     /// The head of the answer is there; the body goes on from an offset.
-    pub(super) fn answered(&mut self, size: u64, wire: Wire, legs: &[Leg], from: u64) {
+    pub(super) fn answered(&mut self, size: u64, protocol: Protocol, legs: &[Leg], from: u64) {
         self.snapshot.size = Some(size);
-        self.snapshot.wire = Some(wire);
+        self.snapshot.protocol = Some(protocol);
         self.snapshot.legs = legs.to_vec();
         self.snapshot.resumed_from = from;
         self.here = from;

@@ -6,7 +6,7 @@ use super::FetchJob;
 use super::request::{ask, request};
 use crate::error::{Error, Kept};
 use crate::net::upstream::{Answer, Upstream};
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::snapshot::Integrity;
 use crate::wire::{Action, Algorithm, Digest, Method, Reason};
 
@@ -56,7 +56,7 @@ pub(super) async fn prove(
         |reason: &str| Ok((Integrity::SizeChecked { digest: arrived.to_string(), reason: reason.into() }, None));
     // A weak validator does not promise the same bytes, so no digest can be tied to it.
     let etag = answer.reply.etag.clone().filter(|etag| !etag.starts_with("W/"));
-    let Some(etag) = etag.filter(|_| answer.wire == Wire::Http) else {
+    let Some(etag) = etag.filter(|_| answer.protocol == Protocol::Http) else {
         return size_checked("the origin offers no digest");
     };
     let mut question = request(job, Method::Head, Some(arrived.algorithm));

@@ -153,7 +153,7 @@ impl Downstream {
         self.asked_last && self.inbox.is_empty() && silent()
     }
 
-    /// The seed wire's end: the peer closes first if it will, then we do.
+    /// The legacy protocol's end: the peer closes first if it will, then we do.
     pub async fn close_after_peer(mut self) {
         drain(&mut self.stream, self.limits.linger).await;
         let _ = within(self.limits.linger, self.stream.shutdown()).await;

@@ -79,7 +79,7 @@ mod tests {
     use crate::net::server::root::Root;
     use crate::net::upstream::policy::Policy;
     use crate::net::upstream::resolve::Resolver;
-    use crate::route::{FileName, Wire};
+    use crate::route::{FileName, Protocol};
     use crate::wire::{Method, TransferId};
 
     #[tokio::test]
@@ -90,12 +90,12 @@ mod tests {
         let open = || registry.open(([127, 0, 0, 1], 9).into());
         let first = open();
         assert!(goes_first(&limits, &first));
-        let job = first.begin_job(TransferId(1), Method::Get, &name, Wire::Http);
+        let job = first.begin_job(TransferId(1), Method::Get, &name, Protocol::Http);
         assert!(after_body(&limits, &job, true) && !goes_first(&limits, &first));
         assert!(!after_body(&limits, &job, false), "a reader that may ask again waits for this node");
         let second = open();
         assert!(!after_body(&limits, &job, true) && !goes_first(&limits, &second));
-        let other = second.begin_job(TransferId(2), Method::Get, &name, Wire::Http);
+        let other = second.begin_job(TransferId(2), Method::Get, &name, Protocol::Http);
         assert!(!after_body(&limits, &other, true));
         drop(job);
         assert!(after_body(&limits, &other, true) && !goes_first(&limits, &first));
@@ -126,7 +126,7 @@ mod tests {
             limits,
             dials: Dials::default(),
             max_connections: 256,
-            wire: Some(Wire::Http),
+            protocol: Some(Protocol::Http),
             resolver: Resolver::default(),
         };
         let drain = Drain::new();

@@ -1,4 +1,4 @@
-//! A session in the seed wire: the original's dialogue, made to work beside it.
+//! A session in the legacy protocol: the original's dialogue, made to work beside it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use super::relay;
 use super::session::{admit, hold_back, note_dials, refuse_on_purpose, send_body};
 use crate::net::os::deadline::{Deadline, within};
 use crate::net::upstream::Upstream;
-use crate::route::{Hop, Role, Wire, advance};
+use crate::route::{Hop, Protocol, Role, advance};
 use crate::snapshot::{ConnRole, ConnState};
-use crate::wire::seed::{PROBE_ANSWER, PROBE_NAME, Parsed, SeedRequest, encode_problem, parse_request, to_request};
+use crate::wire::legacy::{LegacyRequest, PROBE_ANSWER, PROBE_NAME, Parsed, encode_problem, parse_request, to_request};
 use crate::wire::{Action, Method, Problem, Reason, Request};
 
 /// How long a request that parses may still grow, where line 2 is this listener.
@@ -39,18 +39,18 @@ pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head:
     let mut head = Some(head);
     loop {
         conn.set_state(ConnState::Head);
-        let Ok(Some(seed)) = deadline.bound(read_request(node, &mut down, conn.peer())).await else { return };
+        let Ok(Some(legacy)) = deadline.bound(read_request(node, &mut down, conn.peer())).await else { return };
         head.take();
         // Which protocol this is, whoever asks may know, as that this node lives.
-        if seed.name.as_bytes() == PROBE_NAME && seed.route.is_empty() {
+        if legacy.name.as_bytes() == PROBE_NAME && legacy.route.is_empty() {
             if down.write(PROBE_ANSWER).await.is_ok() {
                 down.close_after_peer().await;
             }
             return;
         }
-        let mut request = to_request(seed);
+        let mut request = to_request(legacy);
         let id = *request.transfer.get_or_insert_with(|| node.machine().transfer_id());
-        let job = conn.begin_job(id, Method::Get, &request.name, Wire::Seed);
+        let job = conn.begin_job(id, Method::Get, &request.name, Protocol::Legacy);
         note_dials(node, &job);
         if let Err(why) = admit(node, &mut down, conn) {
             return refuse(down, &job, &Problem::here(Reason::Policy, Action::Request, node.called(&request), why))
@@ -76,7 +76,7 @@ pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head:
 }
 
 /// Reads until the request parses and nothing more comes for a moment: the wire has no end mark.
-async fn read_request(node: &Node, down: &mut Downstream, peer: SocketAddr) -> Option<SeedRequest> {
+async fn read_request(node: &Node, down: &mut Downstream, peer: SocketAddr) -> Option<LegacyRequest> {
     loop {
         let read = match parse_request(&down.inbox) {
             Parsed::Never(why) => {

@@ -36,7 +36,7 @@ use crate::net::upstream::Upstream;
 use crate::net::upstream::policy::{Policy, Purpose};
 use crate::net::upstream::protocols::Links;
 use crate::net::upstream::resolve::Resolver;
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::snapshot::{Flow, Load, NodeSnapshot, TransferAccount};
 use crate::verdict::{Alone, Stage};
 use crate::wire::{Request, TransferId};
@@ -61,7 +61,7 @@ pub struct NodeConfig {
     /// Most connections at once.
     pub max_connections: usize,
     /// The wire of next hops that are not marked with one; `None` finds out.
-    pub wire: Option<Wire>,
+    pub protocol: Option<Protocol>,
     /// What looks up the names of next hops.
     pub resolver: Resolver,
 }
@@ -107,7 +107,12 @@ impl Node {
         let judge = Arc::new(move |address, purpose: Purpose<'_>| policy.allows(address, purpose));
         Arc::new(Self {
             dials: LiveDials::new(config.dials),
-            upstream: Upstream::new(Arc::new(Links::new(config.resolver.clone())), config.limits, judge, config.wire),
+            upstream: Upstream::new(
+                Arc::new(Links::new(config.resolver.clone())),
+                config.limits,
+                judge,
+                config.protocol,
+            ),
             config,
             peers: LocalPeers::new(),
             address,
@@ -288,7 +293,7 @@ impl Node {
             pid: std::process::id(),
             address: self.address.to_string().into(),
             policy: self.config.policy.to_string().into(),
-            wires: vec!["http".into(), "seed".into()],
+            protocols: vec!["http".into(), "legacy".into()],
             draining: self.draining(),
             dials: self.dials.now(),
             load: (self.machine().load)().map(|load| Load { late_us: self.late_us.load(Relaxed), ..load }),

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::meter::Meter;
 use crate::net::os::clock::Clock;
-use crate::route::{FileName, Wire};
+use crate::route::{FileName, Protocol};
 use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, Moments, NodeSnapshot, Totals, TransferAccount};
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
@@ -86,7 +86,7 @@ struct Now {
 pub struct Job {
     id: TransferId,
     method: Method,
-    wire: Wire,
+    protocol: Protocol,
     /// What its body does.
     pub meter: Meter,
     account: Mutex<TransferAccount>,
@@ -247,13 +247,13 @@ impl ConnGuard {
     }
 
     /// A file request begins on this connection.
-    pub fn begin_job(&self, id: TransferId, method: Method, name: &FileName, wire: Wire) -> JobGuard<'_> {
+    pub fn begin_job(&self, id: TransferId, method: Method, name: &FileName, protocol: Protocol) -> JobGuard<'_> {
         let account = TransferAccount { name: name.shown(), ..TransferAccount::default() };
         let began_us = self.registry.clock.now_us();
         let job = Arc::new(Job {
             id,
             method,
-            wire,
+            protocol,
             meter: Meter::default(),
             account: Mutex::new(account),
             next: Mutex::default(),
@@ -320,8 +320,8 @@ impl JobGuard<'_> {
 
 impl Job {
     /// The wire toward the client.
-    pub fn wire(&self) -> Wire {
-        self.wire
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 }
 
@@ -377,7 +377,7 @@ mod tests {
         let registry = registry();
         let conn = registry.open(peer());
         let name = FileName::new(b"f").unwrap();
-        let job = conn.begin_job(TransferId(1 << 100), Method::Get, &name, Wire::Http);
+        let job = conn.begin_job(TransferId(1 << 100), Method::Get, &name, Protocol::Http);
         job.job().meter.begin(0);
         job.job().meter.took(5);
         job.job().meter.gave(5);
@@ -409,7 +409,7 @@ mod tests {
         let conn = registry.open(peer());
         let name = FileName::new(b"f").unwrap();
         for id in 0..=HISTORY as u128 {
-            drop(conn.begin_job(TransferId(id), Method::Get, &name, Wire::Http));
+            drop(conn.begin_job(TransferId(id), Method::Get, &name, Protocol::Http));
         }
         assert!(registry.account(TransferId(0)).is_none() && registry.account(TransferId(1)).is_some());
     }

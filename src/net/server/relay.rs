@@ -168,7 +168,7 @@ pub async fn ask(
             tracing::warn!("cannot connect to {} for {}: {problem}", next.address, job.peer());
         }
     })?;
-    job.met(answer.address, answer.wire);
+    job.met(answer.address, answer.protocol);
     job.update(|account| {
         account.leg = Some(answer.leg);
         account.size = answer.reply.length;

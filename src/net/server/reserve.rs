@@ -13,7 +13,7 @@ use crate::net::limits::{RESERVED_HEAD, RESERVED_WHOLE};
 use crate::net::os::deadline::within;
 use crate::snapshot::ConnState;
 use crate::wire::http::{Asked, is_http, parse_request};
-use crate::wire::{Action, Method, Problem, Reason, seed};
+use crate::wire::{Action, Method, Problem, Reason, legacy};
 
 /// What the first words on a reserved connection are.
 enum First {
@@ -45,7 +45,7 @@ pub(super) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard) {
             return;
         }
         First::Other => problem_message(&problem, Method::Get, false),
-        First::Legacy => seed::encode_problem(&problem),
+        First::Legacy => legacy::encode_problem(&problem),
     };
     node.registry.refuse();
     conn.set_state(ConnState::Lingering);

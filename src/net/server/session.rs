@@ -21,7 +21,7 @@ use crate::net::limits::MINIMUM_RATE;
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::{Deadline, within};
 use crate::net::upstream::Upstream;
-use crate::route::{Role, Wire, advance};
+use crate::route::{Protocol, Role, advance};
 use crate::snapshot::{Broke, ConnState};
 use crate::units::Span;
 use crate::wire::http::{Asked, HeadError, MAX_HEAD, encode_working, is_http, parse_request};
@@ -249,7 +249,7 @@ async fn file(
         return Box::pin(down.send_problem(&problem, request.method, false)).await;
     }
     let id = *request.transfer.get_or_insert_with(|| node.machine().transfer_id());
-    let job = conn.begin_job(id, request.method, &request.name, Wire::Http);
+    let job = conn.begin_job(id, request.method, &request.name, Protocol::Http);
     if request.query.is_some() {
         // It may hold a secret, and names stand in logs and reports.
         job.update(|account| account.name = format!("{}?…", account.name).into());
@@ -327,9 +327,9 @@ pub async fn send_body<S: Source>(
     meter.begin(clock.now_us());
     let fixed = limits.sockbuf.is_some();
     let pace = Pace { meter, clock, dials: &node.dials, idle: limits.idle, stall: limits.stall, step: STEP, fixed };
-    let early = match job.job().wire() {
-        Wire::Http => Early::Keep(&mut down.inbox),
-        Wire::Seed => Early::Discard,
+    let early = match job.job().protocol() {
+        Protocol::Http => Early::Keep(&mut down.inbox),
+        Protocol::Legacy => Early::Discard,
     };
     let head = std::mem::take(&mut down.head);
     let sent = tokio::select! {

@@ -25,7 +25,7 @@ use crate::net::limits::Limits;
 use crate::net::os::deadline::Deadline;
 use crate::net::server::{node::Node, node::NodeConfig, registry::Slots, root::Root, session};
 use crate::net::upstream::{policy::Policy, protocols::Links, resolve::Resolver};
-use crate::route::{Route, Wire};
+use crate::route::{Protocol, Route};
 use crate::snapshot::{Integrity, TransferSnapshot};
 use crate::wire::{Algorithm, Digest};
 
@@ -45,7 +45,7 @@ const STALLED: Duration = Duration::from_secs(380);
 struct Scene {
     size: usize,
     /// The wire of each hop, the last of which is the origin; `None` has to be found out.
-    wires: Vec<Option<Wire>>,
+    protocols: Vec<Option<Protocol>>,
     slices: Slices,
     faults: Vec<Planned>,
     /// This hop refuses this dial.
@@ -77,10 +77,10 @@ impl Scene {
         let mut random = Seeded::new(seed);
         let size = random.pick(&[0, 1, 5, 1000, 16 * 1024, 16 * 1024 + 1, 70_000, 300_000]);
         let hops = 2 + random.below(4) as usize;
-        let wire = |random: &mut Seeded| random.pick(&[Some(Wire::Http), Some(Wire::Http), Some(Wire::Seed), None]);
+        let any = [Some(Protocol::Http), Some(Protocol::Http), Some(Protocol::Legacy), None];
         // Half of the chains have proof at the end.
         let proven = random.one_in(2);
-        let wires = (0..hops).map(|_| if proven { Some(Wire::Http) } else { wire(&mut random) }).collect();
+        let protocols = (0..hops).map(|_| if proven { Some(Protocol::Http) } else { random.pick(&any) }).collect();
         let slices = match random.below(4) {
             0 => Slices::AtMost(1 + random.below(64) as usize),
             1 => Slices::Ragged(20_000, 20),
@@ -91,7 +91,7 @@ impl Scene {
         Self {
             // Every byte for itself is slow to watch.
             size: if matches!(slices, Slices::AtMost(_)) { size.min(1000) } else { size },
-            wires,
+            protocols,
             slices,
             faults,
             refuses: random.one_in(8).then(|| (random.below(hops as u64) as usize, random.below(2) as usize)),
@@ -179,12 +179,12 @@ impl Chain {
                 limits: Limits::default(),
                 dials: Dials { limit: scene.limit.filter(|_| hop == 0), ..Dials::default() },
                 max_connections: 64,
-                wire: None,
+                protocol: None,
                 resolver: Resolver::default().on(MACHINE),
             };
             Node::new(config, address(hop))
         };
-        let nodes = (0..scene.wires.len()).map(node).collect();
+        let nodes = (0..scene.protocols.len()).map(node).collect();
         Self { scene, nodes, dials: RefCell::default(), tasks: Arc::default() }
     }
 
@@ -239,11 +239,11 @@ impl Chain {
     }
 
     fn route(&self) -> Route {
-        let line = |(hop, wire): (usize, &Option<Wire>)| {
-            let wire = wire.map_or(String::new(), |wire| format!(" wire={}", wire.as_str()));
-            format!("127.0.0.1 {}{wire}\n", address(hop).port())
+        let line = |(hop, protocol): (usize, &Option<Protocol>)| {
+            let protocol = protocol.map_or(String::new(), |protocol| format!(" protocol={}", protocol.as_str()));
+            format!("127.0.0.1 {}{protocol}\n", address(hop).port())
         };
-        let lines: String = self.scene.wires.iter().enumerate().map(line).collect();
+        let lines: String = self.scene.protocols.iter().enumerate().map(line).collect();
         Route::parse(format!("f.bin\n{lines}").as_bytes()).unwrap()
     }
 
@@ -360,7 +360,7 @@ fn check(scene: &Scene, content: &[u8], fetched: &Fetched) {
     let found = fs::read(&fetched.path).unwrap();
     assert_eq!(found.len() as u64, fetched.size, "{scene:?}");
     let excused = matches!(fetched.integrity, Integrity::SizeChecked { .. }) && scene.altered() > 0;
-    let proven = scene.wires.iter().all(|wire| *wire == Some(Wire::Http)) && scene.altered() < 2;
+    let proven = scene.protocols.iter().all(|protocol| *protocol == Some(Protocol::Http)) && scene.altered() < 2;
     assert!(found == content || excused && !proven, "a wrong success, {:?}: {scene:?}", fetched.integrity);
 }
 

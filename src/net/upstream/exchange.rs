@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::protocols::{SILENCE, probe};
 use super::{
-    Action, Answer, Hop, Instant, Leg, Link, Method, Problem, Reason, Reply, Request, Stage, Told, Upstream, Wire, seed,
+    Action, Answer, Hop, Instant, Leg, Link, Method, Problem, Protocol, Reason, Reply, Request, Stage, Told, Upstream,
+    legacy,
 };
 use super::{AsyncReadExt, AsyncWriteExt, encode_request, ms_since, parse_reply, problem};
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
@@ -29,8 +30,8 @@ const MOST_INTERIM: usize = 256;
 enum Failed {
     /// The connection closed before a single byte came.
     Unanswered(Problem),
-    /// The hop turned out to speak the seed wire.
-    SpeaksSeed,
+    /// The hop turned out to speak the legacy protocol.
+    SpeaksLegacy,
     /// Anything else.
     Problem(Problem),
 }
@@ -51,39 +52,39 @@ impl Upstream {
                 Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
                 Err(Failed::Problem(problem)) => return Err(problem),
                 // A kept connection may have been closed while the request was on its way: dial again, once.
-                Err(Failed::Unanswered(_) | Failed::SpeaksSeed) => {}
+                Err(Failed::Unanswered(_) | Failed::SpeaksLegacy) => {}
             }
         }
         let question = question(hop, request, deadline)?;
         // Only nodes are dialled ahead, and a base is for other servers.
         let spare = if hop.base.is_none() { self.links.spares.take(&hop.address, &question) } else { None };
         if let Some((stream, address, said)) = spare {
-            let mut link = Link::new(&hop.address, address, Wire::Http, stream, 0.0);
+            let mut link = Link::new(&hop.address, address, Protocol::Http, stream, 0.0);
             match self.exchange(&mut link, hop, request, deadline, Some(&question[said..]), told).await {
                 Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
                 Err(Failed::Problem(problem)) => return Err(problem),
                 // So may one that was dialled ahead.
-                Err(Failed::Unanswered(_) | Failed::SpeaksSeed) => {}
+                Err(Failed::Unanswered(_) | Failed::SpeaksLegacy) => {}
             }
         }
-        let (mut link, dialed, said) = self.connect(hop, Wire::Http, deadline, &question, told).await?;
+        let (mut link, dialed, said) = self.connect(hop, Protocol::Http, deadline, &question, told).await?;
         // What was not said at once is asked anew: less time is left by now.
         let rest = (said > 0).then(|| &question[said..]);
         match self.exchange(&mut link, hop, request, deadline, rest, told).await {
             Ok(reply) => Ok(self.answered(link, reply, dialed)),
             Err(Failed::Problem(problem) | Failed::Unanswered(problem)) => Err(problem),
-            Err(Failed::SpeaksSeed) => {
+            Err(Failed::SpeaksLegacy) => {
                 drop(link);
-                self.links.remember(&hop.address, Wire::Seed);
-                Box::pin(self.ask_seed(hop, request, deadline, told)).await
+                self.links.remember(&hop.address, Protocol::Legacy);
+                Box::pin(self.ask_legacy(hop, request, deadline, told)).await
             }
         }
     }
 
     fn answered(&mut self, mut link: Link, reply: Box<Reply>, leg: Leg) -> Answer {
-        let answer = Answer { leg, wire: link.wire, address: link.address, reply };
+        let answer = Answer { leg, protocol: link.protocol, address: link.address, reply };
         link.keep &= answer.reply.keep_alive;
-        link.ours = link.wire == Wire::Http && answer.reply.hops.is_some();
+        link.ours = link.protocol == Protocol::Http && answer.reply.hops.is_some();
         self.link = Some(link);
         answer
     }
@@ -137,7 +138,7 @@ impl Upstream {
                 Err(error) => return Err(Failed::Problem(wait.problem(Reason::Nonsense, &error.to_string()))),
                 Ok(Some((ReplyHead::Final(reply), length))) => {
                     if wait.request.ack {
-                        self.links.remember(&wait.hop.address, Wire::Http);
+                        self.links.remember(&wait.hop.address, Protocol::Http);
                     }
                     return Ok((reply, length));
                 }
@@ -185,7 +186,7 @@ impl Upstream {
         if let Some(problem) = closed {
             // The original drops a connection it does not understand when the next one comes: closing settles nothing.
             return match asking.await {
-                Some(Wire::Seed) => Err(Failed::SpeaksSeed),
+                Some(Protocol::Legacy) => Err(Failed::SpeaksLegacy),
                 _ => Err(Failed::Problem(problem)),
             };
         }
@@ -197,9 +198,9 @@ impl Upstream {
                     Ok(read) => return Ok(read),
                     Err(problem) => closed = Some(problem),
                 },
-                wire = &mut asking => {
-                    return match (wire, closed) {
-                        (Some(Wire::Seed), _) => Err(Failed::SpeaksSeed),
+                protocol = &mut asking => {
+                    return match (protocol, closed) {
+                        (Some(Protocol::Legacy), _) => Err(Failed::SpeaksLegacy),
                         (_, Some(problem)) => Err(Failed::Problem(problem)),
                         (_, None) => {
                             wait.unsure = false;
@@ -211,15 +212,15 @@ impl Upstream {
         }
     }
 
-    pub(super) async fn ask_seed(
+    pub(super) async fn ask_legacy(
         &mut self,
         hop: &Hop,
         request: &Request,
         deadline: &mut Deadline,
         told: Told<'_>,
     ) -> Result<Answer, Problem> {
-        let text = seed::encode_request(request, hop)?;
-        let (mut link, dialed, said) = self.connect(hop, Wire::Seed, deadline, &text, told).await?;
+        let text = legacy::encode_request(request, hop)?;
+        let (mut link, dialed, said) = self.connect(hop, Protocol::Legacy, deadline, &text, told).await?;
         let asked = Instant::now();
         let mut wait = Wait { hop, request, asked, until: *deadline, unsure: false, told };
         if !matches!(wait.until.bound(link.stream.write_all(&text[said..])).await, Ok(Ok(()))) {
@@ -228,23 +229,23 @@ impl Upstream {
         told(Stage::Waiting);
         read_some(&mut link, &mut wait).await?;
         // The answer has no end mark: it is whole when nothing more comes for a moment, or the other side closed.
-        while link.early.len() < seed::MAX_ANSWER {
+        while link.early.len() < legacy::MAX_ANSWER {
             match within(ANSWER_GAP, read_some(&mut link, &mut wait)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) => break,
             }
         }
         let wait_ms = ms_since(asked);
-        let size = match seed::parse_answer(&std::mem::take(&mut link.early)) {
-            seed::Answer::Size(size) => size,
-            seed::Answer::NotHere => {
+        let size = match legacy::parse_answer(&std::mem::take(&mut link.early)) {
+            legacy::Answer::Size(size) => size,
+            legacy::Answer::NotHere => {
                 let origin = request.route.last().unwrap_or(hop);
                 let away = request.route.len() as u32 + 1;
                 let missing = Problem::next(Reason::NotFound, Action::Open, &origin.address, "", wait_ms);
                 return Err(Problem { hop: away, reporter: away, ..missing });
             }
-            seed::Answer::Text(text) => {
-                return Err(seed::problem_of_text(&text, &hop.address, &request.route, wait_ms));
+            legacy::Answer::Text(text) => {
+                return Err(legacy::problem_of_text(&text, &hop.address, &request.route, wait_ms));
             }
         };
         link.left = if request.method == Method::Get { size } else { 0 };

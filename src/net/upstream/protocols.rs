@@ -13,10 +13,10 @@ use super::policy::Refused;
 use super::preconnect::Spares;
 use super::resolve::Resolver;
 use crate::net::os::deadline::within;
-use crate::route::{HostPort, Wire};
-use crate::wire::seed::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
+use crate::route::{HostPort, Protocol};
+use crate::wire::legacy::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
 
-/// How long an unknown hop may be silent on HTTP before it is asked in the seed wire.
+/// How long an unknown hop may be silent on HTTP before it is asked in the legacy protocol.
 pub const SILENCE: Duration = Duration::from_millis(300);
 /// How long an answer is believed: a node may be replaced by another program.
 const BELIEVED: Duration = Duration::from_mins(10);
@@ -26,7 +26,7 @@ const MOST: usize = 1024;
 /// What is known of neighbours.
 #[derive(Debug, Default)]
 pub struct Links {
-    wires: Mutex<BTreeMap<HostPort, (Wire, Instant)>>,
+    protocols: Mutex<BTreeMap<HostPort, (Protocol, Instant)>>,
     /// Connections to them that were dialled ahead.
     pub spares: Spares,
     /// What looks their names up.
@@ -40,37 +40,37 @@ impl Links {
     }
 
     /// The wire of a hop, if it was learnt in the last ten minutes.
-    pub fn known(&self, hop: &HostPort) -> Option<Wire> {
-        let wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
-        wires.get(hop).filter(|(_, learnt)| learnt.elapsed() < BELIEVED).map(|(wire, _)| *wire)
+    pub fn known(&self, hop: &HostPort) -> Option<Protocol> {
+        let protocols = self.protocols.lock().unwrap_or_else(PoisonError::into_inner);
+        protocols.get(hop).filter(|(_, learnt)| learnt.elapsed() < BELIEVED).map(|(protocol, _)| *protocol)
     }
 
     /// Remembers the wire of a hop.
-    pub fn remember(&self, hop: &HostPort, wire: Wire) {
-        let mut wires = self.wires.lock().unwrap_or_else(PoisonError::into_inner);
-        if wires.len() >= MOST && !wires.contains_key(hop) {
-            wires.retain(|_, (_, learnt)| learnt.elapsed() < BELIEVED);
-            if wires.len() >= MOST {
-                wires.clear();
+    pub fn remember(&self, hop: &HostPort, protocol: Protocol) {
+        let mut protocols = self.protocols.lock().unwrap_or_else(PoisonError::into_inner);
+        if protocols.len() >= MOST && !protocols.contains_key(hop) {
+            protocols.retain(|_, (_, learnt)| learnt.elapsed() < BELIEVED);
+            if protocols.len() >= MOST {
+                protocols.clear();
             }
         }
-        wires.insert(hop.clone(), (wire, Instant::now()));
+        protocols.insert(hop.clone(), (protocol, Instant::now()));
     }
 
     /// Forgets a hop that turned out to speak something else.
     pub fn forget(&self, hop: &HostPort) {
-        self.wires.lock().unwrap_or_else(PoisonError::into_inner).remove(hop);
+        self.protocols.lock().unwrap_or_else(PoisonError::into_inner).remove(hop);
     }
 }
 
-/// Asks a silent hop in the seed wire for a name that nobody has: the original says `NA` at once, a node of ours says
+/// Asks a silent hop in the legacy protocol for a name that nobody has: the original says `NA` at once, a node of ours says
 /// who it is. `None` is silence or an error, which settles nothing.
 pub async fn probe(
     resolver: &Resolver,
     hop: &HostPort,
     limit: Duration,
     judge: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
-) -> Option<Wire> {
+) -> Option<Protocol> {
     let asked = async {
         let request = [PROBE_NAME, format!("\n{} {}", hop.host, hop.port).as_bytes()].concat();
         let Dialed { mut stream, said, .. } = dial_by(resolver, hop, limit, judge, &request, None).await.ok()?;
@@ -81,10 +81,10 @@ pub async fn probe(
             let read = stream.read(&mut chunk).await.ok()?;
             answer.extend_from_slice(&chunk[..read]);
             if answer == NOT_HERE {
-                return Some(Wire::Seed);
+                return Some(Protocol::Legacy);
             }
             if answer.starts_with(PROBE_ANSWER) || answer.starts_with(b"HTTP/1.") {
-                return Some(Wire::Http);
+                return Some(Protocol::Http);
             }
             if read == 0 || answer.len() > chunk.len() {
                 return None;
@@ -102,14 +102,14 @@ mod tests {
     async fn a_wire_is_remembered_for_ten_minutes_and_the_memory_is_bounded() {
         let links = Links::default();
         let hop: HostPort = "h:1".parse().unwrap();
-        links.remember(&hop, Wire::Seed);
-        assert_eq!(links.known(&hop), Some(Wire::Seed));
+        links.remember(&hop, Protocol::Legacy);
+        assert_eq!(links.known(&hop), Some(Protocol::Legacy));
         tokio::time::advance(BELIEVED).await;
         assert_eq!(links.known(&hop), None);
         for port in 1..=2 * MOST as u16 {
-            links.remember(&format!("h:{port}").parse().unwrap(), Wire::Http);
+            links.remember(&format!("h:{port}").parse().unwrap(), Protocol::Http);
         }
-        assert!(links.wires.lock().unwrap().len() <= MOST);
+        assert!(links.protocols.lock().unwrap().len() <= MOST);
         links.forget(&"h:2048".parse().unwrap());
         assert_eq!(links.known(&"h:2048".parse().unwrap()), None);
     }

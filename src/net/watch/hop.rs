@@ -17,7 +17,7 @@ use crate::net::supervisor::{HopLinks, is_near};
 use crate::net::upstream::connect::dial;
 use crate::net::upstream::protocols::{SILENCE, probe};
 use crate::net::upstream::resolve::Resolver;
-use crate::route::{Hop, Wire};
+use crate::route::{Hop, Protocol};
 use crate::snapshot::{DownReason, HopLink, NodeSnapshot};
 use crate::text::SafeText;
 use crate::wire::{Problem, Reason, problem};
@@ -31,7 +31,7 @@ const PACE: Duration = Duration::from_millis(50);
 /// How long a hop may take to be connected to, and to answer.
 const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long the question in the seed wire may take; the original answers at once.
+/// How long the question in the legacy protocol may take; the original answers at once.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// Why there is no stream of events.
@@ -41,7 +41,7 @@ enum Failure {
     Down(SafeText),
     /// Its machine answers, and nobody listens on its port.
     Refused,
-    /// It speaks only the seed wire.
+    /// It speaks only the legacy protocol.
     Original,
     /// It takes connections and says nothing that could be an answer.
     Silent(SafeText),
@@ -58,15 +58,15 @@ pub(super) struct HopTask {
     spawned_token: Option<Secret>,
     /// What the supervisor says.
     told: Option<HopLink>,
-    /// The hop was found to speak the seed wire alone, so it is not asked in HTTP again.
-    seed: bool,
+    /// The hop was found to speak the legacy protocol alone, so it is not asked in HTTP again.
+    legacy: bool,
 }
 
 impl HopTask {
     /// A task for this hop, with its own token and that of the nodes we started.
     pub(super) fn new(subject: Arc<Subject>, token: Option<Secret>, spawned_token: Option<Secret>) -> Self {
-        let seed = subject.hop().wire == Some(Wire::Seed);
-        Self { subject, token, spawned_token, told: None, seed }
+        let legacy = subject.hop().protocol == Some(Protocol::Legacy);
+        Self { subject, token, spawned_token, told: None, legacy }
     }
 
     /// Runs until it is aborted.
@@ -134,7 +134,7 @@ impl HopTask {
 
     /// Shows why there are no reports; what the supervisor knows of its own node goes first.
     fn failed(&mut self, failure: Failure) {
-        self.seed = failure == Failure::Original || (self.seed && !matches!(failure, Failure::Foreign));
+        self.legacy = failure == Failure::Original || (self.legacy && !matches!(failure, Failure::Foreign));
         let link = match (failure, &self.told) {
             // Whatever answers on the way there while it is being started, is not it.
             (_, Some(told @ HopLink::Starting))
@@ -208,10 +208,10 @@ impl HopTask {
     }
 
     async fn direct(&self, hop: &Hop) -> Result<Asked, Failure> {
-        if self.seed {
+        if self.legacy {
             match probe(&Resolver::default(), &hop.address, PROBE, &|_| Ok(())).await {
-                Some(Wire::Seed) => return Err(Failure::Original),
-                Some(Wire::Http) => {}
+                Some(Protocol::Legacy) => return Err(Failure::Original),
+                Some(Protocol::Http) => {}
                 None => {
                     let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
                     let silent = |_| Failure::Silent("did not answer in time".into());
@@ -229,7 +229,7 @@ impl HopTask {
         // The original says nothing to HTTP, or trips over it and closes; a question of its own tells it from a slow
         // node, and from one that is leaving.
         let is_odd = early.as_ref().is_none_or(|asked| asked.as_ref().is_err_and(|why| why.reason == Reason::Closed));
-        if is_odd && probe(&Resolver::default(), &hop.address, PROBE, &|_| Ok(())).await == Some(Wire::Seed) {
+        if is_odd && probe(&Resolver::default(), &hop.address, PROBE, &|_| Ok(())).await == Some(Protocol::Legacy) {
             return Err(Failure::Original);
         }
         let asked = match early {

@@ -16,7 +16,7 @@ use crate::net::server::node::{Node, NodeConfig};
 use crate::net::server::root::Root;
 use crate::net::upstream::policy::Policy;
 use crate::net::upstream::resolve::Resolver;
-use crate::route::{FileName, Wire};
+use crate::route::{FileName, Protocol};
 use crate::snapshot::{DownReason, HopLink};
 use crate::wire::{Method, TransferId};
 
@@ -35,7 +35,7 @@ async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
         limits: Limits::default(),
         dials: Dials::default(),
         max_connections: 64,
-        wire: None,
+        protocol: None,
         resolver: Resolver::default(),
     };
     change(&mut config);
@@ -98,7 +98,7 @@ async fn a_node_that_comes_back_is_found_again() {
         limits: Limits::default(),
         dials: Dials::default(),
         max_connections: 64,
-        wire: None,
+        protocol: None,
         resolver: Resolver::default(),
     };
     let again = tokio::spawn(Node::new(config, address).run(listener, Drain::new()));
@@ -329,7 +329,7 @@ async fn every_hop_tells_its_part_of_a_transfer() {
     let (first, second) = (site(|_| {}).await, site(|_| {}).await);
     let id = TransferId(77 << 64);
     let conn = second.node.registry.open(first.node.address);
-    let job = conn.begin_job(id, Method::Get, &FileName::new(b"f.txt").unwrap(), Wire::Http);
+    let job = conn.begin_job(id, Method::Get, &FileName::new(b"f.txt").unwrap(), Protocol::Http);
     job.job().meter.gave(9);
     let way = route(&[first.node.address, second.node.address]);
     let told = accounts(&way, 3, id).await;

@@ -7,7 +7,7 @@ use ratatui::layout::Rect;
 
 use super::fields::{Field, field};
 use super::{chart, connections, fields, header, heading, hop_table, nodes, setup};
-use crate::route::Wire;
+use crate::route::Protocol;
 use crate::snapshot::{
     ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Integrity, Phase, TcpSnapshot, TransferSnapshot,
 };
@@ -64,11 +64,11 @@ fn hop_fields(hop: &HopSnapshot) -> Vec<Field> {
         all.push(field("reported", format!("{} s ago, as follows", hop.age.as_secs())).toned(Tone::Warn));
     }
     let totals = &node.totals;
-    let wires: Vec<&str> = node.wires.iter().map(crate::text::SafeText::as_str).collect();
+    let protocols: Vec<&str> = node.protocols.iter().map(crate::text::SafeText::as_str).collect();
     all.extend([
         field("process", format!("{}, version {}", node.pid, node.version)),
         field("running for", nodes::uptime(node.uptime_us).to_string()),
-        field("wires", wires.join(", ")),
+        field("protocols", protocols.join(", ")),
         field("policy", node.policy.to_string()),
         field("dials", nodes::dials(hop)),
         field("connections", format!("{} open, {} accepted, {} refused", totals.open, totals.accepted, totals.refused)),
@@ -123,7 +123,10 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
         field("file", conn.name.to_string()),
         field("from", upstream),
         field("to", conn.peer.to_string()),
-        field("wire", format!("{} toward the client, {} toward the origin", or(conn.wire), or(conn.upstream_wire))),
+        field(
+            "protocol",
+            format!("{} toward the client, {} toward the origin", or(conn.protocol), or(conn.upstream_protocol)),
+        ),
         field("open for", Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))).to_string()),
         field("in", format!("{}, {} a second", Bytes(flow.bytes_in), rate(Some(rate_in)))),
         field("out", format!("{} of {size}, {} a second", Bytes(flow.bytes_out), rate(Some(rate_out)))),
@@ -137,8 +140,8 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
     all
 }
 
-fn or(wire: Option<Wire>) -> &'static str {
-    wire.map_or("-", Wire::as_str)
+fn or(protocol: Option<Protocol>) -> &'static str {
+    protocol.map_or("-", Protocol::as_str)
 }
 
 fn of_transfer(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {

@@ -58,7 +58,7 @@ const OTHER_METHODS: [&str; 16] = [
     "SEARCH",
 ];
 
-/// True if a first line belongs to HTTP, of whichever version; anything else belongs to the seed wire.
+/// True if a first line belongs to HTTP, of whichever version; anything else belongs to the legacy protocol.
 pub fn is_http(first_line: &[u8]) -> bool {
     let line = first_line.strip_suffix(b"\r").unwrap_or(first_line);
     let version = line.len().checked_sub(9).filter(|at| *at > 0).map(|at| &line[at..]);
@@ -347,7 +347,7 @@ mod tests {
     fn a_request_survives_the_wire() {
         let request = Request {
             host: Some("[::1]:9".parse().unwrap()),
-            route: vec![crate::route::Hop::parse_element("h:2;wire=seed").unwrap()],
+            route: vec![crate::route::Hop::parse_element("h:2;protocol=legacy").unwrap()],
             transfer: Some(TransferId(7)),
             timeout: Some(Duration::from_millis(1500)),
             range: Some(ByteRange::From(5)),

@@ -76,8 +76,8 @@ impl Value for &[Hop] {
     fn put(&self, out: &mut Vec<u8>) {
         put_list(out, self, |hop, out| {
             (&hop.address).put(out);
-            if let Some(wire) = hop.wire {
-                put_all(out, &[";wire=", wire.as_str()]);
+            if let Some(protocol) = hop.protocol {
+                put_all(out, &[";protocol=", protocol.as_str()]);
             }
             if let Some(base) = &hop.base {
                 put_all(out, &[";base=", base]);
@@ -140,7 +140,7 @@ mod tests {
             let parsed: HostPort = address.parse().unwrap();
             assert_eq!((put(&&parsed), parsed.to_string()), (address.to_owned(), address.to_owned()));
         }
-        for element in ["h:1", "h:1;wire=seed", "10.0.0.1:2;wire=http;base=/pub/"] {
+        for element in ["h:1", "h:1;protocol=legacy", "10.0.0.1:2;protocol=http;base=/pub/"] {
             let hop = Hop::parse_element(element).unwrap();
             assert_eq!(
                 (put(&&[hop.clone(), hop.clone()][..]), hop.element()),

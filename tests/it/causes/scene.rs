@@ -141,9 +141,9 @@ impl Scene {
                 node(cause, hop, narrow.as_ref(), folder.path())
             };
             let how = if foreign == Some(hop) {
-                "wire=seed".to_owned()
+                "protocol=legacy".to_owned()
             } else {
-                format!("wire=http token-file={TOKEN_FILE}")
+                format!("protocol=http token-file={TOKEN_FILE}")
             };
             lines.push(format!("{address} {how}"));
             nodes.push(node);

@@ -69,11 +69,11 @@ fn events(texts: &[String]) -> Vec<u8> {
     let connections: Vec<_> = (0..30)
         .map(|id| {
             serde_json::json!({"id": id, "state": "streaming", "role": "relay", "peer": next(), "upstream": next(),
-                "wire": next(), "upstream_wire": next(), "transfer": next(), "name": next(), "size": 1000})
+                "protocol": next(), "upstream_protocol": next(), "transfer": next(), "name": next(), "size": 1000})
         })
         .collect();
     let node = serde_json::json!({"version": next(), "node": next(), "pid": 1, "address": next(), "policy": next(),
-        "wires": [next(), next()], "uptime_us": 1_000_000, "connections": connections});
+        "protocols": [next(), next()], "uptime_us": 1_000_000, "connections": connections});
     let line = node.to_string();
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nChain-Hops: 0\r\n";
     format!("{head}Content-Length: 1000000\r\n\r\n{line}\n").into_bytes()

@@ -125,7 +125,7 @@ async fn a_304_of_somebody_in_the_middle_is_not_believed() {
 async fn a_legacy_hop_is_asked_what_can_be_known_of_it() {
     let chain = Chain::start(2).await;
     chain.write("f", b"content");
-    let route = format!("Chain-Route: {};wire=seed\r\n", chain.address(1));
+    let route = format!("Chain-Route: {};protocol=legacy\r\n", chain.address(1));
     for (lines, status) in [
         ("If-None-Match: \"x\"\r\n", 200),
         ("If-None-Match: *\r\n", 304),

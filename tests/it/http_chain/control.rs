@@ -224,7 +224,7 @@ async fn a_connection_is_closed_whatever_it_does() {
 }
 
 #[tokio::test]
-async fn a_seed_wire_body_that_is_closed_ends_in_a_reset() {
+async fn a_legacy_protocol_body_that_is_closed_ends_in_a_reset() {
     let site = site(|_| {}).await;
     std::fs::write(site.folder.path().join("large"), pattern(64 << 20)).unwrap();
     let mut stream = site.connect().await;

@@ -1,4 +1,4 @@
-//! Dials turned while bodies are on their way: at every place of a chain, over both wires.
+//! Dials turned while bodies are on their way: at every place of a chain, over both protocols.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -39,7 +39,7 @@ async fn http(chain: &Chain) -> (TcpStream, Vec<u8>) {
     (stream, Vec::new())
 }
 
-/// The same over the seed wire.
+/// The same over the legacy protocol.
 async fn seed(chain: &Chain) -> (TcpStream, Vec<u8>) {
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
     let hops = chain.nodes.iter().map(|node| format!("\n{} {}", node.address.ip(), node.address.port()));
@@ -168,7 +168,7 @@ async fn a_cut_breaks_a_body_off_at_its_byte_whenever_it_is_turned() {
 }
 
 #[tokio::test]
-async fn a_cut_body_ends_in_a_reset_on_the_seed_wire() {
+async fn a_cut_body_ends_in_a_reset_on_the_legacy_protocol() {
     let chain = chain().await;
     chain.nodes[0].dials.turn(&[Dial::Cut(Some(500))]);
     let (mut stream, mut got) = seed(&chain).await;
@@ -178,7 +178,7 @@ async fn a_cut_body_ends_in_a_reset_on_the_seed_wire() {
 }
 
 #[tokio::test]
-async fn a_stammer_changes_no_byte_on_either_wire() {
+async fn a_stammer_changes_no_byte_over_either_protocol() {
     let chain = Chain::start(3).await;
     chain.write("large", &CONTENT);
     chain.write("f", &pattern(20_000));

@@ -39,7 +39,7 @@ pub(crate) fn config(folder: &Path, address: SocketAddr, limits: Limits) -> Node
         limits,
         dials: Dials::default(),
         max_connections: 4096,
-        wire: None,
+        protocol: None,
         resolver: Resolver::default(),
     }
 }

@@ -142,9 +142,9 @@ impl Scene {
     }
 
     /// Fetches with all hops marked as speaking this wire, or none of them: `auto`.
-    pub(crate) fn fetch_over(&self, wire: &str, more: &[&str]) -> Client {
-        let wire = if wire == "auto" { String::new() } else { format!(" wire={wire}") };
-        let hops = self.addresses.iter().map(|address| format!("{} {}{wire}\n", address.ip(), address.port()));
+    pub(crate) fn fetch_over(&self, protocol: &str, more: &[&str]) -> Client {
+        let protocol = if protocol == "auto" { String::new() } else { format!(" protocol={protocol}") };
+        let hops = self.addresses.iter().map(|address| format!("{} {}{protocol}\n", address.ip(), address.port()));
         let hops = hops.collect::<String>();
         let input = self.folder.path().join("input.txt");
         fs::write(&input, format!("{NAME}\n{hops}")).unwrap();

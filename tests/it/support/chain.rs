@@ -34,7 +34,7 @@ pub(crate) enum Node {
 pub(crate) struct Chain {
     shape: Shape,
     nodes: Vec<Node>,
-    wire: &'static str,
+    protocol: &'static str,
     scratch: TempDir,
 }
 
@@ -119,13 +119,13 @@ impl Node {
 
 impl Chain {
     /// Starts the nodes of a shape, all serving one folder; ours speak this wire to their next hops.
-    pub(crate) fn start(shape: &Shape, root: &Path, wire: &'static str) -> Self {
+    pub(crate) fn start(shape: &Shape, root: &Path, protocol: &'static str) -> Self {
         let node = |program: &Program| match program {
             Program::Original => Node::of_the_original_kind(root),
-            Program::Chainview => Node::Chainview(process::Node::chainview(root, &["--wire", wire])),
+            Program::Chainview => Node::Chainview(process::Node::chainview(root, &["--protocol", protocol])),
         };
         let nodes = shape.0[1..].iter().map(node).collect();
-        Self { shape: shape.clone(), nodes, wire, scratch: tempfile::tempdir().unwrap() }
+        Self { shape: shape.clone(), nodes, protocol, scratch: tempfile::tempdir().unwrap() }
     }
 
     /// Fetches a file over the chain with its own client: how that ended, and whether the bytes are the right ones.
@@ -138,7 +138,7 @@ impl Chain {
         let output = folder.join(name);
         let _ = fs::remove_file(&output);
         let outcome = match (self.shape.0[0], process::original()) {
-            (Program::Chainview, _) => process::fetch_chainview(&input, folder, pace, &["--wire", self.wire]),
+            (Program::Chainview, _) => process::fetch_chainview(&input, folder, pace, &["--protocol", self.protocol]),
             (Program::Original, Some(program)) => process::fetch_original(&program, &input, folder, pace),
             (Program::Original, None) => standin::fetch(&input, folder, pace),
         };

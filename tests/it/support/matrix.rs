@@ -23,7 +23,7 @@ pub(crate) struct Plan {
     /// How many chains run at once.
     pub(crate) jobs: usize,
     /// The wire of our programs: `seed`, or `auto` where they find out.
-    pub(crate) wire: &'static str,
+    pub(crate) protocol: &'static str,
 }
 
 /// What a cell must come to.
@@ -140,7 +140,7 @@ fn all_cells(plan: &Plan) -> Vec<Cell> {
 }
 
 fn cells_of_one_chain(plan: &Plan, shape: &Shape, root: &Path, files: &[(String, Vec<u8>)]) -> Vec<Cell> {
-    let chain = Chain::start(shape, root, plan.wire);
+    let chain = Chain::start(shape, root, plan.protocol);
     let mut cells = Vec::new();
     for (name, bytes) in files {
         for &pace in &plan.paces {
@@ -184,7 +184,7 @@ fn cells_of_one_chain(plan: &Plan, shape: &Shape, root: &Path, files: &[(String,
 
 fn print_table(plan: &Plan, cells: &[Cell]) {
     println!("\nPassed of {} fetches, by shape (client-relays-origin; o = original, C = chainview),", plan.times);
-    println!("size in bytes and reader (s = slow); our programs' wire is {}.", plan.wire);
+    println!("size in bytes and reader (s = slow); our programs' wire is {}.", plan.protocol);
     println!(
         "* = only originals, whose own faults decide (passed/whole files); + = two original relays hold each other for ever."
     );

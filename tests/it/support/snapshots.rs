@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chainview::route::Wire;
+use chainview::route::Protocol;
 use chainview::snapshot::{
     ChainSnapshot, ConnRole, ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, Integrity, Level, LogLine,
     NodeSnapshot, Phase, RATE_SAMPLES, TcpSnapshot, Totals, TransferSnapshot,
@@ -157,8 +157,8 @@ fn conn(number: usize, origin: bool) -> ConnSnapshot {
         role: if origin { ConnRole::Origin } else { ConnRole::Relay },
         peer: "127.0.0.1:51812".into(),
         upstream: if origin { "".into() } else { format!("127.0.0.1:{}", 7001 + number).into() },
-        wire: Some(Wire::Http),
-        upstream_wire: (!origin).then_some(Wire::Http),
+        protocol: Some(Protocol::Http),
+        upstream_protocol: (!origin).then_some(Protocol::Http),
         transfer: "6f1c0001".into(),
         name: "assets/sample.bin".into(),
         size: Some(2_730_000_000),
@@ -196,7 +196,7 @@ fn page() -> ConnSnapshot {
         id: 1,
         state: ConnState::Page,
         peer: "127.0.0.1:51790".into(),
-        wire: Some(Wire::Http),
+        protocol: Some(Protocol::Http),
         age_ms: 62_000,
         ..ConnSnapshot::default()
     }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chainview::route::Wire;
+use chainview::route::Protocol;
 use chainview::snapshot::{ConnSnapshot, ConnState, Flow};
 
 use super::free::Chain;
@@ -232,8 +232,8 @@ fn list(turn: u64) -> String {
             state: states[((at + turn) % 4) as usize],
             peer: format!("10.{}.{}.{}:51812", turn, at / 250, at % 250).into(),
             upstream: "10.9.9.9:7001".into(),
-            wire: Some(Wire::Http),
-            upstream_wire: Some(Wire::Http),
+            protocol: Some(Protocol::Http),
+            upstream_protocol: Some(Protocol::Http),
             transfer: format!("{id:08x}").into(),
             name: "assets/sample.bin".into(),
             size: Some(4096),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{bearer, get, route, send, site, text};
 use crate::dials::Dials;
 use crate::net::admin::metrics::{Format, render};
-use crate::route::{FileName, Wire};
+use crate::route::{FileName, Protocol};
 use crate::wire::{Action, Method, Problem, Reason, TransferId};
 
 /// What Prometheus 3 sends.
@@ -133,7 +133,7 @@ async fn both_formats_hold_the_same_and_neither_is_the_other() {
     let dials = Dials { limit: Some(1000), delay_ms: 250, cut: Some(7), stall: true, ..Dials::default() };
     let site = site(|config| config.dials = dials).await;
     let conn = site.node.registry.open(site.address);
-    let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Wire::Http);
+    let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Protocol::Http);
     job.job().meter.took(5);
     job.failed(&Problem::here(Reason::NotFound, Action::Open, "x", ""));
     let page = |format| render(&site.node, format).unwrap();

@@ -213,7 +213,7 @@ async fn a_body_does_not_wait_for_its_digest_and_the_question_after_it_does() {
         limits: Limits::default(),
         dials: Dials::default(),
         max_connections: 4,
-        wire: None,
+        protocol: None,
         resolver: Resolver::default(),
     };
     let node = Node::new(config, address);

@@ -48,13 +48,13 @@ impl Job {
     pub(super) fn account(&self, clock: Clock) -> TransferAccount {
         let now_us = clock.now_us();
         let known = lock(&self.account).clone();
-        let (upstream, upstream_wire) = lock(&self.next).shown();
+        let (upstream, upstream_protocol) = lock(&self.next).shown();
         let Evidence { tcp, queued_in, queued_out } = self.evidence();
         let (first, last) = self.meter.moments();
         let ms = |at: Option<u64>| at.map(|at| self.since_ms(at));
         TransferAccount {
             upstream,
-            upstream_wire,
+            upstream_protocol,
             flow: self.meter.flow(now_us),
             uptime_us: now_us,
             tcp: tcp.or(known.tcp),
@@ -98,8 +98,8 @@ impl Conn {
         if let Some(job) = &now.job {
             let account = lock(&job.account);
             snapshot.role = account.role;
-            (snapshot.upstream, snapshot.upstream_wire) = lock(&job.next).shown();
-            snapshot.wire = Some(job.wire);
+            (snapshot.upstream, snapshot.upstream_protocol) = lock(&job.next).shown();
+            snapshot.protocol = Some(job.protocol);
             snapshot.transfer = job.id.short().into();
             snapshot.name = account.name.clone();
             snapshot.size = account.size;
@@ -130,7 +130,7 @@ mod tests {
     use super::super::Registry;
     use super::*;
     use crate::net::os::socket::Socket;
-    use crate::route::{FileName, Wire};
+    use crate::route::{FileName, Protocol};
     use crate::wire::{Method, TransferId};
 
     #[tokio::test]
@@ -140,7 +140,7 @@ mod tests {
         let registry = Registry::new(Clock::start());
         let conn = registry.open(address);
         let name = FileName::new(b"f").unwrap();
-        let job = conn.begin_job(TransferId(1), Method::Get, &name, Wire::Http);
+        let job = conn.begin_job(TransferId(1), Method::Get, &name, Protocol::Http);
         let up = Socket::new(TcpStream::connect(address).await.unwrap());
         let mut other = listener.accept().await.unwrap().0;
         other.write_all(b"seven b").await.unwrap();

@@ -33,7 +33,7 @@ impl JobGuard<'_> {
             "request peer={} protocol={} method={} name={:?} next={next} status={} bytes={} seconds={:.3} \
              transfer={} ended={ended:?}",
             self.peer(),
-            self.job.wire.as_str(),
+            self.job.protocol.as_str(),
             method,
             account.name.as_str(),
             account.status,

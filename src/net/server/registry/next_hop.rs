@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{JobGuard, lock};
-use crate::route::{Host, HostPort, Wire};
+use crate::route::{Host, HostPort, Protocol};
 use crate::text::SafeText;
 
 /// Where a request went on to, as far as that is known.
@@ -12,14 +12,14 @@ pub(super) struct Next {
     hop: Option<HostPort>,
     /// Where it was met, unless its route says that already.
     address: Option<SocketAddr>,
-    wire: Option<Wire>,
+    protocol: Option<Protocol>,
 }
 
 impl Next {
     /// The hop and its wire, as reports carry them.
-    pub(super) fn shown(&self) -> (SafeText, Option<Wire>) {
+    pub(super) fn shown(&self) -> (SafeText, Option<Protocol>) {
         let hop = self.address.map(HostPort::from).or_else(|| self.hop.clone());
-        (hop.map(|hop| hop.text().into()).unwrap_or_default(), self.wire)
+        (hop.map(|hop| hop.text().into()).unwrap_or_default(), self.protocol)
     }
 }
 
@@ -30,9 +30,9 @@ impl JobGuard<'_> {
     }
 
     /// The hop that it went on to answered, from this address and in this wire.
-    pub fn met(&self, address: SocketAddr, wire: Wire) {
+    pub fn met(&self, address: SocketAddr, protocol: Protocol) {
         let mut next = lock(&self.job.next);
-        next.wire = Some(wire);
+        next.protocol = Some(protocol);
         let is_name = next.hop.as_ref().is_some_and(|hop| matches!(hop.host, Host::Name(_)));
         next.address = is_name.then_some(address);
     }
@@ -50,14 +50,15 @@ mod tests {
     async fn a_report_names_the_hop_and_where_a_name_led_to() {
         let registry = Registry::new(Clock::start());
         let conn = registry.open(([127, 0, 0, 1], 9).into());
-        let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Wire::Http);
-        let told = || registry.account(TransferId(1)).map(|account| (account.upstream, account.upstream_wire)).unwrap();
+        let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Protocol::Http);
+        let told =
+            || registry.account(TransferId(1)).map(|account| (account.upstream, account.upstream_protocol)).unwrap();
         assert_eq!(told(), ("".into(), None));
         for (hop, shown) in [("10.0.0.1:7001", "10.0.0.1:7001"), ("relay.example:7001", "127.0.0.1:7002")] {
             job.goes_on(&hop.parse().unwrap());
             assert_eq!(told(), (hop.into(), None));
-            job.met(([127, 0, 0, 1], 7002).into(), Wire::Seed);
-            assert_eq!(told(), (shown.into(), Some(Wire::Seed)));
+            job.met(([127, 0, 0, 1], 7002).into(), Protocol::Legacy);
+            assert_eq!(told(), (shown.into(), Some(Protocol::Legacy)));
         }
     }
 }

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use crate::meter::Wait;
     use crate::net::os::clock::Clock;
-    use crate::route::{FileName, Wire};
+    use crate::route::{FileName, Protocol};
     use crate::wire::{Method, TransferId};
 
     const OVER: Duration = Duration::from_mins(1);
@@ -98,7 +98,7 @@ mod tests {
                 .iter()
                 .zip(bodies)
                 .map(|(conn, (_, wait))| {
-                    let job = conn.begin_job(TransferId(1), Method::Get, &name, Wire::Http);
+                    let job = conn.begin_job(TransferId(1), Method::Get, &name, Protocol::Http);
                     job.update(|account| account.role = ConnRole::Origin);
                     job.set_state(ConnState::Streaming);
                     job.job().meter.begin(registry.clock().now_us());

@@ -1,4 +1,4 @@
-//! The seed wire: the original program's text dialogue, read and written on slices.
+//! The legacy protocol: the original program's text dialogue, read and written on slices.
 
 use super::{Action, Method, Problem, Reason, Refusal, Request, TransferId};
 use crate::route::{FileName, Hop, HostPort, MAX_HOPS, MAX_NAME};
@@ -53,7 +53,7 @@ const SPOKEN: [(Reason, Option<Refusal>, &str); 26] = [
 
 /// A request as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeedRequest {
+pub struct LegacyRequest {
     /// The file.
     pub name: FileName,
     /// Line 2: the address by which the asker calls this node.
@@ -70,7 +70,7 @@ pub enum Parsed {
     /// More must come.
     Partial,
     /// A request, if nothing more comes.
-    Whole(SeedRequest),
+    Whole(LegacyRequest),
     /// Nothing that could come would make it a request.
     Never(String),
 }
@@ -122,7 +122,7 @@ pub fn parse_request(bytes: &[u8]) -> Parsed {
     let transfer = hops.last_mut().and_then(take_id);
     let mut hops = hops.into_iter();
     match hops.next() {
-        Some(own) => Parsed::Whole(SeedRequest { name, own: own.address, route: hops.collect(), transfer }),
+        Some(own) => Parsed::Whole(LegacyRequest { name, own: own.address, route: hops.collect(), transfer }),
         None => Parsed::Partial,
     }
 }
@@ -142,7 +142,7 @@ pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem>
     let mut text = request.name.as_bytes().to_vec();
     for hop in std::iter::once(next).chain(&request.route) {
         text.push(b'\n');
-        text.extend_from_slice(hop.seed_line().as_bytes());
+        text.extend_from_slice(hop.legacy_line().as_bytes());
     }
     // The id helps only nodes of ours; it must not be what makes a request too long for the others.
     let id = request.transfer.map(|id| format!(" id={id}")).unwrap_or_default();
@@ -150,15 +150,20 @@ pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem>
         text.extend_from_slice(id.as_bytes());
     }
     if text.len() > MAX_SENT {
-        let detail = format!("the request has {} bytes, and the seed wire takes {MAX_SENT}", text.len());
+        let detail = format!("the request has {} bytes, and the legacy protocol takes {MAX_SENT}", text.len());
         return Err(Problem::next(Reason::HeadTooLarge, Action::Request, &next.address, detail, 0.0));
     }
     Ok(text)
 }
 
 /// The request as every hop of either dialect understands it.
-pub fn to_request(seed: SeedRequest) -> Request {
-    Request { host: Some(seed.own), route: seed.route, transfer: seed.transfer, ..Request::new(Method::Get, seed.name) }
+pub fn to_request(request: LegacyRequest) -> Request {
+    Request {
+        host: Some(request.own),
+        route: request.route,
+        transfer: request.transfer,
+        ..Request::new(Method::Get, request.name)
+    }
 }
 
 /// Reads an answer that is whole.
@@ -256,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    fn whole(bytes: &[u8]) -> SeedRequest {
+    fn whole(bytes: &[u8]) -> LegacyRequest {
         match parse_request(bytes) {
             Parsed::Whole(request) => request,
             other => panic!("{other:?}"),
@@ -298,21 +303,21 @@ mod tests {
 
     #[test]
     fn writes_what_the_original_reads() {
-        let hops: Vec<Hop> = ["a 1 name=x", "b 2 wire=seed"].map(|line| Hop::parse_line(line).unwrap()).to_vec();
+        let hops: Vec<Hop> = ["a 1 name=x", "b 2 protocol=legacy"].map(|line| Hop::parse_line(line).unwrap()).to_vec();
         let mut request = to_request(whole(b"f\nme 9"));
         request.route = hops[1..].to_vec();
         request.transfer = Some(TransferId(1));
         let sent = encode_request(&request, &hops[0]).unwrap();
-        assert_eq!(sent, b"f\na 1\nb 2 wire=seed id=00000000000000000000000000000001");
+        assert_eq!(sent, b"f\na 1\nb 2 protocol=legacy id=00000000000000000000000000000001");
         request.name = FileName::new(&[b'n'; 1010]).unwrap();
         assert!(!encode_request(&request, &hops[0]).is_ok_and(|sent| sent.len() > MAX_SENT));
         request.query = Some("x=1".into());
         assert_eq!(encode_request(&request, &hops[0]).unwrap_err().status(), 501);
         request.query = None;
-        // The hops' lines take 18 bytes.
-        request.name = FileName::new(&[b'n'; MAX_SENT - 18]).unwrap();
+        // The hops' lines take 24 bytes.
+        request.name = FileName::new(&[b'n'; MAX_SENT - 24]).unwrap();
         assert_eq!(encode_request(&request, &hops[0]).unwrap().len(), MAX_SENT);
-        request.name = FileName::new(&[b'n'; MAX_SENT - 17]).unwrap();
+        request.name = FileName::new(&[b'n'; MAX_SENT - 23]).unwrap();
         assert_eq!(encode_request(&request, &hops[0]).unwrap_err().reason, Reason::HeadTooLarge);
     }
 
@@ -326,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_survives_the_seed_wire() {
+    fn a_problem_survives_the_legacy_protocol() {
         let next: HostPort = "127.0.0.1:9001".parse().unwrap();
         let problem = Problem::next(Reason::Refused, Action::Connect, "[::1]:9", "", 1.0);
         let text = SafeText::from_bytes(&encode_problem(&problem));
@@ -396,7 +401,7 @@ mod tests {
 
         /// Whatever a node of ours says of a hop over this protocol: the next node, or the client, knows why it failed.
         #[test]
-        fn every_reason_survives_the_seed_wire(
+        fn every_reason_survives_the_legacy_protocol(
             reason in proptest::sample::select(&Reason::ALL[..]),
             action in proptest::sample::select(&[Action::Request, Action::Connect, Action::Reply, Action::Body][..]),
             status in proptest::option::of(proptest::sample::select(&[302, 401, 403, 407, 429, 503][..])),

@@ -12,7 +12,7 @@ use support::process::{Node, fetch_chainview};
 use support::{Outcome, PATIENCE, Pace, accept, content, standin};
 use tempfile::TempDir;
 
-const SEED: &[&str] = &["--wire", "seed"];
+const SEED: &[&str] = &["--protocol", "legacy"];
 const NAME: &str = "file-3000";
 
 /// A node of ours with a file to serve.
@@ -226,7 +226,7 @@ fn no_byte_of_the_body_comes_before_the_go_ahead() {
 #[test]
 fn a_body_that_came_over_http_waits_for_the_go_ahead_too() {
     let (served, origin) = (served(), served());
-    let native = Node::chainview(served.folder.path(), &["--wire", "http"]);
+    let native = Node::chainview(served.folder.path(), &["--protocol", "http"]);
     let request = format!("{NAME}{}{}", line(native.address()), line(origin.node.address()));
     let stream = ask(native.address(), &request);
     assert_eq!(read_exact(&stream, 4), b"3000");
@@ -295,7 +295,7 @@ fn a_short_body_is_an_error_for_our_client() {
     let (folder, hop) = (tempfile::tempdir().unwrap(), Scripted::new());
     fs::write(folder.path().join("input.txt"), format!("{NAME}{}\n", line(hop.address()))).unwrap();
     let (input, output) = (folder.path().join("input.txt"), folder.path().to_owned());
-    let once = ["--wire", "seed", "--retries", "0"];
+    let once = ["--protocol", "legacy", "--retries", "0"];
     let client = thread::spawn(move || fetch_chainview(&input, &output, Pace::Fast, &once));
     let (stream, _) = hop.accept();
     (&stream).write_all(b"3000").unwrap();

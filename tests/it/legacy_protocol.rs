@@ -1,9 +1,9 @@
-//! The seed wire between chainview and the original program: every mix of the two at every place of a chain.
+//! The legacy protocol between chainview and the original program: every mix of the two at every place of a chain.
 //!
 //! `cargo test` runs every shape once. The whole, 20 times each, over every size and both readers:
 //!
 //! ```text
-//! CHAINVIEW_MATRIX=full cargo test --release --test it seed_wire:: -- --nocapture
+//! CHAINVIEW_MATRIX=full cargo test --release --test it legacy_protocol:: -- --nocapture
 //! ```
 //!
 //! `CHAINVIEW_ORIGINAL=DIR` puts the real original (its `server.py` and `client.py` in DIR, run by python3) in the
@@ -18,8 +18,8 @@ use support::Pace;
 use support::matrix::{Plan, every_shape, run};
 
 #[test]
-fn every_mix_of_programs_delivers_over_the_seed_wire() {
-    run(&plan("seed", &[0, 1025, 65_536]));
+fn every_mix_of_programs_delivers_over_the_legacy_protocol() {
+    run(&plan("legacy", &[0, 1025, 65_536]));
 }
 
 #[test]
@@ -28,9 +28,9 @@ fn every_mix_of_programs_delivers_unmarked() {
     run(&plan("auto", &[1025]));
 }
 
-fn plan(wire: &'static str, sizes: &[usize]) -> Plan {
+fn plan(protocol: &'static str, sizes: &[usize]) -> Plan {
     let mut plan =
-        Plan { shapes: every_shape(), sizes: sizes.to_vec(), paces: vec![Pace::Fast], times: 1, jobs: 10, wire };
+        Plan { shapes: every_shape(), sizes: sizes.to_vec(), paces: vec![Pace::Fast], times: 1, jobs: 10, protocol };
     if env::var("CHAINVIEW_MATRIX").is_ok_and(|value| value == "full") {
         plan.sizes = vec![0, 1, 1023, 1024, 1025, 3000, 65_536, 8 << 20];
         plan.paces = vec![Pace::Fast, Pace::Slow];
