@@ -1,8 +1,8 @@
 //! chainview fetches a file through a chain of relays that you name, and shows every hop in a terminal dashboard.
 //!
-//! The library serves the binary, its tests, benches and fuzzers; it is not a stable API. `docs/architecture.md` has the
-//! layers as a drawing, the sequence of a request, and the glossary. `tests/it/tidy.rs` checks the import directions, and
-//! that this map names every module.
+//! The library serves the binary, its tests, benches and fuzzers; it is not a stable API. `docs/architecture.md` has
+//! the layers as a drawing, the sequence of a request, and the glossary. `tests/it/tidy.rs` checks the import
+//! directions, and that this map names every module.
 //!
 //! # Core: no socket, terminal or clock
 //!
@@ -29,16 +29,16 @@
 //! # net/: sockets; never imports ui
 //!
 //! ```text
-//! server        node  one listener and the sessions it owns;  accept  the accept loop;  reserve  endpoints when the node
-//!               is full;  drain  graceful shutdown;  caught  panics, contained in their request;  registry  connections
-//!               and transfers;  latency  scheduling in favor of a sole active connection;
+//! server        node  one listener and the sessions it owns;  accept  the accept loop;  reserve  endpoints when the
+//!               node is full;  drain  graceful shutdown;  caught  panics, contained in their request;  registry
+//!               connections and transfers;  latency  scheduling in favor of a sole active connection;
 //!               session  one accepted connection: HTTP here, the legacy protocol in legacy;  downstream  its socket;
 //!               relay  asks the next hop and sends the reply downstream;  origin  finds, verifies and sends a file;
 //!               root  the served folder as a handle;  digests  computed once per file
 //! limits        every timeout and every size limit;  access  who may read and control
 //! upstream      requests to the next hop over either protocol (exchange);  protocols  which one a hop speaks;
-//!               preconnect  connections opened ahead;  connect  resolve, check, connect;  resolve  names, on threads of
-//!               their own;  policy  where a node may connect to
+//!               preconnect  connections opened ahead;  connect  resolve, check, connect;  resolve  names, on threads
+//!               of their own;  policy  where a node may connect to
 //! body          chooses how a body is moved;  copy  the copying loop;  shaping  rate limit, delay and faults;  splice
 //!               in the kernel;  reader  whether the reader still reads;  sockbuf  what the kernel buffers for it
 //! admin         a node's endpoints (pages, html, negotiate, events; those of further hops, relay) and its control
@@ -50,8 +50,9 @@
 //! watch         follows every hop's snapshots
 //! diagnose      transfer records of all hops, and which hop failed (blame)
 //! supervisor    node processes on this machine
-//! os            kernel  calls without a safe wrapper: socket figures, write-back, ignored signals;  socket  a connection
-//!               that reports hold while a body moves;  clock  µs;  starvation  how long this program was not running;
+//! os            kernel  calls without a safe wrapper: socket figures, write-back, ignored signals;  socket  a
+//!               connection that reports hold while a body moves;  clock  µs;  starvation  how long this program was
+//!               not running;
 //!               deadline  timeouts that do not count that time;  load  CPU and disk of a node;  threads  for work that
 //!               waits for a disk;  random  names and ids;  machine  all of that as a value that tests replace
 //! sim           for tests: whole chains in one thread, on a simulated clock, with faults from a seed
@@ -60,12 +61,12 @@
 //! # ui/: the terminal; never imports net
 //!
 //! ```text
-//! screen        the loop;  terminal  set-up and restore;  suspend  job control;  event  the input thread;  input  bytes
-//!               as keys;  clipboard  OSC 52
+//! screen        the loop;  terminal  set-up and restore;  suspend  job control;  event  the input thread;  input
+//!               bytes as keys;  clipboard  OSC 52
 //! keymap        one table for dispatch, footer, help and palette;  action  what keys mean;  mouse  what clicks mean;
 //!               edit  a line being typed
-//! state         the screen's own state;  lists  rows, sorted and narrowed by a filter;  history, rates  values over several
-//!               snapshots
+//! state         the screen's own state;  lists  rows, sorted and narrowed by a filter;  history, rates  values over
+//!               several snapshots
 //! view          draws;  layout  which region is where;  widgets/  one region a file;  columns, grid, paint, theme
 //!               tables, glyphs, colors;  fill  where bytes are buffered;  svg  a screenshot as SVG;  print  as lines
 //! ```
@@ -85,8 +86,8 @@
 //!
 //! - Data flows one way: body, `Meter`, `Registry`, `NodeSnapshot`, wire, watch, `ChainSnapshot`, frame. Keys flow the
 //!   other way: event, `Action`, `UiState`, `Command`. Nothing in the key path waits.
-//! - Success is the announced length, an equal digest where there is one, the file on the disk and renamed; never an end
-//!   of stream.
+//! - Success is the announced length, an equal digest where there is one, the file on the disk and renamed; never an
+//!   end of stream.
 //! - Every wait has a deadline, every length a cap, every task an owner.
 //! - Text from outside is a `SafeText` before it reaches a screen, a log, JSON or an error.
 //!

@@ -57,14 +57,15 @@ fn chain_of(input: Option<&Path>, fetch: &FetchPlan, nodes: &NodePlan, no_spawn:
     }
 }
 
-/// The dashboard where there is a terminal to draw on; else the same run as plain lines. One that calls itself dumb cannot
-/// move its cursor.
+/// The dashboard where there is a terminal to draw on; else the same run as plain lines. One that calls itself dumb
+/// cannot move its cursor.
 fn on_screen_or_plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let draws = std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     if draws && !talk.json { dashboard::run(plan, talk) } else { headless::plain(plan, talk) }
 }
 
-/// What clap has to say, in colours, unless it repeats what a terminal would obey: a script may have put anything there.
+/// What clap has to say, in colours, unless it repeats what a terminal would obey: a script may have put anything
+/// there.
 fn explain(error: &clap::Error) -> Result<(), Error> {
     let safe = cli::safe_lines(error);
     if safe.iter().map(String::as_str).eq(error.render().to_string().lines()) {

@@ -4,21 +4,22 @@
 //!
 //! - `chainview` the version, `mode` (`fetch`, `check`, `demo`, `run`), `result` (`ok`, `failed`, `interrupted`),
 //!   `exit_code` of the process, `error` where no transfer is to blame (such as an input file that cannot be read).
-//! - `transfers`, in the order they were started: `number`, `id` (the right to ask the hops about it), `file`, `result`,
-//!   `path`, `size`, `received`, `seconds`, `rate` (bytes per second), `was_there`, `attempts`, `resumed_from` (bytes that
-//!   the last try found there), `started_over` (why what was there was dropped, if it was), `integrity` (`verified`,
-//!   `size-checked` or `pending`, with `digest` and `reason`), `here` and `origin` (`size` and `digest` at both ends, null
-//!   where nobody gave one), `flow` (what this program did: bytes, and µs spent waiting for hop 1 and for
-//!   the disk), `hops`, `waterfall` (the set-up, and each stage's first and last byte, as bars: `stage`, `step`,
-//!   `offset_ms`, `length_ms`, `own_ms`), `verdict` (the sentence and its parts), `stall` where it stood still at its
-//!   end, `error`.
-//! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop: resolve,
-//!   dial and wait in ms; absent where nobody told), `account` (what the hop itself knows of this transfer; absent where
-//!   it does not say).
-//! - `error`: `message` (the whole sentence), `exit_code`, and where a hop is to blame `hop`, `address`, `reason` (that of
-//!   a problem, or what the hop did that broke a body off: `gone`, `restarted`, `closed`, `reset`, `silent`, `stopped`,
-//!   `unreadable`, `unheard`), `reporter` (0 is this program).
-//! - `check`, for `--check` alone: `file`, `size`, `protocol` of the first hop, `etag`, `last_modified`, `hops`, `waterfall`.
+//! - `transfers`, in the order they were started: `number`, `id` (the right to ask the hops about it), `file`,
+//!   `result`, `path`, `size`, `received`, `seconds`, `rate` (bytes per second), `was_there`, `attempts`,
+//!   `resumed_from` (bytes that the last try found there), `started_over` (why what was there was dropped, if it was),
+//!   `integrity` (`verified`, `size-checked` or `pending`, with `digest` and `reason`), `here` and `origin` (`size` and
+//!   `digest` at both ends, null where nobody gave one), `flow` (what this program did: bytes, and µs spent waiting for
+//!   hop 1 and for the disk), `hops`, `waterfall` (the set-up, and each stage's first and last byte, as bars: `stage`,
+//!   `step`, `offset_ms`, `length_ms`, `own_ms`), `verdict` (the sentence and its parts), `stall` where it stood still
+//!   at its end, `error`.
+//! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop:
+//!   resolve, dial and wait in ms; absent where nobody told), `account` (what the hop itself knows of this transfer;
+//!   absent where it does not say).
+//! - `error`: `message` (the whole sentence), `exit_code`, and where a hop is to blame `hop`, `address`, `reason` (that
+//!   of a problem, or what the hop did that broke a body off: `gone`, `restarted`, `closed`, `reset`, `silent`,
+//!   `stopped`, `unreadable`, `unheard`), `reporter` (0 is this program).
+//! - `check`, for `--check` alone: `file`, `size`, `protocol` of the first hop, `etag`, `last_modified`, `hops`,
+//!   `waterfall`.
 
 use serde::Serialize;
 

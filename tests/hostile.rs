@@ -293,7 +293,8 @@ async fn byte_by_byte_is_the_same() {
     for protocol in ["http", "legacy"] {
         for most in [1, 7, 64] {
             let sliced = || vec![(Plan::sliced(Slices::AtMost(most), 1), Plan::sliced(Slices::AtMost(most), 2)); 4];
-            // The original's request has no end mark: in pieces it is whole only for nodes of ours, between which it goes on.
+            // The original's request has no end mark: in pieces it is whole only for nodes of ours, between which it
+            // goes on.
             let (hops, _peers) = beset(&chain, vec![sliced(), sliced()]).await;
             let output = folder.path().join(format!("{protocol}-{most}"));
             let fetched = fetch_over(&hops, protocol, &output, Limits::default(), VerifyMode::Origin).await;

@@ -17,8 +17,8 @@ use crate::wire::Digest;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own; together they become a mode")]
 #[command(name = "chainview", version, about, after_help = AFTER, max_term_width = 100, disable_help_flag = true)]
 pub(super) struct Args {
-    /// The input file, or - for standard input: a file name, then the hops, one HOST PORT a line; the last is the origin
-    /// [default: input.txt]
+    /// The input file, or - for standard input: a file name, then the hops, one HOST PORT a line; the last is the
+    /// origin [default: input.txt]
     #[arg(value_name = "INPUT")]
     pub(super) inputs: Vec<PathBuf>,
 
@@ -43,7 +43,8 @@ pub(super) struct Args {
     #[arg(long, help_heading = FETCHING, value_name = "NAME", env = "CHAINVIEW_FILE",
           value_parser = clap::builder::OsStringValueParser::new().try_map(values::file_name))]
     pub(super) file: Option<FileName>,
-    /// The file or folder to write to; a folder with a slash at its end is made where it is missing, - is standard output
+    /// The file or folder to write to; a folder with a slash at its end is made where it is missing, - is standard
+    /// output
     #[arg(short, long, help_heading = FETCHING, value_name = "PATH", env = "CHAINVIEW_OUTPUT", default_value = ".")]
     pub(super) output: PathBuf,
     /// Fetch so many times, over one chain that is kept open
@@ -102,7 +103,8 @@ pub(super) struct Args {
     #[arg(long, help_heading = NODES, value_name = "[HOP=]TIME", env = "CHAINVIEW_DELAY", value_delimiter = ',',
           value_parser = values::delay)]
     pub(super) delay: Vec<PerHop<Duration>>,
-    /// Have a node misbehave: jitter=5ms, stall, stammer=7 (pieces of at most 7 bytes), cut=1MiB, refuse; 2=stall is hop 2
+    /// Have a node misbehave: jitter=5ms, stall, stammer=7 (pieces of at most 7 bytes), cut=1MiB, refuse; 2=stall is
+    /// hop 2
     #[arg(long, help_heading = NODES, value_name = "[HOP=]WHAT", env = "CHAINVIEW_FAULT", value_delimiter = ',',
           value_parser = values::fault)]
     pub(super) fault: Vec<PerHop<Dial>>,
@@ -130,7 +132,8 @@ pub(super) struct Args {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) max_connections: u32,
 
-    /// Fix the kernel's send and receive buffers of connections that carry files, such as 32K; left alone, they follow the flow
+    /// Fix the kernel's send and receive buffers of connections that carry files, such as 32K; left alone, they follow
+    /// the flow
     #[arg(long, help_heading = NODES, value_name = "SIZE", env = "CHAINVIEW_SOCKBUF", value_parser = values::sockbuf)]
     pub(super) sockbuf: Option<u32>,
 

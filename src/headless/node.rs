@@ -66,7 +66,8 @@ pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, ta
     })
 }
 
-/// Makes a panic one line of the log: it costs the request that it comes from, and must not cost the log more than others.
+/// Makes a panic one line of the log: it costs the request that it comes from, and must not cost the log more than
+/// others.
 fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -75,8 +76,8 @@ fn report_panics() {
     }));
 }
 
-/// Takes what the system allows at most: what it gives at first, often 1,024, is for programs that still use select, and
-/// a transfer through a relay costs up to four descriptors.
+/// Takes what the system allows at most: what it gives at first, often 1,024, is for programs that still use select,
+/// and a transfer through a relay costs up to four descriptors.
 fn use_all_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum || limit.maximum.is_none() {

@@ -56,8 +56,8 @@ async fn run(mut plan: ChainPlan, display: &ProgressDisplay) -> Result<Ran, Erro
     ran
 }
 
-/// The nodes that this run started. What they write to their standard error goes to this run's log, each line as serious
-/// as the node finds it.
+/// The nodes that this run started. What they write to their standard error goes to this run's log, each line as
+/// serious as the node finds it.
 struct Nodes {
     supervisor: Supervisor,
     logging: JoinSet<()>,

@@ -58,9 +58,9 @@ impl Access {
 
     /// Whether a request may read the node's pages.
     ///
-    /// Reading is free only where no read token was configured, listener and peer are both on loopback and nobody stands
-    /// between them: a proxy on this machine would make the whole world a loopback peer, and a plain TCP forwarder, such
-    /// as the end of a tunnel, does so without a word that could be seen here.
+    /// Reading is free only where no read token was configured, listener and peer are both on loopback and nobody
+    /// stands between them: a proxy on this machine would make the whole world a loopback peer, and a plain TCP
+    /// forwarder, such as the end of a tunnel, does so without a word that could be seen here.
     pub fn may_read(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
         let near = self.loopback && peer.ip().to_canonical().is_loopback();
         let free = self.read.is_none() && near && !is_passed_on(headers);
@@ -70,7 +70,8 @@ impl Access {
     /// Whether a request may list folders, of this node or through it.
     ///
     /// A chain on loopback alone is free to; a foreign proxy in front of it brings in others, and says so. The names of
-    /// files are more than the files: so every node of a chain beyond loopback must have been told that they may be known.
+    /// files are more than the files: so every node of a chain beyond loopback must have been told that they may be
+    /// known.
     ///
     /// For its own folders a node with a configured read token asks for that besides.
     pub fn may_list(&self, headers: &HeaderMap) -> bool {
@@ -106,8 +107,8 @@ pub const UNKNOWN_NAME: &str = "this loopback node does not go by that name: sta
 /// Whether a loopback listener may answer to the name it was called by; every request, for files too, is judged so.
 ///
 /// A web page can make a browser send requests to loopback under a name of its own (DNS rebinding), but it cannot make
-/// the browser write an IP address or `localhost` there. The legacy protocol and HTTP/1.0 carry no name: no browser sends
-/// those.
+/// the browser write an IP address or `localhost` there. The legacy protocol and HTTP/1.0 carry no name: no browser
+/// sends those.
 pub fn host_allowed(access: &Access, host: Option<&Host>) -> bool {
     match host {
         Some(Host::Name(name)) if access.loopback => {

@@ -60,8 +60,8 @@ pub struct Reader {
 
 /// Answers one request for a page and closes the connection; `head` is what was already read from it.
 ///
-/// A reader may close its sending half once it has asked. Only a stream of events ends there: between two events nothing
-/// else shows that its reader has left.
+/// A reader may close its sending half once it has asked. Only a stream of events ends there: between two events
+/// nothing else shows that its reader has left.
 pub async fn serve<S>(node: &Arc<Node>, stream: S, head: Vec<u8>, reader: Reader)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -45,8 +45,8 @@ pub async fn drain(node: &HostPort, token: &Secret) -> Result<(), Problem> {
     tell(node, token, "/v1/drain", Vec::new()).await.map(drop)
 }
 
-/// Asks a route's origin, through the chain, what it offers in a folder; `None` is its root. The token is the origin's, and
-/// every hop on the way sees it.
+/// Asks a route's origin, through the chain, what it offers in a folder; `None` is its root. The token is the origin's,
+/// and every hop on the way sees it.
 pub async fn list(route: &Route, folder: Option<&FileName>, token: Option<&Secret>) -> Result<Listing, Problem> {
     let hops = route.hops();
     let (first, behind) = (&hops[0].address, &hops[1..]);

@@ -20,7 +20,8 @@ use splice::Pipes;
 
 /// Where a body comes from.
 pub trait Source: AsyncRead + Unpin {
-    /// The next bytes, at most so many of them, as far as they are there without waiting; they stay until they are skipped.
+    /// The next bytes, at most so many of them, as far as they are there without waiting; they stay until they are
+    /// skipped.
     fn ahead(&mut self, most: usize) -> io::Result<&[u8]>;
 
     /// What the rest of the body can be taken from without reading it; `None` where it must be read.

@@ -1,4 +1,5 @@
-//! What each hop knows of one transfer, asked after it ended, or while it stands still: for reports, and for who broke it.
+//! What each hop knows of one transfer, asked after it ended, or while it stands still: for reports, and for who broke
+//! it.
 
 mod blame;
 
@@ -40,7 +41,8 @@ pub enum Finding {
 
 /// How many hops can be asked after a transfer that told so many legs, over this wire to the first hop if it is known.
 ///
-/// A lone leg may be the client's own, to a hop that only speaks the legacy protocol: a question in HTTP would hang there.
+/// A lone leg may be the client's own, to a hop that only speaks the legacy protocol: a question in HTTP would hang
+/// there.
 pub fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
     match legs {
         1 if protocol == Some(Protocol::Http) => 1,

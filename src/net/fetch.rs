@@ -66,8 +66,8 @@ pub struct FetchJob {
     pub force: bool,
     /// Give the file the modification time that the origin tells.
     pub times: bool,
-    /// Ask first whether the file that is there already is the same, and move nothing then; not where the transfer itself
-    /// is what a person wants to see.
+    /// Ask first whether the file that is there already is the same, and move nothing then; not where the transfer
+    /// itself is what a person wants to see.
     pub reuse: bool,
     /// Go on with what an earlier fetch left of the file, where it is the same file still.
     pub resume: bool,
@@ -138,8 +138,9 @@ pub fn client(links: Arc<Links>, limits: Limits, protocol: Option<Protocol>) -> 
 
 /// Fetches one file and says how it goes through `progress`; the last value there is the outcome.
 ///
-/// `upstream` can be used for the next file afterwards, whatever the outcome, and `job` for the next try: its id is then
-/// that of the last. Cancel through `stop`: a transfer that is dropped instead leaves its part file without a word.
+/// `upstream` can be used for the next file afterwards, whatever the outcome, and `job` for the next try: its id is
+/// then that of the last. Cancel through `stop`: a transfer that is dropped instead leaves its part file without a
+/// word.
 pub async fn fetch(
     upstream: &mut Upstream,
     job: &mut FetchJob,

@@ -28,7 +28,8 @@ pub(super) const CHAIN_TRANSFER: HeaderName = HeaderName::from_static("chain-tra
 pub(super) const CHAIN_TIMEOUT: HeaderName = HeaderName::from_static("chain-timeout");
 /// How many relays stand between the answering node and the one whose page it is.
 pub(super) const CHAIN_HOPS: HeaderName = HeaderName::from_static("chain-hops");
-/// Most that is buffered of a page on its way, one line apart; little, so that a slow reader's next line is a fresh one.
+/// Most that is buffered of a page on its way, one line apart; little, so that a slow reader's next line is a fresh
+/// one.
 pub(super) const BUFFER: usize = 16 * 1024;
 
 /// A reply whose body is still to be read, and the task that reads it; dropping it closes the connection.

@@ -1,10 +1,10 @@
-//! A world inside one thread, for tests alone: sockets that lead to whatever a test says, and time that passes only while
-//! nothing moves.
+//! A world inside one thread, for tests alone: sockets that lead to whatever a test says, and time that passes only
+//! while nothing moves.
 //!
 //! Sockets are pairs of local ones, so that everything above them is the program as it is: system calls, pipes, closes
-//! and all. Such a pair delivers within the call that sends; what is left is to keep the paused clock from jumping while
-//! something that was delivered has not been looked at, and while the disk works. So a run depends on nothing but its
-//! seed. What TCP alone has, a reset that nothing unread provoked, is for the tests with real connections.
+//! and all. Such a pair delivers within the call that sends; what is left is to keep the paused clock from jumping
+//! while something that was delivered has not been looked at, and while the disk works. So a run depends on nothing but
+//! its seed. What TCP alone has, a reset that nothing unread provoked, is for the tests with real connections.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -113,8 +113,8 @@ fn moved(bytes: usize) {
     });
 }
 
-/// The machine of the world that this thread is. What a run costs is no part of what its seed decides, so that it has no
-/// load and is never late; a thread that waits for work as long as it lives is none of its clock's.
+/// The machine of the world that this thread is. What a run costs is no part of what its seed decides, so that it has
+/// no load and is never late; a thread that waits for work as long as it lives is none of its clock's.
 const MACHINE: Machine = Machine {
     connect: open,
     random,
@@ -139,8 +139,8 @@ fn random() -> [u8; 16] {
     })
 }
 
-/// The validator of a file: how many versions of files were met before this one, which is what it is apart from when and
-/// where. Faults alter it, and what comes of that depends on what it was.
+/// The validator of a file: how many versions of files were met before this one, which is what it is apart from when
+/// and where. Faults alter it, and what comes of that depends on what it was.
 fn etag(version: &Version) -> String {
     let ordinal = WORLD.with_borrow_mut(|world| {
         let versions = &mut world.as_mut().expect("a world").versions;
@@ -152,8 +152,8 @@ fn etag(version: &Version) -> String {
     format!("\"{ordinal:032x}-{:x}\"", version.size)
 }
 
-/// Lets the disk do what it was given, in real time, before anything else happens in this world: else it would depend on
-/// the disk what comes first.
+/// Lets the disk do what it was given, in real time, before anything else happens in this world: else it would depend
+/// on the disk what comes first.
 fn wait(done: &dyn Fn() -> bool) {
     let began = Instant::now();
     while !done() {

@@ -1,4 +1,5 @@
-//! Asking the next hop: over a kept connection or a new one, in whichever wire it speaks; relays and clients do the same.
+//! Asking the next hop: over a kept connection or a new one, in whichever wire it speaks; relays and clients do the
+//! same.
 
 pub mod connect;
 mod exchange;
@@ -196,8 +197,8 @@ impl Upstream {
 
     /// Ends the chain and dials the hop that it went on to, for the next one: that will most likely go the same way.
     ///
-    /// A node of ours waits for a request; of other servers, which may log or limit connections that say nothing, none is
-    /// dialled.
+    /// A node of ours waits for a request; of other servers, which may log or limit connections that say nothing, none
+    /// is dialled.
     pub fn leave(mut self) {
         let kept = self.link.take().filter(|link| link.ours).map(|link| (link.hop, link.address));
         if let Some((hop, address)) = kept.or(self.met) {

@@ -64,8 +64,8 @@ impl FromStr for Host {
 }
 
 impl HostPort {
-    /// Gives it as text, piece by piece: every transfer names a few of these, and the formatting machinery takes several
-    /// times as long.
+    /// Gives it as text, piece by piece: every transfer names a few of these, and the formatting machinery takes
+    /// several times as long.
     pub fn spell(&self, mut put: impl FnMut(&str)) {
         let mut digits = itoa::Buffer::new();
         match &self.host {
@@ -91,7 +91,8 @@ impl HostPort {
         text
     }
 
-    /// Reads an address at the beginning of a text, if it is IPv4 and written as we write it; with it comes what follows.
+    /// Reads an address at the beginning of a text, if it is IPv4 and written as we write it; with it comes what
+    /// follows.
     ///
     /// Most are of this kind, and every node on a route reads those of all nodes after it.
     pub fn read_plain(text: &str) -> Option<(Self, &str)> {

@@ -191,8 +191,8 @@ fn once<T>(key: &str, place: &mut Option<T>, value: T) -> Result<(), String> {
     }
 }
 
-/// Reads a `base=` value: a URL path that begins with `/`, holds nothing that would end a header, an element or a line, and
-/// means the same folder to every server: no query, no dot segments, no empty ones.
+/// Reads a `base=` value: a URL path that begins with `/`, holds nothing that would end a header, an element or a line,
+/// and means the same folder to every server: no query, no dot segments, no empty ones.
 pub fn parse_base(text: &str) -> Result<String, String> {
     let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b';' | b'"' | b'#' | b'?' | b'\\' | b'<' | b'>');
     let decoded = Cow::from(percent_decode_str(text));

@@ -46,14 +46,15 @@ impl FileName {
         &self.0
     }
 
-    /// True if a segment means the folder above, for whichever server will read it: some part a path at `\\`, too, or take
-    /// what follows `;` for no part of the name.
+    /// True if a segment means the folder above, for whichever server will read it: some part a path at `\\`, too, or
+    /// take what follows `;` for no part of the name.
     pub fn climbs(&self) -> bool {
         let up = |segment: &[u8]| segment.strip_prefix(b"..").is_some_and(|rest| matches!(rest, [] | [b';', ..]));
         self.0.windows(2).any(|pair| pair == b"..") && self.0.split(|b| matches!(b, b'/' | b'\\')).any(up)
     }
 
-    /// The name without segments that lead nowhere (`.` and empty ones). A last one stays: it says that a folder is meant.
+    /// The name without segments that lead nowhere (`.` and empty ones). A last one stays: it says that a folder is
+    /// meant.
     pub fn without_dots(&self) -> Cow<'_, Self> {
         let idle = |segment: &[u8]| matches!(segment, b"" | b".");
         let segments = || self.0.split(|b| *b == b'/');
@@ -67,7 +68,8 @@ impl FileName {
         Self::new(&kept.join(&b'/')).map_or(Cow::Borrowed(self), Cow::Owned)
     }
 
-    /// The folder that this name means with a slash at its end, without segments that lead nowhere; `None` for the root.
+    /// The folder that this name means with a slash at its end, without segments that lead nowhere; `None` for the
+    /// root.
     pub fn as_folder(&self) -> Option<Self> {
         let kept: Vec<&[u8]> = self.0.split(|b| *b == b'/').filter(|segment| !matches!(*segment, b"" | b".")).collect();
         Self::new(&kept.join(&b'/')).ok()

@@ -22,7 +22,8 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// Names behind this page; some may turn out to be nothing that is served.
     pub more: u64,
-    /// The name to ask for what is behind this page with, as `?after=`; in JSON percent-encoded, as it is written there.
+    /// The name to ask for what is behind this page with, as `?after=`; in JSON percent-encoded, as it is written
+    /// there.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "escape_next",
@@ -51,7 +52,8 @@ impl Listing {
     /// A listing that came over the network, with only what may stand in a listing of `folder` (`None` is the root).
     ///
     /// A peer must not choose a local name: what a row shows has to be the last part of what would be asked for, in the
-    /// folder that was asked for, and a name that a file may get without having been typed. All else counts as unlisted.
+    /// folder that was asked for, and a name that a file may get without having been typed. All else counts as
+    /// unlisted.
     pub fn checked(mut self, folder: Option<&FileName>) -> Self {
         let folder = folder.map_or(&b""[..], FileName::as_bytes);
         let folder = &folder[..folder.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1)];

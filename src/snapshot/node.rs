@@ -88,8 +88,8 @@ pub struct Flow {
     /// Time in which this stage was not running when its own timer wanted it to, in µs, whatever else it waited for
     /// meanwhile; a client's alone.
     pub late_us: u64,
-    /// Time before the body, in µs, and no part of the active time: for so long a node's delay held the reply back, or a
-    /// client waited for it.
+    /// Time before the body, in µs, and no part of the active time: for so long a node's delay held the reply back, or
+    /// a client waited for it.
     pub reply_us: u64,
 }
 
@@ -103,8 +103,8 @@ pub struct Load {
     pub starved_us: u64,
     /// Processor time of the whole process, in µs; disks and digests have threads of their own.
     pub process_us: u64,
-    /// Time in which that thread was not running when its own timer wanted it to, in µs: stopped, or one of those above.
-    /// Counted while somebody follows the node's events.
+    /// Time in which that thread was not running when its own timer wanted it to, in µs: stopped, or one of those
+    /// above. Counted while somebody follows the node's events.
     pub late_us: u64,
 }
 
@@ -126,7 +126,8 @@ pub struct Moments {
 pub struct TcpSnapshot {
     /// Smoothed round trip, in µs.
     pub rtt_us: u64,
-    /// The shortest round trip of late, in µs: that of the way alone, with nothing queued and no acknowledgement delayed.
+    /// The shortest round trip of late, in µs: that of the way alone, with nothing queued and no acknowledgement
+    /// delayed.
     pub min_rtt_us: u64,
     /// Congestion window, in segments.
     pub cwnd: u64,

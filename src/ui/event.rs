@@ -1,4 +1,5 @@
-//! The input thread: keys, the mouse, pasted text and resizes become events; a second thread notices that the terminal died.
+//! The input thread: keys, the mouse, pasted text and resizes become events; a second thread notices that the terminal
+//! died.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use super::terminal::{is_gone, is_taken, keyboard, waits};
 pub(super) const QUEUE: usize = 256;
 /// How often the threads look whether they are still wanted.
 const LOOK: Duration = Duration::from_millis(100);
-/// After so long without a byte, pasted text is over, even if its end was lost on the way: until then every key would be a
-/// part of it. A link that stands still for so long in the middle of a paste is the rarer case.
+/// After so long without a byte, pasted text is over, even if its end was lost on the way: until then every key would
+/// be a part of it. A link that stands still for so long in the middle of a paste is the rarer case.
 const PASTE_ENDS: Duration = Duration::from_secs(5);
 
 /// What can happen to the screen from outside the program.

@@ -1,5 +1,5 @@
-//! Where the bytes are: what each stage holds, against one scale for all of them, so that a queue is seen to grow and to
-//! walk upstream.
+//! Where the bytes are: what each stage holds, against one scale for all of them, so that a queue is seen to grow and
+//! to walk upstream.
 
 use crate::snapshot::{ChainSnapshot, HopLink};
 
@@ -50,8 +50,8 @@ impl Scale {
     }
 }
 
-/// Bytes that a stage holds: received and not yet given on, and those in its kernel queues. 0 is the client; `None` for a
-/// hop that does not report.
+/// Bytes that a stage holds: received and not yet given on, and those in its kernel queues. 0 is the client; `None` for
+/// a hop that does not report.
 pub fn held(chain: &ChainSnapshot, stage: usize) -> Option<u64> {
     let Some(at) = stage.checked_sub(1) else {
         let running = chain.transfers.iter().filter(|transfer| !transfer.phase.is_over());

@@ -1,7 +1,7 @@
 //! What a terminal sends, byte by byte: keys, mouse gestures and pasted text, in bounded memory whatever comes.
 //!
-//! The terminal library has a reader of its own, which keeps a paste, or a sequence, until its end has come. Nothing says
-//! that it ever does: the end of a paste can be lost on the way, and a file of any size can be pasted.
+//! The terminal library has a reader of its own, which keeps a paste, or a sequence, until its end has come. Nothing
+//! says that it ever does: the end of a paste can be lost on the way, and a file of any size can be pasted.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -220,8 +220,8 @@ fn sequence(bytes: &[u8]) -> Read {
     }
 }
 
-/// A key that is pressed, or repeats, with its modifiers: one more than their bits, then perhaps a colon and what the key
-/// does.
+/// A key that is pressed, or repeats, with its modifiers: one more than their bits, then perhaps a colon and what the
+/// key does.
 fn with_modifiers(code: Option<KeyCode>, text: &str) -> Read {
     let (mask, kind) = text.split_once(':').unwrap_or((text, ""));
     let bits = mask.parse::<u8>().unwrap_or(1).saturating_sub(1);

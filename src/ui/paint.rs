@@ -28,8 +28,8 @@ pub fn cut_middle(name: &str, columns: u16) -> Cow<'_, str> {
     Cow::Owned(if columns == 0 { String::new() } else { format!("{head}{CUT}{tail}") })
 }
 
-/// The cells of a row that are drawn, each with its column and how many it takes; the one behind a wide character is part
-/// of it.
+/// The cells of a row that are drawn, each with its column and how many it takes; the one behind a wide character is
+/// part of it.
 pub fn drawn(cells: &[Cell]) -> impl Iterator<Item = (usize, usize, &Cell)> {
     let mut covered = 0;
     cells.iter().enumerate().filter_map(move |(column, cell)| {

@@ -145,7 +145,8 @@ impl Loop {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(Left::HungUp),
             };
-            // No more than fit into the queue: input that never ends must not keep the loop from its frames and its end.
+            // No more than fit into the queue: input that never ends must not keep the loop from its frames and its
+            // end.
             let mut more = QUEUE;
             while let Some(event) = next {
                 if let Some(left) = self.handle(event) {

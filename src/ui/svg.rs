@@ -1,4 +1,5 @@
-//! A screen as a picture: the cells of a frame as SVG, on a background of its own, so that it looks the same on any page.
+//! A screen as a picture: the cells of a frame as SVG, on a background of its own, so that it looks the same on any
+//! page.
 
 use std::fmt::Write as _;
 

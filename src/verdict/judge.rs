@@ -51,8 +51,8 @@ pub fn judge(client: &Flow, hops: &[Stage]) -> Verdict {
     stammered(walk(&client, &seen, origin), &told)
 }
 
-/// Small pieces cost the processor that sends them as much as all those below it: whoever was told to send them is named,
-/// not the one that has no time left for them.
+/// Small pieces cost the processor that sends them as much as all those below it: whoever was told to send them is
+/// named, not the one that has no time left for them.
 fn stammered(verdict: Verdict, told: &[&Stage]) -> Verdict {
     let slow = match verdict.limit {
         Limit::Hop { hop } | Limit::Origin { hop, part: Part::Processor } => hop,

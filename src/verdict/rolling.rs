@@ -20,8 +20,8 @@ const WINDOW_US: u64 = 1_500_000;
 const FRESH_US: u64 = 1_500_000;
 /// The least time without a byte that is called standing still, in µs.
 const STALL_US: u64 = 1_000_000;
-/// The same while bodies use up a rate limit, in µs: what waits before it waits in full socket buffers, where the kernel
-/// drops segments and is some seconds late to send them again.
+/// The same while bodies use up a rate limit, in µs: what waits before it waits in full socket buffers, where the
+/// kernel drops segments and is some seconds late to send them again.
 const LIMITED_STALL_US: u64 = 10_000_000;
 /// For so long afterwards, in µs, the kernel may still be at it.
 const LIMITED_FOR_US: u64 = 3_000_000;

@@ -7,7 +7,8 @@ use crate::wire::Leg;
 /// The step is named if it took at least this share of the whole.
 const MOST: f64 = 0.5;
 
-/// Names the step of the set-up that took most of a transfer: `legs` are the client's own and each relay's, hop 1 first.
+/// Names the step of the set-up that took most of a transfer: `legs` are the client's own and each relay's, hop 1
+/// first.
 pub fn judge_set_up(client: &Flow, legs: &[Leg], hops: &[Stage]) -> Option<Verdict> {
     let whole_ms = client.active_us.saturating_add(client.reply_us) as f64 / 1000.0;
     let reached = (1..)

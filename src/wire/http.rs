@@ -56,8 +56,8 @@ impl From<httparse::Error> for HeadError {
 
 /// The end of the head, if it is there: the offset behind the blank line.
 ///
-/// A head whose lines end in a bare LF, or which holds a bare CR, is refused: two parsers that disagree on line ends can
-/// be made to disagree on where a request ends.
+/// A head whose lines end in a bare LF, or which holds a bare CR, is refused: two parsers that disagree on line ends
+/// can be made to disagree on where a request ends.
 fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
     static BLANK_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
     let seen = &bytes[..bytes.len().min(MAX_HEAD)];

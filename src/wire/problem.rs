@@ -1,4 +1,5 @@
-//! What went wrong at a hop, in a form that travels: an `application/problem+json` body, or a line of the legacy protocol.
+//! What went wrong at a hop, in a form that travels: an `application/problem+json` body, or a line of the legacy
+//! protocol.
 
 use std::fmt::{self, Write as _};
 

@@ -1,4 +1,5 @@
-//! An origin that lies: about size, range, validator and digest, in heads of every wrong shape, with floods and silence.
+//! An origin that lies: about size, range, validator and digest, in heads of every wrong shape, with floods and
+//! silence.
 
 use std::fs;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
-//! The peers nobody wishes for: a relay of connections that breaks them, and an origin that says whatever it is told to.
+//! The peers nobody wishes for: a relay of connections that breaks them, and an origin that says whatever it is told
+//! to.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

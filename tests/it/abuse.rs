@@ -91,7 +91,8 @@ fn memory(node: &Node) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// How long each of so many fetches of a small file took, the longest last, and the most memory the node held meanwhile.
+/// How long each of so many fetches of a small file took, the longest last, and the most memory the node held
+/// meanwhile.
 fn honest(node: &Node, count: usize) -> (Vec<Duration>, u64) {
     let mut most = 0;
     let fetch = |_| {

@@ -17,7 +17,8 @@ use tempfile::TempDir;
 
 /// Most bytes that one node may hold for a reader that stands still, both its sockets together.
 const MOST_HELD: u64 = 640 << 10;
-/// Memory of a relay's own for each such reader, in KiB; the figure to beat is 8, a build without optimisation has more.
+/// Memory of a relay's own for each such reader, in KiB; the figure to beat is 8, a build without optimisation has
+/// more.
 const MOST_OWN: u64 = 12;
 
 struct Chain {

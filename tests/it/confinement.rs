@@ -1,4 +1,5 @@
-//! The served folder holds: hundreds of hostile names on both protocols, and links that change under the feet of an open.
+//! The served folder holds: hundreds of hostile names on both protocols, and links that change under the feet of an
+//! open.
 //!
 //! `cargo test` runs the race for a few seconds. For a minute:
 //!

@@ -17,8 +17,8 @@ use ratatui::style::Color;
 use script::{Script, styles};
 use snapshots::{idle, mixed, streaming, transfer};
 
-/// Compares a screen, its colours and weights included, with the picture kept under this name; `UPDATE_PICTURES=1` takes
-/// the new one instead.
+/// Compares a screen, its colours and weights included, with the picture kept under this name; `UPDATE_PICTURES=1`
+/// takes the new one instead.
 fn expect(name: &str, script: &mut Script) {
     let buffer = script.buffer();
     let screen = &format!("{}styles {}\n", script.screen(), styles(&buffer));

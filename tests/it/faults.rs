@@ -1,5 +1,5 @@
-//! What befalls processes and disks: hops that stand still or are killed, disks that are full. `tests/README.md` has the
-//! table of all faults and where each is tested.
+//! What befalls processes and disks: hops that stand still or are killed, disks that are full. `tests/README.md` has
+//! the table of all faults and where each is tested.
 
 use crate::support;
 
@@ -212,8 +212,8 @@ fn a_disk_that_takes_no_more_in_the_middle_costs_no_byte_that_it_took() {
     assert!(fs::read(out.path().join("f")).unwrap() == whole && !part.exists());
 }
 
-/// Runs in a mount namespace of its own, so that the file system is gone with it. `$1` the program, `$2` the input file,
-/// `$3` a folder, `$4` the file to compare with.
+/// Runs in a mount namespace of its own, so that the file system is gone with it. `$1` the program, `$2` the input
+/// file, `$3` a folder, `$4` the file to compare with.
 const ON_A_SMALL_DISK: &str = r#"
 mount -t tmpfs -o size=16m none "$3" && head -c 12000000 /dev/zero >"$3/other" || exit 99
 "$1" --fetch "$2" -o "$3"

@@ -1,7 +1,7 @@
 //! The tests that need more than one module: whole chains, the program itself, its screen.
 //!
-//! One binary, so that what they share is built and linked once. `tests/hostile.rs` is apart: it counts the descriptors of
-//! its whole process.
+//! One binary, so that what they share is built and linked once. `tests/hostile.rs` is apart: it counts the descriptors
+//! of its whole process.
 #![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 mod abuse;

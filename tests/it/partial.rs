@@ -1,5 +1,5 @@
-//! Fetches whose partial file is removed, replaced, moved, linked, locked or shared meanwhile: what stands under the final
-//! name after a success is the file, and no file of a person is touched.
+//! Fetches whose partial file is removed, replaced, moved, linked, locked or shared meanwhile: what stands under the
+//! final name after a success is the file, and no file of a person is touched.
 
 use crate::support;
 use crate::support::faulty;

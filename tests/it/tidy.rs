@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Columns of a comment, as rustfmt has them for code.
+const MAX_WIDTH: usize = 120;
 /// Longest file, without the unit tests at its bottom.
 const MAX_LINES: usize = 400;
 /// Longest `mod.rs` and `main.rs`: they say what is where and do little else.
@@ -102,6 +104,10 @@ fn breaches(path: &str, text: &str) -> Vec<String> {
         }
         if !in_tests && code.contains(".unwrap()") {
             breach(number, ".unwrap() outside tests");
+        }
+        // rustfmt holds the width of code, and leaves comments as they are.
+        if line.trim_start().starts_with("//") && line.chars().count() > MAX_WIDTH {
+            breach(number, "the comment is wider than 120 columns");
         }
         if has_word(&code, "unsafe") && !UNSAFE_ALLOWED.contains(&path) {
             breach(number, "unsafe outside the modules that may have it");
@@ -207,6 +213,7 @@ fn each_rule_can_fail() {
         ("src/net/load.rs", "//! Load.\n#[cfg(test)]\nsuper::sim::wait();\n", "src/net/load.rs:3: what tests replace"),
         ("src/net/pump.rs", "//! Pump.\nunsafe { now() }\n", "src/net/pump.rs:2: unsafe"),
         ("tests/chain.rs", "#[test]\n", "tests/chain.rs:1: the file does not open"),
+        ("src/text.rs", &format!("//! {}\n", "x".repeat(117)), "src/text.rs:1: the comment is wider"),
     ];
     for (path, text, expected) in cases {
         let found = breaches(path, text);

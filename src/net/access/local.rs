@@ -1,8 +1,8 @@
 //! Whose process stands behind a loopback connection, by the kernel's word: loopback is this machine, not this user.
 //!
-//! The kernel is asked for the peer's own socket through `sock_diag`, with two system calls on one kept socket. Messages
-//! are laid out by hand: two fixed structs of `linux/inet_diag.h`, against three crates that take 1.4 times as long
-//! (5.1 µs and 3.7 µs where that was measured), which every new connection would pay.
+//! The kernel is asked for the peer's own socket through `sock_diag`, with two system calls on one kept socket.
+//! Messages are laid out by hand: two fixed structs of `linux/inet_diag.h`, against three crates that take 1.4 times as
+//! long (5.1 µs and 3.7 µs where that was measured), which every new connection would pay.
 
 use std::fs;
 use std::io;
@@ -28,7 +28,8 @@ pub enum LocalUsers {
 #[derive(Debug)]
 pub struct LocalPeers {
     own: u32,
-    /// Every user has a number in this process's user namespace; in others, those without one are all shown as the same.
+    /// Every user has a number in this process's user namespace; in others, those without one are all shown as the
+    /// same.
     all_numbered: bool,
     asking: Mutex<Option<Asking>>,
 }
@@ -41,7 +42,8 @@ struct Asking {
 }
 
 const ROOT: u32 = 0;
-/// How the kernel shows users that have no number in a user namespace (`kernel.overflowuid`); elsewhere, nobody's number.
+/// How the kernel shows users that have no number in a user namespace (`kernel.overflowuid`); elsewhere, nobody's
+/// number.
 const OVERFLOW: u32 = 65_534;
 
 /// `struct nlmsghdr`, then `struct inet_diag_req_v2`.

@@ -71,8 +71,9 @@ impl Secret {
 
     /// Reads a token that an input file names: from beneath `folder`, the configuration folder, and nowhere else.
     ///
-    /// Input files come from other people, and what such a file names is sent to an address in the same file. So it must
-    /// be one that was put there as a token: a regular file of this user's own, closed to others, and no path leads out.
+    /// Input files come from other people, and what such a file names is sent to an address in the same file. So it
+    /// must be one that was put there as a token: a regular file of this user's own, closed to others, and no path
+    /// leads out.
     pub fn beneath(folder: &Path, name: &str) -> Result<Self, SecretError> {
         let failed = |reason: String| SecretError::Beneath { name: name.into(), reason, folder: shown(folder) };
         let system = |error: io::Error| failed(plain(&error));

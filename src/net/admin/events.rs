@@ -23,8 +23,8 @@ const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_mins(1);
 /// How long a line is good for readers: nobody may ask for the next one sooner than twice this.
 const GOOD_FOR: Duration = Duration::from_millis(25);
-/// A line that took long to make is good for so many times as long: whatever there is to tell, and however many readers,
-/// the lines cost a tenth of the processor at most.
+/// A line that took long to make is good for so many times as long: whatever there is to tell, and however many
+/// readers, the lines cost a tenth of the processor at most.
 const GOOD_FOR_TIMES: u32 = 9;
 
 /// The newest line of a node's events.
@@ -88,8 +88,8 @@ pub(super) struct Events {
     /// The number of the line that was sent last.
     sent: u64,
     _reader: ReaderGuard,
-    /// Held while a body comes from a hop of the original kind: nothing else tells whether it is that one or this node that
-    /// does not run, and where something does, nobody is woken up for those who look on.
+    /// Held while a body comes from a hop of the original kind: nothing else tells whether it is that one or this node
+    /// that does not run, and where something does, nobody is woken up for those who look on.
     pulse: Option<Arc<Pulse>>,
 }
 

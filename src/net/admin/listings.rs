@@ -13,8 +13,8 @@ use crate::net::os::threads::{Running, Threads};
 
 /// Folders read at once: reading names is all processor and disk, and more at once would only be slower together.
 const AT_ONCE: usize = 2;
-/// Most listings that are read, wait for a thread, or are large and on their way to a reader. One may have 2 MiB, so all
-/// have 48.
+/// Most listings that are read, wait for a thread, or are large and on their way to a reader. One may have 2 MiB, so
+/// all have 48.
 const MOST: usize = 24;
 /// The same for one source.
 const MOST_PER_SOURCE: usize = 8;

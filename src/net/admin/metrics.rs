@@ -35,8 +35,8 @@ impl Format {
     }
 }
 
-/// Lines of this process's log that were dropped, so that no node waits for whoever reads it. All nodes of a process share
-/// its log.
+/// Lines of this process's log that were dropped, so that no node waits for whoever reads it. All nodes of a process
+/// share its log.
 pub static LOG_LINES_LOST: AtomicU64 = AtomicU64::new(0);
 
 /// What a connection can be doing, so that a state that nobody is in shows as 0.
@@ -54,8 +54,8 @@ const STATES: [ConnState; 8] = [
 /// One label and its value.
 type Label = [(&'static str, String); 1];
 
-/// One metric's series in the order in which they were added: the library's own family has them in a random one, and pages
-/// that are compared, or stored, should differ only where a value does.
+/// One metric's series in the order in which they were added: the library's own family has them in a random one, and
+/// pages that are compared, or stored, should differ only where a value does.
 #[derive(Debug)]
 struct Series<M>(Vec<(Label, M)>);
 

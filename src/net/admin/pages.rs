@@ -104,8 +104,8 @@ impl Page {
         }
     }
 
-    /// Needs no token: a transfer's id is the right to read about it, health is for whoever checks it, and the first page
-    /// tells nothing of this node; who may list folders is decided elsewhere.
+    /// Needs no token: a transfer's id is the right to read about it, health is for whoever checks it, and the first
+    /// page tells nothing of this node; who may list folders is decided elsewhere.
     fn is_free(&self) -> bool {
         matches!(self, Self::About | Self::Health | Self::Transfer(_) | Self::Folder(_))
     }

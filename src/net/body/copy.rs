@@ -133,10 +133,12 @@ pub struct Pace<'a> {
     pub fixed: bool,
 }
 
-/// Moves exactly `length` bytes from `source` to `reader`, and notices when the reader leaves while the source is silent.
+/// Moves exactly `length` bytes from `source` to `reader`, and notices when the reader leaves while the source is
+/// silent.
 ///
-/// The answer is how many it moved: fewer only where the dials begin or cease to disturb bodies meanwhile, for there may
-/// be a better way from then on. Not cancel-safe: bytes in the buffer are lost, so a cancelled body's connections must be closed.
+/// The answer is how many it moved: fewer only where the dials begin or cease to disturb bodies meanwhile, for there
+/// may be a better way from then on. Not cancel-safe: bytes in the buffer are lost, so a cancelled body's connections
+/// must be closed.
 pub async fn pump<S, D>(
     source: &mut S,
     reader: &mut D,
@@ -174,8 +176,8 @@ where
 }
 
 impl Pace<'_> {
-    /// What an error of the reader's socket says of the reader. One that times out has not left: its kernel acknowledged
-    /// nothing until ours gave it up.
+    /// What an error of the reader's socket says of the reader. One that times out has not left: its kernel
+    /// acknowledged nothing until ours gave it up.
     pub(super) fn lost(&self, error: &io::Error) -> PumpError {
         match error.kind() {
             io::ErrorKind::TimedOut => PumpError::Stalled(self.stall.max(self.step)),

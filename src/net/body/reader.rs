@@ -2,9 +2,9 @@
 //! it acknowledges.
 //!
 //! A receiver opens a window that was full in steps of up to a segment or a sixteenth of its buffer, whichever is more:
-//! on loopback up to 128 KiB. A reader of 60 kB/s then acknowledges nothing for 2.2 s, one of 5 kB/s for 26 s, and a relay
-//! that waits for such a reader takes nothing from its own source meanwhile. So where a write is blocked, the kernel is
-//! asked after each quarter of the limit:
+//! on loopback up to 128 KiB. A reader of 60 kB/s then acknowledges nothing for 2.2 s, one of 5 kB/s for 26 s, and a
+//! relay that waits for such a reader takes nothing from its own source meanwhile. So where a write is blocked, the
+//! kernel is asked after each quarter of the limit:
 //! - Bytes were acknowledged since the last time: it reads, and the limit begins anew.
 //! - Its window is closed, and its kernel answers probes of it: nothing is known before `STEP` has passed.
 //! - Anything else: nothing moves.
@@ -22,11 +22,12 @@ use tokio::time::Instant;
 use crate::net::os::deadline::Deadline;
 use crate::net::os::kernel::{self, Sending};
 
-/// The longest that a reader of 5 kB/s acknowledges nothing: the time in which it makes room for one step of its window,
-/// and what a probe of that window may come late. With a limit of this or more, a reader is slow down to one step in that
-/// time.
+/// The longest that a reader of 5 kB/s acknowledges nothing: the time in which it makes room for one step of its
+/// window, and what a probe of that window may come late. With a limit of this or more, a reader is slow down to one
+/// step in that time.
 pub(in crate::net) const STEP: Duration = Duration::from_secs(30);
-/// Probes of a closed window without an answer, from which on the other kernel counts as gone; one is always on its way.
+/// Probes of a closed window without an answer, from which on the other kernel counts as gone; one is always on its
+/// way.
 const UNANSWERED: u8 = 2;
 
 /// What a body is written to.
@@ -35,8 +36,8 @@ pub trait Reader: AsyncRead + AsyncWrite + Unpin {
     fn socket(&self) -> Option<&TcpStream>;
 }
 
-/// Writes something, as soon as the reader takes it. It may acknowledge nothing for the limit, or the step where its window
-/// is closed; the error is how long it was waited for.
+/// Writes something, as soon as the reader takes it. It may acknowledge nothing for the limit, or the step where its
+/// window is closed; the error is how long it was waited for.
 pub(in crate::net) async fn write_some<D: Reader>(
     reader: &mut D,
     (stall, step): (Duration, Duration),

@@ -23,8 +23,8 @@ impl Pace<'_> {
         Ok(self.most(&state, most))
     }
 
-    /// Waits until a piece of this may go; the answer is how long it is. A turn counts for those who wait already, and a
-    /// reader that leaves meanwhile is noticed.
+    /// Waits until a piece of this may go; the answer is how long it is. A turn counts for those who wait already, and
+    /// a reader that leaves meanwhile is noticed.
     pub(super) async fn let_go<D>(&self, most: usize, reader: &mut D, early: &mut Early<'_>) -> Result<usize, PumpError>
     where
         D: Reader,

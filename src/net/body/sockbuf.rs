@@ -2,8 +2,8 @@
 //!
 //! TCP buffers are one pool for the whole machine, and the kernel lets those of every connection grow by megabytes. So
 //! little is queued below a reader that has not taken it yet, and a source is read only as far as its reader takes: a
-//! body that stands still then keeps its bytes where they came from. Nothing here limits what is under way on a line, so
-//! a long one still fills.
+//! body that stands still then keeps its bytes where they came from. Nothing here limits what is under way on a line,
+//! so a long one still fills.
 
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -14,14 +14,14 @@ use tokio::net::TcpStream;
 
 mod lock;
 
-/// Most bytes queued at a reader, beyond what its window lets out, while it has not shown that it takes them: a thousand
-/// readers that stand still hold a tenth of what the kernel has for all.
+/// Most bytes queued at a reader, beyond what its window lets out, while it has not shown that it takes them: a
+/// thousand readers that stand still hold a tenth of what the kernel has for all.
 const UNSENT: u32 = 128 * 1024;
 /// The same for a reader that takes what it is given: fewer wake-ups, and a node that is a millisecond late still keeps
 /// a line of 4 Gbit/s busy.
 const UNSENT_FLOWING: u32 = 512 * 1024;
-/// A receive buffer of a near link that is large enough: past the point of gain where a round trip is short. Left alone, the
-/// kernel takes every round trip for a millisecond at least, and so makes room for five times as much.
+/// A receive buffer of a near link that is large enough: past the point of gain where a round trip is short. Left
+/// alone, the kernel takes every round trip for a millisecond at least, and so makes room for five times as much.
 const NEAR_ENOUGH: usize = 4 << 20;
 /// The size of a receive buffer of a near link whose body stands still.
 const NEAR_FIRST: usize = 128 * 1024;
@@ -54,7 +54,8 @@ pub fn is_near(address: IpAddr, dial_ms: f64) -> bool {
     address.is_loopback() || dial_ms < NEAR_MS
 }
 
-/// The kernel's buffers on both sides of one body; they follow how it flows, with a system call only where that changes.
+/// The kernel's buffers on both sides of one body; they follow how it flows, with a system call only where that
+/// changes.
 #[derive(Debug)]
 pub(super) struct Buffers<'a> {
     source: Option<Incoming<'a>>,
@@ -130,8 +131,9 @@ pub(super) fn bound(reader: &TcpStream, fixed: bool) {
     }
 }
 
-/// Gives a socket's buffers, or those of all that a listener will accept, a size that they keep; false where this machine
-/// does not allow that much. Before a connection is there, or its first window is larger than what it has room for.
+/// Gives a socket's buffers, or those of all that a listener will accept, a size that they keep; false where this
+/// machine does not allow that much. Before a connection is there, or its first window is larger than what it has room
+/// for.
 pub(in crate::net) fn fix(socket: &impl AsFd, bytes: u32) -> bool {
     let (socket, bytes) = (SockRef::from(socket), bytes as usize);
     // What is asked for is doubled, as socket(7) says.

@@ -168,8 +168,8 @@ impl Way<'_, '_> {
         })
     }
 
-    /// Moves bytes through a pipe until the reader holds it up or the body is disturbed, or to the end; the answer is how
-    /// many bytes that took.
+    /// Moves bytes through a pipe until the reader holds it up or the body is disturbed, or to the end; the answer is
+    /// how many bytes that took.
     ///
     /// The pipe is filled only when it is empty, so that "would block" can only mean that the source has nothing.
     async fn spliced(&mut self, mut taken: InUse, left: u64) -> Result<u64, PumpError> {

@@ -113,8 +113,8 @@ async fn receive(
     Ok((part, received.and(written)))
 }
 
-/// Puts a body that broke off on the hop that broke it, as far as the hops can tell: through the chain as far as it still
-/// stands, and directly.
+/// Puts a body that broke off on the hop that broke it, as far as the hops can tell: through the chain as far as it
+/// still stands, and directly.
 pub(super) async fn blamed(job: &FetchJob, protocol: Protocol, error: Error, stop: &CancellationToken) -> Error {
     let Error::Short { received, size, how, .. } = error else { return error };
     if protocol == Protocol::Legacy {

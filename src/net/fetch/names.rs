@@ -15,7 +15,8 @@ use crate::net::os::random;
 
 /// Longest name a file system takes.
 const LONGEST_NAME: usize = 255;
-/// Room kept behind a name that is too long: for `.999.part` and the state beside it, or for the random word of `aside`.
+/// Room kept behind a name that is too long: for `.999.part` and the state beside it, or for the random word of
+/// `aside`.
 const SUFFIX_ROOM: usize = ".999.part".len() + resume_state::SUFFIX_ROOM + RANDOM;
 /// Digits of a random name: 64 bits, which nobody meets by chance.
 const RANDOM: usize = 16;

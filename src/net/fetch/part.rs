@@ -1,7 +1,7 @@
 //! The partial file: claimed beside its target, filled, then given its name in one step, or kept for the next try.
 //!
-//! A small one has no name while it is filled: nobody can touch it, and one whose program is killed is gone. A larger one
-//! has the name `NAME.part` and a state beside it, from before its first byte.
+//! A small one has no name while it is filled: nobody can touch it, and one whose program is killed is gone. A larger
+//! one has the name `NAME.part` and a state beside it, from before its first byte.
 
 mod look;
 mod publish;
@@ -25,14 +25,14 @@ use crate::units::Bytes;
 use look::{Found, RACES, look};
 pub(super) use publish::Published;
 
-/// Largest file that is filled without a name. Up to here naming it and writing its state would cost more than a tenth of
-/// the fetch, and a broken one is fetched again sooner than it would be missed.
+/// Largest file that is filled without a name. Up to here naming it and writing its state would cost more than a tenth
+/// of the fetch, and a broken one is fetched again sooner than it would be missed.
 const UNNAMED: u64 = 1 << 20;
 /// Most partial files of one name.
 const MOST_PARTS: usize = 1000;
-/// The share of the free room that a file may not take, and the most that is left free on its account: other programs go
-/// on writing while a file arrives, and an origin's word alone must not fill a disk. It is a share of what is free, not
-/// of the disk, so that a small file still fits on a disk that is nearly full.
+/// The share of the free room that a file may not take, and the most that is left free on its account: other programs
+/// go on writing while a file arrives, and an origin's word alone must not fill a disk. It is a share of what is free,
+/// not of the disk, so that a small file still fits on a disk that is nearly full.
 const MARGIN: u64 = 20;
 const LARGEST_MARGIN: u64 = 1 << 30;
 
@@ -147,7 +147,8 @@ impl Part {
                 given => return Ok(given?.then_some(part)),
             }
         }
-        // No other order works here: a program that is killed between these lines leaves an empty file that nobody uses.
+        // No other order works here: a program that is killed between these lines leaves an empty file that nobody
+        // uses.
         let mode = Mode::from_raw_mode(if tight { 0o600 } else { 0o644 });
         let Some(file) = names::create(place, &name, mode)? else { return Ok(None) };
         let _ = resume_state::lock(&file);
@@ -298,7 +299,8 @@ impl Part {
         }
         // Room that was reserved and not used is given back.
         let _ = self.file.set_len(length);
-        // On a file system that has no owners or permissions it would not be taken for ours again: none is piled up there.
+        // On a file system that has no owners or permissions it would not be taken for ours again: none is piled up
+        // there.
         if !rustix::fs::fstat(&self.file).is_ok_and(|found| is_own(&found)) {
             self.remove();
             return Kept::default();
@@ -306,8 +308,8 @@ impl Part {
         Kept { file: Some(self.shown()), resumable: self.mark().is_some() }
     }
 
-    /// Sees to it that it has names of its own: names it, or, where its names were taken away, copies what it holds to a
-    /// new partial file, for a file that has lost its last name can never have one again.
+    /// Sees to it that it has names of its own: names it, or, where its names were taken away, copies what it holds to
+    /// a new partial file, for a file that has lost its last name can never have one again.
     pub(super) fn restore(&mut self) -> Result<(), Error> {
         if self.names.is_some() && self.is_in_place() {
             return Ok(());

@@ -47,9 +47,9 @@ pub(super) enum LeftOver {
 }
 
 impl Source {
-    /// What an answer's body is a part of, where the rest of it can be asked for later: the same bytes for sure, and not
-    /// of an origin that says that it sends no parts. One that says nothing may send them all the same (RFC 9110 14.3),
-    /// and where it does not, its answer is the whole file. Else the answer is why it cannot.
+    /// What an answer's body is a part of, where the rest of it can be asked for later: the same bytes for sure, and
+    /// not of an origin that says that it sends no parts. One that says nothing may send them all the same (RFC 9110
+    /// 14.3), and where it does not, its answer is the whole file. Else the answer is why it cannot.
     pub(super) fn of(route: &Route, answer: &Answer) -> Result<Self, &'static str> {
         let reply = &answer.reply;
         if answer.protocol != Protocol::Http || reply.accept_ranges == Some(false) {
@@ -66,8 +66,8 @@ impl Begun {
         Self { part, hasher: algorithm.map(Hasher::new), offset: 0, source: None, stale: false }
     }
 
-    /// Looks for what an earlier run left of a file, cuts off what was not on the disk for sure, and reads the rest once
-    /// more: the digest has to be the one that was noted.
+    /// Looks for what an earlier run left of a file, cuts off what was not on the disk for sure, and reads the rest
+    /// once more: the digest has to be the one that was noted.
     pub(super) fn left_over(
         place: &Arc<Place>,
         first: usize,

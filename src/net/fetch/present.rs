@@ -28,7 +28,8 @@ enum Content {
 }
 
 /// Asks whether the file that is there, of this size, is the one that would come: its size first, and its digest only
-/// where the sizes agree, for an origin may have to compute that. `None` where the file has to be fetched to know, or is to be replaced.
+/// where the sizes agree, for an origin may have to compute that. `None` where the file has to be fetched to know, or
+/// is to be replaced.
 pub(super) async fn up_to_date(
     upstream: &mut Upstream,
     job: &FetchJob,

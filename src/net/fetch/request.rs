@@ -27,8 +27,8 @@ pub(super) enum Rest {
     Wrong,
 }
 
-/// Asks for what is missing of a file. Where it is not the same file any more, or its origin sends no parts, what there is
-/// of it is dropped, which is said aloud.
+/// Asks for what is missing of a file. Where it is not the same file any more, or its origin sends no parts, what there
+/// is of it is dropped, which is said aloud.
 pub(super) async fn ask_for_rest(
     upstream: &mut Upstream,
     job: &FetchJob,

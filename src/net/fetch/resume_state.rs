@@ -97,8 +97,8 @@ pub(super) fn file_of(route: &Route) -> String {
     format!("{address}{base}{}", encode_name(&route.file))
 }
 
-/// True for a regular file that nobody but this user can have put there, or can change: one name, own, not for others to
-/// write to.
+/// True for a regular file that nobody but this user can have put there, or can change: one name, own, not for others
+/// to write to.
 pub(super) fn is_own(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
         && found.st_uid == rustix::process::geteuid().as_raw()
@@ -106,7 +106,8 @@ pub(super) fn is_own(found: &Stat) -> bool {
         && found.st_mode & 0o022 == 0
 }
 
-/// Takes the lock of a file for as long as it is open: false where somebody else has it, an error where there are no locks.
+/// Takes the lock of a file for as long as it is open: false where somebody else has it, an error where there are no
+/// locks.
 pub(super) fn lock(file: &File) -> Result<bool, Errno> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
@@ -125,7 +126,8 @@ impl Identity {
 }
 
 impl State {
-    /// Makes the state of a partial file that has no name yet, or has just got it; `None` where something is in its place.
+    /// Makes the state of a partial file that has no name yet, or has just got it; `None` where something is in its
+    /// place.
     pub(super) fn create(place: &Place, partial: &File, partial_name: &OsStr) -> Result<Option<Self>, Errno> {
         let identity = Identity::of(partial)?;
         let mut first = serde_json::to_vec(&identity).map_err(|_| Errno::INVAL)?;

@@ -9,8 +9,8 @@ use crate::wire::Reason;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// up to this: a hop that comes back is to be noticed while somebody still waits.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Tries in all, as a multiple of those that may fail in a row: a hop that breaks off again and again is not one to keep
-/// asking for ever, however little by little it brings.
+/// Tries in all, as a multiple of those that may fail in a row: a hop that breaks off again and again is not one to
+/// keep asking for ever, however little by little it brings.
 const IN_ALL: u32 = 10;
 
 /// How much longer one transfer is tried.

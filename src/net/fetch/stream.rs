@@ -117,7 +117,8 @@ pub(super) struct Written {
     source: Result<Source, &'static str>,
 }
 
-/// Fetches a file to an output, over as many tries as that takes: each goes on where the last one ended, or there is none.
+/// Fetches a file to an output, over as many tries as that takes: each goes on where the last one ended, or there is
+/// none.
 pub(super) async fn run(
     upstream: &mut Upstream,
     job: &mut FetchJob,

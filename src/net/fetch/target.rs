@@ -50,8 +50,8 @@ impl FileId {
 }
 
 impl Place {
-    /// Finds the place for a file: `output` is a folder, or names the file itself. A folder that is named with a slash at
-    /// its end is made; a symbolic link is followed, so that the file it points to is the one that is replaced.
+    /// Finds the place for a file: `output` is a folder, or names the file itself. A folder that is named with a slash
+    /// at its end is made; a symbolic link is followed, so that the file it points to is the one that is replaced.
     pub(super) fn of(output: &Path, file: &FileName) -> Result<Self, Error> {
         let slash = output.as_os_str().as_bytes().ends_with(b"/");
         let is_folder = output.is_dir();
@@ -198,7 +198,8 @@ impl Place {
         self.found()?.map(|found| self.regular(&found)).transpose()
     }
 
-    /// Refuses a file of another size before its body is asked for; the answer is what will have to be compared or replaced.
+    /// Refuses a file of another size before its body is asked for; the answer is what will have to be compared or
+    /// replaced.
     pub(super) fn check_existing(&self, size: u64, force: bool) -> Result<Option<Existing>, Error> {
         match self.existing()? {
             Some(there) if there.size != size && !force => Err(Error::Exists {

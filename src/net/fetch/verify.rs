@@ -33,8 +33,8 @@ impl VerifyMode {
     }
 }
 
-/// Compares the digest of what arrived; asks the origin for its own where the reply did not bring it. The origin's digest
-/// comes with the proof, where it gave one.
+/// Compares the digest of what arrived; asks the origin for its own where the reply did not bring it. The origin's
+/// digest comes with the proof, where it gave one.
 pub(super) async fn prove(
     upstream: &mut Upstream,
     job: &FetchJob,

@@ -28,8 +28,8 @@ pub fn ms_since(instant: Instant) -> f64 {
     instant.elapsed().as_secs_f64() * 1000.0
 }
 
-/// A date as HTTP writes it (RFC 9110, 5.6.7); `None` where it has no form for it, as before 1970: a server whose clock is
-/// that wrong counts as one without a clock, and sends no date.
+/// A date as HTTP writes it (RFC 9110, 5.6.7); `None` where it has no form for it, as before 1970: a server whose clock
+/// is that wrong counts as one without a clock, and sends no date.
 pub fn http_date(at: SystemTime) -> Option<String> {
     let since = at.duration_since(UNIX_EPOCH).ok().filter(|since| *since < LAST_DATE)?;
     Some(httpdate::fmt_http_date(UNIX_EPOCH + since))

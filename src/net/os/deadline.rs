@@ -18,7 +18,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const PARTS: u32 = 4;
 /// A part that is late by more than half of itself was not waited for,
 const LATE: u32 = 2;
-/// but never for being late by less than this: a busy machine takes tens of ms, and a short limit has to end there, too.
+/// but never for being late by less than this: a busy machine takes tens of ms, and a short limit has to end there,
+/// too.
 const BUSY: Duration = Duration::from_millis(100);
 
 /// The time for something ran out while this program was running.
@@ -135,8 +136,8 @@ impl Timer {
         Self { limit, sleep: None }
     }
 
-    /// Ends when the limit has passed since then. After each part of it, `look` may say how much longer to wait at least.
-    /// Cancel-safe.
+    /// Ends when the limit has passed since then. After each part of it, `look` may say how much longer to wait at
+    /// least. Cancel-safe.
     pub(in crate::net) async fn expired(&mut self, since: Instant, mut look: impl FnMut() -> Option<Duration>) {
         let mut deadline = Deadline { due: since + self.limit, part: self.limit / PARTS };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(since + deadline.part)));
@@ -156,8 +157,8 @@ impl Timer {
     }
 }
 
-/// Ends with this timer and a turn of the reactor after it, so that whoever is polled first has seen what is ready; moves
-/// the deadline if this program did not run meanwhile.
+/// Ends with this timer and a turn of the reactor after it, so that whoever is polled first has seen what is ready;
+/// moves the deadline if this program did not run meanwhile.
 async fn part_over(mut sleep: Pin<&mut Sleep>, since: Instant, deadline: &mut Deadline) {
     sleep.as_mut().await;
     yield_now().await;

@@ -82,8 +82,8 @@ pub(in crate::net) fn unacknowledged(socket: &impl AsFd) -> u64 {
     queue(socket, TIOCOUTQ)
 }
 
-/// Has the disk begin with what was written to a part of a file, and waits for nothing: the sync that follows finds less
-/// to do. It promises nothing either, so whoever leaves it out loses time only.
+/// Has the disk begin with what was written to a part of a file, and waits for nothing: the sync that follows finds
+/// less to do. It promises nothing either, so whoever leaves it out loses time only.
 pub(in crate::net) fn begin_writing(file: &File, offset: u64, length: usize) -> io::Result<()> {
     let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
         return Err(io::ErrorKind::FileTooLarge.into());

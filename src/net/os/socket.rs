@@ -48,8 +48,8 @@ impl Reader for Socket {
     }
 }
 
-/// Reads or writes at most so many bytes, if the connection is ready. Whatever moved fewer has met the end of what there
-/// is for now: that is noted, as tokio does, and saves asking the kernel once more.
+/// Reads or writes at most so many bytes, if the connection is ready. Whatever moved fewer has met the end of what
+/// there is for now: that is noted, as tokio does, and saves asking the kernel once more.
 fn attempt(
     stream: &TcpStream,
     interest: Interest,

@@ -1,7 +1,8 @@
-//! Threads for work that waits for a disk: a bounded number, made when there is work, and an error where none can be had.
+//! Threads for work that waits for a disk: a bounded number, made when there is work, and an error where none can be
+//! had.
 //!
-//! tokio's own threads for this panic in the caller where the system gives no thread (a `pids` limit, `RLIMIT_NPROC`), and
-//! one pool for everything lets one kind of slow work hold up the others.
+//! tokio's own threads for this panic in the caller where the system gives no thread (a `pids` limit, `RLIMIT_NPROC`),
+//! and one pool for everything lets one kind of slow work hold up the others.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,8 +18,8 @@ use tokio::sync::oneshot;
 /// How long a thread without work stays: long enough for the next chunk of a body, short enough for a node that rests.
 const KEEP: Duration = Duration::from_secs(10);
 
-/// Reads of files that are not in the page cache. As many as a disk array can use; a node that serves from one disk gains
-/// nothing beyond a few.
+/// Reads of files that are not in the page cache. As many as a disk array can use; a node that serves from one disk
+/// gains nothing beyond a few.
 pub static COLD_READS: LazyLock<Threads> = LazyLock::new(|| Threads::new("cold-read", 32));
 
 /// Something to do.

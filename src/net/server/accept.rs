@@ -23,8 +23,8 @@ use crate::wire::{Action, Method, Problem, Reason};
 
 /// The pause after a failed accept: most often there is no descriptor left, and trying at once would only spin.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Most clients that are told in one pause that there is no descriptor: some hundred a second take a few hundredths of a
-/// core, which leaves the transfers under way theirs.
+/// Most clients that are told in one pause that there is no descriptor: some hundred a second take a few hundredths of
+/// a core, which leaves the transfers under way theirs.
 const TOLD_IN_A_PAUSE: usize = 16;
 /// Most connections that were told to leave and are given time to; more are closed as soon as they were told.
 const MOST_LEAVING: usize = 64;

@@ -1,5 +1,5 @@
-//! Digests of served files: computed beside the sending, once per file, remembered while the file stays the same; and of
-//! the first bytes of files that grow.
+//! Digests of served files: computed beside the sending, once per file, remembered while the file stays the same; and
+//! of the first bytes of files that grow.
 
 mod hasher;
 mod lanes;
@@ -99,7 +99,8 @@ impl Digests {
         slot.borrow().clone()?.ok()
     }
 
-    /// The digest of a file's first bytes, if they are few and in the page cache: sooner computed than handed to a thread.
+    /// The digest of a file's first bytes, if they are few and in the page cache: sooner computed than handed to a
+    /// thread.
     pub fn at_once(&self, served: &Served, size: u64, algorithm: Algorithm) -> Option<Digest> {
         let (digest, settled) = task::at_once(served, size, algorithm)?;
         if size == served.version.size {
@@ -117,8 +118,8 @@ impl Digests {
     /// Starts computing the digest for `source`, unless that is being done or was done; wait for it with
     /// [`Pending::finished`].
     ///
-    /// A digest that nobody holds a [`Pending`] of when its turn comes is not computed, and is given up where that stays
-    /// so: it would keep a file open and a core busy, and those who wait for theirs would wait for it too.
+    /// A digest that nobody holds a [`Pending`] of when its turn comes is not computed, and is given up where that
+    /// stays so: it would keep a file open and a core busy, and those who wait for theirs would wait for it too.
     pub fn start(self: &Arc<Self>, served: &Served, algorithm: Algorithm, source: IpAddr) -> Pending {
         let key = (served.version, algorithm);
         let mut known = self.lock();

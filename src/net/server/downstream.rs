@@ -1,4 +1,5 @@
-//! The accepted side of a session: what was read and not yet used, heads written in one piece, closes that lose nothing.
+//! The accepted side of a session: what was read and not yet used, heads written in one piece, closes that lose
+//! nothing.
 
 use std::future::poll_fn;
 use std::io;
@@ -145,8 +146,8 @@ impl Downstream {
         }
     }
 
-    /// True if nothing more is to come: the peer said so, and what it sent was read, as far as is known without asking the
-    /// kernel again.
+    /// True if nothing more is to come: the peer said so, and what it sent was read, as far as is known without asking
+    /// the kernel again.
     pub fn is_over(&self) -> bool {
         let silent =
             || matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);

@@ -1,25 +1,27 @@
-//! Giving way to whoever is served alone: three liberties with the scheduler that make an answer come sooner, in one place,
-//! because what they rely on is not what one expects. `Limits::give_way` turns all of them off. None is needed for
-//! anything to be right: an answer that comes from a wrong guess is late, never wrong.
+//! Giving way to whoever is served alone: three liberties with the scheduler that make an answer come sooner, in one
+//! place, because what they rely on is not what one expects. `Limits::give_way` turns all of them off. None is needed
+//! for anything to be right: an answer that comes from a wrong guess is late, never wrong.
 //!
-//! Who is alone ([`is_alone`]). Invariant: numbers of connections grow by one with each that is let in, and the count of
-//! requests goes up before the first byte of an answer and down after its last. So whoever has the highest number while no
-//! other request is served is the only one that anything is done for now. Connections that are kept and quiet do not count;
-//! if one of them asks at this moment, it waits for as long as the liberty takes. Both figures are read without a lock, and
-//! may be of two moments. Dialling ahead asks the same, and is no liberty: it takes time that nobody else wants.
+//! Who is alone ([`is_alone`]). Invariant: numbers of connections grow by one with each that is let in, and the count
+//! of requests goes up before the first byte of an answer and down after its last. So whoever has the highest number
+//! while no other request is served is the only one that anything is done for now. Connections that are kept and quiet
+//! do not count; if one of them asks at this moment, it waits for as long as the liberty takes. Both figures are read
+//! without a lock, and may be of two moments. Dialling ahead asks the same, and is no liberty: it takes time that
+//! nobody else wants.
 //!
 //! A new connection first ([`after_accept`]). It has most often asked by the time it is let in. Tokio's own `yield_now`
-//! looks for events before it goes on, and an accepting task that goes straight on finds out by a system call that nobody
-//! else is at the door. Invariant: the task wakes itself before it waits, so that it is polled again whatever the scheduler
-//! does; a task that wakes itself goes behind those that are ready. On one thread the session runs next and nothing is
-//! asked of the kernel. With several threads it may run on another at once, and this costs one turn of the scheduler.
+//! looks for events before it goes on, and an accepting task that goes straight on finds out by a system call that
+//! nobody else is at the door. Invariant: the task wakes itself before it waits, so that it is polled again whatever
+//! the scheduler does; a task that wakes itself goes behind those that are ready. On one thread the session runs next
+//! and nothing is asked of the kernel. With several threads it may run on another at once, and this costs one turn of
+//! the scheduler.
 //!
-//! The reader first ([`after_body`]). The last of a reply is with the reader's kernel, and what is left to do here, such
-//! as closing and booking, nobody waits for; where both share a processor, the reader would wait for it. Invariant: nobody
-//! else is served, so that a thread of the runtime that stands still holds nobody up, and the reply is complete, which is
-//! why it is told from its success. It is over as soon as the kernel has given the others on this processor a turn, a few
-//! ms at most. With several threads, other tasks of this thread may be taken over by the others meanwhile. Several nodes in
-//! one program hold up each other's sessions for as long, since each knows only its own.
+//! The reader first ([`after_body`]). The last of a reply is with the reader's kernel, and what is left to do here,
+//! such as closing and booking, nobody waits for; where both share a processor, the reader would wait for it.
+//! Invariant: nobody else is served, so that a thread of the runtime that stands still holds nobody up, and the reply
+//! is complete, which is why it is told from its success. It is over as soon as the kernel has given the others on this
+//! processor a turn, a few ms at most. With several threads, other tasks of this thread may be taken over by the others
+//! meanwhile. Several nodes in one program hold up each other's sessions for as long, since each knows only its own.
 
 use std::future::poll_fn;
 use std::task::Poll;

@@ -41,8 +41,8 @@ use crate::snapshot::{Flow, Load, NodeSnapshot, TransferAccount};
 use crate::verdict::{Alone, Stage};
 use crate::wire::{Request, TransferId};
 
-/// Time between two looks at what the bodies do, so that whoever reads the metrics, and however seldom, learns of the last
-/// second.
+/// Time between two looks at what the bodies do, so that whoever reads the metrics, and however seldom, learns of the
+/// last second.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What a node is told when it starts.
@@ -308,8 +308,8 @@ impl Node {
 fn prepare(listener: &TcpListener, limits: &Limits) {
     // A head and the last bytes of a body must not wait for an acknowledgement.
     let _ = sockopt::set_tcp_nodelay(listener, true);
-    // What is in the kernel when we close goes on without us, and a peer that takes none of it would keep it without end.
-    // No sooner than the rule for bodies: a reader that is slow acknowledges nothing for as long as that.
+    // What is in the kernel when we close goes on without us, and a peer that takes none of it would keep it without
+    // end. No sooner than the rule for bodies: a reader that is slow acknowledges nothing for as long as that.
     let patience = (limits.stall.max(STEP) + limits.linger).as_millis().min(i32::MAX as u128);
     let _ = sockopt::set_tcp_user_timeout(listener, patience as u32);
     if let Some(bytes) = limits.sockbuf

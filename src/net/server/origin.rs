@@ -21,7 +21,8 @@ use crate::wire::{Action, Digest, Method, Outcome, Problem, Reason, Reply, Reque
 
 pub use file::{FileBody, Sent};
 
-/// How long a file has to stand before its date in whole seconds names one state: two, because a file system's clock may lag.
+/// How long a file has to stand before its date in whole seconds names one state: two, because a file system's clock
+/// may lag.
 const SETTLED: Duration = Duration::from_secs(2);
 /// The lines of every reply with a file, or about one. A cache asks again each time, which costs a 304; a web page of
 /// another site may not load files of a node on loopback, and no browser guesses that one is a program.
@@ -116,8 +117,8 @@ async fn reply(
     let settled = modified.is_some_and(|date| now.duration_since(date).is_ok_and(|age| age >= SETTLED));
     let outcome = request.outcome(&State { etag: Some(&etag), modified, settled });
     let range = match outcome {
-        // Whoever received the file before it grew asks what its digest was; that is the digest of its first bytes now, if
-        // they are still the same, and if not, then it is none of what was received.
+        // Whoever received the file before it grew asks what its digest was; that is the digest of its first bytes now,
+        // if they are still the same, and if not, then it is none of what was received.
         Outcome::Failed => match proof_of_first(request, &served) {
             Some((wanted, before)) => {
                 (etag, grown, size) = (wanted, Some(size), before);
@@ -183,8 +184,8 @@ enum Wanted {
     Later(Pending),
 }
 
-/// The digest a request asks for, of the whole file or of its first bytes: at once if it is known. HEAD waits for it; GET
-/// only has it computed beside the sending.
+/// The digest a request asks for, of the whole file or of its first bytes: at once if it is known. HEAD waits for it;
+/// GET only has it computed beside the sending.
 async fn wanted_digest(
     node: &Node,
     down: &mut Downstream,

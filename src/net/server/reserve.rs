@@ -1,4 +1,5 @@
-//! A reserved connection: let in although there is no room, to be answered if it asks for an endpoint, and told so if not.
+//! A reserved connection: let in although there is no room, to be answered if it asks for an endpoint, and told so if
+//! not.
 
 use std::sync::Arc;
 

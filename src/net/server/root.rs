@@ -127,8 +127,8 @@ impl Root {
     }
 }
 
-/// True where the kernel does not know a file's size. Such files have no blocks, as few others do, so that hardly a request
-/// costs another look.
+/// True where the kernel does not know a file's size. Such files have no blocks, as few others do, so that hardly a
+/// request costs another look.
 fn is_made_up(file: impl AsFd, stat: &Stat) -> bool {
     stat.st_blocks == 0 && makes_up(file)
 }
@@ -206,8 +206,8 @@ impl Version {
 
     /// The size that a file had when its validator was this, if that is less than its size now.
     ///
-    /// The validator tells it, so that nothing has to be remembered of all the files that were sent, and none of those who
-    /// ask can make a node forget.
+    /// The validator tells it, so that nothing has to be remembered of all the files that were sent, and none of those
+    /// who ask can make a node forget.
     pub fn grown_from(&self, etag: &str) -> Option<u64> {
         let (hash, size) = etag.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());

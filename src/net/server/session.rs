@@ -105,7 +105,8 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         let unproven = matches!(&asked, Ok(Ok(Some(Asked::File(request))))
             if request.method == Method::Get && request.want_digest.is_some());
         let next = match asked {
-            // In a box, as are the others: what a request or an end needs is not held by a connection that waits for one.
+            // In a box, as are the others: what a request or an end needs is not held by a connection that waits for
+            // one.
             Ok(Ok(Some(Asked::File(request)))) => {
                 match caught(Box::pin(file(node, &mut down, conn, request, &mut upstream))).await {
                     Ok(next) => next,

@@ -57,8 +57,8 @@ pub async fn dial(
 /// Connects to a hop within a time limit; `judge` has the last word on every address that would really be dialled.
 ///
 /// `first` is what will be said to it. A neighbour on the same machine takes it at once, which saves waiting to be told
-/// that the connection is there; `Dialed::said` is 0 where it still has to be said. `buffers` is the size of the kernel's
-/// buffers, where that is fixed.
+/// that the connection is there; `Dialed::said` is 0 where it still has to be said. `buffers` is the size of the
+/// kernel's buffers, where that is fixed.
 ///
 /// The problem counts the hop as the next one (`hop` 1, `reporter` 0).
 pub async fn dial_by(

@@ -87,7 +87,8 @@ impl Policy {
         }
     }
 
-    /// Whether a hop is worth a lookup: a name is refused at once where no address behind it could be dialled at its port.
+    /// Whether a hop is worth a lookup: a name is refused at once where no address behind it could be dialled at its
+    /// port.
     ///
     /// Where one could be, the addresses that the lookup finds are judged by [`Self::allows`] like any others.
     pub fn allows_name(&self, hop: &HostPort) -> Result<(), Refused> {
@@ -168,8 +169,8 @@ fn never_v6(ip: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 addresses that packets to an IPv4-compatible, NAT64, 6to4 or Teredo address may go to; canonical addresses are
-/// never IPv4-mapped.
+/// The IPv4 addresses that packets to an IPv4-compatible, NAT64, 6to4 or Teredo address may go to; canonical addresses
+/// are never IPv4-mapped.
 fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     let mut found = [None; 4];

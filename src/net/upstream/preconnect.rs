@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::net::os::machine::Machine;
 use crate::route::HostPort;
 
-/// How long one is kept: whoever fetches file after file is back by then, and within a second, a look of the node later,
-/// a chain that is over has left nothing behind.
+/// How long one is kept: whoever fetches file after file is back by then, and within a second, a look of the node
+/// later, a chain that is over has left nothing behind.
 const KEPT: Duration = Duration::from_millis(300);
 /// Most of them at once, so that a client which names ever new hops cannot have a node's descriptors used up.
 const MOST: usize = 16;
@@ -46,8 +46,8 @@ impl Spares {
         }
     }
 
-    /// Takes the connection to a hop, if there is one that takes these first words; with it comes how many of their bytes
-    /// it took.
+    /// Takes the connection to a hop, if there is one that takes these first words; with it comes how many of their
+    /// bytes it took.
     pub fn take(&self, hop: &HostPort, first: &[u8]) -> Option<(TcpStream, SocketAddr, usize)> {
         let Spare { socket, address, dialled, .. } = {
             let mut spares = self.lock();

@@ -63,8 +63,8 @@ impl Links {
     }
 }
 
-/// Asks a silent hop in the legacy protocol for a name that nobody has: the original says `NA` at once, a node of ours says
-/// who it is. `None` is silence or an error, which settles nothing.
+/// Asks a silent hop in the legacy protocol for a name that nobody has: the original says `NA` at once, a node of ours
+/// says who it is. `None` is silence or an error, which settles nothing.
 pub async fn probe(
     resolver: &Resolver,
     hop: &HostPort,

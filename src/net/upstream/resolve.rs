@@ -20,8 +20,8 @@ use crate::net::os::machine::Machine;
 const MOST_LOOKUPS: usize = 32;
 /// How long a thread waits for the next name before it ends.
 const SPARE_TIME: Duration = Duration::from_secs(10);
-/// How long a failed lookup is believed: long enough that a flood of requests for one name costs one lookup, short enough
-/// that a retry finds a name that has come back.
+/// How long a failed lookup is believed: long enough that a flood of requests for one name costs one lookup, short
+/// enough that a retry finds a name that has come back.
 const FAILURE_BELIEVED: Duration = Duration::from_secs(3);
 /// Most failures remembered, at about a hundred bytes each.
 const MOST_FAILURES: usize = 1024;
@@ -261,7 +261,8 @@ mod tests {
         Deadline::after(Duration::from_secs(20))
     }
 
-    /// A resolver whose names that begin with `hang` answer only after the sender is dropped; and how often it was asked.
+    /// A resolver whose names that begin with `hang` answer only after the sender is dropped; and how often it was
+    /// asked.
     fn hanging() -> (Resolver, mpsc::Sender<()>, Arc<AtomicUsize>) {
         let (release, released) = mpsc::channel::<()>();
         let (released, asked) = (Mutex::new(released), Arc::new(AtomicUsize::new(0)));

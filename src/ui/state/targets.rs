@@ -8,8 +8,8 @@ use crate::ui::grid::Column;
 use crate::ui::lists::conn;
 
 impl UiState {
-    /// The transfer that `Cancel` would cancel: the marked one while its panel has the keys, else the one that was marked by
-    /// hand or the newest that runs.
+    /// The transfer that `Cancel` would cancel: the marked one while its panel has the keys, else the one that was
+    /// marked by hand or the newest that runs.
     pub fn cancellable(&self, chain: &ChainSnapshot) -> Option<u64> {
         let target = match self.focus() {
             Panel::Transfers | Panel::Setup => self.marked(chain),

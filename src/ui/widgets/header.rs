@@ -1,4 +1,5 @@
-//! The first row: the program, its tabs, its source, whether the figures are live, how many hops are up, what is active.
+//! The first row: the program, its tabs, its source, whether the figures are live, how many hops are up, what is
+//! active.
 
 use std::time::Duration;
 

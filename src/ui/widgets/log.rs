@@ -1,4 +1,5 @@
-//! The log: the newest lines, newest at the bottom, unless the mark is elsewhere; lines can be broken where they are long.
+//! The log: the newest lines, newest at the bottom, unless the mark is elsewhere; lines can be broken where they are
+//! long.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

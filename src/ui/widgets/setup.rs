@@ -83,7 +83,8 @@ fn words(transfer: Option<&TransferSnapshot>) -> &'static str {
     }
 }
 
-/// Milliseconds of the bars that are waiting, or of those that are not. Added to 0.0, because the sum of no bars is -0.0.
+/// Milliseconds of the bars that are waiting, or of those that are not. Added to 0.0, because the sum of no bars is
+/// -0.0.
 fn spent<'a>(bars: impl Iterator<Item = &'a waterfall::Row>, wait: bool) -> f64 {
     bars.filter(|bar| (bar.step == Step::Wait) == wait).fold(0.0, |sum, bar| sum + bar.length_ms)
 }

@@ -58,8 +58,8 @@ pub(crate) fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value.trim_ascii()).ok().filter(|text| text.is_ascii())
 }
 
-/// The values of a head's lines as text. Most heads are text from end to end, which is quicker to see once than value by
-/// value.
+/// The values of a head's lines as text. Most heads are text from end to end, which is quicker to see once than value
+/// by value.
 pub(super) struct Values<'a> {
     head: &'a [u8],
     plain: Option<&'a str>,
@@ -84,8 +84,8 @@ pub(crate) fn number(value: &str) -> Option<u64> {
     digits(value.as_bytes())
 }
 
-/// A file name as it stands in a URL path, behind its base: the name itself, and how it was written where that is not how
-/// [`encode_name`] would write it.
+/// A file name as it stands in a URL path, behind its base: the name itself, and how it was written where that is not
+/// how [`encode_name`] would write it.
 pub(super) fn read_name(escaped: &str) -> Result<(FileName, Option<Box<str>>), HeadError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/');
     if escaped.bytes().all(plain) {
@@ -194,8 +194,8 @@ pub(super) fn digests(value: &str) -> Vec<Digest> {
         .collect()
 }
 
-/// The legs of a `Server-Timing`: each relay of ours wrote `resolve`, `dial` and `wait`, in this order; other entries are
-/// not ours.
+/// The legs of a `Server-Timing`: each relay of ours wrote `resolve`, `dial` and `wait`, in this order; other entries
+/// are not ours.
 pub(super) fn legs(value: &str) -> Vec<Leg> {
     let mut legs = Vec::new();
     let (mut leg, mut known) = (Leg::default(), 0);

@@ -49,7 +49,8 @@ pub(crate) fn served() -> Vec<Vec<u8>> {
     names
 }
 
-/// Names that must not lead out, must not be found, must not make an open wait. `outside` is a folder beside the served.
+/// Names that must not lead out, must not be found, must not make an open wait. `outside` is a folder beside the
+/// served.
 pub(crate) fn hostile(outside: &Path) -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = Vec::new();
     let mut add = |name: &[u8]| names.push(name.to_vec());

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::script::Script;
 use super::snapshots::{idle, mixed, streaming, transfer};
 
-/// All sizes up to this one; without optimization, which makes a frame ten times as slow, those where something changes.
+/// All sizes up to this one; without optimization, which makes a frame ten times as slow, those where something
+/// changes.
 fn sizes(most: u16, edges: &[u16]) -> impl Iterator<Item = u16> {
     let near = |n: u16| n < 4 || edges.iter().any(|edge| n.abs_diff(*edge) <= 1);
     (1..=most).filter(move |n| !cfg!(debug_assertions) || near(*n) || n % 29 == 0)

@@ -1,4 +1,5 @@
-//! Conditional requests over real chains: answered by the origin, passed on and back by relays, on every kind of next hop.
+//! Conditional requests over real chains: answered by the origin, passed on and back by relays, on every kind of next
+//! hop.
 
 use std::time::SystemTime;
 

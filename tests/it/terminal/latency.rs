@@ -1,4 +1,5 @@
-//! From a key to the byte that shows it: while nothing happens, and while connections change ten thousand times a second.
+//! From a key to the byte that shows it: while nothing happens, and while connections change ten thousand times a
+//! second.
 //!
 //! `cargo test` presses a few keys and allows for a slow build on a busy machine. The figures come from
 //!

@@ -1,5 +1,5 @@
-//! A dial turned on a running chain: how soon the screen, the lines and the document of another client, and the node's own
-//! page say so.
+//! A dial turned on a running chain: how soon the screen, the lines and the document of another client, and the node's
+//! own page say so.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -86,8 +86,8 @@ fn limited(address: &str, by: &str) -> Instant {
     }
 }
 
-/// Types what turns a dial, and waits until all three say what it does: the screen and the lines this sentence, the page
-/// of the node this word.
+/// Types what turns a dial, and waits until all three say what it does: the screen and the lines this sentence, the
+/// page of the node this word.
 fn turn(terminal: &mut Terminal, keys: &str, lines: &mut BufReader<ChildStderr>, sentence: &str, page: (&str, &str)) {
     terminal.keys(keys);
     let turned = Instant::now();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// A file up to this size is small. 16 MiB are hashed in about 10 ms, and read from a slow disk (50 MB/s) in 0.3 s: none of
-/// the others has to wait for longer than that, and a person does not notice it.
+/// A file up to this size is small. 16 MiB are hashed in about 10 ms, and read from a slow disk (50 MB/s) in 0.3 s:
+/// none of the others has to wait for longer than that, and a person does not notice it.
 pub(super) const SMALL: u64 = 16 << 20;
 /// Small digests computed at once; where they wait for a disk, its reads overlap.
 pub(super) const SMALL_LANES: usize = 4;

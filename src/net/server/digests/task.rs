@@ -19,7 +19,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 const SKEW: Duration = Duration::from_hours(1);
 /// Bytes read and hashed at a time.
 const CHUNK: usize = 1 << 20;
-/// After so much another digest may have its turn: 64 MiB are hashed in some 30 ms, beside which the change costs nothing.
+/// After so much another digest may have its turn: 64 MiB are hashed in some 30 ms, beside which the change costs
+/// nothing.
 const SLICE: u64 = 64 << 20;
 /// The same for a disk that is slow.
 const LONGEST_SLICE: Duration = Duration::from_millis(250);
@@ -151,8 +152,8 @@ pub(super) fn at_once(served: &Served, size: u64, algorithm: Algorithm) -> Optio
 
 /// True if any later change would show in the time of the last one.
 ///
-/// A time that is far ahead tells as well as one that is long past, for a change would set it to now: else a file from a
-/// machine whose clock was wrong would be hashed for everyone who asks, for years.
+/// A time that is far ahead tells as well as one that is long past, for a change would set it to now: else a file from
+/// a machine whose clock was wrong would be hashed for everyone who asks, for years.
 fn is_settled(modified: i64) -> bool {
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(modified).unwrap_or_default());
     match modified.elapsed() {

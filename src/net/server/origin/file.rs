@@ -21,9 +21,9 @@ use crate::route::FileName;
 
 /// A part of a file as a stream: from the page cache at once, from the disk by a thread that may wait.
 ///
-/// A file that changes on the way ends in an error before its last bytes are given out, so that a mixture does not have the
-/// announced length. One that only grows is sent as it was when it was opened; whether it only grew is certain where the
-/// client asks for the digest afterwards, and else guessed from the first bytes that were given out.
+/// A file that changes on the way ends in an error before its last bytes are given out, so that a mixture does not have
+/// the announced length. One that only grows is sent as it was when it was opened; whether it only grew is certain
+/// where the client asks for the digest afterwards, and else guessed from the first bytes that were given out.
 #[derive(Debug)]
 pub struct FileBody {
     served: Served,
@@ -182,9 +182,9 @@ impl AsyncRead for FileBody {
     }
 }
 
-/// A file that was sent to a reader that asks for no digest. The kernel hands out pages of the file itself, so that what is
-/// changed after the last byte was sent, and even after the reader's kernel has acknowledged it, may change what the
-/// reader gets: only when it says something again is that over.
+/// A file that was sent to a reader that asks for no digest. The kernel hands out pages of the file itself, so that
+/// what is changed after the last byte was sent, and even after the reader's kernel has acknowledged it, may change
+/// what the reader gets: only when it says something again is that over.
 #[derive(Debug)]
 pub struct Sent {
     served: Served,

@@ -28,7 +28,8 @@ impl JobGuard<'_> {
             (None, Some(error)) => error.to_string(),
             (None, None) => "complete".to_owned(),
         };
-        // The name without its query, which may hold a secret, and in quotes, so that a name cannot pretend to be a field.
+        // The name without its query, which may hold a secret, and in quotes, so that a name cannot pretend to be a
+        // field.
         tracing::debug!(
             "request peer={} protocol={} method={} name={:?} next={next} status={} bytes={} seconds={:.3} \
              transfer={} ended={ended:?}",

@@ -113,11 +113,11 @@ impl Counts {
 impl Registry {
     /// Decides on a newcomer.
     ///
-    /// The share of an address is a quarter of the connections, and is enforced only once three quarters are active: all
-    /// transfers of a chain come from the one address of the relay before, which must not be held to a quarter of an idle
-    /// node. So one address never has the last quarter. Idle connections may fill the table, because they make room: an
-    /// address with more than its share of those gets the place of its own longest idle connection, any other address that
-    /// of whoever has more than a share, or else of anybody.
+    /// The share of an address is a quarter of the connections, and is enforced only once three quarters are active:
+    /// all transfers of a chain come from the one address of the relay before, which must not be held to a quarter of
+    /// an idle node. So one address never has the last quarter. Idle connections may fill the table, because they make
+    /// room: an address with more than its share of those gets the place of its own longest idle connection, any other
+    /// address that of whoever has more than a share, or else of anybody.
     pub fn admit(self: &Arc<Self>, peer: SocketAddr, slots: Slots, now: Instant) -> Admission {
         let source = self.source(peer.ip());
         let counts = &self.counts;
@@ -285,8 +285,8 @@ impl Registry {
         false
     }
 
-    /// True if there is a reserved connection for this address, if need be in place of the one that has made least use of
-    /// its own.
+    /// True if there is a reserved connection for this address, if need be in place of the one that has made least use
+    /// of its own.
     fn make_reserved_room(&self, source: &Arc<Source>) -> bool {
         let reserved = lock(&self.counts.reserved);
         let mine = source.reserved.load(Relaxed) >= RESERVED_PER_SOURCE;

@@ -28,8 +28,9 @@ struct Moved {
 }
 
 impl SlowBodies {
-    /// Looks at all bodies and closes as many of those below the minimum rate, measured over this time, as are needed for
-    /// connections not to be short, the slowest first. Asked about every half second; the answer is how many it closed.
+    /// Looks at all bodies and closes as many of those below the minimum rate, measured over this time, as are needed
+    /// for connections not to be short, the slowest first. Asked about every half second; the answer is how many it
+    /// closed.
     pub fn look(&mut self, registry: &Registry, slots: Slots, over: Duration) -> usize {
         let needed = registry.short_by(slots);
         if needed == 0 {

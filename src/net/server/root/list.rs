@@ -22,9 +22,9 @@ impl Root {
     /// Lists a page of a folder beneath the root, `None` for the root itself: what could be asked for there by name,
     /// sorted, from behind the name `after`.
     ///
-    /// Blocks on the disk. Every name of the folder is read for every page, but no more are held than one page has. Hidden
-    /// files, links that lead out, pipes, devices, and names that no request can hold are left out; what is behind the
-    /// page is counted.
+    /// Blocks on the disk. Every name of the folder is read for every page, but no more are held than one page has.
+    /// Hidden files, links that lead out, pipes, devices, and names that no request can hold are left out; what is
+    /// behind the page is counted.
     pub fn list(&self, folder: Option<&FileName>, after: Option<&FileName>) -> Result<Listing, OpenError> {
         let path = folder.map_or(&b"."[..], FileName::as_bytes);
         if folder.is_some() && is_hidden(path) {

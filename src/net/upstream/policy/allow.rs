@@ -14,8 +14,8 @@ const MOST: usize = 1024;
 
 /// Addresses that a node may dial besides what its policy allows anyway; empty by default.
 ///
-/// Written as `10.0.0.7`, `10.0.0.0/8:9000-9100`, `fd00::/8` or `[fd00::/8]:9000`, separated by commas: hops of chains. With
-/// a path behind the ports, `10.0.0.8:80/pub/`, it is a web server whose files beneath that path may be asked for.
+/// Written as `10.0.0.7`, `10.0.0.0/8:9000-9100`, `fd00::/8` or `[fd00::/8]:9000`, separated by commas: hops of chains.
+/// With a path behind the ports, `10.0.0.8:80/pub/`, it is a web server whose files beneath that path may be asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowList(Vec<Entry>);
 
@@ -146,7 +146,8 @@ impl fmt::Display for Entry {
     }
 }
 
-/// Parts the address or range from the ports and what is behind them; brackets may stand around the address or around the range.
+/// Parts the address or range from the ports and what is behind them; brackets may stand around the address or around
+/// the range.
 fn split(text: &str) -> Result<(String, Option<&str>), String> {
     if let Some(inner) = text.strip_prefix('[') {
         let (inner, behind) =
