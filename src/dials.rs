@@ -23,15 +23,15 @@ pub struct Dials {
     /// It sends no more body bytes, and closes nothing.
     pub stall: bool,
     /// It sends bodies in odd pieces of at most this many bytes.
-    pub stammer: Option<u64>,
+    pub fragment: Option<u64>,
     /// It breaks each body off once this many of its bytes are out.
-    pub cut: Option<u64>,
+    pub truncate: Option<u64>,
     /// It refuses every request for a file.
-    pub refuse: bool,
+    pub reject: bool,
 }
 
-/// One turn of one dial. As text, `--fault` reads and writes its own: `jitter=5ms`, `stall`, `stammer=7`, `cut=1MiB`,
-/// `refuse`.
+/// One turn of one dial. As text, `--fault` reads and writes its own: `jitter=5ms`, `stall`, `fragment=7`,
+/// `truncate=1MiB`, `reject`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dial {
     /// The cap, in bytes per second; `None` lifts it.
@@ -42,12 +42,12 @@ pub enum Dial {
     Jitter(u64),
     /// Stall, or go on.
     Stall(bool),
-    /// The largest piece; `None` ends the stammer.
-    Stammer(Option<u64>),
+    /// The largest piece; `None` ends the fragment.
+    Fragment(Option<u64>),
     /// The byte at which bodies break off; `None` lets them be whole.
-    Cut(Option<u64>),
+    Truncate(Option<u64>),
     /// Refuse, or serve.
-    Refuse(bool),
+    Reject(bool),
 }
 
 impl Dials {
@@ -58,9 +58,9 @@ impl Dials {
             Dial::Delay(ms) => self.delay_ms = ms,
             Dial::Jitter(ms) => self.jitter_ms = ms,
             Dial::Stall(on) => self.stall = on,
-            Dial::Stammer(most) => self.stammer = most,
-            Dial::Cut(at) => self.cut = at,
-            Dial::Refuse(on) => self.refuse = on,
+            Dial::Fragment(most) => self.fragment = most,
+            Dial::Truncate(at) => self.truncate = at,
+            Dial::Reject(on) => self.reject = on,
         }
     }
 
@@ -71,17 +71,17 @@ impl Dials {
 
     /// A body is disturbed; the rest concerns replies.
     pub fn disturb_bodies(&self) -> bool {
-        self.limit.is_some() || self.stall || self.stammer.is_some() || self.cut.is_some()
+        self.limit.is_some() || self.stall || self.fragment.is_some() || self.truncate.is_some()
     }
 
     /// The faults that are on, in the words of `--fault`.
     pub fn faults(&self) -> Vec<Dial> {
         let jitter = (self.jitter_ms > 0).then_some(Dial::Jitter(self.jitter_ms));
         let stall = self.stall.then_some(Dial::Stall(true));
-        let stammer = self.stammer.map(|most| Dial::Stammer(Some(most)));
-        let cut = self.cut.map(|at| Dial::Cut(Some(at)));
-        let refuse = self.refuse.then_some(Dial::Refuse(true));
-        [jitter, stall, stammer, cut, refuse].into_iter().flatten().collect()
+        let fragment = self.fragment.map(|most| Dial::Fragment(Some(most)));
+        let truncate = self.truncate.map(|at| Dial::Truncate(Some(at)));
+        let reject = self.reject.then_some(Dial::Reject(true));
+        [jitter, stall, fragment, truncate, reject].into_iter().flatten().collect()
     }
 }
 
@@ -100,7 +100,7 @@ impl Dial {
     fn fault_of(self) -> Option<&'static str> {
         match self {
             Self::Limit(Some(0)) => Some("limit: at least 1 byte per second, or null for none"),
-            Self::Stammer(Some(0)) => Some("stammer: at least 1 byte, or null for none"),
+            Self::Fragment(Some(0)) => Some("fragment: at least 1 byte, or null for none"),
             Self::Delay(ms) | Self::Jitter(ms) if ms > LONGEST_MS => Some("a delay or a jitter: at most a day"),
             _ => None,
         }
@@ -113,12 +113,12 @@ impl fmt::Display for Dial {
             Self::Limit(rate) => ("limit", rate, "B/s"),
             Self::Delay(ms) => ("delay", Some(ms), "ms"),
             Self::Jitter(ms) => ("jitter", Some(ms), "ms"),
-            Self::Stammer(most) => ("stammer", most, ""),
-            Self::Cut(at) => ("cut", at, ""),
+            Self::Fragment(most) => ("fragment", most, ""),
+            Self::Truncate(at) => ("truncate", at, ""),
             Self::Stall(true) => return f.write_str("stall"),
-            Self::Refuse(true) => return f.write_str("refuse"),
+            Self::Reject(true) => return f.write_str("reject"),
             Self::Stall(false) => ("stall", None, ""),
-            Self::Refuse(false) => ("refuse", None, ""),
+            Self::Reject(false) => ("reject", None, ""),
         };
         match value {
             Some(value) => write!(f, "{name}={value}{unit}"),
@@ -134,11 +134,11 @@ impl FromStr for Dial {
         let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
         match (name, value) {
             ("stall", None) => Ok(Self::Stall(true)),
-            ("refuse", None) => Ok(Self::Refuse(true)),
+            ("reject", None) => Ok(Self::Reject(true)),
             ("jitter", Some(time)) => Ok(Self::Jitter(whole_ms(parse_time(time)?))),
-            ("stammer", Some(most)) => Ok(Self::Stammer(Some(parse_bytes(most)?))),
-            ("cut", Some(at)) => Ok(Self::Cut(Some(parse_bytes(at)?))),
-            _ => Err(format!("{text:?} is no fault: write jitter=5ms, stall, stammer=7, cut=1MiB or refuse")),
+            ("fragment", Some(most)) => Ok(Self::Fragment(Some(parse_bytes(most)?))),
+            ("truncate", Some(at)) => Ok(Self::Truncate(Some(parse_bytes(at)?))),
+            _ => Err(format!("{text:?} is no fault: write jitter=5ms, stall, fragment=7, truncate=1MiB or reject")),
         }
     }
 }
@@ -162,11 +162,11 @@ struct Turns {
     #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
     stall: Option<bool>,
     #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
-    stammer: Option<Option<u64>>,
+    fragment: Option<Option<u64>>,
     #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
-    cut: Option<Option<u64>>,
+    truncate: Option<Option<u64>>,
     #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
-    refuse: Option<bool>,
+    reject: Option<bool>,
 }
 
 /// A member that is there, `null` included.
@@ -182,9 +182,9 @@ impl From<Dial> for Turns {
             Dial::Delay(ms) => turns.delay_ms = Some(ms),
             Dial::Jitter(ms) => turns.jitter_ms = Some(ms),
             Dial::Stall(on) => turns.stall = Some(on),
-            Dial::Stammer(most) => turns.stammer = Some(most),
-            Dial::Cut(at) => turns.cut = Some(at),
-            Dial::Refuse(on) => turns.refuse = Some(on),
+            Dial::Fragment(most) => turns.fragment = Some(most),
+            Dial::Truncate(at) => turns.truncate = Some(at),
+            Dial::Reject(on) => turns.reject = Some(on),
         }
         turns
     }
@@ -202,9 +202,9 @@ pub fn read_turns(json: &[u8]) -> Result<Vec<Dial>, String> {
         turns.delay_ms.map(Dial::Delay),
         turns.jitter_ms.map(Dial::Jitter),
         turns.stall.map(Dial::Stall),
-        turns.stammer.map(Dial::Stammer),
-        turns.cut.map(Dial::Cut),
-        turns.refuse.map(Dial::Refuse),
+        turns.fragment.map(Dial::Fragment),
+        turns.truncate.map(Dial::Truncate),
+        turns.reject.map(Dial::Reject),
     ]
     .into_iter()
     .flatten()
@@ -226,10 +226,10 @@ mod tests {
         Dial::Jitter(5),
         Dial::Stall(true),
         Dial::Stall(false),
-        Dial::Stammer(Some(7)),
-        Dial::Stammer(None),
-        Dial::Cut(Some(0)),
-        Dial::Refuse(true),
+        Dial::Fragment(Some(7)),
+        Dial::Fragment(None),
+        Dial::Truncate(Some(0)),
+        Dial::Reject(true),
     ];
 
     #[test]
@@ -237,13 +237,13 @@ mod tests {
         for dial in ALL {
             assert_eq!(read_turns(&dial.to_json()), Ok(vec![dial]));
             let mut turned = Dials { limit: Some(1), stall: !matches!(dial, Dial::Stall(true)), ..Dials::default() };
-            turned.stammer = Some(1);
+            turned.fragment = Some(1);
             let before = turned;
             turned.turn(dial);
             assert_ne!(turned, before, "{dial}");
         }
-        let several = read_turns(br#"{"limit":null,"stall":true,"cut":9}"#);
-        assert_eq!(several, Ok(vec![Dial::Limit(None), Dial::Stall(true), Dial::Cut(Some(9))]));
+        let several = read_turns(br#"{"limit":null,"stall":true,"truncate":9}"#);
+        assert_eq!(several, Ok(vec![Dial::Limit(None), Dial::Stall(true), Dial::Truncate(Some(9))]));
         assert_eq!(read_turns(b"{}"), Ok(Vec::new()));
     }
 
@@ -258,7 +258,7 @@ mod tests {
             (r#"{"limit":"1M"}"#, "invalid type"),
             (r#"{"limit":-1}"#, "invalid value"),
             (r#"{"limit":0}"#, "at least 1 byte"),
-            (r#"{"stammer":0}"#, "at least 1 byte"),
+            (r#"{"fragment":0}"#, "at least 1 byte"),
             (r#"{"delay_ms":null}"#, "null"),
             (r#"{"delay_ms":86400001}"#, "at most a day"),
             (r#"{"stall":1}"#, "invalid type"),
@@ -271,16 +271,16 @@ mod tests {
 
     #[test]
     fn faults_have_words() {
-        for words in ["jitter=5ms", "stall", "stammer=7", "cut=1048576", "refuse"] {
+        for words in ["jitter=5ms", "stall", "fragment=7", "truncate=1048576", "reject"] {
             let dial: Dial = words.parse().unwrap();
             assert_eq!((dial.to_string().as_str(), dial.is_fault()), (words, true));
             let mut dials = Dials::default();
             dials.turn(dial);
             assert_eq!((dials.faults(), dials.any()), (vec![dial], true));
         }
-        assert_eq!("cut=1MiB".parse(), Ok(Dial::Cut(Some(1 << 20))));
+        assert_eq!("truncate=1MiB".parse(), Ok(Dial::Truncate(Some(1 << 20))));
         assert_eq!("jitter=1us".parse(), Ok(Dial::Jitter(1)));
-        for wrong in ["limit=1M", "stall=1", "cut", "cut=0", "stammer=x", ""] {
+        for wrong in ["limit=1M", "stall=1", "truncate", "truncate=0", "fragment=x", ""] {
             assert!(wrong.parse::<Dial>().is_err(), "{wrong}");
         }
         assert_eq!(Dials { limit: Some(1), delay_ms: 5, ..Dials::default() }.faults(), []);

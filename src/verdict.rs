@@ -138,7 +138,7 @@ pub enum Turned {
     /// It sends nothing.
     Stall,
     /// It sends in small pieces.
-    Stammer,
+    Fragment,
 }
 
 /// How far to believe a verdict.

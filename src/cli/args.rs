@@ -103,8 +103,8 @@ pub(super) struct Args {
     #[arg(long, help_heading = NODES, value_name = "[HOP=]TIME", env = "CHAINVIEW_DELAY", value_delimiter = ',',
           value_parser = values::delay)]
     pub(super) delay: Vec<PerHop<Duration>>,
-    /// Have a node misbehave: jitter=5ms, stall, stammer=7 (pieces of at most 7 bytes), cut=1MiB, refuse; 2=stall is
-    /// hop 2
+    /// Have a node misbehave: jitter=5ms, stall, fragment=7 (pieces of at most 7 bytes), truncate=1MiB, reject; 2=stall
+    /// is hop 2
     #[arg(long, help_heading = NODES, value_name = "[HOP=]WHAT", env = "CHAINVIEW_FAULT", value_delimiter = ',',
           value_parser = values::fault)]
     pub(super) fault: Vec<PerHop<Dial>>,

@@ -187,13 +187,13 @@ mod tests {
 
     #[test]
     fn a_named_hop_goes_before_all() {
-        let turns: Vec<PerHop<Dial>> = ["cut=1M", "2=cut=400K", "cut=2M", "2=stall", "jitter=5ms"]
+        let turns: Vec<PerHop<Dial>> = ["truncate=1M", "2=truncate=400K", "truncate=2M", "2=stall", "jitter=5ms"]
             .into_iter()
             .map(|text| fault(text).unwrap())
             .collect();
-        let two = Dials { cut: Some(400_000), stall: true, jitter_ms: 5, ..Dials::default() };
+        let two = Dials { truncate: Some(400_000), stall: true, jitter_ms: 5, ..Dials::default() };
         assert_eq!(PerHop::dials(&turns, 2), two);
-        assert_eq!(PerHop::dials(&turns, 1), Dials { cut: Some(2_000_000), stall: false, ..two });
+        assert_eq!(PerHop::dials(&turns, 1), Dials { truncate: Some(2_000_000), stall: false, ..two });
         assert_eq!(PerHop::dials(&[], 1), Dials::default());
         assert!(rate("0=1M").is_err() && rate("33=1M").is_err() && delay("1=fast").is_err());
         assert!(fault("0=stall").is_err() && fault("2=").is_err() && fault("2=limit=1M").is_err());

@@ -72,8 +72,8 @@ mod tests {
         assert_eq!(found, ["input", "output", "own", "cap"]);
         // A stall is counted as a cap.
         assert_eq!((of(0, 0, 900_000, stall), Alone::of(&Stage::default()).word()), ("dial", "too-short"));
-        let stammer = Dials { stammer: Some(7), ..Dials::default() };
-        assert_eq!([of(9, 9, 0, stammer), of(900_000, 0, 0, stammer)], ["dial", "input"]);
+        let fragment = Dials { fragment: Some(7), ..Dials::default() };
+        assert_eq!([of(9, 9, 0, fragment), of(900_000, 0, 0, fragment)], ["dial", "input"]);
         let held = |reply_us| {
             let flow = Flow { reply_us, read_blocked_us: 300_000, active_us: 300_000, ..Flow::default() };
             Alone::of(&Stage { flow, ..Stage::default() }).word()

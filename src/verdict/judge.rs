@@ -48,19 +48,19 @@ pub fn judge(client: &Flow, hops: &[Stage]) -> Verdict {
     if let Some(verdict) = seen.iter().rev().chain([&client]).find_map(capped) {
         return verdict;
     }
-    stammered(walk(&client, &seen, origin), &told)
+    fragmented(walk(&client, &seen, origin), &told)
 }
 
 /// Small pieces cost the processor that sends them as much as all those below it: whoever was told to send them is
 /// named, not the one that has no time left for them.
-fn stammered(verdict: Verdict, told: &[&Stage]) -> Verdict {
+fn fragmented(verdict: Verdict, told: &[&Stage]) -> Verdict {
     let slow = match verdict.limit {
         Limit::Hop { hop } | Limit::Origin { hop, part: Part::Processor } => hop,
         Limit::Client { part: Part::Processor } => 0,
         _ => return verdict,
     };
-    let stammers = |hop: &&&Stage| hop.number >= slow && hop.turned() == Some(Turned::Stammer);
-    let limit = told.iter().rev().find(stammers).map(|hop| Limit::Dial { hop: hop.number, dial: Turned::Stammer });
+    let fragments = |hop: &&&Stage| hop.number >= slow && hop.turned() == Some(Turned::Fragment);
+    let limit = told.iter().rev().find(fragments).map(|hop| Limit::Dial { hop: hop.number, dial: Turned::Fragment });
     Verdict { limit: limit.unwrap_or(verdict.limit), ..verdict }
 }
 
@@ -88,7 +88,7 @@ pub fn judge_others(hops: &[Stage]) -> Verdict {
     // Whenever the first hop has nothing for it to read, it waits.
     let read = 1.0 - first.write.min(first.busy.unwrap_or(1.0));
     let stranger = Look { number: first.number - 1, read, ..Look::client(&Flow::default()) };
-    stammered(walk(&stranger, &seen, origin), &told)
+    fragmented(walk(&stranger, &seen, origin), &told)
 }
 
 /// What holds a hop up is behind its back: its reader tells nothing, and only the kernel knows whether it reads.

@@ -4,7 +4,7 @@ use super::Turned;
 use crate::dials::Dials;
 use crate::snapshot::{Flow, Load, TcpSnapshot, TransferAccount};
 
-/// Pieces of at most so many bytes cost more than what is in them; a stammer in longer ones holds nobody up.
+/// Pieces of at most so many bytes cost more than what is in them; a fragment in longer ones holds nobody up.
 const SMALL_PIECE: u64 = 4096;
 
 /// One hop's evidence.
@@ -48,7 +48,7 @@ impl Stage {
     pub(super) fn turned(&self) -> Option<Turned> {
         match self.dials {
             Dials { stall: true, .. } => Some(Turned::Stall),
-            Dials { stammer: Some(..=SMALL_PIECE), .. } => Some(Turned::Stammer),
+            Dials { fragment: Some(..=SMALL_PIECE), .. } => Some(Turned::Fragment),
             _ => None,
         }
     }

@@ -20,7 +20,7 @@ impl fmt::Display for Verdict {
                 format!("slowest: hop {hop}, told to hold replies back, as it does {percent}% of the time")
             }
             Limit::Dial { hop, dial: Turned::Stall } => format!("slowest: hop {hop}, told to send nothing"),
-            Limit::Dial { hop, dial: Turned::Stammer } => format!("slowest: hop {hop}, told to send in small pieces"),
+            Limit::Dial { hop, dial: Turned::Fragment } => format!("slowest: hop {hop}, told to send in small pieces"),
             Limit::Client { part } => {
                 format!("slowest: client, its {}: it keeps hop 1 waiting {percent}% of the time", name(part))
             }
@@ -100,7 +100,7 @@ mod tests {
                 Limit::Dial { hop: 3, dial: Turned::Delay },
                 "slowest: hop 3, told to hold replies back, as it does 88% of the time",
             ),
-            (Limit::Dial { hop: 3, dial: Turned::Stammer }, "slowest: hop 3, told to send in small pieces"),
+            (Limit::Dial { hop: 3, dial: Turned::Fragment }, "slowest: hop 3, told to send in small pieces"),
             (
                 Limit::Link { from: 3, to: 2, why: Why::Unknown },
                 "slowest: link 3>2, hop 3 waits to send 88% of the time while hop 2 waits for input",

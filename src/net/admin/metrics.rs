@@ -101,7 +101,7 @@ fn describe(metrics: &mut Registry, snapshot: &NodeSnapshot) {
 
 /// How the dials stand, a metric for each unit; one that is not turned and has no neutral value is not there.
 fn count_dials(metrics: &mut Registry, dials: Dials) {
-    let Dials { limit, delay_ms, jitter_ms, stall, stammer, cut, refuse } = dials;
+    let Dials { limit, delay_ms, jitter_ms, stall, fragment, truncate, reject } = dials;
     let (seconds, bytes) = (|ms: u64| Some(ms as f64 / 1000.0), |bytes: Option<u64>| bytes.map(|bytes| bytes as f64));
     let on = |on: bool| Some(u32::from(on));
     let rate = Unit::Other("bytes_per_second".to_owned());
@@ -118,10 +118,10 @@ fn count_dials(metrics: &mut Registry, dials: Dials) {
         Unit::Seconds,
         times,
     );
-    let sizes = dial_series([("stammer", bytes(stammer)), ("cut", bytes(cut))]);
+    let sizes = dial_series([("fragment", bytes(fragment)), ("truncate", bytes(truncate))]);
     let help = "The largest piece of a body, and the byte at which bodies are broken off";
     metrics.register_with_unit("dial", help, Unit::Bytes, sizes);
-    let faults = dial_series([("stall", on(stall)), ("refuse", on(refuse))]);
+    let faults = dial_series([("stall", on(stall)), ("reject", on(reject))]);
     metrics.register("dial_on", "1 for a fault that is on", faults);
 }
 

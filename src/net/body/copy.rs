@@ -46,8 +46,8 @@ pub enum PumpError {
     #[error("the reader went away")]
     Gone,
     /// The node was told to break it off there.
-    #[error("this node was told to cut bodies at byte {0}")]
-    Cut(u64),
+    #[error("this node was told to truncate bodies at byte {0}")]
+    Truncated(u64),
     /// The node was told to send nothing, and nobody lifted that for the stall limit.
     #[error("this node was told to stall, for more than {0:?}")]
     Held(Duration),
@@ -64,7 +64,7 @@ impl PumpError {
             Self::Idle(_) => Broke::SourceSilent,
             Self::Stalled(_) => Broke::ReaderStuck,
             Self::Gone => Broke::ReaderLeft,
-            Self::Cut(_) | Self::Held(_) => Broke::Stopped,
+            Self::Truncated(_) | Self::Held(_) => Broke::Stopped,
         }
     }
 }

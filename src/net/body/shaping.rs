@@ -54,8 +54,8 @@ impl Pace<'_> {
     {
         loop {
             let state = turned.borrow_and_update().clone();
-            if let Some(at) = state.dials.cut.filter(|at| self.meter.sent() >= *at) {
-                return Err(PumpError::Cut(at));
+            if let Some(at) = state.dials.truncate.filter(|at| self.meter.sent() >= *at) {
+                return Err(PumpError::Truncated(at));
             }
             if !state.dials.stall {
                 return Ok(state);
@@ -92,7 +92,7 @@ impl Pace<'_> {
     /// The length of the next piece.
     fn piece(&self, state: &State, most: usize) -> usize {
         let most = self.most(state, most);
-        let Some(longest) = state.dials.stammer else { return most };
+        let Some(longest) = state.dials.fragment else { return most };
         let longest = longest.min(most as u64).max(1);
         // Any mixing will do: odd lengths in no order, which are the same in every run.
         let mixed = (self.meter.sent() ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
@@ -104,7 +104,7 @@ impl Pace<'_> {
         // Whoever waits for it holds it, and so do the dials and this body.
         let sharers = |bucket: &Arc<Mutex<Bucket>>| Arc::strong_count(bucket).saturating_sub(1);
         let most = state.bucket.as_ref().map_or(most, |bucket| most.min(lock(bucket).chunk(sharers(bucket))));
-        let uncut = state.dials.cut.map(|at| at.saturating_sub(self.meter.sent()));
+        let uncut = state.dials.truncate.map(|at| at.saturating_sub(self.meter.sent()));
         uncut.and_then(|left| usize::try_from(left).ok()).map_or(most, |left| most.min(left))
     }
 }
@@ -281,17 +281,17 @@ mod tests {
     async fn a_body_is_cut_at_the_byte_and_a_shorter_one_is_whole() {
         for (cut, gets) in [(0, 0), (1, 1), (70_000, 70_000), (99_999, 99_999), (100_000, 100_000), (100_001, 100_000)]
         {
-            let scene = Scene::new(100_000, &[Dial::Cut(Some(cut)), Dial::Limit(Some(9_000_000))]);
+            let scene = Scene::new(100_000, &[Dial::Truncate(Some(cut)), Dial::Limit(Some(9_000_000))]);
             let (reader, client) = duplex(1000);
             let (sent, got) = tokio::join!(scene.send(reader), all(client));
             assert!(got == scene.content[..gets], "{cut}: {}", got.len());
-            assert_eq!(matches!(sent, Err(PumpError::Cut(at)) if at == cut), gets < 100_000, "{cut}: {sent:?}");
+            assert_eq!(matches!(sent, Err(PumpError::Truncated(at)) if at == cut), gets < 100_000, "{cut}: {sent:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stammer_sends_the_same_bytes_in_odd_pieces() {
-        let scene = Scene::new(20_000, &[Dial::Stammer(Some(7))]);
+    async fn a_fragment_sends_the_same_bytes_in_odd_pieces() {
+        let scene = Scene::new(20_000, &[Dial::Fragment(Some(7))]);
         let mut pieces = Pieces::default();
         scene.send(&mut pieces).await.unwrap();
         assert!(pieces.0.concat() == scene.content);
@@ -342,15 +342,15 @@ mod tests {
         let (reader, client) = duplex(4096);
         let turning = async {
             for (at, dial) in [
-                Dial::Stammer(Some(5000)),
+                Dial::Fragment(Some(5000)),
                 Dial::Limit(Some(2_000_000)),
-                Dial::Stammer(None),
+                Dial::Fragment(None),
                 Dial::Stall(true),
                 Dial::Delay(1),
                 Dial::Stall(false),
                 Dial::Limit(Some(1_000_000)),
                 Dial::Limit(None),
-                Dial::Cut(Some(1 << 40)),
+                Dial::Truncate(Some(1 << 40)),
             ]
             .into_iter()
             .enumerate()
@@ -365,6 +365,6 @@ mod tests {
         let (sent, got, ()) = tokio::join!(scene.send(reader), all(client), turning);
         sent.unwrap();
         assert!(got == scene.content);
-        assert_eq!(scene.dials.now(), Dials { delay_ms: 1, cut: Some(1 << 40), ..Dials::default() });
+        assert_eq!(scene.dials.now(), Dials { delay_ms: 1, truncate: Some(1 << 40), ..Dials::default() });
     }
 }

@@ -185,7 +185,7 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
         Err(PumpError::Idle(_)) => "idle",
         Err(PumpError::Stalled(_)) => "stalled",
         Err(PumpError::Gone) => "gone",
-        Err(PumpError::Cut(_) | PumpError::Held(_)) => "disturbed",
+        Err(PumpError::Truncated(_) | PumpError::Held(_)) => "disturbed",
     };
     // How much a deaf reader's socket takes is the kernel's affair.
     let flow = if matches!(ending, Ending::Deaf) { (0, 0) } else { (bytes_in, bytes_out) };

@@ -292,10 +292,10 @@ pub fn note_dials(node: &Node, job: &JobGuard<'_>) {
 
 /// Refuses a file where a person wants it so.
 pub fn refuse_on_purpose(node: &Node, request: &Request) -> Result<(), Problem> {
-    if !node.dials.any() || !node.dials.now().refuse {
+    if !node.dials.any() || !node.dials.now().reject {
         return Ok(());
     }
-    let detail = "a person turned the fault \"refuse\" on at this node";
+    let detail = "a person turned the fault \"reject\" on at this node";
     Err(Problem::here(Reason::Fault, Action::Request, node.called(request), detail))
 }
 
@@ -340,7 +340,7 @@ pub async fn send_body<S: Source>(
                 PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
                 PumpError::Idle(_) | PumpError::Stalled(_) => Reason::TimedOut,
                 PumpError::Gone => Reason::Closed,
-                PumpError::Cut(_) | PumpError::Held(_) => Reason::Fault,
+                PumpError::Truncated(_) | PumpError::Held(_) => Reason::Fault,
             };
             (reason, error.broke(), error.to_string())
         }),

@@ -79,7 +79,7 @@ impl Stage {
 #[tokio::test]
 async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
     let mut stage = stage("good", &["127.0.0.1", "localhost", "127.0.0.1"], |spawning| {
-        let slow = Dials { delay_ms: 5, stammer: Some(7), refuse: true, ..Dials::default() };
+        let slow = Dials { delay_ms: 5, fragment: Some(7), reject: true, ..Dials::default() };
         spawning.dials = vec![slow, Dials { limit: Some(2_000_000), ..Dials::default() }];
         spawning.flags = vec!["--idle-timeout".into(), "30s".into()];
     })
@@ -95,7 +95,7 @@ async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
         stage.folder.path().display(),
     );
     assert_eq!(stage.read("args", 2), Some(expected));
-    assert!(stage.read("args", 1).unwrap().contains(" --delay 5ms --fault stammer=7 --fault refuse "));
+    assert!(stage.read("args", 1).unwrap().contains(" --delay 5ms --fault fragment=7 --fault reject "));
     assert_eq!(stage.read("tokens", 3).as_deref(), Some("r c \n"));
     let mut said = Vec::new();
     while said.len() < 6 {

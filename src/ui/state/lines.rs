@@ -226,16 +226,16 @@ pub enum Knob {
     /// No more body bytes.
     Stall,
     /// Odd pieces.
-    Stammer,
+    Fragment,
     /// Bodies that break off.
-    Cut,
+    Truncate,
     /// No files.
-    Refuse,
+    Reject,
 }
 
 /// All dials, in the order of the panel.
 pub const DIALS: [Knob; 7] =
-    [Knob::Limit, Knob::Delay, Knob::Jitter, Knob::Stall, Knob::Stammer, Knob::Cut, Knob::Refuse];
+    [Knob::Limit, Knob::Delay, Knob::Jitter, Knob::Stall, Knob::Fragment, Knob::Truncate, Knob::Reject];
 
 impl Knob {
     /// Its name.
@@ -245,9 +245,9 @@ impl Knob {
             Self::Delay => "delay",
             Self::Jitter => "jitter",
             Self::Stall => "stall",
-            Self::Stammer => "stammer",
-            Self::Cut => "cut",
-            Self::Refuse => "refuse",
+            Self::Fragment => "fragment",
+            Self::Truncate => "truncate",
+            Self::Reject => "reject",
         }
     }
 
@@ -258,9 +258,9 @@ impl Knob {
             Self::Delay => "hold each reply back, such as 250ms",
             Self::Jitter => "let the delay vary by up to this much",
             Self::Stall => "send no more body bytes, close nothing",
-            Self::Stammer => "send bodies in odd pieces of at most so many bytes",
-            Self::Cut => "break each body off after so many bytes",
-            Self::Refuse => "refuse every request for a file",
+            Self::Fragment => "send bodies in odd pieces of at most so many bytes",
+            Self::Truncate => "break each body off after so many bytes",
+            Self::Reject => "refuse every request for a file",
         }
     }
 
@@ -275,9 +275,9 @@ impl Knob {
             Self::Delay => ms(dials.delay_ms),
             Self::Jitter => ms(dials.jitter_ms),
             Self::Stall => on(dials.stall),
-            Self::Stammer => bytes(dials.stammer),
-            Self::Cut => bytes(dials.cut),
-            Self::Refuse => on(dials.refuse),
+            Self::Fragment => bytes(dials.fragment),
+            Self::Truncate => bytes(dials.truncate),
+            Self::Reject => on(dials.reject),
         }
     }
 
@@ -292,7 +292,7 @@ impl Knob {
     pub fn toggled(self, node: &NodeSnapshot) -> Option<Dial> {
         match self {
             Self::Stall => Some(Dial::Stall(!node.dials.stall)),
-            Self::Refuse => Some(Dial::Refuse(!node.dials.refuse)),
+            Self::Reject => Some(Dial::Reject(!node.dials.reject)),
             _ => None,
         }
     }
@@ -304,9 +304,9 @@ impl Knob {
             Self::Delay => Dial::Delay(0),
             Self::Jitter => Dial::Jitter(0),
             Self::Stall => Dial::Stall(false),
-            Self::Stammer => Dial::Stammer(None),
-            Self::Cut => Dial::Cut(None),
-            Self::Refuse => Dial::Refuse(false),
+            Self::Fragment => Dial::Fragment(None),
+            Self::Truncate => Dial::Truncate(None),
+            Self::Reject => Dial::Reject(false),
         }
     }
 
@@ -320,9 +320,9 @@ impl Knob {
             Self::Limit => parse_bytes(text).map(|rate| Dial::Limit(Some(rate))),
             Self::Delay => ms(text).map(Dial::Delay),
             Self::Jitter => ms(text).map(Dial::Jitter),
-            Self::Stammer => parse_bytes(text).map(|most| Dial::Stammer(Some(most))),
-            Self::Cut => parse_bytes(text).map(|at| Dial::Cut(Some(at))),
-            Self::Stall | Self::Refuse => Err("it is on or off".to_owned()),
+            Self::Fragment => parse_bytes(text).map(|most| Dial::Fragment(Some(most))),
+            Self::Truncate => parse_bytes(text).map(|at| Dial::Truncate(Some(at))),
+            Self::Stall | Self::Reject => Err("it is on or off".to_owned()),
         }
     }
 }
@@ -345,8 +345,8 @@ mod tests {
         let mut node = NodeSnapshot::default();
         assert!(DIALS.iter().all(|dial| !dial.is_turned(&node)));
         node.dials.turn(Dial::Delay(250));
-        node.dials.turn(Dial::Cut(Some(0)));
+        node.dials.turn(Dial::Truncate(Some(0)));
         let turned: Vec<_> = DIALS.into_iter().filter(|dial| dial.is_turned(&node)).collect();
-        assert!(matches!(turned[..], [Knob::Delay, Knob::Cut]), "{turned:?}");
+        assert!(matches!(turned[..], [Knob::Delay, Knob::Truncate]), "{turned:?}");
     }
 }

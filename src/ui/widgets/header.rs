@@ -28,7 +28,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     let gap: u16 = if area.width < NAMED.0 { 2 } else { 3 };
     let faults = data.hops.iter().filter_map(|hop| hop.node.as_ref()).any(|node| {
         let dials = &node.dials;
-        dials.stall || dials.refuse || dials.cut.is_some() || dials.stammer.is_some()
+        dials.stall || dials.reject || dials.truncate.is_some() || dials.fragment.is_some()
     });
 
     let tabs = tabs(area.width);

@@ -219,7 +219,7 @@ fn blame(limit: &Limit) -> &'static str {
         Limit::Dial { dial, .. } => match dial {
             Turned::Delay => "delay",
             Turned::Stall => "stall",
-            Turned::Stammer => "stammer",
+            Turned::Fragment => "fragment",
         },
         Limit::Receiver { .. } => "reads not",
         Limit::SetUp { step: SetUp::Delay, .. } => "delay",

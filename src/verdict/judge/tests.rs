@@ -164,17 +164,17 @@ fn of_other_clients_only_what_their_first_hop_sees_is_known() {
 #[test]
 fn what_a_person_turned_is_named_before_what_it_does() {
     let mut hops = chain(&[Some(flow(WAITS, 2, 0)), Some(flow(2, 5, 0)), Some(flow(2, 95, 0))]);
-    hops[1].dials.stammer = Some(7);
+    hops[1].dials.fragment = Some(7);
     let said = |hops: &[Stage], bytes_in| judge(&Flow { bytes_in, ..flow(WAITS, 0, 0) }, hops).limit;
-    assert_eq!(said(&hops, 9), Limit::Dial { hop: 2, dial: Turned::Stammer });
-    hops[1].dials.stammer = Some(60_000);
+    assert_eq!(said(&hops, 9), Limit::Dial { hop: 2, dial: Turned::Fragment });
+    hops[1].dials.fragment = Some(60_000);
     assert_eq!(said(&hops, 9), Limit::Hop { hop: 2 }, "such pieces cost nothing");
-    // Those below the one that stammers have as many pieces to move.
-    hops[1].dials.stammer = None;
-    hops[2].dials.stammer = Some(7);
-    assert_eq!(said(&hops, 9), Limit::Dial { hop: 3, dial: Turned::Stammer });
-    hops[0].dials.stammer = Some(7);
-    hops[2].dials.stammer = None;
+    // Those below the one that fragments have as many pieces to move.
+    hops[1].dials.fragment = None;
+    hops[2].dials.fragment = Some(7);
+    assert_eq!(said(&hops, 9), Limit::Dial { hop: 3, dial: Turned::Fragment });
+    hops[0].dials.fragment = Some(7);
+    hops[2].dials.fragment = None;
     assert_eq!(said(&hops, 9), Limit::Hop { hop: 2 }, "those above it have not");
     hops[2].dials.stall = true;
     assert_eq!(said(&hops, 0), Limit::Dial { hop: 3, dial: Turned::Stall });

@@ -143,7 +143,7 @@ async fn bodies_are_short_and_read_strictly_and_a_wrong_one_does_nothing() {
     let site = site(|config| config.access.faults = true).await;
     let huge = format!("{{\"limit\":1{}}}", " ".repeat(64 * 1024));
     for body in
-        ["", "x", "[]", "{\"limit\":", "{\"speed\":1}", "{\"limit\":0}", "{\"stall\":true,\"cut\":\"1\"}", &huge]
+        ["", "x", "[]", "{\"limit\":", "{\"speed\":1}", "{\"limit\":0}", "{\"stall\":true,\"truncate\":\"1\"}", &huge]
     {
         let reply = site.tell("POST", "/v1/dials", RIGHT, body).await;
         assert_eq!((reply.status, reply.problem().reason), (400, Reason::Malformed), "{body:.20}");
@@ -178,7 +178,7 @@ async fn dials_turn_and_say_how_they_stand() {
     {
         assert!(metrics.lines().any(|each| each.strip_prefix("chainview_dial") == Some(line)), "{line}\n{metrics}");
     }
-    assert!(!metrics.contains("{dial=\"cut\"}"));
+    assert!(!metrics.contains("{dial=\"truncate\"}"));
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn the_client_of_the_verbs_says_what_came_of_each() {
     let (address, token) = (site.address(), control_token());
     let dials = admin_client::turn(&address, &token, Dial::Limit(Some(9_000_000))).await.unwrap();
     assert_eq!((dials.limit, site.node.dials.now()), (Some(9_000_000), dials));
-    let refused = admin_client::turn(&address, &token, Dial::Refuse(true)).await.unwrap_err();
+    let refused = admin_client::turn(&address, &token, Dial::Reject(true)).await.unwrap_err();
     assert_eq!((refused.reason, refused.hop, refused.reporter), (Reason::Policy, 1, 1));
     let read = Secret::new("read").unwrap();
     assert_eq!(admin_client::drain(&address, &read).await.unwrap_err().reason, Reason::Unauthorized);

@@ -150,17 +150,17 @@ async fn a_cut_breaks_a_body_off_at_its_byte_whenever_it_is_turned() {
         let chain = chain().await;
         let node = &chain.nodes[hop];
         // From the start.
-        node.dials.turn(&[Dial::Cut(Some(1_234_567))]);
+        node.dials.turn(&[Dial::Truncate(Some(1_234_567))]);
         let (mut stream, mut got) = http(&chain).await;
         timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap().unwrap();
         assert!(got == CONTENT[..1_234_567], "hop {hop}: {}", got.len());
         assert_eq!(sent(node), 1_234_567, "hop {hop}");
         // While it flows by a fast way: the bytes in a pipe count too.
-        node.dials.turn(&[Dial::Cut(None)]);
+        node.dials.turn(&[Dial::Truncate(None)]);
         let (mut stream, mut got) = http(&chain).await;
         read(&mut stream, &mut got, FLOWS).await;
         let at = sent(node) - 1_234_567 + 3;
-        node.dials.turn(&[Dial::Cut(Some(at))]);
+        node.dials.turn(&[Dial::Truncate(Some(at))]);
         timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap().unwrap();
         assert!(got == CONTENT[..got.len()] && got.len() as u64 == at, "hop {hop}: {} not {at}", got.len());
         assert_eq!(node.registry.failures()[&Reason::Fault], 2, "hop {hop}");
@@ -170,7 +170,7 @@ async fn a_cut_breaks_a_body_off_at_its_byte_whenever_it_is_turned() {
 #[tokio::test]
 async fn a_cut_body_ends_in_a_reset_on_the_legacy_protocol() {
     let chain = chain().await;
-    chain.nodes[0].dials.turn(&[Dial::Cut(Some(500))]);
+    chain.nodes[0].dials.turn(&[Dial::Truncate(Some(500))]);
     let (mut stream, mut got) = seed(&chain).await;
     let ended = timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap();
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
@@ -178,22 +178,22 @@ async fn a_cut_body_ends_in_a_reset_on_the_legacy_protocol() {
 }
 
 #[tokio::test]
-async fn a_stammer_changes_no_byte_over_either_protocol() {
+async fn a_fragment_changes_no_byte_over_either_protocol() {
     let chain = Chain::start(3).await;
     chain.write("large", &CONTENT);
     chain.write("f", &pattern(20_000));
     for (hop, most) in [(0, 1), (1, 7), (2, 1000)] {
-        chain.nodes[hop].dials.turn(&[Dial::Stammer(Some(most))]);
+        chain.nodes[hop].dials.turn(&[Dial::Fragment(Some(most))]);
     }
     assert!(chain.get("f", "").await.body == pattern(20_000));
     // Turned in the middle of a body.
     for node in &chain.nodes {
-        node.dials.turn(&[Dial::Stammer(None)]);
+        node.dials.turn(&[Dial::Fragment(None)]);
     }
     let (mut stream, mut got) = seed(&chain).await;
     read(&mut stream, &mut got, FLOWS).await;
     for node in &chain.nodes {
-        node.dials.turn(&[Dial::Stammer(Some(60_000))]);
+        node.dials.turn(&[Dial::Fragment(Some(60_000))]);
     }
     read_all(&mut stream, &mut got).await;
 }
@@ -203,26 +203,26 @@ async fn a_refusal_says_that_a_person_wants_it_so() {
     let chain = Chain::start(3).await;
     chain.write("f", b"x");
     for hop in 0..3 {
-        let dials = chain.nodes[hop].dials.turn(&[Dial::Refuse(true)]);
+        let dials = chain.nodes[hop].dials.turn(&[Dial::Reject(true)]);
         let id = format!("{:032x}", 7 + hop);
         let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
         let refused =
             exchange(&mut stream, "GET", "/files/f", &format!("{}Chain-Transfer: {id}\r\n", chain.route())).await;
         let problem = refused.problem();
         assert_eq!((refused.status, problem.reason, problem.hop as usize), (503, Reason::Fault, hop));
-        assert!(problem.to_string().contains("a person turned the fault \"refuse\" on"), "{problem}");
+        assert!(problem.to_string().contains("a person turned the fault \"reject\" on"), "{problem}");
         // The account of the transfer says it, too.
         let mut page = TcpStream::connect(chain.nodes[hop].address).await.unwrap();
         let account = exchange(&mut page, "GET", &format!("/v1/transfers/{id}"), "").await;
         let account: chainview::snapshot::TransferAccount = serde_json::from_slice(&account.body).unwrap();
         assert_eq!((account.status, account.dials), (503, dials));
         assert!(account.error.unwrap().as_str().contains("refused on purpose"));
-        chain.nodes[hop].dials.turn(&[Dial::Refuse(false)]);
+        chain.nodes[hop].dials.turn(&[Dial::Reject(false)]);
         let served: Reply = exchange(&mut stream, "GET", "/files/f", &chain.route()).await;
         assert_eq!((served.status, served.body.as_slice()), (200, &b"x"[..]), "on the same connection");
     }
     let node = &chain.nodes[0];
-    node.dials.turn(&[Dial::Refuse(true)]);
+    node.dials.turn(&[Dial::Reject(true)]);
     let mut stream = TcpStream::connect(node.address).await.unwrap();
     stream.write_all(format!("f\n{} {}", node.address.ip(), node.address.port()).as_bytes()).await.unwrap();
     let mut said = String::new();

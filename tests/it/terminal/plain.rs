@@ -57,9 +57,9 @@ fn the_demo_as_one_document() {
 #[test]
 fn what_its_nodes_warn_of_is_said() {
     let chain = Chain::new(2, 100_000);
-    let output = run(&chain, "-o out --fault 2=cut=1000 --retries 0");
+    let output = run(&chain, "-o out --fault 2=truncate=1000 --retries 0");
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(6), "{said}");
     let warning = said.lines().find(|line| line.contains(" WARN hop 2: ")).unwrap_or_else(|| panic!("{said}"));
-    assert!(warning.contains("cut") || warning.contains("broken off"), "{warning}");
+    assert!(warning.contains("truncate") || warning.contains("broken off"), "{warning}");
 }

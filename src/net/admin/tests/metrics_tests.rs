@@ -130,7 +130,7 @@ fn the_reader_of_these_tests_refuses_what_is_wrong() {
 
 #[tokio::test]
 async fn both_formats_hold_the_same_and_neither_is_the_other() {
-    let dials = Dials { limit: Some(1000), delay_ms: 250, cut: Some(7), stall: true, ..Dials::default() };
+    let dials = Dials { limit: Some(1000), delay_ms: 250, truncate: Some(7), stall: true, ..Dials::default() };
     let site = site(|config| config.dials = dials).await;
     let conn = site.node.registry.open(site.address);
     let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Protocol::Http);
@@ -155,9 +155,9 @@ async fn both_formats_hold_the_same_and_neither_is_the_other() {
         ("blocked_seconds", "blocked_seconds_total{kind=\"cap\"}", 0.0),
         ("dial_bytes_per_second", "dial_bytes_per_second{dial=\"limit\"}", 1000.0),
         ("dial_seconds", "dial_seconds{dial=\"delay\"}", 0.25),
-        ("dial_bytes", "dial_bytes{dial=\"cut\"}", 7.0),
+        ("dial_bytes", "dial_bytes{dial=\"truncate\"}", 7.0),
         ("dial_on", "dial_on{dial=\"stall\"}", 1.0),
-        ("dial_on", "dial_on{dial=\"refuse\"}", 0.0),
+        ("dial_on", "dial_on{dial=\"reject\"}", 0.0),
     ] {
         let expected = (format!("chainview_{series}"), value);
         assert!(parsed[&format!("chainview_{metric}")].1.contains(&expected), "{series} is not in\n{open}");
