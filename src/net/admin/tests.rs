@@ -14,14 +14,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::dials::Dials;
-use crate::net::access::{Access, Secret};
+use crate::net::access::Secret;
 use crate::net::http_client::{Asked, ask};
 use crate::net::limits::{Limits, READERS_PER_SOURCE};
 use crate::net::server::node::NodeConfig;
 use crate::net::server::root::Root;
-use crate::net::upstream::policy::Policy;
-use crate::net::upstream::resolve::Resolver;
 use crate::route::{FileName, Protocol};
 use crate::snapshot::{NodeSnapshot, TransferAccount};
 use crate::wire::TransferId;
@@ -37,14 +34,8 @@ pub(super) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut config = NodeConfig {
-        root: Root::open(std::path::Path::new(".")).unwrap(),
-        policy: Policy::default(),
-        access: Access::new(address),
         limits: Limits { linger: Duration::from_millis(50), ..Limits::default() },
-        dials: Dials::default(),
-        max_connections: 64,
-        protocol: None,
-        resolver: Resolver::default(),
+        ..NodeConfig::of_test(address, Root::open(std::path::Path::new(".")).unwrap())
     };
     config.access.chain = Some(Secret::new("sesame").unwrap());
     change(&mut config);

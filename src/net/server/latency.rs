@@ -72,15 +72,14 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::dials::Dials;
+
     use crate::net::access::{Access, LocalUsers};
     use crate::net::os::clock::Clock;
     use crate::net::server::drain::Drain;
     use crate::net::server::node::{Node, NodeConfig};
     use crate::net::server::registry::Registry;
     use crate::net::server::root::Root;
-    use crate::net::upstream::policy::Policy;
-    use crate::net::upstream::resolve::Resolver;
+
     use crate::route::{FileName, Protocol};
     use crate::wire::{Method, TransferId};
 
@@ -122,14 +121,11 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let config = NodeConfig {
-            root: Root::open(root).unwrap(),
-            policy: Policy::default(),
             access: Access { local_users: LocalUsers::Any, ..Access::new(address) },
             limits,
-            dials: Dials::default(),
             max_connections: 256,
             protocol: Some(Protocol::Http),
-            resolver: Resolver::default(),
+            ..NodeConfig::of_test(address, Root::open(root).unwrap())
         };
         let drain = Drain::new();
         let node = Node::new(config, address);

@@ -66,6 +66,23 @@ pub struct NodeConfig {
     pub resolver: Resolver,
 }
 
+#[cfg(test)]
+impl NodeConfig {
+    /// A configuration for tests: the defaults, at this address, with this folder.
+    pub fn of_test(address: SocketAddr, root: Root) -> Self {
+        Self {
+            root,
+            policy: Policy::default(),
+            access: Access::new(address),
+            limits: Limits::default(),
+            dials: Dials::default(),
+            max_connections: 64,
+            protocol: None,
+            resolver: Resolver::default(),
+        }
+    }
+}
+
 /// A listening node; its sessions share it.
 #[derive(Debug)]
 pub struct Node {

@@ -24,7 +24,7 @@ use crate::net::fetch::{FetchJob, Fetched, VerifyMode, client, fetch};
 use crate::net::limits::Limits;
 use crate::net::os::deadline::Deadline;
 use crate::net::server::{node::Node, node::NodeConfig, registry::Slots, root::Root, session};
-use crate::net::upstream::{policy::Policy, protocols::Links, resolve::Resolver};
+use crate::net::upstream::{protocols::Links, resolve::Resolver};
 use crate::route::{Protocol, Route};
 use crate::snapshot::{Integrity, TransferSnapshot};
 use crate::wire::{Algorithm, Digest};
@@ -173,14 +173,10 @@ impl Chain {
     fn new(scene: Scene, root: &Path) -> Self {
         let node = |hop: usize| {
             let config = NodeConfig {
-                root: Root::open(root).unwrap().on(MACHINE),
-                policy: Policy::default(),
                 access: Access { local_users: LocalUsers::Any, ..Access::new(address(hop)) }, // Pairs have no user.
-                limits: Limits::default(),
                 dials: Dials { limit: scene.limit.filter(|_| hop == 0), ..Dials::default() },
-                max_connections: 64,
-                protocol: None,
                 resolver: Resolver::default().on(MACHINE),
+                ..NodeConfig::of_test(address(hop), Root::open(root).unwrap().on(MACHINE))
             };
             Node::new(config, address(hop))
         };
@@ -323,7 +319,7 @@ async fn use_it(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
         let mut job = FetchJob::new(number as u64, route.clone(), output.clone(), Limits::default());
         (job.machine, job.id, job.retries) = (MACHINE, MACHINE.transfer_id(), scene.retries);
         if let Some(algorithm) = scene.expect {
-            job.integrity = VerifyMode::Expect(digest(algorithm, &content));
+            job.verify = VerifyMode::Expect(digest(algorithm, &content));
         }
         let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
         tally.fetches += 1;

@@ -7,15 +7,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::dials::Dials;
 use crate::net::access::Access;
 use crate::net::diagnose::{Finding, accounts, findings};
-use crate::net::limits::Limits;
 use crate::net::server::drain::Drain;
 use crate::net::server::node::{Node, NodeConfig};
 use crate::net::server::root::Root;
-use crate::net::upstream::policy::Policy;
-use crate::net::upstream::resolve::Resolver;
 use crate::route::{FileName, Protocol};
 use crate::snapshot::{DownReason, HopLink};
 use crate::wire::{Method, TransferId};
@@ -28,16 +24,7 @@ struct Site {
 async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut config = NodeConfig {
-        root: Root::open(std::path::Path::new(".")).unwrap(),
-        policy: Policy::default(),
-        access: Access::new(address),
-        limits: Limits::default(),
-        dials: Dials::default(),
-        max_connections: 64,
-        protocol: None,
-        resolver: Resolver::default(),
-    };
+    let mut config = NodeConfig::of_test(address, Root::open(std::path::Path::new(".")).unwrap());
     change(&mut config);
     let node = Node::new(config, address);
     let running = tokio::spawn(Arc::clone(&node).run(listener, Drain::new()));
@@ -91,16 +78,7 @@ async fn a_node_that_comes_back_is_found_again() {
     first.running.abort();
     until(&mut watcher, |hops| is_down(&hops[0])).await;
     let listener = TcpListener::bind(address).await.unwrap();
-    let config = NodeConfig {
-        root: Root::open(std::path::Path::new(".")).unwrap(),
-        policy: Policy::default(),
-        access: Access::default(),
-        limits: Limits::default(),
-        dials: Dials::default(),
-        max_connections: 64,
-        protocol: None,
-        resolver: Resolver::default(),
-    };
+    let config = NodeConfig::of_test(address, Root::open(std::path::Path::new(".")).unwrap());
     let again = tokio::spawn(Node::new(config, address).run(listener, Drain::new()));
     let hops = until(&mut watcher, |hops| hops[0].link == HopLink::Attached).await;
     assert_ne!(hops[0].node.as_ref().unwrap().node, name);

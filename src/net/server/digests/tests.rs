@@ -9,14 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::dials::Dials;
-use crate::net::access::Access;
-use crate::net::limits::Limits;
 use crate::net::server::drain::Drain;
 use crate::net::server::node::{Node, NodeConfig};
 use crate::net::server::root::Root;
-use crate::net::upstream::policy::{AllowList, Policy};
-use crate::net::upstream::resolve::Resolver;
 use crate::route::FileName;
 use crate::snapshot::ConnState;
 
@@ -206,16 +201,7 @@ async fn a_body_does_not_wait_for_its_digest_and_the_question_after_it_does() {
     holes(dir.path(), "f", LARGE);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let config = NodeConfig {
-        root: Root::open(dir.path()).unwrap(),
-        policy: Policy::new(address, AllowList::default()),
-        access: Access::new(address),
-        limits: Limits::default(),
-        dials: Dials::default(),
-        max_connections: 4,
-        protocol: None,
-        resolver: Resolver::default(),
-    };
+    let config = NodeConfig { max_connections: 4, ..NodeConfig::of_test(address, Root::open(dir.path()).unwrap()) };
     let node = Node::new(config, address);
     // No large digest can be computed for as long as there is no lane.
     digests_of(&node).lanes = Lanes::new(0);
