@@ -185,8 +185,8 @@ impl Bucket {
         Self { rate: rate.max(1), spent_until_us: None }
     }
 
-    /// Bytes that may be taken at once without a visible burst, where so many share the rate: each has its turn before
-    /// those who look at it can take it for one that stands still.
+    /// Bytes that may be taken at once without a visible burst, where `sharers` bodies share the rate: each gets its
+    /// turn before it could be taken for a stalled one.
     pub fn chunk(&self, sharers: usize) -> usize {
         let tick_us = TICK_US.min(ROUND_US / sharers.max(1) as f64);
         ((self.rate as f64 * tick_us / 1e6) as usize).clamp(1, 1 << 20)

@@ -46,7 +46,7 @@ fn try_alone(arg: &Arg, key: &str, values: &[OsString]) -> Result<(), String> {
     }
 }
 
-/// The one sentence of a clap error that says what is wrong, without the flag that nobody typed.
+/// The one sentence of a clap error that says what is wrong, without the flag that was not typed.
 fn reason(error: &clap::Error) -> String {
     let text = super::safe_lines(error).join("\n");
     let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");

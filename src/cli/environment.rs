@@ -17,7 +17,7 @@ pub(super) const READ_TOKEN: &str = "CHAINVIEW_READ_TOKEN";
 pub(super) const CONTROL_TOKEN: &str = "CHAINVIEW_CONTROL_TOKEN";
 
 /// Makes each variable the default of its flag, before what a file may have made it, and keeps clap from looking
-/// itself: it would blame a flag that nobody typed, and take every word but a few for "yes".
+/// itself: it would blame a flag that was not typed, and take every word but a few for "yes".
 pub(super) fn apply(command: Command, environment: &[(OsString, OsString)]) -> Result<Command, Error> {
     let mut command = command;
     for (key, variable, action) in settings(&command) {

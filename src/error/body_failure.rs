@@ -18,7 +18,7 @@ pub enum Broken {
     Reset,
     /// It does not respond.
     Silent,
-    /// It was told to abort the transfer, or to stop.
+    /// A control request made it abort the transfer, or stop.
     Stopped,
     /// It could not read the file any further.
     Unreadable,

@@ -76,7 +76,7 @@ impl Nodes {
     async fn end(self) {
         let Self { mut supervisor, mut logging } = self;
         supervisor.stop_all().await;
-        // The lines end with whoever could send one.
+        // The channel of lines closes with its last sender.
         drop(supervisor);
         let _ = tokio::time::timeout(LAST_LINES, logging.join_next()).await;
     }
