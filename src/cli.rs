@@ -118,7 +118,7 @@ pub struct FetchPlan {
     /// Further tries in a row that may bring nothing.
     pub retries: u32,
     /// What to compare the file with.
-    pub integrity: VerifyMode,
+    pub verify: VerifyMode,
     /// The wire to the first hop where the input file does not say.
     pub protocol: Option<Protocol>,
     /// The waits.
@@ -151,7 +151,7 @@ impl FetchPlan {
             max_size: self.max_size,
             resume: self.resume,
             retries: self.retries,
-            integrity: self.integrity,
+            verify: self.verify,
             ..job
         }
     }
@@ -324,7 +324,7 @@ fn limits(args: &Args) -> Limits {
 }
 
 fn fetch_plan(args: &Args) -> FetchPlan {
-    let integrity = match args.expect {
+    let verify = match args.expect {
         Some(digest) => VerifyMode::Expect(digest),
         None if args.no_verify => VerifyMode::Skip,
         None => VerifyMode::Origin,
@@ -340,7 +340,7 @@ fn fetch_plan(args: &Args) -> FetchPlan {
         max_size: args.max_size,
         resume: !args.no_resume,
         retries: args.retries,
-        integrity,
+        verify,
         protocol: args.protocol.0,
         limits: limits(args),
     }

@@ -127,7 +127,7 @@ pub(crate) async fn fetch_over(
     let lines: String = hops.iter().map(|hop| format!("{} {} protocol={protocol}\n", hop.ip(), hop.port())).collect();
     let route = Route::parse(format!("f\n{lines}").as_bytes()).unwrap();
     let mut job = FetchJob::new(1, route, output.to_owned(), limits);
-    job.integrity = verify;
+    job.verify = verify;
     let mut upstream = client(Arc::default(), limits, None);
     let progress = watch::channel(TransferSnapshot::default()).0;
     fetch(&mut upstream, &mut job, &progress, &CancellationToken::new()).await
@@ -201,7 +201,7 @@ async fn transfer(seed: u64, chain: Arc<Chain>, folder: Arc<tempfile::TempDir>, 
     let route = Route::parse(format!("f{size}\n{lines}").as_bytes()).unwrap();
     let output = folder.path().join(format!("copy-{seed}"));
     let mut job = FetchJob::new(seed, route, output.clone(), short());
-    job.integrity = verify;
+    job.verify = verify;
     let mut upstream = client(Arc::default(), short(), None);
     let progress = watch::channel(TransferSnapshot::default()).0;
     let fetched = fetch(&mut upstream, &mut job, &progress, &CancellationToken::new()).await;

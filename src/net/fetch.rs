@@ -76,7 +76,7 @@ pub struct FetchJob {
     /// Further tries in a row that may bring nothing, once the file has begun to arrive.
     pub retries: u32,
     /// What to compare the bytes with.
-    pub integrity: VerifyMode,
+    pub verify: VerifyMode,
     /// The most it takes; whoever has a clone can turn it while the transfer runs.
     pub cap: Cap,
     /// The waits.
@@ -123,7 +123,7 @@ impl FetchJob {
             resume: true,
             max_size: None,
             retries: 0,
-            integrity: VerifyMode::default(),
+            verify: VerifyMode::default(),
             cap: Cap::default(),
             limits,
             machine,

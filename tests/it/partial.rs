@@ -191,7 +191,7 @@ impl World {
 async fn one(world: &World, rate: u64, skip_proof: bool) -> Result<Fetched, Error> {
     let mut job = world.job(rate);
     if skip_proof {
-        job.integrity = VerifyMode::Skip;
+        job.verify = VerifyMode::Skip;
     }
     let mut upstream = client(Arc::default(), job.limits, None);
     let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());

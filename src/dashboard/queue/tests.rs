@@ -62,7 +62,7 @@ async fn stage(jobs: u32) -> Stage {
         reuse: true,
         resume: true,
         retries: 0,
-        integrity: VerifyMode::Skip,
+        verify: VerifyMode::Skip,
         protocol: None,
         limits: Limits::default(),
     });

@@ -149,7 +149,7 @@ async fn ready(
     size: u64,
     job: &FetchJob,
 ) -> Result<Ready, Error> {
-    let (place, force, algorithm) = (Arc::clone(place), job.force, job.integrity.algorithm());
+    let (place, force, algorithm) = (Arc::clone(place), job.force, job.verify.algorithm());
     blocking(job.machine, move || {
         // What is to replace a file is never open to more people than that file is.
         let tight = place.check_existing(size, force)?.is_some();

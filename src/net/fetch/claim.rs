@@ -40,7 +40,7 @@ pub(super) async fn claim(
 ) -> Result<Claimed, Error> {
     if Part::is_there(place) {
         tracker.phase(Phase::Verifying);
-        let (algorithm, stopped) = (job.integrity.algorithm(), stop.clone());
+        let (algorithm, stopped) = (job.verify.algorithm(), stop.clone());
         let file = job.resume.then(|| resume_state::file_of(&job.route));
         let (there, from) = (Arc::clone(place), *first);
         let found = blocking(job.machine, move || {

@@ -38,7 +38,7 @@ pub(super) async fn up_to_date(
     stop: &CancellationToken,
 ) -> Result<Option<Fetched>, Error> {
     // The legacy protocol knows sizes alone, and says them before the body anyway.
-    if job.integrity == VerifyMode::Skip || job.route.split_first().0.protocol == Some(Protocol::Legacy) {
+    if job.verify == VerifyMode::Skip || job.route.split_first().0.protocol == Some(Protocol::Legacy) {
         return Ok(None);
     }
     tracker.attempt(job.id);
@@ -49,15 +49,15 @@ pub(super) async fn up_to_date(
     if size != there {
         return Ok(None);
     }
-    if job.integrity == VerifyMode::Origin {
+    if job.verify == VerifyMode::Origin {
         let Some(proven) = question(upstream, job, true, tracker, stop).await? else { return Ok(None) };
         if proven.reply.size() != Some(size) {
             return Ok(None);
         }
         answer = proven;
     }
-    let told = job.integrity.algorithm().and_then(|algorithm| answer.reply.digest(algorithm));
-    let expected = if let VerifyMode::Expect(expected) = job.integrity { Some(expected) } else { told };
+    let told = job.verify.algorithm().and_then(|algorithm| answer.reply.digest(algorithm));
+    let expected = if let VerifyMode::Expect(expected) = job.verify { Some(expected) } else { told };
     let Some(expected) = expected else { return Ok(None) };
     let legs = all_legs(&answer);
     tracker.verifying_existing(size, &legs);
@@ -90,7 +90,7 @@ async fn question(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Option<Answer>, Error> {
-    let algorithm = job.integrity.algorithm().filter(|_| digest);
+    let algorithm = job.verify.algorithm().filter(|_| digest);
     // The id of the transfer is for the body: the hops keep what they know of it for the questions afterwards.
     let question = Request { transfer: Some(job.machine.transfer_id()), ..request(job, Method::Head, algorithm) };
     match ask_on(upstream, job, question, tracker, stop).await {
@@ -215,11 +215,11 @@ mod tests {
             VerifyMode::Expect(Digest { algorithm: Algorithm::Blake3, value: *blake3::hash(of).as_bytes() })
         };
         let mut equal = scene(BODY, &[ok("")]).await;
-        equal.job.integrity = digest(BODY);
+        equal.job.verify = digest(BODY);
         assert!(equal.fetch().await.unwrap().was_there);
         assert_eq!(asked(&equal), ["HEAD"]);
         let mut other = scene(BODY, &[ok("")]).await;
-        other.job.integrity = digest(b"another");
+        other.job.verify = digest(b"another");
         assert!(other.fetch().await.unwrap_err().to_string().contains("with other content"));
     }
 
@@ -228,7 +228,7 @@ mod tests {
         let mut first = Scene::http(vec![Turn::Say(whole(""))]).await;
         first.fetch().await.unwrap();
         assert_eq!(asked(&first), ["GET digest"]);
-        for set in [|job: &mut FetchJob| job.reuse = false, |job: &mut FetchJob| job.integrity = VerifyMode::Skip] {
+        for set in [|job: &mut FetchJob| job.reuse = false, |job: &mut FetchJob| job.verify = VerifyMode::Skip] {
             let mut scene = scene(BODY, &[whole("")]).await;
             set(&mut scene.job);
             assert!(scene.fetch().await.unwrap().was_there);

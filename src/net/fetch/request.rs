@@ -36,7 +36,7 @@ pub(super) async fn ask_for_rest(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Answer, Error> {
-    let algorithm = job.integrity.algorithm();
+    let algorithm = job.verify.algorithm();
     let whole = request(job, Method::Get, algorithm);
     let Some(part) = begun.as_ref().filter(|begun| begun.offset > 0) else {
         return ask_on(upstream, job, whole, tracker, stop).await;
@@ -72,10 +72,10 @@ pub(super) fn question(job: &FetchJob, offset: u64, source: &Source) -> Request 
     if offset == source.size {
         // A date is compared when the answer is there.
         let if_match = validator.filter(|_| matches!(source.validator, Validator::Etag(_)));
-        return Request { if_match, ..request(job, Method::Head, job.integrity.algorithm()) };
+        return Request { if_match, ..request(job, Method::Head, job.verify.algorithm()) };
     }
     let range = Some(ByteRange::From(offset));
-    Request { range, if_range: validator, ..request(job, Method::Get, job.integrity.algorithm()) }
+    Request { range, if_range: validator, ..request(job, Method::Get, job.verify.algorithm()) }
 }
 
 pub(super) fn judge(offset: u64, source: &Source, answer: &Result<Answer, Error>) -> Rest {

@@ -122,7 +122,7 @@ async fn what_is_not_what_its_state_says_is_started_over() {
     for spoil in spoil {
         let mut scene = Scene::broken(vec![Turn::Say(beginning(21))]).await;
         spoil(&scene.folder.path().join("f.bin.part"));
-        scene.job.integrity = VerifyMode::Skip;
+        scene.job.verify = VerifyMode::Skip;
         scene.fetch().await.unwrap();
         assert!(!scene.last_asked().contains("Range"), "{}", scene.last_asked());
         assert!(scene.last().started_over.is_some());
@@ -142,7 +142,7 @@ async fn a_part_that_no_state_of_ours_is_about_is_left_alone() {
         let mut scene = Scene::broken(vec![Turn::Say(beginning(21))]).await;
         spoil(&scene.folder.path().join("f.bin.part"));
         let before = scene.names();
-        scene.job.integrity = VerifyMode::Skip;
+        scene.job.verify = VerifyMode::Skip;
         scene.fetch().await.unwrap();
         assert!(!scene.last_asked().contains("Range"), "{}", scene.last_asked());
         assert_eq!((scene.read("f.bin.part"), scene.read("f.bin")), (BODY[..8].to_vec(), BODY.to_vec()));
@@ -157,12 +157,12 @@ async fn bytes_that_nobody_verified_are_only_believed_by_those_who_want_no_proof
         let whole = format!("HTTP/1.1 200 OK\r\nContent-Length: 21\r\n{PARTS}{digest}\r\n{}", text(BODY));
         let turns = [beginning(8), if verified { whole } else { rest(8) }];
         let mut scene = Scene::http(turns.map(Turn::SayAndClose).into()).await;
-        scene.job.integrity = VerifyMode::Skip;
+        scene.job.verify = VerifyMode::Skip;
         scene.fetch().await.unwrap_err();
         if verified {
             // Somebody else's bytes under a note that names no digest.
             std::fs::write(scene.folder.path().join("f.bin.part"), "EVILEVIL").unwrap();
-            scene.job.integrity = VerifyMode::Origin;
+            scene.job.verify = VerifyMode::Origin;
         }
         scene.fetch().await.unwrap();
         assert_eq!(scene.last_asked().contains("Range: bytes=8-"), !verified, "{}", scene.last_asked());
@@ -184,7 +184,7 @@ async fn bytes_behind_the_last_note_are_not_believed() {
 #[tokio::test]
 async fn a_person_can_want_to_start_over() {
     let mut scene = Scene::broken(vec![Turn::Say(beginning(21))]).await;
-    (scene.job.resume, scene.job.integrity) = (false, VerifyMode::Skip);
+    (scene.job.resume, scene.job.verify) = (false, VerifyMode::Skip);
     scene.fetch().await.unwrap();
     assert!(!scene.last_asked().contains("Range"));
     assert_eq!((scene.last().started_over, scene.read("f.bin")), (None, BODY.to_vec()));
@@ -203,7 +203,7 @@ async fn an_origin_without_a_strong_validator_or_parts_leaves_nothing_to_go_on_w
     ] {
         let first = Turn::SayAndClose(beginning(8).replace(PARTS, lines));
         let mut scene = Scene::http(vec![first, Turn::Say(beginning(21))]).await;
-        (scene.job.retries, scene.job.integrity) = (1, VerifyMode::Skip);
+        (scene.job.retries, scene.job.verify) = (1, VerifyMode::Skip);
         scene.fetch().await.unwrap();
         assert_eq!(scene.last().started_over.unwrap().as_str(), why, "{lines:?}");
         assert!(!scene.last_asked().contains("Range"));
@@ -226,7 +226,7 @@ async fn an_origin_that_says_nothing_of_parts_is_asked_for_one_all_the_same() {
         for retries in [1, 0] {
             let first = Turn::SayAndClose(beginning(8).replace(PARTS, ETAG));
             let mut scene = Scene::http(vec![first, Turn::Say(answer.clone())]).await;
-            (scene.job.retries, scene.job.integrity) = (retries, VerifyMode::Skip);
+            (scene.job.retries, scene.job.verify) = (retries, VerifyMode::Skip);
             if retries == 0 {
                 assert_eq!(scene.fetch().await.unwrap_err().exit_code(), 6);
             }
@@ -348,7 +348,7 @@ async fn another_date_or_none_starts_over() {
         let first = Turn::SayAndClose(beginning(8).replace(PARTS, &dated()));
         let turns = vec![first, Turn::SayAndClose(part(8, &lines)), Turn::Say(beginning(21))];
         let mut scene = Scene::http(turns).await;
-        (scene.job.retries, scene.job.integrity) = (1, VerifyMode::Skip);
+        (scene.job.retries, scene.job.verify) = (1, VerifyMode::Skip);
         scene.fetch().await.unwrap();
         let said = scene.last().started_over.unwrap();
         assert!(said.as_str().contains(why), "{said}");

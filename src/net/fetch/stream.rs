@@ -129,7 +129,7 @@ pub(super) async fn run(
     tracker.shown_as(output.shown());
     let mut written = Some(Written {
         sink: Sink { output, file: None },
-        hasher: job.integrity.algorithm().map(Hasher::new),
+        hasher: job.verify.algorithm().map(Hasher::new),
         offset: 0,
         source: Err(""),
     });
@@ -229,7 +229,7 @@ async fn ask(
     let source = match &written.source {
         Ok(source) if written.offset > 0 => source,
         _ => {
-            let whole = request(job, Method::Get, job.integrity.algorithm());
+            let whole = request(job, Method::Get, job.verify.algorithm());
             return ask_on(upstream, job, whole, tracker, stop).await;
         }
     };

@@ -201,12 +201,12 @@ async fn other_bytes_than_the_origins_stay_out_of_the_final_name() {
 async fn expect_counts_whatever_the_chain_says() {
     let mut scene = Scene::http(vec![Turn::Say(whole(&digest_line(BODY)))]).await;
     let other = Digest { algorithm: Algorithm::Sha256, value: [0; 32] };
-    scene.job.integrity = VerifyMode::Expect(other);
+    scene.job.verify = VerifyMode::Expect(other);
     let error = scene.fetch().await.unwrap_err();
     assert!(error.exit_code() == 6 && error.to_string().contains("--expect says sha-256:0000"), "{error}");
     let mut scene = Scene::http(vec![Turn::Say(whole(""))]).await;
     let value = *blake3::hash(BODY).as_bytes();
-    scene.job.integrity = VerifyMode::Expect(Digest { algorithm: Algorithm::Blake3, value });
+    scene.job.verify = VerifyMode::Expect(Digest { algorithm: Algorithm::Blake3, value });
     assert!(matches!(scene.fetch().await.unwrap().integrity, Integrity::Verified { .. }));
 }
 
@@ -296,7 +296,7 @@ async fn an_origin_without_a_digest_leaves_the_length() {
         );
     }
     let mut scene = Scene::http(vec![Turn::Say(whole("ETag: \"1\"\r\n"))]).await;
-    scene.job.integrity = VerifyMode::Skip;
+    scene.job.verify = VerifyMode::Skip;
     assert!(
         matches!(scene.fetch().await.unwrap().integrity, Integrity::SizeChecked { digest, .. } if digest.is_empty())
     );

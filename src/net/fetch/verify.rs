@@ -46,7 +46,7 @@ pub(super) async fn prove(
         return Ok((Integrity::SizeChecked { digest: String::new(), reason: "--no-verify was given".into() }, None));
     };
     let told = answer.reply.digest(arrived.algorithm);
-    if let VerifyMode::Expect(expected) = job.integrity {
+    if let VerifyMode::Expect(expected) = job.verify {
         return Ok((compare(job, arrived, expected, "--expect")?, told));
     }
     if let Some(told) = told {
