@@ -12,8 +12,9 @@
 //!               progress (of a digest), transfer (ids), problem and reason (errors that travel between nodes);
 //!               http and legacy: the two protocols, parsed and encoded on slices
 //! meter.rs      counters and blocked-time clocks of a body, the token bucket of a rate limit, rates
-//! snapshot.rs   the data that screen, JSON and metrics show: node, listing;  body_error  how a body ended;
-//!               log_events  changes that are logged;  bounded  lists with a cap;  protocol  its JSON form
+//! snapshot.rs   the data that screen, JSON and metrics show, without the logic that computes it: chain, transfer,
+//!               node, listing, verdict, timing (bars);  body_error  how a body ended;  log_events  changes that are
+//!               logged;  bounded  lists with a cap;  protocol  its JSON form
 //! verdict.rs    from where each stage spent its time (judge) to the sentence (words) that says what limits a transfer,
 //!               while it runs (rolling, steady); evidence of one hop (stage), of a node by itself (alone), of the time
 //!               before a short body (setup)

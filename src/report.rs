@@ -25,10 +25,11 @@ use serde::Serialize;
 
 use crate::error::{Broken, Error};
 use crate::route::{Protocol, Route};
+use crate::snapshot::timing::Row;
+use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{Flow, Integrity, Phase, Stall, TransferAccount, TransferSnapshot};
 use crate::text::SafeText;
-use crate::verdict::Verdict;
-use crate::waterfall::{self, Row};
+use crate::waterfall;
 use crate::wire::{Leg, Reason, TransferId};
 
 /// The document.

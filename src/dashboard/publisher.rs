@@ -11,11 +11,12 @@ use crate::net::os::clock::Clock;
 use crate::net::watch::Watcher;
 use crate::plan::ChainPlan;
 use crate::route::Route;
+use crate::snapshot::verdict::{Limit, Verdict};
 use crate::snapshot::{
     ChainSnapshot, ConnSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Level, Listing, TransferSnapshot,
 };
 use crate::text::SafeText;
-use crate::verdict::{Limit, Rolling, Verdict};
+use crate::verdict::Rolling;
 
 /// Result of a background task.
 #[derive(Debug)]

@@ -17,8 +17,9 @@ use crate::net::fetch::{self, FetchJob};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::Links;
 use crate::route::Route;
+use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{Flow, TransferAccount, TransferSnapshot};
-use crate::verdict::{Stage, Verdict, judge};
+use crate::verdict::{Stage, judge};
 use transfer::{AfterStop, State, Transfer};
 
 /// Default of `-j`, transfers that run at once: each uses a whole chain of connections.

@@ -15,8 +15,9 @@ use crate::net::fetch::{self as client, Checked};
 use crate::net::upstream::protocols::Links;
 use crate::report::{CheckReport, Report};
 use crate::route::Route;
+use crate::snapshot::timing::{Row, Step};
 use crate::units::{Bytes, Span};
-use crate::waterfall::{self, Row, Step};
+use crate::waterfall;
 use crate::wire::Leg;
 
 /// Columns of a bar: with names and figures, a line fits into 80 of them for most routes.

@@ -19,8 +19,9 @@ use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::Links;
 use crate::report::{Report, TransferReport};
 use crate::route::Route;
+use crate::snapshot::verdict::Limit;
 use crate::snapshot::{TransferAccount, TransferSnapshot};
-use crate::verdict::{Limit, Stage, judge, judge_set_up};
+use crate::verdict::{Stage, judge, judge_set_up};
 
 /// A transfer that took less says nothing about what limits it, and is not worth a question to every hop.
 const WORTH_JUDGING_US: u64 = 1_000_000;

@@ -12,9 +12,10 @@ use crate::net::diagnose::{accounts, reach};
 use crate::net::os::clock::Clock;
 use crate::net::watch::Watcher;
 use crate::route::Route;
+use crate::snapshot::verdict::{Limit, Verdict};
 use crate::snapshot::{Stall, TransferSnapshot};
 use crate::units::Span;
-use crate::verdict::{Limit, Rolling, Verdict};
+use crate::verdict::Rolling;
 
 /// Source of the evidence for a verdict.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Log events of a running transfer: resumptions, restarts from zero, retries.
 
-use super::{Level, Phase, TransferSnapshot};
+use super::chain::Level;
+use super::transfer::{Phase, TransferSnapshot};
 use crate::units::Bytes;
 
 impl TransferSnapshot {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Broke;
+use super::body_error::Broke;
 use super::bounded::bounded;
 use crate::dials::Dials;
 use crate::route::Protocol;

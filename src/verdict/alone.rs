@@ -1,6 +1,7 @@
 //! What one node can say of its own bodies without knowing the rest of the chain: a word for its metrics.
 
-use super::{Stage, Turned};
+use super::stage::Stage;
+use crate::snapshot::verdict::Turned;
 
 /// What limits a node's bodies, as far as it knows by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! From where each stage spent its time to the one that limits the others.
 
-use super::{Confidence, Limit, Part, Stage, Turned, Verdict, Why};
+use super::stage::Stage;
 use crate::snapshot::Flow;
+use crate::snapshot::verdict::{Confidence, Limit, Part, Turned, Verdict, Why};
 
 /// A stage waits for something at least this share of the time: most of it.
 const HIGH: f64 = 0.5;

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::judge::{judge, judge_others};
+use super::stage::Stage;
 use super::steady::Steady;
-use super::{Stage, Verdict, judge, judge_others};
 use crate::dials::Dials;
 use crate::meter::{Since, Window};
+use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{
     ConnSnapshot, ConnState, Flow, HopSnapshot, Load, NodeSnapshot, Phase, Stall, TcpSnapshot, TransferAccount,
     TransferSnapshot,

@@ -1,7 +1,8 @@
 //! What a transfer spent its time on where its body was too short to judge: most of it may have gone by before.
 
-use super::{Confidence, Limit, SetUp, Stage, Verdict};
+use super::stage::Stage;
 use crate::snapshot::Flow;
+use crate::snapshot::verdict::{Confidence, Limit, SetUp, Verdict};
 use crate::wire::Leg;
 
 /// The step is named if it took at least this share of the whole.

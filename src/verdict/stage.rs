@@ -1,7 +1,7 @@
 //! The evidence of one hop: what it did, what it was told, and what the kernel says, during the time that is judged.
 
-use super::Turned;
 use crate::dials::Dials;
+use crate::snapshot::verdict::Turned;
 use crate::snapshot::{Flow, Load, TcpSnapshot, TransferAccount};
 
 /// Pieces of at most so many bytes cost more than what is in them; a fragment in longer ones holds nobody up.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Limit, Part, Verdict};
+use crate::snapshot::verdict::{Limit, Part, Verdict, Why};
 
 /// How far back a change is looked for, in µs: what most looks of this time found is true now.
 const MEMORY_US: u64 = 1_000_000;
@@ -61,7 +61,7 @@ fn is_same(one: &Limit, other: &Limit) -> bool {
     let place = |limit: &Limit| match *limit {
         Limit::Cap { hop, .. } => Limit::Cap { hop, rate: 0 },
         Limit::Client { .. } => Limit::Client { part: Part::Either },
-        Limit::Link { from, to, .. } => Limit::Link { from, to, why: super::Why::Unknown },
+        Limit::Link { from, to, .. } => Limit::Link { from, to, why: Why::Unknown },
         other => other,
     };
     place(one) == place(other)

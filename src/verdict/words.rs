@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Limit, Part, SetUp, Turned, Verdict, Why};
+use crate::snapshot::verdict::{Limit, Part, SetUp, Turned, Verdict, Why};
 use crate::units::{Rate, Span};
 
 /// A verdict that has held for less than this, in ms, is too new to say for how long.
@@ -86,7 +86,7 @@ fn reason(why: Why) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::Confidence;
+    use crate::snapshot::verdict::Confidence;
 
     #[test]
     fn every_verdict_is_one_sentence_and_survives_json() {

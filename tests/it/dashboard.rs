@@ -10,9 +10,9 @@ use crate::support::snapshots;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chainview::snapshot::verdict::{Limit, Turned, Verdict, Why};
 use chainview::snapshot::{HopLink, Integrity, Phase, Stall};
 use chainview::ui::Look;
-use chainview::verdict::{Limit, Turned, Verdict, Why};
 use ratatui::style::Color;
 use script::{Script, styles};
 use snapshots::{idle, mixed, streaming, transfer};

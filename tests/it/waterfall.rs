@@ -9,7 +9,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Instant;
 
-use chainview::waterfall::{Row, Step, to_first_byte};
+use chainview::snapshot::timing::{Row, Step};
+use chainview::waterfall::to_first_byte;
 use support::process::{Node, chainview};
 use support::{PATIENCE, content, standin};
 

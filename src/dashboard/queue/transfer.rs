@@ -8,8 +8,8 @@ use super::QueueEvent;
 use crate::error::Error;
 use crate::net::fetch::Cap;
 use crate::route::Route;
+use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{Phase, TransferAccount, TransferSnapshot};
-use crate::verdict::Verdict;
 use crate::waterfall;
 
 /// Transfer of one file.

@@ -8,6 +8,7 @@ use ratatui::layout::Rect;
 use super::fields::{Field, field};
 use super::{chart, connections, fields, header, heading, hop_table, nodes, setup};
 use crate::route::Protocol;
+use crate::snapshot::timing::{self, Step};
 use crate::snapshot::{
     ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Integrity, Phase, TcpSnapshot, TransferSnapshot,
 };
@@ -16,7 +17,6 @@ use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Panel, UiState};
 use crate::ui::theme::Tone;
 use crate::units::{Bytes, Eta, Rate, Span};
-use crate::waterfall::{self, Step};
 
 /// From this width there is room for all that a hop waited for.
 const WIDE: u16 = 104;
@@ -222,7 +222,7 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
 
 /// When the first byte or the last went through each stage that tells, from the start on; nothing while none does.
 fn moments(t: &TransferSnapshot, step: Step) -> Option<String> {
-    let at = |row: &&waterfall::Row| {
+    let at = |row: &&timing::Row| {
         let stage = if row.stage == 0 { "client".to_owned() } else { format!("hop {}", row.stage) };
         // Longer than any transfer that somebody waits for.
         format!("{stage} {}", Span(Duration::from_secs_f64((row.end_ms() / 1000.0).clamp(0.0, 1e9))))

@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::{header, heading};
+use crate::snapshot::verdict::{Limit, Part, SetUp, Turned};
 use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMPLES};
 use crate::ui::columns::{HOPS, Waits, cap as short_cap, count, dash, ms, percent, rate, waits};
 use crate::ui::fill::held;
@@ -13,7 +14,6 @@ use crate::ui::paint::{Row, row_of, width};
 use crate::ui::state::{Panel, UiState};
 use crate::ui::theme::{Theme, Tone};
 use crate::units::Bytes;
-use crate::verdict::{Limit, Part, SetUp, Turned};
 
 const NODE: usize = 1;
 const STATE: usize = 2;

@@ -4,11 +4,12 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::heading;
+use crate::snapshot::timing::{self, Step};
 use crate::snapshot::{ChainSnapshot, TransferSnapshot};
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Panel, UiState};
 use crate::ui::theme::Tone;
-use crate::waterfall::{self, Step, to_first_byte};
+use crate::waterfall::{self, to_first_byte};
 
 /// Columns for the stage.
 const STAGE: u16 = 7;
@@ -29,7 +30,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     let rows = transfer.map_or_else(Vec::new, rows);
     let bars = bars(&rows);
     // The scale is that of the sentence below, so that one figure stands in both.
-    let whole = bars.iter().map(waterfall::Row::end_ms).fold(to_first_byte(&rows), f64::max);
+    let whole = bars.iter().map(timing::Row::end_ms).fold(to_first_byte(&rows), f64::max);
     let remark = if bars.is_empty() { String::new() } else { figure(whole) };
     heading::draw(theme, &name, &remark, state.focus() == Panel::Setup, area, buffer);
     if bars.is_empty() {
@@ -62,7 +63,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 }
 
 /// The rows of a transfer: as they were told, or, while they are not, what its legs alone say.
-pub fn rows(transfer: &TransferSnapshot) -> Vec<waterfall::Row> {
+pub fn rows(transfer: &TransferSnapshot) -> Vec<timing::Row> {
     match transfer.waterfall.is_empty() {
         true => waterfall::rows(&transfer.legs, &[], (None, None)),
         false => transfer.waterfall.clone(),
@@ -70,7 +71,7 @@ pub fn rows(transfer: &TransferSnapshot) -> Vec<waterfall::Row> {
 }
 
 /// What was spent before there was an answer.
-fn bars(rows: &[waterfall::Row]) -> Vec<waterfall::Row> {
+fn bars(rows: &[timing::Row]) -> Vec<timing::Row> {
     rows.iter().filter(|row| !matches!(row.step, Step::FirstByte | Step::LastByte)).copied().collect()
 }
 
@@ -85,12 +86,12 @@ fn words(transfer: Option<&TransferSnapshot>) -> &'static str {
 
 /// Milliseconds of the bars that are waiting, or of those that are not. Added to 0.0, because the sum of no bars is
 /// -0.0.
-fn spent<'a>(bars: impl Iterator<Item = &'a waterfall::Row>, wait: bool) -> f64 {
+fn spent<'a>(bars: impl Iterator<Item = &'a timing::Row>, wait: bool) -> f64 {
     bars.filter(|bar| (bar.step == Step::Wait) == wait).fold(0.0, |sum, bar| sum + bar.length_ms)
 }
 
 /// How long the first byte took, and what took most of that.
-fn sentence(rows: &[waterfall::Row]) -> String {
+fn sentence(rows: &[timing::Row]) -> String {
     let whole = to_first_byte(rows);
     let before = rows.iter().filter(|row| match row.step {
         Step::Resolve | Step::Dial | Step::Wait => true,

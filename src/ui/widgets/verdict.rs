@@ -3,11 +3,11 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use crate::snapshot::verdict::{Limit, Turned, Verdict};
 use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::paint::Row;
 use crate::ui::state::{UiState, running};
 use crate::ui::theme::Tone;
-use crate::verdict::{Limit, Turned, Verdict};
 
 /// Draws the verdict line.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::snapshot::verdict::Limit;
 use crate::snapshot::{ConnSnapshot, HopLink};
-use crate::verdict::Limit;
 
 /// What one hop reports of one body at a time of its own clock, as old as it is.
 fn hop(number: usize, now_us: u64, conn: ConnSnapshot) -> HopSnapshot {

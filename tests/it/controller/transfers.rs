@@ -5,7 +5,7 @@ use std::time::Duration;
 use chainview::command::Command;
 use chainview::dials::Dial;
 use chainview::snapshot::Phase;
-use chainview::verdict::{Limit, Turned};
+use chainview::snapshot::verdict::{Limit, Turned};
 
 use super::Run;
 

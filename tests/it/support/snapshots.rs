@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use chainview::route::Protocol;
+use chainview::snapshot::verdict::{Limit, Verdict};
 use chainview::snapshot::{
     ChainSnapshot, ConnRole, ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, Integrity, Level, LogLine,
     NodeSnapshot, Phase, RATE_SAMPLES, TcpSnapshot, Totals, TransferSnapshot,
 };
-use chainview::verdict::{Limit, Verdict};
 use chainview::waterfall;
 use chainview::wire::Leg;
 
