@@ -2,7 +2,8 @@
 //!
 //! The library serves the binary, its tests, benches and fuzzers; it is not a stable API. `docs/architecture.md` has
 //! the layers as a drawing, the sequence of a request, and the glossary. `tests/it/tidy.rs` checks the import
-//! directions, and that this map names every module.
+//! directions, and that this map names every module; `tests/it/module_graph.rs` that no files import each other in a
+//! circle.
 //!
 //! # Core: no socket, terminal or clock
 //!

@@ -23,6 +23,7 @@ mod http_chain;
 mod legacy_protocol;
 mod legacy_rules;
 mod load;
+mod module_graph;
 mod origin;
 mod output;
 mod partial;
