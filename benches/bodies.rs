@@ -15,7 +15,7 @@ use chainview::net::body::copy::{Early, Pace, pump};
 use chainview::net::body::sockbuf::Incoming;
 use chainview::net::body::splice::Pipes;
 use chainview::net::body::{self, Direct, Source};
-use chainview::net::dials::LiveDials;
+use chainview::net::faults::LiveFaults;
 use chainview::net::os::clock::Clock;
 use chainview::net::os::socket::Socket;
 use divan::Bencher;
@@ -30,8 +30,8 @@ const END_BUFFER: usize = 512 * 1024;
 /// Far longer than any body here takes.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// No dial is turned.
-static NOT_TURNED: LazyLock<LiveDials> = LazyLock::new(LiveDials::default);
+/// No change is turned.
+static NO_FAULTS: LazyLock<LiveFaults> = LazyLock::new(LiveFaults::default);
 
 fn main() {
     divan::main();
@@ -80,7 +80,7 @@ fn connected() -> (TcpStream, TcpStream) {
 }
 
 fn pace(meter: &Meter) -> Pace<'_> {
-    Pace { meter, clock: Clock::start(), dials: &NOT_TURNED, idle: LIMIT, stall: LIMIT, step: LIMIT, fixed: false }
+    Pace { meter, clock: Clock::start(), faults: &NO_FAULTS, idle: LIMIT, stall: LIMIT, step: LIMIT, fixed: false }
 }
 
 /// A body that comes from a socket.

@@ -41,7 +41,7 @@ fn reply() -> Reply {
         accept_ranges: Some(true),
         hops: Some(2),
         via: Some("1.1 chainview, 1.1 chainview".to_owned()),
-        timing: Some(["resolve;dur=0.000, dial;dur=0.080, wait;dur=0.400"; 2].join(", ")),
+        timing: Some(["resolve;dur=0.000, connect;dur=0.080, wait;dur=0.400"; 2].join(", ")),
         keep_alive: true,
         ..Reply::default()
     }

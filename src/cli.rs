@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use crate::dials::{Dial, whole_ms};
 use crate::error::Error;
+use crate::faults::{FaultChange, whole_ms};
 use crate::net::access::{CHAIN_TOKEN, LocalUsers, Secret};
 use crate::net::fetch::FetchJob;
 use crate::net::limits::Limits;
@@ -162,10 +162,10 @@ impl FetchPlan {
 pub struct NodePlan {
     /// The served folder, if one was named.
     pub root: Option<PathBuf>,
-    /// Whom a node may dial besides what it may anyway.
+    /// Whom a node may connect to besides what it may anyway.
     pub allow_next: AllowList,
-    /// How dials stand from the start: caps, delays and faults.
-    pub dials: Vec<PerHop<Dial>>,
+    /// How faults stand from the start: caps, delays and faults.
+    pub faults: Vec<PerHop<FaultChange>>,
     /// Control may turn faults on.
     pub allow_faults: bool,
     /// Folders are listed beyond loopback too.
@@ -285,7 +285,7 @@ fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
     Ok(match kind {
         ModeKind::Demo => Mode::Demo { fetch, nodes },
         ModeKind::Node => {
-            if let Some(hop) = nodes.dials.iter().find_map(|turn| turn.hop) {
+            if let Some(hop) = nodes.faults.iter().find_map(|turn| turn.hop) {
                 return Err(Error::Usage(format!("a node does not know its place in a chain: leave out \"{hop}=\"")));
             }
             Mode::Node { listeners: args.node, nodes, until_stdin_closes: args.until_stdin_closes }
@@ -354,7 +354,7 @@ fn node_plan(args: &Args) -> Result<NodePlan, Error> {
     Ok(NodePlan {
         root: args.root.clone(),
         allow_next,
-        dials: dials(args),
+        faults: faults(args),
         allow_faults: args.allow_faults,
         list: args.list,
         read_token: config::read_token(args.read_token_file.as_deref(), environment::READ_TOKEN)?,
@@ -368,9 +368,10 @@ fn node_plan(args: &Args) -> Result<NodePlan, Error> {
     })
 }
 
-fn dials(args: &Args) -> Vec<PerHop<Dial>> {
-    let caps = args.limit.iter().map(|cap| PerHop { hop: cap.hop, value: Dial::Limit(Some(cap.value)) });
-    let delays = args.delay.iter().map(|delay| PerHop { hop: delay.hop, value: Dial::Delay(whole_ms(delay.value)) });
+fn faults(args: &Args) -> Vec<PerHop<FaultChange>> {
+    let caps = args.limit.iter().map(|cap| PerHop { hop: cap.hop, value: FaultChange::Limit(Some(cap.value)) });
+    let delays =
+        args.delay.iter().map(|delay| PerHop { hop: delay.hop, value: FaultChange::Delay(whole_ms(delay.value)) });
     caps.chain(delays).chain(args.fault.iter().copied()).collect()
 }
 

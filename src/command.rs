@@ -1,6 +1,6 @@
 //! Commands of the user: the screen makes them, the dashboard executes them.
 
-use crate::dials::Dial;
+use crate::faults::FaultChange;
 use crate::route::{FileName, Hop};
 
 /// Command of the user, sent from the screen to the dashboard without blocking.
@@ -34,12 +34,12 @@ pub enum Command {
         /// The cap.
         rate: Option<u64>,
     },
-    /// Turn a dial of a hop (1-based).
-    Turn {
+    /// Set a fault or limit of a hop (1-based).
+    SetFault {
         /// The hop.
         hop: usize,
-        /// What to turn.
-        dial: Dial,
+        /// What to change.
+        change: FaultChange,
     },
     /// Start the node of this hop (1-based), which this program started before or is allowed to start.
     StartNode(usize),

@@ -20,7 +20,7 @@
 //!               while it runs (rolling, steady); evidence of one hop (stage), of a node by itself (alone), of the time
 //!               before a short body (setup)
 //! waterfall.rs  the set-up of a transfer as bars: which stage spent what, and when
-//! command.rs    what the user may ask of the chain;  dials.rs  rate limit, delay and faults of a hop
+//! command.rs    what the user may ask of the chain;  faults.rs  rate limit, delay and faults of a hop
 //! report.rs     the JSON document of a run without a screen
 //! error.rs      one variant per failed action, each with its exit code;  body_failure  how a hop failed a body
 //! text.rs       text from outside, made safe to show;  units.rs  sizes, rates and times for display
@@ -47,7 +47,7 @@
 //!               (control), over stream;  metrics  counters as text;  listings  how many are made at once
 //! http_client   requests to the endpoints of other nodes
 //! admin_client  control of other nodes, and listings of origins
-//! dials         current faults and limits, for bodies that are being moved
+//! faults         current faults and limits, for bodies that are being moved
 //! fetch         the client: to a partial file, verified, then renamed, unless the same file is there (present)
 //! watch         follows every hop's snapshots
 //! diagnose      transfer records of all hops, and which hop failed (blame)
@@ -100,8 +100,8 @@ pub mod cli;
 pub mod command;
 pub mod console;
 pub mod dashboard;
-pub mod dials;
 pub mod error;
+pub mod faults;
 pub mod headless;
 pub mod meter;
 pub mod net;

@@ -5,7 +5,7 @@ pub mod admin;
 pub mod admin_client;
 pub mod body;
 pub mod diagnose;
-pub mod dials;
+pub mod faults;
 pub mod fetch;
 mod http_client;
 pub mod limits;

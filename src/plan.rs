@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::{FetchPlan, NodePlan, PerHop, config};
-use crate::dials::Dial;
 use crate::error::{Error, plain, shown};
+use crate::faults::FaultChange;
 use crate::net::access::{LocalUsers, Secret};
 use crate::net::fetch::Output;
 use crate::net::supervisor::{ReadToken, Spawning};
@@ -43,7 +43,7 @@ pub struct Demo(tempfile::TempDir);
 /// Size of the demo's file; at the demo's rate limit a fetch takes about four seconds.
 const DEMO_SIZE: usize = 24_000_000;
 /// Rate limit of the demo's second hop, in bytes per second, so that there is a bottleneck to find.
-const DEMO_CAP: PerHop<Dial> = PerHop { hop: Some(2), value: Dial::Limit(Some(6_000_000)) };
+const DEMO_CAP: PerHop<FaultChange> = PerHop { hop: Some(2), value: FaultChange::Limit(Some(6_000_000)) };
 
 impl ChainPlan {
     /// Makes the plan for an input file.
@@ -103,8 +103,8 @@ impl ChainPlan {
         let route = Route::new(file, hops).ok_or_else(|| Error::Other("the demo has no hops".to_owned()))?;
         check_hops(nodes, route.hops().len())?;
         let mut nodes = nodes.clone();
-        if !nodes.dials.iter().any(|turn| matches!(turn.value, Dial::Limit(_))) {
-            nodes.dials.push(DEMO_CAP);
+        if !nodes.faults.iter().any(|turn| matches!(turn.value, FaultChange::Limit(_))) {
+            nodes.faults.push(DEMO_CAP);
         }
         let spawning = spawning(&route, folder.path().join("served"), &nodes)?;
         // Each fetch moves the file again, so that there is something to watch.
@@ -132,7 +132,7 @@ impl Demo {
 
 /// Rejects a limit, delay or fault for a hop that the chain does not have.
 fn check_hops(nodes: &NodePlan, hops: usize) -> Result<(), Error> {
-    match nodes.dials.iter().filter_map(|turn| turn.hop).find(|hop| *hop > hops) {
+    match nodes.faults.iter().filter_map(|turn| turn.hop).find(|hop| *hop > hops) {
         None => Ok(()),
         Some(hop) => {
             let chain = if hops == 1 { "1 hop".to_owned() } else { format!("{hops} hops") };
@@ -156,7 +156,7 @@ fn spawning(route: &Route, root: PathBuf, nodes: &NodePlan) -> Result<Spawning, 
         root,
         read: nodes.read_token.clone().map_or_else(|| ReadToken::Made(Secret::random()), ReadToken::Configured),
         control: nodes.control_token.clone().unwrap_or_else(Secret::random),
-        dials: hops.map(|hop| PerHop::dials(&nodes.dials, hop)).collect(),
+        faults: hops.map(|hop| PerHop::faults(&nodes.faults, hop)).collect(),
         allow_next: (!nodes.allow_next.is_empty()).then(|| nodes.allow_next.clone()),
         drain: nodes.limits.drain,
         flags: flags(nodes),

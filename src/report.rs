@@ -13,7 +13,7 @@
 //!   `step`, `offset_ms`, `length_ms`, `own_ms`), `verdict` (the sentence and its parts), `stall` where it stood still
 //!   at its end, `error`.
 //! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop:
-//!   resolve, dial and wait in ms; absent where nobody told), `account` (what the hop itself knows of this transfer;
+//!   resolve, connect and wait in ms; absent where nobody told), `account` (what the hop itself knows of this transfer;
 //!   absent where it does not say).
 //! - `error`: `message` (the whole sentence), `exit_code`, and where a hop is to blame `hop`, `address`, `reason` (that
 //!   of a problem, or what the hop did that broke a body off: `gone`, `restarted`, `closed`, `reset`, `silent`,
@@ -262,7 +262,7 @@ fn hops(route: &Route, legs: &[Leg], accounts: Vec<Option<TransferAccount>>) -> 
 /// A leg in whole µs: what lies behind them is noise.
 fn rounded(leg: &Leg) -> Leg {
     let round = |ms: f64| (ms * 1000.0).round() / 1000.0;
-    Leg { resolve_ms: round(leg.resolve_ms), dial_ms: round(leg.dial_ms), wait_ms: round(leg.wait_ms) }
+    Leg { resolve_ms: round(leg.resolve_ms), connect_ms: round(leg.connect_ms), wait_ms: round(leg.wait_ms) }
 }
 
 impl ErrorReport {

@@ -30,9 +30,9 @@ pub struct Route {
 pub enum Role {
     /// Nothing is to come: serve the file.
     Origin,
-    /// Dial `next` and send `rest` on.
+    /// Connect to `next` and send `rest` on.
     Relay {
-        /// The hop to dial.
+        /// The hop to connect.
         next: Hop,
         /// The hops after it.
         rest: Vec<Hop>,
@@ -60,7 +60,7 @@ impl Route {
         &self.hops
     }
 
-    /// The first hop, which the client dials, and those after it.
+    /// The first hop, which the client faults, and those after it.
     pub fn split_first(&self) -> (&Hop, &[Hop]) {
         // A route is never empty by construction.
         self.hops.split_first().expect("a route has at least one hop")
@@ -122,7 +122,7 @@ impl Route {
     }
 }
 
-/// Decides what a node is: the first hop still to come is the one it dials.
+/// Decides what a node is: the first hop still to come is the one it connects to.
 pub fn advance(to_come: Vec<Hop>) -> Role {
     let mut hops = to_come.into_iter();
     match hops.next() {

@@ -19,9 +19,9 @@ pub fn rows(legs: &[Leg], moments: &[Option<Moments>], body: (Option<f64>, Optio
     let totals: Vec<f64> = legs.iter().map(total).collect();
     for (stage, leg) in legs.iter().enumerate() {
         began.push(offset);
-        let [resolve, dial, wait] = [leg.resolve_ms, leg.dial_ms, leg.wait_ms].map(sound);
+        let [resolve, connect, wait] = [leg.resolve_ms, leg.connect_ms, leg.wait_ms].map(sound);
         // Nobody spends more time on a question than whoever asked it; clocks that run apart may say so.
-        let [resolve, dial, wait] = shrunk([resolve, dial, wait], within);
+        let [resolve, connect, wait] = shrunk([resolve, connect, wait], within);
         let inner = totals.get(stage + 1).copied().unwrap_or_default().min(wait);
         let mut row = |step, length_ms: f64, own_ms: f64| {
             if length_ms > 0.0 {
@@ -30,7 +30,7 @@ pub fn rows(legs: &[Leg], moments: &[Option<Moments>], body: (Option<f64>, Optio
             }
         };
         row(Step::Resolve, resolve, resolve);
-        row(Step::Dial, dial, dial);
+        row(Step::Connect, connect, connect);
         row(Step::Wait, wait, wait - inner);
         offset -= wait;
         // The origin has no leg; where it tells how long it took to answer, it stands in the middle like the others.
@@ -62,7 +62,7 @@ pub fn with_moments(legs: &[Leg], accounts: &[Option<TransferAccount>], drawn: &
 /// What the rows up to the client's first byte add up to, in ms: the time that it had to wait for it.
 pub fn to_first_byte(rows: &[Row]) -> f64 {
     let set_up = |row: &&Row| match row.step {
-        Step::Resolve | Step::Dial | Step::Wait => true,
+        Step::Resolve | Step::Connect | Step::Wait => true,
         Step::FirstByte => row.stage == 0,
         Step::LastByte => false,
     };
@@ -83,7 +83,7 @@ fn body_rows(rows: &mut Vec<Row>, stage: usize, began: f64, head: f64, body: (Op
 }
 
 fn total(leg: &Leg) -> f64 {
-    sound(leg.resolve_ms) + sound(leg.dial_ms) + sound(leg.wait_ms)
+    sound(leg.resolve_ms) + sound(leg.connect_ms) + sound(leg.wait_ms)
 }
 
 /// A time that can be drawn, whatever a hop claims.
@@ -104,8 +104,8 @@ mod tests {
 
     use super::*;
 
-    fn leg(resolve_ms: f64, dial_ms: f64, wait_ms: f64) -> Leg {
-        Leg { resolve_ms, dial_ms, wait_ms }
+    fn leg(resolve_ms: f64, connect_ms: f64, wait_ms: f64) -> Leg {
+        Leg { resolve_ms, connect_ms, wait_ms }
     }
 
     #[test]
@@ -117,10 +117,10 @@ mod tests {
             told,
             [
                 (0, Step::Resolve, 0.0, 1.0, 1.0),
-                (0, Step::Dial, 1.0, 2.0, 2.0),
+                (0, Step::Connect, 1.0, 2.0, 2.0),
                 (0, Step::Wait, 3.0, 20.0, 6.0),
                 // 6 ms of the wait are not hop 1's: half of them is the way there.
-                (1, Step::Dial, 6.0, 4.0, 4.0),
+                (1, Step::Connect, 6.0, 4.0, 4.0),
                 (1, Step::Wait, 10.0, 10.0, 10.0),
                 (0, Step::FirstByte, 23.0, 2.0, 2.0),
                 (0, Step::LastByte, 25.0, 100.0, 100.0),
@@ -150,14 +150,14 @@ mod tests {
             told in proptest::collection::vec((any::<f64>(), any::<f64>()), 0..6),
         ) {
             let legs: Vec<Leg> = std::iter::once(leg(1.0, 2.0, 30.0))
-                .chain(claims.iter().map(|(resolve, dial, wait)| leg(*resolve, *dial, *wait)))
+                .chain(claims.iter().map(|(resolve, connect, wait)| leg(*resolve, *connect, *wait)))
                 .collect();
             let moments: Vec<_> = told
                 .iter()
                 .map(|(head, first)| Some(Moments { head_ms: *head, first_ms: Some(*first), last_ms: None }))
                 .collect();
             let rows = rows(&legs, &moments, (Some(40.0), Some(50.0)));
-            let set_up = rows.iter().filter(|row| matches!(row.step, Step::Resolve | Step::Dial | Step::Wait));
+            let set_up = rows.iter().filter(|row| matches!(row.step, Step::Resolve | Step::Connect | Step::Wait));
             for row in set_up {
                 prop_assert!(row.own_ms >= -1e-9 && row.length_ms >= row.own_ms, "{row:?}");
                 prop_assert!(row.offset_ms >= -1e-9 && row.offset_ms + row.length_ms <= 33.0 + 1e-6, "{row:?}");

@@ -7,7 +7,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{ArgAction, Parser};
 
 use super::values::{self, Color, Listen, Look, PerHop, ProtocolChoice};
-use crate::dials::Dial;
+use crate::faults::FaultChange;
 use crate::net::access::LocalUsers;
 use crate::route::FileName;
 use crate::wire::Digest;
@@ -91,7 +91,7 @@ pub(super) struct Args {
     /// Start no nodes, only use those that run already
     #[arg(long, help_heading = NODES, env = "CHAINVIEW_NO_SPAWN")]
     pub(super) no_spawn: bool,
-    /// Whom a node may dial: addresses or ranges, with ports if you like, separated by commas
+    /// Whom a node may connect to: addresses or ranges, with ports if you like, separated by commas
     #[arg(long, help_heading = NODES, value_name = "LIST", env = "CHAINVIEW_ALLOW_NEXT", value_delimiter = ',',
           value_parser = values::allow_entry)]
     pub(super) allow_next: Vec<String>,
@@ -107,7 +107,7 @@ pub(super) struct Args {
     /// is hop 2
     #[arg(long, help_heading = NODES, value_name = "[HOP=]WHAT", env = "CHAINVIEW_FAULT", value_delimiter = ',',
           value_parser = values::fault)]
-    pub(super) fault: Vec<PerHop<Dial>>,
+    pub(super) fault: Vec<PerHop<FaultChange>>,
     /// Let whoever holds the control token turn faults on, not only caps and delays
     #[arg(long, help_heading = NODES, env = "CHAINVIEW_ALLOW_FAULTS")]
     pub(super) allow_faults: bool,

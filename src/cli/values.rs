@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::dials::{Dial, Dials};
+use crate::faults::{FaultChange, Faults};
 use crate::net::access::LocalUsers;
 use crate::net::upstream::policy::AllowList;
 use crate::route::{FileName, Host, MAX_HOPS, Protocol};
@@ -56,14 +56,14 @@ pub enum Look {
     Mono,
 }
 
-impl PerHop<Dial> {
-    /// The dials of one hop: turned as all are, then as this one is; 0 is no hop.
-    pub fn dials(turns: &[Self], hop: usize) -> Dials {
-        let mut dials = Dials::default();
+impl PerHop<FaultChange> {
+    /// The faults of one hop: turned as all are, then as this one is; 0 is no hop.
+    pub fn faults(turns: &[Self], hop: usize) -> Faults {
+        let mut faults = Faults::default();
         for wanted in [None, Some(hop)] {
-            turns.iter().filter(|turn| turn.hop == wanted).for_each(|turn| dials.turn(turn.value));
+            turns.iter().filter(|turn| turn.hop == wanted).for_each(|turn| faults.set(turn.value));
         }
-        dials
+        faults
     }
 }
 
@@ -103,7 +103,7 @@ pub(super) fn delay(text: &str) -> Result<PerHop<Duration>, String> {
 }
 
 /// Reads `[HOP=]WHAT`; some faults have a value of their own.
-pub(super) fn fault(text: &str) -> Result<PerHop<Dial>, String> {
+pub(super) fn fault(text: &str) -> Result<PerHop<FaultChange>, String> {
     let names_hop = text.split_once('=').is_some_and(|(hop, _)| hop.bytes().all(|byte| byte.is_ascii_digit()));
     if names_hop { per_hop(text, str::parse) } else { Ok(PerHop { hop: None, value: text.parse()? }) }
 }
@@ -187,14 +187,15 @@ mod tests {
 
     #[test]
     fn a_named_hop_goes_before_all() {
-        let turns: Vec<PerHop<Dial>> = ["truncate=1M", "2=truncate=400K", "truncate=2M", "2=stall", "jitter=5ms"]
-            .into_iter()
-            .map(|text| fault(text).unwrap())
-            .collect();
-        let two = Dials { truncate: Some(400_000), stall: true, jitter_ms: 5, ..Dials::default() };
-        assert_eq!(PerHop::dials(&turns, 2), two);
-        assert_eq!(PerHop::dials(&turns, 1), Dials { truncate: Some(2_000_000), stall: false, ..two });
-        assert_eq!(PerHop::dials(&[], 1), Dials::default());
+        let turns: Vec<PerHop<FaultChange>> =
+            ["truncate=1M", "2=truncate=400K", "truncate=2M", "2=stall", "jitter=5ms"]
+                .into_iter()
+                .map(|text| fault(text).unwrap())
+                .collect();
+        let two = Faults { truncate: Some(400_000), stall: true, jitter_ms: 5, ..Faults::default() };
+        assert_eq!(PerHop::faults(&turns, 2), two);
+        assert_eq!(PerHop::faults(&turns, 1), Faults { truncate: Some(2_000_000), stall: false, ..two });
+        assert_eq!(PerHop::faults(&[], 1), Faults::default());
         assert!(rate("0=1M").is_err() && rate("33=1M").is_err() && delay("1=fast").is_err());
         assert!(fault("0=stall").is_err() && fault("2=").is_err() && fault("2=limit=1M").is_err());
     }

@@ -59,10 +59,10 @@ impl Controller {
             Command::Attach(hop) => self.attach(hop),
             Command::Detach(hop) => self.detach(hop),
             Command::List(folder) => self.list(folder),
-            Command::Turn { hop, dial } => {
-                let doing = dial.to_string();
+            Command::SetFault { hop, change } => {
+                let doing = change.to_string();
                 self.control(hop, doing, |node, token| async move {
-                    admin_client::turn(&node, &token, dial).await.map(drop)
+                    admin_client::set_fault(&node, &token, change).await.map(drop)
                 });
             }
             Command::DrainNode(hop) => self.control(hop, "takes no new work".to_owned(), |node, token| async move {

@@ -208,6 +208,6 @@ impl Publisher {
 
 /// Tells whether the connection has a transfer under way.
 fn is_busy(conn: &ConnSnapshot) -> bool {
-    use ConnState::{Dialing, Held, Streaming, Waiting};
-    matches!(conn.state, Dialing | Waiting | Held | Streaming) && !conn.transfer.as_str().is_empty()
+    use ConnState::{Connecting, Held, Streaming, Waiting};
+    matches!(conn.state, Connecting | Waiting | Held | Streaming) && !conn.transfer.as_str().is_empty()
 }

@@ -56,22 +56,22 @@ async fn ask(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
 fn table(route: &Route, checked: &Checked) -> String {
     let names: Vec<String> = route.hops().iter().enumerate().map(|(index, hop)| place(index + 1, hop)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default().max(8);
-    let row = |[leg, resolve, dial, wait]: [&str; 4], bar: &str| {
-        format!("{leg:<width$}  {resolve:>9}  {dial:>9}  {wait:>9}  {bar}").trim_end().to_owned()
+    let row = |[leg, resolve, connect, wait]: [&str; 4], bar: &str| {
+        format!("{leg:<width$}  {resolve:>9}  {connect:>9}  {wait:>9}  {bar}").trim_end().to_owned()
     };
     let rows = waterfall::rows(&checked.legs, &[], (None, None));
     let mut lines = vec![
         format!("{}: {} bytes ({})", route.file.shown(), checked.size, Bytes(checked.size)),
-        row(["leg to", "resolve", "dial", "wait"], "- resolve  = dial  # wait"),
+        row(["leg to", "resolve", "connect", "wait"], "- resolve  = connect  # wait"),
     ];
     for (index, name) in names.iter().enumerate() {
-        let [resolve, dial, wait] = figures(checked.legs.get(index));
-        lines.push(row([name, &resolve, &dial, &wait], &bar(&rows, index)));
+        let [resolve, connect, wait] = figures(checked.legs.get(index));
+        lines.push(row([name, &resolve, &connect, &wait], &bar(&rows, index)));
     }
     lines.join("\n")
 }
 
-/// The bars of the leg from one stage up: `-` for resolving, `=` for dialling, `#` for waiting.
+/// The bars of the leg from one stage up: `-` for resolving, `=` for connecting, `#` for waiting.
 fn bar(rows: &[Row], stage: usize) -> String {
     let end = rows.iter().map(Row::end_ms).fold(0.0, f64::max);
     let cell = |ms: f64| if end > 0.0 { ms / end * BAR as f64 } else { 0.0 };
@@ -79,7 +79,7 @@ fn bar(rows: &[Row], stage: usize) -> String {
     for row in rows.iter().filter(|row| row.stage == stage) {
         let glyph = match row.step {
             Step::Resolve => '-',
-            Step::Dial => '=',
+            Step::Connect => '=',
             Step::Wait | Step::FirstByte | Step::LastByte => '#',
         };
         // However short, it is seen.
@@ -97,7 +97,7 @@ fn place(number: usize, hop: &crate::route::Hop) -> String {
 /// A leg's three times; a hop that speaks the legacy protocol does not tell its own.
 fn figures(leg: Option<&Leg>) -> [String; 3] {
     let Some(leg) = leg else { return ["-".to_owned(), "-".to_owned(), "-".to_owned()] };
-    [leg.resolve_ms, leg.dial_ms, leg.wait_ms].map(|ms| match ms {
+    [leg.resolve_ms, leg.connect_ms, leg.wait_ms].map(|ms| match ms {
         ms if ms.is_finite() && ms > 0.0 => Span(Duration::from_secs_f64(ms.min(1e9) / 1000.0)).to_string(),
         _ => "-".to_owned(),
     })
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn the_table_has_a_line_for_each_leg() {
         let route = Route::parse(b"f\n10.0.0.1 9101\n10.0.0.2 9102 name=core\n").unwrap();
-        let legs = vec![Leg { resolve_ms: 0.0, dial_ms: 4.0, wait_ms: 12.0 }];
+        let legs = vec![Leg { resolve_ms: 0.0, connect_ms: 4.0, wait_ms: 12.0 }];
         let checked = Checked { size: 1500, protocol: Protocol::Http, etag: None, last_modified: None, legs };
         let text = table(&route, &checked);
         let lines: Vec<&str> = text.lines().collect();

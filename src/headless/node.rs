@@ -177,7 +177,7 @@ fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
         control: plan.control_token.clone(),
         host_names: plan.host_names.clone(),
         list: plan.list,
-        faults: plan.allow_faults,
+        allow_faults: plan.allow_faults,
         local_users: plan.local_users,
         ..Access::new(address)
     };
@@ -187,7 +187,7 @@ fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
         access,
         limits: plan.limits,
         // No hop has number 0, so these are the turns that name none.
-        dials: PerHop::dials(&plan.dials, 0),
+        faults: PerHop::faults(&plan.faults, 0),
         max_connections: plan.max_connections,
         protocol: plan.protocol,
         resolver: Resolver::default(),

@@ -158,7 +158,7 @@ fn tell_hops(transfer: &Ended, display: &ProgressDisplay) {
                     Rate(rate(&flow)),
                     share(flow.read_blocked_us, &flow),
                     share(flow.write_blocked_us, &flow),
-                    account.dials.limit.map(|limit| format!(", capped at {}", Rate(limit))).unwrap_or_default(),
+                    account.faults.limit.map(|limit| format!(", capped at {}", Rate(limit))).unwrap_or_default(),
                     account.moments.as_ref().map(passed).unwrap_or_default(),
                 ));
             }

@@ -99,7 +99,7 @@ impl ProgressDisplay {
                 return;
             }
             let name = &snapshot.name;
-            if snapshot.phase == Phase::Dialing && !begun {
+            if snapshot.phase == Phase::Connecting && !begun {
                 begun = true;
                 console::err(&format!("{name}: asking"));
                 due = Instant::now() + LINE_PERIOD;

@@ -35,7 +35,7 @@ pub struct Access {
     /// Folders may be listed beyond loopback.
     pub list: bool,
     /// Control may turn faults on, not only caps and delays.
-    pub faults: bool,
+    pub allow_faults: bool,
     /// Who is served on loopback.
     pub local_users: LocalUsers,
 }
@@ -51,7 +51,7 @@ impl Access {
             control: None,
             host_names: Vec::new(),
             list: false,
-            faults: false,
+            allow_faults: false,
             local_users: LocalUsers::Own,
         }
     }

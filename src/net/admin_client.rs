@@ -11,8 +11,8 @@ use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 
 use super::access::Secret;
 use super::http_client::{Asked, ask, hops_of, is_problem, page_request, short_body};
-use super::upstream::connect::dial;
-use crate::dials::{Dial, Dials};
+use super::upstream::connect::connect;
+use crate::faults::{FaultChange, Faults};
 use crate::route::{FileName, HostPort, Route};
 use crate::snapshot::Listing;
 use crate::wire::http::encode_name;
@@ -26,13 +26,13 @@ const SHORT: usize = 16 * 1024;
 /// Largest listing read; an origin of ours stops at about half of it.
 const LONG: usize = 4 << 20;
 
-/// Turns a dial of a node; the answer is how all its dials stand then.
+/// Sets a change of a node; the answer is how all its faults stand then.
 ///
 /// A problem counts the node as hop 1, the next from here; so do those of the other verbs.
-pub async fn turn(node: &HostPort, token: &Secret, dial: Dial) -> Result<Dials, Problem> {
-    let answer = tell(node, token, "/v1/dials", dial.to_json()).await?;
+pub async fn set_fault(node: &HostPort, token: &Secret, change: FaultChange) -> Result<Faults, Problem> {
+    let answer = tell(node, token, "/v1/faults", change.to_json()).await?;
     serde_json::from_slice(&answer)
-        .map_err(|_| Problem::next(Reason::Nonsense, Action::Reply, node, "it does not say how its dials stand", 0.0))
+        .map_err(|_| Problem::next(Reason::Nonsense, Action::Reply, node, "it does not say how its faults stand", 0.0))
 }
 
 /// Closes one connection of a node.
@@ -55,10 +55,10 @@ pub async fn list(route: &Route, folder: Option<&FileName>, token: Option<&Secre
         None => "/files/".to_owned(),
         Some(folder) => format!("/files/{}/", encode_name(folder).to_string().trim_end_matches('/')),
     };
-    let dialed = dial(first, CONNECT, &|_| Ok(()), b"", None).await?;
+    let connected = connect(first, CONNECT, &|_| Ok(()), b"", None).await?;
     let request = page_request(first, behind, &path, token, ANSWER);
     let request = request.map_err(|error| fail(Reason::Malformed, &error.to_string()))?;
-    let asked = ask(dialed.stream, first, request, ANSWER).await?;
+    let asked = ask(connected.stream, first, request, ANSWER).await?;
     let relays = hops_of(asked.reply.headers()) as usize;
     let body = body_of(asked, first, LONG).await?;
     if relays != behind.len() {
@@ -70,12 +70,12 @@ pub async fn list(route: &Route, folder: Option<&FileName>, token: Option<&Secre
 }
 
 async fn tell(node: &HostPort, token: &Secret, path: &str, body: Vec<u8>) -> Result<Bytes, Problem> {
-    let dialed = dial(node, CONNECT, &|_| Ok(()), b"", None).await?;
+    let connected = connect(node, CONNECT, &|_| Ok(()), b"", None).await?;
     let request = Request::post(path).header(HOST, node.to_string()).header(CONNECTION, "close");
     let request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal())).body(Full::from(body));
     let request =
         request.map_err(|error| Problem::here(Reason::Malformed, Action::Request, node, error.to_string()))?;
-    body_of(ask(dialed.stream, node, request, ANSWER).await?, node, SHORT).await
+    body_of(ask(connected.stream, node, request, ANSWER).await?, node, SHORT).await
 }
 
 /// The body of a success; anything else is a problem, with the hops counted from here.

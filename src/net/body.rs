@@ -79,8 +79,8 @@ async fn send_rest<S: Source>(
 ) -> Result<(), PumpError> {
     let mut left = length;
     while left > 0 {
-        left -= if pace.dials.disturb_bodies() {
-            // A disturbed body moves in pieces of the dials' choosing.
+        left -= if pace.faults.disturb_bodies() {
+            // A disturbed body moves in pieces of the faults' choosing.
             sockbuf::bound(reader, pace.fixed);
             pump(source, reader, left, pace, early).await?
         } else {
@@ -90,7 +90,8 @@ async fn send_rest<S: Source>(
     Ok(())
 }
 
-/// Moves a body by the best way there is; the answer is how much of it, which is all unless a dial is turned meanwhile.
+/// Moves a body by the best way there is; the answer is how much of it, which is all unless a change is turned
+/// meanwhile.
 async fn freely<S: Source>(
     source: &mut S,
     reader: &mut Socket,
@@ -136,8 +137,8 @@ async fn send_head<S: Source>(
     pace: Pace<'_>,
 ) -> Result<u64, PumpError> {
     let mut most = usize::try_from(length).unwrap_or(WITH_HEAD).min(WITH_HEAD);
-    // The dials want every byte of a body before it leaves; the pump asks them.
-    if head.is_empty() || pace.dials.disturb_bodies() {
+    // The faults want every byte of a body before it leaves; the pump asks them.
+    if head.is_empty() || pace.faults.disturb_bodies() {
         most = 0;
     }
     let ahead = source.ahead(most).map_err(PumpError::Source)?;

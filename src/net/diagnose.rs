@@ -12,7 +12,7 @@ use super::http_client::{ask, hops_of, is_problem, page_request, short_body};
 use super::limits::Limits;
 use super::os::deadline::within;
 use super::supervisor::is_near;
-use super::upstream::connect::dial;
+use super::upstream::connect::connect;
 use crate::route::{Hop, Protocol, Route};
 use crate::snapshot::TransferAccount;
 use crate::wire::{Problem, Reason, TransferId};
@@ -137,12 +137,12 @@ impl Finding {
 /// Asks a hop behind others for a page of its own; as long as whoever calls this waits.
 async fn read(first: &Hop, behind: &[Hop], path: &str) -> Finding {
     let (hop, time) = (behind.len() + 1, Limits::default().setup);
-    let dialed = match dial(&first.address, time, &|_| Ok(()), b"", None).await {
-        Ok(dialed) => dialed,
+    let connected = match connect(&first.address, time, &|_| Ok(()), b"", None).await {
+        Ok(connected) => connected,
         Err(problem) => return Finding::of(&problem, hop),
     };
     let Ok(request) = page_request(&first.address, behind, path, None, time) else { return Finding::Unknown };
-    let asked = match ask(dialed.stream, &first.address, request, time).await {
+    let asked = match ask(connected.stream, &first.address, request, time).await {
         Ok(asked) => asked,
         Err(problem) => return Finding::of(&problem, hop),
     };

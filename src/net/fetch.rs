@@ -131,7 +131,8 @@ impl FetchJob {
     }
 }
 
-/// A client's way to the first hop: it may dial whatever a person names. `protocol` is for hops that are not marked.
+/// A client's way to the first hop: it may connect to whatever a person names. `protocol` is for hops that are not
+/// marked.
 pub fn client(links: Arc<Links>, limits: Limits, protocol: Option<Protocol>) -> Upstream {
     Upstream::new(links, limits, Arc::new(|_, _| Ok(())), protocol)
 }

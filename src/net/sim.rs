@@ -32,11 +32,11 @@ const SETTLED: u32 = 3;
 /// No disk takes so long, in real time.
 const STUCK: Duration = Duration::from_secs(20);
 
-/// Where a dialled address leads.
-type Dialer = Box<dyn Fn(SocketAddr) -> io::Result<OwnedFd>>;
+/// Where a connected to address leads.
+type Connector = Box<dyn Fn(SocketAddr) -> io::Result<OwnedFd>>;
 
 struct World {
-    dialer: Dialer,
+    connector: Connector,
     random: Seeded,
     /// The versions of files that were met, in that order.
     versions: Vec<Version>,
@@ -56,7 +56,7 @@ thread_local! {
 static DISKS: LazyLock<Runtime> = LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).build().unwrap());
 
 /// Runs a world of this seed to the end of `main`; with the answer comes the trace.
-fn run<F: Future>(seed: u64, dialer: Dialer, main: impl FnOnce() -> F) -> (F::Output, u64) {
+fn run<F: Future>(seed: u64, connector: Connector, main: impl FnOnce() -> F) -> (F::Output, u64) {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -64,7 +64,7 @@ fn run<F: Future>(seed: u64, dialer: Dialer, main: impl FnOnce() -> F) -> (F::Ou
         .on_thread_unpark(after_time_passed)
         .build()
         .unwrap();
-    WORLD.set(Some(World { dialer, random: Seeded::new(!seed), versions: Vec::new(), trace: 0, began: None }));
+    WORLD.set(Some(World { connector, random: Seeded::new(!seed), versions: Vec::new(), trace: 0, began: None }));
     let output = runtime.block_on(async {
         tokio::spawn(async {
             let again = LOOK_AGAIN.with(Arc::clone);
@@ -127,7 +127,7 @@ const MACHINE: Machine = Machine {
 
 /// A connection to an address.
 fn open(address: SocketAddr, _buffers: Option<u32>) -> io::Result<OwnedFd> {
-    WORLD.with_borrow(|world| (world.as_ref().expect("a world").dialer)(address))
+    WORLD.with_borrow(|world| (world.as_ref().expect("a world").connector)(address))
 }
 
 /// Numbers for names.
@@ -162,7 +162,7 @@ fn wait(done: &dyn Fn() -> bool) {
     }
 }
 
-/// Two ends of one connection: the one that dialled, and the other.
+/// Two ends of one connection: the one that connected to, and the other.
 fn pair() -> io::Result<(OwnedFd, TcpStream)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

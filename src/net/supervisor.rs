@@ -21,7 +21,7 @@ use super::access::Secret;
 use super::os::deadline::Deadline;
 use super::upstream::policy::AllowList;
 use super::upstream::resolve::Resolver;
-use crate::dials::Dials;
+use crate::faults::Faults;
 use crate::route::{Hop, Host, HostPort, Route};
 use crate::snapshot::{DownReason, HopLink};
 pub use child::STAY;
@@ -41,9 +41,9 @@ pub struct Spawning {
     pub read: ReadToken,
     /// Lets this program control them.
     pub control: Secret,
-    /// How the dials of each hop stand, hop 1 first; those of hops behind the end are not turned.
-    pub dials: Vec<Dials>,
-    /// Whom they may dial besides loopback and the next hop.
+    /// How the faults of each hop stand, hop 1 first; those of hops behind the end are not turned.
+    pub faults: Vec<Faults>,
+    /// Whom they may connect to besides loopback and the next hop.
     pub allow_next: Option<AllowList>,
     /// How long they may take to let transfers finish when they are asked to leave; their flags say the same.
     pub drain: Duration,
@@ -220,7 +220,7 @@ async fn vacant(address: &HostPort) -> Option<SocketAddr> {
     found.iter().find(|address| address.is_ipv4()).or(found.first()).copied()
 }
 
-/// The addresses of the next hop that a loopback node would not dial without being told to.
+/// The addresses of the next hop that a loopback node would not connect without being told to.
 async fn beyond(next: Option<&HostPort>) -> Vec<SocketAddr> {
     let Some(next) = next else { return Vec::new() };
     resolve(next).await.into_iter().filter(|address| !address.ip().is_loopback()).collect()

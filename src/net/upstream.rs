@@ -29,7 +29,7 @@ use crate::text::SafeText;
 use crate::wire::http::{encode_request, parse_reply, target};
 use crate::wire::problem::Server;
 use crate::wire::{Action, Leg, Method, Problem, Progress, Reason, Reply, Request, legacy, problem};
-use connect::{Dialed, dial_by};
+use connect::{Connected, connect_with};
 use policy::{Purpose, Refused};
 use preconnect::Spares;
 use protocols::Links;
@@ -72,8 +72,8 @@ struct Link {
 /// How far a question is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The next hop is being resolved or dialled.
-    Dialing,
+    /// The next hop is being resolved or connected to.
+    Connecting,
     /// It has the question.
     Waiting,
     /// It said `102`, still at work, and perhaps how far that is; a relay says so too.
@@ -116,7 +116,7 @@ impl Upstream {
         Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.judge), self.protocol)
     }
 
-    /// The connections that were dialled ahead, by this or by another like it.
+    /// The connections that were opened ahead, by this or by another like it.
     pub fn spares(&self) -> &Spares {
         &self.links.spares
     }
@@ -154,7 +154,7 @@ impl Upstream {
         let mut answer = answer?;
         // Whatever is neither is waiting for the answer, also what was asked in vain before, and what a loaded machine
         // took between the two: the legs have no gaps.
-        answer.leg.wait_ms = (ms_since(began) - answer.leg.resolve_ms - answer.leg.dial_ms).max(0.0);
+        answer.leg.wait_ms = (ms_since(began) - answer.leg.resolve_ms - answer.leg.connect_ms).max(0.0);
         self.check(hop, &request, answer)
     }
 
@@ -195,14 +195,14 @@ impl Upstream {
         }
     }
 
-    /// Ends the chain and dials the hop that it went on to, for the next one: that will most likely go the same way.
+    /// Ends the chain and faults the hop that it went on to, for the next one: that will most likely go the same way.
     ///
     /// A node of ours waits for a request; of other servers, which may log or limit connections that say nothing, none
-    /// is dialled.
+    /// is connected to.
     pub fn leave(mut self) {
         let kept = self.link.take().filter(|link| link.ours).map(|link| (link.hop, link.address));
         if let Some((hop, address)) = kept.or(self.met) {
-            self.links.spares.dial(self.links.resolver.machine(), &hop, address, self.limits.sockbuf);
+            self.links.spares.connect(self.links.resolver.machine(), &hop, address, self.limits.sockbuf);
         }
     }
 
@@ -220,16 +220,16 @@ impl Upstream {
         first: &[u8],
         told: Told<'_>,
     ) -> Result<(Link, Leg, usize), Problem> {
-        told(Stage::Dialing);
+        told(Stage::Connecting);
         let judge = |address| self.judges(hop, address);
         let limit = deadline.left().min(self.limits.connect);
-        let dialing = dial_by(&self.links.resolver, &hop.address, limit, &judge, first, self.limits.sockbuf);
+        let connecting = connect_with(&self.links.resolver, &hop.address, limit, &judge, first, self.limits.sockbuf);
         // It keeps its own limit; where this program stops meanwhile, the deadline moves as well.
-        let dialed = deadline.bound(dialing).await;
+        let connected = deadline.bound(connecting).await;
         let late = |_| Problem::next(Reason::TimedOut, Action::Connect, &hop.address, "", limit.as_secs_f64() * 1000.0);
-        let Dialed { stream, address, resolve_ms, dial_ms, said } = dialed.map_err(late)??;
-        let link = Link::new(&hop.address, address, protocol, stream, dial_ms);
-        Ok((link, Leg { resolve_ms, dial_ms, wait_ms: 0.0 }, said))
+        let Connected { stream, address, resolve_ms, connect_ms, said } = connected.map_err(late)??;
+        let link = Link::new(&hop.address, address, protocol, stream, connect_ms);
+        Ok((link, Leg { resolve_ms, connect_ms, wait_ms: 0.0 }, said))
     }
 
     /// Whether a hop may be asked at this address: what it is asked for counts as much as where it is.
@@ -240,7 +240,7 @@ impl Upstream {
     /// Judges a reply: a success must be of known length and come from the end of the route.
     fn check(&mut self, hop: &Hop, request: &Request, answer: Answer) -> Result<Answer, Problem> {
         let wrong = |reason, detail: &str| {
-            Problem::next(reason, Action::Reply, &hop.address, detail, answer.leg.dial_ms + answer.leg.wait_ms)
+            Problem::next(reason, Action::Reply, &hop.address, detail, answer.leg.connect_ms + answer.leg.wait_ms)
         };
         let reply = &answer.reply;
         let problem = match reply.status {
@@ -296,8 +296,8 @@ fn foreign(hop: &Hop, request: &Request, reply: &Reply) -> String {
 }
 
 impl Link {
-    fn new(hop: &HostPort, address: SocketAddr, protocol: Protocol, stream: TcpStream, dial_ms: f64) -> Self {
-        let near = is_near(address.ip(), dial_ms);
+    fn new(hop: &HostPort, address: SocketAddr, protocol: Protocol, stream: TcpStream, connect_ms: f64) -> Self {
+        let near = is_near(address.ip(), connect_ms);
         let (hop, early, stream) = (hop.clone(), Vec::new(), Socket::new(stream));
         Self { hop, address, protocol, stream, near, early, left: 0, keep: false, ours: false }
     }

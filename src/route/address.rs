@@ -10,7 +10,7 @@ use std::str::FromStr;
 pub enum Host {
     /// An IPv4 or IPv6 address.
     Ip(IpAddr),
-    /// A name to be resolved by whoever dials it.
+    /// A name to be resolved by whoever faults it.
     Name(String),
 }
 

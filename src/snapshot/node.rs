@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body_error::Broke;
 use super::bounded::bounded;
-use crate::dials::Dials;
+use crate::faults::Faults;
 use crate::route::Protocol;
 use crate::text::SafeText;
 use crate::wire::Leg;
@@ -37,7 +37,7 @@ pub struct NodeSnapshot {
     /// It takes no new work.
     pub draining: bool,
     /// How it disturbs what it sends.
-    pub dials: Dials,
+    pub faults: Faults,
     /// What the node got of the machine, where the system says.
     pub load: Option<Load>,
     /// Counters since the start.
@@ -152,8 +152,8 @@ pub enum ConnState {
     /// Its request head is being read.
     #[default]
     Head,
-    /// The next hop is being resolved or dialled.
-    Dialing,
+    /// The next hop is being resolved or connected to.
+    Connecting,
     /// The next hop's reply, the digest or the go-ahead is awaited.
     Waiting,
     /// The reply is there, and the delay that was turned on the node holds it back.
@@ -250,8 +250,8 @@ pub struct TransferAccount {
     pub size: Option<u64>,
     /// What its body did.
     pub flow: Flow,
-    /// How this node disturbed what it sent, as its dials stood last.
-    pub dials: Dials,
+    /// How this node disturbed what it sent, as its faults stood last.
+    pub faults: Faults,
     /// When this was said, in µs by the node's own clock.
     pub uptime_us: u64,
     /// What the node got of the machine, where the system says.
@@ -383,7 +383,7 @@ impl ConnState {
     pub fn word(self) -> &'static str {
         match self {
             Self::Head => "head",
-            Self::Dialing => "dial",
+            Self::Connecting => "connect",
             Self::Waiting => "wait",
             Self::Held => "held",
             Self::Streaming => "stream",

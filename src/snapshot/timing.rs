@@ -18,7 +18,7 @@ pub struct Row {
     #[serde(serialize_with = "whole_us")]
     pub length_ms: f64,
     /// The part of it that is in no other row, in ms: for a wait, what the way to the next hop and back took, and what
-    /// that hop did besides resolving, dialling and waiting itself.
+    /// that hop did besides resolving, connecting and waiting itself.
     #[serde(serialize_with = "whole_us")]
     pub own_ms: f64,
 }
@@ -31,7 +31,7 @@ pub enum Step {
     #[default]
     Resolve,
     /// Connecting to it.
-    Dial,
+    Connect,
     /// From the request sent to its answer, which says the size: all that lies further upstream is within.
     Wait,
     /// From there to the first byte of the body.
@@ -52,7 +52,7 @@ impl Step {
     pub fn words(self) -> &'static str {
         match self {
             Self::Resolve => "resolve",
-            Self::Dial => "dial",
+            Self::Connect => "connect",
             Self::Wait => "wait",
             Self::FirstByte => "first byte",
             Self::LastByte => "last byte",

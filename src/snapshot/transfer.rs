@@ -19,7 +19,7 @@ pub enum Phase {
     #[default]
     Queued,
     /// Connecting to the first hop.
-    Dialing,
+    Connecting,
     /// The request is sent, the reply awaited.
     Waiting,
     /// The body is arriving.
@@ -135,7 +135,7 @@ impl Phase {
     pub fn word(self) -> &'static str {
         match self {
             Self::Queued => "queued",
-            Self::Dialing => "dialing",
+            Self::Connecting => "connecting",
             Self::Waiting => "waiting",
             Self::Streaming => "streaming",
             Self::Verifying => "verifying",
@@ -150,7 +150,7 @@ impl Phase {
 
     /// The hops have something to do with it: it is asked for, or its body arrives.
     pub fn is_under_way(self) -> bool {
-        matches!(self, Self::Dialing | Self::Waiting | Self::Streaming)
+        matches!(self, Self::Connecting | Self::Waiting | Self::Streaming)
     }
 
     /// Nothing more will happen.

@@ -30,11 +30,11 @@ pub enum Limit {
         rate: u64,
     },
     /// Something else that a person turned on this hop.
-    Dial {
+    Fault {
         /// Its number, from 1.
         hop: usize,
         /// What was turned.
-        dial: Turned,
+        fault: FaultKind,
     },
     /// The network between one hop and the stage before it.
     Link {
@@ -118,7 +118,7 @@ pub enum Why {
 /// What a person turned on a hop, caps apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Turned {
+pub enum FaultKind {
     /// It holds replies back.
     Delay,
     /// It sends nothing.
@@ -163,7 +163,7 @@ impl Limit {
             Self::Origin { hop, .. }
             | Self::Hop { hop }
             | Self::Cap { hop, .. }
-            | Self::Dial { hop, .. }
+            | Self::Fault { hop, .. }
             | Self::SetUp { hop, step: SetUp::Delay } => Some(hop),
             Self::Receiver { to, .. } => Some(to),
             Self::Client { .. } => Some(0),

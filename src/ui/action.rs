@@ -134,8 +134,8 @@ pub enum NodeAction {
     AskAttach,
     /// Watch the marked node no longer.
     Detach,
-    /// Open the marked hop's dials.
-    Dials,
+    /// Open the marked hop's faults.
+    Faults,
     /// Close the marked connection.
     CloseConnection,
 }

@@ -123,7 +123,7 @@ pub const NODES: [Column; 14] = [
     fixed("Failed", 6, true, 5),
     fixed("Refused", 7, true, 8),
     fixed("Bytes", 6, true, 6),
-    growing("Dials", 12, 40, 10),
+    growing("Faults", 12, 40, 10),
     growing("Policy", 10, 40, 11),
 ];
 

@@ -281,7 +281,7 @@ fn is_news(old: &ChainSnapshot, new: &ChainSnapshot) -> bool {
         chain.transfers.iter().any(|t| !t.phase.is_over()) || chain.hops.iter().any(|hop| hop.rate_out > 0)
     };
     let line = |chain: &ChainSnapshot| chain.log.last().map(|line| line.number);
-    let dials = |hop: &HopSnapshot| hop.node.as_ref().map(|node| (node.dials, node.draining));
+    let faults = |hop: &HopSnapshot| hop.node.as_ref().map(|node| (node.faults, node.draining));
     old.generation != new.generation
         && (moving(old)
             || moving(new)
@@ -289,7 +289,7 @@ fn is_news(old: &ChainSnapshot, new: &ChainSnapshot) -> bool {
             || old.leaving != new.leaving
             || old.transfers.len() != new.transfers.len()
             || old.listing != new.listing
-            || !old.hops.iter().map(dials).eq(new.hops.iter().map(dials))
+            || !old.hops.iter().map(faults).eq(new.hops.iter().map(faults))
             || !old.hops.iter().map(|hop| &hop.link).eq(new.hops.iter().map(|hop| &hop.link)))
 }
 

@@ -20,11 +20,11 @@ use super::history::{History, Span};
 use super::keymap::{Keymap, Set, table};
 use super::lists::Lists;
 use super::theme::Theme;
-use crate::dials::Dial;
+use crate::faults::FaultChange;
 use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, Phase, TransferSnapshot};
 
 pub use follow::Stage;
-pub use lines::{Ask, DIALS, Offer, Prompt, shown_name};
+pub use lines::{Ask, FAULTS, Offer, Prompt, shown_name};
 pub use place::{ConnKey, Depth, Panel, Tab, Tops};
 pub use select::in_sight;
 pub use settings::{SETTINGS, Setting};
@@ -54,11 +54,11 @@ pub enum Mode {
         /// The marked column.
         at: usize,
     },
-    /// The dials of a hop.
-    Dials {
+    /// The faults of a hop.
+    Faults {
         /// The hop, from 1.
         hop: usize,
-        /// The marked dial.
+        /// The marked change.
         at: usize,
     },
     /// How the screen looks and listens can be changed.
@@ -241,21 +241,21 @@ impl UiState {
         self.effect.take()
     }
 
-    /// The value of a dial as the hop reports it, as a person would type it.
-    pub fn dial_value(&self, chain: &ChainSnapshot, hop: usize, at: usize) -> Option<String> {
-        Some(DIALS.get(at)?.value(node(chain, hop)?))
+    /// The value of a change as the hop reports it, as a person would type it.
+    pub fn fault_value(&self, chain: &ChainSnapshot, hop: usize, at: usize) -> Option<String> {
+        Some(FAULTS.get(at)?.value(node(chain, hop)?))
     }
 
-    /// The marked dial differs from nothing.
-    pub fn dial_is_turned(&self, chain: &ChainSnapshot) -> bool {
-        let Mode::Dials { hop, at } = self.mode else { return false };
-        DIALS.get(at).zip(node(chain, hop)).is_some_and(|(dial, node)| dial.is_turned(node))
+    /// The marked change differs from nothing.
+    pub fn any_fault_set(&self, chain: &ChainSnapshot) -> bool {
+        let Mode::Faults { hop, at } = self.mode else { return false };
+        FAULTS.get(at).zip(node(chain, hop)).is_some_and(|(change, node)| change.is_turned(node))
     }
 
-    /// The turn that brings the marked dial back to nothing.
-    fn dial_off(&self) -> Option<(usize, Dial)> {
-        let Mode::Dials { hop, at } = self.mode else { return None };
-        Some((hop, DIALS.get(at)?.off()))
+    /// The turn that brings the marked change back to nothing.
+    fn fault_off(&self) -> Option<(usize, FaultChange)> {
+        let Mode::Faults { hop, at } = self.mode else { return None };
+        Some((hop, FAULTS.get(at)?.off()))
     }
 }
 
@@ -267,7 +267,7 @@ impl Mode {
             Self::Line(_) => table::LINE,
             Self::Palette { .. } => table::PALETTE,
             Self::Help { .. } => table::HELP,
-            Self::Columns { .. } | Self::Dials { .. } | Self::Settings { .. } => table::PICK,
+            Self::Columns { .. } | Self::Faults { .. } | Self::Settings { .. } => table::PICK,
             Self::Leaving => table::LEAVE,
         }
     }

@@ -67,7 +67,7 @@ pub struct Glyphs {
     /// Eight heights, low to high.
     pub bars: [&'static str; 8],
     /// Time spent on connecting.
-    pub dial: &'static str,
+    pub connect: &'static str,
     /// Time spent on waiting for an answer.
     pub wait: &'static str,
     /// Charts are drawn in braille.
@@ -86,7 +86,7 @@ const LINES: Glyphs = Glyphs {
     head: "╸",
     rest: "╌",
     bars: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
-    dial: "▒",
+    connect: "▒",
     wait: "█",
     braille: true,
 };
@@ -103,7 +103,7 @@ const ASCII: Glyphs = Glyphs {
     head: ">",
     rest: "-",
     bars: ["_", ".", ",", "-", "=", "+", "*", "#"],
-    dial: ":",
+    connect: ":",
     wait: "#",
     braille: false,
 };
@@ -245,7 +245,7 @@ mod tests {
     fn every_glyph_is_one_column_wide() {
         for g in [LINES, ASCII] {
             let single =
-                [g.arrow, g.line, g.still, g.mark, g.pale, g.title, g.rule, g.full, g.head, g.rest, g.dial, g.wait];
+                [g.arrow, g.line, g.still, g.mark, g.pale, g.title, g.rule, g.full, g.head, g.rest, g.connect, g.wait];
             assert!(single.iter().chain(&g.bars).all(|glyph| glyph.width() == 1));
         }
         let ascii = [ASCII.arrow, ASCII.line, ASCII.still, ASCII.mark, ASCII.pale, ASCII.title, ASCII.rule];

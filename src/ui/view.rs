@@ -20,7 +20,7 @@ use ratatui::layout::Rect;
 use super::layout::{is_small, split};
 use super::state::{Mode, UiState};
 use super::widgets::{
-    chain, chart, connections, detail, dials, footer, header, help, hop_table, log, nodes, one_line, palette, picker,
+    chain, chart, connections, detail, faults, footer, header, help, hop_table, log, nodes, one_line, palette, picker,
     prompt, remote_files, settings, setup, transfers, verdict,
 };
 use crate::snapshot::ChainSnapshot;
@@ -72,7 +72,7 @@ fn over(state: &UiState, data: &ChainSnapshot, line: Rect, area: Rect, buffer: &
         }
         Mode::Palette { .. } => palette::draw(state, data, area, buffer),
         Mode::Columns { .. } => picker::draw(state, area, buffer),
-        Mode::Dials { .. } => dials::draw(state, data, area, buffer),
+        Mode::Faults { .. } => faults::draw(state, data, area, buffer),
         Mode::Settings { .. } => settings::draw(state, area, buffer),
         Mode::Browse | Mode::Leaving => {}
     }

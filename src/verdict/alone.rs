@@ -1,7 +1,7 @@
 //! What one node can say of its own bodies without knowing the rest of the chain: a word for its metrics.
 
 use super::stage::Stage;
-use crate::snapshot::verdict::Turned;
+use crate::snapshot::verdict::FaultKind;
 
 /// What limits a node's bodies, as far as it knows by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,8 +10,8 @@ pub enum Alone {
     TooShort,
     /// Its own cap.
     Cap,
-    /// Another dial.
-    Dial,
+    /// Another change.
+    Fault,
     /// They wait for input: the cause is upstream, or its disk.
     Input,
     /// They wait to be sent: the cause is downstream.
@@ -22,14 +22,14 @@ pub enum Alone {
 
 impl Alone {
     /// All there are, in the order of the page.
-    pub const ALL: [Self; 6] = [Self::TooShort, Self::Cap, Self::Dial, Self::Input, Self::Output, Self::Own];
+    pub const ALL: [Self; 6] = [Self::TooShort, Self::Cap, Self::Fault, Self::Input, Self::Output, Self::Own];
 
     /// The label's value.
     pub fn word(self) -> &'static str {
         match self {
             Self::TooShort => "too-short",
             Self::Cap => "cap",
-            Self::Dial => "dial",
+            Self::Fault => "fault",
             Self::Input => "input",
             Self::Output => "output",
             Self::Own => "own",
@@ -42,14 +42,14 @@ impl Alone {
         let whole = flow.active_us.saturating_add(flow.reply_us);
         // Half of the time is most of it; less than a tenth of a second is no time at all.
         let most = |us: u64, of: u64| us >= of.div_ceil(2);
-        match stage.turned() {
+        match stage.active_fault() {
             _ if whole < 100_000 => Self::TooShort,
-            _ if most(flow.reply_us, whole) => Self::Dial,
-            Some(Turned::Stall) => Self::Dial,
+            _ if most(flow.reply_us, whole) => Self::Fault,
+            Some(FaultKind::Stall) => Self::Fault,
             _ if most(flow.capped_us, flow.active_us) => Self::Cap,
             _ if most(flow.read_blocked_us, flow.active_us) => Self::Input,
             _ if most(flow.write_blocked_us, flow.active_us) => Self::Output,
-            Some(_) => Self::Dial,
+            Some(_) => Self::Fault,
             None => Self::Own,
         }
     }
@@ -58,27 +58,27 @@ impl Alone {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dials::Dials;
+    use crate::faults::Faults;
     use crate::snapshot::Flow;
 
     #[test]
     fn a_node_names_what_it_waits_for() {
-        let of = |read, write, cap, dials| {
+        let of = |read, write, cap, faults| {
             let (read_blocked_us, write_blocked_us, capped_us) = (read, write, cap);
             let flow = Flow { read_blocked_us, write_blocked_us, capped_us, active_us: 1_000_000, ..Flow::default() };
-            Alone::of(&Stage { flow, dials, ..Stage::default() }).word()
+            Alone::of(&Stage { flow, faults, ..Stage::default() }).word()
         };
-        let (none, stall) = (Dials::default(), Dials { stall: true, ..Dials::default() });
+        let (none, stall) = (Faults::default(), Faults { stall: true, ..Faults::default() });
         let found = [of(900_000, 0, 0, none), of(0, 600_000, 0, none), of(5, 5, 5, none), of(0, 0, 500_000, none)];
         assert_eq!(found, ["input", "output", "own", "cap"]);
         // A stall is counted as a cap.
-        assert_eq!((of(0, 0, 900_000, stall), Alone::of(&Stage::default()).word()), ("dial", "too-short"));
-        let fragment = Dials { fragment: Some(7), ..Dials::default() };
-        assert_eq!([of(9, 9, 0, fragment), of(900_000, 0, 0, fragment)], ["dial", "input"]);
+        assert_eq!((of(0, 0, 900_000, stall), Alone::of(&Stage::default()).word()), ("fault", "too-short"));
+        let fragment = Faults { fragment: Some(7), ..Faults::default() };
+        assert_eq!([of(9, 9, 0, fragment), of(900_000, 0, 0, fragment)], ["fault", "input"]);
         let held = |reply_us| {
             let flow = Flow { reply_us, read_blocked_us: 300_000, active_us: 300_000, ..Flow::default() };
             Alone::of(&Stage { flow, ..Stage::default() }).word()
         };
-        assert_eq!([held(200_000), held(300_000)], ["input", "dial"]);
+        assert_eq!([held(200_000), held(300_000)], ["input", "fault"]);
     }
 }

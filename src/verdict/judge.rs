@@ -2,7 +2,7 @@
 
 use super::stage::Stage;
 use crate::snapshot::Flow;
-use crate::snapshot::verdict::{Confidence, Limit, Part, Turned, Verdict, Why};
+use crate::snapshot::verdict::{Confidence, FaultKind, Limit, Part, Verdict, Why};
 
 /// A stage waits for something at least this share of the time: most of it.
 const HIGH: f64 = 0.5;
@@ -60,8 +60,9 @@ fn fragmented(verdict: Verdict, told: &[&Stage]) -> Verdict {
         Limit::Client { part: Part::Processor } => 0,
         _ => return verdict,
     };
-    let fragments = |hop: &&&Stage| hop.number >= slow && hop.turned() == Some(Turned::Fragment);
-    let limit = told.iter().rev().find(fragments).map(|hop| Limit::Dial { hop: hop.number, dial: Turned::Fragment });
+    let fragments = |hop: &&&Stage| hop.number >= slow && hop.active_fault() == Some(FaultKind::Fragment);
+    let limit =
+        told.iter().rev().find(fragments).map(|hop| Limit::Fault { hop: hop.number, fault: FaultKind::Fragment });
     Verdict { limit: limit.unwrap_or(verdict.limit), ..verdict }
 }
 
@@ -116,8 +117,8 @@ fn told(hops: &[Stage]) -> Vec<&Stage> {
 }
 
 fn stalled(told: &[&Stage]) -> Option<Verdict> {
-    let hop = told.iter().rev().find(|hop| hop.turned() == Some(Turned::Stall))?;
-    Some(of(Limit::Dial { hop: hop.number, dial: Turned::Stall }, 1.0, Confidence::High))
+    let hop = told.iter().rev().find(|hop| hop.active_fault() == Some(FaultKind::Stall))?;
+    Some(of(Limit::Fault { hop: hop.number, fault: FaultKind::Stall }, 1.0, Confidence::High))
 }
 
 /// A stage, and the shares of its time; those of one body add up to at most 1.
@@ -143,7 +144,7 @@ fn delayed(client: &Flow, hops: &[Stage]) -> Option<Verdict> {
     let all = seen().map(|hop| hop.flow.reply_us).fold(0, u64::saturating_add);
     let share = |us: u64| (us as f64 / whole.max(1) as f64).min(1.0);
     let most = seen().max_by_key(|hop| hop.flow.reply_us)?;
-    let limit = Limit::Dial { hop: most.number, dial: Turned::Delay };
+    let limit = Limit::Fault { hop: most.number, fault: FaultKind::Delay };
     let enough = whole >= SHORTEST_CLIENT && share(all) >= HIGH;
     enough.then(|| of(limit, share(most.flow.reply_us), Confidence::High))
 }
@@ -234,7 +235,7 @@ fn capped(look: &Look<'_>) -> Option<Verdict> {
     // A node that does not say what its cap is shows it by what it sends.
     let moved = if look.number == 0 { look.flow.bytes_in } else { look.flow.bytes_out };
     let sent = moved as f64 * 1e6 / look.flow.active_us.max(1) as f64;
-    let rate = look.stage.and_then(|stage| stage.dials.limit).unwrap_or(sent as u64);
+    let rate = look.stage.and_then(|stage| stage.faults.limit).unwrap_or(sent as u64);
     (look.cap >= HIGH).then(|| of(Limit::Cap { hop: look.number, rate }, look.cap, Confidence::High))
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::judge::{judge, judge_others};
 use super::stage::Stage;
 use super::steady::Steady;
-use crate::dials::Dials;
+use crate::faults::Faults;
 use crate::meter::{Since, Window};
 use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{
@@ -66,7 +66,7 @@ struct Capped {
 #[derive(Clone, Copy, Debug, Default)]
 struct Said {
     uptime_us: u64,
-    dials: Dials,
+    faults: Faults,
     rtt_us: u64,
     unread: u64,
     /// Its body has moved nothing for so long, in µs; `None` where it has none of ours.
@@ -205,14 +205,14 @@ impl Trace {
             return;
         }
         let capped = streaming(node).filter(|conn| ids.contains(&conn.transfer));
-        self.cap(node.uptime_us, node.dials, capped.map(|conn| (&conn.transfer, conn.flow.capped_us)));
+        self.cap(node.uptime_us, node.faults, capped.map(|conn| (&conn.transfer, conn.flow.capped_us)));
         let all = || node.connections.iter().filter(|conn| ids.contains(&conn.transfer));
         let ours = || streaming(node).filter(|conn| ids.contains(&conn.transfer));
         let flows = all().map(|conn| ((conn.id, false), Evidence { flow: conn.flow, ..Evidence::default() }));
         let sockets = ours().map(|conn| ((conn.id, true), Evidence { tcp: conn.tcp, ..Evidence::default() }));
         let said = Said {
             uptime_us: node.uptime_us,
-            dials: node.dials,
+            faults: node.faults,
             rtt_us: ours().filter_map(|conn| conn.tcp).map(|tcp| tcp.rtt_us).max().unwrap_or_default(),
             unread: ours().map(|conn| conn.queued_in).max().unwrap_or_default(),
             still_us: ours().map(|conn| conn.still_us).min(),
@@ -222,10 +222,10 @@ impl Trace {
 
     fn account(&mut self, account: &TransferAccount, transfer: &TransferSnapshot, seen_us: u64) {
         let capped = std::iter::once((&transfer.id, account.flow.capped_us));
-        self.cap(account.uptime_us, account.dials, capped);
+        self.cap(account.uptime_us, account.faults, capped);
         let said = Said {
             uptime_us: account.uptime_us,
-            dials: account.dials,
+            faults: account.faults,
             rtt_us: account.tcp.map_or(0, |tcp| tcp.rtt_us),
             unread: account.queued_in,
             still_us: Some(account.still_us),
@@ -238,12 +238,12 @@ impl Trace {
     }
 
     /// Notes how long each body has waited for the rate limit here. One that a person stopped waits for nobody's turn.
-    fn cap<'a>(&mut self, uptime_us: u64, dials: Dials, bodies: impl Iterator<Item = (&'a SafeText, u64)>) {
+    fn cap<'a>(&mut self, uptime_us: u64, faults: Faults, bodies: impl Iterator<Item = (&'a SafeText, u64)>) {
         let span_us = uptime_us.saturating_sub(self.last.uptime_us);
         let before = std::mem::take(&mut self.capped);
         for (id, us) in bodies {
             let waited = |before: &Capped| us.saturating_sub(before.us).saturating_mul(2) >= span_us.max(1);
-            let mostly = !dials.stall && before.get(id).is_some_and(waited);
+            let mostly = !faults.stall && before.get(id).is_some_and(waited);
             self.capped.insert(id.clone(), Capped { us, mostly });
         }
     }
@@ -267,7 +267,7 @@ impl Trace {
     fn stage(&self, number: usize, now_us: u64) -> Stage {
         let change = self.window.change().filter(|_| self.is_fresh(now_us));
         let Some(Evidence { flow, tcp, load }) = change else { return Stage { number, ..Stage::default() } };
-        Stage { number, seen: true, flow, tcp, load, unread: self.last.unread, dials: self.last.dials }
+        Stage { number, seen: true, flow, tcp, load, unread: self.last.unread, faults: self.last.faults }
     }
 
     fn is_fresh(&self, now_us: u64) -> bool {

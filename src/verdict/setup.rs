@@ -14,7 +14,7 @@ pub fn judge_set_up(client: &Flow, legs: &[Leg], hops: &[Stage]) -> Option<Verdi
     let whole_ms = client.active_us.saturating_add(client.reply_us) as f64 / 1000.0;
     let reached = (1..)
         .zip(legs)
-        .flat_map(|(hop, leg)| [(hop, SetUp::Resolve, leg.resolve_ms), (hop, SetUp::Connect, leg.dial_ms)]);
+        .flat_map(|(hop, leg)| [(hop, SetUp::Resolve, leg.resolve_ms), (hop, SetUp::Connect, leg.connect_ms)]);
     let held = hops.iter().filter(|hop| hop.seen);
     let held = held.map(|hop| (hop.number, SetUp::Delay, hop.flow.reply_us as f64 / 1000.0));
     // What hops tell of themselves may be no number.
@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn the_step_that_took_most_of_a_short_transfer_is_named() {
         let client = Flow { active_us: 2_000, reply_us: 98_000, ..Flow::default() };
-        let leg = |resolve_ms, dial_ms| Leg { resolve_ms, dial_ms, wait_ms: 1.0 };
+        let leg = |resolve_ms, connect_ms| Leg { resolve_ms, connect_ms, wait_ms: 1.0 };
         let found = |legs: &[Leg], held_us: u64| {
             let flow = Flow { reply_us: held_us, ..Flow::default() };
             let hops = [Stage::default(), Stage { number: 2, seen: true, flow, ..Stage::default() }];

@@ -1,7 +1,7 @@
 //! The evidence of one hop: what it did, what it was told, and what the kernel says, during the time that is judged.
 
-use crate::dials::Dials;
-use crate::snapshot::verdict::Turned;
+use crate::faults::Faults;
+use crate::snapshot::verdict::FaultKind;
 use crate::snapshot::{Flow, Load, TcpSnapshot, TransferAccount};
 
 /// Pieces of at most so many bytes cost more than what is in them; a fragment in longer ones holds nobody up.
@@ -23,7 +23,7 @@ pub struct Stage {
     /// Bytes that had arrived at it and waited to be read, when it said so last.
     pub unread: u64,
     /// What was turned on it, its cap among that.
-    pub dials: Dials,
+    pub faults: Faults,
 }
 
 impl Stage {
@@ -38,17 +38,17 @@ impl Stage {
                 tcp: account.tcp,
                 load: None,
                 unread: account.queued_in,
-                dials: account.dials,
+                faults: account.faults,
             },
         };
         accounts.iter().enumerate().map(stage).collect()
     }
 
-    /// What of its dials can make a body slow, caps apart.
-    pub(super) fn turned(&self) -> Option<Turned> {
-        match self.dials {
-            Dials { stall: true, .. } => Some(Turned::Stall),
-            Dials { fragment: Some(..=SMALL_PIECE), .. } => Some(Turned::Fragment),
+    /// What of its faults can make a body slow, caps apart.
+    pub(super) fn active_fault(&self) -> Option<FaultKind> {
+        match self.faults {
+            Faults { stall: true, .. } => Some(FaultKind::Stall),
+            Faults { fragment: Some(..=SMALL_PIECE), .. } => Some(FaultKind::Fragment),
             _ => None,
         }
     }

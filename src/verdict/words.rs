@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::snapshot::verdict::{Limit, Part, SetUp, Turned, Verdict, Why};
+use crate::snapshot::verdict::{FaultKind, Limit, Part, SetUp, Verdict, Why};
 use crate::units::{Rate, Span};
 
 /// A verdict that has held for less than this, in ms, is too new to say for how long.
@@ -16,11 +16,13 @@ impl fmt::Display for Verdict {
             Limit::TooShort => return f.pad("too short to judge"),
             Limit::Balanced => return f.pad("balanced: no stage waits much more than the others"),
             Limit::Cap { hop, rate } => format!("slowest: {}, capped at {}", bare(hop), Rate(rate)),
-            Limit::Dial { hop, dial: Turned::Delay } => {
+            Limit::Fault { hop, fault: FaultKind::Delay } => {
                 format!("slowest: hop {hop}, told to hold replies back, as it does {percent}% of the time")
             }
-            Limit::Dial { hop, dial: Turned::Stall } => format!("slowest: hop {hop}, told to send nothing"),
-            Limit::Dial { hop, dial: Turned::Fragment } => format!("slowest: hop {hop}, told to send in small pieces"),
+            Limit::Fault { hop, fault: FaultKind::Stall } => format!("slowest: hop {hop}, told to send nothing"),
+            Limit::Fault { hop, fault: FaultKind::Fragment } => {
+                format!("slowest: hop {hop}, told to send in small pieces")
+            }
             Limit::Client { part } => {
                 format!("slowest: client, its {}: it keeps hop 1 waiting {percent}% of the time", name(part))
             }
@@ -95,12 +97,12 @@ mod tests {
             (Limit::Balanced, "balanced: no stage waits much more than the others"),
             (Limit::Cap { hop: 2, rate: 2_000_000 }, "slowest: hop 2, capped at 2.0M/s"),
             (Limit::Cap { hop: 0, rate: 2_000_000 }, "slowest: client, capped at 2.0M/s"),
-            (Limit::Dial { hop: 3, dial: Turned::Stall }, "slowest: hop 3, told to send nothing"),
+            (Limit::Fault { hop: 3, fault: FaultKind::Stall }, "slowest: hop 3, told to send nothing"),
             (
-                Limit::Dial { hop: 3, dial: Turned::Delay },
+                Limit::Fault { hop: 3, fault: FaultKind::Delay },
                 "slowest: hop 3, told to hold replies back, as it does 88% of the time",
             ),
-            (Limit::Dial { hop: 3, dial: Turned::Fragment }, "slowest: hop 3, told to send in small pieces"),
+            (Limit::Fault { hop: 3, fault: FaultKind::Fragment }, "slowest: hop 3, told to send in small pieces"),
             (
                 Limit::Link { from: 3, to: 2, why: Why::Unknown },
                 "slowest: link 3>2, hop 3 waits to send 88% of the time while hop 2 waits for input",

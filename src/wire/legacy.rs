@@ -368,7 +368,7 @@ mod tests {
         }
         // What an older node says, and what one understands of what is said here.
         let older =
-            SafeText::new("Address not found: h:1: refused by policy (h:1 is link-local, which is never dialled)");
+            SafeText::new("Address not found: h:1: refused by policy (h:1 is link-local, which is never connected to)");
         assert_eq!(problem_of_text(&older, &next, &[], 2.0).reason, Reason::Policy);
         assert!(
             SPOKEN.iter().all(|(reason, _, words)| *reason != Reason::Policy || words.starts_with("refused by policy"))

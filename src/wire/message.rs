@@ -79,7 +79,7 @@ pub struct Leg {
     /// Resolving the next hop's name, in ms.
     pub resolve_ms: f64,
     /// Connecting to it, in ms.
-    pub dial_ms: f64,
+    pub connect_ms: f64,
     /// From the request sent to the reply head read, in ms; holds all that lies further upstream.
     pub wait_ms: f64,
 }

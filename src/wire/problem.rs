@@ -35,7 +35,7 @@ pub enum Action {
     Verify,
 }
 
-/// Why a node's policy refuses to dial.
+/// Why a node's policy refuses to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
@@ -43,7 +43,7 @@ pub enum Refusal {
     NotAllowed,
     /// No list can open the address.
     Never,
-    /// A later version's reason, or one that is not about whom it dials.
+    /// A later version's reason, or one that is not about whom it connects to.
     #[serde(other)]
     Other,
 }
@@ -71,7 +71,7 @@ pub struct Problem {
     /// What was answered, where that came from a server that is no node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Box<Server>>,
-    /// Why an address is not dialled; an older node does not say it.
+    /// Why an address is not connected to; an older node does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
 }
@@ -139,8 +139,13 @@ impl Problem {
         Self { hop: 1, ms, ..Self::here(reason, action, address, detail) }
     }
 
-    /// A refusal to dial the next hop, after so many ms.
-    pub fn not_dialled(refusal: Refusal, address: impl fmt::Display, detail: impl Into<SafeText>, ms: f64) -> Self {
+    /// A refusal to connect the next hop, after so many ms.
+    pub fn refused_by_policy(
+        refusal: Refusal,
+        address: impl fmt::Display,
+        detail: impl Into<SafeText>,
+        ms: f64,
+    ) -> Self {
         Self { refusal: Some(refusal), ..Self::next(Reason::Policy, Action::Connect, address, detail, ms) }
     }
 
@@ -242,7 +247,7 @@ impl Problem {
             Reason::Refused => "is a node running there?",
             Reason::Unreachable => "is the network up?",
             Reason::Unresolved => "is the name right?",
-            // A refusal that was made at any other point is not about who may be dialled.
+            // A refusal that was made at any other point is not about who may be connected to.
             Reason::Policy => match (self.refusal, self.action) {
                 (Some(Refusal::Never), _) => "name another address for it",
                 (Some(Refusal::NotAllowed), _) | (None, Action::Connect) => {
@@ -292,7 +297,7 @@ mod tests {
 
     #[test]
     fn advice_on_a_refusal_fits_who_refused_and_why() {
-        let refused = |refusal| Problem::not_dialled(refusal, "h:1", "whatever the words are", 0.0);
+        let refused = |refusal| Problem::refused_by_policy(refusal, "h:1", "whatever the words are", 0.0);
         let (list, other) = ("start the node that says so with --allow-next", "name another address for it");
         assert_eq!(refused(Refusal::NotAllowed).advice(), list);
         // No list opens these, and a foreign server's 403 has nothing to do with lists.

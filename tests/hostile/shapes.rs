@@ -1,4 +1,4 @@
-//! What is no request of ours, said to a node: one refusal or none, and nobody is dialled for it.
+//! What is no request of ours, said to a node: one refusal or none, and nobody is connected to for it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,7 +56,7 @@ fn shapes(next: &str) -> Vec<(&'static str, Vec<u8>, u16)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_request_is_refused_once_and_nobody_is_dialled() {
+async fn what_is_no_request_is_refused_once_and_nobody_is_connected_to() {
     let before = Before::now().await;
     let chain = Arc::new(Chain::with_limits(1, short()).await);
     chain.write("g", b"what was smuggled in");
@@ -83,7 +83,7 @@ async fn what_is_no_request_is_refused_once_and_nobody_is_dialled() {
     }))
     .await;
     assert!(wrong.lock().unwrap().is_empty(), "{:#?}", wrong.lock().unwrap());
-    assert_eq!(next.met(), 0, "somebody was dialled");
+    assert_eq!(next.met(), 0, "somebody was connected to");
     drop(next);
     before.is_back(Arc::into_inner(chain).unwrap()).await;
 }

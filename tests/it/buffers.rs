@@ -76,7 +76,7 @@ impl Chain {
         before
     }
 
-    /// What waits to be sent at the side a node accepted, and to be read at the side it dialled.
+    /// What waits to be sent at the side a node accepted, and to be read at the side it connected to.
     fn held_at(&self, hop: usize, sockets: &[Socket]) -> u64 {
         let own = self.nodes[hop].address();
         let next = self.nodes.get(hop + 1).map(Node::address);

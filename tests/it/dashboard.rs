@@ -10,7 +10,7 @@ use crate::support::snapshots;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chainview::snapshot::verdict::{Limit, Turned, Verdict, Why};
+use chainview::snapshot::verdict::{FaultKind, Limit, Verdict, Why};
 use chainview::snapshot::{HopLink, Integrity, Phase, Stall};
 use chainview::ui::Look;
 use ratatui::style::Color;
@@ -75,7 +75,7 @@ fn pictures_of_the_other_tabs_and_of_details() {
         expect(&format!("{name}-80x24"), &mut Script::new(80, 24, mixed()).themed(false, look));
     }
     expect("palette-80x24", Script::new(80, 24, streaming()).keys(": n o d e"));
-    expect("dials-80x24", Script::new(80, 24, streaming()).keys("j !"));
+    expect("faults-80x24", Script::new(80, 24, streaming()).keys("j !"));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_stall_that_was_turned_on_is_named_before_that_nothing_comes() {
     let stall = Stall { lasting: Duration::from_secs(9), last_moved: Some(3) };
     script.chain.transfers[0].stall = Some(stall);
     assert!(script.screen().contains(" ! #1 has stood still for 9.0 s; hop 3 moved data last"));
-    script.chain.verdict.limit = Limit::Dial { hop: 3, dial: Turned::Stall };
+    script.chain.verdict.limit = Limit::Fault { hop: 3, fault: FaultKind::Stall };
     assert!(script.screen().contains(" ! slowest: hop 3, told to send nothing"), "{}", script.screen());
 }
 
@@ -267,7 +267,7 @@ fn no_column_touches_its_neighbour_at_any_width() {
         (hop.rate_in, hop.rate_out, hop.held) = (figure, figure, Some(figure));
         (hop.read_share, hop.write_share) = (Some(1.0), Some(1.0));
         let node = hop.node.as_mut().unwrap();
-        node.dials.limit = Some(figure);
+        node.faults.limit = Some(figure);
         node.totals.flow.bytes_out = figure;
         node.totals.open = 4096;
         node.connections[0].queued_out = figure;

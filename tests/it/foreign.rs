@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chainview::dials::Dials;
+use chainview::faults::Faults;
 use chainview::net::access::Access;
 use chainview::net::limits::Limits;
 use chainview::net::server::drain::Drain;
@@ -36,7 +36,7 @@ impl Stage {
                 policy: Policy::new(address, AllowList::default()),
                 access: Access::new(address),
                 limits: Limits::default(),
-                dials: Dials::default(),
+                faults: Faults::default(),
                 max_connections: 16,
                 protocol: None,
                 resolver: Resolver::default(),

@@ -3,7 +3,7 @@
 mod ahead;
 mod conditional;
 mod control;
-mod dials;
+mod faults;
 mod forms;
 mod listing;
 mod names;
@@ -13,7 +13,7 @@ mod slow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chainview::dials::Dials;
+use chainview::faults::Faults;
 use chainview::net::limits::{HEADS_PER_SOURCE, Limits};
 use chainview::net::server::drain::Drain;
 use chainview::net::server::node::{Node, NodeConfig};
@@ -152,7 +152,7 @@ async fn a_silent_hop_is_named_by_its_neighbour_within_the_time_the_client_gave(
 }
 
 #[tokio::test]
-async fn a_node_without_time_left_names_itself_and_dials_nobody() {
+async fn a_node_without_time_left_names_itself_and_connects_to_none() {
     let chain = Chain::start(2).await;
     for ms in [0, 250] {
         let reply = chain.get("f", &format!("Chain-Timeout: {ms}\r\n")).await;
@@ -325,7 +325,7 @@ async fn draining_finishes_what_runs_and_lets_go_of_what_is_idle() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = NodeConfig {
-        dials: Dials { limit: Some(1_000_000), ..Dials::default() },
+        faults: Faults { limit: Some(1_000_000), ..Faults::default() },
         ..config(folder.path(), address, Limits::default())
     };
     let drain = Drain::new();
@@ -353,7 +353,7 @@ async fn a_body_that_the_node_itself_cuts_off_is_not_blamed_on_the_reader() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let config = NodeConfig {
-        dials: Dials { limit: Some(50_000), ..Dials::default() },
+        faults: Faults { limit: Some(50_000), ..Faults::default() },
         ..config(folder.path(), address, Limits::default())
     };
     let drain = Drain::new();

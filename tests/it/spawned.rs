@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use chainview::dials::Dials;
+use chainview::faults::Faults;
 use chainview::net::access::Secret;
 use chainview::net::supervisor::{Order, ReadToken, Spawning, Supervisor, all_started};
 use chainview::net::watch::{Tokens, Watcher};
@@ -31,7 +31,10 @@ fn spawning(root: &Path) -> Spawning {
         root: root.to_owned(),
         read: ReadToken::Made(Secret::random()),
         control: Secret::random(),
-        dials: vec![Dials { delay_ms: 1, ..Dials::default() }, Dials { limit: Some(5_000_000), ..Dials::default() }],
+        faults: vec![
+            Faults { delay_ms: 1, ..Faults::default() },
+            Faults { limit: Some(5_000_000), ..Faults::default() },
+        ],
         allow_next: None,
         drain: Duration::from_secs(30),
         flags: Vec::new(),
@@ -93,7 +96,7 @@ async fn nodes_start_are_watched_die_come_back_and_stop() {
     println!("and report after {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let node = hops[1].node.as_ref().unwrap();
-    assert_eq!((hops[1].ours, node.dials.limit, Some(node.pid)), (true, Some(5_000_000), pid(&hops[1])));
+    assert_eq!((hops[1].ours, node.faults.limit, Some(node.pid)), (true, Some(5_000_000), pid(&hops[1])));
     assert!(page(&route, token.reveal()).await.starts_with("HTTP/1.1 200 "));
     assert!(page(&route, "wrong").await.starts_with("HTTP/1.1 401 "));
 

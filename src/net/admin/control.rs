@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::pages::json as json_page;
 use super::{PageBody, here, wrong_method};
-use crate::dials::read_turns;
+use crate::faults::parse_changes;
 use crate::net::access::is_passed_on;
 use crate::net::os::deadline::within;
 use crate::net::server::node::Node;
@@ -18,7 +18,7 @@ use crate::wire::http::MAX_REQUEST_BODY;
 
 /// What a node can be told.
 pub(super) enum Verb {
-    Dials,
+    Faults,
     Close(u64),
     Drain,
     Stop,
@@ -28,7 +28,7 @@ impl Verb {
     /// The verb of a path.
     pub(super) fn find(path: &str) -> Option<Self> {
         match path {
-            "/v1/dials" => Some(Self::Dials),
+            "/v1/faults" => Some(Self::Faults),
             "/v1/drain" => Some(Self::Drain),
             "/v1/stop" => Some(Self::Stop),
             _ => {
@@ -68,11 +68,11 @@ pub(super) async fn answer(node: &Arc<Node>, verb: &Verb, request: Request<Incom
 
 /// Does what was told, or nothing of it.
 fn carry_out(node: &Arc<Node>, verb: &Verb, body: &[u8]) -> Result<Value, (Reason, String)> {
-    if !matches!(verb, Verb::Dials) && !matches!(body.trim_ascii(), b"" | b"{}") {
+    if !matches!(verb, Verb::Faults) && !matches!(body.trim_ascii(), b"" | b"{}") {
         return Err((Reason::Malformed, "this takes no body".to_owned()));
     }
     match verb {
-        Verb::Dials => turn(node, body),
+        Verb::Faults => set_faults(node, body),
         Verb::Close(id) if node.registry.close(*id) => {
             tracing::info!("{}: connection {id} closed by control", node.address);
             Ok(json!({ "closed": id }))
@@ -91,14 +91,14 @@ fn carry_out(node: &Arc<Node>, verb: &Verb, body: &[u8]) -> Result<Value, (Reaso
     }
 }
 
-/// Turns dials; the answer is how they stand now.
-fn turn(node: &Node, body: &[u8]) -> Result<Value, (Reason, String)> {
-    let turns = read_turns(body).map_err(|why| (Reason::Malformed, why))?;
-    if turns.iter().any(|dial| dial.is_fault()) && !node.config.access.faults {
+/// Sets faults; the answer is how they stand now.
+fn set_faults(node: &Node, body: &[u8]) -> Result<Value, (Reason, String)> {
+    let changes = parse_changes(body).map_err(|why| (Reason::Malformed, why))?;
+    if changes.iter().any(|change| change.is_disruptive()) && !node.config.access.allow_faults {
         return Err((Reason::Policy, "faults are off: start the node with --allow-faults".to_owned()));
     }
-    let dials = node.dials.turn(&turns);
-    let said: Vec<String> = turns.iter().map(ToString::to_string).collect();
-    tracing::info!("{}: dials turned by control: {}", node.address, said.join(", "));
-    Ok(json!(dials))
+    let faults = node.faults.apply(&changes);
+    let said: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    tracing::info!("{}: faults turned by control: {}", node.address, said.join(", "));
+    Ok(json!(faults))
 }

@@ -11,7 +11,7 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
-use crate::dials::Dials;
+use crate::faults::Faults;
 use crate::net::server::node::Node;
 use crate::snapshot::{ConnState, Flow, NodeSnapshot};
 use crate::verdict::Alone;
@@ -42,7 +42,7 @@ pub static LOG_LINES_LOST: AtomicU64 = AtomicU64::new(0);
 /// What a connection can be doing, so that a state that nobody is in shows as 0.
 const STATES: [ConnState; 8] = [
     ConnState::Head,
-    ConnState::Dialing,
+    ConnState::Connecting,
     ConnState::Waiting,
     ConnState::Held,
     ConnState::Streaming,
@@ -96,39 +96,33 @@ fn describe(metrics: &mut Registry, snapshot: &NodeSnapshot) {
     let lost = ConstCounter::new(LOG_LINES_LOST.load(Relaxed));
     metrics.register("log_lines_dropped", "Lines of the process's log that were dropped", lost);
     metrics.register("draining", "1 while the node takes no new work", ConstGauge::new(u32::from(snapshot.draining)));
-    count_dials(metrics, snapshot.dials);
+    count_faults(metrics, snapshot.faults);
 }
 
-/// How the dials stand, a metric for each unit; one that is not turned and has no neutral value is not there.
-fn count_dials(metrics: &mut Registry, dials: Dials) {
-    let Dials { limit, delay_ms, jitter_ms, stall, fragment, truncate, reject } = dials;
+/// Rate limit, delay and faults, a metric for each unit; what is off and has no neutral value is absent.
+fn count_faults(metrics: &mut Registry, faults: Faults) {
+    let Faults { limit, delay_ms, jitter_ms, stall, fragment, truncate, reject } = faults;
+    let mut register = |name: &str, help: &str, unit: Unit, value: Option<f64>| {
+        if let Some(value) = value {
+            metrics.register_with_unit(name, help, unit, ConstGauge::new(value));
+        }
+    };
     let (seconds, bytes) = (|ms: u64| Some(ms as f64 / 1000.0), |bytes: Option<u64>| bytes.map(|bytes| bytes as f64));
-    let on = |on: bool| Some(u32::from(on));
     let rate = Unit::Other("bytes_per_second".to_owned());
-    metrics.register_with_unit(
-        "dial",
-        "The cap on what is sent downstream",
-        rate,
-        dial_series([("limit", bytes(limit))]),
-    );
-    let times = dial_series([("delay", seconds(delay_ms)), ("jitter", seconds(jitter_ms))]);
-    metrics.register_with_unit(
-        "dial",
-        "How long replies are held back, and how much that varies",
-        Unit::Seconds,
-        times,
-    );
-    let sizes = dial_series([("fragment", bytes(fragment)), ("truncate", bytes(truncate))]);
-    let help = "The largest piece of a body, and the byte at which bodies are broken off";
-    metrics.register_with_unit("dial", help, Unit::Bytes, sizes);
-    let faults = dial_series([("stall", on(stall)), ("reject", on(reject))]);
-    metrics.register("dial_on", "1 for a fault that is on", faults);
-}
-
-/// The dials of one unit that have a value.
-fn dial_series<N, const COUNT: usize>(dials: [(&str, Option<N>); COUNT]) -> Series<ConstGauge<N>> {
-    let turned = dials.into_iter().filter_map(|(dial, value)| Some((dial, value?)));
-    Series(turned.map(|(dial, value)| (label("dial", dial), ConstGauge::new(value))).collect())
+    register("rate_limit", "Limit on body bytes sent downstream", rate, bytes(limit));
+    register("injected_delay", "Delay before each reply", Unit::Seconds, seconds(delay_ms));
+    register("injected_jitter", "Largest random change of the delay", Unit::Seconds, seconds(jitter_ms));
+    register("fragment", "Largest piece of a body", Unit::Bytes, bytes(fragment));
+    register("truncate", "Length at which bodies are truncated", Unit::Bytes, bytes(truncate));
+    let active = [
+        ("jitter", jitter_ms > 0),
+        ("stall", stall),
+        ("fragment", fragment.is_some()),
+        ("truncate", truncate.is_some()),
+        ("reject", reject),
+    ];
+    let active = active.map(|(fault, on)| (label("fault", fault), ConstGauge::new(u32::from(on))));
+    metrics.register("fault_active", "1 for a fault that is active", Series(active.into()));
 }
 
 fn count_connections(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) {

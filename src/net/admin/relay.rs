@@ -28,7 +28,7 @@ use crate::net::os::deadline::{Passing, passing, within};
 use crate::net::server::node::Node;
 use crate::net::server::registry::ReaderGuard;
 use crate::net::server::relay;
-use crate::net::upstream::connect::dial_by;
+use crate::net::upstream::connect::connect_with;
 use crate::net::upstream::policy::{Purpose, Refused};
 use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Protocol};
 use crate::wire::http::{decode_name, parse_number, plain_text};
@@ -88,13 +88,13 @@ pub(super) async fn relay(
     node.config
         .policy
         .allows_name(&next)
-        .map_err(|Refused { refusal, why }| Problem::not_dialled(refusal, &next, why, 0.0))?;
+        .map_err(|Refused { refusal, why }| Problem::refused_by_policy(refusal, &next, why, 0.0))?;
     let base = base.as_deref().filter(|_| rest.is_empty());
     let purpose = if folder { Purpose::files(base) } else { Purpose::Pages };
     let judge = |address| node.config.policy.allows(address, purpose);
     let (resolver, connect) = (&node.config.resolver, budget.min(node.config.limits.connect));
-    let dialed = dial_by(resolver, &next, connect, &judge, b"", None).await?;
-    if dialed.address == node.address {
+    let connected = connect_with(resolver, &next, connect, &judge, b"", None).await?;
+    if connected.address == node.address {
         return Err(refuse(Reason::Loop, comes_back));
     }
     // The next hop gets less time than is left, so that whoever stands next to a fault speaks first.
@@ -103,7 +103,7 @@ pub(super) async fn relay(
     let onward = onward(request, &path, &next, &rest, &via, id, passed_on)
         .map_err(|error| refuse(Reason::Malformed, &error.to_string()))?;
     let asked =
-        ask(dialed.stream, &next, onward, passed_on + HOP_GRACE).await.map_err(|problem| since(problem, began))?;
+        ask(connected.stream, &next, onward, passed_on + HOP_GRACE).await.map_err(|problem| since(problem, began))?;
     answer(node, request, &next, rest.len(), asked, began, reader).await
 }
 

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::reader::{Reader, write_some};
 use crate::meter::{Meter, Wait};
-use crate::net::dials::LiveDials;
+use crate::net::faults::LiveFaults;
 use crate::net::os::clock::Clock;
 use crate::net::os::deadline::within;
 use crate::snapshot::Broke;
@@ -122,7 +122,7 @@ pub struct Pace<'a> {
     /// By which clock.
     pub clock: Clock,
     /// What the node was told to do to it.
-    pub dials: &'a LiveDials,
+    pub faults: &'a LiveFaults,
     /// How long the source may be silent.
     pub idle: Duration,
     /// How long the reader may take nothing.
@@ -136,7 +136,7 @@ pub struct Pace<'a> {
 /// Moves exactly `length` bytes from `source` to `reader`, and notices when the reader leaves while the source is
 /// silent.
 ///
-/// The answer is how many it moved: fewer only where the dials begin or cease to disturb bodies meanwhile, for there
+/// The answer is how many it moved: fewer only where the faults begin or cease to disturb bodies meanwhile, for there
 /// may be a better way from then on. Not cancel-safe: bytes in the buffer are lost, so a cancelled body's connections
 /// must be closed.
 pub async fn pump<S, D>(
@@ -153,10 +153,10 @@ where
     if length == 0 {
         return Ok(0);
     }
-    let disturbed = pace.dials.disturb_bodies();
+    let disturbed = pace.faults.disturb_bodies();
     let mut buffer = vec![0; FIRST_CHUNK.min(usize::try_from(length).unwrap_or(CHUNK).max(1))];
     let mut left = length;
-    while left > 0 && pace.dials.disturb_bodies() == disturbed {
+    while left > 0 && pace.faults.disturb_bodies() == disturbed {
         let mut most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         if disturbed {
             most = pace.wanted(most, reader, early).await?;
@@ -185,7 +185,7 @@ impl Pace<'_> {
         }
     }
 
-    /// Gives a chunk to the reader, in the pieces and at the times that the dials want.
+    /// Gives a chunk to the reader, in the pieces and at the times that the faults want.
     pub async fn send<D>(&self, reader: &mut D, chunk: &[u8], early: &mut Early<'_>) -> Result<(), PumpError>
     where
         D: Reader,
@@ -193,7 +193,7 @@ impl Pace<'_> {
         let mut left = chunk;
         while !left.is_empty() {
             let piece =
-                if self.dials.disturb_bodies() { self.let_go(left.len(), reader, early).await? } else { left.len() };
+                if self.faults.disturb_bodies() { self.let_go(left.len(), reader, early).await? } else { left.len() };
             self.write(reader, &[], &left[..piece]).await?;
             left = &left[piece..];
         }
@@ -294,8 +294,8 @@ mod tests {
     const STALL: Duration = Duration::from_mins(1);
 
     fn pace(meter: &Meter, clock: Clock) -> Pace<'_> {
-        static NOT_TURNED: LazyLock<LiveDials> = LazyLock::new(LiveDials::default);
-        Pace { meter, clock, dials: &NOT_TURNED, idle: IDLE, stall: STALL, step: STALL, fixed: false }
+        static NO_FAULTS: LazyLock<LiveFaults> = LazyLock::new(LiveFaults::default);
+        Pace { meter, clock, faults: &NO_FAULTS, idle: IDLE, stall: STALL, step: STALL, fixed: false }
     }
 
     #[tokio::test(start_paused = true)]

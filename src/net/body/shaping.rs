@@ -1,4 +1,4 @@
-//! What the dials do to a body: when its next piece may go, and how long that piece is.
+//! What the faults do to a body: when its next piece may go, and how long that piece is.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::copy::{Early, Pace, PumpError, poll_early};
 use super::reader::Reader;
 use crate::meter::{Bucket, Wait};
-use crate::net::dials::State;
+use crate::net::faults::State;
 
 impl Pace<'_> {
     /// How much of this is worth reading now; waits while the body is stalled, and ends it where it is to be cut.
@@ -18,7 +18,7 @@ impl Pace<'_> {
     where
         D: Reader,
     {
-        let mut turned = self.dials.subscribe();
+        let mut turned = self.faults.subscribe();
         let state = self.released(&mut turned, reader, early).await?;
         Ok(self.most(&state, most))
     }
@@ -29,7 +29,7 @@ impl Pace<'_> {
     where
         D: Reader,
     {
-        let mut turned = self.dials.subscribe();
+        let mut turned = self.faults.subscribe();
         loop {
             let state = self.released(&mut turned, reader, early).await?;
             let piece = self.piece(&state, most);
@@ -42,7 +42,7 @@ impl Pace<'_> {
         }
     }
 
-    /// Waits until the body is not stalled, or no longer; how the dials stand then.
+    /// Waits until the body is not stalled, or no longer; how the faults stand then.
     async fn released<D>(
         &self,
         turned: &mut watch::Receiver<State>,
@@ -54,10 +54,10 @@ impl Pace<'_> {
     {
         loop {
             let state = turned.borrow_and_update().clone();
-            if let Some(at) = state.dials.truncate.filter(|at| self.meter.sent() >= *at) {
+            if let Some(at) = state.faults.truncate.filter(|at| self.meter.sent() >= *at) {
                 return Err(PumpError::Truncated(at));
             }
-            if !state.dials.stall {
+            if !state.faults.stall {
                 return Ok(state);
             }
             if !self.hold(self.stall, turned, reader, early).await? {
@@ -66,7 +66,7 @@ impl Pace<'_> {
         }
     }
 
-    /// Holds the body for so long, or until a dial is turned; true if one was.
+    /// Holds the body for so long, or until a change is turned; true if one was.
     async fn hold<D>(
         &self,
         pause: Duration,
@@ -92,7 +92,7 @@ impl Pace<'_> {
     /// The length of the next piece.
     fn piece(&self, state: &State, most: usize) -> usize {
         let most = self.most(state, most);
-        let Some(longest) = state.dials.fragment else { return most };
+        let Some(longest) = state.faults.fragment else { return most };
         let longest = longest.min(most as u64).max(1);
         // Any mixing will do: odd lengths in no order, which are the same in every run.
         let mixed = (self.meter.sent() ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
@@ -101,10 +101,10 @@ impl Pace<'_> {
 
     /// No more than the cap lets through without a visible burst, and none behind the cut.
     fn most(&self, state: &State, most: usize) -> usize {
-        // Whoever waits for it holds it, and so do the dials and this body.
+        // Whoever waits for it holds it, and so do the faults and this body.
         let sharers = |bucket: &Arc<Mutex<Bucket>>| Arc::strong_count(bucket).saturating_sub(1);
         let most = state.bucket.as_ref().map_or(most, |bucket| most.min(lock(bucket).chunk(sharers(bucket))));
-        let uncut = state.dials.truncate.map(|at| at.saturating_sub(self.meter.sent()));
+        let uncut = state.faults.truncate.map(|at| at.saturating_sub(self.meter.sent()));
         uncut.and_then(|left| usize::try_from(left).ok()).map_or(most, |left| most.min(left))
     }
 }
@@ -125,10 +125,10 @@ mod tests {
     use tokio::time::{Instant, advance, sleep};
 
     use super::*;
-    use crate::dials::{Dial, Dials};
+    use crate::faults::{FaultChange, Faults};
     use crate::meter::Meter;
     use crate::net::body::copy::pump;
-    use crate::net::dials::LiveDials;
+    use crate::net::faults::LiveFaults;
     use crate::net::os::clock::Clock;
 
     const STALL: Duration = Duration::from_mins(1);
@@ -136,24 +136,24 @@ mod tests {
     struct Scene {
         meter: Meter,
         clock: Clock,
-        dials: LiveDials,
+        faults: LiveFaults,
         content: Vec<u8>,
     }
 
     impl Scene {
-        fn new(length: usize, turns: &[Dial]) -> Self {
+        fn new(length: usize, turns: &[FaultChange]) -> Self {
             let content = (0..length).map(|at| (at * 7 % 251) as u8).collect();
-            let (dials, clock) = (LiveDials::default(), Clock::start());
-            dials.turn(turns);
+            let (faults, clock) = (LiveFaults::default(), Clock::start());
+            faults.apply(turns);
             let meter = Meter::default();
             meter.begin(0);
-            Self { meter, clock, dials, content }
+            Self { meter, clock, faults, content }
         }
 
         /// One body, in as many rounds as there are turns that change its way.
         async fn send(&self, mut reader: impl Reader) -> Result<(), PumpError> {
-            let Self { meter, clock, dials, .. } = self;
-            let pace = Pace { meter, clock: *clock, dials, idle: STALL, stall: STALL, step: STALL, fixed: false };
+            let Self { meter, clock, faults, .. } = self;
+            let pace = Pace { meter, clock: *clock, faults, idle: STALL, stall: STALL, step: STALL, fixed: false };
             let mut source = &self.content[..];
             while !source.is_empty() {
                 let left = source.len() as u64;
@@ -201,23 +201,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_leaves_is_noticed_while_a_dial_holds_its_body_back() {
-        for dial in [Dial::Limit(Some(1)), Dial::Stall(true)] {
-            let scene = Scene::new(5000, &[dial]);
-            if let Some(bucket) = scene.dials.bucket() {
+    async fn a_reader_that_leaves_is_noticed_while_a_fault_delays_its_body() {
+        for change in [FaultChange::Limit(Some(1)), FaultChange::Stall(true)] {
+            let scene = Scene::new(5000, &[change]);
+            if let Some(bucket) = scene.faults.bucket() {
                 lock(&bucket).take(1_000_000, scene.clock.now_us());
             }
             let (reader, client) = duplex(1000);
             drop(client);
             let ended = scene.send(reader).await;
-            assert!(matches!(ended, Err(PumpError::Gone)), "{dial}: {ended:?}");
-            assert!(scene.clock.now_us() < 1000, "{dial}");
+            assert!(matches!(ended, Err(PumpError::Gone)), "{change}: {ended:?}");
+            assert!(scene.clock.now_us() < 1000, "{change}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_cap_holds_and_its_time_is_counted_as_such() {
-        let scene = Scene::new(2_000_000, &[Dial::Limit(Some(1_000_000))]);
+        let scene = Scene::new(2_000_000, &[FaultChange::Limit(Some(1_000_000))]);
         let (reader, client) = duplex(1 << 20);
         let (sent, got) = tokio::join!(scene.send(reader), all(client));
         sent.unwrap();
@@ -229,17 +229,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn all_bodies_that_share_a_cap_move_all_the_time() {
         const BODIES: u64 = 60;
-        let dials = Arc::new(LiveDials::default());
-        dials.turn(&[Dial::Limit(Some(300_000))]);
+        let faults = Arc::new(LiveFaults::default());
+        faults.apply(&[FaultChange::Limit(Some(300_000))]);
         let clock = Clock::start();
         let meters: Vec<Arc<Meter>> = (0..BODIES).map(|_| Arc::default()).collect();
         let mut bodies = tokio::task::JoinSet::new();
         for meter in &meters {
-            let (dials, meter) = (Arc::clone(&dials), Arc::clone(meter));
+            let (faults, meter) = (Arc::clone(&faults), Arc::clone(meter));
             bodies.spawn(async move {
                 meter.begin(0);
-                let pace =
-                    Pace { meter: &meter, clock, dials: &dials, idle: STALL, stall: STALL, step: STALL, fixed: false };
+                let pace = Pace {
+                    meter: &meter,
+                    clock,
+                    faults: &faults,
+                    idle: STALL,
+                    stall: STALL,
+                    step: STALL,
+                    fixed: false,
+                };
                 let (mut reader, _client) = duplex(1 << 20);
                 pump(&mut tokio::io::repeat(7), &mut reader, 1 << 20, pace, &mut Early::Discard).await.unwrap();
             });
@@ -261,7 +268,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_cap_is_reached_though_every_timer_is_late() {
-        let scene = Scene::new(1_600_000, &[Dial::Limit(Some(400_000))]);
+        let scene = Scene::new(1_600_000, &[FaultChange::Limit(Some(400_000))]);
         let (reader, client) = duplex(1 << 20);
         let (mut ended, began) = (pin!(async { tokio::join!(scene.send(reader), all(client)) }), Instant::now());
         let (sent, got) = loop {
@@ -281,7 +288,7 @@ mod tests {
     async fn a_body_is_cut_at_the_byte_and_a_shorter_one_is_whole() {
         for (cut, gets) in [(0, 0), (1, 1), (70_000, 70_000), (99_999, 99_999), (100_000, 100_000), (100_001, 100_000)]
         {
-            let scene = Scene::new(100_000, &[Dial::Truncate(Some(cut)), Dial::Limit(Some(9_000_000))]);
+            let scene = Scene::new(100_000, &[FaultChange::Truncate(Some(cut)), FaultChange::Limit(Some(9_000_000))]);
             let (reader, client) = duplex(1000);
             let (sent, got) = tokio::join!(scene.send(reader), all(client));
             assert!(got == scene.content[..gets], "{cut}: {}", got.len());
@@ -291,7 +298,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_fragment_sends_the_same_bytes_in_odd_pieces() {
-        let scene = Scene::new(20_000, &[Dial::Fragment(Some(7))]);
+        let scene = Scene::new(20_000, &[FaultChange::Fragment(Some(7))]);
         let mut pieces = Pieces::default();
         scene.send(&mut pieces).await.unwrap();
         assert!(pieces.0.concat() == scene.content);
@@ -301,19 +308,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stalled_body_goes_on_where_it_was_and_is_not_held_for_ever() {
-        let scene = Scene::new(100_000, &[Dial::Stall(true)]);
+        let scene = Scene::new(100_000, &[FaultChange::Stall(true)]);
         let (reader, client) = duplex(1 << 20);
         let release = async {
             sleep(STALL / 2).await;
             assert_eq!(scene.meter.sent(), 0);
-            scene.dials.turn(&[Dial::Stall(false)]);
+            scene.faults.apply(&[FaultChange::Stall(false)]);
         };
         let (sent, got, ()) = tokio::join!(scene.send(reader), all(client), release);
         sent.unwrap();
         let capped = scene.meter.flow(scene.clock.now_us()).capped_us;
         assert!(got == scene.content && capped >= (STALL / 2).as_micros() as u64, "{capped}");
 
-        let scene = Scene::new(100_000, &[Dial::Stall(true)]);
+        let scene = Scene::new(100_000, &[FaultChange::Stall(true)]);
         let began = Instant::now();
         let (reader, _client) = duplex(1 << 20);
         let ended = scene.send(reader).await;
@@ -323,12 +330,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_turn_counts_at_once_for_a_body_that_waits_for_its_cap() {
         // A byte a second, and a chunk that would take a day.
-        let scene = Scene::new(100_000, &[Dial::Limit(Some(1))]);
+        let scene = Scene::new(100_000, &[FaultChange::Limit(Some(1))]);
         let (reader, client) = duplex(1 << 20);
         let release = async {
             sleep(Duration::from_secs(5)).await;
             assert!((1..10).contains(&scene.meter.sent()), "{}", scene.meter.sent());
-            scene.dials.turn(&[Dial::Limit(None)]);
+            scene.faults.apply(&[FaultChange::Limit(None)]);
         };
         let began = Instant::now();
         let (sent, got, ()) = tokio::join!(scene.send(reader), all(client), release);
@@ -341,30 +348,30 @@ mod tests {
         let scene = Scene::new(3_000_000, &[]);
         let (reader, client) = duplex(4096);
         let turning = async {
-            for (at, dial) in [
-                Dial::Fragment(Some(5000)),
-                Dial::Limit(Some(2_000_000)),
-                Dial::Fragment(None),
-                Dial::Stall(true),
-                Dial::Delay(1),
-                Dial::Stall(false),
-                Dial::Limit(Some(1_000_000)),
-                Dial::Limit(None),
-                Dial::Truncate(Some(1 << 40)),
+            for (at, change) in [
+                FaultChange::Fragment(Some(5000)),
+                FaultChange::Limit(Some(2_000_000)),
+                FaultChange::Fragment(None),
+                FaultChange::Stall(true),
+                FaultChange::Delay(1),
+                FaultChange::Stall(false),
+                FaultChange::Limit(Some(1_000_000)),
+                FaultChange::Limit(None),
+                FaultChange::Truncate(Some(1 << 40)),
             ]
             .into_iter()
             .enumerate()
             {
-                while scene.meter.sent() < at as u64 * 100_000 && !scene.dials.now().stall {
+                while scene.meter.sent() < at as u64 * 100_000 && !scene.faults.now().stall {
                     sleep(Duration::from_millis(1)).await;
                 }
-                scene.dials.turn(&[dial]);
+                scene.faults.apply(&[change]);
                 sleep(Duration::from_millis(10)).await;
             }
         };
         let (sent, got, ()) = tokio::join!(scene.send(reader), all(client), turning);
         sent.unwrap();
         assert!(got == scene.content);
-        assert_eq!(scene.dials.now(), Dials { delay_ms: 1, truncate: Some(1 << 40), ..Dials::default() });
+        assert_eq!(scene.faults.now(), Faults { delay_ms: 1, truncate: Some(1 << 40), ..Faults::default() });
     }
 }

@@ -27,7 +27,7 @@ const NEAR_ENOUGH: usize = 4 << 20;
 const NEAR_FIRST: usize = 128 * 1024;
 /// Bytes between two looks at how large it is.
 const LOOK_AGAIN: u64 = 1 << 20;
-/// A link that was dialled in this many ms has a round trip no longer than that, so that the buffer above is worth
+/// A link that was connected to in this many ms has a round trip no longer than that, so that the buffer above is worth
 /// 2 GB/s at the least; a longer one needs all that the kernel gives it.
 const NEAR_MS: f64 = 1.0;
 /// Bytes that a body moves without being held up before it counts as flowing. What several hops hold between a source
@@ -48,10 +48,10 @@ pub struct Incoming<'a> {
     pub near: bool,
 }
 
-/// True if the round trip to an address, dialled in so many ms, is known to be short.
-pub fn is_near(address: IpAddr, dial_ms: f64) -> bool {
-    // Within this machine it is, however busy we were when we dialled.
-    address.is_loopback() || dial_ms < NEAR_MS
+/// True if the round trip to an address, opened in so many ms, is known to be short.
+pub fn is_near(address: IpAddr, connect_ms: f64) -> bool {
+    // Within this machine it is, however busy we were when we connected to.
+    address.is_loopback() || connect_ms < NEAR_MS
 }
 
 /// The kernel's buffers on both sides of one body; they follow how it flows, with a system call only where that

@@ -51,13 +51,13 @@ struct Way<'a, 'b> {
     buffers: Buffers<'a>,
     /// Bytes to try on the reader at a time when copying.
     attempt: usize,
-    /// Taken from the source, and stopped by a turn of the dials on their way to the reader.
+    /// Taken from the source, and stopped by a turn of the faults on their way to the reader.
     unsent: Vec<u8>,
 }
 
 /// How far a body went by a fast way.
 pub(super) struct Taken {
-    /// Bytes taken from the source: all, unless the dials began to disturb bodies.
+    /// Bytes taken from the source: all, unless the faults began to disturb bodies.
     pub(super) bytes: u64,
     /// The last of them, which the reader has not got yet.
     pub(super) unsent: Vec<u8>,
@@ -75,7 +75,7 @@ enum Copied {
     ReaderWaits,
 }
 
-/// Moves `length` bytes from one socket to another, or as many as it can before the dials begin to disturb bodies.
+/// Moves `length` bytes from one socket to another, or as many as it can before the faults begin to disturb bodies.
 pub(super) async fn from_socket(
     source: Incoming<'_>,
     reader: &TcpStream,
@@ -91,7 +91,7 @@ pub(super) async fn from_socket(
     let mut left = length;
     while left > 0 {
         left -= way.copied(left).await?;
-        if left == 0 || pace.dials.disturb_bodies() {
+        if left == 0 || pace.faults.disturb_bodies() {
             break;
         }
         match pipes.take() {
@@ -108,7 +108,7 @@ impl Way<'_, '_> {
     /// Bytes are looked at, offered to the reader, and taken from the source only as far as the reader took them.
     async fn copied(&mut self, left: u64) -> Result<u64, PumpError> {
         let mut moved = 0;
-        while moved < left && !self.buffers.flow().wants_pipe() && !self.pace.dials.disturb_bodies() {
+        while moved < left && !self.buffers.flow().wants_pipe() && !self.pace.faults.disturb_bodies() {
             let most = usize::try_from(left - moved).unwrap_or(usize::MAX).min(self.attempt);
             match self.copy(most)? {
                 Copied::End => return Err(PumpError::Short { missing: left - moved }),
@@ -174,7 +174,7 @@ impl Way<'_, '_> {
     /// The pipe is filled only when it is empty, so that "would block" can only mean that the source has nothing.
     async fn spliced(&mut self, mut taken: InUse, left: u64) -> Result<u64, PumpError> {
         let mut moved = 0;
-        while moved < left && self.buffers.flow().wants_pipe() && !self.pace.dials.disturb_bodies() {
+        while moved < left && self.buffers.flow().wants_pipe() && !self.pace.faults.disturb_bodies() {
             let Some(pipe) = &taken.pipe else { return Ok(moved) };
             let most = usize::try_from(left - moved).unwrap_or(usize::MAX).min(pipe.size);
             match self.fill(pipe, most).await? {
@@ -194,7 +194,7 @@ impl Way<'_, '_> {
                 })
                 .await?;
                 let Some((wrote, waited)) = sent else {
-                    // What is in the pipe goes as the dials want it, too.
+                    // What is in the pipe goes as the faults want it, too.
                     self.unsent = taken.empty().map_err(PumpError::Source)?;
                     return Ok(moved + self.unsent.len() as u64);
                 };
@@ -242,7 +242,7 @@ impl Way<'_, '_> {
 }
 
 /// Writes to the reader as soon as it takes something, and counts that; the answer is how much, and how long it waited;
-/// `None` where the dials began to disturb bodies before anything was written.
+/// `None` where the faults began to disturb bodies before anything was written.
 async fn send(
     reader: &TcpStream,
     pace: Pace<'_>,
@@ -250,7 +250,7 @@ async fn send(
     mut write: impl FnMut() -> rustix::io::Result<usize>,
 ) -> Result<Option<(usize, Duration)>, PumpError> {
     let mut waited = Duration::ZERO;
-    while !pace.dials.disturb_bodies() {
+    while !pace.faults.disturb_bodies() {
         match reader.try_io(Interest::WRITABLE, || Ok(retry_on_intr(&mut write)?)) {
             Ok(wrote) => {
                 pace.meter.resume(|| pace.clock.now_us());

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use super::splice::from_file;
 use super::*;
 use crate::meter::Meter;
-use crate::net::dials::LiveDials;
+use crate::net::faults::LiveFaults;
 use crate::net::os::clock::Clock;
 use crate::snapshot::Flow;
 
@@ -160,9 +160,9 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
         }
         (received, Some(client))
     });
-    let (meter, clock, dials) = (Meter::default(), Clock::start(), LiveDials::default());
+    let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
     let limit = if matches!(ending, Ending::Silent(_) | Ending::Deaf) { SHORT } else { LONG };
-    let pace = Pace { meter: &meter, clock, dials: &dials, idle: limit, stall: limit, step: limit, fixed: false };
+    let pace = Pace { meter: &meter, clock, faults: &faults, idle: limit, stall: limit, step: limit, fixed: false };
     let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
     let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
     meter.begin(clock.now_us());
@@ -278,8 +278,9 @@ async fn a_reset_that_looks_like_a_clean_end_is_short_all_the_same() {
                 Looks::Sent => drop(socket.try_write(b"more")),
                 Looks::Ended => {}
             }
-            let (meter, clock, dials) = (Meter::default(), Clock::start(), LiveDials::default());
-            let pace = Pace { meter: &meter, clock, dials: &dials, idle: LONG, stall: LONG, step: LONG, fixed: false };
+            let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
+            let pace =
+                Pace { meter: &meter, clock, faults: &faults, idle: LONG, stall: LONG, step: LONG, fixed: false };
             let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
             let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
             let length = 2 * CAME as u64;
@@ -303,8 +304,8 @@ async fn a_reader_that_the_kernel_gives_up_took_nothing_and_did_not_leave() {
         let (mut origin, socket) = pair().await;
         let (reader, _client) = pair().await;
         rustix::net::sockopt::set_tcp_user_timeout(&reader, 300).unwrap();
-        let (meter, clock, dials) = (Meter::default(), Clock::start(), LiveDials::default());
-        let pace = Pace { meter: &meter, clock, dials: &dials, idle: LONG, stall: LONG, step: LONG, fixed: false };
+        let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
+        let pace = Pace { meter: &meter, clock, faults: &faults, idle: LONG, stall: LONG, step: LONG, fixed: false };
         let sent = if let Some(way) = way {
             let feeding = tokio::spawn(async move {
                 let _ = origin.write_all(&vec![7; LENGTH]).await;

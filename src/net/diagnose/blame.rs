@@ -44,7 +44,7 @@ pub fn blame(findings: &[Finding], ended: Broken) -> Blame {
             Some(Broke::Stopped) => return seen(Broken::Stopped),
             Some(Broke::TooSlow) => return seen(Broken::TooSlow),
             Some(Broke::ReaderStuck) => return seen(Broken::Unheard),
-            None | Some(Broke::ReaderLeft) if waited && account.dials.stall => return seen(Broken::Silent),
+            None | Some(Broke::ReaderLeft) if waited && account.faults.stall => return seen(Broken::Silent),
             // It waits itself, for somebody further up.
             None | Some(Broke::ReaderLeft) if before == Broken::Silent && relays => Broken::Silent,
             // It did its part as far as it knows, so it is the connection between it and the hop before that broke.
@@ -140,15 +140,15 @@ mod tests {
         let chain = [silent.clone(), waits.clone(), Finding::Silent, origin(None)];
         assert_eq!(found(&chain), (3, 0, Broken::Silent));
         let Finding::Account(account) = waits.clone() else { panic!("not an account") };
-        let dials = crate::dials::Dials { stall: true, ..Default::default() };
-        let stalls = Finding::Account(Box::new(TransferAccount { dials, ..*account }));
+        let faults = crate::faults::Faults { stall: true, ..Default::default() };
+        let stalls = Finding::Account(Box::new(TransferAccount { faults, ..*account }));
         assert_eq!(found(&[silent.clone(), stalls, origin(None)]), (2, 0, Broken::Silent));
         assert_eq!(found(&[silent.clone(), waits, origin(None)]), (3, 2, Broken::Silent));
         // The limits are the same at every hop: the one before may have run out of patience first, and left.
         let left = relay(Some(Broke::ReaderLeft));
         assert_eq!(found(&[silent.clone(), left.clone(), Finding::Silent]), (3, 0, Broken::Silent));
         let Finding::Account(account) = left else { panic!("not an account") };
-        let stalls = Finding::Account(Box::new(TransferAccount { dials, ..*account }));
+        let stalls = Finding::Account(Box::new(TransferAccount { faults, ..*account }));
         assert_eq!(found(&[silent, stalls, origin(None)]), (2, 0, Broken::Silent));
     }
 

@@ -39,7 +39,7 @@ pub(super) async fn attempt(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Ended, Error> {
-    tracker.phase(Phase::Dialing);
+    tracker.phase(Phase::Connecting);
     let answer = ask_for_rest(upstream, job, begun, tracker, stop).await?;
     let size = answer.reply.size().unwrap_or_default();
     if let Some(most) = job.max_size.filter(|most| size > *most) {

@@ -42,7 +42,7 @@ pub(super) async fn up_to_date(
         return Ok(None);
     }
     tracker.attempt(job.id);
-    tracker.phase(Phase::Dialing);
+    tracker.phase(Phase::Connecting);
     let Some(mut answer) = question(upstream, job, false, tracker, stop).await? else { return Ok(None) };
     let Some(size) = answer.reply.size() else { return Ok(None) };
     place.check_existing(size, job.force)?;

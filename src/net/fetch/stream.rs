@@ -165,7 +165,7 @@ async fn attempt(
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {
     let Some(so_far) = written else { return Err(Error::Other("the output is gone".to_owned())) };
-    tracker.phase(Phase::Dialing);
+    tracker.phase(Phase::Connecting);
     let answer = ask(upstream, job, so_far, tracker, stop).await?;
     let size = answer.reply.size().unwrap_or_default();
     if let Some(most) = job.max_size.filter(|most| size > *most) {

@@ -94,10 +94,10 @@ impl<'a> Tracker<'a> {
     }
 
     pub(super) fn phase(&mut self, phase: Phase) {
-        if phase == Phase::Dialing {
+        if phase == Phase::Connecting {
             self.asked_us = self.clock.now_us();
             self.wait(Wait::Reply);
-        } else if self.snapshot.phase == Phase::Dialing {
+        } else if self.snapshot.phase == Phase::Connecting {
             self.resume();
         }
         self.snapshot.phase = phase;

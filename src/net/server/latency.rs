@@ -6,7 +6,7 @@
 //! of requests goes up before the first byte of an answer and down after its last. So whoever has the highest number
 //! while no other request is served is the only one that anything is done for now. Connections that are kept and quiet
 //! do not count; if one of them asks at this moment, it waits for as long as the liberty takes. Both figures are read
-//! without a lock, and may be of two moments. Dialling ahead asks the same, and is no liberty: it takes time that
+//! without a lock, and may be of two moments. Connecting ahead asks the same, and is no liberty: it takes time that
 //! nobody else wants.
 //!
 //! A new connection first ([`after_accept`]). It has most often asked by the time it is let in. Tokio's own `yield_now`
@@ -100,7 +100,7 @@ mod tests {
         assert!(!after_body(&limits, &other, true));
         drop(job);
         assert!(after_body(&limits, &other, true) && !goes_first(&limits, &first));
-        // Turned off, nobody is given way to.
+        // FaultKind off, nobody is given way to.
         let off = Limits { give_way: false, ..limits };
         assert!(!after_body(&off, &other, true) && after_body(&limits, &other, true));
         drop(other);

@@ -9,7 +9,7 @@ use super::node::Node;
 use super::origin::{self, FileBody, Sent};
 use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::relay;
-use super::session::{admit, hold_back, note_dials, refuse_on_purpose, send_body};
+use super::session::{admit, hold_back, record_faults, refuse_on_purpose, send_body};
 use crate::net::os::deadline::{Deadline, within};
 use crate::net::upstream::Upstream;
 use crate::route::{Hop, Protocol, Role, advance};
@@ -51,7 +51,7 @@ pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head:
         let mut request = to_request(legacy);
         let id = *request.transfer.get_or_insert_with(|| node.machine().transfer_id());
         let job = conn.begin_job(id, Method::Get, &request.name, Protocol::Legacy);
-        note_dials(node, &job);
+        record_faults(node, &job);
         if let Err(why) = admit(node, &mut down, conn) {
             return refuse(down, &job, &Problem::here(Reason::Policy, Action::Request, node.called(&request), why))
                 .await;

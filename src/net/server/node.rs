@@ -18,7 +18,7 @@ use super::drain::Drain;
 use super::registry::{Registry, Slots, SlowBodies};
 use super::root::Root;
 use super::{latency, reserve, session};
-use crate::dials::Dials;
+use crate::faults::Faults;
 use crate::meter::{WINDOW_US, Window};
 use crate::net::access::{Access, LocalPeers, LocalUsers};
 use crate::net::admin::LatestLine;
@@ -26,7 +26,7 @@ use crate::net::admin::listings::Listings;
 use crate::net::body::reader::STEP;
 use crate::net::body::sockbuf::fix;
 use crate::net::body::splice::Pipes;
-use crate::net::dials::LiveDials;
+use crate::net::faults::LiveFaults;
 use crate::net::limits::Limits;
 use crate::net::os::clock::Clock;
 use crate::net::os::machine::Machine;
@@ -50,14 +50,14 @@ const LOOK: Duration = Duration::from_millis(500);
 pub struct NodeConfig {
     /// What it serves.
     pub root: Root,
-    /// Whom it may dial.
+    /// Whom it may connect to.
     pub policy: Policy,
     /// Who may read its pages.
     pub access: Access,
     /// How long anything may take.
     pub limits: Limits,
-    /// How its dials stand when it starts.
-    pub dials: Dials,
+    /// How its faults stand when it starts.
+    pub faults: Faults,
     /// Most connections at once.
     pub max_connections: usize,
     /// The wire of next hops that are not marked with one; `None` finds out.
@@ -75,7 +75,7 @@ impl NodeConfig {
             policy: Policy::default(),
             access: Access::new(address),
             limits: Limits::default(),
-            dials: Dials::default(),
+            faults: Faults::default(),
             max_connections: 64,
             protocol: None,
             resolver: Resolver::default(),
@@ -92,8 +92,8 @@ pub struct Node {
     pub address: SocketAddr,
     /// Who is connected.
     pub registry: Arc<Registry>,
-    /// How its dials stand now.
-    pub dials: LiveDials,
+    /// How its faults stand now.
+    pub faults: LiveFaults,
     /// Digests of what it serves.
     pub digests: Arc<Digests>,
     /// The newest line of events, shared by those who read them.
@@ -123,7 +123,7 @@ impl Node {
         let policy = config.policy.clone();
         let judge = Arc::new(move |address, purpose: Purpose<'_>| policy.allows(address, purpose));
         Arc::new(Self {
-            dials: LiveDials::new(config.dials),
+            faults: LiveFaults::new(config.faults),
             upstream: Upstream::new(
                 Arc::new(Links::new(config.resolver.clone())),
                 config.limits,
@@ -266,18 +266,18 @@ impl Node {
     /// What this node knows of a transfer.
     pub fn account(&self, id: TransferId) -> Option<TransferAccount> {
         let account = self.registry.account(id)?;
-        // Dials can be turned while a body moves; those of one that is over are as they were.
-        let dials = if account.ended { account.dials } else { self.dials.now() };
-        Some(TransferAccount { dials, load: (self.machine().load)(), ..account })
+        // Faults can be turned while a body moves; those of one that is over are as they were.
+        let faults = if account.ended { account.faults } else { self.faults.now() };
+        Some(TransferAccount { faults, load: (self.machine().load)(), ..account })
     }
 
     /// What limits its bodies by its own account, over the last second of those that moved.
     pub fn alone(&self) -> Alone {
         let flow = self.look().unwrap_or_default();
-        Alone::of(&Stage { flow, dials: self.dials.now(), ..Stage::default() })
+        Alone::of(&Stage { flow, faults: self.faults.now(), ..Stage::default() })
     }
 
-    /// Closes what was dialled ahead in vain; true if something is left for later.
+    /// Closes what was opened ahead in vain; true if something is left for later.
     pub(crate) fn tidy(&self) -> bool {
         self.upstream.spares().close_old()
     }
@@ -312,7 +312,7 @@ impl Node {
             policy: self.config.policy.to_string().into(),
             protocols: vec!["http".into(), "legacy".into()],
             draining: self.draining(),
-            dials: self.dials.now(),
+            faults: self.faults.now(),
             load: (self.machine().load)().map(|load| Load { late_us: self.late_us.load(Relaxed), ..load }),
             ..NodeSnapshot::default()
         };

@@ -45,7 +45,7 @@ const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
     let address = || node.called(request);
     if request.transfer.is_some_and(|id| node.registry.is_pending(id)) {
-        // The node dialled itself by a name: it is both the relay that waits and the origin it waits for.
+        // The node connected to itself by a name: it is both the relay that waits and the origin it waits for.
         return Err(Problem::here(Reason::Loop, Action::Request, address(), ""));
     }
     node.config.root.serve(&request.name.without_dots()).map_err(|error| match error {

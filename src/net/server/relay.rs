@@ -142,7 +142,7 @@ pub async fn ask(
     upstream: &mut Upstream,
     told: Told<'_>,
 ) -> Result<Answer, Problem> {
-    job.set_state(ConnState::Dialing);
+    job.set_state(ConnState::Connecting);
     job.update(|account| account.role = ConnRole::Relay);
     job.goes_on(&next.address);
     if request.name.climbs() {
@@ -157,8 +157,8 @@ pub async fn ask(
         return Err(Problem::here(Reason::Loop, Action::Request, node.called(&request), ""));
     }
     node.config.policy.allows_name(&next.address).map_err(|Refused { refusal, why }| {
-        // No address that a lookup could find would be dialled.
-        Problem::not_dialled(refusal, &next.address, why, 0.0)
+        // No address that a lookup could find would be connected to.
+        Problem::refused_by_policy(refusal, &next.address, why, 0.0)
     })?;
     let limit = request.timeout.map_or(node.config.limits.setup, |given| given.min(node.config.limits.setup));
     add_to_list(&mut request.via, VIA);
@@ -178,7 +178,7 @@ pub async fn ask(
 
 /// Shows how far the question is.
 pub fn follow(job: &JobGuard<'_>, stage: Stage) {
-    job.set_state(if stage == Stage::Dialing { ConnState::Dialing } else { ConnState::Waiting });
+    job.set_state(if stage == Stage::Connecting { ConnState::Connecting } else { ConnState::Waiting });
 }
 
 /// The next hop's reply as this node sends it down: itself added to the path, the times and the count.

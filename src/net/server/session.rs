@@ -181,7 +181,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
     }
 }
 
-/// Leaves the chain. A node that has others to serve has no time to dial ahead.
+/// Leaves the chain. A node that has others to serve has no time to connect ahead.
 fn leave(node: &Node, conn: &ConnGuard, upstream: Upstream) {
     if latency::is_alone(conn, 0) && !node.draining() {
         upstream.leave();
@@ -258,7 +258,7 @@ async fn file(
     if request.ack && request.interim && down.write(&encode_working(None)).await.is_err() {
         return Next::Drop;
     }
-    note_dials(node, &job);
+    record_faults(node, &job);
     if let Err(problem) = refuse_on_purpose(node, &request) {
         job.failed(&problem);
         job.update(|account| account.status = problem.status());
@@ -284,15 +284,15 @@ pub fn admit(node: &Node, down: &mut Downstream, conn: &ConnGuard) -> Result<(),
 }
 
 /// Writes down what is turned, so that the account of a request says it too.
-pub fn note_dials(node: &Node, job: &JobGuard<'_>) {
-    if node.dials.any() {
-        job.update(|account| account.dials = node.dials.now());
+pub fn record_faults(node: &Node, job: &JobGuard<'_>) {
+    if node.faults.any() {
+        job.update(|account| account.faults = node.faults.now());
     }
 }
 
 /// Refuses a file where a person wants it so.
 pub fn refuse_on_purpose(node: &Node, request: &Request) -> Result<(), Problem> {
-    if !node.dials.any() || !node.dials.now().reject {
+    if !node.faults.any() || !node.faults.now().reject {
         return Ok(());
     }
     let detail = "a person turned the fault \"reject\" on at this node";
@@ -301,13 +301,13 @@ pub fn refuse_on_purpose(node: &Node, request: &Request) -> Result<(), Problem> 
 
 /// Holds a reply back for as long as the node is told to; that time is evidence.
 pub async fn hold_back(node: &Node, job: &JobGuard<'_>) {
-    if !node.dials.any() {
+    if !node.faults.any() {
         return;
     }
     let (meter, clock) = (&job.job().meter, node.registry.clock());
     job.set_state(ConnState::Held);
     meter.wait(Wait::Reply, clock.now_us());
-    node.dials.hold_back().await;
+    node.faults.hold_back().await;
     meter.resume(|| clock.now_us());
 }
 
@@ -327,7 +327,7 @@ pub async fn send_body<S: Source>(
     let _watched = job.job().watch(down.stream.held(), source.socket(), length);
     meter.begin(clock.now_us());
     let fixed = limits.sockbuf.is_some();
-    let pace = Pace { meter, clock, dials: &node.dials, idle: limits.idle, stall: limits.stall, step: STEP, fixed };
+    let pace = Pace { meter, clock, faults: &node.faults, idle: limits.idle, stall: limits.stall, step: STEP, fixed };
     let early = match job.job().protocol() {
         Protocol::Http => Early::Keep(&mut down.inbox),
         Protocol::Legacy => Early::Discard,
@@ -363,7 +363,7 @@ pub async fn send_body<S: Source>(
     if sent.is_ok() {
         latency::after_body(&limits, job, down.asked_last);
     }
-    note_dials(node, job);
+    record_faults(node, job);
     match sent {
         Ok(()) => {
             job.served();

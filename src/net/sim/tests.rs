@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faulty::{Fault, Plan, Seeded, Slices, join};
 use super::{MACHINE, moved, pair, run};
-use crate::dials::Dials;
+use crate::faults::Faults;
 use crate::net::access::{Access, LocalUsers};
 use crate::net::fetch::{FetchJob, Fetched, VerifyMode, client, fetch};
 use crate::net::limits::Limits;
@@ -48,7 +48,7 @@ struct Scene {
     protocols: Vec<Option<Protocol>>,
     slices: Slices,
     faults: Vec<Planned>,
-    /// This hop refuses this dial.
+    /// This hop refuses this connect.
     refuses: Option<(usize, usize)>,
     expect: Option<Algorithm>,
     /// The digest is known before it is asked for.
@@ -62,11 +62,11 @@ struct Scene {
     seed: u64,
 }
 
-/// A fault, on which dial to which hop, in which direction and where.
+/// A fault, on which connect to which hop, in which direction and where.
 #[derive(Clone, Copy, Debug)]
 struct Planned {
     hop: usize,
-    dial: usize,
+    connect: usize,
     back: bool,
     at: u64,
     fault: Fault,
@@ -110,11 +110,11 @@ impl Scene {
         (0..self.size).map(|_| random.next() as u8).collect()
     }
 
-    fn plan(&self, hop: usize, dial: usize, back: bool) -> Plan {
-        let here = |planned: &&Planned| (planned.hop, planned.dial, planned.back) == (hop, dial, back);
+    fn plan(&self, hop: usize, connect: usize, back: bool) -> Plan {
+        let here = |planned: &&Planned| (planned.hop, planned.connect, planned.back) == (hop, connect, back);
         let mut faults: Vec<(u64, Fault)> = self.faults.iter().filter(here).map(|p| (p.at, p.fault)).collect();
         faults.sort_by_key(|(at, _)| *at);
-        Plan { faults, ..Plan::sliced(self.slices, self.seed ^ (hop * 100 + dial * 2 + usize::from(back)) as u64) }
+        Plan { faults, ..Plan::sliced(self.slices, self.seed ^ (hop * 100 + connect * 2 + usize::from(back)) as u64) }
     }
 
     fn altered(&self) -> usize {
@@ -132,7 +132,7 @@ impl Planned {
         };
         Self {
             hop: random.below(hops as u64) as usize,
-            dial: random.below(5).saturating_sub(2) as usize,
+            connect: random.below(5).saturating_sub(2) as usize,
             back,
             at: random.below(reach),
             fault: Fault::any(random),
@@ -144,7 +144,7 @@ impl Planned {
 struct Chain {
     scene: Scene,
     nodes: Vec<Arc<Node>>,
-    dials: RefCell<HashMap<usize, usize>>,
+    faults: RefCell<HashMap<usize, usize>>,
     /// Sessions and connections that have not ended.
     tasks: Arc<AtomicUsize>,
 }
@@ -174,34 +174,34 @@ impl Chain {
         let node = |hop: usize| {
             let config = NodeConfig {
                 access: Access { local_users: LocalUsers::Any, ..Access::new(address(hop)) }, // Pairs have no user.
-                dials: Dials { limit: scene.limit.filter(|_| hop == 0), ..Dials::default() },
+                faults: Faults { limit: scene.limit.filter(|_| hop == 0), ..Faults::default() },
                 resolver: Resolver::default().on(MACHINE),
                 ..NodeConfig::of_test(address(hop), Root::open(root).unwrap().on(MACHINE))
             };
             Node::new(config, address(hop))
         };
         let nodes = (0..scene.protocols.len()).map(node).collect();
-        Self { scene, nodes, dials: RefCell::default(), tasks: Arc::default() }
+        Self { scene, nodes, faults: RefCell::default(), tasks: Arc::default() }
     }
 
     /// A connection to a hop, with whatever the seed has for it in between.
-    fn dial(&self, to: SocketAddr) -> std::io::Result<std::os::fd::OwnedFd> {
+    fn connect(&self, to: SocketAddr) -> std::io::Result<std::os::fd::OwnedFd> {
         let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let hop = usize::from(to.port()).checked_sub(9101).filter(|hop| *hop < self.nodes.len()).ok_or_else(refused)?;
-        let dial = {
-            let mut dials = self.dials.borrow_mut();
-            let dials = dials.entry(hop).or_default();
-            *dials += 1;
-            *dials - 1
+        let connect = {
+            let mut faults = self.faults.borrow_mut();
+            let faults = faults.entry(hop).or_default();
+            *faults += 1;
+            *faults - 1
         };
-        if self.scene.refuses == Some((hop, dial)) {
+        if self.scene.refuses == Some((hop, connect)) {
             return Err(refused());
         }
         let (near, mut near_end) = pair()?;
         let (far, mut far_end) = pair()?;
         let node = Arc::clone(&self.nodes[hop]);
         let far = tokio::net::TcpStream::from_std(far.into())?;
-        let peer = SocketAddr::from(([127, 0, 0, 1], 20_000 + (hop * 100 + dial) as u16));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 20_000 + (hop * 100 + connect) as u16));
         let conn = node.registry.open(peer);
         let head = conn.begin_head(Slots(node.config.max_connections)).unwrap();
         let deadline = Deadline::after(node.config.limits.head);
@@ -210,7 +210,7 @@ impl Chain {
             session::run(node, far, conn, head, deadline).await;
             drop(running);
         });
-        let (mut there, mut back) = (self.scene.plan(hop, dial, false), self.scene.plan(hop, dial, true));
+        let (mut there, mut back) = (self.scene.plan(hop, connect, false), self.scene.plan(hop, connect, true));
         let stall = [&mut there, &mut back].into_iter().find_map(|plan| {
             let at = plan.faults.iter().position(|(_, fault)| *fault == Fault::Stall)?;
             // What would come behind it never comes.
@@ -288,12 +288,12 @@ fn live(seed: u64) -> (Tally, u64) {
     let content = scene.content();
     write(root.path(), &content, scene.settled);
     let chain: Rc<RefCell<Option<Rc<Chain>>>> = Rc::default();
-    let dialling = Rc::clone(&chain);
-    let dialer = move |to| {
-        let chain = dialling.borrow().clone();
-        chain.expect("the chain stands").dial(to)
+    let connecting = Rc::clone(&chain);
+    let connector = move |to| {
+        let chain = connecting.borrow().clone();
+        chain.expect("the chain stands").connect(to)
     };
-    run(seed, Box::new(dialer), || async {
+    run(seed, Box::new(connector), || async {
         let running = Rc::new(Chain::new(scene, root.path()));
         chain.replace(Some(Rc::clone(&running)));
         let tally = use_it(&running, root.path(), content).await;

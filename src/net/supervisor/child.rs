@@ -93,14 +93,14 @@ impl Spec {
         command.arg("--until-stdin-closes");
         // Whoever holds the token of a node of its own may do what it likes with it.
         command.arg("--allow-faults");
-        let dials = spawning.dials.get(self.hop - 1).copied().unwrap_or_default();
-        if let Some(limit) = dials.limit {
+        let faults = spawning.faults.get(self.hop - 1).copied().unwrap_or_default();
+        if let Some(limit) = faults.limit {
             command.arg("--limit").arg(limit.to_string());
         }
-        if dials.delay_ms > 0 {
-            command.arg("--delay").arg(format!("{}ms", dials.delay_ms));
+        if faults.delay_ms > 0 {
+            command.arg("--delay").arg(format!("{}ms", faults.delay_ms));
         }
-        for fault in dials.faults() {
+        for fault in faults.disruptive() {
             command.arg("--fault").arg(fault.to_string());
         }
         if let Host::Name(name) = &self.address.host {

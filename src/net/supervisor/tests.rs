@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::dials::Dials;
+use crate::faults::Faults;
 use crate::route::FileName;
 use crate::snapshot::Level;
 
@@ -38,7 +38,7 @@ async fn stage(mode: &str, hops: &[&str], change: impl FnOnce(&mut Spawning)) ->
         root: folder.path().to_owned(),
         read: ReadToken::Configured(Secret::new("r").unwrap()),
         control: Secret::new("c").unwrap(),
-        dials: Vec::new(),
+        faults: Vec::new(),
         allow_next: None,
         drain: Duration::from_secs(1),
         flags: Vec::new(),
@@ -79,8 +79,8 @@ impl Stage {
 #[tokio::test]
 async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
     let mut stage = stage("good", &["127.0.0.1", "localhost", "127.0.0.1"], |spawning| {
-        let slow = Dials { delay_ms: 5, fragment: Some(7), reject: true, ..Dials::default() };
-        spawning.dials = vec![slow, Dials { limit: Some(2_000_000), ..Dials::default() }];
+        let slow = Faults { delay_ms: 5, fragment: Some(7), reject: true, ..Faults::default() };
+        spawning.faults = vec![slow, Faults { limit: Some(2_000_000), ..Faults::default() }];
         spawning.flags = vec!["--idle-timeout".into(), "30s".into()];
     })
     .await;

@@ -1,4 +1,4 @@
-//! Dialling: resolve a hop, judge each address, connect to the first that answers.
+//! Connecting: resolve a hop, judge each address, connect to the first that answers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::wire::{Action, Problem, Reason};
 
 /// An open connection and what it took to get it.
 #[derive(Debug)]
-pub struct Dialed {
+pub struct Connected {
     /// The connection, with Nagle's algorithm off.
     pub stream: TcpStream,
     /// The address that answered.
@@ -29,7 +29,7 @@ pub struct Dialed {
     /// Resolving, in ms; 0 for an IP address.
     pub resolve_ms: f64,
     /// Connecting, in ms.
-    pub dial_ms: f64,
+    pub connect_ms: f64,
     /// Bytes of the first words that were sent already.
     pub said: usize,
 }
@@ -43,36 +43,36 @@ fn needs_interface(address: SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(address) if address.ip().is_unicast_link_local() && address.scope_id() == 0)
 }
 
-/// Connects as [`dial_by`] does, with the system's resolver.
-pub async fn dial(
+/// Connects as [`connect_with`] does, with the system's resolver.
+pub async fn connect(
     hop: &HostPort,
     limit: Duration,
     judge: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
     first: &[u8],
     buffers: Option<u32>,
-) -> Result<Dialed, Problem> {
-    dial_by(&Resolver::default(), hop, limit, judge, first, buffers).await
+) -> Result<Connected, Problem> {
+    connect_with(&Resolver::default(), hop, limit, judge, first, buffers).await
 }
 
-/// Connects to a hop within a time limit; `judge` has the last word on every address that would really be dialled.
+/// Connects to a hop within a time limit; `judge` has the last word on every address that would really be connected to.
 ///
 /// `first` is what will be said to it. A neighbour on the same machine takes it at once, which saves waiting to be told
-/// that the connection is there; `Dialed::said` is 0 where it still has to be said. `buffers` is the size of the
+/// that the connection is there; `Connected::said` is 0 where it still has to be said. `buffers` is the size of the
 /// kernel's buffers, where that is fixed.
 ///
 /// The problem counts the hop as the next one (`hop` 1, `reporter` 0).
-pub async fn dial_by(
+pub async fn connect_with(
     resolver: &Resolver,
     hop: &HostPort,
     limit: Duration,
     judge: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
     first: &[u8],
     buffers: Option<u32>,
-) -> Result<Dialed, Problem> {
+) -> Result<Connected, Problem> {
     let began = Instant::now();
     let mut deadline = Deadline::after(limit);
     let fail = |reason, action, detail: String| Problem::next(reason, action, hop, detail, ms_since(began));
-    let mut dialing = began;
+    let mut connecting = began;
     let addresses = match &hop.host {
         Host::Ip(ip) => vec![SocketAddr::new(*ip, hop.port)],
         // In a box: most hops are addresses. The lookup keeps a deadline of its own; if this program stops, both move.
@@ -82,7 +82,7 @@ pub async fn dial_by(
             .unwrap_or(Err(ResolveError::TimedOut))
         {
             Ok(found) => {
-                dialing = Instant::now();
+                connecting = Instant::now();
                 found.iter().map(|ip| SocketAddr::new(*ip, hop.port)).collect()
             }
             Err(error @ ResolveError::TimedOut) => {
@@ -97,24 +97,24 @@ pub async fn dial_by(
             }
         },
     };
-    let resolve_ms = (dialing - began).as_secs_f64() * 1000.0;
+    let resolve_ms = (connecting - began).as_secs_f64() * 1000.0;
     let mut last = None;
     for address in addresses {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         if let Err(Refused { refusal, why }) = judge(address) {
-            last = Some(Problem::not_dialled(refusal, hop, why, ms_since(began)));
+            last = Some(Problem::refused_by_policy(refusal, hop, why, ms_since(began)));
             continue;
         }
         if needs_interface(address) {
             last = Some(fail(Reason::Unreachable, Action::Connect, NO_INTERFACE.to_owned()));
             continue;
         }
-        match deadline.bound(connect(resolver.machine(), address, first, buffers)).await {
+        match deadline.bound(connect_address(resolver.machine(), address, first, buffers)).await {
             Err(_) => return Err(fail(Reason::TimedOut, Action::Connect, String::new())),
             Ok(Err(error)) if is_shortage(&error) => return Err(shortage(Action::Connect, &error)),
             Ok(Err(error)) => last = Some(fail(reason_of(&error), Action::Connect, detail_of(&error))),
             Ok(Ok((stream, said))) => {
-                return Ok(Dialed { stream, address, resolve_ms, dial_ms: ms_since(dialing), said });
+                return Ok(Connected { stream, address, resolve_ms, connect_ms: ms_since(connecting), said });
             }
         }
     }
@@ -122,7 +122,7 @@ pub async fn dial_by(
 }
 
 /// Connects, and says the first words where that needs no waiting.
-async fn connect(
+async fn connect_address(
     machine: Machine,
     address: SocketAddr,
     first: &[u8],
@@ -203,13 +203,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let limit = Duration::from_secs(5);
-        let dialed = dial(&address.into(), limit, &|_| Ok(()), b"", Some(16 * 1024)).await.unwrap();
-        assert_eq!((dialed.address, dialed.resolve_ms), (address, 0.0));
-        let socket = socket2::SockRef::from(&dialed.stream);
+        let connected = connect(&address.into(), limit, &|_| Ok(()), b"", Some(16 * 1024)).await.unwrap();
+        assert_eq!((connected.address, connected.resolve_ms), (address, 0.0));
+        let socket = socket2::SockRef::from(&connected.stream);
         let sizes = (socket.send_buffer_size().unwrap(), socket.recv_buffer_size().unwrap());
         assert_eq!(sizes, (32 * 1024, 32 * 1024), "the kernel keeps as much again for itself");
         drop(listener);
-        let problem = dial(&address.into(), limit, &|_| Ok(()), b"", None).await.unwrap_err();
+        let problem = connect(&address.into(), limit, &|_| Ok(()), b"", None).await.unwrap_err();
         assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::Refused, 1, 0));
     }
 
@@ -222,12 +222,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_judge_sees_the_address_that_would_be_dialled() {
+    async fn the_judge_sees_the_address_that_would_be_connected_to() {
         let limit = Duration::from_secs(5);
         let hop = "[::ffff:127.0.0.1]:9".parse().unwrap();
         let judge =
             |address: SocketAddr| Err(Refused { refusal: Refusal::Never, why: format!("{address} is not allowed") });
-        let problem = dial(&hop, limit, &judge, b"", None).await.unwrap_err();
+        let problem = connect(&hop, limit, &judge, b"", None).await.unwrap_err();
         assert_eq!((problem.reason, problem.refusal), (Reason::Policy, Some(Refusal::Never)));
         assert_eq!(problem.detail.as_str(), "127.0.0.1:9 is not allowed");
     }

@@ -51,27 +51,27 @@ impl Upstream {
             match self.exchange(&mut link, hop, request, deadline, None, told).await {
                 Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
                 Err(Failed::Problem(problem)) => return Err(problem),
-                // A kept connection may have been closed while the request was on its way: dial again, once.
+                // A kept connection may have been closed while the request was on its way: connect again, once.
                 Err(Failed::Unanswered(_) | Failed::SpeaksLegacy) => {}
             }
         }
         let question = question(hop, request, deadline)?;
-        // Only nodes are dialled ahead, and a base is for other servers.
+        // Only nodes are opened ahead, and a base is for other servers.
         let spare = if hop.base.is_none() { self.links.spares.take(&hop.address, &question) } else { None };
         if let Some((stream, address, said)) = spare {
             let mut link = Link::new(&hop.address, address, Protocol::Http, stream, 0.0);
             match self.exchange(&mut link, hop, request, deadline, Some(&question[said..]), told).await {
                 Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
                 Err(Failed::Problem(problem)) => return Err(problem),
-                // So may one that was dialled ahead.
+                // So may one that was opened ahead.
                 Err(Failed::Unanswered(_) | Failed::SpeaksLegacy) => {}
             }
         }
-        let (mut link, dialed, said) = self.connect(hop, Protocol::Http, deadline, &question, told).await?;
+        let (mut link, connected, said) = self.connect(hop, Protocol::Http, deadline, &question, told).await?;
         // What was not said at once is asked anew: less time is left by now.
         let rest = (said > 0).then(|| &question[said..]);
         match self.exchange(&mut link, hop, request, deadline, rest, told).await {
-            Ok(reply) => Ok(self.answered(link, reply, dialed)),
+            Ok(reply) => Ok(self.answered(link, reply, connected)),
             Err(Failed::Problem(problem) | Failed::Unanswered(problem)) => Err(problem),
             Err(Failed::SpeaksLegacy) => {
                 drop(link);
@@ -220,7 +220,7 @@ impl Upstream {
         told: Told<'_>,
     ) -> Result<Answer, Problem> {
         let text = legacy::encode_request(request, hop)?;
-        let (mut link, dialed, said) = self.connect(hop, Protocol::Legacy, deadline, &text, told).await?;
+        let (mut link, connected, said) = self.connect(hop, Protocol::Legacy, deadline, &text, told).await?;
         let asked = Instant::now();
         let mut wait = Wait { hop, request, asked, until: *deadline, unsure: false, told };
         if !matches!(wait.until.bound(link.stream.write_all(&text[said..])).await, Ok(Ok(()))) {
@@ -266,7 +266,7 @@ impl Upstream {
             lines: "Cache-Control: no-cache\r\n".into(),
             ..Reply::default()
         };
-        Ok(self.answered(link, Box::new(reply), dialed))
+        Ok(self.answered(link, Box::new(reply), connected))
     }
 }
 

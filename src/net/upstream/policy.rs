@@ -1,4 +1,4 @@
-//! Whom a node may dial, judged on the resolved, canonical socket address that is really dialled.
+//! Whom a node may connect to, judged on the resolved, canonical socket address that is really connected to.
 
 mod allow;
 
@@ -27,7 +27,7 @@ impl<'a> Purpose<'a> {
     }
 }
 
-/// An address that is not dialled.
+/// An address that is not connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Whether a list could open it.
@@ -42,7 +42,8 @@ impl Refused {
     }
 }
 
-/// Whom a node may dial: loopback where it listens on loopback, whatever was listed, and never what is unsafe to dial.
+/// Whom a node may connect to: loopback where it listens on loopback, whatever was listed, and never what is unsafe to
+/// connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     loopback: bool,
@@ -52,12 +53,13 @@ pub struct Policy {
 impl Policy {
     /// The policy of a node that listens on `listener` and was given this list.
     ///
-    /// A node that others can reach would lend them its place in the network, so it dials nobody who was not listed.
+    /// A node that others can reach would lend them its place in the network, so it connects to nobody who was not
+    /// listed.
     pub fn new(listener: SocketAddr, allow: AllowList) -> Self {
         Self { loopback: listener.ip().to_canonical().is_loopback(), allow }
     }
 
-    /// Whether an address may be dialled for a purpose.
+    /// Whether an address may be connected to for a purpose.
     ///
     /// Who opens the next hop of a chain does not open every URL of whatever may listen there.
     pub fn allows(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), Refused> {
@@ -68,7 +70,7 @@ impl Policy {
             return Err(Refused::new(Refusal::Never, format!("{address} has port 0")));
         }
         if let Some(kind) = never(ip) {
-            let why = format!("{address} is {kind}, which is never dialled");
+            let why = format!("{address} is {kind}, which is never connected to");
             return Err(Refused::new(Refusal::Never, why));
         }
         if self.loopback && ip.is_loopback() {
@@ -87,8 +89,8 @@ impl Policy {
         }
     }
 
-    /// Whether a hop is worth a lookup: a name is refused at once where no address behind it could be dialled at its
-    /// port.
+    /// Whether a hop is worth a lookup: a name is refused at once where no address behind it could be connected to at
+    /// its port.
     ///
     /// Where one could be, the addresses that the lookup finds are judged by [`Self::allows`] like any others.
     pub fn allows_name(&self, hop: &HostPort) -> Result<(), Refused> {
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_what_may_be_dialled() {
+    fn the_table_of_what_may_be_connected_to() {
         for (listener, list, address) in [
             (LOOPBACK, "", "127.0.0.1:1"),
             (LOOPBACK, "", "127.0.0.1:65535"),
@@ -374,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_refused_without_a_lookup_where_no_address_could_be_dialled() {
+    fn a_name_is_refused_without_a_lookup_where_no_address_could_be_connected_to() {
         for (listener, list, hop, allowed) in [
             (EVERYWHERE, "", "relay.example:9000", false),
             (EVERYWHERE, "10.0.0.7:9000,10.0.0.8:9100-9200", "relay.example:80", false),

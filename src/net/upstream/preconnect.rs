@@ -1,4 +1,4 @@
-//! Connections dialled ahead: after a chain, one to the hop it went on to, so that the next chain finds it open.
+//! Connections opened ahead: after a chain, one to the hop it went on to, so that the next chain finds it open.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -29,34 +29,34 @@ pub struct Spares(Mutex<Vec<Spare>>);
 struct Spare {
     hop: HostPort,
     address: SocketAddr,
-    dialled: Instant,
+    opened: Instant,
     socket: OwnedFd,
 }
 
 impl Spares {
-    /// Dials a hop ahead, at the address where it was just met. Nothing is waited for: a connection that is not there
+    /// Faults a hop ahead, at the address where it was just met. Nothing is waited for: a connection that is not there
     /// when it is wanted is none.
-    pub fn dial(&self, machine: Machine, hop: &HostPort, address: SocketAddr, buffers: Option<u32>) {
+    pub fn connect(&self, machine: Machine, hop: &HostPort, address: SocketAddr, buffers: Option<u32>) {
         let mut spares = self.lock();
         if spares.len() >= MOST || spares.iter().any(|spare| spare.hop == *hop) {
             return;
         }
         if let Ok(socket) = (machine.connect)(address, buffers) {
-            spares.push(Spare { hop: hop.clone(), address, dialled: Instant::now(), socket });
+            spares.push(Spare { hop: hop.clone(), address, opened: Instant::now(), socket });
         }
     }
 
     /// Takes the connection to a hop, if there is one that takes these first words; with it comes how many of their
     /// bytes it took.
     pub fn take(&self, hop: &HostPort, first: &[u8]) -> Option<(TcpStream, SocketAddr, usize)> {
-        let Spare { socket, address, dialled, .. } = {
+        let Spare { socket, address, opened, .. } = {
             let mut spares = self.lock();
             let at = spares.iter().position(|spare| spare.hop == *hop)?;
             spares.swap_remove(at)
         };
         // Bytes that nobody asked for would be taken for the answer, and an end means that the hop has let go of it.
         let silent = recv(&socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN);
-        if !silent || dialled.elapsed() >= KEPT {
+        if !silent || opened.elapsed() >= KEPT {
             return None;
         }
         let said = send(&socket, first, SendFlags::NOSIGNAL).ok()?;
@@ -66,7 +66,7 @@ impl Spares {
     /// Closes those that nobody came for; true if others are left.
     pub fn close_old(&self) -> bool {
         let mut spares = self.lock();
-        spares.retain(|spare| spare.dialled.elapsed() < KEPT);
+        spares.retain(|spare| spare.opened.elapsed() < KEPT);
         !spares.is_empty()
     }
 
@@ -95,12 +95,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_is_dialled_once_and_taken_once() {
+    async fn a_connection_is_connected_once_and_taken_once() {
         let (listener, address, hop) = listener().await;
         let spares = Spares::default();
         assert!(spares.take(&hop, b"?").is_none());
-        spares.dial(Machine::default(), &hop, address, None);
-        spares.dial(Machine::default(), &hop, address, None);
+        spares.connect(Machine::default(), &hop, address, None);
+        spares.connect(Machine::default(), &hop, address, None);
         let (mut stream, peer, said) = spares.take(&hop, b"who?").unwrap();
         assert_eq!((peer, said), (address, 4));
         assert!(spares.take(&hop, b"?").is_none() && !spares.close_old());
@@ -114,18 +114,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hop_that_spoke_unasked_or_let_go_is_dialled_anew() {
+    async fn a_hop_that_spoke_unasked_or_let_go_is_connected_anew() {
         let (listener, address, hop) = listener().await;
         let spares = Spares::default();
         for words in [&b"HTTP/1.1 408 Request Timeout\r\n\r\n"[..], b""] {
-            spares.dial(Machine::default(), &hop, address, None);
+            spares.connect(Machine::default(), &hop, address, None);
             let (mut accepted, _) = listener.accept().await.unwrap();
             accepted.write_all(words).await.unwrap();
             accepted.shutdown().await.unwrap();
             assert!(spares.take(&hop, b"?").is_none(), "{words:?}");
         }
         drop(listener);
-        spares.dial(Machine::default(), &hop, address, None);
+        spares.connect(Machine::default(), &hop, address, None);
         assert!(spares.take(&hop, b"?").is_none(), "nobody listens");
     }
 
@@ -133,7 +133,7 @@ mod tests {
     async fn what_nobody_comes_for_is_closed_soon_and_there_are_never_many() {
         let (listener, address, hop) = listener().await;
         let spares = Spares::default();
-        spares.dial(Machine::default(), &hop, address, None);
+        spares.connect(Machine::default(), &hop, address, None);
         let (mut accepted, _) = listener.accept().await.unwrap();
         assert!(spares.close_old(), "it is not old yet");
         tokio::time::pause();
@@ -142,7 +142,7 @@ mod tests {
         assert!(spares.take(&hop, b"?").is_none());
         assert_eq!(accepted.read(&mut [0; 1]).await.unwrap(), 0);
         for port in 1..=2 * MOST as u16 {
-            spares.dial(Machine::default(), &HostPort { port, ..hop.clone() }, address, None);
+            spares.connect(Machine::default(), &HostPort { port, ..hop.clone() }, address, None);
         }
         assert_eq!(spares.lock().len(), MOST);
         spares.close_all();

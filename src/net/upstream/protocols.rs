@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::connect::{Dialed, dial_by};
+use super::connect::{Connected, connect_with};
 use super::policy::Refused;
 use super::preconnect::Spares;
 use super::resolve::Resolver;
@@ -27,7 +27,7 @@ const MOST: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Links {
     protocols: Mutex<BTreeMap<HostPort, (Protocol, Instant)>>,
-    /// Connections to them that were dialled ahead.
+    /// Connections to them that were opened ahead.
     pub spares: Spares,
     /// What looks their names up.
     pub(super) resolver: Resolver,
@@ -73,7 +73,8 @@ pub async fn probe(
 ) -> Option<Protocol> {
     let asked = async {
         let request = [PROBE_NAME, format!("\n{} {}", hop.host, hop.port).as_bytes()].concat();
-        let Dialed { mut stream, said, .. } = dial_by(resolver, hop, limit, judge, &request, None).await.ok()?;
+        let Connected { mut stream, said, .. } =
+            connect_with(resolver, hop, limit, judge, &request, None).await.ok()?;
         stream.write_all(&request[said..]).await.ok()?;
         let mut answer = Vec::new();
         let mut chunk = [0; 64];

@@ -14,7 +14,7 @@ use crate::net::access::Secret;
 use crate::net::http_client::{Asked, ask, hops_of, is_problem, page_request, short_body};
 use crate::net::os::deadline::within;
 use crate::net::supervisor::{HopLinks, is_near};
-use crate::net::upstream::connect::dial;
+use crate::net::upstream::connect::connect;
 use crate::net::upstream::protocols::{SILENCE, probe};
 use crate::net::upstream::resolve::Resolver;
 use crate::route::{Hop, Protocol};
@@ -213,17 +213,17 @@ impl HopTask {
                 Some(Protocol::Legacy) => return Err(Failure::Original),
                 Some(Protocol::Http) => {}
                 None => {
-                    let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
+                    let connected = connect(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
                     let silent = |_| Failure::Silent("did not answer in time".into());
-                    return Err(dialed.map_or_else(|problem| not_connected(&problem), silent));
+                    return Err(connected.map_or_else(|problem| not_connected(&problem), silent));
                 }
             }
         }
-        let dialed = dial(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
-        let dialed = dialed.map_err(|problem| not_connected(&problem))?;
+        let connected = connect(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
+        let connected = connected.map_err(|problem| not_connected(&problem))?;
         let request =
             page_request(&hop.address, &[], EVENTS, self.token(), ANSWER).map_err(|error| no_request(&error))?;
-        let asking = ask(dialed.stream, &hop.address, request, ANSWER);
+        let asking = ask(connected.stream, &hop.address, request, ANSWER);
         pin!(asking);
         let early = within(SILENCE, &mut asking).await.ok();
         // The original says nothing to HTTP, or trips over it and closes; a question of its own tells it from a slow
@@ -247,9 +247,9 @@ impl HopTask {
     async fn through(&self) -> Result<Asked, Failure> {
         let (first, behind) = (&self.subject.way[0].address, &self.subject.way[1..=self.subject.at]);
         let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
-        let dialed = dial(first, CONNECT, &|_| Ok(()), b"", None).await.map_err(named)?;
+        let connected = connect(first, CONNECT, &|_| Ok(()), b"", None).await.map_err(named)?;
         let request = page_request(first, behind, EVENTS, self.token(), ANSWER).map_err(|error| no_request(&error))?;
-        let asked = ask(dialed.stream, first, request, ANSWER).await.map_err(named)?;
+        let asked = ask(connected.stream, first, request, ANSWER).await.map_err(named)?;
         judge(asked, self.subject.at as u32, self.subject.at as u32).await
     }
 

@@ -127,7 +127,7 @@ impl HopState {
 
 /// True if two reports look different; time passes in all of them, and we ourselves read pages.
 fn differs(before: &NodeSnapshot, after: &NodeSnapshot) -> bool {
-    let told = |node: &NodeSnapshot| (node.totals, node.more, node.draining, node.dials, node.node.clone());
+    let told = |node: &NodeSnapshot| (node.totals, node.more, node.draining, node.faults, node.node.clone());
     told(before) != told(after) || !shown(before).eq(shown(after))
 }
 

@@ -57,11 +57,11 @@ fn is_down(hop: &HopSnapshot) -> bool {
 
 #[tokio::test]
 async fn running_nodes_are_attached_and_their_end_shows_at_once() {
-    let (first, second) = (site(|_| {}).await, site(|config| config.dials.limit = Some(7)).await);
+    let (first, second) = (site(|_| {}).await, site(|config| config.faults.limit = Some(7)).await);
     let mut watcher = Watcher::start(&route(&[first.node.address, second.node.address]), &Tokens::default(), None);
     let hops = until(&mut watcher, |hops| hops.iter().all(|hop| hop.link == HopLink::Attached)).await;
     assert_eq!((hops[1].number, hops[1].origin, hops[1].ours), (2, true, false));
-    assert_eq!(hops[1].node.as_ref().unwrap().dials.limit, Some(7));
+    assert_eq!(hops[1].node.as_ref().unwrap().faults.limit, Some(7));
     let began = Instant::now();
     second.running.abort();
     let hops = until(&mut watcher, |hops| is_down(&hops[1])).await;

@@ -16,7 +16,7 @@ pub const LINE: Set = 1 << 1;
 pub const PALETTE: Set = 1 << 2;
 /// The list of keys is open.
 pub const HELP: Set = 1 << 3;
-/// A list to choose from is open: columns, dials, settings.
+/// A list to choose from is open: columns, faults, settings.
 pub const PICK: Set = 1 << 4;
 /// The person is asked whether to leave.
 pub const LEAVE: Set = 1 << 5;
@@ -148,8 +148,8 @@ pub static TABLE: &[Binding] = &[
     bind("restart-node", OF_NODES, &["R"], Action::Node(NodeAction::RestartNode))
         .says(Nodes, "stop the marked hop's node and start it anew", Left("restart node", "restart"))
         .when(|s, c| s.restartable(c).is_some()),
-    bind("dials", OF_NODES, &["!"], Action::Node(NodeAction::Dials))
-        .says(Nodes, "the marked hop's dials: cap, delay, stall and others", Left("dials", "dials"))
+    bind("faults", OF_NODES, &["!"], Action::Node(NodeAction::Faults))
+        .says(Nodes, "the marked hop's faults: cap, delay, stall and others", Left("faults", "faults"))
         .when(|s, c| s.turnable(c).is_some()),
     bind("drain-node", OF_NODES, &["d"], Action::Node(NodeAction::DrainNode))
         .says(Nodes, "have the marked hop's node take no new work", Left("drain", "drain"))
@@ -245,7 +245,7 @@ pub static TABLE: &[Binding] = &[
         .says(Over, "one line down", Left("select", "select")).when(chooses),
     bind("over-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).during(PICK).says(Over, "one line up", Nowhere).when(chooses),
     bind("over-none", ANY, &["0"], Action::Transfer(TransferAction::NoCap)).during(PICK)
-        .says(Over, "turn a dial back to nothing", Left("off", "off")).when(UiState::dial_is_turned),
+        .says(Over, "turn a change back to nothing", Left("off", "off")).when(UiState::any_fault_set),
     bind("help-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(HELP)
         .says(Over, "scroll down", Left("scroll", "scroll")).when(scrolls),
     bind("help-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).during(HELP).says(Over, "scroll up", Nowhere).when(scrolls),

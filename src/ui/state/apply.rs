@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 
-use super::{Ask, DIALS, Depth, Effect, Frozen, Mode, Panel, Stays, UiState, running};
+use super::{Ask, Depth, Effect, FAULTS, Frozen, Mode, Panel, Stays, UiState, running};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, Level, Phase};
 use crate::ui::action::{Action, NodeAction, TransferAction, ViewAction};
@@ -153,8 +153,8 @@ impl UiState {
                 return Some(Command::CapTransfer { number: transfer.number, rate: Some(rate) });
             }
             TransferAction::NoCap => {
-                if let Some((hop, dial)) = self.dial_off() {
-                    return Some(Command::Turn { hop, dial });
+                if let Some((hop, change)) = self.fault_off() {
+                    return Some(Command::SetFault { hop, change });
                 }
                 return self.capped(chain).map(|t| Command::CapTransfer { number: t.number, rate: None });
             }
@@ -178,9 +178,9 @@ impl UiState {
                 self.ask(Ask::Attach, "");
                 return None;
             }
-            NodeAction::Dials => {
+            NodeAction::Faults => {
                 let hop = self.turnable(chain)?;
-                self.mode = Mode::Dials { hop, at: 0 };
+                self.mode = Mode::Faults { hop, at: 0 };
                 return None;
             }
             NodeAction::StopNode => {
@@ -243,13 +243,13 @@ impl UiState {
                 }
                 None
             }
-            Mode::Dials { hop, at } => {
+            Mode::Faults { hop, at } => {
                 let (hop, at) = (*hop, *at);
                 let node = chain.hops.iter().find(|h| h.number == hop).and_then(|hop| hop.node.as_ref())?;
-                if let Some(dial) = DIALS[at].toggled(node) {
-                    return Some(Command::Turn { hop, dial });
+                if let Some(change) = FAULTS[at].toggled(node) {
+                    return Some(Command::SetFault { hop, change });
                 }
-                self.ask(Ask::Dial { hop, at }, "");
+                self.ask(Ask::FaultChange { hop, at }, "");
                 None
             }
             Mode::Settings { at } => {
@@ -276,8 +276,8 @@ impl UiState {
         if let Mode::Line(prompt) = &self.mode {
             match prompt.ask {
                 Ask::Filter(panel) => self.lists.set_filter(panel, String::new()),
-                Ask::Dial { hop, at } => {
-                    self.mode = Mode::Dials { hop, at };
+                Ask::FaultChange { hop, at } => {
+                    self.mode = Mode::Faults { hop, at };
                     return;
                 }
                 Ask::Name | Ask::Cap(_) | Ask::Attach => {}

@@ -2,14 +2,14 @@
 
 use super::{Mode, Panel, UiState};
 use crate::command::Command;
-use crate::dials::Dial;
+use crate::faults::FaultChange;
 use crate::route::{FileName, Hop};
 use crate::snapshot::{ChainSnapshot, Entry, NodeSnapshot};
 use crate::ui::action::Edit;
 use crate::ui::edit::LineEdit;
 use crate::units::{Bytes, Rate, parse_bytes, parse_time};
 
-/// How a dial that is not turned reads.
+/// How a change that is not turned reads.
 pub(super) const OFF: &str = "off";
 
 /// What a line is typed for.
@@ -23,11 +23,11 @@ pub enum Ask {
     Cap(u64),
     /// The node to watch.
     Attach,
-    /// The value of a hop's dial.
-    Dial {
+    /// The value of a hop's change.
+    FaultChange {
         /// The hop, from 1.
         hop: usize,
-        /// The dial's place in `DIALS`.
+        /// The change's place in `FAULTS`.
         at: usize,
     },
 }
@@ -80,9 +80,9 @@ impl Prompt {
             Ask::Filter(_) => "filter".to_owned(),
             Ask::Cap(number) => format!("cap of #{number}, such as 400K or none?"),
             Ask::Attach => "watch which node, HOST PORT?".to_owned(),
-            Ask::Dial { hop, at } => {
-                let dial = DIALS.get(at).map_or("", |dial| dial.name());
-                format!("{dial} of hop {hop}?")
+            Ask::FaultChange { hop, at } => {
+                let change = FAULTS.get(at).map_or("", |change| change.name());
+                format!("{change} of hop {hop}?")
             }
         }
     }
@@ -174,12 +174,14 @@ impl UiState {
             },
             Ask::Cap(number) => rate_or_none(text).map(|rate| Some(Command::CapTransfer { number, rate })),
             Ask::Attach => Hop::parse_line(text).map(|hop| Some(Command::Attach(hop))),
-            Ask::Dial { hop, at } => DIALS[at].parse(text).map(|dial| Some(Command::Turn { hop, dial })),
+            Ask::FaultChange { hop, at } => {
+                FAULTS[at].parse(text).map(|change| Some(Command::SetFault { hop, change }))
+            }
         };
         match taken {
             Ok(command) => {
                 self.mode = match prompt.ask {
-                    Ask::Dial { hop, at } => Mode::Dials { hop, at },
+                    Ask::FaultChange { hop, at } => Mode::Faults { hop, at },
                     _ => Mode::Browse,
                 };
                 command
@@ -214,7 +216,7 @@ impl UiState {
     }
 }
 
-/// One dial as the panel shows it.
+/// One change as the panel shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knob {
     /// The cap.
@@ -233,8 +235,8 @@ pub enum Knob {
     Reject,
 }
 
-/// All dials, in the order of the panel.
-pub const DIALS: [Knob; 7] =
+/// All faults, in the order of the panel.
+pub const FAULTS: [Knob; 7] =
     [Knob::Limit, Knob::Delay, Knob::Jitter, Knob::Stall, Knob::Fragment, Knob::Truncate, Knob::Reject];
 
 impl Knob {
@@ -266,62 +268,62 @@ impl Knob {
 
     /// The value a node reports.
     pub fn value(self, node: &NodeSnapshot) -> String {
-        let dials = &node.dials;
+        let faults = &node.faults;
         let ms = |ms: u64| if ms == 0 { OFF.to_owned() } else { format!("{ms}ms") };
         let on = |on: bool| if on { "on".to_owned() } else { OFF.to_owned() };
         let bytes = |n: Option<u64>| n.map_or_else(|| OFF.to_owned(), |n| Bytes(n).to_string());
         match self {
-            Self::Limit => dials.limit.map_or_else(|| OFF.to_owned(), |rate| Rate(rate).to_string()),
-            Self::Delay => ms(dials.delay_ms),
-            Self::Jitter => ms(dials.jitter_ms),
-            Self::Stall => on(dials.stall),
-            Self::Fragment => bytes(dials.fragment),
-            Self::Truncate => bytes(dials.truncate),
-            Self::Reject => on(dials.reject),
+            Self::Limit => faults.limit.map_or_else(|| OFF.to_owned(), |rate| Rate(rate).to_string()),
+            Self::Delay => ms(faults.delay_ms),
+            Self::Jitter => ms(faults.jitter_ms),
+            Self::Stall => on(faults.stall),
+            Self::Fragment => bytes(faults.fragment),
+            Self::Truncate => bytes(faults.truncate),
+            Self::Reject => on(faults.reject),
         }
     }
 
     /// The node reports anything but off.
     pub fn is_turned(self, node: &NodeSnapshot) -> bool {
-        let mut dials = node.dials;
-        dials.turn(self.off());
-        dials != node.dials
+        let mut faults = node.faults;
+        faults.set(self.off());
+        faults != node.faults
     }
 
-    /// The turn of a dial that is on or off; `None` for one that needs a value.
-    pub fn toggled(self, node: &NodeSnapshot) -> Option<Dial> {
+    /// The turn of a change that is on or off; `None` for one that needs a value.
+    pub fn toggled(self, node: &NodeSnapshot) -> Option<FaultChange> {
         match self {
-            Self::Stall => Some(Dial::Stall(!node.dials.stall)),
-            Self::Reject => Some(Dial::Reject(!node.dials.reject)),
+            Self::Stall => Some(FaultChange::Stall(!node.faults.stall)),
+            Self::Reject => Some(FaultChange::Reject(!node.faults.reject)),
             _ => None,
         }
     }
 
     /// The turn back to nothing.
-    pub fn off(self) -> Dial {
+    pub fn off(self) -> FaultChange {
         match self {
-            Self::Limit => Dial::Limit(None),
-            Self::Delay => Dial::Delay(0),
-            Self::Jitter => Dial::Jitter(0),
-            Self::Stall => Dial::Stall(false),
-            Self::Fragment => Dial::Fragment(None),
-            Self::Truncate => Dial::Truncate(None),
-            Self::Reject => Dial::Reject(false),
+            Self::Limit => FaultChange::Limit(None),
+            Self::Delay => FaultChange::Delay(0),
+            Self::Jitter => FaultChange::Jitter(0),
+            Self::Stall => FaultChange::Stall(false),
+            Self::Fragment => FaultChange::Fragment(None),
+            Self::Truncate => FaultChange::Truncate(None),
+            Self::Reject => FaultChange::Reject(false),
         }
     }
 
     /// Reads a typed value.
-    fn parse(self, text: &str) -> Result<Dial, String> {
+    fn parse(self, text: &str) -> Result<FaultChange, String> {
         if is_none(text) {
             return Ok(self.off());
         }
         let ms = |text| parse_time(text).map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         match self {
-            Self::Limit => parse_bytes(text).map(|rate| Dial::Limit(Some(rate))),
-            Self::Delay => ms(text).map(Dial::Delay),
-            Self::Jitter => ms(text).map(Dial::Jitter),
-            Self::Fragment => parse_bytes(text).map(|most| Dial::Fragment(Some(most))),
-            Self::Truncate => parse_bytes(text).map(|at| Dial::Truncate(Some(at))),
+            Self::Limit => parse_bytes(text).map(|rate| FaultChange::Limit(Some(rate))),
+            Self::Delay => ms(text).map(FaultChange::Delay),
+            Self::Jitter => ms(text).map(FaultChange::Jitter),
+            Self::Fragment => parse_bytes(text).map(|most| FaultChange::Fragment(Some(most))),
+            Self::Truncate => parse_bytes(text).map(|at| FaultChange::Truncate(Some(at))),
             Self::Stall | Self::Reject => Err("it is on or off".to_owned()),
         }
     }
@@ -341,12 +343,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dial_is_turned_by_its_value_and_not_by_how_that_reads() {
+    fn a_fault_is_set_by_its_value_and_not_by_its_display() {
         let mut node = NodeSnapshot::default();
-        assert!(DIALS.iter().all(|dial| !dial.is_turned(&node)));
-        node.dials.turn(Dial::Delay(250));
-        node.dials.turn(Dial::Truncate(Some(0)));
-        let turned: Vec<_> = DIALS.into_iter().filter(|dial| dial.is_turned(&node)).collect();
+        assert!(FAULTS.iter().all(|change| !change.is_turned(&node)));
+        node.faults.set(FaultChange::Delay(250));
+        node.faults.set(FaultChange::Truncate(Some(0)));
+        let turned: Vec<_> = FAULTS.into_iter().filter(|change| change.is_turned(&node)).collect();
         assert!(matches!(turned[..], [Knob::Delay, Knob::Truncate]), "{turned:?}");
     }
 }

@@ -28,7 +28,7 @@ impl UiState {
         self.node(chain, |hop| reports(hop) && hop.node.as_ref().is_some_and(|node| !node.draining))
     }
 
-    /// The hop whose dials can be turned.
+    /// The hop whose faults can be turned.
     pub fn turnable(&self, chain: &ChainSnapshot) -> Option<usize> {
         self.node(chain, reports)
     }

@@ -91,7 +91,7 @@ impl UiState {
         let choices = self.choices(chain);
         match &mut self.mode {
             Mode::Help { top } => *top = to(*top),
-            Mode::Palette { at, .. } | Mode::Columns { at } | Mode::Dials { at, .. } | Mode::Settings { at } => {
+            Mode::Palette { at, .. } | Mode::Columns { at } | Mode::Faults { at, .. } | Mode::Settings { at } => {
                 *at = to(*at).min(choices.saturating_sub(1));
             }
             Mode::Line(prompt) => prompt.choose(chain, to),
@@ -125,7 +125,7 @@ impl UiState {
             Mode::Columns { .. } => {
                 self.table().map_or(0, |(_, columns)| columns.iter().filter(|c| c.drop > 0).count())
             }
-            Mode::Dials { .. } => super::DIALS.len(),
+            Mode::Faults { .. } => super::FAULTS.len(),
             Mode::Settings { .. } => super::SETTINGS.len(),
             Mode::Browse | Mode::Help { .. } | Mode::Leaving => 0,
         }

@@ -23,7 +23,7 @@ impl UiState {
         let transfer = self.marked(chain).filter(|_| !chain.leaving)?;
         match transfer.phase {
             Phase::Paused => Some(Command::Resume(transfer.number)),
-            Phase::Dialing | Phase::Waiting | Phase::Streaming | Phase::Retrying | Phase::Locked => {
+            Phase::Connecting | Phase::Waiting | Phase::Streaming | Phase::Retrying | Phase::Locked => {
                 Some(Command::Pause(transfer.number))
             }
             Phase::Queued | Phase::Verifying | Phase::Done | Phase::Failed | Phase::Cancelled => None,

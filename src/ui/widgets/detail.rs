@@ -70,7 +70,7 @@ fn hop_fields(hop: &HopSnapshot) -> Vec<Field> {
         field("running for", nodes::uptime(node.uptime_us).to_string()),
         field("protocols", protocols.join(", ")),
         field("policy", node.policy.to_string()),
-        field("dials", nodes::dials(hop)),
+        field("faults", nodes::faults(hop)),
         field("connections", format!("{} open, {} accepted, {} refused", totals.open, totals.accepted, totals.refused)),
         field("requests", format!("{} served, {} failed", totals.served, totals.failed)),
         field("in, out", format!("{} and {} a second", rate(Some(hop.rate_in)), rate(Some(hop.rate_out)))),

@@ -27,8 +27,8 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     let all_up = if up == hops { Tone::Good } else { Tone::Bad };
     let gap: u16 = if area.width < NAMED.0 { 2 } else { 3 };
     let faults = data.hops.iter().filter_map(|hop| hop.node.as_ref()).any(|node| {
-        let dials = &node.dials;
-        dials.stall || dials.reject || dials.truncate.is_some() || dials.fragment.is_some()
+        let faults = &node.faults;
+        faults.stall || faults.reject || faults.truncate.is_some() || faults.fragment.is_some()
     });
 
     let tabs = tabs(area.width);

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::{header, heading};
-use crate::snapshot::verdict::{Limit, Part, SetUp, Turned};
+use crate::snapshot::verdict::{FaultKind, Limit, Part, SetUp};
 use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMPLES};
 use crate::ui::columns::{HOPS, Waits, cap as short_cap, count, dash, ms, percent, rate, waits};
 use crate::ui::fill::held;
@@ -180,7 +180,7 @@ fn figures(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, limit: Stri
 
 /// What holds the hop up: where the verdict names it, which the answer says, else where its time goes, else its cap.
 fn limit(data: &ChainSnapshot, hop: &HopSnapshot) -> (String, bool) {
-    let cap = hop.node.as_ref().and_then(|node| node.dials.limit);
+    let cap = hop.node.as_ref().and_then(|node| node.faults.limit);
     let n = hop.number;
     let running = data.others.is_some() || data.transfers.iter().any(|t| !t.phase.is_over());
     let limit = &data.judged().limit;
@@ -216,10 +216,10 @@ fn blame(limit: &Limit) -> &'static str {
         },
         Limit::Hop { .. } => "cpu",
         Limit::Cap { .. } => "cap",
-        Limit::Dial { dial, .. } => match dial {
-            Turned::Delay => "delay",
-            Turned::Stall => "stall",
-            Turned::Fragment => "fragment",
+        Limit::Fault { fault, .. } => match fault {
+            FaultKind::Delay => "delay",
+            FaultKind::Stall => "stall",
+            FaultKind::Fragment => "fragment",
         },
         Limit::Receiver { .. } => "reads not",
         Limit::SetUp { step: SetUp::Delay, .. } => "delay",

@@ -4,7 +4,7 @@ pub mod chain;
 pub mod chart;
 pub mod connections;
 pub mod detail;
-pub mod dials;
+pub mod faults;
 pub mod fields;
 pub mod footer;
 pub mod header;

@@ -11,7 +11,7 @@ use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
 use crate::ui::columns::{NODES, count, dash, or_dash};
 use crate::ui::grid::{cell, headings, place};
 use crate::ui::paint::row_of;
-use crate::ui::state::{DIALS, UiState};
+use crate::ui::state::{FAULTS, UiState};
 use crate::ui::theme::Tone;
 use crate::units::{Bytes, Eta};
 
@@ -58,11 +58,11 @@ pub fn body(area: Rect) -> Rect {
     Rect { y: area.y + above, height: area.height - above, ..area }
 }
 
-/// All dials that are turned, by name and value; a dash for none.
-pub fn dials(hop: &HopSnapshot) -> String {
+/// All faults that are turned, by name and value; a dash for none.
+pub fn faults(hop: &HopSnapshot) -> String {
     let Some(node) = &hop.node else { return dash() };
-    let turned = DIALS.iter().filter(|dial| dial.is_turned(node));
-    or_dash(turned.map(|dial| format!("{} {}", dial.name(), dial.value(node))).collect::<Vec<_>>().join(", "))
+    let turned = FAULTS.iter().filter(|fault| fault.is_turned(node));
+    or_dash(turned.map(|fault| format!("{} {}", fault.name(), fault.value(node))).collect::<Vec<_>>().join(", "))
 }
 
 /// How long a node has run.
@@ -83,7 +83,7 @@ fn figures(hop: &HopSnapshot) -> [String; 11] {
         count(totals.failed),
         count(totals.refused),
         Bytes(totals.flow.bytes_out).to_string(),
-        dials(hop),
+        faults(hop),
         or_dash(node.policy.to_string()),
     ]
 }

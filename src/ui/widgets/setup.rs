@@ -24,7 +24,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     let (theme, g) = (&state.theme, &state.theme.glyphs);
     let transfer = state.transfer(data);
     let name = match transfer {
-        Some(t) => format!("#{} set-up, ms ({} connect {} wait)", t.number, g.dial, g.wait),
+        Some(t) => format!("#{} set-up, ms ({} connect {} wait)", t.number, g.connect, g.wait),
         None => "Set-up".to_owned(),
     };
     let rows = transfer.map_or_else(Vec::new, rows);
@@ -54,7 +54,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
             // However short, it was there.
             let long = at(bar.offset_ms + bar.length_ms).saturating_sub(from).max(1).min(columns - from);
             let place = Rect { x: left + from, width: long, ..row };
-            let (glyph, tone) = if bar.step == Step::Wait { (g.wait, Tone::Flow) } else { (g.dial, Tone::Warn) };
+            let (glyph, tone) = if bar.step == Step::Wait { (g.wait, Tone::Flow) } else { (g.connect, Tone::Warn) };
             Row::new(buffer, place).fill(glyph, theme.style(tone));
         }
     }
@@ -94,7 +94,7 @@ fn spent<'a>(bars: impl Iterator<Item = &'a timing::Row>, wait: bool) -> f64 {
 fn sentence(rows: &[timing::Row]) -> String {
     let whole = to_first_byte(rows);
     let before = rows.iter().filter(|row| match row.step {
-        Step::Resolve | Step::Dial | Step::Wait => true,
+        Step::Resolve | Step::Connect | Step::Wait => true,
         Step::FirstByte => row.stage == 0,
         Step::LastByte => false,
     });
@@ -116,9 +116,9 @@ mod tests {
 
     #[test]
     fn the_greatest_part_is_named() {
-        let leg = |dial_ms, wait_ms| Leg { resolve_ms: 0.0, dial_ms, wait_ms };
+        let leg = |connect_ms, wait_ms| Leg { resolve_ms: 0.0, connect_ms, wait_ms };
         let rows = waterfall::rows(&[leg(1.0, 80.0), leg(0.4, 78.2), leg(38.4, 29.6)], &[], (None, None));
-        assert_eq!(sentence(&rows), "81.0 ms to first byte; 47% is dial 3>2");
+        assert_eq!(sentence(&rows), "81.0 ms to first byte; 47% is connect 3>2");
         let rows = waterfall::rows(&[leg(1.0, 8.0)], &[], (Some(30.0), None));
         assert_eq!(sentence(&rows), "30.0 ms to first byte; 70% is first byte 1>client");
         assert_eq!(sentence(&[]), "");

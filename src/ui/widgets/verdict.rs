@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::snapshot::verdict::{Limit, Turned, Verdict};
+use crate::snapshot::verdict::{FaultKind, Limit, Verdict};
 use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::paint::Row;
 use crate::ui::state::{UiState, running};
@@ -21,7 +21,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 fn sentence(data: &ChainSnapshot) -> (String, Tone) {
     if let Some(transfer) = running(data) {
         // Where a person told a hop to stand still, that goes before that it does.
-        let told = matches!(data.verdict.limit, Limit::Dial { dial: Turned::Stall, .. });
+        let told = matches!(data.verdict.limit, Limit::Fault { fault: FaultKind::Stall, .. });
         if let Some(stall) = transfer.stall.filter(|_| !told) {
             let moved = stall.last_moved.map_or_else(String::new, |hop| format!("; hop {hop} moved data last"));
             let lasting = stall.lasting.as_secs_f64();

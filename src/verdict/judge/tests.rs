@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dials::Dials;
+use crate::faults::Faults;
 use crate::snapshot::{Load, TcpSnapshot, TransferAccount};
 
 /// A second of work, waiting these percents of it to read, to write and for the cap.
@@ -63,7 +63,7 @@ fn a_cap_goes_before_everything_and_the_one_nearest_the_origin_before_others() {
     assert_eq!(limit(client, &[reads, capped, writes]), Limit::Cap { hop: 2, rate: 1 << 20 });
     assert_eq!(limit(client, &[capped, capped, writes]), Limit::Cap { hop: 2, rate: 1 << 20 });
     let mut hops = chain(&[reads, capped]);
-    hops[1].dials.limit = Some(2_000_000);
+    hops[1].faults.limit = Some(2_000_000);
     assert_eq!(judge(&client, &hops).to_string(), "slowest: hop 2, capped at 2.0M/s");
 }
 
@@ -85,8 +85,8 @@ fn silent_hops_make_a_bracket_and_only_where_the_cause_can_be_theirs() {
 
 #[test]
 fn accounts_are_evidence_too() {
-    let dials = Dials { limit: Some(5), ..Dials::default() };
-    let account = TransferAccount { flow: flow(1, 2, 90), dials, ..TransferAccount::default() };
+    let faults = Faults { limit: Some(5), ..Faults::default() };
+    let account = TransferAccount { flow: flow(1, 2, 90), faults, ..TransferAccount::default() };
     let stages = Stage::of(&[None, Some(account)]);
     assert_eq!((stages[0].seen, stages[1].number), (false, 2));
     assert_eq!(judge(&flow(WAITS, 0, 0), &stages).limit, Limit::Cap { hop: 2, rate: 5 });
@@ -164,21 +164,21 @@ fn of_other_clients_only_what_their_first_hop_sees_is_known() {
 #[test]
 fn what_a_person_turned_is_named_before_what_it_does() {
     let mut hops = chain(&[Some(flow(WAITS, 2, 0)), Some(flow(2, 5, 0)), Some(flow(2, 95, 0))]);
-    hops[1].dials.fragment = Some(7);
+    hops[1].faults.fragment = Some(7);
     let said = |hops: &[Stage], bytes_in| judge(&Flow { bytes_in, ..flow(WAITS, 0, 0) }, hops).limit;
-    assert_eq!(said(&hops, 9), Limit::Dial { hop: 2, dial: Turned::Fragment });
-    hops[1].dials.fragment = Some(60_000);
+    assert_eq!(said(&hops, 9), Limit::Fault { hop: 2, fault: FaultKind::Fragment });
+    hops[1].faults.fragment = Some(60_000);
     assert_eq!(said(&hops, 9), Limit::Hop { hop: 2 }, "such pieces cost nothing");
     // Those below the one that fragments have as many pieces to move.
-    hops[1].dials.fragment = None;
-    hops[2].dials.fragment = Some(7);
-    assert_eq!(said(&hops, 9), Limit::Dial { hop: 3, dial: Turned::Fragment });
-    hops[0].dials.fragment = Some(7);
-    hops[2].dials.fragment = None;
+    hops[1].faults.fragment = None;
+    hops[2].faults.fragment = Some(7);
+    assert_eq!(said(&hops, 9), Limit::Fault { hop: 3, fault: FaultKind::Fragment });
+    hops[0].faults.fragment = Some(7);
+    hops[2].faults.fragment = None;
     assert_eq!(said(&hops, 9), Limit::Hop { hop: 2 }, "those above it have not");
-    hops[2].dials.stall = true;
-    assert_eq!(said(&hops, 0), Limit::Dial { hop: 3, dial: Turned::Stall });
-    hops[2].dials.stall = false;
+    hops[2].faults.stall = true;
+    assert_eq!(said(&hops, 0), Limit::Fault { hop: 3, fault: FaultKind::Stall });
+    hops[2].faults.stall = false;
     hops[1].flow = flow(1, 1, 95);
     assert_eq!(said(&hops, 9), Limit::Cap { hop: 2, rate: 1 << 20 });
 }
@@ -188,7 +188,7 @@ fn a_delay_is_named_where_most_of_the_time_went_by_before_the_bodies() {
     let held = |reply_us, flow: Flow| Some(Flow { reply_us, ..flow });
     let hops = chain(&[held(0, flow(WAITS, 2, 0)), held(900_000, flow(WAITS, 2, 0)), held(200_000, flow(2, 5, 0))]);
     let said = |reply_us, active: Flow| judge(&Flow { reply_us, ..active }, &hops);
-    let named = Limit::Dial { hop: 2, dial: Turned::Delay };
+    let named = Limit::Fault { hop: 2, fault: FaultKind::Delay };
     let verdict = said(1_100_000, Flow { active_us: 100_000, ..flow(WAITS, 0, 0) });
     assert_eq!((verdict.limit, verdict.confidence), (named, Confidence::High));
     assert_eq!(verdict.to_string(), "slowest: hop 2, told to hold replies back, as it does 75% of the time");

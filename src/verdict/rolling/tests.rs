@@ -45,20 +45,20 @@ fn a_second_or_three_round_trips_without_a_byte_is_standing_still() {
 
 #[test]
 fn whoever_waits_for_its_share_of_a_rate_limit_does_not_stand_still() {
-    for (cap, dials, alarmed) in [
-        (1, Dials { limit: Some(1), ..Dials::default() }, false),
-        (0, Dials { limit: Some(1), ..Dials::default() }, true),
+    for (cap, faults, alarmed) in [
+        (1, Faults { limit: Some(1), ..Faults::default() }, false),
+        (0, Faults { limit: Some(1), ..Faults::default() }, true),
         // A person who stops a body has the same clock run.
-        (1, Dials { stall: true, ..Dials::default() }, true),
+        (1, Faults { stall: true, ..Faults::default() }, true),
     ] {
         let mut rolling = Rolling::default();
         for now_us in (0..=3_000_000).step_by(250_000) {
             let flow = Flow { capped_us: now_us * cap, ..Flow::default() };
             let mut hop = hop(1, now_us + 1, ConnSnapshot { flow, ..still(now_us, 0) });
-            hop.node.as_mut().unwrap().dials = dials;
+            hop.node.as_mut().unwrap().faults = faults;
             rolling.see(now_us, &[hop], &[transfer(5)]);
         }
-        assert_eq!(rolling.stall(1).is_some(), alarmed, "{cap} {dials:?}");
+        assert_eq!(rolling.stall(1).is_some(), alarmed, "{cap} {faults:?}");
         // A hop that says nothing any more explains nothing.
         rolling.see(6_000_000, &[], &[transfer(5)]);
         assert!(rolling.stall(1).is_some());
@@ -76,7 +76,7 @@ fn a_gap_behind_a_rate_limit_is_no_stall_at_once() {
             let fills = ConnSnapshot { flow, ..still(0, 0) };
             let mut hop = hop(1, now_us + 1, fills);
             let node = hop.node.as_mut().unwrap();
-            node.dials.limit = Some(1);
+            node.faults.limit = Some(1);
             let flow = Flow { read_blocked_us: now_us, active_us: now_us, ..Flow::default() };
             let gets = ConnSnapshot { id: 8, transfer: "u".into(), flow, ..still(0, 0) };
             node.connections.push(ConnSnapshot { state: ConnState::Streaming, ..gets });

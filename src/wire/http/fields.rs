@@ -194,8 +194,8 @@ pub(super) fn digests(value: &str) -> Vec<Digest> {
         .collect()
 }
 
-/// The legs of a `Server-Timing`: each relay of ours wrote `resolve`, `dial` and `wait`, in this order; other entries
-/// are not ours.
+/// The legs of a `Server-Timing`: each relay of ours wrote `resolve`, `connect` and `wait`, in this order; other
+/// entries are not ours.
 pub(super) fn legs(value: &str) -> Vec<Leg> {
     let mut legs = Vec::new();
     let (mut leg, mut known) = (Leg::default(), 0);
@@ -204,8 +204,8 @@ pub(super) fn legs(value: &str) -> Vec<Leg> {
         if let Some(ms) = took(b"resolve;dur=") {
             leg.resolve_ms = ms;
             known = 1;
-        } else if let Some(ms) = took(b"dial;dur=").filter(|_| known == 1) {
-            leg.dial_ms = ms;
+        } else if let Some(ms) = took(b"connect;dur=").filter(|_| known == 1) {
+            leg.connect_ms = ms;
             known = 2;
         } else if let Some(ms) = took(b"wait;dur=").filter(|_| known == 2 && legs.len() < MAX_HOPS) {
             legs.push(Leg { wait_ms: ms, ..leg });
@@ -311,11 +311,11 @@ mod tests {
 
     #[test]
     fn legs_survive_and_foreign_timings_are_left_out() {
-        let ours = "resolve;dur=0.000, dial;dur=0.250, wait;dur=1.500";
-        let leg = Leg { resolve_ms: 0.0, dial_ms: 0.25, wait_ms: 1.5 };
+        let ours = "resolve;dur=0.000, connect;dur=0.250, wait;dur=1.500";
+        let leg = Leg { resolve_ms: 0.0, connect_ms: 0.25, wait_ms: 1.5 };
         assert_eq!(legs(&format!("cdn-cache;desc=HIT, db;dur=5, {ours}, {ours}")), vec![leg; 2]);
         assert_eq!(legs(&vec![ours; MAX_HOPS + 1].join(",")).len(), MAX_HOPS);
-        for foreign in ["wait;dur=5.000", "dial;dur=1.000, wait;dur=5.000"] {
+        for foreign in ["wait;dur=5.000", "connect;dur=1.000, wait;dur=5.000"] {
             assert_eq!(legs(foreign), vec![], "{foreign}");
         }
         assert_eq!(milliseconds(b"18446744073709551.615"), Some(18_446_744_073_709_552.0));

@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn a_reply_has_no_more_legs_than_a_chain_has_hops_however_many_lines_tell_of_them() {
         let line =
-            format!("Server-Timing: {}\r\n", ["resolve;dur=0.500, dial;dur=1.000, wait;dur=2.250"; 9].join(", "));
+            format!("Server-Timing: {}\r\n", ["resolve;dur=0.500, connect;dur=1.000, wait;dur=2.250"; 9].join(", "));
         let reply = parse(&format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", line.repeat(4))).unwrap();
         assert_eq!(reply.legs().len(), crate::route::MAX_HOPS);
     }
@@ -430,7 +430,7 @@ mod tests {
             keep_alive: true,
             echo_keep_alive: false,
         };
-        let leg = Leg { resolve_ms: 0.5, dial_ms: 1.0, wait_ms: 2.25 };
+        let leg = Leg { resolve_ms: 0.5, connect_ms: 1.0, wait_ms: 2.25 };
         let mut reply = reply;
         reply.add_leg(&leg);
         reply.add_leg(&leg);

@@ -107,7 +107,9 @@ impl Value for ByteRange {
 /// A leg as entries of `Server-Timing`.
 pub(super) fn leg_entries(leg: &Leg) -> String {
     let mut entries = String::with_capacity(64);
-    for (name, ms) in [("resolve;dur=", leg.resolve_ms), (", dial;dur=", leg.dial_ms), (", wait;dur=", leg.wait_ms)] {
+    for (name, ms) in
+        [("resolve;dur=", leg.resolve_ms), (", connect;dur=", leg.connect_ms), (", wait;dur=", leg.wait_ms)]
+    {
         entries.push_str(name);
         push_ms(ms, &mut entries);
     }
@@ -151,8 +153,8 @@ mod tests {
         assert_eq!(put(&id), id.to_string());
         assert_eq!([put(&0), put(&u64::MAX)], ["0".to_owned(), u64::MAX.to_string()]);
         for (ms, shown) in [(0.0, "0.000"), (0.0009, "0.001"), (1.05, "1.050")] {
-            let leg = Leg { resolve_ms: ms, dial_ms: 12.0, wait_ms: 999.9996 };
-            assert_eq!(leg_entries(&leg), format!("resolve;dur={shown}, dial;dur=12.000, wait;dur=1000.000"));
+            let leg = Leg { resolve_ms: ms, connect_ms: 12.0, wait_ms: 999.9996 };
+            assert_eq!(leg_entries(&leg), format!("resolve;dur={shown}, connect;dur=12.000, wait;dur=1000.000"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Heads that are none, and routes that lead nowhere: refused at once, with nothing dialled that stays.
+//! Heads that are none, and routes that lead nowhere: refused at once, with nothing connected to that stays.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};

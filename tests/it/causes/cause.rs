@@ -176,7 +176,7 @@ impl Cause {
         let is = |name: &str, value: usize| verdict[name].as_u64() == Some(value as u64);
         let (disk, processor) = (verdict["part"] == "disk", verdict["part"] == "processor");
         match (self, verdict["limit"].as_str().unwrap_or_default()) {
-            (Self::Nothing { .. }, limit) => !matches!(limit, "link" | "cap" | "dial" | "receiver" | "unseen"),
+            (Self::Nothing { .. }, limit) => !matches!(limit, "link" | "cap" | "fault" | "receiver" | "unseen"),
             (Self::Cap { hop, .. }, "cap") => is("hop", *hop),
             (Self::Starved { stage: 0, .. }, "client") | (Self::Starved { stage: HOPS, .. }, "origin") => !disk,
             (Self::Starved { stage, .. }, "hop") => is("hop", *stage),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use chainview::cli::{self, Mode};
 use chainview::command::Command;
-use chainview::dials::Dial;
+use chainview::faults::FaultChange;
 use chainview::plan::ChainPlan;
 use chainview::route::Hop;
 use chainview::snapshot::{ConnState, HopLink, HopSnapshot, Level, Phase};
@@ -106,9 +106,9 @@ async fn a_death_is_seen_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_we_started_can_be_turned_drained_and_rid_of_a_connection() {
     let run = Run::up(2, 6_000_000, "--limit 2=1M --retries 0").await;
-    run.command(Command::Turn { hop: 1, dial: Dial::Limit(Some(200_000)) }).await;
+    run.command(Command::SetFault { hop: 1, change: FaultChange::Limit(Some(200_000)) }).await;
     run.says(Some(1), "limit=200000B/s").await;
-    run.hop(1, "capped", |hop| hop.node.as_ref().is_some_and(|node| node.dials.limit == Some(200_000))).await;
+    run.hop(1, "capped", |hop| hop.node.as_ref().is_some_and(|node| node.faults.limit == Some(200_000))).await;
     run.command(Command::Fetch).await;
     run.transfer(1, "held back", |t| t.received > 100_000 && t.rate > 0 && t.rate < 300_000).await;
     let busy = |hop: &chainview::snapshot::HopSnapshot| {
@@ -160,16 +160,16 @@ async fn attached_nodes_obey_only_their_token() {
         run.command(command).await;
     }
     run.says(Some(1), "it was not started by this program").await;
-    run.command(Command::Turn { hop: 1, dial: Dial::Delay(3) }).await;
+    run.command(Command::SetFault { hop: 1, change: FaultChange::Delay(3) }).await;
     run.says(Some(1), "its control token is not known: give it with --control-token-file").await;
     let Run { chain, leave, controlling, .. } = run;
     leave.cancel();
     controlling.await.unwrap();
     let run = Run::start(chain, &flag.join(" "));
     run.hop(1, "attached", |hop| hop.link == HopLink::Attached).await;
-    run.command(Command::Turn { hop: 1, dial: Dial::Delay(3) }).await;
+    run.command(Command::SetFault { hop: 1, change: FaultChange::Delay(3) }).await;
     run.says(Some(1), "delay=3ms").await;
-    run.hop(1, "turned", |hop| hop.node.as_ref().is_some_and(|node| node.dials.delay_ms == 3)).await;
+    run.hop(1, "turned", |hop| hop.node.as_ref().is_some_and(|node| node.faults.delay_ms == 3)).await;
     run.ends().await;
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use chainview::command::Command;
-use chainview::dials::Dial;
+use chainview::faults::FaultChange;
 use chainview::snapshot::Phase;
-use chainview::snapshot::verdict::{Limit, Turned};
+use chainview::snapshot::verdict::{FaultKind, Limit};
 
 use super::Run;
 
@@ -55,16 +55,16 @@ async fn a_transfer_that_stands_still_is_called_out_with_the_hop_that_moved_data
     let run = Run::up(3, 3_000_000, "--limit 3=100k").await;
     run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 50_000).await;
-    run.command(Command::Turn { hop: 1, dial: Dial::Stall(true) }).await;
+    run.command(Command::SetFault { hop: 1, change: FaultChange::Stall(true) }).await;
     let stood = run.transfer(1, "standing still", |transfer| transfer.stall.is_some()).await;
     let stall = stood.stall.unwrap();
     assert!(stall.lasting >= Duration::from_secs(1), "{stall:?}");
     assert!(matches!(stall.last_moved, Some(2 | 3)), "{stall:?}");
-    run.until("the dial is named", |chain| {
-        chain.verdict.limit == Limit::Dial { hop: 1, dial: Turned::Stall } && chain.transfers[0].stall.is_some()
+    run.until("the change is named", |chain| {
+        chain.verdict.limit == Limit::Fault { hop: 1, fault: FaultKind::Stall } && chain.transfers[0].stall.is_some()
     })
     .await;
-    run.command(Command::Turn { hop: 1, dial: Dial::Stall(false) }).await;
+    run.command(Command::SetFault { hop: 1, change: FaultChange::Stall(false) }).await;
     run.transfer(1, "moving again", |t| t.received > stood.received && t.stall.is_none()).await;
     run.ends().await;
 }

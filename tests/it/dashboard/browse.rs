@@ -1,9 +1,9 @@
-//! Looking around: tabs, filter, sort, marks that stay, a held picture, dials, what the origin offers, the mouse.
+//! Looking around: tabs, filter, sort, marks that stay, a held picture, faults, what the origin offers, the mouse.
 
 use std::time::Duration;
 
 use chainview::command::Command;
-use chainview::dials::Dial;
+use chainview::faults::FaultChange;
 use chainview::route::FileName;
 use chainview::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, Entry, Flow, Listing, Phase};
 use chainview::ui::mouse::Gesture;
@@ -155,14 +155,20 @@ fn transfers_are_paused_capped_retried_and_moved_in_the_queue() {
 }
 
 #[test]
-fn dials_are_turned_by_value_or_by_one_press() {
+fn faults_are_set_by_value_or_by_one_press() {
     let mut script = Script::new(80, 24, streaming());
     let screen = script.keys("j !").screen();
-    assert!(screen.contains("Dials of hop 2") && screen.contains("50.0M/s"), "{screen}");
+    assert!(screen.contains("Faults of hop 2") && screen.contains("50.0M/s"), "{screen}");
     script.keys("<enter> 6 M <enter> j <enter> 2 0 m s <enter>");
     script.keys("j j <enter> k k k 0 <esc>");
-    let turn = |dial| Command::Turn { hop: 2, dial };
-    let wanted = [Dial::Limit(Some(6_000_000)), Dial::Delay(20), Dial::Stall(true), Dial::Limit(None)].map(turn);
+    let turn = |change| Command::SetFault { hop: 2, change };
+    let wanted = [
+        FaultChange::Limit(Some(6_000_000)),
+        FaultChange::Delay(20),
+        FaultChange::Stall(true),
+        FaultChange::Limit(None),
+    ]
+    .map(turn);
     assert_eq!(script.sent, wanted);
 }
 

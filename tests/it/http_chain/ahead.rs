@@ -1,4 +1,4 @@
-//! The next hop is dialled ahead, for the chain that comes next.
+//! The next hop is opened ahead, for the chain that comes next.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,10 +37,10 @@ async fn a_chain_finds_its_way_open_where_another_went_just_before() {
     for turn in 1..=TURNS {
         let reply = chain.get("f", "").await;
         assert_eq!((reply.status, &reply.body), (200, &pattern(1000)));
-        // Of a connection that was dialled ahead nobody has to wait for the dialling.
-        let dialled = reply.field("server-timing").unwrap().matches("dial;dur=0.000").count();
-        assert!(turn > 1 || dialled == 0, "nothing went this way before: {}", reply.head);
-        found_open += usize::from(dialled == 2);
+        // Of a connection that was opened ahead nobody has to wait for the connecting.
+        let preconnected = reply.field("server-timing").unwrap().matches("connect;dur=0.000").count();
+        assert!(turn > 1 || preconnected == 0, "nothing went this way before: {}", reply.head);
+        found_open += usize::from(preconnected == 2);
         becomes("the next connections", || chain.nodes[1..].iter().all(|node| node.registry.open_count() == 1)).await;
     }
     // On a machine that is busy with something else it may be too late for a turn, but not for most of them.
@@ -49,7 +49,7 @@ async fn a_chain_finds_its_way_open_where_another_went_just_before() {
 }
 
 #[tokio::test]
-async fn a_hop_that_is_gone_is_named_although_it_was_dialled_ahead() {
+async fn a_hop_that_is_gone_is_named_although_it_was_opened_ahead() {
     let mut chain = Chain::start(3).await;
     chain.write("f", &pattern(1000));
     assert_eq!(chain.get("f", "").await.status, 200);
@@ -60,7 +60,7 @@ async fn a_hop_that_is_gone_is_named_although_it_was_dialled_ahead() {
 }
 
 #[tokio::test]
-async fn a_node_with_others_to_serve_dials_nothing_ahead() {
+async fn a_node_with_others_to_serve_opens_nothing_ahead() {
     let chain = Chain::start(2).await;
     chain.write("f", &pattern(1000));
     chain.write("large", &pattern(30_000_000));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chainview::dials::{Dial, Dials};
+use chainview::faults::{FaultChange, Faults};
 use chainview::net::access::Secret;
 use chainview::net::admin_client;
 use chainview::net::limits::Limits;
@@ -94,7 +94,7 @@ fn control_token() -> Secret {
 }
 
 const RIGHT: &str = "Authorization: Bearer control\r\n";
-const VERBS: [&str; 4] = ["/v1/dials", "/v1/connections/1/close", "/v1/drain", "/v1/stop"];
+const VERBS: [&str; 4] = ["/v1/faults", "/v1/connections/1/close", "/v1/drain", "/v1/stop"];
 
 #[tokio::test]
 async fn no_verb_is_carried_out_for_anyone_but_who_holds_the_token_and_stands_in_front() {
@@ -129,7 +129,7 @@ async fn no_verb_is_carried_out_for_anyone_but_who_holds_the_token_and_stands_in
         assert_eq!(read_reply(&mut stream, "POST").await.status, 403, "{verb}");
     }
     for node in [&site.node, &other.node] {
-        assert!(!node.draining() && !node.dials.any());
+        assert!(!node.draining() && !node.faults.any());
     }
     assert_eq!(other.node.registry.totals().accepted, 0, "nothing was passed on");
     let closed = super::control::site(|config| config.access.control = None).await;
@@ -140,12 +140,12 @@ async fn no_verb_is_carried_out_for_anyone_but_who_holds_the_token_and_stands_in
 
 #[tokio::test]
 async fn bodies_are_short_and_read_strictly_and_a_wrong_one_does_nothing() {
-    let site = site(|config| config.access.faults = true).await;
+    let site = site(|config| config.access.allow_faults = true).await;
     let huge = format!("{{\"limit\":1{}}}", " ".repeat(64 * 1024));
     for body in
         ["", "x", "[]", "{\"limit\":", "{\"speed\":1}", "{\"limit\":0}", "{\"stall\":true,\"truncate\":\"1\"}", &huge]
     {
-        let reply = site.tell("POST", "/v1/dials", RIGHT, body).await;
+        let reply = site.tell("POST", "/v1/faults", RIGHT, body).await;
         assert_eq!((reply.status, reply.problem().reason), (400, Reason::Malformed), "{body:.20}");
     }
     for verb in &VERBS[1..] {
@@ -158,36 +158,38 @@ async fn bodies_are_short_and_read_strictly_and_a_wrong_one_does_nothing() {
     for path in ["/v1/connections/99999/close", "/v1/connections/x/close", "/v1/connections//close", "/v1/nothing"] {
         assert_eq!(site.tell("POST", path, RIGHT, "").await.status, 404, "{path}");
     }
-    assert!(!site.node.draining() && !site.node.dials.any());
+    assert!(!site.node.draining() && !site.node.faults.any());
 }
 
 #[tokio::test]
-async fn dials_turn_and_say_how_they_stand() {
+async fn limits_and_faults_are_set_and_reported() {
     let site = site(|_| {}).await;
-    let reply = site.tell("POST", "/v1/dials", RIGHT, r#"{"limit":5000,"delay_ms":7}"#).await;
-    let expected = Dials { limit: Some(5000), delay_ms: 7, ..Dials::default() };
+    let reply = site.tell("POST", "/v1/faults", RIGHT, r#"{"limit":5000,"delay_ms":7}"#).await;
+    let expected = Faults { limit: Some(5000), delay_ms: 7, ..Faults::default() };
     assert_eq!((reply.status, serde_json::from_slice(&reply.body).unwrap()), (200, expected));
-    assert_eq!((site.node.dials.now(), site.node.snapshot().dials), (expected, expected));
+    assert_eq!((site.node.faults.now(), site.node.snapshot().faults), (expected, expected));
     // All of it or nothing.
-    let reply = site.tell("POST", "/v1/dials", RIGHT, r#"{"limit":null,"stall":true}"#).await;
-    assert_eq!((reply.status, site.node.dials.now()), (403, expected));
+    let reply = site.tell("POST", "/v1/faults", RIGHT, r#"{"limit":null,"stall":true}"#).await;
+    assert_eq!((reply.status, site.node.faults.now()), (403, expected));
     assert!(reply.problem().detail.as_str().contains("--allow-faults"), "{}", reply.problem());
     let metrics = exchange(&mut site.connect().await, "GET", "/metrics", "").await.body;
     let metrics = String::from_utf8(metrics).unwrap();
-    for line in ["_bytes_per_second{dial=\"limit\"} 5000.0", "_seconds{dial=\"delay\"} 0.007", "_on{dial=\"stall\"} 0"]
+    let has = |line: &str| metrics.lines().any(|each| each.strip_prefix("chainview_") == Some(line));
+    for line in
+        ["rate_limit_bytes_per_second 5000.0", "injected_delay_seconds 0.007", "fault_active{fault=\"stall\"} 0"]
     {
-        assert!(metrics.lines().any(|each| each.strip_prefix("chainview_dial") == Some(line)), "{line}\n{metrics}");
+        assert!(has(line), "{line}\n{metrics}");
     }
-    assert!(!metrics.contains("{dial=\"truncate\"}"));
+    assert!(!metrics.contains("chainview_truncate_bytes"));
 }
 
 #[tokio::test]
 async fn the_client_of_the_verbs_says_what_came_of_each() {
     let site = site(|_| {}).await;
     let (address, token) = (site.address(), control_token());
-    let dials = admin_client::turn(&address, &token, Dial::Limit(Some(9_000_000))).await.unwrap();
-    assert_eq!((dials.limit, site.node.dials.now()), (Some(9_000_000), dials));
-    let refused = admin_client::turn(&address, &token, Dial::Reject(true)).await.unwrap_err();
+    let faults = admin_client::set_fault(&address, &token, FaultChange::Limit(Some(9_000_000))).await.unwrap();
+    assert_eq!((faults.limit, site.node.faults.now()), (Some(9_000_000), faults));
+    let refused = admin_client::set_fault(&address, &token, FaultChange::Reject(true)).await.unwrap_err();
     assert_eq!((refused.reason, refused.hop, refused.reporter), (Reason::Policy, 1, 1));
     let read = Secret::new("read").unwrap();
     assert_eq!(admin_client::drain(&address, &read).await.unwrap_err().reason, Reason::Unauthorized);

@@ -65,7 +65,7 @@ async fn names_that_hang_end_in_time_and_hold_up_neither_addresses_nor_files() {
 }
 
 #[tokio::test]
-async fn a_name_is_not_looked_up_where_no_address_behind_it_may_be_dialled() {
+async fn a_name_is_not_looked_up_where_no_address_behind_it_may_be_connected_to() {
     let chain = Chain::start(1).await;
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chainview::dials::Dials;
+use chainview::faults::Faults;
 use chainview::net::access::Access;
 use chainview::net::limits::Limits;
 use chainview::net::server::drain::Drain;
@@ -37,7 +37,7 @@ pub(crate) fn config(folder: &Path, address: SocketAddr, limits: Limits) -> Node
         policy: Policy::new(address, AllowList::default()),
         access: Access::new(address),
         limits,
-        dials: Dials::default(),
+        faults: Faults::default(),
         max_connections: 4096,
         protocol: None,
         resolver: Resolver::default(),

@@ -48,9 +48,9 @@ pub(crate) fn streaming() -> ChainSnapshot {
         node.totals.flow.bytes_out = 9_720_000_000;
         node.connections = vec![conn(number, origin), page()];
     }
-    chain.hops[1].node.as_mut().expect("hop 2 reports").dials.limit = Some(50_000_000);
+    chain.hops[1].node.as_mut().expect("hop 2 reports").faults.limit = Some(50_000_000);
     chain.transfers = vec![transfer(1, Phase::Streaming)];
-    let leg = |dial_ms, wait_ms| Leg { resolve_ms: 0.0, dial_ms, wait_ms };
+    let leg = |connect_ms, wait_ms| Leg { resolve_ms: 0.0, connect_ms, wait_ms };
     chain.transfers[0].waterfall =
         waterfall::rows(&[leg(0.3, 78.9), leg(0.4, 78.2), leg(38.4, 39.6)], &[], (Some(79.5), None));
     chain.verdict = Verdict { limit: Limit::Cap { hop: 2, rate: 50_000_000 }, share: 0.88, ..Verdict::default() };
@@ -79,7 +79,7 @@ pub(crate) fn mixed() -> ChainSnapshot {
     chain.hops[8].node.as_mut().expect("hop 9 reports").draining = true;
     let phases = [
         Phase::Queued,
-        Phase::Dialing,
+        Phase::Connecting,
         Phase::Waiting,
         Phase::Streaming,
         Phase::Verifying,
@@ -103,7 +103,7 @@ pub(crate) fn transfer(number: u64, phase: Phase) -> TransferSnapshot {
         ..TransferSnapshot::default()
     };
     match phase {
-        Phase::Queued | Phase::Dialing | Phase::Waiting | Phase::Locked => {}
+        Phase::Queued | Phase::Connecting | Phase::Waiting | Phase::Locked => {}
         Phase::Streaming | Phase::Retrying | Phase::Paused | Phase::Cancelled => {
             t.size = Some(2_730_000_000);
             t.received = 1_310_000_000;

@@ -1,5 +1,5 @@
-//! A dial turned on a running chain: how soon the screen, the lines and the document of another client, and the node's
-//! own page say so.
+//! A change turned on a running chain: how soon the screen, the lines and the document of another client, and the
+//! node's own page say so.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,7 +16,7 @@ use super::{leave, up};
 
 /// How long any of them may take.
 const SOON: Duration = Duration::from_secs(3);
-/// Longer than the test, at the rates that the dials allow.
+/// Longer than the test, at the rates that the faults allow.
 const SIZE: u64 = 400_000_000;
 
 /// Another client of the same chain, without a screen.
@@ -86,7 +86,7 @@ fn limited(address: &str, by: &str) -> Instant {
     }
 }
 
-/// Types what turns a dial, and waits until all three say what it does: the screen and the lines this sentence, the
+/// Types what turns a change, and waits until all three say what it does: the screen and the lines this sentence, the
 /// page of the node this word.
 fn turn(terminal: &mut Terminal, keys: &str, lines: &mut BufReader<ChildStderr>, sentence: &str, page: (&str, &str)) {
     terminal.keys(keys);
@@ -102,7 +102,7 @@ fn turn(terminal: &mut Terminal, keys: &str, lines: &mut BufReader<ChildStderr>,
 }
 
 #[test]
-fn a_dial_that_is_turned_moves_the_verdict_everywhere() {
+fn a_fault_that_is_set_moves_the_verdict_everywhere() {
     let chain = Chain::new(3, 10);
     // It is nothing on the disk.
     fs::File::create(chain.folder.path().join("data.bin")).unwrap().set_len(SIZE).unwrap();
@@ -112,16 +112,16 @@ fn a_dial_that_is_turned_moves_the_verdict_everywhere() {
     terminal.shows(&["! slowest: hop 1, capped at 20.0M/s"]);
     said(&mut lines, "slowest: hop 1, capped at 20.0M/s");
     terminal.keys("jj!");
-    terminal.shows(&["Dials of hop 3"]);
+    terminal.shows(&["Faults of hop 3"]);
     terminal.keys("\r1M");
     terminal.shows(&["cap of hop 3? 1M"]);
     let hop = chain.address(3);
     turn(&mut terminal, "\r", &mut lines, "slowest: hop 3, capped at 1.0M/s", (&hop, "cap"));
     terminal.keys("jjj");
-    turn(&mut terminal, "\r", &mut lines, "slowest: hop 3, told to send nothing", (&hop, "dial"));
+    turn(&mut terminal, "\r", &mut lines, "slowest: hop 3, told to send nothing", (&hop, "fault"));
     let verdict = other.stopped();
-    let named = (&verdict["limit"], &verdict["hop"], &verdict["dial"]);
-    assert_eq!(named, (&"dial".into(), &3.into(), &"stall".into()), "{verdict}");
+    let named = (&verdict["limit"], &verdict["hop"], &verdict["fault"]);
+    assert_eq!(named, (&"fault".into(), &3.into(), &"stall".into()), "{verdict}");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_delay_is_named_where_it_is_what_takes_the_time() {
     terminal.shows(&["1 done", "#1 is over: slowest: hop 2, told to hold replies back"]);
     let (other, _lines) = Other::start(&chain);
     let verdict = other.verdict();
-    let named = (&verdict["limit"], &verdict["hop"], &verdict["dial"]);
-    assert_eq!(named, (&"dial".into(), &2.into(), &"delay".into()), "{verdict}");
+    let named = (&verdict["limit"], &verdict["hop"], &verdict["fault"]);
+    assert_eq!(named, (&"fault".into(), &2.into(), &"delay".into()), "{verdict}");
     leave(&mut terminal);
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{bearer, get, route, send, site, text};
-use crate::dials::Dials;
+use crate::faults::Faults;
 use crate::net::admin::metrics::{Format, render};
 use crate::route::{FileName, Protocol};
 use crate::wire::{Action, Method, Problem, Reason, TransferId};
@@ -130,8 +130,8 @@ fn the_reader_of_these_tests_refuses_what_is_wrong() {
 
 #[tokio::test]
 async fn both_formats_hold_the_same_and_neither_is_the_other() {
-    let dials = Dials { limit: Some(1000), delay_ms: 250, truncate: Some(7), stall: true, ..Dials::default() };
-    let site = site(|config| config.dials = dials).await;
+    let faults = Faults { limit: Some(1000), delay_ms: 250, truncate: Some(7), stall: true, ..Faults::default() };
+    let site = site(|config| config.faults = faults).await;
     let conn = site.node.registry.open(site.address);
     let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Protocol::Http);
     job.job().meter.took(5);
@@ -153,11 +153,12 @@ async fn both_formats_hold_the_same_and_neither_is_the_other() {
         ("connections", "connections{state=\"lingering\"}", 0.0),
         ("connections_accepted", "connections_accepted_total", 1.0),
         ("blocked_seconds", "blocked_seconds_total{kind=\"cap\"}", 0.0),
-        ("dial_bytes_per_second", "dial_bytes_per_second{dial=\"limit\"}", 1000.0),
-        ("dial_seconds", "dial_seconds{dial=\"delay\"}", 0.25),
-        ("dial_bytes", "dial_bytes{dial=\"truncate\"}", 7.0),
-        ("dial_on", "dial_on{dial=\"stall\"}", 1.0),
-        ("dial_on", "dial_on{dial=\"reject\"}", 0.0),
+        ("rate_limit_bytes_per_second", "rate_limit_bytes_per_second", 1000.0),
+        ("injected_delay_seconds", "injected_delay_seconds", 0.25),
+        ("injected_jitter_seconds", "injected_jitter_seconds", 0.0),
+        ("truncate_bytes", "truncate_bytes", 7.0),
+        ("fault_active", "fault_active{fault=\"stall\"}", 1.0),
+        ("fault_active", "fault_active{fault=\"reject\"}", 0.0),
     ] {
         let expected = (format!("chainview_{series}"), value);
         assert!(parsed[&format!("chainview_{metric}")].1.contains(&expected), "{series} is not in\n{open}");

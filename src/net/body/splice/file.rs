@@ -23,7 +23,7 @@ const CHUNK: usize = 1 << 20;
 
 /// Sends part of a file, all but its last byte: that one goes only after a last look at whether the file changed.
 ///
-/// The answer is how many bytes were sent before the kernel refused or the dials began to disturb bodies, or all that
+/// The answer is how many bytes were sent before the kernel refused or the faults began to disturb bodies, or all that
 /// were asked for.
 pub(in crate::net) async fn from_file(
     file: &Arc<File>,

@@ -440,12 +440,12 @@ mod tests {
         conns[1].0.set_state(ConnState::Idle);
         let (mut gone, mut newcomers) = (Vec::new(), Vec::new());
         for last in 0..15 {
-            newcomers.push(open(&registry, &format!("10.0.3.{last}"), ConnState::Dialing).unwrap());
+            newcomers.push(open(&registry, &format!("10.0.3.{last}"), ConnState::Connecting).unwrap());
             gone.extend(closed(&mut conns).await);
         }
         let expected: Vec<u64> = (3..=16).chain([again]).collect();
         assert_eq!((gone, conns[0].0.conn.id), (expected, busy));
-        assert!(open(&registry, "10.0.3.15", ConnState::Dialing).is_none());
+        assert!(open(&registry, "10.0.3.15", ConnState::Connecting).is_none());
     }
 
     #[tokio::test]

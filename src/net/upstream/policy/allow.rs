@@ -9,10 +9,10 @@ use ipnet::{IpNet, Ipv4Net};
 use super::Purpose;
 use crate::route::{DEFAULT_BASE, parse_base, parse_port};
 
-/// Most entries of a list; nobody writes more by hand, and every dial walks through them.
+/// Most entries of a list; nobody writes more by hand, and every connect walks through them.
 const MOST: usize = 1024;
 
-/// Addresses that a node may dial besides what its policy allows anyway; empty by default.
+/// Addresses that a node may connect to besides what its policy allows anyway; empty by default.
 ///
 /// Written as `10.0.0.7`, `10.0.0.0/8:9000-9100`, `fd00::/8` or `[fd00::/8]:9000`, separated by commas: hops of chains.
 /// With a path behind the ports, `10.0.0.8:80/pub/`, it is a web server whose files beneath that path may be asked for.

@@ -13,7 +13,7 @@ const LONGEST_MS: u64 = 86_400_000;
 /// How a node disturbs what it sends toward the client; the default is not at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Dials {
+pub struct Faults {
     /// Bytes per second it may send downstream, all connections together.
     pub limit: Option<u64>,
     /// The time it holds each reply back, in ms.
@@ -30,10 +30,10 @@ pub struct Dials {
     pub reject: bool,
 }
 
-/// One turn of one dial. As text, `--fault` reads and writes its own: `jitter=5ms`, `stall`, `fragment=7`,
+/// One turn of one change. As text, `--fault` reads and writes its own: `jitter=5ms`, `stall`, `fragment=7`,
 /// `truncate=1MiB`, `reject`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dial {
+pub enum FaultChange {
     /// The cap, in bytes per second; `None` lifts it.
     Limit(Option<u64>),
     /// The delay, in ms.
@@ -50,17 +50,17 @@ pub enum Dial {
     Reject(bool),
 }
 
-impl Dials {
-    /// Turns one dial.
-    pub fn turn(&mut self, dial: Dial) {
-        match dial {
-            Dial::Limit(rate) => self.limit = rate,
-            Dial::Delay(ms) => self.delay_ms = ms,
-            Dial::Jitter(ms) => self.jitter_ms = ms,
-            Dial::Stall(on) => self.stall = on,
-            Dial::Fragment(most) => self.fragment = most,
-            Dial::Truncate(at) => self.truncate = at,
-            Dial::Reject(on) => self.reject = on,
+impl Faults {
+    /// Sets one change.
+    pub fn set(&mut self, change: FaultChange) {
+        match change {
+            FaultChange::Limit(rate) => self.limit = rate,
+            FaultChange::Delay(ms) => self.delay_ms = ms,
+            FaultChange::Jitter(ms) => self.jitter_ms = ms,
+            FaultChange::Stall(on) => self.stall = on,
+            FaultChange::Fragment(most) => self.fragment = most,
+            FaultChange::Truncate(at) => self.truncate = at,
+            FaultChange::Reject(on) => self.reject = on,
         }
     }
 
@@ -75,29 +75,29 @@ impl Dials {
     }
 
     /// The faults that are on, in the words of `--fault`.
-    pub fn faults(&self) -> Vec<Dial> {
-        let jitter = (self.jitter_ms > 0).then_some(Dial::Jitter(self.jitter_ms));
-        let stall = self.stall.then_some(Dial::Stall(true));
-        let fragment = self.fragment.map(|most| Dial::Fragment(Some(most)));
-        let truncate = self.truncate.map(|at| Dial::Truncate(Some(at)));
-        let reject = self.reject.then_some(Dial::Reject(true));
+    pub fn disruptive(&self) -> Vec<FaultChange> {
+        let jitter = (self.jitter_ms > 0).then_some(FaultChange::Jitter(self.jitter_ms));
+        let stall = self.stall.then_some(FaultChange::Stall(true));
+        let fragment = self.fragment.map(|most| FaultChange::Fragment(Some(most)));
+        let truncate = self.truncate.map(|at| FaultChange::Truncate(Some(at)));
+        let reject = self.reject.then_some(FaultChange::Reject(true));
         [jitter, stall, fragment, truncate, reject].into_iter().flatten().collect()
     }
 }
 
-impl Dial {
+impl FaultChange {
     /// It makes a node misbehave, which takes more than the right to slow it down.
-    pub fn is_fault(self) -> bool {
+    pub fn is_disruptive(self) -> bool {
         !matches!(self, Self::Limit(_) | Self::Delay(_))
     }
 
-    /// The body of `POST /v1/dials` that turns it.
+    /// The body of `POST /v1/faults` that patch it.
     pub fn to_json(self) -> Vec<u8> {
-        serde_json::to_vec(&Turns::from(self)).unwrap_or_default()
+        serde_json::to_vec(&FaultPatch::from(self)).unwrap_or_default()
     }
 
     /// What is wrong with it, if anything: nothing is ever unlimited by being 0.
-    fn fault_of(self) -> Option<&'static str> {
+    fn invalid(self) -> Option<&'static str> {
         match self {
             Self::Limit(Some(0)) => Some("limit: at least 1 byte per second, or null for none"),
             Self::Fragment(Some(0)) => Some("fragment: at least 1 byte, or null for none"),
@@ -107,7 +107,7 @@ impl Dial {
     }
 }
 
-impl fmt::Display for Dial {
+impl fmt::Display for FaultChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, value, unit) = match *self {
             Self::Limit(rate) => ("limit", rate, "B/s"),
@@ -127,7 +127,7 @@ impl fmt::Display for Dial {
     }
 }
 
-impl FromStr for Dial {
+impl FromStr for FaultChange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -148,11 +148,11 @@ pub fn whole_ms(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(LONGEST_MS)
 }
 
-/// Turns of several dials at once, as JSON; what is missing stays as it is, and `null` lifts what has no other "off".
+/// Sets of several faults at once, as JSON; what is missing stays as it is, and `null` lifts what has no other "off".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::option_option, reason = "missing and null are two different things to say")]
-struct Turns {
+struct FaultPatch {
     #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
     limit: Option<Option<u64>>,
     #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
@@ -174,44 +174,44 @@ fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Resu
     T::deserialize(deserializer).map(Some)
 }
 
-impl From<Dial> for Turns {
-    fn from(dial: Dial) -> Self {
-        let mut turns = Self::default();
-        match dial {
-            Dial::Limit(rate) => turns.limit = Some(rate),
-            Dial::Delay(ms) => turns.delay_ms = Some(ms),
-            Dial::Jitter(ms) => turns.jitter_ms = Some(ms),
-            Dial::Stall(on) => turns.stall = Some(on),
-            Dial::Fragment(most) => turns.fragment = Some(most),
-            Dial::Truncate(at) => turns.truncate = Some(at),
-            Dial::Reject(on) => turns.reject = Some(on),
+impl From<FaultChange> for FaultPatch {
+    fn from(change: FaultChange) -> Self {
+        let mut patch = Self::default();
+        match change {
+            FaultChange::Limit(rate) => patch.limit = Some(rate),
+            FaultChange::Delay(ms) => patch.delay_ms = Some(ms),
+            FaultChange::Jitter(ms) => patch.jitter_ms = Some(ms),
+            FaultChange::Stall(on) => patch.stall = Some(on),
+            FaultChange::Fragment(most) => patch.fragment = Some(most),
+            FaultChange::Truncate(at) => patch.truncate = Some(at),
+            FaultChange::Reject(on) => patch.reject = Some(on),
         }
-        turns
+        patch
     }
 }
 
-/// Reads the body of `POST /v1/dials`, strictly: an unknown dial or a value out of range turns none.
-pub fn read_turns(json: &[u8]) -> Result<Vec<Dial>, String> {
+/// Reads the body of `POST /v1/faults`, strictly: an unknown change or a value out of range patch none.
+pub fn parse_changes(json: &[u8]) -> Result<Vec<FaultChange>, String> {
     // A list would be taken for the members of an object, in their order.
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err("write a JSON object, such as {\"limit\":400000}".to_owned());
     }
-    let turns: Turns = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-    let dials: Vec<Dial> = [
-        turns.limit.map(Dial::Limit),
-        turns.delay_ms.map(Dial::Delay),
-        turns.jitter_ms.map(Dial::Jitter),
-        turns.stall.map(Dial::Stall),
-        turns.fragment.map(Dial::Fragment),
-        turns.truncate.map(Dial::Truncate),
-        turns.reject.map(Dial::Reject),
+    let patch: FaultPatch = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let faults: Vec<FaultChange> = [
+        patch.limit.map(FaultChange::Limit),
+        patch.delay_ms.map(FaultChange::Delay),
+        patch.jitter_ms.map(FaultChange::Jitter),
+        patch.stall.map(FaultChange::Stall),
+        patch.fragment.map(FaultChange::Fragment),
+        patch.truncate.map(FaultChange::Truncate),
+        patch.reject.map(FaultChange::Reject),
     ]
     .into_iter()
     .flatten()
     .collect();
-    match dials.iter().find_map(|dial| dial.fault_of()) {
+    match faults.iter().find_map(|change| change.invalid()) {
         Some(wrong) => Err(wrong.to_owned()),
-        None => Ok(dials),
+        None => Ok(faults),
     }
 }
 
@@ -219,32 +219,36 @@ pub fn read_turns(json: &[u8]) -> Result<Vec<Dial>, String> {
 mod tests {
     use super::*;
 
-    const ALL: [Dial; 10] = [
-        Dial::Limit(Some(400_000)),
-        Dial::Limit(None),
-        Dial::Delay(50),
-        Dial::Jitter(5),
-        Dial::Stall(true),
-        Dial::Stall(false),
-        Dial::Fragment(Some(7)),
-        Dial::Fragment(None),
-        Dial::Truncate(Some(0)),
-        Dial::Reject(true),
+    const ALL: [FaultChange; 10] = [
+        FaultChange::Limit(Some(400_000)),
+        FaultChange::Limit(None),
+        FaultChange::Delay(50),
+        FaultChange::Jitter(5),
+        FaultChange::Stall(true),
+        FaultChange::Stall(false),
+        FaultChange::Fragment(Some(7)),
+        FaultChange::Fragment(None),
+        FaultChange::Truncate(Some(0)),
+        FaultChange::Reject(true),
     ];
 
     #[test]
-    fn every_turn_survives_json_and_turns_one_dial() {
-        for dial in ALL {
-            assert_eq!(read_turns(&dial.to_json()), Ok(vec![dial]));
-            let mut turned = Dials { limit: Some(1), stall: !matches!(dial, Dial::Stall(true)), ..Dials::default() };
+    fn every_change_survives_json_and_changes_one_field() {
+        for change in ALL {
+            assert_eq!(parse_changes(&change.to_json()), Ok(vec![change]));
+            let mut turned =
+                Faults { limit: Some(1), stall: !matches!(change, FaultChange::Stall(true)), ..Faults::default() };
             turned.fragment = Some(1);
             let before = turned;
-            turned.turn(dial);
-            assert_ne!(turned, before, "{dial}");
+            turned.set(change);
+            assert_ne!(turned, before, "{change}");
         }
-        let several = read_turns(br#"{"limit":null,"stall":true,"truncate":9}"#);
-        assert_eq!(several, Ok(vec![Dial::Limit(None), Dial::Stall(true), Dial::Truncate(Some(9))]));
-        assert_eq!(read_turns(b"{}"), Ok(Vec::new()));
+        let several = parse_changes(br#"{"limit":null,"stall":true,"truncate":9}"#);
+        assert_eq!(
+            several,
+            Ok(vec![FaultChange::Limit(None), FaultChange::Stall(true), FaultChange::Truncate(Some(9))])
+        );
+        assert_eq!(parse_changes(b"{}"), Ok(Vec::new()));
     }
 
     #[test]
@@ -264,7 +268,7 @@ mod tests {
             (r#"{"stall":1}"#, "invalid type"),
             (r#"{"stall":true} x"#, "trailing"),
         ] {
-            let error = read_turns(json.as_bytes()).unwrap_err();
+            let error = parse_changes(json.as_bytes()).unwrap_err();
             assert!(error.contains(says), "{json}: {error}");
         }
     }
@@ -272,17 +276,17 @@ mod tests {
     #[test]
     fn faults_have_words() {
         for words in ["jitter=5ms", "stall", "fragment=7", "truncate=1048576", "reject"] {
-            let dial: Dial = words.parse().unwrap();
-            assert_eq!((dial.to_string().as_str(), dial.is_fault()), (words, true));
-            let mut dials = Dials::default();
-            dials.turn(dial);
-            assert_eq!((dials.faults(), dials.any()), (vec![dial], true));
+            let change: FaultChange = words.parse().unwrap();
+            assert_eq!((change.to_string().as_str(), change.is_disruptive()), (words, true));
+            let mut faults = Faults::default();
+            faults.set(change);
+            assert_eq!((faults.disruptive(), faults.any()), (vec![change], true));
         }
-        assert_eq!("truncate=1MiB".parse(), Ok(Dial::Truncate(Some(1 << 20))));
-        assert_eq!("jitter=1us".parse(), Ok(Dial::Jitter(1)));
+        assert_eq!("truncate=1MiB".parse(), Ok(FaultChange::Truncate(Some(1 << 20))));
+        assert_eq!("jitter=1us".parse(), Ok(FaultChange::Jitter(1)));
         for wrong in ["limit=1M", "stall=1", "truncate", "truncate=0", "fragment=x", ""] {
-            assert!(wrong.parse::<Dial>().is_err(), "{wrong}");
+            assert!(wrong.parse::<FaultChange>().is_err(), "{wrong}");
         }
-        assert_eq!(Dials { limit: Some(1), delay_ms: 5, ..Dials::default() }.faults(), []);
+        assert_eq!(Faults { limit: Some(1), delay_ms: 5, ..Faults::default() }.disruptive(), []);
     }
 }

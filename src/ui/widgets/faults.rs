@@ -1,4 +1,4 @@
-//! The dials of one hop: what it does to what it sends, and what each turn would mean.
+//! The faults of one hop: what it does to what it sends, and what each turn would mean.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -6,25 +6,25 @@ use ratatui::layout::Rect;
 use super::{heading, popup};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::paint::{Row, row_of};
-use crate::ui::state::{DIALS, Mode, UiState};
+use crate::ui::state::{FAULTS, Mode, UiState};
 use crate::ui::theme::Tone;
 
 const WIDTH: u16 = 78;
 
 /// Draws the panel over the middle of the area.
 pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
-    let Mode::Dials { hop, at } = state.mode else { return };
+    let Mode::Faults { hop, at } = state.mode else { return };
     let theme = &state.theme;
-    let inner = popup::open(theme, &format!("Dials of hop {hop}"), WIDTH, DIALS.len(), area, buffer);
+    let inner = popup::open(theme, &format!("Faults of hop {hop}"), WIDTH, FAULTS.len(), area, buffer);
     let room = usize::from(inner.height);
     let first = (at + 1).saturating_sub(room);
-    for (i, dial) in DIALS.iter().enumerate().skip(first).take(room) {
+    for (i, fault) in FAULTS.iter().enumerate().skip(first).take(room) {
         let row = row_of(inner, i - first);
         heading::mark(theme, (i == at).then_some(true), row, buffer);
-        let value = state.dial_value(data, hop, i).unwrap_or_else(|| "-".to_owned());
+        let value = state.fault_value(data, hop, i).unwrap_or_else(|| "-".to_owned());
         let tone = if matches!(value.as_str(), "off" | "-") { Tone::Dim } else { Tone::Warn };
         let mut cells = Row::new(buffer, row);
-        cells.skip(2).cell(8, dial.name(), theme.style(Tone::Plain)).cell_right(10, &value, theme.style(tone));
-        cells.skip(2).put(dial.help(), theme.style(Tone::Dim));
+        cells.skip(2).cell(8, fault.name(), theme.style(Tone::Plain)).cell_right(10, &value, theme.style(tone));
+        cells.skip(2).put(fault.help(), theme.style(Tone::Dim));
     }
 }

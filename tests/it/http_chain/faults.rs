@@ -1,9 +1,9 @@
-//! Dials turned while bodies are on their way: at every place of a chain, over both protocols.
+//! Faults turned while bodies are on their way: at every place of a chain, over both protocols.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use chainview::dials::{Dial, Dials};
+use chainview::faults::{FaultChange, Faults};
 use chainview::net::server::node::Node;
 use chainview::wire::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -89,7 +89,7 @@ async fn a_stall_holds_a_running_body_anywhere_and_lets_it_go_on() {
         let node = &chain.nodes[hop];
         let (mut stream, mut got) = if hop == 1 { seed(&chain).await } else { http(&chain).await };
         read(&mut stream, &mut got, FLOWS).await;
-        node.dials.turn(&[Dial::Stall(true)]);
+        node.faults.apply(&[FaultChange::Stall(true)]);
         let held = sent(node);
         // Whatever the reader takes meanwhile, the node sends nothing.
         while timeout(Duration::from_millis(300), stream.readable()).await.is_ok() {
@@ -97,7 +97,7 @@ async fn a_stall_holds_a_running_body_anywhere_and_lets_it_go_on() {
             let count = stream.try_read(&mut space).unwrap_or(0);
             got.extend_from_slice(&space[..count]);
         }
-        // The turn of a dial and a piece that was being written may cross each other.
+        // The turn of a change and a piece that was being written may cross each other.
         assert!(sent(node) - held <= 1 << 20, "hop {hop}: {} after the stall", sent(node) - held);
         let standing = stands_still(node).await;
         // The reader takes all that was on its way: room for more, which a stalled node must not use.
@@ -108,7 +108,7 @@ async fn a_stall_holds_a_running_body_anywhere_and_lets_it_go_on() {
         }
         assert_eq!(sent(node), standing, "hop {hop}");
         assert!(got.len() < LARGE);
-        node.dials.turn(&[Dial::Stall(false)]);
+        node.faults.apply(&[FaultChange::Stall(false)]);
         read_all(&mut stream, &mut got).await;
     }
 }
@@ -120,7 +120,7 @@ async fn a_cap_takes_effect_on_a_running_body_and_so_does_its_end() {
         let node = &chain.nodes[hop];
         let (mut stream, mut got) = if hop == 1 { seed(&chain).await } else { http(&chain).await };
         read(&mut stream, &mut got, FLOWS).await;
-        node.dials.turn(&[Dial::Limit(Some(100_000))]);
+        node.faults.apply(&[FaultChange::Limit(Some(100_000))]);
         // A hundred ms later it is held, so that a reader who takes all gets no more than the cap.
         sleep(Duration::from_millis(100)).await;
         let (before, began) = (sent(node), std::time::Instant::now());
@@ -137,7 +137,7 @@ async fn a_cap_takes_effect_on_a_running_body_and_so_does_its_end() {
         let (more, took) = (sent(node) - before, began.elapsed());
         let allowed = 100_000.0 * took.as_secs_f64() + 10_000.0;
         assert!(more > 0 && more as f64 <= allowed, "hop {hop}: {more} bytes in {took:?}");
-        node.dials.turn(&[Dial::Limit(None)]);
+        node.faults.apply(&[FaultChange::Limit(None)]);
         read_all(&mut stream, &mut got).await;
         let flow = node.registry.totals().flow;
         assert!(flow.capped_us > 100_000, "hop {hop}: {flow:?}");
@@ -150,17 +150,17 @@ async fn a_cut_breaks_a_body_off_at_its_byte_whenever_it_is_turned() {
         let chain = chain().await;
         let node = &chain.nodes[hop];
         // From the start.
-        node.dials.turn(&[Dial::Truncate(Some(1_234_567))]);
+        node.faults.apply(&[FaultChange::Truncate(Some(1_234_567))]);
         let (mut stream, mut got) = http(&chain).await;
         timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap().unwrap();
         assert!(got == CONTENT[..1_234_567], "hop {hop}: {}", got.len());
         assert_eq!(sent(node), 1_234_567, "hop {hop}");
         // While it flows by a fast way: the bytes in a pipe count too.
-        node.dials.turn(&[Dial::Truncate(None)]);
+        node.faults.apply(&[FaultChange::Truncate(None)]);
         let (mut stream, mut got) = http(&chain).await;
         read(&mut stream, &mut got, FLOWS).await;
         let at = sent(node) - 1_234_567 + 3;
-        node.dials.turn(&[Dial::Truncate(Some(at))]);
+        node.faults.apply(&[FaultChange::Truncate(Some(at))]);
         timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap().unwrap();
         assert!(got == CONTENT[..got.len()] && got.len() as u64 == at, "hop {hop}: {} not {at}", got.len());
         assert_eq!(node.registry.failures()[&Reason::Fault], 2, "hop {hop}");
@@ -170,7 +170,7 @@ async fn a_cut_breaks_a_body_off_at_its_byte_whenever_it_is_turned() {
 #[tokio::test]
 async fn a_cut_body_ends_in_a_reset_on_the_legacy_protocol() {
     let chain = chain().await;
-    chain.nodes[0].dials.turn(&[Dial::Truncate(Some(500))]);
+    chain.nodes[0].faults.apply(&[FaultChange::Truncate(Some(500))]);
     let (mut stream, mut got) = seed(&chain).await;
     let ended = timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap();
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
@@ -183,17 +183,17 @@ async fn a_fragment_changes_no_byte_over_either_protocol() {
     chain.write("large", &CONTENT);
     chain.write("f", &pattern(20_000));
     for (hop, most) in [(0, 1), (1, 7), (2, 1000)] {
-        chain.nodes[hop].dials.turn(&[Dial::Fragment(Some(most))]);
+        chain.nodes[hop].faults.apply(&[FaultChange::Fragment(Some(most))]);
     }
     assert!(chain.get("f", "").await.body == pattern(20_000));
-    // Turned in the middle of a body.
+    // FaultKind in the middle of a body.
     for node in &chain.nodes {
-        node.dials.turn(&[Dial::Fragment(None)]);
+        node.faults.apply(&[FaultChange::Fragment(None)]);
     }
     let (mut stream, mut got) = seed(&chain).await;
     read(&mut stream, &mut got, FLOWS).await;
     for node in &chain.nodes {
-        node.dials.turn(&[Dial::Fragment(Some(60_000))]);
+        node.faults.apply(&[FaultChange::Fragment(Some(60_000))]);
     }
     read_all(&mut stream, &mut got).await;
 }
@@ -203,7 +203,7 @@ async fn a_refusal_says_that_a_person_wants_it_so() {
     let chain = Chain::start(3).await;
     chain.write("f", b"x");
     for hop in 0..3 {
-        let dials = chain.nodes[hop].dials.turn(&[Dial::Reject(true)]);
+        let faults = chain.nodes[hop].faults.apply(&[FaultChange::Reject(true)]);
         let id = format!("{:032x}", 7 + hop);
         let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
         let refused =
@@ -215,14 +215,14 @@ async fn a_refusal_says_that_a_person_wants_it_so() {
         let mut page = TcpStream::connect(chain.nodes[hop].address).await.unwrap();
         let account = exchange(&mut page, "GET", &format!("/v1/transfers/{id}"), "").await;
         let account: chainview::snapshot::TransferAccount = serde_json::from_slice(&account.body).unwrap();
-        assert_eq!((account.status, account.dials), (503, dials));
+        assert_eq!((account.status, account.faults), (503, faults));
         assert!(account.error.unwrap().as_str().contains("refused on purpose"));
-        chain.nodes[hop].dials.turn(&[Dial::Reject(false)]);
+        chain.nodes[hop].faults.apply(&[FaultChange::Reject(false)]);
         let served: Reply = exchange(&mut stream, "GET", "/files/f", &chain.route()).await;
         assert_eq!((served.status, served.body.as_slice()), (200, &b"x"[..]), "on the same connection");
     }
     let node = &chain.nodes[0];
-    node.dials.turn(&[Dial::Reject(true)]);
+    node.faults.apply(&[FaultChange::Reject(true)]);
     let mut stream = TcpStream::connect(node.address).await.unwrap();
     stream.write_all(format!("f\n{} {}", node.address.ip(), node.address.port()).as_bytes()).await.unwrap();
     let mut said = String::new();
@@ -234,14 +234,14 @@ async fn a_refusal_says_that_a_person_wants_it_so() {
 async fn a_delay_that_is_turned_off_lets_go_of_who_waits() {
     let chain = Chain::start(2).await;
     chain.write("f", b"x");
-    chain.nodes[1].dials.turn(&[Dial::Delay(5_000)]);
-    assert_eq!(chain.nodes[1].snapshot().dials, Dials { delay_ms: 5_000, ..Dials::default() });
+    chain.nodes[1].faults.apply(&[FaultChange::Delay(5_000)]);
+    assert_eq!(chain.nodes[1].snapshot().faults, Faults { delay_ms: 5_000, ..Faults::default() });
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
     let request = format!("GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n{}\r\n", chain.route());
     stream.write_all(request.as_bytes()).await.unwrap();
     assert!(timeout(Duration::from_millis(300), stream.readable()).await.is_err(), "it is held back");
     let began = std::time::Instant::now();
-    chain.nodes[1].dials.turn(&[Dial::Delay(0)]);
+    chain.nodes[1].faults.apply(&[FaultChange::Delay(0)]);
     assert_eq!(read_reply(&mut stream, "GET").await.status, 200);
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }

@@ -1,4 +1,4 @@
-//! The dials of one node as they are now: turned while it runs, asked by every body without a lock.
+//! The faults of one node as they are now: turned while it runs, asked by every body without a lock.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -7,38 +7,38 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::dials::{Dial, Dials};
+use crate::faults::{FaultChange, Faults};
 use crate::meter::Bucket;
 
 /// What is turned at this node, for all its connections.
 #[derive(Debug, Default)]
-pub struct LiveDials {
+pub struct LiveFaults {
     state: watch::Sender<State>,
     /// Copies of two answers, for those who ask at every piece of a body and at every request.
     any: AtomicBool,
     disturb_bodies: AtomicBool,
 }
 
-/// The dials at one moment.
+/// The faults at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
     /// How they stand.
-    pub(super) dials: Dials,
+    pub(super) faults: Faults,
     /// What the cap lets through, to all bodies together; made anew when the cap is turned.
     pub(super) bucket: Option<Arc<Mutex<Bucket>>>,
 }
 
-impl LiveDials {
-    /// Dials that stand like this at first.
-    pub fn new(dials: Dials) -> Self {
+impl LiveFaults {
+    /// Faults that stand like this at first.
+    pub fn new(faults: Faults) -> Self {
         let live = Self::default();
-        live.set(dials);
+        live.set(faults);
         live
     }
 
     /// How they stand.
-    pub fn now(&self) -> Dials {
-        self.state.borrow().dials
+    pub fn now(&self) -> Faults {
+        self.state.borrow().faults
     }
 
     /// Something is turned.
@@ -61,25 +61,25 @@ impl LiveDials {
         self.state.borrow().bucket.clone()
     }
 
-    /// Turns some of them, all at once; the answer is how they stand now.
-    pub fn turn(&self, turns: &[Dial]) -> Dials {
-        let mut dials = self.now();
-        for dial in turns {
-            dials.turn(*dial);
+    /// Sets some of them, all at once; the answer is how they stand now.
+    pub fn apply(&self, changes: &[FaultChange]) -> Faults {
+        let mut faults = self.now();
+        for change in changes {
+            faults.set(*change);
         }
-        self.set(dials);
-        dials
+        self.set(faults);
+        faults
     }
 
-    fn set(&self, dials: Dials) {
+    fn set(&self, faults: Faults) {
         self.state.send_modify(|state| {
-            if state.dials.limit != dials.limit {
-                state.bucket = dials.limit.map(|rate| Arc::new(Mutex::new(Bucket::new(rate))));
+            if state.faults.limit != faults.limit {
+                state.bucket = faults.limit.map(|rate| Arc::new(Mutex::new(Bucket::new(rate))));
             }
-            state.dials = dials;
+            state.faults = faults;
         });
-        self.any.store(dials.any(), Relaxed);
-        self.disturb_bodies.store(dials.disturb_bodies(), Relaxed);
+        self.any.store(faults.any(), Relaxed);
+        self.disturb_bodies.store(faults.disturb_bodies(), Relaxed);
     }
 
     /// Waits as long as a reply is to be held back: the delay, give or take the jitter. A turn counts for those who
@@ -91,7 +91,7 @@ impl LiveDials {
         let (began, chance) = (Instant::now(), chance());
         let mut turned = self.state.subscribe();
         loop {
-            let Dials { delay_ms, jitter_ms, .. } = turned.borrow_and_update().dials;
+            let Faults { delay_ms, jitter_ms, .. } = turned.borrow_and_update().faults;
             let least = delay_ms.saturating_sub(jitter_ms);
             let span = delay_ms.saturating_add(jitter_ms) - least;
             let hold =
@@ -114,7 +114,7 @@ fn chance() -> f64 {
 mod tests {
     use super::*;
 
-    async fn held(live: &LiveDials) -> u128 {
+    async fn held(live: &LiveFaults) -> u128 {
         let began = Instant::now();
         live.hold_back().await;
         began.elapsed().as_millis()
@@ -122,24 +122,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reply_is_held_back_by_the_delay_give_or_take_the_jitter() {
-        let live = LiveDials::new(Dials::default());
+        let live = LiveFaults::new(Faults::default());
         assert_eq!(held(&live).await, 0);
-        live.turn(&[Dial::Delay(500)]);
+        live.apply(&[FaultChange::Delay(500)]);
         assert!((500..=501).contains(&held(&live).await));
-        live.turn(&[Dial::Jitter(100)]);
+        live.apply(&[FaultChange::Jitter(100)]);
         let times = [held(&live).await, held(&live).await, held(&live).await, held(&live).await];
         assert!(times.iter().all(|time| (400..=601).contains(time)), "{times:?}");
         assert!(times.iter().any(|time| *time != times[0]), "{times:?}");
-        live.turn(&[Dial::Delay(0)]);
+        live.apply(&[FaultChange::Delay(0)]);
         assert!(held(&live).await <= 101);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_counts_for_a_reply_that_is_held_back_already() {
-        let live = LiveDials::new(Dials { delay_ms: 3_600_000, ..Dials::default() });
+        let live = LiveFaults::new(Faults { delay_ms: 3_600_000, ..Faults::default() });
         let release = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            live.turn(&[Dial::Delay(0)]);
+            live.apply(&[FaultChange::Delay(0)]);
         };
         let (held, ()) = tokio::join!(held(&live), release);
         assert!((5000..=5001).contains(&held), "{held}");
@@ -147,14 +147,14 @@ mod tests {
 
     #[test]
     fn the_bucket_is_made_anew_only_when_the_cap_is_turned() {
-        let live = LiveDials::new(Dials { limit: Some(1000), ..Dials::default() });
+        let live = LiveFaults::new(Faults { limit: Some(1000), ..Faults::default() });
         let before = live.bucket().unwrap();
-        live.turn(&[Dial::Stall(true), Dial::Delay(1)]);
+        live.apply(&[FaultChange::Stall(true), FaultChange::Delay(1)]);
         assert!(Arc::ptr_eq(&before, &live.bucket().unwrap()));
-        live.turn(&[Dial::Limit(Some(2000))]);
+        live.apply(&[FaultChange::Limit(Some(2000))]);
         assert!(!Arc::ptr_eq(&before, &live.bucket().unwrap()));
         assert!(live.any() && live.disturb_bodies());
-        live.turn(&[Dial::Limit(None), Dial::Stall(false)]);
+        live.apply(&[FaultChange::Limit(None), FaultChange::Stall(false)]);
         assert!(live.bucket().is_none() && live.any() && !live.disturb_bodies());
     }
 }
