@@ -31,12 +31,13 @@
 //! # net/: sockets; never imports ui
 //!
 //! ```text
-//! server        node  one listener and the sessions it owns;  accept  the accept loop;  reserve  endpoints when the
-//!               node is full;  drain  graceful shutdown;  caught  panics, contained in their request;  registry
-//!               connections and transfers;  latency  scheduling in favor of a sole active connection;
+//! server        accept  the accept loop;  reserve  endpoints when the node is full;  caught  panics, contained in the
+//!               request;  latency  scheduling in favor of a sole active connection;
 //!               session  one accepted connection: HTTP here, the legacy protocol in legacy;  downstream  its socket;
-//!               relay  asks the next hop and sends the reply downstream;  origin  finds, verifies and sends a file;
-//!               root  the served folder as a handle;  digests  computed once per file
+//!               relay  asks the next hop and sends the reply downstream;  origin  finds, verifies and sends a file
+//! node          what the sessions of one listener share;  registry  connections and transfers;  root  the served
+//!               folder as a handle;  digests  computed once per file;  listings  how many are made at once;  drain
+//!               graceful shutdown
 //! limits        every timeout and every size limit;  access  who may read and control
 //! upstream      requests to the next hop over either protocol (exchange);  protocols  which one a hop speaks;
 //!               preconnect  connections opened ahead;  connect  resolve, check, connect;  resolve  names, on threads
@@ -44,7 +45,7 @@
 //! body          chooses how a body is moved;  copy  the copying loop;  shaping  rate limit, delay and faults;  splice
 //!               in the kernel;  reader  whether the reader still reads;  sockbuf  what the kernel buffers for it
 //! admin         a node's endpoints (pages, html, negotiate, events; those of further hops, relay) and its control
-//!               (control), over stream;  metrics  counters as text;  listings  how many are made at once
+//!               (control), over stream;  metrics  counters as text
 //! http_client   requests to the endpoints of other nodes
 //! admin_client  control of other nodes, and listings of origins
 //! faults         current faults and limits, for bodies that are being moved

@@ -9,6 +9,7 @@ pub mod faults;
 pub mod fetch;
 mod http_client;
 pub mod limits;
+pub mod node;
 pub mod os;
 pub mod server;
 #[cfg(test)]

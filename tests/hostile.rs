@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use chainview::error::Error;
 use chainview::net::fetch::{FetchJob, Fetched, VerifyMode, client, fetch};
 use chainview::net::limits::Limits;
-use chainview::net::server::digests::Hasher;
+use chainview::net::node::digests::Hasher;
 use chainview::route::Route;
 use chainview::snapshot::TransferSnapshot;
 use chainview::wire::{Algorithm, Digest};

@@ -3,7 +3,6 @@
 mod control;
 mod events;
 mod html;
-pub mod listings;
 pub mod metrics;
 mod negotiate;
 mod pages;
@@ -32,15 +31,15 @@ use tokio::time::timeout;
 
 use super::access::{UNKNOWN_NAME, host_allowed};
 use super::http_client::{BUFFER, CHAIN_ROUTE, CHAIN_TRANSFER};
+use super::node::Node;
+use super::node::listings::Place;
 use super::server::caught::{Panicked, caught};
 use super::server::downstream::drain;
-use super::server::node::Node;
 use crate::route::{Hop, HostPort};
 use crate::text::SafeText;
 use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
 use crate::wire::{Action, Problem, Reason, TransferId, problem};
 pub use events::LatestLine;
-use listings::Place;
 use pages::HEALTH;
 use stream::PageStream;
 

@@ -2,15 +2,10 @@
 
 pub mod accept;
 pub(super) mod caught;
-pub mod digests;
 pub mod downstream;
-pub mod drain;
-mod latency;
+pub(super) mod latency;
 pub mod legacy;
-pub mod node;
 pub mod origin;
-pub mod registry;
 pub mod relay;
-mod reserve;
-pub mod root;
+pub(super) mod reserve;
 pub mod session;

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use chainview::faults::Faults;
 use chainview::net::limits::{HEADS_PER_SOURCE, Limits};
-use chainview::net::server::drain::Drain;
-use chainview::net::server::node::{Node, NodeConfig};
+use chainview::net::node::drain::Drain;
+use chainview::net::node::{Node, NodeConfig};
 use chainview::snapshot::ConnState;
 use scene::{Chain, config, exchange, pattern, read_reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -11,8 +11,8 @@ use super::pages::json as json_page;
 use super::{PageBody, here, wrong_method};
 use crate::faults::parse_changes;
 use crate::net::access::is_passed_on;
+use crate::net::node::Node;
 use crate::net::os::deadline::within;
-use crate::net::server::node::Node;
 use crate::wire::Reason;
 use crate::wire::http::MAX_REQUEST_BODY;
 

@@ -9,9 +9,9 @@ use hyper::body::{Body, Bytes, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::BodyError;
+use crate::net::node::Node;
+use crate::net::node::registry::ReaderGuard;
 use crate::net::os::starvation::Pulse;
-use crate::net::server::node::Node;
-use crate::net::server::registry::ReaderGuard;
 use crate::route::Protocol;
 use crate::snapshot::{ConnSnapshot, ConnState};
 

@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
 
 use crate::faults::Faults;
-use crate::net::server::node::Node;
+use crate::net::node::Node;
 use crate::snapshot::{ConnState, Flow, NodeSnapshot};
 use crate::verdict::Alone;
 

@@ -9,13 +9,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
 use super::events::{Events, interval};
-use super::listings::Place;
 use super::metrics::{self, Format};
 use super::negotiate::preference;
 use super::{PageBody, from_problem, here, html, page, reads, stream_page, wrong_method};
 use crate::net::http_client::CHAIN_HOPS;
-use crate::net::server::node::Node;
-use crate::net::server::root::OpenError;
+use crate::net::node::Node;
+use crate::net::node::listings::Place;
+use crate::net::node::root::OpenError;
 use crate::net::upstream::connect::is_shortage;
 use crate::route::{DEFAULT_BASE, FileName};
 use crate::snapshot::{ConnSnapshot, Listing};

@@ -23,10 +23,10 @@ use crate::net::http_client::{
     Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, ask, hops_of, is_problem,
 };
 use crate::net::limits::{HOP_GRACE, HOP_SHARE};
+use crate::net::node::Node;
+use crate::net::node::registry::ReaderGuard;
 use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::{Passing, passing, within};
-use crate::net::server::node::Node;
-use crate::net::server::registry::ReaderGuard;
 use crate::net::server::relay;
 use crate::net::upstream::connect::connect_with;
 use crate::net::upstream::policy::{Purpose, Refused};

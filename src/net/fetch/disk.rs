@@ -18,9 +18,9 @@ use super::resume_state::{Mark, Source};
 use super::stream::Sink;
 use crate::error::{Error, Kept};
 use crate::meter::Meter;
+use crate::net::node::digests::Hasher;
 use crate::net::os::kernel::begin_writing;
 use crate::net::os::machine::Machine;
-use crate::net::server::digests::Hasher;
 
 /// Size of one buffer. Half of it costs a tenth more processor time, for the page cache takes it in smaller pieces;
 /// twice of it costs no less, and makes the kernel look for contiguous memory that it may not have.

@@ -10,7 +10,7 @@ use super::resume_state::{Mark, Source};
 use super::target::Place;
 use super::validator::Validator;
 use crate::error::{Error, Kept};
-use crate::net::server::digests::Hasher;
+use crate::net::node::digests::Hasher;
 use crate::net::upstream::Answer;
 use crate::route::{Protocol, Route};
 use crate::wire::Algorithm;

@@ -14,7 +14,7 @@ use super::tracker::Tracker;
 use super::verify::{VerifyMode, says_nothing};
 use super::{FetchJob, Fetched, blocking};
 use crate::error::{Error, Kept, shown};
-use crate::net::server::digests::Hasher;
+use crate::net::node::digests::Hasher;
 use crate::net::upstream::{Answer, Upstream};
 use crate::route::Protocol;
 use crate::snapshot::{Integrity, Phase};

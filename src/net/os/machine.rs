@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::{load, random};
-use crate::net::server::root::Version;
+use crate::net::node::root::Version;
 use crate::net::upstream::connect;
 use crate::snapshot::Load;
 use crate::wire::TransferId;

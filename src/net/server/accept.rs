@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::downstream::{Downstream, problem_message};
-use super::node::Node;
-use super::registry::{Admission, ConnGuard, HeadGuard, Slots};
 use crate::net::limits::DRAIN_BYTES;
+use crate::net::node::Node;
+use crate::net::node::registry::{Admission, ConnGuard, HeadGuard, Slots};
 use crate::net::os::deadline::Deadline;
 use crate::net::upstream::connect::is_shortage;
 use crate::wire::{Action, Method, Problem, Reason};

@@ -26,8 +26,8 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use super::registry::{ConnGuard, JobGuard};
 use crate::net::limits::Limits;
+use crate::net::node::registry::{ConnGuard, JobGuard};
 
 /// Nobody but this connection is served, which has so many requests, and nobody has come since.
 pub(super) fn is_alone(conn: &ConnGuard, requests: u64) -> bool {
@@ -35,12 +35,12 @@ pub(super) fn is_alone(conn: &ConnGuard, requests: u64) -> bool {
 }
 
 /// Whether a connection that was just let in may go first; to be asked before its session begins.
-pub(super) fn goes_first(limits: &Limits, conn: &ConnGuard) -> bool {
+pub(in crate::net) fn goes_first(limits: &Limits, conn: &ConnGuard) -> bool {
     limits.give_way && is_alone(conn, 0)
 }
 
 /// Lets every task that is ready run before this one goes on, where a new connection may go first.
-pub(super) async fn after_accept(goes_first: bool) {
+pub(in crate::net) async fn after_accept(goes_first: bool) {
     let mut went = !goes_first;
     poll_fn(|cx| {
         if std::mem::replace(&mut went, true) {
@@ -74,11 +74,11 @@ mod tests {
     use super::*;
 
     use crate::net::access::{Access, LocalUsers};
+    use crate::net::node::drain::Drain;
+    use crate::net::node::registry::Registry;
+    use crate::net::node::root::Root;
+    use crate::net::node::{Node, NodeConfig};
     use crate::net::os::clock::Clock;
-    use crate::net::server::drain::Drain;
-    use crate::net::server::node::{Node, NodeConfig};
-    use crate::net::server::registry::Registry;
-    use crate::net::server::root::Root;
 
     use crate::route::{FileName, Protocol};
     use crate::wire::{Method, TransferId};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::downstream::Downstream;
-use super::node::Node;
 use super::origin::{self, FileBody, Sent};
-use super::registry::{ConnGuard, HeadGuard, JobGuard};
 use super::relay;
 use super::session::{admit, hold_back, record_faults, refuse_on_purpose, send_body};
+use crate::net::node::Node;
+use crate::net::node::registry::{ConnGuard, HeadGuard, JobGuard};
 use crate::net::os::deadline::{Deadline, within};
 use crate::net::upstream::Upstream;
 use crate::route::{Hop, Protocol, Role, advance};

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::digests::{NoDigest, Pending};
 use super::downstream::{Downstream, Next};
-use super::node::Node;
-use super::registry::JobGuard;
-use super::root::{OpenError, Served, Since};
 use super::session::{hold_back, send_body};
+use crate::net::node::Node;
+use crate::net::node::digests::{NoDigest, Pending};
+use crate::net::node::registry::JobGuard;
+use crate::net::node::root::{OpenError, Served, Since};
 use crate::net::os::clock::http_date;
 use crate::net::upstream::connect::{is_shortage, shortage};
 use crate::snapshot::{ConnRole, ConnState};

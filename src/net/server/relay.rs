@@ -8,9 +8,9 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 
 use super::downstream::{Downstream, Next};
-use super::node::Node;
-use super::registry::JobGuard;
 use super::session::{hold_back, send_body};
+use crate::net::node::Node;
+use crate::net::node::registry::JobGuard;
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::Deadline;
 use crate::net::upstream::policy::Refused;

@@ -7,10 +7,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::downstream::{Downstream, problem_message};
-use super::node::Node;
-use super::registry::ConnGuard;
 use crate::net::admin;
 use crate::net::limits::{RESERVED_HEAD, RESERVED_WHOLE};
+use crate::net::node::Node;
+use crate::net::node::registry::ConnGuard;
 use crate::net::os::deadline::within;
 use crate::snapshot::ConnState;
 use crate::wire::http::{Asked, is_http, parse_request};
@@ -25,7 +25,7 @@ enum First {
 }
 
 /// Serves one reserved connection to its end.
-pub(super) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard) {
+pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard) {
     let mut down = Downstream::new(stream, node.config.limits);
     let first = tokio::select! {
         biased;

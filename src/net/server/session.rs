@@ -8,8 +8,6 @@ use tokio::time::sleep;
 
 use super::caught::{Panicked, caught};
 use super::downstream::{Downstream, Next};
-use super::node::Node;
-use super::registry::{Closing, ConnGuard, HeadGuard, JobGuard, Slots};
 use super::{latency, legacy, origin, relay};
 use crate::meter::Wait;
 use crate::net::access::{UNKNOWN_NAME, host_allowed};
@@ -18,6 +16,8 @@ use crate::net::body::copy::{Early, Pace, PumpError};
 use crate::net::body::reader::STEP;
 use crate::net::body::{self, Source};
 use crate::net::limits::MINIMUM_RATE;
+use crate::net::node::Node;
+use crate::net::node::registry::{Closing, ConnGuard, HeadGuard, JobGuard, Slots};
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::{Deadline, within};
 use crate::net::upstream::Upstream;

@@ -22,8 +22,11 @@ use crate::faults::Faults;
 use crate::net::access::{Access, LocalUsers};
 use crate::net::fetch::{FetchJob, Fetched, VerifyMode, client, fetch};
 use crate::net::limits::Limits;
+use crate::net::node::registry::Slots;
+use crate::net::node::root::Root;
+use crate::net::node::{Node, NodeConfig};
 use crate::net::os::deadline::Deadline;
-use crate::net::server::{node::Node, node::NodeConfig, registry::Slots, root::Root, session};
+use crate::net::server::session;
 use crate::net::upstream::{protocols::Links, resolve::Resolver};
 use crate::route::{Protocol, Route};
 use crate::snapshot::{Integrity, TransferSnapshot};
@@ -361,7 +364,7 @@ fn check(scene: &Scene, content: &[u8], fetched: &Fetched) {
 }
 
 fn digest(algorithm: Algorithm, content: &[u8]) -> Digest {
-    let mut hasher = crate::net::server::digests::Hasher::new(algorithm);
+    let mut hasher = crate::net::node::digests::Hasher::new(algorithm);
     hasher.update(content);
     hasher.finish()
 }

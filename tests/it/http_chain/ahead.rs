@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chainview::net::server::node::Node;
+use chainview::net::node::Node;
 use chainview::snapshot::ConnState;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use chainview::faults::{FaultChange, Faults};
-use chainview::net::server::node::Node;
+use chainview::net::node::Node;
 use chainview::wire::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use chainview::net::limits::Limits;
-use chainview::net::server::drain::Drain;
-use chainview::net::server::node::{Node, NodeConfig};
+use chainview::net::node::drain::Drain;
+use chainview::net::node::{Node, NodeConfig};
 use chainview::net::upstream::policy::{AllowList, Policy};
 use chainview::net::upstream::resolve::Resolver;
 use tokio::net::{TcpListener, TcpStream};

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{bearer, get, route, send, site, text};
 use crate::net::admin::html::POLICY;
-use crate::net::server::root::Root;
+use crate::net::node::root::Root;
 use crate::snapshot::Listing;
 
 /// What Firefox sends; others differ in what else they take.

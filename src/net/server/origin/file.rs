@@ -14,9 +14,9 @@ use tokio::net::TcpStream;
 
 use crate::net::body::copy::CHUNK;
 use crate::net::body::{COPIED_FIRST, Direct, Source};
+use crate::net::node::Node;
+use crate::net::node::root::{Served, Since};
 use crate::net::os::threads::{COLD_READS, Running};
-use crate::net::server::node::Node;
-use crate::net::server::root::{Served, Since};
 use crate::route::FileName;
 
 /// A part of a file as a stream: from the page cache at once, from the disk by a thread that may wait.
@@ -214,7 +214,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::*;
-    use crate::net::server::root::Root;
+    use crate::net::node::root::Root;
     use crate::wire::ByteRange;
 
     fn served(content: &[u8]) -> (tempfile::TempDir, Served) {

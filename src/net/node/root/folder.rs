@@ -150,7 +150,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::net::server::root::Root;
+    use crate::net::node::root::Root;
     use crate::route::FileName;
 
     /// The content of `f` once the path has been looked at.

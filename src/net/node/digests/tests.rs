@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::net::server::drain::Drain;
-use crate::net::server::node::{Node, NodeConfig};
-use crate::net::server::root::Root;
+use crate::net::node::drain::Drain;
+use crate::net::node::root::Root;
+use crate::net::node::{Node, NodeConfig};
 use crate::route::FileName;
 use crate::snapshot::ConnState;
 

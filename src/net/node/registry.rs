@@ -237,12 +237,12 @@ impl ConnGuard {
     }
 
     /// Nobody was let in since.
-    pub(super) fn is_newest(&self) -> bool {
+    pub(in crate::net) fn is_newest(&self) -> bool {
         self.registry.next_id.load(Relaxed) == self.conn.id + 1
     }
 
     /// File requests that are being served, on all connections.
-    pub(super) fn requests(&self) -> u64 {
+    pub(in crate::net) fn requests(&self) -> u64 {
         self.registry.jobs.load(Relaxed)
     }
 
@@ -268,7 +268,7 @@ impl ConnGuard {
 
 impl JobGuard<'_> {
     /// The connection it came by.
-    pub(super) fn on(&self) -> &ConnGuard {
+    pub(in crate::net) fn on(&self) -> &ConnGuard {
         self.conn
     }
 

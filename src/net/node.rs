@@ -1,5 +1,11 @@
 //! A node: one listener, what it may do, and the sessions it owns.
 
+pub mod digests;
+pub mod drain;
+pub mod listings;
+pub mod registry;
+pub mod root;
+
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,17 +18,15 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::accept::{Admitted, Door};
-use super::digests::Digests;
-use super::drain::Drain;
-use super::registry::{Registry, Slots, SlowBodies};
-use super::root::Root;
-use super::{latency, reserve, session};
+use self::digests::Digests;
+use self::drain::Drain;
+use self::listings::Listings;
+use self::registry::{Registry, Slots, SlowBodies};
+use self::root::Root;
 use crate::faults::Faults;
 use crate::meter::{WINDOW_US, Window};
 use crate::net::access::{Access, LocalPeers, LocalUsers};
 use crate::net::admin::LatestLine;
-use crate::net::admin::listings::Listings;
 use crate::net::body::reader::STEP;
 use crate::net::body::sockbuf::fix;
 use crate::net::body::splice::Pipes;
@@ -32,6 +36,8 @@ use crate::net::os::clock::Clock;
 use crate::net::os::machine::Machine;
 use crate::net::os::random;
 use crate::net::os::starvation::Pulse;
+use crate::net::server::accept::{Admitted, Door};
+use crate::net::server::{latency, reserve, session};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::policy::{Policy, Purpose};
 use crate::net::upstream::protocols::Links;

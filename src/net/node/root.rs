@@ -34,7 +34,7 @@ pub struct Served {
     /// What its content is known by.
     pub version: Version,
     /// Where it lies.
-    pub(super) machine: Machine,
+    pub(in crate::net) machine: Machine,
 }
 
 /// A file's content at one moment: if none of these changed, it did not either.

@@ -10,7 +10,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::sync::watch;
 
 use super::{Hasher, Key, NoDigest, Wanted};
-use crate::net::server::root::Served;
+use crate::net::node::root::Served;
 use crate::wire::{Algorithm, Digest};
 
 /// A file changed this recently may change again without its time stamps telling, so its digest is not remembered.
