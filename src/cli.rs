@@ -13,16 +13,15 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
+use crate::allow_list::AllowList;
 use crate::error::Error;
 use crate::faults::{FaultChange, whole_ms};
-use crate::net::access::{CHAIN_TOKEN, LocalUsers, Secret};
-use crate::net::fetch::FetchJob;
-use crate::net::limits::Limits;
-use crate::net::upstream::policy::AllowList;
+use crate::limits::Limits;
+use crate::options::{LocalUsers, VerifyMode};
 use crate::route::{FileName, Protocol, Route};
+use crate::secret::{CHAIN_TOKEN, Secret};
 use crate::text::SafeText;
 
-pub use crate::net::fetch::VerifyMode;
 use args::Args;
 use mode_flags::ModeKind;
 pub use values::{Color, Listen, Look, PerHop};
@@ -139,22 +138,6 @@ impl FetchPlan {
             None => Ok(route),
         }
     }
-
-    /// The job of fetching a route's file, with a new id.
-    pub fn job(&self, number: u64, route: Route) -> FetchJob {
-        let job = FetchJob::new(number, route, self.output.clone(), self.limits);
-        FetchJob {
-            force: self.force,
-            times: self.times,
-            // Whoever wants several transfers of one file wants to see it move.
-            reuse: self.reuse && self.number == 1,
-            max_size: self.max_size,
-            resume: self.resume,
-            retries: self.retries,
-            verify: self.verify,
-            ..job
-        }
-    }
 }
 
 /// How to run nodes.
@@ -223,8 +206,7 @@ pub const DEFAULT_INPUT: &str = "input.txt";
 
 /// Reads the command line of this process, with the environment and the configuration file behind it.
 pub fn read() -> Result<Invocation, Stop> {
-    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    read_with(std::env::args_os(), config::path().as_deref(), &environment)
+    read_with(environment::arguments(), config::path().as_deref(), &environment::variables())
 }
 
 /// Reads a command line, its first word the program's name, as where the environment says nothing.
@@ -259,8 +241,8 @@ where
     let matches = command.try_get_matches_from(line).map_err(|error| Stop::Clap(Box::new(error)))?;
     let args = Args::from_arg_matches(&matches).map_err(|error| Stop::Clap(Box::new(error)))?;
     let keys = config_file.map_or_else(|| Ok(Vec::new()), config::keys).map_err(Stop::Error)?;
-    let talk = Talk { keys, ..talk(&args, &matches) };
-    mode(args, &matches).map(|mode| Invocation { mode, talk, ignored }).map_err(Stop::Error)
+    let talk = Talk { keys, ..talk(&args, &matches, environment) };
+    mode(args, &matches, environment).map(|mode| Invocation { mode, talk, ignored }).map_err(Stop::Error)
 }
 
 /// What clap says, line by line and without colours, made safe to show: it repeats what was typed.
@@ -268,10 +250,10 @@ pub fn safe_lines(error: &clap::Error) -> Vec<String> {
     error.render().to_string().lines().map(|line| SafeText::new(line).to_string()).collect()
 }
 
-fn mode(args: Args, matches: &ArgMatches) -> Result<Mode, Error> {
+fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> Result<Mode, Error> {
     let kind = kind(&args, matches);
     mode_flags::check(kind, matches)?;
-    let (fetch, nodes) = (fetch_plan(&args), node_plan(&args)?);
+    let (fetch, nodes) = (fetch_plan(&args), node_plan(&args, environment)?);
     let mut inputs = args.inputs;
     if kind != ModeKind::Fetch && inputs.len() > 1 {
         return Err(Error::Usage(format!(
@@ -346,20 +328,21 @@ fn fetch_plan(args: &Args) -> FetchPlan {
     }
 }
 
-fn node_plan(args: &Args) -> Result<NodePlan, Error> {
+fn node_plan(args: &Args, environment: &[(OsString, OsString)]) -> Result<NodePlan, Error> {
     let allow_next = match args.allow_next.join(",") {
         list if list.is_empty() => AllowList::default(),
         list => list.parse().map_err(|reason| Error::Usage(format!("--allow-next: {reason}")))?,
     };
+    let token = |file: Option<&Path>, variable| config::read_token(file, variable, environment);
     Ok(NodePlan {
         root: args.root.clone(),
         allow_next,
         faults: faults(args),
         allow_faults: args.allow_faults,
         list: args.list,
-        read_token: config::read_token(args.read_token_file.as_deref(), environment::READ_TOKEN)?,
-        chain_token: config::read_token(None, CHAIN_TOKEN)?,
-        control_token: config::read_token(args.control_token_file.as_deref(), environment::CONTROL_TOKEN)?,
+        read_token: token(args.read_token_file.as_deref(), environment::READ_TOKEN)?,
+        chain_token: token(None, CHAIN_TOKEN)?,
+        control_token: token(args.control_token_file.as_deref(), environment::CONTROL_TOKEN)?,
         host_names: args.host_name.clone(),
         local_users: args.local_users,
         max_connections: args.max_connections as usize,
@@ -375,8 +358,8 @@ fn faults(args: &Args) -> Vec<PerHop<FaultChange>> {
     caps.chain(delays).chain(args.fault.iter().copied()).collect()
 }
 
-fn talk(args: &Args, matches: &ArgMatches) -> Talk {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+fn talk(args: &Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> Talk {
+    let no_color = environment::has_no_color(environment);
     let said = matches.value_source("color") == Some(ValueSource::CommandLine);
     Talk {
         json: args.json,

@@ -5,7 +5,7 @@
 //! directions, and that this map names every module; `tests/it/module_graph.rs` that no files import each other in a
 //! circle.
 //!
-//! # Core: no socket, terminal or clock
+//! # Core: no socket, terminal or clock; files and the environment only in cli/config and cli/environment
 //!
 //! ```text
 //! route.rs      file names (name), addresses (address), hops (hop), the grammar of input.txt, relay or origin
@@ -20,6 +20,8 @@
 //!               while it runs (rolling, steady); evidence of one hop (stage), of a node by itself (alone), of the time
 //!               before a short body (setup)
 //! waterfall.rs  the set-up of a transfer as bars: which stage spent what, and when
+//! limits.rs     every timeout and every size limit;  allow_list.rs  where a node may connect to besides its policy
+//! options.rs    what to verify a file with, who is served on loopback;  secret.rs  a token
 //! command.rs    what the user may ask of the chain;  faults.rs  rate limit, delay and faults of a hop
 //! report.rs     the JSON document of a run without a screen
 //! error.rs      one variant per failed action, each with its exit code;  body_failure  how a hop failed a body
@@ -38,7 +40,7 @@
 //! node          what the sessions of one listener share;  registry  connections and transfers;  root  the served
 //!               folder as a handle;  digests  computed once per file;  listings  how many are made at once;  drain
 //!               graceful shutdown
-//! limits        every timeout and every size limit;  access  who may read and control
+//! access        who may read and control
 //! upstream      requests to the next hop over either protocol (exchange);  protocols  which one a hop speaks;
 //!               preconnect  connections opened ahead;  connect  resolve, check, connect;  resolve  names, on threads
 //!               of their own;  policy  where a node may connect to
@@ -97,6 +99,7 @@
 //! Reading order: `route`, `wire`, `net::server::session`, `net::server::relay`, `net::body::copy`, `net::fetch`,
 //! `net::watch`, `ui::screen`.
 
+pub mod allow_list;
 pub mod cli;
 pub mod command;
 pub mod console;
@@ -104,11 +107,14 @@ pub mod dashboard;
 pub mod error;
 pub mod faults;
 pub mod headless;
+pub mod limits;
 pub mod meter;
 pub mod net;
+pub mod options;
 pub mod plan;
 pub mod report;
 pub mod route;
+pub mod secret;
 pub mod snapshot;
 pub mod text;
 pub mod ui;

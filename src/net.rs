@@ -8,7 +8,6 @@ pub mod diagnose;
 pub mod faults;
 pub mod fetch;
 mod http_client;
-pub mod limits;
 pub mod node;
 pub mod os;
 pub mod server;

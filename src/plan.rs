@@ -9,10 +9,12 @@ use std::time::Duration;
 use crate::cli::{FetchPlan, NodePlan, PerHop, config};
 use crate::error::{Error, plain, shown};
 use crate::faults::FaultChange;
-use crate::net::access::{LocalUsers, Secret};
-use crate::net::fetch::Output;
+use crate::net::fetch::{FetchJob, Output};
+use crate::net::os::random;
 use crate::net::supervisor::{ReadToken, Spawning};
+use crate::options::LocalUsers;
 use crate::route::{FileName, Hop, HostPort, Route};
+use crate::secret::Secret;
 use crate::text::SafeText;
 
 /// Plan of a run over one chain.
@@ -141,6 +143,22 @@ fn check_hops(nodes: &NodePlan, hops: usize) -> Result<(), Error> {
     }
 }
 
+/// The job of fetching a route's file as the user asked for it, with a new id.
+pub fn fetch_job(plan: &FetchPlan, number: u64, route: Route) -> FetchJob {
+    let job = FetchJob::new(number, route, plan.output.clone(), plan.limits);
+    FetchJob {
+        force: plan.force,
+        times: plan.times,
+        // Several transfers of one file are for watching them move.
+        reuse: plan.reuse && plan.number == 1,
+        max_size: plan.max_size,
+        resume: plan.resume,
+        retries: plan.retries,
+        verify: plan.verify,
+        ..job
+    }
+}
+
 /// Describes which token a hop is sent; `None` where its line names none.
 pub(crate) fn token_shown(hop: &Hop) -> Option<String> {
     let name = hop.token_file.as_deref().map(SafeText::new)?;
@@ -154,8 +172,8 @@ fn spawning(route: &Route, root: PathBuf, nodes: &NodePlan) -> Result<Spawning, 
     Ok(Spawning {
         program,
         root,
-        read: nodes.read_token.clone().map_or_else(|| ReadToken::Made(Secret::random()), ReadToken::Configured),
-        control: nodes.control_token.clone().unwrap_or_else(Secret::random),
+        read: nodes.read_token.clone().map_or_else(|| ReadToken::Made(random::secret()), ReadToken::Configured),
+        control: nodes.control_token.clone().unwrap_or_else(random::secret),
         faults: hops.map(|hop| PerHop::faults(&nodes.faults, hop)).collect(),
         allow_next: (!nodes.allow_next.is_empty()).then(|| nodes.allow_next.clone()),
         drain: nodes.limits.drain,

@@ -22,9 +22,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chainview::error::Error;
-use chainview::net::fetch::{FetchJob, Fetched, VerifyMode, client, fetch};
-use chainview::net::limits::Limits;
+use chainview::limits::Limits;
+use chainview::net::fetch::{FetchJob, Fetched, client, fetch};
 use chainview::net::node::digests::Hasher;
+use chainview::options::VerifyMode;
 use chainview::route::Route;
 use chainview::snapshot::TransferSnapshot;
 use chainview::wire::{Algorithm, Digest};

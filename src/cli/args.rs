@@ -8,7 +8,7 @@ use clap::{ArgAction, Parser};
 
 use super::values::{self, Color, Listen, Look, PerHop, ProtocolChoice};
 use crate::faults::FaultChange;
-use crate::net::access::LocalUsers;
+use crate::options::LocalUsers;
 use crate::route::FileName;
 use crate::wire::Digest;
 

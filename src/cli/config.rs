@@ -1,18 +1,22 @@
 //! The files that tell the program what to do: `config.toml`, input files and token files; read here, judged elsewhere.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Command;
 use etcetera::base_strategy::{BaseStrategy, Xdg};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::defaults::{self, is_setting};
+use super::environment;
 use crate::error::{Error, plain, shown};
-use crate::net::access::Secret;
 use crate::route::{Hop, MAX_INPUT, Route};
+use crate::secret::{MAX_SECRET, Secret, UnfitSecret};
 use crate::text::SafeText;
 
 /// Largest configuration file read; all keys together need less than one page.
@@ -87,7 +91,7 @@ pub fn read_route(file: &Path) -> Result<Route, Error> {
     let most = MAX_INPUT as u64 + 1;
     let read = if file == Path::new("-") {
         let mut bytes = Vec::new();
-        std::io::stdin().lock().take(most).read_to_end(&mut bytes).map(|_| bytes)
+        io::stdin().lock().take(most).read_to_end(&mut bytes).map(|_| bytes)
     } else {
         read_capped(file, most)
     };
@@ -105,18 +109,105 @@ pub fn read_route(file: &Path) -> Result<Route, Error> {
 pub fn hop_token(hop: &Hop) -> Result<Option<Secret>, String> {
     let Some(name) = &hop.token_file else { return Ok(None) };
     let folder = folder().ok_or("token-file= needs a configuration folder: set HOME or XDG_CONFIG_HOME")?;
-    Secret::beneath(&folder, name).map(Some).map_err(|error| error.to_string())
+    token_beneath(&folder, name).map(Some).map_err(|error| error.to_string())
 }
 
 /// Reads a token from a file, else from an environment variable; it is never on the command line, where all see it.
-pub fn read_token(file: Option<&Path>, variable: &str) -> Result<Option<Secret>, Error> {
+pub(super) fn read_token(
+    file: Option<&Path>,
+    variable: &str,
+    environment: &[(OsString, OsString)],
+) -> Result<Option<Secret>, Error> {
     if let Some(file) = file {
-        return Secret::from_file(file).map(Some).map_err(|error| Error::Usage(error.to_string()));
+        return token_from_file(file).map(Some).map_err(|error| Error::Usage(error.to_string()));
     }
-    let Some(text) = std::env::var_os(variable).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = environment::value_of(OsStr::new(variable), environment) else { return Ok(None) };
     // One that cannot be read is no reason to go without.
     let token = text.to_str().and_then(|text| Secret::new(text).ok());
     token.map(Some).ok_or_else(|| Error::Usage(format!("{variable} holds no token that can be sent")))
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+enum TokenFileError {
+    /// The file cannot be read.
+    #[error("token file {path}: {source}")]
+    Read {
+        /// The file.
+        path: SafeText,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Others can read the file, so what it holds is no secret.
+    #[error("token file {path} can be read by others: chmod 600 it")]
+    Open {
+        /// The file.
+        path: SafeText,
+    },
+    /// An input file names a token that cannot be read where its tokens live.
+    #[error("token file {name}: {reason}: the tokens of an input file live in {folder}")]
+    Beneath {
+        /// The file, as the input file has it.
+        name: SafeText,
+        /// What is wrong with it.
+        reason: String,
+        /// The configuration folder.
+        folder: SafeText,
+    },
+    /// What it holds cannot be sent as a token.
+    #[error("token file {path} {source}")]
+    Unfit {
+        /// The file.
+        path: SafeText,
+        /// What is wrong with it.
+        source: UnfitSecret,
+    },
+}
+
+/// Reads a token from a file that nobody but its owner may read.
+fn token_from_file(path: &Path) -> Result<Secret, TokenFileError> {
+    let failed = |source| TokenFileError::Read { path: shown(path), source };
+    open_token(File::open(path).map_err(failed)?, &shown(path))
+}
+
+/// Reads a token that an input file names: from beneath `folder`, the configuration folder, and nowhere else.
+///
+/// Input files come from other people, and what such a file names is sent to an address in the same file. So it
+/// must be one that was put there as a token: a regular file of this user's own, closed to others, and no path
+/// leads out.
+fn token_beneath(folder: &Path, name: &str) -> Result<Secret, TokenFileError> {
+    let failed = |reason: String| TokenFileError::Beneath { name: name.into(), reason, folder: shown(folder) };
+    let system = |error: io::Error| failed(plain(&error));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, folder, flags, Mode::empty()).map_err(|error| system(error.into()))?;
+    // Without NONBLOCK, opening a pipe would wait for its writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let confined = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let file: File = match openat2(&root, name, flags, Mode::empty(), confined) {
+        Ok(file) => file.into(),
+        Err(Errno::XDEV) => return Err(failed("it leads out of the configuration folder".to_owned())),
+        Err(error) => return Err(system(error.into())),
+    };
+    let found = file.metadata().map_err(system)?;
+    if !found.is_file() {
+        return Err(failed("it is no regular file".to_owned()));
+    }
+    if found.uid() != geteuid().as_raw() {
+        return Err(failed("it belongs to another user".to_owned()));
+    }
+    open_token(file, &shown(&folder.join(name)))
+}
+
+fn open_token(file: File, path: &SafeText) -> Result<Secret, TokenFileError> {
+    let failed = |source| TokenFileError::Read { path: path.clone(), source };
+    // The handle is asked, not the path, so that what was checked is what is read.
+    let mode = file.metadata().map_err(failed)?.mode();
+    if mode & 0o077 != 0 {
+        return Err(TokenFileError::Open { path: path.clone() });
+    }
+    let mut text = String::new();
+    file.take(2 * MAX_SECRET as u64).read_to_string(&mut text).map_err(failed)?;
+    Secret::new(&text).map_err(|source| TokenFileError::Unfit { path: path.clone(), source })
 }
 
 /// A value as the words a person would type; `None` for a kind that no flag has.
@@ -140,19 +231,93 @@ fn at_line(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// Reads the file without waiting for anybody who would have to write it first.
-fn read_config(file: &Path) -> std::io::Result<Vec<u8>> {
+fn read_config(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(file)?;
     if file.metadata()?.file_type().is_fifo() {
-        return Err(std::io::Error::other("it is a pipe, not a file"));
+        return Err(io::Error::other("it is a pipe, not a file"));
     }
     file.take(MAX_CONFIG).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-fn read_capped(file: &Path, cap: u64) -> std::io::Result<Vec<u8>> {
+fn read_capped(file: &Path, cap: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(cap).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_from_a_private_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        fs::write(&path, "s3cret\r\n").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        assert!(token_from_file(&path).unwrap().matches(b"s3cret"));
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        assert!(token_from_file(&path).unwrap_err().to_string().contains("chmod 600"));
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, "two words").unwrap();
+        assert!(
+            token_from_file(&path)
+                .unwrap_err()
+                .to_string()
+                .ends_with("/token holds no token: write 1 to 1024 letters, digits and signs, without blanks")
+        );
+        let missing = token_from_file(&folder.path().join("none\x1b[2J")).unwrap_err().to_string();
+        assert!(missing.contains("none\\u{1b}[2J") && !missing.contains('\x1b'), "{missing}");
+    }
+
+    #[test]
+    fn what_an_input_file_names_is_read_beneath_the_configuration_folder_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("chainview");
+        fs::create_dir_all(folder.join("site")).unwrap();
+        let write = |path: &Path| {
+            fs::write(path, "s3cret\n").unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        };
+        write(&folder.join("relay"));
+        write(&folder.join("site/origin"));
+        for name in ["relay", "site/origin", "site/../relay"] {
+            assert!(token_beneath(&folder, name).unwrap().matches(b"s3cret"), "{name}");
+        }
+        // Each of these is a secret of the same user that no input file may have sent.
+        let outside = home.path().join(".vault-token");
+        write(&outside);
+        std::os::unix::fs::symlink(&outside, folder.join("link")).unwrap();
+        std::os::unix::fs::symlink("../../chainview/relay", folder.join("site/round")).unwrap();
+        write(&folder.join("open"));
+        fs::set_permissions(folder.join("open"), Permissions::from_mode(0o640)).unwrap();
+        rustix::fs::mknodat(CWD, folder.join("pipe"), rustix::fs::FileType::Fifo, Mode::from(0o600), 0).unwrap();
+        for (name, says) in [
+            ("../.vault-token", "leads out"),
+            (outside.to_str().unwrap(), "leads out"),
+            ("/proc/self/environ", "leads out"),
+            ("link", "leads out"),
+            ("site/round", "leads out"),
+            ("open", "can be read by others"),
+            ("pipe", "no regular file"),
+            ("site", "no regular file"),
+            ("none", "the tokens of an input file live in"),
+        ] {
+            let why = token_beneath(&folder, name).expect_err(name).to_string();
+            assert!(why.contains(says) && !why.contains("s3cret"), "{name}: {why}");
+        }
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(folder.join("relay"), Some(65_534), None).unwrap();
+            let why = token_beneath(&folder, "relay").unwrap_err().to_string();
+            assert!(why.contains("belongs to another user"), "{why}");
+        } else {
+            println!("SKIPPED: a file of another user, which only root can make");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use clap::{ArgAction, Command};
 
 use super::defaults;
 use crate::error::Error;
-use crate::net::access::CHAIN_TOKEN;
+use crate::secret::CHAIN_TOKEN;
 use crate::text::SafeText;
 
 /// How the names of all settings begin.
@@ -15,6 +15,16 @@ const PREFIX: &str = "CHAINVIEW_";
 /// The variables that hold tokens: read where the tokens are, for no flag has them.
 pub(super) const READ_TOKEN: &str = "CHAINVIEW_READ_TOKEN";
 pub(super) const CONTROL_TOKEN: &str = "CHAINVIEW_CONTROL_TOKEN";
+
+/// The arguments of this process, its own name first.
+pub(super) fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os()
+}
+
+/// The variables of this process: read here alone, and once.
+pub(super) fn variables() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().collect()
+}
 
 /// Makes each variable the default of its flag, before what a file may have made it, and keeps clap from looking
 /// itself: it would blame a flag that was not typed, and take every word but a few for "yes".
@@ -57,6 +67,11 @@ pub(super) fn is_ascii_locale(environment: &[(OsString, OsString)]) -> bool {
     })
 }
 
+/// The user asks every program not to use colors.
+pub(super) fn has_no_color(environment: &[(OsString, OsString)]) -> bool {
+    value_of(OsStr::new("NO_COLOR"), environment).is_some()
+}
+
 /// The settings of a command: long name, variable, and what the flag does.
 fn settings(command: &Command) -> Vec<(String, OsString, ArgAction)> {
     let settings = command
@@ -65,7 +80,8 @@ fn settings(command: &Command) -> Vec<(String, OsString, ArgAction)> {
     settings.collect()
 }
 
-fn value_of<'a>(variable: &OsStr, environment: &'a [(OsString, OsString)]) -> Option<&'a OsStr> {
+/// The value of a variable; an empty one counts as none.
+pub(super) fn value_of<'a>(variable: &OsStr, environment: &'a [(OsString, OsString)]) -> Option<&'a OsStr> {
     let found = environment.iter().find(|(name, _)| name == variable);
     found.map(|(_, value)| value.as_os_str()).filter(|value| !value.is_empty())
 }

@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::allow_list::AllowList;
 use crate::faults::{FaultChange, Faults};
-use crate::net::access::LocalUsers;
-use crate::net::upstream::policy::AllowList;
+use crate::options::LocalUsers;
 use crate::route::{FileName, Host, MAX_HOPS, Protocol};
 use crate::units;
 

@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::publisher::{Publisher, TaskResult};
 use crate::command::Command;
-use crate::net::access::Secret;
 use crate::net::supervisor::{Line, ReadToken, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
 use crate::plan::ChainPlan;
 use crate::route::HostPort;
+use crate::secret::Secret;
 use crate::snapshot::{ChainSnapshot, Level};
 
 /// Time between two evaluations of running transfers; the screen draws no more often for data.

@@ -16,6 +16,7 @@ use crate::net::diagnose::{accounts, reach};
 use crate::net::fetch::{self, FetchJob};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::Links;
+use crate::plan::fetch_job;
 use crate::route::Route;
 use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{Flow, TransferAccount, TransferSnapshot};
@@ -227,7 +228,10 @@ impl Queue {
         while self.open && self.running.len() < most {
             let next = self.list.iter_mut().find(|transfer| matches!(transfer.state, State::Queued(_)));
             let Some(transfer) = next else { return };
-            let job = FetchJob { cap: transfer.cap.clone(), ..self.plan.job(transfer.number, transfer.route.clone()) };
+            let job = FetchJob {
+                cap: transfer.cap.clone(),
+                ..fetch_job(&self.plan, transfer.number, transfer.route.clone())
+            };
             let (sender, progress) = watch::channel(transfer.snapshot());
             let stop = CancellationToken::new();
             let plan = &self.plan;

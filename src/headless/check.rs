@@ -13,6 +13,7 @@ use crate::console::{self, start_log};
 use crate::error::Error;
 use crate::net::fetch::{self as client, Checked};
 use crate::net::upstream::protocols::Links;
+use crate::plan::fetch_job;
 use crate::report::{CheckReport, Report};
 use crate::route::Route;
 use crate::snapshot::timing::{Row, Step};
@@ -48,7 +49,7 @@ pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
 async fn ask(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let mut upstream = client::client(Arc::new(Links::default()), plan.limits, plan.protocol);
-    let job = plan.job(1, route.clone());
+    let job = fetch_job(plan, 1, route.clone());
     client::check(&mut upstream, &job, &stop).await
 }
 

@@ -17,6 +17,7 @@ use crate::net::diagnose::{accounts, reach};
 use crate::net::fetch::{self, FetchJob, Fetched, Output};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::Links;
+use crate::plan::fetch_job;
 use crate::report::{Report, TransferReport};
 use crate::route::Route;
 use crate::snapshot::verdict::Limit;
@@ -188,7 +189,8 @@ pub(super) async fn chains(
             let mut ended = Vec::new();
             for number in first..first + number {
                 let transfer =
-                    one_transfer(&mut upstream, plan.job(number, route.clone()), &source, &display, &stop).await;
+                    one_transfer(&mut upstream, fetch_job(&plan, number, route.clone()), &source, &display, &stop)
+                        .await;
                 let failed = transfer.result.is_err();
                 ended.push(transfer);
                 if failed {
@@ -217,7 +219,7 @@ async fn gathered(mut running: JoinSet<Vec<Ended>>) -> Ran {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::limits::Limits;
+    use crate::limits::Limits;
 
     #[tokio::test]
     async fn a_chain_that_panics_does_not_hide_what_the_others_came_to() {

@@ -1,23 +1,20 @@
 //! Who may read and control a node: loopback peers, and those who hold the token.
 
 mod local;
-mod secret;
 
 use std::net::SocketAddr;
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, FORWARDED, HeaderName, VIA};
 
+use crate::options::LocalUsers;
 use crate::route::Host;
+use crate::secret::Secret;
 
-pub use local::{LocalPeers, LocalUsers};
-pub use secret::{Secret, SecretError};
+pub use local::LocalPeers;
 
 /// Lines that say that somebody stands between the reader and this node; the first is what our own relays write.
 const PASSED_ON: [HeaderName; 3] = [VIA, FORWARDED, HeaderName::from_static("x-forwarded-for")];
-
-/// The variable in which a program that starts nodes gives them its own token; what people configure is in another.
-pub const CHAIN_TOKEN: &str = "CHAINVIEW_CHAIN_TOKEN";
 
 /// Who may read a node's pages and control it.
 #[derive(Clone, Debug)]

@@ -9,11 +9,11 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 
-use super::access::Secret;
 use super::http_client::{Asked, ask, hops_of, is_problem, page_request, short_body};
 use super::upstream::connect::connect;
 use crate::faults::{FaultChange, Faults};
 use crate::route::{FileName, HostPort, Route};
+use crate::secret::Secret;
 use crate::snapshot::Listing;
 use crate::wire::http::encode_name;
 use crate::wire::{Action, Problem, Reason, problem};

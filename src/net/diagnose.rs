@@ -9,10 +9,10 @@ use hyper::StatusCode;
 use tokio::task::JoinSet;
 
 use super::http_client::{ask, hops_of, is_problem, page_request, short_body};
-use super::limits::Limits;
 use super::os::deadline::within;
 use super::supervisor::is_near;
 use super::upstream::connect::connect;
+use crate::limits::Limits;
 use crate::route::{Hop, Protocol, Route};
 use crate::snapshot::TransferAccount;
 use crate::wire::{Problem, Reason, TransferId};

@@ -28,11 +28,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::limits::Limits;
 use super::os::machine::Machine;
 use super::upstream::Upstream;
 use super::upstream::protocols::Links;
 use crate::error::{Error, Kept};
+use crate::limits::Limits;
+use crate::options::VerifyMode;
 use crate::route::{Protocol, Route};
 use crate::snapshot::{Flow, Integrity, TransferSnapshot};
 use crate::wire::{Digest, Leg, TransferId};
@@ -47,7 +48,6 @@ use tracker::Tracker;
 pub use check::{Checked, check};
 pub use rate_limit::Cap;
 pub use stream::Output;
-pub use verify::VerifyMode;
 
 /// One file to fetch: what, from where, to where.
 #[derive(Clone, Debug)]

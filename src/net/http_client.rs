@@ -13,10 +13,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::access::Secret;
 use super::os::clock::ms_since;
 use super::os::deadline::within;
 use crate::route::{Hop, HostPort};
+use crate::secret::Secret;
 use crate::wire::http::{MAX_HEAD, parse_number};
 use crate::wire::{Action, Problem, Reason, problem};
 

@@ -17,12 +17,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::access::Secret;
 use super::os::deadline::Deadline;
-use super::upstream::policy::AllowList;
 use super::upstream::resolve::Resolver;
+use crate::allow_list::AllowList;
 use crate::faults::Faults;
 use crate::route::{Hop, Host, HostPort, Route};
+use crate::secret::Secret;
 use crate::snapshot::{DownReason, HopLink};
 pub use child::STAY;
 use child::Spec;

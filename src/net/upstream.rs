@@ -20,17 +20,18 @@ use tokio::time::Instant;
 
 use super::body::sockbuf::{Incoming, is_near};
 use super::body::{Direct, Source};
-use super::limits::{HOP_SHARE, Limits};
 use super::os::clock::ms_since;
 use super::os::deadline::Deadline;
 use super::os::socket::Socket;
+use crate::allow_list::Purpose;
+use crate::limits::{HOP_SHARE, Limits};
 use crate::route::{Hop, HostPort, Protocol};
 use crate::text::SafeText;
 use crate::wire::http::{encode_request, parse_reply, target};
 use crate::wire::problem::Server;
 use crate::wire::{Action, Leg, Method, Problem, Progress, Reason, Reply, Request, legacy, problem};
 use connect::{Connected, connect_with};
-use policy::{Purpose, Refused};
+use policy::Refused;
 use preconnect::Spares;
 use protocols::Links;
 

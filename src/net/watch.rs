@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::access::Secret;
 use super::supervisor::{HopLinks, is_near};
 use crate::route::{Hop, HostPort, Route};
+use crate::secret::Secret;
 use crate::snapshot::{HopLink, HopSnapshot};
 use hop::HopTask;
 use report::HopState;

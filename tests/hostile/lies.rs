@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use chainview::net::fetch::VerifyMode;
+use chainview::options::VerifyMode;
 use chainview::wire::http::encode_reply;
 use chainview::wire::{Digest, Reply};
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chainview::allow_list::AllowList;
 use chainview::faults::Faults;
+use chainview::limits::Limits;
 use chainview::net::access::Access;
-use chainview::net::limits::Limits;
 use chainview::net::node::drain::Drain;
 use chainview::net::node::root::Root;
 use chainview::net::node::{Node, NodeConfig};
-use chainview::net::upstream::policy::{AllowList, Policy};
+use chainview::net::upstream::policy::Policy;
 use chainview::net::upstream::resolve::Resolver;
 use chainview::wire::{Problem, Reason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chainview::faults::Faults;
-use chainview::net::limits::{HEADS_PER_SOURCE, Limits};
+use chainview::limits::{HEADS_PER_SOURCE, Limits};
 use chainview::net::node::drain::Drain;
 use chainview::net::node::{Node, NodeConfig};
 use chainview::snapshot::ConnState;

@@ -14,8 +14,9 @@ use std::thread;
 use std::time::Duration;
 
 use chainview::error::Error;
-use chainview::net::fetch::{Cap, FetchJob, Fetched, VerifyMode, client, fetch};
-use chainview::net::limits::Limits;
+use chainview::limits::Limits;
+use chainview::net::fetch::{Cap, FetchJob, Fetched, client, fetch};
+use chainview::options::VerifyMode;
 use chainview::route::Route;
 use chainview::snapshot::TransferSnapshot;
 use faulty::Seeded;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chainview::faults::Faults;
-use chainview::net::access::Secret;
+use chainview::net::os::random;
 use chainview::net::supervisor::{Order, ReadToken, Spawning, Supervisor, all_started};
 use chainview::net::watch::{Tokens, Watcher};
 use chainview::route::{FileName, Hop, Route};
@@ -29,8 +29,8 @@ fn spawning(root: &Path) -> Spawning {
     Spawning {
         program: env!("CARGO_BIN_EXE_chainview").into(),
         root: root.to_owned(),
-        read: ReadToken::Made(Secret::random()),
-        control: Secret::random(),
+        read: ReadToken::Made(random::secret()),
+        control: random::secret(),
         faults: vec![
             Faults { delay_ms: 1, ..Faults::default() },
             Faults { limit: Some(5_000_000), ..Faults::default() },

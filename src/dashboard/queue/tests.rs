@@ -7,8 +7,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::net::fetch::VerifyMode;
-use crate::net::limits::Limits;
+use crate::limits::Limits;
+use crate::options::VerifyMode;
 use crate::route::FileName;
 use crate::snapshot::Phase;
 

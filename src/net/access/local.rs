@@ -14,16 +14,6 @@ use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with};
 use rustix::process::geteuid;
 
-/// Who may use a node over loopback.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LocalUsers {
-    /// The user that it runs as, and root.
-    #[default]
-    Own,
-    /// Every user of this machine.
-    Any,
-}
-
 /// Tells the own user's connections from those of others.
 #[derive(Debug)]
 pub struct LocalPeers {

@@ -154,7 +154,7 @@ mod tests {
 
     use super::super::tests::site;
     use super::*;
-    use crate::net::limits::{READERS, READERS_PER_SOURCE};
+    use crate::limits::{READERS, READERS_PER_SOURCE};
     use crate::route::{FileName, Protocol};
     use crate::wire::{Method, TransferId};
 

@@ -19,17 +19,18 @@ use tokio_util::task::AbortOnDropHandle;
 use super::events::{Leaving, interval, leaving};
 use super::pages::{ANY_FORM, EVENTS, NO_LISTING, TOO_MANY_READERS};
 use super::{BodyError, PageBody, from_problem, mark};
+use crate::allow_list::Purpose;
+use crate::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::http_client::{
     Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, ask, hops_of, is_problem,
 };
-use crate::net::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::node::Node;
 use crate::net::node::registry::ReaderGuard;
 use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::{Passing, passing, within};
 use crate::net::server::relay;
 use crate::net::upstream::connect::connect_with;
-use crate::net::upstream::policy::{Purpose, Refused};
+use crate::net::upstream::policy::Refused;
 use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Protocol};
 use crate::wire::http::{decode_name, parse_number, plain_text};
 use crate::wire::{Action, Problem, Reason, TransferId, problem};

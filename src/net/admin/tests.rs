@@ -14,12 +14,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::net::access::Secret;
+use crate::limits::{Limits, READERS_PER_SOURCE};
 use crate::net::http_client::{Asked, ask};
-use crate::net::limits::{Limits, READERS_PER_SOURCE};
 use crate::net::node::NodeConfig;
 use crate::net::node::root::Root;
 use crate::route::{FileName, Protocol};
+use crate::secret::Secret;
 use crate::snapshot::{NodeSnapshot, TransferAccount};
 use crate::wire::TransferId;
 

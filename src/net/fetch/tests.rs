@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::net::limits::Limits;
+use crate::limits::Limits;
 use crate::snapshot::Phase;
 use crate::wire::{Action, Algorithm, Problem, Reason};
 

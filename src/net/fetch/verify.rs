@@ -6,32 +6,10 @@ use super::FetchJob;
 use super::request::{ask, request};
 use crate::error::{Error, Kept};
 use crate::net::upstream::{Answer, Upstream};
+use crate::options::VerifyMode;
 use crate::route::Protocol;
 use crate::snapshot::Integrity;
-use crate::wire::{Action, Algorithm, Digest, Method, Reason};
-
-/// What the bytes are to be compared with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum VerifyMode {
-    /// The origin's digest, where it offers one.
-    #[default]
-    Origin,
-    /// This digest, whatever the chain says.
-    Expect(Digest),
-    /// Nothing but the length.
-    Skip,
-}
-
-impl VerifyMode {
-    /// The digest to compute.
-    pub fn algorithm(self) -> Option<Algorithm> {
-        match self {
-            Self::Origin => Some(Algorithm::Blake3),
-            Self::Expect(digest) => Some(digest.algorithm),
-            Self::Skip => None,
-        }
-    }
-}
+use crate::wire::{Action, Digest, Method, Reason};
 
 /// Compares the digest of what arrived; asks the origin for its own where the reply did not bring it. The origin's
 /// digest comes with the proof, where it gave one.

@@ -1,5 +1,6 @@
 //! Random names from the system: transfer ids, tokens, the name of a node's run.
 
+use crate::secret::Secret;
 use crate::wire::TransferId;
 
 /// A new transfer id.
@@ -7,7 +8,12 @@ pub fn transfer_id() -> TransferId {
     TransferId(u128::from_le_bytes(random()))
 }
 
-/// A random word of 32 hex digits, for tokens and names of runs.
+/// A new token.
+pub fn secret() -> Secret {
+    Secret::from_bits(u128::from_le_bytes(random()))
+}
+
+/// A random word of 32 hex digits, for names of runs.
 pub fn word() -> String {
     transfer_id().to_string()
 }
@@ -18,4 +24,16 @@ pub(super) fn random() -> [u8; 16] {
     // The system's generator is there from boot on; without it no id and no token could be trusted.
     getrandom::fill(&mut bytes).expect("the system has random numbers");
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_is_made_twice() {
+        let secret = secret();
+        assert_eq!(secret.reveal().len(), 32);
+        assert_ne!(secret.reveal(), super::secret().reveal());
+    }
 }

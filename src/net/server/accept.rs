@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::downstream::{Downstream, problem_message};
-use crate::net::limits::DRAIN_BYTES;
+use crate::limits::DRAIN_BYTES;
 use crate::net::node::Node;
 use crate::net::node::registry::{Admission, ConnGuard, HeadGuard, Slots};
 use crate::net::os::deadline::Deadline;

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::origin::Sent;
+use crate::limits::{DRAIN_BYTES, Limits};
 use crate::net::body::reader::{STEP, write_some};
-use crate::net::limits::{DRAIN_BYTES, Limits};
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::{Deadline, within};
 use crate::net::os::socket::Socket;

@@ -26,7 +26,7 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use crate::net::limits::Limits;
+use crate::limits::Limits;
 use crate::net::node::registry::{ConnGuard, JobGuard};
 
 /// Nobody but this connection is served, which has so many requests, and nobody has come since.
@@ -73,12 +73,13 @@ mod tests {
 
     use super::*;
 
-    use crate::net::access::{Access, LocalUsers};
+    use crate::net::access::Access;
     use crate::net::node::drain::Drain;
     use crate::net::node::registry::Registry;
     use crate::net::node::root::Root;
     use crate::net::node::{Node, NodeConfig};
     use crate::net::os::clock::Clock;
+    use crate::options::LocalUsers;
 
     use crate::route::{FileName, Protocol};
     use crate::wire::{Method, TransferId};

@@ -7,8 +7,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::downstream::{Downstream, problem_message};
+use crate::limits::{RESERVED_HEAD, RESERVED_WHOLE};
 use crate::net::admin;
-use crate::net::limits::{RESERVED_HEAD, RESERVED_WHOLE};
 use crate::net::node::Node;
 use crate::net::node::registry::ConnGuard;
 use crate::net::os::deadline::within;

@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{Line, ReadToken, Spawning, beyond, vacant};
-use crate::net::access::CHAIN_TOKEN;
+use crate::allow_list::AllowList;
 use crate::net::os::deadline::within;
-use crate::net::upstream::policy::AllowList;
 use crate::route::{Hop, Host, HostPort};
+use crate::secret::CHAIN_TOKEN;
 use crate::text::SafeText;
 
 /// How long a node may take to say that it listens.

@@ -10,7 +10,7 @@ use super::{
     legacy,
 };
 use super::{AsyncReadExt, AsyncWriteExt, encode_request, ms_since, parse_reply, problem};
-use crate::net::limits::{HOP_GRACE, HOP_SHARE};
+use crate::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::os::deadline::{Deadline, within};
 use crate::wire::http::{MAX_HEAD, ReplyHead};
 use crate::wire::{Outcome, State};

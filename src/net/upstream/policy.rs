@@ -1,31 +1,11 @@
 //! Whom a node may connect to, judged on the resolved, canonical socket address that is really connected to.
 
-mod allow;
-
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::route::{DEFAULT_BASE, Host, HostPort};
+use crate::allow_list::{AllowList, Listed, Purpose};
+use crate::route::{Host, HostPort};
 use crate::wire::Refusal;
-
-pub use allow::AllowList;
-use allow::Listed;
-
-/// What an address is to be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose<'a> {
-    /// Pages of a node: who it is, what it does, what folders hold.
-    Pages,
-    /// Files whose names are put behind this URL path.
-    Files(&'a str),
-}
-
-impl<'a> Purpose<'a> {
-    /// Files of a hop with this base.
-    pub fn files(base: Option<&'a str>) -> Self {
-        Self::Files(base.unwrap_or(DEFAULT_BASE))
-    }
-}
 
 /// An address that is not connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Subject;
 use super::stream::{Ended, Lines};
-use crate::net::access::Secret;
 use crate::net::http_client::{Asked, ask, hops_of, is_problem, page_request, short_body};
 use crate::net::os::deadline::within;
 use crate::net::supervisor::{HopLinks, is_near};
@@ -18,6 +17,7 @@ use crate::net::upstream::connect::connect;
 use crate::net::upstream::protocols::{SILENCE, probe};
 use crate::net::upstream::resolve::Resolver;
 use crate::route::{Hop, Protocol};
+use crate::secret::Secret;
 use crate::snapshot::{DownReason, HopLink, NodeSnapshot};
 use crate::text::SafeText;
 use crate::wire::{Problem, Reason, problem};

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use chainview::cli::{self, Mode};
 use chainview::dashboard::Controller;
-use chainview::net::access::Secret;
 use chainview::plan::ChainPlan;
+use chainview::secret::Secret;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;

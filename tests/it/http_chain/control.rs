@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chainview::faults::{FaultChange, Faults};
-use chainview::net::access::Secret;
+use chainview::limits::Limits;
 use chainview::net::admin_client;
-use chainview::net::limits::Limits;
 use chainview::net::node::drain::Drain;
 use chainview::net::node::{Node, NodeConfig};
 use chainview::route::HostPort;
+use chainview::secret::Secret;
 use chainview::snapshot::ConnState;
 use chainview::wire::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,7 +1,7 @@
 //! Folders listed: who may, through which nodes, and what comes of it.
 
+use chainview::limits::Limits;
 use chainview::net::admin_client::{self, list};
-use chainview::net::limits::Limits;
 use chainview::route::{FileName, Hop, Route};
 use chainview::snapshot::Listing;
 use chainview::wire::Reason;

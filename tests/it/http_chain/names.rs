@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use chainview::net::limits::Limits;
+use chainview::allow_list::AllowList;
+use chainview::limits::Limits;
 use chainview::net::node::drain::Drain;
 use chainview::net::node::{Node, NodeConfig};
-use chainview::net::upstream::policy::{AllowList, Policy};
+use chainview::net::upstream::policy::Policy;
 use chainview::net::upstream::resolve::Resolver;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;

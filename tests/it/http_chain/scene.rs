@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chainview::allow_list::AllowList;
 use chainview::faults::Faults;
+use chainview::limits::Limits;
 use chainview::net::access::Access;
-use chainview::net::limits::Limits;
 use chainview::net::node::drain::Drain;
 use chainview::net::node::root::Root;
 use chainview::net::node::{Node, NodeConfig};
-use chainview::net::upstream::policy::{AllowList, Policy};
+use chainview::net::upstream::policy::Policy;
 use chainview::net::upstream::resolve::Resolver;
 use chainview::wire::Problem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

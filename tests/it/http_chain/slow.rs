@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chainview::error::{Broken, Error};
+use chainview::limits::Limits;
 use chainview::net::fetch::{Cap, FetchJob, client, fetch};
-use chainview::net::limits::Limits;
 use chainview::route::{FileName, Hop, Route};
 use chainview::snapshot::TransferSnapshot;
 use chainview::wire::Reason;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Closing, Conn, ConnGuard, Registry, lock};
-use crate::net::limits::{HEADS_PER_SOURCE, READERS, READERS_PER_SOURCE, RESERVED, RESERVED_PER_SOURCE};
+use crate::limits::{HEADS_PER_SOURCE, READERS, READERS_PER_SOURCE, RESERVED, RESERVED_PER_SOURCE};
 use crate::snapshot::ConnState;
 
 /// Between two searches for idle connections: one walks over all that are open, and a flood must not make it a loop.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Closing, Conn, Job, Registry, Slots, lock};
-use crate::net::limits::MINIMUM_RATE;
+use crate::limits::MINIMUM_RATE;
 use crate::snapshot::{ConnRole, ConnState};
 
 /// What bodies have moved since connections became short; nothing is held while they are not.

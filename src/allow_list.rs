@@ -6,11 +6,26 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::Purpose;
 use crate::route::{DEFAULT_BASE, parse_base, parse_port};
 
-/// Most entries of a list; nobody writes more by hand, and every connect walks through them.
+/// Most entries of a list; nobody writes more by hand, and each connect walks through them.
 const MOST: usize = 1024;
+
+/// What an address is to be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose<'a> {
+    /// Pages of a node: who it is, what it does, what folders hold.
+    Pages,
+    /// Files whose names are put behind this URL path.
+    Files(&'a str),
+}
+
+impl<'a> Purpose<'a> {
+    /// Files of a hop with this base.
+    pub fn files(base: Option<&'a str>) -> Self {
+        Self::Files(base.unwrap_or(DEFAULT_BASE))
+    }
+}
 
 /// Addresses that a node may connect to besides what its policy allows anyway; empty by default.
 ///
@@ -29,7 +44,7 @@ struct Entry {
 
 /// What a list says of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listed {
+pub(crate) enum Listed {
     /// It is listed for this.
     Yes,
     /// It is listed, but not for this.
@@ -45,7 +60,7 @@ impl AllowList {
     }
 
     /// Whether a canonical address is listed for this.
-    pub(super) fn judge(&self, address: SocketAddr, purpose: Purpose<'_>) -> Listed {
+    pub(crate) fn judge(&self, address: SocketAddr, purpose: Purpose<'_>) -> Listed {
         let mut listed = Listed::No;
         for entry in self.0.iter().filter(|entry| entry.holds(address)) {
             if entry.is_for(purpose) {
@@ -57,7 +72,7 @@ impl AllowList {
     }
 
     /// True if some address is listed with this port.
-    pub(super) fn has_port(&self, port: u16) -> bool {
+    pub(crate) fn has_port(&self, port: u16) -> bool {
         self.0.iter().any(|entry| entry.has_port(port))
     }
 

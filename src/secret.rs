@@ -1,0 +1,71 @@
+//! A token: never shown, compared in constant time.
+
+use std::fmt;
+
+use subtle::ConstantTimeEq;
+
+/// Longest token, in bytes; it travels in a head that has 8 KiB for everything.
+pub const MAX_SECRET: usize = 1024;
+
+/// The variable in which a program that starts nodes gives them its own token; what people configure is in another.
+pub const CHAIN_TOKEN: &str = "CHAINVIEW_CHAIN_TOKEN";
+
+/// A token, which nothing shows; whoever sends it must ask for it by name.
+#[derive(Clone)]
+pub struct Secret(String);
+
+/// A text that cannot be sent as a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("holds no token: write 1 to {MAX_SECRET} letters, digits and signs, without blanks")]
+pub struct UnfitSecret;
+
+impl Secret {
+    /// Takes a token from text; blanks around it, such as the newline of a file, are not part of it.
+    pub fn new(text: &str) -> Result<Self, UnfitSecret> {
+        let text = text.trim_ascii();
+        let fits = (1..=MAX_SECRET).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.to_owned())).ok_or(UnfitSecret)
+    }
+
+    /// Makes a token of 128 random bits.
+    pub fn from_bits(bits: u128) -> Self {
+        Self(format!("{bits:032x}"))
+    }
+
+    /// The token itself, for the one who sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Compares without telling by the time it takes how much of it was right.
+    pub fn matches(&self, offered: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(offered).into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_shows_nowhere() {
+        let secret = Secret::from_bits(0x7);
+        assert_eq!(secret.reveal(), "00000000000000000000000000000007");
+        assert!(!format!("{secret:?}").contains(secret.reveal()));
+        assert!(secret.matches(secret.reveal().as_bytes()) && !secret.matches(b""));
+    }
+
+    #[test]
+    fn a_text_that_no_head_can_carry_is_no_token() {
+        assert!(Secret::new(" s3cret\r\n").unwrap().matches(b"s3cret"));
+        for unfit in ["", "\n", "two words", "caf\u{e9}", &"x".repeat(MAX_SECRET + 1)] {
+            assert_eq!(Secret::new(unfit).unwrap_err(), UnfitSecret, "{unfit:?}");
+        }
+    }
+}
