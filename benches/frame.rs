@@ -48,7 +48,7 @@ fn frame(bencher: Bencher<'_, '_>, size: (u16, u16)) {
 #[divan::bench(args = [1000, 5000])]
 fn change(bencher: Bencher<'_, '_>, conns: usize) {
     let mut screen = Screen::new((120, 40), conns);
-    screen.state.apply(Action::View(ViewAction::Show(chainview::ui::state::Tab::Connections)), &screen.chains[0]);
+    screen.state.apply(Action::View(ViewAction::Show(chainview::ui::focus::Tab::Connections)), &screen.chains[0]);
     screen.state.sort_by(Some(9));
     for key in "/10.0.".chars().map(KeyCode::Char).chain([KeyCode::Enter]) {
         let key = KeyEvent::new(key, KeyModifiers::NONE);

@@ -70,8 +70,8 @@
 //!               bytes as keys;  clipboard  OSC 52
 //! keymap        one table for dispatch, footer, help and palette;  action  what keys mean;  mouse  what clicks mean;
 //!               edit  a line being typed
-//! state         the screen's own state;  lists  rows, sorted and narrowed by a filter;  history, rates  values over
-//!               several snapshots
+//! focus         tabs, panels and how far lists are scrolled;  state  the screen's own state;  lists  rows, sorted and
+//!               narrowed by a filter;  history, rates  values over several snapshots
 //! view          draws;  layout  which region is where;  widgets/  one region a file;  columns, grid, paint, theme
 //!               tables, glyphs, colors;  fill  where bytes are buffered;  svg  a screenshot as SVG;  print  as lines
 //! ```

@@ -1,6 +1,6 @@
 //! What a key, a click or a line of the palette can mean; `UiState::apply` carries them out.
 
-use super::state::Tab;
+use super::focus::Tab;
 
 /// One thing the user does to the screen, by what carries it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

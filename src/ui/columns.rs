@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::filter::Field;
 use super::grid::{Column, fixed, growing};
 use super::history::History;
-use super::lists::{Sort, conn};
 use crate::route::Protocol;
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, HopSnapshot};
 use crate::units::{Bytes, Eta};
@@ -140,6 +139,20 @@ impl Default for Key {
     fn default() -> Self {
         Self::Up(0, String::new())
     }
+}
+
+/// By what the connections are sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// The column, as `columns::CONNS` has it.
+    pub column: usize,
+    /// The greatest first.
+    pub down: bool,
+}
+
+/// The connection at a place, if the snapshot has it.
+pub fn conn(chain: &ChainSnapshot, (hop, at): (usize, usize)) -> Option<&ConnSnapshot> {
+    chain.hops.get(hop)?.node.as_ref()?.connections.get(at)
 }
 
 /// What a connection is sorted by.

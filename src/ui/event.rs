@@ -8,15 +8,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use crossterm::event::KeyEvent;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use signal_hook::SigId;
 use signal_hook::consts::SIGWINCH;
 use signal_hook::low_level::unregister;
 
-use super::input::Parser;
-use super::mouse::Gesture;
+use super::input::{Event, Parser};
 use super::terminal::{is_gone, is_taken, keyboard, waits};
 
 /// Events that may wait; a person types no faster, and pasted text is one event.
@@ -26,21 +24,6 @@ const LOOK: Duration = Duration::from_millis(100);
 /// After so long without a byte, pasted text is over, even if its end was lost on the way: until then every key would
 /// be a part of it. A link that stands still for so long in the middle of a paste is the rarer case.
 const PASTE_ENDS: Duration = Duration::from_secs(5);
-
-/// What can happen to the screen from outside the program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A key went down, or repeats.
-    Key(KeyEvent),
-    /// Text was pasted.
-    Paste(String),
-    /// The mouse did something, at this column and row.
-    Mouse(Gesture, u16, u16),
-    /// The terminal has another size, which the next frame asks for itself.
-    Resize,
-    /// The terminal is gone.
-    HungUp,
-}
 
 /// The events, and the threads behind them; dropping it lets the threads end.
 pub struct Events {

@@ -5,8 +5,31 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::event::Event;
-use super::mouse::Gesture;
+/// What can happen to the screen from outside the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A key went down, or repeats.
+    Key(KeyEvent),
+    /// Text was pasted.
+    Paste(String),
+    /// The mouse did something, at this column and row.
+    Mouse(Gesture, u16, u16),
+    /// The terminal has another size, which the next frame asks for itself.
+    Resize,
+    /// The terminal is gone.
+    HungUp,
+}
+
+/// What the mouse did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gesture {
+    /// The left button went down.
+    Click,
+    /// The wheel was turned away from the person.
+    WheelUp,
+    /// The wheel was turned toward the person.
+    WheelDown,
+}
 
 const ESCAPE: u8 = 0x1b;
 /// How pasted text ends, where a terminal was asked to say so.

@@ -8,13 +8,11 @@ use crokey::{KeyCombination, KeyCombinationFormat, OneToThree};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::action::{Action, Edit, ViewAction};
+use super::focus::Set;
 use super::state::UiState;
 use crate::command::Command;
 use crate::snapshot::ChainSnapshot;
 use table::TABLE;
-
-/// A set of modes or of panels, one bit each.
-pub type Set = u16;
 
 /// What a key is about; the help is sorted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

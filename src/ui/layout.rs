@@ -3,7 +3,8 @@
 
 use ratatui::layout::Rect;
 
-use super::state::{Depth, Panel, Tab, UiState};
+use super::focus::{Depth, Panel, Tab};
+use super::state::UiState;
 
 /// Below this size one line says all.
 pub const SMALLEST: (u16, u16) = (40, 8);

@@ -2,20 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::columns;
+use super::columns::{self, Sort, conn};
 use super::filter::Filter;
+use super::focus::{ConnKey, Panel};
 use super::history::History;
-use super::state::{ConnKey, Panel};
 use crate::snapshot::{ChainSnapshot, ConnState, Level};
-
-/// By what the connections are sorted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sort {
-    /// The column, as `columns::CONNS` has it.
-    pub column: usize,
-    /// The greatest first.
-    pub down: bool,
-}
 
 /// The rows.
 #[derive(Clone, Debug, Default)]
@@ -128,11 +119,6 @@ impl Lists {
         self.order.clear();
         self.order.extend(self.conns.iter().map(key));
     }
-}
-
-/// The connection at a place, if the snapshot has it.
-pub fn conn(chain: &ChainSnapshot, (hop, at): (usize, usize)) -> Option<&crate::snapshot::ConnSnapshot> {
-    chain.hops.get(hop)?.node.as_ref()?.connections.get(at)
 }
 
 fn slot(panel: Panel) -> Option<usize> {

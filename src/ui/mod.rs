@@ -11,6 +11,7 @@ pub mod edit;
 pub mod event;
 pub mod fill;
 pub mod filter;
+pub mod focus;
 pub mod grid;
 pub mod history;
 pub mod input;

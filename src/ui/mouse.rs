@@ -3,26 +3,17 @@
 use ratatui::layout::{Position, Rect};
 
 use super::action::{Action, ViewAction};
+use super::focus::{Panel, Tab};
 use super::grid::column_at;
+use super::input::Gesture;
 use super::layout::{Regions, is_small, split};
-use super::state::{Mode, Panel, Tab, UiState};
+use super::state::{Mode, UiState};
 use super::widgets::{connections, header, hop_table, nodes, transfers};
 use crate::command::Command;
 use crate::snapshot::ChainSnapshot;
 
 /// Rows that one turn of the wheel moves.
 const WHEEL: isize = 3;
-
-/// What the mouse did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gesture {
-    /// The left button went down.
-    Click,
-    /// The wheel was turned away from the person.
-    WheelUp,
-    /// The wheel was turned toward the person.
-    WheelDown,
-}
 
 /// Takes one gesture; what it asks of the chain is returned.
 pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, column: u16, row: u16) -> Option<Command> {

@@ -17,7 +17,8 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch::Receiver;
 
-use super::event::{Event, Events, QUEUE};
+use super::event::{Events, QUEUE};
+use super::input::Event;
 use super::state::{Effect, Mode, UiState};
 use super::suspend::{self, Jobs};
 use super::terminal::{self, Screen, is_gone, is_taken, keyboard, waits};

@@ -4,7 +4,6 @@ mod apply;
 mod follow;
 mod lines;
 mod nodes;
-mod place;
 mod select;
 mod settings;
 mod targets;
@@ -16,8 +15,10 @@ use ratatui::layout::Rect;
 
 use super::action::Action;
 use super::edit::LineEdit;
+use super::focus::Set;
+use super::focus::{ConnKey, Depth, Panel, Tab, Tops};
 use super::history::{History, Span};
-use super::keymap::{Keymap, Set, table};
+use super::keymap::{Keymap, table};
 use super::lists::Lists;
 use super::theme::Theme;
 use crate::faults::FaultChange;
@@ -25,7 +26,6 @@ use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, Phase, Tr
 
 pub use follow::Stage;
 pub use lines::{Ask, FAULTS, Offer, Prompt, shown_name};
-pub use place::{ConnKey, Depth, Panel, Tab, Tops};
 pub use select::in_sight;
 pub use settings::{SETTINGS, Setting};
 

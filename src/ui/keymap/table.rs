@@ -2,10 +2,12 @@
 
 use super::Place::{Left, Nowhere, Right};
 use super::Topic::{Line, Look, Nodes, Over, Program, Transfers};
-use super::{Binding, Place, Set, Topic};
+use super::{Binding, Place, Topic};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::action::{Action, Edit, NodeAction, TransferAction, ViewAction};
-use crate::ui::state::{Panel, Tab, UiState};
+use crate::ui::focus::Set;
+use crate::ui::focus::{Panel, Tab};
+use crate::ui::state::UiState;
 use crate::ui::{view, widgets::help};
 
 /// The dashboard itself.

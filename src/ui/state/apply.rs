@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 
-use super::{Ask, Depth, Effect, FAULTS, Frozen, Mode, Panel, Stays, UiState, running};
+use super::{Ask, Effect, FAULTS, Frozen, Mode, Stays, UiState, running};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, Level, Phase};
 use crate::ui::action::{Action, NodeAction, TransferAction, ViewAction};
+use crate::ui::columns::Sort;
 use crate::ui::edit::LineEdit;
-use crate::ui::lists::Sort;
+use crate::ui::focus::{Depth, Panel};
 use crate::ui::widgets::{connections, palette};
 use crate::ui::{layout, svg, view};
 use crate::units::Rate;

@@ -1,8 +1,9 @@
 //! Following: one transfer from hop to hop, and the log's lines with the words of its filter.
 
-use super::{ConnKey, Panel, Tab, UiState};
+use super::UiState;
 use crate::snapshot::{ChainSnapshot, HopSnapshot};
 use crate::ui::columns::{ours, same_id};
+use crate::ui::focus::{ConnKey, Panel, Tab};
 
 /// Where a transfer can be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

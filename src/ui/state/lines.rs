@@ -1,12 +1,13 @@
 //! Lines being typed: what each asks for, and what becomes of it.
 
-use super::{Mode, Panel, UiState};
+use super::{Mode, UiState};
 use crate::command::Command;
 use crate::faults::FaultChange;
 use crate::route::{FileName, Hop};
 use crate::snapshot::{ChainSnapshot, Entry, NodeSnapshot};
 use crate::ui::action::Edit;
 use crate::ui::edit::LineEdit;
+use crate::ui::focus::Panel;
 use crate::units::{Bytes, Rate, parse_bytes, parse_time};
 
 /// How a change that is not turned reads.

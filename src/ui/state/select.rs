@@ -2,10 +2,11 @@
 
 use ratatui::layout::Rect;
 
-use super::{ConnKey, Depth, Mode, Panel, Tab, UiState};
+use super::{Mode, UiState};
 use crate::snapshot::ChainSnapshot;
+use crate::ui::columns::conn;
+use crate::ui::focus::{ConnKey, Depth, Panel, Tab};
 use crate::ui::layout::{Regions, split};
-use crate::ui::lists::conn;
 use crate::ui::view;
 use crate::ui::widgets::{connections, help, hop_table, log, nodes, palette, transfers};
 

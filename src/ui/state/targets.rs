@@ -1,11 +1,12 @@
 //! What the keys for transfers, connections and the clipboard would act on now; nothing, where they would do nothing.
 
-use super::{Depth, Panel, UiState, running};
+use super::{UiState, running};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, HopSnapshot, Phase, TransferSnapshot};
+use crate::ui::columns::conn;
 use crate::ui::columns::{CONNS, HOPS, NODES};
+use crate::ui::focus::{Depth, Panel};
 use crate::ui::grid::Column;
-use crate::ui::lists::conn;
 
 impl UiState {
     /// The transfer that `Cancel` would cancel: the marked one while its panel has the keys, else the one that was

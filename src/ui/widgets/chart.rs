@@ -5,9 +5,10 @@ use ratatui::layout::Rect;
 
 use super::heading;
 use crate::snapshot::{ChainSnapshot, HopLink};
+use crate::ui::focus::Panel;
 use crate::ui::history::Span;
 use crate::ui::paint::{Row, row_of};
-use crate::ui::state::{Panel, UiState};
+use crate::ui::state::UiState;
 use crate::ui::theme::{Theme, Tone};
 use crate::units::Rate;
 

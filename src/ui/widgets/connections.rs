@@ -8,11 +8,12 @@ use ratatui::layout::Rect;
 use super::hop_table::{MARGIN, inner, say};
 use super::{header, heading};
 use crate::snapshot::{ChainSnapshot, ConnState, HopLink};
+use crate::ui::columns::conn;
 use crate::ui::columns::{CONN_HOLDS, CONN_HOP, CONNS, Holds, texts};
+use crate::ui::focus::{Panel, Tab};
 use crate::ui::grid::{Places, cell, headings, place};
-use crate::ui::lists::conn;
 use crate::ui::paint::{cut_middle, row_of};
-use crate::ui::state::{Panel, Tab, UiState};
+use crate::ui::state::UiState;
 use crate::ui::theme::Tone;
 
 /// Rows above the first connection: heading and column titles.

@@ -13,8 +13,9 @@ use crate::snapshot::{
     ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Integrity, Phase, TcpSnapshot, TransferSnapshot,
 };
 use crate::ui::columns::{self, count, dash, ms, percent, rate};
+use crate::ui::focus::Panel;
 use crate::ui::paint::{Row, row_of};
-use crate::ui::state::{Panel, UiState};
+use crate::ui::state::UiState;
 use crate::ui::theme::Tone;
 use crate::units::{Bytes, Eta, Rate, Span};
 

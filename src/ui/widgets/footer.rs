@@ -4,9 +4,10 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::snapshot::ChainSnapshot;
+use crate::ui::focus::Panel;
 use crate::ui::keymap::{Place, Topic, live};
 use crate::ui::paint::{Row, width};
-use crate::ui::state::{Mode, Panel, UiState};
+use crate::ui::state::{Mode, UiState};
 use crate::ui::theme::Tone;
 
 const GAP: u16 = 2;

@@ -7,8 +7,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::snapshot::{ChainSnapshot, HopSnapshot};
+use crate::ui::focus::Tab;
 use crate::ui::paint::{Row, width};
-use crate::ui::state::{Tab, UiState};
+use crate::ui::state::UiState;
 use crate::ui::theme::Tone;
 
 /// A report older than this is no longer live: nodes send four a second.

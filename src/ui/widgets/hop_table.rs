@@ -8,10 +8,11 @@ use crate::snapshot::verdict::{FaultKind, Limit, Part, SetUp};
 use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMPLES};
 use crate::ui::columns::{HOPS, Waits, cap as short_cap, count, dash, ms, percent, rate, waits};
 use crate::ui::fill::held;
+use crate::ui::focus::Panel;
 use crate::ui::grid::{Places, cell, fixed, headings, place};
 use crate::ui::history::Span;
 use crate::ui::paint::{Row, row_of, width};
-use crate::ui::state::{Panel, UiState};
+use crate::ui::state::UiState;
 use crate::ui::theme::{Theme, Tone};
 use crate::units::Bytes;
 

@@ -6,8 +6,9 @@ use ratatui::layout::Rect;
 
 use super::heading;
 use crate::snapshot::{ChainSnapshot, Level, LogLine};
+use crate::ui::focus::{Panel, Tab};
 use crate::ui::paint::{Row, row_of, split_words, width};
-use crate::ui::state::{Panel, Tab, UiState, in_sight};
+use crate::ui::state::{UiState, in_sight};
 use crate::ui::theme::{Theme, Tone};
 
 /// Narrower than this the time of day is left out: the words are worth more.

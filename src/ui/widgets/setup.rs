@@ -6,8 +6,9 @@ use ratatui::layout::Rect;
 use super::heading;
 use crate::snapshot::timing::{self, Step};
 use crate::snapshot::{ChainSnapshot, TransferSnapshot};
+use crate::ui::focus::Panel;
 use crate::ui::paint::{Row, row_of};
-use crate::ui::state::{Panel, UiState};
+use crate::ui::state::UiState;
 use crate::ui::theme::Tone;
 use crate::waterfall::{self, to_first_byte};
 

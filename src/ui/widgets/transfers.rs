@@ -6,8 +6,9 @@ use ratatui::layout::Rect;
 use super::heading;
 use crate::snapshot::{ChainSnapshot, Integrity, Phase, TransferSnapshot};
 use crate::text::SafeText;
+use crate::ui::focus::Panel;
 use crate::ui::paint::{Row, cut_middle, row_of, split_words, width};
-use crate::ui::state::{Panel, UiState, in_sight};
+use crate::ui::state::{UiState, in_sight};
 use crate::ui::theme::{Theme, Tone};
 use crate::units::{Bytes, Eta, Rate, Span};
 

@@ -6,8 +6,9 @@ use chainview::command::Command;
 use chainview::faults::FaultChange;
 use chainview::route::FileName;
 use chainview::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, Entry, Flow, Listing, Phase};
-use chainview::ui::mouse::Gesture;
-use chainview::ui::state::{Effect, Panel, Tab};
+use chainview::ui::focus::{Panel, Tab};
+use chainview::ui::input::Gesture;
+use chainview::ui::state::Effect;
 
 use super::script::Script;
 use super::snapshots::{idle, mixed, streaming, transfer};

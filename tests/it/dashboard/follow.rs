@@ -2,7 +2,8 @@
 
 use chainview::command::Command;
 use chainview::snapshot::{Broke, ChainSnapshot, Flow, Level, LogLine, Part, Phase};
-use chainview::ui::state::{Depth, Mode, Panel, Tab};
+use chainview::ui::focus::{Depth, Panel, Tab};
+use chainview::ui::state::Mode;
 
 use super::script::Script;
 use super::snapshots::{idle, streaming, transfer};

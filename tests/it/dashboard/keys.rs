@@ -7,8 +7,9 @@ use chainview::route::FileName;
 use chainview::snapshot::Phase;
 use chainview::ui::Keymap;
 use chainview::ui::action::Action;
+use chainview::ui::focus::Panel;
 use chainview::ui::keymap::{self, Place};
-use chainview::ui::state::{Mode, Panel};
+use chainview::ui::state::Mode;
 
 use super::script::Script;
 use super::snapshots::{idle, mixed, streaming, transfer};

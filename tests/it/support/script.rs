@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use chainview::command::Command;
 use chainview::snapshot::ChainSnapshot;
-use chainview::ui::mouse::{self, Gesture};
+use chainview::ui::input::Gesture;
+use chainview::ui::mouse;
 use chainview::ui::{Keymap, Look, Theme, UiState, keymap, view};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;

@@ -1,6 +1,7 @@
-//! Where one can be: tabs, the panels of a tab, and how far their lists are scrolled.
+//! Where the focus can be: tabs, the panels of a tab, and how far their lists are scrolled.
 
-use crate::ui::keymap::Set;
+/// A set of modes or of panels, one bit each.
+pub type Set = u16;
 
 /// One of the screens behind the digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
