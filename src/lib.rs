@@ -39,7 +39,7 @@
 //!               relay  asks the next hop and sends the reply downstream;  origin  finds, verifies and sends a file
 //! node          what the sessions of one listener share;  registry  connections and transfers;  root  the served
 //!               folder as a handle;  digests  computed once per file;  listings  how many are made at once;  drain
-//!               graceful shutdown
+//!               graceful shutdown;  latest_line  of the stream of events
 //! access        who may read and control
 //! upstream      requests to the next hop over either protocol (exchange);  protocols  which one a hop speaks;
 //!               preconnect  connections opened ahead;  connect  resolve, check, connect;  resolve  names, on threads

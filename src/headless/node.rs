@@ -21,6 +21,7 @@ use crate::net::access::Access;
 use crate::net::node::drain::Drain;
 use crate::net::node::root::Root;
 use crate::net::node::{Node, NodeConfig};
+use crate::net::server;
 use crate::net::supervisor::STAY;
 use crate::net::upstream::policy::Policy;
 use crate::net::upstream::resolve::Resolver;
@@ -53,7 +54,7 @@ pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, ta
         let mut running = JoinSet::new();
         for (node, listener) in nodes {
             info!("{}: serves {}, {}", node.address, shown(node.config.root.path()), node.config.policy);
-            running.spawn(node.run(listener, drain.child()));
+            running.spawn(server::run(node, listener, drain.child()));
         }
         let all = async {
             while let Some(ended) = running.join_next().await {

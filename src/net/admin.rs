@@ -39,7 +39,6 @@ use crate::route::{Hop, HostPort};
 use crate::text::SafeText;
 use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
 use crate::wire::{Action, Problem, Reason, TransferId, problem};
-pub use events::LatestLine;
 use pages::HEALTH;
 use stream::PageStream;
 

@@ -1,44 +1,36 @@
-//! A node: one listener, what it may do, and the sessions it owns.
+//! A node: its configuration, and what its sessions share.
 
 pub mod digests;
 pub mod drain;
+pub(super) mod latest_line;
 pub mod listings;
 pub mod registry;
 pub mod root;
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
-use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use self::digests::Digests;
 use self::drain::Drain;
+use self::latest_line::{LatestLine, Line};
 use self::listings::Listings;
-use self::registry::{Registry, Slots, SlowBodies};
+use self::registry::Registry;
 use self::root::Root;
 use crate::allow_list::Purpose;
 use crate::faults::Faults;
 use crate::limits::Limits;
 use crate::meter::{WINDOW_US, Window};
 use crate::net::access::{Access, LocalPeers};
-use crate::net::admin::LatestLine;
-use crate::net::body::reader::STEP;
-use crate::net::body::sockbuf::fix;
 use crate::net::body::splice::Pipes;
 use crate::net::faults::LiveFaults;
 use crate::net::os::clock::Clock;
 use crate::net::os::machine::Machine;
 use crate::net::os::random;
 use crate::net::os::starvation::Pulse;
-use crate::net::server::accept::{Admitted, Door};
-use crate::net::server::{latency, reserve, session};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::policy::Policy;
 use crate::net::upstream::protocols::Links;
@@ -48,10 +40,6 @@ use crate::route::Protocol;
 use crate::snapshot::{Flow, Load, NodeSnapshot, TransferAccount};
 use crate::verdict::{Alone, Stage};
 use crate::wire::{Request, TransferId};
-
-/// Time between two looks at what the bodies do, so that whoever reads the metrics, and however seldom, learns of the
-/// last second.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// What a node is told when it starts.
 #[derive(Debug)]
@@ -105,7 +93,7 @@ pub struct Node {
     /// Digests of what it serves.
     pub digests: Arc<Digests>,
     /// The newest line of events, shared by those who read them.
-    pub(in crate::net) latest: LatestLine,
+    latest: LatestLine,
     /// Who lists its folders.
     pub listings: Listings,
     /// Files that changed after their last byte was sent, perhaps before their readers had it.
@@ -156,68 +144,14 @@ impl Node {
         })
     }
 
-    /// Accepts connections until draining begins, then waits for those in flight, no longer than the drain limit.
-    pub async fn run(self: Arc<Self>, listener: TcpListener, drain: Drain) {
-        let drain = self.drain.get_or_init(|| drain).clone();
-        prepare(&listener, &self.config.limits);
-        let mut sessions = JoinSet::new();
-        let mut door = Door::new(Arc::clone(&self), listener);
-        let mut draining = pin!(drain.draining());
-        let mut looking = false;
-        let mut slow = SlowBodies::default();
-        let mut looks = interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            // Whenever another is let in, and at every look: to be woken up by each that ends would cost more.
-            // One that panicked was reported when it did, one that was closed did not fail.
-            while sessions.try_join_next().is_some() {}
-            tokio::select! {
-                biased;
-                () = &mut draining => break,
-                _ = looks.tick(), if looking => {
-                    looking = self.tidy() || !sessions.is_empty();
-                    self.look();
-                    let over = self.config.limits.minimum_rate_over;
-                    slow.look(&self.registry, Slots(self.config.max_connections), over);
-                }
-                Admitted { stream, conn, head, deadline } = door.next() => {
-                    looking = true;
-                    let known = conn.conn();
-                    let goes_first = latency::goes_first(&self.config.limits, &conn);
-                    let node = Arc::clone(&self);
-                    // In a box: what is spawned is moved eight times until it has ended.
-                    known.served_by(match head {
-                        Some(head) => sessions.spawn(Box::pin(session::run(node, stream, conn, head, deadline))),
-                        None => sessions.spawn(Box::pin(reserve::run(node, stream, conn))),
-                    });
-                    latency::after_accept(goes_first).await;
-                }
-            }
-        }
-        drop(door);
-        self.upstream.spares().close_all();
-        let limit = self.config.limits.drain;
-        tokio::select! {
-            () = self.finish(&mut sessions) => {}
-            () = drain.force_after(limit) => self.registry.close_bodies(),
-        }
-        // A forced session gets a moment to say goodbye; what is left after that is cut.
-        let _ = timeout(Duration::from_millis(100), async { while sessions.join_next().await.is_some() {} }).await;
-        sessions.shutdown().await;
+    /// Takes the signal to drain, unless there is one already; the answer is the one that counts.
+    pub(in crate::net) fn drain_by(&self, drain: Drain) -> &Drain {
+        self.drain.get_or_init(|| drain)
     }
 
-    /// Waits for the sessions of a draining node. The readers of its events follow it until all others have ended; a
-    /// reader that does not take the end of the stream is not waited for.
-    async fn finish(&self, sessions: &mut JoinSet<()>) {
-        while sessions.len() > self.registry.readers() {
-            // A session that turns out to be a reader ends nothing that could be waited for.
-            tokio::select! {
-                _ = sessions.join_next() => {}
-                () = sleep(LOOK) => {}
-            }
-        }
+    /// Ends the streams of events: a draining node has nothing else left.
+    pub(in crate::net) fn finish(&self) {
         self.finished.cancel();
-        let _ = timeout(self.config.limits.linger, async { while sessions.join_next().await.is_some() {} }).await;
     }
 
     /// Waits until a draining node has nothing left but readers of its events, or has to end at once.
@@ -285,13 +219,18 @@ impl Node {
         Alone::of(&Stage { flow, faults: self.faults.now(), ..Stage::default() })
     }
 
+    /// Closes what was opened ahead.
+    pub(in crate::net) fn close_spares(&self) {
+        self.upstream.spares().close_all();
+    }
+
     /// Closes what was opened ahead in vain; true if something is left for later.
     pub(crate) fn tidy(&self) -> bool {
         self.upstream.spares().close_old()
     }
 
     /// Looks at what its bodies have done so far; the answer is what they did lately.
-    fn look(&self) -> Option<Flow> {
+    pub(in crate::net) fn look(&self) -> Option<Flow> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.feed(self.registry.clock().now_us(), self.registry.totals().flow, WINDOW_US);
         recent.change()
@@ -327,36 +266,9 @@ impl Node {
         self.registry.fill(&mut snapshot);
         snapshot
     }
-}
 
-/// Sets what every accepted connection takes over from its listener.
-fn prepare(listener: &TcpListener, limits: &Limits) {
-    // A head and the last bytes of a body must not wait for an acknowledgement.
-    let _ = sockopt::set_tcp_nodelay(listener, true);
-    // What is in the kernel when we close goes on without us, and a peer that takes none of it would keep it without
-    // end. No sooner than the rule for bodies: a reader that is slow acknowledges nothing for as long as that.
-    let patience = (limits.stall.max(STEP) + limits.linger).as_millis().min(i32::MAX as u128);
-    let _ = sockopt::set_tcp_user_timeout(listener, patience as u32);
-    if let Some(bytes) = limits.sockbuf
-        && !fix(listener, bytes)
-    {
-        tracing::warn!("socket buffers of {bytes} bytes are more than net.core.wmem_max and rmem_max allow here");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_accepted_connection_has_what_its_listener_was_given() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let limits = Limits::default();
-        prepare(&listener, &limits);
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (accepted, _) = listener.accept().await.unwrap();
-        assert!(accepted.nodelay().unwrap());
-        let patience = limits.stall + limits.linger;
-        assert_eq!(u128::from(sockopt::tcp_user_timeout(&accepted).unwrap()), patience.as_millis());
+    /// The newest line of events, or a new one where that is old.
+    pub(in crate::net) fn latest_line(&self) -> Result<Line, serde_json::Error> {
+        self.latest.get(self.drain(), || self.snapshot())
     }
 }

@@ -10,6 +10,7 @@ use chainview::net::access::Access;
 use chainview::net::node::drain::Drain;
 use chainview::net::node::root::Root;
 use chainview::net::node::{Node, NodeConfig};
+use chainview::net::server;
 use chainview::net::upstream::policy::Policy;
 use chainview::net::upstream::resolve::Resolver;
 use chainview::wire::{Problem, Reason};
@@ -43,7 +44,7 @@ impl Stage {
                 resolver: Resolver::default(),
             };
             let node = Node::new(config, address);
-            tasks.push(tokio::spawn(Arc::clone(&node).run(listener, Drain::new())));
+            tasks.push(tokio::spawn(server::run(Arc::clone(&node), listener, Drain::new())));
             nodes.push(node);
         }
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();

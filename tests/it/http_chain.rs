@@ -17,6 +17,7 @@ use chainview::faults::Faults;
 use chainview::limits::{HEADS_PER_SOURCE, Limits};
 use chainview::net::node::drain::Drain;
 use chainview::net::node::{Node, NodeConfig};
+use chainview::net::server;
 use chainview::snapshot::ConnState;
 use scene::{Chain, config, exchange, pattern, read_reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -272,7 +273,7 @@ async fn a_full_node_closes_idle_connections_answers_endpoints_and_tells_the_oth
     let address = listener.local_addr().unwrap();
     let config = NodeConfig { max_connections: 1, ..config(folder.path(), address, Limits::default()) };
     let node = Node::new(config, address);
-    let running = tokio::spawn(Arc::clone(&node).run(listener, Drain::new()));
+    let running = tokio::spawn(server::run(Arc::clone(&node), listener, Drain::new()));
     let connect = || async { TcpStream::connect(node.address).await.unwrap() };
     let mut first = connect().await;
     assert_eq!(exchange(&mut first, "GET", "/files/x", "").await.status, 404);
@@ -330,7 +331,7 @@ async fn draining_finishes_what_runs_and_lets_go_of_what_is_idle() {
     };
     let drain = Drain::new();
     let node = Node::new(config, address);
-    let running = tokio::spawn(Arc::clone(&node).run(listener, drain.clone()));
+    let running = tokio::spawn(server::run(Arc::clone(&node), listener, drain.clone()));
     let mut idle = TcpStream::connect(address).await.unwrap();
     assert_eq!(exchange(&mut idle, "GET", "/files/none", "").await.status, 404);
     let mut busy = TcpStream::connect(address).await.unwrap();
@@ -358,7 +359,7 @@ async fn a_body_that_the_node_itself_cuts_off_is_not_blamed_on_the_reader() {
     };
     let drain = Drain::new();
     let node = Node::new(config, address);
-    let running = tokio::spawn(Arc::clone(&node).run(listener, drain.clone()));
+    let running = tokio::spawn(server::run(Arc::clone(&node), listener, drain.clone()));
     let mut busy = TcpStream::connect(address).await.unwrap();
     busy.write_all(b"GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await.unwrap();
     busy.read_u8().await.unwrap();

@@ -1,7 +1,7 @@
 //! The stream of events: a snapshot a line, made when a reader takes it and shared by all who do at about that time.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,8 +12,6 @@ use super::BodyError;
 use crate::net::node::Node;
 use crate::net::node::registry::ReaderGuard;
 use crate::net::os::starvation::Pulse;
-use crate::route::Protocol;
-use crate::snapshot::{ConnSnapshot, ConnState};
 
 /// The interval where none is asked for.
 const USUAL: Duration = Duration::from_millis(250);
@@ -21,58 +19,6 @@ const USUAL: Duration = Duration::from_millis(250);
 const SHORTEST: Duration = Duration::from_millis(50);
 /// A longer one would look like a dead connection.
 const LONGEST: Duration = Duration::from_mins(1);
-/// How long a line is good for readers: nobody may ask for the next one sooner than twice this.
-const GOOD_FOR: Duration = Duration::from_millis(25);
-/// A line that took long to make is good for so many times as long: whatever there is to tell, and however many
-/// readers, the lines cost a tenth of the processor at most.
-const GOOD_FOR_TIMES: u32 = 9;
-
-/// The newest line of a node's events.
-#[derive(Debug, Default)]
-pub struct LatestLine(Mutex<Option<Line>>);
-
-/// A snapshot as its readers get it.
-#[derive(Clone, Debug)]
-struct Line {
-    text: Bytes,
-    /// Counts the lines of this node.
-    number: u64,
-    draining: bool,
-    /// A body comes from a hop of the original kind.
-    from_original: bool,
-    good_until: Instant,
-}
-
-impl LatestLine {
-    /// The newest line, or a new one where that is old.
-    fn get(&self, node: &Node) -> Result<Line, serde_json::Error> {
-        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let began = Instant::now();
-        if let Some(line) = &*latest
-            && began < line.good_until
-            && line.draining == node.draining()
-        {
-            return Ok(line.clone());
-        }
-        let snapshot = node.snapshot();
-        let from_original = |conn: &ConnSnapshot| {
-            conn.state == ConnState::Streaming && conn.upstream_protocol == Some(Protocol::Legacy)
-        };
-        let from_original = snapshot.connections.iter().any(from_original);
-        let mut text = serde_json::to_vec(&snapshot)?;
-        text.push(b'\n');
-        // Readers that stand still hold it: nothing that was only reserved may stay with it.
-        text.shrink_to_fit();
-        let line = Line {
-            text: text.into(),
-            number: latest.as_ref().map_or(1, |line| line.number + 1),
-            draining: snapshot.draining,
-            from_original,
-            good_until: began + GOOD_FOR.max(began.elapsed() * GOOD_FOR_TIMES),
-        };
-        Ok(latest.insert(line).clone())
-    }
-}
 
 /// An endless body, until the reader leaves or the node ends; one that drains tells how its last transfers go.
 ///
@@ -130,7 +76,7 @@ impl Body for Events {
                 ready!(events.timer.as_mut().poll(cx));
             }
             events.timer.as_mut().reset(Instant::now() + events.every);
-            let line = events.node.latest.get(&events.node)?;
+            let line = events.node.latest_line()?;
             events.pulse = line.from_original.then(|| events.pulse.take().unwrap_or_else(|| events.node.pulse()));
             if line.number > events.sent || events.ended {
                 events.sent = line.number;
@@ -155,7 +101,9 @@ mod tests {
     use super::super::tests::site;
     use super::*;
     use crate::limits::{READERS, READERS_PER_SOURCE};
+    use crate::net::node::latest_line::GOOD_FOR;
     use crate::route::{FileName, Protocol};
+    use crate::snapshot::ConnState;
     use crate::wire::{Method, TransferId};
 
     #[tokio::test]
@@ -196,7 +144,7 @@ mod tests {
             }
             lines.push(round);
         }
-        let made = node.latest.0.lock().unwrap().as_ref().unwrap().number;
+        let made = node.latest_line().unwrap().number;
         let most = began.elapsed().as_millis() / GOOD_FOR.as_millis() + 1;
         assert!(u128::from(made) <= most, "{made} lines in {:?}", began.elapsed());
         for reader in 0..20 {

@@ -79,6 +79,7 @@ mod tests {
     use crate::net::node::root::Root;
     use crate::net::node::{Node, NodeConfig};
     use crate::net::os::clock::Clock;
+    use crate::net::server;
     use crate::options::LocalUsers;
 
     use crate::route::{FileName, Protocol};
@@ -130,7 +131,7 @@ mod tests {
         };
         let drain = Drain::new();
         let node = Node::new(config, address);
-        (address, drain.clone(), tokio::spawn(node.run(listener, drain)))
+        (address, drain.clone(), tokio::spawn(server::run(node, listener, drain)))
     }
 
     /// Asks a relay for a file of the origin on a connection of its own, the last request on it or one of two.

@@ -12,6 +12,7 @@ use crate::net::diagnose::{Finding, accounts, findings};
 use crate::net::node::drain::Drain;
 use crate::net::node::root::Root;
 use crate::net::node::{Node, NodeConfig};
+use crate::net::server;
 use crate::route::{FileName, Protocol};
 use crate::snapshot::{DownReason, HopLink};
 use crate::wire::{Method, TransferId};
@@ -27,7 +28,7 @@ async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
     let mut config = NodeConfig::of_test(address, Root::open(std::path::Path::new(".")).unwrap());
     change(&mut config);
     let node = Node::new(config, address);
-    let running = tokio::spawn(Arc::clone(&node).run(listener, Drain::new()));
+    let running = tokio::spawn(server::run(Arc::clone(&node), listener, Drain::new()));
     Site { node, running }
 }
 
@@ -79,7 +80,7 @@ async fn a_node_that_comes_back_is_found_again() {
     until(&mut watcher, |hops| is_down(&hops[0])).await;
     let listener = TcpListener::bind(address).await.unwrap();
     let config = NodeConfig::of_test(address, Root::open(std::path::Path::new(".")).unwrap());
-    let again = tokio::spawn(Node::new(config, address).run(listener, Drain::new()));
+    let again = tokio::spawn(server::run(Node::new(config, address), listener, Drain::new()));
     let hops = until(&mut watcher, |hops| hops[0].link == HopLink::Attached).await;
     assert_ne!(hops[0].node.as_ref().unwrap().node, name);
     again.abort();

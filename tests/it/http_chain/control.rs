@@ -8,6 +8,7 @@ use chainview::limits::Limits;
 use chainview::net::admin_client;
 use chainview::net::node::drain::Drain;
 use chainview::net::node::{Node, NodeConfig};
+use chainview::net::server;
 use chainview::route::HostPort;
 use chainview::secret::Secret;
 use chainview::snapshot::ConnState;
@@ -38,7 +39,7 @@ pub(crate) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
     config.access.control = Some(Secret::new("control").unwrap());
     change(&mut config);
     let node = Node::new(config, address);
-    let running = tokio::spawn(Arc::clone(&node).run(listener, Drain::new()));
+    let running = tokio::spawn(server::run(Arc::clone(&node), listener, Drain::new()));
     Site { node, running, folder }
 }
 

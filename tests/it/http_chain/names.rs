@@ -10,6 +10,7 @@ use chainview::allow_list::AllowList;
 use chainview::limits::Limits;
 use chainview::net::node::drain::Drain;
 use chainview::net::node::{Node, NodeConfig};
+use chainview::net::server;
 use chainview::net::upstream::policy::Policy;
 use chainview::net::upstream::resolve::Resolver;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,7 +27,7 @@ async fn relay(chain: &Chain, change: impl FnOnce(&mut NodeConfig)) -> (Arc<Node
     change(&mut config);
     let node = Node::new(config, address);
     let mut running = JoinSet::new();
-    running.spawn(Arc::clone(&node).run(listener, Drain::new()));
+    running.spawn(server::run(Arc::clone(&node), listener, Drain::new()));
     (node, running)
 }
 

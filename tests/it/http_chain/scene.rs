@@ -12,6 +12,7 @@ use chainview::net::access::Access;
 use chainview::net::node::drain::Drain;
 use chainview::net::node::root::Root;
 use chainview::net::node::{Node, NodeConfig};
+use chainview::net::server;
 use chainview::net::upstream::policy::Policy;
 use chainview::net::upstream::resolve::Resolver;
 use chainview::wire::Problem;
@@ -57,7 +58,7 @@ impl Chain {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let node = Node::new(config(folder.path(), address, limits), address);
-            tasks.push(tokio::spawn(Arc::clone(&node).run(listener, Drain::new())));
+            tasks.push(tokio::spawn(server::run(Arc::clone(&node), listener, Drain::new())));
             nodes.push(node);
         }
         Self { nodes, tasks, folder }

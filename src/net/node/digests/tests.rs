@@ -12,6 +12,7 @@ use super::*;
 use crate::net::node::drain::Drain;
 use crate::net::node::root::Root;
 use crate::net::node::{Node, NodeConfig};
+use crate::net::server;
 use crate::route::FileName;
 use crate::snapshot::ConnState;
 
@@ -205,7 +206,7 @@ async fn a_body_does_not_wait_for_its_digest_and_the_question_after_it_does() {
     let node = Node::new(config, address);
     // No large digest can be computed for as long as there is no lane.
     digests_of(&node).lanes = Lanes::new(0);
-    let running = tokio::spawn(Arc::clone(&node).run(listener, Drain::new()));
+    let running = tokio::spawn(server::run(Arc::clone(&node), listener, Drain::new()));
     let mut client = TcpStream::connect(address).await.unwrap();
     let ask = |method| format!("{method} /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nWant-Repr-Digest: blake3=10\r\n\r\n");
     client.write_all(ask("GET").as_bytes()).await.unwrap();
