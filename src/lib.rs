@@ -36,7 +36,8 @@
 //! server        accept  the accept loop;  reserve  endpoints when the node is full;  caught  panics, contained in the
 //!               request;  latency  scheduling in favor of a sole active connection;
 //!               session  one accepted connection: HTTP here, the legacy protocol in legacy;  downstream  its socket;
-//!               relay  asks the next hop and sends the reply downstream;  origin  finds, verifies and sends a file
+//!               relay  asks the next hop and sends the reply downstream;  origin  finds, verifies and sends a file;
+//!               response  what both need to send one
 //! node          what the sessions of one listener share;  registry  connections and transfers;  root  the served
 //!               folder as a handle;  digests  computed once per file;  listings  how many are made at once;  drain
 //!               graceful shutdown;  latest_line  of the stream of events

@@ -8,6 +8,7 @@ pub mod legacy;
 pub mod origin;
 pub mod relay;
 mod reserve;
+pub mod response;
 pub mod session;
 
 use std::pin::pin;

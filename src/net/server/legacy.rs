@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::downstream::Downstream;
 use super::origin::{self, FileBody, Sent};
 use super::relay;
-use super::session::{admit, hold_back, record_faults, refuse_on_purpose, send_body};
+use super::response::{admit, hold_back, record_faults, refuse_on_purpose, send_body};
 use crate::net::node::Node;
 use crate::net::node::registry::{ConnGuard, HeadGuard, JobGuard};
 use crate::net::os::deadline::{Deadline, within};

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::downstream::{Downstream, Next};
-use super::session::{hold_back, send_body};
+use super::response::{hold_back, send_body};
 use crate::net::node::Node;
 use crate::net::node::digests::{NoDigest, Pending};
 use crate::net::node::registry::JobGuard;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 
 use super::downstream::{Downstream, Next};
-use super::session::{hold_back, send_body};
+use super::response::{hold_back, send_body};
 use crate::net::node::Node;
 use crate::net::node::registry::JobGuard;
 use crate::net::os::clock::http_date;

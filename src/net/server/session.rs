@@ -8,22 +8,17 @@ use tokio::time::sleep;
 
 use super::caught::{Panicked, caught};
 use super::downstream::{Downstream, Next};
+use super::response::{admit, record_faults, refuse_on_purpose};
 use super::{latency, legacy, origin, relay};
-use crate::limits::MINIMUM_RATE;
-use crate::meter::Wait;
 use crate::net::access::{UNKNOWN_NAME, host_allowed};
 use crate::net::admin;
-use crate::net::body::copy::{Early, Pace, PumpError};
-use crate::net::body::reader::STEP;
-use crate::net::body::{self, Source};
 use crate::net::node::Node;
-use crate::net::node::registry::{Closing, ConnGuard, HeadGuard, JobGuard, Slots};
+use crate::net::node::registry::{ConnGuard, HeadGuard, Slots};
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::{Deadline, within};
 use crate::net::upstream::Upstream;
 use crate::route::{Protocol, Role, advance};
-use crate::snapshot::{Broke, ConnState};
-use crate::units::Span;
+use crate::snapshot::ConnState;
 use crate::wire::http::{Asked, HeadError, MAX_HEAD, encode_working, is_http, parse_request};
 use crate::wire::{Action, Method, Problem, Reason, Request};
 
@@ -270,116 +265,6 @@ async fn file(
         Role::Relay { next, rest } => {
             request.route = rest;
             relay::answer(node, down, &job, request, next, upstream).await
-        }
-    }
-}
-
-/// Whether the user at the other end may be served: the kernel is asked once for each connection.
-pub fn admit(node: &Node, down: &mut Downstream, conn: &ConnGuard) -> Result<(), String> {
-    if !down.admitted {
-        node.admits(&down.stream, conn.peer())?;
-        down.admitted = true;
-    }
-    Ok(())
-}
-
-/// Writes down what is turned, so that the account of a request says it too.
-pub fn record_faults(node: &Node, job: &JobGuard<'_>) {
-    if node.faults.any() {
-        job.update(|account| account.faults = node.faults.now());
-    }
-}
-
-/// Refuses a file where a person wants it so.
-pub fn refuse_on_purpose(node: &Node, request: &Request) -> Result<(), Problem> {
-    if !node.faults.any() || !node.faults.now().reject {
-        return Ok(());
-    }
-    let detail = "a person turned the fault \"reject\" on at this node";
-    Err(Problem::here(Reason::Fault, Action::Request, node.called(request), detail))
-}
-
-/// Holds a reply back for as long as the node is told to; that time is evidence.
-pub async fn hold_back(node: &Node, job: &JobGuard<'_>) {
-    if !node.faults.any() {
-        return;
-    }
-    let (meter, clock) = (&job.job().meter, node.registry.clock());
-    job.set_state(ConnState::Held);
-    meter.wait(Wait::Reply, clock.now_us());
-    node.faults.hold_back().await;
-    meter.resume(|| clock.now_us());
-}
-
-/// Sends a body, behind the head that announces it if that is still to go, and books how that ended.
-pub async fn send_body<S: Source>(
-    node: &Node,
-    down: &mut Downstream,
-    job: &JobGuard<'_>,
-    source: &mut S,
-    length: u64,
-) -> Result<(), Problem> {
-    let limits = node.config.limits;
-    let clock = node.registry.clock();
-    job.set_state(ConnState::Streaming);
-    down.rest();
-    let meter = &job.job().meter;
-    let _watched = job.job().watch(down.stream.held(), source.socket(), length);
-    meter.begin(clock.now_us());
-    let fixed = limits.sockbuf.is_some();
-    let pace = Pace { meter, clock, faults: &node.faults, idle: limits.idle, stall: limits.stall, step: STEP, fixed };
-    let early = match job.job().protocol() {
-        Protocol::Http => Early::Keep(&mut down.inbox),
-        Protocol::Legacy => Early::Discard,
-    };
-    let head = std::mem::take(&mut down.head);
-    let sent = tokio::select! {
-        biased;
-        sent = body::send(head, source, &mut down.stream, length, pace, early, &node.pipes) => sent.map_err(|error| {
-            let reason = match &error {
-                PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
-                PumpError::Idle(_) | PumpError::Stalled(_) => Reason::TimedOut,
-                PumpError::Gone => Reason::Closed,
-                PumpError::Truncated(_) | PumpError::Held(_) => Reason::Fault,
-            };
-            (reason, error.broke(), error.to_string())
-        }),
-        closing = job.closing() => Err(match closing {
-            Closing::TooSlow => (
-                Reason::TooSlow,
-                Broke::TooSlow,
-                format!(
-                    "less than {MINIMUM_RATE} bytes/s over {} while connections were short",
-                    Span(node.config.limits.minimum_rate_over)
-                ),
-            ),
-            Closing::Told | Closing::MakesWay if node.drain().is_forced() => {
-                (Reason::Draining, Broke::Stopped, "the body was cut off".to_owned())
-            }
-            Closing::Told | Closing::MakesWay => (Reason::Closed, Broke::Stopped, "closed here by control".to_owned()),
-        }),
-    };
-    meter.end(clock.now_us());
-    if sent.is_ok() {
-        latency::after_body(&limits, job, down.asked_last);
-    }
-    record_faults(node, job);
-    match sent {
-        Ok(()) => {
-            job.served();
-            Ok(())
-        }
-        Err((reason, broke, detail)) => {
-            let problem = Problem::here(reason, Action::Body, node.address, detail);
-            job.failed(&problem);
-            job.update(|account| account.broke = Some(broke));
-            if broke == Broke::ReaderLeft {
-                // Somebody's right, such as a person who cancels a transfer, and no fault.
-                tracing::info!("{} for {}: {problem}", job.name(), job.peer());
-            } else {
-                tracing::warn!("{} for {}: {problem}", job.name(), job.peer());
-            }
-            Err(problem)
         }
     }
 }
