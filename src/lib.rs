@@ -33,8 +33,8 @@
 //! # net/: sockets; never imports ui
 //!
 //! ```text
-//! server        accept  the accept loop;  reserve  endpoints when the node is full;  caught  panics, contained in the
-//!               request;  latency  scheduling in favor of a sole active connection;
+//! server        accept  the accept loop;  reserve  endpoints when the node is full;  latency  scheduling in favor of
+//!               a sole active connection;
 //!               session  one accepted connection: HTTP here, the legacy protocol in legacy;  downstream  its socket;
 //!               relay  asks the next hop and sends the reply downstream;  origin  finds, verifies and sends a file;
 //!               response  what both need to send one
@@ -60,7 +60,8 @@
 //!               connection that reports hold while a body moves;  clock  µs;  starvation  how long this program was
 //!               not running;
 //!               deadline  timeouts that do not count that time;  load  CPU and disk of a node;  threads  for work that
-//!               waits for a disk;  random  names and ids;  machine  all of that as a value that tests replace
+//!               waits for a disk;  random  names and ids;  caught  panics, contained in the request;
+//!               machine  all of that as a value that tests replace
 //! sim           for tests: whole chains in one thread, on a simulated clock, with faults from a seed
 //! ```
 //!

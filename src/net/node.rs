@@ -41,6 +41,9 @@ use crate::snapshot::{Flow, Load, NodeSnapshot, TransferAccount};
 use crate::verdict::{Alone, Stage};
 use crate::wire::{Request, TransferId};
 
+/// How a relay writes itself down.
+pub const VIA: &str = "1.1 chainview";
+
 /// What a node is told when it starts.
 #[derive(Debug)]
 pub struct NodeConfig {

@@ -1,5 +1,6 @@
 //! The machine below a node: system calls, sockets, clocks and deadlines, random numbers, load, threads for its disk.
 
+pub(super) mod caught;
 pub mod clock;
 pub mod deadline;
 pub(crate) mod kernel;

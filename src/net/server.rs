@@ -1,8 +1,8 @@
 //! A node as a server: accepts connections until it drains, and answers each as a relay or as the origin.
 
 pub mod accept;
-pub(super) mod caught;
 pub mod downstream;
+pub mod file_body;
 mod latency;
 pub mod legacy;
 pub mod origin;

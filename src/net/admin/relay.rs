@@ -24,11 +24,10 @@ use crate::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::http_client::{
     Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, ask, hops_of, is_problem,
 };
-use crate::net::node::Node;
 use crate::net::node::registry::ReaderGuard;
+use crate::net::node::{self, Node};
 use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::{Passing, passing, within};
-use crate::net::server::relay;
 use crate::net::upstream::connect::connect_with;
 use crate::net::upstream::policy::Refused;
 use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Protocol};
@@ -128,7 +127,7 @@ fn via(headers: &HeaderMap) -> Option<String> {
     if via.iter().flat_map(|line| line.split(',')).count() >= MAX_HOPS {
         return None;
     }
-    via.push(relay::VIA);
+    via.push(node::VIA);
     Some(via.join(", "))
 }
 
@@ -206,7 +205,7 @@ async fn answer(
     // `Accept` goes on with every request, and whoever answers may be a foreign server that does not say what it did.
     reply.headers_mut().insert(VARY, ANY_FORM);
     reply.headers_mut().insert(CHAIN_HOPS, HeaderValue::from(hops.saturating_add(1)));
-    reply.headers_mut().append(VIA, HeaderValue::from_static(relay::VIA));
+    reply.headers_mut().append(VIA, HeaderValue::from_static(node::VIA));
     Ok(reply)
 }
 

@@ -1,11 +1,14 @@
 //! A connection that reports may hold while a body moves over it, so that its number stays its own.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustix::io::{retry_on_intr, writev};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -13,6 +16,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::deadline::Deadline;
+use crate::limits::DRAIN_BYTES;
 use crate::net::body::reader::Reader;
 
 /// A connection.
@@ -138,6 +143,25 @@ impl AsyncWrite for Socket {
         match SockRef::from(&*self.0).shutdown(Shutdown::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             done => Poll::Ready(done),
+        }
+    }
+}
+
+/// Reads and forgets until the peer closes, for so long and so much.
+pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
+    let mut deadline = Deadline::after(limit);
+    let mut left = DRAIN_BYTES;
+    while left > 0 {
+        let reading = poll_fn(|cx| {
+            // Not held across the wait: every session has room for what any of its waits holds.
+            let mut space = [const { MaybeUninit::uninit() }; 4096];
+            let mut space = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
+            Poll::Ready(io::Result::Ok(space.filled().len()))
+        });
+        match deadline.bound(reading).await {
+            Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
+            _ => return,
         }
     }
 }

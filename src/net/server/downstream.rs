@@ -3,20 +3,19 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
-use std::pin::{Pin, pin};
-use std::task::{Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::SystemTime;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::origin::Sent;
-use crate::limits::{DRAIN_BYTES, Limits};
+use super::file_body::Sent;
+use crate::limits::Limits;
 use crate::net::body::reader::{STEP, write_some};
 use crate::net::os::clock::http_date;
-use crate::net::os::deadline::{Deadline, within};
-use crate::net::os::socket::Socket;
+use crate::net::os::deadline::within;
+use crate::net::os::socket::{Socket, drain};
 use crate::text::SafeText;
 use crate::wire::http::{MAX_HEAD, encode_reply};
 use crate::wire::{Method, Problem, Reply, problem};
@@ -196,27 +195,10 @@ pub fn problem_message(failed: &Problem, method: Method, keep_alive: bool) -> Ve
     message
 }
 
-/// Reads and forgets until the peer closes, for so long and so much.
-pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
-    let mut deadline = Deadline::after(limit);
-    let mut left = DRAIN_BYTES;
-    while left > 0 {
-        let reading = poll_fn(|cx| {
-            // Not held across the wait: every session has room for what any of its waits holds.
-            let mut space = [const { MaybeUninit::uninit() }; 4096];
-            let mut space = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
-            Poll::Ready(io::Result::Ok(space.filled().len()))
-        });
-        match deadline.bound(reading).await {
-            Ok(Ok(read)) if read > 0 => left = left.saturating_sub(read),
-            _ => return,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::net::TcpListener;
     use tokio::time::timeout;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::downstream::Downstream;
-use super::origin::{self, FileBody, Sent};
+use super::file_body::{FileBody, Sent};
+use super::origin;
 use super::relay;
 use super::response::{admit, hold_back, record_faults, refuse_on_purpose, send_body};
 use crate::net::node::Node;

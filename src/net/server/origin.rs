@@ -1,12 +1,11 @@
 //! The origin: finds the file, says how long it is, proves what it is, and sends it.
 
-mod file;
-
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::downstream::{Downstream, Next};
+use super::file_body::{FileBody, Sent};
 use super::response::{hold_back, send_body};
 use crate::net::node::Node;
 use crate::net::node::digests::{NoDigest, Pending};
@@ -18,8 +17,6 @@ use crate::snapshot::{ConnRole, ConnState};
 use crate::wire::http::encode_working;
 use crate::wire::media::Media;
 use crate::wire::{Action, Digest, Method, Outcome, Problem, Reason, Reply, Request, State};
-
-pub use file::{FileBody, Sent};
 
 /// How long a file has to stand before its date in whole seconds names one state: two, because a file system's clock
 /// may lag.

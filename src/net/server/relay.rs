@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use super::downstream::{Downstream, Next};
 use super::response::{hold_back, send_body};
-use crate::net::node::Node;
 use crate::net::node::registry::JobGuard;
+use crate::net::node::{Node, VIA};
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::Deadline;
 use crate::net::upstream::policy::Refused;
@@ -19,9 +19,6 @@ use crate::route::{Hop, Host, HostPort};
 use crate::snapshot::{Broke, ConnRole, ConnState};
 use crate::wire::http::encode_working;
 use crate::wire::{Action, Method, Problem, Reason, Reply, Request, TransferId, add_to_list};
-
-/// How a relay writes itself down.
-pub const VIA: &str = "1.1 chainview";
 
 /// Answers a request that goes on to `next`, over HTTP.
 pub async fn answer(

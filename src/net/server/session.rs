@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::caught::{Panicked, caught};
 use super::downstream::{Downstream, Next};
 use super::response::{admit, record_faults, refuse_on_purpose};
 use super::{latency, legacy, origin, relay};
@@ -14,6 +13,7 @@ use crate::net::access::{UNKNOWN_NAME, host_allowed};
 use crate::net::admin;
 use crate::net::node::Node;
 use crate::net::node::registry::{ConnGuard, HeadGuard, Slots};
+use crate::net::os::caught::{Panicked, caught};
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::{Deadline, within};
 use crate::net::upstream::Upstream;
