@@ -47,8 +47,8 @@
 //!               of their own;  policy  where a node may connect to
 //! body          chooses how a body is moved;  copy  the copying loop;  shaping  rate limit, delay and faults;  splice
 //!               in the kernel;  reader  whether the reader still reads;  sockbuf  what the kernel buffers for it
-//! admin         a node's endpoints (pages, html, negotiate, events; those of further hops, relay) and its control
-//!               (control), over stream;  metrics  counters as text
+//! admin         a node's endpoints (pages, html, negotiate, events, reply; those of further hops, relay) and its
+//!               control (control), over stream;  metrics  counters as text
 //! http_client   requests to the endpoints of other nodes
 //! admin_client  control of other nodes, and listings of origins
 //! faults         current faults and limits, for bodies that are being moved

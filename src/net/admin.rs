@@ -7,6 +7,7 @@ pub mod metrics;
 mod negotiate;
 mod pages;
 mod relay;
+mod reply;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -15,16 +16,11 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
@@ -38,14 +34,10 @@ use super::os::socket::drain;
 use crate::route::{Hop, HostPort};
 use crate::text::SafeText;
 use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
-use crate::wire::{Action, Problem, Reason, TransferId, problem};
+use crate::wire::{Reason, TransferId};
 use pages::HEALTH;
+use reply::{PageBody, from_problem, here, reads, wrong_method};
 use stream::PageStream;
-
-/// The body of a page, whatever it is made of.
-type PageBody = UnsyncBoxBody<Bytes, BodyError>;
-/// What can end a body early; the library only needs to know that it did.
-type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Who asks for a page, as far as the connection says.
 #[derive(Clone, Debug)]
@@ -171,60 +163,4 @@ fn to_come(headers: &HeaderMap) -> Result<Vec<Hop>, HeadError> {
     let malformed = || HeadError { reason: Reason::Malformed, detail: "Chain-Route is not plain text".to_owned() };
     let lines = headers.get_all(CHAIN_ROUTE).iter().map(|line| plain_text(line.as_bytes()).ok_or_else(malformed));
     parse_route(&lines.collect::<Result<Vec<_>, _>>()?.join(","))
-}
-
-fn reads(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
-}
-
-/// A failure of this node itself.
-fn here(node: &Node, reason: Reason, detail: &str) -> Response<PageBody> {
-    from_problem(&Problem::here(reason, Action::Request, node.address, detail))
-}
-
-/// A failure as a page.
-fn from_problem(problem: &Problem) -> Response<PageBody> {
-    let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut reply = page(status, problem::MEDIA_TYPE, problem.to_json());
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    if status == StatusCode::UNAUTHORIZED {
-        reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    reply
-}
-
-/// A refusal that is HTTP's own and not one of a chain, so it has no hop.
-fn wrong_method(allow: &'static str, detail: &str) -> Response<PageBody> {
-    let body = format!(r#"{{"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"{detail}"}}"#);
-    let mut reply = page(StatusCode::METHOD_NOT_ALLOWED, problem::MEDIA_TYPE, body);
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-    reply
-}
-
-/// A page that is there as a whole.
-fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<PageBody> {
-    stream_page(status, kind, Full::new(body.into()).map_err(|never| match never {}))
-}
-
-/// A page that comes bit by bit.
-fn stream_page<B>(status: StatusCode, kind: &'static str, body: B) -> Response<PageBody>
-where
-    B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
-{
-    let mut reply = Response::new(body.boxed_unsync());
-    *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    mark(reply.headers_mut());
-    reply
-}
-
-/// Marks a page, of this node or of one further up: it is true for the moment, it is nothing to be run, whatever is in
-/// it, and a route leads to another one.
-fn mark(headers: &mut HeaderMap) {
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(html::POLICY));
-    headers.insert(VARY, HeaderValue::from_static("Chain-Route"));
 }

@@ -8,7 +8,7 @@ use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
 
 use super::pages::json as json_page;
-use super::{PageBody, here, wrong_method};
+use super::reply::{PageBody, here, wrong_method};
 use crate::faults::parse_changes;
 use crate::net::access::is_passed_on;
 use crate::net::node::Node;

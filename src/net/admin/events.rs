@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::BodyError;
+use super::reply::BodyError;
 use crate::net::node::Node;
 use crate::net::node::registry::ReaderGuard;
 use crate::net::os::starvation::Pulse;

@@ -9,9 +9,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
 use super::events::{Events, interval};
+use super::html;
 use super::metrics::{self, Format};
 use super::negotiate::preference;
-use super::{PageBody, from_problem, here, html, page, reads, stream_page, wrong_method};
+use super::reply::{PageBody, from_problem, here, page, reads, stream_page, wrong_method};
 use crate::net::http_client::CHAIN_HOPS;
 use crate::net::node::Node;
 use crate::net::node::listings::Place;

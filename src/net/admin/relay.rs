@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::events::{Leaving, interval, leaving};
 use super::pages::{ANY_FORM, EVENTS, NO_LISTING, TOO_MANY_READERS};
-use super::{BodyError, PageBody, from_problem, mark};
+use super::reply::{BodyError, PageBody, from_problem, mark};
 use crate::allow_list::Purpose;
 use crate::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::http_client::{

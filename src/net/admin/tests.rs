@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
+use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -21,7 +22,7 @@ use crate::net::node::root::Root;
 use crate::route::{FileName, Protocol};
 use crate::secret::Secret;
 use crate::snapshot::{NodeSnapshot, TransferAccount};
-use crate::wire::TransferId;
+use crate::wire::{Problem, TransferId, problem};
 
 /// A node that answers nothing but pages; it ends with the test.
 pub(super) struct Site {

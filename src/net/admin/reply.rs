@@ -1,0 +1,75 @@
+//! Replies of the endpoints: problems, whole pages and streams, with the headers that all of them have.
+
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Response, StatusCode};
+
+use super::html;
+use crate::net::node::Node;
+use crate::wire::{Action, Problem, Reason, problem};
+
+/// The body of a page, whatever it is made of.
+pub(super) type PageBody = UnsyncBoxBody<Bytes, BodyError>;
+/// What can end a body early; the library only needs to know that it did.
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+pub(super) fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// A failure of this node itself.
+pub(super) fn here(node: &Node, reason: Reason, detail: &str) -> Response<PageBody> {
+    from_problem(&Problem::here(reason, Action::Request, node.address, detail))
+}
+
+/// A failure as a page.
+pub(super) fn from_problem(problem: &Problem) -> Response<PageBody> {
+    let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut reply = page(status, problem::MEDIA_TYPE, problem.to_json());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    reply
+}
+
+/// A refusal that is HTTP's own and not one of a chain, so it has no hop.
+pub(super) fn wrong_method(allow: &'static str, detail: &str) -> Response<PageBody> {
+    let body = format!(r#"{{"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"{detail}"}}"#);
+    let mut reply = page(StatusCode::METHOD_NOT_ALLOWED, problem::MEDIA_TYPE, body);
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    reply
+}
+
+/// A page that is there as a whole.
+pub(super) fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<PageBody> {
+    stream_page(status, kind, Full::new(body.into()).map_err(|never| match never {}))
+}
+
+/// A page that comes bit by bit.
+pub(super) fn stream_page<B>(status: StatusCode, kind: &'static str, body: B) -> Response<PageBody>
+where
+    B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
+{
+    let mut reply = Response::new(body.boxed_unsync());
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    mark(reply.headers_mut());
+    reply
+}
+
+/// Marks a page, of this node or of one further up: it is true for the moment, it is nothing to be run, whatever is in
+/// it, and a route leads to another one.
+pub(super) fn mark(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(html::POLICY));
+    headers.insert(VARY, HeaderValue::from_static("Chain-Route"));
+}
