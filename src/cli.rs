@@ -1,7 +1,7 @@
 //! The command line: flags, environment and `config.toml` become one validated `Mode`.
 
 mod args;
-pub mod config;
+pub(crate) mod config;
 mod defaults;
 mod environment;
 mod mode_flags;

@@ -114,7 +114,7 @@ pub mod meter;
 pub mod net;
 pub mod options;
 pub mod plan;
-pub mod report;
+pub(crate) mod report;
 pub mod route;
 pub mod secret;
 pub mod snapshot;

@@ -1,10 +1,10 @@
 //! The wing of sockets: nodes, relays, origins, fetches and what watches them; it knows nothing of the terminal.
 
 pub mod access;
-pub mod admin;
+pub(crate) mod admin;
 pub mod admin_client;
 pub mod body;
-pub mod diagnose;
+pub(crate) mod diagnose;
 pub mod faults;
 pub mod fetch;
 mod http_client;

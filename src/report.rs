@@ -34,7 +34,7 @@ use crate::wire::{Leg, Reason, TransferId};
 
 /// The document.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     chainview: &'static str,
     mode: &'static str,
     result: Outcome,
@@ -50,7 +50,7 @@ pub struct Report {
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Well.
     Ok,
     /// Not well.
@@ -61,7 +61,7 @@ pub enum Outcome {
 
 /// One transfer.
 #[derive(Debug, Serialize)]
-pub struct TransferReport {
+pub(crate) struct TransferReport {
     number: u64,
     id: String,
     file: SafeText,
@@ -100,7 +100,7 @@ struct End {
 
 /// One hop's part.
 #[derive(Debug, Serialize)]
-pub struct HopReport {
+pub(crate) struct HopReport {
     hop: usize,
     address: SafeText,
     label: SafeText,
@@ -120,7 +120,7 @@ struct VerdictReport {
 
 /// What went wrong.
 #[derive(Debug, Serialize)]
-pub struct ErrorReport {
+pub(crate) struct ErrorReport {
     message: SafeText,
     exit_code: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,7 +143,7 @@ enum Cause {
 
 /// What a chain says of a file without moving it.
 #[derive(Debug, Serialize)]
-pub struct CheckReport {
+pub(crate) struct CheckReport {
     /// The file asked for.
     pub file: SafeText,
     /// Its size.
@@ -162,12 +162,12 @@ pub struct CheckReport {
 
 impl Report {
     /// The document of some transfers; the first that failed gives the exit code.
-    pub fn of_transfers(mode: &'static str, transfers: Vec<TransferReport>, error: Option<&Error>) -> Self {
+    pub(crate) fn of_transfers(mode: &'static str, transfers: Vec<TransferReport>, error: Option<&Error>) -> Self {
         Self { transfers, ..Self::new(mode, error) }
     }
 
     /// The document of a check.
-    pub fn of_check(check: Option<CheckReport>, error: Option<&Error>) -> Self {
+    pub(crate) fn of_check(check: Option<CheckReport>, error: Option<&Error>) -> Self {
         Self { check, ..Self::new("check", error) }
     }
 
@@ -184,14 +184,14 @@ impl Report {
     }
 
     /// The document as text, on one line.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
 impl TransferReport {
     /// Puts together what is known of one transfer; `accounts` are the hops' own, in chain order.
-    pub fn new(
+    pub(crate) fn new(
         route: &Route,
         id: TransferId,
         snapshot: &TransferSnapshot,
@@ -233,7 +233,7 @@ impl TransferReport {
 
 impl CheckReport {
     /// Puts together what a check found.
-    pub fn new(route: &Route, size: u64, protocol: Protocol, legs: &[Leg]) -> Self {
+    pub(crate) fn new(route: &Route, size: u64, protocol: Protocol, legs: &[Leg]) -> Self {
         Self {
             file: route.file.shown(),
             size,

@@ -26,7 +26,7 @@ const MAX_CONFIG: u64 = 64 * 1024;
 const KEYS: &str = "keys";
 
 /// Where the configuration file is, whether or not it exists.
-pub fn path() -> Option<PathBuf> {
+pub(crate) fn path() -> Option<PathBuf> {
     folder().map(|folder| folder.join("config.toml"))
 }
 
@@ -38,7 +38,7 @@ fn folder() -> Option<PathBuf> {
 /// Turns each key of the configuration file into the default of the flag with the same long name.
 ///
 /// The environment's settings are applied behind it and replace what it says; a flag that was typed replaces both.
-pub fn apply(command: Command, file: &Path) -> Result<Command, Error> {
+pub(crate) fn apply(command: Command, file: &Path) -> Result<Command, Error> {
     let table = read_table(file)?;
     let wrong = |what: String| Error::Usage(format!("{}: {what}", shown(file)));
     let mut command = command;
@@ -56,7 +56,7 @@ pub fn apply(command: Command, file: &Path) -> Result<Command, Error> {
 }
 
 /// The person's own keys: the table `[keys]`, each line a thing to do and its key, or a list of keys.
-pub fn keys(file: &Path) -> Result<Vec<(String, Vec<String>)>, Error> {
+pub(crate) fn keys(file: &Path) -> Result<Vec<(String, Vec<String>)>, Error> {
     let wrong = |what: &str| Error::Usage(format!("{}: {KEYS}: {what}", shown(file)));
     let table = read_table(file)?;
     let Some(keys) = table.get(KEYS) else { return Ok(Vec::new()) };
@@ -81,12 +81,12 @@ fn read_table(file: &Path) -> Result<toml::Table, Error> {
 }
 
 /// An input file's name for people.
-pub fn input_name(file: &Path) -> SafeText {
+pub(crate) fn input_name(file: &Path) -> SafeText {
     if file == Path::new("-") { SafeText::new("standard input") } else { shown(file) }
 }
 
 /// Reads an input file; `-` is standard input.
-pub fn read_route(file: &Path) -> Result<Route, Error> {
+pub(crate) fn read_route(file: &Path) -> Result<Route, Error> {
     let input = |reason: String| Error::Input { path: input_name(file), reason };
     let most = MAX_INPUT as u64 + 1;
     let read = if file == Path::new("-") {
@@ -106,7 +106,7 @@ pub fn read_route(file: &Path) -> Result<Route, Error> {
 }
 
 /// Reads the token that a hop's line names, from the configuration folder; the error says why there is none.
-pub fn hop_token(hop: &Hop) -> Result<Option<Secret>, String> {
+pub(crate) fn hop_token(hop: &Hop) -> Result<Option<Secret>, String> {
     let Some(name) = &hop.token_file else { return Ok(None) };
     let folder = folder().ok_or("token-file= needs a configuration folder: set HOME or XDG_CONFIG_HOME")?;
     token_beneath(&folder, name).map(Some).map_err(|error| error.to_string())

@@ -3,7 +3,7 @@
 mod control;
 mod events;
 mod html;
-pub mod metrics;
+pub(crate) mod metrics;
 mod negotiate;
 mod pages;
 mod relay;
@@ -41,7 +41,7 @@ use stream::PageStream;
 
 /// Who asks for a page, as far as the connection says.
 #[derive(Clone, Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     /// Where from.
     pub address: SocketAddr,
     /// Why its user may read nothing but that this node lives.
@@ -52,7 +52,7 @@ pub struct Reader {
 ///
 /// A reader may close its sending half once it has asked. Only a stream of events ends there: between two events
 /// nothing else shows that its reader has left.
-pub async fn serve<S>(node: &Arc<Node>, stream: S, head: Vec<u8>, reader: Reader)
+pub(crate) async fn serve<S>(node: &Arc<Node>, stream: S, head: Vec<u8>, reader: Reader)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

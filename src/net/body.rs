@@ -1,7 +1,7 @@
 //! One body on its way down, by the best way there is: its beginning copied, the rest spliced or sent from the file.
 
 pub mod copy;
-pub mod reader;
+pub(crate) mod reader;
 mod shaping;
 pub mod sockbuf;
 pub mod splice;

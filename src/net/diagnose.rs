@@ -17,7 +17,7 @@ use crate::route::{Hop, Protocol, Route};
 use crate::snapshot::TransferAccount;
 use crate::wire::{Problem, Reason, TransferId};
 
-pub use blame::{Blame, blame, suspect};
+pub(crate) use blame::{Blame, blame, suspect};
 
 /// How long the answers may take in all: a report must not wait for a hop that has nothing to say.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const LARGEST: usize = 64 * 1024;
 
 /// What became of the question to one hop.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Finding {
+pub(crate) enum Finding {
     /// What it knows.
     Account(Box<TransferAccount>),
     /// It is a node, and knows of no such transfer: it was started since.
@@ -43,7 +43,7 @@ pub enum Finding {
 ///
 /// A lone leg may be the client's own, to a hop that only speaks the legacy protocol: a question in HTTP would hang
 /// there.
-pub fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
+pub(crate) fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
     match legs {
         1 if protocol == Some(Protocol::Http) => 1,
         0 | 1 => 0,
@@ -54,7 +54,7 @@ pub fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
 /// What every hop of a route knows of a transfer, hop 1 first, all asked at once.
 ///
 /// Only the first `reach` hops are asked: the others are behind a link that carries no such question.
-pub async fn accounts(route: &Route, reach: usize, id: TransferId) -> Vec<Option<TransferAccount>> {
+pub(crate) async fn accounts(route: &Route, reach: usize, id: TransferId) -> Vec<Option<TransferAccount>> {
     let mut accounts = vec![None; route.hops().len()];
     for (account, finding) in accounts.iter_mut().zip(findings(route, reach, id, LIMIT).await) {
         if let Finding::Account(found) = finding {
@@ -66,7 +66,7 @@ pub async fn accounts(route: &Route, reach: usize, id: TransferId) -> Vec<Option
 
 /// What the first `reach` hops of a route answer within a time limit, hop 1 first, all asked at once: through the hops
 /// before it, and directly where that can be done.
-pub async fn findings(route: &Route, reach: usize, id: TransferId, limit: Duration) -> Vec<Finding> {
+pub(crate) async fn findings(route: &Route, reach: usize, id: TransferId, limit: Duration) -> Vec<Finding> {
     let count = reach.min(route.hops().len());
     let mut asking = JoinSet::new();
     for at in 0..count {

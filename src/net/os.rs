@@ -2,11 +2,11 @@
 
 pub(super) mod caught;
 pub mod clock;
-pub mod deadline;
+pub(crate) mod deadline;
 pub(crate) mod kernel;
 mod load;
-pub mod machine;
+pub(crate) mod machine;
 pub mod random;
 pub mod socket;
 pub(crate) mod starvation;
-pub mod threads;
+pub(crate) mod threads;

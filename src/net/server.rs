@@ -1,15 +1,15 @@
 //! A node as a server: accepts connections until it drains, and answers each as a relay or as the origin.
 
-pub mod accept;
-pub mod downstream;
+pub(crate) mod accept;
+pub(crate) mod downstream;
 pub mod file_body;
 mod latency;
-pub mod legacy;
-pub mod origin;
-pub mod relay;
+pub(crate) mod legacy;
+pub(crate) mod origin;
+pub(crate) mod relay;
 mod reserve;
 pub mod response;
-pub mod session;
+pub(crate) mod session;
 
 use std::pin::pin;
 use std::sync::Arc;

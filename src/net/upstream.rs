@@ -1,11 +1,11 @@
 //! Asking the next hop: over a kept connection or a new one, in whichever wire it speaks; relays and clients do the
 //! same.
 
-pub mod connect;
+pub(crate) mod connect;
 mod exchange;
 pub mod policy;
-pub mod preconnect;
-pub mod protocols;
+pub(crate) mod preconnect;
+pub(crate) mod protocols;
 pub mod resolve;
 
 use std::io::{self, ErrorKind::WouldBlock};

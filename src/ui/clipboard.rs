@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 /// What stands between this program and the terminal, and must be told to pass the sequence on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Between {
+pub(crate) enum Between {
     /// Nothing.
     Nothing,
     /// tmux.
@@ -19,7 +19,7 @@ const PIECE: usize = 240;
 
 impl Between {
     /// What this environment says.
-    pub fn here() -> Self {
+    pub(crate) fn here() -> Self {
         match () {
             () if std::env::var_os("TMUX").is_some() => Self::Tmux,
             () if std::env::var_os("STY").is_some() => Self::Screen,
@@ -29,7 +29,7 @@ impl Between {
 }
 
 /// The bytes that put this text on the clipboard.
-pub fn copy(text: &str, between: Between) -> Vec<u8> {
+pub(crate) fn copy(text: &str, between: Between) -> Vec<u8> {
     let sequence = format!("\x1b]52;c;{}\x07", STANDARD.encode(text));
     match between {
         Between::Nothing => sequence.into_bytes(),

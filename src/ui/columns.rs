@@ -11,7 +11,7 @@ use crate::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, HopSnapshot};
 use crate::units::{Bytes, Eta};
 
 /// Connections. What goes first when the screen is narrow has the highest last figure.
-pub const CONNS: [Column; 16] = [
+pub(crate) const CONNS: [Column; 16] = [
     fixed("Hop", 3, true, 0),
     fixed("Xfer", 5, false, 0),
     growing("File", 10, 30, 12),
@@ -30,11 +30,11 @@ pub const CONNS: [Column; 16] = [
     fixed("Limit", 8, false, 4),
 ];
 /// The column of the hop, which only the list of all hops' connections has.
-pub const CONN_HOP: usize = 0;
+pub(crate) const CONN_HOP: usize = 0;
 
 /// What a column of connections holds, whatever its title is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holds {
+pub(crate) enum Holds {
     /// The hop's number.
     Hop,
     /// The transfer.
@@ -70,7 +70,7 @@ pub enum Holds {
 }
 
 /// What the columns of connections hold, one for one.
-pub const CONN_HOLDS: [Holds; CONNS.len()] = [
+pub(crate) const CONN_HOLDS: [Holds; CONNS.len()] = [
     Holds::Hop,
     Holds::Transfer,
     Holds::File,
@@ -90,7 +90,7 @@ pub const CONN_HOLDS: [Holds; CONNS.len()] = [
 ];
 
 /// Hops, on the first tab.
-pub const HOPS: [Column; 15] = [
+pub(crate) const HOPS: [Column; 15] = [
     fixed("#", 2, true, 0),
     growing("Node", 15, 40, 0),
     fixed("State", 8, false, 0),
@@ -109,7 +109,7 @@ pub const HOPS: [Column; 15] = [
 ];
 
 /// Nodes, on their own tab.
-pub const NODES: [Column; 14] = [
+pub(crate) const NODES: [Column; 14] = [
     fixed("#", 2, true, 0),
     growing("Node", 15, 40, 0),
     fixed("State", 8, false, 0),
@@ -128,7 +128,7 @@ pub const NODES: [Column; 14] = [
 
 /// Something to sort by: numbers before texts, either way round.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
+pub(crate) enum Key {
     /// The least first.
     Up(u64, String),
     /// The greatest first.
@@ -151,12 +151,12 @@ pub struct Sort {
 }
 
 /// The connection at a place, if the snapshot has it.
-pub fn conn(chain: &ChainSnapshot, (hop, at): (usize, usize)) -> Option<&ConnSnapshot> {
+pub(crate) fn conn(chain: &ChainSnapshot, (hop, at): (usize, usize)) -> Option<&ConnSnapshot> {
     chain.hops.get(hop)?.node.as_ref()?.connections.get(at)
 }
 
 /// What a connection is sorted by.
-pub fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, usize), sort: Sort) -> Key {
+pub(crate) fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, usize), sort: Sort) -> Key {
     let Some(conn) = conn(chain, place) else { return Key::default() };
     let hop = &chain.hops[place.0];
     let (rate_in, rate_out) = history.rates.of(hop, conn).unwrap_or_default();
@@ -185,7 +185,7 @@ pub fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, usize),
 }
 
 /// What a filter may ask of a connection; hop and transfer are given as they are shown.
-pub fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [Field<'a>; 7] {
+pub(crate) fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [Field<'a>; 7] {
     [
         ("hop", hop),
         ("xfer", xfer),
@@ -198,7 +198,7 @@ pub fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [Field
 }
 
 /// What a connection has in each column.
-pub fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot, conn: &ConnSnapshot) -> [String; 16] {
+pub(crate) fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot, conn: &ConnSnapshot) -> [String; 16] {
     let page = conn.state == ConnState::Page;
     let rates = history.rates.of(hop, conn).filter(|_| !page && !hop.is_lost());
     // Reports of nothing but their own reading ask for no new picture, so this time would stand still.
@@ -225,48 +225,48 @@ pub fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot, conn: 
 }
 
 /// A dash, for what is not known or not moving.
-pub fn dash() -> String {
+pub(crate) fn dash() -> String {
     "-".to_owned()
 }
 
 /// A dash for nothing.
-pub fn or_dash(text: String) -> String {
+pub(crate) fn or_dash(text: String) -> String {
     if text.is_empty() { dash() } else { text }
 }
 
 /// Bytes per second; a dash for none.
-pub fn rate(rate: Option<u64>) -> String {
+pub(crate) fn rate(rate: Option<u64>) -> String {
     rate.filter(|rate| *rate > 0).map_or_else(dash, |rate| Bytes(rate).to_string())
 }
 
 /// A round trip in ms, at most four columns wide: `0.1`, `38.2`, `412`, `9999`.
-pub fn ms(us: u64) -> String {
+pub(crate) fn ms(us: u64) -> String {
     let ms = us as f64 / 1000.0;
     if ms < 99.95 { format!("{ms:.1}") } else { format!("{:.0}", ms.min(9999.0)) }
 }
 
 /// A cap in as few columns as will do: `6M`, `2.5M`, `400K`.
-pub fn cap(rate: u64) -> String {
+pub(crate) fn cap(rate: u64) -> String {
     Bytes(rate).to_string().replace(".0", "")
 }
 
 /// A number of things, at most five columns wide for less than a billion.
-pub fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     if n < 10_000 { n.to_string() } else { Bytes(n).to_string() }
 }
 
 /// A share as a percentage; a dash where it is not known.
-pub fn percent(share: Option<f64>) -> String {
+pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or_else(dash, |share| format!("{:.0}%", (share * 100.0).clamp(0.0, 100.0)))
 }
 
 /// `#3` for a transfer of this client, else the first digits of its id.
-pub fn transfer(chain: &ChainSnapshot, conn: &ConnSnapshot) -> String {
+pub(crate) fn transfer(chain: &ChainSnapshot, conn: &ConnSnapshot) -> String {
     ours(chain, conn).map_or_else(|| conn.transfer.as_str().chars().take(5).collect(), |number| format!("#{number}"))
 }
 
 /// The number of the transfer of this client that the connection is for.
-pub fn ours(chain: &ChainSnapshot, conn: &ConnSnapshot) -> Option<u64> {
+pub(crate) fn ours(chain: &ChainSnapshot, conn: &ConnSnapshot) -> Option<u64> {
     let id = conn.transfer.as_str();
     if id.is_empty() {
         return None;
@@ -275,7 +275,7 @@ pub fn ours(chain: &ChainSnapshot, conn: &ConnSnapshot) -> Option<u64> {
 }
 
 /// Ids are shortened by whoever shows them, so the shorter of the two decides.
-pub fn same_id(a: &str, b: &str) -> bool {
+pub(crate) fn same_id(a: &str, b: &str) -> bool {
     !a.is_empty() && !b.is_empty() && (a.starts_with(b) || b.starts_with(a))
 }
 
@@ -300,7 +300,7 @@ fn limit(hop: &HopSnapshot, conn: &ConnSnapshot) -> Waits {
 
 /// Where a stage's time goes: what takes at least half of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waits {
+pub(crate) enum Waits {
     /// Its own cap.
     Cap,
     /// A slow reader.
@@ -315,7 +315,7 @@ pub enum Waits {
 
 impl Waits {
     /// It in a word.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Cap => "cap",
             Self::Out => "wait-out",
@@ -327,7 +327,7 @@ impl Waits {
 }
 
 /// Where a stage's time goes, told from the shares of it.
-pub fn waits(read: f64, write: f64, cap: f64, origin: bool) -> Waits {
+pub(crate) fn waits(read: f64, write: f64, cap: f64, origin: bool) -> Waits {
     match () {
         () if cap >= 0.5 => Waits::Cap,
         () if write >= 0.5 => Waits::Out,

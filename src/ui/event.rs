@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const PASTE_ENDS: Duration = Duration::from_secs(5);
 
 /// The events, and the threads behind them; dropping it lets the threads end.
-pub struct Events {
+pub(crate) struct Events {
     /// What happened, in order.
     pub queue: Receiver<Event>,
     done: Arc<AtomicBool>,
@@ -35,7 +35,7 @@ pub struct Events {
 
 impl Events {
     /// Starts listening to the terminal.
-    pub fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         let (sender, queue) = sync_channel(QUEUE);
         let done = Arc::new(AtomicBool::new(false));
         let tty = keyboard()?;

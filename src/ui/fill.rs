@@ -52,7 +52,7 @@ impl Scale {
 
 /// Bytes that a stage holds: received and not yet given on, and those in its kernel queues. 0 is the client; `None` for
 /// a hop that does not report.
-pub fn held(chain: &ChainSnapshot, stage: usize) -> Option<u64> {
+pub(crate) fn held(chain: &ChainSnapshot, stage: usize) -> Option<u64> {
     let Some(at) = stage.checked_sub(1) else {
         let running = chain.transfers.iter().filter(|transfer| !transfer.phase.is_over());
         let inside = running.map(|transfer| transfer.flow.bytes_in.saturating_sub(transfer.flow.bytes_out));

@@ -2,11 +2,11 @@
 //! none.
 
 /// A column's key and a row's text in it.
-pub type Field<'a> = (&'static str, &'a str);
+pub(crate) type Field<'a> = (&'static str, &'a str);
 
 /// The words of a filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
+pub(crate) struct Filter {
     terms: Vec<Term>,
 }
 
@@ -18,7 +18,7 @@ struct Term {
 
 impl Filter {
     /// Reads what a person typed; anything can be read.
-    pub fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let term = |word: &str| {
             let bare = word.strip_prefix('-').filter(|rest| !rest.is_empty());
             Term { unwanted: bare.is_some(), text: bare.unwrap_or(word).to_owned() }
@@ -27,12 +27,12 @@ impl Filter {
     }
 
     /// It keeps every row.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
     /// The row with these fields is to be shown.
-    pub fn keeps(&self, fields: &[Field<'_>]) -> bool {
+    pub(crate) fn keeps(&self, fields: &[Field<'_>]) -> bool {
         self.terms.iter().all(|term| term.is_in(fields) != term.unwanted)
     }
 }

@@ -25,20 +25,20 @@ pub struct Column {
 }
 
 /// Where each column stands: offset and width, or nothing for one that is not shown.
-pub type Places = Vec<Option<(u16, u16)>>;
+pub(crate) type Places = Vec<Option<(u16, u16)>>;
 
 /// A column of one width.
-pub const fn fixed(title: &'static str, width: u16, right: bool, drop: u8) -> Column {
+pub(crate) const fn fixed(title: &'static str, width: u16, right: bool, drop: u8) -> Column {
     Column { title, width, most: width, right, drop }
 }
 
 /// A column that takes up room to spare.
-pub const fn growing(title: &'static str, width: u16, most: u16, drop: u8) -> Column {
+pub(crate) const fn growing(title: &'static str, width: u16, most: u16, drop: u8) -> Column {
     Column { title, width, most, right: false, drop }
 }
 
 /// Places the columns that fit into a width; those whose bit is set in `hidden` are left out.
-pub fn place(columns: &[Column], hidden: u32, room: u16) -> Places {
+pub(crate) fn place(columns: &[Column], hidden: u32, room: u16) -> Places {
     let mut kept: Vec<bool> = (0..columns.len()).map(|i| hidden & (1 << i) == 0).collect();
     while needed(columns, &kept) > room {
         let last = (0..columns.len()).filter(|i| kept[*i] && columns[*i].drop > 0).max_by_key(|i| columns[*i].drop);
@@ -58,12 +58,12 @@ pub fn place(columns: &[Column], hidden: u32, room: u16) -> Places {
 }
 
 /// The column at this offset, for clicks on headings.
-pub fn column_at(places: &Places, x: u16) -> Option<usize> {
+pub(crate) fn column_at(places: &Places, x: u16) -> Option<usize> {
     places.iter().position(|place| place.is_some_and(|(from, width)| (from..from + width + GAP).contains(&x)))
 }
 
 /// Paints the headings; the one that the rows are sorted by stands out.
-pub fn headings(
+pub(crate) fn headings(
     buffer: &mut Buffer,
     area: Rect,
     columns: &[Column],
@@ -77,7 +77,14 @@ pub fn headings(
 }
 
 /// Paints one cell, if its column has a place.
-pub fn cell(buffer: &mut Buffer, row: Rect, column: Column, place: Option<(u16, u16)>, text: &str, style: Style) {
+pub(crate) fn cell(
+    buffer: &mut Buffer,
+    row: Rect,
+    column: Column,
+    place: Option<(u16, u16)>,
+    text: &str,
+    style: Style,
+) {
     let Some((x, width)) = place else { return };
     let mut cells = Row::new(buffer, row);
     cells.skip(x);

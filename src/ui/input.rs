@@ -7,7 +7,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// What can happen to the screen from outside the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A key went down, or repeats.
     Key(KeyEvent),
     /// Text was pasted.
@@ -41,7 +41,7 @@ const LONGEST: usize = 64;
 
 /// Reads what a terminal sends.
 #[derive(Debug, Default)]
-pub struct Parser {
+pub(crate) struct Parser {
     /// The beginning of something whose end has not come.
     pending: Vec<u8>,
     paste: Option<Paste>,
@@ -72,7 +72,7 @@ enum Read {
 
 impl Parser {
     /// Takes bytes as they came; `more` says that others are at hand, so that an escape at the end may begin something.
-    pub fn feed(&mut self, mut bytes: &[u8], more: bool, mut found: impl FnMut(Event)) {
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], more: bool, mut found: impl FnMut(Event)) {
         while let Some((&byte, rest)) = bytes.split_first() {
             if let Some(paste) = &mut self.paste {
                 let (used, ended) = paste.take(bytes);
@@ -112,12 +112,12 @@ impl Parser {
     }
 
     /// The end of pasted text is awaited.
-    pub fn is_pasting(&self) -> bool {
+    pub(crate) fn is_pasting(&self) -> bool {
         self.paste.is_some()
     }
 
     /// Takes what was pasted so far for all of it.
-    pub fn end_paste(&mut self, mut found: impl FnMut(Event)) {
+    pub(crate) fn end_paste(&mut self, mut found: impl FnMut(Event)) {
         if let Some(paste) = self.paste.take() {
             found(Event::Paste(String::from_utf8_lossy(&paste.text).into_owned()));
         }

@@ -2,7 +2,7 @@
 //! read it, so none of them can promise a key that another does not know.
 
 mod custom;
-pub mod table;
+pub(crate) mod table;
 
 use crokey::{KeyCombination, KeyCombinationFormat, OneToThree};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};

@@ -7,9 +7,9 @@ use super::focus::{Depth, Panel, Tab};
 use super::state::UiState;
 
 /// Below this size one line says all.
-pub const SMALLEST: (u16, u16) = (40, 8);
+pub(crate) const SMALLEST: (u16, u16) = (40, 8);
 /// From this height every panel has its heading, and the set-up its place.
-pub const TALL: u16 = 28;
+pub(crate) const TALL: u16 = 28;
 /// From this height the chain line, the connections and a heading for the chart have room.
 const MEDIUM: u16 = 18;
 /// From this width the set-up stands beside the chart.
@@ -19,7 +19,7 @@ const ROOM_FOR_BOTH: u16 = 16;
 
 /// Where each region stands; one without height is not drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Regions {
+pub(crate) struct Regions {
     /// The first row.
     pub header: Rect,
     /// The chain line.
@@ -50,7 +50,7 @@ pub struct Regions {
 
 impl Regions {
     /// The region of a panel.
-    pub fn of(&self, panel: Panel) -> Rect {
+    pub(crate) fn of(&self, panel: Panel) -> Rect {
         match panel {
             Panel::Hops => self.hops,
             Panel::Connections => self.connections,
@@ -76,12 +76,12 @@ impl Regions {
 }
 
 /// There is room for one line only.
-pub fn is_small(area: Rect) -> bool {
+pub(crate) fn is_small(area: Rect) -> bool {
     area.width < SMALLEST.0 || area.height < SMALLEST.1
 }
 
 /// Hands out the rows of a screen that is not too small.
-pub fn split(state: &UiState, area: Rect, hops: usize) -> Regions {
+pub(crate) fn split(state: &UiState, area: Rect, hops: usize) -> Regions {
     if is_small(area) {
         return Regions::default();
     }

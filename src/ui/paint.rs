@@ -11,12 +11,12 @@ use unicode_width::UnicodeWidthStr;
 const CUT: &str = "~";
 
 /// Columns that this text takes.
-pub fn width(text: &str) -> u16 {
+pub(crate) fn width(text: &str) -> u16 {
     u16::try_from(text.width()).unwrap_or(u16::MAX)
 }
 
 /// A name in so many columns: what is too long loses its middle, for versions and endings stand at the end.
-pub fn cut_middle(name: &str, columns: u16) -> Cow<'_, str> {
+pub(crate) fn cut_middle(name: &str, columns: u16) -> Cow<'_, str> {
     if width(name) <= columns {
         return Cow::Borrowed(name);
     }
@@ -30,7 +30,7 @@ pub fn cut_middle(name: &str, columns: u16) -> Cow<'_, str> {
 
 /// The cells of a row that are drawn, each with its column and how many it takes; the one behind a wide character is
 /// part of it.
-pub fn drawn(cells: &[Cell]) -> impl Iterator<Item = (usize, usize, &Cell)> {
+pub(crate) fn drawn(cells: &[Cell]) -> impl Iterator<Item = (usize, usize, &Cell)> {
     let mut covered = 0;
     cells.iter().enumerate().filter_map(move |(column, cell)| {
         if column < covered {
@@ -43,7 +43,7 @@ pub fn drawn(cells: &[Cell]) -> impl Iterator<Item = (usize, usize, &Cell)> {
 }
 
 /// What is still free of one screen row: painted from the left with `put`, from the right with `put_right`.
-pub struct Row<'a> {
+pub(crate) struct Row<'a> {
     buffer: &'a mut Buffer,
     x: u16,
     end: u16,
@@ -52,31 +52,31 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// The first row of this area; one without room takes text and paints nothing.
-    pub fn new(buffer: &'a mut Buffer, area: Rect) -> Self {
+    pub(crate) fn new(buffer: &'a mut Buffer, area: Rect) -> Self {
         let area = area.intersection(buffer.area);
         let end = if area.height == 0 { area.x } else { area.right() };
         Self { buffer, x: area.x, end, y: area.y }
     }
 
     /// Free columns.
-    pub fn room(&self) -> u16 {
+    pub(crate) fn room(&self) -> u16 {
         self.end.saturating_sub(self.x)
     }
 
     /// Leaves columns as they are.
-    pub fn skip(&mut self, columns: u16) -> &mut Self {
+    pub(crate) fn skip(&mut self, columns: u16) -> &mut Self {
         self.x = self.x.saturating_add(columns).min(self.end);
         self
     }
 
     /// Paints text at the left end; what does not fit is cut, and the cut shown.
-    pub fn put(&mut self, text: &str, style: Style) -> &mut Self {
+    pub(crate) fn put(&mut self, text: &str, style: Style) -> &mut Self {
         let columns = width(text).min(self.room());
         self.cell(columns, text, style)
     }
 
     /// Paints text at the right end, if all of it fits.
-    pub fn put_right(&mut self, text: &str, style: Style) -> &mut Self {
+    pub(crate) fn put_right(&mut self, text: &str, style: Style) -> &mut Self {
         let columns = width(text);
         if columns > 0 && columns <= self.room() {
             self.end -= columns;
@@ -86,7 +86,7 @@ impl<'a> Row<'a> {
     }
 
     /// Paints text into so many columns, at their left.
-    pub fn cell(&mut self, columns: u16, text: &str, style: Style) -> &mut Self {
+    pub(crate) fn cell(&mut self, columns: u16, text: &str, style: Style) -> &mut Self {
         let columns = columns.min(self.room());
         if columns == 0 {
             return self;
@@ -101,19 +101,19 @@ impl<'a> Row<'a> {
     }
 
     /// Paints text into so many columns, at their right.
-    pub fn cell_right(&mut self, columns: u16, text: &str, style: Style) -> &mut Self {
+    pub(crate) fn cell_right(&mut self, columns: u16, text: &str, style: Style) -> &mut Self {
         let spare = columns.saturating_sub(width(text));
         self.skip(spare).cell(columns - spare, text, style)
     }
 
     /// Fills all that is free with one glyph.
-    pub fn fill(&mut self, glyph: &str, style: Style) -> &mut Self {
+    pub(crate) fn fill(&mut self, glyph: &str, style: Style) -> &mut Self {
         let room = self.room();
         self.repeat(glyph, room, style)
     }
 
     /// Paints one glyph so many times.
-    pub fn repeat(&mut self, glyph: &str, times: u16, style: Style) -> &mut Self {
+    pub(crate) fn repeat(&mut self, glyph: &str, times: u16, style: Style) -> &mut Self {
         let times = times.min(self.room());
         let text = glyph.repeat(usize::from(times));
         self.cell(times, &text, style)
@@ -121,7 +121,7 @@ impl<'a> Row<'a> {
 }
 
 /// The row of an area at this offset; one without height where there is none.
-pub fn row_of(area: Rect, offset: usize) -> Rect {
+pub(crate) fn row_of(area: Rect, offset: usize) -> Rect {
     let offset = u16::try_from(offset).unwrap_or(u16::MAX);
     let height = u16::from(offset < area.height);
     Rect { y: area.y.saturating_add(offset.min(area.height)), height, ..area }
@@ -129,7 +129,7 @@ pub fn row_of(area: Rect, offset: usize) -> Rect {
 
 /// Breaks a sentence between words, into a first piece and further ones of these widths; what is left after so many
 /// pieces stays in the last.
-pub fn split_words(text: &str, first: usize, rest: usize, most: usize) -> Vec<String> {
+pub(crate) fn split_words(text: &str, first: usize, rest: usize, most: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];
     for mut word in text.split(' ') {
         let last = pieces.len() - 1;

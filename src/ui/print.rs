@@ -9,7 +9,7 @@ use ratatui::style::{Color, Modifier, Style};
 use super::paint::drawn;
 
 /// The lines, each with its looks and its end; blanks at the end of a line are left out.
-pub fn lines(frame: &Buffer) -> Vec<u8> {
+pub(crate) fn lines(frame: &Buffer) -> Vec<u8> {
     let mut bytes = Vec::new();
     for cells in frame.content().chunks(usize::from(frame.area.width.max(1))) {
         let end = cells.iter().rposition(|cell| !is_blank(cell)).map_or(0, |last| last + 1);

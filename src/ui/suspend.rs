@@ -17,7 +17,7 @@ use signal_hook::low_level::unregister;
 use super::terminal::{keyboard, restore};
 
 /// The signals of job control, from when it is made to when it is dropped.
-pub struct Jobs {
+pub(crate) struct Jobs {
     stop: Arc<AtomicBool>,
     went_on: Arc<AtomicBool>,
     listening: Vec<SigId>,
@@ -25,7 +25,7 @@ pub struct Jobs {
 
 impl Jobs {
     /// Listens from now on; where Ctrl-Z is to do nothing, to what sends the program on alone.
-    pub fn listen(no_suspend: bool) -> io::Result<Self> {
+    pub(crate) fn listen(no_suspend: bool) -> io::Result<Self> {
         let mut jobs = Self { stop: Arc::default(), went_on: Arc::default(), listening: Vec::new() };
         jobs.listening.push(signal_hook::flag::register(SIGCONT, Arc::clone(&jobs.went_on))?);
         if !no_suspend {
@@ -35,12 +35,12 @@ impl Jobs {
     }
 
     /// Somebody has asked the program to stop; true once for each time.
-    pub fn stop_asked(&self) -> bool {
+    pub(crate) fn stop_asked(&self) -> bool {
         self.stop.swap(false, Ordering::SeqCst)
     }
 
     /// The program was stopped and goes on; true once for each time.
-    pub fn went_on(&self) -> bool {
+    pub(crate) fn went_on(&self) -> bool {
         self.went_on.swap(false, Ordering::SeqCst)
     }
 }
@@ -54,7 +54,7 @@ impl Drop for Jobs {
 }
 
 /// Gives the terminal back and stops, until somebody sends the program on; false if nobody could.
-pub fn stop() -> bool {
+pub(crate) fn stop() -> bool {
     // The shell that started us is in another group of our session. Without one, as in a terminal that runs nothing but
     // this program, the stop would be for ever, and the kernel's own rule is not to.
     if getsid(None).is_ok_and(|session| session == getpgrp()) {
@@ -66,7 +66,7 @@ pub fn stop() -> bool {
 }
 
 /// The terminal listens to us and not to the shell, or to a job of its own in front of us.
-pub fn in_front() -> bool {
+pub(crate) fn in_front() -> bool {
     match keyboard().map(|tty| tcgetpgrp(tty.as_fd())) {
         Ok(Ok(front)) => front == getpgrp(),
         // A terminal that controls nobody has no jobs, so that whoever has it open is in front.

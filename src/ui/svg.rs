@@ -45,7 +45,7 @@ struct Word {
 }
 
 /// Makes the picture of a frame.
-pub fn picture(buffer: &Buffer, theme: &Theme) -> String {
+pub(crate) fn picture(buffer: &Buffer, theme: &Theme) -> String {
     let (columns, rows) = (f64::from(buffer.area.width), f64::from(buffer.area.height));
     let (wide, high) = (columns * CELL.0 + 2.0 * EDGE, rows * CELL.1 + 2.0 * EDGE);
     let base = theme.base();

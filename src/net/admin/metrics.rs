@@ -18,7 +18,7 @@ use crate::verdict::Alone;
 
 /// A text format for the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// `OpenMetrics` 1.0, which says units and knows metrics that are only information.
     OpenMetrics,
     /// The text format 0.0.4 of Prometheus, which everything reads.
@@ -27,7 +27,7 @@ pub enum Format {
 
 impl Format {
     /// The media type, version included.
-    pub fn media_type(self) -> &'static str {
+    pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Self::Prometheus => prometheus_text::CONTENT_TYPE,
@@ -37,7 +37,7 @@ impl Format {
 
 /// Lines of this process's log that were dropped, so that no node waits for whoever reads it. All nodes of a process
 /// share its log.
-pub static LOG_LINES_LOST: AtomicU64 = AtomicU64::new(0);
+pub(crate) static LOG_LINES_LOST: AtomicU64 = AtomicU64::new(0);
 
 /// What a connection can be doing, so that a state that nobody is in shows as 0.
 const STATES: [ConnState; 8] = [
@@ -74,7 +74,7 @@ impl<M: EncodeMetric + TypedMetric> EncodeMetric for Series<M> {
 }
 
 /// The page at this moment.
-pub fn render(node: &Node, format: Format) -> Result<String, fmt::Error> {
+pub(crate) fn render(node: &Node, format: Format) -> Result<String, fmt::Error> {
     let snapshot = node.snapshot();
     let mut metrics = Registry::with_prefix("chainview");
     describe(&mut metrics, &snapshot);

@@ -7,7 +7,7 @@ use crate::snapshot::{Broke, ConnRole};
 
 /// A hop and what it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blame {
+pub(crate) struct Blame {
     /// The hop, from 1.
     pub hop: usize,
     /// The hop that says so, where it is not seen from here; 0 is this program.
@@ -17,7 +17,7 @@ pub struct Blame {
 }
 
 /// Judges what the hops of a chain answered, hop 1 first, after a body broke off in this way before this program.
-pub fn blame(findings: &[Finding], ended: Broken) -> Blame {
+pub(crate) fn blame(findings: &[Finding], ended: Broken) -> Blame {
     // What the hop before, or this program, says that this one did.
     let mut before = ended;
     for (hop, finding) in (1..).zip(findings) {
@@ -63,7 +63,7 @@ pub fn blame(findings: &[Finding], ended: Broken) -> Blame {
 
 /// The first hop that does not answer although nothing says that it is gone in order, while a body stands still: those
 /// before it are innocent.
-pub fn suspect(findings: &[Finding]) -> Option<Blame> {
+pub(crate) fn suspect(findings: &[Finding]) -> Option<Blame> {
     for (hop, finding) in (1..).zip(findings) {
         let how = match finding {
             Finding::Gone => Broken::Gone,

@@ -89,7 +89,7 @@ impl Deadline {
 }
 
 /// Waits for something for so long.
-pub fn within<F: Future>(limit: Duration, future: F) -> Bound<F, impl Future<Output = ()>> {
+pub(crate) fn within<F: Future>(limit: Duration, future: F) -> Bound<F, impl Future<Output = ()>> {
     Bound { future, end: async move { Deadline::after(limit).passed().await } }
 }
 

@@ -20,7 +20,7 @@ const KEEP: Duration = Duration::from_secs(10);
 
 /// Reads of files that are not in the page cache. As many as a disk array can use; a node that serves from one disk
 /// gains nothing beyond a few.
-pub static COLD_READS: LazyLock<Threads> = LazyLock::new(|| Threads::new("cold-read", 32));
+pub(crate) static COLD_READS: LazyLock<Threads> = LazyLock::new(|| Threads::new("cold-read", 32));
 
 /// Something to do.
 type Work = Box<dyn FnOnce() + Send>;
@@ -29,7 +29,7 @@ type Start = fn(name: &str, Work) -> io::Result<()>;
 
 /// A pool of threads.
 #[derive(Debug)]
-pub struct Threads {
+pub(crate) struct Threads {
     name: &'static str,
     most: usize,
     start: Start,
@@ -62,12 +62,12 @@ impl std::fmt::Debug for State {
 
 impl Threads {
     /// At most so many threads, none of them yet.
-    pub fn new(name: &'static str, most: usize) -> Self {
+    pub(crate) fn new(name: &'static str, most: usize) -> Self {
         Self { name, most, start: start_thread, shared: Arc::default() }
     }
 
     /// Has a thread do some work as soon as one is free; an error where there is none and none can be had.
-    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Running<T>> {
+    pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Running<T>> {
         let (done, outcome) = oneshot::channel();
         let mut state = lock(&self.shared.state);
         state.queue.push_back(Box::new(move || drop(done.send(work()))));

@@ -33,7 +33,7 @@ const SAID_AGAIN: Duration = Duration::from_secs(10);
 
 /// Where connections come in.
 #[derive(Debug)]
-pub struct Door {
+pub(crate) struct Door {
     node: Arc<Node>,
     listener: TcpListener,
     /// Gives up its descriptor to a client that would otherwise wait until another client leaves.
@@ -47,7 +47,7 @@ pub struct Door {
 
 /// A connection that was let in.
 #[derive(Debug)]
-pub struct Admitted {
+pub(crate) struct Admitted {
     /// The connection.
     pub stream: TcpStream,
     /// Its place among the connections.
@@ -60,12 +60,12 @@ pub struct Admitted {
 
 impl Door {
     /// The door of a node.
-    pub fn new(node: Arc<Node>, listener: TcpListener) -> Self {
+    pub(crate) fn new(node: Arc<Node>, listener: TcpListener) -> Self {
         Self { node, listener, reserve: reserve(), leaving: JoinSet::new(), pause: None, said: None }
     }
 
     /// The next connection that is let in. Cancel-safe.
-    pub async fn next(&mut self) -> Admitted {
+    pub(crate) async fn next(&mut self) -> Admitted {
         loop {
             // Kept here, for whoever waits for this may turn to something else meanwhile.
             if let Some(end) = self.pause {

@@ -168,7 +168,7 @@ impl Downstream {
 }
 
 /// A reply that carries a problem: as a body, or for HEAD in a header line.
-pub fn problem_message(failed: &Problem, method: Method, keep_alive: bool) -> Vec<u8> {
+pub(crate) fn problem_message(failed: &Problem, method: Method, keep_alive: bool) -> Vec<u8> {
     let body = failed.to_json();
     let status = failed.status();
     // What an origin asks for; a node of ours takes a token.

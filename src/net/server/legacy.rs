@@ -36,7 +36,13 @@ enum Asked {
 }
 
 /// Serves a connection whose first line is not HTTP.
-pub async fn run(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, head: HeadGuard, mut deadline: Deadline) {
+pub(crate) async fn run(
+    node: &Arc<Node>,
+    mut down: Downstream,
+    conn: &ConnGuard,
+    head: HeadGuard,
+    mut deadline: Deadline,
+) {
     let mut head = Some(head);
     loop {
         conn.set_state(ConnState::Head);

@@ -39,7 +39,7 @@ const WORKING: Duration = Duration::from_secs(5);
 const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 
 /// Finds the file a request names; a problem says why there is none.
-pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
+pub(crate) fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
     let address = || node.called(request);
     if request.transfer.is_some_and(|id| node.registry.is_pending(id)) {
         // The node connected to itself by a name: it is both the relay that waits and the origin it waits for.
@@ -57,7 +57,7 @@ pub fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
 }
 
 /// Answers a request for a file of this node over HTTP.
-pub async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, request: &Request) -> Next {
+pub(crate) async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, request: &Request) -> Next {
     job.update(|account| account.role = ConnRole::Origin);
     let keep = request.keep_alive && !node.drain().is_draining();
     match reply(node, down, job, request).await {

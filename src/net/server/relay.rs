@@ -21,7 +21,7 @@ use crate::wire::http::encode_working;
 use crate::wire::{Action, Method, Problem, Reason, Reply, Request, TransferId, add_to_list};
 
 /// Answers a request that goes on to `next`, over HTTP.
-pub async fn answer(
+pub(crate) async fn answer(
     node: &Arc<Node>,
     down: &mut Downstream,
     job: &JobGuard<'_>,
@@ -106,7 +106,7 @@ async fn answer_head(
 }
 
 /// Sends the body that `upstream` has been asked for, the go-ahead first.
-pub async fn send_upstream_body(
+pub(crate) async fn send_upstream_body(
     node: &Node,
     down: &mut Downstream,
     job: &JobGuard<'_>,
@@ -130,7 +130,7 @@ pub async fn send_upstream_body(
 }
 
 /// Asks the next hop, unless the route is a loop.
-pub async fn ask(
+pub(crate) async fn ask(
     node: &Arc<Node>,
     local: Option<SocketAddr>,
     job: &JobGuard<'_>,
@@ -174,7 +174,7 @@ pub async fn ask(
 }
 
 /// Shows how far the question is.
-pub fn follow(job: &JobGuard<'_>, stage: Stage) {
+pub(crate) fn follow(job: &JobGuard<'_>, stage: Stage) {
     job.set_state(if stage == Stage::Connecting { ConnState::Connecting } else { ConnState::Waiting });
 }
 

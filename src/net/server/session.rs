@@ -32,7 +32,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 const HTTP2_GOAWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d";
 
 /// Serves one connection to its end; its first request has to be there by the deadline.
-pub async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: HeadGuard, mut deadline: Deadline) {
+pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: HeadGuard, mut deadline: Deadline) {
     let mut down = Downstream::new(stream, node.config.limits);
     match deadline.bound(first_line(&mut down)).await {
         Ok(Some(First::Http)) => http(&node, down, &conn, head, deadline).await,

@@ -21,7 +21,7 @@ use crate::wire::{Action, Problem, Reason};
 
 /// An open connection and what it took to get it.
 #[derive(Debug)]
-pub struct Connected {
+pub(crate) struct Connected {
     /// The connection, with Nagle's algorithm off.
     pub stream: TcpStream,
     /// The address that answered.
@@ -44,7 +44,7 @@ fn needs_interface(address: SocketAddr) -> bool {
 }
 
 /// Connects as [`connect_with`] does, with the system's resolver.
-pub async fn connect(
+pub(crate) async fn connect(
     hop: &HostPort,
     limit: Duration,
     judge: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
@@ -61,7 +61,7 @@ pub async fn connect(
 /// kernel's buffers, where that is fixed.
 ///
 /// The problem counts the hop as the next one (`hop` 1, `reporter` 0).
-pub async fn connect_with(
+pub(crate) async fn connect_with(
     resolver: &Resolver,
     hop: &HostPort,
     limit: Duration,
@@ -145,7 +145,7 @@ async fn connect_address(
 }
 
 /// A socket on its way to an address.
-pub fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<OwnedFd> {
+pub(crate) fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket =
         rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
@@ -162,12 +162,12 @@ pub fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<OwnedFd> {
 }
 
 /// True if the system has no descriptor or memory left for us: nobody but this program is to blame.
-pub fn is_shortage(error: &io::Error) -> bool {
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
 /// A shortage of this program, as a problem of its own.
-pub fn shortage(action: Action, error: &io::Error) -> Problem {
+pub(crate) fn shortage(action: Action, error: &io::Error) -> Problem {
     Problem::here(Reason::Busy, action, "", error.to_string())
 }
 

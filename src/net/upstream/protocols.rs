@@ -17,7 +17,7 @@ use crate::route::{HostPort, Protocol};
 use crate::wire::legacy::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
 
 /// How long an unknown hop may be silent on HTTP before it is asked in the legacy protocol.
-pub const SILENCE: Duration = Duration::from_millis(300);
+pub(crate) const SILENCE: Duration = Duration::from_millis(300);
 /// How long an answer is believed: a node may be replaced by another program.
 const BELIEVED: Duration = Duration::from_mins(10);
 /// Most addresses remembered; far more than a node has neighbours.
@@ -65,7 +65,7 @@ impl Links {
 
 /// Asks a silent hop in the legacy protocol for a name that nobody has: the original says `NA` at once, a node of ours
 /// says who it is. `None` is silence or an error, which settles nothing.
-pub async fn probe(
+pub(crate) async fn probe(
     resolver: &Resolver,
     hop: &HostPort,
     limit: Duration,

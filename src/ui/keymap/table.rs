@@ -11,17 +11,17 @@ use crate::ui::state::UiState;
 use crate::ui::{view, widgets::help};
 
 /// The dashboard itself.
-pub const BROWSE: Set = 1;
+pub(crate) const BROWSE: Set = 1;
 /// A line is being typed.
-pub const LINE: Set = 1 << 1;
+pub(crate) const LINE: Set = 1 << 1;
 /// The palette is open.
-pub const PALETTE: Set = 1 << 2;
+pub(crate) const PALETTE: Set = 1 << 2;
 /// The list of keys is open.
-pub const HELP: Set = 1 << 3;
+pub(crate) const HELP: Set = 1 << 3;
 /// A list to choose from is open: columns, faults, settings.
-pub const PICK: Set = 1 << 4;
+pub(crate) const PICK: Set = 1 << 4;
 /// The person is asked whether to leave.
-pub const LEAVE: Set = 1 << 5;
+pub(crate) const LEAVE: Set = 1 << 5;
 
 const HOPS: Set = Panel::Hops.bit();
 const CONNS: Set = Panel::Connections.bit();
@@ -81,7 +81,7 @@ fn chooses(state: &UiState, chain: &ChainSnapshot) -> bool {
 
 /// Every key there is.
 #[rustfmt::skip]
-pub static TABLE: &[Binding] = &[
+pub(crate) static TABLE: &[Binding] = &[
     bind("close-connection", CONNS, &["x"], Action::Node(NodeAction::CloseConnection))
         .says(Nodes, "close the marked connection", Left("close", "close")).when(|s, c| s.closable(c).is_some()),
     bind("stop-node", NODES, &["x"], Action::Node(NodeAction::StopNode))

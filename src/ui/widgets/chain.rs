@@ -29,7 +29,7 @@ enum Detail {
 const NAME: usize = 16;
 
 /// Draws the chain line.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
     let details = [Detail::Full, Detail::Names, Detail::Numbers, Detail::Rates];
     let detail = details.into_iter().find(|d| needed(data, *d) <= area.width).unwrap_or(Detail::Bare);

@@ -22,7 +22,7 @@ const DOTS: [[u32; 4]; 2] = [[0x40, 0x04, 0x02, 0x01], [0x80, 0x20, 0x10, 0x08]]
 const HIGH: usize = 4;
 
 /// Draws what the marked hop sends.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let (theme, number) = (&state.theme, state.hop(data).map_or(0, |hop| hop.number));
     let samples = state.history().samples_of(data, number, state.span);
     let top = scale(samples.iter().copied().max().unwrap_or(0));

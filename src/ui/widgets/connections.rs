@@ -20,7 +20,7 @@ use crate::ui::theme::Tone;
 const ABOVE: u16 = 2;
 
 /// Draws the heading, the column titles and as many connections as there is room for.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
     }
@@ -70,19 +70,19 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 }
 
 /// Where the connections stand.
-pub fn body(area: Rect) -> Rect {
+pub(crate) fn body(area: Rect) -> Rect {
     let above = ABOVE.min(area.height);
     Rect { y: area.y + above, height: area.height - above, ..area }
 }
 
 /// Which columns are shown, and where.
-pub fn places(state: &UiState, area: Rect) -> Places {
+pub(crate) fn places(state: &UiState, area: Rect) -> Places {
     let hop = if state.tab == Tab::Connections { 0 } else { 1 << CONN_HOP };
     place(&CONNS, state.hidden[1] | hop, area.width.saturating_sub(MARGIN + 1))
 }
 
 /// The greatest of this column are of most interest.
-pub fn is_number(column: usize) -> bool {
+pub(crate) fn is_number(column: usize) -> bool {
     column != CONN_HOP && CONNS.get(column).is_some_and(|column| column.right)
 }
 
@@ -101,7 +101,7 @@ fn remark(state: &UiState, aged: Option<Duration>) -> String {
 }
 
 /// Why there is nothing to list.
-pub fn silence(link: &HopLink) -> &'static str {
+pub(crate) fn silence(link: &HopLink) -> &'static str {
     match link {
         HopLink::Original => "it speaks the original dialogue: it can relay, not report",
         HopLink::Foreign => "it lets nobody read what it does",

@@ -23,7 +23,7 @@ use crate::units::{Bytes, Eta, Rate, Span};
 const WIDE: u16 = 104;
 
 /// Draws what is marked in the panel that has the keys.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
     }

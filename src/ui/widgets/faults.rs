@@ -12,7 +12,7 @@ use crate::ui::theme::Tone;
 const WIDTH: u16 = 78;
 
 /// Draws the panel over the middle of the area.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Faults { hop, at } = state.mode else { return };
     let theme = &state.theme;
     let inner = popup::open(theme, &format!("Faults of hop {hop}"), WIDTH, FAULTS.len(), area, buffer);

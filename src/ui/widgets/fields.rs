@@ -14,14 +14,14 @@ const TWO: u16 = 90;
 const MOST_ROWS: usize = 4;
 
 /// One fact.
-pub struct Field {
+pub(crate) struct Field {
     name: &'static str,
     value: String,
     tone: Tone,
 }
 
 /// A fact in ordinary looks; a dash where nothing is known.
-pub fn field(name: &'static str, value: impl Into<String>) -> Field {
+pub(crate) fn field(name: &'static str, value: impl Into<String>) -> Field {
     let value = value.into();
     match value.as_str() {
         "" => Field { name, value: "-".to_owned(), tone: Tone::Dim },
@@ -32,13 +32,13 @@ pub fn field(name: &'static str, value: impl Into<String>) -> Field {
 
 impl Field {
     /// The same fact in other looks.
-    pub fn toned(self, tone: Tone) -> Self {
+    pub(crate) fn toned(self, tone: Tone) -> Self {
         Self { tone, ..self }
     }
 }
 
 /// Draws facts from the top of the area; the answer is how many rows they took.
-pub fn draw(theme: &Theme, fields: &[Field], area: Rect, buffer: &mut Buffer) -> u16 {
+pub(crate) fn draw(theme: &Theme, fields: &[Field], area: Rect, buffer: &mut Buffer) -> u16 {
     let columns = if area.width >= TWO { 2 } else { 1 };
     let per_column = fields.len().div_ceil(columns);
     let width = area.width / columns as u16;

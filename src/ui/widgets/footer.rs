@@ -13,7 +13,7 @@ use crate::ui::theme::Tone;
 const GAP: u16 = 2;
 
 /// Draws the footer. A notice or a question takes the place of the keys at the left until the next key.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
     let mut row = Row::new(buffer, area);
     row.skip(1).put_right(" ", theme.style(Tone::Plain));

@@ -13,14 +13,14 @@ use crate::ui::state::UiState;
 use crate::ui::theme::Tone;
 
 /// A report older than this is no longer live: nodes send four a second.
-pub const STALE: Duration = Duration::from_millis(1500);
+pub(crate) const STALE: Duration = Duration::from_millis(1500);
 /// From this width tabs have their whole names, and from the next any.
 const NAMED: (u16, u16) = (108, FEW);
 const FEW: u16 = 76;
 const PROGRAM: &str = "chainview";
 
 /// Draws the header. What is at the right is placed first.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
     let (up, hops) = up(data);
     let active = data.transfers.iter().filter(|t| !t.phase.is_over()).count();
@@ -75,14 +75,14 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 }
 
 /// How many of the chain's hops are up, and how many there are; a node that is only watched is none of them.
-pub fn up(data: &ChainSnapshot) -> (usize, usize) {
+pub(crate) fn up(data: &ChainSnapshot) -> (usize, usize) {
     let hops = || data.hops.iter().filter(|hop| !hop.extra);
     (hops().filter(|hop| hop.link.is_up()).count(), hops().count())
 }
 
 /// Where a tab's name stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The tab.
     pub tab: Tab,
     /// Columns before it.
@@ -94,7 +94,7 @@ pub struct Place {
 }
 
 /// Where the names of the tabs stand at this width.
-pub fn tabs(terminal: u16) -> Vec<Place> {
+pub(crate) fn tabs(terminal: u16) -> Vec<Place> {
     let program = width(PROGRAM) + 1;
     let mut at = match terminal {
         ..56 => 0,
@@ -118,7 +118,7 @@ pub fn tabs(terminal: u16) -> Vec<Place> {
 }
 
 /// Whether what is shown is what is: the word for it, and how it looks.
-pub fn freshness(state: &UiState, data: &ChainSnapshot) -> (String, Tone) {
+pub(crate) fn freshness(state: &UiState, data: &ChainSnapshot) -> (String, Tone) {
     match &state.frozen {
         Some(frozen) => {
             let age = state.now.saturating_sub(frozen.since).as_secs();
@@ -145,7 +145,7 @@ fn liveness(data: &ChainSnapshot) -> (String, Tone) {
 }
 
 /// This hop reports, but not lately.
-pub fn is_stale(hop: &HopSnapshot) -> bool {
+pub(crate) fn is_stale(hop: &HopSnapshot) -> bool {
     hop.node.is_some() && hop.age > STALE
 }
 

@@ -8,7 +8,7 @@ use crate::ui::paint::Row;
 use crate::ui::theme::{Theme, Tone};
 
 /// Draws a heading on the first row of the area. The panel that has the arrow keys shows the mark of its rows.
-pub fn draw(theme: &Theme, name: &str, remark: &str, focused: bool, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(theme: &Theme, name: &str, remark: &str, focused: bool, area: Rect, buffer: &mut Buffer) {
     let dim = theme.style(Tone::Dim);
     let (glyph, tone) = if focused { (theme.glyphs.mark, Tone::Mark) } else { (theme.glyphs.title, Tone::Dim) };
     let mut row = Row::new(buffer, area);
@@ -20,7 +20,7 @@ pub fn draw(theme: &Theme, name: &str, remark: &str, focused: bool, area: Rect, 
 }
 
 /// Draws the mark of a row: strong in the panel that has the arrow keys, pale in another, none for other rows.
-pub fn mark(theme: &Theme, marked: Option<bool>, row: Rect, buffer: &mut Buffer) {
+pub(crate) fn mark(theme: &Theme, marked: Option<bool>, row: Rect, buffer: &mut Buffer) {
     let (glyph, tone) = match marked {
         Some(true) => (theme.glyphs.mark, Tone::Mark),
         Some(false) => (theme.glyphs.pale, Tone::Dim),
@@ -30,6 +30,6 @@ pub fn mark(theme: &Theme, marked: Option<bool>, row: Rect, buffer: &mut Buffer)
 }
 
 /// What narrows a list, as its heading says it.
-pub fn filter_words(filter: &str) -> String {
+pub(crate) fn filter_words(filter: &str) -> String {
     if filter.trim().is_empty() { String::new() } else { format!("filter {}", SafeText::new(filter)) }
 }

@@ -26,7 +26,7 @@ const TOPICS: [(Topic, &str); 6] = [
 ];
 
 /// Draws the list over the middle of the area, scrolled as the mode says; below a usable size without a border.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Help { top } = state.mode else { return };
     let lines = lines(state);
     let longer = lines.len() > usize::from(popup::frames(area, WIDTH, lines.len()).1.height);
@@ -40,7 +40,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 }
 
 /// How far the list can be scrolled in this area.
-pub fn furthest(state: &UiState, area: Rect) -> usize {
+pub(crate) fn furthest(state: &UiState, area: Rect) -> usize {
     let rows = lines(state).len();
     rows.saturating_sub(usize::from(popup::frames(area, WIDTH, rows).1.height))
 }

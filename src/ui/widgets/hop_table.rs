@@ -23,10 +23,10 @@ const FILL: usize = 7;
 const LIMIT: usize = 13;
 const BARS: usize = 14;
 /// Columns before the first, for the mark.
-pub const MARGIN: u16 = 2;
+pub(crate) const MARGIN: u16 = 2;
 
 /// Draws the table; `titled` gives it a heading.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bool, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bool, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
     }
@@ -55,7 +55,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bool, buf
 }
 
 /// Where the hops stand. Where the chain has to scroll, the client gives up its row to a hop.
-pub fn body(area: Rect, titled: bool, hops: usize) -> Rect {
+pub(crate) fn body(area: Rect, titled: bool, hops: usize) -> Rect {
     let above = 1 + u16::from(titled);
     let rows = area.height.saturating_sub(above);
     let client = u16::from(usize::from(rows) > hops);
@@ -70,7 +70,7 @@ fn places(state: &UiState, area: Rect) -> Places {
 }
 
 /// A row without the columns of the mark.
-pub fn inner(row: Rect) -> Rect {
+pub(crate) fn inner(row: Rect) -> Rect {
     let margin = MARGIN.min(row.width);
     Rect { x: row.x + margin, width: row.width - margin, ..row }
 }
@@ -142,7 +142,14 @@ fn hop_row(
 }
 
 /// Why a hop is down, from behind its state to the end of the row.
-pub fn reason_cell(theme: &Theme, reason: &DownReason, places: &Places, state: usize, row: Rect, buffer: &mut Buffer) {
+pub(crate) fn reason_cell(
+    theme: &Theme,
+    reason: &DownReason,
+    places: &Places,
+    state: usize,
+    row: Rect,
+    buffer: &mut Buffer,
+) {
     let after = places[state].map_or(0, |(x, width)| x + width + 2);
     let room = inner(row).width.saturating_sub(after + 1);
     cell(
@@ -239,7 +246,7 @@ fn tone_of(column: usize, text: &str, blamed: bool) -> Tone {
 }
 
 /// How we stand to a hop, in a word.
-pub fn state_word(hop: &HopSnapshot) -> (String, Tone) {
+pub(crate) fn state_word(hop: &HopSnapshot) -> (String, Tone) {
     if header::is_stale(hop) && hop.link.is_up() {
         let seconds = hop.age.as_secs();
         let age = if seconds < 100 { format!("{seconds}s") } else { format!("{}m", (seconds / 60).min(99)) };
@@ -266,7 +273,7 @@ fn node(hop: &HopSnapshot, room: u16) -> String {
 }
 
 /// The node's label, then what else there is room for: whether it serves, its address.
-pub fn name(hop: &HopSnapshot, room: u16) -> String {
+pub(crate) fn name(hop: &HopSnapshot, room: u16) -> String {
     named(hop, room, None)
 }
 
@@ -318,6 +325,6 @@ fn sparkline(theme: &Theme, history: &[u64], places: &Places) -> String {
 }
 
 /// One row's room for a sentence.
-pub fn say(theme: &Theme, text: &str, row: Rect, buffer: &mut Buffer) {
+pub(crate) fn say(theme: &Theme, text: &str, row: Rect, buffer: &mut Buffer) {
     Row::new(buffer, row).skip(MARGIN).put(text, theme.style(Tone::Dim));
 }

@@ -19,7 +19,7 @@ const TITLED: u16 = 4;
 const MOST_ROWS: usize = 6;
 
 /// Draws the pane.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
     }
@@ -53,7 +53,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 }
 
 /// The first line to show.
-pub fn top(state: &UiState, data: &ChainSnapshot, area: Rect) -> usize {
+pub(crate) fn top(state: &UiState, data: &ChainSnapshot, area: Rect) -> usize {
     let (rows, room) = (state.lists.log.len(), usize::from(body(state, area).height));
     let marked = state.row_of(Panel::Log, data);
     if !breaks(state) {

@@ -20,7 +20,7 @@ const STATE: usize = 2;
 const ABOVE: u16 = 2;
 
 /// Draws the table with its heading.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
     }
@@ -53,20 +53,20 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 }
 
 /// Where the nodes stand.
-pub fn body(area: Rect) -> Rect {
+pub(crate) fn body(area: Rect) -> Rect {
     let above = ABOVE.min(area.height);
     Rect { y: area.y + above, height: area.height - above, ..area }
 }
 
 /// All faults that are turned, by name and value; a dash for none.
-pub fn faults(hop: &HopSnapshot) -> String {
+pub(crate) fn faults(hop: &HopSnapshot) -> String {
     let Some(node) = &hop.node else { return dash() };
     let turned = FAULTS.iter().filter(|fault| fault.is_turned(node));
     or_dash(turned.map(|fault| format!("{} {}", fault.name(), fault.value(node))).collect::<Vec<_>>().join(", "))
 }
 
 /// How long a node has run.
-pub fn uptime(us: u64) -> Eta {
+pub(crate) fn uptime(us: u64) -> Eta {
     Eta(Some(Duration::from_secs(us / 1_000_000)))
 }
 

@@ -11,7 +11,7 @@ use crate::ui::theme::Tone;
 use crate::units::{Eta, Rate};
 
 /// Draws the line.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let (text, tone) = match &state.notice {
         Some(notice) => (notice.clone(), Tone::Warn),
         None => line(state, data),

@@ -17,14 +17,14 @@ const WIDTH: u16 = 84;
 const NAMES: u16 = 17;
 
 /// The things that can be done and have all these words in name or help.
-pub fn matches(typed: &str) -> Vec<&'static Binding> {
+pub(crate) fn matches(typed: &str) -> Vec<&'static Binding> {
     let filter = Filter::new(typed);
     let own = TABLE.iter().filter(|binding| binding.modes & BROWSE != 0 && binding.id != "palette");
     own.filter(|binding| filter.keeps(&[("name", binding.id), ("help", binding.help)])).collect()
 }
 
 /// Draws the line and the list under it.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Palette { line, at } = &state.mode else { return };
     let theme = &state.theme;
     let found = matches(&line.text());

@@ -11,7 +11,7 @@ use crate::ui::theme::Tone;
 const WIDTH: u16 = 44;
 
 /// Draws the list over the middle of the area.
-pub fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
     let (Mode::Columns { at }, Some((table, columns))) = (&state.mode, state.table()) else { return };
     let theme = &state.theme;
     let columns: Vec<_> = columns.iter().enumerate().filter(|(_, column)| column.drop > 0).collect();

@@ -19,7 +19,7 @@ const ASCII: border::Set<'_> = border::Set {
 };
 
 /// Returns the outer and the inner rectangle, which are equal where a border would leave no room.
-pub fn frames(area: Rect, columns: u16, rows: usize) -> (Rect, Rect) {
+pub(crate) fn frames(area: Rect, columns: u16, rows: usize) -> (Rect, Rect) {
     // A margin too narrow to read anything in would only distract.
     let width = if area.width < columns.saturating_add(16) { area.width } else { columns };
     let height = u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(2).min(area.height);
@@ -32,7 +32,7 @@ pub fn frames(area: Rect, columns: u16, rows: usize) -> (Rect, Rect) {
 }
 
 /// Clears the box, draws its border and title, and returns the inner rectangle.
-pub fn open(theme: &Theme, title: &str, columns: u16, rows: usize, area: Rect, buffer: &mut Buffer) -> Rect {
+pub(crate) fn open(theme: &Theme, title: &str, columns: u16, rows: usize, area: Rect, buffer: &mut Buffer) -> Rect {
     let (outer, inner) = frames(area, columns, rows);
     Clear.render(outer, buffer);
     buffer.set_style(outer, theme.base());

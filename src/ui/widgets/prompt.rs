@@ -11,14 +11,21 @@ use crate::ui::state::{Mode, UiState};
 use crate::ui::theme::{Theme, Tone};
 
 /// Draws the line on one row.
-pub fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
     let Mode::Line(prompt) = &state.mode else { return };
     let question = if area.width < 40 { "? ".to_owned() } else { format!(" {} ", prompt.question()) };
     line(&state.theme, &question, &prompt.line, prompt.error.as_deref(), area, buffer);
 }
 
 /// Draws a line with its question. One that is too long scrolls, so that the cursor is always in sight.
-pub fn line(theme: &Theme, question: &str, line: &LineEdit, error: Option<&str>, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn line(
+    theme: &Theme,
+    question: &str,
+    line: &LineEdit,
+    error: Option<&str>,
+    area: Rect,
+    buffer: &mut Buffer,
+) {
     let area = area.intersection(buffer.area);
     Clear.render(area, buffer);
     buffer.set_style(area, theme.base());

@@ -15,7 +15,7 @@ use crate::units::Bytes;
 const ROWS: usize = 12;
 
 /// Draws the list at the bottom of the area, while a file name is typed and a listing has arrived or failed.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Line(prompt) = &state.mode else { return };
     let (Ask::Name, Some(listing)) = (prompt.ask, &data.listing) else { return };
     let theme = &state.theme;

@@ -12,7 +12,7 @@ use crate::ui::theme::Tone;
 const WIDTH: u16 = 44;
 
 /// Draws the list over the middle of the area.
-pub fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
     let Mode::Settings { at } = state.mode else { return };
     let theme = &state.theme;
     let inner = popup::open(theme, "Settings", WIDTH, SETTINGS.len(), area, buffer);

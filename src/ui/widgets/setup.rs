@@ -18,7 +18,7 @@ const STAGE: u16 = 7;
 const FIGURES: usize = 17;
 
 /// Draws the waterfall with its heading.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
     }
@@ -64,7 +64,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 }
 
 /// The rows of a transfer: as they were told, or, while they are not, what its legs alone say.
-pub fn rows(transfer: &TransferSnapshot) -> Vec<timing::Row> {
+pub(crate) fn rows(transfer: &TransferSnapshot) -> Vec<timing::Row> {
     match transfer.waterfall.is_empty() {
         true => waterfall::rows(&transfer.legs, &[], (None, None)),
         false => transfer.waterfall.clone(),

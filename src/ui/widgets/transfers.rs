@@ -20,7 +20,7 @@ const MOST_ROWS: usize = 3;
 const WIDE: u16 = 100;
 
 /// Draws the heading and as many transfers as there is room for.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
     }
@@ -47,7 +47,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
 }
 
 /// The first line to show, so that all of the marked transfer is in sight.
-pub fn top(state: &UiState, data: &ChainSnapshot, area: Rect) -> usize {
+pub(crate) fn top(state: &UiState, data: &ChainSnapshot, area: Rect) -> usize {
     let Some(marked) = Marked::of(state, data, area.width) else { return 0 };
     let room = usize::from(body(area).height);
     let lines = state.lists.transfers.len() + marked.pieces.len() - 1;
@@ -56,12 +56,12 @@ pub fn top(state: &UiState, data: &ChainSnapshot, area: Rect) -> usize {
 }
 
 /// The row of the list on this line of the panel, for clicks.
-pub fn row_at(state: &UiState, data: &ChainSnapshot, area: Rect, line: usize) -> Option<usize> {
+pub(crate) fn row_at(state: &UiState, data: &ChainSnapshot, area: Rect, line: usize) -> Option<usize> {
     Marked::of(state, data, area.width).map(|marked| marked.row_at(state.tops.transfers + line).0)
 }
 
 /// Where the transfers stand.
-pub fn body(area: Rect) -> Rect {
+pub(crate) fn body(area: Rect) -> Rect {
     let above = 1.min(area.height);
     Rect { y: area.y + above, height: area.height - above, ..area }
 }

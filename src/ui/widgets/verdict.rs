@@ -10,7 +10,7 @@ use crate::ui::state::{UiState, running};
 use crate::ui::theme::Tone;
 
 /// Draws the verdict line.
-pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let (text, tone) = sentence(data);
     let theme = &state.theme;
     let flag = if tone == Tone::Warn { "!" } else { " " };
