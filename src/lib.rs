@@ -56,12 +56,11 @@
 //! watch         follows every hop's snapshots
 //! diagnose      transfer records of all hops, and which hop failed (blame)
 //! supervisor    node processes on this machine
-//! os            kernel  calls without a safe wrapper: socket figures, write-back, ignored signals;  socket  a
-//!               connection that reports hold while a body moves;  clock  µs;  starvation  how long this program was
-//!               not running;
-//!               deadline  timeouts that do not count that time;  load  CPU and disk of a node;  threads  for work that
-//!               waits for a disk;  random  names and ids;  caught  panics, contained in the request;
-//!               machine  all of that as a value that tests replace
+//! os            kernel  calls without a safe wrapper: socket figures, write-back, ignored signals;  sockopt  sizes of
+//!               socket buffers;  socket  opened, read and written while reports hold it;  clock  µs;  starvation  how
+//!               long this program was not running;  deadline  timeouts that do not count that time;  load  CPU and
+//!               disk of a node;  threads  for work that waits for a disk;  random  names and ids;  version  of a
+//!               file's content;  caught  panics, contained in the request;  machine  what tests replace, as a value
 //! sim           for tests: whole chains in one thread, on a simulated clock, with faults from a seed
 //! ```
 //!

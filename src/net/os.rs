@@ -8,5 +8,7 @@ mod load;
 pub(crate) mod machine;
 pub mod random;
 pub mod socket;
+pub(super) mod sockopt;
 pub(crate) mod starvation;
-pub(crate) mod threads;
+pub mod threads;
+pub mod version;

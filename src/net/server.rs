@@ -24,9 +24,9 @@ use self::accept::{Admitted, Door};
 use super::node::Node;
 use super::node::drain::Drain;
 use super::node::registry::{Slots, SlowBodies};
+use super::os::sockopt::fix;
 use crate::limits::Limits;
 use crate::net::body::reader::STEP;
-use crate::net::body::sockbuf::fix;
 
 /// Time between two looks at what the bodies do, so that whoever reads the metrics, and however seldom, learns of the
 /// last second.

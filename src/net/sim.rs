@@ -19,8 +19,8 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
-use super::node::root::Version;
 use super::os::machine::Machine;
+use super::os::version::Version;
 use faulty::Seeded;
 
 #[path = "../../tests/it/support/faulty.rs"]

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::net::os::deadline::Deadline;
 use crate::net::os::kernel::{self, Sending};
+use crate::net::os::socket::Socket;
 
 /// The longest that a reader of 5 kB/s acknowledges nothing: the time in which it makes room for one step of its
 /// window, and what a probe of that window may come late. With a limit of this or more, a reader is slow down to one
@@ -34,6 +35,12 @@ const UNANSWERED: u8 = 2;
 pub trait Reader: AsyncRead + AsyncWrite + Unpin {
     /// The connection; `None` where the kernel knows nothing of it.
     fn socket(&self) -> Option<&TcpStream>;
+}
+
+impl Reader for Socket {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
 }
 
 /// Writes something, as soon as the reader takes it. It may acknowledge nothing for the limit, or the step where its

@@ -6,13 +6,12 @@
 //! so a long one still fills.
 
 use std::net::IpAddr;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-mod lock;
+use crate::net::os::sockopt;
 
 /// Most bytes queued at a reader, beyond what its window lets out, while it has not shown that it takes them: a
 /// thousand readers that stand still hold a tenth of what the kernel has for all.
@@ -73,7 +72,7 @@ impl<'a> Buffers<'a> {
         bound(reader, fixed);
         if let Some(source) = source.filter(|source| source.near && !fixed) {
             // What is there at first is enough for a body that may stand still; a long link begins slowly as it is.
-            lock::hold(source.stream);
+            sockopt::hold(source.stream);
         }
         Self { source, reader, flow: Flow::new(), fixed, look_in: None }
     }
@@ -87,7 +86,7 @@ impl<'a> Buffers<'a> {
                     // The kernel grows what is faster than it ever was, which a held buffer may not have allowed.
                     resize(source.stream, NEAR_ENOUGH);
                 }
-                lock::release(source.stream);
+                sockopt::release(source.stream);
                 self.look_in = source.near.then_some(0);
             }
         }
@@ -96,7 +95,7 @@ impl<'a> Buffers<'a> {
             (Some(_), Some(source)) => {
                 let enough = SockRef::from(source.stream).recv_buffer_size().is_ok_and(|size| size >= NEAR_ENOUGH);
                 if enough {
-                    lock::hold(source.stream);
+                    sockopt::hold(source.stream);
                 }
                 self.look_in = (!enough).then_some(LOOK_AGAIN);
             }
@@ -112,7 +111,7 @@ impl<'a> Buffers<'a> {
                 if source.near {
                     resize(source.stream, NEAR_FIRST);
                 }
-                lock::hold(source.stream);
+                sockopt::hold(source.stream);
             }
             self.look_in = None;
         }
@@ -129,18 +128,6 @@ pub(super) fn bound(reader: &TcpStream, fixed: bool) {
     if !fixed {
         bound_at(reader, UNSENT);
     }
-}
-
-/// Gives a socket's buffers, or those of all that a listener will accept, a size that they keep; false where this
-/// machine does not allow that much. Before a connection is there, or its first window is larger than what it has room
-/// for.
-pub(in crate::net) fn fix(socket: &impl AsFd, bytes: u32) -> bool {
-    let (socket, bytes) = (SockRef::from(socket), bytes as usize);
-    // What is asked for is doubled, as socket(7) says.
-    let _ = (socket.set_send_buffer_size(bytes), socket.set_recv_buffer_size(bytes));
-    [socket.send_buffer_size(), socket.recv_buffer_size()]
-        .into_iter()
-        .all(|size| size.is_ok_and(|size| size >= 2 * bytes))
 }
 
 /// Gives a receive buffer this size, or the most that this machine allows.
@@ -208,6 +195,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::net::os::sockopt::fix;
 
     #[test]
     fn a_pipe_is_for_a_body_that_flows() {
@@ -287,9 +275,9 @@ mod tests {
             let content = vec![7; 64 << 20];
             let sending = std::thread::spawn(move || std::io::Write::write_all(&mut sender, &content));
             let first = SockRef::from(&source).recv_buffer_size().unwrap();
-            lock::hold(&source);
+            sockopt::hold(&source);
             if !held {
-                lock::release(&source);
+                sockopt::release(&source);
             }
             source.read_exact(&mut vec![0; 64 << 20]).await.unwrap();
             assert_eq!(SockRef::from(&source).recv_buffer_size().unwrap() > first, grows);

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::root::{Served, Version};
+use super::root::Served;
 use crate::net::os::threads::Threads;
+use crate::net::os::version::Version;
 use crate::wire::{Algorithm, Digest, Progress};
 use lanes::{Id, Lanes, SMALL_LANES};
 use task::{Slice, Task};

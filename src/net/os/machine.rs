@@ -8,9 +8,8 @@ use std::os::fd::OwnedFd;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::{load, random};
-use crate::net::node::root::Version;
-use crate::net::upstream::connect;
+use super::version::Version;
+use super::{load, random, socket};
 use crate::snapshot::Load;
 use crate::wire::TransferId;
 
@@ -37,7 +36,7 @@ pub struct Machine {
 impl Default for Machine {
     fn default() -> Self {
         Self {
-            connect: connect::open,
+            connect: socket::open,
             random: random::random,
             etag: Version::etag,
             load: load::load,

@@ -3,22 +3,23 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::ops::Deref;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::io::{retry_on_intr, writev};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::io::{Errno, retry_on_intr, writev};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::deadline::Deadline;
+use super::sockopt::fix;
 use crate::limits::DRAIN_BYTES;
-use crate::net::body::reader::Reader;
 
 /// A connection.
 ///
@@ -44,12 +45,6 @@ impl Deref for Socket {
 
     fn deref(&self) -> &TcpStream {
         &self.0
-    }
-}
-
-impl Reader for Socket {
-    fn socket(&self) -> Option<&TcpStream> {
-        Some(self)
     }
 }
 
@@ -144,6 +139,22 @@ impl AsyncWrite for Socket {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             done => Poll::Ready(done),
         }
+    }
+}
+
+/// A socket on its way to an address.
+pub(super) fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+    // A head and the last bytes of a body must not wait for an acknowledgement.
+    rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
+    if let Some(bytes) = buffers {
+        // A node says once, for its listener, where that is not allowed.
+        fix(&socket, bytes);
+    }
+    match connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -2,17 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
+use rustix::net::SendFlags;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::policy::Refused;
 use super::resolve::{ResolveError, Resolver};
-use crate::net::body::sockbuf::fix;
 use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::Deadline;
 use crate::net::os::machine::Machine;
@@ -142,23 +140,6 @@ async fn connect_address(
         }
     }
     Ok((stream, said))
-}
-
-/// A socket on its way to an address.
-pub(crate) fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket =
-        rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
-    // A head and the last bytes of a body must not wait for an acknowledgement.
-    rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
-    if let Some(bytes) = buffers {
-        // A node says once, for its listener, where that is not allowed.
-        fix(&socket, bytes);
-    }
-    match rustix::net::connect(&socket, &address) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// True if the system has no descriptor or memory left for us: nobody but this program is to blame.

@@ -1,9 +1,11 @@
-//! Two socket options that no library wraps: whether the kernel may let a receive buffer grow, and the window with it.
+//! Socket options for the size of the kernel's buffers. No library wraps two of them: whether the kernel may let a
+//! receive buffer grow, and the window with it.
 #![expect(unsafe_code, reason = "setsockopt with options that have no safe wrapper")]
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use libc::{IPPROTO_TCP, SO_BUF_LOCK, SOL_SOCKET, TCP_WINDOW_CLAMP, c_int, setsockopt, socklen_t};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 /// The bit of a receive buffer; linux/socket.h calls it `SOCK_RCVBUF_LOCK`.
@@ -12,15 +14,27 @@ const RECEIVE: c_int = 2;
 const LARGEST: c_int = 1 << 30;
 
 /// The receive buffer of a connection keeps its size.
-pub(super) fn hold(stream: &TcpStream) {
+pub(in crate::net) fn hold(stream: &TcpStream) {
     set(stream, SOL_SOCKET, SO_BUF_LOCK, RECEIVE);
 }
 
 /// The receive buffer of a connection grows as the kernel sees fit.
-pub(super) fn release(stream: &TcpStream) {
+pub(in crate::net) fn release(stream: &TcpStream) {
     set(stream, SOL_SOCKET, SO_BUF_LOCK, 0);
     // The kernel raises the window only along with the buffer, and so not for a buffer that was resized.
     set(stream, IPPROTO_TCP, TCP_WINDOW_CLAMP, LARGEST);
+}
+
+/// Gives a socket's buffers, or those of all that a listener will accept, a size that they keep; false where this
+/// machine does not allow that much. Before a connection is there, or its first window is larger than what it has room
+/// for.
+pub(in crate::net) fn fix(socket: &impl AsFd, bytes: u32) -> bool {
+    let (socket, bytes) = (SockRef::from(socket), bytes as usize);
+    // What is asked for is doubled, as socket(7) says.
+    let _ = (socket.set_send_buffer_size(bytes), socket.set_recv_buffer_size(bytes));
+    [socket.send_buffer_size(), socket.recv_buffer_size()]
+        .into_iter()
+        .all(|size| size.is_ok_and(|size| size >= 2 * bytes))
 }
 
 fn set(stream: &TcpStream, level: c_int, option: c_int, value: c_int) {

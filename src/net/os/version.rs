@@ -1,0 +1,54 @@
+//! What the content of a file is known by.
+
+use rustix::fs::Stat;
+
+/// A file's content at one moment: if none of these changed, it did not either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version {
+    device: u64,
+    inode: u64,
+    /// The size in bytes.
+    pub size: u64,
+    /// Last change of content: seconds and nanoseconds.
+    pub modified: (i64, i64),
+    /// Last change of its state.
+    pub(in crate::net) changed: (i64, i64),
+}
+
+impl Version {
+    /// The content of a file in this state.
+    pub(in crate::net) fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            modified: (stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+            changed: (stat.st_ctime, stat.st_ctime_nsec.cast_signed()),
+        }
+    }
+
+    /// The strong validator, quotes included; says nothing about the file but its size, and that it changed.
+    pub fn etag(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let (modified, changed) = (self.modified, self.changed);
+        for number in [self.device, self.inode, self.size] {
+            hasher.update(&number.to_le_bytes());
+        }
+        for number in [modified.0, modified.1, changed.0, changed.1] {
+            hasher.update(&number.to_le_bytes());
+        }
+        let hex = hasher.finalize().to_hex();
+        format!("\"{}-{:x}\"", &hex[..32], self.size)
+    }
+
+    /// The size that a file had when its validator was this, if that is less than its size now.
+    ///
+    /// The validator tells it, so that nothing has to be remembered of all the files that were sent, and none of those
+    /// who ask can make a node forget.
+    pub fn grown_from(&self, etag: &str) -> Option<u64> {
+        let (hash, size) = etag.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let size = u64::from_str_radix(size, 16).ok().filter(|_| hash.len() == 32 && digits(hash) && digits(size))?;
+        (size < self.size).then_some(size)
+    }
+}
