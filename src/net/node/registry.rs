@@ -1,6 +1,9 @@
 //! Who is connected and what they do: live connections, the transfers of the recent past, and copies of both.
 
 mod close;
+mod conn;
+mod counts;
+mod ending;
 mod evidence;
 mod finished;
 mod next_hop;
@@ -11,23 +14,25 @@ mod slow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::meter::Meter;
 use crate::net::os::clock::Clock;
-use crate::route::{FileName, Protocol};
+use crate::route::{FileName, HostPort, Protocol};
 use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, Moments, NodeSnapshot, Totals, TransferAccount};
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
 
-pub use close::Closing;
-use close::Ending;
-use evidence::Sockets;
+pub use conn::{Conn, Job};
+use conn::{Source, lock};
+use counts::Counts;
+pub use counts::Slots;
+pub use ending::Closing;
+use ending::Ending;
 pub use evidence::Watched;
 use next_hop::Next;
 pub use pending::PendingGuard;
-pub use slots::{Admission, HeadGuard, ReaderGuard, Slots};
-use slots::{Counts, Source};
+pub use slots::{Admission, HeadGuard, ReaderGuard};
 pub use slow::SlowBodies;
 
 /// Transfers whose account is kept after they ended; at about half a kilobyte each.
@@ -57,42 +62,6 @@ struct Ended {
     flow: Flow,
     failed: BTreeMap<Reason, u64>,
     jobs: VecDeque<Arc<Job>>,
-}
-
-/// One accepted connection.
-#[derive(Debug)]
-pub struct Conn {
-    id: u64,
-    peer: SocketAddr,
-    accepted_us: u64,
-    source: Arc<Source>,
-    /// It was admitted only to ask for an endpoint.
-    reserved: bool,
-    now: Mutex<Now>,
-    ending: Ending,
-}
-
-#[derive(Debug, Default)]
-struct Now {
-    state: ConnState,
-    /// When it became idle, if it is, as a place in the order in which connections did.
-    idle: Option<usize>,
-    past: Flow,
-    job: Option<Arc<Job>>,
-}
-
-/// One file request on a connection.
-#[derive(Debug)]
-pub struct Job {
-    id: TransferId,
-    method: Method,
-    protocol: Protocol,
-    /// What its body does.
-    pub meter: Meter,
-    account: Mutex<TransferAccount>,
-    next: Mutex<Next>,
-    began_us: u64,
-    sockets: Mutex<Option<Sockets>>,
 }
 
 /// Keeps a connection in the registry for as long as it lives.
@@ -133,11 +102,11 @@ impl Registry {
 
     /// A connection was accepted, whatever else there is.
     pub fn open(self: &Arc<Self>, peer: SocketAddr) -> ConnGuard {
-        self.open_as(peer, self.source(peer.ip()), false)
+        self.open_as(peer, self.counts.source(peer.ip()), false)
     }
 
     fn open_as(self: &Arc<Self>, peer: SocketAddr, source: Arc<Source>, reserved: bool) -> ConnGuard {
-        self.count_open(&source, reserved);
+        self.counts.count_open(&source, reserved);
         self.accepted.fetch_add(1, Relaxed);
         let id = self.next_id.fetch_add(1, Relaxed);
         let conn = Arc::new(Conn {
@@ -151,7 +120,7 @@ impl Registry {
         });
         lock(&self.live).insert(id, Arc::clone(&conn));
         if reserved {
-            self.remember_reserved(&conn);
+            self.counts.remember_reserved(&conn);
         }
         ConnGuard { registry: Arc::clone(self), conn }
     }
@@ -228,7 +197,7 @@ impl ConnGuard {
 
     /// What the connection does from now on.
     pub fn set_state(&self, state: ConnState) {
-        self.registry.set_state(&self.conn, state);
+        self.registry.counts.set_state(&self.conn, state);
     }
 
     /// What the connection does now.
@@ -304,6 +273,16 @@ impl JobGuard<'_> {
         self.update(|account| account.moments = Some(Moments { head_ms, ..Moments::default() }));
     }
 
+    /// The request goes on to this hop.
+    pub fn goes_on(&self, hop: &HostPort) {
+        *lock(&self.job.next) = Next::to(hop);
+    }
+
+    /// The hop that it went on to answered, from this address and in this wire.
+    pub fn met(&self, address: SocketAddr, protocol: Protocol) {
+        lock(&self.job.next).met(address, protocol);
+    }
+
     /// The request was answered in full.
     pub fn served(&self) {
         if self.job.method == Method::Get {
@@ -318,17 +297,10 @@ impl JobGuard<'_> {
     }
 }
 
-impl Job {
-    /// The wire toward the client.
-    pub fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-}
-
 impl Drop for ConnGuard {
     fn drop(&mut self) {
         lock(&self.registry.live).remove(&self.conn.id);
-        self.registry.count_closed(&self.conn);
+        self.registry.counts.count_closed(&self.conn);
     }
 }
 
@@ -351,13 +323,8 @@ impl Drop for JobGuard<'_> {
             ended.jobs.pop_front();
         }
         drop((ended, now));
-        self.log_end(&flow, now_us);
+        finished::log(&self.job, self.peer(), &flow, now_us);
     }
-}
-
-/// A panic elsewhere must not take the counters with it: nothing here is left half-changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,34 +1,13 @@
 //! Closing connections from outside, by their numbers or all at once.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::{Conn, ConnGuard, JobGuard, Registry, lock};
+use super::conn::{Conn, lock};
+use super::ending::Closing;
+use super::{ConnGuard, JobGuard, Registry};
 use crate::snapshot::ConnState;
-
-/// The two ways in which a connection can be ended.
-#[derive(Debug, Default)]
-pub(super) struct Ending {
-    /// Its body, or its wait for a head, is to end.
-    wait: Notify,
-    /// Why, where control did not say so.
-    why: OnceLock<Closing>,
-    /// The task that serves it.
-    session: OnceLock<AbortHandle>,
-}
-
-/// Why a connection is closed from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
-    /// Control, or a drain, wants it.
-    Told,
-    /// Connections are short, and its body was the slowest.
-    TooSlow,
-    /// It was reserved, and a newer one needs its place.
-    MakesWay,
-}
 
 impl Registry {
     /// Closes a connection; false if there is none of this number.
@@ -67,24 +46,6 @@ impl Conn {
     pub fn served_by(&self, session: AbortHandle) {
         // A connection has one task in its life.
         let _ = self.ending.session.set(session);
-    }
-}
-
-impl Ending {
-    /// Ends whatever the connection does; false where it is not served yet.
-    pub(super) fn abort(&self) -> bool {
-        self.session.get().map(AbortHandle::abort).is_some()
-    }
-
-    /// Lets the session end by itself, for this reason.
-    pub(super) fn tell(&self, why: Closing) {
-        let _ = self.why.set(why);
-        self.wait.notify_one();
-    }
-
-    /// A reason was given already.
-    pub(super) fn is_told(&self) -> bool {
-        self.why.get().is_some()
     }
 }
 

@@ -4,18 +4,10 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use super::{Conn, Job, lock};
+use super::conn::{Conn, Job, Sockets, lock};
 use crate::net::os::clock::Clock;
 use crate::net::os::kernel::{tcp, unacknowledged, unread};
 use crate::snapshot::{ConnRole, ConnSnapshot, Moments, TcpSnapshot, TransferAccount};
-
-/// The sockets of one body, held so that they stay what they are.
-#[derive(Debug)]
-pub(super) struct Sockets {
-    down: Arc<TcpStream>,
-    up: Option<Arc<TcpStream>>,
-    length: u64,
-}
 
 /// What the kernel says of a body's sockets.
 #[derive(Clone, Copy, Debug, Default)]

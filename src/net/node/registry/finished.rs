@@ -1,46 +1,46 @@
 //! The log's line about a request that is over: who asked for what, where it went on to, and how it ended.
 
+use std::net::SocketAddr;
+
 use tracing::Level;
 
-use super::{JobGuard, lock};
+use super::conn::{Job, lock};
 use crate::snapshot::{ConnRole, Flow};
 use crate::wire::Method;
 
-impl JobGuard<'_> {
-    /// Logs the end of the request, where somebody asked for such lines; otherwise it costs a comparison.
-    pub(super) fn log_end(&self, flow: &Flow, now_us: u64) {
-        if !tracing::enabled!(Level::DEBUG) {
-            return;
-        }
-        let account = lock(&self.job.account).clone();
-        let method = match self.job.method {
-            Method::Get => "GET",
-            Method::Head => "HEAD",
-        };
-        let next = match account.role {
-            ConnRole::Relay => lock(&self.job.next).shown().0.to_string(),
-            ConnRole::Origin => "origin".to_owned(),
-            ConnRole::Unknown => "-".to_owned(),
-        };
-        let ended = match (account.broke, &account.error) {
-            (Some(broke), Some(error)) => format!("{}: {error}", broke.words()),
-            (Some(broke), None) => broke.words().to_owned(),
-            (None, Some(error)) => error.to_string(),
-            (None, None) => "complete".to_owned(),
-        };
-        // The name without its query, which may hold a secret, and in quotes, so that a name cannot pretend to be a
-        // field.
-        tracing::debug!(
-            "request peer={} protocol={} method={} name={:?} next={next} status={} bytes={} seconds={:.3} \
-             transfer={} ended={ended:?}",
-            self.peer(),
-            self.job.protocol.as_str(),
-            method,
-            account.name.as_str(),
-            account.status,
-            flow.bytes_out,
-            self.job.since_ms(now_us) / 1000.0,
-            self.job.id,
-        );
+/// Logs the end of the request, where somebody asked for such lines; otherwise it costs a comparison.
+pub(super) fn log(job: &Job, peer: SocketAddr, flow: &Flow, now_us: u64) {
+    if !tracing::enabled!(Level::DEBUG) {
+        return;
     }
+    let account = lock(&job.account).clone();
+    let method = match job.method {
+        Method::Get => "GET",
+        Method::Head => "HEAD",
+    };
+    let next = match account.role {
+        ConnRole::Relay => lock(&job.next).shown().0.to_string(),
+        ConnRole::Origin => "origin".to_owned(),
+        ConnRole::Unknown => "-".to_owned(),
+    };
+    let ended = match (account.broke, &account.error) {
+        (Some(broke), Some(error)) => format!("{}: {error}", broke.words()),
+        (Some(broke), None) => broke.words().to_owned(),
+        (None, Some(error)) => error.to_string(),
+        (None, None) => "complete".to_owned(),
+    };
+    // The name without its query, which may hold a secret, and in quotes, so that a name cannot pretend to be a
+    // field.
+    tracing::debug!(
+        "request peer={} protocol={} method={} name={:?} next={next} status={} bytes={} seconds={:.3} \
+         transfer={} ended={ended:?}",
+        peer,
+        job.protocol.as_str(),
+        method,
+        account.name.as_str(),
+        account.status,
+        flow.bytes_out,
+        job.since_ms(now_us) / 1000.0,
+        job.id,
+    );
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use super::{JobGuard, lock};
 use crate::route::{Host, HostPort, Protocol};
 use crate::text::SafeText;
 
@@ -16,25 +15,22 @@ pub(super) struct Next {
 }
 
 impl Next {
+    /// The request goes on to this hop.
+    pub(super) fn to(hop: &HostPort) -> Self {
+        Self { hop: Some(hop.clone()), ..Self::default() }
+    }
+
+    /// The hop answered, from this address and in this wire.
+    pub(super) fn met(&mut self, address: SocketAddr, protocol: Protocol) {
+        self.protocol = Some(protocol);
+        let is_name = self.hop.as_ref().is_some_and(|hop| matches!(hop.host, Host::Name(_)));
+        self.address = is_name.then_some(address);
+    }
+
     /// The hop and its wire, as reports carry them.
     pub(super) fn shown(&self) -> (SafeText, Option<Protocol>) {
         let hop = self.address.map(HostPort::from).or_else(|| self.hop.clone());
         (hop.map(|hop| hop.text().into()).unwrap_or_default(), self.protocol)
-    }
-}
-
-impl JobGuard<'_> {
-    /// The request goes on to this hop.
-    pub fn goes_on(&self, hop: &HostPort) {
-        *lock(&self.job.next) = Next { hop: Some(hop.clone()), ..Next::default() };
-    }
-
-    /// The hop that it went on to answered, from this address and in this wire.
-    pub fn met(&self, address: SocketAddr, protocol: Protocol) {
-        let mut next = lock(&self.job.next);
-        next.protocol = Some(protocol);
-        let is_name = next.hop.as_ref().is_some_and(|hop| matches!(hop.host, Host::Name(_)));
-        next.address = is_name.then_some(address);
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Registry, lock};
+use super::Registry;
+use super::conn::lock;
 use crate::wire::TransferId;
 
 /// Marks a transfer id as having its head pending on this node.

@@ -1,15 +1,18 @@
 //! Who gets a connection: one address takes only its share while they are short, idle ones make room, and a few are
 //! reserved for endpoints.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Closing, Conn, ConnGuard, Registry, lock};
+use super::conn::{Conn, Source, lock};
+use super::counts::{Evictable, Slots};
+use super::ending::Closing;
+use super::{ConnGuard, Registry};
 use crate::limits::{HEADS_PER_SOURCE, READERS, READERS_PER_SOURCE, RESERVED, RESERVED_PER_SOURCE};
 use crate::snapshot::ConnState;
 
@@ -17,42 +20,6 @@ use crate::snapshot::ConnState;
 const SEARCH_AGAIN: Duration = Duration::from_millis(50);
 /// After this time a reserved connection makes room for a newer one even if it is being answered.
 const RESERVED_FOR: Duration = Duration::from_secs(1);
-
-/// How many connections there may be; what a share is follows from that.
-#[derive(Clone, Copy, Debug)]
-pub struct Slots(pub usize);
-
-/// What one address has.
-#[derive(Debug, Default)]
-pub(super) struct Source {
-    open: AtomicUsize,
-    idle: AtomicUsize,
-    heads: AtomicUsize,
-    reserved: AtomicUsize,
-    readers: AtomicUsize,
-}
-
-/// Counts over all addresses.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    sources: Mutex<HashMap<IpAddr, Arc<Source>>>,
-    open: AtomicUsize,
-    idle: AtomicUsize,
-    heads: AtomicUsize,
-    readers: AtomicUsize,
-    evicted: AtomicUsize,
-    reserved: Mutex<VecDeque<Arc<Conn>>>,
-    evictable: Mutex<Evictable>,
-    /// Grows with every connection that becomes idle, so that the longest idle one has the smallest number.
-    idle_order: AtomicUsize,
-}
-
-/// What the last search for idle connections found and nobody has used yet, the first to go at the front.
-#[derive(Debug, Default)]
-struct Evictable {
-    found: VecDeque<(usize, Arc<Conn>)>,
-    searched: Option<Instant>,
-}
 
 /// What a newcomer gets.
 #[derive(Debug)]
@@ -80,36 +47,6 @@ pub struct ReaderGuard {
     source: Arc<Source>,
 }
 
-impl Slots {
-    /// From so many active connections on, addresses are held to their shares, and bodies to a minimum rate.
-    fn short_from(self) -> usize {
-        self.0 - self.0 / 4
-    }
-
-    /// The active connections that one address may have while they are short.
-    fn share(self) -> usize {
-        (self.0 / 4).max(1)
-    }
-}
-
-impl Source {
-    /// Idle connections can be closed at any time, so that those do not count.
-    fn active(&self) -> usize {
-        self.open.load(Relaxed).saturating_sub(self.idle.load(Relaxed))
-    }
-}
-
-impl Counts {
-    fn active(&self) -> usize {
-        self.open.load(Relaxed).saturating_sub(self.idle.load(Relaxed))
-    }
-
-    /// This address has its share of the active connections, and they are short.
-    fn has_its_share(&self, source: &Source, slots: Slots) -> bool {
-        self.active() >= slots.short_from() && source.active() >= slots.share()
-    }
-}
-
 impl Registry {
     /// Decides on a newcomer.
     ///
@@ -119,7 +56,7 @@ impl Registry {
     /// room: an address with more than its share of those gets the place of its own longest idle connection, any other
     /// address that of whoever has more than a share, or else of anybody.
     pub fn admit(self: &Arc<Self>, peer: SocketAddr, slots: Slots, now: Instant) -> Admission {
-        let source = self.source(peer.ip());
+        let source = self.counts.source(peer.ip());
         let counts = &self.counts;
         // Half of the connections, and so of the descriptors, are for those that have said what they want.
         let heads = source.heads.load(Relaxed) < HEADS_PER_SOURCE && counts.heads.load(Relaxed) < slots.0.div_ceil(2);
@@ -135,7 +72,7 @@ impl Registry {
         if self.make_reserved_room(&source) {
             return Admission::Reserved(self.open_as(peer, source, true));
         }
-        self.leave(peer.ip(), &source);
+        self.counts.leave(peer.ip(), &source);
         Admission::Refused
     }
 
@@ -151,9 +88,9 @@ impl Registry {
 
     /// A reader of events begins; `None` where it or all of them together are as many as may be.
     pub fn begin_reader(self: &Arc<Self>, peer: IpAddr) -> Option<ReaderGuard> {
-        let source = self.source(peer);
+        let source = self.counts.source(peer);
         if source.readers.load(Relaxed) >= READERS_PER_SOURCE || self.counts.readers.load(Relaxed) >= READERS {
-            self.leave(peer, &source);
+            self.counts.leave(peer, &source);
             return None;
         }
         source.readers.fetch_add(1, Relaxed);
@@ -166,74 +103,10 @@ impl Registry {
         self.counts.readers.load(Relaxed)
     }
 
-    /// What an address has; a new one has nothing yet.
-    pub(super) fn source(&self, peer: IpAddr) -> Arc<Source> {
-        Arc::clone(lock(&self.counts.sources).entry(counted_as(peer)).or_default())
-    }
-
-    /// Counts a connection that was let in.
-    pub(super) fn count_open(&self, source: &Source, reserved: bool) {
-        if reserved {
-            source.reserved.fetch_add(1, Relaxed);
-        } else {
-            source.open.fetch_add(1, Relaxed);
-            self.counts.open.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// A connection that was counted has ended.
-    pub(super) fn count_closed(&self, conn: &Conn) {
-        self.set_state(conn, ConnState::Lingering);
-        if conn.reserved {
-            conn.source.reserved.fetch_sub(1, Relaxed);
-            lock(&self.counts.reserved).retain(|other| other.id != conn.id);
-        } else {
-            conn.source.open.fetch_sub(1, Relaxed);
-            self.counts.open.fetch_sub(1, Relaxed);
-        }
-        self.leave(conn.peer.ip(), &conn.source);
-    }
-
-    /// What a connection does from now on.
-    pub(super) fn set_state(&self, conn: &Conn, state: ConnState) {
-        let mut now = lock(&conn.now);
-        now.state = state;
-        match (now.idle, state == ConnState::Idle) {
-            (None, true) => {
-                now.idle = Some(self.counts.idle_order.fetch_add(1, Relaxed));
-                conn.source.idle.fetch_add(1, Relaxed);
-                self.counts.idle.fetch_add(1, Relaxed);
-            }
-            (Some(_), false) => {
-                now.idle = None;
-                conn.source.idle.fetch_sub(1, Relaxed);
-                self.counts.idle.fetch_sub(1, Relaxed);
-            }
-            (None, false) | (Some(_), true) => {}
-        }
-    }
-
-    pub(super) fn remember_reserved(&self, conn: &Arc<Conn>) {
-        lock(&self.counts.reserved).push_back(Arc::clone(conn));
-    }
-
     fn count_head(self: &Arc<Self>, source: &Arc<Source>) -> HeadGuard {
         source.heads.fetch_add(1, Relaxed);
         self.counts.heads.fetch_add(1, Relaxed);
         HeadGuard { registry: Arc::clone(self), source: Arc::clone(source) }
-    }
-
-    /// Forgets an address that has nothing any more.
-    fn leave(&self, peer: IpAddr, source: &Source) {
-        // A head is always that of an open connection.
-        let has_nothing =
-            || [&source.open, &source.reserved, &source.readers].iter().all(|count| count.load(Relaxed) == 0);
-        if has_nothing() {
-            let (mut sources, peer) = (lock(&self.counts.sources), counted_as(peer));
-            if has_nothing() && sources.get(&peer).is_some_and(|known| std::ptr::eq(&raw const **known, source)) {
-                sources.remove(&peer);
-            }
-        }
     }
 
     /// Closes the longest idle connection, of `only` this address or of any; false where there is none.
@@ -270,7 +143,7 @@ impl Registry {
             }
             let evicted = lock(&conn.now).idle == Some(*order) && conn.ending.abort();
             if evicted {
-                self.set_state(conn, ConnState::Lingering);
+                self.counts.set_state(conn, ConnState::Lingering);
             }
             idle.found.remove(at);
             if evicted {
@@ -338,15 +211,7 @@ impl Drop for ReaderGuard {
     fn drop(&mut self) {
         self.source.readers.fetch_sub(1, Relaxed);
         self.registry.counts.readers.fetch_sub(1, Relaxed);
-        self.registry.leave(self.address, &self.source);
-    }
-}
-
-/// Who is counted as one: an IPv4 address, or the IPv6 network from which a host takes as many addresses as it likes.
-fn counted_as(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & !u128::from(u64::MAX)).into(),
-        v4 @ IpAddr::V4(_) => v4,
+        self.registry.counts.leave(self.address, &self.source);
     }
 }
 

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Closing, Conn, Job, Registry, Slots, lock};
+use super::Registry;
+use super::conn::{Conn, Job, lock};
+use super::counts::Slots;
+use super::ending::Closing;
 use crate::limits::MINIMUM_RATE;
 use crate::snapshot::{ConnRole, ConnState};
 

@@ -1,0 +1,87 @@
+//! Records of a connection, of a request on it, and of the address that it came from.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::net::TcpStream;
+
+use super::ending::Ending;
+use super::next_hop::Next;
+use crate::meter::Meter;
+use crate::route::Protocol;
+use crate::snapshot::{ConnState, Flow, TransferAccount};
+use crate::wire::{Method, TransferId};
+
+/// One accepted connection.
+#[derive(Debug)]
+pub struct Conn {
+    pub(super) id: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) accepted_us: u64,
+    pub(super) source: Arc<Source>,
+    /// It was admitted only to ask for an endpoint.
+    pub(super) reserved: bool,
+    pub(super) now: Mutex<Now>,
+    pub(super) ending: Ending,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Now {
+    pub(super) state: ConnState,
+    /// When it became idle, if it is, as a place in the order in which connections did.
+    pub(super) idle: Option<usize>,
+    pub(super) past: Flow,
+    pub(super) job: Option<Arc<Job>>,
+}
+
+/// One file request on a connection.
+#[derive(Debug)]
+pub struct Job {
+    pub(super) id: TransferId,
+    pub(super) method: Method,
+    pub(super) protocol: Protocol,
+    /// What its body does.
+    pub meter: Meter,
+    pub(super) account: Mutex<TransferAccount>,
+    pub(super) next: Mutex<Next>,
+    pub(super) began_us: u64,
+    pub(super) sockets: Mutex<Option<Sockets>>,
+}
+
+/// The sockets of one body, held so that they stay what they are.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) down: Arc<TcpStream>,
+    pub(super) up: Option<Arc<TcpStream>>,
+    pub(super) length: u64,
+}
+
+/// What one address has.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    pub(super) open: AtomicUsize,
+    pub(super) idle: AtomicUsize,
+    pub(super) heads: AtomicUsize,
+    pub(super) reserved: AtomicUsize,
+    pub(super) readers: AtomicUsize,
+}
+
+impl Job {
+    /// The wire toward the client.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+}
+
+impl Source {
+    /// Idle connections can be closed at any time, so that those do not count.
+    pub(super) fn active(&self) -> usize {
+        self.open.load(Relaxed).saturating_sub(self.idle.load(Relaxed))
+    }
+}
+
+/// A panic elsewhere must not take the counters with it: nothing here is left half-changed.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
