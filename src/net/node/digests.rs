@@ -15,12 +15,12 @@ use tokio::sync::watch;
 
 use super::root::Served;
 use crate::net::os::threads::Threads;
-use crate::net::os::version::Version;
 use crate::wire::{Algorithm, Digest, Progress};
 use lanes::{Id, Lanes, SMALL_LANES};
-use task::{Slice, Task};
+use task::{Key, Slice, Task, Wanted};
 
 pub use hasher::Hasher;
+pub use task::NoDigest;
 
 /// Digests remembered; each takes about a hundred bytes.
 const REMEMBERED: usize = 4096;
@@ -28,24 +28,8 @@ const REMEMBERED: usize = 4096;
 /// file, and one that has gone must not keep a core busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a digest is known by.
-type Key = (Version, Algorithm);
 /// A digest that is wanted, being computed or done.
 type Slot = watch::Receiver<Option<Result<Digest, NoDigest>>>;
-
-/// Why there is no digest.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoDigest {
-    /// The file is not what it was when it was opened.
-    #[error("the file changed while it was read")]
-    Changed,
-    /// The disk failed.
-    #[error("{0}")]
-    Unread(String),
-    /// Too many are wanted, or the system gives no thread to compute one.
-    #[error("too many digests are being computed")]
-    Busy,
-}
 
 /// The digests of one node.
 #[derive(Debug)]
@@ -62,14 +46,6 @@ struct Known {
     lanes: Lanes<IpAddr>,
     /// Those that wait for a lane.
     waiting: HashMap<Id, Task>,
-}
-
-/// Shared by all who want a digest; it is wanted for as long as somebody besides its task has this.
-#[derive(Debug)]
-struct Wanted {
-    id: Id,
-    size: u64,
-    done: AtomicU64,
 }
 
 /// A digest that may still be being computed, and is wanted for as long as this lives.

@@ -16,7 +16,7 @@ use crate::net::os::version::Version;
 use crate::route::FileName;
 use folder::Current;
 
-pub use folder::Gone;
+pub use folder::{Gone, OpenError};
 
 /// A folder whose files are served; names resolve beneath it, whatever links or dots they hold.
 #[derive(Debug)]
@@ -36,20 +36,6 @@ pub struct Served {
     pub version: Version,
     /// Where it lies.
     pub(in crate::net) machine: Machine,
-}
-
-/// Why a file cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// There is no regular file by this name that may be seen.
-    #[error("no such file")]
-    NotFound,
-    /// A folder has this name.
-    #[error("a folder")]
-    Folder,
-    /// The system failed.
-    #[error("{0}")]
-    Failed(io::Error),
 }
 
 /// File systems whose files are made up as they are read: their sizes are 0 or a guess, so nothing can be announced.

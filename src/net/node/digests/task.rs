@@ -3,14 +3,16 @@
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::sync::watch;
 
-use super::{Hasher, Key, NoDigest, Wanted};
+use super::hasher::Hasher;
+use super::lanes::Id;
 use crate::net::node::root::Served;
+use crate::net::os::version::Version;
 use crate::wire::{Algorithm, Digest};
 
 /// A file changed this recently may change again without its time stamps telling, so its digest is not remembered.
@@ -26,6 +28,30 @@ const SLICE: u64 = 64 << 20;
 const LONGEST_SLICE: Duration = Duration::from_millis(250);
 /// A file up to this size is hashed in less time than it takes to wake a thread for it.
 const AT_ONCE: u64 = 64 << 10;
+
+/// What a digest is known by.
+pub(super) type Key = (Version, Algorithm);
+/// Why there is no digest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoDigest {
+    /// The file is not what it was when it was opened.
+    #[error("the file changed while it was read")]
+    Changed,
+    /// The disk failed.
+    #[error("{0}")]
+    Unread(String),
+    /// Too many are wanted, or the system gives no thread to compute one.
+    #[error("too many digests are being computed")]
+    Busy,
+}
+
+/// Shared by all who want a digest; it is wanted for as long as somebody besides its task has this.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) id: Id,
+    pub(super) size: u64,
+    pub(super) done: AtomicU64,
+}
 
 /// A digest that is wanted.
 #[derive(Debug)]

@@ -9,13 +9,25 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2, stat};
 use rustix::io::Errno;
 
-use super::OpenError;
-
 /// Time between two looks at the path. A look costs about a microsecond; ten a second are nothing even for a busy node,
 /// and nobody notices a tenth of a second after a deployment.
 const LOOK: Duration = Duration::from_millis(100);
 /// Tries at a name that is being renamed while it is resolved, which the kernel reports as EAGAIN.
 const TRIES: usize = 16;
+
+/// Why a file cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no regular file by this name that may be seen.
+    #[error("no such file")]
+    NotFound,
+    /// A folder has this name.
+    #[error("a folder")]
+    Folder,
+    /// The system failed.
+    #[error("{0}")]
+    Failed(io::Error),
+}
 
 /// Why the served folder is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
