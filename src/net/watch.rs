@@ -3,6 +3,7 @@
 mod hop;
 mod report;
 mod stream;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ use crate::route::{Hop, HostPort, Route};
 use crate::secret::Secret;
 use crate::snapshot::{HopLink, HopSnapshot};
 use hop::HopTask;
-use report::HopState;
+use subject::Subject;
 
 /// How often a hop's rate is written into its history.
 const SAMPLE: Duration = Duration::from_millis(250);
@@ -55,18 +56,6 @@ struct Watched {
     token: Option<Secret>,
     /// `None` once it is detached.
     task: Option<AbortHandle>,
-}
-
-/// What a task follows.
-#[derive(Debug)]
-struct Subject {
-    /// The hops it stands among, in chain order; alone where no route passes it.
-    way: Arc<[Hop]>,
-    /// Its place there, from 0.
-    at: usize,
-    extra: bool,
-    state: Mutex<HopState>,
-    generation: Arc<watch::Sender<u64>>,
 }
 
 /// What the task that samples goes through.
@@ -119,7 +108,7 @@ impl Watcher {
         task.abort();
         // A new state, for the task may be writing a last report into the old one.
         let (way, at, extra) = (Arc::clone(&watched.subject.way), watched.subject.at, watched.subject.extra);
-        let left = Arc::new(Subject::new(way, at, extra, &self.shared));
+        let left = Arc::new(Subject::new(way, at, extra, Arc::clone(&self.shared.generation)));
         watched.subject = Arc::clone(&left);
         self.shared.subjects()[hop - 1] = Arc::clone(&left);
         left.change(|state| state.set_link(HopLink::Detached));
@@ -176,7 +165,7 @@ impl Watcher {
     }
 
     fn watch(&mut self, way: Arc<[Hop]>, at: usize, extra: bool, token: Option<Secret>) {
-        let subject = Arc::new(Subject::new(way, at, extra, &self.shared));
+        let subject = Arc::new(Subject::new(way, at, extra, Arc::clone(&self.shared.generation)));
         self.shared.subjects().push(Arc::clone(&subject));
         self.watched.push(Watched { subject, token, task: None });
         self.follow(self.watched.len() - 1);
@@ -189,29 +178,6 @@ impl Watcher {
         watched.subject.change(|state| state.set_link(HopLink::Unknown));
         let task = HopTask::new(Arc::clone(&watched.subject), watched.token.clone(), self.spawned_token.clone());
         watched.task = Some(self.tasks.spawn(task.run(links)));
-    }
-}
-
-impl Subject {
-    fn new(way: Arc<[Hop]>, at: usize, extra: bool, shared: &Shared) -> Self {
-        Self { way, at, extra, state: Mutex::default(), generation: Arc::clone(&shared.generation) }
-    }
-
-    fn hop(&self) -> &Hop {
-        &self.way[self.at]
-    }
-
-    /// A panic in one task must not blind the others: no change is left half-made.
-    fn state(&self) -> MutexGuard<'_, HopState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes what is known of it; `change` says whether that can be seen.
-    fn change(&self, change: impl FnOnce(&mut HopState) -> bool) {
-        let visible = change(&mut self.state());
-        if visible {
-            self.generation.send_modify(|generation| *generation += 1);
-        }
     }
 }
 

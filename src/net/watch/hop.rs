@@ -8,8 +8,8 @@ use hyper::header::CONTENT_TYPE;
 use tokio::pin;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Subject;
 use super::stream::{Ended, Lines};
+use super::subject::Subject;
 use crate::net::http_client::{Asked, ask, hops_of, is_problem, page_request, short_body};
 use crate::net::os::deadline::within;
 use crate::net::supervisor::{HopLinks, is_near};
