@@ -3,79 +3,32 @@
 mod child;
 mod line;
 mod orders;
+mod spawning;
 #[cfg(test)]
 mod tests;
+mod vacant;
 
-use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::os::deadline::Deadline;
-use super::upstream::resolve::Resolver;
-use crate::allow_list::AllowList;
-use crate::faults::Faults;
 use crate::route::{Hop, Host, HostPort, Route};
-use crate::secret::Secret;
 use crate::snapshot::{DownReason, HopLink};
 pub use child::STAY;
 use child::Spec;
 pub use line::Line;
 use orders::Keeper;
 pub use orders::Order;
-
-/// What the nodes are started with.
-#[derive(Clone, Debug)]
-pub struct Spawning {
-    /// The program; itself, but for tests.
-    pub program: PathBuf,
-    /// The folder they serve.
-    pub root: PathBuf,
-    /// Lets this program read their pages through a chain.
-    pub read: ReadToken,
-    /// Lets this program control them.
-    pub control: Secret,
-    /// How the faults of each hop stand, hop 1 first; those of hops behind the end are not turned.
-    pub faults: Vec<Faults>,
-    /// Whom they may connect to besides loopback and the next hop.
-    pub allow_next: Option<AllowList>,
-    /// How long they may take to let transfers finish when they are asked to leave; their flags say the same.
-    pub drain: Duration,
-    /// Further flags, the same for all: time limits and the like.
-    pub flags: Vec<OsString>,
-}
-
-/// What lets this program read the pages of the nodes it starts.
-#[derive(Clone, Debug)]
-pub enum ReadToken {
-    /// A person configured it: the nodes ask everybody for it.
-    Configured(Secret),
-    /// Made for this run: nobody else needs it.
-    Made(Secret),
-}
-
-impl ReadToken {
-    /// The token itself.
-    pub fn secret(&self) -> &Secret {
-        match self {
-            Self::Configured(secret) | Self::Made(secret) => secret,
-        }
-    }
-}
+pub use spawning::{ReadToken, Spawning};
 
 /// How this program stands to its hops: `None` for those that it did not start.
 pub type HopLinks = watch::Receiver<Vec<Option<HopLink>>>;
 
 /// Lines that wait to be shown; more are dropped, for a node must not be held up by its log.
 const LINES: usize = 256;
-/// How long to look for somebody who listens; on loopback the answer is there at once.
-const LOOK: Duration = Duration::from_secs(1);
 /// How long a stop takes at most: 2 s for SIGTERM, a moment for SIGKILL.
 const STOP: Duration = Duration::from_secs(3);
 
@@ -202,37 +155,5 @@ fn is_loopback(host: &Host) -> bool {
     match host {
         Host::Ip(ip) => ip.to_canonical().is_loopback(),
         Host::Name(name) => name.eq_ignore_ascii_case("localhost"),
-    }
-}
-
-/// The address to listen on for a hop, if it stands on loopback and nobody listens there yet.
-async fn vacant(address: &HostPort) -> Option<SocketAddr> {
-    let found = resolve(address).await;
-    if found.is_empty() || !found.iter().all(|address| address.ip().is_loopback()) {
-        return None;
-    }
-    for address in &found {
-        if let Ok(Ok(_)) = timeout(LOOK, TcpStream::connect(address)).await {
-            return None;
-        }
-    }
-    // Where a name means both, IPv4 is what other programs try first or second, never not at all.
-    found.iter().find(|address| address.is_ipv4()).or(found.first()).copied()
-}
-
-/// The addresses of the next hop that a loopback node would not connect without being told to.
-async fn beyond(next: Option<&HostPort>) -> Vec<SocketAddr> {
-    let Some(next) = next else { return Vec::new() };
-    resolve(next).await.into_iter().filter(|address| !address.ip().is_loopback()).collect()
-}
-
-async fn resolve(address: &HostPort) -> Vec<SocketAddr> {
-    let canonical = |ip: IpAddr| SocketAddr::new(ip.to_canonical(), address.port);
-    match &address.host {
-        Host::Ip(ip) => vec![canonical(*ip)],
-        Host::Name(name) => match Resolver::default().resolve(name.as_str(), Deadline::after(LOOK)).await {
-            Ok(found) => found.iter().copied().map(canonical).collect(),
-            Err(_) => Vec::new(),
-        },
     }
 }

@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Line, ReadToken, Spawning, beyond, vacant};
+use super::line::Line;
+use super::spawning::{ReadToken, Spawning};
+use super::vacant::{beyond, vacant};
 use crate::allow_list::AllowList;
 use crate::net::os::deadline::within;
 use crate::route::{Hop, Host, HostPort};

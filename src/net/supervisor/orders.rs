@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::Line;
 use super::child::{Running, Spec, words};
+use super::line::Line;
 use crate::snapshot::{DownReason, HopLink};
 
 /// What a keeper is told; when nobody can tell it anything any more, it stops its node and ends.

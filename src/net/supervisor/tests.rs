@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::faults::Faults;
 use crate::route::FileName;
+use crate::secret::Secret;
 use crate::snapshot::Level;
 
 struct Stage {
