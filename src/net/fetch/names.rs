@@ -9,15 +9,16 @@ use std::sync::LazyLock;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::resume_state;
 use super::target::{FileId, Place};
 use crate::net::os::random;
 
+/// What follows the name of a partial file in that of its state.
+pub(super) const STATE_SUFFIX: &str = ".state";
 /// Longest name a file system takes.
 const LONGEST_NAME: usize = 255;
 /// Room kept behind a name that is too long: for `.999.part` and the state beside it, or for the random word of
 /// `aside`.
-const SUFFIX_ROOM: usize = ".999.part".len() + resume_state::SUFFIX_ROOM + RANDOM;
+const SUFFIX_ROOM: usize = ".999.part".len() + STATE_SUFFIX.len() + RANDOM;
 /// Digits of a random name: 64 bits, which nobody meets by chance.
 const RANDOM: usize = 16;
 

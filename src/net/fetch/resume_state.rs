@@ -23,10 +23,6 @@ use crate::wire::http::encode_name;
 const VERSION: u32 = 2;
 /// Largest file that is read: a name has three kilobytes at most when escaped, a validator less than a head.
 const LARGEST: u64 = 16 * 1024;
-/// Longest that is put behind a partial file's name here.
-pub(super) const SUFFIX_ROOM: usize = SUFFIX.len();
-
-const SUFFIX: &str = ".state";
 
 /// What a partial file is a part of. The relays do not matter: another route to the same file can resume it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -240,7 +236,7 @@ fn first_line(file: &File) -> Option<Vec<u8>> {
 
 fn name_for(partial_name: &OsStr) -> OsString {
     let mut name = partial_name.to_owned();
-    name.push(SUFFIX);
+    name.push(names::STATE_SUFFIX);
     name
 }
 
