@@ -103,7 +103,7 @@ fn chain(generation: u64, conns: usize) -> ChainSnapshot {
         rate_in: 40_000_000 + generation * 100_000,
         rate_out: 41_000_000 + generation * 100_000,
         history: (0..RATE_SAMPLES as u64).map(|i| 20_000_000 + (i + generation) % 60 * 350_000).collect(),
-        read_share: Some(0.1 * generation as f64),
+        starved_share: Some(0.1 * generation as f64),
         ..HopSnapshot::default()
     };
     let transfer = |number: u64| TransferSnapshot {

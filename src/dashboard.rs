@@ -202,7 +202,7 @@ mod tests {
         let list = [vec![interrupted; 4], vec![waiting; 8]].concat();
         assert_eq!(
             counts(&list, true),
-            "0 done, 0 failed, 4 interrupted (8.3M kept, run the same command to resume), 8 not started"
+            "0 done, 0 failed, 4 interrupted (8.3 MB kept, run the same command to resume), 8 not started"
         );
         assert_eq!(counts(&list, false), "0 done, 0 failed, 4 interrupted, 8 not started");
         let mixed = [
@@ -211,6 +211,6 @@ mod tests {
             transfer(Phase::Streaming, 1, 0),
             transfer(Phase::Paused, 0, 0),
         ];
-        assert_eq!(counts(&mixed, true), "1 done (1.0K), 1 failed, 1 interrupted, 1 not started");
+        assert_eq!(counts(&mixed, true), "1 done (1.0 KB), 1 failed, 1 interrupted, 1 not started");
     }
 }

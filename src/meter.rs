@@ -132,19 +132,19 @@ impl Meter {
         let mut flow = Flow {
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
-            read_blocked_us: self.read_blocked.load(Relaxed),
-            write_blocked_us: self.write_blocked.load(Relaxed),
-            capped_us: self.capped.load(Relaxed),
+            starved_us: self.read_blocked.load(Relaxed),
+            blocked_us: self.write_blocked.load(Relaxed),
+            limited_us: self.capped.load(Relaxed),
             active_us: self.active.load(Relaxed) + if began == 0 { 0 } else { (now_us + 1).saturating_sub(began) },
             hash_us: self.hashing.load(Relaxed),
-            late_us: self.late.load(Relaxed),
+            sched_delay_us: self.late.load(Relaxed),
             reply_us: self.reply.load(Relaxed),
         };
         let waited = now_us.saturating_sub(self.waiting_since.load(Relaxed));
         match self.waiting.load(Relaxed) {
-            1 => flow.read_blocked_us += waited,
-            2 => flow.write_blocked_us += waited,
-            3 => flow.capped_us += waited,
+            1 => flow.starved_us += waited,
+            2 => flow.blocked_us += waited,
+            3 => flow.limited_us += waited,
             4 => flow.reply_us += waited,
             _ => {}
         }
@@ -299,7 +299,7 @@ mod tests {
         meter.begin(100);
         meter.wait(Wait::Read, 150);
         meter.wait(Wait::Read, 170);
-        assert_eq!((meter.flow(200).read_blocked_us, meter.still(200), meter.still(140)), (50, 50, 0));
+        assert_eq!((meter.flow(200).starved_us, meter.still(200), meter.still(140)), (50, 50, 0));
         meter.first(|| 250);
         meter.first(|| 260);
         meter.wait(Wait::Write, 250);
@@ -315,12 +315,12 @@ mod tests {
         let expected = Flow {
             bytes_in: 7,
             bytes_out: 5,
-            read_blocked_us: 100,
-            write_blocked_us: 50,
-            capped_us: 100,
+            starved_us: 100,
+            blocked_us: 50,
+            limited_us: 100,
             active_us: 300,
             hash_us: 9,
-            late_us: 3,
+            sched_delay_us: 3,
             reply_us: 30,
         };
         assert_eq!(meter.flow(900), expected);
@@ -393,7 +393,7 @@ mod tests {
                 now += step;
             }
             let flow = meter.flow(now);
-            prop_assert!(flow.read_blocked_us + flow.write_blocked_us + flow.capped_us <= flow.active_us);
+            prop_assert!(flow.starved_us + flow.blocked_us + flow.limited_us <= flow.active_us);
         }
     }
 }

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use serde::Serializer;
 
-/// A number of bytes, at most six characters wide: `0`, `999`, `9.8K`, `916.6K`, `1.31G`.
+/// A number of bytes, at most eight characters wide: `999 B`, `9.8 KB`, `916.6 KB`, `1.31 GB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
-/// Bytes per second, at most eight characters wide: `916.6K/s`.
+/// Bytes per second, at most ten characters wide: `916.6 KB/s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(pub u64);
+
+/// A count of things, at most six characters wide: `9999`, `12.3K`, `1.31G`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count(pub u64);
 
 /// Time left, at most six characters wide: `0:35`, `12:03`, `3h05`, `9d`; `-` where it is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,26 +37,37 @@ pub fn share<S: Serializer>(share: &f64, to: S) -> Result<S::Ok, S::Error> {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [char; 6] = ['K', 'M', 'G', 'T', 'P', 'E'];
-        let mut value = self.0 as f64;
-        if self.0 < 1000 {
-            return f.pad(&self.0.to_string());
+        match scaled(self.0) {
+            Some((number, prefix)) => f.pad(&format!("{number} {prefix}B")),
+            None => f.pad(&format!("{} B", self.0)),
         }
-        // Decimal units, as every network tool counts; the next unit starts where rounding would show 1000.
-        let mut unit = 0;
-        value /= 1000.0;
-        while value >= 999.95 && unit + 1 < UNITS.len() {
-            value /= 1000.0;
-            unit += 1;
-        }
-        // Three digits from the giga up, where a tenth hides a hundred megabytes.
-        let text = if unit >= 2 && value < 9.995 {
-            format!("{value:.2}{}", UNITS[unit])
-        } else {
-            format!("{value:.1}{}", UNITS[unit])
-        };
-        f.pad(&text)
     }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match scaled(self.0) {
+            Some((number, prefix)) if self.0 >= 10_000 => f.pad(&format!("{number}{prefix}")),
+            _ => f.pad(&self.0.to_string()),
+        }
+    }
+}
+
+/// The digits and the prefix of a number from a thousand up, with decimal prefixes, as network tools count.
+fn scaled(number: u64) -> Option<(String, char)> {
+    const PREFIXES: [char; 6] = ['K', 'M', 'G', 'T', 'P', 'E'];
+    if number < 1000 {
+        return None;
+    }
+    let (mut value, mut prefix) = (number as f64 / 1000.0, 0);
+    // The next prefix starts where rounding would show 1000.
+    while value >= 999.95 && prefix + 1 < PREFIXES.len() {
+        value /= 1000.0;
+        prefix += 1;
+    }
+    // Three digits from the giga up, where a tenth hides a hundred megabytes.
+    let digits = if prefix >= 2 && value < 9.995 { format!("{value:.2}") } else { format!("{value:.1}") };
+    Some((digits, PREFIXES[prefix]))
 }
 
 impl fmt::Display for Rate {
@@ -150,8 +165,9 @@ mod tests {
         let shown: Vec<String> = [0, 999, 1000, 9_840, 41_200_000, 999_949, 999_950, 1_310_000_000, 12_340_000_000]
             .map(|n| Bytes(n).to_string())
             .to_vec();
-        assert_eq!(shown, ["0", "999", "1.0K", "9.8K", "41.2M", "999.9K", "1.0M", "1.31G", "12.3G"]);
-        assert_eq!(format!("{:>8}", Rate(41_200_000)), " 41.2M/s");
+        assert_eq!(shown, ["0 B", "999 B", "1.0 KB", "9.8 KB", "41.2 MB", "999.9 KB", "1.0 MB", "1.31 GB", "12.3 GB"]);
+        assert_eq!(format!("{:>10}", Rate(41_200_000)), " 41.2 MB/s");
+        assert_eq!([0, 9_999, 10_000, 123_456].map(|n| Count(n).to_string()), ["0", "9999", "10.0K", "123.5K"]);
     }
 
     #[test]
@@ -177,8 +193,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_are_never_wider_than_six(n in any::<u64>()) {
-            prop_assert!(Bytes(n).to_string().len() <= 6);
+        fn sizes_and_counts_have_a_largest_width(n in any::<u64>()) {
+            prop_assert!(Bytes(n).to_string().len() <= 8 && Count(n).to_string().len() <= 6);
         }
     }
 }

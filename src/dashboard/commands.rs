@@ -49,7 +49,8 @@ impl Controller {
             },
             Command::CapTransfer { number, rate } => {
                 let done = queue.cap(number, rate);
-                let how = rate.map_or_else(|| "no cap any more".to_owned(), |rate| format!("capped at {}", Rate(rate)));
+                let how =
+                    rate.map_or_else(|| "rate limit removed".to_owned(), |rate| format!("limited to {}", Rate(rate)));
                 self.log_outcome(None, done, format!("#{number}: {how}"));
             }
             Command::StartNode(hop) => self.order(hop, Order::Start, "starting it"),

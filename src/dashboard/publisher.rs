@@ -117,7 +117,7 @@ impl Publisher {
             (self.watching, self.others) = (Rolling::default(), None);
         } else {
             let found = self.watching.watch(now_us, &hops);
-            self.others = found.filter(|verdict| verdict.limit != Limit::TooShort);
+            self.others = found.filter(|verdict| verdict.limit != Limit::Measuring);
         }
     }
 
@@ -208,6 +208,6 @@ impl Publisher {
 
 /// Tells whether the connection has a transfer under way.
 fn is_busy(conn: &ConnSnapshot) -> bool {
-    use ConnState::{Connecting, Held, Streaming, Waiting};
-    matches!(conn.state, Connecting | Waiting | Held | Streaming) && !conn.transfer.as_str().is_empty()
+    use ConnState::{Connecting, Delayed, Streaming, Waiting};
+    matches!(conn.state, Connecting | Waiting | Delayed | Streaming) && !conn.transfer.as_str().is_empty()
 }

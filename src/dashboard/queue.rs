@@ -155,7 +155,7 @@ impl Queue {
     pub(super) fn cap(&mut self, number: u64, rate: Option<u64>) -> Result<(), String> {
         let transfer = self.find(number)?;
         if transfer.is_over() {
-            return Err(format!("#{number} is over: there is nothing to cap"));
+            return Err(format!("#{number} is over: there is nothing to limit"));
         }
         transfer.cap.set(rate);
         Ok(())

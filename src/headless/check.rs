@@ -116,7 +116,7 @@ mod tests {
         let checked = Checked { size: 1500, protocol: Protocol::Http, etag: None, last_modified: None, legs };
         let text = table(&route, &checked);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "f: 1500 bytes (1.5K)");
+        assert_eq!(lines[0], "f: 1500 bytes (1.5 KB)");
         assert_eq!(lines[2], "hop 1 (10.0.0.1:9101)          -    4.00 ms      12 ms  ======##################");
         assert!(lines[3].starts_with("hop 2 (core)") && lines[3].ends_with('-'));
     }

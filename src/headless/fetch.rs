@@ -116,11 +116,11 @@ impl Ended {
         self.accounts = accounts(&self.job.route, reach, self.job.id).await;
         let stages = Stage::of(&self.accounts);
         let mut whole = judge(&self.snapshot.flow, &stages);
-        if whole.limit == Limit::TooShort {
+        if whole.limit == Limit::Measuring {
             let set_up = judge_set_up(&self.snapshot.flow, &self.snapshot.legs, &stages);
             whole = set_up.unwrap_or(whole);
         }
-        if whole.limit != Limit::TooShort || self.snapshot.verdict.is_none() {
+        if whole.limit != Limit::Measuring || self.snapshot.verdict.is_none() {
             self.snapshot.verdict = Some(whole);
         }
     }

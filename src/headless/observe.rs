@@ -69,7 +69,7 @@ impl VerdictSource {
                 }
             };
             let now = Observation {
-                verdict: (verdict.limit != Limit::TooShort).then_some(verdict),
+                verdict: (verdict.limit != Limit::Measuring).then_some(verdict),
                 stall: rolling.stall(transfer.number),
             };
             observation.report_changes(&now, &transfer, display);

@@ -156,9 +156,9 @@ fn tell_hops(transfer: &Ended, display: &ProgressDisplay) {
                     Bytes(flow.bytes_in),
                     Bytes(flow.bytes_out),
                     Rate(rate(&flow)),
-                    share(flow.read_blocked_us, &flow),
-                    share(flow.write_blocked_us, &flow),
-                    account.faults.limit.map(|limit| format!(", capped at {}", Rate(limit))).unwrap_or_default(),
+                    share(flow.starved_us, &flow),
+                    share(flow.blocked_us, &flow),
+                    account.faults.limit.map(|limit| format!(", limited to {}", Rate(limit))).unwrap_or_default(),
                     account.moments.as_ref().map(passed).unwrap_or_default(),
                 ));
             }

@@ -207,14 +207,14 @@ fn draw(bar: &ProgressBar, snapshot: &TransferSnapshot) {
     bar.set_position(snapshot.received);
     bar.set_message(match snapshot.phase {
         Phase::Streaming => figures(snapshot),
-        phase => format!("{:<29}", phase.word()),
+        phase => format!("{:<35}", phase.word()),
     });
 }
 
-/// Formats `12.3M/41.2M  41.2M/s  0:35` at a constant width, so that the bar does not move.
+/// Formats `12.3 MB/41.2 MB  41.2 MB/s  0:35` at a constant width, so that the bar does not move.
 fn figures(snapshot: &TransferSnapshot) -> String {
     let size = Bytes(snapshot.size.unwrap_or_default()).to_string();
-    format!("{:>6}/{size:<6} {:>8} {:>6}", Bytes(snapshot.received), Rate(snapshot.rate), Eta(snapshot.eta))
+    format!("{:>8}/{size:<8} {:>10} {:>6}", Bytes(snapshot.received), Rate(snapshot.rate), Eta(snapshot.eta))
 }
 
 /// Formats the result in one line: size, time, rate, integrity, path.
@@ -253,7 +253,7 @@ mod tests {
         };
         assert_eq!(
             final_line(&snapshot),
-            "a.bin: 41200000 bytes in 1.0 s, 41.2M/s, size-checked: --no-verify was given, in out/a.bin"
+            "a.bin: 41200000 bytes in 1.0 s, 41.2 MB/s, size-checked: --no-verify was given, in out/a.bin"
         );
         let there = TransferSnapshot { was_there: true, ..snapshot };
         assert!(final_line(&there).ends_with("was there already as out/a.bin"));

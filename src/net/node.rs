@@ -112,7 +112,7 @@ pub struct Node {
     recent: Mutex<Window<Flow>>,
     /// Beats while somebody holds it, and what it has counted so far, in µs.
     pulse: Mutex<Weak<Pulse>>,
-    late_us: Arc<AtomicU64>,
+    sched_delay_us: Arc<AtomicU64>,
     id: String,
 }
 
@@ -142,7 +142,7 @@ impl Node {
             finished: CancellationToken::new(),
             recent: Mutex::default(),
             pulse: Mutex::default(),
-            late_us: Arc::default(),
+            sched_delay_us: Arc::default(),
             id: random::word(),
         })
     }
@@ -243,9 +243,9 @@ impl Node {
     pub(crate) fn pulse(&self) -> Arc<Pulse> {
         let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
         pulse.upgrade().unwrap_or_else(|| {
-            let late_us = Arc::clone(&self.late_us);
+            let sched_delay_us = Arc::clone(&self.sched_delay_us);
             let started = Arc::new(Pulse::start(self.machine(), move |us| {
-                late_us.fetch_add(us, Relaxed);
+                sched_delay_us.fetch_add(us, Relaxed);
             }));
             *pulse = Arc::downgrade(&started);
             started
@@ -263,7 +263,8 @@ impl Node {
             protocols: vec!["http".into(), "legacy".into()],
             draining: self.draining(),
             faults: self.faults.now(),
-            load: (self.machine().load)().map(|load| Load { late_us: self.late_us.load(Relaxed), ..load }),
+            load: (self.machine().load)()
+                .map(|load| Load { sched_delay_us: self.sched_delay_us.load(Relaxed), ..load }),
             ..NodeSnapshot::default()
         };
         self.registry.fill(&mut snapshot);

@@ -114,15 +114,15 @@ pub struct HopSnapshot {
     /// Bytes per second out, oldest first, four a second, at most `RATE_SAMPLES`.
     pub history: Vec<u64>,
     /// The share of the last second, 0 to 1, that its bodies spent waiting for input; `None` while none moves.
-    pub read_share: Option<f64>,
+    pub starved_share: Option<f64>,
     /// The same for waiting to send.
-    pub write_share: Option<f64>,
+    pub blocked_share: Option<f64>,
     /// The same for being held back by its own cap.
-    pub cap_share: Option<f64>,
+    pub limited_share: Option<f64>,
     /// Its sending sockets together: the largest round trip and window, the sums of all else.
     pub tcp: Option<TcpSnapshot>,
     /// Bytes it holds: received and not yet sent, and those in its kernel queues.
-    pub held: Option<u64>,
+    pub buffered: Option<u64>,
 }
 
 /// How serious a log line is.

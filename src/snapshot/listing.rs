@@ -21,7 +21,7 @@ pub struct Listing {
     #[serde(deserialize_with = "bounded::<MAX_ENTRIES, _, _>")]
     pub entries: Vec<Entry>,
     /// Names behind this page; some may turn out to be nothing that is served.
-    pub more: u64,
+    pub omitted: u64,
     /// The name to ask for what is behind this page with, as `?after=`; in JSON percent-encoded, as it is written
     /// there.
     #[serde(
@@ -59,7 +59,7 @@ impl Listing {
         let folder = &folder[..folder.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1)];
         let listed = self.entries.len();
         self.entries.retain(|entry| entry.is_in(folder));
-        self.more = self.more.saturating_add((listed - self.entries.len()) as u64);
+        self.omitted = self.omitted.saturating_add((listed - self.entries.len()) as u64);
         self.folder = SafeText::from_bytes(folder);
         self
     }
@@ -135,7 +135,7 @@ mod tests {
                 Listing { folder: "/elsewhere".into(), entries: vec![entry(name, path)], ..Listing::default() };
             let folder = folder.map(|folder| FileName::new(folder).unwrap());
             let checked = listing.checked(folder.as_ref());
-            assert_eq!((checked.entries.len(), checked.more), (taken.into(), (!taken).into()), "{name} {path:?}");
+            assert_eq!((checked.entries.len(), checked.omitted), (taken.into(), (!taken).into()), "{name} {path:?}");
             assert_ne!(checked.folder.as_str(), "/elsewhere");
         }
     }
@@ -154,7 +154,7 @@ mod tests {
             let folder = folder.map(|folder| FileName::new(folder.as_bytes()).unwrap());
             let count = entries.len() as u64;
             let checked = Listing { entries, ..Listing::default() }.checked(folder.as_ref());
-            prop_assert_eq!(checked.entries.len() as u64 + checked.more, count);
+            prop_assert_eq!(checked.entries.len() as u64 + checked.omitted, count);
             for entry in &checked.entries {
                 let local = entry.path.local().unwrap();
                 prop_assert!(!local.starts_with(b".") && !local.contains(&b'/') && !local.contains(&0x1b));

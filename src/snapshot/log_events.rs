@@ -50,7 +50,7 @@ mod tests {
             error: None,
             ..again.clone()
         };
-        assert_eq!(resumed.log_events_since(&again), [(Level::Info, "goes on from 8.0M of 41.2M".to_owned())]);
+        assert_eq!(resumed.log_events_since(&again), [(Level::Info, "goes on from 8.0 MB of 41.2 MB".to_owned())]);
         let stands = TransferSnapshot { error: Some("hop 2 (h:1): does not answer".into()), ..resumed.clone() };
         assert_eq!(stands.log_events_since(&resumed), [(Level::Warn, "hop 2 (h:1): does not answer".to_owned())]);
         assert!(stands.log_events_since(&stands).is_empty() && resumed.log_events_since(&stands).is_empty());

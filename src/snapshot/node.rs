@@ -46,7 +46,7 @@ pub struct NodeSnapshot {
     #[serde(deserialize_with = "bounded::<MAX_CONNECTIONS, _, _>")]
     pub connections: Vec<ConnSnapshot>,
     /// Connections left out of the list.
-    pub more: u64,
+    pub omitted: u64,
 }
 
 /// A node's counters since it started; they only grow, `open` apart.
@@ -76,18 +76,18 @@ pub struct Flow {
     /// Body bytes given downstream (a client: written to the disk).
     pub bytes_out: u64,
     /// Time blocked reading from upstream or the disk, in µs.
-    pub read_blocked_us: u64,
+    pub starved_us: u64,
     /// Time blocked writing downstream or to the disk, in µs.
-    pub write_blocked_us: u64,
+    pub blocked_us: u64,
     /// Time held back by the node's own cap, in µs.
-    pub capped_us: u64,
+    pub limited_us: u64,
     /// Time with a body on its way, in µs; the three above are parts of it.
     pub active_us: u64,
     /// Time spent on the digest of what comes in, in µs; a client's alone, for a node has other threads for it.
     pub hash_us: u64,
     /// Time in which this stage was not running when its own timer wanted it to, in µs, whatever else it waited for
     /// meanwhile; a client's alone.
-    pub late_us: u64,
+    pub sched_delay_us: u64,
     /// Time before the body, in µs, and no part of the active time: for so long a node's delay held the reply back, or
     /// a client waited for it.
     pub reply_us: u64,
@@ -100,12 +100,12 @@ pub struct Load {
     /// Processor time of the thread that moves the bodies, in µs.
     pub busy_us: u64,
     /// Time in which that thread was ready to run and others had the processors, in µs.
-    pub starved_us: u64,
+    pub run_delay_us: u64,
     /// Processor time of the whole process, in µs; disks and digests have threads of their own.
     pub process_us: u64,
     /// Time in which that thread was not running when its own timer wanted it to, in µs: stopped, or one of those
     /// above. Counted while somebody follows the node's events.
-    pub late_us: u64,
+    pub sched_delay_us: u64,
 }
 
 /// When what happened to a body, in ms since its request was read, by the node's own clock.
@@ -157,7 +157,7 @@ pub enum ConnState {
     /// The next hop's reply, the digest or the go-ahead is awaited.
     Waiting,
     /// The reply is there, and the delay that was turned on the node holds it back.
-    Held,
+    Delayed,
     /// The body is moving.
     Streaming,
     /// The last byte is out; the peer is expected to close.
@@ -216,7 +216,7 @@ pub struct ConnSnapshot {
     /// Bytes sent downstream that wait in the kernel or on the way.
     pub queued_out: u64,
     /// Its body has moved no byte for so long, in µs.
-    pub still_us: u64,
+    pub idle_us: u64,
     /// What its body did.
     pub flow: Flow,
 }
@@ -263,7 +263,7 @@ pub struct TransferAccount {
     /// Bytes sent downstream that wait in the kernel or on the way.
     pub queued_out: u64,
     /// Its body has moved no byte for so long, in µs.
-    pub still_us: u64,
+    pub idle_us: u64,
     /// When its head, its first byte and its last went out.
     pub moments: Option<Moments>,
 }
@@ -297,14 +297,14 @@ impl NodeSnapshot {
     }
 
     /// Bytes it holds: received and not yet sent, and those in its kernel queues.
-    pub fn held(&self) -> u64 {
-        self.connections.iter().map(ConnSnapshot::held).fold(0, u64::saturating_add)
+    pub fn buffered(&self) -> u64 {
+        self.connections.iter().map(ConnSnapshot::buffered).fold(0, u64::saturating_add)
     }
 }
 
 impl ConnSnapshot {
     /// Bytes that its body has on this node: received and not yet sent, and those in the kernel's queues.
-    pub fn held(&self) -> u64 {
+    pub fn buffered(&self) -> u64 {
         let inside = self.flow.bytes_in.saturating_sub(self.flow.bytes_out);
         inside.saturating_add(self.queued_in).saturating_add(self.queued_out)
     }
@@ -341,9 +341,9 @@ impl Load {
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             busy_us: self.busy_us.saturating_sub(earlier.busy_us),
-            starved_us: self.starved_us.saturating_sub(earlier.starved_us),
+            run_delay_us: self.run_delay_us.saturating_sub(earlier.run_delay_us),
             process_us: self.process_us.saturating_sub(earlier.process_us),
-            late_us: self.late_us.saturating_sub(earlier.late_us),
+            sched_delay_us: self.sched_delay_us.saturating_sub(earlier.sched_delay_us),
         }
     }
 }
@@ -353,12 +353,12 @@ impl Flow {
     pub fn add(&mut self, other: &Self) {
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
-        self.read_blocked_us = self.read_blocked_us.saturating_add(other.read_blocked_us);
-        self.write_blocked_us = self.write_blocked_us.saturating_add(other.write_blocked_us);
-        self.capped_us = self.capped_us.saturating_add(other.capped_us);
+        self.starved_us = self.starved_us.saturating_add(other.starved_us);
+        self.blocked_us = self.blocked_us.saturating_add(other.blocked_us);
+        self.limited_us = self.limited_us.saturating_add(other.limited_us);
         self.active_us = self.active_us.saturating_add(other.active_us);
         self.hash_us = self.hash_us.saturating_add(other.hash_us);
-        self.late_us = self.late_us.saturating_add(other.late_us);
+        self.sched_delay_us = self.sched_delay_us.saturating_add(other.sched_delay_us);
         self.reply_us = self.reply_us.saturating_add(other.reply_us);
     }
 
@@ -367,12 +367,12 @@ impl Flow {
         Self {
             bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),
             bytes_out: self.bytes_out.saturating_sub(earlier.bytes_out),
-            read_blocked_us: self.read_blocked_us.saturating_sub(earlier.read_blocked_us),
-            write_blocked_us: self.write_blocked_us.saturating_sub(earlier.write_blocked_us),
-            capped_us: self.capped_us.saturating_sub(earlier.capped_us),
+            starved_us: self.starved_us.saturating_sub(earlier.starved_us),
+            blocked_us: self.blocked_us.saturating_sub(earlier.blocked_us),
+            limited_us: self.limited_us.saturating_sub(earlier.limited_us),
             active_us: self.active_us.saturating_sub(earlier.active_us),
             hash_us: self.hash_us.saturating_sub(earlier.hash_us),
-            late_us: self.late_us.saturating_sub(earlier.late_us),
+            sched_delay_us: self.sched_delay_us.saturating_sub(earlier.sched_delay_us),
             reply_us: self.reply_us.saturating_sub(earlier.reply_us),
         }
     }
@@ -385,7 +385,7 @@ impl ConnState {
             Self::Head => "head",
             Self::Connecting => "connect",
             Self::Waiting => "wait",
-            Self::Held => "held",
+            Self::Delayed => "delayed",
             Self::Streaming => "stream",
             Self::Lingering => "linger",
             Self::Idle => "idle",

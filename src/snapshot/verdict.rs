@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Limit {
     /// Nothing is moving, or it has not moved for long enough.
     #[default]
-    TooShort,
+    Measuring,
     /// The origin: every stage waits for input, the origin for nothing but itself.
     Origin {
         /// Its number: that of the last hop.
@@ -18,12 +18,12 @@ pub enum Limit {
         part: Part,
     },
     /// This hop's processor: there is input, and room for output, and it does not get round to moving it.
-    Hop {
+    Relay {
         /// Its number, from 1.
         hop: usize,
     },
     /// This stage's own cap.
-    Cap {
+    RateLimit {
         /// Its number, from 1; 0 for the client.
         hop: usize,
         /// Bytes per second.
@@ -67,7 +67,7 @@ pub enum Limit {
         step: SetUp,
     },
     /// A hop that sends no reports stands where the cause would be.
-    Unseen {
+    Unobserved {
         /// The stage before the silent hops, nearer to the client; 0 is the client.
         after: usize,
         /// The stage behind them, nearer to the origin; the origin itself where that is silent too.
@@ -153,7 +153,7 @@ pub struct Verdict {
     /// How far to believe it.
     pub confidence: Confidence,
     /// For how long it has been so, in ms; 0 where a whole life is judged at once.
-    pub held_ms: u64,
+    pub since_ms: u64,
 }
 
 impl Limit {
@@ -161,13 +161,13 @@ impl Limit {
     pub fn stage(&self) -> Option<usize> {
         match *self {
             Self::Origin { hop, .. }
-            | Self::Hop { hop }
-            | Self::Cap { hop, .. }
+            | Self::Relay { hop }
+            | Self::RateLimit { hop, .. }
             | Self::Fault { hop, .. }
             | Self::SetUp { hop, step: SetUp::Delay } => Some(hop),
             Self::Receiver { to, .. } => Some(to),
             Self::Client { .. } => Some(0),
-            Self::TooShort | Self::Link { .. } | Self::Balanced | Self::SetUp { .. } | Self::Unseen { .. } => None,
+            Self::Measuring | Self::Link { .. } | Self::Balanced | Self::SetUp { .. } | Self::Unobserved { .. } => None,
         }
     }
 

@@ -8,7 +8,7 @@ use super::grid::{Column, fixed, growing};
 use super::history::History;
 use crate::route::Protocol;
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, HopSnapshot};
-use crate::units::{Bytes, Eta};
+use crate::units::{Bytes, Count, Eta, Rate};
 
 /// Connections. What goes first when the screen is narrow has the highest last figure.
 pub(crate) const CONNS: [Column; 16] = [
@@ -19,13 +19,13 @@ pub(crate) const CONNS: [Column; 16] = [
     growing("Out peer", 15, 21, 0),
     fixed("State", 6, false, 0),
     fixed("Protocol", 9, false, 13),
-    fixed("In/s", 6, true, 3),
-    fixed("Out/s", 6, true, 1),
-    fixed("Sent", 6, true, 2),
+    fixed("In/s", 8, true, 3),
+    fixed("Out/s", 8, true, 1),
+    fixed("Sent", 8, true, 2),
     fixed("RTT", 4, true, 5),
     fixed("cwnd", 4, true, 10),
-    fixed("Retr", 5, true, 6),
-    fixed("Unsent", 6, true, 11),
+    fixed("Rexmit", 6, true, 6),
+    fixed("Unsent", 8, true, 11),
     fixed("Age", 6, true, 8),
     fixed("Limit", 8, false, 4),
 ];
@@ -95,16 +95,16 @@ pub(crate) const HOPS: [Column; 15] = [
     growing("Node", 15, 40, 0),
     fixed("State", 8, false, 0),
     fixed("Conn", 4, true, 7),
-    fixed("In/s", 6, true, 6),
-    fixed("Out/s", 6, true, 0),
-    fixed("Held", 6, true, 5),
-    growing("Fill", 6, 16, 8),
-    fixed("Bytes", 6, true, 13),
+    fixed("In/s", 8, true, 6),
+    fixed("Out/s", 8, true, 0),
+    fixed("Buffered", 8, true, 5),
+    growing("Fill", 8, 16, 8),
+    fixed("Bytes", 8, true, 13),
     fixed("RTT", 4, true, 4),
-    fixed("Retr", 5, true, 10),
-    fixed("RdWait", 6, true, 11),
-    fixed("WrWait", 6, true, 12),
-    fixed("Limit", 10, false, 3),
+    fixed("Rexmit", 6, true, 10),
+    fixed("Starved", 7, true, 11),
+    fixed("Blocked", 7, true, 12),
+    fixed("Limit", 12, false, 3),
     growing("60 s", 7, 60, 9),
 ];
 
@@ -121,7 +121,7 @@ pub(crate) const NODES: [Column; 14] = [
     fixed("Served", 7, true, 2),
     fixed("Failed", 6, true, 5),
     fixed("Refused", 7, true, 8),
-    fixed("Bytes", 6, true, 6),
+    fixed("Bytes", 8, true, 6),
     growing("Faults", 12, 40, 10),
     growing("Policy", 10, 40, 11),
 ];
@@ -216,8 +216,8 @@ pub(crate) fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot,
         rate(rates.map(|r| r.1)),
         Bytes(conn.flow.bytes_out).to_string(),
         tcp.map_or_else(dash, |tcp| ms(tcp.rtt_us)),
-        tcp.map_or_else(dash, |tcp| count(tcp.cwnd)),
-        tcp.map_or_else(dash, |tcp| count(tcp.retransmits)),
+        tcp.map_or_else(dash, |tcp| Count(tcp.cwnd).to_string()),
+        tcp.map_or_else(dash, |tcp| Count(tcp.retransmits).to_string()),
         tcp.map_or_else(dash, |_| Bytes(conn.queued_out).to_string()),
         age.map_or_else(dash, |age| age.to_string()),
         limit(hop, conn).word().to_owned(),
@@ -245,14 +245,9 @@ pub(crate) fn ms(us: u64) -> String {
     if ms < 99.95 { format!("{ms:.1}") } else { format!("{:.0}", ms.min(9999.0)) }
 }
 
-/// A cap in as few columns as will do: `6M`, `2.5M`, `400K`.
+/// A rate limit in few columns: `6 MB/s`, `2.5 MB/s`, `400 KB/s`.
 pub(crate) fn cap(rate: u64) -> String {
-    Bytes(rate).to_string().replace(".0", "")
-}
-
-/// A number of things, at most five columns wide for less than a billion.
-pub(crate) fn count(n: u64) -> String {
-    if n < 10_000 { n.to_string() } else { Bytes(n).to_string() }
+    Rate(rate).to_string().replace(".0", "")
 }
 
 /// A share as a percentage; a dash where it is not known.
@@ -295,7 +290,7 @@ fn limit(hop: &HopSnapshot, conn: &ConnSnapshot) -> Waits {
         return Waits::Nothing;
     }
     let share = |us: u64| us as f64 / flow.active_us as f64;
-    waits(share(flow.read_blocked_us), share(flow.write_blocked_us), share(flow.capped_us), hop.origin)
+    waits(share(flow.starved_us), share(flow.blocked_us), share(flow.limited_us), hop.origin)
 }
 
 /// Where a stage's time goes: what takes at least half of it.
@@ -317,10 +312,10 @@ impl Waits {
     /// It in a word.
     pub(crate) fn word(self) -> &'static str {
         match self {
-            Self::Cap => "cap",
-            Self::Out => "wait-out",
+            Self::Cap => "limited",
+            Self::Out => "blocked",
             Self::Disk => "disk",
-            Self::In => "wait-in",
+            Self::In => "starved",
             Self::Nothing => "-",
         }
     }
@@ -347,8 +342,7 @@ mod tests {
             [0, 38_210, 99_949, 99_950, 412_000, u64::MAX].map(ms),
             ["0.0", "38.2", "99.9", "100", "412", "9999"]
         );
-        assert_eq!([0, 9_999, 10_000, 123_456].map(count), ["0", "9999", "10.0K", "123.5K"]);
-        assert_eq!([6_000_000, 2_500_000, 400_000].map(cap), ["6M", "2.5M", "400K"]);
+        assert_eq!([6_000_000, 2_500_000, 400_000].map(cap), ["6 MB/s", "2.5 MB/s", "400 KB/s"]);
         assert_eq!([None, Some(0.974), Some(1.2)].map(percent), ["-", "97%", "100%"]);
     }
 

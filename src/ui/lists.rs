@@ -90,7 +90,7 @@ impl Lists {
         self.conns.clear();
         self.conns_in_all = 0;
         for (hop, node) in reports {
-            self.conns_in_all += node.connections.len() as u64 + node.more;
+            self.conns_in_all += node.connections.len() as u64 + node.omitted;
             let number = chain.hops[hop].number.to_string();
             // Those that only read the node's pages come last.
             for pages in [false, true] {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  chainview   1 Chain   2 Connections   …      demo   LIVE   3/3 up    header
-//!  client ◀━━━ 41.2M/s ━━━ 1 :7001 ◀━━━ 41.3M/s ━━━ 2 origin            chain
+//!  client ◀━━━ 41.2 MB/s ━━━ 1 :7001 ◀━━━ 41.3 MB/s ━━━ 2 origin            chain
 //!  ! slowest: …                                                         verdict
 //! ▎ Hops ────────────────────────────────────────────── chain order ──  hop_table
 //!   #  Node                  State     Conn    In/s   Out/s   60 s

@@ -7,9 +7,9 @@ use crate::snapshot::verdict::FaultKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alone {
     /// Nothing moved, or not for long enough.
-    TooShort,
+    Measuring,
     /// Its own cap.
-    Cap,
+    RateLimit,
     /// Another change.
     Fault,
     /// They wait for input: the cause is upstream, or its disk.
@@ -22,13 +22,13 @@ pub enum Alone {
 
 impl Alone {
     /// All there are, in the order of the page.
-    pub const ALL: [Self; 6] = [Self::TooShort, Self::Cap, Self::Fault, Self::Input, Self::Output, Self::Own];
+    pub const ALL: [Self; 6] = [Self::Measuring, Self::RateLimit, Self::Fault, Self::Input, Self::Output, Self::Own];
 
     /// The label's value.
     pub fn word(self) -> &'static str {
         match self {
-            Self::TooShort => "too-short",
-            Self::Cap => "cap",
+            Self::Measuring => "measuring",
+            Self::RateLimit => "rate-limit",
             Self::Fault => "fault",
             Self::Input => "input",
             Self::Output => "output",
@@ -43,12 +43,12 @@ impl Alone {
         // Half of the time is most of it; less than a tenth of a second is no time at all.
         let most = |us: u64, of: u64| us >= of.div_ceil(2);
         match stage.active_fault() {
-            _ if whole < 100_000 => Self::TooShort,
+            _ if whole < 100_000 => Self::Measuring,
             _ if most(flow.reply_us, whole) => Self::Fault,
             Some(FaultKind::Stall) => Self::Fault,
-            _ if most(flow.capped_us, flow.active_us) => Self::Cap,
-            _ if most(flow.read_blocked_us, flow.active_us) => Self::Input,
-            _ if most(flow.write_blocked_us, flow.active_us) => Self::Output,
+            _ if most(flow.limited_us, flow.active_us) => Self::RateLimit,
+            _ if most(flow.starved_us, flow.active_us) => Self::Input,
+            _ if most(flow.blocked_us, flow.active_us) => Self::Output,
             Some(_) => Self::Fault,
             None => Self::Own,
         }
@@ -64,19 +64,19 @@ mod tests {
     #[test]
     fn a_node_names_what_it_waits_for() {
         let of = |read, write, cap, faults| {
-            let (read_blocked_us, write_blocked_us, capped_us) = (read, write, cap);
-            let flow = Flow { read_blocked_us, write_blocked_us, capped_us, active_us: 1_000_000, ..Flow::default() };
+            let (starved_us, blocked_us, limited_us) = (read, write, cap);
+            let flow = Flow { starved_us, blocked_us, limited_us, active_us: 1_000_000, ..Flow::default() };
             Alone::of(&Stage { flow, faults, ..Stage::default() }).word()
         };
         let (none, stall) = (Faults::default(), Faults { stall: true, ..Faults::default() });
         let found = [of(900_000, 0, 0, none), of(0, 600_000, 0, none), of(5, 5, 5, none), of(0, 0, 500_000, none)];
-        assert_eq!(found, ["input", "output", "own", "cap"]);
+        assert_eq!(found, ["input", "output", "own", "rate-limit"]);
         // A stall is counted as a cap.
-        assert_eq!((of(0, 0, 900_000, stall), Alone::of(&Stage::default()).word()), ("fault", "too-short"));
+        assert_eq!((of(0, 0, 900_000, stall), Alone::of(&Stage::default()).word()), ("fault", "measuring"));
         let fragment = Faults { fragment: Some(7), ..Faults::default() };
         assert_eq!([of(9, 9, 0, fragment), of(900_000, 0, 0, fragment)], ["fault", "input"]);
         let held = |reply_us| {
-            let flow = Flow { reply_us, read_blocked_us: 300_000, active_us: 300_000, ..Flow::default() };
+            let flow = Flow { reply_us, starved_us: 300_000, active_us: 300_000, ..Flow::default() };
             Alone::of(&Stage { flow, ..Stage::default() }).word()
         };
         assert_eq!([held(200_000), held(300_000)], ["input", "fault"]);

@@ -56,7 +56,7 @@ pub fn judge(client: &Flow, hops: &[Stage]) -> Verdict {
 /// named, not the one that has no time left for them.
 fn fragmented(verdict: Verdict, told: &[&Stage]) -> Verdict {
     let slow = match verdict.limit {
-        Limit::Hop { hop } | Limit::Origin { hop, part: Part::Processor } => hop,
+        Limit::Relay { hop } | Limit::Origin { hop, part: Part::Processor } => hop,
         Limit::Client { part: Part::Processor } => 0,
         _ => return verdict,
     };
@@ -208,7 +208,7 @@ fn client_is_slow(client: &Look<'_>, share: f64, confidence: Confidence) -> Verd
 
 /// The time is lost within a hop.
 fn own(hop: &Look<'_>, share: f64, confidence: Confidence) -> Verdict {
-    of(Limit::Hop { hop: hop.number }, share, confidence)
+    of(Limit::Relay { hop: hop.number }, share, confidence)
 }
 
 /// Everything waits for the origin, and nothing holds it up.
@@ -236,7 +236,7 @@ fn capped(look: &Look<'_>) -> Option<Verdict> {
     let moved = if look.number == 0 { look.flow.bytes_in } else { look.flow.bytes_out };
     let sent = moved as f64 * 1e6 / look.flow.active_us.max(1) as f64;
     let rate = look.stage.and_then(|stage| stage.faults.limit).unwrap_or(sent as u64);
-    (look.cap >= HIGH).then(|| of(Limit::Cap { hop: look.number, rate }, look.cap, Confidence::High))
+    (look.cap >= HIGH).then(|| of(Limit::RateLimit { hop: look.number, rate }, look.cap, Confidence::High))
 }
 
 fn link(from: &Look<'_>, to: &Look<'_>) -> Verdict {
@@ -260,7 +260,7 @@ fn why(from: &Look<'_>) -> Why {
 }
 
 fn unseen(after: &Look<'_>, before: usize, share: f64) -> Verdict {
-    of(Limit::Unseen { after: after.number, before }, share, Confidence::Fair)
+    of(Limit::Unobserved { after: after.number, before }, share, Confidence::Fair)
 }
 
 fn balanced() -> Verdict {
@@ -268,7 +268,7 @@ fn balanced() -> Verdict {
 }
 
 fn of(limit: Limit, share: f64, confidence: Confidence) -> Verdict {
-    Verdict { limit, share, confidence, held_ms: 0 }
+    Verdict { limit, share, confidence, since_ms: 0 }
 }
 
 impl<'a> Look<'a> {
@@ -285,7 +285,7 @@ impl<'a> Look<'a> {
     }
 
     fn client(flow: &Flow) -> Self {
-        let [read, write, cap] = [flow.read_blocked_us, flow.write_blocked_us, flow.capped_us].map(|us| us as f64);
+        let [read, write, cap] = [flow.starved_us, flow.blocked_us, flow.limited_us].map(|us| us as f64);
         // The counters are read one after the other, so their sum can be a little more than the whole.
         let whole = (flow.active_us as f64).max(read + write + cap).max(1.0);
         Self {
@@ -303,7 +303,7 @@ impl<'a> Look<'a> {
     /// The share of time in which it was not running.
     fn late(&self) -> f64 {
         let load = self.stage.and_then(|stage| stage.load).unwrap_or_default();
-        (self.flow.late_us.max(load.late_us) as f64 / self.flow.active_us.max(1) as f64).min(1.0)
+        (self.flow.sched_delay_us.max(load.sched_delay_us) as f64 / self.flow.active_us.max(1) as f64).min(1.0)
     }
 
     /// It waits to send, and the kernel has something of it to send: a node that was not running when its reader was

@@ -70,7 +70,7 @@ struct Said {
     rtt_us: u64,
     unread: u64,
     /// Its body has moved nothing for so long, in µs; `None` where it has none of ours.
-    still_us: Option<u64>,
+    idle_us: Option<u64>,
 }
 
 /// How far a transfer has come.
@@ -192,8 +192,8 @@ impl Rolling {
     /// The hop whose bodies moved a byte later than those of all others, the one nearest to the client among equals.
     fn moved_last(&self, now_us: u64) -> Option<usize> {
         let moved = |(number, trace): (usize, &Trace)| {
-            let still_us = trace.last.still_us.filter(|_| trace.is_fresh(now_us))?;
-            Some((trace.seen_us.saturating_sub(still_us), std::cmp::Reverse(number)))
+            let idle_us = trace.last.idle_us.filter(|_| trace.is_fresh(now_us))?;
+            Some((trace.seen_us.saturating_sub(idle_us), std::cmp::Reverse(number)))
         };
         (1..).zip(&self.hops).filter_map(moved).max().map(|(_, number)| number.0)
     }
@@ -205,7 +205,7 @@ impl Trace {
             return;
         }
         let capped = streaming(node).filter(|conn| ids.contains(&conn.transfer));
-        self.cap(node.uptime_us, node.faults, capped.map(|conn| (&conn.transfer, conn.flow.capped_us)));
+        self.cap(node.uptime_us, node.faults, capped.map(|conn| (&conn.transfer, conn.flow.limited_us)));
         let all = || node.connections.iter().filter(|conn| ids.contains(&conn.transfer));
         let ours = || streaming(node).filter(|conn| ids.contains(&conn.transfer));
         let flows = all().map(|conn| ((conn.id, false), Evidence { flow: conn.flow, ..Evidence::default() }));
@@ -215,20 +215,20 @@ impl Trace {
             faults: node.faults,
             rtt_us: ours().filter_map(|conn| conn.tcp).map(|tcp| tcp.rtt_us).max().unwrap_or_default(),
             unread: ours().map(|conn| conn.queued_in).max().unwrap_or_default(),
-            still_us: ours().map(|conn| conn.still_us).min(),
+            idle_us: ours().map(|conn| conn.idle_us).min(),
         };
         self.take(flows.chain(sockets), node.load, said, seen_us);
     }
 
     fn account(&mut self, account: &TransferAccount, transfer: &TransferSnapshot, seen_us: u64) {
-        let capped = std::iter::once((&transfer.id, account.flow.capped_us));
+        let capped = std::iter::once((&transfer.id, account.flow.limited_us));
         self.cap(account.uptime_us, account.faults, capped);
         let said = Said {
             uptime_us: account.uptime_us,
             faults: account.faults,
             rtt_us: account.tcp.map_or(0, |tcp| tcp.rtt_us),
             unread: account.queued_in,
-            still_us: Some(account.still_us),
+            idle_us: Some(account.idle_us),
         };
         let counted = std::iter::once((
             (u64::from(transfer.attempt), false),

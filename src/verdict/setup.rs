@@ -1,4 +1,4 @@
-//! What a transfer spent its time on where its body was too short to judge: most of it may have gone by before.
+//! What a transfer spent its time on where its body was too short to measure: most of it may have gone by before.
 
 use super::stage::Stage;
 use crate::snapshot::Flow;
@@ -23,7 +23,7 @@ pub fn judge_set_up(client: &Flow, legs: &[Leg], hops: &[Stage]) -> Option<Verdi
     // Each hop counts by a clock of its own.
     let share = (ms / whole_ms.max(f64::MIN_POSITIVE)).min(1.0);
     let limit = Limit::SetUp { hop, step };
-    (share >= MOST).then_some(Verdict { limit, share, confidence: Confidence::High, held_ms: 0 })
+    (share >= MOST).then_some(Verdict { limit, share, confidence: Confidence::High, since_ms: 0 })
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl Steady {
         let votes = |limit: &Limit| self.findings.iter().filter(|(_, other)| is_same(&other.limit, limit)).count();
         let most = self.findings.iter().map(|(_, verdict)| verdict.limit).max_by_key(votes).unwrap_or_default();
         let span = now_us - self.findings.front().map_or(now_us, |(time, _)| *time);
-        let (part, of) = if self.said.limit == Limit::TooShort { (1, 2) } else { (2, 3) };
+        let (part, of) = if self.said.limit == Limit::Measuring { (1, 2) } else { (2, 3) };
         let enough = votes(&most) * of >= self.findings.len() * part && span >= MEMORY_US / 2;
         if enough && !is_same(&most, &self.said.limit) {
             self.since_us = now_us;
@@ -52,14 +52,14 @@ impl Steady {
                 *part = Part::Either;
             }
         }
-        Verdict { held_ms: (now_us - self.since_us) / 1000, ..self.said }
+        Verdict { since_ms: (now_us - self.since_us) / 1000, ..self.said }
     }
 }
 
 /// The same kind of cause at the same place; a cap that was turned is still the cap, a client the client.
 fn is_same(one: &Limit, other: &Limit) -> bool {
     let place = |limit: &Limit| match *limit {
-        Limit::Cap { hop, .. } => Limit::Cap { hop, rate: 0 },
+        Limit::RateLimit { hop, .. } => Limit::RateLimit { hop, rate: 0 },
         Limit::Client { .. } => Limit::Client { part: Part::Either },
         Limit::Link { from, to, .. } => Limit::Link { from, to, why: Why::Unknown },
         other => other,
@@ -84,28 +84,28 @@ mod tests {
         last
     }
 
-    const A: Limit = Limit::Hop { hop: 2 };
-    const B: Limit = Limit::Cap { hop: 2, rate: 5 };
+    const A: Limit = Limit::Relay { hop: 2 };
+    const B: Limit = Limit::RateLimit { hop: 2, rate: 5 };
 
     #[test]
     fn what_is_new_is_said_within_a_second_and_what_flickers_is_not() {
         let mut steady = Steady::default();
-        assert_eq!(feed(&mut steady, 0, &[A; 4]).limit, Limit::TooShort);
+        assert_eq!(feed(&mut steady, 0, &[A; 4]).limit, Limit::Measuring);
         let said = feed(&mut steady, 400, &[A; 7]);
-        assert_eq!((said.limit, said.held_ms), (A, 500));
+        assert_eq!((said.limit, said.since_ms), (A, 500));
         assert_eq!(feed(&mut steady, 1100, &[B, A, A, B, A, B, A, A, B, A]).limit, A);
         assert_eq!(feed(&mut steady, 2100, &[B; 4]).limit, A);
         let said = feed(&mut steady, 2500, &[B; 6]);
         assert_eq!(said.limit, B);
-        assert!(said.held_ms <= 400, "{said:?}");
+        assert!(said.since_ms <= 400, "{said:?}");
     }
 
     #[test]
     fn a_cap_that_is_turned_is_the_same_cap_at_its_new_rate() {
         let mut steady = Steady::default();
         feed(&mut steady, 0, &[B; 12]);
-        let said = feed(&mut steady, 1200, &[Limit::Cap { hop: 2, rate: 9 }]);
-        assert_eq!((said.limit, said.held_ms), (Limit::Cap { hop: 2, rate: 9 }, 700));
+        let said = feed(&mut steady, 1200, &[Limit::RateLimit { hop: 2, rate: 9 }]);
+        assert_eq!((said.limit, said.since_ms), (Limit::RateLimit { hop: 2, rate: 9 }, 700));
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
         let mut steady = Steady::default();
         assert_eq!(feed(&mut steady, 0, &[disk; 12]).limit, disk);
         let said = feed(&mut steady, 1200, &[client(Part::Processor), disk]);
-        assert_eq!((said.limit, said.held_ms), (either, 800));
+        assert_eq!((said.limit, said.since_ms), (either, 800));
         assert_eq!(feed(&mut steady, 1400, &[disk; 11]).limit, disk);
     }
 
@@ -123,7 +123,7 @@ mod tests {
     fn a_clock_that_starts_again_and_one_that_stands_still_are_borne() {
         let mut steady = Steady::default();
         feed(&mut steady, 5000, &[A; 12]);
-        assert_eq!(steady.feed(0, found(B)).limit, Limit::TooShort);
+        assert_eq!(steady.feed(0, found(B)).limit, Limit::Measuring);
         for _ in 0..1000 {
             steady.feed(0, found(B));
         }

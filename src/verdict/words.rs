@@ -13,45 +13,47 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let percent = (self.share.clamp(0.0, 1.0) * 100.0).round();
         let mut text = match self.limit {
-            Limit::TooShort => return f.pad("too short to judge"),
+            Limit::Measuring => return f.pad("too short to measure"),
             Limit::Balanced => return f.pad("balanced: no stage waits much more than the others"),
-            Limit::Cap { hop, rate } => format!("slowest: {}, capped at {}", bare(hop), Rate(rate)),
+            Limit::RateLimit { hop, rate } => format!("slowest: {}, rate-limited to {}", bare(hop), Rate(rate)),
             Limit::Fault { hop, fault: FaultKind::Delay } => {
-                format!("slowest: hop {hop}, told to hold replies back, as it does {percent}% of the time")
+                format!("slowest: hop {hop}, injected delay, {percent}% of the time")
             }
-            Limit::Fault { hop, fault: FaultKind::Stall } => format!("slowest: hop {hop}, told to send nothing"),
+            Limit::Fault { hop, fault: FaultKind::Stall } => {
+                format!("slowest: hop {hop}, injected stall: it sends nothing")
+            }
             Limit::Fault { hop, fault: FaultKind::Fragment } => {
-                format!("slowest: hop {hop}, told to send in small pieces")
+                format!("slowest: hop {hop}, injected fragmentation: it sends small pieces")
             }
             Limit::Client { part } => {
-                format!("slowest: client, its {}: it keeps hop 1 waiting {percent}% of the time", name(part))
+                format!("slowest: client, its {}: hop 1 is blocked {percent}% of the time", name(part))
             }
             Limit::Origin { hop, part } => {
-                format!("slowest: origin (hop {hop}), its {}: all wait for it {percent}% of the time", name(part))
+                format!("slowest: origin (hop {hop}), its {}: all hops are starved {percent}% of the time", name(part))
             }
-            Limit::Hop { hop } => format!(
-                "slowest: hop {hop}, its processor: what is below it waits {percent}% of the time, it waits for nobody"
-            ),
+            Limit::Relay { hop } => {
+                format!("slowest: hop {hop}, its processor: the next stage is starved {percent}% of the time")
+            }
             Limit::Link { from, to, why } => format!(
-                "slowest: link {from}>{}{}, hop {from} waits to send {percent}% of the time while {} waits for input",
+                "slowest: link {from}>{}{}, hop {from} is blocked {percent}% of the time while {} is starved",
                 if to == 0 { "client".to_owned() } else { to.to_string() },
                 reason(why),
                 the(to),
             ),
             Limit::Receiver { from, to } => {
-                format!("slowest: {}, it does not read: hop {from} waits for it {percent}% of the time", bare(to))
+                format!("slowest: {}, it does not read: hop {from} is blocked {percent}% of the time", bare(to))
             }
             Limit::SetUp { hop, step } => match step {
                 SetUp::Resolve => format!("slowest: looking up the name of hop {hop}, {percent}% of the time"),
                 SetUp::Connect => format!("slowest: the connect to hop {hop}, {percent}% of the time"),
                 SetUp::Delay => format!("slowest: hop {hop}, its injected delay took {percent}% of the time"),
             },
-            Limit::Unseen { after, before } => {
+            Limit::Unobserved { after, before } => {
                 format!("slowest: between {} and hop {before}, where not every hop sends reports", the(after))
             }
         };
-        if self.held_ms >= WORTH_SAYING_MS {
-            text = match self.held_ms / 1000 {
+        if self.since_ms >= WORTH_SAYING_MS {
+            text = match self.since_ms / 1000 {
                 seconds @ 0..60 => format!("{text}, for {seconds} s"),
                 seconds => format!("{text}, for {}", Span(Duration::from_secs(seconds))),
             };
@@ -93,53 +95,47 @@ mod tests {
     #[test]
     fn every_verdict_is_one_sentence_and_survives_json() {
         for (limit, sentence) in [
-            (Limit::TooShort, "too short to judge"),
+            (Limit::Measuring, "too short to measure"),
             (Limit::Balanced, "balanced: no stage waits much more than the others"),
-            (Limit::Cap { hop: 2, rate: 2_000_000 }, "slowest: hop 2, capped at 2.0M/s"),
-            (Limit::Cap { hop: 0, rate: 2_000_000 }, "slowest: client, capped at 2.0M/s"),
-            (Limit::Fault { hop: 3, fault: FaultKind::Stall }, "slowest: hop 3, told to send nothing"),
+            (Limit::RateLimit { hop: 2, rate: 2_000_000 }, "slowest: hop 2, rate-limited to 2.0 MB/s"),
+            (Limit::RateLimit { hop: 0, rate: 2_000_000 }, "slowest: client, rate-limited to 2.0 MB/s"),
+            (Limit::Fault { hop: 3, fault: FaultKind::Stall }, "slowest: hop 3, injected stall: it sends nothing"),
+            (Limit::Fault { hop: 3, fault: FaultKind::Delay }, "slowest: hop 3, injected delay, 88% of the time"),
             (
-                Limit::Fault { hop: 3, fault: FaultKind::Delay },
-                "slowest: hop 3, told to hold replies back, as it does 88% of the time",
+                Limit::Fault { hop: 3, fault: FaultKind::Fragment },
+                "slowest: hop 3, injected fragmentation: it sends small pieces",
             ),
-            (Limit::Fault { hop: 3, fault: FaultKind::Fragment }, "slowest: hop 3, told to send in small pieces"),
             (
                 Limit::Link { from: 3, to: 2, why: Why::Unknown },
-                "slowest: link 3>2, hop 3 waits to send 88% of the time while hop 2 waits for input",
+                "slowest: link 3>2, hop 3 is blocked 88% of the time while hop 2 is starved",
             ),
             (
                 Limit::Link { from: 1, to: 0, why: Why::Congestion },
-                "slowest: link 1>client (full), hop 1 waits to send 88% of the time while the client waits for input",
+                "slowest: link 1>client (full), hop 1 is blocked 88% of the time while the client is starved",
             ),
             (
                 Limit::Origin { hop: 3, part: Part::Disk },
-                "slowest: origin (hop 3), its disk: all wait for it 88% of the time",
+                "slowest: origin (hop 3), its disk: all hops are starved 88% of the time",
             ),
-            (
-                Limit::Hop { hop: 2 },
-                "slowest: hop 2, its processor: what is below it waits 88% of the time, it waits for nobody",
-            ),
+            (Limit::Relay { hop: 2 }, "slowest: hop 2, its processor: the next stage is starved 88% of the time"),
             (
                 Limit::Client { part: Part::Either },
-                "slowest: client, its disk or processor: it keeps hop 1 waiting 88% of the time",
+                "slowest: client, its disk or processor: hop 1 is blocked 88% of the time",
             ),
-            (
-                Limit::Receiver { from: 1, to: 0 },
-                "slowest: client, it does not read: hop 1 waits for it 88% of the time",
-            ),
+            (Limit::Receiver { from: 1, to: 0 }, "slowest: client, it does not read: hop 1 is blocked 88% of the time"),
             (Limit::SetUp { hop: 2, step: SetUp::Connect }, "slowest: the connect to hop 2, 88% of the time"),
             (Limit::SetUp { hop: 2, step: SetUp::Delay }, "slowest: hop 2, its injected delay took 88% of the time"),
             (
-                Limit::Unseen { after: 0, before: 2 },
+                Limit::Unobserved { after: 0, before: 2 },
                 "slowest: between the client and hop 2, where not every hop sends reports",
             ),
         ] {
-            let verdict = Verdict { limit, share: 0.884, confidence: Confidence::Fair, held_ms: 999 };
+            let verdict = Verdict { limit, share: 0.884, confidence: Confidence::Fair, since_ms: 999 };
             assert_eq!(verdict.to_string(), sentence);
             let json = serde_json::to_string(&verdict).unwrap();
             assert_eq!(serde_json::from_str::<Verdict>(&json).unwrap(), verdict, "{json}");
         }
-        let held = Verdict { limit: Limit::Cap { hop: 2, rate: 5 }, held_ms: 12_800, ..Verdict::default() };
-        assert_eq!(held.to_string(), "slowest: hop 2, capped at 5/s, for 12 s");
+        let held = Verdict { limit: Limit::RateLimit { hop: 2, rate: 5 }, since_ms: 12_800, ..Verdict::default() };
+        assert_eq!(held.to_string(), "slowest: hop 2, rate-limited to 5 B/s, for 12 s");
     }
 }

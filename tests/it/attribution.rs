@@ -132,7 +132,7 @@ fn a_chain_of_one_hop_is_judged_while_it_runs() {
         assert!(ended.status.success(), "{}", ended.stderr);
         let sentences: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("slowest:")).collect();
         assert!(
-            !sentences.is_empty() && sentences.iter().all(|line| line.contains("hop 1, capped at 1.0M/s")),
+            !sentences.is_empty() && sentences.iter().all(|line| line.contains("hop 1, rate-limited to 1.0 MB/s")),
             "{sentences:?}"
         );
         scene.clear();

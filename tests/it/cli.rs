@@ -216,7 +216,7 @@ fn a_check_shows_every_leg_and_writes_nothing() {
     let output = run(folder.path(), "--check");
     assert_eq!(code(&output), 0, "{}", err(&output));
     let text = out(&output);
-    assert!(text.starts_with("data.bin: 300000 bytes (300.0K)\n"), "{text}");
+    assert!(text.starts_with("data.bin: 300000 bytes (300.0 KB)\n"), "{text}");
     // What connecting and waiting took, and a bar of when that was.
     let second = text.lines().find(|line| line.starts_with("hop 2 (")).expect("a line for hop 2");
     assert!(second.matches(" ms ").count() == 2 && second.ends_with('#'), "{text}");

@@ -49,11 +49,11 @@ fn pictures_at_the_sizes_people_have() {
 #[test]
 fn what_limits_other_clients_is_said_as_such_and_flagged() {
     let mut data = idle();
-    let limit = Limit::Cap { hop: 2, rate: 5_000_000 };
+    let limit = Limit::RateLimit { hop: 2, rate: 5_000_000 };
     data.others = Some(Verdict { limit, share: 0.9, ..Verdict::default() });
     let screen = Script::new(120, 40, data).screen();
-    assert!(screen.contains("other clients: slowest: hop 2, capped at 5.0M/s"), "{screen}");
-    assert!(screen.contains("!! cap"), "{screen}");
+    assert!(screen.contains("other clients: slowest: hop 2, rate-limited to 5.0 MB/s"), "{screen}");
+    assert!(screen.contains("!! 5 MB/s"), "{screen}");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn rates_of_connections_come_from_two_snapshots() {
     script.see(next);
     let screen = script.screen();
     let line = screen.lines().find(|line| line.contains("127.0.0.1:51812")).unwrap();
-    assert!(line.contains("40.5M   39.9M"), "{line}");
+    assert!(line.contains("40.5 MB   39.9 MB"), "{line}");
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn transfers_say_how_they_ended() {
     for words in [
         "verified: digest equal  blake3:6f1c9a206f1c9a20",
         "hop 2 (127.0.0.1:7002): connection refused, reported by hop 1 after 0.8 ms",
-        "1.31G of it arrived and are kept",
+        "1.31 GB of it arrived and are kept",
         "size-checked: the origin offers no digest",
     ] {
         assert!(screen.contains(words), "{words:?} is missing:\n{screen}");
@@ -159,7 +159,7 @@ fn the_slow_link_is_flagged_and_named() {
     script.chain.verdict =
         Verdict { limit: Limit::Link { from: 3, to: 2, why: Why::Unknown }, share: 0.88, ..Verdict::default() };
     let screen = script.screen();
-    assert!(screen.contains("2 :7002▅ ◀╌╌╌  41.3M/s!╌╌╌ 3 origin█"), "{screen}");
+    assert!(screen.contains("2 :7002▅ ◀╌╌╌  41.3 MB/s!╌╌╌ 3 origin█"), "{screen}");
     assert!(screen.lines().nth(2).unwrap().starts_with(" ! "), "{screen}");
     script.chain.verdict = Verdict::default();
     assert!(
@@ -172,19 +172,19 @@ fn the_slow_link_is_flagged_and_named() {
 fn what_each_stage_holds_is_a_bar_and_a_number_and_its_scale_is_said() {
     let rows = |screen: &str| screen.lines().map(str::to_owned).collect::<Vec<_>>();
     let large = rows(&Script::new(120, 40, streaming()).screen());
-    assert!(large[4].contains("Held  / 4M"), "{large:#?}");
-    for (row, bar) in [(6, "65.0K  ━╌╌╌╌╌"), (7, "2.2M  ━━━━╌╌"), (8, "3.9M  ━━━━━━")]
+    assert!(large[4].contains("Buffered  / 4 MB"), "{large:#?}");
+    for (row, bar) in [(6, "65.0 KB  ━╌╌╌╌╌╌╌"), (7, "2.2 MB  ━━━━━╌╌╌"), (8, "3.9 MB  ━━━━━━━━")]
     {
         assert!(large[row].contains(bar), "{bar}: {large:#?}");
     }
     // Where there is less room the bars on the chain line and the numbers are left, then neither.
     let usual = rows(&Script::new(80, 24, streaming()).screen());
-    assert!(["1 :7001▁", "2 :7002▅", "3 origin█", "█ = 4M"].iter().all(|bar| usual[1].contains(bar)), "{usual:#?}");
-    assert!(usual[3].contains("Held") && usual[6].contains("2.2M"), "{usual:#?}");
+    assert!(["1 :7001▁", "2 :7002▅", "3 origin█", "█=4 MB"].iter().all(|bar| usual[1].contains(bar)), "{usual:#?}");
+    assert!(usual[3].contains("Buffered") && usual[6].contains("2.2 MB"), "{usual:#?}");
     let ascii = rows(&Script::new(80, 24, streaming()).themed(true, Look::Mono).screen());
-    assert!(["1 :7001_", "2 :7002=", "3 origin#", "# = 4M"].iter().all(|bar| ascii[1].contains(bar)), "{ascii:#?}");
+    assert!(["1 :7001_", "2 :7002=", "3 origin#", "#=4 MB"].iter().all(|bar| ascii[1].contains(bar)), "{ascii:#?}");
     let small = Script::new(60, 15, streaming()).screen();
-    assert!(!small.contains("Held") && !small.contains("= 4M"), "{small}");
+    assert!(!small.contains("Buffered") && !small.contains("=4 MB"), "{small}");
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_queue_is_seen_to_grow_on_a_scale_that_grows_with_it() {
     let mut seen = |held: [u64; 3]| {
         script.chain.generation += 1;
         for (hop, held) in script.chain.hops.iter_mut().zip(held) {
-            hop.held = Some(held);
+            hop.buffered = Some(held);
         }
         script.see(script.chain.clone());
         let screen = script.screen();
@@ -212,7 +212,7 @@ fn a_stall_that_was_turned_on_is_named_before_that_nothing_comes() {
     script.chain.transfers[0].stall = Some(stall);
     assert!(script.screen().contains(" ! #1 has stood still for 9.0 s; hop 3 moved data last"));
     script.chain.verdict.limit = Limit::Fault { hop: 3, fault: FaultKind::Stall };
-    assert!(script.screen().contains(" ! slowest: hop 3, told to send nothing"), "{}", script.screen());
+    assert!(script.screen().contains(" ! slowest: hop 3, injected stall: it sends nothing"), "{}", script.screen());
 }
 
 #[test]
@@ -264,8 +264,8 @@ fn no_column_touches_its_neighbour_at_any_width() {
     data.transfers[1].eta = None;
     data.transfers[2].stall = Some(Stall { lasting: Duration::from_secs(3599), last_moved: Some(2) });
     for (hop, figure) in data.hops.iter_mut().zip(wide) {
-        (hop.rate_in, hop.rate_out, hop.held) = (figure, figure, Some(figure));
-        (hop.read_share, hop.write_share) = (Some(1.0), Some(1.0));
+        (hop.rate_in, hop.rate_out, hop.buffered) = (figure, figure, Some(figure));
+        (hop.starved_share, hop.blocked_share) = (Some(1.0), Some(1.0));
         let node = hop.node.as_mut().unwrap();
         node.faults.limit = Some(figure);
         node.totals.flow.bytes_out = figure;
@@ -273,7 +273,7 @@ fn no_column_touches_its_neighbour_at_any_width() {
         node.connections[0].queued_out = figure;
         node.connections[0].flow.bytes_out = figure;
     }
-    let columns = ["916.6K/s", "999.9K/s", "100.0M/s", "streaming, 12", "59:59", "100%", "cap 916.6K"];
+    let columns = ["916.6 KB/s", "999.9 KB/s", "100.0 MB/s", "streaming, 12", "59:59", "100%", "limit 916.6 KB/s"];
     for width in 60..=200 {
         let mut script = Script::new(width, 40, data.clone());
         let mut next = data.clone();

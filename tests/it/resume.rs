@@ -75,10 +75,11 @@ fn what_limits_a_further_try_is_said_while_it_runs() {
     scene.kill(2);
     scene.until("it is tried again", || client.said().contains("trying again"));
     scene.start(2);
-    scene.until("it is said", || client.said().contains(&format!("{NAME}: slowest: hop 2, capped at 800.0K/s")));
+    scene
+        .until("it is said", || client.said().contains(&format!("{NAME}: slowest: hop 2, rate-limited to 800.0 KB/s")));
     client.signal(Signal::INT);
     let ended = client.wait();
-    assert_eq!((ended.status.signal(), &ended.transfer["verdict"]["limit"]), (Some(2), &"cap".into()));
+    assert_eq!((ended.status.signal(), &ended.transfer["verdict"]["limit"]), (Some(2), &"rate-limit".into()));
 }
 
 #[test]

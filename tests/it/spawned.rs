@@ -217,11 +217,11 @@ async fn a_capped_hop_is_what_the_verdict_names() {
         loop {
             let now_us = began.elapsed().as_micros() as u64;
             // A client that does nothing but wait for input.
-            let flow = Flow { bytes_in: now_us, read_blocked_us: now_us, active_us: now_us, ..Flow::default() };
+            let flow = Flow { bytes_in: now_us, starved_us: now_us, active_us: now_us, ..Flow::default() };
             let transfer =
                 TransferSnapshot { id: id.short().into(), phase: Phase::Streaming, flow, ..Default::default() };
             let verdict = rolling.see(now_us, &watcher.hops(), &[transfer]);
-            if verdict.limit == (Limit::Cap { hop: 2, rate: 5_000_000 }) {
+            if verdict.limit == (Limit::RateLimit { hop: 2, rate: 5_000_000 }) {
                 return verdict;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -229,7 +229,7 @@ async fn a_capped_hop_is_what_the_verdict_names() {
     };
     let waited = tokio::time::timeout(Duration::from_secs(5), named).await;
     let verdict = waited.unwrap_or_else(|_| panic!("{:?}", watcher.hops()));
-    assert_eq!((verdict.to_string().as_str(), verdict.held_ms), ("slowest: hop 2, capped at 5.0M/s", 0));
+    assert_eq!((verdict.to_string().as_str(), verdict.since_ms), ("slowest: hop 2, rate-limited to 5.0 MB/s", 0));
     reading.abort();
     supervisor.stop_all().await;
 }

@@ -68,7 +68,7 @@ fn first_steps(columns: u16, rows: u16) {
     assert!(screen.contains(&format!("blake3:{}", &digest[..16])), "{screen}");
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
     leave(&mut terminal);
-    terminal.shows(&["1 done (3.0M), 0 failed", "data.bin"]);
+    terminal.shows(&["1 done (3.0 MB), 0 failed", "data.bin"]);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn the_screen_follows_the_size_of_its_terminal() {
     let chain = Chain::new(3, 400_000);
     let mut terminal = up(&chain, "--limit 2=200K", 120, 40);
     terminal.keys("f");
-    terminal.shows(&["1 active", "capped at 200.0K/s"]);
+    terminal.shows(&["1 active", "limited to 200.0 KB/s"]);
     for (columns, rows) in [(80, 24), (60, 15), (20, 3), (1, 1), (140, 50)] {
         terminal.resize(columns, rows);
         terminal.until("something drawn", |screen| !screen.contents().trim().is_empty());
@@ -115,9 +115,9 @@ fn the_screen_follows_the_size_of_its_terminal() {
 fn the_demo_starts_by_itself_and_names_its_cap() {
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::start(chainview(folder.path(), "--demo"), 80, 24);
-    terminal.shows(&["3/3 up", "1 running", "! slowest: hop 2, capped at 6.0M/s", "x cancel"]);
-    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, capped at 6.0M/s", "verified: digest equal"]);
+    terminal.shows(&["3/3 up", "1 running", "! slowest: hop 2, rate-limited to 6.0 MB/s", "x cancel"]);
+    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, rate-limited to 6.0 MB/s", "verified: digest equal"]);
     leave(&mut terminal);
-    let rest = terminal.shows(&["1 done (24.0M), 0 failed"]);
+    let rest = terminal.shows(&["1 done (24.0 MB), 0 failed"]);
     assert!(!rest.contains("/tmp"), "the demo's folder is gone by now:\n{rest}");
 }

@@ -63,9 +63,9 @@ pub(super) fn folder(folder: Option<&FileName>, listing: &Listing) -> Result<Str
     }
     match &listing.next {
         Some(next) => {
-            writeln!(page, "<a rel=\"next\" href=\"?after={}\">{} more</a>", encode_name(next), listing.more)?;
+            writeln!(page, "<a rel=\"next\" href=\"?after={}\">{} more</a>", encode_name(next), listing.omitted)?;
         }
-        None if listing.more > 0 => writeln!(page, "{} more that have no room here", listing.more)?,
+        None if listing.omitted > 0 => writeln!(page, "{} more that have no room here", listing.omitted)?,
         None => {}
     }
     page.push_str("</pre>\n</body>\n</html>\n");
@@ -126,7 +126,7 @@ mod tests {
             "gr\u{fc}n".as_bytes(),
         ];
         let entries = names.iter().map(|name| entry("d <x>/", name, false)).collect();
-        let listing = Listing { entries, more: 3, ..Listing::default() };
+        let listing = Listing { entries, omitted: 3, ..Listing::default() };
         let of = FileName::new(b"d <x>").unwrap();
         let page = folder(Some(&of), &listing).unwrap();
         // The tags are those of the page and no others.
@@ -142,7 +142,7 @@ mod tests {
             assert_eq!(decode_name(link).unwrap().as_bytes(), name);
         }
         assert!(page.contains("<title>/files/d &lt;x&gt;/</title>") && page.contains("3 more"), "{page}");
-        let listing = Listing { more: 3, next: FileName::new(b"a\"?b").ok(), ..Listing::default() };
+        let listing = Listing { omitted: 3, next: FileName::new(b"a\"?b").ok(), ..Listing::default() };
         let page = folder(None, &listing).unwrap();
         assert!(page.contains("<a rel=\"next\" href=\"?after=a%22%3Fb\">3 more</a>"), "{page}");
     }

@@ -44,7 +44,7 @@ const STATES: [ConnState; 8] = [
     ConnState::Head,
     ConnState::Connecting,
     ConnState::Waiting,
-    ConnState::Held,
+    ConnState::Delayed,
     ConnState::Streaming,
     ConnState::Lingering,
     ConnState::Idle,
@@ -95,7 +95,7 @@ fn describe(metrics: &mut Registry, snapshot: &NodeSnapshot) {
     metrics.register_with_unit("uptime", "Time since the node started", Unit::Seconds, uptime);
     let lost = ConstCounter::new(LOG_LINES_LOST.load(Relaxed));
     metrics.register("log_lines_dropped", "Lines of the process's log that were dropped", lost);
-    metrics.register("draining", "1 while the node takes no new work", ConstGauge::new(u32::from(snapshot.draining)));
+    metrics.register("draining", "1 while the node drains", ConstGauge::new(u32::from(snapshot.draining)));
     count_faults(metrics, snapshot.faults);
 }
 
@@ -133,7 +133,7 @@ fn count_connections(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapsho
     metrics.register("connections", "Connections open now, by what they do", Series(open.into()));
     metrics.register("connections_accepted", "Connections accepted", ConstCounter::new(totals.accepted));
     let refused = ConstCounter::new(totals.refused);
-    metrics.register("connections_refused", "Connections turned away for want of room", refused);
+    metrics.register("connections_refused", "Connections refused because the node was full", refused);
     let evicted = ConstCounter::new(node.registry.evicted());
     metrics.register("connections_evicted", "Idle connections closed to make room", evicted);
     metrics.register("requests_served", "File requests answered with a file", ConstCounter::new(totals.served));
@@ -149,14 +149,14 @@ fn count_bodies(metrics: &mut Registry, flow: &Flow) {
     metrics.register_with_unit("received", "Body bytes read from upstream or disk", Unit::Bytes, bytes(flow.bytes_in));
     metrics.register_with_unit("sent", "Body bytes sent downstream", Unit::Bytes, bytes(flow.bytes_out));
     let kinds = [
-        ("read", flow.read_blocked_us),
-        ("write", flow.write_blocked_us),
-        ("cap", flow.capped_us),
-        ("delay", flow.reply_us),
+        ("starved", flow.starved_us),
+        ("blocked", flow.blocked_us),
+        ("limited", flow.limited_us),
+        ("delayed", flow.reply_us),
     ];
     let blocked = Series(kinds.map(|(kind, us)| (label("kind", kind), ConstCounter::new(us as f64 / 1e6))).into());
-    let help = "Time bodies waited to read, to write, for the node's own cap, or for its delay before they began";
-    metrics.register_with_unit("blocked", help, Unit::Seconds, blocked);
+    let help = "Time bodies were starved of input, blocked on output, rate-limited, or delayed before they began";
+    metrics.register_with_unit("wait", help, Unit::Seconds, blocked);
     let active = ConstCounter::new(flow.active_us as f64 / 1e6);
     metrics.register_with_unit("active", "Time with a body on its way", Unit::Seconds, active);
 }
@@ -166,13 +166,13 @@ fn count_evidence(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) 
     if let Some(load) = snapshot.load {
         let seconds = |us: u64| ConstCounter::new(us as f64 / 1e6);
         let help = "Processor time of the process";
-        metrics.register_with_unit("processor", help, Unit::Seconds, seconds(load.process_us));
-        let help = "Time the thread that moves bodies was ready to run and had no processor";
-        metrics.register_with_unit("starved", help, Unit::Seconds, seconds(load.starved_us));
+        metrics.register_with_unit("process_cpu", help, Unit::Seconds, seconds(load.process_us));
+        let help = "Time the thread that moves bodies was ready to run but had no processor";
+        metrics.register_with_unit("run_delay", help, Unit::Seconds, seconds(load.run_delay_us));
     }
     let gauge = |bytes: u64| ConstGauge::new(bytes as f64);
     let help = "Body bytes received and not known to have arrived at the next stage";
-    metrics.register_with_unit("held", help, Unit::Bytes, gauge(snapshot.held()));
+    metrics.register_with_unit("buffered", help, Unit::Bytes, gauge(snapshot.buffered()));
     let unread = snapshot.connections.iter().map(|conn| conn.queued_in).sum();
     metrics.register_with_unit(
         "queued_in",

@@ -54,7 +54,7 @@ enum Page {
 #[derive(Serialize)]
 struct Connections {
     connections: Vec<ConnSnapshot>,
-    more: u64,
+    omitted: u64,
 }
 
 /// Answers a request for one of this node's own pages.
@@ -133,13 +133,13 @@ async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>, peer
         Page::Node => {
             // Who the node is and how much it does; the list has a page of its own.
             let mut snapshot = node.snapshot();
-            snapshot.more += snapshot.connections.len() as u64;
+            snapshot.omitted += snapshot.connections.len() as u64;
             snapshot.connections.clear();
             json(node, &snapshot)
         }
         Page::Connections => {
             let snapshot = node.snapshot();
-            json(node, &Connections { connections: snapshot.connections, more: snapshot.more })
+            json(node, &Connections { connections: snapshot.connections, omitted: snapshot.omitted })
         }
         Page::Transfer(id) => match node.account(*id) {
             Some(account) => json(node, &account),

@@ -107,13 +107,13 @@ async fn every_page_says_what_it_should() {
     let (status, body) = get(site.address, "/v1/node", &[]).await;
     let snapshot: NodeSnapshot = serde_json::from_str(&body).unwrap();
     assert_eq!(
-        (status, snapshot.node.as_str().is_empty(), snapshot.connections.len(), snapshot.more),
+        (status, snapshot.node.as_str().is_empty(), snapshot.connections.len(), snapshot.omitted),
         (200, false, 0, 1)
     );
     assert_eq!(snapshot.policy.as_str(), "relays to loopback");
     let (status, body) = get(site.address, "/v1/connections", &[]).await;
     assert_eq!(status, 200);
-    assert!(body.starts_with("{\"connections\":[{") && body.ends_with("\"more\":0}"), "{body}");
+    assert!(body.starts_with("{\"connections\":[{") && body.ends_with("\"omitted\":0}"), "{body}");
     assert_eq!(get(site.address, "/healthz", &[]).await, (200, "ok\n".to_owned()));
     site.node.drain().begin();
     assert_eq!(get(site.address, "/healthz", &[]).await, (503, "draining\n".to_owned()));

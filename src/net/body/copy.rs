@@ -332,11 +332,11 @@ mod tests {
         let (mut reader, _client) = duplex(10);
         let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut Early::Discard).await;
         assert!(matches!(ended, Err(PumpError::Idle(_))), "{ended:?}");
-        assert_eq!(meter.flow(clock.now_us()).read_blocked_us, IDLE.as_micros() as u64);
+        assert_eq!(meter.flow(clock.now_us()).starved_us, IDLE.as_micros() as u64);
         let mut source = &[0; 100][..];
         let ended = pump(&mut source, &mut reader, 100, pace(&meter, clock), &mut Early::Discard).await;
         assert!(matches!(ended, Err(PumpError::Stalled(_))), "{ended:?}");
-        assert!(meter.flow(clock.now_us()).write_blocked_us >= STALL.as_micros() as u64);
+        assert!(meter.flow(clock.now_us()).blocked_us >= STALL.as_micros() as u64);
     }
 
     #[tokio::test(start_paused = true)]

@@ -222,7 +222,7 @@ mod tests {
         let (sent, got) = tokio::join!(scene.send(reader), all(client));
         sent.unwrap();
         let flow = scene.meter.flow(scene.clock.now_us());
-        assert!((1_950_000..2_100_000).contains(&flow.capped_us), "{flow:?}");
+        assert!((1_950_000..2_100_000).contains(&flow.limited_us), "{flow:?}");
         assert!(got == scene.content);
     }
 
@@ -317,7 +317,7 @@ mod tests {
         };
         let (sent, got, ()) = tokio::join!(scene.send(reader), all(client), release);
         sent.unwrap();
-        let capped = scene.meter.flow(scene.clock.now_us()).capped_us;
+        let capped = scene.meter.flow(scene.clock.now_us()).limited_us;
         assert!(got == scene.content && capped >= (STALL / 2).as_micros() as u64, "{capped}");
 
         let scene = Scene::new(100_000, &[FaultChange::Stall(true)]);

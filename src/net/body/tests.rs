@@ -177,7 +177,7 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
         received.drain(..head.len());
     }
     meter.end(clock.now_us());
-    let Flow { bytes_in, bytes_out, read_blocked_us, write_blocked_us, .. } = meter.flow(clock.now_us());
+    let Flow { bytes_in, bytes_out, starved_us, blocked_us, .. } = meter.flow(clock.now_us());
     let ended = match sent {
         Ok(()) => "whole",
         Err(PumpError::Short { .. }) => "short",
@@ -191,8 +191,8 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     let flow = if matches!(ending, Ending::Deaf) { (0, 0) } else { (bytes_in, bytes_out) };
     let limit = limit.as_micros() as u64;
     let waited = match ended {
-        "idle" => read_blocked_us >= limit,
-        "stalled" => write_blocked_us >= limit,
+        "idle" => starved_us >= limit,
+        "stalled" => blocked_us >= limit,
         _ => true,
     };
     Outcome { ended, received, flow, waited }

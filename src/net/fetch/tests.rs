@@ -386,7 +386,7 @@ async fn a_cap_holds_a_body_back_until_somebody_lifts_it() {
     let (cap, mut news) = (scene.job.cap.clone(), scene.progress.subscribe());
     let lifted = async {
         let held =
-            news.wait_for(|snapshot| snapshot.received > 0 && snapshot.flow.capped_us > 0).await.unwrap().clone();
+            news.wait_for(|snapshot| snapshot.received > 0 && snapshot.flow.limited_us > 0).await.unwrap().clone();
         cap.set(None);
         held
     };

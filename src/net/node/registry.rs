@@ -185,7 +185,7 @@ impl Registry {
         snapshot.totals = self.totals();
         let conns: Vec<Arc<Conn>> = lock(&self.live).values().cloned().collect();
         snapshot.connections = conns.iter().take(MAX_CONNECTIONS).map(|conn| conn.snapshot(self.clock)).collect();
-        snapshot.more = (conns.len() - snapshot.connections.len()) as u64;
+        snapshot.omitted = (conns.len() - snapshot.connections.len()) as u64;
     }
 }
 

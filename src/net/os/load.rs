@@ -12,7 +12,7 @@ pub(crate) fn load() -> Option<Load> {
     let (busy_ns, starved_ns) = parse(&std::fs::read_to_string(SCHEDSTAT).ok()?)?;
     let process = clock_gettime(ClockId::ProcessCPUTime);
     let process_us = process.tv_sec as u64 * 1_000_000 + process.tv_nsec as u64 / 1000;
-    Some(Load { busy_us: busy_ns / 1000, starved_us: starved_ns / 1000, process_us, late_us: 0 })
+    Some(Load { busy_us: busy_ns / 1000, run_delay_us: starved_ns / 1000, process_us, sched_delay_us: 0 })
 }
 
 fn parse(text: &str) -> Option<(u64, u64)> {

@@ -54,22 +54,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_what_was_missed_counts_and_only_while_it_beats() {
         let sum = Arc::new(AtomicU64::new(0));
-        let (late_us, counted) = (|| sum.load(Relaxed), Arc::clone(&sum));
+        let (sched_delay_us, counted) = (|| sum.load(Relaxed), Arc::clone(&sum));
         let pulse = Pulse::start(Machine::default(), move |us| {
             counted.fetch_add(us, Relaxed);
         });
         sleep(Duration::from_secs(2)).await;
-        assert_eq!(late_us(), 0);
+        assert_eq!(sched_delay_us(), 0);
         // Nothing runs while the clock is advanced in one step, as in a process that was stopped.
         for _ in 0..10 {
             advance(Duration::from_millis(200)).await;
             sleep(Duration::from_millis(1)).await;
         }
-        assert!((1_700_000..2_000_000).contains(&late_us()), "{}", late_us());
+        assert!((1_700_000..2_000_000).contains(&sched_delay_us()), "{}", sched_delay_us());
         drop(pulse);
-        let before = late_us();
+        let before = sched_delay_us();
         advance(Duration::from_secs(1)).await;
         sleep(Duration::from_secs(1)).await;
-        assert_eq!(late_us(), before);
+        assert_eq!(sched_delay_us(), before);
     }
 }

@@ -45,7 +45,7 @@ pub async fn hold_back(node: &Node, job: &JobGuard<'_>) {
         return;
     }
     let (meter, clock) = (&job.job().meter, node.registry.clock());
-    job.set_state(ConnState::Held);
+    job.set_state(ConnState::Delayed);
     meter.wait(Wait::Reply, clock.now_us());
     node.faults.hold_back().await;
     meter.resume(|| clock.now_us());

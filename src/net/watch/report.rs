@@ -108,11 +108,11 @@ impl HopState {
         };
         let node = self.node.as_ref();
         HopSnapshot {
-            read_share: share(|flow| flow.read_blocked_us),
-            write_share: share(|flow| flow.write_blocked_us),
-            cap_share: share(|flow| flow.capped_us),
+            starved_share: share(|flow| flow.starved_us),
+            blocked_share: share(|flow| flow.blocked_us),
+            limited_share: share(|flow| flow.limited_us),
             tcp: node.and_then(NodeSnapshot::tcp),
-            held: node.map(NodeSnapshot::held),
+            buffered: node.map(NodeSnapshot::buffered),
             ..HopSnapshot::default()
         }
     }
@@ -127,7 +127,7 @@ impl HopState {
 
 /// True if two reports look different; time passes in all of them, and we ourselves read pages.
 fn differs(before: &NodeSnapshot, after: &NodeSnapshot) -> bool {
-    let told = |node: &NodeSnapshot| (node.totals, node.more, node.draining, node.faults, node.node.clone());
+    let told = |node: &NodeSnapshot| (node.totals, node.omitted, node.draining, node.faults, node.node.clone());
     told(before) != told(after) || !shown(before).eq(shown(after))
 }
 
@@ -158,7 +158,7 @@ mod tests {
         let hop = state.copy(0, &Hop::parse_element("h:1").unwrap(), true, now);
         assert_eq!((hop.rate_in, hop.rate_out, hop.history.as_slice()), (4000, 4000, &[4000][..]));
         assert_eq!((state.flow(now).bytes_in, state.flow(now).active_us), (4000, 1_000_000));
-        assert_eq!((hop.read_share, hop.held, hop.tcp), (Some(0.0), Some(0), None));
+        assert_eq!((hop.starved_share, hop.buffered, hop.tcp), (Some(0.0), Some(0), None));
         let later = now + Duration::from_secs(2);
         assert_eq!(state.flow(later), Flow::default());
         state.sample(later);
@@ -171,12 +171,12 @@ mod tests {
             let mut state = HopState::default();
             let now = Instant::now();
             state.report(node(0, 0), now);
-            let write_blocked_us = active_us * 84 / 100;
-            let flow = Flow { bytes_out: 372_100, active_us, write_blocked_us, ..Flow::default() };
+            let blocked_us = active_us * 84 / 100;
+            let flow = Flow { bytes_out: 372_100, active_us, blocked_us, ..Flow::default() };
             let totals = Totals { flow, ..Totals::default() };
             state.report(NodeSnapshot { uptime_us: 1_000_000, totals, ..NodeSnapshot::default() }, now);
             let hop = state.copy(0, &Hop::parse_element("h:1").unwrap(), true, now);
-            assert_eq!((hop.rate_out, hop.write_share), (372_100, share));
+            assert_eq!((hop.rate_out, hop.blocked_share), (372_100, share));
         }
     }
 
@@ -216,7 +216,7 @@ mod tests {
             let mut time = 0;
             for (claim, bytes, near) in claims {
                 time = if near { time + claim % 20_000 } else { claim };
-                let flow = Flow { read_blocked_us: claim, active_us: bytes, ..node(0, bytes).totals.flow };
+                let flow = Flow { starved_us: claim, active_us: bytes, ..node(0, bytes).totals.flow };
                 let totals = Totals { flow, ..Totals::default() };
                 state.report(NodeSnapshot { uptime_us: time, totals, ..NodeSnapshot::default() }, Instant::now());
                 state.sample(Instant::now());

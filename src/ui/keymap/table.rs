@@ -134,14 +134,14 @@ pub(crate) static TABLE: &[Binding] = &[
         .says(Look, "hold the picture; the header says for how long", Left("freeze", "freeze")),
     bind("palette", ANY, &[":"], Action::View(ViewAction::Palette))
         .says(Look, "all that can be done, by name", Left("commands", "cmds")),
-    bind("cap", OF_XFERS, &["b"], Action::Transfer(TransferAction::AskCap))
-        .says(Transfers, "cap the marked transfer", Left("cap", "cap")).when(|s, c| s.cappable(c).is_some()),
-    bind("cap-less", OF_XFERS, &["["], Action::Transfer(TransferAction::CapBy(-1)))
-        .says(Transfers, "a tenth less for the marked transfer", Nowhere).when(|s, c| s.cappable(c).is_some()),
-    bind("cap-more", OF_XFERS, &["]"], Action::Transfer(TransferAction::CapBy(1)))
-        .says(Transfers, "a tenth more, where it has a cap", Nowhere).when(|s, c| s.capped(c).is_some()),
-    bind("cap-none", OF_XFERS, &["0"], Action::Transfer(TransferAction::NoCap))
-        .says(Transfers, "lift its cap", Nowhere).when(|s, c| s.capped(c).is_some()),
+    bind("limit", OF_XFERS, &["b"], Action::Transfer(TransferAction::AskCap))
+        .says(Transfers, "limit the rate of the selected transfer", Left("limit", "limit")).when(|s, c| s.cappable(c).is_some()),
+    bind("limit-lower", OF_XFERS, &["["], Action::Transfer(TransferAction::CapBy(-1)))
+        .says(Transfers, "lower its rate limit by a tenth", Nowhere).when(|s, c| s.cappable(c).is_some()),
+    bind("limit-raise", OF_XFERS, &["]"], Action::Transfer(TransferAction::CapBy(1)))
+        .says(Transfers, "raise its rate limit by a tenth", Nowhere).when(|s, c| s.capped(c).is_some()),
+    bind("limit-none", OF_XFERS, &["0"], Action::Transfer(TransferAction::NoCap))
+        .says(Transfers, "remove its rate limit", Nowhere).when(|s, c| s.capped(c).is_some()),
     bind("queue-later", XFERS, &["J"], Action::Transfer(TransferAction::Reorder(1)))
         .says(Transfers, "let a queued transfer wait longer", Left("later", "later")).when(|s, c| s.reorderable(c, 1).is_some()),
     bind("queue-sooner", XFERS, &["K"], Action::Transfer(TransferAction::Reorder(-1)))
@@ -151,7 +151,7 @@ pub(crate) static TABLE: &[Binding] = &[
         .says(Nodes, "stop the marked hop's node and start it anew", Left("restart node", "restart"))
         .when(|s, c| s.restartable(c).is_some()),
     bind("faults", OF_NODES, &["!"], Action::Node(NodeAction::Faults))
-        .says(Nodes, "the marked hop's faults: cap, delay, stall and others", Left("faults", "faults"))
+        .says(Nodes, "the selected hop's faults: limit, delay, stall and others", Left("faults", "faults"))
         .when(|s, c| s.turnable(c).is_some()),
     bind("drain-node", OF_NODES, &["d"], Action::Node(NodeAction::DrainNode))
         .says(Nodes, "have the marked hop's node take no new work", Left("drain", "drain"))

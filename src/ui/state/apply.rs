@@ -150,7 +150,7 @@ impl UiState {
                 let from = asked.map_or(transfer.cap.unwrap_or(transfer.rate), |(_, rate, _)| rate).max(1);
                 let step = (from / 10).max(1);
                 let rate = if tenths < 0 { from - step.min(from - 1) } else { from.saturating_add(step) };
-                self.notice = Some(format!("cap of #{}: {}", transfer.number, Rate(rate)));
+                self.notice = Some(format!("rate limit of #{}: {}", transfer.number, Rate(rate)));
                 return Some(Command::CapTransfer { number: transfer.number, rate: Some(rate) });
             }
             TransferAction::NoCap => {

@@ -79,7 +79,7 @@ impl Prompt {
         match self.ask {
             Ask::Name => "fetch which file?".to_owned(),
             Ask::Filter(_) => "filter".to_owned(),
-            Ask::Cap(number) => format!("cap of #{number}, such as 400K or none?"),
+            Ask::Cap(number) => format!("rate limit of #{number}, such as 400K or none?"),
             Ask::Attach => "watch which node, HOST PORT?".to_owned(),
             Ask::FaultChange { hop, at } => {
                 let change = FAULTS.get(at).map_or("", |change| change.name());
@@ -244,7 +244,7 @@ impl Knob {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Limit => "cap",
+            Self::Limit => "limit",
             Self::Delay => "delay",
             Self::Jitter => "jitter",
             Self::Stall => "stall",

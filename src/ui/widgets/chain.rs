@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
-use crate::ui::fill::held;
+use crate::ui::fill::buffered;
 use crate::ui::paint::{Row, width};
 use crate::ui::state::UiState;
 use crate::ui::theme::Tone;
@@ -50,7 +50,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
     if detail != Detail::Bare {
         let full = theme.glyphs.bars[theme.glyphs.bars.len() - 1];
-        row.put_right(&format!("  {full} = {} ", state.history().scale.name()), theme.style(Tone::Dim));
+        row.put_right(&format!(" {full}={} ", state.history().scale.name()), theme.style(Tone::Dim));
     }
 }
 
@@ -65,7 +65,7 @@ fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, detail: Detail, row
         return;
     }
     let bars = &state.theme.glyphs.bars;
-    let height = held(data, stage).map_or(0, |held| state.history().scale.parts(held, bars.len()));
+    let height = buffered(data, stage).map_or(0, |buffered| state.history().scale.parts(buffered, bars.len()));
     row.put(height.checked_sub(1).map_or(" ", |at| bars[at]), state.theme.style(Tone::Flow));
 }
 
@@ -104,14 +104,14 @@ fn link(state: &UiState, data: &ChainSnapshot, index: usize, detail: Detail, row
     row.skip(1).put(g.arrow, style);
     match detail {
         Detail::Full => {
-            row.repeat(line, 3, style).skip(1).cell_right(8, &figure, style);
+            row.repeat(line, 3, style).skip(1).cell_right(10, &figure, style);
             row.put(flag, theme.style(Tone::Warn)).repeat(line, 3, style);
         }
         Detail::Names | Detail::Numbers => {
-            row.put(line, style).cell_right(6, &figure, style).put(if guilty { "!" } else { line }, style);
+            row.put(line, style).cell_right(8, &figure, style).put(if guilty { "!" } else { line }, style);
         }
         Detail::Rates => {
-            row.cell_right(6, &figure, style);
+            row.cell_right(8, &figure, style);
         }
         Detail::Bare => {}
     }
@@ -149,9 +149,9 @@ fn short_name(hop: &HopSnapshot) -> String {
 
 fn needed(data: &ChainSnapshot, detail: Detail) -> u16 {
     let link = match detail {
-        Detail::Full => 18,
-        Detail::Names | Detail::Numbers => 10,
-        Detail::Rates => 8,
+        Detail::Full => 20,
+        Detail::Names | Detail::Numbers => 12,
+        Detail::Rates => 10,
         Detail::Bare => 2,
     };
     let fill = u16::from(detail != Detail::Bare);

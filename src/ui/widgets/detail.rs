@@ -12,12 +12,12 @@ use crate::snapshot::timing::{self, Step};
 use crate::snapshot::{
     ChainSnapshot, ConnSnapshot, HopLink, HopSnapshot, Integrity, Phase, TcpSnapshot, TransferSnapshot,
 };
-use crate::ui::columns::{self, count, dash, ms, percent, rate};
+use crate::ui::columns::{self, dash, ms, percent};
 use crate::ui::focus::Panel;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::UiState;
 use crate::ui::theme::Tone;
-use crate::units::{Bytes, Eta, Rate, Span};
+use crate::units::{Bytes, Count, Eta, Rate, Span};
 
 /// From this width there is room for all that a hop waited for.
 const WIDE: u16 = 104;
@@ -74,10 +74,10 @@ fn hop_fields(hop: &HopSnapshot) -> Vec<Field> {
         field("faults", nodes::faults(hop)),
         field("connections", format!("{} open, {} accepted, {} refused", totals.open, totals.accepted, totals.refused)),
         field("requests", format!("{} served, {} failed", totals.served, totals.failed)),
-        field("in, out", format!("{} and {} a second", rate(Some(hop.rate_in)), rate(Some(hop.rate_out)))),
+        field("in, out", format!("{} and {}", per_second(hop.rate_in), per_second(hop.rate_out))),
         field("sent since start", Bytes(totals.flow.bytes_out).to_string()),
-        field("holds", hop.held.map_or_else(dash, |held| Bytes(held).to_string())),
-        field("waits", waits(hop.read_share, hop.write_share, hop.cap_share)),
+        field("buffered", hop.buffered.map_or_else(dash, |held| Bytes(held).to_string())),
+        field("waits", waits(hop.starved_share, hop.blocked_share, hop.limited_share)),
     ]);
     all.extend(hop.tcp.iter().flat_map(tcp_fields));
     all
@@ -87,16 +87,16 @@ fn waits(read: Option<f64>, write: Option<f64>, cap: Option<f64>) -> String {
     if read.is_none() && write.is_none() && cap.is_none() {
         return dash();
     }
-    format!("{} for input, {} to send, {} by its cap", percent(read), percent(write), percent(cap))
+    format!("{} starved, {} blocked, {} limited", percent(read), percent(write), percent(cap))
 }
 
 fn tcp_fields(tcp: &TcpSnapshot) -> [Field; 3] {
     let share = |part: u64| percent((tcp.busy_us > 0).then(|| part as f64 / tcp.busy_us as f64));
     let (receiver, buffer) = (share(tcp.receiver_limited_us), share(tcp.buffer_limited_us));
     [
-        field("network", format!("rtt {} ms, cwnd {}", ms(tcp.rtt_us), count(tcp.cwnd))),
-        field("sent again", format!("{}, delivers {}", count(tcp.retransmits), Rate(tcp.delivery_rate))),
-        field("held back", format!("{receiver} by the receiver, {buffer} by its own buffer")),
+        field("network", format!("rtt {} ms, cwnd {}", ms(tcp.rtt_us), Count(tcp.cwnd))),
+        field("retransmits", format!("{}, delivers {}", Count(tcp.retransmits), Rate(tcp.delivery_rate))),
+        field("send blocked", format!("{receiver} by the receiver, {buffer} by its own buffer")),
     ]
 }
 
@@ -129,9 +129,9 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
             format!("{} toward the client, {} toward the origin", or(conn.protocol), or(conn.upstream_protocol)),
         ),
         field("open for", Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))).to_string()),
-        field("in", format!("{}, {} a second", Bytes(flow.bytes_in), rate(Some(rate_in)))),
-        field("out", format!("{} of {size}, {} a second", Bytes(flow.bytes_out), rate(Some(rate_out)))),
-        field("waits", waits(share(flow.read_blocked_us), share(flow.write_blocked_us), share(flow.capped_us))),
+        field("in", format!("{}, {}", Bytes(flow.bytes_in), per_second(rate_in))),
+        field("out", format!("{} of {size}, {}", Bytes(flow.bytes_out), per_second(rate_out))),
+        field("waits", waits(share(flow.starved_us), share(flow.blocked_us), share(flow.limited_us))),
     ];
     if let Some(tcp) = &conn.tcp {
         all.extend(tcp_fields(tcp));
@@ -184,13 +184,10 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
     // What is as usual would only push out what is not.
     all.extend((t.attempt > 1).then(|| field("try", t.attempt.to_string())));
     all.extend((t.resumed_from > 0).then(|| field("was there", Bytes(t.resumed_from).to_string())));
-    all.extend(t.cap.map(|cap| field("cap", Rate(cap).to_string())));
+    all.extend(t.cap.map(|cap| field("rate limit", Rate(cap).to_string())));
     all.extend([
         field("written to", t.path.to_string()),
-        field(
-            "waits here",
-            waits(share(t.flow.read_blocked_us), share(t.flow.write_blocked_us), share(t.flow.capped_us)),
-        ),
+        field("waits here", waits(share(t.flow.starved_us), share(t.flow.blocked_us), share(t.flow.limited_us))),
     ]);
     all.extend(
         t.stall
@@ -265,7 +262,7 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
             let mean = |bytes: u64| u64::try_from(u128::from(bytes) * 1_000_000 / u128::from(flow.active_us.max(1)));
             let rates = (mean(flow.bytes_in).unwrap_or(u64::MAX), mean(flow.bytes_out).unwrap_or(u64::MAX));
             let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
-            let [read, write, cap] = [flow.read_blocked_us, flow.write_blocked_us, flow.capped_us].map(share);
+            let [read, write, cap] = [flow.starved_us, flow.blocked_us, flow.limited_us].map(share);
             let tail = match part.broke {
                 Some(broke) => broke.words().to_owned(),
                 None if area.width >= WIDE => format!("waited {}", waits(read, write, cap)),
@@ -281,10 +278,15 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
     }
 }
 
-/// Bytes a second in and out, bytes sent, and whatever else there is to say.
+/// A rate; a dash for none.
+fn per_second(rate: u64) -> String {
+    if rate == 0 { dash() } else { Rate(rate).to_string() }
+}
+
+/// Rates in and out, bytes sent, and a remark.
 fn figures(state: &UiState, rates: (u64, u64), sent: u64, tail: &str, row: &mut Row<'_>) {
-    let (into, out) = (rate(Some(rates.0)), rate(Some(rates.1)));
-    let text = format!("in {into:>6}   out {out:>6}   sent {:>6}", Bytes(sent));
+    let (into, out) = (per_second(rates.0), per_second(rates.1));
+    let text = format!("in {into:>10}  out {out:>10}  sent {:>8}", Bytes(sent));
     row.put(&text, state.theme.style(Tone::Plain)).skip(3).put(tail, state.theme.style(Tone::Dim));
 }
 

@@ -6,15 +6,15 @@ use ratatui::layout::Rect;
 use super::{header, heading};
 use crate::snapshot::verdict::{FaultKind, Limit, Part, SetUp};
 use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMPLES};
-use crate::ui::columns::{HOPS, Waits, cap as short_cap, count, dash, ms, percent, rate, waits};
-use crate::ui::fill::held;
+use crate::ui::columns::{HOPS, Waits, cap as short_cap, dash, ms, percent, rate, waits};
+use crate::ui::fill::buffered;
 use crate::ui::focus::Panel;
 use crate::ui::grid::{Places, cell, fixed, headings, place};
 use crate::ui::history::Span;
 use crate::ui::paint::{Row, row_of, width};
 use crate::ui::state::UiState;
 use crate::ui::theme::{Theme, Tone};
-use crate::units::Bytes;
+use crate::units::{Bytes, Count};
 
 const NODE: usize = 1;
 const STATE: usize = 2;
@@ -83,7 +83,7 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &Places, row: Rect,
     let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
     let (moving, active) = (state.history().client_rate(data), active.count());
     let bytes: u64 = data.transfers.iter().map(|t| t.received).sum();
-    let (read, write) = (share(flow.read_blocked_us), share(flow.write_blocked_us));
+    let (read, write) = (share(flow.starved_us), share(flow.blocked_us));
     let (limit, blamed) = match data.verdict.limit {
         limit if active > 0 && limit.stage() == Some(0) => (format!("!! {}", blame(&limit)), true),
         _ => (waits(read.unwrap_or(0.0), write.unwrap_or(0.0), 0.0, false).word().to_owned(), false),
@@ -179,9 +179,9 @@ fn figures(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, limit: Stri
         fill(state, data, hop.number, places),
         Bytes(node.totals.flow.bytes_out).to_string(),
         hop.tcp.map_or_else(dash, |tcp| ms(tcp.rtt_us)),
-        hop.tcp.map_or_else(dash, |tcp| count(tcp.retransmits)),
-        percent(hop.read_share),
-        percent(hop.write_share),
+        hop.tcp.map_or_else(dash, |tcp| Count(tcp.retransmits).to_string()),
+        percent(hop.starved_share),
+        percent(hop.blocked_share),
         limit,
     ]
 }
@@ -195,23 +195,25 @@ fn limit(data: &ChainSnapshot, hop: &HopSnapshot) -> (String, bool) {
     let flagged = match *limit {
         _ if !running => None,
         Limit::Link { from, .. } if from == n => Some("!! net out".to_owned()),
-        Limit::Cap { hop, rate } if hop == n => Some(flag_cap(rate)),
+        Limit::RateLimit { hop, rate } if hop == n => Some(flag_cap(rate)),
         _ if limit.stage() == Some(n) => Some(format!("!! {}", blame(limit))),
         _ => None,
     };
     let part = |share: Option<f64>| share.unwrap_or(0.0);
-    let waits = waits(part(hop.read_share), part(hop.write_share), part(hop.cap_share), hop.origin);
+    let waits = waits(part(hop.starved_share), part(hop.blocked_share), part(hop.limited_share), hop.origin);
     match (flagged, cap) {
         (Some(flagged), _) => (flagged, true),
-        (None, Some(cap)) if matches!(waits, Waits::Nothing | Waits::Cap) => (format!("cap {}", short_cap(cap)), false),
+        (None, Some(cap)) if matches!(waits, Waits::Nothing | Waits::Cap) => {
+            (format!("limit {}", short_cap(cap)), false)
+        }
         _ => (waits.word().to_owned(), false),
     }
 }
 
 /// The cap that holds a hop up; its rate only where it fits the column whole.
 fn flag_cap(rate: u64) -> String {
-    let text = format!("!! cap {}", short_cap(rate));
-    if width(&text) <= HOPS[LIMIT].width { text } else { "!! cap".to_owned() }
+    let text = format!("!! {}", short_cap(rate));
+    if width(&text) <= HOPS[LIMIT].width { text } else { "!! limit".to_owned() }
 }
 
 /// What of a stage is to blame, in a word.
@@ -222,16 +224,16 @@ fn blame(limit: &Limit) -> &'static str {
             Part::Disk => "disk",
             Part::Processor => "cpu",
         },
-        Limit::Hop { .. } => "cpu",
-        Limit::Cap { .. } => "cap",
+        Limit::Relay { .. } => "cpu",
+        Limit::RateLimit { .. } => "limit",
         Limit::Fault { fault, .. } => match fault {
             FaultKind::Delay => "delay",
             FaultKind::Stall => "stall",
             FaultKind::Fragment => "fragment",
         },
-        Limit::Receiver { .. } => "reads not",
+        Limit::Receiver { .. } => "not reading",
         Limit::SetUp { step: SetUp::Delay, .. } => "delay",
-        Limit::TooShort | Limit::Link { .. } | Limit::Balanced | Limit::SetUp { .. } | Limit::Unseen { .. } => "-",
+        Limit::Measuring | Limit::Link { .. } | Limit::Balanced | Limit::SetUp { .. } | Limit::Unobserved { .. } => "-",
     }
 }
 
@@ -292,14 +294,14 @@ fn named(hop: &HopSnapshot, room: u16, process: Option<String>) -> String {
 
 /// What a stage holds, as a number.
 fn held_bytes(data: &ChainSnapshot, stage: usize) -> String {
-    held(data, stage).filter(|held| *held > 0).map_or_else(dash, |held| Bytes(held).to_string())
+    buffered(data, stage).filter(|buffered| *buffered > 0).map_or_else(dash, |buffered| Bytes(buffered).to_string())
 }
 
 /// The same as a bar in the columns there are, on the scale that the heading says.
 fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, places: &Places) -> String {
     let columns = places[FILL].map_or(0, |(_, room)| usize::from(room));
-    let Some(held) = held(data, stage) else { return String::new() };
-    let full = state.history().scale.parts(held, columns);
+    let Some(buffered) = buffered(data, stage) else { return String::new() };
+    let full = state.history().scale.parts(buffered, columns);
     state.theme.glyphs.full.repeat(full) + &state.theme.glyphs.rest.repeat(columns - full)
 }
 

@@ -8,12 +8,12 @@ use ratatui::layout::Rect;
 use super::heading;
 use super::hop_table::{MARGIN, inner, name, reason_cell, state_word};
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
-use crate::ui::columns::{NODES, count, dash, or_dash};
+use crate::ui::columns::{NODES, dash, or_dash};
 use crate::ui::grid::{cell, headings, place};
 use crate::ui::paint::row_of;
 use crate::ui::state::{FAULTS, UiState};
 use crate::ui::theme::Tone;
-use crate::units::{Bytes, Eta};
+use crate::units::{Bytes, Count, Eta};
 
 const NODE: usize = 1;
 const STATE: usize = 2;
@@ -77,11 +77,11 @@ fn figures(hop: &HopSnapshot) -> [String; 11] {
         if node.pid == 0 { dash() } else { node.pid.to_string() },
         or_dash(node.version.to_string()),
         uptime(node.uptime_us).to_string(),
-        count(totals.open),
-        count(totals.accepted),
-        count(totals.served),
-        count(totals.failed),
-        count(totals.refused),
+        Count(totals.open).to_string(),
+        Count(totals.accepted).to_string(),
+        Count(totals.served).to_string(),
+        Count(totals.failed).to_string(),
+        Count(totals.refused).to_string(),
         Bytes(totals.flow.bytes_out).to_string(),
         faults(hop),
         or_dash(node.policy.to_string()),

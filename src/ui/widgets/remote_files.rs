@@ -29,7 +29,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     Clear.render(area, buffer);
     buffer.set_style(area, theme.base());
     let folder = if listing.folder.as_str().is_empty() { "/" } else { listing.folder.as_str() };
-    let more = if listing.more > 0 { format!(", {} more unlisted", listing.more) } else { String::new() };
+    let more = if listing.omitted > 0 { format!(", {} more unlisted", listing.omitted) } else { String::new() };
     let found = offers.iter().filter(|offer| matches!(offer, Offer::Entry(_))).count();
     let remark = format!("{found} of {}{more}", listing.entries.len());
     heading::draw(theme, &format!("The origin offers {folder}"), &remark, false, area, buffer);

@@ -172,15 +172,15 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
     let plain = theme.style(Tone::Plain);
     let flow = theme.style(if moving { Tone::Flow } else { Tone::Dim });
     if terminal >= WIDE {
-        let cap = transfer.cap.map_or_else(String::new, |cap| format!("cap {}", Bytes(cap)));
-        row.put_right(&format!(" {cap:<10} "), theme.style(Tone::Warn));
+        let cap = transfer.cap.map_or_else(String::new, |cap| format!("limit {}", Rate(cap)));
+        row.put_right(&format!(" {cap:<16} "), theme.style(Tone::Warn));
     }
     let columns = if terminal < 50 { 9 } else { 13 };
     row.put_right(&format!("{status:<columns$.columns$}"), theme.style(tone));
-    row.put_right(&format!("{rate:>8} "), flow);
+    row.put_right(&format!("{rate:>10} "), flow);
     if terminal >= 80 {
         let size = transfer.size.map_or("?".to_owned(), |size| Bytes(size).to_string());
-        row.put_right(&format!(" {:>6} / {size:<6} ", Bytes(transfer.received)), plain);
+        row.put_right(&format!(" {:>8} / {size:<8} ", Bytes(transfer.received)), plain);
     }
     row.put_right(&format!("{percent:>5} "), plain);
     let columns = row.room();

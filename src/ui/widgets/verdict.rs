@@ -34,7 +34,7 @@ fn sentence(data: &ChainSnapshot) -> (String, Tone) {
     }
     if let Some(last) = data.transfers.last() {
         if let (Phase::Done, Some(verdict)) = (last.phase, &last.verdict)
-            && verdict.limit != Limit::TooShort
+            && verdict.limit != Limit::Measuring
         {
             return (format!("#{} is over: {verdict}", last.number), Tone::Plain);
         }
@@ -45,7 +45,7 @@ fn sentence(data: &ChainSnapshot) -> (String, Tone) {
 
 fn tone(verdict: &Verdict) -> Tone {
     match verdict.limit {
-        Limit::TooShort => Tone::Dim,
+        Limit::Measuring => Tone::Dim,
         Limit::Balanced => Tone::Plain,
         _ => Tone::Warn,
     }

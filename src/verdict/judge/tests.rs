@@ -11,9 +11,9 @@ fn flow(read: u64, write: u64, cap: u64) -> Flow {
     Flow {
         bytes_in: 1 << 20,
         bytes_out: 1 << 20,
-        read_blocked_us: read * 10_000,
-        write_blocked_us: write * 10_000,
-        capped_us: cap * 10_000,
+        starved_us: read * 10_000,
+        blocked_us: write * 10_000,
+        limited_us: cap * 10_000,
         active_us: 1_000_000,
         ..Flow::default()
     }
@@ -46,8 +46,8 @@ fn the_stage_that_is_slow_is_named() {
     assert_eq!(limit(client, &[reads, reads, works]), Limit::Origin { hop: 3, part: Part::Processor });
     assert_eq!(limit(client, &[reads, reads, reads]), Limit::Origin { hop: 3, part: Part::Disk });
     assert_eq!(limit(client, &[works]), Limit::Origin { hop: 1, part: Part::Processor });
-    assert_eq!(limit(client, &[reads, works, writes]), Limit::Hop { hop: 2 });
-    assert_eq!(limit(client, &[works, writes, writes]), Limit::Hop { hop: 1 });
+    assert_eq!(limit(client, &[reads, works, writes]), Limit::Relay { hop: 2 });
+    assert_eq!(limit(client, &[works, writes, writes]), Limit::Relay { hop: 1 });
     assert_eq!(limit(flow(5, 80, 0), &[writes, writes, writes]), Limit::Client { part: Part::Disk });
     assert_eq!(limit(flow(5, 5, 0), &[writes, writes, writes]), Limit::Client { part: Part::Processor });
     assert_eq!(limit(flow(20, 20, 0), &[works, works, works]), Limit::Balanced);
@@ -60,27 +60,27 @@ fn the_stage_that_is_slow_is_named() {
 fn a_cap_goes_before_everything_and_the_one_nearest_the_origin_before_others() {
     let (reads, writes, capped) = (Some(flow(WAITS, 2, 0)), Some(flow(2, 88, 0)), Some(flow(1, 2, 90)));
     let client = flow(WAITS, 0, 0);
-    assert_eq!(limit(client, &[reads, capped, writes]), Limit::Cap { hop: 2, rate: 1 << 20 });
-    assert_eq!(limit(client, &[capped, capped, writes]), Limit::Cap { hop: 2, rate: 1 << 20 });
+    assert_eq!(limit(client, &[reads, capped, writes]), Limit::RateLimit { hop: 2, rate: 1 << 20 });
+    assert_eq!(limit(client, &[capped, capped, writes]), Limit::RateLimit { hop: 2, rate: 1 << 20 });
     let mut hops = chain(&[reads, capped]);
     hops[1].faults.limit = Some(2_000_000);
-    assert_eq!(judge(&client, &hops).to_string(), "slowest: hop 2, capped at 2.0M/s");
+    assert_eq!(judge(&client, &hops).to_string(), "slowest: hop 2, rate-limited to 2.0 MB/s");
 }
 
 #[test]
 fn silent_hops_make_a_bracket_and_only_where_the_cause_can_be_theirs() {
     let (reads, writes, works) = (Some(flow(WAITS, 2, 0)), Some(flow(2, 88, 0)), Some(flow(5, 5, 0)));
     let client = flow(WAITS, 0, 0);
-    assert_eq!(limit(client, &[reads, None, writes]), Limit::Unseen { after: 1, before: 3 });
-    assert_eq!(limit(client, &[None, None, writes]), Limit::Unseen { after: 0, before: 3 });
-    assert_eq!(limit(client, &[reads, reads, None]), Limit::Unseen { after: 2, before: 3 });
-    assert_eq!(limit(client, &[None, None, None]), Limit::Unseen { after: 0, before: 3 });
-    assert_eq!(limit(flow(5, 5, 0), &[None, writes, writes]), Limit::Unseen { after: 0, before: 2 });
+    assert_eq!(limit(client, &[reads, None, writes]), Limit::Unobserved { after: 1, before: 3 });
+    assert_eq!(limit(client, &[None, None, writes]), Limit::Unobserved { after: 0, before: 3 });
+    assert_eq!(limit(client, &[reads, reads, None]), Limit::Unobserved { after: 2, before: 3 });
+    assert_eq!(limit(client, &[None, None, None]), Limit::Unobserved { after: 0, before: 3 });
+    assert_eq!(limit(flow(5, 5, 0), &[None, writes, writes]), Limit::Unobserved { after: 0, before: 2 });
     assert_eq!(limit(client, &[reads, None, works]), Limit::Origin { hop: 3, part: Part::Processor });
     assert_eq!(limit(client, &[None, reads, writes]), Limit::Link { from: 3, to: 2, why: Why::Unknown });
     assert_eq!(limit(flow(5, 80, 0), &[None, None, None]), Limit::Client { part: Part::Disk });
     let late = Some(Flow { active_us: SHORTEST_HOP - 1, ..flow(2, 88, 0) });
-    assert_eq!(limit(client, &[reads, late]), Limit::Unseen { after: 1, before: 2 });
+    assert_eq!(limit(client, &[reads, late]), Limit::Unobserved { after: 1, before: 2 });
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn accounts_are_evidence_too() {
     let account = TransferAccount { flow: flow(1, 2, 90), faults, ..TransferAccount::default() };
     let stages = Stage::of(&[None, Some(account)]);
     assert_eq!((stages[0].seen, stages[1].number), (false, 2));
-    assert_eq!(judge(&flow(WAITS, 0, 0), &stages).limit, Limit::Cap { hop: 2, rate: 5 });
+    assert_eq!(judge(&flow(WAITS, 0, 0), &stages).limit, Limit::RateLimit { hop: 2, rate: 5 });
 }
 
 #[test]
@@ -97,8 +97,8 @@ fn what_was_too_short_or_did_not_move_is_not_judged() {
     let writes = Some(flow(2, 88, 0));
     let short = Flow { active_us: SHORTEST_CLIENT - 1, ..flow(40, 0, 0) };
     let stuck = Flow { bytes_in: 0, ..flow(WAITS, 0, 0) };
-    assert_eq!([limit(short, &[writes]), limit(stuck, &[writes])], [Limit::TooShort; 2]);
-    assert_eq!(limit(flow(WAITS, 0, 0), &[]), Limit::TooShort);
+    assert_eq!([limit(short, &[writes]), limit(stuck, &[writes])], [Limit::Measuring; 2]);
+    assert_eq!(limit(flow(WAITS, 0, 0), &[]), Limit::Measuring);
 }
 
 /// The same stage with what the kernel says: the socket was busy, and the window full, these percents of the time.
@@ -119,10 +119,10 @@ fn the_kernel_tells_a_slow_network_from_a_slow_receiver() {
     assert_eq!(with(100, 0, 40_000, 0), Limit::Link { from: 2, to: 1, why: Why::Congestion });
     assert_eq!(with(100, 0, 40_000, 9), Limit::Link { from: 2, to: 1, why: Why::Loss });
     assert_eq!(with(100, 90, 80_000, 0), Limit::Link { from: 2, to: 1, why: Why::RoundTrip });
-    assert_eq!(with(100, 90, 90, 0), Limit::Hop { hop: 1 }, "its window is full of what arrived at once");
+    assert_eq!(with(100, 90, 90, 0), Limit::Relay { hop: 1 }, "its window is full of what arrived at once");
     // Hop 2 waits by its own clock, and yet there was nothing of it to send: it was not running.
     let hops = [kernel(&chain[0], 10, 0, 90, 0), kernel(&chain[1], 8, 0, 90, 0), kernel(&chain[2], 100, 90, 90, 0)];
-    assert_eq!(judge(&client, &hops).limit, Limit::Hop { hop: 2 });
+    assert_eq!(judge(&client, &hops).limit, Limit::Relay { hop: 2 });
     let hops = [chain[0], kernel(&chain[1], 8, 0, 90, 0)];
     assert_eq!(judge(&client, &hops).limit, Limit::Origin { hop: 2, part: Part::Processor });
 }
@@ -136,7 +136,7 @@ fn of_other_clients_only_what_their_first_hop_sees_is_known() {
         first.tcp = first.tcp.map(|tcp| TcpSnapshot { under_way, min_rtt_us: rtt_us, ..tcp });
         judge_others(&[first, held[1]]).limit
     };
-    let (stranger, unseen) = (Limit::Receiver { from: 1, to: 0 }, Limit::Unseen { after: 0, before: 1 });
+    let (stranger, unseen) = (Limit::Receiver { from: 1, to: 0 }, Limit::Unobserved { after: 0, before: 1 });
     assert_eq!(with(100, 90, 90, 50), stranger);
     assert_eq!(with(100, 90, 80_000, 0), stranger, "all that was sent has arrived, however long the way is");
     assert_eq!(with(100, 90, 80_000, 50), unseen, "it may be on its way");
@@ -151,10 +151,10 @@ fn of_other_clients_only_what_their_first_hop_sees_is_known() {
     assert_eq!(judge_others(&held).limit, unseen, "a kernel that says nothing");
     let others = |hops: &[Option<Flow>]| judge_others(&chain(hops)).limit;
     assert_eq!(others(&[reads, works]), Limit::Origin { hop: 2, part: Part::Processor });
-    assert_eq!(others(&[works, held[0].flow.into()]), Limit::Hop { hop: 1 });
-    assert_eq!(others(&[reads, Some(flow(1, 2, 90))]), Limit::Cap { hop: 2, rate: 1 << 20 });
-    assert_eq!(others(&[None, Some(flow(2, 95, 0))]), Limit::Unseen { after: 0, before: 2 });
-    assert_eq!([others(&[]), others(&[Some(Flow::default())])], [Limit::TooShort; 2]);
+    assert_eq!(others(&[works, held[0].flow.into()]), Limit::Relay { hop: 1 });
+    assert_eq!(others(&[reads, Some(flow(1, 2, 90))]), Limit::RateLimit { hop: 2, rate: 1 << 20 });
+    assert_eq!(others(&[None, Some(flow(2, 95, 0))]), Limit::Unobserved { after: 0, before: 2 });
+    assert_eq!([others(&[]), others(&[Some(Flow::default())])], [Limit::Measuring; 2]);
     // They came to hop 2, and hop 1, which reports, has none of it.
     let idle = Stage { number: 1, seen: true, ..Stage::default() };
     let second = kernel(&held[1], 100, 90, 90, 0);
@@ -168,19 +168,19 @@ fn what_a_person_turned_is_named_before_what_it_does() {
     let said = |hops: &[Stage], bytes_in| judge(&Flow { bytes_in, ..flow(WAITS, 0, 0) }, hops).limit;
     assert_eq!(said(&hops, 9), Limit::Fault { hop: 2, fault: FaultKind::Fragment });
     hops[1].faults.fragment = Some(60_000);
-    assert_eq!(said(&hops, 9), Limit::Hop { hop: 2 }, "such pieces cost nothing");
+    assert_eq!(said(&hops, 9), Limit::Relay { hop: 2 }, "such pieces cost nothing");
     // Those below the one that fragments have as many pieces to move.
     hops[1].faults.fragment = None;
     hops[2].faults.fragment = Some(7);
     assert_eq!(said(&hops, 9), Limit::Fault { hop: 3, fault: FaultKind::Fragment });
     hops[0].faults.fragment = Some(7);
     hops[2].faults.fragment = None;
-    assert_eq!(said(&hops, 9), Limit::Hop { hop: 2 }, "those above it have not");
+    assert_eq!(said(&hops, 9), Limit::Relay { hop: 2 }, "those above it have not");
     hops[2].faults.stall = true;
     assert_eq!(said(&hops, 0), Limit::Fault { hop: 3, fault: FaultKind::Stall });
     hops[2].faults.stall = false;
     hops[1].flow = flow(1, 1, 95);
-    assert_eq!(said(&hops, 9), Limit::Cap { hop: 2, rate: 1 << 20 });
+    assert_eq!(said(&hops, 9), Limit::RateLimit { hop: 2, rate: 1 << 20 });
 }
 
 #[test]
@@ -191,24 +191,24 @@ fn a_delay_is_named_where_most_of_the_time_went_by_before_the_bodies() {
     let named = Limit::Fault { hop: 2, fault: FaultKind::Delay };
     let verdict = said(1_100_000, Flow { active_us: 100_000, ..flow(WAITS, 0, 0) });
     assert_eq!((verdict.limit, verdict.confidence), (named, Confidence::High));
-    assert_eq!(verdict.to_string(), "slowest: hop 2, told to hold replies back, as it does 75% of the time");
+    assert_eq!(verdict.to_string(), "slowest: hop 2, injected delay, 75% of the time");
     assert_eq!(said(1_100_000, Flow::default()).limit, named, "nothing has come yet");
     // The same delay before a body that takes longer: what makes the body slow is what counts.
-    let body = Flow { active_us: 10_000_000, read_blocked_us: 9_000_000, ..flow(WAITS, 0, 0) };
+    let body = Flow { active_us: 10_000_000, starved_us: 9_000_000, ..flow(WAITS, 0, 0) };
     assert_eq!(said(1_100_000, body).limit, Limit::Origin { hop: 3, part: Part::Processor });
     // A reply that is slow for another reason is no delay.
-    assert_eq!(judge(&Flow { reply_us: 2_000_000, ..Flow::default() }, &hops[..1]).limit, Limit::TooShort);
+    assert_eq!(judge(&Flow { reply_us: 2_000_000, ..Flow::default() }, &hops[..1]).limit, Limit::Measuring);
     let silent = chain(&[None, held(900_000, flow(WAITS, 2, 0)), None]);
     assert_eq!(judge(&Flow { reply_us: 1_000_000, ..Flow::default() }, &silent).limit, named);
     let short = Flow { reply_us: SHORTEST_CLIENT - 1, ..Flow::default() };
-    assert_eq!(judge(&short, &hops).limit, Limit::TooShort, "not seen for long enough");
+    assert_eq!(judge(&short, &hops).limit, Limit::Measuring, "not seen for long enough");
 }
 
 #[test]
 fn a_client_that_was_not_running_is_told_by_its_timer() {
     let writes = Some(flow(2, 88, 0));
     let late = |read, write, late: u64, hops: &[Option<Flow>]| {
-        limit(Flow { late_us: late * 10_000, ..flow(read, write, 0) }, hops)
+        limit(Flow { sched_delay_us: late * 10_000, ..flow(read, write, 0) }, hops)
     };
     let client = |part| Limit::Client { part };
     assert_eq!(late(5, 80, 9, &[writes]), client(Part::Disk));
@@ -217,12 +217,12 @@ fn a_client_that_was_not_running_is_told_by_its_timer() {
     assert_eq!(late(5, 5, 0, &[writes]), client(Part::Processor));
     // Its own clock says that it waits for input; behind a hop that tells nothing, its timer alone knows.
     assert_eq!(late(95, 2, 80, &[None, writes]), client(Part::Processor));
-    assert_eq!(late(95, 2, 20, &[None, writes]), Limit::Unseen { after: 0, before: 2 });
+    assert_eq!(late(95, 2, 20, &[None, writes]), Limit::Unobserved { after: 0, before: 2 });
     let mut hops = chain(&[Some(flow(WAITS, 2, 0)), None, writes]);
     let said = |hops: &[Stage]| judge(&flow(WAITS, 0, 0), hops).limit;
-    assert_eq!(said(&hops), Limit::Unseen { after: 1, before: 3 });
-    hops[0].load = Some(Load { late_us: 800_000, ..Load::default() });
-    assert_eq!(said(&hops), Limit::Hop { hop: 1 });
+    assert_eq!(said(&hops), Limit::Unobserved { after: 1, before: 3 });
+    hops[0].load = Some(Load { sched_delay_us: 800_000, ..Load::default() });
+    assert_eq!(said(&hops), Limit::Relay { hop: 1 });
 }
 
 fn any_flow() -> impl Strategy<Value = Flow> {
@@ -230,9 +230,9 @@ fn any_flow() -> impl Strategy<Value = Flow> {
     (small(), small(), small(), small(), small()).prop_map(|(bytes, read, write, cap, active)| Flow {
         bytes_in: bytes,
         bytes_out: bytes,
-        read_blocked_us: read,
-        write_blocked_us: write,
-        capped_us: cap,
+        starved_us: read,
+        blocked_us: write,
+        limited_us: cap,
         active_us: active,
         ..Flow::default()
     })
@@ -249,7 +249,7 @@ proptest! {
         prop_assert!((0.0..=1.0).contains(&verdict.share), "{verdict:?}");
         prop_assert!(!verdict.to_string().is_empty());
         let still = Flow { bytes_in: 0, bytes_out: 0, ..client };
-        prop_assert_eq!(judge(&still, &hops).limit, Limit::TooShort);
-        prop_assert_eq!(judge(&Flow::default(), &hops).limit, Limit::TooShort);
+        prop_assert_eq!(judge(&still, &hops).limit, Limit::Measuring);
+        prop_assert_eq!(judge(&Flow::default(), &hops).limit, Limit::Measuring);
     }
 }

@@ -14,9 +14,9 @@ fn hop(number: usize, now_us: u64, conn: ConnSnapshot) -> HopSnapshot {
 }
 
 /// A body of transfer `t` that has moved nothing for so long, over a round trip of so long.
-fn still(still_us: u64, rtt_us: u64) -> ConnSnapshot {
+fn still(idle_us: u64, rtt_us: u64) -> ConnSnapshot {
     let tcp = Some(TcpSnapshot { rtt_us, ..TcpSnapshot::default() });
-    ConnSnapshot { transfer: "t".into(), still_us, tcp, ..ConnSnapshot::default() }
+    ConnSnapshot { transfer: "t".into(), idle_us, tcp, ..ConnSnapshot::default() }
 }
 
 fn transfer(bytes_in: u64) -> TransferSnapshot {
@@ -53,7 +53,7 @@ fn whoever_waits_for_its_share_of_a_rate_limit_does_not_stand_still() {
     ] {
         let mut rolling = Rolling::default();
         for now_us in (0..=3_000_000).step_by(250_000) {
-            let flow = Flow { capped_us: now_us * cap, ..Flow::default() };
+            let flow = Flow { limited_us: now_us * cap, ..Flow::default() };
             let mut hop = hop(1, now_us + 1, ConnSnapshot { flow, ..still(now_us, 0) });
             hop.node.as_mut().unwrap().faults = faults;
             rolling.see(now_us, &[hop], &[transfer(5)]);
@@ -72,12 +72,12 @@ fn a_gap_behind_a_rate_limit_is_no_stall_at_once() {
         let mut began = None;
         for now_us in (0..=14_000_000).step_by(250_000) {
             // One body fills the limit of hop 1; the other gets nothing to send from 2 s on.
-            let flow = Flow { capped_us: now_us * capped, bytes_out: now_us, active_us: now_us, ..Flow::default() };
+            let flow = Flow { limited_us: now_us * capped, bytes_out: now_us, active_us: now_us, ..Flow::default() };
             let fills = ConnSnapshot { flow, ..still(0, 0) };
             let mut hop = hop(1, now_us + 1, fills);
             let node = hop.node.as_mut().unwrap();
             node.faults.limit = Some(1);
-            let flow = Flow { read_blocked_us: now_us, active_us: now_us, ..Flow::default() };
+            let flow = Flow { starved_us: now_us, active_us: now_us, ..Flow::default() };
             let gets = ConnSnapshot { id: 8, transfer: "u".into(), flow, ..still(0, 0) };
             node.connections.push(ConnSnapshot { state: ConnState::Streaming, ..gets });
             let fills = TransferSnapshot { phase: Phase::Streaming, ..transfer(now_us) };
@@ -114,8 +114,8 @@ fn the_hop_that_moved_data_last_is_named() {
             let hops: Vec<_> = (1..)
                 .zip(stills)
                 .map(|(number, told)| match told {
-                    Some((still_us, age_us)) => {
-                        let hop = hop(number, now_us + 1, still(*still_us, 0));
+                    Some((idle_us, age_us)) => {
+                        let hop = hop(number, now_us + 1, still(*idle_us, 0));
                         HopSnapshot { age: Duration::from_micros(*age_us), ..hop }
                     }
                     None => HopSnapshot { number, link: HopLink::Foreign, ..HopSnapshot::default() },
@@ -135,7 +135,7 @@ fn the_hop_that_moved_data_last_is_named() {
 
 /// A body that waits for its reader all the time, and whose kernel says that this is the reader's doing.
 fn unread(now_us: u64, transfer: &str) -> ConnSnapshot {
-    let flow = Flow { bytes_in: 9, bytes_out: now_us, write_blocked_us: now_us, active_us: now_us, ..Flow::default() };
+    let flow = Flow { bytes_in: 9, bytes_out: now_us, blocked_us: now_us, active_us: now_us, ..Flow::default() };
     let tcp = TcpSnapshot { busy_us: now_us, receiver_limited_us: now_us, ..TcpSnapshot::default() };
     ConnSnapshot { transfer: transfer.into(), flow, tcp: Some(tcp), ..ConnSnapshot::default() }
 }
@@ -158,5 +158,5 @@ fn the_transfers_of_others_are_judged_from_where_they_enter_the_chain() {
     }
     assert_eq!(watch(2_000_000, 2), Some(Limit::Receiver { from: 2, to: 0 }));
     assert_eq!(watch(2_100_000, 9), None);
-    assert_eq!(watch(2_200_000, 2), Some(Limit::TooShort), "nothing of before counts");
+    assert_eq!(watch(2_200_000, 2), Some(Limit::Measuring), "nothing of before counts");
 }

@@ -176,15 +176,17 @@ impl Cause {
         let is = |name: &str, value: usize| verdict[name].as_u64() == Some(value as u64);
         let (disk, processor) = (verdict["part"] == "disk", verdict["part"] == "processor");
         match (self, verdict["limit"].as_str().unwrap_or_default()) {
-            (Self::Nothing { .. }, limit) => !matches!(limit, "link" | "cap" | "fault" | "receiver" | "unseen"),
-            (Self::Cap { hop, .. }, "cap") => is("hop", *hop),
+            (Self::Nothing { .. }, limit) => {
+                !matches!(limit, "link" | "rate-limit" | "fault" | "receiver" | "unobserved")
+            }
+            (Self::Cap { hop, .. }, "rate-limit") => is("hop", *hop),
             (Self::Starved { stage: 0, .. }, "client") | (Self::Starved { stage: HOPS, .. }, "origin") => !disk,
-            (Self::Starved { stage, .. }, "hop") => is("hop", *stage),
+            (Self::Starved { stage, .. }, "relay") => is("hop", *stage),
             (Self::OriginDisk { .. }, "origin") => disk,
             (Self::ClientDisk { .. }, "client") => !processor,
             (Self::Link { from, .. }, "link") => is("from", *from),
             (Self::Reader { at, .. }, "receiver") => is("from", *at) && is("to", 0),
-            (Self::Beside { foreign, cause }, "unseen") => {
+            (Self::Beside { foreign, cause }, "unobserved") => {
                 let ends = ["after", "before"].map(|end| verdict[end].as_u64().unwrap_or_default() as usize);
                 let holds = |stage: usize| ends[0] < stage && stage < ends[1];
                 holds(*foreign)

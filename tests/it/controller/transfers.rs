@@ -36,7 +36,7 @@ async fn a_cap_holds_one_transfer_back_while_it_runs() {
     run.command(Command::Fetch).await;
     run.transfer(1, "at the node's pace", |transfer| transfer.rate > 1_500_000).await;
     run.command(Command::CapTransfer { number: 1, rate: Some(400_000) }).await;
-    run.says(None, "#1: capped at 400.0K/s").await;
+    run.says(None, "#1: limited to 400.0 KB/s").await;
     let slow = run.transfer(1, "at its own", |t| (200_000..=440_000).contains(&t.rate) && t.cap.is_some()).await;
     assert_eq!((slow.phase, slow.cap), (Phase::Streaming, Some(400_000)));
     run.command(Command::CapTransfer { number: 1, rate: None }).await;

@@ -107,7 +107,7 @@ fn a_held_picture_says_its_age_while_the_data_goes_on() {
     script.state.now = Duration::from_millis(12_400);
     script.see(idle());
     let screen = script.screen();
-    assert!(screen.contains("FROZEN 12 s") && screen.contains("41.2M/s"), "{screen}");
+    assert!(screen.contains("FROZEN 12 s") && screen.contains("41.2 MB/s"), "{screen}");
     let screen = script.keys("<space>").screen();
     assert!(screen.contains("LIVE") && screen.contains("press f to fetch"), "{screen}");
 }
@@ -159,7 +159,7 @@ fn transfers_are_paused_capped_retried_and_moved_in_the_queue() {
 fn faults_are_set_by_value_or_by_one_press() {
     let mut script = Script::new(80, 24, streaming());
     let screen = script.keys("j !").screen();
-    assert!(screen.contains("Faults of hop 2") && screen.contains("50.0M/s"), "{screen}");
+    assert!(screen.contains("Faults of hop 2") && screen.contains("50.0 MB/s"), "{screen}");
     script.keys("<enter> 6 M <enter> j <enter> 2 0 m s <enter>");
     script.keys("j j <enter> k k k 0 <esc>");
     let turn = |change| Command::SetFault { hop: 2, change };
@@ -185,7 +185,10 @@ fn what_the_origin_offers_can_be_picked_from() {
     script.keys("n");
     script.chain.listing = Some(listing.clone());
     let screen = script.screen();
-    assert!(screen.contains("The origin offers /") && screen.contains("docs/") && screen.contains("2.7M"), "{screen}");
+    assert!(
+        screen.contains("The origin offers /") && screen.contains("docs/") && screen.contains("2.7 MB"),
+        "{screen}"
+    );
     assert!(screen.contains("2 of 2") && screen.contains("▌ docs/"), "{screen}");
     script.keys("<enter>");
     script.chain.listing = Some(Listing { folder: "docs".into(), ..listing });
@@ -246,14 +249,15 @@ fn the_palette_finds_and_does_by_name() {
 #[test]
 fn columns_can_be_left_out() {
     let mut script = Script::new(120, 40, streaming());
-    assert!(script.screen().contains("RdWait"));
+    assert!(script.screen().contains("Buffered"));
     let screen = script.keys("c").screen();
     assert!(screen.contains("[x] Conn"), "{screen}");
-    while !script.screen().lines().any(|line| line.contains('▌') && line.contains("RdWait") && line.contains('│')) {
+    while !script.screen().lines().any(|line| line.contains('▌') && line.contains("Buffered") && line.contains('│'))
+    {
         script.keys("j");
     }
     let screen = script.keys("<space> <esc>").screen();
-    assert!(!screen.contains("RdWait") && screen.contains("WrWait"), "{screen}");
+    assert!(!screen.contains("Buffered") && screen.contains("Rexmit"), "{screen}");
 }
 
 #[test]

@@ -102,14 +102,22 @@ fn what_each_hop_did_for_a_transfer_that_is_over_is_shown() {
     let mut chain = idle();
     let mut done = transfer(1, Phase::Failed);
     let flow = Flow { bytes_in: 40_000_000, bytes_out: 20_000_000, active_us: 2_000_000, ..Flow::default() };
-    let whole = Part { status: 200, flow: Flow { capped_us: 1_900_000, ..flow }, ..Part::default() };
+    let whole = Part { status: 200, flow: Flow { limited_us: 1_900_000, ..flow }, ..Part::default() };
     done.parts = vec![Some(whole), Some(Part { broke: Some(Broke::SourceFailed), ..whole }), None];
     chain.transfers.push(done);
-    for (columns, waited) in [(120, "waited 0% for input, 0% to send, 95% by its cap"), (80, "cap")] {
+    for (columns, waited) in [(120, "waited 0% starved, 0% blocked, 95% limited"), (80, "limited")] {
         let screen = Script::new(columns, 40, chain.clone()).keys("3 <enter>").screen();
         let rows: Vec<&str> = screen.lines().skip_while(|line| !line.contains("Its way through")).skip(1).collect();
-        assert_eq!(rows[0].trim(), format!("1  done     in  20.0M   out  10.0M   sent  20.0M   {waited}"), "{screen}");
-        assert_eq!(rows[1].trim(), "2  broke    in  20.0M   out  10.0M   sent  20.0M   its source failed", "{screen}");
+        assert_eq!(
+            rows[0].trim(),
+            format!("1  done     in  20.0 MB/s  out  10.0 MB/s  sent  20.0 MB   {waited}"),
+            "{screen}"
+        );
+        assert_eq!(
+            rows[1].trim(),
+            "2  broke    in  20.0 MB/s  out  10.0 MB/s  sent  20.0 MB   its source failed",
+            "{screen}"
+        );
         assert_eq!(rows[2].trim(), "3  -", "{screen}");
     }
 }

@@ -140,7 +140,7 @@ async fn a_cap_takes_effect_on_a_running_body_and_so_does_its_end() {
         node.faults.apply(&[FaultChange::Limit(None)]);
         read_all(&mut stream, &mut got).await;
         let flow = node.registry.totals().flow;
-        assert!(flow.capped_us > 100_000, "hop {hop}: {flow:?}");
+        assert!(flow.limited_us > 100_000, "hop {hop}: {flow:?}");
     }
 }
 

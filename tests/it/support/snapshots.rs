@@ -34,14 +34,14 @@ pub(crate) fn streaming() -> ChainSnapshot {
         hop.rate_in = if hop.origin { 0 } else { 41_300_000 };
         hop.rate_out = 41_200_000;
         hop.history = (0..RATE_SAMPLES as u64).map(|i| 20_000_000 + (i % 60) * 350_000).collect();
-        (hop.read_share, hop.write_share, hop.cap_share) = match hop.number {
+        (hop.starved_share, hop.blocked_share, hop.limited_share) = match hop.number {
             1 => (Some(0.96), Some(0.02), Some(0.0)),
             2 => (Some(0.05), Some(0.06), Some(0.88)),
             _ => (Some(0.01), Some(0.97), Some(0.0)),
         };
         hop.tcp = Some(tcp());
         // Hop 2 holds back, so that what is above it is full.
-        hop.held = [None, Some(65_000), Some(2_230_000), Some(3_900_000)][hop.number];
+        hop.buffered = [None, Some(65_000), Some(2_230_000), Some(3_900_000)][hop.number];
         let (number, origin) = (hop.number, hop.origin);
         let node = hop.node.as_mut().expect("every hop of the fixture reports");
         node.totals.open = open;
@@ -53,9 +53,9 @@ pub(crate) fn streaming() -> ChainSnapshot {
     let leg = |connect_ms, wait_ms| Leg { resolve_ms: 0.0, connect_ms, wait_ms };
     chain.transfers[0].waterfall =
         waterfall::rows(&[leg(0.3, 78.9), leg(0.4, 78.2), leg(38.4, 39.6)], &[], (Some(79.5), None));
-    chain.verdict = Verdict { limit: Limit::Cap { hop: 2, rate: 50_000_000 }, share: 0.88, ..Verdict::default() };
+    chain.verdict = Verdict { limit: Limit::RateLimit { hop: 2, rate: 50_000_000 }, share: 0.88, ..Verdict::default() };
     chain.log.push(log(2, Level::Info, None, "#1 assets/sample.bin: fetching through 3 hops"));
-    chain.log.push(log(3, Level::Warn, Some(2), "the cap of 50.0M/s holds every byte back"));
+    chain.log.push(log(3, Level::Warn, Some(2), "the cap of 50.0 MB/s holds every byte back"));
     chain
 }
 
@@ -168,8 +168,8 @@ fn conn(number: usize, origin: bool) -> ConnSnapshot {
         flow: Flow {
             bytes_in: 1_312_000_000,
             bytes_out: 1_310_000_000,
-            read_blocked_us: 900_000,
-            write_blocked_us: 31_000_000,
+            starved_us: 900_000,
+            blocked_us: 31_000_000,
             active_us: 33_000_000,
             ..Flow::default()
         },

@@ -98,7 +98,7 @@ fn a_capital_q_leaves_the_last_picture_on_the_terminal() {
     terminal.keys("Q");
     assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
     terminal.is_given_back();
-    let screen = terminal.shows(&["▎ Transfers", "verified", "1 done (100.0K), 0 failed"]);
+    let screen = terminal.shows(&["▎ Transfers", "verified", "1 done (100.0 KB), 0 failed"]);
     assert!(!screen.contains("q quit"), "keys that mean nothing any more:\n{screen}");
 }
 

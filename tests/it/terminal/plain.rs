@@ -27,9 +27,9 @@ fn the_dashboard_becomes_plain_lines() {
         assert!(said.contains(&format!("hop {hop} ({}): started, process ", chain.address(hop))), "{said}");
         let account = said.lines().find(|line| line.trim_start().starts_with(&chain.address(hop)));
         let account = account.unwrap_or_else(|| panic!("hop {hop} has no account:\n{said}"));
-        assert!(account.contains("1.5M out, ") && account.contains("/s; waited "), "{account}");
+        assert!(account.contains("1.5 MB out, ") && account.contains("/s; waited "), "{account}");
     }
-    assert!(said.contains("slowest: hop 2, capped at 1.0M/s"), "{said}");
+    assert!(said.contains("slowest: hop 2, rate-limited to 1.0 MB/s"), "{said}");
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
 }
 
@@ -41,7 +41,7 @@ fn the_demo_ends_by_itself() {
     let said = text(&output.stderr) + &text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    assert!(said.contains("slowest: hop 2, capped at 6.0M/s"), "{said}");
+    assert!(said.contains("slowest: hop 2, rate-limited to 6.0 MB/s"), "{said}");
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn the_demo_as_one_document() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let verdict = &report["transfers"][0]["verdict"];
-    assert_eq!((&verdict["limit"], &verdict["hop"]), (&"cap".into(), &2.into()), "{report}");
+    assert_eq!((&verdict["limit"], &verdict["hop"]), (&"rate-limit".into(), &2.into()), "{report}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn more_than_run_at_once_wait_for_their_turn() {
     terminal.shows(&["#2 data.bin: waits for its turn", "queued", "3 active"]);
     terminal.shows(&["3 done", "were there already  verified: digest equal", "0 active"]);
     leave(&mut terminal);
-    terminal.shows(&["3 done (300.0K)"]);
+    terminal.shows(&["3 done (300.0 KB)"]);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_cancelled_transfer_keeps_what_arrived() {
     let chain = Chain::new(3, 3_000_000);
     let mut terminal = up(&chain, "--limit 2=300K", 120, 40);
     terminal.keys("f");
-    terminal.shows(&["x cancel", "slowest: hop 2, capped at 300.0K/s", "1 running"]);
+    terminal.shows(&["x cancel", "slowest: hop 2, rate-limited to 300.0 KB/s", "1 running"]);
     terminal.keys("x");
     terminal.shows(&["cancelled", "are kept", "0 active"]);
     terminal.until("nothing is left to cancel", |screen| !screen.contents().contains("x cancel"));

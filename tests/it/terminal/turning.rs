@@ -63,7 +63,7 @@ fn said(lines: &mut BufReader<ChildStderr>, wanted: &str) -> Instant {
         assert!(lines.read_line(&mut line).unwrap() > 0, "it ended without a word of {wanted:?}");
         assert!(Instant::now() < end, "it does not say {wanted:?}, but {line:?}");
         // Nobody waits for a delay while a body is on its way.
-        assert!(!line.contains("hold replies back"), "{line}");
+        assert!(!line.contains("injected delay"), "{line}");
     }
     Instant::now()
 }
@@ -109,16 +109,16 @@ fn a_fault_that_is_set_moves_the_verdict_everywhere() {
     let mut terminal = up(&chain, "--limit 1=20M --delay 2=300ms --no-verify", 120, 40);
     terminal.keys("f");
     let (other, mut lines) = Other::start(&chain);
-    terminal.shows(&["! slowest: hop 1, capped at 20.0M/s"]);
-    said(&mut lines, "slowest: hop 1, capped at 20.0M/s");
+    terminal.shows(&["! slowest: hop 1, rate-limited to 20.0 MB/s"]);
+    said(&mut lines, "slowest: hop 1, rate-limited to 20.0 MB/s");
     terminal.keys("jj!");
     terminal.shows(&["Faults of hop 3"]);
     terminal.keys("\r1M");
-    terminal.shows(&["cap of hop 3? 1M"]);
+    terminal.shows(&["limit of hop 3? 1M"]);
     let hop = chain.address(3);
-    turn(&mut terminal, "\r", &mut lines, "slowest: hop 3, capped at 1.0M/s", (&hop, "cap"));
+    turn(&mut terminal, "\r", &mut lines, "slowest: hop 3, rate-limited to 1.0 MB/s", (&hop, "rate-limit"));
     terminal.keys("jjj");
-    turn(&mut terminal, "\r", &mut lines, "slowest: hop 3, told to send nothing", (&hop, "fault"));
+    turn(&mut terminal, "\r", &mut lines, "slowest: hop 3, injected stall: it sends nothing", (&hop, "fault"));
     let verdict = other.stopped();
     let named = (&verdict["limit"], &verdict["hop"], &verdict["fault"]);
     assert_eq!(named, (&"fault".into(), &3.into(), &"stall".into()), "{verdict}");
@@ -129,8 +129,8 @@ fn a_delay_is_named_where_it_is_what_takes_the_time() {
     let chain = Chain::new(3, 100_000);
     let mut terminal = up(&chain, "--delay 2=4s --fault 2=jitter=100ms --no-verify", 80, 24);
     terminal.keys("f");
-    terminal.shows(&["! slowest: hop 2, told to hold replies back", "1 active", "!! delay"]);
-    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, told to hold replies back"]);
+    terminal.shows(&["! slowest: hop 2, injected delay", "1 active", "!! delay"]);
+    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, injected delay"]);
     let (other, _lines) = Other::start(&chain);
     let verdict = other.verdict();
     let named = (&verdict["limit"], &verdict["hop"], &verdict["fault"]);

@@ -152,7 +152,7 @@ async fn both_formats_hold_the_same_and_neither_is_the_other() {
         ("requests_failed", "requests_failed_total{reason=\"not-found\"}", 1.0),
         ("connections", "connections{state=\"lingering\"}", 0.0),
         ("connections_accepted", "connections_accepted_total", 1.0),
-        ("blocked_seconds", "blocked_seconds_total{kind=\"cap\"}", 0.0),
+        ("wait_seconds", "wait_seconds_total{kind=\"limited\"}", 0.0),
         ("rate_limit_bytes_per_second", "rate_limit_bytes_per_second", 1000.0),
         ("injected_delay_seconds", "injected_delay_seconds", 0.25),
         ("injected_jitter_seconds", "injected_jitter_seconds", 0.0),

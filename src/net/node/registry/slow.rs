@@ -77,8 +77,8 @@ fn streaming(conn: &Conn) -> Option<Arc<Job>> {
 
 fn moved(job: &Job, now_us: u64) -> Moved {
     let flow = job.meter.flow(now_us);
-    let disk_us = if lock(&job.account).role == ConnRole::Origin { flow.read_blocked_us } else { 0 };
-    Moved { bytes: flow.bytes_out, own_us: flow.capped_us + flow.reply_us + disk_us }
+    let disk_us = if lock(&job.account).role == ConnRole::Origin { flow.starved_us } else { 0 };
+    Moved { bytes: flow.bytes_out, own_us: flow.limited_us + flow.reply_us + disk_us }
 }
 
 #[cfg(test)]

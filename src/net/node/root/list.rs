@@ -40,11 +40,11 @@ impl Root {
         let (names, behind) = names(&handle, after).map_err(|error| OpenError::Failed(error.into()))?;
         let made_up = makes_up(&handle);
         let shown = folder.map(FileName::shown).unwrap_or_default();
-        let mut listing = Listing { folder: shown, more: behind, ..Listing::default() };
+        let mut listing = Listing { folder: shown, omitted: behind, ..Listing::default() };
         let (mut length, mut last) = (0, None);
         for (at, Name { name, kind }) in names.iter().enumerate() {
             if length > LONGEST {
-                listing.more += (names.len() - at) as u64;
+                listing.omitted += (names.len() - at) as u64;
                 break;
             }
             last = Some(name);
@@ -56,7 +56,7 @@ impl Root {
             length += 2 * entry.name.as_str().len() + 3 * entry.path.as_bytes().len() + AROUND;
             listing.entries.push(entry);
         }
-        if listing.more > 0 {
+        if listing.omitted > 0 {
             listing.next = last.and_then(|name| FileName::new(name.to_bytes()).ok());
         }
         Ok(listing)
@@ -194,7 +194,7 @@ mod tests {
         let listing = list(&served, b"").unwrap();
         assert_eq!(names(&listing), ["a b%\\u{1b}", "b", "door/", "link", "sub/", "\\xff"]);
         let sizes: Vec<u64> = listing.entries.iter().map(|entry| entry.size).collect();
-        assert_eq!((sizes, listing.more), (vec![1, 5, 0, 5, 0, 0], 0));
+        assert_eq!((sizes, listing.omitted), (vec![1, 5, 0, 5, 0, 0], 0));
         let root = Root::open(&served).unwrap();
         for file in listing.entries.iter().filter(|entry| !entry.is_folder) {
             assert_eq!(root.serve(&file.path).unwrap().version.size, file.size, "{:?}", file.path);
@@ -235,7 +235,7 @@ mod tests {
             fs::write(dir.path().join(format!("{number:04}{}", "\u{1b}".repeat(240))), "").unwrap();
         }
         let listing = list(dir.path(), b"").unwrap();
-        assert!(listing.more > 0 && serde_json::to_vec(&listing).unwrap().len() < LONGEST + 8192);
+        assert!(listing.omitted > 0 && serde_json::to_vec(&listing).unwrap().len() < LONGEST + 8192);
         paged(dir.path());
     }
 
@@ -247,9 +247,9 @@ mod tests {
         let (mut pages, mut names, mut after) = (Vec::new(), Vec::new(), None);
         loop {
             let listing = root.list(None, after.as_ref()).unwrap();
-            pages.push((listing.entries.len(), listing.more));
+            pages.push((listing.entries.len(), listing.omitted));
             names.extend(listing.entries.iter().map(|entry| OsStr::from_bytes(entry.path.as_bytes()).to_owned()));
-            assert_eq!(names.len() as u64 + listing.more, all.len() as u64);
+            assert_eq!(names.len() as u64 + listing.omitted, all.len() as u64);
             after = listing.next;
             if after.is_none() {
                 assert_eq!(names, all);
