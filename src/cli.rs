@@ -126,6 +126,10 @@ pub struct FetchPlan {
 
 impl FetchPlan {
     /// An input file as a route, with another file name where one was given.
+    ///
+    /// # Errors
+    /// `Error::Input` if the file cannot be read or parsed, or if it names a file above the origin's root and `--file`
+    /// gives no other one.
     pub fn read_route(&self, input: &Path) -> Result<Route, Error> {
         let route = config::read_route(input)?;
         match &self.file {
@@ -205,11 +209,18 @@ pub enum Stop {
 pub const DEFAULT_INPUT: &str = "input.txt";
 
 /// Reads the command line of this process, with the environment and the configuration file behind it.
+///
+/// # Errors
+/// `Stop::Clap` for help, the version and flags that clap rejects; `Stop::Error` if `config.toml`, the environment or a
+/// combination of flags is invalid.
 pub fn read() -> Result<Invocation, Stop> {
     read_with(environment::arguments(), config::path().as_deref(), &environment::variables())
 }
 
 /// Reads a command line, its first word the program's name, as where the environment says nothing.
+///
+/// # Errors
+/// The same as for [`read`].
 pub fn read_from<I, T>(line: I, config_file: Option<&Path>) -> Result<Invocation, Stop>
 where
     I: IntoIterator<Item = T>,

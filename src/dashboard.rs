@@ -35,6 +35,11 @@ const LEAVE: Duration = Duration::from_secs(4);
 const STUCK: Duration = Duration::from_secs(1);
 
 /// Runs the dashboard until the user quits.
+///
+/// # Errors
+/// `Error::Usage` if the `[keys]` of the configuration are invalid; `Error::Disk` if the `--log` file cannot be opened;
+/// `Error::Interrupted` if a signal or the end of the terminal stopped it; `Error::Other` if there is no terminal, it
+/// fails, or the runtime cannot be started.
 pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let keymap = Keymap::with(&talk.keys).map_err(|reason| Error::Usage(format!("config.toml: keys: {reason}")))?;
     if talk.log.is_some() {

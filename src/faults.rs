@@ -191,6 +191,9 @@ impl From<FaultChange> for FaultPatch {
 }
 
 /// Reads the body of `POST /v1/faults`, strictly: an unknown change or a value out of range patch none.
+///
+/// # Errors
+/// A sentence for the client if the body is not a JSON object, names an unknown change, or has a value out of range.
 pub fn parse_changes(json: &[u8]) -> Result<Vec<FaultChange>, String> {
     // A list would be taken for the members of an object, in their order.
     if !json.trim_ascii_start().starts_with(b"{") {

@@ -49,6 +49,11 @@ const DEMO_CAP: PerHop<FaultChange> = PerHop { hop: Some(2), value: FaultChange:
 
 impl ChainPlan {
     /// Makes the plan for an input file.
+    ///
+    /// # Errors
+    /// `Error::Usage` if the output is not a folder or file, or a limit, delay or fault names a hop that the chain does
+    /// not have; `Error::Input` if the input file or a token file is invalid; `Error::Other` if this program's own path
+    /// is unknown.
     pub fn of_file(input: &Path, fetch: &FetchPlan, nodes: &NodePlan, no_spawn: bool) -> Result<Self, Error> {
         if Output::of(&fetch.output).is_some() {
             let path = shown(&fetch.output);
@@ -85,6 +90,10 @@ impl ChainPlan {
     }
 
     /// Makes the plan of the demo: two relays and an origin on free ports, a generated file, one hop with a rate limit.
+    ///
+    /// # Errors
+    /// `Error::Other` if the temporary folder, the file or the ports cannot be had; `Error::Usage` if a limit, delay or
+    /// fault names a hop that the demo does not have.
     pub fn demo(fetch: &FetchPlan, nodes: &NodePlan) -> Result<Self, Error> {
         let made = || -> io::Result<(tempfile::TempDir, Vec<u16>)> {
             let folder = tempfile::Builder::new().prefix("chainview-demo-").tempdir()?;

@@ -60,7 +60,8 @@ impl Route {
         &self.hops
     }
 
-    /// The first hop, which the client faults, and those after it.
+    /// The first hop, which the client connects to, and those after it.
+    #[expect(clippy::missing_panics_doc, reason = "a route has at least one hop by construction")]
     pub fn split_first(&self) -> (&Hop, &[Hop]) {
         // A route is never empty by construction.
         self.hops.split_first().expect("a route has at least one hop")
@@ -72,6 +73,10 @@ impl Route {
     }
 
     /// Reads an input.txt: the file name, then a hop a line; blank lines and `#` comments between them are skipped.
+    ///
+    /// # Errors
+    /// [`InputError`] with the line: a file name or hop line that cannot be parsed, a text that is too long or not
+    /// UTF-8, no hop, or more than 32.
     pub fn parse(input: &[u8]) -> Result<Self, InputError> {
         let at = |line: usize| move |reason: String| InputError { line, reason };
         if input.len() > MAX_INPUT {

@@ -21,6 +21,9 @@ pub struct UnfitSecret;
 
 impl Secret {
     /// Takes a token from text; blanks around it, such as the newline of a file, are not part of it.
+    ///
+    /// # Errors
+    /// [`UnfitSecret`] if the text is empty, too long, or holds blanks or anything but ASCII.
     pub fn new(text: &str) -> Result<Self, UnfitSecret> {
         let text = text.trim_ascii();
         let fits = (1..=MAX_SECRET).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());

@@ -26,11 +26,17 @@ pub struct Eta(pub Option<Duration>);
 pub struct Span(pub Duration);
 
 /// Writes a time in ms down to the µs: the digits behind it are noise of the calculation.
+///
+/// # Errors
+/// The error of the serializer.
 pub fn whole_us<S: Serializer>(ms: &f64, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64((ms * 1000.0).round() / 1000.0)
 }
 
 /// Writes a share down to a hundredth of a percent.
+///
+/// # Errors
+/// The error of the serializer.
 pub fn share<S: Serializer>(share: &f64, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64((share * 10_000.0).round() / 10_000.0)
 }
@@ -107,6 +113,10 @@ impl fmt::Display for Span {
 }
 
 /// Reads a size or a rate as people write it: `500`, `400K`, `2.5M`, `100MB/s`, `1MiB`; the unit is a byte.
+///
+/// # Errors
+/// A sentence that repeats the text if it is not a number, has an unknown unit, or is less than a byte or more than 64
+/// bits hold.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let plain = text.trim().trim_end_matches("/s");
     let digits = plain.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(plain.len());
@@ -133,6 +143,9 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// Reads a time as people write it: `250ms`, `5s`, `1.5s`, `10m`, `1h`; a unit is required, and 0 is refused.
+///
+/// # Errors
+/// A sentence that repeats the text if it has no known unit, or is not more than 0 and at most 24 h.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time: write 250ms, 5s, 10m or 1h");
     let plain = text.trim();

@@ -82,6 +82,10 @@ static STDERR: OnceLock<Option<Sink>> = OnceLock::new();
 static FILE: OnceLock<Sink> = OnceLock::new();
 
 /// Starts the log, to stderr or a file, at the verbosity of the flags.
+///
+/// # Errors
+/// `Error::Disk` if the `--log` file cannot be opened; `Error::Other` if there is no thread to write on, or if this
+/// process logs already.
 pub fn start_log(talk: &Talk, usual: Level) -> Result<Sink, Error> {
     let level = match (talk.quiet, talk.verbose) {
         (true, _) => Level::ERROR,

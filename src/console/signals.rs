@@ -77,6 +77,9 @@ pub struct Signals {
 impl Signals {
     /// Starts to listen, so that no signal is lost before the first wait. Must be called once: it checks which signals
     /// were ignored before.
+    ///
+    /// # Errors
+    /// `Error::Other` if the system registers no handler for one of the signals.
     pub fn new() -> Result<Self, Error> {
         // Handled and discarded: the write past the limit fails too, and its caller reports that. Without a handler it
         // would end the program.
@@ -114,6 +117,9 @@ async fn arrives(signal: &mut Option<Signal>) {
 
 /// Returns a token that the first signal cancels; the second ends the process. The task runs as long as the handle
 /// exists.
+///
+/// # Errors
+/// The same as for [`Signals::new`].
 pub fn stop_on_signals() -> Result<(CancellationToken, AbortOnDropHandle<()>), Error> {
     let stop = CancellationToken::new();
     let mut signals = Signals::new()?;

@@ -25,6 +25,11 @@ use crate::wire::Leg;
 const BAR: usize = 24;
 
 /// Walks the chain of an input file to the size answer and says what it took.
+///
+/// # Errors
+/// `Error::Input` if the input file is invalid; `Error::Hop` if a hop fails or does not have the file;
+/// `Error::Interrupted` after a signal; `Error::Disk` if the log or the output cannot be written; `Error::Other` if the
+/// runtime cannot be started.
 pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
     let checked = start_log(talk, Level::WARN).and_then(|_log| {
         let route = plan.read_route(input)?;

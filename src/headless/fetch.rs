@@ -41,6 +41,10 @@ pub(super) struct Ended {
 }
 
 /// Fetches without a screen; the error is the first that a transfer ended with.
+///
+/// # Errors
+/// `Error::Usage` if `-j` asks for several transfers to one output; `Error::Input` if an input file is invalid; else
+/// the first error that a transfer ended with, see [`fetch::fetch`]. The others are printed.
 pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
     let output = Output::of(&plan.output);
     let display = ProgressDisplay::new(talk);

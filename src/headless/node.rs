@@ -31,6 +31,10 @@ use crate::route::Host;
 const BACKLOG: u32 = 1024;
 
 /// Runs nodes until a signal asks them to leave, or standard input ends.
+///
+/// # Errors
+/// `Error::Listen` if an address cannot be bound; `Error::Usage` if the served folder cannot be opened; `Error::Disk`
+/// if the `--log` file cannot be opened; `Error::Other` if the runtime, a thread or a signal handler cannot be set up.
 pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, talk: &Talk) -> Result<(), Error> {
     let log = start_log(talk, Level::INFO)?;
     if until_stdin_closes {

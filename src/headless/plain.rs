@@ -28,6 +28,10 @@ const KNOW_HOPS: Duration = Duration::from_secs(2);
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Runs the plan as plain lines; the exit code is that of the fetch.
+///
+/// # Errors
+/// The first error that a transfer ended with, see `net::fetch::fetch`; `Error::Interrupted` if a signal ended the run;
+/// `Error::Disk` if the log or the output cannot be written; `Error::Other` if the runtime cannot be started.
 pub fn plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let mode = if plan.demo.is_some() { "demo" } else { "run" };
     let display = ProgressDisplay::new(talk);

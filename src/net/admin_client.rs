@@ -29,6 +29,10 @@ const LONG: usize = 4 << 20;
 /// Sets a change of a node; the answer is how all its faults stand then.
 ///
 /// A problem counts the node as hop 1, the next from here; so do those of the other verbs.
+///
+/// # Errors
+/// A problem if the node cannot be reached, rejects the token or the change, or answers with something else than its
+/// faults.
 pub async fn set_fault(node: &HostPort, token: &Secret, change: FaultChange) -> Result<Faults, Problem> {
     let answer = tell(node, token, "/v1/faults", change.to_json()).await?;
     serde_json::from_slice(&answer)
@@ -36,17 +40,28 @@ pub async fn set_fault(node: &HostPort, token: &Secret, change: FaultChange) -> 
 }
 
 /// Closes one connection of a node.
+///
+/// # Errors
+/// A problem if the node cannot be reached, rejects the token, or has no such connection.
 pub async fn close(node: &HostPort, token: &Secret, connection: u64) -> Result<(), Problem> {
     tell(node, token, &format!("/v1/connections/{connection}/close"), Vec::new()).await.map(drop)
 }
 
 /// Has a node take no new work; it ends once what it is doing is over.
+///
+/// # Errors
+/// A problem if the node cannot be reached or rejects the token.
 pub async fn drain(node: &HostPort, token: &Secret) -> Result<(), Problem> {
     tell(node, token, "/v1/drain", Vec::new()).await.map(drop)
 }
 
 /// Asks a route's origin, through the chain, what it offers in a folder; `None` is its root. The token is the origin's,
 /// and every hop on the way sees it.
+///
+/// # Errors
+/// A problem, with hops counted from this client, if a hop cannot be reached, the origin rejects the token or has no
+/// such folder, or what came is no listing; `Reason::RouteIgnored` if fewer hops passed the request on than the route
+/// has.
 pub async fn list(route: &Route, folder: Option<&FileName>, token: Option<&Secret>) -> Result<Listing, Problem> {
     let hops = route.hops();
     let (first, behind) = (&hops[0].address, &hops[1..]);

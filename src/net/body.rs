@@ -22,6 +22,9 @@ use splice::Pipes;
 pub trait Source: AsyncRead + Unpin {
     /// The next bytes, at most so many of them, as far as they are there without waiting; they stay until they are
     /// skipped.
+    ///
+    /// # Errors
+    /// The error of the socket or file that the bytes are read from.
     fn ahead(&mut self, most: usize) -> io::Result<&[u8]>;
 
     /// What the rest of the body can be taken from without reading it; `None` where it must be read.
@@ -51,6 +54,10 @@ pub(super) const COPIED_FIRST: u64 = 16 * 1024;
 const COPIED_LAST: u64 = 1;
 
 /// Sends a head, which may be empty, and exactly `length` bytes of body.
+///
+/// # Errors
+/// The [`PumpError`] that ended the body: of the source, of the reader, or of an injected fault. Both connections must
+/// be closed then.
 pub async fn send<S: Source>(
     head: Vec<u8>,
     source: &mut S,

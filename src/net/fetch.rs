@@ -142,6 +142,12 @@ pub fn client(links: Arc<Links>, limits: Limits, protocol: Option<Protocol>) -> 
 /// `upstream` can be used for the next file afterwards, whatever the outcome, and `job` for the next try: its id is
 /// then that of the last. Cancel through `stop`: a transfer that is dropped instead leaves its part file without a
 /// word.
+///
+/// # Errors
+/// `Error::Hop` if a hop fails before the body, `Short`, `Stalled` or `Changed` if the body ends early, `Altered` if
+/// its digest differs, and `Unresumable` or `ReaderLeft` for an output that is not a file. `Disk`, `Exists`, `Lost`,
+/// `TooLarge` or `Usage` if the local file cannot be written or must not be; `Interrupted` if `stop` was cancelled.
+/// Retries are exhausted, or would not have helped.
 pub async fn fetch(
     upstream: &mut Upstream,
     job: &mut FetchJob,

@@ -196,6 +196,9 @@ impl Node {
     /// Whether a connection may ask for anything; the error says in words why not.
     ///
     /// Asked once for each connection, when its first request is there: a connection keeps the user it was made by.
+    ///
+    /// # Errors
+    /// A sentence for the client if `--local-users own` applies and the connection is of another user.
     pub fn admits(&self, stream: &TcpStream, peer: SocketAddr) -> Result<(), String> {
         match self.config.access.local_users {
             LocalUsers::Any => Ok(()),

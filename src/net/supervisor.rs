@@ -78,6 +78,10 @@ impl Supervisor {
     }
 
     /// Gives an order for the node of a hop, counted from 1; how that went is told by `links`.
+    ///
+    /// # Errors
+    /// A sentence for the user if this program has no node there, if the node's state rules the order out, or if
+    /// earlier orders are still being executed.
     pub fn order(&self, hop: usize, order: Order) -> Result<(), String> {
         let at = hop.checked_sub(1).filter(|at| *at < self.hops.len());
         let keeper = at.and_then(|at| self.keepers[at].as_ref());

@@ -126,6 +126,10 @@ impl Upstream {
     ///
     /// The answer is a success (200 or 206) of known length. Everything else is a problem, with hops counted from the
     /// asker: 1 is `hop`. Not cancel-safe: after a cancelled ask, close or drop this.
+    ///
+    /// # Errors
+    /// The problem of the hop, or of one behind it, that cannot be reached, rejects the request, ignores the route, or
+    /// does not answer by the deadline.
     pub async fn ask(
         &mut self,
         hop: &Hop,
@@ -160,6 +164,9 @@ impl Upstream {
     }
 
     /// Tells a seed hop to send the body; an HTTP hop needs no telling.
+    ///
+    /// # Errors
+    /// The error of the connection to a legacy hop.
     pub async fn go_ahead(&mut self) -> io::Result<()> {
         match &mut self.link {
             Some(link) if link.protocol == Protocol::Legacy => link.stream.write_all(legacy::GO_AHEAD).await,
@@ -178,6 +185,9 @@ impl Upstream {
     }
 
     /// Reads body bytes; 0 is the end, which is too early unless all announced bytes have come.
+    ///
+    /// # Errors
+    /// The error of the connection.
     pub async fn read_body(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.body() {
             Some(mut body) => body.read(buffer).await,

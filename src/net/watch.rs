@@ -82,6 +82,9 @@ impl Watcher {
     }
 
     /// Watches one more node, or one again that was detached; the answer is its number, or why not.
+    ///
+    /// # Errors
+    /// A sentence for the user if that node is watched already, or too many besides those of the route are.
     pub fn attach(&mut self, hop: Hop, token: Option<Secret>) -> Result<usize, String> {
         let there = self.watched.iter().position(|watched| watched.subject.hop().address == hop.address);
         if let Some(at) = there {
@@ -101,6 +104,9 @@ impl Watcher {
 
     /// Stops watching a hop, counted from 1. One of the route keeps its place; one that was attached besides is
     /// forgotten, unless others have come after it, whose numbers stay.
+    ///
+    /// # Errors
+    /// A sentence for the user if there is no such hop, or it is not watched.
     pub fn detach(&mut self, hop: usize) -> Result<(), String> {
         let watched = hop.checked_sub(1).and_then(|at| self.watched.get_mut(at));
         let watched = watched.ok_or_else(|| format!("there is no hop {hop}"))?;
@@ -120,6 +126,9 @@ impl Watcher {
     }
 
     /// Where a hop, counted from 1, can be asked without another between, or why not.
+    ///
+    /// # Errors
+    /// A sentence for the user if there is no such hop, or its loopback address is of another machine.
     pub fn direct(&self, hop: usize) -> Result<HostPort, String> {
         let watched = hop.checked_sub(1).and_then(|at| self.watched.get(at));
         let subject = &watched.ok_or_else(|| format!("there is no hop {hop}"))?.subject;

@@ -167,6 +167,9 @@ impl From<std::net::SocketAddr> for HostPort {
 }
 
 /// Reads a port, 1 to 65535.
+///
+/// # Errors
+/// A sentence that repeats the text if it is not a number from 1 to 65535.
 pub fn parse_port(text: &str) -> Result<u16, String> {
     let digit = |port: u16, byte: u8| match byte {
         b'0'..=b'9' => port.checked_mul(10)?.checked_add(u16::from(byte - b'0')),

@@ -65,6 +65,9 @@ impl Hop {
     }
 
     /// Reads one hop line: `HOST PORT [key=value…]` or `HOST:PORT [key=value…]`.
+    ///
+    /// # Errors
+    /// A sentence about the host, the port, or the first key that is repeated or has an invalid value.
     pub fn parse_line(line: &str) -> Result<Self, String> {
         let mut words = line.split_ascii_whitespace();
         let first = words.next().ok_or("the line is empty: write HOST PORT")?;
@@ -104,6 +107,9 @@ impl Hop {
     }
 
     /// Reads one element of `Chain-Route`: `HOST:PORT[;protocol=…][;base=…]`.
+    ///
+    /// # Errors
+    /// A sentence about the address, or the first key that is unknown, repeated or invalid.
     pub fn parse_element(element: &str) -> Result<Self, String> {
         // Most often there is nothing behind the address.
         let end = element.bytes().position(|byte| byte == b';').unwrap_or(element.len());
@@ -193,6 +199,9 @@ fn once<T>(key: &str, place: &mut Option<T>, value: T) -> Result<(), String> {
 
 /// Reads a `base=` value: a URL path that begins with `/`, holds nothing that would end a header, an element or a line,
 /// and means the same folder to every server: no query, no dot segments, no empty ones.
+///
+/// # Errors
+/// A sentence that repeats the text if it is not such a path.
 pub fn parse_base(text: &str) -> Result<String, String> {
     let allowed = |b: u8| b.is_ascii_graphic() && !matches!(b, b',' | b';' | b'"' | b'#' | b'?' | b'\\' | b'<' | b'>');
     let decoded = Cow::from(percent_decode_str(text));

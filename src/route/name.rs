@@ -28,6 +28,9 @@ pub enum NameError {
 
 impl FileName {
     /// Takes bytes as they came; nothing is trimmed or unescaped.
+    ///
+    /// # Errors
+    /// [`NameError`] if the name is empty, longer than 1,024 bytes, or holds a NUL, CR or LF.
     pub fn new(bytes: &[u8]) -> Result<Self, NameError> {
         if bytes.is_empty() {
             return Err(NameError::Empty);

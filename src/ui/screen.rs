@@ -77,6 +77,9 @@ impl Stop {
 
 /// Runs the screen on the calling thread until the person leaves, `stop` is set, the snapshots end, or the terminal
 /// dies. The terminal is given back before this returns, whatever the reason.
+///
+/// # Errors
+/// `NoTerminal` if there is no terminal to draw on or to read keys from; `Draw` if it stops taking frames.
 pub fn run(
     options: &Options,
     snapshots: Receiver<Arc<ChainSnapshot>>,

@@ -45,6 +45,9 @@ pub struct Screen {
 
 impl Screen {
     /// A screen that is not taken yet.
+    ///
+    /// # Errors
+    /// An error if standard output is not a terminal, or its size cannot be read.
     pub fn new() -> io::Result<Self> {
         if !rustix::termios::isatty(stdout()) {
             return Err(io::Error::other("standard output is not one"));
@@ -55,6 +58,9 @@ impl Screen {
 
     /// Takes the terminal, or takes it again after somebody else had it: raw mode, the alternate screen, no cursor,
     /// pasted text marked as such. The next frame paints every cell.
+    ///
+    /// # Errors
+    /// The terminal's error; its modes are restored then.
     pub fn take(&mut self) -> io::Result<()> {
         TAKEN.store(false, Ordering::SeqCst);
         // Whoever had it has set modes of their own, which are those to be given back in the end; the library keeps the
@@ -77,6 +83,9 @@ impl Screen {
     }
 
     /// Turns reports of the mouse on or off; off, the terminal's own selecting works.
+    ///
+    /// # Errors
+    /// The terminal's error.
     pub fn listen_to_mouse(&mut self, on: bool) -> io::Result<()> {
         if self.mouse == on {
             return Ok(());
@@ -92,6 +101,9 @@ impl Screen {
     }
 
     /// Puts text on the clipboard.
+    ///
+    /// # Errors
+    /// The terminal's error.
     pub fn copy(&mut self, text: &str) -> io::Result<()> {
         let output = self.terminal.backend_mut();
         output.write_all(&clipboard::copy(text, Between::here()))?;
@@ -99,6 +111,9 @@ impl Screen {
     }
 
     /// Draws one frame, which the terminal shows at once and whole if it knows synchronized output.
+    ///
+    /// # Errors
+    /// The terminal's error; what it shows is undefined then.
     pub fn draw(&mut self, paint: impl FnOnce(Rect, &mut Buffer)) -> io::Result<()> {
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
         let area = area()?;
@@ -113,6 +128,9 @@ impl Screen {
 
     /// Makes the next frame paint every cell. `Terminal::clear` would ask the terminal where its cursor is, and the
     /// answer would go to the input thread; a resize to the same size asks nothing.
+    ///
+    /// # Errors
+    /// The terminal's error.
     pub fn repaint(&mut self) -> io::Result<()> {
         self.terminal.resize(self.area)
     }
@@ -239,6 +257,9 @@ fn sentence(info: &PanicHookInfo<'_>) -> String {
 }
 
 /// The terminal's descriptor for reading keys: standard input, or the controlling terminal if that is redirected.
+///
+/// # Errors
+/// The system's error if there is no controlling terminal, or no free descriptor.
 pub fn keyboard() -> io::Result<OwnedFd> {
     let stdin = io::stdin();
     if rustix::termios::isatty(&stdin) {

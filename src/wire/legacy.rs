@@ -134,6 +134,10 @@ fn take_id(hop: &mut Hop) -> Option<TransferId> {
 }
 
 /// Writes a request for `next`, which then sends it on to the route's hops; one write, no final newline.
+///
+/// # Errors
+/// `Reason::Unsupported` if the request has a query, which the legacy protocol cannot express; `Reason::HeadTooLarge`
+/// if it is longer than that protocol takes.
 pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem> {
     if request.query.is_some() {
         let detail = "a query has no form in the legacy protocol, which this hop speaks";

@@ -61,6 +61,10 @@ impl LocalPeers {
     /// Whether the connection from `peer` to `local` may be served; the error says in words why not.
     ///
     /// Asked before the peer is answered: one that has closed has no owner any more.
+    ///
+    /// # Errors
+    /// A sentence for the client if the connection is of loopback and another user owns it, or the kernel does not
+    /// report its owner.
     pub fn admits(&self, peer: SocketAddr, local: SocketAddr) -> Result<(), String> {
         if !peer.ip().to_canonical().is_loopback() {
             return Ok(());

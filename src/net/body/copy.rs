@@ -139,6 +139,10 @@ pub struct Pace<'a> {
 /// The answer is how many it moved: fewer only where the faults begin or cease to disturb bodies meanwhile, for there
 /// may be a better way from then on. Not cancel-safe: bytes in the buffer are lost, so a cancelled body's connections
 /// must be closed.
+///
+/// # Errors
+/// `Short`, `Source` or `Idle` if the source ends early, fails or sends nothing; `Stalled` or `Gone` if the reader
+/// takes nothing or has left; `Truncated` and the like if a fault ends the body.
 pub async fn pump<S, D>(
     source: &mut S,
     reader: &mut D,
@@ -186,6 +190,10 @@ impl Pace<'_> {
     }
 
     /// Gives a chunk to the reader, in the pieces and at the times that the faults want.
+    ///
+    /// # Errors
+    /// `Stalled` if the reader takes nothing for the stall limit, `Gone` if it has left, or the variant of the fault
+    /// that ends the body here.
     pub async fn send<D>(&self, reader: &mut D, chunk: &[u8], early: &mut Early<'_>) -> Result<(), PumpError>
     where
         D: Reader,
@@ -201,6 +209,9 @@ impl Pace<'_> {
     }
 
     /// Writes a head, which may be empty, and a piece of the body, as one where it can be.
+    ///
+    /// # Errors
+    /// `Stalled` if the reader takes nothing for the stall limit, `Gone` if it has left.
     pub async fn write<D: Reader>(&self, reader: &mut D, mut head: &[u8], mut piece: &[u8]) -> Result<(), PumpError> {
         while !(head.is_empty() && piece.is_empty()) {
             let writing = write_some(reader, (self.stall, self.step), |reader, cx| {

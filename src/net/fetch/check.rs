@@ -25,6 +25,10 @@ pub struct Checked {
 }
 
 /// Walks the chain up to the size answer; no body is asked for.
+///
+/// # Errors
+/// `Error::Hop` if a hop cannot be reached, rejects the request or does not have the file; `Error::Interrupted` if
+/// `stop` was cancelled.
 pub async fn check(upstream: &mut Upstream, job: &FetchJob, stop: &CancellationToken) -> Result<Checked, Error> {
     let result = ask(upstream, job, request(job, Method::Head, None), stop).await;
     // A seed hop waits for a go-ahead that will not come, so that link can only be closed.

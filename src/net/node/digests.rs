@@ -250,6 +250,10 @@ impl Pending {
     }
 
     /// Waits for the digest. Cancel-safe.
+    ///
+    /// # Errors
+    /// `Changed` if the file changed while it was read, `Unread` if the disk failed, `Busy` if too many digests are
+    /// being computed.
     pub async fn finished(&mut self) -> Result<Digest, NoDigest> {
         match self.slot.wait_for(Option::is_some).await {
             Ok(done) => done.clone().unwrap_or(Err(NoDigest::Busy)),

@@ -83,6 +83,9 @@ impl Listings {
     }
 
     /// Reads a folder as soon as a thread is free; an error where none can be had.
+    ///
+    /// # Errors
+    /// The system's error if it gives no thread to read on.
     pub fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Running<T>> {
         self.threads.run(work)
     }

@@ -58,6 +58,9 @@ const MADE_UP: [i64; 14] = [
 
 impl Root {
     /// Opens a folder to serve from.
+    ///
+    /// # Errors
+    /// The system's error if the path cannot be opened as a folder.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { current: Current::open(path)?, path: path.to_owned(), machine: Machine::default() })
     }
@@ -85,6 +88,10 @@ impl Root {
 
     /// Opens a regular file beneath the folder. Absolute names, names that lead out, hidden files, folders, pipes and
     /// devices are not found; nothing here waits for a pipe's writer.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no regular file of this name that may be seen, `Folder` if it is a folder, `Failed` if
+    /// the system reports anything else.
     pub fn serve(&self, name: &FileName) -> Result<Served, OpenError> {
         let bytes = name.as_bytes();
         if is_hidden(bytes) {

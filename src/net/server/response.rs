@@ -15,6 +15,9 @@ use crate::units::Span;
 use crate::wire::{Action, Problem, Reason, Request};
 
 /// Whether the user at the other end may be served: the kernel is asked once for each connection.
+///
+/// # Errors
+/// A sentence for the client if another user owns the connection, see [`Node::admits`].
 pub fn admit(node: &Node, down: &mut Downstream, conn: &ConnGuard) -> Result<(), String> {
     if !down.admitted {
         node.admits(&down.stream, conn.peer())?;
@@ -31,6 +34,9 @@ pub fn record_faults(node: &Node, job: &JobGuard<'_>) {
 }
 
 /// Refuses a file where a person wants it so.
+///
+/// # Errors
+/// `Reason::Fault` if the fault `reject` is on.
 pub fn refuse_on_purpose(node: &Node, request: &Request) -> Result<(), Problem> {
     if !node.faults.any() || !node.faults.now().reject {
         return Ok(());
@@ -52,6 +58,9 @@ pub async fn hold_back(node: &Node, job: &JobGuard<'_>) {
 }
 
 /// Sends a body, behind the head that announces it if that is still to go, and books how that ended.
+///
+/// # Errors
+/// The problem that ended the body, of the hop upstream or of the client downstream; it is recorded in the job.
 pub async fn send_body<S: Source>(
     node: &Node,
     down: &mut Downstream,

@@ -42,6 +42,10 @@ impl Policy {
     /// Whether an address may be connected to for a purpose.
     ///
     /// Who opens the next hop of a chain does not open every URL of whatever may listen there.
+    ///
+    /// # Errors
+    /// [`Refused`] with the reason: an address that is never connected to (`Refusal::Never`), or one that the allow
+    /// list does not open (`Refusal::NotAllowed`).
     pub fn allows(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), Refused> {
         let closed = |why| Err(Refused::new(Refusal::NotAllowed, why));
         let ip = address.ip().to_canonical();
@@ -73,6 +77,9 @@ impl Policy {
     /// its port.
     ///
     /// Where one could be, the addresses that the lookup finds are judged by [`Self::allows`] like any others.
+    ///
+    /// # Errors
+    /// [`Refused`] if the allow list opens that port for no address.
     pub fn allows_name(&self, hop: &HostPort) -> Result<(), Refused> {
         match hop.host {
             Host::Name(_) if !self.loopback && !self.allow.has_port(hop.port) => {

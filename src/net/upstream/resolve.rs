@@ -97,6 +97,10 @@ impl Resolver {
     }
 
     /// The addresses of a name; a lookup that is given up goes on by itself and holds nothing but its thread.
+    ///
+    /// # Errors
+    /// `Failed` if the system has no address for the name; `TimedOut` or `Crowded` if the deadline passed during the
+    /// lookup or before it could start; `NoThread` if the system gives no thread.
     pub async fn resolve(&self, name: &str, mut deadline: Deadline) -> Found {
         let mut progress = self.begin(&name.to_ascii_lowercase())?;
         loop {

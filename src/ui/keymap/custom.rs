@@ -6,7 +6,8 @@ use super::{Keymap, parse};
 impl Keymap {
     /// The default keys with some replaced: pairs of a binding's id and its new keys. A list without keys unbinds it.
     ///
-    /// The error says what is wrong: an unknown id, an unknown key, or one key for two things in one place.
+    /// # Errors
+    /// A sentence for the user: an unknown id, an unknown key, or one key for two things in one place.
     pub fn with(changes: &[(String, Vec<String>)]) -> Result<Self, String> {
         let mut map = Self::default();
         for (id, names) in changes {

@@ -31,6 +31,10 @@ pub enum ReplyHead {
 /// Reads a reply head; `None` while its end is missing, else the head and its length.
 ///
 /// `method` is that of the request: a reply to HEAD has a length and no body, which is the caller's to know.
+///
+/// # Errors
+/// [`HeadError`] if the bytes are not HTTP, the head is too long, or a field that matters here is malformed, repeated
+/// or contradicts another.
 pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, usize)>, HeadError> {
     // Whatever greets first, such as SSH or a mail server, is known by its first bytes: nobody has to wait for a head.
     let known = bytes.len().min(VERSION.len());

@@ -66,6 +66,10 @@ pub fn is_http(first_line: &[u8]) -> bool {
 }
 
 /// Reads a request head; `None` while its end is missing, else what it asks for and its length.
+///
+/// # Errors
+/// [`HeadError`] if the head is too long or malformed, or the method, the path or a field is not supported; it has the
+/// status to answer with.
 pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> {
     let Some(end) = head_end(bytes)? else { return Ok(None) };
     let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];

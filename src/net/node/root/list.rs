@@ -25,6 +25,9 @@ impl Root {
     /// Blocks on the disk. Every name of the folder is read for every page, but no more are held than one page has.
     /// Hidden files, links that lead out, pipes, devices, and names that no request can hold are left out; what is
     /// behind the page is counted.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no folder of this name that may be seen, `Failed` if it cannot be read.
     pub fn list(&self, folder: Option<&FileName>, after: Option<&FileName>) -> Result<Listing, OpenError> {
         let path = folder.map_or(&b"."[..], FileName::as_bytes);
         if folder.is_some() && is_hidden(path) {
