@@ -145,9 +145,10 @@ fn look(look: Look) -> ui::Look {
 fn summary(chain: &ChainSnapshot, is_demo: bool, remains: &Remains) -> Result<(), Error> {
     let of = |phase| chain.transfers.iter().filter(move |transfer| transfer.phase == phase);
     if !chain.transfers.is_empty() {
-        let place = match is_demo && remains.folder.is_none() {
-            true => "the demo's files are gone with it".to_owned(),
-            false => format!("files are in {}", chain.folder),
+        let place = if is_demo && remains.folder.is_none() {
+            "the demo's files are gone with it".to_owned()
+        } else {
+            format!("files are in {}", chain.folder)
         };
         console::out(&format!("{}; {place}", counts(&chain.transfers, !is_demo)))?;
     }

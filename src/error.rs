@@ -252,6 +252,7 @@ impl Error {
     }
 
     /// The same error, with the place where the bytes so far are.
+    #[must_use]
     pub fn keeping(mut self, part: Kept) -> Self {
         if let Self::Hop(fault) = &mut self {
             fault.kept = part;

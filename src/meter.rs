@@ -233,6 +233,7 @@ impl RateWindow {
 /// What can be counted from an earlier look.
 pub trait Since {
     /// What was added since then.
+    #[must_use]
     fn since(&self, earlier: &Self) -> Self;
 
     /// Adds what was added elsewhere.

@@ -68,6 +68,7 @@ impl Route {
     }
 
     /// The same hops for another file.
+    #[must_use]
     pub fn with_file(&self, file: FileName) -> Self {
         Self { file, hops: self.hops.clone() }
     }

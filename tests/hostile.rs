@@ -125,8 +125,8 @@ pub(crate) async fn fetch_over(
     limits: Limits,
     verify: VerifyMode,
 ) -> Result<Fetched, Error> {
-    let lines: String = hops.iter().map(|hop| format!("{} {} protocol={protocol}\n", hop.ip(), hop.port())).collect();
-    let route = Route::parse(format!("f\n{lines}").as_bytes()).unwrap();
+    let lines: Vec<_> = hops.iter().map(|hop| format!("{} {} protocol={protocol}\n", hop.ip(), hop.port())).collect();
+    let route = Route::parse(format!("f\n{}", lines.concat()).as_bytes()).unwrap();
     let mut job = FetchJob::new(1, route, output.to_owned(), limits);
     job.verify = verify;
     let mut upstream = client(Arc::default(), limits, None);
@@ -198,8 +198,8 @@ async fn transfer(seed: u64, chain: Arc<Chain>, folder: Arc<tempfile::TempDir>, 
     let (hops, peers) = beset(&chain, beset_by).await;
     let content = pattern(size);
     let verify = if random.one_in(3) { VerifyMode::Expect(digest(&content)) } else { VerifyMode::Origin };
-    let lines: String = hops.iter().map(|hop| format!("{} {} protocol={protocol}\n", hop.ip(), hop.port())).collect();
-    let route = Route::parse(format!("f{size}\n{lines}").as_bytes()).unwrap();
+    let lines: Vec<_> = hops.iter().map(|hop| format!("{} {} protocol={protocol}\n", hop.ip(), hop.port())).collect();
+    let route = Route::parse(format!("f{size}\n{}", lines.concat()).as_bytes()).unwrap();
     let output = folder.path().join(format!("copy-{seed}"));
     let mut job = FetchJob::new(seed, route, output.clone(), short());
     job.verify = verify;

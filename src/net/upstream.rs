@@ -113,6 +113,7 @@ impl Upstream {
     }
 
     /// One like this, without a connection.
+    #[must_use]
     pub fn another(&self) -> Self {
         Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.judge), self.protocol)
     }

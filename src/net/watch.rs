@@ -132,10 +132,10 @@ impl Watcher {
     pub fn direct(&self, hop: usize) -> Result<HostPort, String> {
         let watched = hop.checked_sub(1).and_then(|at| self.watched.get(at));
         let subject = &watched.ok_or_else(|| format!("there is no hop {hop}"))?.subject;
-        match is_near(&subject.way, subject.at) {
-            true => Ok(subject.hop().address.clone()),
-            false => Err("its address is of loopback on another machine, and no hop passes such a wish on".to_owned()),
+        if !is_near(&subject.way, subject.at) {
+            return Err("its address is of loopback on another machine, and no hop passes such a wish on".to_owned());
         }
+        Ok(subject.hop().address.clone())
     }
 
     /// The hops as they are now.

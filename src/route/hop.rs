@@ -82,9 +82,8 @@ impl Hop {
                 }
                 _ => HostPort { host: first.parse()?, port: parse_port(port)? },
             },
-            None => first.parse::<HostPort>().map_err(|reason| match first.contains(':') {
-                true => reason,
-                false => format!("hop {first:?} has no port: write HOST PORT"),
+            None => first.parse::<HostPort>().map_err(|reason| {
+                if first.contains(':') { reason } else { format!("hop {first:?} has no port: write HOST PORT") }
             })?,
         };
         Self::new(address).with_keys(words)

@@ -54,6 +54,7 @@ impl Listing {
     /// A peer must not choose a local name: what a row shows has to be the last part of what would be asked for, in the
     /// folder that was asked for, and a name that a file may get without having been typed. All else counts as
     /// unlisted.
+    #[must_use]
     pub fn checked(mut self, folder: Option<&FileName>) -> Self {
         let folder = folder.map_or(&b""[..], FileName::as_bytes);
         let folder = &folder[..folder.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1)];

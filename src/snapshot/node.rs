@@ -325,6 +325,7 @@ impl TcpSnapshot {
     }
 
     /// What happened between an earlier look at the same socket and this one; round trip, window and rate are as now.
+    #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             retransmits: self.retransmits.saturating_sub(earlier.retransmits),
@@ -338,6 +339,7 @@ impl TcpSnapshot {
 
 impl Load {
     /// What happened between an earlier moment and this one.
+    #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             busy_us: self.busy_us.saturating_sub(earlier.busy_us),
@@ -363,6 +365,7 @@ impl Flow {
     }
 
     /// What happened between an earlier moment and this one.
+    #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             bytes_in: self.bytes_in.saturating_sub(earlier.bytes_in),

@@ -170,6 +170,7 @@ impl Theme {
     }
 
     /// The next look.
+    #[must_use]
     pub fn next(self) -> Self {
         let at = Look::ALL.iter().position(|look| *look == self.look).unwrap_or(0);
         Self { look: Look::ALL[(at + 1) % Look::ALL.len()], ..self }

@@ -1,6 +1,6 @@
 //! Digests of whole files, and the algorithms that make them.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,11 @@ impl FromStr for Algorithm {
 impl Digest {
     /// The value in hex.
     pub fn hex(&self) -> String {
-        self.value.iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut hex = String::with_capacity(2 * self.value.len());
+        for byte in self.value {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
     }
 }
 

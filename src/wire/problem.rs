@@ -150,6 +150,7 @@ impl Problem {
     }
 
     /// The same failure, seen from one hop further downstream.
+    #[must_use]
     pub fn passed_on(mut self) -> Self {
         self.hop = self.hop.saturating_add(1);
         self.reporter = self.reporter.saturating_add(1);

@@ -149,10 +149,10 @@ fn ask_http(to: SocketAddr, path: &[u8]) -> Got {
     let mut reply = exchange(to, &said);
     let head = reply.windows(4).position(|four| four == b"\r\n\r\n").map_or(reply.len(), |end| end + 4);
     let body = reply.split_off(head);
-    match reply.starts_with(b"HTTP/1.1 200 ") {
-        true => Got::File(body),
-        false => Got::Refused(String::from_utf8_lossy(&reply).lines().next().unwrap_or("closed").to_owned()),
+    if reply.starts_with(b"HTTP/1.1 200 ") {
+        return Got::File(body);
     }
+    Got::Refused(String::from_utf8_lossy(&reply).lines().next().unwrap_or("closed").to_owned())
 }
 
 /// Asks over the legacy protocol, with the name as it stands.

@@ -343,7 +343,7 @@ fn each_rule_can_fail() {
     assert_eq!(left(&circles[0], &["src/a", "src/"]), Some("src/"));
 
     let modules = ["cli", "console", "dashboard", "headless", "net", "plan", "route", "ui"];
-    let all: String = modules.iter().map(|name| format!("mod {name};\n")).collect();
+    let all = modules.map(|name| format!("mod {name};\n")).concat();
     let forbidden = [
         ("route", &["cli", "console", "dashboard", "headless", "net", "plan", "ui"][..]),
         ("cli", &["console", "dashboard", "headless", "net", "plan", "ui"]),
@@ -353,7 +353,7 @@ fn each_rule_can_fail() {
     ];
     for (from, expected) in forbidden {
         let path = |name: &str| format!("src/{name}.rs");
-        let uses: String = modules.iter().map(|to| format!("use crate::{to}::Item;\n")).collect();
+        let uses = modules.map(|to| format!("use crate::{to}::Item;\n")).concat();
         let files: Vec<(String, String)> = modules
             .iter()
             .map(|name| (path(name), if *name == from { uses.clone() } else { "pub struct Item;".to_owned() }))

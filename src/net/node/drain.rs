@@ -21,6 +21,7 @@ impl Drain {
     }
 
     /// The same for one of several nodes: what is asked of all is asked of it, and what is asked of it only of it.
+    #[must_use]
     pub fn child(&self) -> Self {
         let [soft, leave, force] = [&self.soft, &self.leave, &self.force].map(CancellationToken::child_token);
         Self { soft, leave, force }

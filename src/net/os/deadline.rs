@@ -221,9 +221,9 @@ mod tests {
         let due = Instant::now() + LIMIT;
         let mut looked = false;
         // Like a socket whose readiness nobody has asked for when the timer fires.
-        let ready = poll_fn(|_| match Instant::now() >= due && std::mem::replace(&mut looked, Instant::now() >= due) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        let ready = poll_fn(|_| {
+            let is_due = Instant::now() >= due;
+            if is_due && std::mem::replace(&mut looked, is_due) { Poll::Ready(()) } else { Poll::Pending }
         });
         assert_eq!(within(LIMIT, ready).await, Ok(()));
     }

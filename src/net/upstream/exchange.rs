@@ -163,9 +163,12 @@ impl Upstream {
                 // In a box: it is rare, and every question would have to have room for it.
                 Box::pin(self.read_first(link, wait)).await?
             } else {
-                read_some(link, wait).await.map_err(|problem| match silent && link.early.is_empty() {
-                    true if problem.reason == Reason::Closed => Failed::Unanswered(problem),
-                    _ => Failed::Problem(problem),
+                read_some(link, wait).await.map_err(|problem| {
+                    if silent && link.early.is_empty() && problem.reason == Reason::Closed {
+                        Failed::Unanswered(problem)
+                    } else {
+                        Failed::Problem(problem)
+                    }
                 })?
             };
             silent &= read == 0;

@@ -21,10 +21,8 @@ pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
     for (line, (i, column)) in columns.iter().enumerate().skip(first).take(room) {
         let row = row_of(inner, line - first);
         heading::mark(theme, (line == *at).then_some(true), row, buffer);
-        let (sign, note) = match state.hidden[table] & (1 << i) == 0 {
-            true => ("[x]", "where there is room"),
-            false => ("[ ]", "not shown"),
-        };
+        let is_shown = state.hidden[table] & (1 << i) == 0;
+        let (sign, note) = if is_shown { ("[x]", "where there is room") } else { ("[ ]", "not shown") };
         let mut cells = Row::new(buffer, row);
         cells.skip(2).put_right(note, theme.style(Tone::Dim));
         cells.put(sign, theme.style(Tone::Key)).skip(1).put(column.title, theme.style(Tone::Plain));

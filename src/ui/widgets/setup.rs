@@ -65,9 +65,10 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
 
 /// The rows of a transfer: as they were told, or, while they are not, what its legs alone say.
 pub(crate) fn rows(transfer: &TransferSnapshot) -> Vec<timing::Row> {
-    match transfer.waterfall.is_empty() {
-        true => waterfall::rows(&transfer.legs, &[], (None, None)),
-        false => transfer.waterfall.clone(),
+    if transfer.waterfall.is_empty() {
+        waterfall::rows(&transfer.legs, &[], (None, None))
+    } else {
+        transfer.waterfall.clone()
     }
 }
 

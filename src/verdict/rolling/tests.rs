@@ -145,11 +145,11 @@ fn the_transfers_of_others_are_judged_from_where_they_enter_the_chain() {
     let mut rolling = Rolling::default();
     let mut watch = |now_us, at: usize| {
         let idle = NodeSnapshot { uptime_us: now_us, ..NodeSnapshot::default() };
-        let one = |number| match number == at {
-            true => hop(number, now_us, unread(now_us, "theirs")),
-            false => {
-                HopSnapshot { number, link: HopLink::Attached, node: Some(idle.clone()), ..HopSnapshot::default() }
+        let one = |number| {
+            if number == at {
+                return hop(number, now_us, unread(now_us, "theirs"));
             }
+            HopSnapshot { number, link: HopLink::Attached, node: Some(idle.clone()), ..HopSnapshot::default() }
         };
         rolling.watch(now_us, &[one(1), one(2)]).map(|verdict| verdict.limit)
     };

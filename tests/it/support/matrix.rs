@@ -71,10 +71,7 @@ pub(crate) fn every_shape() -> Vec<Shape> {
 /// until the client had time to read. Behind two original relays nothing is closed at all, so the bytes arrive; what
 /// those two hold, they hold for ever.
 pub(crate) fn expected(shape: &Shape) -> Expected {
-    match shape.is_all_original() && !shape.has_original_relays_side_by_side() {
-        true => Expected::Luck,
-        false => Expected::Works,
-    }
+    if shape.is_all_original() && !shape.has_original_relays_side_by_side() { Expected::Luck } else { Expected::Works }
 }
 
 /// Runs a plan, prints its table and fails the test where a cell is not what it must be.
