@@ -7,13 +7,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::address_of;
 use super::disk::Writer;
+use super::job::{FetchJob, Fetched, blocking};
 use super::part::{Claim, Part, Published};
 use super::partial::Begun;
 use super::request::{all_legs, ask_for_rest};
 use super::resume_state::Source;
 use super::target::Place;
 use super::tracker::Tracker;
-use super::{FetchJob, Fetched, blocking, body, verify};
+use super::{body, verify};
 use crate::error::{Broken, Error, Kept};
 use crate::net::diagnose::{Blame, blame, findings};
 use crate::net::node::digests::Hasher;

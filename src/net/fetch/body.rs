@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::FetchJob;
 use super::disk::Writer;
+use super::job::FetchJob;
 use super::rate_limit::Throttle;
 use super::tracker::Tracker;
 use crate::error::{Broken, Error, Kept};

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::FetchJob;
+use super::job::FetchJob;
 use super::request::{all_legs, ask, request};
 use crate::error::Error;
 use crate::net::upstream::Upstream;

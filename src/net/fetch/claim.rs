@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::job::{FetchJob, blocking};
 use super::part::{Busy, Part};
 use super::partial::{Begun, LeftOver};
+use super::resume_state;
 use super::target::Place;
 use super::tracker::Tracker;
-use super::{FetchJob, blocking, resume_state};
 use crate::error::{Error, Kept};
 use crate::snapshot::Phase;
 

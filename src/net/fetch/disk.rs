@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::output::Sink;
 use super::part::{Lost, Part};
 use super::partial::Begun;
 use super::resume_state::{Mark, Source};
-use super::stream::Sink;
 use crate::error::{Error, Kept};
 use crate::meter::Meter;
 use crate::net::node::digests::Hasher;

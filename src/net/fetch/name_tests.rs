@@ -1,5 +1,7 @@
 //! Tests of fetches that meet each other, or limits of this machine, before their first byte.
 
+use std::time::Duration;
+
 use super::part::{Claim, Part};
 use super::tests::{Scene, Turn, whole};
 use super::*;

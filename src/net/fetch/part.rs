@@ -22,7 +22,7 @@ use crate::error::{Error, Kept, shown};
 use crate::text::SafeText;
 use crate::units::Bytes;
 
-use look::{Found, RACES, look};
+use look::{Found, Names, RACES, look};
 pub(super) use publish::Published;
 
 /// Largest file that is filled without a name. Up to here naming it and writing its state would cost more than a tenth
@@ -45,13 +45,6 @@ pub(super) struct Part {
     names: Option<Names>,
     /// It is closed to others until it is whole, and gets the permissions of any new file then.
     narrow: bool,
-}
-
-/// The name of a partial file, and what stands beside it.
-#[derive(Debug)]
-struct Names {
-    name: OsString,
-    state: State,
 }
 
 /// What trying to get a partial file came to.
@@ -94,7 +87,8 @@ impl Part {
                             return Ok(Claim::Ours(part));
                         }
                     }
-                    Found::Ours(mut part) => {
+                    Found::Ours(file, id, names) => {
+                        let mut part = Self::found(place, file, id, names);
                         part.empty()?;
                         if tight {
                             part.tighten()?;
@@ -121,7 +115,7 @@ impl Part {
                 Found::Absent => return None,
                 Found::Foreign => {}
                 Found::Busy(length) => return Some(Claim::Busy(Busy { number, length })),
-                Found::Ours(part) => return Some(Claim::Ours(part)),
+                Found::Ours(file, id, names) => return Some(Claim::Ours(Self::found(place, file, id, names))),
             }
         }
         None
@@ -130,6 +124,11 @@ impl Part {
     /// How far a partial file is that another fetch fills; `None` where none does any more.
     pub(super) fn length_of_busy(place: &Arc<Place>, number: usize) -> Option<u64> {
         if let Found::Busy(length) = look(place, number) { Some(length) } else { None }
+    }
+
+    /// The partial file that was found under its name.
+    fn found(place: &Arc<Place>, file: File, id: FileId, names: Names) -> Self {
+        Self { place: Arc::clone(place), file, id, names: Some(names), narrow: true }
     }
 
     fn unnamed(place: &Arc<Place>, tight: bool) -> Result<Option<Self>, Errno> {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use tokio_util::sync::CancellationToken;
 
+use super::job::{FetchJob, Fetched, blocking};
 use super::partial::hash;
 use super::request::{all_legs, ask_on, request};
 use super::target::{FileId, Place};
 use super::tracker::Tracker;
 use super::verify::says_nothing;
-use super::{FetchJob, Fetched, blocking};
 use crate::error::{Error, Kept, shown};
 use crate::net::node::digests::Hasher;
 use crate::net::upstream::{Answer, Upstream};

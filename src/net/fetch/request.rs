@@ -4,8 +4,7 @@ use std::pin::pin;
 
 use tokio_util::sync::CancellationToken;
 
-use super::FetchJob;
-use super::blocking;
+use super::job::{FetchJob, blocking};
 use super::partial::Begun;
 use super::resume_state::Source;
 use super::tracker::Tracker;

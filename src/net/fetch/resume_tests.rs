@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::tests::{BODY, Scene, Turn, digest_line};
 use super::*;
-use crate::snapshot::Phase;
+use crate::options::VerifyMode;
+use crate::route::Route;
+use crate::snapshot::{Integrity, Phase};
 
 /// What makes a file one that can be gone on with.
 const PARTS: &str = "ETag: \"1\"\r\nAccept-Ranges: bytes\r\n";

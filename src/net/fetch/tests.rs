@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -9,8 +10,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::limits::Limits;
-use crate::snapshot::Phase;
-use crate::wire::{Action, Algorithm, Problem, Reason};
+use crate::options::VerifyMode;
+use crate::route::Route;
+use crate::snapshot::{Integrity, Phase};
+use crate::wire::{Action, Algorithm, Digest, Problem, Reason};
 
 pub(super) const BODY: &[u8] = b"the whole of the file";
 

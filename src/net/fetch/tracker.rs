@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
-use super::{Cap, FetchJob, Fetched};
+use super::job::{FetchJob, Fetched};
+use super::rate_limit::Cap;
 use crate::error::{Error, shown};
 use crate::meter::{Meter, RateWindow, Wait};
 use crate::net::os::clock::Clock;
@@ -264,6 +266,19 @@ impl<'a> Tracker<'a> {
     fn over(&mut self, phase: Phase) {
         self.snapshot.rate = whole_rate(self.flow().bytes_in, self.elapsed());
         self.phase(phase);
+    }
+}
+
+/// Lets a pause pass; false where a person stopped it.
+pub(super) async fn wait(pause: Duration, tracker: &mut Tracker<'_>, stop: &CancellationToken) -> bool {
+    let until = Instant::now() + pause;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return false,
+            () = sleep_until(until) => return true,
+            () = tracker.due() => tracker.publish(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::FetchJob;
+use super::job::FetchJob;
 use super::request::{ask, request};
 use crate::error::{Error, Kept};
 use crate::net::upstream::{Answer, Upstream};

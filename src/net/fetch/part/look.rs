@@ -1,12 +1,12 @@
 //! Whose a partial file is that has a name already: ours and free, another fetch's, or nobody's that we know.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Names, Part};
 use crate::net::fetch::names;
 use crate::net::fetch::resume_state::{self, State, is_own};
 use crate::net::fetch::target::{FileId, Place};
@@ -14,13 +14,20 @@ use crate::net::fetch::target::{FileId, Place};
 /// Looks at one name while others change it at the same time.
 pub(super) const RACES: usize = 100;
 
+/// The name of a partial file, and what stands beside it.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) name: OsString,
+    pub(super) state: State,
+}
+
 /// What stands under the name of a partial file.
 pub(super) enum Found {
     Absent,
     /// It is not ours: nothing is done with it.
     Foreign,
     Busy(u64),
-    Ours(Part),
+    Ours(File, FileId, Names),
 }
 
 /// Looks what stands under the name of a partial file, and takes it where it is ours and free.
@@ -68,8 +75,7 @@ pub(super) fn look(place: &Arc<Place>, number: usize) -> Found {
             Err(_) => return Found::Foreign,
         }
         if place.holds(&name, id) {
-            let names = Some(Names { name, state });
-            return Found::Ours(Part { place: Arc::clone(place), file, id, names, narrow: true });
+            return Found::Ours(file, id, Names { name, state });
         }
     }
     Found::Foreign
