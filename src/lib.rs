@@ -42,7 +42,7 @@
 //!               folder as a handle;  digests  computed once per file;  listings  how many are made at once;  drain
 //!               graceful shutdown;  latest_line  of the stream of events
 //! access        who may read and control
-//! upstream      requests to the next hop over either protocol (exchange);  protocols  which one a hop speaks;
+//! upstream      requests to the next hop over either protocol (ask, exchange);  protocols  which one a hop speaks;
 //!               preconnect  connections opened ahead;  connect  resolve, check, connect;  resolve  names, on threads
 //!               of their own;  policy  where a node may connect to
 //! body          chooses how a body is moved;  copy  the copying loop;  shaping  rate limit, delay and faults;  splice

@@ -1,36 +1,29 @@
 //! Asking the next hop: over a kept connection or a new one, in whichever wire it speaks; relays and clients do the
 //! same.
 
+mod ask;
 pub(crate) mod connect;
 mod exchange;
+mod link;
 pub mod policy;
 pub(crate) mod preconnect;
 pub(crate) mod protocols;
 pub mod resolve;
 
-use std::io::{self, ErrorKind::WouldBlock};
+use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::body::sockbuf::{Incoming, is_near};
-use super::body::{Direct, Source};
-use super::os::clock::ms_since;
 use super::os::deadline::Deadline;
-use super::os::socket::Socket;
 use crate::allow_list::Purpose;
-use crate::limits::{HOP_SHARE, Limits};
+use crate::limits::Limits;
 use crate::route::{Hop, HostPort, Protocol};
-use crate::text::SafeText;
-use crate::wire::http::{encode_request, parse_reply, target};
-use crate::wire::problem::Server;
-use crate::wire::{Action, Leg, Method, Problem, Progress, Reason, Reply, Request, legacy, problem};
+use crate::wire::{Action, Leg, Problem, Progress, Reason, Reply, legacy};
 use connect::{Connected, connect_with};
+pub use link::Body;
+use link::Link;
 use policy::Refused;
 use preconnect::Spares;
 use protocols::Links;
@@ -50,24 +43,6 @@ pub struct Upstream {
     link: Option<Link>,
     /// A node that answered, and where, on a connection that could not be kept.
     met: Option<(HostPort, SocketAddr)>,
-}
-
-/// An open connection to the next hop.
-struct Link {
-    hop: HostPort,
-    address: SocketAddr,
-    protocol: Protocol,
-    stream: Socket,
-    /// The round trip is known to be short.
-    near: bool,
-    /// Read from the stream and not yet used.
-    early: Vec<u8>,
-    /// Body bytes still to come.
-    left: u64,
-    /// Another request may follow on it.
-    keep: bool,
-    /// A node of ours answered on it.
-    ours: bool,
 }
 
 /// How far a question is.
@@ -97,9 +72,6 @@ pub struct Answer {
     pub address: SocketAddr,
 }
 
-/// The rest of a body; ends after exactly as many bytes as the head announced, or too early.
-pub struct Body<'a>(&'a mut Link);
-
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Upstream").field("open", &self.link.is_some()).finish_non_exhaustive()
@@ -121,47 +93,6 @@ impl Upstream {
     /// The connections that were opened ahead, by this or by another like it.
     pub fn spares(&self) -> &Spares {
         &self.links.spares
-    }
-
-    /// Asks `hop` for a file; `request.route` holds the hops after it. The reply head must be there by `deadline`.
-    ///
-    /// The answer is a success (200 or 206) of known length. Everything else is a problem, with hops counted from the
-    /// asker: 1 is `hop`. Not cancel-safe: after a cancelled ask, close or drop this.
-    ///
-    /// # Errors
-    /// The problem of the hop, or of one behind it, that cannot be reached, rejects the request, ignores the route, or
-    /// does not answer by the deadline.
-    pub async fn ask(
-        &mut self,
-        hop: &Hop,
-        mut request: Box<Request>,
-        mut deadline: Deadline,
-        told: Told<'_>,
-    ) -> Result<Answer, Problem> {
-        let deadline = &mut deadline;
-        let began = Instant::now();
-        request.host = Some(hop.address.clone());
-        request.interim = true;
-        if deadline.left() <= HOP_SHARE {
-            return Err(exchange::no_time());
-        }
-        let marked = hop.protocol.or(self.protocol);
-        let protocol = marked.or_else(|| self.links.known(&hop.address));
-        request.ack = protocol.is_none();
-        let answer = match protocol {
-            // In a box, for it is rare.
-            Some(Protocol::Legacy) => Box::pin(self.ask_legacy(hop, &request, deadline, told)).await,
-            Some(Protocol::Http) | None => self.ask_http(hop, &mut request, deadline, told).await,
-        };
-        if let Err(Problem { hop: 1, reason: Reason::TimedOut | Reason::Closed | Reason::Nonsense, .. }) = answer {
-            // It may be another program by now: the next request finds out.
-            self.links.forget(&hop.address);
-        }
-        let mut answer = answer?;
-        // Whatever is neither is waiting for the answer, also what was asked in vain before, and what a loaded machine
-        // took between the two: the legs have no gaps.
-        answer.leg.wait_ms = (ms_since(began) - answer.leg.resolve_ms - answer.leg.connect_ms).max(0.0);
-        self.check(hop, &request, answer)
     }
 
     /// Tells a seed hop to send the body; an HTTP hop needs no telling.
@@ -247,130 +178,5 @@ impl Upstream {
     /// Whether a hop may be asked at this address: what it is asked for counts as much as where it is.
     fn judges(&self, hop: &Hop, address: SocketAddr) -> Result<(), Refused> {
         (self.judge)(address, Purpose::files(hop.base.as_deref()))
-    }
-
-    /// Judges a reply: a success must be of known length and come from the end of the route.
-    fn check(&mut self, hop: &Hop, request: &Request, answer: Answer) -> Result<Answer, Problem> {
-        let wrong = |reason, detail: &str| {
-            Problem::next(reason, Action::Reply, &hop.address, detail, answer.leg.connect_ms + answer.leg.wait_ms)
-        };
-        let reply = &answer.reply;
-        let problem = match reply.status {
-            304 if !request.takes_not_modified() => {
-                Some(wrong(Reason::Nonsense, "it says that nothing has changed, which nobody asked"))
-            }
-            200 | 206 if reply.length.is_none() => Some(wrong(Reason::Nonsense, "the file's length is not known")),
-            200 | 206 | 304 if reply.hops.unwrap_or(0) as usize != request.route.len() => {
-                Some(wrong(Reason::RouteIgnored, ""))
-            }
-            206 if request.range.is_none() => {
-                Some(wrong(Reason::Nonsense, "a part came where the whole was asked for"))
-            }
-            200 | 206 | 304 => None,
-            // It looked for the file in a place of its own, where another hop was to be asked.
-            404 | 410 if reply.problem.is_none() && !request.route.is_empty() => {
-                Some(wrong(Reason::RouteIgnored, &format!("status {}", reply.status)))
-            }
-            _ => Some(reply.problem.clone().map_or_else(
-                || Problem {
-                    size: reply.range_outside,
-                    server: Some(Box::new(Server {
-                        status: reply.status,
-                        retry_after: reply.retry_after,
-                        challenge: reply.challenge.as_deref().map(SafeText::new),
-                    })),
-                    ..wrong(Reason::of_status(reply.status), &foreign(hop, request, reply))
-                },
-                Problem::passed_on,
-            )),
-        };
-        match problem {
-            None => Ok(answer),
-            Some(problem) => {
-                self.finish();
-                Err(problem)
-            }
-        }
-    }
-}
-
-/// What a server that knows nothing of chains meant, in words.
-fn foreign(hop: &Hop, request: &Request, reply: &Reply) -> String {
-    let status = reply.status;
-    match (status, &reply.location, reply.retry_after) {
-        (300..=399, Some(place), _) => format!("status {status}, a redirect to {place}, which is not followed"),
-        (300..=399, None, _) => format!("status {status}, a redirect, which is not followed"),
-        (400, ..) => format!("status {status}; a TLS port may say so, and a chain carries plain HTTP"),
-        (404 | 410, ..) => format!("status {status}, asked for {}", target(request, hop.base.as_deref())),
-        (429 | 503, _, Some(seconds)) => format!("status {status}, to be asked again after {seconds} s"),
-        _ => format!("status {status}"),
-    }
-}
-
-impl Link {
-    fn new(hop: &HostPort, address: SocketAddr, protocol: Protocol, stream: TcpStream, connect_ms: f64) -> Self {
-        let near = is_near(address.ip(), connect_ms);
-        let (hop, early, stream) = (hop.clone(), Vec::new(), Socket::new(stream));
-        Self { hop, address, protocol, stream, near, early, left: 0, keep: false, ours: false }
-    }
-
-    /// Another request may follow: the last reply was taken to its end, and nothing came behind it. What did would be
-    /// taken for the next reply, such as the `408` that some servers say before they close an idle connection.
-    fn is_idle(&self) -> bool {
-        let silent = || matches!(self.stream.try_read(&mut [0; 1]), Err(error) if error.kind() == WouldBlock);
-        self.keep && self.left == 0 && self.early.is_empty() && silent()
-    }
-}
-
-impl Source for Body<'_> {
-    fn ahead(&mut self, most: usize) -> io::Result<&[u8]> {
-        let link = &*self.0;
-        Ok(&link.early[..most.min(link.early.len()).min(usize::try_from(link.left).unwrap_or(most))])
-    }
-
-    fn direct(&self) -> Option<Direct<'_>> {
-        // What was read already has to go first.
-        let incoming = Incoming { stream: &self.0.stream, near: self.0.near };
-        self.0.early.is_empty().then_some(Direct::Socket(incoming))
-    }
-
-    fn socket(&self) -> Option<Arc<TcpStream>> {
-        Some(self.0.stream.held())
-    }
-
-    fn skip(&mut self, bytes: u64) {
-        let link = &mut *self.0;
-        link.left = link.left.saturating_sub(bytes);
-        link.early.drain(..link.early.len().min(bytes as usize));
-        if link.early.is_empty() {
-            link.early = Vec::new();
-        }
-    }
-}
-
-impl AsyncRead for Body<'_> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let link = &mut *self.0;
-        let most = usize::try_from(link.left).unwrap_or(usize::MAX).min(buf.remaining());
-        if most == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let read = if link.early.is_empty() {
-            let mut part = buf.take(most);
-            std::task::ready!(Pin::new(&mut link.stream).poll_read(cx, &mut part))?;
-            let read = part.filled().len();
-            buf.advance(read);
-            read
-        } else {
-            let read = most.min(link.early.len());
-            buf.put_slice(&link.early[..read]);
-            link.early.drain(..read);
-            if link.early.is_empty() {
-                link.early = Vec::new();
-            }
-            read
-        };
-        link.left -= read as u64;
-        Poll::Ready(Ok(()))
     }
 }

@@ -4,16 +4,18 @@ use std::borrow::Cow;
 use std::pin::pin;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+use super::link::Link;
 use super::protocols::{SILENCE, probe};
-use super::{
-    Action, Answer, Hop, Instant, Leg, Link, Method, Problem, Protocol, Reason, Reply, Request, Stage, Told, Upstream,
-    legacy,
-};
-use super::{AsyncReadExt, AsyncWriteExt, encode_request, ms_since, parse_reply, problem};
+use super::{Answer, Stage, Told, Upstream};
 use crate::limits::{HOP_GRACE, HOP_SHARE};
+use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::{Deadline, within};
-use crate::wire::http::{MAX_HEAD, ReplyHead};
-use crate::wire::{Outcome, State};
+use crate::route::{Hop, Protocol};
+use crate::wire::http::{MAX_HEAD, ReplyHead, encode_request, parse_reply};
+use crate::wire::{Action, Leg, Method, Outcome, Problem, Reason, Reply, Request, State, legacy, problem};
 
 /// How long a size may take to arrive in full once its first digit is there: it has no end mark.
 const ANSWER_GAP: Duration = Duration::from_millis(5);
