@@ -127,7 +127,7 @@ pub struct Pace<'a> {
     pub idle: Duration,
     /// How long the reader may take nothing.
     pub stall: Duration,
-    /// How long its window may stay closed, if that is longer: see [`Reader`].
+    /// How long its window may stay closed, if that is longer: see `Reader`.
     pub step: Duration,
     /// The kernel's buffers have a size that a person chose.
     pub fixed: bool,
