@@ -1,4 +1,17 @@
 //! Routes: file names, addresses, hops, the input.txt grammar, and the step that makes a node a relay or the origin.
+//!
+//! ```
+//! use chainview::route::Route;
+//!
+//! let route = Route::parse(b"report.pdf\n10.0.0.1 9101 name=jump\n10.0.1.7:9101\n")?;
+//! assert_eq!(route.file.as_bytes(), b"report.pdf");
+//! let hops: Vec<String> = route.hops().iter().map(|hop| hop.label().to_string()).collect();
+//! assert_eq!(hops, ["jump", "10.0.1.7:9101"]);
+//!
+//! let error = Route::parse(b"report.pdf\n10.0.0.1\n").unwrap_err();
+//! assert_eq!(error.to_string(), "2: hop \"10.0.0.1\" has no port: write HOST PORT");
+//! # Ok::<(), chainview::route::InputError>(())
+//! ```
 
 mod address;
 mod hop;

@@ -1,4 +1,19 @@
 //! What limits a transfer: the stage, how sure that is, for how long it has been so.
+//!
+//! ```
+//! use chainview::snapshot::Flow;
+//! use chainview::verdict::{Stage, judge};
+//!
+//! // One second each: the client and the relay wait for input, the origin works.
+//! let flow = |starved_us| Flow { bytes_in: 1 << 20, starved_us, active_us: 1_000_000, ..Flow::default() };
+//! let relay = Stage { number: 1, seen: true, flow: flow(950_000), ..Stage::default() };
+//! let origin = Stage { number: 2, seen: true, flow: flow(50_000), ..Stage::default() };
+//! let verdict = judge(&flow(900_000), &[relay, origin]);
+//! assert_eq!(
+//!     verdict.to_string(),
+//!     "slowest: origin (hop 2), its processor: all hops are starved 95% of the time"
+//! );
+//! ```
 
 mod alone;
 mod judge;

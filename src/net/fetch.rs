@@ -1,5 +1,52 @@
 //! The client end: one transfer from the first question to the file in its place, over as many tries as that takes, or
 //! the question alone.
+//!
+//! A fetch from a node of this process:
+//!
+//! ```
+//! # use chainview::allow_list::AllowList;
+//! # use chainview::limits::Limits;
+//! # use chainview::net::access::Access;
+//! use chainview::net::fetch::{FetchJob, client, fetch};
+//! use chainview::net::node::drain::Drain;
+//! # use chainview::net::node::root::Root;
+//! use chainview::net::node::{Node, NodeConfig};
+//! use chainview::net::server;
+//! # use chainview::net::upstream::policy::Policy;
+//! use chainview::route::Route;
+//! use chainview::snapshot::{Integrity, TransferSnapshot};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (served, output) = (tempfile::tempdir()?, tempfile::tempdir()?);
+//! std::fs::write(served.path().join("hello.txt"), "hello")?;
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let address = listener.local_addr()?;
+//! let config = NodeConfig {
+//!     root: Root::open(served.path())?,
+//!     max_connections: 64,
+//!     // …
+//! #     policy: Policy::new(address, AllowList::default()),
+//! #     access: Access::new(address),
+//! #     limits: Limits::default(),
+//! #     faults: Default::default(),
+//! #     protocol: None,
+//! #     resolver: Default::default(),
+//! };
+//! tokio::spawn(server::run(Node::new(config, address), listener, Drain::new()));
+//!
+//! let limits = Limits::default();
+//! let route = Route::parse(format!("hello.txt\n{address}\n").as_bytes())?;
+//! let mut job = FetchJob::new(1, route, output.path().to_owned(), limits);
+//! let (progress, _) = tokio::sync::watch::channel(TransferSnapshot::default());
+//! let mut upstream = client(Default::default(), limits, None);
+//! let fetched = fetch(&mut upstream, &mut job, &progress, &CancellationToken::new()).await?;
+//! assert!(matches!(fetched.integrity, Integrity::Verified { .. }));
+//! assert_eq!(std::fs::read(fetched.path)?, b"hello");
+//! # Ok(())
+//! # }
+//! ```
 
 mod attempt;
 mod body;

@@ -1,4 +1,25 @@
 //! What goes over the wire, whichever dialect it is written in: `Request`, `Reply`, `Problem`; no socket, no clock.
+//!
+//! A request head, as it goes to a relay, and what the relay reads:
+//!
+//! ```
+//! use chainview::route::{FileName, Hop};
+//! use chainview::wire::http::{Asked, encode_request, parse_request};
+//! use chainview::wire::{Method, Request};
+//!
+//! let mut request = Request::new(Method::Get, FileName::new(b"report.pdf")?);
+//! request.host = Some("10.0.0.1:9101".parse()?);
+//! request.route = vec![Hop::parse_line("10.0.1.7 9101")?];
+//! let mut head = Vec::new();
+//! encode_request(&request, None, &mut head);
+//! assert!(head.starts_with(b"GET /files/report.pdf HTTP/1.1\r\n"));
+//!
+//! let (asked, length) = parse_request(&head)?.expect("the head is complete");
+//! assert_eq!(length, head.len());
+//! let Asked::File(read) = asked else { panic!("it asks for a file") };
+//! assert_eq!(read.route, request.route);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod condition;
 mod digest;
