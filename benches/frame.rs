@@ -52,7 +52,7 @@ fn change(bencher: Bencher<'_, '_>, conns: usize) {
     screen.state.sort_by(Some(9));
     for key in "/10.0.".chars().map(KeyCode::Char).chain([KeyCode::Enter]) {
         let key = KeyEvent::new(key, KeyModifiers::NONE);
-        chainview::ui::keymap::press(&mut screen.state, &screen.chains[0], key);
+        chainview::ui::dispatch::press(&mut screen.state, &screen.chains[0], key);
     }
     bencher.bench_local(|| screen.next());
 }

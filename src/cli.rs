@@ -17,14 +17,14 @@ use crate::allow_list::AllowList;
 use crate::error::Error;
 use crate::faults::{FaultChange, whole_ms};
 use crate::limits::Limits;
-use crate::options::{LocalUsers, VerifyMode};
+use crate::options::{ColorMode, ColorScheme, LocalUsers, VerifyMode};
 use crate::route::{FileName, Protocol, Route};
 use crate::secret::{CHAIN_TOKEN, Secret};
 use crate::text::SafeText;
 
 use args::Args;
 use mode_flags::ModeKind;
-pub use values::{Color, Listen, Look, PerHop};
+pub use values::{Listen, PerHop};
 
 /// What a person asked for, checked as far as it can be without touching the network.
 #[derive(Clone, Debug)]
@@ -187,11 +187,11 @@ pub struct Talk {
     /// Where the log goes; stderr where there is none.
     pub log: Option<PathBuf>,
     /// When to use colours; `NO_COLOR` is already in it.
-    pub color: Color,
+    pub color: ColorMode,
     /// Draw with ASCII only.
     pub ascii: bool,
-    /// Which colours the dashboard has.
-    pub look: Look,
+    /// Which colors the dashboard has.
+    pub colors: ColorScheme,
     /// The person's own keys: what the configuration file calls them, and their names.
     pub keys: Vec<(String, Vec<String>)>,
 }
@@ -377,9 +377,9 @@ fn talk(args: &Args, matches: &ArgMatches, environment: &[(OsString, OsString)])
         quiet: args.quiet,
         verbose: args.verbose,
         log: args.log.clone(),
-        color: if no_color && !said { Color::Never } else { args.color },
+        color: if no_color && !said { ColorMode::Never } else { args.color },
         ascii: args.ascii,
-        look: args.theme,
+        colors: args.theme,
         keys: Vec::new(),
     }
 }

@@ -15,14 +15,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Color, Look, Talk};
+use crate::cli::Talk;
 use crate::console::signals::Signals;
 use crate::console::{self, flush, start_log};
 use crate::error::{Error, Kept, plain, shown};
 use crate::net::os::kernel::is_ignored;
 use crate::plan::ChainPlan;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
-use crate::ui::{self, ColorMode, Keymap, Left, ScreenError, Stop};
+use crate::ui::{self, Keymap, Left, ScreenError, Stop};
 use crate::units::{Bytes, Rate};
 
 pub use controller::{Controller, Remains};
@@ -69,8 +69,8 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let mouse = !["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| std::env::var_os(name).is_some());
     let options = ui::Options {
         ascii: talk.ascii,
-        color: color(talk.color),
-        look: look(talk.look),
+        color: talk.color,
+        colors: talk.colors,
         mouse,
         keymap,
         no_suspend: is_ignored(SIGTSTP),
@@ -121,23 +121,6 @@ async fn stuck() {
     tokio::time::sleep(STUCK).await;
     if !ui::is_taken() {
         std::future::pending::<()>().await;
-    }
-}
-
-fn color(color: Color) -> ColorMode {
-    match color {
-        Color::Auto => ColorMode::Auto,
-        Color::Always => ColorMode::Always,
-        Color::Never => ColorMode::Never,
-    }
-}
-
-fn look(look: Look) -> ui::Look {
-    match look {
-        Look::Terminal => ui::Look::Terminal,
-        Look::Light => ui::Look::Light,
-        Look::Contrast => ui::Look::Contrast,
-        Look::Mono => ui::Look::Mono,
     }
 }
 

@@ -21,7 +21,7 @@
 //!               before a short body (setup)
 //! waterfall.rs  the set-up of a transfer as bars: which stage spent what, and when
 //! limits.rs     every timeout and every size limit;  allow_list.rs  where a node may connect to besides its policy
-//! options.rs    what to verify a file with, who is served on loopback;  secret.rs  a token
+//! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token
 //! command.rs    what the user may ask of the chain;  faults.rs  rate limit, delay and faults of a hop
 //! report.rs     the JSON document of a run without a screen
 //! error.rs      one variant per failed action, each with its exit code;  body_failure  how a hop failed a body
@@ -69,12 +69,13 @@
 //! ```text
 //! screen        the loop;  terminal  set-up and restore;  suspend  job control;  event  the input thread;  input
 //!               bytes as keys;  clipboard  OSC 52
-//! keymap        one table for dispatch, footer, help and palette;  action  what keys mean;  mouse  what clicks mean;
-//!               edit  a line being typed
-//! focus         tabs, panels and how far lists are scrolled;  state  the screen's own state;  lists  rows, sorted and
-//!               narrowed by a filter;  history, rates  values over several snapshots
-//! view          draws;  layout  which region is where;  widgets/  one region a file;  columns, grid, paint, theme
-//!               tables, glyphs, colors;  fill  where bytes are buffered;  svg  a screenshot as SVG;  print  as lines
+//! keymap        one table of keys as data (table, binding), with the user's keys, help and search;  action  what keys
+//!               mean;  dispatch  from a key to its action;  mouse  what clicks mean;  edit  a line being typed
+//! focus         tabs, panels and how far lists are scrolled;  state  the screen's own state, which does not draw;
+//!               lists  rows, sorted and narrowed by a filter;  history, rates  values over several snapshots
+//! layout        which region is where;  geometry  where rows, columns and popups are in it
+//! view          draws;  widgets/  one region a file;  columns, grid, paint, theme  tables, glyphs, colors;  fill
+//!               where bytes are buffered;  svg  a screenshot as SVG;  print  as lines
 //! ```
 //!
 //! # App: joins net and ui

@@ -34,3 +34,44 @@ pub enum LocalUsers {
     /// Every user of this machine.
     Any,
 }
+
+/// When the screen uses colors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ColorMode {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Colors of the dashboard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ColorScheme {
+    /// The terminal's own palette.
+    #[default]
+    Terminal,
+    /// Dark on white.
+    Light,
+    /// White on black, bright.
+    Contrast,
+    /// No color.
+    Mono,
+}
+
+impl ColorScheme {
+    /// All of them, in the order in which a key goes through them.
+    pub const ALL: [Self; 4] = [Self::Terminal, Self::Light, Self::Contrast, Self::Mono];
+
+    /// Its name, for flags and screens.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Terminal => "terminal",
+            Self::Light => "light",
+            Self::Contrast => "contrast",
+            Self::Mono => "mono",
+        }
+    }
+}

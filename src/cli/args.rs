@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::builder::TypedValueParser as _;
 use clap::{ArgAction, Parser};
 
-use super::values::{self, Color, Listen, Look, PerHop, ProtocolChoice};
+use super::values::{self, Listen, PerHop, ProtocolChoice};
 use crate::faults::FaultChange;
-use crate::options::LocalUsers;
+use crate::options::{ColorMode, ColorScheme, LocalUsers};
 use crate::route::FileName;
 use crate::wire::Digest;
 
@@ -169,11 +169,11 @@ pub(super) struct Args {
     /// When to use colours
     #[arg(long, help_heading = OUTPUT, value_name = "WHEN", env = "CHAINVIEW_COLOR", default_value = "auto",
           value_enum)]
-    pub(super) color: Color,
+    pub(super) color: ColorMode,
     /// The dashboard's colours
     #[arg(long, help_heading = OUTPUT, value_name = "NAME", env = "CHAINVIEW_THEME", default_value = "terminal",
           value_enum)]
-    pub(super) theme: Look,
+    pub(super) theme: ColorScheme,
     /// Draw with ASCII characters only
     #[arg(long, help_heading = OUTPUT, env = "CHAINVIEW_ASCII")]
     pub(super) ascii: bool,

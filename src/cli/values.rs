@@ -30,32 +30,6 @@ pub struct PerHop<T> {
     pub value: T,
 }
 
-/// When to use colours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-/// Which colours the dashboard has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Look {
-    /// The terminal's own palette.
-    #[default]
-    Terminal,
-    /// Dark on white.
-    Light,
-    /// White on black, bright.
-    Contrast,
-    /// No colour.
-    Mono,
-}
-
 impl PerHop<FaultChange> {
     /// The faults of one hop: turned as all are, then as this one is; 0 is no hop.
     pub fn faults(turns: &[Self], hop: usize) -> Faults {

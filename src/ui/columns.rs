@@ -184,6 +184,11 @@ pub(crate) fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, 
     if sort.down { Key::Down(Reverse(value)) } else { Key::Up(value.0, value.1) }
 }
 
+/// The greatest of this column are of most interest.
+pub(crate) fn is_number(column: usize) -> bool {
+    column != CONN_HOP && CONNS.get(column).is_some_and(|column| column.right)
+}
+
 /// What a filter may ask of a connection; hop and transfer are given as they are shown.
 pub(crate) fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [Field<'a>; 7] {
     [

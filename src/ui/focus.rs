@@ -51,6 +51,17 @@ pub enum Depth {
     Detail,
 }
 
+/// Tab, depth and focused panel: all that the layout depends on besides sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Focus {
+    /// The tab that is shown.
+    pub tab: Tab,
+    /// How far one has gone in.
+    pub depth: Depth,
+    /// The panel that has the keys.
+    pub panel: Panel,
+}
+
 /// A connection: its hop's number, and its own on that node.
 pub type ConnKey = (usize, u64);
 

@@ -3,8 +3,7 @@
 
 use ratatui::layout::Rect;
 
-use super::focus::{Depth, Panel, Tab};
-use super::state::UiState;
+use super::focus::{Depth, Focus, Panel, Tab};
 
 /// Below this size one line says all.
 pub(crate) const SMALLEST: (u16, u16) = (40, 8);
@@ -81,7 +80,7 @@ pub(crate) fn is_small(area: Rect) -> bool {
 }
 
 /// Hands out the rows of a screen that is not too small.
-pub(crate) fn split(state: &UiState, area: Rect, hops: usize) -> Regions {
+pub(crate) fn split(focus: Focus, area: Rect, hops: usize) -> Regions {
     if is_small(area) {
         return Regions::default();
     }
@@ -93,30 +92,30 @@ pub(crate) fn split(state: &UiState, area: Rect, hops: usize) -> Regions {
         region
     };
     regions.header = take(1);
-    if state.tab == Tab::Chain {
+    if focus.tab == Tab::Chain {
         regions.chain = take(u16::from(area.height >= MEDIUM));
         regions.verdict = take(1);
     }
     let left = area.height - 1 - regions.chain.height - regions.verdict.height - 1;
     let body = take(left);
     regions.footer = take(1);
-    if state.depth == Depth::Detail && state.focus() != Panel::Log {
+    if focus.depth == Depth::Detail && focus.panel != Panel::Log {
         regions.detail = body;
-    } else if state.tab == Tab::Chain && state.depth == Depth::Overview {
+    } else if focus.tab == Tab::Chain && focus.depth == Depth::Overview {
         share(&mut regions, body, hops);
     } else {
-        let focus = state.focus();
-        let both = matches!(focus, Panel::Transfers | Panel::Nodes)
+        let panel = focus.panel;
+        let both = matches!(panel, Panel::Transfers | Panel::Nodes)
             && body.height >= ROOM_FOR_BOTH
-            && state.depth == Depth::Overview;
+            && focus.depth == Depth::Overview;
         // The table of nodes never needs more than its rows; transfers come and go, so they have half.
         let table = u16::try_from(hops).unwrap_or(u16::MAX).saturating_add(2);
-        let list = match (both, focus) {
+        let list = match (both, panel) {
             (false, _) => body.height,
             (true, Panel::Nodes) => table.min(body.height / 2),
             (true, _) => body.height / 2,
         };
-        *regions.of_mut(focus) = Rect { height: list, ..body };
+        *regions.of_mut(panel) = Rect { height: list, ..body };
         if both {
             regions.detail = Rect { y: body.y + list, height: body.height - list, ..body };
         }
@@ -177,7 +176,7 @@ mod tests {
     fn every_row_of_the_first_tab_belongs_to_exactly_one_region() {
         for height in SMALLEST.1..=100 {
             for hops in [0, 1, 3, 10, 32] {
-                let r = split(&UiState::default(), Rect::new(0, 0, 80, height), hops);
+                let r = split(Focus::default(), Rect::new(0, 0, 80, height), hops);
                 let all = [r.header, r.chain, r.verdict, r.hops, r.connections, r.chart, r.transfers, r.log, r.footer];
                 let mut y = 0;
                 for region in all {
@@ -193,20 +192,24 @@ mod tests {
 
     #[test]
     fn the_set_up_stands_beside_the_chart_where_there_is_room() {
-        let r = split(&UiState::default(), Rect::new(0, 0, 120, 40), 3);
+        let r = split(Focus::default(), Rect::new(0, 0, 120, 40), 3);
         assert_eq!((r.setup.y, r.setup.height, r.setup.right()), (r.chart.y, r.chart.height, 120));
         assert!(r.chart.right() < r.setup.x);
     }
 
     #[test]
     fn the_other_tabs_give_their_panel_what_there_is() {
-        for tab in [Tab::Connections, Tab::Transfers, Tab::Nodes, Tab::Log] {
+        let tabs = [
+            (Tab::Connections, Panel::Connections),
+            (Tab::Transfers, Panel::Transfers),
+            (Tab::Nodes, Panel::Nodes),
+            (Tab::Log, Panel::Log),
+        ];
+        for (tab, panel) in tabs {
             for depth in [Depth::Overview, Depth::Detail] {
                 for height in SMALLEST.1..=60 {
-                    let mut state = UiState::default();
-                    (state.tab, state.depth) = (tab, depth);
-                    let r = split(&state, Rect::new(0, 0, 60, height), 5);
-                    let own = r.of(state.focus()).height;
+                    let r = split(Focus { tab, depth, panel }, Rect::new(0, 0, 60, height), 5);
+                    let own = r.of(panel).height;
                     assert_eq!(own + r.detail.height, height - 2, "{tab:?}, {depth:?}, {height}");
                 }
             }

@@ -1,17 +1,20 @@
 //! The terminal wing: draws one `ChainSnapshot`, turns keys into `Command`s, and knows no socket and no file.
 //!
-//! Keys flow one way: `event` (the input thread) → `keymap` (one table) → `UiState::apply` (pure) → `try_send`.
+//! Keys flow one way: `event` (the input thread) → `dispatch` (by the one table in `keymap`) → `UiState::apply` (pure)
+//! → `try_send`.
 //! Data flows the other: `watch` → `Arc<ChainSnapshot>` → `view::draw`, a function of state, snapshot and area.
 //! `screen` is the loop that joins the two, `terminal` the only place that changes how the terminal behaves.
 
 pub mod action;
 pub(crate) mod clipboard;
 pub(crate) mod columns;
+pub mod dispatch;
 pub(crate) mod edit;
 pub(crate) mod event;
 pub(crate) mod fill;
 pub(crate) mod filter;
 pub mod focus;
+pub(crate) mod geometry;
 pub(crate) mod grid;
 pub(crate) mod history;
 pub mod input;
@@ -31,21 +34,23 @@ pub(crate) mod theme;
 pub mod view;
 pub(crate) mod widgets;
 
+use crate::options::{ColorMode, ColorScheme};
+
 pub use keymap::Keymap;
 pub use screen::{Left, ScreenError, Stop, run};
 pub use state::UiState;
 pub use terminal::{install_panic_hook, is_taken, restore};
-pub use theme::{ColorMode, Look, Theme};
+pub use theme::Theme;
 
 /// How the screen looks and listens at its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Draw with ASCII characters alone, for terminals and fonts without line drawing.
     pub ascii: bool,
-    /// When to use colours.
+    /// When to use colors.
     pub color: ColorMode,
-    /// Which colours.
-    pub look: Look,
+    /// Which colors.
+    pub colors: ColorScheme,
     /// Listen to the mouse.
     pub mouse: bool,
     /// Which keys do what.

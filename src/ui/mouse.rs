@@ -4,11 +4,12 @@ use ratatui::layout::{Position, Rect};
 
 use super::action::{Action, ViewAction};
 use super::focus::{Panel, Tab};
+use super::geometry::{MARGIN, connection_places, connection_rows, hop_rows, node_rows, transfer_rows};
 use super::grid::column_at;
 use super::input::Gesture;
-use super::layout::{Regions, is_small, split};
+use super::layout::{Regions, is_small};
 use super::state::{Mode, UiState};
-use super::widgets::{connections, header, hop_table, nodes, transfers};
+use super::widgets::header;
 use crate::command::Command;
 use crate::snapshot::ChainSnapshot;
 
@@ -30,7 +31,7 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
     if is_small(state.area) {
         return None;
     }
-    let regions = split(state, state.area, chain.hops.len());
+    let regions = state.layout(state.area, chain.hops.len());
     if by == 0 && regions.header.contains(at) {
         let tab =
             header::tabs(state.area.width).into_iter().find(|tab| (tab.at..tab.at + tab.columns).contains(&at.x))?;
@@ -56,17 +57,17 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
 fn click(state: &mut UiState, chain: &ChainSnapshot, panel: Panel, regions: &Regions, at: Position) {
     let area = regions.of(panel);
     let (body, top) = match panel {
-        Panel::Hops => (hop_table::body(area, regions.tall, chain.hops.len()), state.tops.hops),
-        Panel::Nodes => (nodes::body(area), state.tops.hops),
-        Panel::Connections => (connections::body(area), state.tops.conns),
-        Panel::Transfers => (transfers::body(area), state.tops.transfers),
+        Panel::Hops => (hop_rows(area, regions.tall, chain.hops.len()), state.tops.hops),
+        Panel::Nodes => (node_rows(area), state.tops.hops),
+        Panel::Connections => (connection_rows(area), state.tops.conns),
+        Panel::Transfers => (transfer_rows(area), state.tops.transfers),
         Panel::Log => (Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area }, state.tops.log),
         Panel::Chart | Panel::Setup => return,
     };
     if body.contains(at) {
         let line = usize::from(at.y - body.y);
         let row = match panel {
-            Panel::Transfers => transfers::row_at(state, chain, area, line),
+            Panel::Transfers => state.transfer_at(chain, area, line),
             _ => Some(top + line),
         };
         let rows = state.rows(chain);
@@ -74,8 +75,8 @@ fn click(state: &mut UiState, chain: &ChainSnapshot, panel: Panel, regions: &Reg
             state.mark(panel, row, chain);
         }
     } else if panel == Panel::Connections && at.y + 1 == body.y {
-        let places = connections::places(state, area);
-        let column = column_at(&places, at.x.saturating_sub(area.x + hop_table::MARGIN));
+        let places = connection_places(state.tab, state.hidden[1], area);
+        let column = column_at(&places, at.x.saturating_sub(area.x + MARGIN));
         if column.is_some() {
             state.sort_by(column);
         }

@@ -22,9 +22,10 @@ use super::input::Event;
 use super::state::{Effect, Mode, UiState};
 use super::suspend::{self, Jobs};
 use super::terminal::{self, Screen, is_gone, is_taken, keyboard, waits};
-use super::theme::{ColorMode, Theme};
-use super::{Options, keymap, mouse, print, view};
+use super::theme::Theme;
+use super::{Options, dispatch, mouse, print, view};
 use crate::command::Command;
+use crate::options::ColorMode;
 use crate::snapshot::{ChainSnapshot, HopSnapshot};
 
 /// Least time between two frames: what comes in a burst, such as a turn of the wheel, shares one. A key pressed right
@@ -90,7 +91,8 @@ pub fn run(
         // The terminal library looks at NO_COLOR too, and would take the colours out again.
         crossterm::style::force_color_output(true);
     }
-    let mut state = UiState::new(Theme::for_options(options), options.keymap.clone());
+    let mut state =
+        UiState::new(Theme::for_options(options.ascii, options.color, options.colors), options.keymap.clone());
     state.mouse = options.mouse;
     let jobs = Jobs::listen(options.no_suspend).map_err(ScreenError::NoTerminal)?;
     let mut screen = Screen::new().map_err(ScreenError::NoTerminal)?;
@@ -197,10 +199,10 @@ impl Loop {
         let chain = self.state.shown(&self.newest);
         let was_held = self.state.frozen.is_some();
         let command = match event {
-            Event::Key(key) => keymap::press(&mut self.state, &chain, key),
+            Event::Key(key) => dispatch::press(&mut self.state, &chain, key),
             Event::Mouse(gesture, column, row) => mouse::gesture(&mut self.state, &chain, gesture, column, row),
             Event::Paste(text) => {
-                keymap::paste(&mut self.state, &chain, &text);
+                dispatch::paste(&mut self.state, &chain, &text);
                 None
             }
             Event::Resize => None,
@@ -211,6 +213,9 @@ impl Loop {
         }
         if let Some(command) = command {
             self.send(command);
+        }
+        if self.state.take_screenshot() {
+            self.send(Command::SaveScreen(view::screenshot(&self.state, &chain)));
         }
         self.state.quitting().then_some(Left::Quit)
     }
@@ -224,7 +229,7 @@ impl Loop {
             match effect {
                 Some(Effect::Repaint) => self.screen.repaint()?,
                 Some(Effect::Copy(text)) => self.screen.copy(&text)?,
-                Some(Effect::Suspend) | None => {}
+                Some(Effect::Suspend | Effect::SaveScreen) | None => {}
             }
         }
         if stop_asked && (self.no_suspend || !suspend::stop()) {

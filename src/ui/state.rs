@@ -1,12 +1,16 @@
 //! What the screen itself knows: tab, mode, marks, the line being typed. Neither clock nor terminal nor file here.
 
 mod apply;
+mod condition;
+mod faults;
 mod follow;
 mod lines;
 mod nodes;
+mod prompt;
 mod select;
 mod settings;
 mod targets;
+pub(crate) mod wrap;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +19,18 @@ use ratatui::layout::Rect;
 
 use super::action::Action;
 use super::edit::LineEdit;
-use super::focus::Set;
-use super::focus::{ConnKey, Depth, Panel, Tab, Tops};
+use super::focus::{ConnKey, Depth, Focus, Panel, Set, Tab, Tops};
 use super::history::{History, Span};
-use super::keymap::{Keymap, table};
+use super::keymap::{Keymap, binding};
+use super::layout::{Regions, split};
 use super::lists::Lists;
 use super::theme::Theme;
 use crate::faults::FaultChange;
 use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, Phase, TransferSnapshot};
 
+pub use faults::FAULTS;
 pub use follow::Stage;
-pub use lines::{Ask, FAULTS, Offer, Prompt, shown_name};
-pub use select::in_sight;
+pub use prompt::{Ask, Offer, Prompt, shown_name};
 pub use settings::{SETTINGS, Setting};
 
 /// What the keys are for now.
@@ -70,7 +74,7 @@ pub enum Mode {
     Leaving,
 }
 
-/// Effect of an action that only the loop, which owns the terminal, can carry out.
+/// Effect of an action that only the loop, which has terminal and view, can carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Repaint every cell.
@@ -79,6 +83,8 @@ pub enum Effect {
     Suspend,
     /// Copy this text to the clipboard.
     Copy(String),
+    /// Draw the screen as SVG, and send that as a command.
+    SaveScreen,
 }
 
 /// What stays on the terminal when the screen is left.
@@ -200,6 +206,11 @@ impl UiState {
         }
     }
 
+    /// Where each region stands in this area.
+    pub(crate) fn layout(&self, area: Rect, hops: usize) -> Regions {
+        split(Focus { tab: self.tab, depth: self.depth, panel: self.focus() }, area, hops)
+    }
+
     /// The marked hop.
     pub fn hop<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a HopSnapshot> {
         chain.hops.get(self.hop.clamp(1, chain.hops.len().max(1)) - 1)
@@ -241,6 +252,11 @@ impl UiState {
         self.effect.take()
     }
 
+    /// Takes the request for a screenshot, which unlike other effects needs no terminal.
+    pub fn take_screenshot(&mut self) -> bool {
+        self.effect.take_if(|effect| *effect == Effect::SaveScreen).is_some()
+    }
+
     /// The value of a change as the hop reports it, as a person would type it.
     pub fn fault_value(&self, chain: &ChainSnapshot, hop: usize, at: usize) -> Option<String> {
         Some(FAULTS.get(at)?.value(node(chain, hop)?))
@@ -263,12 +279,12 @@ impl Mode {
     /// The bit by which the key table names it.
     pub fn bit(&self) -> Set {
         match self {
-            Self::Browse => table::BROWSE,
-            Self::Line(_) => table::LINE,
-            Self::Palette { .. } => table::PALETTE,
-            Self::Help { .. } => table::HELP,
-            Self::Columns { .. } | Self::Faults { .. } | Self::Settings { .. } => table::PICK,
-            Self::Leaving => table::LEAVE,
+            Self::Browse => binding::BROWSE,
+            Self::Line(_) => binding::LINE,
+            Self::Palette { .. } => binding::PALETTE,
+            Self::Help { .. } => binding::HELP,
+            Self::Columns { .. } | Self::Faults { .. } | Self::Settings { .. } => binding::PICK,
+            Self::Leaving => binding::LEAVE,
         }
     }
 

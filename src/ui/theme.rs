@@ -1,20 +1,8 @@
-//! Looks by meaning: which style a warning has, which glyph a gauge; with fallbacks for no colour and for ASCII.
+//! Looks by meaning: which style a warning has, which glyph a gauge; with fallbacks for no color and for ASCII.
 
 use ratatui::style::{Color, Modifier, Style};
 
-use super::Options;
-
-/// When to use colours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ColorMode {
-    /// Unless `NO_COLOR` is set, or the terminal says that it is dumb.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never: bold, dim and reverse are all that is left.
-    Never,
-}
+use crate::options::{ColorMode, ColorScheme};
 
 /// What a piece of the screen means; the theme decides how that looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,52 +96,23 @@ const ASCII: Glyphs = Glyphs {
     braille: false,
 };
 
-/// Where the colours come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Look {
-    /// The terminal's own palette of sixteen, so that its owner's choice of colours and background holds.
-    #[default]
-    Terminal,
-    /// Dark on white, in colours that the colour-blind tell apart.
-    Light,
-    /// White and bright on black.
-    Contrast,
-    /// No colour: bold, dim, underline and reverse are all that is left.
-    Mono,
-}
-
 /// One look of the whole screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
     /// The characters.
     pub glyphs: Glyphs,
-    look: Look,
-}
-
-impl Look {
-    /// All of them, in the order in which a key goes through them.
-    pub const ALL: [Self; 4] = [Self::Terminal, Self::Light, Self::Contrast, Self::Mono];
-
-    /// Its name, for flags and screens.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Terminal => "terminal",
-            Self::Light => "light",
-            Self::Contrast => "contrast",
-            Self::Mono => "mono",
-        }
-    }
+    colors: ColorScheme,
 }
 
 impl Theme {
     /// A look with these two choices made.
-    pub fn new(ascii: bool, look: Look) -> Self {
-        Self { glyphs: if ascii { ASCII } else { LINES }, look }
+    pub fn new(ascii: bool, colors: ColorScheme) -> Self {
+        Self { glyphs: if ascii { ASCII } else { LINES }, colors }
     }
 
-    /// The look that these options and this environment ask for.
-    pub fn for_options(options: &Options) -> Self {
-        let color = match options.color {
+    /// The theme that these options and this environment ask for.
+    pub fn for_options(ascii: bool, color: ColorMode, scheme: ColorScheme) -> Self {
+        let colored = match color {
             ColorMode::Always => true,
             ColorMode::Never => false,
             ColorMode::Auto => {
@@ -161,52 +120,52 @@ impl Theme {
                 !plain && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
             }
         };
-        Self::new(options.ascii, if color { options.look } else { Look::Mono })
+        Self::new(ascii, if colored { scheme } else { ColorScheme::Mono })
     }
 
     /// Its name.
     pub fn name(&self) -> &'static str {
-        self.look.name()
+        self.colors.name()
     }
 
     /// The next look.
     #[must_use]
     pub fn next(self) -> Self {
-        let at = Look::ALL.iter().position(|look| *look == self.look).unwrap_or(0);
-        Self { look: Look::ALL[(at + 1) % Look::ALL.len()], ..self }
+        let at = ColorScheme::ALL.iter().position(|colors| *colors == self.colors).unwrap_or(0);
+        Self { colors: ColorScheme::ALL[(at + 1) % ColorScheme::ALL.len()], ..self }
     }
 
     /// What lies under everything: those looks that bring their own background paint it.
     pub fn base(&self) -> Style {
-        match self.look {
-            Look::Terminal | Look::Mono => Style::new(),
-            Look::Light => Style::new().fg(Color::Indexed(235)).bg(Color::Indexed(231)),
-            Look::Contrast => Style::new().fg(Color::Indexed(231)).bg(Color::Indexed(16)),
+        match self.colors {
+            ColorScheme::Terminal | ColorScheme::Mono => Style::new(),
+            ColorScheme::Light => Style::new().fg(Color::Indexed(235)).bg(Color::Indexed(231)),
+            ColorScheme::Contrast => Style::new().fg(Color::Indexed(231)).bg(Color::Indexed(16)),
         }
     }
 
-    /// How this meaning looks. Weight alone tells meanings apart, too: colours are not seen by everyone.
+    /// How this meaning looks. Weight alone tells meanings apart, too: colors are not seen by everyone.
     pub fn style(&self, tone: Tone) -> Style {
         let style = Style::new();
         let plain = match tone {
             Tone::Plain | Tone::Good | Tone::Flow => style,
-            Tone::Dim if self.look == Look::Light || self.look == Look::Contrast => style,
+            Tone::Dim if self.colors == ColorScheme::Light || self.colors == ColorScheme::Contrast => style,
             Tone::Dim => style.add_modifier(Modifier::DIM),
             Tone::Title | Tone::Warn | Tone::Mark | Tone::Key => style.add_modifier(Modifier::BOLD),
             Tone::Bad => style.add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
             Tone::Cursor => style.add_modifier(Modifier::REVERSED),
         };
-        let color = match self.look {
-            Look::Mono => None,
-            Look::Terminal => match tone {
+        let color = match self.colors {
+            ColorScheme::Mono => None,
+            ColorScheme::Terminal => match tone {
                 Tone::Good => Some(Color::Green),
                 Tone::Warn => Some(Color::Yellow),
                 Tone::Bad => Some(Color::Red),
                 Tone::Flow | Tone::Mark => Some(Color::Cyan),
                 _ => None,
             },
-            // Blue, orange and a bluish green stay apart for red-green blindness; the indices are exact in 256 colours.
-            Look::Light => match tone {
+            // Blue, orange and a bluish green stay apart for red-green blindness; the indices are exact in 256 colors.
+            ColorScheme::Light => match tone {
                 Tone::Dim => Some(Color::Indexed(241)),
                 Tone::Good => Some(Color::Indexed(29)),
                 Tone::Warn => Some(Color::Indexed(130)),
@@ -214,7 +173,7 @@ impl Theme {
                 Tone::Flow | Tone::Mark => Some(Color::Indexed(25)),
                 _ => None,
             },
-            Look::Contrast => match tone {
+            ColorScheme::Contrast => match tone {
                 Tone::Dim => Some(Color::Indexed(250)),
                 Tone::Good => Some(Color::Indexed(86)),
                 Tone::Warn | Tone::Mark => Some(Color::Indexed(226)),
@@ -223,8 +182,8 @@ impl Theme {
                 _ => None,
             },
         };
-        let light = self.look == Look::Terminal && matches!(tone, Tone::Warn | Tone::Bad);
-        // On a palette of the owner's own, a coloured word needs no weight besides.
+        let light = self.colors == ColorScheme::Terminal && matches!(tone, Tone::Warn | Tone::Bad);
+        // On a palette of the owner's own, a colored word needs no weight besides.
         let base = if light { style } else { plain };
         color.map_or(plain, |color| base.fg(color))
     }
@@ -232,7 +191,7 @@ impl Theme {
 
 impl Default for Theme {
     fn default() -> Self {
-        Self::new(false, Look::Terminal)
+        Self::new(false, ColorScheme::Terminal)
     }
 }
 
@@ -254,8 +213,8 @@ mod tests {
     }
 
     #[test]
-    fn without_colour_no_style_has_one() {
-        let theme = Theme::new(false, Look::Mono);
+    fn without_color_no_style_has_one() {
+        let theme = Theme::new(false, ColorScheme::Mono);
         for tone in [Tone::Plain, Tone::Good, Tone::Warn, Tone::Bad, Tone::Flow, Tone::Mark, Tone::Cursor] {
             assert_eq!((theme.style(tone).fg, theme.style(tone).bg), (None, None));
         }
@@ -265,7 +224,7 @@ mod tests {
     #[test]
     fn in_every_look_warnings_and_failures_differ_from_plain_text_and_from_each_other() {
         let mut theme = Theme::default();
-        for look in Look::ALL {
+        for look in ColorScheme::ALL {
             assert_eq!(theme.name(), look.name());
             let styles = [Tone::Plain, Tone::Warn, Tone::Bad].map(|tone| theme.style(tone));
             assert!(styles[0] != styles[1] && styles[1] != styles[2] && styles[0] != styles[2], "{look:?}");

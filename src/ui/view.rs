@@ -17,8 +17,10 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::layout::{is_small, split};
+use super::geometry::over_area;
+use super::layout::is_small;
 use super::state::{Mode, UiState};
+use super::svg;
 use super::widgets::{
     chain, chart, connections, detail, faults, footer, header, help, hop_table, log, nodes, one_line, palette, picker,
     prompt, remote_files, settings, setup, transfers, verdict,
@@ -41,7 +43,7 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
         }
         return;
     }
-    let r = split(state, area, data.hops.len());
+    let r = state.layout(area, data.hops.len());
     header::draw(state, data, r.header, buffer);
     chain::draw(state, data, r.chain, buffer);
     verdict::draw(state, data, r.verdict, buffer);
@@ -57,9 +59,11 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     over(state, data, Rect { y: area.bottom() - 2, height: 1, ..area }, over_area(area), buffer);
 }
 
-/// Where lists may lie: over all but the footer, which goes on telling the keys.
-pub fn over_area(area: Rect) -> Rect {
-    if is_small(area) { area } else { Rect { height: area.height - 1, ..area } }
+/// The screen as it stands, as SVG.
+pub fn screenshot(state: &UiState, data: &ChainSnapshot) -> String {
+    let mut buffer = Buffer::empty(state.area);
+    draw(state, data, state.area, &mut buffer);
+    svg::picture(&buffer, &state.theme)
 }
 
 /// What lies over the screen, if anything does: a line on one row, lists above it.

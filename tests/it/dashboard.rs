@@ -10,9 +10,9 @@ use crate::support::snapshots;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chainview::options::ColorScheme;
 use chainview::snapshot::verdict::{FaultKind, Limit, Verdict, Why};
 use chainview::snapshot::{HopLink, Integrity, Phase, Stall};
-use chainview::ui::Look;
 use ratatui::style::Color;
 use script::{Script, styles};
 use snapshots::{idle, mixed, streaming, transfer};
@@ -38,7 +38,7 @@ fn pictures_at_the_sizes_people_have() {
     expect("streaming-40x8", &mut Script::new(40, 8, streaming()));
     expect("streaming-39x7", &mut Script::new(39, 7, streaming()));
     for (columns, rows) in [(120, 40), (80, 24), (60, 15), (40, 8)] {
-        let mut mono = Script::new(columns, rows, streaming()).themed(false, Look::Mono);
+        let mut mono = Script::new(columns, rows, streaming()).themed(false, ColorScheme::Mono);
         expect(&format!("mono-{columns}x{rows}"), &mut mono);
     }
     expect("idle-80x24", &mut Script::new(80, 24, idle()));
@@ -71,7 +71,7 @@ fn pictures_of_the_other_tabs_and_of_details() {
             expect(&format!("{name}-{columns}x{rows}"), script.keys(keys));
         }
     }
-    for (name, look) in [("light", Look::Light), ("contrast", Look::Contrast)] {
+    for (name, look) in [("light", ColorScheme::Light), ("contrast", ColorScheme::Contrast)] {
         expect(&format!("{name}-80x24"), &mut Script::new(80, 24, mixed()).themed(false, look));
     }
     expect("palette-80x24", Script::new(80, 24, streaming()).keys(": n o d e"));
@@ -80,17 +80,17 @@ fn pictures_of_the_other_tabs_and_of_details() {
 
 #[test]
 fn picture_in_ascii_without_colour() {
-    let mut plain = Script::new(80, 24, streaming()).themed(true, Look::Mono);
+    let mut plain = Script::new(80, 24, streaming()).themed(true, ColorScheme::Mono);
     let screen = plain.keys("j").screen();
     assert!(screen.is_ascii(), "{screen}");
     expect("ascii-80x24", &mut plain);
-    let mut help = Script::new(80, 24, streaming()).themed(true, Look::Mono);
+    let mut help = Script::new(80, 24, streaming()).themed(true, ColorScheme::Mono);
     assert!(help.keys("?").screen().is_ascii());
 }
 
 #[test]
 fn without_colour_nothing_is_coloured_and_states_are_words() {
-    let mut plain = Script::new(120, 40, mixed()).themed(false, Look::Mono);
+    let mut plain = Script::new(120, 40, mixed()).themed(false, ColorScheme::Mono);
     let buffer = plain.buffer();
     assert!(buffer.content().iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
     let screen = plain.screen();
@@ -181,7 +181,7 @@ fn what_each_stage_holds_is_a_bar_and_a_number_and_its_scale_is_said() {
     let usual = rows(&Script::new(80, 24, streaming()).screen());
     assert!(["1 :7001▁", "2 :7002▅", "3 origin█", "█=4 MB"].iter().all(|bar| usual[1].contains(bar)), "{usual:#?}");
     assert!(usual[3].contains("Buffered") && usual[6].contains("2.2 MB"), "{usual:#?}");
-    let ascii = rows(&Script::new(80, 24, streaming()).themed(true, Look::Mono).screen());
+    let ascii = rows(&Script::new(80, 24, streaming()).themed(true, ColorScheme::Mono).screen());
     assert!(["1 :7001_", "2 :7002=", "3 origin#", "#=4 MB"].iter().all(|bar| ascii[1].contains(bar)), "{ascii:#?}");
     let small = Script::new(60, 15, streaming()).screen();
     assert!(!small.contains("Buffered") && !small.contains("=4 MB"), "{small}");

@@ -1,7 +1,8 @@
 //! The person's own keys, from the `[keys]` table of the configuration file: checked whole before any is used.
 
-use super::table::{BROWSE, TABLE};
-use super::{Keymap, parse};
+use super::binding::BROWSE;
+use super::keys::{self, Keymap, parse};
+use super::table::TABLE;
 
 impl Keymap {
     /// The default keys with some replaced: pairs of a binding's id and its new keys. A list without keys unbinds it.
@@ -32,7 +33,7 @@ impl Keymap {
                 let together = a.modes & b.modes != 0 && a.panels & b.panels != 0;
                 let shared = self.keys[i].iter().find(|key| self.keys[j].contains(key));
                 if let (true, Some(key)) = (together, shared) {
-                    let key = super::name(*key);
+                    let key = keys::name(*key);
                     return Err(format!("{key:?} is the key of both {} and {}: give one of them another", a.id, b.id));
                 }
             }

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ratatui::buffer::Buffer;
-
 use super::{Ask, Effect, FAULTS, Frozen, Mode, Stays, UiState, running};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, Level, Phase};
 use crate::ui::action::{Action, NodeAction, TransferAction, ViewAction};
-use crate::ui::columns::Sort;
+use crate::ui::columns::{Sort, is_number};
 use crate::ui::edit::LineEdit;
 use crate::ui::focus::{Depth, Panel};
-use crate::ui::widgets::{connections, palette};
-use crate::ui::{layout, svg, view};
+use crate::ui::geometry::connection_places;
+use crate::ui::keymap::search::matches;
 use crate::units::Rate;
 
 /// Time for which a repeated key counts from the last commanded value: the snapshots show a command only later.
@@ -29,7 +27,10 @@ impl UiState {
             Action::Transfer(action) => self.of_transfers(action, chain),
             Action::Node(action) => self.of_nodes(action, chain, asked),
             Action::Export => Some(Command::Export),
-            Action::SaveScreen => Some(Command::SaveScreen(self.picture(chain))),
+            Action::SaveScreen => {
+                self.effect = Some(Effect::SaveScreen);
+                None
+            }
             Action::Enter => self.enter(chain),
             Action::Quit => self.quit(chain),
             Action::QuitKept => {
@@ -226,11 +227,11 @@ impl UiState {
             }
             Mode::Line(_) => self.submit(chain),
             Mode::Palette { line, at } => {
-                let binding = palette::matches(&line.text()).get(*at).copied();
+                let binding = matches(&line.text()).get(*at).copied();
                 self.mode = Mode::Browse;
                 let binding = binding?;
                 // What asks for a second press must have its key here.
-                if binding.panels & self.focus().bit() != 0 && (binding.applies)(self, chain) {
+                if binding.panels & self.focus().bit() != 0 && self.meets(binding.when, chain) {
                     return self.apply(binding.action, chain);
                 }
                 self.notice = Some(format!("{} would do nothing here and now", binding.id));
@@ -309,8 +310,8 @@ impl UiState {
 
     /// The next column that is in sight; behind the last, the order in which the rows came.
     fn sort_next(&mut self, chain: &ChainSnapshot) {
-        let area = layout::split(self, self.area, chain.hops.len()).connections;
-        let places = connections::places(self, area);
+        let area = self.layout(self.area, chain.hops.len()).connections;
+        let places = connection_places(self.tab, self.hidden[1], area);
         let shown: Vec<usize> = (0..places.len()).filter(|column| places[*column].is_some()).collect();
         let next = match self.lists.sort() {
             None => shown.first(),
@@ -323,7 +324,7 @@ impl UiState {
     pub fn sort_by(&mut self, column: Option<usize>) {
         let sort = column.map(|column| match self.lists.sort() {
             Some(sort) if sort.column == column => Sort { down: !sort.down, ..sort },
-            _ => Sort { column, down: connections::is_number(column) },
+            _ => Sort { column, down: is_number(column) },
         });
         self.lists.set_sort(sort);
     }
@@ -353,12 +354,5 @@ impl UiState {
             }
             _ => self.leave(false),
         }
-    }
-
-    /// The screen as it stands, as a picture.
-    fn picture(&self, chain: &ChainSnapshot) -> String {
-        let mut buffer = Buffer::empty(self.area);
-        view::draw(self, chain, self.area, &mut buffer);
-        svg::picture(&buffer, &self.theme)
     }
 }

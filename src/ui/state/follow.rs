@@ -68,7 +68,7 @@ impl UiState {
     }
 
     /// Lines of the log have the words of its filter, and there is more to see: others around them, or a further hit.
-    pub fn has_hits(&self, _: &ChainSnapshot) -> bool {
+    pub fn has_hits(&self) -> bool {
         let narrowed = self.lists.hits.is_empty() && !self.lists.log.is_empty();
         !self.lists.filter(Panel::Log).trim().is_empty() && (narrowed || self.lists.hits.len() > 1)
     }

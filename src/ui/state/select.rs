@@ -5,10 +5,11 @@ use ratatui::layout::Rect;
 use super::{Mode, UiState};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::columns::conn;
-use crate::ui::focus::{ConnKey, Depth, Panel, Tab};
+use crate::ui::focus::{ConnKey, Depth, Focus, Panel, Tab};
+use crate::ui::geometry::{connection_rows, hop_rows, in_sight, node_rows, over_area};
+use crate::ui::keymap::help;
+use crate::ui::keymap::search::matches;
 use crate::ui::layout::{Regions, split};
-use crate::ui::view;
-use crate::ui::widgets::{connections, help, hop_table, log, nodes, palette, transfers};
 
 impl UiState {
     /// Works out the rows of all lists, puts marks back on something that is there, and keeps them in sight. To be
@@ -29,7 +30,7 @@ impl UiState {
             self.conn_was = self.conn_row(chain);
             self.conn = self.conn_at(chain, self.conn_was);
         }
-        let regions = split(self, self.area, chain.hops.len());
+        let regions = self.layout(self.area, chain.hops.len());
         self.scroll(chain, &regions);
     }
 
@@ -38,7 +39,7 @@ impl UiState {
         if self.tab != Tab::Chain {
             return vec![self.focus()];
         }
-        let regions = split(&Self::default(), self.area, 1);
+        let regions = split(Focus::default(), self.area, 1);
         let all = [Panel::Hops, Panel::Connections, Panel::Chart, Panel::Setup, Panel::Transfers, Panel::Log];
         let seen = all.into_iter().filter(|panel| regions.of(*panel).height > 0);
         let panels: Vec<Panel> = seen.collect();
@@ -103,7 +104,7 @@ impl UiState {
             }
             Mode::Leaving => {}
         }
-        let furthest = help::furthest(self, view::over_area(self.area));
+        let furthest = help::furthest(&self.keymap, over_area(self.area));
         if let Mode::Help { top } = &mut self.mode {
             *top = (*top).min(furthest);
         }
@@ -112,8 +113,8 @@ impl UiState {
     /// Rows in half of what is in sight of the list that has the keys.
     pub(super) fn half_page(&self, chain: &ChainSnapshot) -> usize {
         let area = match self.mode {
-            Mode::Help { .. } => view::over_area(self.area),
-            _ => split(self, self.area, chain.hops.len()).of(self.focus()),
+            Mode::Help { .. } => over_area(self.area),
+            _ => self.layout(self.area, chain.hops.len()).of(self.focus()),
         };
         usize::from(area.height / 2).max(1)
     }
@@ -122,7 +123,7 @@ impl UiState {
     pub fn choices(&self, chain: &ChainSnapshot) -> usize {
         match &self.mode {
             Mode::Line(prompt) => prompt.entries(chain).len(),
-            Mode::Palette { line, .. } => palette::matches(&line.text()).len(),
+            Mode::Palette { line, .. } => matches(&line.text()).len(),
             Mode::Columns { .. } => {
                 self.table().map_or(0, |(_, columns)| columns.iter().filter(|c| c.drop > 0).count())
             }
@@ -160,37 +161,15 @@ impl UiState {
     fn scroll(&mut self, chain: &ChainSnapshot, regions: &Regions) {
         let keep = |top: usize, rows: usize, area: Rect, row: usize| in_sight(top, rows, usize::from(area.height), row);
         let hops = match regions.nodes.height {
-            0 => hop_table::body(regions.hops, regions.tall, chain.hops.len()),
-            _ => nodes::body(regions.nodes),
+            0 => hop_rows(regions.hops, regions.tall, chain.hops.len()),
+            _ => node_rows(regions.nodes),
         };
         let hop = self.row_of(Panel::Hops, chain);
         self.tops.hops = keep(self.tops.hops, chain.hops.len(), hops, hop);
         let conn = self.conn_row(chain);
-        let conns = connections::body(regions.connections);
+        let conns = connection_rows(regions.connections);
         self.tops.conns = keep(self.tops.conns, self.lists.conns.len(), conns, conn);
-        self.tops.transfers = transfers::top(self, chain, regions.transfers);
-        self.tops.log = log::top(self, chain, regions.log);
-    }
-}
-
-/// The first row to show of a list: as before if the marked row is then in sight, else as near to it as will do.
-pub fn in_sight(top: usize, rows: usize, room: usize, row: usize) -> usize {
-    let last = rows.saturating_sub(room);
-    let top = top.min(last);
-    if row < top { row } else { top.max((row + 1).saturating_sub(room)).min(last) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_moves_no_further_than_it_must() {
-        assert_eq!(in_sight(0, 10, 4, 3), 0);
-        assert_eq!(in_sight(0, 10, 4, 4), 1);
-        assert_eq!(in_sight(6, 10, 4, 7), 6);
-        assert_eq!(in_sight(6, 10, 4, 2), 2);
-        assert_eq!(in_sight(9, 5, 4, 4), 1, "a list that shrank fills its panel");
-        assert_eq!(in_sight(0, 0, 0, 0), 0);
+        self.tops.transfers = self.transfers_top(chain, regions.transfers);
+        self.tops.log = self.log_top(chain, regions.log);
     }
 }

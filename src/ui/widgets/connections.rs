@@ -5,19 +5,17 @@ use std::time::Duration;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::hop_table::{MARGIN, inner, say};
+use super::hop_table::{inner, say};
 use super::{header, heading};
 use crate::snapshot::{ChainSnapshot, ConnState, HopLink};
 use crate::ui::columns::conn;
-use crate::ui::columns::{CONN_HOLDS, CONN_HOP, CONNS, Holds, texts};
+use crate::ui::columns::{CONN_HOLDS, CONNS, Holds, texts};
 use crate::ui::focus::{Panel, Tab};
-use crate::ui::grid::{Places, cell, headings, place};
+use crate::ui::geometry::{connection_places, connection_rows};
+use crate::ui::grid::{cell, headings};
 use crate::ui::paint::{cut_middle, row_of};
 use crate::ui::state::UiState;
 use crate::ui::theme::Tone;
-
-/// Rows above the first connection: heading and column titles.
-const ABOVE: u16 = 2;
 
 /// Draws the heading, the column titles and as many connections as there is room for.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -37,10 +35,10 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     if !all && !hop.is_lost() && (!hop.link.is_up() || hop.node.is_none()) {
         return say(theme, silence(&hop.link), row_of(area, 1), buffer);
     }
-    let places = places(state, area);
+    let places = connection_places(state.tab, state.hidden[1], area);
     let styles = [theme.style(Tone::Dim), theme.style(Tone::Key)];
     headings(buffer, inner(row_of(area, 1)), &CONNS, &places, lists.sort().map(|sort| sort.column), styles);
-    let body = body(area);
+    let body = connection_rows(area);
     if lists.conns.is_empty() {
         let words = if lists.filter(Panel::Connections).is_empty() { "none" } else { "none with these words" };
         say(theme, words, row_of(body, 0), buffer);
@@ -67,23 +65,6 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
             cell(buffer, inner(row), CONNS[c], places[c], &text, theme.style(tone));
         }
     }
-}
-
-/// Where the connections stand.
-pub(crate) fn body(area: Rect) -> Rect {
-    let above = ABOVE.min(area.height);
-    Rect { y: area.y + above, height: area.height - above, ..area }
-}
-
-/// Which columns are shown, and where.
-pub(crate) fn places(state: &UiState, area: Rect) -> Places {
-    let hop = if state.tab == Tab::Connections { 0 } else { 1 << CONN_HOP };
-    place(&CONNS, state.hidden[1] | hop, area.width.saturating_sub(MARGIN + 1))
-}
-
-/// The greatest of this column are of most interest.
-pub(crate) fn is_number(column: usize) -> bool {
-    column != CONN_HOP && CONNS.get(column).is_some_and(|column| column.right)
 }
 
 /// How old it is where that matters, what narrows the list, how much of it there is, how it is sorted.

@@ -4,8 +4,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::snapshot::ChainSnapshot;
+use crate::ui::dispatch::live;
 use crate::ui::focus::Panel;
-use crate::ui::keymap::{Place, Topic, live};
+use crate::ui::keymap::binding::{Place, Topic};
 use crate::ui::paint::{Row, width};
 use crate::ui::state::{Mode, UiState};
 use crate::ui::theme::Tone;

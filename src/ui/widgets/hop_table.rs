@@ -9,6 +9,7 @@ use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMP
 use crate::ui::columns::{HOPS, Waits, cap as short_cap, dash, ms, percent, rate, waits};
 use crate::ui::fill::buffered;
 use crate::ui::focus::Panel;
+use crate::ui::geometry::{MARGIN, hop_rows};
 use crate::ui::grid::{Places, cell, fixed, headings, place};
 use crate::ui::history::Span;
 use crate::ui::paint::{Row, row_of, width};
@@ -22,8 +23,6 @@ const CONN: usize = 3;
 const FILL: usize = 7;
 const LIMIT: usize = 13;
 const BARS: usize = 14;
-/// Columns before the first, for the mark.
-pub(crate) const MARGIN: u16 = 2;
 
 /// Draws the table; `titled` gives it a heading.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bool, buffer: &mut Buffer) {
@@ -41,7 +40,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bo
     let mut columns = HOPS;
     columns[FILL].title = state.history().scale.title();
     headings(buffer, inner(titles), &columns, &places, None, styles);
-    let body = body(area, titled, data.hops.len());
+    let body = hop_rows(area, titled, data.hops.len());
     if body.y > titles.y + 1 {
         client_row(state, data, &places, Rect { y: titles.y + 1, height: 1, ..area }, buffer);
     }
@@ -52,15 +51,6 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bo
         heading::mark(theme, mark, row, buffer);
         hop_row(state, data, hop, mark == Some(true), &places, row, buffer);
     }
-}
-
-/// Where the hops stand. Where the chain has to scroll, the client gives up its row to a hop.
-pub(crate) fn body(area: Rect, titled: bool, hops: usize) -> Rect {
-    let above = 1 + u16::from(titled);
-    let rows = area.height.saturating_sub(above);
-    let client = u16::from(usize::from(rows) > hops);
-    let above = (above + client).min(area.height);
-    Rect { y: area.y + above, height: area.height - above, ..area }
 }
 
 fn places(state: &UiState, area: Rect) -> Places {

@@ -6,17 +6,12 @@ use ratatui::layout::Rect;
 
 use super::heading;
 use crate::snapshot::{ChainSnapshot, Level, LogLine};
-use crate::ui::focus::{Panel, Tab};
-use crate::ui::paint::{Row, row_of, split_words, width};
-use crate::ui::state::{UiState, in_sight};
+use crate::ui::focus::Panel;
+use crate::ui::geometry::log_rows;
+use crate::ui::paint::{Row, row_of, width};
+use crate::ui::state::UiState;
+use crate::ui::state::wrap::{TIMED, log_indent};
 use crate::ui::theme::{Theme, Tone};
-
-/// Narrower than this the time of day is left out: the words are worth more.
-const TIMED: u16 = 72;
-/// Lower than this the pane has no heading.
-const TITLED: u16 = 4;
-/// Most rows of one broken line.
-const MOST_ROWS: usize = 6;
 
 /// Draws the pane.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -25,7 +20,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
     let (theme, lists) = (&state.theme, &state.lists);
     let focused = state.focus() == Panel::Log;
-    let body = body(state, area);
+    let body = log_rows(state.tab, area);
     if body.y > area.y {
         heading::draw(theme, "Log", &remark(state, data), focused, area, buffer);
     }
@@ -37,7 +32,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         }
         let Some(line) = data.log.get(*at) else { continue };
         let first = row_of(body, y);
-        for (n, piece) in pieces(state, line, area.width).iter().enumerate() {
+        for (n, piece) in state.log_pieces(line, area.width).iter().enumerate() {
             let kind = match n {
                 0 if lists.hits.binary_search(&row).is_ok() => Piece::Hit,
                 0 => Piece::First,
@@ -50,38 +45,6 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
             heading::mark(theme, Some(true), first, buffer);
         }
     }
-}
-
-/// The first line to show.
-pub(crate) fn top(state: &UiState, data: &ChainSnapshot, area: Rect) -> usize {
-    let (rows, room) = (state.lists.log.len(), usize::from(body(state, area).height));
-    let marked = state.row_of(Panel::Log, data);
-    if !breaks(state) {
-        return in_sight(state.tops.log, rows, room, marked);
-    }
-    // Broken lines are counted backward from the marked one, so that all of it is in sight.
-    let mut left = room;
-    let mut top = marked;
-    for row in (0..=marked.min(rows.saturating_sub(1))).rev() {
-        let line = state.lists.log.get(row).and_then(|at| data.log.get(*at));
-        let needed = line.map_or(0, |line| pieces(state, line, area.width).len());
-        if needed > left {
-            break;
-        }
-        left -= needed;
-        top = row;
-    }
-    top
-}
-
-/// Where the lines stand.
-fn body(state: &UiState, area: Rect) -> Rect {
-    let titled = u16::from(area.height >= TITLED || state.tab == Tab::Log).min(area.height);
-    Rect { y: area.y + titled, height: area.height - titled, ..area }
-}
-
-fn breaks(state: &UiState) -> bool {
-    state.wrap && state.focus() == Panel::Log
 }
 
 fn remark(state: &UiState, data: &ChainSnapshot) -> String {
@@ -106,20 +69,6 @@ fn remark(state: &UiState, data: &ChainSnapshot) -> String {
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("   ")
 }
 
-fn pieces(state: &UiState, line: &LogLine, terminal: u16) -> Vec<String> {
-    if !breaks(state) {
-        return vec![line.text.to_string()];
-    }
-    let room = usize::from(terminal.saturating_sub(indent(terminal) + 1));
-    split_words(line.text.as_str(), room, room, MOST_ROWS)
-}
-
-/// Columns before the words.
-fn indent(terminal: u16) -> u16 {
-    let time = if terminal >= TIMED { 9 } else { 0 };
-    1 + time + 6 + 4
-}
-
 /// What a row of the pane is of its line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Piece {
@@ -141,7 +90,7 @@ fn draw_line(theme: &Theme, line: &LogLine, text: &str, piece: Piece, area: Rect
     let flag = if line.level == Level::Info { " " } else { theme.glyphs.pale };
     row.put(flag, theme.style(tone));
     if piece == Piece::Rest {
-        row.skip(indent(area.width) - width(flag)).put(text, theme.style(Tone::Plain));
+        row.skip(log_indent(area.width) - width(flag)).put(text, theme.style(Tone::Plain));
         return;
     }
     if area.width >= TIMED {

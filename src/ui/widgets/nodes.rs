@@ -6,9 +6,10 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::heading;
-use super::hop_table::{MARGIN, inner, name, reason_cell, state_word};
+use super::hop_table::{inner, name, reason_cell, state_word};
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
 use crate::ui::columns::{NODES, dash, or_dash};
+use crate::ui::geometry::{MARGIN, node_rows};
 use crate::ui::grid::{cell, headings, place};
 use crate::ui::paint::row_of;
 use crate::ui::state::{FAULTS, UiState};
@@ -17,7 +18,6 @@ use crate::units::{Bytes, Count, Eta};
 
 const NODE: usize = 1;
 const STATE: usize = 2;
-const ABOVE: u16 = 2;
 
 /// Draws the table with its heading.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -28,7 +28,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     heading::draw(theme, "Nodes", "chain order", true, area, buffer);
     let places = place(&NODES, state.hidden[2], area.width.saturating_sub(MARGIN + 1));
     headings(buffer, inner(row_of(area, 1)), &NODES, &places, None, [theme.style(Tone::Dim), theme.style(Tone::Key)]);
-    let body = body(area);
+    let body = node_rows(area);
     let marked = state.hop(data).map_or(0, |hop| hop.number);
     for (i, hop) in data.hops.iter().skip(state.tops.hops).take(usize::from(body.height)).enumerate() {
         let row = row_of(body, i);
@@ -50,12 +50,6 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
             cell(buffer, inner(row), NODES[column], places[column], text, theme.style(tone));
         }
     }
-}
-
-/// Where the nodes stand.
-pub(crate) fn body(area: Rect) -> Rect {
-    let above = ABOVE.min(area.height);
-    Rect { y: area.y + above, height: area.height - above, ..area }
 }
 
 /// All faults that are turned, by name and value; a dash for none.

@@ -5,9 +5,9 @@ use ratatui::layout::Rect;
 
 use super::{heading, popup, prompt};
 use crate::snapshot::ChainSnapshot;
-use crate::ui::filter::Filter;
-use crate::ui::keymap::Binding;
-use crate::ui::keymap::table::{BROWSE, TABLE};
+use crate::ui::keymap::binding::BROWSE;
+use crate::ui::keymap::search::matches;
+use crate::ui::keymap::table::TABLE;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Mode, UiState};
 use crate::ui::theme::Tone;
@@ -15,13 +15,6 @@ use crate::ui::theme::Tone;
 const WIDTH: u16 = 84;
 /// Columns for names; the longest has sixteen letters.
 const NAMES: u16 = 17;
-
-/// The things that can be done and have all these words in name or help.
-pub(crate) fn matches(typed: &str) -> Vec<&'static Binding> {
-    let filter = Filter::new(typed);
-    let own = TABLE.iter().filter(|binding| binding.modes & BROWSE != 0 && binding.id != "palette");
-    own.filter(|binding| filter.keeps(&[("name", binding.id), ("help", binding.help)])).collect()
-}
 
 /// Draws the line and the list under it.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -35,7 +28,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let first = (at + 1).saturating_sub(room);
     for (i, binding) in found.iter().enumerate().skip(first).take(room) {
         let row = row_of(inner, 1 + i - first);
-        let here = binding.panels & state.focus().bit() != 0 && (binding.applies)(state, data);
+        let here = binding.panels & state.focus().bit() != 0 && state.meets(binding.when, data);
         heading::mark(theme, (i == *at).then_some(true), row, buffer);
         let tone = if here { Tone::Plain } else { Tone::Dim };
         let mut cells = Row::new(buffer, row);

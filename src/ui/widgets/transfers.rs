@@ -4,18 +4,15 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::heading;
-use crate::snapshot::{ChainSnapshot, Integrity, Phase, TransferSnapshot};
-use crate::text::SafeText;
+use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
 use crate::ui::focus::Panel;
-use crate::ui::paint::{Row, cut_middle, row_of, split_words, width};
-use crate::ui::state::{UiState, in_sight};
+use crate::ui::geometry::transfer_rows;
+use crate::ui::paint::{Row, cut_middle, row_of};
+use crate::ui::state::UiState;
+use crate::ui::state::wrap::{has_sentence, indent, name_width, outcome, sentence};
 use crate::ui::theme::{Theme, Tone};
-use crate::units::{Bytes, Eta, Rate, Span};
+use crate::units::{Bytes, Eta, Rate};
 
-/// Digits of a digest that are enough to compare two by eye.
-const DIGEST: usize = 16;
-/// Most rows of the marked transfer: the rest of the list must stay in sight.
-const MOST_ROWS: usize = 3;
 /// From this width there is room for the cap.
 const WIDE: u16 = 100;
 
@@ -26,13 +23,13 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
     let theme = &state.theme;
     let focused = state.focus() == Panel::Transfers;
-    let body = body(area);
+    let body = transfer_rows(area);
     heading::draw(theme, "Transfers", &remark(state, data, usize::from(body.height)), focused, area, buffer);
     if state.lists.transfers.is_empty() {
         let words = if data.transfers.is_empty() { "none yet" } else { "none with these words" };
         Row::new(buffer, row_of(body, 0)).skip(2).put(words, theme.style(Tone::Dim));
     }
-    let Some(marked) = Marked::of(state, data, area.width) else { return };
+    let Some(marked) = state.wrapped_transfer(data, area.width) else { return };
     for i in 0..usize::from(body.height) {
         let (row, piece) = marked.row_at(state.tops.transfers + i);
         let Some(transfer) = state.lists.transfers.get(row).and_then(|at| data.transfers.get(*at)) else { break };
@@ -44,62 +41,6 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
             draw_line(theme, transfer, &sentence(transfer), false, area, buffer);
         }
     }
-}
-
-/// The first line to show, so that all of the marked transfer is in sight.
-pub(crate) fn top(state: &UiState, data: &ChainSnapshot, area: Rect) -> usize {
-    let Some(marked) = Marked::of(state, data, area.width) else { return 0 };
-    let room = usize::from(body(area).height);
-    let lines = state.lists.transfers.len() + marked.pieces.len() - 1;
-    let end = in_sight(state.tops.transfers, lines, room, marked.row + marked.pieces.len() - 1);
-    in_sight(end, lines, room, marked.row)
-}
-
-/// The row of the list on this line of the panel, for clicks.
-pub(crate) fn row_at(state: &UiState, data: &ChainSnapshot, area: Rect, line: usize) -> Option<usize> {
-    Marked::of(state, data, area.width).map(|marked| marked.row_at(state.tops.transfers + line).0)
-}
-
-/// Where the transfers stand.
-pub(crate) fn body(area: Rect) -> Rect {
-    let above = 1.min(area.height);
-    Rect { y: area.y + above, height: area.height - above, ..area }
-}
-
-/// The marked row; it can take several lines, so that its whole sentence can be read.
-struct Marked {
-    row: usize,
-    pieces: Vec<String>,
-}
-
-impl Marked {
-    fn of(state: &UiState, data: &ChainSnapshot, terminal: u16) -> Option<Self> {
-        let row = state.row_of(Panel::Transfers, data);
-        let transfer = data.transfers.get(*state.lists.transfers.get(row)?)?;
-        let first = usize::from(terminal.saturating_sub(indent(terminal) + width(transfer.phase.word()) + 2));
-        let rest = usize::from(terminal.saturating_sub(indent(terminal)));
-        Some(Self { row, pieces: split_words(&sentence(transfer), first, rest, MOST_ROWS) })
-    }
-
-    /// The row on a line of the list, and which piece of it.
-    fn row_at(&self, line: usize) -> (usize, usize) {
-        let more = self.pieces.len() - 1;
-        match line {
-            _ if line < self.row => (line, 0),
-            _ if line <= self.row + more => (self.row, line - self.row),
-            _ => (line - more, 0),
-        }
-    }
-}
-
-/// How a transfer that is over ended, or why one has not begun; nothing for one that runs.
-fn sentence(transfer: &TransferSnapshot) -> String {
-    if has_sentence(transfer) { outcome(transfer).0 } else { String::new() }
-}
-
-/// There is nothing to measure, and something to say.
-fn has_sentence(transfer: &TransferSnapshot) -> bool {
-    transfer.phase.is_over() || transfer.phase == Phase::Locked
 }
 
 fn draw_line(theme: &Theme, transfer: &TransferSnapshot, text: &str, continued: bool, area: Rect, buffer: &mut Buffer) {
@@ -134,22 +75,6 @@ fn remark(state: &UiState, data: &ChainSnapshot, room: usize) -> String {
     let counts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
     let filter = heading::filter_words(state.lists.filter(Panel::Transfers));
     (!filter.is_empty()).then_some(filter).into_iter().chain(counts).collect::<Vec<_>>().join("  ")
-}
-
-/// Columns of a file's name; they depend on the width of the terminal alone.
-fn name_width(terminal: u16) -> u16 {
-    match terminal {
-        ..50 => 7,
-        50..60 => 10,
-        60..100 => 14,
-        100..140 => 22,
-        140.. => 32,
-    }
-}
-
-/// Columns before the outcome: mark, number and name.
-fn indent(terminal: u16) -> u16 {
-    2 + 4 + 1 + name_width(terminal) + 1
 }
 
 /// The number and the file's name.
@@ -202,43 +127,4 @@ fn status(transfer: &TransferSnapshot) -> (String, Tone) {
         (phase, _) if transfer.attempt > 1 => (format!("{}, {}", phase.word(), transfer.attempt), Tone::Plain),
         (phase, _) => (phase.word().to_owned(), Tone::Plain),
     }
-}
-
-/// How a transfer ended, or what it waits for: the sentence and its tone.
-fn outcome(transfer: &TransferSnapshot) -> (String, Tone) {
-    match transfer.phase {
-        Phase::Locked => {
-            let reason = transfer.error.as_ref().map_or("waits for another fetch", SafeText::as_str);
-            (reason.to_owned(), Tone::Warn)
-        }
-        Phase::Failed => {
-            let error = transfer.error.as_ref().map_or("for a reason unknown", SafeText::as_str);
-            (error.to_owned(), Tone::Bad)
-        }
-        Phase::Cancelled if transfer.received == 0 => ("nothing of it had arrived".to_owned(), Tone::Warn),
-        Phase::Cancelled => (format!("{} of it arrived and are kept", Bytes(transfer.received)), Tone::Warn),
-        _ => (done(transfer), Tone::Good),
-    }
-}
-
-/// What arrived and how sure it is; the least needed words last, as they are the first to be cut.
-fn done(transfer: &TransferSnapshot) -> String {
-    let size = Bytes(transfer.received.max(transfer.size.unwrap_or(0)));
-    let proof = match &transfer.integrity {
-        Integrity::Verified { digest } => format!("verified: digest equal  {}", short_digest(digest)),
-        Integrity::SizeChecked { reason, .. } => format!("size-checked: {reason}"),
-        Integrity::Pending => "not verified".to_owned(),
-    };
-    if transfer.was_there {
-        return format!("{size} were there already  {proof}  {}", transfer.path);
-    }
-    let pace = format!("{size} in {} at {}", Span(transfer.elapsed), Rate(transfer.rate));
-    format!("{pace}  {proof}  {}", transfer.path)
-}
-
-/// `ALGO:HEX` with fewer digits. It came over the wire, so it is made safe like all such text.
-fn short_digest(digest: &str) -> String {
-    let (algorithm, digits) = digest.split_once(':').unwrap_or(("", digest));
-    let digits: String = digits.chars().take(DIGEST).collect();
-    SafeText::new(&format!("{algorithm}:{digits}")).to_string()
 }

@@ -2,7 +2,7 @@
 
 use chainview::command::Command;
 use chainview::snapshot::{ChainSnapshot, HopLink, Integrity, Level, LogLine, Phase};
-use chainview::ui::keymap;
+use chainview::ui::dispatch;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use proptest::prelude::*;
 
@@ -61,9 +61,9 @@ fn hostile_text_never_reaches_the_terminal() {
     assert!(screen.contains("\\u{1b}[2J"), "what was escaped is visible:\n{screen}");
     script.keys("n");
     for c in evil.chars() {
-        keymap::press(&mut script.state, &script.chain, KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE));
+        dispatch::press(&mut script.state, &script.chain, KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE));
     }
-    keymap::paste(&mut script.state, &script.chain, evil);
+    dispatch::paste(&mut script.state, &script.chain, evil);
     clean(&script.screen());
 }
 
@@ -105,10 +105,10 @@ proptest! {
             let shown = script.state.shown(&std::sync::Arc::new(script.chain.clone()));
             if script.state.frozen.is_some() {
                 // What is held may speak of what is gone; whoever carries a wish out knows that.
-                keymap::press(&mut script.state, &shown, key);
+                dispatch::press(&mut script.state, &shown, key);
                 continue;
             }
-            match keymap::press(&mut script.state, &shown, key) {
+            match dispatch::press(&mut script.state, &shown, key) {
                 Some(Command::Cancel(number)) => prop_assert!(runs.contains(&number)),
                 Some(Command::RestartNode(hop)) => prop_assert!(script.chain.hops[hop - 1].ours),
                 Some(Command::Quit { .. }) => prop_assert!(script.state.quitting()),

@@ -7,8 +7,9 @@ use chainview::route::FileName;
 use chainview::snapshot::Phase;
 use chainview::ui::Keymap;
 use chainview::ui::action::Action;
+use chainview::ui::dispatch;
 use chainview::ui::focus::Panel;
-use chainview::ui::keymap::{self, Place};
+use chainview::ui::keymap::Place;
 use chainview::ui::state::Mode;
 
 use super::script::Script;
@@ -31,11 +32,11 @@ fn the_prompt_edits_and_can_be_left() {
     let mut script = Script::new(80, 24, idle());
     script.keys("n q f <space> x <left> <bs> <del>");
     assert!(script.screen().contains("fetch which file? qf"), "{}", script.screen());
-    keymap::paste(&mut script.state, &script.chain, "naïve\r\nname");
+    dispatch::paste(&mut script.state, &script.chain, "naïve\r\nname");
     assert!(script.screen().contains("qfnaïvename"), "{}", script.screen());
     script.keys("<esc>");
     assert_eq!((script.sent.as_slice(), &script.state.mode), ([Command::List(None)].as_slice(), &Mode::Browse));
-    keymap::paste(&mut script.state, &script.chain, "qqq");
+    dispatch::paste(&mut script.state, &script.chain, "qqq");
     assert!(!script.state.quitting(), "pasted text presses no keys");
 }
 
@@ -43,7 +44,7 @@ fn the_prompt_edits_and_can_be_left() {
 fn a_long_name_scrolls_and_keeps_the_cursor_in_sight() {
     let mut script = Script::new(60, 15, idle());
     script.keys("n");
-    keymap::paste(&mut script.state, &script.chain, &format!("{}END", "x".repeat(300)));
+    dispatch::paste(&mut script.state, &script.chain, &format!("{}END", "x".repeat(300)));
     let screen = script.screen();
     assert!(screen.lines().rev().nth(1).unwrap().ends_with("xEND"), "{screen}");
 }
@@ -219,7 +220,7 @@ fn every_key_in_the_footer_does_something() {
         script.keys(keys);
         let footer = script.screen().lines().last().unwrap().to_owned();
         let shown: Vec<_> =
-            keymap::live(&script.state, &script.chain).filter(|(_, b)| b.place != Place::Nowhere).collect();
+            dispatch::live(&script.state, &script.chain).filter(|(_, b)| b.place != Place::Nowhere).collect();
         assert!(!shown.is_empty());
         for (index, binding) in shown {
             let label = match binding.place {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use chainview::command::Command;
+use chainview::options::ColorScheme;
 use chainview::snapshot::ChainSnapshot;
 use chainview::ui::input::Gesture;
 use chainview::ui::mouse;
-use chainview::ui::{Keymap, Look, Theme, UiState, keymap, view};
+use chainview::ui::{Keymap, Theme, UiState, dispatch, view};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -30,8 +31,8 @@ impl Script {
         Self { state, chain, sent: Vec::new(), terminal }
     }
 
-    pub(crate) fn themed(mut self, ascii: bool, look: Look) -> Self {
-        self.state.theme = Theme::new(ascii, look);
+    pub(crate) fn themed(mut self, ascii: bool, colors: ColorScheme) -> Self {
+        self.state.theme = Theme::new(ascii, colors);
         self
     }
 
@@ -45,7 +46,10 @@ impl Script {
     pub(crate) fn keys(&mut self, keys: &str) -> &mut Self {
         for name in keys.split_ascii_whitespace() {
             let chain = self.shown();
-            self.sent.extend(keymap::press(&mut self.state, &chain, key(name)));
+            self.sent.extend(dispatch::press(&mut self.state, &chain, key(name)));
+            if self.state.take_screenshot() {
+                self.sent.push(Command::SaveScreen(view::screenshot(&self.state, &chain)));
+            }
         }
         self
     }

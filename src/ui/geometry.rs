@@ -1,0 +1,95 @@
+//! Where the parts of a region stand: the rows of its list, its columns, a popup over the screen. What draws, what
+//! scrolls and what is clicked all measure here.
+
+use ratatui::layout::Rect;
+
+use super::columns::{CONN_HOP, CONNS};
+use super::focus::Tab;
+use super::grid::{Places, place};
+use super::layout::is_small;
+
+/// Columns of a table before its first, for the mark.
+pub(crate) const MARGIN: u16 = 2;
+/// Width of the list of keys: enough for the longest line of help, with its key and a border.
+pub(crate) const HELP_WIDTH: u16 = 96;
+/// Lower than this the log has no heading.
+const TITLED: u16 = 4;
+
+/// Area of popups: all but the footer, which continues to show the keys.
+pub(crate) fn over_area(area: Rect) -> Rect {
+    if is_small(area) { area } else { Rect { height: area.height - 1, ..area } }
+}
+
+/// The outer and the inner rectangle of a popup, which are equal where a border would leave no room.
+pub(crate) fn popup(area: Rect, columns: u16, rows: usize) -> (Rect, Rect) {
+    // A margin too narrow to read anything in would only distract.
+    let width = if area.width < columns.saturating_add(16) { area.width } else { columns };
+    let height = u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(2).min(area.height);
+    let (x, y) = (area.x + (area.width - width) / 2, area.y + (area.height - height) / 2);
+    let outer = Rect { x, y, width, height };
+    if width < 20 || height < 4 {
+        return (outer, outer);
+    }
+    (outer, Rect { x: x + 2, y: y + 1, width: width - 4, height: height - 2 })
+}
+
+/// Rows of the hops. Where the chain has to scroll, the client gives up its row to a hop.
+pub(crate) fn hop_rows(area: Rect, titled: bool, hops: usize) -> Rect {
+    let above = 1 + u16::from(titled);
+    let rows = area.height.saturating_sub(above);
+    below(area, above + u16::from(usize::from(rows) > hops))
+}
+
+/// Rows of the nodes, below the heading and the column titles.
+pub(crate) fn node_rows(area: Rect) -> Rect {
+    below(area, 2)
+}
+
+/// Rows of the connections, below the heading and the column titles.
+pub(crate) fn connection_rows(area: Rect) -> Rect {
+    below(area, 2)
+}
+
+/// Which columns of the connections are shown, and where.
+pub(crate) fn connection_places(tab: Tab, hidden: u32, area: Rect) -> Places {
+    let hop = if tab == Tab::Connections { 0 } else { 1 << CONN_HOP };
+    place(&CONNS, hidden | hop, area.width.saturating_sub(MARGIN + 1))
+}
+
+/// Rows of the transfers, below the heading.
+pub(crate) fn transfer_rows(area: Rect) -> Rect {
+    below(area, 1)
+}
+
+/// Rows of the log.
+pub(crate) fn log_rows(tab: Tab, area: Rect) -> Rect {
+    below(area, u16::from(area.height >= TITLED || tab == Tab::Log))
+}
+
+/// An area without its first rows.
+fn below(area: Rect, rows: u16) -> Rect {
+    let rows = rows.min(area.height);
+    Rect { y: area.y + rows, height: area.height - rows, ..area }
+}
+
+/// The first row to show of a list: as before if the marked row is then in sight, else as near to it as will do.
+pub(crate) fn in_sight(top: usize, rows: usize, room: usize, row: usize) -> usize {
+    let last = rows.saturating_sub(room);
+    let top = top.min(last);
+    if row < top { row } else { top.max((row + 1).saturating_sub(room)).min(last) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_moves_no_further_than_it_must() {
+        assert_eq!(in_sight(0, 10, 4, 3), 0);
+        assert_eq!(in_sight(0, 10, 4, 4), 1);
+        assert_eq!(in_sight(6, 10, 4, 7), 6);
+        assert_eq!(in_sight(6, 10, 4, 2), 2);
+        assert_eq!(in_sight(9, 5, 4, 4), 1, "a list that shrank fills its panel");
+        assert_eq!(in_sight(0, 0, 0, 0), 0);
+    }
+}

@@ -1,0 +1,93 @@
+//! The keys of all bindings: the defaults of the table, some replaced by those that the user chose.
+
+use crokey::{KeyCombination, KeyCombinationFormat, OneToThree};
+use crossterm::event::{KeyCode, KeyModifiers};
+
+use super::binding::Binding;
+use super::table::TABLE;
+use crate::ui::action::Action;
+
+/// The keys of every binding, in the order of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keymap {
+    pub(super) keys: Vec<Vec<KeyCombination>>,
+}
+
+impl Default for Keymap {
+    fn default() -> Self {
+        let keys = |binding: &Binding| binding.keys.iter().filter_map(|name| parse(name)).collect();
+        Self { keys: TABLE.iter().map(keys).collect() }
+    }
+}
+
+impl Keymap {
+    /// The name of a binding's first key; empty where it has none.
+    pub fn name(&self, index: usize) -> String {
+        self.keys.get(index).and_then(|keys| keys.first()).map_or_else(String::new, |key| name(*key))
+    }
+
+    /// The names of all of a binding's keys.
+    pub fn names(&self, index: usize) -> Vec<String> {
+        self.keys.get(index).into_iter().flatten().map(|key| name(*key)).collect()
+    }
+
+    /// The name of the first key with this meaning.
+    pub fn key_of(&self, action: Action) -> String {
+        TABLE.iter().position(|binding| binding.action == action).map_or_else(String::new, |index| self.name(index))
+    }
+
+    /// Whether this is a key of the binding.
+    pub fn has(&self, index: usize, key: KeyCombination) -> bool {
+        self.keys.get(index).is_some_and(|keys| keys.contains(&key))
+    }
+}
+
+/// Reads the name of one key: a character as it is typed, or `enter`, `ctrl-l`, `f1`, `shift-tab`.
+pub(super) fn parse(text: &str) -> Option<KeyCombination> {
+    let mut chars = text.chars();
+    let key = match (chars.next(), chars.next()) {
+        (Some(c), None) => KeyCombination::from(KeyCode::Char(c)),
+        _ if text.eq_ignore_ascii_case("shift-tab") => crokey::parse("backtab").ok()?,
+        _ => crokey::parse(text).ok()?,
+    };
+    key.is_ansi_compatible().then(|| key.normalized())
+}
+
+/// What people call a key.
+pub(super) fn name(key: KeyCombination) -> String {
+    match (key.codes, key.modifiers) {
+        (OneToThree::One(KeyCode::Char(c)), KeyModifiers::NONE | KeyModifiers::SHIFT) if c != ' ' => c.to_string(),
+        (OneToThree::One(KeyCode::BackTab), _) => "shift-tab".to_owned(),
+        (OneToThree::One(KeyCode::PageUp), KeyModifiers::NONE) => "pgup".to_owned(),
+        (OneToThree::One(KeyCode::PageDown), KeyModifiers::NONE) => "pgdn".to_owned(),
+        _ => KeyCombinationFormat::default().to_string(key).to_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossterm::event::KeyEvent;
+
+    use super::*;
+
+    #[test]
+    fn every_default_key_has_a_name_that_can_be_read_back() {
+        for (index, binding) in TABLE.iter().enumerate() {
+            let keys = &Keymap::default().keys[index];
+            assert_eq!(keys.len(), binding.keys.len(), "{}: {:?}", binding.id, binding.keys);
+            for key in keys {
+                assert_eq!(parse(&name(*key).replace("pgup", "pageup").replace("pgdn", "pagedown")), Some(*key));
+            }
+        }
+    }
+
+    #[test]
+    fn keys_arrive_in_more_than_one_form() {
+        let event = |code, modifiers| KeyCombination::from(KeyEvent::new(code, modifiers));
+        assert_eq!(parse("G"), Some(event(KeyCode::Char('G'), KeyModifiers::NONE)));
+        assert_eq!(parse("G"), Some(event(KeyCode::Char('G'), KeyModifiers::SHIFT)));
+        assert_eq!(parse("shift-tab"), Some(event(KeyCode::BackTab, KeyModifiers::SHIFT)));
+        assert_eq!(parse("ü").map(name).as_deref(), Some("ü"));
+        assert_eq!((parse("a-b"), parse(""), parse("hyper-x")), (None, None, None));
+    }
+}

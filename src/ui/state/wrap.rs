@@ -1,0 +1,172 @@
+//! Lists whose rows can take several lines: where a long row is broken, and which line is the first to show.
+
+use ratatui::layout::Rect;
+
+use super::UiState;
+use crate::snapshot::{ChainSnapshot, Integrity, LogLine, Phase, TransferSnapshot};
+use crate::text::SafeText;
+use crate::ui::focus::Panel;
+use crate::ui::geometry::{in_sight, log_rows, transfer_rows};
+use crate::ui::paint::{split_words, width};
+use crate::ui::theme::Tone;
+use crate::units::{Bytes, Rate, Span};
+
+/// Narrower than this the log leaves out the time of day: the words are worth more.
+pub(crate) const TIMED: u16 = 72;
+/// Digits of a digest that are enough to compare two by eye.
+const DIGEST: usize = 16;
+/// Most lines of the selected transfer: the rest of the list must stay in sight.
+const MAX_TRANSFER_LINES: usize = 3;
+/// Most lines of one log line.
+const MAX_LOG_LINES: usize = 6;
+
+/// The selected row of a list; it can take several lines, so that its whole sentence can be read.
+pub(crate) struct WrappedRow {
+    /// Its place in the list.
+    pub row: usize,
+    /// Its lines.
+    pub pieces: Vec<String>,
+}
+
+impl WrappedRow {
+    /// The row on a line of the list, and which piece of it.
+    pub(crate) fn row_at(&self, line: usize) -> (usize, usize) {
+        let more = self.pieces.len() - 1;
+        match line {
+            _ if line < self.row => (line, 0),
+            _ if line <= self.row + more => (self.row, line - self.row),
+            _ => (line - more, 0),
+        }
+    }
+}
+
+impl UiState {
+    /// The selected transfer, broken into lines for this width.
+    pub(crate) fn wrapped_transfer(&self, data: &ChainSnapshot, terminal: u16) -> Option<WrappedRow> {
+        let row = self.row_of(Panel::Transfers, data);
+        let transfer = data.transfers.get(*self.lists.transfers.get(row)?)?;
+        let first = usize::from(terminal.saturating_sub(indent(terminal) + width(transfer.phase.word()) + 2));
+        let rest = usize::from(terminal.saturating_sub(indent(terminal)));
+        Some(WrappedRow { row, pieces: split_words(&sentence(transfer), first, rest, MAX_TRANSFER_LINES) })
+    }
+
+    /// The first line to show, so that all of the marked transfer is in sight.
+    pub(super) fn transfers_top(&self, data: &ChainSnapshot, area: Rect) -> usize {
+        let Some(marked) = self.wrapped_transfer(data, area.width) else { return 0 };
+        let room = usize::from(transfer_rows(area).height);
+        let lines = self.lists.transfers.len() + marked.pieces.len() - 1;
+        let end = in_sight(self.tops.transfers, lines, room, marked.row + marked.pieces.len() - 1);
+        in_sight(end, lines, room, marked.row)
+    }
+
+    /// The row of the list on this line of the panel, for clicks.
+    pub(crate) fn transfer_at(&self, data: &ChainSnapshot, area: Rect, line: usize) -> Option<usize> {
+        self.wrapped_transfer(data, area.width).map(|marked| marked.row_at(self.tops.transfers + line).0)
+    }
+
+    /// The first line to show.
+    pub(super) fn log_top(&self, data: &ChainSnapshot, area: Rect) -> usize {
+        let (rows, room) = (self.lists.log.len(), usize::from(log_rows(self.tab, area).height));
+        let marked = self.row_of(Panel::Log, data);
+        if !self.breaks_lines() {
+            return in_sight(self.tops.log, rows, room, marked);
+        }
+        // Broken lines are counted backward from the marked one, so that all of it is in sight.
+        let mut left = room;
+        let mut top = marked;
+        for row in (0..=marked.min(rows.saturating_sub(1))).rev() {
+            let line = self.lists.log.get(row).and_then(|at| data.log.get(*at));
+            let needed = line.map_or(0, |line| self.log_pieces(line, area.width).len());
+            if needed > left {
+                break;
+            }
+            left -= needed;
+            top = row;
+        }
+        top
+    }
+
+    /// The lines of a log line.
+    pub(crate) fn log_pieces(&self, line: &LogLine, terminal: u16) -> Vec<String> {
+        if !self.breaks_lines() {
+            return vec![line.text.to_string()];
+        }
+        let room = usize::from(terminal.saturating_sub(log_indent(terminal) + 1));
+        split_words(line.text.as_str(), room, room, MAX_LOG_LINES)
+    }
+
+    fn breaks_lines(&self) -> bool {
+        self.wrap && self.focus() == Panel::Log
+    }
+}
+
+/// Columns before the words.
+pub(crate) fn log_indent(terminal: u16) -> u16 {
+    let time = if terminal >= TIMED { 9 } else { 0 };
+    1 + time + 6 + 4
+}
+
+/// How a transfer that is over ended, or why one has not begun; nothing for one that runs.
+pub(crate) fn sentence(transfer: &TransferSnapshot) -> String {
+    if has_sentence(transfer) { outcome(transfer).0 } else { String::new() }
+}
+
+/// There is nothing to measure, and something to say.
+pub(crate) fn has_sentence(transfer: &TransferSnapshot) -> bool {
+    transfer.phase.is_over() || transfer.phase == Phase::Locked
+}
+
+/// Columns of a file's name; they depend on the width of the terminal alone.
+pub(crate) fn name_width(terminal: u16) -> u16 {
+    match terminal {
+        ..50 => 7,
+        50..60 => 10,
+        60..100 => 14,
+        100..140 => 22,
+        140.. => 32,
+    }
+}
+
+/// Columns before the outcome: mark, number and name.
+pub(crate) fn indent(terminal: u16) -> u16 {
+    2 + 4 + 1 + name_width(terminal) + 1
+}
+
+/// How a transfer ended, or what it waits for: the sentence and its tone.
+pub(crate) fn outcome(transfer: &TransferSnapshot) -> (String, Tone) {
+    match transfer.phase {
+        Phase::Locked => {
+            let reason = transfer.error.as_ref().map_or("waits for another fetch", SafeText::as_str);
+            (reason.to_owned(), Tone::Warn)
+        }
+        Phase::Failed => {
+            let error = transfer.error.as_ref().map_or("for a reason unknown", SafeText::as_str);
+            (error.to_owned(), Tone::Bad)
+        }
+        Phase::Cancelled if transfer.received == 0 => ("nothing of it had arrived".to_owned(), Tone::Warn),
+        Phase::Cancelled => (format!("{} of it arrived and are kept", Bytes(transfer.received)), Tone::Warn),
+        _ => (done(transfer), Tone::Good),
+    }
+}
+
+/// What arrived and how sure it is; the least needed words last, as they are the first to be cut.
+fn done(transfer: &TransferSnapshot) -> String {
+    let size = Bytes(transfer.received.max(transfer.size.unwrap_or(0)));
+    let proof = match &transfer.integrity {
+        Integrity::Verified { digest } => format!("verified: digest equal  {}", short_digest(digest)),
+        Integrity::SizeChecked { reason, .. } => format!("size-checked: {reason}"),
+        Integrity::Pending => "not verified".to_owned(),
+    };
+    if transfer.was_there {
+        return format!("{size} were there already  {proof}  {}", transfer.path);
+    }
+    let pace = format!("{size} in {} at {}", Span(transfer.elapsed), Rate(transfer.rate));
+    format!("{pace}  {proof}  {}", transfer.path)
+}
+
+/// `ALGO:HEX` with fewer digits. It came over the wire, so it is made safe like all such text.
+fn short_digest(digest: &str) -> String {
+    let (algorithm, digits) = digest.split_once(':').unwrap_or(("", digest));
+    let digits: String = digits.chars().take(DIGEST).collect();
+    SafeText::new(&format!("{algorithm}:{digits}")).to_string()
+}
