@@ -1,32 +1,33 @@
-//! Whether a transfer that broke is tried again, and how soon: never for what another try cannot help.
+//! Retry policy: which errors are retried, and with what backoff.
 
 use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use crate::error::Error;
 use crate::wire::Reason;
 
-/// The pause before the first further try; each that brings nothing doubles it,
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// up to this: a hop that comes back is to be noticed while somebody still waits.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Tries in all, as a multiple of those that may fail in a row: a hop that breaks off again and again is not one to
-/// keep asking for ever, however little by little it brings.
+/// Pauses before retries. The longest is short enough that a user who waits sees a hop come back.
+const BACKOFF: ExponentialBuilder =
+    ExponentialBuilder::new().with_min_delay(Duration::from_millis(500)).with_max_delay(Duration::from_secs(10));
+/// Retries in total, as a multiple of those in a row: limits a transfer whose attempts each make a little progress.
 const IN_ALL: u32 = 10;
 
 /// How much longer one transfer is tried.
 #[derive(Debug)]
 pub(super) struct Patience {
-    /// Tries that may bring nothing, in a row.
+    /// Retries in a row that may make no progress.
     retries: u32,
-    in_vain: u32,
+    /// The pauses before those that are left.
+    pauses: ExponentialBackoff,
     spent: u32,
     begun: bool,
 }
 
 impl Patience {
-    /// So many further tries in a row may bring nothing.
+    /// A policy of so many retries in a row without progress.
     pub(super) fn new(retries: u32) -> Self {
-        Self { retries, in_vain: 0, spent: 0, begun: false }
+        Self { retries, pauses: pauses(retries), spent: 0, begun: false }
     }
 
     /// A try failed, after it brought something or not: the pause before the next, or `None` where there is none.
@@ -35,17 +36,19 @@ impl Patience {
     pub(super) fn after(&mut self, error: &Error, brought: bool) -> Option<Duration> {
         self.begun |= brought;
         if brought {
-            self.in_vain = 0;
+            self.pauses = pauses(self.retries);
         }
         let most = self.retries.saturating_mul(IN_ALL);
-        if !self.begun || !may_pass(error) || self.in_vain >= self.retries || self.spent >= most {
+        if !self.begun || !may_pass(error) || self.spent >= most {
             return None;
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.in_vain.min(16)).min(LONGEST_PAUSE);
-        self.in_vain += 1;
         self.spent += 1;
-        Some(pause)
+        self.pauses.next()
     }
+}
+
+fn pauses(retries: u32) -> ExponentialBackoff {
+    BACKOFF.with_max_times(usize::try_from(retries).unwrap_or(usize::MAX)).build()
 }
 
 /// True for what may be gone when it is tried again: a hop that broke, does not answer, or has no room.
@@ -81,7 +84,7 @@ mod tests {
         Error::at_hop(Problem::next(reason, Action::Reply, "h:1", "", 0.0), &route)
     }
 
-    fn pauses(patience: &mut Patience, error: &Error, brought: &[bool]) -> Vec<Option<u128>> {
+    fn pauses_of(patience: &mut Patience, error: &Error, brought: &[bool]) -> Vec<Option<u128>> {
         brought.iter().map(|brought| patience.after(error, *brought).map(|pause| pause.as_millis())).collect()
     }
 
@@ -94,10 +97,10 @@ mod tests {
     fn pauses_double_and_end_and_begin_anew_where_a_try_brought_something() {
         let mut patience = Patience::new(3);
         let brought = [true, false, false, false];
-        assert_eq!(pauses(&mut patience, &hop(Reason::Closed), &brought), [Some(500), Some(1000), Some(2000), None]);
+        assert_eq!(pauses_of(&mut patience, &hop(Reason::Closed), &brought), [Some(500), Some(1000), Some(2000), None]);
         let brought = [true, false, true, false, false, false];
         let expected = [Some(500), Some(1000), Some(500), Some(1000), Some(2000), None];
-        assert_eq!(pauses(&mut Patience::new(3), &hop(Reason::Closed), &brought), expected);
+        assert_eq!(pauses_of(&mut Patience::new(3), &hop(Reason::Closed), &brought), expected);
         assert_eq!(Patience::new(0).after(&hop(Reason::Closed), true), None);
     }
 
@@ -106,7 +109,7 @@ mod tests {
         let mut patience = Patience::new(2);
         let tries = (0..1000).take_while(|_| patience.after(&hop(Reason::Closed), true).is_some()).count();
         assert_eq!(tries, 20);
-        let longest = pauses(&mut Patience::new(100), &hop(Reason::Busy), &[vec![true], vec![false; 99]].concat());
+        let longest = pauses_of(&mut Patience::new(100), &hop(Reason::Busy), &[vec![true], vec![false; 99]].concat());
         assert!(longest[99] == Some(10_000) && longest.iter().all(|pause| pause.is_some_and(|ms| ms <= 10_000)));
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -24,12 +25,13 @@ pub enum Order {
     LetGo,
 }
 
-/// The pause before a node is started again that has died by itself; it doubles with each death that follows.
-const PAUSE: Duration = Duration::from_secs(1);
 /// A node that has run for so long before it died did not die of being started.
 const SOUND: Duration = Duration::from_secs(10);
 /// After so many early deaths in a row it is left alone.
-const DEATHS: u32 = 4;
+const DEATHS: usize = 4;
+/// Pauses before restarts of a node that exited by itself.
+const BACKOFF: ExponentialBuilder =
+    ExponentialBuilder::new().with_min_delay(Duration::from_secs(1)).with_max_times(DEATHS - 1);
 
 /// Keeps the node of one hop.
 #[derive(Debug)]
@@ -58,13 +60,13 @@ impl Keeper {
     /// Runs until the orders end.
     pub(super) async fn run(self, mut orders: mpsc::Receiver<Order>) {
         let mut node = Node::None;
-        let mut deaths = 0;
+        let mut pauses = BACKOFF.build();
         let mut order = Some(Order::Start);
         while let Some(now) = order.take() {
             node = match (now, node) {
                 (Order::Start, node @ (Node::Up(..) | Node::Leaving(..))) => node,
                 (Order::Start | Order::Restart, old) => {
-                    deaths = 0;
+                    pauses = BACKOFF.build();
                     if let Node::Up(old, _) | Node::Leaving(old, _) = old {
                         old.stop().await;
                     }
@@ -109,8 +111,10 @@ impl Keeper {
                             Node::Up(running, since)
                         }
                         status = running.ended() => {
-                            deaths = if since.elapsed() >= SOUND { 1 } else { deaths + 1 };
-                            self.died(status, deaths)
+                            if since.elapsed() >= SOUND {
+                                pauses = BACKOFF.build();
+                            }
+                            self.died(status, &mut pauses)
                         }
                     },
                     Node::Leaving(mut running, by) => tokio::select! {
@@ -176,16 +180,15 @@ impl Keeper {
     }
 
     /// Says how the node ended by itself, and what comes of that.
-    fn died(&self, status: Option<std::process::ExitStatus>, deaths: u32) -> Node {
+    fn died(&self, status: Option<std::process::ExitStatus>, pauses: &mut ExponentialBackoff) -> Node {
         let how = words(status);
         // Somebody asked it to leave.
         if status.is_some_and(|status| status.success()) {
             return self.down(DownReason::Stopped);
         }
-        if deaths >= DEATHS {
-            return self.down(format!("{how}, for the {deaths}th time in a row: not started again by itself").into());
-        }
-        let pause = PAUSE * 2_u32.pow(deaths - 1);
+        let Some(pause) = pauses.next() else {
+            return self.down(format!("{how}, for the {DEATHS}th time in a row: not started again by itself").into());
+        };
         self.tell(Some(HopLink::Down { reason: format!("{how}: started again in {} s", pause.as_secs()).into() }));
         Node::Dead(Instant::now() + pause)
     }

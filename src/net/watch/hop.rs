@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 use tokio::pin;
@@ -25,7 +26,11 @@ use crate::wire::{Problem, Reason, problem};
 /// The page, and how often it is to say something.
 const EVENTS: &str = "/v1/events?interval=250ms";
 /// The shortest and the longest pause before a hop is tried again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+const SHORTEST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(5);
+/// Pauses between attempts to follow a hop.
+const BACKOFF: ExponentialBuilder =
+    ExponentialBuilder::new().with_min_delay(SHORTEST).with_max_delay(LONGEST).without_max_times();
 /// Reports taken per second at most: no screen shows more, and reading slower slows the sender.
 const PACE: Duration = Duration::from_millis(50);
 /// How long a hop may take to be connected to, and to answer.
@@ -71,17 +76,17 @@ impl HopTask {
 
     /// Runs until it is aborted.
     pub(super) async fn run(mut self, mut links: Option<HopLinks>) {
-        let mut pause = PAUSES.0;
+        let mut pauses = BACKOFF.build();
         loop {
             let told = links.as_mut().and_then(|links| links.borrow_and_update()[self.subject.at].clone());
             if told != self.told {
                 self.heed(told);
-                pause = PAUSES.0;
+                pauses = BACKOFF.build();
             }
             if matches!(self.told, Some(HopLink::Down { .. })) {
                 // It may be answering still while it leaves; whoever comes in its place is found soon enough.
                 tokio::select! {
-                    () = sleep(PAUSES.0) => {}
+                    () = sleep(SHORTEST) => {}
                     _ = news(links.as_mut(), self.subject.at, self.told.as_ref()) => continue,
                 }
             }
@@ -105,10 +110,10 @@ impl HopTask {
             self.told = told;
             self.failed(failure);
             if reported {
-                pause = PAUSES.0;
+                pauses = BACKOFF.build();
             }
             tokio::select! {
-                () = sleep(pause) => pause = (pause * 2).min(PAUSES.1),
+                () = sleep(pauses.next().unwrap_or(LONGEST)) => {}
                 _ = news(links.as_mut(), self.subject.at, self.told.as_ref()) => {}
             }
         }
