@@ -23,6 +23,7 @@ use crate::secret::{CHAIN_TOKEN, Secret};
 use crate::text::SafeText;
 
 use args::Args;
+pub use defaults::safe_lines;
 use mode_flags::ModeKind;
 pub use values::{Listen, PerHop};
 
@@ -254,11 +255,6 @@ where
     let keys = config_file.map_or_else(|| Ok(Vec::new()), config::keys).map_err(Stop::Error)?;
     let talk = Talk { keys, ..talk(&args, &matches, environment) };
     mode(args, &matches, environment).map(|mode| Invocation { mode, talk, ignored }).map_err(Stop::Error)
-}
-
-/// What clap says, line by line and without colours, made safe to show: it repeats what was typed.
-pub fn safe_lines(error: &clap::Error) -> Vec<String> {
-    error.render().to_string().lines().map(|line| SafeText::new(line).to_string()).collect()
 }
 
 fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> Result<Mode, Error> {

@@ -82,7 +82,8 @@
 //!
 //! ```text
 //! main.rs       parse, pick the mode, error to exit code
-//! headless.rs   node, fetch, check, and plain, the run without a screen;  observe  what limits it;  progress  the bar
+//! headless.rs   node, fetch, check, and plain, the run without a screen;  observe  what limits it;  progress  the bar;
+//!               runtime  the thread it runs on
 //! console.rs    standard output and standard error;  log  written by a thread of its own;  signals  that end a run
 //! plan.rs       a run over one chain: from an input file, or the built-in demo
 //! dashboard.rs  runs net and ui side by side: controller, the task that executes commands (commands), publishes

@@ -6,6 +6,8 @@ use clap::builder::Resettable;
 use clap::error::ContextKind;
 use clap::{Arg, ArgAction, Command};
 
+use crate::text::SafeText;
+
 /// Makes these values the default of the flag with this long name; the error says what is wrong with them.
 pub(super) fn set(command: Command, key: &str, values: Vec<OsString>) -> Result<Command, String> {
     let Some(arg) = command.get_arguments().find(|arg| arg.get_long() == Some(key)) else { return Ok(command) };
@@ -48,7 +50,7 @@ fn try_alone(arg: &Arg, key: &str, values: &[OsString]) -> Result<(), String> {
 
 /// The one sentence of a clap error that says what is wrong, without the flag that was not typed.
 fn reason(error: &clap::Error) -> String {
-    let text = super::safe_lines(error).join("\n");
+    let text = safe_lines(error).join("\n");
     let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
     let first = match error.get(ContextKind::InvalidArg) {
         Some(flag) => first.replace(&format!(" for '{flag}'"), ""),
@@ -56,4 +58,9 @@ fn reason(error: &clap::Error) -> String {
     };
     let choices = text.lines().map(str::trim).find(|line| line.starts_with("[possible values"));
     choices.map_or_else(|| first.clone(), |choices| format!("{first} {choices}"))
+}
+
+/// What clap says, line by line and without colours, made safe to show: it repeats what was typed.
+pub fn safe_lines(error: &clap::Error) -> Vec<String> {
+    error.render().to_string().lines().map(|line| SafeText::new(line).to_string()).collect()
 }

@@ -21,6 +21,7 @@ use crate::route::Route;
 use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{Flow, TransferAccount, TransferSnapshot};
 use crate::verdict::{Stage, judge};
+pub(super) use transfer::QueueEvent;
 use transfer::{AfterStop, State, Transfer};
 
 /// Default of `-j`, transfers that run at once: each uses a whole chain of connections.
@@ -42,23 +43,6 @@ pub(super) struct Queue {
     evaluating: JoinSet<Evaluated>,
     /// Closed before the chain has started and at shutdown: no transfer starts.
     open: bool,
-}
-
-/// Event of a transfer that stopped.
-#[derive(Debug)]
-pub(super) enum QueueEvent {
-    /// The file is complete, at its target path.
-    Done(u64),
-    /// It failed, or was cancelled, and how.
-    Failed(u64, Error),
-    /// It is paused, and can be resumed.
-    Paused(u64),
-    /// It was resumed before it had paused, and waits in the queue.
-    Requeued,
-    /// Its task panicked: a fault of this program.
-    Panicked(u64, String),
-    /// The hops' accounts arrived or timed out: what limited the transfer.
-    Evaluated(Verdict),
 }
 
 /// Verdict on an ended transfer, with the hops' accounts of it.

@@ -4,7 +4,6 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError};
 use tokio_util::sync::CancellationToken;
 
-use super::QueueEvent;
 use crate::error::Error;
 use crate::net::fetch::Cap;
 use crate::route::Route;
@@ -53,6 +52,23 @@ pub(super) enum AfterStop {
     Paused,
     /// Queued: resumed before it had stopped.
     Queued,
+}
+
+/// Event of a transfer that stopped.
+#[derive(Debug)]
+pub(in crate::dashboard) enum QueueEvent {
+    /// The file is complete, at its target path.
+    Done(u64),
+    /// It failed, or was cancelled, and how.
+    Failed(u64, Error),
+    /// It is paused, and can be resumed.
+    Paused(u64),
+    /// It was resumed before it had paused, and waits in the queue.
+    Requeued,
+    /// Its task panicked: a fault of this program.
+    Panicked(u64, String),
+    /// The hops' accounts arrived or timed out: what limited the transfer.
+    Evaluated(Verdict),
 }
 
 impl Transfer {
