@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use chainview::meter::Meter;
-use chainview::net::body::copy::{Early, Pace, pump};
+use chainview::net::body::copy::{CopyOptions, EarlyInput, pump};
 use chainview::net::body::sockbuf::Incoming;
 use chainview::net::body::splice::Pipes;
 use chainview::net::body::{self, Direct, Source};
@@ -79,8 +79,16 @@ fn connected() -> (TcpStream, TcpStream) {
     (one, other)
 }
 
-fn pace(meter: &Meter) -> Pace<'_> {
-    Pace { meter, clock: Clock::start(), faults: &NO_FAULTS, idle: LIMIT, stall: LIMIT, step: LIMIT, fixed: false }
+fn pace(meter: &Meter) -> CopyOptions<'_> {
+    CopyOptions {
+        meter,
+        clock: Clock::start(),
+        faults: &NO_FAULTS,
+        idle: LIMIT,
+        stall: LIMIT,
+        step: LIMIT,
+        fixed: false,
+    }
 }
 
 /// A body that comes from a socket.
@@ -114,7 +122,7 @@ fn copied(bencher: Bencher<'_, '_>) {
     let Bench { runtime, mut source, mut reader } = Bench::start();
     let meter = Meter::default();
     bencher.counter(BytesCount::new(BODY)).bench_local(|| {
-        let mut early = Early::Discard;
+        let mut early = EarlyInput::Discard;
         runtime.block_on(pump(&mut source, &mut reader, BODY, pace(&meter), &mut early)).unwrap();
     });
 }
@@ -125,7 +133,7 @@ fn spliced(bencher: Bencher<'_, '_>) {
     let Bench { runtime, source, mut reader } = Bench::start();
     let (meter, pipes, mut source) = (Meter::default(), Arc::<Pipes>::default(), FromSocket(source));
     bencher.counter(BytesCount::new(BODY)).bench_local(|| {
-        let moved = body::send(Vec::new(), &mut source, &mut reader, BODY, pace(&meter), Early::Discard, &pipes);
+        let moved = body::send(Vec::new(), &mut source, &mut reader, BODY, pace(&meter), EarlyInput::Discard, &pipes);
         runtime.block_on(moved).unwrap();
     });
 }
@@ -137,7 +145,7 @@ fn small(bencher: Bencher<'_, '_>) {
     let Bench { runtime, source, mut reader } = Bench::start();
     let (meter, pipes, mut source) = (Meter::default(), Arc::<Pipes>::default(), FromSocket(source));
     bencher.counter(BytesCount::new(SMALL)).bench_local(|| {
-        let moved = body::send(Vec::new(), &mut source, &mut reader, SMALL, pace(&meter), Early::Discard, &pipes);
+        let moved = body::send(Vec::new(), &mut source, &mut reader, SMALL, pace(&meter), EarlyInput::Discard, &pipes);
         runtime.block_on(moved).unwrap();
     });
 }

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use chainview::meter::{Meter, RateWindow, Wait};
+use chainview::meter::{Meter, RateWindow, WaitKind};
 use chainview::route::{FileName, Hop};
 use chainview::snapshot::Flow;
 use chainview::verdict::{Stage, judge};
@@ -107,10 +107,10 @@ fn meter_chunk(bencher: Bencher<'_, '_>) {
     let meter = Meter::default();
     meter.begin(0);
     bencher.bench_local(|| {
-        meter.wait(Wait::Read, black_box(10));
+        meter.wait(WaitKind::Read, black_box(10));
         meter.resume(|| black_box(20));
         meter.took(black_box(131_072));
-        meter.wait(Wait::Write, black_box(30));
+        meter.wait(WaitKind::Write, black_box(30));
         meter.resume(|| black_box(40));
         meter.gave(black_box(131_072));
     });

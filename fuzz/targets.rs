@@ -3,7 +3,9 @@
 use chainview::route::{FileName, Hop, Host, HostPort, MAX_HOPS, MAX_INPUT, MAX_NAME, Route};
 use chainview::snapshot::{Listing, MAX_CONNECTIONS, NodeSnapshot};
 use chainview::text::SafeText;
-use chainview::wire::http::{Asked, MAX_HEAD, ReplyHead, encode_reply, encode_request, parse_reply, parse_request};
+use chainview::wire::http::{
+    MAX_HEAD, ReplyHead, RequestKind, encode_reply, encode_request, parse_reply, parse_request,
+};
 use chainview::wire::{Method, Problem, Reason, Reply, Request, legacy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,7 +47,7 @@ pub(crate) fn request_head(bytes: &[u8]) {
     for cut in [1, length / 3, length / 2, length - 1] {
         assert_eq!(parse_request(&bytes[..cut]), Ok(None), "the first {cut} of {length} bytes");
     }
-    let Asked::File(mut request) = asked else { return };
+    let RequestKind::File(mut request) = asked else { return };
     assert!(request.route.len() <= MAX_HOPS);
     // Whoever asks on says whom it asks, as HTTP/1.1 demands.
     request.host.get_or_insert_with(|| HostPort { host: Host::Name("h".to_owned()), port: 1 });
@@ -54,7 +56,7 @@ pub(crate) fn request_head(bytes: &[u8]) {
     // What is sent on always is HTTP/1.1.
     let expected = Request { interim: true, ..*request };
     match parse_request(&again) {
-        Ok(Some((Asked::File(read), length))) => assert_eq!((*read, length), (expected, again.len())),
+        Ok(Some((RequestKind::File(read), length))) => assert_eq!((*read, length), (expected, again.len())),
         Err(error) => assert!(error.reason == Reason::HeadTooLarge && again.len() > MAX_HEAD, "{error:?}"),
         other => panic!("{other:?}"),
     }
@@ -110,18 +112,18 @@ fn encoded(reply: &Reply) -> Vec<u8> {
 
 /// A request in the legacy protocol: what is none stays none, and what is one is sent on as the same.
 pub(crate) fn seed_request(bytes: &[u8]) {
-    let never = |bytes: &[u8]| matches!(legacy::parse_request(bytes), legacy::Parsed::Never(_));
+    let never = |bytes: &[u8]| matches!(legacy::parse_request(bytes), legacy::ParsedRequest::Never(_));
     for cut in [bytes.len() / 3, bytes.len() / 2] {
         assert!(never(bytes) || !never(&bytes[..cut]), "nothing that comes makes a request of what is none");
     }
-    let legacy::Parsed::Whole(read) = legacy::parse_request(bytes) else { return };
+    let legacy::ParsedRequest::Whole(read) = legacy::parse_request(bytes) else { return };
     assert!(bytes.len() <= legacy::MAX_READ && read.route.len() <= MAX_HOPS);
     let Some(next) = read.route.first().cloned() else { return };
     let mut request = legacy::to_request(read);
     request.route.remove(0);
     let Ok(written) = legacy::encode_request(&request, &next) else { return };
     assert!(written.len() <= legacy::MAX_SENT && !written.ends_with(b"\n"));
-    let legacy::Parsed::Whole(again) = legacy::parse_request(&written) else {
+    let legacy::ParsedRequest::Whole(again) = legacy::parse_request(&written) else {
         panic!("{:?}", String::from_utf8_lossy(&written))
     };
     assert_eq!((&again.name, &again.own, &again.route), (&request.name, &next.address, &sent(&request.route)));
@@ -135,12 +137,12 @@ fn sent(route: &[Hop]) -> Vec<Hop> {
 /// An answer in the legacy protocol: a size is digits and nothing else, a text is safe to show and tells where it failed.
 pub(crate) fn seed_answer(bytes: &[u8]) {
     match legacy::parse_answer(bytes) {
-        legacy::Answer::Size(size) => {
+        legacy::LegacyAnswer::Size(size) => {
             let digits = bytes.iter().skip_while(|byte| **byte == b'0').copied().collect::<Vec<u8>>();
             assert_eq!(digits, if size == 0 { Vec::new() } else { size.to_string().into_bytes() });
         }
-        legacy::Answer::NotHere => assert_eq!(bytes, legacy::NOT_HERE),
-        legacy::Answer::Text(text) => {
+        legacy::LegacyAnswer::NotHere => assert_eq!(bytes, legacy::NOT_HERE),
+        legacy::LegacyAnswer::Text(text) => {
             safe(&text);
             let rest = [Hop::parse_line("a 1"), Hop::parse_line("::1 9")].map(Result::unwrap);
             let problem = legacy::problem_of_text(&text, &rest[0].address, &rest[1..], 1.0);
@@ -217,17 +219,17 @@ fn safe(text: &SafeText) {
 pub(crate) fn name(bytes: &[u8]) {
     if let Ok(name) = FileName::new(bytes) {
         let head = "GET /files/x HTTP/1.1\r\nHost: h:1\r\n\r\n";
-        let Ok(Some((Asked::File(mut request), _))) = parse_request(head.as_bytes()) else { panic!("{head}") };
+        let Ok(Some((RequestKind::File(mut request), _))) = parse_request(head.as_bytes()) else { panic!("{head}") };
         request.name = name;
         let mut written = Vec::new();
         encode_request(&request, None, &mut written);
-        let Ok(Some((Asked::File(read), length))) = parse_request(&written) else { panic!("{:?}", request.name) };
+        let Ok(Some((RequestKind::File(read), length))) = parse_request(&written) else { panic!("{:?}", request.name) };
         let expected = Request { written: read.written.clone(), ..*request };
         assert_eq!((*read, length), (expected, written.len()));
         assert!(written.iter().all(|byte| byte.is_ascii_graphic() || b" \r\n".contains(byte)));
     }
     let head = [b"GET /files/", bytes, b" HTTP/1.1\r\nHost: h:1\r\n\r\n"].concat();
-    let Ok(Some((Asked::File(request), length))) = parse_request(&head) else { return };
+    let Ok(Some((RequestKind::File(request), length))) = parse_request(&head) else { return };
     if length != head.len() {
         // It held the end of a head itself.
         return;

@@ -32,10 +32,10 @@ impl<'a> Purpose<'a> {
 /// Written as `10.0.0.7`, `10.0.0.0/8:9000-9100`, `fd00::/8` or `[fd00::/8]:9000`, separated by commas: hops of chains.
 /// With a path behind the ports, `10.0.0.8:80/pub/`, it is a web server whose files beneath that path may be asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AllowList(Vec<Entry>);
+pub struct AllowList(Vec<AllowEntry>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct AllowEntry {
     net: IpNet,
     ports: Option<(u16, u16)>,
     /// What a base has to begin with, of a server that is no node.
@@ -79,7 +79,7 @@ impl AllowList {
     /// The addresses of a next hop with this base.
     pub fn of_hop(addresses: impl IntoIterator<Item = SocketAddr>, base: Option<&str>) -> Self {
         let path = base.filter(|base| *base != DEFAULT_BASE).map(str::to_owned);
-        let entry = |address: SocketAddr| Entry {
+        let entry = |address: SocketAddr| AllowEntry {
             net: IpNet::from(address.ip().to_canonical()),
             ports: Some((address.port(), address.port())),
             path: path.clone(),
@@ -88,7 +88,7 @@ impl AllowList {
     }
 }
 
-impl Entry {
+impl AllowEntry {
     fn holds(&self, address: SocketAddr) -> bool {
         self.has_port(address.port()) && self.net.contains(&address.ip())
     }
@@ -123,12 +123,12 @@ impl FromStr for AllowList {
 
 impl fmt::Display for AllowList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries: Vec<String> = self.0.iter().map(Entry::to_string).collect();
+        let entries: Vec<String> = self.0.iter().map(AllowEntry::to_string).collect();
         f.pad(&entries.join(", "))
     }
 }
 
-impl FromStr for Entry {
+impl FromStr for AllowEntry {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -144,7 +144,7 @@ impl FromStr for Entry {
     }
 }
 
-impl fmt::Display for Entry {
+impl fmt::Display for AllowEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let one = self.net.prefix_len() == self.net.max_prefix_len();
         let net = if one { self.net.addr().to_string() } else { self.net.to_string() };

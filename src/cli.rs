@@ -31,7 +31,7 @@ pub use values::{Listen, PerHop};
 #[derive(Clone, Debug)]
 pub struct Invocation {
     /// What to do.
-    pub mode: Mode,
+    pub mode: RunMode,
     /// How to talk about it.
     pub talk: Talk,
     /// Variables that look like settings and are none: a misspelled one, or one of another version.
@@ -40,7 +40,7 @@ pub struct Invocation {
 
 /// What the program is this time.
 #[derive(Clone, Debug)]
-pub enum Mode {
+pub enum RunMode {
     /// The dashboard on the chain of an input file.
     Dashboard {
         /// The input file; `None` stands for `./input.txt`, and for the demo where there is none.
@@ -199,7 +199,7 @@ pub struct Talk {
 
 /// Why there is nothing to do.
 #[derive(Debug)]
-pub enum Stop {
+pub enum EarlyExit {
     /// clap has the text: help, the version, or a usage error.
     Clap(Box<clap::Error>),
     /// What was asked for is not possible.
@@ -214,7 +214,7 @@ pub const DEFAULT_INPUT: &str = "input.txt";
 /// # Errors
 /// `Stop::Clap` for help, the version and flags that clap rejects; `Stop::Error` if `config.toml`, the environment or a
 /// combination of flags is invalid.
-pub fn read() -> Result<Invocation, Stop> {
+pub fn read() -> Result<Invocation, EarlyExit> {
     read_with(environment::arguments(), config::path().as_deref(), &environment::variables())
 }
 
@@ -222,7 +222,7 @@ pub fn read() -> Result<Invocation, Stop> {
 ///
 /// # Errors
 /// The same as for [`read`].
-pub fn read_from<I, T>(line: I, config_file: Option<&Path>) -> Result<Invocation, Stop>
+pub fn read_from<I, T>(line: I, config_file: Option<&Path>) -> Result<Invocation, EarlyExit>
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
@@ -234,7 +234,7 @@ fn read_with<I, T>(
     line: I,
     config_file: Option<&Path>,
     environment: &[(OsString, OsString)],
-) -> Result<Invocation, Stop>
+) -> Result<Invocation, EarlyExit>
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
@@ -247,17 +247,17 @@ where
         command = command.mut_arg("ascii", |arg| arg.default_value("true"));
     }
     if let Some(file) = config_file {
-        command = config::apply(command, file).map_err(Stop::Error)?;
+        command = config::apply(command, file).map_err(EarlyExit::Error)?;
     }
-    command = environment::apply(command, environment).map_err(Stop::Error)?;
-    let matches = command.try_get_matches_from(line).map_err(|error| Stop::Clap(Box::new(error)))?;
-    let args = Args::from_arg_matches(&matches).map_err(|error| Stop::Clap(Box::new(error)))?;
-    let keys = config_file.map_or_else(|| Ok(Vec::new()), config::keys).map_err(Stop::Error)?;
+    command = environment::apply(command, environment).map_err(EarlyExit::Error)?;
+    let matches = command.try_get_matches_from(line).map_err(|error| EarlyExit::Clap(Box::new(error)))?;
+    let args = Args::from_arg_matches(&matches).map_err(|error| EarlyExit::Clap(Box::new(error)))?;
+    let keys = config_file.map_or_else(|| Ok(Vec::new()), config::keys).map_err(EarlyExit::Error)?;
     let talk = Talk { keys, ..talk(&args, &matches, environment) };
-    mode(args, &matches, environment).map(|mode| Invocation { mode, talk, ignored }).map_err(Stop::Error)
+    mode(args, &matches, environment).map(|mode| Invocation { mode, talk, ignored }).map_err(EarlyExit::Error)
 }
 
-fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> Result<Mode, Error> {
+fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> Result<RunMode, Error> {
     let kind = kind(&args, matches);
     mode_flags::check(kind, matches)?;
     let (fetch, nodes) = (fetch_plan(&args), node_plan(&args, environment)?);
@@ -272,17 +272,17 @@ fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) 
     let first = if inputs.is_empty() { None } else { Some(inputs.remove(0)) };
     let or_default = |input: Option<PathBuf>| input.unwrap_or_else(|| PathBuf::from(DEFAULT_INPUT));
     Ok(match kind {
-        ModeKind::Demo => Mode::Demo { fetch, nodes },
+        ModeKind::Demo => RunMode::Demo { fetch, nodes },
         ModeKind::Node => {
             if let Some(hop) = nodes.faults.iter().find_map(|turn| turn.hop) {
                 return Err(Error::Usage(format!("a node does not know its place in a chain: leave out \"{hop}=\"")));
             }
-            Mode::Node { listeners: args.node, nodes, until_stdin_closes: args.until_stdin_closes }
+            RunMode::Node { listeners: args.node, nodes, until_stdin_closes: args.until_stdin_closes }
         }
-        ModeKind::Fetch => Mode::Fetch { inputs: std::iter::once(or_default(first)).chain(inputs).collect(), fetch },
-        ModeKind::Spawn => Mode::Spawn { input: or_default(first), fetch, nodes },
-        ModeKind::Check => Mode::Check { input: or_default(first), fetch },
-        ModeKind::Dashboard => Mode::Dashboard { input: first, fetch, nodes, no_spawn: args.no_spawn },
+        ModeKind::Fetch => RunMode::Fetch { inputs: std::iter::once(or_default(first)).chain(inputs).collect(), fetch },
+        ModeKind::Spawn => RunMode::Spawn { input: or_default(first), fetch, nodes },
+        ModeKind::Check => RunMode::Check { input: or_default(first), fetch },
+        ModeKind::Dashboard => RunMode::Dashboard { input: first, fetch, nodes, no_spawn: args.no_spawn },
     })
 }
 
@@ -387,8 +387,8 @@ mod tests {
     fn read(line: &str) -> Result<Invocation, String> {
         let words = std::iter::once("chainview").chain(line.split_whitespace());
         read_from(words, None).map_err(|stop| match stop {
-            Stop::Clap(error) => error.render().to_string(),
-            Stop::Error(error) => error.to_string(),
+            EarlyExit::Clap(error) => error.render().to_string(),
+            EarlyExit::Error(error) => error.to_string(),
         })
     }
 
@@ -399,14 +399,14 @@ mod tests {
 
     #[test]
     fn each_mode_has_its_words() {
-        assert!(matches!(read("").unwrap().mode, Mode::Dashboard { input: None, .. }));
-        assert!(matches!(read("x.txt").unwrap().mode, Mode::Dashboard { input: Some(_), .. }));
-        assert!(matches!(read("--demo --limit 1=1M").unwrap().mode, Mode::Demo { .. }));
-        let Mode::Fetch { inputs, .. } = read("--fetch a b").unwrap().mode else { panic!("not a fetch") };
+        assert!(matches!(read("").unwrap().mode, RunMode::Dashboard { input: None, .. }));
+        assert!(matches!(read("x.txt").unwrap().mode, RunMode::Dashboard { input: Some(_), .. }));
+        assert!(matches!(read("--demo --limit 1=1M").unwrap().mode, RunMode::Demo { .. }));
+        let RunMode::Fetch { inputs, .. } = read("--fetch a b").unwrap().mode else { panic!("not a fetch") };
         assert_eq!(inputs, [PathBuf::from("a"), PathBuf::from("b")]);
-        let Mode::Check { input, .. } = read("--check").unwrap().mode else { panic!("not a check") };
+        let RunMode::Check { input, .. } = read("--check").unwrap().mode else { panic!("not a check") };
         assert_eq!(input, Path::new("input.txt"));
-        let Mode::Node { listeners, .. } = read("--node --node [::1]:9 --limit 1M").unwrap().mode else {
+        let RunMode::Node { listeners, .. } = read("--node --node [::1]:9 --limit 1M").unwrap().mode else {
             panic!("not a node")
         };
         assert_eq!(listeners.iter().map(Listen::to_string).collect::<Vec<_>>(), ["127.0.0.1:0", "[::1]:9"]);

@@ -18,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::Talk;
 use crate::console::signals::Signals;
 use crate::console::{self, flush, start_log};
-use crate::error::{Error, Kept, plain, shown};
+use crate::error::{Error, KeptBytes, plain, shown};
 use crate::net::os::kernel::is_ignored;
 use crate::plan::ChainPlan;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
-use crate::ui::{self, Keymap, Left, ScreenError, Stop};
+use crate::ui::{self, Keymap, Left, ScreenError, ScreenStop};
 use crate::units::{Bytes, Rate};
 
-pub use controller::{Controller, Remains};
+pub use controller::{Controller, Leftovers};
 
 /// Length of the command queue; the controller takes commands faster than the user types.
 const COMMAND_QUEUE: usize = 64;
@@ -55,7 +55,7 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
         // With a full queue, the log has enough reports already.
         let _ = panics.try_send(report);
     });
-    let stop = Stop::default();
+    let stop = ScreenStop::default();
     let leave = CancellationToken::new();
     let watching = runtime.enter();
     let signals = Signals::new()?;
@@ -83,14 +83,14 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
         Ok(Ok(remains)) => remains,
         Ok(Err(error)) => {
             console::err(&format!("chainview: the chain failed inside: {error}"));
-            Remains::default()
+            Leftovers::default()
         }
-        Err(_) => Remains::default(),
+        Err(_) => Leftovers::default(),
     };
     let printed = summary(&snapshots.borrow(), is_demo, &remains);
     match left {
         Ok(Left::Quit | Left::Ended) => printed,
-        Ok(Left::Stopped | Left::HungUp) => Err(Error::Interrupted { kept: Kept::default() }),
+        Ok(Left::Stopped | Left::HungUp) => Err(Error::Interrupted { kept: KeptBytes::default() }),
         Err(ScreenError::NoTerminal(error)) => Err(Error::Other(format!("no terminal: {}", plain(&error)))),
         Err(error) => Err(Error::Other(error.to_string())),
     }
@@ -103,7 +103,7 @@ fn runtime() -> Result<Runtime, Error> {
 }
 
 /// Asks the screen to exit at the first signal; ends the process if it does not, or at the second.
-async fn leave_on_signal(mut signals: Signals, stop: Stop) {
+async fn leave_on_signal(mut signals: Signals, stop: ScreenStop) {
     let mut ending = signals.next().await;
     ending.counts();
     stop.set();
@@ -125,7 +125,7 @@ async fn stuck() {
 }
 
 /// Prints the outcome of the run after the screen has closed.
-fn summary(chain: &ChainSnapshot, is_demo: bool, remains: &Remains) -> Result<(), Error> {
+fn summary(chain: &ChainSnapshot, is_demo: bool, remains: &Leftovers) -> Result<(), Error> {
     let of = |phase| chain.transfers.iter().filter(move |transfer| transfer.phase == phase);
     if !chain.transfers.is_empty() {
         let place = if is_demo && remains.folder.is_none() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::route::Route;
 use crate::text::SafeText;
-use crate::units::{Bytes, Span};
+use crate::units::{Bytes, HumanDuration};
 use crate::wire::{Problem, Reason};
 
 pub use body_failure::Broken;
@@ -33,7 +33,7 @@ pub enum Error {
     #[error("{0}")]
     Hop(Box<Fault>),
     /// The body ended before it was whole.
-    #[error("hop {hop} ({address}): {how}: {received} of {size} bytes arrived{}{kept}{}", Said(*.reporter), how.advice())]
+    #[error("hop {hop} ({address}): {how}: {received} of {size} bytes arrived{}{kept}{}", ReportedBy(*.reporter), how.advice())]
     Short {
         /// The hop that broke it, as far as that is known; else the nearest.
         hop: usize,
@@ -48,7 +48,7 @@ pub enum Error {
         /// Bytes that were promised.
         size: u64,
         /// Where the bytes so far are.
-        kept: Kept,
+        kept: KeptBytes,
     },
     /// All bytes arrived, and they are not those of the file.
     #[error("{file}: altered on the way: what arrived is {arrived}, {source_of_truth} says {expected}{kept}")]
@@ -62,7 +62,7 @@ pub enum Error {
         /// Who says so: `the origin` or `--expect`.
         source_of_truth: &'static str,
         /// Where the bytes are.
-        kept: Kept,
+        kept: KeptBytes,
     },
     /// The file at the origin changed while it was fetched.
     #[error("{file}: changed at the origin while it was fetched{kept}: fetch it again")]
@@ -70,11 +70,11 @@ pub enum Error {
         /// The file asked for.
         file: SafeText,
         /// Where the bytes of the older state are.
-        kept: Kept,
+        kept: KeptBytes,
     },
     /// No byte came for too long.
     #[error("hop {hop} ({address}): {}no byte for {} after {received} of {size} bytes{kept}{}",
-            if *.silent { "does not answer: " } else { "" }, Span(*.waited),
+            if *.silent { "does not answer: " } else { "" }, HumanDuration(*.waited),
             if *.silent { Broken::Silent.advice() } else { ": is a hop behind it stuck?" })]
     Stalled {
         /// The hop that does not answer; the nearest where all do.
@@ -90,7 +90,7 @@ pub enum Error {
         /// Bytes that were promised.
         size: u64,
         /// Where the bytes so far are.
-        kept: Kept,
+        kept: KeptBytes,
     },
     /// What was written to a pipe or a device cannot be taken back, and the rest of it cannot be had.
     #[error("{file}: cannot be resumed after {written} bytes, which have been written already: {why}")]
@@ -124,7 +124,7 @@ pub enum Error {
         /// The partial file.
         path: SafeText,
         /// Where the bytes so far are.
-        kept: Kept,
+        kept: KeptBytes,
     },
     /// The file is larger than a person wants.
     #[error("{file}: has {size} bytes, more than --max-size allows ({})", Bytes(*.most))]
@@ -144,7 +144,7 @@ pub enum Error {
         /// How it differs, such as `with other content`.
         difference: String,
         /// Where the new bytes are.
-        kept: Kept,
+        kept: KeptBytes,
     },
     /// No socket could be opened at an address.
     #[error("cannot listen on {address}: {reason}")]
@@ -158,7 +158,7 @@ pub enum Error {
     #[error("interrupted{kept}{}", kept.advice())]
     Interrupted {
         /// Where the bytes so far are.
-        kept: Kept,
+        kept: KeptBytes,
     },
     /// Anything else.
     #[error("{0}")]
@@ -166,11 +166,11 @@ pub enum Error {
 }
 
 /// Who says so, where that is not this program.
-struct Said(usize);
+struct ReportedBy(usize);
 
 /// Where the bytes of a transfer that failed are; shows as nothing where there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptBytes {
     /// The partial file.
     pub file: Option<SafeText>,
     /// The same command resumes from there.
@@ -191,7 +191,7 @@ pub struct Fault {
     /// What it said.
     pub problem: Problem,
     /// Where the bytes so far are.
-    pub kept: Kept,
+    pub kept: KeptBytes,
 }
 
 impl Error {
@@ -253,7 +253,7 @@ impl Error {
 
     /// The same error, with the place where the bytes so far are.
     #[must_use]
-    pub fn keeping(mut self, part: Kept) -> Self {
+    pub fn keeping(mut self, part: KeptBytes) -> Self {
         if let Self::Hop(fault) = &mut self {
             fault.kept = part;
         } else if let Self::Short { kept, .. }
@@ -279,7 +279,7 @@ impl Fault {
         let number = (told <= hops.len()).then_some(told);
         let address = number.and_then(at).map_or_else(|| problem.address.clone(), |hop| hop.address.to_string().into());
         let reporter = usize::try_from(problem.reporter).unwrap_or(usize::MAX);
-        Self { hop: number, address, reporter, file: route.file.shown(), problem, kept: Kept::default() }
+        Self { hop: number, address, reporter, file: route.file.shown(), problem, kept: KeptBytes::default() }
     }
 
     fn exit_code(&self) -> u8 {
@@ -344,7 +344,7 @@ impl fmt::Display for Fault {
         }
         if self.problem.ms > 0.0 {
             let ms = self.problem.ms.clamp(0.0, 1e9);
-            write!(f, " after {}", Span(Duration::from_secs_f64(ms / 1000.0)))?;
+            write!(f, " after {}", HumanDuration(Duration::from_secs_f64(ms / 1000.0)))?;
         }
         write!(f, "{}", self.kept)?;
         match self.advice() {
@@ -354,20 +354,20 @@ impl fmt::Display for Fault {
     }
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for ReportedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 > 0 { write!(f, ", reported by hop {}", self.0) } else { Ok(()) }
     }
 }
 
-impl Kept {
+impl KeptBytes {
     /// What to do about it.
     fn advice(&self) -> &'static str {
         if self.resumable { ": run the same command again to resume" } else { "" }
     }
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for KeptBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
             Some(path) => write!(f, "; what arrived is in {path}"),
@@ -392,8 +392,8 @@ pub fn plain(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Action;
-    use crate::wire::problem::Server;
+    use crate::wire::FailedAction;
+    use crate::wire::problem::ForeignServer;
 
     fn route() -> Route {
         Route::parse(b"data.bin\n10.0.0.6 1000\n10.0.0.7 1000\n10.0.0.8 1000\n").unwrap()
@@ -401,14 +401,14 @@ mod tests {
 
     #[test]
     fn a_hop_is_named_with_number_address_and_advice() {
-        let problem = Problem::next(Reason::Refused, Action::Connect, "10.0.0.7:1000", "", 0.8).passed_on();
+        let problem = Problem::next(Reason::Refused, FailedAction::Connect, "10.0.0.7:1000", "", 0.8).passed_on();
         let error = Error::at_hop(problem, &route());
         assert_eq!(
             error.to_string(),
             "hop 2 (10.0.0.7:1000): connection refused, reported by hop 1 after 0.80 ms: is a node running there?"
         );
         assert_eq!((error.exit_code(), error.hop()), (5, Some(2)));
-        let own = Problem::next(Reason::Refused, Action::Connect, "10.0.0.6:1000", "", 0.0);
+        let own = Problem::next(Reason::Refused, FailedAction::Connect, "10.0.0.6:1000", "", 0.0);
         assert_eq!(
             Error::at_hop(own, &route()).to_string(),
             "hop 1 (10.0.0.6:1000): connection refused: is a node running there?"
@@ -417,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_hop_that_calls_itself_by_the_address_of_another_keeps_its_number() {
-        let problem = Problem::here(Reason::Draining, Action::Request, "10.0.0.8:1000", "").passed_on();
+        let problem = Problem::here(Reason::Draining, FailedAction::Request, "10.0.0.8:1000", "").passed_on();
         let error = Error::at_hop(problem, &route());
         assert_eq!(error.hop(), Some(1));
         assert!(error.to_string().starts_with("hop 1 (10.0.0.6:1000): about to stop"), "{error}");
@@ -425,8 +425,10 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named_and_has_its_own_code() {
-        let problem =
-            Problem::here(Reason::NotFound, Action::Open, "10.0.0.8:1000", "").passed_on().passed_on().passed_on();
+        let problem = Problem::here(Reason::NotFound, FailedAction::Open, "10.0.0.8:1000", "")
+            .passed_on()
+            .passed_on()
+            .passed_on();
         let error = Error::at_hop(problem, &route());
         assert!(error.to_string().starts_with("hop 3 (10.0.0.8:1000): no such file: data.bin: is the name"), "{error}");
         assert_eq!(error.exit_code(), 4);
@@ -435,9 +437,9 @@ mod tests {
     #[test]
     fn what_a_plain_web_server_refuses_is_explained_as_such() {
         let said = |reason, status| {
-            let problem = Problem::next(reason, Action::Reply, "10.0.0.6:1000", format!("status {status}"), 0.0);
+            let problem = Problem::next(reason, FailedAction::Reply, "10.0.0.6:1000", format!("status {status}"), 0.0);
             let error = Error::at_hop(
-                Problem { server: Some(Box::new(Server { status, ..Server::default() })), ..problem },
+                Problem { server: Some(Box::new(ForeignServer { status, ..ForeignServer::default() })), ..problem },
                 &route(),
             );
             (error.to_string(), error.exit_code())
@@ -460,7 +462,7 @@ mod tests {
 
     #[test]
     fn hostile_numbers_do_no_harm() {
-        let mut problem = Problem::here(Reason::Internal, Action::Body, "", "");
+        let mut problem = Problem::here(Reason::Internal, FailedAction::Body, "", "");
         (problem.hop, problem.reporter, problem.ms) = (u32::MAX, u32::MAX, f64::MAX);
         let error = Error::at_hop(problem, &route());
         assert_eq!(error.hop(), None);
@@ -476,16 +478,17 @@ mod tests {
             size: 2,
             how: Broken::Reset,
             reporter: 2,
-            kept: Kept::default(),
+            kept: KeptBytes::default(),
         };
-        let kept = short.keeping(Kept { file: Some("x.part".into()), resumable: true });
+        let kept = short.keeping(KeptBytes { file: Some("x.part".into()), resumable: true });
         assert_eq!(
             kept.to_string(),
             "hop 1 (h:1): reset the connection: 1 of 2 bytes arrived, reported by hop 2; what arrived is in x.part: \
              that hop's log says more"
         );
         assert_eq!(plain(&std::io::Error::from_raw_os_error(28)), "no space left on device");
-        let says = |resumable| Error::Interrupted { kept: Kept { file: Some("x.part".into()), resumable } }.to_string();
+        let says =
+            |resumable| Error::Interrupted { kept: KeptBytes { file: Some("x.part".into()), resumable } }.to_string();
         assert_eq!(says(false), "interrupted; what arrived is in x.part");
         assert_eq!(says(true), says(false) + ": run the same command again to resume");
     }

@@ -9,7 +9,7 @@ mod progress;
 mod runtime;
 
 pub use check::check;
-use fetch::Ended;
+use fetch::FinishedFetch;
 pub use fetch::fetch;
 pub use node::nodes;
 use observe::{Observation, VerdictSource};

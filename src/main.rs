@@ -4,8 +4,8 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use chainview::cli::{self, DEFAULT_INPUT, FetchPlan, Mode, NodePlan, Stop, Talk};
-use chainview::console::{self, signals::Ending};
+use chainview::cli::{self, DEFAULT_INPUT, EarlyExit, FetchPlan, NodePlan, RunMode, Talk};
+use chainview::console::{self, signals::Termination};
 use chainview::dashboard;
 use chainview::error::{Error, OK};
 use chainview::headless;
@@ -18,31 +18,31 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let invocation = match cli::read() {
         Ok(invocation) => invocation,
-        Err(Stop::Clap(error)) => {
+        Err(EarlyExit::Clap(error)) => {
             return match explain(&error) {
                 Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1)),
                 Err(error) => end(Err(error)),
             };
         }
-        Err(Stop::Error(error)) => return end(Err(error)),
+        Err(EarlyExit::Error(error)) => return end(Err(error)),
     };
     let talk = &invocation.talk;
     for name in invocation.ignored.iter().filter(|_| !talk.quiet) {
         console::err(&format!("chainview: {name} is not a setting, and is ignored"));
     }
     end(match &invocation.mode {
-        Mode::Node { listeners, nodes, until_stdin_closes } => {
+        RunMode::Node { listeners, nodes, until_stdin_closes } => {
             headless::nodes(listeners, nodes, *until_stdin_closes, talk)
         }
-        Mode::Fetch { inputs, fetch } => headless::fetch(inputs, fetch, talk),
-        Mode::Spawn { input, fetch, nodes } => {
+        RunMode::Fetch { inputs, fetch } => headless::fetch(inputs, fetch, talk),
+        RunMode::Spawn { input, fetch, nodes } => {
             ChainPlan::of_file(input, fetch, nodes, false).and_then(|plan| headless::plain(plan, talk))
         }
-        Mode::Check { input, fetch } => headless::check(input, fetch, talk),
-        Mode::Dashboard { input, fetch, nodes, no_spawn } => {
+        RunMode::Check { input, fetch } => headless::check(input, fetch, talk),
+        RunMode::Dashboard { input, fetch, nodes, no_spawn } => {
             chain_of(input.as_deref(), fetch, nodes, *no_spawn).and_then(|plan| on_screen_or_plain(plan, talk))
         }
-        Mode::Demo { fetch, nodes } => ChainPlan::demo(fetch, nodes).and_then(|plan| on_screen_or_plain(plan, talk)),
+        RunMode::Demo { fetch, nodes } => ChainPlan::demo(fetch, nodes).and_then(|plan| on_screen_or_plain(plan, talk)),
     })
 }
 
@@ -86,7 +86,7 @@ fn end(result: Result<(), Error>) -> ExitCode {
             if !error.is_quiet() {
                 console::err(&format!("chainview: {error}"));
             }
-            if let (Error::Interrupted { .. }, Some(ending)) = (&error, Ending::caught()) {
+            if let (Error::Interrupted { .. }, Some(ending)) = (&error, Termination::caught()) {
                 ending.end_process();
             }
             error.exit_code()

@@ -33,7 +33,7 @@ pub struct Meter {
 /// What a pump can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Wait {
+pub enum WaitKind {
     /// Input: upstream or the disk.
     Read = 1,
     /// Output: downstream or the disk.
@@ -107,7 +107,7 @@ impl Meter {
     }
 
     /// The pump cannot go on for this reason; the same reason again changes nothing.
-    pub fn wait(&self, what: Wait, now_us: u64) {
+    pub fn wait(&self, what: WaitKind, now_us: u64) {
         if self.waiting.load(Relaxed) == what as u8 {
             return;
         }
@@ -163,7 +163,7 @@ impl Meter {
 
 /// A cap on bytes per second: bytes go a tick's worth at a time, so that a capped flow stays even.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     rate: u64,
     /// The time, in µs, up to which the rate is spent; `None` before anything was taken.
     spent_until_us: Option<f64>,
@@ -179,7 +179,7 @@ const ROUND_US: f64 = 125_000.0;
 /// a fifth too high.
 const MADE_UP_US: f64 = 200_000.0;
 
-impl Bucket {
+impl TokenBucket {
     /// A bucket that fills at this rate, in bytes per second.
     pub fn new(rate: u64) -> Self {
         Self { rate: rate.max(1), spent_until_us: None }
@@ -231,7 +231,7 @@ impl RateWindow {
 }
 
 /// What can be counted from an earlier look.
-pub trait Since {
+pub trait Difference {
     /// What was added since then.
     #[must_use]
     fn since(&self, earlier: &Self) -> Self;
@@ -240,7 +240,7 @@ pub trait Since {
     fn grow(&mut self, by: &Self);
 }
 
-impl Since for Flow {
+impl Difference for Flow {
     fn since(&self, earlier: &Self) -> Self {
         Self::since(self, earlier)
     }
@@ -252,7 +252,7 @@ impl Since for Flow {
 
 /// What was counted during a sliding time, fed with totals at explicit times.
 #[derive(Clone, Debug, Default)]
-pub struct Window<T> {
+pub struct SlidingWindow<T> {
     samples: VecDeque<(u64, T)>,
 }
 
@@ -260,7 +260,7 @@ pub struct Window<T> {
 /// stays a short list.
 const STEP_US: u64 = 10_000;
 
-impl<T: Copy + Since> Window<T> {
+impl<T: Copy + Difference> SlidingWindow<T> {
     /// A total at a time, in a window so long, in µs; false if it came so close to the one before that it was left out.
     pub fn feed(&mut self, now_us: u64, total: T, span_us: u64) -> bool {
         if self.samples.back().is_some_and(|(time, _)| *time > now_us) {
@@ -294,20 +294,20 @@ mod tests {
     #[test]
     fn waits_add_up_by_kind_and_show_while_they_last() {
         let meter = Meter::default();
-        meter.wait(Wait::Reply, 60);
+        meter.wait(WaitKind::Reply, 60);
         assert_eq!((meter.flow(80).reply_us, meter.flow(80).active_us), (20, 0));
         meter.resume(|| 90);
         meter.begin(100);
-        meter.wait(Wait::Read, 150);
-        meter.wait(Wait::Read, 170);
+        meter.wait(WaitKind::Read, 150);
+        meter.wait(WaitKind::Read, 170);
         assert_eq!((meter.flow(200).starved_us, meter.still(200), meter.still(140)), (50, 50, 0));
         meter.first(|| 250);
         meter.first(|| 260);
-        meter.wait(Wait::Write, 250);
+        meter.wait(WaitKind::Write, 250);
         meter.resume(|| 300);
         meter.resume(|| panic!("it does not wait"));
         meter.first(|| panic!("it was not the first"));
-        meter.wait(Wait::Cap, 300);
+        meter.wait(WaitKind::Cap, 300);
         meter.took(7);
         meter.gave(5);
         meter.hashed(9);
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_its_rate() {
-        let mut bucket = Bucket::new(1_000_000);
+        let mut bucket = TokenBucket::new(1_000_000);
         let mut now = 1_000_000;
         for _ in 0..100 {
             now += bucket.take(10_000, now).as_micros() as u64;
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_bucket_makes_up_for_late_timers_and_only_so_much_for_a_pause() {
-        let mut bucket = Bucket::new(1_000_000);
+        let mut bucket = TokenBucket::new(1_000_000);
         let (mut now, mut waited) = (1_000_000, 0);
         for late in [5_000, 150_000, 60_000, 0, 90_000].into_iter().cycle().take(100) {
             let pause = bucket.take(20_000, now).as_micros() as u64;
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_window_covers_the_last_second_in_bounded_memory() {
-        let mut window = Window::default();
+        let mut window = SlidingWindow::default();
         let total = |bytes| Flow { bytes_in: bytes, ..Flow::default() };
         assert!(window.feed(0, total(0), WINDOW_US) && window.change().is_none());
         for step in 1..=100_000 {
@@ -387,9 +387,9 @@ mod tests {
             for (what, step) in steps {
                 match what {
                     0 => meter.resume(|| now),
-                    1 => meter.wait(Wait::Read, now),
-                    2 => meter.wait(Wait::Write, now),
-                    _ => meter.wait(Wait::Cap, now),
+                    1 => meter.wait(WaitKind::Read, now),
+                    2 => meter.wait(WaitKind::Write, now),
+                    _ => meter.wait(WaitKind::Cap, now),
                 }
                 now += step;
             }

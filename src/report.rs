@@ -25,9 +25,9 @@ use serde::Serialize;
 
 use crate::error::{Broken, Error};
 use crate::route::{Protocol, Route};
-use crate::snapshot::timing::Row;
+use crate::snapshot::timing::WaterfallRow;
 use crate::snapshot::verdict::Verdict;
-use crate::snapshot::{Flow, Integrity, Phase, Stall, TransferAccount, TransferSnapshot};
+use crate::snapshot::{Flow, Integrity, Phase, Stall, TransferRecord, TransferSnapshot};
 use crate::text::SafeText;
 use crate::waterfall;
 use crate::wire::{Leg, Reason, TransferId};
@@ -37,7 +37,7 @@ use crate::wire::{Leg, Reason, TransferId};
 pub(crate) struct Report {
     chainview: &'static str,
     mode: &'static str,
-    result: Outcome,
+    result: RunOutcome,
     exit_code: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorReport>,
@@ -50,7 +50,7 @@ pub(crate) struct Report {
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Outcome {
+pub(crate) enum RunOutcome {
     /// Well.
     Ok,
     /// Not well.
@@ -65,7 +65,7 @@ pub(crate) struct TransferReport {
     number: u64,
     id: String,
     file: SafeText,
-    result: Outcome,
+    result: RunOutcome,
     path: SafeText,
     size: Option<u64>,
     received: u64,
@@ -78,10 +78,10 @@ pub(crate) struct TransferReport {
     started_over: Option<SafeText>,
     #[serde(flatten)]
     integrity: Integrity,
-    here: End,
-    origin: End,
+    here: FileEnd,
+    origin: FileEnd,
     flow: Flow,
-    waterfall: Vec<Row>,
+    waterfall: Vec<WaterfallRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stall: Option<Stall>,
     hops: Vec<HopReport>,
@@ -93,7 +93,7 @@ pub(crate) struct TransferReport {
 
 /// The file as one end has it.
 #[derive(Debug, Serialize)]
-struct End {
+struct FileEnd {
     size: Option<u64>,
     digest: Option<String>,
 }
@@ -107,7 +107,7 @@ pub(crate) struct HopReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     leg: Option<Leg>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<TransferAccount>,
+    account: Option<TransferRecord>,
 }
 
 /// What limited a transfer.
@@ -128,7 +128,7 @@ pub(crate) struct ErrorReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<SafeText>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Cause>,
+    reason: Option<HopCause>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reporter: Option<usize>,
 }
@@ -136,7 +136,7 @@ pub(crate) struct ErrorReport {
 /// How a hop failed: at set-up, or with the body on its way.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Cause {
+enum HopCause {
     Problem(Reason),
     Broken(Broken),
 }
@@ -157,7 +157,7 @@ pub(crate) struct CheckReport {
     /// The hops and their legs.
     pub hops: Vec<HopReport>,
     /// The same legs as bars.
-    pub waterfall: Vec<Row>,
+    pub waterfall: Vec<WaterfallRow>,
 }
 
 impl Report {
@@ -175,7 +175,7 @@ impl Report {
         Self {
             chainview: env!("CARGO_PKG_VERSION"),
             mode,
-            result: Outcome::of(error),
+            result: RunOutcome::of(error),
             exit_code: error.map_or(crate::error::OK, Error::exit_code),
             error: error.map(ErrorReport::new),
             transfers: Vec::new(),
@@ -196,7 +196,7 @@ impl TransferReport {
         id: TransferId,
         snapshot: &TransferSnapshot,
         error: Option<&Error>,
-        accounts: Vec<Option<TransferAccount>>,
+        accounts: Vec<Option<TransferRecord>>,
     ) -> Self {
         let digest = match &snapshot.integrity {
             Integrity::Verified { digest } | Integrity::SizeChecked { digest, .. } => Some(digest.clone()),
@@ -208,7 +208,7 @@ impl TransferReport {
             number: snapshot.number,
             id: id.to_string(),
             file: route.file.shown(),
-            result: if snapshot.phase == Phase::Done { Outcome::Ok } else { Outcome::of(error) },
+            result: if snapshot.phase == Phase::Done { RunOutcome::Ok } else { RunOutcome::of(error) },
             path: snapshot.path.clone(),
             size: snapshot.size,
             received: snapshot.received,
@@ -219,8 +219,8 @@ impl TransferReport {
             resumed_from: snapshot.resumed_from,
             started_over: snapshot.started_over.clone(),
             integrity: snapshot.integrity.clone(),
-            here: End { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
-            origin: End { size: snapshot.size, digest: snapshot.origin_digest.clone() },
+            here: FileEnd { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
+            origin: FileEnd { size: snapshot.size, digest: snapshot.origin_digest.clone() },
             flow: snapshot.flow,
             waterfall: waterfall::with_moments(&snapshot.legs, &accounts, &snapshot.waterfall),
             stall: snapshot.stall,
@@ -247,7 +247,7 @@ impl CheckReport {
 }
 
 /// The hops in chain order; leg `n` leads to hop `n + 1`.
-fn hops(route: &Route, legs: &[Leg], accounts: Vec<Option<TransferAccount>>) -> Vec<HopReport> {
+fn hops(route: &Route, legs: &[Leg], accounts: Vec<Option<TransferRecord>>) -> Vec<HopReport> {
     let mut accounts = accounts.into_iter();
     let report = |(index, hop): (usize, &crate::route::Hop)| HopReport {
         hop: index + 1,
@@ -268,9 +268,9 @@ fn rounded(leg: &Leg) -> Leg {
 impl ErrorReport {
     fn new(error: &Error) -> Self {
         let (reason, reporter) = match error {
-            Error::Hop(fault) => (Some(Cause::Problem(fault.problem.reason)), Some(fault.reporter)),
-            Error::Short { how, reporter, .. } => (Some(Cause::Broken(*how)), Some(*reporter)),
-            Error::Stalled { silent: true, .. } => (Some(Cause::Broken(Broken::Silent)), Some(0)),
+            Error::Hop(fault) => (Some(HopCause::Problem(fault.problem.reason)), Some(fault.reporter)),
+            Error::Short { how, reporter, .. } => (Some(HopCause::Broken(*how)), Some(*reporter)),
+            Error::Stalled { silent: true, .. } => (Some(HopCause::Broken(Broken::Silent)), Some(0)),
             _ => (None, None),
         };
         let address = match error {
@@ -289,7 +289,7 @@ impl ErrorReport {
     }
 }
 
-impl Outcome {
+impl RunOutcome {
     fn of(error: Option<&Error>) -> Self {
         match error {
             None => Self::Ok,
@@ -302,7 +302,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Action, Problem};
+    use crate::wire::{FailedAction, Problem};
 
     #[test]
     fn size_and_digest_are_there_for_both_ends_as_far_as_they_are_known() {
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn a_failure_names_the_hop_and_repeats_the_exit_code() {
         let route = Route::parse(b"f\nh1 1 name=near\nh2 2\n").unwrap();
-        let problem = Problem::next(Reason::Refused, Action::Connect, "h2:2", "", 0.5).passed_on();
+        let problem = Problem::next(Reason::Refused, FailedAction::Connect, "h2:2", "", 0.5).passed_on();
         let error = Error::at_hop(problem, &route);
         let snapshot = TransferSnapshot { phase: Phase::Failed, legs: vec![Leg::default()], ..Default::default() };
         let transfer = TransferReport::new(&route, TransferId(5), &snapshot, Some(&error), Vec::new());

@@ -13,9 +13,9 @@ pub mod verdict;
 
 pub use body_error::Broke;
 pub use chain::{ChainSnapshot, DownReason, HopLink, HopSnapshot, Level, LogLine, RATE_SAMPLES};
-pub use listing::{Entry, Listing, MAX_ENTRIES};
+pub use listing::{Listing, ListingEntry, MAX_ENTRIES};
 pub use node::{
-    ConnRole, ConnSnapshot, ConnState, Flow, Load, MAX_CONNECTIONS, Moments, NodeSnapshot, Part, TcpSnapshot, Totals,
-    TransferAccount,
+    ConnRole, ConnSnapshot, ConnState, Flow, HopRecord, Load, MAX_CONNECTIONS, NodeSnapshot, TcpSnapshot, Timestamps,
+    Totals, TransferRecord,
 };
 pub use transfer::{Integrity, Phase, Stall, TransferSnapshot};

@@ -23,7 +23,7 @@ pub struct Eta(pub Option<Duration>);
 
 /// A measured time: `0.31 ms`, `12 ms`, `1.2 s`, `2 min 5 s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
 /// Writes a time in ms down to the µs: the digits behind it are noise of the calculation.
 ///
@@ -95,7 +95,7 @@ impl fmt::Display for Eta {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_secs_f64() * 1000.0;
         let text = if ms < 9.995 {
@@ -188,9 +188,9 @@ mod tests {
         let eta = |s| Eta(Some(Duration::from_secs_f64(s))).to_string();
         assert_eq!([eta(0.2), eta(35.0), eta(723.0), eta(11_100.0)], ["0:01", "0:35", "12:03", "3h05"]);
         assert_eq!(Eta(None).to_string(), "-");
-        assert_eq!(Span(Duration::from_micros(310)).to_string(), "0.31 ms");
-        assert_eq!(Span(Duration::from_millis(1200)).to_string(), "1.2 s");
-        assert_eq!(Span(Duration::from_secs(125)).to_string(), "2 min 5 s");
+        assert_eq!(HumanDuration(Duration::from_micros(310)).to_string(), "0.31 ms");
+        assert_eq!(HumanDuration(Duration::from_millis(1200)).to_string(), "1.2 s");
+        assert_eq!(HumanDuration(Duration::from_secs(125)).to_string(), "2 min 5 s");
     }
 
     #[test]

@@ -4,15 +4,15 @@
 //! a hop's rows lie within the wait of the stage before it, in its middle, for nobody knows how much of what is left
 //! of that wait was the way there, and how much the way back.
 
-use crate::snapshot::timing::{Row, Step};
-use crate::snapshot::{Moments, TransferAccount};
+use crate::snapshot::timing::{Step, WaterfallRow};
+use crate::snapshot::{Timestamps, TransferRecord};
 use crate::wire::Leg;
 
 /// The rows of a transfer, in the order in which their time began: this program's, hop 1's, and so on, then the body's.
 ///
 /// `legs` are the client's own and each relay's, hop 1 first; `moments` what hops say of their own bodies, hop 1 first;
 /// `body` when the client had the first byte and the last, in ms since it began.
-pub fn rows(legs: &[Leg], moments: &[Option<Moments>], body: (Option<f64>, Option<f64>)) -> Vec<Row> {
+pub fn rows(legs: &[Leg], moments: &[Option<Timestamps>], body: (Option<f64>, Option<f64>)) -> Vec<WaterfallRow> {
     let mut rows = Vec::new();
     let (mut offset, mut within) = (0.0, f64::INFINITY);
     let mut began = Vec::new();
@@ -25,7 +25,7 @@ pub fn rows(legs: &[Leg], moments: &[Option<Moments>], body: (Option<f64>, Optio
         let inner = totals.get(stage + 1).copied().unwrap_or_default().min(wait);
         let mut row = |step, length_ms: f64, own_ms: f64| {
             if length_ms > 0.0 {
-                rows.push(Row { stage, step, offset_ms: offset, length_ms, own_ms });
+                rows.push(WaterfallRow { stage, step, offset_ms: offset, length_ms, own_ms });
                 offset += length_ms;
             }
         };
@@ -53,15 +53,15 @@ pub fn rows(legs: &[Leg], moments: &[Option<Moments>], body: (Option<f64>, Optio
 
 /// The rows of a transfer again, with what the hops, hop 1 first, say of their own bodies; `drawn` are those drawn
 /// without it.
-pub fn with_moments(legs: &[Leg], accounts: &[Option<TransferAccount>], drawn: &[Row]) -> Vec<Row> {
+pub fn with_moments(legs: &[Leg], accounts: &[Option<TransferRecord>], drawn: &[WaterfallRow]) -> Vec<WaterfallRow> {
     let moments: Vec<_> = accounts.iter().map(|account| account.as_ref()?.moments).collect();
-    let end = |step| drawn.iter().find(|row| (row.stage, row.step) == (0, step)).map(Row::end_ms);
+    let end = |step| drawn.iter().find(|row| (row.stage, row.step) == (0, step)).map(WaterfallRow::end_ms);
     rows(legs, &moments, (end(Step::FirstByte), end(Step::LastByte)))
 }
 
 /// What the rows up to the client's first byte add up to, in ms: the time that it had to wait for it.
-pub fn to_first_byte(rows: &[Row]) -> f64 {
-    let set_up = |row: &&Row| match row.step {
+pub fn to_first_byte(rows: &[WaterfallRow]) -> f64 {
+    let set_up = |row: &&WaterfallRow| match row.step {
         Step::Resolve | Step::Connect | Step::Wait => true,
         Step::FirstByte => row.stage == 0,
         Step::LastByte => false,
@@ -70,11 +70,11 @@ pub fn to_first_byte(rows: &[Row]) -> f64 {
     rows.iter().filter(set_up).fold(0.0, |sum, row| sum + row.own_ms)
 }
 
-fn body_rows(rows: &mut Vec<Row>, stage: usize, began: f64, head: f64, body: (Option<f64>, Option<f64>)) {
+fn body_rows(rows: &mut Vec<WaterfallRow>, stage: usize, began: f64, head: f64, body: (Option<f64>, Option<f64>)) {
     let Some(first) = body.0.map(sound).filter(|first| *first >= head) else { return };
     let mut row = |step, from: f64, to: f64| {
         let length_ms = to - from;
-        rows.push(Row { stage, step, offset_ms: began + from, length_ms, own_ms: length_ms });
+        rows.push(WaterfallRow { stage, step, offset_ms: began + from, length_ms, own_ms: length_ms });
     };
     row(Step::FirstByte, head, first);
     if let Some(last) = body.1.map(sound).filter(|last| *last >= first) {
@@ -131,14 +131,14 @@ mod tests {
 
     #[test]
     fn a_hop_that_tells_of_its_body_has_rows_for_it() {
-        let origin = Moments { head_ms: 4.0, first_ms: Some(5.0), last_ms: Some(9.0) };
-        let origin = TransferAccount { moments: Some(origin), ..TransferAccount::default() };
+        let origin = Timestamps { head_ms: 4.0, first_ms: Some(5.0), last_ms: Some(9.0) };
+        let origin = TransferRecord { moments: Some(origin), ..TransferRecord::default() };
         let legs = [leg(0.0, 1.0, 10.0)];
         let rows = with_moments(&legs, &[Some(origin)], &rows(&legs, &[], (Some(12.0), Some(20.0))));
         let of = |stage: usize| rows.iter().filter(move |row| row.stage == stage).map(|row| (row.step, row.offset_ms));
         // It began in the middle of the wait, which is 10 ms and has 6 ms of others in it.
         assert_eq!(of(1).collect::<Vec<_>>(), [(Step::FirstByte, 8.0), (Step::LastByte, 9.0)]);
-        let of = |stage: usize| rows.iter().filter(move |row| row.stage == stage).map(Row::end_ms);
+        let of = |stage: usize| rows.iter().filter(move |row| row.stage == stage).map(WaterfallRow::end_ms);
         assert_eq!(of(0).collect::<Vec<_>>(), [1.0, 11.0, 12.0, 20.0]);
         assert!((to_first_byte(&rows) - 12.0).abs() < 1e-9);
     }
@@ -154,7 +154,7 @@ mod tests {
                 .collect();
             let moments: Vec<_> = told
                 .iter()
-                .map(|(head, first)| Some(Moments { head_ms: *head, first_ms: Some(*first), last_ms: None }))
+                .map(|(head, first)| Some(Timestamps { head_ms: *head, first_ms: Some(*first), last_ms: None }))
                 .collect();
             let rows = rows(&legs, &moments, (Some(40.0), Some(50.0)));
             let set_up = rows.iter().filter(|row| matches!(row.step, Step::Resolve | Step::Connect | Step::Wait));

@@ -42,10 +42,10 @@ const VERBOSE: u32 = 1000;
 
 /// Handle to the queue of a stream or file; clones share it.
 #[derive(Clone, Debug)]
-pub struct Sink(Arc<Shared>);
+pub struct Sink(Arc<QueueShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct QueueShared {
     queue: Mutex<LineQueue>,
     /// Signals that something was queued, or that everything was written.
     changed: Condvar,
@@ -71,7 +71,7 @@ struct LineQueue {
 
 /// Destination of the lines.
 #[derive(Debug)]
-enum Target {
+enum LogTarget {
     Stderr,
     File { file: File, path: PathBuf },
 }
@@ -102,12 +102,12 @@ pub fn start_log(talk: &Talk, usual: Level) -> Result<Sink, Error> {
                 path: shown(path),
                 reason: error::plain(&error),
             })?;
-            let sink = Sink::start(Target::File { file, path: path.clone() }, &LOG_LINES_LOST);
+            let sink = Sink::start(LogTarget::File { file, path: path.clone() }, &LOG_LINES_LOST);
             let sink = sink.map_err(|error| failed(error::plain(&error)))?;
             FILE.get_or_init(|| sink).clone()
         }
     };
-    let lines = Lines { sink: sink.clone(), kinds: Mutex::default() };
+    let lines = LineWriters { sink: sink.clone(), kinds: Mutex::default() };
     // What cannot be logged is dropped: there is nowhere left to report it.
     let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).log_internal_errors(false);
     log.with_writer(lines).try_init().map_err(|error| failed(error.to_string()))?;
@@ -134,7 +134,7 @@ pub fn flush() {
 }
 
 fn stderr() -> Option<Sink> {
-    STDERR.get_or_init(|| Sink::start(Target::Stderr, &LOG_LINES_LOST).ok()).clone()
+    STDERR.get_or_init(|| Sink::start(LogTarget::Stderr, &LOG_LINES_LOST).ok()).clone()
 }
 
 /// Opens a log file for appending; a FIFO without a reader is an error, and does not block.
@@ -144,8 +144,8 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 impl Sink {
-    fn start(target: Target, lost: &'static AtomicU64) -> io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), lost });
+    fn start(target: LogTarget, lost: &'static AtomicU64) -> io::Result<Self> {
+        let shared = Arc::new(QueueShared { queue: Mutex::default(), changed: Condvar::new(), lost });
         let writing = Arc::clone(&shared);
         thread::Builder::new().name("log".to_owned()).spawn(move || writing.write_all_to(target))?;
         Ok(Self(shared))
@@ -208,13 +208,13 @@ impl LineQueue {
     }
 }
 
-impl Shared {
+impl QueueShared {
     fn lock(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs the thread: writes what is queued and reports dropped lines.
-    fn write_all_to(&self, mut target: Target) {
+    fn write_all_to(&self, mut target: LogTarget) {
         let mut text = Vec::new();
         loop {
             let mut queue = self.lock();
@@ -251,7 +251,7 @@ impl Shared {
     }
 }
 
-impl Target {
+impl LogTarget {
     /// Writes lines, in pieces that end at a newline, waiting for room; returns how many could not be written.
     fn write(&self, mut lines: &[u8]) -> u64 {
         let mut lost = 0;
@@ -315,19 +315,19 @@ fn line(level: &str, text: &str) -> String {
 }
 
 /// Writer factory for `tracing`: limits the lines of each call site.
-struct Lines {
+struct LineWriters {
     sink: Sink,
-    kinds: Mutex<HashMap<Identifier, Window>>,
+    kinds: Mutex<HashMap<Identifier, LineWindow>>,
 }
 
 /// Number of lines from one call site since the start of the current second.
 #[derive(Debug)]
-struct Window {
+struct LineWindow {
     began: Instant,
     lines: u32,
 }
 
-impl Window {
+impl LineWindow {
     /// Tells whether one more line may be written now, and counts it.
     fn admits(&mut self, now: Instant, most: u32) -> bool {
         if now.duration_since(self.began) >= Duration::from_secs(1) {
@@ -338,36 +338,36 @@ impl Window {
     }
 }
 
-impl Lines {
+impl LineWriters {
     /// Count per call site.
     fn admits(&self, metadata: &Metadata<'_>) -> bool {
         let most = if *metadata.level() <= Level::INFO { USUAL } else { VERBOSE };
         let now = Instant::now();
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        kinds.entry(metadata.callsite()).or_insert(Window { began: now, lines: 0 }).admits(now, most)
+        kinds.entry(metadata.callsite()).or_insert(LineWindow { began: now, lines: 0 }).admits(now, most)
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for LineWriters {
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line(Some(&self.sink))
+    fn make_writer(&'a self) -> LineWriter<'a> {
+        LineWriter(Some(&self.sink))
     }
 
-    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> LineWriter<'a> {
         if self.admits(metadata) {
             return self.make_writer();
         }
         self.sink.limited();
-        Line(None)
+        LineWriter(None)
     }
 }
 
 /// Writer of one line, which arrives in one call.
-struct Line<'a>(Option<&'a Sink>);
+struct LineWriter<'a>(Option<&'a Sink>);
 
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Some(sink) = self.0 {
             sink.push(line);
@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn a_kind_has_so_many_lines_in_a_second() {
         let began = Instant::now();
-        let mut window = Window { began, lines: 0 };
+        let mut window = LineWindow { began, lines: 0 };
         let admitted = (0..100).filter(|_| window.admits(began, USUAL)).count();
         assert_eq!(admitted, USUAL as usize);
         assert!(!window.admits(began + Duration::from_millis(999), USUAL));
@@ -399,7 +399,7 @@ mod tests {
         static LOST: AtomicU64 = AtomicU64::new(0);
         let (reader, writer) = io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
-        let sink = Sink::start(Target::File { file, path: PathBuf::new() }, &LOST).unwrap();
+        let sink = Sink::start(LogTarget::File { file, path: PathBuf::new() }, &LOST).unwrap();
         let line = [&[b'x'; 99][..], b"\n"].concat();
         let sent = 10_000;
         for _ in 0..sent {
@@ -429,7 +429,7 @@ mod tests {
         static UNUSED: AtomicU64 = AtomicU64::new(0);
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("l.log"), folder.path().join("l.log.1"));
-        let sink = Sink::start(Target::File { file: open(&path).unwrap(), path: path.clone() }, &UNUSED).unwrap();
+        let sink = Sink::start(LogTarget::File { file: open(&path).unwrap(), path: path.clone() }, &UNUSED).unwrap();
         sink.push(b"before\n");
         sink.flush();
         std::fs::rename(&path, &moved).unwrap();

@@ -17,7 +17,7 @@ const FILE_SIZE: i32 = 25;
 
 /// Termination signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum Termination {
     /// SIGINT: ctrl-c in a terminal.
     Interrupt,
     /// SIGTERM: a service manager, or `kill`.
@@ -29,7 +29,7 @@ pub enum Ending {
 /// Number of the signal that ends the program; 0 is none.
 static CAUGHT: AtomicU8 = AtomicU8::new(0);
 
-impl Ending {
+impl Termination {
     const ALL: [Self; 3] = [Self::Interrupt, Self::Terminate, Self::Hangup];
 
     fn kind(self) -> SignalKind {
@@ -84,21 +84,22 @@ impl Signals {
         // Handled and discarded: the write past the limit fails too, and its caller reports that. Without a handler it
         // would end the program.
         drop(listen(SignalKind::from_raw(FILE_SIZE))?);
-        let unless_ignored =
-            |ending: Ending| (!is_ignored(ending.kind().as_raw_value())).then(|| listen(ending.kind())).transpose();
+        let unless_ignored = |ending: Termination| {
+            (!is_ignored(ending.kind().as_raw_value())).then(|| listen(ending.kind())).transpose()
+        };
         Ok(Self {
-            interrupt: unless_ignored(Ending::Interrupt)?,
-            terminate: listen(Ending::Terminate.kind())?,
-            hangup: unless_ignored(Ending::Hangup)?,
+            interrupt: unless_ignored(Termination::Interrupt)?,
+            terminate: listen(Termination::Terminate.kind())?,
+            hangup: unless_ignored(Termination::Hangup)?,
         })
     }
 
     /// Waits for the next signal. Cancel-safe.
-    pub async fn next(&mut self) -> Ending {
+    pub async fn next(&mut self) -> Termination {
         tokio::select! {
-            () = arrives(&mut self.interrupt) => Ending::Interrupt,
-            _ = self.terminate.recv() => Ending::Terminate,
-            () = arrives(&mut self.hangup) => Ending::Hangup,
+            () = arrives(&mut self.interrupt) => Termination::Interrupt,
+            _ = self.terminate.recv() => Termination::Terminate,
+            () = arrives(&mut self.hangup) => Termination::Hangup,
         }
     }
 }

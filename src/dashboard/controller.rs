@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::publisher::{Publisher, TaskResult};
 use crate::command::Command;
-use crate::net::supervisor::{Line, ReadToken, Supervisor, all_started};
+use crate::net::supervisor::{ChildLine, ReadToken, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
 use crate::plan::ChainPlan;
 use crate::route::HostPort;
@@ -44,13 +44,13 @@ pub struct Controller {
     /// Keeps the nodes running after this program.
     pub(super) leave_nodes: bool,
     pub(super) leave: CancellationToken,
-    lines: Option<mpsc::Receiver<Line>>,
+    lines: Option<mpsc::Receiver<ChildLine>>,
     screen: watch::Sender<Arc<ChainSnapshot>>,
 }
 
 /// Processes and files that remain after a run.
 #[derive(Debug, Default)]
-pub struct Remains {
+pub struct Leftovers {
     /// Nodes that keep running, with their process ids.
     pub nodes: Vec<(HostPort, u32)>,
     /// Demo folder, where a node still serves from it.
@@ -100,7 +100,7 @@ impl Controller {
 
     /// Executes commands until `leave` is cancelled; panics elsewhere in the program arrive as text and are logged.
     /// Nodes and transfers end before it returns; the nodes keep running where the user chose that.
-    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut panics: mpsc::Receiver<String>) -> Remains {
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut panics: mpsc::Receiver<String>) -> Leftovers {
         let leave = self.leave.clone();
         let ready = self.ready();
         tokio::pin!(ready);
@@ -165,7 +165,7 @@ impl Controller {
         }
     }
 
-    async fn end(mut self) -> Remains {
+    async fn end(mut self) -> Leftovers {
         self.publisher.leaving = true;
         self.publish();
         let (leave_nodes, supervisor) = (self.leave_nodes, &mut self.supervisor);
@@ -186,7 +186,7 @@ impl Controller {
         nodes.retain(|(_, pid)| is_alive(*pid));
         nodes.extend(living);
         let folder = self.plan.demo.filter(|_| !nodes.is_empty()).map(crate::plan::Demo::keep);
-        Remains { nodes, folder }
+        Leftovers { nodes, folder }
     }
 
     /// Sends a snapshot to the screen if anything has changed.
@@ -202,6 +202,6 @@ fn is_alive(pid: u32) -> bool {
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
 }
 
-async fn next_line(lines: &mut Option<mpsc::Receiver<Line>>) -> Option<Line> {
+async fn next_line(lines: &mut Option<mpsc::Receiver<ChildLine>>) -> Option<ChildLine> {
     lines.as_mut()?.recv().await
 }

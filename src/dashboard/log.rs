@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::net::supervisor::Line;
+use crate::net::supervisor::ChildLine;
 use crate::snapshot::{Level, LogLine};
 use crate::text::SafeText;
 
@@ -11,12 +11,12 @@ const KEPT: usize = 500;
 
 /// Log of the run.
 #[derive(Debug, Default)]
-pub(super) struct Log {
+pub(super) struct RunLog {
     lines: VecDeque<LogLine>,
     said: u64,
 }
 
-impl Log {
+impl RunLog {
     /// Adds a line about a hop, or about the client where there is none; `--log` keeps it, too.
     pub(super) fn say(&mut self, level: Level, hop: Option<usize>, text: impl Into<SafeText>) {
         let text = text.into();
@@ -37,7 +37,7 @@ impl Log {
     }
 
     /// Adds what a node wrote to its standard error.
-    pub(super) fn node_said(&mut self, line: Line) {
+    pub(super) fn node_said(&mut self, line: ChildLine) {
         self.say(line.level, Some(line.hop), line.text);
     }
 
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn the_newest_lines_are_kept() {
-        let mut log = Log::default();
+        let mut log = RunLog::default();
         for number in 0..KEPT + 5 {
             log.say(Level::Info, None, format!("line {number}"));
         }

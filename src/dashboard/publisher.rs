@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
-use super::log::Log;
+use super::log::RunLog;
 use super::queue::{Queue, QueueEvent};
 use crate::error::Error;
 use crate::net::os::clock::Clock;
@@ -31,7 +31,7 @@ pub(super) enum TaskResult {
 pub(super) struct Publisher {
     pub(super) route: Route,
     pub(super) queue: Queue,
-    pub(super) log: Log,
+    pub(super) log: RunLog,
     pub(super) listing: Option<Listing>,
     /// Nodes are being started: refused connections are not logged yet.
     pub(super) starting: bool,
@@ -54,7 +54,7 @@ impl Publisher {
         Self {
             route: plan.route.clone(),
             queue: Queue::new(plan.fetch.clone()),
-            log: Log::default(),
+            log: RunLog::default(),
             listing: None,
             starting: true,
             leaving: false,

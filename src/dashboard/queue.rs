@@ -15,14 +15,14 @@ use crate::error::Error;
 use crate::net::diagnose::{accounts, reach};
 use crate::net::fetch::{self, FetchJob};
 use crate::net::upstream::Upstream;
-use crate::net::upstream::protocols::Links;
+use crate::net::upstream::protocols::ProtocolCache;
 use crate::plan::fetch_job;
 use crate::route::Route;
 use crate::snapshot::verdict::Verdict;
-use crate::snapshot::{Flow, TransferAccount, TransferSnapshot};
+use crate::snapshot::{Flow, TransferRecord, TransferSnapshot};
 use crate::verdict::{Stage, judge};
 pub(super) use transfer::QueueEvent;
-use transfer::{AfterStop, State, Transfer};
+use transfer::{AfterStop, QueuedTransfer, TransferState};
 
 /// Default of `-j`, transfers that run at once: each uses a whole chain of connections.
 const DEFAULT_JOBS: u32 = 4;
@@ -35,22 +35,22 @@ const MAX_ENDED: usize = 100;
 #[derive(Debug)]
 pub(super) struct Queue {
     plan: FetchPlan,
-    links: Arc<Links>,
+    links: Arc<ProtocolCache>,
     numbered: u64,
     /// Transfers, oldest first; of those that wait, the first starts next.
-    list: Vec<Transfer>,
+    list: Vec<QueuedTransfer>,
     running: JoinSet<FinishedTask>,
-    evaluating: JoinSet<Evaluated>,
+    evaluating: JoinSet<EndedVerdict>,
     /// Closed before the chain has started and at shutdown: no transfer starts.
     open: bool,
 }
 
 /// Verdict on an ended transfer, with the hops' accounts of it.
 #[derive(Debug)]
-struct Evaluated {
+struct EndedVerdict {
     number: u64,
     verdict: Verdict,
-    accounts: Vec<Option<TransferAccount>>,
+    accounts: Vec<Option<TransferRecord>>,
 }
 
 /// Result of the task of one transfer.
@@ -90,12 +90,12 @@ impl Queue {
             return Err(format!("{MAX_OPEN} transfers are not over yet: wait for one, or cancel one"));
         }
         if self.list.len() >= MAX_OPEN + MAX_ENDED
-            && let Some(oldest) = self.list.iter().position(Transfer::is_over)
+            && let Some(oldest) = self.list.iter().position(QueuedTransfer::is_over)
         {
             self.list.remove(oldest);
         }
         self.numbered += 1;
-        self.list.push(Transfer::new(self.numbered, route, cap));
+        self.list.push(QueuedTransfer::new(self.numbered, route, cap));
         self.fill(None);
         Ok(self.numbered)
     }
@@ -148,7 +148,7 @@ impl Queue {
     /// Moves a queued transfer among those that wait, and returns its new position, from 1.
     pub(super) fn reorder(&mut self, number: u64, by: isize) -> Result<usize, String> {
         let waiting: Vec<usize> =
-            (0..self.list.len()).filter(|at| matches!(self.list[*at].state, State::Queued(_))).collect();
+            (0..self.list.len()).filter(|at| matches!(self.list[*at].state, TransferState::Queued(_))).collect();
         let place = waiting.iter().position(|at| self.list[*at].number == number);
         let place = place.ok_or_else(|| format!("#{number} does not wait in the queue"))?;
         let to = place.saturating_add_signed(by).min(waiting.len() - 1);
@@ -174,7 +174,7 @@ impl Queue {
             biased;
             Some(ended) = self.running.join_next_with_id() => Some(self.settle(ended.map(|(_, ended)| ended))),
             Some(judged) = self.evaluating.join_next() => Some(match judged {
-                Ok(Evaluated { number, verdict, accounts }) => {
+                Ok(EndedVerdict { number, verdict, accounts }) => {
                     if let Ok(transfer) = self.find(number) {
                         transfer.evaluated(verdict, &accounts);
                     }
@@ -188,7 +188,7 @@ impl Queue {
 
     /// Tells whether the transfer waits in the queue.
     pub(super) fn waits(&self, number: u64) -> bool {
-        self.list.iter().any(|transfer| transfer.number == number && matches!(transfer.state, State::Queued(_)))
+        self.list.iter().any(|transfer| transfer.number == number && matches!(transfer.state, TransferState::Queued(_)))
     }
 
     /// Tells whether any transfer runs.
@@ -198,10 +198,10 @@ impl Queue {
 
     /// Returns a snapshot of each transfer, oldest first, those that wait in the order of their start.
     pub(super) fn snapshots(&self) -> Vec<TransferSnapshot> {
-        self.list.iter().map(Transfer::snapshot).collect()
+        self.list.iter().map(QueuedTransfer::snapshot).collect()
     }
 
-    fn find(&mut self, number: u64) -> Result<&mut Transfer, String> {
+    fn find(&mut self, number: u64) -> Result<&mut QueuedTransfer, String> {
         let found = self.list.iter_mut().find(|transfer| transfer.number == number);
         found.ok_or_else(|| format!("there is no transfer #{number}"))
     }
@@ -210,7 +210,7 @@ impl Queue {
     fn fill(&mut self, mut free: Option<Upstream>) {
         let most = self.plan.jobs.unwrap_or(DEFAULT_JOBS) as usize;
         while self.open && self.running.len() < most {
-            let next = self.list.iter_mut().find(|transfer| matches!(transfer.state, State::Queued(_)));
+            let next = self.list.iter_mut().find(|transfer| matches!(transfer.state, TransferState::Queued(_)));
             let Some(transfer) = next else { return };
             let job = FetchJob {
                 cap: transfer.cap.clone(),
@@ -222,7 +222,7 @@ impl Queue {
             let upstream =
                 free.take().unwrap_or_else(|| fetch::client(Arc::clone(&self.links), plan.limits, plan.protocol));
             let task = self.running.spawn(transfer_one(job, upstream, sender, stop.clone())).id();
-            transfer.state = State::Running { progress, stop, task, then: AfterStop::Over };
+            transfer.state = TransferState::Running { progress, stop, task, then: AfterStop::Over };
         }
     }
 
@@ -248,7 +248,7 @@ impl Queue {
                     Some(reach) => accounts(&job.route, reach, job.id).await,
                     None => Vec::new(),
                 };
-                Evaluated { number, verdict: judge(&flow, &Stage::of(&accounts)), accounts }
+                EndedVerdict { number, verdict: judge(&flow, &Stage::of(&accounts)), accounts }
             });
         }
         self.fill(Some(upstream));

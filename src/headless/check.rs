@@ -12,12 +12,12 @@ use crate::console::signals::stop_on_signals;
 use crate::console::{self, start_log};
 use crate::error::Error;
 use crate::net::fetch::{self as client, Checked};
-use crate::net::upstream::protocols::Links;
+use crate::net::upstream::protocols::ProtocolCache;
 use crate::plan::fetch_job;
 use crate::report::{CheckReport, Report};
 use crate::route::Route;
-use crate::snapshot::timing::{Row, Step};
-use crate::units::{Bytes, Span};
+use crate::snapshot::timing::{Step, WaterfallRow};
+use crate::units::{Bytes, HumanDuration};
 use crate::waterfall;
 use crate::wire::Leg;
 
@@ -53,7 +53,7 @@ pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
 
 async fn ask(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
     let (stop, _signals) = stop_on_signals()?;
-    let mut upstream = client::client(Arc::new(Links::default()), plan.limits, plan.protocol);
+    let mut upstream = client::client(Arc::new(ProtocolCache::default()), plan.limits, plan.protocol);
     let job = fetch_job(plan, 1, route.clone());
     client::check(&mut upstream, &job, &stop).await
 }
@@ -78,8 +78,8 @@ fn table(route: &Route, checked: &Checked) -> String {
 }
 
 /// The bars of the leg from one stage up: `-` for resolving, `=` for connecting, `#` for waiting.
-fn bar(rows: &[Row], stage: usize) -> String {
-    let end = rows.iter().map(Row::end_ms).fold(0.0, f64::max);
+fn bar(rows: &[WaterfallRow], stage: usize) -> String {
+    let end = rows.iter().map(WaterfallRow::end_ms).fold(0.0, f64::max);
     let cell = |ms: f64| if end > 0.0 { ms / end * BAR as f64 } else { 0.0 };
     let mut bar = [' '; BAR];
     for row in rows.iter().filter(|row| row.stage == stage) {
@@ -104,7 +104,7 @@ fn place(number: usize, hop: &crate::route::Hop) -> String {
 fn figures(leg: Option<&Leg>) -> [String; 3] {
     let Some(leg) = leg else { return ["-".to_owned(), "-".to_owned(), "-".to_owned()] };
     [leg.resolve_ms, leg.connect_ms, leg.wait_ms].map(|ms| match ms {
-        ms if ms.is_finite() && ms > 0.0 => Span(Duration::from_secs_f64(ms.min(1e9) / 1000.0)).to_string(),
+        ms if ms.is_finite() && ms > 0.0 => HumanDuration(Duration::from_secs_f64(ms.min(1e9) / 1000.0)).to_string(),
         _ => "-".to_owned(),
     })
 }

@@ -12,16 +12,16 @@ use super::{Observation, ProgressDisplay, VerdictSource, on_one_thread_and_disk,
 use crate::cli::{FetchPlan, Talk};
 use crate::console::signals::stop_on_signals;
 use crate::console::start_log;
-use crate::error::{Error, Kept, shown};
+use crate::error::{Error, KeptBytes, shown};
 use crate::net::diagnose::{accounts, reach};
 use crate::net::fetch::{self, FetchJob, Fetched, Output};
 use crate::net::upstream::Upstream;
-use crate::net::upstream::protocols::Links;
+use crate::net::upstream::protocols::ProtocolCache;
 use crate::plan::fetch_job;
 use crate::report::{Report, TransferReport};
 use crate::route::Route;
 use crate::snapshot::verdict::Limit;
-use crate::snapshot::{TransferAccount, TransferSnapshot};
+use crate::snapshot::{TransferRecord, TransferSnapshot};
 use crate::verdict::{Stage, judge, judge_set_up};
 
 /// A transfer that took less says nothing about what limits it, and is not worth a question to every hop.
@@ -29,7 +29,7 @@ const WORTH_JUDGING_US: u64 = 1_000_000;
 
 /// A transfer that is over.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct FinishedFetch {
     /// What was to be done.
     pub(super) job: FetchJob,
     /// Its last snapshot.
@@ -37,7 +37,7 @@ pub(super) struct Ended {
     /// What came of it.
     pub(super) result: Result<Fetched, Error>,
     /// What the hops say of it, in chain order; empty where they were not asked.
-    pub(super) accounts: Vec<Option<TransferAccount>>,
+    pub(super) accounts: Vec<Option<TransferRecord>>,
 }
 
 /// Fetches without a screen; the error is the first that a transfer ended with.
@@ -61,13 +61,17 @@ pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Er
 }
 
 /// What became of a run: the transfers that are over, in their order, and what ended it.
-pub(super) type Ran = (Vec<Ended>, Result<(), Error>);
+pub(super) type RunResult = (Vec<FinishedFetch>, Result<(), Error>);
 
 /// Writes the JSON document of a run, where one is wanted; the answer is what the program ends with.
-pub(super) fn report(mode: &'static str, ran: Result<Ran, Error>, display: &ProgressDisplay) -> Result<(), Error> {
+pub(super) fn report(
+    mode: &'static str,
+    ran: Result<RunResult, Error>,
+    display: &ProgressDisplay,
+) -> Result<(), Error> {
     let (ended, result) = ran.unwrap_or_else(|error| (Vec::new(), Err(error)));
     if display.is_json() {
-        let transfers = ended.iter().map(Ended::report).collect();
+        let transfers = ended.iter().map(FinishedFetch::report).collect();
         display.document(&Report::of_transfers(mode, transfers, result.as_ref().err()).to_json());
     }
     reported(result, display.written())
@@ -80,7 +84,7 @@ async fn one_transfer(
     source: &VerdictSource,
     display: &ProgressDisplay,
     stop: &CancellationToken,
-) -> Ended {
+) -> FinishedFetch {
     let (progress, news) = watch::channel(TransferSnapshot::default());
     // Both end together: the last thing that a transfer tells is that it is over.
     let (mut observation, route) = (Observation::default(), job.route.clone());
@@ -95,7 +99,7 @@ async fn one_transfer(
     };
     let snapshot =
         TransferSnapshot { verdict: observation.verdict, stall: observation.stall, ..progress.borrow().clone() };
-    let mut ended = Ended { job, snapshot, result, accounts: Vec::new() };
+    let mut ended = FinishedFetch { job, snapshot, result, accounts: Vec::new() };
     if ended.result.is_ok() {
         // At once: a hop that answers no question would hold it back for a second.
         display.done(&ended.snapshot);
@@ -112,7 +116,7 @@ async fn one_transfer(
     ended
 }
 
-impl Ended {
+impl FinishedFetch {
     /// Asks the hops what they know of it, and judges from that what limited it.
     pub(super) async fn ask_hops(&mut self) {
         let protocol = self.result.as_ref().ok().map(|fetched| fetched.protocol);
@@ -141,13 +145,13 @@ impl Ended {
     }
 }
 
-async fn all(routes: &[Route], plan: &FetchPlan, display: &ProgressDisplay) -> Result<Ran, Error> {
+async fn all(routes: &[Route], plan: &FetchPlan, display: &ProgressDisplay) -> Result<RunResult, Error> {
     let (stop, _signals) = stop_on_signals()?;
-    let links = Arc::new(Links::default());
+    let links = Arc::new(ProtocolCache::default());
     let mut ended = Vec::new();
     for route in routes {
         if stop.is_cancelled() {
-            let result = outcome(&ended, &Err(Error::Interrupted { kept: Kept::default() }), display);
+            let result = outcome(&ended, &Err(Error::Interrupted { kept: KeptBytes::default() }), display);
             return Ok((ended, result));
         }
         let (more, result) = chains(route, plan, (&VerdictSource::Queried, display), &stop, &links, ended.len()).await;
@@ -165,7 +169,11 @@ async fn all(routes: &[Route], plan: &FetchPlan, display: &ProgressDisplay) -> R
 
 /// The first error of a run: what a transfer ended with, else what ended the run. It is the exit code, so all others
 /// have to be said here.
-pub(super) fn outcome(ended: &[Ended], run: &Result<(), Error>, display: &ProgressDisplay) -> Result<(), Error> {
+pub(super) fn outcome(
+    ended: &[FinishedFetch],
+    run: &Result<(), Error>,
+    display: &ProgressDisplay,
+) -> Result<(), Error> {
     let mut failed = ended.iter().filter_map(|ended| ended.result.as_ref().err()).chain(run.as_ref().err());
     let first = failed.next();
     failed.for_each(|error| display.err(&format!("chainview: {error}")));
@@ -179,9 +187,9 @@ pub(super) async fn chains(
     plan: &FetchPlan,
     (source, display): (&VerdictSource, &ProgressDisplay),
     stop: &CancellationToken,
-    links: &Arc<Links>,
+    links: &Arc<ProtocolCache>,
     begun: usize,
-) -> Ran {
+) -> RunResult {
     let number = u64::from(plan.number);
     let mut running = JoinSet::new();
     for chain in 0..u64::from(plan.jobs.unwrap_or(1)) {
@@ -208,7 +216,7 @@ pub(super) async fn chains(
 }
 
 /// What all chains came to, as soon as the last is over.
-async fn gathered(mut running: JoinSet<Vec<Ended>>) -> Ran {
+async fn gathered(mut running: JoinSet<Vec<FinishedFetch>>) -> RunResult {
     let (mut ended, mut result) = (Vec::new(), Ok(()));
     while let Some(chain) = running.join_next().await {
         match chain {
@@ -231,7 +239,7 @@ mod tests {
             let job = FetchJob::new(number, Route::parse(b"f\nh 1\n").unwrap(), PathBuf::new(), Limits::default());
             let snapshot = TransferSnapshot { number, ..TransferSnapshot::default() };
             let result = Err(Error::Other(format!("number {number}")));
-            Ended { job, snapshot, result, accounts: Vec::new() }
+            FinishedFetch { job, snapshot, result, accounts: Vec::new() }
         };
         let mut running = JoinSet::new();
         running.spawn(async move { vec![transfer(3)] });

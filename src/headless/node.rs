@@ -14,9 +14,9 @@ use tracing::{Level, error, info};
 
 use super::on_one_thread;
 use crate::cli::{Listen, NodePlan, PerHop, Talk};
-use crate::console::signals::{Ending, Signals, listen};
+use crate::console::signals::{Signals, Termination, listen};
 use crate::console::{self, Sink, start_log};
-use crate::error::{Error, Kept, plain, shown};
+use crate::error::{Error, KeptBytes, plain, shown};
 use crate::net::access::Access;
 use crate::net::node::drain::Drain;
 use crate::net::node::root::Root;
@@ -108,11 +108,11 @@ impl NodeSignals {
     }
 
     /// Waits for a signal that ends the node, and reopens the log for all others.
-    async fn ending(&mut self) -> Ending {
+    async fn ending(&mut self) -> Termination {
         loop {
             tokio::select! {
                 ending = self.signals.next() => match ending {
-                    Ending::Hangup if !self.hangup_ends() => {}
+                    Termination::Hangup if !self.hangup_ends() => {}
                     ending => return ending,
                 },
                 _ = self.rotated.recv() => {}
@@ -148,7 +148,7 @@ async fn leave_on_signals(all: impl Future<Output = ()>, mut signals: NodeSignal
     }
     drain.force();
     all.await;
-    Err(Error::Interrupted { kept: Kept::default() })
+    Err(Error::Interrupted { kept: KeptBytes::default() })
 }
 
 /// Ends the process with standard input, unless it is told there to stay: a thread of its own, so that nothing in the

@@ -14,7 +14,7 @@ use crate::net::watch::Watcher;
 use crate::route::Route;
 use crate::snapshot::verdict::{Limit, Verdict};
 use crate::snapshot::{Stall, TransferSnapshot};
-use crate::units::Span;
+use crate::units::HumanDuration;
 use crate::verdict::Rolling;
 
 /// Source of the evidence for a verdict.
@@ -87,7 +87,7 @@ impl Observation {
         }
         if let Some(stall) = now.stall.filter(|_| self.stall.is_none()) {
             let hop = stall.last_moved.map(|hop| format!(", hop {hop} moved data last")).unwrap_or_default();
-            display.news(&format!("{}: no byte for {}{hop}", transfer.name, Span(stall.lasting)));
+            display.news(&format!("{}: no byte for {}{hop}", transfer.name, HumanDuration(stall.lasting)));
         }
     }
 }

@@ -8,18 +8,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
-use super::fetch::{Ran, chains, outcome, report};
-use super::{Ended, ProgressDisplay, VerdictSource, on_one_thread};
+use super::fetch::{RunResult, chains, outcome, report};
+use super::{FinishedFetch, ProgressDisplay, VerdictSource, on_one_thread};
 use crate::cli::Talk;
 use crate::console::signals::stop_on_signals;
 use crate::console::start_log;
-use crate::error::{Error, Kept};
-use crate::net::supervisor::{Line, Spawning, Supervisor, all_started};
+use crate::error::{Error, KeptBytes};
+use crate::net::supervisor::{ChildLine, Spawning, Supervisor, all_started};
 use crate::net::watch::{Tokens, Watcher};
 use crate::plan::ChainPlan;
 use crate::route::Route;
-use crate::snapshot::{self, Flow, HopLink, HopSnapshot, Moments};
-use crate::units::{Bytes, Rate, Span};
+use crate::snapshot::{self, Flow, HopLink, HopSnapshot, Timestamps};
+use crate::units::{Bytes, HumanDuration, Rate};
 
 /// How long hops may take to say who they are before the fetch goes on without knowing.
 const KNOW_HOPS: Duration = Duration::from_secs(2);
@@ -39,20 +39,20 @@ pub fn plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     report(mode, ran, &display)
 }
 
-async fn run(mut plan: ChainPlan, display: &ProgressDisplay) -> Result<Ran, Error> {
+async fn run(mut plan: ChainPlan, display: &ProgressDisplay) -> Result<RunResult, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.secret().clone());
     let tokens = Tokens { hops: plan.tokens.clone(), spawned };
     for (hop, text) in plan.tokens_shown() {
         display.note(&format!("hop {hop}: {text}"));
     }
-    let mut nodes = plan.spawning.take().map(|spawning| Nodes::new(&plan.route, spawning));
+    let mut nodes = plan.spawning.take().map(|spawning| SpawnedNodes::new(&plan.route, spawning));
     let links = nodes.as_ref().map(|nodes| nodes.supervisor.links());
     let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
     let supervisor = nodes.as_mut().map(|nodes| &mut nodes.supervisor);
     let ran = tokio::select! {
         ran = fetches(&plan, supervisor, watcher, display, &stop) => Ok(ran),
-        () = left_waiting(&stop) => Err(Error::Interrupted { kept: Kept::default() }),
+        () = left_waiting(&stop) => Err(Error::Interrupted { kept: KeptBytes::default() }),
     };
     if let Some(nodes) = nodes {
         nodes.end().await;
@@ -62,12 +62,12 @@ async fn run(mut plan: ChainPlan, display: &ProgressDisplay) -> Result<Ran, Erro
 
 /// The nodes that this run started. What they write to their standard error goes to this run's log, each line as
 /// serious as the node finds it.
-struct Nodes {
+struct SpawnedNodes {
     supervisor: Supervisor,
     logging: JoinSet<()>,
 }
 
-impl Nodes {
+impl SpawnedNodes {
     /// Starts nothing yet.
     fn new(route: &Route, spawning: Spawning) -> Self {
         let (supervisor, lines) = Supervisor::new(route, spawning);
@@ -87,8 +87,8 @@ impl Nodes {
 }
 
 /// Logs what nodes say, until none can say anything any more.
-async fn log_lines(mut lines: mpsc::Receiver<Line>) {
-    while let Some(Line { hop, level, text }) = lines.recv().await {
+async fn log_lines(mut lines: mpsc::Receiver<ChildLine>) {
+    while let Some(ChildLine { hop, level, text }) = lines.recv().await {
         match level {
             snapshot::Level::Error => tracing::error!("hop {hop}: {text}"),
             snapshot::Level::Warn => tracing::warn!("hop {hop}: {text}"),
@@ -109,7 +109,7 @@ async fn fetches(
     watcher: Watcher,
     display: &ProgressDisplay,
     stop: &CancellationToken,
-) -> Ran {
+) -> RunResult {
     if let Some(supervisor) = supervisor {
         supervisor.start_all();
         all_started(&supervisor.links()).await;
@@ -148,7 +148,7 @@ fn how(hop: &HopSnapshot) -> String {
 }
 
 /// What every hop had to do with a transfer, and what limited it.
-fn tell_hops(transfer: &Ended, display: &ProgressDisplay) {
+fn tell_hops(transfer: &FinishedFetch, display: &ProgressDisplay) {
     for (hop, account) in transfer.job.route.hops().iter().zip(&transfer.accounts) {
         let label = hop.label();
         match account {
@@ -174,8 +174,8 @@ fn tell_hops(transfer: &Ended, display: &ProgressDisplay) {
 }
 
 /// When the body went through a hop, by its own clock, from the request on.
-fn passed(moments: &Moments) -> String {
-    let span = |ms: f64| Span(Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 1e9)));
+fn passed(moments: &Timestamps) -> String {
+    let span = |ms: f64| HumanDuration(Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 1e9)));
     let moment = |name: &str, ms: Option<f64>| ms.map(|ms| format!("; {name} byte after {}", span(ms)));
     [moment("first", moments.first_ms), moment("last", moments.last_ms)].into_iter().flatten().collect()
 }

@@ -12,7 +12,7 @@ use crate::cli::Talk;
 use crate::console::{self, err_now};
 use crate::error::Error;
 use crate::snapshot::{Integrity, Phase, TransferSnapshot};
-use crate::units::{Bytes, Eta, Rate, Span};
+use crate::units::{Bytes, Eta, HumanDuration, Rate};
 
 /// Time between two plain lines of one transfer.
 const LINE_PERIOD: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const TEMPLATE: &str = "{prefix:24!} [{wide_bar}] {percent:>3}% {msg}";
 /// Display of the progress and the result of transfers.
 #[derive(Clone, Debug)]
 pub(super) struct ProgressDisplay {
-    way: Way,
+    way: DisplayMode,
     ascii: bool,
     /// The result is a JSON document.
     json: bool,
@@ -33,7 +33,7 @@ pub(super) struct ProgressDisplay {
 }
 
 #[derive(Clone, Debug)]
-enum Way {
+enum DisplayMode {
     Bars(MultiProgress),
     Lines,
     Nothing,
@@ -43,11 +43,11 @@ impl ProgressDisplay {
     /// Chooses the display for this process's stderr and the output options.
     pub(super) fn new(talk: &Talk) -> Self {
         let way = match (talk.quiet, std::io::stderr().is_terminal()) {
-            (true, _) => Way::Nothing,
+            (true, _) => DisplayMode::Nothing,
             (false, true) if std::env::var_os("TERM").is_none_or(|term| term != "dumb") => {
-                Way::Bars(MultiProgress::new())
+                DisplayMode::Bars(MultiProgress::new())
             }
-            (false, _) => Way::Lines,
+            (false, _) => DisplayMode::Lines,
         };
         Self { way, ascii: talk.ascii, json: talk.json, stdout_taken: false, lost: Arc::default() }
     }
@@ -64,13 +64,13 @@ impl ProgressDisplay {
 
     /// Tells whether progress is shown at all.
     pub(super) fn is_talking(&self) -> bool {
-        !matches!(self.way, Way::Nothing)
+        !matches!(self.way, DisplayMode::Nothing)
     }
 
     /// Shows one transfer until it ends. Cancel-safe: a dropped bar is removed from the terminal.
     pub(super) async fn follow(&self, mut news: watch::Receiver<TransferSnapshot>) {
         match &self.way {
-            Way::Bars(bars) => {
+            DisplayMode::Bars(bars) => {
                 let bar = bars.add(ProgressBar::no_length());
                 bar.set_style(style(self.ascii));
                 let mut before = TransferSnapshot::default();
@@ -84,8 +84,8 @@ impl ProgressDisplay {
                 }
                 bar.finish_and_clear();
             }
-            Way::Lines => self.lines(news).await,
-            Way::Nothing => {}
+            DisplayMode::Lines => self.lines(news).await,
+            DisplayMode::Nothing => {}
         }
     }
 
@@ -124,9 +124,9 @@ impl ProgressDisplay {
     pub(super) fn done(&self, snapshot: &TransferSnapshot) {
         let line = final_line(snapshot);
         match &self.way {
-            Way::Nothing => {}
+            DisplayMode::Nothing => {}
             _ if self.json => self.err(&line),
-            Way::Bars(_) | Way::Lines => self.out(&line),
+            DisplayMode::Bars(_) | DisplayMode::Lines => self.out(&line),
         }
     }
 
@@ -147,9 +147,9 @@ impl ProgressDisplay {
     /// Prints a part of the result on stdout, unless that carries the JSON document or `-q` was given.
     pub(super) fn note(&self, line: &str) {
         match &self.way {
-            Way::Nothing => {}
+            DisplayMode::Nothing => {}
             _ if self.json => {}
-            Way::Bars(_) | Way::Lines => self.out(line),
+            DisplayMode::Bars(_) | DisplayMode::Lines => self.out(line),
         }
     }
 
@@ -169,8 +169,8 @@ impl ProgressDisplay {
             return self.err(line);
         }
         let said = match &self.way {
-            Way::Bars(bars) => bars.suspend(|| console::out(line)),
-            Way::Lines | Way::Nothing => console::out(line),
+            DisplayMode::Bars(bars) => bars.suspend(|| console::out(line)),
+            DisplayMode::Lines | DisplayMode::Nothing => console::out(line),
         };
         if let Err(error) = said {
             // Only the first is reported: the others have the same cause.
@@ -181,8 +181,8 @@ impl ProgressDisplay {
     /// Prints a line to stderr, above the bars if there are any.
     pub(super) fn err(&self, line: &str) {
         match &self.way {
-            Way::Bars(bars) => bars.suspend(|| err_now(line)),
-            Way::Lines | Way::Nothing => console::err(line),
+            DisplayMode::Bars(bars) => bars.suspend(|| err_now(line)),
+            DisplayMode::Lines | DisplayMode::Nothing => console::err(line),
         }
     }
 }
@@ -230,7 +230,7 @@ fn final_line(snapshot: &TransferSnapshot) -> String {
         "{}: {} bytes in {}, {}, {proof}, {place} {}",
         snapshot.name,
         snapshot.size.unwrap_or_default(),
-        Span(snapshot.elapsed),
+        HumanDuration(snapshot.elapsed),
         Rate(snapshot.rate),
         snapshot.path
     )

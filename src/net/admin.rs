@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use super::access::{UNKNOWN_NAME, host_allowed};
 use super::http_client::{BUFFER, CHAIN_ROUTE, CHAIN_TRANSFER};
 use super::node::Node;
-use super::node::listings::Place;
+use super::node::listings::ListingSlot;
 use super::os::caught::{Panicked, caught};
 use super::os::socket::drain;
 use crate::route::{Hop, HostPort};
@@ -36,12 +36,12 @@ use crate::text::SafeText;
 use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
 use crate::wire::{Reason, TransferId};
 use pages::HEALTH;
-use reply::{PageBody, from_problem, here, reads, wrong_method};
-use stream::PageStream;
+use reply::{EndpointBody, from_problem, here, reads, wrong_method};
+use stream::EndpointStream;
 
 /// Who asks for a page, as far as the connection says.
 #[derive(Clone, Debug)]
-pub(crate) struct Reader {
+pub(crate) struct Requester {
     /// Where from.
     pub address: SocketAddr,
     /// Why its user may read nothing but that this node lives.
@@ -52,7 +52,7 @@ pub(crate) struct Reader {
 ///
 /// A reader may close its sending half once it has asked. Only a stream of events ends there: between two events
 /// nothing else shows that its reader has left.
-pub(crate) async fn serve<S>(node: &Arc<Node>, stream: S, head: Vec<u8>, reader: Reader)
+pub(crate) async fn serve<S>(node: &Arc<Node>, stream: S, head: Vec<u8>, reader: Requester)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -64,7 +64,7 @@ where
         async move {
             let answered = caught(Box::pin(logged(&node, request, &reader))).await;
             let mut reply = answered.unwrap_or_else(|Panicked| here(&node, Reason::Internal, ""));
-            *held.lock().unwrap_or_else(PoisonError::into_inner) = reply.extensions_mut().remove::<Arc<Place>>();
+            *held.lock().unwrap_or_else(PoisonError::into_inner) = reply.extensions_mut().remove::<Arc<ListingSlot>>();
             Ok::<_, Infallible>(reply)
         }
     });
@@ -72,7 +72,7 @@ where
     server.keep_alive(false).max_buf_size(BUFFER).max_headers(64);
     server.timer(TokioTimer::new()).header_read_timeout(limits.head);
     server.half_close(!asks_for_events(&head));
-    let stream = TokioIo::new(PageStream::new(stream, head, limits.stall));
+    let stream = TokioIo::new(EndpointStream::new(stream, head, limits.stall));
     if let Ok(parts) = server.serve_connection(stream, service).without_shutdown().await {
         let mut stream = parts.io.into_inner();
         if matches!(timeout(limits.linger, stream.shutdown()).await, Ok(Ok(()))) {
@@ -88,7 +88,7 @@ fn asks_for_events(head: &[u8]) -> bool {
 }
 
 /// Answers, and logs what was asked where everything is: the path without its query, which may hold a secret.
-async fn logged(node: &Arc<Node>, request: Request<Incoming>, reader: &Reader) -> Response<PageBody> {
+async fn logged(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester) -> Response<EndpointBody> {
     let asked = tracing::enabled!(tracing::Level::TRACE)
         .then(|| format!("method={} path={:?}", request.method(), SafeText::new(request.uri().path()).as_str()));
     let reply = answer(node, request, reader).await;
@@ -98,7 +98,7 @@ async fn logged(node: &Arc<Node>, request: Request<Incoming>, reader: &Reader) -
     reply
 }
 
-async fn answer(node: &Arc<Node>, request: Request<Incoming>, reader: &Reader) -> Response<PageBody> {
+async fn answer(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester) -> Response<EndpointBody> {
     let headers = request.headers();
     let host = match called(&request) {
         Ok(host) => host,
@@ -122,11 +122,11 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, reader: &Reader) -
         Ok(_) if id.is_some_and(|id| node.registry.is_pending(id)) => {
             here(node, Reason::Loop, "this request is on its way through this node already")
         }
-        Ok(route) if route.is_empty() => match control::Verb::find(request.uri().path()) {
+        Ok(route) if route.is_empty() => match control::ControlRequest::find(request.uri().path()) {
             Some(verb) => control::answer(node, &verb, request).await,
             None => pages::answer(node, &request, reader.address).await,
         },
-        Ok(_) if !reads(request.method()) && control::Verb::find(request.uri().path()).is_some() => {
+        Ok(_) if !reads(request.method()) && control::ControlRequest::find(request.uri().path()).is_some() => {
             here(node, Reason::Policy, "control is never relayed")
         }
         Ok(_) if !reads(request.method()) => wrong_method("GET, HEAD", "pages are read with GET or HEAD"),

@@ -9,14 +9,14 @@ use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 
-use super::http_client::{Asked, ask, hops_of, is_problem, page_request, short_body};
+use super::http_client::{PendingReply, ask, hops_of, is_problem, page_request, short_body};
 use super::upstream::connect::connect;
 use crate::faults::{FaultChange, Faults};
 use crate::route::{FileName, HostPort, Route};
 use crate::secret::Secret;
 use crate::snapshot::Listing;
 use crate::wire::http::encode_name;
-use crate::wire::{Action, Problem, Reason, problem};
+use crate::wire::{FailedAction, Problem, Reason, problem};
 
 /// How long connecting may take, and then each of the answer's two halves: head and body.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -35,8 +35,9 @@ const LONG: usize = 4 << 20;
 /// faults.
 pub async fn set_fault(node: &HostPort, token: &Secret, change: FaultChange) -> Result<Faults, Problem> {
     let answer = tell(node, token, "/v1/faults", change.to_json()).await?;
-    serde_json::from_slice(&answer)
-        .map_err(|_| Problem::next(Reason::Nonsense, Action::Reply, node, "it does not say how its faults stand", 0.0))
+    serde_json::from_slice(&answer).map_err(|_| {
+        Problem::next(Reason::Nonsense, FailedAction::Reply, node, "it does not say how its faults stand", 0.0)
+    })
 }
 
 /// Closes one connection of a node.
@@ -65,7 +66,7 @@ pub async fn drain(node: &HostPort, token: &Secret) -> Result<(), Problem> {
 pub async fn list(route: &Route, folder: Option<&FileName>, token: Option<&Secret>) -> Result<Listing, Problem> {
     let hops = route.hops();
     let (first, behind) = (&hops[0].address, &hops[1..]);
-    let fail = |reason, detail: &str| Problem::next(reason, Action::Reply, first, detail, 0.0);
+    let fail = |reason, detail: &str| Problem::next(reason, FailedAction::Reply, first, detail, 0.0);
     let path = match folder {
         None => "/files/".to_owned(),
         Some(folder) => format!("/files/{}/", encode_name(folder).to_string().trim_end_matches('/')),
@@ -89,16 +90,16 @@ async fn tell(node: &HostPort, token: &Secret, path: &str, body: Vec<u8>) -> Res
     let request = Request::post(path).header(HOST, node.to_string()).header(CONNECTION, "close");
     let request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal())).body(Full::from(body));
     let request =
-        request.map_err(|error| Problem::here(Reason::Malformed, Action::Request, node, error.to_string()))?;
+        request.map_err(|error| Problem::here(Reason::Malformed, FailedAction::Request, node, error.to_string()))?;
     body_of(ask(connected.stream, node, request, ANSWER).await?, node, SHORT).await
 }
 
 /// The body of a success; anything else is a problem, with the hops counted from here.
-async fn body_of(asked: Asked, from: &HostPort, most: usize) -> Result<Bytes, Problem> {
-    let Asked { reply, driver: _driver } = asked;
+async fn body_of(asked: PendingReply, from: &HostPort, most: usize) -> Result<Bytes, Problem> {
+    let PendingReply { reply, driver: _driver } = asked;
     let (status, problem) = (reply.status(), is_problem(reply.headers()));
     let most = if status.is_success() { most } else { problem::MAX_BODY };
-    let fail = |reason, detail: &str| Problem::next(reason, Action::Reply, from, detail, 0.0);
+    let fail = |reason, detail: &str| Problem::next(reason, FailedAction::Reply, from, detail, 0.0);
     let body = short_body(reply.into_body(), most, ANSWER).await;
     let body = body.ok_or_else(|| fail(Reason::Closed, "its answer was late, too long or cut off"))?;
     if status.is_success() {

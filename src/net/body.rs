@@ -14,7 +14,7 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 
 use super::os::socket::Socket;
-use copy::{Early, Pace, PumpError, pump};
+use copy::{CopyError, CopyOptions, EarlyInput, pump};
 use sockbuf::Incoming;
 use splice::Pipes;
 
@@ -63,10 +63,10 @@ pub async fn send<S: Source>(
     source: &mut S,
     reader: &mut Socket,
     length: u64,
-    pace: Pace<'_>,
-    mut early: Early<'_>,
+    pace: CopyOptions<'_>,
+    mut early: EarlyInput<'_>,
     pipes: &Arc<Pipes>,
-) -> Result<(), PumpError> {
+) -> Result<(), CopyError> {
     let left = length - send_head(head, source, reader, length, pace).await?;
     if left == 0 {
         return Ok(());
@@ -80,10 +80,10 @@ async fn send_rest<S: Source>(
     source: &mut S,
     reader: &mut Socket,
     length: u64,
-    pace: Pace<'_>,
-    early: &mut Early<'_>,
+    pace: CopyOptions<'_>,
+    early: &mut EarlyInput<'_>,
     pipes: &Arc<Pipes>,
-) -> Result<(), PumpError> {
+) -> Result<(), CopyError> {
     let mut left = length;
     while left > 0 {
         left -= if pace.faults.disturb_bodies() {
@@ -103,10 +103,10 @@ async fn freely<S: Source>(
     source: &mut S,
     reader: &mut Socket,
     length: u64,
-    pace: Pace<'_>,
-    early: &mut Early<'_>,
+    pace: CopyOptions<'_>,
+    early: &mut EarlyInput<'_>,
     pipes: &Arc<Pipes>,
-) -> Result<u64, PumpError> {
+) -> Result<u64, CopyError> {
     let first = length.min(COPIED_FIRST);
     let mut moved = pump(source, reader, first, pace, early).await?;
     let rest = length - first;
@@ -141,14 +141,14 @@ async fn send_head<S: Source>(
     source: &mut S,
     reader: &mut Socket,
     length: u64,
-    pace: Pace<'_>,
-) -> Result<u64, PumpError> {
+    pace: CopyOptions<'_>,
+) -> Result<u64, CopyError> {
     let mut most = usize::try_from(length).unwrap_or(WITH_HEAD).min(WITH_HEAD);
     // The faults want every byte of a body before it leaves; the pump asks them.
     if head.is_empty() || pace.faults.disturb_bodies() {
         most = 0;
     }
-    let ahead = source.ahead(most).map_err(PumpError::Source)?;
+    let ahead = source.ahead(most).map_err(CopyError::Source)?;
     let with = ahead.len() as u64;
     pace.meter.took(with);
     pace.write(reader, &head, ahead).await?;

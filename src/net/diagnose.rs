@@ -14,7 +14,7 @@ use super::supervisor::is_near;
 use super::upstream::connect::connect;
 use crate::limits::Limits;
 use crate::route::{Hop, Protocol, Route};
-use crate::snapshot::TransferAccount;
+use crate::snapshot::TransferRecord;
 use crate::wire::{Problem, Reason, TransferId};
 
 pub(crate) use blame::{Blame, blame, suspect};
@@ -26,9 +26,9 @@ const LARGEST: usize = 64 * 1024;
 
 /// What became of the question to one hop.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Finding {
+pub(crate) enum ProbeResult {
     /// What it knows.
-    Account(Box<TransferAccount>),
+    Account(Box<TransferRecord>),
     /// It is a node, and knows of no such transfer: it was started since.
     Forgot,
     /// Nobody listens at its address.
@@ -54,10 +54,10 @@ pub(crate) fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
 /// What every hop of a route knows of a transfer, hop 1 first, all asked at once.
 ///
 /// Only the first `reach` hops are asked: the others are behind a link that carries no such question.
-pub(crate) async fn accounts(route: &Route, reach: usize, id: TransferId) -> Vec<Option<TransferAccount>> {
+pub(crate) async fn accounts(route: &Route, reach: usize, id: TransferId) -> Vec<Option<TransferRecord>> {
     let mut accounts = vec![None; route.hops().len()];
     for (account, finding) in accounts.iter_mut().zip(findings(route, reach, id, LIMIT).await) {
-        if let Finding::Account(found) = finding {
+        if let ProbeResult::Account(found) = finding {
             *account = Some(*found);
         }
     }
@@ -66,14 +66,14 @@ pub(crate) async fn accounts(route: &Route, reach: usize, id: TransferId) -> Vec
 
 /// What the first `reach` hops of a route answer within a time limit, hop 1 first, all asked at once: through the hops
 /// before it, and directly where that can be done.
-pub(crate) async fn findings(route: &Route, reach: usize, id: TransferId, limit: Duration) -> Vec<Finding> {
+pub(crate) async fn findings(route: &Route, reach: usize, id: TransferId, limit: Duration) -> Vec<ProbeResult> {
     let count = reach.min(route.hops().len());
     let mut asking = JoinSet::new();
     for at in 0..count {
         let route = route.clone();
         asking.spawn(async move { (at, finding(route.hops(), at, id, limit).await) });
     }
-    let mut findings = vec![Finding::Unknown; count];
+    let mut findings = vec![ProbeResult::Unknown; count];
     while let Some(answered) = asking.join_next().await {
         if let Ok((at, finding)) = answered {
             findings[at] = finding;
@@ -83,15 +83,15 @@ pub(crate) async fn findings(route: &Route, reach: usize, id: TransferId, limit:
 }
 
 /// What one hop answers; whichever way leads to an account.
-async fn finding(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> Finding {
+async fn finding(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> ProbeResult {
     // The id is the right to read, so no token goes anywhere.
     let path = format!("/v1/transfers/{id}");
-    let through = async { within(limit, read(&hops[0], &hops[1..=at], &path)).await.unwrap_or(Finding::Silent) };
+    let through = async { within(limit, read(&hops[0], &hops[1..=at], &path)).await.unwrap_or(ProbeResult::Silent) };
     let direct = async {
         if at == 0 || !is_near(hops, at) {
-            return Finding::Unknown;
+            return ProbeResult::Unknown;
         }
-        within(limit, read(&hops[at], &[], &path)).await.unwrap_or(Finding::Silent)
+        within(limit, read(&hops[at], &[], &path)).await.unwrap_or(ProbeResult::Silent)
     };
     tokio::pin!(through, direct);
     let (mut one, mut other) = (None, None);
@@ -101,7 +101,7 @@ async fn finding(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> Fi
             found = &mut through, if one.is_none() => one.insert(found),
             found = &mut direct, if other.is_none() => other.insert(found),
         };
-        if matches!(found, Finding::Account(_)) {
+        if matches!(found, ProbeResult::Account(_)) {
             return found.clone();
         }
         if let (Some(one), Some(other)) = (&one, &other) {
@@ -111,7 +111,7 @@ async fn finding(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> Fi
     }
 }
 
-impl Finding {
+impl ProbeResult {
     fn weight(&self) -> u8 {
         match self {
             Self::Account(_) => 4,
@@ -135,27 +135,28 @@ impl Finding {
 }
 
 /// Asks a hop behind others for a page of its own; as long as whoever calls this waits.
-async fn read(first: &Hop, behind: &[Hop], path: &str) -> Finding {
+async fn read(first: &Hop, behind: &[Hop], path: &str) -> ProbeResult {
     let (hop, time) = (behind.len() + 1, Limits::default().setup);
     let connected = match connect(&first.address, time, &|_| Ok(()), b"", None).await {
         Ok(connected) => connected,
-        Err(problem) => return Finding::of(&problem, hop),
+        Err(problem) => return ProbeResult::of(&problem, hop),
     };
-    let Ok(request) = page_request(&first.address, behind, path, None, time) else { return Finding::Unknown };
+    let Ok(request) = page_request(&first.address, behind, path, None, time) else { return ProbeResult::Unknown };
     let asked = match ask(connected.stream, &first.address, request, time).await {
         Ok(asked) => asked,
-        Err(problem) => return Finding::of(&problem, hop),
+        Err(problem) => return ProbeResult::of(&problem, hop),
     };
     let head = asked.reply.headers();
     let (whole, problem) = (hops_of(head) as usize == behind.len(), is_problem(head));
     let found = asked.reply.status() == StatusCode::OK && whole;
     if !found && !problem {
-        return Finding::Unknown;
+        return ProbeResult::Unknown;
     }
-    let Some(body) = short_body(asked.reply.into_body(), LARGEST, time).await else { return Finding::Unknown };
+    let Some(body) = short_body(asked.reply.into_body(), LARGEST, time).await else { return ProbeResult::Unknown };
     if found {
-        return serde_json::from_slice(&body).map_or(Finding::Unknown, |account| Finding::Account(Box::new(account)));
+        return serde_json::from_slice(&body)
+            .map_or(ProbeResult::Unknown, |account| ProbeResult::Account(Box::new(account)));
     }
     // It counts itself as 0.
-    Problem::from_json(&body).map_or(Finding::Unknown, |problem| Finding::of(&problem.passed_on(), hop))
+    Problem::from_json(&body).map_or(ProbeResult::Unknown, |problem| ProbeResult::of(&problem.passed_on(), hop))
 }

@@ -8,12 +8,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::faults::{FaultChange, Faults};
-use crate::meter::Bucket;
+use crate::meter::TokenBucket;
 
 /// What is turned at this node, for all its connections.
 #[derive(Debug, Default)]
 pub struct LiveFaults {
-    state: watch::Sender<State>,
+    state: watch::Sender<FaultState>,
     /// Copies of two answers, for those who ask at every piece of a body and at every request.
     any: AtomicBool,
     disturb_bodies: AtomicBool,
@@ -21,11 +21,11 @@ pub struct LiveFaults {
 
 /// The faults at one moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct State {
+pub(super) struct FaultState {
     /// How they stand.
     pub(super) faults: Faults,
     /// What the cap lets through, to all bodies together; made anew when the cap is turned.
-    pub(super) bucket: Option<Arc<Mutex<Bucket>>>,
+    pub(super) bucket: Option<Arc<Mutex<TokenBucket>>>,
 }
 
 impl LiveFaults {
@@ -52,12 +52,12 @@ impl LiveFaults {
     }
 
     /// Follows how they stand.
-    pub(super) fn subscribe(&self) -> watch::Receiver<State> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<FaultState> {
         self.state.subscribe()
     }
 
     #[cfg(test)]
-    pub(super) fn bucket(&self) -> Option<Arc<Mutex<Bucket>>> {
+    pub(super) fn bucket(&self) -> Option<Arc<Mutex<TokenBucket>>> {
         self.state.borrow().bucket.clone()
     }
 
@@ -74,7 +74,7 @@ impl LiveFaults {
     fn set(&self, faults: Faults) {
         self.state.send_modify(|state| {
             if state.faults.limit != faults.limit {
-                state.bucket = faults.limit.map(|rate| Arc::new(Mutex::new(Bucket::new(rate))));
+                state.bucket = faults.limit.map(|rate| Arc::new(Mutex::new(TokenBucket::new(rate))));
             }
             state.faults = faults;
         });

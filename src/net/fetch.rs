@@ -76,28 +76,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::os::machine::Machine;
 use super::upstream::Upstream;
-use super::upstream::protocols::Links;
-use crate::error::{Error, Kept};
+use super::upstream::protocols::ProtocolCache;
+use crate::error::{Error, KeptBytes};
 use crate::limits::Limits;
 use crate::route::Protocol;
 use crate::snapshot::TransferSnapshot;
 
-use attempt::{Ended, attempt};
-use claim::{Claimed, claim};
+use attempt::{AttemptResult, attempt};
+use claim::{EarlierClaim, claim};
 use job::blocking;
-use partial::Begun;
-use retry::Patience;
-use target::Place;
+use partial::ResumeCandidate;
+use retry::RetryPolicy;
+use target::TargetPath;
 use tracker::{Tracker, wait};
 
 pub use check::{Checked, check};
 pub use job::{FetchJob, Fetched};
 pub use output::Output;
-pub use rate_limit::Cap;
+pub use rate_limit::RateLimit;
 
 /// A client's way to the first hop: it may connect to whatever a person names. `protocol` is for hops that are not
 /// marked.
-pub fn client(links: Arc<Links>, limits: Limits, protocol: Option<Protocol>) -> Upstream {
+pub fn client(links: Arc<ProtocolCache>, limits: Limits, protocol: Option<Protocol>) -> Upstream {
     Upstream::new(links, limits, Arc::new(|_, _| Ok(())), protocol)
 }
 
@@ -140,25 +140,25 @@ async fn run(
     if let Some(output) = Output::of(&job.output) {
         return Box::pin(stream::run(upstream, job, output, tracker, stop)).await;
     }
-    let place = Arc::new(Place::of(&job.output, &job.route.file)?);
+    let place = Arc::new(TargetPath::of(&job.output, &job.route.file)?);
     tracker.path(&place.path());
-    let (mut first, mut patience) = (0, Patience::new(job.retries));
+    let (mut first, mut patience) = (0, RetryPolicy::new(job.retries));
     let mut begun = match begin(upstream, job, &place, &mut first, tracker, stop).await? {
-        Begin::Present(fetched) => return Ok(*fetched),
-        Begin::From(begun) => begun,
+        AttemptStart::Present(fetched) => return Ok(*fetched),
+        AttemptStart::From(begun) => begun,
     };
     let mut furthest = begun.as_ref().map_or(0, |begun| begun.offset);
     loop {
         tracker.attempt(job.id);
         let error = match attempt(upstream, job, &place, (&mut begun, first), tracker, stop).await {
-            Ok(Ended::There(fetched)) => return Ok(*fetched),
-            Ok(Ended::Busy) => {
+            Ok(AttemptResult::There(fetched)) => return Ok(*fetched),
+            Ok(AttemptResult::Busy) => {
                 // The answer would be out of date by the time it is our turn.
                 upstream.close();
                 job.id = job.machine.transfer_id();
                 begun = match begin(upstream, job, &place, &mut first, tracker, stop).await? {
-                    Begin::Present(fetched) => return Ok(*fetched),
-                    Begin::From(begun) => begun,
+                    AttemptStart::Present(fetched) => return Ok(*fetched),
+                    AttemptStart::From(begun) => begun,
                 };
                 continue;
             }
@@ -176,7 +176,7 @@ async fn run(
         let Some(pause) = pause else { return Err(leave(job.machine, begun, error).await) };
         tracker.retrying(&error);
         if !wait(pause, tracker, stop).await {
-            return Err(leave(job.machine, begun, Error::Interrupted { kept: Kept::default() }).await);
+            return Err(leave(job.machine, begun, Error::Interrupted { kept: KeptBytes::default() }).await);
         }
         // A hop may still hold the connection of the try before, and would take the same id for a loop.
         job.id = job.machine.transfer_id();
@@ -185,22 +185,22 @@ async fn run(
 
 /// What there is before a try.
 #[expect(clippy::large_enum_variant, reason = "it is made once a fetch and taken apart at once")]
-enum Begin {
+enum AttemptStart {
     /// The file itself.
     Present(Box<Fetched>),
     /// What an earlier run left of it, or nothing.
-    From(Option<Begun>),
+    From(Option<ResumeCandidate>),
 }
 
 /// Looks for the file itself, and for what an earlier run left of it; once more after another fetch was waited for.
 async fn begin(
     upstream: &mut Upstream,
     job: &FetchJob,
-    place: &Arc<Place>,
+    place: &Arc<TargetPath>,
     first: &mut usize,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
-) -> Result<Begin, Error> {
+) -> Result<AttemptStart, Error> {
     loop {
         if let Some(there) = place.existing()?
             && job.reuse
@@ -208,23 +208,23 @@ async fn begin(
             && let Some(fetched) =
                 Box::pin(present::up_to_date(upstream, job, (place, there.size), tracker, stop)).await?
         {
-            return Ok(Begin::Present(Box::new(fetched)));
+            return Ok(AttemptStart::Present(Box::new(fetched)));
         }
         // Boxed for the same reason.
-        if let Claimed::Begun(begun) = Box::pin(claim(job, place, first, tracker, stop)).await? {
-            return Ok(Begin::From(begun));
+        if let EarlierClaim::ResumeCandidate(begun) = Box::pin(claim(job, place, first, tracker, stop)).await? {
+            return Ok(AttemptStart::From(begun));
         }
     }
 }
 
 /// What had arrived when the partial file was taken away, saved under a new name; where that fails, it is gone.
-async fn restored(machine: Machine, begun: Option<Begun>) -> Option<Begun> {
+async fn restored(machine: Machine, begun: Option<ResumeCandidate>) -> Option<ResumeCandidate> {
     let begun = begun?;
     blocking(machine, move || begun.restore()).await.ok()
 }
 
 /// The error of a transfer that is over, with the place where what arrived is kept for a later one.
-async fn leave(machine: Machine, begun: Option<Begun>, error: Error) -> Error {
+async fn leave(machine: Machine, begun: Option<ResumeCandidate>, error: Error) -> Error {
     let Some(begun) = begun else { return error };
     match blocking(machine, move || Ok(begun.leave())).await {
         Ok(kept) => error.keeping(kept),

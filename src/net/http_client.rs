@@ -18,7 +18,7 @@ use super::os::deadline::within;
 use crate::route::{Hop, HostPort};
 use crate::secret::Secret;
 use crate::wire::http::{MAX_HEAD, parse_number};
-use crate::wire::{Action, Problem, Reason, problem};
+use crate::wire::{FailedAction, Problem, Reason, problem};
 
 /// The route still to come.
 pub(super) const CHAIN_ROUTE: HeaderName = HeaderName::from_static("chain-route");
@@ -34,7 +34,7 @@ pub(super) const BUFFER: usize = 16 * 1024;
 
 /// A reply whose body is still to be read, and the task that reads it; dropping it closes the connection.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct PendingReply {
     /// The reply.
     pub(super) reply: Response<Incoming>,
     /// Drives the connection for as long as it is kept.
@@ -47,12 +47,12 @@ pub(super) async fn ask<B>(
     to: &HostPort,
     request: Request<B>,
     limit: Duration,
-) -> Result<Asked, Problem>
+) -> Result<PendingReply, Problem>
 where
     B: Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
 {
     let began = Instant::now();
-    let fail = |reason, detail: String| Problem::next(reason, Action::Reply, to, detail, ms_since(began));
+    let fail = |reason, detail: String| Problem::next(reason, FailedAction::Reply, to, detail, ms_since(began));
     let asked = async {
         let mut client = http1::Builder::new();
         client.max_buf_size(BUFFER).max_headers(64).max_header_size(MAX_HEAD);
@@ -61,7 +61,7 @@ where
             // An error ends the body too, and there it is reported.
             let _ = connection.await;
         }));
-        sender.send_request(request).await.map(|reply| Asked { reply, driver })
+        sender.send_request(request).await.map(|reply| PendingReply { reply, driver })
     };
     match within(limit, asked).await {
         Err(_) => Err(fail(Reason::TimedOut, String::new())),

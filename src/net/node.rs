@@ -23,21 +23,21 @@ use self::root::Root;
 use crate::allow_list::Purpose;
 use crate::faults::Faults;
 use crate::limits::Limits;
-use crate::meter::{WINDOW_US, Window};
+use crate::meter::{SlidingWindow, WINDOW_US};
 use crate::net::access::{Access, LocalPeers};
 use crate::net::body::splice::Pipes;
 use crate::net::faults::LiveFaults;
 use crate::net::os::clock::Clock;
 use crate::net::os::machine::Machine;
 use crate::net::os::random;
-use crate::net::os::starvation::Pulse;
+use crate::net::os::starvation::SchedDelayProbe;
 use crate::net::upstream::Upstream;
 use crate::net::upstream::policy::Policy;
-use crate::net::upstream::protocols::Links;
+use crate::net::upstream::protocols::ProtocolCache;
 use crate::net::upstream::resolve::Resolver;
 use crate::options::LocalUsers;
 use crate::route::Protocol;
-use crate::snapshot::{Flow, Load, NodeSnapshot, TransferAccount};
+use crate::snapshot::{Flow, Load, NodeSnapshot, TransferRecord};
 use crate::verdict::{Alone, Stage};
 use crate::wire::{Request, TransferId};
 
@@ -109,9 +109,9 @@ pub struct Node {
     drain: OnceLock<Drain>,
     /// Cancelled when a draining node has nothing left but readers of its events.
     finished: CancellationToken,
-    recent: Mutex<Window<Flow>>,
+    recent: Mutex<SlidingWindow<Flow>>,
     /// Beats while somebody holds it, and what it has counted so far, in µs.
-    pulse: Mutex<Weak<Pulse>>,
+    pulse: Mutex<Weak<SchedDelayProbe>>,
     sched_delay_us: Arc<AtomicU64>,
     id: String,
 }
@@ -124,7 +124,7 @@ impl Node {
         Arc::new(Self {
             faults: LiveFaults::new(config.faults),
             upstream: Upstream::new(
-                Arc::new(Links::new(config.resolver.clone())),
+                Arc::new(ProtocolCache::new(config.resolver.clone())),
                 config.limits,
                 judge,
                 config.protocol,
@@ -212,11 +212,11 @@ impl Node {
     }
 
     /// What this node knows of a transfer.
-    pub fn account(&self, id: TransferId) -> Option<TransferAccount> {
+    pub fn account(&self, id: TransferId) -> Option<TransferRecord> {
         let account = self.registry.account(id)?;
         // Faults can be turned while a body moves; those of one that is over are as they were.
         let faults = if account.ended { account.faults } else { self.faults.now() };
-        Some(TransferAccount { faults, load: (self.machine().load)(), ..account })
+        Some(TransferRecord { faults, load: (self.machine().load)(), ..account })
     }
 
     /// What limits its bodies by its own account, over the last second of those that moved.
@@ -243,11 +243,11 @@ impl Node {
     }
 
     /// How long this node is not running counts for as long as somebody holds this.
-    pub(crate) fn pulse(&self) -> Arc<Pulse> {
+    pub(crate) fn pulse(&self) -> Arc<SchedDelayProbe> {
         let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
         pulse.upgrade().unwrap_or_else(|| {
             let sched_delay_us = Arc::clone(&self.sched_delay_us);
-            let started = Arc::new(Pulse::start(self.machine(), move |us| {
+            let started = Arc::new(SchedDelayProbe::start(self.machine(), move |us| {
                 sched_delay_us.fetch_add(us, Relaxed);
             }));
             *pulse = Arc::downgrade(&started);

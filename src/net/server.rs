@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use self::accept::{Admitted, Door};
+use self::accept::{AcceptLoop, Admitted};
 use super::node::Node;
 use super::node::drain::Drain;
 use super::node::registry::{Slots, SlowBodies};
@@ -37,7 +37,7 @@ pub async fn run(node: Arc<Node>, listener: TcpListener, drain: Drain) {
     let drain = node.drain_by(drain).clone();
     prepare(&listener, &node.config.limits);
     let mut sessions = JoinSet::new();
-    let mut door = Door::new(Arc::clone(&node), listener);
+    let mut door = AcceptLoop::new(Arc::clone(&node), listener);
     let mut draining = pin!(drain.draining());
     let mut looking = false;
     let mut slow = SlowBodies::default();

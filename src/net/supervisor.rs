@@ -19,8 +19,8 @@ use crate::route::{Hop, Host, HostPort, Route};
 use crate::snapshot::{DownReason, HopLink};
 pub use child::STAY;
 use child::Spec;
-pub use line::Line;
-use orders::Keeper;
+pub use line::ChildLine;
+use orders::ChildTask;
 pub use orders::Order;
 pub use spawning::{ReadToken, Spawning};
 
@@ -43,14 +43,14 @@ pub struct Supervisor {
     hops: Vec<Hop>,
     spawning: Arc<Spawning>,
     links: watch::Sender<Vec<Option<HopLink>>>,
-    lines: mpsc::Sender<Line>,
+    lines: mpsc::Sender<ChildLine>,
     keepers: Vec<Option<mpsc::Sender<Order>>>,
     tasks: JoinSet<()>,
 }
 
 impl Supervisor {
     /// Starts nothing yet; the lines are what the nodes will write to their standard error.
-    pub fn new(route: &Route, spawning: Spawning) -> (Self, mpsc::Receiver<Line>) {
+    pub fn new(route: &Route, spawning: Spawning) -> (Self, mpsc::Receiver<ChildLine>) {
         let hops = route.hops().to_vec();
         let (lines, said) = mpsc::channel(LINES);
         let links = watch::Sender::new(vec![None; hops.len()]);
@@ -138,7 +138,7 @@ impl Supervisor {
         self.keepers[at] = Some(keeper);
         self.links.send_modify(|links| links[at] = Some(HopLink::Starting));
         let leave = self.spawning.drain + MOMENT;
-        let keeper = Keeper { spec, links: self.links.clone(), lines: self.lines.clone(), leave };
+        let keeper = ChildTask { spec, links: self.links.clone(), lines: self.lines.clone(), leave };
         self.tasks.spawn(keeper.run(orders));
     }
 }

@@ -20,48 +20,48 @@ use super::os::deadline::Deadline;
 use crate::allow_list::Purpose;
 use crate::limits::Limits;
 use crate::route::{Hop, HostPort, Protocol};
-use crate::wire::{Action, Leg, Problem, Progress, Reason, Reply, legacy};
+use crate::wire::{DigestProgress, FailedAction, Leg, Problem, Reason, Reply, legacy};
 use connect::{Connected, connect_with};
-pub use link::Body;
-use link::Link;
+pub use link::UpstreamBody;
+use link::UpstreamConn;
 use policy::Refused;
-use preconnect::Spares;
-use protocols::Links;
+use preconnect::Preconnections;
+use protocols::ProtocolCache;
 
 /// Has the last word on an address that is about to be asked for something.
-pub type Judge = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), Refused> + Send + Sync>;
+pub type ConnectFilter = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), Refused> + Send + Sync>;
 
 /// One side's way to the next hop; holds the connection that is kept for the next request.
 ///
 /// A relay has one for each connection it accepted, a client one for each chain: nothing is shared, so no request can
 /// reach another client's answer.
 pub struct Upstream {
-    links: Arc<Links>,
+    links: Arc<ProtocolCache>,
     limits: Limits,
-    judge: Judge,
+    judge: ConnectFilter,
     protocol: Option<Protocol>,
-    link: Option<Link>,
+    link: Option<UpstreamConn>,
     /// A node that answered, and where, on a connection that could not be kept.
     met: Option<(HostPort, SocketAddr)>,
 }
 
 /// How far a question is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum ExchangeStage {
     /// The next hop is being resolved or connected to.
     Connecting,
     /// It has the question.
     Waiting,
     /// It said `102`, still at work, and perhaps how far that is; a relay says so too.
-    Working(Option<Progress>),
+    Working(Option<DigestProgress>),
 }
 
 /// Is told how far a question is.
-pub type Told<'a> = &'a (dyn Fn(Stage) + Send + Sync);
+pub type OnStage<'a> = &'a (dyn Fn(ExchangeStage) + Send + Sync);
 
 /// The next hop's answer; its body, if there is one, is read through [`Upstream::body`].
 #[derive(Debug)]
-pub struct Answer {
+pub struct UpstreamReply {
     /// The head.
     pub reply: Box<Reply>,
     /// What it took, from the question to this.
@@ -80,7 +80,7 @@ impl std::fmt::Debug for Upstream {
 
 impl Upstream {
     /// No connection yet. `protocol` is for hops that are not marked with one; `None` finds out.
-    pub fn new(links: Arc<Links>, limits: Limits, judge: Judge, protocol: Option<Protocol>) -> Self {
+    pub fn new(links: Arc<ProtocolCache>, limits: Limits, judge: ConnectFilter, protocol: Option<Protocol>) -> Self {
         Self { links, limits, judge, protocol, link: None, met: None }
     }
 
@@ -91,7 +91,7 @@ impl Upstream {
     }
 
     /// The connections that were opened ahead, by this or by another like it.
-    pub fn spares(&self) -> &Spares {
+    pub fn spares(&self) -> &Preconnections {
         &self.links.spares
     }
 
@@ -112,8 +112,8 @@ impl Upstream {
     }
 
     /// The body; `None` where no answer is open.
-    pub fn body(&mut self) -> Option<Body<'_>> {
-        self.link.as_mut().map(Body)
+    pub fn body(&mut self) -> Option<UpstreamBody<'_>> {
+        self.link.as_mut().map(UpstreamBody)
     }
 
     /// Reads body bytes; 0 is the end, which is too early unless all announced bytes have come.
@@ -161,17 +161,18 @@ impl Upstream {
         protocol: Protocol,
         deadline: &mut Deadline,
         first: &[u8],
-        told: Told<'_>,
-    ) -> Result<(Link, Leg, usize), Problem> {
-        told(Stage::Connecting);
+        told: OnStage<'_>,
+    ) -> Result<(UpstreamConn, Leg, usize), Problem> {
+        told(ExchangeStage::Connecting);
         let judge = |address| self.judges(hop, address);
         let limit = deadline.left().min(self.limits.connect);
         let connecting = connect_with(&self.links.resolver, &hop.address, limit, &judge, first, self.limits.sockbuf);
         // It keeps its own limit; where this program stops meanwhile, the deadline moves as well.
         let connected = deadline.bound(connecting).await;
-        let late = |_| Problem::next(Reason::TimedOut, Action::Connect, &hop.address, "", limit.as_secs_f64() * 1000.0);
+        let late =
+            |_| Problem::next(Reason::TimedOut, FailedAction::Connect, &hop.address, "", limit.as_secs_f64() * 1000.0);
         let Connected { stream, address, resolve_ms, connect_ms, said } = connected.map_err(late)??;
-        let link = Link::new(&hop.address, address, protocol, stream, connect_ms);
+        let link = UpstreamConn::new(&hop.address, address, protocol, stream, connect_ms);
         Ok((link, Leg { resolve_ms, connect_ms, wait_ms: 0.0 }, said))
     }
 

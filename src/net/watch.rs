@@ -40,9 +40,9 @@ pub struct Tokens {
 /// Keeps what is known of each hop up to date, until it is dropped.
 #[derive(Debug)]
 pub struct Watcher {
-    shared: Arc<Shared>,
+    shared: Arc<WatcherState>,
     /// In the order of their numbers: those of the route, then those attached besides.
-    watched: Vec<Watched>,
+    watched: Vec<WatchedHop>,
     spawned: Option<HopLinks>,
     spawned_token: Option<Secret>,
     seen: watch::Receiver<u64>,
@@ -51,7 +51,7 @@ pub struct Watcher {
 
 /// A hop and the task that follows it.
 #[derive(Debug)]
-struct Watched {
+struct WatchedHop {
     subject: Arc<Subject>,
     token: Option<Secret>,
     /// `None` once it is detached.
@@ -60,7 +60,7 @@ struct Watched {
 
 /// What the task that samples goes through.
 #[derive(Debug, Default)]
-struct Shared {
+struct WatcherState {
     subjects: Mutex<Vec<Arc<Subject>>>,
     generation: Arc<watch::Sender<u64>>,
 }
@@ -68,7 +68,7 @@ struct Shared {
 impl Watcher {
     /// Starts watching; `spawned` is how a supervisor's nodes do, where there is a supervisor.
     pub fn start(route: &Route, tokens: &Tokens, spawned: Option<&HopLinks>) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(WatcherState::default());
         let seen = shared.generation.subscribe();
         let mut tasks = JoinSet::new();
         tasks.spawn(sample(Arc::clone(&shared)));
@@ -141,7 +141,7 @@ impl Watcher {
     /// The hops as they are now.
     pub fn hops(&self) -> Vec<HopSnapshot> {
         let now = Instant::now();
-        let copy = |(index, watched): (usize, &Watched)| {
+        let copy = |(index, watched): (usize, &WatchedHop)| {
             let subject = &watched.subject;
             let origin = !subject.extra && subject.at + 1 == subject.way.len();
             let snapshot = subject.state().copy(index, subject.hop(), origin, now);
@@ -176,7 +176,7 @@ impl Watcher {
     fn watch(&mut self, way: Arc<[Hop]>, at: usize, extra: bool, token: Option<Secret>) {
         let subject = Arc::new(Subject::new(way, at, extra, Arc::clone(&self.shared.generation)));
         self.shared.subjects().push(Arc::clone(&subject));
-        self.watched.push(Watched { subject, token, task: None });
+        self.watched.push(WatchedHop { subject, token, task: None });
         self.follow(self.watched.len() - 1);
     }
 
@@ -190,14 +190,14 @@ impl Watcher {
     }
 }
 
-impl Shared {
+impl WatcherState {
     fn subjects(&self) -> MutexGuard<'_, Vec<Arc<Subject>>> {
         self.subjects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Writes histories at an even pace, whatever the pace of the reports.
-async fn sample(shared: Arc<Shared>) {
+async fn sample(shared: Arc<WatcherState>) {
     let mut ticks = interval(SAMPLE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -19,7 +19,7 @@ pub struct Listing {
     pub folder: SafeText,
     /// What is in it, sorted by name.
     #[serde(deserialize_with = "bounded::<MAX_ENTRIES, _, _>")]
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ListingEntry>,
     /// Names behind this page; some may turn out to be nothing that is served.
     pub omitted: u64,
     /// The name to ask for what is behind this page with, as `?after=`; in JSON percent-encoded, as it is written
@@ -36,7 +36,7 @@ pub struct Listing {
 
 /// One file or folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct ListingEntry {
     /// Its own name, to show.
     pub name: SafeText,
     /// The whole name to ask for; in JSON percent-encoded, as in a URL behind `/files/`.
@@ -66,7 +66,7 @@ impl Listing {
     }
 }
 
-impl Entry {
+impl ListingEntry {
     /// True if it is named as a visible file or folder right in this one.
     fn is_in(&self, folder: &[u8]) -> bool {
         let path = self.path.as_bytes();
@@ -104,8 +104,8 @@ mod tests {
 
     use super::*;
 
-    fn entry(name: &str, path: &[u8]) -> Entry {
-        Entry { name: name.into(), path: FileName::new(path).unwrap(), size: 1, is_folder: false }
+    fn entry(name: &str, path: &[u8]) -> ListingEntry {
+        ListingEntry { name: name.into(), path: FileName::new(path).unwrap(), size: 1, is_folder: false }
     }
 
     #[test]
@@ -148,9 +148,9 @@ mod tests {
             folder in proptest::option::of("[a-b./]{1,4}"),
             rows in vec(("[a-b./\u{1b}\u{202e}~ ]{0,5}", "[a-b./\u{1b}\u{202e}~ ]{1,9}", any::<bool>()), 0..20),
         ) {
-            let entries: Vec<Entry> = rows
+            let entries: Vec<ListingEntry> = rows
                 .into_iter()
-                .map(|(name, path, is_folder)| Entry { is_folder, ..entry(&name, path.as_bytes()) })
+                .map(|(name, path, is_folder)| ListingEntry { is_folder, ..entry(&name, path.as_bytes()) })
                 .collect();
             let folder = folder.map(|folder| FileName::new(folder.as_bytes()).unwrap());
             let count = entries.len() as u64;
@@ -171,11 +171,11 @@ mod tests {
     #[test]
     fn a_name_of_any_bytes_survives_json() {
         let path = FileName::new(b"dir/100% \xff?\x1b").unwrap();
-        let entry = Entry { name: SafeText::from_bytes(b"100% \xff?\x1b"), path, size: 7, is_folder: false };
+        let entry = ListingEntry { name: SafeText::from_bytes(b"100% \xff?\x1b"), path, size: 7, is_folder: false };
         let json = serde_json::to_string(&entry).unwrap();
         assert!(json.contains(r#""path":"dir/100%25%20%FF%3F%1B""#), "{json}");
-        assert_eq!(serde_json::from_str::<Entry>(&json).unwrap(), entry);
-        assert!(serde_json::from_str::<Entry>(&json.replace("%FF", "%0A")).is_err());
+        assert_eq!(serde_json::from_str::<ListingEntry>(&json).unwrap(), entry);
+        assert!(serde_json::from_str::<ListingEntry>(&json.replace("%FF", "%0A")).is_err());
         let page = Listing { next: Some(entry.path), ..Listing::default() };
         let json = serde_json::to_string(&page).unwrap();
         assert!(json.contains(r#""next":"dir/100%25%20%FF%3F%1B""#), "{json}");

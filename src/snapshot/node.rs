@@ -111,7 +111,7 @@ pub struct Load {
 /// When what happened to a body, in ms since its request was read, by the node's own clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Moments {
+pub struct Timestamps {
     /// The head of the reply, and with it the size, was there.
     pub head_ms: f64,
     /// The first byte of the body went out.
@@ -224,7 +224,7 @@ pub struct ConnSnapshot {
 /// What a node knows of one transfer, also after it ended: `/v1/transfers/ID`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct TransferAccount {
+pub struct TransferRecord {
     /// The file asked for.
     pub name: SafeText,
     /// What the node was for it.
@@ -265,13 +265,13 @@ pub struct TransferAccount {
     /// Its body has moved no byte for so long, in µs.
     pub idle_us: u64,
     /// When its head, its first byte and its last went out.
-    pub moments: Option<Moments>,
+    pub moments: Option<Timestamps>,
 }
 
 /// What a hop did for a transfer that is over: the part of its account that the screen shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Part {
+pub struct HopRecord {
     /// The status sent downstream; 0 before there was one.
     pub status: u16,
     /// What broke, if its body ended before it was whole.
@@ -280,10 +280,10 @@ pub struct Part {
     pub flow: Flow,
 }
 
-impl TransferAccount {
+impl TransferRecord {
     /// What the screen shows of it.
-    pub fn part(&self) -> Part {
-        Part { status: self.status, broke: self.broke, flow: self.flow }
+    pub fn part(&self) -> HopRecord {
+        HopRecord { status: self.status, broke: self.broke, flow: self.flow }
     }
 }
 

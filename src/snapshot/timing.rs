@@ -6,7 +6,7 @@ use crate::units::whole_us;
 
 /// One bar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Row {
+pub struct WaterfallRow {
     /// Who spent the time: a hop from 1, or 0 for this program.
     pub stage: usize,
     /// On what.
@@ -40,7 +40,7 @@ pub enum Step {
     LastByte,
 }
 
-impl Row {
+impl WaterfallRow {
     /// When it ended, in ms since the transfer began.
     pub fn end_ms(&self) -> f64 {
         self.offset_ms + self.length_ms

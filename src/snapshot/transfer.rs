@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::node::{Flow, Part};
-use super::timing::Row;
+use super::node::{Flow, HopRecord};
+use super::timing::WaterfallRow;
 use super::verdict::Verdict;
 use crate::route::Protocol;
 use crate::text::SafeText;
@@ -106,9 +106,9 @@ pub struct TransferSnapshot {
     /// What each relay spent on set-up, hop 1 first; this client's own leg before them.
     pub legs: Vec<Leg>,
     /// The set-up and the body as bars, from the same legs: ready to draw.
-    pub waterfall: Vec<Row>,
+    pub waterfall: Vec<WaterfallRow>,
     /// What each hop says that it did, hop 1 first, once it is over and the hop has answered.
-    pub parts: Vec<Option<Part>>,
+    pub parts: Vec<Option<HopRecord>>,
     /// How sure we are.
     pub integrity: Integrity,
     /// The origin's own digest, as `ALGO:HEX`, where it gave one.

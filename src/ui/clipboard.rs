@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 /// What stands between this program and the terminal, and must be told to pass the sequence on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Between {
+pub(crate) enum Multiplexer {
     /// Nothing.
     Nothing,
     /// tmux.
@@ -17,7 +17,7 @@ pub(crate) enum Between {
 /// GNU screen passes no longer piece than this at once.
 const PIECE: usize = 240;
 
-impl Between {
+impl Multiplexer {
     /// What this environment says.
     pub(crate) fn here() -> Self {
         match () {
@@ -29,13 +29,13 @@ impl Between {
 }
 
 /// The bytes that put this text on the clipboard.
-pub(crate) fn copy(text: &str, between: Between) -> Vec<u8> {
+pub(crate) fn copy(text: &str, between: Multiplexer) -> Vec<u8> {
     let sequence = format!("\x1b]52;c;{}\x07", STANDARD.encode(text));
     match between {
-        Between::Nothing => sequence.into_bytes(),
+        Multiplexer::Nothing => sequence.into_bytes(),
         // Inside, every escape is doubled.
-        Between::Tmux => format!("\x1bPtmux;{}\x1b\\", sequence.replace('\x1b', "\x1b\x1b")).into_bytes(),
-        Between::Screen => {
+        Multiplexer::Tmux => format!("\x1bPtmux;{}\x1b\\", sequence.replace('\x1b', "\x1b\x1b")).into_bytes(),
+        Multiplexer::Screen => {
             let pieces = sequence.as_bytes().chunks(PIECE);
             pieces.flat_map(|piece| [b"\x1bP".as_slice(), piece, b"\x1b\\"].concat()).collect()
         }
@@ -48,10 +48,10 @@ mod tests {
 
     #[test]
     fn whoever_is_between_is_told_to_pass_it_on() {
-        assert_eq!(copy("a\n", Between::Nothing), b"\x1b]52;c;YQo=\x07");
-        assert_eq!(copy("a\n", Between::Tmux), b"\x1bPtmux;\x1b\x1b]52;c;YQo=\x07\x1b\\");
-        assert_eq!(copy("a\n", Between::Screen), b"\x1bP\x1b]52;c;YQo=\x07\x1b\\");
-        let long = copy(&"x".repeat(600), Between::Screen);
+        assert_eq!(copy("a\n", Multiplexer::Nothing), b"\x1b]52;c;YQo=\x07");
+        assert_eq!(copy("a\n", Multiplexer::Tmux), b"\x1bPtmux;\x1b\x1b]52;c;YQo=\x07\x1b\\");
+        assert_eq!(copy("a\n", Multiplexer::Screen), b"\x1bP\x1b]52;c;YQo=\x07\x1b\\");
+        let long = copy(&"x".repeat(600), Multiplexer::Screen);
         assert_eq!(long.windows(2).filter(|two| two == b"\x1bP").count(), 4);
     }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::filter::Field;
+use super::filter::FilterField;
 use super::grid::{Column, fixed, growing};
 use super::history::History;
 use crate::route::Protocol;
@@ -34,7 +34,7 @@ pub(crate) const CONN_HOP: usize = 0;
 
 /// What a column of connections holds, whatever its title is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holds {
+pub(crate) enum ConnColumn {
     /// The hop's number.
     Hop,
     /// The transfer.
@@ -70,23 +70,23 @@ pub(crate) enum Holds {
 }
 
 /// What the columns of connections hold, one for one.
-pub(crate) const CONN_HOLDS: [Holds; CONNS.len()] = [
-    Holds::Hop,
-    Holds::Transfer,
-    Holds::File,
-    Holds::From,
-    Holds::To,
-    Holds::State,
-    Holds::Protocol,
-    Holds::RateIn,
-    Holds::RateOut,
-    Holds::Sent,
-    Holds::RoundTrip,
-    Holds::Window,
-    Holds::Retransmits,
-    Holds::Unsent,
-    Holds::Age,
-    Holds::Limit,
+pub(crate) const CONN_HOLDS: [ConnColumn; CONNS.len()] = [
+    ConnColumn::Hop,
+    ConnColumn::Transfer,
+    ConnColumn::File,
+    ConnColumn::From,
+    ConnColumn::To,
+    ConnColumn::State,
+    ConnColumn::Protocol,
+    ConnColumn::RateIn,
+    ConnColumn::RateOut,
+    ConnColumn::Sent,
+    ConnColumn::RoundTrip,
+    ConnColumn::Window,
+    ConnColumn::Retransmits,
+    ConnColumn::Unsent,
+    ConnColumn::Age,
+    ConnColumn::Limit,
 ];
 
 /// Hops, on the first tab.
@@ -128,14 +128,14 @@ pub(crate) const NODES: [Column; 14] = [
 
 /// Something to sort by: numbers before texts, either way round.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Key {
+pub(crate) enum SortKey {
     /// The least first.
     Up(u64, String),
     /// The greatest first.
     Down(Reverse<(u64, String)>),
 }
 
-impl Default for Key {
+impl Default for SortKey {
     fn default() -> Self {
         Self::Up(0, String::new())
     }
@@ -156,32 +156,32 @@ pub(crate) fn conn(chain: &ChainSnapshot, (hop, at): (usize, usize)) -> Option<&
 }
 
 /// What a connection is sorted by.
-pub(crate) fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, usize), sort: Sort) -> Key {
-    let Some(conn) = conn(chain, place) else { return Key::default() };
+pub(crate) fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, usize), sort: Sort) -> SortKey {
+    let Some(conn) = conn(chain, place) else { return SortKey::default() };
     let hop = &chain.hops[place.0];
     let (rate_in, rate_out) = history.rates.of(hop, conn).unwrap_or_default();
     let tcp = conn.tcp.unwrap_or_default();
     let number = |n: u64| (n, String::new());
     let text = |text: &str| (0, text.to_owned());
     let value = match CONN_HOLDS[sort.column] {
-        Holds::Hop => number(hop.number as u64),
-        Holds::Transfer => ours(chain, conn).map_or_else(|| (u64::MAX, conn.transfer.to_string()), number),
-        Holds::File => text(conn.name.as_str()),
-        Holds::From => text(conn.upstream.as_str()),
-        Holds::To => text(conn.peer.as_str()),
-        Holds::State => text(conn.state.word()),
-        Holds::Protocol => text(conn.protocol.map_or("", Protocol::as_str)),
-        Holds::RateIn => number(rate_in),
-        Holds::RateOut => number(rate_out),
-        Holds::Sent => number(conn.flow.bytes_out),
-        Holds::RoundTrip => number(tcp.rtt_us),
-        Holds::Window => number(tcp.cwnd),
-        Holds::Retransmits => number(tcp.retransmits),
-        Holds::Unsent => number(conn.queued_out),
-        Holds::Age => number(conn.age_ms),
-        Holds::Limit => text(limit(hop, conn).word()),
+        ConnColumn::Hop => number(hop.number as u64),
+        ConnColumn::Transfer => ours(chain, conn).map_or_else(|| (u64::MAX, conn.transfer.to_string()), number),
+        ConnColumn::File => text(conn.name.as_str()),
+        ConnColumn::From => text(conn.upstream.as_str()),
+        ConnColumn::To => text(conn.peer.as_str()),
+        ConnColumn::State => text(conn.state.word()),
+        ConnColumn::Protocol => text(conn.protocol.map_or("", Protocol::as_str)),
+        ConnColumn::RateIn => number(rate_in),
+        ConnColumn::RateOut => number(rate_out),
+        ConnColumn::Sent => number(conn.flow.bytes_out),
+        ConnColumn::RoundTrip => number(tcp.rtt_us),
+        ConnColumn::Window => number(tcp.cwnd),
+        ConnColumn::Retransmits => number(tcp.retransmits),
+        ConnColumn::Unsent => number(conn.queued_out),
+        ConnColumn::Age => number(conn.age_ms),
+        ConnColumn::Limit => text(limit(hop, conn).word()),
     };
-    if sort.down { Key::Down(Reverse(value)) } else { Key::Up(value.0, value.1) }
+    if sort.down { SortKey::Down(Reverse(value)) } else { SortKey::Up(value.0, value.1) }
 }
 
 /// The greatest of this column are of most interest.
@@ -190,7 +190,7 @@ pub(crate) fn is_number(column: usize) -> bool {
 }
 
 /// What a filter may ask of a connection; hop and transfer are given as they are shown.
-pub(crate) fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [Field<'a>; 7] {
+pub(crate) fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [FilterField<'a>; 7] {
     [
         ("hop", hop),
         ("xfer", xfer),
@@ -289,10 +289,10 @@ fn protocol(conn: &ConnSnapshot) -> String {
 }
 
 /// What most of the connection's own time went to, since its body began.
-fn limit(hop: &HopSnapshot, conn: &ConnSnapshot) -> Waits {
+fn limit(hop: &HopSnapshot, conn: &ConnSnapshot) -> MainWait {
     let flow = &conn.flow;
     if conn.state != ConnState::Streaming || flow.active_us == 0 {
-        return Waits::Nothing;
+        return MainWait::Nothing;
     }
     let share = |us: u64| us as f64 / flow.active_us as f64;
     waits(share(flow.starved_us), share(flow.blocked_us), share(flow.limited_us), hop.origin)
@@ -300,7 +300,7 @@ fn limit(hop: &HopSnapshot, conn: &ConnSnapshot) -> Waits {
 
 /// Where a stage's time goes: what takes at least half of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waits {
+pub(crate) enum MainWait {
     /// Its own cap.
     Cap,
     /// A slow reader.
@@ -313,7 +313,7 @@ pub(crate) enum Waits {
     Nothing,
 }
 
-impl Waits {
+impl MainWait {
     /// It in a word.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -327,13 +327,13 @@ impl Waits {
 }
 
 /// Where a stage's time goes, told from the shares of it.
-pub(crate) fn waits(read: f64, write: f64, cap: f64, origin: bool) -> Waits {
+pub(crate) fn waits(read: f64, write: f64, cap: f64, origin: bool) -> MainWait {
     match () {
-        () if cap >= 0.5 => Waits::Cap,
-        () if write >= 0.5 => Waits::Out,
-        () if read >= 0.5 && origin => Waits::Disk,
-        () if read >= 0.5 => Waits::In,
-        () => Waits::Nothing,
+        () if cap >= 0.5 => MainWait::Cap,
+        () if write >= 0.5 => MainWait::Out,
+        () if read >= 0.5 && origin => MainWait::Disk,
+        () if read >= 0.5 => MainWait::In,
+        () => MainWait::Nothing,
     }
 }
 
@@ -353,9 +353,9 @@ mod tests {
 
     #[test]
     fn keys_sort_both_ways() {
-        let down = |n| Key::Down(Reverse((n, String::new())));
+        let down = |n| SortKey::Down(Reverse((n, String::new())));
         assert!(down(9) < down(3));
-        assert!(Key::Up(3, String::new()) < Key::Up(9, String::new()));
-        assert!(Key::Up(0, "a".into()) < Key::Up(0, "b".into()));
+        assert!(SortKey::Up(3, String::new()) < SortKey::Up(9, String::new()));
+        assert!(SortKey::Up(0, "a".into()) < SortKey::Up(0, "b".into()));
     }
 }

@@ -26,14 +26,14 @@ const LOOK: Duration = Duration::from_millis(100);
 const PASTE_ENDS: Duration = Duration::from_secs(5);
 
 /// The events, and the threads behind them; dropping it lets the threads end.
-pub(crate) struct Events {
+pub(crate) struct InputEvents {
     /// What happened, in order.
     pub queue: Receiver<Event>,
     done: Arc<AtomicBool>,
     resizes: SigId,
 }
 
-impl Events {
+impl InputEvents {
     /// Starts listening to the terminal.
     pub(crate) fn listen() -> io::Result<Self> {
         let (sender, queue) = sync_channel(QUEUE);
@@ -51,7 +51,7 @@ impl Events {
     }
 }
 
-impl Drop for Events {
+impl Drop for InputEvents {
     fn drop(&mut self) {
         self.done.store(true, Ordering::Relaxed);
         unregister(self.resizes);

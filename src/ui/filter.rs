@@ -2,7 +2,7 @@
 //! none.
 
 /// A column's key and a row's text in it.
-pub(crate) type Field<'a> = (&'static str, &'a str);
+pub(crate) type FilterField<'a> = (&'static str, &'a str);
 
 /// The words of a filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,13 +32,13 @@ impl Filter {
     }
 
     /// The row with these fields is to be shown.
-    pub(crate) fn keeps(&self, fields: &[Field<'_>]) -> bool {
+    pub(crate) fn keeps(&self, fields: &[FilterField<'_>]) -> bool {
         self.terms.iter().all(|term| term.is_in(fields) != term.unwanted)
     }
 }
 
 impl Term {
-    fn is_in(&self, fields: &[Field<'_>]) -> bool {
+    fn is_in(&self, fields: &[FilterField<'_>]) -> bool {
         // A word with a colon may be an address, so only a column's own key makes it a question about that column.
         if let Some((key, word)) = self.text.split_once(':')
             && let Some((_, text)) = fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(key))

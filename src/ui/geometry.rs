@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 
 use super::columns::{CONN_HOP, CONNS};
 use super::focus::Tab;
-use super::grid::{Places, place};
+use super::grid::{ColumnPlaces, place};
 use super::layout::is_small;
 
 /// Columns of a table before its first, for the mark.
@@ -51,7 +51,7 @@ pub(crate) fn connection_rows(area: Rect) -> Rect {
 }
 
 /// Which columns of the connections are shown, and where.
-pub(crate) fn connection_places(tab: Tab, hidden: u32, area: Rect) -> Places {
+pub(crate) fn connection_places(tab: Tab, hidden: u32, area: Rect) -> ColumnPlaces {
     let hop = if tab == Tab::Connections { 0 } else { 1 << CONN_HOP };
     place(&CONNS, hidden | hop, area.width.saturating_sub(MARGIN + 1))
 }

@@ -25,7 +25,7 @@ pub struct Column {
 }
 
 /// Where each column stands: offset and width, or nothing for one that is not shown.
-pub(crate) type Places = Vec<Option<(u16, u16)>>;
+pub(crate) type ColumnPlaces = Vec<Option<(u16, u16)>>;
 
 /// A column of one width.
 pub(crate) const fn fixed(title: &'static str, width: u16, right: bool, drop: u8) -> Column {
@@ -38,7 +38,7 @@ pub(crate) const fn growing(title: &'static str, width: u16, most: u16, drop: u8
 }
 
 /// Places the columns that fit into a width; those whose bit is set in `hidden` are left out.
-pub(crate) fn place(columns: &[Column], hidden: u32, room: u16) -> Places {
+pub(crate) fn place(columns: &[Column], hidden: u32, room: u16) -> ColumnPlaces {
     let mut kept: Vec<bool> = (0..columns.len()).map(|i| hidden & (1 << i) == 0).collect();
     while needed(columns, &kept) > room {
         let last = (0..columns.len()).filter(|i| kept[*i] && columns[*i].drop > 0).max_by_key(|i| columns[*i].drop);
@@ -58,7 +58,7 @@ pub(crate) fn place(columns: &[Column], hidden: u32, room: u16) -> Places {
 }
 
 /// The column at this offset, for clicks on headings.
-pub(crate) fn column_at(places: &Places, x: u16) -> Option<usize> {
+pub(crate) fn column_at(places: &ColumnPlaces, x: u16) -> Option<usize> {
     places.iter().position(|place| place.is_some_and(|(from, width)| (from..from + width + GAP).contains(&x)))
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn headings(
     buffer: &mut Buffer,
     area: Rect,
     columns: &[Column],
-    places: &Places,
+    places: &ColumnPlaces,
     sorted: Option<usize>,
     styles: [Style; 2],
 ) {

@@ -18,7 +18,7 @@ const SLOW: Duration = Duration::from_millis(2500);
 
 /// Time span of a chart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Span {
+pub enum ChartSpan {
     /// A second.
     Second,
     /// Ten seconds.
@@ -47,7 +47,7 @@ pub struct History {
     now: Duration,
 }
 
-impl Span {
+impl ChartSpan {
     const ALL: [Self; 4] = [Self::Second, Self::Ten, Self::Minute, Self::TenMinutes];
 
     /// Returns the span that many steps longer, clamped to the ends.
@@ -123,13 +123,13 @@ impl History {
     }
 
     /// Returns the rates over a span, oldest first, of a hop by its number; 0 is the client.
-    pub fn samples_of(&self, chain: &ChainSnapshot, hop: usize, span: Span) -> Vec<u64> {
+    pub fn samples_of(&self, chain: &ChainSnapshot, hop: usize, span: ChartSpan) -> Vec<u64> {
         let newest = |samples: &mut dyn DoubleEndedIterator<Item = &u64>| -> Vec<u64> {
             let mut taken: Vec<u64> = samples.rev().take(span.samples()).copied().collect();
             taken.reverse();
             taken
         };
-        if span == Span::TenMinutes {
+        if span == ChartSpan::TenMinutes {
             return self.slow.get(hop).map_or_else(Vec::new, |slow| newest(&mut slow.iter()));
         }
         match hop {
@@ -170,11 +170,11 @@ mod tests {
         let mut history = History::default();
         history.observe(&chain(8), Duration::ZERO);
         history.observe(&chain(4), Duration::from_secs(1));
-        assert_eq!(history.samples_of(&chain(4), 0, Span::Minute), [8, 4, 4, 4, 4]);
-        assert_eq!(history.samples_of(&chain(4), 0, Span::Second), [4, 4, 4, 4]);
+        assert_eq!(history.samples_of(&chain(4), 0, ChartSpan::Minute), [8, 4, 4, 4, 4]);
+        assert_eq!(history.samples_of(&chain(4), 0, ChartSpan::Second), [4, 4, 4, 4]);
         history.observe(&chain(2), Duration::from_hours(1));
-        assert_eq!(history.samples_of(&chain(2), 0, Span::Minute), [2; RATE_SAMPLES]);
-        assert_eq!(history.samples_of(&chain(2), 1, Span::TenMinutes), [2; RATE_SAMPLES]);
+        assert_eq!(history.samples_of(&chain(2), 0, ChartSpan::Minute), [2; RATE_SAMPLES]);
+        assert_eq!(history.samples_of(&chain(2), 1, ChartSpan::TenMinutes), [2; RATE_SAMPLES]);
     }
 
     #[test]
@@ -183,8 +183,8 @@ mod tests {
         for tenth in 0..=100 {
             history.observe(&chain(if tenth < 50 { 10 } else { 30 }), Duration::from_millis(tenth * 100));
         }
-        assert_eq!(history.samples_of(&chain(30), 1, Span::TenMinutes), [10, 10, 30, 30, 30]);
-        assert!(history.samples_of(&chain(30), 9, Span::TenMinutes).is_empty());
+        assert_eq!(history.samples_of(&chain(30), 1, ChartSpan::TenMinutes), [10, 10, 30, 30, 30]);
+        assert!(history.samples_of(&chain(30), 9, ChartSpan::TenMinutes).is_empty());
     }
 
     #[test]
@@ -209,8 +209,8 @@ mod tests {
     #[test]
     fn spans_have_ends() {
         assert_eq!(
-            (Span::Second.by(-1), Span::Minute.by(1), Span::Minute.by(9)),
-            (Span::Second, Span::TenMinutes, Span::TenMinutes)
+            (ChartSpan::Second.by(-1), ChartSpan::Minute.by(1), ChartSpan::Minute.by(9)),
+            (ChartSpan::Second, ChartSpan::TenMinutes, ChartSpan::TenMinutes)
         );
     }
 }

@@ -59,7 +59,7 @@ struct Paste {
 
 /// What some bytes amount to.
 #[derive(Debug, PartialEq, Eq)]
-enum Read {
+enum ParsedInput {
     /// More has to come.
     More,
     /// Nothing that is wanted here.
@@ -97,11 +97,11 @@ impl Parser {
             }
             self.pending.push(byte);
             match read(&self.pending) {
-                Read::More if self.pending.len() < LONGEST => continue,
-                Read::More => self.skipping = true,
-                Read::Nothing => {}
-                Read::Event(event) => found(event),
-                Read::Paste => self.paste = Some(Paste::default()),
+                ParsedInput::More if self.pending.len() < LONGEST => continue,
+                ParsedInput::More => self.skipping = true,
+                ParsedInput::Nothing => {}
+                ParsedInput::Event(event) => found(event),
+                ParsedInput::Paste => self.paste = Some(Paste::default()),
             }
             self.pending.clear();
         }
@@ -159,17 +159,17 @@ fn key(code: KeyCode) -> Event {
     Event::Key(code.into())
 }
 
-fn pressed(code: KeyCode, modifiers: KeyModifiers) -> Read {
-    Read::Event(Event::Key(KeyEvent::new(code, modifiers)))
+fn pressed(code: KeyCode, modifiers: KeyModifiers) -> ParsedInput {
+    ParsedInput::Event(Event::Key(KeyEvent::new(code, modifiers)))
 }
 
-fn read(bytes: &[u8]) -> Read {
+fn read(bytes: &[u8]) -> ParsedInput {
     match bytes {
-        [ESCAPE] | [ESCAPE, b'O'] => Read::More,
-        [ESCAPE, b'O', last] => plain_key(*last).map_or(Read::Nothing, |code| Read::Event(key(code))),
+        [ESCAPE] | [ESCAPE, b'O'] => ParsedInput::More,
+        [ESCAPE, b'O', last] => plain_key(*last).map_or(ParsedInput::Nothing, |code| ParsedInput::Event(key(code))),
         [ESCAPE, b'[', rest @ ..] => sequence(rest),
         [ESCAPE, rest @ ..] => match character(rest) {
-            Read::Event(Event::Key(key)) => pressed(key.code, key.modifiers | KeyModifiers::ALT),
+            ParsedInput::Event(Event::Key(key)) => pressed(key.code, key.modifiers | KeyModifiers::ALT),
             other => other,
         },
         _ => character(bytes),
@@ -177,43 +177,43 @@ fn read(bytes: &[u8]) -> Read {
 }
 
 /// A character, or a key that sends a single byte.
-fn character(bytes: &[u8]) -> Read {
+fn character(bytes: &[u8]) -> ParsedInput {
     let control = |c: u8| pressed(KeyCode::Char(c.into()), KeyModifiers::CONTROL);
     match bytes {
-        [b'\r'] => Read::Event(key(KeyCode::Enter)),
-        [b'\t'] => Read::Event(key(KeyCode::Tab)),
-        [0x7f] => Read::Event(key(KeyCode::Backspace)),
+        [b'\r'] => ParsedInput::Event(key(KeyCode::Enter)),
+        [b'\t'] => ParsedInput::Event(key(KeyCode::Tab)),
+        [0x7f] => ParsedInput::Event(key(KeyCode::Backspace)),
         [0] => control(b' '),
         [c @ 0x01..=0x1a] => control(c - 1 + b'a'),
         [c @ 0x1c..=0x1f] => control(c - 0x1c + b'4'),
         _ => match std::str::from_utf8(bytes) {
-            Ok(text) => text.chars().next().map_or(Read::Nothing, |c| {
+            Ok(text) => text.chars().next().map_or(ParsedInput::Nothing, |c| {
                 pressed(KeyCode::Char(c), if c.is_uppercase() { KeyModifiers::SHIFT } else { KeyModifiers::NONE })
             }),
-            Err(error) if error.error_len().is_none() => Read::More,
-            Err(_) => Read::Nothing,
+            Err(error) if error.error_len().is_none() => ParsedInput::More,
+            Err(_) => ParsedInput::Nothing,
         },
     }
 }
 
 /// What follows `ESC [`.
-fn sequence(bytes: &[u8]) -> Read {
+fn sequence(bytes: &[u8]) -> ParsedInput {
     match bytes {
-        [] | [b'[' | b'M'] | [b'M', _] | [b'M', _, _] => return Read::More,
+        [] | [b'[' | b'M'] | [b'M', _] | [b'M', _, _] => return ParsedInput::More,
         // The Linux console's first function keys.
-        [b'[', last @ b'A'..=b'E'] => return Read::Event(key(KeyCode::F(last - b'A' + 1))),
+        [b'[', last @ b'A'..=b'E'] => return ParsedInput::Event(key(KeyCode::F(last - b'A' + 1))),
         [b'M', button, column, row] => {
             let at = |byte: u8| byte.checked_sub(32).map(u16::from);
-            return button.checked_sub(32).map_or(Read::Nothing, |button| mouse(button, at(*column), at(*row)));
+            return button.checked_sub(32).map_or(ParsedInput::Nothing, |button| mouse(button, at(*column), at(*row)));
         }
         _ => {}
     }
-    let Some((&last, parameters)) = bytes.split_last() else { return Read::More };
+    let Some((&last, parameters)) = bytes.split_last() else { return ParsedInput::More };
     if !is_final(last) {
         // Anything else than parameters ends it, and is lost with it.
-        return if (0x20..=0x3f).contains(&last) { Read::More } else { Read::Nothing };
+        return if (0x20..=0x3f).contains(&last) { ParsedInput::More } else { ParsedInput::Nothing };
     }
-    let Ok(parameters) = std::str::from_utf8(parameters) else { return Read::Nothing };
+    let Ok(parameters) = std::str::from_utf8(parameters) else { return ParsedInput::Nothing };
     let mut numbers = parameters.trim_start_matches('<').split(';');
     let mut next = || numbers.next().unwrap_or_default();
     let (first, second, third) = (next(), next(), next());
@@ -224,9 +224,9 @@ fn sequence(bytes: &[u8]) -> Read {
             let button = if extended { button } else { button.and_then(|button| button.checked_sub(32)) };
             // The small letter is the button's release.
             let button = button.filter(|_| last == b'M');
-            button.map_or(Read::Nothing, |button| mouse(button, second.parse().ok(), third.parse().ok()))
+            button.map_or(ParsedInput::Nothing, |button| mouse(button, second.parse().ok(), third.parse().ok()))
         }
-        b'~' if parameters == "200" => Read::Paste,
+        b'~' if parameters == "200" => ParsedInput::Paste,
         b'~' => with_modifiers(first.parse().ok().and_then(numbered_key), second),
         b'u' => {
             let code = first.split(':').next().and_then(|code| code.parse().ok()).and_then(char::from_u32);
@@ -234,7 +234,7 @@ fn sequence(bytes: &[u8]) -> Read {
         }
         b'Z' => pressed(KeyCode::BackTab, KeyModifiers::SHIFT),
         // That answers a question about the cursor.
-        b'R' => Read::Nothing,
+        b'R' => ParsedInput::Nothing,
         _ => {
             // Some terminals have the modifiers where others have a 1.
             let modifiers = if second.is_empty() { first } else { second };
@@ -245,10 +245,10 @@ fn sequence(bytes: &[u8]) -> Read {
 
 /// A key that is pressed, or repeats, with its modifiers: one more than their bits, then perhaps a colon and what the
 /// key does.
-fn with_modifiers(code: Option<KeyCode>, text: &str) -> Read {
+fn with_modifiers(code: Option<KeyCode>, text: &str) -> ParsedInput {
     let (mask, kind) = text.split_once(':').unwrap_or((text, ""));
     let bits = mask.parse::<u8>().unwrap_or(1).saturating_sub(1);
-    let Some(code) = code.filter(|_| kind != "3") else { return Read::Nothing };
+    let Some(code) = code.filter(|_| kind != "3") else { return ParsedInput::Nothing };
     let mut modifiers = KeyModifiers::NONE;
     for (bit, modifier) in [
         (1, KeyModifiers::SHIFT),
@@ -311,18 +311,18 @@ fn coded_key(c: char) -> Option<KeyCode> {
 }
 
 /// What the mouse did, where it is a click or a turn of the wheel; columns and rows count from 1.
-fn mouse(button: u8, column: Option<u16>, row: Option<u16>) -> Read {
+fn mouse(button: u8, column: Option<u16>, row: Option<u16>) -> ParsedInput {
     // Shift, Alt and Ctrl make no difference.
     let gesture = match button & !0b0001_1100 {
         0 => Gesture::Click,
         64 => Gesture::WheelUp,
         65 => Gesture::WheelDown,
-        _ => return Read::Nothing,
+        _ => return ParsedInput::Nothing,
     };
     let at = |place: Option<u16>| place.and_then(|place| place.checked_sub(1));
     match (at(column), at(row)) {
-        (Some(column), Some(row)) => Read::Event(Event::Mouse(gesture, column, row)),
-        _ => Read::Nothing,
+        (Some(column), Some(row)) => ParsedInput::Event(Event::Mouse(gesture, column, row)),
+        _ => ParsedInput::Nothing,
     }
 }
 

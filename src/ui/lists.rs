@@ -112,7 +112,7 @@ impl Lists {
             let value = if rank == unranked {
                 columns::sort_key(chain, history, *place, sort)
             } else {
-                columns::Key::default()
+                columns::SortKey::default()
             };
             (rank, value)
         });

@@ -17,10 +17,10 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch::Receiver;
 
-use super::event::{Events, QUEUE};
+use super::event::{InputEvents, QUEUE};
 use super::input::Event;
 use super::state::{Effect, Mode, UiState};
-use super::suspend::{self, Jobs};
+use super::suspend::{self, JobSignals};
 use super::terminal::{self, Screen, is_gone, is_taken, keyboard, waits};
 use super::theme::Theme;
 use super::{Options, dispatch, mouse, print, view};
@@ -62,9 +62,9 @@ pub enum ScreenError {
 
 /// Ends the screen from another thread; clones are one and the same.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct ScreenStop(Arc<AtomicBool>);
 
-impl Stop {
+impl ScreenStop {
     /// Makes `run` leave, within a tenth of a second unless the terminal takes no bytes.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -85,7 +85,7 @@ pub fn run(
     options: &Options,
     snapshots: Receiver<Arc<ChainSnapshot>>,
     commands: Sender<Command>,
-    stop: &Stop,
+    stop: &ScreenStop,
 ) -> Result<Left, ScreenError> {
     if options.color == ColorMode::Always {
         // The terminal library looks at NO_COLOR too, and would take the colours out again.
@@ -94,7 +94,7 @@ pub fn run(
     let mut state =
         UiState::new(Theme::for_options(options.ascii, options.color, options.colors), options.keymap.clone());
     state.mouse = options.mouse;
-    let jobs = Jobs::listen(options.no_suspend).map_err(ScreenError::NoTerminal)?;
+    let jobs = JobSignals::listen(options.no_suspend).map_err(ScreenError::NoTerminal)?;
     let mut screen = Screen::new().map_err(ScreenError::NoTerminal)?;
     // Started in the background, the program works without a screen until `fg`: setting the terminal's modes would have
     // the kernel stop it half-way.
@@ -102,10 +102,11 @@ pub fn run(
         screen.take().map_err(ScreenError::NoTerminal)?;
     }
     let no_suspend = options.no_suspend;
-    let events = Events::listen().map_err(ScreenError::NoTerminal)?;
+    let events = InputEvents::listen().map_err(ScreenError::NoTerminal)?;
     let (opened, newest) = (Instant::now(), Arc::default());
     let (dirty, drawn, looked) = (true, None, None);
-    let mut all = Loop { state, screen, jobs, no_suspend, opened, newest, snapshots, commands, dirty, drawn, looked };
+    let mut all =
+        ScreenLoop { state, screen, jobs, no_suspend, opened, newest, snapshots, commands, dirty, drawn, looked };
     let left = all.run(&events, stop);
     let kept = (all.state.keeps_frame() && left.is_ok()).then(|| all.last_frame());
     drop(all);
@@ -119,10 +120,10 @@ pub fn run(
     }
 }
 
-struct Loop {
+struct ScreenLoop {
     state: UiState,
     screen: Screen,
-    jobs: Jobs,
+    jobs: JobSignals,
     no_suspend: bool,
     opened: Instant,
     newest: Arc<ChainSnapshot>,
@@ -133,8 +134,8 @@ struct Loop {
     looked: Option<Instant>,
 }
 
-impl Loop {
-    fn run(&mut self, events: &Events, stop: &Stop) -> Result<Left, ScreenError> {
+impl ScreenLoop {
+    fn run(&mut self, events: &InputEvents, stop: &ScreenStop) -> Result<Left, ScreenError> {
         loop {
             if stop.is_set() {
                 return Ok(Left::Stopped);
@@ -272,7 +273,7 @@ impl Loop {
     }
 }
 
-impl Loop {
+impl ScreenLoop {
     /// What stands on the screen, but for its last row: the keys there mean nothing any more.
     fn last_frame(&mut self) -> Buffer {
         self.state.mode = Mode::Browse;
@@ -327,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_stop_is_one_and_the_same_in_all_its_clones() {
-        let stop = Stop::default();
+        let stop = ScreenStop::default();
         let other = stop.clone();
         assert!(!stop.is_set());
         other.set();

@@ -20,7 +20,7 @@ use ratatui::layout::Rect;
 use super::action::Action;
 use super::edit::LineEdit;
 use super::focus::{ConnKey, Depth, Focus, Panel, Set, Tab, Tops};
-use super::history::{History, Span};
+use super::history::{ChartSpan, History};
 use super::keymap::{Keymap, binding};
 use super::layout::{Regions, split};
 use super::lists::Lists;
@@ -29,8 +29,8 @@ use crate::faults::FaultChange;
 use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, Phase, TransferSnapshot};
 
 pub use faults::FAULTS;
-pub use follow::Stage;
-pub use prompt::{Ask, Offer, Prompt, shown_name};
+pub use follow::ViewStage;
+pub use prompt::{Offer, Prompt, PromptKind, shown_name};
 pub use settings::{SETTINGS, Setting};
 
 /// What the keys are for now.
@@ -124,7 +124,7 @@ pub struct UiState {
     /// How far one has gone in.
     pub depth: Depth,
     /// The time that the chart shows.
-    pub span: Span,
+    pub span: ChartSpan,
     /// Log lines below this level are not shown.
     pub level: Level,
     /// Long log lines are broken, not cut.

@@ -17,13 +17,13 @@ use signal_hook::low_level::unregister;
 use super::terminal::{keyboard, restore};
 
 /// The signals of job control, from when it is made to when it is dropped.
-pub(crate) struct Jobs {
+pub(crate) struct JobSignals {
     stop: Arc<AtomicBool>,
     went_on: Arc<AtomicBool>,
     listening: Vec<SigId>,
 }
 
-impl Jobs {
+impl JobSignals {
     /// Listens from now on; where Ctrl-Z is to do nothing, to what sends the program on alone.
     pub(crate) fn listen(no_suspend: bool) -> io::Result<Self> {
         let mut jobs = Self { stop: Arc::default(), went_on: Arc::default(), listening: Vec::new() };
@@ -45,7 +45,7 @@ impl Jobs {
     }
 }
 
-impl Drop for Jobs {
+impl Drop for JobSignals {
     fn drop(&mut self) {
         for id in self.listening.drain(..) {
             unregister(id);

@@ -26,7 +26,7 @@ const BASE: f64 = 13.0;
 const LINE: (f64, f64) = (14.5, 1.0);
 
 /// Neighbouring cells of one look.
-struct Run<'a> {
+struct CellRun<'a> {
     column: usize,
     columns: usize,
     /// The cells, each with its column and how many it takes.
@@ -38,7 +38,7 @@ struct Run<'a> {
 
 /// A piece of a run that every renderer puts in its place: it has a place of its own and holds no blank. Renderers that
 /// do not know the length of a text let it drift by as much as its font is off the grid.
-struct Word {
+struct TextRun {
     column: usize,
     columns: usize,
     text: String,
@@ -93,8 +93,8 @@ pub(crate) fn picture(buffer: &Buffer, theme: &Theme) -> String {
     svg + &texts + "</svg>\n"
 }
 
-fn runs<'a>(cells: &'a [Cell], ground: &str) -> Vec<Run<'a>> {
-    let mut runs: Vec<Run<'a>> = Vec::new();
+fn runs<'a>(cells: &'a [Cell], ground: &str) -> Vec<CellRun<'a>> {
+    let mut runs: Vec<CellRun<'a>> = Vec::new();
     for (column, columns, cell) in drawn(cells) {
         let (mut front, mut back) = (color(cell.fg, FRONT), color(cell.bg, ground));
         if cell.modifier.contains(Modifier::REVERSED) {
@@ -107,15 +107,15 @@ fn runs<'a>(cells: &'a [Cell], ground: &str) -> Vec<Run<'a>> {
             }
             _ => {
                 let cells = vec![(column, columns, cell.symbol())];
-                runs.push(Run { column, columns, cells, front, back, modifier: cell.modifier });
+                runs.push(CellRun { column, columns, cells, front, back, modifier: cell.modifier });
             }
         }
     }
     runs
 }
 
-fn words(cells: &[(usize, usize, &str)]) -> Vec<Word> {
-    let mut words: Vec<Word> = Vec::new();
+fn words(cells: &[(usize, usize, &str)]) -> Vec<TextRun> {
+    let mut words: Vec<TextRun> = Vec::new();
     let mut before = None;
     for (column, columns, symbol) in cells {
         let kind = Glyph::of(symbol);
@@ -125,7 +125,7 @@ fn words(cells: &[(usize, usize, &str)]) -> Vec<Word> {
                 word.columns += columns;
                 word.text.push_str(symbol);
             }
-            _ => words.push(Word { column: *column, columns: *columns, text: (*symbol).to_owned() }),
+            _ => words.push(TextRun { column: *column, columns: *columns, text: (*symbol).to_owned() }),
         }
         before = Some(kind);
     }

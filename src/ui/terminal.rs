@@ -25,7 +25,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 
-use super::clipboard::{self, Between};
+use super::clipboard::{self, Multiplexer};
 
 /// The terminal is ours: whoever turns this off gives it back.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -38,7 +38,7 @@ const CANCEL: u8 = 0x18;
 
 /// The screen while it is ours; dropping it gives the terminal back.
 pub struct Screen {
-    terminal: ratatui::Terminal<CrosstermBackend<Output>>,
+    terminal: ratatui::Terminal<CrosstermBackend<FrameOutput>>,
     area: Rect,
     mouse: bool,
 }
@@ -73,7 +73,7 @@ impl Screen {
     }
 
     fn set_up(&mut self) -> io::Result<()> {
-        let mut output = Output::default();
+        let mut output = FrameOutput::default();
         queue!(output, EnterAlternateScreen, cursor::Hide, EnableBracketedPaste)?;
         output.flush()?;
         self.area = area()?;
@@ -106,7 +106,7 @@ impl Screen {
     /// The terminal's error.
     pub fn copy(&mut self, text: &str) -> io::Result<()> {
         let output = self.terminal.backend_mut();
-        output.write_all(&clipboard::copy(text, Between::here()))?;
+        output.write_all(&clipboard::copy(text, Multiplexer::here()))?;
         io::Write::flush(output)
     }
 
@@ -149,10 +149,10 @@ fn known(has: u16, said: Option<u16>, usual: u16) -> u16 {
     [Some(has), said].into_iter().flatten().find(|cells| *cells > 0).unwrap_or(usual)
 }
 
-fn blank(area: Rect) -> io::Result<ratatui::Terminal<CrosstermBackend<Output>>> {
+fn blank(area: Rect) -> io::Result<ratatui::Terminal<CrosstermBackend<FrameOutput>>> {
     // Fixed, because the library would ask the terminal for a size again and again, which it may not have.
     let options = TerminalOptions { viewport: Viewport::Fixed(area) };
-    ratatui::Terminal::with_options(CrosstermBackend::new(Output::default()), options)
+    ratatui::Terminal::with_options(CrosstermBackend::new(FrameOutput::default()), options)
 }
 
 impl Drop for Screen {
@@ -291,11 +291,11 @@ fn stdout() -> BorrowedFd<'static> {
 
 /// Gathers a frame and writes it in one go; silent once the terminal was given back.
 #[derive(Default)]
-pub struct Output {
+pub struct FrameOutput {
     bytes: Vec<u8>,
 }
 
-impl Write for Output {
+impl Write for FrameOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())

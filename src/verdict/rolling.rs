@@ -8,10 +8,10 @@ use super::judge::{judge, judge_others};
 use super::stage::Stage;
 use super::steady::Steady;
 use crate::faults::Faults;
-use crate::meter::{Since, Window};
+use crate::meter::{Difference, SlidingWindow};
 use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{
-    ConnSnapshot, ConnState, Flow, HopSnapshot, Load, NodeSnapshot, Phase, Stall, TcpSnapshot, TransferAccount,
+    ConnSnapshot, ConnState, Flow, HopSnapshot, Load, NodeSnapshot, Phase, Stall, TcpSnapshot, TransferRecord,
     TransferSnapshot,
 };
 use crate::text::SafeText;
@@ -32,7 +32,7 @@ const LIMITED_FOR_US: u64 = 3_000_000;
 #[derive(Debug, Default)]
 pub struct Rolling {
     client: Sums<u64, Flow>,
-    flows: Window<Flow>,
+    flows: SlidingWindow<Flow>,
     hops: Vec<Trace>,
     steady: Steady,
     received: BTreeMap<u64, Received>,
@@ -44,18 +44,18 @@ pub struct Rolling {
 #[derive(Debug, Default)]
 struct Trace {
     /// What the bodies do, and apart from it what the kernel says while they move.
-    conns: Sums<(u64, bool), Evidence>,
-    window: Window<Evidence>,
-    last: Said,
+    conns: Sums<(u64, bool), BodyCounters>,
+    window: SlidingWindow<BodyCounters>,
+    last: ReportedState,
     /// The transfers that stream here, and how they wait for this hop's rate limit.
-    capped: BTreeMap<SafeText, Capped>,
+    capped: BTreeMap<SafeText, LimitedBody>,
     /// When the newest report came, in µs.
     seen_us: u64,
 }
 
 /// How one body waits for the rate limit of a hop.
 #[derive(Clone, Copy, Debug, Default)]
-struct Capped {
+struct LimitedBody {
     /// For how long in all, in µs.
     us: u64,
     /// It did for most of the time between the last two reports.
@@ -64,7 +64,7 @@ struct Capped {
 
 /// What a report says besides what it counts.
 #[derive(Clone, Copy, Debug, Default)]
-struct Said {
+struct ReportedState {
     uptime_us: u64,
     faults: Faults,
     rtt_us: u64,
@@ -84,7 +84,7 @@ struct Received {
 
 /// What is counted of one body, or of several.
 #[derive(Clone, Copy, Debug, Default)]
-struct Evidence {
+struct BodyCounters {
     flow: Flow,
     tcp: Option<TcpSnapshot>,
     load: Option<Load>,
@@ -132,7 +132,7 @@ impl Rolling {
     }
 
     /// The same from what each hop, hop 1 first, says of the one transfer that runs.
-    pub fn hear(&mut self, now_us: u64, accounts: &[Option<TransferAccount>], transfer: &TransferSnapshot) -> Verdict {
+    pub fn hear(&mut self, now_us: u64, accounts: &[Option<TransferRecord>], transfer: &TransferSnapshot) -> Verdict {
         self.hops.resize_with(accounts.len(), Trace::default);
         for (trace, account) in self.hops.iter_mut().zip(accounts) {
             if let Some(account) = account.as_ref().filter(|account| !account.ended) {
@@ -208,9 +208,9 @@ impl Trace {
         self.cap(node.uptime_us, node.faults, capped.map(|conn| (&conn.transfer, conn.flow.limited_us)));
         let all = || node.connections.iter().filter(|conn| ids.contains(&conn.transfer));
         let ours = || streaming(node).filter(|conn| ids.contains(&conn.transfer));
-        let flows = all().map(|conn| ((conn.id, false), Evidence { flow: conn.flow, ..Evidence::default() }));
-        let sockets = ours().map(|conn| ((conn.id, true), Evidence { tcp: conn.tcp, ..Evidence::default() }));
-        let said = Said {
+        let flows = all().map(|conn| ((conn.id, false), BodyCounters { flow: conn.flow, ..BodyCounters::default() }));
+        let sockets = ours().map(|conn| ((conn.id, true), BodyCounters { tcp: conn.tcp, ..BodyCounters::default() }));
+        let said = ReportedState {
             uptime_us: node.uptime_us,
             faults: node.faults,
             rtt_us: ours().filter_map(|conn| conn.tcp).map(|tcp| tcp.rtt_us).max().unwrap_or_default(),
@@ -220,10 +220,10 @@ impl Trace {
         self.take(flows.chain(sockets), node.load, said, seen_us);
     }
 
-    fn account(&mut self, account: &TransferAccount, transfer: &TransferSnapshot, seen_us: u64) {
+    fn account(&mut self, account: &TransferRecord, transfer: &TransferSnapshot, seen_us: u64) {
         let capped = std::iter::once((&transfer.id, account.flow.limited_us));
         self.cap(account.uptime_us, account.faults, capped);
-        let said = Said {
+        let said = ReportedState {
             uptime_us: account.uptime_us,
             faults: account.faults,
             rtt_us: account.tcp.map_or(0, |tcp| tcp.rtt_us),
@@ -232,7 +232,7 @@ impl Trace {
         };
         let counted = std::iter::once((
             (u64::from(transfer.attempt), false),
-            Evidence { flow: account.flow, tcp: account.tcp, load: None },
+            BodyCounters { flow: account.flow, tcp: account.tcp, load: None },
         ));
         self.take(counted, account.load, said, seen_us);
     }
@@ -242,17 +242,17 @@ impl Trace {
         let span_us = uptime_us.saturating_sub(self.last.uptime_us);
         let before = std::mem::take(&mut self.capped);
         for (id, us) in bodies {
-            let waited = |before: &Capped| us.saturating_sub(before.us).saturating_mul(2) >= span_us.max(1);
+            let waited = |before: &LimitedBody| us.saturating_sub(before.us).saturating_mul(2) >= span_us.max(1);
             let mostly = !faults.stall && before.get(id).is_some_and(waited);
-            self.capped.insert(id.clone(), Capped { us, mostly });
+            self.capped.insert(id.clone(), LimitedBody { us, mostly });
         }
     }
 
     fn take(
         &mut self,
-        counted: impl Iterator<Item = ((u64, bool), Evidence)>,
+        counted: impl Iterator<Item = ((u64, bool), BodyCounters)>,
         load: Option<Load>,
-        said: Said,
+        said: ReportedState,
         seen_us: u64,
     ) {
         if said.uptime_us < self.last.uptime_us {
@@ -260,13 +260,13 @@ impl Trace {
             *self = Self::default();
         }
         self.conns.feed(counted, false);
-        self.window.feed(said.uptime_us, Evidence { load, ..self.conns.sum }, WINDOW_US);
+        self.window.feed(said.uptime_us, BodyCounters { load, ..self.conns.sum }, WINDOW_US);
         (self.last, self.seen_us) = (said, seen_us);
     }
 
     fn stage(&self, number: usize, now_us: u64) -> Stage {
         let change = self.window.change().filter(|_| self.is_fresh(now_us));
-        let Some(Evidence { flow, tcp, load }) = change else { return Stage { number, ..Stage::default() } };
+        let Some(BodyCounters { flow, tcp, load }) = change else { return Stage { number, ..Stage::default() } };
         Stage { number, seen: true, flow, tcp, load, unread: self.last.unread, faults: self.last.faults }
     }
 
@@ -275,7 +275,7 @@ impl Trace {
     }
 }
 
-impl<K: Ord, T: Copy + Since> Sums<K, T> {
+impl<K: Ord, T: Copy + Difference> Sums<K, T> {
     /// Takes all that is counted now; what is new counts from 0 if it began unseen, else from here.
     fn feed(&mut self, now: impl Iterator<Item = (K, T)>, from_zero: bool) {
         let mut before = std::mem::take(&mut self.before);
@@ -287,7 +287,7 @@ impl<K: Ord, T: Copy + Since> Sums<K, T> {
     }
 }
 
-impl Since for Evidence {
+impl Difference for BodyCounters {
     fn since(&self, earlier: &Self) -> Self {
         Self {
             flow: self.flow.since(&earlier.flow),

@@ -2,7 +2,7 @@
 
 use crate::faults::Faults;
 use crate::snapshot::verdict::FaultKind;
-use crate::snapshot::{Flow, Load, TcpSnapshot, TransferAccount};
+use crate::snapshot::{Flow, Load, TcpSnapshot, TransferRecord};
 
 /// Pieces of at most so many bytes cost more than what is in them; a fragment in longer ones holds nobody up.
 const SMALL_PIECE: u64 = 4096;
@@ -28,8 +28,8 @@ pub struct Stage {
 
 impl Stage {
     /// The evidence of a transfer's whole life, from what its hops say of it afterwards, hop 1 first.
-    pub fn of(accounts: &[Option<TransferAccount>]) -> Vec<Self> {
-        let stage = |(at, account): (usize, &Option<TransferAccount>)| match account {
+    pub fn of(accounts: &[Option<TransferRecord>]) -> Vec<Self> {
+        let stage = |(at, account): (usize, &Option<TransferRecord>)| match account {
             None => Self { number: at + 1, ..Self::default() },
             Some(account) => Self {
                 number: at + 1,

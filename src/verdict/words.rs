@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::snapshot::verdict::{FaultKind, Limit, Part, SetUp, Verdict, Why};
-use crate::units::{Rate, Span};
+use crate::units::{HumanDuration, Rate};
 
 /// A verdict that has held for less than this, in ms, is too new to say for how long.
 const WORTH_SAYING_MS: u64 = 1000;
@@ -55,7 +55,7 @@ impl fmt::Display for Verdict {
         if self.since_ms >= WORTH_SAYING_MS {
             text = match self.since_ms / 1000 {
                 seconds @ 0..60 => format!("{text}, for {seconds} s"),
-                seconds => format!("{text}, for {}", Span(Duration::from_secs(seconds))),
+                seconds => format!("{text}, for {}", HumanDuration(Duration::from_secs(seconds))),
             };
         }
         f.pad(&text)

@@ -7,7 +7,7 @@ use super::{Method, Request};
 
 /// What a file's state is known by; the file itself is there.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct State<'a> {
+pub struct FileValidators<'a> {
     /// The entity tag, quotes included.
     pub etag: Option<&'a str>,
     /// When it was last changed, in whole seconds as HTTP writes it.
@@ -18,7 +18,7 @@ pub struct State<'a> {
 
 /// What the conditions of a request come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ConditionResult {
     /// The file is wanted as a whole.
     Whole,
     /// The range that was asked for is wanted.
@@ -36,7 +36,7 @@ impl Request {
     }
 
     /// Judges the conditions in the order of 13.2.2.
-    pub fn outcome(&self, state: &State<'_>) -> Outcome {
+    pub fn outcome(&self, state: &FileValidators<'_>) -> ConditionResult {
         let holds = match (&self.if_match, &self.if_unmodified_since) {
             (Some(list), _) => any(list, state.etag, strong),
             // A date that is none, or a file without one, makes no condition.
@@ -44,7 +44,7 @@ impl Request {
             (None, None) => true,
         };
         if !holds {
-            return Outcome::Failed;
+            return ConditionResult::Failed;
         }
         let wanted = match (&self.if_none_match, &self.if_modified_since) {
             (Some(list), _) => !any(list, state.etag, weak),
@@ -52,13 +52,13 @@ impl Request {
             (None, None) => true,
         };
         if !wanted {
-            return Outcome::NotModified;
+            return ConditionResult::NotModified;
         }
         let part = self.method == Method::Get && self.range.is_some();
         match &self.if_range {
-            _ if !part => Outcome::Whole,
-            Some(validator) if !same(validator, state) => Outcome::Whole,
-            _ => Outcome::Part,
+            _ if !part => ConditionResult::Whole,
+            Some(validator) if !same(validator, state) => ConditionResult::Whole,
+            _ => ConditionResult::Part,
         }
     }
 }
@@ -99,7 +99,7 @@ fn later(modified: Option<SystemTime>, date: &str) -> Option<bool> {
 }
 
 /// The validator of an `If-Range` names this very state: parts of it may be put together.
-fn same(validator: &str, state: &State<'_>) -> bool {
+fn same(validator: &str, state: &FileValidators<'_>) -> bool {
     if validator.starts_with('"') || validator.starts_with("W/") {
         return state.etag.is_some_and(|etag| strong(validator, etag));
     }
@@ -113,7 +113,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::Outcome::{Failed, NotModified, Part, Whole};
+    use super::ConditionResult::{Failed, NotModified, Part, Whole};
     use super::*;
     use crate::route::FileName;
     use crate::wire::ByteRange;
@@ -125,8 +125,8 @@ mod tests {
     const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
     const ETAG: &str = "\"a,b\"";
 
-    fn state() -> State<'static> {
-        State { etag: Some(ETAG), modified: httpdate::parse_http_date(AT).ok(), settled: true }
+    fn state() -> FileValidators<'static> {
+        FileValidators { etag: Some(ETAG), modified: httpdate::parse_http_date(AT).ok(), settled: true }
     }
 
     /// A request with conditions: `m` is `If-Match`, `n` `If-None-Match`, `s` `If-Modified-Since`, `u`
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_makes_no_match() {
-        let unknown = State::default();
+        let unknown = FileValidators::default();
         for (conditions, outcome) in [
             (&[('m', ETAG)][..], Failed),
             (&[('m', "*")], Whole),
@@ -219,7 +219,7 @@ mod tests {
         ] {
             assert_eq!(request(conditions).outcome(&unknown), outcome, "{conditions:?}");
         }
-        let fresh = State { settled: false, ..state() };
+        let fresh = FileValidators { settled: false, ..state() };
         assert_eq!(request(&[('r', AT)]).outcome(&fresh), Whole, "that second may see another state yet");
         assert_eq!(request(&[('s', AT)]).outcome(&fresh), NotModified);
     }
@@ -241,10 +241,10 @@ mod tests {
             let mut list = others.clone();
             list.insert(at.min(others.len()), "\"this one, here\"".to_owned());
             let list = list.join(&format!(",{blanks}"));
-            let state = State { etag: Some("\"this one, here\""), ..State::default() };
+            let state = FileValidators { etag: Some("\"this one, here\""), ..FileValidators::default() };
             prop_assert_eq!(request(&[('n', &list)]).outcome(&state), NotModified);
             prop_assert_eq!(request(&[('m', &list)]).outcome(&state), Whole);
-            let other = State { etag: Some("\"another\""), ..State::default() };
+            let other = FileValidators { etag: Some("\"another\""), ..FileValidators::default() };
             prop_assert_eq!(request(&[('n', &list)]).outcome(&other), Whole);
             prop_assert_eq!(request(&[('m', &list)]).outcome(&other), Failed);
         }
@@ -258,7 +258,7 @@ mod tests {
             let lines: Vec<(char, &str)> =
                 kinds.into_iter().zip(&lines).filter_map(|(kind, line)| Some((kind, line.as_deref()?))).collect();
             let modified = httpdate::parse_http_date(AT).ok().map(|date| date + Duration::from_hours(after * 8766));
-            let outcome = request(&lines).outcome(&State { modified, ..state() });
+            let outcome = request(&lines).outcome(&FileValidators { modified, ..state() });
             if outcome == Part {
                 let date = modified.map(httpdate::fmt_http_date);
                 let validator = lines.iter().find(|(kind, _)| *kind == 'r').map(|(_, line)| *line);

@@ -1,6 +1,6 @@
 //! The legacy protocol: the original program's text dialogue, read and written on slices.
 
-use super::{Action, Method, Problem, Reason, Refusal, Request, TransferId};
+use super::{FailedAction, Method, Problem, Reason, Refusal, Request, TransferId};
 use crate::route::{FileName, Hop, HostPort, MAX_HOPS, MAX_NAME};
 use crate::text::SafeText;
 
@@ -66,7 +66,7 @@ pub struct LegacyRequest {
 
 /// What the bytes so far amount to; the wire has no end mark, so `Whole` may still grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parsed {
+pub enum ParsedRequest {
     /// More must come.
     Partial,
     /// A request, if nothing more comes.
@@ -77,7 +77,7 @@ pub enum Parsed {
 
 /// The answer before the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum LegacyAnswer {
     /// The file has this many bytes.
     Size(u64),
     /// It is not there.
@@ -87,26 +87,26 @@ pub enum Answer {
 }
 
 /// Reads what has come of a request so far.
-pub fn parse_request(bytes: &[u8]) -> Parsed {
+pub fn parse_request(bytes: &[u8]) -> ParsedRequest {
     if bytes.len() > MAX_READ {
-        return Parsed::Never(format!("the request is larger than {MAX_READ} bytes"));
+        return ParsedRequest::Never(format!("the request is larger than {MAX_READ} bytes"));
     }
     let mut lines = bytes.split(|b| *b == b'\n');
     let first = lines.next().unwrap_or_default();
     let first = first.strip_suffix(b"\r").unwrap_or(first);
     if first.len() > MAX_NAME {
-        return Parsed::Never("the first line is too long for a file name".to_owned());
+        return ParsedRequest::Never("the first line is too long for a file name".to_owned());
     }
     let lines: Vec<&[u8]> = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
     if lines.is_empty() {
-        return Parsed::Partial;
+        return ParsedRequest::Partial;
     }
     let name = match FileName::new(first) {
         Ok(name) => name,
-        Err(error) => return Parsed::Never(error.to_string()),
+        Err(error) => return ParsedRequest::Never(error.to_string()),
     };
     if lines.len() > MAX_HOPS + 1 {
-        return Parsed::Never(format!("the route has more than {MAX_HOPS} hops"));
+        return ParsedRequest::Never(format!("the route has more than {MAX_HOPS} hops"));
     }
     let mut hops = Vec::with_capacity(lines.len());
     let last = lines.len() - 1;
@@ -115,15 +115,15 @@ pub fn parse_request(bytes: &[u8]) -> Parsed {
         match hop {
             Ok(hop) => hops.push(hop),
             // The last line may only be cut short; an earlier one will not get better.
-            Err(_) if number == last => return Parsed::Partial,
-            Err(reason) => return Parsed::Never(format!("line {}: {reason}", number + 2)),
+            Err(_) if number == last => return ParsedRequest::Partial,
+            Err(reason) => return ParsedRequest::Never(format!("line {}: {reason}", number + 2)),
         }
     }
     let transfer = hops.last_mut().and_then(take_id);
     let mut hops = hops.into_iter();
     match hops.next() {
-        Some(own) => Parsed::Whole(LegacyRequest { name, own: own.address, route: hops.collect(), transfer }),
-        None => Parsed::Partial,
+        Some(own) => ParsedRequest::Whole(LegacyRequest { name, own: own.address, route: hops.collect(), transfer }),
+        None => ParsedRequest::Partial,
     }
 }
 
@@ -141,7 +141,7 @@ fn take_id(hop: &mut Hop) -> Option<TransferId> {
 pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem> {
     if request.query.is_some() {
         let detail = "a query has no form in the legacy protocol, which this hop speaks";
-        return Err(Problem::next(Reason::Unsupported, Action::Request, &next.address, detail, 0.0));
+        return Err(Problem::next(Reason::Unsupported, FailedAction::Request, &next.address, detail, 0.0));
     }
     let mut text = request.name.as_bytes().to_vec();
     for hop in std::iter::once(next).chain(&request.route) {
@@ -155,7 +155,7 @@ pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem>
     }
     if text.len() > MAX_SENT {
         let detail = format!("the request has {} bytes, and the legacy protocol takes {MAX_SENT}", text.len());
-        return Err(Problem::next(Reason::HeadTooLarge, Action::Request, &next.address, detail, 0.0));
+        return Err(Problem::next(Reason::HeadTooLarge, FailedAction::Request, &next.address, detail, 0.0));
     }
     Ok(text)
 }
@@ -171,14 +171,14 @@ pub fn to_request(request: LegacyRequest) -> Request {
 }
 
 /// Reads an answer that is whole.
-pub fn parse_answer(bytes: &[u8]) -> Answer {
+pub fn parse_answer(bytes: &[u8]) -> LegacyAnswer {
     if bytes == NOT_HERE {
-        return Answer::NotHere;
+        return LegacyAnswer::NotHere;
     }
     let digits = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit);
     match std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()) {
-        Some(size) if digits => Answer::Size(size),
-        _ => Answer::Text(SafeText::from_bytes(bytes)),
+        Some(size) if digits => LegacyAnswer::Size(size),
+        _ => LegacyAnswer::Text(SafeText::from_bytes(bytes)),
     }
 }
 
@@ -190,10 +190,10 @@ pub fn problem_of_text(text: &SafeText, next: &HostPort, rest: &[Hop], ms: f64) 
     let said = text.as_str().strip_prefix(UNREACHABLE).map(|rest| rest.trim_start_matches([':', ' ']));
     if let Some(status) = text.as_str().strip_prefix("HTTP/1.").and_then(|line| line.get(2..5)?.parse().ok()) {
         // A full node says so before it reads the first line, and so before it knows the wire.
-        return Problem::next(Reason::of_status(status), Action::Reply, next, format!("status {status}"), ms);
+        return Problem::next(Reason::of_status(status), FailedAction::Reply, next, format!("status {status}"), ms);
     }
     let Some(said) = said else {
-        return Problem::next(Reason::Nonsense, Action::Reply, next, format!("it answered {text:?}"), ms);
+        return Problem::next(Reason::Nonsense, FailedAction::Reply, next, format!("it answered {text:?}"), ms);
     };
     // `HOST:PORT: reason`; an IPv6 host has colons of its own, the blank ends the address.
     let (address, why) = said.split_once(": ").unwrap_or((said, ""));
@@ -209,7 +209,7 @@ pub fn problem_of_text(text: &SafeText, next: &HostPort, rest: &[Hop], ms: f64) 
 }
 
 /// What a hop was doing that gives this reason, as far as the reason tells.
-fn action_of(reason: Reason) -> Action {
+fn action_of(reason: Reason) -> FailedAction {
     match reason {
         Reason::Refused
         | Reason::Unreachable
@@ -219,9 +219,9 @@ fn action_of(reason: Reason) -> Action {
         | Reason::Loop
         | Reason::Busy
         | Reason::Draining
-        | Reason::Closed => Action::Connect,
-        Reason::NotFound => Action::Open,
-        Reason::Short | Reason::TooSlow => Action::Body,
+        | Reason::Closed => FailedAction::Connect,
+        Reason::NotFound => FailedAction::Open,
+        Reason::Short | Reason::TooSlow => FailedAction::Body,
         Reason::Malformed
         | Reason::Unauthorized
         | Reason::Method
@@ -234,7 +234,7 @@ fn action_of(reason: Reason) -> Action {
         | Reason::Fault
         | Reason::Internal
         | Reason::Version
-        | Reason::Unsupported => Action::Reply,
+        | Reason::Unsupported => FailedAction::Reply,
     }
 }
 
@@ -244,7 +244,7 @@ pub fn encode_problem(problem: &Problem) -> Vec<u8> {
         return NOT_HERE.to_vec();
     }
     // A refusal of the request itself, which no list of addresses is about: the reader cannot tell by what was done.
-    let of_asker = problem.reason == Reason::Policy && problem.action != Action::Connect;
+    let of_asker = problem.reason == Reason::Policy && problem.action != FailedAction::Connect;
     let why = problem.refusal.or(of_asker.then_some(Refusal::Other));
     let spoken =
         SPOKEN.iter().find(|(reason, refusal, _)| *reason == problem.reason && (refusal.is_none() || *refusal == why));
@@ -267,7 +267,7 @@ mod tests {
 
     fn whole(bytes: &[u8]) -> LegacyRequest {
         match parse_request(bytes) {
-            Parsed::Whole(request) => request,
+            ParsedRequest::Whole(request) => request,
             other => panic!("{other:?}"),
         }
     }
@@ -286,23 +286,23 @@ mod tests {
     #[test]
     fn tells_a_cut_request_from_one_that_is_none() {
         for cut in ["", "f", "f\n", "f\nhost", "f\nhost ", "f\nh 1\nhost"] {
-            assert_eq!(parse_request(cut.as_bytes()), Parsed::Partial, "{cut:?}");
+            assert_eq!(parse_request(cut.as_bytes()), ParsedRequest::Partial, "{cut:?}");
         }
         let long = [b'x'; MAX_NAME + 1];
         for never in [&b"\nh 1"[..], b"f\nno port here\nh 1", b"f\0\nh 1", &long] {
-            assert!(matches!(parse_request(never), Parsed::Never(_)), "{never:?}");
+            assert!(matches!(parse_request(never), ParsedRequest::Never(_)), "{never:?}");
         }
-        assert!(matches!(parse_request(format!("f{}", "\nh 1".repeat(34)).as_bytes()), Parsed::Never(_)));
+        assert!(matches!(parse_request(format!("f{}", "\nh 1".repeat(34)).as_bytes()), ParsedRequest::Never(_)));
     }
 
     #[test]
     fn a_request_may_be_as_large_as_its_caps() {
-        assert_eq!(parse_request(&[b'x'; MAX_NAME]), Parsed::Partial);
+        assert_eq!(parse_request(&[b'x'; MAX_NAME]), ParsedRequest::Partial);
         assert_eq!(whole(format!("f{}", "\nh 1".repeat(MAX_HOPS + 1)).as_bytes()).route.len(), MAX_HOPS);
         // Words that nobody knows, up to the cap and one past it.
         let padded = |size: usize| format!("f\nh 1 {}", "x".repeat(size - "f\nh 1 ".len())).into_bytes();
-        assert!(!matches!(parse_request(&padded(64 * 1024)), Parsed::Never(_)));
-        assert!(matches!(parse_request(&padded(64 * 1024 + 1)), Parsed::Never(_)));
+        assert!(!matches!(parse_request(&padded(64 * 1024)), ParsedRequest::Never(_)));
+        assert!(matches!(parse_request(&padded(64 * 1024 + 1)), ParsedRequest::Never(_)));
     }
 
     #[test]
@@ -327,17 +327,17 @@ mod tests {
 
     #[test]
     fn answers_are_sizes_not_here_or_text() {
-        assert_eq!(parse_answer(b"1024"), Answer::Size(1024));
-        assert_eq!(parse_answer(b"NA"), Answer::NotHere);
+        assert_eq!(parse_answer(b"1024"), LegacyAnswer::Size(1024));
+        assert_eq!(parse_answer(b"NA"), LegacyAnswer::NotHere);
         for text in [&b"99999999999999999999999"[..], b"+5", b"-1", b"", b"Address not found"] {
-            assert!(matches!(parse_answer(text), Answer::Text(_)), "{text:?}");
+            assert!(matches!(parse_answer(text), LegacyAnswer::Text(_)), "{text:?}");
         }
     }
 
     #[test]
     fn a_problem_survives_the_legacy_protocol() {
         let next: HostPort = "127.0.0.1:9001".parse().unwrap();
-        let problem = Problem::next(Reason::Refused, Action::Connect, "[::1]:9", "", 1.0);
+        let problem = Problem::next(Reason::Refused, FailedAction::Connect, "[::1]:9", "", 1.0);
         let text = SafeText::from_bytes(&encode_problem(&problem));
         assert_eq!(text.as_str(), "Address not found: [::1]:9: connection refused");
         let rest: Vec<Hop> = ["a 1", "::1 9", "b 2"].map(|line| Hop::parse_line(line).unwrap()).to_vec();
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(problem_of_text(&SafeText::new("hello"), &next, &rest, 2.0).reason, Reason::Nonsense);
         let full = SafeText::new("HTTP/1.1 503 Service Unavailable\r\n");
         assert_eq!(problem_of_text(&full, &next, &rest, 2.0).reason, Reason::Busy);
-        let missing = Problem::here(Reason::NotFound, Action::Open, "x", "");
+        let missing = Problem::here(Reason::NotFound, FailedAction::Open, "x", "");
         assert_eq!(encode_problem(&missing), NOT_HERE);
     }
 
@@ -361,7 +361,7 @@ mod tests {
         let again =
             |problem: &Problem| problem_of_text(&SafeText::from_bytes(&encode_problem(problem)), &next, &[], 2.0);
         for (reason, refusal, words) in SPOKEN {
-            let problem = Problem::next(reason, Action::Connect, "h:1", "in (some) words", 1.0);
+            let problem = Problem::next(reason, FailedAction::Connect, "h:1", "in (some) words", 1.0);
             let problem = Problem { refusal, ..problem };
             let said = format!("Address not found: h:1: {words} (in (some) words)");
             assert_eq!(String::from_utf8(encode_problem(&problem)).unwrap(), said);
@@ -378,8 +378,9 @@ mod tests {
             SPOKEN.iter().all(|(reason, _, words)| *reason != Reason::Policy || words.starts_with("refused by policy"))
         );
         // What a server that is no node said is not lost behind the reason.
-        let server = Some(Box::new(super::super::problem::Server { status: 302, ..Default::default() }));
-        let redirect = Problem { server, ..Problem::next(Reason::Nonsense, Action::Reply, "h:1", "status 302", 1.0) };
+        let server = Some(Box::new(super::super::problem::ForeignServer { status: 302, ..Default::default() }));
+        let redirect =
+            Problem { server, ..Problem::next(Reason::Nonsense, FailedAction::Reply, "h:1", "status 302", 1.0) };
         let read = again(&redirect);
         assert_eq!((read.reason, read.detail.as_str()), (Reason::Nonsense, "redirects elsewhere (status 302)"));
         // What another program says stays a sentence about an address.
@@ -390,7 +391,7 @@ mod tests {
     #[test]
     fn a_refusal_of_whoever_asks_is_not_about_lists_of_addresses() {
         let next: HostPort = "127.0.0.1:9001".parse().unwrap();
-        let refused = Problem::here(Reason::Policy, Action::Request, &next, "this node serves user 0 alone");
+        let refused = Problem::here(Reason::Policy, FailedAction::Request, &next, "this node serves user 0 alone");
         let read = problem_of_text(&SafeText::from_bytes(&encode_problem(&refused)), &next, &[], 2.0);
         assert_eq!((read.reason, read.hop, read.advice()), (Reason::Policy, 1, ""));
         assert_eq!(read.detail, refused.detail);
@@ -407,21 +408,21 @@ mod tests {
         #[test]
         fn every_reason_survives_the_legacy_protocol(
             reason in proptest::sample::select(&Reason::ALL[..]),
-            action in proptest::sample::select(&[Action::Request, Action::Connect, Action::Reply, Action::Body][..]),
+            action in proptest::sample::select(&[FailedAction::Request, FailedAction::Connect, FailedAction::Reply, FailedAction::Body][..]),
             status in proptest::option::of(proptest::sample::select(&[302, 401, 403, 407, 429, 503][..])),
             detail in "[ -~]{0,40}|[a-z(]{2000}",
         ) {
             let rest: Vec<Hop> = ["a 1", "b 2"].map(|line| Hop::parse_line(line).unwrap()).to_vec();
             let reason = status.map_or(reason, Reason::of_status);
-            let server = status.map(|status| Box::new(super::super::problem::Server { status, ..Default::default() }));
+            let server = status.map(|status| Box::new(super::super::problem::ForeignServer { status, ..Default::default() }));
             let problem = Problem { server, ..Problem::next(reason, action, "b:2", detail.as_str(), 1.0) };
             let read = match parse_answer(&encode_problem(&problem)) {
-                Answer::NotHere => {
+                LegacyAnswer::NotHere => {
                     prop_assert_eq!(reason, Reason::NotFound);
                     return Ok(());
                 }
-                Answer::Text(text) => problem_of_text(&text, &"n:9".parse().unwrap(), &rest, 2.0),
-                Answer::Size(_) => return Err(TestCaseError::fail("it reads as a size")),
+                LegacyAnswer::Text(text) => problem_of_text(&text, &"n:9".parse().unwrap(), &rest, 2.0),
+                LegacyAnswer::Size(_) => return Err(TestCaseError::fail("it reads as a size")),
             };
             prop_assert_eq!((read.reason, read.hop, read.address.as_str()), (reason, 3, "b:2"));
             // And once more, as a relay of ours passes it on.

@@ -32,10 +32,10 @@ mod progress;
 mod reason;
 mod transfer;
 
-pub use condition::{Outcome, State};
+pub use condition::{ConditionResult, FileValidators};
 pub use digest::{Algorithm, Digest};
 pub use message::{ByteRange, Leg, Method, Reply, Request, add_to_list};
-pub use problem::{Action, Problem, Refusal};
-pub use progress::Progress;
+pub use problem::{FailedAction, Problem, Refusal};
+pub use progress::DigestProgress;
 pub use reason::Reason;
 pub use transfer::TransferId;

@@ -18,7 +18,7 @@ pub const MAX_BODY: usize = 16 * 1024;
 /// What a node was doing when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Action {
+pub enum FailedAction {
     /// Reading or judging the request.
     Request,
     /// Looking the next hop's name up.
@@ -60,7 +60,7 @@ pub struct Problem {
     /// The address of the hop that failed, as far as the reporter knows it.
     pub address: SafeText,
     /// What the reporter was doing.
-    pub action: Action,
+    pub action: FailedAction,
     /// Details in words.
     pub detail: SafeText,
     /// How long the reporter had been at it, in ms.
@@ -70,7 +70,7 @@ pub struct Problem {
     pub size: Option<u64>,
     /// What was answered, where that came from a server that is no node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<Box<Server>>,
+    pub server: Option<Box<ForeignServer>>,
     /// Why an address is not connected to; an older node does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
@@ -78,7 +78,7 @@ pub struct Problem {
 
 /// How a server that knows nothing of chains refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Server {
+pub struct ForeignServer {
     /// Its HTTP status.
     pub status: u16,
     /// After how many seconds it wants to be asked again.
@@ -100,20 +100,20 @@ struct Document {
     hop: u32,
     reporter: u32,
     address: String,
-    action: Action,
+    action: FailedAction,
     reason: Reason,
     ms: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    server: Option<Box<Server>>,
+    server: Option<Box<ForeignServer>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refusal: Option<Refusal>,
 }
 
 impl Problem {
     /// A failure of the node that says so itself.
-    pub fn here(reason: Reason, action: Action, address: impl fmt::Display, detail: impl Into<SafeText>) -> Self {
+    pub fn here(reason: Reason, action: FailedAction, address: impl fmt::Display, detail: impl Into<SafeText>) -> Self {
         Self {
             reason,
             hop: 0,
@@ -131,7 +131,7 @@ impl Problem {
     /// A failure of the next hop, as the node before it saw it, after so many ms.
     pub fn next(
         reason: Reason,
-        action: Action,
+        action: FailedAction,
         address: impl fmt::Display,
         detail: impl Into<SafeText>,
         ms: f64,
@@ -146,7 +146,7 @@ impl Problem {
         detail: impl Into<SafeText>,
         ms: f64,
     ) -> Self {
-        Self { refusal: Some(refusal), ..Self::next(Reason::Policy, Action::Connect, address, detail, ms) }
+        Self { refusal: Some(refusal), ..Self::next(Reason::Policy, FailedAction::Connect, address, detail, ms) }
     }
 
     /// The same failure, seen from one hop further downstream.
@@ -180,8 +180,8 @@ impl Problem {
             _ => {}
         }
         match (self.reason, self.action) {
-            (Reason::Closed, Action::Body) => "closed before the end",
-            (Reason::Fault, Action::Body) => "broken off on purpose",
+            (Reason::Closed, FailedAction::Body) => "closed before the end",
+            (Reason::Fault, FailedAction::Body) => "broken off on purpose",
             (reason, _) => reason.words(),
         }
     }
@@ -251,7 +251,7 @@ impl Problem {
             // A refusal that was made at any other point is not about who may be connected to.
             Reason::Policy => match (self.refusal, self.action) {
                 (Some(Refusal::Never), _) => "name another address for it",
-                (Some(Refusal::NotAllowed), _) | (None, Action::Connect) => {
+                (Some(Refusal::NotAllowed), _) | (None, FailedAction::Connect) => {
                     "start the node that says so with --allow-next"
                 }
                 (Some(Refusal::Other) | None, _) => "",
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_problem_survives_json_and_counts_hops() {
-        let problem = Problem::next(Reason::Refused, Action::Connect, "10.0.0.7:1000", "", 0.8);
+        let problem = Problem::next(Reason::Refused, FailedAction::Connect, "10.0.0.7:1000", "", 0.8);
         let read = Problem::from_json(&problem.to_json()).unwrap();
         assert_eq!((&read, read.ms), (&problem, 0.8));
         let passed = read.passed_on();
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(refused(Refusal::NotAllowed).advice(), list);
         // No list opens these, and a foreign server's 403 has nothing to do with lists.
         assert_eq!(refused(Refusal::Never).advice(), other);
-        assert_eq!(Problem::next(Reason::Policy, Action::Reply, "h:1", "status 403", 0.0).advice(), "");
+        assert_eq!(Problem::next(Reason::Policy, FailedAction::Reply, "h:1", "status 403", 0.0).advice(), "");
         // It crosses the wire, whatever the words beside it are.
         for (refusal, advice) in [(Refusal::NotAllowed, list), (Refusal::Never, other), (Refusal::Other, "")] {
             let read = Problem::from_json(&refused(refusal).to_json()).unwrap();
@@ -331,7 +331,7 @@ mod tests {
             (Reason::Internal, "that hop's log says more"),
             (Reason::NotFound, ""),
         ] {
-            assert_eq!(Problem::here(reason, Action::Request, "h:1", "").advice(), advice, "{reason:?}");
+            assert_eq!(Problem::here(reason, FailedAction::Request, "h:1", "").advice(), advice, "{reason:?}");
         }
     }
 
@@ -339,10 +339,10 @@ mod tests {
     fn the_longest_problem_of_a_node_is_one_that_is_read() {
         // Nothing that SafeText holds is longer in JSON than these: four bytes each.
         let longest = "\u{1f9ed}".repeat(1000);
-        let problem = Problem::here(Reason::RouteIgnored, Action::Resolve, &longest, longest.as_str());
+        let problem = Problem::here(Reason::RouteIgnored, FailedAction::Resolve, &longest, longest.as_str());
         let problem = Problem { hop: u32::MAX, reporter: u32::MAX, size: Some(u64::MAX), ..problem };
         let challenge = Some(longest.as_str().into());
-        let server = Some(Box::new(Server { status: u16::MAX, retry_after: Some(u64::MAX), challenge }));
+        let server = Some(Box::new(ForeignServer { status: u16::MAX, retry_after: Some(u64::MAX), challenge }));
         let problem = Problem { server, ..problem };
         let json = problem.to_json();
         assert!(json.len() <= MAX_BODY, "{} bytes", json.len());
@@ -354,7 +354,8 @@ mod tests {
         for (ms, told) in
             [("1.3333333333333337", 1.333), ("8.888888888888891e62", MOST_MS), ("-1", 0.0), ("0.0004", 0.0)]
         {
-            let json = String::from_utf8(Problem::here(Reason::Internal, Action::Body, "h:1", "").to_json()).unwrap();
+            let json =
+                String::from_utf8(Problem::here(Reason::Internal, FailedAction::Body, "h:1", "").to_json()).unwrap();
             let read = Problem::from_json(json.replace("\"ms\":0.0", &format!("\"ms\":{ms}")).as_bytes()).unwrap();
             assert_eq!((read.ms, Problem::from_json(&read.to_json())), (told, Some(read)));
         }
@@ -362,7 +363,7 @@ mod tests {
 
     #[test]
     fn hostile_text_in_a_problem_is_made_safe() {
-        let problem = Problem::here(Reason::Internal, Action::Open, "a\x1b]0;b", "c\u{202e}");
+        let problem = Problem::here(Reason::Internal, FailedAction::Open, "a\x1b]0;b", "c\u{202e}");
         let read = Problem::from_json(&problem.to_json()).unwrap();
         assert_eq!((read.address.as_str(), read.detail.as_str()), ("a\\u{1b}]0;b", "c\\u{202e}"));
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// How far a digest is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct DigestProgress {
     /// Bytes hashed.
     pub done: u64,
     /// Bytes to be hashed in all.
@@ -14,13 +14,13 @@ pub struct Progress {
     pub ahead: u32,
 }
 
-impl fmt::Display for Progress {
+impl fmt::Display for DigestProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "done={}, size={}, ahead={}", self.done, self.size, self.ahead)
     }
 }
 
-impl FromStr for Progress {
+impl FromStr for DigestProgress {
     type Err = ();
 
     /// Reads the three numbers in any order, and leaves out what it does not know.
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn progress_is_read_as_it_is_written_and_nothing_else_is() {
-        let progress = Progress { done: 5, size: u64::MAX, ahead: 2 };
+        let progress = DigestProgress { done: 5, size: u64::MAX, ahead: 2 };
         assert_eq!(progress.to_string().parse(), Ok(progress));
         assert_eq!("ahead=2,later=x, size=18446744073709551615,done=5".parse(), Ok(progress));
         for wrong in [
@@ -57,7 +57,7 @@ mod tests {
             "done=+1, size=2, ahead=0",
             "done=1, size=2, ahead=4294967296",
         ] {
-            assert_eq!(wrong.parse::<Progress>(), Err(()), "{wrong}");
+            assert_eq!(wrong.parse::<DigestProgress>(), Err(()), "{wrong}");
         }
     }
 }

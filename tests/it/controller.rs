@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chainview::cli::{self, Mode};
+use chainview::cli::{self, RunMode};
 use chainview::command::Command;
-use chainview::dashboard::{Controller, Remains};
+use chainview::dashboard::{Controller, Leftovers};
 use chainview::plan::ChainPlan;
 use chainview::snapshot::{ChainSnapshot, HopLink, HopSnapshot, Phase, TransferSnapshot};
 use free::Chain;
@@ -28,7 +28,7 @@ struct Run {
     snapshots: watch::Receiver<Arc<ChainSnapshot>>,
     commands: mpsc::Sender<Command>,
     leave: CancellationToken,
-    controlling: JoinHandle<Remains>,
+    controlling: JoinHandle<Leftovers>,
     /// Held, so that its end is no news.
     _panics: mpsc::Sender<String>,
 }
@@ -38,7 +38,7 @@ fn plan(chain: &Chain, flags: &str) -> ChainPlan {
     let input = chain.folder.path().join("input.txt");
     let fixed = [PathBuf::from("chainview"), input.clone(), "-o".into(), chain.fetched("")];
     let line = fixed.into_iter().chain(flags.split_whitespace().map(PathBuf::from));
-    let Mode::Dashboard { fetch, nodes, no_spawn, .. } = cli::read_from(line, None).unwrap().mode else {
+    let RunMode::Dashboard { fetch, nodes, no_spawn, .. } = cli::read_from(line, None).unwrap().mode else {
         panic!("not the dashboard")
     };
     ours(ChainPlan::of_file(&input, &fetch, &nodes, no_spawn).unwrap())
@@ -119,7 +119,7 @@ impl Run {
     }
 
     /// Quits, and returns what keeps running.
-    async fn ends(self) -> Remains {
+    async fn ends(self) -> Leftovers {
         self.leave.cancel();
         tokio::time::timeout(PATIENCE, self.controlling).await.expect("it leaves").unwrap()
     }

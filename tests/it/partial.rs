@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use chainview::error::Error;
 use chainview::limits::Limits;
-use chainview::net::fetch::{Cap, FetchJob, Fetched, client, fetch};
+use chainview::net::fetch::{FetchJob, Fetched, RateLimit, client, fetch};
 use chainview::options::VerifyMode;
 use chainview::route::Route;
 use chainview::snapshot::TransferSnapshot;
@@ -134,7 +134,7 @@ impl World {
     fn job(&self, rate: u64) -> FetchJob {
         let limits = Limits { stall: Duration::from_millis(700), ..Limits::default() };
         let mut job = FetchJob::new(1, self.route.clone(), self.folder.path().to_owned(), limits);
-        (job.retries, job.cap) = (2, Cap::new(Some(rate)));
+        (job.retries, job.cap) = (2, RateLimit::new(Some(rate)));
         job
     }
 

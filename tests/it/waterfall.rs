@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Instant;
 
-use chainview::snapshot::timing::{Row, Step};
+use chainview::snapshot::timing::{Step, WaterfallRow};
 use chainview::waterfall::to_first_byte;
 use support::process::{Node, chainview};
 use support::{PATIENCE, content, standin};
@@ -73,7 +73,7 @@ fn forward(begun: Instant, client: &TcpStream, node: &TcpStream, times: &Sender<
 }
 
 /// What each hop added to the wait of the stage before it, in ms, hop 1 first.
-fn waits(rows: &[Row]) -> Vec<f64> {
+fn waits(rows: &[WaterfallRow]) -> Vec<f64> {
     rows.iter().filter(|row| row.step == Step::Wait).map(|row| row.own_ms).collect()
 }
 
@@ -99,7 +99,7 @@ fn the_legs_add_up_to_the_time_to_the_first_byte_and_each_hop_has_its_own() {
         let ended = client.output().unwrap();
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
         let report: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
-        let rows: Vec<Row> = serde_json::from_value(report["transfers"][0]["waterfall"].clone()).unwrap();
+        let rows: Vec<WaterfallRow> = serde_json::from_value(report["transfers"][0]["waterfall"].clone()).unwrap();
         let (sum, waits) = (to_first_byte(&rows), waits(&rows));
         let measured = measured.recv_timeout(PATIENCE).unwrap();
         // The client begins before the tap sees it and has the byte after the tap let it by.
@@ -130,7 +130,7 @@ fn finding_out_which_wire_a_hop_speaks_is_a_part_of_the_wait() {
     std::fs::write(&input, format!("f\n{}\n", node.address())).unwrap();
     let ended = chainview().arg("--fetch").arg(&input).arg("--json").arg("-o").arg(folder.path()).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
-    let rows: Vec<Row> = serde_json::from_value(report["transfers"][0]["waterfall"].clone()).unwrap();
+    let rows: Vec<WaterfallRow> = serde_json::from_value(report["transfers"][0]["waterfall"].clone()).unwrap();
     // It is asked in HTTP first, and says nothing for the 300 ms that it is given.
     assert!(waits(&rows).iter().sum::<f64>() >= 300.0, "{rows:?}");
 }

@@ -85,7 +85,7 @@ impl Stage {
 
     /// Waits until one has received so much.
     async fn received(&mut self, number: u64, bytes: u64) {
-        let State::Running { progress, .. } = &mut self.queue.find(number).unwrap().state else {
+        let TransferState::Running { progress, .. } = &mut self.queue.find(number).unwrap().state else {
             panic!("#{number} does not run: {:?}", self.phases())
         };
         progress.wait_for(|now| now.received == bytes).await.unwrap();
@@ -199,7 +199,7 @@ async fn a_panic_fails_one_transfer_and_no_other() {
     stage.queue.open();
     let (first, second) = (stage.add("a"), stage.add("b"));
     let broken = stage.queue.running.spawn(async { panic!("a mistake") }).id();
-    let State::Running { task, .. } = &mut stage.queue.find(first).unwrap().state else { panic!("it runs") };
+    let TransferState::Running { task, .. } = &mut stage.queue.find(first).unwrap().state else { panic!("it runs") };
     *task = broken;
     assert!(matches!(stage.next_event().await, QueueEvent::Panicked(1, _)));
     assert_eq!(stage.phase(first), Phase::Failed);

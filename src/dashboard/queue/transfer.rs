@@ -5,25 +5,25 @@ use tokio::task::{Id, JoinError};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::net::fetch::Cap;
+use crate::net::fetch::RateLimit;
 use crate::route::Route;
 use crate::snapshot::verdict::Verdict;
-use crate::snapshot::{Phase, TransferAccount, TransferSnapshot};
+use crate::snapshot::{Phase, TransferRecord, TransferSnapshot};
 use crate::waterfall;
 
 /// Transfer of one file.
 #[derive(Debug)]
-pub(super) struct Transfer {
+pub(super) struct QueuedTransfer {
     pub(super) number: u64,
     pub(super) route: Route,
-    pub(super) cap: Cap,
+    pub(super) cap: RateLimit,
     pub(super) verdict: Option<Verdict>,
-    pub(super) state: State,
+    pub(super) state: TransferState,
 }
 
 /// State of a transfer; those that do not run keep their last snapshot.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum TransferState {
     /// Waits for its turn.
     Queued(TransferSnapshot),
     /// A task transfers the file.
@@ -71,29 +71,29 @@ pub(in crate::dashboard) enum QueueEvent {
     Evaluated(Verdict),
 }
 
-impl Transfer {
+impl QueuedTransfer {
     /// Makes a queued transfer.
     pub(super) fn new(number: u64, route: Route, cap: Option<u64>) -> Self {
         let first = TransferSnapshot { number, name: route.file.shown(), ..TransferSnapshot::default() };
-        Self { number, route, cap: Cap::new(cap), verdict: None, state: State::Queued(first) }
+        Self { number, route, cap: RateLimit::new(cap), verdict: None, state: TransferState::Queued(first) }
     }
 
     /// Tells whether it is done, failed or cancelled.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.state, State::Over(_))
+        matches!(self.state, TransferState::Over(_))
     }
 
     /// Returns the id of its task.
     pub(super) fn task(&self) -> Option<Id> {
-        if let State::Running { task, .. } = self.state { Some(task) } else { None }
+        if let TransferState::Running { task, .. } = self.state { Some(task) } else { None }
     }
 
     /// Returns its snapshot for the screen.
     pub(super) fn snapshot(&self) -> TransferSnapshot {
         let snapshot = match &self.state {
-            State::Queued(last) | State::Paused(last) | State::Over(last) => last.clone(),
+            TransferState::Queued(last) | TransferState::Paused(last) | TransferState::Over(last) => last.clone(),
             // The task reports `Cancelled` before its end is processed; show what the user asked for.
-            State::Running { progress, then, .. } => match (progress.borrow().clone(), then) {
+            TransferState::Running { progress, then, .. } => match (progress.borrow().clone(), then) {
                 (last, AfterStop::Paused) if last.phase == Phase::Cancelled => rests(last, Phase::Paused),
                 (last, AfterStop::Queued) if last.phase == Phase::Cancelled => rests(last, Phase::Queued),
                 (last, _) => last,
@@ -105,14 +105,14 @@ impl Transfer {
     /// Cancels it.
     pub(super) fn cancel(&mut self) -> Result<(), String> {
         match &mut self.state {
-            State::Queued(last) | State::Paused(last) => {
-                self.state = State::Over(rests(last.clone(), Phase::Cancelled));
+            TransferState::Queued(last) | TransferState::Paused(last) => {
+                self.state = TransferState::Over(rests(last.clone(), Phase::Cancelled));
             }
-            State::Running { stop, then, .. } => {
+            TransferState::Running { stop, then, .. } => {
                 *then = AfterStop::Over;
                 stop.cancel();
             }
-            State::Over(_) => return Err(format!("#{} is over already", self.number)),
+            TransferState::Over(_) => return Err(format!("#{} is over already", self.number)),
         }
         Ok(())
     }
@@ -120,15 +120,15 @@ impl Transfer {
     /// Pauses it.
     pub(super) fn pause(&mut self) -> Result<(), String> {
         match &mut self.state {
-            State::Queued(last) => self.state = State::Paused(rests(last.clone(), Phase::Paused)),
-            State::Running { stop, then, .. } => {
+            TransferState::Queued(last) => self.state = TransferState::Paused(rests(last.clone(), Phase::Paused)),
+            TransferState::Running { stop, then, .. } => {
                 if stop.is_cancelled() && *then == AfterStop::Over {
                     return Err(format!("#{} is being cancelled", self.number));
                 }
                 *then = AfterStop::Paused;
                 stop.cancel();
             }
-            State::Paused(_) | State::Over(_) => {
+            TransferState::Paused(_) | TransferState::Over(_) => {
                 return Err(format!("#{} is {}: there is nothing to pause", self.number, self.snapshot().phase.word()));
             }
         }
@@ -138,8 +138,8 @@ impl Transfer {
     /// Resumes it: it waits for its turn again.
     pub(super) fn resume(&mut self) -> Result<(), String> {
         match &mut self.state {
-            State::Paused(last) => self.state = State::Queued(rests(last.clone(), Phase::Queued)),
-            State::Running { then: then @ AfterStop::Paused, .. } => *then = AfterStop::Queued,
+            TransferState::Paused(last) => self.state = TransferState::Queued(rests(last.clone(), Phase::Queued)),
+            TransferState::Running { then: then @ AfterStop::Paused, .. } => *then = AfterStop::Queued,
             _ => return Err(format!("#{} is {}, not paused", self.number, self.snapshot().phase.word())),
         }
         Ok(())
@@ -148,31 +148,31 @@ impl Transfer {
     /// Records the end of its task, successful or not.
     pub(super) fn ended(&mut self, error: Option<Error>) -> QueueEvent {
         let last = self.snapshot();
-        let then = if let State::Running { then, .. } = self.state { then } else { AfterStop::Over };
+        let then = if let TransferState::Running { then, .. } = self.state { then } else { AfterStop::Over };
         let stopped = matches!(error, Some(Error::Interrupted { .. }));
         let (state, event) = match (error, then) {
-            (Some(_), AfterStop::Paused) if stopped => (State::Paused(last), QueueEvent::Paused(self.number)),
-            (Some(_), AfterStop::Queued) if stopped => (State::Queued(last), QueueEvent::Requeued),
-            (Some(error), _) => (State::Over(last), QueueEvent::Failed(self.number, error)),
-            (None, _) => (State::Over(last), QueueEvent::Done(self.number)),
+            (Some(_), AfterStop::Paused) if stopped => (TransferState::Paused(last), QueueEvent::Paused(self.number)),
+            (Some(_), AfterStop::Queued) if stopped => (TransferState::Queued(last), QueueEvent::Requeued),
+            (Some(error), _) => (TransferState::Over(last), QueueEvent::Failed(self.number, error)),
+            (None, _) => (TransferState::Over(last), QueueEvent::Done(self.number)),
         };
         self.state = state;
         event
     }
 
     /// Records the verdict and the hops' accounts.
-    pub(super) fn evaluated(&mut self, verdict: Verdict, accounts: &[Option<TransferAccount>]) {
+    pub(super) fn evaluated(&mut self, verdict: Verdict, accounts: &[Option<TransferRecord>]) {
         self.verdict = Some(verdict);
-        if let State::Over(last) = &mut self.state {
+        if let TransferState::Over(last) = &mut self.state {
             last.waterfall = waterfall::with_moments(&last.legs, accounts, &last.waterfall);
-            last.parts = accounts.iter().map(|account| account.as_ref().map(TransferAccount::part)).collect();
+            last.parts = accounts.iter().map(|account| account.as_ref().map(TransferRecord::part)).collect();
         }
     }
 
     /// Records that its task panicked, and returns its number.
     pub(super) fn panicked(&mut self, error: &JoinError) -> u64 {
         let why = Some(format!("the transfer failed inside: {error}").into());
-        self.state = State::Over(TransferSnapshot { error: why, ..rests(self.snapshot(), Phase::Failed) });
+        self.state = TransferState::Over(TransferSnapshot { error: why, ..rests(self.snapshot(), Phase::Failed) });
         self.number
     }
 }

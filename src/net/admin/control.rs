@@ -8,7 +8,7 @@ use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
 
 use super::pages::json as json_page;
-use super::reply::{PageBody, here, wrong_method};
+use super::reply::{EndpointBody, here, wrong_method};
 use crate::faults::parse_changes;
 use crate::net::access::is_passed_on;
 use crate::net::node::Node;
@@ -17,14 +17,14 @@ use crate::wire::Reason;
 use crate::wire::http::MAX_REQUEST_BODY;
 
 /// What a node can be told.
-pub(super) enum Verb {
+pub(super) enum ControlRequest {
     Faults,
     Close(u64),
     Drain,
     Stop,
 }
 
-impl Verb {
+impl ControlRequest {
     /// The verb of a path.
     pub(super) fn find(path: &str) -> Option<Self> {
         match path {
@@ -40,7 +40,11 @@ impl Verb {
 }
 
 /// Answers a request for a verb: judged before its body is read.
-pub(super) async fn answer(node: &Arc<Node>, verb: &Verb, request: Request<Incoming>) -> Response<PageBody> {
+pub(super) async fn answer(
+    node: &Arc<Node>,
+    verb: &ControlRequest,
+    request: Request<Incoming>,
+) -> Response<EndpointBody> {
     if request.method() != Method::POST {
         return wrong_method("POST", "control is a POST");
     }
@@ -67,23 +71,23 @@ pub(super) async fn answer(node: &Arc<Node>, verb: &Verb, request: Request<Incom
 }
 
 /// Does what was told, or nothing of it.
-fn carry_out(node: &Arc<Node>, verb: &Verb, body: &[u8]) -> Result<Value, (Reason, String)> {
-    if !matches!(verb, Verb::Faults) && !matches!(body.trim_ascii(), b"" | b"{}") {
+fn carry_out(node: &Arc<Node>, verb: &ControlRequest, body: &[u8]) -> Result<Value, (Reason, String)> {
+    if !matches!(verb, ControlRequest::Faults) && !matches!(body.trim_ascii(), b"" | b"{}") {
         return Err((Reason::Malformed, "this takes no body".to_owned()));
     }
     match verb {
-        Verb::Faults => set_faults(node, body),
-        Verb::Close(id) if node.registry.close(*id) => {
+        ControlRequest::Faults => set_faults(node, body),
+        ControlRequest::Close(id) if node.registry.close(*id) => {
             tracing::info!("{}: connection {id} closed by control", node.address);
             Ok(json!({ "closed": id }))
         }
-        Verb::Close(id) => Err((Reason::NotFound, format!("there is no connection {id}"))),
-        Verb::Drain => {
+        ControlRequest::Close(id) => Err((Reason::NotFound, format!("there is no connection {id}"))),
+        ControlRequest::Drain => {
             tracing::info!("{}: takes no new work, told so by control", node.address);
             node.drain().take_no_more();
             Ok(json!({ "draining": true }))
         }
-        Verb::Stop => {
+        ControlRequest::Stop => {
             tracing::info!("{}: leaving, told so by control", node.address);
             node.drain().begin();
             Ok(json!({ "leaving": true }))

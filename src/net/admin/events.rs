@@ -8,10 +8,10 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::reply::BodyError;
+use super::reply::EndpointBodyError;
 use crate::net::node::Node;
 use crate::net::node::registry::ReaderGuard;
-use crate::net::os::starvation::Pulse;
+use crate::net::os::starvation::SchedDelayProbe;
 
 /// The interval where none is asked for.
 const USUAL: Duration = Duration::from_millis(250);
@@ -23,45 +23,45 @@ const LONGEST: Duration = Duration::from_mins(1);
 /// An endless body, until the reader leaves or the node ends; one that drains tells how its last transfers go.
 ///
 /// Nothing is queued here: the library asks for the next line only when there is room for it.
-pub(super) struct Events {
+pub(super) struct EventStream {
     node: Arc<Node>,
     every: Duration,
     timer: Pin<Box<Sleep>>,
     /// Says once that the node drains, which is told at once.
-    draining: Option<Leaving>,
-    leaving: Leaving,
+    draining: Option<DrainSignal>,
+    leaving: DrainSignal,
     ended: bool,
     /// The number of the line that was sent last.
     sent: u64,
     _reader: ReaderGuard,
     /// Held while a body comes from a hop of the original kind: nothing else tells whether it is that one or this node
     /// that does not run, and where something does, nobody is woken up for those who look on.
-    pulse: Option<Arc<Pulse>>,
+    pulse: Option<Arc<SchedDelayProbe>>,
 }
 
 /// Becomes ready at some point of a node's leaving.
-pub(super) type Leaving = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type DrainSignal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The end of a node, as a body can wait for it: an endless one would hold the node up.
-pub(super) fn leaving(node: &Node) -> Leaving {
+pub(super) fn leaving(node: &Node) -> DrainSignal {
     Box::pin(node.finished())
 }
 
-impl Events {
+impl EventStream {
     /// Events of a node, the first at once.
     pub(super) fn new(node: Arc<Node>, every: Duration, reader: ReaderGuard) -> Self {
         let (leaving, timer) = (leaving(&node), Box::pin(sleep_until(Instant::now())));
         let drain = node.drain().clone();
-        let draining: Option<Leaving> = Some(Box::pin(async move { drain.draining().await }));
+        let draining: Option<DrainSignal> = Some(Box::pin(async move { drain.draining().await }));
         Self { node, every, timer, draining, leaving, ended: false, sent: 0, _reader: reader, pulse: None }
     }
 }
 
-impl Body for Events {
+impl Body for EventStream {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = EndpointBodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, EndpointBodyError>>> {
         let events = self.get_mut();
         if events.ended {
             return Poll::Ready(None);
@@ -111,7 +111,7 @@ mod tests {
         let node = site(|_| {}).await.node;
         let conn = node.registry.open(([127, 0, 0, 1], 9).into());
         let reader = node.registry.begin_reader(conn.peer().ip()).unwrap();
-        let mut events = Events::new(Arc::clone(&node), SHORTEST, reader);
+        let mut events = EventStream::new(Arc::clone(&node), SHORTEST, reader);
         let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Protocol::Http);
         for (state, protocol, beats) in [
             (ConnState::Streaming, Protocol::Http, false),
@@ -131,9 +131,9 @@ mod tests {
         let node = site(|_| {}).await.node;
         let reader = || {
             let guard = node.registry.begin_reader([127, 0, 0, 1].into()).unwrap();
-            Events::new(Arc::clone(&node), SHORTEST, guard)
+            EventStream::new(Arc::clone(&node), SHORTEST, guard)
         };
-        let mut readers: Vec<Events> = (0..20).map(|_| reader()).collect();
+        let mut readers: Vec<EventStream> = (0..20).map(|_| reader()).collect();
         let began = Instant::now();
         let mut lines: Vec<Vec<Bytes>> = Vec::new();
         for _ in 0..5 {

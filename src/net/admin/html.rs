@@ -100,13 +100,13 @@ fn begin(page: &mut String, title: &str) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::Entry;
+    use crate::snapshot::ListingEntry;
     use crate::text::SafeText;
     use crate::wire::http::decode_name;
 
-    fn entry(folder: &str, name: &[u8], is_folder: bool) -> Entry {
+    fn entry(folder: &str, name: &[u8], is_folder: bool) -> ListingEntry {
         let path = FileName::new(&[folder.as_bytes(), name].concat()).unwrap();
-        Entry { name: SafeText::from_bytes(name), path, size: 7, is_folder }
+        ListingEntry { name: SafeText::from_bytes(name), path, size: 7, is_folder }
     }
 
     #[test]

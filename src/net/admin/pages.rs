@@ -8,20 +8,20 @@ use hyper::header::{HeaderMap, HeaderValue, VARY};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
-use super::events::{Events, interval};
+use super::events::{EventStream, interval};
 use super::html;
 use super::metrics::{self, Format};
 use super::negotiate::preference;
-use super::reply::{PageBody, from_problem, here, page, reads, stream_page, wrong_method};
+use super::reply::{EndpointBody, from_problem, here, page, reads, stream_page, wrong_method};
 use crate::net::http_client::CHAIN_HOPS;
 use crate::net::node::Node;
-use crate::net::node::listings::Place;
+use crate::net::node::listings::ListingSlot;
 use crate::net::node::root::OpenError;
 use crate::net::upstream::connect::is_shortage;
 use crate::route::{DEFAULT_BASE, FileName};
 use crate::snapshot::{ConnSnapshot, Listing};
 use crate::wire::http::decode_name;
-use crate::wire::{Action, Problem, Reason, TransferId};
+use crate::wire::{FailedAction, Problem, Reason, TransferId};
 
 /// Where events are read.
 pub(super) const EVENTS: &str = "/v1/events";
@@ -37,7 +37,7 @@ pub(super) const ANY_FORM: HeaderValue = HeaderValue::from_static("Chain-Route, 
 pub(super) const NO_LISTING: &str = "folders are not listed beyond loopback: start this node with --list";
 
 /// The pages there are.
-enum Page {
+enum Endpoint {
     About,
     Health,
     Metrics,
@@ -58,18 +58,18 @@ struct Connections {
 }
 
 /// Answers a request for one of this node's own pages.
-pub(super) async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
-    let wanted = match Page::find(request.uri().path()) {
+pub(super) async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: SocketAddr) -> Response<EndpointBody> {
+    let wanted = match Endpoint::find(request.uri().path()) {
         Ok(wanted) => wanted,
         Err((reason, detail)) => return here(node, reason, &detail),
     };
     if !reads(request.method()) {
         return wrong_method("GET, HEAD", "pages are read with GET or HEAD");
     }
-    if matches!(wanted, Page::Folder(_)) && !node.config.access.may_list(request.headers()) {
+    if matches!(wanted, Endpoint::Folder(_)) && !node.config.access.may_list(request.headers()) {
         return here(node, Reason::Policy, NO_LISTING);
     }
-    if matches!(wanted, Page::Folder(_)) && !node.config.access.may_list_own(request.headers()) {
+    if matches!(wanted, Endpoint::Folder(_)) && !node.config.access.may_list_own(request.headers()) {
         return here(node, Reason::Unauthorized, "listing needs the node's read token");
     }
     if !wanted.is_free() && !node.config.access.may_read(peer, request.headers()) {
@@ -84,7 +84,7 @@ pub(super) async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: 
     reply
 }
 
-impl Page {
+impl Endpoint {
     fn find(path: &str) -> Result<Self, (Reason, String)> {
         match path {
             "/" => Ok(Self::About),
@@ -117,35 +117,40 @@ impl Page {
     }
 }
 
-async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>, peer: SocketAddr) -> Response<PageBody> {
+async fn show(
+    node: &Arc<Node>,
+    wanted: &Endpoint,
+    request: &Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<EndpointBody> {
     match wanted {
-        Page::Health if node.draining() => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n"),
-        Page::Health => match node.config.root.gone() {
+        Endpoint::Health if node.draining() => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n"),
+        Endpoint::Health => match node.config.root.gone() {
             Some(gone) => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{gone}\n")),
             None => page(StatusCode::OK, "text/plain", "ok\n"),
         },
-        Page::About if prefers_html(request.headers(), "text/plain") => html_page(node, html::about()),
-        Page::About => page(StatusCode::OK, PLAIN, html::about_as_text()),
-        Page::Metrics => match metrics::render(node, format(request.headers())) {
+        Endpoint::About if prefers_html(request.headers(), "text/plain") => html_page(node, html::about()),
+        Endpoint::About => page(StatusCode::OK, PLAIN, html::about_as_text()),
+        Endpoint::Metrics => match metrics::render(node, format(request.headers())) {
             Ok(text) => page(StatusCode::OK, format(request.headers()).media_type(), text),
             Err(error) => here(node, Reason::Internal, &error.to_string()),
         },
-        Page::Node => {
+        Endpoint::Node => {
             // Who the node is and how much it does; the list has a page of its own.
             let mut snapshot = node.snapshot();
             snapshot.omitted += snapshot.connections.len() as u64;
             snapshot.connections.clear();
             json(node, &snapshot)
         }
-        Page::Connections => {
+        Endpoint::Connections => {
             let snapshot = node.snapshot();
             json(node, &Connections { connections: snapshot.connections, omitted: snapshot.omitted })
         }
-        Page::Transfer(id) => match node.account(*id) {
+        Endpoint::Transfer(id) => match node.account(*id) {
             Some(account) => json(node, &account),
             None => here(node, Reason::NotFound, "this node knows of no such transfer, or no longer"),
         },
-        Page::Folder(folder) => {
+        Endpoint::Folder(folder) => {
             let listed = match after(request.uri().query()) {
                 Ok(after) => list(node, folder.clone(), after, peer.ip()).await,
                 Err(detail) => return here(node, Reason::Malformed, &detail),
@@ -165,13 +170,13 @@ async fn show(node: &Arc<Node>, wanted: &Page, request: &Request<Incoming>, peer
             }
             reply
         }
-        Page::Events => match interval(request.uri().query()) {
+        Endpoint::Events => match interval(request.uri().query()) {
             None => here(node, Reason::Malformed, "the interval is not a time: write interval=250ms"),
             Some(_) if request.method() == Method::HEAD => page(StatusCode::OK, "application/x-ndjson", ""),
             Some(every) => match node.registry.begin_reader(peer.ip()) {
                 None => here(node, Reason::Busy, TOO_MANY_READERS),
                 Some(reader) => {
-                    let events = Events::new(Arc::clone(node), every, reader);
+                    let events = EventStream::new(Arc::clone(node), every, reader);
                     stream_page(StatusCode::OK, "application/x-ndjson", events)
                 }
             },
@@ -192,8 +197,8 @@ async fn list(
     folder: Option<FileName>,
     after: Option<FileName>,
     source: IpAddr,
-) -> Result<(Listing, Place), Problem> {
-    let failed = |reason, detail: String| Err(Problem::here(reason, Action::Open, node.address, detail));
+) -> Result<(Listing, ListingSlot), Problem> {
+    let failed = |reason, detail: String| Err(Problem::here(reason, FailedAction::Open, node.address, detail));
     let Some(place) = node.listings.enter(source, node.config.limits.setup).await else {
         return failed(Reason::Busy, "too many folders are being listed".to_owned());
     };
@@ -227,14 +232,14 @@ fn format(headers: &HeaderMap) -> Format {
     if wanted { Format::OpenMetrics } else { Format::Prometheus }
 }
 
-fn html_page(node: &Node, text: Result<String, std::fmt::Error>) -> Response<PageBody> {
+fn html_page(node: &Node, text: Result<String, std::fmt::Error>) -> Response<EndpointBody> {
     match text {
         Ok(text) => page(StatusCode::OK, html::MEDIA_TYPE, text),
         Err(error) => here(node, Reason::Internal, &error.to_string()),
     }
 }
 
-pub(super) fn json(node: &Node, value: &impl Serialize) -> Response<PageBody> {
+pub(super) fn json(node: &Node, value: &impl Serialize) -> Response<EndpointBody> {
     match serde_json::to_vec(value) {
         Ok(body) => page(StatusCode::OK, JSON, body),
         Err(error) => here(node, Reason::Internal, &error.to_string()),

@@ -16,13 +16,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::events::{Leaving, interval, leaving};
+use super::events::{DrainSignal, interval, leaving};
 use super::pages::{ANY_FORM, EVENTS, NO_LISTING, TOO_MANY_READERS};
-use super::reply::{BodyError, PageBody, from_problem, mark};
+use super::reply::{EndpointBody, EndpointBodyError, from_problem, mark};
 use crate::allow_list::Purpose;
 use crate::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::http_client::{
-    Asked, CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, ask, hops_of, is_problem,
+    CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, PendingReply, ask, hops_of, is_problem,
 };
 use crate::net::node::registry::ReaderGuard;
 use crate::net::node::{self, Node};
@@ -32,7 +32,7 @@ use crate::net::upstream::connect::connect_with;
 use crate::net::upstream::policy::Refused;
 use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Protocol};
 use crate::wire::http::{decode_name, parse_number, plain_text};
-use crate::wire::{Action, Problem, Reason, TransferId, problem};
+use crate::wire::{FailedAction, Problem, Reason, TransferId, problem};
 
 /// Passes a request for a page on to the next hop and its reply back; `called` is what the reader calls this node, `id`
 /// what the request is known by if it came through a relay already.
@@ -43,9 +43,9 @@ pub(super) async fn relay(
     called: Option<&HostPort>,
     id: Option<TransferId>,
     route: Vec<Hop>,
-) -> Result<Response<PageBody>, Problem> {
+) -> Result<Response<EndpointBody>, Problem> {
     let began = Instant::now();
-    let refuse = |reason, detail: &str| Problem::here(reason, Action::Request, node.address, detail);
+    let refuse = |reason, detail: &str| Problem::here(reason, FailedAction::Request, node.address, detail);
     let path = request.uri().path();
     let folder = path.starts_with(DEFAULT_BASE);
     if !(folder || path.starts_with("/v1/") || matches!(path, "/metrics" | "/healthz")) {
@@ -80,7 +80,7 @@ pub(super) async fn relay(
         hops.next().ok_or_else(|| refuse(Reason::Internal, "the route is empty"))?;
     if protocol == Some(Protocol::Legacy) {
         let detail = "pages and folders have no form in the legacy protocol, which this hop speaks";
-        return Err(Problem::next(Reason::Unsupported, Action::Request, &next, detail, 0.0));
+        return Err(Problem::next(Reason::Unsupported, FailedAction::Request, &next, detail, 0.0));
     }
     let rest: Vec<Hop> = hops.collect();
 
@@ -171,14 +171,14 @@ async fn answer(
     request: &Request<Incoming>,
     next: &HostPort,
     to_come: usize,
-    asked: Asked,
+    asked: PendingReply,
     began: Instant,
     reader: Option<ReaderGuard>,
-) -> Result<Response<PageBody>, Problem> {
+) -> Result<Response<EndpointBody>, Problem> {
     let (head, body) = asked.reply.into_parts();
     let hops = hops_of(&head.headers);
     if head.status.is_success() && hops as usize != to_come {
-        return Err(Problem::next(Reason::RouteIgnored, Action::Reply, next, "", ms_since(began)));
+        return Err(Problem::next(Reason::RouteIgnored, FailedAction::Reply, next, "", ms_since(began)));
     }
     // Between two events there may be as long as was asked for.
     let pause = if request.uri().path() == EVENTS { interval(request.uri().query()) } else { None };
@@ -186,7 +186,8 @@ async fn answer(
     let failed = head.status.is_client_error() || head.status.is_server_error();
     let mut reply = if failed && is_problem(&head.headers) {
         let body = Limited::new(body, problem::MAX_BODY).collect();
-        let late = |reason| Problem::next(reason, Action::Reply, next, "its problem did not arrive", ms_since(began));
+        let late =
+            |reason| Problem::next(reason, FailedAction::Reply, next, "its problem did not arrive", ms_since(began));
         let body = within(idle, body).await.map_err(|_| late(Reason::TimedOut))?;
         let body = body.map_err(|_| late(Reason::Closed))?.to_bytes();
         match Problem::from_json(&body) {
@@ -209,7 +210,7 @@ async fn answer(
     Ok(reply)
 }
 
-fn plain(status: StatusCode, body: PageBody) -> Response<PageBody> {
+fn plain(status: StatusCode, body: EndpointBody) -> Response<EndpointBody> {
     let mut reply = Response::new(body);
     *reply.status_mut() = status;
     mark(reply.headers_mut());
@@ -241,7 +242,7 @@ struct IdleBody {
     idle: Duration,
     /// Runs while nothing arrives, and only then: a slow reader is not the next hop's fault.
     waiting: Option<Passing>,
-    leaving: Leaving,
+    leaving: DrainSignal,
     _driver: AbortOnDropHandle<()>,
     /// Counts it where it is a stream of events.
     _reader: Option<ReaderGuard>,
@@ -249,9 +250,12 @@ struct IdleBody {
 
 impl Body for IdleBody {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = EndpointBodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, EndpointBodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.waiting = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));

@@ -11,24 +11,24 @@ use hyper::{Method, Response, StatusCode};
 
 use super::html;
 use crate::net::node::Node;
-use crate::wire::{Action, Problem, Reason, problem};
+use crate::wire::{FailedAction, Problem, Reason, problem};
 
 /// The body of a page, whatever it is made of.
-pub(super) type PageBody = UnsyncBoxBody<Bytes, BodyError>;
+pub(super) type EndpointBody = UnsyncBoxBody<Bytes, EndpointBodyError>;
 /// What can end a body early; the library only needs to know that it did.
-pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type EndpointBodyError = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) fn reads(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// A failure of this node itself.
-pub(super) fn here(node: &Node, reason: Reason, detail: &str) -> Response<PageBody> {
-    from_problem(&Problem::here(reason, Action::Request, node.address, detail))
+pub(super) fn here(node: &Node, reason: Reason, detail: &str) -> Response<EndpointBody> {
+    from_problem(&Problem::here(reason, FailedAction::Request, node.address, detail))
 }
 
 /// A failure as a page.
-pub(super) fn from_problem(problem: &Problem) -> Response<PageBody> {
+pub(super) fn from_problem(problem: &Problem) -> Response<EndpointBody> {
     let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut reply = page(status, problem::MEDIA_TYPE, problem.to_json());
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -41,7 +41,7 @@ pub(super) fn from_problem(problem: &Problem) -> Response<PageBody> {
 }
 
 /// A refusal that is HTTP's own and not one of a chain, so it has no hop.
-pub(super) fn wrong_method(allow: &'static str, detail: &str) -> Response<PageBody> {
+pub(super) fn wrong_method(allow: &'static str, detail: &str) -> Response<EndpointBody> {
     let body = format!(r#"{{"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"{detail}"}}"#);
     let mut reply = page(StatusCode::METHOD_NOT_ALLOWED, problem::MEDIA_TYPE, body);
     reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
@@ -49,14 +49,14 @@ pub(super) fn wrong_method(allow: &'static str, detail: &str) -> Response<PageBo
 }
 
 /// A page that is there as a whole.
-pub(super) fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<PageBody> {
+pub(super) fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<EndpointBody> {
     stream_page(status, kind, Full::new(body.into()).map_err(|never| match never {}))
 }
 
 /// A page that comes bit by bit.
-pub(super) fn stream_page<B>(status: StatusCode, kind: &'static str, body: B) -> Response<PageBody>
+pub(super) fn stream_page<B>(status: StatusCode, kind: &'static str, body: B) -> Response<EndpointBody>
 where
-    B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
+    B: Body<Data = Bytes, Error = EndpointBodyError> + Send + 'static,
 {
     let mut reply = Response::new(body.boxed_unsync());
     *reply.status_mut() = status;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::net::os::deadline::{Passing, passing};
 
 /// A stream that starts with bytes already read and gives up on a peer that does not read.
-pub(super) struct PageStream<S> {
+pub(super) struct EndpointStream<S> {
     before: io::Cursor<Vec<u8>>,
     inner: S,
     stall: Duration,
@@ -18,7 +18,7 @@ pub(super) struct PageStream<S> {
     blocked: Option<Passing>,
 }
 
-impl<S> PageStream<S> {
+impl<S> EndpointStream<S> {
     /// Puts `before` in front of what `inner` still holds.
     pub(super) fn new(inner: S, before: Vec<u8>, stall: Duration) -> Self {
         Self { before: io::Cursor::new(before), inner, stall, blocked: None }
@@ -36,7 +36,7 @@ impl<S> PageStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for PageStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for EndpointStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let at = self.before.position() as usize;
         let left = &self.before.get_ref()[at..];
@@ -50,7 +50,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PageStream<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for PageStream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for EndpointStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.bounded(cx, polled)
@@ -93,7 +93,7 @@ mod tests {
         let (mut peer, inner) = duplex(64);
         peer.write_all(b" and after").await.unwrap();
         drop(peer);
-        let mut stream = PageStream::new(inner, b"before".to_vec(), Duration::from_secs(1));
+        let mut stream = EndpointStream::new(inner, b"before".to_vec(), Duration::from_secs(1));
         let mut first = [0; 4];
         stream.read_exact(&mut first).await.unwrap();
         let mut rest = String::new();
@@ -104,7 +104,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_read_is_given_up_on_after_the_stall_limit() {
         let (peer, inner) = duplex(4);
-        let mut stream = PageStream::new(inner, Vec::new(), Duration::from_secs(7));
+        let mut stream = EndpointStream::new(inner, Vec::new(), Duration::from_secs(7));
         let began = Instant::now();
         let error = stream.write_all(b"more than four").await.unwrap_err();
         assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 7));

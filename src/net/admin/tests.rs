@@ -16,12 +16,12 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::limits::{Limits, READERS_PER_SOURCE};
-use crate::net::http_client::{Asked, ask};
+use crate::net::http_client::{PendingReply, ask};
 use crate::net::node::NodeConfig;
 use crate::net::node::root::Root;
 use crate::route::{FileName, Protocol};
 use crate::secret::Secret;
-use crate::snapshot::{NodeSnapshot, TransferAccount};
+use crate::snapshot::{NodeSnapshot, TransferRecord};
 use crate::wire::{Problem, TransferId, problem};
 
 /// A node that answers nothing but pages; it ends with the test.
@@ -51,14 +51,14 @@ pub(super) async fn site(change: impl FnOnce(&mut NodeConfig)) -> Site {
                 let _guard = node.registry.open(peer);
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {}
-                serve(&node, stream, head, Reader { address: peer, stranger: None }).await;
+                serve(&node, stream, head, Requester { address: peer, stranger: None }).await;
             });
         }
     });
     Site { node, address, _accepting: accepting }
 }
 
-async fn send(to: SocketAddr, method: &str, path: &str, lines: &[(&str, String)]) -> Asked {
+async fn send(to: SocketAddr, method: &str, path: &str, lines: &[(&str, String)]) -> PendingReply {
     let stream = TcpStream::connect(to).await.unwrap();
     let mut request = Request::builder().method(method).uri(path);
     if !lines.iter().any(|(name, _)| *name == "host") {
@@ -71,7 +71,7 @@ async fn send(to: SocketAddr, method: &str, path: &str, lines: &[(&str, String)]
     ask(stream, &to.into(), request, Duration::from_secs(5)).await.unwrap()
 }
 
-async fn text(asked: Asked) -> (u16, String) {
+async fn text(asked: PendingReply) -> (u16, String) {
     let status = asked.reply.status().as_u16();
     let body = asked.reply.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
@@ -184,7 +184,7 @@ async fn a_transfer_can_be_read_about_by_whoever_knows_its_id() {
     job.job().meter.gave(7);
     let path = format!("/v1/transfers/{id}");
     let (status, body) = get(site.address, &path, &[("via", "1.1 x".to_owned())]).await;
-    let account: TransferAccount = serde_json::from_str(&body).unwrap();
+    let account: TransferRecord = serde_json::from_str(&body).unwrap();
     assert_eq!((status, account.name.as_str(), account.flow.bytes_out), (200, "a.txt", 7));
     let (_, list) = get(site.address, "/v1/connections", &[]).await;
     assert!(list.contains(&id.short()) && !list.contains(&id.to_string()), "{list}");

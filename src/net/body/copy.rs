@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::reader::{Reader, write_some};
-use crate::meter::{Meter, Wait};
+use crate::meter::{Meter, WaitKind};
 use crate::net::faults::LiveFaults;
 use crate::net::os::clock::Clock;
 use crate::net::os::deadline::within;
 use crate::snapshot::Broke;
-use crate::units::Span;
+use crate::units::HumanDuration;
 
 /// Bytes moved at a time: large enough that system calls do not matter, small enough for a thousand at once.
 pub const CHUNK: usize = 128 * 1024;
@@ -26,7 +26,7 @@ const MOST_EARLY: usize = 8 * 1024;
 
 /// Why a body did not arrive whole.
 #[derive(Debug, thiserror::Error)]
-pub enum PumpError {
+pub enum CopyError {
     /// The source ended early.
     #[error("the source ended {missing} bytes early")]
     Short {
@@ -40,7 +40,7 @@ pub enum PumpError {
     #[error("no byte came for {0:?}")]
     Idle(Duration),
     /// The reader took nothing for the stall limit.
-    #[error("the reader took nothing for {}", Span(*.0))]
+    #[error("the reader took nothing for {}", HumanDuration(*.0))]
     Stalled(Duration),
     /// The reader went away.
     #[error("the reader went away")]
@@ -53,7 +53,7 @@ pub enum PumpError {
     Held(Duration),
 }
 
-impl PumpError {
+impl CopyError {
     /// What broke, in the words of an account.
     pub fn broke(&self) -> Broke {
         match self {
@@ -71,16 +71,16 @@ impl PumpError {
 
 /// What to do with bytes that come from downstream while the body goes there.
 #[derive(Debug)]
-pub enum Early<'a> {
+pub enum EarlyInput<'a> {
     /// The next request: keep it.
     Keep(&'a mut Vec<u8>),
     /// The rest of the dialogue: it means nothing.
     Discard,
 }
 
-impl Early<'_> {
+impl EarlyInput<'_> {
     /// Waits until the reader has left, taking what it says meanwhile; the answer is how it left. Cancel-safe.
-    pub(super) async fn gone(&mut self, reader: &TcpStream, pace: Pace<'_>) -> PumpError {
+    pub(super) async fn gone(&mut self, reader: &TcpStream, pace: CopyOptions<'_>) -> CopyError {
         loop {
             if matches!(self, Self::Keep(kept) if kept.len() >= MOST_EARLY) {
                 return std::future::pending().await;
@@ -95,11 +95,11 @@ impl Early<'_> {
     }
 
     /// Takes what the reader has said; how it left, if it has. Not part of the wait: its buffer would be held there.
-    fn hear(&mut self, reader: &TcpStream, pace: Pace<'_>) -> Option<PumpError> {
+    fn hear(&mut self, reader: &TcpStream, pace: CopyOptions<'_>) -> Option<CopyError> {
         let mut said = [0; 512];
         loop {
             match reader.try_read(&mut said) {
-                Ok(0) => return Some(PumpError::Gone),
+                Ok(0) => return Some(CopyError::Gone),
                 Ok(read) => {
                     if let Self::Keep(kept) = self {
                         kept.extend_from_slice(&said[..read]);
@@ -116,7 +116,7 @@ impl Early<'_> {
 
 /// How one body is moved.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace<'a> {
+pub struct CopyOptions<'a> {
     /// Where it is counted.
     pub meter: &'a Meter,
     /// By which clock.
@@ -147,9 +147,9 @@ pub async fn pump<S, D>(
     source: &mut S,
     reader: &mut D,
     length: u64,
-    pace: Pace<'_>,
-    early: &mut Early<'_>,
-) -> Result<u64, PumpError>
+    pace: CopyOptions<'_>,
+    early: &mut EarlyInput<'_>,
+) -> Result<u64, CopyError>
 where
     S: AsyncRead + Unpin,
     D: Reader,
@@ -167,7 +167,7 @@ where
         }
         let read = pace.read(source, reader, &mut buffer[..most], early).await?;
         if read == 0 {
-            return Err(PumpError::Short { missing: left });
+            return Err(CopyError::Short { missing: left });
         }
         pace.meter.took(read as u64);
         pace.send(reader, &buffer[..read], early).await?;
@@ -179,13 +179,13 @@ where
     Ok(length - left)
 }
 
-impl Pace<'_> {
+impl CopyOptions<'_> {
     /// What an error of the reader's socket says of the reader. One that times out has not left: its kernel
     /// acknowledged nothing until ours gave it up.
-    pub(super) fn lost(&self, error: &io::Error) -> PumpError {
+    pub(super) fn lost(&self, error: &io::Error) -> CopyError {
         match error.kind() {
-            io::ErrorKind::TimedOut => PumpError::Stalled(self.stall.max(self.step)),
-            _ => PumpError::Gone,
+            io::ErrorKind::TimedOut => CopyError::Stalled(self.stall.max(self.step)),
+            _ => CopyError::Gone,
         }
     }
 
@@ -194,7 +194,7 @@ impl Pace<'_> {
     /// # Errors
     /// `Stalled` if the reader takes nothing for the stall limit, `Gone` if it has left, or the variant of the fault
     /// that ends the body here.
-    pub async fn send<D>(&self, reader: &mut D, chunk: &[u8], early: &mut Early<'_>) -> Result<(), PumpError>
+    pub async fn send<D>(&self, reader: &mut D, chunk: &[u8], early: &mut EarlyInput<'_>) -> Result<(), CopyError>
     where
         D: Reader,
     {
@@ -212,7 +212,7 @@ impl Pace<'_> {
     ///
     /// # Errors
     /// `Stalled` if the reader takes nothing for the stall limit, `Gone` if it has left.
-    pub async fn write<D: Reader>(&self, reader: &mut D, mut head: &[u8], mut piece: &[u8]) -> Result<(), PumpError> {
+    pub async fn write<D: Reader>(&self, reader: &mut D, mut head: &[u8], mut piece: &[u8]) -> Result<(), CopyError> {
         while !(head.is_empty() && piece.is_empty()) {
             let writing = write_some(reader, (self.stall, self.step), |reader, cx| {
                 let written = match (head, piece) {
@@ -220,14 +220,14 @@ impl Pace<'_> {
                     _ => reader.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(piece)]),
                 };
                 if written.is_pending() {
-                    self.meter.wait(Wait::Write, self.clock.now_us());
+                    self.meter.wait(WaitKind::Write, self.clock.now_us());
                 }
                 written
             });
             let count = match writing.await {
-                Err(waited) => return Err(PumpError::Stalled(waited)),
+                Err(waited) => return Err(CopyError::Stalled(waited)),
                 Ok(Err(error)) => return Err(self.lost(&error)),
-                Ok(Ok(0)) => return Err(PumpError::Gone),
+                Ok(Ok(0)) => return Err(CopyError::Gone),
                 Ok(Ok(count)) => count,
             };
             self.meter.resume(|| self.clock.now_us());
@@ -246,8 +246,8 @@ impl Pace<'_> {
         source: &mut S,
         reader: &mut D,
         buffer: &mut [u8],
-        early: &mut Early<'_>,
-    ) -> Result<usize, PumpError>
+        early: &mut EarlyInput<'_>,
+    ) -> Result<usize, CopyError>
     where
         S: AsyncRead + Unpin,
         D: AsyncRead + Unpin,
@@ -256,12 +256,12 @@ impl Pace<'_> {
             let mut chunk = ReadBuf::new(buffer);
             match Pin::new(&mut *source).poll_read(cx, &mut chunk) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(chunk.filled().len())),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::Source(error))),
-                Poll::Pending => self.meter.wait(Wait::Read, self.clock.now_us()),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(CopyError::Source(error))),
+                Poll::Pending => self.meter.wait(WaitKind::Read, self.clock.now_us()),
             }
             poll_early(Pin::new(&mut *reader), cx, early, *self).map(Err)
         });
-        let read = within(self.idle, reading).await.map_err(|_| PumpError::Idle(self.idle))?;
+        let read = within(self.idle, reading).await.map_err(|_| CopyError::Idle(self.idle))?;
         self.meter.resume(|| self.clock.now_us());
         read
     }
@@ -271,11 +271,11 @@ impl Pace<'_> {
 pub(super) fn poll_early<D: AsyncRead>(
     mut reader: Pin<&mut D>,
     cx: &mut std::task::Context<'_>,
-    early: &mut Early<'_>,
-    pace: Pace<'_>,
-) -> Poll<PumpError> {
+    early: &mut EarlyInput<'_>,
+    pace: CopyOptions<'_>,
+) -> Poll<CopyError> {
     loop {
-        if matches!(early, Early::Keep(kept) if kept.len() >= MOST_EARLY) {
+        if matches!(early, EarlyInput::Keep(kept) if kept.len() >= MOST_EARLY) {
             return Poll::Pending;
         }
         let mut space = [0; 512];
@@ -283,9 +283,9 @@ pub(super) fn poll_early<D: AsyncRead>(
         match reader.as_mut().poll_read(cx, &mut said) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(error)) => return Poll::Ready(pace.lost(&error)),
-            Poll::Ready(Ok(())) if said.filled().is_empty() => return Poll::Ready(PumpError::Gone),
+            Poll::Ready(Ok(())) if said.filled().is_empty() => return Poll::Ready(CopyError::Gone),
             Poll::Ready(Ok(())) => {
-                if let Early::Keep(kept) = early {
+                if let EarlyInput::Keep(kept) = early {
                     kept.extend_from_slice(said.filled());
                 }
             }
@@ -304,9 +304,9 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(30);
     const STALL: Duration = Duration::from_mins(1);
 
-    fn pace(meter: &Meter, clock: Clock) -> Pace<'_> {
+    fn pace(meter: &Meter, clock: Clock) -> CopyOptions<'_> {
         static NO_FAULTS: LazyLock<LiveFaults> = LazyLock::new(LiveFaults::default);
-        Pace { meter, clock, faults: &NO_FAULTS, idle: IDLE, stall: STALL, step: STALL, fixed: false }
+        CopyOptions { meter, clock, faults: &NO_FAULTS, idle: IDLE, stall: STALL, step: STALL, fixed: false }
     }
 
     #[tokio::test(start_paused = true)]
@@ -320,7 +320,7 @@ mod tests {
             client.read_to_end(&mut got).await.unwrap();
             got
         });
-        pump(&mut source, &mut reader, 300_000, pace(&meter, clock), &mut Early::Discard).await.unwrap();
+        pump(&mut source, &mut reader, 300_000, pace(&meter, clock), &mut EarlyInput::Discard).await.unwrap();
         drop(reader);
         assert_eq!((moved.await.unwrap() == body, source), (true, &b"next"[..]));
         assert_eq!((meter.flow(0).bytes_in, meter.flow(0).bytes_out), (300_000, 300_000));
@@ -331,8 +331,8 @@ mod tests {
         let (meter, clock) = (Meter::default(), Clock::start());
         let mut source = &b"abc"[..];
         let (mut reader, _client) = duplex(1000);
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut Early::Discard).await;
-        assert!(matches!(ended, Err(PumpError::Short { missing: 2 })), "{ended:?}");
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut EarlyInput::Discard).await;
+        assert!(matches!(ended, Err(CopyError::Short { missing: 2 })), "{ended:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -341,12 +341,12 @@ mod tests {
         meter.begin(0);
         let (mut source, _origin) = duplex(10);
         let (mut reader, _client) = duplex(10);
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut Early::Discard).await;
-        assert!(matches!(ended, Err(PumpError::Idle(_))), "{ended:?}");
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut EarlyInput::Discard).await;
+        assert!(matches!(ended, Err(CopyError::Idle(_))), "{ended:?}");
         assert_eq!(meter.flow(clock.now_us()).starved_us, IDLE.as_micros() as u64);
         let mut source = &[0; 100][..];
-        let ended = pump(&mut source, &mut reader, 100, pace(&meter, clock), &mut Early::Discard).await;
-        assert!(matches!(ended, Err(PumpError::Stalled(_))), "{ended:?}");
+        let ended = pump(&mut source, &mut reader, 100, pace(&meter, clock), &mut EarlyInput::Discard).await;
+        assert!(matches!(ended, Err(CopyError::Stalled(_))), "{ended:?}");
         assert!(meter.flow(clock.now_us()).blocked_us >= STALL.as_micros() as u64);
     }
 
@@ -358,8 +358,8 @@ mod tests {
         client.write_all(b"next").await.unwrap();
         drop(client);
         let mut kept = Vec::new();
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut Early::Keep(&mut kept)).await;
-        assert!(matches!(ended, Err(PumpError::Gone)), "{ended:?}");
+        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut EarlyInput::Keep(&mut kept)).await;
+        assert!(matches!(ended, Err(CopyError::Gone)), "{ended:?}");
         assert_eq!((kept.as_slice(), clock.now_us() < 1000), (&b"next"[..], true));
     }
 }

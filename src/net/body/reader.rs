@@ -51,7 +51,7 @@ pub(in crate::net) async fn write_some<D: Reader>(
     mut write: impl FnMut(Pin<&mut D>, &mut Context<'_>) -> Poll<io::Result<usize>>,
 ) -> Result<io::Result<usize>, Duration> {
     let mut deadline = Deadline::after(stall);
-    let mut progress = Progress::new((stall, step), Instant::now());
+    let mut progress = ReadProgress::new((stall, step), Instant::now());
     loop {
         if let Ok(written) = deadline.part(poll_fn(|cx| write(Pin::new(&mut *reader), cx))).await {
             return Ok(written);
@@ -67,7 +67,7 @@ pub(in crate::net) async fn write_some<D: Reader>(
 
 /// How far a reader came while it was waited for.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct ReadProgress {
     stall: Duration,
     step: Duration,
     acknowledged: Option<u64>,
@@ -76,7 +76,7 @@ pub(super) struct Progress {
     read: Instant,
 }
 
-impl Progress {
+impl ReadProgress {
     /// A wait since then, with the limit, and how long a closed window may take to open.
     pub(super) fn new((stall, step): (Duration, Duration), since: Instant) -> Self {
         Self { stall, step, acknowledged: None, began: since, read: since }
@@ -117,7 +117,7 @@ mod tests {
         let at = |acknowledged, under_way, probes| Sending { acknowledged, under_way, probes };
         let began = Instant::now();
         let after = |ms| began + Duration::from_millis(ms);
-        let mut progress = Progress::new((STALL, STEP), began);
+        let mut progress = ReadProgress::new((STALL, STEP), began);
         assert_eq!(progress.judge(at(7, 0, 1), after(500)), Some(Duration::from_millis(29_500)));
         assert_eq!(progress.judge(at(9, 3, 0), after(2_000)), Some(STALL), "acknowledged");
         assert_eq!(progress.judge(at(9, 0, 0), after(12_000)), Some(Duration::from_secs(20)));

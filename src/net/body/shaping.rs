@@ -7,14 +7,19 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::copy::{Early, Pace, PumpError, poll_early};
+use super::copy::{CopyError, CopyOptions, EarlyInput, poll_early};
 use super::reader::Reader;
-use crate::meter::{Bucket, Wait};
-use crate::net::faults::State;
+use crate::meter::{TokenBucket, WaitKind};
+use crate::net::faults::FaultState;
 
-impl Pace<'_> {
+impl CopyOptions<'_> {
     /// How much of this is worth reading now; waits while the body is stalled, and ends it where it is to be cut.
-    pub(super) async fn wanted<D>(&self, most: usize, reader: &mut D, early: &mut Early<'_>) -> Result<usize, PumpError>
+    pub(super) async fn wanted<D>(
+        &self,
+        most: usize,
+        reader: &mut D,
+        early: &mut EarlyInput<'_>,
+    ) -> Result<usize, CopyError>
     where
         D: Reader,
     {
@@ -25,7 +30,12 @@ impl Pace<'_> {
 
     /// Waits until a piece of this may go; the answer is how long it is. A turn counts for those who wait already, and
     /// a reader that leaves meanwhile is noticed.
-    pub(super) async fn let_go<D>(&self, most: usize, reader: &mut D, early: &mut Early<'_>) -> Result<usize, PumpError>
+    pub(super) async fn let_go<D>(
+        &self,
+        most: usize,
+        reader: &mut D,
+        early: &mut EarlyInput<'_>,
+    ) -> Result<usize, CopyError>
     where
         D: Reader,
     {
@@ -45,23 +55,23 @@ impl Pace<'_> {
     /// Waits until the body is not stalled, or no longer; how the faults stand then.
     async fn released<D>(
         &self,
-        turned: &mut watch::Receiver<State>,
+        turned: &mut watch::Receiver<FaultState>,
         reader: &mut D,
-        early: &mut Early<'_>,
-    ) -> Result<State, PumpError>
+        early: &mut EarlyInput<'_>,
+    ) -> Result<FaultState, CopyError>
     where
         D: Reader,
     {
         loop {
             let state = turned.borrow_and_update().clone();
             if let Some(at) = state.faults.truncate.filter(|at| self.meter.sent() >= *at) {
-                return Err(PumpError::Truncated(at));
+                return Err(CopyError::Truncated(at));
             }
             if !state.faults.stall {
                 return Ok(state);
             }
             if !self.hold(self.stall, turned, reader, early).await? {
-                return Err(PumpError::Held(self.stall));
+                return Err(CopyError::Held(self.stall));
             }
         }
     }
@@ -70,14 +80,14 @@ impl Pace<'_> {
     async fn hold<D>(
         &self,
         pause: Duration,
-        turned: &mut watch::Receiver<State>,
+        turned: &mut watch::Receiver<FaultState>,
         reader: &mut D,
-        early: &mut Early<'_>,
-    ) -> Result<bool, PumpError>
+        early: &mut EarlyInput<'_>,
+    ) -> Result<bool, CopyError>
     where
         D: Reader,
     {
-        self.meter.wait(Wait::Cap, self.clock.now_us());
+        self.meter.wait(WaitKind::Cap, self.clock.now_us());
         let gone = poll_fn(|cx| poll_early(Pin::new(&mut *reader), cx, early, *self));
         let was_turned = tokio::select! {
             () = tokio::time::sleep(pause) => false,
@@ -90,7 +100,7 @@ impl Pace<'_> {
     }
 
     /// The length of the next piece.
-    fn piece(&self, state: &State, most: usize) -> usize {
+    fn piece(&self, state: &FaultState, most: usize) -> usize {
         let most = self.most(state, most);
         let Some(longest) = state.faults.fragment else { return most };
         let longest = longest.min(most as u64).max(1);
@@ -100,16 +110,16 @@ impl Pace<'_> {
     }
 
     /// No more than the cap lets through without a visible burst, and none behind the cut.
-    fn most(&self, state: &State, most: usize) -> usize {
+    fn most(&self, state: &FaultState, most: usize) -> usize {
         // Whoever waits for it holds it, and so do the faults and this body.
-        let sharers = |bucket: &Arc<Mutex<Bucket>>| Arc::strong_count(bucket).saturating_sub(1);
+        let sharers = |bucket: &Arc<Mutex<TokenBucket>>| Arc::strong_count(bucket).saturating_sub(1);
         let most = state.bucket.as_ref().map_or(most, |bucket| most.min(lock(bucket).chunk(sharers(bucket))));
         let uncut = state.faults.truncate.map(|at| at.saturating_sub(self.meter.sent()));
         uncut.and_then(|left| usize::try_from(left).ok()).map_or(most, |left| most.min(left))
     }
 }
 
-fn lock(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
+fn lock(bucket: &Mutex<TokenBucket>) -> MutexGuard<'_, TokenBucket> {
     bucket.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -151,13 +161,14 @@ mod tests {
         }
 
         /// One body, in as many rounds as there are turns that change its way.
-        async fn send(&self, mut reader: impl Reader) -> Result<(), PumpError> {
+        async fn send(&self, mut reader: impl Reader) -> Result<(), CopyError> {
             let Self { meter, clock, faults, .. } = self;
-            let pace = Pace { meter, clock: *clock, faults, idle: STALL, stall: STALL, step: STALL, fixed: false };
+            let pace =
+                CopyOptions { meter, clock: *clock, faults, idle: STALL, stall: STALL, step: STALL, fixed: false };
             let mut source = &self.content[..];
             while !source.is_empty() {
                 let left = source.len() as u64;
-                pump(&mut source, &mut reader, left, pace, &mut Early::Discard).await?;
+                pump(&mut source, &mut reader, left, pace, &mut EarlyInput::Discard).await?;
             }
             Ok(())
         }
@@ -210,7 +221,7 @@ mod tests {
             let (reader, client) = duplex(1000);
             drop(client);
             let ended = scene.send(reader).await;
-            assert!(matches!(ended, Err(PumpError::Gone)), "{change}: {ended:?}");
+            assert!(matches!(ended, Err(CopyError::Gone)), "{change}: {ended:?}");
             assert!(scene.clock.now_us() < 1000, "{change}");
         }
     }
@@ -238,7 +249,7 @@ mod tests {
             let (faults, meter) = (Arc::clone(&faults), Arc::clone(meter));
             bodies.spawn(async move {
                 meter.begin(0);
-                let pace = Pace {
+                let pace = CopyOptions {
                     meter: &meter,
                     clock,
                     faults: &faults,
@@ -248,7 +259,7 @@ mod tests {
                     fixed: false,
                 };
                 let (mut reader, _client) = duplex(1 << 20);
-                pump(&mut tokio::io::repeat(7), &mut reader, 1 << 20, pace, &mut Early::Discard).await.unwrap();
+                pump(&mut tokio::io::repeat(7), &mut reader, 1 << 20, pace, &mut EarlyInput::Discard).await.unwrap();
             });
         }
         let sent = || meters.iter().map(|meter| meter.sent()).collect::<Vec<u64>>();
@@ -292,7 +303,7 @@ mod tests {
             let (reader, client) = duplex(1000);
             let (sent, got) = tokio::join!(scene.send(reader), all(client));
             assert!(got == scene.content[..gets], "{cut}: {}", got.len());
-            assert_eq!(matches!(sent, Err(PumpError::Truncated(at)) if at == cut), gets < 100_000, "{cut}: {sent:?}");
+            assert_eq!(matches!(sent, Err(CopyError::Truncated(at)) if at == cut), gets < 100_000, "{cut}: {sent:?}");
         }
     }
 
@@ -324,7 +335,7 @@ mod tests {
         let began = Instant::now();
         let (reader, _client) = duplex(1 << 20);
         let ended = scene.send(reader).await;
-        assert!(matches!(ended, Err(PumpError::Held(_))) && began.elapsed() >= STALL, "{ended:?}");
+        assert!(matches!(ended, Err(CopyError::Held(_))) && began.elapsed() >= STALL, "{ended:?}");
     }
 
     #[tokio::test(start_paused = true)]

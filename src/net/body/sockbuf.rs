@@ -59,7 +59,7 @@ pub fn is_near(address: IpAddr, connect_ms: f64) -> bool {
 pub(super) struct Buffers<'a> {
     source: Option<Incoming<'a>>,
     reader: &'a TcpStream,
-    flow: Flow,
+    flow: FlowState,
     /// A person chose how large they are.
     fixed: bool,
     /// Bytes until the receive buffer is looked at, where it grows and need not grow for ever.
@@ -74,7 +74,7 @@ impl<'a> Buffers<'a> {
             // What is there at first is enough for a body that may stand still; a long link begins slowly as it is.
             sockopt::hold(source.stream);
         }
-        Self { source, reader, flow: Flow::new(), fixed, look_in: None }
+        Self { source, reader, flow: FlowState::new(), fixed, look_in: None }
     }
 
     /// Bytes reached the reader's socket.
@@ -118,7 +118,7 @@ impl<'a> Buffers<'a> {
     }
 
     /// How it flows.
-    pub(super) fn flow(&mut self) -> &mut Flow {
+    pub(super) fn flow(&mut self) -> &mut FlowState {
         &mut self.flow
     }
 }
@@ -143,14 +143,14 @@ fn bound_at(reader: &TcpStream, unsent: u32) {
 
 /// Whether a body flows, so that it is worth a pipe and large buffers, or is held up by its reader.
 #[derive(Debug)]
-pub(super) struct Flow {
+pub(super) struct FlowState {
     /// Bytes moved since it was last held up.
     moved: u64,
     /// How many of them it takes until a pipe is worth asking for; `None` is never.
     pipe_at: Option<u64>,
 }
 
-impl Flow {
+impl FlowState {
     fn new() -> Self {
         Self { moved: 0, pipe_at: Some(PROVEN) }
     }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_pipe_is_for_a_body_that_flows() {
-        let mut flow = Flow::new();
+        let mut flow = FlowState::new();
         assert!(!flow.moved(PROVEN - 1) && !flow.wants_pipe());
         assert!(flow.moved(1) && flow.wants_pipe());
         assert!(!flow.moved(PROVEN), "it was known to flow");
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_not_asked_for_at_every_turn() {
-        let mut flow = Flow::new();
+        let mut flow = FlowState::new();
         flow.moved(PROVEN);
         flow.ask_later();
         flow.moved(ASK_AGAIN - 1);

@@ -15,10 +15,10 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::copy::{Early, Pace, PumpError};
-use super::reader::Progress;
+use super::copy::{CopyError, CopyOptions, EarlyInput};
+use super::reader::ReadProgress;
 use super::sockbuf::{Buffers, Incoming};
-use crate::meter::Wait;
+use crate::meter::WaitKind;
 use crate::net::os::deadline::Timer;
 
 mod file;
@@ -26,7 +26,7 @@ mod pipes;
 
 pub(super) use file::from_file;
 pub use pipes::Pipes;
-use pipes::{InUse, Pipe};
+use pipes::{BorrowedPipe, Pipe};
 
 /// The buffer of a thread: past the point of gain, and small enough to stay in a core's own cache.
 const BUFFER: usize = 256 * 1024;
@@ -41,11 +41,11 @@ thread_local! {
 }
 
 /// One body between two sockets.
-struct Way<'a, 'b> {
+struct SpliceCopy<'a, 'b> {
     source: &'a TcpStream,
     reader: &'a TcpStream,
-    pace: Pace<'a>,
-    early: &'a mut Early<'b>,
+    pace: CopyOptions<'a>,
+    early: &'a mut EarlyInput<'b>,
     idle: Timer,
     stall: Timer,
     buffers: Buffers<'a>,
@@ -56,7 +56,7 @@ struct Way<'a, 'b> {
 }
 
 /// How far a body went by a fast way.
-pub(super) struct Taken {
+pub(super) struct SpliceProgress {
     /// Bytes taken from the source: all, unless the faults began to disturb bodies.
     pub(super) bytes: u64,
     /// The last of them, which the reader has not got yet.
@@ -64,7 +64,7 @@ pub(super) struct Taken {
 }
 
 /// What became of an attempt to copy.
-enum Copied {
+enum SpliceStep {
     /// The source's end.
     End,
     /// So many bytes went to the reader.
@@ -80,14 +80,15 @@ pub(super) async fn from_socket(
     source: Incoming<'_>,
     reader: &TcpStream,
     length: u64,
-    pace: Pace<'_>,
-    early: &mut Early<'_>,
+    pace: CopyOptions<'_>,
+    early: &mut EarlyInput<'_>,
     pipes: &Arc<Pipes>,
-) -> Result<Taken, PumpError> {
+) -> Result<SpliceProgress, CopyError> {
     let (idle, stall) = (Timer::new(pace.idle), Timer::new(pace.stall));
     let buffers = Buffers::new(Some(source), reader, pace.fixed);
     let source = source.stream;
-    let mut way = Way { source, reader, pace, early, idle, stall, buffers, attempt: FIRST_TRY, unsent: Vec::new() };
+    let mut way =
+        SpliceCopy { source, reader, pace, early, idle, stall, buffers, attempt: FIRST_TRY, unsent: Vec::new() };
     let mut left = length;
     while left > 0 {
         left -= way.copied(left).await?;
@@ -99,28 +100,28 @@ pub(super) async fn from_socket(
             None => way.buffers.flow().ask_later(),
         }
     }
-    Ok(Taken { bytes: length - left, unsent: way.unsent })
+    Ok(SpliceProgress { bytes: length - left, unsent: way.unsent })
 }
 
-impl Way<'_, '_> {
+impl SpliceCopy<'_, '_> {
     /// Copies until the body has earned a pipe or is disturbed, or to the end; the answer is how many bytes that took.
     ///
     /// Bytes are looked at, offered to the reader, and taken from the source only as far as the reader took them.
-    async fn copied(&mut self, left: u64) -> Result<u64, PumpError> {
+    async fn copied(&mut self, left: u64) -> Result<u64, CopyError> {
         let mut moved = 0;
         while moved < left && !self.buffers.flow().wants_pipe() && !self.pace.faults.disturb_bodies() {
             let most = usize::try_from(left - moved).unwrap_or(usize::MAX).min(self.attempt);
             match self.copy(most)? {
-                Copied::End => return Err(PumpError::Short { missing: left - moved }),
-                Copied::Sent(sent) => {
+                SpliceStep::End => return Err(CopyError::Short { missing: left - moved }),
+                SpliceStep::Sent(sent) => {
                     self.pace.meter.resume(|| self.pace.clock.now_us());
                     self.pace.meter.took(sent as u64);
                     self.pace.meter.gave(sent as u64);
                     self.buffers.moved(sent as u64);
                     moved += sent as u64;
                 }
-                Copied::SourceWaits => self.source_ready().await?,
-                Copied::ReaderWaits => {
+                SpliceStep::SourceWaits => self.source_ready().await?,
+                SpliceStep::ReaderWaits => {
                     let waited = reader_ready(self.reader, self.pace, &mut self.stall).await?;
                     self.buffers.waited(waited);
                 }
@@ -131,22 +132,22 @@ impl Way<'_, '_> {
         Ok(moved)
     }
 
-    fn copy(&mut self, most: usize) -> Result<Copied, PumpError> {
+    fn copy(&mut self, most: usize) -> Result<SpliceStep, CopyError> {
         SHARED.with_borrow_mut(|buffer| {
             if buffer.is_empty() {
                 buffer.resize(BUFFER, 0);
             }
             let peek = || receive(self.source, &mut buffer[..most], RecvFlags::PEEK);
             let seen = match self.source.try_io(Interest::READABLE, peek) {
-                Ok(0) => return Ok(Copied::End),
+                Ok(0) => return Ok(SpliceStep::End),
                 Ok(seen) => seen,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Copied::SourceWaits),
-                Err(error) => return Err(PumpError::Source(error)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(SpliceStep::SourceWaits),
+                Err(error) => return Err(CopyError::Source(error)),
             };
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
             let offer = || Ok(retry_on_intr(|| put(self.reader, &buffer[..seen], flags))?);
             let sent = match self.reader.try_io(Interest::WRITABLE, offer) {
-                Ok(0) => return Err(PumpError::Gone),
+                Ok(0) => return Err(CopyError::Gone),
                 Ok(sent) => sent,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 Err(error) => return Err(self.pace.lost(&error)),
@@ -154,17 +155,17 @@ impl Way<'_, '_> {
             // What it takes at a time is what it will be offered.
             self.attempt = if sent < seen { sent.max(LEAST_TRY) } else { (self.attempt * 2).min(BUFFER) };
             if sent == 0 {
-                return Ok(Copied::ReaderWaits);
+                return Ok(SpliceStep::ReaderWaits);
             }
             let mut gone = 0;
             while gone < sent {
                 match receive(self.source, &mut buffer[..sent - gone], RecvFlags::TRUNC) {
-                    Ok(0) => return Err(PumpError::Source(io::ErrorKind::UnexpectedEof.into())),
+                    Ok(0) => return Err(CopyError::Source(io::ErrorKind::UnexpectedEof.into())),
                     Ok(dropped) => gone += dropped,
-                    Err(error) => return Err(PumpError::Source(error)),
+                    Err(error) => return Err(CopyError::Source(error)),
                 }
             }
-            Ok(Copied::Sent(sent))
+            Ok(SpliceStep::Sent(sent))
         })
     }
 
@@ -172,13 +173,13 @@ impl Way<'_, '_> {
     /// how many bytes that took.
     ///
     /// The pipe is filled only when it is empty, so that "would block" can only mean that the source has nothing.
-    async fn spliced(&mut self, mut taken: InUse, left: u64) -> Result<u64, PumpError> {
+    async fn spliced(&mut self, mut taken: BorrowedPipe, left: u64) -> Result<u64, CopyError> {
         let mut moved = 0;
         while moved < left && self.buffers.flow().wants_pipe() && !self.pace.faults.disturb_bodies() {
             let Some(pipe) = &taken.pipe else { return Ok(moved) };
             let most = usize::try_from(left - moved).unwrap_or(usize::MAX).min(pipe.size);
             match self.fill(pipe, most).await? {
-                Some(0) => return Err(PumpError::Short { missing: left - moved }),
+                Some(0) => return Err(CopyError::Short { missing: left - moved }),
                 Some(read) => taken.held = read,
                 None => {
                     self.buffers.flow().never_ask();
@@ -195,11 +196,11 @@ impl Way<'_, '_> {
                 .await?;
                 let Some((wrote, waited)) = sent else {
                     // What is in the pipe goes as the faults want it, too.
-                    self.unsent = taken.empty().map_err(PumpError::Source)?;
+                    self.unsent = taken.empty().map_err(CopyError::Source)?;
                     return Ok(moved + self.unsent.len() as u64);
                 };
                 if wrote == 0 {
-                    return Err(PumpError::Gone);
+                    return Err(CopyError::Gone);
                 }
                 self.buffers.waited(waited);
                 self.buffers.moved(wrote as u64);
@@ -212,7 +213,7 @@ impl Way<'_, '_> {
     }
 
     /// Fills the empty pipe; `None` where this socket cannot be spliced from.
-    async fn fill(&mut self, pipe: &Pipe, most: usize) -> Result<Option<usize>, PumpError> {
+    async fn fill(&mut self, pipe: &Pipe, most: usize) -> Result<Option<usize>, CopyError> {
         let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         loop {
             let read = || Ok(retry_on_intr(|| splice(self.source, None, &pipe.write, None, most, flags))?);
@@ -223,20 +224,20 @@ impl Way<'_, '_> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.source_ready().await?,
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(None),
-                Err(error) => return Err(PumpError::Source(error)),
+                Err(error) => return Err(CopyError::Source(error)),
             }
         }
     }
 
     /// Waits until the source has something, and notices meanwhile if the reader leaves.
-    async fn source_ready(&mut self) -> Result<(), PumpError> {
-        self.pace.meter.wait(Wait::Read, self.pace.clock.now_us());
+    async fn source_ready(&mut self) -> Result<(), CopyError> {
+        self.pace.meter.wait(WaitKind::Read, self.pace.clock.now_us());
         let since = Instant::now();
         tokio::select! {
             biased;
-            ready = self.source.readable() => ready.map_err(PumpError::Source),
+            ready = self.source.readable() => ready.map_err(CopyError::Source),
             left = self.early.gone(self.reader, self.pace) => Err(left),
-            () = self.idle.expired(since, || None) => Err(PumpError::Idle(self.pace.idle)),
+            () = self.idle.expired(since, || None) => Err(CopyError::Idle(self.pace.idle)),
         }
     }
 }
@@ -245,10 +246,10 @@ impl Way<'_, '_> {
 /// `None` where the faults began to disturb bodies before anything was written.
 async fn send(
     reader: &TcpStream,
-    pace: Pace<'_>,
+    pace: CopyOptions<'_>,
     stall: &mut Timer,
     mut write: impl FnMut() -> rustix::io::Result<usize>,
-) -> Result<Option<(usize, Duration)>, PumpError> {
+) -> Result<Option<(usize, Duration)>, CopyError> {
     let mut waited = Duration::ZERO;
     while !pace.faults.disturb_bodies() {
         match reader.try_io(Interest::WRITABLE, || Ok(retry_on_intr(&mut write)?)) {
@@ -267,14 +268,14 @@ async fn send(
 }
 
 /// Waits until the reader takes something; the answer is how long that took.
-async fn reader_ready(reader: &TcpStream, pace: Pace<'_>, stall: &mut Timer) -> Result<Duration, PumpError> {
-    pace.meter.wait(Wait::Write, pace.clock.now_us());
+async fn reader_ready(reader: &TcpStream, pace: CopyOptions<'_>, stall: &mut Timer) -> Result<Duration, CopyError> {
+    pace.meter.wait(WaitKind::Write, pace.clock.now_us());
     let since = Instant::now();
-    let mut progress = Progress::new((pace.stall, pace.step), since);
+    let mut progress = ReadProgress::new((pace.stall, pace.step), since);
     tokio::select! {
         biased;
         ready = reader.writable() => ready.map_err(|error| pace.lost(&error))?,
-        () = stall.expired(since, || progress.look(reader)) => return Err(PumpError::Stalled(since.elapsed())),
+        () = stall.expired(since, || progress.look(reader)) => return Err(CopyError::Stalled(since.elapsed())),
     }
     Ok(since.elapsed())
 }

@@ -162,13 +162,14 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     });
     let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
     let limit = if matches!(ending, Ending::Silent(_) | Ending::Deaf) { SHORT } else { LONG };
-    let pace = Pace { meter: &meter, clock, faults: &faults, idle: limit, stall: limit, step: limit, fixed: false };
+    let pace =
+        CopyOptions { meter: &meter, clock, faults: &faults, idle: limit, stall: limit, step: limit, fixed: false };
     let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
     let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
     meter.begin(clock.now_us());
     // Every other body has a head before it, which is none of its bytes.
     let head = if seed.is_multiple_of(2) { b"the head\n".to_vec() } else { Vec::new() };
-    let sent = send(head.clone(), &mut source, &mut reader, length, pace, Early::Discard, &pipes).await;
+    let sent = send(head.clone(), &mut source, &mut reader, length, pace, EarlyInput::Discard, &pipes).await;
     drop((reader, held, source));
     feeding.await.unwrap();
     let (mut received, _client) = taking.await.unwrap();
@@ -180,12 +181,12 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     let Flow { bytes_in, bytes_out, starved_us, blocked_us, .. } = meter.flow(clock.now_us());
     let ended = match sent {
         Ok(()) => "whole",
-        Err(PumpError::Short { .. }) => "short",
-        Err(PumpError::Source(_)) => "source failed",
-        Err(PumpError::Idle(_)) => "idle",
-        Err(PumpError::Stalled(_)) => "stalled",
-        Err(PumpError::Gone) => "gone",
-        Err(PumpError::Truncated(_) | PumpError::Held(_)) => "disturbed",
+        Err(CopyError::Short { .. }) => "short",
+        Err(CopyError::Source(_)) => "source failed",
+        Err(CopyError::Idle(_)) => "idle",
+        Err(CopyError::Stalled(_)) => "stalled",
+        Err(CopyError::Gone) => "gone",
+        Err(CopyError::Truncated(_) | CopyError::Held(_)) => "disturbed",
     };
     // How much a deaf reader's socket takes is the kernel's affair.
     let flow = if matches!(ending, Ending::Deaf) { (0, 0) } else { (bytes_in, bytes_out) };
@@ -279,13 +280,20 @@ async fn a_reset_that_looks_like_a_clean_end_is_short_all_the_same() {
                 Looks::Ended => {}
             }
             let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
-            let pace =
-                Pace { meter: &meter, clock, faults: &faults, idle: LONG, stall: LONG, step: LONG, fixed: false };
+            let pace = CopyOptions {
+                meter: &meter,
+                clock,
+                faults: &faults,
+                idle: LONG,
+                stall: LONG,
+                step: LONG,
+                fixed: false,
+            };
             let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
             let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
             let length = 2 * CAME as u64;
-            let sent = send(Vec::new(), &mut source, &mut reader, length, pace, Early::Discard, &pipes).await;
-            assert!(matches!(sent, Err(PumpError::Short { .. } | PumpError::Source(_))), "{looks:?} {way:?}: {sent:?}");
+            let sent = send(Vec::new(), &mut source, &mut reader, length, pace, EarlyInput::Discard, &pipes).await;
+            assert!(matches!(sent, Err(CopyError::Short { .. } | CopyError::Source(_))), "{looks:?} {way:?}: {sent:?}");
             drop(reader);
             let mut received = Vec::new();
             client.read_to_end(&mut received).await.unwrap();
@@ -305,7 +313,8 @@ async fn a_reader_that_the_kernel_gives_up_took_nothing_and_did_not_leave() {
         let (reader, _client) = pair().await;
         rustix::net::sockopt::set_tcp_user_timeout(&reader, 300).unwrap();
         let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
-        let pace = Pace { meter: &meter, clock, faults: &faults, idle: LONG, stall: LONG, step: LONG, fixed: false };
+        let pace =
+            CopyOptions { meter: &meter, clock, faults: &faults, idle: LONG, stall: LONG, step: LONG, fixed: false };
         let sent = if let Some(way) = way {
             let feeding = tokio::spawn(async move {
                 let _ = origin.write_all(&vec![7; LENGTH]).await;
@@ -315,12 +324,13 @@ async fn a_reader_that_the_kernel_gives_up_took_nothing_and_did_not_leave() {
             let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
             let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
             let mut reader = Socket::new(reader);
-            let sent = send(Vec::new(), &mut source, &mut reader, LENGTH as u64, pace, Early::Discard, &pipes).await;
+            let sent =
+                send(Vec::new(), &mut source, &mut reader, LENGTH as u64, pace, EarlyInput::Discard, &pipes).await;
             feeding.abort();
             sent
         } else {
             from_file(&file, 0, LENGTH as u64, &reader, pace).await.map(|_| ())
         };
-        assert!(matches!(sent, Err(PumpError::Stalled(_))), "{way:?}: {sent:?}");
+        assert!(matches!(sent, Err(CopyError::Stalled(_))), "{way:?}: {sent:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Who broke a transfer: the first hop, seen from the client, whose account does not put it on the next.
 
-use super::Finding;
+use super::ProbeResult;
 use crate::error::Broken;
 use crate::route::Protocol;
 use crate::snapshot::{Broke, ConnRole};
@@ -17,20 +17,20 @@ pub(crate) struct Blame {
 }
 
 /// Judges what the hops of a chain answered, hop 1 first, after a body broke off in this way before this program.
-pub(crate) fn blame(findings: &[Finding], ended: Broken) -> Blame {
+pub(crate) fn blame(findings: &[ProbeResult], ended: Broken) -> Blame {
     // What the hop before, or this program, says that this one did.
     let mut before = ended;
     for (hop, finding) in (1..).zip(findings) {
         let seen = |how| Blame { hop, reporter: 0, how };
         let told = |how| Blame { hop, reporter: hop - 1, how };
         let account = match finding {
-            Finding::Gone => return seen(Broken::Gone),
-            Finding::Forgot => return seen(Broken::Restarted),
+            ProbeResult::Gone => return seen(Broken::Gone),
+            ProbeResult::Forgot => return seen(Broken::Restarted),
             // Whoever ended a connection did so, although it has nothing to say afterwards.
-            Finding::Silent if matches!(before, Broken::Closed | Broken::Reset) => return told(before),
-            Finding::Silent => return seen(Broken::Silent),
-            Finding::Unknown => return told(before),
-            Finding::Account(account) => account,
+            ProbeResult::Silent if matches!(before, Broken::Closed | Broken::Reset) => return told(before),
+            ProbeResult::Silent => return seen(Broken::Silent),
+            ProbeResult::Unknown => return told(before),
+            ProbeResult::Account(account) => account,
         };
         let relays = account.role != ConnRole::Origin;
         // It waits still, or did until the hop before waited no longer.
@@ -63,15 +63,15 @@ pub(crate) fn blame(findings: &[Finding], ended: Broken) -> Blame {
 
 /// The first hop that does not answer although nothing says that it is gone in order, while a body stands still: those
 /// before it are innocent.
-pub(crate) fn suspect(findings: &[Finding]) -> Option<Blame> {
+pub(crate) fn suspect(findings: &[ProbeResult]) -> Option<Blame> {
     for (hop, finding) in (1..).zip(findings) {
         let how = match finding {
-            Finding::Gone => Broken::Gone,
-            Finding::Forgot => Broken::Restarted,
-            Finding::Silent => Broken::Silent,
-            Finding::Unknown => return None,
-            Finding::Account(account) if account.upstream_protocol == Some(Protocol::Legacy) => return None,
-            Finding::Account(_) => continue,
+            ProbeResult::Gone => Broken::Gone,
+            ProbeResult::Forgot => Broken::Restarted,
+            ProbeResult::Silent => Broken::Silent,
+            ProbeResult::Unknown => return None,
+            ProbeResult::Account(account) if account.upstream_protocol == Some(Protocol::Legacy) => return None,
+            ProbeResult::Account(_) => continue,
         };
         return Some(Blame { hop, reporter: 0, how });
     }
@@ -81,18 +81,18 @@ pub(crate) fn suspect(findings: &[Finding]) -> Option<Blame> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::TransferAccount;
+    use crate::snapshot::TransferRecord;
 
-    fn relay(broke: Option<Broke>) -> Finding {
+    fn relay(broke: Option<Broke>) -> ProbeResult {
         let (role, upstream_protocol) = (ConnRole::Relay, Some(Protocol::Http));
-        Finding::Account(Box::new(TransferAccount { role, broke, upstream_protocol, ..TransferAccount::default() }))
+        ProbeResult::Account(Box::new(TransferRecord { role, broke, upstream_protocol, ..TransferRecord::default() }))
     }
 
-    fn origin(broke: Option<Broke>) -> Finding {
-        Finding::Account(Box::new(TransferAccount { role: ConnRole::Origin, broke, ..TransferAccount::default() }))
+    fn origin(broke: Option<Broke>) -> ProbeResult {
+        ProbeResult::Account(Box::new(TransferRecord { role: ConnRole::Origin, broke, ..TransferRecord::default() }))
     }
 
-    fn found(findings: &[Finding]) -> (usize, usize, Broken) {
+    fn found(findings: &[ProbeResult]) -> (usize, usize, Broken) {
         let blame = blame(findings, Broken::Closed);
         (blame.hop, blame.reporter, blame.how)
     }
@@ -101,7 +101,7 @@ mod tests {
     fn a_hop_that_is_gone_is_found_behind_those_that_say_their_next_one_closed() {
         let (closed, left) = (relay(Some(Broke::SourceEnded)), relay(Some(Broke::ReaderLeft)));
         let origin = origin(Some(Broke::ReaderLeft));
-        for (how, finding) in [(Broken::Gone, Finding::Gone), (Broken::Restarted, Finding::Forgot)] {
+        for (how, finding) in [(Broken::Gone, ProbeResult::Gone), (Broken::Restarted, ProbeResult::Forgot)] {
             let chain = [closed.clone(), closed.clone(), finding.clone(), origin.clone()];
             assert_eq!(found(&chain), (3, 0, how));
             assert_eq!(found(&[finding, left.clone(), left.clone(), origin.clone()]), (1, 0, how));
@@ -126,29 +126,29 @@ mod tests {
         let (reset, left) = (relay(Some(Broke::SourceFailed)), origin(Some(Broke::ReaderLeft)));
         assert_eq!(found(&[reset.clone(), left]), (2, 1, Broken::Reset));
         // A foreign server gives no account, and an original program is not asked.
-        assert_eq!(found(&[reset.clone(), Finding::Unknown]), (2, 1, Broken::Reset));
-        let Finding::Account(account) = relay(Some(Broke::SourceSilent)) else { panic!("not an account") };
+        assert_eq!(found(&[reset.clone(), ProbeResult::Unknown]), (2, 1, Broken::Reset));
+        let ProbeResult::Account(account) = relay(Some(Broke::SourceSilent)) else { panic!("not an account") };
         let legacy =
-            Finding::Account(Box::new(TransferAccount { upstream_protocol: Some(Protocol::Legacy), ..*account }));
-        assert_eq!(found(&[legacy.clone(), Finding::Silent]), (2, 1, Broken::Silent));
-        assert_eq!(suspect(&[legacy, Finding::Silent]), None);
+            ProbeResult::Account(Box::new(TransferRecord { upstream_protocol: Some(Protocol::Legacy), ..*account }));
+        assert_eq!(found(&[legacy.clone(), ProbeResult::Silent]), (2, 1, Broken::Silent));
+        assert_eq!(suspect(&[legacy, ProbeResult::Silent]), None);
     }
 
     #[test]
     fn a_silence_is_followed_to_the_hop_that_it_comes_from() {
         let (silent, waits) = (relay(Some(Broke::SourceSilent)), relay(None));
-        let chain = [silent.clone(), waits.clone(), Finding::Silent, origin(None)];
+        let chain = [silent.clone(), waits.clone(), ProbeResult::Silent, origin(None)];
         assert_eq!(found(&chain), (3, 0, Broken::Silent));
-        let Finding::Account(account) = waits.clone() else { panic!("not an account") };
+        let ProbeResult::Account(account) = waits.clone() else { panic!("not an account") };
         let faults = crate::faults::Faults { stall: true, ..Default::default() };
-        let stalls = Finding::Account(Box::new(TransferAccount { faults, ..*account }));
+        let stalls = ProbeResult::Account(Box::new(TransferRecord { faults, ..*account }));
         assert_eq!(found(&[silent.clone(), stalls, origin(None)]), (2, 0, Broken::Silent));
         assert_eq!(found(&[silent.clone(), waits, origin(None)]), (3, 2, Broken::Silent));
         // The limits are the same at every hop: the one before may have run out of patience first, and left.
         let left = relay(Some(Broke::ReaderLeft));
-        assert_eq!(found(&[silent.clone(), left.clone(), Finding::Silent]), (3, 0, Broken::Silent));
-        let Finding::Account(account) = left else { panic!("not an account") };
-        let stalls = Finding::Account(Box::new(TransferAccount { faults, ..*account }));
+        assert_eq!(found(&[silent.clone(), left.clone(), ProbeResult::Silent]), (3, 0, Broken::Silent));
+        let ProbeResult::Account(account) = left else { panic!("not an account") };
+        let stalls = ProbeResult::Account(Box::new(TransferRecord { faults, ..*account }));
         assert_eq!(found(&[silent, stalls, origin(None)]), (2, 0, Broken::Silent));
     }
 
@@ -156,24 +156,24 @@ mod tests {
     fn the_nearest_is_named_where_nobody_knows_more() {
         let nearest = (1, 0, Broken::Closed);
         assert_eq!(found(&[]), nearest);
-        assert_eq!(found(&[Finding::Unknown, Finding::Gone]), nearest);
-        assert_eq!(found(&[relay(Some(Broke::ReaderLeft)), Finding::Gone]), nearest);
+        assert_eq!(found(&[ProbeResult::Unknown, ProbeResult::Gone]), nearest);
+        assert_eq!(found(&[relay(Some(Broke::ReaderLeft)), ProbeResult::Gone]), nearest);
     }
 
     #[test]
     fn whoever_closed_early_did_so_although_it_answers_no_question_afterwards() {
         let (closed, reset) = (relay(Some(Broke::SourceEnded)), relay(Some(Broke::SourceFailed)));
-        assert_eq!(found(&[Finding::Silent, closed.clone()]), (1, 0, Broken::Closed));
-        assert_eq!(found(&[closed.clone(), Finding::Silent]), (2, 1, Broken::Closed));
-        assert_eq!(found(&[closed, reset, Finding::Silent]), (3, 2, Broken::Reset));
+        assert_eq!(found(&[ProbeResult::Silent, closed.clone()]), (1, 0, Broken::Closed));
+        assert_eq!(found(&[closed.clone(), ProbeResult::Silent]), (2, 1, Broken::Closed));
+        assert_eq!(found(&[closed, reset, ProbeResult::Silent]), (3, 2, Broken::Reset));
     }
 
     #[test]
     fn while_a_body_stands_still_the_first_that_does_not_answer_is_named() {
         let fine = relay(None);
-        let found = |findings: &[Finding]| suspect(findings).map(|blame| (blame.hop, blame.how));
-        assert_eq!(found(&[fine.clone(), Finding::Silent, Finding::Silent]), Some((2, Broken::Silent)));
+        let found = |findings: &[ProbeResult]| suspect(findings).map(|blame| (blame.hop, blame.how));
+        assert_eq!(found(&[fine.clone(), ProbeResult::Silent, ProbeResult::Silent]), Some((2, Broken::Silent)));
         assert_eq!(found(&[fine.clone(), fine.clone(), origin(None)]), None);
-        assert_eq!(found(&[fine, Finding::Unknown, Finding::Silent]), None);
+        assert_eq!(found(&[fine, ProbeResult::Unknown, ProbeResult::Silent]), None);
     }
 }

@@ -6,25 +6,25 @@ use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use super::body::address_of;
-use super::disk::Writer;
+use super::disk::DiskWriter;
 use super::job::{FetchJob, Fetched, blocking};
-use super::part::{Claim, Part, Published};
-use super::partial::Begun;
+use super::part::{ClaimResult, PartialFile, Published};
+use super::partial::ResumeCandidate;
 use super::request::{all_legs, ask_for_rest};
-use super::resume_state::Source;
-use super::target::Place;
+use super::resume_state::ResumeSource;
+use super::target::TargetPath;
 use super::tracker::Tracker;
 use super::{body, verify};
-use crate::error::{Broken, Error, Kept};
+use crate::error::{Broken, Error, KeptBytes};
 use crate::net::diagnose::{Blame, blame, findings};
 use crate::net::node::digests::Hasher;
-use crate::net::os::starvation::Pulse;
+use crate::net::os::starvation::SchedDelayProbe;
 use crate::net::upstream::Upstream;
 use crate::route::Protocol;
 use crate::snapshot::Phase;
 
 /// How a try ended that did not fail.
-pub(super) enum Ended {
+pub(super) enum AttemptResult {
     /// The file is in its place.
     There(Box<Fetched>),
     /// Another fetch was there first.
@@ -35,11 +35,11 @@ pub(super) enum Ended {
 pub(super) async fn attempt(
     upstream: &mut Upstream,
     job: &FetchJob,
-    place: &Arc<Place>,
-    (begun, first): (&mut Option<Begun>, usize),
+    place: &Arc<TargetPath>,
+    (begun, first): (&mut Option<ResumeCandidate>, usize),
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
-) -> Result<Ended, Error> {
+) -> Result<AttemptResult, Error> {
     tracker.phase(Phase::Connecting);
     let answer = ask_for_rest(upstream, job, begun, tracker, stop).await?;
     let size = answer.reply.size().unwrap_or_default();
@@ -48,10 +48,10 @@ pub(super) async fn attempt(
     }
     let legs = all_legs(&answer);
     tracker.answered(size, answer.protocol, &legs, begun.as_ref().map_or(0, |begun| begun.offset));
-    let source = Source::of(&job.route, &answer).map_err(|why| tracker.cannot_resume(why)).ok();
+    let source = ResumeSource::of(&job.route, &answer).map_err(|why| tracker.cannot_resume(why)).ok();
     let part = match ready(place, (begun.take(), first), source, size, job).await? {
-        Ready::Part(part) => *part,
-        Ready::Busy => return Ok(Ended::Busy),
+        ReceiveTarget::PartialFile(part) => *part,
+        ReceiveTarget::Busy => return Ok(AttemptResult::Busy),
     };
     let (part, received) = receive(upstream, job, part, size, tracker, stop).await?;
     let arrived = part.hasher.as_ref().map(Hasher::so_far);
@@ -59,7 +59,9 @@ pub(super) async fn attempt(
     if let Err(error) = received {
         return Err(match blamed(job, answer.protocol, error, stop).await {
             // What came may be of the one state or the other.
-            error @ Error::Changed { .. } => error.keeping(begun.take().map(Begun::give_up).unwrap_or_default()),
+            error @ Error::Changed { .. } => {
+                error.keeping(begun.take().map(ResumeCandidate::give_up).unwrap_or_default())
+            }
             error => error,
         });
     }
@@ -77,7 +79,7 @@ pub(super) async fn attempt(
     let modified = answer.reply.last_modified.as_deref().filter(|_| job.times);
     let modified = modified.and_then(|date| httpdate::parse_http_date(date).ok());
     let published = publish(job, begun.take(), modified, stop).await?;
-    Ok(Ended::There(Box::new(Fetched {
+    Ok(AttemptResult::There(Box::new(Fetched {
         path: place.path(),
         size,
         integrity,
@@ -94,11 +96,11 @@ pub(super) async fn attempt(
 async fn receive(
     upstream: &mut Upstream,
     job: &FetchJob,
-    part: Begun,
+    part: ResumeCandidate,
     size: u64,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
-) -> Result<(Begun, Result<(), Error>), Error> {
+) -> Result<(ResumeCandidate, Result<(), Error>), Error> {
     if part.offset > 0 && part.offset == size {
         // Nothing was missing, and no body was asked for.
         return Ok((part, Ok(())));
@@ -106,8 +108,8 @@ async fn receive(
     let offset = part.offset;
     tracker.begin();
     let meter = tracker.meter();
-    let _pulse = Pulse::start(job.machine, move |us| meter.late(us));
-    let mut writer = Writer::start(job.machine, part, size, tracker.meter());
+    let _pulse = SchedDelayProbe::start(job.machine, move |us| meter.late(us));
+    let mut writer = DiskWriter::start(job.machine, part, size, tracker.meter());
     let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
     let (part, written) = writer.finish().await?;
     tracker.end();
@@ -128,28 +130,28 @@ pub(super) async fn blamed(job: &FetchJob, protocol: Protocol, error: Error, sto
     };
     let Blame { hop, reporter, how } = blame(&findings, how);
     if how == Broken::Changed {
-        return Error::Changed { file: job.route.file.shown(), kept: Kept::default() };
+        return Error::Changed { file: job.route.file.shown(), kept: KeptBytes::default() };
     }
-    Error::Short { hop, address: address_of(job, hop), how, reporter, received, size, kept: Kept::default() }
+    Error::Short { hop, address: address_of(job, hop), how, reporter, received, size, kept: KeptBytes::default() }
 }
 
 /// How long the hops may take to say who broke a body off: the error is to be there within a second.
 const ASK: Duration = Duration::from_millis(700);
 
 /// What there is to receive into.
-enum Ready {
-    Part(Box<Begun>),
+enum ReceiveTarget {
+    PartialFile(Box<ResumeCandidate>),
     Busy,
 }
 
 /// Opens the partial file, unless there is one, and reserves the disk; both before the first byte is asked for.
 async fn ready(
-    place: &Arc<Place>,
-    (begun, first): (Option<Begun>, usize),
-    source: Option<Source>,
+    place: &Arc<TargetPath>,
+    (begun, first): (Option<ResumeCandidate>, usize),
+    source: Option<ResumeSource>,
     size: u64,
     job: &FetchJob,
-) -> Result<Ready, Error> {
+) -> Result<ReceiveTarget, Error> {
     let (place, force, algorithm) = (Arc::clone(place), job.force, job.verify.algorithm());
     blocking(job.machine, move || {
         // What is to replace a file is never open to more people than that file is.
@@ -164,20 +166,20 @@ async fn ready(
                 }
                 begun
             }
-            None => match Part::open(&place, size, tight, first)? {
-                Claim::Ours(part) => Begun::new(part, algorithm),
-                Claim::Busy(_) => return Ok(Ready::Busy),
+            None => match PartialFile::open(&place, size, tight, first)? {
+                ClaimResult::Ours(part) => ResumeCandidate::new(part, algorithm),
+                ClaimResult::Busy(_) => return Ok(ReceiveTarget::Busy),
             },
         };
         begun.part.reserve(size).inspect_err(|_| drop(begun.part.keep()))?;
-        Ok(Ready::Part(Box::new(Begun { source, stale: false, ..begun })))
+        Ok(ReceiveTarget::PartialFile(Box::new(ResumeCandidate { source, stale: false, ..begun })))
     })
     .await
 }
 
 async fn publish(
     job: &FetchJob,
-    part: Option<Begun>,
+    part: Option<ResumeCandidate>,
     modified: Option<SystemTime>,
     stop: &CancellationToken,
 ) -> Result<Published, Error> {

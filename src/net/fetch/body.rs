@@ -7,18 +7,18 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::disk::Writer;
+use super::disk::DiskWriter;
 use super::job::FetchJob;
 use super::rate_limit::Throttle;
 use super::tracker::Tracker;
-use crate::error::{Broken, Error, Kept};
-use crate::meter::Wait;
+use crate::error::{Broken, Error, KeptBytes};
+use crate::meter::WaitKind;
 use crate::net::diagnose::{Blame, findings, suspect};
 use crate::net::os::deadline::Deadline;
 use crate::net::upstream::Upstream;
 use crate::route::Protocol;
 use crate::text::SafeText;
-use crate::wire::{Action, Problem, Reason};
+use crate::wire::{FailedAction, Problem, Reason};
 
 /// Reads the bytes from an offset to exactly the whole size and hands them to the disk; where the disk fails, it is the
 /// writer that says so.
@@ -28,20 +28,20 @@ pub(super) async fn receive<S>(
     upstream: &mut Upstream,
     job: &FetchJob,
     (offset, size): (u64, u64),
-    writer: &mut Writer<S>,
+    writer: &mut DiskWriter<S>,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     if upstream.go_ahead().await.is_err() {
         return Err(ended(job, offset, size, b"", Broken::Reset));
     }
-    let mut watch = Watch::new(job, upstream.protocol() == Some(Protocol::Http));
+    let mut watch = StallWatch::new(job, upstream.protocol() == Some(Protocol::Http));
     let mut first = Vec::with_capacity(NOT_OPENED.len() + 1);
     let mut throttle = job.cap.throttle();
     let mut received = offset;
     while received < size {
         if stop.is_cancelled() {
-            return Err(Error::Interrupted { kept: Kept::default() });
+            return Err(Error::Interrupted { kept: KeptBytes::default() });
         }
         let Some(mut buffer) = free_buffer(writer, job, tracker, stop).await? else { return Ok(()) };
         let most = throttle.most(buffer.len());
@@ -74,11 +74,11 @@ async fn hold(
         return Ok(());
     }
     let due = Instant::now() + pause;
-    tracker.wait(Wait::Cap);
+    tracker.wait(WaitKind::Cap);
     loop {
         tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
+            () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
             () = throttle.turned() => break,
             () = tracker.due() => tracker.publish(),
             () = sleep_until(due) => break,
@@ -90,7 +90,7 @@ async fn hold(
 
 /// An empty buffer, as soon as the disk has one to spare; `None` where the writer has failed.
 async fn free_buffer<S>(
-    writer: &mut Writer<S>,
+    writer: &mut DiskWriter<S>,
     job: &FetchJob,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
@@ -98,16 +98,16 @@ async fn free_buffer<S>(
     if let Some(buffer) = writer.try_buffer() {
         return Ok(Some(buffer));
     }
-    tracker.wait(Wait::Write);
+    tracker.wait(WaitKind::Write);
     let mut deadline = Deadline::after(job.limits.stall);
     let mut passed = pin!(deadline.passed());
     let buffer = loop {
         tokio::select! {
             biased;
             buffer = writer.buffer() => break buffer,
-            () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
+            () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
             () = &mut passed => {
-                let reason = format!("it took nothing for {}", crate::units::Span(job.limits.stall));
+                let reason = format!("it took nothing for {}", crate::units::HumanDuration(job.limits.stall));
                 return Err(Error::Disk { action: "write it", path: tracker.shown_path(), reason });
             }
             () = tracker.due() => tracker.publish(),
@@ -118,7 +118,7 @@ async fn free_buffer<S>(
 }
 
 /// Who is watched while nothing comes.
-struct Watch<'a> {
+struct StallWatch<'a> {
     job: &'a FetchJob,
     /// Hop 1 can be asked.
     http: bool,
@@ -128,7 +128,7 @@ struct Watch<'a> {
     suspect: Option<Blame>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> StallWatch<'a> {
     fn new(job: &'a FetchJob, http: bool) -> Self {
         Self { job, http, pause: LOOK_AFTER.min(job.limits.idle / LOOKS), suspect: None }
     }
@@ -142,7 +142,7 @@ async fn look(job: &FetchJob, limit: Duration) -> Option<Blame> {
 /// The next bytes, the end of the stream, or what became of the connection.
 async fn read_some(
     upstream: &mut Upstream,
-    watch: &mut Watch<'_>,
+    watch: &mut StallWatch<'_>,
     buffer: &mut [u8],
     (received, size): (u64, u64),
     tracker: &mut Tracker<'_>,
@@ -156,7 +156,7 @@ async fn read_some(
         read = &mut read => return Ok(read),
         () = std::future::ready(()) => {}
     }
-    tracker.wait(Wait::Read);
+    tracker.wait(WaitKind::Read);
     let (since, waited) = (Instant::now(), watch.job.limits.idle);
     let mut deadline = Deadline::after(waited);
     let mut passed = pin!(deadline.passed());
@@ -165,7 +165,7 @@ async fn read_some(
         tokio::select! {
             biased;
             read = &mut read => break read,
-            () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
+            () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
             found = async { looking.as_mut()?.await }, if looking.is_some() => {
                 (looking, next_look) = (None, Instant::now() + watch.pause);
                 watch.suspect = found;
@@ -174,7 +174,7 @@ async fn read_some(
             () = &mut passed => {
                 let (hop, silent) = (watch.suspect.map_or(1, |blame| blame.hop), watch.suspect.is_some());
                 let address = address_of(watch.job, hop);
-                return Err(Error::Stalled { hop, address, silent, waited, received, size, kept: Kept::default() });
+                return Err(Error::Stalled { hop, address, silent, waited, received, size, kept: KeptBytes::default() });
             }
             // Often enough to see as well that it is time to ask.
             () = tracker.due() => {
@@ -213,10 +213,10 @@ fn ended(job: &FetchJob, received: u64, size: u64, first: &[u8], how: Broken) ->
         let hops = job.route.hops();
         let away = u32::try_from(hops.len()).unwrap_or(u32::MAX);
         let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
-        let problem = Problem::here(Reason::NotFound, Action::Open, address, "the origin could not open it");
+        let problem = Problem::here(Reason::NotFound, FailedAction::Open, address, "the origin could not open it");
         return Error::at_hop(Problem { hop: away, reporter: away, ..problem }, &job.route);
     }
-    Error::Short { hop: 1, address: address_of(job, 1), how, reporter: 0, received, size, kept: Kept::default() }
+    Error::Short { hop: 1, address: address_of(job, 1), how, reporter: 0, received, size, kept: KeptBytes::default() }
 }
 
 /// The address of a hop, counted from 1.

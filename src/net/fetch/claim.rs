@@ -7,12 +7,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, blocking};
-use super::part::{Busy, Part};
-use super::partial::{Begun, LeftOver};
+use super::part::{Busy, PartialFile};
+use super::partial::{EarlierDownload, ResumeCandidate};
 use super::resume_state;
-use super::target::Place;
+use super::target::TargetPath;
 use super::tracker::Tracker;
-use crate::error::{Error, Kept};
+use crate::error::{Error, KeptBytes};
 use crate::snapshot::Phase;
 
 /// Time between two looks whether another fetch is over. Only a thread of its own could be woken by the lock, and a
@@ -21,9 +21,9 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// What looking for an earlier run's partial file came to.
 #[expect(clippy::large_enum_variant, reason = "it is made once a fetch and taken apart at once")]
-pub(super) enum Claimed {
+pub(super) enum EarlierClaim {
     /// What it left, or nothing.
-    Begun(Option<Begun>),
+    ResumeCandidate(Option<ResumeCandidate>),
     /// Another fetch was at it and is over, or is passed by: everything may be different now.
     Waited,
 }
@@ -34,43 +34,43 @@ pub(super) enum Claimed {
 /// where such a fetch moves nothing for too long.
 pub(super) async fn claim(
     job: &FetchJob,
-    place: &Arc<Place>,
+    place: &Arc<TargetPath>,
     first: &mut usize,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
-) -> Result<Claimed, Error> {
-    if Part::is_there(place) {
+) -> Result<EarlierClaim, Error> {
+    if PartialFile::is_there(place) {
         tracker.phase(Phase::Verifying);
         let (algorithm, stopped) = (job.verify.algorithm(), stop.clone());
         let file = job.resume.then(|| resume_state::file_of(&job.route));
         let (there, from) = (Arc::clone(place), *first);
         let found = blocking(job.machine, move || {
-            Begun::left_over(&there, from, file.as_deref(), algorithm, &|| stopped.is_cancelled())
+            ResumeCandidate::left_over(&there, from, file.as_deref(), algorithm, &|| stopped.is_cancelled())
         });
         match found.await? {
-            LeftOver::Nothing => {}
-            LeftOver::Usable(begun) => return Ok(Claimed::Begun(Some(begun))),
-            LeftOver::Useless(begun, why) => {
+            EarlierDownload::Nothing => {}
+            EarlierDownload::Usable(begun) => return Ok(EarlierClaim::ResumeCandidate(Some(begun))),
+            EarlierDownload::Unusable(begun, why) => {
                 if let Some(why) = why {
                     tracker.started_over(why);
                 }
-                return Ok(Claimed::Begun(Some(begun)));
+                return Ok(EarlierClaim::ResumeCandidate(Some(begun)));
             }
-            LeftOver::Busy(busy) => {
+            EarlierDownload::Busy(busy) => {
                 if !is_over(job, place, busy, tracker, stop).await? {
                     *first = busy.number + 1;
                 }
-                return Ok(Claimed::Waited);
+                return Ok(EarlierClaim::Waited);
             }
         }
     }
-    Ok(Claimed::Begun(None))
+    Ok(EarlierClaim::ResumeCandidate(None))
 }
 
 /// Waits until another fetch no longer fills a partial file; false where it moved nothing for too long.
 async fn is_over(
     job: &FetchJob,
-    place: &Arc<Place>,
+    place: &Arc<TargetPath>,
     busy: Busy,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
@@ -82,13 +82,13 @@ async fn is_over(
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
+                () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
                 () = sleep_until(until) => break,
                 () = tracker.due() => tracker.publish(),
             }
         }
         let there = Arc::clone(place);
-        match blocking(job.machine, move || Ok(Part::length_of_busy(&there, busy.number))).await? {
+        match blocking(job.machine, move || Ok(PartialFile::length_of_busy(&there, busy.number))).await? {
             None => {
                 tracker.suspects(None);
                 return Ok(true);

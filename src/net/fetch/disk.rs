@@ -12,11 +12,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::output::Sink;
-use super::part::{Lost, Part};
-use super::partial::Begun;
-use super::resume_state::{Mark, Source};
-use crate::error::{Error, Kept};
+use super::output::OutputSink;
+use super::part::{Lost, PartialFile};
+use super::partial::ResumeCandidate;
+use super::resume_state::{ResumePoint, ResumeSource};
+use crate::error::{Error, KeptBytes};
 use crate::meter::Meter;
 use crate::net::node::digests::Hasher;
 use crate::net::os::kernel::begin_writing;
@@ -36,11 +36,11 @@ const RESUME_STEP: u64 = 7 << 20;
 const RESUME_QUEUE: usize = 0;
 
 /// A buffer on its way to the disk: the bytes in it that count, and the resume point behind them, if there is one.
-type Full = (Vec<u8>, usize, Option<Mark>);
+type FilledBuffer = (Vec<u8>, usize, Option<ResumePoint>);
 
 /// Why nothing more is written.
 #[derive(Debug)]
-enum Failed {
+enum WriteError {
     Io(io::Error),
     /// The file's names are gone. What was handed over is written all the same.
     Lost,
@@ -48,15 +48,15 @@ enum Failed {
 
 /// Takes full buffers, gives empty ones back.
 #[derive(Debug)]
-pub(super) struct Writer<S> {
-    full: mpsc::Sender<Full>,
+pub(super) struct DiskWriter<S> {
+    full: mpsc::Sender<FilledBuffer>,
     empty: mpsc::Receiver<Vec<u8>>,
     /// Buffers that were not needed yet, and their size.
     unmade: usize,
     buffer: usize,
     /// The bytes are hashed by the thread that received them: they are in its processor's cache.
     hasher: Option<Hasher>,
-    source: Option<Source>,
+    source: Option<ResumeSource>,
     /// Bytes of the file that were handed over, or were there before.
     offset: u64,
     last_mark: u64,
@@ -65,21 +65,21 @@ pub(super) struct Writer<S> {
     thread: JoinHandle<(S, Result<(), Error>)>,
 }
 
-impl Writer<Part> {
+impl DiskWriter<PartialFile> {
     /// Starts the thread that goes on with a part, for a file of this size; it ends when the writer does, or with the
     /// first error.
-    pub(super) fn start(machine: Machine, begun: Begun, size: u64, meter: Arc<Meter>) -> Self {
-        let Begun { part, hasher, offset, source, .. } = begun;
+    pub(super) fn start(machine: Machine, begun: ResumeCandidate, size: u64, meter: Arc<Meter>) -> Self {
+        let ResumeCandidate { part, hasher, offset, source, .. } = begun;
         let (full, incoming) = mpsc::channel(BUFFERS);
         let (back, empty) = mpsc::channel(BUFFERS);
         let counted = Arc::clone(&meter);
         let noted = source.clone();
         let thread = machine.spawn_blocking(move || {
-            let note = |mark: &Mark| noted.as_ref().map_or(Ok(()), |source| part.record(source, mark));
+            let note = |mark: &ResumePoint| noted.as_ref().map_or(Ok(()), |source| part.record(source, mark));
             let result = write_all(part.file(), offset, incoming, &back, &counted, &note);
             let result = result.map_err(|failed| match failed {
-                Failed::Io(error) => part.error("write it", &error),
-                Failed::Lost => part.lost(),
+                WriteError::Io(error) => part.error("write it", &error),
+                WriteError::Lost => part.lost(),
             });
             (part, result)
         });
@@ -88,7 +88,7 @@ impl Writer<Part> {
     }
 
     /// Waits until all is written; the answer is the part as far as it is now, and whether all of it could be written.
-    pub(super) async fn finish(self) -> Result<(Begun, Result<(), Error>), Error> {
+    pub(super) async fn finish(self) -> Result<(ResumeCandidate, Result<(), Error>), Error> {
         drop(self.full);
         (self.machine.settle)(&|| self.thread.is_finished());
         let ended = self.thread.await.map_err(|error| Error::Other(format!("the disk thread failed: {error}")));
@@ -97,20 +97,20 @@ impl Writer<Part> {
             // What was handed over and not written is hashed already: then only the last note says how far it got.
             let written = matches!(result, Ok(()) | Err(Error::Lost { .. }));
             let source = self.source.filter(|_| written);
-            (Begun { part, hasher, offset, source, stale: false }, result)
+            (ResumeCandidate { part, hasher, offset, source, stale: false }, result)
         })
     }
 }
 
-impl Writer<Sink> {
+impl DiskWriter<OutputSink> {
     /// Starts the thread that writes to an output, for the bytes from an offset to the whole size.
     pub(super) fn to_output(
         machine: Machine,
-        mut sink: Sink,
+        mut sink: OutputSink,
         (hasher, offset, size): (Option<Hasher>, u64, u64),
         meter: Arc<Meter>,
     ) -> Self {
-        let (full, mut incoming) = mpsc::channel::<Full>(BUFFERS);
+        let (full, mut incoming) = mpsc::channel::<FilledBuffer>(BUFFERS);
         let (back, empty) = mpsc::channel(BUFFERS);
         let counted = Arc::clone(&meter);
         let thread = machine.spawn_blocking(move || {
@@ -143,20 +143,20 @@ impl Writer<Sink> {
 
     /// Waits until all is written, for as long as the reader takes and nobody stops it; the answer is the output, the
     /// digest so far, and how far it is.
-    pub(super) async fn flushed(self, stop: &CancellationToken) -> Result<(Sink, Option<Hasher>, u64), Error> {
+    pub(super) async fn flushed(self, stop: &CancellationToken) -> Result<(OutputSink, Option<Hasher>, u64), Error> {
         drop(self.full);
         let mut thread = self.thread;
         let ended = tokio::select! {
             biased;
             ended = &mut thread => ended.map_err(|error| Error::Other(format!("the output thread failed: {error}")))?,
-            () = stop.cancelled() => return Err(Error::Interrupted { kept: Kept::default() }),
+            () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
         };
         let (sink, result) = ended;
         result.map(|()| (sink, self.hasher, self.offset))
     }
 }
 
-impl<S> Writer<S> {
+impl<S> DiskWriter<S> {
     /// An empty buffer; `None` where the thread has ended with an error. Cancel-safe.
     pub(super) async fn buffer(&mut self) -> Option<Vec<u8>> {
         self.empty.recv().await
@@ -184,7 +184,7 @@ impl<S> Writer<S> {
         self.offset += length as u64;
         let mark = (self.offset - self.last_mark >= RESUME_STEP).then(|| {
             self.last_mark = self.offset;
-            Mark { offset: self.offset, prefix: self.hasher.as_ref().map(Hasher::so_far) }
+            ResumePoint { offset: self.offset, prefix: self.hasher.as_ref().map(Hasher::so_far) }
         });
         room.send((buffer, length, mark));
         (self.machine.settle)(&|| self.empty.len() == BUFFERS - self.unmade || self.full.is_closed());
@@ -196,11 +196,11 @@ impl<S> Writer<S> {
 fn write_all(
     file: &File,
     mut offset: u64,
-    mut incoming: mpsc::Receiver<Full>,
+    mut incoming: mpsc::Receiver<FilledBuffer>,
     back: &mpsc::Sender<Vec<u8>>,
     meter: &Meter,
-    note: &(dyn Fn(&Mark) -> Result<(), Lost> + Sync),
-) -> Result<(), Failed> {
+    note: &(dyn Fn(&ResumePoint) -> Result<(), Lost> + Sync),
+) -> Result<(), WriteError> {
     thread::scope(|scope| {
         let mut syncer = None;
         let mut written = Ok(());
@@ -223,22 +223,22 @@ fn write_all(
             }
         }
         // An error of a sync is told once: what fails at a resume point may seem to go well at the end.
-        written.map_err(Failed::Io).and(syncer.map_or(Ok(()), Syncer::finish))
+        written.map_err(WriteError::Io).and(syncer.map_or(Ok(()), Syncer::finish))
     })
 }
 
 /// Syncs a file beside those who write to it; without a thread for that, it is left for the end.
 #[derive(Debug)]
 struct Syncer<'scope> {
-    reached: SyncSender<Mark>,
-    thread: io::Result<ScopedJoinHandle<'scope, Result<(), Failed>>>,
+    reached: SyncSender<ResumePoint>,
+    thread: io::Result<ScopedJoinHandle<'scope, Result<(), WriteError>>>,
 }
 
 impl<'scope> Syncer<'scope> {
     fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         file: &'scope File,
-        note: &'scope (dyn Fn(&Mark) -> Result<(), Lost> + Sync),
+        note: &'scope (dyn Fn(&ResumePoint) -> Result<(), Lost> + Sync),
     ) -> Self {
         let (reached, points) = sync_channel(RESUME_QUEUE);
         let thread = thread::Builder::new().name("sync".to_owned());
@@ -246,28 +246,28 @@ impl<'scope> Syncer<'scope> {
     }
 
     /// A resume point is written; false where a sync has failed.
-    fn reached(&self, mark: Mark) -> bool {
+    fn reached(&self, mark: ResumePoint) -> bool {
         self.thread.is_err() || self.reached.send(mark).is_ok()
     }
 
-    fn finish(self) -> Result<(), Failed> {
+    fn finish(self) -> Result<(), WriteError> {
         drop(self.reached);
         let ended = self.thread.ok().map(ScopedJoinHandle::join);
-        let failed = || Err(Failed::Io(io::Error::other("the sync thread failed")));
+        let failed = || Err(WriteError::Io(io::Error::other("the sync thread failed")));
         ended.map_or(Ok(()), |ended| ended.unwrap_or_else(|_| failed()))
     }
 }
 
 /// One sync for all resume points that were reached since the last; the last of them is what is noted.
 fn sync_at(
-    points: &Receiver<Mark>,
+    points: &Receiver<ResumePoint>,
     file: &File,
-    note: &(dyn Fn(&Mark) -> Result<(), Lost> + Sync),
-) -> Result<(), Failed> {
+    note: &(dyn Fn(&ResumePoint) -> Result<(), Lost> + Sync),
+) -> Result<(), WriteError> {
     while let Ok(first) = points.recv() {
         let last = points.try_iter().last().unwrap_or(first);
-        file.sync_data().map_err(Failed::Io)?;
-        note(&last).map_err(|Lost| Failed::Lost)?;
+        file.sync_data().map_err(WriteError::Io)?;
+        note(&last).map_err(|Lost| WriteError::Lost)?;
     }
     Ok(())
 }
@@ -278,19 +278,21 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     use super::*;
-    use crate::net::fetch::part::Claim;
-    use crate::net::fetch::target::Place;
+    use crate::net::fetch::part::ClaimResult;
+    use crate::net::fetch::target::TargetPath;
     use crate::route::FileName;
     use crate::wire::Algorithm;
 
-    fn begun(folder: &Path, algorithm: Option<Algorithm>) -> Begun {
-        let place = Arc::new(Place::of(folder, &FileName::new(b"f").unwrap()).unwrap());
-        let Claim::Ours(part) = Part::open(&place, 100 << 20, false, 0).unwrap() else { panic!("it is busy") };
-        Begun::new(part, algorithm)
+    fn begun(folder: &Path, algorithm: Option<Algorithm>) -> ResumeCandidate {
+        let place = Arc::new(TargetPath::of(folder, &FileName::new(b"f").unwrap()).unwrap());
+        let ClaimResult::Ours(part) = PartialFile::open(&place, 100 << 20, false, 0).unwrap() else {
+            panic!("it is busy")
+        };
+        ResumeCandidate::new(part, algorithm)
     }
 
     /// Hands over `count` buffers, each filled with its own number.
-    async fn fill(writer: &mut Writer<Part>, count: u64) {
+    async fn fill(writer: &mut DiskWriter<PartialFile>, count: u64) {
         for number in 0..count {
             let mut buffer = match writer.try_buffer() {
                 Some(buffer) => buffer,
@@ -308,10 +310,14 @@ mod tests {
         // More points than may wait for the disk at once.
         let size = RESUME_STEP * (RESUME_QUEUE as u64 + 2) + 1;
         let (meter, count) = (Arc::new(Meter::default()), size.div_ceil(BUFFER as u64));
-        let mut writer =
-            Writer::start(Machine::default(), begun(folder.path(), Some(Algorithm::Blake3)), size, Arc::clone(&meter));
+        let mut writer = DiskWriter::start(
+            Machine::default(),
+            begun(folder.path(), Some(Algorithm::Blake3)),
+            size,
+            Arc::clone(&meter),
+        );
         fill(&mut writer, count).await;
-        let (Begun { part, hasher, offset, .. }, result) = writer.finish().await.unwrap();
+        let (ResumeCandidate { part, hasher, offset, .. }, result) = writer.finish().await.unwrap();
         result.unwrap();
         assert_eq!(offset, count * BUFFER as u64);
         assert_eq!(meter.flow(0).bytes_out, count * BUFFER as u64);
@@ -328,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn a_small_file_takes_one_buffer_of_its_own_size() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = Writer::start(Machine::default(), begun(folder.path(), None), 5, Arc::default());
+        let mut writer = DiskWriter::start(Machine::default(), begun(folder.path(), None), 5, Arc::default());
         let buffer = writer.try_buffer().unwrap();
         assert_eq!((buffer.len(), writer.unmade), (5, BUFFERS - 1));
         assert!(writer.write(buffer, 5));
@@ -350,11 +356,14 @@ mod tests {
                 Ok(())
             })
         });
-        full.send((vec![0; 1], 1, Some(Mark { offset: 1, prefix: None }))).await.unwrap();
+        full.send((vec![0; 1], 1, Some(ResumePoint { offset: 1, prefix: None }))).await.unwrap();
         empty.recv().await.unwrap();
         drop(full);
         let failed = writing.await.unwrap();
-        assert!(matches!(&failed, Err(Failed::Io(error)) if error.kind() == io::ErrorKind::InvalidInput), "{failed:?}");
+        assert!(
+            matches!(&failed, Err(WriteError::Io(error)) if error.kind() == io::ErrorKind::InvalidInput),
+            "{failed:?}"
+        );
         assert!(!noted.load(Relaxed), "what is not on the disk was noted as if it were");
     }
 
@@ -374,21 +383,21 @@ mod tests {
     async fn only_what_is_on_the_disk_is_noted_with_the_digest_of_all_that_is_before_it() {
         let folder = tempfile::tempdir().unwrap();
         let validator = super::super::validator::Validator::Etag("\"e\"".to_owned());
-        let source = Source { file: "o/f".to_owned(), size: RESUME_STEP * 2 + 5, validator };
+        let source = ResumeSource { file: "o/f".to_owned(), size: RESUME_STEP * 2 + 5, validator };
         let begun = begun(folder.path(), Some(Algorithm::Blake3));
-        let begun = Begun { source: Some(source.clone()), ..begun };
-        let mut writer = Writer::start(Machine::default(), begun, source.size, Arc::default());
+        let begun = ResumeCandidate { source: Some(source.clone()), ..begun };
+        let mut writer = DiskWriter::start(Machine::default(), begun, source.size, Arc::default());
         fill(&mut writer, RESUME_STEP * 2 / BUFFER as u64 + 1).await;
-        let (Begun { part, .. }, result) = writer.finish().await.unwrap();
+        let (ResumeCandidate { part, .. }, result) = writer.finish().await.unwrap();
         result.unwrap();
         drop(part);
-        let place = Arc::new(Place::of(folder.path(), &FileName::new(b"f").unwrap()).unwrap());
-        let Some(Claim::Ours(part)) = Part::left_over(&place, 0) else { panic!("it is not ours") };
+        let place = Arc::new(TargetPath::of(folder.path(), &FileName::new(b"f").unwrap()).unwrap());
+        let Some(ClaimResult::Ours(part)) = PartialFile::left_over(&place, 0) else { panic!("it is not ours") };
         let mut prefix = vec![0; RESUME_STEP as usize * 2];
         part.file().read_exact_at(&mut prefix, 0).unwrap();
         let mut hasher = Hasher::new(Algorithm::Blake3);
         hasher.update(&prefix);
-        let mark = Mark { offset: RESUME_STEP * 2, prefix: Some(hasher.finish()) };
+        let mark = ResumePoint { offset: RESUME_STEP * 2, prefix: Some(hasher.finish()) };
         assert_eq!(part.mark(), Some((source, mark)));
     }
 }

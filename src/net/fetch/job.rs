@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::rate_limit::Cap;
+use super::rate_limit::RateLimit;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::net::os::machine::Machine;
@@ -41,7 +41,7 @@ pub struct FetchJob {
     /// What to compare the bytes with.
     pub verify: VerifyMode,
     /// The most it takes; whoever has a clone can turn it while the transfer runs.
-    pub cap: Cap,
+    pub cap: RateLimit,
     /// The waits.
     pub limits: Limits,
     /// Where it runs.
@@ -87,7 +87,7 @@ impl FetchJob {
             max_size: None,
             retries: 0,
             verify: VerifyMode::default(),
-            cap: Cap::default(),
+            cap: RateLimit::default(),
             limits,
             machine,
         }

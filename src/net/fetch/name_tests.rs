@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::part::{Claim, Part};
+use super::part::{ClaimResult, PartialFile};
 use super::tests::{Scene, Turn, whole};
 use super::*;
 use crate::snapshot::Phase;
@@ -24,9 +24,9 @@ async fn a_larger_file_than_wanted_is_refused_before_its_first_byte() {
 #[tokio::test]
 async fn a_fetch_waits_for_another_one_of_the_same_name_and_can_be_stopped_meanwhile() {
     let mut scene = Scene::http(vec![Turn::Say(whole(""))]).await;
-    let place = Arc::new(Place::of(scene.folder.path(), &scene.job.route.file).unwrap());
-    let other = Part::open(&place, u64::from(u32::MAX), false, 0).unwrap();
-    let Claim::Ours(other) = other else { panic!("{other:?}") };
+    let place = Arc::new(TargetPath::of(scene.folder.path(), &scene.job.route.file).unwrap());
+    let other = PartialFile::open(&place, u64::from(u32::MAX), false, 0).unwrap();
+    let ClaimResult::Ours(other) = other else { panic!("{other:?}") };
     let (mut news, stop) = (scene.progress.subscribe(), scene.stop.clone());
     let waits = async {
         news.wait_for(|snapshot| snapshot.phase == Phase::Locked).await.unwrap();
@@ -51,8 +51,8 @@ async fn a_fetch_waits_for_another_one_of_the_same_name_and_can_be_stopped_meanw
 #[tokio::test]
 async fn one_that_stands_still_for_too_long_is_passed_by() {
     let mut scene = Scene::http(vec![Turn::Say(whole(""))]).await;
-    let place = Arc::new(Place::of(scene.folder.path(), &scene.job.route.file).unwrap());
-    let other = Part::open(&place, u64::from(u32::MAX), false, 0).unwrap();
+    let place = Arc::new(TargetPath::of(scene.folder.path(), &scene.job.route.file).unwrap());
+    let other = PartialFile::open(&place, u64::from(u32::MAX), false, 0).unwrap();
     scene.job.limits.stall = Duration::from_millis(300);
     scene.fetch().await.unwrap();
     assert_eq!(scene.names(), ["f.bin", "f.bin.part", "f.bin.part.state"]);

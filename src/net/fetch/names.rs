@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::target::{FileId, Place};
+use super::target::{FileId, TargetPath};
 use crate::net::os::random;
 
 /// What follows the name of a partial file in that of its state.
@@ -26,7 +26,7 @@ const RANDOM: usize = 16;
 static CAN_LINK: LazyLock<bool> = LazyLock::new(|| rustix::fs::access("/proc/self/fd", Access::EXISTS).is_ok());
 
 /// A file without a name, which is gone when it is closed; `None` where there is no such thing.
-pub(super) fn unnamed(place: &Place, mode: Mode) -> Result<Option<File>, Errno> {
+pub(super) fn unnamed(place: &TargetPath, mode: Mode) -> Result<Option<File>, Errno> {
     if !*CAN_LINK || !place.can_link() {
         return Ok(None);
     }
@@ -39,7 +39,7 @@ pub(super) fn unnamed(place: &Place, mode: Mode) -> Result<Option<File>, Errno> 
 }
 
 /// Makes a file under a name that nothing has; `None` where something has it.
-pub(super) fn create(place: &Place, name: &OsStr, mode: Mode) -> Result<Option<File>, Errno> {
+pub(super) fn create(place: &TargetPath, name: &OsStr, mode: Mode) -> Result<Option<File>, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(place.folder(), name, flags, mode) {
         Ok(file) => Ok(Some(file.into())),
@@ -49,7 +49,7 @@ pub(super) fn create(place: &Place, name: &OsStr, mode: Mode) -> Result<Option<F
 }
 
 /// Gives an open file a name that nothing has; false where something has it.
-pub(super) fn link(place: &Place, file: &File, name: &OsStr) -> Result<bool, Errno> {
+pub(super) fn link(place: &TargetPath, file: &File, name: &OsStr) -> Result<bool, Errno> {
     if !*CAN_LINK {
         return Err(Errno::NOSYS);
     }
@@ -72,7 +72,7 @@ pub(super) fn cannot_link(error: Errno) -> bool {
 }
 
 /// Puts an open file in the place of whatever has a name, in one step.
-pub(super) fn replace(place: &Place, file: &File, name: &OsStr) -> Result<(), Errno> {
+pub(super) fn replace(place: &TargetPath, file: &File, name: &OsStr) -> Result<(), Errno> {
     let aside = aside(name);
     if !link(place, file, &aside)? {
         return Err(Errno::EXIST);
@@ -88,7 +88,7 @@ pub(super) fn replace(place: &Place, file: &File, name: &OsStr) -> Result<(), Er
 ///
 /// A look and a removal would hit a file that came in between. So the name is moved aside first, and what turns out to
 /// be another file is moved back.
-pub(super) fn remove(place: &Place, name: &OsStr, id: FileId) {
+pub(super) fn remove(place: &TargetPath, name: &OsStr, id: FileId) {
     let folder = place.folder();
     if !place.holds(name, id) {
         return;
@@ -104,7 +104,7 @@ pub(super) fn remove(place: &Place, name: &OsStr, id: FileId) {
     }
 }
 
-fn move_back(place: &Place, aside: &OsStr, name: &OsStr) -> Result<(), Errno> {
+fn move_back(place: &TargetPath, aside: &OsStr, name: &OsStr) -> Result<(), Errno> {
     let folder = place.folder();
     match rustix::fs::renameat_with(folder, aside, folder, name, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => rustix::fs::renameat(folder, aside, folder, name),
@@ -144,8 +144,8 @@ mod tests {
     use super::*;
     use crate::route::FileName;
 
-    fn place(folder: &Path) -> Place {
-        Place::of(folder, &FileName::new(b"f").unwrap()).unwrap()
+    fn place(folder: &Path) -> TargetPath {
+        TargetPath::of(folder, &FileName::new(b"f").unwrap()).unwrap()
     }
 
     #[test]

@@ -58,12 +58,12 @@ impl Output {
 
 /// An output that may be open already.
 #[derive(Debug)]
-pub(super) struct Sink {
+pub(super) struct OutputSink {
     output: Output,
     file: Option<File>,
 }
 
-impl Sink {
+impl OutputSink {
     /// An output that is not open yet.
     pub(super) fn new(output: Output) -> Self {
         Self { output, file: None }

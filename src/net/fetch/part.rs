@@ -16,9 +16,9 @@ use rustix::fs::{FallocateFlags, Mode};
 use rustix::io::Errno;
 
 use super::names;
-use super::resume_state::{self, Mark, Source, State, is_own};
-use super::target::{FileId, Place};
-use crate::error::{Error, Kept, shown};
+use super::resume_state::{self, ResumePoint, ResumeSource, StateFile, is_own};
+use super::target::{FileId, TargetPath};
+use crate::error::{Error, KeptBytes, shown};
 use crate::text::SafeText;
 use crate::units::Bytes;
 
@@ -38,8 +38,8 @@ const LARGEST_MARGIN: u64 = 1 << 30;
 
 /// A partial file that belongs to this transfer for as long as it is open: the locks say so to others.
 #[derive(Debug)]
-pub(super) struct Part {
-    place: Arc<Place>,
+pub(super) struct PartialFile {
+    place: Arc<TargetPath>,
     file: File,
     id: FileId,
     names: Option<Names>,
@@ -49,8 +49,8 @@ pub(super) struct Part {
 
 /// What trying to get a partial file came to.
 #[derive(Debug)]
-pub(super) enum Claim {
-    Ours(Part),
+pub(super) enum ClaimResult {
+    Ours(PartialFile),
     /// Another fetch fills it.
     Busy(Busy),
 }
@@ -68,15 +68,15 @@ pub(super) struct Busy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lost;
 
-impl Part {
+impl PartialFile {
     /// Makes a partial file for so many bytes, or takes one that is left; `tight` closes it to others. The names before
     /// `first` are not looked at.
-    pub(super) fn open(place: &Arc<Place>, size: u64, tight: bool, first: usize) -> Result<Claim, Error> {
+    pub(super) fn open(place: &Arc<TargetPath>, size: u64, tight: bool, first: usize) -> Result<ClaimResult, Error> {
         let failed = |error: Errno| Error::disk("make a partial file beside it", &place.path(), &error.into());
         if size <= UNNAMED
             && let Some(part) = Self::unnamed(place, tight).map_err(failed)?
         {
-            return Ok(Claim::Ours(part));
+            return Ok(ClaimResult::Ours(part));
         }
         for number in first..MOST_PARTS {
             for _ in 0..RACES {
@@ -84,7 +84,7 @@ impl Part {
                     Found::Absent => {
                         let name = names::partial(place.name(), number);
                         if let Some(part) = Self::create(place, name, tight).map_err(failed)? {
-                            return Ok(Claim::Ours(part));
+                            return Ok(ClaimResult::Ours(part));
                         }
                     }
                     Found::Ours(file, id, names) => {
@@ -93,9 +93,9 @@ impl Part {
                         if tight {
                             part.tighten()?;
                         }
-                        return Ok(Claim::Ours(part));
+                        return Ok(ClaimResult::Ours(part));
                     }
-                    Found::Busy(length) => return Ok(Claim::Busy(Busy { number, length })),
+                    Found::Busy(length) => return Ok(ClaimResult::Busy(Busy { number, length })),
                     Found::Foreign => break,
                 }
             }
@@ -104,34 +104,34 @@ impl Part {
     }
 
     /// True if something has the name of a partial file: one look, so that a fetch that begins pays for no more.
-    pub(super) fn is_there(place: &Place) -> bool {
+    pub(super) fn is_there(place: &TargetPath) -> bool {
         place.stat(&names::partial(place.name(), 0)).is_ok()
     }
 
     /// The partial file that an earlier fetch left, as it is.
-    pub(super) fn left_over(place: &Arc<Place>, first: usize) -> Option<Claim> {
+    pub(super) fn left_over(place: &Arc<TargetPath>, first: usize) -> Option<ClaimResult> {
         for number in first..MOST_PARTS {
             match look(place, number) {
                 Found::Absent => return None,
                 Found::Foreign => {}
-                Found::Busy(length) => return Some(Claim::Busy(Busy { number, length })),
-                Found::Ours(file, id, names) => return Some(Claim::Ours(Self::found(place, file, id, names))),
+                Found::Busy(length) => return Some(ClaimResult::Busy(Busy { number, length })),
+                Found::Ours(file, id, names) => return Some(ClaimResult::Ours(Self::found(place, file, id, names))),
             }
         }
         None
     }
 
     /// How far a partial file is that another fetch fills; `None` where none does any more.
-    pub(super) fn length_of_busy(place: &Arc<Place>, number: usize) -> Option<u64> {
+    pub(super) fn length_of_busy(place: &Arc<TargetPath>, number: usize) -> Option<u64> {
         if let Found::Busy(length) = look(place, number) { Some(length) } else { None }
     }
 
     /// The partial file that was found under its name.
-    fn found(place: &Arc<Place>, file: File, id: FileId, names: Names) -> Self {
+    fn found(place: &Arc<TargetPath>, file: File, id: FileId, names: Names) -> Self {
         Self { place: Arc::clone(place), file, id, names: Some(names), narrow: true }
     }
 
-    fn unnamed(place: &Arc<Place>, tight: bool) -> Result<Option<Self>, Errno> {
+    fn unnamed(place: &Arc<TargetPath>, tight: bool) -> Result<Option<Self>, Errno> {
         let mode = Mode::from_raw_mode(if tight { 0o600 } else { 0o666 });
         let Some(file) = names::unnamed(place, mode)? else { return Ok(None) };
         let id = FileId::of(&rustix::fs::fstat(&file)?);
@@ -139,7 +139,7 @@ impl Part {
     }
 
     /// Makes a partial file under a name; `None` where something has it by now.
-    fn create(place: &Arc<Place>, name: OsString, tight: bool) -> Result<Option<Self>, Errno> {
+    fn create(place: &Arc<TargetPath>, name: OsString, tight: bool) -> Result<Option<Self>, Errno> {
         if let Some(mut part) = Self::unnamed(place, tight)? {
             match part.give(name.clone()) {
                 Err(error) if names::cannot_link(error) => {}
@@ -152,7 +152,7 @@ impl Part {
         let Some(file) = names::create(place, &name, mode)? else { return Ok(None) };
         let _ = resume_state::lock(&file);
         let id = FileId::of(&rustix::fs::fstat(&file)?);
-        match State::create(place, &file, &name) {
+        match StateFile::create(place, &file, &name) {
             Ok(Some(state)) => {
                 Ok(Some(Self { place: Arc::clone(place), file, id, names: Some(Names { name, state }), narrow: tight }))
             }
@@ -172,7 +172,7 @@ impl Part {
             self.narrow = true;
         }
         let _ = resume_state::lock(&self.file);
-        let Some(state) = State::create(&self.place, &self.file, &name)? else { return Ok(false) };
+        let Some(state) = StateFile::create(&self.place, &self.file, &name)? else { return Ok(false) };
         let linked = names::link(&self.place, &self.file, &name);
         if linked != Ok(true) {
             state.remove(&self.place);
@@ -183,7 +183,7 @@ impl Part {
     }
 
     /// What the state says of it.
-    pub(super) fn mark(&self) -> Option<(Source, Mark)> {
+    pub(super) fn mark(&self) -> Option<(ResumeSource, ResumePoint)> {
         self.names.as_ref().and_then(|names| names.state.mark())
     }
 
@@ -202,7 +202,7 @@ impl Part {
     }
 
     /// Writes down how far it got; what is before the mark has to be on the disk.
-    pub(super) fn record(&self, source: &Source, mark: &Mark) -> Result<(), Lost> {
+    pub(super) fn record(&self, source: &ResumeSource, mark: &ResumePoint) -> Result<(), Lost> {
         let Some(names) = &self.names else { return Ok(()) };
         if !self.is_in_place() {
             return Err(Lost);
@@ -286,15 +286,15 @@ impl Part {
 
     /// The error of one whose names are not its own any more.
     pub(super) fn lost(&self) -> Error {
-        Error::Lost { path: self.shown(), kept: Kept::default() }
+        Error::Lost { path: self.shown(), kept: KeptBytes::default() }
     }
 
     /// The transfer ends here: the partial file stays if it holds anything, and the answer is where it is.
-    pub(super) fn keep(&mut self) -> Kept {
-        let Ok(length) = self.file.metadata().map(|found| found.len()) else { return Kept::default() };
+    pub(super) fn keep(&mut self) -> KeptBytes {
+        let Ok(length) = self.file.metadata().map(|found| found.len()) else { return KeptBytes::default() };
         if length == 0 || self.restore().is_err() {
             self.remove();
-            return Kept::default();
+            return KeptBytes::default();
         }
         // Room that was reserved and not used is given back.
         let _ = self.file.set_len(length);
@@ -302,9 +302,9 @@ impl Part {
         // there.
         if !rustix::fs::fstat(&self.file).is_ok_and(|found| is_own(&found)) {
             self.remove();
-            return Kept::default();
+            return KeptBytes::default();
         }
-        Kept { file: Some(self.shown()), resumable: self.mark().is_some() }
+        KeptBytes { file: Some(self.shown()), resumable: self.mark().is_some() }
     }
 
     /// Sees to it that it has names of its own: names it, or, where its names were taken away, copies what it holds to
@@ -315,7 +315,7 @@ impl Part {
         }
         if let Some(names) = &mut self.names
             && self.place.holds(&names.name, self.id)
-            && let Ok(Some(state)) = State::create(&self.place, &self.file, &names.name)
+            && let Ok(Some(state)) = StateFile::create(&self.place, &self.file, &names.name)
         {
             names.state = state;
             return Ok(());
@@ -372,7 +372,7 @@ impl Part {
     }
 }
 
-fn too_many(place: &Place) -> Error {
+fn too_many(place: &TargetPath) -> Error {
     let reason = format!("{MOST_PARTS} partial files of this name are there: remove those that nobody needs");
     Error::Disk { action: "make a partial file beside it", path: shown(&place.path()), reason }
 }

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use super::job::{FetchJob, Fetched, blocking};
 use super::partial::hash;
 use super::request::{all_legs, ask_on, request};
-use super::target::{FileId, Place};
+use super::target::{FileId, TargetPath};
 use super::tracker::Tracker;
 use super::verify::says_nothing;
-use crate::error::{Error, Kept, shown};
+use crate::error::{Error, KeptBytes, shown};
 use crate::net::node::digests::Hasher;
-use crate::net::upstream::{Answer, Upstream};
+use crate::net::upstream::{Upstream, UpstreamReply};
 use crate::options::VerifyMode;
 use crate::route::Protocol;
 use crate::snapshot::{Integrity, Phase};
@@ -34,7 +34,7 @@ enum Content {
 pub(super) async fn up_to_date(
     upstream: &mut Upstream,
     job: &FetchJob,
-    (place, there): (&Arc<Place>, u64),
+    (place, there): (&Arc<TargetPath>, u64),
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Option<Fetched>, Error> {
@@ -80,7 +80,7 @@ pub(super) async fn up_to_date(
         Content::Different => "with other content",
         Content::Unreadable => "that cannot be read",
     };
-    Err(Error::Exists { path: shown(&place.path()), difference: difference.to_owned(), kept: Kept::default() })
+    Err(Error::Exists { path: shown(&place.path()), difference: difference.to_owned(), kept: KeptBytes::default() })
 }
 
 /// A question without a body; `None` where the answer says nothing of the file.
@@ -90,7 +90,7 @@ async fn question(
     digest: bool,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
-) -> Result<Option<Answer>, Error> {
+) -> Result<Option<UpstreamReply>, Error> {
     let algorithm = job.verify.algorithm().filter(|_| digest);
     // The id of the transfer is for the body: the hops keep what they know of it for the questions afterwards.
     let question = Request { transfer: Some(job.machine.transfer_id()), ..request(job, Method::Head, algorithm) };
@@ -115,7 +115,7 @@ async fn question(
 /// Reads the file that is there on a thread of its own.
 async fn compare(
     job: &FetchJob,
-    place: &Arc<Place>,
+    place: &Arc<TargetPath>,
     size: u64,
     with: Digest,
     stop: &CancellationToken,
@@ -129,7 +129,7 @@ async fn compare(
         let mut hashers = [Some(Hasher::new(with.algorithm)), None];
         match hash(&file, size, &mut hashers, &|| stop.is_cancelled()) {
             Ok(true) => {}
-            Ok(false) => return Err(Error::Interrupted { kept: Kept::default() }),
+            Ok(false) => return Err(Error::Interrupted { kept: KeptBytes::default() }),
             // It has become shorter meanwhile.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Content::Different),
             Err(error) => return Err(Error::disk("compare it", &place.path(), &error)),

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::meter::Bucket;
+use crate::meter::TokenBucket;
 
 /// The cap of one transfer, in bytes per second; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Cap(watch::Sender<Option<u64>>);
+pub struct RateLimit(watch::Sender<Option<u64>>);
 
 /// What one body needs to keep to a cap.
 #[derive(Debug)]
 pub(super) struct Throttle {
     rate: watch::Receiver<Option<u64>>,
-    bucket: Option<Bucket>,
+    bucket: Option<TokenBucket>,
 }
 
-impl Cap {
+impl RateLimit {
     /// A cap of so many bytes per second; `None` is none.
     pub fn new(rate: Option<u64>) -> Self {
         Self(watch::Sender::new(rate))
@@ -35,7 +35,7 @@ impl Cap {
 
     pub(super) fn throttle(&self) -> Throttle {
         let mut rate = self.0.subscribe();
-        let bucket = rate.borrow_and_update().map(Bucket::new);
+        let bucket = rate.borrow_and_update().map(TokenBucket::new);
         Throttle { rate, bucket }
     }
 }
@@ -44,7 +44,7 @@ impl Throttle {
     /// The most to read next, of what a buffer holds; costs no lock while nobody turns the cap.
     pub(super) fn most(&mut self, buffer: usize) -> usize {
         if self.rate.has_changed().unwrap_or(false) {
-            self.bucket = self.rate.borrow_and_update().map(Bucket::new);
+            self.bucket = self.rate.borrow_and_update().map(TokenBucket::new);
         }
         self.bucket.as_ref().map_or(buffer, |bucket| buffer.min(bucket.chunk(1)))
     }
@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cap_is_shared_and_can_be_turned_while_it_holds() {
-        let cap = Cap::default();
+        let cap = RateLimit::default();
         let mut throttle = cap.throttle();
         assert_eq!((cap.get(), throttle.most(1 << 20), throttle.took(1 << 20, 0)), (None, 1 << 20, Duration::ZERO));
         cap.clone().set(Some(100_000));

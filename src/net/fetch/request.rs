@@ -5,23 +5,23 @@ use std::pin::pin;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, blocking};
-use super::partial::Begun;
-use super::resume_state::Source;
+use super::partial::ResumeCandidate;
+use super::resume_state::ResumeSource;
 use super::tracker::Tracker;
 use super::validator::Validator;
-use crate::error::{Error, Kept};
+use crate::error::{Error, KeptBytes};
 use crate::net::os::deadline::Deadline;
-use crate::net::upstream::{Answer, Upstream};
-use crate::wire::{Action, Algorithm, ByteRange, Leg, Method, Problem, Reason, Request};
+use crate::net::upstream::{Upstream, UpstreamReply};
+use crate::wire::{Algorithm, ByteRange, FailedAction, Leg, Method, Problem, Reason, Request};
 
 /// What an answer to a question about the rest of a file means.
-pub(super) enum Rest {
+pub(super) enum RangeReply {
     /// It stands: the same file's rest, the word that nothing is missing, or why there is no answer.
     Stands,
     /// The whole file follows, and why it is not the rest.
     Anew(&'static str),
     /// The file has to be asked for anew, and why.
-    Useless(&'static str),
+    Unusable(&'static str),
     /// It is no answer to the question.
     Wrong,
 }
@@ -31,10 +31,10 @@ pub(super) enum Rest {
 pub(super) async fn ask_for_rest(
     upstream: &mut Upstream,
     job: &FetchJob,
-    begun: &mut Option<Begun>,
+    begun: &mut Option<ResumeCandidate>,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
-) -> Result<Answer, Error> {
+) -> Result<UpstreamReply, Error> {
     let algorithm = job.verify.algorithm();
     let whole = request(job, Method::Get, algorithm);
     let Some(part) = begun.as_ref().filter(|begun| begun.offset > 0) else {
@@ -45,10 +45,10 @@ pub(super) async fn ask_for_rest(
         Some(source) => {
             let answer = ask_on(upstream, job, question(job, part.offset, source), tracker, stop).await;
             match judge(part.offset, source, &answer) {
-                Rest::Stands => return answer,
-                Rest::Wrong => return Err(wrong_part(job)),
-                Rest::Anew(why) => (Some(answer?), why),
-                Rest::Useless(why) => {
+                RangeReply::Stands => return answer,
+                RangeReply::Wrong => return Err(wrong_part(job)),
+                RangeReply::Anew(why) => (Some(answer?), why),
+                RangeReply::Unusable(why) => {
                     upstream.close();
                     (None, why)
                 }
@@ -66,7 +66,7 @@ pub(super) async fn ask_for_rest(
 }
 
 /// The rest of the file, if it is still the same; where nothing is missing, whether it is.
-pub(super) fn question(job: &FetchJob, offset: u64, source: &Source) -> Request {
+pub(super) fn question(job: &FetchJob, offset: u64, source: &ResumeSource) -> Request {
     let validator = Some(source.validator.text().to_owned());
     if offset == source.size {
         // A date is compared when the answer is there.
@@ -77,36 +77,36 @@ pub(super) fn question(job: &FetchJob, offset: u64, source: &Source) -> Request 
     Request { range, if_range: validator, ..request(job, Method::Get, job.verify.algorithm()) }
 }
 
-pub(super) fn judge(offset: u64, source: &Source, answer: &Result<Answer, Error>) -> Rest {
+pub(super) fn judge(offset: u64, source: &ResumeSource, answer: &Result<UpstreamReply, Error>) -> RangeReply {
     const ANOTHER: &str = "the file at the origin is another by now";
     let nothing_missing = offset == source.size;
     let reply = match answer {
         Ok(answer) => &answer.reply,
         Err(Error::Hop(fault)) => {
             return match fault.problem.reason {
-                Reason::Changed | Reason::Range => Rest::Useless(ANOTHER),
+                Reason::Changed | Reason::Range => RangeReply::Unusable(ANOTHER),
                 // A plain server that does not know this question may know the usual one.
                 Reason::Nonsense | Reason::Malformed | Reason::Internal
-                    if nothing_missing && fault.problem.action == Action::Reply =>
+                    if nothing_missing && fault.problem.action == FailedAction::Reply =>
                 {
-                    Rest::Useless("its origin does not say whether it is the same still")
+                    RangeReply::Unusable("its origin does not say whether it is the same still")
                 }
-                _ => Rest::Stands,
+                _ => RangeReply::Stands,
             };
         }
-        Err(_) => return Rest::Stands,
+        Err(_) => return RangeReply::Stands,
     };
     let same_size = reply.size() == Some(source.size);
     let same = same_size && source.validator.holds(reply);
     let another = if same_size { source.validator.differs(reply) } else { ANOTHER };
     match (reply.status, reply.content_range) {
-        (206, Some((first, last, size))) if first != offset || last + 1 != size => Rest::Wrong,
-        (206, _) if same => Rest::Stands,
-        (206, _) => Rest::Useless(another),
-        _ if nothing_missing && same => Rest::Stands,
-        _ if nothing_missing => Rest::Useless(another),
-        _ if same => Rest::Anew("its origin sends no parts"),
-        _ => Rest::Anew(another),
+        (206, Some((first, last, size))) if first != offset || last + 1 != size => RangeReply::Wrong,
+        (206, _) if same => RangeReply::Stands,
+        (206, _) => RangeReply::Unusable(another),
+        _ if nothing_missing && same => RangeReply::Stands,
+        _ if nothing_missing => RangeReply::Unusable(another),
+        _ if same => RangeReply::Anew("its origin sends no parts"),
+        _ => RangeReply::Anew(another),
     }
 }
 
@@ -116,7 +116,7 @@ pub(super) fn wrong_part(job: &FetchJob) -> Error {
     let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
     let away = u32::try_from(hops.len()).unwrap_or(u32::MAX);
     let detail = "another part came than the one that was asked for";
-    let problem = Problem::here(Reason::Nonsense, Action::Reply, address, detail);
+    let problem = Problem::here(Reason::Nonsense, FailedAction::Reply, address, detail);
     Error::at_hop(Problem { hop: away, ..problem }, &job.route)
 }
 
@@ -139,12 +139,12 @@ pub(super) async fn ask(
     job: &FetchJob,
     request: Request,
     stop: &CancellationToken,
-) -> Result<Answer, Error> {
+) -> Result<UpstreamReply, Error> {
     let (first, _) = job.route.split_first();
     let deadline = Deadline::after(job.limits.setup);
     tokio::select! {
         biased;
-        () = stop.cancelled() => Err(Error::Interrupted { kept: Kept::default() }),
+        () = stop.cancelled() => Err(Error::Interrupted { kept: KeptBytes::default() }),
         answer = upstream.ask(first, Box::new(request), deadline, &|_| ()) => answer.map_err(|problem| Error::at_hop(problem, &job.route)),
     }
 }
@@ -156,7 +156,7 @@ pub(super) async fn ask_on(
     request: Request,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
-) -> Result<Answer, Error> {
+) -> Result<UpstreamReply, Error> {
     // Pinned where it is made: moving it would double what a transfer needs.
     let mut asking = pin!(ask(upstream, job, request, stop));
     loop {
@@ -169,6 +169,6 @@ pub(super) async fn ask_on(
 }
 
 /// The client's own leg, then each relay's; a reply lists the one nearest to the origin first.
-pub(super) fn all_legs(answer: &Answer) -> Vec<Leg> {
+pub(super) fn all_legs(answer: &UpstreamReply) -> Vec<Leg> {
     std::iter::once(answer.leg).chain(answer.reply.legs().into_iter().rev()).collect()
 }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::names;
-use super::target::{FileId, Place};
+use super::target::{FileId, TargetPath};
 use super::validator::Validator;
 use crate::route::{DEFAULT_BASE, Route};
 use crate::wire::Digest;
@@ -26,7 +26,7 @@ const LARGEST: u64 = 16 * 1024;
 
 /// What a partial file is a part of. The relays do not matter: another route to the same file can resume it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Source {
+pub(super) struct ResumeSource {
     /// The origin and the file's name there.
     pub(super) file: String,
     /// The whole size.
@@ -38,7 +38,7 @@ pub(super) struct Source {
 
 /// A point up to which a partial file is on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct ResumePoint {
     /// Bytes from the start.
     pub(super) offset: u64,
     /// Their digest; none where a person wanted none.
@@ -56,16 +56,16 @@ struct Identity {
 
 /// The second line, rewritten in place at every resume point; empty where there is nothing to resume.
 #[derive(Serialize, Deserialize)]
-struct Progress {
+struct SavedProgress {
     #[serde(flatten)]
-    source: Source,
+    source: ResumeSource,
     synced: u64,
     prefix: Option<String>,
 }
 
 /// A state file of ours, locked.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct StateFile {
     name: OsString,
     file: File,
     id: FileId,
@@ -76,13 +76,13 @@ pub(super) struct State {
 
 /// What stands under the name of a state.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum StateLookup {
     Absent,
     /// It is not ours, or cannot be locked: nothing is done with it.
     Foreign,
     /// Another fetch is at it.
     Locked,
-    Ours(State),
+    Ours(StateFile),
 }
 
 /// What names the file of a route at its origin, however it is reached.
@@ -121,10 +121,10 @@ impl Identity {
     }
 }
 
-impl State {
+impl StateFile {
     /// Makes the state of a partial file that has no name yet, or has just got it; `None` where something is in its
     /// place.
-    pub(super) fn create(place: &Place, partial: &File, partial_name: &OsStr) -> Result<Option<Self>, Errno> {
+    pub(super) fn create(place: &TargetPath, partial: &File, partial_name: &OsStr) -> Result<Option<Self>, Errno> {
         let identity = Identity::of(partial)?;
         let mut first = serde_json::to_vec(&identity).map_err(|_| Errno::INVAL)?;
         first.push(b'\n');
@@ -150,28 +150,28 @@ impl State {
     }
 
     /// Looks for the state of a partial file, and takes it where it is ours and free.
-    pub(super) fn find(place: &Place, partial_name: &OsStr) -> Found {
+    pub(super) fn find(place: &TargetPath, partial_name: &OsStr) -> StateLookup {
         let name = name_for(partial_name);
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(place.folder(), &name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Found::Absent,
-            Err(_) => return Found::Foreign,
+            Err(Errno::NOENT) => return StateLookup::Absent,
+            Err(_) => return StateLookup::Foreign,
         };
-        let Some(found) = rustix::fs::fstat(&file).ok().filter(is_own) else { return Found::Foreign };
+        let Some(found) = rustix::fs::fstat(&file).ok().filter(is_own) else { return StateLookup::Foreign };
         match lock(&file) {
             Ok(true) => {}
-            Ok(false) => return Found::Locked,
+            Ok(false) => return StateLookup::Locked,
             // Without locks nobody can tell whether another fetch is at it.
-            Err(_) => return Found::Foreign,
+            Err(_) => return StateLookup::Foreign,
         }
         let id = FileId::of(&found);
         let read = first_line(&file).and_then(|line| Some((serde_json::from_slice::<Identity>(&line).ok()?, line)));
         match read {
             Some((identity, line)) if identity.chainview == VERSION => {
-                Found::Ours(Self { name, file, id, identity, second: line.len() as u64 + 1 })
+                StateLookup::Ours(Self { name, file, id, identity, second: line.len() as u64 + 1 })
             }
-            _ => Found::Foreign,
+            _ => StateLookup::Foreign,
         }
     }
 
@@ -181,30 +181,30 @@ impl State {
     }
 
     /// True where its name still is its own.
-    pub(super) fn is_in_place(&self, place: &Place) -> bool {
+    pub(super) fn is_in_place(&self, place: &TargetPath) -> bool {
         place.holds(&self.name, self.id)
     }
 
     /// What the partial file is a part of and how far it got; `None` where nothing says so, or it cannot be.
-    pub(super) fn mark(&self) -> Option<(Source, Mark)> {
+    pub(super) fn mark(&self) -> Option<(ResumeSource, ResumePoint)> {
         let mut text = vec![0; LARGEST as usize];
         let read = self.file.read_at(&mut text, self.second).ok()?;
         let line = text[..read].split(|byte| *byte == b'\n').next()?;
-        let progress: Progress = serde_json::from_slice(line).ok()?;
+        let progress: SavedProgress = serde_json::from_slice(line).ok()?;
         let prefix = match progress.prefix {
             Some(text) => Some(text.parse().ok()?),
             None => None,
         };
         let sound = progress.synced > 0 && progress.synced <= progress.source.size;
-        sound.then_some((progress.source, Mark { offset: progress.synced, prefix }))
+        sound.then_some((progress.source, ResumePoint { offset: progress.synced, prefix }))
     }
 
     /// Writes down how far the partial file got; the bytes up to the mark have to be on the disk already.
     ///
     /// It is not synced itself: what a power cut left torn is not believed, and costs no more than no mark.
-    pub(super) fn note(&self, source: &Source, mark: &Mark) -> io::Result<()> {
+    pub(super) fn note(&self, source: &ResumeSource, mark: &ResumePoint) -> io::Result<()> {
         let prefix = mark.prefix.map(|digest| digest.to_string());
-        let progress = Progress { source: source.clone(), synced: mark.offset, prefix };
+        let progress = SavedProgress { source: source.clone(), synced: mark.offset, prefix };
         let mut line = serde_json::to_vec(&progress)?;
         line.push(b'\n');
         // What a longer line left behind the end of this one is not read.
@@ -217,7 +217,7 @@ impl State {
     }
 
     /// Removes it.
-    pub(super) fn remove(&self, place: &Place) {
+    pub(super) fn remove(&self, place: &TargetPath) {
         names::remove(place, &self.name, self.id);
     }
 }
@@ -250,49 +250,49 @@ mod tests {
 
     const NAME: &str = "f.part";
 
-    fn place(folder: &Path) -> Place {
-        Place::of(folder, &FileName::new(b"f").unwrap()).unwrap()
+    fn place(folder: &Path) -> TargetPath {
+        TargetPath::of(folder, &FileName::new(b"f").unwrap()).unwrap()
     }
 
-    fn source() -> Source {
-        Source { file: "h:1/files/f".to_owned(), size: 10, validator: Validator::Etag("\"e\"".to_owned()) }
+    fn source() -> ResumeSource {
+        ResumeSource { file: "h:1/files/f".to_owned(), size: 10, validator: Validator::Etag("\"e\"".to_owned()) }
     }
 
-    fn partial(place: &Place) -> File {
+    fn partial(place: &TargetPath) -> File {
         names::create(place, OsStr::new(NAME), Mode::from_raw_mode(0o600)).unwrap().unwrap()
     }
 
-    fn create(place: &Place, partial: &File) -> State {
-        State::create(place, partial, OsStr::new(NAME)).unwrap().unwrap()
+    fn create(place: &TargetPath, partial: &File) -> StateFile {
+        StateFile::create(place, partial, OsStr::new(NAME)).unwrap().unwrap()
     }
 
-    fn find(place: &Place) -> Found {
-        State::find(place, OsStr::new(NAME))
+    fn find(place: &TargetPath) -> StateLookup {
+        StateFile::find(place, OsStr::new(NAME))
     }
 
     #[test]
     fn a_state_says_whose_it_is_and_what_was_noted_last() {
         let folder = tempfile::tempdir().unwrap();
         let place = place(folder.path());
-        assert!(matches!(find(&place), Found::Absent));
+        assert!(matches!(find(&place), StateLookup::Absent));
         let file = partial(&place);
         let state = create(&place, &file);
-        assert!(matches!(find(&place), Found::Locked) && state.mark().is_none());
-        assert!(State::create(&place, &file, OsStr::new(NAME)).unwrap().is_none(), "it was made twice");
+        assert!(matches!(find(&place), StateLookup::Locked) && state.mark().is_none());
+        assert!(StateFile::create(&place, &file, OsStr::new(NAME)).unwrap().is_none(), "it was made twice");
         let prefix = Some(Digest { algorithm: crate::wire::Algorithm::Sha256, value: [7; 32] });
-        for mark in [Mark { offset: 10, prefix }, Mark { offset: 3, prefix: None }] {
+        for mark in [ResumePoint { offset: 10, prefix }, ResumePoint { offset: 3, prefix: None }] {
             state.note(&source(), &mark).unwrap();
             assert_eq!(state.mark(), Some((source(), mark)));
         }
         drop(state);
-        let Found::Ours(state) = find(&place) else { panic!("it is not ours") };
+        let StateLookup::Ours(state) = find(&place) else { panic!("it is not ours") };
         assert!(state.is_about(&file) && state.mark().is_some());
         state.clear().unwrap();
         assert_eq!(state.mark(), None);
         let other = File::create(folder.path().join("other")).unwrap();
         assert!(!state.is_about(&other));
         state.remove(&place);
-        assert!(matches!(find(&place), Found::Absent));
+        assert!(matches!(find(&place), StateLookup::Absent));
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
         let says = |content: &[u8], mode: u32| {
             std::fs::write(&path, content).unwrap();
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-            matches!(find(&place), Found::Ours(_))
+            matches!(find(&place), StateLookup::Ours(_))
         };
         assert!(says(&good, 0o600) && says(&good, 0o644));
         let other_version = String::from_utf8(good.clone()).unwrap().replace(":2,", ":1,");
@@ -346,16 +346,16 @@ mod tests {
         }
         assert!(says(&good, 0o600));
         std::fs::hard_link(&path, folder.path().join("second name")).unwrap();
-        assert!(matches!(find(&place), Found::Foreign), "it has two names");
+        assert!(matches!(find(&place), StateLookup::Foreign), "it has two names");
         std::fs::remove_file(&path).unwrap();
         symlink("second name", &path).unwrap();
-        assert!(matches!(find(&place), Found::Foreign), "a link was followed");
+        assert!(matches!(find(&place), StateLookup::Foreign), "a link was followed");
         if rustix::process::geteuid().is_root() {
             std::fs::remove_file(&path).unwrap();
             std::fs::rename(folder.path().join("second name"), &path).unwrap();
-            assert!(matches!(find(&place), Found::Ours(_)));
+            assert!(matches!(find(&place), StateLookup::Ours(_)));
             std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
-            assert!(matches!(find(&place), Found::Foreign), "it is of another user");
+            assert!(matches!(find(&place), StateLookup::Foreign), "it is of another user");
         }
     }
 

@@ -6,29 +6,29 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::blamed;
 use super::body;
-use super::disk::Writer;
+use super::disk::DiskWriter;
 use super::job::{FetchJob, Fetched};
-use super::output::{Output, Sink};
-use super::request::{Rest, all_legs, ask_on, judge, question, request};
-use super::resume_state::Source;
-use super::retry::Patience;
+use super::output::{Output, OutputSink};
+use super::request::{RangeReply, all_legs, ask_on, judge, question, request};
+use super::resume_state::ResumeSource;
+use super::retry::RetryPolicy;
 use super::tracker::{Tracker, wait};
 use super::verify;
-use crate::error::{Error, Kept};
+use crate::error::{Error, KeptBytes};
 use crate::net::node::digests::Hasher;
-use crate::net::os::starvation::Pulse;
-use crate::net::upstream::{Answer, Upstream};
+use crate::net::os::starvation::SchedDelayProbe;
+use crate::net::upstream::{Upstream, UpstreamReply};
 use crate::snapshot::Phase;
 use crate::wire::Method;
 
 /// What was written so far.
 #[derive(Debug)]
 pub(super) struct Written {
-    pub(super) sink: Sink,
+    pub(super) sink: OutputSink,
     pub(super) hasher: Option<Hasher>,
     pub(super) offset: u64,
     /// What it is the beginning of, where the rest can be asked for.
-    source: Result<Source, &'static str>,
+    source: Result<ResumeSource, &'static str>,
 }
 
 /// Fetches a file to an output, over as many tries as that takes: each goes on where the last one ended, or there is
@@ -42,12 +42,12 @@ pub(super) async fn run(
 ) -> Result<Fetched, Error> {
     tracker.shown_as(output.shown());
     let mut written = Some(Written {
-        sink: Sink::new(output),
+        sink: OutputSink::new(output),
         hasher: job.verify.algorithm().map(Hasher::new),
         offset: 0,
         source: Err(""),
     });
-    let mut patience = Patience::new(job.retries);
+    let mut patience = RetryPolicy::new(job.retries);
     loop {
         tracker.attempt(job.id);
         let reached = written.as_ref().map_or(0, |written| written.offset);
@@ -64,7 +64,7 @@ pub(super) async fn run(
         }
         tracker.retrying(&error);
         if !wait(pause, tracker, stop).await {
-            return Err(Error::Interrupted { kept: Kept::default() });
+            return Err(Error::Interrupted { kept: KeptBytes::default() });
         }
         job.id = job.machine.transfer_id();
     }
@@ -88,14 +88,14 @@ async fn attempt(
     let legs = all_legs(&answer);
     let offset = so_far.offset;
     tracker.answered(size, answer.protocol, &legs, offset);
-    so_far.source = Source::of(&job.route, &answer);
+    so_far.source = ResumeSource::of(&job.route, &answer);
     if offset < size || size == 0 {
         let Some(begun) = written.take() else { return Err(Error::Other("the output is gone".to_owned())) };
         tracker.begin();
         let meter = tracker.meter();
-        let _pulse = Pulse::start(job.machine, move |us| meter.late(us));
+        let _pulse = SchedDelayProbe::start(job.machine, move |us| meter.late(us));
         let source = begun.source.clone();
-        let mut writer = Writer::to_output(job.machine, begun.sink, (begun.hasher, offset, size), tracker.meter());
+        let mut writer = DiskWriter::to_output(job.machine, begun.sink, (begun.hasher, offset, size), tracker.meter());
         let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
         if let Err(error @ Error::Disk { .. }) = received {
             // It takes nothing, so that there is no point in waiting for the rest.
@@ -139,7 +139,7 @@ async fn ask(
     written: &Written,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
-) -> Result<Answer, Error> {
+) -> Result<UpstreamReply, Error> {
     let source = match &written.source {
         Ok(source) if written.offset > 0 => source,
         _ => {
@@ -149,9 +149,9 @@ async fn ask(
     };
     let answer = ask_on(upstream, job, question(job, written.offset, source), tracker, stop).await;
     match judge(written.offset, source, &answer) {
-        Rest::Stands => answer,
-        Rest::Wrong => Err(super::request::wrong_part(job)),
-        Rest::Anew(why) | Rest::Useless(why) => Err(no_rest(job, written.offset, why, None)),
+        RangeReply::Stands => answer,
+        RangeReply::Wrong => Err(super::request::wrong_part(job)),
+        RangeReply::Anew(why) | RangeReply::Unusable(why) => Err(no_rest(job, written.offset, why, None)),
     }
 }
 

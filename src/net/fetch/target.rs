@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::error::{Error, Kept, shown};
+use crate::error::{Error, KeptBytes, shown};
 use crate::route::FileName;
 
 /// A folder that exists and a name in it that is no symbolic link.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct TargetPath {
     /// The path as it was named: where that is a symbolic link, it is not the path of the file.
     named: PathBuf,
     folder: PathBuf,
@@ -49,7 +49,7 @@ impl FileId {
     }
 }
 
-impl Place {
+impl TargetPath {
     /// Finds the place for a file: `output` is a folder, or names the file itself. A folder that is named with a slash
     /// at its end is made; a symbolic link is followed, so that the file it points to is the one that is replaced.
     pub(super) fn of(output: &Path, file: &FileName) -> Result<Self, Error> {
@@ -205,7 +205,7 @@ impl Place {
             Some(there) if there.size != size && !force => Err(Error::Exists {
                 path: shown(&self.path()),
                 difference: format!("of another size ({} bytes, not {size})", there.size),
-                kept: Kept::default(),
+                kept: KeptBytes::default(),
             }),
             there => Ok(there),
         }
@@ -225,9 +225,9 @@ mod tests {
     #[test]
     fn a_folder_takes_the_last_component_and_a_path_is_taken_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::of(folder.path(), &name("a/b.txt")).unwrap();
+        let place = TargetPath::of(folder.path(), &name("a/b.txt")).unwrap();
         assert_eq!(place.path(), folder.path().join("b.txt"));
-        let place = Place::of(&folder.path().join("other"), &name("a/..")).unwrap();
+        let place = TargetPath::of(&folder.path().join("other"), &name("a/..")).unwrap();
         assert_eq!(place.path(), folder.path().join("other"));
     }
 
@@ -235,9 +235,9 @@ mod tests {
     fn hostile_and_impossible_names_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         for bad in ["..", "x/", ".", "a/\u{1b}[2J"] {
-            assert_eq!(Place::of(folder.path(), &name(bad)).unwrap_err().exit_code(), 2, "{bad:?}");
+            assert_eq!(TargetPath::of(folder.path(), &name(bad)).unwrap_err().exit_code(), 2, "{bad:?}");
         }
-        let missing = Place::of(&folder.path().join("no/such"), &name("f")).unwrap_err();
+        let missing = TargetPath::of(&folder.path().join("no/such"), &name("f")).unwrap_err();
         assert_eq!(missing.exit_code(), 7);
         assert!(missing.to_string().contains("make the folder first"), "{missing}");
     }
@@ -245,11 +245,11 @@ mod tests {
     #[test]
     fn a_folder_that_is_named_as_one_is_made() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::of(&folder.path().join("a/b/"), &name("f")).unwrap();
+        let place = TargetPath::of(&folder.path().join("a/b/"), &name("f")).unwrap();
         assert_eq!((place.path(), folder.path().join("a/b").is_dir()), (folder.path().join("a/b/f"), true));
         fs::write(folder.path().join("file"), b"").unwrap();
         for taken in ["file/", "file/c/"] {
-            let error = Place::of(&folder.path().join(taken), &name("f")).unwrap_err();
+            let error = TargetPath::of(&folder.path().join(taken), &name("f")).unwrap_err();
             assert!(error.exit_code() == 7 && error.to_string().contains("cannot make this folder"), "{error}");
         }
     }
@@ -262,7 +262,7 @@ mod tests {
         fs::write(path("real/file"), b"12345").unwrap();
         symlink("real/file", path("link")).unwrap();
         symlink("link", path("again")).unwrap();
-        let place = Place::of(&path("again"), &name("f")).unwrap();
+        let place = TargetPath::of(&path("again"), &name("f")).unwrap();
         assert_eq!((place.path(), place.name()), (path("again"), OsStr::new("file")));
         assert_eq!(place.beside(OsStr::new("x")), fs::canonicalize(path("real")).unwrap().join("x"));
         assert_eq!(place.existing().unwrap().map(|there| there.size), Some(5));
@@ -279,7 +279,7 @@ mod tests {
             ("folder", "something else"),
         ] {
             let (output, file) = if bad == "folder" { (path("out"), bad) } else { (path(bad), "f") };
-            let error = Place::of(&output, &name(file)).unwrap_err();
+            let error = TargetPath::of(&output, &name(file)).unwrap_err();
             assert!(error.exit_code() == 7 && error.to_string().contains(says), "{bad}: {error}");
         }
     }
@@ -288,11 +288,11 @@ mod tests {
     fn another_size_is_refused_unless_forced_and_a_folder_always() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("f"), b"123").unwrap();
-        let place = Place::of(folder.path(), &name("f")).unwrap();
+        let place = TargetPath::of(folder.path(), &name("f")).unwrap();
         assert!(place.check_existing(3, false).is_ok() && place.check_existing(4, true).is_ok());
         let error = place.check_existing(4, false).unwrap_err();
         assert!(error.to_string().contains("--force"), "{error}");
         fs::create_dir(folder.path().join("d")).unwrap();
-        assert_eq!(Place::of(folder.path(), &name("d")).unwrap_err().exit_code(), 7);
+        assert_eq!(TargetPath::of(folder.path(), &name("d")).unwrap_err().exit_code(), 7);
     }
 }

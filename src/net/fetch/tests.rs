@@ -13,7 +13,7 @@ use crate::limits::Limits;
 use crate::options::VerifyMode;
 use crate::route::Route;
 use crate::snapshot::{Integrity, Phase};
-use crate::wire::{Action, Algorithm, Digest, Problem, Reason};
+use crate::wire::{Algorithm, Digest, FailedAction, Problem, Reason};
 
 pub(super) const BODY: &[u8] = b"the whole of the file";
 
@@ -215,7 +215,7 @@ async fn expect_counts_whatever_the_chain_says() {
 
 #[tokio::test]
 async fn a_file_that_changed_meanwhile_is_not_published() {
-    let changed = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let changed = "HTTP/1.1 412 Precondition WriteError\r\nContent-Length: 0\r\n\r\n".to_owned();
     let mut scene = Scene::http(vec![Turn::Say(whole("ETag: \"1\"\r\n")), Turn::Say(changed)]).await;
     let error = scene.fetch().await.unwrap_err();
     assert!(error.exit_code() == 6 && error.to_string().contains("changed at the origin"), "{error}");
@@ -224,7 +224,7 @@ async fn a_file_that_changed_meanwhile_is_not_published() {
 
 #[tokio::test]
 async fn an_etag_that_differs_from_one_request_to_the_next_leaves_the_length() {
-    let refused = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let refused = "HTTP/1.1 412 Precondition WriteError\r\nContent-Length: 0\r\n\r\n".to_owned();
     let tagged = |tag: u32| ok(&format!("ETag: \"{tag}\"\r\n"));
     // Another one each time, or those of two servers that take turns.
     for heads in [vec![tagged(3), tagged(4)], vec![tagged(1)], vec![tagged(2), tagged(1)]] {
@@ -242,9 +242,9 @@ async fn an_etag_that_differs_from_one_request_to_the_next_leaves_the_length() {
 
 #[tokio::test]
 async fn an_etag_that_is_another_and_stays_so_is_a_change_and_so_is_the_word_of_an_origin_of_ours() {
-    let refused = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let refused = "HTTP/1.1 412 Precondition WriteError\r\nContent-Length: 0\r\n\r\n".to_owned();
     let second = || ok("ETag: \"2\"\r\n");
-    let own = Problem::here(Reason::Changed, Action::Open, "127.0.0.1:1", "").to_header();
+    let own = Problem::here(Reason::Changed, FailedAction::Open, "127.0.0.1:1", "").to_header();
     let own = refused.replace("\r\n\r\n", &format!("\r\nChain-Problem: {own}\r\n\r\n"));
     let longer = second().replace("Length: 21", "Length: 22");
     let other = ok(&format!("ETag: \"2\"\r\n{}", digest_line(b"another")));
@@ -310,7 +310,7 @@ async fn a_problem_names_the_hop_that_failed() {
     let mut scene =
         Scene::http(vec![Turn::Say("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned())]).await;
     assert_eq!(scene.fetch().await.unwrap_err().exit_code(), 4);
-    let problem = Problem::next(Reason::Refused, Action::Connect, "127.0.0.1:1", "", 0.8).passed_on().to_json();
+    let problem = Problem::next(Reason::Refused, FailedAction::Connect, "127.0.0.1:1", "", 0.8).passed_on().to_json();
     let problem = String::from_utf8(problem).unwrap();
     let reply = format!(
         "HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\r\n{problem}",
@@ -385,7 +385,7 @@ fn jobs_have_ids_of_their_own() {
 async fn a_cap_holds_a_body_back_until_somebody_lifts_it() {
     let mut scene = Scene::http(vec![Turn::Say(whole(""))]).await;
     // At one byte a second the file takes 20 s; nobody waits for that.
-    scene.job.cap = Cap::new(Some(1));
+    scene.job.cap = RateLimit::new(Some(1));
     let (cap, mut news) = (scene.job.cap.clone(), scene.progress.subscribe());
     let lifted = async {
         let held =

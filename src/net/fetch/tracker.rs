@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, Fetched};
-use super::rate_limit::Cap;
+use super::rate_limit::RateLimit;
 use crate::error::{Error, shown};
-use crate::meter::{Meter, RateWindow, Wait};
+use crate::meter::{Meter, RateWindow, WaitKind};
 use crate::net::os::clock::Clock;
 use crate::route::Protocol;
 use crate::snapshot::{Flow, Phase, TransferSnapshot};
@@ -34,7 +34,7 @@ pub(super) struct Tracker<'a> {
     /// When this try's question was asked, and when the first byte of its answer came.
     asked_us: u64,
     first_us: Option<u64>,
-    cap: Cap,
+    cap: RateLimit,
     clock: Clock,
     meter: Arc<Meter>,
     window: RateWindow,
@@ -98,7 +98,7 @@ impl<'a> Tracker<'a> {
     pub(super) fn phase(&mut self, phase: Phase) {
         if phase == Phase::Connecting {
             self.asked_us = self.clock.now_us();
-            self.wait(Wait::Reply);
+            self.wait(WaitKind::Reply);
         } else if self.snapshot.phase == Phase::Connecting {
             self.resume();
         }
@@ -205,7 +205,7 @@ impl<'a> Tracker<'a> {
         self.snapshot.waterfall = waterfall::rows(&self.snapshot.legs, &[], body);
     }
 
-    pub(super) fn wait(&self, what: Wait) {
+    pub(super) fn wait(&self, what: WaitKind) {
         self.meter.wait(what, self.clock.now_us());
     }
 

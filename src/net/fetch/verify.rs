@@ -4,19 +4,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::FetchJob;
 use super::request::{ask, request};
-use crate::error::{Error, Kept};
-use crate::net::upstream::{Answer, Upstream};
+use crate::error::{Error, KeptBytes};
+use crate::net::upstream::{Upstream, UpstreamReply};
 use crate::options::VerifyMode;
 use crate::route::Protocol;
 use crate::snapshot::Integrity;
-use crate::wire::{Action, Digest, Method, Reason};
+use crate::wire::{Digest, FailedAction, Method, Reason};
 
 /// Compares the digest of what arrived; asks the origin for its own where the reply did not bring it. The origin's
 /// digest comes with the proof, where it gave one.
 pub(super) async fn prove(
     upstream: &mut Upstream,
     job: &FetchJob,
-    answer: &Answer,
+    answer: &UpstreamReply,
     arrived: Option<Digest>,
     stop: &CancellationToken,
 ) -> Result<(Integrity, Option<Digest>), Error> {
@@ -51,14 +51,14 @@ pub(super) async fn prove(
         Ok(answer) => match answer.reply.digest(arrived.algorithm) {
             // It is longer now, and its first bytes are others: nobody on the way has to be suspected.
             Some(told) if told != arrived && answer.reply.grown.is_some() => {
-                Err(Error::Changed { file: job.route.file.shown(), kept: Kept::default() })
+                Err(Error::Changed { file: job.route.file.shown(), kept: KeptBytes::default() })
             }
             Some(told) => compare(job, arrived, told, "the origin").map(|integrity| (integrity, Some(told))),
             None => size_checked("the origin offers no digest"),
         },
         Err(Error::Hop(fault)) => match fault.problem.reason {
             // An origin of ours says so itself, and its ETag is the file's. Of any other only the status is known.
-            Reason::Changed if fault.problem.action == Action::Reply => {
+            Reason::Changed if fault.problem.action == FailedAction::Reply => {
                 let first = (answer.reply.etag.as_deref(), answer.reply.size());
                 match unsteady(upstream, job, first, arrived, stop).await? {
                     Some(integrity) => Ok((integrity, None)),
@@ -116,17 +116,17 @@ async fn unsteady(
 }
 
 fn changed(job: &FetchJob) -> Error {
-    Error::Changed { file: job.route.file.shown(), kept: Kept::default() }
+    Error::Changed { file: job.route.file.shown(), kept: KeptBytes::default() }
 }
 
 /// True for an answer to the question for proof that tells nothing of the file.
-pub(super) fn says_nothing(reason: Reason, action: Action) -> bool {
+pub(super) fn says_nothing(reason: Reason, action: FailedAction) -> bool {
     match reason {
         // It had the file a moment ago: it does not know the question, or hides the answer.
         Reason::NotFound | Reason::Malformed => true,
         // A plain server's answer that says nothing: some have no HEAD, or give no length with it.
         Reason::Nonsense | Reason::Internal | Reason::Policy | Reason::Unauthorized | Reason::Busy => {
-            action == Action::Reply
+            action == FailedAction::Reply
         }
         _ => false,
     }
@@ -147,6 +147,6 @@ fn compare(
         arrived: arrived.to_string(),
         expected: expected.to_string(),
         source_of_truth,
-        kept: Kept::default(),
+        kept: KeptBytes::default(),
     })
 }

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::root::Served;
+use super::root::ServedFile;
 use crate::net::os::threads::Threads;
-use crate::wire::{Algorithm, Digest, Progress};
-use lanes::{Id, Lanes, SMALL_LANES};
-use task::{Key, Slice, Task, Wanted};
+use crate::wire::{Algorithm, Digest, DigestProgress};
+use lanes::{HashJobId, Lanes, SMALL_LANES};
+use task::{DigestInterest, DigestKey, SliceResult, Task};
 
 pub use hasher::Hasher;
 pub use task::NoDigest;
@@ -41,18 +41,18 @@ pub struct Digests {
 
 #[derive(Debug)]
 struct Known {
-    slots: HashMap<Key, (Slot, Weak<Wanted>)>,
-    order: VecDeque<Key>,
+    slots: HashMap<DigestKey, (Slot, Weak<DigestInterest>)>,
+    order: VecDeque<DigestKey>,
     lanes: Lanes<IpAddr>,
     /// Those that wait for a lane.
-    waiting: HashMap<Id, Task>,
+    waiting: HashMap<HashJobId, Task>,
 }
 
 /// A digest that may still be being computed, and is wanted for as long as this lives.
 #[derive(Clone, Debug)]
 pub struct Pending {
     slot: Slot,
-    wanted: Option<Arc<Wanted>>,
+    wanted: Option<Arc<DigestInterest>>,
 }
 
 impl Default for Digests {
@@ -71,14 +71,14 @@ impl Digests {
     }
 
     /// The digest, if it is known already.
-    pub fn ready(&self, served: &Served, algorithm: Algorithm) -> Option<Digest> {
+    pub fn ready(&self, served: &ServedFile, algorithm: Algorithm) -> Option<Digest> {
         let (slot, _) = self.lock().slots.get(&(served.version, algorithm)).cloned()?;
         slot.borrow().clone()?.ok()
     }
 
     /// The digest of a file's first bytes, if they are few and in the page cache: sooner computed than handed to a
     /// thread.
-    pub fn at_once(&self, served: &Served, size: u64, algorithm: Algorithm) -> Option<Digest> {
+    pub fn at_once(&self, served: &ServedFile, size: u64, algorithm: Algorithm) -> Option<Digest> {
         let (digest, settled) = task::at_once(served, size, algorithm)?;
         if size == served.version.size {
             if !served.is_unchanged() {
@@ -97,7 +97,7 @@ impl Digests {
     ///
     /// A digest that nobody holds a [`Pending`] of when its turn comes is not computed, and is given up where that
     /// stays so: it would keep a file open and a core busy, and those who wait for theirs would wait for it too.
-    pub fn start(self: &Arc<Self>, served: &Served, algorithm: Algorithm, source: IpAddr) -> Pending {
+    pub fn start(self: &Arc<Self>, served: &ServedFile, algorithm: Algorithm, source: IpAddr) -> Pending {
         let key = (served.version, algorithm);
         let mut known = self.lock();
         if let Some((slot, wanted)) = known.slots.get(&key) {
@@ -118,7 +118,7 @@ impl Digests {
     ///
     /// Whoever received the same bytes before has what the file held at a moment between: a byte that was changed
     /// meanwhile would have been read differently.
-    pub fn of_first(self: &Arc<Self>, served: &Served, size: u64, algorithm: Algorithm, source: IpAddr) -> Pending {
+    pub fn of_first(self: &Arc<Self>, served: &ServedFile, size: u64, algorithm: Algorithm, source: IpAddr) -> Pending {
         let mut known = self.lock();
         let Some((task, pending)) = known.task(served, size, algorithm, source) else { return Pending::busy() };
         known.waiting.insert(task.wanted().id, task);
@@ -129,10 +129,10 @@ impl Digests {
     }
 
     /// How far a digest is; `None` where nobody computes it any more.
-    pub fn progress(&self, pending: &Pending) -> Option<Progress> {
+    pub fn progress(&self, pending: &Pending) -> Option<DigestProgress> {
         let wanted = pending.wanted.as_ref()?;
         let ahead = self.lock().lanes.ahead(wanted.id);
-        Some(Progress { done: wanted.done.load(Relaxed), size: wanted.size, ahead: u32::try_from(ahead).ok()? })
+        Some(DigestProgress { done: wanted.done.load(Relaxed), size: wanted.size, ahead: u32::try_from(ahead).ok()? })
     }
 
     /// Gives a thread to each digest whose turn it is.
@@ -158,20 +158,20 @@ impl Digests {
             let mut known = self.lock();
             let id = task.wanted().id;
             match slice {
-                Slice::Rest(rest) => {
+                SliceResult::Rest(rest) => {
                     known.lanes.paused(id, rest);
                     known.waiting.insert(id, task);
                 }
-                Slice::Unwanted if task.is_wanted() => {
+                SliceResult::Unwanted if task.is_wanted() => {
                     // Somebody came after all.
                     known.lanes.paused(id, task.rest());
                     known.waiting.insert(id, task);
                 }
-                Slice::Unwanted => {
+                SliceResult::Unwanted => {
                     known.lanes.remove(id);
                     known.forget(id, task.key());
                 }
-                Slice::Done(outcome, remembered) => {
+                SliceResult::Done(outcome, remembered) => {
                     known.lanes.remove(id);
                     if !remembered {
                         known.forget(id, task.key());
@@ -195,17 +195,23 @@ impl Digests {
 
 impl Known {
     /// Something to compute, and the promise of it; `None` where too much waits already.
-    fn task(&mut self, served: &Served, size: u64, algorithm: Algorithm, source: IpAddr) -> Option<(Task, Pending)> {
+    fn task(
+        &mut self,
+        served: &ServedFile,
+        size: u64,
+        algorithm: Algorithm,
+        source: IpAddr,
+    ) -> Option<(Task, Pending)> {
         let id = self.lanes.add(source, size)?;
         let (done, slot) = watch::channel(None);
-        let wanted = Arc::new(Wanted { id, size, done: AtomicU64::new(0) });
+        let wanted = Arc::new(DigestInterest { id, size, done: AtomicU64::new(0) });
         let task = Task::new(served.clone(), size, algorithm, Arc::clone(&wanted), done);
         Some((task, Pending { slot, wanted: Some(wanted) }))
     }
 
     /// The task whose turn it is; those that nobody waits for any more are forgotten first, and their files closed.
     fn next(&mut self, patience: Duration) -> Option<Task> {
-        let over: Vec<Id> =
+        let over: Vec<HashJobId> =
             self.waiting.iter_mut().filter_map(|(id, task)| task.is_over(patience).then_some(*id)).collect();
         for id in over {
             self.lanes.remove(id);
@@ -216,7 +222,7 @@ impl Known {
         self.waiting.remove(&id)
     }
 
-    fn remember(&mut self, key: Key, slot: Slot, wanted: Weak<Wanted>) {
+    fn remember(&mut self, key: DigestKey, slot: Slot, wanted: Weak<DigestInterest>) {
         if self.slots.insert(key, (slot, wanted)).is_none() {
             self.order.push_back(key);
         }
@@ -228,7 +234,7 @@ impl Known {
     }
 
     /// Forgets a digest, if it is still this task's: another may have been started since.
-    fn forget(&mut self, id: Id, key: Option<Key>) {
+    fn forget(&mut self, id: HashJobId, key: Option<DigestKey>) {
         let Some(key) = key else { return };
         if self.slots.get(&key).is_some_and(|(_, wanted)| wanted.upgrade().is_none_or(|wanted| wanted.id == id)) {
             self.slots.remove(&key);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::net::os::deadline::within;
-use crate::net::os::threads::{Running, Threads};
+use crate::net::os::threads::{Threads, WorkHandle};
 
 /// Folders read at once: reading names is all processor and disk, and more at once would only be slower together.
 const AT_ONCE: usize = 2;
@@ -29,19 +29,19 @@ const SMALL: u64 = 16 * 1024;
 #[derive(Debug)]
 pub struct Listings {
     threads: Threads,
-    places: Arc<Mutex<Places>>,
+    places: Arc<Mutex<ListingSlots>>,
 }
 
 /// One listing's place, for as long as this lives.
 #[derive(Debug)]
-pub struct Place {
+pub struct ListingSlot {
     source: IpAddr,
-    places: Arc<Mutex<Places>>,
+    places: Arc<Mutex<ListingSlots>>,
 }
 
 /// Who has a place, and who waits for one, in order.
 #[derive(Debug, Default)]
-struct Places {
+struct ListingSlots {
     taken: Vec<IpAddr>,
     waiting: VecDeque<Waiting>,
 }
@@ -49,7 +49,7 @@ struct Places {
 #[derive(Debug)]
 struct Waiting {
     source: IpAddr,
-    turn: oneshot::Sender<Place>,
+    turn: oneshot::Sender<ListingSlot>,
 }
 
 impl Default for Listings {
@@ -61,7 +61,7 @@ impl Default for Listings {
 impl Listings {
     /// Takes a place for one more, as soon as there is one within a limit; `None` where too many wait already, or none
     /// becomes free in time.
-    pub async fn enter(&self, source: IpAddr, limit: Duration) -> Option<Place> {
+    pub async fn enter(&self, source: IpAddr, limit: Duration) -> Option<ListingSlot> {
         let turn = {
             let mut places = lock(&self.places);
             if places.has_room(source) {
@@ -86,23 +86,23 @@ impl Listings {
     ///
     /// # Errors
     /// The system's error if it gives no thread to read on.
-    pub fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Running<T>> {
+    pub fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<WorkHandle<T>> {
         self.threads.run(work)
     }
 
-    fn place(&self, source: IpAddr) -> Place {
-        Place { source, places: Arc::clone(&self.places) }
+    fn place(&self, source: IpAddr) -> ListingSlot {
+        ListingSlot { source, places: Arc::clone(&self.places) }
     }
 }
 
-impl Place {
+impl ListingSlot {
     /// Keeps the place for a listing of so many bytes, if it is a large one; a small one needs it no longer.
     pub fn kept_for(self, bytes: u64) -> Option<Self> {
         (bytes > SMALL).then_some(self)
     }
 }
 
-impl Drop for Place {
+impl Drop for ListingSlot {
     fn drop(&mut self) {
         let mut places = lock(&self.places);
         if let Some(at) = places.taken.iter().position(|other| *other == self.source) {
@@ -118,7 +118,7 @@ impl Drop for Place {
     }
 }
 
-impl Places {
+impl ListingSlots {
     fn has_room(&self, source: IpAddr) -> bool {
         let own = self.taken.iter().filter(|other| **other == source).count();
         self.taken.len() < MOST && own < MOST_PER_SOURCE
@@ -149,7 +149,7 @@ mod tests {
     }
 
     /// As many places for a source as there are right now.
-    async fn take(listings: &Listings, from: u8, most: usize) -> Vec<Place> {
+    async fn take(listings: &Listings, from: u8, most: usize) -> Vec<ListingSlot> {
         let mut places = Vec::new();
         while places.len() < most && lock(&listings.places).has_room(source(from)) {
             places.push(listings.enter(source(from), LIMIT).await.unwrap());

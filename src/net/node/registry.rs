@@ -19,18 +19,18 @@ use std::sync::{Arc, Mutex};
 use crate::meter::Meter;
 use crate::net::os::clock::Clock;
 use crate::route::{FileName, HostPort, Protocol};
-use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, Moments, NodeSnapshot, Totals, TransferAccount};
+use crate::snapshot::{ConnState, Flow, MAX_CONNECTIONS, NodeSnapshot, Timestamps, Totals, TransferRecord};
 use crate::text::SafeText;
 use crate::wire::{Method, Problem, Reason, TransferId};
 
-pub use conn::{Conn, Job};
-use conn::{Source, lock};
+pub use conn::{Conn, FileRequest};
+use conn::{SourceCounts, lock};
 use counts::Counts;
 pub use counts::Slots;
 pub use ending::Closing;
 use ending::Ending;
-pub use evidence::Watched;
-use next_hop::Next;
+pub use evidence::WatchedSockets;
+use next_hop::NextHop;
 pub use pending::PendingGuard;
 pub use slots::{Admission, HeadGuard, ReaderGuard};
 pub use slow::SlowBodies;
@@ -51,17 +51,17 @@ pub struct Registry {
     served: AtomicU64,
     jobs: AtomicU64,
     live: Mutex<BTreeMap<u64, Arc<Conn>>>,
-    ended: Mutex<Ended>,
+    ended: Mutex<EndedTransfers>,
     counts: Counts,
     pending: Mutex<BTreeSet<TransferId>>,
 }
 
 /// What is left of transfers that are over.
 #[derive(Debug, Default)]
-struct Ended {
+struct EndedTransfers {
     flow: Flow,
     failed: BTreeMap<Reason, u64>,
-    jobs: VecDeque<Arc<Job>>,
+    jobs: VecDeque<Arc<FileRequest>>,
 }
 
 /// Keeps a connection in the registry for as long as it lives.
@@ -73,9 +73,9 @@ pub struct ConnGuard {
 
 /// Keeps a file request on its connection for as long as it lives; the account outlives it.
 #[derive(Debug)]
-pub struct JobGuard<'a> {
+pub struct FileRequestGuard<'a> {
     conn: &'a ConnGuard,
-    job: Arc<Job>,
+    job: Arc<FileRequest>,
 }
 
 impl Registry {
@@ -105,7 +105,7 @@ impl Registry {
         self.open_as(peer, self.counts.source(peer.ip()), false)
     }
 
-    fn open_as(self: &Arc<Self>, peer: SocketAddr, source: Arc<Source>, reserved: bool) -> ConnGuard {
+    fn open_as(self: &Arc<Self>, peer: SocketAddr, source: Arc<SourceCounts>, reserved: bool) -> ConnGuard {
         self.counts.count_open(&source, reserved);
         self.accepted.fetch_add(1, Relaxed);
         let id = self.next_id.fetch_add(1, Relaxed);
@@ -136,9 +136,10 @@ impl Registry {
     }
 
     /// What this node knows of a transfer; a request for the file itself goes before one for its size or digest.
-    pub fn account(&self, id: TransferId) -> Option<TransferAccount> {
-        let live: Vec<Arc<Job>> = lock(&self.live).values().filter_map(|conn| lock(&conn.now).job.clone()).collect();
-        let ended: Vec<Arc<Job>> = lock(&self.ended).jobs.iter().cloned().collect();
+    pub fn account(&self, id: TransferId) -> Option<TransferRecord> {
+        let live: Vec<Arc<FileRequest>> =
+            lock(&self.live).values().filter_map(|conn| lock(&conn.now).job.clone()).collect();
+        let ended: Vec<Arc<FileRequest>> = lock(&self.ended).jobs.iter().cloned().collect();
         let known = || live.iter().chain(ended.iter().rev()).filter(|job| job.id == id);
         known().find(|job| job.method == Method::Get).or_else(|| known().next()).map(|job| job.account(self.clock))
     }
@@ -216,10 +217,16 @@ impl ConnGuard {
     }
 
     /// A file request begins on this connection.
-    pub fn begin_job(&self, id: TransferId, method: Method, name: &FileName, protocol: Protocol) -> JobGuard<'_> {
-        let account = TransferAccount { name: name.shown(), ..TransferAccount::default() };
+    pub fn begin_job(
+        &self,
+        id: TransferId,
+        method: Method,
+        name: &FileName,
+        protocol: Protocol,
+    ) -> FileRequestGuard<'_> {
+        let account = TransferRecord { name: name.shown(), ..TransferRecord::default() };
         let began_us = self.registry.clock.now_us();
-        let job = Arc::new(Job {
+        let job = Arc::new(FileRequest {
             id,
             method,
             protocol,
@@ -231,18 +238,18 @@ impl ConnGuard {
         });
         lock(&self.conn.now).job = Some(Arc::clone(&job));
         self.registry.jobs.fetch_add(1, Relaxed);
-        JobGuard { conn: self, job }
+        FileRequestGuard { conn: self, job }
     }
 }
 
-impl JobGuard<'_> {
+impl FileRequestGuard<'_> {
     /// The connection it came by.
     pub(in crate::net) fn on(&self) -> &ConnGuard {
         self.conn
     }
 
     /// What its body does; a clone can be handed to the pump.
-    pub fn job(&self) -> &Arc<Job> {
+    pub fn job(&self) -> &Arc<FileRequest> {
         &self.job
     }
 
@@ -257,7 +264,7 @@ impl JobGuard<'_> {
     }
 
     /// Changes what is known of it.
-    pub fn update(&self, change: impl FnOnce(&mut TransferAccount)) {
+    pub fn update(&self, change: impl FnOnce(&mut TransferRecord)) {
         change(&mut lock(&self.job.account));
     }
 
@@ -270,12 +277,12 @@ impl JobGuard<'_> {
     /// The head of its reply is there.
     pub fn answers(&self) {
         let head_ms = self.job.since_ms(self.conn.registry.clock.now_us());
-        self.update(|account| account.moments = Some(Moments { head_ms, ..Moments::default() }));
+        self.update(|account| account.moments = Some(Timestamps { head_ms, ..Timestamps::default() }));
     }
 
     /// The request goes on to this hop.
     pub fn goes_on(&self, hop: &HostPort) {
-        *lock(&self.job.next) = Next::to(hop);
+        *lock(&self.job.next) = NextHop::to(hop);
     }
 
     /// The hop that it went on to answered, from this address and in this wire.
@@ -304,7 +311,7 @@ impl Drop for ConnGuard {
     }
 }
 
-impl Drop for JobGuard<'_> {
+impl Drop for FileRequestGuard<'_> {
     fn drop(&mut self) {
         let now_us = self.conn.registry.clock.now_us();
         self.conn.registry.jobs.fetch_sub(1, Relaxed);

@@ -14,14 +14,14 @@ use rustix::fs::{FileType, OFlags, Stat, fstat, fstatfs};
 use crate::net::os::machine::Machine;
 use crate::net::os::version::Version;
 use crate::route::FileName;
-use folder::Current;
+use folder::CurrentFolder;
 
-pub use folder::{Gone, OpenError};
+pub use folder::{FolderGone, OpenError};
 
 /// A folder whose files are served; names resolve beneath it, whatever links or dots they hold.
 #[derive(Debug)]
 pub struct Root {
-    current: Current,
+    current: CurrentFolder,
     /// The path it was opened by; it may lead to another folder later.
     path: PathBuf,
     machine: Machine,
@@ -29,7 +29,7 @@ pub struct Root {
 
 /// An open regular file, and what identifies its content.
 #[derive(Clone, Debug)]
-pub struct Served {
+pub struct ServedFile {
     /// The file.
     pub file: Arc<File>,
     /// What its content is known by.
@@ -62,7 +62,7 @@ impl Root {
     /// # Errors
     /// The system's error if the path cannot be opened as a folder.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { current: Current::open(path)?, path: path.to_owned(), machine: Machine::default() })
+        Ok(Self { current: CurrentFolder::open(path)?, path: path.to_owned(), machine: Machine::default() })
     }
 
     /// The same folder on another machine.
@@ -82,7 +82,7 @@ impl Root {
     }
 
     /// Why nothing can be found, where the folder is not there; looks at its path now.
-    pub fn gone(&self) -> Option<Gone> {
+    pub fn gone(&self) -> Option<FolderGone> {
         self.current.gone(&self.path)
     }
 
@@ -92,7 +92,7 @@ impl Root {
     /// # Errors
     /// `NotFound` if there is no regular file of this name that may be seen, `Folder` if it is a folder, `Failed` if
     /// the system reports anything else.
-    pub fn serve(&self, name: &FileName) -> Result<Served, OpenError> {
+    pub fn serve(&self, name: &FileName) -> Result<ServedFile, OpenError> {
         let bytes = name.as_bytes();
         if is_hidden(bytes) {
             return Err(OpenError::NotFound);
@@ -105,7 +105,7 @@ impl Root {
             FileType::Directory => return Err(OpenError::Folder),
             _ => return Err(OpenError::NotFound),
         }
-        Ok(Served { file: Arc::new(File::from(file)), version: Version::of(&stat), machine: self.machine })
+        Ok(ServedFile { file: Arc::new(File::from(file)), version: Version::of(&stat), machine: self.machine })
     }
 }
 
@@ -125,7 +125,7 @@ fn is_hidden(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/').any(|part| part.starts_with(b"."))
 }
 
-impl Served {
+impl ServedFile {
     /// The strong validator of its content.
     pub fn etag(&self) -> String {
         (self.machine.etag)(&self.version)
@@ -133,28 +133,28 @@ impl Served {
 
     /// True while the file's content is still what it was when it was opened; its name may be gone.
     pub fn is_unchanged(&self) -> bool {
-        self.since() == Since::Unchanged
+        self.since() == FileChange::Unchanged
     }
 
     /// What has become of the file since it was opened.
-    pub fn since(&self) -> Since {
-        let Ok(stat) = fstat(&self.file) else { return Since::Changed };
+    pub fn since(&self) -> FileChange {
+        let Ok(stat) = fstat(&self.file) else { return FileChange::Changed };
         let mut now = Version::of(&stat);
         // Taking the last name away is a change of the file's state, and not of its content.
         if stat.st_nlink == 0 {
             now.changed = self.version.changed;
         }
         match (now == self.version, now.size > self.version.size) {
-            (true, _) => Since::Unchanged,
-            (false, true) => Since::Grown,
-            (false, false) => Since::Changed,
+            (true, _) => FileChange::Unchanged,
+            (false, true) => FileChange::Grown,
+            (false, false) => FileChange::Changed,
         }
     }
 }
 
 /// What has become of a file since it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
+pub enum FileChange {
     /// Nothing.
     Unchanged,
     /// It is longer; whether its first bytes are the same only they can tell.
@@ -251,7 +251,7 @@ mod tests {
         assert!(!served.is_unchanged());
         let again = root.serve(&FileName::new(b"f").unwrap()).unwrap();
         assert_ne!(served.version.etag(), again.version.etag());
-        assert_eq!((served.since(), again.since()), (Since::Grown, Since::Unchanged));
+        assert_eq!((served.since(), again.since()), (FileChange::Grown, FileChange::Unchanged));
         assert_eq!(again.version.grown_from(&served.version.etag()), Some(3));
         assert_eq!(again.version.grown_from(&again.version.etag()), None);
         assert_eq!(served.version.grown_from(&again.version.etag()), None);
@@ -259,6 +259,6 @@ mod tests {
             assert_eq!(again.version.grown_from(other), None, "{other}");
         }
         std::fs::write(dir.path().join("f"), "ab").unwrap();
-        assert_eq!((served.since(), again.since()), (Since::Changed, Since::Changed));
+        assert_eq!((served.since(), again.since()), (FileChange::Changed, FileChange::Changed));
     }
 }

@@ -15,9 +15,9 @@ const ON_TIME: Duration = Duration::from_millis(5);
 
 /// Beats until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Pulse(Option<JoinHandle<()>>);
+pub(crate) struct SchedDelayProbe(Option<JoinHandle<()>>);
 
-impl Pulse {
+impl SchedDelayProbe {
     /// Begins, within a runtime; `late` is told of each beat that came late how many µs that was.
     pub(in crate::net) fn start(machine: Machine, late: impl Fn(u64) + Send + 'static) -> Self {
         if !machine.is_timed {
@@ -36,7 +36,7 @@ impl Pulse {
     }
 }
 
-impl Drop for Pulse {
+impl Drop for SchedDelayProbe {
     fn drop(&mut self) {
         self.0.iter().for_each(JoinHandle::abort);
     }
@@ -55,7 +55,7 @@ mod tests {
     async fn only_what_was_missed_counts_and_only_while_it_beats() {
         let sum = Arc::new(AtomicU64::new(0));
         let (sched_delay_us, counted) = (|| sum.load(Relaxed), Arc::clone(&sum));
-        let pulse = Pulse::start(Machine::default(), move |us| {
+        let pulse = SchedDelayProbe::start(Machine::default(), move |us| {
             counted.fetch_add(us, Relaxed);
         });
         sleep(Duration::from_secs(2)).await;

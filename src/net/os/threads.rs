@@ -33,17 +33,17 @@ pub(crate) struct Threads {
     name: &'static str,
     most: usize,
     start: Start,
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct PoolShared {
+    state: Mutex<PoolState>,
     more: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     queue: VecDeque<Work>,
     idle: usize,
     threads: usize,
@@ -51,9 +51,9 @@ struct State {
 
 /// The outcome of some work; an error where it panicked. Dropping this lets the work go on.
 #[derive(Debug)]
-pub struct Running<T>(oneshot::Receiver<T>);
+pub struct WorkHandle<T>(oneshot::Receiver<T>);
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for PoolState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { queue, idle, threads } = self;
         f.debug_struct("State").field("queue", &queue.len()).field("idle", idle).field("threads", threads).finish()
@@ -67,7 +67,10 @@ impl Threads {
     }
 
     /// Has a thread do some work as soon as one is free; an error where there is none and none can be had.
-    pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Running<T>> {
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<WorkHandle<T>> {
         let (done, outcome) = oneshot::channel();
         let mut state = lock(&self.shared.state);
         state.queue.push_back(Box::new(move || drop(done.send(work()))));
@@ -85,7 +88,7 @@ impl Threads {
                 }
             }
         }
-        Ok(Running(outcome))
+        Ok(WorkHandle(outcome))
     }
 }
 
@@ -93,7 +96,7 @@ fn start_thread(name: &str, work: Work) -> io::Result<()> {
     thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
-impl Shared {
+impl PoolShared {
     /// Works until there has been nothing to do for some time.
     fn serve(&self) {
         let mut state = lock(&self.state);
@@ -117,14 +120,14 @@ impl Shared {
     }
 }
 
-impl<T> Running<T> {
+impl<T> WorkHandle<T> {
     /// The work is done, and its outcome was not taken yet.
     pub(in crate::net) fn is_there(&self) -> bool {
         !self.0.is_empty()
     }
 }
 
-impl<T> Future for Running<T> {
+impl<T> Future for WorkHandle<T> {
     type Output = io::Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -157,7 +160,7 @@ mod tests {
         }};
     }
 
-    async fn outcome<T>(work: io::Result<Running<T>>) -> io::Result<T> {
+    async fn outcome<T>(work: io::Result<WorkHandle<T>>) -> io::Result<T> {
         timeout(Duration::from_secs(10), work?).await.expect("it is done in time")
     }
 

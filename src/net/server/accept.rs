@@ -19,7 +19,7 @@ use crate::net::node::Node;
 use crate::net::node::registry::{Admission, ConnGuard, HeadGuard, Slots};
 use crate::net::os::deadline::Deadline;
 use crate::net::upstream::connect::is_shortage;
-use crate::wire::{Action, Method, Problem, Reason};
+use crate::wire::{FailedAction, Method, Problem, Reason};
 
 /// The pause after a failed accept: most often there is no descriptor left, and trying at once would only spin.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -33,7 +33,7 @@ const SAID_AGAIN: Duration = Duration::from_secs(10);
 
 /// Where connections come in.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct AcceptLoop {
     node: Arc<Node>,
     listener: TcpListener,
     /// Gives up its descriptor to a client that would otherwise wait until another client leaves.
@@ -58,7 +58,7 @@ pub(crate) struct Admitted {
     pub deadline: Deadline,
 }
 
-impl Door {
+impl AcceptLoop {
     /// The door of a node.
     pub(crate) fn new(node: Arc<Node>, listener: TcpListener) -> Self {
         Self { node, listener, reserve: reserve(), leaving: JoinSet::new(), pause: None, said: None }
@@ -103,7 +103,7 @@ impl Door {
     /// Says that there is no room: a new connection's socket takes that at once, so nothing is waited for.
     fn turn_away(&self, stream: &TcpStream) {
         self.node.registry.refuse();
-        let problem = Problem::here(Reason::Busy, Action::Request, self.node.address, "");
+        let problem = Problem::here(Reason::Busy, FailedAction::Request, self.node.address, "");
         let _ = send(stream, &problem_message(&problem, Method::Get, false), SendFlags::NOSIGNAL);
         let _ = shutdown(stream, Shutdown::Write);
         // What was asked is taken, or the close that may follow would reset the connection and destroy the answer.

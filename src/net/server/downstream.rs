@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::file_body::Sent;
+use super::file_body::SentBytes;
 use crate::limits::Limits;
 use crate::net::body::reader::{STEP, write_some};
 use crate::net::os::clock::http_date;
@@ -41,13 +41,13 @@ pub struct Downstream {
     /// Its user may be served.
     pub admitted: bool,
     /// What it was sent last, where only another look can tell whether that was whole.
-    pub sent: Option<Box<Sent>>,
+    pub sent: Option<Box<SentBytes>>,
     limits: Limits,
 }
 
 /// What a session does after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum AfterRequest {
     /// Read another request.
     Keep,
     /// Close in order: everything that was sent arrives.
@@ -128,12 +128,12 @@ impl Downstream {
     }
 
     /// Writes a problem: as a body, or for HEAD in a header line.
-    pub async fn send_problem(&mut self, failed: &Problem, method: Method, keep_alive: bool) -> Next {
+    pub async fn send_problem(&mut self, failed: &Problem, method: Method, keep_alive: bool) -> AfterRequest {
         let keep_alive = keep_alive && !self.old;
         match self.write(&problem_message(failed, method, keep_alive)).await {
-            Ok(()) if keep_alive => Next::Keep,
-            Ok(()) => Next::Close,
-            Err(_) => Next::Drop,
+            Ok(()) if keep_alive => AfterRequest::Keep,
+            Ok(()) => AfterRequest::Close,
+            Err(_) => AfterRequest::Drop,
         }
     }
 

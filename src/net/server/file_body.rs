@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use crate::net::body::copy::CHUNK;
 use crate::net::body::{COPIED_FIRST, Direct, Source};
 use crate::net::node::Node;
-use crate::net::node::root::{Served, Since};
-use crate::net::os::threads::{COLD_READS, Running};
+use crate::net::node::root::{FileChange, ServedFile};
+use crate::net::os::threads::{COLD_READS, WorkHandle};
 use crate::route::FileName;
 
 /// A part of a file as a stream: from the page cache at once, from the disk by a thread that may wait.
@@ -26,10 +26,10 @@ use crate::route::FileName;
 /// where the client asks for the digest afterwards, and else guessed from the first bytes that were given out.
 #[derive(Debug)]
 pub struct FileBody {
-    served: Served,
+    served: ServedFile,
     offset: u64,
     left: u64,
-    reading: Option<Running<(Vec<u8>, io::Result<usize>)>>,
+    reading: Option<WorkHandle<(Vec<u8>, io::Result<usize>)>>,
     buffer: Vec<u8>,
     ready: std::ops::Range<usize>,
     /// Where the body begins, and its first bytes as they were given out.
@@ -44,7 +44,7 @@ const BEGIN: usize = 32;
 
 impl FileBody {
     /// `length` bytes of a file, from an offset.
-    pub fn new(served: Served, offset: u64, length: u64) -> Self {
+    pub fn new(served: ServedFile, offset: u64, length: u64) -> Self {
         let (reading, buffer, ready) = (None, Vec::new(), 0..0);
         Self { served, offset, left: length, reading, buffer, ready, start: offset, begin: [0; BEGIN], begun: 0 }
     }
@@ -52,10 +52,10 @@ impl FileBody {
     /// Looks at the file once more before its last bytes are given out.
     fn check_before(&self, bytes: usize) -> io::Result<()> {
         let last = bytes > 0 && self.left == bytes as u64;
-        match if last { self.served.since() } else { Since::Unchanged } {
-            Since::Unchanged => Ok(()),
-            Since::Grown if self.begins_alike() => Ok(()),
-            Since::Grown | Since::Changed => {
+        match if last { self.served.since() } else { FileChange::Unchanged } {
+            FileChange::Unchanged => Ok(()),
+            FileChange::Grown if self.begins_alike() => Ok(()),
+            FileChange::Grown | FileChange::Changed => {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"))
             }
         }
@@ -186,12 +186,12 @@ impl AsyncRead for FileBody {
 /// what is changed after the last byte was sent, and even after the reader's kernel has acknowledged it, may change
 /// what the reader gets: only when it says something again is that over.
 #[derive(Debug)]
-pub struct Sent {
-    served: Served,
+pub struct SentBytes {
+    served: ServedFile,
     name: FileName,
 }
 
-impl Sent {
+impl SentBytes {
     /// What was sent with a body; `None` where all of it was copied.
     pub fn of(body: FileBody, name: &FileName, length: u64) -> Option<Box<Self>> {
         (length > COPIED_FIRST).then(|| Box::new(Self { served: body.served, name: name.clone() }))
@@ -199,7 +199,7 @@ impl Sent {
 
     /// Looks whether the reader may have got something else than the file; nothing but the log can be told.
     pub fn look(self, node: &Node, reader: SocketAddr) {
-        if self.served.since() == Since::Changed {
+        if self.served.since() == FileChange::Changed {
             node.late_changes.fetch_add(1, Relaxed);
             let name = self.name.shown();
             tracing::warn!(
@@ -217,7 +217,7 @@ mod tests {
     use crate::net::node::root::Root;
     use crate::wire::ByteRange;
 
-    fn served(content: &[u8]) -> (tempfile::TempDir, Served) {
+    fn served(content: &[u8]) -> (tempfile::TempDir, ServedFile) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("f"), content).unwrap();
         let served = Root::open(dir.path()).unwrap().serve(&FileName::new(b"f").unwrap()).unwrap();

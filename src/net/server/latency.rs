@@ -27,7 +27,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::limits::Limits;
-use crate::net::node::registry::{ConnGuard, JobGuard};
+use crate::net::node::registry::{ConnGuard, FileRequestGuard};
 
 /// Nobody but this connection is served, which has so many requests, and nobody has come since.
 pub(super) fn is_alone(conn: &ConnGuard, requests: u64) -> bool {
@@ -53,7 +53,7 @@ pub(in crate::net) async fn after_accept(goes_first: bool) {
 }
 
 /// Lets the reader of a reply run, which has all of it and asks nothing more; true if it did.
-pub(super) fn after_body(limits: &Limits, job: &JobGuard<'_>, asked_last: bool) -> bool {
+pub(super) fn after_body(limits: &Limits, job: &FileRequestGuard<'_>, asked_last: bool) -> bool {
     let gives_way = limits.give_way && asked_last && is_alone(job.on(), 1);
     if gives_way {
         std::thread::yield_now();

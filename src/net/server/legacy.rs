@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::downstream::Downstream;
-use super::file_body::{FileBody, Sent};
+use super::file_body::{FileBody, SentBytes};
 use super::origin;
 use super::relay;
 use super::response::{admit, hold_back, record_faults, refuse_on_purpose, send_body};
 use crate::net::node::Node;
-use crate::net::node::registry::{ConnGuard, HeadGuard, JobGuard};
+use crate::net::node::registry::{ConnGuard, FileRequestGuard, HeadGuard};
 use crate::net::os::deadline::{Deadline, within};
 use crate::net::upstream::Upstream;
 use crate::route::{Hop, Protocol, Role, advance};
 use crate::snapshot::{ConnRole, ConnState};
-use crate::wire::legacy::{LegacyRequest, PROBE_ANSWER, PROBE_NAME, Parsed, encode_problem, parse_request, to_request};
-use crate::wire::{Action, Method, Problem, Reason, Request};
+use crate::wire::legacy::{
+    LegacyRequest, PROBE_ANSWER, PROBE_NAME, ParsedRequest, encode_problem, parse_request, to_request,
+};
+use crate::wire::{FailedAction, Method, Problem, Reason, Request};
 
 /// How long a request that parses may still grow, where line 2 is this listener.
 const GAP: Duration = Duration::from_millis(20);
@@ -24,7 +26,7 @@ const GAP: Duration = Duration::from_millis(20);
 const MAPPED_GAP: Duration = Duration::from_millis(200);
 
 /// How a question to the next hop ended.
-enum Asked {
+enum LegacyReply {
     /// The size to announce.
     Size(u64),
     /// What to say instead.
@@ -60,8 +62,12 @@ pub(crate) async fn run(
         let job = conn.begin_job(id, Method::Get, &request.name, Protocol::Legacy);
         record_faults(node, &job);
         if let Err(why) = admit(node, &mut down, conn) {
-            return refuse(down, &job, &Problem::here(Reason::Policy, Action::Request, node.called(&request), why))
-                .await;
+            return refuse(
+                down,
+                &job,
+                &Problem::here(Reason::Policy, FailedAction::Request, node.called(&request), why),
+            )
+            .await;
         }
         if let Err(problem) = refuse_on_purpose(node, &request) {
             return refuse(down, &job, &problem).await;
@@ -72,10 +78,10 @@ pub(crate) async fn run(
                 request.route = rest;
                 let mut upstream = node.upstream();
                 match ask(node, &mut down, &job, Box::new(request), &next, &mut upstream).await {
-                    Asked::Grew => {}
-                    Asked::Gone => return,
-                    Asked::Problem(problem) => return refuse(down, &job, &problem).await,
-                    Asked::Size(size) => return pass_on(node, down, &job, &mut upstream, size).await,
+                    LegacyReply::Grew => {}
+                    LegacyReply::Gone => return,
+                    LegacyReply::Problem(problem) => return refuse(down, &job, &problem).await,
+                    LegacyReply::Size(size) => return pass_on(node, down, &job, &mut upstream, size).await,
                 }
             }
         }
@@ -86,13 +92,13 @@ pub(crate) async fn run(
 async fn read_request(node: &Node, down: &mut Downstream, peer: SocketAddr) -> Option<LegacyRequest> {
     loop {
         let read = match parse_request(&down.inbox) {
-            Parsed::Never(why) => {
+            ParsedRequest::Never(why) => {
                 tracing::info!("{peer}: what came is no request: {why}");
                 return None;
             }
-            Parsed::Partial => down.fill().await,
-            Parsed::Whole(request) if request.name.as_bytes() == PROBE_NAME => return Some(request),
-            Parsed::Whole(request) => {
+            ParsedRequest::Partial => down.fill().await,
+            ParsedRequest::Whole(request) if request.name.as_bytes() == PROBE_NAME => return Some(request),
+            ParsedRequest::Whole(request) => {
                 let gap = if request.own.port == node.address.port() { GAP } else { MAPPED_GAP };
                 match within(gap, down.fill()).await {
                     Err(_) => return Some(request),
@@ -106,10 +112,10 @@ async fn read_request(node: &Node, down: &mut Downstream, peer: SocketAddr) -> O
     }
 }
 
-async fn serve(node: &Arc<Node>, mut down: Downstream, job: &JobGuard<'_>, request: &Request) {
+async fn serve(node: &Arc<Node>, mut down: Downstream, job: &FileRequestGuard<'_>, request: &Request) {
     job.update(|account| account.role = ConnRole::Origin);
     let opened = if node.drain().is_draining() {
-        Err(Problem::here(Reason::Draining, Action::Request, node.called(request), ""))
+        Err(Problem::here(Reason::Draining, FailedAction::Request, node.called(request), ""))
     } else {
         origin::open(node, request)
     };
@@ -125,7 +131,7 @@ async fn serve(node: &Arc<Node>, mut down: Downstream, job: &JobGuard<'_>, reque
     match send_body(node, &mut down, job, &mut body, size).await {
         Ok(()) => {
             linger(down, job).await;
-            if let Some(sent) = Sent::of(body, &request.name, size) {
+            if let Some(sent) = SentBytes::of(body, &request.name, size) {
                 sent.look(node, job.peer());
             }
         }
@@ -134,7 +140,13 @@ async fn serve(node: &Arc<Node>, mut down: Downstream, job: &JobGuard<'_>, reque
     }
 }
 
-async fn pass_on(node: &Arc<Node>, mut down: Downstream, job: &JobGuard<'_>, upstream: &mut Upstream, size: u64) {
+async fn pass_on(
+    node: &Arc<Node>,
+    mut down: Downstream,
+    job: &FileRequestGuard<'_>,
+    upstream: &mut Upstream,
+    size: u64,
+) {
     if !announce(node, &mut down, job, size).await {
         return;
     }
@@ -145,7 +157,7 @@ async fn pass_on(node: &Arc<Node>, mut down: Downstream, job: &JobGuard<'_>, ups
 }
 
 /// Sends the size and waits for the go-ahead, of which the first byte is enough; false if it does not come.
-async fn announce(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, size: u64) -> bool {
+async fn announce(node: &Node, down: &mut Downstream, job: &FileRequestGuard<'_>, size: u64) -> bool {
     job.update(|account| {
         account.status = 200;
         account.size = Some(size);
@@ -159,7 +171,7 @@ async fn announce(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, size: 
     job.set_state(ConnState::Waiting);
     let told = within(node.config.limits.idle, down.fill()).await;
     if !matches!(told, Ok(Ok(read)) if read > 0) {
-        let problem = Problem::here(Reason::Closed, Action::Body, job.peer(), "no go-ahead came");
+        let problem = Problem::here(Reason::Closed, FailedAction::Body, job.peer(), "no go-ahead came");
         job.failed(&problem);
         return false;
     }
@@ -169,32 +181,32 @@ async fn announce(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, size: 
 async fn ask(
     node: &Arc<Node>,
     down: &mut Downstream,
-    job: &JobGuard<'_>,
+    job: &FileRequestGuard<'_>,
     request: Box<Request>,
     next: &Hop,
     upstream: &mut Upstream,
-) -> Asked {
+) -> LegacyReply {
     if node.drain().is_draining() {
-        return Asked::Problem(Problem::here(Reason::Draining, Action::Request, node.called(&request), ""));
+        return LegacyReply::Problem(Problem::here(Reason::Draining, FailedAction::Request, node.called(&request), ""));
     }
     let told = |stage| relay::follow(job, stage);
     tokio::select! {
         biased;
         asked = relay::ask(node, node.met_at(&down.stream), job, request, next, upstream, &told) => {
             match asked.map(|answer| answer.reply.length) {
-                Ok(Some(size)) => Asked::Size(size),
-                Ok(None) => Asked::Problem(Problem::next(Reason::Nonsense, Action::Reply, &next.address, "", 0.0)),
-                Err(problem) => Asked::Problem(problem),
+                Ok(Some(size)) => LegacyReply::Size(size),
+                Ok(None) => LegacyReply::Problem(Problem::next(Reason::Nonsense, FailedAction::Reply, &next.address, "", 0.0)),
+                Err(problem) => LegacyReply::Problem(problem),
             }
         }
         read = down.fill() => match read {
-            Ok(read) if read > 0 => Asked::Grew,
-            _ => Asked::Gone,
+            Ok(read) if read > 0 => LegacyReply::Grew,
+            _ => LegacyReply::Gone,
         },
     }
 }
 
-async fn refuse(mut down: Downstream, job: &JobGuard<'_>, problem: &Problem) {
+async fn refuse(mut down: Downstream, job: &FileRequestGuard<'_>, problem: &Problem) {
     job.failed(problem);
     job.update(|account| account.status = problem.status());
     if down.write(&encode_problem(problem)).await.is_ok() {
@@ -202,7 +214,7 @@ async fn refuse(mut down: Downstream, job: &JobGuard<'_>, problem: &Problem) {
     }
 }
 
-async fn linger(down: Downstream, job: &JobGuard<'_>) {
+async fn linger(down: Downstream, job: &FileRequestGuard<'_>) {
     job.set_state(ConnState::Lingering);
     down.close_after_peer().await;
 }

@@ -4,19 +4,19 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::downstream::{Downstream, Next};
-use super::file_body::{FileBody, Sent};
+use super::downstream::{AfterRequest, Downstream};
+use super::file_body::{FileBody, SentBytes};
 use super::response::{hold_back, send_body};
 use crate::net::node::Node;
 use crate::net::node::digests::{NoDigest, Pending};
-use crate::net::node::registry::JobGuard;
-use crate::net::node::root::{OpenError, Served, Since};
+use crate::net::node::registry::FileRequestGuard;
+use crate::net::node::root::{FileChange, OpenError, ServedFile};
 use crate::net::os::clock::http_date;
 use crate::net::upstream::connect::{is_shortage, shortage};
 use crate::snapshot::{ConnRole, ConnState};
 use crate::wire::http::encode_working;
 use crate::wire::media::Media;
-use crate::wire::{Action, Digest, Method, Outcome, Problem, Reason, Reply, Request, State};
+use crate::wire::{ConditionResult, Digest, FailedAction, FileValidators, Method, Problem, Reason, Reply, Request};
 
 /// How long a file has to stand before its date in whole seconds names one state: two, because a file system's clock
 /// may lag.
@@ -39,25 +39,32 @@ const WORKING: Duration = Duration::from_secs(5);
 const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 
 /// Finds the file a request names; a problem says why there is none.
-pub(crate) fn open(node: &Node, request: &Request) -> Result<Served, Problem> {
+pub(crate) fn open(node: &Node, request: &Request) -> Result<ServedFile, Problem> {
     let address = || node.called(request);
     if request.transfer.is_some_and(|id| node.registry.is_pending(id)) {
         // The node connected to itself by a name: it is both the relay that waits and the origin it waits for.
-        return Err(Problem::here(Reason::Loop, Action::Request, address(), ""));
+        return Err(Problem::here(Reason::Loop, FailedAction::Request, address(), ""));
     }
     node.config.root.serve(&request.name.without_dots()).map_err(|error| match error {
         OpenError::NotFound => {
             let gone = node.config.root.gone().map(|gone| gone.to_string()).unwrap_or_default();
-            Problem::here(Reason::NotFound, Action::Open, address(), gone)
+            Problem::here(Reason::NotFound, FailedAction::Open, address(), gone)
         }
-        OpenError::Folder => Problem::here(Reason::NotFound, Action::Open, address(), "a folder of that name is there"),
-        OpenError::Failed(error) if is_shortage(&error) => shortage(Action::Open, &error),
-        OpenError::Failed(error) => Problem::here(Reason::Internal, Action::Open, address(), error.to_string()),
+        OpenError::Folder => {
+            Problem::here(Reason::NotFound, FailedAction::Open, address(), "a folder of that name is there")
+        }
+        OpenError::Failed(error) if is_shortage(&error) => shortage(FailedAction::Open, &error),
+        OpenError::Failed(error) => Problem::here(Reason::Internal, FailedAction::Open, address(), error.to_string()),
     })
 }
 
 /// Answers a request for a file of this node over HTTP.
-pub(crate) async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_>, request: &Request) -> Next {
+pub(crate) async fn answer(
+    node: &Node,
+    down: &mut Downstream,
+    job: &FileRequestGuard<'_>,
+    request: &Request,
+) -> AfterRequest {
     job.update(|account| account.role = ConnRole::Origin);
     let keep = request.keep_alive && !node.drain().is_draining();
     match reply(node, down, job, request).await {
@@ -74,19 +81,19 @@ pub(crate) async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_
             if request.method == Method::Head || reply.status == 304 {
                 job.served();
                 return match down.send_head().await {
-                    Ok(()) if keep => Next::Keep,
-                    Ok(()) => Next::Close,
-                    Err(_) => Next::Drop,
+                    Ok(()) if keep => AfterRequest::Keep,
+                    Ok(()) => AfterRequest::Close,
+                    Err(_) => AfterRequest::Drop,
                 };
             }
             let mut body = FileBody::new(served, first, length);
             let sent = send_body(node, down, job, &mut body, length).await;
             if sent.is_ok() && request.want_digest.is_none() {
-                down.sent = Sent::of(body, &request.name, length);
+                down.sent = SentBytes::of(body, &request.name, length);
             }
             match sent {
-                Ok(()) if keep => Next::Keep,
-                Ok(()) | Err(_) => Next::Close,
+                Ok(()) if keep => AfterRequest::Keep,
+                Ok(()) | Err(_) => AfterRequest::Close,
             }
         }
         Err(problem) => {
@@ -101,9 +108,9 @@ pub(crate) async fn answer(node: &Node, down: &mut Downstream, job: &JobGuard<'_
 async fn reply(
     node: &Node,
     down: &mut Downstream,
-    job: &JobGuard<'_>,
+    job: &FileRequestGuard<'_>,
     request: &Request,
-) -> Result<(Served, Reply, u64, Option<Pending>), Problem> {
+) -> Result<(ServedFile, Reply, u64, Option<Pending>), Problem> {
     let address = || node.called(request);
     let served = open(node, request)?;
     let mut etag = served.etag();
@@ -112,18 +119,18 @@ async fn reply(
     let now = SystemTime::now();
     let modified = date_of(served.version.modified.0);
     let settled = modified.is_some_and(|date| now.duration_since(date).is_ok_and(|age| age >= SETTLED));
-    let outcome = request.outcome(&State { etag: Some(&etag), modified, settled });
+    let outcome = request.outcome(&FileValidators { etag: Some(&etag), modified, settled });
     let range = match outcome {
         // Whoever received the file before it grew asks what its digest was; that is the digest of its first bytes now,
         // if they are still the same, and if not, then it is none of what was received.
-        Outcome::Failed => match proof_of_first(request, &served) {
+        ConditionResult::Failed => match proof_of_first(request, &served) {
             Some((wanted, before)) => {
                 (etag, grown, size) = (wanted, Some(size), before);
                 None
             }
-            None => return Err(Problem::here(Reason::Changed, Action::Open, address(), "")),
+            None => return Err(Problem::here(Reason::Changed, FailedAction::Open, address(), "")),
         },
-        Outcome::NotModified => {
+        ConditionResult::NotModified => {
             let reply = Reply {
                 status: 304,
                 etag: Some(etag),
@@ -134,21 +141,21 @@ async fn reply(
             };
             return Ok((served, reply, 0, None));
         }
-        Outcome::Whole => None,
-        Outcome::Part => request.range,
+        ConditionResult::Whole => None,
+        ConditionResult::Part => request.range,
     };
     let part = match range {
         Some(range) => Some(range.within(size).ok_or_else(|| {
             let detail = format!("the file has {size} bytes");
-            Problem { size: Some(size), ..Problem::here(Reason::Range, Action::Open, address(), detail) }
+            Problem { size: Some(size), ..Problem::here(Reason::Range, FailedAction::Open, address(), detail) }
         })?),
         // An empty file has no range to be a part of.
         None => None,
     };
     let (digest, hashing) = match wanted_digest(node, down, job, request, &served, size).await? {
-        Wanted::Known(digest) => (Some(digest), None),
-        Wanted::Later(pending) => (None, Some(pending)),
-        Wanted::Nothing => (None, None),
+        DigestRequest::Known(digest) => (Some(digest), None),
+        DigestRequest::Later(pending) => (None, Some(pending)),
+        DigestRequest::Nothing => (None, None),
     };
     let media = Media::of(request.name.as_bytes());
     let (first, length) = part.map_or((0, size), |(first, last)| (first, last - first + 1));
@@ -172,7 +179,7 @@ async fn reply(
 }
 
 /// What becomes of a wish for a digest.
-enum Wanted {
+enum DigestRequest {
     /// There was none.
     Nothing,
     /// It is there.
@@ -186,22 +193,22 @@ enum Wanted {
 async fn wanted_digest(
     node: &Node,
     down: &mut Downstream,
-    job: &JobGuard<'_>,
+    job: &FileRequestGuard<'_>,
     request: &Request,
-    served: &Served,
+    served: &ServedFile,
     size: u64,
-) -> Result<Wanted, Problem> {
-    let Some(algorithm) = request.want_digest else { return Ok(Wanted::Nothing) };
+) -> Result<DigestRequest, Problem> {
+    let Some(algorithm) = request.want_digest else { return Ok(DigestRequest::Nothing) };
     let (digests, source) = (&node.digests, job.peer().ip());
     let whole = size == served.version.size;
     if let Some(digest) = digests.ready(served, algorithm).filter(|_| whole) {
-        return Ok(Wanted::Known(digest));
+        return Ok(DigestRequest::Known(digest));
     }
     if request.method == Method::Get {
-        return Ok(Wanted::Later(digests.start(served, algorithm, source)));
+        return Ok(DigestRequest::Later(digests.start(served, algorithm, source)));
     }
     if let Some(digest) = digests.at_once(served, size, algorithm) {
-        return Ok(Wanted::Known(digest));
+        return Ok(DigestRequest::Known(digest));
     }
     let mut pending = if whole {
         digests.start(served, algorithm, source)
@@ -209,7 +216,7 @@ async fn wanted_digest(
         digests.of_first(served, size, algorithm, source)
     };
     job.set_state(ConnState::Waiting);
-    let problem = |reason, detail: String| Problem::here(reason, Action::Verify, node.called(request), detail);
+    let problem = |reason, detail: String| Problem::here(reason, FailedAction::Verify, node.called(request), detail);
     let mut working = interval_at(Instant::now() + WORKING, WORKING);
     let waiting = async {
         let mut again = false;
@@ -218,7 +225,7 @@ async fn wanted_digest(
                 biased;
                 digest = pending.finished() => match digest {
                     // It grew while it was read, by a job that may have begun before the client had all of it.
-                    Err(NoDigest::Changed) if whole && !again && served.since() == Since::Grown => {
+                    Err(NoDigest::Changed) if whole && !again && served.since() == FileChange::Grown => {
                         again = true;
                         pending = digests.of_first(served, size, algorithm, source);
                     }
@@ -236,7 +243,7 @@ async fn wanted_digest(
         }
     };
     match timeout(LONGEST_DIGEST, waiting).await {
-        Ok(digest) => digest.map(Wanted::Known),
+        Ok(digest) => digest.map(DigestRequest::Known),
         Err(_) => Err(problem(Reason::TimedOut, "computing the digest".to_owned())),
     }
 }
@@ -248,7 +255,7 @@ fn date_of(seconds: i64) -> Option<SystemTime> {
 }
 
 /// The validator and the size of a file as it was before it grew, where a client asks for the proof of that.
-fn proof_of_first(request: &Request, served: &Served) -> Option<(String, u64)> {
+fn proof_of_first(request: &Request, served: &ServedFile) -> Option<(String, u64)> {
     let wanted =
         request.if_match.as_deref().filter(|_| request.method == Method::Head && request.want_digest.is_some());
     let wanted = wanted.filter(|_| request.if_unmodified_since.is_none())?;

@@ -7,28 +7,28 @@ use std::time::SystemTime;
 
 use tokio::sync::Notify;
 
-use super::downstream::{Downstream, Next};
+use super::downstream::{AfterRequest, Downstream};
 use super::response::{hold_back, send_body};
-use crate::net::node::registry::JobGuard;
+use crate::net::node::registry::FileRequestGuard;
 use crate::net::node::{Node, VIA};
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::Deadline;
 use crate::net::upstream::policy::Refused;
-use crate::net::upstream::{Answer, Stage, Told, Upstream};
+use crate::net::upstream::{ExchangeStage, OnStage, Upstream, UpstreamReply};
 use crate::route::{Hop, Host, HostPort};
 use crate::snapshot::{Broke, ConnRole, ConnState};
 use crate::wire::http::encode_working;
-use crate::wire::{Action, Method, Problem, Reason, Reply, Request, TransferId, add_to_list};
+use crate::wire::{FailedAction, Method, Problem, Reason, Reply, Request, TransferId, add_to_list};
 
 /// Answers a request that goes on to `next`, over HTTP.
 pub(crate) async fn answer(
     node: &Arc<Node>,
     down: &mut Downstream,
-    job: &JobGuard<'_>,
+    job: &FileRequestGuard<'_>,
     request: Box<Request>,
     next: Hop,
     upstream: &mut Upstream,
-) -> Next {
+) -> AfterRequest {
     // In a box: what the head needs is not held while the body is on its way.
     let (keep, length) = match Box::pin(answer_head(node, down, job, request, next, upstream)).await {
         Ok(begun) => begun,
@@ -37,27 +37,27 @@ pub(crate) async fn answer(
     if let Some(length) = length
         && send_upstream_body(node, down, job, upstream, length).await.is_err()
     {
-        return Next::Close;
+        return AfterRequest::Close;
     }
-    if keep { Next::Keep } else { Next::Close }
+    if keep { AfterRequest::Keep } else { AfterRequest::Close }
 }
 
 /// Asks the next hop and sends its head down: whether the connection stays, and the length of the body to come.
 async fn answer_head(
     node: &Arc<Node>,
     down: &mut Downstream,
-    job: &JobGuard<'_>,
+    job: &FileRequestGuard<'_>,
     request: Box<Request>,
     next: Hop,
     upstream: &mut Upstream,
-) -> Result<(bool, Option<u64>), Next> {
+) -> Result<(bool, Option<u64>), AfterRequest> {
     let (method, interim) = (request.method, request.interim);
     let keep = request.keep_alive && !node.drain().is_draining();
     let asked = {
         let (working, latest) = (Notify::new(), Mutex::new(None));
         let told = |stage| {
             follow(job, stage);
-            if let Stage::Working(progress) = stage {
+            if let ExchangeStage::Working(progress) = stage {
                 *latest.lock().unwrap_or_else(PoisonError::into_inner) = progress;
                 working.notify_one();
             }
@@ -71,12 +71,12 @@ async fn answer_head(
                 () = working.notified() => {
                     let progress = latest.lock().unwrap_or_else(PoisonError::into_inner).take();
                     if interim && down.write(&encode_working(progress)).await.is_err() {
-                        return Err(Next::Drop);
+                        return Err(AfterRequest::Drop);
                     }
                 }
                 () = down.gone() => {
-                    job.failed(&Problem::here(Reason::Closed, Action::Request, down_peer(down), "the client left"));
-                    return Err(Next::Drop);
+                    job.failed(&Problem::here(Reason::Closed, FailedAction::Request, down_peer(down), "the client left"));
+                    return Err(AfterRequest::Drop);
                 }
             }
         }
@@ -99,7 +99,7 @@ async fn answer_head(
         job.served();
         return match down.send_head().await {
             Ok(()) => Ok((keep, None)),
-            Err(_) => Err(Next::Drop),
+            Err(_) => Err(AfterRequest::Drop),
         };
     }
     Ok((keep, Some(reply.length.unwrap_or_default())))
@@ -109,13 +109,13 @@ async fn answer_head(
 pub(crate) async fn send_upstream_body(
     node: &Node,
     down: &mut Downstream,
-    job: &JobGuard<'_>,
+    job: &FileRequestGuard<'_>,
     upstream: &mut Upstream,
     length: u64,
 ) -> Result<(), Problem> {
     let told = upstream.go_ahead().await;
     let Some(mut body) = upstream.body().filter(|_| told.is_ok()) else {
-        let problem = Problem::next(Reason::Closed, Action::Body, node.address, "before the body", 0.0);
+        let problem = Problem::next(Reason::Closed, FailedAction::Body, node.address, "before the body", 0.0);
         job.failed(&problem);
         job.update(|account| account.broke = Some(Broke::SourceEnded));
         upstream.close();
@@ -133,25 +133,25 @@ pub(crate) async fn send_upstream_body(
 pub(crate) async fn ask(
     node: &Arc<Node>,
     local: Option<SocketAddr>,
-    job: &JobGuard<'_>,
+    job: &FileRequestGuard<'_>,
     mut request: Box<Request>,
     next: &Hop,
     upstream: &mut Upstream,
-    told: Told<'_>,
-) -> Result<Answer, Problem> {
+    told: OnStage<'_>,
+) -> Result<UpstreamReply, Problem> {
     job.set_state(ConnState::Connecting);
     job.update(|account| account.role = ConnRole::Relay);
     job.goes_on(&next.address);
     if request.name.climbs() {
         // A server that is no node may look for it above the folder that `base=` names.
         let detail = "the name holds a `..` segment";
-        return Err(Problem::here(Reason::Malformed, Action::Request, node.called(&request), detail));
+        return Err(Problem::here(Reason::Malformed, FailedAction::Request, node.called(&request), detail));
     }
     let comes_back = std::iter::once(next).chain(&request.route).any(|hop| is_own(&hop.address, node.address, local));
     let id = request.transfer.unwrap_or(TransferId(0));
     let pending = node.registry.begin_setup(id);
     if comes_back || pending.is_none() {
-        return Err(Problem::here(Reason::Loop, Action::Request, node.called(&request), ""));
+        return Err(Problem::here(Reason::Loop, FailedAction::Request, node.called(&request), ""));
     }
     node.config.policy.allows_name(&next.address).map_err(|Refused { refusal, why }| {
         // No address that a lookup could find would be connected to.
@@ -161,7 +161,7 @@ pub(crate) async fn ask(
     add_to_list(&mut request.via, VIA);
     let asked = upstream.ask(next, request, Deadline::after(limit), told).await;
     let answer = asked.inspect_err(|problem| {
-        if problem.hop == 1 && matches!(problem.action, Action::Resolve | Action::Connect) {
+        if problem.hop == 1 && matches!(problem.action, FailedAction::Resolve | FailedAction::Connect) {
             tracing::warn!("cannot connect to {} for {}: {problem}", next.address, job.peer());
         }
     })?;
@@ -174,12 +174,12 @@ pub(crate) async fn ask(
 }
 
 /// Shows how far the question is.
-pub(crate) fn follow(job: &JobGuard<'_>, stage: Stage) {
-    job.set_state(if stage == Stage::Connecting { ConnState::Connecting } else { ConnState::Waiting });
+pub(crate) fn follow(job: &FileRequestGuard<'_>, stage: ExchangeStage) {
+    job.set_state(if stage == ExchangeStage::Connecting { ConnState::Connecting } else { ConnState::Waiting });
 }
 
 /// The next hop's reply as this node sends it down: itself added to the path, the times and the count.
-fn passed_on(answer: Answer, keep_alive: bool) -> Box<Reply> {
+fn passed_on(answer: UpstreamReply, keep_alive: bool) -> Box<Reply> {
     let mut reply = answer.reply;
     reply.add_leg(&answer.leg);
     reply.hops = Some(reply.hops.unwrap_or(0) + 1);

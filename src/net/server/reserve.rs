@@ -13,11 +13,11 @@ use crate::net::node::Node;
 use crate::net::node::registry::ConnGuard;
 use crate::net::os::deadline::within;
 use crate::snapshot::ConnState;
-use crate::wire::http::{Asked, is_http, parse_request};
-use crate::wire::{Action, Method, Problem, Reason, legacy};
+use crate::wire::http::{RequestKind, is_http, parse_request};
+use crate::wire::{FailedAction, Method, Problem, Reason, legacy};
 
 /// What the first words on a reserved connection are.
-enum First {
+enum ReservedUse {
     Endpoint,
     Other,
     Legacy,
@@ -29,24 +29,24 @@ pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGu
     let mut down = Downstream::new(stream, node.config.limits);
     let first = tokio::select! {
         biased;
-        first = within(RESERVED_HEAD, first(&mut down)) => first.unwrap_or(First::Other),
+        first = within(RESERVED_HEAD, first(&mut down)) => first.unwrap_or(ReservedUse::Other),
         // A newer one needs the place.
-        _ = conn.closing() => First::Other,
+        _ = conn.closing() => ReservedUse::Other,
     };
-    let problem = Problem::here(Reason::Busy, Action::Request, node.address, "");
+    let problem = Problem::here(Reason::Busy, FailedAction::Request, node.address, "");
     let refusal = match first {
-        First::Nothing => return,
-        First::Endpoint => {
+        ReservedUse::Nothing => return,
+        ReservedUse::Endpoint => {
             conn.set_state(ConnState::Page);
             let stranger = node.admits(&down.stream, conn.peer()).err();
             let Downstream { stream, inbox, .. } = down;
-            let reader = admin::Reader { address: conn.peer(), stranger };
+            let reader = admin::Requester { address: conn.peer(), stranger };
             // Whoever takes longer has to ask again: these few are for those who ask now.
             let _ = timeout(RESERVED_WHOLE, admin::serve(&node, stream, inbox, reader)).await;
             return;
         }
-        First::Other => problem_message(&problem, Method::Get, false),
-        First::Legacy => legacy::encode_problem(&problem),
+        ReservedUse::Other => problem_message(&problem, Method::Get, false),
+        ReservedUse::Legacy => legacy::encode_problem(&problem),
     };
     node.registry.refuse();
     conn.set_state(ConnState::Lingering);
@@ -56,22 +56,22 @@ pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGu
 }
 
 /// Reads until it is known what is asked for.
-async fn first(down: &mut Downstream) -> First {
+async fn first(down: &mut Downstream) -> ReservedUse {
     loop {
         if let Some(end) = down.inbox.iter().position(|byte| *byte == b'\n') {
             if !is_http(&down.inbox[..end]) {
-                return First::Legacy;
+                return ReservedUse::Legacy;
             }
             match parse_request(&down.inbox) {
-                Ok(Some((Asked::Page, _))) => return First::Endpoint,
-                Ok(Some(_)) | Err(_) => return First::Other,
+                Ok(Some((RequestKind::Page, _))) => return ReservedUse::Endpoint,
+                Ok(Some(_)) | Err(_) => return ReservedUse::Other,
                 Ok(None) => {}
             }
         } else if down.inbox.len() > crate::wire::http::MAX_HEAD {
-            return First::Legacy;
+            return ReservedUse::Legacy;
         }
         if !matches!(down.fill().await, Ok(read) if read > 0) {
-            return First::Nothing;
+            return ReservedUse::Nothing;
         }
     }
 }

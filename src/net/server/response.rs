@@ -3,16 +3,16 @@
 use super::downstream::Downstream;
 use super::latency;
 use crate::limits::MINIMUM_RATE;
-use crate::meter::Wait;
-use crate::net::body::copy::{Early, Pace, PumpError};
+use crate::meter::WaitKind;
+use crate::net::body::copy::{CopyError, CopyOptions, EarlyInput};
 use crate::net::body::reader::STEP;
 use crate::net::body::{self, Source};
 use crate::net::node::Node;
-use crate::net::node::registry::{Closing, ConnGuard, JobGuard};
+use crate::net::node::registry::{Closing, ConnGuard, FileRequestGuard};
 use crate::route::Protocol;
 use crate::snapshot::{Broke, ConnState};
-use crate::units::Span;
-use crate::wire::{Action, Problem, Reason, Request};
+use crate::units::HumanDuration;
+use crate::wire::{FailedAction, Problem, Reason, Request};
 
 /// Whether the user at the other end may be served: the kernel is asked once for each connection.
 ///
@@ -27,7 +27,7 @@ pub fn admit(node: &Node, down: &mut Downstream, conn: &ConnGuard) -> Result<(),
 }
 
 /// Writes down what is turned, so that the account of a request says it too.
-pub fn record_faults(node: &Node, job: &JobGuard<'_>) {
+pub fn record_faults(node: &Node, job: &FileRequestGuard<'_>) {
     if node.faults.any() {
         job.update(|account| account.faults = node.faults.now());
     }
@@ -42,17 +42,17 @@ pub fn refuse_on_purpose(node: &Node, request: &Request) -> Result<(), Problem> 
         return Ok(());
     }
     let detail = "a person turned the fault \"reject\" on at this node";
-    Err(Problem::here(Reason::Fault, Action::Request, node.called(request), detail))
+    Err(Problem::here(Reason::Fault, FailedAction::Request, node.called(request), detail))
 }
 
 /// Holds a reply back for as long as the node is told to; that time is evidence.
-pub async fn hold_back(node: &Node, job: &JobGuard<'_>) {
+pub async fn hold_back(node: &Node, job: &FileRequestGuard<'_>) {
     if !node.faults.any() {
         return;
     }
     let (meter, clock) = (&job.job().meter, node.registry.clock());
     job.set_state(ConnState::Delayed);
-    meter.wait(Wait::Reply, clock.now_us());
+    meter.wait(WaitKind::Reply, clock.now_us());
     node.faults.hold_back().await;
     meter.resume(|| clock.now_us());
 }
@@ -64,7 +64,7 @@ pub async fn hold_back(node: &Node, job: &JobGuard<'_>) {
 pub async fn send_body<S: Source>(
     node: &Node,
     down: &mut Downstream,
-    job: &JobGuard<'_>,
+    job: &FileRequestGuard<'_>,
     source: &mut S,
     length: u64,
 ) -> Result<(), Problem> {
@@ -76,20 +76,21 @@ pub async fn send_body<S: Source>(
     let _watched = job.job().watch(down.stream.held(), source.socket(), length);
     meter.begin(clock.now_us());
     let fixed = limits.sockbuf.is_some();
-    let pace = Pace { meter, clock, faults: &node.faults, idle: limits.idle, stall: limits.stall, step: STEP, fixed };
+    let pace =
+        CopyOptions { meter, clock, faults: &node.faults, idle: limits.idle, stall: limits.stall, step: STEP, fixed };
     let early = match job.job().protocol() {
-        Protocol::Http => Early::Keep(&mut down.inbox),
-        Protocol::Legacy => Early::Discard,
+        Protocol::Http => EarlyInput::Keep(&mut down.inbox),
+        Protocol::Legacy => EarlyInput::Discard,
     };
     let head = std::mem::take(&mut down.head);
     let sent = tokio::select! {
         biased;
         sent = body::send(head, source, &mut down.stream, length, pace, early, &node.pipes) => sent.map_err(|error| {
             let reason = match &error {
-                PumpError::Short { .. } | PumpError::Source(_) => Reason::Short,
-                PumpError::Idle(_) | PumpError::Stalled(_) => Reason::TimedOut,
-                PumpError::Gone => Reason::Closed,
-                PumpError::Truncated(_) | PumpError::Held(_) => Reason::Fault,
+                CopyError::Short { .. } | CopyError::Source(_) => Reason::Short,
+                CopyError::Idle(_) | CopyError::Stalled(_) => Reason::TimedOut,
+                CopyError::Gone => Reason::Closed,
+                CopyError::Truncated(_) | CopyError::Held(_) => Reason::Fault,
             };
             (reason, error.broke(), error.to_string())
         }),
@@ -99,7 +100,7 @@ pub async fn send_body<S: Source>(
                 Broke::TooSlow,
                 format!(
                     "less than {MINIMUM_RATE} bytes/s over {} while connections were short",
-                    Span(node.config.limits.minimum_rate_over)
+                    HumanDuration(node.config.limits.minimum_rate_over)
                 ),
             ),
             Closing::Told | Closing::MakesWay if node.drain().is_forced() => {
@@ -119,7 +120,7 @@ pub async fn send_body<S: Source>(
             Ok(())
         }
         Err((reason, broke, detail)) => {
-            let problem = Problem::here(reason, Action::Body, node.address, detail);
+            let problem = Problem::here(reason, FailedAction::Body, node.address, detail);
             job.failed(&problem);
             job.update(|account| account.broke = Some(broke));
             if broke == Broke::ReaderLeft {

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::downstream::{Downstream, Next};
+use super::downstream::{AfterRequest, Downstream};
 use super::response::{admit, record_faults, refuse_on_purpose};
 use super::{latency, legacy, origin, relay};
 use crate::net::access::{UNKNOWN_NAME, host_allowed};
@@ -19,8 +19,8 @@ use crate::net::os::deadline::{Deadline, within};
 use crate::net::upstream::Upstream;
 use crate::route::{Protocol, Role, advance};
 use crate::snapshot::ConnState;
-use crate::wire::http::{Asked, HeadError, MAX_HEAD, encode_working, is_http, parse_request};
-use crate::wire::{Action, Method, Problem, Reason, Request};
+use crate::wire::http::{HeadError, MAX_HEAD, RequestKind, encode_working, is_http, parse_request};
+use crate::wire::{FailedAction, Method, Problem, Reason, Request};
 
 /// How a TLS client begins: a handshake record of any version.
 const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
@@ -35,9 +35,9 @@ const HTTP2_GOAWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0
 pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, head: HeadGuard, mut deadline: Deadline) {
     let mut down = Downstream::new(stream, node.config.limits);
     match deadline.bound(first_line(&mut down)).await {
-        Ok(Some(First::Http)) => http(&node, down, &conn, head, deadline).await,
-        Ok(Some(First::Legacy)) => Box::pin(legacy::run(&node, down, &conn, head, deadline)).await,
-        Ok(Some(First::Unserved { answer, protocol })) => {
+        Ok(Some(FirstBytes::Http)) => http(&node, down, &conn, head, deadline).await,
+        Ok(Some(FirstBytes::Legacy)) => Box::pin(legacy::run(&node, down, &conn, head, deadline)).await,
+        Ok(Some(FirstBytes::Unserved { answer, protocol })) => {
             tracing::info!("{}: {protocol} is not served on this port", conn.peer());
             if down.write(answer).await.is_ok() {
                 Box::pin(down.close()).await;
@@ -49,7 +49,7 @@ pub(crate) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGuard, hea
 }
 
 /// What the first bytes of a connection are.
-enum First {
+enum FirstBytes {
     /// A request line of any version of HTTP/1, and the like.
     Http,
     /// Anything else that has lines.
@@ -58,7 +58,7 @@ enum First {
     Unserved { answer: &'static [u8], protocol: &'static str },
 }
 
-impl First {
+impl FirstBytes {
     /// `None` while that is not known yet.
     fn of(bytes: &[u8]) -> Option<Self> {
         // A browser or a proxy may put one empty line before its request.
@@ -79,9 +79,9 @@ impl First {
 }
 
 /// What a connection begins with, as soon as that is known; `None` at the end of the stream.
-async fn first_line(down: &mut Downstream) -> Option<First> {
+async fn first_line(down: &mut Downstream) -> Option<FirstBytes> {
     loop {
-        if let Some(first) = First::of(&down.inbox) {
+        if let Some(first) = FirstBytes::of(&down.inbox) {
             return Some(first);
         }
         if !matches!(down.fill().await, Ok(read) if read > 0) {
@@ -97,36 +97,36 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         let asked = deadline.bound(read_head(&mut down)).await;
         drop(head);
         // A file that its asker wants to prove is not over with its last byte: the question after it belongs to it.
-        let unproven = matches!(&asked, Ok(Ok(Some(Asked::File(request))))
+        let unproven = matches!(&asked, Ok(Ok(Some(RequestKind::File(request))))
             if request.method == Method::Get && request.want_digest.is_some());
         let next = match asked {
             // In a box, as are the others: what a request or an end needs is not held by a connection that waits for
             // one.
-            Ok(Ok(Some(Asked::File(request)))) => {
+            Ok(Ok(Some(RequestKind::File(request)))) => {
                 match caught(Box::pin(file(node, &mut down, conn, request, &mut upstream))).await {
                     Ok(next) => next,
                     Err(Panicked) => return Box::pin(failed_inside(node, down, conn)).await,
                 }
             }
             // The HTTP library gives every reply a date, and panics where there is none.
-            Ok(Ok(Some(Asked::Page))) if http_date(SystemTime::now()).is_none() => {
+            Ok(Ok(Some(RequestKind::Page))) if http_date(SystemTime::now()).is_none() => {
                 let detail = "the clock of this machine is before 1970".to_owned();
                 Box::pin(refuse(node, &mut down, Reason::Internal, detail)).await
             }
-            Ok(Ok(Some(Asked::Page))) => {
+            Ok(Ok(Some(RequestKind::Page))) => {
                 conn.set_state(ConnState::Page);
                 let stranger = admit(node, &mut down, conn).err();
                 let Downstream { stream, inbox, .. } = down;
-                let reader = admin::Reader { address: conn.peer(), stranger };
+                let reader = admin::Requester { address: conn.peer(), stranger };
                 return Box::pin(admin::serve(node, stream, inbox, reader)).await;
             }
-            Ok(Ok(None)) => Next::Drop,
+            Ok(Ok(None)) => AfterRequest::Drop,
             Ok(Err(error)) => Box::pin(refuse(node, &mut down, error.reason, error.detail)).await,
             Err(_) => Box::pin(refuse(node, &mut down, Reason::HeadTimeout, String::new())).await,
         };
         match next {
-            Next::Drop => return,
-            Next::Close => {
+            AfterRequest::Drop => return,
+            AfterRequest::Close => {
                 let sent = down.sent.take();
                 if down.is_over() {
                     drop(down);
@@ -138,7 +138,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 }
                 return leave(node, conn, upstream);
             }
-            Next::Keep => {}
+            AfterRequest::Keep => {}
         }
         conn.set_state(ConnState::Idle);
         down.rest();
@@ -169,8 +169,8 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
         head = match conn.begin_head(Slots(node.config.max_connections)) {
             Some(head) => head,
             None => match Box::pin(refuse(node, &mut down, Reason::Busy, String::new())).await {
-                Next::Drop => return,
-                Next::Close | Next::Keep => return Box::pin(down.close()).await,
+                AfterRequest::Drop => return,
+                AfterRequest::Close | AfterRequest::Keep => return Box::pin(down.close()).await,
             },
         };
     }
@@ -184,10 +184,10 @@ fn leave(node: &Node, conn: &ConnGuard, upstream: Upstream) {
 }
 
 /// Reads the next request head; a page's head stays in the inbox for the HTTP library.
-async fn read_head(down: &mut Downstream) -> Result<Option<Asked>, HeadError> {
+async fn read_head(down: &mut Downstream) -> Result<Option<RequestKind>, HeadError> {
     loop {
         match parse_request(&down.inbox)? {
-            Some((Asked::Page, _)) => return Ok(Some(Asked::Page)),
+            Some((RequestKind::Page, _)) => return Ok(Some(RequestKind::Page)),
             Some((asked, length)) => {
                 down.inbox.drain(..length);
                 return Ok(Some(asked));
@@ -199,8 +199,8 @@ async fn read_head(down: &mut Downstream) -> Result<Option<Asked>, HeadError> {
 }
 
 /// Answers a head that is none, then closes: where the next request would begin is not known.
-async fn refuse(node: &Node, down: &mut Downstream, reason: Reason, detail: String) -> Next {
-    let problem = Problem::here(reason, Action::Request, node.address, detail);
+async fn refuse(node: &Node, down: &mut Downstream, reason: Reason, detail: String) -> AfterRequest {
+    let problem = Problem::here(reason, FailedAction::Request, node.address, detail);
     log_refused(down, &problem);
     down.send_problem(&problem, Method::Get, false).await
 }
@@ -228,7 +228,7 @@ async fn file(
     conn: &ConnGuard,
     mut request: Box<Request>,
     upstream: &mut Upstream,
-) -> Next {
+) -> AfterRequest {
     down.asked_last = !request.keep_alive;
     down.old = !request.interim;
     let proof = request.method == Method::Head && request.if_match.is_some();
@@ -240,7 +240,7 @@ async fn file(
         admit(node, down, conn).err().map(|why| (Reason::Policy, why))
     };
     if let Some((reason, detail)) = refused {
-        let problem = Problem::here(reason, Action::Request, node.called(&request), detail);
+        let problem = Problem::here(reason, FailedAction::Request, node.called(&request), detail);
         log_refused(down, &problem);
         return Box::pin(down.send_problem(&problem, request.method, false)).await;
     }
@@ -251,7 +251,7 @@ async fn file(
         job.update(|account| account.name = format!("{}?…", account.name).into());
     }
     if request.ack && request.interim && down.write(&encode_working(None)).await.is_err() {
-        return Next::Drop;
+        return AfterRequest::Drop;
     }
     record_faults(node, &job);
     if let Err(problem) = refuse_on_purpose(node, &request) {

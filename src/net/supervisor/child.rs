@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::line::Line;
+use super::line::ChildLine;
 use super::spawning::{ReadToken, Spawning};
 use super::vacant::{beyond, vacant};
 use crate::allow_list::AllowList;
@@ -45,7 +45,7 @@ pub(super) struct Spec {
 
 /// A node that was started; it is killed when this is dropped, unless it was let go.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct ChildNode {
     child: Child,
     /// Its end tells the node to leave, even if this program is killed.
     stdin: Option<ChildStdin>,
@@ -56,19 +56,19 @@ pub(super) struct Running {
 impl Spec {
     /// Starts the node and waits until it says that it listens; `None` where it is not ours to start: somebody listens
     /// there already, or it is no place on this machine.
-    pub(super) async fn start(&self, lines: mpsc::Sender<Line>) -> Result<Option<Running>, String> {
+    pub(super) async fn start(&self, lines: mpsc::Sender<ChildLine>) -> Result<Option<ChildNode>, String> {
         let Some(listen) = vacant(&self.address).await else { return Ok(None) };
         let mut command = self.command(listen, beyond(self.next.as_ref().map(|next| &next.address)).await);
         let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let mut running = Running { child, stdin, readers: JoinSet::new(), let_go: false };
+        let mut running = ChildNode { child, stdin, readers: JoinSet::new(), let_go: false };
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
             return Err("cannot be heard: its output is not a pipe".to_owned());
         };
         let hop = self.hop;
         running.readers.spawn(each_line(BufReader::new(stderr), move |line| {
             // A full queue drops the line: the node must not wait for whoever reads its log.
-            let _ = lines.try_send(Line::read(hop, &line));
+            let _ = lines.try_send(ChildLine::read(hop, &line));
         }));
         let mut stdout = BufReader::new(stdout);
         match within(START, first_line(&mut stdout)).await {
@@ -138,7 +138,7 @@ impl Spec {
     }
 }
 
-impl Running {
+impl ChildNode {
     /// Its process.
     pub(super) fn pid(&self) -> u32 {
         self.child.id().unwrap_or(0)
@@ -184,7 +184,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildNode {
     fn drop(&mut self) {
         if !self.let_go {
             // One that has ended already is told nothing.

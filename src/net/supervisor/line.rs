@@ -5,7 +5,7 @@ use crate::text::SafeText;
 
 /// A line of a node's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct ChildLine {
     /// The node's hop, from 1.
     pub hop: usize,
     /// How serious the node finds it.
@@ -14,7 +14,7 @@ pub struct Line {
     pub text: SafeText,
 }
 
-impl Line {
+impl ChildLine {
     /// Takes `TIME LEVEL text` apart, as our own log writes it; anything else is text.
     pub(super) fn read(hop: usize, line: &SafeText) -> Self {
         let line = line.as_str();
@@ -39,7 +39,7 @@ mod tests {
             ("thread main panicked", Level::Info, "thread main panicked"),
             ("Zebra", Level::Info, "Zebra"),
         ] {
-            assert_eq!(Line::read(2, &line.into()), Line { hop: 2, level, text: text.into() });
+            assert_eq!(ChildLine::read(2, &line.into()), ChildLine { hop: 2, level, text: text.into() });
         }
     }
 }

@@ -6,8 +6,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::child::{Running, Spec, words};
-use super::line::Line;
+use super::child::{ChildNode, Spec, words};
+use super::line::ChildLine;
 use crate::snapshot::{DownReason, HopLink};
 
 /// What a keeper is told; when nobody can tell it anything any more, it stops its node and ends.
@@ -35,39 +35,39 @@ const BACKOFF: ExponentialBuilder =
 
 /// Keeps the node of one hop.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct ChildTask {
     pub(super) spec: Spec,
     pub(super) links: watch::Sender<Vec<Option<HopLink>>>,
-    pub(super) lines: mpsc::Sender<Line>,
+    pub(super) lines: mpsc::Sender<ChildLine>,
     /// How long a node may take that is asked to leave in order: its own limit, and a moment.
     pub(super) leave: Duration,
 }
 
 /// How its node stands.
 #[derive(Debug)]
-enum Node {
+enum ChildState {
     /// There is none.
     None,
     /// It runs, since then.
-    Up(Running, Instant),
+    Up(ChildNode, Instant),
     /// It was asked to leave, and is made to then.
-    Leaving(Running, Instant),
+    Leaving(ChildNode, Instant),
     /// It has died, and is started again then.
     Dead(Instant),
 }
 
-impl Keeper {
+impl ChildTask {
     /// Runs until the orders end.
     pub(super) async fn run(self, mut orders: mpsc::Receiver<Order>) {
-        let mut node = Node::None;
+        let mut node = ChildState::None;
         let mut pauses = BACKOFF.build();
         let mut order = Some(Order::Start);
         while let Some(now) = order.take() {
             node = match (now, node) {
-                (Order::Start, node @ (Node::Up(..) | Node::Leaving(..))) => node,
+                (Order::Start, node @ (ChildState::Up(..) | ChildState::Leaving(..))) => node,
                 (Order::Start | Order::Restart, old) => {
                     pauses = BACKOFF.build();
-                    if let Node::Up(old, _) | Node::Leaving(old, _) = old {
+                    if let ChildState::Up(old, _) | ChildState::Leaving(old, _) = old {
                         old.stop().await;
                     }
                     match self.start(&mut orders).await {
@@ -75,40 +75,40 @@ impl Keeper {
                         None => return,
                     }
                 }
-                (Order::Stop, Node::Up(running, _)) => {
+                (Order::Stop, ChildState::Up(running, _)) => {
                     running.ask_to_leave();
                     self.tell(Some(HopLink::Down { reason: DownReason::Stopping }));
-                    Node::Leaving(running, Instant::now() + self.leave)
+                    ChildState::Leaving(running, Instant::now() + self.leave)
                 }
-                (Order::Kill, Node::Up(running, _) | Node::Leaving(running, _)) => {
+                (Order::Kill, ChildState::Up(running, _) | ChildState::Leaving(running, _)) => {
                     running.kill().await;
                     self.down(DownReason::Killed)
                 }
-                (Order::LetGo, Node::Up(running, _) | Node::Leaving(running, _)) => {
+                (Order::LetGo, ChildState::Up(running, _) | ChildState::Leaving(running, _)) => {
                     running.let_go().await;
                     self.tell(None);
-                    Node::None
+                    ChildState::None
                 }
-                (Order::Stop | Order::Kill | Order::LetGo, Node::Dead(_)) => self.down(DownReason::Stopped),
+                (Order::Stop | Order::Kill | Order::LetGo, ChildState::Dead(_)) => self.down(DownReason::Stopped),
                 (Order::Stop | Order::Kill | Order::LetGo, node) => node,
             };
             // Until there is the next order, the node goes its own way.
             while order.is_none() {
                 node = match node {
-                    Node::None => match orders.recv().await {
+                    ChildState::None => match orders.recv().await {
                         None => return,
                         next => {
                             order = next;
-                            Node::None
+                            ChildState::None
                         }
                     },
-                    Node::Up(mut running, since) => tokio::select! {
+                    ChildState::Up(mut running, since) => tokio::select! {
                         next = orders.recv() => {
                             if next.is_none() {
                                 return running.stop().await;
                             }
                             order = next;
-                            Node::Up(running, since)
+                            ChildState::Up(running, since)
                         }
                         status = running.ended() => {
                             if since.elapsed() >= SOUND {
@@ -117,13 +117,13 @@ impl Keeper {
                             self.died(status, &mut pauses)
                         }
                     },
-                    Node::Leaving(mut running, by) => tokio::select! {
+                    ChildState::Leaving(mut running, by) => tokio::select! {
                         next = orders.recv() => {
                             if next.is_none() {
                                 return running.stop().await;
                             }
                             order = next;
-                            Node::Leaving(running, by)
+                            ChildState::Leaving(running, by)
                         }
                         _ = running.ended() => self.down(DownReason::Stopped),
                         () = sleep_until(by) => {
@@ -131,13 +131,13 @@ impl Keeper {
                             self.down("killed: it did not leave in time".into())
                         }
                     },
-                    Node::Dead(again) => tokio::select! {
+                    ChildState::Dead(again) => tokio::select! {
                         next = orders.recv() => {
                             if next.is_none() {
                                 return;
                             }
                             order = next;
-                            Node::Dead(again)
+                            ChildState::Dead(again)
                         }
                         () = sleep_until(again) => match self.start(&mut orders).await {
                             Some(started) => started,
@@ -151,7 +151,7 @@ impl Keeper {
 
     /// Starts the node, if nobody listens in its place; `None` if leaving came first, which does not wait for a node
     /// that takes its time: dropping it kills it.
-    async fn start(&self, orders: &mut mpsc::Receiver<Order>) -> Option<Node> {
+    async fn start(&self, orders: &mut mpsc::Receiver<Order>) -> Option<ChildState> {
         self.tell(Some(HopLink::Starting));
         let starting = self.spec.start(self.lines.clone());
         tokio::pin!(starting);
@@ -169,18 +169,18 @@ impl Keeper {
         Some(match started {
             Ok(Some(running)) => {
                 self.tell(Some(HopLink::Spawned { pid: running.pid() }));
-                Node::Up(running, Instant::now())
+                ChildState::Up(running, Instant::now())
             }
             Ok(None) => {
                 self.tell(None);
-                Node::None
+                ChildState::None
             }
             Err(reason) => self.down(reason.into()),
         })
     }
 
     /// Says how the node ended by itself, and what comes of that.
-    fn died(&self, status: Option<std::process::ExitStatus>, pauses: &mut ExponentialBackoff) -> Node {
+    fn died(&self, status: Option<std::process::ExitStatus>, pauses: &mut ExponentialBackoff) -> ChildState {
         let how = words(status);
         // Somebody asked it to leave.
         if status.is_some_and(|status| status.success()) {
@@ -190,12 +190,12 @@ impl Keeper {
             return self.down(format!("{how}, for the {DEATHS}th time in a row: not started again by itself").into());
         };
         self.tell(Some(HopLink::Down { reason: format!("{how}: started again in {} s", pause.as_secs()).into() }));
-        Node::Dead(Instant::now() + pause)
+        ChildState::Dead(Instant::now() + pause)
     }
 
-    fn down(&self, reason: DownReason) -> Node {
+    fn down(&self, reason: DownReason) -> ChildState {
         self.tell(Some(HopLink::Down { reason }));
-        Node::None
+        ChildState::None
     }
 
     fn tell(&self, link: Option<HopLink>) {

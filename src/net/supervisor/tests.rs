@@ -15,7 +15,7 @@ use crate::snapshot::Level;
 struct Stage {
     folder: tempfile::TempDir,
     supervisor: Supervisor,
-    lines: mpsc::Receiver<Line>,
+    lines: mpsc::Receiver<ChildLine>,
     ports: Vec<u16>,
 }
 
@@ -102,7 +102,7 @@ async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
     while said.len() < 6 {
         said.push(stage.lines.recv().await.unwrap());
     }
-    assert!(said.contains(&Line { hop: 1, level: Level::Info, text: "a line".into() }));
+    assert!(said.contains(&ChildLine { hop: 1, level: Level::Info, text: "a line".into() }));
     assert!(said.iter().any(|line| line.text.as_str() == "with \\u{1b}[2J in it"), "{said:?}");
     stage.supervisor.stop_all().await;
     // These ignore SIGTERM: what ended them is that their input did.

@@ -3,15 +3,15 @@
 use tokio::time::Instant;
 
 use super::exchange::no_time;
-use super::{Answer, Told, Upstream};
+use super::{OnStage, Upstream, UpstreamReply};
 use crate::limits::HOP_SHARE;
 use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::Deadline;
 use crate::route::{Hop, Protocol};
 use crate::text::SafeText;
 use crate::wire::http::target;
-use crate::wire::problem::Server;
-use crate::wire::{Action, Problem, Reason, Reply, Request};
+use crate::wire::problem::ForeignServer;
+use crate::wire::{FailedAction, Problem, Reason, Reply, Request};
 
 impl Upstream {
     /// Asks `hop` for a file; `request.route` holds the hops after it. The reply head must be there by `deadline`.
@@ -27,8 +27,8 @@ impl Upstream {
         hop: &Hop,
         mut request: Box<Request>,
         mut deadline: Deadline,
-        told: Told<'_>,
-    ) -> Result<Answer, Problem> {
+        told: OnStage<'_>,
+    ) -> Result<UpstreamReply, Problem> {
         let deadline = &mut deadline;
         let began = Instant::now();
         request.host = Some(hop.address.clone());
@@ -56,9 +56,9 @@ impl Upstream {
     }
 
     /// Judges a reply: a success must be of known length and come from the end of the route.
-    fn check(&mut self, hop: &Hop, request: &Request, answer: Answer) -> Result<Answer, Problem> {
+    fn check(&mut self, hop: &Hop, request: &Request, answer: UpstreamReply) -> Result<UpstreamReply, Problem> {
         let wrong = |reason, detail: &str| {
-            Problem::next(reason, Action::Reply, &hop.address, detail, answer.leg.connect_ms + answer.leg.wait_ms)
+            Problem::next(reason, FailedAction::Reply, &hop.address, detail, answer.leg.connect_ms + answer.leg.wait_ms)
         };
         let reply = &answer.reply;
         let problem = match reply.status {
@@ -80,7 +80,7 @@ impl Upstream {
             _ => Some(reply.problem.clone().map_or_else(
                 || Problem {
                     size: reply.range_outside,
-                    server: Some(Box::new(Server {
+                    server: Some(Box::new(ForeignServer {
                         status: reply.status,
                         retry_after: reply.retry_after,
                         challenge: reply.challenge.as_deref().map(SafeText::new),

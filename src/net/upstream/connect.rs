@@ -15,7 +15,7 @@ use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::Deadline;
 use crate::net::os::machine::Machine;
 use crate::route::{Host, HostPort};
-use crate::wire::{Action, Problem, Reason};
+use crate::wire::{FailedAction, Problem, Reason};
 
 /// An open connection and what it took to get it.
 #[derive(Debug)]
@@ -84,14 +84,14 @@ pub(crate) async fn connect_with(
                 found.iter().map(|ip| SocketAddr::new(*ip, hop.port)).collect()
             }
             Err(error @ ResolveError::TimedOut) => {
-                return Err(fail(Reason::TimedOut, Action::Resolve, error.to_string()));
+                return Err(fail(Reason::TimedOut, FailedAction::Resolve, error.to_string()));
             }
             Err(error @ ResolveError::Failed(_)) => {
-                return Err(fail(Reason::Unresolved, Action::Resolve, error.to_string()));
+                return Err(fail(Reason::Unresolved, FailedAction::Resolve, error.to_string()));
             }
             // Nobody asked about this name yet, so that neither it nor its hop is to blame.
             Err(error @ (ResolveError::Crowded | ResolveError::NoThread(_))) => {
-                return Err(Problem::here(Reason::Busy, Action::Resolve, "", error.to_string()));
+                return Err(Problem::here(Reason::Busy, FailedAction::Resolve, "", error.to_string()));
             }
         },
     };
@@ -104,19 +104,19 @@ pub(crate) async fn connect_with(
             continue;
         }
         if needs_interface(address) {
-            last = Some(fail(Reason::Unreachable, Action::Connect, NO_INTERFACE.to_owned()));
+            last = Some(fail(Reason::Unreachable, FailedAction::Connect, NO_INTERFACE.to_owned()));
             continue;
         }
         match deadline.bound(connect_address(resolver.machine(), address, first, buffers)).await {
-            Err(_) => return Err(fail(Reason::TimedOut, Action::Connect, String::new())),
-            Ok(Err(error)) if is_shortage(&error) => return Err(shortage(Action::Connect, &error)),
-            Ok(Err(error)) => last = Some(fail(reason_of(&error), Action::Connect, detail_of(&error))),
+            Err(_) => return Err(fail(Reason::TimedOut, FailedAction::Connect, String::new())),
+            Ok(Err(error)) if is_shortage(&error) => return Err(shortage(FailedAction::Connect, &error)),
+            Ok(Err(error)) => last = Some(fail(reason_of(&error), FailedAction::Connect, detail_of(&error))),
             Ok(Ok((stream, said))) => {
                 return Ok(Connected { stream, address, resolve_ms, connect_ms: ms_since(connecting), said });
             }
         }
     }
-    Err(last.unwrap_or_else(|| fail(Reason::Unresolved, Action::Resolve, "it has no address".to_owned())))
+    Err(last.unwrap_or_else(|| fail(Reason::Unresolved, FailedAction::Resolve, "it has no address".to_owned())))
 }
 
 /// Connects, and says the first words where that needs no waiting.
@@ -148,7 +148,7 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
 }
 
 /// A shortage of this program, as a problem of its own.
-pub(crate) fn shortage(action: Action, error: &io::Error) -> Problem {
+pub(crate) fn shortage(action: FailedAction, error: &io::Error) -> Problem {
     Problem::here(Reason::Busy, action, "", error.to_string())
 }
 
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_shortage_here_is_not_blamed_on_the_next_hop() {
         let error = io::Error::from_raw_os_error(Errno::MFILE.raw_os_error());
-        let problem = shortage(Action::Connect, &error);
+        let problem = shortage(FailedAction::Connect, &error);
         assert_eq!((is_shortage(&error), problem.status(), problem.hop), (true, 503, 0));
         assert!(!is_shortage(&io::ErrorKind::ConnectionRefused.into()));
     }

@@ -7,15 +7,17 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::link::Link;
+use super::link::UpstreamConn;
 use super::protocols::{SILENCE, probe};
-use super::{Answer, Stage, Told, Upstream};
+use super::{ExchangeStage, OnStage, Upstream, UpstreamReply};
 use crate::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::{Deadline, within};
 use crate::route::{Hop, Protocol};
 use crate::wire::http::{MAX_HEAD, ReplyHead, encode_request, parse_reply};
-use crate::wire::{Action, Leg, Method, Outcome, Problem, Reason, Reply, Request, State, legacy, problem};
+use crate::wire::{
+    ConditionResult, FailedAction, FileValidators, Leg, Method, Problem, Reason, Reply, Request, legacy, problem,
+};
 
 /// How long a size may take to arrive in full once its first digit is there: it has no end mark.
 const ANSWER_GAP: Duration = Duration::from_millis(5);
@@ -29,7 +31,7 @@ const LONGEST_DIGEST: Duration = Duration::from_mins(10);
 const MOST_INTERIM: usize = 256;
 
 /// Why an exchange gave no reply head.
-enum Failed {
+enum ExchangeError {
     /// The connection closed before a single byte came.
     Unanswered(Problem),
     /// The hop turned out to speak the legacy protocol.
@@ -44,29 +46,29 @@ impl Upstream {
         hop: &Hop,
         request: &mut Request,
         deadline: &mut Deadline,
-        told: Told<'_>,
-    ) -> Result<Answer, Problem> {
+        told: OnStage<'_>,
+    ) -> Result<UpstreamReply, Problem> {
         let kept = self.link.take().filter(|link| link.hop == hop.address && link.is_idle());
         // Another base of the same server may be one that it must not be asked for.
         let kept = kept.filter(|link| self.judges(hop, link.address).is_ok());
         if let Some(mut link) = kept {
             match self.exchange(&mut link, hop, request, deadline, None, told).await {
                 Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
-                Err(Failed::Problem(problem)) => return Err(problem),
+                Err(ExchangeError::Problem(problem)) => return Err(problem),
                 // A kept connection may have been closed while the request was on its way: connect again, once.
-                Err(Failed::Unanswered(_) | Failed::SpeaksLegacy) => {}
+                Err(ExchangeError::Unanswered(_) | ExchangeError::SpeaksLegacy) => {}
             }
         }
         let question = question(hop, request, deadline)?;
         // Only nodes are opened ahead, and a base is for other servers.
         let spare = if hop.base.is_none() { self.links.spares.take(&hop.address, &question) } else { None };
         if let Some((stream, address, said)) = spare {
-            let mut link = Link::new(&hop.address, address, Protocol::Http, stream, 0.0);
+            let mut link = UpstreamConn::new(&hop.address, address, Protocol::Http, stream, 0.0);
             match self.exchange(&mut link, hop, request, deadline, Some(&question[said..]), told).await {
                 Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
-                Err(Failed::Problem(problem)) => return Err(problem),
+                Err(ExchangeError::Problem(problem)) => return Err(problem),
                 // So may one that was opened ahead.
-                Err(Failed::Unanswered(_) | Failed::SpeaksLegacy) => {}
+                Err(ExchangeError::Unanswered(_) | ExchangeError::SpeaksLegacy) => {}
             }
         }
         let (mut link, connected, said) = self.connect(hop, Protocol::Http, deadline, &question, told).await?;
@@ -74,8 +76,8 @@ impl Upstream {
         let rest = (said > 0).then(|| &question[said..]);
         match self.exchange(&mut link, hop, request, deadline, rest, told).await {
             Ok(reply) => Ok(self.answered(link, reply, connected)),
-            Err(Failed::Problem(problem) | Failed::Unanswered(problem)) => Err(problem),
-            Err(Failed::SpeaksLegacy) => {
+            Err(ExchangeError::Problem(problem) | ExchangeError::Unanswered(problem)) => Err(problem),
+            Err(ExchangeError::SpeaksLegacy) => {
                 drop(link);
                 self.links.remember(&hop.address, Protocol::Legacy);
                 Box::pin(self.ask_legacy(hop, request, deadline, told)).await
@@ -83,8 +85,8 @@ impl Upstream {
         }
     }
 
-    fn answered(&mut self, mut link: Link, reply: Box<Reply>, leg: Leg) -> Answer {
-        let answer = Answer { leg, protocol: link.protocol, address: link.address, reply };
+    fn answered(&mut self, mut link: UpstreamConn, reply: Box<Reply>, leg: Leg) -> UpstreamReply {
+        let answer = UpstreamReply { leg, protocol: link.protocol, address: link.address, reply };
         link.keep &= answer.reply.keep_alive;
         link.ours = link.protocol == Protocol::Http && answer.reply.hops.is_some();
         self.link = Some(link);
@@ -95,27 +97,27 @@ impl Upstream {
     /// explanation.
     async fn exchange(
         &self,
-        link: &mut Link,
+        link: &mut UpstreamConn,
         hop: &Hop,
         request: &mut Request,
         deadline: &mut Deadline,
         rest: Option<&[u8]>,
-        told: Told<'_>,
-    ) -> Result<Box<Reply>, Failed> {
+        told: OnStage<'_>,
+    ) -> Result<Box<Reply>, ExchangeError> {
         let asked = Instant::now();
         let question = match rest {
             Some(rest) => Cow::Borrowed(rest),
-            None => Cow::Owned(question(hop, request, deadline).map_err(Failed::Problem)?),
+            None => Cow::Owned(question(hop, request, deadline).map_err(ExchangeError::Problem)?),
         };
         let until = Deadline::after(request.timeout.unwrap_or_default() + HOP_GRACE);
-        let mut wait = Wait { hop, request, asked, until, unsure: request.ack, told };
+        let mut wait = ReplyWait { hop, request, asked, until, unsure: request.ack, told };
         // A failed write is not yet the end: the reason may be waiting to be read.
         let written =
             question.is_empty() || matches!(wait.until.bound(link.stream.write_all(&question)).await, Ok(Ok(())));
         if !written && link.early.is_empty() {
             wait.unsure = false;
         }
-        told(Stage::Waiting);
+        told(ExchangeStage::Waiting);
         let (mut reply, length) = self.read_head(link, &mut wait).await?;
         link.early.drain(..length);
         if link.early.is_empty() {
@@ -132,12 +134,16 @@ impl Upstream {
     }
 
     /// Reads up to the end of the final head, which stays in `early`; its length comes with it.
-    async fn read_head(&self, link: &mut Link, wait: &mut Wait<'_>) -> Result<(Box<Reply>, usize), Failed> {
+    async fn read_head(
+        &self,
+        link: &mut UpstreamConn,
+        wait: &mut ReplyWait<'_>,
+    ) -> Result<(Box<Reply>, usize), ExchangeError> {
         let mut silent = true;
         let mut interim = 0;
         loop {
             match parse_reply(&link.early, wait.request.method) {
-                Err(error) => return Err(Failed::Problem(wait.problem(Reason::Nonsense, &error.to_string()))),
+                Err(error) => return Err(ExchangeError::Problem(wait.problem(Reason::Nonsense, &error.to_string()))),
                 Ok(Some((ReplyHead::Final(reply), length))) => {
                     if wait.request.ack {
                         self.links.remember(&wait.hop.address, Protocol::Http);
@@ -148,14 +154,14 @@ impl Upstream {
                     interim += 1;
                     if interim > MOST_INTERIM {
                         let detail = format!("more than {MOST_INTERIM} interim replies");
-                        return Err(Failed::Problem(wait.problem(Reason::Nonsense, &detail)));
+                        return Err(ExchangeError::Problem(wait.problem(Reason::Nonsense, &detail)));
                     }
                     link.early.drain(..length);
                     // The first 102 answers our own question; the others come from an origin at work.
                     let ours = std::mem::take(&mut wait.unsure);
                     if status == 102 && !ours {
                         wait.prolong();
-                        (wait.told)(Stage::Working(progress));
+                        (wait.told)(ExchangeStage::Working(progress));
                     }
                     continue;
                 }
@@ -167,9 +173,9 @@ impl Upstream {
             } else {
                 read_some(link, wait).await.map_err(|problem| {
                     if silent && link.early.is_empty() && problem.reason == Reason::Closed {
-                        Failed::Unanswered(problem)
+                        ExchangeError::Unanswered(problem)
                     } else {
-                        Failed::Problem(problem)
+                        ExchangeError::Problem(problem)
                     }
                 })?
             };
@@ -178,7 +184,7 @@ impl Upstream {
     }
 
     /// Waits for the first bytes of a hop whose wire is not known; silence makes it ask in the other wire, beside.
-    async fn read_first(&self, link: &mut Link, wait: &mut Wait<'_>) -> Result<usize, Failed> {
+    async fn read_first(&self, link: &mut UpstreamConn, wait: &mut ReplyWait<'_>) -> Result<usize, ExchangeError> {
         let closed = match within(SILENCE, read_some(link, wait)).await {
             Ok(Ok(read)) => return Ok(read),
             Ok(Err(problem)) => Some(problem),
@@ -191,8 +197,8 @@ impl Upstream {
         if let Some(problem) = closed {
             // The original drops a connection it does not understand when the next one comes: closing settles nothing.
             return match asking.await {
-                Some(Protocol::Legacy) => Err(Failed::SpeaksLegacy),
-                _ => Err(Failed::Problem(problem)),
+                Some(Protocol::Legacy) => Err(ExchangeError::SpeaksLegacy),
+                _ => Err(ExchangeError::Problem(problem)),
             };
         }
         let mut closed = None;
@@ -205,8 +211,8 @@ impl Upstream {
                 },
                 protocol = &mut asking => {
                     return match (protocol, closed) {
-                        (Some(Protocol::Legacy), _) => Err(Failed::SpeaksLegacy),
-                        (_, Some(problem)) => Err(Failed::Problem(problem)),
+                        (Some(Protocol::Legacy), _) => Err(ExchangeError::SpeaksLegacy),
+                        (_, Some(problem)) => Err(ExchangeError::Problem(problem)),
                         (_, None) => {
                             wait.unsure = false;
                             Ok(0)
@@ -222,16 +228,16 @@ impl Upstream {
         hop: &Hop,
         request: &Request,
         deadline: &mut Deadline,
-        told: Told<'_>,
-    ) -> Result<Answer, Problem> {
+        told: OnStage<'_>,
+    ) -> Result<UpstreamReply, Problem> {
         let text = legacy::encode_request(request, hop)?;
         let (mut link, connected, said) = self.connect(hop, Protocol::Legacy, deadline, &text, told).await?;
         let asked = Instant::now();
-        let mut wait = Wait { hop, request, asked, until: *deadline, unsure: false, told };
+        let mut wait = ReplyWait { hop, request, asked, until: *deadline, unsure: false, told };
         if !matches!(wait.until.bound(link.stream.write_all(&text[said..])).await, Ok(Ok(()))) {
             return Err(wait.problem(Reason::Closed, ""));
         }
-        told(Stage::Waiting);
+        told(ExchangeStage::Waiting);
         read_some(&mut link, &mut wait).await?;
         // The answer has no end mark: it is whole when nothing more comes for a moment, or the other side closed.
         while link.early.len() < legacy::MAX_ANSWER {
@@ -242,26 +248,26 @@ impl Upstream {
         }
         let wait_ms = ms_since(asked);
         let size = match legacy::parse_answer(&std::mem::take(&mut link.early)) {
-            legacy::Answer::Size(size) => size,
-            legacy::Answer::NotHere => {
+            legacy::LegacyAnswer::Size(size) => size,
+            legacy::LegacyAnswer::NotHere => {
                 let origin = request.route.last().unwrap_or(hop);
                 let away = request.route.len() as u32 + 1;
-                let missing = Problem::next(Reason::NotFound, Action::Open, &origin.address, "", wait_ms);
+                let missing = Problem::next(Reason::NotFound, FailedAction::Open, &origin.address, "", wait_ms);
                 return Err(Problem { hop: away, reporter: away, ..missing });
             }
-            legacy::Answer::Text(text) => {
+            legacy::LegacyAnswer::Text(text) => {
                 return Err(legacy::problem_of_text(&text, &hop.address, &request.route, wait_ms));
             }
         };
         link.left = if request.method == Method::Get { size } else { 0 };
         // The protocol has no validators; what can be said without them is said here.
-        let status = match request.outcome(&State::default()) {
-            Outcome::Failed => {
+        let status = match request.outcome(&FileValidators::default()) {
+            ConditionResult::Failed => {
                 let detail = "the legacy protocol does not tell states of a file apart";
                 return Err(wait.problem(Reason::Changed, detail));
             }
-            Outcome::NotModified => 304,
-            Outcome::Whole | Outcome::Part => 200,
+            ConditionResult::NotModified => 304,
+            ConditionResult::Whole | ConditionResult::Part => 200,
         };
         let reply = Reply {
             status,
@@ -290,23 +296,23 @@ fn question(hop: &Hop, request: &mut Request, deadline: &Deadline) -> Result<Vec
 
 /// Whoever has no time left to ask is the one to say so: the next hop has done nothing yet.
 pub(super) fn no_time() -> Problem {
-    Problem::here(Reason::TimedOut, Action::Request, "", "no time left to ask")
+    Problem::here(Reason::TimedOut, FailedAction::Request, "", "no time left to ask")
 }
 
 /// How long an answer is waited for, and what for.
-struct Wait<'a> {
+struct ReplyWait<'a> {
     hop: &'a Hop,
     request: &'a Request,
     asked: Instant,
     until: Deadline,
     /// The hop's wire is not known yet.
     unsure: bool,
-    told: Told<'a>,
+    told: OnStage<'a>,
 }
 
-impl Wait<'_> {
+impl ReplyWait<'_> {
     fn problem(&self, reason: Reason, detail: &str) -> Problem {
-        Problem::next(reason, Action::Reply, &self.hop.address, detail, ms_since(self.asked))
+        Problem::next(reason, FailedAction::Reply, &self.hop.address, detail, ms_since(self.asked))
     }
 
     /// A digest takes as long as it takes, so its origin may ask for patience; nothing else may.
@@ -318,7 +324,7 @@ impl Wait<'_> {
 }
 
 /// Reads more into `early`; the end of the stream is a problem, for an answer is still expected.
-async fn read_some(link: &mut Link, wait: &mut Wait<'_>) -> Result<usize, Problem> {
+async fn read_some(link: &mut UpstreamConn, wait: &mut ReplyWait<'_>) -> Result<usize, Problem> {
     link.early.reserve(MAX_HEAD);
     match wait.until.bound(link.stream.read_buf(&mut link.early)).await {
         Err(_) => Err(wait.problem(Reason::TimedOut, "")),
@@ -328,7 +334,7 @@ async fn read_some(link: &mut Link, wait: &mut Wait<'_>) -> Result<usize, Proble
 }
 
 /// Reads an error's body, if it is short enough to be an explanation; else the connection is of no more use.
-async fn read_problem(link: &mut Link, reply: &mut Reply, until: &mut Deadline) {
+async fn read_problem(link: &mut UpstreamConn, reply: &mut Reply, until: &mut Deadline) {
     let length = reply.length.filter(|length| *length <= problem::MAX_BODY as u64);
     let Some(length) = length.map(|length| length as usize) else {
         link.keep = false;

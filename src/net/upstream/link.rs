@@ -15,7 +15,7 @@ use crate::net::os::socket::Socket;
 use crate::route::{HostPort, Protocol};
 
 /// An open connection to the next hop.
-pub(super) struct Link {
+pub(super) struct UpstreamConn {
     pub(super) hop: HostPort,
     pub(super) address: SocketAddr,
     pub(super) protocol: Protocol,
@@ -24,7 +24,7 @@ pub(super) struct Link {
     pub(super) near: bool,
     /// Read from the stream and not yet used.
     pub(super) early: Vec<u8>,
-    /// Body bytes still to come.
+    /// UpstreamBody bytes still to come.
     pub(super) left: u64,
     /// Another request may follow on it.
     pub(super) keep: bool,
@@ -33,9 +33,9 @@ pub(super) struct Link {
 }
 
 /// The rest of a body; ends after exactly as many bytes as the head announced, or too early.
-pub struct Body<'a>(pub(super) &'a mut Link);
+pub struct UpstreamBody<'a>(pub(super) &'a mut UpstreamConn);
 
-impl Link {
+impl UpstreamConn {
     pub(super) fn new(
         hop: &HostPort,
         address: SocketAddr,
@@ -56,7 +56,7 @@ impl Link {
     }
 }
 
-impl Source for Body<'_> {
+impl Source for UpstreamBody<'_> {
     fn ahead(&mut self, most: usize) -> io::Result<&[u8]> {
         let link = &*self.0;
         Ok(&link.early[..most.min(link.early.len()).min(usize::try_from(link.left).unwrap_or(most))])
@@ -82,7 +82,7 @@ impl Source for Body<'_> {
     }
 }
 
-impl AsyncRead for Body<'_> {
+impl AsyncRead for UpstreamBody<'_> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let link = &mut *self.0;
         let most = usize::try_from(link.left).unwrap_or(usize::MAX).min(buf.remaining());

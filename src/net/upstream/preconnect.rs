@@ -23,17 +23,17 @@ const MOST: usize = 16;
 ///
 /// Each has carried no byte, so nothing on it can be another client's; it belongs to the chain that takes it.
 #[derive(Debug, Default)]
-pub struct Spares(Mutex<Vec<Spare>>);
+pub struct Preconnections(Mutex<Vec<Preconnection>>);
 
 #[derive(Debug)]
-struct Spare {
+struct Preconnection {
     hop: HostPort,
     address: SocketAddr,
     opened: Instant,
     socket: OwnedFd,
 }
 
-impl Spares {
+impl Preconnections {
     /// Faults a hop ahead, at the address where it was just met. Nothing is waited for: a connection that is not there
     /// when it is wanted is none.
     pub fn connect(&self, machine: Machine, hop: &HostPort, address: SocketAddr, buffers: Option<u32>) {
@@ -42,14 +42,14 @@ impl Spares {
             return;
         }
         if let Ok(socket) = (machine.connect)(address, buffers) {
-            spares.push(Spare { hop: hop.clone(), address, opened: Instant::now(), socket });
+            spares.push(Preconnection { hop: hop.clone(), address, opened: Instant::now(), socket });
         }
     }
 
     /// Takes the connection to a hop, if there is one that takes these first words; with it comes how many of their
     /// bytes it took.
     pub fn take(&self, hop: &HostPort, first: &[u8]) -> Option<(TcpStream, SocketAddr, usize)> {
-        let Spare { socket, address, opened, .. } = {
+        let Preconnection { socket, address, opened, .. } = {
             let mut spares = self.lock();
             let at = spares.iter().position(|spare| spare.hop == *hop)?;
             spares.swap_remove(at)
@@ -76,7 +76,7 @@ impl Spares {
     }
 
     /// Nothing is left half-changed by a panic elsewhere.
-    fn lock(&self) -> MutexGuard<'_, Vec<Spare>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Preconnection>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -97,7 +97,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_connected_once_and_taken_once() {
         let (listener, address, hop) = listener().await;
-        let spares = Spares::default();
+        let spares = Preconnections::default();
         assert!(spares.take(&hop, b"?").is_none());
         spares.connect(Machine::default(), &hop, address, None);
         spares.connect(Machine::default(), &hop, address, None);
@@ -116,7 +116,7 @@ mod tests {
     #[tokio::test]
     async fn a_hop_that_spoke_unasked_or_let_go_is_connected_anew() {
         let (listener, address, hop) = listener().await;
-        let spares = Spares::default();
+        let spares = Preconnections::default();
         for words in [&b"HTTP/1.1 408 Request Timeout\r\n\r\n"[..], b""] {
             spares.connect(Machine::default(), &hop, address, None);
             let (mut accepted, _) = listener.accept().await.unwrap();
@@ -132,7 +132,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_comes_for_is_closed_soon_and_there_are_never_many() {
         let (listener, address, hop) = listener().await;
-        let spares = Spares::default();
+        let spares = Preconnections::default();
         spares.connect(Machine::default(), &hop, address, None);
         let (mut accepted, _) = listener.accept().await.unwrap();
         assert!(spares.close_old(), "it is not old yet");

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::connect::{Connected, connect_with};
 use super::policy::Refused;
-use super::preconnect::Spares;
+use super::preconnect::Preconnections;
 use super::resolve::Resolver;
 use crate::net::os::deadline::within;
 use crate::route::{HostPort, Protocol};
@@ -25,15 +25,15 @@ const MOST: usize = 1024;
 
 /// What is known of neighbours.
 #[derive(Debug, Default)]
-pub struct Links {
+pub struct ProtocolCache {
     protocols: Mutex<BTreeMap<HostPort, (Protocol, Instant)>>,
     /// Connections to them that were opened ahead.
-    pub spares: Spares,
+    pub spares: Preconnections,
     /// What looks their names up.
     pub(super) resolver: Resolver,
 }
 
-impl Links {
+impl ProtocolCache {
     /// Nothing is known yet; names are looked up by this.
     pub fn new(resolver: Resolver) -> Self {
         Self { resolver, ..Self::default() }
@@ -101,7 +101,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wire_is_remembered_for_ten_minutes_and_the_memory_is_bounded() {
-        let links = Links::default();
+        let links = ProtocolCache::default();
         let hop: HostPort = "h:1".parse().unwrap();
         links.remember(&hop, Protocol::Legacy);
         assert_eq!(links.known(&hop), Some(Protocol::Legacy));

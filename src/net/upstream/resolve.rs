@@ -50,19 +50,19 @@ pub enum ResolveError {
 }
 
 type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
-type Found = Result<Arc<[IpAddr]>, ResolveError>;
+type Addresses = Result<Arc<[IpAddr]>, ResolveError>;
 
 struct Pool {
     lookup: Box<Lookup>,
-    state: Mutex<State>,
+    state: Mutex<LookupTable>,
     work: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct LookupTable {
     /// Every name that is queued or being looked up.
-    pending: HashMap<String, watch::Receiver<Progress>>,
-    queue: VecDeque<(String, watch::Sender<Progress>)>,
+    pending: HashMap<String, watch::Receiver<LookupProgress>>,
+    queue: VecDeque<(String, watch::Sender<LookupProgress>)>,
     /// The length of the queue from which on it is worth looking for abandoned names.
     tidy_from: usize,
     failures: HashMap<String, (Instant, ResolveError)>,
@@ -72,10 +72,10 @@ struct State {
 
 /// How far a lookup is.
 #[derive(Clone)]
-enum Progress {
+enum LookupProgress {
     Queued,
     Running,
-    Done(Found),
+    Done(Addresses),
 }
 
 impl Resolver {
@@ -101,13 +101,13 @@ impl Resolver {
     /// # Errors
     /// `Failed` if the system has no address for the name; `TimedOut` or `Crowded` if the deadline passed during the
     /// lookup or before it could start; `NoThread` if the system gives no thread.
-    pub async fn resolve(&self, name: &str, mut deadline: Deadline) -> Found {
+    pub async fn resolve(&self, name: &str, mut deadline: Deadline) -> Addresses {
         let mut progress = self.begin(&name.to_ascii_lowercase())?;
         loop {
             let queued = match &*progress.borrow_and_update() {
-                Progress::Done(found) => return found.clone(),
-                Progress::Queued => true,
-                Progress::Running => false,
+                LookupProgress::Done(found) => return found.clone(),
+                LookupProgress::Queued => true,
+                LookupProgress::Running => false,
             };
             match deadline.bound(progress.changed()).await {
                 Ok(Ok(())) => {}
@@ -119,7 +119,7 @@ impl Resolver {
     }
 
     /// Joins the lookup of this name, or starts one.
-    fn begin(&self, name: &str) -> Result<watch::Receiver<Progress>, ResolveError> {
+    fn begin(&self, name: &str) -> Result<watch::Receiver<LookupProgress>, ResolveError> {
         let mut state = self.0.lock();
         if let Some(pending) = state.pending.get(name) {
             return Ok(pending.clone());
@@ -135,7 +135,7 @@ impl Resolver {
             // The next time only where as many have come again: a long queue of wanted names is not walked for each.
             state.tidy_from = 2 * state.queue.len();
         }
-        let (tell, progress) = watch::channel(Progress::Queued);
+        let (tell, progress) = watch::channel(LookupProgress::Queued);
         state.pending.insert(name.to_owned(), progress.clone());
         state.queue.push_back((name.to_owned(), tell));
         if state.queue.len() <= state.idle {
@@ -174,7 +174,7 @@ impl fmt::Debug for Resolver {
 }
 
 impl Pool {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LookupTable> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -188,14 +188,14 @@ impl Pool {
                     continue;
                 }
                 drop(state);
-                tell.send_replace(Progress::Running);
+                tell.send_replace(LookupProgress::Running);
                 let found = self.look_up(&name);
                 state = self.lock();
                 state.pending.remove(&name);
                 if let Err(failure) = &found {
                     state.remember(name, failure.clone());
                 }
-                tell.send_replace(Progress::Done(found));
+                tell.send_replace(LookupProgress::Done(found));
             }
             state.idle += 1;
             let (woken, waited) = self.work.wait_timeout(state, SPARE_TIME).unwrap_or_else(PoisonError::into_inner);
@@ -208,7 +208,7 @@ impl Pool {
         }
     }
 
-    fn look_up(&self, name: &str) -> Found {
+    fn look_up(&self, name: &str) -> Addresses {
         // A panic must not cost the pool a thread, and those who wait their answer.
         let found = catch_unwind(AssertUnwindSafe(|| (self.lookup)(name)));
         match found {
@@ -219,7 +219,7 @@ impl Pool {
     }
 }
 
-impl State {
+impl LookupTable {
     fn remember(&mut self, name: String, failure: ResolveError) {
         if self.failures.len() >= MOST_FAILURES {
             self.failures.retain(|_, (at, _)| at.elapsed() < FAILURE_BELIEVED);
@@ -243,7 +243,7 @@ impl State {
 }
 
 /// Only the table of pending names still follows this lookup.
-fn is_abandoned(tell: &watch::Sender<Progress>) -> bool {
+fn is_abandoned(tell: &watch::Sender<LookupProgress>) -> bool {
     tell.receiver_count() <= 1
 }
 

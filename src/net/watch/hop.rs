@@ -9,9 +9,9 @@ use hyper::header::CONTENT_TYPE;
 use tokio::pin;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::stream::{Ended, Lines};
+use super::stream::{BodyLines, StreamEnd};
 use super::subject::Subject;
-use crate::net::http_client::{Asked, ask, hops_of, is_problem, page_request, short_body};
+use crate::net::http_client::{PendingReply, ask, hops_of, is_problem, page_request, short_body};
 use crate::net::os::deadline::within;
 use crate::net::supervisor::{HopLinks, is_near};
 use crate::net::upstream::connect::connect;
@@ -165,16 +165,16 @@ impl HopTask {
             Err(failure) => return failure,
         };
         let _driver = asked.driver;
-        let mut lines = Lines::new(asked.reply.into_body());
+        let mut lines = BodyLines::new(asked.reply.into_body());
         let mut due = Instant::now();
         let mut draining = false;
         loop {
             let node: NodeSnapshot = match lines.next().await.map(|line| serde_json::from_slice(&line)) {
                 Ok(Ok(node)) => node,
-                Ok(Err(_)) | Err(Ended::TooLong) => return Failure::Foreign,
-                Err(Ended::Quiet) => return Failure::Down("says nothing any more".into()),
-                Err(Ended::Whole) if draining => return Failure::Left,
-                Err(Ended::Whole | Ended::Closed) => return Failure::Down("closed the connection".into()),
+                Ok(Err(_)) | Err(StreamEnd::TooLong) => return Failure::Foreign,
+                Err(StreamEnd::Quiet) => return Failure::Down("says nothing any more".into()),
+                Err(StreamEnd::Whole) if draining => return Failure::Left,
+                Err(StreamEnd::Whole | StreamEnd::Closed) => return Failure::Down("closed the connection".into()),
             };
             draining = node.draining;
             let link = match &self.told {
@@ -192,7 +192,7 @@ impl HopTask {
     }
 
     /// Asks for the events: directly, and where there is no way, through the hops before.
-    async fn open(&self) -> Result<Asked, Failure> {
+    async fn open(&self) -> Result<PendingReply, Failure> {
         let hops = &self.subject.way;
         let direct = if is_near(hops, self.subject.at) {
             self.direct(&hops[self.subject.at]).await
@@ -212,7 +212,7 @@ impl HopTask {
         }
     }
 
-    async fn direct(&self, hop: &Hop) -> Result<Asked, Failure> {
+    async fn direct(&self, hop: &Hop) -> Result<PendingReply, Failure> {
         if self.legacy {
             match probe(&Resolver::default(), &hop.address, PROBE, &|_| Ok(())).await {
                 Some(Protocol::Legacy) => return Err(Failure::Original),
@@ -249,7 +249,7 @@ impl HopTask {
     }
 
     /// Asks hop 1 for the page of this hop.
-    async fn through(&self) -> Result<Asked, Failure> {
+    async fn through(&self) -> Result<PendingReply, Failure> {
         let (first, behind) = (&self.subject.way[0].address, &self.subject.way[1..=self.subject.at]);
         let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
         let connected = connect(first, CONNECT, &|_| Ok(()), b"", None).await.map_err(named)?;
@@ -283,7 +283,7 @@ async fn news(links: Option<&mut HopLinks>, at: usize, told: Option<&HopLink>) -
 }
 
 /// Tells a stream of events from everything else; `hops` relays should have passed it on.
-async fn judge(asked: Asked, hops: u32, hop: u32) -> Result<Asked, Failure> {
+async fn judge(asked: PendingReply, hops: u32, hop: u32) -> Result<PendingReply, Failure> {
     let (status, headers) = (asked.reply.status(), asked.reply.headers());
     let events = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/x-ndjson");
     if status == StatusCode::OK && events && hops_of(headers) == hops {
@@ -293,7 +293,7 @@ async fn judge(asked: Asked, hops: u32, hop: u32) -> Result<Asked, Failure> {
         let busy = status == StatusCode::SERVICE_UNAVAILABLE;
         return Err(if busy { Failure::Down(Reason::Busy.words().into()) } else { Failure::Foreign });
     }
-    let Asked { reply, driver: _driver } = asked;
+    let PendingReply { reply, driver: _driver } = asked;
     let body = short_body(reply.into_body(), problem::MAX_BODY, PROBE).await;
     let Some(problem) = body.and_then(|body| Problem::from_json(&body)) else { return Err(Failure::Foreign) };
     // It answered, with something else or with a refusal; a hop that says nothing may be anything.

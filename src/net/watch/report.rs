@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::meter::{RateWindow, WINDOW_US, Window};
+use crate::meter::{RateWindow, SlidingWindow, WINDOW_US};
 use crate::route::Hop;
 use crate::snapshot::{ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, NodeSnapshot, RATE_SAMPLES};
 
@@ -28,7 +28,7 @@ pub(super) struct HopState {
     rate_in: u64,
     rate_out: u64,
     history: VecDeque<u64>,
-    flows: Window<Flow>,
+    flows: SlidingWindow<Flow>,
 }
 
 impl HopState {
@@ -119,7 +119,7 @@ impl HopState {
 
     /// What was counted before counts no more: the node is another one, or gone.
     fn forget(&mut self) {
-        self.flows = Window::default();
+        self.flows = SlidingWindow::default();
         (self.window_in, self.window_out) = (RateWindow::default(), RateWindow::default());
         (self.rate_in, self.rate_out) = (0, 0);
     }

@@ -15,7 +15,7 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// Why there is no next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum StreamEnd {
     /// The stream ended in order: its node has no more to say.
     Whole,
     /// The stream broke.
@@ -28,21 +28,21 @@ pub(super) enum Ended {
 
 /// The lines of a body.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct BodyLines {
     body: Incoming,
     unread: Vec<u8>,
     /// So much of it holds no line end.
     searched: usize,
 }
 
-impl Lines {
+impl BodyLines {
     /// The lines of this body, from its start.
     pub(super) fn new(body: Incoming) -> Self {
         Self { body, unread: Vec::new(), searched: 0 }
     }
 
     /// The next whole line, without its end. Cancel safe.
-    pub(super) async fn next(&mut self) -> Result<Vec<u8>, Ended> {
+    pub(super) async fn next(&mut self) -> Result<Vec<u8>, StreamEnd> {
         loop {
             if let Some(end) = self.unread[self.searched..].iter().position(|byte| *byte == b'\n') {
                 let end = self.searched + end;
@@ -54,13 +54,13 @@ impl Lines {
             }
             self.searched = self.unread.len();
             match within(QUIET, self.body.frame()).await {
-                Err(_) => return Err(Ended::Quiet),
-                Ok(None) => return Err(Ended::Whole),
-                Ok(Some(Err(_))) => return Err(Ended::Closed),
+                Err(_) => return Err(StreamEnd::Quiet),
+                Ok(None) => return Err(StreamEnd::Whole),
+                Ok(Some(Err(_))) => return Err(StreamEnd::Closed),
                 Ok(Some(Ok(frame))) => {
                     let data = frame.into_data().unwrap_or_default();
                     if self.unread.len() + data.len() > LONGEST {
-                        return Err(Ended::TooLong);
+                        return Err(StreamEnd::TooLong);
                     }
                     self.unread.extend_from_slice(&data);
                 }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::net::access::Access;
-use crate::net::diagnose::{Finding, accounts, findings};
+use crate::net::diagnose::{ProbeResult, accounts, findings};
 use crate::net::node::drain::Drain;
 use crate::net::node::root::Root;
 use crate::net::node::{Node, NodeConfig};
@@ -318,7 +318,7 @@ async fn every_hop_tells_its_part_of_a_transfer() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let way = route(&[first.node.address, second.node.address, nobody]);
     let found = findings(&way, 3, id, Duration::from_secs(5)).await;
-    assert!(matches!(&found[..], [Finding::Forgot, Finding::Account(_), Finding::Gone]), "{found:?}");
+    assert!(matches!(&found[..], [ProbeResult::Forgot, ProbeResult::Account(_), ProbeResult::Gone]), "{found:?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Ask, Effect, FAULTS, Frozen, Mode, Stays, UiState, running};
+use super::{Effect, FAULTS, Frozen, Mode, PromptKind, Stays, UiState, running};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, Level, Phase};
 use crate::ui::action::{Action, NodeAction, TransferAction, ViewAction};
@@ -79,7 +79,7 @@ impl UiState {
                 let panel = self.focus();
                 let text = self.lists.filter(panel).to_owned();
                 self.lists.set_filter(panel, text.clone());
-                self.ask(Ask::Filter(panel), &text);
+                self.ask(PromptKind::Filter(panel), &text);
             }
             ViewAction::SortNext => self.sort_next(chain),
             ViewAction::SortTurn => {
@@ -134,7 +134,7 @@ impl UiState {
         match action {
             TransferAction::Fetch => return Some(Command::Fetch),
             TransferAction::AskName => {
-                self.ask(Ask::Name, "");
+                self.ask(PromptKind::Name, "");
                 return Some(Command::List(None));
             }
             TransferAction::Cancel => return self.cancellable(chain).map(Command::Cancel),
@@ -142,7 +142,7 @@ impl UiState {
             TransferAction::Retry => return self.retryable(chain).map(Command::Retry),
             TransferAction::AskCap => {
                 let transfer = self.cappable(chain)?;
-                self.ask(Ask::Cap(transfer.number), "");
+                self.ask(PromptKind::Cap(transfer.number), "");
             }
             TransferAction::CapBy(tenths) => {
                 let transfer = self.cappable(chain)?;
@@ -177,7 +177,7 @@ impl UiState {
         let (what, command) = match action {
             NodeAction::StartNode => return self.startable(chain).map(Command::StartNode),
             NodeAction::AskAttach => {
-                self.ask(Ask::Attach, "");
+                self.ask(PromptKind::Attach, "");
                 return None;
             }
             NodeAction::Faults => {
@@ -251,7 +251,7 @@ impl UiState {
                 if let Some(change) = FAULTS[at].toggled(node) {
                     return Some(Command::SetFault { hop, change });
                 }
-                self.ask(Ask::FaultChange { hop, at }, "");
+                self.ask(PromptKind::FaultChange { hop, at }, "");
                 None
             }
             Mode::Settings { at } => {
@@ -277,12 +277,12 @@ impl UiState {
         self.stays = Stays::Words;
         if let Mode::Line(prompt) = &self.mode {
             match prompt.ask {
-                Ask::Filter(panel) => self.lists.set_filter(panel, String::new()),
-                Ask::FaultChange { hop, at } => {
+                PromptKind::Filter(panel) => self.lists.set_filter(panel, String::new()),
+                PromptKind::FaultChange { hop, at } => {
                     self.mode = Mode::Faults { hop, at };
                     return;
                 }
-                Ask::Name | Ask::Cap(_) | Ask::Attach => {}
+                PromptKind::Name | PromptKind::Cap(_) | PromptKind::Attach => {}
             }
         }
         self.mode = Mode::Browse;

@@ -7,7 +7,7 @@ use crate::ui::focus::{ConnKey, Panel, Tab};
 
 /// Where a transfer can be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum ViewStage {
     /// As the client has it, by its number.
     Client(u64),
     /// Its connection at a hop.
@@ -17,7 +17,7 @@ pub enum Stage {
 impl UiState {
     /// The next place toward the origin, or toward the client, at which the marked transfer, or that of the marked
     /// connection, can be looked at; hops that say nothing of it are passed over.
-    pub fn next_stage(&self, chain: &ChainSnapshot, by: isize) -> Option<Stage> {
+    pub fn next_stage(&self, chain: &ChainSnapshot, by: isize) -> Option<ViewStage> {
         let (at, id, number) = if self.focus() == Panel::Connections {
             let (hop, conn) = self.marked_conn(chain)?;
             (hop.number, conn.transfer.as_str(), ours(chain, conn))
@@ -27,23 +27,26 @@ impl UiState {
         };
         let at_hop = |hop: &HopSnapshot| {
             let conns = &hop.node.as_ref().filter(|_| hop.link.is_up() && !hop.extra)?.connections;
-            conns.iter().find(|conn| same_id(conn.transfer.as_str(), id)).map(|conn| Stage::Hop((hop.number, conn.id)))
+            conns
+                .iter()
+                .find(|conn| same_id(conn.transfer.as_str(), id))
+                .map(|conn| ViewStage::Hop((hop.number, conn.id)))
         };
         if by > 0 {
             return chain.hops.iter().filter(|hop| hop.number > at).find_map(at_hop);
         }
         let nearer = chain.hops.iter().rev().filter(|hop| hop.number < at).find_map(at_hop);
-        nearer.or(number.map(Stage::Client))
+        nearer.or(number.map(ViewStage::Client))
     }
 
     /// Goes there, as deep as one is.
     pub(super) fn follow(&mut self, chain: &ChainSnapshot, by: isize) {
         match self.next_stage(chain, by) {
-            Some(Stage::Client(number)) => {
+            Some(ViewStage::Client(number)) => {
                 self.turn_to(Panel::Transfers, Tab::Transfers);
                 self.transfer = Some(number);
             }
-            Some(Stage::Hop(key)) => {
+            Some(ViewStage::Hop(key)) => {
                 self.turn_to(Panel::Connections, Tab::Connections);
                 self.hop = key.0;
                 self.conn = Some(key);

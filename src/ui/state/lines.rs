@@ -1,7 +1,7 @@
 //! Lines being typed: what each asks for, and what becomes of it.
 
 use super::faults::{FAULTS, is_none};
-use super::prompt::{Ask, At, Offer, Prompt, shown_name};
+use super::prompt::{ListPosition, Offer, Prompt, PromptKind, shown_name};
 use super::{Mode, UiState};
 use crate::command::Command;
 use crate::route::{FileName, Hop};
@@ -11,7 +11,7 @@ use crate::units::parse_bytes;
 
 impl UiState {
     /// Opens a line.
-    pub(super) fn ask(&mut self, ask: Ask, text: &str) {
+    pub(super) fn ask(&mut self, ask: PromptKind, text: &str) {
         self.mode = Mode::Line(Prompt::new(ask, text));
     }
 
@@ -20,8 +20,8 @@ impl UiState {
         match &mut self.mode {
             Mode::Line(prompt) => {
                 prompt.line.apply(edit);
-                (prompt.error, prompt.at) = (None, At::Best);
-                if let Ask::Filter(panel) = prompt.ask {
+                (prompt.error, prompt.at) = (None, ListPosition::Best);
+                if let PromptKind::Filter(panel) = prompt.ask {
                     let text = prompt.line.text();
                     self.lists.set_filter(panel, text);
                 }
@@ -50,23 +50,23 @@ impl UiState {
         let text = prompt.line.text();
         let text = text.trim();
         let taken = match prompt.ask {
-            Ask::Filter(_) => Ok(None),
-            Ask::Name => match prompt.marked(chain).and_then(|at| prompt.entries(chain).get(at).copied()) {
+            PromptKind::Filter(_) => Ok(None),
+            PromptKind::Name => match prompt.marked(chain).and_then(|at| prompt.entries(chain).get(at).copied()) {
                 Some(offer) => return Some(self.take_offer(offer, chain)),
                 None => FileName::new(prompt.line.text().as_bytes())
                     .map_err(|e| e.to_string())
                     .map(|name| Some(Command::FetchName(name))),
             },
-            Ask::Cap(number) => rate_or_none(text).map(|rate| Some(Command::CapTransfer { number, rate })),
-            Ask::Attach => Hop::parse_line(text).map(|hop| Some(Command::Attach(hop))),
-            Ask::FaultChange { hop, at } => {
+            PromptKind::Cap(number) => rate_or_none(text).map(|rate| Some(Command::CapTransfer { number, rate })),
+            PromptKind::Attach => Hop::parse_line(text).map(|hop| Some(Command::Attach(hop))),
+            PromptKind::FaultChange { hop, at } => {
                 FAULTS[at].parse(text).map(|change| Some(Command::SetFault { hop, change }))
             }
         };
         match taken {
             Ok(command) => {
                 self.mode = match prompt.ask {
-                    Ask::FaultChange { hop, at } => Mode::Faults { hop, at },
+                    PromptKind::FaultChange { hop, at } => Mode::Faults { hop, at },
                     _ => Mode::Browse,
                 };
                 command
@@ -94,7 +94,7 @@ impl UiState {
             }
         };
         match command {
-            Command::List(_) => self.ask(Ask::Name, ""),
+            Command::List(_) => self.ask(PromptKind::Name, ""),
             _ => self.mode = Mode::Browse,
         }
         command

@@ -3,7 +3,7 @@
 use super::UiState;
 use crate::snapshot::Level;
 use crate::ui::action::ViewAction;
-use crate::ui::history::Span;
+use crate::ui::history::ChartSpan;
 
 /// One line of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl UiState {
     pub(super) fn turn_setting(&mut self, at: usize) -> Option<ViewAction> {
         let setting = SETTINGS.get(at)?;
         if *setting == Setting::Chart && self.span.by(1) == self.span {
-            self.span = Span::Second;
+            self.span = ChartSpan::Second;
             return None;
         }
         Some(setting.action())

@@ -9,7 +9,7 @@ use crate::ui::focus::Panel;
 use crate::ui::geometry::{in_sight, log_rows, transfer_rows};
 use crate::ui::paint::{split_words, width};
 use crate::ui::theme::Tone;
-use crate::units::{Bytes, Rate, Span};
+use crate::units::{Bytes, HumanDuration, Rate};
 
 /// Narrower than this the log leaves out the time of day: the words are worth more.
 pub(crate) const TIMED: u16 = 72;
@@ -160,7 +160,7 @@ fn done(transfer: &TransferSnapshot) -> String {
     if transfer.was_there {
         return format!("{size} were there already  {proof}  {}", transfer.path);
     }
-    let pace = format!("{size} in {} at {}", Span(transfer.elapsed), Rate(transfer.rate));
+    let pace = format!("{size} in {} at {}", HumanDuration(transfer.elapsed), Rate(transfer.rate));
     format!("{pace}  {proof}  {}", transfer.path)
 }
 

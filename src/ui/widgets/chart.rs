@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use super::heading;
 use crate::snapshot::{ChainSnapshot, HopLink};
 use crate::ui::focus::Panel;
-use crate::ui::history::Span;
+use crate::ui::history::ChartSpan;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::UiState;
 use crate::ui::theme::{Theme, Tone};
@@ -75,7 +75,7 @@ fn heights(samples: &[u64], window: usize, columns: usize, top: u64, most: usize
     (0..columns).map(|column| height(column).min(most)).collect()
 }
 
-fn plot_area(theme: &Theme, samples: &[u64], span: Span, top: u64, area: Rect, buffer: &mut Buffer) {
+fn plot_area(theme: &Theme, samples: &[u64], span: ChartSpan, top: u64, area: Rect, buffer: &mut Buffer) {
     let (columns, rows) = (usize::from(area.width), usize::from(area.height));
     let style = theme.style(Tone::Flow);
     let wide = if theme.glyphs.braille { 2 } else { 1 };
@@ -99,12 +99,12 @@ fn plot_area(theme: &Theme, samples: &[u64], span: Span, top: u64, area: Rect, b
     }
 }
 
-fn times(theme: &Theme, span: Span, area: Rect, buffer: &mut Buffer) {
+fn times(theme: &Theme, span: ChartSpan, area: Rect, buffer: &mut Buffer) {
     let (start, middle) = match span {
-        Span::Second => ("-1 s", "-0.5 s"),
-        Span::Ten => ("-10 s", "-5 s"),
-        Span::Minute => ("-60 s", "-30 s"),
-        Span::TenMinutes => ("-10 min", "-5 min"),
+        ChartSpan::Second => ("-1 s", "-0.5 s"),
+        ChartSpan::Ten => ("-10 s", "-5 s"),
+        ChartSpan::Minute => ("-60 s", "-30 s"),
+        ChartSpan::TenMinutes => ("-10 min", "-5 min"),
     };
     let dim = theme.style(Tone::Dim);
     Row::new(buffer, area).put(start, dim).put_right("now", dim);

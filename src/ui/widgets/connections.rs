@@ -9,7 +9,7 @@ use super::hop_table::{inner, say};
 use super::{header, heading};
 use crate::snapshot::{ChainSnapshot, ConnState, HopLink};
 use crate::ui::columns::conn;
-use crate::ui::columns::{CONN_HOLDS, CONNS, Holds, texts};
+use crate::ui::columns::{CONN_HOLDS, CONNS, ConnColumn, texts};
 use crate::ui::focus::{Panel, Tab};
 use crate::ui::geometry::{connection_places, connection_rows};
 use crate::ui::grid::{cell, headings};
@@ -55,11 +55,11 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
                 "-" => Tone::Dim,
                 _ if marked == Some(true) && c <= 1 => Tone::Mark,
                 _ if quiet => Tone::Dim,
-                _ if CONN_HOLDS[c] == Holds::State && conn.state == ConnState::Streaming => Tone::Flow,
+                _ if CONN_HOLDS[c] == ConnColumn::State && conn.state == ConnState::Streaming => Tone::Flow,
                 _ => Tone::Plain,
             };
             let text = match (CONN_HOLDS[c], places[c]) {
-                (Holds::File, Some((_, columns))) => cut_middle(text, columns),
+                (ConnColumn::File, Some((_, columns))) => cut_middle(text, columns),
                 _ => text.into(),
             };
             cell(buffer, inner(row), CONNS[c], places[c], &text, theme.style(tone));

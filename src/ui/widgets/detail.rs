@@ -5,7 +5,7 @@ use std::time::Duration;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::fields::{Field, field};
+use super::fields::{DetailField, field};
 use super::{chart, connections, fields, header, heading, hop_table, nodes, setup};
 use crate::route::Protocol;
 use crate::snapshot::timing::{self, Step};
@@ -17,7 +17,7 @@ use crate::ui::focus::Panel;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::UiState;
 use crate::ui::theme::Tone;
-use crate::units::{Bytes, Count, Eta, Rate, Span};
+use crate::units::{Bytes, Count, Eta, HumanDuration, Rate};
 
 /// From this width there is room for all that a hop waited for.
 const WIDE: u16 = 104;
@@ -54,7 +54,7 @@ fn of_hop(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer
     chart::draw(state, data, below(area, rows + 1), buffer);
 }
 
-fn hop_fields(hop: &HopSnapshot) -> Vec<Field> {
+fn hop_fields(hop: &HopSnapshot) -> Vec<DetailField> {
     let (word, tone) = hop_table::state_word(hop);
     let mut all = vec![field("state", word).toned(tone), field("address", hop.address.to_string())];
     if let HopLink::Down { reason } = &hop.link {
@@ -90,7 +90,7 @@ fn waits(read: Option<f64>, write: Option<f64>, cap: Option<f64>) -> String {
     format!("{} starved, {} blocked, {} limited", percent(read), percent(write), percent(cap))
 }
 
-fn tcp_fields(tcp: &TcpSnapshot) -> [Field; 3] {
+fn tcp_fields(tcp: &TcpSnapshot) -> [DetailField; 3] {
     let share = |part: u64| percent((tcp.busy_us > 0).then(|| part as f64 / tcp.busy_us as f64));
     let (receiver, buffer) = (share(tcp.receiver_limited_us), share(tcp.buffer_limited_us));
     [
@@ -112,7 +112,7 @@ fn of_conn(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffe
     path(state, data, conn.transfer.as_str(), below(area, rows + 1), buffer);
 }
 
-fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &ConnSnapshot) -> Vec<Field> {
+fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &ConnSnapshot) -> Vec<DetailField> {
     let (rate_in, rate_out) = state.history().rates.of(hop, conn).unwrap_or_default();
     let flow = &conn.flow;
     let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
@@ -161,7 +161,7 @@ fn of_transfer(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut B
     path(state, data, transfer.id.as_str(), below(rest, legs + 1), buffer);
 }
 
-fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
+fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
     let tone = match t.phase {
         Phase::Done => Tone::Good,
         Phase::Failed => Tone::Bad,
@@ -172,9 +172,9 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
     let share = |us: u64| (t.flow.active_us > 0).then(|| us as f64 / t.flow.active_us as f64);
     let pace = match t.phase {
         Phase::Queued => dash(),
-        phase if phase.is_over() => format!("{}, in {}", Rate(t.rate), Span(t.elapsed)),
-        Phase::Paused => format!("-, for {}", Span(t.elapsed)),
-        _ => format!("{}, for {}, ETA {}", Rate(t.rate), Span(t.elapsed), Eta(t.eta)),
+        phase if phase.is_over() => format!("{}, in {}", Rate(t.rate), HumanDuration(t.elapsed)),
+        Phase::Paused => format!("-, for {}", HumanDuration(t.elapsed)),
+        _ => format!("{}, for {}, ETA {}", Rate(t.rate), HumanDuration(t.elapsed), Eta(t.eta)),
     };
     let mut all = vec![
         field("phase", t.phase.word()).toned(tone),
@@ -220,10 +220,10 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<Field> {
 
 /// When the first byte or the last went through each stage that tells, from the start on; nothing while none does.
 fn moments(t: &TransferSnapshot, step: Step) -> Option<String> {
-    let at = |row: &&timing::Row| {
+    let at = |row: &&timing::WaterfallRow| {
         let stage = if row.stage == 0 { "client".to_owned() } else { format!("hop {}", row.stage) };
         // Longer than any transfer that somebody waits for.
-        format!("{stage} {}", Span(Duration::from_secs_f64((row.end_ms() / 1000.0).clamp(0.0, 1e9))))
+        format!("{stage} {}", HumanDuration(Duration::from_secs_f64((row.end_ms() / 1000.0).clamp(0.0, 1e9))))
     };
     let mut told: Vec<_> = t.waterfall.iter().filter(|row| row.step == step).collect();
     told.sort_by_key(|row| row.stage);

@@ -14,23 +14,23 @@ const TWO: u16 = 90;
 const MOST_ROWS: usize = 4;
 
 /// One fact.
-pub(crate) struct Field {
+pub(crate) struct DetailField {
     name: &'static str,
     value: String,
     tone: Tone,
 }
 
 /// A fact in ordinary looks; a dash where nothing is known.
-pub(crate) fn field(name: &'static str, value: impl Into<String>) -> Field {
+pub(crate) fn field(name: &'static str, value: impl Into<String>) -> DetailField {
     let value = value.into();
     match value.as_str() {
-        "" => Field { name, value: "-".to_owned(), tone: Tone::Dim },
-        "-" => Field { name, value, tone: Tone::Dim },
-        _ => Field { name, value, tone: Tone::Plain },
+        "" => DetailField { name, value: "-".to_owned(), tone: Tone::Dim },
+        "-" => DetailField { name, value, tone: Tone::Dim },
+        _ => DetailField { name, value, tone: Tone::Plain },
     }
 }
 
-impl Field {
+impl DetailField {
     /// The same fact in other looks.
     pub(crate) fn toned(self, tone: Tone) -> Self {
         Self { tone, ..self }
@@ -38,7 +38,7 @@ impl Field {
 }
 
 /// Draws facts from the top of the area; the answer is how many rows they took.
-pub(crate) fn draw(theme: &Theme, fields: &[Field], area: Rect, buffer: &mut Buffer) -> u16 {
+pub(crate) fn draw(theme: &Theme, fields: &[DetailField], area: Rect, buffer: &mut Buffer) -> u16 {
     let columns = if area.width >= TWO { 2 } else { 1 };
     let per_column = fields.len().div_ceil(columns);
     let width = area.width / columns as u16;
@@ -50,7 +50,7 @@ pub(crate) fn draw(theme: &Theme, fields: &[Field], area: Rect, buffer: &mut Buf
     tallest
 }
 
-fn draw_column(theme: &Theme, fields: &[Field], area: Rect, buffer: &mut Buffer) -> u16 {
+fn draw_column(theme: &Theme, fields: &[DetailField], area: Rect, buffer: &mut Buffer) -> u16 {
     let room = usize::from(area.width.saturating_sub(NAME + 4));
     let mut y = 0;
     for field in fields {

@@ -6,12 +6,12 @@ use ratatui::layout::Rect;
 use super::{header, heading};
 use crate::snapshot::verdict::{FaultKind, Limit, Part, SetUp};
 use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMPLES};
-use crate::ui::columns::{HOPS, Waits, cap as short_cap, dash, ms, percent, rate, waits};
+use crate::ui::columns::{HOPS, MainWait, cap as short_cap, dash, ms, percent, rate, waits};
 use crate::ui::fill::buffered;
 use crate::ui::focus::Panel;
 use crate::ui::geometry::{MARGIN, hop_rows};
-use crate::ui::grid::{Places, cell, fixed, headings, place};
-use crate::ui::history::Span;
+use crate::ui::grid::{ColumnPlaces, cell, fixed, headings, place};
+use crate::ui::history::ChartSpan;
 use crate::ui::paint::{Row, row_of, width};
 use crate::ui::state::UiState;
 use crate::ui::theme::{Theme, Tone};
@@ -53,7 +53,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bo
     }
 }
 
-fn places(state: &UiState, area: Rect) -> Places {
+fn places(state: &UiState, area: Rect) -> ColumnPlaces {
     // The column at the right end stays free where there is room to spare.
     let edge = MARGIN + u16::from(area.width >= 100);
     place(&HOPS, state.hidden[0], area.width.saturating_sub(edge))
@@ -65,7 +65,7 @@ pub(crate) fn inner(row: Rect) -> Rect {
     Rect { x: row.x + margin, width: row.width - margin, ..row }
 }
 
-fn client_row(state: &UiState, data: &ChainSnapshot, places: &Places, row: Rect, buffer: &mut Buffer) {
+fn client_row(state: &UiState, data: &ChainSnapshot, places: &ColumnPlaces, row: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
     let active = data.transfers.iter().filter(|t| !t.phase.is_over());
     let mut flow = crate::snapshot::Flow::default();
@@ -93,7 +93,7 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &Places, row: Rect,
         percent(read),
         percent(write),
         limit,
-        sparkline(theme, &state.history().samples_of(data, 0, Span::Minute), places),
+        sparkline(theme, &state.history().samples_of(data, 0, ChartSpan::Minute), places),
     ];
     for (i, text) in texts.iter().enumerate() {
         let tone = if i == NODE || i == 0 { Tone::Plain } else { tone_of(i, text, blamed) };
@@ -106,7 +106,7 @@ fn hop_row(
     data: &ChainSnapshot,
     hop: &HopSnapshot,
     marked: bool,
-    places: &Places,
+    places: &ColumnPlaces,
     row: Rect,
     buffer: &mut Buffer,
 ) {
@@ -135,7 +135,7 @@ fn hop_row(
 pub(crate) fn reason_cell(
     theme: &Theme,
     reason: &DownReason,
-    places: &Places,
+    places: &ColumnPlaces,
     state: usize,
     row: Rect,
     buffer: &mut Buffer,
@@ -158,7 +158,13 @@ fn down_tone(reason: &DownReason) -> Tone {
 }
 
 /// From the connections to the limit; dashes for a hop that does not report.
-fn figures(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, limit: String, places: &Places) -> [String; 11] {
+fn figures(
+    state: &UiState,
+    data: &ChainSnapshot,
+    hop: &HopSnapshot,
+    limit: String,
+    places: &ColumnPlaces,
+) -> [String; 11] {
     let Some(node) = &hop.node else { return std::array::from_fn(|_| dash()) };
     let way_in = if hop.origin && hop.rate_out > 0 { "disk".to_owned() } else { rate(Some(hop.rate_in)) };
     [
@@ -193,7 +199,7 @@ fn limit(data: &ChainSnapshot, hop: &HopSnapshot) -> (String, bool) {
     let waits = waits(part(hop.starved_share), part(hop.blocked_share), part(hop.limited_share), hop.origin);
     match (flagged, cap) {
         (Some(flagged), _) => (flagged, true),
-        (None, Some(cap)) if matches!(waits, Waits::Nothing | Waits::Cap) => {
+        (None, Some(cap)) if matches!(waits, MainWait::Nothing | MainWait::Cap) => {
             (format!("limit {}", short_cap(cap)), false)
         }
         _ => (waits.word().to_owned(), false),
@@ -288,7 +294,7 @@ fn held_bytes(data: &ChainSnapshot, stage: usize) -> String {
 }
 
 /// The same as a bar in the columns there are, on the scale that the heading says.
-fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, places: &Places) -> String {
+fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, places: &ColumnPlaces) -> String {
     let columns = places[FILL].map_or(0, |(_, room)| usize::from(room));
     let Some(buffered) = buffered(data, stage) else { return String::new() };
     let full = state.history().scale.parts(buffered, columns);
@@ -296,7 +302,7 @@ fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, places: &Places) ->
 }
 
 /// The last minute in the columns there are, newest at the right, scaled to its own highest.
-fn sparkline(theme: &Theme, history: &[u64], places: &Places) -> String {
+fn sparkline(theme: &Theme, history: &[u64], places: &ColumnPlaces) -> String {
     let bars = places[BARS].map_or(0, |(_, room)| usize::from(room));
     let highest = history.iter().copied().max().unwrap_or(0);
     if bars == 0 || highest == 0 {

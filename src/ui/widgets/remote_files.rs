@@ -7,7 +7,7 @@ use ratatui::widgets::{Clear, Widget};
 use super::heading;
 use crate::snapshot::ChainSnapshot;
 use crate::ui::paint::{Row, cut_middle, row_of};
-use crate::ui::state::{Ask, Mode, Offer, UiState, shown_name};
+use crate::ui::state::{Mode, Offer, PromptKind, UiState, shown_name};
 use crate::ui::theme::Tone;
 use crate::units::Bytes;
 
@@ -17,7 +17,7 @@ const ROWS: usize = 12;
 /// Draws the list at the bottom of the area, while a file name is typed and a listing has arrived or failed.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Line(prompt) = &state.mode else { return };
-    let (Ask::Name, Some(listing)) = (prompt.ask, &data.listing) else { return };
+    let (PromptKind::Name, Some(listing)) = (prompt.ask, &data.listing) else { return };
     let theme = &state.theme;
     let offers = prompt.entries(data);
     let rows = ROWS.min(offers.len().max(1)).min(usize::from(area.height).saturating_sub(1));

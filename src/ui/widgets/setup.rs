@@ -31,7 +31,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let rows = transfer.map_or_else(Vec::new, rows);
     let bars = bars(&rows);
     // The scale is that of the sentence below, so that one figure stands in both.
-    let whole = bars.iter().map(timing::Row::end_ms).fold(to_first_byte(&rows), f64::max);
+    let whole = bars.iter().map(timing::WaterfallRow::end_ms).fold(to_first_byte(&rows), f64::max);
     let remark = if bars.is_empty() { String::new() } else { figure(whole) };
     heading::draw(theme, &name, &remark, state.focus() == Panel::Setup, area, buffer);
     if bars.is_empty() {
@@ -64,7 +64,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
 }
 
 /// The rows of a transfer: as they were told, or, while they are not, what its legs alone say.
-pub(crate) fn rows(transfer: &TransferSnapshot) -> Vec<timing::Row> {
+pub(crate) fn rows(transfer: &TransferSnapshot) -> Vec<timing::WaterfallRow> {
     if transfer.waterfall.is_empty() {
         waterfall::rows(&transfer.legs, &[], (None, None))
     } else {
@@ -73,7 +73,7 @@ pub(crate) fn rows(transfer: &TransferSnapshot) -> Vec<timing::Row> {
 }
 
 /// What was spent before there was an answer.
-fn bars(rows: &[timing::Row]) -> Vec<timing::Row> {
+fn bars(rows: &[timing::WaterfallRow]) -> Vec<timing::WaterfallRow> {
     rows.iter().filter(|row| !matches!(row.step, Step::FirstByte | Step::LastByte)).copied().collect()
 }
 
@@ -88,12 +88,12 @@ fn words(transfer: Option<&TransferSnapshot>) -> &'static str {
 
 /// Milliseconds of the bars that are waiting, or of those that are not. Added to 0.0, because the sum of no bars is
 /// -0.0.
-fn spent<'a>(bars: impl Iterator<Item = &'a timing::Row>, wait: bool) -> f64 {
+fn spent<'a>(bars: impl Iterator<Item = &'a timing::WaterfallRow>, wait: bool) -> f64 {
     bars.filter(|bar| (bar.step == Step::Wait) == wait).fold(0.0, |sum, bar| sum + bar.length_ms)
 }
 
 /// How long the first byte took, and what took most of that.
-fn sentence(rows: &[timing::Row]) -> String {
+fn sentence(rows: &[timing::WaterfallRow]) -> String {
     let whole = to_first_byte(rows);
     let before = rows.iter().filter(|row| match row.step {
         Step::Resolve | Step::Connect | Step::Wait => true,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::faults::Faults;
-use crate::snapshot::{Load, TcpSnapshot, TransferAccount};
+use crate::snapshot::{Load, TcpSnapshot, TransferRecord};
 
 /// A second of work, waiting these percents of it to read, to write and for the cap.
 fn flow(read: u64, write: u64, cap: u64) -> Flow {
@@ -86,7 +86,7 @@ fn silent_hops_make_a_bracket_and_only_where_the_cause_can_be_theirs() {
 #[test]
 fn accounts_are_evidence_too() {
     let faults = Faults { limit: Some(5), ..Faults::default() };
-    let account = TransferAccount { flow: flow(1, 2, 90), faults, ..TransferAccount::default() };
+    let account = TransferRecord { flow: flow(1, 2, 90), faults, ..TransferRecord::default() };
     let stages = Stage::of(&[None, Some(account)]);
     assert_eq!((stages[0].seen, stages[1].number), (false, 2));
     assert_eq!(judge(&flow(WAITS, 0, 0), &stages).limit, Limit::RateLimit { hop: 2, rate: 5 });

@@ -60,12 +60,12 @@ pub(crate) fn text(value: &[u8]) -> Option<&str> {
 
 /// The values of a head's lines as text. Most heads are text from end to end, which is quicker to see once than value
 /// by value.
-pub(super) struct Values<'a> {
+pub(super) struct TimingValues<'a> {
     head: &'a [u8],
     plain: Option<&'a str>,
 }
 
-impl<'a> Values<'a> {
+impl<'a> TimingValues<'a> {
     pub(super) fn of(head: &'a [u8]) -> Self {
         Self { head, plain: std::str::from_utf8(head).ok().filter(|text| text.is_ascii()) }
     }
@@ -249,7 +249,7 @@ mod tests {
         let plain = b"a: one \t\r\nb:\t\r\n\r\n";
         let mixed = b"a: one \t\r\nb:\t\r\nc: t\xc3\xa9\r\n\r\n";
         for head in [&plain[..], mixed] {
-            let values = Values::of(head);
+            let values = TimingValues::of(head);
             for value in [&head[3..8], &head[3..6], &head[2..6]] {
                 assert_eq!((values.text(value), text(value)), (Some("one"), Some("one")));
             }
@@ -257,7 +257,7 @@ mod tests {
                 assert_eq!((values.text(empty), text(empty)), (Some(""), Some("")));
             }
         }
-        assert_eq!(Values::of(mixed).text(&mixed[18..21]), None);
+        assert_eq!(TimingValues::of(mixed).text(&mixed[18..21]), None);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
-use super::write::{Value as _, leg_entries, line, put_all};
+use super::write::{HeadValue as _, leg_entries, line, put_all};
 use super::{HeadError, MAX_FIELDS, fields, head_end};
-use crate::wire::{Leg, Method, Problem, Progress, Reply, add_to_list};
+use crate::wire::{DigestProgress, Leg, Method, Problem, Reply, add_to_list};
 
 /// The line of a `102` that says how far the work is.
 const PROGRESS: &str = "Chain-Progress: ";
@@ -23,7 +23,7 @@ const ROUTE: &str = "Chain-Route";
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReplyHead {
     /// A 1xx status: the real head is still to come; and how far that is, where it says so.
-    Interim(u16, Option<Progress>),
+    Interim(u16, Option<DigestProgress>),
     /// The real head.
     Final(Box<Reply>),
 }
@@ -66,7 +66,7 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
     let mut reply = Reply { status, keep_alive: head.version == Some(1), ..Reply::default() };
     let mut framing = Framing::default();
     let mut name = [0; 32];
-    let values = fields::Values::of(&bytes[..end]);
+    let values = fields::TimingValues::of(&bytes[..end]);
     for header in head.headers {
         let name = fields::lower(header.name, &mut name);
         // A value that is not plain text is left out, not passed on: nothing of ours ever sends one.
@@ -211,7 +211,7 @@ impl Framing {
 }
 
 /// Writes that the request is being worked on; also what tells an unsure asker which wire we speak.
-pub fn encode_working(progress: Option<Progress>) -> Vec<u8> {
+pub fn encode_working(progress: Option<DigestProgress>) -> Vec<u8> {
     let mut out = b"HTTP/1.1 102 Processing\r\n".to_vec();
     line(&mut out, PROGRESS, progress.map(|progress| progress.to_string()));
     out.extend_from_slice(b"\r\n");
@@ -286,7 +286,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::{Action, Algorithm, Digest, Leg, Reason};
+    use crate::wire::{Algorithm, Digest, FailedAction, Leg, Reason};
 
     fn parse(head: &str) -> Result<Reply, HeadError> {
         match parse_reply(head.as_bytes(), Method::Get)?.expect("the head is complete").0 {
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn an_interim_reply_says_how_far_the_work_is() {
-        let progress = Progress { done: 1, size: 2, ahead: 3 };
+        let progress = DigestProgress { done: 1, size: 2, ahead: 3 };
         for progress in [None, Some(progress)] {
             let head = encode_working(progress);
             let parsed = parse_reply(&head, Method::Head).unwrap();
@@ -430,7 +430,7 @@ mod tests {
             digests: vec![Digest { algorithm: Algorithm::Blake3, value: [3; 32] }],
             grown: Some(11),
             retry_after: Some(1),
-            problem: Some(Problem::next(Reason::Refused, Action::Connect, "é:1", "", 0.5)),
+            problem: Some(Problem::next(Reason::Refused, FailedAction::Connect, "é:1", "", 0.5)),
             keep_alive: true,
             echo_keep_alive: false,
         };

@@ -11,7 +11,7 @@ use crate::wire::{Method, Reason, Request, TransferId, add_to_list};
 
 /// What a head asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum RequestKind {
     /// A file, by the file path of the program.
     File(Box<Request>),
     /// One of the node's own pages: the HTTP library reads the head again and answers it.
@@ -70,7 +70,7 @@ pub fn is_http(first_line: &[u8]) -> bool {
 /// # Errors
 /// [`HeadError`] if the head is too long or malformed, or the method, the path or a field is not supported; it has the
 /// status to answer with.
-pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> {
+pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadError> {
     let Some(end) = head_end(bytes)? else { return Ok(None) };
     let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut head = httparse::Request::new(&mut []);
@@ -83,7 +83,7 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
     let (authority, path) = split_target(head.path.unwrap_or_default());
     check_method(method, path)?;
     let http11 = head.version == Some(1);
-    let mut fields = Fields::collect(&fields::Values::of(&bytes[..end]), head.headers)?;
+    let mut fields = Fields::collect(&fields::TimingValues::of(&bytes[..end]), head.headers)?;
     if !path.starts_with('/') {
         // The HTTP library finds a path in other forms too, and would take for a page what is none here.
         return Err(HeadError::malformed("what is asked for is no path"));
@@ -96,7 +96,7 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
     fields.host = authority.or(fields.host);
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let Some(escaped) = path.strip_prefix(DEFAULT_BASE).filter(|escaped| !names_folder(escaped)) else {
-        return Ok(Some((Asked::Page, end)));
+        return Ok(Some((RequestKind::Page, end)));
     };
     let method = if method == "HEAD" { Method::Head } else { Method::Get };
     if escaped.contains('#') || query.is_some_and(|query| query.contains('#')) {
@@ -105,7 +105,7 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(Asked, usize)>, HeadError> 
     let (name, written) = fields::read_name(escaped)?;
     let query = query.map(fields::as_written);
     let request = fields.request(method, name, http11)?;
-    Ok(Some((Asked::File(Box::new(Request { written, query, ..request })), end)))
+    Ok(Some((RequestKind::File(Box::new(Request { written, query, ..request })), end)))
 }
 
 /// The parts of what is asked for: the host, where a client takes this node for a proxy, and the path with its query.
@@ -159,7 +159,7 @@ fn check_body(method: &str, path: &str, fields: &Fields<'_>) -> Result<(), HeadE
 }
 
 impl<'a> Fields<'a> {
-    fn collect(values: &fields::Values<'a>, headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
+    fn collect(values: &fields::TimingValues<'a>, headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
         let mut fields = Self::default();
         let mut name = [0; 32];
         for header in headers {
@@ -336,14 +336,14 @@ mod tests {
     use super::*;
     use crate::wire::{Algorithm, ByteRange};
 
-    fn parse(head: &str) -> Result<Asked, HeadError> {
+    fn parse(head: &str) -> Result<RequestKind, HeadError> {
         parse_request(head.as_bytes()).map(|asked| asked.expect("the head is complete").0)
     }
 
     fn file(lines: &str) -> Result<Request, HeadError> {
         match parse(&format!("GET /files/a%20b HTTP/1.1\r\nHost: h:1\r\n{lines}\r\n"))? {
-            Asked::File(request) => Ok(*request),
-            Asked::Page => panic!("a file was asked for"),
+            RequestKind::File(request) => Ok(*request),
+            RequestKind::Page => panic!("a file was asked for"),
         }
     }
 
@@ -374,14 +374,14 @@ mod tests {
         let request = Request { written: Some("dir/a%20b%25.txt".into()), ..request };
         let length = head.len();
         head.extend_from_slice(b"GET /next");
-        assert_eq!(parse_request(&head), Ok(Some((Asked::File(Box::new(request.clone())), length))));
+        assert_eq!(parse_request(&head), Ok(Some((RequestKind::File(Box::new(request.clone())), length))));
         let folder = Request { name: FileName::new(b"dir/").unwrap(), written: None, ..request.clone() };
         for base in [None, Some(DEFAULT_BASE)] {
             let mut head = Vec::new();
             encode_request(&folder, base, &mut head);
             let folder = Request { written: Some("dir%2F".into()), ..folder.clone() };
             let read = parse_request(&head).unwrap().map(|(asked, _)| asked);
-            assert_eq!(read, Some(Asked::File(Box::new(folder.clone()))));
+            assert_eq!(read, Some(RequestKind::File(Box::new(folder.clone()))));
         }
         let mut head = Vec::new();
         encode_request(&request, Some("/pub/"), &mut head);
@@ -394,13 +394,13 @@ mod tests {
         assert_eq!((request.name.as_bytes(), request.route.len(), request.keep_alive), (&b"a b"[..], 2, true));
         assert_eq!(file("Via: 1.1 a\r\nVia:\r\nVia: 1.1 b\r\n").unwrap().via.as_deref(), Some("1.1 a, 1.1 b"));
         assert_eq!(file("Via: \r\n").unwrap().via, None);
-        assert_eq!(parse("GET /v1/node HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
+        assert_eq!(parse("GET /v1/node HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Page));
         let old = parse("GET /files/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
-        let Asked::File(old) = old else { panic!("a file was asked for") };
+        let RequestKind::File(old) = old else { panic!("a file was asked for") };
         assert!(old.keep_alive && !old.interim);
         for closes in ["", "Connection: keep-alive, close\r\n", "Connection: x\r\n"] {
             match parse(&format!("GET /files/x HTTP/1.0\r\n{closes}\r\n")) {
-                Ok(Asked::File(old)) => assert!(!old.keep_alive, "{closes:?}"),
+                Ok(RequestKind::File(old)) => assert!(!old.keep_alive, "{closes:?}"),
                 other => panic!("{other:?}"),
             }
         }
@@ -429,9 +429,9 @@ mod tests {
             assert_eq!(error.reason, Reason::Malformed, "{lines:?}");
             assert!(error.detail.contains(says), "{lines:?}: {}", error.detail);
         }
-        assert_eq!(parse("GET /files/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
-        assert_eq!(parse("HEAD /files/a%20b/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
-        assert_eq!(parse("GET /files/x/?y HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
+        assert_eq!(parse("GET /files/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Page));
+        assert_eq!(parse("HEAD /files/a%20b/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Page));
+        assert_eq!(parse("GET /files/x/?y HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Page));
         for fragment in ["x#y", "x?y#z"] {
             assert!(parse(&format!("GET /files/{fragment} HTTP/1.1\r\nHost: h\r\n\r\n")).is_err(), "{fragment}");
         }
@@ -465,7 +465,7 @@ mod tests {
                 assert_eq!(error.reason.status(), status, "{line} {lines:?}: {error}");
             }
         }
-        assert_eq!(parse("POST /v1/drain HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(Asked::Page));
+        assert_eq!(parse("POST /v1/drain HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Page));
     }
 
     #[test]
@@ -476,12 +476,12 @@ mod tests {
             ("\r\nGET /files/x HTTP/1.1", "h:80"),
         ] {
             match parse(&format!("{line}\r\nHost: h\r\n\r\n")) {
-                Ok(Asked::File(request)) => assert_eq!(request.host, host.parse().ok(), "{line}"),
+                Ok(RequestKind::File(request)) => assert_eq!(request.host, host.parse().ok(), "{line}"),
                 other => panic!("{line}: {other:?}"),
             }
         }
         for page in ["http://a", "http://a/v1/node", "http://a/files/"] {
-            assert_eq!(parse(&format!("GET {page} HTTP/1.1\r\nHost: h\r\n\r\n")), Ok(Asked::Page), "{page}");
+            assert_eq!(parse(&format!("GET {page} HTTP/1.1\r\nHost: h\r\n\r\n")), Ok(RequestKind::Page), "{page}");
         }
     }
 
@@ -489,7 +489,7 @@ mod tests {
     fn a_head_asks_for_no_range() {
         let head = "HEAD /files/x HTTP/1.1\r\nHost: h\r\nRange: bytes=1-\r\nIf-Range: \"x\"\r\n\r\n";
         match parse(head) {
-            Ok(Asked::File(request)) => assert_eq!((request.range, request.if_range), (None, None)),
+            Ok(RequestKind::File(request)) => assert_eq!((request.range, request.if_range), (None, None)),
             other => panic!("{other:?}"),
         }
     }
@@ -499,7 +499,7 @@ mod tests {
         let asked =
             |what: &str, length: u64| parse(&format!("{what} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"));
         for length in [0, 1, MAX_REQUEST_BODY] {
-            assert_eq!(asked("POST /v1/drain", length), Ok(Asked::Page), "{length}");
+            assert_eq!(asked("POST /v1/drain", length), Ok(RequestKind::Page), "{length}");
         }
         let error = asked("POST /v1/drain", MAX_REQUEST_BODY + 1).unwrap_err();
         assert_eq!((error.reason, error.detail.contains("larger than 65536")), (Reason::Malformed, true));
@@ -532,13 +532,13 @@ mod tests {
         ) {
             let target = query.map_or(name.clone(), |query| format!("{name}?{query}"));
             let read = |target: &str| parse(&format!("GET /files/{target} HTTP/1.1\r\nHost: h:1\r\n\r\n"));
-            if let Ok(Asked::File(request)) = read(&target) {
+            if let Ok(RequestKind::File(request)) = read(&target) {
                 let mut head = Vec::new();
                 encode_request(&request, Some("/b/"), &mut head);
                 let line = format!("GET /b/{} HTTP/1.1\r\n", target.replace('é', "%C3%A9"));
                 prop_assert!(head.starts_with(line.as_bytes()), "{:?}", String::from_utf8_lossy(&head));
                 let again = read(&target.replace('é', "%C3%A9"));
-                prop_assert_eq!(again, Ok(Asked::File(request)));
+                prop_assert_eq!(again, Ok(RequestKind::File(request)));
             }
         }
 
@@ -549,7 +549,7 @@ mod tests {
             let host = Some("h:1".parse().unwrap());
             encode_request(&Request { host, ..Request::new(Method::Get, name.clone()) }, None, &mut head);
             match parse_request(&head) {
-                Ok(Some((Asked::File(read), _))) => prop_assert_eq!(read.name, name),
+                Ok(Some((RequestKind::File(read), _))) => prop_assert_eq!(read.name, name),
                 other => prop_assert!(false, "{:?}", other),
             }
         }

@@ -10,13 +10,13 @@ use crate::route::{Hop, HostPort};
 use crate::wire::{ByteRange, Digest, Leg, TransferId};
 
 /// What can stand in a head.
-pub(super) trait Value {
+pub(super) trait HeadValue {
     /// Appends it.
     fn put(&self, out: &mut Vec<u8>);
 }
 
 /// Writes one header line, if there is a value; the name comes with its colon and a blank.
-pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl Value>) {
+pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl HeadValue>) {
     if let Some(value) = value {
         name.put(out);
         value.put(out);
@@ -41,38 +41,38 @@ fn put_list<T>(out: &mut Vec<u8>, items: &[T], mut put: impl FnMut(&T, &mut Vec<
     }
 }
 
-impl Value for &str {
+impl HeadValue for &str {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.as_bytes());
     }
 }
 
-impl Value for String {
+impl HeadValue for String {
     fn put(&self, out: &mut Vec<u8>) {
         self.as_str().put(out);
     }
 }
 
-impl Value for u64 {
+impl HeadValue for u64 {
     fn put(&self, out: &mut Vec<u8>) {
         itoa::Buffer::new().format(*self).put(out);
     }
 }
 
-impl Value for TransferId {
+impl HeadValue for TransferId {
     fn put(&self, out: &mut Vec<u8>) {
         let digit = |half: u8| b"0123456789abcdef"[usize::from(half & 15)];
         out.extend(self.0.to_be_bytes().into_iter().flat_map(|byte| [digit(byte >> 4), digit(byte)]));
     }
 }
 
-impl Value for &HostPort {
+impl HeadValue for &HostPort {
     fn put(&self, out: &mut Vec<u8>) {
         self.spell(|piece| piece.put(out));
     }
 }
 
-impl Value for &[Hop] {
+impl HeadValue for &[Hop] {
     fn put(&self, out: &mut Vec<u8>) {
         put_list(out, self, |hop, out| {
             (&hop.address).put(out);
@@ -86,7 +86,7 @@ impl Value for &[Hop] {
     }
 }
 
-impl Value for &[Digest] {
+impl HeadValue for &[Digest] {
     fn put(&self, out: &mut Vec<u8>) {
         put_list(out, self, |digest, out| {
             put_all(out, &[digest.algorithm.as_str(), "=:", &STANDARD.encode(digest.value), ":"]);
@@ -94,7 +94,7 @@ impl Value for &[Digest] {
     }
 }
 
-impl Value for ByteRange {
+impl HeadValue for ByteRange {
     fn put(&self, out: &mut Vec<u8>) {
         let _ = match self {
             Self::From(first) => write!(out, "bytes={first}-"),
@@ -130,7 +130,7 @@ fn push_ms(ms: f64, text: &mut String) {
 mod tests {
     use super::*;
 
-    fn put(value: &impl Value) -> String {
+    fn put(value: &impl HeadValue) -> String {
         let mut out = Vec::new();
         value.put(&mut out);
         String::from_utf8(out).unwrap()

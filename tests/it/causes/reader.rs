@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chainview::cli::{self, Mode};
+use chainview::cli::{self, RunMode};
 use chainview::dashboard::Controller;
 use chainview::plan::ChainPlan;
 use chainview::secret::Secret;
@@ -73,7 +73,7 @@ fn plan(scene: &Scene) -> ChainPlan {
     fs::write(&input, text.replace(&format!(" token-file={TOKEN_FILE}"), "")).unwrap();
     let line =
         [PathBuf::from("chainview"), input.clone(), "--no-spawn".into(), "-o".into(), scene.folder.path().into()];
-    let Mode::Dashboard { fetch, nodes, no_spawn, .. } = cli::read_from(line, None).unwrap().mode else {
+    let RunMode::Dashboard { fetch, nodes, no_spawn, .. } = cli::read_from(line, None).unwrap().mode else {
         panic!("not the dashboard")
     };
     let mut plan = ChainPlan::of_file(&input, &fetch, &nodes, no_spawn).unwrap();

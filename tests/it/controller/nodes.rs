@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
-use chainview::cli::{self, Mode};
+use chainview::cli::{self, RunMode};
 use chainview::command::Command;
 use chainview::faults::FaultChange;
 use chainview::plan::ChainPlan;
@@ -218,7 +218,7 @@ async fn nodes_can_be_left_running() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demos_nodes_keep_what_they_serve() {
-    let Mode::Demo { fetch, nodes } = cli::read_from(["chainview", "--demo"], None).unwrap().mode else {
+    let RunMode::Demo { fetch, nodes } = cli::read_from(["chainview", "--demo"], None).unwrap().mode else {
         panic!("not the demo")
     };
     let run = Run::control(Chain::new(1, 10), ours(ChainPlan::demo(&fetch, &nodes).unwrap()));

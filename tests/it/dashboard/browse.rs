@@ -5,7 +5,7 @@ use std::time::Duration;
 use chainview::command::Command;
 use chainview::faults::FaultChange;
 use chainview::route::FileName;
-use chainview::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, Entry, Flow, Listing, Phase};
+use chainview::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, Flow, Listing, ListingEntry, Phase};
 use chainview::ui::focus::{Panel, Tab};
 use chainview::ui::input::Gesture;
 use chainview::ui::state::Effect;
@@ -179,7 +179,7 @@ fn what_the_origin_offers_can_be_picked_from() {
     let named = |name: &[u8]| FileName::new(name).unwrap();
     let entry = |name: &str, is_folder| {
         let path = named(name.as_bytes());
-        Entry { name: name.into(), path, size: 2_730_000, is_folder }
+        ListingEntry { name: name.into(), path, size: 2_730_000, is_folder }
     };
     let listing = Listing { entries: vec![entry("docs", true), entry("a b.txt", false)], ..Listing::default() };
     script.keys("n");
@@ -208,7 +208,7 @@ fn what_the_origin_offers_can_be_picked_from() {
 fn enter_takes_the_match_and_tab_completes_it() {
     let named = |name: &str| FileName::new(name.as_bytes()).unwrap();
     let long = format!("very-{}-2.4.1.tar.gz", "long-".repeat(30));
-    let entry = |name: &str| Entry { name: name.into(), path: named(name), size: 1, is_folder: false };
+    let entry = |name: &str| ListingEntry { name: name.into(), path: named(name), size: 1, is_folder: false };
     let entries = ["a.bin", "other-very.txt", &long, "very"].map(entry).to_vec();
     let mut script = Script::new(80, 24, idle());
     script.chain.listing = Some(Listing { entries, ..Listing::default() });

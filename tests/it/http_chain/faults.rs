@@ -214,7 +214,7 @@ async fn a_refusal_says_that_a_person_wants_it_so() {
         // The account of the transfer says it, too.
         let mut page = TcpStream::connect(chain.nodes[hop].address).await.unwrap();
         let account = exchange(&mut page, "GET", &format!("/v1/transfers/{id}"), "").await;
-        let account: chainview::snapshot::TransferAccount = serde_json::from_slice(&account.body).unwrap();
+        let account: chainview::snapshot::TransferRecord = serde_json::from_slice(&account.body).unwrap();
         assert_eq!((account.status, account.faults), (503, faults));
         assert!(account.error.unwrap().as_str().contains("refused on purpose"));
         chain.nodes[hop].faults.apply(&[FaultChange::Reject(false)]);

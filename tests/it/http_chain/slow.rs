@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chainview::error::{Broken, Error};
 use chainview::limits::Limits;
-use chainview::net::fetch::{Cap, FetchJob, client, fetch};
+use chainview::net::fetch::{FetchJob, RateLimit, client, fetch};
 use chainview::route::{FileName, Hop, Route};
 use chainview::snapshot::TransferSnapshot;
 use chainview::wire::Reason;
@@ -72,7 +72,7 @@ async fn the_slowest_body_is_broken_off_while_connections_are_short_and_its_clie
     let route = Route::new(FileName::new(b"large").unwrap(), vec![Hop::new(site.address())]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut job = FetchJob::new(1, route, folder.path().to_owned(), Limits::default());
-    let cap = Cap::new(Some(100));
+    let cap = RateLimit::new(Some(100));
     job.cap = cap.clone();
     let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
     let mut upstream = client(Arc::default(), job.limits, None);

@@ -6,7 +6,7 @@ use super::{bearer, get, route, send, site, text};
 use crate::faults::Faults;
 use crate::net::admin::metrics::{Format, render};
 use crate::route::{FileName, Protocol};
-use crate::wire::{Action, Method, Problem, Reason, TransferId};
+use crate::wire::{FailedAction, Method, Problem, Reason, TransferId};
 
 /// What Prometheus 3 sends.
 const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
@@ -135,7 +135,7 @@ async fn both_formats_hold_the_same_and_neither_is_the_other() {
     let conn = site.node.registry.open(site.address);
     let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Protocol::Http);
     job.job().meter.took(5);
-    job.failed(&Problem::here(Reason::NotFound, Action::Open, "x", ""));
+    job.failed(&Problem::here(Reason::NotFound, FailedAction::Open, "x", ""));
     let page = |format| render(&site.node, format).unwrap();
     let (open, text) = (page(Format::OpenMetrics), page(Format::Prometheus));
     assert!(parse(&open, Format::Prometheus).is_err() && parse(&text, Format::OpenMetrics).is_err());

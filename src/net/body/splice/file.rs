@@ -11,8 +11,8 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::net::TcpStream;
 
 use super::send;
-use crate::meter::Wait;
-use crate::net::body::copy::{Pace, PumpError};
+use crate::meter::WaitKind;
+use crate::net::body::copy::{CopyError, CopyOptions};
 use crate::net::body::sockbuf::Buffers;
 use crate::net::os::deadline::Timer;
 use crate::net::os::kernel::is_over;
@@ -30,8 +30,8 @@ pub(in crate::net) async fn from_file(
     offset: u64,
     length: u64,
     reader: &TcpStream,
-    pace: Pace<'_>,
-) -> Result<u64, PumpError> {
+    pace: CopyOptions<'_>,
+) -> Result<u64, CopyError> {
     let mut stall = Timer::new(pace.stall);
     let mut buffers = Buffers::new(None, reader, pace.fixed);
     let mut sent = 0;
@@ -53,11 +53,11 @@ pub(in crate::net) async fn from_file(
                 Ok(Some(written)) => written,
                 // The error may be the file's as well as the socket's: the copying loop meets it again, and there it is
                 // known whose it is.
-                Ok(None) | Err(PumpError::Gone) => return Ok(sent),
+                Ok(None) | Err(CopyError::Gone) => return Ok(sent),
                 Err(error) => return Err(error),
             };
             if wrote == 0 {
-                return Err(PumpError::Short { missing: length - sent });
+                return Err(CopyError::Short { missing: length - sent });
             }
             buffers.waited(waited);
             buffers.moved(wrote as u64);
@@ -72,12 +72,12 @@ pub(in crate::net) async fn from_file(
 
 /// Sees to it that a chunk is in the page cache, so that sending it does not wait for a disk; false where the file
 /// system cannot say.
-async fn warm(file: &Arc<File>, at: u64, chunk: usize, pace: Pace<'_>) -> Result<bool, PumpError> {
+async fn warm(file: &Arc<File>, at: u64, chunk: usize, pace: CopyOptions<'_>) -> Result<bool, CopyError> {
     let cached = |at: u64| {
         let mut byte = [0];
         match preadv2(&**file, &mut [io::IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) {
             Ok(1) => Ok(Some(true)),
-            Ok(_) => Err(PumpError::Short { missing: chunk as u64 }),
+            Ok(_) => Err(CopyError::Short { missing: chunk as u64 }),
             Err(Errno::AGAIN) => Ok(Some(false)),
             Err(_) => Ok(None),
         }
@@ -87,7 +87,7 @@ async fn warm(file: &Arc<File>, at: u64, chunk: usize, pace: Pace<'_>) -> Result
         (None, _) | (_, None) => return Ok(false),
         _ => {}
     }
-    pace.meter.wait(Wait::Read, pace.clock.now_us());
+    pace.meter.wait(WaitKind::Read, pace.clock.now_us());
     let file = Arc::clone(file);
     let read = COLD_READS.run(move || {
         let mut page = vec![0; 64 * 1024];
@@ -104,8 +104,8 @@ async fn warm(file: &Arc<File>, at: u64, chunk: usize, pace: Pace<'_>) -> Result
     });
     // Where no thread can be had, the copying loop says so.
     let Ok(read) = read else { return Ok(false) };
-    let read = read.await.map_err(PumpError::Source)?;
+    let read = read.await.map_err(CopyError::Source)?;
     pace.meter.resume(|| pace.clock.now_us());
-    read.map_err(PumpError::Source)?;
+    read.map_err(CopyError::Source)?;
     Ok(true)
 }

@@ -35,7 +35,7 @@ pub(super) struct Pipe {
 }
 
 /// A pipe in use; it goes back to the others only when it is known to be empty.
-pub(super) struct InUse {
+pub(super) struct BorrowedPipe {
     pipes: Arc<Pipes>,
     pub(super) pipe: Option<Pipe>,
     /// Bytes in the pipe.
@@ -53,7 +53,7 @@ impl Default for Pipes {
 
 impl Pipes {
     /// An empty pipe of useful size; `None` where there is none to be had, which is no error.
-    pub(super) fn take(self: &Arc<Self>) -> Option<InUse> {
+    pub(super) fn take(self: &Arc<Self>) -> Option<BorrowedPipe> {
         let idle = self.lock().pop();
         let pipe = match idle {
             Some(pipe) => pipe,
@@ -61,7 +61,7 @@ impl Pipes {
             None => Pipe::make()?,
         };
         self.used.fetch_add(1, Relaxed);
-        Some(InUse { pipes: Arc::clone(self), pipe: Some(pipe), held: 0 })
+        Some(BorrowedPipe { pipes: Arc::clone(self), pipe: Some(pipe), held: 0 })
     }
 
     /// None may be made.
@@ -75,7 +75,7 @@ impl Pipes {
     }
 }
 
-impl InUse {
+impl BorrowedPipe {
     /// What is in the pipe, which is empty then.
     pub(super) fn empty(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.held];
@@ -98,7 +98,7 @@ impl Pipe {
     }
 }
 
-impl Drop for InUse {
+impl Drop for BorrowedPipe {
     fn drop(&mut self) {
         let mut idle = self.pipes.lock();
         if self.pipes.used.fetch_sub(1, Relaxed) == 1 {

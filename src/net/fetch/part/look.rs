@@ -8,8 +8,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::net::fetch::names;
-use crate::net::fetch::resume_state::{self, State, is_own};
-use crate::net::fetch::target::{FileId, Place};
+use crate::net::fetch::resume_state::{self, StateFile, is_own};
+use crate::net::fetch::target::{FileId, TargetPath};
 
 /// Looks at one name while others change it at the same time.
 pub(super) const RACES: usize = 100;
@@ -18,7 +18,7 @@ pub(super) const RACES: usize = 100;
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) name: OsString,
-    pub(super) state: State,
+    pub(super) state: StateFile,
 }
 
 /// What stands under the name of a partial file.
@@ -31,15 +31,15 @@ pub(super) enum Found {
 }
 
 /// Looks what stands under the name of a partial file, and takes it where it is ours and free.
-pub(super) fn look(place: &Arc<Place>, number: usize) -> Found {
+pub(super) fn look(place: &Arc<TargetPath>, number: usize) -> Found {
     let name = names::partial(place.name(), number);
     let length = || place.stat(&name).map_or(0, |found| found.st_size.unsigned_abs());
     for _ in 0..RACES {
-        let state = match State::find(place, &name) {
-            resume_state::Found::Ours(state) => state,
-            resume_state::Found::Locked => return Found::Busy(length()),
-            resume_state::Found::Absent if place.is_free(&name) => return Found::Absent,
-            resume_state::Found::Absent | resume_state::Found::Foreign => return Found::Foreign,
+        let state = match StateFile::find(place, &name) {
+            resume_state::StateLookup::Ours(state) => state,
+            resume_state::StateLookup::Locked => return Found::Busy(length()),
+            resume_state::StateLookup::Absent if place.is_free(&name) => return Found::Absent,
+            resume_state::StateLookup::Absent | resume_state::StateLookup::Foreign => return Found::Foreign,
         };
         // Its owner may have removed it between our open and our lock.
         if !state.is_in_place(place) {

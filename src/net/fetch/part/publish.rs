@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use rustix::fs::{Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
 
-use super::Part;
-use crate::error::{Error, Kept, shown};
+use super::PartialFile;
+use crate::error::{Error, KeptBytes, shown};
 use crate::net::fetch::names;
 use crate::net::fetch::target::{Existing, FileId};
 
@@ -24,7 +24,7 @@ pub(in crate::net::fetch) enum Published {
     WasThere,
 }
 
-impl Part {
+impl PartialFile {
     /// Gives the file its final name, on the disk for good; what is there already is compared, or replaced by force.
     pub(in crate::net::fetch) fn publish(
         mut self,
@@ -156,7 +156,7 @@ impl Part {
     }
 
     fn exists(&mut self, difference: &str) -> Error {
-        let (path, kept): (_, Kept) = (shown(&self.place.path()), self.keep());
+        let (path, kept): (_, KeptBytes) = (shown(&self.place.path()), self.keep());
         Error::Exists { path, difference: difference.to_owned(), kept }
     }
 }

@@ -9,23 +9,23 @@ use crate::route::FileName;
 
 const LARGE: u64 = UNNAMED + 1;
 
-fn place(folder: &Path) -> Arc<Place> {
-    Arc::new(Place::of(folder, &FileName::new(b"f.bin").unwrap()).unwrap())
+fn place(folder: &Path) -> Arc<TargetPath> {
+    Arc::new(TargetPath::of(folder, &FileName::new(b"f.bin").unwrap()).unwrap())
 }
 
-fn open(folder: &Path, size: u64) -> Part {
-    match Part::open(&place(folder), size, false, 0).unwrap() {
-        Claim::Ours(part) => part,
-        Claim::Busy(busy) => panic!("{busy:?}"),
+fn open(folder: &Path, size: u64) -> PartialFile {
+    match PartialFile::open(&place(folder), size, false, 0).unwrap() {
+        ClaimResult::Ours(part) => part,
+        ClaimResult::Busy(busy) => panic!("{busy:?}"),
     }
 }
 
 /// A partial file with a name.
-fn filled(folder: &Path, bytes: &[u8]) -> Part {
+fn filled(folder: &Path, bytes: &[u8]) -> PartialFile {
     holding(open(folder, LARGE), bytes)
 }
 
-fn holding(part: Part, bytes: &[u8]) -> Part {
+fn holding(part: PartialFile, bytes: &[u8]) -> PartialFile {
     part.file().write_all_at(bytes, 0).unwrap();
     part
 }
@@ -78,16 +78,18 @@ fn a_second_fetch_of_a_large_file_is_told_of_the_first_and_finds_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let first = filled(folder.path(), b"abc");
     let busy = Busy { number: 0, length: 3 };
-    let again = || Part::open(&place(folder.path()), LARGE, false, 0).unwrap();
-    assert!(matches!(again(), Claim::Busy(found) if found == busy));
-    assert!(matches!(Part::left_over(&place(folder.path()), 0), Some(Claim::Busy(found)) if found == busy));
-    assert_eq!(Part::length_of_busy(&place(folder.path()), 0), Some(3));
+    let again = || PartialFile::open(&place(folder.path()), LARGE, false, 0).unwrap();
+    assert!(matches!(again(), ClaimResult::Busy(found) if found == busy));
+    assert!(
+        matches!(PartialFile::left_over(&place(folder.path()), 0), Some(ClaimResult::Busy(found)) if found == busy)
+    );
+    assert_eq!(PartialFile::length_of_busy(&place(folder.path()), 0), Some(3));
     // One that stands still for too long is passed by.
-    let passing = Part::open(&place(folder.path()), LARGE, false, 1).unwrap();
-    assert!(matches!(passing, Claim::Ours(_)) && names(folder.path()).contains(&"f.bin.1.part".to_owned()));
+    let passing = PartialFile::open(&place(folder.path()), LARGE, false, 1).unwrap();
+    assert!(matches!(passing, ClaimResult::Ours(_)) && names(folder.path()).contains(&"f.bin.1.part".to_owned()));
     assert_eq!(first.publish(false, &|| false), Ok(Published::New));
-    assert_eq!(Part::length_of_busy(&place(folder.path()), 0), None);
-    let Claim::Ours(passing) = passing else { return };
+    assert_eq!(PartialFile::length_of_busy(&place(folder.path()), 0), None);
+    let ClaimResult::Ours(passing) = passing else { return };
     assert_eq!(holding(passing, b"abc").publish(false, &|| false), Ok(Published::WasThere));
     assert_eq!(names(folder.path()), ["f.bin"]);
 }
@@ -95,7 +97,7 @@ fn a_second_fetch_of_a_large_file_is_told_of_the_first_and_finds_its_file() {
 #[test]
 fn small_files_at_once_need_no_names_and_the_later_ones_find_the_first() {
     let folder = tempfile::tempdir().unwrap();
-    let parts: Vec<Part> = (0..3).map(|_| holding(open(folder.path(), 3), b"abc")).collect();
+    let parts: Vec<PartialFile> = (0..3).map(|_| holding(open(folder.path(), 3), b"abc")).collect();
     assert!(names(folder.path()).is_empty());
     let ended: Vec<Published> = parts.into_iter().map(|part| part.publish(false, &|| false).unwrap()).collect();
     assert_eq!(ended, [Published::New, Published::WasThere, Published::WasThere]);
@@ -131,7 +133,7 @@ fn a_part_without_content_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let mut part = open(folder.path(), LARGE);
     part.reserve(1 << 20).unwrap();
-    assert_eq!(part.keep(), Kept::default());
+    assert_eq!(part.keep(), KeptBytes::default());
     assert!(names(folder.path()).is_empty());
 }
 
@@ -200,7 +202,7 @@ fn a_file_that_is_not_ours_is_left_alone_and_the_next_name_is_taken() {
                 (name, path.symlink_metadata().unwrap().ino(), std::fs::read(path).ok())
             })
             .collect();
-        assert!(!matches!(Part::left_over(&place(folder.path()), 0), Some(Claim::Ours(_))), "{what}");
+        assert!(!matches!(PartialFile::left_over(&place(folder.path()), 0), Some(ClaimResult::Ours(_))), "{what}");
         for force in [false, true] {
             let part = filled(folder.path(), b"new");
             assert!(part.shown().as_str().ends_with("f.bin.1.part"), "{what}: {}", part.shown());
@@ -226,7 +228,7 @@ fn what_a_killed_program_leaves_between_two_steps_is_cleared_away() {
     assert_eq!(names(folder.path()), ["f.bin.part", "f.bin.part.state"]);
     // It had its final name, and the other one as well.
     std::fs::hard_link(folder.path().join("f.bin.part"), folder.path().join("f.bin")).unwrap();
-    assert!(Part::left_over(&place(folder.path()), 0).is_none());
+    assert!(PartialFile::left_over(&place(folder.path()), 0).is_none());
     assert_eq!((names(folder.path()), read(folder.path(), "f.bin")), (vec!["f.bin".to_owned()], b"abc".to_vec()));
 }
 
@@ -272,8 +274,8 @@ fn a_part_whose_name_was_taken_away_is_published_all_the_same_and_nothing_else_i
 
 #[test]
 fn what_arrived_is_saved_where_the_part_or_its_state_was_taken_away() {
-    let source = Source { file: "h:1/f".to_owned(), size: 9, validator: Validator::Etag("\"1\"".to_owned()) };
-    let mark = Mark { offset: 3, prefix: None };
+    let source = ResumeSource { file: "h:1/f".to_owned(), size: 9, validator: Validator::Etag("\"1\"".to_owned()) };
+    let mark = ResumePoint { offset: 3, prefix: None };
     for (taken, replaced) in
         [("f.bin.part", false), ("f.bin.part", true), ("f.bin.part.state", false), ("f.bin.part.state", true)]
     {
@@ -290,7 +292,7 @@ fn what_arrived_is_saved_where_the_part_or_its_state_was_taken_away() {
         let kept = part.keep();
         assert!(kept.resumable, "{taken}");
         drop(part);
-        let Some(Claim::Ours(part)) = Part::left_over(&place(folder.path()), 0) else { panic!("{taken}") };
+        let Some(ClaimResult::Ours(part)) = PartialFile::left_over(&place(folder.path()), 0) else { panic!("{taken}") };
         assert_eq!(
             (part.mark(), std::fs::read(kept.file.unwrap().as_str()).unwrap()),
             (Some((source.clone(), mark)), b"abc".to_vec())
@@ -310,8 +312,8 @@ fn force_keeps_the_permissions_of_what_it_replaces_and_is_never_wider_meanwhile(
             let target = folder.path().join("f.bin");
             std::fs::write(&target, b"older").unwrap();
             set_mode(&target, wanted);
-            let part = Part::open(&place(folder.path()), size, true, 0).unwrap();
-            let Claim::Ours(part) = part else { panic!("{part:?}") };
+            let part = PartialFile::open(&place(folder.path()), size, true, 0).unwrap();
+            let ClaimResult::Ours(part) = part else { panic!("{part:?}") };
             assert_eq!(part.file().metadata().unwrap().mode() & 0o777, 0o600);
             holding(part, b"abc").publish(true, &|| false).unwrap();
             assert_eq!((mode(&target), read(folder.path(), "f.bin")), (wanted, b"abc".to_vec()));

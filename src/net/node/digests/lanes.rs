@@ -14,18 +14,18 @@ const MOST_LARGE: usize = 64;
 const MOST_LARGE_PER_SOURCE: usize = MOST_LARGE / 2;
 
 /// A digest to be computed.
-pub(super) type Id = u64;
+pub(super) type HashJobId = u64;
 
 /// The digests that are wanted, and which of them are being computed; `S` is who asked first for one.
 #[derive(Debug)]
 pub(super) struct Lanes<S> {
     large: usize,
-    next: Id,
-    jobs: BTreeMap<Id, Job<S>>,
+    next: HashJobId,
+    jobs: BTreeMap<HashJobId, HashJob<S>>,
 }
 
 #[derive(Debug)]
-struct Job<S> {
+struct HashJob<S> {
     source: S,
     rest: u64,
     small: bool,
@@ -45,7 +45,7 @@ impl<S: PartialEq> Lanes<S> {
     }
 
     /// Takes a digest over so many bytes; `None` where too many wait already.
-    pub(super) fn add(&mut self, source: S, bytes: u64) -> Option<Id> {
+    pub(super) fn add(&mut self, source: S, bytes: u64) -> Option<HashJobId> {
         let small = bytes <= SMALL;
         let alike = self.jobs.values().filter(|job| job.small == small);
         let of_source = alike.clone().filter(|job| job.source == source).count();
@@ -58,12 +58,12 @@ impl<S: PartialEq> Lanes<S> {
             return None;
         }
         self.next += 1;
-        self.jobs.insert(self.next, Job { source, rest: bytes, small, running: false });
+        self.jobs.insert(self.next, HashJob { source, rest: bytes, small, running: false });
         Some(self.next)
     }
 
     /// The digest to compute a slice of now; `None` where nothing waits, or every lane is taken.
-    pub(super) fn next(&mut self) -> Option<Id> {
+    pub(super) fn next(&mut self) -> Option<HashJobId> {
         [(true, SMALL_LANES), (false, self.large)]
             .into_iter()
             .find_map(|(small, lanes)| {
@@ -82,21 +82,21 @@ impl<S: PartialEq> Lanes<S> {
     }
 
     /// A slice was computed, and so many bytes are left.
-    pub(super) fn paused(&mut self, id: Id, rest: u64) {
+    pub(super) fn paused(&mut self, id: HashJobId, rest: u64) {
         if let Some(job) = self.jobs.get_mut(&id) {
             (job.rest, job.running) = (rest, false);
         }
     }
 
     /// A digest is done, or not wanted any more.
-    pub(super) fn remove(&mut self, id: Id) {
+    pub(super) fn remove(&mut self, id: HashJobId) {
         self.jobs.remove(&id);
     }
 
     /// How many come before one, as things are.
-    pub(super) fn ahead(&self, id: Id) -> usize {
+    pub(super) fn ahead(&self, id: HashJobId) -> usize {
         let Some(job) = self.jobs.get(&id) else { return 0 };
-        let before = |other: &Id, at: &Job<S>| at.small == job.small && (at.rest, *other) < (job.rest, id);
+        let before = |other: &HashJobId, at: &HashJob<S>| at.small == job.small && (at.rest, *other) < (job.rest, id);
         let before = self.jobs.iter().filter(|(other, at)| before(other, at)).count();
         let lanes = if job.small { SMALL_LANES } else { self.large };
         (before + 1).saturating_sub(lanes)

@@ -10,8 +10,8 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::sync::watch;
 
 use super::hasher::Hasher;
-use super::lanes::Id;
-use crate::net::node::root::Served;
+use super::lanes::HashJobId;
+use crate::net::node::root::ServedFile;
 use crate::net::os::version::Version;
 use crate::wire::{Algorithm, Digest};
 
@@ -30,7 +30,7 @@ const LONGEST_SLICE: Duration = Duration::from_millis(250);
 const AT_ONCE: u64 = 64 << 10;
 
 /// What a digest is known by.
-pub(super) type Key = (Version, Algorithm);
+pub(super) type DigestKey = (Version, Algorithm);
 /// Why there is no digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoDigest {
@@ -47,8 +47,8 @@ pub enum NoDigest {
 
 /// Shared by all who want a digest; it is wanted for as long as somebody besides its task has this.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) id: Id,
+pub(super) struct DigestInterest {
+    pub(super) id: HashJobId,
     pub(super) size: u64,
     pub(super) done: AtomicU64,
 }
@@ -56,21 +56,21 @@ pub(super) struct Wanted {
 /// A digest that is wanted.
 #[derive(Debug)]
 pub(super) struct Task {
-    served: Served,
-    wanted: Arc<Wanted>,
+    served: ServedFile,
+    wanted: Arc<DigestInterest>,
     hasher: Hasher,
     offset: u64,
     /// Before the first byte was read, the file had been as it is for some time.
     settled: bool,
     /// What it is known by; `None` for the first bytes of a file, which are known by nothing.
-    key: Option<Key>,
+    key: Option<DigestKey>,
     unwanted: Option<Instant>,
     done: watch::Sender<Option<Result<Digest, NoDigest>>>,
 }
 
 /// What came of a slice.
 #[derive(Debug)]
-pub(super) enum Slice {
+pub(super) enum SliceResult {
     /// So many bytes are left.
     Rest(u64),
     /// The digest or why there is none, and whether that may be remembered.
@@ -81,10 +81,10 @@ pub(super) enum Slice {
 
 impl Task {
     pub(super) fn new(
-        served: Served,
+        served: ServedFile,
         size: u64,
         algorithm: Algorithm,
-        wanted: Arc<Wanted>,
+        wanted: Arc<DigestInterest>,
         done: watch::Sender<Option<Result<Digest, NoDigest>>>,
     ) -> Self {
         debug_assert!(size <= served.version.size && wanted.size == size);
@@ -93,15 +93,15 @@ impl Task {
     }
 
     /// The same, of the whole file.
-    pub(super) fn known_by(self, key: Key) -> Self {
+    pub(super) fn known_by(self, key: DigestKey) -> Self {
         Self { key: Some(key), ..self }
     }
 
-    pub(super) fn key(&self) -> Option<Key> {
+    pub(super) fn key(&self) -> Option<DigestKey> {
         self.key
     }
 
-    pub(super) fn wanted(&self) -> &Arc<Wanted> {
+    pub(super) fn wanted(&self) -> &Arc<DigestInterest> {
         &self.wanted
     }
 
@@ -128,7 +128,7 @@ impl Task {
     }
 
     /// Computes on for a while. Blocks on the disk.
-    pub(super) fn slice(&mut self, patience: Duration) -> Slice {
+    pub(super) fn slice(&mut self, patience: Duration) -> SliceResult {
         let began = Instant::now();
         if self.offset == 0 {
             // Before the first byte is read: a change that no time stamp tells may come right after it.
@@ -139,35 +139,35 @@ impl Task {
         let mut buffer = vec![0; CHUNK.min(usize::try_from(end - self.offset).unwrap_or(CHUNK).max(1))];
         while self.offset < end {
             if self.is_over(patience) && self.offset > 0 {
-                return Slice::Unwanted;
+                return SliceResult::Unwanted;
             }
             let most = buffer.len().min(usize::try_from(end - self.offset).unwrap_or(CHUNK));
             match self.served.file.read_at(&mut buffer[..most], self.offset) {
-                Ok(0) => return Slice::Done(Err(NoDigest::Changed), false),
+                Ok(0) => return SliceResult::Done(Err(NoDigest::Changed), false),
                 Ok(read) => {
                     self.hasher.update(&buffer[..read]);
                     self.offset += read as u64;
                     self.wanted.done.store(self.offset, Relaxed);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Slice::Done(Err(NoDigest::Unread(error.to_string())), false),
+                Err(error) => return SliceResult::Done(Err(NoDigest::Unread(error.to_string())), false),
             }
             if began.elapsed() >= LONGEST_SLICE {
                 break;
             }
         }
         if self.offset < size {
-            return Slice::Rest(self.rest());
+            return SliceResult::Rest(self.rest());
         }
         if self.key.is_some() && !self.served.is_unchanged() {
-            return Slice::Done(Err(NoDigest::Changed), false);
+            return SliceResult::Done(Err(NoDigest::Changed), false);
         }
-        Slice::Done(Ok(self.hasher.so_far()), self.settled)
+        SliceResult::Done(Ok(self.hasher.so_far()), self.settled)
     }
 }
 
 /// The digest of a file's first bytes, where that takes no waiting, and whether the file had settled before.
-pub(super) fn at_once(served: &Served, size: u64, algorithm: Algorithm) -> Option<(Digest, bool)> {
+pub(super) fn at_once(served: &ServedFile, size: u64, algorithm: Algorithm) -> Option<(Digest, bool)> {
     let mut buffer = vec![0; usize::try_from(size).ok().filter(|_| size <= AT_ONCE)?];
     let settled = is_settled(served.version.modified.0);
     let read = preadv2(&*served.file, &mut [IoSliceMut::new(&mut buffer)], 0, ReadWriteFlags::NOWAIT).ok()?;

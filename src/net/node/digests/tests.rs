@@ -36,7 +36,7 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
 const US: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const LARGE: u64 = 17 << 20;
 
-fn served(root: &Root, name: &str) -> Served {
+fn served(root: &Root, name: &str) -> ServedFile {
     root.serve(&FileName::new(name.as_bytes()).unwrap()).unwrap()
 }
 
@@ -110,7 +110,7 @@ async fn two_who_ask_at_once_share_one_computation_from_the_descriptor_of_the_fi
     let mut first = digests.start(&one, Algorithm::Blake3, US);
     let mut second = digests.start(&two, Algorithm::Blake3, US);
     assert_eq!((Arc::strong_count(&one.file), Arc::strong_count(&two.file)), (2, 1));
-    assert_eq!(digests.progress(&second), Some(Progress { done: 0, size: LARGE, ahead: 1 }));
+    assert_eq!(digests.progress(&second), Some(DigestProgress { done: 0, size: LARGE, ahead: 1 }));
     digests.lock().lanes.set_large(1);
     digests.go_on();
     let (first, second) = in_time(async { tokio::join!(first.finished(), second.finished()) }).await;

@@ -6,7 +6,7 @@ use tokio::task::AbortHandle;
 
 use super::conn::{Conn, lock};
 use super::ending::Closing;
-use super::{ConnGuard, JobGuard, Registry};
+use super::{ConnGuard, FileRequestGuard, Registry};
 use crate::snapshot::ConnState;
 
 impl Registry {
@@ -49,7 +49,7 @@ impl Conn {
     }
 }
 
-impl JobGuard<'_> {
+impl FileRequestGuard<'_> {
     /// Waits until its body is to end.
     pub async fn closing(&self) -> Closing {
         self.conn.closing().await

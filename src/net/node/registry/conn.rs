@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
 
 use super::ending::Ending;
-use super::next_hop::Next;
+use super::next_hop::NextHop;
 use crate::meter::Meter;
 use crate::route::Protocol;
-use crate::snapshot::{ConnState, Flow, TransferAccount};
+use crate::snapshot::{ConnState, Flow, TransferRecord};
 use crate::wire::{Method, TransferId};
 
 /// One accepted connection.
@@ -19,32 +19,32 @@ pub struct Conn {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) accepted_us: u64,
-    pub(super) source: Arc<Source>,
+    pub(super) source: Arc<SourceCounts>,
     /// It was admitted only to ask for an endpoint.
     pub(super) reserved: bool,
-    pub(super) now: Mutex<Now>,
+    pub(super) now: Mutex<ConnProgress>,
     pub(super) ending: Ending,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Now {
+pub(super) struct ConnProgress {
     pub(super) state: ConnState,
     /// When it became idle, if it is, as a place in the order in which connections did.
     pub(super) idle: Option<usize>,
     pub(super) past: Flow,
-    pub(super) job: Option<Arc<Job>>,
+    pub(super) job: Option<Arc<FileRequest>>,
 }
 
 /// One file request on a connection.
 #[derive(Debug)]
-pub struct Job {
+pub struct FileRequest {
     pub(super) id: TransferId,
     pub(super) method: Method,
     pub(super) protocol: Protocol,
     /// What its body does.
     pub meter: Meter,
-    pub(super) account: Mutex<TransferAccount>,
-    pub(super) next: Mutex<Next>,
+    pub(super) account: Mutex<TransferRecord>,
+    pub(super) next: Mutex<NextHop>,
     pub(super) began_us: u64,
     pub(super) sockets: Mutex<Option<Sockets>>,
 }
@@ -59,7 +59,7 @@ pub(super) struct Sockets {
 
 /// What one address has.
 #[derive(Debug, Default)]
-pub(super) struct Source {
+pub(super) struct SourceCounts {
     pub(super) open: AtomicUsize,
     pub(super) idle: AtomicUsize,
     pub(super) heads: AtomicUsize,
@@ -67,14 +67,14 @@ pub(super) struct Source {
     pub(super) readers: AtomicUsize,
 }
 
-impl Job {
+impl FileRequest {
     /// The wire toward the client.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 }
 
-impl Source {
+impl SourceCounts {
     /// Idle connections can be closed at any time, so that those do not count.
     pub(super) fn active(&self) -> usize {
         self.open.load(Relaxed).saturating_sub(self.idle.load(Relaxed))

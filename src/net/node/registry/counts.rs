@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
-use super::conn::{Conn, Source, lock};
+use super::conn::{Conn, SourceCounts, lock};
 use crate::snapshot::ConnState;
 
 /// How many connections there may be; what a share is follows from that.
@@ -17,7 +17,7 @@ pub struct Slots(pub usize);
 /// Counts over all addresses.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    pub(super) sources: Mutex<HashMap<IpAddr, Arc<Source>>>,
+    pub(super) sources: Mutex<HashMap<IpAddr, Arc<SourceCounts>>>,
     pub(super) open: AtomicUsize,
     pub(super) idle: AtomicUsize,
     pub(super) heads: AtomicUsize,
@@ -54,17 +54,17 @@ impl Counts {
     }
 
     /// This address has its share of the active connections, and they are short.
-    pub(super) fn has_its_share(&self, source: &Source, slots: Slots) -> bool {
+    pub(super) fn has_its_share(&self, source: &SourceCounts, slots: Slots) -> bool {
         self.active() >= slots.short_from() && source.active() >= slots.share()
     }
 
     /// What an address has; a new one has nothing yet.
-    pub(super) fn source(&self, peer: IpAddr) -> Arc<Source> {
+    pub(super) fn source(&self, peer: IpAddr) -> Arc<SourceCounts> {
         Arc::clone(lock(&self.sources).entry(counted_as(peer)).or_default())
     }
 
     /// Counts a connection that was let in.
-    pub(super) fn count_open(&self, source: &Source, reserved: bool) {
+    pub(super) fn count_open(&self, source: &SourceCounts, reserved: bool) {
         if reserved {
             source.reserved.fetch_add(1, Relaxed);
         } else {
@@ -110,7 +110,7 @@ impl Counts {
     }
 
     /// Forgets an address that has nothing any more.
-    pub(super) fn leave(&self, peer: IpAddr, source: &Source) {
+    pub(super) fn leave(&self, peer: IpAddr, source: &SourceCounts) {
         // A head is always that of an open connection.
         let has_nothing =
             || [&source.open, &source.reserved, &source.readers].iter().all(|count| count.load(Relaxed) == 0);

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use super::conn::{Conn, Job, Sockets, lock};
+use super::conn::{Conn, FileRequest, Sockets, lock};
 use crate::net::os::clock::Clock;
 use crate::net::os::kernel::{tcp, unacknowledged, unread};
-use crate::snapshot::{ConnRole, ConnSnapshot, Moments, TcpSnapshot, TransferAccount};
+use crate::snapshot::{ConnRole, ConnSnapshot, TcpSnapshot, Timestamps, TransferRecord};
 
 /// What the kernel says of a body's sockets.
 #[derive(Clone, Copy, Debug, Default)]
-struct Evidence {
+struct KernelFigures {
     tcp: Option<TcpSnapshot>,
     queued_in: u64,
     queued_out: u64,
@@ -19,16 +19,16 @@ struct Evidence {
 
 /// Keeps the sockets of a body in its reports, and open.
 #[derive(Debug)]
-pub struct Watched<'a>(&'a Job);
+pub struct WatchedSockets<'a>(&'a FileRequest);
 
 /// A body shorter than this is not worth a system call at its end.
 const WORTH_KEEPING: u64 = 1 << 20;
 
-impl Job {
+impl FileRequest {
     /// The body moves to `down`, from `up` if that is a socket; reports ask the kernel about them while this is held.
-    pub fn watch(&self, down: Arc<TcpStream>, up: Option<Arc<TcpStream>>, length: u64) -> Watched<'_> {
+    pub fn watch(&self, down: Arc<TcpStream>, up: Option<Arc<TcpStream>>, length: u64) -> WatchedSockets<'_> {
         *lock(&self.sockets) = Some(Sockets { down, up, length });
-        Watched(self)
+        WatchedSockets(self)
     }
 
     /// Since the request was read, in ms.
@@ -37,14 +37,14 @@ impl Job {
     }
 
     /// What is known of it.
-    pub(super) fn account(&self, clock: Clock) -> TransferAccount {
+    pub(super) fn account(&self, clock: Clock) -> TransferRecord {
         let now_us = clock.now_us();
         let known = lock(&self.account).clone();
         let (upstream, upstream_protocol) = lock(&self.next).shown();
-        let Evidence { tcp, queued_in, queued_out } = self.evidence();
+        let KernelFigures { tcp, queued_in, queued_out } = self.evidence();
         let (first, last) = self.meter.moments();
         let ms = |at: Option<u64>| at.map(|at| self.since_ms(at));
-        TransferAccount {
+        TransferRecord {
             upstream,
             upstream_protocol,
             flow: self.meter.flow(now_us),
@@ -53,24 +53,24 @@ impl Job {
             queued_in,
             queued_out,
             idle_us: self.meter.still(now_us),
-            moments: known.moments.map(|moments| Moments { first_ms: ms(first), last_ms: ms(last), ..moments }),
+            moments: known.moments.map(|moments| Timestamps { first_ms: ms(first), last_ms: ms(last), ..moments }),
             ..known
         }
     }
 
     /// Adds to its connection's part in a report what changes while its body moves.
     pub(super) fn show(&self, snapshot: &mut ConnSnapshot, now_us: u64) {
-        let Evidence { tcp, queued_in, queued_out } = self.evidence();
+        let KernelFigures { tcp, queued_in, queued_out } = self.evidence();
         (snapshot.tcp, snapshot.queued_in, snapshot.queued_out) = (tcp, queued_in, queued_out);
         snapshot.idle_us = self.meter.still(now_us);
     }
 
     /// What the kernel says now; nothing before the body and after it.
-    fn evidence(&self) -> Evidence {
+    fn evidence(&self) -> KernelFigures {
         // Under the lock: whoever took a hold of them away could let go of it last, and close them late.
         let sockets = lock(&self.sockets);
-        let Some(Sockets { down, up, .. }) = &*sockets else { return Evidence::default() };
-        Evidence { tcp: tcp(down), queued_in: up.as_ref().map_or(0, unread), queued_out: unacknowledged(down) }
+        let Some(Sockets { down, up, .. }) = &*sockets else { return KernelFigures::default() };
+        KernelFigures { tcp: tcp(down), queued_in: up.as_ref().map_or(0, unread), queued_out: unacknowledged(down) }
     }
 }
 
@@ -104,7 +104,7 @@ impl Conn {
     }
 }
 
-impl Drop for Watched<'_> {
+impl Drop for WatchedSockets<'_> {
     fn drop(&mut self) {
         let sockets = lock(&self.0.sockets).take();
         // What the socket went through is evidence also when the whole life of a transfer is judged.

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use tracing::Level;
 
-use super::conn::{Job, lock};
+use super::conn::{FileRequest, lock};
 use crate::snapshot::{ConnRole, Flow};
 use crate::wire::Method;
 
 /// Logs the end of the request, where somebody asked for such lines; otherwise it costs a comparison.
-pub(super) fn log(job: &Job, peer: SocketAddr, flow: &Flow, now_us: u64) {
+pub(super) fn log(job: &FileRequest, peer: SocketAddr, flow: &Flow, now_us: u64) {
     if !tracing::enabled!(Level::DEBUG) {
         return;
     }

@@ -7,14 +7,14 @@ use crate::text::SafeText;
 
 /// Where a request went on to, as far as that is known.
 #[derive(Debug, Default)]
-pub(super) struct Next {
+pub(super) struct NextHop {
     hop: Option<HostPort>,
     /// Where it was met, unless its route says that already.
     address: Option<SocketAddr>,
     protocol: Option<Protocol>,
 }
 
-impl Next {
+impl NextHop {
     /// The request goes on to this hop.
     pub(super) fn to(hop: &HostPort) -> Self {
         Self { hop: Some(hop.clone()), ..Self::default() }

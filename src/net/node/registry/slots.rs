@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::conn::{Conn, Source, lock};
+use super::conn::{Conn, SourceCounts, lock};
 use super::counts::{Evictable, Slots};
 use super::ending::Closing;
 use super::{ConnGuard, Registry};
@@ -36,7 +36,7 @@ pub enum Admission {
 #[derive(Debug)]
 pub struct HeadGuard {
     registry: Arc<Registry>,
-    source: Arc<Source>,
+    source: Arc<SourceCounts>,
 }
 
 /// Counts a reader of events.
@@ -44,7 +44,7 @@ pub struct HeadGuard {
 pub struct ReaderGuard {
     registry: Arc<Registry>,
     address: IpAddr,
-    source: Arc<Source>,
+    source: Arc<SourceCounts>,
 }
 
 impl Registry {
@@ -103,14 +103,14 @@ impl Registry {
         self.counts.readers.load(Relaxed)
     }
 
-    fn count_head(self: &Arc<Self>, source: &Arc<Source>) -> HeadGuard {
+    fn count_head(self: &Arc<Self>, source: &Arc<SourceCounts>) -> HeadGuard {
         source.heads.fetch_add(1, Relaxed);
         self.counts.heads.fetch_add(1, Relaxed);
         HeadGuard { registry: Arc::clone(self), source: Arc::clone(source) }
     }
 
     /// Closes the longest idle connection, of `only` this address or of any; false where there is none.
-    fn evict(&self, only: Option<&Arc<Source>>, slots: Slots, now: Instant) -> bool {
+    fn evict(&self, only: Option<&Arc<SourceCounts>>, slots: Slots, now: Instant) -> bool {
         let mut idle = lock(&self.counts.evictable);
         if self.evict_found(&mut idle, only) {
             return true;
@@ -134,7 +134,7 @@ impl Registry {
     }
 
     /// Closes the first of those that were found and are still idle.
-    fn evict_found(&self, idle: &mut Evictable, only: Option<&Arc<Source>>) -> bool {
+    fn evict_found(&self, idle: &mut Evictable, only: Option<&Arc<SourceCounts>>) -> bool {
         let mut at = 0;
         while let Some((order, conn)) = idle.found.get(at) {
             if only.is_some_and(|only| !Arc::ptr_eq(only, &conn.source)) {
@@ -160,7 +160,7 @@ impl Registry {
 
     /// True if there is a reserved connection for this address, if need be in place of the one that has made least use
     /// of its own.
-    fn make_reserved_room(&self, source: &Arc<Source>) -> bool {
+    fn make_reserved_room(&self, source: &Arc<SourceCounts>) -> bool {
         let reserved = lock(&self.counts.reserved);
         let mine = source.reserved.load(Relaxed) >= RESERVED_PER_SOURCE;
         if !mine && reserved.len() < RESERVED {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Registry;
-use super::conn::{Conn, Job, lock};
+use super::conn::{Conn, FileRequest, lock};
 use super::counts::Slots;
 use super::ending::Closing;
 use crate::limits::MINIMUM_RATE;
@@ -13,12 +13,12 @@ use crate::snapshot::{ConnRole, ConnState};
 
 /// What bodies have moved since connections became short; nothing is held while they are not.
 #[derive(Debug, Default)]
-pub struct SlowBodies(HashMap<u64, Since>);
+pub struct SlowBodies(HashMap<u64, RateStart>);
 
 /// One body at the start of the time over which its rate is measured.
 #[derive(Debug)]
-struct Since {
-    job: Arc<Job>,
+struct RateStart {
+    job: Arc<FileRequest>,
     at_us: u64,
     moved: Moved,
 }
@@ -47,7 +47,7 @@ impl SlowBodies {
             let Some(job) = streaming(conn) else { continue };
             let moved = moved(&job, now_us);
             let known = before.remove(id).filter(|since| Arc::ptr_eq(&since.job, &job));
-            let mut since = known.unwrap_or(Since { job, at_us: now_us, moved });
+            let mut since = known.unwrap_or(RateStart { job, at_us: now_us, moved });
             let span_us = now_us.saturating_sub(since.at_us);
             if span_us >= over.as_micros() as u64 {
                 let bytes = moved.bytes - since.moved.bytes;
@@ -70,12 +70,12 @@ impl SlowBodies {
 }
 
 /// The request whose body a connection moves now.
-fn streaming(conn: &Conn) -> Option<Arc<Job>> {
+fn streaming(conn: &Conn) -> Option<Arc<FileRequest>> {
     let now = lock(&conn.now);
     now.job.clone().filter(|_| now.state == ConnState::Streaming)
 }
 
-fn moved(job: &Job, now_us: u64) -> Moved {
+fn moved(job: &FileRequest, now_us: u64) -> Moved {
     let flow = job.meter.flow(now_us);
     let disk_us = if lock(&job.account).role == ConnRole::Origin { flow.starved_us } else { 0 };
     Moved { bytes: flow.bytes_out, own_us: flow.limited_us + flow.reply_us + disk_us }
@@ -84,7 +84,7 @@ fn moved(job: &Job, now_us: u64) -> Moved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meter::Wait;
+    use crate::meter::WaitKind;
     use crate::net::os::clock::Clock;
     use crate::route::{FileName, Protocol};
     use crate::wire::{Method, TransferId};
@@ -92,7 +92,7 @@ mod tests {
     const OVER: Duration = Duration::from_mins(1);
 
     /// How fast each body moves, whether it waits for the node itself, and whether it is closed in the end.
-    fn closed(slots: usize, bodies: &[(u64, Option<Wait>)]) -> Vec<bool> {
+    fn closed(slots: usize, bodies: &[(u64, Option<WaitKind>)]) -> Vec<bool> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let registry = Registry::new(Clock::start());
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_body_that_is_slow_because_of_this_node_is_left_alone() {
-        let bodies = [(10, Some(Wait::Cap)), (10, Some(Wait::Read)), (10, Some(Wait::Write)), (10, None)];
+        let bodies = [(10, Some(WaitKind::Cap)), (10, Some(WaitKind::Read)), (10, Some(WaitKind::Write)), (10, None)];
         assert_eq!(closed(1, &bodies), [false, false, true, true]);
     }
 }

@@ -31,7 +31,7 @@ pub enum OpenError {
 
 /// Why the served folder is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Gone {
+pub enum FolderGone {
     /// The path leads nowhere.
     #[error("the served folder is gone")]
     Missing,
@@ -50,13 +50,13 @@ pub(super) struct Folder {
 
 /// The folder that the path leads to now, as far as was looked.
 #[derive(Debug)]
-pub(super) struct Current(Mutex<State>);
+pub(super) struct CurrentFolder(Mutex<FolderState>);
 
 #[derive(Debug)]
-struct State {
+struct FolderState {
     folder: Arc<Folder>,
     looked: Instant,
-    gone: Option<Gone>,
+    gone: Option<FolderGone>,
 }
 
 impl Folder {
@@ -95,10 +95,10 @@ impl Folder {
     }
 }
 
-impl Current {
+impl CurrentFolder {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let folder = Arc::new(Folder::open(path)?);
-        Ok(Self(Mutex::new(State { folder, looked: Instant::now(), gone: None })))
+        Ok(Self(Mutex::new(FolderState { folder, looked: Instant::now(), gone: None })))
     }
 
     /// The folder to serve from; what was opened beneath an earlier one stays open.
@@ -111,24 +111,24 @@ impl Current {
     }
 
     /// Looks at the path now.
-    pub(super) fn gone(&self, path: &Path) -> Option<Gone> {
+    pub(super) fn gone(&self, path: &Path) -> Option<FolderGone> {
         let mut state = self.lock();
         state.look(path);
         state.gone
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FolderState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl FolderState {
     /// Opens the folder again where its path leads to another, and says in the log, once, where it leads to none.
     fn look(&mut self, path: &Path) {
         self.looked = Instant::now();
         let gone = match stat(path) {
             Ok(found) if id(&found) == self.folder.id => None,
-            Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Directory => Some(Gone::NoFolder),
+            Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Directory => Some(FolderGone::NoFolder),
             Ok(_) => match Folder::open(path) {
                 Ok(folder) => {
                     tracing::info!("{} leads to another folder now, which is served from here on", path.display());
@@ -138,9 +138,9 @@ impl State {
                 // It may be on its way; the next look knows more.
                 Err(_) => self.gone,
             },
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Some(Gone::Missing),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Some(FolderGone::Missing),
             // The path may have become unreadable, which says nothing about the folder that is open.
-            Err(_) if fstat(&self.folder.handle).is_ok_and(|held| held.st_nlink == 0) => Some(Gone::Missing),
+            Err(_) if fstat(&self.folder.handle).is_ok_and(|held| held.st_nlink == 0) => Some(FolderGone::Missing),
             Err(_) => None,
         };
         match (self.gone, gone) {
@@ -205,9 +205,9 @@ mod tests {
         let root = Root::open(&path).unwrap();
         assert_eq!(root.gone(), None);
         fs::remove_dir(&path).unwrap();
-        assert_eq!(root.gone(), Some(Gone::Missing));
+        assert_eq!(root.gone(), Some(FolderGone::Missing));
         fs::write(&path, "").unwrap();
-        assert_eq!(root.gone(), Some(Gone::NoFolder));
+        assert_eq!(root.gone(), Some(FolderGone::NoFolder));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         fs::write(path.join("f"), "again").unwrap();

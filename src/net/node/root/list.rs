@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Dir, FileType, OFlags, fstat, statat};
 use super::folder::Folder;
 use super::{OpenError, Root, is_hidden, is_made_up, makes_up};
 use crate::route::FileName;
-use crate::snapshot::{Entry, Listing, MAX_ENTRIES};
+use crate::snapshot::{Listing, ListingEntry, MAX_ENTRIES};
 use crate::text::SafeText;
 
 /// About how long a page may be in JSON, in bytes: thousands of entries with long names of odd bytes would be longer.
@@ -45,7 +45,7 @@ impl Root {
         let shown = folder.map(FileName::shown).unwrap_or_default();
         let mut listing = Listing { folder: shown, omitted: behind, ..Listing::default() };
         let (mut length, mut last) = (0, None);
-        for (at, Name { name, kind }) in names.iter().enumerate() {
+        for (at, FolderEntry { name, kind }) in names.iter().enumerate() {
             if length > LONGEST {
                 listing.omitted += (names.len() - at) as u64;
                 break;
@@ -67,7 +67,13 @@ impl Root {
 }
 
 /// What stands behind one name; `None` where it is nothing that is served.
-fn entry(root: &Folder, folder: Option<&FileName>, handle: &OwnedFd, name: &CStr, kind: FileType) -> Option<Entry> {
+fn entry(
+    root: &Folder,
+    folder: Option<&FileName>,
+    handle: &OwnedFd,
+    name: &CStr,
+    kind: FileType,
+) -> Option<ListingEntry> {
     let mut path = folder.map(|folder| folder.as_bytes().to_vec()).unwrap_or_default();
     if !path.is_empty() && !path.ends_with(b"/") {
         path.push(b'/');
@@ -93,37 +99,37 @@ fn entry(root: &Folder, folder: Option<&FileName>, handle: &OwnedFd, name: &CStr
         _ => return None,
     };
     let size = if is_folder { 0 } else { u64::try_from(stat.st_size).unwrap_or_default() };
-    Some(Entry { name: SafeText::from_bytes(name.to_bytes()), path, size, is_folder })
+    Some(ListingEntry { name: SafeText::from_bytes(name.to_bytes()), path, size, is_folder })
 }
 
 /// A name in a folder, and what the folder says it is; ordered by the name.
-struct Name {
+struct FolderEntry {
     name: CString,
     kind: FileType,
 }
 
-impl Ord for Name {
+impl Ord for FolderEntry {
     fn cmp(&self, other: &Self) -> Ordering {
         self.name.cmp(&other.name)
     }
 }
 
-impl PartialOrd for Name {
+impl PartialOrd for FolderEntry {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Name {
+impl PartialEq for FolderEntry {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-impl Eq for Name {}
+impl Eq for FolderEntry {}
 
 /// The first names behind `after` that may be seen, sorted, as many as a page has; and how many there are behind them.
-fn names(handle: &OwnedFd, after: Option<&FileName>) -> rustix::io::Result<(Vec<Name>, u64)> {
+fn names(handle: &OwnedFd, after: Option<&FileName>) -> rustix::io::Result<(Vec<FolderEntry>, u64)> {
     let after = after.map_or(&b""[..], FileName::as_bytes);
     // The largest is on top: it is the one that makes room for a smaller.
     let mut first = BinaryHeap::new();
@@ -139,12 +145,12 @@ fn names(handle: &OwnedFd, after: Option<&FileName>) -> rustix::io::Result<(Vec<
         }
         if first.len() == MAX_ENTRIES {
             behind += 1;
-            if first.peek().is_some_and(|largest: &Name| largest.name.to_bytes() < bytes) {
+            if first.peek().is_some_and(|largest: &FolderEntry| largest.name.to_bytes() < bytes) {
                 continue;
             }
             first.pop();
         }
-        first.push(Name { name: name.to_owned(), kind });
+        first.push(FolderEntry { name: name.to_owned(), kind });
     }
     Ok((first.into_sorted_vec(), behind))
 }
