@@ -32,8 +32,8 @@ pub use values::{Listen, PerHop};
 pub struct Invocation {
     /// What to do.
     pub mode: RunMode,
-    /// How to talk about it.
-    pub talk: Talk,
+    /// What it prints and logs.
+    pub output: OutputOptions,
     /// Variables that look like settings and are none: a misspelled one, or one of another version.
     pub ignored: Vec<SafeText>,
 }
@@ -176,9 +176,9 @@ pub struct NodePlan {
     pub limits: Limits,
 }
 
-/// How the program talks.
+/// What the program prints and logs, and how the screen looks.
 #[derive(Clone, Debug, Default)]
-pub struct Talk {
+pub struct OutputOptions {
     /// One JSON document on stdout.
     pub json: bool,
     /// Only what went wrong.
@@ -253,8 +253,8 @@ where
     let matches = command.try_get_matches_from(line).map_err(|error| EarlyExit::Clap(Box::new(error)))?;
     let args = Args::from_arg_matches(&matches).map_err(|error| EarlyExit::Clap(Box::new(error)))?;
     let keys = config_file.map_or_else(|| Ok(Vec::new()), config::keys).map_err(EarlyExit::Error)?;
-    let talk = Talk { keys, ..talk(&args, &matches, environment) };
-    mode(args, &matches, environment).map(|mode| Invocation { mode, talk, ignored }).map_err(EarlyExit::Error)
+    let output = OutputOptions { keys, ..output_options(&args, &matches, environment) };
+    mode(args, &matches, environment).map(|mode| Invocation { mode, output, ignored }).map_err(EarlyExit::Error)
 }
 
 fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> Result<RunMode, Error> {
@@ -365,10 +365,10 @@ fn faults(args: &Args) -> Vec<PerHop<FaultChange>> {
     caps.chain(delays).chain(args.fault.iter().copied()).collect()
 }
 
-fn talk(args: &Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> Talk {
+fn output_options(args: &Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> OutputOptions {
     let no_color = environment::has_no_color(environment);
     let said = matches.value_source("color") == Some(ValueSource::CommandLine);
-    Talk {
+    OutputOptions {
         json: args.json,
         quiet: args.quiet,
         verbose: args.verbose,

@@ -15,14 +15,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Talk;
+use crate::cli::OutputOptions;
 use crate::console::signals::Signals;
 use crate::console::{self, flush, start_log};
 use crate::error::{Error, KeptBytes, plain, shown};
 use crate::net::os::kernel::is_ignored;
 use crate::plan::ChainPlan;
 use crate::snapshot::{ChainSnapshot, Phase, TransferSnapshot};
-use crate::ui::{self, Keymap, Left, ScreenError, ScreenStop};
+use crate::ui::{self, ExitReason, Keymap, ScreenError, ScreenStop};
 use crate::units::{Bytes, Rate};
 
 pub use controller::{Controller, Leftovers};
@@ -40,10 +40,10 @@ const STUCK: Duration = Duration::from_secs(1);
 /// `Error::Usage` if the `[keys]` of the configuration are invalid; `Error::Disk` if the `--log` file cannot be opened;
 /// `Error::Interrupted` if a signal or the end of the terminal stopped it; `Error::Other` if there is no terminal, it
 /// fails, or the runtime cannot be started.
-pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
-    let keymap = Keymap::with(&talk.keys).map_err(|reason| Error::Usage(format!("config.toml: keys: {reason}")))?;
-    if talk.log.is_some() {
-        start_log(talk, tracing::Level::INFO)?;
+pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
+    let keymap = Keymap::with(&output.keys).map_err(|reason| Error::Usage(format!("config.toml: keys: {reason}")))?;
+    if output.log.is_some() {
+        start_log(output, tracing::Level::INFO)?;
     }
     // Earlier lines belong on the terminal before the screen takes it.
     flush();
@@ -68,9 +68,9 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     let controlling = runtime.spawn(controller.run(wanted, reports));
     let mouse = !["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| std::env::var_os(name).is_some());
     let options = ui::Options {
-        ascii: talk.ascii,
-        color: talk.color,
-        colors: talk.colors,
+        ascii: output.ascii,
+        color: output.color,
+        colors: output.colors,
         mouse,
         keymap,
         no_suspend: is_ignored(SIGTSTP),
@@ -89,8 +89,8 @@ pub fn run(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
     };
     let printed = summary(&snapshots.borrow(), is_demo, &remains);
     match left {
-        Ok(Left::Quit | Left::Ended) => printed,
-        Ok(Left::Stopped | Left::HungUp) => Err(Error::Interrupted { kept: KeptBytes::default() }),
+        Ok(ExitReason::Quit | ExitReason::Ended) => printed,
+        Ok(ExitReason::Stopped | ExitReason::HungUp) => Err(Error::Interrupted { kept: KeptBytes::default() }),
         Err(ScreenError::NoTerminal(error)) => Err(Error::Other(format!("no terminal: {}", plain(&error)))),
         Err(error) => Err(Error::Other(error.to_string())),
     }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use chainview::cli::{self, DEFAULT_INPUT, EarlyExit, FetchPlan, NodePlan, RunMode, Talk};
+use chainview::cli::{self, DEFAULT_INPUT, EarlyExit, FetchPlan, NodePlan, OutputOptions, RunMode};
 use chainview::console::{self, signals::Termination};
 use chainview::dashboard;
 use chainview::error::{Error, OK};
@@ -26,23 +26,25 @@ fn main() -> ExitCode {
         }
         Err(EarlyExit::Error(error)) => return end(Err(error)),
     };
-    let talk = &invocation.talk;
-    for name in invocation.ignored.iter().filter(|_| !talk.quiet) {
+    let output = &invocation.output;
+    for name in invocation.ignored.iter().filter(|_| !output.quiet) {
         console::err(&format!("chainview: {name} is not a setting, and is ignored"));
     }
     end(match &invocation.mode {
         RunMode::Node { listeners, nodes, until_stdin_closes } => {
-            headless::nodes(listeners, nodes, *until_stdin_closes, talk)
+            headless::nodes(listeners, nodes, *until_stdin_closes, output)
         }
-        RunMode::Fetch { inputs, fetch } => headless::fetch(inputs, fetch, talk),
+        RunMode::Fetch { inputs, fetch } => headless::fetch(inputs, fetch, output),
         RunMode::Spawn { input, fetch, nodes } => {
-            ChainPlan::of_file(input, fetch, nodes, false).and_then(|plan| headless::plain(plan, talk))
+            ChainPlan::of_file(input, fetch, nodes, false).and_then(|plan| headless::plain(plan, output))
         }
-        RunMode::Check { input, fetch } => headless::check(input, fetch, talk),
+        RunMode::Check { input, fetch } => headless::check(input, fetch, output),
         RunMode::Dashboard { input, fetch, nodes, no_spawn } => {
-            chain_of(input.as_deref(), fetch, nodes, *no_spawn).and_then(|plan| on_screen_or_plain(plan, talk))
+            chain_of(input.as_deref(), fetch, nodes, *no_spawn).and_then(|plan| on_screen_or_plain(plan, output))
         }
-        RunMode::Demo { fetch, nodes } => ChainPlan::demo(fetch, nodes).and_then(|plan| on_screen_or_plain(plan, talk)),
+        RunMode::Demo { fetch, nodes } => {
+            ChainPlan::demo(fetch, nodes).and_then(|plan| on_screen_or_plain(plan, output))
+        }
     })
 }
 
@@ -59,9 +61,9 @@ fn chain_of(input: Option<&Path>, fetch: &FetchPlan, nodes: &NodePlan, no_spawn:
 
 /// The dashboard where there is a terminal to draw on; else the same run as plain lines. One that calls itself dumb
 /// cannot move its cursor.
-fn on_screen_or_plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
+fn on_screen_or_plain(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
     let draws = std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-    if draws && !talk.json { dashboard::run(plan, talk) } else { headless::plain(plan, talk) }
+    if draws && !output.json { dashboard::run(plan, output) } else { headless::plain(plan, output) }
 }
 
 /// What clap has to say, in colours, unless it repeats what a terminal would obey: a script may have put anything

@@ -21,7 +21,7 @@ use tracing::callsite::Identifier;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::cli::Talk;
+use crate::cli::OutputOptions;
 use crate::error::{self, Error, shown};
 use crate::net::admin::metrics::LOG_LINES_LOST;
 
@@ -86,15 +86,15 @@ static FILE: OnceLock<Sink> = OnceLock::new();
 /// # Errors
 /// `Error::Disk` if the `--log` file cannot be opened; `Error::Other` if there is no thread to write on, or if this
 /// process logs already.
-pub fn start_log(talk: &Talk, usual: Level) -> Result<Sink, Error> {
-    let level = match (talk.quiet, talk.verbose) {
+pub fn start_log(options: &OutputOptions, usual: Level) -> Result<Sink, Error> {
+    let level = match (options.quiet, options.verbose) {
         (true, _) => Level::ERROR,
         (_, 0) => usual,
         (_, 1) => Level::DEBUG,
         (_, _) => Level::TRACE,
     };
     let failed = |reason: String| Error::Other(format!("the log cannot be started: {reason}"));
-    let sink = match &talk.log {
+    let sink = match &options.log {
         None => stderr().ok_or_else(|| failed("no thread can be had".to_owned()))?,
         Some(path) => {
             let file = open(path).map_err(|error| Error::Disk {

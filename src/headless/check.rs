@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::{on_one_thread, reported};
-use crate::cli::{FetchPlan, Talk};
+use crate::cli::{FetchPlan, OutputOptions};
 use crate::console::signals::stop_on_signals;
 use crate::console::{self, start_log};
 use crate::error::Error;
@@ -30,13 +30,13 @@ const BAR: usize = 24;
 /// `Error::Input` if the input file is invalid; `Error::Hop` if a hop fails or does not have the file;
 /// `Error::Interrupted` after a signal; `Error::Disk` if the log or the output cannot be written; `Error::Other` if the
 /// runtime cannot be started.
-pub fn check(input: &Path, plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
-    let checked = start_log(talk, Level::WARN).and_then(|_log| {
+pub fn check(input: &Path, plan: &FetchPlan, options: &OutputOptions) -> Result<(), Error> {
+    let checked = start_log(options, Level::WARN).and_then(|_log| {
         let route = plan.read_route(input)?;
         let checked = on_one_thread(ask(&route, plan))?;
         Ok((route, checked))
     });
-    let written = if talk.json {
+    let written = if options.json {
         let report = checked.as_ref().ok().map(|(route, checked)| CheckReport {
             etag: checked.etag.as_deref().map(Into::into),
             last_modified: checked.last_modified.as_deref().map(Into::into),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::{Observation, ProgressDisplay, VerdictSource, on_one_thread_and_disk, reported};
-use crate::cli::{FetchPlan, Talk};
+use crate::cli::{FetchPlan, OutputOptions};
 use crate::console::signals::stop_on_signals;
 use crate::console::start_log;
 use crate::error::{Error, KeptBytes, shown};
@@ -45,11 +45,11 @@ pub(super) struct FinishedFetch {
 /// # Errors
 /// `Error::Usage` if `-j` asks for several transfers to one output; `Error::Input` if an input file is invalid; else
 /// the first error that a transfer ended with, see [`fetch::fetch`]. The others are printed.
-pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, talk: &Talk) -> Result<(), Error> {
+pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, options: &OutputOptions) -> Result<(), Error> {
     let output = Output::of(&plan.output);
-    let display = ProgressDisplay::new(talk);
+    let display = ProgressDisplay::new(options);
     let display = if output == Some(Output::Stdout) { display.beside_data() } else { display };
-    let ran = start_log(talk, Level::WARN).and_then(|_log| {
+    let ran = start_log(options, Level::WARN).and_then(|_log| {
         if output.is_some() && plan.jobs.is_some_and(|jobs| jobs > 1) {
             let path = shown(&plan.output);
             return Err(Error::Usage(format!("-o {path}: takes one transfer after the other: leave out -j")));

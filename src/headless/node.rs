@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{Level, error, info};
 
 use super::on_one_thread;
-use crate::cli::{Listen, NodePlan, PerHop, Talk};
+use crate::cli::{Listen, NodePlan, OutputOptions, PerHop};
 use crate::console::signals::{Signals, Termination, listen};
 use crate::console::{self, Sink, start_log};
 use crate::error::{Error, KeptBytes, plain, shown};
@@ -35,8 +35,13 @@ const BACKLOG: u32 = 1024;
 /// # Errors
 /// `Error::Listen` if an address cannot be bound; `Error::Usage` if the served folder cannot be opened; `Error::Disk`
 /// if the `--log` file cannot be opened; `Error::Other` if the runtime, a thread or a signal handler cannot be set up.
-pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, talk: &Talk) -> Result<(), Error> {
-    let log = start_log(talk, Level::INFO)?;
+pub fn nodes(
+    listeners: &[Listen],
+    plan: &NodePlan,
+    until_stdin_closes: bool,
+    options: &OutputOptions,
+) -> Result<(), Error> {
+    let log = start_log(options, Level::INFO)?;
     if until_stdin_closes {
         leave_with_stdin()?;
     }
@@ -44,7 +49,7 @@ pub fn nodes(listeners: &[Listen], plan: &NodePlan, until_stdin_closes: bool, ta
     report_panics();
     on_one_thread(async {
         // Signals count from before the line that says we are there: whoever reads it may send one at once.
-        let signals = NodeSignals::new(log, talk.log.is_some())?;
+        let signals = NodeSignals::new(log, options.log.is_some())?;
         let mut nodes = Vec::new();
         for listen in listeners {
             let listener = bind(listen).await?;

@@ -10,7 +10,7 @@ use tracing::Level;
 
 use super::fetch::{RunResult, chains, outcome, report};
 use super::{FinishedFetch, ProgressDisplay, VerdictSource, on_one_thread};
-use crate::cli::Talk;
+use crate::cli::OutputOptions;
 use crate::console::signals::stop_on_signals;
 use crate::console::start_log;
 use crate::error::{Error, KeptBytes};
@@ -32,10 +32,10 @@ const LAST_LINES: Duration = Duration::from_millis(500);
 /// # Errors
 /// The first error that a transfer ended with, see `net::fetch::fetch`; `Error::Interrupted` if a signal ended the run;
 /// `Error::Disk` if the log or the output cannot be written; `Error::Other` if the runtime cannot be started.
-pub fn plain(plan: ChainPlan, talk: &Talk) -> Result<(), Error> {
+pub fn plain(plan: ChainPlan, options: &OutputOptions) -> Result<(), Error> {
     let mode = if plan.demo.is_some() { "demo" } else { "run" };
-    let display = ProgressDisplay::new(talk);
-    let ran = start_log(talk, Level::WARN).and_then(|_log| on_one_thread(run(plan, &display)));
+    let display = ProgressDisplay::new(options);
+    let ran = start_log(options, Level::WARN).and_then(|_log| on_one_thread(run(plan, &display)));
     report(mode, ran, &display)
 }
 

@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::cli::Talk;
+use crate::cli::OutputOptions;
 use crate::console::{self, err_now};
 use crate::error::Error;
 use crate::snapshot::{Integrity, Phase, TransferSnapshot};
@@ -41,15 +41,15 @@ enum DisplayMode {
 
 impl ProgressDisplay {
     /// Chooses the display for this process's stderr and the output options.
-    pub(super) fn new(talk: &Talk) -> Self {
-        let way = match (talk.quiet, std::io::stderr().is_terminal()) {
+    pub(super) fn new(options: &OutputOptions) -> Self {
+        let way = match (options.quiet, std::io::stderr().is_terminal()) {
             (true, _) => DisplayMode::Nothing,
             (false, true) if std::env::var_os("TERM").is_none_or(|term| term != "dumb") => {
                 DisplayMode::Bars(MultiProgress::new())
             }
             (false, _) => DisplayMode::Lines,
         };
-        Self { way, ascii: talk.ascii, json: talk.json, stdout_taken: false, lost: Arc::default() }
+        Self { way, ascii: options.ascii, json: options.json, stdout_taken: false, lost: Arc::default() }
     }
 
     /// Moves the result to stderr, as stdout carries the bytes of a file.

@@ -39,9 +39,9 @@ pub enum Panel {
     Log,
 }
 
-/// How far one has gone in.
+/// How much of the tab is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Depth {
+pub enum ViewMode {
     /// All panels of the tab are shown.
     #[default]
     Overview,
@@ -51,13 +51,13 @@ pub enum Depth {
     Detail,
 }
 
-/// Tab, depth and focused panel: all that the layout depends on besides sizes.
+/// Tab, view mode and focused panel: all that the layout depends on besides sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Focus {
     /// The tab that is shown.
     pub tab: Tab,
-    /// How far one has gone in.
-    pub depth: Depth,
+    /// How much of it is shown.
+    pub view_mode: ViewMode,
     /// The panel that has the keys.
     pub panel: Panel,
 }

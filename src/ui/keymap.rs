@@ -8,5 +8,5 @@ mod keys;
 pub(crate) mod search;
 pub(crate) mod table;
 
-pub use binding::Place;
+pub use binding::FooterSlot;
 pub use keys::Keymap;

@@ -3,7 +3,7 @@
 
 use ratatui::layout::Rect;
 
-use super::focus::{Depth, Focus, Panel, Tab};
+use super::focus::{Focus, Panel, Tab, ViewMode};
 
 /// Below this size one line says all.
 pub(crate) const SMALLEST: (u16, u16) = (40, 8);
@@ -99,15 +99,15 @@ pub(crate) fn split(focus: Focus, area: Rect, hops: usize) -> Regions {
     let left = area.height - 1 - regions.chain.height - regions.verdict.height - 1;
     let body = take(left);
     regions.footer = take(1);
-    if focus.depth == Depth::Detail && focus.panel != Panel::Log {
+    if focus.view_mode == ViewMode::Detail && focus.panel != Panel::Log {
         regions.detail = body;
-    } else if focus.tab == Tab::Chain && focus.depth == Depth::Overview {
+    } else if focus.tab == Tab::Chain && focus.view_mode == ViewMode::Overview {
         share(&mut regions, body, hops);
     } else {
         let panel = focus.panel;
         let both = matches!(panel, Panel::Transfers | Panel::Nodes)
             && body.height >= ROOM_FOR_BOTH
-            && focus.depth == Depth::Overview;
+            && focus.view_mode == ViewMode::Overview;
         // The table of nodes never needs more than its rows; transfers come and go, so they have half.
         let table = u16::try_from(hops).unwrap_or(u16::MAX).saturating_add(2);
         let list = match (both, panel) {
@@ -206,11 +206,11 @@ mod tests {
             (Tab::Log, Panel::Log),
         ];
         for (tab, panel) in tabs {
-            for depth in [Depth::Overview, Depth::Detail] {
+            for view_mode in [ViewMode::Overview, ViewMode::Detail] {
                 for height in SMALLEST.1..=60 {
-                    let r = split(Focus { tab, depth, panel }, Rect::new(0, 0, 60, height), 5);
+                    let r = split(Focus { tab, view_mode, panel }, Rect::new(0, 0, 60, height), 5);
                     let own = r.of(panel).height;
-                    assert_eq!(own + r.detail.height, height - 2, "{tab:?}, {depth:?}, {height}");
+                    assert_eq!(own + r.detail.height, height - 2, "{tab:?}, {view_mode:?}, {height}");
                 }
             }
         }

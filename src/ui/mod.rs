@@ -37,7 +37,7 @@ pub(crate) mod widgets;
 use crate::options::{ColorMode, ColorScheme};
 
 pub use keymap::Keymap;
-pub use screen::{Left, ScreenError, ScreenStop, run};
+pub use screen::{ExitReason, ScreenError, ScreenStop, run};
 pub use state::UiState;
 pub use terminal::{install_panic_hook, is_taken, restore};
 pub use theme::Theme;

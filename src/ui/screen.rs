@@ -36,9 +36,9 @@ const DATA: Duration = Duration::from_millis(100);
 /// Least time between two frames for data alone while nothing moves.
 const CALM: Duration = Duration::from_secs(1);
 
-/// Why the screen was left.
+/// Why the screen closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
+pub enum ExitReason {
     /// The person asked for it; `Command::Quit` was sent.
     Quit,
     /// Somebody set the stop.
@@ -86,7 +86,7 @@ pub fn run(
     snapshots: Receiver<Arc<ChainSnapshot>>,
     commands: Sender<Command>,
     stop: &ScreenStop,
-) -> Result<Left, ScreenError> {
+) -> Result<ExitReason, ScreenError> {
     if options.color == ColorMode::Always {
         // The terminal library looks at NO_COLOR too, and would take the colours out again.
         crossterm::style::force_color_output(true);
@@ -115,7 +115,7 @@ pub fn run(
     }
     match left {
         // A frame that fails because the terminal is gone is no error of ours.
-        Err(ScreenError::Draw(_)) if terminal_is_gone() => Ok(Left::HungUp),
+        Err(ScreenError::Draw(_)) if terminal_is_gone() => Ok(ExitReason::HungUp),
         left => left,
     }
 }
@@ -135,13 +135,13 @@ struct ScreenLoop {
 }
 
 impl ScreenLoop {
-    fn run(&mut self, events: &InputEvents, stop: &ScreenStop) -> Result<Left, ScreenError> {
+    fn run(&mut self, events: &InputEvents, stop: &ScreenStop) -> Result<ExitReason, ScreenError> {
         loop {
             if stop.is_set() {
-                return Ok(Left::Stopped);
+                return Ok(ExitReason::Stopped);
             }
             if self.looked.is_none_or(|at| at.elapsed() >= DATA) && !self.look() {
-                return Ok(Left::Ended);
+                return Ok(ExitReason::Ended);
             }
             self.run_effect().map_err(ScreenError::Draw)?;
             if self.dirty && is_taken() && self.drawn.is_none_or(|at| at.elapsed() >= FRAME) {
@@ -150,7 +150,7 @@ impl ScreenLoop {
             let mut next = match events.queue.recv_timeout(self.wait()) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Ok(Left::HungUp),
+                Err(RecvTimeoutError::Disconnected) => return Ok(ExitReason::HungUp),
             };
             // No more than fit into the queue: input that never ends must not keep the loop from its frames and its
             // end.
@@ -194,7 +194,7 @@ impl ScreenLoop {
         true
     }
 
-    fn handle(&mut self, event: Event) -> Option<Left> {
+    fn handle(&mut self, event: Event) -> Option<ExitReason> {
         self.dirty = true;
         self.state.now = self.opened.elapsed();
         let chain = self.state.shown(&self.newest);
@@ -207,7 +207,7 @@ impl ScreenLoop {
                 None
             }
             Event::Resize => None,
-            Event::HungUp => return Some(Left::HungUp),
+            Event::HungUp => return Some(ExitReason::HungUp),
         };
         if was_held && self.state.frozen.is_none() {
             self.state.settle(&self.newest);
@@ -218,7 +218,7 @@ impl ScreenLoop {
         if self.state.take_screenshot() {
             self.send(Command::SaveScreen(view::screenshot(&self.state, &chain)));
         }
-        self.state.quitting().then_some(Left::Quit)
+        self.state.quitting().then_some(ExitReason::Quit)
     }
 
     /// Carries out the pending effect, and takes the terminal back when it is ours again.

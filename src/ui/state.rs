@@ -19,7 +19,7 @@ use ratatui::layout::Rect;
 
 use super::action::Action;
 use super::edit::LineEdit;
-use super::focus::{ConnKey, Depth, Focus, Panel, Set, Tab, Tops};
+use super::focus::{ConnKey, Focus, Panel, Set, Tab, Tops, ViewMode};
 use super::history::{ChartSpan, History};
 use super::keymap::{Keymap, binding};
 use super::layout::{Regions, split};
@@ -87,9 +87,9 @@ pub enum Effect {
     SaveScreen,
 }
 
-/// What stays on the terminal when the screen is left.
+/// What stays on the terminal after the screen has closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stays {
+enum ExitOutput {
     /// A few words.
     #[default]
     Words,
@@ -121,8 +121,8 @@ pub struct UiState {
     pub mode: Mode,
     /// Who has the keys on the first tab.
     pub panel: Panel,
-    /// How far one has gone in.
-    pub depth: Depth,
+    /// How much of the tab is shown.
+    pub view_mode: ViewMode,
     /// The time that the chart shows.
     pub span: ChartSpan,
     /// Log lines below this level are not shown.
@@ -162,7 +162,7 @@ pub struct UiState {
     /// The cap that was asked for last, of which transfer and when: the chain takes a moment to say the same.
     cap_asked: Option<(u64, u64, Duration)>,
     quitting: bool,
-    stays: Stays,
+    exit_output: ExitOutput,
     effect: Option<Effect>,
 }
 
@@ -208,7 +208,7 @@ impl UiState {
 
     /// Where each region stands in this area.
     pub(crate) fn layout(&self, area: Rect, hops: usize) -> Regions {
-        split(Focus { tab: self.tab, depth: self.depth, panel: self.focus() }, area, hops)
+        split(Focus { tab: self.tab, view_mode: self.view_mode, panel: self.focus() }, area, hops)
     }
 
     /// The marked hop.
@@ -234,7 +234,7 @@ impl UiState {
 
     /// Something is open that `Back` would close.
     pub fn is_inside(&self) -> bool {
-        self.depth != Depth::Overview || !self.lists.filter(self.focus()).is_empty()
+        self.view_mode != ViewMode::Overview || !self.lists.filter(self.focus()).is_empty()
     }
 
     /// The person has asked to leave.
@@ -244,7 +244,7 @@ impl UiState {
 
     /// The person wants the last frame to stay on the terminal.
     pub fn keeps_frame(&self) -> bool {
-        self.quitting && self.stays == Stays::Frame
+        self.quitting && self.exit_output == ExitOutput::Frame
     }
 
     /// Takes the effect to carry out before the next frame.

@@ -6,7 +6,7 @@ use crate::options::{ColorMode, ColorScheme};
 
 /// What a piece of the screen means; the theme decides how that looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
+pub enum StyleRole {
     /// Ordinary text.
     Plain,
     /// Labels, rules, and what is over.
@@ -145,44 +145,44 @@ impl Theme {
     }
 
     /// How this meaning looks. Weight alone tells meanings apart, too: colors are not seen by everyone.
-    pub fn style(&self, tone: Tone) -> Style {
+    pub fn style(&self, role: StyleRole) -> Style {
         let style = Style::new();
-        let plain = match tone {
-            Tone::Plain | Tone::Good | Tone::Flow => style,
-            Tone::Dim if self.colors == ColorScheme::Light || self.colors == ColorScheme::Contrast => style,
-            Tone::Dim => style.add_modifier(Modifier::DIM),
-            Tone::Title | Tone::Warn | Tone::Mark | Tone::Key => style.add_modifier(Modifier::BOLD),
-            Tone::Bad => style.add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
-            Tone::Cursor => style.add_modifier(Modifier::REVERSED),
+        let plain = match role {
+            StyleRole::Plain | StyleRole::Good | StyleRole::Flow => style,
+            StyleRole::Dim if self.colors == ColorScheme::Light || self.colors == ColorScheme::Contrast => style,
+            StyleRole::Dim => style.add_modifier(Modifier::DIM),
+            StyleRole::Title | StyleRole::Warn | StyleRole::Mark | StyleRole::Key => style.add_modifier(Modifier::BOLD),
+            StyleRole::Bad => style.add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
+            StyleRole::Cursor => style.add_modifier(Modifier::REVERSED),
         };
         let color = match self.colors {
             ColorScheme::Mono => None,
-            ColorScheme::Terminal => match tone {
-                Tone::Good => Some(Color::Green),
-                Tone::Warn => Some(Color::Yellow),
-                Tone::Bad => Some(Color::Red),
-                Tone::Flow | Tone::Mark => Some(Color::Cyan),
+            ColorScheme::Terminal => match role {
+                StyleRole::Good => Some(Color::Green),
+                StyleRole::Warn => Some(Color::Yellow),
+                StyleRole::Bad => Some(Color::Red),
+                StyleRole::Flow | StyleRole::Mark => Some(Color::Cyan),
                 _ => None,
             },
             // Blue, orange and a bluish green stay apart for red-green blindness; the indices are exact in 256 colors.
-            ColorScheme::Light => match tone {
-                Tone::Dim => Some(Color::Indexed(241)),
-                Tone::Good => Some(Color::Indexed(29)),
-                Tone::Warn => Some(Color::Indexed(130)),
-                Tone::Bad => Some(Color::Indexed(160)),
-                Tone::Flow | Tone::Mark => Some(Color::Indexed(25)),
+            ColorScheme::Light => match role {
+                StyleRole::Dim => Some(Color::Indexed(241)),
+                StyleRole::Good => Some(Color::Indexed(29)),
+                StyleRole::Warn => Some(Color::Indexed(130)),
+                StyleRole::Bad => Some(Color::Indexed(160)),
+                StyleRole::Flow | StyleRole::Mark => Some(Color::Indexed(25)),
                 _ => None,
             },
-            ColorScheme::Contrast => match tone {
-                Tone::Dim => Some(Color::Indexed(250)),
-                Tone::Good => Some(Color::Indexed(86)),
-                Tone::Warn | Tone::Mark => Some(Color::Indexed(226)),
-                Tone::Bad => Some(Color::Indexed(215)),
-                Tone::Flow => Some(Color::Indexed(117)),
+            ColorScheme::Contrast => match role {
+                StyleRole::Dim => Some(Color::Indexed(250)),
+                StyleRole::Good => Some(Color::Indexed(86)),
+                StyleRole::Warn | StyleRole::Mark => Some(Color::Indexed(226)),
+                StyleRole::Bad => Some(Color::Indexed(215)),
+                StyleRole::Flow => Some(Color::Indexed(117)),
                 _ => None,
             },
         };
-        let light = self.colors == ColorScheme::Terminal && matches!(tone, Tone::Warn | Tone::Bad);
+        let light = self.colors == ColorScheme::Terminal && matches!(role, StyleRole::Warn | StyleRole::Bad);
         // On a palette of the owner's own, a colored word needs no weight besides.
         let base = if light { style } else { plain };
         color.map_or(plain, |color| base.fg(color))
@@ -215,10 +215,18 @@ mod tests {
     #[test]
     fn without_color_no_style_has_one() {
         let theme = Theme::new(false, ColorScheme::Mono);
-        for tone in [Tone::Plain, Tone::Good, Tone::Warn, Tone::Bad, Tone::Flow, Tone::Mark, Tone::Cursor] {
-            assert_eq!((theme.style(tone).fg, theme.style(tone).bg), (None, None));
+        for role in [
+            StyleRole::Plain,
+            StyleRole::Good,
+            StyleRole::Warn,
+            StyleRole::Bad,
+            StyleRole::Flow,
+            StyleRole::Mark,
+            StyleRole::Cursor,
+        ] {
+            assert_eq!((theme.style(role).fg, theme.style(role).bg), (None, None));
         }
-        assert_ne!(theme.style(Tone::Bad), theme.style(Tone::Warn));
+        assert_ne!(theme.style(StyleRole::Bad), theme.style(StyleRole::Warn));
     }
 
     #[test]
@@ -226,7 +234,7 @@ mod tests {
         let mut theme = Theme::default();
         for look in ColorScheme::ALL {
             assert_eq!(theme.name(), look.name());
-            let styles = [Tone::Plain, Tone::Warn, Tone::Bad].map(|tone| theme.style(tone));
+            let styles = [StyleRole::Plain, StyleRole::Warn, StyleRole::Bad].map(|role| theme.style(role));
             assert!(styles[0] != styles[1] && styles[1] != styles[2] && styles[0] != styles[2], "{look:?}");
             theme = theme.next();
         }

@@ -35,7 +35,7 @@ pub enum Topic {
 
 /// Where the footer shows a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FooterSlot {
     /// At the left, in the order of the table, with this label and its short form.
     Left(&'static str, &'static str),
     /// At the right, where it is shown before all others.
@@ -129,7 +129,7 @@ pub struct Binding {
     /// What it does, in words.
     pub help: &'static str,
     /// Where the footer shows it.
-    pub place: Place,
+    pub place: FooterSlot,
     /// When it would do something.
     pub when: Condition,
     /// What it means.

@@ -6,7 +6,7 @@ use super::binding::Condition::{
     IsInside, IsSorted, OffTab, OnTab, OwnsNodes, Pausable, Reorderable, Restartable, Retryable, Scrollable, Startable,
     Stoppable,
 };
-use super::binding::Place::{self, Left, Nowhere, Right};
+use super::binding::FooterSlot::{self, Left, Nowhere, Right};
 use super::binding::Topic::{self, Line, Look, Nodes, Over, Program, Transfers};
 use super::binding::{BROWSE, Binding, HELP, LEAVE, LINE, PALETTE, PICK};
 use crate::ui::action::{Action, Edit, NodeAction, TransferAction, ViewAction};
@@ -29,7 +29,7 @@ const fn bind(id: &'static str, panels: Set, keys: &'static [&'static str], acti
 }
 
 impl Binding {
-    const fn says(mut self, topic: Topic, help: &'static str, place: Place) -> Self {
+    const fn says(mut self, topic: Topic, help: &'static str, place: FooterSlot) -> Self {
         self.topic = topic;
         self.help = help;
         self.place = place;

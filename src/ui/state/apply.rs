@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Effect, FAULTS, Frozen, Mode, PromptKind, Stays, UiState, running};
+use super::{Effect, ExitOutput, FAULTS, Frozen, Mode, PromptKind, UiState, running};
 use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, Level, Phase};
 use crate::ui::action::{Action, NodeAction, TransferAction, ViewAction};
 use crate::ui::columns::{Sort, is_number};
 use crate::ui::edit::LineEdit;
-use crate::ui::focus::{Depth, Panel};
+use crate::ui::focus::{Panel, ViewMode};
 use crate::ui::geometry::connection_places;
 use crate::ui::keymap::search::matches;
 use crate::units::Rate;
@@ -34,7 +34,7 @@ impl UiState {
             Action::Enter => self.enter(chain),
             Action::Quit => self.quit(chain),
             Action::QuitKept => {
-                self.stays = Stays::Frame;
+                self.exit_output = ExitOutput::Frame;
                 self.quit(chain)
             }
             Action::LeaveNodes => Some(self.leave(true)),
@@ -55,7 +55,7 @@ impl UiState {
         match action {
             ViewAction::Show(tab) => {
                 self.tab = tab;
-                self.depth = Depth::Overview;
+                self.view_mode = ViewMode::Overview;
             }
             ViewAction::NextPanel => self.next_panel(1),
             ViewAction::LastPanel => self.next_panel(-1),
@@ -68,8 +68,8 @@ impl UiState {
             ViewAction::Last => self.go(chain, |_| usize::MAX),
             ViewAction::Back => self.back(),
             ViewAction::Zoom => {
-                let zoomed = self.depth == Depth::Zoomed;
-                self.depth = if zoomed { Depth::Overview } else { Depth::Zoomed };
+                let zoomed = self.view_mode == ViewMode::Zoomed;
+                self.view_mode = if zoomed { ViewMode::Overview } else { ViewMode::Zoomed };
             }
             ViewAction::Freeze => self.freeze(chain),
             ViewAction::Span(by) => self.span = self.span.by(by),
@@ -221,7 +221,7 @@ impl UiState {
         match &self.mode {
             Mode::Browse => {
                 if self.has_detail(chain) {
-                    self.depth = Depth::Detail;
+                    self.view_mode = ViewMode::Detail;
                 }
                 None
             }
@@ -267,14 +267,14 @@ impl UiState {
     }
 
     fn back(&mut self) {
-        if self.depth == Depth::Overview {
+        if self.view_mode == ViewMode::Overview {
             self.lists.set_filter(self.focus(), String::new());
         }
-        self.depth = Depth::Overview;
+        self.view_mode = ViewMode::Overview;
     }
 
     fn close(&mut self) {
-        self.stays = Stays::Words;
+        self.exit_output = ExitOutput::Words;
         if let Mode::Line(prompt) = &self.mode {
             match prompt.ask {
                 PromptKind::Filter(panel) => self.lists.set_filter(panel, String::new()),
@@ -299,8 +299,8 @@ impl UiState {
         let panels = self.panels();
         let at = panels.iter().position(|panel| *panel == self.panel).unwrap_or(0).cast_signed();
         self.panel = panels[(at + by).rem_euclid(panels.len().cast_signed()).cast_unsigned()];
-        if self.depth == Depth::Detail {
-            self.depth = Depth::Overview;
+        if self.view_mode == ViewMode::Detail {
+            self.view_mode = ViewMode::Overview;
         }
         if self.panel != Panel::Transfers && self.panel != Panel::Setup {
             // Without the keys the mark goes back to what runs.

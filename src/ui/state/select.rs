@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use super::{Mode, UiState};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::columns::conn;
-use crate::ui::focus::{ConnKey, Depth, Focus, Panel, Tab};
+use crate::ui::focus::{ConnKey, Focus, Panel, Tab, ViewMode};
 use crate::ui::geometry::{connection_rows, hop_rows, in_sight, node_rows, over_area};
 use crate::ui::keymap::help;
 use crate::ui::keymap::search::matches;
@@ -23,7 +23,7 @@ impl UiState {
         let level = self.level;
         lists.refresh(chain, self.history(), scope, level);
         self.lists = lists;
-        if !self.panels().contains(&self.panel) && self.tab == Tab::Chain && self.depth == Depth::Overview {
+        if !self.panels().contains(&self.panel) && self.tab == Tab::Chain && self.view_mode == ViewMode::Overview {
             self.panel = Panel::Hops;
         }
         if self.conn.is_some() {

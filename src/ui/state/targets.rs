@@ -5,7 +5,7 @@ use crate::command::Command;
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, HopSnapshot, Phase, TransferSnapshot};
 use crate::ui::columns::conn;
 use crate::ui::columns::{CONNS, HOPS, NODES};
-use crate::ui::focus::{Depth, Panel};
+use crate::ui::focus::{Panel, ViewMode};
 use crate::ui::grid::Column;
 
 impl UiState {
@@ -69,7 +69,7 @@ impl UiState {
 
     /// The marked row can be looked at in detail.
     pub fn has_detail(&self, chain: &ChainSnapshot) -> bool {
-        if self.depth == Depth::Detail {
+        if self.view_mode == ViewMode::Detail {
             return false;
         }
         match self.focus() {

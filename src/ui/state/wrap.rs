@@ -8,7 +8,7 @@ use crate::text::SafeText;
 use crate::ui::focus::Panel;
 use crate::ui::geometry::{in_sight, log_rows, transfer_rows};
 use crate::ui::paint::{split_words, width};
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 use crate::units::{Bytes, HumanDuration, Rate};
 
 /// Narrower than this the log leaves out the time of day: the words are worth more.
@@ -132,20 +132,20 @@ pub(crate) fn indent(terminal: u16) -> u16 {
     2 + 4 + 1 + name_width(terminal) + 1
 }
 
-/// How a transfer ended, or what it waits for: the sentence and its tone.
-pub(crate) fn outcome(transfer: &TransferSnapshot) -> (String, Tone) {
+/// How a transfer ended, or what it waits for: the sentence and its role.
+pub(crate) fn outcome(transfer: &TransferSnapshot) -> (String, StyleRole) {
     match transfer.phase {
         Phase::Locked => {
             let reason = transfer.error.as_ref().map_or("waits for another fetch", SafeText::as_str);
-            (reason.to_owned(), Tone::Warn)
+            (reason.to_owned(), StyleRole::Warn)
         }
         Phase::Failed => {
             let error = transfer.error.as_ref().map_or("for a reason unknown", SafeText::as_str);
-            (error.to_owned(), Tone::Bad)
+            (error.to_owned(), StyleRole::Bad)
         }
-        Phase::Cancelled if transfer.received == 0 => ("nothing of it had arrived".to_owned(), Tone::Warn),
-        Phase::Cancelled => (format!("{} of it arrived and are kept", Bytes(transfer.received)), Tone::Warn),
-        _ => (done(transfer), Tone::Good),
+        Phase::Cancelled if transfer.received == 0 => ("nothing of it had arrived".to_owned(), StyleRole::Warn),
+        Phase::Cancelled => (format!("{} of it arrived and are kept", Bytes(transfer.received)), StyleRole::Warn),
+        _ => (done(transfer), StyleRole::Good),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
 use crate::ui::fill::buffered;
 use crate::ui::paint::{Row, width};
 use crate::ui::state::UiState;
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 use crate::units::{Bytes, Rate};
 
 /// How much of each link and hop is shown; the first that fits is used.
@@ -34,23 +34,23 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let details = [Detail::Full, Detail::Names, Detail::Numbers, Detail::Rates];
     let detail = details.into_iter().find(|d| needed(data, *d) <= area.width).unwrap_or(Detail::Bare);
     let mut row = Row::new(buffer, area);
-    row.skip(1).put(client_name(detail), theme.style(Tone::Title));
+    row.skip(1).put(client_name(detail), theme.style(StyleRole::Title));
     fill(state, data, 0, detail, &mut row);
     for (i, hop) in of_chain(data).enumerate() {
         link(state, data, i, detail, &mut row);
         let guilty = data.judged().limit.stage() == Some(hop.number);
-        let tone = match &hop.link {
-            HopLink::Down { .. } => Tone::Bad,
-            _ if guilty => Tone::Warn,
-            _ => Tone::Title,
+        let role = match &hop.link {
+            HopLink::Down { .. } => StyleRole::Bad,
+            _ if guilty => StyleRole::Warn,
+            _ => StyleRole::Title,
         };
-        row.put(if guilty { "!" } else { " " }, theme.style(Tone::Warn));
-        row.put(&hop_name(hop, detail), theme.style(tone));
+        row.put(if guilty { "!" } else { " " }, theme.style(StyleRole::Warn));
+        row.put(&hop_name(hop, detail), theme.style(role));
         fill(state, data, i + 1, detail, &mut row);
     }
     if detail != Detail::Bare {
         let full = theme.glyphs.bars[theme.glyphs.bars.len() - 1];
-        row.put_right(&format!(" {full}={} ", state.history().scale.name()), theme.style(Tone::Dim));
+        row.put_right(&format!(" {full}={} ", state.history().scale.name()), theme.style(StyleRole::Dim));
     }
 }
 
@@ -66,7 +66,7 @@ fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, detail: Detail, row
     }
     let bars = &state.theme.glyphs.bars;
     let height = buffered(data, stage).map_or(0, |buffered| state.history().scale.parts(buffered, bars.len()));
-    row.put(height.checked_sub(1).map_or(" ", |at| bars[at]), state.theme.style(Tone::Flow));
+    row.put(height.checked_sub(1).map_or(" ", |at| bars[at]), state.theme.style(StyleRole::Flow));
 }
 
 /// Bytes per second into the stage before the hop with this index; the receiver's figure is the one to trust.
@@ -85,13 +85,13 @@ fn link(state: &UiState, data: &ChainSnapshot, index: usize, detail: Detail, row
     let down = matches!(data.hops[index].link, HopLink::Down { .. });
     let guilty = data.judged().limit.link() == Some(index + 1);
     let flows = rate.is_some_and(|r| r > 0) && !down;
-    let tone = match flows {
-        _ if down => Tone::Bad,
-        _ if guilty => Tone::Warn,
-        true => Tone::Flow,
-        false => Tone::Dim,
+    let role = match flows {
+        _ if down => StyleRole::Bad,
+        _ if guilty => StyleRole::Warn,
+        true => StyleRole::Flow,
+        false => StyleRole::Dim,
     };
-    let style = theme.style(tone);
+    let style = theme.style(role);
     let line = if flows && !guilty { g.line } else { g.still };
     let flag = if guilty { "!" } else { " " };
     let figure = match rate {
@@ -105,7 +105,7 @@ fn link(state: &UiState, data: &ChainSnapshot, index: usize, detail: Detail, row
     match detail {
         Detail::Full => {
             row.repeat(line, 3, style).skip(1).cell_right(10, &figure, style);
-            row.put(flag, theme.style(Tone::Warn)).repeat(line, 3, style);
+            row.put(flag, theme.style(StyleRole::Warn)).repeat(line, 3, style);
         }
         Detail::Names | Detail::Numbers => {
             row.put(line, style).cell_right(8, &figure, style).put(if guilty { "!" } else { line }, style);

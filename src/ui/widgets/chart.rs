@@ -9,7 +9,7 @@ use crate::ui::focus::Panel;
 use crate::ui::history::ChartSpan;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::UiState;
-use crate::ui::theme::{Theme, Tone};
+use crate::ui::theme::{StyleRole, Theme};
 use crate::units::Rate;
 
 /// From this height a heading says what is shown.
@@ -42,7 +42,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     } else if rows > 0 {
         let silent = state.hop(data).is_some_and(|hop| matches!(hop.link, HopLink::Original | HopLink::Foreign));
         let words = if silent { "it sends no reports" } else { "nothing has moved" };
-        Row::new(buffer, row_of(plot, usize::from(rows / 2))).skip(1).put(words, theme.style(Tone::Dim));
+        Row::new(buffer, row_of(plot, usize::from(rows / 2))).skip(1).put(words, theme.style(StyleRole::Dim));
     }
     if timed > 0 {
         times(theme, state.span, Rect { y: area.bottom() - 1, height: 1, ..plot }, buffer);
@@ -77,7 +77,7 @@ fn heights(samples: &[u64], window: usize, columns: usize, top: u64, most: usize
 
 fn plot_area(theme: &Theme, samples: &[u64], span: ChartSpan, top: u64, area: Rect, buffer: &mut Buffer) {
     let (columns, rows) = (usize::from(area.width), usize::from(area.height));
-    let style = theme.style(Tone::Flow);
+    let style = theme.style(StyleRole::Flow);
     let wide = if theme.glyphs.braille { 2 } else { 1 };
     let high = if theme.glyphs.braille { HIGH } else { theme.glyphs.bars.len() };
     let heights = heights(samples, span.samples(), columns * wide, top, rows * high);
@@ -106,7 +106,7 @@ fn times(theme: &Theme, span: ChartSpan, area: Rect, buffer: &mut Buffer) {
         ChartSpan::Minute => ("-60 s", "-30 s"),
         ChartSpan::TenMinutes => ("-10 min", "-5 min"),
     };
-    let dim = theme.style(Tone::Dim);
+    let dim = theme.style(StyleRole::Dim);
     Row::new(buffer, area).put(start, dim).put_right("now", dim);
     if area.width >= 40 {
         Row::new(buffer, area).skip(area.width / 2 - 2).put(middle, dim);

@@ -15,7 +15,7 @@ use crate::ui::geometry::{connection_places, connection_rows};
 use crate::ui::grid::{cell, headings};
 use crate::ui::paint::{cut_middle, row_of};
 use crate::ui::state::UiState;
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 
 /// Draws the heading, the column titles and as many connections as there is room for.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -36,7 +36,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         return say(theme, silence(&hop.link), row_of(area, 1), buffer);
     }
     let places = connection_places(state.tab, state.hidden[1], area);
-    let styles = [theme.style(Tone::Dim), theme.style(Tone::Key)];
+    let styles = [theme.style(StyleRole::Dim), theme.style(StyleRole::Key)];
     headings(buffer, inner(row_of(area, 1)), &CONNS, &places, lists.sort().map(|sort| sort.column), styles);
     let body = connection_rows(area);
     if lists.conns.is_empty() {
@@ -51,18 +51,18 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         heading::mark(theme, marked, row, buffer);
         let quiet = hop.is_lost() || matches!(conn.state, ConnState::Page | ConnState::Idle);
         for (c, text) in texts(data, state.history(), hop, conn).iter().enumerate() {
-            let tone = match text.as_str() {
-                "-" => Tone::Dim,
-                _ if marked == Some(true) && c <= 1 => Tone::Mark,
-                _ if quiet => Tone::Dim,
-                _ if CONN_HOLDS[c] == ConnColumn::State && conn.state == ConnState::Streaming => Tone::Flow,
-                _ => Tone::Plain,
+            let role = match text.as_str() {
+                "-" => StyleRole::Dim,
+                _ if marked == Some(true) && c <= 1 => StyleRole::Mark,
+                _ if quiet => StyleRole::Dim,
+                _ if CONN_HOLDS[c] == ConnColumn::State && conn.state == ConnState::Streaming => StyleRole::Flow,
+                _ => StyleRole::Plain,
             };
             let text = match (CONN_HOLDS[c], places[c]) {
                 (ConnColumn::File, Some((_, columns))) => cut_middle(text, columns),
                 _ => text.into(),
             };
-            cell(buffer, inner(row), CONNS[c], places[c], &text, theme.style(tone));
+            cell(buffer, inner(row), CONNS[c], places[c], &text, theme.style(role));
         }
     }
 }

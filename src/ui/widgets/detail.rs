@@ -16,7 +16,7 @@ use crate::ui::columns::{self, dash, ms, percent};
 use crate::ui::focus::Panel;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::UiState;
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 use crate::units::{Bytes, Count, Eta, HumanDuration, Rate};
 
 /// From this width there is room for all that a hop waited for.
@@ -55,14 +55,14 @@ fn of_hop(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer
 }
 
 fn hop_fields(hop: &HopSnapshot) -> Vec<DetailField> {
-    let (word, tone) = hop_table::state_word(hop);
-    let mut all = vec![field("state", word).toned(tone), field("address", hop.address.to_string())];
+    let (word, role) = hop_table::state_word(hop);
+    let mut all = vec![field("state", word).with_role(role), field("address", hop.address.to_string())];
     if let HopLink::Down { reason } = &hop.link {
-        all.push(field("reason", reason.to_string()).toned(Tone::Bad));
+        all.push(field("reason", reason.to_string()).with_role(StyleRole::Bad));
     }
     let Some(node) = &hop.node else { return all };
     if !hop.link.is_up() || header::is_stale(hop) {
-        all.push(field("reported", format!("{} s ago, as follows", hop.age.as_secs())).toned(Tone::Warn));
+        all.push(field("reported", format!("{} s ago, as follows", hop.age.as_secs())).with_role(StyleRole::Warn));
     }
     let totals = &node.totals;
     let protocols: Vec<&str> = node.protocols.iter().map(crate::text::SafeText::as_str).collect();
@@ -162,11 +162,11 @@ fn of_transfer(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut B
 }
 
 fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
-    let tone = match t.phase {
-        Phase::Done => Tone::Good,
-        Phase::Failed => Tone::Bad,
-        Phase::Cancelled | Phase::Retrying | Phase::Paused | Phase::Locked => Tone::Warn,
-        _ => Tone::Flow,
+    let role = match t.phase {
+        Phase::Done => StyleRole::Good,
+        Phase::Failed => StyleRole::Bad,
+        Phase::Cancelled | Phase::Retrying | Phase::Paused | Phase::Locked => StyleRole::Warn,
+        _ => StyleRole::Flow,
     };
     let size = t.size.map_or_else(|| "?".to_owned(), |size| format!("{} ({size} bytes)", Bytes(size)));
     let share = |us: u64| (t.flow.active_us > 0).then(|| us as f64 / t.flow.active_us as f64);
@@ -177,7 +177,7 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
         _ => format!("{}, for {}, ETA {}", Rate(t.rate), HumanDuration(t.elapsed), Eta(t.eta)),
     };
     let mut all = vec![
-        field("phase", t.phase.word()).toned(tone),
+        field("phase", t.phase.word()).with_role(role),
         field("received", format!("{} of {size}", Bytes(t.received))),
         field("rate", pace),
     ];
@@ -189,15 +189,14 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
         field("written to", t.path.to_string()),
         field("waits here", waits(share(t.flow.starved_us), share(t.flow.blocked_us), share(t.flow.limited_us))),
     ]);
-    all.extend(
-        t.stall
-            .map(|stall| field("stands still", format!("for {:.1} s", stall.lasting.as_secs_f64())).toned(Tone::Warn)),
-    );
+    all.extend(t.stall.map(|stall| {
+        field("stands still", format!("for {:.1} s", stall.lasting.as_secs_f64())).with_role(StyleRole::Warn)
+    }));
     all.extend(t.verdict.map(|verdict| field("verdict", verdict.to_string())));
     let here = match &t.integrity {
         Integrity::Pending => None,
         Integrity::Verified { digest } => {
-            all.push(field("integrity", format!("verified: {}", safe(digest))).toned(Tone::Good));
+            all.push(field("integrity", format!("verified: {}", safe(digest))).with_role(StyleRole::Good));
             Some(digest)
         }
         Integrity::SizeChecked { digest, reason } => {
@@ -212,9 +211,9 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
     }));
     all.extend(moments(t, Step::FirstByte).map(|text| field("first byte", text)));
     all.extend(moments(t, Step::LastByte).map(|text| field("last byte", text)));
-    all.extend(t.started_over.as_ref().map(|why| field("started over", why.to_string()).toned(Tone::Warn)));
-    let (name, tone) = if t.phase == Phase::Locked { ("why", Tone::Warn) } else { ("error", Tone::Bad) };
-    all.extend(t.error.as_ref().map(|error| field(name, error.to_string()).toned(tone)));
+    all.extend(t.started_over.as_ref().map(|why| field("started over", why.to_string()).with_role(StyleRole::Warn)));
+    let (name, role) = if t.phase == Phase::Locked { ("why", StyleRole::Warn) } else { ("error", StyleRole::Bad) };
+    all.extend(t.error.as_ref().map(|error| field(name, error.to_string()).with_role(role)));
     all
 }
 
@@ -245,19 +244,19 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
     let ours = data.transfers.iter().find(|transfer| columns::same_id(transfer.id.as_str(), id));
     for (i, hop) in data.hops.iter().filter(|hop| !hop.extra).enumerate() {
         let mut row = Row::new(buffer, row_of(area, 1 + i));
-        row.skip(2).cell_right(2, &hop.number.to_string(), theme.style(Tone::Plain)).skip(2);
+        row.skip(2).cell_right(2, &hop.number.to_string(), theme.style(StyleRole::Plain)).skip(2);
         let conns = hop.node.as_ref().map_or(&[] as &[ConnSnapshot], |node| &node.connections);
         if let Some(conn) = conns.iter().find(|conn| columns::same_id(conn.transfer.as_str(), id)) {
             let rates = state.history().rates.of(hop, conn).unwrap_or_default();
-            row.cell(8, conn.state.word(), theme.style(Tone::Flow)).skip(1);
+            row.cell(8, conn.state.word(), theme.style(StyleRole::Flow)).skip(1);
             figures(state, rates, conn.flow.bytes_out, conn.peer.as_str(), &mut row);
         } else if let Some(part) = ours.and_then(|transfer| *transfer.parts.get(i)?) {
-            let (word, tone) = match (part.broke, part.status) {
-                (Some(_), _) => ("broke", Tone::Bad),
-                (None, 200..300) => ("done", Tone::Good),
-                _ => ("failed", Tone::Bad),
+            let (word, role) = match (part.broke, part.status) {
+                (Some(_), _) => ("broke", StyleRole::Bad),
+                (None, 200..300) => ("done", StyleRole::Good),
+                _ => ("failed", StyleRole::Bad),
             };
-            row.cell(8, word, theme.style(tone)).skip(1);
+            row.cell(8, word, theme.style(role)).skip(1);
             let flow = &part.flow;
             let mean = |bytes: u64| u64::try_from(u128::from(bytes) * 1_000_000 / u128::from(flow.active_us.max(1)));
             let rates = (mean(flow.bytes_in).unwrap_or(u64::MAX), mean(flow.bytes_out).unwrap_or(u64::MAX));
@@ -273,7 +272,7 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
             };
             figures(state, rates, flow.bytes_out, &tail, &mut row);
         } else {
-            row.put(silence(hop, ours), theme.style(Tone::Dim));
+            row.put(silence(hop, ours), theme.style(StyleRole::Dim));
         }
     }
 }
@@ -287,7 +286,7 @@ fn per_second(rate: u64) -> String {
 fn figures(state: &UiState, rates: (u64, u64), sent: u64, tail: &str, row: &mut Row<'_>) {
     let (into, out) = (per_second(rates.0), per_second(rates.1));
     let text = format!("in {into:>10}  out {out:>10}  sent {:>8}", Bytes(sent));
-    row.put(&text, state.theme.style(Tone::Plain)).skip(3).put(tail, state.theme.style(Tone::Dim));
+    row.put(&text, state.theme.style(StyleRole::Plain)).skip(3).put(tail, state.theme.style(StyleRole::Dim));
 }
 
 /// Why nothing is known of a transfer on a hop.

@@ -7,7 +7,7 @@ use super::{heading, popup};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{FAULTS, Mode, UiState};
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 
 const WIDTH: u16 = 78;
 
@@ -22,9 +22,9 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         let row = row_of(inner, i - first);
         heading::mark(theme, (i == at).then_some(true), row, buffer);
         let value = state.fault_value(data, hop, i).unwrap_or_else(|| "-".to_owned());
-        let tone = if matches!(value.as_str(), "off" | "-") { Tone::Dim } else { Tone::Warn };
+        let role = if matches!(value.as_str(), "off" | "-") { StyleRole::Dim } else { StyleRole::Warn };
         let mut cells = Row::new(buffer, row);
-        cells.skip(2).cell(8, fault.name(), theme.style(Tone::Plain)).cell_right(10, &value, theme.style(tone));
-        cells.skip(2).put(fault.help(), theme.style(Tone::Dim));
+        cells.skip(2).cell(8, fault.name(), theme.style(StyleRole::Plain)).cell_right(10, &value, theme.style(role));
+        cells.skip(2).put(fault.help(), theme.style(StyleRole::Dim));
     }
 }

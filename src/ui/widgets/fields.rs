@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::ui::paint::{Row, row_of, split_words};
-use crate::ui::theme::{Theme, Tone};
+use crate::ui::theme::{StyleRole, Theme};
 
 /// Columns for a name.
 const NAME: u16 = 16;
@@ -17,23 +17,23 @@ const MOST_ROWS: usize = 4;
 pub(crate) struct DetailField {
     name: &'static str,
     value: String,
-    tone: Tone,
+    role: StyleRole,
 }
 
 /// A fact in ordinary looks; a dash where nothing is known.
 pub(crate) fn field(name: &'static str, value: impl Into<String>) -> DetailField {
     let value = value.into();
     match value.as_str() {
-        "" => DetailField { name, value: "-".to_owned(), tone: Tone::Dim },
-        "-" => DetailField { name, value, tone: Tone::Dim },
-        _ => DetailField { name, value, tone: Tone::Plain },
+        "" => DetailField { name, value: "-".to_owned(), role: StyleRole::Dim },
+        "-" => DetailField { name, value, role: StyleRole::Dim },
+        _ => DetailField { name, value, role: StyleRole::Plain },
     }
 }
 
 impl DetailField {
     /// The same fact in other looks.
-    pub(crate) fn toned(self, tone: Tone) -> Self {
-        Self { tone, ..self }
+    pub(crate) fn with_role(self, role: StyleRole) -> Self {
+        Self { role, ..self }
     }
 }
 
@@ -62,7 +62,7 @@ fn draw_column(theme: &Theme, fields: &[DetailField], area: Rect, buffer: &mut B
             let row = Rect { width: row.width.saturating_sub(1), ..row };
             let mut cells = Row::new(buffer, row);
             let name = if i == 0 { field.name } else { "" };
-            cells.skip(2).cell(NAME, name, theme.style(Tone::Dim)).skip(1).put(piece, theme.style(field.tone));
+            cells.skip(2).cell(NAME, name, theme.style(StyleRole::Dim)).skip(1).put(piece, theme.style(field.role));
             y += 1;
         }
     }

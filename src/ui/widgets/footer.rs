@@ -6,10 +6,10 @@ use ratatui::layout::Rect;
 use crate::snapshot::ChainSnapshot;
 use crate::ui::dispatch::live;
 use crate::ui::focus::Panel;
-use crate::ui::keymap::binding::{Place, Topic};
+use crate::ui::keymap::binding::{FooterSlot, Topic};
 use crate::ui::paint::{Row, width};
 use crate::ui::state::{Mode, UiState};
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 
 const GAP: u16 = 2;
 
@@ -17,28 +17,28 @@ const GAP: u16 = 2;
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
     let mut row = Row::new(buffer, area);
-    row.skip(1).put_right(" ", theme.style(Tone::Plain));
+    row.skip(1).put_right(" ", theme.style(StyleRole::Plain));
     let pinned: Vec<_> = live(state, data)
         .filter_map(|(index, binding)| match binding.place {
-            Place::Right(label) => Some((state.keymap.name(index), label)),
-            Place::Left(..) | Place::Nowhere => None,
+            FooterSlot::Right(label) => Some((state.keymap.name(index), label)),
+            FooterSlot::Left(..) | FooterSlot::Nowhere => None,
         })
         .collect();
     for (name, label) in pinned.iter().rev() {
-        row.put_right(&format!(" {label}"), theme.style(Tone::Dim)).put_right(name, theme.style(Tone::Key));
-        row.put_right("  ", theme.style(Tone::Plain));
+        row.put_right(&format!(" {label}"), theme.style(StyleRole::Dim)).put_right(name, theme.style(StyleRole::Key));
+        row.put_right("  ", theme.style(StyleRole::Plain));
     }
     if let Some(notice) = &state.notice {
-        row.put(notice, theme.style(Tone::Warn));
+        row.put(notice, theme.style(StyleRole::Warn));
         return;
     }
     if state.mode == Mode::Leaving {
         let running = data.transfers.iter().filter(|t| !t.phase.is_over()).count();
         let question = if running == 1 { "1 transfer runs: ".to_owned() } else { format!("{running} transfers run: ") };
-        row.put(&question, theme.style(Tone::Warn));
+        row.put(&question, theme.style(StyleRole::Warn));
     }
     for (name, label) in fitting(state, data, row.room()) {
-        row.put(&name, theme.style(Tone::Key)).skip(1).put(label, theme.style(Tone::Dim)).skip(GAP);
+        row.put(&name, theme.style(StyleRole::Key)).skip(1).put(label, theme.style(StyleRole::Dim)).skip(GAP);
     }
 }
 
@@ -55,8 +55,8 @@ fn fitting(state: &UiState, data: &ChainSnapshot, room: u16) -> Vec<(String, &'s
     let mut keys: Vec<(String, &str, &str)> = bindings
         .into_iter()
         .filter_map(|(index, binding)| match binding.place {
-            Place::Left(label, short) => Some((state.keymap.name(index), label, short)),
-            Place::Right(_) | Place::Nowhere => None,
+            FooterSlot::Left(label, short) => Some((state.keymap.name(index), label, short)),
+            FooterSlot::Right(_) | FooterSlot::Nowhere => None,
         })
         .filter(|(name, ..)| !name.is_empty())
         .collect();

@@ -10,7 +10,7 @@ use crate::snapshot::{ChainSnapshot, HopSnapshot};
 use crate::ui::focus::Tab;
 use crate::ui::paint::{Row, width};
 use crate::ui::state::UiState;
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 
 /// A report older than this is no longer live: nodes send four a second.
 pub(crate) const STALE: Duration = Duration::from_millis(1500);
@@ -24,8 +24,8 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let theme = &state.theme;
     let (up, hops) = up(data);
     let active = data.transfers.iter().filter(|t| !t.phase.is_over()).count();
-    let (word, tone) = freshness(state, data);
-    let all_up = if up == hops { Tone::Good } else { Tone::Bad };
+    let (word, role) = freshness(state, data);
+    let all_up = if up == hops { StyleRole::Good } else { StyleRole::Bad };
     let gap: u16 = if area.width < NAMED.0 { 2 } else { 3 };
     let faults = data.hops.iter().filter_map(|hop| hop.node.as_ref()).any(|node| {
         let faults = &node.faults;
@@ -37,14 +37,15 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     if area.width < NAMED.1 {
         free = free.saturating_sub(width(state.tab.names().0) + gap);
     }
-    let (active_word, active_tone) = (format!("{active} active"), if active == 0 { Tone::Dim } else { Tone::Flow });
+    let (active_word, active_role) =
+        (format!("{active} active"), if active == 0 { StyleRole::Dim } else { StyleRole::Flow });
     // In the order of their worth; each with its place from the right.
     let mut words = vec![
-        (2, word, tone),
+        (2, word, role),
         (1, format!("{up}/{hops} up"), all_up),
-        (0, active_word, active_tone),
-        (3, if faults { "FAULTS".to_owned() } else { String::new() }, Tone::Warn),
-        (4, data.source.to_string(), Tone::Dim),
+        (0, active_word, active_role),
+        (3, if faults { "FAULTS".to_owned() } else { String::new() }, StyleRole::Warn),
+        (4, data.source.to_string(), StyleRole::Dim),
     ];
     words.retain(|(_, text, _)| {
         let fits = !text.is_empty() && width(text) + gap <= free;
@@ -52,25 +53,25 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         fits
     });
     words.sort_by_key(|(place, ..)| *place);
-    let plain = theme.style(Tone::Plain);
+    let plain = theme.style(StyleRole::Plain);
     let mut row = Row::new(buffer, area);
     row.put_right(" ", plain);
-    for (_, text, tone) in &words {
-        row.put_right(text, theme.style(*tone)).put_right(&" ".repeat(usize::from(gap)), plain);
+    for (_, text, role) in &words {
+        row.put_right(text, theme.style(*role)).put_right(&" ".repeat(usize::from(gap)), plain);
     }
     if tabs.first().is_some_and(|tab| tab.at > width(PROGRAM)) {
-        row.skip(1).put(PROGRAM, theme.style(Tone::Title));
+        row.skip(1).put(PROGRAM, theme.style(StyleRole::Title));
     }
     let end = tabs.last().map_or(0, |tab| tab.at + tab.columns);
     for tab in tabs {
         let shown = state.tab == tab.tab;
         let mut row = Row::new(buffer, area);
-        row.skip(tab.at).put(&tab.digit, theme.style(if shown { Tone::Mark } else { Tone::Key }));
+        row.skip(tab.at).put(&tab.digit, theme.style(if shown { StyleRole::Mark } else { StyleRole::Key }));
         row.skip(u16::from(!tab.name.is_empty()));
-        row.put(tab.name, theme.style(if shown { Tone::Mark } else { Tone::Dim }));
+        row.put(tab.name, theme.style(if shown { StyleRole::Mark } else { StyleRole::Dim }));
     }
     if area.width < NAMED.1 {
-        Row::new(buffer, area).skip(end + gap).put(state.tab.names().0, theme.style(Tone::Mark));
+        Row::new(buffer, area).skip(end + gap).put(state.tab.names().0, theme.style(StyleRole::Mark));
     }
 }
 
@@ -82,7 +83,7 @@ pub(crate) fn up(data: &ChainSnapshot) -> (usize, usize) {
 
 /// Where a tab's name stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct TabPosition {
     /// The tab.
     pub tab: Tab,
     /// Columns before it.
@@ -94,7 +95,7 @@ pub(crate) struct Place {
 }
 
 /// Where the names of the tabs stand at this width.
-pub(crate) fn tabs(terminal: u16) -> Vec<Place> {
+pub(crate) fn tabs(terminal: u16) -> Vec<TabPosition> {
     let program = width(PROGRAM) + 1;
     let mut at = match terminal {
         ..56 => 0,
@@ -102,7 +103,7 @@ pub(crate) fn tabs(terminal: u16) -> Vec<Place> {
         _ => program + 1,
     };
     let gap = if terminal >= NAMED.0 { 2 } else { 1 };
-    let place = |(i, tab): (usize, Tab)| {
+    let position = |(i, tab): (usize, Tab)| {
         let name = match terminal {
             _ if terminal >= NAMED.0 => tab.names().0,
             _ if terminal >= NAMED.1 => tab.names().1,
@@ -110,37 +111,37 @@ pub(crate) fn tabs(terminal: u16) -> Vec<Place> {
         };
         at += gap;
         let columns = 1 + if name.is_empty() { 0 } else { 1 + width(name) };
-        let place = Place { tab, at, columns, digit: (i + 1).to_string(), name };
+        let placed = TabPosition { tab, at, columns, digit: (i + 1).to_string(), name };
         at += columns;
-        place
+        placed
     };
-    Tab::ALL.into_iter().enumerate().map(place).collect()
+    Tab::ALL.into_iter().enumerate().map(position).collect()
 }
 
 /// Whether what is shown is what is: the word for it, and how it looks.
-pub(crate) fn freshness(state: &UiState, data: &ChainSnapshot) -> (String, Tone) {
+pub(crate) fn freshness(state: &UiState, data: &ChainSnapshot) -> (String, StyleRole) {
     match &state.frozen {
         Some(frozen) => {
             let age = state.now.saturating_sub(frozen.since).as_secs();
-            (format!("FROZEN {age} s"), Tone::Warn)
+            (format!("FROZEN {age} s"), StyleRole::Warn)
         }
         None => liveness(data),
     }
 }
 
-fn liveness(data: &ChainSnapshot) -> (String, Tone) {
+fn liveness(data: &ChainSnapshot) -> (String, StyleRole) {
     if data.leaving {
-        return ("LEAVING".to_owned(), Tone::Warn);
+        return ("LEAVING".to_owned(), StyleRole::Warn);
     }
     let lost = data.hops.iter().filter(|hop| hop.is_lost()).count();
     if lost > 0 {
-        return (format!("RECONNECTING {lost}"), Tone::Warn);
+        return (format!("RECONNECTING {lost}"), StyleRole::Warn);
     }
     let reporting = || data.hops.iter().filter(|hop| hop.node.is_some() && hop.link.is_up());
     match reporting().map(|hop| hop.age).max() {
-        None => ("NO REPORTS".to_owned(), Tone::Dim),
-        Some(age) if age > STALE => (format!("STALE {} s", age.as_secs()), Tone::Warn),
-        Some(_) => ("LIVE".to_owned(), Tone::Good),
+        None => ("NO REPORTS".to_owned(), StyleRole::Dim),
+        Some(age) if age > STALE => (format!("STALE {} s", age.as_secs()), StyleRole::Warn),
+        Some(_) => ("LIVE".to_owned(), StyleRole::Good),
     }
 }
 

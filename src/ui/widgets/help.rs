@@ -10,7 +10,7 @@ use crate::ui::keymap::binding::BROWSE;
 use crate::ui::keymap::help;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Mode, UiState};
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 
 /// Columns for the keys.
 const KEYS: u16 = 12;
@@ -34,15 +34,15 @@ fn draw_line(state: &UiState, data: &ChainSnapshot, line: &help::Line, area: Rec
     let mut row = Row::new(buffer, area);
     match line {
         help::Line::Heading(text) => {
-            row.put(text, theme.style(Tone::Title));
+            row.put(text, theme.style(StyleRole::Title));
         }
         help::Line::Key(keys, binding) => {
             let here = binding.panels & state.focus().bit() != 0 && state.meets(binding.when, data);
             let idle = binding.modes & BROWSE != 0 && !here;
-            let (key, words) = if idle { (Tone::Dim, Tone::Dim) } else { (Tone::Key, Tone::Plain) };
+            let (key, words) = if idle { (StyleRole::Dim, StyleRole::Dim) } else { (StyleRole::Key, StyleRole::Plain) };
             row.cell_right(KEYS, keys, theme.style(key)).skip(2);
             if idle && row.room() > 50 {
-                row.put_right(" not now", theme.style(Tone::Dim));
+                row.put_right(" not now", theme.style(StyleRole::Dim));
             }
             row.put(binding.help, theme.style(words));
         }

@@ -14,7 +14,7 @@ use crate::ui::grid::{ColumnPlaces, cell, fixed, headings, place};
 use crate::ui::history::ChartSpan;
 use crate::ui::paint::{Row, row_of, width};
 use crate::ui::state::UiState;
-use crate::ui::theme::{Theme, Tone};
+use crate::ui::theme::{StyleRole, Theme};
 use crate::units::{Bytes, Count};
 
 const NODE: usize = 1;
@@ -35,7 +35,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bo
         heading::draw(theme, "Hops", "chain order", focused, area, buffer);
     }
     let places = places(state, area);
-    let styles = [theme.style(Tone::Dim), theme.style(Tone::Key)];
+    let styles = [theme.style(StyleRole::Dim), theme.style(StyleRole::Key)];
     let titles = Rect { y: area.y + u16::from(titled), height: 1, ..area };
     let mut columns = HOPS;
     columns[FILL].title = state.history().scale.title();
@@ -96,8 +96,8 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &ColumnPlaces, row:
         sparkline(theme, &state.history().samples_of(data, 0, ChartSpan::Minute), places),
     ];
     for (i, text) in texts.iter().enumerate() {
-        let tone = if i == NODE || i == 0 { Tone::Plain } else { tone_of(i, text, blamed) };
-        cell(buffer, inner(row), HOPS[i], places[i], text, theme.style(tone));
+        let role = if i == NODE || i == 0 { StyleRole::Plain } else { role_of(i, text, blamed) };
+        cell(buffer, inner(row), HOPS[i], places[i], text, theme.style(role));
     }
 }
 
@@ -112,11 +112,11 @@ fn hop_row(
 ) {
     let theme = &state.theme;
     let name = places[NODE].map(|(_, room)| node(hop, room)).unwrap_or_default();
-    let (word, word_tone) = state_word(hop);
-    let plain = if marked { Tone::Mark } else { Tone::Plain };
+    let (word, word_role) = state_word(hop);
+    let plain = if marked { StyleRole::Mark } else { StyleRole::Plain };
     let texts = [hop.number.to_string(), name, word];
-    for (i, (text, tone)) in texts.iter().zip([plain, plain, word_tone]).enumerate() {
-        cell(buffer, inner(row), HOPS[i], places[i], text, theme.style(tone));
+    for (i, (text, role)) in texts.iter().zip([plain, plain, word_role]).enumerate() {
+        cell(buffer, inner(row), HOPS[i], places[i], text, theme.style(role));
     }
     if let HopLink::Down { reason } = &hop.link {
         // The reason stands where figures would: all of them would be blank.
@@ -125,10 +125,10 @@ fn hop_row(
     let (limit, blamed) = limit(data, hop);
     for (i, text) in figures(state, data, hop, limit, places).iter().enumerate() {
         let column = CONN + i;
-        cell(buffer, inner(row), HOPS[column], places[column], text, theme.style(tone_of(column, text, blamed)));
+        cell(buffer, inner(row), HOPS[column], places[column], text, theme.style(role_of(column, text, blamed)));
     }
     let bars = sparkline(theme, &hop.history, places);
-    cell(buffer, inner(row), HOPS[BARS], places[BARS], &bars, theme.style(Tone::Flow));
+    cell(buffer, inner(row), HOPS[BARS], places[BARS], &bars, theme.style(StyleRole::Flow));
 }
 
 /// Why a hop is down, from behind its state to the end of the row.
@@ -148,13 +148,13 @@ pub(crate) fn reason_cell(
         fixed("", room, false, 0),
         Some((after, room)),
         reason.as_str(),
-        theme.style(down_tone(reason)),
+        theme.style(down_role(reason)),
     );
 }
 
 /// A node that was asked to end is no fault.
-fn down_tone(reason: &DownReason) -> Tone {
-    if reason.is_requested() { Tone::Warn } else { Tone::Bad }
+fn down_role(reason: &DownReason) -> StyleRole {
+    if reason.is_requested() { StyleRole::Warn } else { StyleRole::Bad }
 }
 
 /// From the connections to the limit; dashes for a hop that does not report.
@@ -233,35 +233,35 @@ fn blame(limit: &Limit) -> &'static str {
     }
 }
 
-fn tone_of(column: usize, text: &str, blamed: bool) -> Tone {
+fn role_of(column: usize, text: &str, blamed: bool) -> StyleRole {
     match text {
-        "-" | "0" => Tone::Dim,
-        _ if column == LIMIT && blamed => Tone::Warn,
-        _ if column == LIMIT => Tone::Dim,
-        _ if column == BARS || column == FILL => Tone::Flow,
-        _ => Tone::Plain,
+        "-" | "0" => StyleRole::Dim,
+        _ if column == LIMIT && blamed => StyleRole::Warn,
+        _ if column == LIMIT => StyleRole::Dim,
+        _ if column == BARS || column == FILL => StyleRole::Flow,
+        _ => StyleRole::Plain,
     }
 }
 
 /// How we stand to a hop, in a word.
-pub(crate) fn state_word(hop: &HopSnapshot) -> (String, Tone) {
+pub(crate) fn state_word(hop: &HopSnapshot) -> (String, StyleRole) {
     if header::is_stale(hop) && hop.link.is_up() {
         let seconds = hop.age.as_secs();
         let age = if seconds < 100 { format!("{seconds}s") } else { format!("{}m", (seconds / 60).min(99)) };
-        return (format!("stale {age}"), Tone::Warn);
+        return (format!("stale {age}"), StyleRole::Warn);
     }
     let drains = hop.node.as_ref().is_some_and(|node| node.draining) && hop.link.is_up();
     if drains || matches!(hop.link, HopLink::Down { reason: DownReason::Stopping }) {
-        return ("draining".to_owned(), Tone::Warn);
+        return ("draining".to_owned(), StyleRole::Warn);
     }
-    let tone = match &hop.link {
-        HopLink::Spawned { .. } | HopLink::Attached => Tone::Good,
-        HopLink::Original | HopLink::Foreign => Tone::Plain,
-        HopLink::Starting => Tone::Warn,
-        HopLink::Unknown | HopLink::Detached => Tone::Dim,
-        HopLink::Down { reason } => down_tone(reason),
+    let role = match &hop.link {
+        HopLink::Spawned { .. } | HopLink::Attached => StyleRole::Good,
+        HopLink::Original | HopLink::Foreign => StyleRole::Plain,
+        HopLink::Starting => StyleRole::Warn,
+        HopLink::Unknown | HopLink::Detached => StyleRole::Dim,
+        HopLink::Down { reason } => down_role(reason),
     };
-    (hop.link.word().to_owned(), tone)
+    (hop.link.word().to_owned(), role)
 }
 
 /// The node's label, then what else there is room for: whether it serves, its address, its process.
@@ -324,5 +324,5 @@ fn sparkline(theme: &Theme, history: &[u64], places: &ColumnPlaces) -> String {
 
 /// One row's room for a sentence.
 pub(crate) fn say(theme: &Theme, text: &str, row: Rect, buffer: &mut Buffer) {
-    Row::new(buffer, row).skip(MARGIN).put(text, theme.style(Tone::Dim));
+    Row::new(buffer, row).skip(MARGIN).put(text, theme.style(StyleRole::Dim));
 }

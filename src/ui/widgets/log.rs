@@ -11,7 +11,7 @@ use crate::ui::geometry::log_rows;
 use crate::ui::paint::{Row, row_of, width};
 use crate::ui::state::UiState;
 use crate::ui::state::wrap::{TIMED, log_indent};
-use crate::ui::theme::{Theme, Tone};
+use crate::ui::theme::{StyleRole, Theme};
 
 /// Draws the pane.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
@@ -81,30 +81,30 @@ enum Piece {
 }
 
 fn draw_line(theme: &Theme, line: &LogLine, text: &str, piece: Piece, area: Rect, buffer: &mut Buffer) {
-    let (word, tone) = match line.level {
-        Level::Info => ("INFO", Tone::Dim),
-        Level::Warn => ("WARN", Tone::Warn),
-        Level::Error => ("ERROR", Tone::Bad),
+    let (word, role) = match line.level {
+        Level::Info => ("INFO", StyleRole::Dim),
+        Level::Warn => ("WARN", StyleRole::Warn),
+        Level::Error => ("ERROR", StyleRole::Bad),
     };
     let mut row = Row::new(buffer, area);
     let flag = if line.level == Level::Info { " " } else { theme.glyphs.pale };
-    row.put(flag, theme.style(tone));
+    row.put(flag, theme.style(role));
     if piece == Piece::Rest {
-        row.skip(log_indent(area.width) - width(flag)).put(text, theme.style(Tone::Plain));
+        row.skip(log_indent(area.width) - width(flag)).put(text, theme.style(StyleRole::Plain));
         return;
     }
     if area.width >= TIMED {
         let s = line.second_of_day;
         let time = format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60);
-        row.put(&time, theme.style(Tone::Dim)).skip(1);
+        row.put(&time, theme.style(StyleRole::Dim)).skip(1);
     }
-    row.cell(5, word, theme.style(tone)).skip(1);
+    row.cell(5, word, theme.style(role)).skip(1);
     let hop = line.hop.map_or("c".to_owned(), |hop| hop.to_string());
-    row.cell_right(2, &hop, theme.style(Tone::Dim));
+    row.cell_right(2, &hop, theme.style(StyleRole::Dim));
     if piece == Piece::Hit {
-        row.skip(1).put("*", theme.style(Tone::Mark));
+        row.skip(1).put("*", theme.style(StyleRole::Mark));
     } else {
         row.skip(2);
     }
-    row.put(text, theme.style(Tone::Plain));
+    row.put(text, theme.style(StyleRole::Plain));
 }

@@ -13,7 +13,7 @@ use crate::ui::geometry::{MARGIN, node_rows};
 use crate::ui::grid::{cell, headings, place};
 use crate::ui::paint::row_of;
 use crate::ui::state::{FAULTS, UiState};
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 use crate::units::{Bytes, Count, Eta};
 
 const NODE: usize = 1;
@@ -27,18 +27,25 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let theme = &state.theme;
     heading::draw(theme, "Nodes", "chain order", true, area, buffer);
     let places = place(&NODES, state.hidden[2], area.width.saturating_sub(MARGIN + 1));
-    headings(buffer, inner(row_of(area, 1)), &NODES, &places, None, [theme.style(Tone::Dim), theme.style(Tone::Key)]);
+    headings(
+        buffer,
+        inner(row_of(area, 1)),
+        &NODES,
+        &places,
+        None,
+        [theme.style(StyleRole::Dim), theme.style(StyleRole::Key)],
+    );
     let body = node_rows(area);
     let marked = state.hop(data).map_or(0, |hop| hop.number);
     for (i, hop) in data.hops.iter().skip(state.tops.hops).take(usize::from(body.height)).enumerate() {
         let row = row_of(body, i);
         let is_marked = hop.number == marked;
         heading::mark(theme, is_marked.then_some(true), row, buffer);
-        let (word, tone) = state_word(hop);
-        let plain = if is_marked { Tone::Mark } else { Tone::Plain };
+        let (word, role) = state_word(hop);
+        let plain = if is_marked { StyleRole::Mark } else { StyleRole::Plain };
         let first = [hop.number.to_string(), places[NODE].map(|(_, room)| name(hop, room)).unwrap_or_default(), word];
-        for (c, (text, tone)) in first.iter().zip([plain, plain, tone]).enumerate() {
-            cell(buffer, inner(row), NODES[c], places[c], text, theme.style(tone));
+        for (c, (text, role)) in first.iter().zip([plain, plain, role]).enumerate() {
+            cell(buffer, inner(row), NODES[c], places[c], text, theme.style(role));
         }
         if let HopLink::Down { reason } = &hop.link {
             reason_cell(theme, reason, &places, STATE, row, buffer);
@@ -46,8 +53,8 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         }
         for (c, text) in figures(hop).iter().enumerate() {
             let column = STATE + 1 + c;
-            let tone = if matches!(text.as_str(), "-" | "0") { Tone::Dim } else { Tone::Plain };
-            cell(buffer, inner(row), NODES[column], places[column], text, theme.style(tone));
+            let role = if matches!(text.as_str(), "-" | "0") { StyleRole::Dim } else { StyleRole::Plain };
+            cell(buffer, inner(row), NODES[column], places[column], text, theme.style(role));
         }
     }
 }

@@ -7,29 +7,29 @@ use super::header;
 use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::paint::Row;
 use crate::ui::state::{UiState, running};
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 use crate::units::{Eta, Rate};
 
 /// Draws the line.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
-    let (text, tone) = match &state.notice {
-        Some(notice) => (notice.clone(), Tone::Warn),
+    let (text, role) = match &state.notice {
+        Some(notice) => (notice.clone(), StyleRole::Warn),
         None => line(state, data),
     };
-    Row::new(buffer, area).put(&text, state.theme.style(tone));
+    Row::new(buffer, area).put(&text, state.theme.style(role));
 }
 
-fn line(state: &UiState, data: &ChainSnapshot) -> (String, Tone) {
+fn line(state: &UiState, data: &ChainSnapshot) -> (String, StyleRole) {
     let (up, hops) = header::up(data);
     if let Some(transfer) = running(data) {
         let percent = (transfer.share() * 100.0).floor();
         if transfer.phase != Phase::Streaming {
-            return (format!("{percent}% {} {up}/{hops} up", transfer.phase.word()), Tone::Plain);
+            return (format!("{percent}% {} {up}/{hops} up", transfer.phase.word()), StyleRole::Plain);
         }
         let (rate, eta) = (Rate(transfer.rate), Eta(transfer.eta));
-        return (format!("{percent}% {rate} ETA {eta} {}", data.verdict), Tone::Flow);
+        return (format!("{percent}% {rate} ETA {eta} {}", data.verdict), StyleRole::Flow);
     }
-    let (word, tone) = header::freshness(state, data);
+    let (word, role) = header::freshness(state, data);
     let last = data.transfers.last().map_or(String::new(), |t| format!(" #{} {}", t.number, t.phase.word()));
-    (format!("{word} {up}/{hops} up{last}"), tone)
+    (format!("{word} {up}/{hops} up{last}"), role)
 }

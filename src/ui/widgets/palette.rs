@@ -10,7 +10,7 @@ use crate::ui::keymap::search::matches;
 use crate::ui::keymap::table::TABLE;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Mode, UiState};
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 
 const WIDTH: u16 = 84;
 /// Columns for names; the longest has sixteen letters.
@@ -30,11 +30,11 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         let row = row_of(inner, 1 + i - first);
         let here = binding.panels & state.focus().bit() != 0 && state.meets(binding.when, data);
         heading::mark(theme, (i == *at).then_some(true), row, buffer);
-        let tone = if here { Tone::Plain } else { Tone::Dim };
+        let role = if here { StyleRole::Plain } else { StyleRole::Dim };
         let mut cells = Row::new(buffer, row);
         let key =
             TABLE.iter().position(|other| other.id == binding.id).map_or_else(String::new, |at| state.keymap.name(at));
-        cells.skip(2).put_right(&format!("  {key}"), theme.style(if here { Tone::Key } else { Tone::Dim }));
-        cells.cell(NAMES, binding.id, theme.style(tone)).skip(1).put(binding.help, theme.style(tone));
+        cells.skip(2).put_right(&format!("  {key}"), theme.style(if here { StyleRole::Key } else { StyleRole::Dim }));
+        cells.cell(NAMES, binding.id, theme.style(role)).skip(1).put(binding.help, theme.style(role));
     }
 }

@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use super::{heading, popup};
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Mode, UiState};
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 
 const WIDTH: u16 = 44;
 
@@ -24,7 +24,7 @@ pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
         let is_shown = state.hidden[table] & (1 << i) == 0;
         let (sign, note) = if is_shown { ("[x]", "where there is room") } else { ("[ ]", "not shown") };
         let mut cells = Row::new(buffer, row);
-        cells.skip(2).put_right(note, theme.style(Tone::Dim));
-        cells.put(sign, theme.style(Tone::Key)).skip(1).put(column.title, theme.style(Tone::Plain));
+        cells.skip(2).put_right(note, theme.style(StyleRole::Dim));
+        cells.put(sign, theme.style(StyleRole::Key)).skip(1).put(column.title, theme.style(StyleRole::Plain));
     }
 }

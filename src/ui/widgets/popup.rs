@@ -6,7 +6,7 @@ use ratatui::symbols::border;
 use ratatui::widgets::{Block, BorderType, Clear, Widget};
 
 use crate::ui::geometry::popup;
-use crate::ui::theme::{Theme, Tone};
+use crate::ui::theme::{StyleRole, Theme};
 
 const ASCII: border::Set<'_> = border::Set {
     top_left: "+",
@@ -25,7 +25,7 @@ pub(crate) fn open(theme: &Theme, title: &str, columns: u16, rows: usize, area: 
     Clear.render(outer, buffer);
     buffer.set_style(outer, theme.base());
     if inner != outer {
-        let style = theme.style(Tone::Dim);
+        let style = theme.style(StyleRole::Dim);
         let block = Block::bordered().border_style(style).title(format!(" {title} "));
         let block = if theme.glyphs.braille { block.border_type(BorderType::Plain) } else { block.border_set(ASCII) };
         block.render(outer, buffer);

@@ -8,7 +8,7 @@ use crate::text::SafeText;
 use crate::ui::edit::LineEdit;
 use crate::ui::paint::{Row, width};
 use crate::ui::state::{Mode, UiState};
-use crate::ui::theme::{Theme, Tone};
+use crate::ui::theme::{StyleRole, Theme};
 
 /// Draws the line on one row.
 pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
@@ -30,9 +30,9 @@ pub(crate) fn line(
     Clear.render(area, buffer);
     buffer.set_style(area, theme.base());
     let mut row = Row::new(buffer, area);
-    row.put(question, theme.style(Tone::Title));
+    row.put(question, theme.style(StyleRole::Title));
     if let Some(error) = error {
-        row.put_right(&format!("  {error} "), theme.style(Tone::Bad));
+        row.put_right(&format!("  {error} "), theme.style(StyleRole::Bad));
     }
     let (before, after) = line.halves();
     let mut shown: Vec<char> = safe(&before).chars().collect();
@@ -41,12 +41,12 @@ pub(crate) fn line(
     while !shown.is_empty() && width(&shown.iter().collect::<String>()) > room {
         shown.remove(0);
     }
-    row.put(&shown.iter().collect::<String>(), theme.style(Tone::Plain));
+    row.put(&shown.iter().collect::<String>(), theme.style(StyleRole::Plain));
     let mut rest = after.chars();
     let under = rest.next().map_or(" ".to_owned(), |c| safe(&c.to_string()));
-    row.put(&under, theme.style(Tone::Cursor));
+    row.put(&under, theme.style(StyleRole::Cursor));
     let rest = safe(rest.as_str());
-    row.put(&rest, theme.style(Tone::Plain));
+    row.put(&rest, theme.style(StyleRole::Plain));
 }
 
 /// Typed text can be pasted text, which comes from anywhere. A piece at a time, as a safe text has a greatest length.

@@ -8,7 +8,7 @@ use super::heading;
 use crate::snapshot::ChainSnapshot;
 use crate::ui::paint::{Row, cut_middle, row_of};
 use crate::ui::state::{Mode, Offer, PromptKind, UiState, shown_name};
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 use crate::units::Bytes;
 
 /// Maximum number of rows of the list; the rest of the screen stays visible.
@@ -34,11 +34,11 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let remark = format!("{found} of {}{more}", listing.entries.len());
     heading::draw(theme, &format!("The origin offers {folder}"), &remark, false, area, buffer);
     if let Some(error) = &listing.error {
-        Row::new(buffer, row_of(area, 1)).skip(2).put(error.as_str(), theme.style(Tone::Warn));
+        Row::new(buffer, row_of(area, 1)).skip(2).put(error.as_str(), theme.style(StyleRole::Warn));
         return;
     }
     if offers.is_empty() {
-        Row::new(buffer, row_of(area, 1)).skip(2).put("nothing of that name", theme.style(Tone::Dim));
+        Row::new(buffer, row_of(area, 1)).skip(2).put("nothing of that name", theme.style(StyleRole::Dim));
     }
     let marked = prompt.marked(data);
     let at = marked.unwrap_or(0);
@@ -49,15 +49,15 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         let mut cells = Row::new(buffer, row);
         cells.skip(2);
         match offer {
-            Offer::Up => cells.put("../", theme.style(Tone::Flow)),
+            Offer::Up => cells.put("../", theme.style(StyleRole::Flow)),
             Offer::Entry(entry) if entry.is_folder => {
                 let name = format!("{}/", shown_name(entry));
-                cells.put(&cut_middle(&name, cells.room()), theme.style(Tone::Flow))
+                cells.put(&cut_middle(&name, cells.room()), theme.style(StyleRole::Flow))
             }
             Offer::Entry(entry) => {
                 let size = Bytes(entry.size).to_string();
-                cells.put_right(&format!("  {size:>6} "), theme.style(Tone::Dim));
-                cells.put(&cut_middle(entry.name.as_str(), cells.room()), theme.style(Tone::Plain))
+                cells.put_right(&format!("  {size:>6} "), theme.style(StyleRole::Dim));
+                cells.put(&cut_middle(entry.name.as_str(), cells.room()), theme.style(StyleRole::Plain))
             }
         };
     }

@@ -7,7 +7,7 @@ use super::{heading, popup};
 use crate::ui::action::Action;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Mode, SETTINGS, UiState};
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 
 const WIDTH: u16 = 44;
 
@@ -22,8 +22,8 @@ pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
         let row = row_of(inner, i - first);
         heading::mark(theme, (i == at).then_some(true), row, buffer);
         let mut cells = Row::new(buffer, row);
-        cells.skip(2).put_right(&state.keymap.key_of(Action::View(setting.action())), theme.style(Tone::Key));
-        cells.cell(12, setting.name(), theme.style(Tone::Dim));
-        cells.put(setting.value(state), theme.style(Tone::Plain));
+        cells.skip(2).put_right(&state.keymap.key_of(Action::View(setting.action())), theme.style(StyleRole::Key));
+        cells.cell(12, setting.name(), theme.style(StyleRole::Dim));
+        cells.put(setting.value(state), theme.style(StyleRole::Plain));
     }
 }

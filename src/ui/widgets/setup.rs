@@ -9,7 +9,7 @@ use crate::snapshot::{ChainSnapshot, TransferSnapshot};
 use crate::ui::focus::Panel;
 use crate::ui::paint::{Row, row_of};
 use crate::ui::state::UiState;
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 use crate::waterfall::{self, to_first_byte};
 
 /// Columns for the stage.
@@ -35,7 +35,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let remark = if bars.is_empty() { String::new() } else { figure(whole) };
     heading::draw(theme, &name, &remark, state.focus() == Panel::Setup, area, buffer);
     if bars.is_empty() {
-        Row::new(buffer, row_of(area, 1)).skip(2).put(words(transfer), theme.style(Tone::Dim));
+        Row::new(buffer, row_of(area, 1)).skip(2).put(words(transfer), theme.style(StyleRole::Dim));
         return;
     }
     let room = usize::from(area.height).saturating_sub(2);
@@ -45,9 +45,9 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         let row = row_of(area, 1 + stage);
         let mut cells = Row::new(buffer, row);
         let name = if stage == 0 { "client".to_owned() } else { stage.to_string() };
-        cells.skip(2).cell(STAGE, &name, theme.style(Tone::Plain));
+        cells.skip(2).cell(STAGE, &name, theme.style(StyleRole::Plain));
         let text = format!("{} + {} ", figure(spent(own(), false)), figure(spent(own(), true)));
-        cells.put_right(&format!("{text:>FIGURES$}"), theme.style(Tone::Dim));
+        cells.put_right(&format!("{text:>FIGURES$}"), theme.style(StyleRole::Dim));
         let (left, columns) = (row.x + 2 + STAGE, cells.room());
         for bar in own() {
             let at = |ms: f64| if whole > 0.0 { (ms / whole * f64::from(columns)).round() as u16 } else { 0 };
@@ -55,12 +55,13 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
             // However short, it was there.
             let long = at(bar.offset_ms + bar.length_ms).saturating_sub(from).max(1).min(columns - from);
             let place = Rect { x: left + from, width: long, ..row };
-            let (glyph, tone) = if bar.step == Step::Wait { (g.wait, Tone::Flow) } else { (g.connect, Tone::Warn) };
-            Row::new(buffer, place).fill(glyph, theme.style(tone));
+            let (glyph, role) =
+                if bar.step == Step::Wait { (g.wait, StyleRole::Flow) } else { (g.connect, StyleRole::Warn) };
+            Row::new(buffer, place).fill(glyph, theme.style(role));
         }
     }
     let last = row_of(area, 1 + stages.min(room));
-    Row::new(buffer, last).skip(2).put(&sentence(&rows), theme.style(Tone::Plain));
+    Row::new(buffer, last).skip(2).put(&sentence(&rows), theme.style(StyleRole::Plain));
 }
 
 /// The rows of a transfer: as they were told, or, while they are not, what its legs alone say.

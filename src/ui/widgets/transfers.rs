@@ -10,7 +10,7 @@ use crate::ui::geometry::transfer_rows;
 use crate::ui::paint::{Row, cut_middle, row_of};
 use crate::ui::state::UiState;
 use crate::ui::state::wrap::{has_sentence, indent, name_width, outcome, sentence};
-use crate::ui::theme::{Theme, Tone};
+use crate::ui::theme::{StyleRole, Theme};
 use crate::units::{Bytes, Eta, Rate};
 
 /// From this width there is room for the cap.
@@ -27,7 +27,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     heading::draw(theme, "Transfers", &remark(state, data, usize::from(body.height)), focused, area, buffer);
     if state.lists.transfers.is_empty() {
         let words = if data.transfers.is_empty() { "none yet" } else { "none with these words" };
-        Row::new(buffer, row_of(body, 0)).skip(2).put(words, theme.style(Tone::Dim));
+        Row::new(buffer, row_of(body, 0)).skip(2).put(words, theme.style(StyleRole::Dim));
     }
     let Some(marked) = state.wrapped_transfer(data, area.width) else { return };
     for i in 0..usize::from(body.height) {
@@ -46,16 +46,16 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
 fn draw_line(theme: &Theme, transfer: &TransferSnapshot, text: &str, continued: bool, area: Rect, buffer: &mut Buffer) {
     let mut row = Row::new(buffer, area);
     if continued {
-        let style = if transfer.phase == Phase::Failed { Tone::Bad } else { Tone::Plain };
+        let style = if transfer.phase == Phase::Failed { StyleRole::Bad } else { StyleRole::Plain };
         row.skip(indent(area.width)).put(text, theme.style(style));
         return;
     }
     row.skip(2);
     name(theme, transfer, area.width, &mut row);
     if has_sentence(transfer) {
-        let tone = outcome(transfer).1;
-        row.put(transfer.phase.word(), theme.style(tone)).skip(2);
-        row.put(text, theme.style(if tone == Tone::Bad { Tone::Bad } else { Tone::Plain }));
+        let role = outcome(transfer).1;
+        row.put(transfer.phase.word(), theme.style(role)).skip(2);
+        row.put(text, theme.style(if role == StyleRole::Bad { StyleRole::Bad } else { StyleRole::Plain }));
     } else {
         progress(theme, transfer, area.width, &mut row);
     }
@@ -80,28 +80,28 @@ fn remark(state: &UiState, data: &ChainSnapshot, room: usize) -> String {
 /// The number and the file's name.
 fn name(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut Row<'_>) {
     let number = format!("#{}", transfer.number);
-    row.cell(4, &number, theme.style(Tone::Title)).skip(1);
+    row.cell(4, &number, theme.style(StyleRole::Title)).skip(1);
     let columns = name_width(terminal);
-    row.cell(columns, &cut_middle(transfer.name.as_str(), columns), theme.style(Tone::Plain)).skip(1);
+    row.cell(columns, &cut_middle(transfer.name.as_str(), columns), theme.style(StyleRole::Plain)).skip(1);
 }
 
 /// The gauge, and from the right: its cap, time left or the phase, rate, bytes, percent.
 fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut Row<'_>) {
     let moving = transfer.phase == Phase::Streaming;
-    let (status, tone) = status(transfer);
+    let (status, role) = status(transfer);
     let rate = if moving { Rate(transfer.rate).to_string() } else { "-".to_owned() };
     let percent = match transfer.size {
         Some(_) => format!("{}%", (transfer.share() * 100.0).floor()),
         None => "-".to_owned(),
     };
-    let plain = theme.style(Tone::Plain);
-    let flow = theme.style(if moving { Tone::Flow } else { Tone::Dim });
+    let plain = theme.style(StyleRole::Plain);
+    let flow = theme.style(if moving { StyleRole::Flow } else { StyleRole::Dim });
     if terminal >= WIDE {
         let cap = transfer.cap.map_or_else(String::new, |cap| format!("limit {}", Rate(cap)));
-        row.put_right(&format!(" {cap:<16} "), theme.style(Tone::Warn));
+        row.put_right(&format!(" {cap:<16} "), theme.style(StyleRole::Warn));
     }
     let columns = if terminal < 50 { 9 } else { 13 };
-    row.put_right(&format!("{status:<columns$.columns$}"), theme.style(tone));
+    row.put_right(&format!("{status:<columns$.columns$}"), theme.style(role));
     row.put_right(&format!("{rate:>10} "), flow);
     if terminal >= 80 {
         let size = transfer.size.map_or("?".to_owned(), |size| Bytes(size).to_string());
@@ -114,17 +114,17 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
     if transfer.share() > 0.0 {
         row.put(theme.glyphs.head, flow);
     }
-    row.fill(theme.glyphs.rest, theme.style(Tone::Dim));
+    row.fill(theme.glyphs.rest, theme.style(StyleRole::Dim));
 }
 
 /// What a transfer that runs is doing, in at most 13 columns.
-fn status(transfer: &TransferSnapshot) -> (String, Tone) {
+fn status(transfer: &TransferSnapshot) -> (String, StyleRole) {
     match (transfer.phase, transfer.stall) {
-        (Phase::Streaming, Some(stall)) => (format!("stalled {}", Eta(Some(stall.lasting))), Tone::Warn),
-        (Phase::Streaming, None) if transfer.eta.is_some() => (format!("ETA {}", Eta(transfer.eta)), Tone::Plain),
-        (Phase::Retrying, _) => (format!("retrying, {}", transfer.attempt.max(1)), Tone::Warn),
-        (Phase::Paused, _) => ("paused".to_owned(), Tone::Warn),
-        (phase, _) if transfer.attempt > 1 => (format!("{}, {}", phase.word(), transfer.attempt), Tone::Plain),
-        (phase, _) => (phase.word().to_owned(), Tone::Plain),
+        (Phase::Streaming, Some(stall)) => (format!("stalled {}", Eta(Some(stall.lasting))), StyleRole::Warn),
+        (Phase::Streaming, None) if transfer.eta.is_some() => (format!("ETA {}", Eta(transfer.eta)), StyleRole::Plain),
+        (Phase::Retrying, _) => (format!("retrying, {}", transfer.attempt.max(1)), StyleRole::Warn),
+        (Phase::Paused, _) => ("paused".to_owned(), StyleRole::Warn),
+        (phase, _) if transfer.attempt > 1 => (format!("{}, {}", phase.word(), transfer.attempt), StyleRole::Plain),
+        (phase, _) => (phase.word().to_owned(), StyleRole::Plain),
     }
 }

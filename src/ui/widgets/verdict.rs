@@ -7,46 +7,46 @@ use crate::snapshot::verdict::{FaultKind, Limit, Verdict};
 use crate::snapshot::{ChainSnapshot, Phase};
 use crate::ui::paint::Row;
 use crate::ui::state::{UiState, running};
-use crate::ui::theme::Tone;
+use crate::ui::theme::StyleRole;
 
 /// Draws the verdict line.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
-    let (text, tone) = sentence(data);
+    let (text, role) = sentence(data);
     let theme = &state.theme;
-    let flag = if tone == Tone::Warn { "!" } else { " " };
-    Row::new(buffer, area).skip(1).put(flag, theme.style(Tone::Warn)).skip(1).put(&text, theme.style(tone));
+    let flag = if role == StyleRole::Warn { "!" } else { " " };
+    Row::new(buffer, area).skip(1).put(flag, theme.style(StyleRole::Warn)).skip(1).put(&text, theme.style(role));
 }
 
 /// What the line says, and how it looks.
-fn sentence(data: &ChainSnapshot) -> (String, Tone) {
+fn sentence(data: &ChainSnapshot) -> (String, StyleRole) {
     if let Some(transfer) = running(data) {
         // Where a person told a hop to stand still, that goes before that it does.
         let told = matches!(data.verdict.limit, Limit::Fault { fault: FaultKind::Stall, .. });
         if let Some(stall) = transfer.stall.filter(|_| !told) {
             let moved = stall.last_moved.map_or_else(String::new, |hop| format!("; hop {hop} moved data last"));
             let lasting = stall.lasting.as_secs_f64();
-            return (format!("#{} has stood still for {lasting:.1} s{moved}", transfer.number), Tone::Warn);
+            return (format!("#{} has stood still for {lasting:.1} s{moved}", transfer.number), StyleRole::Warn);
         }
-        return (data.verdict.to_string(), tone(&data.verdict));
+        return (data.verdict.to_string(), role(&data.verdict));
     }
     if let Some(others) = &data.others {
-        return (format!("other clients: {others}"), tone(others));
+        return (format!("other clients: {others}"), role(others));
     }
     if let Some(last) = data.transfers.last() {
         if let (Phase::Done, Some(verdict)) = (last.phase, &last.verdict)
             && verdict.limit != Limit::Measuring
         {
-            return (format!("#{} is over: {verdict}", last.number), Tone::Plain);
+            return (format!("#{} is over: {verdict}", last.number), StyleRole::Plain);
         }
-        return ("nothing is moving".to_owned(), Tone::Dim);
+        return ("nothing is moving".to_owned(), StyleRole::Dim);
     }
-    (format!("nothing is moving: press f to fetch {}", data.file), Tone::Plain)
+    (format!("nothing is moving: press f to fetch {}", data.file), StyleRole::Plain)
 }
 
-fn tone(verdict: &Verdict) -> Tone {
+fn role(verdict: &Verdict) -> StyleRole {
     match verdict.limit {
-        Limit::Measuring => Tone::Dim,
-        Limit::Balanced => Tone::Plain,
-        _ => Tone::Warn,
+        Limit::Measuring => StyleRole::Dim,
+        Limit::Balanced => StyleRole::Plain,
+        _ => StyleRole::Warn,
     }
 }

@@ -2,7 +2,7 @@
 
 use chainview::command::Command;
 use chainview::snapshot::{Broke, ChainSnapshot, Flow, HopRecord, Level, LogLine, Phase};
-use chainview::ui::focus::{Depth, Panel, Tab};
+use chainview::ui::focus::{Panel, Tab, ViewMode};
 use chainview::ui::state::Mode;
 
 use super::script::Script;
@@ -22,9 +22,9 @@ fn a_transfer_is_followed_from_hop_to_hop_and_back_to_the_client() {
     assert_eq!(marked(&script), Some((3, 4)), "behind the origin there is nothing");
     assert!(!script.screen().contains("> hop") && script.screen().contains("< hop"), "{}", script.screen());
     script.keys("<enter> <");
-    assert_eq!((script.state.depth, marked(&script)), (Depth::Detail, Some((2, 4))), "as deep as one is");
+    assert_eq!((script.state.view_mode, marked(&script)), (ViewMode::Detail, Some((2, 4))), "as deep as one is");
     script.keys("< <");
-    assert_eq!((script.state.tab, script.state.depth), (Tab::Transfers, Depth::Detail));
+    assert_eq!((script.state.tab, script.state.view_mode), (Tab::Transfers, ViewMode::Detail));
     assert!(script.screen().contains("Transfer #1"), "{}", script.screen());
 }
 

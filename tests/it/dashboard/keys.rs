@@ -9,7 +9,7 @@ use chainview::ui::Keymap;
 use chainview::ui::action::Action;
 use chainview::ui::dispatch;
 use chainview::ui::focus::Panel;
-use chainview::ui::keymap::Place;
+use chainview::ui::keymap::FooterSlot;
 use chainview::ui::state::Mode;
 
 use super::script::Script;
@@ -220,12 +220,12 @@ fn every_key_in_the_footer_does_something() {
         script.keys(keys);
         let footer = script.screen().lines().last().unwrap().to_owned();
         let shown: Vec<_> =
-            dispatch::live(&script.state, &script.chain).filter(|(_, b)| b.place != Place::Nowhere).collect();
+            dispatch::live(&script.state, &script.chain).filter(|(_, b)| b.place != FooterSlot::Nowhere).collect();
         assert!(!shown.is_empty());
         for (index, binding) in shown {
             let label = match binding.place {
-                Place::Left(label, _) | Place::Right(label) => label,
-                Place::Nowhere => unreachable!(),
+                FooterSlot::Left(label, _) | FooterSlot::Right(label) => label,
+                FooterSlot::Nowhere => unreachable!(),
             };
             let name = script.state.keymap.name(index);
             assert!(footer.contains(&format!("{name} {label}")), "{name} {label} not in {footer:?}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chainview::command::Command;
 use chainview::snapshot::{ChainSnapshot, Level, LogLine};
 use chainview::ui::terminal::Screen;
-use chainview::ui::{self, Left, Options, ScreenStop};
+use chainview::ui::{self, ExitReason, Options, ScreenStop};
 use portable_pty::CommandBuilder;
 use ratatui::widgets::Widget;
 use tokio::sync::{mpsc as tokio_mpsc, watch};
@@ -92,5 +92,5 @@ fn panics_elsewhere() {
     });
     let options = Options { mouse: true, ..Options::default() };
     let left = ui::run(&options, snapshots, commands, &ScreenStop::default());
-    assert_eq!(left.unwrap(), Left::Quit);
+    assert_eq!(left.unwrap(), ExitReason::Quit);
 }
