@@ -11,7 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use chainview::meter::Meter;
-use chainview::net::body::copy::{CopyOptions, EarlyInput, pump};
+use chainview::net::body::copy::pump;
+use chainview::net::body::options::{CopyOptions, EarlyInput};
 use chainview::net::body::sockbuf::Incoming;
 use chainview::net::body::splice::Pipes;
 use chainview::net::body::{self, Direct, Source};

@@ -45,8 +45,9 @@
 //! upstream      requests to the next hop over either protocol (ask, exchange);  protocols  which one a hop speaks;
 //!               preconnect  connections opened ahead;  connect  resolve, check, connect;  resolve  names, on threads
 //!               of their own;  policy  where a node may connect to
-//! body          chooses how a body is moved;  copy  the copying loop;  shaping  rate limit, delay and faults;  splice
-//!               in the kernel;  reader  whether the reader still reads;  sockbuf  what the kernel buffers for it
+//! body          chooses how a body is moved;  copy  the copying loop;  options  its parameters and errors;  shaping
+//!               rate limit, delay and faults;  splice  in the kernel;  reader  whether the reader still reads;
+//!               sockbuf  what the kernel buffers for it
 //! admin         a node's endpoints (pages, html, negotiate, events, reply; those of further hops, relay) and its
 //!               control (control), over stream;  metrics  counters as text
 //! http_client   requests to the endpoints of other nodes

@@ -1,6 +1,7 @@
 //! One body on its way down, by the best way there is: its beginning copied, the rest spliced or sent from the file.
 
 pub mod copy;
+pub mod options;
 pub(crate) mod reader;
 mod shaping;
 pub mod sockbuf;
@@ -14,7 +15,8 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 
 use super::os::socket::Socket;
-use copy::{CopyError, CopyOptions, EarlyInput, pump};
+use copy::pump;
+use options::{CopyError, CopyOptions, EarlyInput};
 use sockbuf::Incoming;
 use splice::Pipes;
 

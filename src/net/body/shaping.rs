@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::copy::{CopyError, CopyOptions, EarlyInput, poll_early};
+use super::options::{CopyError, CopyOptions, EarlyInput, poll_early};
 use super::reader::Reader;
 use crate::meter::{TokenBucket, WaitKind};
 use crate::net::faults::FaultState;

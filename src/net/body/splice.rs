@@ -15,7 +15,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::copy::{CopyError, CopyOptions, EarlyInput};
+use super::options::{CopyError, CopyOptions, EarlyInput};
 use super::reader::ReadProgress;
 use super::sockbuf::{Buffers, Incoming};
 use crate::meter::WaitKind;

@@ -4,7 +4,7 @@ use super::downstream::Downstream;
 use super::latency;
 use crate::limits::MINIMUM_RATE;
 use crate::meter::WaitKind;
-use crate::net::body::copy::{CopyError, CopyOptions, EarlyInput};
+use crate::net::body::options::{CopyError, CopyOptions, EarlyInput};
 use crate::net::body::reader::STEP;
 use crate::net::body::{self, Source};
 use crate::net::node::Node;

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::send;
 use crate::meter::WaitKind;
-use crate::net::body::copy::{CopyError, CopyOptions};
+use crate::net::body::options::{CopyError, CopyOptions};
 use crate::net::body::sockbuf::Buffers;
 use crate::net::os::deadline::Timer;
 use crate::net::os::kernel::is_over;
