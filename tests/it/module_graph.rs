@@ -1,8 +1,9 @@
-//! The modules as a graph: no circle of files, and no import against the layers.
+//! The modules as a graph: no circle of files or of the parts of a folder, and no import against the layers.
 //!
 //! An arrow leads from a file to each file that defines what its code uses. `mod child;` and a `pub use` that the file
 //! itself has no use for make no arrow; unit tests do not count. Methods are not seen: they need no import.
 
+mod arrows;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,10 +11,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use self::source::Source;
+use self::arrows::{Arrows, Crate};
 
-/// Where circles are left; a circle passes if the names of all its files begin with the same one of these.
-const CIRCLES_LEFT: &[&str] = &["src/net/"];
 /// The layers that join the others.
 const APP: &[&str] = &["main", "console", "dashboard", "headless", "plan"];
 /// Which layer must not import which.
@@ -44,125 +43,6 @@ fn layer(path: &str) -> Layer {
     }
 }
 
-/// A module by its path from the root of the crate, which is empty.
-type Module = Vec<String>;
-/// From a file to the files it uses, each with the names that it takes from there.
-type Arrows = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
-
-/// What a path leads to.
-#[derive(Debug, PartialEq, Eq)]
-enum Target {
-    Module(Module),
-    Item(Module, String),
-}
-
-/// All source files of the crate without those that only tests are compiled with.
-#[derive(Debug)]
-struct Crate {
-    files: BTreeMap<Module, (String, Source)>,
-}
-
-impl Crate {
-    /// Takes files as pairs of path and text; `src/main.rs` stands beside the other modules.
-    fn read(files: &[(&str, &str)]) -> Self {
-        let module = |path: &str| -> Module {
-            let stem = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
-            if stem == "lib" { Vec::new() } else { stem.split('/').map(str::to_owned).collect() }
-        };
-        let read = |(path, text): &(&str, &str)| (module(path), ((*path).to_owned(), Source::read(text)));
-        let mut files: BTreeMap<Module, (String, Source)> = files.iter().map(read).collect();
-        let declared: BTreeSet<Module> = files
-            .iter()
-            .flat_map(|(module, (_, source))| source.children.iter().map(|child| with(module, child)))
-            .collect();
-        let is_declared = |module: &Module| (1..=module.len()).all(|depth| declared.contains(&module[..depth]));
-        files.retain(|module, _| module.is_empty() || *module == ["main"] || is_declared(module));
-        Self { files }
-    }
-
-    /// Follows a path from a module to what it leads to; `None` outside the crate.
-    fn resolve(&self, from: &Module, path: &[String], mut steps: usize) -> Option<Target> {
-        steps = steps.checked_sub(1)?;
-        let mut module = from.clone();
-        let mut rest = path;
-        let mut inside = false;
-        while let Some((first, after)) = rest.split_first() {
-            match first.as_str() {
-                "crate" | "chainview" => module.clear(),
-                "super" => drop(module.pop()),
-                "self" => {}
-                _ => break,
-            }
-            (rest, inside) = (after, true);
-        }
-        let Some((first, after)) = rest.split_first() else { return Some(Target::Module(module)) };
-        let (_, source) = self.files.get(&module)?;
-        if source.children.contains(first) && !(after.is_empty() && source.items.contains(first)) {
-            return self.beyond(Target::Module(with(&module, first)), after, steps);
-        }
-        if source.items.contains(first) {
-            return Some(Target::Item(module, first.clone()));
-        }
-        for import in source.imports.iter().filter(|import| import.name == *first && import.path != [first.clone()]) {
-            if let Some(target) = self.resolve(&module, &import.path, steps) {
-                return self.beyond(target, after, steps);
-            }
-        }
-        for import in source.imports.iter().filter(|import| import.name == "*") {
-            if let Some(Target::Module(glob)) = self.resolve(&module, &import.path, steps)
-                && let Some(target) = self.resolve(&glob, &with(&vec!["self".to_owned()], first), steps)
-                && !matches!(&target, Target::Item(defined, _) if !self.defines(defined, first))
-            {
-                return self.beyond(target, after, steps);
-            }
-        }
-        // What is not seen here, such as an item that a macro makes, is of the module that the path names.
-        inside.then(|| Target::Item(module, first.clone()))
-    }
-
-    fn defines(&self, module: &Module, name: &str) -> bool {
-        self.files.get(module).is_some_and(|(_, source)| source.items.contains(name))
-    }
-
-    fn beyond(&self, target: Target, after: &[String], steps: usize) -> Option<Target> {
-        match target {
-            Target::Module(module) if !after.is_empty() => {
-                let path: Vec<String> = std::iter::once("self".to_owned()).chain(after.iter().cloned()).collect();
-                self.resolve(&module, &path, steps)
-            }
-            other => Some(other),
-        }
-    }
-
-    fn arrows(&self) -> Arrows {
-        let mut arrows = Arrows::new();
-        let mut add = |from: &str, target: Option<Target>| {
-            if let Some(Target::Item(module, name)) = target
-                && let Some((to, _)) = self.files.get(&module)
-                && to != from
-            {
-                arrows.entry(from.to_owned()).or_default().entry(to.clone()).or_default().insert(name);
-            }
-        };
-        for (module, (file, source)) in &self.files {
-            for import in &source.imports {
-                // The items of a module, and what a file only passes on, count where the code has their names.
-                if !import.public && import.name != "*" {
-                    add(file, self.resolve(module, &import.path, 16));
-                }
-            }
-            for path in &source.paths {
-                add(file, self.resolve(module, path, 16));
-            }
-        }
-        arrows
-    }
-}
-
-fn with(module: &Module, child: &str) -> Module {
-    module.iter().cloned().chain([child.to_owned()]).collect()
-}
-
 /// Files that can be reached from a file along the arrows.
 fn reached(arrows: &Arrows, from: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -189,9 +69,32 @@ fn circles(arrows: &Arrows) -> Vec<BTreeSet<String>> {
     circles.into_iter().collect()
 }
 
+/// The arrows between the parts of a folder: its modules, each with all files below it.
+fn between_parts(arrows: &Arrows, folder: &str) -> Arrows {
+    let part = |path: &str| {
+        let first = path.strip_prefix(folder)?.split('/').next()?;
+        Some(format!("{folder}{}", first.trim_end_matches(".rs")))
+    };
+    let mut found = Arrows::new();
+    for (from, to, names) in arrows.iter().flat_map(|(from, to)| to.iter().map(move |(to, names)| (from, to, names))) {
+        if let (Some(from), Some(to)) = (part(from), part(to))
+            && from != to
+        {
+            found.entry(from).or_default().entry(to).or_default().extend(names.iter().cloned());
+        }
+    }
+    found
+}
+
+/// The folders of all files, each with a slash at its end.
+fn folders(arrows: &Arrows) -> BTreeSet<String> {
+    let files = arrows.iter().flat_map(|(from, to)| std::iter::once(from).chain(to.keys()));
+    files.flat_map(|file| file.match_indices('/').map(|(at, _)| file[..=at].to_owned())).collect()
+}
+
 /// A circle with the names that tie it, one arrow a line.
 fn shown(circle: &BTreeSet<String>, arrows: &Arrows) -> String {
-    let mut text = format!("circle of {} files:", circle.len());
+    let mut text = format!("circle of {}:", circle.len());
     for from in circle {
         for (to, names) in arrows[from].iter().filter(|(to, _)| circle.contains(*to)) {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -199,6 +102,16 @@ fn shown(circle: &BTreeSet<String>, arrows: &Arrows) -> String {
         }
     }
     text
+}
+
+/// Circles between the parts of any folder.
+fn circles_of_parts(arrows: &Arrows) -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in folders(arrows) {
+        let arrows = between_parts(arrows, &folder);
+        found.extend(circles(&arrows).iter().map(|circle| shown(circle, &arrows)));
+    }
+    found
 }
 
 /// Arrows against the layers.
@@ -236,25 +149,17 @@ fn arrows_of_this_crate() -> Arrows {
     Crate::read(&texts).arrows()
 }
 
-/// The start of the names of a circle's files, if it is one of those where circles are left.
-fn left<'a>(circle: &BTreeSet<String>, starts: &[&'a str]) -> Option<&'a str> {
-    starts.iter().find(|start| circle.iter().all(|file| file.starts_with(**start))).copied()
-}
-
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let arrows = arrows_of_this_crate();
-    let circles = circles(&arrows);
-    let wrong: Vec<String> = circles
-        .iter()
-        .filter(|circle| left(circle, CIRCLES_LEFT).is_none())
-        .map(|circle| shown(circle, &arrows))
-        .collect();
+    let wrong: Vec<String> = circles(&arrows).iter().map(|circle| shown(circle, &arrows)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for start in CIRCLES_LEFT {
-        let used = circles.iter().any(|circle| left(circle, CIRCLES_LEFT) == Some(*start));
-        assert!(used, "no circle is left below {start}: remove it from CIRCLES_LEFT");
-    }
+}
+
+#[test]
+fn no_parts_of_a_folder_import_each_other_in_a_circle() {
+    let wrong = circles_of_parts(&arrows_of_this_crate());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -336,11 +241,21 @@ fn each_rule_can_fail() {
     let arrows = Crate::read(&files).arrows();
     let circles = circles(&arrows);
     assert_eq!(circles.len(), 1);
-    let expected =
-        "circle of 3 files:\n  src/a.rs -> src/b.rs: B\n  src/b.rs -> src/c.rs: C\n  src/c.rs -> src/a.rs: A";
+    let expected = "circle of 3:\n  src/a.rs -> src/b.rs: B\n  src/b.rs -> src/c.rs: C\n  src/c.rs -> src/a.rs: A";
     assert_eq!(shown(&circles[0], &arrows), expected);
-    assert_eq!(left(&circles[0], &["src/a"]), None);
-    assert_eq!(left(&circles[0], &["src/a", "src/"]), Some("src/"));
+
+    // Two folders that are no circle of files.
+    let files = [
+        ("src/lib.rs", "mod a;\nmod b;\n"),
+        ("src/a.rs", "mod one;\nmod two;\n"),
+        ("src/a/one.rs", "use crate::b::one::One;\n"),
+        ("src/a/two.rs", "pub struct Two;\n"),
+        ("src/b.rs", "pub mod one;\nmod two;\n"),
+        ("src/b/one.rs", "pub struct One;\n"),
+        ("src/b/two.rs", "use crate::a::two::Two;\n"),
+    ];
+    let arrows = Crate::read(&files).arrows();
+    assert_eq!(circles_of_parts(&arrows), ["circle of 2:\n  src/a -> src/b: One\n  src/b -> src/a: Two"]);
 
     let modules = ["cli", "console", "dashboard", "headless", "net", "plan", "route", "ui"];
     let all = modules.map(|name| format!("mod {name};\n")).concat();
