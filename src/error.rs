@@ -184,6 +184,8 @@ pub struct Fault {
     pub hop: Option<usize>,
     /// Its address.
     pub address: SafeText,
+    /// It is on this machine: its address is loopback, and so are those of all hops before it.
+    pub is_local: bool,
     /// The hop that says so; 0 is this program.
     pub reporter: usize,
     /// The file asked for.
@@ -278,8 +280,10 @@ impl Fault {
         // Only the number counts: a node may well call itself by an address that means another hop here.
         let number = (told <= hops.len()).then_some(told);
         let address = number.and_then(at).map_or_else(|| problem.address.clone(), |hop| hop.address.to_string().into());
+        let way = hops.get(..number.unwrap_or_default()).unwrap_or_default();
+        let is_local = !way.is_empty() && way.iter().all(|hop| hop.address.host.is_loopback());
         let reporter = usize::try_from(problem.reporter).unwrap_or(usize::MAX);
-        Self { hop: number, address, reporter, file: route.file.shown(), problem, kept: KeptBytes::default() }
+        Self { hop: number, address, is_local, reporter, file: route.file.shown(), problem, kept: KeptBytes::default() }
     }
 
     fn exit_code(&self) -> u8 {
@@ -350,7 +354,12 @@ impl fmt::Display for Fault {
         match self.advice() {
             "" => Ok(()),
             advice => write!(f, ": {advice}"),
+        }?;
+        if self.is_local && self.problem.reason == Reason::Refused {
+            let command = format!("chainview --node {}", self.address);
+            write!(f, " start it with \"{command}\", or a whole chain with \"--fetch --spawn\"")?;
         }
+        Ok(())
     }
 }
 
@@ -413,6 +422,23 @@ mod tests {
             Error::at_hop(own, &route()).to_string(),
             "hop 1 (10.0.0.6:1000): connection refused: is a node running there?"
         );
+    }
+
+    #[test]
+    fn a_refused_hop_of_this_machine_has_the_commands_that_start_it() {
+        let told = |input: &str, hop: u32| {
+            let mut problem = Problem::next(Reason::Refused, FailedAction::Connect, "h:1", "", 0.0);
+            problem.hop = hop;
+            Error::at_hop(problem, &Route::parse(input.as_bytes()).unwrap()).to_string()
+        };
+        assert_eq!(
+            told("f\nlocalhost 9101\n127.0.0.1 9102\n", 2),
+            "hop 2 (127.0.0.1:9102): connection refused: is a node running there? start it with \"chainview --node \
+             127.0.0.1:9102\", or a whole chain with \"--fetch --spawn\""
+        );
+        // Loopback of the machine of hop 1, and no hop of the route at all.
+        assert!(told("f\n10.0.0.1 9101\n127.0.0.1 9102\n", 2).ends_with("is a node running there?"));
+        assert!(told("f\n127.0.0.1 9101\n", 2).ends_with("is a node running there?"));
     }
 
     #[test]

@@ -151,13 +151,5 @@ pub async fn all_started(links: &HopLinks) {
 
 /// True if a hop's address means the same to this machine as to the hop before it.
 pub(super) fn is_near(hops: &[Hop], at: usize) -> bool {
-    !is_loopback(&hops[at].address.host) || hops[..at].iter().all(|hop| is_loopback(&hop.address.host))
-}
-
-/// The host is loopback by its very spelling; a name may be, which only its resolution tells.
-fn is_loopback(host: &Host) -> bool {
-    match host {
-        Host::Ip(ip) => ip.to_canonical().is_loopback(),
-        Host::Name(name) => name.eq_ignore_ascii_case("localhost"),
-    }
+    !hops[at].address.host.is_loopback() || hops[..at].iter().all(|hop| hop.address.host.is_loopback())
 }

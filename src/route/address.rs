@@ -10,7 +10,7 @@ use std::str::FromStr;
 pub enum Host {
     /// An IPv4 or IPv6 address.
     Ip(IpAddr),
-    /// A name to be resolved by whoever faults it.
+    /// A name, resolved by the client or node that connects to it.
     Name(String),
 }
 
@@ -21,6 +21,16 @@ pub struct HostPort {
     pub host: Host,
     /// The TCP port, never 0.
     pub port: u16,
+}
+
+impl Host {
+    /// True if the host is loopback by its spelling; other names may be too, which only their resolution shows.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Self::Ip(ip) => ip.to_canonical().is_loopback(),
+            Self::Name(name) => name.eq_ignore_ascii_case("localhost"),
+        }
+    }
 }
 
 impl fmt::Display for Host {

@@ -233,9 +233,12 @@ fn failures_have_their_codes_and_leave_nothing_under_the_final_name() {
     // Port 1 of loopback is nobody's: nothing listens there without being asked to.
     let dead = format!("data.bin\n{}\n127.0.0.1:1\n", nodes[0].address);
     std::fs::write(folder.path().join("dead.txt"), dead).unwrap();
-    let dead = run(folder.path(), "--fetch dead.txt -o out");
-    assert_eq!(code(&dead), 5);
-    assert!(err(&dead).contains("hop 2 (127.0.0.1:1): connection refused, reported by hop 1"), "{}", err(&dead));
+    for args in ["--fetch dead.txt -o out", "--check dead.txt"] {
+        let dead = run(folder.path(), args);
+        assert_eq!(code(&dead), 5);
+        assert!(err(&dead).contains("hop 2 (127.0.0.1:1): connection refused, reported by hop 1"), "{}", err(&dead));
+        assert!(err(&dead).contains("start it with \"chainview --node 127.0.0.1:1\", or "), "{}", err(&dead));
+    }
     let altered = run(folder.path(), &format!("--fetch -o out/x --expect blake3:{}", "0".repeat(64)));
     assert_eq!(code(&altered), 6);
     let nowhere = run(folder.path(), "--fetch -o data.bin/folder/");
