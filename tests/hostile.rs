@@ -159,7 +159,7 @@ async fn all<F: Future<Output = ()> + Send + 'static>(runs: impl Iterator<Item =
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn transfers_under_faults_never_end_as_a_wrong_success() {
+async fn transfers_under_faults_never_report_a_false_success() {
     let before = Before::now().await;
     let chain = Arc::new(Chain::with_limits(2, short()).await);
     let sizes = [1, 1000, 16 * 1024 + 1, 70_000, 300_000, 3_000_000];
@@ -216,7 +216,7 @@ async fn transfer(seed: u64, chain: Arc<Chain>, folder: Arc<tempfile::TempDir>, 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_cut_before_the_end_is_a_success() {
+async fn no_truncated_body_is_a_success() {
     const SIZE: u64 = 64 * 1024;
     let before = Before::now().await;
     let chain = Arc::new(Chain::with_limits(2, short()).await);
@@ -240,7 +240,7 @@ async fn no_cut_before_the_end_is_a_success() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reset_at_any_step_and_place_is_an_error_or_costs_nothing() {
+async fn a_reset_at_any_step_is_an_error_or_harmless() {
     const SIZE: u64 = 50_000;
     let before = Before::now().await;
     let chain = Arc::new(Chain::with_limits(3, short()).await);
@@ -285,7 +285,7 @@ async fn a_reset_at_any_step_and_place_is_an_error_or_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn byte_by_byte_is_the_same() {
+async fn single_byte_writes_change_nothing() {
     let before = Before::now().await;
     let chain = Chain::start(2).await;
     let content = pattern(3000);

@@ -34,7 +34,7 @@ PACKAGE = "aiohttp==3.12.15"
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BINARY = os.environ.get("CHAINVIEW", os.path.join(TOP, "target", "debug", "chainview"))
 # A node gives a head 5 s; an answer that has not come after more than twice that is none.
-PATIENCE = 12.0
+TIMEOUT = 12.0
 # Vectors under way at once: most of the time is spent waiting for deadlines of heads that never end.
 AT_ONCE = 24
 
@@ -181,7 +181,7 @@ class Recorder:
             threading.Thread(target=self.serve, args=(stream,), daemon=True).start()
 
     def serve(self, stream):
-        stream.settimeout(PATIENCE)
+        stream.settimeout(TIMEOUT)
         got = b""
         answered = 0
         with stream:
@@ -219,8 +219,8 @@ class Node:
 
     def exchange(self, data):
         """All that the node answers to these bytes, and whether it then closed."""
-        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as stream:
-            stream.settimeout(PATIENCE)
+        with socket.create_connection(("127.0.0.1", self.port), TIMEOUT) as stream:
+            stream.settimeout(TIMEOUT)
             got = b""
             try:
                 stream.sendall(data)

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 
-from machine import PATIENCE, Program, free_ports, listens, run
+from machine import TIMEOUT, Program, free_ports, listens, run
 
 STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
 # Longer than anything here stays silent: held and stalled connections must not end by themselves.
@@ -62,7 +62,7 @@ class Chain:
             raise
 
     def _wait(self, port, command):
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while not listens(port):
             if time.monotonic() > end or self.nodes[0].process.poll() is not None:
                 with open(self.log) as file:

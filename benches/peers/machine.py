@@ -14,7 +14,7 @@ CONGESTION = "reno"
 # Ports for nodes: below the range from which clients get theirs, or a connection could take a node's port.
 PORTS = iter(range(20000, 30000))
 # A program that does not listen, or does not end, within this many seconds never will.
-PATIENCE = 20
+TIMEOUT = 20
 SYSCTL = "/proc/sys/net/ipv4/"
 MARK = "CHAINVIEW_PEERS_NAMESPACE"
 
@@ -179,8 +179,8 @@ class Program:
                 os.kill(pid, signal.SIGKILL)
             except OSError:
                 pass
-        self.process.wait(PATIENCE)
-        end = time.monotonic() + PATIENCE
+        self.process.wait(TIMEOUT)
+        end = time.monotonic() + TIMEOUT
         while self.group and time.monotonic() < end:
             try:
                 os.rmdir(self.group)

@@ -167,7 +167,7 @@ fn cases(content: &[u8], truth: Digest) -> Vec<Case> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_lie_of_an_origin_is_a_success() {
+async fn no_false_origin_reply_is_a_success() {
     let before = Before::now().await;
     let chain = Arc::new(Chain::with_limits(1, short()).await);
     let content = Arc::new(pattern(SIZE));

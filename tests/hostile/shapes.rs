@@ -56,7 +56,7 @@ fn shapes(next: &str) -> Vec<(&'static str, Vec<u8>, u16)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_request_is_refused_once_and_nobody_is_connected_to() {
+async fn malformed_requests_are_rejected_without_connecting() {
     let before = Before::now().await;
     let chain = Arc::new(Chain::with_limits(1, short()).await);
     chain.write("g", b"what was smuggled in");

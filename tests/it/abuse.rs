@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 use support::process::Node;
-use support::{PATIENCE, content};
+use support::{TIMEOUT, content};
 
 /// Each of these is a load, and what one measures the others would change.
 static TURN: Mutex<()> = Mutex::new(());
@@ -37,16 +37,16 @@ fn connect_from(number: usize, to: SocketAddr) -> TcpStream {
     let [high, low] = (number as u16).to_be_bytes();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 1, high, low), 0)).into()).unwrap();
-    socket.connect_timeout(&to.into(), PATIENCE).unwrap();
+    socket.connect_timeout(&to.into(), TIMEOUT).unwrap();
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
 /// Fetches a file by hand over a new connection.
 fn fetch(from: SocketAddr, name: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(from).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(request(name, "Connection: close\r\n").as_bytes()).unwrap();
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply).unwrap();
@@ -155,7 +155,7 @@ impl Slow {
 }
 
 #[test]
-fn slow_heads_have_five_seconds_and_cost_the_others_nothing() {
+fn slow_heads_time_out_without_delaying_others() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("small"), content(4096)).unwrap();
@@ -188,11 +188,11 @@ fn slow_heads_have_five_seconds_and_cost_the_others_nothing() {
     if is_full() {
         assert!(at(&beside, 99) <= 2 * at(&alone, 99), "others wait longer");
     }
-    assert!(node.comes_to_rest(0, usize::MAX, PATIENCE), "{:?}", node.held());
+    assert!(node.comes_to_rest(0, usize::MAX, TIMEOUT), "{:?}", node.held());
 }
 
 #[test]
-fn everyone_over_a_cap_is_told_so_at_once() {
+fn clients_over_a_limit_get_503_immediately() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("small"), content(4096)).unwrap();
@@ -224,12 +224,12 @@ fn everyone_over_a_cap_is_told_so_at_once() {
     while kept.read(&mut rest).unwrap() == rest.len() {}
     assert_eq!(again(&mut kept), "HTTP/1.1 200");
     drop(silent);
-    assert!(node.comes_to_rest(1, usize::MAX, PATIENCE), "{:?}", node.held());
+    assert!(node.comes_to_rest(1, usize::MAX, TIMEOUT), "{:?}", node.held());
     assert!(fetch(address, "small") == content(4096));
 }
 
 #[test]
-fn without_descriptors_left_it_says_so_costs_nothing_and_serves_on() {
+fn exhausted_descriptors_give_503_at_low_cpu_cost() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("small"), content(4096)).unwrap();
@@ -240,14 +240,14 @@ fn without_descriptors_left_it_says_so_costs_nothing_and_serves_on() {
     let lines = format!("Chain-Route: {}\r\nConnection: close\r\n", origin.address());
     let fetching = thread::spawn(move || {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(request("large", &lines).as_bytes()).unwrap();
         heard_bytes(&mut stream)
     });
     // The two sockets of the transfer, then all that is left.
     let began = Instant::now();
     while relay.held().0 < 2 {
-        assert!(began.elapsed() < PATIENCE, "the transfer does not begin");
+        assert!(began.elapsed() < TIMEOUT, "the transfer does not begin");
         thread::sleep(Duration::from_millis(1));
     }
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", relay.pid().as_raw_nonzero())).unwrap().count();
@@ -288,5 +288,5 @@ fn without_descriptors_left_it_says_so_costs_nothing_and_serves_on() {
     let (reply, large) = (fetching.join().unwrap(), content(8 << 20));
     assert!(reply.ends_with(&large), "the transfer was harmed: {} bytes came", reply.len());
     assert!(relay.stderr().matches("cannot accept").count() == 1, "{}", relay.stderr());
-    assert!(relay.comes_to_rest(0, usize::MAX, PATIENCE), "{:?}", relay.held());
+    assert!(relay.comes_to_rest(0, usize::MAX, TIMEOUT), "{:?}", relay.held());
 }

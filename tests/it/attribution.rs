@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use scene::{Dice, Scene, is_full};
-use support::PATIENCE;
+use support::TIMEOUT;
 
 /// Hops of the chain: three relays and the origin.
 const HOPS: usize = 4;
@@ -15,7 +15,7 @@ const HOPS: usize = 4;
 const SIZE: u64 = 16 << 20;
 
 #[test]
-fn a_hop_that_is_killed_is_named_within_a_second() {
+fn a_killed_hop_is_named_within_a_second() {
     let kills = if is_full() { 50 } else { 2 };
     let mut scene = Scene::new(HOPS, SIZE as usize, "24M", &[]);
     let (mut exact, mut near, mut slowest, mut all) = (0, 0, Duration::ZERO, 0);
@@ -63,7 +63,7 @@ fn a_hop_that_is_killed_is_named_within_a_second() {
 }
 
 #[test]
-fn a_hop_that_was_restarted_is_named_as_such() {
+fn a_restarted_hop_is_named_as_restarted() {
     let mut scene = Scene::new(2, SIZE as usize, "24M", &[]);
     // The client is held while the node is killed and started anew, so that it only ever meets the new one.
     let client = scene.fetch(&["--retries", "0"]);
@@ -78,7 +78,7 @@ fn a_hop_that_was_restarted_is_named_as_such() {
 }
 
 #[test]
-fn a_hop_that_does_not_answer_is_named_while_it_is_waited_for() {
+fn a_silent_hop_is_named_during_the_wait() {
     for (hop, goes_on) in [(2, true), (3, false)] {
         // All but the client give up sooner than by default.
         let scene = Scene::new(3, SIZE as usize, "8M", &["--idle-timeout", "10s", "--stall-timeout", "10s"]);
@@ -104,13 +104,13 @@ fn a_hop_that_does_not_answer_is_named_while_it_is_waited_for() {
         // Everybody else lets go of what belonged to it.
         for other in (1..=3).filter(|other| *other != hop) {
             // Its system still answers for it, so that what is sent to it may be on its way for a step of its window.
-            assert!(scene.node(other).comes_to_rest(0, usize::MAX, 2 * PATIENCE), "hop {other}");
+            assert!(scene.node(other).comes_to_rest(0, usize::MAX, 2 * TIMEOUT), "hop {other}");
         }
     }
 }
 
 #[test]
-fn a_hop_that_stands_still_is_named_within_a_short_limit_too() {
+fn a_stopped_hop_is_named_with_a_short_idle_timeout() {
     for hop in 1..=3 {
         let scene = Scene::new(3, SIZE as usize, "8M", &[]);
         let client = scene.fetch(&["--retries", "0", "--idle-timeout", "3s"]);
@@ -125,7 +125,7 @@ fn a_hop_that_stands_still_is_named_within_a_short_limit_too() {
 }
 
 #[test]
-fn a_chain_of_one_hop_is_judged_while_it_runs() {
+fn a_chain_of_one_hop_gets_a_verdict() {
     let scene = Scene::new(1, 6 << 20, "1M", &[]);
     for protocol in ["http", "auto"] {
         let ended = scene.fetch_over(protocol, &[]).wait();
@@ -145,7 +145,7 @@ fn a_chain_of_one_hop_is_judged_while_it_runs() {
 }
 
 #[test]
-fn a_hop_that_is_told_to_leave_says_so() {
+fn a_hop_that_shuts_down_reports_it() {
     let scene = Scene::new(3, SIZE as usize, "8M", &["--drain-timeout", "500ms"]);
     let client = scene.fetch(&["--retries", "0"]);
     scene.arrives(1 << 20);

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::process::{Node, chainview};
-use support::{PATIENCE, content};
+use support::{TIMEOUT, content};
 use tempfile::TempDir;
 
 /// Most bytes that one node may hold for a reader that stands still, both its sockets together.
@@ -48,7 +48,7 @@ impl Chain {
     /// Asks for a file through the whole chain, up to where its body begins.
     fn ask(&self, name: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.nodes[0].address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT * 3)).unwrap();
         let rest: Vec<String> = self.nodes[1..].iter().map(|node| node.address().to_string()).collect();
         let head = format!("GET /files/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {}\r\n\r\n", rest.join(", "));
         stream.write_all(head.as_bytes()).unwrap();
@@ -64,7 +64,7 @@ impl Chain {
     /// Bytes in the sockets of each node, as soon as they no longer change; the kernel sends no event for that.
     fn held(&self) -> Vec<u64> {
         let (mut before, mut same) = (Vec::new(), 0);
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         while same < 10 {
             assert!(Instant::now() < end, "bytes are still moving: {before:?}");
             thread::sleep(Duration::from_millis(50));
@@ -120,7 +120,7 @@ fn own_memory(node: &Node) -> u64 {
 }
 
 #[test]
-fn a_reader_that_stands_still_holds_little_at_every_hop_and_loses_nothing() {
+fn a_stalled_reader_buffers_little_at_every_hop() {
     let chain = Chain::start(4, |root| Node::chainview(root, &[]));
     let bytes = content(48 << 20);
     chain.write("f", &bytes);
@@ -134,7 +134,7 @@ fn a_reader_that_stands_still_holds_little_at_every_hop_and_loses_nothing() {
 }
 
 #[test]
-fn buffers_of_a_fixed_size_hold_no_more_than_that() {
+fn fixed_buffers_hold_no_more_than_their_size() {
     let chain = Chain::start(4, |root| Node::chainview(root, &["--sockbuf", "16KiB"]));
     let bytes = content(4 << 20);
     chain.write("f", &bytes);
@@ -149,7 +149,7 @@ fn buffers_of_a_fixed_size_hold_no_more_than_that() {
 }
 
 #[test]
-fn readers_that_stand_still_cost_a_relay_neither_buffers_nor_pipes() {
+fn stalled_readers_cost_a_relay_no_buffers_or_pipes() {
     const READERS: u64 = 100;
     let chain = Chain::start(2, |root| Node::chainview(root, &[]));
     // More than the kernel would hold of it without a bound.
@@ -171,7 +171,7 @@ fn descriptors(node: &Node) -> usize {
 }
 
 #[test]
-fn a_user_whose_pipes_are_used_up_still_gets_every_file() {
+fn every_file_arrives_without_pipes_left() {
     // Three relays would need 192 MiB of pipes; without privileges there are 64 for all of them.
     const READERS: usize = 64;
     let program = tempfile::tempdir().unwrap();

@@ -71,7 +71,7 @@ fn makable() -> Vec<Kind> {
 }
 
 #[test]
-fn each_cause_is_named_and_nobody_accused_without_one() {
+fn each_cause_is_named_and_none_where_there_is_none() {
     let mut table = Table::default();
     // One after the other: two chains at a time would starve each other.
     for kind in makable().into_iter().chain([Kind::Nothing]) {

@@ -74,7 +74,7 @@ fn chain(nodes: usize) -> (TempDir, Vec<Node>) {
 }
 
 #[test]
-fn help_reads_well_and_names_every_exit_code() {
+fn help_is_formatted_and_names_every_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let help = run(folder.path(), "--help");
     assert_eq!(code(&help), 0);
@@ -90,7 +90,7 @@ fn help_reads_well_and_names_every_exit_code() {
 }
 
 #[test]
-fn usage_errors_are_code_2_and_say_what_would_be_right() {
+fn usage_errors_are_code_2_with_a_correction() {
     let folder = tempfile::tempdir().unwrap();
     for (line, says) in [
         ("--nonsense", "--nonsense"),
@@ -126,7 +126,7 @@ fn input_errors_are_code_3_with_file_and_line() {
 }
 
 #[test]
-fn a_name_that_leads_above_its_folder_is_wrong_input_however_it_is_asked_for() {
+fn a_name_above_its_folder_is_an_input_error_everywhere() {
     let (folder, nodes) = chain(2);
     std::fs::create_dir(folder.path().join("sub")).unwrap();
     for name in ["../data.bin", "sub/../data.bin", "..", "sub/..", "..\\data.bin", "..;x/data.bin"] {
@@ -153,7 +153,7 @@ fn a_name_that_leads_above_its_folder_is_wrong_input_however_it_is_asked_for() {
 }
 
 #[test]
-fn a_fetch_that_waits_for_another_one_of_the_name_says_so() {
+fn a_fetch_that_waits_for_another_logs_it() {
     let (folder, nodes) = chain(1);
     std::fs::write(folder.path().join("data.bin"), vec![7; 3 << 20]).unwrap();
     drop(nodes);
@@ -176,7 +176,7 @@ fn a_fetch_that_waits_for_another_one_of_the_name_says_so() {
 }
 
 #[test]
-fn a_fetch_through_two_relays_is_whole_and_its_output_is_plain() {
+fn a_fetch_through_two_relays_is_complete_with_plain_output() {
     let (folder, nodes) = chain(3);
     let output = run(folder.path(), "--fetch -o out");
     assert_eq!(code(&output), 0, "{}", err(&output));
@@ -211,7 +211,7 @@ fn a_fetch_through_two_relays_is_whole_and_its_output_is_plain() {
 }
 
 #[test]
-fn a_check_shows_every_leg_and_writes_nothing() {
+fn check_shows_every_leg_and_writes_nothing() {
     let (folder, _nodes) = chain(2);
     let output = run(folder.path(), "--check");
     assert_eq!(code(&output), 0, "{}", err(&output));
@@ -225,7 +225,7 @@ fn a_check_shows_every_leg_and_writes_nothing() {
 }
 
 #[test]
-fn failures_have_their_codes_and_leave_nothing_under_the_final_name() {
+fn failures_have_their_exit_codes_and_publish_no_file() {
     let (folder, nodes) = chain(2);
     let missing = run(folder.path(), "--fetch --file nope -o out");
     assert_eq!(code(&missing), 4);
@@ -260,7 +260,7 @@ fn a_port_in_use_is_code_9() {
 }
 
 #[test]
-fn a_node_leaves_on_a_signal_and_with_its_standard_input() {
+fn a_node_exits_on_a_signal_and_at_end_of_stdin() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = Node::start(folder.path(), "");
     node.signal(rustix::process::Signal::TERM);
@@ -275,7 +275,7 @@ fn a_node_leaves_on_a_signal_and_with_its_standard_input() {
 }
 
 #[test]
-fn a_node_that_computes_a_digest_leaves_all_the_same() {
+fn a_node_exits_while_it_computes_a_digest() {
     let folder = tempfile::tempdir().unwrap();
     // Holes take no room on the disk, and minutes to hash.
     std::fs::File::create(folder.path().join("holes")).unwrap().set_len(64 << 30).unwrap();
@@ -300,7 +300,7 @@ fn a_node_that_computes_a_digest_leaves_all_the_same() {
 }
 
 #[test]
-fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let (folder, _nodes) = chain(1);
     let config = folder.path().join(".config/chainview");
     std::fs::create_dir_all(&config).unwrap();
@@ -332,7 +332,7 @@ fn a_flag_goes_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
-fn an_interrupted_fetch_dies_of_the_signal() {
+fn an_interrupted_fetch_ends_by_the_signal() {
     let (folder, nodes) = chain(1);
     let slow = Node::start(folder.path(), "--limit 10K");
     std::fs::write(folder.path().join("slow.txt"), format!("data.bin\n{}\n{}\n", nodes[0].address, slow.address))
@@ -354,7 +354,7 @@ fn an_interrupted_fetch_dies_of_the_signal() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_panic() {
+fn a_closed_output_pipe_does_not_panic() {
     let folder = tempfile::tempdir().unwrap();
     for line in ["--help", "--check none.txt --json"] {
         let mut command = chainview(folder.path());
@@ -367,7 +367,7 @@ fn a_reader_that_goes_away_is_no_panic() {
 }
 
 #[test]
-fn a_result_that_cannot_be_written_is_code_7_and_a_reader_that_left_is_not() {
+fn a_full_stdout_is_code_7_and_a_closed_one_is_not() {
     let (folder, nodes) = chain(1);
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let lines = [

@@ -24,7 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, makedev, mknodat, renameat_with};
-use support::PATIENCE;
+use support::TIMEOUT;
 use support::process::Node;
 
 /// How every file that may be served begins, and no other on this machine.
@@ -136,7 +136,7 @@ impl Place {
 /// Sends bytes, reads to the end.
 fn exchange(to: SocketAddr, said: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(said).unwrap();
     let mut reply = Vec::new();
     let _ = stream.read_to_end(&mut reply);
@@ -158,7 +158,7 @@ fn ask_http(to: SocketAddr, path: &[u8]) -> Got {
 /// Asks over the legacy protocol, with the name as it stands.
 fn ask_legacy(to: SocketAddr, name: &[u8]) -> Got {
     let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(&[name, format!("\n{} {}", to.ip(), to.port()).as_bytes()].concat()).unwrap();
     let mut answer = [0; 1024];
     let read = stream.read(&mut answer).unwrap_or(0);
@@ -197,7 +197,7 @@ fn timed(ask: impl Fn() -> Got) -> (Got, Duration) {
 }
 
 #[test]
-fn no_name_leads_out_of_the_folder_over_either_protocol() {
+fn no_name_escapes_the_folder_over_either_protocol() {
     let place = Place::new();
     let node = Node::chainview(&place.served, &[]);
     let to = node.address();
@@ -264,7 +264,7 @@ fn swap(one: &Path, other: &Path, stop: &AtomicBool) -> u64 {
 }
 
 #[test]
-fn links_that_flip_while_a_name_is_opened_lead_nowhere_else() {
+fn links_swapped_during_an_open_do_not_escape() {
     let full = std::env::var("CHAINVIEW_FAULTS").is_ok_and(|value| value == "full");
     let time = Duration::from_secs(if full { 60 } else { 3 });
     let place = Place::new();
@@ -318,7 +318,7 @@ fn links_that_flip_while_a_name_is_opened_lead_nowhere_else() {
         // As long as is wanted, and on a busy machine until there has been a race at all.
         let (began, raced) =
             (Instant::now(), || [&files, &refused, &listings].iter().all(|count| count.load(Relaxed) > 50));
-        while began.elapsed() < time || (!raced() && began.elapsed() < time + PATIENCE) {
+        while began.elapsed() < time || (!raced() && began.elapsed() < time + TIMEOUT) {
             thread::sleep(Duration::from_millis(50));
         }
         stop.store(true, Relaxed);
@@ -332,7 +332,7 @@ fn links_that_flip_while_a_name_is_opened_lead_nowhere_else() {
 
 /// Asks over a connection that stays; `None` if the node closes it.
 fn ask_kept(stream: &mut TcpStream, name: &[u8]) -> Option<Got> {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(&[b"GET /files/", name, b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"].concat()).ok()?;
     let mut reply = Vec::new();
     let head = loop {

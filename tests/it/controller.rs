@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// No step of these tests needs nearly as long, not even on a loaded machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A dashboard without a screen.
 struct Run {
@@ -82,8 +82,8 @@ impl Run {
     /// Waits for a snapshot that fulfills a condition.
     async fn until(&self, what: &str, wanted: impl Fn(&ChainSnapshot) -> bool) -> Arc<ChainSnapshot> {
         let mut snapshots = self.snapshots.clone();
-        let waited = tokio::time::timeout(PATIENCE, snapshots.wait_for(|chain| wanted(chain))).await;
-        let Ok(chain) = waited else { panic!("not within {PATIENCE:?}: {what}; the snapshot: {:#?}", self.now()) };
+        let waited = tokio::time::timeout(TIMEOUT, snapshots.wait_for(|chain| wanted(chain))).await;
+        let Ok(chain) = waited else { panic!("not within {TIMEOUT:?}: {what}; the snapshot: {:#?}", self.now()) };
         Arc::clone(&chain.unwrap())
     }
 
@@ -121,7 +121,7 @@ impl Run {
     /// Quits, and returns what keeps running.
     async fn ends(self) -> Leftovers {
         self.leave.cancel();
-        tokio::time::timeout(PATIENCE, self.controlling).await.expect("it leaves").unwrap()
+        tokio::time::timeout(TIMEOUT, self.controlling).await.expect("it leaves").unwrap()
     }
 }
 

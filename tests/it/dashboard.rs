@@ -31,7 +31,7 @@ fn expect(name: &str, script: &mut Script) {
 }
 
 #[test]
-fn pictures_at_the_sizes_people_have() {
+fn screens_at_common_sizes() {
     expect("streaming-120x40", &mut Script::new(120, 40, streaming()));
     expect("streaming-80x24", &mut Script::new(80, 24, streaming()));
     expect("streaming-60x15", &mut Script::new(60, 15, streaming()));
@@ -47,7 +47,7 @@ fn pictures_at_the_sizes_people_have() {
 }
 
 #[test]
-fn what_limits_other_clients_is_said_as_such_and_flagged() {
+fn limits_of_other_clients_are_named_and_flagged() {
     let mut data = idle();
     let limit = Limit::RateLimit { hop: 2, rate: 5_000_000 };
     data.others = Some(Verdict { limit, share: 0.9, ..Verdict::default() });
@@ -57,14 +57,14 @@ fn what_limits_other_clients_is_said_as_such_and_flagged() {
 }
 
 #[test]
-fn pictures_of_what_lies_over_the_screen() {
+fn screens_with_popups() {
     expect("help-80x24", Script::new(80, 24, streaming()).keys("?"));
     expect("help-120x40", Script::new(120, 40, streaming()).keys("?"));
     expect("prompt-80x24", Script::new(80, 24, streaming()).keys("n a . t x t <left>"));
 }
 
 #[test]
-fn pictures_of_the_other_tabs_and_of_details() {
+fn screens_of_the_other_tabs_and_details() {
     for (name, keys) in [("connections", "2"), ("transfers", "3"), ("nodes", "4"), ("log", "5 k"), ("hop", "<enter>")] {
         for (columns, rows) in [(120, 40), (80, 24), (60, 15)] {
             let mut script = Script::new(columns, rows, streaming());
@@ -79,7 +79,7 @@ fn pictures_of_the_other_tabs_and_of_details() {
 }
 
 #[test]
-fn picture_in_ascii_without_colour() {
+fn screen_in_ascii_without_color() {
     let mut plain = Script::new(80, 24, streaming()).themed(true, ColorScheme::Mono);
     let screen = plain.keys("j").screen();
     assert!(screen.is_ascii(), "{screen}");
@@ -89,7 +89,7 @@ fn picture_in_ascii_without_colour() {
 }
 
 #[test]
-fn without_colour_nothing_is_coloured_and_states_are_words() {
+fn without_color_states_are_words() {
     let mut plain = Script::new(120, 40, mixed()).themed(false, ColorScheme::Mono);
     let buffer = plain.buffer();
     assert!(buffer.content().iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
@@ -119,7 +119,7 @@ fn rates_of_connections_come_from_two_snapshots() {
 }
 
 #[test]
-fn a_transfer_that_waits_for_another_fetch_says_so_in_the_list_and_in_its_details() {
+fn a_transfer_that_waits_for_another_fetch_shows_it() {
     for (columns, rows) in [(120, 40), (80, 24), (60, 15)] {
         let mut script = Script::new(columns, rows, idle());
         let mut waits = transfer(1, Phase::Locked);
@@ -135,7 +135,7 @@ fn a_transfer_that_waits_for_another_fetch_says_so_in_the_list_and_in_its_detail
 }
 
 #[test]
-fn transfers_say_how_they_ended() {
+fn transfers_show_how_they_ended() {
     let mut script = Script::new(120, 40, idle());
     script.chain.transfers = vec![transfer(1, Phase::Done), transfer(2, Phase::Failed), transfer(3, Phase::Cancelled)];
     let mut plain = transfer(4, Phase::Done);
@@ -169,7 +169,7 @@ fn the_slow_link_is_flagged_and_named() {
 }
 
 #[test]
-fn what_each_stage_holds_is_a_bar_and_a_number_and_its_scale_is_said() {
+fn buffered_bytes_are_a_bar_and_a_number_on_one_scale() {
     let rows = |screen: &str| screen.lines().map(str::to_owned).collect::<Vec<_>>();
     let large = rows(&Script::new(120, 40, streaming()).screen());
     assert!(large[4].contains("Buffered  / 4 MB"), "{large:#?}");
@@ -188,7 +188,7 @@ fn what_each_stage_holds_is_a_bar_and_a_number_and_its_scale_is_said() {
 }
 
 #[test]
-fn a_queue_is_seen_to_grow_on_a_scale_that_grows_with_it() {
+fn the_scale_of_buffered_bytes_grows_with_them() {
     let mut script = Script::new(120, 40, streaming());
     let mut seen = |held: [u64; 3]| {
         script.chain.generation += 1;
@@ -206,7 +206,7 @@ fn a_queue_is_seen_to_grow_on_a_scale_that_grows_with_it() {
 }
 
 #[test]
-fn a_stall_that_was_turned_on_is_named_before_that_nothing_comes() {
+fn an_injected_stall_is_named_before_the_missing_data() {
     let mut script = Script::new(80, 24, streaming());
     let stall = Stall { lasting: Duration::from_secs(9), last_moved: Some(3) };
     script.chain.transfers[0].stall = Some(stall);
@@ -216,7 +216,7 @@ fn a_stall_that_was_turned_on_is_named_before_that_nothing_comes() {
 }
 
 #[test]
-fn leaving_is_said_and_offers_no_new_work() {
+fn quitting_is_shown_and_offers_no_new_work() {
     let mut script = Script::new(80, 24, streaming());
     script.chain.leaving = true;
     let screen = script.keys("f n x r").screen();
@@ -226,7 +226,7 @@ fn leaving_is_said_and_offers_no_new_work() {
 }
 
 #[test]
-fn the_marked_transfer_shows_its_whole_sentence() {
+fn the_selected_transfer_shows_its_whole_sentence() {
     let mut script = Script::new(60, 24, idle());
     script.chain.transfers = vec![transfer(1, Phase::Done), transfer(2, Phase::Failed)];
     let screen = script.keys("3").screen();
@@ -249,7 +249,7 @@ fn touching(line: &str) -> Option<String> {
 }
 
 #[test]
-fn no_column_touches_its_neighbour_at_any_width() {
+fn no_columns_touch_at_any_width() {
     let mut data = streaming();
     let wide = [916_600, 999_949, 100_000_000];
     let phases =
@@ -308,7 +308,7 @@ fn no_column_touches_its_neighbour_at_any_width() {
 }
 
 #[test]
-fn a_node_that_is_only_watched_is_no_part_of_the_chain() {
+fn a_watched_node_is_not_part_of_the_chain() {
     for (columns, rows) in [(200, 40), (120, 40), (60, 15), (39, 7)] {
         let plain = Script::new(columns, rows, idle()).screen();
         let mut watched = idle();
@@ -325,7 +325,7 @@ fn a_node_that_is_only_watched_is_no_part_of_the_chain() {
 }
 
 #[test]
-fn help_scrolls_no_further_than_its_end() {
+fn help_scrolls_no_further_than_its_last_line() {
     let mut script = Script::new(80, 24, idle());
     script.keys("? G j j j");
     let bottom = script.screen();

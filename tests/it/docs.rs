@@ -83,7 +83,7 @@ fn flags(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn links_lead_somewhere_and_named_files_exist() {
+fn links_and_named_files_exist() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut wrong = Vec::new();
     for page in pages(top) {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use support::PATIENCE;
+use support::TIMEOUT;
 use support::process::{Node, chainview};
 
 /// A hop that writes down what it is asked and offers nothing.
@@ -42,7 +42,7 @@ fn write_secret(path: &Path, text: &str) {
 }
 
 #[test]
-fn an_input_file_sends_only_tokens_of_the_configuration_folder() {
+fn an_input_file_sends_only_tokens_from_the_configuration_folder() {
     let home = tempfile::tempdir().unwrap();
     let (folder, config) = (home.path().join("work"), home.path().join("config"));
     write_secret(&home.path().join(".vault-token"), "hvs.secret\n");
@@ -81,7 +81,7 @@ fn an_input_file_sends_only_tokens_of_the_configuration_folder() {
 /// Sends a request and reads the answer to its end, as nobody or as the tests' own user.
 fn ask(to: SocketAddr, as_nobody: bool, request: &str) -> String {
     let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     if as_nobody {
         // A socket belongs to whoever made it, or was given it.
         rustix::fs::fchown(&stream, Some(rustix::fs::Uid::from_raw(65_534)), None).unwrap();
@@ -101,7 +101,7 @@ fn http(method: &str, path: &str, to: SocketAddr, more: &str) -> String {
 }
 
 #[test]
-fn other_users_of_this_machine_learn_on_loopback_that_a_node_lives_and_nothing_else() {
+fn other_local_users_reach_only_the_health_check() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED: sockets of another user, which only root can make");
         return;
@@ -149,7 +149,7 @@ fn other_users_of_this_machine_learn_on_loopback_that_a_node_lives_and_nothing_e
     assert!(ask(at, false, &http("GET", "/v1/node", at, "")).starts_with("HTTP/1.1 200 "));
     // The legacy protocol says the size, and then waits to be told to go on.
     let mut legacy = TcpStream::connect(at).unwrap();
-    legacy.set_read_timeout(Some(PATIENCE)).unwrap();
+    legacy.set_read_timeout(Some(TIMEOUT)).unwrap();
     legacy.write_all(format!("f\n{} {}", at.ip(), at.port()).as_bytes()).unwrap();
     let mut size = [0; 2];
     legacy.read_exact(&mut size).unwrap();
@@ -185,7 +185,7 @@ fn web_server() -> (SocketAddr, Receiver<String>) {
 }
 
 #[test]
-fn a_kept_connection_opens_no_other_path() {
+fn a_reused_connection_allows_no_other_path() {
     let folder = tempfile::tempdir().unwrap();
     let (server, heard) = web_server();
     let node = Node::chainview_at(
@@ -195,7 +195,7 @@ fn a_kept_connection_opens_no_other_path() {
     );
     let at = SocketAddr::from(([127, 0, 0, 1], node.address().port()));
     let mut stream = TcpStream::connect(at).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut ask = |path: &str, keys: &str| {
         let request = http("GET", path, at, &format!("Chain-Route: {server};protocol=http{keys}\r\n"));
         stream.write_all(request.as_bytes()).unwrap();
@@ -223,7 +223,7 @@ fn a_kept_connection_opens_no_other_path() {
     assert!(ask("/files/g", ";base=/pub/iso/").starts_with("http/1.1 200 "));
     for keys in [";base=/pub/../admin/", ";base=/pub/%2e%2e/admin/", ";base=/pub/?x=", ";base=/pub/;base=/admin/"] {
         let mut stream = TcpStream::connect(at).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let request = http("GET", "/files/f", at, &format!("Chain-Route: {server};protocol=http{keys}\r\n"));
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = [0; 12];
@@ -238,7 +238,7 @@ fn a_kept_connection_opens_no_other_path() {
 }
 
 #[test]
-fn a_hop_that_the_chain_does_not_have_takes_no_setting() {
+fn settings_for_missing_hops_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("three.txt"), "f\n127.0.0.1 1\n127.0.0.1 2\n127.0.0.1 3\n").unwrap();
     for (line, says) in [
@@ -254,7 +254,7 @@ fn a_hop_that_the_chain_does_not_have_takes_no_setting() {
 }
 
 #[test]
-fn a_configured_read_token_is_asked_for_on_loopback_too() {
+fn a_configured_read_token_is_required_on_loopback() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("f"), "content of f").unwrap();
     let token = folder.path().join(".token");

@@ -28,7 +28,7 @@ use peer::{PLACES, Peer};
 use script::Script;
 use snapshots::{mixed, streaming, transfer};
 use strings::{hostile, raw, raw_on_a_terminal};
-use support::PATIENCE;
+use support::TIMEOUT;
 use support::process::{Node, chainview};
 use terminal::Terminal;
 
@@ -49,7 +49,7 @@ fn is_clean(what: &str, string: &[u8], found: &[String]) {
 }
 
 #[test]
-fn the_screen_shows_what_it_would_obey() {
+fn the_screen_shows_control_characters_as_text() {
     let all = hostile();
     assert!(all.len() >= 500, "{} strings", all.len());
     for string in &all {
@@ -91,7 +91,7 @@ fn fetch(folder: &Path, input: &Path, more: &[&str]) -> [Vec<u8>; 3] {
 }
 
 #[test]
-fn what_a_hop_says_comes_out_as_text() {
+fn text_from_hops_is_sanitized() {
     let strings = some(70);
     let peer = Peer::start(strings.clone());
     let folder = tempfile::tempdir().unwrap();
@@ -108,7 +108,7 @@ fn what_a_hop_says_comes_out_as_text() {
 }
 
 #[test]
-fn names_come_out_as_text() {
+fn names_are_sanitized() {
     let strings = some(50);
     let folder = tempfile::tempdir().unwrap();
     let node = Node::chainview(folder.path(), &[]);
@@ -144,7 +144,7 @@ fn names_come_out_as_text() {
 /// Asks a node, and gives all it says until it closes.
 fn ask(to: SocketAddr, head: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(&[head, b"Connection: close\r\n\r\n"].concat()).unwrap();
     let mut reply = Vec::new();
     let _ = stream.read_to_end(&mut reply);
@@ -152,7 +152,7 @@ fn ask(to: SocketAddr, head: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_a_node_is_asked_comes_out_as_text() {
+fn text_from_requests_is_sanitized() {
     let strings = some(170);
     let peer = Peer::start(strings.clone());
     let folder = tempfile::tempdir().unwrap();
@@ -197,7 +197,7 @@ fn what_a_node_is_asked_comes_out_as_text() {
 }
 
 #[test]
-fn what_is_written_to_a_real_terminal_is_ours() {
+fn a_real_terminal_gets_only_our_sequences() {
     let strings = hostile();
     let peer = Peer::start(strings.clone());
     let runs = if is_full() { 42 } else { 3 };
@@ -224,11 +224,11 @@ fn what_is_written_to_a_real_terminal_is_ours() {
                     text.contains("1 failed") || text.contains("1 done")
                 });
                 screen.keys("q");
-                screen.ends(PATIENCE);
+                screen.ends(TIMEOUT);
                 is_clean("the terminal", &strings[turn], &raw_on_a_terminal(&screen.sent()));
                 // The bar, and the last words.
                 let bar = Terminal::start(terminal::chainview(folder.path(), "--fetch input.txt"), 100, 30);
-                bar.ends(PATIENCE);
+                bar.ends(TIMEOUT);
                 is_clean("the bar", &strings[turn], &raw_on_a_terminal(&bar.sent()));
             };
             if is_full() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use support::process::{Node, chainview, failing};
-use support::{PATIENCE, content};
+use support::{TIMEOUT, content};
 use tempfile::TempDir;
 
 /// How long the neighbours of a hop that was killed may hold what belongs to its transfers.
@@ -43,7 +43,7 @@ impl Chain {
     /// Asks through the whole chain, up to where the body begins: its head, and where the body comes.
     fn ask(&self, name: &str, lines: &str) -> (String, TcpStream) {
         let mut stream = TcpStream::connect(self.nodes[0].address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let rest: Vec<String> = self.nodes[1..].iter().map(|node| node.address().to_string()).collect();
         let route = format!("Host: 127.0.0.1\r\nChain-Route: {}\r\nConnection: close", rest.join(", "));
         stream.write_all(format!("GET /files/{name} HTTP/1.1\r\n{route}\r\n{lines}\r\n").as_bytes()).unwrap();
@@ -81,7 +81,7 @@ fn signal(node: &Node, signal: Signal) {
 /// Waits for what sends no event.
 #[track_caller]
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !holds() {
         assert!(Instant::now() < end, "{what}");
         thread::sleep(Duration::from_millis(5));
@@ -89,7 +89,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_hop_that_stands_still_is_let_go_of_on_both_sides() {
+fn a_stopped_hop_is_disconnected_on_both_sides() {
     let chain = Chain::start(&["--idle-timeout", "2s", "--stall-timeout", "2s"], &["--limit", "8M"]);
     // Far more than the kernel takes for a reader that stands still.
     File::create(chain.folder.path().join("f")).unwrap().set_len(256 << 20).unwrap();
@@ -101,22 +101,22 @@ fn a_hop_that_stands_still_is_let_go_of_on_both_sides() {
     let stopped = Instant::now();
     let got = body(&mut client);
     let told = stopped.elapsed();
-    assert!(got.len() < 256 << 20 && told >= Duration::from_millis(1500) && told < PATIENCE, "{told:?}");
+    assert!(got.len() < 256 << 20 && told >= Duration::from_millis(1500) && told < TIMEOUT, "{told:?}");
     // Downstream by the idle limit, upstream by the stall limit; the one that stands still can do nothing itself.
     for node in [&chain.nodes[0], &chain.nodes[2]] {
         // Its system still answers for it, so that upstream the limit is that of one step of its window.
-        assert!(node.comes_to_rest(0, usize::MAX, 2 * PATIENCE), "{:?}: {}", node.held(), node.stderr());
+        assert!(node.comes_to_rest(0, usize::MAX, 2 * TIMEOUT), "{:?}: {}", node.held(), node.stderr());
     }
     println!("the client was told after {told:?}, the neighbours were free after {:?}", stopped.elapsed());
     assert!(chain.nodes[0].stderr().contains("no byte came for 2s"), "{}", chain.nodes[0].stderr());
     assert!(chain.nodes[2].stderr().contains("took nothing for"), "{}", chain.nodes[2].stderr());
     signal(&chain.nodes[1], Signal::CONT);
-    assert!(chain.nodes[1].comes_to_rest(0, usize::MAX, PATIENCE), "{:?}", chain.nodes[1].held());
+    assert!(chain.nodes[1].comes_to_rest(0, usize::MAX, TIMEOUT), "{:?}", chain.nodes[1].held());
     assert!(chain.fetch("small") == content(10_000), "it serves on");
 }
 
 #[test]
-fn a_hop_that_goes_on_in_time_breaks_nothing() {
+fn a_briefly_stopped_hop_breaks_nothing() {
     let chain = Chain::start(&[], &["--limit", "6M"]);
     chain.write("f", 6 << 20);
     for hop in 0..3 {
@@ -130,7 +130,7 @@ fn a_hop_that_goes_on_in_time_breaks_nothing() {
 }
 
 #[test]
-fn a_killed_hop_leaves_no_socket_and_a_new_one_goes_on_from_there() {
+fn a_killed_hop_leaves_no_socket_and_a_new_one_resumes() {
     let whole = content(8 << 20);
     for hop in 0..3 {
         let mut chain = Chain::start(&[], &["--limit", "16M"]);
@@ -177,7 +177,7 @@ fn ended(client: Child) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_disk_that_takes_no_more_in_the_middle_costs_no_byte_that_it_took() {
+fn a_disk_that_fills_up_keeps_what_was_written() {
     let whole = content(24 << 20);
     let chain = Chain::start(&[], &["--limit", "12M"]);
     chain.write("f", whole.len());
@@ -225,7 +225,7 @@ cmp "$3/f" "$4" && echo "same"
 "#;
 
 #[test]
-fn a_disk_that_fails_under_the_client_ends_in_an_error_and_never_in_a_file() {
+fn client_disk_errors_never_publish_a_file() {
     let whole = content(24 << 20);
     let chain = Chain::start(&[], &[]);
     chain.write("f", whole.len());
@@ -262,7 +262,7 @@ fn a_disk_that_fails_under_the_client_ends_in_an_error_and_never_in_a_file() {
 }
 
 #[test]
-fn a_disk_that_fails_under_the_origin_is_told_as_its_own() {
+fn origin_disk_errors_are_attributed_to_the_origin() {
     let whole = content(24 << 20);
     let mut chain = Chain::start(&[], &[]);
     chain.write("f", whole.len());
@@ -279,7 +279,7 @@ fn a_disk_that_fails_under_the_origin_is_told_as_its_own() {
 }
 
 #[test]
-fn a_full_disk_is_found_before_the_first_byte() {
+fn a_full_disk_is_detected_before_the_first_byte() {
     let chain = Chain::start(&[], &[]);
     chain.write("f", 8 << 20);
     let (input, disk) = (chain.input("f"), tempfile::tempdir().unwrap());
@@ -319,7 +319,7 @@ fn functions(folder: &Path, found: &mut Vec<String>) {
 }
 
 #[test]
-fn the_table_of_faults_names_tests_that_there_are() {
+fn the_fault_table_names_existing_tests() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut known = Vec::new();
     for folder in ["src", "tests"] {

@@ -93,7 +93,7 @@ async fn answer(mut stream: TcpStream, says: &'static str, closes: bool) {
 }
 
 #[tokio::test]
-async fn what_a_plain_server_has_is_relayed_and_its_own_lines_are_not() {
+async fn plain_server_files_are_relayed_without_its_own_fields() {
     let says = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\nSet-Cookie: a=b\r\n\r\nhello";
     let reply = Stage::new(says, true).await.get("f").await;
     assert!(reply.starts_with("HTTP/1.1 200 ") && reply.ends_with("\r\n\r\nhello"), "{reply}");
@@ -101,7 +101,7 @@ async fn what_a_plain_server_has_is_relayed_and_its_own_lines_are_not() {
 }
 
 #[tokio::test]
-async fn another_protocol_is_named_at_once_even_where_it_keeps_the_connection() {
+async fn another_protocol_is_named_immediately() {
     let stage = Stage::new("SSH-2.0-OpenSSH_9.2\r\n", false).await;
     let began = Instant::now();
     let problem = stage.problem().await;
@@ -111,7 +111,7 @@ async fn another_protocol_is_named_at_once_even_where_it_keeps_the_connection() 
 }
 
 #[tokio::test]
-async fn a_server_that_is_for_ever_at_work_is_given_up() {
+async fn endless_interim_replies_are_a_protocol_error() {
     let says: &'static str = "HTTP/1.1 102 Processing\r\n\r\n".repeat(300).leak();
     let problem = Stage::new(says, false).await.problem().await;
     assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::Nonsense, 2, 1));
@@ -119,7 +119,7 @@ async fn a_server_that_is_for_ever_at_work_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_refused_and_called_one() {
+async fn a_redirect_is_rejected_and_named() {
     let says = "HTTP/1.1 301 Moved\r\nLocation: /dir/\r\nContent-Length: 0\r\n\r\n";
     let problem = Stage::new(says, true).await.problem().await;
     assert_eq!((problem.reason, problem.hop), (Reason::Nonsense, 2));
@@ -128,7 +128,7 @@ async fn a_redirect_is_refused_and_called_one() {
 }
 
 #[tokio::test]
-async fn a_plain_server_that_is_busy_or_forbids_says_so_through_the_chain() {
+async fn statuses_of_a_plain_server_pass_through_the_chain() {
     for (says, reason) in [
         ("HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n", Reason::Busy),
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", Reason::Policy),
@@ -140,7 +140,7 @@ async fn a_plain_server_that_is_busy_or_forbids_says_so_through_the_chain() {
 }
 
 #[tokio::test]
-async fn how_and_when_to_ask_a_plain_server_again_comes_through_the_chain() {
+async fn challenges_and_retry_after_pass_through_the_chain() {
     for (says, status, line, words) in [
         (
             "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n",

@@ -64,7 +64,7 @@ impl Random {
 }
 
 #[test]
-fn every_target_keeps_its_promises_over_its_corpus_and_near_it() {
+fn every_target_holds_on_its_corpus_and_mutations() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     for (name, target) in targets::ALL {
         let corpus = files(&folder.join(name));

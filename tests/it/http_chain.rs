@@ -24,7 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
-async fn files_of_every_size_arrive_over_every_number_of_relays() {
+async fn files_of_every_size_arrive_over_any_number_of_relays() {
     for nodes in 1..=4 {
         let chain = Chain::start(nodes).await;
         for size in [0, 1, 1023, 1025, 65_536, 3_000_001] {
@@ -57,7 +57,7 @@ async fn head_ranges_and_validators_work_through_a_chain() {
 }
 
 #[tokio::test]
-async fn the_digest_is_proven_on_the_same_connection_after_the_body() {
+async fn the_digest_is_verified_on_the_same_connection() {
     let chain = Chain::start(3).await;
     chain.write("f", &pattern(500_000));
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
@@ -82,7 +82,7 @@ async fn the_digest_is_proven_on_the_same_connection_after_the_body() {
 }
 
 #[tokio::test]
-async fn the_hop_that_failed_is_named_wherever_it_stands() {
+async fn the_failed_hop_is_named_at_every_position() {
     let chain = Chain::start(3).await;
     chain.write("f", b"x");
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -106,7 +106,7 @@ async fn the_hop_that_failed_is_named_wherever_it_stands() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_named_by_a_name_is_a_loop_too() {
+async fn a_loop_through_a_host_name_is_detected() {
     let chain = Chain::start(1).await;
     chain.write("f", b"x");
     let route = format!("Chain-Route: localhost:{}\r\n", chain.nodes[0].address.port());
@@ -115,7 +115,7 @@ async fn a_node_that_is_named_by_a_name_is_a_loop_too() {
 }
 
 #[tokio::test]
-async fn a_name_that_a_loopback_node_does_not_go_by_is_refused_with_a_way_out() {
+async fn an_unknown_host_name_is_rejected_with_a_hint() {
     let chain = Chain::start(1).await;
     chain.write("f", b"x");
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_name_that_a_loopback_node_does_not_go_by_is_refused_with_a_way_out() 
 }
 
 #[tokio::test]
-async fn an_http_1_0_client_finds_the_end_of_its_file_by_the_end_of_the_stream() {
+async fn an_http_1_0_body_ends_with_the_connection() {
     let chain = Chain::start(2).await;
     chain.write("f", b"content");
     for route in [String::new(), chain.route()] {
@@ -141,7 +141,7 @@ async fn an_http_1_0_client_finds_the_end_of_its_file_by_the_end_of_the_stream()
 }
 
 #[tokio::test]
-async fn a_silent_hop_is_named_by_its_neighbour_within_the_time_the_client_gave() {
+async fn a_silent_hop_is_named_within_the_client_timeout() {
     let chain = Chain::start(2).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let route = format!("Chain-Route: {}, {}\r\n", chain.address(1), silent.local_addr().unwrap());
@@ -153,7 +153,7 @@ async fn a_silent_hop_is_named_by_its_neighbour_within_the_time_the_client_gave(
 }
 
 #[tokio::test]
-async fn a_node_without_time_left_names_itself_and_connects_to_none() {
+async fn a_node_without_time_left_names_itself() {
     let chain = Chain::start(2).await;
     for ms in [0, 250] {
         let reply = chain.get("f", &format!("Chain-Timeout: {ms}\r\n")).await;
@@ -164,7 +164,7 @@ async fn a_node_without_time_left_names_itself_and_connects_to_none() {
 }
 
 #[tokio::test]
-async fn a_loopback_node_says_why_it_does_not_answer_to_a_name() {
+async fn a_rejected_host_name_gets_its_reason() {
     let chain = Chain::start(1).await;
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
     stream.write_all(b"GET /files/f HTTP/1.1\r\nHost: evil.example:80\r\n\r\n").await.unwrap();
@@ -175,7 +175,7 @@ async fn a_loopback_node_says_why_it_does_not_answer_to_a_name() {
 }
 
 #[tokio::test]
-async fn a_server_that_ignores_the_route_is_not_believed() {
+async fn a_server_that_ignores_the_route_is_rejected() {
     let chain = Chain::start(2).await;
     chain.write("f", b"the wrong file");
     // The second node is asked as the last hop, yet one more was named: it answers for itself.
@@ -194,7 +194,7 @@ async fn a_server_that_ignores_the_route_is_not_believed() {
 }
 
 #[tokio::test]
-async fn bytes_after_an_answer_are_not_taken_for_the_next() {
+async fn bytes_after_a_reply_are_not_the_next_reply() {
     let chain = Chain::start(1).await;
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let route = format!("Chain-Route: {}\r\n", plain.local_addr().unwrap());
@@ -226,7 +226,7 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn what_a_server_says_unasked_is_never_taken_for_the_next_reply() {
+async fn unsolicited_bytes_are_never_the_next_reply() {
     let chain = Chain::start(1).await;
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let route = format!("Chain-Route: {};protocol=http\r\n", server.local_addr().unwrap());
@@ -252,7 +252,7 @@ async fn what_a_server_says_unasked_is_never_taken_for_the_next_reply() {
 }
 
 #[tokio::test]
-async fn strict_heads_are_refused_and_slow_ones_have_a_deadline() {
+async fn malformed_heads_are_rejected_and_slow_ones_time_out() {
     let limits = Limits { head: Duration::from_millis(300), ..Limits::default() };
     let chain = Chain::with_limits(1, limits).await;
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
@@ -267,7 +267,7 @@ async fn strict_heads_are_refused_and_slow_ones_have_a_deadline() {
 }
 
 #[tokio::test]
-async fn a_full_node_closes_idle_connections_answers_endpoints_and_tells_the_others() {
+async fn a_full_node_closes_idle_connections_and_serves_endpoints() {
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -305,7 +305,7 @@ async fn a_full_node_closes_idle_connections_answers_endpoints_and_tells_the_oth
 }
 
 #[tokio::test]
-async fn a_source_with_too_many_heads_under_way_is_told_so_on_a_kept_connection_too() {
+async fn too_many_pending_heads_get_503_on_idle_connections_too() {
     let chain = Chain::start(1).await;
     let mut kept = TcpStream::connect(chain.nodes[0].address).await.unwrap();
     assert_eq!(exchange(&mut kept, "GET", "/files/x", "").await.status, 404);
@@ -320,7 +320,7 @@ async fn a_source_with_too_many_heads_under_way_is_told_so_on_a_kept_connection_
 }
 
 #[tokio::test]
-async fn draining_finishes_what_runs_and_lets_go_of_what_is_idle() {
+async fn draining_finishes_transfers_and_closes_idle_connections() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("f"), pattern(400_000)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -348,7 +348,7 @@ async fn draining_finishes_what_runs_and_lets_go_of_what_is_idle() {
 }
 
 #[tokio::test]
-async fn a_body_that_the_node_itself_cuts_off_is_not_blamed_on_the_reader() {
+async fn a_body_ended_by_the_node_is_not_blamed_on_the_reader() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("f"), pattern(400_000)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

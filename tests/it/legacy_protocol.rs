@@ -6,7 +6,7 @@
 //! CHAINVIEW_MATRIX=full cargo test --release --test it legacy_protocol:: -- --nocapture
 //! ```
 //!
-//! `CHAINVIEW_ORIGINAL=DIR` puts the real original (its `server.py` and `client.py` in DIR, run by python3) in the
+//! `CHAINVIEW_LEGACY_DIR=DIR` puts the real original (its `server.py` and `client.py` in DIR, run by python3) in the
 //! stand-in's places; `CHAINVIEW_MATRIX_TIMES`, `CHAINVIEW_MATRIX_JOBS` and `CHAINVIEW_MATRIX_SHAPES` (such as
 //! `o-C-o,C-o-o`) choose how often, how many chains at once, and which.
 

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::process::{Node, fetch_chainview};
-use support::{Outcome, PATIENCE, Pace, accept, content, standin};
+use support::{Outcome, Pace, TIMEOUT, accept, content, standin};
 use tempfile::TempDir;
 
 const SEED: &[&str] = &["--protocol", "legacy"];
@@ -55,7 +55,7 @@ fn line(address: SocketAddr) -> String {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
@@ -83,7 +83,7 @@ fn assert_silent(mut stream: &TcpStream) {
     stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let error = stream.read(&mut [0; 1]).expect_err("nothing may come yet");
     assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
 }
 
 /// Size, go-ahead, body, `close`: the rest of a whole dialogue, as the original client has it.
@@ -97,7 +97,7 @@ fn assert_delivers(mut stream: &TcpStream) {
 }
 
 #[test]
-fn a_request_in_single_bytes_is_read_whole() {
+fn a_request_in_single_bytes_is_accepted() {
     let served = served();
     let mut stream = connect(served.node.address());
     stream.set_nodelay(true).unwrap();
@@ -108,7 +108,7 @@ fn a_request_in_single_bytes_is_read_whole() {
 }
 
 #[test]
-fn a_request_that_pauses_inside_its_address_is_read_whole() {
+fn a_request_with_a_pause_in_its_address_is_accepted() {
     let served = served();
     let request = format!("{NAME}{}", line(served.node.address()));
     let (head, tail) = request.split_at(request.len() - 3);
@@ -120,7 +120,7 @@ fn a_request_that_pauses_inside_its_address_is_read_whole() {
 }
 
 #[test]
-fn a_relay_reads_a_request_in_single_bytes_and_sends_it_on_in_one() {
+fn a_relay_forwards_a_request_in_one_write() {
     let (served, origin) = (served(), standin_with_the_file());
     let mut stream = connect(served.node.address());
     stream.set_nodelay(true).unwrap();
@@ -131,7 +131,7 @@ fn a_relay_reads_a_request_in_single_bytes_and_sends_it_on_in_one() {
 }
 
 #[test]
-fn a_final_newline_is_accepted_and_not_sent_on() {
+fn a_final_newline_is_accepted_and_not_forwarded() {
     let (served, origin) = (served(), standin_with_the_file());
     assert_delivers(&ask(served.node.address(), &format!("{NAME}{}\n", line(served.node.address()))));
     let over = format!("{NAME}{}{}\n", line(served.node.address()), line(origin.1.address()));
@@ -146,7 +146,7 @@ fn carriage_returns_are_accepted() {
 }
 
 #[test]
-fn words_after_a_port_are_passed_on() {
+fn words_after_a_port_are_forwarded() {
     let (served, origin) = (served(), Scripted::new());
     let own = line(served.node.address());
     let _stream = ask(served.node.address(), &format!("{NAME}{own} dropped{} kept key=value", line(origin.address())));
@@ -157,7 +157,7 @@ fn words_after_a_port_are_passed_on() {
 }
 
 #[test]
-fn a_long_request_is_read_whole() {
+fn a_long_request_is_accepted() {
     let served = served();
     let request = |padding| format!("{NAME}{} {}", line(served.node.address()), "x".repeat(padding));
     assert_delivers(&ask(served.node.address(), &request(1500)));
@@ -165,7 +165,7 @@ fn a_long_request_is_read_whole() {
 }
 
 #[test]
-fn a_request_beyond_64_kib_ends() {
+fn a_request_beyond_64_kib_is_rejected() {
     let served = served();
     let mut stream = connect(served.node.address());
     // The node may close before it has seen all of it, so the write may fail.
@@ -176,7 +176,7 @@ fn a_request_beyond_64_kib_ends() {
 }
 
 #[test]
-fn no_more_than_1024_bytes_go_to_a_seed_hop() {
+fn no_more_than_1024_bytes_go_to_a_legacy_hop() {
     let (served, origin) = (served(), standin_with_the_file());
     let own = line(served.node.address());
     // What pads our own line stays here.
@@ -189,7 +189,7 @@ fn no_more_than_1024_bytes_go_to_a_seed_hop() {
 }
 
 #[test]
-fn the_reserved_name_is_answered_at_once() {
+fn the_reserved_name_gets_an_immediate_reply() {
     let served = served();
     let start = Instant::now();
     let stream = ask(served.node.address(), &format!("chainview?{}", line(served.node.address())));
@@ -209,7 +209,7 @@ fn a_missing_file_is_na() {
 }
 
 #[test]
-fn no_byte_of_the_body_comes_before_the_go_ahead() {
+fn no_body_byte_precedes_the_go_ahead() {
     let (served, origin) = (served(), standin_with_the_file());
     let direct = ask(served.node.address(), &format!("{NAME}{}", line(served.node.address())));
     let over = format!("{NAME}{}{}", line(served.node.address()), line(origin.1.address()));
@@ -224,7 +224,7 @@ fn no_byte_of_the_body_comes_before_the_go_ahead() {
 }
 
 #[test]
-fn a_body_that_came_over_http_waits_for_the_go_ahead_too() {
+fn a_body_from_an_http_hop_waits_for_the_go_ahead() {
     let (served, origin) = (served(), served());
     let native = Node::chainview(served.folder.path(), &["--protocol", "http"]);
     let request = format!("{NAME}{}{}", line(native.address()), line(origin.node.address()));
@@ -236,7 +236,7 @@ fn a_body_that_came_over_http_waits_for_the_go_ahead_too() {
 }
 
 #[test]
-fn exactly_4_bytes_of_the_go_ahead_are_passed_on() {
+fn exactly_4_bytes_of_the_go_ahead_are_forwarded() {
     let (served, origin) = (served(), Scripted::new());
     let own = line(served.node.address());
     let stream = ask(served.node.address(), &format!("{NAME}{own}{}", line(origin.address())));
@@ -255,7 +255,7 @@ fn exactly_4_bytes_of_the_go_ahead_are_passed_on() {
 }
 
 #[test]
-fn our_client_sends_exactly_4_bytes_too_and_ends_by_counting() {
+fn our_client_sends_exactly_4_bytes_and_ends_by_length() {
     let (folder, hop) = (tempfile::tempdir().unwrap(), Scripted::new());
     fs::write(folder.path().join("input.txt"), format!("{NAME}{}\n", line(hop.address()))).unwrap();
     let (input, output) = (folder.path().join("input.txt"), folder.path().to_owned());
@@ -272,7 +272,7 @@ fn our_client_sends_exactly_4_bytes_too_and_ends_by_counting() {
 }
 
 #[test]
-fn a_short_body_ends_in_a_reset_toward_a_seed_client() {
+fn a_short_body_resets_a_legacy_client() {
     let (served, origin) = (served(), Scripted::new());
     let own = line(served.node.address());
     let mut stream = ask(served.node.address(), &format!("{NAME}{own}{}", line(origin.address())));
@@ -308,7 +308,7 @@ fn a_short_body_is_an_error_for_our_client() {
 }
 
 #[test]
-fn a_client_that_does_not_close_is_let_go_after_the_linger() {
+fn a_client_that_does_not_close_is_disconnected_after_the_linger() {
     let served = served();
     let mut stream = ask(served.node.address(), &format!("{NAME}{}", line(served.node.address())));
     read_exact(&stream, 4);
@@ -320,11 +320,11 @@ fn a_client_that_does_not_close_is_let_go_after_the_linger() {
     let linger = start.elapsed();
     assert!((Duration::from_millis(1500)..Duration::from_secs(6)).contains(&linger), "{linger:?}");
     drop(stream);
-    assert!(served.node.comes_to_rest(0, usize::MAX, PATIENCE), "a socket is left");
+    assert!(served.node.comes_to_rest(0, usize::MAX, TIMEOUT), "a socket is left");
 }
 
 #[test]
-fn a_dead_next_hop_is_named() {
+fn an_unreachable_next_hop_is_named() {
     let served = served();
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let stream = ask(served.node.address(), &format!("{NAME}{}{}", line(served.node.address()), line(dead)));
@@ -338,7 +338,7 @@ fn a_dead_next_hop_is_named() {
 }
 
 #[test]
-fn a_hop_that_never_answers_is_a_timeout() {
+fn a_hop_that_never_replies_is_a_timeout() {
     // The original relay answers nothing where its next hop is dead, and keeps the connection open.
     let (folder, relay) = standin_with_the_file();
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -349,7 +349,7 @@ fn a_hop_that_never_answers_is_a_timeout() {
 }
 
 #[test]
-fn a_missing_file_behind_an_original_is_exit_4() {
+fn a_missing_file_behind_a_legacy_hop_is_exit_4() {
     let (folder, origin) = standin_with_the_file();
     let input = folder.path().join("input.txt");
     fs::write(&input, format!("nothing-here{}\n", line(origin.address()))).unwrap();
@@ -358,7 +358,7 @@ fn a_missing_file_behind_an_original_is_exit_4() {
 }
 
 #[test]
-fn a_directory_behind_an_original_is_reported_as_such() {
+fn a_directory_behind_a_legacy_hop_is_reported() {
     let (folder, origin) = standin_with_the_file();
     fs::create_dir(folder.path().join("folder")).unwrap();
     let input = folder.path().join("input.txt");

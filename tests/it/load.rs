@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 use support::process::{Node, fetch_chainview};
-use support::{Outcome, PATIENCE, Pace, content};
+use support::{Outcome, Pace, TIMEOUT, content};
 use tempfile::TempDir;
 
 const SEED: &[&str] = &["--protocol", "legacy"];
@@ -72,7 +72,7 @@ impl Chain {
         socket.set_recv_buffer_size(16 * 1024).unwrap();
         socket.connect(&self.nodes[0].address().into()).unwrap();
         let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream
     }
 
@@ -127,8 +127,8 @@ impl Chain {
 
     /// Every node comes back to no connection, and to the descriptors it had at first.
     #[track_caller]
-    fn comes_to_rest(&self, before: &[usize], patience: Duration) {
-        let end = Instant::now() + patience;
+    fn comes_to_rest(&self, before: &[usize], timeout: Duration) {
+        let end = Instant::now() + timeout;
         for node in &self.nodes {
             let left = end.saturating_duration_since(Instant::now());
             let held = || format!("{} still holds {:?}: {}", node.address(), node.held(), node.stderr());
@@ -232,7 +232,7 @@ fn many_clients_beside_a_slow_one(chain: &Chain, fetch: impl Fn(usize) -> Vec<u8
 
 /// Polls until a condition of another process holds, for which the kernel sends no event.
 fn becomes(done: impl Fn() -> bool, failed: impl Fn() -> String) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !done() {
         assert!(Instant::now() < end, "{}", failed());
         thread::sleep(Duration::from_millis(5));
@@ -263,7 +263,7 @@ fn many_clients_beside_a_slow_one_over_the_legacy_protocol() {
 }
 
 #[test]
-fn clients_that_leave_take_their_connections_with_them() {
+fn disconnected_clients_release_every_hop() {
     for seed in [false, true] {
         // A fast origin leaves data unread at the client, which resets; a capped one leaves none, and it just ends.
         for origin in [&[][..], &["--limit", "200K"]] {
@@ -277,7 +277,7 @@ fn clients_that_leave_take_their_connections_with_them() {
 }
 
 #[test]
-fn a_client_that_leaves_while_a_digest_is_computed_is_not_waited_for() {
+fn a_client_lost_during_a_digest_is_released() {
     let chain = Chain::start(1, false, &[], &[]);
     chain.write_any("large", 16 << 30);
     let mut stream = chain.connect();
@@ -291,7 +291,7 @@ fn a_client_that_leaves_while_a_digest_is_computed_is_not_waited_for() {
 }
 
 #[test]
-fn an_origin_that_dies_ends_every_transfer_and_leaves_nothing() {
+fn a_killed_origin_ends_every_transfer() {
     for seed in [false, true] {
         let mut chain = Chain::start(3, seed, &[], &["--limit", "1M"]);
         chain.write_any("f", 16 << 20);
@@ -315,7 +315,7 @@ fn an_origin_that_dies_ends_every_transfer_and_leaves_nothing() {
 }
 
 #[test]
-fn connections_that_say_nothing_are_closed_in_time() {
+fn idle_connections_are_closed_by_the_idle_timeout() {
     let chain = Chain::start(1, false, &["--idle-timeout", "1s"], &[]);
     chain.write("f", 1000);
     let before = chain.descriptors();
@@ -343,7 +343,7 @@ fn connections_that_say_nothing_are_closed_in_time() {
 }
 
 #[test]
-fn a_client_that_never_reads_leaves_nothing_in_the_kernel() {
+fn a_client_that_never_reads_leaves_no_kernel_buffers() {
     let chain = Chain::start(0, false, &["--stall-timeout", "1s"], &[]);
     chain.write("f", 1 << 20);
     let mut stream = chain.connect();
@@ -352,7 +352,7 @@ fn a_client_that_never_reads_leaves_nothing_in_the_kernel() {
     let kept = || fs::read_to_string("/proc/net/tcp").unwrap().contains(&own);
     becomes(kept, || "the file is not on its way".to_owned());
     // The kernel gives it as long as a slow reader may need for one step of its window.
-    let end = Instant::now() + 3 * PATIENCE;
+    let end = Instant::now() + 3 * TIMEOUT;
     while kept() {
         assert!(Instant::now() < end, "the kernel keeps the file");
         thread::sleep(Duration::from_millis(50));
@@ -360,7 +360,7 @@ fn a_client_that_never_reads_leaves_nothing_in_the_kernel() {
 }
 
 #[test]
-fn a_hop_that_stands_still_for_a_while_delays_and_breaks_nothing() {
+fn a_hop_stopped_for_a_while_breaks_nothing() {
     let chain = Chain::start(3, false, &[], &["--limit", "8M"]);
     chain.write("f", 12 << 20);
     let before = chain.descriptors();
@@ -379,7 +379,7 @@ fn a_hop_that_stands_still_for_a_while_delays_and_breaks_nothing() {
 }
 
 #[test]
-fn small_fetches_one_after_the_other_leave_nothing() {
+fn sequential_small_fetches_leak_nothing() {
     let count = if is_full() { 2000 } else { 200 };
     let chain = Chain::start(3, false, &[], &[]);
     chain.write("f", 4096);

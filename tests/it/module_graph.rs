@@ -150,20 +150,20 @@ fn arrows_of_this_crate() -> Arrows {
 }
 
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn no_import_cycles_between_files() {
     let arrows = arrows_of_this_crate();
     let wrong: Vec<String> = circles(&arrows).iter().map(|circle| shown(circle, &arrows)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn no_parts_of_a_folder_import_each_other_in_a_circle() {
+fn no_import_cycles_between_modules_of_a_folder() {
     let wrong = circles_of_parts(&arrows_of_this_crate());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn no_file_imports_a_layer_above_it() {
+fn no_imports_from_a_higher_layer() {
     let breaches = breaches(&arrows_of_this_crate());
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
 }
@@ -181,7 +181,7 @@ fn lines(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn every_way_to_name_an_item_makes_an_arrow_to_its_file() {
+fn every_form_of_import_makes_an_edge() {
     let top = ("src/lib.rs", "pub mod a;\npub mod b;\n");
     let b = ("src/b.rs", "mod deep;\npub use self::deep::Deep;\npub struct Item;\npub fn call() {}\n");
     let deep = ("src/b/deep.rs", "pub struct Deep;\npub const MOST: u8 = 1;\n");
@@ -208,7 +208,7 @@ fn every_way_to_name_an_item_makes_an_arrow_to_its_file() {
 }
 
 #[test]
-fn what_is_no_use_makes_no_arrow() {
+fn other_text_makes_no_edge() {
     let cases = [
         "mod child;",
         "mod child;\npub use child::{Item, call};",

@@ -15,7 +15,7 @@ use std::{panic, thread};
 use base64::Engine as _;
 use scene::{Dice, Scene, is_full, served};
 use support::process::{Node, chainview};
-use support::{PATIENCE, content};
+use support::{TIMEOUT, content};
 
 /// Appends a line every 0.2 s for as long as `work` takes.
 fn while_it_grows<T>(path: &Path, work: impl FnOnce() -> T) -> T {
@@ -37,7 +37,7 @@ fn while_it_grows<T>(path: &Path, work: impl FnOnce() -> T) -> T {
 /// One request on a connection of its own: status, head, body as far as it came.
 fn ask(node: SocketAddr, request: &str, lines: &str) -> (u16, String, Vec<u8>) {
     let mut stream = TcpStream::connect(node).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let head = format!("{request} HTTP/1.1\r\nHost: {node}\r\nConnection: close\r\n{lines}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut all = Vec::new();
@@ -54,7 +54,7 @@ fn ask(node: SocketAddr, request: &str, lines: &str) -> (u16, String, Vec<u8>) {
 
 /// Asks again and again until an answer is as it should be; nothing tells when a node looks at its folder.
 fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !is() {
         assert!(Instant::now() < end, "{what}: not in time");
         thread::sleep(Duration::from_millis(20));
@@ -66,7 +66,7 @@ fn etag(head: &str) -> &str {
 }
 
 #[test]
-fn a_file_that_grows_is_fetched_as_it_was_when_it_was_opened() {
+fn a_growing_file_is_fetched_as_of_opening() {
     let scene = Scene::new(2, 2_000_000, "1M", &[]);
     let path = served(&scene);
     let ended = while_it_grows(&path, || scene.fetch(&[]).wait());
@@ -81,7 +81,7 @@ fn a_file_that_grows_is_fetched_as_it_was_when_it_was_opened() {
 }
 
 #[test]
-fn a_file_that_grows_is_whole_over_the_legacy_protocol() {
+fn a_growing_file_is_complete_over_the_legacy_protocol() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.log");
     fs::write(&path, content(1_000_000)).unwrap();
@@ -98,7 +98,7 @@ fn a_file_that_grows_is_whole_over_the_legacy_protocol() {
 }
 
 #[test]
-fn a_file_that_grew_has_the_digest_of_what_was_sent_and_one_that_was_altered_has_none() {
+fn a_grown_file_keeps_its_digest_and_an_altered_one_loses_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f");
     let node = Node::chainview(folder.path(), &[]);
@@ -128,7 +128,7 @@ fn a_file_that_grew_has_the_digest_of_what_was_sent_and_one_that_was_altered_has
 }
 
 #[test]
-fn no_change_of_a_file_on_its_way_is_ever_taken_for_it() {
+fn no_changed_file_is_ever_verified() {
     const SIZE: u64 = 4 << 20;
     let seeds = if is_full() { 200 } else { 8 };
     let shm = Path::new("/dev/shm");
@@ -184,7 +184,7 @@ fn no_change_of_a_file_on_its_way_is_ever_taken_for_it() {
 }
 
 #[test]
-fn a_change_behind_the_last_byte_is_counted_where_the_reader_asked_for_no_digest() {
+fn a_change_after_the_last_byte_is_counted_without_a_digest() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f");
     let node = Node::chainview(folder.path(), &[]);
@@ -195,7 +195,7 @@ fn a_change_behind_the_last_byte_is_counted_where_the_reader_asked_for_no_digest
     };
     let connect = || {
         let stream = TcpStream::connect(node.address()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream
     };
     let mut expected = 0;
@@ -234,7 +234,7 @@ fn a_change_behind_the_last_byte_is_counted_where_the_reader_asked_for_no_digest
 }
 
 #[test]
-fn a_served_folder_that_is_replaced_is_noticed_and_one_that_is_gone_is_said() {
+fn replaced_and_missing_served_folders_are_detected() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["rel1", "rel2"] {
         fs::create_dir(folder.path().join(name)).unwrap();
@@ -266,7 +266,7 @@ fn a_served_folder_that_is_replaced_is_noticed_and_one_that_is_gone_is_said() {
 }
 
 #[test]
-fn two_large_digests_keep_nobody_else_waiting() {
+fn large_digests_do_not_delay_small_ones() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["one", "two"] {
         File::create(folder.path().join(name)).unwrap().set_len(2 << 40).unwrap();
@@ -290,7 +290,7 @@ fn two_large_digests_keep_nobody_else_waiting() {
         assert!(took < Duration::from_secs(3), "{name}: {took:?}");
     }
     let mut said = [0; 27];
-    large[0].set_read_timeout(Some(PATIENCE)).unwrap();
+    large[0].set_read_timeout(Some(TIMEOUT)).unwrap();
     large[0].read_exact(&mut said).unwrap();
     let mut progress = [0; 32];
     large[0].read_exact(&mut progress).unwrap();
@@ -299,7 +299,7 @@ fn two_large_digests_keep_nobody_else_waiting() {
 }
 
 #[test]
-fn a_node_that_gets_no_thread_says_so_and_still_serves() {
+fn a_node_without_threads_replies_503_and_keeps_serving() {
     let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
     let program = folder.path().join("chainview");
     fs::copy(chainview().get_program(), &program).unwrap();
@@ -322,7 +322,7 @@ fn a_node_that_gets_no_thread_says_so_and_still_serves() {
 }
 
 #[test]
-fn many_listings_of_a_large_folder_cost_little_and_hold_up_nobody() {
+fn many_listings_of_a_large_folder_are_bounded() {
     let (files, readers) = if is_full() { (200_000, 200) } else { (10_000, 60) };
     let folder = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" }).unwrap();
     let large = folder.path().join("large");

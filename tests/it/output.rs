@@ -32,7 +32,7 @@ fn err(output: &Output) -> String {
 }
 
 #[test]
-fn standard_output_gets_the_bytes_and_stderr_all_else() {
+fn stdout_gets_the_bytes_and_stderr_all_else() {
     let (folder, _node, content) = scene();
     for name in ["-", "/dev/stdout"] {
         let output = run(&folder, &format!("--fetch -o {name}"), Stdio::piped());
@@ -51,7 +51,7 @@ fn standard_output_gets_the_bytes_and_stderr_all_else() {
 }
 
 #[test]
-fn what_standard_output_does_not_take_is_code_7_and_a_reader_that_left_is_not_talked_about() {
+fn a_failed_stdout_write_is_code_7_and_a_closed_reader_is_silent() {
     let (folder, _node, _) = scene();
     let full = run(&folder, "--fetch -q -o -", File::options().write(true).open("/dev/full").unwrap().into());
     assert_eq!(full.status.code(), Some(7));
@@ -65,7 +65,7 @@ fn what_standard_output_does_not_take_is_code_7_and_a_reader_that_left_is_not_ta
 }
 
 #[test]
-fn an_output_is_for_one_transfer_after_the_other_and_not_for_the_screen() {
+fn stdout_takes_one_transfer_at_a_time_and_no_dashboard() {
     let (folder, _node, _) = scene();
     for (line, says) in
         [("--fetch -o - -j 2", "leave out -j"), ("--no-spawn -o -", "only --fetch without --spawn writes to")]
@@ -84,7 +84,7 @@ fn an_output_is_for_one_transfer_after_the_other_and_not_for_the_screen() {
 }
 
 #[test]
-fn a_file_keeps_its_modification_time_unless_that_is_not_wanted() {
+fn a_file_keeps_its_modification_time_unless_disabled() {
     let (folder, _node, _) = scene();
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_580_738_096);
     let served = File::options().write(true).open(folder.path().join("root/data.bin")).unwrap();
@@ -100,7 +100,7 @@ fn a_file_keeps_its_modification_time_unless_that_is_not_wanted() {
 }
 
 #[test]
-fn a_folder_is_called_one() {
+fn a_folder_is_reported_as_one() {
     let (folder, _node, _) = scene();
     for line in ["--fetch --file sub -o x", "--check --file sub", "--fetch --file sub/ -o x"] {
         let output = run(&folder, line, Stdio::null());
@@ -119,7 +119,7 @@ cd out && ls
 "#;
 
 #[test]
-fn a_file_gets_its_name_without_proc_and_without_second_names() {
+fn a_file_is_published_without_proc_and_hard_links() {
     let (folder, _node, content) = scene();
     fs::write(folder.path().join("root/sub/small"), &content[..1000]).unwrap();
     let arrived = |name: &str| fs::read(folder.path().join(name)).unwrap();
@@ -158,7 +158,7 @@ fn a_file_gets_its_name_without_proc_and_without_second_names() {
 }
 
 #[test]
-fn no_number_of_the_document_has_digits_of_noise() {
+fn json_numbers_are_rounded() {
     let (folder, _node, _) = scene();
     let output = run(&folder, "--fetch -q --json", Stdio::piped());
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -178,7 +178,7 @@ fn no_number_of_the_document_has_digits_of_noise() {
 }
 
 #[test]
-fn an_input_named_dash_is_read_from_standard_input() {
+fn an_input_named_dash_is_stdin() {
     let (folder, _node, content) = scene();
     let reading = |line: &str, input: &str| {
         let input = File::open(folder.path().join(input)).unwrap();

@@ -272,7 +272,7 @@ async fn live(seed: u64, address: &str, contents: &[(String, Vec<u8>)]) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_partial_file_that_is_meddled_with_never_makes_a_wrong_success() {
+async fn tampering_with_a_partial_file_never_makes_a_false_success() {
     let full = std::env::var_os("CHAINVIEW_FAULTS").is_some_and(|value| value == "full");
     let served = tempfile::tempdir().unwrap();
     let contents: Vec<(String, Vec<u8>)> = SIZES.iter().map(|size| (format!("file-{size}"), content(*size))).collect();

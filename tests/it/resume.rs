@@ -16,7 +16,7 @@ const SENT_AGAIN: u64 = 16 << 20;
 const IN_BUFFERS: u64 = 2 << 20;
 
 #[test]
-fn a_client_that_is_killed_goes_on_with_what_was_on_the_disk() {
+fn a_killed_client_resumes_from_disk() {
     let (size, kills) = if is_full() { (96 << 20, 200) } else { (40 << 20, 3) };
     // No faster than a disk that others use, too: what comes while it is being synced is sent again as well.
     let scene = Scene::new(2, size, "60M", &[]);
@@ -43,7 +43,7 @@ fn a_client_that_is_killed_goes_on_with_what_was_on_the_disk() {
 }
 
 #[test]
-fn a_hop_that_comes_back_is_gone_on_with_in_the_same_run() {
+fn a_restarted_hop_is_resumed_from_in_the_same_run() {
     let mut scene = Scene::new(4, 24 << 20, "24M", &[]);
     for hop in 1..=4 {
         let client = scene.fetch(&[]);
@@ -67,7 +67,7 @@ fn a_hop_that_comes_back_is_gone_on_with_in_the_same_run() {
 }
 
 #[test]
-fn what_limits_a_further_try_is_said_while_it_runs() {
+fn the_limit_of_a_retry_is_reported_while_it_runs() {
     let mut scene = Scene::new(2, 8 << 20, "800k", &[]);
     let client = scene.fetch(&[]);
     // Too little to judge the first try by.
@@ -83,7 +83,7 @@ fn what_limits_a_further_try_is_said_while_it_runs() {
 }
 
 #[test]
-fn a_person_who_interrupts_a_pause_is_heard_at_once() {
+fn an_interrupt_during_backoff_takes_effect_immediately() {
     let mut scene = Scene::new(1, 8 << 20, "8M", &[]);
     let client = scene.fetch(&["--retries", "100"]);
     scene.arrives(1 << 20);
@@ -99,7 +99,7 @@ fn a_person_who_interrupts_a_pause_is_heard_at_once() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_sent_is_never_a_success() {
+fn a_file_that_changes_during_a_transfer_is_never_a_success() {
     let rewrite: fn(&Scene) = |scene| {
         let file = fs::File::options().write(true).open(served(scene)).unwrap();
         file.write_all_at(b"another beginning", 0).unwrap();
@@ -122,7 +122,7 @@ fn a_file_that_changes_while_it_is_sent_is_never_a_success() {
 }
 
 #[test]
-fn a_file_that_is_replaced_is_fetched_as_the_one_or_the_other() {
+fn a_replaced_file_is_fetched_as_either_version() {
     let scene = Scene::new(2, 12 << 20, "16M", &[]);
     let client = scene.fetch(&[]);
     scene.arrives(2 << 20);
@@ -145,7 +145,7 @@ fn a_file_that_is_replaced_is_fetched_as_the_one_or_the_other() {
 }
 
 #[test]
-fn expect_takes_only_the_file_it_names() {
+fn expect_accepts_only_the_named_digest() {
     let scene = Scene::new(2, 1 << 20, "100M", &[]);
     let right = format!("blake3:{}", blake3::hash(&scene.content).to_hex());
     let ended = scene.fetch(&["--expect", &right.replace(['a', 'b'], "c").replace("clcke3", "blake3")]).wait();

@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn what_parses_survives_printing(text in lineish()) {
+    fn parsed_routes_survive_printing(text in lineish()) {
         if let Ok(route) = Route::parse(text.as_bytes()) {
             let printed = route.print();
             let shown = String::from_utf8_lossy(&printed).into_owned();
@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn an_element_keeps_what_others_need(hop in hop(), base in base()) {
+    fn an_element_keeps_the_keys_of_later_hops(hop in hop(), base in base()) {
         let mut hop = hop;
         hop.base = base;
         let element = hop.element();

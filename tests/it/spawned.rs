@@ -81,7 +81,7 @@ async fn page(route: &Route, token: &str) -> String {
 }
 
 #[tokio::test]
-async fn nodes_start_are_watched_die_come_back_and_stop() {
+async fn nodes_start_crash_restart_and_stop() {
     let folder = tempfile::tempdir().unwrap();
     let route = free_route(3).await;
     let spawning = spawning(folder.path());
@@ -122,7 +122,7 @@ async fn nodes_start_are_watched_die_come_back_and_stop() {
 }
 
 #[tokio::test]
-async fn what_runs_already_is_attached_and_lives_on() {
+async fn running_nodes_are_attached_and_keep_running() {
     let folder = tempfile::tempdir().unwrap();
     let route = free_route(2).await;
     let last = Route::new(route.file.clone(), route.hops()[1..].to_vec()).unwrap();
@@ -140,7 +140,7 @@ async fn what_runs_already_is_attached_and_lives_on() {
 }
 
 #[tokio::test]
-async fn nodes_that_are_let_go_live_on_and_can_be_attached_again() {
+async fn detached_nodes_keep_running_and_can_be_reattached() {
     let folder = tempfile::tempdir().unwrap();
     let route = free_route(3).await;
     let (mut supervisor, _lines) = Supervisor::new(&route, spawning(folder.path()));
@@ -194,7 +194,7 @@ async fn more_nodes_than_the_route_has_can_be_watched() {
 }
 
 #[tokio::test]
-async fn a_capped_hop_is_what_the_verdict_names() {
+async fn a_rate_limited_hop_is_named_by_the_verdict() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::File::create(folder.path().join("f")).unwrap().set_len(50_000_000).unwrap();
     let route = free_route(3).await;

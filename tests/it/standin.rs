@@ -1,6 +1,6 @@
 //! Holds the stand-in to the original: one list of observations, true of both.
 //!
-//! `CHAINVIEW_ORIGINAL=DIR cargo test --test it standin::` asks the real program the same questions.
+//! `CHAINVIEW_LEGACY_DIR=DIR cargo test --test it standin::` asks the real program the same questions.
 
 use crate::support;
 
@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::chain::Node;
-use support::{Outcome, PATIENCE, Pace, accept, content, process, standin};
+use support::{Outcome, Pace, TIMEOUT, accept, content, process, standin};
 use tempfile::TempDir;
 
 /// A node of the original kind that serves a file of 3,000 bytes and a folder.
@@ -20,7 +20,7 @@ fn node() -> (TempDir, Node) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), content(3000)).unwrap();
     fs::create_dir(folder.path().join("folder")).unwrap();
-    let node = Node::of_the_original_kind(folder.path());
+    let node = Node::legacy(folder.path());
     (folder, node)
 }
 
@@ -30,7 +30,7 @@ fn line(address: SocketAddr) -> String {
 
 fn ask(address: SocketAddr, request: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(request).unwrap();
     stream
 }
@@ -48,14 +48,14 @@ fn next(mut stream: &TcpStream) -> String {
 }
 
 fn fetch(input: &Path, folder: &Path) -> Outcome {
-    match process::original() {
-        Some(program) => process::fetch_original(&program, input, folder, Pace::Fast),
+    match process::legacy_dir() {
+        Some(program) => process::fetch_legacy(&program, input, folder, Pace::Fast),
         None => standin::fetch(input, folder, Pace::Fast),
     }
 }
 
 #[test]
-fn an_origin_answers_size_na_or_nothing() {
+fn an_origin_replies_size_na_or_nothing() {
     let (_folder, node) = node();
     let own = line(node.address());
     let first_answer = |request: String| next(&ask(node.address(), request.as_bytes()));
@@ -73,7 +73,7 @@ fn an_origin_answers_size_na_or_nothing() {
 }
 
 #[test]
-fn a_request_counts_as_it_came_in_the_first_read() {
+fn only_the_first_read_of_a_request_counts() {
     let (_folder, node) = node();
     let mut stream = ask(node.address(), b"fi");
     assert_eq!(next(&stream), "silence");
@@ -109,7 +109,7 @@ fn unread_bytes_of_the_go_ahead_end_in_a_reset() {
 }
 
 #[test]
-fn a_relay_passes_lines_and_4_bytes_on() {
+fn a_relay_forwards_lines_and_4_bytes() {
     let (_folder, node) = node();
     let next_hop = TcpListener::bind("127.0.0.1:0").unwrap();
     let there = line(next_hop.local_addr().unwrap());
@@ -126,7 +126,7 @@ fn a_relay_passes_lines_and_4_bytes_on() {
     drop(upstream);
     // Seven bytes of the go-ahead are left: four are taken for the client's `close`, three make the reset.
     assert_eq!(next(&stream), "connection reset");
-    assert!(node.comes_to_rest(PATIENCE));
+    assert!(node.comes_to_rest(TIMEOUT));
 }
 
 #[test]
@@ -189,23 +189,23 @@ fn a_client_ends_in_each_of_its_ways() {
 }
 
 fn next_request(stream: &TcpStream) -> String {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut buffer = [0; 1024];
     let count = (&mut &*stream).read(&mut buffer).unwrap();
     String::from_utf8_lossy(&buffer[..count]).into_owned()
 }
 
 #[test]
-fn two_relays_side_by_side_hold_each_other_for_ever() {
+fn two_adjacent_relays_deadlock() {
     let (folder, origin) = node();
-    let relays = [Node::of_the_original_kind(folder.path()), Node::of_the_original_kind(folder.path())];
+    let relays = [Node::legacy(folder.path()), Node::legacy(folder.path())];
     let lines = [relays[0].address(), relays[1].address(), origin.address()].map(line).concat();
     let out = tempfile::tempdir().unwrap();
     fs::write(out.path().join("input.txt"), format!("file{lines}")).unwrap();
     for _ in 0..3 {
         assert_eq!(fetch(&out.path().join("input.txt"), out.path()), Outcome::Done);
     }
-    assert!(origin.comes_to_rest(PATIENCE));
+    assert!(origin.comes_to_rest(TIMEOUT));
     let held: Vec<String> = relays.iter().map(Node::holding).collect();
     assert_eq!(held, ["6 sockets, 3 threads"; 2]);
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use scene::{NAME, Scene};
-use support::PATIENCE;
+use support::TIMEOUT;
 
 /// Size of the file: at the origin's rate there is time to stop somebody in the middle.
 const SIZE: usize = 8 << 20;
@@ -32,7 +32,7 @@ fn goes_on(scene: &Scene, ended: &scene::Ended, who: &str) {
 }
 
 #[test]
-fn a_client_that_was_stopped_blames_nobody_and_goes_on() {
+fn a_stopped_client_blames_no_hop_and_continues() {
     // The nodes wait for it by their own limits, which are long.
     for protocol in ["http", "legacy"] {
         let scene = Scene::new(2, SIZE, "4M", &[]);
@@ -46,7 +46,7 @@ fn a_client_that_was_stopped_blames_nobody_and_goes_on() {
 }
 
 #[test]
-fn a_node_that_was_stopped_blames_nobody_and_goes_on() {
+fn a_stopped_node_blames_no_hop_and_continues() {
     for (hop, protocol) in [(1, "http"), (2, "http"), (3, "http"), (1, "legacy"), (3, "legacy")] {
         // Only the node that is stopped has short limits: the others wait for it.
         let mut scene = Scene::new(3, SIZE, "4M", &[]);
@@ -62,7 +62,7 @@ fn a_node_that_was_stopped_blames_nobody_and_goes_on() {
 }
 
 #[test]
-fn a_whole_chain_that_was_stopped_goes_on() {
+fn a_stopped_chain_continues() {
     // As a machine that is suspended: whoever goes on first finds nothing in its socket yet.
     let scene = Scene::new(3, SIZE, "4M", &SHORT);
     let client = scene.fetch(&["--idle-timeout", "2s", "--retries", "0"]);
@@ -82,7 +82,7 @@ fn a_whole_chain_that_was_stopped_goes_on() {
 /// Reads so many bytes a second for so long; how many came before the end.
 fn read_slowly(scene: &Scene, rate: usize, lasting: Duration) -> (usize, bool) {
     let mut stream = TcpStream::connect(scene.node(1).address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT * 3)).unwrap();
     let head =
         format!("GET /files/{NAME} HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {}\r\n\r\n", scene.node(2).address());
     stream.write_all(head.as_bytes()).unwrap();
@@ -99,7 +99,7 @@ fn read_slowly(scene: &Scene, rate: usize, lasting: Duration) -> (usize, bool) {
 }
 
 #[test]
-fn a_reader_that_is_slow_is_not_cut_off() {
+fn a_slow_reader_is_not_disconnected() {
     // At these rates loopback acknowledges nothing for 3.3 s, and for 26 s; a limited body takes the copying way.
     for (rate, lasting, origin) in [(40_000, 12, "1G"), (5_000, 30, "1G"), (20_000, 12, "30M")] {
         let scene = Scene::new(2, 32 << 20, origin, &["--stall-timeout", "2s"]);
@@ -112,15 +112,15 @@ fn a_reader_that_is_slow_is_not_cut_off() {
 }
 
 #[test]
-fn a_reader_that_reads_nothing_is_cut_off_soon() {
+fn a_reader_that_reads_nothing_is_disconnected() {
     let scene = Scene::new(2, 32 << 20, "1G", &["--stall-timeout", "2s"]);
     let mut stream = TcpStream::connect(scene.node(1).address()).unwrap();
     let head =
         format!("GET /files/{NAME} HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {}\r\n\r\n", scene.node(2).address());
     stream.write_all(head.as_bytes()).unwrap();
     let began = Instant::now();
-    scene.until_within(2 * PATIENCE, "it is cut off", || scene.node(1).stderr().contains("took nothing for"));
+    scene.until_within(2 * TIMEOUT, "it is cut off", || scene.node(1).stderr().contains("took nothing for"));
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(25) && took < Duration::from_secs(45), "{took:?}");
-    assert!(scene.node(1).comes_to_rest(0, usize::MAX, PATIENCE), "{:?}", scene.node(1).held());
+    assert!(scene.node(1).comes_to_rest(0, usize::MAX, TIMEOUT), "{:?}", scene.node(1).held());
 }

@@ -112,7 +112,7 @@ fn the_screen_follows_the_size_of_its_terminal() {
 }
 
 #[test]
-fn the_demo_starts_by_itself_and_names_its_cap() {
+fn the_demo_starts_and_names_its_rate_limit() {
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::start(chainview(folder.path(), "--demo"), 80, 24);
     terminal.shows(&["3/3 up", "1 running", "! slowest: hop 2, rate-limited to 6.0 MB/s", "x cancel"]);

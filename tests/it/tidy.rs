@@ -180,7 +180,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn the_house_is_in_order() {
+fn the_source_follows_the_rules() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let missing = TOP_LEVEL.iter().filter(|name| !top.join(name).exists());
     let mut wrong: Vec<String> = missing.map(|name| format!("{name}: is missing from the top level")).collect();
@@ -250,7 +250,7 @@ fn each_rule_can_fail() {
 }
 
 #[test]
-fn what_is_allowed_passes() {
+fn allowed_source_passes() {
     let cases = [
         ("src/route.rs", "//! Routes; not a word of tokio.\nlet text = \"unsafe tokio\"; // ratatui\n"),
         ("src/route.rs", "//! Routes.\n#[cfg(test)]\nmod tests {\n    x.unwrap(); Instant::now();\n}\n"),

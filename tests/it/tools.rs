@@ -91,7 +91,7 @@ fn succeeded(output: &Output) {
 }
 
 #[test]
-fn curl_fetches_twenty_at_once() {
+fn curl_fetches_twenty_in_parallel() {
     let scene = Scene::new(300_000, &[]);
     let (url, route) = (scene.url("f.bin"), scene.route());
     let names: Vec<String> = (0..20).map(|number| format!("f{number}")).collect();
@@ -107,7 +107,7 @@ fn curl_fetches_twenty_at_once() {
 }
 
 #[test]
-fn curl_resumes_what_is_there_and_leaves_what_is_whole() {
+fn curl_resumes_partial_files_and_skips_complete_ones() {
     let scene = Scene::new(2_000_000, &[]);
     fs::write(scene.path("f"), &scene.content[..700_000]).unwrap();
     let (url, route) = (scene.url("f.bin"), scene.route());
@@ -121,7 +121,7 @@ fn curl_resumes_what_is_there_and_leaves_what_is_whole() {
 }
 
 #[test]
-fn curl_asks_only_for_what_changed() {
+fn curl_fetches_only_changed_files() {
     let scene = Scene::new(500_000, &[]);
     // A date validates a file only once it is some seconds old.
     let old = Command::new("touch").args(["-d", "2020-02-03"]).arg(scene.root.path().join("f.bin")).status().unwrap();
@@ -144,7 +144,7 @@ fn curl_asks_only_for_what_changed() {
 }
 
 #[test]
-fn curl_survives_a_relay_that_is_killed_and_comes_back() {
+fn curl_survives_a_relay_restart() {
     let mut scene = Scene::new(LARGE, &["--limit", "4M"]);
     if !is_installed("curl") {
         return;
@@ -167,7 +167,7 @@ fn curl_survives_a_relay_that_is_killed_and_comes_back() {
 }
 
 #[test]
-fn wget_resumes_and_does_not_fetch_what_is_new_enough() {
+fn wget_resumes_and_skips_current_files() {
     let scene = Scene::new(2_000_000, &[]);
     let old = Command::new("touch").args(["-d", "2020-02-03"]).arg(scene.root.path().join("f.bin")).status().unwrap();
     assert!(old.success());
@@ -183,7 +183,7 @@ fn wget_resumes_and_does_not_fetch_what_is_new_enough() {
 }
 
 #[test]
-fn aria2_fetches_sixteen_parts_and_checks_the_sum() {
+fn aria2_fetches_sixteen_ranges_and_verifies_the_digest() {
     let scene = Scene::new(LARGE, &[]);
     let sum = Command::new("sha256sum").arg(scene.root.path().join("f.bin")).output().unwrap();
     let sum = format!("--checksum=sha-256={}", String::from_utf8_lossy(&sum.stdout[..64]));

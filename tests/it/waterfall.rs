@@ -12,7 +12,7 @@ use std::time::Instant;
 use chainview::snapshot::timing::{Step, WaterfallRow};
 use chainview::waterfall::to_first_byte;
 use support::process::{Node, chainview};
-use support::{PATIENCE, content, standin};
+use support::{TIMEOUT, content, standin};
 
 /// What each hop holds its answer back, in ms, hop 1 first: no two alike, so that legs in a wrong order show.
 const DELAYS_MS: [f64; 4] = [150.0, 220.0, 100.0, 180.0];
@@ -78,7 +78,7 @@ fn waits(rows: &[WaterfallRow]) -> Vec<f64> {
 }
 
 #[test]
-fn the_legs_add_up_to_the_time_to_the_first_byte_and_each_hop_has_its_own() {
+fn legs_add_up_to_the_time_to_first_byte() {
     let served = tempfile::tempdir().unwrap();
     std::fs::write(served.path().join("f"), content(50_000)).unwrap();
     let start = |ms: &f64| Node::chainview(served.path(), &["--delay", &format!("{ms}ms")]);
@@ -101,7 +101,7 @@ fn the_legs_add_up_to_the_time_to_the_first_byte_and_each_hop_has_its_own() {
         let report: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
         let rows: Vec<WaterfallRow> = serde_json::from_value(report["transfers"][0]["waterfall"].clone()).unwrap();
         let (sum, waits) = (to_first_byte(&rows), waits(&rows));
-        let measured = measured.recv_timeout(PATIENCE).unwrap();
+        let measured = measured.recv_timeout(TIMEOUT).unwrap();
         // The client begins before the tap sees it and has the byte after the tap let it by.
         assert!(sum + ROUNDED_MS >= measured, "{sum} ms of {measured} ms: {rows:?}");
         assert_eq!(waits.len(), DELAYS_MS.len(), "{rows:?}");
@@ -121,7 +121,7 @@ fn the_legs_add_up_to_the_time_to_the_first_byte_and_each_hop_has_its_own() {
 }
 
 #[test]
-fn finding_out_which_wire_a_hop_speaks_is_a_part_of_the_wait() {
+fn protocol_detection_is_part_of_the_wait() {
     let served = tempfile::tempdir().unwrap();
     std::fs::write(served.path().join("f"), content(50_000)).unwrap();
     let node = standin::Node::start(served.path());

@@ -18,7 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
 use super::support::process::{Node, chainview};
-use super::support::{PATIENCE, content};
+use super::support::{TIMEOUT, content};
 use super::{is_full, memory, request, status, turn};
 
 /// What the node may hold in all.
@@ -64,9 +64,9 @@ impl Size {
 fn connect(from: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((Ipv4Addr::from(from), 0)).into()).unwrap();
-    socket.connect_timeout(&to.into(), PATIENCE).unwrap();
+    socket.connect_timeout(&to.into(), TIMEOUT).unwrap();
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
@@ -121,7 +121,7 @@ fn fill(log: &File, to: SocketAddr) {
         poll(&mut pipe, Some(&Timespec::default())).unwrap() > 0 && pipe[0].revents().contains(PollFlags::OUT)
     };
     while takes_more() {
-        assert!(began.elapsed() < PATIENCE, "{} bytes of log", ioctl_fionread(log).unwrap());
+        assert!(began.elapsed() < TIMEOUT, "{} bytes of log", ioctl_fionread(log).unwrap());
         ask([127, 0, 0, 3], to, &request("missing", "Connection: close\r\n"));
     }
 }
@@ -141,7 +141,7 @@ fn use_all_descriptors() {
 }
 
 #[test]
-fn a_node_under_everything_at_once_answers_operators_and_others() {
+fn a_node_under_combined_abuse_serves_operators_and_others() {
     let _turn = turn();
     use_all_descriptors();
     let size = Size::chosen();
@@ -221,7 +221,7 @@ fn a_node_under_everything_at_once_answers_operators_and_others() {
 }
 
 #[test]
-fn a_full_node_answers_endpoints_and_control_and_takes_in_others() {
+fn a_full_node_serves_endpoints_control_and_other_addresses() {
     let _turn = turn();
     let (folder, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(root.path().join("small"), content(4096)).unwrap();

@@ -5,14 +5,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::support::PATIENCE;
+use super::support::TIMEOUT;
 use super::support::process::Node;
 use super::{heard, status, turn};
 
 /// What a node says to these bytes before it closes, and how long that took.
 fn said_to(to: SocketAddr, bytes: &[u8]) -> (String, Duration) {
     let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let began = Instant::now();
     // It may close before it has read all of it.
     let _ = stream.write_all(bytes);
@@ -20,7 +20,7 @@ fn said_to(to: SocketAddr, bytes: &[u8]) -> (String, Duration) {
 }
 
 #[test]
-fn heads_that_are_none_are_refused_at_once() {
+fn malformed_heads_are_rejected_immediately() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("f"), "x").unwrap();
@@ -82,11 +82,11 @@ fn heads_that_are_none_are_refused_at_once() {
             });
         }
     });
-    assert!(node.comes_to_rest(0, usize::MAX, PATIENCE), "{:?}", node.held());
+    assert!(node.comes_to_rest(0, usize::MAX, TIMEOUT), "{:?}", node.held());
 }
 
 #[test]
-fn routes_that_come_back_or_are_too_long_are_refused_on_both_wires() {
+fn looping_and_long_routes_are_rejected_on_both_protocols() {
     let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (Node::chainview(folder.path(), &[]), Node::chainview(folder.path(), &[]));

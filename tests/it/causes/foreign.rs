@@ -14,7 +14,7 @@ const LISTENS: &str = "CAUSES_FOREIGN_HOP_LISTENS";
 /// Starts one in a network namespace; it ends with its process.
 pub(crate) fn start(space: Option<&str>, ip: &str, folder: &Path) -> (Process, String) {
     let mut command = command(space, &[], std::env::current_exe().unwrap().to_str().unwrap());
-    command.args(["--exact", "causes::foreign::a_hop_of_the_original_kind", "--nocapture"]);
+    command.args(["--exact", "causes::foreign::a_legacy_hop", "--nocapture"]);
     command.env(SERVES, folder).env(LISTENS, ip);
     let mut hop = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut said = BufReader::new(hop.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
@@ -23,7 +23,7 @@ pub(crate) fn start(space: Option<&str>, ip: &str, folder: &Path) -> (Process, S
 }
 
 #[test]
-fn a_hop_of_the_original_kind() {
+fn a_legacy_hop() {
     let (Some(folder), Ok(ip)) = (std::env::var_os(SERVES), std::env::var(LISTENS)) else { return };
     let node = Node::start_at(ip.parse().unwrap(), Path::new(&folder));
     println!("\nlistening {}", node.address());

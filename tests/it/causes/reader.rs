@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::cause::Cause;
-use super::scene::{PATIENCE, Scene, TOKEN, TOKEN_FILE};
+use super::scene::{Scene, TIMEOUT, TOKEN, TOKEN_FILE};
 
 /// Lets such a client read, and watches; the verdict after so long.
 pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value {
@@ -52,7 +52,7 @@ pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_js
                 }
             }
         });
-        began.recv_timeout(PATIENCE).expect("its first byte");
+        began.recv_timeout(TIMEOUT).expect("its first byte");
         let end = Instant::now() + within;
         while Instant::now() < end {
             thread::sleep(Duration::from_millis(20));
@@ -61,7 +61,7 @@ pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_js
         serde_json::to_value(snapshots.borrow().others).unwrap()
     });
     leave.cancel();
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, controlling).await }).expect("it leaves").unwrap();
+    runtime.block_on(async { tokio::time::timeout(TIMEOUT, controlling).await }).expect("it leaves").unwrap();
     verdict
 }
 
@@ -90,7 +90,7 @@ fn ask(hops: &[String], buffer: Option<usize>) -> TcpStream {
     let first: SocketAddr = hops[0].parse().unwrap();
     socket.connect(&first.into()).unwrap();
     let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let route = hops[1..].join(", ");
     write!(stream, "GET /files/f HTTP/1.1\r\nHost: {first}\r\nChain-Route: {route}\r\n\r\n").unwrap();
     stream

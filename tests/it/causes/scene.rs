@@ -19,7 +19,7 @@ use super::{foreign, reader};
 /// The file: longer than any trial, and nothing on the disk.
 const SIZE: u64 = 2 << 30;
 /// Most that may pass until a client that was interrupted has said its last.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A process that ends with this.
 pub(crate) struct Process(pub(crate) Child);
@@ -188,7 +188,7 @@ fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value 
     };
     // The cause counts from the first byte: a loaded machine takes its time to start a client.
     let arriving = || fs::read_dir(folder.path().join("out")).is_ok_and(|mut files| files.next().is_some());
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while Instant::now() < end && !arriving() && client.0.try_wait().unwrap().is_none() {
         thread::sleep(Duration::from_millis(20));
     }
@@ -203,7 +203,7 @@ fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value 
         let mut text = String::new();
         document.read_to_string(&mut text).map(|_| text)
     });
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !reading.is_finished() && Instant::now() < end {
         thread::sleep(Duration::from_millis(20));
     }

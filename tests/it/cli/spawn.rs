@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use super::{chain, code, err, out, run};
 
 #[test]
-fn a_fetch_starts_the_nodes_that_are_missing_and_stops_those_alone() {
+fn a_fetch_starts_and_stops_only_missing_nodes() {
     let (folder, nodes) = chain(1);
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     std::fs::write(folder.path().join("input.txt"), format!("data.bin\n{}\n{free}\n", nodes[0].address)).unwrap();

@@ -13,7 +13,7 @@ fn err(output: &Output) -> String {
 }
 
 #[test]
-fn errors_name_the_variable_and_nobody_guesses_what_a_word_means() {
+fn errors_name_the_variable_and_reject_unknown_words() {
     let folder = folder(1000, &[]);
     let node = Node::start(chainview(folder.path()), "-q");
     input(folder.path(), &[&node.address]);
@@ -43,7 +43,7 @@ fn errors_name_the_variable_and_nobody_guesses_what_a_word_means() {
 }
 
 #[test]
-fn an_empty_variable_is_none_and_an_unknown_one_is_said() {
+fn empty_variables_are_unset_and_unknown_ones_reported() {
     let folder = folder(1000, &[]);
     let node = Node::start(chainview(folder.path()), "-q");
     input(folder.path(), &[&node.address]);
@@ -59,7 +59,7 @@ fn an_empty_variable_is_none_and_an_unknown_one_is_said() {
 }
 
 #[test]
-fn flags_go_before_the_environment_and_that_before_the_file() {
+fn flags_override_the_environment_and_the_file() {
     let folder = folder(1000, &[]);
     let config = folder.path().join(".config/chainview");
     std::fs::create_dir_all(&config).unwrap();
@@ -83,7 +83,7 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
-fn a_configuration_file_that_is_a_pipe_is_refused_and_not_waited_for() {
+fn a_configuration_pipe_is_rejected_without_waiting() {
     let folder = folder(1000, &["127.0.0.1 1"]);
     let config = folder.path().join(".config/chainview");
     std::fs::create_dir_all(&config).unwrap();
@@ -96,7 +96,7 @@ fn a_configuration_file_that_is_a_pipe_is_refused_and_not_waited_for() {
 }
 
 #[test]
-fn places_that_cannot_be_used_are_named() {
+fn unusable_paths_are_named() {
     let folder = folder(10, &["fe80::1 9201"]);
     let demo = chainview(folder.path()).env("TMPDIR", "/no/such/folder").arg("--demo").output().unwrap();
     assert!(err(&demo).contains("/no/such/folder") && err(&demo).contains("TMPDIR"), "{}", err(&demo));

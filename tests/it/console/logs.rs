@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use super::{Node, Running, chainview, folder, full_pipe, input, until};
 
 #[test]
-fn a_node_whose_log_nobody_reads_serves_on_and_leaves_when_told_to() {
+fn a_node_with_an_unread_log_serves_and_shuts_down() {
     let folder = folder(10, &[]);
     let (_unread, stderr) = full_pipe();
     let mut command = chainview(folder.path());
@@ -30,7 +30,7 @@ fn a_node_whose_log_nobody_reads_serves_on_and_leaves_when_told_to() {
 }
 
 #[test]
-fn fetches_and_checks_do_not_wait_for_whoever_reads_what_they_say() {
+fn fetches_and_checks_do_not_wait_for_log_readers() {
     let folder = folder(100_000, &["127.0.0.1 1"]);
     for (line, code) in [("--fetch -o out", 5), ("--check", 5)] {
         let (_unread, stderr) = full_pipe();
@@ -47,7 +47,7 @@ fn fetches_and_checks_do_not_wait_for_whoever_reads_what_they_say() {
 }
 
 #[test]
-fn what_clients_can_cause_is_limited_and_counted() {
+fn log_lines_caused_by_clients_are_limited_and_counted() {
     let folder = folder(5_000_000, &[]);
     let mut command = chainview(folder.path());
     command.stderr(Stdio::piped());
@@ -74,7 +74,7 @@ fn what_clients_can_cause_is_limited_and_counted() {
 }
 
 #[test]
-fn a_log_file_that_is_moved_away_is_opened_anew() {
+fn a_moved_log_file_is_reopened() {
     let folder = folder(10, &[]);
     let (log, moved) = (folder.path().join("l.log"), folder.path().join("l.log.1"));
     let node = Node::start(chainview(folder.path()), "-v --log l.log");
@@ -90,7 +90,7 @@ fn a_log_file_that_is_moved_away_is_opened_anew() {
 }
 
 #[test]
-fn a_line_for_each_request_says_who_asked_for_what_and_how_it_ended() {
+fn each_request_is_logged_with_client_name_and_outcome() {
     let folder = folder(300_000, &[]);
     let origin = Node::start(chainview(folder.path()), "-v --log origin.log");
     let relay = Node::start(chainview(folder.path()), "-v --log relay.log");

@@ -26,7 +26,7 @@ fn slow_fetch(mut command: Command, root: &std::path::Path) -> (Node, Running) {
 }
 
 #[test]
-fn a_node_under_nohup_or_in_the_background_of_a_script_stays() {
+fn a_node_under_nohup_or_in_a_script_keeps_running() {
     let folder = folder(10, &[]);
     let mut node = Node::start(by_shell(folder.path(), "trap '' HUP INT QUIT TERM"), "-q");
     for signal in [Signal::HUP, Signal::INT, Signal::QUIT] {
@@ -42,7 +42,7 @@ fn a_node_under_nohup_or_in_the_background_of_a_script_stays() {
 }
 
 #[test]
-fn a_fetch_under_nohup_stays() {
+fn a_fetch_under_nohup_keeps_running() {
     let folder = folder(1_000_000, &[]);
     let (_node, mut fetch) = slow_fetch(by_shell(folder.path(), "trap '' HUP INT"), folder.path());
     assert!(fetch.ignores(Signal::HUP) && fetch.ignores(Signal::INT));
@@ -51,7 +51,7 @@ fn a_fetch_under_nohup_stays() {
 }
 
 #[test]
-fn a_fetch_dies_of_the_signal_that_ended_it_and_keeps_what_arrived() {
+fn a_fetch_ends_by_its_signal_and_keeps_the_partial_file() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let folder = folder(LARGE, &[]);
         let (_node, mut fetch) = slow_fetch(chainview(folder.path()), folder.path());
@@ -84,7 +84,7 @@ fn ctrl_c_ends_the_loop_of_a_script_too() {
 }
 
 #[test]
-fn the_exit_code_that_a_shell_sees_is_128_and_the_signal() {
+fn a_shell_sees_128_plus_the_signal() {
     let folder = folder(LARGE, &[]);
     let node = Node::start(chainview(folder.path()), "--limit 10K -q");
     input(folder.path(), &[&node.address]);
@@ -100,7 +100,7 @@ fn the_exit_code_that_a_shell_sees_is_128_and_the_signal() {
 
 /// A hang-up that no terminal was behind has a service reload; that one has nothing to reload.
 #[test]
-fn a_node_without_a_terminal_lives_through_hangups_and_log_rotation() {
+fn a_node_without_a_terminal_survives_hangups_and_log_rotation() {
     let folder = folder(10, &[]);
     let mut command = chainview(folder.path());
     // Out of the tester's session, and so off any terminal.

@@ -89,7 +89,7 @@ fn reports_up(hop: &chainview::snapshot::HopSnapshot) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_death_is_seen_at_once() {
+async fn a_crash_is_reported_immediately() {
     let run = Run::up(3, 10, "").await;
     let victim = pid(&run.now().hops[1].link);
     let killed = Instant::now();
@@ -104,7 +104,7 @@ async fn a_death_is_seen_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_that_we_started_can_be_turned_drained_and_rid_of_a_connection() {
+async fn started_nodes_take_faults_drain_and_close_connections() {
     let run = Run::up(2, 6_000_000, "--limit 2=1M --retries 0").await;
     run.command(Command::SetFault { hop: 1, change: FaultChange::Limit(Some(200_000)) }).await;
     run.says(Some(1), "limit=200000B/s").await;
@@ -125,7 +125,7 @@ async fn nodes_that_we_started_can_be_turned_drained_and_rid_of_a_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_draining_node_stays_in_view_and_ends_without_alarm() {
+async fn a_draining_node_stays_visible_and_ends_without_error() {
     for command in [Command::DrainNode(2), Command::StopNode(2)] {
         let run = Run::up(2, 4_000_000, "--limit 1=2M").await;
         run.command(Command::Fetch).await;
@@ -174,7 +174,7 @@ async fn attached_nodes_obey_only_their_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn further_nodes_are_watched_and_left_alone_again() {
+async fn further_nodes_can_be_watched_and_unwatched() {
     let run = Run::up(2, 10, "").await;
     let other = Other::start(run.chain.folder.path(), "127.0.0.1:0", &[]);
     run.command(Command::Attach(Hop::parse_line(&other.address).unwrap())).await;
@@ -190,7 +190,7 @@ async fn further_nodes_are_watched_and_left_alone_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_detached_node_of_ours_outlives_us() {
+async fn a_detached_node_outlives_the_controller() {
     let run = Run::up(2, 10, "").await;
     let let_go = Survivors(vec![pid(&run.now().hops[1].link)]);
     run.command(Command::Detach(2)).await;
@@ -217,7 +217,7 @@ async fn nodes_can_be_left_running() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demos_nodes_keep_what_they_serve() {
+async fn the_nodes_of_the_demo_keep_their_files() {
     let RunMode::Demo { fetch, nodes } = cli::read_from(["chainview", "--demo"], None).unwrap().mode else {
         panic!("not the demo")
     };

@@ -25,7 +25,7 @@ fn open_everywhere(run: &Run) -> (Vec<usize>, Vec<usize>) {
 
 /// Waits until the snapshot has caught up with the kernel: reports come four times a second.
 async fn connections_agree(run: &Run) {
-    let end = Instant::now() + super::PATIENCE;
+    let end = Instant::now() + super::TIMEOUT;
     loop {
         let (shown, counted) = open_everywhere(run);
         if shown == counted {
@@ -77,7 +77,7 @@ fn true_rates(record: &[Shown]) -> (usize, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_snapshot_says_is_what_was_moved() {
+async fn snapshot_figures_match_the_kernel() {
     let run = Run::up(3, SIZE, "--limit 2=3M").await;
     connections_agree(&run).await;
     let recording = tokio::spawn(record(run.snapshots.clone()));
@@ -89,7 +89,7 @@ async fn what_the_snapshot_says_is_what_was_moved() {
     let origin = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     kill_process(origin, Signal::STOP).unwrap();
     let part = run.chain.fetched("data.bin.part");
-    let end = Instant::now() + super::PATIENCE;
+    let end = Instant::now() + super::TIMEOUT;
     loop {
         // Hops 1 and 2 in and out, and the client; the origin says nothing now.
         let mut bytes = moved(&run.now());

@@ -10,7 +10,7 @@ use chainview::snapshot::verdict::{FaultKind, Limit};
 use super::Run;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_transfer_holds_no_connection_and_goes_on() {
+async fn a_paused_transfer_holds_no_connection_and_resumes() {
     let run = Run::up(2, 3_000_000, "--limit 1=1M").await;
     run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 300_000).await;
@@ -31,7 +31,7 @@ async fn a_paused_transfer_holds_no_connection_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cap_holds_one_transfer_back_while_it_runs() {
+async fn a_rate_limit_slows_one_running_transfer() {
     let run = Run::up(2, 6_000_000, "--limit 2=3M").await;
     run.command(Command::Fetch).await;
     run.transfer(1, "at the node's pace", |transfer| transfer.rate > 1_500_000).await;
@@ -50,7 +50,7 @@ async fn a_cap_holds_one_transfer_back_while_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transfer_that_stands_still_is_called_out_with_the_hop_that_moved_data_last() {
+async fn a_stalled_transfer_names_the_last_hop_that_moved_data() {
     // Slow enough that what hops 2 and 3 pass on while hop 1 sends nothing finds room for more than a second.
     let run = Run::up(3, 3_000_000, "--limit 3=100k").await;
     run.command(Command::Fetch).await;
@@ -70,7 +70,7 @@ async fn a_transfer_that_stands_still_is_called_out_with_the_hop_that_moved_data
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_runs_in_its_turn_and_can_be_moved() {
+async fn queued_transfers_run_in_order_and_can_be_moved() {
     let run = Run::up(2, 600_000, "-n 4 -j 1 --limit 1=1M").await;
     run.command(Command::Fetch).await;
     run.until("four", |chain| chain.transfers.len() == 4).await;
@@ -90,7 +90,7 @@ async fn what_waits_runs_in_its_turn_and_can_be_moved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_origin_says_what_it_offers() {
+async fn the_origin_lists_its_files() {
     let run = Run::up(3, 1000, "").await;
     run.command(Command::List(None)).await;
     let chain = run.until("a listing", |chain| chain.listing.is_some()).await;
@@ -107,7 +107,7 @@ async fn the_origin_says_what_it_offers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_is_written_where_the_files_go() {
+async fn a_snapshot_is_written_beside_the_files() {
     let run = Run::up(1, 10, "").await;
     run.command(Command::Export).await;
     let said = run.says(None, "exported to ").await;
@@ -119,7 +119,7 @@ async fn a_snapshot_is_written_where_the_files_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leaving_keeps_what_has_arrived() {
+async fn quitting_keeps_partial_files() {
     let run = Run::up(2, 3_000_000, "--limit 1=500K").await;
     run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 100_000).await;

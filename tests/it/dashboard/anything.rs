@@ -91,7 +91,7 @@ proptest! {
 
     /// Whatever is pressed while the chain changes underneath: no panic, and no command that the chain rules out.
     #[test]
-    fn random_keys_ask_only_for_what_can_be_done(
+    fn random_keys_send_only_valid_commands(
         presses in prop::collection::vec((any_key(), 0..4_usize), 0..60),
         columns in 1..140_u16,
         rows in 1..50_u16,

@@ -40,7 +40,7 @@ fn marked(script: &Script) -> Option<u64> {
 }
 
 #[test]
-fn every_tab_says_where_one_is_and_shows_its_own() {
+fn every_tab_is_highlighted_and_shows_its_panels() {
     let mut script = Script::new(120, 40, mixed());
     for (key, wanted) in [
         ("2", "Connections of all hops"),
@@ -56,7 +56,7 @@ fn every_tab_says_where_one_is_and_shows_its_own() {
 }
 
 #[test]
-fn a_filter_narrows_while_it_is_typed_stays_in_sight_and_goes_with_esc() {
+fn a_filter_applies_while_typed_and_ends_with_esc() {
     let mut script = Script::new(120, 40, streaming());
     assert!(script.keys("2").screen().contains("6 of 6"), "{}", script.screen());
     let screen = script.keys("/ s t a t e : s").screen();
@@ -70,7 +70,7 @@ fn a_filter_narrows_while_it_is_typed_stays_in_sight_and_goes_with_esc() {
 }
 
 #[test]
-fn rows_are_sorted_when_asked_and_keep_their_places_while_figures_change() {
+fn rows_sort_on_request_and_stay_in_place() {
     use ConnState::Streaming;
     let mut script = Script::new(120, 40, with_conns(&[(1, Streaming, 10), (2, Streaming, 30), (3, Streaming, 20)]));
     script.keys("2 / h o p : 1 <enter>");
@@ -87,7 +87,7 @@ fn rows_are_sorted_when_asked_and_keep_their_places_while_figures_change() {
 }
 
 #[test]
-fn the_mark_stays_on_what_it_marks() {
+fn the_selection_follows_its_row() {
     use ConnState::Streaming;
     let mut script = Script::new(120, 40, with_conns(&[(1, Streaming, 1), (2, Streaming, 2), (3, Streaming, 3)]));
     script.keys("<tab> j");
@@ -101,7 +101,7 @@ fn the_mark_stays_on_what_it_marks() {
 }
 
 #[test]
-fn a_held_picture_says_its_age_while_the_data_goes_on() {
+fn a_frozen_screen_shows_its_age() {
     let mut script = Script::new(120, 40, streaming());
     script.keys("<space>");
     script.state.now = Duration::from_millis(12_400);
@@ -113,7 +113,7 @@ fn a_held_picture_says_its_age_while_the_data_goes_on() {
 }
 
 #[test]
-fn details_go_on_to_the_next_and_back() {
+fn details_move_to_the_next_row_and_back() {
     let mut script = Script::new(120, 40, streaming());
     let screen = script.keys("<enter>").screen();
     assert!(screen.contains("Hop 1  127.0.0.1:7001") && screen.contains("1 of 3"), "{screen}");
@@ -126,7 +126,7 @@ fn details_go_on_to_the_next_and_back() {
 }
 
 #[test]
-fn transfers_are_paused_capped_retried_and_moved_in_the_queue() {
+fn transfers_are_paused_limited_retried_and_moved() {
     let mut script = Script::new(120, 40, streaming());
     script.keys("p [ b 4 0 0 K <enter>");
     script.chain.transfers[0].cap = Some(400_000);
@@ -174,7 +174,7 @@ fn faults_are_set_by_value_or_by_one_press() {
 }
 
 #[test]
-fn what_the_origin_offers_can_be_picked_from() {
+fn listed_files_can_be_selected() {
     let mut script = Script::new(80, 24, idle());
     let named = |name: &[u8]| FileName::new(name).unwrap();
     let entry = |name: &str, is_folder| {
@@ -205,7 +205,7 @@ fn what_the_origin_offers_can_be_picked_from() {
 }
 
 #[test]
-fn enter_takes_the_match_and_tab_completes_it() {
+fn enter_accepts_the_match_and_tab_completes_it() {
     let named = |name: &str| FileName::new(name.as_bytes()).unwrap();
     let long = format!("very-{}-2.4.1.tar.gz", "long-".repeat(30));
     let entry = |name: &str| ListingEntry { name: name.into(), path: named(name), size: 1, is_folder: false };
@@ -233,7 +233,7 @@ fn enter_takes_the_match_and_tab_completes_it() {
 }
 
 #[test]
-fn the_palette_finds_and_does_by_name() {
+fn the_palette_finds_and_runs_actions_by_name() {
     let mut script = Script::new(80, 24, idle());
     let screen = script.keys(": s n a p").screen();
     assert!(!screen.contains("fetch the route's own file"), "{screen}");
@@ -247,7 +247,7 @@ fn the_palette_finds_and_does_by_name() {
 }
 
 #[test]
-fn columns_can_be_left_out() {
+fn columns_can_be_hidden() {
     let mut script = Script::new(120, 40, streaming());
     assert!(script.screen().contains("Buffered"));
     let screen = script.keys("c").screen();
@@ -261,7 +261,7 @@ fn columns_can_be_left_out() {
 }
 
 #[test]
-fn the_mouse_marks_scrolls_sorts_and_changes_tabs() {
+fn the_mouse_selects_scrolls_sorts_and_changes_tabs() {
     let mut script = Script::new(120, 40, mixed());
     let row_of = |script: &mut Script, text: &str| {
         u16::try_from(script.screen().lines().position(|line| line.contains(text)).unwrap()).unwrap()
@@ -287,7 +287,7 @@ fn the_mouse_marks_scrolls_sorts_and_changes_tabs() {
 }
 
 #[test]
-fn what_is_copied_is_what_is_marked() {
+fn copy_takes_the_selected_row() {
     let mut script = Script::new(120, 40, streaming());
     script.keys("j y");
     assert_eq!(script.state.next_effect(), Some(Effect::Copy("127.0.0.1:7002".to_owned())));
@@ -296,7 +296,7 @@ fn what_is_copied_is_what_is_marked() {
 }
 
 #[test]
-fn the_log_follows_until_the_mark_leaves_its_end() {
+fn the_log_follows_while_its_last_line_is_selected() {
     let mut script = Script::new(80, 24, streaming());
     assert!(script.keys("5").screen().contains("follows"));
     assert!(script.keys("k").screen().contains("held: G follows again"), "{}", script.screen());
@@ -306,7 +306,7 @@ fn the_log_follows_until_the_mark_leaves_its_end() {
 }
 
 #[test]
-fn the_screen_can_be_saved_as_a_picture() {
+fn the_screen_can_be_saved_as_svg() {
     let mut script = Script::new(80, 24, streaming());
     script.keys("E");
     let [Command::SaveScreen(svg)] = script.sent.as_slice() else { panic!("{:?}", script.sent) };

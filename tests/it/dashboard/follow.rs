@@ -29,7 +29,7 @@ fn a_transfer_is_followed_from_hop_to_hop_and_back_to_the_client() {
 }
 
 #[test]
-fn following_passes_over_hops_that_say_nothing_and_through_filters() {
+fn following_skips_silent_hops_and_passes_filters() {
     let mut chain = streaming();
     chain.hops[1].node.as_mut().unwrap().connections.clear();
     let mut script = Script::new(120, 40, chain);
@@ -48,7 +48,7 @@ fn following_passes_over_hops_that_say_nothing_and_through_filters() {
 }
 
 #[test]
-fn a_connection_that_is_no_transfer_of_ours_leads_to_other_hops_alone() {
+fn a_foreign_connection_is_followed_to_other_hops_only() {
     let mut chain = streaming();
     chain.transfers.clear();
     let mut script = Script::new(120, 40, chain);
@@ -70,7 +70,7 @@ fn logged(texts: &[&str]) -> ChainSnapshot {
 }
 
 #[test]
-fn n_goes_from_hit_to_hit_among_all_lines() {
+fn n_moves_from_match_to_match() {
     let mut script = Script::new(80, 24, logged(&["one", "a hit", "two", "three", "b hit", "four", "c hit", "five"]));
     let row = |script: &mut Script| {
         let screen = script.screen();
@@ -98,7 +98,7 @@ fn n_goes_from_hit_to_hit_among_all_lines() {
 }
 
 #[test]
-fn what_each_hop_did_for_a_transfer_that_is_over_is_shown() {
+fn hop_records_of_a_finished_transfer_are_shown() {
     let mut chain = idle();
     let mut done = transfer(1, Phase::Failed);
     let flow = Flow { bytes_in: 40_000_000, bytes_out: 20_000_000, active_us: 2_000_000, ..Flow::default() };
@@ -123,7 +123,7 @@ fn what_each_hop_did_for_a_transfer_that_is_over_is_shown() {
 }
 
 #[test]
-fn settings_are_seen_and_turned_in_one_list() {
+fn settings_are_shown_and_changed_in_one_list() {
     let mut script = Script::new(80, 24, streaming());
     let screen = script.keys(",").screen();
     for words in
@@ -147,7 +147,7 @@ fn settings_are_seen_and_turned_in_one_list() {
 }
 
 #[test]
-fn a_capital_q_leaves_and_wants_the_last_picture_kept() {
+fn capital_q_quits_and_keeps_the_last_screen() {
     let mut script = Script::new(80, 24, idle());
     script.keys("Q");
     assert!(script.state.keeps_frame());

@@ -16,7 +16,7 @@ use super::script::Script;
 use super::snapshots::{idle, mixed, streaming, transfer};
 
 #[test]
-fn f_fetches_and_n_asks_for_a_name() {
+fn f_fetches_and_n_prompts_for_a_name() {
     let mut script = Script::new(80, 24, idle());
     script.keys("f");
     script.keys("n <enter>");
@@ -28,7 +28,7 @@ fn f_fetches_and_n_asks_for_a_name() {
 }
 
 #[test]
-fn the_prompt_edits_and_can_be_left() {
+fn the_prompt_edits_and_can_be_cancelled() {
     let mut script = Script::new(80, 24, idle());
     script.keys("n q f <space> x <left> <bs> <del>");
     assert!(script.screen().contains("fetch which file? qf"), "{}", script.screen());
@@ -41,7 +41,7 @@ fn the_prompt_edits_and_can_be_left() {
 }
 
 #[test]
-fn a_long_name_scrolls_and_keeps_the_cursor_in_sight() {
+fn a_long_name_scrolls_with_the_cursor() {
     let mut script = Script::new(60, 15, idle());
     script.keys("n");
     dispatch::paste(&mut script.state, &script.chain, &format!("{}END", "x".repeat(300)));
@@ -50,7 +50,7 @@ fn a_long_name_scrolls_and_keeps_the_cursor_in_sight() {
 }
 
 #[test]
-fn x_cancels_what_runs_or_what_is_marked() {
+fn x_cancels_the_running_or_selected_transfer() {
     let mut script = Script::new(80, 24, streaming());
     script.chain.transfers.push(transfer(2, Phase::Streaming));
     script.keys("x <tab> <tab> <tab> k x");
@@ -62,7 +62,7 @@ fn x_cancels_what_runs_or_what_is_marked() {
 }
 
 #[test]
-fn cancelling_takes_what_runs_before_what_waits() {
+fn cancelling_prefers_running_transfers_to_queued_ones() {
     let mut script = Script::new(120, 40, streaming());
     script.chain.transfers.extend([transfer(2, Phase::Streaming), transfer(3, Phase::Locked)]);
     script.chain.transfers.extend((4..=6).map(|number| transfer(number, Phase::Queued)));
@@ -96,7 +96,7 @@ fn cancelled_transfers_are_counted() {
 }
 
 #[test]
-fn what_stops_something_is_asked_for_twice() {
+fn destructive_keys_need_confirmation() {
     let mut script = Script::new(120, 24, mixed());
     script.keys("R");
     assert!(script.sent.is_empty());
@@ -114,7 +114,7 @@ fn what_stops_something_is_asked_for_twice() {
 }
 
 #[test]
-fn nodes_are_started_stopped_and_let_go_where_that_can_be_done() {
+fn nodes_are_started_stopped_and_detached_where_possible() {
     let mut script = Script::new(120, 24, mixed());
     script.keys("4 x x j x x D D u j j j u");
     assert_eq!(script.sent, [Command::StopNode(1), Command::Detach(2), Command::StartNode(5)]);
@@ -127,7 +127,7 @@ fn nodes_are_started_stopped_and_let_go_where_that_can_be_done() {
 }
 
 #[test]
-fn keys_move_the_mark_and_the_connections_follow() {
+fn keys_move_the_selection_and_connections_follow() {
     let mut script = Script::new(80, 24, streaming());
     assert!(script.screen().contains("Connections of hop 1"));
     assert!(script.keys("j <down>").screen().contains("Connections of hop 3"));
@@ -144,7 +144,7 @@ fn keys_move_the_mark_and_the_connections_follow() {
 }
 
 #[test]
-fn q_closes_what_is_open_before_it_leaves() {
+fn q_closes_popups_before_it_quits() {
     let mut script = Script::new(80, 24, idle());
     script.keys("? q");
     assert!(script.sent.is_empty() && !script.state.quitting());
@@ -156,7 +156,7 @@ fn q_closes_what_is_open_before_it_leaves() {
 }
 
 #[test]
-fn leaving_while_a_transfer_runs_asks_once_and_offers_to_leave_the_nodes() {
+fn quitting_during_a_transfer_needs_confirmation() {
     let mut script = Script::new(80, 24, streaming());
     let screen = script.keys("q").screen();
     assert!(screen.contains("1 transfer runs: q leave  d leave, keep the nodes running"), "{screen}");
@@ -169,7 +169,7 @@ fn leaving_while_a_transfer_runs_asks_once_and_offers_to_leave_the_nodes() {
 }
 
 #[test]
-fn ctrl_c_cancels_first_and_leaves_when_pressed_again() {
+fn ctrl_c_cancels_first_and_quits_when_repeated() {
     let mut script = Script::new(80, 24, streaming());
     script.keys("<c-c>");
     assert_eq!(script.sent, [Command::Cancel(1)]);
@@ -244,7 +244,7 @@ fn changes_something(script: &mut Script, action: Action) -> bool {
 }
 
 #[test]
-fn help_and_quit_keep_their_place_at_every_width() {
+fn help_and_quit_keep_their_position_at_every_width() {
     for columns in 40..=200 {
         let screen = Script::new(columns, 24, mixed()).screen();
         let footer = screen.lines().last().unwrap();
@@ -254,7 +254,7 @@ fn help_and_quit_keep_their_place_at_every_width() {
 }
 
 #[test]
-fn a_person_s_own_keys_are_what_footer_and_help_show() {
+fn footer_and_help_show_custom_keys() {
     let mut script = Script::new(120, 40, idle());
     script.state.keymap = Arc::new(Keymap::with(&[("fetch".to_owned(), vec!["F5".to_owned()])]).unwrap());
     let screen = script.screen();

@@ -12,13 +12,13 @@ use tokio::time::sleep;
 use super::scene::{Chain, pattern};
 
 /// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fetches one after the other.
 const TURNS: usize = 20;
 
 async fn becomes(what: &str, done: impl Fn() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !done() {
         assert!(Instant::now() < end, "{what} has not come true");
         sleep(Duration::from_millis(1)).await;
@@ -30,7 +30,7 @@ fn accepted(node: &Arc<Node>) -> u64 {
 }
 
 #[tokio::test]
-async fn a_chain_finds_its_way_open_where_another_went_just_before() {
+async fn a_repeated_chain_finds_connections_open() {
     let chain = Chain::start(3).await;
     chain.write("f", &pattern(1000));
     let mut found_open = 0;
@@ -49,7 +49,7 @@ async fn a_chain_finds_its_way_open_where_another_went_just_before() {
 }
 
 #[tokio::test]
-async fn a_hop_that_is_gone_is_named_although_it_was_opened_ahead() {
+async fn a_stopped_hop_is_named_despite_a_preconnect() {
     let mut chain = Chain::start(3).await;
     chain.write("f", &pattern(1000));
     assert_eq!(chain.get("f", "").await.status, 200);
@@ -60,7 +60,7 @@ async fn a_hop_that_is_gone_is_named_although_it_was_opened_ahead() {
 }
 
 #[tokio::test]
-async fn a_node_with_others_to_serve_opens_nothing_ahead() {
+async fn a_busy_node_does_not_preconnect() {
     let chain = Chain::start(2).await;
     chain.write("f", &pattern(1000));
     chain.write("large", &pattern(30_000_000));

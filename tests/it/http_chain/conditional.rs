@@ -12,7 +12,7 @@ use super::scene::{Chain, exchange, pattern};
 const LONG_AGO: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
 #[tokio::test]
-async fn a_reader_that_has_the_file_is_told_so_at_every_place_of_a_chain() {
+async fn a_current_copy_gets_304_at_every_position() {
     for nodes in [1, 3] {
         let chain = Chain::start(nodes).await;
         chain.write("f", &pattern(100_000));
@@ -61,7 +61,7 @@ async fn a_reader_that_has_the_file_is_told_so_at_every_place_of_a_chain() {
 }
 
 #[tokio::test]
-async fn two_versions_within_a_second_are_never_joined_by_their_date() {
+async fn versions_within_one_second_are_never_mixed() {
     let chain = Chain::start(2).await;
     let path = chain.folder.path().join("f");
     std::fs::write(&path, "AAAAAAAA").unwrap();
@@ -74,7 +74,7 @@ async fn two_versions_within_a_second_are_never_joined_by_their_date() {
 }
 
 #[tokio::test]
-async fn a_file_from_the_future_is_not_dated_so() {
+async fn a_modification_time_in_the_future_is_not_sent() {
     let chain = Chain::start(1).await;
     chain.write("f", b"x");
     let file = std::fs::File::options().write(true).open(chain.folder.path().join("f")).unwrap();
@@ -87,7 +87,7 @@ async fn a_file_from_the_future_is_not_dated_so() {
 }
 
 #[tokio::test]
-async fn a_foreign_origin_decides_for_itself_and_its_304_comes_back_whole() {
+async fn the_304_of_a_foreign_origin_is_relayed() {
     let says = "HTTP/1.1 304 Not Modified\r\nETag: W/\"v\"\r\nCache-Control: max-age=9\r\nVary: Accept-Encoding\r\n\
                 Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
     let server = Server::start(says).await;
@@ -114,7 +114,7 @@ async fn a_foreign_origin_decides_for_itself_and_its_304_comes_back_whole() {
 }
 
 #[tokio::test]
-async fn a_304_of_somebody_in_the_middle_is_not_believed() {
+async fn an_unrequested_304_is_rejected() {
     let server = Server::start("HTTP/1.1 304 Not Modified\r\nETag: \"v\"\r\n\r\n").await;
     let chain = Chain::start(2).await;
     let route = format!("Chain-Route: {}, {}\r\nIf-None-Match: \"v\"\r\n", server.address, chain.address(1));
@@ -123,7 +123,7 @@ async fn a_304_of_somebody_in_the_middle_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_legacy_hop_is_asked_what_can_be_known_of_it() {
+async fn conditions_are_evaluated_for_a_legacy_hop() {
     let chain = Chain::start(2).await;
     chain.write("f", b"content");
     let route = format!("Chain-Route: {};protocol=legacy\r\n", chain.address(1));

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::scene::{Reply, config, exchange, pattern, read_reply};
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One node with both tokens; it stops with the test.
 pub(crate) struct Site {
@@ -80,7 +80,7 @@ impl Site {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(PATIENCE, known).await.expect("the connection gets there")
+        timeout(TIMEOUT, known).await.expect("the connection gets there")
     }
 
     async fn tell(&self, method: &str, path: &str, lines: &str, body: &str) -> Reply {
@@ -98,7 +98,7 @@ const RIGHT: &str = "Authorization: Bearer control\r\n";
 const VERBS: [&str; 4] = ["/v1/faults", "/v1/connections/1/close", "/v1/drain", "/v1/stop"];
 
 #[tokio::test]
-async fn no_verb_is_carried_out_for_anyone_but_who_holds_the_token_and_stands_in_front() {
+async fn control_needs_the_token_and_is_never_relayed() {
     let site = site(|_| {}).await;
     let other = super::control::site(|_| {}).await;
     let route = format!("{RIGHT}Chain-Route: {}\r\n", other.node.address);
@@ -140,7 +140,7 @@ async fn no_verb_is_carried_out_for_anyone_but_who_holds_the_token_and_stands_in
 }
 
 #[tokio::test]
-async fn bodies_are_short_and_read_strictly_and_a_wrong_one_does_nothing() {
+async fn invalid_control_bodies_change_nothing() {
     let site = site(|config| config.access.allow_faults = true).await;
     let huge = format!("{{\"limit\":1{}}}", " ".repeat(64 * 1024));
     for body in
@@ -185,7 +185,7 @@ async fn limits_and_faults_are_set_and_reported() {
 }
 
 #[tokio::test]
-async fn the_client_of_the_verbs_says_what_came_of_each() {
+async fn the_control_client_reports_each_outcome() {
     let site = site(|_| {}).await;
     let (address, token) = (site.address(), control_token());
     let faults = admin_client::set_fault(&address, &token, FaultChange::Limit(Some(9_000_000))).await.unwrap();
@@ -205,19 +205,19 @@ async fn the_client_of_the_verbs_says_what_came_of_each() {
 }
 
 #[tokio::test]
-async fn a_connection_is_closed_whatever_it_does() {
+async fn a_connection_is_closed_in_any_state() {
     let site = site(|_| {}).await;
     // Nothing was asked yet.
     let mut silent = site.connect().await;
     let id = site.connection(ConnState::Head).await;
     admin_client::close(&site.address(), &control_token(), id).await.unwrap();
-    assert_eq!(timeout(PATIENCE, silent.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
+    assert_eq!(timeout(TIMEOUT, silent.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
     // A body is on its way to a reader that takes nothing.
     let mut body = site.begin(&mut [0; 100]).await;
     let id = site.connection(ConnState::Streaming).await;
     admin_client::close(&site.address(), &control_token(), id).await.unwrap();
     let mut rest = Vec::new();
-    let ended = timeout(PATIENCE, body.read_to_end(&mut rest)).await.unwrap();
+    let ended = timeout(TIMEOUT, body.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.len() < 64 << 20, "it is not whole: {ended:?}");
     while site.node.registry.open_count() > 0 {
         tokio::task::yield_now().await;
@@ -238,12 +238,12 @@ async fn a_legacy_protocol_body_that_is_closed_ends_in_a_reset() {
     let id = site.connection(ConnState::Streaming).await;
     admin_client::close(&site.address(), &control_token(), id).await.unwrap();
     // The original spins for ever on a clean end.
-    let ended = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.unwrap();
+    let ended = timeout(TIMEOUT, stream.read_to_end(&mut Vec::new())).await.unwrap();
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
-async fn a_drained_node_lets_transfers_end_and_is_then_gone() {
+async fn a_drained_node_finishes_transfers_and_exits() {
     let mut site = site(|config| config.limits.drain = Duration::from_millis(1)).await;
     let mut body = site.begin(&mut [0; 1]).await;
     let idle = {
@@ -262,11 +262,11 @@ async fn a_drained_node_lets_transfers_end_and_is_then_gone() {
     body.read_to_end(&mut rest).await.unwrap();
     assert!(rest.ends_with(&pattern(64 << 20)[(64 << 20) - 1000..]));
     drop(body);
-    timeout(PATIENCE, &mut site.running).await.expect("it ends by itself").unwrap();
+    timeout(TIMEOUT, &mut site.running).await.expect("it ends by itself").unwrap();
 }
 
 #[tokio::test]
-async fn readers_of_events_follow_a_draining_node_until_its_last_transfer_is_over() {
+async fn event_streams_last_until_the_end_of_a_drain() {
     let mut site = site(|config| config.limits.drain = Duration::from_millis(1)).await;
     let mut body = site.begin(&mut [0; 1]).await;
     let mut events = site.connect().await;
@@ -280,7 +280,7 @@ async fn readers_of_events_follow_a_draining_node_until_its_last_transfer_is_ove
     let mut read = async |wanted: &str| {
         while !told.contains(wanted) {
             let mut more = [0; 4096];
-            let length = timeout(PATIENCE, events.read(&mut more)).await.unwrap().unwrap();
+            let length = timeout(TIMEOUT, events.read(&mut more)).await.unwrap().unwrap();
             assert!(length > 0, "it ended before {wanted}: {told}");
             told += &String::from_utf8_lossy(&more[..length]);
         }
@@ -296,16 +296,16 @@ async fn readers_of_events_follow_a_draining_node_until_its_last_transfer_is_ove
     body.read_to_end(&mut rest).await.unwrap();
     drop(body);
     let mut end = String::new();
-    timeout(PATIENCE, events.read_to_string(&mut end)).await.expect("the events end").unwrap();
+    timeout(TIMEOUT, events.read_to_string(&mut end)).await.expect("the events end").unwrap();
     assert!(end.ends_with("\r\n0\r\n\r\n"), "they end in order: {end}");
     drop(events);
-    timeout(PATIENCE, late.read_to_string(&mut end)).await.expect("these as well").unwrap();
+    timeout(TIMEOUT, late.read_to_string(&mut end)).await.expect("these as well").unwrap();
     drop(late);
-    timeout(PATIENCE, &mut site.running).await.expect("it ends by itself").unwrap();
+    timeout(TIMEOUT, &mut site.running).await.expect("it ends by itself").unwrap();
 }
 
 #[tokio::test]
-async fn a_stopped_node_leaves_within_its_drain_limit_also_after_a_drain() {
+async fn a_stopped_node_exits_within_its_drain_timeout() {
     for drain_first in [false, true] {
         let mut site = site(|config| config.limits.drain = Duration::from_millis(300)).await;
         let mut body = site.begin(&mut [0; 1]).await;
@@ -316,7 +316,7 @@ async fn a_stopped_node_leaves_within_its_drain_limit_also_after_a_drain() {
         } else {
             assert_eq!(site.tell("POST", "/v1/stop", RIGHT, "").await.status, 200);
         }
-        timeout(PATIENCE, &mut site.running).await.expect("it is cut off").unwrap();
+        timeout(TIMEOUT, &mut site.running).await.expect("it is cut off").unwrap();
         let mut rest = Vec::new();
         let _ = body.read_to_end(&mut rest).await;
         assert!(rest.len() < 64 << 20);

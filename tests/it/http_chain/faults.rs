@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::scene::{Chain, Reply, exchange, pattern, read_reply};
 
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// More than all sockets on the way can hold, so that a body whose reader waits is still on its way.
 const LARGE: usize = 48 << 20;
 /// Its bytes; made once, which takes longer than sending them.
@@ -54,7 +54,7 @@ async fn seed(chain: &Chain) -> (TcpStream, Vec<u8>) {
 async fn read(stream: &mut TcpStream, got: &mut Vec<u8>, bytes: usize) {
     let before = got.len();
     got.resize(before + bytes, 0);
-    timeout(PATIENCE, stream.read_exact(&mut got[before..])).await.expect("it flows").unwrap();
+    timeout(TIMEOUT, stream.read_exact(&mut got[before..])).await.expect("it flows").unwrap();
 }
 
 async fn read_all(stream: &mut TcpStream, got: &mut Vec<u8>) {
@@ -79,11 +79,11 @@ async fn stands_still(node: &Node) -> u64 {
             }
         }
     };
-    timeout(PATIENCE, standing).await.expect("it stands still")
+    timeout(TIMEOUT, standing).await.expect("it stands still")
 }
 
 #[tokio::test]
-async fn a_stall_holds_a_running_body_anywhere_and_lets_it_go_on() {
+async fn a_stall_pauses_a_running_body_at_any_hop() {
     for hop in 0..3 {
         let chain = chain().await;
         let node = &chain.nodes[hop];
@@ -114,7 +114,7 @@ async fn a_stall_holds_a_running_body_anywhere_and_lets_it_go_on() {
 }
 
 #[tokio::test]
-async fn a_cap_takes_effect_on_a_running_body_and_so_does_its_end() {
+async fn a_rate_limit_applies_to_a_running_body() {
     for hop in 0..3 {
         let chain = chain().await;
         let node = &chain.nodes[hop];
@@ -145,14 +145,14 @@ async fn a_cap_takes_effect_on_a_running_body_and_so_does_its_end() {
 }
 
 #[tokio::test]
-async fn a_cut_breaks_a_body_off_at_its_byte_whenever_it_is_turned() {
+async fn truncate_ends_a_body_at_its_byte() {
     for hop in 0..3 {
         let chain = chain().await;
         let node = &chain.nodes[hop];
         // From the start.
         node.faults.apply(&[FaultChange::Truncate(Some(1_234_567))]);
         let (mut stream, mut got) = http(&chain).await;
-        timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap().unwrap();
+        timeout(TIMEOUT, stream.read_to_end(&mut got)).await.unwrap().unwrap();
         assert!(got == CONTENT[..1_234_567], "hop {hop}: {}", got.len());
         assert_eq!(sent(node), 1_234_567, "hop {hop}");
         // While it flows by a fast way: the bytes in a pipe count too.
@@ -161,24 +161,24 @@ async fn a_cut_breaks_a_body_off_at_its_byte_whenever_it_is_turned() {
         read(&mut stream, &mut got, FLOWS).await;
         let at = sent(node) - 1_234_567 + 3;
         node.faults.apply(&[FaultChange::Truncate(Some(at))]);
-        timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap().unwrap();
+        timeout(TIMEOUT, stream.read_to_end(&mut got)).await.unwrap().unwrap();
         assert!(got == CONTENT[..got.len()] && got.len() as u64 == at, "hop {hop}: {} not {at}", got.len());
         assert_eq!(node.registry.failures()[&Reason::Fault], 2, "hop {hop}");
     }
 }
 
 #[tokio::test]
-async fn a_cut_body_ends_in_a_reset_on_the_legacy_protocol() {
+async fn truncate_resets_on_the_legacy_protocol() {
     let chain = chain().await;
     chain.nodes[0].faults.apply(&[FaultChange::Truncate(Some(500))]);
     let (mut stream, mut got) = seed(&chain).await;
-    let ended = timeout(PATIENCE, stream.read_to_end(&mut got)).await.unwrap();
+    let ended = timeout(TIMEOUT, stream.read_to_end(&mut got)).await.unwrap();
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     assert!(got.len() <= 500, "{}", got.len());
 }
 
 #[tokio::test]
-async fn a_fragment_changes_no_byte_over_either_protocol() {
+async fn fragment_changes_no_byte_over_either_protocol() {
     let chain = Chain::start(3).await;
     chain.write("large", &CONTENT);
     chain.write("f", &pattern(20_000));
@@ -199,7 +199,7 @@ async fn a_fragment_changes_no_byte_over_either_protocol() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_that_a_person_wants_it_so() {
+async fn reject_says_that_it_is_injected() {
     let chain = Chain::start(3).await;
     chain.write("f", b"x");
     for hop in 0..3 {
@@ -226,12 +226,12 @@ async fn a_refusal_says_that_a_person_wants_it_so() {
     let mut stream = TcpStream::connect(node.address).await.unwrap();
     stream.write_all(format!("f\n{} {}", node.address.ip(), node.address.port()).as_bytes()).await.unwrap();
     let mut said = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut said)).await.unwrap().unwrap();
+    timeout(TIMEOUT, stream.read_to_string(&mut said)).await.unwrap().unwrap();
     assert!(said.starts_with("Address not found: ") && said.contains("refused on purpose"), "{said}");
 }
 
 #[tokio::test]
-async fn a_delay_that_is_turned_off_lets_go_of_who_waits() {
+async fn clearing_a_delay_releases_waiting_requests() {
     let chain = Chain::start(2).await;
     chain.write("f", b"x");
     chain.nodes[1].faults.apply(&[FaultChange::Delay(5_000)]);

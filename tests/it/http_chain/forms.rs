@@ -63,7 +63,7 @@ impl Drop for Server {
 const HELLO: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 #[tokio::test]
-async fn names_and_queries_arrive_as_they_were_written() {
+async fn names_and_queries_arrive_unchanged() {
     let server = Server::start(HELLO).await;
     let chain = Chain::start(3).await;
     let route = format!("Chain-Route: {}, {}, {};base=/pub/\r\n", chain.address(1), chain.address(2), server.address);
@@ -86,7 +86,7 @@ async fn names_and_queries_arrive_as_they_were_written() {
 }
 
 #[tokio::test]
-async fn a_folder_of_a_foreign_origin_is_behind_its_base_too() {
+async fn a_foreign_folder_is_below_its_base_too() {
     let server = Server::start(HELLO).await;
     let chain = Chain::start(2).await;
     let route = format!("Chain-Route: {}, {};base=/pub/\r\n", chain.address(1), server.address);
@@ -99,7 +99,7 @@ async fn a_folder_of_a_foreign_origin_is_behind_its_base_too() {
 }
 
 #[tokio::test]
-async fn no_name_leads_above_a_base_in_any_spelling() {
+async fn no_name_leads_above_its_base() {
     let server = Server::start(HELLO).await;
     let chain = Chain::start(2).await;
     let route = format!("Chain-Route: {}, {};base=/pub/\r\n", chain.address(1), server.address);
@@ -136,7 +136,7 @@ async fn no_name_leads_above_a_base_in_any_spelling() {
 }
 
 #[tokio::test]
-async fn segments_that_lead_nowhere_and_queries_mean_nothing_to_an_origin() {
+async fn an_origin_ignores_queries_and_empty_segments() {
     let chain = Chain::start(2).await;
     std::fs::create_dir(chain.folder.path().join("d")).unwrap();
     chain.write("d/f", b"x");
@@ -158,7 +158,7 @@ async fn segments_that_lead_nowhere_and_queries_mean_nothing_to_an_origin() {
 }
 
 #[tokio::test]
-async fn every_reply_below_files_depends_on_the_route_and_is_safe_in_a_browser() {
+async fn replies_below_files_vary_by_route_and_disable_sniffing() {
     let chain = Chain::start(2).await;
     for (name, kind) in
         [("f.bin", "application/octet-stream"), ("a.HTML", "text/html"), ("a.txt", "text/plain; charset=utf-8")]
@@ -200,7 +200,7 @@ async fn every_reply_below_files_depends_on_the_route_and_is_safe_in_a_browser()
 }
 
 #[tokio::test]
-async fn what_a_foreign_origin_says_of_its_file_goes_on() {
+async fn file_fields_of_a_foreign_origin_are_relayed() {
     let says = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Disposition: attachment; filename=\"x.bin\"\r\n\
                 Content-Language: de\r\nCache-Control: max-age=60\r\nSet-Cookie: a=b\r\n\r\nhello";
     let server = Server::start(says).await;
@@ -214,7 +214,7 @@ async fn what_a_foreign_origin_says_of_its_file_goes_on() {
 }
 
 #[tokio::test]
-async fn a_method_that_files_do_not_have_is_named_as_such() {
+async fn unsupported_methods_get_405_or_501() {
     let chain = Chain::start(2).await;
     chain.write("f", b"content");
     for route in [String::new(), chain.route()] {
@@ -236,7 +236,7 @@ async fn a_method_that_files_do_not_have_is_named_as_such() {
 }
 
 #[tokio::test]
-async fn an_old_client_keeps_its_connection_where_it_asks_for_it() {
+async fn an_http_1_0_client_can_keep_its_connection() {
     let chain = Chain::start(2).await;
     chain.write("f", b"content");
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
@@ -252,7 +252,7 @@ async fn an_old_client_keeps_its_connection_where_it_asks_for_it() {
 }
 
 #[tokio::test]
-async fn an_empty_line_and_a_whole_url_before_a_request_change_nothing() {
+async fn empty_lines_and_absolute_urls_are_accepted() {
     let chain = Chain::start(1).await;
     chain.write("f", b"content");
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
@@ -267,7 +267,7 @@ async fn an_empty_line_and_a_whole_url_before_a_request_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_protocol_that_is_not_spoken_here_is_told_so_at_once() {
+async fn unsupported_protocols_get_an_immediate_reply() {
     let chain = Chain::start(1).await;
     let hello = [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], &[7; 500]].concat();
     let goaway = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0d";

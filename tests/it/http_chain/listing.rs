@@ -21,7 +21,7 @@ async fn ask(chain: &Chain, method: &str, path: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_chain_lists_its_origin_folder_by_folder() {
+async fn a_chain_lists_the_folders_of_its_origin() {
     for nodes in 1..=3 {
         let chain = Chain::with_limits(nodes, Limits::default()).await;
         std::fs::create_dir_all(chain.folder.path().join("a b%/empty")).unwrap();
@@ -48,7 +48,7 @@ async fn a_chain_lists_its_origin_folder_by_folder() {
 }
 
 #[tokio::test]
-async fn a_listing_is_a_page_with_a_head_and_its_own_errors() {
+async fn listings_have_heads_and_their_own_errors() {
     let chain = Chain::start(2).await;
     chain.write("f", b"1");
     let whole = ask(&chain, "GET", "/files/").await;
@@ -67,7 +67,7 @@ async fn a_listing_is_a_page_with_a_head_and_its_own_errors() {
 }
 
 #[tokio::test]
-async fn beyond_loopback_folders_are_listed_only_where_the_owner_says_so() {
+async fn listing_beyond_loopback_needs_list() {
     // A node that believes that it can be reached from elsewhere, and one that may also list.
     let shut = site(|config| config.access.loopback = false).await;
     let open = site(|config| (config.access.loopback, config.access.list) = (false, true)).await;
@@ -95,7 +95,7 @@ async fn beyond_loopback_folders_are_listed_only_where_the_owner_says_so() {
 }
 
 #[tokio::test]
-async fn a_server_of_another_kind_is_no_listing() {
+async fn a_reply_of_another_server_is_not_a_listing() {
     let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = plain.local_addr().unwrap();
     tokio::spawn(async move {

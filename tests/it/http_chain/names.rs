@@ -32,7 +32,7 @@ async fn relay(chain: &Chain, change: impl FnOnce(&mut NodeConfig)) -> (Arc<Node
 }
 
 #[tokio::test]
-async fn names_that_hang_end_in_time_and_hold_up_neither_addresses_nor_files() {
+async fn slow_resolution_times_out_and_delays_nothing_else() {
     let chain = Chain::start(1).await;
     chain.write("f", &pattern(3 << 20));
     let (release, released) = mpsc::channel::<()>();
@@ -67,7 +67,7 @@ async fn names_that_hang_end_in_time_and_hold_up_neither_addresses_nor_files() {
 }
 
 #[tokio::test]
-async fn a_name_is_not_looked_up_where_no_address_behind_it_may_be_connected_to() {
+async fn names_without_a_permitted_address_are_not_resolved() {
     let chain = Chain::start(1).await;
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);

@@ -21,7 +21,7 @@ use super::scene::pattern;
 /// More than all buffers between two sockets.
 const SIZE: usize = 64 << 20;
 /// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A node with four connections, three of which make them short, and a file.
 async fn short_site() -> Site {
@@ -67,7 +67,7 @@ fn too_slow(site: &Site) -> u64 {
 }
 
 #[tokio::test]
-async fn the_slowest_body_is_broken_off_while_connections_are_short_and_its_client_knows_why() {
+async fn the_slowest_body_is_ended_on_a_full_node_with_its_reason() {
     let site = short_site().await;
     let route = Route::new(FileName::new(b"large").unwrap(), vec![Hop::new(site.address())]).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -87,14 +87,14 @@ async fn the_slowest_body_is_broken_off_while_connections_are_short_and_its_clie
         cap.set(None);
         ended
     };
-    let (ended, others) = timeout(PATIENCE, async { tokio::join!(slow, others) }).await.unwrap();
+    let (ended, others) = timeout(TIMEOUT, async { tokio::join!(slow, others) }).await.unwrap();
     let error = ended.unwrap_err();
     assert!(matches!(error, Error::Short { hop: 1, how: Broken::TooSlow, .. }) && error.exit_code() == 6, "{error}");
     assert_eq!((others, too_slow(&site)), ((SIZE, SIZE), 1));
 }
 
 #[tokio::test]
-async fn the_slowest_body_is_broken_off_over_the_legacy_protocol_too() {
+async fn the_slowest_body_is_ended_over_the_legacy_protocol() {
     let site = short_site().await;
     let mut slow = site.connect().await;
     let request = format!("large\n127.0.0.1 {}", site.node.address.port());
@@ -106,9 +106,9 @@ async fn the_slowest_body_is_broken_off_over_the_legacy_protocol_too() {
     slow.read_exact(&mut [0; 1000]).await.unwrap();
     let (one, other) = (ask(&site).await, ask(&site).await);
     let others = async { tokio::join!(steady(&site, one), steady(&site, other)) };
-    assert_eq!(timeout(PATIENCE, others).await.unwrap(), (SIZE, SIZE));
+    assert_eq!(timeout(TIMEOUT, others).await.unwrap(), (SIZE, SIZE));
     assert_eq!(too_slow(&site), 1);
     let mut rest = Vec::new();
-    let _ = timeout(PATIENCE, slow.read_to_end(&mut rest)).await.unwrap();
+    let _ = timeout(TIMEOUT, slow.read_to_end(&mut rest)).await.unwrap();
     assert!(rest.len() + 1000 < SIZE, "all of it came");
 }

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::support::process::{Node, chainview};
-use super::support::{PATIENCE, content};
+use super::support::{TIMEOUT, content};
 
 /// The name of the file that is fetched.
 pub(crate) const NAME: &str = "data.bin";
@@ -175,7 +175,7 @@ impl Scene {
     }
 
     pub(crate) fn until(&self, what: &str, is: impl FnMut() -> bool) {
-        self.until_within(PATIENCE, what, is);
+        self.until_within(TIMEOUT, what, is);
     }
 
     pub(crate) fn until_within(&self, time: Duration, what: &str, mut is: impl FnMut() -> bool) {
@@ -229,7 +229,7 @@ impl Client {
     }
 
     pub(crate) fn wait(mut self) -> Ended {
-        let end = Instant::now() + 3 * PATIENCE;
+        let end = Instant::now() + 3 * TIMEOUT;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;

@@ -14,7 +14,7 @@ use super::{Outcome, Pace, process, standin};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     /// The original, or its stand-in.
-    Original,
+    Legacy,
     /// Ours.
     Chainview,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Shape(pub(crate) Vec<Program>);
 /// A running node of either program.
 pub(crate) enum Node {
     StandIn(standin::Node),
-    Original(process::Node),
+    Legacy(process::Node),
     Chainview(process::Node),
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Rest {
 impl fmt::Display for Shape {
     /// One letter a place, the client first: `o` is the original, `C` is chainview.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letters = self.0.iter().map(|program| if *program == Program::Original { "o" } else { "C" });
+        let letters = self.0.iter().map(|program| if *program == Program::Legacy { "o" } else { "C" });
         f.pad(&letters.collect::<Vec<_>>().join("-"))
     }
 }
@@ -62,28 +62,28 @@ impl Shape {
     pub(crate) fn all(relays: usize) -> Vec<Self> {
         let places = relays + 2;
         let program = |bits: usize, place: usize| match bits >> (places - 1 - place) & 1 {
-            0 => Program::Original,
+            0 => Program::Legacy,
             _ => Program::Chainview,
         };
         (0..1 << places).map(|bits| Self((0..places).map(|place| program(bits, place)).collect())).collect()
     }
 
     /// No program of ours takes part.
-    pub(crate) fn is_all_original(&self) -> bool {
+    pub(crate) fn is_all_legacy(&self) -> bool {
         !self.0.contains(&Program::Chainview)
     }
 
     /// Two original relays stand side by side, and so wait for each other for ever.
-    pub(crate) fn has_original_relays_side_by_side(&self) -> bool {
-        self.0[1..self.0.len() - 1].windows(2).any(|pair| pair == [Program::Original; 2])
+    pub(crate) fn has_adjacent_legacy_relays(&self) -> bool {
+        self.0[1..self.0.len() - 1].windows(2).any(|pair| pair == [Program::Legacy; 2])
     }
 }
 
 impl Node {
     /// Starts the stand-in, or the original where it is at hand.
-    pub(crate) fn of_the_original_kind(root: &Path) -> Self {
-        match process::original() {
-            Some(program) => Self::Original(process::Node::original(&program, root)),
+    pub(crate) fn legacy(root: &Path) -> Self {
+        match process::legacy_dir() {
+            Some(program) => Self::Legacy(process::Node::legacy(&program, root)),
             None => Self::StandIn(standin::Node::start(root)),
         }
     }
@@ -92,16 +92,16 @@ impl Node {
     pub(crate) fn address(&self) -> SocketAddr {
         match self {
             Self::StandIn(node) => node.address(),
-            Self::Original(node) | Self::Chainview(node) => node.address(),
+            Self::Legacy(node) | Self::Chainview(node) => node.address(),
         }
     }
 
     /// Waits until it holds nothing more for any client; the original keeps its newest connection until the next one.
-    pub(crate) fn comes_to_rest(&self, patience: Duration) -> bool {
+    pub(crate) fn comes_to_rest(&self, timeout: Duration) -> bool {
         match self {
-            Self::StandIn(node) => node.comes_to_rest(patience),
-            Self::Original(node) => node.comes_to_rest(1, 1, patience),
-            Self::Chainview(node) => node.comes_to_rest(0, usize::MAX, patience),
+            Self::StandIn(node) => node.comes_to_rest(timeout),
+            Self::Legacy(node) => node.comes_to_rest(1, 1, timeout),
+            Self::Chainview(node) => node.comes_to_rest(0, usize::MAX, timeout),
         }
     }
 
@@ -110,7 +110,7 @@ impl Node {
         let (sockets, threads) = match self {
             Self::StandIn(node) => (node.held().sockets, node.held().threads),
             // The main thread only accepts.
-            Self::Original(node) => (node.held().0, node.held().1 - 1),
+            Self::Legacy(node) => (node.held().0, node.held().1 - 1),
             Self::Chainview(node) => return format!("{} sockets", node.held().0),
         };
         format!("{sockets} sockets, {threads} threads")
@@ -121,7 +121,7 @@ impl Chain {
     /// Starts the nodes of a shape, all serving one folder; ours speak this wire to their next hops.
     pub(crate) fn start(shape: &Shape, root: &Path, protocol: &'static str) -> Self {
         let node = |program: &Program| match program {
-            Program::Original => Node::of_the_original_kind(root),
+            Program::Legacy => Node::legacy(root),
             Program::Chainview => Node::Chainview(process::Node::chainview(root, &["--protocol", protocol])),
         };
         let nodes = shape.0[1..].iter().map(node).collect();
@@ -137,10 +137,10 @@ impl Chain {
         fs::write(&input, format!("{name}{}", hops.collect::<String>())).unwrap();
         let output = folder.join(name);
         let _ = fs::remove_file(&output);
-        let outcome = match (self.shape.0[0], process::original()) {
+        let outcome = match (self.shape.0[0], process::legacy_dir()) {
             (Program::Chainview, _) => process::fetch_chainview(&input, folder, pace, &["--protocol", self.protocol]),
-            (Program::Original, Some(program)) => process::fetch_original(&program, &input, folder, pace),
-            (Program::Original, None) => standin::fetch(&input, folder, pace),
+            (Program::Legacy, Some(program)) => process::fetch_legacy(&program, &input, folder, pace),
+            (Program::Legacy, None) => standin::fetch(&input, folder, pace),
         };
         let verified = fs::read(&output).is_ok_and(|bytes| bytes == expected);
         (outcome, verified)
@@ -152,11 +152,11 @@ impl Chain {
     pub(crate) fn rest(&self) -> Rest {
         let start = Instant::now();
         let mut rest = Rest::default();
-        let others_rest = !self.shape.has_original_relays_side_by_side();
+        let others_rest = !self.shape.has_adjacent_legacy_relays();
         for (hop, node) in (1..).zip(&self.nodes) {
             let ours = matches!(node, Node::Chainview(_));
-            let patience = if ours || others_rest { REST.saturating_sub(start.elapsed()) } else { Duration::ZERO };
-            if !node.comes_to_rest(patience) {
+            let timeout = if ours || others_rest { REST.saturating_sub(start.elapsed()) } else { Duration::ZERO };
+            if !node.comes_to_rest(timeout) {
                 let list = if ours { &mut rest.ours } else { &mut rest.theirs };
                 list.push(format!("hop {hop} holds {}", node.holding()));
             }

@@ -71,7 +71,7 @@ pub(crate) fn every_shape() -> Vec<Shape> {
 /// until the client had time to read. Behind two original relays nothing is closed at all, so the bytes arrive; what
 /// those two hold, they hold for ever.
 pub(crate) fn expected(shape: &Shape) -> Expected {
-    if shape.is_all_original() && !shape.has_original_relays_side_by_side() { Expected::Luck } else { Expected::Works }
+    if shape.is_all_legacy() && !shape.has_adjacent_legacy_relays() { Expected::Luck } else { Expected::Works }
 }
 
 /// Runs a plan, prints its table and fails the test where a cell is not what it must be.
@@ -95,7 +95,7 @@ impl Cell {
             wrong.push(format!("{} of {times} fetches passed ({})", self.passed, self.reasons()));
         }
         wrong.extend(self.ours.iter().map(|held| format!("after the linger {held}")));
-        if !self.shape.has_original_relays_side_by_side() {
+        if !self.shape.has_adjacent_legacy_relays() {
             wrong.extend(self.theirs.iter().map(|held| format!("an original was not let go: {held}")));
         }
         let place = format!("{} {} bytes {:?}", self.shape, self.size, self.pace);
@@ -191,7 +191,7 @@ fn print_table(plan: &Plan, cells: &[Cell]) {
     }
     println!();
     for shape in &plan.shapes {
-        let mark = if shape.has_original_relays_side_by_side() { "+" } else { "" };
+        let mark = if shape.has_adjacent_legacy_relays() { "+" } else { "" };
         print!("{:<11}", format!("{shape}{mark}"));
         for (size, pace) in columns(plan) {
             let cell = cells.iter().find(|cell| cell.shape == *shape && cell.size == size && cell.pace == pace);

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 /// No fetch of these tests needs nearly as long, not even on a loaded machine; after this it is called stuck.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How fast a client takes what it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ pub(crate) enum Outcome {
     Reset(u64),
     /// The original got a text where a size should be, and stopped.
     NotASize(String),
-    /// It did not end within the tests' patience.
+    /// It did not end within the tests' timeout.
     Stuck,
     /// chainview's exit code and last words.
     Failed(i32, String),
@@ -80,7 +80,7 @@ pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
     let listener = listener.try_clone().unwrap();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(listener.accept()));
-    let (stream, _) = receiver.recv_timeout(PATIENCE).expect("somebody connects").unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (stream, _) = receiver.recv_timeout(TIMEOUT).expect("somebody connects").unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }

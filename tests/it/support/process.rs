@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Outcome, PATIENCE, Pace};
+use super::{Outcome, Pace, TIMEOUT};
 
 /// A running node; it is killed when this is dropped.
 pub(crate) struct Node {
@@ -55,9 +55,9 @@ pub(crate) fn failing(inject: &str) -> Option<Command> {
     Some(traced(chainview().get_program()))
 }
 
-/// The folder of the original program, if `CHAINVIEW_ORIGINAL` names one.
-pub(crate) fn original() -> Option<PathBuf> {
-    std::env::var_os("CHAINVIEW_ORIGINAL").map(PathBuf::from)
+/// The folder of the original program, if `CHAINVIEW_LEGACY_DIR` names one.
+pub(crate) fn legacy_dir() -> Option<PathBuf> {
+    std::env::var_os("CHAINVIEW_LEGACY_DIR").map(PathBuf::from)
 }
 
 impl Node {
@@ -120,7 +120,7 @@ impl Node {
         let mut child = piped(&mut command).spawn().expect("the chainview binary starts");
         let lines = lines_of(child.stdout.take().unwrap());
         let stderr = text_of(child.stderr.take().unwrap());
-        let Ok(first) = lines.recv_timeout(PATIENCE) else {
+        let Ok(first) = lines.recv_timeout(TIMEOUT) else {
             let _ = child.kill();
             let _ = child.wait();
             panic!("chainview --node printed no first line; stderr: {}", stderr.lock().unwrap());
@@ -131,14 +131,14 @@ impl Node {
     }
 
     /// A node of the original program on a free loopback port, which only the kernel can tell us.
-    pub(crate) fn original(program: &Path, root: &Path) -> Self {
+    pub(crate) fn legacy(program: &Path, root: &Path) -> Self {
         let mut command = Command::new("python3");
         command.arg("-u").arg(program.join("server.py")).current_dir(root).stdin(Stdio::piped());
         let mut child = piped(&mut command).spawn().expect("python3 starts");
         child.stdin.take().unwrap().write_all(b"127.0.0.1\n0\n").unwrap();
         let lines = lines_of(child.stdout.take().unwrap());
         let stderr = text_of(child.stderr.take().unwrap());
-        let first = lines.recv_timeout(PATIENCE).expect("the original says that it listens");
+        let first = lines.recv_timeout(TIMEOUT).expect("the original says that it listens");
         assert!(first.ends_with("Socket established"), "{first}");
         let listening = tcp_sockets(child.id()).into_iter().find(|socket| socket.listens);
         let port = listening.expect("the original listens").port;
@@ -168,8 +168,8 @@ impl Node {
     }
 
     /// Waits until it holds no more than this; the kernel sends no event for that, so it is asked again and again.
-    pub(crate) fn comes_to_rest(&self, sockets: usize, threads: usize, patience: Duration) -> bool {
-        let end = Instant::now() + patience;
+    pub(crate) fn comes_to_rest(&self, sockets: usize, threads: usize, timeout: Duration) -> bool {
+        let end = Instant::now() + timeout;
         loop {
             let held = self.held();
             if held.0 <= sockets && held.1 <= threads {
@@ -209,7 +209,7 @@ pub(crate) fn fetch_chainview(input: &Path, folder: &Path, pace: Pace, more: &[&
 }
 
 /// Fetches with the original client.
-pub(crate) fn fetch_original(program: &Path, input: &Path, folder: &Path, pace: Pace) -> Outcome {
+pub(crate) fn fetch_legacy(program: &Path, input: &Path, folder: &Path, pace: Pace) -> Outcome {
     let mut command = Command::new("python3");
     command.arg("-u").arg(program.join("client.py")).current_dir(folder).stdin(Stdio::piped());
     let mut child = piped(&mut command).spawn().expect("python3 starts");
@@ -254,7 +254,7 @@ fn run(
     mut look: impl FnMut(&str) -> bool,
 ) -> Option<ExitStatus> {
     let pid = Pid::from_child(child);
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     let mut stopped = false;
     let mut next_step = if pace == Pace::Slow { Instant::now() + SLOW_RUN } else { end };
     loop {

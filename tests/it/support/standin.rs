@@ -12,7 +12,7 @@ use std::{fs, iter};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::{Outcome, PATIENCE, Pace};
+use super::{Outcome, Pace, TIMEOUT};
 
 /// One read of a request, and one piece of a body.
 const PIECE: usize = 1024;
@@ -100,10 +100,10 @@ impl Node {
     }
 
     /// Waits until every handler has ended; true if they did in time.
-    pub(crate) fn comes_to_rest(&self, patience: Duration) -> bool {
+    pub(crate) fn comes_to_rest(&self, timeout: Duration) -> bool {
         let open = self.shared.open.lock().unwrap();
         let busy = |open: &mut Open| open.held.threads > 0 || open.held.sockets > HELD_AT_REST;
-        !self.shared.changed.wait_timeout_while(open, patience, busy).unwrap().1.timed_out()
+        !self.shared.changed.wait_timeout_while(open, timeout, busy).unwrap().1.timed_out()
     }
 }
 
@@ -243,7 +243,7 @@ fn dialogue(
     pace: Pace,
     received: &mut u64,
 ) -> io::Result<Outcome> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     stream.write_all(request)?;
     let text = String::from_utf8_lossy(&recv(stream, PIECE)?).into_owned();
     if text == "NA" {
@@ -277,7 +277,7 @@ fn connect(address: SocketAddr, pace: Pace) -> TcpStream {
         socket.set_recv_buffer_size(SLOW_BUFFER).unwrap();
     }
     socket.connect(&address.into()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     TcpStream::from(socket)
 }
 

@@ -14,7 +14,7 @@ use portable_pty::{CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_sy
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// No step of these tests needs nearly as long, not even on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 /// Between two looks at what sends no event, such as the end of somebody else's process.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -124,7 +124,7 @@ impl Terminal {
 
     /// Waits until the screen is as wanted, and returns it as text.
     pub(crate) fn until(&self, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> String {
-        self.within(PATIENCE, what, wanted)
+        self.within(TIMEOUT, what, wanted)
     }
 
     /// The same with a limit of its own.
@@ -135,7 +135,7 @@ impl Terminal {
     /// Waits until the screen is as wanted, and says when the bytes that made it so were read.
     #[allow(dead_code, reason = "each test crate uses its own part of this")]
     pub(crate) fn painted(&self, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> Instant {
-        self.wait(PATIENCE, what, wanted).read_at
+        self.wait(TIMEOUT, what, wanted).read_at
     }
 
     /// Looks at the screen as it is.
@@ -206,7 +206,7 @@ impl Terminal {
         self.has_its_modes();
         let mut state = self.shared.lock();
         while !state.ended {
-            let (next, late) = self.shared.news.wait_timeout(state, PATIENCE).unwrap();
+            let (next, late) = self.shared.news.wait_timeout(state, TIMEOUT).unwrap();
             assert!(!late.timed_out(), "somebody holds the terminal");
             state = next;
         }
@@ -226,7 +226,7 @@ impl Terminal {
     pub(crate) fn sent(&self) -> Vec<u8> {
         let mut state = self.shared.lock();
         while !state.ended {
-            let (next, late) = self.shared.news.wait_timeout(state, PATIENCE).unwrap();
+            let (next, late) = self.shared.news.wait_timeout(state, TIMEOUT).unwrap();
             assert!(!late.timed_out(), "somebody holds the terminal");
             state = next;
         }

@@ -9,7 +9,7 @@ use super::terminal::{Terminal, all_gone, chainview};
 use super::{again, leave, up};
 
 #[test]
-fn an_input_error_comes_before_the_screen() {
+fn input_errors_precede_the_screen() {
     let chain = Chain::new(1, 10);
     std::fs::write(chain.folder.path().join("input.txt"), "data.bin\n127.0.0.1 99x\n").unwrap();
     again("an error", || {
@@ -59,7 +59,7 @@ fn sigint() {
 }
 
 #[test]
-fn a_terminal_that_is_closed() {
+fn closed_terminal() {
     let chain = Chain::new(3, 3_000_000);
     again("a closed terminal", || {
         let mut terminal = up(&chain, "--limit 2=300K", 80, 24);
@@ -76,7 +76,7 @@ fn a_terminal_that_is_closed() {
 
 /// What raw mode and the other screen leave on a terminal after this is nothing that a dead program could mend.
 #[test]
-fn sigkill_takes_the_nodes_along() {
+fn sigkill_ends_the_nodes() {
     let chain = Chain::new(3, 3_000_000);
     again("SIGKILL", || {
         let mut terminal = up(&chain, "--limit 2=300K", 80, 24);

@@ -114,7 +114,7 @@ fn type_in(terminal: &mut Terminal, what: &str, steady: bool) {
 }
 
 #[test]
-fn nothing_happens() {
+fn while_idle() {
     let chain = Chain::new(2, 10);
     let mut terminal = up(&chain, "", 120, 40);
     type_in(&mut terminal, "idle", false);
@@ -145,7 +145,7 @@ fn fetch(chain: &Chain) {
 }
 
 #[test]
-fn connections_of_a_real_chain_come_and_go() {
+fn while_connections_of_a_chain_open_and_close() {
     if !is_full() {
         return println!("SKIPPED: a load for a machine that does nothing else; CHAINVIEW_LATENCY=full runs it");
     }
@@ -176,7 +176,7 @@ fn connections_of_a_real_chain_come_and_go() {
 }
 
 #[test]
-fn thousands_of_connections_change_all_the_time() {
+fn while_thousands_of_connections_change() {
     let chain = Chain::new(2, 10);
     let sent = Arc::new(AtomicU64::new(0));
     chain.ports.iter().for_each(|port| crowd(*port, &sent));

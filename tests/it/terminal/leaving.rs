@@ -7,7 +7,7 @@ use super::terminal::all_gone;
 use super::{leave, up};
 
 #[test]
-fn q_asks_once_while_a_transfer_runs() {
+fn q_needs_confirmation_during_a_transfer() {
     let chain = Chain::new(2, 3_000_000);
     let mut terminal = up(&chain, "--limit 1=300K", 120, 40);
     let nodes = terminal.children();
@@ -24,7 +24,7 @@ fn q_asks_once_while_a_transfer_runs() {
 }
 
 #[test]
-fn nodes_that_are_left_running_outlive_the_dashboard_and_its_terminal() {
+fn kept_nodes_outlive_the_dashboard_and_its_terminal() {
     let chain = Chain::new(2, 1_000_000);
     let mut terminal = up(&chain, "--limit 1=500K", 120, 40);
     let nodes = Survivors(terminal.children());

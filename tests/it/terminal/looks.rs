@@ -55,7 +55,7 @@ fn every_theme_by_its_flag_and_by_its_key() {
 }
 
 #[test]
-fn the_time_that_charts_show_has_keys() {
+fn keys_change_the_time_span_of_charts() {
     let chain = Chain::new(1, 10);
     let mut terminal = up(&chain, "", 120, 40);
     for (key, shown) in [("=", "10 s"), ("+", "1 s"), ("-", "10 s"), ("-", "60 s"), ("-", "10 min")] {
@@ -69,7 +69,7 @@ fn the_time_that_charts_show_has_keys() {
 }
 
 #[test]
-fn what_is_copied_goes_to_the_terminal_and_through_tmux() {
+fn copies_reach_the_terminal_and_tmux() {
     let chain = Chain::new(1, 10);
     let address = chain.address(1);
     let sequence = format!("\x1b]52;c;{}\x07", STANDARD.encode(&address));
@@ -90,7 +90,7 @@ fn what_is_copied_goes_to_the_terminal_and_through_tmux() {
 }
 
 #[test]
-fn a_capital_q_leaves_the_last_picture_on_the_terminal() {
+fn capital_q_leaves_the_last_screen_on_the_terminal() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = up(&chain, "", 80, 24);
     terminal.keys("f");
@@ -103,7 +103,7 @@ fn a_capital_q_leaves_the_last_picture_on_the_terminal() {
 }
 
 #[test]
-fn what_an_attached_node_said_last_can_be_read_while_it_says_nothing() {
+fn the_last_report_of_a_silent_node_stays_readable() {
     let chain = Chain::new(2, 100_000);
     let other = Other::start(&chain, 1);
     let mut terminal = up(&chain, "", 120, 40);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::free::Chain;
-use super::terminal::{PATIENCE, Terminal, chainview, is_alive};
+use super::terminal::{TIMEOUT, Terminal, chainview, is_alive};
 use super::{leave, up};
 
 /// The process that the table of nodes shows for a hop that is up.
@@ -27,7 +27,7 @@ fn second_hop_marked(chain: &Chain) -> (Terminal, Pid) {
 }
 
 #[test]
-fn restart_starts_the_marked_node_anew() {
+fn restart_restarts_the_selected_node() {
     let chain = Chain::new(3, 100_000);
     let hop = chain.address(2);
     let (mut terminal, old) = second_hop_marked(&chain);
@@ -48,7 +48,7 @@ fn restart_starts_the_marked_node_anew() {
 }
 
 #[test]
-fn a_transfer_goes_on_when_its_killed_node_is_back() {
+fn a_transfer_resumes_when_its_killed_node_is_back() {
     let chain = Chain::new(3, 3_000_000);
     let mut terminal = up(&chain, "--limit 3=1M", 120, 40);
     terminal.keys("4j");
@@ -67,7 +67,7 @@ fn a_transfer_goes_on_when_its_killed_node_is_back() {
 }
 
 #[test]
-fn a_killed_node_is_shown_down_and_comes_back_by_itself() {
+fn a_killed_node_is_shown_down_and_restarted() {
     let chain = Chain::new(3, 100_000);
     let (mut terminal, old) = second_hop_marked(&chain);
     let killed = Instant::now();
@@ -116,7 +116,7 @@ impl Drop for Other {
 }
 
 #[test]
-fn attached_nodes_live_on_and_started_ones_do_not() {
+fn only_attached_nodes_outlive_the_dashboard() {
     let chain = Chain::new(3, 100_000);
     let mut others = [Other::start(&chain, 1), Other::start(&chain, 3)];
     let mut terminal = up(&chain, "", 120, 40);
@@ -140,7 +140,7 @@ fn without_spawning_absent_nodes_are_down_and_come_up_when_started() {
     terminal.keys("f");
     terminal.shows(&["1 failed", &format!("hop 1 ({}): connection refused", chain.address(1))]);
     let _others = [Other::start(&chain, 1), Other::start(&chain, 2)];
-    terminal.within(PATIENCE, "both up", |screen| screen.contents().contains("2/2 up"));
+    terminal.within(TIMEOUT, "both up", |screen| screen.contents().contains("2/2 up"));
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
     leave(&mut terminal);

@@ -13,7 +13,7 @@ use ratatui::widgets::Widget;
 use tokio::sync::{mpsc as tokio_mpsc, watch};
 
 use super::again;
-use super::terminal::{PATIENCE, Terminal, listens_to_mouse, settle};
+use super::terminal::{TIMEOUT, Terminal, listens_to_mouse, settle};
 
 /// One of the ignored tests below, in a terminal.
 fn run(test: &str) -> (tempfile::TempDir, Terminal) {
@@ -32,7 +32,7 @@ fn on_the_thread_that_draws() {
             screen.alternate_screen() && listens_to_mouse(screen) && screen.contents().contains("all is well")
         });
         terminal.keys("!");
-        assert_ne!(terminal.ends(PATIENCE).exit_code(), 0);
+        assert_ne!(terminal.ends(TIMEOUT).exit_code(), 0);
         terminal.is_given_back();
         terminal.shows(&["panicked at", "a mistake in a frame"]);
     });
@@ -48,7 +48,7 @@ fn on_another_thread_and_in_a_task() {
         });
         assert!(text.contains("thread helper panicked at"), "{text}");
         terminal.keys("q");
-        assert_eq!(terminal.ends(PATIENCE).exit_code(), 0);
+        assert_eq!(terminal.ends(TIMEOUT).exit_code(), 0);
         terminal.is_given_back();
     });
 }

@@ -55,7 +55,7 @@ fn the_demo_as_one_document() {
 }
 
 #[test]
-fn what_its_nodes_warn_of_is_said() {
+fn warnings_of_nodes_are_logged() {
     let chain = Chain::new(2, 100_000);
     let output = run(&chain, "-o out --fault 2=truncate=1000 --retries 0");
     let said = text(&output.stderr);

@@ -7,7 +7,7 @@ use portable_pty::CommandBuilder;
 use rustix::process::Signal;
 
 use super::free::Chain;
-use super::terminal::{PATIENCE, Terminal, all_gone, children_of, is_alive, listens_to_mouse, settle};
+use super::terminal::{TIMEOUT, Terminal, all_gone, children_of, is_alive, listens_to_mouse, settle};
 use super::{again, leave, up};
 
 /// A shell on a terminal, its line editing off: an editing shell sets modes of its own for every line.
@@ -58,7 +58,7 @@ pub(super) fn leave_to_shell(terminal: &mut Terminal) {
 }
 
 #[test]
-fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_brings_the_screen_back() {
+fn ctrl_z_restores_the_terminal_and_fg_the_screen() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = job(&chain, "");
     let nodes: Vec<_> = terminal.children().into_iter().flat_map(children_of).collect();
@@ -77,7 +77,7 @@ fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_brings_the_screen_back() {
 }
 
 #[test]
-fn a_stop_from_outside_ends_with_the_screen_painted_anew() {
+fn a_sigstop_ends_with_a_full_redraw() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = job(&chain, "");
     let dashboard = terminal.children()[0];
@@ -92,7 +92,7 @@ fn a_stop_from_outside_ends_with_the_screen_painted_anew() {
 }
 
 #[test]
-fn in_the_background_transfers_go_on_without_a_screen() {
+fn background_transfers_continue_without_a_screen() {
     let chain = Chain::new(2, 1_000_000);
     let mut terminal = job(&chain, "--limit 1=500K");
     terminal.keys("f");
@@ -112,11 +112,11 @@ fn in_the_background_transfers_go_on_without_a_screen() {
 }
 
 #[test]
-fn without_a_shell_nobody_could_bring_it_back() {
+fn without_a_shell_suspend_is_disabled() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = up(&chain, "", 80, 24);
     terminal.keys("\x1a");
-    terminal.within(PATIENCE, "why not", |screen| screen.contents().contains("no shell is there to come back from"));
+    terminal.within(TIMEOUT, "why not", |screen| screen.contents().contains("no shell is there to come back from"));
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
     leave(&mut terminal);

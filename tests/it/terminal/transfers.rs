@@ -9,7 +9,7 @@ use super::terminal::all_gone;
 use super::{leave, up};
 
 #[test]
-fn another_name_and_a_missing_one() {
+fn another_name_and_a_missing_file() {
     let chain = Chain::new(3, 100_000);
     let mut terminal = up(&chain, "", 120, 40);
     terminal.keys("n");
@@ -29,7 +29,7 @@ fn another_name_and_a_missing_one() {
 }
 
 #[test]
-fn a_second_fetch_finds_the_file_there() {
+fn a_second_fetch_finds_the_file() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = up(&chain, "", 120, 40);
     terminal.keys("f");
@@ -41,7 +41,7 @@ fn a_second_fetch_finds_the_file_there() {
 }
 
 #[test]
-fn more_than_run_at_once_wait_for_their_turn() {
+fn excess_transfers_are_queued() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = up(&chain, "-n 3 -j 1 --limit 1=200K", 120, 40);
     terminal.keys("f");
@@ -52,7 +52,7 @@ fn more_than_run_at_once_wait_for_their_turn() {
 }
 
 #[test]
-fn a_cancelled_transfer_keeps_what_arrived() {
+fn a_cancelled_transfer_keeps_its_partial_file() {
     let chain = Chain::new(3, 3_000_000);
     let mut terminal = up(&chain, "--limit 2=300K", 120, 40);
     terminal.keys("f");
@@ -69,7 +69,7 @@ fn a_cancelled_transfer_keeps_what_arrived() {
 }
 
 #[test]
-fn ctrl_c_cancels_first_and_leaves_then() {
+fn ctrl_c_cancels_first_and_then_quits() {
     let chain = Chain::new(2, 3_000_000);
     let mut terminal = up(&chain, "--limit 1=300K", 80, 24);
     let nodes = terminal.children();
@@ -84,14 +84,14 @@ fn ctrl_c_cancels_first_and_leaves_then() {
 }
 
 #[test]
-fn a_blocked_terminal_holds_up_no_transfer_and_no_signal() {
+fn a_blocked_terminal_delays_no_transfer_or_signal() {
     let chain = Chain::new(2, 400_000);
     let mut terminal = up(&chain, "--limit 1=200K", 120, 40);
     let nodes = terminal.children();
     terminal.block();
     terminal.keys("f");
     // More than the terminal's queue takes: whole screens, one after the other.
-    let end = std::time::Instant::now() + super::terminal::PATIENCE;
+    let end = std::time::Instant::now() + super::terminal::TIMEOUT;
     while !chain.fetched("data.bin").exists() {
         terminal.keys("\x0c");
         assert!(std::time::Instant::now() < end, "the transfer waits for the terminal");

@@ -5,7 +5,7 @@ use std::time::Instant;
 use chainview::units::Bytes;
 
 use super::free::{Chain, established};
-use super::terminal::{PATIENCE, Terminal};
+use super::terminal::{TIMEOUT, Terminal};
 use super::{leave, up};
 
 /// The open connections that the nodes' tab shows for a hop.
@@ -19,7 +19,7 @@ fn open_shown(terminal: &Terminal, address: &str) -> Option<usize> {
 
 fn connections_agree(terminal: &Terminal, chain: &Chain) {
     for hop in 1..=chain.ports.len() {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             let (shown, counted) = (open_shown(terminal, &chain.address(hop)), established(chain.ports[hop - 1]));
             if shown == Some(counted) {
@@ -32,7 +32,7 @@ fn connections_agree(terminal: &Terminal, chain: &Chain) {
 }
 
 #[test]
-fn what_the_screen_says_is_what_the_disk_and_the_kernel_say() {
+fn screen_figures_match_the_disk_and_the_kernel() {
     let chain = Chain::new(2, 3_000_000);
     let mut terminal = up(&chain, "--limit 1=600K", 120, 40);
     terminal.keys("f");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::free::Chain;
-use super::terminal::{PATIENCE, Terminal};
+use super::terminal::{TIMEOUT, Terminal};
 use super::{leave, up};
 
 /// How long any of them may take.
@@ -56,7 +56,7 @@ impl Drop for Other {
 
 /// Reads lines until one has this; when that was. There is one a second at least.
 fn said(lines: &mut BufReader<ChildStderr>, wanted: &str) -> Instant {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     let mut line = String::new();
     while !line.contains(wanted) {
         line.clear();
@@ -71,7 +71,7 @@ fn said(lines: &mut BufReader<ChildStderr>, wanted: &str) -> Instant {
 /// Reads a node's metrics until they say that this limits it; when that was.
 fn limited(address: &str, by: &str) -> Instant {
     let wanted = format!("chainview_limit{{limit=\"{by}\"}} 1\n");
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     loop {
         let mut stream = TcpStream::connect(address).unwrap();
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
@@ -102,7 +102,7 @@ fn turn(terminal: &mut Terminal, keys: &str, lines: &mut BufReader<ChildStderr>,
 }
 
 #[test]
-fn a_fault_that_is_set_moves_the_verdict_everywhere() {
+fn a_new_fault_changes_the_verdict_everywhere() {
     let chain = Chain::new(3, 10);
     // It is nothing on the disk.
     fs::File::create(chain.folder.path().join("data.bin")).unwrap().set_len(SIZE).unwrap();
@@ -125,7 +125,7 @@ fn a_fault_that_is_set_moves_the_verdict_everywhere() {
 }
 
 #[test]
-fn a_delay_is_named_where_it_is_what_takes_the_time() {
+fn a_dominant_delay_is_named() {
     let chain = Chain::new(3, 100_000);
     let mut terminal = up(&chain, "--delay 2=4s --fault 2=jitter=100ms --no-verify", 80, 24);
     terminal.keys("f");

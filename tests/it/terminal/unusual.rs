@@ -6,15 +6,15 @@ use rustix::process::Signal;
 
 use super::free::Chain;
 use super::suspend::{back, leave_to_shell, shell};
-use super::terminal::{PATIENCE, Terminal, all_gone, chainview, children_of};
+use super::terminal::{TIMEOUT, Terminal, all_gone, chainview, children_of};
 use super::{leave, up};
 
 #[test]
-fn started_in_the_background_it_works_without_a_screen_until_fg() {
+fn a_background_start_has_no_screen_until_fg() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = shell(&chain);
     terminal.keys(&format!("{} -o out &\r", env!("CARGO_BIN_EXE_chainview")));
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while terminal.children().into_iter().flat_map(children_of).count() < 2 {
         assert!(Instant::now() < end, "its nodes are not started");
         std::thread::sleep(Duration::from_millis(10));
@@ -30,7 +30,7 @@ fn started_in_the_background_it_works_without_a_screen_until_fg() {
 }
 
 #[test]
-fn a_terminal_without_a_size_has_the_usual_one_or_that_of_the_environment() {
+fn a_terminal_without_a_size_uses_the_environment_or_a_default() {
     let chain = Chain::new(2, 100_000);
     for (columns, rows) in [(80, 24), (100, 30)] {
         let mut command = chainview(chain.folder.path(), "-o out");
@@ -56,7 +56,7 @@ fn a_dumb_terminal_gets_plain_lines() {
     let mut command = chainview(chain.folder.path(), "-o out");
     command.env("TERM", "dumb");
     let terminal = Terminal::start(command, 100, 30);
-    assert!(terminal.ends(PATIENCE).success());
+    assert!(terminal.ends(TIMEOUT).success());
     terminal.shows(&["hop 1 (127.0.0.1:", "verified"]);
     assert!(!terminal.sent().contains(&0x1b), "something that a dumb terminal does not understand");
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
@@ -90,7 +90,7 @@ fn a_locale_without_box_drawing_characters_gets_ascii() {
 }
 
 #[test]
-fn input_that_never_ends_leaves_room_for_the_screen_and_for_signals() {
+fn endless_input_starves_neither_screen_nor_signals() {
     let chain = Chain::new(2, 1_000_000);
     let mut terminal = up(&chain, "--limit 1=500K", 80, 24);
     terminal.keys("f");
@@ -100,12 +100,12 @@ fn input_that_never_ends_leaves_room_for_the_screen_and_for_signals() {
     terminal.shows(&["1 done", "verified"]);
     let nodes = terminal.children();
     terminal.signal(Signal::TERM);
-    assert_eq!(terminal.ends(PATIENCE).signal(), Some("Terminated"));
+    assert_eq!(terminal.ends(TIMEOUT).signal(), Some("Terminated"));
     assert!(all_gone(&nodes, Duration::ZERO), "the nodes are stopped in order");
 }
 
 #[test]
-fn a_paste_without_an_end_takes_no_memory_and_is_over_at_some_time() {
+fn an_unterminated_paste_is_bounded_and_times_out() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = up(&chain, "", 80, 24);
     terminal.keys("n");
