@@ -9,8 +9,8 @@ mod peers;
 #[allow(dead_code, reason = "this uses its own part of it")]
 mod scene;
 
-#[path = "hostile/lies.rs"]
-mod lies;
+#[path = "hostile/false_replies.rs"]
+mod false_replies;
 #[path = "hostile/shapes.rs"]
 mod shapes;
 

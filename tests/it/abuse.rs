@@ -6,7 +6,7 @@
 //! CHAINVIEW_FAULTS=full cargo test --release --test it abuse:: -- --nocapture
 //! ```
 
-mod everything;
+mod combined;
 mod heads;
 use crate::support;
 

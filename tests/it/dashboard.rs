@@ -1,9 +1,9 @@
 //! The screen without a terminal: key strings in, pictures and commands out, at every size and with hostile text.
 
-mod anything;
 mod browse;
 mod follow;
 mod keys;
+mod random_input;
 use crate::support::script;
 use crate::support::snapshots;
 

@@ -1,12 +1,12 @@
 //! The HTTP wire over real chains on loopback: routes, ranges, proofs, problems, keep-alive.
 
-mod ahead;
 mod conditional;
 mod control;
 mod faults;
 mod forms;
 mod listing;
 mod names;
+mod preconnect;
 pub(crate) mod scene;
 mod slow;
 

@@ -2,18 +2,18 @@
 
 mod exits;
 use crate::support::free;
+mod appearance;
 mod latency;
-mod leaving;
-mod looks;
 mod nodes;
 mod panics;
 mod plain;
+mod quit;
 mod suspend;
 use crate::support::terminal;
+mod accuracy;
 mod transfers;
-mod truth;
-mod turning;
 mod unusual;
+mod verdict;
 
 use std::time::{Duration, Instant};
 
