@@ -10,7 +10,7 @@ use crate::text::SafeText;
 use crate::units::{Bytes, HumanDuration};
 use crate::wire::{Problem, Reason};
 
-pub use body_failure::Broken;
+pub use body_failure::BodyFailure;
 
 /// The whole file is in its place, or what was asked for was done.
 pub const OK: u8 = 0;
@@ -40,7 +40,7 @@ pub enum Error {
         /// Its address.
         address: SafeText,
         /// What it did.
-        how: Broken,
+        how: BodyFailure,
         /// The hop that says so; 0 is this program.
         reporter: usize,
         /// Bytes that arrived.
@@ -75,7 +75,7 @@ pub enum Error {
     /// No byte came for too long.
     #[error("hop {hop} ({address}): {}no byte for {} after {received} of {size} bytes{kept}{}",
             if *.silent { "does not answer: " } else { "" }, HumanDuration(*.waited),
-            if *.silent { Broken::Silent.advice() } else { ": is a hop behind it stuck?" })]
+            if *.silent { BodyFailure::Silent.advice() } else { ": is a hop behind it stuck?" })]
     Stalled {
         /// The hop that does not answer; the nearest where all do.
         hop: usize,
@@ -204,7 +204,7 @@ impl Error {
             Self::Usage(_) => 2,
             Self::Input { .. } => 3,
             Self::Hop(fault) => fault.exit_code(),
-            Self::Short { how: Broken::Silent, .. } | Self::Stalled { .. } => 8,
+            Self::Short { how: BodyFailure::Silent, .. } | Self::Stalled { .. } => 8,
             Self::Short { .. } | Self::Altered { .. } | Self::Changed { .. } | Self::Unresumable { .. } => 6,
             Self::Disk { .. }
             | Self::Exists { .. }
@@ -502,7 +502,7 @@ mod tests {
             address: "h:1".into(),
             received: 1,
             size: 2,
-            how: Broken::Reset,
+            how: BodyFailure::Reset,
             reporter: 2,
             kept: KeptBytes::default(),
         };

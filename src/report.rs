@@ -23,7 +23,7 @@
 
 use serde::Serialize;
 
-use crate::error::{Broken, Error};
+use crate::error::{BodyFailure, Error};
 use crate::route::{Protocol, Route};
 use crate::snapshot::timing::WaterfallRow;
 use crate::snapshot::verdict::Verdict;
@@ -138,7 +138,7 @@ pub(crate) struct ErrorReport {
 #[serde(untagged)]
 enum HopCause {
     Problem(Reason),
-    Broken(Broken),
+    BodyFailure(BodyFailure),
 }
 
 /// What a chain says of a file without moving it.
@@ -269,8 +269,8 @@ impl ErrorReport {
     fn new(error: &Error) -> Self {
         let (reason, reporter) = match error {
             Error::Hop(fault) => (Some(HopCause::Problem(fault.problem.reason)), Some(fault.reporter)),
-            Error::Short { how, reporter, .. } => (Some(HopCause::Broken(*how)), Some(*reporter)),
-            Error::Stalled { silent: true, .. } => (Some(HopCause::Broken(Broken::Silent)), Some(0)),
+            Error::Short { how, reporter, .. } => (Some(HopCause::BodyFailure(*how)), Some(*reporter)),
+            Error::Stalled { silent: true, .. } => (Some(HopCause::BodyFailure(BodyFailure::Silent)), Some(0)),
             _ => (None, None),
         };
         let address = match error {

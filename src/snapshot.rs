@@ -11,7 +11,7 @@ pub mod timing;
 mod transfer;
 pub mod verdict;
 
-pub use body_error::Broke;
+pub use body_error::BodyError;
 pub use chain::{ChainSnapshot, DownReason, HopLink, HopSnapshot, Level, LogLine, RATE_SAMPLES};
 pub use listing::{Listing, ListingEntry, MAX_ENTRIES};
 pub use node::{

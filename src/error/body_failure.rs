@@ -7,7 +7,7 @@ use serde::Serialize;
 /// Cause at a hop of an incomplete body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Broken {
+pub enum BodyFailure {
     /// Nothing listens at its address any more: it was killed, or its machine is off.
     Gone,
     /// It does not know the transfer: it was restarted meanwhile.
@@ -30,7 +30,7 @@ pub enum Broken {
     TooSlow,
 }
 
-impl Broken {
+impl BodyFailure {
     /// Returns advice for the user, after a colon.
     pub fn advice(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl Broken {
     }
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for BodyFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Gone => "is gone, nobody listens there any more",

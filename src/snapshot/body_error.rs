@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// previous hop or the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Broke {
+pub enum BodyError {
     /// The source ended before its last byte.
     SourceEnded,
     /// The source failed: a connection that was reset, a file that could not be read.
@@ -28,7 +28,7 @@ pub enum Broke {
     Other,
 }
 
-impl Broke {
+impl BodyError {
     /// Describes the reason.
     pub fn words(self) -> &'static str {
         match self {

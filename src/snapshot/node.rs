@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::body_error::Broke;
+use super::body_error::BodyError;
 use super::bounded::bounded;
 use crate::faults::Faults;
 use crate::route::Protocol;
@@ -237,8 +237,8 @@ pub struct TransferRecord {
     pub status: u16,
     /// How it failed, if it did.
     pub error: Option<SafeText>,
-    /// What broke, if its body ended before it was whole.
-    pub broke: Option<Broke>,
+    /// Reason of an incomplete body.
+    pub body_error: Option<BodyError>,
     /// The next hop.
     pub upstream: SafeText,
     /// The protocol toward the origin, once the next hop has answered.
@@ -274,8 +274,8 @@ pub struct TransferRecord {
 pub struct HopRecord {
     /// The status sent downstream; 0 before there was one.
     pub status: u16,
-    /// What broke, if its body ended before it was whole.
-    pub broke: Option<Broke>,
+    /// Reason of an incomplete body.
+    pub body_error: Option<BodyError>,
     /// What its body did.
     pub flow: Flow,
 }
@@ -283,7 +283,7 @@ pub struct HopRecord {
 impl TransferRecord {
     /// What the screen shows of it.
     pub fn part(&self) -> HopRecord {
-        HopRecord { status: self.status, broke: self.broke, flow: self.flow }
+        HopRecord { status: self.status, body_error: self.body_error, flow: self.flow }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::meter::Meter;
 use crate::net::faults::LiveFaults;
 use crate::net::os::clock::Clock;
-use crate::snapshot::Broke;
+use crate::snapshot::BodyError;
 use crate::units::HumanDuration;
 
 /// Most bytes read from downstream while its body is on the way; a client that sends more is not watched any more.
@@ -47,17 +47,17 @@ pub enum CopyError {
 }
 
 impl CopyError {
-    /// What broke, in the words of an account.
-    pub fn broke(&self) -> Broke {
+    /// The reason, as a record has it.
+    pub fn body_error(&self) -> BodyError {
         match self {
-            Self::Short { .. } => Broke::SourceEnded,
+            Self::Short { .. } => BodyError::SourceEnded,
             // No socket says that, and no read of a file: only a file that changed.
-            Self::Source(error) if error.kind() == io::ErrorKind::InvalidData => Broke::SourceChanged,
-            Self::Source(_) => Broke::SourceFailed,
-            Self::Idle(_) => Broke::SourceSilent,
-            Self::Stalled(_) => Broke::ReaderStuck,
-            Self::Gone => Broke::ReaderLeft,
-            Self::Truncated(_) | Self::Held(_) => Broke::Stopped,
+            Self::Source(error) if error.kind() == io::ErrorKind::InvalidData => BodyError::SourceChanged,
+            Self::Source(_) => BodyError::SourceFailed,
+            Self::Idle(_) => BodyError::SourceSilent,
+            Self::Stalled(_) => BodyError::ReaderStuck,
+            Self::Gone => BodyError::ReaderLeft,
+            Self::Truncated(_) | Self::Held(_) => BodyError::Stopped,
         }
     }
 }

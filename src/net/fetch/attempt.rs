@@ -15,7 +15,7 @@ use super::resume_state::ResumeSource;
 use super::target::TargetPath;
 use super::tracker::Tracker;
 use super::{body, verify};
-use crate::error::{Broken, Error, KeptBytes};
+use crate::error::{BodyFailure, Error, KeptBytes};
 use crate::net::diagnose::{Blame, blame, findings};
 use crate::net::node::digests::Hasher;
 use crate::net::os::starvation::SchedDelayProbe;
@@ -129,7 +129,7 @@ pub(super) async fn blamed(job: &FetchJob, protocol: Protocol, error: Error, sto
         () = stop.cancelled() => return error,
     };
     let Blame { hop, reporter, how } = blame(&findings, how);
-    if how == Broken::Changed {
+    if how == BodyFailure::Changed {
         return Error::Changed { file: job.route.file.shown(), kept: KeptBytes::default() };
     }
     Error::Short { hop, address: address_of(job, hop), how, reporter, received, size, kept: KeptBytes::default() }

@@ -11,7 +11,7 @@ use super::disk::DiskWriter;
 use super::job::FetchJob;
 use super::rate_limit::Throttle;
 use super::tracker::Tracker;
-use crate::error::{Broken, Error, KeptBytes};
+use crate::error::{BodyFailure, Error, KeptBytes};
 use crate::meter::WaitKind;
 use crate::net::diagnose::{Blame, findings, suspect};
 use crate::net::os::deadline::Deadline;
@@ -33,7 +33,7 @@ pub(super) async fn receive<S>(
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     if upstream.go_ahead().await.is_err() {
-        return Err(ended(job, offset, size, b"", Broken::Reset));
+        return Err(ended(job, offset, size, b"", BodyFailure::Reset));
     }
     let mut watch = StallWatch::new(job, upstream.protocol() == Some(Protocol::Http));
     let mut first = Vec::with_capacity(NOT_OPENED.len() + 1);
@@ -46,9 +46,9 @@ pub(super) async fn receive<S>(
         let Some(mut buffer) = free_buffer(writer, job, tracker, stop).await? else { return Ok(()) };
         let most = throttle.most(buffer.len());
         let read = match read_some(upstream, &mut watch, &mut buffer[..most], (received, size), tracker, stop).await? {
-            Ok(0) => return Err(ended(job, received, size, &first, Broken::Closed)),
+            Ok(0) => return Err(ended(job, received, size, &first, BodyFailure::Closed)),
             Ok(read) => read,
-            Err(_) => return Err(ended(job, received, size, &first, Broken::Reset)),
+            Err(_) => return Err(ended(job, received, size, &first, BodyFailure::Reset)),
         };
         let room = first.capacity().saturating_sub(first.len()).min(read);
         first.extend_from_slice(&buffer[..room]);
@@ -208,7 +208,7 @@ const LOOK: Duration = Duration::from_secs(3);
 const NOT_OPENED: &[u8] = b"NA";
 
 /// The body ended early; the first hop is the nearest that is known to have had a part in it.
-fn ended(job: &FetchJob, received: u64, size: u64, first: &[u8], how: Broken) -> Error {
+fn ended(job: &FetchJob, received: u64, size: u64, first: &[u8], how: BodyFailure) -> Error {
     if first == NOT_OPENED && received == NOT_OPENED.len() as u64 {
         let hops = job.route.hops();
         let away = u32::try_from(hops.len()).unwrap_or(u32::MAX);

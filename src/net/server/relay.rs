@@ -16,7 +16,7 @@ use crate::net::os::deadline::Deadline;
 use crate::net::upstream::policy::Refused;
 use crate::net::upstream::{ExchangeStage, OnStage, Upstream, UpstreamReply};
 use crate::route::{Hop, Host, HostPort};
-use crate::snapshot::{Broke, ConnRole, ConnState};
+use crate::snapshot::{BodyError, ConnRole, ConnState};
 use crate::wire::http::encode_working;
 use crate::wire::{FailedAction, Method, Problem, Reason, Reply, Request, TransferId, add_to_list};
 
@@ -117,7 +117,7 @@ pub(crate) async fn send_upstream_body(
     let Some(mut body) = upstream.body().filter(|_| told.is_ok()) else {
         let problem = Problem::next(Reason::Closed, FailedAction::Body, node.address, "before the body", 0.0);
         job.failed(&problem);
-        job.update(|account| account.broke = Some(Broke::SourceEnded));
+        job.update(|account| account.body_error = Some(BodyError::SourceEnded));
         upstream.close();
         return Err(problem);
     };

@@ -10,7 +10,7 @@ use crate::net::body::{self, Source};
 use crate::net::node::Node;
 use crate::net::node::registry::{Closing, ConnGuard, FileRequestGuard};
 use crate::route::Protocol;
-use crate::snapshot::{Broke, ConnState};
+use crate::snapshot::{BodyError, ConnState};
 use crate::units::HumanDuration;
 use crate::wire::{FailedAction, Problem, Reason, Request};
 
@@ -92,21 +92,21 @@ pub async fn send_body<S: Source>(
                 CopyError::Gone => Reason::Closed,
                 CopyError::Truncated(_) | CopyError::Held(_) => Reason::Fault,
             };
-            (reason, error.broke(), error.to_string())
+            (reason, error.body_error(), error.to_string())
         }),
         closing = job.closing() => Err(match closing {
             Closing::TooSlow => (
                 Reason::TooSlow,
-                Broke::TooSlow,
+                BodyError::TooSlow,
                 format!(
                     "less than {MINIMUM_RATE} bytes/s over {} while connections were short",
                     HumanDuration(node.config.limits.minimum_rate_over)
                 ),
             ),
             Closing::Told | Closing::MakesWay if node.drain().is_forced() => {
-                (Reason::Draining, Broke::Stopped, "the body was cut off".to_owned())
+                (Reason::Draining, BodyError::Stopped, "the body was cut off".to_owned())
             }
-            Closing::Told | Closing::MakesWay => (Reason::Closed, Broke::Stopped, "closed here by control".to_owned()),
+            Closing::Told | Closing::MakesWay => (Reason::Closed, BodyError::Stopped, "closed here by control".to_owned()),
         }),
     };
     meter.end(clock.now_us());
@@ -119,11 +119,11 @@ pub async fn send_body<S: Source>(
             job.served();
             Ok(())
         }
-        Err((reason, broke, detail)) => {
+        Err((reason, body_error, detail)) => {
             let problem = Problem::here(reason, FailedAction::Body, node.address, detail);
             job.failed(&problem);
-            job.update(|account| account.broke = Some(broke));
-            if broke == Broke::ReaderLeft {
+            job.update(|account| account.body_error = Some(body_error));
+            if body_error == BodyError::ReaderLeft {
                 // Somebody's right, such as a person who cancels a transfer, and no fault.
                 tracing::info!("{} for {}: {problem}", job.name(), job.peer());
             } else {

@@ -251,7 +251,7 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
             row.cell(8, conn.state.word(), theme.style(StyleRole::Flow)).skip(1);
             figures(state, rates, conn.flow.bytes_out, conn.peer.as_str(), &mut row);
         } else if let Some(part) = ours.and_then(|transfer| *transfer.parts.get(i)?) {
-            let (word, role) = match (part.broke, part.status) {
+            let (word, role) = match (part.body_error, part.status) {
                 (Some(_), _) => ("broke", StyleRole::Bad),
                 (None, 200..300) => ("done", StyleRole::Good),
                 _ => ("failed", StyleRole::Bad),
@@ -262,8 +262,8 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
             let rates = (mean(flow.bytes_in).unwrap_or(u64::MAX), mean(flow.bytes_out).unwrap_or(u64::MAX));
             let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
             let [read, write, cap] = [flow.starved_us, flow.blocked_us, flow.limited_us].map(share);
-            let tail = match part.broke {
-                Some(broke) => broke.words().to_owned(),
+            let tail = match part.body_error {
+                Some(body_error) => body_error.words().to_owned(),
                 None if area.width >= WIDE => format!("waited {}", waits(read, write, cap)),
                 None => {
                     let [read, write, cap] = [read, write, cap].map(Option::unwrap_or_default);

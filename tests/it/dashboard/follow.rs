@@ -1,7 +1,7 @@
 //! Going after one thing: a transfer from hop to hop, words in the log, what a hop did; and the settings.
 
 use chainview::command::Command;
-use chainview::snapshot::{Broke, ChainSnapshot, Flow, HopRecord, Level, LogLine, Phase};
+use chainview::snapshot::{BodyError, ChainSnapshot, Flow, HopRecord, Level, LogLine, Phase};
 use chainview::ui::focus::{Panel, Tab, ViewMode};
 use chainview::ui::state::Mode;
 
@@ -103,7 +103,7 @@ fn hop_records_of_a_finished_transfer_are_shown() {
     let mut done = transfer(1, Phase::Failed);
     let flow = Flow { bytes_in: 40_000_000, bytes_out: 20_000_000, active_us: 2_000_000, ..Flow::default() };
     let whole = HopRecord { status: 200, flow: Flow { limited_us: 1_900_000, ..flow }, ..HopRecord::default() };
-    done.parts = vec![Some(whole), Some(HopRecord { broke: Some(Broke::SourceFailed), ..whole }), None];
+    done.parts = vec![Some(whole), Some(HopRecord { body_error: Some(BodyError::SourceFailed), ..whole }), None];
     chain.transfers.push(done);
     for (columns, waited) in [(120, "waited 0% starved, 0% blocked, 95% limited"), (80, "limited")] {
         let screen = Script::new(columns, 40, chain.clone()).keys("3 <enter>").screen();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chainview::error::{Broken, Error};
+use chainview::error::{BodyFailure, Error};
 use chainview::limits::Limits;
 use chainview::net::fetch::{FetchJob, RateLimit, client, fetch};
 use chainview::route::{FileName, Hop, Route};
@@ -89,7 +89,10 @@ async fn the_slowest_body_is_ended_on_a_full_node_with_its_reason() {
     };
     let (ended, others) = timeout(TIMEOUT, async { tokio::join!(slow, others) }).await.unwrap();
     let error = ended.unwrap_err();
-    assert!(matches!(error, Error::Short { hop: 1, how: Broken::TooSlow, .. }) && error.exit_code() == 6, "{error}");
+    assert!(
+        matches!(error, Error::Short { hop: 1, how: BodyFailure::TooSlow, .. }) && error.exit_code() == 6,
+        "{error}"
+    );
     assert_eq!((others, too_slow(&site)), ((SIZE, SIZE), 1));
 }
 

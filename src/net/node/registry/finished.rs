@@ -23,9 +23,9 @@ pub(super) fn log(job: &FileRequest, peer: SocketAddr, flow: &Flow, now_us: u64)
         ConnRole::Origin => "origin".to_owned(),
         ConnRole::Unknown => "-".to_owned(),
     };
-    let ended = match (account.broke, &account.error) {
-        (Some(broke), Some(error)) => format!("{}: {error}", broke.words()),
-        (Some(broke), None) => broke.words().to_owned(),
+    let ended = match (account.body_error, &account.error) {
+        (Some(body_error), Some(error)) => format!("{}: {error}", body_error.words()),
+        (Some(body_error), None) => body_error.words().to_owned(),
         (None, Some(error)) => error.to_string(),
         (None, None) => "complete".to_owned(),
     };
