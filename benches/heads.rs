@@ -98,7 +98,7 @@ fn seed_request_write(bencher: Bencher<'_, '_>) {
 /// The legacy protocol's reply is a number in digits; writing it is `to_string`.
 #[divan::bench]
 fn seed_answer_read(bencher: Bencher<'_, '_>) {
-    bencher.bench(|| legacy::parse_answer(black_box(b"2147483648")));
+    bencher.bench(|| legacy::parse_status(black_box(b"2147483648")));
 }
 
 /// What a body pays for being watched, once a chunk: both counters, one wait of each kind begun and ended.
@@ -109,10 +109,10 @@ fn meter_chunk(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         meter.wait(WaitKind::Read, black_box(10));
         meter.resume(|| black_box(20));
-        meter.took(black_box(131_072));
+        meter.record_read(black_box(131_072));
         meter.wait(WaitKind::Write, black_box(30));
         meter.resume(|| black_box(40));
-        meter.gave(black_box(131_072));
+        meter.record_write(black_box(131_072));
     });
 }
 

@@ -112,18 +112,18 @@ fn encoded(reply: &Reply) -> Vec<u8> {
 
 /// A request in the legacy protocol: what is none stays none, and what is one is sent on as the same.
 pub(crate) fn seed_request(bytes: &[u8]) {
-    let never = |bytes: &[u8]| matches!(legacy::parse_request(bytes), legacy::ParsedRequest::Never(_));
+    let never = |bytes: &[u8]| matches!(legacy::parse_request(bytes), legacy::ParsedRequest::Invalid(_));
     for cut in [bytes.len() / 3, bytes.len() / 2] {
         assert!(never(bytes) || !never(&bytes[..cut]), "nothing that comes makes a request of what is none");
     }
-    let legacy::ParsedRequest::Whole(read) = legacy::parse_request(bytes) else { return };
-    assert!(bytes.len() <= legacy::MAX_READ && read.route.len() <= MAX_HOPS);
+    let legacy::ParsedRequest::Complete(read) = legacy::parse_request(bytes) else { return };
+    assert!(bytes.len() <= legacy::MAX_READ_REQUEST && read.route.len() <= MAX_HOPS);
     let Some(next) = read.route.first().cloned() else { return };
     let mut request = legacy::to_request(read);
     request.route.remove(0);
     let Ok(written) = legacy::encode_request(&request, &next) else { return };
-    assert!(written.len() <= legacy::MAX_SENT && !written.ends_with(b"\n"));
-    let legacy::ParsedRequest::Whole(again) = legacy::parse_request(&written) else {
+    assert!(written.len() <= legacy::MAX_SENT_REQUEST && !written.ends_with(b"\n"));
+    let legacy::ParsedRequest::Complete(again) = legacy::parse_request(&written) else {
         panic!("{:?}", String::from_utf8_lossy(&written))
     };
     assert_eq!((&again.name, &again.own, &again.route), (&request.name, &next.address, &sent(&request.route)));
@@ -136,20 +136,20 @@ fn sent(route: &[Hop]) -> Vec<Hop> {
 
 /// An answer in the legacy protocol: a size is digits and nothing else, a text is safe to show and tells where it failed.
 pub(crate) fn seed_answer(bytes: &[u8]) {
-    match legacy::parse_answer(bytes) {
-        legacy::LegacyAnswer::Size(size) => {
+    match legacy::parse_status(bytes) {
+        legacy::LegacyStatus::Size(size) => {
             let digits = bytes.iter().skip_while(|byte| **byte == b'0').copied().collect::<Vec<u8>>();
             assert_eq!(digits, if size == 0 { Vec::new() } else { size.to_string().into_bytes() });
         }
-        legacy::LegacyAnswer::NotHere => assert_eq!(bytes, legacy::NOT_HERE),
-        legacy::LegacyAnswer::Text(text) => {
+        legacy::LegacyStatus::NotFound => assert_eq!(bytes, legacy::NOT_FOUND),
+        legacy::LegacyStatus::Text(text) => {
             safe(&text);
             let rest = [Hop::parse_line("a 1"), Hop::parse_line("::1 9")].map(Result::unwrap);
             let problem = legacy::problem_of_text(&text, &rest[0].address, &rest[1..], 1.0);
             assert!((1..=2).contains(&problem.hop) && problem.reporter <= 1);
             assert!((400..600).contains(&problem.status()));
             safe(&problem.detail);
-            assert!(legacy::encode_problem(&problem).len() <= legacy::MAX_ANSWER);
+            assert!(legacy::encode_problem(&problem).len() <= legacy::MAX_REPLY);
         }
     }
 }

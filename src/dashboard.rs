@@ -82,7 +82,7 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
     let remains = match ended {
         Ok(Ok(remains)) => remains,
         Ok(Err(error)) => {
-            console::err(&format!("chainview: the chain failed inside: {error}"));
+            console::err(&format!("chainview: internal error in the chain: {error}"));
             Leftovers::default()
         }
         Err(_) => Leftovers::default(),

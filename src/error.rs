@@ -31,7 +31,7 @@ pub enum Error {
     },
     /// A hop failed, or says that another did.
     #[error("{0}")]
-    Hop(Box<Fault>),
+    Hop(Box<HopError>),
     /// The body ended before it was whole.
     #[error("hop {hop} ({address}): {how}: {received} of {size} bytes arrived{}{kept}{}", ReportedBy(*.reporter), how.advice())]
     Short {
@@ -104,7 +104,7 @@ pub enum Error {
     },
     /// Whoever read the output has gone away.
     #[error("{path}: its reader has gone away")]
-    ReaderLeft {
+    OutputClosed {
         /// The output.
         path: SafeText,
     },
@@ -179,7 +179,7 @@ pub struct KeptBytes {
 
 /// A hop that failed: who, how, who says so.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fault {
+pub struct HopError {
     /// Its place in the route, from 1; 0 is this program, `None` a place the route does not have.
     pub hop: Option<usize>,
     /// Its address.
@@ -210,7 +210,7 @@ impl Error {
             | Self::Exists { .. }
             | Self::Lost { .. }
             | Self::TooLarge { .. }
-            | Self::ReaderLeft { .. } => 7,
+            | Self::OutputClosed { .. } => 7,
             Self::Listen { .. } => 9,
             Self::Interrupted { .. } => 130,
         }
@@ -218,7 +218,7 @@ impl Error {
 
     /// The exit code says it all: a reader that leaves early, as `head` does, has what it wanted.
     pub fn is_quiet(&self) -> bool {
-        matches!(self, Self::ReaderLeft { .. })
+        matches!(self, Self::OutputClosed { .. })
     }
 
     /// The hop that is to blame, from 1, where one is.
@@ -232,7 +232,7 @@ impl Error {
 
     /// A problem as the asker numbers it (1 is the first hop), with the hop found in the route.
     pub fn at_hop(problem: Problem, route: &Route) -> Self {
-        Self::Hop(Box::new(Fault::new(problem, route)))
+        Self::Hop(Box::new(HopError::new(problem, route)))
     }
 
     /// An answer of the local disk.
@@ -255,7 +255,7 @@ impl Error {
 
     /// The same error, with the place where the bytes so far are.
     #[must_use]
-    pub fn keeping(mut self, part: KeptBytes) -> Self {
+    pub fn with_kept(mut self, part: KeptBytes) -> Self {
         if let Self::Hop(fault) = &mut self {
             fault.kept = part;
         } else if let Self::Short { kept, .. }
@@ -272,7 +272,7 @@ impl Error {
     }
 }
 
-impl Fault {
+impl HopError {
     fn new(problem: Problem, route: &Route) -> Self {
         let hops = route.hops();
         let told = usize::try_from(problem.hop).unwrap_or(usize::MAX);
@@ -294,7 +294,7 @@ impl Fault {
             | Reason::Unresolved
             | Reason::Closed
             | Reason::RouteIgnored
-            | Reason::Nonsense
+            | Reason::BadResponse
             | Reason::Busy
             | Reason::Draining
             | Reason::Fault
@@ -323,15 +323,15 @@ impl Fault {
             }
             Reason::NotFound => "is the name right, and below that node's --root?",
             Reason::Loop => "name each hop once",
-            Reason::Nonsense if self.problem.server.is_some() => "",
-            Reason::Nonsense => "what is listening there?",
+            Reason::BadResponse if self.problem.server.is_some() => "",
+            Reason::BadResponse => "what is listening there?",
             Reason::Closed => "is it a node, and is it well?",
             _ => self.problem.advice(),
         }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for HopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.hop {
             Some(0) => write!(f, "this program: ")?,
@@ -410,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_hop_is_named_with_number_address_and_advice() {
-        let problem = Problem::next(Reason::Refused, FailedAction::Connect, "10.0.0.7:1000", "", 0.8).passed_on();
+        let problem = Problem::next(Reason::Refused, FailedAction::Connect, "10.0.0.7:1000", "", 0.8).relayed();
         let error = Error::at_hop(problem, &route());
         assert_eq!(
             error.to_string(),
@@ -443,18 +443,16 @@ mod tests {
 
     #[test]
     fn a_hop_that_calls_itself_by_the_address_of_another_keeps_its_number() {
-        let problem = Problem::here(Reason::Draining, FailedAction::Request, "10.0.0.8:1000", "").passed_on();
+        let problem = Problem::here(Reason::Draining, FailedAction::Request, "10.0.0.8:1000", "").relayed();
         let error = Error::at_hop(problem, &route());
         assert_eq!(error.hop(), Some(1));
-        assert!(error.to_string().starts_with("hop 1 (10.0.0.6:1000): about to stop"), "{error}");
+        assert!(error.to_string().starts_with("hop 1 (10.0.0.6:1000): shutting down"), "{error}");
     }
 
     #[test]
     fn a_missing_file_is_named_and_has_its_own_code() {
-        let problem = Problem::here(Reason::NotFound, FailedAction::Open, "10.0.0.8:1000", "")
-            .passed_on()
-            .passed_on()
-            .passed_on();
+        let problem =
+            Problem::here(Reason::NotFound, FailedAction::Open, "10.0.0.8:1000", "").relayed().relayed().relayed();
         let error = Error::at_hop(problem, &route());
         assert!(error.to_string().starts_with("hop 3 (10.0.0.8:1000): no such file: data.bin: is the name"), "{error}");
         assert_eq!(error.exit_code(), 4);
@@ -472,12 +470,12 @@ mod tests {
         };
         for (reason, status, words, code) in [
             (Reason::NotFound, 404, "base=/", 4),
-            (Reason::Unauthorized, 401, "wants a login", 5),
+            (Reason::Unauthorized, 401, "requires a login", 5),
             (Reason::Policy, 403, "does not allow it", 5),
             (Reason::Busy, 429, "is busy", 5),
             (Reason::Malformed, 400, "not understood", 5),
-            (Reason::Internal, 500, "failed inside", 5),
-            (Reason::Nonsense, 302, "redirects", 5),
+            (Reason::Internal, 500, "internal error", 5),
+            (Reason::BadResponse, 302, "redirects", 5),
         ] {
             let (text, exit_code) = said(reason, status);
             assert!(text.contains(words), "{text}");
@@ -506,11 +504,11 @@ mod tests {
             reporter: 2,
             kept: KeptBytes::default(),
         };
-        let kept = short.keeping(KeptBytes { file: Some("x.part".into()), resumable: true });
+        let kept = short.with_kept(KeptBytes { file: Some("x.part".into()), resumable: true });
         assert_eq!(
             kept.to_string(),
             "hop 1 (h:1): reset the connection: 1 of 2 bytes arrived, reported by hop 2; what arrived is in x.part: \
-             that hop's log says more"
+             see that hop's log"
         );
         assert_eq!(plain(&std::io::Error::from_raw_os_error(28)), "no space left on device");
         let says =

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::units::{parse_bytes, parse_time};
 
 /// Longest delay or jitter, in ms: a day, as for every other time a person gives.
-const LONGEST_MS: u64 = 86_400_000;
+const MAX_DELAY_MS: u64 = 86_400_000;
 
 /// How a node disturbs what it sends toward the client; the default is not at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +101,7 @@ impl FaultChange {
         match self {
             Self::Limit(Some(0)) => Some("limit: at least 1 byte per second, or null for none"),
             Self::Fragment(Some(0)) => Some("fragment: at least 1 byte, or null for none"),
-            Self::Delay(ms) | Self::Jitter(ms) if ms > LONGEST_MS => Some("a delay or a jitter: at most a day"),
+            Self::Delay(ms) | Self::Jitter(ms) if ms > MAX_DELAY_MS => Some("a delay or a jitter: at most a day"),
             _ => None,
         }
     }
@@ -145,7 +145,7 @@ impl FromStr for FaultChange {
 
 /// A time in whole ms, no less than what was asked for.
 pub fn whole_ms(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(LONGEST_MS)
+    u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(MAX_DELAY_MS)
 }
 
 /// Sets of several faults at once, as JSON; what is missing stays as it is, and `null` lifts what has no other "off".

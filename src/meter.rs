@@ -39,7 +39,7 @@ pub enum WaitKind {
     /// Output: downstream or the disk.
     Write = 2,
     /// The node's own cap.
-    Cap = 3,
+    RateLimit = 3,
     /// The reply before the body: a client for its coming, a node until its delay lets it go.
     Reply = 4,
 }
@@ -61,7 +61,7 @@ impl Meter {
     }
 
     /// A byte may have gone out; only the first time counts. The clock is asked only then: most calls are for nothing.
-    pub fn first(&self, now_us: impl FnOnce() -> u64) {
+    pub fn record_first_byte(&self, now_us: impl FnOnce() -> u64) {
         if self.first.load(Relaxed) == 0 {
             self.first.store(now_us() + 1, Relaxed);
         }
@@ -74,7 +74,7 @@ impl Meter {
     }
 
     /// How long the body has waited without moving a byte, in µs.
-    pub fn still(&self, now_us: u64) -> u64 {
+    pub fn idle_us(&self, now_us: u64) -> u64 {
         match self.waiting.load(Relaxed) {
             0 => 0,
             _ => now_us.saturating_sub(self.waiting_since.load(Relaxed)),
@@ -82,22 +82,22 @@ impl Meter {
     }
 
     /// Bytes came in.
-    pub fn took(&self, bytes: u64) {
+    pub fn record_read(&self, bytes: u64) {
         self.bytes_in.fetch_add(bytes, Relaxed);
     }
 
     /// Bytes went out.
-    pub fn gave(&self, bytes: u64) {
+    pub fn record_write(&self, bytes: u64) {
         self.bytes_out.fetch_add(bytes, Relaxed);
     }
 
     /// Time was spent on a digest.
-    pub fn hashed(&self, us: u64) {
+    pub fn record_hashing(&self, us: u64) {
         self.hashing.fetch_add(us, Relaxed);
     }
 
     /// A timer of this stage was so late: it was not running.
-    pub fn late(&self, us: u64) {
+    pub fn record_sched_delay(&self, us: u64) {
         self.late.fetch_add(us, Relaxed);
     }
 
@@ -300,18 +300,18 @@ mod tests {
         meter.begin(100);
         meter.wait(WaitKind::Read, 150);
         meter.wait(WaitKind::Read, 170);
-        assert_eq!((meter.flow(200).starved_us, meter.still(200), meter.still(140)), (50, 50, 0));
-        meter.first(|| 250);
-        meter.first(|| 260);
+        assert_eq!((meter.flow(200).starved_us, meter.idle_us(200), meter.idle_us(140)), (50, 50, 0));
+        meter.record_first_byte(|| 250);
+        meter.record_first_byte(|| 260);
         meter.wait(WaitKind::Write, 250);
         meter.resume(|| 300);
         meter.resume(|| panic!("it does not wait"));
-        meter.first(|| panic!("it was not the first"));
-        meter.wait(WaitKind::Cap, 300);
-        meter.took(7);
-        meter.gave(5);
-        meter.hashed(9);
-        meter.late(3);
+        meter.record_first_byte(|| panic!("it was not the first"));
+        meter.wait(WaitKind::RateLimit, 300);
+        meter.record_read(7);
+        meter.record_write(5);
+        meter.record_hashing(9);
+        meter.record_sched_delay(3);
         meter.end(400);
         let expected = Flow {
             bytes_in: 7,
@@ -325,7 +325,7 @@ mod tests {
             reply_us: 30,
         };
         assert_eq!(meter.flow(900), expected);
-        assert_eq!((meter.moments(), meter.still(900)), ((Some(250), Some(400)), 0));
+        assert_eq!((meter.moments(), meter.idle_us(900)), ((Some(250), Some(400)), 0));
     }
 
     #[test]
@@ -389,7 +389,7 @@ mod tests {
                     0 => meter.resume(|| now),
                     1 => meter.wait(WaitKind::Read, now),
                     2 => meter.wait(WaitKind::Write, now),
-                    _ => meter.wait(WaitKind::Cap, now),
+                    _ => meter.wait(WaitKind::RateLimit, now),
                 }
                 now += step;
             }

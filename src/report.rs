@@ -5,7 +5,7 @@
 //! - `chainview` the version, `mode` (`fetch`, `check`, `demo`, `run`), `result` (`ok`, `failed`, `interrupted`),
 //!   `exit_code` of the process, `error` where no transfer is to blame (such as an input file that cannot be read).
 //! - `transfers`, in the order they were started: `number`, `id` (the right to ask the hops about it), `file`,
-//!   `result`, `path`, `size`, `received`, `seconds`, `rate` (bytes per second), `was_there`, `attempts`,
+//!   `result`, `path`, `size`, `received`, `seconds`, `rate` (bytes per second), `already_present`, `attempts`,
 //!   `resumed_from` (bytes that the last try found there), `started_over` (why what was there was dropped, if it was),
 //!   `integrity` (`verified`, `size-checked` or `pending`, with `digest` and `reason`), `here` and `origin` (`size` and
 //!   `digest` at both ends, null where nobody gave one), `flow` (what this program did: bytes, and µs spent waiting for
@@ -71,7 +71,7 @@ pub(crate) struct TransferReport {
     received: u64,
     seconds: f64,
     rate: u64,
-    was_there: bool,
+    already_present: bool,
     attempts: u32,
     resumed_from: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,7 +214,7 @@ impl TransferReport {
             received: snapshot.received,
             seconds: (snapshot.elapsed.as_secs_f64() * 1e6).round() / 1e6,
             rate: snapshot.rate,
-            was_there: snapshot.was_there,
+            already_present: snapshot.already_present,
             attempts: snapshot.attempt,
             resumed_from: snapshot.resumed_from,
             started_over: snapshot.started_over.clone(),
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn a_failure_names_the_hop_and_repeats_the_exit_code() {
         let route = Route::parse(b"f\nh1 1 name=near\nh2 2\n").unwrap();
-        let problem = Problem::next(Reason::Refused, FailedAction::Connect, "h2:2", "", 0.5).passed_on();
+        let problem = Problem::next(Reason::Refused, FailedAction::Connect, "h2:2", "", 0.5).relayed();
         let error = Error::at_hop(problem, &route);
         let snapshot = TransferSnapshot { phase: Phase::Failed, legs: vec![Leg::default()], ..Default::default() };
         let transfer = TransferReport::new(&route, TransferId(5), &snapshot, Some(&error), Vec::new());

@@ -6,11 +6,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use unicode_width::UnicodeWidthChar;
 
 /// Longest text kept, in characters; a screen row holds no more, and a hostile peer sends no less.
-const LONGEST: usize = 255;
+const MAX_CHARS: usize = 255;
 /// What says that there was more; it counts, so that what was cut is not cut again by the next node that reads it.
-const MORE: &str = "...";
+const ELLIPSIS: &str = "...";
 /// Most marks kept on one letter; no script needs more, and a tower of them covers the lines above.
-const MOST_MARKS: usize = 4;
+const MAX_MARKS: usize = 4;
 
 /// Outside text with control, bidi and zero-width characters turned into visible escapes.
 ///
@@ -25,25 +25,25 @@ impl SafeText {
         if is_plain(outside) {
             return Self(outside.to_owned());
         }
-        let mut safe = String::with_capacity(outside.len().min(LONGEST));
+        let mut safe = String::with_capacity(outside.len().min(MAX_CHARS));
         let (mut length, mut cut) = (0, 0);
         // A mark without a letter would sit on whatever stands before the text.
-        let mut marks = MOST_MARKS;
+        let mut marks = MAX_MARKS;
         for c in outside.chars() {
             let before = safe.len();
             marks = if c.width() == Some(0) { marks + 1 } else { 0 };
-            if is_hidden(c) || marks > MOST_MARKS {
+            if is_hidden(c) || marks > MAX_MARKS {
                 safe.extend(c.escape_default());
             } else {
                 safe.push(c);
             }
             length += safe[before..].chars().count();
-            if length > LONGEST {
+            if length > MAX_CHARS {
                 safe.truncate(cut);
-                safe.push_str(MORE);
+                safe.push_str(ELLIPSIS);
                 break;
             }
-            if length <= LONGEST - MORE.len() {
+            if length <= MAX_CHARS - ELLIPSIS.len() {
                 cut = safe.len();
             }
         }
@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for SafeText {
 
 /// Short visible ASCII, as nearly every text is: safe as it stands.
 fn is_plain(outside: &str) -> bool {
-    outside.len() <= LONGEST && outside.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+    outside.len() <= MAX_CHARS && outside.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// True for what a person would not see, or what would change how the rest is seen.
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(SafeText::new("e\u{301}te\u{301}").as_str(), "e\u{301}te\u{301}");
         assert_eq!(SafeText::new("\u{301}te").as_str(), "\\u{301}te");
         let tower = SafeText::new(&format!("e{}", "\u{301}".repeat(200)));
-        assert_eq!(tower.as_str().matches('\u{301}').count(), MOST_MARKS);
+        assert_eq!(tower.as_str().matches('\u{301}').count(), MAX_MARKS);
         assert_eq!(SafeText::new("a\u{1bca0}b").as_str(), "a\\u{1bca0}b");
     }
 
@@ -155,9 +155,9 @@ mod tests {
     fn keeps_ordinary_text_and_caps_the_rest() {
         assert_eq!(SafeText::new("naïve файл 文件.txt").as_str(), "naïve файл 文件.txt");
         let long = SafeText::new(&"x".repeat(1000));
-        assert_eq!(long.as_str(), format!("{}...", "x".repeat(LONGEST - 3)));
-        let whole = "\n".repeat(LONGEST / 2) + "x";
-        assert_eq!(SafeText::new(&whole).as_str(), "\\n".repeat(LONGEST / 2) + "x");
+        assert_eq!(long.as_str(), format!("{}...", "x".repeat(MAX_CHARS - 3)));
+        let whole = "\n".repeat(MAX_CHARS / 2) + "x";
+        assert_eq!(SafeText::new(&whole).as_str(), "\\n".repeat(MAX_CHARS / 2) + "x");
         // An escape is kept whole or not at all.
         assert_eq!(SafeText::new(&format!("{whole}y")).as_str(), format!("{}...", "\\n".repeat(126)));
     }
@@ -167,7 +167,7 @@ mod tests {
         fn never_lets_a_hidden_character_through(text in "\\PC{0,300}|(.|\n){0,300}") {
             let safe = SafeText::new(&text);
             prop_assert!(!safe.as_str().chars().any(is_hidden));
-            prop_assert!(safe.as_str().chars().count() <= LONGEST);
+            prop_assert!(safe.as_str().chars().count() <= MAX_CHARS);
             prop_assert_eq!(&SafeText::new(safe.as_str()), &safe);
         }
     }

@@ -88,7 +88,7 @@ impl Publisher {
                 self.log.say(Level::Info, None, format!("#{number} is paused; what has arrived is kept"));
             }
             QueueEvent::Panicked(number, why) => {
-                self.log.say(Level::Error, None, format!("#{number} failed inside: {why}"));
+                self.log.say(Level::Error, None, format!("#{number}: internal error: {why}"));
             }
             QueueEvent::Evaluated(verdict) if !self.queue.any_running() => self.verdict = verdict,
             QueueEvent::Evaluated(_) | QueueEvent::Requeued => {}
@@ -100,7 +100,7 @@ impl Publisher {
         match done {
             Ok(TaskResult::Log(level, hop, text)) => self.log.say(level, hop, text),
             Ok(TaskResult::List(listing)) => self.listing = Some(listing),
-            Err(error) => self.log.say(Level::Error, None, format!("an errand failed inside: {error}")),
+            Err(error) => self.log.say(Level::Error, None, format!("internal error in a background task: {error}")),
         }
     }
 

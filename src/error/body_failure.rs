@@ -36,7 +36,7 @@ impl BodyFailure {
         match self {
             Self::Gone => ": is a node running there?",
             Self::Silent => ": is it stopped, or its machine gone?",
-            Self::Closed | Self::Reset | Self::Unreadable => ": that hop's log says more",
+            Self::Closed | Self::Reset | Self::Unreadable => ": see that hop's log",
             Self::Restarted | Self::Stopped | Self::Changed | Self::Unheard | Self::TooSlow => ": try again",
         }
     }

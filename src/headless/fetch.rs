@@ -221,7 +221,7 @@ async fn gathered(mut running: JoinSet<Vec<FinishedFetch>>) -> RunResult {
     while let Some(chain) = running.join_next().await {
         match chain {
             Ok(transfers) => ended.extend(transfers),
-            Err(error) => result = Err(Error::Other(format!("a transfer failed inside: {error}"))),
+            Err(error) => result = Err(Error::Other(format!("internal error in a transfer: {error}"))),
         }
     }
     ended.sort_by_key(|ended| ended.snapshot.number);

@@ -68,7 +68,7 @@ pub fn nodes(
         let all = async {
             while let Some(ended) = running.join_next().await {
                 if let Err(error) = ended {
-                    error!("a node failed inside: {error}");
+                    error!("internal error in a node: {error}");
                 }
             }
         };

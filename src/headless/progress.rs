@@ -225,7 +225,7 @@ fn final_line(snapshot: &TransferSnapshot) -> String {
         Integrity::SizeChecked { digest, reason } => format!("size-checked: {reason} (arrived as {digest})"),
         Integrity::Pending => "not verified".to_owned(),
     };
-    let place = if snapshot.was_there { "was there already as" } else { "in" };
+    let place = if snapshot.already_present { "was there already as" } else { "in" };
     format!(
         "{}: {} bytes in {}, {}, {proof}, {place} {}",
         snapshot.name,
@@ -255,7 +255,7 @@ mod tests {
             final_line(&snapshot),
             "a.bin: 41200000 bytes in 1.0 s, 41.2 MB/s, size-checked: --no-verify was given, in out/a.bin"
         );
-        let there = TransferSnapshot { was_there: true, ..snapshot };
+        let there = TransferSnapshot { already_present: true, ..snapshot };
         assert!(final_line(&there).ends_with("was there already as out/a.bin"));
     }
 

@@ -36,7 +36,7 @@ const LONG: usize = 4 << 20;
 pub async fn set_fault(node: &HostPort, token: &Secret, change: FaultChange) -> Result<Faults, Problem> {
     let answer = tell(node, token, "/v1/faults", change.to_json()).await?;
     serde_json::from_slice(&answer).map_err(|_| {
-        Problem::next(Reason::Nonsense, FailedAction::Reply, node, "it does not say how its faults stand", 0.0)
+        Problem::next(Reason::BadResponse, FailedAction::Reply, node, "it does not say how its faults stand", 0.0)
     })
 }
 
@@ -81,7 +81,7 @@ pub async fn list(route: &Route, folder: Option<&FileName>, token: Option<&Secre
         return Err(fail(Reason::RouteIgnored, ""));
     }
     let listing: Listing =
-        serde_json::from_slice(&body).map_err(|_| fail(Reason::Nonsense, "what came is no listing"))?;
+        serde_json::from_slice(&body).map_err(|_| fail(Reason::BadResponse, "what came is no listing"))?;
     Ok(listing.checked(folder))
 }
 
@@ -106,5 +106,5 @@ async fn body_of(asked: PendingReply, from: &HostPort, most: usize) -> Result<By
         return Ok(body);
     }
     let told = if problem { Problem::from_json(&body) } else { None };
-    Err(told.map_or_else(|| fail(Reason::of_status(status.as_u16()), &format!("status {status}")), Problem::passed_on))
+    Err(told.map_or_else(|| fail(Reason::of_status(status.as_u16()), &format!("status {status}")), Problem::relayed))
 }

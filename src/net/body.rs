@@ -152,7 +152,7 @@ async fn send_head<S: Source>(
     }
     let ahead = source.ahead(most).map_err(CopyError::Source)?;
     let with = ahead.len() as u64;
-    pace.meter.took(with);
+    pace.meter.record_read(with);
     pace.write(reader, &head, ahead).await?;
     source.skip(with);
     Ok(with)

@@ -33,7 +33,7 @@ pub(crate) enum ProbeResult {
     Forgot,
     /// Nobody listens at its address.
     Gone,
-    /// It did not answer in time.
+    /// It did not reply in time.
     Silent,
     /// It gives no account, or no way led to it.
     Unknown,
@@ -158,5 +158,5 @@ async fn read(first: &Hop, behind: &[Hop], path: &str) -> ProbeResult {
             .map_or(ProbeResult::Unknown, |account| ProbeResult::Account(Box::new(account)));
     }
     // It counts itself as 0.
-    Problem::from_json(&body).map_or(ProbeResult::Unknown, |problem| ProbeResult::of(&problem.passed_on(), hop))
+    Problem::from_json(&body).map_or(ProbeResult::Unknown, |problem| ProbeResult::of(&problem.relayed(), hop))
 }

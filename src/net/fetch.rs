@@ -227,7 +227,7 @@ async fn restored(machine: Machine, begun: Option<ResumeCandidate>) -> Option<Re
 async fn leave(machine: Machine, begun: Option<ResumeCandidate>, error: Error) -> Error {
     let Some(begun) = begun else { return error };
     match blocking(machine, move || Ok(begun.leave())).await {
-        Ok(kept) => error.keeping(kept),
+        Ok(kept) => error.with_kept(kept),
         Err(_) => error,
     }
 }

@@ -67,7 +67,7 @@ where
         Err(_) => Err(fail(Reason::TimedOut, String::new())),
         Ok(Err(error)) => Err(fail(reason_of(&error), String::new())),
         Ok(Ok(asked)) if asked.reply.status().is_informational() => {
-            Err(fail(Reason::Nonsense, "it wants to switch to another protocol".to_owned()))
+            Err(fail(Reason::BadResponse, "it wants to switch to another protocol".to_owned()))
         }
         Ok(Ok(asked)) => Ok(asked),
     }
@@ -115,7 +115,7 @@ fn reason_of(error: &hyper::Error) -> Reason {
     let system = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     match system.map(io::Error::kind) {
         Some(io::ErrorKind::TimedOut) => Reason::TimedOut,
-        None if error.is_parse() => Reason::Nonsense,
+        None if error.is_parse() => Reason::BadResponse,
         _ => Reason::Closed,
     }
 }

@@ -76,7 +76,7 @@ impl FromStr for Host {
 impl HostPort {
     /// Gives it as text, piece by piece: every transfer names a few of these, and the formatting machinery takes
     /// several times as long.
-    pub fn spell(&self, mut put: impl FnMut(&str)) {
+    pub fn write_pieces(&self, mut put: impl FnMut(&str)) {
         let mut digits = itoa::Buffer::new();
         match &self.host {
             Host::Ip(IpAddr::V4(ip)) => {
@@ -97,7 +97,7 @@ impl HostPort {
     /// It as text.
     pub fn text(&self) -> String {
         let mut text = String::with_capacity("255.255.255.255:65535".len());
-        self.spell(|piece| text.push_str(piece));
+        self.write_pieces(|piece| text.push_str(piece));
         text
     }
 

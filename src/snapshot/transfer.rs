@@ -114,7 +114,7 @@ pub struct TransferSnapshot {
     /// The origin's own digest, as `ALGO:HEX`, where it gave one.
     pub origin_digest: Option<String>,
     /// The same bytes were there already.
-    pub was_there: bool,
+    pub already_present: bool,
     /// How it failed, or why it is tried again: a whole sentence, hop named.
     pub error: Option<SafeText>,
     /// What limits it.
@@ -171,6 +171,6 @@ impl TransferSnapshot {
 
     /// The same file was there already, and no byte of it had to move.
     pub fn was_up_to_date(&self) -> bool {
-        self.was_there && self.flow.bytes_in == 0
+        self.already_present && self.flow.bytes_in == 0
     }
 }

@@ -1,45 +1,45 @@
-//! Conditional requests (RFC 9110, 13): whether a file is wanted in the state it is in.
+//! Conditional requests (RFC 9110, 13).
 
 use std::iter;
 use std::time::SystemTime;
 
 use super::{Method, Request};
 
-/// What a file's state is known by; the file itself is there.
+/// Validators of an existing file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FileValidators<'a> {
     /// The entity tag, quotes included.
     pub etag: Option<&'a str>,
-    /// When it was last changed, in whole seconds as HTTP writes it.
+    /// Modification time, in whole seconds as HTTP writes it.
     pub modified: Option<SystemTime>,
-    /// That second is over for long enough that the date names one state only (8.8.2.2).
+    /// That second is far enough in the past for the date to be a strong validator (8.8.2.2).
     pub settled: bool,
 }
 
-/// What the conditions of a request come to.
+/// Result of evaluating the conditions of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConditionResult {
-    /// The file is wanted as a whole.
+    /// Send the whole file.
     Whole,
-    /// The range that was asked for is wanted.
+    /// Send the requested range.
     Part,
-    /// The asker has this state already: 304.
+    /// The client has this version already: 304.
     NotModified,
-    /// The file is not in the state that the request is about: 412.
+    /// A precondition failed: 412.
     Failed,
 }
 
 impl Request {
-    /// True if nothing may be wanted, which is then said by 304.
-    pub fn takes_not_modified(&self) -> bool {
+    /// Returns true if 304 is a possible reply.
+    pub fn accepts_not_modified(&self) -> bool {
         self.if_none_match.is_some() || self.if_modified_since.is_some()
     }
 
-    /// Judges the conditions in the order of 13.2.2.
-    pub fn outcome(&self, state: &FileValidators<'_>) -> ConditionResult {
+    /// Evaluates the conditions in the order of 13.2.2.
+    pub fn evaluate_conditions(&self, state: &FileValidators<'_>) -> ConditionResult {
         let holds = match (&self.if_match, &self.if_unmodified_since) {
             (Some(list), _) => any(list, state.etag, strong),
-            // A date that is none, or a file without one, makes no condition.
+            // An invalid date, or a file without one, makes no condition.
             (None, Some(date)) => !later(state.modified, date).unwrap_or(false),
             (None, None) => true,
         };
@@ -63,12 +63,12 @@ impl Request {
     }
 }
 
-/// True if a list names this entity tag, or any file (`*`).
+/// Returns true if a list contains this entity tag, or `*`.
 fn any(list: &str, etag: Option<&str>, equal: fn(&str, &str) -> bool) -> bool {
     list.trim() == "*" || etag.is_some_and(|etag| tags(list).any(|one| equal(one, etag)))
 }
 
-/// The entity tags of a list; one may hold commas between its quotes.
+/// Returns the entity tags of a list; a quoted tag may contain commas.
 fn tags(list: &str) -> impl Iterator<Item = &str> {
     let mut rest = list;
     iter::from_fn(move || {
@@ -82,23 +82,23 @@ fn tags(list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Both are the same and neither is weak (8.8.3.2).
+/// Strong comparison: equal, and neither is weak (8.8.3.2).
 fn strong(one: &str, other: &str) -> bool {
     one == other && !one.starts_with("W/")
 }
 
-/// Both are the same, weak or not.
+/// Weak comparison.
 fn weak(one: &str, other: &str) -> bool {
     let opaque = |tag| str::strip_prefix(tag, "W/").unwrap_or(tag);
     opaque(one) == opaque(other)
 }
 
-/// The file was changed after a date; `None` where either is no date.
+/// Returns whether the file was changed after a date; `None` if either date is missing or invalid.
 fn later(modified: Option<SystemTime>, date: &str) -> Option<bool> {
     Some(modified? > httpdate::parse_http_date(date).ok()?)
 }
 
-/// The validator of an `If-Range` names this very state: parts of it may be put together.
+/// Returns whether the validator of an `If-Range` matches strongly, so that ranges may be combined.
 fn same(validator: &str, state: &FileValidators<'_>) -> bool {
     if validator.starts_with('"') || validator.starts_with("W/") {
         return state.etag.is_some_and(|etag| strong(validator, etag));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn each_condition_means_what_the_rfc_says() {
+    fn each_condition_follows_the_rfc() {
         for (conditions, outcome) in [
             (&[][..], Whole),
             (&[('m', ETAG)], Whole),
@@ -181,12 +181,12 @@ mod tests {
             (&[('r', BEFORE)], Whole),
             (&[('r', "a,b")], Whole),
         ] {
-            assert_eq!(request(conditions).outcome(&state()), outcome, "{conditions:?}");
+            assert_eq!(request(conditions).evaluate_conditions(&state()), outcome, "{conditions:?}");
         }
     }
 
     #[test]
-    fn what_comes_first_decides() {
+    fn conditions_have_the_precedence_of_the_rfc() {
         for (conditions, outcome) in [
             // The tags win over the dates beside them.
             (&[('m', ETAG), ('u', BEFORE)][..], Whole),
@@ -200,12 +200,12 @@ mod tests {
             (&[('n', ETAG), ('r', ETAG)], NotModified),
             (&[('m', ETAG), ('n', "\"x\""), ('r', ETAG)], Part),
         ] {
-            assert_eq!(request(conditions).outcome(&state()), outcome, "{conditions:?}");
+            assert_eq!(request(conditions).evaluate_conditions(&state()), outcome, "{conditions:?}");
         }
     }
 
     #[test]
-    fn what_is_not_known_makes_no_match() {
+    fn missing_validators_do_not_match() {
         let unknown = FileValidators::default();
         for (conditions, outcome) in [
             (&[('m', ETAG)][..], Failed),
@@ -217,20 +217,24 @@ mod tests {
             (&[('r', ETAG)], Whole),
             (&[('r', AT)], Whole),
         ] {
-            assert_eq!(request(conditions).outcome(&unknown), outcome, "{conditions:?}");
+            assert_eq!(request(conditions).evaluate_conditions(&unknown), outcome, "{conditions:?}");
         }
         let fresh = FileValidators { settled: false, ..state() };
-        assert_eq!(request(&[('r', AT)]).outcome(&fresh), Whole, "that second may see another state yet");
-        assert_eq!(request(&[('s', AT)]).outcome(&fresh), NotModified);
+        assert_eq!(
+            request(&[('r', AT)]).evaluate_conditions(&fresh),
+            Whole,
+            "the file may change again within that second"
+        );
+        assert_eq!(request(&[('s', AT)]).evaluate_conditions(&fresh), NotModified);
     }
 
     #[test]
-    fn a_head_has_no_part() {
+    fn head_requests_have_no_range() {
         let head = Request { method: Method::Head, ..request(&[('r', ETAG)]) };
-        assert_eq!(head.outcome(&state()), Whole);
+        assert_eq!(head.evaluate_conditions(&state()), Whole);
         let plain = Request { if_range: None, ..request(&[('r', ETAG)]) };
-        assert_eq!(plain.outcome(&state()), Part);
-        assert_eq!(Request { range: None, ..request(&[('r', ETAG)]) }.outcome(&state()), Whole);
+        assert_eq!(plain.evaluate_conditions(&state()), Part);
+        assert_eq!(Request { range: None, ..request(&[('r', ETAG)]) }.evaluate_conditions(&state()), Whole);
     }
 
     proptest! {
@@ -242,15 +246,15 @@ mod tests {
             list.insert(at.min(others.len()), "\"this one, here\"".to_owned());
             let list = list.join(&format!(",{blanks}"));
             let state = FileValidators { etag: Some("\"this one, here\""), ..FileValidators::default() };
-            prop_assert_eq!(request(&[('n', &list)]).outcome(&state), NotModified);
-            prop_assert_eq!(request(&[('m', &list)]).outcome(&state), Whole);
+            prop_assert_eq!(request(&[('n', &list)]).evaluate_conditions(&state), NotModified);
+            prop_assert_eq!(request(&[('m', &list)]).evaluate_conditions(&state), Whole);
             let other = FileValidators { etag: Some("\"another\""), ..FileValidators::default() };
-            prop_assert_eq!(request(&[('n', &list)]).outcome(&other), Whole);
-            prop_assert_eq!(request(&[('m', &list)]).outcome(&other), Failed);
+            prop_assert_eq!(request(&[('n', &list)]).evaluate_conditions(&other), Whole);
+            prop_assert_eq!(request(&[('m', &list)]).evaluate_conditions(&other), Failed);
         }
 
         #[test]
-        fn any_lines_have_an_outcome_and_no_range_comes_without_its_validator(
+        fn any_fields_have_a_result_and_a_range_needs_its_validator(
             lines in prop::array::uniform5(prop::option::of("[\"W/,*a ]{0,9}|[A-Z][a-z]{2}, 06 Nov 199[0-9] 08:49:37 GMT")),
             after in 0u64..9,
         ) {
@@ -258,7 +262,7 @@ mod tests {
             let lines: Vec<(char, &str)> =
                 kinds.into_iter().zip(&lines).filter_map(|(kind, line)| Some((kind, line.as_deref()?))).collect();
             let modified = httpdate::parse_http_date(AT).ok().map(|date| date + Duration::from_hours(after * 8766));
-            let outcome = request(&lines).outcome(&FileValidators { modified, ..state() });
+            let outcome = request(&lines).evaluate_conditions(&FileValidators { modified, ..state() });
             if outcome == Part {
                 let date = modified.map(httpdate::fmt_http_date);
                 let validator = lines.iter().find(|(kind, _)| *kind == 'r').map(|(_, line)| *line);

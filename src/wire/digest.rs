@@ -1,4 +1,4 @@
-//! Digests of whole files, and the algorithms that make them.
+//! File digests and their algorithms.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -11,22 +11,22 @@ use serde::{Deserialize, Serialize};
 pub enum Algorithm {
     /// BLAKE3, 256 bits; the default.
     Blake3,
-    /// SHA-256, for those who have such a sum already.
+    /// SHA-256, for comparison with published checksums.
     #[serde(rename = "sha-256")]
     Sha256,
 }
 
-/// A digest of a whole file; both algorithms have 32 bytes.
+/// A digest of a whole file; both algorithms yield 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest {
-    /// How it was computed.
+    /// The algorithm.
     pub algorithm: Algorithm,
     /// The value.
     pub value: [u8; 32],
 }
 
 impl Algorithm {
-    /// The name in `Repr-Digest` and on the command line.
+    /// Returns the name in `Repr-Digest` and on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Blake3 => "blake3",
@@ -42,13 +42,13 @@ impl FromStr for Algorithm {
         match text.to_ascii_lowercase().as_str() {
             "blake3" => Ok(Self::Blake3),
             "sha-256" | "sha256" => Ok(Self::Sha256),
-            _ => Err(format!("{text:?} is not a digest we know: blake3 and sha-256 are")),
+            _ => Err(format!("{text:?} is not a known digest algorithm: use blake3 or sha-256")),
         }
     }
 }
 
 impl Digest {
-    /// The value in hex.
+    /// Returns the value in hex.
     pub fn hex(&self) -> String {
         let mut hex = String::with_capacity(2 * self.value.len());
         for byte in self.value {
@@ -73,12 +73,12 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = String;
 
-    /// Reads `ALGO:HEX`.
+    /// Parses `ALGO:HEX`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (algorithm, hex) = text.split_once(':').ok_or("write ALGO:HEX, such as blake3:af13…")?;
         let algorithm = algorithm.parse()?;
         let mut value = [0; 32];
-        // Numbers may have a sign, digests may not.
+        // `from_str_radix` would accept a sign.
         if hex.len() != 64 || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(format!("a {} digest has 64 hex digits", Algorithm::as_str(algorithm)));
         }
@@ -94,13 +94,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_shows_a_digest_as_a_person_types_it() {
+    fn debug_output_shows_the_typed_form() {
         let digest = Digest { algorithm: Algorithm::Sha256, value: [7; 32] };
         assert_eq!(format!("{digest:?}"), format!("Digest(sha-256:{})", "07".repeat(32)));
     }
 
     #[test]
-    fn a_digest_is_read_as_it_is_written_and_nothing_else_is() {
+    fn digests_round_trip_and_invalid_ones_are_rejected() {
         let mut value = [0; 32];
         (0..).zip(&mut value).for_each(|(at, byte)| *byte = 0xf7_u8.wrapping_mul(at));
         for algorithm in [Algorithm::Blake3, Algorithm::Sha256] {

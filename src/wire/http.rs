@@ -1,4 +1,4 @@
-//! HTTP heads, read strictly and written in one piece; pure functions on slices.
+//! Strict parsing and encoding of HTTP heads; pure functions on slices.
 
 mod fields;
 mod reply;
@@ -16,20 +16,20 @@ use memchr::memmem::Finder;
 
 use super::Reason;
 
-/// Largest head, in either direction; what does not fit is refused, never buffered.
+/// Largest head, in either direction, in bytes; a larger one is rejected, never buffered.
 pub const MAX_HEAD: usize = 8 * 1024;
-/// Most header lines in a head; an honest client sends about ten.
+/// Most header lines in a head; a normal client sends about ten.
 const MAX_FIELDS: usize = 64;
-/// Largest request body, and only control requests may have one.
+/// Largest request body, in bytes; only control requests may have one.
 pub const MAX_REQUEST_BODY: u64 = 64 * 1024;
 
-/// Why a head is refused.
+/// Error of a rejected head.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct HeadError {
-    /// The kind of failure, which fixes the status.
+    /// The reason, which determines the status.
     pub reason: Reason,
-    /// What is wrong, in words.
+    /// Description for display.
     pub detail: String,
 }
 
@@ -40,29 +40,29 @@ impl HeadError {
 }
 
 impl From<httparse::Error> for HeadError {
-    /// More lines than there is room for are too much, like more bytes; everything else is malformed.
+    /// Maps too many lines to the same reason as too many bytes; everything else is malformed.
     fn from(error: httparse::Error) -> Self {
         match error {
             httparse::Error::TooManyHeaders => {
                 Self { reason: Reason::HeadTooLarge, detail: format!("the head has more than {MAX_FIELDS} lines") }
             }
             httparse::Error::Version => {
-                Self { reason: Reason::Version, detail: "HTTP/1.1 and HTTP/1.0 are spoken here".to_owned() }
+                Self { reason: Reason::Version, detail: "HTTP/1.1 and HTTP/1.0 are supported".to_owned() }
             }
             error => Self::malformed(error.to_string()),
         }
     }
 }
 
-/// The end of the head, if it is there: the offset behind the blank line.
+/// Returns the offset after the blank line that ends the head, if it has arrived.
 ///
-/// A head whose lines end in a bare LF, or which holds a bare CR, is refused: two parsers that disagree on line ends
-/// can be made to disagree on where a request ends.
+/// A head with a bare LF or CR is rejected: two parsers that disagree on line ends
+/// can be made to disagree on where a request ends (request smuggling).
 fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
     static BLANK_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
     let seen = &bytes[..bytes.len().min(MAX_HEAD)];
     let end = BLANK_LINE.find(seen).map(|at| at + 4);
-    // While more is to come, a CR may be that of the next line's end; a bare LF is one already.
+    // In an incomplete head, a last CR may still be followed by its LF; a bare LF is already an error.
     let broken = if let Some(end) = end {
         any_pair(&seen[..end], |cr, lf| cr != lf)
     } else {
@@ -77,9 +77,10 @@ fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
     Err(HeadError { reason: Reason::HeadTooLarge, detail: format!("the head is larger than {MAX_HEAD} bytes") })
 }
 
-/// True if this holds of any two bytes in a row, of which it is told whether they are a CR and an LF.
+/// Returns true if `holds` is true for any two consecutive bytes; it gets whether the first is a CR and the second an
+/// LF.
 ///
-/// All of them are looked at, because a loop that never leaves early takes many bytes at a time.
+/// It never returns early, so that the loop is vectorized.
 fn any_pair(bytes: &[u8], holds: impl Fn(bool, bool) -> bool) -> bool {
     let pairs = bytes.iter().zip(bytes.iter().skip(1));
     pairs.fold(false, |any, (first, second)| any | holds(*first == b'\r', *second == b'\n'))
@@ -91,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// The rule byte by byte.
+    /// Byte-by-byte reference implementation.
     fn end_by_the_rule(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
         let seen = &bytes[..bytes.len().min(MAX_HEAD)];
         let broken = Err(HeadError::malformed("a line of the head does not end in CR LF"));
@@ -109,20 +110,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_head_ends_where_the_rule_says(bytes in "[a\r\n]{0,40}", long in 0usize..3) {
+        fn head_end_matches_the_reference(bytes in "[a\r\n]{0,40}", long in 0usize..3) {
             let bytes = [vec![b'x'; long * (MAX_HEAD / 2 - 10)], bytes.into_bytes()].concat();
             prop_assert_eq!(head_end(&bytes), end_by_the_rule(&bytes));
         }
 
         #[test]
-        fn lines_end_where_the_rule_says(lines in prop::collection::vec("(|a|bc)(\r\n|\r\n|\r\n|\r|\n)", 0..20)) {
+        fn line_ends_match_the_reference(lines in prop::collection::vec("(|a|bc)(\r\n|\r\n|\r\n|\r|\n)", 0..20)) {
             let bytes = lines.concat().into_bytes();
             prop_assert_eq!(head_end(&bytes), end_by_the_rule(&bytes));
         }
     }
 
     #[test]
-    fn a_head_may_fill_its_cap_and_not_pass_it() {
+    fn head_size_is_limited() {
         let head = |size: usize| [&vec![b'x'; size - 4][..], b"\r\n\r\n"].concat();
         assert_eq!(head_end(&head(MAX_HEAD)), Ok(Some(MAX_HEAD)));
         assert_eq!(head_end(&head(MAX_HEAD)[..MAX_HEAD - 1]), Ok(None));

@@ -1,29 +1,29 @@
-//! Media types by a file's ending: what browsers and package tools need to know before they look inside.
+//! Media types by file extension.
 
-/// What a file is taken for.
+/// Media type of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Media {
     /// The media type.
     pub kind: &'static str,
-    /// A browser would run scripts that it holds.
+    /// A browser would run scripts in it.
     pub scripts: bool,
 }
 
-/// Longest ending that is known.
-const LONGEST: usize = 5;
+/// Length of the longest known extension.
+const MAX_EXTENSION: usize = 5;
 
 impl Media {
-    /// The type of a file of this name; bytes without a meaning where its ending says nothing.
+    /// Returns the type of a file of this name; `application/octet-stream` for an unknown extension.
     pub fn of(name: &[u8]) -> Self {
         let plain = |kind| Self { kind, scripts: false };
         let scripts = |kind| Self { kind, scripts: true };
-        let dot = name.iter().rev().take(LONGEST + 1).position(|byte| *byte == b'.');
-        let ending = dot.map_or(&[][..], |length| &name[name.len() - length..]);
-        let mut lower = [0; LONGEST];
-        lower[..ending.len()].copy_from_slice(ending);
+        let dot = name.iter().rev().take(MAX_EXTENSION + 1).position(|byte| *byte == b'.');
+        let extension = dot.map_or(&[][..], |length| &name[name.len() - length..]);
+        let mut lower = [0; MAX_EXTENSION];
+        lower[..extension.len()].copy_from_slice(extension);
         lower.make_ascii_lowercase();
-        match &lower[..ending.len()] {
-            // A page says by itself which characters it is written in.
+        match &lower[..extension.len()] {
+            // A page declares its own character set.
             b"html" | b"htm" => scripts("text/html"),
             b"xhtml" => scripts("application/xhtml+xml"),
             b"svg" => scripts("image/svg+xml"),
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ending_says_what_a_file_is() {
+    fn types_follow_the_extension() {
         for (name, kind) in [
             (&b"a/index.html"[..], "text/html"),
             (b"A.TXT", "text/plain; charset=utf-8"),

@@ -1,4 +1,4 @@
-//! What is asked of a node and what it answers, in either dialect.
+//! Requests and replies, independent of the protocol.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,131 +10,132 @@ use super::problem::Problem;
 use super::transfer::TransferId;
 use crate::route::{FileName, Hop, HostPort};
 
-/// GET moves the file; HEAD asks for its size and proof alone.
+/// Request method: GET transfers the file, HEAD only its size and digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// The file.
     Get,
-    /// Everything but the file.
+    /// The reply head without the file.
     Head,
 }
 
-/// The one byte range a request may ask for.
+/// The single byte range of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
     /// From an offset to the end: `bytes=5-`.
     From(u64),
     /// Both ends named, the last included: `bytes=5-9`.
     Between(u64, u64),
-    /// The last so many bytes: `bytes=-5`.
+    /// The last N bytes: `bytes=-5`.
     Last(u64),
 }
 
-/// What is asked of a node, in either dialect.
+/// A file request, in either protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// GET or HEAD.
     pub method: Method,
     /// The file.
     pub name: FileName,
-    /// The name as it stood in the URL, where that differs from how we would write it: servers may tell `+` from `%2B`.
+    /// The name as it was written in the URL, if this program would write it differently: servers may distinguish `+`
+    /// from `%2B`.
     pub written: Option<Box<str>>,
-    /// What followed `?` in the URL; means nothing to our origin, and is for no log.
+    /// The query of the URL; our origin ignores it, and it is never logged.
     pub query: Option<Box<str>>,
-    /// The address by which the asker calls this node.
+    /// The address under which the client addresses this node.
     pub host: Option<HostPort>,
-    /// The hops still to come; none makes this node the origin.
+    /// The remaining hops; empty if this node is the origin.
     pub route: Vec<Hop>,
-    /// The transfer's id; the first hop makes one where it is missing.
+    /// The transfer's id; the first hop generates a missing one.
     pub transfer: Option<TransferId>,
-    /// How much longer the asker waits for the reply head.
+    /// Remaining time that the client waits for the reply head.
     pub timeout: Option<Duration>,
-    /// The part of the file that is wanted.
+    /// The requested range.
     pub range: Option<ByteRange>,
-    /// The validator under which `range` counts.
+    /// The validator on which `range` depends (`If-Range`).
     pub if_range: Option<String>,
-    /// The validators without which nothing is wanted.
+    /// The `If-Match` list.
     pub if_match: Option<String>,
-    /// The validators with which nothing is wanted.
+    /// The `If-None-Match` list.
     pub if_none_match: Option<String>,
-    /// Nothing is wanted of a file that has not changed since.
+    /// The `If-Modified-Since` date.
     pub if_modified_since: Option<String>,
-    /// Nothing is wanted of a file that has changed since.
+    /// The `If-Unmodified-Since` date.
     pub if_unmodified_since: Option<String>,
-    /// The digest that is wanted with the reply.
+    /// The digest algorithm requested for the reply.
     pub want_digest: Option<Algorithm>,
-    /// The asker does not know our wire yet: answer 102 at once.
+    /// The client is still detecting our protocol: reply 102 immediately.
     pub ack: bool,
-    /// The relays behind us, as they wrote themselves down.
+    /// The relays that the request has passed (`Via`).
     pub via: Option<String>,
-    /// The asker can take 1xx replies (HTTP/1.1).
+    /// The client accepts 1xx replies (HTTP/1.1).
     pub interim: bool,
     /// The connection stays open for another request.
     pub keep_alive: bool,
 }
 
-/// What one relay spent on setting up its leg, by its own clock.
+/// Set-up times of one relay's leg, by its own clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Leg {
     /// Resolving the next hop's name, in ms.
     pub resolve_ms: f64,
     /// Connecting to it, in ms.
     pub connect_ms: f64,
-    /// From the request sent to the reply head read, in ms; holds all that lies further upstream.
+    /// From the request sent to the reply head read, in ms; includes everything further upstream.
     pub wait_ms: f64,
 }
 
-/// The head of a reply, in either dialect.
+/// A reply head, in either protocol.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
-    /// Bytes of the body that follows (for HEAD: that would follow).
+    /// Length of the body that follows (for HEAD: that would follow), in bytes.
     pub length: Option<u64>,
     /// On 206: first byte, last byte, whole size.
     pub content_range: Option<(u64, u64, u64)>,
-    /// On 416: the whole size, which the range that was asked for lies outside.
+    /// On 416: the whole size of the file.
     pub range_outside: Option<u64>,
     /// The validator, quotes included.
     pub etag: Option<String>,
-    /// The date the file was last changed, in HTTP's form.
+    /// The `Last-Modified` date.
     pub last_modified: Option<String>,
-    /// When the reply was made, in HTTP's form.
+    /// The reply's `Date`.
     pub date: Option<String>,
-    /// Ranges can be asked for, or cannot; `None` where the origin says nothing of it.
+    /// Whether ranges are supported; `None` if the origin does not state it.
     pub accept_ranges: Option<bool>,
     /// The body's media type.
     pub content_type: Option<Cow<'static, str>>,
-    /// What else but the route the reply depends on, as the origin says.
+    /// The origin's `Vary` members other than the route.
     pub vary: Option<String>,
-    /// Further header lines, ready to be sent: of those that came, only the ones a relay passes on.
+    /// Further header lines, ready to be sent: those of the received lines that a relay forwards.
     pub lines: Cow<'static, str>,
-    /// Where a redirect leads; never sent on.
+    /// The target of a redirect; never forwarded.
     pub location: Option<String>,
-    /// How to log in (401).
+    /// The authentication challenge (401).
     pub challenge: Option<String>,
-    /// How many relays stand between the answering node and the origin.
+    /// Number of relays between the replying node and the origin.
     pub hops: Option<u32>,
-    /// The relays that passed this reply on.
+    /// The relays that the reply has passed (`Via`).
     pub via: Option<String>,
-    /// What each relay spent on set-up, in the words of `Server-Timing`; a relay adds its own and reads no other.
+    /// Set-up times of each relay, as `Server-Timing`; a relay appends its own without parsing the others.
     pub timing: Option<String>,
     /// Digests of the whole file.
     pub digests: Vec<Digest>,
-    /// The file has grown to so many bytes since it was as the rest of this says.
+    /// The file has grown to this size since the version that this head describes.
     pub grown: Option<u64>,
-    /// Seconds after which to ask again (503).
+    /// Seconds after which to retry (503).
     pub retry_after: Option<u64>,
-    /// What went wrong, where that cannot be said in a body (a reply to HEAD).
+    /// The failure, if it cannot be sent in a body (a reply to HEAD).
     pub problem: Option<Problem>,
     /// The connection stays open for another request.
     pub keep_alive: bool,
-    /// The asker speaks HTTP/1.0, and has to be told that the connection stays open.
+    /// The client speaks HTTP/1.0 and needs `Connection: keep-alive`.
     pub echo_keep_alive: bool,
 }
 
 impl Request {
-    /// A request for a file and nothing else, by somebody who knows nothing of chains.
+    /// Creates a plain request for a file, without chain fields.
     pub fn new(method: Method, name: FileName) -> Self {
         Self {
             method,
@@ -161,22 +162,22 @@ impl Request {
 }
 
 impl Reply {
-    /// The size of the whole file, whichever part of it follows.
+    /// Returns the size of the whole file.
     pub fn size(&self) -> Option<u64> {
         self.content_range.map_or(self.length, |(_, _, size)| Some(size))
     }
 
-    /// The digest of one kind, if the reply carries it.
+    /// Returns the digest of this algorithm, if the reply carries it.
     pub fn digest(&self, algorithm: Algorithm) -> Option<Digest> {
         self.digests.iter().copied().find(|digest| digest.algorithm == algorithm)
     }
 }
 
-/// Adds to a list in the form that headers have, where entries are parted by commas.
+/// Appends an entry to a comma-separated header list.
 pub fn add_to_list(list: &mut Option<String>, entry: &str) {
     match list {
         None => {
-            // A relay adds to what it reads.
+            // Room for the entry that a relay appends.
             let mut first = String::with_capacity(entry.len() + 80);
             first.push_str(entry);
             *list = Some(first);
@@ -189,7 +190,7 @@ pub fn add_to_list(list: &mut Option<String>, entry: &str) {
 }
 
 impl ByteRange {
-    /// The bytes meant in a file of this size: first and last; `None` where there are none (416).
+    /// Returns the first and last byte in a file of this size; `None` if the range is not satisfiable (416).
     pub fn within(self, size: u64) -> Option<(u64, u64)> {
         let end = size.checked_sub(1)?;
         match self {
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_means_bytes_that_there_are_or_none() {
+    fn ranges_resolve_within_the_file() {
         use ByteRange::{Between, From, Last};
         for (range, size, meant) in [
             (From(0), 10, Some((0, 9))),
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_gives_the_digest_of_the_kind_that_is_wanted() {
+    fn digest_is_selected_by_algorithm() {
         let digests = [(Algorithm::Sha256, 1), (Algorithm::Blake3, 2)]
             .map(|(algorithm, byte)| Digest { algorithm, value: [byte; 32] });
         let reply = Reply { digests: digests.to_vec(), ..Reply::default() };

@@ -1,10 +1,10 @@
-//! What goes over the wire, whichever dialect it is written in: `Request`, `Reply`, `Problem`; no socket, no clock.
+//! Messages between hops, independent of the protocol: `Request`, `Reply`, `Problem`; no socket, no clock.
 //!
-//! A request head, as it goes to a relay, and what the relay reads:
+//! A request head as it is sent to a relay, and as the relay parses it:
 //!
 //! ```
 //! use chainview::route::{FileName, Hop};
-//! use chainview::wire::http::{Asked, encode_request, parse_request};
+//! use chainview::wire::http::{RequestKind, encode_request, parse_request};
 //! use chainview::wire::{Method, Request};
 //!
 //! let mut request = Request::new(Method::Get, FileName::new(b"report.pdf")?);
@@ -14,9 +14,9 @@
 //! encode_request(&request, None, &mut head);
 //! assert!(head.starts_with(b"GET /files/report.pdf HTTP/1.1\r\n"));
 //!
-//! let (asked, length) = parse_request(&head)?.expect("the head is complete");
+//! let (kind, length) = parse_request(&head)?.expect("the head is complete");
 //! assert_eq!(length, head.len());
-//! let Asked::File(read) = asked else { panic!("it asks for a file") };
+//! let RequestKind::File(read) = kind else { panic!("not a file request") };
 //! assert_eq!(read.route, request.route);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -1,5 +1,4 @@
-//! What went wrong at a hop, in a form that travels: an `application/problem+json` body, or a line of the legacy
-//! protocol.
+//! A hop's failure as it is sent downstream: an `application/problem+json` body, or a line of the legacy protocol.
 
 use std::fmt::{self, Write as _};
 
@@ -10,18 +9,18 @@ use crate::text::SafeText;
 
 /// The media type of a problem (RFC 9457).
 pub const MEDIA_TYPE: &str = "application/problem+json";
-/// Most milliseconds that a problem tells of: no wait of a node is a tenth as long.
-const MOST_MS: f64 = 1e9;
-/// Largest problem body read from a peer.
+/// Upper bound of a problem's time, in ms: no timeout of a node is a tenth as long.
+const MAX_MS: f64 = 1e9;
+/// Largest problem body read from a peer, in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
 
-/// What a node was doing when it failed.
+/// The action of a node that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailedAction {
-    /// Reading or judging the request.
+    /// Reading or validating the request.
     Request,
-    /// Looking the next hop's name up.
+    /// Resolving the next hop's name.
     Resolve,
     /// Connecting to the next hop.
     Connect,
@@ -29,62 +28,62 @@ pub enum FailedAction {
     Reply,
     /// Opening or reading the file.
     Open,
-    /// Moving the file's bytes.
+    /// Transferring the body.
     Body,
-    /// Proving that the file is whole.
+    /// Verifying the digest.
     Verify,
 }
 
-/// Why a node's policy refuses to connect.
+/// Reason for which a node's policy refuses a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refusal {
-    /// The node's list does not open the address.
+    /// The node's allow list does not contain the address.
     NotAllowed,
-    /// No list can open the address.
+    /// No allow list can permit the address.
     Never,
-    /// A later version's reason, or one that is not about whom it connects to.
+    /// A reason of a newer version, or one that is not about the next hop's address.
     #[serde(other)]
     Other,
 }
 
-/// One failure: who failed, who says so, doing what, how, after how long.
+/// One failure: which hop failed, which one reports it, the action, the reason, and after how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
-    /// How it failed.
+    /// The reason.
     pub reason: Reason,
-    /// The hop that failed, counted from the reader of this value's next hop: 0 is the node that answers it.
+    /// The hop that failed, counted from the node that sends this value: 0 is that node.
     pub hop: u32,
-    /// The hop that says so, counted likewise.
+    /// The hop that reports it, counted likewise.
     pub reporter: u32,
-    /// The address of the hop that failed, as far as the reporter knows it.
+    /// The address of the hop that failed, if the reporter knows it.
     pub address: SafeText,
     /// What the reporter was doing.
     pub action: FailedAction,
-    /// Details in words.
+    /// Details for display.
     pub detail: SafeText,
-    /// How long the reporter had been at it, in ms.
+    /// Duration of the failed action at the reporter, in ms.
     pub ms: f64,
-    /// The size of the file, where a range lies outside it: what to ask for next can be told from that.
+    /// The size of the file if a range lies outside it, from which a client derives its next request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// What was answered, where that came from a server that is no node.
+    /// The reply of a foreign server, if one caused the failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Box<ForeignServer>>,
-    /// Why an address is not connected to; an older node does not say it.
+    /// Why the policy refuses an address; older nodes do not send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
 }
 
-/// How a server that knows nothing of chains refused.
+/// Error reply of a server that is not a chainview node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ForeignServer {
     /// Its HTTP status.
     pub status: u16,
-    /// After how many seconds it wants to be asked again.
+    /// Its `Retry-After`, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
-    /// How it wants its readers to log in.
+    /// Its authentication challenge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<SafeText>,
 }
@@ -112,7 +111,7 @@ struct Document {
 }
 
 impl Problem {
-    /// A failure of the node that says so itself.
+    /// Creates a failure of the reporting node itself.
     pub fn here(reason: Reason, action: FailedAction, address: impl fmt::Display, detail: impl Into<SafeText>) -> Self {
         Self {
             reason,
@@ -128,7 +127,7 @@ impl Problem {
         }
     }
 
-    /// A failure of the next hop, as the node before it saw it, after so many ms.
+    /// Creates a failure of the next hop, observed after `ms` milliseconds.
     pub fn next(
         reason: Reason,
         action: FailedAction,
@@ -139,7 +138,7 @@ impl Problem {
         Self { hop: 1, ms, ..Self::here(reason, action, address, detail) }
     }
 
-    /// A refusal to connect the next hop, after so many ms.
+    /// Creates a policy refusal to connect to the next hop, after `ms` milliseconds.
     pub fn refused_by_policy(
         refusal: Refusal,
         address: impl fmt::Display,
@@ -149,20 +148,20 @@ impl Problem {
         Self { refusal: Some(refusal), ..Self::next(Reason::Policy, FailedAction::Connect, address, detail, ms) }
     }
 
-    /// The same failure, seen from one hop further downstream.
+    /// Returns the same failure as seen one hop further downstream.
     #[must_use]
-    pub fn passed_on(mut self) -> Self {
+    pub fn relayed(mut self) -> Self {
         self.hop = self.hop.saturating_add(1);
         self.reporter = self.reporter.saturating_add(1);
         self
     }
 
-    /// The status by which a server that is no node refused, if one did.
+    /// Returns the status of a foreign server that caused the failure, if any.
     pub fn server_status(&self) -> Option<u16> {
         self.server.as_ref().map(|server| server.status)
     }
 
-    /// The HTTP status that carries it.
+    /// Returns the HTTP status that carries it.
     pub fn status(&self) -> u16 {
         match self.server_status() {
             Some(status @ (401 | 403 | 404 | 410 | 429 | 503)) => status,
@@ -170,29 +169,29 @@ impl Problem {
         }
     }
 
-    /// The failure in words, without its details.
-    fn words(&self) -> &'static str {
+    /// Returns the failure's summary, without its details.
+    fn title(&self) -> &'static str {
         match self.server_status() {
             Some(300..=399) => return "redirects elsewhere",
-            Some(401 | 407) => return "wants a login, and a chain passes none on",
+            Some(401 | 407) => return "requires a login, which a chain does not forward",
             Some(403) => return "does not allow it",
             Some(429 | 503) => return "is busy",
             _ => {}
         }
         match (self.reason, self.action) {
             (Reason::Closed, FailedAction::Body) => "closed before the end",
-            (Reason::Fault, FailedAction::Body) => "broken off on purpose",
-            (reason, _) => reason.words(),
+            (Reason::Fault, FailedAction::Body) => "aborted by an injected fault",
+            (reason, _) => reason.as_str(),
         }
     }
 
-    /// The problem as JSON.
+    /// Encodes the problem as JSON.
     pub fn to_json(&self) -> Vec<u8> {
         let reason = serde_json::to_value(self.reason).ok();
         let slug = reason.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
         let document = Document {
             kind: format!("urn:chainview:problem:{slug}"),
-            title: self.words().to_owned(),
+            title: self.title().to_owned(),
             status: self.status(),
             detail: self.detail.to_string(),
             hop: self.hop,
@@ -208,7 +207,7 @@ impl Problem {
         serde_json::to_vec(&document).unwrap_or_default()
     }
 
-    /// The problem as JSON in plain ASCII, for a header line.
+    /// Encodes the problem as JSON in ASCII, for a header line.
     pub fn to_header(&self) -> String {
         let json = String::from_utf8(self.to_json()).unwrap_or_default();
         let mut ascii = String::with_capacity(json.len());
@@ -225,7 +224,7 @@ impl Problem {
         ascii
     }
 
-    /// Reads what `to_json` wrote; `None` for anything else, such as a foreign server's error page.
+    /// Parses the output of `to_json`; `None` for anything else, such as a foreign server's error page.
     pub fn from_json(body: &[u8]) -> Option<Self> {
         let document: Document = serde_json::from_slice(body).ok()?;
         Some(Self {
@@ -242,39 +241,39 @@ impl Problem {
         })
     }
 
-    /// What to do about it, as a question or a hint; empty where there is nothing to say.
+    /// Returns advice for the user, as a question or a hint; empty if there is none.
     pub fn advice(&self) -> &'static str {
         match self.reason {
             Reason::Refused => "is a node running there?",
             Reason::Unreachable => "is the network up?",
             Reason::Unresolved => "is the name right?",
-            // A refusal that was made at any other point is not about who may be connected to.
+            // A policy refusal of any other action is not about the next hop's address.
             Reason::Policy => match (self.refusal, self.action) {
-                (Some(Refusal::Never), _) => "name another address for it",
+                (Some(Refusal::Never), _) => "use another address for it",
                 (Some(Refusal::NotAllowed), _) | (None, FailedAction::Connect) => {
-                    "start the node that says so with --allow-next"
+                    "start the reporting node with --allow-next"
                 }
                 (Some(Refusal::Other) | None, _) => "",
             },
             Reason::Busy | Reason::Draining => "try again in a moment",
             Reason::TimedOut => "is it up, or behind a firewall?",
             Reason::RouteIgnored => "is it a chainview node?",
-            Reason::Fault => "turn the fault off there",
-            Reason::Internal => "that hop's log says more",
+            Reason::Fault => "disable the fault there",
+            Reason::Internal => "see that hop's log",
             _ => "",
         }
     }
 }
 
-/// A time as it travels: so that each hop reads and writes the same number, which all digits of a float are not.
+/// Rounds a time to whole µs, so that each hop parses and writes the same number.
 fn to_the_us(ms: f64) -> f64 {
-    if ms.is_finite() { (ms.clamp(0.0, MOST_MS) * 1000.0).round() / 1000.0 } else { 0.0 }
+    if ms.is_finite() { (ms.clamp(0.0, MAX_MS) * 1000.0).round() / 1000.0 } else { 0.0 }
 }
 
 impl fmt::Display for Problem {
     /// The failure without the hop: `connection refused (10.0.0.7:1000) after 0.8 ms`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.words())?;
+        write!(f, "{}", self.title())?;
         if !self.detail.as_str().is_empty() {
             write!(f, " ({})", self.detail)?;
         }
@@ -287,29 +286,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_survives_json_and_counts_hops() {
+    fn problems_round_trip_and_count_hops() {
         let problem = Problem::next(Reason::Refused, FailedAction::Connect, "10.0.0.7:1000", "", 0.8);
         let read = Problem::from_json(&problem.to_json()).unwrap();
         assert_eq!((&read, read.ms), (&problem, 0.8));
-        let passed = read.passed_on();
+        let passed = read.relayed();
         assert_eq!((passed.hop, passed.reporter, passed.status()), (2, 1, 502));
         assert!(Problem::from_json(b"<html>").is_none());
     }
 
     #[test]
-    fn advice_on_a_refusal_fits_who_refused_and_why() {
-        let refused = |refusal| Problem::refused_by_policy(refusal, "h:1", "whatever the words are", 0.0);
-        let (list, other) = ("start the node that says so with --allow-next", "name another address for it");
+    fn advice_depends_on_the_refusal() {
+        let refused = |refusal| Problem::refused_by_policy(refusal, "h:1", "any text", 0.0);
+        let (list, other) = ("start the reporting node with --allow-next", "use another address for it");
         assert_eq!(refused(Refusal::NotAllowed).advice(), list);
-        // No list opens these, and a foreign server's 403 has nothing to do with lists.
+        // No allow list permits these, and a foreign server's 403 has nothing to do with allow lists.
         assert_eq!(refused(Refusal::Never).advice(), other);
         assert_eq!(Problem::next(Reason::Policy, FailedAction::Reply, "h:1", "status 403", 0.0).advice(), "");
-        // It crosses the wire, whatever the words beside it are.
+        // The refusal is transmitted as a field, independent of the text.
         for (refusal, advice) in [(Refusal::NotAllowed, list), (Refusal::Never, other), (Refusal::Other, "")] {
             let read = Problem::from_json(&refused(refusal).to_json()).unwrap();
             assert_eq!((read.refusal, read.advice()), (Some(refusal), advice));
         }
-        // An older node does not say which it is, and a later one may say what is not known here.
+        // An older node does not send the field, and a newer one may send an unknown value.
         let json = String::from_utf8(refused(Refusal::Never).to_json()).unwrap();
         let older = Problem::from_json(json.replace(",\"refusal\":\"never\"", "").as_bytes()).unwrap();
         assert_eq!((older.refusal, older.advice()), (None, list));
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_is_given_where_a_person_can_do_something() {
+    fn advice_is_given_where_the_user_can_act() {
         for (reason, advice) in [
             (Reason::Refused, "is a node running there?"),
             (Reason::Unreachable, "is the network up?"),
@@ -327,8 +326,8 @@ mod tests {
             (Reason::Draining, "try again in a moment"),
             (Reason::TimedOut, "is it up, or behind a firewall?"),
             (Reason::RouteIgnored, "is it a chainview node?"),
-            (Reason::Fault, "turn the fault off there"),
-            (Reason::Internal, "that hop's log says more"),
+            (Reason::Fault, "disable the fault there"),
+            (Reason::Internal, "see that hop's log"),
             (Reason::NotFound, ""),
         ] {
             assert_eq!(Problem::here(reason, FailedAction::Request, "h:1", "").advice(), advice, "{reason:?}");
@@ -336,8 +335,8 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_problem_of_a_node_is_one_that_is_read() {
-        // Nothing that SafeText holds is longer in JSON than these: four bytes each.
+    fn the_longest_problem_fits_the_read_limit() {
+        // The longest characters of a SafeText in JSON: four bytes each.
         let longest = "\u{1f9ed}".repeat(1000);
         let problem = Problem::here(Reason::RouteIgnored, FailedAction::Resolve, &longest, longest.as_str());
         let problem = Problem { hop: u32::MAX, reporter: u32::MAX, size: Some(u64::MAX), ..problem };
@@ -350,19 +349,19 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_passed_on_as_it_came() {
-        for (ms, told) in
-            [("1.3333333333333337", 1.333), ("8.888888888888891e62", MOST_MS), ("-1", 0.0), ("0.0004", 0.0)]
+    fn times_are_forwarded_unchanged() {
+        for (ms, sent) in
+            [("1.3333333333333337", 1.333), ("8.888888888888891e62", MAX_MS), ("-1", 0.0), ("0.0004", 0.0)]
         {
             let json =
                 String::from_utf8(Problem::here(Reason::Internal, FailedAction::Body, "h:1", "").to_json()).unwrap();
             let read = Problem::from_json(json.replace("\"ms\":0.0", &format!("\"ms\":{ms}")).as_bytes()).unwrap();
-            assert_eq!((read.ms, Problem::from_json(&read.to_json())), (told, Some(read)));
+            assert_eq!((read.ms, Problem::from_json(&read.to_json())), (sent, Some(read)));
         }
     }
 
     #[test]
-    fn hostile_text_in_a_problem_is_made_safe() {
+    fn text_in_a_problem_is_sanitized() {
         let problem = Problem::here(Reason::Internal, FailedAction::Open, "a\x1b]0;b", "c\u{202e}");
         let read = Problem::from_json(&problem.to_json()).unwrap();
         assert_eq!((read.address.as_str(), read.detail.as_str()), ("a\\u{1b}]0;b", "c\\u{202e}"));

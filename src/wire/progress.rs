@@ -1,16 +1,16 @@
-//! How far an origin is with a digest that somebody waits for; travels with `102`, as `done=5, size=9, ahead=1`.
+//! Progress of a digest that a client waits for; sent with `102`, as `done=5, size=9, ahead=1`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How far a digest is.
+/// Progress of a digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DigestProgress {
     /// Bytes hashed.
     pub done: u64,
-    /// Bytes to be hashed in all.
+    /// Bytes to be hashed in total.
     pub size: u64,
-    /// Digests of others that come before it.
+    /// Digests queued before it.
     pub ahead: u32,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for DigestProgress {
 impl FromStr for DigestProgress {
     type Err = ();
 
-    /// Reads the three numbers in any order, and leaves out what it does not know.
+    /// Parses the three numbers in any order and ignores unknown keys.
     fn from_str(text: &str) -> Result<Self, ()> {
         let (mut done, mut size, mut ahead) = (None, None, None);
         for (key, value) in text.split(',').filter_map(|part| part.trim().split_once('=')) {
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_is_read_as_it_is_written_and_nothing_else_is() {
+    fn progress_round_trips_and_invalid_text_is_rejected() {
         let progress = DigestProgress { done: 5, size: u64::MAX, ahead: 2 };
         assert_eq!(progress.to_string().parse(), Ok(progress));
         assert_eq!("ahead=2,later=x, size=18446744073709551615,done=5".parse(), Ok(progress));

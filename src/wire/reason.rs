@@ -1,60 +1,60 @@
-//! How a hop failed: each reason has its status and its words.
+//! Failure reasons of a hop, each with its HTTP status and its text.
 
 use serde::{Deserialize, Serialize};
 
-/// How it failed; each has one status and one exit code.
+/// Reason of a failure; each has one status and one exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// The request is not one we understand.
+    /// The request is malformed.
     Malformed,
-    /// The right to read or to control is missing.
+    /// The token for read or control access is missing or wrong.
     Unauthorized,
     /// The node's policy forbids it.
     Policy,
     /// The origin has no such file.
     NotFound,
-    /// The method is not one for files.
+    /// The method is not allowed for files.
     Method,
     /// The request head took too long to arrive.
     HeadTimeout,
-    /// The file is not the one the request was about.
+    /// The file does not match the request's precondition.
     Changed,
     /// The range lies outside the file.
     Range,
     /// The request head is too large.
     HeadTooLarge,
-    /// Nobody listens at the address.
+    /// Nothing listens at the address.
     Refused,
-    /// There is no way to the address.
+    /// There is no route to the address.
     Unreachable,
     /// The name has no address.
     Unresolved,
-    /// The peer closed before it answered.
+    /// The peer closed the connection before it replied.
     Closed,
-    /// Someone in between ignored the route and answered with its own file.
+    /// A server in between ignored the route and sent its own file.
     RouteIgnored,
-    /// The peer answered with something that is no answer.
-    Nonsense,
-    /// The node takes no more connections now.
+    /// The peer sent an invalid response.
+    BadResponse,
+    /// The node has no free connection.
     Busy,
-    /// The node is about to stop.
+    /// The node is shutting down.
     Draining,
-    /// The peer did not answer in time.
+    /// The peer did not reply in time.
     TimedOut,
-    /// The route comes back to a node it has passed.
+    /// The route returns to a node that it has passed.
     Loop,
     /// The body ended early.
     Short,
-    /// The body was too slow for a node whose connections were short.
+    /// The body was too slow for a node that was running out of connections.
     TooSlow,
-    /// A person turned a fault on at the node.
+    /// A fault is injected at the node.
     Fault,
-    /// The node itself failed.
+    /// Internal error of the node.
     Internal,
-    /// The version of HTTP is not one that is spoken here.
+    /// The HTTP version is not supported.
     Version,
-    /// What is asked for cannot be done, or not in the next hop's protocol.
+    /// The request is not supported, or has no form in the next hop's protocol.
     Unsupported,
 }
 
@@ -75,7 +75,7 @@ impl Reason {
         Self::Unresolved,
         Self::Closed,
         Self::RouteIgnored,
-        Self::Nonsense,
+        Self::BadResponse,
         Self::Busy,
         Self::Draining,
         Self::TimedOut,
@@ -88,7 +88,7 @@ impl Reason {
         Self::Unsupported,
     ];
 
-    /// The HTTP status that carries it.
+    /// Returns the HTTP status that carries it.
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed => 400,
@@ -107,7 +107,7 @@ impl Reason {
             | Self::Unresolved
             | Self::Closed
             | Self::RouteIgnored
-            | Self::Nonsense
+            | Self::BadResponse
             | Self::Short => 502,
             Self::Busy | Self::Draining | Self::Fault | Self::TooSlow => 503,
             Self::TimedOut => 504,
@@ -116,7 +116,7 @@ impl Reason {
         }
     }
 
-    /// What a status means when a foreign server sends it without a problem body.
+    /// Returns the reason that a status stands for when a foreign server sends it without a problem body.
     pub fn of_status(status: u16) -> Self {
         match status {
             401 | 407 => Self::Unauthorized,
@@ -131,12 +131,12 @@ impl Reason {
             508 => Self::Loop,
             400..=499 => Self::Malformed,
             500..=599 => Self::Internal,
-            _ => Self::Nonsense,
+            _ => Self::BadResponse,
         }
     }
 
-    /// The reason in words.
-    pub fn words(self) -> &'static str {
+    /// Returns the text for display.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "request not understood",
             Self::Unauthorized => "token missing or wrong",
@@ -150,18 +150,18 @@ impl Reason {
             Self::Refused => "connection refused",
             Self::Unreachable => "address unreachable",
             Self::Unresolved => "name not found",
-            Self::Closed => "closed before it answered",
-            Self::RouteIgnored => "ignored the route and answered with its own file",
-            Self::Nonsense => "answer makes no sense",
+            Self::Closed => "closed before it replied",
+            Self::RouteIgnored => "ignored the route and sent its own file",
+            Self::BadResponse => "bad response",
             Self::Busy => "too many connections",
-            Self::Draining => "about to stop",
-            Self::TimedOut => "did not answer in time",
-            Self::Loop => "route comes back to a node it has passed",
+            Self::Draining => "shutting down",
+            Self::TimedOut => "did not reply in time",
+            Self::Loop => "route returns to a node that it has passed",
             Self::Short => "body ended early",
             Self::TooSlow => "body too slow",
-            Self::Fault => "refused on purpose",
-            Self::Internal => "failed inside",
-            Self::Version => "another version of HTTP",
+            Self::Fault => "rejected by an injected fault",
+            Self::Internal => "internal error",
+            Self::Version => "HTTP version not supported",
             Self::Unsupported => "not supported",
         }
     }
@@ -172,16 +172,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_them_are_listed_in_order() {
+    fn all_lists_every_reason_in_order() {
         for (at, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at, "{reason:?}");
         }
     }
 
     #[test]
-    fn a_status_of_a_foreign_server_has_a_reason() {
+    fn foreign_statuses_map_to_reasons() {
         for (status, reason) in [
-            (302, Reason::Nonsense),
+            (302, Reason::BadResponse),
             (401, Reason::Unauthorized),
             (403, Reason::Policy),
             (404, Reason::NotFound),

@@ -1,14 +1,14 @@
-//! The name of a transfer on every hop.
+//! Transfer ids.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// 128 random bits that name one transfer on every hop; knowing them is the right to read about it.
+/// 128 random bits that identify one transfer on every hop; knowing them grants read access to its record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TransferId(pub u128);
 
 impl TransferId {
-    /// The first 8 of 32 digits: enough to tell transfers apart, not enough to read about one.
+    /// Returns the first 8 of 32 digits: enough to distinguish transfers, not enough to read a record.
     pub fn short(self) -> String {
         format!("{:08x}", (self.0 >> 96) as u32)
     }
@@ -21,7 +21,7 @@ impl fmt::Display for TransferId {
 }
 
 impl fmt::Debug for TransferId {
-    /// A log is read by more people than may read about a transfer.
+    /// Shortened: more users read logs than may read transfer records.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TransferId({}…)", self.short())
     }
@@ -31,7 +31,7 @@ impl FromStr for TransferId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // In halves that the processor can count with, as every request names one.
+        // Two 64-bit halves are faster than one u128, and every request carries an id.
         let half = |digits: &[u8]| {
             let digit = |value: u64, digit: &u8| Some(value << 4 | u64::from(char::from(*digit).to_digit(16)?));
             digits.iter().try_fold(0, digit).map(u128::from)
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_32_hex_digits_no_more_and_no_less() {
+    fn ids_have_exactly_32_hex_digits() {
         let digits = "0123456789abcdefFEDCBA9876543210";
         assert_eq!(digits.parse(), Ok(TransferId(0x0123_4567_89ab_cdef_fedc_ba98_7654_3210)));
         for none in ["", &digits[1..], &format!("{digits}0"), &format!("+{}", &digits[1..]), &digits.replace('f', "g")]
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_tells_less_of_an_id_than_reading_about_it_takes() {
+    fn debug_output_shortens_ids() {
         let id: TransferId = "6f1c00000000000000000000000000ff".parse().unwrap();
         assert_eq!((id.short(), format!("{id:?}")), ("6f1c0000".to_owned(), "TransferId(6f1c0000…)".to_owned()));
     }

@@ -189,7 +189,7 @@ fn a_fetch_through_two_relays_is_complete_with_plain_output() {
     let json = run(folder.path(), "--fetch -o out -n 2 --json");
     let json: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
     assert_eq!(json["transfers"].as_array().map(Vec::len), Some(2));
-    assert_eq!(json["transfers"][1]["was_there"], true);
+    assert_eq!(json["transfers"][1]["already_present"], true);
     assert_eq!(json["transfers"][0]["integrity"], "verified");
     let hops = &json["transfers"][0]["hops"];
     assert_eq!(hops[2]["address"].as_str(), Some(nodes[2].address.as_str()));
@@ -202,7 +202,7 @@ fn a_fetch_through_two_relays_is_complete_with_plain_output() {
         let equal: serde_json::Value = serde_json::from_str(&out(&equal)).unwrap();
         let transfer = &equal["transfers"][0];
         let moved = (transfer["flow"]["bytes_in"].as_u64(), transfer["received"].as_u64());
-        assert_eq!((moved, transfer["was_there"].as_bool()), ((Some(0), Some(300_000)), Some(true)), "{line}");
+        assert_eq!((moved, transfer["already_present"].as_bool()), ((Some(0), Some(300_000)), Some(true)), "{line}");
         assert_eq!(
             (transfer["integrity"].as_str(), transfer["here"]["size"].as_u64()),
             (Some("verified"), Some(300_000))

@@ -105,7 +105,7 @@ async fn another_protocol_is_named_immediately() {
     let stage = Stage::new("SSH-2.0-OpenSSH_9.2\r\n", false).await;
     let began = Instant::now();
     let problem = stage.problem().await;
-    assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::Nonsense, 2, 1));
+    assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::BadResponse, 2, 1));
     assert!(problem.detail.as_str().contains("does not speak HTTP"), "{}", problem.detail);
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
@@ -114,7 +114,7 @@ async fn another_protocol_is_named_immediately() {
 async fn endless_interim_replies_are_a_protocol_error() {
     let says: &'static str = "HTTP/1.1 102 Processing\r\n\r\n".repeat(300).leak();
     let problem = Stage::new(says, false).await.problem().await;
-    assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::Nonsense, 2, 1));
+    assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::BadResponse, 2, 1));
     assert!(problem.detail.as_str().contains("interim"), "{}", problem.detail);
 }
 
@@ -122,7 +122,7 @@ async fn endless_interim_replies_are_a_protocol_error() {
 async fn a_redirect_is_rejected_and_named() {
     let says = "HTTP/1.1 301 Moved\r\nLocation: /dir/\r\nContent-Length: 0\r\n\r\n";
     let problem = Stage::new(says, true).await.problem().await;
-    assert_eq!((problem.reason, problem.hop), (Reason::Nonsense, 2));
+    assert_eq!((problem.reason, problem.hop), (Reason::BadResponse, 2));
     assert!(problem.detail.as_str().contains("redirect to /dir/"), "{}", problem.detail);
     assert_eq!(problem.server_status(), Some(301));
 }
@@ -146,7 +146,7 @@ async fn challenges_and_retry_after_pass_through_the_chain() {
             "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n",
             401,
             "WWW-Authenticate: Basic realm=\"x\"\r\n",
-            "wants a login",
+            "requires a login",
         ),
         ("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", 403, "", "does not allow it (status 403)"),
         (

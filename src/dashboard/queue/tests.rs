@@ -151,7 +151,7 @@ async fn a_pause_makes_room_and_the_transfer_goes_on_in_its_turn() {
     assert_eq!(stage.queue.retry(first), Ok(3));
     stage.last_bytes.add_permits(1);
     assert!(matches!(stage.next_event().await, QueueEvent::Done(3)));
-    assert!(stage.queue.snapshots()[2].was_there, "the same options, so the same place");
+    assert!(stage.queue.snapshots()[2].already_present, "the same options, so the same place");
 }
 
 #[tokio::test]

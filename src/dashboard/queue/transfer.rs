@@ -171,7 +171,7 @@ impl QueuedTransfer {
 
     /// Records that its task panicked, and returns its number.
     pub(super) fn panicked(&mut self, error: &JoinError) -> u64 {
-        let why = Some(format!("the transfer failed inside: {error}").into());
+        let why = Some(format!("internal error in the transfer: {error}").into());
         self.state = TransferState::Over(TransferSnapshot { error: why, ..rests(self.snapshot(), Phase::Failed) });
         self.number
     }

@@ -191,7 +191,7 @@ async fn answer(
         let body = within(idle, body).await.map_err(|_| late(Reason::TimedOut))?;
         let body = body.map_err(|_| late(Reason::Closed))?.to_bytes();
         match Problem::from_json(&body) {
-            Some(problem) => from_problem(&problem.passed_on()),
+            Some(problem) => from_problem(&problem.relayed()),
             None => plain(head.status, Full::new(body).map_err(|never| match never {}).boxed_unsync()),
         }
     } else {
@@ -261,7 +261,7 @@ impl Body for IdleBody {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         if self.leaving.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Some(Err("this node is about to stop".into())));
+            return Poll::Ready(Some(Err("this node is shutting down".into())));
         }
         let idle = self.idle;
         let timer = self.waiting.get_or_insert_with(|| passing(idle));

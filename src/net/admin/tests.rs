@@ -181,7 +181,7 @@ async fn a_transfer_can_be_read_about_by_whoever_knows_its_id() {
     let id = TransferId(0x1234 << 100);
     let conn = site.node.registry.open(site.address);
     let job = conn.begin_job(id, crate::wire::Method::Get, &FileName::new(b"a.txt").unwrap(), Protocol::Http);
-    job.job().meter.gave(7);
+    job.job().meter.record_write(7);
     let path = format!("/v1/transfers/{id}");
     let (status, body) = get(site.address, &path, &[("via", "1.1 x".to_owned())]).await;
     let account: TransferRecord = serde_json::from_str(&body).unwrap();

@@ -52,7 +52,7 @@ where
         if read == 0 {
             return Err(CopyError::Short { missing: left });
         }
-        pace.meter.took(read as u64);
+        pace.meter.record_read(read as u64);
         pace.send(reader, &buffer[..read], early).await?;
         left -= read as u64;
         if read == buffer.len() && buffer.len() < CHUNK && left > buffer.len() as u64 {
@@ -105,12 +105,12 @@ impl CopyOptions<'_> {
                 Ok(Ok(count)) => count,
             };
             self.meter.resume(|| self.clock.now_us());
-            self.meter.first(|| self.clock.now_us());
+            self.meter.record_first_byte(|| self.clock.now_us());
             // Counted as they leave: what is still in this buffer has not been delivered.
             let of_head = count.min(head.len());
             head = &head[of_head..];
             piece = &piece[count - of_head..];
-            self.meter.gave((count - of_head) as u64);
+            self.meter.record_write((count - of_head) as u64);
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ impl CopyOptions<'_> {
     where
         D: Reader,
     {
-        self.meter.wait(WaitKind::Cap, self.clock.now_us());
+        self.meter.wait(WaitKind::RateLimit, self.clock.now_us());
         let gone = poll_fn(|cx| poll_early(Pin::new(&mut *reader), cx, early, *self));
         let was_turned = tokio::select! {
             () = tokio::time::sleep(pause) => false,

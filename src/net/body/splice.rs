@@ -115,8 +115,8 @@ impl SpliceCopy<'_, '_> {
                 SpliceStep::End => return Err(CopyError::Short { missing: left - moved }),
                 SpliceStep::Sent(sent) => {
                     self.pace.meter.resume(|| self.pace.clock.now_us());
-                    self.pace.meter.took(sent as u64);
-                    self.pace.meter.gave(sent as u64);
+                    self.pace.meter.record_read(sent as u64);
+                    self.pace.meter.record_write(sent as u64);
                     self.buffers.moved(sent as u64);
                     moved += sent as u64;
                 }
@@ -186,7 +186,7 @@ impl SpliceCopy<'_, '_> {
                     return Ok(moved);
                 }
             }
-            self.pace.meter.took(taken.held as u64);
+            self.pace.meter.record_read(taken.held as u64);
             while taken.held > 0 {
                 let Some(pipe) = &taken.pipe else { return Ok(moved) };
                 let sent = send(self.reader, self.pace, &mut self.stall, || {
@@ -255,7 +255,7 @@ async fn send(
         match reader.try_io(Interest::WRITABLE, || Ok(retry_on_intr(&mut write)?)) {
             Ok(wrote) => {
                 pace.meter.resume(|| pace.clock.now_us());
-                pace.meter.gave(wrote as u64);
+                pace.meter.record_write(wrote as u64);
                 return Ok(Some((wrote, waited)));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

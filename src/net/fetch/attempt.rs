@@ -60,7 +60,7 @@ pub(super) async fn attempt(
         return Err(match blamed(job, answer.protocol, error, stop).await {
             // What came may be of the one state or the other.
             error @ Error::Changed { .. } => {
-                error.keeping(begun.take().map(ResumeCandidate::give_up).unwrap_or_default())
+                error.with_kept(begun.take().map(ResumeCandidate::give_up).unwrap_or_default())
             }
             error => error,
         });
@@ -70,7 +70,7 @@ pub(super) async fn attempt(
     let proven = verify::prove(upstream, job, &answer, arrived, stop).await;
     let unfit = matches!(proven, Err(Error::Altered { .. } | Error::Changed { .. }));
     let (integrity, origin) = match (proven, begun.take()) {
-        (Err(error), Some(part)) if unfit => return Err(error.keeping(part.give_up())),
+        (Err(error), Some(part)) if unfit => return Err(error.with_kept(part.give_up())),
         (proven, part) => {
             *begun = part;
             proven?
@@ -84,7 +84,7 @@ pub(super) async fn attempt(
         size,
         integrity,
         origin,
-        was_there: published == Published::WasThere,
+        already_present: published == Published::WasThere,
         protocol: answer.protocol,
         legs,
         elapsed: tracker.elapsed(),
@@ -108,7 +108,7 @@ async fn receive(
     let offset = part.offset;
     tracker.begin();
     let meter = tracker.meter();
-    let _pulse = SchedDelayProbe::start(job.machine, move |us| meter.late(us));
+    let _pulse = SchedDelayProbe::start(job.machine, move |us| meter.record_sched_delay(us));
     let mut writer = DiskWriter::start(job.machine, part, size, tracker.meter());
     let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
     let (part, written) = writer.finish().await?;

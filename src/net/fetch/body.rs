@@ -74,7 +74,7 @@ async fn hold(
         return Ok(());
     }
     let due = Instant::now() + pause;
-    tracker.wait(WaitKind::Cap);
+    tracker.wait(WaitKind::RateLimit);
     loop {
         tokio::select! {
             biased;

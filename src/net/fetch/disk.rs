@@ -120,7 +120,7 @@ impl DiskWriter<OutputSink> {
                 && let Some((buffer, length, _)) = incoming.blocking_recv()
             {
                 result = sink.write(&buffer[..length]);
-                counted.gave(length as u64);
+                counted.record_write(length as u64);
                 let _ = back.try_send(buffer);
             }
             (sink, result)
@@ -179,7 +179,7 @@ impl<S> DiskWriter<S> {
         if let Some(hasher) = &mut self.hasher {
             let began = Instant::now();
             hasher.update(&buffer[..length]);
-            self.meter.hashed(began.elapsed().as_micros() as u64);
+            self.meter.record_hashing(began.elapsed().as_micros() as u64);
         }
         self.offset += length as u64;
         let mark = (self.offset - self.last_mark >= RESUME_STEP).then(|| {
@@ -212,7 +212,7 @@ fn write_all(
             // The disk works while the next step fills up, or it would rest between the syncs.
             let _ = begin_writing(file, offset, length);
             offset += length as u64;
-            meter.gave(length as u64);
+            meter.record_write(length as u64);
             // The receiving side may have given up; what it sent before is written all the same.
             let _ = back.try_send(buffer);
             if let Some(mark) = mark

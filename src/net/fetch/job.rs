@@ -60,7 +60,7 @@ pub struct Fetched {
     /// The digest that the origin gave.
     pub origin: Option<Digest>,
     /// The same bytes were there already.
-    pub was_there: bool,
+    pub already_present: bool,
     /// The wire that the first hop speaks.
     pub protocol: Protocol,
     /// What each leg's set-up took, the client's own first.

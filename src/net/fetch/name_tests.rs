@@ -44,7 +44,7 @@ async fn a_fetch_waits_for_another_one_of_the_same_name_and_can_be_stopped_meanw
     };
     let (fetched, said) = tokio::join!(fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop), ends);
     assert_eq!(said.unwrap().as_str(), "waits for another fetch of dir/f.bin");
-    assert_eq!((fetched.unwrap().was_there, scene.names()), (false, vec!["f.bin".to_owned()]));
+    assert_eq!((fetched.unwrap().already_present, scene.names()), (false, vec!["f.bin".to_owned()]));
     assert_eq!(scene.progress.borrow().error, None);
 }
 

@@ -50,7 +50,7 @@ impl Output {
 
     pub(super) fn failed(&self, error: &io::Error) -> Error {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Error::ReaderLeft { path: self.shown() },
+            io::ErrorKind::BrokenPipe => Error::OutputClosed { path: self.shown() },
             _ => Error::Disk { action: "write to it", path: self.shown(), reason: error::plain(error) },
         }
     }

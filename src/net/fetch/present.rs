@@ -69,7 +69,7 @@ pub(super) async fn up_to_date(
                 size,
                 integrity: Integrity::Verified { digest: expected.to_string() },
                 origin: told,
-                was_there: true,
+                already_present: true,
                 protocol: answer.protocol,
                 legs,
                 elapsed: tracker.elapsed(),
@@ -169,11 +169,11 @@ mod tests {
             let mut scene = scene(BODY, &[ok(""), ok(&digest_line(BODY))]).await;
             scene.job.force = force;
             let fetched = scene.fetch().await.unwrap();
-            assert!(fetched.was_there && matches!(fetched.integrity, Integrity::Verified { .. }));
+            assert!(fetched.already_present && matches!(fetched.integrity, Integrity::Verified { .. }));
             assert_eq!(asked(&scene), ["HEAD", "HEAD digest"]);
             let last = scene.progress.borrow().clone();
             assert_eq!((last.phase, last.received, last.flow.bytes_in, last.resumed_from), (Phase::Done, 21, 0, 0));
-            assert_eq!((last.was_there, last.size, last.legs.len()), (true, Some(21), 1));
+            assert_eq!((last.already_present, last.size, last.legs.len()), (true, Some(21), 1));
             assert_eq!(last.origin_digest, Some(format!("blake3:{}", blake3::hash(BODY).to_hex())));
             assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
         }
@@ -193,7 +193,7 @@ mod tests {
             assert_eq!(refused.read("f.bin"), there);
             let mut forced = scene(there, &[heads, vec![whole(&digest_line(BODY))]].concat()).await;
             forced.job.force = true;
-            assert!(!forced.fetch().await.unwrap().was_there);
+            assert!(!forced.fetch().await.unwrap().already_present);
             assert_eq!((asked(&forced).last().unwrap().as_str(), forced.read("f.bin")), ("GET digest", BODY.to_vec()));
         }
     }
@@ -205,7 +205,7 @@ mod tests {
             let turns = heads.into_iter().map(Turn::SayAndClose).chain([Turn::Say(whole(""))]).collect();
             let mut scene = Scene::http(turns).await;
             std::fs::write(scene.folder.path().join("f.bin"), BODY).unwrap();
-            assert!(scene.fetch().await.unwrap().was_there);
+            assert!(scene.fetch().await.unwrap().already_present);
             assert_eq!(asked(&scene).last().unwrap(), "GET digest");
         }
     }
@@ -217,7 +217,7 @@ mod tests {
         };
         let mut equal = scene(BODY, &[ok("")]).await;
         equal.job.verify = digest(BODY);
-        assert!(equal.fetch().await.unwrap().was_there);
+        assert!(equal.fetch().await.unwrap().already_present);
         assert_eq!(asked(&equal), ["HEAD"]);
         let mut other = scene(BODY, &[ok("")]).await;
         other.job.verify = digest(b"another");
@@ -232,7 +232,7 @@ mod tests {
         for set in [|job: &mut FetchJob| job.reuse = false, |job: &mut FetchJob| job.verify = VerifyMode::Skip] {
             let mut scene = scene(BODY, &[whole("")]).await;
             set(&mut scene.job);
-            assert!(scene.fetch().await.unwrap().was_there);
+            assert!(scene.fetch().await.unwrap().already_present);
             assert_eq!(asked(&scene).len(), 1);
             assert!(asked(&scene)[0].starts_with("GET"));
         }

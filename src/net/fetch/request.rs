@@ -86,7 +86,7 @@ pub(super) fn judge(offset: u64, source: &ResumeSource, answer: &Result<Upstream
             return match fault.problem.reason {
                 Reason::Changed | Reason::Range => RangeReply::Unusable(ANOTHER),
                 // A plain server that does not know this question may know the usual one.
-                Reason::Nonsense | Reason::Malformed | Reason::Internal
+                Reason::BadResponse | Reason::Malformed | Reason::Internal
                     if nothing_missing && fault.problem.action == FailedAction::Reply =>
                 {
                     RangeReply::Unusable("its origin does not say whether it is the same still")
@@ -116,7 +116,7 @@ pub(super) fn wrong_part(job: &FetchJob) -> Error {
     let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
     let away = u32::try_from(hops.len()).unwrap_or(u32::MAX);
     let detail = "another part came than the one that was asked for";
-    let problem = Problem::here(Reason::Nonsense, FailedAction::Reply, address, detail);
+    let problem = Problem::here(Reason::BadResponse, FailedAction::Reply, address, detail);
     Error::at_hop(Problem { hop: away, ..problem }, &job.route)
 }
 

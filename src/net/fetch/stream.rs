@@ -93,7 +93,7 @@ async fn attempt(
         let Some(begun) = written.take() else { return Err(Error::Other("the output is gone".to_owned())) };
         tracker.begin();
         let meter = tracker.meter();
-        let _pulse = SchedDelayProbe::start(job.machine, move |us| meter.late(us));
+        let _pulse = SchedDelayProbe::start(job.machine, move |us| meter.record_sched_delay(us));
         let source = begun.source.clone();
         let mut writer = DiskWriter::to_output(job.machine, begun.sink, (begun.hasher, offset, size), tracker.meter());
         let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
@@ -124,7 +124,7 @@ async fn attempt(
         size,
         integrity,
         origin,
-        was_there: false,
+        already_present: false,
         protocol: answer.protocol,
         legs,
         elapsed: tracker.elapsed(),
@@ -204,7 +204,7 @@ mod tests {
         let (mut scene, pipe) = scene(vec![Turn::Say(whole(&digest_line(BODY)))]).await;
         let reader = reader(pipe);
         let fetched = scene.fetch().await.unwrap();
-        assert!(matches!(fetched.integrity, Integrity::Verified { .. }) && !fetched.was_there);
+        assert!(matches!(fetched.integrity, Integrity::Verified { .. }) && !fetched.already_present);
         assert_eq!((reader.join().unwrap(), scene.names()), (BODY.to_vec(), vec!["pipe".to_owned()]));
         let last = scene.progress.borrow().clone();
         assert_eq!((last.phase, last.received, last.flow.bytes_out), (Phase::Done, 21, 21));

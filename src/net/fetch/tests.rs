@@ -148,7 +148,7 @@ async fn a_good_file_is_proven_by_the_digest_in_the_reply_or_asked_for_after_it(
     for turns in [vec![Turn::Say(whole(&digest_line(BODY)))], after] {
         let mut scene = Scene::http(turns).await;
         let fetched = scene.fetch().await.unwrap();
-        assert_eq!((fetched.size, fetched.was_there), (BODY.len() as u64, false));
+        assert_eq!((fetched.size, fetched.already_present), (BODY.len() as u64, false));
         assert!(matches!(fetched.integrity, Integrity::Verified { .. }));
         assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
         let last = scene.progress.borrow().clone();
@@ -162,8 +162,8 @@ async fn the_same_file_again_is_success_and_another_one_is_not() {
     let turns = (0..3).map(|_| Turn::Say(whole(""))).collect();
     let mut scene = Scene::http(turns).await;
     scene.job.reuse = false;
-    assert!(!scene.fetch().await.unwrap().was_there);
-    assert!(scene.fetch().await.unwrap().was_there);
+    assert!(!scene.fetch().await.unwrap().already_present);
+    assert!(scene.fetch().await.unwrap().already_present);
     std::fs::write(scene.folder.path().join("f.bin"), BODY.to_ascii_uppercase()).unwrap();
     assert_eq!(scene.fetch().await.unwrap_err().exit_code(), 7);
     assert_eq!(scene.names(), ["f.bin", "f.bin.part", "f.bin.part.state"]);
@@ -310,7 +310,7 @@ async fn a_problem_names_the_hop_that_failed() {
     let mut scene =
         Scene::http(vec![Turn::Say("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned())]).await;
     assert_eq!(scene.fetch().await.unwrap_err().exit_code(), 4);
-    let problem = Problem::next(Reason::Refused, FailedAction::Connect, "127.0.0.1:1", "", 0.8).passed_on().to_json();
+    let problem = Problem::next(Reason::Refused, FailedAction::Connect, "127.0.0.1:1", "", 0.8).relayed().to_json();
     let problem = String::from_utf8(problem).unwrap();
     let reply = format!(
         "HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\r\n{problem}",

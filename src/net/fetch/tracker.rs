@@ -187,7 +187,7 @@ impl<'a> Tracker<'a> {
     }
 
     pub(super) fn took(&mut self, bytes: u64) {
-        self.meter.took(bytes);
+        self.meter.record_read(bytes);
         if self.first_us.is_none() {
             self.first_us = Some(self.clock.now_us());
             self.draw(None);
@@ -253,7 +253,7 @@ impl<'a> Tracker<'a> {
 
     pub(super) fn done(&mut self, fetched: &Fetched) {
         self.snapshot.integrity = fetched.integrity.clone();
-        self.snapshot.was_there = fetched.was_there;
+        self.snapshot.already_present = fetched.already_present;
         self.snapshot.origin_digest = fetched.origin.map(|digest| digest.to_string());
         self.over(Phase::Done);
     }

@@ -125,7 +125,7 @@ pub(super) fn says_nothing(reason: Reason, action: FailedAction) -> bool {
         // It had the file a moment ago: it does not know the question, or hides the answer.
         Reason::NotFound | Reason::Malformed => true,
         // A plain server's answer that says nothing: some have no HEAD, or give no length with it.
-        Reason::Nonsense | Reason::Internal | Reason::Policy | Reason::Unauthorized | Reason::Busy => {
+        Reason::BadResponse | Reason::Internal | Reason::Policy | Reason::Unauthorized | Reason::Busy => {
             action == FailedAction::Reply
         }
         _ => false,

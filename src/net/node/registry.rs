@@ -353,8 +353,8 @@ mod tests {
         let name = FileName::new(b"f").unwrap();
         let job = conn.begin_job(TransferId(1 << 100), Method::Get, &name, Protocol::Http);
         job.job().meter.begin(0);
-        job.job().meter.took(5);
-        job.job().meter.gave(5);
+        job.job().meter.record_read(5);
+        job.job().meter.record_write(5);
         assert_eq!(registry.totals().flow.bytes_out, 5);
         assert!(!registry.account(TransferId(1 << 100)).unwrap().ended);
         drop(job);

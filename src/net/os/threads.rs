@@ -131,7 +131,7 @@ impl<T> Future for WorkHandle<T> {
     type Output = io::Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map_err(|_| io::Error::other("a thread failed inside"))
+        Pin::new(&mut self.0).poll(cx).map_err(|_| io::Error::other("internal error in a thread"))
     }
 }
 

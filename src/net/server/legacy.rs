@@ -16,7 +16,7 @@ use crate::net::upstream::Upstream;
 use crate::route::{Hop, Protocol, Role, advance};
 use crate::snapshot::{ConnRole, ConnState};
 use crate::wire::legacy::{
-    LegacyRequest, PROBE_ANSWER, PROBE_NAME, ParsedRequest, encode_problem, parse_request, to_request,
+    LegacyRequest, PROBE_NAME, PROBE_REPLY, ParsedRequest, encode_problem, parse_request, to_request,
 };
 use crate::wire::{FailedAction, Method, Problem, Reason, Request};
 
@@ -52,7 +52,7 @@ pub(crate) async fn run(
         head.take();
         // Which protocol this is, whoever asks may know, as that this node lives.
         if legacy.name.as_bytes() == PROBE_NAME && legacy.route.is_empty() {
-            if down.write(PROBE_ANSWER).await.is_ok() {
+            if down.write(PROBE_REPLY).await.is_ok() {
                 down.close_after_peer().await;
             }
             return;
@@ -92,13 +92,13 @@ pub(crate) async fn run(
 async fn read_request(node: &Node, down: &mut Downstream, peer: SocketAddr) -> Option<LegacyRequest> {
     loop {
         let read = match parse_request(&down.inbox) {
-            ParsedRequest::Never(why) => {
+            ParsedRequest::Invalid(why) => {
                 tracing::info!("{peer}: what came is no request: {why}");
                 return None;
             }
-            ParsedRequest::Partial => down.fill().await,
-            ParsedRequest::Whole(request) if request.name.as_bytes() == PROBE_NAME => return Some(request),
-            ParsedRequest::Whole(request) => {
+            ParsedRequest::Incomplete => down.fill().await,
+            ParsedRequest::Complete(request) if request.name.as_bytes() == PROBE_NAME => return Some(request),
+            ParsedRequest::Complete(request) => {
                 let gap = if request.own.port == node.address.port() { GAP } else { MAPPED_GAP };
                 match within(gap, down.fill()).await {
                     Err(_) => return Some(request),
@@ -195,7 +195,7 @@ async fn ask(
         asked = relay::ask(node, node.met_at(&down.stream), job, request, next, upstream, &told) => {
             match asked.map(|answer| answer.reply.length) {
                 Ok(Some(size)) => LegacyReply::Size(size),
-                Ok(None) => LegacyReply::Problem(Problem::next(Reason::Nonsense, FailedAction::Reply, &next.address, "", 0.0)),
+                Ok(None) => LegacyReply::Problem(Problem::next(Reason::BadResponse, FailedAction::Reply, &next.address, "", 0.0)),
                 Err(problem) => LegacyReply::Problem(problem),
             }
         }

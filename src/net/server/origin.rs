@@ -119,7 +119,7 @@ async fn reply(
     let now = SystemTime::now();
     let modified = date_of(served.version.modified.0);
     let settled = modified.is_some_and(|date| now.duration_since(date).is_ok_and(|age| age >= SETTLED));
-    let outcome = request.outcome(&FileValidators { etag: Some(&etag), modified, settled });
+    let outcome = request.evaluate_conditions(&FileValidators { etag: Some(&etag), modified, settled });
     let range = match outcome {
         // Whoever received the file before it grew asks what its digest was; that is the digest of its first bytes now,
         // if they are still the same, and if not, then it is none of what was received.

@@ -63,7 +63,7 @@ async fn first(down: &mut Downstream) -> ReservedUse {
                 return ReservedUse::Legacy;
             }
             match parse_request(&down.inbox) {
-                Ok(Some((RequestKind::Page, _))) => return ReservedUse::Endpoint,
+                Ok(Some((RequestKind::Endpoint, _))) => return ReservedUse::Endpoint,
                 Ok(Some(_)) | Err(_) => return ReservedUse::Other,
                 Ok(None) => {}
             }

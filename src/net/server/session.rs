@@ -109,11 +109,11 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 }
             }
             // The HTTP library gives every reply a date, and panics where there is none.
-            Ok(Ok(Some(RequestKind::Page))) if http_date(SystemTime::now()).is_none() => {
+            Ok(Ok(Some(RequestKind::Endpoint))) if http_date(SystemTime::now()).is_none() => {
                 let detail = "the clock of this machine is before 1970".to_owned();
                 Box::pin(refuse(node, &mut down, Reason::Internal, detail)).await
             }
-            Ok(Ok(Some(RequestKind::Page))) => {
+            Ok(Ok(Some(RequestKind::Endpoint))) => {
                 conn.set_state(ConnState::Page);
                 let stranger = admit(node, &mut down, conn).err();
                 let Downstream { stream, inbox, .. } = down;
@@ -187,7 +187,7 @@ fn leave(node: &Node, conn: &ConnGuard, upstream: Upstream) {
 async fn read_head(down: &mut Downstream) -> Result<Option<RequestKind>, HeadError> {
     loop {
         match parse_request(&down.inbox)? {
-            Some((RequestKind::Page, _)) => return Ok(Some(RequestKind::Page)),
+            Some((RequestKind::Endpoint, _)) => return Ok(Some(RequestKind::Endpoint)),
             Some((asked, length)) => {
                 down.inbox.drain(..length);
                 return Ok(Some(asked));

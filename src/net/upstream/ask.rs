@@ -44,7 +44,7 @@ impl Upstream {
             Some(Protocol::Legacy) => Box::pin(self.ask_legacy(hop, &request, deadline, told)).await,
             Some(Protocol::Http) | None => self.ask_http(hop, &mut request, deadline, told).await,
         };
-        if let Err(Problem { hop: 1, reason: Reason::TimedOut | Reason::Closed | Reason::Nonsense, .. }) = answer {
+        if let Err(Problem { hop: 1, reason: Reason::TimedOut | Reason::Closed | Reason::BadResponse, .. }) = answer {
             // It may be another program by now: the next request finds out.
             self.links.forget(&hop.address);
         }
@@ -62,15 +62,15 @@ impl Upstream {
         };
         let reply = &answer.reply;
         let problem = match reply.status {
-            304 if !request.takes_not_modified() => {
-                Some(wrong(Reason::Nonsense, "it says that nothing has changed, which nobody asked"))
+            304 if !request.accepts_not_modified() => {
+                Some(wrong(Reason::BadResponse, "it says that nothing has changed, which nobody asked"))
             }
-            200 | 206 if reply.length.is_none() => Some(wrong(Reason::Nonsense, "the file's length is not known")),
+            200 | 206 if reply.length.is_none() => Some(wrong(Reason::BadResponse, "the file's length is not known")),
             200 | 206 | 304 if reply.hops.unwrap_or(0) as usize != request.route.len() => {
                 Some(wrong(Reason::RouteIgnored, ""))
             }
             206 if request.range.is_none() => {
-                Some(wrong(Reason::Nonsense, "a part came where the whole was asked for"))
+                Some(wrong(Reason::BadResponse, "a part came where the whole was asked for"))
             }
             200 | 206 | 304 => None,
             // It looked for the file in a place of its own, where another hop was to be asked.
@@ -87,7 +87,7 @@ impl Upstream {
                     })),
                     ..wrong(Reason::of_status(reply.status), &foreign(hop, request, reply))
                 },
-                Problem::passed_on,
+                Problem::relayed,
             )),
         };
         match problem {

@@ -143,7 +143,9 @@ impl Upstream {
         let mut interim = 0;
         loop {
             match parse_reply(&link.early, wait.request.method) {
-                Err(error) => return Err(ExchangeError::Problem(wait.problem(Reason::Nonsense, &error.to_string()))),
+                Err(error) => {
+                    return Err(ExchangeError::Problem(wait.problem(Reason::BadResponse, &error.to_string())));
+                }
                 Ok(Some((ReplyHead::Final(reply), length))) => {
                     if wait.request.ack {
                         self.links.remember(&wait.hop.address, Protocol::Http);
@@ -154,7 +156,7 @@ impl Upstream {
                     interim += 1;
                     if interim > MOST_INTERIM {
                         let detail = format!("more than {MOST_INTERIM} interim replies");
-                        return Err(ExchangeError::Problem(wait.problem(Reason::Nonsense, &detail)));
+                        return Err(ExchangeError::Problem(wait.problem(Reason::BadResponse, &detail)));
                     }
                     link.early.drain(..length);
                     // The first 102 answers our own question; the others come from an origin at work.
@@ -240,28 +242,28 @@ impl Upstream {
         told(ExchangeStage::Waiting);
         read_some(&mut link, &mut wait).await?;
         // The answer has no end mark: it is whole when nothing more comes for a moment, or the other side closed.
-        while link.early.len() < legacy::MAX_ANSWER {
+        while link.early.len() < legacy::MAX_REPLY {
             match within(ANSWER_GAP, read_some(&mut link, &mut wait)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) => break,
             }
         }
         let wait_ms = ms_since(asked);
-        let size = match legacy::parse_answer(&std::mem::take(&mut link.early)) {
-            legacy::LegacyAnswer::Size(size) => size,
-            legacy::LegacyAnswer::NotHere => {
+        let size = match legacy::parse_status(&std::mem::take(&mut link.early)) {
+            legacy::LegacyStatus::Size(size) => size,
+            legacy::LegacyStatus::NotFound => {
                 let origin = request.route.last().unwrap_or(hop);
                 let away = request.route.len() as u32 + 1;
                 let missing = Problem::next(Reason::NotFound, FailedAction::Open, &origin.address, "", wait_ms);
                 return Err(Problem { hop: away, reporter: away, ..missing });
             }
-            legacy::LegacyAnswer::Text(text) => {
+            legacy::LegacyStatus::Text(text) => {
                 return Err(legacy::problem_of_text(&text, &hop.address, &request.route, wait_ms));
             }
         };
         link.left = if request.method == Method::Get { size } else { 0 };
         // The protocol has no validators; what can be said without them is said here.
-        let status = match request.outcome(&FileValidators::default()) {
+        let status = match request.evaluate_conditions(&FileValidators::default()) {
             ConditionResult::Failed => {
                 let detail = "the legacy protocol does not tell states of a file apart";
                 return Err(wait.problem(Reason::Changed, detail));

@@ -14,7 +14,7 @@ use super::preconnect::Preconnections;
 use super::resolve::Resolver;
 use crate::net::os::deadline::within;
 use crate::route::{HostPort, Protocol};
-use crate::wire::legacy::{NOT_HERE, PROBE_ANSWER, PROBE_NAME};
+use crate::wire::legacy::{NOT_FOUND, PROBE_NAME, PROBE_REPLY};
 
 /// How long an unknown hop may be silent on HTTP before it is asked in the legacy protocol.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
@@ -81,10 +81,10 @@ pub(crate) async fn probe(
         loop {
             let read = stream.read(&mut chunk).await.ok()?;
             answer.extend_from_slice(&chunk[..read]);
-            if answer == NOT_HERE {
+            if answer == NOT_FOUND {
                 return Some(Protocol::Legacy);
             }
-            if answer.starts_with(PROBE_ANSWER) || answer.starts_with(b"HTTP/1.") {
+            if answer.starts_with(PROBE_REPLY) || answer.starts_with(b"HTTP/1.") {
                 return Some(Protocol::Http);
             }
             if read == 0 || answer.len() > chunk.len() {

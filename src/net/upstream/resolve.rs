@@ -214,7 +214,7 @@ impl Pool {
         match found {
             Ok(Ok(addresses)) => Ok(addresses.into()),
             Ok(Err(error)) => Err(ResolveError::Failed(error.to_string().into())),
-            Err(_) => Err(ResolveError::Failed("the lookup failed inside".into())),
+            Err(_) => Err(ResolveError::Failed("internal error in the lookup".into())),
         }
     }
 }

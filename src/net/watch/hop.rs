@@ -151,7 +151,7 @@ impl HopTask {
             // That nobody listens any more is no news of one that was seen to stop.
             (Failure::Down(_) | Failure::Refused, _) if self.is_stopped() => return,
             (Failure::Down(reason) | Failure::Silent(reason), _) => HopLink::Down { reason: reason.into() },
-            (Failure::Refused, _) => HopLink::Down { reason: Reason::Refused.words().into() },
+            (Failure::Refused, _) => HopLink::Down { reason: Reason::Refused.as_str().into() },
             (Failure::Original, _) => HopLink::Original,
             (Failure::Foreign, _) => HopLink::Foreign,
         };
@@ -219,7 +219,7 @@ impl HopTask {
                 Some(Protocol::Http) => {}
                 None => {
                     let connected = connect(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
-                    let silent = |_| Failure::Silent("did not answer in time".into());
+                    let silent = |_| Failure::Silent("did not reply in time".into());
                     return Err(connected.map_or_else(|problem| not_connected(&problem), silent));
                 }
             }
@@ -291,7 +291,7 @@ async fn judge(asked: PendingReply, hops: u32, hop: u32) -> Result<PendingReply,
     }
     if !is_problem(headers) {
         let busy = status == StatusCode::SERVICE_UNAVAILABLE;
-        return Err(if busy { Failure::Down(Reason::Busy.words().into()) } else { Failure::Foreign });
+        return Err(if busy { Failure::Down(Reason::Busy.as_str().into()) } else { Failure::Foreign });
     }
     let PendingReply { reply, driver: _driver } = asked;
     let body = short_body(reply.into_body(), problem::MAX_BODY, PROBE).await;

@@ -224,8 +224,8 @@ async fn only_a_reply_in_http_makes_a_hop_a_foreign_server() {
         HopLink::Down { reason } => reason.to_string(),
         link => panic!("{link:?}"),
     };
-    assert!(down(&hops[1]).contains("did not answer in time"), "{}", down(&hops[1]));
-    assert!(down(&hops[2]).contains("answer makes no sense"), "{}", down(&hops[2]));
+    assert!(down(&hops[1]).contains("did not reply in time"), "{}", down(&hops[1]));
+    assert!(down(&hops[2]).contains("bad response"), "{}", down(&hops[2]));
     assert_eq!(hops[3].link, HopLink::Foreign);
 }
 
@@ -309,7 +309,7 @@ async fn every_hop_tells_its_part_of_a_transfer() {
     let id = TransferId(77 << 64);
     let conn = second.node.registry.open(first.node.address);
     let job = conn.begin_job(id, Method::Get, &FileName::new(b"f.txt").unwrap(), Protocol::Http);
-    job.job().meter.gave(9);
+    job.job().meter.record_write(9);
     let way = route(&[first.node.address, second.node.address]);
     let told = accounts(&way, 3, id).await;
     assert!(told[0].is_none());

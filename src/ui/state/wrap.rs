@@ -157,7 +157,7 @@ fn done(transfer: &TransferSnapshot) -> String {
         Integrity::SizeChecked { reason, .. } => format!("size-checked: {reason}"),
         Integrity::Pending => "not verified".to_owned(),
     };
-    if transfer.was_there {
+    if transfer.already_present {
         return format!("{size} were there already  {proof}  {}", transfer.path);
     }
     let pace = format!("{size} in {} at {}", HumanDuration(transfer.elapsed), Rate(transfer.rate));

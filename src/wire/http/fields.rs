@@ -1,4 +1,4 @@
-//! Single header fields: reading their values.
+//! Parsing of single header field values.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -12,7 +12,7 @@ use crate::route::{FileName, Hop, HostPort, MAX_HOPS};
 use crate::wire::Reason;
 use crate::wire::{Algorithm, ByteRange, Digest, Leg};
 
-/// What a file name's bytes are escaped for in a URL path: everything but unreserved characters and `/`.
+/// Bytes of a file name that are escaped in a URL path: all but unreserved characters and `/`.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'!')
@@ -43,7 +43,7 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// A header line's name as it is compared; empty where it is longer than any we know.
+/// Returns a header name in lower case; empty if it is longer than any known name.
 pub(super) fn lower<'a>(name: &str, space: &'a mut [u8; 32]) -> &'a [u8] {
     let lower = space.get_mut(..name.len()).unwrap_or_default();
     lower.copy_from_slice(&name.as_bytes()[..lower.len()]);
@@ -51,41 +51,40 @@ pub(super) fn lower<'a>(name: &str, space: &'a mut [u8; 32]) -> &'a [u8] {
     lower
 }
 
-/// A header value as text: visible ASCII, blanks and tabs only, so that it can be sent on as it is.
+/// Returns a header value as text, if it is visible ASCII, spaces and tabs, so that it can be forwarded unchanged.
 ///
-/// Of a value that an HTTP parser let through, which holds no other control character.
+/// The HTTP parser has already rejected other control characters.
 pub(crate) fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value.trim_ascii()).ok().filter(|text| text.is_ascii())
 }
 
-/// The values of a head's lines as text. Most heads are text from end to end, which is quicker to see once than value
-/// by value.
-pub(super) struct TimingValues<'a> {
+/// Header values of one head as text. Most heads are ASCII throughout; checking that once is faster than per value.
+pub(super) struct HeaderValues<'a> {
     head: &'a [u8],
     plain: Option<&'a str>,
 }
 
-impl<'a> TimingValues<'a> {
+impl<'a> HeaderValues<'a> {
     pub(super) fn of(head: &'a [u8]) -> Self {
         Self { head, plain: std::str::from_utf8(head).ok().filter(|text| text.is_ascii()) }
     }
 
-    /// The same as [`text`] of a value that stands in this head.
+    /// Same as [`text`], for a value that is a slice of this head.
     pub(super) fn text(&self, value: &'a [u8]) -> Option<&'a str> {
-        // An empty value may stand anywhere.
+        // An empty value may point anywhere.
         let Some(plain) = self.plain.filter(|_| !value.is_empty()) else { return text(value) };
         let at = value.as_ptr().addr().checked_sub(self.head.as_ptr().addr())?;
         plain.get(at..at + value.len()).map(str::trim_ascii)
     }
 }
 
-/// A whole decimal number without sign.
+/// Parses an unsigned decimal integer.
 pub(crate) fn number(value: &str) -> Option<u64> {
     digits(value.as_bytes())
 }
 
-/// A file name as it stands in a URL path, behind its base: the name itself, and how it was written where that is not
-/// how [`encode_name`] would write it.
+/// Parses the file name of a URL path, without its base: the name, and its escaped form if that differs from what
+/// [`encode_name`] would write.
 pub(super) fn read_name(escaped: &str) -> Result<(FileName, Option<Box<str>>), HeadError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/');
     if escaped.bytes().all(plain) {
@@ -96,12 +95,12 @@ pub(super) fn read_name(escaped: &str) -> Result<(FileName, Option<Box<str>>), H
     Ok((name, Some(as_written(escaped))))
 }
 
-/// A part of a URL as it may be sent on: some clients leave bytes outside ASCII as they are.
+/// Escapes bytes outside ASCII, which some clients send unescaped, so that a part of a URL can be forwarded.
 pub(super) fn as_written(part: &str) -> Box<str> {
     percent_encode(part.as_bytes(), &AsciiSet::EMPTY).to_string().into()
 }
 
-/// Unescapes a path behind its base, exactly once, and checks that a name came out.
+/// Unescapes a path without its base, exactly once, and validates the name.
 pub(crate) fn decode_name(escaped: &str) -> Result<FileName, HeadError> {
     let bytes = escaped.as_bytes();
     for (at, _) in bytes.iter().enumerate().filter(|(_, b)| **b == b'%') {
@@ -119,20 +118,20 @@ pub(crate) fn encode_name(name: &FileName) -> impl Iterator<Item = &str> + Displ
     percent_encode(name.as_bytes(), ESCAPED)
 }
 
-/// The hops of a `Chain-Route`; the value may be empty, its elements may not.
+/// Parses a `Chain-Route`; the value may be empty, its elements may not.
 pub(crate) fn route(value: &str) -> Result<Vec<Hop>, HeadError> {
     if value.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
     let count = value.bytes().filter(|byte| *byte == b',').count() + 1;
     if count > MAX_HOPS {
-        let detail = format!("the route has {count} hops to come, more than {MAX_HOPS}");
+        let detail = format!("the route has {count} remaining hops, more than {MAX_HOPS}");
         return Err(HeadError { reason: Reason::Loop, detail });
     }
     let mut hops = Vec::with_capacity(count);
     let mut to_come = Some(value);
     while let Some(elements) = to_come {
-        // Most elements are an address alone: whoever reads it finds where it ends, and need not look for that before.
+        // Most elements are a plain address, whose parser finds its end; no need to search for the comma first.
         if let Some((address, others)) = HostPort::read_plain(elements.trim_ascii_start())
             && (others.is_empty() || others.starts_with(','))
         {
@@ -149,7 +148,7 @@ pub(crate) fn route(value: &str) -> Result<Vec<Hop>, HeadError> {
     Ok(hops)
 }
 
-/// A `Range` with one byte range; anything else is ignored, as HTTP allows.
+/// Parses a `Range` with one byte range; anything else is ignored, as HTTP allows.
 pub(super) fn range(value: &str) -> Option<ByteRange> {
     let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
     match (number(first.trim()), number(last.trim())) {
@@ -160,7 +159,7 @@ pub(super) fn range(value: &str) -> Option<ByteRange> {
     }
 }
 
-/// A `Content-Range` of a part of known whole size: first, last, size.
+/// Parses a `Content-Range` with a known size: first, last, size.
 pub(super) fn content_range(value: &str) -> Option<(u64, u64, u64)> {
     let (span, size) = value.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = span.split_once('-')?;
@@ -168,7 +167,7 @@ pub(super) fn content_range(value: &str) -> Option<(u64, u64, u64)> {
     (first <= last && last < size).then_some((first, last, size))
 }
 
-/// The algorithm a `Want-Repr-Digest` prefers among those we have.
+/// Returns the supported algorithm that a `Want-Repr-Digest` prefers.
 pub(super) fn want_digest(value: &str) -> Option<Algorithm> {
     value
         .split(',')
@@ -181,7 +180,7 @@ pub(super) fn want_digest(value: &str) -> Option<Algorithm> {
         .map(|(_, algorithm)| algorithm)
 }
 
-/// The digests of a `Repr-Digest` that we know; a dictionary of byte sequences, `blake3=:…:`.
+/// Returns the supported digests of a `Repr-Digest`, a dictionary of byte sequences: `blake3=:…:`.
 pub(super) fn digests(value: &str) -> Vec<Digest> {
     value
         .split(',')
@@ -194,20 +193,20 @@ pub(super) fn digests(value: &str) -> Vec<Digest> {
         .collect()
 }
 
-/// The legs of a `Server-Timing`: each relay of ours wrote `resolve`, `connect` and `wait`, in this order; other
-/// entries are not ours.
+/// Returns the legs of a `Server-Timing`: each chainview relay writes `resolve`, `connect` and `wait`, in this order;
+/// other entries are foreign.
 pub(super) fn legs(value: &str) -> Vec<Leg> {
     let mut legs = Vec::new();
     let (mut leg, mut known) = (Leg::default(), 0);
     for entry in value.as_bytes().split(|b| *b == b',') {
-        let took = |name: &[u8]| entry.trim_ascii().strip_prefix(name).and_then(milliseconds);
-        if let Some(ms) = took(b"resolve;dur=") {
+        let duration = |name: &[u8]| entry.trim_ascii().strip_prefix(name).and_then(milliseconds);
+        if let Some(ms) = duration(b"resolve;dur=") {
             leg.resolve_ms = ms;
             known = 1;
-        } else if let Some(ms) = took(b"connect;dur=").filter(|_| known == 1) {
+        } else if let Some(ms) = duration(b"connect;dur=").filter(|_| known == 1) {
             leg.connect_ms = ms;
             known = 2;
-        } else if let Some(ms) = took(b"wait;dur=").filter(|_| known == 2 && legs.len() < MAX_HOPS) {
+        } else if let Some(ms) = duration(b"wait;dur=").filter(|_| known == 2 && legs.len() < MAX_HOPS) {
             legs.push(Leg { wait_ms: ms, ..leg });
             known = 0;
         } else {
@@ -217,14 +216,14 @@ pub(super) fn legs(value: &str) -> Vec<Leg> {
     legs
 }
 
-/// A duration as nodes of ours write it: milliseconds with three decimals.
+/// Parses a duration as chainview nodes write it: milliseconds with three decimals.
 fn milliseconds(text: &[u8]) -> Option<f64> {
     let (whole, decimals) = text.split_at_checked(text.len().checked_sub(4)?)?;
     let us = digits(whole)?.checked_mul(1000)?.checked_add(digits(decimals.strip_prefix(b".")?)?)?;
     Some(us as f64 / 1000.0)
 }
 
-/// A whole number of digits alone.
+/// Parses a number that consists of digits only.
 fn digits(text: &[u8]) -> Option<u64> {
     let digit = |byte: u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
     let value = text.iter().try_fold(0u64, |value, byte| value.checked_mul(10)?.checked_add(digit(*byte)?));
@@ -245,11 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_the_same_text_in_a_plain_head_and_in_any_other() {
+    fn values_are_the_same_in_ascii_and_other_heads() {
         let plain = b"a: one \t\r\nb:\t\r\n\r\n";
         let mixed = b"a: one \t\r\nb:\t\r\nc: t\xc3\xa9\r\n\r\n";
         for head in [&plain[..], mixed] {
-            let values = TimingValues::of(head);
+            let values = HeaderValues::of(head);
             for value in [&head[3..8], &head[3..6], &head[2..6]] {
                 assert_eq!((values.text(value), text(value)), (Some("one"), Some("one")));
             }
@@ -257,11 +256,11 @@ mod tests {
                 assert_eq!((values.text(empty), text(empty)), (Some(""), Some("")));
             }
         }
-        assert_eq!(TimingValues::of(mixed).text(&mixed[18..21]), None);
+        assert_eq!(HeaderValues::of(mixed).text(&mixed[18..21]), None);
     }
 
     #[test]
-    fn a_route_has_as_many_hops_as_a_chain_may_have() {
+    fn route_length_is_limited() {
         let elements = |count| vec!["h:1"; count].join(", ");
         assert_eq!([route(""), route(" ")], [Ok(vec![]), Ok(vec![])]);
         for count in [1, 2, MAX_HOPS] {
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_elements_of_a_route_are_of_any_kind_in_any_order() {
+    fn route_elements_may_be_mixed() {
         let read = |value| route(value).map(|hops| hops.iter().map(Hop::element).collect::<Vec<_>>().join(" "));
         for (value, elements) in [
             ("1.2.3.4:5,6.7.8.9:1", "1.2.3.4:5 6.7.8.9:1"),
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read_or_ignored() {
+    fn ranges_are_parsed_or_ignored() {
         assert_eq!(range("bytes=5-"), Some(ByteRange::From(5)));
         assert_eq!(range("bytes=5-9"), Some(ByteRange::Between(5, 9)));
         assert_eq!(range("bytes=-9"), Some(ByteRange::Last(9)));
@@ -301,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_and_wishes_are_dictionaries() {
+    fn digest_fields_are_dictionaries() {
         assert_eq!(want_digest("sha-512=9, sha-256=3, blake3=8"), Some(Algorithm::Blake3));
         assert_eq!([want_digest("blake3=0"), want_digest("md5=10"), want_digest("")], [None, None, None]);
         let digest = Digest { algorithm: Algorithm::Sha256, value: [7; 32] };
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn legs_survive_and_foreign_timings_are_left_out() {
+    fn foreign_timings_are_skipped() {
         let ours = "resolve;dur=0.000, connect;dur=0.250, wait;dur=1.500";
         let leg = Leg { resolve_ms: 0.0, connect_ms: 0.25, wait_ms: 1.5 };
         assert_eq!(legs(&format!("cdn-cache;desc=HIT, db;dur=5, {ours}, {ours}")), vec![leg; 2]);

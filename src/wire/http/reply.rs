@@ -1,4 +1,4 @@
-//! Reply heads: what a node sends down, and what it accepts from the next hop.
+//! Encoding and parsing of reply heads.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -7,42 +7,42 @@ use super::write::{HeadValue as _, leg_entries, line, put_all};
 use super::{HeadError, MAX_FIELDS, fields, head_end};
 use crate::wire::{DigestProgress, Leg, Method, Problem, Reply, add_to_list};
 
-/// The line of a `102` that says how far the work is.
+/// Header of a `102` with the progress of a digest.
 const PROGRESS: &str = "Chain-Progress: ";
-/// How every reply begins that can be one.
+/// Prefix of every valid reply.
 const VERSION: &[u8] = b"HTTP/1.";
-/// The types of the records by which TLS refuses, or answers, what it does not understand.
+/// Record types (alert, handshake) of a TLS server's reply to plain HTTP.
 const TLS: [u8; 2] = [0x15, 0x16];
-/// Most bytes of lines that a relay passes on as they came: with everything else they fit into a head several times.
-const MOST_LINES: usize = 2048;
+/// Most bytes of header lines that a relay forwards unchanged: a fraction of the largest head.
+const MAX_PASSED_LINES: usize = 2048;
 
-/// What every reply depends on: the same path leads elsewhere by another route.
+/// Member of every reply's `Vary`: the same path names another file over another route.
 const ROUTE: &str = "Chain-Route";
 
-/// A head that came from the next hop.
+/// A head received from the next hop.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReplyHead {
-    /// A 1xx status: the real head is still to come; and how far that is, where it says so.
+    /// A 1xx status before the final head, with the progress if it was sent.
     Interim(u16, Option<DigestProgress>),
-    /// The real head.
+    /// The final head.
     Final(Box<Reply>),
 }
 
-/// Reads a reply head; `None` while its end is missing, else the head and its length.
+/// Parses a reply head; `None` while it is incomplete, else the head and its length.
 ///
-/// `method` is that of the request: a reply to HEAD has a length and no body, which is the caller's to know.
+/// `method` is that of the request: a reply to HEAD has a length but no body.
 ///
 /// # Errors
 /// [`HeadError`] if the bytes are not HTTP, the head is too long, or a field that matters here is malformed, repeated
 /// or contradicts another.
 pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, usize)>, HeadError> {
-    // Whatever greets first, such as SSH or a mail server, is known by its first bytes: nobody has to wait for a head.
+    // A server that sends a greeting first, such as SSH or SMTP, is detected by its first bytes, without a timeout.
     let known = bytes.len().min(VERSION.len());
     if bytes[..known] != VERSION[..known] {
         if TLS.contains(&bytes[0]) {
-            return Err(HeadError::malformed("it speaks TLS, and a chain carries plain HTTP"));
+            return Err(HeadError::malformed("the server uses TLS, and a chain carries plain HTTP"));
         }
-        return Err(HeadError::malformed("it does not speak HTTP"));
+        return Err(HeadError::malformed("the server does not speak HTTP"));
     }
     let Some(end) = head_end(bytes)? else { return Ok(None) };
     let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -54,57 +54,57 @@ pub fn parse_reply(bytes: &[u8], method: Method) -> Result<Option<(ReplyHead, us
     }
     let status = head.code.unwrap_or_default();
     match status {
-        101 => return Err(HeadError::malformed("the next hop wants to switch to another protocol")),
+        101 => return Err(HeadError::malformed("the next hop asks to switch protocols (101)")),
         100..=199 => {
             let line = head.headers.iter().find(|line| line.name.eq_ignore_ascii_case(PROGRESS.trim_end_matches(": ")));
             let progress = line.and_then(|line| std::str::from_utf8(line.value).ok()?.parse().ok());
             return Ok(Some((ReplyHead::Interim(status, progress), end)));
         }
         200..=599 => {}
-        _ => return Err(HeadError::malformed(format!("status {status} is none"))),
+        _ => return Err(HeadError::malformed(format!("status {status} is not valid"))),
     }
     let mut reply = Reply { status, keep_alive: head.version == Some(1), ..Reply::default() };
     let mut framing = Framing::default();
     let mut name = [0; 32];
-    let values = fields::TimingValues::of(&bytes[..end]);
+    let values = fields::HeaderValues::of(&bytes[..end]);
     for header in head.headers {
         let name = fields::lower(header.name, &mut name);
-        // A value that is not plain text is left out, not passed on: nothing of ours ever sends one.
+        // A value outside ASCII is dropped, not forwarded: no chainview node sends one.
         if let Some(value) = values.text(header.value) {
             read_field(&mut reply, &mut framing, name, value)?;
         }
     }
     framing.apply(&mut reply, method)?;
     if reply.status == 206 {
-        // Some servers leave the line out of a part; that a part came says it too.
+        // Some servers omit the header on a 206, which implies it.
         reply.accept_ranges = Some(true);
     }
     if !framing.caching && matches!(reply.status, 200 | 206 | 304) {
-        // A cache would guess for how long the file stays as it is.
+        // A cache would otherwise use a heuristic lifetime.
         add_line(&mut reply, "Cache-Control: ", "no-cache");
     }
     Ok(Some((ReplyHead::Final(Box::new(reply)), end)))
 }
 
 impl Reply {
-    /// What each relay spent on set-up, the one nearest to the origin first; of no more relays than a route can have.
+    /// Returns the set-up times of each relay, nearest to the origin first; at most as many as a route has hops.
     pub fn legs(&self) -> Vec<Leg> {
         self.timing.as_deref().map(fields::legs).unwrap_or_default()
     }
 
-    /// Adds what this relay spent on set-up.
+    /// Appends this relay's set-up times.
     pub fn add_leg(&mut self, leg: &Leg) {
         add_to_list(&mut self.timing, &leg_entries(leg));
     }
 }
 
-/// What says how long the body is.
+/// Header fields that determine the length of the body.
 #[derive(Default)]
 struct Framing {
     length: Option<u64>,
     transfer_encoding: bool,
     content_encoding: bool,
-    /// It is said how long a cache may keep the reply.
+    /// The reply states a cache lifetime.
     caching: bool,
 }
 
@@ -114,7 +114,7 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
         b"content-length" => {
             let length = fields::number(value).ok_or_else(|| HeadError::malformed("Content-Length is not a number"))?;
             if framing.length.replace(length).is_some() {
-                return Err(HeadError::malformed("Content-Length is there twice"));
+                return Err(HeadError::malformed("Content-Length is repeated"));
             }
         }
         b"transfer-encoding" => framing.transfer_encoding = true,
@@ -131,7 +131,7 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
         b"vary" if value != ROUTE => {
             for member in value.split(',').map(str::trim_ascii) {
                 let length = reply.vary.as_ref().map_or(0, String::len) + member.len();
-                if !member.is_empty() && !member.eq_ignore_ascii_case(ROUTE) && length < MOST_LINES {
+                if !member.is_empty() && !member.eq_ignore_ascii_case(ROUTE) && length < MAX_PASSED_LINES {
                     add_to_list(&mut reply.vary, member);
                 }
             }
@@ -170,29 +170,29 @@ fn read_field(reply: &mut Reply, framing: &mut Framing, name: &[u8], value: &str
     Ok(())
 }
 
-/// Adds a line that is passed on as it came, if there is room.
+/// Appends a line that is forwarded unchanged, if it fits.
 fn add_line(reply: &mut Reply, name: &str, value: &str) {
-    if !value.is_empty() && reply.lines.len() + name.len() + value.len() + 2 <= MOST_LINES {
+    if !value.is_empty() && reply.lines.len() + name.len() + value.len() + 2 <= MAX_PASSED_LINES {
         let lines = reply.lines.to_mut();
-        // Those of a node of ours fit into this.
+        // Enough for the lines of a chainview node.
         lines.reserve(if lines.is_empty() { 192 } else { 0 });
         lines.extend([name, value, "\r\n"]);
     }
 }
 
 impl Framing {
-    /// Decides how long the body is, or refuses a reply of which two readers could think differently.
+    /// Determines the length of the body, and rejects a reply with ambiguous framing.
     fn apply(&self, reply: &mut Reply, method: Method) -> Result<(), HeadError> {
         let length = self.length;
         if self.transfer_encoding && length.is_some() {
-            return Err(HeadError::malformed("both Content-Length and Transfer-Encoding are there"));
+            return Err(HeadError::malformed("both Content-Length and Transfer-Encoding are present"));
         }
         let success = (200..300).contains(&reply.status);
         if success && self.transfer_encoding {
-            return Err(HeadError::malformed("it does not say how long the file is (chunked)"));
+            return Err(HeadError::malformed("the reply has no Content-Length (chunked)"));
         }
         if success && self.content_encoding {
-            return Err(HeadError::malformed("the file comes compressed, and only its plain bytes are relayed"));
+            return Err(HeadError::malformed("the reply is compressed, and a chain relays only the plain file"));
         }
         if reply.status == 206 && method == Method::Get {
             let span = reply.content_range.map(|(first, last, _)| last - first + 1);
@@ -200,17 +200,17 @@ impl Framing {
                 return Err(HeadError::malformed("Content-Range and Content-Length do not agree"));
             }
         }
-        // On any other status the line means nothing; what believed it would take a whole for a part.
+        // On any other status the header has no meaning; honoring it would treat a whole file as a range.
         reply.content_range = reply.content_range.filter(|_| reply.status == 206);
         let bodyless = matches!(reply.status, 204 | 304);
         reply.length = if bodyless { Some(0) } else { length };
-        // Without a length the body ends where the connection ends, so there is no next reply on it.
+        // Without a length the body ends with the connection, so it carries no further reply.
         reply.keep_alive &= reply.length.is_some() || method == Method::Head;
         Ok(())
     }
 }
 
-/// Writes that the request is being worked on; also what tells an unsure asker which wire we speak.
+/// Encodes a `102`: the request is in progress. It also lets a client that probes detect HTTP.
 pub fn encode_working(progress: Option<DigestProgress>) -> Vec<u8> {
     let mut out = b"HTTP/1.1 102 Processing\r\n".to_vec();
     line(&mut out, PROGRESS, progress.map(|progress| progress.to_string()));
@@ -218,7 +218,7 @@ pub fn encode_working(progress: Option<DigestProgress>) -> Vec<u8> {
     out
 }
 
-/// Writes a reply head.
+/// Encodes a reply head.
 pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     "HTTP/1.1 ".put(out);
     u64::from(reply.status).put(out);
@@ -234,7 +234,7 @@ pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
     line(out, "Last-Modified: ", reply.last_modified.as_deref());
     let ranges = reply.accept_ranges.map(|ranges| if ranges { "bytes" } else { "none" });
     line(out, "Accept-Ranges: ", ranges.filter(|_| matches!(reply.status, 200 | 206)));
-    // Whatever this node says is the answer for this route alone.
+    // Every reply of this node is for this route only.
     match &reply.vary {
         None => put_all(out, &["Vary: ", ROUTE, "\r\n"]),
         Some(others) => put_all(out, &["Vary: ", ROUTE, ", ", others, "\r\n"]),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interim_reply_says_how_far_the_work_is() {
+    fn interim_replies_carry_progress() {
         let progress = DigestProgress { done: 1, size: 2, ahead: 3 };
         for progress in [None, Some(progress)] {
             let head = encode_working(progress);
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn relays_are_listed_in_order_and_empty_lines_name_nobody() {
+    fn relays_are_listed_in_order_and_empty_lines_are_skipped() {
         let reply = parse("HTTP/1.1 404 x\r\nVia: 1.1 a\r\nVia:\r\nVia: 1.1 b\r\nContent-Length: 0\r\n\r\n").unwrap();
         assert_eq!(reply.via.as_deref(), Some("1.1 a, 1.1 b"));
         let reply = parse("HTTP/1.1 404 x\r\nServer-Timing:\r\nServer-Timing: a\r\nContent-Length: 0\r\n\r\n").unwrap();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_has_no_more_legs_than_a_chain_has_hops_however_many_lines_tell_of_them() {
+    fn legs_are_limited_to_the_hops_of_a_route() {
         let line =
             format!("Server-Timing: {}\r\n", ["resolve;dur=0.500, connect;dur=1.000, wait;dur=2.250"; 9].join(", "));
         let reply = parse(&format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", line.repeat(4))).unwrap();
@@ -322,26 +322,26 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reply_says_of_parts_and_of_its_connection() {
-        let says = |lines: &str| {
+    fn accept_ranges_and_connection_are_parsed() {
+        let parsed = |lines: &str| {
             let reply = parse(&format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{lines}\r\n")).unwrap();
             (reply.accept_ranges, reply.keep_alive)
         };
-        assert_eq!(says(""), (None, true));
-        assert_eq!(says("Accept-Ranges: bytes\r\nConnection: keep-alive\r\n"), (Some(true), true));
-        assert_eq!(says("Accept-Ranges: none\r\nConnection: x, Close\r\n"), (Some(false), false));
-        assert_eq!(says("Connection: close\r\nConnection: x\r\n"), (None, false));
+        assert_eq!(parsed(""), (None, true));
+        assert_eq!(parsed("Accept-Ranges: bytes\r\nConnection: keep-alive\r\n"), (Some(true), true));
+        assert_eq!(parsed("Accept-Ranges: none\r\nConnection: x, Close\r\n"), (Some(false), false));
+        assert_eq!(parsed("Connection: close\r\nConnection: x\r\n"), (None, false));
     }
 
     #[test]
-    fn what_an_origin_says_of_its_file_goes_on_and_every_reply_depends_on_the_route() {
+    fn representation_headers_are_forwarded_and_every_reply_varies_by_route() {
         let sent = |status: u16, lines: &str| {
             let reply = parse(&format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n{lines}\r\n")).unwrap();
             let mut head = Vec::new();
             encode_reply(&reply, &mut head);
             String::from_utf8(head).unwrap()
         };
-        for (lines, there) in [
+        for (lines, expected) in [
             ("", "Vary: Chain-Route\r\nCache-Control: no-cache\r\n"),
             ("Cache-Control: max-age=5\r\n", "\r\nCache-Control: max-age=5\r\n"),
             ("Expires: 0\r\nAge: 7\r\n", "\r\nExpires: 0\r\nAge: 7\r\n"),
@@ -352,23 +352,23 @@ mod tests {
             ("X-Content-Type-Options: nosniff\r\n", "\r\nX-Content-Type-Options: nosniff\r\n"),
         ] {
             let head = sent(200, lines);
-            assert!(head.contains(there), "{lines:?}: {head}");
+            assert!(head.contains(expected), "{lines:?}: {head}");
             assert_eq!(head.matches("Cache-Control").count(), usize::from(!lines.contains("Expires")), "{head}");
         }
-        for silent in
+        for dropped in
             ["Set-Cookie: a\r\n", "Location: /x\r\n", "Content-Language: \r\n", "Content-Language: \u{e9}\r\n"]
         {
-            assert_eq!(sent(200, silent), sent(200, ""), "{silent}");
+            assert_eq!(sent(200, dropped), sent(200, ""), "{dropped}");
         }
-        let long = format!("Content-Language: {}\r\n", "x".repeat(MOST_LINES));
-        assert_eq!(sent(200, &long), sent(200, ""), "what is too long is left out");
+        let long = format!("Content-Language: {}\r\n", "x".repeat(MAX_PASSED_LINES));
+        assert_eq!(sent(200, &long), sent(200, ""), "too long a line is dropped");
         assert!(!sent(200, "").contains("Accept-Ranges") && !sent(404, "").contains("Cache-Control"));
         let unchanged = sent(304, "ETag: \"x\"\r\n");
         assert!(unchanged.contains("ETag: \"x\"\r\n") && !unchanged.contains("Content-Length"), "{unchanged}");
     }
 
     #[test]
-    fn every_status_that_a_node_gives_is_named() {
+    fn every_status_of_a_node_has_a_phrase() {
         let first_line = |status| {
             let mut head = Vec::new();
             encode_reply(&Reply { status, ..Reply::default() }, &mut head);
@@ -403,13 +403,13 @@ mod tests {
     }
 
     #[test]
-    fn a_range_on_a_reply_that_is_no_part_means_nothing() {
+    fn content_range_is_ignored_unless_206() {
         let reply = parse("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Range: bytes 0-4/5\r\n\r\n").unwrap();
         assert_eq!((reply.size(), reply.content_range), (Some(10), None));
     }
 
     #[test]
-    fn a_reply_survives_the_wire() {
+    fn replies_round_trip() {
         let reply = Reply {
             status: 206,
             length: Some(5),
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn interim_replies_are_told_apart() {
+    fn interim_replies_are_recognized() {
         assert_eq!(
             parse_reply(b"HTTP/1.1 102 Processing\r\n\r\nHTTP", Method::Get),
             Ok(Some((ReplyHead::Interim(102, None), 27)))
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn another_protocol_is_known_by_its_first_bytes() {
+    fn other_protocols_are_rejected_by_their_first_bytes() {
         assert_eq!(parse_reply(b"", Method::Get), Ok(None));
         assert_eq!(parse_reply(b"HTTP", Method::Get), Ok(None));
         for greeting in [&b"SSH-2.0-OpenSSH_9\r\n"[..], b"220 mail", b"\x15\x03", b"HTTP/2.0 200"] {
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_shows_that_parts_can_be_had() {
+    fn a_206_implies_accept_ranges() {
         let head = "HTTP/1.1 206 Partial\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/9\r\n\r\n";
         let mut out = Vec::new();
         encode_reply(&parse(head).unwrap(), &mut out);
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_outside_the_file_comes_with_its_size() {
+    fn a_416_carries_the_size() {
         let head = "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nContent-Range: bytes */9\r\n\r\n";
         let reply = parse(head).unwrap();
         assert_eq!((reply.range_outside, reply.content_range), (Some(9), None));
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn ambiguous_lengths_are_refused() {
+    fn ambiguous_lengths_are_rejected() {
         for lines in [
             "Content-Length: 1\r\nContent-Length: 1\r\n",
             "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plain_web_server_says_is_enough() {
+    fn a_plain_web_servers_reply_is_accepted() {
         let reply =
             parse("HTTP/1.0 200 OK\r\nServer: SimpleHTTP\r\nContent-Length: 10\r\nLast-Modified: x\r\n\r\n").unwrap();
         assert_eq!((reply.length, reply.hops, reply.keep_alive, reply.etag), (Some(10), None, false, None));

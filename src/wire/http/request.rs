@@ -1,4 +1,4 @@
-//! Request heads: what a node accepts, and what it sends on.
+//! Parsing and encoding of request heads.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -9,16 +9,16 @@ use super::{HeadError, MAX_FIELDS, MAX_REQUEST_BODY, fields, head_end};
 use crate::route::{DEFAULT_BASE, FileName, Host, HostPort};
 use crate::wire::{Method, Reason, Request, TransferId, add_to_list};
 
-/// What a head asks for.
+/// Kind of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestKind {
-    /// A file, by the file path of the program.
+    /// A file below the base path.
     File(Box<Request>),
-    /// One of the node's own pages: the HTTP library reads the head again and answers it.
-    Page,
+    /// One of the node's own endpoints: the HTTP library parses the head again and replies.
+    Endpoint,
 }
 
-/// The header lines of one request, each known one at most once.
+/// The known header fields of one request.
 #[derive(Default)]
 struct Fields<'a> {
     host: Option<&'a str>,
@@ -38,7 +38,7 @@ struct Fields<'a> {
     connection: Option<Cow<'a, str>>,
 }
 
-/// Methods that are known, and not for files: those of HTTP itself and of `WebDAV`, which many file managers try.
+/// Known methods that files do not support: those of HTTP itself and of `WebDAV`, which many file managers try.
 const OTHER_METHODS: [&str; 16] = [
     "POST",
     "PUT",
@@ -58,18 +58,18 @@ const OTHER_METHODS: [&str; 16] = [
     "SEARCH",
 ];
 
-/// True if a first line belongs to HTTP, of whichever version; anything else belongs to the legacy protocol.
+/// Returns true if a first line is HTTP, of any version; anything else is the legacy protocol.
 pub fn is_http(first_line: &[u8]) -> bool {
     let line = first_line.strip_suffix(b"\r").unwrap_or(first_line);
     let version = line.len().checked_sub(9).filter(|at| *at > 0).map(|at| &line[at..]);
     matches!(version, Some([b' ', b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']))
 }
 
-/// Reads a request head; `None` while its end is missing, else what it asks for and its length.
+/// Parses a request head; `None` while it is incomplete, else the request and the head's length.
 ///
 /// # Errors
-/// [`HeadError`] if the head is too long or malformed, or the method, the path or a field is not supported; it has the
-/// status to answer with.
+/// [`HeadError`], with the status to reply, if the head is too long or malformed, or the method, the path or a field is
+/// not supported.
 pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadError> {
     let Some(end) = head_end(bytes)? else { return Ok(None) };
     let mut lines = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -83,24 +83,24 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadE
     let (authority, path) = split_target(head.path.unwrap_or_default());
     check_method(method, path)?;
     let http11 = head.version == Some(1);
-    let mut fields = Fields::collect(&fields::TimingValues::of(&bytes[..end]), head.headers)?;
+    let mut fields = Fields::collect(&fields::HeaderValues::of(&bytes[..end]), head.headers)?;
     if !path.starts_with('/') {
-        // The HTTP library finds a path in other forms too, and would take for a page what is none here.
-        return Err(HeadError::malformed("what is asked for is no path"));
+        // The HTTP library accepts other forms of targets too, and would treat them as an endpoint.
+        return Err(HeadError::malformed("the request target is not a path"));
     }
     check_body(method, path, &fields)?;
     if http11 && fields.host.is_none() {
-        return Err(HeadError::malformed("the Host line is missing"));
+        return Err(HeadError::malformed("the Host header is missing"));
     }
-    // A proxy's client names the host twice; the one in the target counts (RFC 9112, 3.2.2).
+    // A proxy's client sends the host twice; the one in the target takes precedence (RFC 9112, 3.2.2).
     fields.host = authority.or(fields.host);
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let Some(escaped) = path.strip_prefix(DEFAULT_BASE).filter(|escaped| !names_folder(escaped)) else {
-        return Ok(Some((RequestKind::Page, end)));
+        return Ok(Some((RequestKind::Endpoint, end)));
     };
     let method = if method == "HEAD" { Method::Head } else { Method::Get };
     if escaped.contains('#') || query.is_some_and(|query| query.contains('#')) {
-        return Err(HeadError::malformed("a path that is asked for has no fragment: write # as %23"));
+        return Err(HeadError::malformed("a request target has no fragment: write # as %23"));
     }
     let (name, written) = fields::read_name(escaped)?;
     let query = query.map(fields::as_written);
@@ -108,7 +108,7 @@ pub fn parse_request(bytes: &[u8]) -> Result<Option<(RequestKind, usize)>, HeadE
     Ok(Some((RequestKind::File(Box::new(Request { written, query, ..request })), end)))
 }
 
-/// The parts of what is asked for: the host, where a client takes this node for a proxy, and the path with its query.
+/// Splits a request target: the host, if a client uses this node as a proxy, and the path with its query.
 fn split_target(whole: &str) -> (Option<&str>, &str) {
     const SCHEME: &str = "http://";
     if whole.starts_with('/') || !whole.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME)) {
@@ -120,30 +120,30 @@ fn split_target(whole: &str) -> (Option<&str>, &str) {
     (Some(&rest[..end]), path)
 }
 
-/// Files and folders are read, and nothing else is done with them; of pages, the HTTP library knows better.
+/// Rejects methods that files do not support; the HTTP library checks those of endpoints.
 fn check_method(method: &str, path: &str) -> Result<(), HeadError> {
     if matches!(method, "GET" | "HEAD") {
         return Ok(());
     }
-    let refused = |reason, detail: String| Err(HeadError { reason, detail });
+    let reject = |reason, detail: String| Err(HeadError { reason, detail });
     if !OTHER_METHODS.contains(&method) {
-        return refused(Reason::Unsupported, format!("{method} is no method that is known here"));
+        return reject(Reason::Unsupported, format!("{method} is not a known method"));
     }
     if method == "CONNECT" {
-        return refused(Reason::Unsupported, "this node opens no tunnels".to_owned());
+        return reject(Reason::Unsupported, "this node opens no tunnels".to_owned());
     }
     if path.starts_with(DEFAULT_BASE) || path == "*" {
-        return refused(Reason::Method, "files and folders are read with GET or HEAD".to_owned());
+        return reject(Reason::Method, "files and folders are read with GET or HEAD".to_owned());
     }
     Ok(())
 }
 
-/// What stands behind the base is a folder to be listed: a page, and none of the files.
+/// Returns true if the path below the base is a folder to be listed: an endpoint, not a file.
 fn names_folder(escaped: &str) -> bool {
     escaped.is_empty() || escaped.ends_with('/')
 }
 
-/// Nobody but a control request may have a body, and a body must say how long it is, once.
+/// Allows a body for control requests only, with a limited Content-Length.
 fn check_body(method: &str, path: &str, fields: &Fields<'_>) -> Result<(), HeadError> {
     let Some(length) = fields.length else { return Ok(()) };
     let length = fields::number(length).ok_or_else(|| HeadError::malformed("Content-Length is not a number"))?;
@@ -159,7 +159,7 @@ fn check_body(method: &str, path: &str, fields: &Fields<'_>) -> Result<(), HeadE
 }
 
 impl<'a> Fields<'a> {
-    fn collect(values: &fields::TimingValues<'a>, headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
+    fn collect(values: &fields::HeaderValues<'a>, headers: &[httparse::Header<'a>]) -> Result<Self, HeadError> {
         let mut fields = Self::default();
         let mut name = [0; 32];
         for header in headers {
@@ -167,7 +167,7 @@ impl<'a> Fields<'a> {
             let value = || {
                 values
                     .text(header.value)
-                    .ok_or_else(|| HeadError::malformed(format!("{} holds something else than ASCII", header.name)))
+                    .ok_or_else(|| HeadError::malformed(format!("{} contains bytes outside ASCII", header.name)))
             };
             let once = match name {
                 b"host" => &mut fields.host,
@@ -196,7 +196,7 @@ impl<'a> Fields<'a> {
                     continue;
                 }
                 b"via" => {
-                    // An empty line names nobody.
+                    // An empty line names no relay.
                     match value()? {
                         "" => {}
                         value => add_to_list(&mut fields.via, value),
@@ -208,12 +208,12 @@ impl<'a> Fields<'a> {
                     continue;
                 }
                 b"transfer-encoding" => {
-                    return Err(HeadError::malformed("Transfer-Encoding is not taken from clients"));
+                    return Err(HeadError::malformed("Transfer-Encoding is not accepted from clients"));
                 }
                 _ => continue,
             };
             if once.replace(value()?).is_some() {
-                return Err(HeadError::malformed(format!("{} is there twice", header.name)));
+                return Err(HeadError::malformed(format!("{} is repeated", header.name)));
             }
         }
         Ok(fields)
@@ -225,12 +225,12 @@ impl<'a> Fields<'a> {
             .timeout
             .map(|ms| fields::number(ms).ok_or_else(|| wrong("Chain-Timeout", "not a number of ms".to_owned())))
             .transpose()?;
-        let says = |word: &str| {
-            let said = self.connection.as_deref();
-            said.is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
+        let has_option = |option: &str| {
+            let connection = self.connection.as_deref();
+            connection.is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(option)))
         };
-        let keep_alive = !says("close") && (http11 || says("keep-alive"));
-        // A range is for GET alone (RFC 9110, 14.2).
+        let keep_alive = !has_option("close") && (http11 || has_option("keep-alive"));
+        // A range applies to GET only (RFC 9110, 14.2).
         let range = self.range.filter(|_| method == Method::Get).and_then(fields::range);
         Ok(Request {
             host: self.host.map(host).transpose().map_err(|error| wrong("Host", error))?,
@@ -257,7 +257,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Adds what another line says to a list, which is copied only where it stands in more than one.
+/// Appends a line to a list, which is copied only if it spans several lines.
 fn join<'a>(list: &mut Option<Cow<'a, str>>, entry: &'a str) {
     match list {
         None => *list = Some(Cow::Borrowed(entry)),
@@ -269,7 +269,7 @@ fn join<'a>(list: &mut Option<Cow<'a, str>>, entry: &'a str) {
     }
 }
 
-/// Reads a `Host` value; without a port it means port 80.
+/// Parses a `Host` value; the default port is 80.
 pub(crate) fn host(value: &str) -> Result<HostPort, String> {
     value.parse::<HostPort>().or_else(|error| {
         let portless = value.parse::<Host>().map_err(|_| error)?;
@@ -277,7 +277,7 @@ pub(crate) fn host(value: &str) -> Result<HostPort, String> {
     })
 }
 
-/// The path that is asked for; without its query, for people.
+/// Returns the request path without its query, for display.
 pub fn target(request: &Request, base: Option<&str>) -> String {
     let mut path = Vec::new();
     put_path(request, base, &mut path);
@@ -291,14 +291,13 @@ fn put_path(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
         None => fields::encode_name(&request.name).for_each(|part| put_all(out, &[part])),
     }
     if base.is_none_or(|base| base == DEFAULT_BASE) && out.ends_with(b"/") {
-        // A file may be asked for by such a name; as it stands, it is the path of a folder, and so of a page.
+        // A file name may end in a slash; unescaped, the path would mean a folder, and so an endpoint.
         out.pop();
         out.extend_from_slice(b"%2F");
     }
 }
 
-/// Writes a request for the hop that will read it; on the way to the last hop, `base` is the path its names are put
-/// behind.
+/// Encodes a request for the next hop; for the last hop, `base` is the path before the file name.
 pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) {
     let method = match request.method {
         Method::Get => "GET",
@@ -323,7 +322,7 @@ pub fn encode_request(request: &Request, base: Option<&str>, out: &mut Vec<u8>) 
     line(out, "If-Unmodified-Since: ", request.if_unmodified_since.as_deref());
     line(out, "Want-Repr-Digest: ", request.want_digest.map(|algorithm| format!("{}=10", algorithm.as_str())));
     line(out, "Via: ", request.via.as_deref());
-    // What is measured and proven is the file itself, not a compressed form of it.
+    // Sizes and digests are those of the file itself, not of a compressed form.
     line(out, "Accept-Encoding: ", Some("identity"));
     line(out, "Connection: ", (!request.keep_alive).then_some("close"));
     out.extend_from_slice(b"\r\n");
@@ -337,18 +336,18 @@ mod tests {
     use crate::wire::{Algorithm, ByteRange};
 
     fn parse(head: &str) -> Result<RequestKind, HeadError> {
-        parse_request(head.as_bytes()).map(|asked| asked.expect("the head is complete").0)
+        parse_request(head.as_bytes()).map(|parsed| parsed.expect("the head is complete").0)
     }
 
     fn file(lines: &str) -> Result<Request, HeadError> {
         match parse(&format!("GET /files/a%20b HTTP/1.1\r\nHost: h:1\r\n{lines}\r\n"))? {
             RequestKind::File(request) => Ok(*request),
-            RequestKind::Page => panic!("a file was asked for"),
+            RequestKind::Endpoint => panic!("not a file request"),
         }
     }
 
     #[test]
-    fn a_request_survives_the_wire() {
+    fn requests_round_trip() {
         let request = Request {
             host: Some("[::1]:9".parse().unwrap()),
             route: vec![crate::route::Hop::parse_element("h:2;protocol=legacy").unwrap()],
@@ -370,7 +369,7 @@ mod tests {
         };
         let mut head = Vec::new();
         encode_request(&request, None, &mut head);
-        // As it goes on, a name is written as it came.
+        // A forwarded name keeps its written form.
         let request = Request { written: Some("dir/a%20b%25.txt".into()), ..request };
         let length = head.len();
         head.extend_from_slice(b"GET /next");
@@ -380,7 +379,7 @@ mod tests {
             let mut head = Vec::new();
             encode_request(&folder, base, &mut head);
             let folder = Request { written: Some("dir%2F".into()), ..folder.clone() };
-            let read = parse_request(&head).unwrap().map(|(asked, _)| asked);
+            let read = parse_request(&head).unwrap().map(|(kind, _)| kind);
             assert_eq!(read, Some(RequestKind::File(Box::new(folder.clone()))));
         }
         let mut head = Vec::new();
@@ -389,14 +388,14 @@ mod tests {
     }
 
     #[test]
-    fn a_curl_request_is_enough() {
+    fn a_plain_curl_request_is_accepted() {
         let request = file("User-Agent: curl/8\r\nAccept: */*\r\nChain-Route: a:1, b:2;base=/\r\n").unwrap();
         assert_eq!((request.name.as_bytes(), request.route.len(), request.keep_alive), (&b"a b"[..], 2, true));
         assert_eq!(file("Via: 1.1 a\r\nVia:\r\nVia: 1.1 b\r\n").unwrap().via.as_deref(), Some("1.1 a, 1.1 b"));
         assert_eq!(file("Via: \r\n").unwrap().via, None);
-        assert_eq!(parse("GET /v1/node HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Page));
+        assert_eq!(parse("GET /v1/node HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Endpoint));
         let old = parse("GET /files/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
-        let RequestKind::File(old) = old else { panic!("a file was asked for") };
+        let RequestKind::File(old) = old else { panic!("not a file request") };
         assert!(old.keep_alive && !old.interim);
         for closes in ["", "Connection: keep-alive, close\r\n", "Connection: x\r\n"] {
             match parse(&format!("GET /files/x HTTP/1.0\r\n{closes}\r\n")) {
@@ -407,12 +406,12 @@ mod tests {
     }
 
     #[test]
-    fn strict_heads_are_refused_with_a_reason() {
-        for (lines, says) in [
+    fn invalid_heads_are_rejected_with_a_reason() {
+        for (lines, expected) in [
             ("Transfer-Encoding: chunked\r\n", "Transfer-Encoding"),
             ("Content-Length: 5\r\n", "may not have a body"),
-            ("Content-Length: 0\r\nContent-Length: 0\r\n", "twice"),
-            ("Host: other\r\n", "twice"),
+            ("Content-Length: 0\r\nContent-Length: 0\r\n", "repeated"),
+            ("Host: other\r\n", "repeated"),
             ("Content-Length: -1\r\n", "not a number"),
             ("Chain-Route: a:1,,b:2\r\n", "Chain-Route"),
             ("Chain-Route: a:1;evil=2\r\n", "Chain-Route"),
@@ -427,11 +426,11 @@ mod tests {
         ] {
             let error = file(lines).unwrap_err();
             assert_eq!(error.reason, Reason::Malformed, "{lines:?}");
-            assert!(error.detail.contains(says), "{lines:?}: {}", error.detail);
+            assert!(error.detail.contains(expected), "{lines:?}: {}", error.detail);
         }
-        assert_eq!(parse("GET /files/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Page));
-        assert_eq!(parse("HEAD /files/a%20b/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Page));
-        assert_eq!(parse("GET /files/x/?y HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Page));
+        assert_eq!(parse("GET /files/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Endpoint));
+        assert_eq!(parse("HEAD /files/a%20b/ HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Endpoint));
+        assert_eq!(parse("GET /files/x/?y HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Endpoint));
         for fragment in ["x#y", "x?y#z"] {
             assert!(parse(&format!("GET /files/{fragment} HTTP/1.1\r\nHost: h\r\n\r\n")).is_err(), "{fragment}");
         }
@@ -441,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_versions_and_forms_that_are_not_served_have_their_status() {
+    fn unsupported_methods_versions_and_targets_have_their_status() {
         for (line, status) in [
             ("PUT /files/x HTTP/1.1", 405),
             ("PROPFIND /files/dir/ HTTP/1.1", 405),
@@ -459,17 +458,17 @@ mod tests {
             ("GET http:///files/x HTTP/1.1", 400),
             ("GET * HTTP/1.1", 400),
         ] {
-            // Whatever else the head says: a body, or that one follows.
+            // Independent of other header fields.
             for lines in ["", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
                 let error = parse(&format!("{line}\r\nHost: h\r\n{lines}\r\n")).unwrap_err();
                 assert_eq!(error.reason.status(), status, "{line} {lines:?}: {error}");
             }
         }
-        assert_eq!(parse("POST /v1/drain HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Page));
+        assert_eq!(parse("POST /v1/drain HTTP/1.1\r\nHost: h\r\n\r\n"), Ok(RequestKind::Endpoint));
     }
 
     #[test]
-    fn a_proxys_request_and_an_empty_line_before_it_are_taken() {
+    fn absolute_targets_and_a_leading_empty_line_are_accepted() {
         for (line, host) in [
             ("GET http://a:5/files/x HTTP/1.1", "a:5"),
             ("GET HTTP://a/files/x?q HTTP/1.1", "a:80"),
@@ -480,13 +479,14 @@ mod tests {
                 other => panic!("{line}: {other:?}"),
             }
         }
-        for page in ["http://a", "http://a/v1/node", "http://a/files/"] {
-            assert_eq!(parse(&format!("GET {page} HTTP/1.1\r\nHost: h\r\n\r\n")), Ok(RequestKind::Page), "{page}");
+        for endpoint in ["http://a", "http://a/v1/node", "http://a/files/"] {
+            let head = format!("GET {endpoint} HTTP/1.1\r\nHost: h\r\n\r\n");
+            assert_eq!(parse(&head), Ok(RequestKind::Endpoint), "{endpoint}");
         }
     }
 
     #[test]
-    fn a_head_asks_for_no_range() {
+    fn head_requests_ignore_ranges() {
         let head = "HEAD /files/x HTTP/1.1\r\nHost: h\r\nRange: bytes=1-\r\nIf-Range: \"x\"\r\n\r\n";
         match parse(head) {
             Ok(RequestKind::File(request)) => assert_eq!((request.range, request.if_range), (None, None)),
@@ -495,22 +495,22 @@ mod tests {
     }
 
     #[test]
-    fn only_a_control_request_has_a_body_and_only_up_to_the_cap() {
-        let asked =
+    fn only_control_requests_have_a_body_of_limited_size() {
+        let parsed =
             |what: &str, length: u64| parse(&format!("{what} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"));
         for length in [0, 1, MAX_REQUEST_BODY] {
-            assert_eq!(asked("POST /v1/drain", length), Ok(RequestKind::Page), "{length}");
+            assert_eq!(parsed("POST /v1/drain", length), Ok(RequestKind::Endpoint), "{length}");
         }
-        let error = asked("POST /v1/drain", MAX_REQUEST_BODY + 1).unwrap_err();
+        let error = parsed("POST /v1/drain", MAX_REQUEST_BODY + 1).unwrap_err();
         assert_eq!((error.reason, error.detail.contains("larger than 65536")), (Reason::Malformed, true));
         for what in ["GET /v1/drain", "POST /drain", "GET /files/x"] {
-            assert!(asked(what, 1).unwrap_err().detail.contains("may not have a body"), "{what}");
+            assert!(parsed(what, 1).unwrap_err().detail.contains("may not have a body"), "{what}");
         }
-        assert!(asked("GET /v1/node", 0).is_ok() && asked("GET /files/x", 0).is_ok());
+        assert!(parsed("GET /v1/node", 0).is_ok() && parsed("GET /files/x", 0).is_ok());
     }
 
     #[test]
-    fn a_head_larger_than_the_cap_is_refused_before_it_ends() {
+    fn oversized_heads_are_rejected_before_they_end() {
         let head = format!("GET /files/x HTTP/1.1\r\nX: {}", "y".repeat(crate::wire::http::MAX_HEAD));
         assert_eq!(parse_request(head.as_bytes()).unwrap_err().reason, Reason::HeadTooLarge);
         let head = |lines: usize| format!("GET /files/x HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(lines - 1));
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_tells_the_wire() {
+    fn the_first_line_selects_the_protocol() {
         assert!(is_http(b"GET /files/x HTTP/1.1\r") && is_http(b"GET / HTTP/1.0"));
         assert!(is_http(b"PRI * HTTP/2.0\r") && !is_http(b"GET / HTTP/2") && !is_http(b"GET / HTTP/1.x"));
         assert!(!is_http(b"test.txt") && !is_http(b" HTTP/1.1") && !is_http(b"\x16\x03\x01"));
@@ -527,7 +527,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_and_its_query_go_on_as_they_were_written(
+        fn names_and_queries_are_forwarded_as_written(
             name in "[a-z./%+;&=:@!$'()*,~_é-]{1,20}", query in proptest::option::of("[a-z?/&=+%é]{0,12}"),
         ) {
             let target = query.map_or(name.clone(), |query| format!("{name}?{query}"));
@@ -543,7 +543,7 @@ mod tests {
         }
 
         #[test]
-        fn a_name_of_ours_is_read_as_the_same(name in proptest::collection::vec(1u8.., 1..40)) {
+        fn encoded_names_round_trip(name in proptest::collection::vec(1u8.., 1..40)) {
             let Ok(name) = FileName::new(&name) else { return Ok(()) };
             let mut head = Vec::new();
             let host = Some("h:1".parse().unwrap());

@@ -1,5 +1,4 @@
-//! Writing heads: lines put together piece by piece. A head is on the way of every small file, and the formatting
-//! machinery takes several times as long.
+//! Encoding of heads by appending pieces: every small file pays for a head, and `fmt` takes several times as long.
 
 use std::io::Write as _;
 
@@ -9,13 +8,13 @@ use base64::engine::general_purpose::STANDARD;
 use crate::route::{Hop, HostPort};
 use crate::wire::{ByteRange, Digest, Leg, TransferId};
 
-/// What can stand in a head.
+/// A value that can be written into a head.
 pub(super) trait HeadValue {
     /// Appends it.
     fn put(&self, out: &mut Vec<u8>);
 }
 
-/// Writes one header line, if there is a value; the name comes with its colon and a blank.
+/// Writes one header line, if there is a value; `name` includes the colon and a space.
 pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl HeadValue>) {
     if let Some(value) = value {
         name.put(out);
@@ -24,7 +23,7 @@ pub(super) fn line(out: &mut Vec<u8>, name: &str, value: Option<impl HeadValue>)
     }
 }
 
-/// Appends one text after the other.
+/// Appends all parts.
 pub(super) fn put_all(out: &mut Vec<u8>, parts: &[&str]) {
     for part in parts {
         out.extend_from_slice(part.as_bytes());
@@ -68,7 +67,7 @@ impl HeadValue for TransferId {
 
 impl HeadValue for &HostPort {
     fn put(&self, out: &mut Vec<u8>) {
-        self.spell(|piece| piece.put(out));
+        self.write_pieces(|piece| piece.put(out));
     }
 }
 
@@ -104,7 +103,7 @@ impl HeadValue for ByteRange {
     }
 }
 
-/// A leg as entries of `Server-Timing`.
+/// Formats a leg as entries of `Server-Timing`.
 pub(super) fn leg_entries(leg: &Leg) -> String {
     let mut entries = String::with_capacity(64);
     for (name, ms) in
@@ -116,13 +115,13 @@ pub(super) fn leg_entries(leg: &Leg) -> String {
     entries
 }
 
-/// Milliseconds to the microsecond, as two whole numbers: exact decimals of a float take ten times as long.
+/// Formats milliseconds with three decimals from integers: formatting a float exactly takes ten times as long.
 fn push_ms(ms: f64, text: &mut String) {
     let us = (ms * 1000.0).round() as u64;
     let mut digits = itoa::Buffer::new();
     text.push_str(digits.format(us / 1000));
     text.push('.');
-    // The leading 1 keeps the zeros in front.
+    // The leading 1 keeps leading zeros.
     text.push_str(&digits.format(1000 + us % 1000)[1..]);
 }
 
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn values_stand_in_a_head_as_people_see_them() {
+    fn head_values_match_their_display_form() {
         for address in ["127.0.0.1:80", "0.255.10.9:65535", "[2001:db8::1]:9", "host-1.example:1"] {
             let parsed: HostPort = address.parse().unwrap();
             assert_eq!((put(&&parsed), parsed.to_string()), (address.to_owned(), address.to_owned()));

@@ -116,7 +116,7 @@ fn looping_and_long_routes_are_rejected_on_both_protocols() {
     ];
     for request in loops {
         let (reply, took) = said_to(to, request.as_bytes());
-        assert!(reply.contains("route comes back to a node it has passed"), "{request:?}: {reply:?}");
+        assert!(reply.contains("route returns to a node that it has passed"), "{request:?}: {reply:?}");
         assert!(took < Duration::from_secs(2), "{request:?}: {took:?}");
     }
     let too_long = format!("f{}{}", line(&own), line(&next).repeat(33));

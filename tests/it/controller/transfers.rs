@@ -45,7 +45,7 @@ async fn a_rate_limit_slows_one_running_transfer() {
     run.command(Command::Retry(1)).await;
     run.says(None, "#2: the same as #1 once more").await;
     let again = run.phase(2, Phase::Done).await;
-    assert!(again.was_there);
+    assert!(again.already_present);
     run.ends().await;
 }
 

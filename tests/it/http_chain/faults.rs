@@ -216,7 +216,7 @@ async fn reject_says_that_it_is_injected() {
         let account = exchange(&mut page, "GET", &format!("/v1/transfers/{id}"), "").await;
         let account: chainview::snapshot::TransferRecord = serde_json::from_slice(&account.body).unwrap();
         assert_eq!((account.status, account.faults), (503, faults));
-        assert!(account.error.unwrap().as_str().contains("refused on purpose"));
+        assert!(account.error.unwrap().as_str().contains("rejected by an injected fault"));
         chain.nodes[hop].faults.apply(&[FaultChange::Reject(false)]);
         let served: Reply = exchange(&mut stream, "GET", "/files/f", &chain.route()).await;
         assert_eq!((served.status, served.body.as_slice()), (200, &b"x"[..]), "on the same connection");
@@ -227,7 +227,7 @@ async fn reject_says_that_it_is_injected() {
     stream.write_all(format!("f\n{} {}", node.address.ip(), node.address.port()).as_bytes()).await.unwrap();
     let mut said = String::new();
     timeout(TIMEOUT, stream.read_to_string(&mut said)).await.unwrap().unwrap();
-    assert!(said.starts_with("Address not found: ") && said.contains("refused on purpose"), "{said}");
+    assert!(said.starts_with("Address not found: ") && said.contains("rejected by an injected fault"), "{said}");
 }
 
 #[tokio::test]

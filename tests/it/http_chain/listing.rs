@@ -106,5 +106,5 @@ async fn a_reply_of_another_server_is_not_a_listing() {
         }
     });
     let route = Route::new(FileName::new(b"f").unwrap(), vec![Hop::new(address.into())]).unwrap();
-    assert_eq!(admin_client::list(&route, None, None).await.unwrap_err().reason, Reason::Nonsense);
+    assert_eq!(admin_client::list(&route, None, None).await.unwrap_err().reason, Reason::BadResponse);
 }

@@ -134,7 +134,7 @@ async fn both_formats_hold_the_same_and_neither_is_the_other() {
     let site = site(|config| config.faults = faults).await;
     let conn = site.node.registry.open(site.address);
     let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Protocol::Http);
-    job.job().meter.took(5);
+    job.job().meter.record_read(5);
     job.failed(&Problem::here(Reason::NotFound, FailedAction::Open, "x", ""));
     let page = |format| render(&site.node, format).unwrap();
     let (open, text) = (page(Format::OpenMetrics), page(Format::Prometheus));

@@ -61,7 +61,7 @@ pub(in crate::net) async fn from_file(
             }
             buffers.waited(waited);
             buffers.moved(wrote as u64);
-            pace.meter.took(wrote as u64);
+            pace.meter.record_read(wrote as u64);
             sent += wrote as u64;
             left -= wrote;
         }

@@ -52,7 +52,7 @@ impl FileRequest {
             tcp: tcp.or(known.tcp),
             queued_in,
             queued_out,
-            idle_us: self.meter.still(now_us),
+            idle_us: self.meter.idle_us(now_us),
             moments: known.moments.map(|moments| Timestamps { first_ms: ms(first), last_ms: ms(last), ..moments }),
             ..known
         }
@@ -62,7 +62,7 @@ impl FileRequest {
     pub(super) fn show(&self, snapshot: &mut ConnSnapshot, now_us: u64) {
         let KernelFigures { tcp, queued_in, queued_out } = self.evidence();
         (snapshot.tcp, snapshot.queued_in, snapshot.queued_out) = (tcp, queued_in, queued_out);
-        snapshot.idle_us = self.meter.still(now_us);
+        snapshot.idle_us = self.meter.idle_us(now_us);
     }
 
     /// What the kernel says now; nothing before the body and after it.

@@ -116,7 +116,7 @@ mod tests {
             for second in 0..61 {
                 assert!(second == 60 || slow.look(&registry, Slots(slots), OVER) == 0, "closed after {second} s");
                 for (job, (rate, _)) in jobs.iter().zip(bodies) {
-                    job.job().meter.gave(*rate);
+                    job.job().meter.record_write(*rate);
                 }
                 tokio::time::advance(Duration::from_secs(1)).await;
             }
@@ -136,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_body_that_is_slow_because_of_this_node_is_left_alone() {
-        let bodies = [(10, Some(WaitKind::Cap)), (10, Some(WaitKind::Read)), (10, Some(WaitKind::Write)), (10, None)];
+        let bodies =
+            [(10, Some(WaitKind::RateLimit)), (10, Some(WaitKind::Read)), (10, Some(WaitKind::Write)), (10, None)];
         assert_eq!(closed(1, &bodies), [false, false, true, true]);
     }
 }
