@@ -24,7 +24,7 @@ pub(super) struct UpstreamConn {
     pub(super) near: bool,
     /// Read from the stream and not yet used.
     pub(super) early: Vec<u8>,
-    /// UpstreamBody bytes still to come.
+    /// Body bytes still to come.
     pub(super) left: u64,
     /// Another request may follow on it.
     pub(super) keep: bool,
