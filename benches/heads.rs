@@ -7,7 +7,7 @@ use std::time::Duration;
 use chainview::meter::{Meter, RateWindow, WaitKind};
 use chainview::route::{FileName, Hop};
 use chainview::snapshot::Flow;
-use chainview::verdict::{Stage, judge};
+use chainview::verdict::{Stage, evaluate};
 use chainview::wire::http::{encode_reply, encode_request, parse_reply, parse_request};
 use chainview::wire::{Method, Reply, Request, TransferId, legacy};
 use divan::Bencher;
@@ -141,5 +141,5 @@ fn verdict_judge(bencher: Bencher<'_, '_>, hops: usize) {
         Flow { bytes_in: 1 << 30, bytes_out: 1 << 30, starved_us: 900_000, active_us: 1_000_000, ..Flow::default() };
     let stage = |number| Stage { number, seen: true, flow: waits, ..Stage::default() };
     let stages: Vec<Stage> = (1..=hops).map(stage).collect();
-    bencher.bench(|| judge(black_box(&waits), black_box(&stages)));
+    bencher.bench(|| evaluate(black_box(&waits), black_box(&stages)));
 }

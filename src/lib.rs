@@ -16,9 +16,9 @@
 //! snapshot.rs   the data that screen, JSON and metrics show, without the logic that computes it: chain, transfer,
 //!               node, listing, verdict, timing (bars);  body_error  how a body ended;  log_events  changes that are
 //!               logged;  bounded  lists with a cap;  protocol  its JSON form
-//! verdict.rs    from where each stage spent its time (judge) to the sentence (words) that says what limits a transfer,
-//!               while it runs (rolling, steady); evidence of one hop (stage), of a node by itself (alone), of the time
-//!               before a short body (setup)
+//! verdict.rs    from where each stage spent its time (evaluate) to the sentence (display) that says what limits a
+//!               transfer, while it runs (rolling, debounce); evidence of one hop (stage), of a node by itself (local),
+//!               of the time before a short body (setup)
 //! waterfall.rs  the set-up of a transfer as bars: which stage spent what, and when
 //! limits.rs     every timeout and every size limit;  allow_list.rs  where a node may connect to besides its policy
 //! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token

@@ -20,7 +20,7 @@ use crate::plan::fetch_job;
 use crate::route::Route;
 use crate::snapshot::verdict::Verdict;
 use crate::snapshot::{Flow, TransferRecord, TransferSnapshot};
-use crate::verdict::{Stage, judge};
+use crate::verdict::{Stage, evaluate};
 pub(super) use transfer::QueueEvent;
 use transfer::{AfterStop, QueuedTransfer, TransferState};
 
@@ -248,7 +248,7 @@ impl Queue {
                     Some(reach) => accounts(&job.route, reach, job.id).await,
                     None => Vec::new(),
                 };
-                EndedVerdict { number, verdict: judge(&flow, &Stage::of(&accounts)), accounts }
+                EndedVerdict { number, verdict: evaluate(&flow, &Stage::of(&accounts)), accounts }
             });
         }
         self.fill(Some(upstream));

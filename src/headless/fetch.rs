@@ -22,7 +22,7 @@ use crate::report::{Report, TransferReport};
 use crate::route::Route;
 use crate::snapshot::verdict::Limit;
 use crate::snapshot::{TransferRecord, TransferSnapshot};
-use crate::verdict::{Stage, judge, judge_set_up};
+use crate::verdict::{Stage, evaluate, evaluate_setup};
 
 /// A transfer that took less says nothing about what limits it, and is not worth a question to every hop.
 const WORTH_JUDGING_US: u64 = 1_000_000;
@@ -123,9 +123,9 @@ impl FinishedFetch {
         let reach = reach(self.snapshot.legs.len(), protocol);
         self.accounts = accounts(&self.job.route, reach, self.job.id).await;
         let stages = Stage::of(&self.accounts);
-        let mut whole = judge(&self.snapshot.flow, &stages);
+        let mut whole = evaluate(&self.snapshot.flow, &stages);
         if whole.limit == Limit::Measuring {
-            let set_up = judge_set_up(&self.snapshot.flow, &self.snapshot.legs, &stages);
+            let set_up = evaluate_setup(&self.snapshot.flow, &self.snapshot.legs, &stages);
             whole = set_up.unwrap_or(whole);
         }
         if whole.limit != Limit::Measuring || self.snapshot.verdict.is_none() {

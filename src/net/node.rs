@@ -38,7 +38,7 @@ use crate::net::upstream::resolve::Resolver;
 use crate::options::LocalUsers;
 use crate::route::Protocol;
 use crate::snapshot::{Flow, Load, NodeSnapshot, TransferRecord};
-use crate::verdict::{Alone, Stage};
+use crate::verdict::{LocalLimit, Stage};
 use crate::wire::{Request, TransferId};
 
 /// How a relay writes itself down.
@@ -220,9 +220,9 @@ impl Node {
     }
 
     /// What limits its bodies by its own account, over the last second of those that moved.
-    pub fn alone(&self) -> Alone {
+    pub fn alone(&self) -> LocalLimit {
         let flow = self.look().unwrap_or_default();
-        Alone::of(&Stage { flow, faults: self.faults.now(), ..Stage::default() })
+        LocalLimit::of(&Stage { flow, faults: self.faults.now(), ..Stage::default() })
     }
 
     /// Closes what was opened ahead.

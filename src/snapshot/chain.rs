@@ -183,7 +183,7 @@ pub struct ChainSnapshot {
 
 impl ChainSnapshot {
     /// What limits whatever moves through the chain.
-    pub fn judged(&self) -> &Verdict {
+    pub fn active_verdict(&self) -> &Verdict {
         self.others.as_ref().unwrap_or(&self.verdict)
     }
 

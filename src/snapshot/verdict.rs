@@ -15,7 +15,7 @@ pub enum Limit {
         /// Its number: that of the last hop.
         hop: usize,
         /// Which part of it.
-        part: Part,
+        resource: Resource,
     },
     /// This hop's processor: there is input, and room for output, and it does not get round to moving it.
     Relay {
@@ -43,7 +43,7 @@ pub enum Limit {
         /// The receiving stage: a hop, or 0 for the client.
         to: usize,
         /// What of the network.
-        why: Why,
+        cause: LinkCause,
     },
     /// The stage that receives here does not read what has arrived.
     Receiver {
@@ -55,16 +55,16 @@ pub enum Limit {
     /// The client.
     Client {
         /// Which part of it.
-        part: Part,
+        resource: Resource,
     },
     /// No stage waits much more than the others.
     Balanced,
     /// Most of the time of a transfer whose body was short went by before it.
-    SetUp {
+    Setup {
         /// The hop that was reached, or that held its reply back, from 1.
         hop: usize,
         /// On what.
-        step: SetUp,
+        step: SetupStep,
     },
     /// A hop that sends no reports stands where the cause would be.
     Unobserved {
@@ -78,7 +78,7 @@ pub enum Limit {
 /// A step of a transfer's set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum SetUp {
+pub enum SetupStep {
     /// Looking up a hop's name.
     Resolve,
     /// Connecting to it.
@@ -90,7 +90,7 @@ pub enum SetUp {
 /// The part of an end of the chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum Resource {
     /// Its disk or its processor: the evidence does not tell.
     #[default]
     Either,
@@ -103,7 +103,7 @@ pub enum Part {
 /// What of a network limits a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Why {
+pub enum LinkCause {
     /// The evidence does not tell.
     #[default]
     Unknown,
@@ -164,10 +164,10 @@ impl Limit {
             | Self::Relay { hop }
             | Self::RateLimit { hop, .. }
             | Self::Fault { hop, .. }
-            | Self::SetUp { hop, step: SetUp::Delay } => Some(hop),
+            | Self::Setup { hop, step: SetupStep::Delay } => Some(hop),
             Self::Receiver { to, .. } => Some(to),
             Self::Client { .. } => Some(0),
-            Self::Measuring | Self::Link { .. } | Self::Balanced | Self::SetUp { .. } | Self::Unobserved { .. } => None,
+            Self::Measuring | Self::Link { .. } | Self::Balanced | Self::Setup { .. } | Self::Unobserved { .. } => None,
         }
     }
 

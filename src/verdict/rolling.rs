@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::judge::{judge, judge_others};
+use super::debounce::Debounce;
+use super::evaluate::{evaluate, evaluate_others};
 use super::stage::Stage;
-use super::steady::Steady;
 use crate::faults::Faults;
 use crate::meter::{Difference, SlidingWindow};
 use crate::snapshot::verdict::Verdict;
@@ -34,7 +34,7 @@ pub struct Rolling {
     client: Sums<u64, Flow>,
     flows: SlidingWindow<Flow>,
     hops: Vec<Trace>,
-    steady: Steady,
+    debounce: Debounce,
     received: BTreeMap<u64, Received>,
     /// When bodies last used up a rate limit, in µs.
     limited_us: Option<u64>,
@@ -116,8 +116,8 @@ impl Rolling {
             return None;
         };
         self.report(now_us, hops, &ids);
-        let found = judge_others(&self.stages(now_us));
-        Some(self.steady.feed(now_us, found))
+        let found = evaluate_others(&self.stages(now_us));
+        Some(self.debounce.feed(now_us, found))
     }
 
     fn report(&mut self, now_us: u64, hops: &[HopSnapshot], ids: &BTreeSet<&SafeText>) {
@@ -153,8 +153,8 @@ impl Rolling {
         self.client.feed(flows, true);
         self.flows.feed(now_us, self.client.sum, WINDOW_US);
         let client = self.flows.change().unwrap_or_default();
-        let found = judge(&client, &self.stages(now_us));
-        self.steady.feed(now_us, found)
+        let found = evaluate(&client, &self.stages(now_us));
+        self.debounce.feed(now_us, found)
     }
 
     fn stages(&self, now_us: u64) -> Vec<Stage> {

@@ -2,7 +2,7 @@
 
 use super::stage::Stage;
 use crate::snapshot::Flow;
-use crate::snapshot::verdict::{Confidence, Limit, SetUp, Verdict};
+use crate::snapshot::verdict::{Confidence, Limit, SetupStep, Verdict};
 use crate::wire::Leg;
 
 /// The step is named if it took at least this share of the whole.
@@ -10,19 +10,19 @@ const MOST: f64 = 0.5;
 
 /// Names the step of the set-up that took most of a transfer: `legs` are the client's own and each relay's, hop 1
 /// first.
-pub fn judge_set_up(client: &Flow, legs: &[Leg], hops: &[Stage]) -> Option<Verdict> {
+pub fn evaluate_setup(client: &Flow, legs: &[Leg], hops: &[Stage]) -> Option<Verdict> {
     let whole_ms = client.active_us.saturating_add(client.reply_us) as f64 / 1000.0;
     let reached = (1..)
         .zip(legs)
-        .flat_map(|(hop, leg)| [(hop, SetUp::Resolve, leg.resolve_ms), (hop, SetUp::Connect, leg.connect_ms)]);
+        .flat_map(|(hop, leg)| [(hop, SetupStep::Resolve, leg.resolve_ms), (hop, SetupStep::Connect, leg.connect_ms)]);
     let held = hops.iter().filter(|hop| hop.seen);
-    let held = held.map(|hop| (hop.number, SetUp::Delay, hop.flow.reply_us as f64 / 1000.0));
+    let held = held.map(|hop| (hop.number, SetupStep::Delay, hop.flow.reply_us as f64 / 1000.0));
     // What hops tell of themselves may be no number.
     let told = reached.chain(held).filter(|(_, _, ms)| ms.is_finite());
     let (hop, step, ms) = told.max_by(|one, other| one.2.total_cmp(&other.2))?;
     // Each hop counts by a clock of its own.
     let share = (ms / whole_ms.max(f64::MIN_POSITIVE)).min(1.0);
-    let limit = Limit::SetUp { hop, step };
+    let limit = Limit::Setup { hop, step };
     (share >= MOST).then_some(Verdict { limit, share, confidence: Confidence::High, since_ms: 0 })
 }
 
@@ -37,14 +37,14 @@ mod tests {
         let found = |legs: &[Leg], held_us: u64| {
             let flow = Flow { reply_us: held_us, ..Flow::default() };
             let hops = [Stage::default(), Stage { number: 2, seen: true, flow, ..Stage::default() }];
-            judge_set_up(&client, legs, &hops).map(|verdict| (verdict.limit, verdict.share))
+            evaluate_setup(&client, legs, &hops).map(|verdict| (verdict.limit, verdict.share))
         };
-        let named = |hop, step, share| Some((Limit::SetUp { hop, step }, share));
-        assert_eq!(found(&[leg(0.0, 1.0), leg(2.0, 80.0)], 0), named(2, SetUp::Connect, 0.8));
-        assert_eq!(found(&[leg(60.0, 1.0), leg(2.0, 3.0)], 0), named(1, SetUp::Resolve, 0.6));
-        assert_eq!(found(&[leg(0.0, 1.0), leg(0.0, 1.0)], 90_000), named(2, SetUp::Delay, 0.9));
+        let named = |hop, step, share| Some((Limit::Setup { hop, step }, share));
+        assert_eq!(found(&[leg(0.0, 1.0), leg(2.0, 80.0)], 0), named(2, SetupStep::Connect, 0.8));
+        assert_eq!(found(&[leg(60.0, 1.0), leg(2.0, 3.0)], 0), named(1, SetupStep::Resolve, 0.6));
+        assert_eq!(found(&[leg(0.0, 1.0), leg(0.0, 1.0)], 90_000), named(2, SetupStep::Delay, 0.9));
         assert_eq!(found(&[leg(0.0, 30.0), leg(0.0, 30.0)], 30_000), None, "none of them took most of it");
         assert_eq!(found(&[leg(0.0, f64::NAN)], 0), None);
-        assert_eq!(judge_set_up(&Flow::default(), &[], &[]), None);
+        assert_eq!(evaluate_setup(&Flow::default(), &[], &[]), None);
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chainview::options::ColorScheme;
-use chainview::snapshot::verdict::{FaultKind, Limit, Verdict, Why};
+use chainview::snapshot::verdict::{FaultKind, Limit, LinkCause, Verdict};
 use chainview::snapshot::{HopLink, Integrity, Phase, Stall};
 use ratatui::style::Color;
 use script::{Script, styles};
@@ -157,7 +157,7 @@ fn transfers_show_how_they_ended() {
 fn the_slow_link_is_flagged_and_named() {
     let mut script = Script::new(120, 40, streaming());
     script.chain.verdict =
-        Verdict { limit: Limit::Link { from: 3, to: 2, why: Why::Unknown }, share: 0.88, ..Verdict::default() };
+        Verdict { limit: Limit::Link { from: 3, to: 2, cause: LinkCause::Unknown }, share: 0.88, ..Verdict::default() };
     let screen = script.screen();
     assert!(screen.contains("2 :7002▅ ◀╌╌╌  41.3 MB/s!╌╌╌ 3 origin█"), "{screen}");
     assert!(screen.lines().nth(2).unwrap().starts_with(" ! "), "{screen}");

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::faults::Faults;
 use crate::net::node::Node;
 use crate::snapshot::{ConnState, Flow, NodeSnapshot};
-use crate::verdict::Alone;
+use crate::verdict::LocalLimit;
 
 /// A text format for the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +184,7 @@ fn count_evidence(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) 
     let help = "Body bytes sent that wait in the kernel or on the way";
     metrics.register_with_unit("queued_out", help, Unit::Bytes, gauge(sent));
     let now = node.alone();
-    let limit = Alone::ALL.map(|each| (label("limit", each.word()), ConstGauge::new(u32::from(each == now))));
+    let limit = LocalLimit::ALL.map(|each| (label("limit", each.word()), ConstGauge::new(u32::from(each == now))));
     let help = "1 for what limits this node's bodies, as far as it knows, over the last second";
     metrics.register("limit", help, Series(limit.into()));
 }

@@ -38,7 +38,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     fill(state, data, 0, detail, &mut row);
     for (i, hop) in of_chain(data).enumerate() {
         link(state, data, i, detail, &mut row);
-        let guilty = data.judged().limit.stage() == Some(hop.number);
+        let guilty = data.active_verdict().limit.stage() == Some(hop.number);
         let role = match &hop.link {
             HopLink::Down { .. } => StyleRole::Bad,
             _ if guilty => StyleRole::Warn,
@@ -83,7 +83,7 @@ fn link(state: &UiState, data: &ChainSnapshot, index: usize, detail: Detail, row
     let (theme, g) = (&state.theme, &state.theme.glyphs);
     let rate = link_rate(state, data, index);
     let down = matches!(data.hops[index].link, HopLink::Down { .. });
-    let guilty = data.judged().limit.link() == Some(index + 1);
+    let guilty = data.active_verdict().limit.link() == Some(index + 1);
     let flows = rate.is_some_and(|r| r > 0) && !down;
     let role = match flows {
         _ if down => StyleRole::Bad,

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::{header, heading};
-use crate::snapshot::verdict::{FaultKind, Limit, Part, SetUp};
+use crate::snapshot::verdict::{FaultKind, Limit, Resource, SetupStep};
 use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMPLES};
 use crate::ui::columns::{HOPS, MainWait, cap as short_cap, dash, ms, percent, rate, waits};
 use crate::ui::fill::buffered;
@@ -187,7 +187,7 @@ fn limit(data: &ChainSnapshot, hop: &HopSnapshot) -> (String, bool) {
     let cap = hop.node.as_ref().and_then(|node| node.faults.limit);
     let n = hop.number;
     let running = data.others.is_some() || data.transfers.iter().any(|t| !t.phase.is_over());
-    let limit = &data.judged().limit;
+    let limit = &data.active_verdict().limit;
     let flagged = match *limit {
         _ if !running => None,
         Limit::Link { from, .. } if from == n => Some("!! net out".to_owned()),
@@ -215,10 +215,10 @@ fn flag_cap(rate: u64) -> String {
 /// What of a stage is to blame, in a word.
 fn blame(limit: &Limit) -> &'static str {
     match limit {
-        Limit::Origin { part, .. } | Limit::Client { part } => match part {
-            Part::Either => "itself",
-            Part::Disk => "disk",
-            Part::Processor => "cpu",
+        Limit::Origin { resource, .. } | Limit::Client { resource } => match resource {
+            Resource::Either => "itself",
+            Resource::Disk => "disk",
+            Resource::Processor => "cpu",
         },
         Limit::Relay { .. } => "cpu",
         Limit::RateLimit { .. } => "limit",
@@ -228,8 +228,8 @@ fn blame(limit: &Limit) -> &'static str {
             FaultKind::Fragment => "fragment",
         },
         Limit::Receiver { .. } => "not reading",
-        Limit::SetUp { step: SetUp::Delay, .. } => "delay",
-        Limit::Measuring | Limit::Link { .. } | Limit::Balanced | Limit::SetUp { .. } | Limit::Unobserved { .. } => "-",
+        Limit::Setup { step: SetupStep::Delay, .. } => "delay",
+        Limit::Measuring | Limit::Link { .. } | Limit::Balanced | Limit::Setup { .. } | Limit::Unobserved { .. } => "-",
     }
 }
 

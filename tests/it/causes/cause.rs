@@ -174,7 +174,7 @@ impl Cause {
     /// stages share, some processor is always the slowest.
     pub(crate) fn is(&self, verdict: &serde_json::Value) -> bool {
         let is = |name: &str, value: usize| verdict[name].as_u64() == Some(value as u64);
-        let (disk, processor) = (verdict["part"] == "disk", verdict["part"] == "processor");
+        let (disk, processor) = (verdict["resource"] == "disk", verdict["resource"] == "processor");
         match (self, verdict["limit"].as_str().unwrap_or_default()) {
             (Self::Nothing { .. }, limit) => {
                 !matches!(limit, "link" | "rate-limit" | "fault" | "receiver" | "unobserved")

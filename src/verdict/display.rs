@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::snapshot::verdict::{FaultKind, Limit, Part, SetUp, Verdict, Why};
+use crate::snapshot::verdict::{FaultKind, Limit, LinkCause, Resource, SetupStep, Verdict};
 use crate::units::{HumanDuration, Rate};
 
 /// A verdict that has held for less than this, in ms, is too new to say for how long.
@@ -25,28 +25,31 @@ impl fmt::Display for Verdict {
             Limit::Fault { hop, fault: FaultKind::Fragment } => {
                 format!("slowest: hop {hop}, injected fragmentation: it sends small pieces")
             }
-            Limit::Client { part } => {
-                format!("slowest: client, its {}: hop 1 is blocked {percent}% of the time", name(part))
+            Limit::Client { resource } => {
+                format!("slowest: client, its {}: hop 1 is blocked {percent}% of the time", name(resource))
             }
-            Limit::Origin { hop, part } => {
-                format!("slowest: origin (hop {hop}), its {}: all hops are starved {percent}% of the time", name(part))
+            Limit::Origin { hop, resource } => {
+                format!(
+                    "slowest: origin (hop {hop}), its {}: all hops are starved {percent}% of the time",
+                    name(resource)
+                )
             }
             Limit::Relay { hop } => {
                 format!("slowest: hop {hop}, its processor: the next stage is starved {percent}% of the time")
             }
-            Limit::Link { from, to, why } => format!(
+            Limit::Link { from, to, cause } => format!(
                 "slowest: link {from}>{}{}, hop {from} is blocked {percent}% of the time while {} is starved",
                 if to == 0 { "client".to_owned() } else { to.to_string() },
-                reason(why),
+                reason(cause),
                 the(to),
             ),
             Limit::Receiver { from, to } => {
                 format!("slowest: {}, it does not read: hop {from} is blocked {percent}% of the time", bare(to))
             }
-            Limit::SetUp { hop, step } => match step {
-                SetUp::Resolve => format!("slowest: looking up the name of hop {hop}, {percent}% of the time"),
-                SetUp::Connect => format!("slowest: the connect to hop {hop}, {percent}% of the time"),
-                SetUp::Delay => format!("slowest: hop {hop}, its injected delay took {percent}% of the time"),
+            Limit::Setup { hop, step } => match step {
+                SetupStep::Resolve => format!("slowest: looking up the name of hop {hop}, {percent}% of the time"),
+                SetupStep::Connect => format!("slowest: the connect to hop {hop}, {percent}% of the time"),
+                SetupStep::Delay => format!("slowest: hop {hop}, its injected delay took {percent}% of the time"),
             },
             Limit::Unobserved { after, before } => {
                 format!("slowest: between {} and hop {before}, where not every hop sends reports", the(after))
@@ -70,20 +73,20 @@ fn bare(stage: usize) -> String {
     if stage == 0 { "client".to_owned() } else { format!("hop {stage}") }
 }
 
-fn name(part: Part) -> &'static str {
-    match part {
-        Part::Either => "disk or processor",
-        Part::Disk => "disk",
-        Part::Processor => "processor",
+fn name(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Either => "disk or processor",
+        Resource::Disk => "disk",
+        Resource::Processor => "processor",
     }
 }
 
-fn reason(why: Why) -> &'static str {
-    match why {
-        Why::Unknown => "",
-        Why::Congestion => " (full)",
-        Why::Loss => " (loses packets)",
-        Why::RoundTrip => " (long round trip)",
+fn reason(cause: LinkCause) -> &'static str {
+    match cause {
+        LinkCause::Unknown => "",
+        LinkCause::Congestion => " (full)",
+        LinkCause::Loss => " (loses packets)",
+        LinkCause::RoundTrip => " (long round trip)",
     }
 }
 
@@ -106,25 +109,28 @@ mod tests {
                 "slowest: hop 3, injected fragmentation: it sends small pieces",
             ),
             (
-                Limit::Link { from: 3, to: 2, why: Why::Unknown },
+                Limit::Link { from: 3, to: 2, cause: LinkCause::Unknown },
                 "slowest: link 3>2, hop 3 is blocked 88% of the time while hop 2 is starved",
             ),
             (
-                Limit::Link { from: 1, to: 0, why: Why::Congestion },
+                Limit::Link { from: 1, to: 0, cause: LinkCause::Congestion },
                 "slowest: link 1>client (full), hop 1 is blocked 88% of the time while the client is starved",
             ),
             (
-                Limit::Origin { hop: 3, part: Part::Disk },
+                Limit::Origin { hop: 3, resource: Resource::Disk },
                 "slowest: origin (hop 3), its disk: all hops are starved 88% of the time",
             ),
             (Limit::Relay { hop: 2 }, "slowest: hop 2, its processor: the next stage is starved 88% of the time"),
             (
-                Limit::Client { part: Part::Either },
+                Limit::Client { resource: Resource::Either },
                 "slowest: client, its disk or processor: hop 1 is blocked 88% of the time",
             ),
             (Limit::Receiver { from: 1, to: 0 }, "slowest: client, it does not read: hop 1 is blocked 88% of the time"),
-            (Limit::SetUp { hop: 2, step: SetUp::Connect }, "slowest: the connect to hop 2, 88% of the time"),
-            (Limit::SetUp { hop: 2, step: SetUp::Delay }, "slowest: hop 2, its injected delay took 88% of the time"),
+            (Limit::Setup { hop: 2, step: SetupStep::Connect }, "slowest: the connect to hop 2, 88% of the time"),
+            (
+                Limit::Setup { hop: 2, step: SetupStep::Delay },
+                "slowest: hop 2, its injected delay took 88% of the time",
+            ),
             (
                 Limit::Unobserved { after: 0, before: 2 },
                 "slowest: between the client and hop 2, where not every hop sends reports",

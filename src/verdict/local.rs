@@ -5,7 +5,7 @@ use crate::snapshot::verdict::FaultKind;
 
 /// What limits a node's bodies, as far as it knows by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alone {
+pub enum LocalLimit {
     /// Nothing moved, or not for long enough.
     Measuring,
     /// Its own cap.
@@ -20,7 +20,7 @@ pub enum Alone {
     Own,
 }
 
-impl Alone {
+impl LocalLimit {
     /// All there are, in the order of the page.
     pub const ALL: [Self; 6] = [Self::Measuring, Self::RateLimit, Self::Fault, Self::Input, Self::Output, Self::Own];
 
@@ -66,18 +66,18 @@ mod tests {
         let of = |read, write, cap, faults| {
             let (starved_us, blocked_us, limited_us) = (read, write, cap);
             let flow = Flow { starved_us, blocked_us, limited_us, active_us: 1_000_000, ..Flow::default() };
-            Alone::of(&Stage { flow, faults, ..Stage::default() }).word()
+            LocalLimit::of(&Stage { flow, faults, ..Stage::default() }).word()
         };
         let (none, stall) = (Faults::default(), Faults { stall: true, ..Faults::default() });
         let found = [of(900_000, 0, 0, none), of(0, 600_000, 0, none), of(5, 5, 5, none), of(0, 0, 500_000, none)];
         assert_eq!(found, ["input", "output", "own", "rate-limit"]);
         // A stall is counted as a cap.
-        assert_eq!((of(0, 0, 900_000, stall), Alone::of(&Stage::default()).word()), ("fault", "measuring"));
+        assert_eq!((of(0, 0, 900_000, stall), LocalLimit::of(&Stage::default()).word()), ("fault", "measuring"));
         let fragment = Faults { fragment: Some(7), ..Faults::default() };
         assert_eq!([of(9, 9, 0, fragment), of(900_000, 0, 0, fragment)], ["fault", "input"]);
         let held = |reply_us| {
             let flow = Flow { reply_us, starved_us: 300_000, active_us: 300_000, ..Flow::default() };
-            Alone::of(&Stage { flow, ..Stage::default() }).word()
+            LocalLimit::of(&Stage { flow, ..Stage::default() }).word()
         };
         assert_eq!([held(200_000), held(300_000)], ["input", "fault"]);
     }

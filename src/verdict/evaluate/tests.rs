@@ -31,7 +31,7 @@ fn chain(hops: &[Option<Flow>]) -> Vec<Stage> {
 }
 
 fn limit(client: Flow, hops: &[Option<Flow>]) -> Limit {
-    judge(&client, &chain(hops)).limit
+    evaluate(&client, &chain(hops)).limit
 }
 
 const WAITS: u64 = 90;
@@ -40,16 +40,16 @@ const WAITS: u64 = 90;
 fn the_stage_that_is_slow_is_named() {
     let (reads, writes, works) = (Some(flow(WAITS, 2, 0)), Some(flow(2, 88, 0)), Some(flow(5, 5, 0)));
     let client = flow(WAITS, 0, 0);
-    assert_eq!(limit(client, &[reads, reads, writes]), Limit::Link { from: 3, to: 2, why: Why::Unknown });
-    assert_eq!(limit(client, &[reads, writes, writes]), Limit::Link { from: 2, to: 1, why: Why::Unknown });
-    assert_eq!(limit(client, &[writes, writes, writes]), Limit::Link { from: 1, to: 0, why: Why::Unknown });
-    assert_eq!(limit(client, &[reads, reads, works]), Limit::Origin { hop: 3, part: Part::Processor });
-    assert_eq!(limit(client, &[reads, reads, reads]), Limit::Origin { hop: 3, part: Part::Disk });
-    assert_eq!(limit(client, &[works]), Limit::Origin { hop: 1, part: Part::Processor });
+    assert_eq!(limit(client, &[reads, reads, writes]), Limit::Link { from: 3, to: 2, cause: LinkCause::Unknown });
+    assert_eq!(limit(client, &[reads, writes, writes]), Limit::Link { from: 2, to: 1, cause: LinkCause::Unknown });
+    assert_eq!(limit(client, &[writes, writes, writes]), Limit::Link { from: 1, to: 0, cause: LinkCause::Unknown });
+    assert_eq!(limit(client, &[reads, reads, works]), Limit::Origin { hop: 3, resource: Resource::Processor });
+    assert_eq!(limit(client, &[reads, reads, reads]), Limit::Origin { hop: 3, resource: Resource::Disk });
+    assert_eq!(limit(client, &[works]), Limit::Origin { hop: 1, resource: Resource::Processor });
     assert_eq!(limit(client, &[reads, works, writes]), Limit::Relay { hop: 2 });
     assert_eq!(limit(client, &[works, writes, writes]), Limit::Relay { hop: 1 });
-    assert_eq!(limit(flow(5, 80, 0), &[writes, writes, writes]), Limit::Client { part: Part::Disk });
-    assert_eq!(limit(flow(5, 5, 0), &[writes, writes, writes]), Limit::Client { part: Part::Processor });
+    assert_eq!(limit(flow(5, 80, 0), &[writes, writes, writes]), Limit::Client { resource: Resource::Disk });
+    assert_eq!(limit(flow(5, 5, 0), &[writes, writes, writes]), Limit::Client { resource: Resource::Processor });
     assert_eq!(limit(flow(20, 20, 0), &[works, works, works]), Limit::Balanced);
     assert_eq!(limit(flow(60, 0, 0), &[Some(flow(40, 40, 0)), reads, works]), Limit::Balanced);
     assert_eq!(limit(client, &[reads, reads, Some(flow(20, 40, 0))]), Limit::Balanced);
@@ -64,7 +64,7 @@ fn a_cap_goes_before_everything_and_the_one_nearest_the_origin_before_others() {
     assert_eq!(limit(client, &[capped, capped, writes]), Limit::RateLimit { hop: 2, rate: 1 << 20 });
     let mut hops = chain(&[reads, capped]);
     hops[1].faults.limit = Some(2_000_000);
-    assert_eq!(judge(&client, &hops).to_string(), "slowest: hop 2, rate-limited to 2.0 MB/s");
+    assert_eq!(evaluate(&client, &hops).to_string(), "slowest: hop 2, rate-limited to 2.0 MB/s");
 }
 
 #[test]
@@ -76,9 +76,9 @@ fn silent_hops_make_a_bracket_and_only_where_the_cause_can_be_theirs() {
     assert_eq!(limit(client, &[reads, reads, None]), Limit::Unobserved { after: 2, before: 3 });
     assert_eq!(limit(client, &[None, None, None]), Limit::Unobserved { after: 0, before: 3 });
     assert_eq!(limit(flow(5, 5, 0), &[None, writes, writes]), Limit::Unobserved { after: 0, before: 2 });
-    assert_eq!(limit(client, &[reads, None, works]), Limit::Origin { hop: 3, part: Part::Processor });
-    assert_eq!(limit(client, &[None, reads, writes]), Limit::Link { from: 3, to: 2, why: Why::Unknown });
-    assert_eq!(limit(flow(5, 80, 0), &[None, None, None]), Limit::Client { part: Part::Disk });
+    assert_eq!(limit(client, &[reads, None, works]), Limit::Origin { hop: 3, resource: Resource::Processor });
+    assert_eq!(limit(client, &[None, reads, writes]), Limit::Link { from: 3, to: 2, cause: LinkCause::Unknown });
+    assert_eq!(limit(flow(5, 80, 0), &[None, None, None]), Limit::Client { resource: Resource::Disk });
     let late = Some(Flow { active_us: SHORTEST_HOP - 1, ..flow(2, 88, 0) });
     assert_eq!(limit(client, &[reads, late]), Limit::Unobserved { after: 1, before: 2 });
 }
@@ -89,7 +89,7 @@ fn accounts_are_evidence_too() {
     let account = TransferRecord { flow: flow(1, 2, 90), faults, ..TransferRecord::default() };
     let stages = Stage::of(&[None, Some(account)]);
     assert_eq!((stages[0].seen, stages[1].number), (false, 2));
-    assert_eq!(judge(&flow(WAITS, 0, 0), &stages).limit, Limit::RateLimit { hop: 2, rate: 5 });
+    assert_eq!(evaluate(&flow(WAITS, 0, 0), &stages).limit, Limit::RateLimit { hop: 2, rate: 5 });
 }
 
 #[test]
@@ -114,17 +114,17 @@ fn the_kernel_tells_a_slow_network_from_a_slow_receiver() {
     let chain = chain(&[Some(flow(WAITS, 2, 0)), Some(flow(2, 95, 0)), Some(flow(2, 95, 0))]);
     let with = |busy, full, rtt_us, lost| {
         let hops = [kernel(&chain[0], 10, 0, 90, 0), kernel(&chain[1], busy, full, rtt_us, lost), chain[2]];
-        judge(&client, &hops).limit
+        evaluate(&client, &hops).limit
     };
-    assert_eq!(with(100, 0, 40_000, 0), Limit::Link { from: 2, to: 1, why: Why::Congestion });
-    assert_eq!(with(100, 0, 40_000, 9), Limit::Link { from: 2, to: 1, why: Why::Loss });
-    assert_eq!(with(100, 90, 80_000, 0), Limit::Link { from: 2, to: 1, why: Why::RoundTrip });
+    assert_eq!(with(100, 0, 40_000, 0), Limit::Link { from: 2, to: 1, cause: LinkCause::Congestion });
+    assert_eq!(with(100, 0, 40_000, 9), Limit::Link { from: 2, to: 1, cause: LinkCause::Loss });
+    assert_eq!(with(100, 90, 80_000, 0), Limit::Link { from: 2, to: 1, cause: LinkCause::RoundTrip });
     assert_eq!(with(100, 90, 90, 0), Limit::Relay { hop: 1 }, "its window is full of what arrived at once");
     // Hop 2 waits by its own clock, and yet there was nothing of it to send: it was not running.
     let hops = [kernel(&chain[0], 10, 0, 90, 0), kernel(&chain[1], 8, 0, 90, 0), kernel(&chain[2], 100, 90, 90, 0)];
-    assert_eq!(judge(&client, &hops).limit, Limit::Relay { hop: 2 });
+    assert_eq!(evaluate(&client, &hops).limit, Limit::Relay { hop: 2 });
     let hops = [chain[0], kernel(&chain[1], 8, 0, 90, 0)];
-    assert_eq!(judge(&client, &hops).limit, Limit::Origin { hop: 2, part: Part::Processor });
+    assert_eq!(evaluate(&client, &hops).limit, Limit::Origin { hop: 2, resource: Resource::Processor });
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn of_other_clients_only_what_their_first_hop_sees_is_known() {
     let with = |busy, full, rtt_us, under_way| {
         let mut first = kernel(&held[0], busy, full, rtt_us, 0);
         first.tcp = first.tcp.map(|tcp| TcpSnapshot { under_way, min_rtt_us: rtt_us, ..tcp });
-        judge_others(&[first, held[1]]).limit
+        evaluate_others(&[first, held[1]]).limit
     };
     let (stranger, unseen) = (Limit::Receiver { from: 1, to: 0 }, Limit::Unobserved { after: 0, before: 1 });
     assert_eq!(with(100, 90, 90, 50), stranger);
@@ -143,14 +143,14 @@ fn of_other_clients_only_what_their_first_hop_sees_is_known() {
     let near = |under_way| {
         let mut first = kernel(&held[0], 100, 70, 15_000, 0);
         first.tcp = first.tcp.map(|tcp| TcpSnapshot { under_way, min_rtt_us: 5, ..tcp });
-        judge_others(&[first, held[1]]).limit
+        evaluate_others(&[first, held[1]]).limit
     };
     assert_eq!((near(3), near(50)), (stranger, unseen), "acknowledged late, and in a queue");
-    assert_eq!(with(100, 5, 40_000, 50), Limit::Link { from: 1, to: 0, why: Why::Congestion });
+    assert_eq!(with(100, 5, 40_000, 50), Limit::Link { from: 1, to: 0, cause: LinkCause::Congestion });
     assert_eq!(with(100, 5, 90, 50), unseen);
-    assert_eq!(judge_others(&held).limit, unseen, "a kernel that says nothing");
-    let others = |hops: &[Option<Flow>]| judge_others(&chain(hops)).limit;
-    assert_eq!(others(&[reads, works]), Limit::Origin { hop: 2, part: Part::Processor });
+    assert_eq!(evaluate_others(&held).limit, unseen, "a kernel that says nothing");
+    let others = |hops: &[Option<Flow>]| evaluate_others(&chain(hops)).limit;
+    assert_eq!(others(&[reads, works]), Limit::Origin { hop: 2, resource: Resource::Processor });
     assert_eq!(others(&[works, held[0].flow.into()]), Limit::Relay { hop: 1 });
     assert_eq!(others(&[reads, Some(flow(1, 2, 90))]), Limit::RateLimit { hop: 2, rate: 1 << 20 });
     assert_eq!(others(&[None, Some(flow(2, 95, 0))]), Limit::Unobserved { after: 0, before: 2 });
@@ -158,14 +158,14 @@ fn of_other_clients_only_what_their_first_hop_sees_is_known() {
     // They came to hop 2, and hop 1, which reports, has none of it.
     let idle = Stage { number: 1, seen: true, ..Stage::default() };
     let second = kernel(&held[1], 100, 90, 90, 0);
-    assert_eq!(judge_others(&[idle, second]).limit, Limit::Receiver { from: 2, to: 0 });
+    assert_eq!(evaluate_others(&[idle, second]).limit, Limit::Receiver { from: 2, to: 0 });
 }
 
 #[test]
 fn what_a_person_turned_is_named_before_what_it_does() {
     let mut hops = chain(&[Some(flow(WAITS, 2, 0)), Some(flow(2, 5, 0)), Some(flow(2, 95, 0))]);
     hops[1].faults.fragment = Some(7);
-    let said = |hops: &[Stage], bytes_in| judge(&Flow { bytes_in, ..flow(WAITS, 0, 0) }, hops).limit;
+    let said = |hops: &[Stage], bytes_in| evaluate(&Flow { bytes_in, ..flow(WAITS, 0, 0) }, hops).limit;
     assert_eq!(said(&hops, 9), Limit::Fault { hop: 2, fault: FaultKind::Fragment });
     hops[1].faults.fragment = Some(60_000);
     assert_eq!(said(&hops, 9), Limit::Relay { hop: 2 }, "such pieces cost nothing");
@@ -187,7 +187,7 @@ fn what_a_person_turned_is_named_before_what_it_does() {
 fn a_delay_is_named_where_most_of_the_time_went_by_before_the_bodies() {
     let held = |reply_us, flow: Flow| Some(Flow { reply_us, ..flow });
     let hops = chain(&[held(0, flow(WAITS, 2, 0)), held(900_000, flow(WAITS, 2, 0)), held(200_000, flow(2, 5, 0))]);
-    let said = |reply_us, active: Flow| judge(&Flow { reply_us, ..active }, &hops);
+    let said = |reply_us, active: Flow| evaluate(&Flow { reply_us, ..active }, &hops);
     let named = Limit::Fault { hop: 2, fault: FaultKind::Delay };
     let verdict = said(1_100_000, Flow { active_us: 100_000, ..flow(WAITS, 0, 0) });
     assert_eq!((verdict.limit, verdict.confidence), (named, Confidence::High));
@@ -195,13 +195,13 @@ fn a_delay_is_named_where_most_of_the_time_went_by_before_the_bodies() {
     assert_eq!(said(1_100_000, Flow::default()).limit, named, "nothing has come yet");
     // The same delay before a body that takes longer: what makes the body slow is what counts.
     let body = Flow { active_us: 10_000_000, starved_us: 9_000_000, ..flow(WAITS, 0, 0) };
-    assert_eq!(said(1_100_000, body).limit, Limit::Origin { hop: 3, part: Part::Processor });
+    assert_eq!(said(1_100_000, body).limit, Limit::Origin { hop: 3, resource: Resource::Processor });
     // A reply that is slow for another reason is no delay.
-    assert_eq!(judge(&Flow { reply_us: 2_000_000, ..Flow::default() }, &hops[..1]).limit, Limit::Measuring);
+    assert_eq!(evaluate(&Flow { reply_us: 2_000_000, ..Flow::default() }, &hops[..1]).limit, Limit::Measuring);
     let silent = chain(&[None, held(900_000, flow(WAITS, 2, 0)), None]);
-    assert_eq!(judge(&Flow { reply_us: 1_000_000, ..Flow::default() }, &silent).limit, named);
+    assert_eq!(evaluate(&Flow { reply_us: 1_000_000, ..Flow::default() }, &silent).limit, named);
     let short = Flow { reply_us: SHORTEST_CLIENT - 1, ..Flow::default() };
-    assert_eq!(judge(&short, &hops).limit, Limit::Measuring, "not seen for long enough");
+    assert_eq!(evaluate(&short, &hops).limit, Limit::Measuring, "not seen for long enough");
 }
 
 #[test]
@@ -210,16 +210,16 @@ fn a_client_that_was_not_running_is_told_by_its_timer() {
     let late = |read, write, late: u64, hops: &[Option<Flow>]| {
         limit(Flow { sched_delay_us: late * 10_000, ..flow(read, write, 0) }, hops)
     };
-    let client = |part| Limit::Client { part };
-    assert_eq!(late(5, 80, 9, &[writes]), client(Part::Disk));
-    assert_eq!(late(5, 80, 30, &[writes]), client(Part::Either));
-    assert_eq!(late(5, 80, 70, &[writes]), client(Part::Processor));
-    assert_eq!(late(5, 5, 0, &[writes]), client(Part::Processor));
+    let client = |resource| Limit::Client { resource };
+    assert_eq!(late(5, 80, 9, &[writes]), client(Resource::Disk));
+    assert_eq!(late(5, 80, 30, &[writes]), client(Resource::Either));
+    assert_eq!(late(5, 80, 70, &[writes]), client(Resource::Processor));
+    assert_eq!(late(5, 5, 0, &[writes]), client(Resource::Processor));
     // Its own clock says that it waits for input; behind a hop that tells nothing, its timer alone knows.
-    assert_eq!(late(95, 2, 80, &[None, writes]), client(Part::Processor));
+    assert_eq!(late(95, 2, 80, &[None, writes]), client(Resource::Processor));
     assert_eq!(late(95, 2, 20, &[None, writes]), Limit::Unobserved { after: 0, before: 2 });
     let mut hops = chain(&[Some(flow(WAITS, 2, 0)), None, writes]);
-    let said = |hops: &[Stage]| judge(&flow(WAITS, 0, 0), hops).limit;
+    let said = |hops: &[Stage]| evaluate(&flow(WAITS, 0, 0), hops).limit;
     assert_eq!(said(&hops), Limit::Unobserved { after: 1, before: 3 });
     hops[0].load = Some(Load { sched_delay_us: 800_000, ..Load::default() });
     assert_eq!(said(&hops), Limit::Relay { hop: 1 });
@@ -245,11 +245,11 @@ proptest! {
         hops in proptest::collection::vec(proptest::option::of(any_flow()), 0..5),
     ) {
         let hops = chain(&hops);
-        let verdict = judge(&client, &hops);
+        let verdict = evaluate(&client, &hops);
         prop_assert!((0.0..=1.0).contains(&verdict.share), "{verdict:?}");
         prop_assert!(!verdict.to_string().is_empty());
         let still = Flow { bytes_in: 0, bytes_out: 0, ..client };
-        prop_assert_eq!(judge(&still, &hops).limit, Limit::Measuring);
-        prop_assert_eq!(judge(&Flow::default(), &hops).limit, Limit::Measuring);
+        prop_assert_eq!(evaluate(&still, &hops).limit, Limit::Measuring);
+        prop_assert_eq!(evaluate(&Flow::default(), &hops).limit, Limit::Measuring);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::stage::Stage;
 use crate::snapshot::Flow;
-use crate::snapshot::verdict::{Confidence, FaultKind, Limit, Part, Verdict, Why};
+use crate::snapshot::verdict::{Confidence, FaultKind, Limit, LinkCause, Resource, Verdict};
 
 /// A stage waits for something at least this share of the time: most of it.
 const HIGH: f64 = 0.5;
@@ -32,7 +32,7 @@ const LOSSES: u64 = 3;
 /// from the client toward the origin, past every stage that waits for input, and stops at the first link on which a hop
 /// is held up. Which side of that link is to blame, the kernel knows: it counts the time in which the receiver's window
 /// was full, and that in which there was nothing to send.
-pub fn judge(client: &Flow, hops: &[Stage]) -> Verdict {
+pub fn evaluate(client: &Flow, hops: &[Stage]) -> Verdict {
     let Some(origin) = hops.last().map(|hop| hop.number) else { return Verdict::default() };
     let told = told(hops);
     if let Some(verdict) = stalled(&told) {
@@ -44,8 +44,8 @@ pub fn judge(client: &Flow, hops: &[Stage]) -> Verdict {
     if client.active_us < SHORTEST_CLIENT || client.bytes_in == 0 {
         return Verdict::default();
     }
-    let seen: Vec<Look<'_>> = told.iter().map(|stage| Look::of(stage)).collect();
-    let client = Look::client(client);
+    let seen: Vec<StageShares<'_>> = told.iter().map(|stage| StageShares::of(stage)).collect();
+    let client = StageShares::client(client);
     if let Some(verdict) = seen.iter().rev().chain([&client]).find_map(capped) {
         return verdict;
     }
@@ -56,8 +56,8 @@ pub fn judge(client: &Flow, hops: &[Stage]) -> Verdict {
 /// named, not the one that has no time left for them.
 fn fragmented(verdict: Verdict, told: &[&Stage]) -> Verdict {
     let slow = match verdict.limit {
-        Limit::Relay { hop } | Limit::Origin { hop, part: Part::Processor } => hop,
-        Limit::Client { part: Part::Processor } => 0,
+        Limit::Relay { hop } | Limit::Origin { hop, resource: Resource::Processor } => hop,
+        Limit::Client { resource: Resource::Processor } => 0,
         _ => return verdict,
     };
     let fragments = |hop: &&&Stage| hop.number >= slow && hop.active_fault() == Some(FaultKind::Fragment);
@@ -67,13 +67,13 @@ fn fragmented(verdict: Verdict, told: &[&Stage]) -> Verdict {
 }
 
 /// The same for transfers of other clients, of which nothing is known but what the first hop on their way sees of them.
-pub fn judge_others(hops: &[Stage]) -> Verdict {
+pub fn evaluate_others(hops: &[Stage]) -> Verdict {
     let Some(origin) = hops.last().map(|hop| hop.number) else { return Verdict::default() };
     let told = told(hops);
     if let Some(verdict) = stalled(&told) {
         return verdict;
     }
-    let seen: Vec<Look<'_>> = told.iter().map(|stage| Look::of(stage)).collect();
+    let seen: Vec<StageShares<'_>> = told.iter().map(|stage| StageShares::of(stage)).collect();
     let first = seen.first().filter(|first| first.flow.active_us >= SHORTEST_CLIENT);
     let Some(first) = first else { return Verdict::default() };
     if let Some(verdict) = seen.iter().rev().find_map(capped) {
@@ -89,23 +89,23 @@ pub fn judge_others(hops: &[Stage]) -> Verdict {
     }
     // Whenever the first hop has nothing for it to read, it waits.
     let read = 1.0 - first.write.min(first.busy.unwrap_or(1.0));
-    let stranger = Look { number: first.number - 1, read, ..Look::client(&Flow::default()) };
+    let stranger = StageShares { number: first.number - 1, read, ..StageShares::client(&Flow::default()) };
     fragmented(walk(&stranger, &seen, origin), &told)
 }
 
 /// What holds a hop up is behind its back: its reader tells nothing, and only the kernel knows whether it reads.
-fn before_a_stranger(hop: &Look<'_>, direct: bool) -> Verdict {
+fn before_a_stranger(hop: &StageShares<'_>, direct: bool) -> Verdict {
     let tcp = hop.stage.and_then(|stage| stage.tcp).unwrap_or_default();
     let quick = tcp.rtt_us < QUICK_US;
     let most = if tcp.min_rtt_us < QUICK_US { UNDER_WAY_NEAR } else { UNDER_WAY };
-    let client = Look::client(&Flow::default());
+    let client = StageShares::client(&Flow::default());
     match hop.busy {
         // Its window is full of what has arrived.
         Some(_) if direct && hop.full >= HIGH && (quick || tcp.under_way <= most) => {
             of(Limit::Receiver { from: hop.number, to: 0 }, hop.full, Confidence::High)
         }
         Some(_) if direct && hop.full < LOW && !quick => {
-            of(Limit::Link { from: hop.number, to: 0, why: why(hop) }, hop.write, Confidence::Fair)
+            of(Limit::Link { from: hop.number, to: 0, cause: cause(hop) }, hop.write, Confidence::Fair)
         }
         _ => unseen(&client, hop.number, hop.write),
     }
@@ -123,7 +123,7 @@ fn stalled(told: &[&Stage]) -> Option<Verdict> {
 
 /// A stage, and the shares of its time; those of one body add up to at most 1.
 #[derive(Clone, Copy)]
-struct Look<'a> {
+struct StageShares<'a> {
     number: usize,
     stage: Option<&'a Stage>,
     flow: Flow,
@@ -149,7 +149,7 @@ fn delayed(client: &Flow, hops: &[Stage]) -> Option<Verdict> {
     enough.then(|| of(limit, share(most.flow.reply_us), Confidence::High))
 }
 
-fn walk(client: &Look<'_>, seen: &[Look<'_>], origin: usize) -> Verdict {
+fn walk(client: &StageShares<'_>, seen: &[StageShares<'_>], origin: usize) -> Verdict {
     let mut before = *client;
     for (at, hop) in seen.iter().enumerate() {
         let adjacent = hop.number == before.number + 1;
@@ -188,50 +188,54 @@ fn walk(client: &Look<'_>, seen: &[Look<'_>], origin: usize) -> Verdict {
 }
 
 /// What holds `hop` up is the stage that receives from it.
-fn blame(receiver: &Look<'_>, hop: &Look<'_>, confidence: Confidence) -> Verdict {
+fn blame(receiver: &StageShares<'_>, hop: &StageShares<'_>, confidence: Confidence) -> Verdict {
     if receiver.number == 0 {
         return client_is_slow(receiver, hop.write, confidence);
     }
     own(receiver, hop.write, confidence)
 }
 
-fn client_is_slow(client: &Look<'_>, share: f64, confidence: Confidence) -> Verdict {
+fn client_is_slow(client: &StageShares<'_>, share: f64, confidence: Confidence) -> Verdict {
     // A client that is not running while its disk is at work counts that time as the disk's. Its timer knows better.
-    let part = match client.late() {
-        _ if client.write < LOW => Part::Processor,
-        HIGH.. => Part::Processor,
-        ..RARELY => Part::Disk,
-        _ => Part::Either,
+    let resource = match client.late() {
+        _ if client.write < LOW => Resource::Processor,
+        HIGH.. => Resource::Processor,
+        ..RARELY => Resource::Disk,
+        _ => Resource::Either,
     };
-    of(Limit::Client { part }, share, confidence)
+    of(Limit::Client { resource }, share, confidence)
 }
 
 /// The time is lost within a hop.
-fn own(hop: &Look<'_>, share: f64, confidence: Confidence) -> Verdict {
+fn own(hop: &StageShares<'_>, share: f64, confidence: Confidence) -> Verdict {
     of(Limit::Relay { hop: hop.number }, share, confidence)
 }
 
 /// Everything waits for the origin, and nothing holds it up.
-fn at_the_origin(hop: &Look<'_>, before: &Look<'_>) -> Verdict {
-    let (part, confidence) = match hop.busy {
-        _ if hop.read >= HIGH => (Part::Disk, Confidence::High),
-        Some(_) => (Part::Processor, Confidence::Fair),
-        None if hop.write < LOW => (Part::Processor, Confidence::Low),
+fn at_the_origin(hop: &StageShares<'_>, before: &StageShares<'_>) -> Verdict {
+    let (resource, confidence) = match hop.busy {
+        _ if hop.read >= HIGH => (Resource::Disk, Confidence::High),
+        Some(_) => (Resource::Processor, Confidence::Fair),
+        None if hop.write < LOW => (Resource::Processor, Confidence::Low),
         None => return balanced(),
     };
-    of(Limit::Origin { hop: hop.number, part }, before.read, confidence)
+    of(Limit::Origin { hop: hop.number, resource }, before.read, confidence)
 }
 
 /// Everything below this relay waits for it, and it waits neither for input nor to send.
-fn at_a_relay(hop: &Look<'_>, before: &Look<'_>, upstream: Option<&Look<'_>>) -> Verdict {
+fn at_a_relay(hop: &StageShares<'_>, before: &StageShares<'_>, upstream: Option<&StageShares<'_>>) -> Verdict {
     let fed = upstream.is_none_or(|upstream| upstream.write >= LOW);
     if !fed || hop.read >= LOW && hop.busy.is_none() {
         return balanced();
     }
-    own(hop, before.read, if upstream.is_some_and(Look::is_held_up) { Confidence::High } else { Confidence::Fair })
+    own(
+        hop,
+        before.read,
+        if upstream.is_some_and(StageShares::is_held_up) { Confidence::High } else { Confidence::Fair },
+    )
 }
 
-fn capped(look: &Look<'_>) -> Option<Verdict> {
+fn capped(look: &StageShares<'_>) -> Option<Verdict> {
     // A node that does not say what its cap is shows it by what it sends.
     let moved = if look.number == 0 { look.flow.bytes_in } else { look.flow.bytes_out };
     let sent = moved as f64 * 1e6 / look.flow.active_us.max(1) as f64;
@@ -239,27 +243,27 @@ fn capped(look: &Look<'_>) -> Option<Verdict> {
     (look.cap >= HIGH).then(|| of(Limit::RateLimit { hop: look.number, rate }, look.cap, Confidence::High))
 }
 
-fn link(from: &Look<'_>, to: &Look<'_>) -> Verdict {
-    let why = why(from);
-    let confidence = if why == Why::Unknown { Confidence::Fair } else { Confidence::High };
+fn link(from: &StageShares<'_>, to: &StageShares<'_>) -> Verdict {
+    let cause = cause(from);
+    let confidence = if cause == LinkCause::Unknown { Confidence::Fair } else { Confidence::High };
     // Both sides have to say so: a receiver that has other things to do is no fault of the network.
     if to.read < HIGH {
         return balanced();
     }
-    of(Limit::Link { from: from.number, to: to.number, why }, from.write, confidence)
+    of(Limit::Link { from: from.number, to: to.number, cause }, from.write, confidence)
 }
 
-fn why(from: &Look<'_>) -> Why {
+fn cause(from: &StageShares<'_>) -> LinkCause {
     let tcp = from.stage.and_then(|stage| stage.tcp).unwrap_or_default();
     match from.busy {
-        None => Why::Unknown,
-        Some(_) if tcp.retransmits >= LOSSES => Why::Loss,
-        Some(_) if from.full >= HIGH => Why::RoundTrip,
-        Some(_) => Why::Congestion,
+        None => LinkCause::Unknown,
+        Some(_) if tcp.retransmits >= LOSSES => LinkCause::Loss,
+        Some(_) if from.full >= HIGH => LinkCause::RoundTrip,
+        Some(_) => LinkCause::Congestion,
     }
 }
 
-fn unseen(after: &Look<'_>, before: usize, share: f64) -> Verdict {
+fn unseen(after: &StageShares<'_>, before: usize, share: f64) -> Verdict {
     of(Limit::Unobserved { after: after.number, before }, share, Confidence::Fair)
 }
 
@@ -271,7 +275,7 @@ fn of(limit: Limit, share: f64, confidence: Confidence) -> Verdict {
     Verdict { limit, share, confidence, since_ms: 0 }
 }
 
-impl<'a> Look<'a> {
+impl<'a> StageShares<'a> {
     fn of(stage: &'a Stage) -> Self {
         let active = stage.flow.active_us.max(1) as f64;
         let share = |us: u64| (us as f64 / active).min(1.0);
@@ -313,7 +317,7 @@ impl<'a> Look<'a> {
     }
 
     /// It is the receiver that holds it up: how sure that is, or `None` where it is the network.
-    fn refuser(&self, receiver: &Look<'_>) -> Option<Confidence> {
+    fn refuser(&self, receiver: &StageShares<'_>) -> Option<Confidence> {
         let rtt_us = self.stage.and_then(|stage| stage.tcp).map_or(0, |tcp| tcp.rtt_us);
         let Some(_) = self.busy else {
             return (receiver.read < HIGH).then_some(Confidence::Fair);
