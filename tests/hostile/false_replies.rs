@@ -1,5 +1,4 @@
-//! An origin that lies: about size, range, validator and digest, in heads of every wrong shape, with floods and
-//! silence.
+//! Origins with false replies: size, range, validator and digest, malformed heads of every kind, floods and silence.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -15,17 +14,17 @@ use crate::{Before, REST, all, digest, fetch_over, short};
 
 const SIZE: usize = 20_000;
 
-/// What is said to GET and to HEAD; the client knows the digest from elsewhere, or not.
+/// Replies to GET and to HEAD; the client knows the digest from elsewhere, or not.
 struct Case {
     name: &'static str,
     get: Vec<Say>,
     head: Vec<Say>,
     expects: bool,
-    /// The file does arrive.
+    /// Whether the file does arrive.
     arrives: bool,
 }
 
-/// An honest head of a file of this length.
+/// Encodes a correct head of a file of this length.
 fn head(length: usize, told: Option<Digest>) -> Vec<u8> {
     let reply = Reply {
         status: 200,
@@ -40,7 +39,7 @@ fn head(length: usize, told: Option<Digest>) -> Vec<u8> {
     head
 }
 
-/// A head of these lines.
+/// Encodes a head of these lines.
 fn lines(lines: &str) -> Vec<u8> {
     format!("HTTP/1.1 {lines}\r\n\r\n").into_bytes()
 }
@@ -53,7 +52,7 @@ fn then(parts: &[&[u8]], end: Say) -> Vec<Say> {
     vec![Say::Bytes(parts.concat()), end]
 }
 
-/// Every lie; `truth` is the digest of the file.
+/// Every false reply; `truth` is the digest of the file.
 fn cases(content: &[u8], truth: Digest) -> Vec<Case> {
     let (half, rest) = content.split_at(SIZE / 2);
     let honest = head(SIZE, Some(truth));
@@ -63,7 +62,7 @@ fn cases(content: &[u8], truth: Digest) -> Vec<Case> {
     };
     case("nothing wrong", says(&[&honest, content]), false, true);
     case("nothing wrong, digest asked for", says(&[&head(SIZE, None), content]), false, true);
-    // Sizes, with the digest left alone.
+    // Sizes, with a correct digest.
     case("larger, then closed", then(&[&head(SIZE + 10, Some(truth)), content], Say::Bytes(Vec::new())), false, false);
     case("larger, then silent", then(&[&head(SIZE + 10, Some(truth)), content], Say::Hang), false, false);
     case("larger, and filled up", says(&[&head(SIZE + 10, Some(truth)), content, &[0; 10]]), false, false);
@@ -73,7 +72,7 @@ fn cases(content: &[u8], truth: Digest) -> Vec<Case> {
     case("half of it", then(&[&honest, half], Say::Bytes(Vec::new())), false, false);
     case("no bytes at all", says(&[&head(0, Some(truth))]), false, false);
     case("more than there is room for", then(&[&head(usize::MAX / 4, Some(truth)), content], Say::Hang), false, false);
-    // Bytes.
+    // Body bytes.
     case("bytes behind it", says(&[&honest, content, b"more"]), false, true);
     case("endless bytes behind it", then(&[&honest, content], Say::Flood(b"more")), false, true);
     case("bytes before it", says(&[&honest, b"\0", &content[..SIZE - 1]]), false, false);
@@ -81,7 +80,7 @@ fn cases(content: &[u8], truth: Digest) -> Vec<Case> {
     case("a piece replayed", says(&[&honest, half, half]), false, false);
     case("pieces in another order", says(&[&honest, rest, half]), false, false);
     case("a second reply for a body", says(&[&honest, &honest, &content[honest.len()..]]), false, false);
-    // Where the origin's own word is not taken, it may lie about everything.
+    // With an expected digest the origin may send any digest.
     let other = pattern(SIZE + 1);
     case("another file", says(&[&head(SIZE + 1, Some(digest(&other))), &other]), true, false);
     case("another of the same size", says(&[&head(SIZE, Some(digest(&other[1..]))), &other[1..]]), true, false);
@@ -105,7 +104,7 @@ fn cases(content: &[u8], truth: Digest) -> Vec<Case> {
         true,
     );
     case("a weak validator", says(&[&lines(&format!("200 x\r\n{length}\r\nETag: W/\"e\"")), content]), false, true);
-    // Heads.
+    // Malformed heads.
     for (name, text) in [
         ("two lengths", "200 x\r\nContent-Length: 20000\r\nContent-Length: 20000"),
         ("two lengths in one", "200 x\r\nContent-Length: 20000, 20000"),
@@ -128,7 +127,7 @@ fn cases(content: &[u8], truth: Digest) -> Vec<Case> {
     ] {
         case(name, says(&[&lines(text), content]), false, false);
     }
-    // No heads.
+    // No head at all.
     case("garbage", says(&[&pattern(4000)]), false, false);
     case("a TLS alert", says(&[b"\x15\x03\x01\x00\x02\x02\x28"]), false, false);
     case("an SSH banner", then(&[b"SSH-2.0-OpenSSH_9.6\r\n"], Say::Hang), false, false);
@@ -151,7 +150,7 @@ fn cases(content: &[u8], truth: Digest) -> Vec<Case> {
         false,
         true,
     );
-    // The proof.
+    // Digests.
     let mut proof = |name, head: Vec<Say>, arrives| {
         let get = says(&[&self::head(SIZE, None), content]);
         cases.push(Case { name, get, head, expects: false, arrives });
@@ -160,7 +159,7 @@ fn cases(content: &[u8], truth: Digest) -> Vec<Case> {
     proof("proof is refused", says(&[&lines("412 x\r\nContent-Length: 0")]), false);
     proof("proof is a reset", vec![Say::Reset], false);
     proof("proof is silence", vec![Say::Hang], false);
-    // Where there is none to be had, the length is all, and the client says so.
+    // Without a digest only the length is checked, and the client reports that.
     proof("proof is garbage", says(&[b"\0\x01\x02\x03\r\n\r\n"]), true);
     proof("proof is no digest", says(&[&head(SIZE, None)]), true);
     cases

@@ -1,4 +1,4 @@
-//! Clients that mean no good, against the running node: slow heads, floods, floods without descriptors left.
+//! Abusive clients against the running node: slow heads, floods, floods without descriptors left.
 //!
 //! `cargo test` runs a short version. The whole, with 2,000 sockets of one byte a second:
 //!
@@ -21,7 +21,7 @@ use socket2::{Domain, Socket, Type};
 use support::process::Node;
 use support::{TIMEOUT, content};
 
-/// Each of these is a load, and what one measures the others would change.
+/// Each of these is a load that would change what the others measure.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn turn() -> MutexGuard<'static, ()> {
@@ -32,7 +32,7 @@ fn is_full() -> bool {
     std::env::var("CHAINVIEW_FAULTS").is_ok_and(|value| value == "full")
 }
 
-/// A connection from one of the 65,536 addresses of 127.1.0.0/16.
+/// Connects from one of the 65,536 addresses of 127.1.0.0/16.
 fn connect_from(number: usize, to: SocketAddr) -> TcpStream {
     let [high, low] = (number as u16).to_be_bytes();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -59,7 +59,7 @@ fn request(name: &str, lines: &str) -> String {
     format!("GET /files/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n")
 }
 
-/// All that comes until the other side closes, however it does that.
+/// Reads until the other side closes, in any way.
 fn heard(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&heard_bytes(stream)).into_owned()
 }
@@ -70,33 +70,32 @@ fn heard_bytes(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// The status line's status; 0 where nothing came.
+/// Returns the status of the status line; 0 if nothing was received.
 fn status(reply: &str) -> u16 {
     reply.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
-/// Processor time a process has used.
+/// CPU time of a process.
 fn used(node: &Node) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid().as_raw_nonzero())).unwrap();
     let words: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: u64 = words[11].parse::<u64>().unwrap() + words[12].parse::<u64>().unwrap();
-    // The kernel counts in hundredths of a second for everybody.
+    // The kernel counts in hundredths of a second.
     Duration::from_millis(ticks * 10)
 }
 
-/// Memory a process holds by itself, in KiB.
+/// Anonymous memory of a process, in KiB.
 fn memory(node: &Node) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", node.pid().as_raw_nonzero())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// How long each of so many fetches of a small file took, the longest last, and the most memory the node held
-/// meanwhile.
+/// Durations of this many fetches of a small file, the longest last, and the maximum memory of the node during them.
 fn honest(node: &Node, count: usize) -> (Vec<Duration>, u64) {
     let mut most = 0;
     let fetch = |_| {
-        // Spread over what goes on beside.
+        // Spread over the load in parallel.
         thread::sleep(Duration::from_millis(4));
         let began = Instant::now();
         assert!(fetch(node.address(), "small") == content(4096));
@@ -109,7 +108,7 @@ fn honest(node: &Node, count: usize) -> (Vec<Duration>, u64) {
     (took, most)
 }
 
-/// One that sends a byte a second: what it was told, and after how long it was let go.
+/// A client that sends a byte a second; what it received, and after how long it was disconnected.
 struct Slow {
     stream: TcpStream,
     began: Instant,
@@ -121,7 +120,7 @@ struct Slow {
 }
 
 impl Slow {
-    /// Its bytes come so long after each full second: many who are slow do not send in step.
+    /// Its bytes are offset this much from each full second: many slow clients do not send in step.
     fn new(number: usize, to: SocketAddr, due: Duration) -> Self {
         let began = Instant::now();
         let stream = connect_from(number, to);
@@ -129,14 +128,14 @@ impl Slow {
         Self { stream, began, due, sent: 0, said: Vec::new(), ended: None }
     }
 
-    /// Sends the byte that is due and takes what has come; true once it is over.
+    /// Sends the byte that is due and reads what has arrived; true once it has ended.
     fn step(&mut self, head: &[u8]) -> bool {
         if self.ended.is_some() {
             return true;
         }
         let age = self.began.elapsed();
         if age < self.due && age < Duration::from_secs(4) {
-            // Looking at thousands of sockets again and again would take the processor from those who are measured.
+            // Polling thousands of sockets in a tight loop would take CPU time from the measured clients.
             return false;
         }
         if age >= self.due {
@@ -166,7 +165,7 @@ fn slow_heads_time_out_without_delaying_others() {
     let mut slow: Vec<Slow> = (0..sockets).map(|number| Slow::new(number * 31, node.address(), due(number))).collect();
     let head = request("small", "");
     let (beside, most) = thread::scope(|scope| {
-        // Half of them tell which wire they speak, and then go on as slowly.
+        // Half of them show their protocol, and then continue as slowly.
         scope.spawn(|| {
             while slow.iter_mut().map(|one| usize::from(!one.step(head.as_bytes()))).sum::<usize>() > 0 {
                 thread::sleep(Duration::from_millis(10));
@@ -181,7 +180,7 @@ fn slow_heads_time_out_without_delaying_others() {
     println!("{sockets} slow heads let go after {first:?} to {last:?}; {grown} KiB more");
     println!("honest fetches, p50 and p99: {:?} {:?} alone", at(&alone, 50), at(&alone, 99));
     println!("honest fetches, p50 and p99: {:?} {:?} beside", at(&beside, 50), at(&beside, 99));
-    // The clocks of this test are read on a machine that does other things, too.
+    // The clocks of this test are read on a machine that has other load, too.
     let late = Duration::from_millis(if is_full() { 5500 } else { 7000 });
     assert!(first >= Duration::from_millis(4500) && last <= late, "let go after {first:?} to {last:?}");
     assert!(grown <= 40 << 10, "{grown} KiB more");
@@ -198,7 +197,7 @@ fn clients_over_a_limit_get_503_immediately() {
     fs::write(folder.path().join("small"), content(4096)).unwrap();
     let node = Node::chainview(folder.path(), &["--max-connections", "100"]);
     let address = node.address();
-    // One that was served may go on, whatever the newcomers do.
+    // A client that was served continues, regardless of the new ones.
     let mut kept = TcpStream::connect(address).unwrap();
     let again = |kept: &mut TcpStream| {
         kept.write_all(request("small", "").as_bytes()).unwrap();
@@ -207,7 +206,7 @@ fn clients_over_a_limit_get_503_immediately() {
         String::from_utf8_lossy(&reply).into_owned()
     };
     assert_eq!(again(&mut kept), "HTTP/1.1 200");
-    // Half of the connections may still have to say what they want.
+    // Half of the connections may be without a complete head.
     let silent: Vec<TcpStream> = (0..50).map(|number| connect_from(number, address)).collect();
     let began = Instant::now();
     let mut refused: Vec<TcpStream> = (0..250).map(|number| connect_from(1000 + number, address)).collect();
@@ -252,7 +251,7 @@ fn exhausted_descriptors_give_503_at_low_cpu_cost() {
     }
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", relay.pid().as_raw_nonzero())).unwrap().count();
     let mut silent = Vec::new();
-    // One is kept back for telling.
+    // One is reserved for sending the `503`.
     while descriptors() < 64 && silent.len() < 64 {
         silent.push(connect_from(silent.len(), address));
         thread::sleep(Duration::from_millis(1));
@@ -260,7 +259,7 @@ fn exhausted_descriptors_give_503_at_low_cpu_cost() {
     let (full, before) = (Instant::now(), used(&relay));
     let mut told = 0;
     while full.elapsed() < Duration::from_secs(2) {
-        // As many at once as it tells in one pause.
+        // As many as it rejects in one pause.
         let mut clients: Vec<TcpStream> = (0..16).map(|number| connect_from(1000 + number, address)).collect();
         for client in &mut clients {
             let _ = client.write_all(request("small", "Connection: close\r\n").as_bytes());

@@ -1,5 +1,5 @@
-//! Who gets in where they should not, and what gets out: tokens that an input file names, other users of this machine.
-//! `tests/README.md` has the table of all faults and where each is tested.
+//! Access control: tokens that an input file names, other users of this machine, paths of web servers.
+//! `tests/README.md` lists all faults and the tests that cover them.
 
 use crate::support;
 
@@ -14,7 +14,7 @@ use std::thread;
 use support::TIMEOUT;
 use support::process::{Node, chainview};
 
-/// A hop that writes down what it is asked and offers nothing.
+/// Starts a hop that records its requests and serves nothing.
 fn recorder() -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -78,16 +78,16 @@ fn an_input_file_sends_only_tokens_from_the_configuration_folder() {
     assert!(!asked.iter().any(|asked| asked.contains("hvs.secret")), "{asked:?}");
 }
 
-/// Sends a request and reads the answer to its end, as nobody or as the tests' own user.
+/// Sends a request and reads the reply to its end, as the user nobody or as the user of the tests.
 fn ask(to: SocketAddr, as_nobody: bool, request: &str) -> String {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     if as_nobody {
-        // A socket belongs to whoever made it, or was given it.
+        // A socket belongs to the user who created it or to whom it was given.
         rustix::fs::fchown(&stream, Some(rustix::fs::Uid::from_raw(65_534)), None).unwrap();
     }
     stream.write_all(request.as_bytes()).unwrap();
-    // Who has asked for a file may say that nothing more is to come.
+    // A client may close its sending half after a request for a file.
     if request.starts_with("GET /files/f HTTP/1.1") {
         stream.shutdown(Shutdown::Write).unwrap();
     }
@@ -142,12 +142,12 @@ fn other_local_users_reach_only_the_health_check() {
         assert!(answer.starts_with("Address not found") && answer.contains("--local-users any"), "{request}: {answer}");
     }
     assert!(ask(at, true, &http("GET", "/healthz", at, "")).ends_with("ok\n"));
-    // Who asks nothing more is still there; and the own user is served by every way.
+    // A client with a closed sending half is still served, and the node's own user in every form.
     for request in [http("GET", "/files/f", at, ""), http("GET", "/files/f", at, "Connection: close\r\n")] {
         assert!(ask(at, false, &request).ends_with("content of f"), "{request}");
     }
     assert!(ask(at, false, &http("GET", "/v1/node", at, "")).starts_with("HTTP/1.1 200 "));
-    // The legacy protocol says the size, and then waits to be told to go on.
+    // The legacy protocol sends the size, and then waits for the go-ahead.
     let mut legacy = TcpStream::connect(at).unwrap();
     legacy.set_read_timeout(Some(TIMEOUT)).unwrap();
     legacy.write_all(format!("f\n{} {}", at.ip(), at.port()).as_bytes()).unwrap();
@@ -158,7 +158,7 @@ fn other_local_users_reach_only_the_health_check() {
     assert!(ask(open.address(), true, &http("GET", "/files/f", open.address(), "")).ends_with("content of f"));
 }
 
-/// A web server that keeps its connections and writes down what it is asked.
+/// Starts a web server that keeps its connections open and records its requests.
 fn web_server() -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -201,7 +201,7 @@ fn a_reused_connection_allows_no_other_path() {
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         let mut space = [0; 4096];
-        // Every answer here is short, and has a body of the length it says.
+        // Every reply here is short, and has a body of the announced length.
         loop {
             let text = String::from_utf8_lossy(&answer).to_lowercase();
             if let Some((head, body)) = text.split_once("\r\n\r\n") {
@@ -230,7 +230,7 @@ fn a_reused_connection_allows_no_other_path() {
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 400", "{keys}");
     }
-    // Its pages are none of a node.
+    // Its folders are not listings of a node.
     let page = http("GET", "/files/", at, &format!("Chain-Route: {server};protocol=http\r\n"));
     assert!(self::ask(at, false, &page).starts_with("HTTP/1.1 403 "));
     let asked: Vec<String> = heard.try_iter().collect();

@@ -1,5 +1,5 @@
-//! What befalls processes and disks: hops that stand still or are killed, disks that are full. `tests/README.md` has
-//! the table of all faults and where each is tested.
+//! Faults of processes and disks: hops that are stopped or killed, disks that are full or fail. `tests/README.md` lists
+//! all faults and the tests that cover them.
 
 use crate::support;
 
@@ -16,7 +16,7 @@ use support::process::{Node, chainview, failing};
 use support::{TIMEOUT, content};
 use tempfile::TempDir;
 
-/// How long the neighbours of a hop that was killed may hold what belongs to its transfers.
+/// How long the neighbors of a killed hop may keep sockets of its transfers.
 const RELEASE: Duration = Duration::from_secs(1);
 
 /// Two relays and an origin, each a process of its own.
@@ -26,7 +26,7 @@ struct Chain {
 }
 
 impl Chain {
-    /// `more` goes to every node, `origin` to the last alone.
+    /// Starts the nodes; `more` are flags of every node, `origin` those of the last only.
     fn start(more: &[&str], origin: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let node = |number| {
@@ -40,7 +40,7 @@ impl Chain {
         fs::write(self.folder.path().join(name), content(size)).unwrap();
     }
 
-    /// Asks through the whole chain, up to where the body begins: its head, and where the body comes.
+    /// Requests a file through the whole chain; returns the head, and the stream at the start of the body.
     fn ask(&self, name: &str, lines: &str) -> (String, TcpStream) {
         let mut stream = TcpStream::connect(self.nodes[0].address()).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -58,7 +58,7 @@ impl Chain {
         body(&mut self.ask(name, "").1)
     }
 
-    /// An input file over the whole chain.
+    /// Writes an input file for the whole chain.
     fn input(&self, name: &str) -> PathBuf {
         let hops = self.nodes.iter().map(|node| format!("\n{} {}", node.address().ip(), node.address().port()));
         let path = self.folder.path().join("input.txt");
@@ -67,7 +67,7 @@ impl Chain {
     }
 }
 
-/// What comes of a body until the connection ends, however it does.
+/// Reads a body until the connection ends, in any way.
 fn body(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
@@ -78,7 +78,7 @@ fn signal(node: &Node, signal: Signal) {
     kill_process(node.pid(), signal).unwrap();
 }
 
-/// Waits for what sends no event.
+/// Polls for a condition that sends no event.
 #[track_caller]
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
@@ -91,7 +91,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 #[test]
 fn a_stopped_hop_is_disconnected_on_both_sides() {
     let chain = Chain::start(&["--idle-timeout", "2s", "--stall-timeout", "2s"], &["--limit", "8M"]);
-    // Far more than the kernel takes for a reader that stands still.
+    // Far more than the kernel buffers for a stalled reader.
     File::create(chain.folder.path().join("f")).unwrap().set_len(256 << 20).unwrap();
     chain.write("small", 10_000);
     let (head, mut client) = chain.ask("f", "");
@@ -102,9 +102,9 @@ fn a_stopped_hop_is_disconnected_on_both_sides() {
     let got = body(&mut client);
     let told = stopped.elapsed();
     assert!(got.len() < 256 << 20 && told >= Duration::from_millis(1500) && told < TIMEOUT, "{told:?}");
-    // Downstream by the idle limit, upstream by the stall limit; the one that stands still can do nothing itself.
+    // Downstream by the idle timeout, upstream by the stall timeout; the stopped hop can do nothing itself.
     for node in [&chain.nodes[0], &chain.nodes[2]] {
-        // Its system still answers for it, so that upstream the limit is that of one step of its window.
+        // Its kernel still acknowledges, so upstream the limit is that of one step of its window.
         assert!(node.comes_to_rest(0, usize::MAX, 2 * TIMEOUT), "{:?}: {}", node.held(), node.stderr());
     }
     println!("the client was told after {told:?}, the neighbours were free after {:?}", stopped.elapsed());
@@ -135,7 +135,7 @@ fn a_killed_hop_leaves_no_socket_and_a_new_one_resumes() {
     for hop in 0..3 {
         let mut chain = Chain::start(&[], &["--limit", "16M"]);
         chain.write("f", whole.len());
-        // A file that has just been written may change again without its time stamps telling.
+        // A file that was just written may change again with the same timestamps.
         let old = std::time::SystemTime::now() - Duration::from_hours(1);
         File::options().write(true).open(chain.folder.path().join("f")).unwrap().set_modified(old).unwrap();
         let (head, mut client) = chain.ask("f", "");
@@ -163,14 +163,14 @@ fn a_killed_hop_leaves_no_socket_and_a_new_one_resumes() {
     }
 }
 
-/// A client of the real kind, in a process of its own.
+/// Starts a client process.
 fn client(input: &Path, output: &Path) -> Child {
     let mut command = chainview();
     command.arg("--fetch").arg(input).arg("-o").arg(output).stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
-/// How it ended, and what it said.
+/// Waits for its exit code and its stderr.
 fn ended(client: Child) -> (Option<i32>, String) {
     let output = client.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -187,7 +187,7 @@ fn a_disk_that_fills_up_keeps_what_was_written() {
     let part = out.path().join("f.part");
     let length = || fs::metadata(&part).map_or(0, |found| found.len());
     until("the body begins", || length() > 9 << 20);
-    // From now on every write past this fails, as it does when a quota is used up.
+    // From now on every write beyond this fails, as with an exhausted quota.
     let most = Rlimit { current: Some(12 << 20), maximum: None };
     prlimit(Some(Pid::from_child(&running)), Resource::Fsize, most).unwrap();
     let (code, said) = ended(running);
@@ -200,20 +200,20 @@ fn a_disk_that_fills_up_keeps_what_was_written() {
     println!("the nodes were free {:?} after the client; {} bytes kept: {}", began.elapsed(), length(), said.trim());
     let kept = fs::read(&part).unwrap();
     assert!(kept.len() >= 9 << 20 && kept == whole[..kept.len()] && !out.path().join("f").exists());
-    // The quota is gone: what is there counts.
+    // The quota is lifted: the partial file counts.
     let mut again = chainview();
     let again = again.arg("--fetch").arg(&input).arg("-o").arg(out.path()).arg("--json").output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(report["exit_code"], 0, "{report}");
     let resumed = report["transfers"][0]["resumed_from"].as_u64().unwrap();
     println!("the next fetch went on from {resumed}");
-    // What is synced every 7 MiB counts, where 12 MiB were written.
+    // Data is synced every 7 MiB; 12 MiB were written.
     assert!(resumed >= 7 << 20, "{report}");
     assert!(fs::read(out.path().join("f")).unwrap() == whole && !part.exists());
 }
 
-/// Runs in a mount namespace of its own, so that the file system is gone with it. `$1` the program, `$2` the input
-/// file, `$3` a folder, `$4` the file to compare with.
+/// Runs in a mount namespace of its own, so that the file system disappears with it. `$1` is the program, `$2` the
+/// input file, `$3` a folder, `$4` the file to compare with.
 const ON_A_SMALL_DISK: &str = r#"
 mount -t tmpfs -o size=16m none "$3" && head -c 12000000 /dev/zero >"$3/other" || exit 99
 "$1" --fetch "$2" -o "$3"
@@ -231,7 +231,7 @@ fn client_disk_errors_never_publish_a_file() {
     chain.write("f", whole.len());
     let input = chain.input("f");
     for (inject, least) in [
-        // Some way into the file; at the first bytes that have to be on the disk; at the last step.
+        // In the middle of the file; at the first sync; at the last step.
         ("pwrite64:error=EIO:when=30+", 7 << 20),
         ("fdatasync,fsync:error=EIO", 0),
         ("renameat,renameat2:error=EIO", 14 << 20),
@@ -290,7 +290,7 @@ fn a_full_disk_is_detected_before_the_first_byte() {
         command.arg(chain.folder.path().join("f")).stdin(Stdio::null()).env("XDG_CONFIG_HOME", "/nonexistent");
         command.output().ok().filter(|output| output.status.success() || !output.stdout.is_empty())
     };
-    // As root, or where a user may have namespaces of their own.
+    // As root, or with user namespaces.
     let Some(output) = run("-m").or_else(|| run("-rm")) else {
         eprintln!("SKIPPED: a small disk of our own needs root, or user namespaces; a quota is tested beside this");
         return;
@@ -303,7 +303,7 @@ fn a_full_disk_is_detected_before_the_first_byte() {
     }
 }
 
-/// Every function that a test or a source file defines.
+/// Collects every function that a test or a source file defines.
 fn functions(folder: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
@@ -327,7 +327,7 @@ fn the_fault_table_names_existing_tests() {
     }
     let table = fs::read_to_string(here.join("tests/README.md")).unwrap();
     let rows = table.lines().filter(|line| line.starts_with("| "));
-    // Between backticks stands a test, or the file or module of many.
+    // Between backticks there is a test, or a file or module with several.
     let named =
         rows.flat_map(|row| row.split('`').skip(1).step_by(2)).map(|name| name.rsplit([':', '…']).next().unwrap());
     let tests: Vec<&str> = named.filter(|name| name.matches('_').count() > 2 && !name.starts_with('_')).collect();

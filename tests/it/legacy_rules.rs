@@ -1,4 +1,4 @@
-//! The five rules by which a node of ours makes a mixed chain work, each against the real program.
+//! The five rules by which a chainview node makes a mixed chain work, each checked with the real program.
 
 use crate::support;
 
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const SEED: &[&str] = &["--protocol", "legacy"];
 const NAME: &str = "file-3000";
 
-/// A node of ours with a file to serve.
+/// A chainview node with a file to serve.
 struct Served {
     folder: TempDir,
     node: Node,
@@ -28,7 +28,7 @@ fn served() -> Served {
     Served { folder, node }
 }
 
-/// A listener whose one connection a test plays by hand.
+/// A listener whose one connection a test controls by hand.
 struct Scripted(TcpListener);
 
 impl Scripted {
@@ -40,7 +40,7 @@ impl Scripted {
         self.0.local_addr().unwrap()
     }
 
-    /// The next connection, and the request that came over it.
+    /// Accepts the next connection and reads the request that arrived on it.
     fn accept(&self) -> (TcpStream, String) {
         let stream = accept(&self.0);
         let mut buffer = vec![0; 128 * 1024];
@@ -65,7 +65,7 @@ fn ask(address: SocketAddr, request: &str) -> TcpStream {
     stream
 }
 
-/// All that comes until the end of the stream, which must be a clean one.
+/// Reads until the end of the stream, which must be a clean one.
 fn read_all(mut stream: &TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
     stream.read_to_end(&mut all).unwrap();
@@ -78,7 +78,7 @@ fn read_exact(mut stream: &TcpStream, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// Nothing comes for a while; there is no event to wait for where nothing may happen.
+/// Checks that nothing arrives for a while; there is no event for the absence of bytes.
 fn assert_silent(mut stream: &TcpStream) {
     stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let error = stream.read(&mut [0; 1]).expect_err("nothing may come yet");
@@ -86,7 +86,7 @@ fn assert_silent(mut stream: &TcpStream) {
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
 }
 
-/// Size, go-ahead, body, `close`: the rest of a whole dialogue, as the original client has it.
+/// Size, go-ahead, body, `close`: the rest of a complete exchange, as the legacy client has it.
 fn assert_delivers(mut stream: &TcpStream) {
     assert_eq!(read_exact(stream, 4), b"3000");
     stream.write_all(b"ack_to_send").unwrap();
@@ -168,7 +168,7 @@ fn a_long_request_is_accepted() {
 fn a_request_beyond_64_kib_is_rejected() {
     let served = served();
     let mut stream = connect(served.node.address());
-    // The node may close before it has seen all of it, so the write may fail.
+    // The node may close before it has read all of it, so the write may fail.
     let _ = stream.write_all(format!("{NAME}{} {}", line(served.node.address()), "x".repeat(70_000)).as_bytes());
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
@@ -179,7 +179,7 @@ fn a_request_beyond_64_kib_is_rejected() {
 fn no_more_than_1024_bytes_go_to_a_legacy_hop() {
     let (served, origin) = (served(), standin_with_the_file());
     let own = line(served.node.address());
-    // What pads our own line stays here.
+    // Padding of our own line is not forwarded.
     let padded_here = format!("{NAME}{own} {}{}", "x".repeat(2000), line(origin.1.address()));
     assert_delivers(&ask(served.node.address(), &padded_here));
     let padded_there = format!("{NAME}{own}{} {}", line(origin.1.address()), "x".repeat(1100));
@@ -202,7 +202,7 @@ fn a_missing_file_is_na() {
     let served = served();
     let stream = ask(served.node.address(), &format!("nothing-here{}", line(served.node.address())));
     assert_eq!(read_all(&stream), b"NA");
-    // A directory can be opened and not read; the original finds that out too late, we do not.
+    // A directory can be opened but not read; the legacy program detects that too late, we do not.
     fs::create_dir(served.folder.path().join("folder")).unwrap();
     let stream = ask(served.node.address(), &format!("folder{}", line(served.node.address())));
     assert_eq!(read_all(&stream), b"NA");
@@ -249,7 +249,7 @@ fn exactly_4_bytes_of_the_go_ahead_are_forwarded() {
     (&upstream).write_all(&content(3000)).unwrap();
     assert!(read_exact(&stream, 3000) == content(3000), "the bytes differ");
     (&stream).write_all(b"close").unwrap();
-    // The relay ends by counting: our side of the upstream is still open, and nothing more may come over it.
+    // The relay ends by length: our side of the upstream is still open, and no further byte may arrive on it.
     assert_eq!(read_all(&upstream), b"", "more than 4 bytes went up");
     assert_eq!(read_all(&stream), b"");
 }
@@ -266,7 +266,7 @@ fn our_client_sends_exactly_4_bytes_and_ends_by_length() {
     (&stream).write_all(b"3000").unwrap();
     assert_eq!(read_exact(&stream, 4), b"ack_");
     (&stream).write_all(&content(3000)).unwrap();
-    // The stream is not closed here: the client has to know by itself that this was all.
+    // The stream is not closed here: the client must detect the end by the length.
     assert_eq!(client.join().unwrap(), Outcome::Done);
     assert!(fs::read(folder.path().join(NAME)).unwrap() == content(3000), "the bytes differ");
 }
@@ -283,7 +283,7 @@ fn a_short_body_resets_a_legacy_client() {
     read_exact(&upstream, 4);
     (&upstream).write_all(&content(1000)).unwrap();
     drop(upstream);
-    // A clean end would make the original client ask for more for ever.
+    // A clean end would make the legacy client read forever.
     let mut all = Vec::new();
     let error = stream.read_to_end(&mut all).expect_err("a short body must not end cleanly");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -315,7 +315,7 @@ fn a_client_that_does_not_close_is_disconnected_after_the_linger() {
     stream.write_all(b"ack_to_send").unwrap();
     read_exact(&stream, 3000);
     let start = Instant::now();
-    // A clean end, for all that 7 bytes of the go-ahead were never asked for.
+    // A clean end, although 7 bytes of the go-ahead were never read.
     assert_eq!(read_all(&stream), b"");
     let linger = start.elapsed();
     assert!((Duration::from_millis(1500)..Duration::from_secs(6)).contains(&linger), "{linger:?}");
@@ -330,7 +330,7 @@ fn an_unreachable_next_hop_is_named() {
     let stream = ask(served.node.address(), &format!("{NAME}{}{}", line(served.node.address()), line(dead)));
     let answer = String::from_utf8(read_all(&stream)).unwrap();
     assert!(answer.starts_with(&format!("Address not found: {dead}: ")), "{answer}");
-    // And our client understands it.
+    // Our client understands it too.
     let input = served.folder.path().join("input.txt");
     fs::write(&input, format!("{NAME}{}{}\n", line(served.node.address()), line(dead))).unwrap();
     let outcome = fetch_chainview(&input, &served.folder.path().join("out"), Pace::Fast, SEED);
@@ -339,7 +339,7 @@ fn an_unreachable_next_hop_is_named() {
 
 #[test]
 fn a_hop_that_never_replies_is_a_timeout() {
-    // The original relay answers nothing where its next hop is dead, and keeps the connection open.
+    // The legacy relay sends nothing where its next hop cannot be reached, and keeps the connection open.
     let (folder, relay) = standin_with_the_file();
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let input = folder.path().join("input.txt");

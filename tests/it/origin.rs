@@ -1,4 +1,4 @@
-//! What an origin promises about files that change, about digests, and about its folder, with real processes.
+//! What an origin guarantees about files that change, digests, and its folder, with real processes.
 
 use crate::resume::scene;
 use crate::support;
@@ -17,7 +17,7 @@ use scene::{Dice, Scene, is_full, served};
 use support::process::{Node, chainview};
 use support::{TIMEOUT, content};
 
-/// Appends a line every 0.2 s for as long as `work` takes.
+/// Appends a line every 0.2 s while `work` runs.
 fn while_it_grows<T>(path: &Path, work: impl FnOnce() -> T) -> T {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -34,7 +34,7 @@ fn while_it_grows<T>(path: &Path, work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// One request on a connection of its own: status, head, body as far as it came.
+/// Sends one request on a connection of its own; returns status, head, and the body received.
 fn ask(node: SocketAddr, request: &str, lines: &str) -> (u16, String, Vec<u8>) {
     let mut stream = TcpStream::connect(node).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -52,7 +52,7 @@ fn ask(node: SocketAddr, request: &str, lines: &str) -> (u16, String, Vec<u8>) {
     (head[9..12].parse().unwrap(), head, body)
 }
 
-/// Asks again and again until an answer is as it should be; nothing tells when a node looks at its folder.
+/// Repeats a request until the reply is as expected; no event shows when a node checks its folder.
 fn until(what: &str, mut is: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
     while !is() {
@@ -119,7 +119,7 @@ fn a_grown_file_keeps_its_digest_and_an_altered_one_loses_it() {
         assert_eq!((status, told(&grown)), (200, digest(&before)));
         assert!(grown.contains(&format!("Content-Length: {size}\r\n")) && etag(&grown) == etag(&head), "{grown}");
         assert!(grown.contains(&format!("Chain-Grown: {}\r\n", size + 4)), "{grown}");
-        // Altered and longer: what it says is not the digest of what was sent.
+        // Changed and longer: the digest it sends is not that of the bytes it sent.
         File::options().write(true).open(&path).unwrap().write_all_at(b"!", size as u64 / 2).unwrap();
         assert_ne!(told(&proof().1), digest(&before));
         File::options().write(true).open(&path).unwrap().set_len(size as u64).unwrap();
@@ -214,7 +214,7 @@ fn a_change_after_the_last_byte_is_counted_without_a_digest() {
         if changes {
             fs::write(&path, vec![7; 100_000]).unwrap();
         }
-        // Only when it says something again is it done with the file.
+        // Only its next message shows that it is done with the file.
         assert_eq!(counted(), expected);
         expected += u64::from(changes && lines.is_empty());
         drop(stream);
@@ -368,7 +368,7 @@ fn many_listings_of_a_large_folder_are_bounded() {
         page = serde_json::from_slice(&body).unwrap();
     }
     assert_eq!(names, files);
-    // A browser or a mirror gets to every name as well, from link to link.
+    // A browser or a mirror reaches every name too, by following links.
     let (mut query, mut links) = (String::new(), 0);
     loop {
         let (status, _, body) = ask(address, &format!("GET /files/large/{query}"), "Accept: text/html\r\n");

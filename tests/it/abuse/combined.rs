@@ -1,5 +1,5 @@
-//! All attacks at once: idle connections, names that hang, cold digests, large listings and events that are not read,
-//! and a log pipe that is full.
+//! All attacks together: idle connections, names that do not resolve, uncached digests, large listings, event streams
+//! that are not read, and a full log pipe.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -21,17 +21,17 @@ use super::support::process::{Node, chainview};
 use super::support::{TIMEOUT, content};
 use super::{is_full, memory, request, status, turn};
 
-/// What the node may hold in all.
+/// Maximum memory of the node in total.
 const MOST_MEMORY: u64 = 128 << 10;
-/// Where a resolver of the test is, which never answers.
+/// Address of the test's resolver, which never replies.
 const RESOLVER: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 53), 53);
 
-/// How much of each there is, and how fast answers have to be: the short form runs beside other tests.
+/// How much of each load there is, and the allowed latency of replies: the short form runs beside other tests.
 struct Size {
     idle: usize,
     names: usize,
     readers: usize,
-    /// Entries of the folder that is listed, and listings of it.
+    /// Entries of the listed folder, and the number of listings of it.
     entries: usize,
     listings: usize,
     rounds: usize,
@@ -60,7 +60,7 @@ impl Size {
     }
 }
 
-/// A connection from this loopback address.
+/// Connects from this loopback address.
 fn connect(from: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((Ipv4Addr::from(from), 0)).into()).unwrap();
@@ -70,13 +70,13 @@ fn connect(from: [u8; 4], to: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The whole answer to one request on a connection of its own, and how long it took until its last byte was there.
+/// The complete reply to one request on a connection of its own, and the time until its last byte.
 fn ask(from: [u8; 4], to: SocketAddr, request: &str) -> (Vec<u8>, Duration) {
     let began = Instant::now();
     let mut stream = connect(from, to);
     stream.write_all(request.as_bytes()).unwrap();
     let (mut reply, mut bytes, mut took) = (Vec::new(), [0; 16 * 1024], Duration::ZERO);
-    // The close may take its time: a node that was told to drain closes all that is idle meanwhile.
+    // The close may take longer: a draining node closes all idle connections first.
     while let Ok(read @ 1..) = stream.read(&mut bytes) {
         reply.extend_from_slice(&bytes[..read]);
         took = began.elapsed();
@@ -84,8 +84,9 @@ fn ask(from: [u8; 4], to: SocketAddr, request: &str) -> (Vec<u8>, Duration) {
     (reply, took)
 }
 
-/// A node whose log goes into a pipe that nobody reads, and what keeps that pipe open. Where this process may arrange
-/// it, the node looks names up at a resolver which never answers; without that, said aloud, the answer has no socket.
+/// A node whose log goes into a pipe without a reader, and the handle that keeps the pipe open. If this process has the
+/// rights, the node resolves names with a resolver that never replies; without them, which is printed, resolution fails
+/// for lack of a socket.
 fn attacked(folder: &Path, root: &Path, more: &[&str]) -> (Node, File, Option<UdpSocket>) {
     let (log, config, bare) = (folder.join("log"), folder.join("resolv.conf"), chainview());
     mknodat(CWD, &log, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
@@ -112,8 +113,8 @@ fn attacked(folder: &Path, root: &Path, more: &[&str]) -> (Node, File, Option<Ud
     (Node::start(command, root, more), unread, resolver)
 }
 
-/// Fills the log pipe with lines about requests, until it takes no more. How many bytes that are depends on how the
-/// lines share its pages.
+/// Fills the log pipe with lines about requests until it accepts no more. The number of bytes depends on how the lines
+/// share its pages.
 fn fill(log: &File, to: SocketAddr) {
     let began = Instant::now();
     let takes_more = || {
@@ -126,7 +127,7 @@ fn fill(log: &File, to: SocketAddr) {
     }
 }
 
-/// A control token that nobody else can read.
+/// Writes a control token that only this user can read.
 fn token(folder: &Path) -> PathBuf {
     let path = folder.join("token");
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path).unwrap();
@@ -150,7 +151,7 @@ fn a_node_under_combined_abuse_serves_operators_and_others() {
     fs::write(root.path().join("small"), content(4096)).unwrap();
     let large = ["one", "two"];
     for name in large {
-        // Long enough that no digest of it ends meanwhile.
+        // Long enough that none of its digests finishes during the test.
         File::create(root.path().join(name)).unwrap().set_len(2 << 40).unwrap();
     }
     let token = token(folder.path());
@@ -184,7 +185,7 @@ fn a_node_under_combined_abuse_serves_operators_and_others() {
         }
     }
 
-    // The only ones that come to an end by themselves.
+    // The only ones that end by themselves.
     (0..size.listings).for_each(|_| hold(&format!("GET /files/many/ {head}\r\n"), false));
 
     let digest = format!("Repr-Digest: blake3=:{}:", STANDARD.encode(blake3::hash(&content(4096)).as_bytes()));
@@ -194,7 +195,7 @@ fn a_node_under_combined_abuse_serves_operators_and_others() {
         let (reply, took) = ask(attacker, to, &format!("GET /healthz {head}Connection: close\r\n\r\n"));
         assert_eq!(status(&String::from_utf8_lossy(&reply)), 200);
         endpoint = endpoint.max(took);
-        // As a client fetches: the bytes, then the proof of what they are.
+        // As a client fetches: the bytes, then their digest.
         let (reply, got) = ask(other, to, &request("small", "Connection: close\r\n"));
         assert!(reply.starts_with(b"HTTP/1.1 200 ") && reply.ends_with(&content(4096)));
         let proven = format!("HEAD /files/small {head}Want-Repr-Digest: blake3=9\r\nConnection: close\r\n\r\n");
@@ -238,10 +239,10 @@ fn a_full_node_serves_endpoints_control_and_other_addresses() {
         (String::from_utf8_lossy(&start).into_owned(), stream)
     };
     let ok = |reply: &(String, TcpStream)| reply.0 == "HTTP/1.1 200";
-    // One address has three quarters of a node that nobody else uses, and no more.
+    // One address gets three quarters of a node without other clients, and no more.
     let mut held: Vec<_> = (0..60).map(|_| slow([127, 0, 0, 1])).collect();
     assert_eq!((held.iter().filter(|one| ok(one)).count(), held.pop().unwrap().0.as_str()), (48, "HTTP/1.1 503"));
-    // Others have the last quarter, until that is full as well.
+    // Others get the last quarter, until that is full as well.
     held.retain(ok);
     held.extend((0..16).map(|last| slow([127, 0, 1, last])));
     assert!(held.iter().all(ok));

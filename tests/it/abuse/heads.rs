@@ -1,4 +1,4 @@
-//! Heads that are none, and routes that lead nowhere: refused at once, with nothing connected to that stays.
+//! Malformed heads and routes without a destination: rejected immediately, without a connection left open.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use super::support::TIMEOUT;
 use super::support::process::Node;
 use super::{heard, status, turn};
 
-/// What a node says to these bytes before it closes, and how long that took.
+/// Returns the reply of a node to these bytes until it closes, and the time that took.
 fn said_to(to: SocketAddr, bytes: &[u8]) -> (String, Duration) {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -65,7 +65,7 @@ fn malformed_heads_are_rejected_immediately() {
         assert_eq!(status(&reply), expected, "{shown:?}: {reply}");
         assert!(took < Duration::from_secs(2), "{shown:?}: {took:?}");
     }
-    // Who speaks something else has at most the time of a head, and is told nothing that could be taken for an answer.
+    // A client of another protocol gets the time of one head at most, and nothing that could pass for a reply.
     thread::scope(|scope| {
         for greeting in [
             &b"SSH-2.0-OpenSSH_9.9\r\n"[..],

@@ -1,4 +1,4 @@
-//! Control: who may tell a node what, and what becomes of it.
+//! The control API: who may change a node, and the effects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use tokio::time::timeout;
 
 use super::scene::{Reply, config, exchange, pattern, read_reply};
 
-/// Far longer than anything here takes.
+/// Far longer than any step here takes.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// One node with both tokens; it stops with the test.
+/// One node with both tokens; dropping it stops the node.
 pub(crate) struct Site {
     pub(crate) node: Arc<Node>,
     running: JoinHandle<()>,
@@ -58,7 +58,7 @@ impl Site {
         TcpStream::connect(self.node.address).await.unwrap()
     }
 
-    /// The first bytes of a large file, so that its body is known to be on its way.
+    /// Reads the first bytes of a large file, so that its body is known to be under way.
     pub(crate) async fn begin(&self, first: &mut [u8]) -> TcpStream {
         std::fs::write(self.folder.path().join("large"), pattern(64 << 20)).unwrap();
         let mut stream = self.connect().await;
@@ -67,7 +67,7 @@ impl Site {
         stream
     }
 
-    /// Waits until the node's only connection does this; the answer is its number.
+    /// Waits until the node's only connection is in this state; returns its number.
     pub(crate) async fn connection(&self, state: ConnState) -> u64 {
         let known = async {
             loop {
@@ -85,7 +85,7 @@ impl Site {
 
     async fn tell(&self, method: &str, path: &str, lines: &str, body: &str) -> Reply {
         let lines = format!("{lines}Content-Length: {}\r\n\r\n{body}", body.len());
-        // The blank line behind the body is nobody's.
+        // The blank line after the body belongs to no request.
         exchange(&mut self.connect().await, method, path, &lines).await
     }
 }
@@ -169,7 +169,7 @@ async fn limits_and_faults_are_set_and_reported() {
     let expected = Faults { limit: Some(5000), delay_ms: 7, ..Faults::default() };
     assert_eq!((reply.status, serde_json::from_slice(&reply.body).unwrap()), (200, expected));
     assert_eq!((site.node.faults.now(), site.node.snapshot().faults), (expected, expected));
-    // All of it or nothing.
+    // All settings or none.
     let reply = site.tell("POST", "/v1/faults", RIGHT, r#"{"limit":null,"stall":true}"#).await;
     assert_eq!((reply.status, site.node.faults.now()), (403, expected));
     assert!(reply.problem().detail.as_str().contains("--allow-faults"), "{}", reply.problem());
@@ -207,12 +207,12 @@ async fn the_control_client_reports_each_outcome() {
 #[tokio::test]
 async fn a_connection_is_closed_in_any_state() {
     let site = site(|_| {}).await;
-    // Nothing was asked yet.
+    // Before any request.
     let mut silent = site.connect().await;
     let id = site.connection(ConnState::Head).await;
     admin_client::close(&site.address(), &control_token(), id).await.unwrap();
     assert_eq!(timeout(TIMEOUT, silent.read(&mut [0; 1])).await.unwrap().unwrap(), 0);
-    // A body is on its way to a reader that takes nothing.
+    // With a body to a reader that reads nothing.
     let mut body = site.begin(&mut [0; 100]).await;
     let id = site.connection(ConnState::Streaming).await;
     admin_client::close(&site.address(), &control_token(), id).await.unwrap();
@@ -237,7 +237,7 @@ async fn a_legacy_protocol_body_that_is_closed_ends_in_a_reset() {
     stream.write_all(b"ack_").await.unwrap();
     let id = site.connection(ConnState::Streaming).await;
     admin_client::close(&site.address(), &control_token(), id).await.unwrap();
-    // The original spins for ever on a clean end.
+    // The legacy client spins forever on a clean end.
     let ended = timeout(TIMEOUT, stream.read_to_end(&mut Vec::new())).await.unwrap();
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }
@@ -273,7 +273,7 @@ async fn event_streams_last_until_the_end_of_a_drain() {
     let ask = b"GET /v1/events?interval=50ms HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
     events.write_all(ask).await.unwrap();
     let mut told = String::new();
-    // One that is idle until later must not hold the node up once it turns out to be a reader as well.
+    // A connection that is idle at first must not delay the shutdown once it becomes an event stream.
     let mut late = site.connect().await;
     late.write_all(&ask[..10]).await.unwrap();
     site.node.drain().take_no_more();
@@ -287,7 +287,7 @@ async fn event_streams_last_until_the_end_of_a_drain() {
         told.clear();
     };
     read("\"draining\":true").await;
-    // Several lines come after that one.
+    // Several lines follow that one.
     for _ in 0..3 {
         read("\"state\":\"streaming\"").await;
     }
@@ -310,7 +310,7 @@ async fn a_stopped_node_exits_within_its_drain_timeout() {
         let mut site = site(|config| config.limits.drain = Duration::from_millis(300)).await;
         let mut body = site.begin(&mut [0; 1]).await;
         if drain_first {
-            // From here on nobody can reach it but by its own process.
+            // From here on only its own process can reach it.
             site.node.drain().take_no_more();
             site.node.drain().begin();
         } else {

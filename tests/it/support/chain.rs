@@ -1,4 +1,4 @@
-//! Chains of both programs: which program stands where, the running nodes, one fetch through them.
+//! Chains of both programs: the program at each position, the running nodes, one fetch through them.
 
 use std::fmt;
 use std::fs;
@@ -10,16 +10,16 @@ use tempfile::TempDir;
 
 use super::{Outcome, Pace, process, standin};
 
-/// One of the two programs a place in a chain can be filled with.
+/// One of the two programs at a position of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
-    /// The original, or its stand-in.
+    /// The legacy program, or its stand-in.
     Legacy,
-    /// Ours.
+    /// chainview.
     Chainview,
 }
 
-/// Which program stands where: the client, the relays, the origin.
+/// The program at each position: the client, the relays, the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shape(pub(crate) Vec<Program>);
 
@@ -30,7 +30,7 @@ pub(crate) enum Node {
     Chainview(process::Node),
 }
 
-/// A chain that runs: the nodes, the folder they serve, and one for its clients.
+/// A running chain: the nodes, the folder they serve, and one for its clients.
 pub(crate) struct Chain {
     shape: Shape,
     nodes: Vec<Node>,
@@ -38,19 +38,19 @@ pub(crate) struct Chain {
     scratch: TempDir,
 }
 
-/// How the nodes of a chain came to rest.
+/// How the nodes of a chain became idle.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rest {
-    /// The nodes of ours that still hold sockets, and what they hold.
+    /// The chainview nodes that still hold sockets, and what they hold.
     pub(crate) ours: Vec<String>,
-    /// The same of the others.
+    /// The same for the legacy nodes.
     pub(crate) theirs: Vec<String>,
-    /// The longest that one of ours took.
+    /// The longest time that a chainview node took.
     pub(crate) longest: Duration,
 }
 
 impl fmt::Display for Shape {
-    /// One letter a place, the client first: `o` is the original, `C` is chainview.
+    /// One letter a position, the client first: `o` is the legacy program, `C` is chainview.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letters = self.0.iter().map(|program| if *program == Program::Legacy { "o" } else { "C" });
         f.pad(&letters.collect::<Vec<_>>().join("-"))
@@ -58,7 +58,7 @@ impl fmt::Display for Shape {
 }
 
 impl Shape {
-    /// Every mix over a client, so many relays and an origin.
+    /// Every combination of a client, this many relays and an origin.
     pub(crate) fn all(relays: usize) -> Vec<Self> {
         let places = relays + 2;
         let program = |bits: usize, place: usize| match bits >> (places - 1 - place) & 1 {
@@ -68,19 +68,19 @@ impl Shape {
         (0..1 << places).map(|bits| Self((0..places).map(|place| program(bits, place)).collect())).collect()
     }
 
-    /// No program of ours takes part.
+    /// Whether no chainview program takes part.
     pub(crate) fn is_all_legacy(&self) -> bool {
         !self.0.contains(&Program::Chainview)
     }
 
-    /// Two original relays stand side by side, and so wait for each other for ever.
+    /// Whether two legacy relays are adjacent, and so wait for each other forever.
     pub(crate) fn has_adjacent_legacy_relays(&self) -> bool {
         self.0[1..self.0.len() - 1].windows(2).any(|pair| pair == [Program::Legacy; 2])
     }
 }
 
 impl Node {
-    /// Starts the stand-in, or the original where it is at hand.
+    /// Starts the stand-in, or the legacy program if it is available.
     pub(crate) fn legacy(root: &Path) -> Self {
         match process::legacy_dir() {
             Some(program) => Self::Legacy(process::Node::legacy(&program, root)),
@@ -88,7 +88,7 @@ impl Node {
         }
     }
 
-    /// Where it listens.
+    /// The address of its listener.
     pub(crate) fn address(&self) -> SocketAddr {
         match self {
             Self::StandIn(node) => node.address(),
@@ -96,7 +96,7 @@ impl Node {
         }
     }
 
-    /// Waits until it holds nothing more for any client; the original keeps its newest connection until the next one.
+    /// Waits until it holds nothing for any client; the legacy program keeps its newest connection until the next one.
     pub(crate) fn comes_to_rest(&self, timeout: Duration) -> bool {
         match self {
             Self::StandIn(node) => node.comes_to_rest(timeout),
@@ -105,7 +105,7 @@ impl Node {
         }
     }
 
-    /// What it holds, in words.
+    /// What it holds, as text.
     pub(crate) fn holding(&self) -> String {
         let (sockets, threads) = match self {
             Self::StandIn(node) => (node.held().sockets, node.held().threads),
@@ -118,7 +118,7 @@ impl Node {
 }
 
 impl Chain {
-    /// Starts the nodes of a shape, all serving one folder; ours speak this wire to their next hops.
+    /// Starts the nodes of a shape, all serving one folder; chainview nodes use this protocol to their next hops.
     pub(crate) fn start(shape: &Shape, root: &Path, protocol: &'static str) -> Self {
         let node = |program: &Program| match program {
             Program::Legacy => Node::legacy(root),
@@ -128,12 +128,12 @@ impl Chain {
         Self { shape: shape.clone(), nodes, protocol, scratch: tempfile::tempdir().unwrap() }
     }
 
-    /// Fetches a file over the chain with its own client: how that ended, and whether the bytes are the right ones.
+    /// Fetches a file over the chain with its own client; returns how that ended, and whether the bytes are right.
     pub(crate) fn fetch(&self, name: &str, expected: &[u8], pace: Pace) -> (Outcome, bool) {
         let folder = self.scratch.path();
         let input = folder.join("input.txt");
         let hops = self.nodes.iter().map(|node| format!("\n{} {}", node.address().ip(), node.address().port()));
-        // No final newline: the original takes an origin for a relay if there is one.
+        // No final newline: with one, the legacy program takes an origin for a relay.
         fs::write(&input, format!("{name}{}", hops.collect::<String>())).unwrap();
         let output = folder.join(name);
         let _ = fs::remove_file(&output);
@@ -146,9 +146,9 @@ impl Chain {
         (outcome, verified)
     }
 
-    /// Waits until every node holds nothing for any client, and says which ones do not come to that.
+    /// Waits until every node holds nothing for any client; returns those that still do.
     ///
-    /// Originals are only waited for where their faults do not keep them busy for ever.
+    /// Legacy nodes are only waited for where their faults do not keep them busy forever.
     pub(crate) fn rest(&self) -> Rest {
         let start = Instant::now();
         let mut rest = Rest::default();
@@ -168,6 +168,6 @@ impl Chain {
     }
 }
 
-/// The linger of a node of ours is 2 s, and what is unread is then drained for at most as long; the rest is for
-/// machines that are busy.
+/// The linger of a chainview node is 2 s, and unread bytes are then drained for at most as long; the rest is a margin
+/// for busy machines.
 const REST: Duration = Duration::from_secs(6);

@@ -1,4 +1,4 @@
-//! The matrix: every shape of chain, every size, every pace, so many times each; what must work, and the table.
+//! The matrix: every shape of chain, every size, every pace, several times each; the expected outcomes, and the table.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,71 +10,71 @@ use std::{fs, thread};
 use super::chain::{Chain, Shape};
 use super::{Outcome, Pace, content};
 
-/// How much of the matrix is run.
+/// The part of the matrix that is run.
 pub(crate) struct Plan {
-    /// The shapes of chain.
+    /// The shapes of chains.
     pub(crate) shapes: Vec<Shape>,
-    /// The sizes of file.
+    /// The sizes of files.
     pub(crate) sizes: Vec<usize>,
     /// The readers.
     pub(crate) paces: Vec<Pace>,
-    /// How often each cell is tried.
+    /// How often each cell is run.
     pub(crate) times: usize,
-    /// How many chains run at once.
+    /// How many chains run in parallel.
     pub(crate) jobs: usize,
-    /// The wire of our programs: `seed`, or `auto` where they find out.
+    /// The protocol of chainview programs: `legacy`, or `auto` to detect it.
     pub(crate) protocol: &'static str,
 }
 
-/// What a cell must come to.
+/// The expected outcome of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// Every time: the file, whole.
+    /// The complete file, every time.
     Works,
-    /// The originals' own faults decide, and nobody of ours is there to help: no more than counted.
+    /// Depends on the faults of the legacy programs alone: only counted.
     Luck,
 }
 
-/// One cell: a shape, a size and a reader, tried so many times.
+/// One cell: a shape, a size and a reader, with the results of its runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
     shape: Shape,
     size: usize,
     pace: Pace,
-    /// The file whole, the client content.
+    /// Runs with the complete file and a successful client.
     passed: usize,
-    /// The file whole, whatever the client says.
+    /// Runs with the complete file, whatever the client reported.
     whole: usize,
-    /// How it failed, and how often.
+    /// How runs failed, and how often.
     failures: BTreeMap<String, usize>,
-    /// After how many bytes the file was cut off by a reset, each time that it was.
+    /// The number of bytes before each reset.
     cuts: Vec<u64>,
-    /// What our nodes still held after the linger.
+    /// What chainview nodes still held after the linger.
     ours: Vec<String>,
-    /// What the others held.
+    /// What the legacy nodes held.
     theirs: Vec<String>,
-    /// How long ours took to close everything.
+    /// How long chainview nodes took to close everything.
     rest: Duration,
 }
 
-/// Every shape over a client, 0 to 3 relays and an origin.
+/// Every shape of a client, 0 to 3 relays and an origin.
 pub(crate) fn every_shape() -> Vec<Shape> {
     (0..=3).flat_map(Shape::all).collect()
 }
 
-/// What the original's faults leave possible.
+/// The outcomes that the faults of the legacy program allow.
 ///
-/// An original that reads the 11-byte go-ahead in a piece of 4 closes with 7 bytes unread. The kernel then drops what
+/// A legacy node that reads the 11-byte go-ahead in a chunk of 4 closes with 7 bytes unread. The kernel then drops what
 /// is still to be sent, and resets the connection under the client, which fails at its last `close` even where it has
-/// every byte. That happens where an original client meets an original node whose own upstream ends by itself: the
-/// origin, or the only relay. A program of ours anywhere in between passes on exactly 4 bytes, or keeps its end open
-/// until the client had time to read. Behind two original relays nothing is closed at all, so the bytes arrive; what
-/// those two hold, they hold for ever.
+/// every byte. That happens where a legacy client meets a legacy node whose own upstream ends by itself: the origin, or
+/// the only relay. A chainview program anywhere in between forwards exactly 4 bytes, or keeps its end open until the
+/// client had time to read. Behind two legacy relays nothing is closed at all, so the bytes arrive; those two hold
+/// their sockets forever.
 pub(crate) fn expected(shape: &Shape) -> Expected {
     if shape.is_all_legacy() && !shape.has_adjacent_legacy_relays() { Expected::Luck } else { Expected::Works }
 }
 
-/// Runs a plan, prints its table and fails the test where a cell is not what it must be.
+/// Runs a plan, prints its table, and fails the test if a cell is not as expected.
 pub(crate) fn run(plan: &Plan) {
     let start = Instant::now();
     let cells = all_cells(plan);
@@ -112,7 +112,7 @@ impl Cell {
     }
 }
 
-/// Chains run side by side, the cells of one chain one after another over the same nodes.
+/// Runs chains in parallel, and the cells of one chain one after another over the same nodes.
 fn all_cells(plan: &Plan) -> Vec<Cell> {
     let folder = tempfile::tempdir().unwrap();
     let files: Vec<(String, Vec<u8>)> =
@@ -207,7 +207,7 @@ fn print_table(plan: &Plan, cells: &[Cell]) {
         println!("{} {} bytes {:?}: {}", cell.shape, cell.size, cell.pace, cell.reasons());
     }
     for shape in &plan.shapes {
-        // What originals hold they hold for ever, so the last cell of a chain tells of all before it.
+        // Legacy nodes hold their sockets forever, so the last cell of a chain covers all before it.
         if let Some(cell) = cells.iter().rfind(|cell| cell.shape == *shape && !cell.theirs.is_empty()) {
             println!("{shape}: left behind by originals: {}", cell.theirs.join("; "));
         }

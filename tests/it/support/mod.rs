@@ -1,4 +1,4 @@
-//! What the tests share: a stand-in of the original program, child processes, chains built of both, the matrix.
+//! Code shared by the tests: a stand-in for the legacy program, child processes, chains of both, the matrix.
 pub(crate) mod chain;
 pub(crate) mod faulty;
 pub(crate) mod free;
@@ -15,13 +15,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// No fetch of these tests needs nearly as long, not even on a loaded machine; after this it is called stuck.
+/// Far longer than any fetch of these tests takes, even on a loaded machine; after this it counts as stuck.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How fast a client takes what it is sent.
+/// How fast a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Pace {
-    /// As fast as it comes.
+    /// As fast as bytes arrive.
     Fast,
     /// A few MiB a second with long pauses, so that every sender in the chain meets a full window.
     Slow,
@@ -30,19 +30,19 @@ pub(crate) enum Pace {
 /// How a client of either program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It ended as after a success; whether the bytes are right is another question.
+    /// Ended as after a success; whether the bytes are right is checked separately.
     Done,
-    /// It was told that the file is not there.
+    /// The file does not exist, by the reply.
     NotThere,
-    /// The original at a clean end before the last byte: it asks for more for ever.
+    /// The legacy client met a clean end before the last byte, and reads forever.
     Spins(u64),
-    /// The connection was reset after so many bytes.
+    /// The connection was reset after this many bytes.
     Reset(u64),
-    /// The original got a text where a size should be, and stopped.
+    /// The legacy client got a text instead of a size, and stopped.
     NotASize(String),
     /// It did not end within the tests' timeout.
     Stuck,
-    /// chainview's exit code and last words.
+    /// chainview's exit code and last line.
     Failed(i32, String),
 }
 
@@ -60,12 +60,12 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Bytes of a file of this size, different at every place, so that a lost or doubled piece shows.
+/// Content of a file of this size, different at every offset, so that a lost or repeated chunk shows.
 pub(crate) fn content(size: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ size as u64;
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {
-        // Xorshift: no two pieces of one file are alike, and every run has the same files.
+        // Xorshift: no two chunks of a file are alike, and every run has the same files.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -75,7 +75,7 @@ pub(crate) fn content(size: usize) -> Vec<u8> {
     bytes
 }
 
-/// The next connection; a test whose peer never comes fails and does not wait for ever.
+/// Accepts the next connection; without one the test fails instead of waiting forever.
 pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
     let listener = listener.try_clone().unwrap();
     let (sender, receiver) = mpsc::channel();

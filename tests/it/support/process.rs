@@ -1,4 +1,4 @@
-//! Child processes: nodes and clients of chainview, and of the original program where it is at hand.
+//! Child processes: nodes and clients of chainview, and of the legacy program if it is available.
 
 use std::collections::HashSet;
 use std::fs;
@@ -37,10 +37,10 @@ pub(crate) fn chainview() -> Command {
     command
 }
 
-/// The chainview binary with system calls that fail, such as `pwrite64:error=EIO:when=20+`; `None`, said aloud, where
+/// The chainview binary with system calls that fail, such as `pwrite64:error=EIO:when=20+`; `None`, with a message, if
 /// strace is missing or may not trace.
 pub(crate) fn failing(inject: &str) -> Option<Command> {
-    // The tracer is a grandchild, so that what is started is the program itself.
+    // The tracer is a grandchild, so that the child is the program itself.
     let traced = |program: &std::ffi::OsStr| {
         let mut command = Command::new("strace");
         command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={inject}")]).arg(program);
@@ -55,33 +55,33 @@ pub(crate) fn failing(inject: &str) -> Option<Command> {
     Some(traced(chainview().get_program()))
 }
 
-/// The folder of the original program, if `CHAINVIEW_LEGACY_DIR` names one.
+/// The folder of the legacy program, if `CHAINVIEW_LEGACY_DIR` names one.
 pub(crate) fn legacy_dir() -> Option<PathBuf> {
     std::env::var_os("CHAINVIEW_LEGACY_DIR").map(PathBuf::from)
 }
 
 impl Node {
-    /// A chainview node on a free loopback port.
+    /// Starts a chainview node on a free loopback port.
     pub(crate) fn chainview(root: &Path, more: &[&str]) -> Self {
         Self::start(chainview(), root, more)
     }
 
-    /// The same of a user without privileges: `program` is a copy of the binary where that user finds it. Where we have
-    /// none ourselves, it is ours.
+    /// Starts a node of a user without privileges: `program` is a copy of the binary that this user can read. Without
+    /// root, it is a node of the current user.
     pub(crate) fn unprivileged(program: &Path, root: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(program);
         command.env_clear().env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
         if rustix::process::geteuid().is_root() {
-            // Nobody, as on every Linux.
+            // The user nobody, as on every Linux.
             command.uid(65534).gid(65534);
         }
         Self::start(command, root, more)
     }
 
-    /// The same, and from its first line on it gets no further thread.
+    /// Starts such a node, which gets no further thread after its first line.
     pub(crate) fn without_threads(program: &Path, root: &Path) -> Self {
         let node = Self::unprivileged(program, root, &[]);
-        // Of the same user, whose own limits these are: not every root may set those of others.
+        // As the same user, whose own limits these are: not every root may set those of others.
         let mut limit = Command::new("prlimit");
         limit.arg("--pid").arg(node.child.id().to_string()).arg("--nproc=1");
         if rustix::process::geteuid().is_root() {
@@ -91,7 +91,7 @@ impl Node {
         node
     }
 
-    /// A chainview node that can never have more than so many descriptors.
+    /// Starts a chainview node with this limit on descriptors.
     pub(crate) fn with_descriptors(most: usize, root: &Path, more: &[&str]) -> Self {
         let bare = chainview();
         let mut command = Command::new("sh");
@@ -100,17 +100,17 @@ impl Node {
         Self::start(command, root, more)
     }
 
-    /// A chainview node whose system calls fail as `failing` has it; `None` where that cannot be done.
+    /// Starts a chainview node whose system calls fail as in `failing`; `None` if that is not possible.
     pub(crate) fn failing(inject: &str, root: &Path, more: &[&str]) -> Option<Self> {
         failing(inject).map(|command| Self::start(command, root, more))
     }
 
-    /// A chainview node at this very address.
+    /// Starts a chainview node at this address.
     pub(crate) fn chainview_at(address: SocketAddr, root: &Path, more: &[&str]) -> Self {
         Self::start_at(&address.to_string(), chainview(), root, more)
     }
 
-    /// A node that this command starts.
+    /// Starts a node with this command.
     pub(crate) fn start(command: Command, root: &Path, more: &[&str]) -> Self {
         Self::start_at("127.0.0.1:0", command, root, more)
     }
@@ -130,7 +130,7 @@ impl Node {
         Self { child, address, stderr }
     }
 
-    /// A node of the original program on a free loopback port, which only the kernel can tell us.
+    /// Starts a node of the legacy program on a free loopback port, which is read from the kernel.
     pub(crate) fn legacy(program: &Path, root: &Path) -> Self {
         let mut command = Command::new("python3");
         command.arg("-u").arg(program.join("server.py")).current_dir(root).stdin(Stdio::piped());
@@ -145,29 +145,29 @@ impl Node {
         Self { child, address: ([127, 0, 0, 1], port).into(), stderr }
     }
 
-    /// Where it listens.
+    /// The address of its listener.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The process.
+    /// Its process ID.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// What it has written on stderr so far.
+    /// Its stderr so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().unwrap().clone()
     }
 
-    /// Its open TCP sockets, the listener apart, and its threads, as the kernel counts them.
+    /// Its open TCP sockets without the listener, and its threads, as the kernel counts them.
     pub(crate) fn held(&self) -> (usize, usize) {
         let sockets = tcp_sockets(self.child.id()).iter().filter(|socket| !socket.listens).count();
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).map_or(0, Iterator::count);
         (sockets, threads)
     }
 
-    /// Waits until it holds no more than this; the kernel sends no event for that, so it is asked again and again.
+    /// Waits until it holds no more than this; polls, because the kernel sends no event for that.
     pub(crate) fn comes_to_rest(&self, sockets: usize, threads: usize, timeout: Duration) -> bool {
         let end = Instant::now() + timeout;
         loop {
@@ -190,7 +190,7 @@ impl Drop for Node {
     }
 }
 
-/// Fetches with chainview: what the input file says, into this folder.
+/// Fetches with chainview, by the input file, into this folder.
 pub(crate) fn fetch_chainview(input: &Path, folder: &Path, pace: Pace, more: &[&str]) -> Outcome {
     let mut command = chainview();
     command.arg("--fetch").arg(input).arg("-o").arg(folder).args(more);
@@ -208,7 +208,7 @@ pub(crate) fn fetch_chainview(input: &Path, folder: &Path, pace: Pace, more: &[&
     }
 }
 
-/// Fetches with the original client.
+/// Fetches with the legacy client.
 pub(crate) fn fetch_legacy(program: &Path, input: &Path, folder: &Path, pace: Pace) -> Outcome {
     let mut command = Command::new("python3");
     command.arg("-u").arg(program.join("client.py")).current_dir(folder).stdin(Stdio::piped());
@@ -244,9 +244,9 @@ pub(crate) fn fetch_legacy(program: &Path, input: &Path, folder: &Path, pace: Pa
     }
 }
 
-/// Waits for a client to end while each line it prints is looked at; kills it when told to, or when it takes too long.
+/// Waits for a client to end while each line it prints is checked; kills it if a check fails, or at the timeout.
 ///
-/// A slow client is one that is stopped most of the time: that works for every program, and needs nothing of it.
+/// A slow client is one that is stopped most of the time: that works for every program without its cooperation.
 fn run(
     child: &mut Child,
     lines: &mpsc::Receiver<String>,
@@ -283,7 +283,7 @@ fn piped(command: &mut Command) -> &mut Command {
     command.stdout(Stdio::piped()).stderr(Stdio::piped())
 }
 
-/// The lines of a stream, as they come; the stream is read to its end even when nobody looks.
+/// The lines of a stream as they arrive; the stream is read to its end even without a receiver.
 fn lines_of(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -308,7 +308,7 @@ fn text_of(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     text
 }
 
-/// A network socket that a process holds; without a port once its connection is dead.
+/// A network socket of a process; without a port once its connection is closed.
 struct TcpSocket {
     port: u16,
     listens: bool,
@@ -321,13 +321,14 @@ fn tcp_sockets(pid: u32) -> Vec<TcpSocket> {
         .filter_map(|entry| fs::read_link(entry.path()).ok())
         .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
         .collect();
-    // A reset socket is in no table any more, yet a descriptor holds it: whatever is not of the Unix kind counts.
+    // A reset socket is no longer in any table, yet a descriptor holds it: every socket that is not a Unix socket
+    // counts.
     for row in table("unix").lines() {
         if let Some(inode) = row.split_ascii_whitespace().nth(6) {
             inodes.remove(inode);
         }
     }
-    // A node keeps one to ask the kernel whose connections it serves.
+    // A node keeps one to look up the owners of its connections in the kernel.
     for row in table("netlink").lines() {
         if let Some(inode) = row.split_ascii_whitespace().nth(9) {
             inodes.remove(inode);
@@ -345,7 +346,7 @@ fn tcp_sockets(pid: u32) -> Vec<TcpSocket> {
     sockets
 }
 
-/// A slow client runs for so long,
+/// How long a slow client runs,
 const SLOW_RUN: Duration = Duration::from_millis(3);
-/// and is then stopped for so long.
+/// and how long it is then stopped.
 const SLOW_STOP: Duration = Duration::from_millis(6);

@@ -1,6 +1,6 @@
-//! A stand-in of the original program, quirks included, on plain threads and blocking sockets.
+//! Stand-in for the legacy program, quirks included, on plain threads and blocking sockets.
 //!
-//! It shares no line with the program under test, and it is kept equal to the original by `tests/standin.rs`.
+//! It shares no code with the program under test; `tests/it/standin.rs` compares it with the legacy program.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,26 +14,26 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{Outcome, Pace, TIMEOUT};
 
-/// One read of a request, and one piece of a body.
+/// One read of a request, and one chunk of a body.
 const PIECE: usize = 1024;
-/// What every reader of the go-ahead takes of it.
+/// How much every reader of the go-ahead reads.
 const ACK_READ: usize = 4;
-/// What a stand-in at rest may still hold: the accept loop keeps the newest connection until the next one comes.
+/// What an idle stand-in may still hold: the accept loop keeps the newest connection until the next one arrives.
 const HELD_AT_REST: usize = 1;
 
-/// A running node of the original kind.
+/// A running stand-in.
 pub(crate) struct Node {
     address: SocketAddr,
     listener: TcpListener,
     shared: Arc<Shared>,
 }
 
-/// What a stand-in holds: the figures that a leak shows in.
+/// What a stand-in holds: the figures in which a leak shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
     /// Handlers that have not ended.
     pub(crate) threads: usize,
-    /// Sockets not closed, the listener apart.
+    /// Open sockets without the listener.
     pub(crate) sockets: usize,
 }
 
@@ -56,10 +56,10 @@ struct Counted {
     shared: Arc<Shared>,
 }
 
-/// The accept loop's own hold on a connection, which keeps it open after its handler died.
+/// The accept loop's own reference to a connection, which keeps it open after its handler failed.
 type Slot = Arc<Mutex<Option<Arc<Counted>>>>;
 
-/// A handler ended by an error: it closes nothing but what it alone holds.
+/// A handler ended by an error: it closes only what it alone holds.
 struct Died;
 
 impl From<io::Error> for Died {
@@ -69,12 +69,12 @@ impl From<io::Error> for Died {
 }
 
 impl Node {
-    /// Listens on a free port and serves the folder, and all the rest of the disk, as the original does.
+    /// Listens on a free port and serves the folder, and the rest of the disk too, as the legacy program does.
     pub(crate) fn start(root: &Path) -> Self {
         Self::start_at(Ipv4Addr::LOCALHOST, root)
     }
 
-    /// The same on this address.
+    /// Listens on this address.
     pub(crate) fn start_at(ip: Ipv4Addr, root: &Path) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
@@ -89,7 +89,7 @@ impl Node {
         node
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -99,7 +99,7 @@ impl Node {
         self.shared.open.lock().unwrap().held
     }
 
-    /// Waits until every handler has ended; true if they did in time.
+    /// Waits until every handler has ended; returns whether they did in time.
     pub(crate) fn comes_to_rest(&self, timeout: Duration) -> bool {
         let open = self.shared.open.lock().unwrap();
         let busy = |open: &mut Open| open.held.threads > 0 || open.held.sockets > HELD_AT_REST;
@@ -108,7 +108,7 @@ impl Node {
 }
 
 impl Drop for Node {
-    /// Stops it: the accept loop and every handler, also those that wait for ever.
+    /// Stops the accept loop and every handler, including those that wait forever.
     fn drop(&mut self) {
         let mut open = self.shared.open.lock().unwrap();
         open.stopping = true;
@@ -134,7 +134,7 @@ impl Counted {
         counted
     }
 
-    /// One `recv`: at most so many bytes, none at the end of the stream.
+    /// One `recv`: up to this many bytes, none at the end of the stream.
     fn recv(&self, most: usize) -> io::Result<Vec<u8>> {
         recv(&self.stream, most)
     }
@@ -162,7 +162,7 @@ fn accept_loop(listener: &TcpListener, shared: &Arc<Shared>) {
         let shared = Arc::clone(shared);
         let handler = move || {
             if handle(&shared, &client).is_ok() {
-                // A real close, as against the end of a handler that died.
+                // An explicit close, unlike the end of a handler that failed.
                 slot.lock().unwrap().take();
             }
             drop(client);
@@ -173,7 +173,7 @@ fn accept_loop(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// Reads once; two lines or fewer make it the origin, whatever they say.
+/// Reads once; two lines or fewer make it the origin, whatever their content.
 fn handle(shared: &Arc<Shared>, client: &Counted) -> Result<(), Died> {
     let request = String::from_utf8(client.recv(PIECE)?).map_err(|_| Died)?;
     let lines: Vec<&str> = request.split('\n').collect();
@@ -181,7 +181,7 @@ fn handle(shared: &Arc<Shared>, client: &Counted) -> Result<(), Died> {
 }
 
 fn origin(shared: &Shared, client: &Counted, lines: &[&str]) -> Result<(), Died> {
-    // It prints line 2 before all else, and dies where there is none.
+    // It prints line 2 first, and fails if there is none.
     lines.get(1).ok_or(Died)?;
     let path = shared.root.join(lines[0]);
     let serve = || -> io::Result<()> {
@@ -200,8 +200,8 @@ fn relay(shared: &Arc<Shared>, client: &Counted, lines: &[&str]) -> Result<(), D
     let next: Vec<&str> = lines[2].split(' ').collect();
     let rest: Vec<&str> = iter::once(lines[0]).chain(lines[2..].iter().copied()).collect();
     let port: u16 = next.get(1).and_then(|port| port.trim().parse().ok()).ok_or(Died)?;
-    // The original asks the resolver for whatever stands there, even the name of a header whose value is a number;
-    // a stand-in stays on loopback.
+    // The legacy program resolves any word in this position, even the name of a header whose value is a number; a
+    // stand-in stays on loopback.
     let host = if next[0] == "localhost" { "127.0.0.1" } else { next[0] };
     let address = SocketAddr::new(host.parse().map_err(|_| Died)?, port);
     let upstream = Counted::new(TcpStream::connect(address)?, shared);
@@ -220,7 +220,7 @@ fn relay(shared: &Arc<Shared>, client: &Counted, lines: &[&str]) -> Result<(), D
     Ok(())
 }
 
-/// Fetches as the original client does: what the input file says, into this folder.
+/// Fetches as the legacy client does, by the input file, into this folder.
 pub(crate) fn fetch(input: &Path, folder: &Path, pace: Pace) -> Outcome {
     let input = fs::read_to_string(input).unwrap().replace("\r\n", "\n");
     let mut lines = input.split('\n');
@@ -295,10 +295,10 @@ fn recv(mut stream: &TcpStream, most: usize) -> io::Result<Vec<u8>> {
     }
 }
 
-/// A slow reader takes this much, then pauses: about 10 MiB/s, so that what the kernels of a chain can hold is read
-/// well within the linger of a node of ours. A reader slower than that loses the tail behind an original relay.
+/// A slow reader reads this much, then pauses: about 10 MiB/s, so that what the kernels of a chain can buffer is read
+/// well within the linger of a chainview node. A slower reader loses the tail behind a legacy relay.
 const SLOW_PIECE: usize = 32 * 1024;
 /// The pause between two reads of a slow reader.
 const SLOW_PAUSE: Duration = Duration::from_millis(3);
-/// A window of about one loopback segment, so that a slow reader is felt at once.
+/// A window of about one loopback segment, so that backpressure of a slow reader is immediate.
 const SLOW_BUFFER: usize = 64 * 1024;
