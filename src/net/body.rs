@@ -58,7 +58,7 @@ const COPIED_LAST: u64 = 1;
 /// Sends a head, which may be empty, and exactly `length` bytes of body.
 ///
 /// # Errors
-/// The [`PumpError`] that ended the body: of the source, of the reader, or of an injected fault. Both connections must
+/// The [`CopyError`] that ended the body: of the source, of the reader, or of an injected fault. Both connections must
 /// be closed then.
 pub async fn send<S: Source>(
     head: Vec<u8>,

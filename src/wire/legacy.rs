@@ -1,4 +1,4 @@
-//! The legacy protocol: the text protocol of the Python program *Server_Proxy_Client*, parsed and encoded on slices.
+//! The legacy protocol: the text protocol of the Python program `Server_Proxy_Client`, parsed and encoded on slices.
 
 use super::{FailedAction, Method, Problem, Reason, Refusal, Request, TransferId};
 use crate::route::{FileName, Hop, HostPort, MAX_HOPS, MAX_NAME};
