@@ -131,7 +131,7 @@ impl Controller {
     /// with the next order.
     fn detach(&mut self, hop: usize) {
         if let (Some(HopLink::Spawned { pid }), Some(supervisor)) = (self.watcher.link(hop), &self.supervisor) {
-            if let Err(why) = supervisor.order(hop, Order::LetGo) {
+            if let Err(why) = supervisor.order(hop, Order::Detach) {
                 return self.publisher.log.say(Level::Warn, Some(hop), why);
             }
             self.detached.extend(self.watcher.direct(hop).ok().map(|address| (address, pid)));

@@ -144,7 +144,7 @@ impl Controller {
     /// Completes when the nodes have started; with a fetch at startup, also waits until the hops are known.
     fn ready(&self) -> impl Future<Output = ()> + use<> {
         let links = self.supervisor.as_ref().map(Supervisor::links);
-        let known = self.plan.fetch_at_once.then(|| self.watcher.known());
+        let known = self.plan.fetch_at_once.then(|| self.watcher.all_known());
         async move {
             if let Some(links) = links {
                 all_started(&links).await;
@@ -171,7 +171,7 @@ impl Controller {
         let (leave_nodes, supervisor) = (self.leave_nodes, &mut self.supervisor);
         let end_nodes = async {
             match supervisor {
-                Some(supervisor) if leave_nodes => supervisor.let_all_go().await,
+                Some(supervisor) if leave_nodes => supervisor.detach_all().await,
                 Some(supervisor) => {
                     supervisor.stop_all().await;
                     Vec::new()

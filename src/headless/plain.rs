@@ -114,7 +114,7 @@ async fn fetches(
         supervisor.start_all();
         all_started(&supervisor.links()).await;
     }
-    let _ = tokio::time::timeout(KNOW_HOPS, watcher.known()).await;
+    let _ = tokio::time::timeout(KNOW_HOPS, watcher.all_known()).await;
     for hop in watcher.hops() {
         display.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
     }

@@ -1,4 +1,4 @@
-//! Who may read and control a node: loopback peers, and those who hold the token.
+//! Access control of a node's endpoints: loopback peers, and bearers of a token.
 
 mod local;
 
@@ -13,32 +13,33 @@ use crate::secret::Secret;
 
 pub use local::LocalPeers;
 
-/// Lines that say that somebody stands between the reader and this node; the first is what our own relays write.
-const PASSED_ON: [HeaderName; 3] = [VIA, FORWARDED, HeaderName::from_static("x-forwarded-for")];
+/// Header fields that show that a proxy is between the client and this node; our own relays write the first.
+const PROXY_HEADERS: [HeaderName; 3] = [VIA, FORWARDED, HeaderName::from_static("x-forwarded-for")];
 
-/// Who may read a node's pages and control it.
+/// Access rules of a node's endpoints.
 #[derive(Clone, Debug)]
 pub struct Access {
     /// The node listens on loopback only.
     pub loopback: bool,
-    /// The token that a person configured: everybody who reads needs it. Without one only loopback peers read.
+    /// Token configured by the user: every reader needs it. Without one only loopback peers may read.
     pub read: Option<Secret>,
-    /// The token that a program made to read its own nodes through a chain: it opens, and nobody else needs it.
+    /// Token that a program generated to read its own nodes through a chain: it grants reading, and other readers do
+    /// not need it.
     pub chain: Option<Secret>,
-    /// The token that lets anyone control; without one nobody does.
+    /// Token that grants control; without one control is disabled.
     pub control: Option<Secret>,
-    /// Names besides `localhost` by which a loopback listener is called.
+    /// Host names of a loopback listener in addition to `localhost`.
     pub host_names: Vec<String>,
     /// Folders may be listed beyond loopback.
     pub list: bool,
-    /// Control may turn faults on, not only caps and delays.
+    /// Control may enable faults, not only rate limits and delays.
     pub allow_faults: bool,
-    /// Who is served on loopback.
+    /// Users that are served on loopback.
     pub local_users: LocalUsers,
 }
 
 impl Access {
-    /// The access to a node that listens on `listener`, without tokens and names.
+    /// Returns the rules of a node that listens on `listener`, without tokens and names.
     pub fn new(listener: SocketAddr) -> Self {
         let loopback = listener.ip().to_canonical().is_loopback();
         Self {
@@ -53,59 +54,59 @@ impl Access {
         }
     }
 
-    /// Whether a request may read the node's pages.
+    /// Returns whether a request may read the node's endpoints.
     ///
-    /// Reading is free only where no read token was configured, listener and peer are both on loopback and nobody
-    /// stands between them: a proxy on this machine would make the whole world a loopback peer, and a plain TCP
-    /// forwarder, such as the end of a tunnel, does so without a word that could be seen here.
+    /// No token is needed only if no read token was configured, listener and peer are both on loopback and no proxy is
+    /// in between: a proxy on this machine would turn any remote client into a loopback peer, and a plain TCP
+    /// forwarder, such as the end of a tunnel, does so without any header that could be seen here.
     pub fn may_read(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
-        let near = self.loopback && peer.ip().to_canonical().is_loopback();
-        let free = self.read.is_none() && near && !is_passed_on(headers);
-        free || offers(self.read.as_ref(), headers) || offers(self.chain.as_ref(), headers)
+        let local = self.loopback && peer.ip().to_canonical().is_loopback();
+        let allowed = self.read.is_none() && local && !is_proxied(headers);
+        allowed || presents(self.read.as_ref(), headers) || presents(self.chain.as_ref(), headers)
     }
 
-    /// Whether a request may list folders, of this node or through it.
+    /// Returns whether a request may list folders, of this node or through it.
     ///
-    /// A chain on loopback alone is free to; a foreign proxy in front of it brings in others, and says so. The names of
-    /// files are more than the files: so every node of a chain beyond loopback must have been told that they may be
-    /// known.
+    /// A chain on loopback alone needs no permission; a foreign proxy in front of it brings in other clients, and shows
+    /// in the headers. Names of files are more sensitive than the files, so every node of a chain beyond loopback must
+    /// allow listing explicitly.
     ///
-    /// For its own folders a node with a configured read token asks for that besides.
+    /// For its own folders a node with a configured read token requires that token too.
     pub fn may_list(&self, headers: &HeaderMap) -> bool {
-        self.list || (self.loopback && !PASSED_ON[1..].iter().any(|name| headers.contains_key(name)))
+        self.list || (self.loopback && !PROXY_HEADERS[1..].iter().any(|name| headers.contains_key(name)))
     }
 
-    /// Whether a request has what listing this node's own folders takes.
+    /// Returns whether a request has the token that listing this node's own folders requires.
     pub fn may_list_own(&self, headers: &HeaderMap) -> bool {
-        self.read.is_none() || offers(self.read.as_ref(), headers) || offers(self.chain.as_ref(), headers)
+        self.read.is_none() || presents(self.read.as_ref(), headers) || presents(self.chain.as_ref(), headers)
     }
 
-    /// Whether a request may control the node: only with the token, wherever it comes from.
+    /// Returns whether a request may control the node: only with the token, from any address.
     pub fn may_control(&self, headers: &HeaderMap) -> bool {
-        offers(self.control.as_ref(), headers)
+        presents(self.control.as_ref(), headers)
     }
 }
 
-/// True if somebody stands between the one who asks and this node, and says so.
-pub fn is_passed_on(headers: &HeaderMap) -> bool {
-    PASSED_ON.iter().any(|name| headers.contains_key(name))
+/// True if the request's header shows a proxy between the client and this node.
+pub fn is_proxied(headers: &HeaderMap) -> bool {
+    PROXY_HEADERS.iter().any(|name| headers.contains_key(name))
 }
 
 impl Default for Access {
-    /// The access to a loopback listener without tokens.
+    /// Returns the rules of a loopback listener without tokens.
     fn default() -> Self {
         Self::new(SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 }
 
-/// What a node says to those who call it by a name that it does not go by.
-pub const UNKNOWN_NAME: &str = "this loopback node does not go by that name: start it with --host-name";
+/// Error detail for a request with an unknown host name.
+pub const UNKNOWN_NAME: &str = "this loopback node does not have that host name: start it with --host-name";
 
-/// Whether a loopback listener may answer to the name it was called by; every request, for files too, is judged so.
+/// Returns whether a loopback listener accepts the requested host name; checked for every request, for files too.
 ///
 /// A web page can make a browser send requests to loopback under a name of its own (DNS rebinding), but it cannot make
-/// the browser write an IP address or `localhost` there. The legacy protocol and HTTP/1.0 carry no name: no browser
-/// sends those.
+/// the browser send an IP address or `localhost` as the host. The legacy protocol and HTTP/1.0 have no host name:
+/// browsers do not send those.
 pub fn host_allowed(access: &Access, host: Option<&Host>) -> bool {
     match host {
         Some(Host::Name(name)) if access.loopback => {
@@ -117,8 +118,8 @@ pub fn host_allowed(access: &Access, host: Option<&Host>) -> bool {
     }
 }
 
-/// True if there is a secret and the request offers it, in the one way there is.
-fn offers(secret: Option<&Secret>, headers: &HeaderMap) -> bool {
+/// True if there is a secret and the request presents it as a bearer token.
+fn presents(secret: Option<&Secret>, headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let (Some(secret), Some(line), None) = (secret, lines.next(), lines.next()) else { return false };
     let Some((scheme, token)) = line.as_bytes().split_at_checked(7) else { return false };
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_is_free_on_loopback_and_only_there_unless_a_token_is_configured() {
+    fn reading_needs_a_token_beyond_loopback_or_once_configured() {
         let token = [("authorization", "Bearer open-sesame")];
         for (listener, peer, lines, may) in [
             ("127.0.0.1:1", "127.0.0.1:2", &[][..], true),
@@ -166,9 +167,9 @@ mod tests {
             ("0.0.0.0:1", "10.0.0.7:2", &[token[0], token[0]], false),
         ] {
             assert_eq!(may_read(listener, peer, false, lines), may, "{listener} {peer} {lines:?}");
-            // What comes through a tunnel looks just like this user: a configured token is asked for by all.
-            let offered = lines.contains(&token[0]) || peer == "10.0.0.7:2";
-            assert_eq!(may_read(listener, peer, true, lines), may && offered, "{listener} {peer} {lines:?}");
+            // Clients behind a tunnel look like local ones: a configured token is required of all.
+            let presented = lines.contains(&token[0]) || peer == "10.0.0.7:2";
+            assert_eq!(may_read(listener, peer, true, lines), may && presented, "{listener} {peer} {lines:?}");
         }
     }
 
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loopback_listener_answers_to_its_own_names() {
+    fn a_loopback_listener_accepts_its_own_names() {
         let mut access = Access::default();
         access.host_names.push("gate.example".to_owned());
         let allowed = |access: &Access, host: &str| host_allowed(access, Some(&host.parse().unwrap()));

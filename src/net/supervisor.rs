@@ -1,4 +1,4 @@
-//! The nodes this program starts: a child process for each loopback hop on which nobody listens, stopped with it.
+//! Nodes started by this program: a child process for each vacant loopback hop, stopped with the program.
 
 mod child;
 mod line;
@@ -24,18 +24,18 @@ use orders::ChildTask;
 pub use orders::Order;
 pub use spawning::{ReadToken, Spawning};
 
-/// How this program stands to its hops: `None` for those that it did not start.
+/// Link state of each hop; `None` for hops that this program did not start.
 pub type HopLinks = watch::Receiver<Vec<Option<HopLink>>>;
 
-/// Lines that wait to be shown; more are dropped, for a node must not be held up by its log.
-const LINES: usize = 256;
-/// How long a stop takes at most: 2 s for SIGTERM, a moment for SIGKILL.
-const STOP: Duration = Duration::from_secs(3);
+/// Capacity of the queue of log lines; more are dropped, because a node must not block on its log.
+const LINE_QUEUE: usize = 256;
+/// Timeout of a stop: 2 s for SIGTERM, the rest for SIGKILL.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How much longer than its own limit a node may take that was asked to leave in order.
-const MOMENT: Duration = Duration::from_secs(1);
-/// Orders that wait; a keeper takes each as it comes, but for the second or two in which it stops a node.
-const ORDERS: usize = 4;
+/// Grace beyond a node's own drain limit.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// Capacity of the queue of orders of a node; orders wait only while the node is being stopped, for a second or two.
+const ORDER_QUEUE: usize = 4;
 
 /// Owns the child processes; dropping it kills them.
 #[derive(Debug)]
@@ -44,87 +44,87 @@ pub struct Supervisor {
     spawning: Arc<Spawning>,
     links: watch::Sender<Vec<Option<HopLink>>>,
     lines: mpsc::Sender<ChildLine>,
-    keepers: Vec<Option<mpsc::Sender<Order>>>,
+    orders: Vec<Option<mpsc::Sender<Order>>>,
     tasks: JoinSet<()>,
 }
 
 impl Supervisor {
-    /// Starts nothing yet; the lines are what the nodes will write to their standard error.
+    /// Creates a supervisor that has not started any node; the receiver gets what nodes write to standard error.
     pub fn new(route: &Route, spawning: Spawning) -> (Self, mpsc::Receiver<ChildLine>) {
         let hops = route.hops().to_vec();
-        let (lines, said) = mpsc::channel(LINES);
+        let (lines, received) = mpsc::channel(LINE_QUEUE);
         let links = watch::Sender::new(vec![None; hops.len()]);
-        let keepers = hops.iter().map(|_| None).collect();
+        let orders = hops.iter().map(|_| None).collect();
         let spawning = Arc::new(spawning);
-        (Self { hops, spawning, links, lines, keepers, tasks: JoinSet::new() }, said)
+        (Self { hops, spawning, links, lines, orders, tasks: JoinSet::new() }, received)
     }
 
-    /// How this program stands to its hops, now and later.
+    /// Returns the link states, with their changes.
     pub fn links(&self) -> HopLinks {
         self.links.subscribe()
     }
 
-    /// Begins to start a node for every hop of this machine on which nobody listens, all at once; how that goes is told
-    /// by `links`.
+    /// Starts a node for every hop of this machine on which no process listens, all in parallel; `links` reports the
+    /// outcome.
     pub fn start_all(&mut self) {
         for at in 0..self.hops.len() {
             let already = self.hops[..at].iter().any(|hop| hop.address == self.hops[at].address);
             let elsewhere = matches!(&self.hops[at].address.host, Host::Ip(ip) if !ip.to_canonical().is_loopback());
-            // A loopback hop behind one that is elsewhere is that other machine's loopback, not ours.
-            if !already && !elsewhere && self.keepers[at].is_none() && is_near(&self.hops, at) {
+            // A loopback hop behind a remote one is on the remote machine's loopback, not ours.
+            if !already && !elsewhere && self.orders[at].is_none() && is_near(&self.hops, at) {
                 self.keep(at);
             }
         }
     }
 
-    /// Gives an order for the node of a hop, counted from 1; how that went is told by `links`.
+    /// Sends an order to the node of a hop, counted from 1; `links` reports the outcome.
     ///
     /// # Errors
     /// A sentence for the user if this program has no node there, if the node's state rules the order out, or if
     /// earlier orders are still being executed.
     pub fn order(&self, hop: usize, order: Order) -> Result<(), String> {
         let at = hop.checked_sub(1).filter(|at| *at < self.hops.len());
-        let keeper = at.and_then(|at| self.keepers[at].as_ref());
+        let keeper = at.and_then(|at| self.orders[at].as_ref());
         let (Some(at), Some(keeper)) = (at, keeper) else {
-            return Err("no node of this program could stand there".to_owned());
+            return Err("this program cannot run a node there".to_owned());
         };
         match (&self.links.borrow()[at], order) {
             (None, Order::Start) => {}
             (None, _) => return Err("it was not started by this program".to_owned()),
-            (Some(HopLink::Spawned { .. }), Order::Start) => return Err("it runs already".to_owned()),
+            (Some(HopLink::Spawned { .. }), Order::Start) => return Err("it is already running".to_owned()),
             (Some(HopLink::Down { reason: DownReason::Stopping }), Order::Start) => {
-                return Err("it is still leaving: wait, or kill it first".to_owned());
+                return Err("it is still shutting down: wait, or kill it first".to_owned());
             }
             _ => {}
         }
-        keeper.try_send(order).map_err(|_| "the orders before are still being carried out".to_owned())
+        keeper.try_send(order).map_err(|_| "earlier orders are still being executed".to_owned())
     }
 
-    /// Stops all nodes at once: SIGTERM, 2 s, SIGKILL.
+    /// Stops all nodes in parallel: SIGTERM, 2 s, SIGKILL.
     pub async fn stop_all(&mut self) {
-        for keeper in self.keepers.iter_mut().filter_map(Option::take) {
-            // The keeper stops its node when nobody can give it orders any more.
+        for keeper in self.orders.iter_mut().filter_map(Option::take) {
+            // The task stops its node when its order queue closes.
             drop(keeper);
         }
-        let _ = timeout(STOP, async { while self.tasks.join_next().await.is_some() {} }).await;
+        let _ = timeout(STOP_TIMEOUT, async { while self.tasks.join_next().await.is_some() {} }).await;
         self.tasks.shutdown().await;
     }
 
-    /// Lets all nodes live on after us; the answer is which, and their processes.
-    pub async fn let_all_go(&mut self) -> Vec<(HostPort, u32)> {
-        let mut told = Vec::new();
-        for (at, keeper) in self.keepers.iter().enumerate() {
+    /// Detaches all running nodes, which outlive this program; returns their addresses and process ids.
+    pub async fn detach_all(&mut self) -> Vec<(HostPort, u32)> {
+        let mut detached = Vec::new();
+        for (at, keeper) in self.orders.iter().enumerate() {
             let link = self.links.borrow()[at].clone();
             if let (Some(keeper), Some(HopLink::Spawned { pid })) = (keeper, link)
-                && matches!(timeout(STOP, keeper.send(Order::LetGo)).await, Ok(Ok(())))
+                && matches!(timeout(STOP_TIMEOUT, keeper.send(Order::Detach)).await, Ok(Ok(())))
             {
-                told.push((at, pid));
+                detached.push((at, pid));
             }
         }
         self.stop_all().await;
         let links = self.links.borrow();
-        let living = told.into_iter().filter(|(at, _)| links[*at].is_none());
-        living.map(|(at, pid)| (self.hops[at].address.clone(), pid)).collect()
+        let still_running = detached.into_iter().filter(|(at, _)| links[*at].is_none());
+        still_running.map(|(at, pid)| (self.hops[at].address.clone(), pid)).collect()
     }
 
     fn keep(&mut self, at: usize) {
@@ -134,22 +134,22 @@ impl Supervisor {
             next: self.hops.get(at + 1).cloned(),
             spawning: Arc::clone(&self.spawning),
         };
-        let (keeper, orders) = mpsc::channel(ORDERS);
-        self.keepers[at] = Some(keeper);
+        let (keeper, orders) = mpsc::channel(ORDER_QUEUE);
+        self.orders[at] = Some(keeper);
         self.links.send_modify(|links| links[at] = Some(HopLink::Starting));
-        let leave = self.spawning.drain + MOMENT;
-        let keeper = ChildTask { spec, links: self.links.clone(), lines: self.lines.clone(), leave };
+        let drain_timeout = self.spawning.drain + DRAIN_GRACE;
+        let keeper = ChildTask { spec, links: self.links.clone(), lines: self.lines.clone(), drain_timeout };
         self.tasks.spawn(keeper.run(orders));
     }
 }
 
-/// Waits until each node is up or has failed to start; every keeper says within its own limit how that went.
+/// Waits until each node is up or has failed to start, which each child task reports within its own time limit.
 pub async fn all_started(links: &HopLinks) {
     let mut links = links.clone();
     let _ = links.wait_for(|links| !links.contains(&Some(HopLink::Starting))).await;
 }
 
-/// True if a hop's address means the same to this machine as to the hop before it.
+/// True if a hop's address resolves to the same machine here as at the hop before it.
 pub(super) fn is_near(hops: &[Hop], at: usize) -> bool {
     !hops[at].address.host.is_loopback() || hops[..at].iter().all(|hop| hop.address.host.is_loopback())
 }

@@ -1,4 +1,4 @@
-//! Watches every hop of a route: one task each, which keeps a stream of events open and never waits for a screen.
+//! Watches every hop of a route, with one task per hop that keeps a stream of events open and never waits for a screen.
 
 mod hop;
 mod report;
@@ -22,43 +22,43 @@ use crate::snapshot::{HopLink, HopSnapshot};
 use hop::HopTask;
 use subject::Subject;
 
-/// How often a hop's rate is written into its history.
-const SAMPLE: Duration = Duration::from_millis(250);
+/// Time between two samples of a hop's rate in its history.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Most hops watched besides the route's own; each is a connection, and a row of the screen.
-const MOST_EXTRA: usize = 64;
+/// Most hops watched in addition to the route's own; each is a connection, and a row of the screen.
+const MAX_EXTRA: usize = 64;
 
-/// What a watcher may show to the hops to be let in.
+/// Tokens that a watcher may present to hops.
 #[derive(Clone, Debug, Default)]
 pub struct Tokens {
-    /// Each hop's own, hop 1 first; hops behind the end have none.
+    /// Token of each hop, hop 1 first; missing entries mean no token.
     pub hops: Vec<Option<Secret>>,
-    /// That of the nodes this program started.
+    /// Token of the nodes this program started.
     pub spawned: Option<Secret>,
 }
 
-/// Keeps what is known of each hop up to date, until it is dropped.
+/// Keeps the state of each hop up to date until dropped.
 #[derive(Debug)]
 pub struct Watcher {
     shared: Arc<WatcherState>,
-    /// In the order of their numbers: those of the route, then those attached besides.
+    /// Ordered by number: hops of the route, then hops attached in addition.
     watched: Vec<WatchedHop>,
     spawned: Option<HopLinks>,
     spawned_token: Option<Secret>,
-    seen: watch::Receiver<u64>,
+    changes: watch::Receiver<u64>,
     tasks: JoinSet<()>,
 }
 
-/// A hop and the task that follows it.
+/// A hop and the task that watches it.
 #[derive(Debug)]
 struct WatchedHop {
     subject: Arc<Subject>,
     token: Option<Secret>,
-    /// `None` once it is detached.
+    /// `None` once detached.
     task: Option<AbortHandle>,
 }
 
-/// What the task that samples goes through.
+/// State shared with the sampling task.
 #[derive(Debug, Default)]
 struct WatcherState {
     subjects: Mutex<Vec<Arc<Subject>>>,
@@ -66,28 +66,28 @@ struct WatcherState {
 }
 
 impl Watcher {
-    /// Starts watching; `spawned` is how a supervisor's nodes do, where there is a supervisor.
+    /// Starts watching; `spawned` has the states of a supervisor's nodes, if there is a supervisor.
     pub fn start(route: &Route, tokens: &Tokens, spawned: Option<&HopLinks>) -> Self {
         let shared = Arc::new(WatcherState::default());
-        let seen = shared.generation.subscribe();
+        let changes = shared.generation.subscribe();
         let mut tasks = JoinSet::new();
         tasks.spawn(sample(Arc::clone(&shared)));
         let (spawned, spawned_token) = (spawned.cloned(), tokens.spawned.clone());
-        let mut watcher = Self { shared, watched: Vec::new(), spawned, spawned_token, seen, tasks };
-        let way: Arc<[Hop]> = route.hops().into();
-        for at in 0..way.len() {
-            watcher.watch(Arc::clone(&way), at, false, tokens.hops.get(at).cloned().flatten());
+        let mut watcher = Self { shared, watched: Vec::new(), spawned, spawned_token, changes, tasks };
+        let hops: Arc<[Hop]> = route.hops().into();
+        for at in 0..hops.len() {
+            watcher.watch(Arc::clone(&hops), at, false, tokens.hops.get(at).cloned().flatten());
         }
         watcher
     }
 
-    /// Watches one more node, or one again that was detached; the answer is its number, or why not.
+    /// Watches one more node, or a detached one again; returns its number.
     ///
     /// # Errors
-    /// A sentence for the user if that node is watched already, or too many besides those of the route are.
+    /// A sentence for the user if that node is watched already, or if too many are watched in addition to the route.
     pub fn attach(&mut self, hop: Hop, token: Option<Secret>) -> Result<usize, String> {
-        let there = self.watched.iter().position(|watched| watched.subject.hop().address == hop.address);
-        if let Some(at) = there {
+        let existing = self.watched.iter().position(|watched| watched.subject.hop().address == hop.address);
+        if let Some(at) = existing {
             if self.watched[at].task.is_some() {
                 return Err(format!("hop {} is {} already", at + 1, hop.address));
             }
@@ -95,15 +95,15 @@ impl Watcher {
             self.follow(at);
             return Ok(at + 1);
         }
-        if self.watched.iter().filter(|watched| watched.subject.extra).count() >= MOST_EXTRA {
-            return Err(format!("{MOST_EXTRA} nodes besides the route's are watched already: detach one"));
+        if self.watched.iter().filter(|watched| watched.subject.extra).count() >= MAX_EXTRA {
+            return Err(format!("{MAX_EXTRA} nodes in addition to the route are watched already: detach one"));
         }
         self.watch([hop].into(), 0, true, token);
         Ok(self.watched.len())
     }
 
-    /// Stops watching a hop, counted from 1. One of the route keeps its place; one that was attached besides is
-    /// forgotten, unless others have come after it, whose numbers stay.
+    /// Stops watching a hop, counted from 1. A hop of the route keeps its row; one that was attached in addition is
+    /// removed, unless others were attached after it, because their numbers must not change.
     ///
     /// # Errors
     /// A sentence for the user if there is no such hop, or it is not watched.
@@ -112,12 +112,12 @@ impl Watcher {
         let watched = watched.ok_or_else(|| format!("there is no hop {hop}"))?;
         let task = watched.task.take().ok_or_else(|| format!("hop {hop} is not watched"))?;
         task.abort();
-        // A new state, for the task may be writing a last report into the old one.
-        let (way, at, extra) = (Arc::clone(&watched.subject.way), watched.subject.at, watched.subject.extra);
-        let left = Arc::new(Subject::new(way, at, extra, Arc::clone(&self.shared.generation)));
-        watched.subject = Arc::clone(&left);
-        self.shared.subjects()[hop - 1] = Arc::clone(&left);
-        left.change(|state| state.set_link(HopLink::Detached));
+        // A new state, because the task may still be writing a last report into the old one.
+        let (hops, at, extra) = (Arc::clone(&watched.subject.hops), watched.subject.at, watched.subject.extra);
+        let detached = Arc::new(Subject::new(hops, at, extra, Arc::clone(&self.shared.generation)));
+        watched.subject = Arc::clone(&detached);
+        self.shared.subjects()[hop - 1] = Arc::clone(&detached);
+        detached.change(|state| state.set_link(HopLink::Detached));
         while self.watched.last().is_some_and(|last| last.subject.extra && last.task.is_none()) {
             self.watched.pop();
         }
@@ -125,56 +125,56 @@ impl Watcher {
         Ok(())
     }
 
-    /// Where a hop, counted from 1, can be asked without another between, or why not.
+    /// Returns the address at which a hop, counted from 1, can be reached without another hop in between.
     ///
     /// # Errors
-    /// A sentence for the user if there is no such hop, or its loopback address is of another machine.
+    /// A sentence for the user if there is no such hop, or if its loopback address belongs to another machine.
     pub fn direct(&self, hop: usize) -> Result<HostPort, String> {
         let watched = hop.checked_sub(1).and_then(|at| self.watched.get(at));
         let subject = &watched.ok_or_else(|| format!("there is no hop {hop}"))?.subject;
-        if !is_near(&subject.way, subject.at) {
-            return Err("its address is of loopback on another machine, and no hop passes such a wish on".to_owned());
+        if !is_near(&subject.hops, subject.at) {
+            return Err("its loopback address is on another machine, and control requests are not relayed".to_owned());
         }
         Ok(subject.hop().address.clone())
     }
 
-    /// The hops as they are now.
+    /// Returns the hops as they are now.
     pub fn hops(&self) -> Vec<HopSnapshot> {
         let now = Instant::now();
         let copy = |(index, watched): (usize, &WatchedHop)| {
             let subject = &watched.subject;
-            let origin = !subject.extra && subject.at + 1 == subject.way.len();
+            let origin = !subject.extra && subject.at + 1 == subject.hops.len();
             let snapshot = subject.state().copy(index, subject.hop(), origin, now);
             HopSnapshot { extra: subject.extra, ..snapshot }
         };
         self.watched.iter().enumerate().map(copy).collect()
     }
 
-    /// How the program stands to a hop, counted from 1.
+    /// Returns the link state of a hop, counted from 1.
     pub fn link(&self, hop: usize) -> Option<HopLink> {
         let watched = self.watched.get(hop.checked_sub(1)?)?;
         Some(watched.subject.state().link.clone())
     }
 
-    /// Waits until something that can be seen has changed since the last call.
+    /// Waits until something visible has changed since the last call.
     pub async fn changed(&mut self) {
-        // The sender lives as long as this watcher does.
-        let _ = self.seen.changed().await;
+        // The sender exists as long as this watcher does.
+        let _ = self.changes.changed().await;
     }
 
-    /// Ends when it is known of every hop of now what it is, or that it is down.
-    pub fn known(&self) -> impl Future<Output = ()> + use<> {
-        let (shared, mut seen) = (Arc::clone(&self.shared), self.seen.clone());
+    /// Completes when every current hop is either identified or known to be down.
+    pub fn all_known(&self) -> impl Future<Output = ()> + use<> {
+        let (shared, mut changes) = (Arc::clone(&self.shared), self.changes.clone());
         async move {
             let open = |subject: &Arc<Subject>| matches!(subject.state().link, HopLink::Unknown | HopLink::Starting);
             while shared.subjects().iter().any(open) {
-                let _ = seen.changed().await;
+                let _ = changes.changed().await;
             }
         }
     }
 
-    fn watch(&mut self, way: Arc<[Hop]>, at: usize, extra: bool, token: Option<Secret>) {
-        let subject = Arc::new(Subject::new(way, at, extra, Arc::clone(&self.shared.generation)));
+    fn watch(&mut self, hops: Arc<[Hop]>, at: usize, extra: bool, token: Option<Secret>) {
+        let subject = Arc::new(Subject::new(hops, at, extra, Arc::clone(&self.shared.generation)));
         self.shared.subjects().push(Arc::clone(&subject));
         self.watched.push(WatchedHop { subject, token, task: None });
         self.follow(self.watched.len() - 1);
@@ -182,7 +182,7 @@ impl Watcher {
 
     fn follow(&mut self, index: usize) {
         let watched = &mut self.watched[index];
-        // Whoever is attached besides the route was not started by us.
+        // Hops attached in addition to the route were not started by this program.
         let links = self.spawned.clone().filter(|_| !watched.subject.extra);
         watched.subject.change(|state| state.set_link(HopLink::Unknown));
         let task = HopTask::new(Arc::clone(&watched.subject), watched.token.clone(), self.spawned_token.clone());
@@ -196,9 +196,9 @@ impl WatcherState {
     }
 }
 
-/// Writes histories at an even pace, whatever the pace of the reports.
+/// Samples rates at an even pace, whatever the pace of the reports.
 async fn sample(shared: Arc<WatcherState>) {
-    let mut ticks = interval(SAMPLE);
+    let mut ticks = interval(SAMPLE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

@@ -106,7 +106,7 @@ async fn nodes_start_crash_restart_and_stop() {
     until(&mut watcher, |hops| matches!(hops[1].link, HopLink::Down { .. })).await;
     assert!(killed.elapsed() < Duration::from_millis(200), "{:?}", killed.elapsed());
     let ended = |hops: &[HopSnapshot]| match &hops[1].link {
-        HopLink::Down { reason } => reason.as_str() == "ended with signal: 9 (SIGKILL): started again in 1 s",
+        HopLink::Down { reason } => reason.as_str() == "ended with signal: 9 (SIGKILL): restarting in 1 s",
         _ => false,
     };
     until(&mut watcher, ended).await;
@@ -148,13 +148,13 @@ async fn detached_nodes_keep_running_and_can_be_reattached() {
     start(&mut supervisor).await;
     let hops = until(&mut watcher, |hops| hops.iter().all(|hop| pid(hop).is_some())).await;
     let pids: Vec<u32> = hops.iter().filter_map(pid).collect();
-    supervisor.order(2, Order::LetGo).unwrap();
+    supervisor.order(2, Order::Detach).unwrap();
     watcher.detach(2).unwrap();
     assert!(watcher.detach(2).is_err() && watcher.hops()[1].link == HopLink::Detached);
     assert_eq!(watcher.attach(route.hops()[1].clone(), None), Ok(2));
     until(&mut watcher, |hops| hops[1].link == HopLink::Attached && !hops[1].ours).await;
     assert!(supervisor.order(2, Order::Kill).is_err(), "it is not ours any more");
-    let left = supervisor.let_all_go().await;
+    let left = supervisor.detach_all().await;
     assert_eq!(left.iter().map(|(_, pid)| *pid).collect::<Vec<_>>(), [pids[0], pids[2]]);
     drop((supervisor, watcher));
     let mut watcher = Watcher::start(&route, &Tokens::default(), None);

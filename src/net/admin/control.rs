@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::pages::json as json_page;
 use super::reply::{EndpointBody, here, wrong_method};
 use crate::faults::parse_changes;
-use crate::net::access::is_passed_on;
+use crate::net::access::is_proxied;
 use crate::net::node::Node;
 use crate::net::os::deadline::within;
 use crate::wire::Reason;
@@ -49,7 +49,7 @@ pub(super) async fn answer(
         return wrong_method("POST", "control is a POST");
     }
     let access = &node.config.access;
-    if is_passed_on(request.headers()) {
+    if is_proxied(request.headers()) {
         return here(node, Reason::Policy, "control is never relayed: ask the node itself");
     }
     if access.control.is_none() {

@@ -1,4 +1,4 @@
-//! One child process: started, heard, and stopped.
+//! A child process: started, its output read, and stopped.
 
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
@@ -21,69 +21,69 @@ use crate::route::{Hop, Host, HostPort};
 use crate::secret::CHAIN_TOKEN;
 use crate::text::SafeText;
 
-/// How long a node may take to say that it listens.
-const START: Duration = Duration::from_secs(5);
-/// How long a node may take to leave after SIGTERM.
-const LEAVE: Duration = Duration::from_secs(2);
-/// What a node that ends with its standard input reads there to live on instead.
+/// Timeout of a node's start, until it prints its address.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of a node's exit after SIGTERM.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Line on standard input that makes a node outlive the end of its standard input.
 pub const STAY: &[u8] = b"stay\n";
-/// Longest line read from a node; the rest of a longer one is skipped.
-const LONGEST: usize = 1024;
+/// Maximum length of a line read from a node; the rest of a longer one is skipped.
+const MAX_LINE: usize = 1024;
 
-/// What a child is started with.
+/// Start parameters of one child.
 #[derive(Clone, Debug)]
 pub(super) struct Spec {
     /// Its hop, from 1.
     pub(super) hop: usize,
-    /// Where the route says it is.
+    /// Its address in the route.
     pub(super) address: HostPort,
-    /// Where the route goes on.
+    /// The next hop.
     pub(super) next: Option<Hop>,
-    /// What all have in common.
+    /// Parameters shared by all nodes.
     pub(super) spawning: Arc<Spawning>,
 }
 
-/// A node that was started; it is killed when this is dropped, unless it was let go.
+/// A running node; killed when dropped, unless detached.
 #[derive(Debug)]
 pub(super) struct ChildNode {
     child: Child,
-    /// Its end tells the node to leave, even if this program is killed.
+    /// Closing it makes the node exit, even if this program is killed.
     stdin: Option<ChildStdin>,
     readers: JoinSet<()>,
-    let_go: bool,
+    detached: bool,
 }
 
 impl Spec {
-    /// Starts the node and waits until it says that it listens; `None` where it is not ours to start: somebody listens
-    /// there already, or it is no place on this machine.
+    /// Starts the node and waits until it prints its address; `None` if another process listens there already, or if
+    /// the address is not on this machine.
     pub(super) async fn start(&self, lines: mpsc::Sender<ChildLine>) -> Result<Option<ChildNode>, String> {
         let Some(listen) = vacant(&self.address).await else { return Ok(None) };
         let mut command = self.command(listen, beyond(self.next.as_ref().map(|next| &next.address)).await);
         let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let mut running = ChildNode { child, stdin, readers: JoinSet::new(), let_go: false };
+        let mut running = ChildNode { child, stdin, readers: JoinSet::new(), detached: false };
         let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
-            return Err("cannot be heard: its output is not a pipe".to_owned());
+            return Err("its output cannot be read: it is not a pipe".to_owned());
         };
         let hop = self.hop;
         running.readers.spawn(each_line(BufReader::new(stderr), move |line| {
-            // A full queue drops the line: the node must not wait for whoever reads its log.
+            // A full queue drops the line: the node must not wait for the reader of its log.
             let _ = lines.try_send(ChildLine::read(hop, &line));
         }));
         let mut stdout = BufReader::new(stdout);
-        match within(START, first_line(&mut stdout)).await {
-            Err(_) => return Err(format!("did not say within {} s that it listens", START.as_secs())),
+        match within(START_TIMEOUT, first_line(&mut stdout)).await {
+            Err(_) => return Err(format!("did not listen within {} s", START_TIMEOUT.as_secs())),
             Ok(line) if line == format!("listening {listen}\n").as_bytes() => {}
             Ok(line) if line.is_empty() => {
-                let ended = timeout(LEAVE, running.child.wait()).await;
-                return Err(ended.map_or_else(|_| "closed its output".to_owned(), |status| words(status.ok())));
+                let exited = timeout(EXIT_TIMEOUT, running.child.wait()).await;
+                return Err(exited.map_or_else(|_| "closed its output".to_owned(), |status| exit_text(status.ok())));
             }
             Ok(line) => {
                 let line = SafeText::from_bytes(line.trim_ascii_end());
-                return Err(format!("said \"{line}\" instead of that it listens"));
+                return Err(format!("printed \"{line}\" instead of its address"));
             }
         }
-        // What else it prints is of no interest, but a full pipe would stop it.
+        // The rest of its output is discarded; a full pipe would block it.
         running.readers.spawn(each_line(stdout, |_| {}));
         Ok(Some(running))
     }
@@ -93,7 +93,7 @@ impl Spec {
         let mut command = Command::new(&spawning.program);
         command.arg("--node").arg(listen.to_string()).arg("--root").arg(&spawning.root);
         command.arg("--until-stdin-closes");
-        // Whoever holds the token of a node of its own may do what it likes with it.
+        // The owner of these nodes may inject faults into them.
         command.arg("--allow-faults");
         let faults = spawning.faults.get(self.hop - 1).copied().unwrap_or_default();
         if let Some(limit) = faults.limit {
@@ -121,7 +121,7 @@ impl Spec {
             command.arg("--allow-next").arg(lists.join(","));
         }
         command.args(&spawning.flags);
-        // What the environment says to this program is not meant for its nodes.
+        // The environment variables of this program are not meant for its nodes.
         for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("CHAINVIEW_")) {
             command.env_remove(key);
         }
@@ -132,81 +132,81 @@ impl Spec {
         command.env(variable, spawning.read.secret().reveal());
         command.env("CHAINVIEW_CONTROL_TOKEN", spawning.control.reveal());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // With that flag the node takes a session of its own: Ctrl-C in the terminal, and its end, are for this program
-        // alone, which then stops its nodes in order.
+        // With this flag the node starts a session of its own: Ctrl-C and hangup of the terminal reach only this
+        // program, which then stops its nodes gracefully.
         command
     }
 }
 
 impl ChildNode {
-    /// Its process.
+    /// Process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id().unwrap_or(0)
     }
 
-    /// Waits for the node to end by itself; the answer says how. Cancel safe.
-    pub(super) async fn ended(&mut self) -> Option<ExitStatus> {
+    /// Waits for the node to exit by itself; returns its status. Cancel safe.
+    pub(super) async fn exited(&mut self) -> Option<ExitStatus> {
         self.child.wait().await.ok()
     }
 
-    /// Asks the node to let its transfers finish and then leave.
-    pub(super) fn ask_to_leave(&self) {
+    /// Sends SIGTERM: the node drains, then exits.
+    pub(super) fn terminate(&self) {
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
-            // The process is a child that was not waited for, so its number cannot mean another one.
+            // The child was not waited for, so its process id cannot have been reused.
             let _ = kill_process(pid, Signal::TERM);
         }
     }
 
-    /// Tells the node to leave at once, and makes it.
+    /// Stops the node: end of input and SIGTERM, then SIGKILL.
     pub(super) async fn stop(mut self) {
         drop(self.stdin.take());
-        self.ask_to_leave();
-        if timeout(LEAVE, self.child.wait()).await.is_err() {
+        self.terminate();
+        if timeout(EXIT_TIMEOUT, self.child.wait()).await.is_err() {
             self.kill().await;
         }
     }
 
-    /// Ends the node now.
+    /// Kills the node.
     pub(super) async fn kill(mut self) {
         let _ = self.child.kill().await;
     }
 
-    /// Lets the node live on after us. Its log goes nowhere from then on.
-    pub(super) async fn let_go(mut self) {
-        // It stays in the pipe until the node reads it, also when we are gone by then. A node that does not take five
-        // bytes is not one that could be relied on to live.
+    /// Detaches the node, which then outlives this program. Its log is lost from then on.
+    pub(super) async fn detach(mut self) {
+        // The line stays in the pipe until the node reads it, even after this program has exited. A node that cannot
+        // take five bytes is not worth keeping.
         if let Some(stdin) = &mut self.stdin
-            && matches!(timeout(LEAVE, stdin.write_all(STAY)).await, Ok(Ok(())))
+            && matches!(timeout(EXIT_TIMEOUT, stdin.write_all(STAY)).await, Ok(Ok(())))
         {
-            self.let_go = true;
+            self.detached = true;
         }
     }
 }
 
 impl Drop for ChildNode {
     fn drop(&mut self) {
-        if !self.let_go {
-            // One that has ended already is told nothing.
+        if !self.detached {
+            // Fails if it has exited already.
             let _ = self.child.start_kill();
         }
     }
 }
 
-/// How a node ended, for people.
-pub(super) fn words(status: Option<ExitStatus>) -> String {
+/// Describes an exit status.
+pub(super) fn exit_text(status: Option<ExitStatus>) -> String {
     status.map_or_else(|| "ended".to_owned(), |status| format!("ended with {status}"))
 }
 
-/// The first line, newline included; what there is of it where it is too long or the stream ends.
+/// Reads the first line, newline included; a prefix if it is too long or the stream ends.
 async fn first_line<R: AsyncBufRead + Unpin>(reader: &mut R) -> Vec<u8> {
     let mut line = Vec::new();
-    let _ = reader.take(LONGEST as u64).read_until(b'\n', &mut line).await;
+    let _ = reader.take(MAX_LINE as u64).read_until(b'\n', &mut line).await;
     line
 }
 
-/// Hands every line over, made safe, until the stream ends.
-async fn each_line<R: AsyncRead + Unpin>(mut reader: BufReader<R>, mut say: impl FnMut(SafeText)) {
+/// Passes every line, sanitized, to `on_line` until the stream ends.
+async fn each_line<R: AsyncRead + Unpin>(mut reader: BufReader<R>, mut on_line: impl FnMut(SafeText)) {
     let mut line = Vec::new();
     loop {
         let chunk = match reader.fill_buf().await {
@@ -215,15 +215,15 @@ async fn each_line<R: AsyncRead + Unpin>(mut reader: BufReader<R>, mut say: impl
         };
         let end = chunk.iter().position(|byte| *byte == b'\n');
         let part = &chunk[..end.unwrap_or(chunk.len())];
-        line.extend_from_slice(&part[..part.len().min(LONGEST - line.len())]);
-        let used = end.map_or(chunk.len(), |end| end + 1);
-        reader.consume(used);
+        line.extend_from_slice(&part[..part.len().min(MAX_LINE - line.len())]);
+        let consumed = end.map_or(chunk.len(), |end| end + 1);
+        reader.consume(consumed);
         if end.is_some() {
-            say(SafeText::from_bytes(&line));
+            on_line(SafeText::from_bytes(&line));
             line.clear();
         }
     }
     if !line.is_empty() {
-        say(SafeText::from_bytes(&line));
+        on_line(SafeText::from_bytes(&line));
     }
 }

@@ -1,4 +1,4 @@
-//! What a node of this program wrote to its standard error, taken apart once.
+//! Parser of log lines that a child node wrote to standard error.
 
 use crate::snapshot::Level;
 use crate::text::SafeText;
@@ -8,21 +8,21 @@ use crate::text::SafeText;
 pub struct ChildLine {
     /// The node's hop, from 1.
     pub hop: usize,
-    /// How serious the node finds it.
+    /// Log level.
     pub level: Level,
-    /// What it says, without its time and level.
+    /// Message, without time and level.
     pub text: SafeText,
 }
 
 impl ChildLine {
-    /// Takes `TIME LEVEL text` apart, as our own log writes it; anything else is text.
+    /// Parses `TIME LEVEL text`, as our own log writes it; anything else is text.
     pub(super) fn read(hop: usize, line: &SafeText) -> Self {
         let line = line.as_str();
         let after_time = line.split_once('Z').filter(|(time, _)| time.starts_with(|c: char| c.is_ascii_digit()));
         let rest = after_time.map_or(line, |(_, rest)| rest).trim_start();
         let levels =
             [("ERROR ", Level::Error), ("WARN ", Level::Warn), ("INFO ", Level::Info), ("DEBUG ", Level::Info)];
-        let known = levels.into_iter().find_map(|(word, level)| Some((level, rest.strip_prefix(word)?)));
+        let known = levels.into_iter().find_map(|(name, level)| Some((level, rest.strip_prefix(name)?)));
         let (level, text) = known.unwrap_or((Level::Info, rest));
         Self { hop, level, text: text.into() }
     }

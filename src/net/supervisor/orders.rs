@@ -1,4 +1,4 @@
-//! The task that keeps one node: starts it, notices its end, starts it again but not for ever, and obeys.
+//! The task that supervises one node: starts it, restarts it after crashes with backoff, and executes orders.
 
 use std::time::Duration;
 
@@ -6,68 +6,68 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::child::{ChildNode, Spec, words};
+use super::child::{ChildNode, Spec, exit_text};
 use super::line::ChildLine;
 use crate::snapshot::{DownReason, HopLink};
 
-/// What a keeper is told; when nobody can tell it anything any more, it stops its node and ends.
+/// Order to a child task; when the queue of orders closes, the task stops its node and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Start the node, unless it runs or somebody else listens there.
+    /// Start the node, unless it runs or another process listens there.
     Start,
-    /// Stop the node at once, if it runs, and start it.
+    /// Stop the node immediately, if it runs, and start it.
     Restart,
-    /// Let the node finish what it does, then leave.
+    /// Drain the node, then stop it.
     Stop,
-    /// End the node now.
+    /// Kill the node.
     Kill,
-    /// Let the node live on without us.
-    LetGo,
+    /// Detach the node, which then outlives this program.
+    Detach,
 }
 
-/// A node that has run for so long before it died did not die of being started.
-const SOUND: Duration = Duration::from_secs(10);
-/// After so many early deaths in a row it is left alone.
-const DEATHS: usize = 4;
+/// A node that ran at least this long did not crash because of its start.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// Early crashes in a row after which a node is not restarted.
+const MAX_CRASHES: usize = 4;
 /// Pauses before restarts of a node that exited by itself.
 const BACKOFF: ExponentialBuilder =
-    ExponentialBuilder::new().with_min_delay(Duration::from_secs(1)).with_max_times(DEATHS - 1);
+    ExponentialBuilder::new().with_min_delay(Duration::from_secs(1)).with_max_times(MAX_CRASHES - 1);
 
-/// Keeps the node of one hop.
+/// Supervises the node of one hop.
 #[derive(Debug)]
 pub(super) struct ChildTask {
     pub(super) spec: Spec,
     pub(super) links: watch::Sender<Vec<Option<HopLink>>>,
     pub(super) lines: mpsc::Sender<ChildLine>,
-    /// How long a node may take that is asked to leave in order: its own limit, and a moment.
-    pub(super) leave: Duration,
+    /// Time limit of a graceful stop: the node's own drain limit plus a grace period.
+    pub(super) drain_timeout: Duration,
 }
 
-/// How its node stands.
+/// State of the node.
 #[derive(Debug)]
 enum ChildState {
-    /// There is none.
-    None,
-    /// It runs, since then.
+    /// Not running.
+    Stopped,
+    /// Running since this time.
     Up(ChildNode, Instant),
-    /// It was asked to leave, and is made to then.
-    Leaving(ChildNode, Instant),
-    /// It has died, and is started again then.
-    Dead(Instant),
+    /// Draining; killed at this time.
+    Draining(ChildNode, Instant),
+    /// Crashed; restarted at this time.
+    Crashed(Instant),
 }
 
 impl ChildTask {
     /// Runs until the orders end.
     pub(super) async fn run(self, mut orders: mpsc::Receiver<Order>) {
-        let mut node = ChildState::None;
+        let mut node = ChildState::Stopped;
         let mut pauses = BACKOFF.build();
         let mut order = Some(Order::Start);
         while let Some(now) = order.take() {
             node = match (now, node) {
-                (Order::Start, node @ (ChildState::Up(..) | ChildState::Leaving(..))) => node,
+                (Order::Start, node @ (ChildState::Up(..) | ChildState::Draining(..))) => node,
                 (Order::Start | Order::Restart, old) => {
                     pauses = BACKOFF.build();
-                    if let ChildState::Up(old, _) | ChildState::Leaving(old, _) = old {
+                    if let ChildState::Up(old, _) | ChildState::Draining(old, _) = old {
                         old.stop().await;
                     }
                     match self.start(&mut orders).await {
@@ -76,30 +76,30 @@ impl ChildTask {
                     }
                 }
                 (Order::Stop, ChildState::Up(running, _)) => {
-                    running.ask_to_leave();
-                    self.tell(Some(HopLink::Down { reason: DownReason::Stopping }));
-                    ChildState::Leaving(running, Instant::now() + self.leave)
+                    running.terminate();
+                    self.publish(Some(HopLink::Down { reason: DownReason::Stopping }));
+                    ChildState::Draining(running, Instant::now() + self.drain_timeout)
                 }
-                (Order::Kill, ChildState::Up(running, _) | ChildState::Leaving(running, _)) => {
+                (Order::Kill, ChildState::Up(running, _) | ChildState::Draining(running, _)) => {
                     running.kill().await;
                     self.down(DownReason::Killed)
                 }
-                (Order::LetGo, ChildState::Up(running, _) | ChildState::Leaving(running, _)) => {
-                    running.let_go().await;
-                    self.tell(None);
-                    ChildState::None
+                (Order::Detach, ChildState::Up(running, _) | ChildState::Draining(running, _)) => {
+                    running.detach().await;
+                    self.publish(None);
+                    ChildState::Stopped
                 }
-                (Order::Stop | Order::Kill | Order::LetGo, ChildState::Dead(_)) => self.down(DownReason::Stopped),
-                (Order::Stop | Order::Kill | Order::LetGo, node) => node,
+                (Order::Stop | Order::Kill | Order::Detach, ChildState::Crashed(_)) => self.down(DownReason::Stopped),
+                (Order::Stop | Order::Kill | Order::Detach, node) => node,
             };
-            // Until there is the next order, the node goes its own way.
+            // Watches the node until the next order.
             while order.is_none() {
                 node = match node {
-                    ChildState::None => match orders.recv().await {
+                    ChildState::Stopped => match orders.recv().await {
                         None => return,
                         next => {
                             order = next;
-                            ChildState::None
+                            ChildState::Stopped
                         }
                     },
                     ChildState::Up(mut running, since) => tokio::select! {
@@ -110,36 +110,36 @@ impl ChildTask {
                             order = next;
                             ChildState::Up(running, since)
                         }
-                        status = running.ended() => {
-                            if since.elapsed() >= SOUND {
+                        status = running.exited() => {
+                            if since.elapsed() >= STABLE_AFTER {
                                 pauses = BACKOFF.build();
                             }
-                            self.died(status, &mut pauses)
+                            self.crashed(status, &mut pauses)
                         }
                     },
-                    ChildState::Leaving(mut running, by) => tokio::select! {
+                    ChildState::Draining(mut running, by) => tokio::select! {
                         next = orders.recv() => {
                             if next.is_none() {
                                 return running.stop().await;
                             }
                             order = next;
-                            ChildState::Leaving(running, by)
+                            ChildState::Draining(running, by)
                         }
-                        _ = running.ended() => self.down(DownReason::Stopped),
+                        _ = running.exited() => self.down(DownReason::Stopped),
                         () = sleep_until(by) => {
                             running.kill().await;
-                            self.down("killed: it did not leave in time".into())
+                            self.down("killed: it did not exit in time".into())
                         }
                     },
-                    ChildState::Dead(again) => tokio::select! {
+                    ChildState::Crashed(restart_at) => tokio::select! {
                         next = orders.recv() => {
                             if next.is_none() {
                                 return;
                             }
                             order = next;
-                            ChildState::Dead(again)
+                            ChildState::Crashed(restart_at)
                         }
-                        () = sleep_until(again) => match self.start(&mut orders).await {
+                        () = sleep_until(restart_at) => match self.start(&mut orders).await {
                             Some(started) => started,
                             None => return,
                         },
@@ -149,17 +149,17 @@ impl ChildTask {
         }
     }
 
-    /// Starts the node, if nobody listens in its place; `None` if leaving came first, which does not wait for a node
-    /// that takes its time: dropping it kills it.
+    /// Starts the node, if no process listens at its address; `None` if the order queue closed first: a stop does not
+    /// wait for a slow start, and dropping the child kills it.
     async fn start(&self, orders: &mut mpsc::Receiver<Order>) -> Option<ChildState> {
-        self.tell(Some(HopLink::Starting));
+        self.publish(Some(HopLink::Starting));
         let starting = self.spec.start(self.lines.clone());
         tokio::pin!(starting);
         let started = loop {
             tokio::select! {
                 started = &mut starting => break started,
                 order = orders.recv() => match order {
-                    // It is being started already.
+                    // Already starting.
                     Some(Order::Start | Order::Restart) => {}
                     Some(_) => return Some(self.down(DownReason::Stopped)),
                     None => return None,
@@ -168,37 +168,38 @@ impl ChildTask {
         };
         Some(match started {
             Ok(Some(running)) => {
-                self.tell(Some(HopLink::Spawned { pid: running.pid() }));
+                self.publish(Some(HopLink::Spawned { pid: running.pid() }));
                 ChildState::Up(running, Instant::now())
             }
             Ok(None) => {
-                self.tell(None);
-                ChildState::None
+                self.publish(None);
+                ChildState::Stopped
             }
             Err(reason) => self.down(reason.into()),
         })
     }
 
-    /// Says how the node ended by itself, and what comes of that.
-    fn died(&self, status: Option<std::process::ExitStatus>, pauses: &mut ExponentialBackoff) -> ChildState {
-        let how = words(status);
-        // Somebody asked it to leave.
+    /// Publishes how the node exited by itself, and schedules the restart.
+    fn crashed(&self, status: Option<std::process::ExitStatus>, pauses: &mut ExponentialBackoff) -> ChildState {
+        let how = exit_text(status);
+        // It was asked to exit.
         if status.is_some_and(|status| status.success()) {
             return self.down(DownReason::Stopped);
         }
         let Some(pause) = pauses.next() else {
-            return self.down(format!("{how}, for the {DEATHS}th time in a row: not started again by itself").into());
+            return self
+                .down(format!("{how}, for the {MAX_CRASHES}th time in a row: not restarted automatically").into());
         };
-        self.tell(Some(HopLink::Down { reason: format!("{how}: started again in {} s", pause.as_secs()).into() }));
-        ChildState::Dead(Instant::now() + pause)
+        self.publish(Some(HopLink::Down { reason: format!("{how}: restarting in {} s", pause.as_secs()).into() }));
+        ChildState::Crashed(Instant::now() + pause)
     }
 
     fn down(&self, reason: DownReason) -> ChildState {
-        self.tell(Some(HopLink::Down { reason }));
-        ChildState::None
+        self.publish(Some(HopLink::Down { reason }));
+        ChildState::Stopped
     }
 
-    fn tell(&self, link: Option<HopLink>) {
+    fn publish(&self, link: Option<HopLink>) {
         self.links.send_modify(|links| links[self.spec.hop - 1] = link);
     }
 }

@@ -1,4 +1,4 @@
-//! What nodes are started with.
+//! Start parameters of nodes.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,38 +8,38 @@ use crate::allow_list::AllowList;
 use crate::faults::Faults;
 use crate::secret::Secret;
 
-/// What the nodes are started with.
+/// Parameters that all nodes are started with.
 #[derive(Clone, Debug)]
 pub struct Spawning {
-    /// The program; itself, but for tests.
+    /// The executable; this program's own, except in tests.
     pub program: PathBuf,
-    /// The folder they serve.
+    /// The folder to serve.
     pub root: PathBuf,
-    /// Lets this program read their pages through a chain.
+    /// Token for reading their endpoints, also through the chain.
     pub read: ReadToken,
-    /// Lets this program control them.
+    /// Token for controlling them.
     pub control: Secret,
-    /// How the faults of each hop stand, hop 1 first; those of hops behind the end are not turned.
+    /// Faults of each hop at start, hop 1 first; missing entries mean none.
     pub faults: Vec<Faults>,
-    /// Whom they may connect to besides loopback and the next hop.
+    /// Addresses they may connect to in addition to loopback and the next hop.
     pub allow_next: Option<AllowList>,
-    /// How long they may take to let transfers finish when they are asked to leave; their flags say the same.
+    /// Drain limit; `flags` has the same value.
     pub drain: Duration,
-    /// Further flags, the same for all: time limits and the like.
+    /// Further flags, the same for all: timeouts and the like.
     pub flags: Vec<OsString>,
 }
 
-/// What lets this program read the pages of the nodes it starts.
+/// Token with which this program reads the endpoints of its nodes.
 #[derive(Clone, Debug)]
 pub enum ReadToken {
-    /// A person configured it: the nodes ask everybody for it.
+    /// Configured by the user: required of every reader.
     Configured(Secret),
-    /// Made for this run: nobody else needs it.
+    /// Generated for this run: other readers do not need it.
     Made(Secret),
 }
 
 impl ReadToken {
-    /// The token itself.
+    /// Returns the token itself.
     pub fn secret(&self) -> &Secret {
         match self {
             Self::Configured(secret) | Self::Made(secret) => secret,

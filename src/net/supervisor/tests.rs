@@ -19,7 +19,7 @@ struct Stage {
     ports: Vec<u16>,
 }
 
-/// Free ports; they stay free because nobody listens on a port twice within a test run.
+/// Returns free ports; they stay free because no port is bound twice within a test run.
 async fn free_ports(count: usize) -> Vec<u16> {
     let mut listeners = Vec::new();
     for _ in 0..count {
@@ -55,7 +55,7 @@ impl Stage {
         all_started(&self.supervisor.links()).await;
     }
 
-    /// Waits until hop 1 is as wanted, and says how it is.
+    /// Waits until hop 1 is as wanted; returns its link state.
     async fn until(&self, wanted: impl Fn(Option<&HopLink>) -> bool) -> Option<HopLink> {
         let mut links = self.supervisor.links();
         links.wait_for(|links| wanted(links[0].as_ref())).await.unwrap()[0].clone()
@@ -78,7 +78,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
+async fn nodes_start_in_parallel_and_stop_at_the_end_of_their_input() {
     let mut stage = stage("good", &["127.0.0.1", "localhost", "127.0.0.1"], |spawning| {
         let slow = Faults { delay_ms: 5, fragment: Some(7), reject: true, ..Faults::default() };
         spawning.faults = vec![slow, Faults { limit: Some(2_000_000), ..Faults::default() }];
@@ -98,14 +98,14 @@ async fn nodes_start_at_once_and_stop_by_the_end_of_their_input() {
     assert_eq!(stage.read("args", 2), Some(expected));
     assert!(stage.read("args", 1).unwrap().contains(" --delay 5ms --fault fragment=7 --fault reject "));
     assert_eq!(stage.read("tokens", 3).as_deref(), Some("r c \n"));
-    let mut said = Vec::new();
-    while said.len() < 6 {
-        said.push(stage.lines.recv().await.unwrap());
+    let mut received = Vec::new();
+    while received.len() < 6 {
+        received.push(stage.lines.recv().await.unwrap());
     }
-    assert!(said.contains(&ChildLine { hop: 1, level: Level::Info, text: "a line".into() }));
-    assert!(said.iter().any(|line| line.text.as_str() == "with \\u{1b}[2J in it"), "{said:?}");
+    assert!(received.contains(&ChildLine { hop: 1, level: Level::Info, text: "a line".into() }));
+    assert!(received.iter().any(|line| line.text.as_str() == "with \\u{1b}[2J in it"), "{received:?}");
     stage.supervisor.stop_all().await;
-    // These ignore SIGTERM: what ended them is that their input did.
+    // These ignore SIGTERM: the end of their input stopped them.
     assert!((1..=3).all(|hop| stage.read("eof", hop).is_some()));
 }
 
@@ -122,7 +122,7 @@ fn is_leaving(link: Option<&HopLink>) -> bool {
 }
 
 #[tokio::test]
-async fn a_death_is_told_with_its_status_and_the_node_comes_back() {
+async fn a_crash_is_reported_with_its_status_and_the_node_restarts() {
     let mut stage = stage("brief", &["127.0.0.1"], |_| {}).await;
     let go = stage.folder.path().join("go");
     assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
@@ -130,7 +130,7 @@ async fn a_death_is_told_with_its_status_and_the_node_comes_back() {
     assert!(is_up(stage.links()[0].as_ref()));
     tokio::task::spawn_blocking(move || fs::write(go, "now\n").unwrap()).await.unwrap();
     stage.until(is_down).await;
-    assert_eq!(stage.down(1), "ended with exit status: 4: started again in 1 s");
+    assert_eq!(stage.down(1), "ended with exit status: 4: restarting in 1 s");
     fs::write(stage.folder.path().join("mode"), "good").unwrap();
     let first = stage.until(is_up).await;
     stage.supervisor.order(1, Order::Restart).unwrap();
@@ -146,13 +146,13 @@ async fn a_death_is_told_with_its_status_and_the_node_comes_back() {
 }
 
 #[tokio::test]
-async fn a_node_that_dies_again_and_again_is_left_alone() {
+async fn a_node_that_keeps_crashing_is_not_restarted() {
     let mut stage = stage("brief", &["127.0.0.1"], |_| {}).await;
     fs::write(stage.folder.path().join("go"), "now\n").unwrap();
     stage.started().await;
     // Up and down four times, with pauses of 1, 2 and 4 seconds between.
     stage.until(|link| matches!(link, Some(HopLink::Down { reason }) if reason.as_str().contains("4th"))).await;
-    assert_eq!(stage.down(1), "ended with exit status: 4, for the 4th time in a row: not started again by itself");
+    assert_eq!(stage.down(1), "ended with exit status: 4, for the 4th time in a row: not restarted automatically");
     fs::write(stage.folder.path().join("mode"), "good").unwrap();
     stage.supervisor.order(1, Order::Start).unwrap();
     stage.until(is_up).await;
@@ -160,7 +160,7 @@ async fn a_node_that_dies_again_and_again_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_asked_to_leave_has_its_time_and_is_not_started_again() {
+async fn a_stopped_node_has_time_to_drain_and_is_not_restarted() {
     let mut stage = stage("good", &["127.0.0.1"], |_| {}).await;
     stage.started().await;
     let began = Instant::now();
@@ -171,7 +171,7 @@ async fn a_node_that_is_asked_to_leave_has_its_time_and_is_not_started_again() {
     assert!(stage.supervisor.order(1, Order::Start).is_err(), "it is still there");
     stage.until(|link| is_down(link) && !is_leaving(link)).await;
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
-    assert_eq!(stage.down(1), "killed: it did not leave in time");
+    assert_eq!(stage.down(1), "killed: it did not exit in time");
     fs::write(stage.folder.path().join("mode"), "leaves").unwrap();
     stage.supervisor.order(1, Order::Start).unwrap();
     stage.until(is_up).await;
@@ -182,10 +182,10 @@ async fn a_node_that_is_asked_to_leave_has_its_time_and_is_not_started_again() {
 }
 
 #[tokio::test]
-async fn what_does_not_listen_is_down_and_says_why() {
+async fn a_node_that_does_not_listen_is_down_with_the_reason() {
     let mut wrong = stage("wrong", &["127.0.0.1"], |_| {}).await;
     wrong.started().await;
-    assert_eq!(wrong.down(1), "said \"hello\" instead of that it listens");
+    assert_eq!(wrong.down(1), "printed \"hello\" instead of its address");
     let mut dies = stage("dies", &["::1"], |_| {}).await;
     dies.started().await;
     assert_eq!(dies.down(1), "ended with exit status: 3");
@@ -195,7 +195,7 @@ async fn what_does_not_listen_is_down_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_leave_is_made_to() {
+async fn a_node_that_does_not_exit_is_killed() {
     let mut stage = stage("stubborn", &["127.0.0.1"], |_| {}).await;
     stage.started().await;
     let Some(HopLink::Spawned { pid }) = stage.links()[0] else { panic!("not up") };
@@ -206,7 +206,7 @@ async fn a_node_that_does_not_leave_is_made_to() {
 }
 
 #[tokio::test]
-async fn only_vacant_hops_of_this_machine_are_filled() {
+async fn only_vacant_hops_of_this_machine_are_started() {
     let mut stage = stage("good", &["127.0.0.1", "127.0.0.1", "192.0.2.7", "127.0.0.1"], |spawning| {
         spawning.allow_next = Some("10.0.0.0/8".parse().unwrap());
     })

@@ -1,4 +1,4 @@
-//! The task of one hop: finds out what it is, follows its events, and comes back with growing patience.
+//! The task that watches one hop: classifies it, follows its events, and retries with backoff.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,112 +23,113 @@ use crate::snapshot::{DownReason, HopLink, NodeSnapshot};
 use crate::text::SafeText;
 use crate::wire::{Problem, Reason, problem};
 
-/// The page, and how often it is to say something.
+/// The endpoint, with the requested interval between reports.
 const EVENTS: &str = "/v1/events?interval=250ms";
-/// The shortest and the longest pause before a hop is tried again.
-const SHORTEST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(5);
+/// Shortest and longest pause before the next attempt.
+const MIN_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Pauses between attempts to follow a hop.
 const BACKOFF: ExponentialBuilder =
-    ExponentialBuilder::new().with_min_delay(SHORTEST).with_max_delay(LONGEST).without_max_times();
-/// Reports taken per second at most: no screen shows more, and reading slower slows the sender.
-const PACE: Duration = Duration::from_millis(50);
-/// How long a hop may take to be connected to, and to answer.
-const CONNECT: Duration = Duration::from_secs(2);
-const ANSWER: Duration = Duration::from_secs(5);
-/// How long the question in the legacy protocol may take; the original answers at once.
-const PROBE: Duration = Duration::from_secs(1);
+    ExponentialBuilder::new().with_min_delay(MIN_PAUSE).with_max_delay(MAX_PAUSE).without_max_times();
+/// Shortest time between two reports: no screen shows more, and reading slower slows the sender down.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+/// Timeout of connecting to a hop.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Timeout of its reply.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of the probe in the legacy protocol; the legacy program replies immediately.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why there is no stream of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Failure {
-    /// It cannot be reached, and why.
+    /// Cannot be reached, and why.
     Down(SafeText),
-    /// Its machine answers, and nobody listens on its port.
+    /// Its machine refused the connection: no process listens on its port.
     Refused,
-    /// It speaks only the legacy protocol.
-    Original,
-    /// It takes connections and says nothing that could be an answer.
+    /// Speaks only the legacy protocol.
+    Legacy,
+    /// Accepts connections and sends no valid reply.
     Silent(SafeText),
-    /// It speaks HTTP, and is no node or does not let us read.
+    /// Speaks HTTP, but is not a node or denies reading.
     Foreign,
-    /// It drained, and has told all there was to tell.
-    Left,
+    /// Finished draining and ended its stream of events.
+    Drained,
 }
 
-/// The task of one hop.
+/// The task that watches one hop.
 pub(super) struct HopTask {
     subject: Arc<Subject>,
     token: Option<Secret>,
     spawned_token: Option<Secret>,
-    /// What the supervisor says.
-    told: Option<HopLink>,
-    /// The hop was found to speak the legacy protocol alone, so it is not asked in HTTP again.
+    /// Link state reported by the supervisor.
+    reported_link: Option<HopLink>,
+    /// The hop was found to speak only the legacy protocol, so it is probed before an HTTP request is sent.
     legacy: bool,
 }
 
 impl HopTask {
-    /// A task for this hop, with its own token and that of the nodes we started.
+    /// Creates the task of a hop, with the hop's token and the token of the nodes this program started.
     pub(super) fn new(subject: Arc<Subject>, token: Option<Secret>, spawned_token: Option<Secret>) -> Self {
         let legacy = subject.hop().protocol == Some(Protocol::Legacy);
-        Self { subject, token, spawned_token, told: None, legacy }
+        Self { subject, token, spawned_token, reported_link: None, legacy }
     }
 
     /// Runs until it is aborted.
     pub(super) async fn run(mut self, mut links: Option<HopLinks>) {
         let mut pauses = BACKOFF.build();
         loop {
-            let told = links.as_mut().and_then(|links| links.borrow_and_update()[self.subject.at].clone());
-            if told != self.told {
-                self.heed(told);
+            let reported_link = links.as_mut().and_then(|links| links.borrow_and_update()[self.subject.at].clone());
+            if reported_link != self.reported_link {
+                self.on_supervisor_report(reported_link);
                 pauses = BACKOFF.build();
             }
-            if matches!(self.told, Some(HopLink::Down { .. })) {
-                // It may be answering still while it leaves; whoever comes in its place is found soon enough.
+            if matches!(self.reported_link, Some(HopLink::Down { .. })) {
+                // It may still reply while it shuts down; its successor is found by the next attempt.
                 tokio::select! {
-                    () = sleep(SHORTEST) => {}
-                    _ = news(links.as_mut(), self.subject.at, self.told.as_ref()) => continue,
+                    () = sleep(MIN_PAUSE) => {}
+                    _ = link_change(links.as_mut(), self.subject.at, self.reported_link.as_ref()) => continue,
                 }
             }
             let mut reported = false;
-            let mut told = self.told.clone();
+            let mut reported_link = self.reported_link.clone();
             let ended = {
                 let follow = self.follow(&mut reported);
                 pin!(follow);
                 loop {
                     tokio::select! {
                         failure = &mut follow => break Some(failure),
-                        now = news(links.as_mut(), self.subject.at, told.as_ref()) => told = now,
+                        now = link_change(links.as_mut(), self.subject.at, reported_link.as_ref()) => reported_link = now,
                     }
-                    // One that was asked to stop reports until its last transfer is over.
-                    if !matches!(told, Some(HopLink::Down { reason: DownReason::Stopping })) {
+                    // A node that is stopping reports until its last transfer is over.
+                    if !matches!(reported_link, Some(HopLink::Down { reason: DownReason::Stopping })) {
                         break None;
                     }
                 }
             };
             let Some(failure) = ended else { continue };
-            self.told = told;
+            self.reported_link = reported_link;
             self.failed(failure);
             if reported {
                 pauses = BACKOFF.build();
             }
             tokio::select! {
-                () = sleep(pauses.next().unwrap_or(LONGEST)) => {}
-                _ = news(links.as_mut(), self.subject.at, self.told.as_ref()) => {}
+                () = sleep(pauses.next().unwrap_or(MAX_PAUSE)) => {}
+                _ = link_change(links.as_mut(), self.subject.at, self.reported_link.as_ref()) => {}
             }
         }
     }
 
-    /// Takes what the supervisor says; that a node runs is shown only when it reports.
-    fn heed(&mut self, told: Option<HopLink>) {
-        self.told = told;
-        let ours = self.told.is_some();
-        self.subject.change(|state| std::mem::replace(&mut state.ours, ours) != ours);
-        if !ours && self.subject.state().link == HopLink::Starting {
-            // Nothing was to be started: somebody listens there.
+    /// Applies a report of the supervisor; a node counts as up only once it sends reports itself.
+    fn on_supervisor_report(&mut self, reported_link: Option<HopLink>) {
+        self.reported_link = reported_link;
+        let is_ours = self.reported_link.is_some();
+        self.subject.change(|state| std::mem::replace(&mut state.ours, is_ours) != is_ours);
+        if !is_ours && self.subject.state().link == HopLink::Starting {
+            // Nothing was started: another process listens there.
             self.set(HopLink::Unknown);
         }
-        if let Some(link @ (HopLink::Starting | HopLink::Down { .. })) = self.told.clone() {
+        if let Some(link @ (HopLink::Starting | HopLink::Down { .. })) = self.reported_link.clone() {
             self.set(link);
         }
     }
@@ -137,48 +138,48 @@ impl HopTask {
         self.subject.change(|state| state.set_link(link));
     }
 
-    /// Shows why there are no reports; what the supervisor knows of its own node goes first.
+    /// Publishes why there are no reports; for its own nodes the state known to the supervisor takes precedence.
     fn failed(&mut self, failure: Failure) {
-        self.legacy = failure == Failure::Original || (self.legacy && !matches!(failure, Failure::Foreign));
-        let link = match (failure, &self.told) {
-            // Whatever answers on the way there while it is being started, is not it.
-            (_, Some(told @ HopLink::Starting))
+        self.legacy = failure == Failure::Legacy || (self.legacy && !matches!(failure, Failure::Foreign));
+        let link = match (failure, &self.reported_link) {
+            // A reply that arrives while the node is being started comes from something else.
+            (_, Some(reported_link @ HopLink::Starting))
             | (
-                Failure::Down(_) | Failure::Refused | Failure::Silent(_) | Failure::Left,
-                Some(told @ HopLink::Down { .. }),
-            ) => told.clone(),
-            (Failure::Left, _) => HopLink::Down { reason: DownReason::Stopped },
-            // That nobody listens any more is no news of one that was seen to stop.
+                Failure::Down(_) | Failure::Refused | Failure::Silent(_) | Failure::Drained,
+                Some(reported_link @ HopLink::Down { .. }),
+            ) => reported_link.clone(),
+            (Failure::Drained, _) => HopLink::Down { reason: DownReason::Stopped },
+            // A refused connection is expected after the node was seen to stop.
             (Failure::Down(_) | Failure::Refused, _) if self.is_stopped() => return,
             (Failure::Down(reason) | Failure::Silent(reason), _) => HopLink::Down { reason: reason.into() },
             (Failure::Refused, _) => HopLink::Down { reason: Reason::Refused.as_str().into() },
-            (Failure::Original, _) => HopLink::Original,
+            (Failure::Legacy, _) => HopLink::Original,
             (Failure::Foreign, _) => HopLink::Foreign,
         };
         self.set(link);
     }
 
-    /// Opens the stream and takes its reports to the end.
+    /// Opens the stream and reads its reports to the end.
     async fn follow(&self, reported: &mut bool) -> Failure {
-        let asked = match self.open().await {
-            Ok(asked) => asked,
+        let pending = match self.open().await {
+            Ok(pending) => pending,
             Err(failure) => return failure,
         };
-        let _driver = asked.driver;
-        let mut lines = BodyLines::new(asked.reply.into_body());
+        let _driver = pending.driver;
+        let mut lines = BodyLines::new(pending.reply.into_body());
         let mut due = Instant::now();
         let mut draining = false;
         loop {
             let node: NodeSnapshot = match lines.next().await.map(|line| serde_json::from_slice(&line)) {
                 Ok(Ok(node)) => node,
                 Ok(Err(_)) | Err(StreamEnd::TooLong) => return Failure::Foreign,
-                Err(StreamEnd::Quiet) => return Failure::Down("says nothing any more".into()),
-                Err(StreamEnd::Whole) if draining => return Failure::Left,
+                Err(StreamEnd::Quiet) => return Failure::Down("sends no more events".into()),
+                Err(StreamEnd::Whole) if draining => return Failure::Drained,
                 Err(StreamEnd::Whole | StreamEnd::Closed) => return Failure::Down("closed the connection".into()),
             };
             draining = node.draining;
-            let link = match &self.told {
-                Some(told @ HopLink::Spawned { .. }) => told.clone(),
+            let link = match &self.reported_link {
+                Some(reported_link @ HopLink::Spawned { .. }) => reported_link.clone(),
                 _ => HopLink::Attached,
             };
             *reported = true;
@@ -187,22 +188,23 @@ impl HopTask {
                 state.report(node, Instant::now()) || linked
             });
             sleep_until(due).await;
-            due = Instant::now() + PACE;
+            due = Instant::now() + MIN_INTERVAL;
         }
     }
 
-    /// Asks for the events: directly, and where there is no way, through the hops before.
+    /// Requests the events: directly, or through the hops before where there is no direct path.
     async fn open(&self) -> Result<PendingReply, Failure> {
-        let hops = &self.subject.way;
+        let hops = &self.subject.hops;
         let direct = if is_near(hops, self.subject.at) {
             self.direct(&hops[self.subject.at]).await
         } else {
-            Err(Failure::Down("its address is of loopback on another machine".into()))
+            Err(Failure::Down("its loopback address is on another machine".into()))
         };
         match direct {
-            // One that was started here is on this machine, and the hops before it need not see the token made for it.
+            // A node started by this program is on this machine, and the hops before it need not see the token made for
+            // it.
             direct if self.subject.at == 0 || self.is_spawned() => direct,
-            // A refusal by the hop's own machine says more than what the chain makes of it.
+            // A refusal by the hop's own machine is more precise than an error reported by the chain.
             Err(Failure::Refused) => match self.through().await {
                 Err(Failure::Down(_) | Failure::Refused) => Err(Failure::Refused),
                 through => through,
@@ -214,51 +216,55 @@ impl HopTask {
 
     async fn direct(&self, hop: &Hop) -> Result<PendingReply, Failure> {
         if self.legacy {
-            match probe(&Resolver::default(), &hop.address, PROBE, &|_| Ok(())).await {
-                Some(Protocol::Legacy) => return Err(Failure::Original),
+            match probe(&Resolver::default(), &hop.address, PROBE_TIMEOUT, &|_| Ok(())).await {
+                Some(Protocol::Legacy) => return Err(Failure::Legacy),
                 Some(Protocol::Http) => {}
                 None => {
-                    let connected = connect(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
+                    let connected = connect(&hop.address, CONNECT_TIMEOUT, &|_| Ok(()), b"", None).await;
                     let silent = |_| Failure::Silent("did not reply in time".into());
                     return Err(connected.map_or_else(|problem| not_connected(&problem), silent));
                 }
             }
         }
-        let connected = connect(&hop.address, CONNECT, &|_| Ok(()), b"", None).await;
+        let connected = connect(&hop.address, CONNECT_TIMEOUT, &|_| Ok(()), b"", None).await;
         let connected = connected.map_err(|problem| not_connected(&problem))?;
         let request =
-            page_request(&hop.address, &[], EVENTS, self.token(), ANSWER).map_err(|error| no_request(&error))?;
-        let asking = ask(connected.stream, &hop.address, request, ANSWER);
-        pin!(asking);
-        let early = within(SILENCE, &mut asking).await.ok();
-        // The original says nothing to HTTP, or trips over it and closes; a question of its own tells it from a slow
-        // node, and from one that is leaving.
-        let is_odd = early.as_ref().is_none_or(|asked| asked.as_ref().is_err_and(|why| why.reason == Reason::Closed));
-        if is_odd && probe(&Resolver::default(), &hop.address, PROBE, &|_| Ok(())).await == Some(Protocol::Legacy) {
-            return Err(Failure::Original);
+            page_request(&hop.address, &[], EVENTS, self.token(), REPLY_TIMEOUT).map_err(|error| no_request(&error))?;
+        let requesting = ask(connected.stream, &hop.address, request, REPLY_TIMEOUT);
+        pin!(requesting);
+        let early = within(SILENCE, &mut requesting).await.ok();
+        // The legacy program does not reply to HTTP, or fails on it and closes; a probe in its own protocol
+        // distinguishes it from a slow node and from one that is shutting down.
+        let suspicious =
+            early.as_ref().is_none_or(|pending| pending.as_ref().is_err_and(|why| why.reason == Reason::Closed));
+        if suspicious
+            && probe(&Resolver::default(), &hop.address, PROBE_TIMEOUT, &|_| Ok(())).await == Some(Protocol::Legacy)
+        {
+            return Err(Failure::Legacy);
         }
-        let asked = match early {
-            Some(asked) => asked,
-            None => asking.await,
+        let pending = match early {
+            Some(pending) => pending,
+            None => requesting.await,
         };
-        match asked {
-            Ok(asked) => judge(asked, 0, 0).await,
+        match pending {
+            Ok(pending) => classify(pending, 0, 0).await,
             Err(problem) if problem.reason == Reason::Closed => Err(down(&problem)),
             Err(problem) => Err(Failure::Silent(problem.to_string().into())),
         }
     }
 
-    /// Asks hop 1 for the page of this hop.
+    /// Requests this hop's events from hop 1.
     async fn through(&self) -> Result<PendingReply, Failure> {
-        let (first, behind) = (&self.subject.way[0].address, &self.subject.way[1..=self.subject.at]);
+        let (first, rest) = (&self.subject.hops[0].address, &self.subject.hops[1..=self.subject.at]);
         let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
-        let connected = connect(first, CONNECT, &|_| Ok(()), b"", None).await.map_err(named)?;
-        let request = page_request(first, behind, EVENTS, self.token(), ANSWER).map_err(|error| no_request(&error))?;
-        let asked = ask(connected.stream, first, request, ANSWER).await.map_err(named)?;
-        judge(asked, self.subject.at as u32, self.subject.at as u32).await
+        let connected = connect(first, CONNECT_TIMEOUT, &|_| Ok(()), b"", None).await.map_err(named)?;
+        let request =
+            page_request(first, rest, EVENTS, self.token(), REPLY_TIMEOUT).map_err(|error| no_request(&error))?;
+        let pending = ask(connected.stream, first, request, REPLY_TIMEOUT).await.map_err(named)?;
+        classify(pending, self.subject.at as u32, self.subject.at as u32).await
     }
 
-    /// A random token is for the nodes it was made for, and for nobody who may stand in their place.
+    /// Returns the token for this hop; the generated token must only be sent to nodes that this program started.
     fn token(&self) -> Option<&Secret> {
         if self.is_spawned() { self.spawned_token.as_ref() } else { self.token.as_ref() }
     }
@@ -268,49 +274,49 @@ impl HopTask {
     }
 
     fn is_spawned(&self) -> bool {
-        matches!(self.told, Some(HopLink::Spawned { .. }))
+        matches!(self.reported_link, Some(HopLink::Spawned { .. }))
     }
 }
 
-/// Waits until the supervisor says something else of this hop than it did; the answer is that.
-async fn news(links: Option<&mut HopLinks>, at: usize, told: Option<&HopLink>) -> Option<HopLink> {
+/// Waits until the supervisor reports another link state for this hop; returns that state.
+async fn link_change(links: Option<&mut HopLinks>, at: usize, reported_link: Option<&HopLink>) -> Option<HopLink> {
     if let Some(links) = links
-        && let Ok(links) = links.wait_for(|links| links[at].as_ref() != told).await
+        && let Ok(links) = links.wait_for(|links| links[at].as_ref() != reported_link).await
     {
         return links[at].clone();
     }
     std::future::pending().await
 }
 
-/// Tells a stream of events from everything else; `hops` relays should have passed it on.
-async fn judge(asked: PendingReply, hops: u32, hop: u32) -> Result<PendingReply, Failure> {
-    let (status, headers) = (asked.reply.status(), asked.reply.headers());
+/// Accepts a stream of events that exactly `hops` relays passed on, and classifies any other reply as a failure.
+async fn classify(pending: PendingReply, hops: u32, hop: u32) -> Result<PendingReply, Failure> {
+    let (status, headers) = (pending.reply.status(), pending.reply.headers());
     let events = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/x-ndjson");
     if status == StatusCode::OK && events && hops_of(headers) == hops {
-        return Ok(asked);
+        return Ok(pending);
     }
     if !is_problem(headers) {
         let busy = status == StatusCode::SERVICE_UNAVAILABLE;
         return Err(if busy { Failure::Down(Reason::Busy.as_str().into()) } else { Failure::Foreign });
     }
-    let PendingReply { reply, driver: _driver } = asked;
-    let body = short_body(reply.into_body(), problem::MAX_BODY, PROBE).await;
+    let PendingReply { reply, driver: _driver } = pending;
+    let body = short_body(reply.into_body(), problem::MAX_BODY, PROBE_TIMEOUT).await;
     let Some(problem) = body.and_then(|body| Problem::from_json(&body)) else { return Err(Failure::Foreign) };
-    // It answered, with something else or with a refusal; a hop that says nothing may be anything.
-    let answered = matches!(problem.reason, Reason::RouteIgnored | Reason::Unauthorized);
+    // It replied, with something else or with a refusal; a hop that does not reply may be anything.
+    let replied = matches!(problem.reason, Reason::RouteIgnored | Reason::Unauthorized);
     if problem.hop != hop {
-        // The way there is broken, which says nothing of the hop itself.
+        // The path to the hop is broken, which is no evidence about the hop itself.
         return Err(Failure::Down(format!("hop {}: {problem}", problem.hop.saturating_add(1)).into()));
     }
-    Err(if answered { Failure::Foreign } else { down(&problem) })
+    Err(if replied { Failure::Foreign } else { down(&problem) })
 }
 
-/// No request can be made of its address.
+/// No request can be built for its address.
 fn no_request(error: &hyper::http::Error) -> Failure {
-    Failure::Down(format!("cannot be asked: {error}").into())
+    Failure::Down(format!("no request can be built: {error}").into())
 }
 
-/// Why the hop could not be connected to from here.
+/// Classifies a failed connection attempt to the hop.
 fn not_connected(problem: &Problem) -> Failure {
     if problem.reason == Reason::Refused { Failure::Refused } else { down(problem) }
 }

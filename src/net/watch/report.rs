@@ -1,4 +1,4 @@
-//! What is known of one hop: the newest report, the rates made from it, and the evidence for the verdict.
+//! The state of one hop: the newest report, the rates computed from it, and the evidence for the verdict.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use crate::meter::{RateWindow, SlidingWindow, WINDOW_US};
 use crate::route::Hop;
 use crate::snapshot::{ConnSnapshot, ConnState, Flow, HopLink, HopSnapshot, NodeSnapshot, RATE_SAMPLES};
 
-/// A report older than this says nothing about now.
-const FRESH: Duration = Duration::from_millis(1500);
+/// A report older than this is not evidence of the present.
+const MAX_AGE: Duration = Duration::from_millis(1500);
 
-/// Bodies that were under way for less than this of the last second, in µs, are too short to say where their time went.
-const TELLING_US: u64 = 100_000;
+/// Bodies that were active for less than this of the last second, in µs, are too short to attribute their time.
+const MIN_ACTIVE_US: u64 = 100_000;
 
-/// One hop; filled by its task, copied out by everyone else.
+/// State of one hop; written by its task, copied by readers.
 #[derive(Debug, Default)]
 pub(super) struct HopState {
     pub(super) link: HopLink,
-    /// This program started it.
+    /// Started by this program.
     pub(super) ours: bool,
     node: Option<NodeSnapshot>,
     seen: Option<Instant>,
@@ -32,13 +32,13 @@ pub(super) struct HopState {
 }
 
 impl HopState {
-    /// Takes a report; true if it shows something new.
+    /// Stores a report; true if it changes anything visible.
     pub(super) fn report(&mut self, node: NodeSnapshot, now: Instant) -> bool {
         let before = self.node.as_ref();
         let visible = before.is_none_or(|before| differs(before, &node));
         let restarted = before.is_some_and(|before| before.node != node.node || before.uptime_us > node.uptime_us);
         if restarted {
-            self.forget();
+            self.reset_rates();
         }
         let (time, flow) = (node.uptime_us, node.totals.flow);
         // The rates keep their own samples, which are as bounded as those of this window.
@@ -51,20 +51,20 @@ impl HopState {
         visible
     }
 
-    /// Sets how we stand to the hop; true if that is new.
+    /// Sets the link state; true if it changed.
     pub(super) fn set_link(&mut self, link: HopLink) -> bool {
         if !matches!(link, HopLink::Spawned { .. } | HopLink::Attached) {
-            self.forget();
+            self.reset_rates();
         }
         let visible = self.link != link;
         self.link = link;
         visible
     }
 
-    /// Writes the rate into the history; true if a line drawn from it changes.
+    /// Appends the rate to the history; true if a line drawn from it changes.
     pub(super) fn sample(&mut self, now: Instant) -> bool {
-        let silent = self.seen.is_none_or(|seen| now.duration_since(seen) > FRESH);
-        if silent {
+        let stale = self.seen.is_none_or(|seen| now.duration_since(seen) > MAX_AGE);
+        if stale {
             (self.rate_in, self.rate_out) = (0, 0);
         }
         let flat = self.rate_out == 0 && self.history.iter().all(|rate| *rate == 0);
@@ -72,17 +72,17 @@ impl HopState {
         if self.history.len() > RATE_SAMPLES {
             self.history.pop_front();
         }
-        // A report that grows old is worth a picture now and then.
-        !flat || (silent && self.link.is_up() && self.node.is_some())
+        // A stale report still needs a redraw, which shows its age.
+        !flat || (stale && self.link.is_up() && self.node.is_some())
     }
 
-    /// What the hop did over the last second of its own time; nothing where its reports are old.
+    /// Activity of the hop over the last second of its own time; empty if its reports are stale.
     fn flow(&self, now: Instant) -> Flow {
-        let seen = self.seen.is_some_and(|seen| now.duration_since(seen) <= FRESH);
-        self.flows.change().filter(|_| seen).unwrap_or_default()
+        let fresh = self.seen.is_some_and(|seen| now.duration_since(seen) <= MAX_AGE);
+        self.flows.change().filter(|_| fresh).unwrap_or_default()
     }
 
-    /// The hop as the screen shows it.
+    /// Returns the hop as the screen shows it.
     pub(super) fn copy(&self, at: usize, hop: &Hop, origin: bool, now: Instant) -> HopSnapshot {
         HopSnapshot {
             number: at + 1,
@@ -100,11 +100,11 @@ impl HopState {
         }
     }
 
-    /// What its newest report says of its bodies, all together.
+    /// Returns the evidence of its newest report over all bodies.
     fn evidence(&self, now: Instant) -> HopSnapshot {
         let share = |us: fn(&Flow) -> u64| {
             let flow = self.flow(now);
-            (flow.active_us >= TELLING_US).then(|| (us(&flow) as f64 / flow.active_us as f64).min(1.0))
+            (flow.active_us >= MIN_ACTIVE_US).then(|| (us(&flow) as f64 / flow.active_us as f64).min(1.0))
         };
         let node = self.node.as_ref();
         HopSnapshot {
@@ -117,18 +117,18 @@ impl HopState {
         }
     }
 
-    /// What was counted before counts no more: the node is another one, or gone.
-    fn forget(&mut self) {
+    /// Clears the rates: the node was replaced by another one, or is down.
+    fn reset_rates(&mut self) {
         self.flows = SlidingWindow::default();
         (self.window_in, self.window_out) = (RateWindow::default(), RateWindow::default());
         (self.rate_in, self.rate_out) = (0, 0);
     }
 }
 
-/// True if two reports look different; time passes in all of them, and we ourselves read pages.
+/// True if two reports differ visibly; uptime always differs, and our own requests to endpoints do not count.
 fn differs(before: &NodeSnapshot, after: &NodeSnapshot) -> bool {
-    let told = |node: &NodeSnapshot| (node.totals, node.omitted, node.draining, node.faults, node.node.clone());
-    told(before) != told(after) || !shown(before).eq(shown(after))
+    let compared = |node: &NodeSnapshot| (node.totals, node.omitted, node.draining, node.faults, node.node.clone());
+    compared(before) != compared(after) || !shown(before).eq(shown(after))
 }
 
 fn shown(node: &NodeSnapshot) -> impl Iterator<Item = &ConnSnapshot> {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_of_a_few_ms_does_not_say_where_its_time_went() {
+    async fn a_body_of_a_few_ms_has_no_shares() {
         for (active_us, share) in [(9_000, None), (100_000, Some(0.84))] {
             let mut state = HopState::default();
             let now = Instant::now();
@@ -192,22 +192,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_quiet_hop_asks_for_no_picture() {
+    async fn an_idle_hop_needs_no_redraw() {
         let mut state = HopState::default();
         let now = Instant::now();
         assert!(state.report(node(1, 5), now));
         assert!(!state.report(node(300_000, 5), now) && !state.sample(now));
-        let mut page = node(600_000, 5);
-        page.connections.push(ConnSnapshot { state: ConnState::Page, age_ms: 9, ..ConnSnapshot::default() });
-        assert!(!state.report(page.clone(), now));
-        page.connections.push(ConnSnapshot::default());
-        assert!(state.report(page, now));
+        let mut endpoint = node(600_000, 5);
+        endpoint.connections.push(ConnSnapshot { state: ConnState::Page, age_ms: 9, ..ConnSnapshot::default() });
+        assert!(!state.report(endpoint.clone(), now));
+        endpoint.connections.push(ConnSnapshot::default());
+        assert!(state.report(endpoint, now));
         assert!(state.set_link(HopLink::Attached) && !state.set_link(HopLink::Attached));
     }
 
     proptest! {
         #[test]
-        fn whatever_a_node_claims_fits_into_bounded_memory(
+        fn memory_is_bounded_for_arbitrary_reports(
             claims in proptest::collection::vec((any::<u64>(), any::<u64>(), any::<bool>()), 0..400),
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -1,4 +1,4 @@
-//! Reading a node's events: whole lines out of frames, with a cap on everything.
+//! Reader of a node's events: whole lines out of frames, with a limit on everything.
 
 use std::time::Duration;
 
@@ -7,41 +7,41 @@ use hyper::body::Incoming;
 
 use crate::net::os::deadline::within;
 
-/// Longest line read. A full report lists 4,096 connections of at most about 2 KiB each (a name and two addresses of
+/// Maximum line length. A full report lists 4,096 connections of at most about 2 KiB each (a name and two addresses of
 /// at most 258 characters, and numbers), most of them far shorter.
-const LONGEST: usize = 8 << 20;
-/// A stream without a line for so long is dead, though nobody closed it: lines come four times a second.
-const QUIET: Duration = Duration::from_secs(10);
+const MAX_LINE: usize = 8 << 20;
+/// A stream without a line for this long is dead even if it was not closed: lines come four times a second.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
 
-/// Why there is no next line.
+/// Reason why there is no next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StreamEnd {
-    /// The stream ended in order: its node has no more to say.
+    /// The stream ended cleanly: its node has nothing more to send.
     Whole,
-    /// The stream broke.
+    /// The stream was cut off.
     Closed,
-    /// Nothing came for too long.
+    /// No line arrived for too long.
     Quiet,
-    /// The line is longer than any honest one.
+    /// The line is longer than any valid one.
     TooLong,
 }
 
-/// The lines of a body.
+/// Lines of a body.
 #[derive(Debug)]
 pub(super) struct BodyLines {
     body: Incoming,
     unread: Vec<u8>,
-    /// So much of it holds no line end.
+    /// Length of the prefix without a line end.
     searched: usize,
 }
 
 impl BodyLines {
-    /// The lines of this body, from its start.
+    /// Reads the lines of this body, from its start.
     pub(super) fn new(body: Incoming) -> Self {
         Self { body, unread: Vec::new(), searched: 0 }
     }
 
-    /// The next whole line, without its end. Cancel safe.
+    /// Returns the next whole line, without its end. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Vec<u8>, StreamEnd> {
         loop {
             if let Some(end) = self.unread[self.searched..].iter().position(|byte| *byte == b'\n') {
@@ -53,13 +53,13 @@ impl BodyLines {
                 return Ok(line);
             }
             self.searched = self.unread.len();
-            match within(QUIET, self.body.frame()).await {
+            match within(MAX_SILENCE, self.body.frame()).await {
                 Err(_) => return Err(StreamEnd::Quiet),
                 Ok(None) => return Err(StreamEnd::Whole),
                 Ok(Some(Err(_))) => return Err(StreamEnd::Closed),
                 Ok(Some(Ok(frame))) => {
                     let data = frame.into_data().unwrap_or_default();
-                    if self.unread.len() + data.len() > LONGEST {
+                    if self.unread.len() + data.len() > MAX_LINE {
                         return Err(StreamEnd::TooLong);
                     }
                     self.unread.extend_from_slice(&data);

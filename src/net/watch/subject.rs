@@ -1,4 +1,4 @@
-//! A hop that is watched, and what is known of it.
+//! A watched hop and its state.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,12 +7,12 @@ use tokio::sync::watch;
 use super::report::HopState;
 use crate::route::Hop;
 
-/// What a task follows.
+/// The hop that one task watches.
 #[derive(Debug)]
 pub(super) struct Subject {
-    /// The hops it stands among, in chain order; alone where no route passes it.
-    pub(super) way: Arc<[Hop]>,
-    /// Its place there, from 0.
+    /// The hops of its route, in chain order; the hop alone if it is not part of the route.
+    pub(super) hops: Arc<[Hop]>,
+    /// Its index in `hops`.
     pub(super) at: usize,
     pub(super) extra: bool,
     state: Mutex<HopState>,
@@ -20,20 +20,20 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(way: Arc<[Hop]>, at: usize, extra: bool, generation: Arc<watch::Sender<u64>>) -> Self {
-        Self { way, at, extra, state: Mutex::default(), generation }
+    pub(super) fn new(hops: Arc<[Hop]>, at: usize, extra: bool, generation: Arc<watch::Sender<u64>>) -> Self {
+        Self { hops, at, extra, state: Mutex::default(), generation }
     }
 
     pub(super) fn hop(&self) -> &Hop {
-        &self.way[self.at]
+        &self.hops[self.at]
     }
 
-    /// A panic in one task must not blind the others: no change is left half-made.
+    /// Returns the state. A panic in one task must not blind the others: no change is left half-made.
     pub(super) fn state(&self) -> MutexGuard<'_, HopState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known of it; `change` says whether that can be seen.
+    /// Changes the state; `change` returns whether the change is visible.
     pub(super) fn change(&self, change: impl FnOnce(&mut HopState) -> bool) {
         let visible = change(&mut self.state());
         if visible {

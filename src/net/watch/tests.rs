@@ -1,4 +1,4 @@
-//! The watcher over real connections: nodes of ours, the original, strangers, and nobody.
+//! The watcher over real connections: our nodes, the legacy program, foreign servers, and closed ports.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -37,7 +37,7 @@ fn route(hops: &[SocketAddr]) -> Route {
     Route::new(FileName::new(b"f").unwrap(), hops).unwrap()
 }
 
-/// Waits until the hops look as they should.
+/// Waits until the hops are as wanted.
 async fn until(watcher: &mut Watcher, wanted: impl Fn(&[HopSnapshot]) -> bool) -> Vec<HopSnapshot> {
     let waiting = async {
         loop {
@@ -57,7 +57,7 @@ fn is_down(hop: &HopSnapshot) -> bool {
 }
 
 #[tokio::test]
-async fn running_nodes_are_attached_and_their_end_shows_at_once() {
+async fn running_nodes_are_attached_and_their_end_shows_immediately() {
     let (first, second) = (site(|_| {}).await, site(|config| config.faults.limit = Some(7)).await);
     let mut watcher = Watcher::start(&route(&[first.node.address, second.node.address]), &Tokens::default(), None);
     let hops = until(&mut watcher, |hops| hops.iter().all(|hop| hop.link == HopLink::Attached)).await;
@@ -87,20 +87,20 @@ async fn a_node_that_comes_back_is_found_again() {
 }
 
 #[tokio::test]
-async fn what_the_supervisor_says_goes_before_what_is_seen() {
+async fn supervisor_reports_take_precedence() {
     let first = site(|_| {}).await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let told = tokio::sync::watch::Sender::new(vec![None, Some(HopLink::Starting)]);
+    let reported = tokio::sync::watch::Sender::new(vec![None, Some(HopLink::Starting)]);
     let mut watcher =
-        Watcher::start(&route(&[first.node.address, closed]), &Tokens::default(), Some(&told.subscribe()));
+        Watcher::start(&route(&[first.node.address, closed]), &Tokens::default(), Some(&reported.subscribe()));
     let hops = until(&mut watcher, |hops| hops[0].link.is_up() && hops[1].link == HopLink::Starting).await;
     assert!(!hops[0].ours && hops[1].ours);
     let ended = HopLink::Down { reason: "ended with exit status: 4".into() };
-    told.send_replace(vec![Some(HopLink::Spawned { pid: 7 }), Some(ended.clone())]);
+    reported.send_replace(vec![Some(HopLink::Spawned { pid: 7 }), Some(ended.clone())]);
     let hops = until(&mut watcher, |hops| hops[1].link == ended).await;
     assert!(hops[1].ours);
     until(&mut watcher, |hops| hops[0].link == HopLink::Spawned { pid: 7 }).await;
-    told.send_replace(vec![Some(HopLink::Down { reason: "ended".into() }), Some(ended)]);
+    reported.send_replace(vec![Some(HopLink::Down { reason: "ended".into() }), Some(ended)]);
     until(&mut watcher, |hops| is_down(&hops[0])).await;
 }
 
@@ -109,21 +109,21 @@ async fn a_draining_node_is_followed_to_its_end_and_then_stopped() {
     let site = site(|_| {}).await;
     let mut watcher = Watcher::start(&route(&[site.node.address]), &Tokens::default(), None);
     until(&mut watcher, |hops| hops[0].link == HopLink::Attached).await;
-    // Work that is not over: a request that has begun.
-    let mut asking = TcpStream::connect(site.node.address).await.unwrap();
-    asking.write_all(b"GET /f").await.unwrap();
+    // Unfinished work: a request that has begun.
+    let mut client = TcpStream::connect(site.node.address).await.unwrap();
+    client.write_all(b"GET /f").await.unwrap();
     until(&mut watcher, |hops| hops[0].node.as_ref().unwrap().connections.len() == 2).await;
     site.node.drain().take_no_more();
     let drains = |hop: &HopSnapshot| hop.node.as_ref().is_some_and(|node| node.draining);
     let hops = until(&mut watcher, |hops| drains(&hops[0])).await;
     let uptime = hops[0].node.as_ref().unwrap().uptime_us;
-    let lives = |hop: &HopSnapshot| hop.node.as_ref().unwrap().uptime_us > uptime + 1_000_000;
-    let hops = until(&mut watcher, |hops| lives(&hops[0]) || is_down(&hops[0])).await;
+    let keeps_running = |hop: &HopSnapshot| hop.node.as_ref().unwrap().uptime_us > uptime + 1_000_000;
+    let hops = until(&mut watcher, |hops| keeps_running(&hops[0]) || is_down(&hops[0])).await;
     assert_eq!(hops[0].link, HopLink::Attached);
-    drop(asking);
+    drop(client);
     let stopped = HopLink::Down { reason: DownReason::Stopped };
     until(&mut watcher, |hops| hops[0].link == stopped).await;
-    // It is tried again meanwhile, and refuses.
+    // It is retried meanwhile, and refuses.
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert_eq!(watcher.hops()[0].link, stopped);
 }
@@ -131,28 +131,27 @@ async fn a_draining_node_is_followed_to_its_end_and_then_stopped() {
 #[tokio::test]
 async fn a_node_that_the_supervisor_stops_is_followed_to_its_end() {
     let site = site(|_| {}).await;
-    let told = tokio::sync::watch::Sender::new(vec![Some(HopLink::Spawned { pid: 7 })]);
-    let mut watcher = Watcher::start(&route(&[site.node.address]), &Tokens::default(), Some(&told.subscribe()));
+    let reported = tokio::sync::watch::Sender::new(vec![Some(HopLink::Spawned { pid: 7 })]);
+    let mut watcher = Watcher::start(&route(&[site.node.address]), &Tokens::default(), Some(&reported.subscribe()));
     until(&mut watcher, |hops| hops[0].node.is_some()).await;
-    let asking = TcpStream::connect(site.node.address).await.unwrap();
+    let client = TcpStream::connect(site.node.address).await.unwrap();
     until(&mut watcher, |hops| hops[0].node.as_ref().unwrap().connections.len() == 2).await;
     let stopping = HopLink::Down { reason: DownReason::Stopping };
-    told.send_replace(vec![Some(stopping.clone())]);
+    reported.send_replace(vec![Some(stopping.clone())]);
     site.node.drain().begin();
     let drains = |hop: &HopSnapshot| hop.node.as_ref().is_some_and(|node| node.draining);
     let hops = until(&mut watcher, |hops| drains(&hops[0]) || is_down(&hops[0])).await;
-    assert_eq!(hops[0].link, HopLink::Spawned { pid: 7 }, "it reports still");
-    drop(asking);
+    assert_eq!(hops[0].link, HopLink::Spawned { pid: 7 }, "it still reports");
+    drop(client);
     until(&mut watcher, |hops| hops[0].link == stopping).await;
     let stopped = HopLink::Down { reason: DownReason::Stopped };
-    told.send_replace(vec![Some(stopped.clone())]);
+    reported.send_replace(vec![Some(stopped.clone())]);
     until(&mut watcher, |hops| hops[0].link == stopped).await;
 }
 
-/// What the original does: two lines are a question for a file. Over anything else it hangs or trips, as the words have
-/// it.
-async fn original(listener: TcpListener, hangs: bool) {
-    let mut asked = Vec::new();
+/// The legacy program: two lines are a request for a file. Anything else makes it hang (`hangs`) or close.
+async fn legacy_program(listener: TcpListener, hangs: bool) {
+    let mut kept = Vec::new();
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = Vec::new();
@@ -160,13 +159,13 @@ async fn original(listener: TcpListener, hangs: bool) {
         if request.split(|byte| *byte == b'\n').count() == 2 {
             stream.write_all(b"NA").await.unwrap();
         } else if hangs {
-            asked.push(stream);
+            kept.push(stream);
         }
     }
 }
 
 #[tokio::test]
-async fn the_original_and_strangers_are_told_apart() {
+async fn legacy_programs_and_foreign_servers_are_distinguished() {
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -175,8 +174,8 @@ async fn the_original_and_strangers_are_told_apart() {
     let [first, last] = [&hanging, &closing].map(|listener| listener.local_addr().unwrap());
     let hops = [first, stranger.local_addr().unwrap(), closed, locked.node.address, last];
     let mut answering = JoinSet::new();
-    answering.spawn(original(hanging, true));
-    answering.spawn(original(closing, false));
+    answering.spawn(legacy_program(hanging, true));
+    answering.spawn(legacy_program(closing, false));
     answering.spawn(async move {
         loop {
             let (mut stream, _) = stranger.accept().await.unwrap();
@@ -196,14 +195,14 @@ async fn the_original_and_strangers_are_told_apart() {
     assert_eq!(watcher.hops()[2].link, HopLink::Down { reason: "connection refused".into() });
 }
 
-/// A server that reads what comes and then says this, and nothing more.
-async fn says(listener: TcpListener, answer: &'static [u8]) {
-    let mut asked = Vec::new();
+/// A server that reads a request, sends these bytes, and keeps the connection open.
+async fn replies_with(listener: TcpListener, answer: &'static [u8]) {
+    let mut kept = Vec::new();
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         let _ = stream.read_buf(&mut Vec::new()).await;
         let _ = stream.write_all(answer).await;
-        asked.push(stream);
+        kept.push(stream);
     }
 }
 
@@ -215,7 +214,7 @@ async fn only_a_reply_in_http_makes_a_hop_a_foreign_server() {
     for answer in [&b""[..], b"SSH-2.0-OpenSSH_9.9\r\n", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         hops.push(listener.local_addr().unwrap());
-        answering.spawn(says(listener, answer));
+        answering.spawn(replies_with(listener, answer));
     }
     let mut watcher = Watcher::start(&route(&hops), &Tokens::default(), None);
     let settled = |hop: &HopSnapshot| !matches!(hop.link, HopLink::Unknown);
@@ -230,22 +229,22 @@ async fn only_a_reply_in_http_makes_a_hop_a_foreign_server() {
 }
 
 #[tokio::test]
-async fn what_stands_in_the_place_of_a_node_that_is_started_is_named_once_that_is_known() {
+async fn another_server_in_place_of_a_starting_node_is_classified() {
     let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = stranger.local_addr().unwrap();
-    let told = tokio::sync::watch::Sender::new(vec![Some(HopLink::Starting)]);
-    let mut watcher = Watcher::start(&route(&[address]), &Tokens::default(), Some(&told.subscribe()));
+    let reported = tokio::sync::watch::Sender::new(vec![Some(HopLink::Starting)]);
+    let mut watcher = Watcher::start(&route(&[address]), &Tokens::default(), Some(&reported.subscribe()));
     let (mut asked, _) = stranger.accept().await.unwrap();
     let _ = asked.read_buf(&mut Vec::new()).await;
     asked.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-    // It is asked again, so the answer was taken.
+    // A second request arrives, so the first reply was read.
     let (silent, _) = stranger.accept().await.unwrap();
     assert_eq!(watcher.hops()[0].link, HopLink::Starting);
-    told.send_replace(vec![None]);
+    reported.send_replace(vec![None]);
     until(&mut watcher, |hops| hops[0].link == HopLink::Unknown && !hops[0].ours).await;
     drop(silent);
     let mut answering = JoinSet::new();
-    answering.spawn(says(stranger, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"));
+    answering.spawn(replies_with(stranger, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"));
     until(&mut watcher, |hops| hops[0].link == HopLink::Foreign).await;
 }
 
@@ -256,7 +255,7 @@ async fn a_hop_on_another_machines_loopback_is_watched_through_the_chain_with_it
     let secret = Secret::new("sesame").unwrap();
     let token = secret.clone();
     let second = site(|config| config.access.read = Some(token)).await;
-    // The gate stands in for a machine elsewhere: its name is none of loopback, though it leads there.
+    // The gate stands in for another machine: its name is not a loopback name, though it resolves to this machine.
     let (to, mut passing) = (first.node.address, JoinSet::new());
     let gated = gate.local_addr().unwrap();
     passing.spawn(async move {
@@ -270,12 +269,12 @@ async fn a_hop_on_another_machines_loopback_is_watched_through_the_chain_with_it
     });
     let elsewhere = Hop::parse_element(&format!("0:{}", gated.port())).unwrap();
     let hops = vec![elsewhere, Hop::new(second.node.address.into())];
-    let way = Route::new(FileName::new(b"f").unwrap(), hops).unwrap();
+    let route_of_hops = Route::new(FileName::new(b"f").unwrap(), hops).unwrap();
     let tokens = Tokens { hops: vec![None, Some(secret)], spawned: None };
-    let mut watcher = Watcher::start(&way, &tokens, None);
+    let mut watcher = Watcher::start(&route_of_hops, &tokens, None);
     let hops = until(&mut watcher, |hops| hops[1].link == HopLink::Attached).await;
     assert_eq!(hops[1].node.as_ref().unwrap().address.as_str(), second.node.address.to_string());
-    let mut refused = Watcher::start(&way, &Tokens::default(), None);
+    let mut refused = Watcher::start(&route_of_hops, &Tokens::default(), None);
     until(&mut refused, |hops| hops[1].link == HopLink::Foreign).await;
 }
 
@@ -304,28 +303,28 @@ async fn a_flood_of_events_is_read_at_a_pace() {
 }
 
 #[tokio::test]
-async fn every_hop_tells_its_part_of_a_transfer() {
+async fn every_hop_reports_its_record_of_a_transfer() {
     let (first, second) = (site(|_| {}).await, site(|_| {}).await);
     let id = TransferId(77 << 64);
     let conn = second.node.registry.open(first.node.address);
     let job = conn.begin_job(id, Method::Get, &FileName::new(b"f.txt").unwrap(), Protocol::Http);
     job.job().meter.record_write(9);
-    let way = route(&[first.node.address, second.node.address]);
-    let told = accounts(&way, 3, id).await;
-    assert!(told[0].is_none());
-    assert_eq!(told[1].as_ref().map(|account| account.flow.bytes_out), Some(9));
-    // Hop 1 is a node that knows of no such transfer; where nobody listens, a hop is gone.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let way = route(&[first.node.address, second.node.address, nobody]);
-    let found = findings(&way, 3, id, Duration::from_secs(5)).await;
+    let route_of_hops = route(&[first.node.address, second.node.address]);
+    let reported = accounts(&route_of_hops, 3, id).await;
+    assert!(reported[0].is_none());
+    assert_eq!(reported[1].as_ref().map(|account| account.flow.bytes_out), Some(9));
+    // Hop 1 is a node without a record of the transfer; the port of hop 3 is closed.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let route_of_hops = route(&[first.node.address, second.node.address, closed]);
+    let found = findings(&route_of_hops, 3, id, Duration::from_secs(5)).await;
     assert!(matches!(&found[..], [ProbeResult::Forgot, ProbeResult::Account(_), ProbeResult::Gone]), "{found:?}");
 }
 
 #[tokio::test]
-async fn silent_hops_do_not_hold_a_report_up() {
+async fn silent_hops_do_not_delay_a_report() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let second = site(|_| {}).await;
     let began = Instant::now();
-    let told = accounts(&route(&[silent.local_addr().unwrap(), second.node.address]), 2, TransferId(1)).await;
-    assert!(told.iter().all(Option::is_none) && began.elapsed() < Duration::from_millis(1500));
+    let reported = accounts(&route(&[silent.local_addr().unwrap(), second.node.address]), 2, TransferId(1)).await;
+    assert!(reported.iter().all(Option::is_none) && began.elapsed() < Duration::from_millis(1500));
 }

@@ -73,14 +73,14 @@ async fn a_node_is_stopped_started_killed_and_restarted() {
     run.command(Command::StartNode(2)).await;
     let second = pid(&run.hop(2, "up again", reports_up).await.link);
     run.command(Command::StartNode(2)).await;
-    run.says(Some(2), "it runs already").await;
+    run.says(Some(2), "it is already running").await;
     run.command(Command::KillNode(2)).await;
     run.hop(2, "killed", |hop| down(hop) == Some("killed")).await;
     run.command(Command::RestartNode(2)).await;
     let third = pid(&run.hop(2, "up once more", reports_up).await.link);
     assert!(first != second && second != third);
     run.command(Command::StopNode(7)).await;
-    run.says(Some(7), "no node of this program could stand there").await;
+    run.says(Some(7), "this program cannot run a node there").await;
     run.ends().await;
 }
 
@@ -96,8 +96,7 @@ async fn a_crash_is_reported_immediately() {
     kill_process(victim, Signal::KILL).unwrap();
     run.hop(2, "down", |hop| down(hop).is_some()).await;
     println!("a death is in the snapshot after {:?}", killed.elapsed());
-    let hop =
-        run.hop(2, "and why", |hop| down(hop) == Some("ended with signal: 9 (SIGKILL): started again in 1 s")).await;
+    let hop = run.hop(2, "and why", |hop| down(hop) == Some("ended with signal: 9 (SIGKILL): restarting in 1 s")).await;
     assert!(hop.node.is_some(), "its last report can still be read");
     run.hop(2, "up again by itself", reports_up).await;
     run.ends().await;

@@ -76,7 +76,7 @@ fn a_killed_node_is_shown_down_and_restarted() {
     println!("a killed node is shown down after {:?}", killed.elapsed());
     terminal.keys("5");
     // Its connection and its process end at once: either may be noticed first, as what it went down by.
-    terminal.shows(&["went down: ", "ended with signal: 9 (SIGKILL): started again in 1 s", "3/3 up"]);
+    terminal.shows(&["went down: ", "ended with signal: 9 (SIGKILL): restarting in 1 s", "3/3 up"]);
     assert!(!is_alive(old));
     terminal.keys("1");
     terminal.keys("f");
