@@ -1,4 +1,4 @@
-//! Chains of real connections among hostile peers: no wrong success, no descriptor and no task left, an end in time.
+//! Chains of real connections among hostile peers: no false success, no leaked descriptor or task, an end in time.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 #[path = "it/support/faulty.rs"]
@@ -39,12 +39,12 @@ use tokio_util::sync::CancellationToken;
 
 /// One test at a time: descriptors and tasks are counted for the whole process.
 static ALONE: Mutex<()> = Mutex::const_new(());
-/// Whatever was set going has ended after this, also on a machine under load.
+/// Everything a test started has ended after this, even under load.
 const REST: Duration = Duration::from_secs(30);
-/// Transfers at a time: most of them only wait.
+/// Transfers in parallel: most of them only wait.
 const AT_ONCE: usize = 16;
 
-/// Waits that a stalled peer does not make long.
+/// Timeouts so short that a stalled peer does not delay the tests.
 pub(crate) fn short() -> Limits {
     Limits {
         setup: Duration::from_secs(3),
@@ -72,11 +72,11 @@ struct Before {
 impl Before {
     async fn now() -> Self {
         let alone = ALONE.lock().await;
-        // The runtime's own descriptors are there once it has been used.
+        // The runtime's own descriptors exist once it has been used.
         drop(Peer::silent().await);
         let count = || (descriptors(), Handle::current().metrics().num_alive_tasks());
         let (mut before, mut equal) = (count(), 0);
-        // What was dropped is released by tasks that run later; the base line is what is left after them.
+        // Dropped values are released by tasks that run later; the baseline is what remains after them.
         while equal < 5 {
             tokio::time::sleep(Duration::from_millis(10)).await;
             let now = count();
@@ -86,7 +86,7 @@ impl Before {
         Self { descriptors, tasks, _alone: alone }
     }
 
-    /// Nothing is left of what a test set going, its chain included.
+    /// Waits until everything a test started has been released, its chain included.
     async fn is_back(&self, chain: Chain) {
         let began = Instant::now();
         while chain.nodes.iter().any(|node| node.registry.open_count() > 0) {
@@ -117,7 +117,7 @@ pub(crate) fn digest(content: &[u8]) -> Digest {
     hasher.finish()
 }
 
-/// One fetch over these hops, without further tries.
+/// Runs one fetch over these hops, without retries.
 pub(crate) async fn fetch_over(
     hops: &[SocketAddr],
     protocol: &str,
@@ -144,7 +144,7 @@ async fn beset(chain: &Chain, mut plans: Vec<Vec<(Plan, Plan)>>) -> (Vec<SocketA
     (peers.iter().map(|peer| peer.address).collect(), peers)
 }
 
-/// Runs so many at a time until all have ended.
+/// Runs this many in parallel until all have ended.
 async fn all<F: Future<Output = ()> + Send + 'static>(runs: impl Iterator<Item = F>) {
     let mut running = JoinSet::new();
     for run in runs {
@@ -175,12 +175,12 @@ async fn transfers_under_faults_never_report_a_false_success() {
     before.is_back(Arc::into_inner(chain).unwrap()).await;
 }
 
-/// One transfer with one fault somewhere on its way.
+/// Runs one transfer with one fault at some position.
 async fn transfer(seed: u64, chain: Arc<Chain>, folder: Arc<tempfile::TempDir>, sizes: [usize; 6]) {
     let mut random = Seeded::new(seed);
     let size = random.pick(&sizes);
     let back = !random.one_in(6);
-    // The original's dialogue has no proof: only what breaks it is its business.
+    // The legacy protocol has no digest: only faults that end it are tested with it.
     let protocol = if random.one_in(4) { "legacy" } else { "http" };
     let fault = loop {
         match Fault::any(&mut random) {
@@ -223,7 +223,7 @@ async fn no_truncated_body_is_a_success() {
     chain.write("f", &pattern(SIZE as usize));
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let step = if full() { 16 } else { 601 };
-    // A head comes before the body, so that each of these is before the end.
+    // A head precedes the body, so that each of these is before the end.
     let edges = [0, 1, 2, 100, 16 * 1024, SIZE - 1].into_iter();
     all(edges.chain((3..SIZE).step_by(step)).map(|at| {
         let (chain, folder) = (Arc::clone(&chain), Arc::clone(&folder));
@@ -246,7 +246,8 @@ async fn a_reset_at_any_step_is_an_error_or_harmless() {
     let chain = Arc::new(Chain::with_limits(3, short()).await);
     chain.write("f", &pattern(SIZE as usize));
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    // The question from before its first byte to its end; the answer's first byte, head, body; the question for proof.
+    // The request from before its first byte to its end; the reply's first byte, head, body; the request for the
+    // digest.
     let steps = [
         (false, 0),
         (false, 1),
@@ -272,7 +273,7 @@ async fn a_reset_at_any_step_is_an_error_or_harmless() {
             let output = folder.path().join(format!("{place}-{back}-{at}"));
             let fetched = fetch_over(&hops, "http", &output, short(), VerifyMode::Origin).await;
             match fetched {
-                // What comes after the last byte may be asked again on another connection.
+                // After the last byte, a request may be repeated on another connection.
                 Ok(_) => assert!(fs::read(&output).unwrap() == pattern(SIZE as usize), "{place} {back} {at}"),
                 Err(_) => assert!(!output.exists()),
             }
@@ -294,8 +295,8 @@ async fn single_byte_writes_change_nothing() {
     for protocol in ["http", "legacy"] {
         for most in [1, 7, 64] {
             let sliced = || vec![(Plan::sliced(Slices::AtMost(most), 1), Plan::sliced(Slices::AtMost(most), 2)); 4];
-            // The original's request has no end mark: in pieces it is whole only for nodes of ours, between which it
-            // goes on.
+            // The legacy request has no end mark: in chunks it is complete only for chainview nodes, between which it
+            // is forwarded.
             let (hops, _peers) = beset(&chain, vec![sliced(), sliced()]).await;
             let output = folder.path().join(format!("{protocol}-{most}"));
             let fetched = fetch_over(&hops, protocol, &output, Limits::default(), VerifyMode::Origin).await;

@@ -1,5 +1,4 @@
-//! The peers nobody wishes for: a relay of connections that breaks them, and an origin that says whatever it is told
-//! to.
+//! Hostile peers: a relay of connections that injects faults, and an origin with scripted replies.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,31 +12,31 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::faulty::{End, Plan, join};
 
-/// Listens on a port of its own until it is dropped, its connections with it.
+/// Listens on a port of its own until it is dropped, together with its connections.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     met: Arc<AtomicUsize>,
     _accepting: AbortOnDropHandle<()>,
 }
 
-/// One thing that a hostile origin does.
+/// One step of a hostile origin.
 #[derive(Clone, Debug)]
 pub(crate) enum Say {
     /// Sends this.
     Bytes(Vec<u8>),
-    /// Sends this again and again, until the other side is gone.
+    /// Sends this repeatedly, until the other side disconnects.
     Flood(&'static [u8]),
-    /// Is silent, and closes nothing.
+    /// Sends and closes nothing.
     Hang,
     /// Resets the connection.
     Reset,
 }
 
-/// What a hostile origin says to one request: to GET, to HEAD.
+/// The script of a hostile origin for one request: for GET, for HEAD.
 pub(crate) type Script = Arc<dyn Fn(&str) -> Vec<Say> + Send + Sync>;
 
 impl Peer {
-    /// Carries connections to an address; each of the first has plans of its own, those after them none.
+    /// Forwards connections to an address; each of the first has plans of its own, those after them none.
     pub(crate) async fn relay(to: SocketAddr, plans: Vec<(Plan, Plan)>) -> Self {
         let plans = Arc::new(plans);
         Self::start(move |number, stream| {
@@ -54,12 +53,12 @@ impl Peer {
         .await
     }
 
-    /// Answers every request as the script says; a script that ends closes.
+    /// Replies to every request as the script defines; the end of a script closes.
     pub(crate) async fn origin(script: Script) -> Self {
         Self::start(move |_, stream| play(stream, Arc::clone(&script))).await
     }
 
-    /// Takes connections and says nothing.
+    /// Accepts connections and sends nothing.
     pub(crate) async fn silent() -> Self {
         Self::start(|_, stream| async move {
             let _open = stream;
@@ -68,7 +67,7 @@ impl Peer {
         .await
     }
 
-    /// Connections so far.
+    /// Number of connections so far.
     pub(crate) fn met(&self) -> usize {
         self.met.load(Relaxed)
     }
@@ -131,7 +130,7 @@ async fn play(mut stream: TcpStream, script: Script) {
             }
         }
         if !goes_on {
-            // Closed in order: what was said arrives.
+            // A clean close: what was sent arrives.
             let _ = stream.shutdown().await;
             let mut rest = [0; 1024];
             let drained = async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} };

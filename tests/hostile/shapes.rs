@@ -1,4 +1,4 @@
-//! What is no request of ours, said to a node: one refusal or none, and nobody is connected to for it.
+//! Malformed requests to a node: one error reply or none, and no connection is opened for them.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::peers::Peer;
 use crate::scene::{Chain, pattern};
 use crate::{Before, all, short};
 
-/// What is sent, and the status of the one answer; 0 is none at all.
+/// The bytes sent, and the status of the one reply; 0 is none at all.
 fn shapes(next: &str) -> Vec<(&'static str, Vec<u8>, u16)> {
     let get = |lines: &str| format!("GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {next}\r\n{lines}\r\n");
     let smuggled = "GET /files/g HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
@@ -67,7 +67,7 @@ async fn malformed_requests_are_rejected_without_connecting() {
         let (chain, wrong) = (Arc::clone(&chain), Arc::clone(&wrong));
         async move {
             let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
-            // It may be refused before all is said.
+            // It may be rejected before all of it is sent.
             let _ = stream.write_all(&bytes).await;
             let mut answer = Vec::new();
             let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;

@@ -1,6 +1,6 @@
 //! Abusive clients against the running node: slow heads, floods, floods without descriptors left.
 //!
-//! `cargo test` runs a short version. The whole, with 2,000 sockets of one byte a second:
+//! `cargo test` runs a short version. The full version, with 2,000 sockets of one byte a second:
 //!
 //! ```text
 //! CHAINVIEW_FAULTS=full cargo test --release --test it abuse:: -- --nocapture

@@ -1,4 +1,4 @@
-//! Which hop broke a transfer, and how, with real processes: killed, stopped, told to leave.
+//! Failure attribution with real processes: which hop failed a transfer, and how: killed, stopped, shut down.
 
 use crate::resume::scene;
 use crate::support;
@@ -11,7 +11,7 @@ use support::TIMEOUT;
 
 /// Hops of the chain: three relays and the origin.
 const HOPS: usize = 4;
-/// Size of the file: at the origin's rate there is time to kill somebody in the middle.
+/// Size of the file: at the origin's rate there is time to kill a hop in the middle.
 const SIZE: u64 = 16 << 20;
 
 #[test]
@@ -30,7 +30,7 @@ fn a_killed_hop_is_named_within_a_second() {
             let ended = client.wait();
             let took = begun.elapsed();
             if ended.status.success() {
-                // On a machine that is busy all of it was through the hop before the kill came.
+                // On a busy machine all of it was through the hop before the kill.
                 watcher.end();
                 scene.is_whole();
                 scene.clear();
@@ -65,7 +65,7 @@ fn a_killed_hop_is_named_within_a_second() {
 #[test]
 fn a_restarted_hop_is_named_as_restarted() {
     let mut scene = Scene::new(2, SIZE as usize, "24M", &[]);
-    // The client is held while the node is killed and started anew, so that it only ever meets the new one.
+    // The client is stopped while the node is killed and restarted, so that it only ever meets the new one.
     let client = scene.fetch(&["--retries", "0"]);
     scene.arrives(1 << 20);
     client.signal(Signal::STOP);
@@ -101,9 +101,9 @@ fn a_silent_hop_is_named_during_the_wait() {
         let ended = client.wait();
         let error = &ended.transfer["error"];
         assert_eq!((error["hop"].as_u64(), error["exit_code"].as_u64()), (Some(hop as u64), Some(8)), "{error}");
-        // Everybody else lets go of what belonged to it.
+        // All others release what belonged to it.
         for other in (1..=3).filter(|other| *other != hop) {
-            // Its system still answers for it, so that what is sent to it may be on its way for a step of its window.
+            // Its kernel still acknowledges, so what is sent to it may be in transit for a step of its window.
             assert!(scene.node(other).comes_to_rest(0, usize::MAX, 2 * TIMEOUT), "hop {other}");
         }
     }
@@ -137,7 +137,7 @@ fn a_chain_of_one_hop_gets_a_verdict() {
         );
         scene.clear();
     }
-    // A hop that cannot be asked is not said to be silent while it works.
+    // A hop that cannot be queried is not called silent while it works.
     let ended = scene.fetch_over("legacy", &[]).wait();
     assert!(ended.status.success(), "{}", ended.stderr);
     let running = ended.stderr.lines().take_while(|line| !line.contains(" bytes in "));

@@ -1,4 +1,4 @@
-//! What a transfer holds in this machine: little while its reader stands still, and no more pipes than a user has.
+//! Memory of a transfer on this machine: little while its reader is stalled, and no more pipes than a user may have.
 
 use crate::support;
 
@@ -15,9 +15,9 @@ use support::process::{Node, chainview};
 use support::{TIMEOUT, content};
 use tempfile::TempDir;
 
-/// Most bytes that one node may hold for a reader that stands still, both its sockets together.
+/// Maximum bytes that one node may buffer for a stalled reader, both its sockets together.
 const MOST_HELD: u64 = 640 << 10;
-/// Memory of a relay's own for each such reader, in KiB; the figure to beat is 8, a build without optimisation has
+/// Memory of a relay itself for each such reader, in KiB; the figure to beat is 8, a build without optimization has
 /// more.
 const MOST_OWN: u64 = 12;
 
@@ -27,7 +27,7 @@ struct Chain {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// The tests run one after the other: what they measure is what the machine holds.
+/// The tests run one after another: they measure the whole machine.
 static TURN: Mutex<()> = Mutex::new(());
 
 impl Chain {
@@ -45,7 +45,7 @@ impl Chain {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     }
 
-    /// Asks for a file through the whole chain, up to where its body begins.
+    /// Requests a file through the whole chain, up to the start of its body.
     fn ask(&self, name: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.nodes[0].address()).unwrap();
         stream.set_read_timeout(Some(TIMEOUT * 3)).unwrap();
@@ -61,7 +61,7 @@ impl Chain {
         stream
     }
 
-    /// Bytes in the sockets of each node, as soon as they no longer change; the kernel sends no event for that.
+    /// Bytes in the sockets of each node, once they no longer change; the kernel sends no event for that.
     fn held(&self) -> Vec<u64> {
         let (mut before, mut same) = (Vec::new(), 0);
         let end = Instant::now() + TIMEOUT;
@@ -76,7 +76,7 @@ impl Chain {
         before
     }
 
-    /// What waits to be sent at the side a node accepted, and to be read at the side it connected to.
+    /// Bytes to be sent on the side a node accepted, and to be read on the side it connected to.
     fn held_at(&self, hop: usize, sockets: &[Socket]) -> u64 {
         let own = self.nodes[hop].address();
         let next = self.nodes.get(hop + 1).map(Node::address);
@@ -141,7 +141,7 @@ fn fixed_buffers_hold_no_more_than_their_size() {
     let mut reader = chain.ask("f");
     let held = chain.held();
     println!("held at each hop: {held:?}");
-    // Two sockets, each with its size twice, and what was begun while there was room.
+    // Two sockets, each with its size twice, and the chunk that was begun while there was space.
     assert!(held.iter().all(|held| (1..=128 << 10).contains(held)), "{held:?}");
     let mut got = vec![0; bytes.len()];
     reader.read_exact(&mut got).unwrap();
@@ -152,9 +152,9 @@ fn fixed_buffers_hold_no_more_than_their_size() {
 fn stalled_readers_cost_a_relay_no_buffers_or_pipes() {
     const READERS: u64 = 100;
     let chain = Chain::start(2, |root| Node::chainview(root, &[]));
-    // More than the kernel would hold of it without a bound.
+    // More than the kernel would buffer of it without a limit.
     chain.write("f", &vec![7; 24 << 20]);
-    // The thread's buffer, and what else is made once.
+    // The thread's buffer, and other one-time allocations.
     chain.ask("f").read_exact(&mut vec![0; 24 << 20]).unwrap();
     let (before, descriptors) = (own_memory(&chain.nodes[0]), descriptors(&chain.nodes[0]));
     let readers: Vec<TcpStream> = (0..READERS).map(|_| chain.ask("f")).collect();
@@ -172,7 +172,7 @@ fn descriptors(node: &Node) -> usize {
 
 #[test]
 fn every_file_arrives_without_pipes_left() {
-    // Three relays would need 192 MiB of pipes; without privileges there are 64 for all of them.
+    // Three relays would need 192 MiB of pipes; an unprivileged user has 64 for all of them.
     const READERS: usize = 64;
     let program = tempfile::tempdir().unwrap();
     fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755)).unwrap();

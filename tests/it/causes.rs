@@ -1,8 +1,8 @@
-//! The bench of causes: one thing at a time is made slow in a chain of real processes, and the verdict has to name it.
+//! Bench of causes: one thing at a time is made slow in a chain of real processes, and the verdict has to name it.
 //!
-//! A short run makes each cause once, where it is strong and leaves no doubt. `CHAINVIEW_CAUSES=full` makes 200 of them
-//! at random places and strengths, and 50 runs with none, and prints the table of what was taken for what;
-//! `CHAINVIEW_CAUSES_SEED` repeats a run, `CHAINVIEW_CAUSES_KIND` makes one kind alone.
+//! A short run injects each cause once, where it is strong and unambiguous. `CHAINVIEW_CAUSES=full` injects 200 of them
+//! at random positions and strengths, adds 50 runs without one, and prints a confusion matrix; `CHAINVIEW_CAUSES_SEED`
+//! repeats a run, `CHAINVIEW_CAUSES_KIND` selects one kind.
 
 mod cause;
 mod foreign;
@@ -16,14 +16,14 @@ use std::time::Duration;
 use cause::{Cause, Kind, Random};
 use scene::judged;
 
-/// The share of trials in which the stage and the place have to be right.
+/// The share of trials in which the stage and the position have to be right.
 const RIGHT: f64 = 0.95;
-/// How long a cause may go on before it has to be named.
+/// How long a cause may last before it has to be named.
 const WITHIN: Duration = Duration::from_secs(5);
-/// The same for causes that leave no doubt.
+/// The same for unambiguous causes.
 const SOON: Duration = Duration::from_secs(4);
 
-/// What was taken for what: how often each kind of cause was named right, and as what else.
+/// Confusion matrix: how often each kind of cause was named correctly, and what else was named.
 #[derive(Default)]
 struct Table {
     rows: BTreeMap<String, BTreeMap<String, usize>>,
@@ -59,7 +59,7 @@ impl Table {
     }
 }
 
-/// The kinds of causes that are wanted and can be made here; what cannot is said aloud.
+/// The selected kinds of causes that can be injected here; the others are printed.
 fn makable() -> Vec<Kind> {
     let wanted = std::env::var("CHAINVIEW_CAUSES_KIND").ok();
     let wanted = Kind::ALL.into_iter().filter(|kind| wanted.as_ref().is_none_or(|wanted| *wanted == kind.to_string()));
@@ -73,12 +73,12 @@ fn makable() -> Vec<Kind> {
 #[test]
 fn each_cause_is_named_and_none_where_there_is_none() {
     let mut table = Table::default();
-    // One after the other: two chains at a time would starve each other.
+    // One after another: two chains in parallel would starve each other.
     for kind in makable().into_iter().chain([Kind::Nothing]) {
         for cause in Cause::clear(kind) {
             let mut verdict = judged(&cause, SOON);
             if !cause.is(&verdict) {
-                // A machine that does something else for some seconds makes a cause of its own, once.
+                // Other load on the machine for some seconds is a cause of its own, once.
                 println!("again, after {verdict}: {cause:?}");
                 verdict = judged(&cause, WITHIN);
             }

@@ -1,4 +1,4 @@
-//! The command line as a script sees it: help, exit codes, where output goes, and which setting goes before which.
+//! The command line as a script sees it: help, exit codes, output streams, and precedence of settings.
 
 mod spawn;
 
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// A run of the program in a folder of its own, with nothing of the tester's environment.
+/// Runs the program in a folder of its own, without the tester's environment.
 fn chainview(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chainview"));
     command.env_clear().env("HOME", folder).current_dir(folder).stdin(Stdio::null());
@@ -32,7 +32,7 @@ fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A node that serves a folder, for as long as this lives.
+/// A node that serves a folder until this is dropped.
 struct Node {
     child: Child,
     address: String,
@@ -62,7 +62,7 @@ impl Drop for Node {
     }
 }
 
-/// A folder with a file, an input that names it, and a chain of so many nodes.
+/// A folder with a file, an input that names it, and a chain of this many nodes.
 fn chain(nodes: usize) -> (TempDir, Vec<Node>) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("out")).unwrap();
@@ -145,7 +145,7 @@ fn a_name_above_its_folder_is_an_input_error_everywhere() {
         let output = run(folder.path(), &format!("--fetch input.txt -o out --file {name}"));
         assert_eq!(code(&output), 2, "{name}: {}", err(&output));
     }
-    // Another name than that of line 1 is asked for, and one that only looks alike is a name like any other.
+    // Another name than that of line 1; a name that only looks like a parent folder is a normal name.
     assert_eq!(code(&run(folder.path(), "--fetch up.txt -o out --file data.bin")), 0);
     assert_eq!(code(&run(folder.path(), "--check input.txt --file /data.bin")), 0);
     assert_eq!(code(&run(folder.path(), "--check input.txt --file ..data.bin")), 4);
@@ -217,7 +217,7 @@ fn check_shows_every_leg_and_writes_nothing() {
     assert_eq!(code(&output), 0, "{}", err(&output));
     let text = out(&output);
     assert!(text.starts_with("data.bin: 300000 bytes (300.0 KB)\n"), "{text}");
-    // What connecting and waiting took, and a bar of when that was.
+    // The time of connecting and waiting, and a bar of it.
     let second = text.lines().find(|line| line.starts_with("hop 2 (")).expect("a line for hop 2");
     assert!(second.matches(" ms ").count() == 2 && second.ends_with('#'), "{text}");
     let json: serde_json::Value = serde_json::from_str(&out(&run(folder.path(), "--check --json"))).unwrap();
@@ -230,7 +230,7 @@ fn failures_have_their_exit_codes_and_publish_no_file() {
     let missing = run(folder.path(), "--fetch --file nope -o out");
     assert_eq!(code(&missing), 4);
     assert!(err(&missing).contains(&format!("hop 2 ({}): no such file: nope", nodes[1].address)), "{}", err(&missing));
-    // Port 1 of loopback is nobody's: nothing listens there without being asked to.
+    // Port 1 of loopback: nothing listens there by default.
     let dead = format!("data.bin\n{}\n127.0.0.1:1\n", nodes[0].address);
     std::fs::write(folder.path().join("dead.txt"), dead).unwrap();
     for args in ["--fetch dead.txt -o out", "--check dead.txt"] {
@@ -277,13 +277,13 @@ fn a_node_exits_on_a_signal_and_at_end_of_stdin() {
 #[test]
 fn a_node_exits_while_it_computes_a_digest() {
     let folder = tempfile::tempdir().unwrap();
-    // Holes take no room on the disk, and minutes to hash.
+    // A sparse file uses no disk space, and takes minutes to hash.
     std::fs::File::create(folder.path().join("holes")).unwrap().set_len(64 << 30).unwrap();
     let mut node = Node::start(folder.path(), "");
     let mut client = std::net::TcpStream::connect(&node.address).unwrap();
     let request = "HEAD /files/holes HTTP/1.1\r\nHost: 127.0.0.1\r\nWant-Repr-Digest: sha-256=10\r\n\r\n";
     client.write_all(request.as_bytes()).unwrap();
-    // It says so after 5 s: it is at work.
+    // It logs that after 5 s of work.
     client.read_exact(&mut [0; 12]).unwrap();
     drop(client);
     node.signal(rustix::process::Signal::TERM);

@@ -1,4 +1,4 @@
-//! The served folder holds: hundreds of hostile names on both protocols, and links that change under the feet of an
+//! Confinement of the served folder: hundreds of hostile names on both protocols, and links that are swapped during an
 //! open.
 //!
 //! `cargo test` runs the race for a few seconds. For a minute:
@@ -29,23 +29,23 @@ use support::process::Node;
 
 /// How every file that may be served begins, and no other on this machine.
 const INSIDE: &str = "INSIDE:";
-/// What is in the files that may not.
+/// The content of files that must not be served.
 const OUTSIDE: &str = "OUTSIDE";
 /// A file that a listing of any folder outside would name.
 const ONLY_OUTSIDE: &str = "only_outside";
-/// An open that takes longer has waited for something.
+/// An open that takes longer has blocked.
 const AT_ONCE: Duration = Duration::from_millis(50);
 
-/// What came of a name.
+/// The outcome of a request for a name.
 #[derive(Debug, PartialEq, Eq)]
 enum Got {
     /// A file, or the listing of a folder.
     File(Vec<u8>),
-    /// A refusal, in words.
+    /// An error reply.
     Refused(String),
 }
 
-/// A folder to serve with all that may lead out of it, and one beside it.
+/// A folder to serve with everything that may lead out of it, and one beside it.
 struct Place {
     _all: tempfile::TempDir,
     served: PathBuf,
@@ -103,7 +103,7 @@ impl Place {
         for (to, name) in links.iter().filter(|(to, _)| !to.is_empty()) {
             symlink(to, served.join(name)).unwrap();
         }
-        // An absolute link is one that leads out, even where it happens to lead back in.
+        // An absolute link leads out, even one whose target is inside.
         symlink(served.join("legit"), served.join("absolute_inside")).unwrap();
         // 39 links in a row are followed, the kernel stops at 40.
         for (first, last) in [("dir/sub/file", "in"), ("../secret", "out")] {
@@ -122,7 +122,7 @@ impl Place {
         Self { _all: all, served, outside, _socket: socket }
     }
 
-    /// It is a file that may be served, or a listing of which every name is one below the folder that is seen there.
+    /// Whether it is a file that may be served, or a listing with only names below the served folder.
     fn is_inside(&self, body: &[u8]) -> bool {
         let Ok(listing) = serde_json::from_slice::<chainview::snapshot::Listing>(body) else {
             return body.starts_with(INSIDE.as_bytes());
@@ -143,7 +143,7 @@ fn exchange(to: SocketAddr, said: &[u8]) -> Vec<u8> {
     reply
 }
 
-/// Asks over HTTP, with the path as it stands.
+/// Requests over HTTP, with the path unchanged.
 fn ask_http(to: SocketAddr, path: &[u8]) -> Got {
     let said = [b"GET /files/", path, b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"].concat();
     let mut reply = exchange(to, &said);
@@ -155,7 +155,7 @@ fn ask_http(to: SocketAddr, path: &[u8]) -> Got {
     Got::Refused(String::from_utf8_lossy(&reply).lines().next().unwrap_or("closed").to_owned())
 }
 
-/// Asks over the legacy protocol, with the name as it stands.
+/// Requests over the legacy protocol, with the name unchanged.
 fn ask_legacy(to: SocketAddr, name: &[u8]) -> Got {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -170,7 +170,7 @@ fn ask_legacy(to: SocketAddr, name: &[u8]) -> Got {
     Got::File(body)
 }
 
-/// Every byte escaped, so that the name arrives as it is.
+/// Escapes every byte, so that the name arrives unchanged.
 fn escaped(name: &[u8]) -> Vec<u8> {
     let mut path = String::new();
     for byte in name {
@@ -179,7 +179,7 @@ fn escaped(name: &[u8]) -> Vec<u8> {
     path.into_bytes()
 }
 
-/// The answer and the shortest time of a few tries: this machine may be busy, but an open that waits does so always.
+/// The reply and the shortest time of a few attempts: this machine may be busy, but an open that blocks does so always.
 fn timed(ask: impl Fn() -> Got) -> (Got, Duration) {
     let mut best = None;
     for _ in 0..5 {
@@ -228,8 +228,8 @@ fn no_name_escapes_the_folder_over_either_protocol() {
                 for name in names {
                     judge("HTTP", name, timed(|| ask_http(to, &escaped(name))), AT_ONCE);
                     judge("HTTP as it stands", name, timed(|| ask_http(to, name)), AT_ONCE);
-                    // This wire has no end mark: a request is whole when nothing came for 20 ms, or for 200 ms where
-                    // it may be that a line was cut.
+                    // The legacy protocol has no end mark: a request is complete when nothing arrived for 20 ms, or for
+                    // 200 ms where a line may be incomplete.
                     let gap = Duration::from_millis(if name.contains(&b'\n') { 200 } else { 20 });
                     judge("legacy", name, timed(|| ask_legacy(to, name)), AT_ONCE + gap);
                 }
@@ -238,7 +238,7 @@ fn no_name_escapes_the_folder_over_either_protocol() {
     });
     println!("{count} names, {} of {} answers are files", files.load(Relaxed), 3 * hostile.len());
     assert_eq!((escapes.load(Relaxed), waits.load(Relaxed)), (0, 0));
-    // What is not hostile is served all the same, however odd its name.
+    // Harmless names are served, however unusual.
     for name in &legit {
         let content = Got::File([INSIDE.as_bytes(), name].concat());
         let shown = String::from_utf8_lossy(name);
@@ -251,7 +251,7 @@ fn no_name_escapes_the_folder_over_either_protocol() {
     assert!(node.stderr().lines().all(|line| !line.contains("internal error")), "{}", node.stderr());
 }
 
-/// Swaps two names, again and again, until told to stop; how often.
+/// Swaps two names repeatedly until `stop`; returns how often.
 fn swap(one: &Path, other: &Path, stop: &AtomicBool) -> u64 {
     let mut swaps = 0;
     while !stop.load(Relaxed) {
@@ -274,7 +274,8 @@ fn links_swapped_during_an_open_do_not_escape() {
     symlink("../outside", inside("flop")).unwrap();
     fs::write(inside("file"), format!("{INSIDE} file")).unwrap();
     symlink("../outside/secret", inside("link")).unwrap();
-    // Leads to the file inside through the folder that flips, and from the folder outside to one that is not.
+    // Leads to the file inside through the folder that is swapped, and from the folder outside to one that may not be
+    // served.
     symlink("flip/../legit", inside("through")).unwrap();
     let node = Node::chainview(&place.served, &[]);
     let to = node.address();
@@ -282,7 +283,7 @@ fn links_swapped_during_an_open_do_not_escape() {
     let (files, refused, escapes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let listings = AtomicU64::new(0);
     let judge = |got: &Got| match got {
-        // A listing names what was there at that moment; what is outside has names that are nowhere inside.
+        // A listing names what was there at that moment; the names outside occur nowhere inside.
         Got::File(body) if body.starts_with(INSIDE.as_bytes()) => files.fetch_add(1, Relaxed),
         Got::File(body) if body.starts_with(b"{") && !body.windows(12).any(|name| name == ONLY_OUTSIDE.as_bytes()) => {
             listings.fetch_add(1, Relaxed)
@@ -303,7 +304,7 @@ fn links_swapped_during_an_open_do_not_escape() {
                         break;
                     }
                     let mut stream = kept.take().unwrap_or_else(|| TcpStream::connect(to).unwrap());
-                    // A file that was moved between its opening and its end is not sent: then the node closes.
+                    // A file that was moved between its opening and its end is not sent: the node then closes.
                     let got = ask_kept(&mut stream, name);
                     kept = got.is_some().then_some(stream);
                     judge(&got.unwrap_or(Got::Refused("closed".to_owned())));
@@ -315,7 +316,7 @@ fn links_swapped_during_an_open_do_not_escape() {
                 judge(&ask_legacy(to, b"flip/secret"));
             }
         });
-        // As long as is wanted, and on a busy machine until there has been a race at all.
+        // For the given time, and on a busy machine until there has been a race at all.
         let (began, raced) =
             (Instant::now(), || [&files, &refused, &listings].iter().all(|count| count.load(Relaxed) > 50));
         while began.elapsed() < time || (!raced() && began.elapsed() < time + TIMEOUT) {
@@ -330,7 +331,7 @@ fn links_swapped_during_an_open_do_not_escape() {
     assert!(files.min(refused).min(listings).min(swaps) > 50, "no race");
 }
 
-/// Asks over a connection that stays; `None` if the node closes it.
+/// Requests over an open connection; `None` if the node closes it.
 fn ask_kept(stream: &mut TcpStream, name: &[u8]) -> Option<Got> {
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(&[b"GET /files/", name, b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"].concat()).ok()?;

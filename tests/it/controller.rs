@@ -1,4 +1,4 @@
-//! What the dashboard does behind its screen: commands in, snapshots out, real nodes between.
+//! The controller of the dashboard: commands in, snapshots out, real nodes between.
 
 use crate::support::free;
 mod nodes;
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// No step of these tests needs nearly as long, not even on a loaded machine.
+/// Far longer than any step of these tests takes, even on a loaded machine.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A dashboard without a screen.
@@ -29,7 +29,7 @@ struct Run {
     commands: mpsc::Sender<Command>,
     leave: CancellationToken,
     controlling: JoinHandle<Leftovers>,
-    /// Held, so that its end is no news.
+    /// Kept, so that the receiver sees no end.
     _panics: mpsc::Sender<String>,
 }
 
@@ -44,7 +44,7 @@ fn plan(chain: &Chain, flags: &str) -> ChainPlan {
     ours(ChainPlan::of_file(&input, &fetch, &nodes, no_spawn).unwrap())
 }
 
-/// The same, with the program that was built in the place of this one.
+/// The same, with the built program instead of the test binary.
 fn ours(mut plan: ChainPlan) -> ChainPlan {
     if let Some(spawning) = &mut plan.spawning {
         spawning.program = env!("CARGO_BIN_EXE_chainview").into();
@@ -53,7 +53,7 @@ fn ours(mut plan: ChainPlan) -> ChainPlan {
 }
 
 impl Run {
-    /// A dashboard over a chain of so many hops, all up; the file has this size.
+    /// A dashboard over a chain of this many hops, all up; the file has this size.
     async fn up(hops: usize, size: usize, flags: &str) -> Self {
         let run = Self::start(Chain::new(hops, size), flags);
         run.until("all hops up", |chain| chain.hops.len() == hops && chain.hops.iter().all(reports)).await;
@@ -118,14 +118,14 @@ impl Run {
         Arc::clone(&self.snapshots.borrow())
     }
 
-    /// Quits, and returns what keeps running.
+    /// Quits, and returns the nodes that keep running.
     async fn ends(self) -> Leftovers {
         self.leave.cancel();
         tokio::time::timeout(TIMEOUT, self.controlling).await.expect("it leaves").unwrap()
     }
 }
 
-/// A hop that is up and has reported.
+/// Whether a hop is up and has reported.
 fn reports(hop: &HopSnapshot) -> bool {
     hop.link.is_up() && hop.node.is_some()
 }

@@ -1,4 +1,4 @@
-//! The screen without a terminal: key strings in, pictures and commands out, at every size and with hostile text.
+//! The screen without a terminal: key strings in, screens and commands out, at every size and with hostile text.
 
 mod browse;
 mod follow;
@@ -17,8 +17,8 @@ use ratatui::style::Color;
 use script::{Script, styles};
 use snapshots::{idle, mixed, streaming, transfer};
 
-/// Compares a screen, its colours and weights included, with the picture kept under this name; `UPDATE_PICTURES=1`
-/// takes the new one instead.
+/// Compares a screen, including its colors and weights, with the one stored under this name; `UPDATE_PICTURES=1` stores
+/// the new one instead.
 fn expect(name: &str, script: &mut Script) {
     let buffer = script.buffer();
     let screen = &format!("{}styles {}\n", script.screen(), styles(&buffer));
@@ -177,7 +177,7 @@ fn buffered_bytes_are_a_bar_and_a_number_on_one_scale() {
     {
         assert!(large[row].contains(bar), "{bar}: {large:#?}");
     }
-    // Where there is less room the bars on the chain line and the numbers are left, then neither.
+    // With less space only the bars on the chain line and the numbers remain, then neither.
     let usual = rows(&Script::new(80, 24, streaming()).screen());
     assert!(["1 :7001▁", "2 :7002▅", "3 origin█", "█=4 MB"].iter().all(|bar| usual[1].contains(bar)), "{usual:#?}");
     assert!(usual[3].contains("Buffered") && usual[6].contains("2.2 MB"), "{usual:#?}");
@@ -236,7 +236,7 @@ fn the_selected_transfer_shows_its_whole_sentence() {
     assert!(sentence.ends_with(wanted), "{screen}");
 }
 
-/// A figure and what stands directly behind it, where that is no blank.
+/// A figure and the next character, if that is not a blank.
 fn touching(line: &str) -> Option<String> {
     let glyphs: Vec<char> = line.chars().collect();
     (1..glyphs.len()).find_map(|at| {

@@ -1,13 +1,13 @@
-//! The pages beside the code: their links lead somewhere, the files and flags that they name exist.
+//! The documentation: its links resolve, and the files and flags that it names exist.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Folders whose files the pages name by their paths.
+/// Folders whose files the documentation names by their paths.
 const FOLDERS: &[&str] = &["src/", "tests/", "benches/", "assets/", "fuzz/", "docs/", ".ci/"];
 
-/// The Markdown files, as paths below the top.
+/// The Markdown files, as paths below the top level.
 fn pages(top: &Path) -> Vec<String> {
     let mut pages: Vec<String> =
         ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "tests/README.md"].map(str::to_owned).into();
@@ -17,7 +17,7 @@ fn pages(top: &Path) -> Vec<String> {
     pages
 }
 
-/// The anchors of a page's headings, as hosts of Git repositories make them.
+/// The anchors of a page's headings, as Git hosting sites generate them.
 fn anchors(text: &str) -> Vec<String> {
     let mut fenced = false;
     let mut found = Vec::new();
@@ -32,7 +32,7 @@ fn anchors(text: &str) -> Vec<String> {
     found
 }
 
-/// The links of a page that lead nowhere.
+/// The broken links of a page.
 fn dead_links(top: &Path, page: &str, text: &str) -> Vec<String> {
     let folder = top.join(page).parent().unwrap().to_path_buf();
     let mut dead = Vec::new();
@@ -42,7 +42,7 @@ fn dead_links(top: &Path, page: &str, text: &str) -> Vec<String> {
         }
         let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
         let target = if path.is_empty() { Some(text.to_owned()) } else { fs::read_to_string(folder.join(path)).ok() };
-        // What a link without an anchor leads to need not be text.
+        // The target of a link without an anchor need not be text.
         let exists = anchor.is_empty() && folder.join(path).exists();
         if !exists && !target.is_some_and(|target| has(&anchors(&target), anchor)) {
             dead.push(format!("{page}: {link}"));
@@ -55,21 +55,21 @@ fn has(list: &[String], item: &str) -> bool {
     list.iter().any(|each| each == item)
 }
 
-/// The paths below the top that a page names and that do not exist.
+/// The paths below the top level that a page names and that do not exist.
 fn missing_files(top: &Path, page: &str, text: &str) -> Vec<String> {
     let words = text.split(|c: char| !c.is_alphanumeric() && !"/._-".contains(c));
     let paths = words.map(|word| word.trim_end_matches('.')).filter(|word| FOLDERS.iter().any(|f| word.starts_with(f)));
     paths.filter(|path| !top.join(path).exists()).map(|path| format!("{page}: {path}")).collect()
 }
 
-/// The flags that a page names in spans of code, and in examples that run chainview.
+/// The flags that a page names in code spans, and in examples that run chainview.
 fn flags(text: &str) -> Vec<String> {
     let mut fenced = false;
     let mut found = Vec::new();
     for line in text.lines() {
         fenced ^= line.starts_with("```");
         let code: Vec<&str> = if fenced {
-            // The command alone: what follows it in a pipe, and the comment behind it, are not ours.
+            // The command only: what follows it in a pipe, and the comment after it, are other programs' or text.
             let command = line.split_once("chainview ").map(|(_, rest)| rest);
             command.and_then(|rest| rest.split(['|', '#']).next()).into_iter().collect()
         } else {

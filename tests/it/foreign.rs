@@ -1,4 +1,4 @@
-//! Plain servers behind our relays: what they say is relayed, refused or explained, and never waited for in vain.
+//! Plain servers behind our relays: their replies are relayed, rejected or explained, and never waited for without end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Two relays and a plain server that answers everything with the same bytes, then closes or is silent.
+/// Two relays and a plain server that sends the same reply to every request, then closes or is silent.
 struct Stage {
     first: Arc<Node>,
     route: String,
@@ -58,7 +58,7 @@ impl Stage {
         Self { first: nodes.swap_remove(0), route, tasks, _folder: folder }
     }
 
-    /// All that comes back for one request.
+    /// All bytes returned for one request.
     async fn get(&self, name: &str) -> String {
         let mut stream = TcpStream::connect(self.first.address).await.unwrap();
         let head = format!("GET /files/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{}\r\n", self.route);

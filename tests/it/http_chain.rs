@@ -1,4 +1,4 @@
-//! The HTTP wire over real chains on loopback: routes, ranges, proofs, problems, keep-alive.
+//! HTTP over real chains on loopback: routes, ranges, digests, errors, keep-alive.
 
 mod conditional;
 mod control;
@@ -178,7 +178,7 @@ async fn a_rejected_host_name_gets_its_reason() {
 async fn a_server_that_ignores_the_route_is_rejected() {
     let chain = Chain::start(2).await;
     chain.write("f", b"the wrong file");
-    // The second node is asked as the last hop, yet one more was named: it answers for itself.
+    // The second node is requested as the last hop, yet one more was named: it replies itself.
     let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = plain.local_addr().unwrap();
     tokio::spawn(async move {
@@ -277,12 +277,12 @@ async fn a_full_node_closes_idle_connections_and_serves_endpoints() {
     let connect = || async { TcpStream::connect(node.address).await.unwrap() };
     let mut first = connect().await;
     assert_eq!(exchange(&mut first, "GET", "/files/x", "").await.status, 404);
-    // One that is idle makes room for another.
+    // An idle one makes room for another.
     let mut second = connect().await;
     assert_eq!(exchange(&mut second, "GET", "/files/x", "").await.status, 404);
     assert!(matches!(first.read(&mut [0]).await, Ok(0) | Err(_)));
     assert_eq!(node.registry.evicted(), 1);
-    // One with a request under way does not.
+    // One with a request in progress does not.
     second.write_all(b"GET /files/x HTTP/1.1\r\n").await.unwrap();
     while node.registry.states().get(&ConnState::Head) != Some(&1) {
         tokio::task::yield_now().await;
@@ -297,7 +297,7 @@ async fn a_full_node_closes_idle_connections_and_serves_endpoints() {
     let mut answer = String::new();
     legacy.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains("too many connections"), "{answer:?}");
-    // Endpoints are answered all the same, and control by its own rules.
+    // Endpoints still respond, and control by its own rules.
     assert_eq!(exchange(&mut connect().await, "GET", "/healthz", "").await.status, 200);
     assert_eq!(exchange(&mut connect().await, "GET", "/metrics", "").await.status, 200);
     assert_eq!(exchange(&mut connect().await, "POST", "/v1/drain", "Content-Length: 0\r\n").await.status, 403);

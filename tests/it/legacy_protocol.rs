@@ -1,6 +1,6 @@
 //! The legacy protocol between chainview and the original program: every mix of the two at every place of a chain.
 //!
-//! `cargo test` runs every shape once. The whole, 20 times each, over every size and both readers:
+//! `cargo test` runs every shape once. The full version, 20 times each, over every size and both readers:
 //!
 //! ```text
 //! CHAINVIEW_MATRIX=full cargo test --release --test it legacy_protocol:: -- --nocapture

@@ -1,6 +1,7 @@
-//! Many clients at once, clients that leave, hops that stop or die: every byte arrives, nobody starves, nothing leaks.
+//! Load: many clients, clients that disconnect, hops that stop or crash. Every byte arrives, no client starves, nothing
+//! leaks.
 //!
-//! `cargo test` runs a short version. The whole, with larger files and a slow client that stays slow to its end:
+//! `cargo test` runs a short version. The full version, with larger files and a slow client that stays slow to its end:
 //!
 //! ```text
 //! CHAINVIEW_LOAD=full cargo test --release --test it load:: -- --nocapture
@@ -22,16 +23,16 @@ use tempfile::TempDir;
 
 const SEED: &[&str] = &["--protocol", "legacy"];
 const CLIENTS: usize = 64;
-/// What the slow client fetches, what it takes at a time, and how long it then rests: 128 KiB a second.
+/// What the slow client fetches, how much it reads at a time, and how long it then pauses: 128 KiB a second.
 const SLOW_FILE: (&str, usize) = ("slow", 8 << 20);
 const SLOW_BITE: usize = 16 * 1024;
 const SLOW_REST: Duration = Duration::from_millis(125);
-/// How long the nodes may take to let go of what a client has left.
+/// How long the nodes may take to release what a client has left.
 const RELEASE: Duration = Duration::from_secs(1);
-/// The same after a transfer over the legacy protocol that went well: its end waits for the peer to close first.
+/// The same after a successful transfer over the legacy protocol, whose end waits for the peer to close first.
 const LINGER: Duration = Duration::from_secs(4);
 
-/// Three relays and an origin, each a process of its own; the tests run one after the other, for each is a load.
+/// Three relays and an origin, each a process of its own; the tests run one after another, because each is a load.
 struct Chain {
     nodes: Vec<Node>,
     folder: TempDir,
@@ -42,7 +43,7 @@ struct Chain {
 static TURN: Mutex<()> = Mutex::new(());
 
 impl Chain {
-    /// `more` goes to every node, `origin` to the last alone.
+    /// Starts the nodes; `more` are flags of every node, `origin` those of the last only.
     fn start(relays: usize, seed: bool, more: &[&str], origin: &[&str]) -> Self {
         let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
@@ -50,7 +51,7 @@ impl Chain {
         let mut nodes: Vec<Node> = (0..relays).map(|_| Node::chainview(folder.path(), &flags)).collect();
         nodes.push(Node::chainview(folder.path(), &[&flags, origin].concat()));
         for node in &nodes {
-            // One that has answered holds all that it holds at rest.
+            // A node that has replied holds all that it holds when idle.
             assert_eq!(totals(node).open, 1);
             assert!(node.comes_to_rest(0, usize::MAX, LINGER));
         }
@@ -61,13 +62,13 @@ impl Chain {
         fs::write(self.folder.path().join(name), content(size)).unwrap();
     }
 
-    /// A file of which nobody compares the bytes.
+    /// Creates a file whose bytes are not compared.
     fn write_any(&self, name: &str, size: u64) {
         File::create(self.folder.path().join(name)).unwrap().set_len(size).unwrap();
     }
 
     fn connect(&self) -> TcpStream {
-        // Small enough that the chain feels a client that does not read.
+        // Small enough that the chain meets backpressure from a client that does not read.
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
         socket.connect(&self.nodes[0].address().into()).unwrap();
@@ -83,7 +84,7 @@ impl Chain {
         format!("{method} /files/{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n{route}{lines}\r\n")
     }
 
-    /// Asks for a file in the chain's wire, up to where its body begins; the answer is the size.
+    /// Requests a file in the chain's protocol, up to the start of its body; returns the size.
     fn ask(&self, stream: &mut TcpStream, name: &str) -> usize {
         if self.seed {
             let hops = self.nodes.iter().map(|node| format!("\n{} {}", node.address().ip(), node.address().port()));
@@ -107,7 +108,7 @@ impl Chain {
         body
     }
 
-    /// Starts so many transfers of a file, and leaves when some of each has come.
+    /// Starts this many transfers of a file, and disconnects when part of each has arrived.
     fn clients_that_leave(&self, name: &str, count: usize) {
         let mut clients: Vec<TcpStream> = (0..count).map(|_| self.connect()).collect();
         let mut bytes = [0; 1024];
@@ -125,7 +126,7 @@ impl Chain {
             .collect()
     }
 
-    /// Every node comes back to no connection, and to the descriptors it had at first.
+    /// Waits until every node has no connection, and the descriptors it had at first.
     #[track_caller]
     fn comes_to_rest(&self, before: &[usize], timeout: Duration) {
         let end = Instant::now() + timeout;
@@ -135,7 +136,7 @@ impl Chain {
             assert!(node.comes_to_rest(0, usize::MAX, left), "{}", held());
         }
         for node in &self.nodes {
-            // The reader of the page is a connection, too.
+            // The reader of the endpoint is a connection, too.
             assert_eq!(totals(node).open, 1);
             assert!(node.comes_to_rest(0, usize::MAX, LINGER));
         }
@@ -164,7 +165,7 @@ fn is_full() -> bool {
     std::env::var("CHAINVIEW_LOAD").is_ok_and(|value| value == "full")
 }
 
-/// A size for each client, no two alike: few large files and many small ones, as where files are served.
+/// A size for each client, no two alike: few large files and many small ones, as on real file servers.
 fn sizes() -> Vec<usize> {
     let step = |client: usize| match client {
         0 => 0,
@@ -177,7 +178,8 @@ fn sizes() -> Vec<usize> {
     (0..CLIENTS).map(step).collect()
 }
 
-/// Takes the file at 128 KiB a second, in the short version only until `hurry`; what had come by then, and the file.
+/// Reads the file at 128 KiB a second, in the short version only until `hurry`; returns the bytes read by then, and the
+/// file.
 fn read_slowly(stream: &mut TcpStream, size: usize, hurry: impl Fn() -> bool) -> (usize, Vec<u8>) {
     let mut body = vec![0; size];
     let (mut taken, mut slowly) = (0, size);
@@ -196,7 +198,7 @@ fn read_slowly(stream: &mut TcpStream, size: usize, hurry: impl Fn() -> bool) ->
     (slowly, body)
 }
 
-/// Every fast client is done, and right, while the slow one is still reading.
+/// Checks that every fast client is done, and right, while the slow one is still reading.
 fn many_clients_beside_a_slow_one(chain: &Chain, fetch: impl Fn(usize) -> Vec<u8> + Sync) {
     let sizes = sizes();
     for (client, size) in sizes.iter().enumerate() {
@@ -230,7 +232,7 @@ fn many_clients_beside_a_slow_one(chain: &Chain, fetch: impl Fn(usize) -> Vec<u8
     chain.comes_to_rest(&before, LINGER);
 }
 
-/// Polls until a condition of another process holds, for which the kernel sends no event.
+/// Polls for a condition of another process for which the kernel sends no event.
 fn becomes(done: impl Fn() -> bool, failed: impl Fn() -> String) {
     let end = Instant::now() + TIMEOUT;
     while !done() {
@@ -265,7 +267,7 @@ fn many_clients_beside_a_slow_one_over_the_legacy_protocol() {
 #[test]
 fn disconnected_clients_release_every_hop() {
     for seed in [false, true] {
-        // A fast origin leaves data unread at the client, which resets; a capped one leaves none, and it just ends.
+        // A fast origin leaves data unread at the client, which resets; a limited one leaves none, and it just ends.
         for origin in [&[][..], &["--limit", "200K"]] {
             let chain = Chain::start(3, seed, &[], origin);
             chain.write_any("f", 16 << 20);
@@ -305,7 +307,7 @@ fn a_killed_origin_ends_every_transfer() {
         for client in &mut clients {
             let mut rest = Vec::new();
             let ended = client.read_to_end(&mut rest).map_err(|error| error.kind());
-            // The legacy protocol can say that a body is not whole only by a reset.
+            // The legacy protocol can signal an incomplete body only by a reset.
             let expected = if seed { Err(ErrorKind::ConnectionReset) } else { Ok(rest.len()) };
             assert_eq!((ended, rest.len() < 16 << 20), (expected, true));
         }
@@ -327,7 +329,7 @@ fn idle_connections_are_closed_by_the_idle_timeout() {
     let idle = Instant::now();
     assert_eq!(kept.read(&mut body).unwrap(), 0);
     assert!((900..3000).contains(&idle.elapsed().as_millis()), "idle for {:?}", idle.elapsed());
-    // One byte at a time gives a head no more time than none.
+    // One byte at a time extends the time of a head no more than silence does.
     let mut sent = 0;
     let request = chain.request("GET", "f", &format!("X: {}\r\n", "x".repeat(1000)));
     while began.elapsed() < Duration::from_millis(4500) {
@@ -351,7 +353,7 @@ fn a_client_that_never_reads_leaves_no_kernel_buffers() {
     let own = format!(":{:04X} 0100007F:{:04X} ", chain.nodes[0].address().port(), stream.local_addr().unwrap().port());
     let kept = || fs::read_to_string("/proc/net/tcp").unwrap().contains(&own);
     becomes(kept, || "the file is not on its way".to_owned());
-    // The kernel gives it as long as a slow reader may need for one step of its window.
+    // The kernel allows it the time that a slow reader may need for one step of its window.
     let end = Instant::now() + 3 * TIMEOUT;
     while kept() {
         assert!(Instant::now() < end, "the kernel keeps the file");

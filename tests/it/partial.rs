@@ -1,5 +1,5 @@
-//! Fetches whose partial file is removed, replaced, moved, linked, locked or shared meanwhile: what stands under the
-//! final name after a success is the file, and no file of a person is touched.
+//! Fetches whose partial file is removed, replaced, moved, linked, locked or shared during the transfer: after a
+//! success the final name holds the file, and no file of the user is changed.
 
 use crate::support;
 use crate::support::faulty;
@@ -29,12 +29,12 @@ use tokio_util::sync::CancellationToken;
 
 const SEEDS: u64 = 300;
 const FULL: u64 = 10_000;
-/// What a person has written into a file of their own.
+/// The content of the user's own files.
 const OWN: &[u8] = b"a person's own words";
 /// Without a name while they are filled, with one, and with resume points.
 const SIZES: [usize; 3] = [200_000, 1_500_000, 15_000_000];
 
-/// What befalls the partial file.
+/// What happens to the partial file.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Nothing,
@@ -62,7 +62,7 @@ const FAULTS: [Fault; 10] = [
     Fault::LockedForAWhile,
 ];
 
-/// What is there before.
+/// What exists before the fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Before {
     Nothing,
@@ -81,7 +81,7 @@ struct World {
     input: PathBuf,
     route: Route,
     name: String,
-    /// A person's own files, open: what they hold is theirs, wherever they are.
+    /// The user's own files, open: their content must stay the same, wherever they are.
     own: Vec<File>,
 }
 
@@ -97,7 +97,7 @@ impl World {
         self.folder.path().join(format!("{}{suffix}", self.name))
     }
 
-    /// A file of a person.
+    /// Creates a file of the user.
     fn lay(&mut self, suffix: &str) {
         let path = self.path(suffix);
         fs::write(&path, OWN).unwrap();
@@ -138,7 +138,8 @@ impl World {
         job
     }
 
-    /// Does it once the partial file is there and has so many bytes, or not at all; the answer is a file of a person.
+    /// Applies the change once the partial file exists and has this many bytes, or not at all; returns a file of the
+    /// user.
     fn befall(&self, fault: Fault, at: u64, over: &AtomicBool) -> Option<File> {
         let (part, state) = (self.path(".part"), self.path(".part.state"));
         while !fs::metadata(&part).is_ok_and(|found| found.len() >= at) {
@@ -199,7 +200,7 @@ async fn one(world: &World, rate: u64, skip_proof: bool) -> Result<Fetched, Erro
     fetch(&mut upstream, &mut job, &progress, &stop).await
 }
 
-/// The same fetch in a process of its own: whether it says success.
+/// Runs the same fetch in a process of its own; returns whether it reports success.
 fn process(world: &World) -> bool {
     let mut command = chainview();
     command.arg("--fetch").arg(&world.input).arg("-o").arg(world.folder.path()).arg("-q");
@@ -207,10 +208,10 @@ fn process(world: &World) -> bool {
     command.status().unwrap().success()
 }
 
-/// One world from its beginning to its end: how many fetches succeeded.
+/// Runs one scenario from start to end; returns how many fetches succeeded.
 async fn live(seed: u64, address: &str, contents: &[(String, Vec<u8>)]) -> u64 {
     let mut random = Seeded::new(seed);
-    // The large ones take most of the time.
+    // Large files take most of the time.
     let which = if random.one_in(8) { 2 } else { random.below(2) as usize };
     let (name, content) = &contents[which];
     let (before, fault) = (random.pick(&BEFORE), random.pick(&FAULTS));
@@ -246,7 +247,7 @@ async fn live(seed: u64, address: &str, contents: &[(String, Vec<u8>)]) -> u64 {
     } else {
         assert!(!target.exists(), "{said}: {first:?}");
     }
-    // Whatever happened, the next fetch gets the file, and nothing is piled up.
+    // In every case the next fetch gets the file, and no files accumulate.
     let last = one(world, 1_000_000_000, false).await;
     assert!(last.is_ok(), "{said}: {last:?}, there are {:?}", world.names());
     assert!(fs::read(&target).unwrap() == *content && world.names().len() <= 8, "{said}: {:?}", world.names());
@@ -278,7 +279,7 @@ async fn tampering_with_a_partial_file_never_makes_a_false_success() {
     let contents: Vec<(String, Vec<u8>)> = SIZES.iter().map(|size| (format!("file-{size}"), content(*size))).collect();
     for (name, content) in &contents {
         fs::write(served.path().join(name), content).unwrap();
-        // A file that has settled has a digest that is remembered.
+        // A file that has not changed recently has a cached digest.
         let old = std::time::SystemTime::now() - Duration::from_hours(1);
         File::options().write(true).open(served.path().join(name)).unwrap().set_modified(old).unwrap();
     }

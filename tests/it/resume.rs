@@ -1,4 +1,4 @@
-//! Going on where a transfer broke off, with real processes: nodes and clients that are killed, files that change.
+//! Resuming with real processes: nodes and clients that are killed, files that change.
 
 pub(crate) mod scene;
 use crate::support;
@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use rustix::process::Signal;
 use scene::{Dice, NAME, Scene, is_full, served};
 
-/// What may be sent again after a kill, in bytes.
+/// Maximum bytes that are sent again after a kill.
 const SENT_AGAIN: u64 = 16 << 20;
 /// What a client may have received and not written when it is killed.
 const IN_BUFFERS: u64 = 2 << 20;
@@ -18,7 +18,7 @@ const IN_BUFFERS: u64 = 2 << 20;
 #[test]
 fn a_killed_client_resumes_from_disk() {
     let (size, kills) = if is_full() { (96 << 20, 200) } else { (40 << 20, 3) };
-    // No faster than a disk that others use, too: what comes while it is being synced is sent again as well.
+    // Slower than a disk under load: bytes that arrive during a sync are sent again as well.
     let scene = Scene::new(2, size, "60M", &[]);
     let mut most = 0;
     for seed in 0..kills {
@@ -70,7 +70,7 @@ fn a_restarted_hop_is_resumed_from_in_the_same_run() {
 fn the_limit_of_a_retry_is_reported_while_it_runs() {
     let mut scene = Scene::new(2, 8 << 20, "800k", &[]);
     let client = scene.fetch(&[]);
-    // Too little to judge the first try by.
+    // Too short for a verdict on the first attempt.
     scene.arrives(100_000);
     scene.kill(2);
     scene.until("it is tried again", || client.said().contains("trying again"));
@@ -88,7 +88,7 @@ fn an_interrupt_during_backoff_takes_effect_immediately() {
     let client = scene.fetch(&["--retries", "100"]);
     scene.arrives(1 << 20);
     scene.kill(1);
-    // The fourth pause is of 4 s: long enough to tell its end from an interruption.
+    // The fourth pause is of 4 s: long enough to distinguish its end from an interrupt.
     scene.until("it has been tried a few times", || client.said().matches("trying again").count() >= 4);
     let begun = std::time::Instant::now();
     client.signal(Signal::INT);
@@ -116,7 +116,7 @@ fn a_file_that_changes_during_a_transfer_is_never_a_success() {
         assert_eq!(ended.status.code(), Some(6), "{how}: {}", ended.stderr);
         assert!(ended.stderr.contains("changed at the origin"), "{how}: {}", ended.stderr);
         assert!(!scene.target().exists(), "{how}");
-        // What there is of it is not gone on with: it may be of neither state.
+        // The partial file is not resumed: it may mix both versions.
         assert_eq!(scene.names(), [format!("{NAME}.part"), format!("{NAME}.part.state")], "{how}");
     }
 }
@@ -131,13 +131,13 @@ fn a_replaced_file_is_fetched_as_either_version() {
     fs::rename(scene.served.path().join("other"), served(&scene)).unwrap();
     let ended = client.wait();
     if ended.status.success() {
-        // The origin had it open: what it sent is the file that was asked for, and it has proven so.
+        // The origin had it open: what it sent is the requested file, and verified.
         assert_eq!((ended.transfer["integrity"].as_str(), scene.names()), (Some("verified"), vec![NAME.to_owned()]));
         assert!(fs::read(scene.target()).unwrap() == scene.content);
     } else {
         assert!(ended.status.code() == Some(6) && !scene.target().exists(), "{}", ended.stderr);
     }
-    // What is left is of the file that was: the next fetch has to see that.
+    // The partial file is of the old version: the next fetch has to detect that.
     let _ = fs::remove_file(scene.target());
     let ended = scene.fetch(&[]).wait();
     assert!(ended.status.success(), "{}", ended.stderr);

@@ -1,6 +1,6 @@
-//! Holds the stand-in to the original: one list of observations, true of both.
+//! Compares the stand-in with the legacy program: one list of observations that holds for both.
 //!
-//! `CHAINVIEW_LEGACY_DIR=DIR cargo test --test it standin::` asks the real program the same questions.
+//! `CHAINVIEW_LEGACY_DIR=DIR cargo test --test it standin::` runs the same checks against the legacy program.
 
 use crate::support;
 
@@ -15,7 +15,7 @@ use support::chain::Node;
 use support::{Outcome, Pace, TIMEOUT, accept, content, process, standin};
 use tempfile::TempDir;
 
-/// A node of the original kind that serves a file of 3,000 bytes and a folder.
+/// A legacy node that serves a file of 3,000 bytes and a folder.
 fn node() -> (TempDir, Node) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), content(3000)).unwrap();
@@ -35,7 +35,7 @@ fn ask(address: SocketAddr, request: &[u8]) -> TcpStream {
     stream
 }
 
-/// What comes next: some bytes, the end, or nothing for a good while.
+/// What arrives next: some bytes, the end, or nothing for a long time.
 fn next(mut stream: &TcpStream) -> String {
     let mut buffer = [0; 100];
     stream.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
@@ -68,7 +68,7 @@ fn an_origin_replies_size_na_or_nothing() {
     assert_eq!(first_answer("file".to_owned()), "silence");
     assert_eq!(first_answer(format!("GET /files/file HTTP/1.1\r\nHost: {}\r\n\r\n", node.address())), "silence");
     assert_eq!(next(&ask(node.address(), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\xff\xfe")), "silence");
-    // It never looks whose address line 2 is.
+    // It never checks whose address line 2 is.
     assert_eq!(first_answer("file\nelsewhere 1".to_owned()), "3000");
 }
 
@@ -79,7 +79,7 @@ fn only_the_first_read_of_a_request_counts() {
     assert_eq!(next(&stream), "silence");
     stream.write_all(format!("le{}", line(node.address())).as_bytes()).unwrap();
     assert_eq!(next(&stream), "silence");
-    // Of a longer request the first 1,024 bytes are all there is; the rest is then the go-ahead.
+    // Of a longer request only the first 1,024 bytes are used; the rest then counts as the go-ahead.
     let long = format!("file{} {}", line(node.address()), "x".repeat(2000));
     assert_eq!(next(&ask(node.address(), long.as_bytes()))[..4], *"3000");
 }
@@ -124,7 +124,7 @@ fn a_relay_forwards_lines_and_4_bytes() {
     upstream.write_all(b"bytes").unwrap();
     assert_eq!(next(&stream), "bytes");
     drop(upstream);
-    // Seven bytes of the go-ahead are left: four are taken for the client's `close`, three make the reset.
+    // Seven bytes of the go-ahead remain: four are read as the client's `close`, three cause the reset.
     assert_eq!(next(&stream), "connection reset");
     assert!(node.comes_to_rest(TIMEOUT));
 }
@@ -136,7 +136,7 @@ fn a_next_hop_that_cannot_be_reached_is_never_mentioned() {
     let request = format!("file{}{}", line(node.address()), line(dead));
     let stream = ask(node.address(), request.as_bytes());
     assert_eq!(next(&stream), "silence");
-    // The connection stays open until the next one comes.
+    // The connection stays open until the next one arrives.
     let second = ask(node.address(), format!("file{}", line(node.address())).as_bytes());
     assert_eq!(next(&second), "3000");
     assert_eq!(next(&stream), "end");
@@ -183,7 +183,7 @@ fn a_client_ends_in_each_of_its_ways() {
         hop.read_exact(&mut first).unwrap();
     });
     assert_eq!(reset, Outcome::Reset(0));
-    // Body bytes that come before the go-ahead are glued to the size.
+    // Body bytes that precede the go-ahead are appended to the size.
     let glued = play(|mut hop| hop.write_all(b"5bytes").unwrap());
     assert_eq!(glued, Outcome::NotASize("5bytes".to_owned()));
 }

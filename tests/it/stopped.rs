@@ -1,5 +1,5 @@
-//! What passes while this program is stopped is no verdict on a peer, and who reads slowly reads: real processes, short
-//! limits, SIGSTOP.
+//! Time during which this program is stopped does not count against a peer, and a slow reader is not stalled: real
+//! processes, short timeouts, SIGSTOP.
 
 use crate::resume::scene;
 use crate::support;
@@ -13,14 +13,14 @@ use rustix::process::Signal;
 use scene::{NAME, Scene};
 use support::TIMEOUT;
 
-/// Size of the file: at the origin's rate there is time to stop somebody in the middle.
+/// Size of the file: at the origin's rate there is time to stop a process in the middle.
 const SIZE: usize = 8 << 20;
-/// Limits so short that a stop is longer than both of them.
+/// Timeouts so short that a stop is longer than both of them.
 const SHORT: [&str; 4] = ["--idle-timeout", "2s", "--stall-timeout", "2s"];
-/// How long somebody is stopped.
+/// How long a process is stopped.
 const STOP: Duration = Duration::from_secs(5);
 
-/// Nobody is blamed, nothing is asked for again, and the file is whole.
+/// Checks that no hop is blamed, no request is repeated, and the file is complete.
 fn goes_on(scene: &Scene, ended: &scene::Ended, who: &str) {
     assert!(ended.status.success(), "{who}: {}", ended.stderr);
     assert_eq!(ended.transfer["attempts"].as_u64().unwrap_or(1), 1, "{who}: {}", ended.transfer);
@@ -33,7 +33,7 @@ fn goes_on(scene: &Scene, ended: &scene::Ended, who: &str) {
 
 #[test]
 fn a_stopped_client_blames_no_hop_and_continues() {
-    // The nodes wait for it by their own limits, which are long.
+    // The nodes wait for it by their own timeouts, which are long.
     for protocol in ["http", "legacy"] {
         let scene = Scene::new(2, SIZE, "4M", &[]);
         let client = scene.fetch_over(protocol, &["--idle-timeout", "2s", "--retries", "0"]);
@@ -48,7 +48,7 @@ fn a_stopped_client_blames_no_hop_and_continues() {
 #[test]
 fn a_stopped_node_blames_no_hop_and_continues() {
     for (hop, protocol) in [(1, "http"), (2, "http"), (3, "http"), (1, "legacy"), (3, "legacy")] {
-        // Only the node that is stopped has short limits: the others wait for it.
+        // Only the stopped node has short timeouts: the others wait for it.
         let mut scene = Scene::new(3, SIZE, "4M", &[]);
         scene.start_with(hop, &SHORT);
         let client = scene.fetch_over(protocol, &["--retries", "0"]);
@@ -63,7 +63,7 @@ fn a_stopped_node_blames_no_hop_and_continues() {
 
 #[test]
 fn a_stopped_chain_continues() {
-    // As a machine that is suspended: whoever goes on first finds nothing in its socket yet.
+    // As on a suspended machine: the first process to continue finds no data in its socket yet.
     let scene = Scene::new(3, SIZE, "4M", &SHORT);
     let client = scene.fetch(&["--idle-timeout", "2s", "--retries", "0"]);
     scene.arrives(1 << 20);
@@ -79,7 +79,7 @@ fn a_stopped_chain_continues() {
     goes_on(&scene, &client.wait(), "all");
 }
 
-/// Reads so many bytes a second for so long; how many came before the end.
+/// Reads this many bytes a second for this long; returns how many arrived before the end.
 fn read_slowly(scene: &Scene, rate: usize, lasting: Duration) -> (usize, bool) {
     let mut stream = TcpStream::connect(scene.node(1).address()).unwrap();
     stream.set_read_timeout(Some(TIMEOUT * 3)).unwrap();
@@ -100,7 +100,7 @@ fn read_slowly(scene: &Scene, rate: usize, lasting: Duration) -> (usize, bool) {
 
 #[test]
 fn a_slow_reader_is_not_disconnected() {
-    // At these rates loopback acknowledges nothing for 3.3 s, and for 26 s; a limited body takes the copying way.
+    // At these rates loopback acknowledges nothing for 3.3 s, and for 26 s; a limited body uses the copy loop.
     for (rate, lasting, origin) in [(40_000, 12, "1G"), (5_000, 30, "1G"), (20_000, 12, "30M")] {
         let scene = Scene::new(2, 32 << 20, origin, &["--stall-timeout", "2s"]);
         let (got, whole) = read_slowly(&scene, rate, Duration::from_secs(lasting));

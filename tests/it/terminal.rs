@@ -1,4 +1,4 @@
-//! The real binary in a real terminal: what a person sees and does, and every way in which it can end.
+//! The real binary in a real terminal: what the user sees and does, and every way in which it can end.
 
 mod exits;
 use crate::support::free;
@@ -23,7 +23,7 @@ use terminal::{Terminal, all_gone, chainview, listens_to_mouse};
 /// From the start of the program to its nodes, shown as up.
 const UP: Duration = Duration::from_secs(2);
 
-/// Ends a dashboard in one way, so often that what goes wrong now and then shows; `CHAINVIEW_TERMINAL=full` is more.
+/// Ends a dashboard in one way, often enough to show rare failures; `CHAINVIEW_TERMINAL=full` repeats it more often.
 fn again(kind: &str, run: impl Fn()) {
     let runs = if std::env::var_os("CHAINVIEW_TERMINAL").is_some_and(|how| how == "full") { 50 } else { 3 };
     for done in 0..runs {
@@ -33,18 +33,18 @@ fn again(kind: &str, run: impl Fn()) {
     println!("{kind}: all {runs} runs ended as they should");
 }
 
-/// The dashboard over a chain, its nodes shown as up.
+/// The dashboard over a chain, with its nodes shown as up.
 fn up(chain: &Chain, flags: &str, columns: u16, rows: u16) -> Terminal {
     let command = chainview(chain.folder.path(), &format!("-o out {flags}"));
     let terminal = Terminal::start(command, columns, rows);
     let all = format!("{0}/{0} up", chain.ports.len());
     terminal.shows(&[&all, "LIVE"]);
-    // Whatever ends it has this to undo, too.
+    // Every exit has to undo this, too.
     terminal.until("the mouse", listens_to_mouse);
     terminal
 }
 
-/// Leaves with `q`, and checks that nothing is left behind.
+/// Quits with `q`, and checks that nothing remains.
 fn leave(terminal: &mut Terminal) {
     let nodes = terminal.children();
     terminal.keys("q");
@@ -53,7 +53,7 @@ fn leave(terminal: &mut Terminal) {
     terminal.is_given_back();
 }
 
-/// What a person does first, at a size people have.
+/// The first steps of a user, at common sizes.
 fn first_steps(columns: u16, rows: u16) {
     let chain = Chain::new(3, 3_000_000);
     let began = Instant::now();
@@ -87,7 +87,7 @@ fn help_opens_scrolls_and_closes() {
     let mut terminal = up(&chain, "", 80, 24);
     terminal.keys("?");
     terminal.shows(&["fetch the route's own file", "esc back"]);
-    // The q closes what lies over the screen, and leaves only then.
+    // The q closes the popup, and only then quits.
     terminal.keys("q");
     terminal.shows(&["press f to fetch data.bin", "q quit"]);
     leave(&mut terminal);

@@ -1,4 +1,4 @@
-//! The set-up of a transfer as a waterfall, held against a clock that stands outside: a tap between client and hop 1.
+//! The setup of a transfer as a waterfall, compared with an independent clock: a tap between client and hop 1.
 
 use crate::support;
 
@@ -14,20 +14,20 @@ use chainview::waterfall::to_first_byte;
 use support::process::{Node, chainview};
 use support::{TIMEOUT, content, standin};
 
-/// What each hop holds its answer back, in ms, hop 1 first: no two alike, so that legs in a wrong order show.
+/// The delay of each hop's reply, in ms, hop 1 first: no two alike, so that legs in a wrong order show.
 const DELAYS_MS: [f64; 4] = [150.0, 220.0, 100.0, 180.0];
-/// How often a loaded machine may come in between; what is certain has to hold every time.
+/// How often load of the machine may interfere; what is certain has to hold every time.
 const TRIES: usize = 30;
-/// What legs lose at most by being written with three decimals, all together, in ms.
+/// Maximum rounding error of all legs together, written with three decimals, in ms.
 const ROUNDED_MS: f64 = 0.02;
 
-/// May two times of so many hops differ by this? By 5 %, or by 0.2 ms a hop, whichever is more.
+/// Whether two times of this many hops may differ by this: by 5 %, or by 0.2 ms a hop, whichever is more.
 fn is_near(one_ms: f64, other_ms: f64, hops: usize) -> bool {
     (one_ms - other_ms).abs() <= (other_ms * 0.05).max(0.2 * hops as f64)
 }
 
-/// Forwards connections to a node, and tells of each on which a file is fetched how long that file's first byte took to
-/// come by, in ms.
+/// Forwards connections to a node, and reports for each that fetches a file how long that file's first byte took, in
+/// ms.
 fn tap(node: SocketAddr) -> (SocketAddr, Receiver<f64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -53,7 +53,7 @@ fn forward(begun: Instant, client: &TcpStream, node: &TcpStream, times: &Sender<
             let _ = node.shutdown(Shutdown::Write);
         });
         let (mut from, mut to, mut buffer) = (node, client, [0; 16_384]);
-        // The client asks the hops what they did, too.
+        // The client also requests records from the hops.
         let mut head = is_for_a_file.then(Vec::new);
         while let Ok(read @ 1..) = from.read(&mut buffer) {
             if let Some(so_far) = &mut head {
@@ -102,14 +102,14 @@ fn legs_add_up_to_the_time_to_first_byte() {
         let rows: Vec<WaterfallRow> = serde_json::from_value(report["transfers"][0]["waterfall"].clone()).unwrap();
         let (sum, waits) = (to_first_byte(&rows), waits(&rows));
         let measured = measured.recv_timeout(TIMEOUT).unwrap();
-        // The client begins before the tap sees it and has the byte after the tap let it by.
+        // The client begins before the tap sees it and has the byte after the tap forwarded it.
         assert!(sum + ROUNDED_MS >= measured, "{sum} ms of {measured} ms: {rows:?}");
         assert_eq!(waits.len(), DELAYS_MS.len(), "{rows:?}");
         let moments = |step| rows.iter().filter(|row| row.step == step).map(|row| row.stage).collect::<BTreeSet<_>>();
         assert_eq!(moments(Step::FirstByte), (0..=DELAYS_MS.len()).collect(), "every stage tells: {rows:?}");
         assert_eq!(moments(Step::LastByte), (0..=DELAYS_MS.len()).collect(), "{rows:?}");
         tries.push((sum, measured, waits));
-        // Load comes at any moment, and so now to this hop and now to that one.
+        // Load occurs at any moment, and so at a different hop each time.
         let is_told = |hop: usize| tries.iter().any(|(.., waits)| is_near(waits[hop], DELAYS_MS[hop], 1));
         let adds_up = tries.iter().any(|(sum, measured, _)| is_near(*sum, *measured, DELAYS_MS.len()));
         if adds_up && (0..DELAYS_MS.len()).all(is_told) {
@@ -131,6 +131,6 @@ fn protocol_detection_is_part_of_the_wait() {
     let ended = chainview().arg("--fetch").arg(&input).arg("--json").arg("-o").arg(folder.path()).output().unwrap();
     let report: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
     let rows: Vec<WaterfallRow> = serde_json::from_value(report["transfers"][0]["waterfall"].clone()).unwrap();
-    // It is asked in HTTP first, and says nothing for the 300 ms that it is given.
+    // It gets an HTTP request first, and is silent for the 300 ms that it is given.
     assert!(waits(&rows).iter().sum::<f64>() >= 300.0, "{rows:?}");
 }

@@ -1,9 +1,9 @@
-//! What can be made slow, where and how much, and what a right verdict on it is.
+//! Causes of slowness: what, where and how much, and the correct verdict on each.
 
 use std::fmt;
 use std::process::{Command, Stdio};
 
-/// Relays in the chain; the hop behind them is the origin.
+/// Relays in the chain; the hop after them is the origin.
 pub(crate) const RELAYS: usize = 3;
 /// All hops.
 pub(crate) const HOPS: usize = RELAYS + 1;
@@ -11,26 +11,26 @@ pub(crate) const HOPS: usize = RELAYS + 1;
 /// One cause.
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
-    /// None; the client is ours, or another one that only is watched.
+    /// None; the client is ours, or another one that is only watched.
     Nothing { watched: bool },
-    /// This hop has a cap, in bytes per second.
+    /// This hop has a rate limit, in bytes per second.
     Cap { hop: usize, rate: u64 },
-    /// This stage, 0 for the client, is stopped again and again: this long out of so many ms.
+    /// This stage, 0 for the client, is stopped repeatedly: this long out of this many ms.
     Starved { stage: usize, stopped_ms: u64, of_ms: u64 },
-    /// Every read of the origin's disk takes so many µs longer.
+    /// Every read of the origin's disk takes this many µs longer.
     OriginDisk { slower_us: u64 },
-    /// Every write to the client's disk takes so many µs longer.
+    /// Every write to the client's disk takes this many µs longer.
     ClientDisk { slower_us: u64 },
-    /// The link from this hop down is this narrow, in Mbit/s.
+    /// The link from this hop down has this capacity, in Mbit/s.
     Link { from: usize, mbit: u64 },
-    /// A client that is not ours asks this hop, and reads so many bytes a second, a piece at a time, through a receive
-    /// buffer of so many.
+    /// A client that is not ours requests from this hop, and reads this many bytes a second, a chunk at a time, through
+    /// a receive buffer of this size.
     Reader { at: usize, rate: u64, piece: usize, buffer: usize },
-    /// One of the others, in a chain where this hop is of the original kind and tells nothing.
+    /// One of the others, in a chain where this hop speaks the legacy protocol and sends no reports.
     Beside { foreign: usize, cause: Box<Cause> },
 }
 
-/// A cause without its place and strength.
+/// A cause without its position and strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Cap,
@@ -50,11 +50,11 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    /// All that can be wrong.
+    /// Every kind of cause.
     pub(crate) const ALL: [Self; 7] =
         [Self::Cap, Self::Starved, Self::OriginDisk, Self::ClientDisk, Self::Link, Self::Reader, Self::Beside];
 
-    /// What it takes to make it.
+    /// What is needed to inject it.
     pub(crate) fn needs(self) -> &'static str {
         match self {
             Self::OriginDisk | Self::ClientDisk => "strace makes a disk slow, and is not here",
@@ -72,7 +72,7 @@ impl Kind {
     }
 }
 
-/// True if a command line, its words separated by spaces, ends well.
+/// Whether a command line, its words separated by spaces, succeeds.
 pub(crate) fn runs(line: &str) -> bool {
     let mut words = line.split(' ');
     let mut command = Command::new(words.next().unwrap());
@@ -81,7 +81,7 @@ pub(crate) fn runs(line: &str) -> bool {
 }
 
 impl Cause {
-    /// Those of this kind that leave no doubt.
+    /// The causes of this kind that are unambiguous.
     pub(crate) fn clear(kind: Kind) -> Vec<Self> {
         match kind {
             Kind::Nothing => vec![Self::Nothing { watched: false }, Self::Nothing { watched: true }],
@@ -97,7 +97,7 @@ impl Cause {
         }
     }
 
-    /// One of this kind, at a random place and of random strength, but always the slowest there is in the chain.
+    /// One of this kind, at a random position and of random strength, but always the slowest in the chain.
     pub(crate) fn at_random(kind: Kind, random: &mut Random) -> Self {
         match kind {
             Kind::Nothing => Self::Nothing { watched: random.from(0, 1) == 1 },
@@ -121,7 +121,8 @@ impl Cause {
             Kind::Beside => {
                 let foreign = random.from(1, RELAYS as u64);
                 let stage = random.from(foreign - 1, foreign + 1);
-                // A stand-in has no cap, and neither has a client; whether a link can be made does not change the rest.
+                // A stand-in has no rate limit, and neither has a client; whether a link can be made does not change
+                // the rest.
                 let kind = match random.from(0, 2) {
                     0 if Kind::Link.can_be_made() => Kind::Link,
                     1 if stage != foreign && stage != 0 => Kind::Cap,
@@ -133,7 +134,7 @@ impl Cause {
         }
     }
 
-    /// The same in a chain where this hop is of the original kind.
+    /// The same in a chain where this hop speaks the legacy protocol.
     fn beside(self, foreign: usize) -> Self {
         Self::Beside { foreign, cause: Box::new(self) }
     }
@@ -148,7 +149,7 @@ impl Cause {
         }
     }
 
-    /// The hop that is of the original kind, if one is, and what is made slow.
+    /// The hop that speaks the legacy protocol, if one does, and what is made slow.
     pub(crate) fn parts(&self) -> (Option<usize>, &Self) {
         match self {
             Self::Beside { foreign, cause } => (Some(*foreign), cause),
@@ -169,9 +170,9 @@ impl Cause {
         }
     }
 
-    /// The verdict names it: the stage and the place, and no part of it that is not to blame; a client may say that it
-    /// cannot tell its disk from its processor. Without a cause, only an accusation is wrong, and on a machine that all
-    /// stages share, some processor is always the slowest.
+    /// Whether the verdict names it: the stage and the position, and no part of it that is not the cause; a client may
+    /// report that it cannot distinguish its disk from its CPU. Without a cause, only naming one is wrong, and on a
+    /// machine that all stages share, some CPU is always the slowest.
     pub(crate) fn is(&self, verdict: &serde_json::Value) -> bool {
         let is = |name: &str, value: usize| verdict[name].as_u64() == Some(value as u64);
         let (disk, processor) = (verdict["resource"] == "disk", verdict["resource"] == "processor");
@@ -200,7 +201,7 @@ impl Cause {
         }
     }
 
-    /// The stage that is slow, where one is.
+    /// The slow stage, if there is one.
     fn stage(&self) -> Option<usize> {
         match self {
             Self::Cap { hop, .. } => Some(*hop),
@@ -210,7 +211,7 @@ impl Cause {
     }
 }
 
-/// Numbers that are the same in every run with the same seed.
+/// A generator of numbers that are the same in every run with the same seed.
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! A hop of the original kind in a process of its own: this test program, started once more to be nothing but that.
+//! A legacy hop in a process of its own: this test program, started again to run only that.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Stdio;
 use super::scene::{Process, command};
 use super::support::standin::Node;
 
-/// Name the folder to serve and the address to listen on, where this program is to be such a hop.
+/// Name the folder to serve and the address to listen on, for a process that is such a hop.
 const SERVES: &str = "CAUSES_FOREIGN_HOP_SERVES";
 const LISTENS: &str = "CAUSES_FOREIGN_HOP_LISTENS";
 
@@ -27,6 +27,6 @@ fn a_legacy_hop() {
     let (Some(folder), Ok(ip)) = (std::env::var_os(SERVES), std::env::var(LISTENS)) else { return };
     let node = Node::start_at(ip.parse().unwrap(), Path::new(&folder));
     println!("\nlistening {}", node.address());
-    // Whoever started it holds the other end.
+    // The process that started it holds the other end.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }

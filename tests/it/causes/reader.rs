@@ -1,4 +1,4 @@
-//! A client that is not ours and reads slowly, and what a dashboard says of it that only watches.
+//! A client that is not ours and reads slowly, and the verdict of a dashboard that only watches.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use super::cause::Cause;
 use super::scene::{Scene, TIMEOUT, TOKEN, TOKEN_FILE};
 
-/// Lets such a client read, and watches; the verdict after so long.
+/// Lets such a client read, and watches; returns the verdict after this time.
 pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value {
-    // Where nothing is slow, it reads as fast as it can, in large pieces.
+    // Without a cause it reads as fast as it can, in large chunks.
     let (at, rate, piece, buffer) = match *cause {
         Cause::Reader { at, rate, piece, buffer } => (at, rate as f64, piece, Some(buffer)),
         _ => (1, f64::INFINITY, 1 << 18, None),
@@ -65,9 +65,9 @@ pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_js
     verdict
 }
 
-/// A dashboard that starts nothing and fetches nothing.
+/// A dashboard that starts and fetches nothing.
 fn plan(scene: &Scene) -> ChainPlan {
-    // Token files lie in the configuration folder, which the environment names for a whole process: this one runs many
+    // Token files are in the configuration folder, which the environment names for a whole process: this one runs many
     // tests, so the tokens are put into the plan instead.
     let (input, text) = (scene.folder.path().join("plan.txt"), fs::read_to_string(scene.input()).unwrap());
     fs::write(&input, text.replace(&format!(" token-file={TOKEN_FILE}"), "")).unwrap();
@@ -81,7 +81,7 @@ fn plan(scene: &Scene) -> ChainPlan {
     plan
 }
 
-/// Asks the first of these hops for the file.
+/// Requests the file from the first of these hops.
 fn ask(hops: &[String], buffer: Option<usize>) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     if let Some(buffer) = buffer {

@@ -1,4 +1,4 @@
-//! The chain in which a cause is made: real nodes, a real client, and what it says in its JSON document.
+//! The chain into which a cause is injected: real nodes, a real client, and its JSON document.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -16,12 +16,12 @@ use tempfile::TempDir;
 use super::cause::{Cause, HOPS, runs};
 use super::{foreign, reader};
 
-/// The file: longer than any trial, and nothing on the disk.
+/// The file: longer than any trial, and sparse.
 const SIZE: u64 = 2 << 30;
-/// Most that may pass until a client that was interrupted has said its last.
+/// Maximum time from an interrupt to the end of a client.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A process that ends with this.
+/// A process that is killed when this is dropped.
 pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
@@ -32,19 +32,19 @@ impl Drop for Process {
     }
 }
 
-/// Two network namespaces and a narrow link between them: the hops from `from` on stand in the second.
+/// Two network namespaces and a slow link between them: the hops from `from` on are in the second.
 pub(crate) struct Narrow {
     from: usize,
     near: String,
     far: String,
 }
 
-/// Addresses of the namespaces of one test process do not meet, so every pair may have the same.
+/// Addresses of the namespaces of one test process are isolated, so every pair may have the same.
 const NEAR: &str = "10.77.0.1";
 const FAR: &str = "10.77.0.2";
 
 impl Narrow {
-    /// The link from this hop down, this narrow; `None` where that cannot be made here.
+    /// Creates the link from this hop down, with this capacity; `None` if that is not possible here.
     pub(crate) fn new(from: usize, mbit: u64) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("cv{}x{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -73,7 +73,7 @@ impl Drop for Narrow {
     }
 }
 
-/// Stops and continues a process in turns.
+/// Stops and continues a process periodically.
 struct Starving {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -102,16 +102,16 @@ impl Drop for Starving {
     }
 }
 
-/// A chain in which a cause is made.
+/// A chain into which a cause is injected.
 pub(crate) struct Scene {
     pub(crate) folder: TempDir,
-    /// Where each hop listens, hop 1 first.
+    /// The address of each hop, hop 1 first.
     pub(crate) addresses: Vec<String>,
     nodes: Vec<Process>,
     narrow: Option<Narrow>,
 }
 
-/// The token that lets a scene's client and dashboard read its nodes, and the name of its file.
+/// The token with which a scene's client and dashboard read its nodes, and the name of its file.
 pub(crate) const TOKEN: &str = "a-token-of-this-test-alone";
 pub(crate) const TOKEN_FILE: &str = "token";
 
@@ -158,7 +158,7 @@ impl Scene {
     }
 }
 
-/// Makes a cause in a chain, and returns the verdict after so long, as JSON has it.
+/// Injects a cause into a chain, and returns the verdict after this time, in its JSON form.
 pub(crate) fn judged(cause: &Cause, within: Duration) -> serde_json::Value {
     let scene = Scene::new(cause);
     match cause {
@@ -167,7 +167,7 @@ pub(crate) fn judged(cause: &Cause, within: Duration) -> serde_json::Value {
     }
 }
 
-/// Fetches through the chain; the verdict that the client's document has.
+/// Fetches through the chain; returns the verdict of the client's document.
 fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value {
     let Scene { folder, nodes, narrow, .. } = scene;
     let wrapped = match cause {
@@ -186,13 +186,13 @@ fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value 
         }
         _ => None,
     };
-    // The cause counts from the first byte: a loaded machine takes its time to start a client.
+    // The cause counts from the first byte: on a loaded machine a client starts slowly.
     let arriving = || fs::read_dir(folder.path().join("out")).is_ok_and(|mut files| files.next().is_some());
     let end = Instant::now() + TIMEOUT;
     while Instant::now() < end && !arriving() && client.0.try_wait().unwrap().is_none() {
         thread::sleep(Duration::from_millis(20));
     }
-    // A client of a chain where nothing is slow may be done before.
+    // A client of a chain without a cause may finish earlier.
     let end = Instant::now() + within;
     while Instant::now() < end && client.0.try_wait().unwrap().is_none() {
         thread::sleep(Duration::from_millis(20));
@@ -217,12 +217,12 @@ fn fetched(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value 
     transfer["verdict"].clone()
 }
 
-/// The token of a scene: its client's configuration folder is in the scene's own.
+/// Writes the token of a scene: its client's configuration folder is in the scene's own.
 fn token_file(folder: &Path) -> PathBuf {
     folder.join("chainview").join(TOKEN_FILE)
 }
 
-/// The namespace in which a hop runs, where there are any, and the address on which it listens.
+/// The network namespace of a hop, if there are any, and the address on which it listens.
 fn place(narrow: Option<&Narrow>, hop: usize) -> (Option<&str>, &'static str) {
     match narrow {
         None => (None, "127.0.0.1"),
@@ -231,11 +231,11 @@ fn place(narrow: Option<&Narrow>, hop: usize) -> (Option<&str>, &'static str) {
     }
 }
 
-/// A node of the chain, and where it listens.
+/// Starts a node of the chain; returns its address too.
 fn node(cause: &Cause, hop: usize, narrow: Option<&Narrow>, folder: &Path) -> (Process, String) {
     let wrapped = match cause {
         Cause::OriginDisk { slower_us } if hop == HOPS => {
-            // Nothing is in the page cache, and what is read from the disk takes its time.
+            // The page cache is empty, and reads from the disk are slow.
             let mut words = slow_call("preadv2,pread64", "preadv2:error=EAGAIN");
             words.extend(["-e".to_owned(), format!("inject=pread64:delay_enter={slower_us}")]);
             words
@@ -261,7 +261,7 @@ fn node(cause: &Cause, hop: usize, narrow: Option<&Narrow>, folder: &Path) -> (P
     (node, address.trim_end().to_owned())
 }
 
-/// The words that make one system call of a program slow; the program stays the direct child.
+/// The command prefix that makes one system call of a program slow; the program stays the direct child.
 fn slow_call(traced: &str, how: &str) -> Vec<String> {
     let words = ["strace", "-D", "-f", "-q", "--seccomp-bpf", "-o", "/dev/null", "-e"];
     let mut words: Vec<String> = words.map(str::to_owned).to_vec();
@@ -269,13 +269,13 @@ fn slow_call(traced: &str, how: &str) -> Vec<String> {
     words
 }
 
-/// The program, in a network namespace and behind other words where there are any.
+/// The program, in a network namespace and after a command prefix if there is one.
 fn chainview(space: Option<&str>, wrapped: &[String]) -> Command {
     let binary = std::env::var("CHAINVIEW_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_chainview").to_owned());
     command(space, wrapped, &binary)
 }
 
-/// The same of any program.
+/// The same for any program.
 pub(crate) fn command(space: Option<&str>, wrapped: &[String], program: &str) -> Command {
     let mut words: Vec<String> = Vec::new();
     if let Some(space) = space {

@@ -1,9 +1,9 @@
-//! Names: the odd ones that are served, and the hostile ones that must lead nowhere.
+//! Names: unusual ones that are served, and hostile ones that must not escape.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Files of the served folder: odd names that are nobody's fault.
+/// Files of the served folder with unusual but valid names.
 pub(crate) fn served() -> Vec<Vec<u8>> {
     let text = [
         "legit",
@@ -41,22 +41,22 @@ pub(crate) fn served() -> Vec<Vec<u8>> {
         "c1\u{9b}2J",
     ];
     let mut names: Vec<Vec<u8>> = text.into_iter().map(|name| name.as_bytes().to_vec()).collect();
-    // Two that begin like a way up would be hidden files.
+    // Two that begin like a parent folder would be hidden files.
     names.retain(|name| !name.starts_with(b"."));
     names.extend([b"caf\xe9".to_vec(), b"\xff\xfe".to_vec(), b"\xc0\xae\xc0\xae".to_vec()]);
-    // The longest component there can be.
+    // The longest possible component.
     names.push(vec![b'x'; 255]);
     names
 }
 
-/// Names that must not lead out, must not be found, must not make an open wait. `outside` is a folder beside the
-/// served.
+/// Names that must not lead out, must not be found, must not make an open block. `outside` is a folder beside the
+/// served one.
 #[expect(clippy::too_many_lines, reason = "one list")]
 pub(crate) fn hostile(outside: &Path) -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = Vec::new();
     let mut add = |name: &[u8]| names.push(name.to_vec());
     let targets = ["secret", "outside/secret", "etc/passwd"];
-    // Up by any number of steps, in every spelling somebody has ever taken for a step up.
+    // Up by any number of steps, in every known spelling of `..`.
     let steps: &[&[u8]] = &[
         b"../",
         b"..//",
@@ -113,7 +113,7 @@ pub(crate) fn hostile(outside: &Path) -> Vec<Vec<u8>> {
     for place in ["/dev/zero", "/dev/stdin", "/dev/tty", "/proc/self/mem", "/proc/self/fd/0", "/proc/kmsg", "/"] {
         add(place.as_bytes());
     }
-    // Links: out, in circles, too long a chain, through the kernel's own magic ones.
+    // Links: out, in cycles, too long a chain, through the kernel's magic links.
     let links = [
         "out_file",
         "out_dir",
@@ -162,7 +162,7 @@ pub(crate) fn hostile(outside: &Path) -> Vec<Vec<u8>> {
     for descriptor in 0..12 {
         add(format!("magic_fd/{descriptor}").as_bytes());
     }
-    // What is there and is no file to serve.
+    // Existing entries that are not files to serve.
     for name in [
         "dir",
         "dir/",
@@ -219,7 +219,7 @@ pub(crate) fn hostile(outside: &Path) -> Vec<Vec<u8>> {
     ] {
         add(name.as_bytes());
     }
-    // Too long, empty, not text, and bytes that end a line or a name somewhere.
+    // Too long, empty, not text, and bytes that end a line or a name in some context.
     add(&[b'x'; 256]);
     add(&[&[b'x'; 255][..], b"/", &[b'x'; 255]].concat());
     add(&[b'y'; 1024]);

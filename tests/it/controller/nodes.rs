@@ -1,4 +1,4 @@
-//! Nodes started, stopped, turned, watched besides, let go, and left running.
+//! Nodes started, stopped, changed, watched, detached, and kept running.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use super::free::{Chain, Survivors};
 use super::{Run, down, ours, reports};
 
-/// A node that somebody else started, on a port of its own.
+/// A node that another program started, on a port of its own.
 struct Other {
     child: Child,
     address: String,
@@ -52,7 +52,7 @@ fn pid(link: &HopLink) -> Pid {
 async fn five_nodes_are_up_soon() {
     let began = Instant::now();
     let run = Run::up(5, 10, "").await;
-    // The figure is for people: on a machine that does other things it says little.
+    // The figure is informative only: on a machine with other load it varies.
     println!("five nodes up and reporting after {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     run.ends().await;
@@ -64,7 +64,7 @@ async fn a_node_is_stopped_started_killed_and_restarted() {
     let first = pid(&run.now().hops[1].link);
     run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 100_000).await;
-    // In order: the transfer ends well before the node does.
+    // Gracefully: the transfer finishes well before the node exits.
     run.command(Command::StopNode(2)).await;
     run.says(Some(2), "asked to leave once its transfers are over").await;
     run.phase(1, Phase::Done).await;

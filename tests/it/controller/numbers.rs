@@ -1,4 +1,5 @@
-//! Every number of the snapshot against what was moved: the part file's length, the kernel's connections, each clock.
+//! Every figure of the snapshot compared with an independent one: the partial file's length, the kernel's connections,
+//! each clock.
 
 use std::fs;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ fn open_everywhere(run: &Run) -> (Vec<usize>, Vec<usize>) {
     (shown, run.chain.ports.iter().map(|port| established(*port)).collect())
 }
 
-/// Waits until the snapshot has caught up with the kernel: reports come four times a second.
+/// Waits until the snapshot has caught up with the kernel: reports arrive four times a second.
 async fn connections_agree(run: &Run) {
     let end = Instant::now() + super::TIMEOUT;
     loop {
@@ -36,13 +37,13 @@ async fn connections_agree(run: &Run) {
     }
 }
 
-/// The body bytes that a hop has taken and given, and those that the client has.
+/// The body bytes that a hop has received and sent, and those that the client has.
 fn moved(chain: &ChainSnapshot) -> Vec<u64> {
     let flows = chain.hops.iter().filter_map(|hop| hop.node.as_ref()).map(|node| node.totals.flow);
     flows.flat_map(|flow| [flow.bytes_in, flow.bytes_out]).chain(chain.transfers.iter().map(|t| t.received)).collect()
 }
 
-/// All that was shown of hop 1, hop 2 and the client until the transfer was over.
+/// Everything shown of hop 1, hop 2 and the client until the transfer ended.
 async fn record(mut snapshots: watch::Receiver<Arc<ChainSnapshot>>) -> [Vec<Shown>; 3] {
     let mut records: [Vec<Shown>; 3] = Default::default();
     loop {
@@ -63,8 +64,8 @@ async fn record(mut snapshots: watch::Receiver<Arc<ChainSnapshot>>) -> [Vec<Show
     }
 }
 
-/// How many of the rates shown are, within a hundredth, what the bytes have grown by over the last second or so of the
-/// same clock, and of how many. A report that no snapshot has shown may have been the first of that second.
+/// How many of the rates shown are, within 1 %, the growth of the bytes over the last second or so of the same clock,
+/// and of how many. A report that no snapshot has shown may have been the first of that second.
 fn true_rates(record: &[Shown]) -> (usize, usize) {
     let of_a_second = |shown: &&Shown| shown.0 >= record[0].0 + 1_000_000 && shown.2 > 0;
     let is_true = |(time, bytes, rate): &Shown| {
@@ -84,14 +85,14 @@ async fn snapshot_figures_match_the_kernel() {
     run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 500_000).await;
 
-    // With the origin stopped, what is on the way arrives, and then all have the same.
+    // With the origin stopped, bytes in transit arrive, and then all have the same count.
     let HopLink::Spawned { pid } = run.now().hops[2].link else { panic!("the origin is ours") };
     let origin = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     kill_process(origin, Signal::STOP).unwrap();
     let part = run.chain.fetched("data.bin.part");
     let end = Instant::now() + super::TIMEOUT;
     loop {
-        // Hops 1 and 2 in and out, and the client; the origin says nothing now.
+        // Hops 1 and 2 in and out, and the client; the origin sends no reports now.
         let mut bytes = moved(&run.now());
         bytes.drain(4..6);
         let on_disk = fs::metadata(&part).unwrap().len();

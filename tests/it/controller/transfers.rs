@@ -1,4 +1,4 @@
-//! The queue, with bytes on the way: paused, gone on with, capped, tried again, listed and left.
+//! The queue during transfers: paused, resumed, rate-limited, retried, listed and saved on exit.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn a_paused_transfer_holds_no_connection_and_resumes() {
     assert!(paused.received > 0 && paused.error.is_none() && paused.rate == 0, "{paused:?}");
     run.says(None, "#1 is paused").await;
     assert!(run.chain.fetched("data.bin.part").exists());
-    // What is left is that we read its page.
+    // Only the test's own request for the endpoint remains.
     run.hop(1, "without a transfer", |hop| hop.node.as_ref().is_some_and(|node| node.totals.open == 1)).await;
     run.command(Command::Pause(1)).await;
     run.says(None, "#1 is paused: there is nothing to pause").await;
@@ -51,7 +51,7 @@ async fn a_rate_limit_slows_one_running_transfer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_transfer_names_the_last_hop_that_moved_data() {
-    // Slow enough that what hops 2 and 3 pass on while hop 1 sends nothing finds room for more than a second.
+    // Slow enough that kernel buffers hold more than a second of what hops 2 and 3 send on while hop 1 sends nothing.
     let run = Run::up(3, 3_000_000, "--limit 3=100k").await;
     run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 50_000).await;

@@ -1,4 +1,4 @@
-//! Looking around: tabs, filter, sort, marks that stay, a held picture, faults, what the origin offers, the mouse.
+//! Browsing: tabs, filter, sort, selections that stay, a frozen screen, faults, listed files, the mouse.
 
 use std::time::Duration;
 
@@ -27,14 +27,14 @@ fn with_conns(conns: &[(u64, ConnState, u64)]) -> ChainSnapshot {
     chain
 }
 
-/// The peers of the connections in sight, top down.
+/// The peers of the visible connections, top down.
 fn peers(script: &mut Script) -> Vec<String> {
     let screen = script.screen();
     let words = screen.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with("10.0.0.")));
     words.map(|peer| peer.trim_start_matches("10.0.0.").trim_end_matches(":5000").to_owned()).collect()
 }
 
-/// The marked connection's number.
+/// The selected connection's number.
 fn marked(script: &Script) -> Option<u64> {
     script.state.marked_conn(&script.chain).map(|(_, conn)| conn.id)
 }
@@ -75,7 +75,7 @@ fn rows_sort_on_request_and_stay_in_place() {
     let mut script = Script::new(120, 40, with_conns(&[(1, Streaming, 10), (2, Streaming, 30), (3, Streaming, 20)]));
     script.keys("2 / h o p : 1 <enter>");
     assert_eq!(peers(&mut script), ["1", "2", "3"], "as they came");
-    // The column of what was sent is found by its heading, as a person finds it.
+    // The column of bytes sent is found by its heading.
     while !script.screen().contains("sort Sent v") {
         script.keys("s");
     }
@@ -144,7 +144,7 @@ fn transfers_are_paused_limited_retried_and_moved() {
         cap(None),
     ];
     assert_eq!(script.sent, wanted);
-    // A second press goes on from the first, though no snapshot has told of it yet.
+    // A second press continues from the first, though no snapshot has shown it yet.
     script.sent.clear();
     script.keys("<esc> ] ] [");
     assert_eq!(script.sent, [440_000, 484_000, 435_600].map(|rate| cap(Some(rate))));

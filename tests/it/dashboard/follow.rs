@@ -1,4 +1,4 @@
-//! Going after one thing: a transfer from hop to hop, words in the log, what a hop did; and the settings.
+//! Following: a transfer from hop to hop, matches in the log, the records of a hop; and the settings.
 
 use chainview::command::Command;
 use chainview::snapshot::{BodyError, ChainSnapshot, Flow, HopRecord, Level, LogLine, Phase};
@@ -35,13 +35,13 @@ fn following_skips_silent_hops_and_passes_filters() {
     let mut script = Script::new(120, 40, chain);
     script.keys("2 / h o p : 1 <enter> >");
     assert_eq!((marked(&script), script.state.lists.filter(Panel::Connections)), (Some((3, 4)), ""));
-    // On the first tab the table of hops goes along.
+    // On the first tab the selection of the table of hops follows.
     script.keys("1 g <tab> >");
     assert_eq!((script.state.tab, script.state.panel, marked(&script)), (Tab::Chain, Panel::Connections, Some((3, 4))));
     assert!(script.screen().contains("Connections of hop 3"), "{}", script.screen());
     script.keys("<");
     assert!(script.screen().contains("Connections of hop 1"), "{}", script.screen());
-    // Where the first tab has no room for connections, they have a tab of their own.
+    // Where the first tab has no space for connections, they have a tab of their own.
     let mut small = Script::new(60, 15, streaming());
     small.keys("<tab> <tab> >");
     assert_eq!((small.state.tab, marked(&small)), (Tab::Connections, Some((1, 4))));

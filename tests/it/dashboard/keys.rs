@@ -1,4 +1,4 @@
-//! What each key does, and that footer, help and dispatch tell the same story.
+//! The effect of each key, and that footer, help and dispatch agree.
 
 use std::sync::Arc;
 
@@ -234,7 +234,7 @@ fn every_key_in_the_footer_does_something() {
     }
 }
 
-/// A command, an effect, or another picture.
+/// A command, an effect, or a different screen.
 fn changes_something(script: &mut Script, action: Action) -> bool {
     let (state, before) = (script.state.clone(), script.buffer());
     let sent = script.state.apply(action, &script.chain).is_some();

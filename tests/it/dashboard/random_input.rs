@@ -1,4 +1,4 @@
-//! What must hold whatever happens: every size, every key, any text.
+//! Invariants for every size, every key, any text.
 
 use chainview::command::Command;
 use chainview::snapshot::{ChainSnapshot, HopLink, Integrity, Level, LogLine, Phase};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::script::Script;
 use super::snapshots::{idle, mixed, streaming, transfer};
 
-/// All sizes up to this one; without optimization, which makes a frame ten times as slow, those where something
+/// All sizes up to this one; without optimization, which makes a frame ten times as slow, only those where something
 /// changes.
 fn sizes(most: u16, edges: &[u16]) -> impl Iterator<Item = u16> {
     let near = |n: u16| n < 4 || edges.iter().any(|edge| n.abs_diff(*edge) <= 1);
@@ -21,7 +21,7 @@ fn no_size_panics() {
     let chain = mixed();
     for rows in sizes(60, &[8, 18, 28, 60]) {
         for columns in sizes(200, &[40, 60, 76, 100, 200]) {
-            // What is open takes turns, so that each is drawn at every few sizes.
+            // The open popup alternates, so that each is drawn at every few sizes.
             let keys = ["", "2", "3 <enter>", "4", "5 w", "n x", "?", ":", "c", "!", "z", "q"];
             let keys = keys[usize::from(rows + columns) % keys.len()];
             let mut script = Script::new(columns, rows, chain.clone());
@@ -104,7 +104,7 @@ proptest! {
                 script.chain.transfers.iter().filter(|t| !t.phase.is_over()).map(|t| t.number).collect();
             let shown = script.state.shown(&std::sync::Arc::new(script.chain.clone()));
             if script.state.frozen.is_some() {
-                // What is held may speak of what is gone; whoever carries a wish out knows that.
+                // A frozen screen may show things that no longer exist; the controller handles that.
                 dispatch::press(&mut script.state, &shown, key);
                 continue;
             }

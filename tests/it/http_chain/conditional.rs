@@ -1,5 +1,5 @@
-//! Conditional requests over real chains: answered by the origin, passed on and back by relays, on every kind of next
-//! hop.
+//! Conditional requests over real chains: evaluated by the origin, forwarded and returned by relays, for every kind of
+//! next hop.
 
 use std::time::SystemTime;
 
@@ -40,7 +40,7 @@ async fn a_current_copy_gets_304_at_every_position() {
             (format!("Range: bytes=5-\r\nIf-None-Match: {etag}\r\n"), 304),
         ] {
             for method in ["GET", "HEAD"] {
-                // A head has no part.
+                // A HEAD reply has no range.
                 let status = if (method, status) == ("HEAD", 206) { 200 } else { status };
                 let reply = exchange(&mut stream, method, "/files/f", &format!("{route}{lines}")).await;
                 assert_eq!(reply.status, status, "{nodes} nodes, {method}, {lines}");
@@ -81,7 +81,7 @@ async fn a_modification_time_in_the_future_is_not_sent() {
     file.set_modified(SystemTime::now() + std::time::Duration::from_hours(100)).unwrap();
     let reply = chain.ask("HEAD", "f", "").await;
     assert_eq!(reply.field("last-modified"), reply.field("date"));
-    // Nobody has seen its state, whatever date they have.
+    // The state was never sent, whatever its date.
     let date = reply.field("date").unwrap();
     assert_eq!(chain.ask("GET", "f", &format!("If-Modified-Since: {date}\r\n")).await.status, 200);
 }
@@ -107,7 +107,7 @@ async fn the_304_of_a_foreign_origin_is_relayed() {
             assert!(head.contains(&format!("{line}\r\n")), "{line}: {head}");
         }
     }
-    // Who did not ask for it gets no such answer, and the connection is of no more use to anybody.
+    // Without a condition this reply is invalid, and the connection cannot be used again.
     let reply = exchange(&mut stream, "GET", "/files/f", &route).await;
     assert_eq!((reply.status, reply.problem().reason), (502, Reason::BadResponse));
     assert!(reply.problem().detail.as_str().contains("nothing has changed"), "{}", reply.problem());

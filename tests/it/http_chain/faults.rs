@@ -1,4 +1,4 @@
-//! Faults turned while bodies are on their way: at every place of a chain, over both protocols.
+//! Faults set and cleared while bodies are under way: at every position of a chain, over both protocols.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use tokio::time::{sleep, timeout};
 
 use super::scene::{Chain, Reply, exchange, pattern, read_reply};
 
-/// Far longer than anything here takes.
+/// Far longer than any step here takes.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// More than all sockets on the way can hold, so that a body whose reader waits is still on its way.
+/// More than all sockets on the way can buffer, so that a body whose reader waits is still under way.
 const LARGE: usize = 48 << 20;
-/// Its bytes; made once, which takes longer than sending them.
+/// Its bytes; generated once, which takes longer than sending them.
 static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| pattern(LARGE));
-/// Bytes after which a body has earned every fast way there is.
+/// Bytes after which a body uses every fast path there is.
 const FLOWS: usize = 6 << 20;
 
 async fn chain() -> Chain {
@@ -27,7 +27,7 @@ async fn chain() -> Chain {
     chain
 }
 
-/// A body of the chain that is under way over HTTP, and what came of it already.
+/// A body of the chain that is under way over HTTP, and what has arrived of it.
 async fn http(chain: &Chain) -> (TcpStream, Vec<u8>) {
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
     let request = format!("GET /files/large HTTP/1.1\r\nHost: 127.0.0.1\r\n{}Connection: close\r\n\r\n", chain.route());
@@ -91,16 +91,16 @@ async fn a_stall_pauses_a_running_body_at_any_hop() {
         read(&mut stream, &mut got, FLOWS).await;
         node.faults.apply(&[FaultChange::Stall(true)]);
         let held = sent(node);
-        // Whatever the reader takes meanwhile, the node sends nothing.
+        // However much the reader reads, the node sends nothing.
         while timeout(Duration::from_millis(300), stream.readable()).await.is_ok() {
             let mut space = vec![0; 1 << 20];
             let count = stream.try_read(&mut space).unwrap_or(0);
             got.extend_from_slice(&space[..count]);
         }
-        // The turn of a change and a piece that was being written may cross each other.
+        // The change and a chunk that was being written may overlap.
         assert!(sent(node) - held <= 1 << 20, "hop {hop}: {} after the stall", sent(node) - held);
         let standing = stands_still(node).await;
-        // The reader takes all that was on its way: room for more, which a stalled node must not use.
+        // The reader reads all that was in transit: space for more, which a stalled node must not use.
         while timeout(Duration::from_millis(100), stream.readable()).await.is_ok() {
             let mut space = vec![0; 1 << 20];
             let count = stream.try_read(&mut space).unwrap_or(0);
@@ -121,7 +121,7 @@ async fn a_rate_limit_applies_to_a_running_body() {
         let (mut stream, mut got) = if hop == 1 { seed(&chain).await } else { http(&chain).await };
         read(&mut stream, &mut got, FLOWS).await;
         node.faults.apply(&[FaultChange::Limit(Some(100_000))]);
-        // A hundred ms later it is held, so that a reader who takes all gets no more than the cap.
+        // A hundred ms later it applies, so that a reader that reads everything gets no more than the limit.
         sleep(Duration::from_millis(100)).await;
         let (before, began) = (sent(node), std::time::Instant::now());
         let counted = async {
@@ -155,7 +155,7 @@ async fn truncate_ends_a_body_at_its_byte() {
         timeout(TIMEOUT, stream.read_to_end(&mut got)).await.unwrap().unwrap();
         assert!(got == CONTENT[..1_234_567], "hop {hop}: {}", got.len());
         assert_eq!(sent(node), 1_234_567, "hop {hop}");
-        // While it flows by a fast way: the bytes in a pipe count too.
+        // While it flows by a fast path: the bytes in a pipe count too.
         node.faults.apply(&[FaultChange::Truncate(None)]);
         let (mut stream, mut got) = http(&chain).await;
         read(&mut stream, &mut got, FLOWS).await;
@@ -186,7 +186,7 @@ async fn fragment_changes_no_byte_over_either_protocol() {
         chain.nodes[hop].faults.apply(&[FaultChange::Fragment(Some(most))]);
     }
     assert!(chain.get("f", "").await.body == pattern(20_000));
-    // FaultKind in the middle of a body.
+    // A fault in the middle of a body.
     for node in &chain.nodes {
         node.faults.apply(&[FaultChange::Fragment(None)]);
     }
@@ -211,7 +211,7 @@ async fn reject_says_that_it_is_injected() {
         let problem = refused.problem();
         assert_eq!((refused.status, problem.reason, problem.hop as usize), (503, Reason::Fault, hop));
         assert!(problem.to_string().contains("a person turned the fault \"reject\" on"), "{problem}");
-        // The account of the transfer says it, too.
+        // The record of the transfer shows it, too.
         let mut page = TcpStream::connect(chain.nodes[hop].address).await.unwrap();
         let account = exchange(&mut page, "GET", &format!("/v1/transfers/{id}"), "").await;
         let account: chainview::snapshot::TransferRecord = serde_json::from_slice(&account.body).unwrap();

@@ -1,5 +1,5 @@
-//! What requests and replies look like: names and queries as written, header lines that go on, methods, versions, first
-//! bytes of other protocols.
+//! The form of requests and replies: names and queries, relayed header fields, methods, versions, first bytes of other
+//! protocols.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::scene::{Chain, exchange, read_reply};
 
-/// A plain server that says the same to everybody, and remembers what it was asked.
+/// A plain server that sends the same reply to every request, and records the requests.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -47,7 +47,7 @@ impl Server {
         self.heads.lock().unwrap().clone()
     }
 
-    /// The targets it was asked for.
+    /// The targets it received.
     fn targets(&self) -> Vec<String> {
         let target = |head: &String| head.split(' ').nth(1).unwrap_or_default().to_owned();
         self.heads().iter().map(target).collect()
@@ -80,7 +80,7 @@ async fn names_and_queries_arrive_unchanged() {
         assert_eq!(chain.ask("GET", name, &route).await.body, b"hello", "{name}");
     }
     assert_eq!(server.targets(), written.drain(..).map(|name| format!("/pub/{name}")).collect::<Vec<_>>());
-    // Bytes that stand in no URL are escaped, and nothing else.
+    // Only bytes that are not allowed in a URL are escaped.
     chain.ask("GET", "\u{e9}+?\u{e9}", &route).await;
     assert_eq!(server.targets().last().unwrap(), "/pub/%C3%A9+?%C3%A9");
 }

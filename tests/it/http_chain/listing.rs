@@ -1,4 +1,4 @@
-//! Folders listed: who may, through which nodes, and what comes of it.
+//! Folder listings: who may request them, through which nodes, and their content.
 
 use chainview::limits::Limits;
 use chainview::net::admin_client::{self, list};
@@ -31,7 +31,7 @@ async fn a_chain_lists_the_folders_of_its_origin() {
         let shown: Vec<(&str, u64, bool)> =
             root.entries.iter().map(|entry| (entry.name.as_str(), entry.size, entry.is_folder)).collect();
         assert_eq!(shown, [("a b%", 0, true), ("f", 5, false)]);
-        // What a listing names can be asked for as it is, one step down.
+        // A listed name can be requested unchanged, one level down.
         let sub = list(&route(&chain), Some(&root.entries[0].path), None).await.unwrap();
         assert_eq!(sub.folder.as_str(), "a b%");
         assert_eq!((sub.entries[0].is_folder, sub.entries[1].path.as_bytes()), (true, &b"a b%/x"[..]));
@@ -39,7 +39,7 @@ async fn a_chain_lists_the_folders_of_its_origin() {
         for missing in [&b"none"[..], b"f", b"..", b".hidden", b"a b%/../.."] {
             let name = FileName::new(missing).unwrap();
             let problem = list(&route(&chain), Some(&name), None).await.unwrap_err();
-            // A name that leads up is refused before anybody else is asked.
+            // A name that leads up is rejected before any further hop is contacted.
             let refused = nodes > 1 && name.climbs();
             let expected = if refused { (Reason::Malformed, 1) } else { (Reason::NotFound, nodes) };
             assert_eq!((problem.reason, problem.hop as usize), expected, "{missing:?}");
@@ -68,7 +68,7 @@ async fn listings_have_heads_and_their_own_errors() {
 
 #[tokio::test]
 async fn listing_beyond_loopback_needs_list() {
-    // A node that believes that it can be reached from elsewhere, and one that may also list.
+    // A node that is configured as reachable from elsewhere, and one that may also list.
     let shut = site(|config| config.access.loopback = false).await;
     let open = site(|config| (config.access.loopback, config.access.list) = (false, true)).await;
     let near = site(|_| {}).await;
@@ -84,7 +84,7 @@ async fn listing_beyond_loopback_needs_list() {
     assert_eq!(get(&shut, token).await.status, 403, "the read token is for other pages");
     let listing: Listing = serde_json::from_slice(&get(&open, "").await.body).unwrap();
     assert_eq!(listing.entries[0].name.as_str(), "seen");
-    // It does not lend its place on loopback to those who come from elsewhere, either.
+    // It does not relay to loopback for other machines, either.
     let route = format!("Chain-Route: {}\r\n", near.node.address);
     let refused = get(&shut, &route).await;
     assert_eq!((refused.status, refused.problem().hop), (403, 0));

@@ -1,4 +1,4 @@
-//! Next hops that are given by name: a resolver that hangs, panics, or need not be asked.
+//! Next hops given by name: a resolver that hangs, panics, or is not needed.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::scene::{Chain, config, exchange, pattern};
 
-/// A relay that looks names up like this, in front of the chain; it ends with the set.
+/// A relay with this resolver, in front of the chain; it ends with the set.
 async fn relay(chain: &Chain, change: impl FnOnce(&mut NodeConfig)) -> (Arc<Node>, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -47,7 +47,7 @@ async fn slow_resolution_times_out_and_delays_nothing_else() {
         let address = node.address;
         hanging.spawn(async move {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            // Both kinds of requests go the same way.
+            // Both kinds of requests use the same code.
             let path = if number % 2 == 0 { "/files/f" } else { "/healthz" };
             let route = format!("Chain-Route: hang{number}.example:9\r\nConnection: close\r\n");
             let reply = exchange(&mut stream, "GET", path, &route).await;
@@ -62,7 +62,7 @@ async fn slow_resolution_times_out_and_delays_nothing_else() {
     let ended = hanging.join_all().await;
     drop(release);
     let count = |status, hop| ended.iter().filter(|end| **end == (status, hop)).count();
-    // The name is blamed where it was looked up, and this node where it never came to that.
+    // The name is the reason where it was resolved, and this node where resolution never started.
     assert_eq!((count(504, 1), count(503, 0)), (32, 168), "{ended:?}");
 }
 

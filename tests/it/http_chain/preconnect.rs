@@ -1,4 +1,4 @@
-//! The next hop is opened ahead, for the chain that comes next.
+//! Connections to the next hop that are opened ahead of the next chain.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use tokio::time::sleep;
 
 use super::scene::{Chain, pattern};
 
-/// Far more than anything here takes.
+/// Far longer than any step here takes.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Fetches one after the other.
+/// Sequential fetches.
 const TURNS: usize = 20;
 
 async fn becomes(what: &str, done: impl Fn() -> bool) {
@@ -37,13 +37,13 @@ async fn a_repeated_chain_finds_connections_open() {
     for turn in 1..=TURNS {
         let reply = chain.get("f", "").await;
         assert_eq!((reply.status, &reply.body), (200, &pattern(1000)));
-        // Of a connection that was opened ahead nobody has to wait for the connecting.
+        // With a connection opened ahead, no request waits for a connect.
         let preconnected = reply.field("server-timing").unwrap().matches("connect;dur=0.000").count();
         assert!(turn > 1 || preconnected == 0, "nothing went this way before: {}", reply.head);
         found_open += usize::from(preconnected == 2);
         becomes("the next connections", || chain.nodes[1..].iter().all(|node| node.registry.open_count() == 1)).await;
     }
-    // On a machine that is busy with something else it may be too late for a turn, but not for most of them.
+    // On a busy machine it may be too late for one request, but not for most of them.
     assert!(found_open >= TURNS / 2, "{found_open} of {TURNS}");
     becomes("rest", || chain.nodes.iter().all(|node| node.registry.open_count() == 0)).await;
 }

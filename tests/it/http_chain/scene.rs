@@ -67,12 +67,12 @@ impl Chain {
     pub(crate) fn write(&self, name: &str, content: &[u8]) {
         let path = self.folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        // A file that has settled has a digest that is remembered.
+        // A file that has not changed recently has a cached digest.
         let old = std::time::SystemTime::now() - Duration::from_hours(1);
         std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
     }
 
-    /// Stops a node at once.
+    /// Stops a node immediately.
     pub(crate) async fn stop(&mut self, node: usize) {
         self.tasks[node].abort();
         let _ = (&mut self.tasks[node]).await;

@@ -20,7 +20,7 @@ use super::scene::pattern;
 
 /// More than all buffers between two sockets.
 const SIZE: usize = 64 << 20;
-/// Far longer than anything here takes.
+/// Far longer than any step here takes.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A node with four connections, three of which make them short, and a file.
@@ -34,7 +34,7 @@ async fn short_site() -> Site {
     site
 }
 
-/// Asks for the file over HTTP.
+/// Requests the file over HTTP.
 async fn ask(site: &Site) -> TcpStream {
     let mut stream = site.connect().await;
     stream.write_all(b"GET /files/large HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await.unwrap();
@@ -46,7 +46,7 @@ async fn ask(site: &Site) -> TcpStream {
     stream
 }
 
-/// Reads steadily until the node has closed somebody, then the rest; the answer is how much came.
+/// Reads steadily until the node has disconnected a client, then the rest; returns how much arrived.
 async fn steady(site: &Site, mut stream: TcpStream) -> usize {
     let (mut buffer, mut came) = (vec![0; 64 << 10], 0);
     loop {
@@ -60,7 +60,7 @@ async fn steady(site: &Site, mut stream: TcpStream) -> usize {
     }
 }
 
-/// Bodies that the node broke off for being too slow.
+/// Bodies that the node ended for being too slow.
 fn too_slow(site: &Site) -> u64 {
     let failures = site.node.registry.failures().into_iter();
     failures.filter(|(reason, _)| *reason == Reason::TooSlow).map(|(_, count)| count).sum()
@@ -83,7 +83,7 @@ async fn the_slowest_body_is_ended_on_a_full_node_with_its_reason() {
         let streams = [ask(&site).await, ask(&site).await];
         let [one, other] = streams.map(|stream| steady(&site, stream));
         let ended = tokio::join!(one, other);
-        // What waits in its kernel comes before the end.
+        // The bytes in its kernel buffer precede the end.
         cap.set(None);
         ended
     };

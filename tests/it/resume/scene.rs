@@ -1,4 +1,4 @@
-//! A chain of node processes that can be killed, stopped and started again, and a client process that is watched.
+//! A chain of node processes that can be killed, stopped and restarted, and a client process that is watched.
 
 use std::fs;
 use std::io::Read;
@@ -19,7 +19,7 @@ use super::support::{TIMEOUT, content};
 /// The name of the file that is fetched.
 pub(crate) const NAME: &str = "data.bin";
 
-/// The long versions are wanted.
+/// Whether the long versions are selected.
 pub(crate) fn is_full() -> bool {
     std::env::var_os("CHAINVIEW_FAULTS").is_some_and(|value| value == "full")
 }
@@ -35,7 +35,7 @@ pub(crate) struct Scene {
     origin_flags: Vec<String>,
 }
 
-/// A client that runs.
+/// A running client.
 pub(crate) struct Client {
     child: Child,
     stderr: JoinHandle<String>,
@@ -47,23 +47,23 @@ pub(crate) struct Client {
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) stderr: String,
-    /// Its one transfer, as its JSON document has it; null where it was killed.
+    /// Its one transfer, as in its JSON document; null if it was killed.
     pub(crate) transfer: serde_json::Value,
 }
 
-/// Looks at the final name as long as it lives: nothing but the whole file may ever stand there.
+/// Checks the final name as long as the client runs: only the complete file may ever be there.
 pub(crate) struct Watcher {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Option<String>>,
 }
 
 impl Scene {
-    /// So many nodes and a file of this size; the origin sends at this rate.
+    /// Starts this many nodes with a file of this size; the origin sends at this rate.
     pub(crate) fn new(hops: usize, size: usize, rate: &str, flags: &[&str]) -> Self {
         let served = tempfile::tempdir().unwrap();
         let content = content(size);
         fs::write(served.path().join(NAME), &content).unwrap();
-        // A file that has settled has a digest that is remembered.
+        // A file that has not changed recently has a cached digest.
         let old = std::time::SystemTime::now() - Duration::from_hours(1);
         fs::File::options().write(true).open(served.path().join(NAME)).unwrap().set_modified(old).unwrap();
         let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
@@ -90,7 +90,7 @@ impl Scene {
         self.nodes[hop - 1] = Some(node);
     }
 
-    /// Starts a hop's node anew, with further flags.
+    /// Restarts a hop's node with further flags.
     pub(crate) fn start_with(&mut self, hop: usize, more: &[&str]) {
         self.nodes[hop - 1] = None;
         let before = (self.flags.len(), self.origin_flags.len());
@@ -101,7 +101,7 @@ impl Scene {
         self.origin_flags.truncate(before.1);
     }
 
-    /// Kills a hop's node with SIGKILL, and returns once it is gone.
+    /// Kills a hop's node with SIGKILL, and returns once it has ended.
     pub(crate) fn kill(&mut self, hop: usize) {
         self.nodes[hop - 1] = None;
     }
@@ -110,7 +110,7 @@ impl Scene {
         self.nodes[hop - 1].as_ref().unwrap()
     }
 
-    /// Stops a hop's process, or lets it go on.
+    /// Stops or continues a hop's process.
     pub(crate) fn signal(&self, hop: usize, signal: Signal) {
         kill_process(self.node(hop).pid(), signal).unwrap();
     }
@@ -132,7 +132,7 @@ impl Scene {
         names
     }
 
-    /// Forgets what was fetched.
+    /// Removes what was fetched.
     pub(crate) fn clear(&self) {
         self.names().iter().for_each(|name| fs::remove_file(self.folder.path().join(name)).unwrap());
     }
@@ -141,7 +141,7 @@ impl Scene {
         self.fetch_over("http", more)
     }
 
-    /// Fetches with all hops marked as speaking this wire, or none of them: `auto`.
+    /// Fetches with all hops configured for this protocol, or none of them: `auto`.
     pub(crate) fn fetch_over(&self, protocol: &str, more: &[&str]) -> Client {
         let protocol = if protocol == "auto" { String::new() } else { format!(" protocol={protocol}") };
         let hops = self.addresses.iter().map(|address| format!("{} {}{protocol}\n", address.ip(), address.port()));
@@ -169,7 +169,7 @@ impl Scene {
         Client { child, stderr, stdout, lines }
     }
 
-    /// Waits until so much of the part is on the disk or in its cache; no event tells, so it is asked again and again.
+    /// Waits until this much of the partial file is on the disk or in its cache; polls, because there is no event.
     pub(crate) fn arrives(&self, bytes: u64) {
         self.until("bytes arrive", || fs::metadata(self.part()).is_ok_and(|part| part.len() >= bytes));
     }
@@ -186,7 +186,7 @@ impl Scene {
         }
     }
 
-    /// The file is there, whole, and nothing beside it.
+    /// Checks that the file is there, complete, and nothing beside it.
     pub(crate) fn is_whole(&self) {
         assert_eq!(self.names(), [NAME]);
         assert!(fs::read(self.target()).unwrap() == self.content, "the bytes differ");
@@ -219,7 +219,7 @@ impl Client {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// What it has said so far.
+    /// Its stderr so far.
     pub(crate) fn said(&self) -> String {
         self.lines.lock().unwrap().clone()
     }
@@ -246,14 +246,14 @@ impl Client {
 }
 
 impl Watcher {
-    /// Ends the watch; panics if anything else than the whole file was ever seen.
+    /// Ends the watch; panics if anything but the complete file was ever seen.
     pub(crate) fn end(self) {
         self.stop.store(true, Relaxed);
         assert_eq!(self.thread.join().unwrap(), None);
     }
 }
 
-/// Numbers that look random and are the same in every run.
+/// Pseudorandom numbers that are the same in every run.
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -270,7 +270,7 @@ impl Dice {
     }
 }
 
-/// A file at the origin, as it is there.
+/// A file at the origin, with its state.
 pub(crate) fn served(scene: &Scene) -> PathBuf {
     Path::new(scene.served.path()).join(NAME)
 }

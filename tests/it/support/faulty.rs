@@ -1,4 +1,4 @@
-//! Faults from a seed: what happens to the bytes that one end of a connection sends, where, and in which pieces.
+//! Faults from a seed: what happens to the bytes that one end of a connection sends, where, and in which chunks.
 #![allow(dead_code, reason = "the simulation and each test binary use their own part of this")]
 
 use std::io;
@@ -7,19 +7,19 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::time::sleep;
 
-/// A small generator of numbers that look random: the same seed gives the same run.
+/// A small generator of pseudorandom numbers: the same seed gives the same run.
 #[derive(Clone, Debug)]
 pub(crate) struct Seeded(u64);
 
 impl Seeded {
-    /// Seeds that are neighbours give runs that are not alike.
+    /// Adjacent seeds give runs that are not alike.
     pub(crate) fn new(seed: u64) -> Self {
         let mut mixed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed ^= mixed >> 31;
         Self(mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1)
     }
 
-    /// The next number, of all that there are.
+    /// The next number, over the full range.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -32,7 +32,7 @@ impl Seeded {
         self.next() % end
     }
 
-    /// True once in so many times.
+    /// True once in this many times.
     pub(crate) fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
@@ -43,36 +43,36 @@ impl Seeded {
     }
 }
 
-/// What happens to the bytes of one direction at one place.
+/// A fault of the bytes of one direction at one offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Both directions end in order: nothing more is sent.
+    /// Both directions end cleanly: nothing more is sent.
     Cut,
     /// The connection is reset.
     Reset,
-    /// Nothing more is taken, nothing closes.
+    /// Nothing more is read, nothing closes.
     Stall,
-    /// Nothing moves for so long.
+    /// Nothing moves for this long.
     Delay(Duration),
-    /// One bit of the next byte is another.
+    /// One bit of the next byte is flipped.
     Flip(u8),
-    /// So many bytes that nobody sent.
+    /// This many extra bytes are inserted.
     Insert(usize),
-    /// The next so many bytes come twice.
+    /// The next bytes, this many, are repeated.
     Duplicate(usize),
-    /// The next so many bytes, and as many after them, change places.
+    /// The next bytes, this many, and as many after them are swapped.
     Swap(usize),
-    /// The next so many bytes are lost.
+    /// The next bytes, this many, are lost.
     Lose(usize),
 }
 
 impl Fault {
-    /// What arrives is not what was sent, though it may be as long.
+    /// Whether the bytes that arrive differ from those sent, though they may be as many.
     pub(crate) fn alters(self) -> bool {
         !matches!(self, Self::Cut | Self::Reset | Self::Stall | Self::Delay(_))
     }
 
-    /// One of them, by chance.
+    /// A random fault.
     pub(crate) fn any(random: &mut Seeded) -> Self {
         let few = 1 + random.below(64) as usize;
         match random.below(10) {
@@ -86,58 +86,58 @@ impl Fault {
     }
 }
 
-/// In which pieces the bytes go on.
+/// Sizes of the chunks in which the bytes are forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slices {
-    /// As they come.
+    /// As they arrive.
     AsTheyCome,
-    /// Never more than so many at once.
+    /// At most this many at a time.
     AtMost(usize),
-    /// Of any size up to this, with pauses of up to so many ms between them; waiting merges what was apart.
+    /// Of any size up to this, with pauses of up to this many ms between them; waiting merges what was apart.
     Ragged(usize, u64),
 }
 
-/// All that happens to one direction of one connection.
+/// All faults of one direction of one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Where, counted in bytes that were sent, ascending; and what.
+    /// The offsets, counted in bytes sent, ascending; and the faults.
     pub(crate) faults: Vec<(u64, Fault)>,
-    /// How the rest goes on.
+    /// The chunks of the rest.
     pub(crate) slices: Slices,
-    /// For what is left to chance.
+    /// Seed of the random parts.
     pub(crate) random: Seeded,
 }
 
 /// How one direction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The sender closed, and that was passed on.
+    /// The sender closed, and that was forwarded.
     Closed,
-    /// The receiver is gone.
+    /// The receiver has disconnected.
     Gone,
-    /// A fault says that both directions end.
+    /// A fault ends both directions.
     Cut,
-    /// A fault says that the connection is to be reset.
+    /// A fault resets the connection.
     Reset,
 }
 
 impl Plan {
-    /// Nothing happens.
+    /// No fault.
     pub(crate) fn none() -> Self {
         Self { faults: Vec::new(), slices: Slices::AsTheyCome, random: Seeded::new(0) }
     }
 
-    /// One thing happens.
+    /// One fault.
     pub(crate) fn one(at: u64, fault: Fault) -> Self {
         Self { faults: vec![(at, fault)], ..Self::none() }
     }
 
-    /// Nothing but slices, the pieces from a seed.
+    /// Only chunks, with sizes from a seed.
     pub(crate) fn sliced(slices: Slices, seed: u64) -> Self {
         Self { faults: Vec::new(), slices, random: Seeded::new(seed) }
     }
 
-    /// Carries bytes from one end to the other until something ends them, which it also counts.
+    /// Forwards bytes from one end to the other until the direction ends.
     pub(crate) async fn carry<R, W>(mut self, from: &mut R, to: &mut W, moved: fn(usize)) -> End
     where
         R: AsyncRead + Unpin,
@@ -178,7 +178,7 @@ impl Plan {
         }
     }
 
-    /// A fault that changes what is sent; an answer ends the direction.
+    /// Applies a fault that changes the bytes; `Some` ends the direction.
     async fn alter<R, W>(&mut self, fault: Fault, from: &mut R, to: &mut W, taken: &mut u64) -> Option<End>
     where
         R: AsyncRead + Unpin,
@@ -192,7 +192,7 @@ impl Plan {
             Fault::Cut | Fault::Reset | Fault::Stall | Fault::Delay(_) => return None,
         };
         let mut piece = Vec::new();
-        // The sender may stop before there are as many: then it is done to what there is.
+        // The sender may send fewer: then it applies to those.
         let stopped = {
             let mut limited = from.take(wanted as u64);
             let quiet = tokio::time::timeout(QUIET, limited.read_to_end(&mut piece)).await;
@@ -230,7 +230,7 @@ impl Plan {
             to.flush().await?;
             bytes = rest;
             if !bytes.is_empty() {
-                // Whoever reads gets its turn between two pieces, or they would be one again.
+                // The reader gets to run between two chunks, or they would be merged again.
                 tokio::task::yield_now().await;
             }
         }
@@ -238,7 +238,7 @@ impl Plan {
     }
 }
 
-/// How long a fault waits for the bytes that it is about: a head is there at once or not at all.
+/// How long a fault waits for its bytes: a head arrives at once or not at all.
 const QUIET: Duration = Duration::from_millis(50);
 
 /// Joins two connections, with a plan for each direction, until both ends are done or a fault ends both.
@@ -261,7 +261,7 @@ where
                 else => break End::Closed,
             };
             *done = true;
-            // An end in order leaves the other direction open; everything else is the end of both.
+            // A clean end leaves the other direction open; everything else ends both.
             if end != End::Closed {
                 break end;
             }
@@ -270,7 +270,7 @@ where
     (end, a_read.unsplit(a_write), b_read.unsplit(b_write))
 }
 
-/// A stream whose reader meets the plan's faults, and whose writes go through as they are.
+/// A stream whose reads meet the plan's faults, and whose writes are unchanged.
 pub(crate) fn faulty<S>(stream: S, plan: Plan) -> DuplexStream
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use portable_pty::{CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-/// No step of these tests needs nearly as long, not even on a loaded machine.
+/// Far longer than any step of these tests takes, even on a loaded machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
-/// Between two looks at what sends no event, such as the end of somebody else's process.
+/// Interval for polling what sends no event, such as the end of a process that is not a child.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A program on a terminal; it is killed when this is dropped.
@@ -36,19 +36,19 @@ struct Shared {
 
 struct State {
     emulator: vt100::Parser,
-    /// All that was written, as it came.
+    /// All bytes written, in order.
     sent: Vec<u8>,
     /// When the last of it was read.
     read_at: Instant,
     reading: Reading,
-    /// The last program on the terminal has closed it, and all that was written has been read.
+    /// The last program on the terminal has closed it, and all its output has been read.
     ended: bool,
 }
 
-/// What the reader does with what the program writes.
+/// What the reader does with the output of the program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
-    /// Shows it.
+    /// Displays it.
     On,
     /// Leaves it in the kernel's queue, which fills.
     Paused,
@@ -56,7 +56,7 @@ enum Reading {
     Over,
 }
 
-/// The chainview binary with nothing of the tester's own settings.
+/// The chainview binary without the tester's own settings.
 pub(crate) fn chainview(folder: &Path, flags: &str) -> CommandBuilder {
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_chainview"));
     command.args(flags.split_whitespace());
@@ -64,7 +64,7 @@ pub(crate) fn chainview(folder: &Path, flags: &str) -> CommandBuilder {
     command
 }
 
-/// A known environment and a folder to stand in.
+/// A command with a known environment and working folder.
 pub(crate) fn settle(command: &mut CommandBuilder, folder: &Path) {
     command.env_clear();
     command.env("HOME", folder);
@@ -78,8 +78,8 @@ impl Terminal {
         Self::start_on(size(columns, rows), command, columns, rows)
     }
 
-    /// Starts a program on a terminal that does not know its size, as a serial console; the screen that is looked at
-    /// has this one.
+    /// Starts a program on a terminal that does not know its size, as a serial console; the emulated screen has this
+    /// one.
     #[allow(dead_code, reason = "each test crate uses its own part of this")]
     pub(crate) fn start_without_size(command: CommandBuilder, columns: u16, rows: u16) -> Self {
         Self::start_on(size(0, 0), command, columns, rows)
@@ -114,7 +114,7 @@ impl Terminal {
         writer.write_all(keys.as_bytes()).and_then(|()| writer.flush()).unwrap();
     }
 
-    /// Types this again and again, until the terminal is gone.
+    /// Types this repeatedly, until the terminal is closed.
     #[allow(dead_code, reason = "each test crate uses its own part of this")]
     pub(crate) fn flood(&mut self, keys: &'static str) {
         let mut writer = self.writer.take().unwrap();
@@ -127,18 +127,18 @@ impl Terminal {
         self.within(TIMEOUT, what, wanted)
     }
 
-    /// The same with a limit of its own.
+    /// Waits with this limit.
     pub(crate) fn within(&self, limit: Duration, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> String {
         contents(&self.wait(limit, what, wanted))
     }
 
-    /// Waits until the screen is as wanted, and says when the bytes that made it so were read.
+    /// Waits until the screen is as wanted, and returns when the bytes that made it so were read.
     #[allow(dead_code, reason = "each test crate uses its own part of this")]
     pub(crate) fn painted(&self, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> Instant {
         self.wait(TIMEOUT, what, wanted).read_at
     }
 
-    /// Looks at the screen as it is.
+    /// Passes the current screen to a function.
     #[allow(dead_code, reason = "each test crate uses its own part of this")]
     pub(crate) fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
         look(self.shared.lock().emulator.screen())
@@ -163,18 +163,18 @@ impl Terminal {
         })
     }
 
-    /// Gives the terminal another size; the program hears of it by a signal.
+    /// Resizes the terminal; the program is notified by a signal.
     pub(crate) fn resize(&self, columns: u16, rows: u16) {
         self.shared.lock().emulator.screen_mut().set_size(wide(rows), wide(columns));
         self.master.as_ref().unwrap().resize(size(columns, rows)).unwrap();
     }
 
-    /// Stops reading: soon the terminal takes no more bytes.
+    /// Stops reading: soon the terminal accepts no more bytes.
     pub(crate) fn block(&self) {
         self.set(Reading::Paused);
     }
 
-    /// Reads again.
+    /// Resumes reading.
     pub(crate) fn unblock(&self) {
         self.set(Reading::On);
     }
@@ -194,7 +194,7 @@ impl Terminal {
         kill_process(self.pid, signal).unwrap();
     }
 
-    /// Waits for the program to end, and says how.
+    /// Waits for the program to end, and returns its status.
     pub(crate) fn ends(&self, limit: Duration) -> ExitStatus {
         self.exit.recv_timeout(limit).unwrap_or_else(|_| {
             panic!("not ended within {limit:?}; the screen:\n{}", contents(&self.shared.lock()));
@@ -221,7 +221,7 @@ impl Terminal {
         assert_eq!(modes(self.master.as_ref().unwrap().as_ref()), self.modes, "terminal modes");
     }
 
-    /// All that the program has written, byte by byte; only after it ended.
+    /// All output of the program, byte by byte; only after it ended.
     #[allow(dead_code, reason = "each test crate uses its own part of this")]
     pub(crate) fn sent(&self) -> Vec<u8> {
         let mut state = self.shared.lock();
@@ -233,7 +233,7 @@ impl Terminal {
         state.sent.clone()
     }
 
-    /// The most memory that the program has had, in KiB.
+    /// Peak memory of the program, in KiB.
     #[allow(dead_code, reason = "each test crate uses its own part of this")]
     pub(crate) fn most_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero())).unwrap();
@@ -241,7 +241,7 @@ impl Terminal {
         line.trim().trim_end_matches("kB").trim().parse().unwrap()
     }
 
-    /// The processes that the program has started and that still live.
+    /// The processes that the program has started and that still run.
     pub(crate) fn children(&self) -> Vec<Pid> {
         children_of(self.pid)
     }
@@ -255,7 +255,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if self.exit.try_recv().is_err() {
-            // Its nodes follow it.
+            // Its nodes end with it.
             let _ = kill_process(self.pid, Signal::KILL);
         }
         self.set(Reading::Over);
@@ -263,7 +263,7 @@ impl Drop for Terminal {
 }
 
 impl Shared {
-    /// A check that fails while it looks at the screen leaves it whole.
+    /// A check that panics while it holds the screen leaves it consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -289,12 +289,12 @@ impl Shared {
     }
 }
 
-/// The processes that this one has started and that still live.
+/// The processes that this one has started and that still run.
 pub(crate) fn children_of(process: Pid) -> Vec<Pid> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // The name stands in brackets and may contain anything; behind it: state, parent.
+        // The name is in parentheses and may contain anything; after it: state, parent.
         let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
         if parent == Some(process.as_raw_nonzero().get()) {
             found.extend(entry.file_name().to_str().and_then(|id| Pid::from_raw(id.parse().ok()?)));
@@ -303,7 +303,7 @@ pub(crate) fn children_of(process: Pid) -> Vec<Pid> {
     found
 }
 
-/// Waits until none of these processes runs; one that is dead and not yet waited for does not run.
+/// Waits until none of these processes runs; a zombie does not run.
 pub(crate) fn all_gone(pids: &[Pid], limit: Duration) -> bool {
     let end = Instant::now() + limit;
     while pids.iter().any(|pid| is_alive(*pid)) {
@@ -315,14 +315,14 @@ pub(crate) fn all_gone(pids: &[Pid], limit: Duration) -> bool {
     true
 }
 
-/// A process that runs, or sleeps.
+/// Whether a process runs or sleeps.
 pub(crate) fn is_alive(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     test_kill_process(pid).is_ok() && !matches!(state, None | Some('Z' | 'X'))
 }
 
-/// Clicks go to the program, and not to the terminal's own selecting.
+/// Whether clicks go to the program, and not to the terminal's own selection.
 pub(crate) fn listens_to_mouse(screen: &vt100::Screen) -> bool {
     screen.mouse_protocol_mode() != vt100::MouseProtocolMode::None
 }

@@ -1,4 +1,4 @@
-//! Figures on the screen beside those of the disk and of the kernel.
+//! Figures on the screen compared with those of the disk and the kernel.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::free::{Chain, established};
 use super::terminal::{TIMEOUT, Terminal};
 use super::{leave, up};
 
-/// The open connections that the nodes' tab shows for a hop.
+/// The open connections that the nodes tab shows for a hop.
 fn open_shown(terminal: &Terminal, address: &str) -> Option<usize> {
     let screen = terminal.until("the nodes", |screen| screen.contents().contains("Accepted"));
     let words: Vec<&str> = screen.lines().find(|line| line.contains(address))?.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! How it looks and listens in a real terminal: themes, time zoom, the clipboard, the last picture, and old figures.
+//! Appearance in a real terminal: themes, time zoom, the clipboard, the last screen, and stale figures.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::nodes::Other;
 use super::terminal::{Terminal, chainview};
 use super::{leave, up};
 
-/// The colours that lie under and on the screen.
+/// The background colors of and on the screen.
 fn colors(screen: &vt100::Screen) -> (Color, Vec<Color>) {
     let (rows, columns) = screen.size();
     let cells = (0..rows.get()).flat_map(|row| (0..columns.get()).filter_map(move |column| screen.cell(row, column)));
@@ -109,11 +109,11 @@ fn the_last_report_of_a_silent_node_stays_readable() {
     let mut terminal = up(&chain, "", 120, 40);
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
-    // The client knows of its end before the node's next report does.
+    // The client detects its end before the node's next report does.
     terminal.keys("\r");
     terminal.shows(&["Hop 1 ", "1 served, 0 failed"]);
     kill_process(other.pid(), Signal::STOP).unwrap();
-    // Its figures stay, with their age.
+    // Its figures remain, with their age.
     terminal.shows(&["STALE ", "stale "]);
     terminal.shows(&["Hop 1 ", " s ago, as follows", "1 served, 0 failed"]);
     terminal.keys("\x1b");

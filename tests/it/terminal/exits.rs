@@ -1,4 +1,4 @@
-//! Every way in which the dashboard can end, but for panics: no node outlives it, and the terminal is given back.
+//! Every way in which the dashboard can end, except panics: no node outlives it, and the terminal is restored.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ fn q() {
     again("q", || leave(&mut up(&chain, "", 80, 24)));
 }
 
-/// Ends it while a transfer is under way.
+/// Ends it during a transfer.
 fn ended_by(signal: Signal, name: &str) {
     let chain = Chain::new(3, 3_000_000);
     again(&format!("{signal:?}"), || {
@@ -74,7 +74,7 @@ fn closed_terminal() {
     });
 }
 
-/// What raw mode and the other screen leave on a terminal after this is nothing that a dead program could mend.
+/// Raw mode and the alternate screen remain after this: a killed program cannot restore them.
 #[test]
 fn sigkill_ends_the_nodes() {
     let chain = Chain::new(3, 3_000_000);

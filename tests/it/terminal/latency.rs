@@ -1,5 +1,4 @@
-//! From a key to the byte that shows it: while nothing happens, and while connections change ten thousand times a
-//! second.
+//! Latency from a key to the byte that shows it: while idle, and while connections change ten thousand times a second.
 //!
 //! `cargo test` presses a few keys and allows for a slow build on a busy machine. The figures come from
 //!
@@ -22,30 +21,30 @@ use super::free::Chain;
 use super::terminal::{Terminal, chainview};
 use super::{leave, up};
 
-/// Ninety-nine of a hundred keys are to be shown within this.
+/// Limit for 99 of 100 keys.
 const PROMISED: Duration = Duration::from_millis(20);
-/// Half of them in a build without optimization, beside other tests on two cores.
+/// Limit for half of them in a build without optimization, beside other tests on two cores.
 const LENIENT: Duration = Duration::from_millis(500);
-/// Time between two reports, as the dashboard asks for.
+/// Interval of reports, as the dashboard requests it.
 const REPORT: Duration = Duration::from_millis(250);
 /// Fetches a second through two hops. Each opens and closes two connections, which read, wait and send in between: ten
 /// changes.
 const FETCHES: u64 = 1000;
 /// Clients that fetch.
 const CLIENTS: u64 = 4;
-/// Connections of each hop that only seems to be one; all change between two reports.
+/// Connections of each simulated hop; all change between two reports.
 const CROWD: u64 = 2500;
 
 fn is_full() -> bool {
     std::env::var_os("CHAINVIEW_LATENCY").is_some_and(|how| how == "full")
 }
 
-/// The row with the mark of the panel that has the keys, which its heading bears, too.
+/// The selected row of the focused panel, whose heading is highlighted too.
 fn marked(screen: &vt100::Screen) -> Option<u16> {
     (0..screen.size().0.get()).rfind(|row| screen.cell(*row, 0).is_some_and(|cell| cell.contents() == "▌"))
 }
 
-/// Presses keys one by one, and keeps the time from each to what it shows.
+/// Presses keys one by one, and records the time from each to its effect on the screen.
 struct Typist<'a> {
     terminal: &'a mut Terminal,
     times: Vec<Duration>,
@@ -53,7 +52,7 @@ struct Typist<'a> {
 
 impl Typist<'_> {
     fn press(&mut self, key: &str, wanted: impl Fn(&vt100::Screen) -> bool) {
-        // No faster than fingers are, and at no fixed distance from the frame before.
+        // At the speed of typing, and at no fixed distance from the frame before.
         thread::sleep(Duration::from_millis(self.times.len() as u64 * 7 % 31));
         let pressed = Instant::now();
         self.terminal.keys(key);
@@ -70,7 +69,7 @@ impl Typist<'_> {
         self.press(key, |screen| screen.rows(0, 60).any(|row| row.starts_with(&format!("▌ {title}"))));
     }
 
-    /// Through all tabs, up and down in the table of hops, and in the list of connections where it stands still.
+    /// Through all tabs, up and down in the table of hops, and in the list of connections while it does not scroll.
     fn round(&mut self, steady: bool) {
         self.tab("2", "Connections of all hops");
         if steady {
@@ -121,7 +120,7 @@ fn while_idle() {
     leave(&mut terminal);
 }
 
-/// Ends the clients also where a key fails.
+/// Ends the clients also if a key fails.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -189,8 +188,8 @@ fn while_thousands_of_connections_change() {
     leave(&mut terminal);
 }
 
-/// Something that reports like a node whose every connection changes between two reports, and some of which are new. It
-/// ends with the process of the tests.
+/// A simulated node whose every connection changes between two reports, and some of which are new. It ends with the
+/// process of the tests.
 fn crowd(port: u16, sent: &Arc<AtomicU64>) {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let sent = Arc::clone(sent);
@@ -202,7 +201,7 @@ fn crowd(port: u16, sent: &Arc<AtomicU64>) {
     });
 }
 
-/// Reports until nobody reads any more; whatever was asked for, this is the answer.
+/// Sends reports until the client disconnects, as the reply to any request.
 fn report(mut stream: TcpStream, count: &AtomicU64) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
@@ -223,7 +222,7 @@ fn report(mut stream: TcpStream, count: &AtomicU64) {
     }
 }
 
-/// One of the lists that take turns. A quarter of the connections comes and goes; the others stay and change.
+/// One of the alternating lists. A quarter of the connections opens and closes; the others stay and change.
 fn list(turn: u64) -> String {
     let states = [ConnState::Idle, ConnState::Head, ConnState::Waiting, ConnState::Streaming];
     let conn = |at: u64| {

@@ -1,4 +1,4 @@
-//! The nodes behind the screen: restarted, killed and brought back, and those that the dashboard did not start.
+//! Nodes of the dashboard: restarted, killed and restarted automatically, and those that the dashboard did not start.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,14 +10,14 @@ use super::free::Chain;
 use super::terminal::{TIMEOUT, Terminal, chainview, is_alive};
 use super::{leave, up};
 
-/// The process that the table of nodes shows for a hop that is up.
+/// The process that the table of nodes shows for a running hop.
 fn pid_of(screen: &str, hop: &str) -> Option<Pid> {
     let row = screen.lines().find(|line| line.contains(hop) && line.contains(" up "))?;
     let digits = row.split_whitespace().skip_while(|word| *word != "up").nth(1)?;
     Pid::from_raw(digits.parse().ok()?)
 }
 
-/// The dashboard with hop 2 marked, and that hop's process.
+/// The dashboard with hop 2 selected, and that hop's process.
 fn second_hop_marked(chain: &Chain) -> (Terminal, Pid) {
     let mut terminal = up(chain, "", 120, 40);
     terminal.keys("4j");
@@ -75,7 +75,7 @@ fn a_killed_node_is_shown_down_and_restarted() {
     terminal.within(Duration::from_secs(2), "hop 2 is down", |screen| screen.contents().contains("2/3 up"));
     println!("a killed node is shown down after {:?}", killed.elapsed());
     terminal.keys("5");
-    // Its connection and its process end at once: either may be noticed first, as what it went down by.
+    // Its connection and its process end at the same time: either may be reported first as the reason.
     terminal.shows(&["went down: ", "ended with signal: 9 (SIGKILL): restarting in 1 s", "3/3 up"]);
     assert!(!is_alive(old));
     terminal.keys("1");
@@ -84,7 +84,7 @@ fn a_killed_node_is_shown_down_and_restarted() {
     leave(&mut terminal);
 }
 
-/// A node that somebody else started.
+/// A node that another program started.
 pub(crate) struct Other(Child);
 
 impl Other {

@@ -1,5 +1,5 @@
-//! Panics while the screen is up. The program has no key for that, so this test binary runs itself in the terminal,
-//! with the screen of the library and a mistake of its own.
+//! Panics while the screen is active. The program has no key for that, so this test binary runs itself in the terminal,
+//! with the screen of the library and a panic of its own.
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc as tokio_mpsc, watch};
 use super::again;
 use super::terminal::{TIMEOUT, Terminal, listens_to_mouse, settle};
 
-/// One of the ignored tests below, in a terminal.
+/// Runs one of the ignored tests below in a terminal.
 fn run(test: &str) -> (tempfile::TempDir, Terminal) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
@@ -75,7 +75,7 @@ fn panics_elsewhere() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let handle = runtime.handle().clone();
     std::thread::spawn(move || {
-        // The hook asks whether the screen is up.
+        // The hook checks whether the screen is active.
         while !ui::is_taken() {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -1,4 +1,4 @@
-//! The same commands without a terminal: plain lines or one JSON document, and an end by themselves.
+//! The same commands without a terminal: plain lines or one JSON document, and an exit without a key.
 
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Leaving while a transfer runs: asked once, and the nodes may be left running.
+//! Quitting during a transfer: one confirmation, and the nodes can be kept running.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn kept_nodes_outlive_the_dashboard_and_its_terminal() {
     let said = terminal.shows(&["still running: ", "kill ends them"]).replace('\n', "");
     assert!((1..=2).all(|hop| said.contains(&format!("{} (process ", chain.address(hop)))), "{said}");
     assert!(nodes.0.iter().all(|node| said.contains(&format!("(process {})", node.as_raw_nonzero()))), "{said}");
-    // Nobody but the program has held the terminal, or it would not be over.
+    // Only the program held the terminal open, or it would not be closed.
     terminal.is_given_back();
     terminal.close();
     let mut terminal = up(&chain, "", 120, 40);

@@ -10,7 +10,7 @@ use super::free::Chain;
 use super::terminal::{TIMEOUT, Terminal, all_gone, children_of, is_alive, listens_to_mouse, settle};
 use super::{again, leave, up};
 
-/// A shell on a terminal, its line editing off: an editing shell sets modes of its own for every line.
+/// A shell on a terminal without line editing: an editing shell sets modes of its own for every line.
 pub(super) fn shell(chain: &Chain) -> Terminal {
     let mut command = CommandBuilder::new("/bin/sh");
     command.args(["+o", "emacs", "+o", "vi", "-i"]);
@@ -22,7 +22,7 @@ pub(super) fn shell(chain: &Chain) -> Terminal {
     terminal
 }
 
-/// The dashboard as a job of that shell, all its hops up.
+/// The dashboard as a job of that shell, with all its hops up.
 fn job(chain: &Chain, flags: &str) -> Terminal {
     let mut terminal = shell(chain);
     terminal.keys(&format!("{} -o out {flags}\r", env!("CARGO_BIN_EXE_chainview")));
@@ -101,8 +101,8 @@ fn background_transfers_continue_without_a_screen() {
     stopped(&terminal);
     assert!(!chain.fetched("data.bin").exists());
     terminal.keys("bg\r");
-    // What is typed meanwhile is the shell's.
-    // The quotes tell the command's output from its echo, which the prompt may come before or after.
+    // The shell gets what is typed now. The quotes distinguish the command's output from its echo, which the prompt may
+    // precede or follow.
     terminal.keys("while ! test -e out/data.bin; do sleep 0.1; done; echo 'it is' there\r");
     terminal.until("the file", |screen| screen.contents().contains("it is there"));
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);

@@ -1,4 +1,4 @@
-//! Fetching from the dashboard: other names, missing names, twice, cancelled, and with a terminal that takes no bytes.
+//! Fetching from the dashboard: other names, missing names, twice, cancelled, and with a blocked terminal.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ fn a_cancelled_transfer_keeps_its_partial_file() {
     let mut left: Vec<_> =
         std::fs::read_dir(chain.fetched("")).unwrap().flatten().map(|entry| entry.file_name()).collect();
     left.sort();
-    // What arrived, and how far it got.
+    // The partial file and its state.
     assert_eq!(left, ["data.bin.part", "data.bin.part.state"]);
     leave(&mut terminal);
 }
@@ -90,7 +90,7 @@ fn a_blocked_terminal_delays_no_transfer_or_signal() {
     let nodes = terminal.children();
     terminal.block();
     terminal.keys("f");
-    // More than the terminal's queue takes: whole screens, one after the other.
+    // More than the terminal's queue holds: whole screens, one after another.
     let end = std::time::Instant::now() + super::terminal::TIMEOUT;
     while !chain.fetched("data.bin").exists() {
         terminal.keys("\x0c");

@@ -1,4 +1,4 @@
-//! Terminals in unusual states: none in front of us, without a size, or unable to move a cursor.
+//! Terminals in unusual states: in the background, without a size, or unable to move a cursor.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ fn a_background_start_has_no_screen_until_fg() {
         assert!(Instant::now() < end, "its nodes are not started");
         std::thread::sleep(Duration::from_millis(10));
     }
-    // What is typed is the shell's, and nothing has stopped the job.
+    // The shell gets what is typed, and the job is not stopped.
     terminal.keys("echo $((40 + 2)); jobs\r");
     terminal.shows(&["\n42", "Running"]);
     terminal.until("the screen of the shell", |screen| !screen.alternate_screen());
@@ -43,7 +43,7 @@ fn a_terminal_without_a_size_uses_the_environment_or_a_default() {
             let last = screen.contents_between(rows - 1, 0, rows - 1, columns);
             screen.contents().contains("2/2 up") && last.contains("q quit")
         });
-        // A size that it learns of counts from then on.
+        // A later size is used from then on.
         terminal.resize(90, 20);
         terminal.until("another size", |screen| screen.contents_between(19, 0, 19, 90).contains("q quit"));
         leave(&mut terminal);
@@ -95,7 +95,7 @@ fn endless_input_starves_neither_screen_nor_signals() {
     let mut terminal = up(&chain, "--limit 1=500K", 80, 24);
     terminal.keys("f");
     terminal.shows(&["1 active"]);
-    // The mark goes down and up.
+    // The selection moves down and up.
     terminal.flood("jk");
     terminal.shows(&["1 done", "verified"]);
     let nodes = terminal.children();
@@ -116,13 +116,13 @@ fn an_unterminated_paste_is_bounded_and_times_out() {
     for _ in 0..100 {
         terminal.keys(&piece);
     }
-    // What was pasted is shown when no more of it comes; keys are keys again.
+    // The paste is shown when no more of it arrives; keys are keys again.
     terminal.shows(&["which file? other.bin"]);
     let took = terminal.most_memory() - before;
     assert!(took < 8 << 10, "{took} KiB more");
     terminal.keys("\r");
     terminal.shows(&["1 done", "other.bin"]);
-    // The same with its end, and a sequence that has none.
+    // A terminated paste, and an unterminated sequence.
     terminal.keys("n\x1b[200~data.bin");
     for _ in 0..10 {
         terminal.keys(&piece);

@@ -1,5 +1,5 @@
-//! A change turned on a running chain: how soon the screen, the lines and the document of another client, and the
-//! node's own page say so.
+//! A change of faults on a running chain: how soon the screen, the lines and the document of another client, and the
+//! node's own metrics show it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,7 +14,7 @@ use super::free::Chain;
 use super::terminal::{TIMEOUT, Terminal};
 use super::{leave, up};
 
-/// How long any of them may take.
+/// Maximum time for any of them.
 const SOON: Duration = Duration::from_secs(3);
 /// Longer than the test, at the rates that the faults allow.
 const SIZE: u64 = 400_000_000;
@@ -38,7 +38,7 @@ impl Other {
         self.verdict()
     }
 
-    /// Waits until it ends, and returns the same.
+    /// Waits until it ends, and returns the verdict of its document.
     fn verdict(mut self) -> serde_json::Value {
         let mut text = String::new();
         self.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
@@ -54,7 +54,7 @@ impl Drop for Other {
     }
 }
 
-/// Reads lines until one has this; when that was. There is one a second at least.
+/// Reads lines until one contains this; returns when. There is at least one a second.
 fn said(lines: &mut BufReader<ChildStderr>, wanted: &str) -> Instant {
     let end = Instant::now() + TIMEOUT;
     let mut line = String::new();
@@ -62,13 +62,13 @@ fn said(lines: &mut BufReader<ChildStderr>, wanted: &str) -> Instant {
         line.clear();
         assert!(lines.read_line(&mut line).unwrap() > 0, "it ended without a word of {wanted:?}");
         assert!(Instant::now() < end, "it does not say {wanted:?}, but {line:?}");
-        // Nobody waits for a delay while a body is on its way.
+        // No request waits for a delay while a body is under way.
         assert!(!line.contains("injected delay"), "{line}");
     }
     Instant::now()
 }
 
-/// Reads a node's metrics until they say that this limits it; when that was.
+/// Reads a node's metrics until they report this limit; returns when.
 fn limited(address: &str, by: &str) -> Instant {
     let wanted = format!("chainview_limit{{limit=\"{by}\"}} 1\n");
     let end = Instant::now() + TIMEOUT;
@@ -81,13 +81,13 @@ fn limited(address: &str, by: &str) -> Instant {
             return Instant::now();
         }
         assert!(Instant::now() < end, "{page}");
-        // Nothing tells when a page changes.
+        // There is no event for a change of the metrics.
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Types what turns a change, and waits until all three say what it does: the screen and the lines this sentence, the
-/// page of the node this word.
+/// Types the keys of a change, and waits until all three show its effect: the screen and the lines this sentence, the
+/// metrics of the node this word.
 fn turn(terminal: &mut Terminal, keys: &str, lines: &mut BufReader<ChildStderr>, sentence: &str, page: (&str, &str)) {
     terminal.keys(keys);
     let turned = Instant::now();
@@ -104,7 +104,7 @@ fn turn(terminal: &mut Terminal, keys: &str, lines: &mut BufReader<ChildStderr>,
 #[test]
 fn a_new_fault_changes_the_verdict_everywhere() {
     let chain = Chain::new(3, 10);
-    // It is nothing on the disk.
+    // The file is sparse.
     fs::File::create(chain.folder.path().join("data.bin")).unwrap().set_len(SIZE).unwrap();
     let mut terminal = up(&chain, "--limit 1=20M --delay 2=300ms --no-verify", 120, 40);
     terminal.keys("f");
