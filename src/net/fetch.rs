@@ -1,5 +1,5 @@
-//! The client end: one transfer from the first question to the file in its place, over as many tries as that takes, or
-//! the question alone.
+//! The fetch client: one transfer, from the first request to the published file, over as many attempts as that takes;
+//! or a check without a body.
 //!
 //! A fetch from a node of this process:
 //!
@@ -95,23 +95,23 @@ pub use job::{FetchJob, Fetched};
 pub use output::Output;
 pub use rate_limit::RateLimit;
 
-/// A client's way to the first hop: it may connect to whatever a person names. `protocol` is for hops that are not
-/// marked.
+/// Returns a client that may connect to any first hop that the user names. `protocol` is for hops without a `protocol=`
+/// of their own.
 pub fn client(links: Arc<ProtocolCache>, limits: Limits, protocol: Option<Protocol>) -> Upstream {
     Upstream::new(links, limits, Arc::new(|_, _| Ok(())), protocol)
 }
 
-/// Fetches one file and says how it goes through `progress`; the last value there is the outcome.
+/// Fetches one file and publishes its progress on `progress`; the last value there is the outcome.
 ///
-/// `upstream` can be used for the next file afterwards, whatever the outcome, and `job` for the next try: its id is
-/// then that of the last. Cancel through `stop`: a transfer that is dropped instead leaves its part file without a
-/// word.
+/// `upstream` can be reused for the next file and `job` for another attempt, whatever the outcome; the job's id is then
+/// that of the last attempt. Cancel through `stop`: a transfer that is dropped instead leaves its partial file behind
+/// without a message.
 ///
 /// # Errors
 /// `Error::Hop` if a hop fails before the body, `Short`, `Stalled` or `Changed` if the body ends early, `Altered` if
-/// its digest differs, and `Unresumable` or `ReaderLeft` for an output that is not a file. `Disk`, `Exists`, `Lost`,
+/// its digest differs, and `Unresumable` or `OutputClosed` for an output that is not a file. `Disk`, `Exists`, `Lost`,
 /// `TooLarge` or `Usage` if the local file cannot be written or must not be; `Interrupted` if `stop` was cancelled.
-/// Retries are exhausted, or would not have helped.
+/// The error is that of the last attempt, when retries are exhausted or would not help.
 pub async fn fetch(
     upstream: &mut Upstream,
     job: &mut FetchJob,
@@ -130,7 +130,7 @@ pub async fn fetch(
     result
 }
 
-/// Tries until the file is in its place, or another try would not help.
+/// Repeats attempts until the file is published, or another attempt would not help.
 async fn run(
     upstream: &mut Upstream,
     job: &mut FetchJob,
@@ -140,93 +140,94 @@ async fn run(
     if let Some(output) = Output::of(&job.output) {
         return Box::pin(stream::run(upstream, job, output, tracker, stop)).await;
     }
-    let place = Arc::new(TargetPath::of(&job.output, &job.route.file)?);
-    tracker.path(&place.path());
-    let (mut first, mut patience) = (0, RetryPolicy::new(job.retries));
-    let mut begun = match begin(upstream, job, &place, &mut first, tracker, stop).await? {
+    let target = Arc::new(TargetPath::of(&job.output, &job.route.file)?);
+    tracker.path(&target.path());
+    let (mut first, mut policy) = (0, RetryPolicy::new(job.retries));
+    let mut candidate = match begin(upstream, job, &target, &mut first, tracker, stop).await? {
         AttemptStart::Present(fetched) => return Ok(*fetched),
-        AttemptStart::From(begun) => begun,
+        AttemptStart::From(candidate) => candidate,
     };
-    let mut furthest = begun.as_ref().map_or(0, |begun| begun.offset);
+    let mut furthest = candidate.as_ref().map_or(0, |candidate| candidate.offset);
     loop {
         tracker.attempt(job.id);
-        let error = match attempt(upstream, job, &place, (&mut begun, first), tracker, stop).await {
-            Ok(AttemptResult::There(fetched)) => return Ok(*fetched),
+        let error = match attempt(upstream, job, &target, (&mut candidate, first), tracker, stop).await {
+            Ok(AttemptResult::Done(fetched)) => return Ok(*fetched),
             Ok(AttemptResult::Busy) => {
-                // The answer would be out of date by the time it is our turn.
+                // The reply would be stale by the time the other fetch is over.
                 upstream.close();
                 job.id = job.machine.transfer_id();
-                begun = match begin(upstream, job, &place, &mut first, tracker, stop).await? {
+                candidate = match begin(upstream, job, &target, &mut first, tracker, stop).await? {
                     AttemptStart::Present(fetched) => return Ok(*fetched),
-                    AttemptStart::From(begun) => begun,
+                    AttemptStart::From(candidate) => candidate,
                 };
                 continue;
             }
             Err(error) => error,
         };
-        // What is left on the connection belongs to a try that is over.
+        // Bytes left on the connection belong to the failed attempt.
         upstream.close();
         if let Error::Lost { .. } = error {
-            begun = restored(job.machine, begun.take()).await;
+            candidate = restored(job.machine, candidate.take()).await;
         }
-        let reached = begun.as_ref().map_or(0, |begun| begun.offset);
-        let brought = reached > furthest;
+        let reached = candidate.as_ref().map_or(0, |candidate| candidate.offset);
+        let progressed = reached > furthest;
         furthest = furthest.max(reached);
-        let pause = patience.after(&error, brought).filter(|_| !stop.is_cancelled());
-        let Some(pause) = pause else { return Err(leave(job.machine, begun, error).await) };
+        let pause = policy.after(&error, progressed).filter(|_| !stop.is_cancelled());
+        let Some(pause) = pause else { return Err(keep_partial(job.machine, candidate, error).await) };
         tracker.retrying(&error);
         if !wait(pause, tracker, stop).await {
-            return Err(leave(job.machine, begun, Error::Interrupted { kept: KeptBytes::default() }).await);
+            return Err(keep_partial(job.machine, candidate, Error::Interrupted { kept: KeptBytes::default() }).await);
         }
-        // A hop may still hold the connection of the try before, and would take the same id for a loop.
+        // A hop may still hold the connection of the previous attempt, and would report the same id as a loop.
         job.id = job.machine.transfer_id();
     }
 }
 
-/// What there is before a try.
-#[expect(clippy::large_enum_variant, reason = "it is made once a fetch and taken apart at once")]
+/// What exists locally before an attempt.
+#[expect(clippy::large_enum_variant, reason = "it is created once per fetch and destructured immediately")]
 enum AttemptStart {
     /// The file itself.
     Present(Box<Fetched>),
-    /// What an earlier run left of it, or nothing.
+    /// The partial file of an earlier run, if any.
     From(Option<ResumeCandidate>),
 }
 
-/// Looks for the file itself, and for what an earlier run left of it; once more after another fetch was waited for.
+/// Checks for the file itself, then for the partial file of an earlier run; repeated after another fetch was waited
+/// for.
 async fn begin(
     upstream: &mut Upstream,
     job: &FetchJob,
-    place: &Arc<TargetPath>,
+    target: &Arc<TargetPath>,
     first: &mut usize,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<AttemptStart, Error> {
     loop {
-        if let Some(there) = place.existing()?
+        if let Some(there) = target.existing()?
             && job.reuse
-            // Boxed: most fetches find nothing there, and would carry its size along.
+            // Boxed to keep the parent future small: most fetches find no file.
             && let Some(fetched) =
-                Box::pin(present::up_to_date(upstream, job, (place, there.size), tracker, stop)).await?
+                Box::pin(present::up_to_date(upstream, job, (target, there.size), tracker, stop)).await?
         {
             return Ok(AttemptStart::Present(Box::new(fetched)));
         }
         // Boxed for the same reason.
-        if let EarlierClaim::ResumeCandidate(begun) = Box::pin(claim(job, place, first, tracker, stop)).await? {
-            return Ok(AttemptStart::From(begun));
+        if let EarlierClaim::ResumeCandidate(candidate) = Box::pin(claim(job, target, first, tracker, stop)).await? {
+            return Ok(AttemptStart::From(candidate));
         }
     }
 }
 
-/// What had arrived when the partial file was taken away, saved under a new name; where that fails, it is gone.
-async fn restored(machine: Machine, begun: Option<ResumeCandidate>) -> Option<ResumeCandidate> {
-    let begun = begun?;
-    blocking(machine, move || begun.restore()).await.ok()
+/// Saves the partial file's content under a new name after its name was removed; `None` if that fails.
+async fn restored(machine: Machine, candidate: Option<ResumeCandidate>) -> Option<ResumeCandidate> {
+    let candidate = candidate?;
+    blocking(machine, move || candidate.restore()).await.ok()
 }
 
-/// The error of a transfer that is over, with the place where what arrived is kept for a later one.
-async fn leave(machine: Machine, begun: Option<ResumeCandidate>, error: Error) -> Error {
-    let Some(begun) = begun else { return error };
-    match blocking(machine, move || Ok(begun.leave())).await {
+/// Returns the final error of a transfer, with the path of the partial file that is kept for a later one.
+async fn keep_partial(machine: Machine, candidate: Option<ResumeCandidate>, error: Error) -> Error {
+    let Some(candidate) = candidate else { return error };
+    match blocking(machine, move || Ok(candidate.keep())).await {
         Ok(kept) => error.with_kept(kept),
         Err(_) => error,
     }

@@ -171,7 +171,7 @@ fn a_fetch_that_waits_for_another_logs_it() {
     let second = fetch().wait_with_output().unwrap();
     assert!(first.wait_with_output().unwrap().status.success());
     assert_eq!(code(&second), 0, "{}", err(&second));
-    assert!(err(&second).contains("data.bin: waits for another fetch of data.bin\n"), "{}", err(&second));
+    assert!(err(&second).contains("data.bin: waiting for another fetch of data.bin\n"), "{}", err(&second));
     assert!(out(&second).contains("was there already as out/data.bin"), "{}", out(&second));
 }
 
@@ -242,7 +242,7 @@ fn failures_have_their_exit_codes_and_publish_no_file() {
     let altered = run(folder.path(), &format!("--fetch -o out/x --expect blake3:{}", "0".repeat(64)));
     assert_eq!(code(&altered), 6);
     let nowhere = run(folder.path(), "--fetch -o data.bin/folder/");
-    assert!(code(&nowhere) == 7 && err(&nowhere).contains("cannot make this folder"), "{}", err(&nowhere));
+    assert!(code(&nowhere) == 7 && err(&nowhere).contains("cannot create this folder"), "{}", err(&nowhere));
     let large = run(folder.path(), "--fetch --max-size 299999 -o new/folder/");
     assert!(code(&large) == 7 && err(&large).contains("--max-size"), "{}", err(&large));
     assert_eq!(std::fs::read_dir(folder.path().join("new/folder")).unwrap().count(), 0);

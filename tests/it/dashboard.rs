@@ -123,14 +123,14 @@ fn a_transfer_that_waits_for_another_fetch_shows_it() {
     for (columns, rows) in [(120, 40), (80, 24), (60, 15)] {
         let mut script = Script::new(columns, rows, idle());
         let mut waits = transfer(1, Phase::Locked);
-        waits.error = Some("waits for another fetch of sample.bin".into());
+        waits.error = Some("waiting for another fetch of sample.bin".into());
         script.chain.transfers = vec![waits];
         // A narrow screen has the sentence on several lines.
         let words = |screen: &str| screen.replace('▌', " ").split_whitespace().collect::<Vec<_>>().join(" ");
         let list = words(&script.keys("3").screen());
-        assert!(list.contains("locked waits for another fetch of sample.bin"), "{list}");
+        assert!(list.contains("locked waiting for another fetch of sample.bin"), "{list}");
         let details = words(&script.keys("<enter>").screen());
-        assert!(details.contains("waits for another fetch of sample.bin") && !details.contains("error"), "{details}");
+        assert!(details.contains("waiting for another fetch of sample.bin") && !details.contains("error"), "{details}");
     }
 }
 

@@ -297,7 +297,7 @@ fn a_full_disk_is_detected_before_the_first_byte() {
     };
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(said, "full: 7, beside the other 0 files\nfreed: 0\nsame\n", "{errors}");
-    assert!(errors.contains("not enough room on the disk"), "{errors}");
+    assert!(errors.contains("not enough disk space"), "{errors}");
     for node in &chain.nodes {
         assert!(node.comes_to_rest(0, usize::MAX, RELEASE), "{:?}", node.held());
     }

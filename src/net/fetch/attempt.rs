@@ -1,4 +1,4 @@
-//! One try: ask for what is missing, receive it, prove the whole, move it into its place.
+//! One attempt: request what is missing, receive it, verify the whole file, publish it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use super::disk::DiskWriter;
 use super::job::{FetchJob, Fetched, blocking};
 use super::part::{ClaimResult, PartialFile, Published};
 use super::partial::ResumeCandidate;
-use super::request::{all_legs, ask_for_rest};
+use super::request::{all_legs, request_rest};
 use super::resume_state::ResumeSource;
 use super::target::TargetPath;
 use super::tracker::Tracker;
@@ -23,76 +23,76 @@ use crate::net::upstream::Upstream;
 use crate::route::Protocol;
 use crate::snapshot::Phase;
 
-/// How a try ended that did not fail.
+/// Outcome of an attempt that did not fail.
 pub(super) enum AttemptResult {
-    /// The file is in its place.
-    There(Box<Fetched>),
-    /// Another fetch was there first.
+    /// The file is published.
+    Done(Box<Fetched>),
+    /// Another fetch holds the partial file.
     Busy,
 }
 
-/// Goes on with what has begun, or begins. Where it fails, what there is by then is in `begun` again.
+/// Resumes `candidate`, or starts a new partial file. After an error, `candidate` holds what has been received by then.
 pub(super) async fn attempt(
     upstream: &mut Upstream,
     job: &FetchJob,
-    place: &Arc<TargetPath>,
-    (begun, first): (&mut Option<ResumeCandidate>, usize),
+    target: &Arc<TargetPath>,
+    (candidate, first): (&mut Option<ResumeCandidate>, usize),
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<AttemptResult, Error> {
     tracker.phase(Phase::Connecting);
-    let answer = ask_for_rest(upstream, job, begun, tracker, stop).await?;
-    let size = answer.reply.size().unwrap_or_default();
-    if let Some(most) = job.max_size.filter(|most| size > *most) {
-        return Err(Error::TooLarge { file: job.route.file.shown(), size, most });
+    let response = request_rest(upstream, job, candidate, tracker, stop).await?;
+    let size = response.reply.size().unwrap_or_default();
+    if let Some(max) = job.max_size.filter(|max| size > *max) {
+        return Err(Error::TooLarge { file: job.route.file.shown(), size, most: max });
     }
-    let legs = all_legs(&answer);
-    tracker.answered(size, answer.protocol, &legs, begun.as_ref().map_or(0, |begun| begun.offset));
-    let source = ResumeSource::of(&job.route, &answer).map_err(|why| tracker.cannot_resume(why)).ok();
-    let part = match ready(place, (begun.take(), first), source, size, job).await? {
+    let legs = all_legs(&response);
+    tracker.on_reply(size, response.protocol, &legs, candidate.as_ref().map_or(0, |candidate| candidate.offset));
+    let source = ResumeSource::of(&job.route, &response).map_err(|why| tracker.cannot_resume(why)).ok();
+    let part = match ready(target, (candidate.take(), first), source, size, job).await? {
         ReceiveTarget::PartialFile(part) => *part,
         ReceiveTarget::Busy => return Ok(AttemptResult::Busy),
     };
     let (part, received) = receive(upstream, job, part, size, tracker, stop).await?;
     let arrived = part.hasher.as_ref().map(Hasher::so_far);
-    *begun = Some(part);
+    *candidate = Some(part);
     if let Err(error) = received {
-        return Err(match blamed(job, answer.protocol, error, stop).await {
-            // What came may be of the one state or the other.
+        return Err(match attributed(job, response.protocol, error, stop).await {
+            // The bytes may mix both versions of the file.
             error @ Error::Changed { .. } => {
-                error.with_kept(begun.take().map(ResumeCandidate::give_up).unwrap_or_default())
+                error.with_kept(candidate.take().map(ResumeCandidate::abandon).unwrap_or_default())
             }
             error => error,
         });
     }
     upstream.finish();
     tracker.phase(Phase::Verifying);
-    let proven = verify::prove(upstream, job, &answer, arrived, stop).await;
-    let unfit = matches!(proven, Err(Error::Altered { .. } | Error::Changed { .. }));
-    let (integrity, origin) = match (proven, begun.take()) {
-        (Err(error), Some(part)) if unfit => return Err(error.with_kept(part.give_up())),
-        (proven, part) => {
-            *begun = part;
-            proven?
+    let verified = verify::verify(upstream, job, &response, arrived, stop).await;
+    let unfit = matches!(verified, Err(Error::Altered { .. } | Error::Changed { .. }));
+    let (integrity, origin) = match (verified, candidate.take()) {
+        (Err(error), Some(part)) if unfit => return Err(error.with_kept(part.abandon())),
+        (verified, part) => {
+            *candidate = part;
+            verified?
         }
     };
-    let modified = answer.reply.last_modified.as_deref().filter(|_| job.times);
+    let modified = response.reply.last_modified.as_deref().filter(|_| job.times);
     let modified = modified.and_then(|date| httpdate::parse_http_date(date).ok());
-    let published = publish(job, begun.take(), modified, stop).await?;
-    Ok(AttemptResult::There(Box::new(Fetched {
-        path: place.path(),
+    let published = publish(job, candidate.take(), modified, stop).await?;
+    Ok(AttemptResult::Done(Box::new(Fetched {
+        path: target.path(),
         size,
         integrity,
         origin,
         already_present: published == Published::WasThere,
-        protocol: answer.protocol,
+        protocol: response.protocol,
         legs,
         elapsed: tracker.elapsed(),
         flow: tracker.flow(),
     })))
 }
 
-/// The body, from the go-ahead to the last byte written: the part as far as it is then, and how that ended.
+/// Receives the body and waits until the last byte is written; returns the partial file and the result.
 async fn receive(
     upstream: &mut Upstream,
     job: &FetchJob,
@@ -102,13 +102,13 @@ async fn receive(
     stop: &CancellationToken,
 ) -> Result<(ResumeCandidate, Result<(), Error>), Error> {
     if part.offset > 0 && part.offset == size {
-        // Nothing was missing, and no body was asked for.
+        // Nothing was missing, so no body was requested.
         return Ok((part, Ok(())));
     }
     let offset = part.offset;
     tracker.begin();
     let meter = tracker.meter();
-    let _pulse = SchedDelayProbe::start(job.machine, move |us| meter.record_sched_delay(us));
+    let _probe = SchedDelayProbe::start(job.machine, move |us| meter.record_sched_delay(us));
     let mut writer = DiskWriter::start(job.machine, part, size, tracker.meter());
     let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
     let (part, written) = writer.finish().await?;
@@ -116,16 +116,16 @@ async fn receive(
     Ok((part, received.and(written)))
 }
 
-/// Puts a body that broke off on the hop that broke it, as far as the hops can tell: through the chain as far as it
-/// still stands, and directly.
-pub(super) async fn blamed(job: &FetchJob, protocol: Protocol, error: Error, stop: &CancellationToken) -> Error {
+/// Attributes a body failure to a hop, by querying the hops both through the chain, up to where it is interrupted, and
+/// directly.
+pub(super) async fn attributed(job: &FetchJob, protocol: Protocol, error: Error, stop: &CancellationToken) -> Error {
     let Error::Short { received, size, how, .. } = error else { return error };
     if protocol == Protocol::Legacy {
         return error;
     }
-    let asking = findings(&job.route, job.route.hops().len(), job.id, ASK);
+    let querying = findings(&job.route, job.route.hops().len(), job.id, ATTRIBUTION_TIMEOUT);
     let findings = tokio::select! {
-        findings = asking => findings,
+        findings = querying => findings,
         () = stop.cancelled() => return error,
     };
     let Blame { hop, reporter, how } = blame(&findings, how);
@@ -135,44 +135,44 @@ pub(super) async fn blamed(job: &FetchJob, protocol: Protocol, error: Error, sto
     Error::Short { hop, address: address_of(job, hop), how, reporter, received, size, kept: KeptBytes::default() }
 }
 
-/// How long the hops may take to say who broke a body off: the error is to be there within a second.
-const ASK: Duration = Duration::from_millis(700);
+/// Time allowed for querying the hops about a body failure: the error has to be reported within a second.
+const ATTRIBUTION_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// What there is to receive into.
+/// Destination of the body.
 enum ReceiveTarget {
     PartialFile(Box<ResumeCandidate>),
     Busy,
 }
 
-/// Opens the partial file, unless there is one, and reserves the disk; both before the first byte is asked for.
+/// Opens the partial file unless there is one, and reserves disk space; both before the first byte is requested.
 async fn ready(
-    place: &Arc<TargetPath>,
-    (begun, first): (Option<ResumeCandidate>, usize),
+    target: &Arc<TargetPath>,
+    (candidate, first): (Option<ResumeCandidate>, usize),
     source: Option<ResumeSource>,
     size: u64,
     job: &FetchJob,
 ) -> Result<ReceiveTarget, Error> {
-    let (place, force, algorithm) = (Arc::clone(place), job.force, job.verify.algorithm());
+    let (target, force, algorithm) = (Arc::clone(target), job.force, job.verify.algorithm());
     blocking(job.machine, move || {
-        // What is to replace a file is never open to more people than that file is.
-        let tight = place.check_existing(size, force)?.is_some();
-        let mut begun = match begun {
-            Some(mut begun) => {
-                if begun.stale {
-                    begun.part.empty()?;
+        // A replacement is never readable by more users than the file that it replaces.
+        let private = target.check_existing(size, force)?.is_some();
+        let mut candidate = match candidate {
+            Some(mut candidate) => {
+                if candidate.stale {
+                    candidate.part.empty()?;
                 }
-                if tight {
-                    begun.part.tighten()?;
+                if private {
+                    candidate.part.restrict()?;
                 }
-                begun
+                candidate
             }
-            None => match PartialFile::open(&place, size, tight, first)? {
+            None => match PartialFile::open(&target, size, private, first)? {
                 ClaimResult::Ours(part) => ResumeCandidate::new(part, algorithm),
                 ClaimResult::Busy(_) => return Ok(ReceiveTarget::Busy),
             },
         };
-        begun.part.reserve(size).inspect_err(|_| drop(begun.part.keep()))?;
-        Ok(ReceiveTarget::PartialFile(Box::new(ResumeCandidate { source, stale: false, ..begun })))
+        candidate.part.reserve(size).inspect_err(|_| drop(candidate.part.keep()))?;
+        Ok(ReceiveTarget::PartialFile(Box::new(ResumeCandidate { source, stale: false, ..candidate })))
     })
     .await
 }
@@ -184,13 +184,13 @@ async fn publish(
     stop: &CancellationToken,
 ) -> Result<Published, Error> {
     let (stop, force) = (stop.clone(), job.force);
-    let Some(begun) = part else { return Err(Error::Other("the part is gone".to_owned())) };
+    let Some(candidate) = part else { return Err(Error::Other("the partial file is missing".to_owned())) };
     blocking(job.machine, move || {
         if let Some(modified) = modified {
-            // A file system without such times keeps its own.
-            let _ = begun.part.file().set_modified(modified);
+            // Some file systems do not store this time.
+            let _ = candidate.part.file().set_modified(modified);
         }
-        begun.part.publish(force, &|| stop.is_cancelled())
+        candidate.part.publish(force, &|| stop.is_cancelled())
     })
     .await
 }

@@ -1,4 +1,4 @@
-//! The body on its way in: read from the first hop, handed to the disk, watched by four clocks.
+//! Receiving the body: reads from the first hop, hands buffers to the disk writer, and checks four timeouts.
 
 use std::io;
 use std::pin::pin;
@@ -20,10 +20,9 @@ use crate::route::Protocol;
 use crate::text::SafeText;
 use crate::wire::{FailedAction, Problem, Reason};
 
-/// Reads the bytes from an offset to exactly the whole size and hands them to the disk; where the disk fails, it is the
-/// writer that says so.
+/// Reads the bytes from an offset up to the whole size and hands them to the disk writer, which reports its own errors.
 ///
-/// An end of stream before that is never success, and neither is one after it asked for: nothing here waits for it.
+/// An end of stream before the whole size is never success, and one after it is not waited for.
 pub(super) async fn receive<S>(
     upstream: &mut Upstream,
     job: &FetchJob,
@@ -44,32 +43,32 @@ pub(super) async fn receive<S>(
             return Err(Error::Interrupted { kept: KeptBytes::default() });
         }
         let Some(mut buffer) = free_buffer(writer, job, tracker, stop).await? else { return Ok(()) };
-        let most = throttle.most(buffer.len());
-        let read = match read_some(upstream, &mut watch, &mut buffer[..most], (received, size), tracker, stop).await? {
+        let max = throttle.max_read(buffer.len());
+        let read = match read_some(upstream, &mut watch, &mut buffer[..max], (received, size), tracker, stop).await? {
             Ok(0) => return Err(ended(job, received, size, &first, BodyFailure::Closed)),
             Ok(read) => read,
             Err(_) => return Err(ended(job, received, size, &first, BodyFailure::Reset)),
         };
-        let room = first.capacity().saturating_sub(first.len()).min(read);
-        first.extend_from_slice(&buffer[..room]);
+        let wanted = first.capacity().saturating_sub(first.len()).min(read);
+        first.extend_from_slice(&buffer[..wanted]);
         received += read as u64;
-        tracker.took(read as u64);
+        tracker.record_read(read as u64);
         if !writer.write(buffer, read) {
             return Ok(());
         }
-        hold(&mut throttle, read, tracker, stop).await?;
+        throttle_read(&mut throttle, read, tracker, stop).await?;
     }
     Ok(())
 }
 
-/// Waits as long as the transfer's own cap wants after so many bytes, or until somebody turns it.
-async fn hold(
+/// Waits for the transfer's own rate limit after a read, until the wait is over or the limit is changed.
+async fn throttle_read(
     throttle: &mut Throttle,
     read: usize,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let pause = throttle.took(read, tracker.now_us());
+    let pause = throttle.record_read(read, tracker.now_us());
     if pause.is_zero() {
         return Ok(());
     }
@@ -79,7 +78,7 @@ async fn hold(
         tokio::select! {
             biased;
             () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
-            () = throttle.turned() => break,
+            () = throttle.changed() => break,
             () = tracker.due() => tracker.publish(),
             () = sleep_until(due) => break,
         }
@@ -88,7 +87,7 @@ async fn hold(
     Ok(())
 }
 
-/// An empty buffer, as soon as the disk has one to spare; `None` where the writer has failed.
+/// Returns an empty buffer as soon as the disk writer has one; `None` if the writer has failed.
 async fn free_buffer<S>(
     writer: &mut DiskWriter<S>,
     job: &FetchJob,
@@ -107,7 +106,7 @@ async fn free_buffer<S>(
             buffer = writer.buffer() => break buffer,
             () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
             () = &mut passed => {
-                let reason = format!("it took nothing for {}", crate::units::HumanDuration(job.limits.stall));
+                let reason = format!("no progress for {}", crate::units::HumanDuration(job.limits.stall));
                 return Err(Error::Disk { action: "write it", path: tracker.shown_path(), reason });
             }
             () = tracker.due() => tracker.publish(),
@@ -117,29 +116,29 @@ async fn free_buffer<S>(
     Ok(buffer)
 }
 
-/// Who is watched while nothing comes.
+/// State of the search for a silent hop while no data arrives.
 struct StallWatch<'a> {
     job: &'a FetchJob,
-    /// Hop 1 can be asked.
+    /// True if hop 1 can be queried.
     http: bool,
-    /// How long nothing comes before the hops are asked, and between two times.
+    /// Time without data before the hops are queried, and between two queries.
     pause: Duration,
-    /// The hop that did not answer when it was last asked.
+    /// The hop that did not reply to the last query.
     suspect: Option<Blame>,
 }
 
 impl<'a> StallWatch<'a> {
     fn new(job: &'a FetchJob, http: bool) -> Self {
-        Self { job, http, pause: LOOK_AFTER.min(job.limits.idle / LOOKS), suspect: None }
+        Self { job, http, pause: PROBE_INTERVAL.min(job.limits.idle / PROBES_PER_IDLE_LIMIT), suspect: None }
     }
 }
 
-/// Asks every hop what it knows of the transfer: the first that does not answer in time.
-async fn look(job: &FetchJob, limit: Duration) -> Option<Blame> {
+/// Queries every hop about the transfer; returns the first that does not reply in time.
+async fn find_suspect(job: &FetchJob, limit: Duration) -> Option<Blame> {
     suspect(&findings(&job.route, job.route.hops().len(), job.id, limit).await)
 }
 
-/// The next bytes, the end of the stream, or what became of the connection.
+/// Reads the next bytes; returns the end of the stream or the connection's error as the inner result.
 async fn read_some(
     upstream: &mut Upstream,
     watch: &mut StallWatch<'_>,
@@ -150,7 +149,7 @@ async fn read_some(
 ) -> Result<io::Result<usize>, Error> {
     let read = upstream.read_body(buffer);
     tokio::pin!(read);
-    // What is there already is taken without looking at a clock.
+    // Data that is already there is read without checking a clock.
     tokio::select! {
         biased;
         read = &mut read => return Ok(read),
@@ -160,33 +159,33 @@ async fn read_some(
     let (since, waited) = (Instant::now(), watch.job.limits.idle);
     let mut deadline = Deadline::after(waited);
     let mut passed = pin!(deadline.passed());
-    let (mut looking, mut next_look) = (None, since + watch.pause);
+    let (mut probe, mut next_probe) = (None, since + watch.pause);
     let read = loop {
         tokio::select! {
             biased;
             read = &mut read => break read,
             () = stop.cancelled() => return Err(Error::Interrupted { kept: KeptBytes::default() }),
-            found = async { looking.as_mut()?.await }, if looking.is_some() => {
-                (looking, next_look) = (None, Instant::now() + watch.pause);
+            found = async { probe.as_mut()?.await }, if probe.is_some() => {
+                (probe, next_probe) = (None, Instant::now() + watch.pause);
                 watch.suspect = found;
-                tracker.suspects(found.map(|blame| sentence(watch.job, blame)));
+                tracker.set_suspect(found.map(|blame| sentence(watch.job, blame)));
             }
             () = &mut passed => {
                 let (hop, silent) = (watch.suspect.map_or(1, |blame| blame.hop), watch.suspect.is_some());
                 let address = address_of(watch.job, hop);
                 return Err(Error::Stalled { hop, address, silent, waited, received, size, kept: KeptBytes::default() });
             }
-            // Often enough to see as well that it is time to ask.
+            // This timer is frequent enough to also start the next query.
             () = tracker.due() => {
                 tracker.publish();
-                if watch.http && looking.is_none() && Instant::now() >= next_look {
-                    looking = Some(Box::pin(look(watch.job, LOOK.min(watch.pause))));
+                if watch.http && probe.is_none() && Instant::now() >= next_probe {
+                    probe = Some(Box::pin(find_suspect(watch.job, PROBE_TIMEOUT.min(watch.pause))));
                 }
             }
         }
     };
     if watch.suspect.take().is_some() {
-        tracker.suspects(None);
+        tracker.set_suspect(None);
     }
     tracker.resume();
     Ok(read)
@@ -194,20 +193,20 @@ async fn read_some(
 
 fn sentence(job: &FetchJob, blame: Blame) -> String {
     let (hop, address, how) = (blame.hop, address_of(job, blame.hop), blame.how);
-    format!("hop {hop} ({address}): {how}, and no byte comes")
+    format!("hop {hop} ({address}): {how}, and no data arrives")
 }
 
-/// How long nothing comes before the hops are asked, and between two times: a short pause is nobody's fault.
-const LOOK_AFTER: Duration = Duration::from_secs(5);
-/// At least so many times that long are in the idle limit: one for the pause, one for the answers, one to spare.
-const LOOKS: u32 = 3;
-/// How long their answers may take: one that is merely busy, or far away, is not to be named.
-const LOOK: Duration = Duration::from_secs(3);
+/// Time without data before the hops are queried, and between two queries: a short pause is no failure.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// Least number of such intervals in the idle limit: one for the pause, one for the replies, one spare.
+const PROBES_PER_IDLE_LIMIT: u32 = 3;
+/// Timeout of a query: a hop that is merely busy or far away must not be reported.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The original answers for a folder with its size, and then with these two bytes.
+/// The legacy Python program replies for a folder with its size, then with these two bytes as the body.
 const NOT_OPENED: &[u8] = b"NA";
 
-/// The body ended early; the first hop is the nearest that is known to have had a part in it.
+/// Returns the error of a body that ended early, attributed to hop 1, the only one known to be involved.
 fn ended(job: &FetchJob, received: u64, size: u64, first: &[u8], how: BodyFailure) -> Error {
     if first == NOT_OPENED && received == NOT_OPENED.len() as u64 {
         let hops = job.route.hops();
@@ -219,7 +218,7 @@ fn ended(job: &FetchJob, received: u64, size: u64, first: &[u8], how: BodyFailur
     Error::Short { hop: 1, address: address_of(job, 1), how, reporter: 0, received, size, kept: KeptBytes::default() }
 }
 
-/// The address of a hop, counted from 1.
+/// Returns the address of a hop, counted from 1.
 pub(super) fn address_of(job: &FetchJob, hop: usize) -> SafeText {
     let hop = hop.checked_sub(1).and_then(|at| job.route.hops().get(at));
     hop.map(|hop| hop.address.to_string().into()).unwrap_or_default()

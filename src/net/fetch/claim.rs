@@ -1,4 +1,4 @@
-//! What an earlier run left of a file, and the wait for another fetch that fills the same partial file.
+//! Claims the partial file of an earlier run, and waits for another fetch that fills the same one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,49 +15,50 @@ use super::tracker::Tracker;
 use crate::error::{Error, KeptBytes};
 use crate::snapshot::Phase;
 
-/// Time between two looks whether another fetch is over. Only a thread of its own could be woken by the lock, and a
-/// thread that waits for a lock cannot be cancelled; a person does not notice this, and it costs some ten system calls.
-const LOOK: Duration = Duration::from_millis(250);
+/// Interval between checks whether another fetch is over. Only a blocked thread could be woken by the lock, and it
+/// could not be cancelled; the delay is not noticeable, and a check costs about ten system calls.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What looking for an earlier run's partial file came to.
-#[expect(clippy::large_enum_variant, reason = "it is made once a fetch and taken apart at once")]
+/// Outcome of the search for an earlier run's partial file.
+#[expect(clippy::large_enum_variant, reason = "it is created once per fetch and destructured immediately")]
 pub(super) enum EarlierClaim {
-    /// What it left, or nothing.
+    /// The partial file, if any.
     ResumeCandidate(Option<ResumeCandidate>),
-    /// Another fetch was at it and is over, or is passed by: everything may be different now.
+    /// Another fetch held it, and is over or skipped: everything has to be checked again.
     Waited,
 }
 
-/// What an earlier run left of the file, proven as far as that can be done here; what cannot be used is said aloud.
+/// Finds the partial file of an earlier run and verifies it locally; the user is shown why an unusable one is
+/// discarded.
 ///
-/// Where another fetch is at it, its end is waited for: `first` is the first partial file that may be used, and grows
-/// where such a fetch moves nothing for too long.
+/// Waits for another fetch that holds it: `first` is the number of the first partial file that may be used, and grows
+/// past a fetch that stalls for too long.
 pub(super) async fn claim(
     job: &FetchJob,
-    place: &Arc<TargetPath>,
+    target: &Arc<TargetPath>,
     first: &mut usize,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<EarlierClaim, Error> {
-    if PartialFile::is_there(place) {
+    if PartialFile::exists(target) {
         tracker.phase(Phase::Verifying);
-        let (algorithm, stopped) = (job.verify.algorithm(), stop.clone());
+        let (algorithm, token) = (job.verify.algorithm(), stop.clone());
         let file = job.resume.then(|| resume_state::file_of(&job.route));
-        let (there, from) = (Arc::clone(place), *first);
+        let (there, from) = (Arc::clone(target), *first);
         let found = blocking(job.machine, move || {
-            ResumeCandidate::left_over(&there, from, file.as_deref(), algorithm, &|| stopped.is_cancelled())
+            ResumeCandidate::find(&there, from, file.as_deref(), algorithm, &|| token.is_cancelled())
         });
         match found.await? {
             EarlierDownload::Nothing => {}
-            EarlierDownload::Usable(begun) => return Ok(EarlierClaim::ResumeCandidate(Some(begun))),
-            EarlierDownload::Unusable(begun, why) => {
+            EarlierDownload::Usable(candidate) => return Ok(EarlierClaim::ResumeCandidate(Some(candidate))),
+            EarlierDownload::Unusable(candidate, why) => {
                 if let Some(why) = why {
                     tracker.started_over(why);
                 }
-                return Ok(EarlierClaim::ResumeCandidate(Some(begun)));
+                return Ok(EarlierClaim::ResumeCandidate(Some(candidate)));
             }
             EarlierDownload::Busy(busy) => {
-                if !is_over(job, place, busy, tracker, stop).await? {
+                if !wait_for_end(job, target, busy, tracker, stop).await? {
                     *first = busy.number + 1;
                 }
                 return Ok(EarlierClaim::Waited);
@@ -67,18 +68,18 @@ pub(super) async fn claim(
     Ok(EarlierClaim::ResumeCandidate(None))
 }
 
-/// Waits until another fetch no longer fills a partial file; false where it moved nothing for too long.
-async fn is_over(
+/// Waits until another fetch releases a partial file; false if it stalled for too long.
+async fn wait_for_end(
     job: &FetchJob,
-    place: &Arc<TargetPath>,
+    target: &Arc<TargetPath>,
     busy: Busy,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<bool, Error> {
-    tracker.waits_for_another();
+    tracker.waiting_for_other_fetch();
     let (mut length, mut moved) = (busy.length, Instant::now());
     loop {
-        let until = Instant::now() + LOOK;
+        let until = Instant::now() + POLL_INTERVAL;
         loop {
             tokio::select! {
                 biased;
@@ -87,15 +88,15 @@ async fn is_over(
                 () = tracker.due() => tracker.publish(),
             }
         }
-        let there = Arc::clone(place);
+        let there = Arc::clone(target);
         match blocking(job.machine, move || Ok(PartialFile::length_of_busy(&there, busy.number))).await? {
             None => {
-                tracker.suspects(None);
+                tracker.set_suspect(None);
                 return Ok(true);
             }
             Some(now) if now != length => (length, moved) = (now, Instant::now()),
             Some(_) if moved.elapsed() >= job.limits.stall => {
-                tracker.suspects(None);
+                tracker.set_suspect(None);
                 return Ok(false);
             }
             Some(_) => {}

@@ -1,4 +1,4 @@
-//! The disk end of a transfer: hashed as it is received, written by a second thread, synced by a third.
+//! Writing to disk: bytes are hashed as they are received, written by a second thread, synced by a third.
 
 use std::fs::File;
 use std::io;
@@ -22,60 +22,61 @@ use crate::net::node::digests::Hasher;
 use crate::net::os::kernel::begin_writing;
 use crate::net::os::machine::Machine;
 
-/// Size of one buffer. Half of it costs a tenth more processor time, for the page cache takes it in smaller pieces;
-/// twice of it costs no less, and makes the kernel look for contiguous memory that it may not have.
+/// Size of one buffer. Half of it costs 10 % more CPU time, because the page cache then uses smaller folios; twice of
+/// it costs no less, and makes the kernel search for contiguous memory that it may not have.
 const BUFFER: usize = 512 * 1024;
-/// Buffers that go round: one being received, one being written, two to even out the difference.
+/// Number of buffers in circulation: one being received, one being written, two to even out the difference.
 const BUFFERS: usize = 4;
-/// Bytes between two resume points: what is written is synced there, beside the writing, and then noted in the part's
-/// state. It lets the disk work from the start, too, so that little is left to sync at the end.
+/// Bytes between two resume points: the written bytes are synced there, concurrently with further writes, and then
+/// recorded in the state file. It also keeps the disk busy from the start, so that little is left to sync at the end.
 const RESUME_STEP: u64 = 7 << 20;
-/// Resume points that may wait for the disk: none. The writing goes on to the next one while a sync is under way, and
-/// waits there. So a transfer that was killed sends at most two steps and what was in its buffers again, 16 MiB in all;
-/// and a slow disk holds it up while that shows, and not in one long wait behind the last byte.
+/// Resume points that may be queued for the sync thread: none. Writing continues up to the next point during a sync,
+/// and waits there. So a killed transfer re-sends at most two steps and its buffers, 16 MiB in all; and a slow disk
+/// slows the transfer down visibly, instead of in one long wait after the last byte.
 const RESUME_QUEUE: usize = 0;
 
-/// A buffer on its way to the disk: the bytes in it that count, and the resume point behind them, if there is one.
+/// A buffer to write: its length in use, and the resume point at its end, if any.
 type FilledBuffer = (Vec<u8>, usize, Option<ResumePoint>);
 
-/// Why nothing more is written.
+/// Why writing stopped.
 #[derive(Debug)]
 enum WriteError {
     Io(io::Error),
-    /// The file's names are gone. What was handed over is written all the same.
+    /// The partial file's names were removed. Buffers already handed over are written anyway.
     Lost,
 }
 
-/// Takes full buffers, gives empty ones back.
+/// Receives full buffers, and returns empty ones.
 #[derive(Debug)]
 pub(super) struct DiskWriter<S> {
     full: mpsc::Sender<FilledBuffer>,
     empty: mpsc::Receiver<Vec<u8>>,
-    /// Buffers that were not needed yet, and their size.
-    unmade: usize,
+    /// Number and size of the buffers not allocated yet.
+    unallocated: usize,
     buffer: usize,
-    /// The bytes are hashed by the thread that received them: they are in its processor's cache.
+    /// Updated by the thread that received the bytes: they are in its CPU cache.
     hasher: Option<Hasher>,
     source: Option<ResumeSource>,
-    /// Bytes of the file that were handed over, or were there before.
+    /// Offset behind the last byte handed over, or present before.
     offset: u64,
-    last_mark: u64,
+    last_resume_point: u64,
     meter: Arc<Meter>,
     machine: Machine,
     thread: JoinHandle<(S, Result<(), Error>)>,
 }
 
 impl DiskWriter<PartialFile> {
-    /// Starts the thread that goes on with a part, for a file of this size; it ends when the writer does, or with the
-    /// first error.
-    pub(super) fn start(machine: Machine, begun: ResumeCandidate, size: u64, meter: Arc<Meter>) -> Self {
-        let ResumeCandidate { part, hasher, offset, source, .. } = begun;
+    /// Starts the thread that continues a partial file of this final size; it ends with the writer, or at the first
+    /// error.
+    pub(super) fn start(machine: Machine, candidate: ResumeCandidate, size: u64, meter: Arc<Meter>) -> Self {
+        let ResumeCandidate { part, hasher, offset, source, .. } = candidate;
         let (full, incoming) = mpsc::channel(BUFFERS);
         let (back, empty) = mpsc::channel(BUFFERS);
         let counted = Arc::clone(&meter);
         let noted = source.clone();
         let thread = machine.spawn_blocking(move || {
-            let note = |mark: &ResumePoint| noted.as_ref().map_or(Ok(()), |source| part.record(source, mark));
+            let note =
+                |resume_point: &ResumePoint| noted.as_ref().map_or(Ok(()), |source| part.record(source, resume_point));
             let result = write_all(part.file(), offset, incoming, &back, &counted, &note);
             let result = result.map_err(|failed| match failed {
                 WriteError::Io(error) => part.error("write it", &error),
@@ -84,17 +85,29 @@ impl DiskWriter<PartialFile> {
             (part, result)
         });
         let buffer = usize::try_from(size - offset).map_or(BUFFER, |left| left.min(BUFFER));
-        Self { full, empty, unmade: BUFFERS, buffer, hasher, source, offset, last_mark: offset, meter, machine, thread }
+        Self {
+            full,
+            empty,
+            unallocated: BUFFERS,
+            buffer,
+            hasher,
+            source,
+            offset,
+            last_resume_point: offset,
+            meter,
+            machine,
+            thread,
+        }
     }
 
-    /// Waits until all is written; the answer is the part as far as it is now, and whether all of it could be written.
+    /// Waits until everything is written; returns the partial file, and whether all of it could be written.
     pub(super) async fn finish(self) -> Result<(ResumeCandidate, Result<(), Error>), Error> {
         drop(self.full);
         (self.machine.settle)(&|| self.thread.is_finished());
         let ended = self.thread.await.map_err(|error| Error::Other(format!("the disk thread failed: {error}")));
         let (hasher, offset) = (self.hasher, self.offset);
         ended.map(|(part, result)| {
-            // What was handed over and not written is hashed already: then only the last note says how far it got.
+            // Bytes handed over but not written are hashed already: then only the last recorded resume point is valid.
             let written = matches!(result, Ok(()) | Err(Error::Lost { .. }));
             let source = self.source.filter(|_| written);
             (ResumeCandidate { part, hasher, offset, source, stale: false }, result)
@@ -103,7 +116,7 @@ impl DiskWriter<PartialFile> {
 }
 
 impl DiskWriter<OutputSink> {
-    /// Starts the thread that writes to an output, for the bytes from an offset to the whole size.
+    /// Starts the thread that writes the bytes from an offset up to the whole size to an output.
     pub(super) fn to_output(
         machine: Machine,
         mut sink: OutputSink,
@@ -129,20 +142,20 @@ impl DiskWriter<OutputSink> {
         Self {
             full,
             empty,
-            unmade: BUFFERS,
+            unallocated: BUFFERS,
             buffer,
             hasher,
             source: None,
             offset,
-            last_mark: offset,
+            last_resume_point: offset,
             meter,
             machine,
             thread,
         }
     }
 
-    /// Waits until all is written, for as long as the reader takes and nobody stops it; the answer is the output, the
-    /// digest so far, and how far it is.
+    /// Waits until everything is written, however slow the reader, unless cancelled; returns the output, the hasher and
+    /// the offset.
     pub(super) async fn flushed(self, stop: &CancellationToken) -> Result<(OutputSink, Option<Hasher>, u64), Error> {
         drop(self.full);
         let mut thread = self.thread;
@@ -157,42 +170,43 @@ impl DiskWriter<OutputSink> {
 }
 
 impl<S> DiskWriter<S> {
-    /// An empty buffer; `None` where the thread has ended with an error. Cancel-safe.
+    /// Returns an empty buffer; `None` if the thread ended with an error. Cancel-safe.
     pub(super) async fn buffer(&mut self) -> Option<Vec<u8>> {
         self.empty.recv().await
     }
 
-    /// An empty buffer, if one is there at once.
+    /// Returns an empty buffer if one is available immediately.
     pub(super) fn try_buffer(&mut self) -> Option<Vec<u8>> {
         let used = self.empty.try_recv().ok();
-        if used.is_some() || self.unmade == 0 {
+        if used.is_some() || self.unallocated == 0 {
             return used;
         }
-        self.unmade -= 1;
+        self.unallocated -= 1;
         Some(vec![0; self.buffer])
     }
 
-    /// Hands the first `length` bytes over; false where the thread has ended with an error.
+    /// Hands the first `length` bytes over; false if the thread ended with an error.
     pub(super) fn write(&mut self, buffer: Vec<u8>, length: usize) -> bool {
-        // There is room: the channel is as long as there are buffers. What is not taken must not be hashed either.
-        let Ok(room) = self.full.try_reserve() else { return false };
+        // The channel has as many slots as there are buffers, so this fails only when closed. Bytes not accepted must
+        // not be hashed.
+        let Ok(slot) = self.full.try_reserve() else { return false };
         if let Some(hasher) = &mut self.hasher {
             let began = Instant::now();
             hasher.update(&buffer[..length]);
             self.meter.record_hashing(began.elapsed().as_micros() as u64);
         }
         self.offset += length as u64;
-        let mark = (self.offset - self.last_mark >= RESUME_STEP).then(|| {
-            self.last_mark = self.offset;
+        let resume_point = (self.offset - self.last_resume_point >= RESUME_STEP).then(|| {
+            self.last_resume_point = self.offset;
             ResumePoint { offset: self.offset, prefix: self.hasher.as_ref().map(Hasher::so_far) }
         });
-        room.send((buffer, length, mark));
-        (self.machine.settle)(&|| self.empty.len() == BUFFERS - self.unmade || self.full.is_closed());
+        slot.send((buffer, length, resume_point));
+        (self.machine.settle)(&|| self.empty.len() == BUFFERS - self.unallocated || self.full.is_closed());
         true
     }
 }
 
-/// Writes what comes in, one buffer behind the other, and has it synced and noted at every resume point.
+/// Writes buffers in order, and has them synced and recorded at every resume point.
 fn write_all(
     file: &File,
     mut offset: u64,
@@ -204,30 +218,30 @@ fn write_all(
     thread::scope(|scope| {
         let mut syncer = None;
         let mut written = Ok(());
-        while let Some((buffer, length, mark)) = incoming.blocking_recv() {
+        while let Some((buffer, length, resume_point)) = incoming.blocking_recv() {
             written = file.write_all_at(&buffer[..length], offset);
             if written.is_err() {
                 break;
             }
-            // The disk works while the next step fills up, or it would rest between the syncs.
+            // Starts write-back now, so that the disk is not idle between two syncs.
             let _ = begin_writing(file, offset, length);
             offset += length as u64;
             meter.record_write(length as u64);
-            // The receiving side may have given up; what it sent before is written all the same.
+            // The receiver may be dropped; buffers already sent are written anyway.
             let _ = back.try_send(buffer);
-            if let Some(mark) = mark
-                && !syncer.get_or_insert_with(|| Syncer::start(scope, file, note)).reached(mark)
+            if let Some(resume_point) = resume_point
+                && !syncer.get_or_insert_with(|| Syncer::start(scope, file, note)).reached(resume_point)
             {
-                // Nothing more is taken; what was, is still written.
+                // Accept nothing more; what was accepted is still written.
                 incoming.close();
             }
         }
-        // An error of a sync is told once: what fails at a resume point may seem to go well at the end.
+        // The kernel reports a sync error once: after a failure at a resume point, the last sync may succeed.
         written.map_err(WriteError::Io).and(syncer.map_or(Ok(()), Syncer::finish))
     })
 }
 
-/// Syncs a file beside those who write to it; without a thread for that, it is left for the end.
+/// Syncs a file concurrently with its writer; without a thread for that, the file is only synced at the end.
 #[derive(Debug)]
 struct Syncer<'scope> {
     reached: SyncSender<ResumePoint>,
@@ -245,9 +259,9 @@ impl<'scope> Syncer<'scope> {
         Self { reached, thread: thread.spawn_scoped(scope, move || sync_at(&points, file, note)) }
     }
 
-    /// A resume point is written; false where a sync has failed.
-    fn reached(&self, mark: ResumePoint) -> bool {
-        self.thread.is_err() || self.reached.send(mark).is_ok()
+    /// Queues a resume point whose bytes are written; false if a sync has failed.
+    fn reached(&self, resume_point: ResumePoint) -> bool {
+        self.thread.is_err() || self.reached.send(resume_point).is_ok()
     }
 
     fn finish(self) -> Result<(), WriteError> {
@@ -258,7 +272,7 @@ impl<'scope> Syncer<'scope> {
     }
 }
 
-/// One sync for all resume points that were reached since the last; the last of them is what is noted.
+/// Runs one sync for all resume points reached since the last one, and records the last of them.
 fn sync_at(
     points: &Receiver<ResumePoint>,
     file: &File,
@@ -283,15 +297,15 @@ mod tests {
     use crate::route::FileName;
     use crate::wire::Algorithm;
 
-    fn begun(folder: &Path, algorithm: Option<Algorithm>) -> ResumeCandidate {
-        let place = Arc::new(TargetPath::of(folder, &FileName::new(b"f").unwrap()).unwrap());
-        let ClaimResult::Ours(part) = PartialFile::open(&place, 100 << 20, false, 0).unwrap() else {
-            panic!("it is busy")
+    fn candidate(folder: &Path, algorithm: Option<Algorithm>) -> ResumeCandidate {
+        let target = Arc::new(TargetPath::of(folder, &FileName::new(b"f").unwrap()).unwrap());
+        let ClaimResult::Ours(part) = PartialFile::open(&target, 100 << 20, false, 0).unwrap() else {
+            panic!("partial file is busy")
         };
         ResumeCandidate::new(part, algorithm)
     }
 
-    /// Hands over `count` buffers, each filled with its own number.
+    /// Hands over `count` buffers, each filled with its number.
     async fn fill(writer: &mut DiskWriter<PartialFile>, count: u64) {
         for number in 0..count {
             let mut buffer = match writer.try_buffer() {
@@ -305,14 +319,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_of_many_resume_points_is_written_in_order_and_hashed() {
+    async fn many_resume_points_are_written_in_order_and_hashed() {
         let folder = tempfile::tempdir().unwrap();
-        // More points than may wait for the disk at once.
+        // More points than may wait for the disk at a time.
         let size = RESUME_STEP * (RESUME_QUEUE as u64 + 2) + 1;
         let (meter, count) = (Arc::new(Meter::default()), size.div_ceil(BUFFER as u64));
         let mut writer = DiskWriter::start(
             Machine::default(),
-            begun(folder.path(), Some(Algorithm::Blake3)),
+            candidate(folder.path(), Some(Algorithm::Blake3)),
             size,
             Arc::clone(&meter),
         );
@@ -332,19 +346,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_small_file_takes_one_buffer_of_its_own_size() {
+    async fn a_small_file_uses_one_buffer_of_its_size() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = DiskWriter::start(Machine::default(), begun(folder.path(), None), 5, Arc::default());
+        let mut writer = DiskWriter::start(Machine::default(), candidate(folder.path(), None), 5, Arc::default());
         let buffer = writer.try_buffer().unwrap();
-        assert_eq!((buffer.len(), writer.unmade), (5, BUFFERS - 1));
+        assert_eq!((buffer.len(), writer.unallocated), (5, BUFFERS - 1));
         assert!(writer.write(buffer, 5));
-        let (begun, result) = writer.finish().await.unwrap();
-        assert_eq!((begun.hasher.is_none(), begun.offset, result), (true, 5, Ok(())));
+        let (candidate, result) = writer.finish().await.unwrap();
+        assert_eq!((candidate.hasher.is_none(), candidate.offset, result), (true, 5, Ok(())));
     }
 
     #[tokio::test]
-    async fn what_fails_at_a_resume_point_is_not_forgotten_at_the_end() {
-        // It takes every byte and cannot be synced.
+    async fn a_sync_error_at_a_resume_point_is_reported() {
+        // /dev/null accepts every byte and cannot be synced.
         let file = File::options().write(true).open("/dev/null").unwrap();
         let (full, incoming) = mpsc::channel(BUFFERS);
         let (back, mut empty) = mpsc::channel(BUFFERS);
@@ -364,11 +378,11 @@ mod tests {
             matches!(&failed, Err(WriteError::Io(error)) if error.kind() == io::ErrorKind::InvalidInput),
             "{failed:?}"
         );
-        assert!(!noted.load(Relaxed), "what is not on the disk was noted as if it were");
+        assert!(!noted.load(Relaxed), "unsynced bytes were recorded");
     }
 
     #[tokio::test]
-    async fn a_write_that_fails_ends_the_writing() {
+    async fn a_write_error_ends_the_writer() {
         let file = File::open("/dev/null").unwrap();
         let (full, incoming) = mpsc::channel(BUFFERS);
         let (back, mut empty) = mpsc::channel(BUFFERS);
@@ -380,24 +394,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_is_on_the_disk_is_noted_with_the_digest_of_all_that_is_before_it() {
+    async fn only_synced_bytes_are_recorded_with_their_digest() {
         let folder = tempfile::tempdir().unwrap();
         let validator = super::super::validator::Validator::Etag("\"e\"".to_owned());
         let source = ResumeSource { file: "o/f".to_owned(), size: RESUME_STEP * 2 + 5, validator };
-        let begun = begun(folder.path(), Some(Algorithm::Blake3));
-        let begun = ResumeCandidate { source: Some(source.clone()), ..begun };
-        let mut writer = DiskWriter::start(Machine::default(), begun, source.size, Arc::default());
+        let candidate = candidate(folder.path(), Some(Algorithm::Blake3));
+        let candidate = ResumeCandidate { source: Some(source.clone()), ..candidate };
+        let mut writer = DiskWriter::start(Machine::default(), candidate, source.size, Arc::default());
         fill(&mut writer, RESUME_STEP * 2 / BUFFER as u64 + 1).await;
         let (ResumeCandidate { part, .. }, result) = writer.finish().await.unwrap();
         result.unwrap();
         drop(part);
-        let place = Arc::new(TargetPath::of(folder.path(), &FileName::new(b"f").unwrap()).unwrap());
-        let Some(ClaimResult::Ours(part)) = PartialFile::left_over(&place, 0) else { panic!("it is not ours") };
+        let target = Arc::new(TargetPath::of(folder.path(), &FileName::new(b"f").unwrap()).unwrap());
+        let Some(ClaimResult::Ours(part)) = PartialFile::find(&target, 0) else { panic!("partial file not found") };
         let mut prefix = vec![0; RESUME_STEP as usize * 2];
         part.file().read_exact_at(&mut prefix, 0).unwrap();
         let mut hasher = Hasher::new(Algorithm::Blake3);
         hasher.update(&prefix);
-        let mark = ResumePoint { offset: RESUME_STEP * 2, prefix: Some(hasher.finish()) };
-        assert_eq!(part.mark(), Some((source, mark)));
+        let resume_point = ResumePoint { offset: RESUME_STEP * 2, prefix: Some(hasher.finish()) };
+        assert_eq!(part.resume_point(), Some((source, resume_point)));
     }
 }

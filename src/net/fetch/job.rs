@@ -1,4 +1,4 @@
-//! One file to fetch, what came of it, and the threads for its disk.
+//! One file to fetch, its result, and the threads for disk work.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,61 +18,61 @@ use crate::wire::{Digest, Leg, TransferId};
 pub struct FetchJob {
     /// Its number in this run, from 1.
     pub number: u64,
-    /// Its id on the wire: never used twice, and the right to ask the hops about it. Each try has its own; this is the
-    /// latest.
+    /// Transfer id in the protocol: never reused, and the credential for querying the hops about the transfer. Each
+    /// attempt has its own; this is the latest.
     pub id: TransferId,
     /// The file and the hops.
     pub route: Route,
     /// The file or folder to write to, or an [`Output`](super::Output).
     pub output: PathBuf,
-    /// Replace a file that is there already.
+    /// Replace an existing file.
     pub force: bool,
-    /// Give the file the modification time that the origin tells.
+    /// Set the file's modification time to the one that the origin sends.
     pub times: bool,
-    /// Ask first whether the file that is there already is the same, and move nothing then; not where the transfer
-    /// itself is what a person wants to see.
+    /// Check first whether the existing file is the same, and transfer nothing then; off when the user wants to watch
+    /// the transfer itself.
     pub reuse: bool,
-    /// Go on with what an earlier fetch left of the file, where it is the same file still.
+    /// Resume an earlier download, if the file is still the same.
     pub resume: bool,
-    /// The largest file that is taken.
+    /// The largest size that is accepted.
     pub max_size: Option<u64>,
-    /// Further tries in a row that may bring nothing, once the file has begun to arrive.
+    /// Retries in a row that may make no progress, once the file has begun to arrive.
     pub retries: u32,
-    /// What to compare the bytes with.
+    /// What to verify the bytes with.
     pub verify: VerifyMode,
-    /// The most it takes; whoever has a clone can turn it while the transfer runs.
+    /// The rate limit; any clone can change it during the transfer.
     pub cap: RateLimit,
-    /// The waits.
+    /// The timeouts.
     pub limits: Limits,
-    /// Where it runs.
+    /// The clock, threads and ids to use.
     pub machine: Machine,
 }
 
-/// A file that is in its place.
+/// A published file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fetched {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// Its size.
     pub size: u64,
-    /// How sure we are of its content.
+    /// How its content was verified.
     pub integrity: Integrity,
-    /// The digest that the origin gave.
+    /// The digest that the origin sent.
     pub origin: Option<Digest>,
-    /// The same bytes were there already.
+    /// True if the same bytes were there already.
     pub already_present: bool,
-    /// The wire that the first hop speaks.
+    /// The protocol of the first hop.
     pub protocol: Protocol,
-    /// What each leg's set-up took, the client's own first.
+    /// Set-up time of each leg, the client's own first.
     pub legs: Vec<Leg>,
-    /// From the question to the file in its place.
+    /// Time from the first request to the published file.
     pub elapsed: Duration,
-    /// What the client's own stage did.
+    /// Figures of the client's own stage.
     pub flow: Flow,
 }
 
 impl FetchJob {
-    /// A job with a new id that goes on with what is there, and is tried once.
+    /// Returns a job with a new id that resumes an earlier download and is not retried.
     pub fn new(number: u64, route: Route, output: PathBuf, limits: Limits) -> Self {
         let machine = Machine::default();
         Self {
@@ -94,7 +94,7 @@ impl FetchJob {
     }
 }
 
-/// Disk work that may take long has a thread of its own, so that it holds up no socket.
+/// Runs disk work that may take long on a thread of its own, so that it does not block any socket.
 pub(super) async fn blocking<T: Send + 'static>(
     machine: Machine,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Outputs that are no files: a pipe, a device or standard output.
+//! Outputs that are not regular files: a pipe, a device or standard output.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::error::{self, Error, shown};
 use crate::text::SafeText;
 
-/// Where bytes go that cannot be taken back.
+/// A destination whose bytes cannot be taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Standard output.
@@ -22,8 +22,8 @@ pub enum Output {
 }
 
 impl Output {
-    /// What `-o` names, if that is no place for a file: `-` and the usual names for standard output, a named pipe, a
-    /// character device.
+    /// Returns the output that `-o` names, if it is not a path for a regular file: `-` and the usual names for standard
+    /// output, a named pipe, a character device.
     pub fn of(path: &Path) -> Option<Self> {
         if ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path == Path::new(name)) {
             return Some(Self::Stdout);
@@ -32,7 +32,7 @@ impl Output {
         (kind.is_fifo() || kind.is_char_device()).then(|| Self::Special(path.to_owned()))
     }
 
-    /// Its name for people.
+    /// Returns its name for display.
     pub(super) fn shown(&self) -> SafeText {
         match self {
             Self::Stdout => "standard output".into(),
@@ -40,7 +40,7 @@ impl Output {
         }
     }
 
-    /// Opens it; a named pipe waits for its reader, so this is for a thread of its own.
+    /// Opens it; blocks on a named pipe until it has a reader, so this belongs on a thread of its own.
     fn open(&self) -> io::Result<File> {
         match self {
             Self::Stdout => io::stdout().as_fd().try_clone_to_owned().map(File::from),
@@ -56,7 +56,7 @@ impl Output {
     }
 }
 
-/// An output that may be open already.
+/// An output that is opened by its first write.
 #[derive(Debug)]
 pub(super) struct OutputSink {
     output: Output,
@@ -64,12 +64,12 @@ pub(super) struct OutputSink {
 }
 
 impl OutputSink {
-    /// An output that is not open yet.
+    /// Returns an output that is not open yet.
     pub(super) fn new(output: Output) -> Self {
         Self { output, file: None }
     }
 
-    /// Writes all of a piece, however long the reader takes; opens the output before the first.
+    /// Writes all bytes, however slow the reader; opens the output before the first.
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         let failed = |output: &Output, error| Err(output.failed(&error));
         let file = match &mut self.file {
@@ -83,7 +83,7 @@ impl OutputSink {
             match file.write(bytes) {
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Whoever shares it with us may have set it so.
+                // Another process that shares the file description may have made it nonblocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     match poll(&mut [PollFd::new(file, PollFlags::OUT)], None) {
                         Ok(_) | Err(Errno::INTR) => {}
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_no_place_for_a_file_is_an_output() {
+    fn recognizes_outputs_that_are_not_regular_files() {
         for name in ["-", "/dev/stdout", "/dev/fd/1"] {
             assert_eq!(Output::of(Path::new(name)), Some(Output::Stdout), "{name}");
         }

@@ -1,4 +1,4 @@
-//! A cap on what one transfer takes, which can be turned while it runs: bytes that are not read stay in the chain.
+//! Rate limit of one transfer, which can be changed while it runs: unread bytes stay in the chain (backpressure).
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use crate::meter::TokenBucket;
 
-/// The cap of one transfer, in bytes per second; clones share it.
+/// Rate limit of one transfer, in bytes per second; shared by its clones.
 #[derive(Clone, Debug, Default)]
 pub struct RateLimit(watch::Sender<Option<u64>>);
 
-/// What one body needs to keep to a cap.
+/// Enforces the rate limit on one body.
 #[derive(Debug)]
 pub(super) struct Throttle {
     rate: watch::Receiver<Option<u64>>,
@@ -18,17 +18,17 @@ pub(super) struct Throttle {
 }
 
 impl RateLimit {
-    /// A cap of so many bytes per second; `None` is none.
+    /// Returns a limit in bytes per second; `None` is unlimited.
     pub fn new(rate: Option<u64>) -> Self {
         Self(watch::Sender::new(rate))
     }
 
-    /// Sets it, at once, for a transfer that runs too.
+    /// Sets the limit, with immediate effect on a running transfer.
     pub fn set(&self, rate: Option<u64>) {
         self.0.send_replace(rate);
     }
 
-    /// What it is.
+    /// Returns the limit.
     pub fn get(&self) -> Option<u64> {
         *self.0.borrow()
     }
@@ -41,22 +41,22 @@ impl RateLimit {
 }
 
 impl Throttle {
-    /// The most to read next, of what a buffer holds; costs no lock while nobody turns the cap.
-    pub(super) fn most(&mut self, buffer: usize) -> usize {
+    /// Returns the largest next read into a buffer of this size; takes no lock while the limit is unchanged.
+    pub(super) fn max_read(&mut self, buffer: usize) -> usize {
         if self.rate.has_changed().unwrap_or(false) {
             self.bucket = self.rate.borrow_and_update().map(TokenBucket::new);
         }
         self.bucket.as_ref().map_or(buffer, |bucket| buffer.min(bucket.chunk(1)))
     }
 
-    /// Bytes were read; the answer is how long to wait before the next.
-    pub(super) fn took(&mut self, bytes: usize, now_us: u64) -> Duration {
+    /// Records a read; returns how long to wait before the next.
+    pub(super) fn record_read(&mut self, bytes: usize, now_us: u64) -> Duration {
         self.bucket.as_mut().map_or(Duration::ZERO, |bucket| bucket.take(bytes as u64, now_us))
     }
 
-    /// Ends when somebody turns the cap. Cancel-safe.
-    pub(super) async fn turned(&mut self) {
-        // The job holds the other end for as long as its body runs.
+    /// Waits until the limit is changed. Cancel-safe.
+    pub(super) async fn changed(&mut self) {
+        // The job owns the sender for as long as its body runs.
         let _ = self.rate.changed().await;
         self.rate.mark_changed();
     }
@@ -67,16 +67,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_cap_is_shared_and_can_be_turned_while_it_holds() {
+    async fn a_limit_is_shared_and_changes_while_in_force() {
         let cap = RateLimit::default();
         let mut throttle = cap.throttle();
-        assert_eq!((cap.get(), throttle.most(1 << 20), throttle.took(1 << 20, 0)), (None, 1 << 20, Duration::ZERO));
+        assert_eq!(
+            (cap.get(), throttle.max_read(1 << 20), throttle.record_read(1 << 20, 0)),
+            (None, 1 << 20, Duration::ZERO)
+        );
         cap.clone().set(Some(100_000));
-        throttle.turned().await;
-        assert_eq!((cap.get(), throttle.most(1 << 20)), (Some(100_000), 2000));
-        let pause = throttle.took(100_000, 1_000_000);
+        throttle.changed().await;
+        assert_eq!((cap.get(), throttle.max_read(1 << 20)), (Some(100_000), 2000));
+        let pause = throttle.record_read(100_000, 1_000_000);
         assert!((0.9..=1.0).contains(&pause.as_secs_f64()), "{pause:?}");
         cap.set(None);
-        assert_eq!((throttle.most(1 << 20), throttle.took(1 << 20, 1_000_000)), (1 << 20, Duration::ZERO));
+        assert_eq!((throttle.max_read(1 << 20), throttle.record_read(1 << 20, 1_000_000)), (1 << 20, Duration::ZERO));
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked of the chain: the whole file, what is missing of it, or whether it is still the same.
+//! Requests of the client: for the whole file, for the missing rest, or whether the file is unchanged.
 
 use std::pin::pin;
 
@@ -14,40 +14,41 @@ use crate::net::os::deadline::Deadline;
 use crate::net::upstream::{Upstream, UpstreamReply};
 use crate::wire::{Algorithm, ByteRange, FailedAction, Leg, Method, Problem, Reason, Request};
 
-/// What an answer to a question about the rest of a file means.
+/// Meaning of the reply to a request for the rest of a file.
 pub(super) enum RangeReply {
-    /// It stands: the same file's rest, the word that nothing is missing, or why there is no answer.
-    Stands,
-    /// The whole file follows, and why it is not the rest.
-    Anew(&'static str),
-    /// The file has to be asked for anew, and why.
+    /// The reply can be used as it is: the rest of the same file, a confirmation that nothing is missing, or an error.
+    Usable,
+    /// The whole file follows; the reason why it is not the rest.
+    Whole(&'static str),
+    /// The whole file has to be requested again; the reason why.
     Unusable(&'static str),
-    /// It is no answer to the question.
-    Wrong,
+    /// The reply is not for the requested range.
+    WrongRange,
 }
 
-/// Asks for what is missing of a file. Where it is not the same file any more, or its origin sends no parts, what there
-/// is of it is dropped, which is said aloud.
-pub(super) async fn ask_for_rest(
+/// Requests what is missing of a file. If the file has changed, or its origin does not support ranges, the partial
+/// content is discarded, and the reason is shown to the user.
+pub(super) async fn request_rest(
     upstream: &mut Upstream,
     job: &FetchJob,
-    begun: &mut Option<ResumeCandidate>,
+    candidate: &mut Option<ResumeCandidate>,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<UpstreamReply, Error> {
     let algorithm = job.verify.algorithm();
     let whole = request(job, Method::Get, algorithm);
-    let Some(part) = begun.as_ref().filter(|begun| begun.offset > 0) else {
-        return ask_on(upstream, job, whole, tracker, stop).await;
+    let Some(part) = candidate.as_ref().filter(|candidate| candidate.offset > 0) else {
+        return send_request_tracked(upstream, job, whole, tracker, stop).await;
     };
-    let (answer, why) = match &part.source {
+    let (response, why) = match &part.source {
         None => (None, tracker.unresumable()),
         Some(source) => {
-            let answer = ask_on(upstream, job, question(job, part.offset, source), tracker, stop).await;
-            match judge(part.offset, source, &answer) {
-                RangeReply::Stands => return answer,
-                RangeReply::Wrong => return Err(wrong_part(job)),
-                RangeReply::Anew(why) => (Some(answer?), why),
+            let response =
+                send_request_tracked(upstream, job, rest_request(job, part.offset, source), tracker, stop).await;
+            match classify(part.offset, source, &response) {
+                RangeReply::Usable => return response,
+                RangeReply::WrongRange => return Err(wrong_part(job)),
+                RangeReply::Whole(why) => (Some(response?), why),
                 RangeReply::Unusable(why) => {
                     upstream.close();
                     (None, why)
@@ -56,20 +57,20 @@ pub(super) async fn ask_for_rest(
         }
     };
     tracker.started_over(why);
-    if let Some(part) = begun.take() {
-        *begun = Some(blocking(job.machine, move || part.start_over(algorithm)).await?);
+    if let Some(part) = candidate.take() {
+        *candidate = Some(blocking(job.machine, move || part.start_over(algorithm)).await?);
     }
-    match answer {
-        Some(answer) => Ok(answer),
-        None => ask_on(upstream, job, whole, tracker, stop).await,
+    match response {
+        Some(response) => Ok(response),
+        None => send_request_tracked(upstream, job, whole, tracker, stop).await,
     }
 }
 
-/// The rest of the file, if it is still the same; where nothing is missing, whether it is.
-pub(super) fn question(job: &FetchJob, offset: u64, source: &ResumeSource) -> Request {
+/// Returns a request for the rest of the file if it is unchanged; if nothing is missing, a request for the head.
+pub(super) fn rest_request(job: &FetchJob, offset: u64, source: &ResumeSource) -> Request {
     let validator = Some(source.validator.text().to_owned());
     if offset == source.size {
-        // A date is compared when the answer is there.
+        // A date is compared when the reply arrives.
         let if_match = validator.filter(|_| matches!(source.validator, Validator::Etag(_)));
         return Request { if_match, ..request(job, Method::Head, job.verify.algorithm()) };
     }
@@ -77,50 +78,50 @@ pub(super) fn question(job: &FetchJob, offset: u64, source: &ResumeSource) -> Re
     Request { range, if_range: validator, ..request(job, Method::Get, job.verify.algorithm()) }
 }
 
-pub(super) fn judge(offset: u64, source: &ResumeSource, answer: &Result<UpstreamReply, Error>) -> RangeReply {
-    const ANOTHER: &str = "the file at the origin is another by now";
+pub(super) fn classify(offset: u64, source: &ResumeSource, response: &Result<UpstreamReply, Error>) -> RangeReply {
+    const ANOTHER: &str = "the file at the origin has changed";
     let nothing_missing = offset == source.size;
-    let reply = match answer {
-        Ok(answer) => &answer.reply,
+    let reply = match response {
+        Ok(response) => &response.reply,
         Err(Error::Hop(fault)) => {
             return match fault.problem.reason {
                 Reason::Changed | Reason::Range => RangeReply::Unusable(ANOTHER),
-                // A plain server that does not know this question may know the usual one.
+                // A plain server that does not support this request may support a usual one.
                 Reason::BadResponse | Reason::Malformed | Reason::Internal
                     if nothing_missing && fault.problem.action == FailedAction::Reply =>
                 {
-                    RangeReply::Unusable("its origin does not say whether it is the same still")
+                    RangeReply::Unusable("the origin does not confirm that the file is unchanged")
                 }
-                _ => RangeReply::Stands,
+                _ => RangeReply::Usable,
             };
         }
-        Err(_) => return RangeReply::Stands,
+        Err(_) => return RangeReply::Usable,
     };
     let same_size = reply.size() == Some(source.size);
     let same = same_size && source.validator.holds(reply);
     let another = if same_size { source.validator.differs(reply) } else { ANOTHER };
     match (reply.status, reply.content_range) {
-        (206, Some((first, last, size))) if first != offset || last + 1 != size => RangeReply::Wrong,
-        (206, _) if same => RangeReply::Stands,
+        (206, Some((first, last, size))) if first != offset || last + 1 != size => RangeReply::WrongRange,
+        (206, _) if same => RangeReply::Usable,
         (206, _) => RangeReply::Unusable(another),
-        _ if nothing_missing && same => RangeReply::Stands,
+        _ if nothing_missing && same => RangeReply::Usable,
         _ if nothing_missing => RangeReply::Unusable(another),
-        _ if same => RangeReply::Anew("its origin sends no parts"),
-        _ => RangeReply::Anew(another),
+        _ if same => RangeReply::Whole("the origin does not support range requests"),
+        _ => RangeReply::Whole(another),
     }
 }
 
-/// The origin sent another part than the one that was asked for: put behind what is there, it would make a mixture.
+/// Returns the error of a reply for another range: appending it would corrupt the file.
 pub(super) fn wrong_part(job: &FetchJob) -> Error {
     let hops = job.route.hops();
     let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
     let away = u32::try_from(hops.len()).unwrap_or(u32::MAX);
-    let detail = "another part came than the one that was asked for";
+    let detail = "the reply is not for the requested range";
     let problem = Problem::here(Reason::BadResponse, FailedAction::Reply, address, detail);
     Error::at_hop(Problem { hop: away, ..problem }, &job.route)
 }
 
-/// A question about the job's file.
+/// Returns a request for the job's file.
 pub(super) fn request(job: &FetchJob, method: Method, want_digest: Option<Algorithm>) -> Request {
     let (_, rest) = job.route.split_first();
     Request {
@@ -133,8 +134,8 @@ pub(super) fn request(job: &FetchJob, method: Method, want_digest: Option<Algori
     }
 }
 
-/// Asks the first hop; the answer is the whole file, or the part that was asked for.
-pub(super) async fn ask(
+/// Sends a request to the first hop; the reply is for the whole file, or for the requested range.
+pub(super) async fn send_request(
     upstream: &mut Upstream,
     job: &FetchJob,
     request: Request,
@@ -145,30 +146,32 @@ pub(super) async fn ask(
     tokio::select! {
         biased;
         () = stop.cancelled() => Err(Error::Interrupted { kept: KeptBytes::default() }),
-        answer = upstream.ask(first, Box::new(request), deadline, &|_| ()) => answer.map_err(|problem| Error::at_hop(problem, &job.route)),
+        response = upstream.ask(first, Box::new(request), deadline, &|_| ()) => {
+            response.map_err(|problem| Error::at_hop(problem, &job.route))
+        }
     }
 }
 
-/// The same, and tells meanwhile how the transfer stands.
-pub(super) async fn ask_on(
+/// Does the same, and publishes progress meanwhile.
+pub(super) async fn send_request_tracked(
     upstream: &mut Upstream,
     job: &FetchJob,
     request: Request,
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<UpstreamReply, Error> {
-    // Pinned where it is made: moving it would double what a transfer needs.
-    let mut asking = pin!(ask(upstream, job, request, stop));
+    // Pinned in place: moving the future would double the size of a transfer's future.
+    let mut sending = pin!(send_request(upstream, job, request, stop));
     loop {
         tokio::select! {
             biased;
-            answer = &mut asking => return answer,
+            response = &mut sending => return response,
             () = tracker.due() => tracker.publish(),
         }
     }
 }
 
-/// The client's own leg, then each relay's; a reply lists the one nearest to the origin first.
-pub(super) fn all_legs(answer: &UpstreamReply) -> Vec<Leg> {
-    std::iter::once(answer.leg).chain(answer.reply.legs().into_iter().rev()).collect()
+/// Returns the client's own leg, then each relay's; a reply lists the leg nearest to the origin first.
+pub(super) fn all_legs(response: &UpstreamReply) -> Vec<Leg> {
+    std::iter::once(response.leg).chain(response.reply.legs().into_iter().rev()).collect()
 }

@@ -1,15 +1,15 @@
-//! A file that goes to a pipe, a device or standard output: every byte once and in order, as it arrives.
+//! Fetches a file to a pipe, a device or standard output: every byte once and in order, as it arrives.
 
 use std::pin::pin;
 
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::blamed;
+use super::attempt::attributed;
 use super::body;
 use super::disk::DiskWriter;
 use super::job::{FetchJob, Fetched};
 use super::output::{Output, OutputSink};
-use super::request::{RangeReply, all_legs, ask_on, judge, question, request};
+use super::request::{RangeReply, all_legs, classify, request, rest_request, send_request_tracked};
 use super::resume_state::ResumeSource;
 use super::retry::RetryPolicy;
 use super::tracker::{Tracker, wait};
@@ -27,12 +27,12 @@ pub(super) struct Written {
     pub(super) sink: OutputSink,
     pub(super) hasher: Option<Hasher>,
     pub(super) offset: u64,
-    /// What it is the beginning of, where the rest can be asked for.
+    /// The file it is the beginning of, or why the rest cannot be requested.
     source: Result<ResumeSource, &'static str>,
 }
 
-/// Fetches a file to an output, over as many tries as that takes: each goes on where the last one ended, or there is
-/// none.
+/// Fetches a file to an output, over as many attempts as that takes: each resumes where the last one ended; if that is
+/// impossible there is no further attempt.
 pub(super) async fn run(
     upstream: &mut Upstream,
     job: &mut FetchJob,
@@ -47,7 +47,7 @@ pub(super) async fn run(
         offset: 0,
         source: Err(""),
     });
-    let mut patience = RetryPolicy::new(job.retries);
+    let mut policy = RetryPolicy::new(job.retries);
     loop {
         tracker.attempt(job.id);
         let reached = written.as_ref().map_or(0, |written| written.offset);
@@ -57,7 +57,7 @@ pub(super) async fn run(
         };
         upstream.close();
         let now = written.as_ref().map_or(0, |written| written.offset);
-        let pause = patience.after(&error, now > reached).filter(|_| !stop.is_cancelled());
+        let pause = policy.after(&error, now > reached).filter(|_| !stop.is_cancelled());
         let Some(pause) = pause else { return Err(error) };
         if let Some(Written { offset: 1.., source: Err(why), .. }) = &written {
             return Err(no_rest(job, now, why, Some(&error)));
@@ -70,7 +70,7 @@ pub(super) async fn run(
     }
 }
 
-/// One try; what was written is in `written` again afterwards, unless it could not be written.
+/// Runs one attempt; `written` is set again afterwards, unless the output failed.
 async fn attempt(
     upstream: &mut Upstream,
     job: &FetchJob,
@@ -78,27 +78,28 @@ async fn attempt(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Fetched, Error> {
-    let Some(so_far) = written else { return Err(Error::Other("the output is gone".to_owned())) };
+    let Some(so_far) = written else { return Err(Error::Other("the output is closed".to_owned())) };
     tracker.phase(Phase::Connecting);
-    let answer = ask(upstream, job, so_far, tracker, stop).await?;
-    let size = answer.reply.size().unwrap_or_default();
-    if let Some(most) = job.max_size.filter(|most| size > *most) {
-        return Err(Error::TooLarge { file: job.route.file.shown(), size, most });
+    let response = request_body(upstream, job, so_far, tracker, stop).await?;
+    let size = response.reply.size().unwrap_or_default();
+    if let Some(max) = job.max_size.filter(|max| size > *max) {
+        return Err(Error::TooLarge { file: job.route.file.shown(), size, most: max });
     }
-    let legs = all_legs(&answer);
+    let legs = all_legs(&response);
     let offset = so_far.offset;
-    tracker.answered(size, answer.protocol, &legs, offset);
-    so_far.source = ResumeSource::of(&job.route, &answer);
+    tracker.on_reply(size, response.protocol, &legs, offset);
+    so_far.source = ResumeSource::of(&job.route, &response);
     if offset < size || size == 0 {
-        let Some(begun) = written.take() else { return Err(Error::Other("the output is gone".to_owned())) };
+        let Some(candidate) = written.take() else { return Err(Error::Other("the output is closed".to_owned())) };
         tracker.begin();
         let meter = tracker.meter();
-        let _pulse = SchedDelayProbe::start(job.machine, move |us| meter.record_sched_delay(us));
-        let source = begun.source.clone();
-        let mut writer = DiskWriter::to_output(job.machine, begun.sink, (begun.hasher, offset, size), tracker.meter());
+        let _probe = SchedDelayProbe::start(job.machine, move |us| meter.record_sched_delay(us));
+        let source = candidate.source.clone();
+        let mut writer =
+            DiskWriter::to_output(job.machine, candidate.sink, (candidate.hasher, offset, size), tracker.meter());
         let received = body::receive(upstream, job, (offset, size), &mut writer, tracker, stop).await;
         if let Err(error @ Error::Disk { .. }) = received {
-            // It takes nothing, so that there is no point in waiting for the rest.
+            // The output accepts nothing, so waiting for the rest is pointless.
             return Err(error);
         }
         let mut flushing = pin!(writer.flushed(stop));
@@ -112,28 +113,28 @@ async fn attempt(
         tracker.end();
         *written = Some(Written { sink, hasher, offset, source });
         if let Err(error) = received {
-            return Err(blamed(job, answer.protocol, error, stop).await);
+            return Err(attributed(job, response.protocol, error, stop).await);
         }
     }
     upstream.finish();
     tracker.phase(Phase::Verifying);
     let arrived = written.as_ref().and_then(|written| written.hasher.as_ref()).map(Hasher::so_far);
-    let (integrity, origin) = verify::prove(upstream, job, &answer, arrived, stop).await?;
+    let (integrity, origin) = verify::verify(upstream, job, &response, arrived, stop).await?;
     Ok(Fetched {
         path: job.output.clone(),
         size,
         integrity,
         origin,
         already_present: false,
-        protocol: answer.protocol,
+        protocol: response.protocol,
         legs,
         elapsed: tracker.elapsed(),
         flow: tracker.flow(),
     })
 }
 
-/// Asks for the file, or for the rest of what was written: anything else than that cannot be used.
-async fn ask(
+/// Requests the file, or the rest of what was written: any other reply is an error.
+async fn request_body(
     upstream: &mut Upstream,
     job: &FetchJob,
     written: &Written,
@@ -144,20 +145,20 @@ async fn ask(
         Ok(source) if written.offset > 0 => source,
         _ => {
             let whole = request(job, Method::Get, job.verify.algorithm());
-            return ask_on(upstream, job, whole, tracker, stop).await;
+            return send_request_tracked(upstream, job, whole, tracker, stop).await;
         }
     };
-    let answer = ask_on(upstream, job, question(job, written.offset, source), tracker, stop).await;
-    match judge(written.offset, source, &answer) {
-        RangeReply::Stands => answer,
-        RangeReply::Wrong => Err(super::request::wrong_part(job)),
-        RangeReply::Anew(why) | RangeReply::Unusable(why) => Err(no_rest(job, written.offset, why, None)),
+    let response = send_request_tracked(upstream, job, rest_request(job, written.offset, source), tracker, stop).await;
+    match classify(written.offset, source, &response) {
+        RangeReply::Usable => response,
+        RangeReply::WrongRange => Err(super::request::wrong_part(job)),
+        RangeReply::Whole(why) | RangeReply::Unusable(why) => Err(no_rest(job, written.offset, why, None)),
     }
 }
 
-fn no_rest(job: &FetchJob, written: u64, why: &str, broke: Option<&Error>) -> Error {
-    let broke = broke.map(|error| format!("{error}; ")).unwrap_or_default();
-    Error::Unresumable { file: job.route.file.shown(), written, why: format!("{broke}{why}") }
+fn no_rest(job: &FetchJob, written: u64, why: &str, cause: Option<&Error>) -> Error {
+    let cause = cause.map(|error| format!("{error}; ")).unwrap_or_default();
+    Error::Unresumable { file: job.route.file.shown(), written, why: format!("{cause}{why}") }
 }
 
 #[cfg(test)]
@@ -175,7 +176,7 @@ mod tests {
 
     const PARTS: &str = "ETag: \"1\"\r\nAccept-Ranges: bytes\r\n";
 
-    /// A scene whose output is a named pipe.
+    /// Returns a scene whose output is a named pipe.
     async fn scene(turns: Vec<Turn>) -> (Scene, PathBuf) {
         let mut scene = Scene::http(turns).await;
         let pipe = scene.folder.path().join("pipe");
@@ -191,7 +192,7 @@ mod tests {
 
     fn beginning(lines: &str) -> Turn {
         let head = whole(lines);
-        Turn::SayAndClose(head[..head.len() - BODY.len() + 8].to_owned())
+        Turn::SendAndClose(head[..head.len() - BODY.len() + 8].to_owned())
     }
 
     fn rest(lines: &str) -> String {
@@ -200,8 +201,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pipe_gets_the_bytes_and_nothing_is_made_beside_it() {
-        let (mut scene, pipe) = scene(vec![Turn::Say(whole(&digest_line(BODY)))]).await;
+    async fn a_pipe_receives_the_bytes_and_no_file_is_created() {
+        let (mut scene, pipe) = scene(vec![Turn::Send(whole(&digest_line(BODY)))]).await;
         let reader = reader(pipe);
         let fetched = scene.fetch().await.unwrap();
         assert!(matches!(fetched.integrity, Integrity::Verified { .. }) && !fetched.already_present);
@@ -212,37 +213,37 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_file_ends_the_pipe() {
-        let (mut scene, pipe) = scene(vec![Turn::Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into())]).await;
+        let (mut scene, pipe) = scene(vec![Turn::Send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into())]).await;
         let reader = reader(pipe);
         scene.fetch().await.unwrap();
         assert_eq!(reader.join().unwrap(), b"");
     }
 
     #[tokio::test]
-    async fn a_break_is_resumed_behind_what_was_written_and_the_digest_is_that_of_the_whole() {
+    async fn resumes_after_the_written_bytes_and_verifies_the_whole() {
         let rest = rest(&format!("{PARTS}{}", digest_line(BODY)));
-        let (mut scene, pipe) = scene(vec![beginning(PARTS), Turn::Say(rest)]).await;
+        let (mut scene, pipe) = scene(vec![beginning(PARTS), Turn::Send(rest)]).await;
         scene.job.retries = 1;
-        // The pipe stays open over both tries, or the reader would take the first for the end.
+        // The pipe stays open over both attempts, or its reader would take the first for the end.
         let reader = reader(pipe);
         assert!(matches!(scene.fetch().await.unwrap().integrity, Integrity::Verified { .. }));
         assert_eq!(reader.join().unwrap(), BODY);
-        let asked = scene.asked.lock().unwrap().last().unwrap().clone();
-        assert!(asked.contains("Range: bytes=8-\r\nIf-Range: \"1\"\r\n"), "{asked}");
+        let requests = scene.requests.lock().unwrap().last().unwrap().clone();
+        assert!(requests.contains("Range: bytes=8-\r\nIf-Range: \"1\"\r\n"), "{requests}");
     }
 
     #[tokio::test]
-    async fn what_cannot_be_resumed_is_never_written_twice() {
+    async fn bytes_are_never_written_twice_if_resuming_fails() {
         let other = || rest(&PARTS.replace('1', "2"));
         for (lines, second, why) in [
-            ("", None, "no validator that can be trusted"),
-            ("Accept-Ranges: none\r\nETag: \"1\"\r\n", None, "its origin sends no parts"),
-            ("ETag: \"1\"\r\n", Some(whole("ETag: \"1\"\r\n")), "its origin sends no parts"),
-            (PARTS, Some(whole(PARTS)), "its origin sends no parts"),
-            (PARTS, Some(whole(&PARTS.replace('1', "2"))), "another ETag"),
-            (PARTS, Some(other()), "another ETag"),
+            ("", None, "no strong validator"),
+            ("Accept-Ranges: none\r\nETag: \"1\"\r\n", None, "the origin does not support range requests"),
+            ("ETag: \"1\"\r\n", Some(whole("ETag: \"1\"\r\n")), "the origin does not support range requests"),
+            (PARTS, Some(whole(PARTS)), "the origin does not support range requests"),
+            (PARTS, Some(whole(&PARTS.replace('1', "2"))), "ETag at the origin has changed"),
+            (PARTS, Some(other()), "ETag at the origin has changed"),
         ] {
-            let turns = [beginning(lines)].into_iter().chain(second.map(Turn::Say)).collect();
+            let turns = [beginning(lines)].into_iter().chain(second.map(Turn::Send)).collect();
             let (mut scene, pipe) = scene(turns).await;
             scene.job.retries = 1;
             let reader = reader(pipe);
@@ -254,8 +255,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_bytes_than_the_origins_are_an_error_though_they_are_written() {
-        let (mut scene, pipe) = scene(vec![Turn::Say(whole(&digest_line(b"another")))]).await;
+    async fn altered_bytes_are_an_error_although_written() {
+        let (mut scene, pipe) = scene(vec![Turn::Send(whole(&digest_line(b"another")))]).await;
         let reader = reader(pipe);
         let error = scene.fetch().await.unwrap_err();
         assert!(matches!(error, Error::Altered { .. }) && error.exit_code() == 6, "{error}");
@@ -263,13 +264,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_leaves_ends_it_quietly_and_not_well() {
-        let (mut scene, pipe) = scene(vec![beginning(PARTS), Turn::Say(rest(PARTS))]).await;
+    async fn a_closed_pipe_ends_the_fetch_quietly_with_an_error() {
+        let (mut scene, pipe) = scene(vec![beginning(PARTS), Turn::Send(rest(PARTS))]).await;
         scene.job.retries = 1;
         let reader = spawn(move || File::open(pipe).unwrap().read_exact(&mut [0; 8]).unwrap());
-        let mut news = scene.progress.subscribe();
+        let mut updates = scene.progress.subscribe();
         let left = async {
-            news.wait_for(|snapshot| snapshot.phase == Phase::Retrying).await.unwrap();
+            updates.wait_for(|snapshot| snapshot.phase == Phase::Retrying).await.unwrap();
             reader.join().unwrap();
         };
         let fetching = super::super::fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop);
@@ -279,17 +280,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pipe_that_nobody_reads_can_be_given_up() {
-        let (mut scene, pipe) = scene(vec![Turn::Say(whole(""))]).await;
-        let (mut news, stop) = (scene.progress.subscribe(), scene.stop.clone());
-        let stopped = async {
-            news.wait_for(|snapshot| snapshot.received == 21).await.unwrap();
+    async fn writing_to_an_unread_pipe_can_be_cancelled() {
+        let (mut scene, pipe) = scene(vec![Turn::Send(whole(""))]).await;
+        let (mut updates, stop) = (scene.progress.subscribe(), scene.stop.clone());
+        let cancelled = async {
+            updates.wait_for(|snapshot| snapshot.received == 21).await.unwrap();
             stop.cancel();
         };
         let fetching = super::super::fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop);
-        let (result, ()) = tokio::join!(fetching, stopped);
+        let (result, ()) = tokio::join!(fetching, cancelled);
         assert_eq!(result.unwrap_err().exit_code(), 130);
-        // Lets the thread that waits for a reader end.
+        // Unblocks the thread that waits for a reader.
         let _ = File::open(pipe);
     }
 }

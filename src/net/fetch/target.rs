@@ -1,4 +1,4 @@
-//! Where a fetched file is to go: the folder, held open, and the name in it, chosen here and never by a peer.
+//! The target of a fetch: an open folder and a file name in it, which no peer can choose.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -14,30 +14,30 @@ use rustix::io::Errno;
 use crate::error::{Error, KeptBytes, shown};
 use crate::route::FileName;
 
-/// A folder that exists and a name in it that is no symbolic link.
+/// An existing folder and a name in it that is not a symbolic link.
 #[derive(Debug)]
 pub(super) struct TargetPath {
-    /// The path as it was named: where that is a symbolic link, it is not the path of the file.
+    /// The path as the user named it: for a symbolic link, this is not the file's path.
     named: PathBuf,
     folder: PathBuf,
     handle: File,
     name: OsString,
-    /// An open file could not be given a name here.
+    /// True once linking an open file has failed here.
     linkless: AtomicBool,
 }
 
-/// What tells one file from another for as long as either is open.
+/// Identifies a file for as long as it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
     inode: u64,
 }
 
-/// A regular file that stands under the final name.
+/// A regular file under the final name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Existing {
     pub(super) size: u64,
-    /// Permissions, without the set-id bits: those were meant for another content.
+    /// Permissions, without the set-id bits: those were meant for other content.
     pub(super) mode: u32,
     pub(super) owner: u32,
     pub(super) group: u32,
@@ -50,17 +50,17 @@ impl FileId {
 }
 
 impl TargetPath {
-    /// Finds the place for a file: `output` is a folder, or names the file itself. A folder that is named with a slash
-    /// at its end is made; a symbolic link is followed, so that the file it points to is the one that is replaced.
+    /// Resolves the target path: `output` is a folder, or names the file itself. A folder named with a trailing slash
+    /// is created; a symbolic link is followed, so that the file it points to is the one that is replaced.
     pub(super) fn of(output: &Path, file: &FileName) -> Result<Self, Error> {
         let slash = output.as_os_str().as_bytes().ends_with(b"/");
         let is_folder = output.is_dir();
         let (folder, name) = if is_folder || slash {
             let local = file.local().ok_or_else(|| {
-                Error::Usage(format!("{}: cannot be the name of a local file: name one with -o", file.shown()))
+                Error::Usage(format!("{}: not usable as a local file name: choose one with -o", file.shown()))
             })?;
             if !is_folder {
-                fs::create_dir_all(output).map_err(|error| Error::disk("make this folder", output, &error))?;
+                fs::create_dir_all(output).map_err(|error| Error::disk("create this folder", output, &error))?;
             }
             (output, OsStr::from_bytes(local))
         } else {
@@ -70,15 +70,15 @@ impl TargetPath {
             let parent = output.parent().unwrap_or(Path::new(""));
             (if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, name)
         };
-        // What can never become the file is refused before anything is asked.
-        let place = Self::in_folder(folder, name)?;
-        match place.found()? {
+        // A target that can never be written is refused before any request.
+        let target = Self::in_folder(folder, name)?;
+        match target.found()? {
             Some(found) if FileType::from_raw_mode(found.st_mode) == FileType::Symlink => {
-                let place = place.followed()?;
-                place.existing().map(|_| place)
+                let target = target.followed()?;
+                target.existing().map(|_| target)
             }
-            Some(found) => place.regular(&found).map(|_| place),
-            None => Ok(place),
+            Some(found) => target.regular(&found).map(|_| target),
+            None => Ok(target),
         }
     }
 
@@ -87,17 +87,17 @@ impl TargetPath {
         let handle = rustix::fs::open(folder, flags, Mode::empty())
             .map_err(|error| Error::disk("write to this folder", folder, &error.into()))?;
         let (folder, name) = (folder.to_owned(), name.to_owned());
-        let place =
+        let target =
             Self { named: PathBuf::new(), folder, handle: handle.into(), name, linkless: AtomicBool::new(false) };
-        Ok(Self { named: place.beside(&place.name), ..place })
+        Ok(Self { named: target.beside(&target.name), ..target })
     }
 
-    /// What stands under the final name.
+    /// Returns the status of the file under the final name.
     fn found(&self) -> Result<Option<Stat>, Error> {
         match self.stat(&self.name) {
             Ok(found) => Ok(Some(found)),
             Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(Error::disk("look at it", &self.named, &error.into())),
+            Err(error) => Err(Error::disk("check it", &self.named, &error.into())),
         }
     }
 
@@ -111,95 +111,96 @@ impl TargetPath {
                     group: found.st_gid,
                 });
             }
-            FileType::Directory => "a folder of that name is there: name another with -o",
-            _ => "something else than a file is there: name another place with -o",
+            FileType::Directory => "it is a folder: choose another path with -o",
+            _ => "it is not a regular file: choose another path with -o",
         };
         Err(Error::Disk { action: "write it", path: shown(&self.named), reason: reason.to_owned() })
     }
 
-    /// The place that a symbolic link points to.
+    /// Follows a symbolic link to its file.
     fn followed(self) -> Result<Self, Error> {
         let refused = |what: &str| Error::Disk {
             action: "write it",
             path: shown(&self.named),
-            reason: format!("a symbolic link to {what} is there: name another place with -o"),
+            reason: format!("it is a symbolic link to {what}: choose another path with -o"),
         };
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => refused("nothing"),
             _ => Error::disk("follow the symbolic link", &self.named, &error),
         };
-        // The kernel goes first: it refuses to follow what somebody else has put into a folder that all may write to.
+        // The kernel checks first: it refuses links that another user put into a world-writable folder
+        // (protected_symlinks).
         if !fs::metadata(&self.named).map_err(failed)?.is_file() {
-            return Err(refused("something else than a file"));
+            return Err(refused("something other than a regular file"));
         }
         let real = fs::canonicalize(&self.named).map_err(failed)?;
         match (real.parent(), real.file_name()) {
             (Some(folder), Some(name)) => Ok(Self { named: self.named, ..Self::in_folder(folder, name)? }),
-            _ => Err(refused("something else than a file")),
+            _ => Err(refused("something other than a regular file")),
         }
     }
 
-    /// The whole path, as short as it was named.
+    /// Returns the whole path, as the user named it.
     pub(super) fn path(&self) -> PathBuf {
         self.named.clone()
     }
 
-    /// The path of another name in the same folder.
+    /// Returns the path of another name in the same folder.
     pub(super) fn beside(&self, name: &OsStr) -> PathBuf {
         if self.folder == Path::new(".") { PathBuf::from(name) } else { self.folder.join(name) }
     }
 
-    /// The folder.
+    /// Returns the open folder.
     pub(super) fn folder(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
     }
 
-    /// Whether open files can be given names here, as far as it has turned out.
+    /// Returns false once linking an open file has failed here.
     pub(super) fn can_link(&self) -> bool {
         !self.linkless.load(Relaxed)
     }
 
-    /// It has turned out that open files cannot be given names here.
+    /// Records that open files cannot be linked here.
     pub(super) fn note_linkless(&self) {
         self.linkless.store(true, Relaxed);
     }
 
-    /// The file's name in the folder.
+    /// Returns the file's name in the folder.
     pub(super) fn name(&self) -> &OsStr {
         &self.name
     }
 
-    /// What stands under a name in the folder; a symbolic link is not followed.
+    /// Returns the status of a name in the folder, without following a symbolic link.
     pub(super) fn stat(&self, name: &OsStr) -> Result<Stat, Errno> {
         rustix::fs::statat(self.folder(), name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// True where nothing has a name in the folder.
+    /// Returns true if a name in the folder is unused.
     pub(super) fn is_free(&self, name: &OsStr) -> bool {
         matches!(self.stat(name), Err(Errno::NOENT))
     }
 
-    /// True where this very file stands under a name in the folder.
+    /// Returns true if a name in the folder refers to this file.
     pub(super) fn holds(&self, name: &OsStr, id: FileId) -> bool {
         self.stat(name).is_ok_and(|found| FileId::of(&found) == id)
     }
 
-    /// Writes the folder's entries to the disk.
+    /// Syncs the folder's entries.
     pub(super) fn sync(&self) -> Result<(), Error> {
         match rustix::fs::fsync(self.folder()) {
-            // Some file systems cannot do this with a folder, and need not.
+            // Some file systems cannot sync a folder, and need not.
             Ok(()) | Err(Errno::INVAL | Errno::BADF | Errno::NOTSUP | Errno::NOSYS | Errno::ROFS) => Ok(()),
-            Err(error) => Err(Error::disk("write its name to the disk", &self.path(), &error.into())),
+            Err(error) => Err(Error::disk("sync its folder", &self.path(), &error.into())),
         }
     }
 
-    /// The file that is there already, if there is one.
+    /// Returns the existing target, if any.
     pub(super) fn existing(&self) -> Result<Option<Existing>, Error> {
         self.found()?.map(|found| self.regular(&found)).transpose()
     }
 
-    /// Refuses a file of another size before its body is asked for; the answer is what will have to be compared or
-    /// replaced.
+    /// Refuses an existing target of another size before the body is requested; otherwise returns the file that will
+    /// have to be compared or replaced.
     pub(super) fn check_existing(&self, size: u64, force: bool) -> Result<Option<Existing>, Error> {
         match self.existing()? {
             Some(there) if there.size != size && !force => Err(Error::Exists {
@@ -223,16 +224,16 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_takes_the_last_component_and_a_path_is_taken_as_it_is() {
+    fn uses_the_last_component_in_a_folder_and_a_path_as_given() {
         let folder = tempfile::tempdir().unwrap();
-        let place = TargetPath::of(folder.path(), &name("a/b.txt")).unwrap();
-        assert_eq!(place.path(), folder.path().join("b.txt"));
-        let place = TargetPath::of(&folder.path().join("other"), &name("a/..")).unwrap();
-        assert_eq!(place.path(), folder.path().join("other"));
+        let target = TargetPath::of(folder.path(), &name("a/b.txt")).unwrap();
+        assert_eq!(target.path(), folder.path().join("b.txt"));
+        let target = TargetPath::of(&folder.path().join("other"), &name("a/..")).unwrap();
+        assert_eq!(target.path(), folder.path().join("other"));
     }
 
     #[test]
-    fn hostile_and_impossible_names_are_refused() {
+    fn rejects_hostile_and_impossible_names() {
         let folder = tempfile::tempdir().unwrap();
         for bad in ["..", "x/", ".", "a/\u{1b}[2J"] {
             assert_eq!(TargetPath::of(folder.path(), &name(bad)).unwrap_err().exit_code(), 2, "{bad:?}");
@@ -243,54 +244,54 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_named_as_one_is_made() {
+    fn creates_a_folder_named_with_a_slash() {
         let folder = tempfile::tempdir().unwrap();
-        let place = TargetPath::of(&folder.path().join("a/b/"), &name("f")).unwrap();
-        assert_eq!((place.path(), folder.path().join("a/b").is_dir()), (folder.path().join("a/b/f"), true));
+        let target = TargetPath::of(&folder.path().join("a/b/"), &name("f")).unwrap();
+        assert_eq!((target.path(), folder.path().join("a/b").is_dir()), (folder.path().join("a/b/f"), true));
         fs::write(folder.path().join("file"), b"").unwrap();
         for taken in ["file/", "file/c/"] {
             let error = TargetPath::of(&folder.path().join(taken), &name("f")).unwrap_err();
-            assert!(error.exit_code() == 7 && error.to_string().contains("cannot make this folder"), "{error}");
+            assert!(error.exit_code() == 7 && error.to_string().contains("cannot create this folder"), "{error}");
         }
     }
 
     #[test]
-    fn a_link_to_a_file_is_followed_and_one_to_nothing_is_refused() {
+    fn follows_a_link_to_a_file_and_rejects_a_dangling_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("real")).unwrap();
         fs::write(path("real/file"), b"12345").unwrap();
         symlink("real/file", path("link")).unwrap();
         symlink("link", path("again")).unwrap();
-        let place = TargetPath::of(&path("again"), &name("f")).unwrap();
-        assert_eq!((place.path(), place.name()), (path("again"), OsStr::new("file")));
-        assert_eq!(place.beside(OsStr::new("x")), fs::canonicalize(path("real")).unwrap().join("x"));
-        assert_eq!(place.existing().unwrap().map(|there| there.size), Some(5));
+        let target = TargetPath::of(&path("again"), &name("f")).unwrap();
+        assert_eq!((target.path(), target.name()), (path("again"), OsStr::new("file")));
+        assert_eq!(target.beside(OsStr::new("x")), fs::canonicalize(path("real")).unwrap().join("x"));
+        assert_eq!(target.existing().unwrap().map(|there| there.size), Some(5));
         symlink("nowhere", path("dangling")).unwrap();
         symlink("round", path("round")).unwrap();
         symlink("/dev/null", path("device")).unwrap();
-        // One that leads to a folder is that folder, unless it stands in the place of the file itself.
+        // A link to a folder is that folder, unless it is in the place of the file itself.
         fs::create_dir(path("out")).unwrap();
         symlink("../real", path("out/folder")).unwrap();
-        for (bad, says) in [
+        for (bad, expected) in [
             ("dangling", "to nothing"),
             ("round", "follow"),
-            ("device", "something else"),
-            ("folder", "something else"),
+            ("device", "something other"),
+            ("folder", "something other"),
         ] {
             let (output, file) = if bad == "folder" { (path("out"), bad) } else { (path(bad), "f") };
             let error = TargetPath::of(&output, &name(file)).unwrap_err();
-            assert!(error.exit_code() == 7 && error.to_string().contains(says), "{bad}: {error}");
+            assert!(error.exit_code() == 7 && error.to_string().contains(expected), "{bad}: {error}");
         }
     }
 
     #[test]
-    fn another_size_is_refused_unless_forced_and_a_folder_always() {
+    fn another_size_is_rejected_unless_forced_and_a_folder_always() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("f"), b"123").unwrap();
-        let place = TargetPath::of(folder.path(), &name("f")).unwrap();
-        assert!(place.check_existing(3, false).is_ok() && place.check_existing(4, true).is_ok());
-        let error = place.check_existing(4, false).unwrap_err();
+        let target = TargetPath::of(folder.path(), &name("f")).unwrap();
+        assert!(target.check_existing(3, false).is_ok() && target.check_existing(4, true).is_ok());
+        let error = target.check_existing(4, false).unwrap_err();
         assert!(error.to_string().contains("--force"), "{error}");
         fs::create_dir(folder.path().join("d")).unwrap();
         assert_eq!(TargetPath::of(folder.path(), &name("d")).unwrap_err().exit_code(), 7);

@@ -1,4 +1,4 @@
-//! Tests of whole transfers against a scripted peer on loopback: what it answers is all that differs.
+//! Tests of whole transfers against a scripted peer on loopback.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -19,16 +19,16 @@ pub(super) const BODY: &[u8] = b"the whole of the file";
 
 /// What the peer does with one request.
 pub(super) enum Turn {
-    /// Answers and goes on to the next request on the same connection.
-    Say(String),
-    /// Answers and closes.
-    SayAndClose(String),
-    /// Answers and is silent from then on.
-    SayAndHang(String),
+    /// Replies, and continues with the next request on the same connection.
+    Send(String),
+    /// Replies and closes.
+    SendAndClose(String),
+    /// Replies and stalls.
+    SendAndHang(String),
 }
 
-/// What a peer was asked.
-type Asked = Arc<Mutex<Vec<String>>>;
+/// The request heads that a peer received.
+type Requests = Arc<Mutex<Vec<String>>>;
 
 pub(super) struct Scene {
     pub(super) folder: tempfile::TempDir,
@@ -37,22 +37,22 @@ pub(super) struct Scene {
     pub(super) progress: watch::Sender<TransferSnapshot>,
     pub(super) stop: CancellationToken,
     /// The heads of the requests so far.
-    pub(super) asked: Asked,
+    pub(super) requests: Requests,
     _peer: AbortOnDropHandle<()>,
 }
 
 impl Scene {
     pub(super) async fn new(protocol: &str, turns: Vec<Turn>) -> Self {
-        let asked = Asked::default();
+        let requests = Requests::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let peer = AbortOnDropHandle::new(tokio::spawn(play(listener, turns, Arc::clone(&asked))));
+        let peer = AbortOnDropHandle::new(tokio::spawn(play(listener, turns, Arc::clone(&requests))));
         let route = Route::parse(format!("dir/f.bin\n127.0.0.1 {port} protocol={protocol}\n").as_bytes()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let job = FetchJob::new(1, route, folder.path().to_owned(), Limits::default());
         let upstream = client(Arc::default(), job.limits, None);
         let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
-        Self { folder, job, upstream, progress, stop, asked, _peer: peer }
+        Self { folder, job, upstream, progress, stop, requests, _peer: peer }
     }
 
     pub(super) async fn http(turns: Vec<Turn>) -> Self {
@@ -75,24 +75,24 @@ impl Scene {
     }
 }
 
-async fn play(listener: TcpListener, turns: Vec<Turn>, asked: Asked) {
+async fn play(listener: TcpListener, turns: Vec<Turn>, requests: Requests) {
     let mut turns = turns.into_iter();
     let (mut stream, _) = listener.accept().await.unwrap();
     while let Some(turn) = turns.next() {
         let mut head = read_request(&mut stream).await;
         while head.is_empty() || head.starts_with("GET /v1/") {
-            // The client came back on a connection of its own, or asks who broke the last one, which nobody here knows.
+            // The client opened a new connection, or queries the cause of a failure, which this peer does not know.
             drop(stream);
             stream = listener.accept().await.unwrap().0;
             head = read_request(&mut stream).await;
         }
-        asked.lock().unwrap().push(head);
-        let (Turn::Say(text) | Turn::SayAndClose(text) | Turn::SayAndHang(text)) = &turn;
+        requests.lock().unwrap().push(head);
+        let (Turn::Send(text) | Turn::SendAndClose(text) | Turn::SendAndHang(text)) = &turn;
         stream.write_all(text.as_bytes()).await.unwrap();
         match turn {
-            Turn::Say(_) => {}
-            Turn::SayAndHang(_) => std::future::pending().await,
-            Turn::SayAndClose(_) => {
+            Turn::Send(_) => {}
+            Turn::SendAndHang(_) => std::future::pending().await,
+            Turn::SendAndClose(_) => {
                 drop(stream);
                 if turns.len() == 0 {
                     return;
@@ -105,7 +105,7 @@ async fn play(listener: TcpListener, turns: Vec<Turn>, asked: Asked) {
     let _ = stream.read_to_end(&mut rest).await;
 }
 
-/// A head up to its blank line, or one read where it is none.
+/// Reads a head up to its blank line, or a single chunk if it is not HTTP.
 async fn read_request(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut chunk = [0; 4096];
@@ -129,7 +129,7 @@ pub(super) fn whole(lines: &str) -> String {
     ok(lines) + std::str::from_utf8(BODY).unwrap()
 }
 
-/// What a fetch leaves that failed.
+/// Returns the files that a failed fetch leaves.
 fn kept() -> Vec<String> {
     ["f.bin.part", "f.bin.part.state"].map(str::to_owned).into()
 }
@@ -143,9 +143,9 @@ pub(super) fn digest_line(of: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_good_file_is_proven_by_the_digest_in_the_reply_or_asked_for_after_it() {
-    let after = vec![Turn::Say(whole("ETag: \"1\"\r\n")), Turn::Say(ok(&digest_line(BODY)))];
-    for turns in [vec![Turn::Say(whole(&digest_line(BODY)))], after] {
+async fn verifies_by_the_digest_in_the_reply_or_in_a_later_one() {
+    let after = vec![Turn::Send(whole("ETag: \"1\"\r\n")), Turn::Send(ok(&digest_line(BODY)))];
+    for turns in [vec![Turn::Send(whole(&digest_line(BODY)))], after] {
         let mut scene = Scene::http(turns).await;
         let fetched = scene.fetch().await.unwrap();
         assert_eq!((fetched.size, fetched.already_present), (BODY.len() as u64, false));
@@ -158,8 +158,8 @@ async fn a_good_file_is_proven_by_the_digest_in_the_reply_or_asked_for_after_it(
 }
 
 #[tokio::test]
-async fn the_same_file_again_is_success_and_another_one_is_not() {
-    let turns = (0..3).map(|_| Turn::Say(whole(""))).collect();
+async fn an_equal_target_is_success_and_another_an_error() {
+    let turns = (0..3).map(|_| Turn::Send(whole(""))).collect();
     let mut scene = Scene::http(turns).await;
     scene.job.reuse = false;
     assert!(!scene.fetch().await.unwrap().already_present);
@@ -171,8 +171,8 @@ async fn the_same_file_again_is_success_and_another_one_is_not() {
 }
 
 #[tokio::test]
-async fn another_size_is_refused_before_the_body_and_replaced_by_force() {
-    let turns = vec![Turn::SayAndClose(ok("")), Turn::Say(ok("")), Turn::Say(whole(""))];
+async fn another_size_is_rejected_before_the_body_unless_forced() {
+    let turns = vec![Turn::SendAndClose(ok("")), Turn::Send(ok("")), Turn::Send(whole(""))];
     let mut scene = Scene::http(turns).await;
     std::fs::write(scene.folder.path().join("f.bin"), b"short").unwrap();
     let error = scene.fetch().await.unwrap_err();
@@ -185,7 +185,7 @@ async fn another_size_is_refused_before_the_body_and_replaced_by_force() {
 #[tokio::test]
 async fn a_short_body_is_never_success() {
     let cut = whole("")[..whole("").len() - 3].to_owned();
-    let mut scene = Scene::http(vec![Turn::SayAndClose(cut)]).await;
+    let mut scene = Scene::http(vec![Turn::SendAndClose(cut)]).await;
     let error = scene.fetch().await.unwrap_err();
     assert_eq!((error.exit_code(), error.hop()), (6, Some(1)));
     assert!(error.to_string().contains("18 of 21 bytes"), "{error}");
@@ -193,21 +193,21 @@ async fn a_short_body_is_never_success() {
 }
 
 #[tokio::test]
-async fn other_bytes_than_the_origins_stay_out_of_the_final_name() {
-    let mut scene = Scene::http(vec![Turn::Say(whole(&digest_line(b"another file")))]).await;
+async fn altered_bytes_are_not_published() {
+    let mut scene = Scene::http(vec![Turn::Send(whole(&digest_line(b"another file")))]).await;
     let error = scene.fetch().await.unwrap_err();
     assert_eq!((error.exit_code(), scene.names()), (6, kept()));
     assert!(error.to_string().contains("altered"), "{error}");
 }
 
 #[tokio::test]
-async fn expect_counts_whatever_the_chain_says() {
-    let mut scene = Scene::http(vec![Turn::Say(whole(&digest_line(BODY)))]).await;
+async fn expect_overrides_the_digest_of_the_chain() {
+    let mut scene = Scene::http(vec![Turn::Send(whole(&digest_line(BODY)))]).await;
     let other = Digest { algorithm: Algorithm::Sha256, value: [0; 32] };
     scene.job.verify = VerifyMode::Expect(other);
     let error = scene.fetch().await.unwrap_err();
     assert!(error.exit_code() == 6 && error.to_string().contains("--expect says sha-256:0000"), "{error}");
-    let mut scene = Scene::http(vec![Turn::Say(whole(""))]).await;
+    let mut scene = Scene::http(vec![Turn::Send(whole(""))]).await;
     let value = *blake3::hash(BODY).as_bytes();
     scene.job.verify = VerifyMode::Expect(Digest { algorithm: Algorithm::Blake3, value });
     assert!(matches!(scene.fetch().await.unwrap().integrity, Integrity::Verified { .. }));
@@ -215,69 +215,69 @@ async fn expect_counts_whatever_the_chain_says() {
 
 #[tokio::test]
 async fn a_file_that_changed_meanwhile_is_not_published() {
-    let changed = "HTTP/1.1 412 Precondition WriteError\r\nContent-Length: 0\r\n\r\n".to_owned();
-    let mut scene = Scene::http(vec![Turn::Say(whole("ETag: \"1\"\r\n")), Turn::Say(changed)]).await;
+    let changed = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let mut scene = Scene::http(vec![Turn::Send(whole("ETag: \"1\"\r\n")), Turn::Send(changed)]).await;
     let error = scene.fetch().await.unwrap_err();
     assert!(error.exit_code() == 6 && error.to_string().contains("changed at the origin"), "{error}");
     assert_eq!(scene.names(), kept());
 }
 
 #[tokio::test]
-async fn an_etag_that_differs_from_one_request_to_the_next_leaves_the_length() {
-    let refused = "HTTP/1.1 412 Precondition WriteError\r\nContent-Length: 0\r\n\r\n".to_owned();
+async fn an_unstable_etag_verifies_the_size_only() {
+    let refused = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned();
     let tagged = |tag: u32| ok(&format!("ETag: \"{tag}\"\r\n"));
-    // Another one each time, or those of two servers that take turns.
+    // A new one each time, or those of two servers that alternate.
     for heads in [vec![tagged(3), tagged(4)], vec![tagged(1)], vec![tagged(2), tagged(1)]] {
         let turns = [vec![whole("ETag: \"1\"\r\n"), refused.clone()], heads].concat();
-        let mut scene = Scene::http(turns.into_iter().map(Turn::Say).collect()).await;
+        let mut scene = Scene::http(turns.into_iter().map(Turn::Send).collect()).await;
         let integrity = scene.fetch().await.unwrap().integrity;
         let Integrity::SizeChecked { digest, reason } = &integrity else { panic!("{integrity:?}") };
         assert!(digest.starts_with("blake3:") && reason.as_str().contains("ETag differs"), "{reason}");
         assert_eq!((scene.names(), scene.read("f.bin")), (vec!["f.bin".to_owned()], BODY.to_vec()));
     }
-    let proven = ok(&format!("ETag: \"2\"\r\n{}", digest_line(BODY)));
-    let turns = [whole("ETag: \"1\"\r\n"), refused, proven].map(Turn::Say).into();
+    let verified = ok(&format!("ETag: \"2\"\r\n{}", digest_line(BODY)));
+    let turns = [whole("ETag: \"1\"\r\n"), refused, verified].map(Turn::Send).into();
     assert!(matches!(Scene::http(turns).await.fetch().await.unwrap().integrity, Integrity::Verified { .. }));
 }
 
 #[tokio::test]
-async fn an_etag_that_is_another_and_stays_so_is_a_change_and_so_is_the_word_of_an_origin_of_ours() {
-    let refused = "HTTP/1.1 412 Precondition WriteError\r\nContent-Length: 0\r\n\r\n".to_owned();
+async fn a_stable_new_etag_or_a_report_of_our_origin_is_a_change() {
+    let refused = "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n".to_owned();
     let second = || ok("ETag: \"2\"\r\n");
     let own = Problem::here(Reason::Changed, FailedAction::Open, "127.0.0.1:1", "").to_header();
     let own = refused.replace("\r\n\r\n", &format!("\r\nChain-Problem: {own}\r\n\r\n"));
     let longer = second().replace("Length: 21", "Length: 22");
     let other = ok(&format!("ETag: \"2\"\r\n{}", digest_line(b"another")));
-    for (answer, heads, asked) in [
+    for (response, heads, count) in [
         (&refused, vec![second(), second(), second()], 5),
         (&refused, vec![longer], 3),
         (&refused, vec![ok("")], 3),
         (&refused, vec![other], 3),
         (&own, vec![ok("ETag: \"1\"\r\n")], 2),
     ] {
-        let turns = [vec![whole("ETag: \"1\"\r\n"), answer.clone()], heads].concat();
-        let mut scene = Scene::http(turns.into_iter().map(Turn::Say).collect()).await;
+        let turns = [vec![whole("ETag: \"1\"\r\n"), response.clone()], heads].concat();
+        let mut scene = Scene::http(turns.into_iter().map(Turn::Send).collect()).await;
         let error = scene.fetch().await.unwrap_err();
         assert!(matches!(error, Error::Changed { .. }) && error.exit_code() == 6, "{error}");
-        assert_eq!((scene.asked.lock().unwrap().len(), scene.names().contains(&"f.bin".to_owned())), (asked, false));
+        assert_eq!((scene.requests.lock().unwrap().len(), scene.names().contains(&"f.bin".to_owned())), (count, false));
     }
 }
 
 #[tokio::test]
-async fn bytes_that_got_into_the_body_are_found_though_they_spoil_the_answer_for_proof() {
-    let first = Turn::Say(whole("ETag: \"1\"\r\n").replace("the whole", "the w..hole").replace("file", "fi"));
-    let spoilt = Turn::SayAndClose(format!("le{}", ok(&digest_line(BODY))));
-    let mut scene = Scene::http(vec![first, spoilt, Turn::Say(ok(&digest_line(BODY)))]).await;
+async fn injected_bytes_are_detected_although_they_corrupt_the_digest_reply() {
+    let first = Turn::Send(whole("ETag: \"1\"\r\n").replace("the whole", "the w..hole").replace("file", "fi"));
+    let spoilt = Turn::SendAndClose(format!("le{}", ok(&digest_line(BODY))));
+    let mut scene = Scene::http(vec![first, spoilt, Turn::Send(ok(&digest_line(BODY)))]).await;
     assert!(matches!(scene.fetch().await.unwrap_err(), Error::Altered { .. }));
     assert!(!scene.names().contains(&"f.bin".to_owned()));
 }
 
 #[tokio::test]
-async fn a_plain_server_that_knows_no_head_leaves_the_length() {
+async fn a_server_without_head_verifies_the_size_only() {
     for head in ["HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"] {
-        // It says the same however often it is asked.
-        let said = || Turn::SayAndClose(head.to_owned());
-        let turns = vec![Turn::Say(whole("ETag: \"1\"\r\n")), said(), said()];
+        // The reply is the same for every attempt.
+        let no_head = || Turn::SendAndClose(head.to_owned());
+        let turns = vec![Turn::Send(whole("ETag: \"1\"\r\n")), no_head(), no_head()];
         let mut scene = Scene::http(turns).await;
         let integrity = scene.fetch().await.unwrap().integrity;
         assert!(matches!(&integrity, Integrity::SizeChecked { .. }), "{head:?}: {integrity:?}");
@@ -285,12 +285,13 @@ async fn a_plain_server_that_knows_no_head_leaves_the_length() {
 }
 
 #[tokio::test]
-async fn an_origin_without_a_digest_leaves_the_length() {
+async fn an_origin_without_a_digest_verifies_the_size_only() {
     let missing = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned();
     for (lines, second) in
         [("", None), ("ETag: W/\"1\"\r\n", None), ("ETag: \"1\"\r\n", Some(ok(""))), ("ETag: \"1\"\r\n", Some(missing))]
     {
-        let turns = [Some(whole(lines)), second.clone(), second].into_iter().flatten().map(Turn::SayAndClose).collect();
+        let turns =
+            [Some(whole(lines)), second.clone(), second].into_iter().flatten().map(Turn::SendAndClose).collect();
         let mut scene = Scene::http(turns).await;
         let integrity = scene.fetch().await.unwrap().integrity;
         assert!(
@@ -298,7 +299,7 @@ async fn an_origin_without_a_digest_leaves_the_length() {
             "{integrity:?}"
         );
     }
-    let mut scene = Scene::http(vec![Turn::Say(whole("ETag: \"1\"\r\n"))]).await;
+    let mut scene = Scene::http(vec![Turn::Send(whole("ETag: \"1\"\r\n"))]).await;
     scene.job.verify = VerifyMode::Skip;
     assert!(
         matches!(scene.fetch().await.unwrap().integrity, Integrity::SizeChecked { digest, .. } if digest.is_empty())
@@ -308,7 +309,7 @@ async fn an_origin_without_a_digest_leaves_the_length() {
 #[tokio::test]
 async fn a_problem_names_the_hop_that_failed() {
     let mut scene =
-        Scene::http(vec![Turn::Say("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned())]).await;
+        Scene::http(vec![Turn::Send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned())]).await;
     assert_eq!(scene.fetch().await.unwrap_err().exit_code(), 4);
     let problem = Problem::next(Reason::Refused, FailedAction::Connect, "127.0.0.1:1", "", 0.8).relayed().to_json();
     let problem = String::from_utf8(problem).unwrap();
@@ -316,7 +317,7 @@ async fn a_problem_names_the_hop_that_failed() {
         "HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\r\n{problem}",
         problem.len()
     );
-    let mut scene = Scene::http(vec![Turn::Say(reply)]).await;
+    let mut scene = Scene::http(vec![Turn::Send(reply)]).await;
     let mut hops = scene.job.route.hops().to_vec();
     hops.extend(["127.0.0.1 2", "127.0.0.1 1"].map(|line| crate::route::Hop::parse_line(line).unwrap()));
     scene.job.route = Route::new(scene.job.route.file.clone(), hops).unwrap();
@@ -327,74 +328,73 @@ async fn a_problem_names_the_hop_that_failed() {
 }
 
 #[tokio::test]
-async fn silence_ends_with_the_idle_limit() {
-    let mut scene = Scene::http(vec![Turn::SayAndHang(ok("") + "the")]).await;
+async fn a_silent_peer_times_out_after_the_idle_limit() {
+    let mut scene = Scene::http(vec![Turn::SendAndHang(ok("") + "the")]).await;
     scene.job.limits.idle = Duration::from_millis(50);
     let error = scene.fetch().await.unwrap_err();
     assert_eq!((error.exit_code(), scene.read("f.bin.part")), (8, b"the".to_vec()));
 }
 
 #[tokio::test]
-async fn stopping_keeps_the_part() {
-    let mut scene = Scene::http(vec![Turn::SayAndHang(ok("") + "the")]).await;
-    let (mut news, stop) = (scene.progress.subscribe(), scene.stop.clone());
-    let begun = async {
-        news.wait_for(|snapshot| snapshot.received == 3).await.unwrap();
+async fn cancelling_keeps_the_partial_file() {
+    let mut scene = Scene::http(vec![Turn::SendAndHang(ok("") + "the")]).await;
+    let (mut updates, stop) = (scene.progress.subscribe(), scene.stop.clone());
+    let cancel = async {
+        updates.wait_for(|snapshot| snapshot.received == 3).await.unwrap();
         stop.cancel();
     };
-    let (result, ()) = tokio::join!(fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop), begun);
+    let (result, ()) = tokio::join!(fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop), cancel);
     assert_eq!(result.unwrap_err().exit_code(), 130);
     assert_eq!(scene.progress.borrow().phase, Phase::Cancelled);
     assert_eq!(scene.read("f.bin.part"), b"the");
 }
 
 #[tokio::test]
-async fn a_legacy_origin_that_cannot_open_a_folder_is_understood() {
-    let turns = vec![Turn::Say("4096".to_owned()), Turn::SayAndClose("NA".to_owned())];
+async fn recognizes_a_legacy_origin_that_cannot_open_a_folder() {
+    let turns = vec![Turn::Send("4096".to_owned()), Turn::SendAndClose("NA".to_owned())];
     let mut scene = Scene::new("legacy", turns).await;
     let error = scene.fetch().await.unwrap_err();
     assert!(error.exit_code() == 4 && error.to_string().contains("could not open it"), "{error}");
-    let mut scene = Scene::new("legacy", vec![Turn::Say("2".to_owned()), Turn::Say("NA".to_owned())]).await;
+    let mut scene = Scene::new("legacy", vec![Turn::Send("2".to_owned()), Turn::Send("NA".to_owned())]).await;
     assert_eq!(scene.fetch().await.unwrap().size, 2);
     assert_eq!(scene.read("f.bin"), b"NA");
 }
 
 #[tokio::test]
-async fn an_empty_file_arrives_too() {
-    let mut scene = Scene::http(vec![Turn::Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned())]).await;
+async fn fetches_an_empty_file() {
+    let mut scene = Scene::http(vec![Turn::Send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned())]).await;
     assert_eq!(scene.fetch().await.unwrap().size, 0);
     assert_eq!(scene.read("f.bin"), b"");
 }
 
 #[tokio::test]
-async fn a_check_moves_nothing() {
-    let mut scene = Scene::http(vec![Turn::Say(ok("ETag: \"1\"\r\n"))]).await;
+async fn a_check_transfers_nothing() {
+    let mut scene = Scene::http(vec![Turn::Send(ok("ETag: \"1\"\r\n"))]).await;
     let checked = check(&mut scene.upstream, &scene.job, &scene.stop).await.unwrap();
     assert_eq!((checked.size, checked.etag.as_deref(), checked.legs.len()), (21, Some("\"1\""), 1));
     assert!(scene.names().is_empty());
 }
 
 #[test]
-fn jobs_have_ids_of_their_own() {
+fn each_job_has_its_own_id() {
     let route = Route::parse(b"f\nh 1\n").unwrap();
     let id = || FetchJob::new(1, route.clone(), Path::new(".").to_owned(), Limits::default()).id;
     assert_ne!(id(), id());
 }
 
 #[tokio::test]
-async fn a_cap_holds_a_body_back_until_somebody_lifts_it() {
-    let mut scene = Scene::http(vec![Turn::Say(whole(""))]).await;
-    // At one byte a second the file takes 20 s; nobody waits for that.
+async fn a_rate_limit_delays_a_body_until_it_is_removed() {
+    let mut scene = Scene::http(vec![Turn::Send(whole(""))]).await;
+    // At one byte a second the file takes 20 s; the test must not wait for that.
     scene.job.cap = RateLimit::new(Some(1));
     let (cap, mut news) = (scene.job.cap.clone(), scene.progress.subscribe());
-    let lifted = async {
-        let held =
+    let lift = async {
+        let slow =
             news.wait_for(|snapshot| snapshot.received > 0 && snapshot.flow.limited_us > 0).await.unwrap().clone();
         cap.set(None);
-        held
+        slow
     };
-    let (fetched, held) =
-        tokio::join!(fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop), lifted);
-    assert_eq!((fetched.unwrap().size, held.cap, held.received < 5), (21, Some(1), true));
+    let (fetched, slow) = tokio::join!(fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop), lift);
+    assert_eq!((fetched.unwrap().size, slow.cap, slow.received < 5), (21, Some(1), true));
     assert_eq!((scene.progress.borrow().cap, scene.read("f.bin")), (None, BODY.to_vec()));
 }

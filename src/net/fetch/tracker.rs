@@ -1,4 +1,4 @@
-//! How a transfer goes, told as it goes: phases at once, figures ten times a second at most.
+//! Publishes a transfer's progress: phases immediately, figures at most ten times a second.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,20 +19,20 @@ use crate::text::SafeText;
 use crate::waterfall;
 use crate::wire::{Leg, TransferId};
 
-/// Time between two figures; a person sees no more.
+/// Interval of published figures; a user would not notice a shorter one.
 const PERIOD: Duration = Duration::from_millis(100);
-/// Data needed before a remaining time is more than a guess.
+/// Time of data needed before the remaining time is estimated.
 const ETA_AFTER: Duration = Duration::from_secs(2);
-/// How far back the average reaches that the remaining time is made from, in seconds.
+/// Time constant of the average that the estimate is based on, in seconds.
 const ETA_SPAN: f64 = 10.0;
 
-/// The teller of one transfer.
+/// Progress of one transfer.
 #[derive(Debug)]
 pub(super) struct Tracker<'a> {
     sender: &'a watch::Sender<TransferSnapshot>,
     snapshot: TransferSnapshot,
-    /// When this try's question was asked, and when the first byte of its answer came.
-    asked_us: u64,
+    /// When this attempt's request was sent, and when the first byte of the body arrived.
+    requested_us: u64,
     first_us: Option<u64>,
     cap: RateLimit,
     clock: Clock,
@@ -40,15 +40,15 @@ pub(super) struct Tracker<'a> {
     window: RateWindow,
     average: Average,
     next: Instant,
-    /// Bytes that had come in before this try began.
+    /// Bytes received before this attempt.
     before: u64,
-    /// Bytes of the file that were here when it began.
+    /// Bytes of the file that existed when this attempt began.
     here: u64,
-    /// Why what has arrived cannot be resumed, if the last answer said so.
+    /// Why the received bytes cannot be resumed, if the last reply implies that.
     unresumable: &'static str,
 }
 
-/// A rate that forgets what is older than about ten seconds.
+/// A moving average of the rate over about ten seconds.
 #[derive(Debug, Default)]
 struct Average {
     last_us: u64,
@@ -67,7 +67,7 @@ impl<'a> Tracker<'a> {
             snapshot,
             cap: job.cap.clone(),
             clock: Clock::start(),
-            asked_us: 0,
+            requested_us: 0,
             first_us: None,
             meter: Arc::default(),
             window: RateWindow::default(),
@@ -97,7 +97,7 @@ impl<'a> Tracker<'a> {
 
     pub(super) fn phase(&mut self, phase: Phase) {
         if phase == Phase::Connecting {
-            self.asked_us = self.clock.now_us();
+            self.requested_us = self.clock.now_us();
             self.wait(WaitKind::Reply);
         } else if self.snapshot.phase == Phase::Connecting {
             self.resume();
@@ -106,49 +106,49 @@ impl<'a> Tracker<'a> {
         self.publish();
     }
 
-    /// Another try begins; it has an id of its own.
+    /// Starts another attempt, which has an id of its own.
     pub(super) fn attempt(&mut self, id: TransferId) {
         self.snapshot.attempt += 1;
         self.snapshot.id = id.short().into();
         self.snapshot.asks = Some(id);
     }
 
-    /// The try failed, and there will be another.
+    /// Records that the attempt failed and will be retried.
     pub(super) fn retrying(&mut self, error: &Error) {
         self.snapshot.error = Some(error.to_string().into());
         self.phase(Phase::Retrying);
     }
 
-    /// Somebody is to blame for no byte coming, or nobody any more.
-    pub(super) fn suspects(&mut self, sentence: Option<String>) {
+    /// Sets or clears the message about a silent hop.
+    pub(super) fn set_suspect(&mut self, sentence: Option<String>) {
         self.snapshot.error = sentence.map(Into::into);
         self.publish();
     }
 
-    /// Another fetch of the same name is under way, and this one waits for its end.
-    pub(super) fn waits_for_another(&mut self) {
-        self.snapshot.error = Some(format!("waits for another fetch of {}", self.snapshot.name).into());
+    /// Records that this transfer waits for another fetch of the same name.
+    pub(super) fn waiting_for_other_fetch(&mut self) {
+        self.snapshot.error = Some(format!("waiting for another fetch of {}", self.snapshot.name).into());
         self.phase(Phase::Locked);
     }
 
-    /// What arrives cannot be resumed after a break, and why.
+    /// Sets why the received bytes cannot be resumed after a failure.
     pub(super) fn cannot_resume(&mut self, why: &'static str) {
         self.unresumable = why;
     }
 
-    /// Why what has arrived cannot be resumed.
+    /// Returns why the received bytes cannot be resumed.
     pub(super) fn unresumable(&self) -> &'static str {
         self.unresumable
     }
 
-    /// What there was of the file is of no use.
+    /// Records that an earlier partial download is discarded.
     pub(super) fn started_over(&mut self, why: &'static str) {
         self.snapshot.started_over = Some(why.into());
         self.publish();
     }
 
-    /// The head of the answer is there; the body goes on from an offset.
-    pub(super) fn answered(&mut self, size: u64, protocol: Protocol, legs: &[Leg], from: u64) {
+    /// Records the head of the reply; the body starts at an offset.
+    pub(super) fn on_reply(&mut self, size: u64, protocol: Protocol, legs: &[Leg], from: u64) {
         self.snapshot.size = Some(size);
         self.snapshot.protocol = Some(protocol);
         self.snapshot.legs = legs.to_vec();
@@ -157,20 +157,20 @@ impl<'a> Tracker<'a> {
         self.before = self.flow().bytes_in;
         self.snapshot.error = None;
         self.first_us = None;
-        self.draw(None);
+        self.update_waterfall(None);
         self.phase(Phase::Waiting);
     }
 
-    /// A file of the right size is there already, and is compared with the origin's digest.
+    /// Records that an existing file of the right size is compared with the origin's digest.
     pub(super) fn verifying_existing(&mut self, size: u64, legs: &[Leg]) {
         self.snapshot.size = Some(size);
         self.snapshot.legs = legs.to_vec();
         self.here = size;
-        self.draw(None);
+        self.update_waterfall(None);
         self.phase(Phase::Verifying);
     }
 
-    /// The body begins.
+    /// Records that the body begins.
     pub(super) fn begin(&mut self) {
         let now_us = self.clock.now_us();
         self.meter.begin(now_us);
@@ -179,28 +179,28 @@ impl<'a> Tracker<'a> {
         self.phase(Phase::Streaming);
     }
 
-    /// The body is over.
+    /// Records that the body ended.
     pub(super) fn end(&mut self) {
         let now_us = self.clock.now_us();
         self.meter.end(now_us);
-        self.draw(Some(now_us));
+        self.update_waterfall(Some(now_us));
     }
 
-    pub(super) fn took(&mut self, bytes: u64) {
+    pub(super) fn record_read(&mut self, bytes: u64) {
         self.meter.record_read(bytes);
         if self.first_us.is_none() {
             self.first_us = Some(self.clock.now_us());
-            self.draw(None);
+            self.update_waterfall(None);
         }
         if Instant::now() >= self.next {
             self.publish();
         }
     }
 
-    /// Draws the set-up, and the body as far as it is.
-    fn draw(&mut self, last_us: Option<u64>) {
-        // The legs were measured from the question on, and so are these.
-        let ms = |us: u64| us.saturating_sub(self.asked_us) as f64 / 1000.0;
+    /// Updates the bars of the set-up and of the body so far.
+    fn update_waterfall(&mut self, last_us: Option<u64>) {
+        // Legs are measured from the request on, and so are these.
+        let ms = |us: u64| us.saturating_sub(self.requested_us) as f64 / 1000.0;
         let body = (self.first_us.map(ms), last_us.map(ms));
         self.snapshot.waterfall = waterfall::rows(&self.snapshot.legs, &[], body);
     }
@@ -230,7 +230,7 @@ impl<'a> Tracker<'a> {
         self.meter.flow(self.clock.now_us())
     }
 
-    /// Tells how it stands.
+    /// Publishes the current figures.
     pub(super) fn publish(&mut self) {
         let now_us = self.clock.now_us();
         let flow = self.meter.flow(now_us);
@@ -255,21 +255,21 @@ impl<'a> Tracker<'a> {
         self.snapshot.integrity = fetched.integrity.clone();
         self.snapshot.already_present = fetched.already_present;
         self.snapshot.origin_digest = fetched.origin.map(|digest| digest.to_string());
-        self.over(Phase::Done);
+        self.finish(Phase::Done);
     }
 
     pub(super) fn failed(&mut self, error: &Error) {
         self.snapshot.error = Some(error.to_string().into());
-        self.over(if matches!(error, Error::Interrupted { .. }) { Phase::Cancelled } else { Phase::Failed });
+        self.finish(if matches!(error, Error::Interrupted { .. }) { Phase::Cancelled } else { Phase::Failed });
     }
 
-    fn over(&mut self, phase: Phase) {
+    fn finish(&mut self, phase: Phase) {
         self.snapshot.rate = whole_rate(self.flow().bytes_in, self.elapsed());
         self.phase(phase);
     }
 }
 
-/// Lets a pause pass; false where a person stopped it.
+/// Waits for a pause to pass; false if cancelled.
 pub(super) async fn wait(pause: Duration, tracker: &mut Tracker<'_>, stop: &CancellationToken) -> bool {
     let until = Instant::now() + pause;
     loop {
@@ -282,7 +282,7 @@ pub(super) async fn wait(pause: Duration, tracker: &mut Tracker<'_>, stop: &Canc
     }
 }
 
-/// The rate over the whole life of a transfer, set-up and proof included: what a person had of it.
+/// Average rate over the whole transfer, set-up and verification included, as the user experienced it.
 fn whole_rate(bytes: u64, elapsed: Duration) -> u64 {
     if elapsed.is_zero() { 0 } else { (bytes as f64 / elapsed.as_secs_f64()) as u64 }
 }
@@ -297,13 +297,13 @@ impl Average {
         (self.last_us, self.last_bytes) = (now_us, bytes);
     }
 
-    /// How long so many bytes will take; `None` until there is enough to judge by.
+    /// Returns how long `left` bytes will take; `None` until there is enough data.
     fn time_for(&self, left: u64) -> Option<Duration> {
         if self.fed < ETA_AFTER.as_secs_f64() || self.bytes < 1.0 {
             return None;
         }
         let seconds = left as f64 * self.seconds / self.bytes;
-        // A week is as good as never, and keeps the number within what a duration holds.
+        // A week is as good as never, and keeps the value within the range of a duration.
         Some(Duration::from_secs_f64(seconds.min(7.0 * 86_400.0)))
     }
 }
@@ -313,14 +313,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_left_waits_for_two_seconds_and_follows_the_rate() {
+    fn remaining_time_needs_two_seconds_and_follows_the_rate() {
         let mut average = Average::default();
         average.feed(1_000_000, 1000);
         assert_eq!(average.time_for(5000), None);
         average.feed(2_000_000, 2000);
         let left = average.time_for(5000).unwrap();
         assert!((left.as_secs_f64() - 5.0).abs() < 0.01, "{left:?}");
-        // A minute at ten times the rate: what came before no longer counts.
+        // After a minute at ten times the rate, older figures no longer count.
         for second in 3..63 {
             average.feed(second * 1_000_000, 2000 + (second - 2) * 10_000);
         }
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_received_promises_nothing() {
+    fn no_data_gives_no_remaining_time() {
         let mut average = Average::default();
         average.feed(9_000_000, 0);
         assert_eq!(average.time_for(1), None);

@@ -1,4 +1,4 @@
-//! What tells one state of a file from another, strongly enough to put the rest of it behind its beginning.
+//! Strong validators: whether the rest of a file may be appended to its beginning.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,39 +6,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::Reply;
 
-/// How much older than the reply a date has to be: it has whole seconds, so that a file can change twice within the one
-/// that it names (RFC 9110 8.8.2.2 asks for one second; the other is for a clock that a server rounds up).
+/// Least age of a date relative to the reply: dates have whole seconds, and a file can change twice within one (RFC
+/// 9110 8.8.2.2 requires one second; the other allows for a clock that a server rounds up).
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// A strong validator: the same one means the same bytes.
+/// A strong validator: equal validators mean equal bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Validator {
     /// The file's entity tag, quotes included.
     Etag(String),
-    /// The date of its last change, which had been over for some time.
+    /// The modification date, which is old enough to be strong.
     LastModified(String),
 }
 
 impl Validator {
-    /// The best that a reply gives; `None` where nothing in it can be trusted.
+    /// Returns the best strong validator of a reply, if any.
     pub(super) fn of(reply: &Reply) -> Option<Self> {
         if let Some(etag) = reply.etag.as_ref().filter(|etag| !etag.starts_with("W/")) {
             return Some(Self::Etag(etag.clone()));
         }
         let modified = reply.last_modified.as_ref()?;
-        // Both by the origin's clock, which alone can tell them apart.
+        // Both dates come from the origin's clock, so they are comparable.
         let age = date(reply.date.as_deref()?)?.duration_since(date(modified)?).ok()?;
         (age >= SETTLED).then(|| Self::LastModified(modified.clone()))
     }
 
-    /// Its text, as `If-Range` takes it.
+    /// Returns its text, as used in `If-Range`.
     pub(super) fn text(&self) -> &str {
         let (Self::Etag(text) | Self::LastModified(text)) = self;
         text
     }
 
-    /// True if a reply is of the same state of the file.
+    /// Returns true if a reply is for the same version of the file.
     pub(super) fn holds(&self, reply: &Reply) -> bool {
         match self {
             Self::Etag(etag) => reply.etag.as_ref() == Some(etag),
@@ -46,13 +46,13 @@ impl Validator {
         }
     }
 
-    /// What a reply of the same size says that it does not hold for.
+    /// Describes why a reply of the same size does not match.
     pub(super) fn differs(&self, reply: &Reply) -> &'static str {
         match self {
-            // Several servers behind one name may do that to a file that is still the same.
-            Self::Etag(_) if reply.etag.is_some() => "the file at the origin has another ETag by now",
-            Self::LastModified(_) if reply.last_modified.is_some() => "the file at the origin has another date by now",
-            _ => "its origin does not say whether it is the same still",
+            // Several servers behind one name may do this for an unchanged file.
+            Self::Etag(_) if reply.etag.is_some() => "the file's ETag at the origin has changed",
+            Self::LastModified(_) if reply.last_modified.is_some() => "the file's date at the origin has changed",
+            _ => "the origin does not confirm that the file is unchanged",
         }
     }
 }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_counts_where_it_is_older_than_the_reply_and_there_is_no_strong_etag() {
+    fn a_date_is_strong_if_old_enough_and_without_a_strong_etag() {
         let of = |etag: Option<&str>, modified: Option<&str>, date: Option<&str>| {
             let text = |text: Option<&str>| text.map(str::to_owned);
             Validator::of(&Reply {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_down_with_its_kind() {
+    fn serializes_with_its_kind() {
         let (etag, modified) = (Validator::Etag("\"e\"".to_owned()), Validator::LastModified("then".to_owned()));
         for (validator, text) in [(etag, r#"{"etag":"\"e\""}"#), (modified, r#"{"last-modified":"then"}"#)] {
             assert_eq!(serde_json::to_string(&validator).unwrap(), text);

@@ -136,7 +136,7 @@ pub(crate) fn indent(terminal: u16) -> u16 {
 pub(crate) fn outcome(transfer: &TransferSnapshot) -> (String, StyleRole) {
     match transfer.phase {
         Phase::Locked => {
-            let reason = transfer.error.as_ref().map_or("waits for another fetch", SafeText::as_str);
+            let reason = transfer.error.as_ref().map_or("waiting for another fetch", SafeText::as_str);
             (reason.to_owned(), StyleRole::Warn)
         }
         Phase::Failed => {

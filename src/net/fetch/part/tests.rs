@@ -1,4 +1,4 @@
-//! Tests of the partial file: whose it is, what takes its name away, and how it gets its final one.
+//! Tests of the partial file: its owner, the loss of its name, and how it is published.
 
 use std::os::unix::fs::{FileExt, MetadataExt, chown, symlink};
 use std::path::Path;
@@ -7,20 +7,20 @@ use super::*;
 use crate::net::fetch::validator::Validator;
 use crate::route::FileName;
 
-const LARGE: u64 = UNNAMED + 1;
+const LARGE: u64 = MAX_UNNAMED_SIZE + 1;
 
-fn place(folder: &Path) -> Arc<TargetPath> {
+fn target(folder: &Path) -> Arc<TargetPath> {
     Arc::new(TargetPath::of(folder, &FileName::new(b"f.bin").unwrap()).unwrap())
 }
 
 fn open(folder: &Path, size: u64) -> PartialFile {
-    match PartialFile::open(&place(folder), size, false, 0).unwrap() {
+    match PartialFile::open(&target(folder), size, false, 0).unwrap() {
         ClaimResult::Ours(part) => part,
         ClaimResult::Busy(busy) => panic!("{busy:?}"),
     }
 }
 
-/// A partial file with a name.
+/// Returns a named partial file.
 fn filled(folder: &Path, bytes: &[u8]) -> PartialFile {
     holding(open(folder, LARGE), bytes)
 }
@@ -30,8 +30,8 @@ fn holding(part: PartialFile, bytes: &[u8]) -> PartialFile {
     part
 }
 
-/// What an earlier fetch has left.
-fn leave(folder: &Path, bytes: &[u8]) {
+/// Leaves a partial file as an earlier fetch would.
+fn keep(folder: &Path, bytes: &[u8]) {
     assert!(filled(folder, bytes).keep().file.is_some());
 }
 
@@ -54,7 +54,7 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// The permissions of a file that is made as any other.
+/// Returns the default permissions of a new file.
 fn usual_mode() -> u32 {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("f"), b"").unwrap();
@@ -62,7 +62,7 @@ fn usual_mode() -> u32 {
 }
 
 #[test]
-fn a_part_is_published_under_the_final_name_alone() {
+fn publishes_under_the_final_name_only() {
     for (size, while_it_is_filled) in [(3, vec![]), (LARGE, vec!["f.bin.part", "f.bin.part.state"])] {
         let folder = tempfile::tempdir().unwrap();
         let part = holding(open(folder.path(), size), b"abc");
@@ -74,28 +74,26 @@ fn a_part_is_published_under_the_final_name_alone() {
 }
 
 #[test]
-fn a_second_fetch_of_a_large_file_is_told_of_the_first_and_finds_its_file() {
+fn a_second_fetch_sees_the_lock_of_the_first_and_then_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let first = filled(folder.path(), b"abc");
     let busy = Busy { number: 0, length: 3 };
-    let again = || PartialFile::open(&place(folder.path()), LARGE, false, 0).unwrap();
+    let again = || PartialFile::open(&target(folder.path()), LARGE, false, 0).unwrap();
     assert!(matches!(again(), ClaimResult::Busy(found) if found == busy));
-    assert!(
-        matches!(PartialFile::left_over(&place(folder.path()), 0), Some(ClaimResult::Busy(found)) if found == busy)
-    );
-    assert_eq!(PartialFile::length_of_busy(&place(folder.path()), 0), Some(3));
-    // One that stands still for too long is passed by.
-    let passing = PartialFile::open(&place(folder.path()), LARGE, false, 1).unwrap();
+    assert!(matches!(PartialFile::find(&target(folder.path()), 0), Some(ClaimResult::Busy(found)) if found == busy));
+    assert_eq!(PartialFile::length_of_busy(&target(folder.path()), 0), Some(3));
+    // One that stalls for too long is skipped.
+    let passing = PartialFile::open(&target(folder.path()), LARGE, false, 1).unwrap();
     assert!(matches!(passing, ClaimResult::Ours(_)) && names(folder.path()).contains(&"f.bin.1.part".to_owned()));
     assert_eq!(first.publish(false, &|| false), Ok(Published::New));
-    assert_eq!(PartialFile::length_of_busy(&place(folder.path()), 0), None);
+    assert_eq!(PartialFile::length_of_busy(&target(folder.path()), 0), None);
     let ClaimResult::Ours(passing) = passing else { return };
     assert_eq!(holding(passing, b"abc").publish(false, &|| false), Ok(Published::WasThere));
     assert_eq!(names(folder.path()), ["f.bin"]);
 }
 
 #[test]
-fn small_files_at_once_need_no_names_and_the_later_ones_find_the_first() {
+fn concurrent_small_fetches_are_unnamed_and_find_the_first_target() {
     let folder = tempfile::tempdir().unwrap();
     let parts: Vec<PartialFile> = (0..3).map(|_| holding(open(folder.path(), 3), b"abc")).collect();
     assert!(names(folder.path()).is_empty());
@@ -105,15 +103,15 @@ fn small_files_at_once_need_no_names_and_the_later_ones_find_the_first() {
 }
 
 #[test]
-fn a_left_over_part_is_started_again() {
+fn open_empties_a_left_over_partial_file() {
     let folder = tempfile::tempdir().unwrap();
-    leave(folder.path(), b"old and long");
+    keep(folder.path(), b"old and long");
     filled(folder.path(), b"new").publish(false, &|| false).unwrap();
     assert_eq!((read(folder.path(), "f.bin"), names(folder.path())), (b"new".to_vec(), vec!["f.bin".to_owned()]));
 }
 
 #[test]
-fn other_content_is_never_replaced_without_force() {
+fn other_content_is_replaced_only_by_force() {
     for size in [3, LARGE] {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("f.bin"), b"abd").unwrap();
@@ -129,7 +127,7 @@ fn other_content_is_never_replaced_without_force() {
 }
 
 #[test]
-fn a_part_without_content_leaves_nothing_behind() {
+fn an_empty_partial_file_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let mut part = open(folder.path(), LARGE);
     part.reserve(1 << 20).unwrap();
@@ -138,7 +136,7 @@ fn a_part_without_content_leaves_nothing_behind() {
 }
 
 #[test]
-fn reserved_room_does_not_count_as_content() {
+fn reserved_space_is_not_content() {
     let folder = tempfile::tempdir().unwrap();
     let mut part = holding(open(folder.path(), 3), b"abc");
     part.reserve(1 << 20).unwrap();
@@ -148,44 +146,44 @@ fn reserved_room_does_not_count_as_content() {
 }
 
 #[test]
-fn a_claim_beyond_the_free_room_fails_before_anything_is_reserved() {
+fn a_size_beyond_the_free_space_is_rejected_before_reserving() {
     let folder = tempfile::tempdir().unwrap();
     let part = open(folder.path(), LARGE);
     let disk = rustix::fs::fstatvfs(part.file()).unwrap();
     let free = disk.f_bavail * disk.f_frsize;
     for size in [free, free * 2, u64::MAX] {
         let error = part.reserve(size).unwrap_err();
-        assert!(error.exit_code() == 7 && error.to_string().contains("not enough room"), "{error}");
+        assert!(error.exit_code() == 7 && error.to_string().contains("not enough disk space"), "{error}");
         assert_eq!(part.file().metadata().unwrap().blocks(), 0);
     }
 }
 
 #[test]
-fn a_file_that_is_not_ours_is_left_alone_and_the_next_name_is_taken() {
+fn a_foreign_file_is_not_touched_and_the_next_name_used() {
     type Lay = fn(&Path);
     let own = |path: &Path| std::fs::write(path, b"keep me").unwrap();
     let lays: [(&str, Lay); 9] = [
         ("no state", |folder| std::fs::write(folder.join("f.bin.part"), b"keep me").unwrap()),
         ("empty", |folder| std::fs::write(folder.join("f.bin.part"), b"").unwrap()),
-        ("a person's state", |folder| std::fs::write(folder.join("f.bin.part.state"), b"keep me").unwrap()),
+        ("a state of the user", |folder| std::fs::write(folder.join("f.bin.part.state"), b"keep me").unwrap()),
         ("a symbolic link", |folder| symlink("precious", folder.join("f.bin.part")).unwrap()),
         ("a folder", |folder| std::fs::create_dir(folder.join("f.bin.part")).unwrap()),
         ("two names", |folder| {
-            leave(folder, b"keep me");
+            keep(folder, b"keep me");
             std::fs::hard_link(folder.join("f.bin.part"), folder.join("second")).unwrap();
         }),
         ("writable by others", |folder| {
-            leave(folder, b"keep me");
+            keep(folder, b"keep me");
             set_mode(&folder.join("f.bin.part"), 0o664);
         }),
         ("another file since", |folder| {
-            leave(folder, b"left");
+            keep(folder, b"left");
             std::fs::remove_file(folder.join("f.bin.part")).unwrap();
             std::fs::write(folder.join("f.bin.part"), b"keep me").unwrap();
         }),
         ("another user's", |folder| {
-            leave(folder, b"keep me");
-            // Only root can try this.
+            keep(folder, b"keep me");
+            // Only root can do this.
             if chown(folder.join("f.bin.part"), Some(65534), None).is_err() {
                 set_mode(&folder.join("f.bin.part"), 0o606);
             }
@@ -202,7 +200,7 @@ fn a_file_that_is_not_ours_is_left_alone_and_the_next_name_is_taken() {
                 (name, path.symlink_metadata().unwrap().ino(), std::fs::read(path).ok())
             })
             .collect();
-        assert!(!matches!(PartialFile::left_over(&place(folder.path()), 0), Some(ClaimResult::Ours(_))), "{what}");
+        assert!(!matches!(PartialFile::find(&target(folder.path()), 0), Some(ClaimResult::Ours(_))), "{what}");
         for force in [false, true] {
             let part = filled(folder.path(), b"new");
             assert!(part.shown().as_str().ends_with("f.bin.1.part"), "{what}: {}", part.shown());
@@ -219,21 +217,21 @@ fn a_file_that_is_not_ours_is_left_alone_and_the_next_name_is_taken() {
 }
 
 #[test]
-fn what_a_killed_program_leaves_between_two_steps_is_cleared_away() {
+fn remains_of_a_killed_program_are_removed() {
     let folder = tempfile::tempdir().unwrap();
-    // The state was there, the file had no name yet.
-    leave(folder.path(), b"abc");
+    // The state file existed, the file had no name yet.
+    keep(folder.path(), b"abc");
     std::fs::remove_file(folder.path().join("f.bin.part")).unwrap();
     drop(filled(folder.path(), b"abc"));
     assert_eq!(names(folder.path()), ["f.bin.part", "f.bin.part.state"]);
-    // It had its final name, and the other one as well.
+    // It had its final name and the partial name.
     std::fs::hard_link(folder.path().join("f.bin.part"), folder.path().join("f.bin")).unwrap();
-    assert!(PartialFile::left_over(&place(folder.path()), 0).is_none());
+    assert!(PartialFile::find(&target(folder.path()), 0).is_none());
     assert_eq!((names(folder.path()), read(folder.path(), "f.bin")), (vec!["f.bin".to_owned()], b"abc".to_vec()));
 }
 
 #[test]
-fn a_part_whose_name_was_taken_away_is_published_all_the_same_and_nothing_else_is() {
+fn a_partial_file_without_its_name_is_published_and_nothing_else() {
     type Spoil = fn(&Path);
     let spoils: [(Spoil, &[&str]); 4] = [
         (|part| std::fs::remove_file(part).unwrap(), &["f.bin"]),
@@ -273,29 +271,29 @@ fn a_part_whose_name_was_taken_away_is_published_all_the_same_and_nothing_else_i
 }
 
 #[test]
-fn what_arrived_is_saved_where_the_part_or_its_state_was_taken_away() {
+fn content_is_saved_when_the_partial_file_or_its_state_is_removed() {
     let source = ResumeSource { file: "h:1/f".to_owned(), size: 9, validator: Validator::Etag("\"1\"".to_owned()) };
-    let mark = ResumePoint { offset: 3, prefix: None };
+    let resume_point = ResumePoint { offset: 3, prefix: None };
     for (taken, replaced) in
         [("f.bin.part", false), ("f.bin.part", true), ("f.bin.part.state", false), ("f.bin.part.state", true)]
     {
         let folder = tempfile::tempdir().unwrap();
         let mut part = filled(folder.path(), b"abc");
-        part.record(&source, &mark).unwrap();
+        part.record(&source, &resume_point).unwrap();
         std::fs::remove_file(folder.path().join(taken)).unwrap();
         if replaced {
             std::fs::write(folder.path().join(taken), b"mine").unwrap();
         }
-        assert_eq!(part.record(&source, &mark), Err(Lost), "{taken}");
+        assert_eq!(part.record(&source, &resume_point), Err(Lost), "{taken}");
         part.restore().unwrap();
-        part.record(&source, &mark).unwrap();
+        part.record(&source, &resume_point).unwrap();
         let kept = part.keep();
         assert!(kept.resumable, "{taken}");
         drop(part);
-        let Some(ClaimResult::Ours(part)) = PartialFile::left_over(&place(folder.path()), 0) else { panic!("{taken}") };
+        let Some(ClaimResult::Ours(part)) = PartialFile::find(&target(folder.path()), 0) else { panic!("{taken}") };
         assert_eq!(
-            (part.mark(), std::fs::read(kept.file.unwrap().as_str()).unwrap()),
-            (Some((source.clone(), mark)), b"abc".to_vec())
+            (part.resume_point(), std::fs::read(kept.file.unwrap().as_str()).unwrap()),
+            (Some((source.clone(), resume_point)), b"abc".to_vec())
         );
         part.publish(false, &|| false).unwrap();
         let left = if replaced { vec!["f.bin", taken] } else { vec!["f.bin"] };
@@ -305,48 +303,48 @@ fn what_arrived_is_saved_where_the_part_or_its_state_was_taken_away() {
 }
 
 #[test]
-fn force_keeps_the_permissions_of_what_it_replaces_and_is_never_wider_meanwhile() {
+fn force_keeps_the_permissions_of_the_target_and_never_widens_them() {
     for size in [3, LARGE] {
         for wanted in [0o600, 0o640, 0o666, 0o400] {
             let folder = tempfile::tempdir().unwrap();
-            let target = folder.path().join("f.bin");
-            std::fs::write(&target, b"older").unwrap();
-            set_mode(&target, wanted);
-            let part = PartialFile::open(&place(folder.path()), size, true, 0).unwrap();
+            let path = folder.path().join("f.bin");
+            std::fs::write(&path, b"older").unwrap();
+            set_mode(&path, wanted);
+            let part = PartialFile::open(&target(folder.path()), size, true, 0).unwrap();
             let ClaimResult::Ours(part) = part else { panic!("{part:?}") };
             assert_eq!(part.file().metadata().unwrap().mode() & 0o777, 0o600);
             holding(part, b"abc").publish(true, &|| false).unwrap();
-            assert_eq!((mode(&target), read(folder.path(), "f.bin")), (wanted, b"abc".to_vec()));
+            assert_eq!((mode(&path), read(folder.path(), "f.bin")), (wanted, b"abc".to_vec()));
         }
     }
 }
 
 #[test]
-fn force_keeps_the_owner_where_that_is_allowed() {
+fn force_keeps_the_owner_where_permitted() {
     let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("f.bin");
-    std::fs::write(&target, b"older").unwrap();
-    if chown(&target, Some(65534), Some(65534)).is_err() {
+    let path = folder.path().join("f.bin");
+    std::fs::write(&path, b"older").unwrap();
+    if chown(&path, Some(65534), Some(65534)).is_err() {
         eprintln!("SKIPPED: only root can give a file to another user");
         return;
     }
-    set_mode(&target, 0o660);
+    set_mode(&path, 0o660);
     filled(folder.path(), b"abc").publish(true, &|| false).unwrap();
-    let found = std::fs::metadata(&target).unwrap();
+    let found = std::fs::metadata(&path).unwrap();
     assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (65534, 65534, 0o660));
 }
 
 #[test]
-fn a_left_over_part_gets_the_permissions_of_a_new_file() {
+fn a_left_over_partial_file_gets_default_permissions() {
     let folder = tempfile::tempdir().unwrap();
-    leave(folder.path(), b"old");
+    keep(folder.path(), b"old");
     set_mode(&folder.path().join("f.bin.part"), 0o600);
     filled(folder.path(), b"abc").publish(false, &|| false).unwrap();
     assert_eq!(mode(&folder.path().join("f.bin")), usual_mode());
 }
 
 #[test]
-fn comparing_can_be_stopped() {
+fn comparing_can_be_cancelled() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("f.bin"), b"abc").unwrap();
     let error = filled(folder.path(), b"abc").publish(false, &|| true).unwrap_err();

@@ -1,4 +1,4 @@
-//! Whose a partial file is that has a name already: ours and free, another fetch's, or nobody's that we know.
+//! Finds the owner of an existing partial file: free to claim, held by another fetch, or foreign.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,46 +11,46 @@ use crate::net::fetch::names;
 use crate::net::fetch::resume_state::{self, StateFile, is_own};
 use crate::net::fetch::target::{FileId, TargetPath};
 
-/// Looks at one name while others change it at the same time.
-pub(super) const RACES: usize = 100;
+/// Limit on retries of a lookup while other processes change the same name.
+pub(super) const MAX_LOOKUPS: usize = 100;
 
-/// The name of a partial file, and what stands beside it.
+/// The name of a partial file, and its state file.
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) name: OsString,
     pub(super) state: StateFile,
 }
 
-/// What stands under the name of a partial file.
+/// What exists under the name of a partial file.
 pub(super) enum Found {
     Absent,
-    /// It is not ours: nothing is done with it.
+    /// Not ours: it is not touched.
     Foreign,
     Busy(u64),
     Ours(File, FileId, Names),
 }
 
-/// Looks what stands under the name of a partial file, and takes it where it is ours and free.
-pub(super) fn look(place: &Arc<TargetPath>, number: usize) -> Found {
-    let name = names::partial(place.name(), number);
-    let length = || place.stat(&name).map_or(0, |found| found.st_size.unsigned_abs());
-    for _ in 0..RACES {
-        let state = match StateFile::find(place, &name) {
+/// Looks up the name of a partial file, and claims it if it is ours and not locked.
+pub(super) fn lookup(target: &Arc<TargetPath>, number: usize) -> Found {
+    let name = names::partial(target.name(), number);
+    let length = || target.stat(&name).map_or(0, |found| found.st_size.unsigned_abs());
+    for _ in 0..MAX_LOOKUPS {
+        let state = match StateFile::find(target, &name) {
             resume_state::StateLookup::Ours(state) => state,
             resume_state::StateLookup::Locked => return Found::Busy(length()),
-            resume_state::StateLookup::Absent if place.is_free(&name) => return Found::Absent,
+            resume_state::StateLookup::Absent if target.is_free(&name) => return Found::Absent,
             resume_state::StateLookup::Absent | resume_state::StateLookup::Foreign => return Found::Foreign,
         };
-        // Its owner may have removed it between our open and our lock.
-        if !state.is_in_place(place) {
+        // Its owner may have removed it between open and lock.
+        if !state.is_in_place(target) {
             continue;
         }
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = match rustix::fs::openat(place.folder(), &name, flags, Mode::empty()) {
+        let file = match rustix::fs::openat(target.folder(), &name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => {
-                // A program was killed before the file had its name, or after it had another.
-                state.remove(place);
+                // A program was killed before the file was named, or after it was renamed.
+                state.remove(target);
                 continue;
             }
             Err(_) => return Found::Foreign,
@@ -60,10 +60,10 @@ pub(super) fn look(place: &Arc<TargetPath>, number: usize) -> Found {
             return Found::Foreign;
         }
         let id = FileId::of(&found);
-        if found.st_nlink == 2 && place.holds(place.name(), id) {
-            // A program was killed right after the file had its final name.
-            names::remove(place, &name, id);
-            state.remove(place);
+        if found.st_nlink == 2 && target.holds(target.name(), id) {
+            // A program was killed right after the file was linked to its final name.
+            names::remove(target, &name, id);
+            state.remove(target);
             continue;
         }
         if !is_own(&found) {
@@ -74,7 +74,7 @@ pub(super) fn look(place: &Arc<TargetPath>, number: usize) -> Found {
             Ok(false) => return Found::Busy(found.st_size.unsigned_abs()),
             Err(_) => return Found::Foreign,
         }
-        if place.holds(&name, id) {
+        if target.holds(&name, id) {
             return Found::Ours(file, id, Names { name, state });
         }
     }
