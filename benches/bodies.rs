@@ -1,4 +1,4 @@
-//! What a body costs a relay, per way of moving it: between loopback sockets, with its meter on.
+//! Cost of a body for a relay, for each way of moving it: between loopback sockets, with its meter.
 #![allow(clippy::unwrap_used, reason = "a benchmark stops where something is not as it should be")]
 
 use std::io;
@@ -31,14 +31,14 @@ const END_BUFFER: usize = 512 * 1024;
 /// Far longer than any body here takes.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// No change is turned.
+/// No fault is set.
 static NO_FAULTS: LazyLock<LiveFaults> = LazyLock::new(LiveFaults::default);
 
 fn main() {
     divan::main();
 }
 
-/// The relay between a source that always has more and a sink that takes everything, each in a thread of its own.
+/// The relay between a source that always has more and a sink that reads everything, each in a thread of its own.
 struct Bench {
     runtime: Runtime,
     source: tokio::net::TcpStream,
@@ -69,7 +69,8 @@ impl Bench {
     }
 }
 
-/// Two ends of one connection. Where the host's default is BBR, which paces even loopback, pacing is all one would see.
+/// Two ends of one connection. With BBR, the default of some hosts, which paces even loopback, the result would only
+/// show pacing.
 fn connected() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -92,7 +93,7 @@ fn pace(meter: &Meter) -> CopyOptions<'_> {
     }
 }
 
-/// A body that comes from a socket.
+/// A body that arrives on a socket.
 struct FromSocket(tokio::net::TcpStream);
 
 impl AsyncRead for FromSocket {
@@ -117,7 +118,7 @@ impl Source for FromSocket {
     fn skip(&mut self, _bytes: u64) {}
 }
 
-/// The copying loop, whole.
+/// The copy loop alone.
 #[divan::bench(sample_count = 20, sample_size = 4)]
 fn copied(bencher: Bencher<'_, '_>) {
     let Bench { runtime, mut source, mut reader } = Bench::start();
@@ -139,7 +140,7 @@ fn spliced(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A body as small as most are: the same call, and no pipe.
+/// A small body, as most are: the same call, and no pipe.
 #[divan::bench]
 fn small(bencher: Bencher<'_, '_>) {
     const SMALL: u64 = 4096;

@@ -1,5 +1,5 @@
 //! One frame of the dashboard, from its data to the bytes for the terminal: five hops, a thousand connections, figures
-//! that changed since the frame before. And what a change of the data costs with five thousand of them, sorted and
+//! that changed since the frame before. Also the cost of a change of the data with five thousand of them, sorted and
 //! filtered.
 #![allow(clippy::unwrap_used, reason = "a benchmark stops where something is not as it should be")]
 
@@ -18,7 +18,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
 
-/// Frames that the percentiles are taken from.
+/// Frames from which the percentiles are computed.
 const FRAMES: usize = 2000;
 
 fn main() {
@@ -57,7 +57,7 @@ fn change(bencher: Bencher<'_, '_>, conns: usize) {
     bencher.bench_local(|| screen.next());
 }
 
-/// A screen whose bytes nobody reads, over two snapshots that take turns.
+/// A screen whose bytes are discarded, over two alternating snapshots.
 struct Screen {
     state: UiState,
     chains: [ChainSnapshot; 2],

@@ -1,4 +1,4 @@
-//! What the words of a transfer cost: request and reply heads of both wires, the meter, the verdict.
+//! Cost of a transfer's overhead: request and reply heads of both protocols, the meter, the verdict.
 #![allow(clippy::unwrap_used, reason = "a benchmark stops where something is not as it should be")]
 
 use std::hint::black_box;
@@ -16,7 +16,7 @@ fn main() {
     divan::main();
 }
 
-/// A request as the first of three hops gets it from a client of ours.
+/// A request as the first of three hops receives it from a chainview client.
 fn request() -> Request {
     let route = ["10.0.0.3:9102", "10.0.0.4:9103"].map(|hop| Hop::parse_element(hop).unwrap());
     Request {
@@ -30,7 +30,7 @@ fn request() -> Request {
     }
 }
 
-/// A reply as it comes back through two relays.
+/// A reply as it returns through two relays.
 fn reply() -> Reply {
     Reply {
         status: 200,
@@ -101,7 +101,7 @@ fn seed_answer_read(bencher: Bencher<'_, '_>) {
     bencher.bench(|| legacy::parse_status(black_box(b"2147483648")));
 }
 
-/// What a body pays for being watched, once a chunk: both counters, one wait of each kind begun and ended.
+/// Cost of metering a body, once a chunk: both counters, one wait of each kind begun and ended.
 #[divan::bench]
 fn meter_chunk(bencher: Bencher<'_, '_>) {
     let meter = Meter::default();
@@ -116,7 +116,7 @@ fn meter_chunk(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// What a look at a body costs whoever reports on it.
+/// Cost of sampling a body for a report.
 #[divan::bench]
 fn meter_flow(bencher: Bencher<'_, '_>) {
     let meter = Meter::default();
@@ -124,7 +124,7 @@ fn meter_flow(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| meter.flow(black_box(1_000_000)));
 }
 
-/// One report more in a window that is fed four times a second.
+/// One more report in a window that gets four a second.
 #[divan::bench]
 fn rate_window_feed(bencher: Bencher<'_, '_>) {
     let (mut window, mut now) = (RateWindow::default(), 0);
@@ -134,7 +134,7 @@ fn rate_window_feed(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The longest walk there is: every hop waits for the origin.
+/// The longest evaluation there is: every hop waits for the origin.
 #[divan::bench(args = [3, 8, 32])]
 fn verdict_judge(bencher: Bencher<'_, '_>, hops: usize) {
     let waits =

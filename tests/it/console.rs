@@ -1,4 +1,4 @@
-//! The program as shells, service managers and log collectors see it: signals, logs that nobody reads, the environment.
+//! The program as shells, service managers and log collectors see it: signals, logs that are not read, the environment.
 
 mod environment;
 mod logs;
@@ -15,15 +15,15 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// No step of these tests needs nearly as long, not even on a loaded machine.
+/// Far longer than any step of these tests takes, even on a loaded machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A run of the program in a folder of its own, with nothing of the tester's environment.
+/// Runs the program in a folder of its own, without the tester's environment.
 fn chainview(folder: &Path) -> Command {
     in_folder(Command::new(env!("CARGO_BIN_EXE_chainview")), folder)
 }
 
-/// The same, started by a shell that has first done what `before` says.
+/// The same, started by a shell that runs `before` first.
 fn by_shell(folder: &Path, before: &str) -> Command {
     let mut command = in_folder(Command::new("/bin/sh"), folder);
     command.args(["-c", &format!("{before}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_chainview")]);
@@ -51,7 +51,7 @@ impl Running {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Waits for its end, for a limited time.
+    /// Waits for its end, with a timeout.
     fn ends(&mut self, what: &str) -> ExitStatus {
         let mut status = None;
         until(what, || {
@@ -61,7 +61,7 @@ impl Running {
         status.unwrap()
     }
 
-    /// The signals that it ignores, by the kernel's word.
+    /// The signals that it ignores, as the kernel reports them.
     fn ignores(&self, signal: Signal) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap().trim();
@@ -76,14 +76,14 @@ impl Drop for Running {
     }
 }
 
-/// A node and where it listens.
+/// A node and its address.
 struct Node {
     running: Running,
     address: String,
 }
 
 impl Node {
-    /// Starts one: the command is the program with whatever surrounds it.
+    /// Starts one; the command is the program with any wrapper.
     fn start(mut command: Command, line: &str) -> Self {
         command.arg("--node").args(line.split_whitespace()).stdout(Stdio::piped());
         let mut running = Running::start(&mut command);
@@ -93,7 +93,7 @@ impl Node {
         Self { running, address }
     }
 
-    /// Sends bytes and reads the answer to its end.
+    /// Sends bytes and reads the reply to its end.
     fn ask(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -108,7 +108,7 @@ impl Node {
     }
 }
 
-/// Waits until something is true that sends no event.
+/// Polls for a condition that sends no event.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + TIMEOUT;
     while !is_so() {
@@ -117,7 +117,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A pipe that takes no more bytes: whoever writes to it waits until somebody reads.
+/// A full pipe: writers block until it is read.
 fn full_pipe() -> (OwnedFd, Stdio) {
     let (reader, writer) = std::io::pipe().unwrap();
     fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();

@@ -1,6 +1,6 @@
-//! Hostile text wherever text comes out: no terminal, log or document gets a character that it would obey.
+//! Hostile text at every output: no terminal, log or document gets a character that acts on a terminal.
 //!
-//! `cargo test` gives some of the strings to the real program. All five hundred at every place:
+//! `cargo test` gives some of the strings to the real program. All 500 at every position:
 //!
 //! ```text
 //! CHAINVIEW_FAULTS=full cargo test --release --test it escapes:: -- --nocapture
@@ -36,7 +36,7 @@ fn is_full() -> bool {
     std::env::var("CHAINVIEW_FAULTS").is_ok_and(|value| value == "full")
 }
 
-/// All of them, or so many spread over the list.
+/// All of them, or this many spread over the list.
 fn some(most: usize) -> Vec<Vec<u8>> {
     let all = hostile();
     let step = if is_full() { 1 } else { all.len().div_ceil(most) };
@@ -80,7 +80,7 @@ fn the_screen_shows_control_characters_as_text() {
     }
 }
 
-/// Runs a fetch and gives what came out: standard output, standard error, the log.
+/// Runs a fetch and returns its output: standard output, standard error, the log.
 fn fetch(folder: &Path, input: &Path, more: &[&str]) -> [Vec<u8>; 3] {
     let log = folder.join("log");
     let _ = fs::remove_file(&log);
@@ -98,7 +98,7 @@ fn text_from_hops_is_sanitized() {
     let input = folder.path().join("input.txt");
     for (turn, string) in strings.iter().enumerate() {
         peer.turn(turn);
-        // Half of them straight, half of them as a relay of ours passes them on.
+        // Half of them directly, half of them through a relay.
         fs::write(&input, format!("f\n{} {} protocol=http\n", peer.address.ip(), peer.address.port())).unwrap();
         let json: &[&str] = if turn % 2 == 0 { &["--json"] } else { &[] };
         for (what, output) in ["stdout", "stderr", "the log"].iter().zip(fetch(folder.path(), &input, json)) {
@@ -117,7 +117,7 @@ fn names_are_sanitized() {
     for (turn, string) in strings.iter().enumerate() {
         let hops = [format!("\n{ip} {port} name=").as_bytes(), string, b"\n"].concat();
         let lines = match turn % 4 {
-            // The file, a label, a host, and a key that there is not.
+            // The file, a label, a host, and an unknown key.
             0 => [string, &hops[..]].concat(),
             1 => [b"nothing", &hops[..]].concat(),
             2 => [b"nothing\n", &string[..], b" 1\n"].concat(),
@@ -141,7 +141,7 @@ fn names_are_sanitized() {
     }
 }
 
-/// Asks a node, and gives all it says until it closes.
+/// Sends a request to a node, and returns the reply until it closes.
 fn ask(to: SocketAddr, head: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -171,7 +171,7 @@ fn text_from_requests_is_sanitized() {
             ask(to, format!("{path}Chain-Route: {}\r\n", peer.address).as_bytes()),
             ask(to, format!("GET /v1/transfers/{id} HTTP/1.1\r\nHost: 127.0.0.1\r\n").as_bytes()),
         ];
-        // Raw, where the head has room for anything.
+        // Raw, where the head may contain any bytes.
         for head in [
             [b"GET /files/", &string[..], b" HTTP/1.1\r\nHost: 127.0.0.1\r\n"].concat(),
             [b"GET /files/x HTTP/1.1\r\nHost: ", &string[..], b"\r\n"].concat(),
@@ -185,7 +185,7 @@ fn text_from_requests_is_sanitized() {
             replies.push(ask(to, &head));
         }
         for reply in replies {
-            // A tab belongs to HTTP's own blanks.
+            // A tab is optional whitespace of HTTP.
             is_clean("a node's reply", string, &raw(&reply, "\r\n\t"));
         }
     }
@@ -226,7 +226,7 @@ fn a_real_terminal_gets_only_our_sequences() {
                 screen.keys("q");
                 screen.ends(TIMEOUT);
                 is_clean("the terminal", &strings[turn], &raw_on_a_terminal(&screen.sent()));
-                // The bar, and the last words.
+                // The bar, and the last lines.
                 let bar = Terminal::start(terminal::chainview(folder.path(), "--fetch input.txt"), 100, 30);
                 bar.ends(TIMEOUT);
                 is_clean("the bar", &strings[turn], &raw_on_a_terminal(&bar.sent()));

@@ -9,9 +9,9 @@ mod targets;
 
 /// Mutations of each file; the fuzzer itself does millions.
 const MUTATIONS: u64 = 150;
-/// Largest input a mutation grows to; past every cap that there is but those of whole files.
+/// Largest input a mutation grows to; above every length limit except those of whole files.
 const LARGEST: usize = 16 * 1024;
-/// What the grammars turn on.
+/// Tokens on which the grammars depend.
 const WORDS: &[&[u8]] = &[
     b"\r\n",
     b"\r\n\r\n",
@@ -90,7 +90,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
-/// A file changed in one to four places.
+/// A file changed in one to four positions.
 fn mutated(bytes: &[u8], corpus: &[(PathBuf, Vec<u8>)], seed: u64) -> Vec<u8> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let mut bytes = bytes.to_vec();

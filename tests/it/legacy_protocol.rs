@@ -1,4 +1,5 @@
-//! The legacy protocol between chainview and the original program: every mix of the two at every place of a chain.
+//! The legacy protocol between chainview and the legacy program: every combination of the two at every position of a
+//! chain.
 //!
 //! `cargo test` runs every shape once. The full version, 20 times each, over every size and both readers:
 //!
@@ -6,9 +7,9 @@
 //! CHAINVIEW_MATRIX=full cargo test --release --test it legacy_protocol:: -- --nocapture
 //! ```
 //!
-//! `CHAINVIEW_LEGACY_DIR=DIR` puts the real original (its `server.py` and `client.py` in DIR, run by python3) in the
-//! stand-in's places; `CHAINVIEW_MATRIX_TIMES`, `CHAINVIEW_MATRIX_JOBS` and `CHAINVIEW_MATRIX_SHAPES` (such as
-//! `o-C-o,C-o-o`) choose how often, how many chains at once, and which.
+//! `CHAINVIEW_LEGACY_DIR=DIR` uses the legacy program itself (its `server.py` and `client.py` in DIR, run by python3)
+//! instead of the stand-in; `CHAINVIEW_MATRIX_TIMES`, `CHAINVIEW_MATRIX_JOBS` and `CHAINVIEW_MATRIX_SHAPES` (such as
+//! `o-C-o,C-o-o`) set how often, how many chains in parallel, and which.
 
 use crate::support;
 
@@ -24,7 +25,7 @@ fn every_mix_of_programs_delivers_over_the_legacy_protocol() {
 
 #[test]
 fn every_mix_of_programs_delivers_unmarked() {
-    // The wire to each hop is found out by asking: one size shows it, and the asking costs a third of a second.
+    // The protocol of each hop is detected by a request: one size shows it, and detection costs a third of a second.
     run(&plan("auto", &[1025]));
 }
 

@@ -1,6 +1,6 @@
 //! The tests that need more than one module: whole chains, the program itself, its screen.
 //!
-//! One binary, so that what they share is built and linked once. `tests/hostile.rs` is apart: it counts the descriptors
+//! One binary, so that shared code is built and linked once. `tests/hostile.rs` is separate: it counts the descriptors
 //! of its whole process.
 #![allow(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 

@@ -1,7 +1,7 @@
-//! The modules as a graph: no circle of files or of the parts of a folder, and no import against the layers.
+//! The modules as a graph: no import cycles of files or of the modules of a folder, and no imports against the layers.
 //!
-//! An arrow leads from a file to each file that defines what its code uses. `mod child;` and a `pub use` that the file
-//! itself has no use for make no arrow; unit tests do not count. Methods are not seen: they need no import.
+//! An edge leads from a file to each file that defines what its code uses. `mod child;` and a `pub use` that the file
+//! itself does not need make no edge; unit tests do not count. Methods are not seen: they need no import.
 
 mod arrows;
 mod source;
@@ -43,7 +43,7 @@ fn layer(path: &str) -> Layer {
     }
 }
 
-/// Files that can be reached from a file along the arrows.
+/// Files that can be reached from a file along the edges.
 fn reached(arrows: &Arrows, from: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut next = vec![from.to_owned()];
@@ -69,7 +69,7 @@ fn circles(arrows: &Arrows) -> Vec<BTreeSet<String>> {
     circles.into_iter().collect()
 }
 
-/// The arrows between the parts of a folder: its modules, each with all files below it.
+/// The edges between the modules of a folder, each with all files below it.
 fn between_parts(arrows: &Arrows, folder: &str) -> Arrows {
     let part = |path: &str| {
         let first = path.strip_prefix(folder)?.split('/').next()?;
@@ -92,7 +92,7 @@ fn folders(arrows: &Arrows) -> BTreeSet<String> {
     files.flat_map(|file| file.match_indices('/').map(|(at, _)| file[..=at].to_owned())).collect()
 }
 
-/// A circle with the names that tie it, one arrow a line.
+/// A cycle with the names that cause it, one edge a line.
 fn shown(circle: &BTreeSet<String>, arrows: &Arrows) -> String {
     let mut text = format!("circle of {}:", circle.len());
     for from in circle {
@@ -104,7 +104,7 @@ fn shown(circle: &BTreeSet<String>, arrows: &Arrows) -> String {
     text
 }
 
-/// Circles between the parts of any folder.
+/// Cycles between the modules of any folder.
 fn circles_of_parts(arrows: &Arrows) -> Vec<String> {
     let mut found = Vec::new();
     for folder in folders(arrows) {
@@ -114,7 +114,7 @@ fn circles_of_parts(arrows: &Arrows) -> Vec<String> {
     found
 }
 
-/// Arrows against the layers.
+/// Edges against the layers.
 fn breaches(arrows: &Arrows) -> Vec<String> {
     let mut found = Vec::new();
     for (from, targets) in arrows {
@@ -168,7 +168,7 @@ fn no_imports_from_a_higher_layer() {
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
 }
 
-/// The arrows of a crate, each as `from -> to: names`.
+/// The edges of a crate, each as `from -> to: names`.
 fn lines(files: &[(&str, &str)]) -> Vec<String> {
     let mut found = Vec::new();
     for (from, targets) in Crate::read(files).arrows() {
@@ -244,7 +244,7 @@ fn each_rule_can_fail() {
     let expected = "circle of 3:\n  src/a.rs -> src/b.rs: B\n  src/b.rs -> src/c.rs: C\n  src/c.rs -> src/a.rs: A";
     assert_eq!(shown(&circles[0], &arrows), expected);
 
-    // Two folders that are no circle of files.
+    // A cycle of two folders that is no cycle of files.
     let files = [
         ("src/lib.rs", "mod a;\nmod b;\n"),
         ("src/a.rs", "mod one;\nmod two;\n"),

@@ -1,5 +1,5 @@
-//! Where a fetched file goes besides a folder: pipes, devices, standard output; and what it keeps of the original. Also
-//! input files from standard input.
+//! Outputs other than a folder: pipes, devices, standard output; and the metadata that a fetched file keeps. Also input
+//! files from standard input.
 
 use std::fs::{self, File};
 use std::process::{Output, Stdio};
@@ -109,7 +109,8 @@ fn a_folder_is_reported_as_one() {
     }
 }
 
-/// Fetches a small file and a larger one to a new place and over what is there, and what is in the folder at the end.
+/// Fetches a small file and a larger one to a new path and over existing files; returns the files in the folder at the
+/// end.
 const WITHOUT_PROC: &str = r#"
 mount -t tmpfs none /proc || exit 99
 for file in sub/small data.bin; do
@@ -134,7 +135,7 @@ fn a_file_is_published_without_proc_and_hard_links() {
         command.current_dir(folder.path()).env("XDG_CONFIG_HOME", "/nonexistent").stdin(Stdio::null());
         command.output().ok().filter(|output| output.status.code() != Some(99) && !output.stdout.is_empty())
     };
-    // As root, or where a user may have namespaces of their own.
+    // As root, or with user namespaces.
     if let Some(output) = run_in("-m").or_else(|| run_in("-rm")) {
         let said = String::from_utf8_lossy(&output.stdout);
         assert_eq!(said, "sub/small\ndata.bin\ndata.bin\nsmall\n", "{}", err(&output));

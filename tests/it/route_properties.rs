@@ -1,4 +1,4 @@
-//! Properties of routes: printing and parsing undo each other, and no input makes the parser panic.
+//! Properties of routes: they survive printing and parsing, and no input makes the parser panic.
 
 use std::net::IpAddr;
 
@@ -38,7 +38,7 @@ fn base() -> impl Strategy<Value = Option<String>> {
 
 fn file_name() -> impl Strategy<Value = FileName> {
     prop_oneof![vec(any::<u8>(), 1..64), "[ -~]{1,40}".prop_map(String::into_bytes)]
-        // A byte order mark before the name is no part of it, a second one is.
+        // A byte order mark before the name is not part of it, a second one is.
         .prop_flat_map(|bytes| (Just(bytes), proptest::bool::weighted(0.1)))
         .prop_map(|(bytes, mark)| if mark { [&b"\xef\xbb\xbf"[..], &bytes].concat() } else { bytes })
         .prop_filter_map("not a name", |bytes| FileName::new(&bytes).ok())
@@ -124,7 +124,7 @@ proptest! {
     }
 }
 
-/// Parses, or says what is wrong with a line that is there; a file that ends too early is wrong at the line after it.
+/// Parses, or names a line that exists; for a file that ends too early, the line after it.
 fn names_a_line(input: &[u8]) -> Result<(), TestCaseError> {
     if let Err(error) = Route::parse(input) {
         let lines = input.split(|byte| *byte == b'\n').count();

@@ -64,7 +64,7 @@ fn pid(hop: &HopSnapshot) -> Option<u32> {
     }
 }
 
-/// A page of the last hop, through the ones before, with a token.
+/// An endpoint of the last hop, through the ones before, with a token.
 async fn page(route: &Route, token: &str) -> String {
     let (first, behind) = route.split_first();
     let mut stream = TcpStream::connect(first.address.to_string()).await.unwrap();

@@ -1,4 +1,4 @@
-//! The house rules as a test: purpose lines, import directions, file sizes, the top level, the map.
+//! The source rules as a test: purpose lines, import directions, file sizes, the top level, the map.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 const MAX_WIDTH: usize = 120;
 /// Longest file, without the unit tests at its bottom.
 const MAX_LINES: usize = 400;
-/// Longest `mod.rs` and `main.rs`: they say what is where and do little else.
+/// Longest `mod.rs` and `main.rs`: they declare modules and do little else.
 const MAX_DOOR_LINES: usize = 100;
-/// What must stand at the top.
+/// Required entries of the top level.
 const TOP_LEVEL: &[&str] = &["Cargo.toml", "src", "src/ui", "src/net", "assets", "input.txt", "README.md"];
-/// The modules where the kernel interface needs `unsafe` and no safe wrapper has it.
+/// The modules where the kernel interface needs `unsafe` because no safe wrapper exists.
 const UNSAFE_ALLOWED: &[&str] = &["src/net/os/kernel.rs", "src/net/os/sockopt.rs"];
-/// The roof: the files that join the two wings.
+/// The top layer: the files that join `net` and `ui`.
 const ROOF: &[&str] = &["src/main.rs", "src/headless.rs", "src/dashboard.rs", "src/console.rs", "src/plan.rs"];
 
 const RUNTIME: &[&str] = &["tokio", "tokio_util"];
@@ -26,16 +26,16 @@ const LAYERS: &[&str] = &["crate::net", "crate::ui"];
 /// The files of the core that read files and the environment, at the start of the program.
 const START: &[&str] = &["src/cli/config.rs", "src/cli/environment.rs"];
 
-/// Where a file stands in the house.
+/// The layer of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
-    /// Plain words: no sockets, no terminal, no clock.
+    /// Core: no sockets, no terminal, no clock.
     Root,
-    /// As the root, but for the files and the environment that it reads at the start.
+    /// Core, except for the files and the environment that it reads at the start.
     Start,
-    /// Joins the wings.
+    /// Joins `net` and `ui`.
     Roof,
-    /// Joins the wings and is the only one with a progress bar.
+    /// Joins `net` and `ui` and is the only one with a progress bar.
     Headless,
     /// Sockets.
     Net,
@@ -47,7 +47,7 @@ enum Room {
 
 fn room(path: &str) -> Room {
     match path {
-        // Tests of a module that has too many to stand at its bottom, and what only tests are compiled with.
+        // Unit tests in a file of their own, and code that is only compiled for tests.
         _ if path.ends_with("tests.rs") || path == "src/net/sim.rs" => Room::Outside,
         _ if START.contains(&path) => Room::Start,
         _ if path == "src/headless.rs" || path.starts_with("src/headless/") => Room::Headless,
@@ -60,7 +60,7 @@ fn room(path: &str) -> Room {
     }
 }
 
-/// The words a room must not have in its code, and why.
+/// The words that a layer must not have in its code, and why.
 fn forbidden(room: Room) -> Vec<(&'static str, &'static str)> {
     let because = |why, lists: &[&[&'static str]]| -> Vec<_> {
         lists.iter().flat_map(|list| list.iter().map(move |word| (*word, why))).collect()
@@ -88,14 +88,14 @@ fn breaches(path: &str, text: &str) -> Vec<String> {
     let door = ["mod.rs", "main.rs"].contains(&path.rsplit('/').next().unwrap());
     let budget = if door { MAX_DOOR_LINES } else { MAX_LINES };
     let room = room(path);
-    // Counting the unit tests at the bottom would split the code they test for no reason of its own.
+    // Counting the unit tests at the bottom would split the code they test without need.
     let code_ends = if room == Room::Outside { usize::MAX } else { unit_tests_start(text) };
     let lines = text.lines().count().min(code_ends);
     if lines > budget {
         breach(budget + 1, &format!("the file has {lines} lines of code, more than {budget}"));
     }
     for (number, line) in (1..).zip(text.lines()) {
-        // Unit tests may use clocks and unwrap; a file of its own for them is outside as a whole.
+        // Unit tests may use clocks and unwrap; a file of unit tests is exempt as a whole.
         let in_tests = room == Room::Outside || number > code_ends;
         let code = code_of(line);
         for (word, why) in forbidden(room).into_iter().filter(|_| !in_tests) {
@@ -109,7 +109,7 @@ fn breaches(path: &str, text: &str) -> Vec<String> {
         if !in_tests && code.contains(".unwrap()") {
             breach(number, ".unwrap() outside tests");
         }
-        // rustfmt holds the width of code, and leaves comments as they are.
+        // rustfmt checks the width of code, and leaves comments as they are.
         if line.trim_start().starts_with("//") && line.chars().count() > MAX_WIDTH {
             breach(number, "the comment is wider than 120 columns");
         }
@@ -127,7 +127,7 @@ fn unit_tests_start(text: &str) -> usize {
     lines.windows(2).position(is_start).unwrap_or(usize::MAX)
 }
 
-/// The line without its comment and without what stands in quotes.
+/// The line without its comment and without string literals.
 fn code_of(line: &str) -> String {
     let mut code = String::new();
     let (mut quoted, mut escaped, mut before) = (false, false, ' ');
@@ -135,7 +135,7 @@ fn code_of(line: &str) -> String {
         match character {
             _ if escaped => escaped = false,
             '\\' if quoted => escaped = true,
-            // A quote as a character literal opens nothing.
+            // A quote as a character literal opens no string.
             '"' if before != '\'' => quoted = !quoted,
             '/' if !quoted && before == '/' => return code,
             _ if !quoted => code.push(character),
@@ -146,7 +146,7 @@ fn code_of(line: &str) -> String {
     code
 }
 
-/// The word stands there by itself, not as a part of another.
+/// Whether the word occurs there by itself, not as a part of another.
 fn has_word(code: &str, word: &str) -> bool {
     let part = |character: char| character.is_alphanumeric() || character == '_';
     code.match_indices(word).any(|(at, _)| {
@@ -160,7 +160,7 @@ fn missing_from_the_map(map: &str, paths: &[String]) -> Vec<String> {
     let modules = paths.iter().filter_map(|path| path.strip_prefix("src/"));
     let named = |path: &str| {
         let stem = path.trim_end_matches(".rs").trim_end_matches("/mod");
-        // A module two floors down is spoken for by its folder.
+        // A module two levels down is covered by its folder.
         let name = stem.split('/').take(2).last().unwrap_or(stem);
         has_word(&prose, name)
     };

@@ -1,4 +1,4 @@
-//! Programs that people use, through a chain of three nodes: each keeps its bytes and its options do what they say.
+//! Common HTTP clients through a chain of three nodes: each gets the right bytes and its options work.
 
 use crate::support;
 
@@ -12,12 +12,12 @@ use rustix::process::{Signal, kill_process};
 use support::process::Node;
 use tempfile::TempDir;
 
-/// Longest run of one tool: a hundred times what the slowest needs on a quiet machine.
+/// Longest run of one tool: a hundred times what the slowest needs on an idle machine.
 const LONGEST_RUN: &str = "60";
-/// Size of the large file: some seconds at the rate limit of a chain that is broken in the middle.
+/// Size of the large file: some seconds at the rate limit of a chain that is interrupted in the middle.
 const LARGE: usize = 12 << 20;
 
-/// Two relays and an origin, and a folder for what the tools write.
+/// Two relays and an origin, and an output folder for the tools.
 struct Scene {
     nodes: Vec<Node>,
     content: Vec<u8>,
@@ -46,7 +46,7 @@ impl Scene {
         format!("Chain-Route: {}, {}", self.nodes[1].address(), self.nodes[2].address())
     }
 
-    /// Runs a tool in the output folder; `None`, said aloud, where it is not installed.
+    /// Runs a tool in the output folder; `None`, with a message, if it is not installed.
     fn run(&self, tool: &str, args: &[&str]) -> Option<Output> {
         if !is_installed(tool) {
             return None;
@@ -77,7 +77,7 @@ fn is_installed(tool: &str) -> bool {
 fn command(tool: &str, args: &[&str], folder: &Path) -> Command {
     let mut command = Command::new("timeout");
     command.args([LONGEST_RUN, tool]).args(args).current_dir(folder);
-    // Proxies and settings of whoever runs the tests are not what is tried here.
+    // Proxies and settings of the user who runs the tests are not under test.
     for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(name);
     }

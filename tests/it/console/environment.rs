@@ -1,4 +1,4 @@
-//! The environment: whose mistake is named, and what counts as a word.
+//! The environment: errors that name the variable, and accepted words.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -76,7 +76,7 @@ fn flags_override_the_environment_and_the_file() {
     };
     assert!(fetch("CHAINVIEW_JSON", "false", &[]).starts_with("data.bin: 1000 bytes"));
     assert!(fetch("CHAINVIEW_JSON", "", &[]).starts_with('{'));
-    // What conflicts with a flag that was typed gives way to it.
+    // A flag on the command line overrides conflicting settings.
     let other = format!("--expect=sha-256:{}", "0".repeat(64));
     let json = fetch("CHAINVIEW_NO_VERIFY", "true", &[&other, "--force"]);
     assert!(json.contains("\"exit_code\": 6") || json.contains("\"exit_code\":6"), "{json}");

@@ -1,4 +1,4 @@
-//! The log: nobody waits for whoever reads it, it can be rotated, and it says who asked for what.
+//! The log: it never blocks the program, it can be rotated, and it records each request.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -57,7 +57,7 @@ fn log_lines_caused_by_clients_are_limited_and_counted() {
     for _ in 0..300 {
         let mut stream = TcpStream::connect(&node.address).unwrap();
         stream.write_all(b"GET /files/data.bin HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-        // The body has begun when the reader leaves.
+        // The body has begun when the reader disconnects.
         stream.read_exact(&mut [0; 1000]).unwrap();
     }
     let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;

@@ -1,4 +1,4 @@
-//! Signals: what was ignored at the start stays ignored, and who dies of one looks like it.
+//! Signals: those ignored at the start stay ignored, and death by a signal looks like one.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -8,10 +8,10 @@ use rustix::process::{Signal, kill_process_group};
 
 use super::{Node, Running, by_shell, chainview, folder, in_folder, input, until};
 
-/// More than what a fetch keeps without a name until it is whole.
+/// More than a fetch keeps without a name until it is complete.
 const LARGE: usize = 4_000_000;
 
-/// A fetch that takes for ever, begun: its first line has been said.
+/// An endless fetch that has begun: its first line is logged.
 fn slow_fetch(mut command: Command, root: &std::path::Path) -> (Node, Running) {
     let node = Node::start(chainview(root), "--limit 10K -q");
     input(root, &[&node.address]);
@@ -34,7 +34,7 @@ fn a_node_under_nohup_or_in_a_script_keeps_running() {
         node.running.signal(signal);
     }
     assert!(node.is_healthy());
-    // That one always counts.
+    // SIGTERM always applies.
     node.running.signal(Signal::TERM);
     assert!(node.running.ends("SIGTERM").success());
     let node = Node::start(chainview(folder.path()), "-q");
@@ -98,12 +98,12 @@ fn a_shell_sees_128_plus_the_signal() {
     }
 }
 
-/// A hang-up that no terminal was behind has a service reload; that one has nothing to reload.
+/// A hangup without a terminal reloads a service; that one has nothing to reload.
 #[test]
 fn a_node_without_a_terminal_survives_hangups_and_log_rotation() {
     let folder = folder(10, &[]);
     let mut command = chainview(folder.path());
-    // Out of the tester's session, and so off any terminal.
+    // Outside the tester's session, and so without a terminal.
     command = {
         let mut away = in_folder(Command::new("setsid"), folder.path());
         away.args(["--wait"]).arg(command.get_program());
@@ -120,7 +120,7 @@ fn a_node_without_a_terminal_survives_hangups_and_log_rotation() {
     assert!(node.running.ends("SIGTERM").success());
 }
 
-/// The program itself, where another one stands before it.
+/// The program itself, if it runs below a wrapper.
 fn node_of(node: &Node) -> rustix::process::Pid {
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", node.running.0.id())).unwrap();
     let own = node.running.0.id().to_string();

@@ -1,4 +1,4 @@
-//! A hop that says hostile things wherever a hop may say anything.
+//! A hop that sends hostile text in every field it can.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-/// How many different places a string is put in.
+/// Number of different positions of a string.
 pub(crate) const PLACES: usize = 7;
 
-/// The hop; it answers for as long as the test runs.
+/// The hop; it runs for as long as the test.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     turn: Arc<AtomicUsize>,
 }
 
 impl Peer {
-    /// Starts it; each answer to a request for a file takes the string and the place whose turn it is.
+    /// Starts it; each reply to a request for a file takes the next string and position.
     pub(crate) fn start(strings: Vec<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -32,7 +32,7 @@ impl Peer {
         Self { address, turn }
     }
 
-    /// From now on it answers with this turn's string in this turn's place.
+    /// From now on it replies with this round's string in this round's position.
     pub(crate) fn turn(&self, turn: usize) {
         self.turn.store(turn, Relaxed);
     }

@@ -1,16 +1,16 @@
-//! Hostile strings, and what no output of ours may hold.
+//! Hostile strings, and checks of output for them.
 
 use std::fmt::Write as _;
 
-/// Stands before what is hostile, so that it can be found again in what a terminal was sent.
+/// Precedes the hostile part, so that it can be found again in terminal output.
 const MARK: &str = "q7";
 
-/// Five hundred and more, as bytes: control characters of every kind and spelling, sequences that terminals obey,
-/// characters that hide, reverse or cover others, and bytes that are no text.
+/// More than 500 strings, as bytes: control characters of every kind and spelling, sequences that act on terminals,
+/// characters that hide, reverse or cover others, and bytes that are not text.
 #[expect(clippy::too_many_lines, reason = "one list")]
 pub(crate) fn hostile() -> Vec<Vec<u8>> {
     let mut teeth: Vec<Vec<u8>> = Vec::new();
-    // C0 without NUL, CR and LF, which no name has; DEL; C1 as text and as bare bytes.
+    // C0 without NUL, CR and LF, which no name has; DEL; C1 as text and as single bytes.
     teeth.extend((1..0x20).filter(|byte| !matches!(byte, b'\n' | b'\r')).map(|byte| vec![byte]));
     teeth.push(vec![0x7f]);
     teeth.extend(('\u{80}'..='\u{9f}').map(|c| c.to_string().into_bytes()));
@@ -132,7 +132,7 @@ pub(crate) fn hostile() -> Vec<Vec<u8>> {
     teeth.extend(unseen.map(|c| c.to_string().into_bytes()));
     teeth.push("\u{301}".repeat(60).into_bytes());
     teeth.push("\u{489}\u{20dd}".repeat(20).into_bytes());
-    // Longer than it has to be, cut, out of range: not text, and read as a control character by who is not strict.
+    // Overlong, truncated, out of range: not text, and read as a control character by lenient decoders.
     let bytes: [&[u8]; 14] = [
         b"\xc0\x9b2J",
         b"\xe0\x80\x9b2J",
@@ -157,7 +157,7 @@ pub(crate) fn hostile() -> Vec<Vec<u8>> {
     teeth.iter().flat_map(frames).collect()
 }
 
-/// A terminal would obey it, or a reader would not see it, or see something else.
+/// Whether it acts on a terminal, or is invisible, or looks like something else.
 fn is_raw(c: char) -> bool {
     let format = [
         0xad..=0xad,
@@ -176,7 +176,7 @@ fn is_raw(c: char) -> bool {
     c.is_control() || format.iter().any(|range| range.contains(&u32::from(c)))
 }
 
-/// What is wrong with output that should be plain lines; `allowed` are the control characters that belong to its form.
+/// What is wrong with output that should be plain lines; `allowed` are the control characters of its format.
 pub(crate) fn raw(output: &[u8], allowed: &str) -> Vec<String> {
     let mut found = Vec::new();
     let text = String::from_utf8_lossy(output);
@@ -195,8 +195,8 @@ pub(crate) fn raw(output: &[u8], allowed: &str) -> Vec<String> {
     found
 }
 
-/// What is wrong with what a terminal was sent: everything raw but CR, LF and the CSI sequences of those who draw, and
-/// any hostile string that still bites.
+/// What is wrong with terminal output: everything raw but CR, LF and the CSI sequences of drawing, and any hostile
+/// string that is still effective.
 pub(crate) fn raw_on_a_terminal(sent: &[u8]) -> Vec<String> {
     let mut plain = Vec::new();
     let mut found = Vec::new();
@@ -206,7 +206,7 @@ pub(crate) fn raw_on_a_terminal(sent: &[u8]) -> Vec<String> {
             && first.is_ascii_control()
             && !matches!(first, b'\r' | b'\n')
         {
-            // Whoever draws may well move on here, but never in a way that a hostile string asks for.
+            // Drawing may move on here, but never as a hostile string requests.
             let bites = [&b"\x1b[2J"[..], b"\x1b[31m", b"\x1b]", b"\x1bc", b"\x1bP", b"\x1b_"];
             if *first != 0x1b || bites.iter().any(|bite| rest.starts_with(bite)) {
                 found.push(format!("{:?}", String::from_utf8_lossy(&rest[..rest.len().min(12)])));
@@ -221,7 +221,7 @@ pub(crate) fn raw_on_a_terminal(sent: &[u8]) -> Vec<String> {
         plain.push(*first);
         rest = after;
     }
-    // With CAN we end, before we leave, whatever sequence was cut off.
+    // The program sends CAN on exit, which ends any truncated sequence.
     found.extend(raw(&plain, "\r\n\u{18}"));
     found
 }

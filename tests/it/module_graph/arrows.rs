@@ -1,4 +1,4 @@
-//! The files of a crate, and the arrows from each to those that define what it uses.
+//! The files of a crate, and the edges from each to those that define what it uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,10 @@ use super::source::Source;
 
 /// A module by its path from the root of the crate, which is empty.
 type Module = Vec<String>;
-/// From a file to the files it uses, each with the names that it takes from there.
+/// From a file to the files it uses, each with the names that it imports from there.
 pub(super) type Arrows = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     Module(Module),
@@ -23,7 +23,7 @@ pub(super) struct Crate {
 }
 
 impl Crate {
-    /// Takes files as pairs of path and text; `src/main.rs` stands beside the other modules.
+    /// Builds it from pairs of path and text; `src/main.rs` is beside the other modules.
     pub(super) fn read(files: &[(&str, &str)]) -> Self {
         let module = |path: &str| -> Module {
             let stem = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
@@ -40,7 +40,7 @@ impl Crate {
         Self { files }
     }
 
-    /// Follows a path from a module to what it leads to; `None` outside the crate.
+    /// Resolves a path from a module; `None` outside the crate.
     fn resolve(&self, from: &Module, path: &[String], mut steps: usize) -> Option<Target> {
         steps = steps.checked_sub(1)?;
         let mut module = from.clone();
@@ -76,7 +76,7 @@ impl Crate {
                 return self.beyond(target, after, steps);
             }
         }
-        // What is not seen here, such as an item that a macro makes, is of the module that the path names.
+        // An item that is not found here, such as one that a macro defines, belongs to the module that the path names.
         inside.then(|| Target::Item(module, first.clone()))
     }
 
@@ -106,7 +106,7 @@ impl Crate {
         };
         for (module, (file, source)) in &self.files {
             for import in &source.imports {
-                // The items of a module, and what a file only passes on, count where the code has their names.
+                // The items of a module, and what a file only re-exports, count where the code has their names.
                 if !import.public && import.name != "*" {
                     add(file, self.resolve(module, &import.path, 16));
                 }

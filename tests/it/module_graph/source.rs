@@ -1,4 +1,4 @@
-//! Source files as the module graph needs them: what a file defines, what it imports, and the paths in its code.
+//! Source files as the module graph needs them: definitions, imports, and the paths in the code.
 
 use std::collections::BTreeSet;
 use std::iter::Peekable;
@@ -20,7 +20,7 @@ pub(super) struct Source {
     /// Functions, types, traits, constants and macros at the top level of the file.
     pub(super) items: BTreeSet<String>,
     pub(super) imports: Vec<Import>,
-    /// Paths in the code outside imports; a name that stands alone is a path of one segment.
+    /// Paths in the code outside imports; a single name is a path of one segment.
     pub(super) paths: BTreeSet<Vec<String>>,
 }
 
@@ -110,7 +110,7 @@ fn skip_character(rest: &mut Peekable<Chars<'_>>) {
     }
 }
 
-/// The place after the bracket that closes the one at `open`.
+/// The index after the bracket that closes the one at `open`.
 fn after_group(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate().skip(open) {
@@ -126,7 +126,7 @@ fn after_group(tokens: &[Token], open: usize) -> usize {
     tokens.len()
 }
 
-/// The place after the item, field, variant or statement that begins at `start`.
+/// The index after the item, field, variant or statement that begins at `start`.
 fn after_item(tokens: &[Token], start: usize) -> usize {
     let mut at = start;
     while at < tokens.len() && (tokens[at].is("#") || tokens[at].is("pub")) {
@@ -151,7 +151,7 @@ fn after_item(tokens: &[Token], start: usize) -> usize {
     at
 }
 
-/// The tokens without what only tests are compiled with, and without other attributes.
+/// The tokens without code that is only compiled for tests, and without other attributes.
 fn without_tests(tokens: &[Token]) -> Vec<Token> {
     let mut kept = Vec::new();
     let mut at = 0;
@@ -171,7 +171,7 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// Reads the tree of a `use` up to its end; the answer is the place after it.
+/// Reads the tree of a `use` up to its end; returns the index after it.
 fn imports(tokens: &[Token], mut at: usize, prefix: &[String], public: bool, found: &mut Vec<Import>) -> usize {
     let mut path = prefix.to_vec();
     let mut name = None;
@@ -256,7 +256,7 @@ impl Source {
         source
     }
 
-    /// Adds the path at the front of the tokens; the answer is its length in tokens.
+    /// Adds the path at the front of the tokens; returns its length in tokens.
     fn path(&mut self, tokens: &[Token]) -> usize {
         let mut path: Vec<String> = tokens[0].word().map(str::to_owned).into_iter().collect();
         let mut at = 1;

@@ -1,4 +1,4 @@
-//! A chain of nodes that do not run yet: ports nobody listens on, a file to fetch, an input file, a folder to fetch to.
+//! A chain of nodes that do not run yet: free ports, a file to fetch, an input file, an output folder.
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// So many hops, and a file `data.bin` of this size; `other.bin` is another one.
+    /// This many hops, and a file `data.bin` of this size; `other.bin` is another one.
     pub(crate) fn new(hops: usize, size: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut content = vec![0; size];
@@ -33,7 +33,7 @@ impl Chain {
         Self { folder, ports, content }
     }
 
-    /// A file in the folder that is fetched to.
+    /// A file in the output folder.
     pub(crate) fn fetched(&self, name: &str) -> PathBuf {
         self.folder.path().join("out").join(name)
     }
@@ -48,7 +48,7 @@ impl Chain {
 pub(crate) struct Survivors(pub(crate) Vec<Pid>);
 
 impl Survivors {
-    /// All of them run.
+    /// Whether all of them run.
     pub(crate) fn live(&self) -> bool {
         self.0.iter().all(|pid| test_kill_process(*pid).is_ok())
     }
@@ -62,7 +62,7 @@ impl Drop for Survivors {
     }
 }
 
-/// A port below those that the system hands out to connections, so that none of them takes it before its node does.
+/// A port below those that the system assigns to connections, so that none of them takes it before its node does.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 10_000 + (std::process::id() % 200) as u16 * 100;

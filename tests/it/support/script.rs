@@ -1,4 +1,4 @@
-//! Plays keys to the screen without a terminal: a key string in, a picture and commands out.
+//! Plays keys to the screen without a terminal: a key string in, a screen and commands out.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Script {
         self
     }
 
-    /// The next snapshot arrives.
+    /// Applies the next snapshot.
     pub(crate) fn see(&mut self, chain: ChainSnapshot) {
         self.state.observe(&chain);
         self.chain = chain;
@@ -54,7 +54,7 @@ impl Script {
         self
     }
 
-    /// The mouse does something at a column and a row.
+    /// Applies a mouse event at a column and a row.
     pub(crate) fn mouse(&mut self, gesture: Gesture, column: u16, row: u16) -> &mut Self {
         let chain = self.shown();
         self.sent.extend(mouse::gesture(&mut self.state, &chain, gesture, column, row));
@@ -65,7 +65,7 @@ impl Script {
         self.state.shown(&Arc::new(self.chain.clone()))
     }
 
-    /// What stands on the screen now.
+    /// The current content of the screen.
     pub(crate) fn buffer(&mut self) -> Buffer {
         let chain = self.shown();
         self.state.settle(&chain);
@@ -82,7 +82,7 @@ impl Script {
     }
 }
 
-/// A figure for all colours and weights of a screen: another one means that something looks different.
+/// A hash of all colors and weights of a screen: a different value means that something looks different.
 pub(crate) fn styles(buffer: &Buffer) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for cell in buffer.content() {

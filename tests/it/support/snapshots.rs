@@ -11,7 +11,7 @@ use chainview::snapshot::{
 use chainview::waterfall;
 use chainview::wire::Leg;
 
-/// Two relays and an origin, all started by us, with nothing moving yet.
+/// Two relays and an origin, all started by this program, with nothing moving yet.
 pub(crate) fn idle() -> ChainSnapshot {
     let hops = (1..=3).map(|number| hop(number, 7000 + number as u16, number == 3)).collect();
     ChainSnapshot {
@@ -25,7 +25,7 @@ pub(crate) fn idle() -> ChainSnapshot {
     }
 }
 
-/// The same chain with one transfer halfway; hop 2 is capped.
+/// The same chain with one transfer halfway; hop 2 is rate-limited.
 pub(crate) fn streaming() -> ChainSnapshot {
     let mut chain = idle();
     chain.generation = 2;
@@ -40,7 +40,7 @@ pub(crate) fn streaming() -> ChainSnapshot {
             _ => (Some(0.01), Some(0.97), Some(0.0)),
         };
         hop.tcp = Some(tcp());
-        // Hop 2 holds back, so that what is above it is full.
+        // Hop 2 is limited, so that the buffers above it are full.
         hop.buffered = [None, Some(65_000), Some(2_230_000), Some(3_900_000)][hop.number];
         let (number, origin) = (hop.number, hop.origin);
         let node = hop.node.as_mut().expect("every hop of the fixture reports");
@@ -91,7 +91,7 @@ pub(crate) fn mixed() -> ChainSnapshot {
     chain
 }
 
-/// A transfer in this phase, with what belongs to it.
+/// A transfer in this phase, with the matching fields.
 pub(crate) fn transfer(number: u64, phase: Phase) -> TransferSnapshot {
     let mut t = TransferSnapshot {
         number,
