@@ -1,4 +1,4 @@
-//! The value of `--allow-next`: addresses and ranges, each with its ports and with what it is for.
+//! Value of `--allow-next`: addresses and ranges, each with its ports and its purpose.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -8,29 +8,29 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::route::{DEFAULT_BASE, parse_base, parse_port};
 
-/// Most entries of a list; nobody writes more by hand, and each connect walks through them.
-const MOST: usize = 1024;
+/// Most entries of a list; more than anyone writes by hand, and each connect checks them all.
+const MAX_ENTRIES: usize = 1024;
 
-/// What an address is to be asked for.
+/// Purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose<'a> {
-    /// Pages of a node: who it is, what it does, what folders hold.
-    Pages,
-    /// Files whose names are put behind this URL path.
+    /// Endpoints of a node and listings of folders.
+    Endpoints,
+    /// Files below this URL path.
     Files(&'a str),
 }
 
 impl<'a> Purpose<'a> {
-    /// Files of a hop with this base.
+    /// Returns the purpose for the files of a hop with this base.
     pub fn files(base: Option<&'a str>) -> Self {
         Self::Files(base.unwrap_or(DEFAULT_BASE))
     }
 }
 
-/// Addresses that a node may connect to besides what its policy allows anyway; empty by default.
+/// Addresses that a node may connect to, in addition to those that its policy allows; empty by default.
 ///
 /// Written as `10.0.0.7`, `10.0.0.0/8:9000-9100`, `fd00::/8` or `[fd00::/8]:9000`, separated by commas: hops of chains.
-/// With a path behind the ports, `10.0.0.8:80/pub/`, it is a web server whose files beneath that path may be asked for.
+/// With a path after the ports, `10.0.0.8:80/pub/`: a web server, of which files below that path may be requested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowList(Vec<AllowEntry>);
 
@@ -38,29 +38,29 @@ pub struct AllowList(Vec<AllowEntry>);
 struct AllowEntry {
     net: IpNet,
     ports: Option<(u16, u16)>,
-    /// What a base has to begin with, of a server that is no node.
+    /// Required prefix of a base, for a server that is not a node.
     path: Option<String>,
 }
 
-/// What a list says of an address.
+/// Result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Listed {
-    /// It is listed for this.
+    /// The address is listed for this purpose.
     Yes,
-    /// It is listed, but not for this.
+    /// The address is listed for another purpose.
     ForOther,
-    /// It is not listed.
+    /// The address is not listed.
     No,
 }
 
 impl AllowList {
-    /// True if nothing is listed.
+    /// Returns true if nothing is listed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a canonical address is listed for this.
-    pub(crate) fn judge(&self, address: SocketAddr, purpose: Purpose<'_>) -> Listed {
+    /// Looks up a canonical address.
+    pub(crate) fn check(&self, address: SocketAddr, purpose: Purpose<'_>) -> Listed {
         let mut listed = Listed::No;
         for entry in self.0.iter().filter(|entry| entry.holds(address)) {
             if entry.is_for(purpose) {
@@ -71,12 +71,12 @@ impl AllowList {
         listed
     }
 
-    /// True if some address is listed with this port.
+    /// Returns true if an address is listed with this port.
     pub(crate) fn has_port(&self, port: u16) -> bool {
         self.0.iter().any(|entry| entry.has_port(port))
     }
 
-    /// The addresses of a next hop with this base.
+    /// Creates the list for a next hop with this base.
     pub fn of_hop(addresses: impl IntoIterator<Item = SocketAddr>, base: Option<&str>) -> Self {
         let path = base.filter(|base| *base != DEFAULT_BASE).map(str::to_owned);
         let entry = |address: SocketAddr| AllowEntry {
@@ -84,7 +84,7 @@ impl AllowList {
             ports: Some((address.port(), address.port())),
             path: path.clone(),
         };
-        Self(addresses.into_iter().take(MOST).map(entry).collect())
+        Self(addresses.into_iter().take(MAX_ENTRIES).map(entry).collect())
     }
 }
 
@@ -99,9 +99,9 @@ impl AllowEntry {
 
     fn is_for(&self, purpose: Purpose<'_>) -> bool {
         match (&self.path, purpose) {
-            (None, Purpose::Pages) => true,
+            (None, Purpose::Endpoints) => true,
             (None, Purpose::Files(base)) => base == DEFAULT_BASE,
-            (Some(_), Purpose::Pages) => false,
+            (Some(_), Purpose::Endpoints) => false,
             (Some(path), Purpose::Files(base)) => {
                 base == path || (path.ends_with('/') && base.starts_with(path.as_str()))
             }
@@ -114,8 +114,8 @@ impl FromStr for AllowList {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let entries: Vec<&str> = text.split(',').collect();
-        if entries.len() > MOST {
-            return Err(format!("{} entries are too many: at most {MOST}", entries.len()));
+        if entries.len() > MAX_ENTRIES {
+            return Err(format!("{} entries are too many: at most {MAX_ENTRIES}", entries.len()));
         }
         entries.into_iter().map(|entry| entry.trim().parse()).collect::<Result<_, _>>().map(Self)
     }
@@ -132,10 +132,10 @@ impl FromStr for AllowEntry {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (net, behind) = split(text)?;
+        let (net, suffix) = split(text)?;
         let wrong = |reason| format!("{text:?}: {reason}");
         let net = parse_net(&net).map_err(wrong)?;
-        let (ports, path) = match behind.map(|behind| behind.split_at(behind.find('/').unwrap_or(behind.len()))) {
+        let (ports, path) = match suffix.map(|suffix| suffix.split_at(suffix.find('/').unwrap_or(suffix.len()))) {
             None => (None, ""),
             Some((ports, path)) => (Some(parse_ports(ports).map_err(wrong)?), path),
         };
@@ -161,22 +161,21 @@ impl fmt::Display for AllowEntry {
     }
 }
 
-/// Parts the address or range from the ports and what is behind them; brackets may stand around the address or around
-/// the range.
+/// Splits the address or range from the ports and the path; brackets may enclose the address or the range.
 fn split(text: &str) -> Result<(String, Option<&str>), String> {
     if let Some(inner) = text.strip_prefix('[') {
-        let (inner, behind) =
+        let (inner, suffix) =
             inner.split_once(']').ok_or_else(|| format!("{text:?} opens a bracket and does not close it"))?;
-        let (prefix, ports) = match behind.split_once(':') {
+        let (prefix, ports) = match suffix.split_once(':') {
             Some((prefix, ports)) => (prefix, Some(ports)),
-            None => (behind, None),
+            None => (suffix, None),
         };
         if !prefix.is_empty() && !prefix.starts_with('/') {
-            return Err(format!("{text:?} goes on behind its bracket: write [IPV6/BITS]:PORTS"));
+            return Err(format!("{text:?} has text after its bracket: write [IPV6/BITS]:PORTS"));
         }
         return Ok((format!("{inner}{prefix}"), ports));
     }
-    // Two colons make it IPv6, which has no ports unless it stands in brackets.
+    // Two colons mean IPv6, which has ports only in brackets.
     match text.split_once(':') {
         Some((net, ports)) if !ports.split('/').next().unwrap_or_default().contains(':') => {
             Ok((net.to_owned(), Some(ports)))
@@ -193,9 +192,9 @@ fn parse_net(text: &str) -> Result<IpNet, String> {
         return Ok(IpNet::from(ip.to_canonical()));
     }
     let net: IpNet = text.parse().map_err(|_| "neither an IP address nor a range such as 10.0.0.0/8".to_owned())?;
-    // Bits behind the prefix are more often a forgotten digit than a wish for the whole range.
+    // Bits after the prefix are usually a typing error.
     if net.addr() != net.network() {
-        return Err(format!("bits are set behind the prefix: write {}", net.trunc()));
+        return Err(format!("bits are set after the prefix: write {}", net.trunc()));
     }
     match net {
         IpNet::V6(v6) => match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
@@ -220,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_shows_as_it_can_be_written() {
+    fn lists_round_trip() {
         for text in [
             "10.0.0.7",
             "10.0.0.0/8:9000-9100, [fd00::/8]:1, ::2",
@@ -244,8 +243,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused_with_a_reason() {
-        for (text, says) in [
+    fn invalid_lists_are_rejected_with_a_reason() {
+        for (text, expected) in [
             ("", "an entry is empty"),
             ("10.0.0.7,", "an entry is empty"),
             (",", "an entry is empty"),
@@ -261,8 +260,8 @@ mod tests {
             ("10.0.0.7:5-", "port \"\""),
             ("10.0.0.7:1-2-3", "port \"2-3\""),
             ("[::1", "does not close"),
-            ("[::1]80", "behind its bracket"),
-            ("[10.0.0.7]x:80", "behind its bracket"),
+            ("[::1]80", "after its bracket"),
+            ("[10.0.0.7]x:80", "after its bracket"),
             ("0x7f000001", "neither an IP address"),
             ("127.1", "neither an IP address"),
             ("10.0.0.7/pub/", "neither an IP address"),
@@ -273,7 +272,7 @@ mod tests {
             ("[fd00::/8]/pub/:80", "neither an IP address"),
         ] {
             let why = text.parse::<AllowList>().expect_err(text);
-            assert!(why.contains(says), "{text}: {why}");
+            assert!(why.contains(expected), "{text}: {why}");
         }
         assert!("1.1.1.1,".repeat(2000).parse::<AllowList>().unwrap_err().contains("too many"));
     }

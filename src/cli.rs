@@ -136,8 +136,8 @@ impl FetchPlan {
         match &self.file {
             Some(file) => Ok(route.with_file(file.clone())),
             // No relay passes it on, and no node of ours has such a file.
-            None if route.file.climbs() => {
-                let reason = format!(":1: {}", values::CLIMBS);
+            None if route.file.has_parent_segment() => {
+                let reason = format!(":1: {}", values::PARENT_SEGMENT);
                 Err(Error::Input { path: config::input_name(input), reason })
             }
             None => Ok(route),
@@ -426,7 +426,7 @@ mod tests {
             ("--fetch --root .", "--root has no meaning for --fetch"),
             ("--node --limit 2=1M", "does not know its place"),
             ("--node --fault 2=stall", "does not know its place"),
-            ("--node --fault speed", "is no fault"),
+            ("--node --fault speed", "is not a fault"),
             ("--fetch --fault stall", "--fault has no meaning for --fetch"),
             ("--allow-faults", "--allow-faults has no meaning for the dashboard"),
             ("--fetch -n 0", "0"),
@@ -434,7 +434,7 @@ mod tests {
             ("--fetch --max-size much", "much"),
             ("--check --max-size 1M", "--max-size has no meaning for --check"),
             ("--check --no-resume", "--no-resume has no meaning for --check"),
-            ("--fetch --expect md5:00", "not a digest we know"),
+            ("--fetch --expect md5:00", "not a known digest"),
             ("--node --sockbuf 4095", "write a size from 4KiB to 64MiB"),
             ("--node --sockbuf 65MiB", "write a size from 4KiB to 64MiB"),
             ("--check --sockbuf 32K", "--sockbuf has no meaning for --check"),

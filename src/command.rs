@@ -28,7 +28,7 @@ pub enum Command {
         by: isize,
     },
     /// Limit the rate of one transfer, in bytes per second; `None` removes the limit.
-    CapTransfer {
+    LimitTransfer {
         /// The transfer's number.
         number: u64,
         /// The cap.
@@ -69,6 +69,6 @@ pub enum Command {
     /// Quit: cancel all transfers; the spawned nodes stop, or keep running where the user chose that.
     Quit {
         /// Keep the nodes that this program started running.
-        leave_nodes: bool,
+        keep_nodes: bool,
     },
 }

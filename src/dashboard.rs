@@ -105,7 +105,7 @@ fn runtime() -> Result<Runtime, Error> {
 /// Asks the screen to exit at the first signal; ends the process if it does not, or at the second.
 async fn leave_on_signal(mut signals: Signals, stop: ScreenStop) {
     let mut ending = signals.next().await;
-    ending.counts();
+    ending.record();
     stop.set();
     tokio::select! {
         () = tokio::time::sleep(STUCK + LEAVE) => {}

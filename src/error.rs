@@ -1,4 +1,4 @@
-//! What can go wrong, one variant for each action that failed, and the exit code that says so to scripts.
+//! Errors that end a run, one variant per failed action, and their exit codes.
 
 mod body_failure;
 
@@ -12,54 +12,54 @@ use crate::wire::{Problem, Reason};
 
 pub use body_failure::BodyFailure;
 
-/// The whole file is in its place, or what was asked for was done.
+/// Exit code of success.
 pub const OK: u8 = 0;
 
-/// Everything that ends a run other than well; `Display` is the whole sentence a person reads.
+/// Error that ends a run; `Display` is the whole sentence for the user.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// The command line, the environment or `config.toml` asks for something that is not possible.
+    /// Invalid command line, environment or `config.toml`.
     #[error("{0}")]
     Usage(String),
-    /// An input file cannot be read, or does not say what it has to.
+    /// An input file cannot be read, or is invalid.
     #[error("{path}{reason}")]
     Input {
         /// The file.
         path: SafeText,
-        /// `:LINE: reason`, or `: reason` where no line is to blame.
+        /// `:LINE: reason`, or `: reason` without a line.
         reason: String,
     },
-    /// A hop failed, or says that another did.
+    /// A hop failed, or reports that another one did.
     #[error("{0}")]
     Hop(Box<HopError>),
-    /// The body ended before it was whole.
+    /// The body ended before it was complete.
     #[error("hop {hop} ({address}): {how}: {received} of {size} bytes arrived{}{kept}{}", ReportedBy(*.reporter), how.advice())]
     Short {
-        /// The hop that broke it, as far as that is known; else the nearest.
+        /// The hop that failed, if known; else the nearest.
         hop: usize,
         /// Its address.
         address: SafeText,
-        /// What it did.
+        /// How it failed.
         how: BodyFailure,
-        /// The hop that says so; 0 is this program.
+        /// The hop that reports it; 0 is this program.
         reporter: usize,
         /// Bytes that arrived.
         received: u64,
-        /// Bytes that were promised.
+        /// Announced size, in bytes.
         size: u64,
         /// Where the bytes so far are.
         kept: KeptBytes,
     },
-    /// All bytes arrived, and they are not those of the file.
-    #[error("{file}: altered on the way: what arrived is {arrived}, {source_of_truth} says {expected}{kept}")]
+    /// All bytes arrived, but with another digest.
+    #[error("{file}: altered in transit: received {arrived}, {source_of_truth} states {expected}{kept}")]
     Altered {
         /// The file asked for.
         file: SafeText,
-        /// The digest of what arrived.
+        /// The digest of the received bytes.
         arrived: String,
-        /// The digest that was to be.
+        /// The expected digest.
         expected: String,
-        /// Who says so: `the origin` or `--expect`.
+        /// The source of the expected digest: `the origin` or `--expect`.
         source_of_truth: &'static str,
         /// Where the bytes are.
         kept: KeptBytes,
@@ -69,41 +69,41 @@ pub enum Error {
     Changed {
         /// The file asked for.
         file: SafeText,
-        /// Where the bytes of the older state are.
+        /// Where the bytes of the older version are.
         kept: KeptBytes,
     },
-    /// No byte came for too long.
+    /// The body stalled for too long.
     #[error("hop {hop} ({address}): {}no byte for {} after {received} of {size} bytes{kept}{}",
             if *.silent { "does not answer: " } else { "" }, HumanDuration(*.waited),
             if *.silent { BodyFailure::Silent.advice() } else { ": is a hop behind it stuck?" })]
     Stalled {
-        /// The hop that does not answer; the nearest where all do.
+        /// The hop that does not respond; the nearest if all do.
         hop: usize,
         /// Its address.
         address: SafeText,
-        /// It does not answer any question either.
+        /// It does not respond to requests either.
         silent: bool,
-        /// How long nothing came.
+        /// Time without a byte.
         waited: Duration,
         /// Bytes that arrived.
         received: u64,
-        /// Bytes that were promised.
+        /// Announced size, in bytes.
         size: u64,
         /// Where the bytes so far are.
         kept: KeptBytes,
     },
-    /// What was written to a pipe or a device cannot be taken back, and the rest of it cannot be had.
+    /// A pipe or device was written to, and the rest of the file is not available.
     #[error("{file}: cannot be resumed after {written} bytes, which have been written already: {why}")]
     Unresumable {
         /// The file asked for.
         file: SafeText,
-        /// How much of it was written.
+        /// Bytes written.
         written: u64,
-        /// What broke it, and why the rest cannot be had.
+        /// The failure, and why the transfer cannot be resumed.
         why: String,
     },
-    /// Whoever read the output has gone away.
-    #[error("{path}: its reader has gone away")]
+    /// The reader of the output closed it.
+    #[error("{path}: its reader closed it")]
     OutputClosed {
         /// The output.
         path: SafeText,
@@ -111,14 +111,14 @@ pub enum Error {
     /// The local disk refused something.
     #[error("{path}: cannot {action}: {reason}")]
     Disk {
-        /// What was tried.
+        /// The failed action.
         action: &'static str,
         /// The file or folder.
         path: SafeText,
-        /// The system's answer, and what to do.
+        /// The system's error, and advice.
         reason: String,
     },
-    /// The partial file was removed or replaced by somebody else.
+    /// The partial file was removed or replaced during the transfer.
     #[error("{path}: was removed or replaced while the file arrived{kept}{}", kept.advice())]
     Lost {
         /// The partial file.
@@ -126,7 +126,7 @@ pub enum Error {
         /// Where the bytes so far are.
         kept: KeptBytes,
     },
-    /// The file is larger than a person wants.
+    /// The file is larger than allowed.
     #[error("{file}: has {size} bytes, more than --max-size allows ({})", Bytes(*.most))]
     TooLarge {
         /// The file asked for.
@@ -136,10 +136,10 @@ pub enum Error {
         /// What is allowed.
         most: u64,
     },
-    /// Another file stands where this one is to go.
-    #[error("{path}: a file {difference} is there already{kept}: --force replaces it")]
+    /// Another file exists at the target path.
+    #[error("{path}: a file {difference} exists already{kept}: --force replaces it")]
     Exists {
-        /// Where.
+        /// The path.
         path: SafeText,
         /// How it differs, such as `with other content`.
         difference: String,
@@ -149,12 +149,12 @@ pub enum Error {
     /// No socket could be opened at an address.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
-        /// The address as it was asked for.
+        /// The configured address.
         address: SafeText,
-        /// The system's answer, and what to do.
+        /// The system's error, and advice.
         reason: String,
     },
-    /// A person or a signal stopped it.
+    /// The user or a signal stopped it.
     #[error("interrupted{kept}{}", kept.advice())]
     Interrupted {
         /// Where the bytes so far are.
@@ -165,10 +165,10 @@ pub enum Error {
     Other(String),
 }
 
-/// Who says so, where that is not this program.
+/// The reporting hop, unless it is this program.
 struct ReportedBy(usize);
 
-/// Where the bytes of a transfer that failed are; shows as nothing where there are none.
+/// Where the bytes of a failed transfer are; displayed as nothing if there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeptBytes {
     /// The partial file.
@@ -177,10 +177,10 @@ pub struct KeptBytes {
     pub resumable: bool,
 }
 
-/// A hop that failed: who, how, who says so.
+/// Failure of a hop: which one, how, and who reports it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HopError {
-    /// Its place in the route, from 1; 0 is this program, `None` a place the route does not have.
+    /// Its number in the route, from 1; 0 is this program, `None` a number that the route does not have.
     pub hop: Option<usize>,
     /// Its address.
     pub address: SafeText,
@@ -190,14 +190,14 @@ pub struct HopError {
     pub reporter: usize,
     /// The file asked for.
     pub file: SafeText,
-    /// What it said.
+    /// The reported problem.
     pub problem: Problem,
     /// Where the bytes so far are.
     pub kept: KeptBytes,
 }
 
 impl Error {
-    /// The exit code of the program.
+    /// Returns the exit code of the program.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Other(_) => 1,
@@ -216,12 +216,12 @@ impl Error {
         }
     }
 
-    /// The exit code says it all: a reader that leaves early, as `head` does, has what it wanted.
+    /// Returns true if nothing is printed: a reader that closes the output early, as `head` does, has what it needs.
     pub fn is_quiet(&self) -> bool {
         matches!(self, Self::OutputClosed { .. })
     }
 
-    /// The hop that is to blame, from 1, where one is.
+    /// Returns the failed hop, from 1, if any.
     pub fn hop(&self) -> Option<usize> {
         match self {
             Self::Hop(fault) => fault.hop.filter(|hop| *hop > 0),
@@ -230,12 +230,12 @@ impl Error {
         }
     }
 
-    /// A problem as the asker numbers it (1 is the first hop), with the hop found in the route.
+    /// Creates an error from a problem, numbered as the client counts (1 is the first hop).
     pub fn at_hop(problem: Problem, route: &Route) -> Self {
         Self::Hop(Box::new(HopError::new(problem, route)))
     }
 
-    /// An answer of the local disk.
+    /// Creates an error of the local disk.
     pub fn disk(action: &'static str, path: &std::path::Path, error: &std::io::Error) -> Self {
         let advice = match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
@@ -247,13 +247,13 @@ impl Error {
             std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                 ": name another folder with -o"
             }
-            std::io::ErrorKind::NotFound => ": make the folder first, or name another with -o",
+            std::io::ErrorKind::NotFound => ": create the folder first, or name another with -o",
             _ => "",
         };
         Self::Disk { action, path: shown(path), reason: format!("{}{advice}", plain(error)) }
     }
 
-    /// The same error, with the place where the bytes so far are.
+    /// Adds where the bytes so far are.
     #[must_use]
     pub fn with_kept(mut self, part: KeptBytes) -> Self {
         if let Self::Hop(fault) = &mut self {
@@ -275,10 +275,10 @@ impl Error {
 impl HopError {
     fn new(problem: Problem, route: &Route) -> Self {
         let hops = route.hops();
-        let told = usize::try_from(problem.hop).unwrap_or(usize::MAX);
+        let reported = usize::try_from(problem.hop).unwrap_or(usize::MAX);
         let at = |number: usize| number.checked_sub(1).and_then(|index| hops.get(index));
-        // Only the number counts: a node may well call itself by an address that means another hop here.
-        let number = (told <= hops.len()).then_some(told);
+        // Only the number is used: a node may know itself by an address that is another hop here.
+        let number = (reported <= hops.len()).then_some(reported);
         let address = number.and_then(at).map_or_else(|| problem.address.clone(), |hop| hop.address.to_string().into());
         let way = hops.get(..number.unwrap_or_default()).unwrap_or_default();
         let is_local = !way.is_empty() && way.iter().all(|hop| hop.address.host.is_loopback());
@@ -305,7 +305,7 @@ impl HopError {
             | Reason::Loop => 5,
             Reason::Changed | Reason::Short => 6,
             Reason::TimedOut | Reason::HeadTimeout => 8,
-            // Whatever that server does not understand, it is a hop that cannot be used.
+            // A foreign server that rejects the request is a hop that cannot be used.
             Reason::Malformed | Reason::HeadTooLarge | Reason::Internal if self.problem.server.is_some() => 5,
             Reason::Malformed
             | Reason::Method
@@ -325,7 +325,7 @@ impl HopError {
             Reason::Loop => "name each hop once",
             Reason::BadResponse if self.problem.server.is_some() => "",
             Reason::BadResponse => "what is listening there?",
-            Reason::Closed => "is it a node, and is it well?",
+            Reason::Closed => "is it a chainview node, and did it crash?",
             _ => self.problem.advice(),
         }
     }
@@ -370,7 +370,7 @@ impl fmt::Display for ReportedBy {
 }
 
 impl KeptBytes {
-    /// What to do about it.
+    /// Returns advice for the user.
     fn advice(&self) -> &'static str {
         if self.resumable { ": run the same command again to resume" } else { "" }
     }
@@ -379,18 +379,18 @@ impl KeptBytes {
 impl fmt::Display for KeptBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
-            Some(path) => write!(f, "; what arrived is in {path}"),
+            Some(path) => write!(f, "; the received bytes are in {path}"),
             None => Ok(()),
         }
     }
 }
 
-/// A path made safe to show.
+/// Returns a path for display, sanitized.
 pub fn shown(path: &std::path::Path) -> SafeText {
     SafeText::from_bytes(path.as_os_str().as_encoded_bytes())
 }
 
-/// The system's words for an error, without the number that follows them.
+/// Returns the system's message of an error, without its number.
 pub fn plain(error: &std::io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hop_is_named_with_number_address_and_advice() {
+    fn a_failed_hop_has_number_address_and_advice() {
         let problem = Problem::next(Reason::Refused, FailedAction::Connect, "10.0.0.7:1000", "", 0.8).relayed();
         let error = Error::at_hop(problem, &route());
         assert_eq!(
@@ -425,24 +425,24 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_hop_of_this_machine_has_the_commands_that_start_it() {
-        let told = |input: &str, hop: u32| {
+    fn a_refused_local_hop_has_the_start_command() {
+        let message = |input: &str, hop: u32| {
             let mut problem = Problem::next(Reason::Refused, FailedAction::Connect, "h:1", "", 0.0);
             problem.hop = hop;
             Error::at_hop(problem, &Route::parse(input.as_bytes()).unwrap()).to_string()
         };
         assert_eq!(
-            told("f\nlocalhost 9101\n127.0.0.1 9102\n", 2),
+            message("f\nlocalhost 9101\n127.0.0.1 9102\n", 2),
             "hop 2 (127.0.0.1:9102): connection refused: is a node running there? start it with \"chainview --node \
              127.0.0.1:9102\", or a whole chain with \"--fetch --spawn\""
         );
         // Loopback of the machine of hop 1, and no hop of the route at all.
-        assert!(told("f\n10.0.0.1 9101\n127.0.0.1 9102\n", 2).ends_with("is a node running there?"));
-        assert!(told("f\n127.0.0.1 9101\n", 2).ends_with("is a node running there?"));
+        assert!(message("f\n10.0.0.1 9101\n127.0.0.1 9102\n", 2).ends_with("is a node running there?"));
+        assert!(message("f\n127.0.0.1 9101\n", 2).ends_with("is a node running there?"));
     }
 
     #[test]
-    fn a_hop_that_calls_itself_by_the_address_of_another_keeps_its_number() {
+    fn the_hop_number_takes_precedence_over_the_address() {
         let problem = Problem::here(Reason::Draining, FailedAction::Request, "10.0.0.8:1000", "").relayed();
         let error = Error::at_hop(problem, &route());
         assert_eq!(error.hop(), Some(1));
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_named_and_has_its_own_code() {
+    fn a_missing_file_has_its_own_exit_code() {
         let problem =
             Problem::here(Reason::NotFound, FailedAction::Open, "10.0.0.8:1000", "").relayed().relayed().relayed();
         let error = Error::at_hop(problem, &route());
@@ -459,8 +459,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plain_web_server_refuses_is_explained_as_such() {
-        let said = |reason, status| {
+    fn errors_of_foreign_servers_are_explained() {
+        let failure = |reason, status| {
             let problem = Problem::next(reason, FailedAction::Reply, "10.0.0.6:1000", format!("status {status}"), 0.0);
             let error = Error::at_hop(
                 Problem { server: Some(Box::new(ForeignServer { status, ..ForeignServer::default() })), ..problem },
@@ -477,7 +477,7 @@ mod tests {
             (Reason::Internal, 500, "internal error", 5),
             (Reason::BadResponse, 302, "redirects", 5),
         ] {
-            let (text, exit_code) = said(reason, status);
+            let (text, exit_code) = failure(reason, status);
             assert!(text.contains(words), "{text}");
             assert!(!text.contains("--root") && !text.contains("token"), "{text}");
             assert_eq!(exit_code, code, "{text}");
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_numbers_do_no_harm() {
+    fn out_of_range_numbers_are_handled() {
         let mut problem = Problem::here(Reason::Internal, FailedAction::Body, "", "");
         (problem.hop, problem.reporter, problem.ms) = (u32::MAX, u32::MAX, f64::MAX);
         let error = Error::at_hop(problem, &route());
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_the_part_is_said_where_there_is_one() {
+    fn the_partial_file_is_named() {
         let short = Error::Short {
             hop: 1,
             address: "h:1".into(),
@@ -507,13 +507,13 @@ mod tests {
         let kept = short.with_kept(KeptBytes { file: Some("x.part".into()), resumable: true });
         assert_eq!(
             kept.to_string(),
-            "hop 1 (h:1): reset the connection: 1 of 2 bytes arrived, reported by hop 2; what arrived is in x.part: \
+            "hop 1 (h:1): reset the connection: 1 of 2 bytes arrived, reported by hop 2; the received bytes are in x.part: \
              see that hop's log"
         );
         assert_eq!(plain(&std::io::Error::from_raw_os_error(28)), "no space left on device");
-        let says =
+        let message =
             |resumable| Error::Interrupted { kept: KeptBytes { file: Some("x.part".into()), resumable } }.to_string();
-        assert_eq!(says(false), "interrupted; what arrived is in x.part");
-        assert_eq!(says(true), says(false) + ": run the same command again to resume");
+        assert_eq!(message(false), "interrupted; the received bytes are in x.part");
+        assert_eq!(message(true), message(false) + ": run the same command again to resume");
     }
 }

@@ -1,4 +1,4 @@
-//! What can be turned on a hop while it runs: caps, delays and faults, in the words of flags, pages and screens.
+//! Rate limits, delays and injected faults of a hop, as flags, the admin API and screens name them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,51 +7,51 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::units::{parse_bytes, parse_time};
 
-/// Longest delay or jitter, in ms: a day, as for every other time a person gives.
+/// Longest delay or jitter, in ms: a day, as for every other time option.
 const MAX_DELAY_MS: u64 = 86_400_000;
 
-/// How a node disturbs what it sends toward the client; the default is not at all.
+/// Faults that a node applies to what it sends downstream; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Faults {
-    /// Bytes per second it may send downstream, all connections together.
+    /// Rate limit of all downstream connections together, in bytes per second.
     pub limit: Option<u64>,
-    /// The time it holds each reply back, in ms.
+    /// Delay of each reply, in ms.
     pub delay_ms: u64,
-    /// The most by which the delay varies at random, in ms.
+    /// Largest random addition to the delay, in ms.
     pub jitter_ms: u64,
-    /// It sends no more body bytes, and closes nothing.
+    /// Stops sending body bytes without closing the connection.
     pub stall: bool,
-    /// It sends bodies in odd pieces of at most this many bytes.
+    /// Sends bodies in odd pieces of at most this many bytes.
     pub fragment: Option<u64>,
-    /// It breaks each body off once this many of its bytes are out.
+    /// Aborts each body after this many bytes.
     pub truncate: Option<u64>,
-    /// It refuses every request for a file.
+    /// Rejects every file request.
     pub reject: bool,
 }
 
-/// One turn of one change. As text, `--fault` reads and writes its own: `jitter=5ms`, `stall`, `fragment=7`,
+/// Change of one fault or limit. The text form is that of `--fault`: `jitter=5ms`, `stall`, `fragment=7`,
 /// `truncate=1MiB`, `reject`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultChange {
-    /// The cap, in bytes per second; `None` lifts it.
+    /// The rate limit, in bytes per second; `None` removes it.
     Limit(Option<u64>),
     /// The delay, in ms.
     Delay(u64),
     /// The jitter, in ms.
     Jitter(u64),
-    /// Stall, or go on.
+    /// Stall, or continue.
     Stall(bool),
-    /// The largest piece; `None` ends the fragment.
+    /// The largest piece; `None` ends fragmentation.
     Fragment(Option<u64>),
-    /// The byte at which bodies break off; `None` lets them be whole.
+    /// The byte at which bodies are aborted; `None` sends them whole.
     Truncate(Option<u64>),
-    /// Refuse, or serve.
+    /// Reject, or serve.
     Reject(bool),
 }
 
 impl Faults {
-    /// Sets one change.
+    /// Applies one change.
     pub fn set(&mut self, change: FaultChange) {
         match change {
             FaultChange::Limit(rate) => self.limit = rate,
@@ -64,17 +64,17 @@ impl Faults {
         }
     }
 
-    /// Something is turned.
+    /// Returns true if any fault or limit is set.
     pub fn any(&self) -> bool {
         *self != Self::default()
     }
 
-    /// A body is disturbed; the rest concerns replies.
+    /// Returns true if a fault or limit applies to bodies; the others apply to replies.
     pub fn disturb_bodies(&self) -> bool {
         self.limit.is_some() || self.stall || self.fragment.is_some() || self.truncate.is_some()
     }
 
-    /// The faults that are on, in the words of `--fault`.
+    /// Returns the active faults.
     pub fn disruptive(&self) -> Vec<FaultChange> {
         let jitter = (self.jitter_ms > 0).then_some(FaultChange::Jitter(self.jitter_ms));
         let stall = self.stall.then_some(FaultChange::Stall(true));
@@ -86,17 +86,17 @@ impl Faults {
 }
 
 impl FaultChange {
-    /// It makes a node misbehave, which takes more than the right to slow it down.
+    /// Returns true for a fault, which requires more permission than a limit or a delay.
     pub fn is_disruptive(self) -> bool {
         !matches!(self, Self::Limit(_) | Self::Delay(_))
     }
 
-    /// The body of `POST /v1/faults` that patch it.
+    /// Encodes the body of `POST /v1/faults`.
     pub fn to_json(self) -> Vec<u8> {
         serde_json::to_vec(&FaultPatch::from(self)).unwrap_or_default()
     }
 
-    /// What is wrong with it, if anything: nothing is ever unlimited by being 0.
+    /// Returns why the value is invalid, if it is: 0 never means unlimited.
     fn invalid(self) -> Option<&'static str> {
         match self {
             Self::Limit(Some(0)) => Some("limit: at least 1 byte per second, or null for none"),
@@ -138,39 +138,39 @@ impl FromStr for FaultChange {
             ("jitter", Some(time)) => Ok(Self::Jitter(whole_ms(parse_time(time)?))),
             ("fragment", Some(most)) => Ok(Self::Fragment(Some(parse_bytes(most)?))),
             ("truncate", Some(at)) => Ok(Self::Truncate(Some(parse_bytes(at)?))),
-            _ => Err(format!("{text:?} is no fault: write jitter=5ms, stall, fragment=7, truncate=1MiB or reject")),
+            _ => Err(format!("{text:?} is not a fault: write jitter=5ms, stall, fragment=7, truncate=1MiB or reject")),
         }
     }
 }
 
-/// A time in whole ms, no less than what was asked for.
+/// Converts a time to ms, rounded up.
 pub fn whole_ms(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(MAX_DELAY_MS)
 }
 
-/// Sets of several faults at once, as JSON; what is missing stays as it is, and `null` lifts what has no other "off".
+/// Several changes as JSON; missing fields stay unchanged, and `null` removes a value that has no other "off".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[expect(clippy::option_option, reason = "missing and null are two different things to say")]
+#[expect(clippy::option_option, reason = "missing and null have different meanings")]
 struct FaultPatch {
-    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     limit: Option<Option<u64>>,
-    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     delay_ms: Option<u64>,
-    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     jitter_ms: Option<u64>,
-    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     stall: Option<bool>,
-    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     fragment: Option<Option<u64>>,
-    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     truncate: Option<Option<u64>>,
-    #[serde(deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     reject: Option<bool>,
 }
 
-/// A member that is there, `null` included.
-fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+/// Deserializes a present field, `null` included.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -190,12 +190,12 @@ impl From<FaultChange> for FaultPatch {
     }
 }
 
-/// Reads the body of `POST /v1/faults`, strictly: an unknown change or a value out of range patch none.
+/// Parses the body of `POST /v1/faults` strictly: an unknown field or a value out of range rejects all.
 ///
 /// # Errors
 /// A sentence for the client if the body is not a JSON object, names an unknown change, or has a value out of range.
 pub fn parse_changes(json: &[u8]) -> Result<Vec<FaultChange>, String> {
-    // A list would be taken for the members of an object, in their order.
+    // serde would accept a list as the fields of an object, in their order.
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err("write a JSON object, such as {\"limit\":400000}".to_owned());
     }
@@ -236,15 +236,15 @@ mod tests {
     ];
 
     #[test]
-    fn every_change_survives_json_and_changes_one_field() {
+    fn changes_round_trip_and_change_one_field() {
         for change in ALL {
             assert_eq!(parse_changes(&change.to_json()), Ok(vec![change]));
-            let mut turned =
+            let mut changed =
                 Faults { limit: Some(1), stall: !matches!(change, FaultChange::Stall(true)), ..Faults::default() };
-            turned.fragment = Some(1);
-            let before = turned;
-            turned.set(change);
-            assert_ne!(turned, before, "{change}");
+            changed.fragment = Some(1);
+            let before = changed;
+            changed.set(change);
+            assert_ne!(changed, before, "{change}");
         }
         let several = parse_changes(br#"{"limit":null,"stall":true,"truncate":9}"#);
         assert_eq!(
@@ -255,8 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_turn_is_refused_with_a_reason() {
-        for (json, says) in [
+    fn invalid_changes_are_rejected_with_a_reason() {
+        for (json, expected) in [
             ("", "a JSON object"),
             ("[]", "a JSON object"),
             ("{", "EOF"),
@@ -272,12 +272,12 @@ mod tests {
             (r#"{"stall":true} x"#, "trailing"),
         ] {
             let error = parse_changes(json.as_bytes()).unwrap_err();
-            assert!(error.contains(says), "{json}: {error}");
+            assert!(error.contains(expected), "{json}: {error}");
         }
     }
 
     #[test]
-    fn faults_have_words() {
+    fn fault_text_round_trips() {
         for words in ["jitter=5ms", "stall", "fragment=7", "truncate=1048576", "reject"] {
             let change: FaultChange = words.parse().unwrap();
             assert_eq!((change.to_string().as_str(), change.is_disruptive()), (words, true));

@@ -1,11 +1,11 @@
-//! How long anything may take and how large it may be: every wait has an end, and 0 never means unlimited.
+//! Timeouts and size limits: every wait has a timeout, and 0 never means unlimited.
 
 use std::time::Duration;
 
-/// The waits of a node or a client.
+/// Timeouts and other limits of a node or a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Set-up in all: from the request head read to the reply head sent.
+    /// Whole set-up: from the request head read to the reply head sent.
     pub setup: Duration,
     /// Resolving and connecting to the next hop.
     pub connect: Duration,
@@ -13,19 +13,19 @@ pub struct Limits {
     pub head: Duration,
     /// Waiting to read: between two requests, and for the next body bytes.
     pub idle: Duration,
-    /// Blocked writing, because the reader does not read.
+    /// Blocked writing, because the receiver does not read.
     pub stall: Duration,
     /// After the last byte, for the peer to close.
     pub linger: Duration,
-    /// After SIGTERM, for what is in flight.
+    /// After SIGTERM, for transfers in progress.
     pub drain: Duration,
     /// The time over which a body has to keep to the minimum rate while connections are short.
     pub minimum_rate_over: Duration,
-    /// The size of the kernel's buffers of each connection that carries files, in bytes; the kernel keeps as much again
-    /// for itself. `None` lets them follow how a body flows.
+    /// Size of the kernel's buffers of each connection that carries files, in bytes; the kernel adds as much for its
+    /// own data. `None` adapts them to the flow of a body.
     pub sockbuf: Option<u32>,
-    /// Whoever is served alone goes before this program's own work: see the module `latency`.
-    pub give_way: bool,
+    /// A sole client is scheduled before this program's own work: see the module `latency`.
+    pub yield_to_sole_client: bool,
 }
 
 impl Default for Limits {
@@ -40,31 +40,31 @@ impl Default for Limits {
             drain: Duration::from_secs(30),
             minimum_rate_over: Duration::from_mins(1),
             sockbuf: None,
-            give_way: true,
+            yield_to_sole_client: true,
         }
     }
 }
 
-/// What a relay keeps of the time it was given: it passes on this much less.
+/// Part of the remaining time that a relay keeps for itself: it forwards this much less.
 pub const HOP_SHARE: Duration = Duration::from_millis(250);
-/// How much longer than the time it passed on a relay waits, so that the hop next to a fault reports first.
+/// Time that a relay waits beyond the forwarded timeout, so that the hop next to a failure reports first.
 pub const HOP_GRACE: Duration = Duration::from_millis(200);
-/// Most unread input drained before a close; unread input would make the kernel reset the connection.
+/// Most unread input drained before a close, in bytes; unread input would make the kernel reset the connection.
 pub const DRAIN_BYTES: usize = 64 * 1024;
 /// Most connections from one address whose request head is still being read.
 pub const HEADS_PER_SOURCE: usize = 256;
-/// Connections beyond the others that only endpoints get: an operator, a probe and a scraper at once, and a few clients
-/// whose heads have to be read before it is known that they want something else.
+/// Additional connections reserved for endpoints: an operator, a probe and a scraper at a time, and a few clients whose
+/// heads have to be read before they can be rejected.
 pub const RESERVED: usize = 16;
-/// Most of them for one address.
+/// Most reserved connections of one address.
 pub const RESERVED_PER_SOURCE: usize = 4;
-/// How long a reserved connection has for its head; one that asks for an endpoint sends it at once.
+/// Timeout of the head of a reserved connection; a request for an endpoint sends it immediately.
 pub const RESERVED_HEAD: Duration = Duration::from_secs(1);
-/// How long a reserved connection has in all.
+/// Timeout of a reserved connection as a whole.
 pub const RESERVED_WHOLE: Duration = Duration::from_secs(5);
-/// Most readers of events: each holds a line of its own for as long as it does not take it.
-pub const READERS: usize = 64;
-/// Most of them from one address: a dashboard may watch as many hops as a route has through the first of them.
-pub const READERS_PER_SOURCE: usize = 32;
-/// The least that a body has to move while connections are short, in bytes per second.
+/// Most event streams: each buffers a line until its client reads it.
+pub const MAX_EVENT_STREAMS: usize = 64;
+/// Most event streams to one address: a dashboard may watch all hops of a route through the first one.
+pub const MAX_EVENT_STREAMS_PER_SOURCE: usize = 32;
+/// Minimum rate of a body while the node is running out of connections, in bytes per second.
 pub const MINIMUM_RATE: u64 = 1024;

@@ -1,4 +1,4 @@
-//! Counters and blocked-time clocks of one body: written by the pump without locks, copied out by anyone.
+//! Byte counters and blocked times of a body, rate limits and rates.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::snapshot::Flow;
 
-/// What the pump of one body has done and is waiting for.
+/// Counters of one body: written by its copy loop without locks, read by any thread.
 ///
 /// The times come in from outside, in µs since the node started, so that tests need no clock. All writes are relaxed:
 /// a reader may see one counter a moment before another, never a wrong one.
@@ -21,16 +21,16 @@ pub struct Meter {
     active: AtomicU64,
     hashing: AtomicU64,
     late: AtomicU64,
-    /// The first byte went out at this time plus 1, the body ended at that one; 0 before.
+    /// Time of the first byte out, and of the end of the body, each plus 1; 0 before.
     first: AtomicU64,
     ended: AtomicU64,
-    /// The body began at this time plus 1; 0 while none is moving.
+    /// Start of the body plus 1; 0 while none is in progress.
     began: AtomicU64,
     waiting: AtomicU8,
     waiting_since: AtomicU64,
 }
 
-/// What a pump can wait for.
+/// What a copy loop waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum WaitKind {
@@ -38,19 +38,19 @@ pub enum WaitKind {
     Read = 1,
     /// Output: downstream or the disk.
     Write = 2,
-    /// The node's own cap.
+    /// The node's own rate limit.
     RateLimit = 3,
-    /// The reply before the body: a client for its coming, a node until its delay lets it go.
+    /// The reply before the body: a client for its arrival, a node for its injected delay.
     Reply = 4,
 }
 
 impl Meter {
-    /// A body begins.
+    /// Records the start of a body.
     pub fn begin(&self, now_us: u64) {
         self.began.store(now_us + 1, Relaxed);
     }
 
-    /// The body has ended, well or not.
+    /// Records the end of the body, complete or not.
     pub fn end(&self, now_us: u64) {
         self.resume(|| now_us);
         let began = self.began.swap(0, Relaxed);
@@ -60,20 +60,20 @@ impl Meter {
         }
     }
 
-    /// A byte may have gone out; only the first time counts. The clock is asked only then: most calls are for nothing.
+    /// Records the first byte out; later calls do nothing, and do not read the clock.
     pub fn record_first_byte(&self, now_us: impl FnOnce() -> u64) {
         if self.first.load(Relaxed) == 0 {
             self.first.store(now_us() + 1, Relaxed);
         }
     }
 
-    /// When the first byte went out, and when the body ended, where they have.
+    /// Returns the times of the first byte out and of the end of the body.
     pub fn moments(&self) -> (Option<u64>, Option<u64>) {
         let of = |time: &AtomicU64| time.load(Relaxed).checked_sub(1);
         (of(&self.first), of(&self.ended))
     }
 
-    /// How long the body has waited without moving a byte, in µs.
+    /// Returns for how long the body has moved no byte, in µs.
     pub fn idle_us(&self, now_us: u64) -> u64 {
         match self.waiting.load(Relaxed) {
             0 => 0,
@@ -81,32 +81,32 @@ impl Meter {
         }
     }
 
-    /// Bytes came in.
+    /// Counts bytes in.
     pub fn record_read(&self, bytes: u64) {
         self.bytes_in.fetch_add(bytes, Relaxed);
     }
 
-    /// Bytes went out.
+    /// Counts bytes out.
     pub fn record_write(&self, bytes: u64) {
         self.bytes_out.fetch_add(bytes, Relaxed);
     }
 
-    /// Time was spent on a digest.
+    /// Adds time spent on a digest.
     pub fn record_hashing(&self, us: u64) {
         self.hashing.fetch_add(us, Relaxed);
     }
 
-    /// A timer of this stage was so late: it was not running.
+    /// Adds the delay of a timer, for which this stage was not scheduled.
     pub fn record_sched_delay(&self, us: u64) {
         self.late.fetch_add(us, Relaxed);
     }
 
-    /// Bytes that went out so far.
+    /// Returns the bytes out so far.
     pub fn sent(&self) -> u64 {
         self.bytes_out.load(Relaxed)
     }
 
-    /// The pump cannot go on for this reason; the same reason again changes nothing.
+    /// Starts a wait; the same wait again changes nothing.
     pub fn wait(&self, what: WaitKind, now_us: u64) {
         if self.waiting.load(Relaxed) == what as u8 {
             return;
@@ -116,7 +116,7 @@ impl Meter {
         self.waiting.store(what as u8, Relaxed);
     }
 
-    /// The pump goes on. The clock is asked only if it had to wait: a body that flows costs no look at it.
+    /// Ends a wait. The clock is read only if there was one, so that an unblocked body does not read it.
     pub fn resume(&self, now_us: impl FnOnce() -> u64) {
         let what = self.waiting.load(Relaxed);
         if what != 0 {
@@ -126,7 +126,7 @@ impl Meter {
         }
     }
 
-    /// Everything up to this moment, the wait that is still going on included.
+    /// Returns all counters, including the current wait.
     pub fn flow(&self, now_us: u64) -> Flow {
         let began = self.began.load(Relaxed);
         let mut flow = Flow {
@@ -161,48 +161,47 @@ impl Meter {
     }
 }
 
-/// A cap on bytes per second: bytes go a tick's worth at a time, so that a capped flow stays even.
+/// Rate limit in bytes per second; bytes are sent one tick's worth at a time, so that the flow stays even.
 #[derive(Debug)]
 pub struct TokenBucket {
     rate: u64,
-    /// The time, in µs, up to which the rate is spent; `None` before anything was taken.
+    /// Time, in µs, up to which the rate is used; `None` before the first use.
     spent_until_us: Option<f64>,
 }
 
-/// A tick, in µs: what goes at once, and how far ahead of its rate a flow starts. Long enough for timers, too short to
-/// see.
+/// Tick, in µs: the size of a chunk, and of the initial burst, in time. Long enough for timers, too short to be
+/// visible.
 const TICK_US: f64 = 20_000.0;
-/// In which all who share a rate have had a turn, in µs: an eighth of the time over which rates are shown.
+/// Time in which each body that shares a rate gets a chunk, in µs: an eighth of the window of displayed rates.
 const ROUND_US: f64 = 125_000.0;
-/// How much of the rate that was not used in time can be made up for, in µs. A loaded machine wakes whoever waits some
-/// ticks too late, again and again, and a cap is to be reached then too; after a pause, a rate over a second is at most
-/// a fifth too high.
-const MADE_UP_US: f64 = 200_000.0;
+/// Unused rate that can be caught up, in µs. A loaded machine repeatedly wakes a waiting task some ticks too late, and
+/// the rate should be reached then too; after a pause, the rate over a second is at most a fifth too high.
+const MAX_CATCH_UP_US: f64 = 200_000.0;
 
 impl TokenBucket {
-    /// A bucket that fills at this rate, in bytes per second.
+    /// Creates a bucket that fills at this rate, in bytes per second.
     pub fn new(rate: u64) -> Self {
         Self { rate: rate.max(1), spent_until_us: None }
     }
 
-    /// Bytes that may be taken at once without a visible burst, where `sharers` bodies share the rate: each gets its
-    /// turn before it could be taken for a stalled one.
+    /// Returns the chunk size without a visible burst if `sharers` bodies share the rate: each gets a chunk before it
+    /// would be reported as stalled.
     pub fn chunk(&self, sharers: usize) -> usize {
         let tick_us = TICK_US.min(ROUND_US / sharers.max(1) as f64);
         ((self.rate as f64 * tick_us / 1e6) as usize).clamp(1, 1 << 20)
     }
 
-    /// Takes bytes; the answer is how long to wait before they may go.
+    /// Takes bytes; returns how long to wait before sending them.
     pub fn take(&mut self, bytes: u64, now_us: u64) -> Duration {
         let now = now_us as f64;
-        let spent = self.spent_until_us.map_or(now - TICK_US, |spent| spent.max(now - MADE_UP_US));
+        let spent = self.spent_until_us.map_or(now - TICK_US, |spent| spent.max(now - MAX_CATCH_UP_US));
         let until = spent + bytes as f64 * 1e6 / self.rate as f64;
         self.spent_until_us = Some(until);
         Duration::from_secs_f64((until - now).max(0.0) / 1e6)
     }
 }
 
-/// Bytes per second over a sliding second, fed with totals at explicit times.
+/// Rate over a sliding second, computed from totals at explicit times.
 #[derive(Clone, Debug, Default)]
 pub struct RateWindow {
     samples: VecDeque<(u64, u64)>,
@@ -212,7 +211,7 @@ pub struct RateWindow {
 pub const WINDOW_US: u64 = 1_000_000;
 
 impl RateWindow {
-    /// A total at a time, both growing; the answer is the rate over the last second.
+    /// Adds a total at a time, both increasing; returns the rate over the last second.
     pub fn feed(&mut self, now_us: u64, total: u64) -> u64 {
         if self.samples.back().is_some_and(|(time, before)| *time > now_us || *before > total) {
             // A restarted node counts from the start again.
@@ -230,13 +229,13 @@ impl RateWindow {
     }
 }
 
-/// What can be counted from an earlier look.
+/// Counters that can be subtracted and added.
 pub trait Difference {
-    /// What was added since then.
+    /// Returns the difference from an earlier sample.
     #[must_use]
     fn since(&self, earlier: &Self) -> Self;
 
-    /// Adds what was added elsewhere.
+    /// Adds other counters.
     fn grow(&mut self, by: &Self);
 }
 
@@ -250,18 +249,18 @@ impl Difference for Flow {
     }
 }
 
-/// What was counted during a sliding time, fed with totals at explicit times.
+/// Difference of counters over a sliding window, computed from totals at explicit times.
 #[derive(Clone, Debug, Default)]
 pub struct SlidingWindow<T> {
     samples: VecDeque<(u64, T)>,
 }
 
-/// Totals that are closer to each other than this, in µs, count as one: whatever times a stage claims, a second of them
-/// stays a short list.
+/// Smallest distance of two samples, in µs: bounds the list, whatever times a stage reports.
 const STEP_US: u64 = 10_000;
 
 impl<T: Copy + Difference> SlidingWindow<T> {
-    /// A total at a time, in a window so long, in µs; false if it came so close to the one before that it was left out.
+    /// Adds a total at a time, to a window of `span_us`; returns false if it was too close to the previous one, and
+    /// dropped.
     pub fn feed(&mut self, now_us: u64, total: T, span_us: u64) -> bool {
         if self.samples.back().is_some_and(|(time, _)| *time > now_us) {
             // A restarted stage counts from the start again.
@@ -271,14 +270,14 @@ impl<T: Copy + Difference> SlidingWindow<T> {
             return false;
         }
         self.samples.push_back((now_us, total));
-        // One sample from before the window stays, so that the rest covers all of it.
+        // One sample from before the window is kept, so that the samples cover all of it.
         while self.samples.get(1).is_some_and(|(time, _)| now_us - time >= span_us) {
             self.samples.pop_front();
         }
         true
     }
 
-    /// What happened within the window; `None` before there are two totals.
+    /// Returns the difference over the window; `None` before there are two samples.
     pub fn change(&self) -> Option<T> {
         let (first, last) = (self.samples.front()?, self.samples.back()?);
         (self.samples.len() > 1).then(|| last.1.since(&first.1))
@@ -292,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_add_up_by_kind_and_show_while_they_last() {
+    fn waits_add_up_by_kind_and_include_the_current_one() {
         let meter = Meter::default();
         meter.wait(WaitKind::Reply, 60);
         assert_eq!((meter.flow(80).reply_us, meter.flow(80).active_us), (20, 0));
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_holds_its_rate() {
+    fn a_bucket_keeps_its_rate() {
         let mut bucket = TokenBucket::new(1_000_000);
         let mut now = 1_000_000;
         for _ in 0..100 {
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_makes_up_for_late_timers_and_only_so_much_for_a_pause() {
+    fn a_bucket_catches_up_after_late_timers_within_limits() {
         let mut bucket = TokenBucket::new(1_000_000);
         let (mut now, mut waited) = (1_000_000, 0);
         for late in [5_000, 150_000, 60_000, 0, 90_000].into_iter().cycle().take(100) {
@@ -357,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_covers_the_last_second_and_survives_a_restart() {
+    fn a_rate_covers_the_last_second_and_restarts() {
         let mut rate = RateWindow::default();
         let rates: Vec<u64> = (0..9).map(|i| rate.feed(i * 250_000, i * 1000)).collect();
         assert_eq!((rates[0], rates[8]), (0, 4000));

@@ -2,20 +2,20 @@
 
 use crate::wire::{Algorithm, Digest};
 
-/// What the bytes are to be compared with.
+/// What a fetched file is compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VerifyMode {
-    /// The origin's digest, where it offers one.
+    /// The origin's digest, if it sends one.
     #[default]
     Origin,
-    /// This digest, whatever the chain says.
+    /// This digest, independent of the origin's.
     Expect(Digest),
-    /// Nothing but the length.
+    /// The size only.
     Skip,
 }
 
 impl VerifyMode {
-    /// The digest to compute.
+    /// Returns the digest algorithm to compute.
     pub fn algorithm(self) -> Option<Algorithm> {
         match self {
             Self::Origin => Some(Algorithm::Blake3),
@@ -25,7 +25,7 @@ impl VerifyMode {
     }
 }
 
-/// Who may use a node over loopback.
+/// Users that a node serves on loopback.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LocalUsers {
     /// The user that it runs as, and root.
@@ -62,10 +62,10 @@ pub enum ColorScheme {
 }
 
 impl ColorScheme {
-    /// All of them, in the order in which a key goes through them.
+    /// All schemes, in the order in which a key cycles through them.
     pub const ALL: [Self; 4] = [Self::Terminal, Self::Light, Self::Contrast, Self::Mono];
 
-    /// Its name, for flags and screens.
+    /// Returns the name for flags and screens.
     pub fn name(self) -> &'static str {
         match self {
             Self::Terminal => "terminal",

@@ -33,7 +33,7 @@ pub struct ChainPlan {
     /// Read token of each hop, hop 1 first.
     pub tokens: Vec<Option<Secret>>,
     /// Starts a fetch at startup.
-    pub fetch_at_once: bool,
+    pub fetch_at_startup: bool,
     /// Demo folder, kept until the run ends.
     pub demo: Option<Demo>,
 }
@@ -45,7 +45,7 @@ pub struct Demo(tempfile::TempDir);
 /// Size of the demo's file; at the demo's rate limit a fetch takes about four seconds.
 const DEMO_SIZE: usize = 24_000_000;
 /// Rate limit of the demo's second hop, in bytes per second, so that there is a bottleneck to find.
-const DEMO_CAP: PerHop<FaultChange> = PerHop { hop: Some(2), value: FaultChange::Limit(Some(6_000_000)) };
+const DEMO_RATE_LIMIT: PerHop<FaultChange> = PerHop { hop: Some(2), value: FaultChange::Limit(Some(6_000_000)) };
 
 impl ChainPlan {
     /// Makes the plan for an input file.
@@ -79,14 +79,14 @@ impl ChainPlan {
             spawning,
             control: nodes.control_token.clone(),
             tokens,
-            fetch_at_once: false,
+            fetch_at_startup: false,
             demo: None,
         })
     }
 
     /// Describes which token is sent to which hop, from 1, for the hops that have one in the input file.
-    pub fn tokens_shown(&self) -> Vec<(usize, String)> {
-        self.route.hops().iter().enumerate().filter_map(|(at, hop)| Some((at + 1, token_shown(hop)?))).collect()
+    pub fn describe_tokens(&self) -> Vec<(usize, String)> {
+        self.route.hops().iter().enumerate().filter_map(|(at, hop)| Some((at + 1, describe_token(hop)?))).collect()
     }
 
     /// Makes the plan of the demo: two relays and an origin on free ports, a generated file, one hop with a rate limit.
@@ -115,7 +115,7 @@ impl ChainPlan {
         check_hops(nodes, route.hops().len())?;
         let mut nodes = nodes.clone();
         if !nodes.faults.iter().any(|turn| matches!(turn.value, FaultChange::Limit(_))) {
-            nodes.faults.push(DEMO_CAP);
+            nodes.faults.push(DEMO_RATE_LIMIT);
         }
         let spawning = spawning(&route, folder.path().join("served"), &nodes)?;
         // Each fetch moves the file again, so that there is something to watch.
@@ -128,7 +128,7 @@ impl ChainPlan {
             spawning: Some(spawning),
             control: nodes.control_token.clone(),
             tokens,
-            fetch_at_once: true,
+            fetch_at_startup: true,
             demo: Some(Demo(folder)),
         })
     }
@@ -169,7 +169,7 @@ pub fn fetch_job(plan: &FetchPlan, number: u64, route: Route) -> FetchJob {
 }
 
 /// Describes which token a hop is sent; `None` where its line names none.
-pub(crate) fn token_shown(hop: &Hop) -> Option<String> {
+pub(crate) fn describe_token(hop: &Hop) -> Option<String> {
     let name = hop.token_file.as_deref().map(SafeText::new)?;
     Some(format!("the read token in {name} is sent to {}", hop.address))
 }

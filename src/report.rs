@@ -1,24 +1,24 @@
-//! The JSON document of `--json`: what was done, what came of it, and what every hop had to do with it.
+//! JSON document of `--json`: the run, its result, and each hop's part in it.
 //!
-//! One document, whatever happens. Its members:
+//! Exactly one document per run. Its members:
 //!
 //! - `chainview` the version, `mode` (`fetch`, `check`, `demo`, `run`), `result` (`ok`, `failed`, `interrupted`),
-//!   `exit_code` of the process, `error` where no transfer is to blame (such as an input file that cannot be read).
-//! - `transfers`, in the order they were started: `number`, `id` (the right to ask the hops about it), `file`,
+//!   `exit_code` of the process, `error` if no transfer caused it (such as an input file that cannot be read).
+//! - `transfers`, in the order of their start: `number`, `id` (grants read access to the hops' records), `file`,
 //!   `result`, `path`, `size`, `received`, `seconds`, `rate` (bytes per second), `already_present`, `attempts`,
-//!   `resumed_from` (bytes that the last try found there), `started_over` (why what was there was dropped, if it was),
+//!   `resumed_from` (bytes that the last attempt resumed from), `started_over` (why a partial file was discarded),
 //!   `integrity` (`verified`, `size-checked` or `pending`, with `digest` and `reason`), `here` and `origin` (`size` and
-//!   `digest` at both ends, null where nobody gave one), `flow` (what this program did: bytes, and µs spent waiting for
+//!   `digest` at both ends, null if unknown), `flow` (this program's part: bytes, and µs spent waiting for
 //!   hop 1 and for the disk), `hops`, `waterfall` (the set-up, and each stage's first and last byte, as bars: `stage`,
-//!   `step`, `offset_ms`, `length_ms`, `own_ms`), `verdict` (the sentence and its parts), `stall` where it stood still
+//!   `step`, `offset_ms`, `length_ms`, `own_ms`), `verdict` (the sentence and its parts), `stall` if it was stalled
 //!   at its end, `error`.
 //! - `hops`, in chain order: `hop` (from 1), `address`, `label`, `leg` (set-up of the leg that leads to this hop:
-//!   resolve, connect and wait in ms; absent where nobody told), `account` (what the hop itself knows of this transfer;
-//!   absent where it does not say).
-//! - `error`: `message` (the whole sentence), `exit_code`, and where a hop is to blame `hop`, `address`, `reason` (that
-//!   of a problem, or what the hop did that broke a body off: `gone`, `restarted`, `closed`, `reset`, `silent`,
+//!   resolve, connect and wait in ms; absent if not reported), `record` (the hop's own record of this transfer; absent
+//!   if not reported).
+//! - `error`: `message` (the whole sentence), `exit_code`, and if a hop failed `hop`, `address`, `reason` (that
+//!   of a problem, or how the hop failed the body: `gone`, `restarted`, `closed`, `reset`, `silent`,
 //!   `stopped`, `unreadable`, `unheard`), `reporter` (0 is this program).
-//! - `check`, for `--check` alone: `file`, `size`, `protocol` of the first hop, `etag`, `last_modified`, `hops`,
+//! - `check`, for `--check` only: `file`, `size`, `protocol` of the first hop, `etag`, `last_modified`, `hops`,
 //!   `waterfall`.
 
 use serde::Serialize;
@@ -47,15 +47,15 @@ pub(crate) struct Report {
     check: Option<CheckReport>,
 }
 
-/// How it ended.
+/// Result of a run or a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RunOutcome {
-    /// Well.
+    /// Success.
     Ok,
-    /// Not well.
+    /// Failure.
     Failed,
-    /// Somebody stopped it.
+    /// Stopped by the user or a signal.
     Interrupted,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct TransferReport {
     error: Option<ErrorReport>,
 }
 
-/// The file as one end has it.
+/// The file at one end of the chain.
 #[derive(Debug, Serialize)]
 struct FileEnd {
     size: Option<u64>,
@@ -107,7 +107,7 @@ pub(crate) struct HopReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     leg: Option<Leg>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<TransferRecord>,
+    record: Option<TransferRecord>,
 }
 
 /// What limited a transfer.
@@ -118,7 +118,7 @@ struct VerdictReport {
     verdict: Verdict,
 }
 
-/// What went wrong.
+/// An error.
 #[derive(Debug, Serialize)]
 pub(crate) struct ErrorReport {
     message: SafeText,
@@ -133,7 +133,7 @@ pub(crate) struct ErrorReport {
     reporter: Option<usize>,
 }
 
-/// How a hop failed: at set-up, or with the body on its way.
+/// How a hop failed: during set-up, or during the body.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum HopCause {
@@ -141,18 +141,18 @@ enum HopCause {
     BodyFailure(BodyFailure),
 }
 
-/// What a chain says of a file without moving it.
+/// Result of a check: a file's metadata and the set-up times.
 #[derive(Debug, Serialize)]
 pub(crate) struct CheckReport {
     /// The file asked for.
     pub file: SafeText,
     /// Its size.
     pub size: u64,
-    /// The wire that the first hop speaks.
+    /// The protocol of the first hop.
     pub protocol: &'static str,
     /// The validator.
     pub etag: Option<SafeText>,
-    /// When it was last changed.
+    /// The modification time.
     pub last_modified: Option<SafeText>,
     /// The hops and their legs.
     pub hops: Vec<HopReport>,
@@ -161,12 +161,12 @@ pub(crate) struct CheckReport {
 }
 
 impl Report {
-    /// The document of some transfers; the first that failed gives the exit code.
+    /// Creates the document of transfers; the first failed one determines the exit code.
     pub(crate) fn of_transfers(mode: &'static str, transfers: Vec<TransferReport>, error: Option<&Error>) -> Self {
         Self { transfers, ..Self::new(mode, error) }
     }
 
-    /// The document of a check.
+    /// Creates the document of a check.
     pub(crate) fn of_check(check: Option<CheckReport>, error: Option<&Error>) -> Self {
         Self { check, ..Self::new("check", error) }
     }
@@ -183,20 +183,20 @@ impl Report {
         }
     }
 
-    /// The document as text, on one line.
+    /// Formats the document on one line.
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
 impl TransferReport {
-    /// Puts together what is known of one transfer; `accounts` are the hops' own, in chain order.
+    /// Combines a transfer's snapshot and the hops' records, in chain order.
     pub(crate) fn new(
         route: &Route,
         id: TransferId,
         snapshot: &TransferSnapshot,
         error: Option<&Error>,
-        accounts: Vec<Option<TransferRecord>>,
+        records: Vec<Option<TransferRecord>>,
     ) -> Self {
         let digest = match &snapshot.integrity {
             Integrity::Verified { digest } | Integrity::SizeChecked { digest, .. } => Some(digest.clone()),
@@ -222,9 +222,9 @@ impl TransferReport {
             here: FileEnd { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
             origin: FileEnd { size: snapshot.size, digest: snapshot.origin_digest.clone() },
             flow: snapshot.flow,
-            waterfall: waterfall::with_moments(&snapshot.legs, &accounts, &snapshot.waterfall),
+            waterfall: waterfall::with_moments(&snapshot.legs, &records, &snapshot.waterfall),
             stall: snapshot.stall,
-            hops: hops(route, &snapshot.legs, accounts),
+            hops: hops(route, &snapshot.legs, records),
             verdict,
             error: error.map(ErrorReport::new),
         }
@@ -232,7 +232,7 @@ impl TransferReport {
 }
 
 impl CheckReport {
-    /// Puts together what a check found.
+    /// Combines the results of a check.
     pub(crate) fn new(route: &Route, size: u64, protocol: Protocol, legs: &[Leg]) -> Self {
         Self {
             file: route.file.shown(),
@@ -246,20 +246,20 @@ impl CheckReport {
     }
 }
 
-/// The hops in chain order; leg `n` leads to hop `n + 1`.
-fn hops(route: &Route, legs: &[Leg], accounts: Vec<Option<TransferRecord>>) -> Vec<HopReport> {
-    let mut accounts = accounts.into_iter();
+/// Returns the hops in chain order; leg `n` leads to hop `n + 1`.
+fn hops(route: &Route, legs: &[Leg], records: Vec<Option<TransferRecord>>) -> Vec<HopReport> {
+    let mut records = records.into_iter();
     let report = |(index, hop): (usize, &crate::route::Hop)| HopReport {
         hop: index + 1,
         address: hop.address.to_string().into(),
         label: hop.label(),
         leg: legs.get(index).map(rounded),
-        account: accounts.next().flatten(),
+        record: records.next().flatten(),
     };
     route.hops().iter().enumerate().map(report).collect()
 }
 
-/// A leg in whole µs: what lies behind them is noise.
+/// Rounds a leg to whole µs: further digits are noise.
 fn rounded(leg: &Leg) -> Leg {
     let round = |ms: f64| (ms * 1000.0).round() / 1000.0;
     Leg { resolve_ms: round(leg.resolve_ms), connect_ms: round(leg.connect_ms), wait_ms: round(leg.wait_ms) }
@@ -305,7 +305,7 @@ mod tests {
     use crate::wire::{FailedAction, Problem};
 
     #[test]
-    fn size_and_digest_are_there_for_both_ends_as_far_as_they_are_known() {
+    fn known_size_and_digest_of_both_ends_are_reported() {
         let route = Route::parse(b"f\nh1 1\n").unwrap();
         let json = |integrity, origin_digest: Option<&str>| {
             let (size, origin_digest) = (Some(5), origin_digest.map(str::to_owned));

@@ -1,4 +1,4 @@
-//! Routes: file names, addresses, hops, the input.txt grammar, and the step that makes a node a relay or the origin.
+//! Routes: file names, addresses, hops, the grammar of input.txt, and the role of a node in a route.
 //!
 //! ```
 //! use chainview::route::Route;
@@ -21,72 +21,72 @@ pub use address::{Host, HostPort, parse_port};
 pub use hop::{Hop, Protocol, parse_base};
 pub use name::{FileName, MAX_NAME, NameError};
 
-/// Most hops in one route; a request that names more is a loop or an attack.
+/// Most hops in one route; a request with more is a loop or an attack.
 pub const MAX_HOPS: usize = 32;
-/// Largest input.txt read; 32 hops with every key need far less.
+/// Largest input.txt read, in bytes; 32 hops with every key need far less.
 pub const MAX_INPUT: usize = 64 * 1024;
-/// The mark some editors put before the first line.
+/// Byte order mark, which some editors write.
 const BOM: &[u8] = b"\xef\xbb\xbf";
-/// Where a node of ours serves files; the path a name is put behind unless the last hop says otherwise.
+/// Base path of a chainview node's files, and the default for the last hop.
 pub const DEFAULT_BASE: &str = "/files/";
 
-/// What to fetch and the way there: a file name and at least one hop, the last of which is the origin.
+/// A file name and at least one hop, the last of which is the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The file asked for.
+    /// The requested file.
     pub file: FileName,
     hops: Vec<Hop>,
 }
 
-/// What a node is for one request, decided by the hops that are still to come.
+/// Role of a node for one request, which follows from the remaining hops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Nothing is to come: serve the file.
+    /// No hop remains: serve the file.
     Origin,
-    /// Connect to `next` and send `rest` on.
+    /// Connect to `next` and forward `rest`.
     Relay {
-        /// The hop to connect.
+        /// The next hop.
         next: Hop,
         /// The hops after it.
         rest: Vec<Hop>,
     },
 }
 
-/// What is wrong with an input file: the line, counted from 1, and the reason.
+/// Error in an input file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{line}: {reason}")]
 pub struct InputError {
     /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong there, and what would be right.
+    /// What is wrong there, and how to correct it.
     pub reason: String,
 }
 
 impl Route {
-    /// A route over these hops; `None` where there is no hop or more than 32.
+    /// Creates a route over these hops; `None` if there is no hop or more than 32.
     pub fn new(file: FileName, hops: Vec<Hop>) -> Option<Self> {
         (1..=MAX_HOPS).contains(&hops.len()).then_some(Self { file, hops })
     }
 
-    /// The hops in order, never empty; the last is the origin.
+    /// Returns the hops in order, never empty; the last is the origin.
     pub fn hops(&self) -> &[Hop] {
         &self.hops
     }
 
-    /// The first hop, which the client connects to, and those after it.
+    /// Returns the first hop, which the client connects to, and those after it.
     #[expect(clippy::missing_panics_doc, reason = "a route has at least one hop by construction")]
     pub fn split_first(&self) -> (&Hop, &[Hop]) {
         // A route is never empty by construction.
         self.hops.split_first().expect("a route has at least one hop")
     }
 
-    /// The same hops for another file.
+    /// Returns the same hops for another file.
     #[must_use]
     pub fn with_file(&self, file: FileName) -> Self {
         Self { file, hops: self.hops.clone() }
     }
 
-    /// Reads an input.txt: the file name, then a hop a line; blank lines and `#` comments between them are skipped.
+    /// Parses an input.txt: the file name, then one hop per line; blank lines and `#` comments are skipped.
     ///
     /// # Errors
     /// [`InputError`] with the line: a file name or hop line that cannot be parsed, a text that is too long or not
@@ -125,11 +125,11 @@ impl Route {
             .ok_or_else(|| at(2)("no hop follows the file name: write HOST PORT, the origin last".to_owned()))
     }
 
-    /// The route as an input.txt; reading it again gives the same route.
+    /// Formats the route as an input.txt; parsing it yields the same route.
     pub fn print(&self) -> Vec<u8> {
         let mut input = Vec::new();
         if self.file.as_bytes().starts_with(BOM) {
-            // The first mark is taken off when the file is read; the second belongs to the name.
+            // The parser strips the first one; the second belongs to the name.
             input.extend_from_slice(BOM);
         }
         input.extend_from_slice(self.file.as_bytes());
@@ -141,7 +141,7 @@ impl Route {
     }
 }
 
-/// Decides what a node is: the first hop still to come is the one it connects to.
+/// Returns the role of a node: the first remaining hop is the one it connects to.
 pub fn advance(to_come: Vec<Hop>) -> Role {
     let mut hops = to_come.into_iter();
     match hops.next() {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_the_original_reads() {
+    fn parses_input_of_the_legacy_program() {
         let route = parse("test.txt\n127.0.0.1 9001\nlocalhost 9002\n0 9003").unwrap();
         assert_eq!(route.file.as_bytes(), b"test.txt");
         let shown: Vec<String> = route.hops().iter().map(|hop| hop.address.to_string()).collect();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_wider_grammar() {
+    fn parses_the_extended_grammar() {
         let route = parse(
             "\u{feff}a b.iso\r\n# relays\r\n\r\n::1 7001 name=gate\r\n[fe::2]:7002 protocol=legacy x\r\nhost.example:80 base=/pub/ token-file=run/t\r\n",
         )
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_line_and_what_would_be_right() {
+    fn errors_name_the_line_and_the_correction() {
         let wrong = |text| parse(text).unwrap_err();
         assert_eq!(wrong("f\n\n# c\nhost 99x"), "4: port \"99x\" is not a number from 1 to 65535");
         assert_eq!(wrong(""), "1: the file name is empty: write the name of the file to fetch");
@@ -191,19 +191,19 @@ mod tests {
         assert_eq!(wrong("f\nhost"), "2: hop \"host\" has no port: write HOST PORT");
         assert_eq!(
             wrong("f\nh 1 protocol=smoke"),
-            "2: \"smoke\" is not a wire: write protocol=http or protocol=legacy"
+            "2: \"smoke\" is not a protocol: write protocol=http or protocol=legacy"
         );
         assert_eq!(wrong("f\nh 1 base=/x/\nh 2"), "2: base= belongs on the last hop, the origin");
         let many = format!("f{}", "\nh 1".repeat(33));
         assert!(parse(&many).unwrap_err().starts_with("34: hop 33 is one too many"));
         assert!(wrong("f\nho,st 1").starts_with("2: \"ho,st\" is not a host"));
-        // What a line holds reaches a terminal: in an error, and as the name of its hop.
+        // The text of a line reaches a terminal, in an error and as the hop's name.
         assert!(!wrong("f\nh 1 base=\x1b]0;x\x07").contains('\x1b'));
         assert_eq!(parse("f\nh 1 name=\x1b[2J").unwrap().hops()[0].label().as_str(), "\\u{1b}[2J");
     }
 
     #[test]
-    fn every_bound_holds_on_both_of_its_sides() {
+    fn limits_are_exact() {
         let hop = |line: &str| Hop::parse_line(line);
         assert!(hop(&format!("{} 1", "h".repeat(253))).is_ok() && hop(&format!("{} 1", "h".repeat(254))).is_err());
         assert_eq!(hop(":1").unwrap_err(), "\"\" is not a host: a name has 1 to 253 characters");
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_behind_a_port_is_kept_and_a_second_port_is_none() {
+    fn a_word_after_the_port_is_kept_and_a_second_port_is_rejected() {
         let hop = Hop::parse_line("h:1 word x=y").unwrap();
         assert_eq!((hop.address.to_string().as_str(), hop.other.join(" ").as_str()), ("h:1", "word x=y"));
         assert!(Hop::parse_line("h:1 2").unwrap_err().contains("\"h:1\" is not a host"));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_carry_only_what_others_need() {
+    fn elements_omit_client_only_keys() {
         let hop = Hop::parse_line("h 1 name=n protocol=http token-file=t base=/ x=y").unwrap();
         assert_eq!(hop.element(), "h:1;protocol=http;base=/");
         assert_eq!(Hop::parse_element("h:1; protocol=http ;base=/").unwrap().element(), hop.element());
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_local_name_is_the_last_component_or_nothing() {
+    fn the_local_name_is_the_last_component_or_none() {
         let local = |name: &[u8]| FileName::new(name).unwrap().local().map(<[u8]>::to_vec);
         assert_eq!(local(b"a/b.txt"), Some(b"b.txt".to_vec()));
         for none in [&b"a/"[..], b"..", b"x/.", b".bash_profile", b"x/.netrc", b"a\x1b[2J", "a\u{9b}2J".as_bytes()] {

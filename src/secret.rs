@@ -1,26 +1,26 @@
-//! A token: never shown, compared in constant time.
+//! Tokens: never displayed, compared in constant time.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq;
 
-/// Longest token, in bytes; it travels in a head that has 8 KiB for everything.
+/// Longest token, in bytes; it is sent in a head of at most 8 KiB.
 pub const MAX_SECRET: usize = 1024;
 
-/// The variable in which a program that starts nodes gives them its own token; what people configure is in another.
+/// Environment variable with which a program that starts nodes passes them its own token; users configure another one.
 pub const CHAIN_TOKEN: &str = "CHAINVIEW_CHAIN_TOKEN";
 
-/// A token, which nothing shows; whoever sends it must ask for it by name.
+/// A token; `Debug` hides it.
 #[derive(Clone)]
 pub struct Secret(String);
 
 /// A text that cannot be sent as a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("holds no token: write 1 to {MAX_SECRET} letters, digits and signs, without blanks")]
+#[error("contains no valid token: write 1 to {MAX_SECRET} letters, digits and signs, without blanks")]
 pub struct UnfitSecret;
 
 impl Secret {
-    /// Takes a token from text; blanks around it, such as the newline of a file, are not part of it.
+    /// Parses a token; whitespace around it, such as the newline of a file, is not part of it.
     ///
     /// # Errors
     /// [`UnfitSecret`] if the text is empty, too long, or holds blanks or anything but ASCII.
@@ -30,17 +30,17 @@ impl Secret {
         fits.then(|| Self(text.to_owned())).ok_or(UnfitSecret)
     }
 
-    /// Makes a token of 128 random bits.
+    /// Creates a token from 128 random bits.
     pub fn from_bits(bits: u128) -> Self {
         Self(format!("{bits:032x}"))
     }
 
-    /// The token itself, for the one who sends it.
+    /// Returns the token itself, for sending.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Compares without telling by the time it takes how much of it was right.
+    /// Compares in constant time.
     pub fn matches(&self, offered: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(offered).into()
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_shows_nowhere() {
+    fn debug_output_hides_the_token() {
         let secret = Secret::from_bits(0x7);
         assert_eq!(secret.reveal(), "00000000000000000000000000000007");
         assert!(!format!("{secret:?}").contains(secret.reveal()));
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_no_head_can_carry_is_no_token() {
+    fn text_that_cannot_be_sent_is_rejected() {
         assert!(Secret::new(" s3cret\r\n").unwrap().matches(b"s3cret"));
         for unfit in ["", "\n", "two words", "caf\u{e9}", &"x".repeat(MAX_SECRET + 1)] {
             assert_eq!(Secret::new(unfit).unwrap_err(), UnfitSecret, "{unfit:?}");

@@ -1,4 +1,4 @@
-//! What a screen, a JSON line and a metric may know: plain data, copied out, never shared.
+//! Snapshots for screens, JSON and metrics: plain data, copied, never shared.
 
 mod body_error;
 mod bounded;

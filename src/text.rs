@@ -1,33 +1,33 @@
-//! Text that came from outside, made safe to show: the one type that screens, logs, JSON and errors accept.
+//! Sanitized text from outside: the only type that screens, logs, JSON and errors accept.
 
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use unicode_width::UnicodeWidthChar;
 
-/// Longest text kept, in characters; a screen row holds no more, and a hostile peer sends no less.
+/// Longest text kept, in characters; more than a screen row shows, and a bound on what a hostile peer sends.
 const MAX_CHARS: usize = 255;
-/// What says that there was more; it counts, so that what was cut is not cut again by the next node that reads it.
+/// Mark of truncated text; it counts toward the length, so that the next node does not truncate again.
 const ELLIPSIS: &str = "...";
-/// Most marks kept on one letter; no script needs more, and a tower of them covers the lines above.
+/// Most combining marks kept on one letter; no script needs more, and a stack of them covers the lines above.
 const MAX_MARKS: usize = 4;
 
-/// Outside text with control, bidi and zero-width characters turned into visible escapes.
+/// Text from outside, with control, bidi and zero-width characters escaped.
 ///
-/// A value of this type can be written to a terminal as it is: it holds no character that moves the
-/// cursor, changes colours, reverses the reading order or takes no room.
+/// A value can be written to a terminal as it is: it contains no character that moves the cursor, changes colors,
+/// reverses the reading order or has no width.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct SafeText(String);
 
 impl SafeText {
-    /// Makes text safe; of more than 255 characters the beginning is kept, and `...` says that there was more.
+    /// Sanitizes text; more than 255 characters are truncated and end in `...`.
     pub fn new(outside: &str) -> Self {
         if is_plain(outside) {
             return Self(outside.to_owned());
         }
         let mut safe = String::with_capacity(outside.len().min(MAX_CHARS));
         let (mut length, mut cut) = (0, 0);
-        // A mark without a letter would sit on whatever stands before the text.
+        // A mark without a letter would combine with the character before the text.
         let mut marks = MAX_MARKS;
         for c in outside.chars() {
             let before = safe.len();
@@ -50,7 +50,7 @@ impl SafeText {
         Self(safe)
     }
 
-    /// Makes bytes safe; those that are not UTF-8 appear as `\xNN`.
+    /// Sanitizes bytes; those that are not UTF-8 appear as `\xNN`.
     pub fn from_bytes(outside: &[u8]) -> Self {
         let mut text = String::with_capacity(outside.len());
         for chunk in outside.utf8_chunks() {
@@ -62,7 +62,7 @@ impl SafeText {
         text.into()
     }
 
-    /// The safe text.
+    /// Returns the sanitized text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -87,18 +87,18 @@ impl From<String> for SafeText {
 }
 
 impl<'de> Deserialize<'de> for SafeText {
-    /// A snapshot from another node is outside text too, so reading one makes it safe again.
+    /// Sanitizes again: a snapshot from another node is text from outside, too.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|text| Self::new(&text))
     }
 }
 
-/// Short visible ASCII, as nearly every text is: safe as it stands.
+/// Returns true for short visible ASCII, as nearly every text is, which needs no change.
 fn is_plain(outside: &str) -> bool {
     outside.len() <= MAX_CHARS && outside.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
-/// True for what a person would not see, or what would change how the rest is seen.
+/// Returns true for characters that are invisible or change how other characters are displayed.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_what_a_terminal_would_obey() {
+    fn escapes_control_characters() {
         assert_eq!(SafeText::new("a\x1b[2Jb").as_str(), "a\\u{1b}[2Jb");
         assert_eq!(SafeText::new("tab\tnew\n").as_str(), "tab\\tnew\\n");
         assert_eq!(SafeText::new("x\u{202e}y\u{200b}").as_str(), "x\\u{202e}y\\u{200b}");
@@ -137,13 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn text_read_from_another_node_is_made_safe_again() {
+    fn deserialized_text_is_sanitized() {
         let read: SafeText = serde_json::from_str(r#""a\u001b[2Jb""#).unwrap();
         assert_eq!(read.as_str(), "a\\u{1b}[2Jb");
     }
 
     #[test]
-    fn marks_stay_on_their_letters_and_in_their_lines() {
+    fn combining_marks_are_limited() {
         assert_eq!(SafeText::new("e\u{301}te\u{301}").as_str(), "e\u{301}te\u{301}");
         assert_eq!(SafeText::new("\u{301}te").as_str(), "\\u{301}te");
         let tower = SafeText::new(&format!("e{}", "\u{301}".repeat(200)));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_ordinary_text_and_caps_the_rest() {
+    fn keeps_ordinary_text_and_truncates_long_text() {
         assert_eq!(SafeText::new("naïve файл 文件.txt").as_str(), "naïve файл 文件.txt");
         let long = SafeText::new(&"x".repeat(1000));
         assert_eq!(long.as_str(), format!("{}...", "x".repeat(MAX_CHARS - 3)));
@@ -164,7 +164,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_lets_a_hidden_character_through(text in "\\PC{0,300}|(.|\n){0,300}") {
+        fn never_contains_a_hidden_character(text in "\\PC{0,300}|(.|\n){0,300}") {
             let safe = SafeText::new(&text);
             prop_assert!(!safe.as_str().chars().any(is_hidden));
             prop_assert!(safe.as_str().chars().count() <= MAX_CHARS);

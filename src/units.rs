@@ -1,4 +1,4 @@
-//! Sizes, rates and times as a person reads them; every form has a fixed widest width, so columns never jump.
+//! Formatting and parsing of sizes, rates and times; every form has a maximum width, so that columns do not move.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct Rate(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u64);
 
-/// Time left, at most six characters wide: `0:35`, `12:03`, `3h05`, `9d`; `-` where it is not known.
+/// Time left, at most six characters wide: `0:35`, `12:03`, `3h05`, `9d`; `-` if unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Eta(pub Option<Duration>);
 
@@ -25,7 +25,7 @@ pub struct Eta(pub Option<Duration>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HumanDuration(pub Duration);
 
-/// Writes a time in ms down to the µs: the digits behind it are noise of the calculation.
+/// Serializes a time in ms, rounded to µs: further digits are rounding noise.
 ///
 /// # Errors
 /// The error of the serializer.
@@ -33,7 +33,7 @@ pub fn whole_us<S: Serializer>(ms: &f64, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64((ms * 1000.0).round() / 1000.0)
 }
 
-/// Writes a share down to a hundredth of a percent.
+/// Serializes a share, rounded to a hundredth of a percent.
 ///
 /// # Errors
 /// The error of the serializer.
@@ -59,7 +59,7 @@ impl fmt::Display for Count {
     }
 }
 
-/// The digits and the prefix of a number from a thousand up, with decimal prefixes, as network tools count.
+/// Returns the digits and the decimal prefix of a number of at least a thousand.
 fn scaled(number: u64) -> Option<(String, char)> {
     const PREFIXES: [char; 6] = ['K', 'M', 'G', 'T', 'P', 'E'];
     if number < 1000 {
@@ -71,7 +71,7 @@ fn scaled(number: u64) -> Option<(String, char)> {
         value /= 1000.0;
         prefix += 1;
     }
-    // Three digits from the giga up, where a tenth hides a hundred megabytes.
+    // Three digits from giga up, where a tenth is a hundred megabytes.
     let digits = if prefix >= 2 && value < 9.995 { format!("{value:.2}") } else { format!("{value:.1}") };
     Some((digits, PREFIXES[prefix]))
 }
@@ -112,7 +112,7 @@ impl fmt::Display for HumanDuration {
     }
 }
 
-/// Reads a size or a rate as people write it: `500`, `400K`, `2.5M`, `100MB/s`, `1MiB`; the unit is a byte.
+/// Parses a size or a rate in bytes: `500`, `400K`, `2.5M`, `100MB/s`, `1MiB`.
 ///
 /// # Errors
 /// A sentence that repeats the text if it is not a number, has an unknown unit, or is less than a byte or more than 64
@@ -142,7 +142,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     Ok(bytes as u64)
 }
 
-/// Reads a time as people write it: `250ms`, `5s`, `1.5s`, `10m`, `1h`; a unit is required, and 0 is refused.
+/// Parses a time: `250ms`, `5s`, `1.5s`, `10m`, `1h`; a unit is required, and 0 is rejected.
 ///
 /// # Errors
 /// A sentence that repeats the text if it has no known unit, or is not more than 0 and at most 24 h.
@@ -160,7 +160,7 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let seconds = number.parse::<f64>().map_err(|_| wrong())? * factor;
-    // A day is longer than any wait this program has; more is a slip, and 0 would mean "never wait".
+    // A day is longer than any timeout of this program; more is a mistake, and 0 would mean "never wait".
     if seconds <= 0.0 || seconds > 86_400.0 {
         return Err(format!("{text:?} is out of range: more than 0, at most 24h"));
     }
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_read_well() {
+    fn sizes_are_formatted() {
         let shown: Vec<String> = [0, 999, 1000, 9_840, 41_200_000, 999_949, 999_950, 1_310_000_000, 12_340_000_000]
             .map(|n| Bytes(n).to_string())
             .to_vec();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn times_read_well() {
+    fn times_are_formatted() {
         let eta = |s| Eta(Some(Duration::from_secs_f64(s))).to_string();
         assert_eq!([eta(0.2), eta(35.0), eta(723.0), eta(11_100.0)], ["0:01", "0:35", "12:03", "3h05"]);
         assert_eq!(Eta(None).to_string(), "-");
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn people_write_sizes_and_times_in_many_ways() {
+    fn sizes_and_times_are_parsed() {
         assert_eq!(parse_bytes("400K"), Ok(400_000));
         assert_eq!(parse_bytes("2.5MB/s"), Ok(2_500_000));
         assert_eq!(parse_bytes("1MiB"), Ok(1 << 20));
@@ -206,7 +206,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sizes_and_counts_have_a_largest_width(n in any::<u64>()) {
+        fn sizes_and_counts_have_a_maximum_width(n in any::<u64>()) {
             prop_assert!(Bytes(n).to_string().len() <= 8 && Count(n).to_string().len() <= 6);
         }
     }

@@ -1,17 +1,17 @@
-//! The set-up of one transfer as a waterfall: who spent what on it, and when, without a clock that two machines share.
+//! Waterfall of a transfer's set-up: which stage spent which time, without synchronized clocks.
 //!
-//! Each hop tells durations only, by its own clock. They nest: whatever hop 2 did, it did while hop 1 waited for it. So
-//! a hop's rows lie within the wait of the stage before it, in its middle, for nobody knows how much of what is left
-//! of that wait was the way there, and how much the way back.
+//! Each hop reports durations only, by its own clock. They nest: hop 2 works while hop 1 waits for it. So a hop's rows
+//! are centered within the wait of the stage before it, as the split of the rest into the ways there and back is
+//! unknown.
 
 use crate::snapshot::timing::{Step, WaterfallRow};
 use crate::snapshot::{Timestamps, TransferRecord};
 use crate::wire::Leg;
 
-/// The rows of a transfer, in the order in which their time began: this program's, hop 1's, and so on, then the body's.
+/// Returns the rows of a transfer in the order of their start: this program's, hop 1's, and so on, then the body's.
 ///
-/// `legs` are the client's own and each relay's, hop 1 first; `moments` what hops say of their own bodies, hop 1 first;
-/// `body` when the client had the first byte and the last, in ms since it began.
+/// `legs` are the client's own and each relay's, hop 1 first; `moments` are the hops' timestamps of their bodies, hop 1
+/// first; `body` are the times of the client's first and last byte, in ms since the start.
 pub fn rows(legs: &[Leg], moments: &[Option<Timestamps>], body: (Option<f64>, Option<f64>)) -> Vec<WaterfallRow> {
     let mut rows = Vec::new();
     let (mut offset, mut within) = (0.0, f64::INFINITY);
@@ -19,8 +19,8 @@ pub fn rows(legs: &[Leg], moments: &[Option<Timestamps>], body: (Option<f64>, Op
     let totals: Vec<f64> = legs.iter().map(total).collect();
     for (stage, leg) in legs.iter().enumerate() {
         began.push(offset);
-        let [resolve, connect, wait] = [leg.resolve_ms, leg.connect_ms, leg.wait_ms].map(sound);
-        // Nobody spends more time on a question than whoever asked it; clocks that run apart may say so.
+        let [resolve, connect, wait] = [leg.resolve_ms, leg.connect_ms, leg.wait_ms].map(sanitized);
+        // No stage spends more time on a request than the stage that waits for it; drifting clocks may claim so.
         let [resolve, connect, wait] = shrunk([resolve, connect, wait], within);
         let inner = totals.get(stage + 1).copied().unwrap_or_default().min(wait);
         let mut row = |step, length_ms: f64, own_ms: f64| {
@@ -33,33 +33,33 @@ pub fn rows(legs: &[Leg], moments: &[Option<Timestamps>], body: (Option<f64>, Op
         row(Step::Connect, connect, connect);
         row(Step::Wait, wait, wait - inner);
         offset -= wait;
-        // The origin has no leg; where it tells how long it took to answer, it stands in the middle like the others.
+        // The origin has no leg; if it reports when its reply was ready, its rows are centered like the others.
         let next = match moments.get(stage).copied().flatten() {
-            Some(told) if stage + 1 == legs.len() => sound(told.head_ms).min(wait),
+            Some(own) if stage + 1 == legs.len() => sanitized(own.head_ms).min(wait),
             _ => inner,
         };
         offset += (wait - next) / 2.0;
         within = inner;
     }
     began.push(offset);
-    for (hop, told) in (1..).zip(moments) {
-        if let (Some(told), Some(began)) = (told, began.get(hop)) {
-            body_rows(&mut rows, hop, *began, sound(told.head_ms), (told.first_ms, told.last_ms));
+    for (hop, own) in (1..).zip(moments) {
+        if let (Some(own), Some(began)) = (own, began.get(hop)) {
+            body_rows(&mut rows, hop, *began, sanitized(own.head_ms), (own.first_ms, own.last_ms));
         }
     }
     body_rows(&mut rows, 0, 0.0, totals.first().copied().unwrap_or_default(), body);
     rows
 }
 
-/// The rows of a transfer again, with what the hops, hop 1 first, say of their own bodies; `drawn` are those drawn
-/// without it.
+/// Returns the rows of a transfer with the timestamps of the hops' records, hop 1 first; `drawn` are the rows without
+/// them.
 pub fn with_moments(legs: &[Leg], accounts: &[Option<TransferRecord>], drawn: &[WaterfallRow]) -> Vec<WaterfallRow> {
     let moments: Vec<_> = accounts.iter().map(|account| account.as_ref()?.moments).collect();
     let end = |step| drawn.iter().find(|row| (row.stage, row.step) == (0, step)).map(WaterfallRow::end_ms);
     rows(legs, &moments, (end(Step::FirstByte), end(Step::LastByte)))
 }
 
-/// What the rows up to the client's first byte add up to, in ms: the time that it had to wait for it.
+/// Returns the sum of the rows up to the client's first byte, in ms: the time to first byte.
 pub fn to_first_byte(rows: &[WaterfallRow]) -> f64 {
     let set_up = |row: &&WaterfallRow| match row.step {
         Step::Resolve | Step::Connect | Step::Wait => true,
@@ -71,28 +71,28 @@ pub fn to_first_byte(rows: &[WaterfallRow]) -> f64 {
 }
 
 fn body_rows(rows: &mut Vec<WaterfallRow>, stage: usize, began: f64, head: f64, body: (Option<f64>, Option<f64>)) {
-    let Some(first) = body.0.map(sound).filter(|first| *first >= head) else { return };
+    let Some(first) = body.0.map(sanitized).filter(|first| *first >= head) else { return };
     let mut row = |step, from: f64, to: f64| {
         let length_ms = to - from;
         rows.push(WaterfallRow { stage, step, offset_ms: began + from, length_ms, own_ms: length_ms });
     };
     row(Step::FirstByte, head, first);
-    if let Some(last) = body.1.map(sound).filter(|last| *last >= first) {
+    if let Some(last) = body.1.map(sanitized).filter(|last| *last >= first) {
         row(Step::LastByte, first, last);
     }
 }
 
 fn total(leg: &Leg) -> f64 {
-    sound(leg.resolve_ms) + sound(leg.connect_ms) + sound(leg.wait_ms)
+    sanitized(leg.resolve_ms) + sanitized(leg.connect_ms) + sanitized(leg.wait_ms)
 }
 
-/// A time that can be drawn, whatever a hop claims.
-fn sound(ms: f64) -> f64 {
-    // Longer than any limit on a set-up or a body's pause there is.
+/// Clamps a reported time to a drawable range.
+fn sanitized(ms: f64) -> f64 {
+    // Longer than any timeout of a set-up or a stalled body.
     if ms.is_finite() { ms.clamp(0.0, 1e9) } else { 0.0 }
 }
 
-/// The three, in proportion, made to fit.
+/// Scales the three times down to fit.
 fn shrunk(times: [f64; 3], within: f64) -> [f64; 3] {
     let sum: f64 = times.iter().sum();
     if sum <= within { times } else { times.map(|time| time * within / sum) }
@@ -111,10 +111,10 @@ mod tests {
     #[test]
     fn legs_nest_and_add_up() {
         let rows = rows(&[leg(1.0, 2.0, 20.0), leg(0.0, 4.0, 10.0)], &[], (Some(25.0), Some(125.0)));
-        let told: Vec<_> =
+        let values: Vec<_> =
             rows.iter().map(|row| (row.stage, row.step, row.offset_ms, row.length_ms, row.own_ms)).collect();
         assert_eq!(
-            told,
+            values,
             [
                 (0, Step::Resolve, 0.0, 1.0, 1.0),
                 (0, Step::Connect, 1.0, 2.0, 2.0),
@@ -130,13 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn a_hop_that_tells_of_its_body_has_rows_for_it() {
+    fn a_hop_with_timestamps_has_body_rows() {
         let origin = Timestamps { head_ms: 4.0, first_ms: Some(5.0), last_ms: Some(9.0) };
         let origin = TransferRecord { moments: Some(origin), ..TransferRecord::default() };
         let legs = [leg(0.0, 1.0, 10.0)];
         let rows = with_moments(&legs, &[Some(origin)], &rows(&legs, &[], (Some(12.0), Some(20.0))));
         let of = |stage: usize| rows.iter().filter(move |row| row.stage == stage).map(|row| (row.step, row.offset_ms));
-        // It began in the middle of the wait, which is 10 ms and has 6 ms of others in it.
+        // It is centered in the wait of 10 ms, of which 6 ms are others'.
         assert_eq!(of(1).collect::<Vec<_>>(), [(Step::FirstByte, 8.0), (Step::LastByte, 9.0)]);
         let of = |stage: usize| rows.iter().filter(move |row| row.stage == stage).map(WaterfallRow::end_ms);
         assert_eq!(of(0).collect::<Vec<_>>(), [1.0, 11.0, 12.0, 20.0]);
@@ -145,7 +145,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_hops_claim_the_rows_stay_within_the_clients_own_times(
+        fn rows_stay_within_the_clients_own_times(
             claims in proptest::collection::vec((any::<f64>(), any::<f64>(), -5.0..50.0), 0..6),
             told in proptest::collection::vec((any::<f64>(), any::<f64>()), 0..6),
         ) {

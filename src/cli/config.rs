@@ -48,7 +48,7 @@ pub(crate) fn apply(command: Command, file: &Path) -> Result<Command, Error> {
             return Err(wrong(format!("{key:?} is not a setting: the long names of the flags are")));
         }
         let values =
-            words(value).ok_or_else(|| wrong(format!("{key}: write a text, a number, true, false or a list")))?;
+            arguments(value).ok_or_else(|| wrong(format!("{key}: write a text, a number, true, false or a list")))?;
         let values = values.into_iter().map(OsString::from).collect();
         command = defaults::set(command, key, values).map_err(|reason| wrong(format!("{key}: {reason}")))?;
     }
@@ -62,7 +62,8 @@ pub(crate) fn keys(file: &Path) -> Result<Vec<(String, Vec<String>)>, Error> {
     let Some(keys) = table.get(KEYS) else { return Ok(Vec::new()) };
     let keys = keys.as_table().ok_or_else(|| wrong("it is a table, [keys]"))?;
     let one = |(id, value): (&String, &toml::Value)| {
-        let names = words(value).ok_or_else(|| wrong(&format!("{id}: write the name of a key, or a list of them")))?;
+        let names =
+            arguments(value).ok_or_else(|| wrong(&format!("{id}: write the name of a key, or a list of them")))?;
         Ok((id.clone(), names))
     };
     keys.iter().map(one).collect()
@@ -93,7 +94,7 @@ pub(crate) fn read_route(file: &Path) -> Result<Route, Error> {
         let mut bytes = Vec::new();
         io::stdin().lock().take(most).read_to_end(&mut bytes).map(|_| bytes)
     } else {
-        read_capped(file, most)
+        read_limited(file, most)
     };
     let bytes = read.map_err(|error| {
         let advice = match error.kind() {
@@ -211,13 +212,13 @@ fn open_token(file: File, path: &SafeText) -> Result<Secret, TokenFileError> {
 }
 
 /// A value as the words a person would type; `None` for a kind that no flag has.
-fn words(value: &toml::Value) -> Option<Vec<String>> {
+fn arguments(value: &toml::Value) -> Option<Vec<String>> {
     match value {
         toml::Value::String(text) => Some(vec![text.clone()]),
         toml::Value::Integer(number) => Some(vec![number.to_string()]),
         toml::Value::Boolean(flag) => Some(vec![flag.to_string()]),
         toml::Value::Array(values) => {
-            let nested: Option<Vec<Vec<String>>> = values.iter().map(words).collect();
+            let nested: Option<Vec<Vec<String>>> = values.iter().map(arguments).collect();
             Some(nested?.into_iter().flatten().collect())
         }
         _ => None,
@@ -242,7 +243,7 @@ fn read_config(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_capped(file: &Path, cap: u64) -> io::Result<Vec<u8>> {
+fn read_limited(file: &Path, cap: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(cap).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -270,7 +271,7 @@ mod tests {
             token_from_file(&path)
                 .unwrap_err()
                 .to_string()
-                .ends_with("/token holds no token: write 1 to 1024 letters, digits and signs, without blanks")
+                .ends_with("/token contains no valid token: write 1 to 1024 letters, digits and signs, without blanks")
         );
         let missing = token_from_file(&folder.path().join("none\x1b[2J")).unwrap_err().to_string();
         assert!(missing.contains("none\\u{1b}[2J") && !missing.contains('\x1b'), "{missing}");

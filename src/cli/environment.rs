@@ -34,7 +34,7 @@ pub(super) fn apply(command: Command, environment: &[(OsString, OsString)]) -> R
         let Some(value) = value_of(&variable, environment) else { continue };
         let wrong = |reason: String| Error::Usage(format!("{}: {reason}", variable.to_string_lossy()));
         let value = match action {
-            ArgAction::SetTrue => truth(value).map_err(wrong)?.into(),
+            ArgAction::SetTrue => parse_bool(value).map_err(wrong)?.into(),
             _ => value.to_owned(),
         };
         command = defaults::set(command, &key, vec![value]).map_err(wrong)?;
@@ -87,7 +87,7 @@ pub(super) fn value_of<'a>(variable: &OsStr, environment: &'a [(OsString, OsStri
 }
 
 /// What a word means; any other could stand for either, and one of them overwrites files.
-fn truth(word: &OsStr) -> Result<&'static str, String> {
+fn parse_bool(word: &OsStr) -> Result<&'static str, String> {
     let is = |words: [&str; 4]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
     match () {
         () if is(["true", "1", "yes", "on"]) => Ok("true"),
@@ -107,10 +107,10 @@ mod tests {
     #[test]
     fn words_mean_one_thing_or_none() {
         for (word, means) in [("true", "true"), ("YES", "true"), ("on", "true"), ("1", "true"), ("Off", "false")] {
-            assert_eq!(truth(OsStr::new(word)), Ok(means), "{word}");
+            assert_eq!(parse_bool(OsStr::new(word)), Ok(means), "{word}");
         }
         for word in ["banana", "y", "2", " true"] {
-            assert!(truth(OsStr::new(word)).is_err(), "{word}");
+            assert!(parse_bool(OsStr::new(word)).is_err(), "{word}");
         }
     }
 

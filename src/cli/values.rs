@@ -124,13 +124,13 @@ pub(super) fn allow_entry(text: &str) -> Result<String, String> {
 }
 
 /// What is wrong with a name that leads to a folder above, and what would be right.
-pub(super) const CLIMBS: &str =
+pub(super) const PARENT_SEGMENT: &str =
     "the file name holds a `..` segment, which every node refuses: write the name as it is below the origin's folder";
 
 /// Reads a file name as it is to be asked for.
 pub(super) fn file_name(text: OsString) -> Result<FileName, String> {
     let name = FileName::new(&text.into_vec()).map_err(|error| error.to_string())?;
-    if name.climbs() { Err(CLIMBS.to_owned()) } else { Ok(name) }
+    if name.has_parent_segment() { Err(PARENT_SEGMENT.to_owned()) } else { Ok(name) }
 }
 
 /// The wire to use where a hop does not say; a type of its own, because clap reads an `Option` as "may be missing".

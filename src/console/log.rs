@@ -29,16 +29,16 @@ use crate::net::admin::metrics::LOG_LINES_LOST;
 const CAPACITY: usize = 256 << 10;
 /// Maximum number of bytes per write: `PIPE_BUF`, which a pipe takes atomically, so that programs that share it do not
 /// mix their lines.
-const PIECE: usize = 4096;
+const MAX_WRITE: usize = 4096;
 /// Time limit of a flush, as at the end of the program.
-const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Delay from the first dropped line to the notice that counts them.
-const NOTICE: Duration = Duration::from_secs(1);
+const NOTICE_DELAY: Duration = Duration::from_secs(1);
 /// Maximum number of lines per second from one call site at the default levels. A client that aborts its requests
 /// causes thousands of equal ones.
-const USUAL: u32 = 50;
+const MAX_LINES_PER_SECOND: u32 = 50;
 /// The same at the levels that `-v` adds, which log every request.
-const VERBOSE: u32 = 1000;
+const MAX_VERBOSE_LINES_PER_SECOND: u32 = 1000;
 
 /// Handle to the queue of a stream or file; clones share it.
 #[derive(Clone, Debug)]
@@ -191,7 +191,7 @@ impl Sink {
         queue.flushing = true;
         self.0.changed.notify_all();
         let busy = |queue: &mut LineQueue| queue.writing || queue.has_work();
-        let waited = self.0.changed.wait_timeout_while(queue, FLUSH, busy);
+        let waited = self.0.changed.wait_timeout_while(queue, FLUSH_TIMEOUT, busy);
         waited.unwrap_or_else(PoisonError::into_inner).0.flushing = false;
     }
 }
@@ -203,7 +203,7 @@ impl LineQueue {
 
     /// Returns the time until the dropped lines are to be reported.
     fn notice_in(&self) -> Option<Duration> {
-        let left = |at: Instant| NOTICE.saturating_sub(at.elapsed());
+        let left = |at: Instant| NOTICE_DELAY.saturating_sub(at.elapsed());
         self.dropped_at.map(|at| if self.flushing { Duration::ZERO } else { left(at) })
     }
 }
@@ -256,7 +256,7 @@ impl LogTarget {
     fn write(&self, mut lines: &[u8]) -> u64 {
         let mut lost = 0;
         while !lines.is_empty() {
-            let whole = memchr::memrchr(b'\n', &lines[..lines.len().min(PIECE)]);
+            let whole = memchr::memrchr(b'\n', &lines[..lines.len().min(MAX_WRITE)]);
             let end = whole.or_else(|| memchr::memchr(b'\n', lines)).map_or(lines.len(), |end| end + 1);
             let (piece, rest) = lines.split_at(end);
             if write_whole(self.fd(), piece).is_err() {
@@ -341,7 +341,7 @@ impl LineWindow {
 impl LineWriters {
     /// Count per call site.
     fn admits(&self, metadata: &Metadata<'_>) -> bool {
-        let most = if *metadata.level() <= Level::INFO { USUAL } else { VERBOSE };
+        let most = if *metadata.level() <= Level::INFO { MAX_LINES_PER_SECOND } else { MAX_VERBOSE_LINES_PER_SECOND };
         let now = Instant::now();
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         kinds.entry(metadata.callsite()).or_insert(LineWindow { began: now, lines: 0 }).admits(now, most)
@@ -388,10 +388,10 @@ mod tests {
     fn a_kind_has_so_many_lines_in_a_second() {
         let began = Instant::now();
         let mut window = LineWindow { began, lines: 0 };
-        let admitted = (0..100).filter(|_| window.admits(began, USUAL)).count();
-        assert_eq!(admitted, USUAL as usize);
-        assert!(!window.admits(began + Duration::from_millis(999), USUAL));
-        assert!(window.admits(began + Duration::from_secs(1), USUAL));
+        let admitted = (0..100).filter(|_| window.admits(began, MAX_LINES_PER_SECOND)).count();
+        assert_eq!(admitted, MAX_LINES_PER_SECOND as usize);
+        assert!(!window.admits(began + Duration::from_millis(999), MAX_LINES_PER_SECOND));
+        assert!(window.admits(began + Duration::from_secs(1), MAX_LINES_PER_SECOND));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::error::{Error, plain};
 use crate::net::os::kernel::is_ignored;
 
 /// SIGXFSZ, sent on a write past the file size limit; the same number on every Linux that Rust supports, except MIPS.
-const FILE_SIZE: i32 = 25;
+const SIGXFSZ: i32 = 25;
 
 /// Termination signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Termination {
     }
 
     /// Records that the program ends because of this signal, for `caught`.
-    pub fn counts(self) {
+    pub fn record(self) {
         CAUGHT.store(u8::try_from(self.kind().as_raw_value()).unwrap_or_default(), Relaxed);
     }
 
@@ -83,7 +83,7 @@ impl Signals {
     pub fn new() -> Result<Self, Error> {
         // Handled and discarded: the write past the limit fails too, and its caller reports that. Without a handler it
         // would end the program.
-        drop(listen(SignalKind::from_raw(FILE_SIZE))?);
+        drop(listen(SignalKind::from_raw(SIGXFSZ))?);
         let unless_ignored = |ending: Termination| {
             (!is_ignored(ending.kind().as_raw_value())).then(|| listen(ending.kind())).transpose()
         };
@@ -126,7 +126,7 @@ pub fn stop_on_signals() -> Result<(CancellationToken, AbortOnDropHandle<()>), E
     let mut signals = Signals::new()?;
     let cancel = stop.clone();
     let task = tokio::spawn(async move {
-        signals.next().await.counts();
+        signals.next().await.record();
         cancel.cancel();
         signals.next().await.end_process();
     });

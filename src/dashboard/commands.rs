@@ -12,7 +12,7 @@ use crate::command::Command;
 use crate::error::{Error, shown};
 use crate::net::admin_client;
 use crate::net::supervisor::{Order, ReadToken};
-use crate::plan::token_shown;
+use crate::plan::describe_token;
 use crate::route::{FileName, Hop, HostPort, Route};
 use crate::secret::Secret;
 use crate::snapshot::{HopLink, Level, Listing};
@@ -47,7 +47,7 @@ impl Controller {
                 Ok(new) => self.say(None, format!("#{new}: the same as #{number} once more")),
                 Err(why) => self.publisher.log.say(Level::Warn, None, why),
             },
-            Command::CapTransfer { number, rate } => {
+            Command::LimitTransfer { number, rate } => {
                 let done = queue.cap(number, rate);
                 let how =
                     rate.map_or_else(|| "rate limit removed".to_owned(), |rate| format!("limited to {}", Rate(rate)));
@@ -79,7 +79,7 @@ impl Controller {
             }
             Command::Export => self.export(Export::Figures(self.publisher.last.clone())),
             Command::SaveScreen(svg) => self.export(Export::Picture(svg)),
-            Command::Quit { leave_nodes } => {
+            Command::Quit { keep_nodes: leave_nodes } => {
                 self.leave_nodes = leave_nodes;
                 self.leave.cancel();
             }
@@ -114,7 +114,7 @@ impl Controller {
     }
 
     fn attach(&mut self, hop: Hop) {
-        let (address, token_shown) = (hop.address.clone(), token_shown(&hop));
+        let (address, token_shown) = (hop.address.clone(), describe_token(&hop));
         let attached = config::hop_token(&hop).and_then(|token| self.watcher.attach(hop, token));
         match attached {
             Ok(number) => {

@@ -77,7 +77,7 @@ impl Controller {
         let links = supervisor.as_ref().map(Supervisor::links);
         let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
         let mut publisher = Publisher::new(&plan);
-        for (hop, text) in plan.tokens_shown() {
+        for (hop, text) in plan.describe_tokens() {
             publisher.log.say(Level::Info, Some(hop), text);
         }
         let tasks = JoinSet::new();
@@ -134,7 +134,7 @@ impl Controller {
         }
         // The screen exits as soon as it has sent `Quit`, which may still be in the queue.
         while let Ok(command) = commands.try_recv() {
-            if let Command::Quit { leave_nodes } = command {
+            if let Command::Quit { keep_nodes: leave_nodes } = command {
                 self.leave_nodes = leave_nodes;
             }
         }
@@ -144,7 +144,7 @@ impl Controller {
     /// Completes when the nodes have started; with a fetch at startup, also waits until the hops are known.
     fn ready(&self) -> impl Future<Output = ()> + use<> {
         let links = self.supervisor.as_ref().map(Supervisor::links);
-        let known = self.plan.fetch_at_once.then(|| self.watcher.all_known());
+        let known = self.plan.fetch_at_startup.then(|| self.watcher.all_known());
         async move {
             if let Some(links) = links {
                 all_started(&links).await;
@@ -160,7 +160,7 @@ impl Controller {
         self.publisher.starting = false;
         self.publisher.log_links(&self.watcher.hops());
         self.publisher.queue.open();
-        if self.plan.fetch_at_once {
+        if self.plan.fetch_at_startup {
             self.execute(Command::Fetch);
         }
     }

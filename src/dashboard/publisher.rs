@@ -138,7 +138,7 @@ impl Publisher {
                 HopLink::Unknown | HopLink::Starting => continue,
                 HopLink::Spawned { pid } => (Level::Info, format!("started, process {pid}")),
                 HopLink::Attached => (Level::Info, "attached to a running node".to_owned()),
-                HopLink::Original => (Level::Info, "an original program: it sends no reports".to_owned()),
+                HopLink::Legacy => (Level::Info, "a legacy node: it sends no reports".to_owned()),
                 HopLink::Foreign => (Level::Info, "speaks HTTP, sends no reports".to_owned()),
                 HopLink::Detached => (Level::Info, "not watched any more; it lives on".to_owned()),
                 HopLink::Down { reason } => match before {
@@ -196,7 +196,7 @@ impl Publisher {
             others: self.others,
             log: self.log.lines(),
             listing: self.listing.clone(),
-            leaving: self.leaving,
+            exiting: self.leaving,
         };
         if snapshot == *self.last && self.last.generation > 0 {
             return None;

@@ -33,7 +33,7 @@ const BAR: usize = 24;
 pub fn check(input: &Path, plan: &FetchPlan, options: &OutputOptions) -> Result<(), Error> {
     let checked = start_log(options, Level::WARN).and_then(|_log| {
         let route = plan.read_route(input)?;
-        let checked = on_one_thread(ask(&route, plan))?;
+        let checked = on_one_thread(request(&route, plan))?;
         Ok((route, checked))
     });
     let written = if options.json {
@@ -51,7 +51,7 @@ pub fn check(input: &Path, plan: &FetchPlan, options: &OutputOptions) -> Result<
     reported(checked.map(|_| ()), written)
 }
 
-async fn ask(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
+async fn request(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
     let (stop, _signals) = stop_on_signals()?;
     let mut upstream = client::client(Arc::new(ProtocolCache::default()), plan.limits, plan.protocol);
     let job = fetch_job(plan, 1, route.clone());

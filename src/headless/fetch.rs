@@ -25,7 +25,7 @@ use crate::snapshot::{TransferRecord, TransferSnapshot};
 use crate::verdict::{Stage, evaluate, evaluate_setup};
 
 /// A transfer that took less says nothing about what limits it, and is not worth a question to every hop.
-const WORTH_JUDGING_US: u64 = 1_000_000;
+const MIN_EVALUATED_US: u64 = 1_000_000;
 
 /// A transfer that is over.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct FinishedFetch {
     /// What came of it.
     pub(super) result: Result<Fetched, Error>,
     /// What the hops say of it, in chain order; empty where they were not asked.
-    pub(super) accounts: Vec<Option<TransferRecord>>,
+    pub(super) records: Vec<Option<TransferRecord>>,
 }
 
 /// Fetches without a screen; the error is the first that a transfer ended with.
@@ -99,30 +99,30 @@ async fn one_transfer(
     };
     let snapshot =
         TransferSnapshot { verdict: observation.verdict, stall: observation.stall, ..progress.borrow().clone() };
-    let mut ended = FinishedFetch { job, snapshot, result, accounts: Vec::new() };
+    let mut ended = FinishedFetch { job, snapshot, result, records: Vec::new() };
     if ended.result.is_ok() {
         // At once: a hop that answers no question would hold it back for a second.
         display.done(&ended.snapshot);
     }
     let took_us = ended.snapshot.flow.active_us + ended.snapshot.flow.reply_us;
-    let judged = ended.result.is_ok() && display.is_talking() && took_us >= WORTH_JUDGING_US;
+    let judged = ended.result.is_ok() && display.is_verbose() && took_us >= MIN_EVALUATED_US;
     // The hops know nothing of a file that did not have to move.
     if (display.is_json() || judged) && !ended.snapshot.was_up_to_date() && !stop.is_cancelled() {
-        ended.ask_hops().await;
+        ended.request_records().await;
     }
     if ended.result.is_ok() {
-        display.judged(&ended.snapshot);
+        display.print_verdict(&ended.snapshot);
     }
     ended
 }
 
 impl FinishedFetch {
     /// Asks the hops what they know of it, and judges from that what limited it.
-    pub(super) async fn ask_hops(&mut self) {
+    pub(super) async fn request_records(&mut self) {
         let protocol = self.result.as_ref().ok().map(|fetched| fetched.protocol);
         let reach = reach(self.snapshot.legs.len(), protocol);
-        self.accounts = accounts(&self.job.route, reach, self.job.id).await;
-        let stages = Stage::of(&self.accounts);
+        self.records = accounts(&self.job.route, reach, self.job.id).await;
+        let stages = Stage::of(&self.records);
         let mut whole = evaluate(&self.snapshot.flow, &stages);
         if whole.limit == Limit::Measuring {
             let set_up = evaluate_setup(&self.snapshot.flow, &self.snapshot.legs, &stages);
@@ -140,7 +140,7 @@ impl FinishedFetch {
             self.job.id,
             &self.snapshot,
             self.result.as_ref().err(),
-            self.accounts.clone(),
+            self.records.clone(),
         )
     }
 }
@@ -239,7 +239,7 @@ mod tests {
             let job = FetchJob::new(number, Route::parse(b"f\nh 1\n").unwrap(), PathBuf::new(), Limits::default());
             let snapshot = TransferSnapshot { number, ..TransferSnapshot::default() };
             let result = Err(Error::Other(format!("number {number}")));
-            FinishedFetch { job, snapshot, result, accounts: Vec::new() }
+            FinishedFetch { job, snapshot, result, records: Vec::new() }
         };
         let mut running = JoinSet::new();
         running.spawn(async move { vec![transfer(3)] });

@@ -43,7 +43,7 @@ pub fn nodes(
 ) -> Result<(), Error> {
     let log = start_log(options, Level::INFO)?;
     if until_stdin_closes {
-        leave_with_stdin()?;
+        exit_with_stdin()?;
     }
     use_all_descriptors();
     report_panics();
@@ -72,7 +72,7 @@ pub fn nodes(
                 }
             }
         };
-        leave_on_signals(all, signals, &drain).await
+        shut_down_on_signals(all, signals, &drain).await
     })
 }
 
@@ -139,7 +139,11 @@ fn has_terminal() -> bool {
 }
 
 /// The first signal lets transfers finish, the second does not.
-async fn leave_on_signals(all: impl Future<Output = ()>, mut signals: NodeSignals, drain: &Drain) -> Result<(), Error> {
+async fn shut_down_on_signals(
+    all: impl Future<Output = ()>,
+    mut signals: NodeSignals,
+    drain: &Drain,
+) -> Result<(), Error> {
     tokio::pin!(all);
     tokio::select! {
         () = &mut all => return Ok(()),
@@ -149,7 +153,7 @@ async fn leave_on_signals(all: impl Future<Output = ()>, mut signals: NodeSignal
     drain.begin();
     tokio::select! {
         () = &mut all => return Ok(()),
-        ending = signals.ending() => ending.counts(),
+        ending = signals.ending() => ending.record(),
     }
     drain.force();
     all.await;
@@ -158,7 +162,7 @@ async fn leave_on_signals(all: impl Future<Output = ()>, mut signals: NodeSignal
 
 /// Ends the process with standard input, unless it is told there to stay: a thread of its own, so that nothing in the
 /// node can hold it up.
-fn leave_with_stdin() -> Result<(), Error> {
+fn exit_with_stdin() -> Result<(), Error> {
     // The terminal of the program that started this one is no business of ours, and neither is its end.
     let _ = rustix::process::setsid();
     let wait = || {

@@ -61,7 +61,7 @@ impl VerdictSource {
                 Self::Queried => {
                     // Without a hop to request from there is nothing to evaluate: not even that a hop sends no reports.
                     let reach = reach(transfer.legs.len(), transfer.protocol);
-                    let reported = match transfer.asks.filter(|_| reach > 0) {
+                    let reported = match transfer.transfer_id.filter(|_| reach > 0) {
                         Some(id) => accounts(route, reach, id).await,
                         None => Vec::new(),
                     };

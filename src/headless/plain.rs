@@ -22,10 +22,10 @@ use crate::snapshot::{self, Flow, HopLink, HopSnapshot, Timestamps};
 use crate::units::{Bytes, HumanDuration, Rate};
 
 /// How long hops may take to say who they are before the fetch goes on without knowing.
-const KNOW_HOPS: Duration = Duration::from_secs(2);
+const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a stopped node's last lines are waited for.
-const LAST_LINES: Duration = Duration::from_millis(500);
+const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Runs the plan as plain lines; the exit code is that of the fetch.
 ///
@@ -43,7 +43,7 @@ async fn run(mut plan: ChainPlan, display: &ProgressDisplay) -> Result<RunResult
     let (stop, _signals) = stop_on_signals()?;
     let spawned = plan.spawning.as_ref().map(|spawning| spawning.read.secret().clone());
     let tokens = Tokens { hops: plan.tokens.clone(), spawned };
-    for (hop, text) in plan.tokens_shown() {
+    for (hop, text) in plan.describe_tokens() {
         display.note(&format!("hop {hop}: {text}"));
     }
     let mut nodes = plan.spawning.take().map(|spawning| SpawnedNodes::new(&plan.route, spawning));
@@ -52,7 +52,7 @@ async fn run(mut plan: ChainPlan, display: &ProgressDisplay) -> Result<RunResult
     let supervisor = nodes.as_mut().map(|nodes| &mut nodes.supervisor);
     let ran = tokio::select! {
         ran = fetches(&plan, supervisor, watcher, display, &stop) => Ok(ran),
-        () = left_waiting(&stop) => Err(Error::Interrupted { kept: KeptBytes::default() }),
+        () = timed_out_after_signal(&stop) => Err(Error::Interrupted { kept: KeptBytes::default() }),
     };
     if let Some(nodes) = nodes {
         nodes.end().await;
@@ -82,7 +82,7 @@ impl SpawnedNodes {
         supervisor.stop_all().await;
         // The channel of lines closes with its last sender.
         drop(supervisor);
-        let _ = tokio::time::timeout(LAST_LINES, logging.join_next()).await;
+        let _ = tokio::time::timeout(LAST_LINES_TIMEOUT, logging.join_next()).await;
     }
 }
 
@@ -98,9 +98,9 @@ async fn log_lines(mut lines: mpsc::Receiver<ChildLine>) {
 }
 
 /// Ends some time after a signal, for whatever does not heed it by itself.
-async fn left_waiting(stop: &CancellationToken) {
+async fn timed_out_after_signal(stop: &CancellationToken) {
     stop.cancelled().await;
-    tokio::time::sleep(KNOW_HOPS).await;
+    tokio::time::sleep(IDENTIFY_TIMEOUT).await;
 }
 
 async fn fetches(
@@ -114,21 +114,21 @@ async fn fetches(
         supervisor.start_all();
         all_started(&supervisor.links()).await;
     }
-    let _ = tokio::time::timeout(KNOW_HOPS, watcher.all_known()).await;
+    let _ = tokio::time::timeout(IDENTIFY_TIMEOUT, watcher.all_known()).await;
     for hop in watcher.hops() {
         display.note(&format!("hop {} ({}): {}", hop.number, hop.address, how(&hop)));
     }
     let source = VerdictSource::Watched(Arc::new(watcher));
     let (mut ended, chains) = chains(&plan.route, &plan.fetch, (&source, display), stop, &Arc::default(), 0).await;
     for transfer in &mut ended {
-        if transfer.accounts.is_empty() && !transfer.snapshot.was_up_to_date() {
+        if transfer.records.is_empty() && !transfer.snapshot.was_up_to_date() {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = transfer.ask_hops() => {}
+                () = transfer.request_records() => {}
             }
         }
-        tell_hops(transfer, display);
+        print_hops(transfer, display);
     }
     let result = outcome(&ended, &chains, display);
     (ended, result)
@@ -139,7 +139,7 @@ fn how(hop: &HopSnapshot) -> String {
     match &hop.link {
         HopLink::Spawned { pid } => format!("started, process {pid}"),
         HopLink::Attached => "attached to a running node".to_owned(),
-        HopLink::Original => "an original program, which sends no reports".to_owned(),
+        HopLink::Legacy => "a legacy node, which sends no reports".to_owned(),
         HopLink::Foreign => "speaks HTTP, sends no reports".to_owned(),
         HopLink::Detached => "not watched".to_owned(),
         HopLink::Down { reason } => format!("down: {reason}"),
@@ -148,8 +148,8 @@ fn how(hop: &HopSnapshot) -> String {
 }
 
 /// What every hop had to do with a transfer, and what limited it.
-fn tell_hops(transfer: &FinishedFetch, display: &ProgressDisplay) {
-    for (hop, account) in transfer.job.route.hops().iter().zip(&transfer.accounts) {
+fn print_hops(transfer: &FinishedFetch, display: &ProgressDisplay) {
+    for (hop, account) in transfer.job.route.hops().iter().zip(&transfer.records) {
         let label = hop.label();
         match account {
             None => display.note(&format!("  {label}: no report")),

@@ -22,14 +22,14 @@ const TEMPLATE: &str = "{prefix:24!} [{wide_bar}] {percent:>3}% {msg}";
 /// Display of the progress and the result of transfers.
 #[derive(Clone, Debug)]
 pub(super) struct ProgressDisplay {
-    way: DisplayMode,
+    mode: DisplayMode,
     ascii: bool,
     /// The result is a JSON document.
     json: bool,
     /// Stdout carries the file's bytes, so that the result goes to stderr.
     stdout_taken: bool,
     /// First failure to write the result.
-    lost: Arc<OnceLock<Error>>,
+    write_error: Arc<OnceLock<Error>>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl ProgressDisplay {
             }
             (false, _) => DisplayMode::Lines,
         };
-        Self { way, ascii: options.ascii, json: options.json, stdout_taken: false, lost: Arc::default() }
+        Self { mode: way, ascii: options.ascii, json: options.json, stdout_taken: false, write_error: Arc::default() }
     }
 
     /// Moves the result to stderr, as stdout carries the bytes of a file.
@@ -63,13 +63,13 @@ impl ProgressDisplay {
     }
 
     /// Tells whether progress is shown at all.
-    pub(super) fn is_talking(&self) -> bool {
-        !matches!(self.way, DisplayMode::Nothing)
+    pub(super) fn is_verbose(&self) -> bool {
+        !matches!(self.mode, DisplayMode::Nothing)
     }
 
     /// Shows one transfer until it ends. Cancel-safe: a dropped bar is removed from the terminal.
     pub(super) async fn follow(&self, mut news: watch::Receiver<TransferSnapshot>) {
-        match &self.way {
+        match &self.mode {
             DisplayMode::Bars(bars) => {
                 let bar = bars.add(ProgressBar::no_length());
                 bar.set_style(style(self.ascii));
@@ -123,7 +123,7 @@ impl ProgressDisplay {
     /// Prints the result of a successful transfer, on stdout unless that carries the JSON document.
     pub(super) fn done(&self, snapshot: &TransferSnapshot) {
         let line = final_line(snapshot);
-        match &self.way {
+        match &self.mode {
             DisplayMode::Nothing => {}
             _ if self.json => self.err(&line),
             DisplayMode::Bars(_) | DisplayMode::Lines => self.out(&line),
@@ -131,22 +131,22 @@ impl ProgressDisplay {
     }
 
     /// Prints what limited a transfer, where that is known.
-    pub(super) fn judged(&self, snapshot: &TransferSnapshot) {
-        if let (Some(verdict), true) = (&snapshot.verdict, self.is_talking()) {
+    pub(super) fn print_verdict(&self, snapshot: &TransferSnapshot) {
+        if let (Some(verdict), true) = (&snapshot.verdict, self.is_verbose()) {
             self.err(&format!("{}: {verdict}", snapshot.name));
         }
     }
 
     /// Prints a change during a transfer.
     pub(super) fn news(&self, line: &str) {
-        if self.is_talking() {
+        if self.is_verbose() {
             self.err(line);
         }
     }
 
     /// Prints a part of the result on stdout, unless that carries the JSON document or `-q` was given.
     pub(super) fn note(&self, line: &str) {
-        match &self.way {
+        match &self.mode {
             DisplayMode::Nothing => {}
             _ if self.json => {}
             DisplayMode::Bars(_) | DisplayMode::Lines => self.out(line),
@@ -160,7 +160,7 @@ impl ProgressDisplay {
 
     /// Returns the first failure to write the result.
     pub(super) fn written(&self) -> Result<(), Error> {
-        self.lost.get().cloned().map_or(Ok(()), Err)
+        self.write_error.get().cloned().map_or(Ok(()), Err)
     }
 
     /// Prints a part of the result to stdout, above the bars if there are any.
@@ -168,19 +168,19 @@ impl ProgressDisplay {
         if self.stdout_taken {
             return self.err(line);
         }
-        let said = match &self.way {
+        let said = match &self.mode {
             DisplayMode::Bars(bars) => bars.suspend(|| console::out(line)),
             DisplayMode::Lines | DisplayMode::Nothing => console::out(line),
         };
         if let Err(error) = said {
             // Only the first is reported: the others have the same cause.
-            let _ = self.lost.set(error);
+            let _ = self.write_error.set(error);
         }
     }
 
     /// Prints a line to stderr, above the bars if there are any.
     pub(super) fn err(&self, line: &str) {
-        match &self.way {
+        match &self.mode {
             DisplayMode::Bars(bars) => bars.suspend(|| err_now(line)),
             DisplayMode::Lines | DisplayMode::Nothing => console::err(line),
         }
@@ -207,7 +207,7 @@ fn draw(bar: &ProgressBar, snapshot: &TransferSnapshot) {
     bar.set_position(snapshot.received);
     bar.set_message(match snapshot.phase {
         Phase::Streaming => figures(snapshot),
-        phase => format!("{:<35}", phase.word()),
+        phase => format!("{:<35}", phase.label()),
     });
 }
 

@@ -1,11 +1,11 @@
-//! Addresses: hosts and ports as people write them.
+//! Addresses: hosts and ports in text form.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::slice;
 use std::str::FromStr;
 
-/// A host as a person wrote it: an address or a name.
+/// A host: an address or a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Host {
     /// An IPv4 or IPv6 address.
@@ -14,7 +14,7 @@ pub enum Host {
     Name(String),
 }
 
-/// A host and a port; shows as `HOST:PORT`, or `[v6]:PORT`.
+/// A host and a port, displayed as `HOST:PORT` or `[v6]:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostPort {
     /// The host.
@@ -45,7 +45,7 @@ impl fmt::Display for Host {
 impl FromStr for Host {
     type Err = String;
 
-    /// Reads an IPv4 address, an IPv6 address (bare or in brackets) or a name.
+    /// Parses an IPv4 address, an IPv6 address (bare or in brackets) or a name.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(inner) = text.strip_prefix('[') {
             let inner =
@@ -74,8 +74,8 @@ impl FromStr for Host {
 }
 
 impl HostPort {
-    /// Gives it as text, piece by piece: every transfer names a few of these, and the formatting machinery takes
-    /// several times as long.
+    /// Writes the text form, piece by piece: every transfer formats a few addresses, and `fmt` takes several times as
+    /// long.
     pub fn write_pieces(&self, mut put: impl FnMut(&str)) {
         let mut digits = itoa::Buffer::new();
         match &self.host {
@@ -94,17 +94,16 @@ impl HostPort {
         put(digits.format(self.port));
     }
 
-    /// It as text.
+    /// Returns the text form.
     pub fn text(&self) -> String {
         let mut text = String::with_capacity("255.255.255.255:65535".len());
         self.write_pieces(|piece| text.push_str(piece));
         text
     }
 
-    /// Reads an address at the beginning of a text, if it is IPv4 and written as we write it; with it comes what
-    /// follows.
+    /// Parses a canonical IPv4 address at the beginning of a text; also returns the rest.
     ///
-    /// Most are of this kind, and every node on a route reads those of all nodes after it.
+    /// A fast path: most addresses have this form, and every node on a route parses those of all nodes after it.
     pub fn read_plain(text: &str) -> Option<(Self, &str)> {
         let mut bytes = text.as_bytes().iter();
         let mut octets = [0; 4];
@@ -118,7 +117,7 @@ impl HostPort {
         Some((Self { host: Host::Ip(octets.into()), port }, &text[text.len() - behind..]))
     }
 
-    /// Reads an address of any kind, or says what is wrong with it.
+    /// Parses an address of any kind.
     fn read_any(text: &str) -> Result<Self, String> {
         if text.contains("://") {
             return Err(format!("{text:?} is a URL: a hop is HOST:PORT, without http:// and without a path"));
@@ -133,7 +132,7 @@ impl HostPort {
     }
 }
 
-/// Reads a number of up to five digits without zeros in front; the byte that ends it comes with it.
+/// Parses a number of up to five digits without leading zeros; also returns the byte that ends it.
 fn read_number<'a>(bytes: &mut slice::Iter<'a, u8>) -> Option<(u32, Option<&'a u8>)> {
     let zero = bytes.as_slice().first() == Some(&b'0');
     let (mut number, mut digits) = (0, 0);
@@ -161,7 +160,7 @@ impl fmt::Display for HostPort {
 impl FromStr for HostPort {
     type Err = String;
 
-    /// Reads `HOST:PORT` or `[v6]:PORT`.
+    /// Parses `HOST:PORT` or `[v6]:PORT`.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some((address, "")) = Self::read_plain(text) {
             return Ok(address);
@@ -176,7 +175,7 @@ impl From<std::net::SocketAddr> for HostPort {
     }
 }
 
-/// Reads a port, 1 to 65535.
+/// Parses a port, 1 to 65535.
 ///
 /// # Errors
 /// A sentence that repeats the text if it is not a number from 1 to 65535.
@@ -185,7 +184,7 @@ pub fn parse_port(text: &str) -> Result<u16, String> {
         b'0'..=b'9' => port.checked_mul(10)?.checked_add(u16::from(byte - b'0')),
         _ => None,
     };
-    // Nothing at all is port 0, too.
+    // The empty text yields port 0, too.
     let port = text.bytes().try_fold(0, digit).filter(|port| *port != 0);
     port.ok_or_else(|| format!("port {text:?} is not a number from 1 to 65535"))
 }
@@ -197,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_address_ends_where_it_ends() {
+    fn plain_addresses_are_parsed_up_to_their_end() {
         let read = |text| HostPort::read_plain(text).map(|(address, rest)| (address.to_string(), rest));
         assert_eq!(read("1.2.3.4:5"), Some(("1.2.3.4:5".to_owned(), "")));
         assert_eq!(read("255.0.10.199:65535, b:1"), Some(("255.0.10.199:65535".to_owned(), ", b:1")));
@@ -226,14 +225,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_at_once_is_what_the_long_way_reads(text in "[0-9.:]{0,24}|([0-9]{1,3}[.]){3}[0-9]{1,3}:[0-9]{1,6}") {
+        fn the_fast_path_matches_the_general_parser(text in "[0-9.:]{0,24}|([0-9]{1,3}[.]){3}[0-9]{1,3}:[0-9]{1,6}") {
             if let Some((address, "")) = HostPort::read_plain(&text) {
                 prop_assert_eq!(HostPort::read_any(&text), Ok(address));
             }
         }
 
         #[test]
-        fn an_address_reads_as_it_was_spelt(ip: [u8; 4], port in 1u16..) {
+        fn addresses_round_trip(ip: [u8; 4], port in 1u16..) {
             let address = HostPort { host: Host::Ip(ip.into()), port };
             let text = address.text();
             prop_assert_eq!(&text, &std::net::SocketAddr::from((ip, port)).to_string());

@@ -10,34 +10,34 @@ use super::address::{HostPort, parse_port};
 use super::name::MAX_NAME;
 use crate::text::SafeText;
 
-/// A wire that a hop is said to speak.
+/// Protocol of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/1.1 with a source route.
     Http,
-    /// The original program's text dialogue.
+    /// The legacy program's text protocol.
     Legacy,
 }
 
-/// One hop of a route: an address and what was said about it.
+/// One hop of a route: an address and its options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hop {
     /// Where the node listens.
     pub address: HostPort,
-    /// The wire it speaks; `None` asks it.
+    /// Its protocol; `None` detects it.
     pub protocol: Option<Protocol>,
-    /// On the last hop: the URL path that the file name is put behind.
+    /// On the last hop: the URL path before the file name.
     pub base: Option<String>,
-    /// A name for people; never sent.
+    /// A name for display; never sent.
     pub name: Option<String>,
-    /// The file with this hop's read token, beneath the configuration folder; the client's own, never sent.
+    /// The file with this hop's read token, below the configuration folder; for the client only, never sent.
     pub token_file: Option<String>,
-    /// Words that mean nothing to us; the original ignores and passes on what follows a port, and so do we.
+    /// Unknown words after the port, which are ignored and forwarded, as by the legacy program.
     pub other: Vec<String>,
 }
 
 impl Protocol {
-    /// `http` or `seed`.
+    /// Returns `http` or `legacy`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -53,18 +53,18 @@ impl FromStr for Protocol {
         match text {
             "http" => Ok(Self::Http),
             "legacy" => Ok(Self::Legacy),
-            _ => Err(format!("{text:?} is not a wire: write protocol=http or protocol=legacy")),
+            _ => Err(format!("{text:?} is not a protocol: write protocol=http or protocol=legacy")),
         }
     }
 }
 
 impl Hop {
-    /// A hop of which only the address is known.
+    /// Creates a hop without options.
     pub fn new(address: HostPort) -> Self {
         Self { address, protocol: None, base: None, name: None, token_file: None, other: Vec::new() }
     }
 
-    /// Reads one hop line: `HOST PORT [key=value…]` or `HOST:PORT [key=value…]`.
+    /// Parses one hop line: `HOST PORT [key=value…]` or `HOST:PORT [key=value…]`.
     ///
     /// # Errors
     /// A sentence about the host, the port, or the first key that is repeated or has an invalid value.
@@ -74,7 +74,7 @@ impl Hop {
         let mut words = words.peekable();
         let address = match words.next_if(|word| !word.contains('=')) {
             Some(port) => match first.parse::<HostPort>() {
-                // `HOST:PORT word`: the port is there already, and the word means nothing to us.
+                // `HOST:PORT word`: the port is part of the address, and the word is unknown.
                 Ok(address) if parse_port(port).is_err() => {
                     let mut hop = Self::new(address);
                     hop.other.push(port.to_owned());
@@ -105,12 +105,12 @@ impl Hop {
         Ok(self)
     }
 
-    /// Reads one element of `Chain-Route`: `HOST:PORT[;protocol=…][;base=…]`.
+    /// Parses one element of `Chain-Route`: `HOST:PORT[;protocol=…][;base=…]`.
     ///
     /// # Errors
     /// A sentence about the address, or the first key that is unknown, repeated or invalid.
     pub fn parse_element(element: &str) -> Result<Self, String> {
-        // Most often there is nothing behind the address.
+        // Usually the address is the whole element.
         let end = element.bytes().position(|byte| byte == b';').unwrap_or(element.len());
         let mut hop = Self::new(element[..end].trim_ascii().parse()?);
         for part in element[end..].split(';').skip(1) {
@@ -123,7 +123,7 @@ impl Hop {
         Ok(hop)
     }
 
-    /// The hop as an element of `Chain-Route`: what others need to know of it, nothing of the client's own.
+    /// Formats the hop as an element of `Chain-Route`, without the options for the client only.
     pub fn element(&self) -> String {
         let mut element = self.address.to_string();
         if let Some(protocol) = self.protocol {
@@ -137,7 +137,7 @@ impl Hop {
         element
     }
 
-    /// The hop as a line of the legacy protocol: `HOST PORT`, then what the hops after us may want to know.
+    /// Formats the hop as a line of the legacy protocol: `HOST PORT`, then the options for later hops.
     pub fn legacy_line(&self) -> String {
         let mut line = format!("{} {}", self.address.host, self.address.port);
         for word in self.protocol.map(|protocol| format!("protocol={}", protocol.as_str())).iter().chain(&self.other) {
@@ -151,14 +151,14 @@ impl Hop {
         line
     }
 
-    /// What people call it: its name, or its address; made safe to show, for a name is whatever its line says.
+    /// Returns its name or its address for display; sanitized, as a name is arbitrary text.
     pub fn label(&self) -> SafeText {
         self.name.as_deref().map_or_else(|| self.address.to_string().into(), SafeText::new)
     }
 }
 
 impl fmt::Display for Hop {
-    /// The hop as a line of input.txt.
+    /// Formats the hop as a line of input.txt.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.address.host, self.address.port)?;
         if let Some(name) = &self.name {
@@ -177,26 +177,26 @@ impl fmt::Display for Hop {
     }
 }
 
-/// Reads a `token-file=` value: input files come from others, so it must not even look as if it led elsewhere.
+/// Parses a `token-file=` value: input files come from others, so a path must not leave the configuration folder.
 fn parse_token_file(text: &str) -> Result<String, String> {
     if text.starts_with('/') || text.split('/').any(|part| part == "..") {
         let shown = SafeText::new(text);
         return Err(format!(
-            "token-file={shown} is no file of the configuration folder: write its name there, without / in front and .."
+            "token-file={shown} is not in the configuration folder: write a relative path below it, without .."
         ));
     }
     Ok(text.to_owned())
 }
 
-/// Sets what a key may say once only: of two values, two readers could take either.
-fn once<T>(key: &str, place: &mut Option<T>, value: T) -> Result<(), String> {
-    match place.replace(value) {
+/// Sets a key that must not be repeated: two parsers could use either value.
+fn once<T>(key: &str, slot: &mut Option<T>, value: T) -> Result<(), String> {
+    match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(format!("{key}= is there twice")),
+        Some(_) => Err(format!("{key}= is repeated")),
     }
 }
 
-/// Reads a `base=` value: a URL path that begins with `/`, holds nothing that would end a header, an element or a line,
+/// Parses a `base=` value: a URL path that begins with `/`, contains no delimiter of a header, an element or a line,
 /// and means the same folder to every server: no query, no dot segments, no empty ones.
 ///
 /// # Errors
@@ -207,7 +207,7 @@ pub fn parse_base(text: &str) -> Result<String, String> {
     let mut segments = decoded.split(|b| matches!(b, b'/' | b'\\')).skip(1).peekable();
     let mut clean = true;
     while let Some(segment) = segments.next() {
-        // What follows `;` is no part of a segment's name for some servers; only the last segment may be empty.
+        // Some servers strip `;` parameters from a segment; only the last segment may be empty.
         let name = segment.split(|b| *b == b';').next().unwrap_or_default();
         clean &= !matches!(name, b"." | b"..") && (!segment.is_empty() || segments.peek().is_none());
     }
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_file_has_a_name_in_the_configuration_folder() {
+    fn token_files_are_relative_to_the_configuration_folder() {
         for name in ["t", "site/origin", "..t", "a..b", ".t"] {
             assert_eq!(parse_token_file(name).as_deref(), Ok(name));
         }
@@ -236,18 +236,18 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_there_once() {
+    fn repeated_keys_are_rejected() {
         for twice in ["base=/;base=/x/", "protocol=http;protocol=legacy", "base=/;protocol=http;base=/"] {
-            assert!(Hop::parse_element(&format!("h:1;{twice}")).unwrap_err().contains("twice"), "{twice}");
-            assert!(Hop::parse_line(&format!("h 1 {}", twice.replace(';', " "))).unwrap_err().contains("twice"));
+            assert!(Hop::parse_element(&format!("h:1;{twice}")).unwrap_err().contains("repeated"), "{twice}");
+            assert!(Hop::parse_line(&format!("h 1 {}", twice.replace(';', " "))).unwrap_err().contains("repeated"));
         }
         for twice in ["name=a name=b", "token-file=a token-file=a"] {
-            assert!(Hop::parse_line(&format!("h 1 {twice}")).unwrap_err().contains("twice"), "{twice}");
+            assert!(Hop::parse_line(&format!("h 1 {twice}")).unwrap_err().contains("repeated"), "{twice}");
         }
     }
 
     #[test]
-    fn a_base_is_a_url_path_that_ends_nothing_around_it() {
+    fn a_base_is_a_canonical_url_path() {
         for base in ["/", "/a/b%20c", "/a/b.c/..d/", "/.well-known/", &format!("/{}", "x".repeat(MAX_NAME - 1))] {
             assert_eq!(parse_base(base).as_deref(), Ok(base));
         }

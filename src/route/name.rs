@@ -1,4 +1,4 @@
-//! File names: bytes as they are asked for, and the local name they are written under.
+//! File names: the requested bytes, and the local name derived from them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,26 +8,26 @@ use crate::text::SafeText;
 /// Longest file name, in bytes.
 pub const MAX_NAME: usize = 1024;
 
-/// The name a file is asked for by: 1 to 1,024 bytes without NUL, CR or LF; not always UTF-8.
+/// The requested name of a file: 1 to 1,024 bytes without NUL, CR or LF; not necessarily UTF-8.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct FileName(Box<[u8]>);
 
-/// Why bytes cannot be a file name.
+/// Error of an invalid file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// There is nothing.
+    /// The name is empty.
     #[error("the file name is empty")]
     Empty,
     /// More than 1,024 bytes.
     #[error("the file name has {0} bytes, more than {MAX_NAME}")]
     TooLong(usize),
-    /// A NUL, CR or LF, which would end the name on one of the protocols.
-    #[error("the file name holds a NUL, a carriage return or a line feed")]
+    /// A NUL, CR or LF, which would end the name in one of the protocols.
+    #[error("the file name contains a NUL, a carriage return or a line feed")]
     Forbidden,
 }
 
 impl FileName {
-    /// Takes bytes as they came; nothing is trimmed or unescaped.
+    /// Validates bytes as they are; nothing is trimmed or unescaped.
     ///
     /// # Errors
     /// [`NameError`] if the name is empty, longer than 1,024 bytes, or holds a NUL, CR or LF.
@@ -44,44 +44,43 @@ impl FileName {
         Ok(Self(bytes.into()))
     }
 
-    /// The name as it goes over the wire.
+    /// Returns the name as it is sent.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// True if a segment means the folder above, for whichever server will read it: some part a path at `\\`, too, or
-    /// take what follows `;` for no part of the name.
-    pub fn climbs(&self) -> bool {
+    /// Returns true if any server could read a segment as the parent folder: some also split a path at `\\`, or strip
+    /// `;` parameters.
+    pub fn has_parent_segment(&self) -> bool {
         let up = |segment: &[u8]| segment.strip_prefix(b"..").is_some_and(|rest| matches!(rest, [] | [b';', ..]));
         self.0.windows(2).any(|pair| pair == b"..") && self.0.split(|b| matches!(b, b'/' | b'\\')).any(up)
     }
 
-    /// The name without segments that lead nowhere (`.` and empty ones). A last one stays: it says that a folder is
-    /// meant.
+    /// Returns the name without `.` and empty segments, except the last one, which marks a folder.
     pub fn without_dots(&self) -> Cow<'_, Self> {
-        let idle = |segment: &[u8]| matches!(segment, b"" | b".");
+        let redundant = |segment: &[u8]| matches!(segment, b"" | b".");
         let segments = || self.0.split(|b| *b == b'/');
         let inner = segments().count() - 1;
-        if !segments().take(inner).any(idle) {
+        if !segments().take(inner).any(redundant) {
             return Cow::Borrowed(self);
         }
-        let mut kept: Vec<&[u8]> = segments().take(inner).filter(|segment| !idle(segment)).collect();
+        let mut kept: Vec<&[u8]> = segments().take(inner).filter(|segment| !redundant(segment)).collect();
         kept.extend(segments().next_back());
-        // A name that is nothing else stays as it is, and is not found.
+        // A name of such segments only is kept unchanged, and is not found.
         Self::new(&kept.join(&b'/')).map_or(Cow::Borrowed(self), Cow::Owned)
     }
 
-    /// The folder that this name means with a slash at its end, without segments that lead nowhere; `None` for the
-    /// root.
+    /// Returns the folder that this name means, without `.` and empty segments; `None` for the root.
     pub fn as_folder(&self) -> Option<Self> {
         let kept: Vec<&[u8]> = self.0.split(|b| *b == b'/').filter(|segment| !matches!(*segment, b"" | b".")).collect();
         Self::new(&kept.join(&b'/')).ok()
     }
 
-    /// The last component, which is the local name: `None` if it is empty, hidden or holds control characters.
+    /// Returns the last component, which is the local name; `None` if it is empty, hidden or contains control
+    /// characters.
     ///
-    /// Input files are passed on, and a hidden file in a home folder often decides what programs do: who wants such a
-    /// name has to type it.
+    /// Input files come from others, and hidden files in a home folder often configure programs: the user has to type
+    /// such a name.
     pub fn local(&self) -> Option<&[u8]> {
         let last = self.0.rsplit(|b| *b == b'/').next().unwrap_or_default();
         let control = last.iter().any(u8::is_ascii_control)
@@ -89,7 +88,7 @@ impl FileName {
         (!last.is_empty() && !last.starts_with(b".") && !control).then_some(last)
     }
 
-    /// The name made safe to show.
+    /// Returns the name for display, sanitized.
     pub fn shown(&self) -> SafeText {
         SafeText::from_bytes(&self.0)
     }
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_named_without_what_leads_nowhere() {
+    fn folder_names_are_normalized() {
         let folder = |name: &str| FileName::new(name.as_bytes()).unwrap().as_folder();
         for root in ["/", "//", ".", "./", "/./.", ".//./"] {
             assert_eq!(folder(root), None, "{root}");
@@ -114,22 +113,22 @@ mod tests {
         for same in ["a/b", "a/b/", "/a//b/", "./a/./b/./", "a/.///b//"] {
             assert_eq!(folder(same), FileName::new(b"a/b").ok(), "{same}");
         }
-        // What leads up, or only begins with a dot, is left to whoever opens it.
+        // `..` and hidden names are kept, for the code that opens them.
         assert_eq!(folder("a/../.b/"), FileName::new(b"a/../.b").ok());
     }
 
     #[test]
-    fn a_name_climbs_where_any_server_could_read_it_so() {
+    fn parent_segments_of_any_server_are_detected() {
         for up in ["..", "../a", "a/..", "a/../b", "..\\a", "a\\..\\b", "..;/a", "a/..;x=1/b", "/../a"] {
-            assert!(FileName::new(up.as_bytes()).unwrap().climbs(), "{up}");
+            assert!(FileName::new(up.as_bytes()).unwrap().has_parent_segment(), "{up}");
         }
         for plain in ["...", "a..", "..a", "a/..b/c", "a;../b", ".;.", "./a", "..%2fa"] {
-            assert!(!FileName::new(plain.as_bytes()).unwrap().climbs(), "{plain}");
+            assert!(!FileName::new(plain.as_bytes()).unwrap().has_parent_segment(), "{plain}");
         }
     }
 
     #[test]
-    fn segments_that_lead_nowhere_are_dropped_and_a_folder_stays_one() {
+    fn redundant_segments_are_dropped_and_a_trailing_slash_is_kept() {
         for (name, without) in [
             ("a/b", "a/b"),
             ("./a", "a"),
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_shown_safely() {
+    fn displayed_names_are_sanitized() {
         let name = FileName::new(b"a\x1bb\xff").unwrap();
         assert_eq!(name.shown().as_str(), "a\\u{1b}b\\xff");
         assert_eq!(format!("{name:?}"), "FileName(a\\u{1b}b\\xff)");

@@ -1,4 +1,4 @@
-//! The whole chain at one moment: its hops, transfers, verdict and log lines.
+//! Snapshot of the chain: hops, transfers, verdict and log lines.
 
 use std::{fmt, time::Duration};
 
@@ -10,10 +10,10 @@ use super::transfer::TransferSnapshot;
 use super::verdict::Verdict;
 use crate::text::SafeText;
 
-/// Samples of a hop's rate that are kept: one minute at four a second.
+/// Number of samples kept of a hop's rate: one minute at four per second.
 pub const RATE_SAMPLES: usize = 240;
 
-/// How the program stands to a hop.
+/// Relation of this program to a hop.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "link")]
 pub enum HopLink {
@@ -22,18 +22,18 @@ pub enum HopLink {
     Unknown,
     /// It is being started.
     Starting,
-    /// Started by us, a child process.
+    /// A child process of this program.
     Spawned {
-        /// Its process.
+        /// Its process id.
         pid: u32,
     },
-    /// Found running; it reports to us and lives on after us.
+    /// Found running; it reports, and keeps running after this program.
     Attached,
-    /// It speaks only the original program's dialogue: it can relay, not report.
-    Original,
-    /// It speaks HTTP but is no node of ours, or does not let us read.
+    /// It speaks only the legacy protocol: it relays, but does not report.
+    Legacy,
+    /// It speaks HTTP, but is not a chainview node, or denies read access.
     Foreign,
-    /// A person asked not to watch it any more; whoever started it, it lives on without us.
+    /// No longer watched, at the user's request; it keeps running.
     Detached,
     /// It cannot be reached.
     Down {
@@ -46,26 +46,26 @@ pub enum HopLink {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DownReason {
-    /// It was asked to stop, and its transfers may still finish.
+    /// It is shutting down, and its transfers may still finish.
     Stopping,
     /// It was stopped on request.
     Stopped,
     /// It was killed on request.
     Killed,
-    /// It failed, or cannot be reached, as the text says.
+    /// It failed, or cannot be reached, for this reason.
     Failed(SafeText),
 }
 
 impl DownReason {
-    /// True where somebody asked for it, so that it is no fault.
+    /// Returns true if it was requested, and is no failure.
     pub fn is_requested(&self) -> bool {
         !matches!(self, Self::Failed(_))
     }
 
-    /// The reason for display.
+    /// Returns the reason for display.
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Stopping => "leaving: its transfers may finish",
+            Self::Stopping => "shutting down: its transfers may finish",
             Self::Stopped => "stopped",
             Self::Killed => "killed",
             Self::Failed(text) => text.as_str(),
@@ -85,27 +85,27 @@ impl<T: Into<SafeText>> From<T> for DownReason {
     }
 }
 
-/// One hop of the chain as the screen shows it.
+/// Snapshot of one hop.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HopSnapshot {
-    /// Its place in the route, from 1.
+    /// Its number in the route, from 1.
     pub number: usize,
     /// Its address.
     pub address: SafeText,
-    /// What people call it; the address where it has no name.
+    /// Its name, or its address if it has none.
     pub label: SafeText,
     /// It is the last: the origin.
     pub origin: bool,
-    /// How we stand to it.
+    /// The relation of this program to it.
     pub link: HopLink,
-    /// This program started it and can start it anew, also after it died.
+    /// This program started it and can restart it, also after a crash.
     pub ours: bool,
-    /// No route of ours passes it: it is watched because a person asked for it.
+    /// Not on the route: watched at the user's request.
     pub extra: bool,
     /// The newest report; empty before the first, and for hops that do not report.
     pub node: Option<NodeSnapshot>,
-    /// The report is this old; more than a second is worth showing.
+    /// Age of the report; displayed if more than a second.
     pub age: Duration,
     /// Bytes per second in, over the last second.
     pub rate_in: u64,
@@ -117,24 +117,24 @@ pub struct HopSnapshot {
     pub starved_share: Option<f64>,
     /// The same for waiting to send.
     pub blocked_share: Option<f64>,
-    /// The same for being held back by its own cap.
+    /// The same for waiting for its own rate limit.
     pub limited_share: Option<f64>,
     /// Its sending sockets together: the largest round trip and window, the sums of all else.
     pub tcp: Option<TcpSnapshot>,
-    /// Bytes it holds: received and not yet sent, and those in its kernel queues.
+    /// Bytes buffered: received and not yet sent, and those in its kernel queues.
     pub buffered: Option<u64>,
 }
 
-/// How serious a log line is.
+/// Severity of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Level {
-    /// Worth knowing.
+    /// Information.
     #[default]
     Info,
-    /// Worth a look.
+    /// Warning.
     Warn,
-    /// Something failed.
+    /// Error.
     Error,
 }
 
@@ -145,40 +145,40 @@ pub struct LogLine {
     pub number: u64,
     /// Seconds since midnight, local to the screen.
     pub second_of_day: u32,
-    /// How serious it is.
+    /// Its severity.
     pub level: Level,
-    /// The hop it speaks of or came from; `None` is the client.
+    /// The hop that it is about or from; `None` is the client.
     pub hop: Option<usize>,
     /// The text.
     pub text: SafeText,
 }
 
-/// Everything a frame is drawn from.
+/// Everything that a frame is drawn from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ChainSnapshot {
-    /// Grows with every change; the same number means the same picture.
+    /// Increases with every change; equal numbers mean equal snapshots.
     pub generation: u64,
     /// The input file, or `demo`.
     pub source: SafeText,
-    /// Where fetched files go.
+    /// The folder of fetched files.
     pub folder: SafeText,
     /// The route's own file.
     pub file: SafeText,
     /// The hops in chain order, never re-sorted.
     pub hops: Vec<HopSnapshot>,
-    /// This run's transfers, oldest first; those that wait, in the order in which they will start.
+    /// This run's transfers, oldest first; queued ones in the order in which they will start.
     pub transfers: Vec<TransferSnapshot>,
     /// What limits the chain now.
     pub verdict: Verdict,
-    /// What limits the transfers of other clients, while this program has none under way and they have.
+    /// What limits the transfers of other clients, while only those are in progress.
     pub others: Option<Verdict>,
     /// The newest log lines, oldest first.
     pub log: Vec<LogLine>,
-    /// What the origin last said it offers.
+    /// The last listing of the origin.
     pub listing: Option<Listing>,
-    /// The program is leaving.
-    pub leaving: bool,
+    /// The program is exiting.
+    pub exiting: bool,
 }
 
 impl ChainSnapshot {
@@ -187,7 +187,7 @@ impl ChainSnapshot {
         self.others.as_ref().unwrap_or(&self.verdict)
     }
 
-    /// Bodies are on their way through a hop of the route, whoever they are for.
+    /// Returns true if a hop of the route transfers a body, for any client.
     pub fn any_body(&self) -> bool {
         let nodes = self.hops.iter().filter(|hop| !hop.extra).filter_map(|hop| hop.node.as_ref());
         nodes.flat_map(|node| &node.connections).any(|conn| conn.state == ConnState::Streaming)
@@ -195,28 +195,28 @@ impl ChainSnapshot {
 }
 
 impl HopLink {
-    /// One word for a table cell.
-    pub fn word(&self) -> &'static str {
+    /// Returns the label for a table cell.
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Unknown => "-",
             Self::Starting => "starting",
             Self::Spawned { .. } => "up",
             Self::Attached => "attached",
-            Self::Original => "original",
+            Self::Legacy => "legacy",
             Self::Foreign => "foreign",
             Self::Detached => "detached",
             Self::Down { .. } => "down",
         }
     }
 
-    /// The hop can take part in a transfer.
+    /// Returns true if the hop can take part in a transfer.
     pub fn is_up(&self) -> bool {
-        matches!(self, Self::Spawned { .. } | Self::Attached | Self::Original | Self::Foreign)
+        matches!(self, Self::Spawned { .. } | Self::Attached | Self::Legacy | Self::Foreign)
     }
 }
 
 impl HopSnapshot {
-    /// It reported, cannot be reached any more, and is tried again: its last report is all there is.
+    /// Returns true if it reported before, is unreachable now, and is retried: only its last report is known.
     pub fn is_lost(&self) -> bool {
         matches!(&self.link, HopLink::Down { reason } if !self.ours && self.node.is_some() && !reason.is_requested())
     }

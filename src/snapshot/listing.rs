@@ -1,4 +1,4 @@
-//! What an origin offers: the entries of one served folder.
+//! Listing of a folder of an origin.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -8,22 +8,21 @@ use crate::route::FileName;
 use crate::text::SafeText;
 use crate::wire::http::{decode_name, encode_name};
 
-/// Most entries one listing has; a folder with more says how many it left out.
+/// Most entries of one listing; further ones are counted as omitted.
 pub const MAX_ENTRIES: usize = 4096;
 
 /// One folder of an origin: the body of `GET /files/dir/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Listing {
-    /// The folder, as asked for; empty for the root.
+    /// The requested folder; empty for the root.
     pub folder: SafeText,
-    /// What is in it, sorted by name.
+    /// Its entries, sorted by name.
     #[serde(deserialize_with = "bounded::<MAX_ENTRIES, _, _>")]
     pub entries: Vec<ListingEntry>,
-    /// Names behind this page; some may turn out to be nothing that is served.
+    /// Number of names after this page; some may not be served.
     pub omitted: u64,
-    /// The name to ask for what is behind this page with, as `?after=`; in JSON percent-encoded, as it is written
-    /// there.
+    /// The value of `?after=` for the next page; percent-encoded in JSON, as in a URL.
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "escape_next",
@@ -37,9 +36,9 @@ pub struct Listing {
 /// One file or folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListingEntry {
-    /// Its own name, to show.
+    /// Its own name, for display.
     pub name: SafeText,
-    /// The whole name to ask for; in JSON percent-encoded, as in a URL behind `/files/`.
+    /// The whole name to request; percent-encoded in JSON, as in a URL after `/files/`.
     #[serde(serialize_with = "escape", deserialize_with = "unescape")]
     pub path: FileName,
     /// Bytes; 0 for a folder.
@@ -49,11 +48,10 @@ pub struct ListingEntry {
 }
 
 impl Listing {
-    /// A listing that came over the network, with only what may stand in a listing of `folder` (`None` is the root).
+    /// Filters a listing from the network to valid entries of `folder` (`None` is the root).
     ///
-    /// A peer must not choose a local name: what a row shows has to be the last part of what would be asked for, in the
-    /// folder that was asked for, and a name that a file may get without having been typed. All else counts as
-    /// unlisted.
+    /// A peer must not choose a local name: the displayed name has to be the last component of the name to request, in
+    /// the requested folder, and a valid local name. All other entries count as omitted.
     #[must_use]
     pub fn checked(mut self, folder: Option<&FileName>) -> Self {
         let folder = folder.map_or(&b""[..], FileName::as_bytes);
@@ -67,7 +65,7 @@ impl Listing {
 }
 
 impl ListingEntry {
-    /// True if it is named as a visible file or folder right in this one.
+    /// Returns true if it is a visible file or folder directly in this one.
     fn is_in(&self, folder: &[u8]) -> bool {
         let path = self.path.as_bytes();
         let name = match folder {
@@ -87,7 +85,7 @@ fn unescape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FileName, D::E
     decode_name(&text).map_err(D::Error::custom)
 }
 
-#[expect(clippy::ref_option, reason = "serde calls it so")]
+#[expect(clippy::ref_option, reason = "signature required by serde")]
 fn escape_next<S: Serializer>(name: &Option<FileName>, serializer: S) -> Result<S::Ok, S::Error> {
     name.as_ref().map(|name| encode_name(name).to_string()).serialize(serializer)
 }
@@ -109,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_what_would_be_asked_for_and_written() {
+    fn entries_match_the_requested_and_the_local_name() {
         for (folder, name, path, taken) in [
             (None, "report.pdf", &b"report.pdf"[..], true),
             (Some(&b"docs"[..]), "report.pdf", b"docs/report.pdf", true),
@@ -142,34 +140,34 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a peer lists: a row that is left shows the very name that its file gets in the local folder.
-        #[test]
-        fn no_listing_chooses_a_local_name(
-            folder in proptest::option::of("[a-b./]{1,4}"),
-            rows in vec(("[a-b./\u{1b}\u{202e}~ ]{0,5}", "[a-b./\u{1b}\u{202e}~ ]{1,9}", any::<bool>()), 0..20),
-        ) {
-            let entries: Vec<ListingEntry> = rows
-                .into_iter()
-                .map(|(name, path, is_folder)| ListingEntry { is_folder, ..entry(&name, path.as_bytes()) })
-                .collect();
-            let folder = folder.map(|folder| FileName::new(folder.as_bytes()).unwrap());
-            let count = entries.len() as u64;
-            let checked = Listing { entries, ..Listing::default() }.checked(folder.as_ref());
-            prop_assert_eq!(checked.entries.len() as u64 + checked.omitted, count);
-            for entry in &checked.entries {
-                let local = entry.path.local().unwrap();
-                prop_assert!(!local.starts_with(b".") && !local.contains(&b'/') && !local.contains(&0x1b));
-                prop_assert_eq!(&entry.name, &SafeText::from_bytes(local));
-                let asked = folder.as_ref().map_or("", |folder| std::str::from_utf8(folder.as_bytes()).unwrap());
-                let asked = asked.trim_end_matches('/');
-                let whole = if asked.is_empty() { local.to_vec() } else { [asked.as_bytes(), b"/", local].concat() };
-                prop_assert_eq!(entry.path.as_bytes(), whole);
+    /// The displayed name of any remaining entry is the name of its local file.
+            #[test]
+            fn listings_cannot_choose_a_local_name(
+                folder in proptest::option::of("[a-b./]{1,4}"),
+                rows in vec(("[a-b./\u{1b}\u{202e}~ ]{0,5}", "[a-b./\u{1b}\u{202e}~ ]{1,9}", any::<bool>()), 0..20),
+            ) {
+                let entries: Vec<ListingEntry> = rows
+                    .into_iter()
+                    .map(|(name, path, is_folder)| ListingEntry { is_folder, ..entry(&name, path.as_bytes()) })
+                    .collect();
+                let folder = folder.map(|folder| FileName::new(folder.as_bytes()).unwrap());
+                let count = entries.len() as u64;
+                let checked = Listing { entries, ..Listing::default() }.checked(folder.as_ref());
+                prop_assert_eq!(checked.entries.len() as u64 + checked.omitted, count);
+                for entry in &checked.entries {
+                    let local = entry.path.local().unwrap();
+                    prop_assert!(!local.starts_with(b".") && !local.contains(&b'/') && !local.contains(&0x1b));
+                    prop_assert_eq!(&entry.name, &SafeText::from_bytes(local));
+                    let requested = folder.as_ref().map_or("", |folder| std::str::from_utf8(folder.as_bytes()).unwrap());
+                    let requested = requested.trim_end_matches('/');
+                    let whole = if requested.is_empty() { local.to_vec() } else { [requested.as_bytes(), b"/", local].concat() };
+                    prop_assert_eq!(entry.path.as_bytes(), whole);
+                }
             }
         }
-    }
 
     #[test]
-    fn a_name_of_any_bytes_survives_json() {
+    fn names_of_any_bytes_round_trip() {
         let path = FileName::new(b"dir/100% \xff?\x1b").unwrap();
         let entry = ListingEntry { name: SafeText::from_bytes(b"100% \xff?\x1b"), path, size: 7, is_folder: false };
         let json = serde_json::to_string(&entry).unwrap();

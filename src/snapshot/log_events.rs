@@ -13,16 +13,16 @@ impl TransferSnapshot {
         }
         if self.resumed_from > 0 && self.resumed_from != before.resumed_from {
             let size = self.size.unwrap_or_default();
-            let text = format!("goes on from {} of {}", Bytes(self.resumed_from), Bytes(size));
+            let text = format!("resumes from {} of {}", Bytes(self.resumed_from), Bytes(size));
             events.push((Level::Info, text));
         }
-        let stands = matches!(self.phase, Phase::Streaming | Phase::Locked) && self.error != before.error;
-        // Two fetches of one name take turns: nothing is wrong.
+        let stalled = matches!(self.phase, Phase::Streaming | Phase::Locked) && self.error != before.error;
+        // Two fetches of one name run one after the other: no error.
         let level = if self.phase == Phase::Locked { Level::Info } else { Level::Warn };
-        events.extend(self.error.as_ref().filter(|_| stands).map(|error| (level, error.to_string())));
-        let broke = self.phase == Phase::Retrying && (before.phase, before.attempt) != (self.phase, self.attempt);
-        if let Some(error) = self.error.as_ref().filter(|_| broke) {
-            events.push((Level::Warn, format!("{error}: trying again")));
+        events.extend(self.error.as_ref().filter(|_| stalled).map(|error| (level, error.to_string())));
+        let failed = self.phase == Phase::Retrying && (before.phase, before.attempt) != (self.phase, self.attempt);
+        if let Some(error) = self.error.as_ref().filter(|_| failed) {
+            events.push((Level::Warn, format!("{error}: retrying")));
         }
         events
     }
@@ -33,16 +33,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_thing_is_said_once() {
+    fn each_event_is_logged_once() {
         let start = TransferSnapshot { attempt: 1, ..TransferSnapshot::default() };
         let error = Some("hop 2 (h:1): connection refused".into());
-        let broken = TransferSnapshot { phase: Phase::Retrying, error, ..start.clone() };
+        let failedn = TransferSnapshot { phase: Phase::Retrying, error, ..start.clone() };
         assert_eq!(
-            broken.log_events_since(&start),
-            [(Level::Warn, "hop 2 (h:1): connection refused: trying again".to_owned())]
+            failedn.log_events_since(&start),
+            [(Level::Warn, "hop 2 (h:1): connection refused: retrying".to_owned())]
         );
-        let again = TransferSnapshot { attempt: 2, ..broken.clone() };
-        assert_eq!((again.log_events_since(&broken).len(), again.log_events_since(&again).len()), (1, 0));
+        let again = TransferSnapshot { attempt: 2, ..failedn.clone() };
+        assert_eq!((again.log_events_since(&failedn).len(), again.log_events_since(&again).len()), (1, 0));
         let resumed = TransferSnapshot {
             phase: Phase::Streaming,
             resumed_from: 8_000_000,
@@ -50,10 +50,10 @@ mod tests {
             error: None,
             ..again.clone()
         };
-        assert_eq!(resumed.log_events_since(&again), [(Level::Info, "goes on from 8.0 MB of 41.2 MB".to_owned())]);
-        let stands = TransferSnapshot { error: Some("hop 2 (h:1): does not answer".into()), ..resumed.clone() };
-        assert_eq!(stands.log_events_since(&resumed), [(Level::Warn, "hop 2 (h:1): does not answer".to_owned())]);
-        assert!(stands.log_events_since(&stands).is_empty() && resumed.log_events_since(&stands).is_empty());
+        assert_eq!(resumed.log_events_since(&again), [(Level::Info, "resumes from 8.0 MB of 41.2 MB".to_owned())]);
+        let stalled = TransferSnapshot { error: Some("hop 2 (h:1): does not answer".into()), ..resumed.clone() };
+        assert_eq!(stalled.log_events_since(&resumed), [(Level::Warn, "hop 2 (h:1): does not answer".to_owned())]);
+        assert!(stalled.log_events_since(&stalled).is_empty() && resumed.log_events_since(&stalled).is_empty());
         let waits = TransferSnapshot { phase: Phase::Locked, error: Some("waits".into()), ..start.clone() };
         assert_eq!(waits.log_events_since(&start), [(Level::Info, "waits".to_owned())]);
         assert!(waits.log_events_since(&waits).is_empty());

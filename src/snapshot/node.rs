@@ -1,4 +1,4 @@
-//! What a node reports of itself: counters, connections, and its account of one transfer.
+//! Reports of a node: counters, connections, and its record of one transfer.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,47 +9,47 @@ use crate::route::Protocol;
 use crate::text::SafeText;
 use crate::wire::Leg;
 
-/// Most connections one snapshot lists; a node with more says how many it left out.
+/// Most connections in one snapshot; further ones are counted as omitted.
 pub const MAX_CONNECTIONS: usize = 4096;
 
-/// Most protocols one node is believed to speak; there are two.
-const MAX_WIRES: usize = 16;
+/// Most protocols accepted in a report; there are two.
+const MAX_PROTOCOLS: usize = 16;
 
-/// One node at one moment: a line of `/v1/events`, and the whole of `/v1/node`.
+/// Snapshot of a node: a line of `/v1/events`, and the body of `/v1/node`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NodeSnapshot {
     /// The program's version.
     pub version: SafeText,
-    /// A random name of this run of the node; a new one means that it was restarted.
+    /// Random id of this run of the node; it changes on a restart.
     pub node: SafeText,
-    /// The process.
+    /// The process id.
     pub pid: u32,
     /// The listener's own address.
     pub address: SafeText,
-    /// Since the node started, in µs by its own clock; all differences are taken on this.
+    /// Time since the node started, in µs by its own clock; the time base of all differences.
     pub uptime_us: u64,
-    /// Whom it relays to, in words.
+    /// Its connect policy, for display.
     pub policy: SafeText,
     /// The protocols it speaks.
-    #[serde(deserialize_with = "bounded::<MAX_WIRES, _, _>")]
+    #[serde(deserialize_with = "bounded::<MAX_PROTOCOLS, _, _>")]
     pub protocols: Vec<SafeText>,
-    /// It takes no new work.
+    /// It accepts no new requests.
     pub draining: bool,
-    /// How it disturbs what it sends.
+    /// Its current faults and limits.
     pub faults: Faults,
-    /// What the node got of the machine, where the system says.
+    /// CPU time and delays, if the system reports them.
     pub load: Option<Load>,
     /// Counters since the start.
     pub totals: Totals,
     /// The connections open now, oldest first.
     #[serde(deserialize_with = "bounded::<MAX_CONNECTIONS, _, _>")]
     pub connections: Vec<ConnSnapshot>,
-    /// Connections left out of the list.
+    /// Number of connections not listed.
     pub omitted: u64,
 }
 
-/// A node's counters since it started; they only grow, `open` apart.
+/// Counters of a node since it started; they only increase, except `open`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Totals {
@@ -57,95 +57,93 @@ pub struct Totals {
     pub open: u64,
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections answered `503` or dropped for want of room.
+    /// Connections rejected with `503` or dropped, because the node was full.
     pub refused: u64,
-    /// File requests answered with a file.
+    /// File requests replied to with a file.
     pub served: u64,
     /// File requests that failed.
     pub failed: u64,
-    /// What the bodies did.
+    /// Sums over all bodies.
     pub flow: Flow,
 }
 
-/// Bytes moved and time spent waiting; of one connection, or of a whole node.
+/// Bytes moved and time spent waiting, of one connection or of a whole node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Flow {
-    /// Body bytes taken from upstream (a relay), the disk (an origin) or the last hop (a client).
+    /// Body bytes read from upstream (a relay), the disk (an origin) or the first hop (a client).
     pub bytes_in: u64,
-    /// Body bytes given downstream (a client: written to the disk).
+    /// Body bytes written downstream (a client: to the disk).
     pub bytes_out: u64,
     /// Time blocked reading from upstream or the disk, in µs.
     pub starved_us: u64,
     /// Time blocked writing downstream or to the disk, in µs.
     pub blocked_us: u64,
-    /// Time held back by the node's own cap, in µs.
+    /// Time blocked by the node's own rate limit, in µs.
     pub limited_us: u64,
-    /// Time with a body on its way, in µs; the three above are parts of it.
+    /// Time with a body in progress, in µs; includes the three above.
     pub active_us: u64,
-    /// Time spent on the digest of what comes in, in µs; a client's alone, for a node has other threads for it.
+    /// Time spent on the digest of the input, in µs; of a client only, as a node uses other threads for it.
     pub hash_us: u64,
-    /// Time in which this stage was not running when its own timer wanted it to, in µs, whatever else it waited for
-    /// meanwhile; a client's alone.
+    /// Scheduling delay of this stage's timers, in µs, which overlaps other waits; of a client only.
     pub sched_delay_us: u64,
-    /// Time before the body, in µs, and no part of the active time: for so long a node's delay held the reply back, or
-    /// a client waited for it.
+    /// Time before the body, in µs, not part of the active time: a node's injected delay, or a client's wait for the
+    /// reply.
     pub reply_us: u64,
 }
 
-/// What a node got of the machine since it started; the times only grow.
+/// CPU time and delays of a node since it started; they only increase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Load {
-    /// Processor time of the thread that moves the bodies, in µs.
+    /// CPU time of the thread that moves the bodies, in µs.
     pub busy_us: u64,
-    /// Time in which that thread was ready to run and others had the processors, in µs.
+    /// Time in which that thread was runnable and waited for a CPU, in µs.
     pub run_delay_us: u64,
-    /// Processor time of the whole process, in µs; disks and digests have threads of their own.
+    /// CPU time of the whole process, in µs; disks and digests use other threads.
     pub process_us: u64,
-    /// Time in which that thread was not running when its own timer wanted it to, in µs: stopped, or one of those
-    /// above. Counted while somebody follows the node's events.
+    /// Scheduling delay of that thread's timers, in µs: while stopped, or one of the above. Counted while a client
+    /// reads the node's events.
     pub sched_delay_us: u64,
 }
 
-/// When what happened to a body, in ms since its request was read, by the node's own clock.
+/// Timestamps of a reply, in ms since its request was read, by the node's own clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Timestamps {
-    /// The head of the reply, and with it the size, was there.
+    /// The head of the reply was available, and with it the size.
     pub head_ms: f64,
-    /// The first byte of the body went out.
+    /// The first byte of the body was sent.
     pub first_ms: Option<f64>,
-    /// The last byte of the body went out.
+    /// The last byte of the body was sent.
     pub last_ms: Option<f64>,
 }
 
-/// What the kernel knows of a sending socket; the times and counts only grow while it lives.
+/// Kernel figures of a sending socket; the times and counts only increase while it is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TcpSnapshot {
     /// Smoothed round trip, in µs.
     pub rtt_us: u64,
-    /// The shortest round trip of late, in µs: that of the way alone, with nothing queued and no acknowledgement
-    /// delayed.
+    /// Shortest recent round trip, in µs: without queues and delayed acknowledgments.
     pub min_rtt_us: u64,
     /// Congestion window, in segments.
     pub cwnd: u64,
-    /// Segments that are not known to have arrived.
+    /// Segments in flight.
     pub under_way: u64,
-    /// Segments sent again.
+    /// Segments retransmitted.
     pub retransmits: u64,
-    /// The kernel's own estimate of what arrives, in bytes per second.
+    /// The kernel's estimate of the delivery rate, in bytes per second.
     pub delivery_rate: u64,
-    /// Time with something to send, in µs; the two below are parts of it.
+    /// Time with data to send, in µs; includes the two below.
     pub busy_us: u64,
-    /// Time held back by the receiver's window, in µs.
+    /// Time limited by the receiver's window, in µs.
     pub receiver_limited_us: u64,
-    /// Time held back by our own send buffer, in µs.
+    /// Time limited by the send buffer, in µs.
     pub buffer_limited_us: u64,
 }
 
-/// What a connection is doing.
+/// State of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnState {
@@ -154,30 +152,30 @@ pub enum ConnState {
     Head,
     /// The next hop is being resolved or connected to.
     Connecting,
-    /// The next hop's reply, the digest or the go-ahead is awaited.
+    /// Waiting for the next hop's reply, the digest or the go-ahead.
     Waiting,
-    /// The reply is there, and the delay that was turned on the node holds it back.
+    /// The reply is ready, and waits for the injected delay.
     Delayed,
-    /// The body is moving.
+    /// The body is in progress.
     Streaming,
-    /// The last byte is out; the peer is expected to close.
+    /// The last byte was sent; the peer is expected to close.
     Lingering,
-    /// Kept alive between two requests.
+    /// Idle between two requests.
     Idle,
-    /// Reading one of the node's own pages.
-    Page,
+    /// A request for one of the node's endpoints.
+    Admin,
 }
 
-/// What the node is for this connection's request.
+/// Role of the node for a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnRole {
     /// Not known yet.
     #[default]
     Unknown,
-    /// It relays.
+    /// Relay.
     Relay,
-    /// It serves.
+    /// Origin.
     Origin,
 }
 
@@ -185,55 +183,55 @@ pub enum ConnRole {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConnSnapshot {
-    /// Its number on this node, never used twice.
+    /// Its number on this node, never reused.
     pub id: u64,
-    /// What it is doing.
+    /// Its state.
     pub state: ConnState,
-    /// What the node is for it.
+    /// The role of the node.
     pub role: ConnRole,
-    /// Who connected.
+    /// The address of the client.
     pub peer: SafeText,
-    /// Whom the node connected to for it.
+    /// The address of the next hop.
     pub upstream: SafeText,
     /// The protocol toward the client.
     #[serde(with = "super::protocol")]
     pub protocol: Option<Protocol>,
-    /// The protocol toward the origin, once the next hop has answered.
+    /// The protocol toward the origin, once the next hop has replied.
     #[serde(with = "super::protocol")]
     pub upstream_protocol: Option<Protocol>,
     /// The first digits of the transfer's id.
     pub transfer: SafeText,
-    /// The file asked for.
+    /// The requested file.
     pub name: SafeText,
-    /// Bytes that this body has in all.
+    /// Size of its body, in bytes.
     pub size: Option<u64>,
-    /// Since it was accepted, in ms.
+    /// Time since it was accepted, in ms.
     pub age_ms: u64,
     /// The socket toward the client, as the kernel sees it.
     pub tcp: Option<TcpSnapshot>,
-    /// Bytes received from upstream that wait in the kernel.
+    /// Bytes received from upstream that are buffered in the kernel.
     pub queued_in: u64,
-    /// Bytes sent downstream that wait in the kernel or on the way.
+    /// Bytes sent downstream that are buffered in the kernel or in flight.
     pub queued_out: u64,
-    /// Its body has moved no byte for so long, in µs.
+    /// Time for which its body has moved no byte, in µs.
     pub idle_us: u64,
-    /// What its body did.
+    /// Bytes and times of its body.
     pub flow: Flow,
 }
 
-/// What a node knows of one transfer, also after it ended: `/v1/transfers/ID`.
+/// A node's record of one transfer, also after it ended: `/v1/transfers/ID`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TransferRecord {
-    /// The file asked for.
+    /// The requested file.
     pub name: SafeText,
-    /// What the node was for it.
+    /// The role of the node.
     pub role: ConnRole,
-    /// What it is doing, or did last.
+    /// Its current or last state.
     pub state: ConnState,
-    /// It is over.
+    /// It has ended.
     pub ended: bool,
-    /// The status sent downstream; 0 before there was one.
+    /// The status sent downstream; 0 before that.
     pub status: u16,
     /// How it failed, if it did.
     pub error: Option<SafeText>,
@@ -241,54 +239,54 @@ pub struct TransferRecord {
     pub body_error: Option<BodyError>,
     /// The next hop.
     pub upstream: SafeText,
-    /// The protocol toward the origin, once the next hop has answered.
+    /// The protocol toward the origin, once the next hop has replied.
     #[serde(with = "super::protocol")]
     pub upstream_protocol: Option<Protocol>,
-    /// What setting up the leg to the next hop took.
+    /// Set-up times of the leg to the next hop.
     pub leg: Option<Leg>,
-    /// Bytes that the body has in all.
+    /// Size of the body, in bytes.
     pub size: Option<u64>,
-    /// What its body did.
+    /// Bytes and times of its body.
     pub flow: Flow,
-    /// How this node disturbed what it sent, as its faults stood last.
+    /// The node's faults and limits at the last change.
     pub faults: Faults,
-    /// When this was said, in µs by the node's own clock.
+    /// Time of this record, in µs by the node's own clock.
     pub uptime_us: u64,
-    /// What the node got of the machine, where the system says.
+    /// CPU time and delays, if the system reports them.
     pub load: Option<Load>,
-    /// The socket toward the client, as the kernel saw it last.
+    /// The socket toward the client, as last sampled.
     pub tcp: Option<TcpSnapshot>,
-    /// Bytes received from upstream that wait in the kernel.
+    /// Bytes received from upstream that are buffered in the kernel.
     pub queued_in: u64,
-    /// Bytes sent downstream that wait in the kernel or on the way.
+    /// Bytes sent downstream that are buffered in the kernel or in flight.
     pub queued_out: u64,
-    /// Its body has moved no byte for so long, in µs.
+    /// Time for which its body has moved no byte, in µs.
     pub idle_us: u64,
-    /// When its head, its first byte and its last went out.
+    /// When its head, its first and its last byte were sent.
     pub moments: Option<Timestamps>,
 }
 
-/// What a hop did for a transfer that is over: the part of its account that the screen shows.
+/// A hop's part in an ended transfer: the displayed part of its record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HopRecord {
-    /// The status sent downstream; 0 before there was one.
+    /// The status sent downstream; 0 before that.
     pub status: u16,
     /// Reason of an incomplete body.
     pub body_error: Option<BodyError>,
-    /// What its body did.
+    /// Bytes and times of its body.
     pub flow: Flow,
 }
 
 impl TransferRecord {
-    /// What the screen shows of it.
-    pub fn part(&self) -> HopRecord {
+    /// Returns the displayed part.
+    pub fn hop_record(&self) -> HopRecord {
         HopRecord { status: self.status, body_error: self.body_error, flow: self.flow }
     }
 }
 
 impl NodeSnapshot {
-    /// Its sending sockets together: the largest round trip and window, the sums of all else; `None` without any.
+    /// Combines its sending sockets: the largest round trip and window, the sums of all else; `None` without any.
     pub fn tcp(&self) -> Option<TcpSnapshot> {
         self.connections.iter().filter_map(|conn| conn.tcp).reduce(|mut all, tcp| {
             all.add(&tcp);
@@ -296,14 +294,15 @@ impl NodeSnapshot {
         })
     }
 
-    /// Bytes it holds: received and not yet sent, and those in its kernel queues.
+    /// Returns the bytes buffered: received and not yet sent, and those in its kernel queues.
     pub fn buffered(&self) -> u64 {
         self.connections.iter().map(ConnSnapshot::buffered).fold(0, u64::saturating_add)
     }
 }
 
 impl ConnSnapshot {
-    /// Bytes that its body has on this node: received and not yet sent, and those in the kernel's queues.
+    /// Returns the bytes of its body buffered on this node: received and not yet sent, and those in the kernel's
+    /// queues.
     pub fn buffered(&self) -> u64 {
         let inside = self.flow.bytes_in.saturating_sub(self.flow.bytes_out);
         inside.saturating_add(self.queued_in).saturating_add(self.queued_out)
@@ -311,7 +310,7 @@ impl ConnSnapshot {
 }
 
 impl TcpSnapshot {
-    /// Adds another socket: the larger of round trips and windows counts, the sum of all else.
+    /// Adds another socket: the larger of round trips and windows, the sum of all else.
     pub fn add(&mut self, other: &Self) {
         self.rtt_us = self.rtt_us.max(other.rtt_us);
         self.min_rtt_us = self.min_rtt_us.max(other.min_rtt_us);
@@ -324,7 +323,8 @@ impl TcpSnapshot {
         self.buffer_limited_us = self.buffer_limited_us.saturating_add(other.buffer_limited_us);
     }
 
-    /// What happened between an earlier look at the same socket and this one; round trip, window and rate are as now.
+    /// Returns the difference from an earlier sample of the same socket; round trip, window and rate are the current
+    /// ones.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -338,7 +338,7 @@ impl TcpSnapshot {
 }
 
 impl Load {
-    /// What happened between an earlier moment and this one.
+    /// Returns the difference from an earlier sample.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -351,7 +351,7 @@ impl Load {
 }
 
 impl Flow {
-    /// Adds what another stage, or the same at another time, did.
+    /// Adds the counters of another stage or time.
     pub fn add(&mut self, other: &Self) {
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
@@ -364,7 +364,7 @@ impl Flow {
         self.reply_us = self.reply_us.saturating_add(other.reply_us);
     }
 
-    /// What happened between an earlier moment and this one.
+    /// Returns the difference from an earlier sample.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -382,8 +382,8 @@ impl Flow {
 }
 
 impl ConnState {
-    /// One word for a table cell.
-    pub fn word(self) -> &'static str {
+    /// Returns the label for a table cell.
+    pub fn label(self) -> &'static str {
         match self {
             Self::Head => "head",
             Self::Connecting => "connect",
@@ -392,7 +392,7 @@ impl ConnState {
             Self::Streaming => "stream",
             Self::Lingering => "linger",
             Self::Idle => "idle",
-            Self::Page => "page",
+            Self::Admin => "admin",
         }
     }
 }

@@ -1,6 +1,6 @@
-//! A protocol as its name in JSON, for fields of snapshots.
+//! (De)serialization of a protocol as its name, for fields of snapshots.
 //!
-//! A name that this version does not know is read as none, so that a newer node's report is not lost as a whole.
+//! An unknown name is read as `None`, so that a newer node's report is not rejected as a whole.
 
 use serde::{Deserialize, Deserializer, Serializer};
 
@@ -22,7 +22,7 @@ mod tests {
     use crate::route::Protocol;
 
     #[test]
-    fn a_protocol_travels_by_name_and_an_unknown_one_is_none() {
+    fn protocols_round_trip_and_unknown_ones_are_none() {
         for (json, protocol) in
             [("\"http\"", Some(Protocol::Http)), ("\"legacy\"", Some(Protocol::Legacy)), ("\"\"", None)]
         {

@@ -1,4 +1,4 @@
-//! One fetch by this client at one moment.
+//! Snapshot of one fetch by this client.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::route::Protocol;
 use crate::text::SafeText;
 use crate::wire::{Leg, TransferId};
 
-/// What the client is doing about one transfer.
+/// Phase of a transfer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -20,119 +20,120 @@ pub enum Phase {
     Queued,
     /// Connecting to the first hop.
     Connecting,
-    /// The request is sent, the reply awaited.
+    /// Waiting for the reply.
     Waiting,
     /// The body is arriving.
     Streaming,
-    /// All is here; the digest is being compared.
+    /// All bytes arrived; the digest is being compared.
     Verifying,
-    /// It broke, and is tried again after a pause.
+    /// It failed, and is retried after a backoff.
     Retrying,
-    /// Another fetch of the same name is under way: this one waits for its end.
+    /// Waiting for the end of another fetch of the same name.
     Locked,
-    /// A person stopped it for now.
+    /// Paused by the user.
     Paused,
-    /// The file is in its place.
+    /// The file is complete.
     Done,
     /// It failed.
     Failed,
-    /// A person stopped it.
+    /// Cancelled by the user.
     Cancelled,
 }
 
-/// How sure the client is that the file is whole.
+/// Result of the integrity check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "integrity")]
 pub enum Integrity {
     /// Nothing is known yet.
     #[default]
     Pending,
-    /// Length and digest are those of the origin, or of `--expect`.
+    /// Size and digest match those of the origin, or of `--expect`.
     Verified {
         /// The digest, as `ALGO:HEX`.
         digest: String,
     },
-    /// Only the length could be compared, and why.
+    /// Only the size could be compared.
     SizeChecked {
-        /// The digest of what arrived, as `ALGO:HEX`.
+        /// The digest of the received bytes, as `ALGO:HEX`.
         digest: String,
         /// Why there was no digest to compare it with.
         reason: SafeText,
     },
 }
 
-/// One fetch by this client.
+/// Snapshot of one fetch by this client.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TransferSnapshot {
     /// Its number in this run, from 1.
     pub number: u64,
-    /// The first digits of its id on the wire.
+    /// The first digits of its transfer id.
     pub id: SafeText,
-    /// The whole id of its latest try, which is the right to ask the hops about it: not to be shown or sent to anybody.
+    /// The whole transfer id of its latest attempt, which grants access to the hops' records: never displayed or
+    /// exported.
     #[serde(skip)]
-    pub asks: Option<TransferId>,
-    /// The protocol that hop 1 answered in, which tells whether it can be asked.
+    pub transfer_id: Option<TransferId>,
+    /// The protocol of hop 1, which determines whether it can be queried.
     #[serde(skip)]
     pub protocol: Option<Protocol>,
-    /// The file asked for.
+    /// The requested file.
     pub name: SafeText,
-    /// Where it is being written, or was.
+    /// The path that it is written to.
     pub path: SafeText,
-    /// What is being done.
+    /// The phase.
     pub phase: Phase,
     /// The whole size, once known.
     pub size: Option<u64>,
     /// Bytes received.
     pub received: u64,
-    /// Bytes per second now; over its whole life once it is done.
+    /// Current rate in bytes per second; the average once it is done.
     pub rate: u64,
     /// Time left.
     pub eta: Option<Duration>,
-    /// Which try this is, from 1; 0 before the first.
+    /// Number of the attempt, from 1; 0 before the first.
     pub attempt: u32,
-    /// Bytes that were there already when this try began.
+    /// Bytes present at the start of this attempt.
     pub resumed_from: u64,
-    /// Why what was there of the file had to be dropped, if it had.
+    /// Why an earlier partial file was discarded, if it was.
     pub started_over: Option<SafeText>,
-    /// Bytes per second it may take, if a person capped it.
+    /// Rate limit set by the user, in bytes per second.
     pub cap: Option<u64>,
-    /// No byte has come for longer than the chain explains.
+    /// Stall, if no byte has arrived for longer than the chain explains.
     pub stall: Option<Stall>,
-    /// Since it was started.
+    /// Time since the start.
     pub elapsed: Duration,
-    /// What the client's own stage did: reading the last hop, writing the disk.
+    /// Bytes and times of the client's own stage: reading from the first hop, writing to the disk.
     pub flow: Flow,
-    /// What each relay spent on set-up, hop 1 first; this client's own leg before them.
+    /// Set-up times of this client's own leg, then of each relay's, hop 1 first.
     pub legs: Vec<Leg>,
-    /// The set-up and the body as bars, from the same legs: ready to draw.
+    /// The waterfall of set-up and body, from the same legs.
     pub waterfall: Vec<WaterfallRow>,
-    /// What each hop says that it did, hop 1 first, once it is over and the hop has answered.
+    /// Each hop's own record, hop 1 first, once the transfer has ended and the hop has replied.
     pub parts: Vec<Option<HopRecord>>,
-    /// How sure we are.
+    /// Result of the integrity check.
     pub integrity: Integrity,
-    /// The origin's own digest, as `ALGO:HEX`, where it gave one.
+    /// The origin's own digest, as `ALGO:HEX`, if it sent one.
     pub origin_digest: Option<String>,
-    /// The same bytes were there already.
+    /// The same file existed already.
     pub already_present: bool,
-    /// How it failed, or why it is tried again: a whole sentence, hop named.
+    /// Why it failed or is retried: a whole sentence that names the hop.
     pub error: Option<SafeText>,
     /// What limits it.
     pub verdict: Option<Verdict>,
 }
 
-/// A transfer that has stood still.
+/// Stall of a transfer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stall {
-    /// For how long.
+    /// Duration.
     pub lasting: Duration,
     /// The hop, from 1, that last moved data; `None` where no hop reports.
     pub last_moved: Option<usize>,
 }
 
 impl Phase {
-    /// One word for a table cell.
-    pub fn word(self) -> &'static str {
+    /// Returns the label for a table cell.
+    pub fn label(self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Connecting => "connecting",
@@ -148,19 +149,19 @@ impl Phase {
         }
     }
 
-    /// The hops have something to do with it: it is asked for, or its body arrives.
+    /// Returns true if the hops are involved: it is requested, or its body arrives.
     pub fn is_under_way(self) -> bool {
         matches!(self, Self::Connecting | Self::Waiting | Self::Streaming)
     }
 
-    /// Nothing more will happen.
+    /// Returns true if it has ended.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)
     }
 }
 
 impl TransferSnapshot {
-    /// The share that has arrived, 0 to 1; an empty file is whole from the start of its body.
+    /// Returns the share that has arrived, 0 to 1; 0 for an empty file until it is done.
     pub fn share(&self) -> f64 {
         match self.size {
             Some(0) => f64::from(u8::from(self.phase == Phase::Done)),
@@ -169,7 +170,7 @@ impl TransferSnapshot {
         }
     }
 
-    /// The same file was there already, and no byte of it had to move.
+    /// Returns true if the same file existed already, and no byte was transferred.
     pub fn was_up_to_date(&self) -> bool {
         self.already_present && self.flow.bytes_in == 0
     }

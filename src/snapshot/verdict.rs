@@ -1,5 +1,5 @@
-//! The verdict on a transfer: the stage that limits it, how sure that is, for how long it has been so. Plain data,
-//! computed by `crate::verdict`.
+//! Verdict on a transfer: the stage that limits it, with what confidence and since when. Plain data, computed by
+//! `crate::verdict`.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,33 +7,33 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "limit")]
 pub enum Limit {
-    /// Nothing is moving, or it has not moved for long enough.
+    /// Nothing is in progress, or not for long enough.
     #[default]
     Measuring,
-    /// The origin: every stage waits for input, the origin for nothing but itself.
+    /// The origin: every other stage waits for input, the origin for its own resources.
     Origin {
         /// Its number: that of the last hop.
         hop: usize,
         /// Which part of it.
         resource: Resource,
     },
-    /// This hop's processor: there is input, and room for output, and it does not get round to moving it.
+    /// This hop's CPU: it has input and room for output, and is not fast enough.
     Relay {
         /// Its number, from 1.
         hop: usize,
     },
-    /// This stage's own cap.
+    /// This stage's own rate limit.
     RateLimit {
         /// Its number, from 1; 0 for the client.
         hop: usize,
         /// Bytes per second.
         rate: u64,
     },
-    /// Something else that a person turned on this hop.
+    /// A fault injected at this hop.
     Fault {
         /// Its number, from 1.
         hop: usize,
-        /// What was turned.
+        /// The fault.
         fault: FaultKind,
     },
     /// The network between one hop and the stage before it.
@@ -45,7 +45,7 @@ pub enum Limit {
         /// What of the network.
         cause: LinkCause,
     },
-    /// The stage that receives here does not read what has arrived.
+    /// The receiving stage does not read what has arrived.
     Receiver {
         /// The sending hop, from 1.
         from: usize,
@@ -66,11 +66,11 @@ pub enum Limit {
         /// On what.
         step: SetupStep,
     },
-    /// A hop that sends no reports stands where the cause would be.
+    /// The cause is at a hop that sends no reports.
     Unobserved {
-        /// The stage before the silent hops, nearer to the client; 0 is the client.
+        /// The stage on the client's side of the unobserved hops; 0 is the client.
         after: usize,
-        /// The stage behind them, nearer to the origin; the origin itself where that is silent too.
+        /// The stage on the origin's side; the origin itself if that is unobserved, too.
         before: usize,
     },
 }
@@ -83,11 +83,11 @@ pub enum SetupStep {
     Resolve,
     /// Connecting to it.
     Connect,
-    /// The delay that a person turned on it.
+    /// Its injected delay.
     Delay,
 }
 
-/// The part of an end of the chain.
+/// Resource of an end of the chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resource {
@@ -96,30 +96,30 @@ pub enum Resource {
     Either,
     /// Its disk.
     Disk,
-    /// Its processor.
+    /// Its CPU.
     Processor,
 }
 
-/// What of a network limits a link.
+/// Reason for which the network limits a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkCause {
     /// The evidence does not tell.
     #[default]
     Unknown,
-    /// What was sent waits in the network: no more goes through.
+    /// Sent data queues in the network, which is at capacity.
     Congestion,
-    /// Segments are lost and sent again.
+    /// Segments are lost and retransmitted.
     Loss,
-    /// The round trip is long for what may be on its way at once.
+    /// The round trip is long for the window.
     RoundTrip,
 }
 
-/// What a person turned on a hop, caps apart.
+/// Kind of an injected fault, other than a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FaultKind {
-    /// It holds replies back.
+    /// It delays replies.
     Delay,
     /// It sends nothing.
     Stall,
@@ -127,20 +127,20 @@ pub enum FaultKind {
     Fragment,
 }
 
-/// How far to believe a verdict.
+/// Confidence of a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Confidence {
-    /// It is the best guess.
+    /// Best guess.
     #[default]
     Low,
-    /// The stages' own clocks say so.
+    /// Supported by the stages' own clocks.
     Fair,
-    /// The stages on both sides and the kernel say the same.
+    /// Supported by the stages on both sides and the kernel.
     High,
 }
 
-/// What limits a transfer, and what there is to say for it.
+/// What limits a transfer, and the evidence for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Verdict {
@@ -150,14 +150,14 @@ pub struct Verdict {
     /// The share of time, 0 to 1, that the evidence covers.
     #[serde(serialize_with = "crate::units::share")]
     pub share: f64,
-    /// How far to believe it.
+    /// The confidence.
     pub confidence: Confidence,
-    /// For how long it has been so, in ms; 0 where a whole life is judged at once.
+    /// Time since the limit last changed, in ms; 0 for a verdict on a whole transfer.
     pub since_ms: u64,
 }
 
 impl Limit {
-    /// The stage that is to blame, if it is one: a hop from 1, or 0 for the client.
+    /// Returns the limiting stage, if it is one: a hop from 1, or 0 for the client.
     pub fn stage(&self) -> Option<usize> {
         match *self {
             Self::Origin { hop, .. }
@@ -171,7 +171,7 @@ impl Limit {
         }
     }
 
-    /// The sending hop of the link that is to blame, if it is one.
+    /// Returns the sending hop of the limiting link, if it is one.
     pub fn link(&self) -> Option<usize> {
         match *self {
             Self::Link { from, .. } => Some(from),

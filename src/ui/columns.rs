@@ -169,7 +169,7 @@ pub(crate) fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, 
         ConnColumn::File => text(conn.name.as_str()),
         ConnColumn::From => text(conn.upstream.as_str()),
         ConnColumn::To => text(conn.peer.as_str()),
-        ConnColumn::State => text(conn.state.word()),
+        ConnColumn::State => text(conn.state.label()),
         ConnColumn::Protocol => text(conn.protocol.map_or("", Protocol::as_str)),
         ConnColumn::RateIn => number(rate_in),
         ConnColumn::RateOut => number(rate_out),
@@ -197,14 +197,14 @@ pub(crate) fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) ->
         ("file", conn.name.as_str()),
         ("in", conn.upstream.as_str()),
         ("out", conn.peer.as_str()),
-        ("state", conn.state.word()),
+        ("state", conn.state.label()),
         ("protocol", conn.protocol.map_or("", Protocol::as_str)),
     ]
 }
 
 /// What a connection has in each column.
 pub(crate) fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot, conn: &ConnSnapshot) -> [String; 16] {
-    let page = conn.state == ConnState::Page;
+    let page = conn.state == ConnState::Admin;
     let rates = history.rates.of(hop, conn).filter(|_| !page && !hop.is_lost());
     // Reports of nothing but their own reading ask for no new picture, so this time would stand still.
     let age = (!page).then(|| Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))));
@@ -215,7 +215,7 @@ pub(crate) fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot,
         or_dash(conn.name.to_string()),
         or_dash(conn.upstream.to_string()),
         or_dash(conn.peer.to_string()),
-        conn.state.word().to_owned(),
+        conn.state.label().to_owned(),
         or_dash(protocol(conn)),
         rate(rates.map(|r| r.0)),
         rate(rates.map(|r| r.1)),

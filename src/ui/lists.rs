@@ -63,7 +63,7 @@ impl Lists {
         self.refresh_conns(chain, history, scope);
         let filter = Filter::new(self.filter(Panel::Transfers));
         let wanted = chain.transfers.iter().enumerate().filter(|(_, t)| {
-            filter.keeps(&[("xfer", &format!("#{}", t.number)), ("file", t.name.as_str()), ("state", t.phase.word())])
+            filter.keeps(&[("xfer", &format!("#{}", t.number)), ("file", t.name.as_str()), ("state", t.phase.label())])
         });
         self.transfers = wanted.map(|(at, _)| at).collect();
         let filter = Filter::new(self.filter(Panel::Log));
@@ -95,7 +95,7 @@ impl Lists {
             // Those that only read the node's pages come last.
             for pages in [false, true] {
                 let rows =
-                    node.connections.iter().enumerate().filter(|(_, conn)| (conn.state == ConnState::Page) == pages);
+                    node.connections.iter().enumerate().filter(|(_, conn)| (conn.state == ConnState::Admin) == pages);
                 let kept = rows.filter(|(_, conn)| {
                     filter.is_empty() || filter.keeps(&columns::fields(&number, &columns::transfer(chain, conn), conn))
                 });

@@ -296,7 +296,7 @@ fn is_news(old: &ChainSnapshot, new: &ChainSnapshot) -> bool {
         && (moving(old)
             || moving(new)
             || line(old) != line(new)
-            || old.leaving != new.leaving
+            || old.exiting != new.exiting
             || old.transfers.len() != new.transfers.len()
             || old.listing != new.listing
             || !old.hops.iter().map(faults).eq(new.hops.iter().map(faults))

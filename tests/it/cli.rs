@@ -194,7 +194,7 @@ fn a_fetch_through_two_relays_is_complete_with_plain_output() {
     let hops = &json["transfers"][0]["hops"];
     assert_eq!(hops[2]["address"].as_str(), Some(nodes[2].address.as_str()));
     for (hop, role) in ["relay", "relay", "origin"].into_iter().enumerate() {
-        let account = &hops[hop]["account"];
+        let account = &hops[hop]["record"];
         assert_eq!((account["role"].as_str(), account["flow"]["bytes_out"].as_u64()), (Some(role), Some(300_000)));
     }
     for line in ["--fetch -o out --json", "--fetch -o out --json --force", "--no-spawn -o out --json"] {

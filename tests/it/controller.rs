@@ -95,7 +95,7 @@ impl Run {
     }
 
     async fn phase(&self, number: u64, phase: Phase) -> TransferSnapshot {
-        self.transfer(number, phase.word(), |transfer| transfer.phase == phase).await
+        self.transfer(number, phase.label(), |transfer| transfer.phase == phase).await
     }
 
     /// Waits until a hop fulfills a condition.

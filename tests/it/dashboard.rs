@@ -95,7 +95,7 @@ fn without_color_states_are_words() {
     assert!(buffer.content().iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
     let screen = plain.screen();
     let transfers = plain.keys("3").screen();
-    for word in ["stale 4s", "original", "foreign", "down", "starting", "draining", "failed", "cancelled", "WARN"] {
+    for word in ["stale 4s", "legacy", "foreign", "down", "starting", "draining", "failed", "cancelled", "WARN"] {
         assert!(screen.contains(word) || transfers.contains(word), "{word} is missing:\n{screen}");
     }
     let mut colored = Script::new(120, 40, mixed());
@@ -218,7 +218,7 @@ fn an_injected_stall_is_named_before_the_missing_data() {
 #[test]
 fn quitting_is_shown_and_offers_no_new_work() {
     let mut script = Script::new(80, 24, streaming());
-    script.chain.leaving = true;
+    script.chain.exiting = true;
     let screen = script.keys("f n x r").screen();
     assert!(screen.contains("LEAVING") && screen.contains("q quit"), "{screen}");
     assert!(!screen.contains("f fetch") && !screen.contains("x cancel"), "{screen}");

@@ -50,12 +50,12 @@ fn a_restarted_hop_is_resumed_from_in_the_same_run() {
         let watcher = scene.watch();
         scene.arrives(6 << 20);
         scene.kill(hop);
-        scene.until("it is tried again", || client.said().contains("trying again"));
+        scene.until("it is tried again", || client.said().contains("retrying"));
         scene.start(hop);
         let ended = client.wait();
         watcher.end();
         assert!(ended.status.success(), "hop {hop}: {}", ended.stderr);
-        assert!(ended.stderr.contains("goes on from"), "hop {hop}: {}", ended.stderr);
+        assert!(ended.stderr.contains("resumes from"), "hop {hop}: {}", ended.stderr);
         assert!(
             ended.transfer["attempts"].as_u64() >= Some(2) && ended.transfer["resumed_from"].as_u64() >= Some(6 << 20)
         );
@@ -73,7 +73,7 @@ fn the_limit_of_a_retry_is_reported_while_it_runs() {
     // Too short for a verdict on the first attempt.
     scene.arrives(100_000);
     scene.kill(2);
-    scene.until("it is tried again", || client.said().contains("trying again"));
+    scene.until("it is tried again", || client.said().contains("retrying"));
     scene.start(2);
     scene
         .until("it is said", || client.said().contains(&format!("{NAME}: slowest: hop 2, rate-limited to 800.0 KB/s")));
@@ -89,7 +89,7 @@ fn an_interrupt_during_backoff_takes_effect_immediately() {
     scene.arrives(1 << 20);
     scene.kill(1);
     // The fourth pause is of 4 s: long enough to distinguish its end from an interrupt.
-    scene.until("it has been tried a few times", || client.said().matches("trying again").count() >= 4);
+    scene.until("it has been tried a few times", || client.said().matches("retrying").count() >= 4);
     let begun = std::time::Instant::now();
     client.signal(Signal::INT);
     let ended = client.wait();
@@ -150,7 +150,7 @@ fn expect_accepts_only_the_named_digest() {
     let right = format!("blake3:{}", blake3::hash(&scene.content).to_hex());
     let ended = scene.fetch(&["--expect", &right.replace(['a', 'b'], "c").replace("clcke3", "blake3")]).wait();
     assert_eq!(ended.status.code(), Some(6), "{}", ended.stderr);
-    assert!(ended.stderr.contains("--expect says") && !scene.target().exists(), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--expect states") && !scene.target().exists(), "{}", ended.stderr);
     let ended = scene.fetch(&["--expect", &right]).wait();
     assert!(ended.status.success(), "{}", ended.stderr);
     assert_eq!(ended.transfer["here"]["digest"], right.as_str());

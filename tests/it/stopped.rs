@@ -24,7 +24,7 @@ const STOP: Duration = Duration::from_secs(5);
 fn goes_on(scene: &Scene, ended: &scene::Ended, who: &str) {
     assert!(ended.status.success(), "{who}: {}", ended.stderr);
     assert_eq!(ended.transfer["attempts"].as_u64().unwrap_or(1), 1, "{who}: {}", ended.transfer);
-    for word in ["trying again", "starts over", "does not answer"] {
+    for word in ["retrying", "starts over", "does not answer"] {
         assert!(!ended.stderr.contains(word), "{who}: {}", ended.stderr);
     }
     scene.is_whole();

@@ -129,7 +129,11 @@ impl QueuedTransfer {
                 stop.cancel();
             }
             TransferState::Paused(_) | TransferState::Over(_) => {
-                return Err(format!("#{} is {}: there is nothing to pause", self.number, self.snapshot().phase.word()));
+                return Err(format!(
+                    "#{} is {}: there is nothing to pause",
+                    self.number,
+                    self.snapshot().phase.label()
+                ));
             }
         }
         Ok(())
@@ -140,7 +144,7 @@ impl QueuedTransfer {
         match &mut self.state {
             TransferState::Paused(last) => self.state = TransferState::Queued(rests(last.clone(), Phase::Queued)),
             TransferState::Running { then: then @ AfterStop::Paused, .. } => *then = AfterStop::Queued,
-            _ => return Err(format!("#{} is {}, not paused", self.number, self.snapshot().phase.word())),
+            _ => return Err(format!("#{} is {}, not paused", self.number, self.snapshot().phase.label())),
         }
         Ok(())
     }
@@ -165,7 +169,7 @@ impl QueuedTransfer {
         self.verdict = Some(verdict);
         if let TransferState::Over(last) = &mut self.state {
             last.waterfall = waterfall::with_moments(&last.legs, accounts, &last.waterfall);
-            last.parts = accounts.iter().map(|account| account.as_ref().map(TransferRecord::part)).collect();
+            last.parts = accounts.iter().map(|account| account.as_ref().map(TransferRecord::hop_record)).collect();
         }
     }
 

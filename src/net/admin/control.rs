@@ -90,7 +90,7 @@ fn carry_out(node: &Arc<Node>, verb: &ControlRequest, body: &[u8]) -> Result<Val
         ControlRequest::Stop => {
             tracing::info!("{}: leaving, told so by control", node.address);
             node.drain().begin();
-            Ok(json!({ "leaving": true }))
+            Ok(json!({ "exiting": true }))
         }
     }
 }

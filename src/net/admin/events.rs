@@ -100,7 +100,7 @@ mod tests {
 
     use super::super::tests::site;
     use super::*;
-    use crate::limits::{READERS, READERS_PER_SOURCE};
+    use crate::limits::{MAX_EVENT_STREAMS, MAX_EVENT_STREAMS_PER_SOURCE};
     use crate::net::node::latest_line::GOOD_FOR;
     use crate::route::{FileName, Protocol};
     use crate::snapshot::ConnState;
@@ -156,9 +156,9 @@ mod tests {
     async fn readers_are_capped_for_one_address_and_for_all() {
         let registry = site(|_| {}).await.node.registry.clone();
         let begin = |last| registry.begin_reader([127, 0, 0, last].into());
-        let mut readers: Vec<_> = (0..READERS_PER_SOURCE).map(|_| begin(1).unwrap()).collect();
+        let mut readers: Vec<_> = (0..MAX_EVENT_STREAMS_PER_SOURCE).map(|_| begin(1).unwrap()).collect();
         assert!(begin(1).is_none());
-        readers.extend((READERS_PER_SOURCE..READERS).map(|_| begin(2).unwrap()));
+        readers.extend((MAX_EVENT_STREAMS_PER_SOURCE..MAX_EVENT_STREAMS).map(|_| begin(2).unwrap()));
         assert!(begin(3).is_none());
         readers.pop();
         assert!(begin(3).is_some());

@@ -48,7 +48,7 @@ const STATES: [ConnState; 8] = [
     ConnState::Streaming,
     ConnState::Lingering,
     ConnState::Idle,
-    ConnState::Page,
+    ConnState::Admin,
 ];
 
 /// One label and its value.

@@ -56,7 +56,7 @@ pub(super) async fn relay(
     }
     if let Some(name) = path.strip_prefix(DEFAULT_BASE).filter(|name| !name.is_empty()) {
         let name = decode_name(name).map_err(|error| refuse(error.reason, &error.detail))?;
-        if name.climbs() {
+        if name.has_parent_segment() {
             return Err(refuse(Reason::Malformed, "the name holds a `..` segment"));
         }
     }
@@ -90,7 +90,7 @@ pub(super) async fn relay(
         .allows_name(&next)
         .map_err(|Refused { refusal, why }| Problem::refused_by_policy(refusal, &next, why, 0.0))?;
     let base = base.as_deref().filter(|_| rest.is_empty());
-    let purpose = if folder { Purpose::files(base) } else { Purpose::Pages };
+    let purpose = if folder { Purpose::files(base) } else { Purpose::Endpoints };
     let judge = |address| node.config.policy.allows(address, purpose);
     let (resolver, connect) = (&node.config.resolver, budget.min(node.config.limits.connect));
     let connected = connect_with(resolver, &next, connect, &judge, b"", None).await?;

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::limits::{Limits, READERS_PER_SOURCE};
+use crate::limits::{Limits, MAX_EVENT_STREAMS_PER_SOURCE};
 use crate::net::http_client::{PendingReply, ask};
 use crate::net::node::NodeConfig;
 use crate::net::node::root::Root;
@@ -325,9 +325,9 @@ async fn a_stream_of_events_that_is_one_too_many_is_refused_here_and_at_a_relay(
     }
     let asked = send(one.address, "GET", "/v1/events", &[bearer(), route(&[other.address])]).await;
     let begun = || std::iter::from_fn(|| one.node.registry.begin_reader(peer)).collect::<Vec<_>>().len();
-    assert_eq!((asked.reply.status(), begun()), (StatusCode::OK, READERS_PER_SOURCE - 1));
+    assert_eq!((asked.reply.status(), begun()), (StatusCode::OK, MAX_EVENT_STREAMS_PER_SOURCE - 1));
     drop(asked);
-    while begun() < READERS_PER_SOURCE {
+    while begun() < MAX_EVENT_STREAMS_PER_SOURCE {
         tokio::task::yield_now().await;
     }
 }

@@ -296,7 +296,7 @@ async fn a_failed_first_contact_and_a_missing_file_are_not_retried() {
     scene.job.retries = 3;
     let error = scene.fetch().await.unwrap_err();
     assert_eq!((error.exit_code(), scene.last().attempt), (4, 2));
-    assert!(error.to_string().contains("what arrived is in"), "{error}");
+    assert!(error.to_string().contains("the received bytes are in"), "{error}");
     // No listener at this port.
     scene.job.route = Route::parse(b"dir/f.bin\n127.0.0.1 9 protocol=http\n").unwrap();
     scene.fetch().await.unwrap_err();

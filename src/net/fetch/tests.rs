@@ -206,7 +206,7 @@ async fn expect_overrides_the_digest_of_the_chain() {
     let other = Digest { algorithm: Algorithm::Sha256, value: [0; 32] };
     scene.job.verify = VerifyMode::Expect(other);
     let error = scene.fetch().await.unwrap_err();
-    assert!(error.exit_code() == 6 && error.to_string().contains("--expect says sha-256:0000"), "{error}");
+    assert!(error.exit_code() == 6 && error.to_string().contains("--expect states sha-256:0000"), "{error}");
     let mut scene = Scene::http(vec![Turn::Send(whole(""))]).await;
     let value = *blake3::hash(BODY).as_bytes();
     scene.job.verify = VerifyMode::Expect(Digest { algorithm: Algorithm::Blake3, value });

@@ -110,7 +110,7 @@ impl<'a> Tracker<'a> {
     pub(super) fn attempt(&mut self, id: TransferId) {
         self.snapshot.attempt += 1;
         self.snapshot.id = id.short().into();
-        self.snapshot.asks = Some(id);
+        self.snapshot.transfer_id = Some(id);
     }
 
     /// Records that the attempt failed and will be retried.

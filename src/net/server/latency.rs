@@ -36,7 +36,7 @@ pub(super) fn is_alone(conn: &ConnGuard, requests: u64) -> bool {
 
 /// Whether a connection that was just let in may go first; to be asked before its session begins.
 pub(in crate::net) fn goes_first(limits: &Limits, conn: &ConnGuard) -> bool {
-    limits.give_way && is_alone(conn, 0)
+    limits.yield_to_sole_client && is_alone(conn, 0)
 }
 
 /// Lets every task that is ready run before this one goes on, where a new connection may go first.
@@ -54,7 +54,7 @@ pub(in crate::net) async fn after_accept(goes_first: bool) {
 
 /// Lets the reader of a reply run, which has all of it and asks nothing more; true if it did.
 pub(super) fn after_body(limits: &Limits, job: &FileRequestGuard<'_>, asked_last: bool) -> bool {
-    let gives_way = limits.give_way && asked_last && is_alone(job.on(), 1);
+    let gives_way = limits.yield_to_sole_client && asked_last && is_alone(job.on(), 1);
     if gives_way {
         std::thread::yield_now();
     }
@@ -103,7 +103,7 @@ mod tests {
         drop(job);
         assert!(after_body(&limits, &other, true) && !goes_first(&limits, &first));
         // FaultKind off, nobody is given way to.
-        let off = Limits { give_way: false, ..limits };
+        let off = Limits { yield_to_sole_client: false, ..limits };
         assert!(!after_body(&off, &other, true) && after_body(&limits, &other, true));
         drop(other);
         assert!(!goes_first(&off, &second) && goes_first(&limits, &second));
@@ -164,7 +164,7 @@ mod tests {
         for (name, content) in &contents {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
-        let limits = Limits { give_way, ..Limits::default() };
+        let limits = Limits { yield_to_sole_client: give_way, ..Limits::default() };
         let (origin, origin_drain, origin_runs) = start(folder.path(), limits).await;
         let (relay, relay_drain, relay_runs) = start(folder.path(), limits).await;
         for turn in 0..8 {

@@ -142,7 +142,7 @@ pub(crate) async fn ask(
     job.set_state(ConnState::Connecting);
     job.update(|account| account.role = ConnRole::Relay);
     job.goes_on(&next.address);
-    if request.name.climbs() {
+    if request.name.has_parent_segment() {
         // A server that is no node may look for it above the folder that `base=` names.
         let detail = "the name holds a `..` segment";
         return Err(Problem::here(Reason::Malformed, FailedAction::Request, node.called(&request), detail));

@@ -37,7 +37,7 @@ pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGu
     let refusal = match first {
         ReservedUse::Nothing => return,
         ReservedUse::Endpoint => {
-            conn.set_state(ConnState::Page);
+            conn.set_state(ConnState::Admin);
             let stranger = node.admits(&down.stream, conn.peer()).err();
             let Downstream { stream, inbox, .. } = down;
             let reader = admin::Requester { address: conn.peer(), stranger };

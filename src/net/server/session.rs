@@ -114,7 +114,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
                 Box::pin(refuse(node, &mut down, Reason::Internal, detail)).await
             }
             Ok(Ok(Some(RequestKind::Endpoint))) => {
-                conn.set_state(ConnState::Page);
+                conn.set_state(ConnState::Admin);
                 let stranger = admit(node, &mut down, conn).err();
                 let Downstream { stream, inbox, .. } = down;
                 let reader = admin::Requester { address: conn.peer(), stranger };

@@ -118,7 +118,7 @@ fn is_down(link: Option<&HopLink>) -> bool {
 }
 
 fn is_leaving(link: Option<&HopLink>) -> bool {
-    matches!(link, Some(HopLink::Down { reason }) if reason.as_str().starts_with("leaving"))
+    matches!(link, Some(HopLink::Down { reason }) if reason.as_str().starts_with("shutting down"))
 }
 
 #[tokio::test]

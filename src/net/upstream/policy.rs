@@ -60,12 +60,12 @@ impl Policy {
         if self.loopback && ip.is_loopback() {
             return Ok(());
         }
-        match self.allow.judge(address, purpose) {
+        match self.allow.check(address, purpose) {
             Listed::Yes => Ok(()),
             Listed::No => closed(format!("{address} is not allowed: this node {self}")),
             Listed::ForOther => {
                 let what = match purpose {
-                    Purpose::Pages => "pages of a node".to_owned(),
+                    Purpose::Endpoints => "pages of a node".to_owned(),
                     Purpose::Files(base) => format!("files with base={base}"),
                 };
                 closed(format!("{address} is not allowed for {what}: this node {self}"))
@@ -203,12 +203,12 @@ mod tests {
 
     #[test]
     fn an_entry_opens_what_it_is_for_and_nothing_else() {
-        use Purpose::{Files, Pages};
+        use Purpose::{Endpoints, Files};
         for (list, address, purpose, says) in [
             ("10.0.0.7:9102", "10.0.0.7:9102", Purpose::files(None), None),
             ("10.0.0.7:9102", "10.0.0.7:9102", Files("/files/"), None),
-            ("10.0.0.7:9102", "10.0.0.7:9102", Pages, None),
-            ("10.0.0.0/8:9000-9100", "10.9.9.9:9050", Pages, None),
+            ("10.0.0.7:9102", "10.0.0.7:9102", Endpoints, None),
+            ("10.0.0.0/8:9000-9100", "10.9.9.9:9050", Endpoints, None),
             ("10.0.0.7:9102", "10.0.0.7:9102", Files("/"), Some("not allowed for files with base=/")),
             (
                 "10.0.0.7:9102",
@@ -223,18 +223,18 @@ mod tests {
             ("10.0.0.8:80/pub/", "10.0.0.8:80", Files("/public/"), Some("base=/public/")),
             ("10.0.0.8:80/pub/", "10.0.0.8:80", Files("/"), Some("base=/:")),
             ("10.0.0.8:80/pub/", "10.0.0.8:80", Purpose::files(None), Some("base=/files/")),
-            ("10.0.0.8:80/pub/", "10.0.0.8:80", Pages, Some("not allowed for pages of a node")),
+            ("10.0.0.8:80/pub/", "10.0.0.8:80", Endpoints, Some("not allowed for pages of a node")),
             ("10.0.0.8:80/pub/", "10.0.0.8:81", Files("/pub/"), Some("10.0.0.8:81 is not allowed: this node")),
             ("10.0.0.8:80/pub/", "10.0.0.9:80", Files("/pub/"), Some("10.0.0.9:80 is not allowed: this node")),
             ("10.0.0.8:80/pub", "10.0.0.8:80", Files("/pub"), None),
             ("10.0.0.8:80/pub", "10.0.0.8:80", Files("/public/"), Some("base=/public/")),
             ("10.0.0.8:80/", "10.0.0.8:80", Files("/any/"), None),
             ("10.0.0.8:80/", "10.0.0.8:80", Purpose::files(None), None),
-            ("10.0.0.8:80/", "10.0.0.8:80", Pages, Some("pages")),
+            ("10.0.0.8:80/", "10.0.0.8:80", Endpoints, Some("pages")),
             ("10.0.0.0/8:80-90/pub/", "10.1.2.3:85", Files("/pub/"), None),
             ("[fd00::/8]:80/pub/", "[fd00::7]:80", Files("/pub/"), None),
             ("[fd00::/8]:80/pub/", "[fd00::7]:80", Files("/x/"), Some("base=/x/")),
-            ("10.0.0.8:80/pub/,10.0.0.8:80", "10.0.0.8:80", Pages, None),
+            ("10.0.0.8:80/pub/,10.0.0.8:80", "10.0.0.8:80", Endpoints, None),
             ("10.0.0.8:80/pub/,10.0.0.8:80", "10.0.0.8:80", Files("/pub/"), None),
             ("10.0.0.8:80/pub/,10.0.0.8:80", "10.0.0.8:80", Files("/x/"), Some("base=/x/")),
             ("0.0.0.0/0:80/", "169.254.169.254:80", Files("/"), Some("link-local")),

@@ -153,7 +153,7 @@ impl HopTask {
             (Failure::Down(_) | Failure::Refused, _) if self.is_stopped() => return,
             (Failure::Down(reason) | Failure::Silent(reason), _) => HopLink::Down { reason: reason.into() },
             (Failure::Refused, _) => HopLink::Down { reason: Reason::Refused.as_str().into() },
-            (Failure::Legacy, _) => HopLink::Original,
+            (Failure::Legacy, _) => HopLink::Legacy,
             (Failure::Foreign, _) => HopLink::Foreign,
         };
         self.set(link);

@@ -132,7 +132,7 @@ fn differs(before: &NodeSnapshot, after: &NodeSnapshot) -> bool {
 }
 
 fn shown(node: &NodeSnapshot) -> impl Iterator<Item = &ConnSnapshot> {
-    node.connections.iter().filter(|conn| conn.state != ConnState::Page)
+    node.connections.iter().filter(|conn| conn.state != ConnState::Admin)
 }
 
 #[cfg(test)]
@@ -198,7 +198,7 @@ mod tests {
         assert!(state.report(node(1, 5), now));
         assert!(!state.report(node(300_000, 5), now) && !state.sample(now));
         let mut endpoint = node(600_000, 5);
-        endpoint.connections.push(ConnSnapshot { state: ConnState::Page, age_ms: 9, ..ConnSnapshot::default() });
+        endpoint.connections.push(ConnSnapshot { state: ConnState::Admin, age_ms: 9, ..ConnSnapshot::default() });
         assert!(!state.report(endpoint.clone(), now));
         endpoint.connections.push(ConnSnapshot::default());
         assert!(state.report(endpoint, now));

@@ -185,11 +185,11 @@ async fn legacy_programs_and_foreign_servers_are_distinguished() {
     });
     let mut watcher = Watcher::start(&route(&hops), &Tokens::default(), None);
     until(&mut watcher, |hops| {
-        hops[0].link == HopLink::Original
+        hops[0].link == HopLink::Legacy
             && hops[1].link == HopLink::Foreign
             && is_down(&hops[2])
             && hops[3].link == HopLink::Foreign
-            && hops[4].link == HopLink::Original
+            && hops[4].link == HopLink::Legacy
     })
     .await;
     assert_eq!(watcher.hops()[2].link, HopLink::Down { reason: "connection refused".into() });

@@ -43,7 +43,7 @@ impl UiState {
                 None
             }
         };
-        if let Some(Command::CapTransfer { number, rate }) = command {
+        if let Some(Command::LimitTransfer { number, rate }) = command {
             self.cap_asked = rate.map(|rate| (number, rate, self.now));
         }
         self.settle(chain);
@@ -152,13 +152,13 @@ impl UiState {
                 let step = (from / 10).max(1);
                 let rate = if tenths < 0 { from - step.min(from - 1) } else { from.saturating_add(step) };
                 self.notice = Some(format!("rate limit of #{}: {}", transfer.number, Rate(rate)));
-                return Some(Command::CapTransfer { number: transfer.number, rate: Some(rate) });
+                return Some(Command::LimitTransfer { number: transfer.number, rate: Some(rate) });
             }
             TransferAction::NoCap => {
                 if let Some((hop, change)) = self.fault_off() {
                     return Some(Command::SetFault { hop, change });
                 }
-                return self.capped(chain).map(|t| Command::CapTransfer { number: t.number, rate: None });
+                return self.capped(chain).map(|t| Command::LimitTransfer { number: t.number, rate: None });
             }
             TransferAction::Reorder(by) => {
                 return self.reorderable(chain, by).map(|number| Command::Reorder { number, by });
@@ -330,7 +330,7 @@ impl UiState {
     }
 
     fn quit(&mut self, chain: &ChainSnapshot) -> Option<Command> {
-        let asks = self.mode != Mode::Leaving && running(chain).is_some() && !chain.leaving;
+        let asks = self.mode != Mode::Leaving && running(chain).is_some() && !chain.exiting;
         if asks {
             self.mode = Mode::Leaving;
             return None;
@@ -340,7 +340,7 @@ impl UiState {
 
     fn leave(&mut self, leave_nodes: bool) -> Command {
         self.quitting = true;
-        Command::Quit { leave_nodes }
+        Command::Quit { keep_nodes: leave_nodes }
     }
 
     /// A second Ctrl-C in a row leaves at once, whatever the first has achieved so far.

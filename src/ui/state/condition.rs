@@ -11,7 +11,7 @@ impl UiState {
     pub fn meets(&self, condition: Condition, chain: &ChainSnapshot) -> bool {
         match condition {
             Condition::Always => true,
-            Condition::Fetchable => !chain.leaving && !chain.hops.is_empty(),
+            Condition::Fetchable => !chain.exiting && !chain.hops.is_empty(),
             Condition::Cancellable => self.cancellable(chain).is_some(),
             Condition::Pausable => self.pausable(chain).is_some(),
             Condition::Retryable => self.retryable(chain).is_some(),
@@ -25,7 +25,7 @@ impl UiState {
             Condition::Drainable => self.drainable(chain).is_some(),
             Condition::FaultsSettable => self.turnable(chain).is_some(),
             Condition::FaultSet => self.any_fault_set(chain),
-            Condition::Attachable => !chain.leaving,
+            Condition::Attachable => !chain.exiting,
             Condition::Detachable => self.detachable(chain).is_some(),
             Condition::OwnsNodes => chain.hops.iter().any(|hop| hop.ours),
             Condition::HasDetail => self.has_detail(chain),

@@ -57,7 +57,7 @@ impl UiState {
                     .map_err(|e| e.to_string())
                     .map(|name| Some(Command::FetchName(name))),
             },
-            PromptKind::Cap(number) => rate_or_none(text).map(|rate| Some(Command::CapTransfer { number, rate })),
+            PromptKind::Cap(number) => rate_or_none(text).map(|rate| Some(Command::LimitTransfer { number, rate })),
             PromptKind::Attach => Hop::parse_line(text).map(|hop| Some(Command::Attach(hop))),
             PromptKind::FaultChange { hop, at } => {
                 FAULTS[at].parse(text).map(|change| Some(Command::SetFault { hop, change }))

@@ -39,7 +39,7 @@ impl UiState {
     }
 
     fn node(&self, chain: &ChainSnapshot, can: impl Fn(&HopSnapshot) -> bool) -> Option<usize> {
-        self.hop(chain).filter(|hop| !chain.leaving && can(hop)).map(|hop| hop.number)
+        self.hop(chain).filter(|hop| !chain.exiting && can(hop)).map(|hop| hop.number)
     }
 }
 

@@ -16,12 +16,12 @@ impl UiState {
             Panel::Transfers | Panel::Setup => self.marked(chain),
             _ => self.chosen(chain).or_else(|| running(chain)),
         };
-        target.filter(|t| !chain.leaving && !t.phase.is_over()).map(|t| t.number)
+        target.filter(|t| !chain.exiting && !t.phase.is_over()).map(|t| t.number)
     }
 
     /// What `Pause` would ask for.
     pub fn pausable(&self, chain: &ChainSnapshot) -> Option<Command> {
-        let transfer = self.marked(chain).filter(|_| !chain.leaving)?;
+        let transfer = self.marked(chain).filter(|_| !chain.exiting)?;
         match transfer.phase {
             Phase::Paused => Some(Command::Resume(transfer.number)),
             Phase::Connecting | Phase::Waiting | Phase::Streaming | Phase::Retrying | Phase::Locked => {
@@ -33,12 +33,12 @@ impl UiState {
 
     /// The transfer that `Retry` would fetch again.
     pub fn retryable(&self, chain: &ChainSnapshot) -> Option<u64> {
-        self.marked(chain).filter(|t| t.phase.is_over() && !chain.leaving).map(|t| t.number)
+        self.marked(chain).filter(|t| t.phase.is_over() && !chain.exiting).map(|t| t.number)
     }
 
     /// The transfer whose cap can be turned.
     pub fn cappable<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
-        self.marked(chain).filter(|t| !t.phase.is_over() && t.phase != Phase::Verifying && !chain.leaving)
+        self.marked(chain).filter(|t| !t.phase.is_over() && t.phase != Phase::Verifying && !chain.exiting)
     }
 
     /// The same, where it has a cap already.
@@ -48,7 +48,7 @@ impl UiState {
 
     /// The transfer that can move in the queue by so many places.
     pub fn reorderable(&self, chain: &ChainSnapshot, by: isize) -> Option<u64> {
-        let marked = self.marked(chain).filter(|t| t.phase == Phase::Queued && !chain.leaving)?;
+        let marked = self.marked(chain).filter(|t| t.phase == Phase::Queued && !chain.exiting)?;
         let queued: Vec<u64> = chain.transfers.iter().filter(|t| t.phase == Phase::Queued).map(|t| t.number).collect();
         let at = queued.iter().position(|number| *number == marked.number)?;
         at.checked_add_signed(by).filter(|to| *to < queued.len()).map(|_| marked.number)
@@ -57,7 +57,7 @@ impl UiState {
     /// The connection that can be closed: its hop and its number.
     pub fn closable(&self, chain: &ChainSnapshot) -> Option<(usize, u64)> {
         let (hop, conn) = self.marked_conn(chain)?;
-        (hop.link.is_up() && !chain.leaving).then_some((hop.number, conn.id))
+        (hop.link.is_up() && !chain.exiting).then_some((hop.number, conn.id))
     }
 
     /// The marked connection and its hop.

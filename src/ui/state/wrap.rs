@@ -45,7 +45,7 @@ impl UiState {
     pub(crate) fn wrapped_transfer(&self, data: &ChainSnapshot, terminal: u16) -> Option<WrappedRow> {
         let row = self.row_of(Panel::Transfers, data);
         let transfer = data.transfers.get(*self.lists.transfers.get(row)?)?;
-        let first = usize::from(terminal.saturating_sub(indent(terminal) + width(transfer.phase.word()) + 2));
+        let first = usize::from(terminal.saturating_sub(indent(terminal) + width(transfer.phase.label()) + 2));
         let rest = usize::from(terminal.saturating_sub(indent(terminal)));
         Some(WrappedRow { row, pieces: split_words(&sentence(transfer), first, rest, MAX_TRANSFER_LINES) })
     }

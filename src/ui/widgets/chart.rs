@@ -40,7 +40,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     if top > 0 {
         plot_area(theme, &samples, state.span, top, plot, buffer);
     } else if rows > 0 {
-        let silent = state.hop(data).is_some_and(|hop| matches!(hop.link, HopLink::Original | HopLink::Foreign));
+        let silent = state.hop(data).is_some_and(|hop| matches!(hop.link, HopLink::Legacy | HopLink::Foreign));
         let words = if silent { "it sends no reports" } else { "nothing has moved" };
         Row::new(buffer, row_of(plot, usize::from(rows / 2))).skip(1).put(words, theme.style(StyleRole::Dim));
     }

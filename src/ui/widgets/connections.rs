@@ -49,7 +49,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         let (hop, row) = (&data.hops[place.0], row_of(body, i));
         let marked = (state.tops.conns + i == at).then_some(focused);
         heading::mark(theme, marked, row, buffer);
-        let quiet = hop.is_lost() || matches!(conn.state, ConnState::Page | ConnState::Idle);
+        let quiet = hop.is_lost() || matches!(conn.state, ConnState::Admin | ConnState::Idle);
         for (c, text) in texts(data, state.history(), hop, conn).iter().enumerate() {
             let role = match text.as_str() {
                 "-" => StyleRole::Dim,
@@ -84,7 +84,7 @@ fn remark(state: &UiState, aged: Option<Duration>) -> String {
 /// Why there is nothing to list.
 pub(crate) fn silence(link: &HopLink) -> &'static str {
     match link {
-        HopLink::Original => "it speaks the original dialogue: it can relay, not report",
+        HopLink::Legacy => "it speaks the legacy protocol: it relays, but does not report",
         HopLink::Foreign => "it lets nobody read what it does",
         HopLink::Down { .. } => "it is down",
         HopLink::Detached => "it is not watched any more",

@@ -119,7 +119,7 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
     let size = conn.size.map_or_else(dash, |size| Bytes(size).to_string());
     let upstream = if hop.origin { "the disk".to_owned() } else { conn.upstream.to_string() };
     let mut all = vec![
-        field("state", conn.state.word()),
+        field("state", conn.state.label()),
         field("transfer", columns::transfer(data, conn)),
         field("file", conn.name.to_string()),
         field("from", upstream),
@@ -177,7 +177,7 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
         _ => format!("{}, for {}, ETA {}", Rate(t.rate), HumanDuration(t.elapsed), Eta(t.eta)),
     };
     let mut all = vec![
-        field("phase", t.phase.word()).with_role(role),
+        field("phase", t.phase.label()).with_role(role),
         field("received", format!("{} of {size}", Bytes(t.received))),
         field("rate", pace),
     ];
@@ -248,7 +248,7 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
         let conns = hop.node.as_ref().map_or(&[] as &[ConnSnapshot], |node| &node.connections);
         if let Some(conn) = conns.iter().find(|conn| columns::same_id(conn.transfer.as_str(), id)) {
             let rates = state.history().rates.of(hop, conn).unwrap_or_default();
-            row.cell(8, conn.state.word(), theme.style(StyleRole::Flow)).skip(1);
+            row.cell(8, conn.state.label(), theme.style(StyleRole::Flow)).skip(1);
             figures(state, rates, conn.flow.bytes_out, conn.peer.as_str(), &mut row);
         } else if let Some(part) = ours.and_then(|transfer| *transfer.parts.get(i)?) {
             let (word, role) = match (part.body_error, part.status) {
@@ -292,7 +292,7 @@ fn figures(state: &UiState, rates: (u64, u64), sent: u64, tail: &str, row: &mut 
 /// Why nothing is known of a transfer on a hop.
 fn silence(hop: &HopSnapshot, ours: Option<&TransferSnapshot>) -> &'static str {
     match &hop.link {
-        link @ (HopLink::Original | HopLink::Foreign | HopLink::Down { .. }) => connections::silence(link),
+        link @ (HopLink::Legacy | HopLink::Foreign | HopLink::Down { .. }) => connections::silence(link),
         _ if ours.is_some_and(|transfer| transfer.phase == Phase::Cancelled) => "not asked: the transfer was cancelled",
         _ => "-",
     }

@@ -130,7 +130,7 @@ pub(crate) fn freshness(state: &UiState, data: &ChainSnapshot) -> (String, Style
 }
 
 fn liveness(data: &ChainSnapshot) -> (String, StyleRole) {
-    if data.leaving {
+    if data.exiting {
         return ("LEAVING".to_owned(), StyleRole::Warn);
     }
     let lost = data.hops.iter().filter(|hop| hop.is_lost()).count();
@@ -172,7 +172,7 @@ mod tests {
         lost.hops[0].ours = true;
         assert_eq!(liveness(&lost).0, "STALE 4 s", "one of ours is started again, not asked again");
         assert_eq!(liveness(&data(&[])).0, "NO REPORTS");
-        assert_eq!(liveness(&ChainSnapshot { leaving: true, ..data(&[9000]) }).0, "LEAVING");
+        assert_eq!(liveness(&ChainSnapshot { exiting: true, ..data(&[9000]) }).0, "LEAVING");
     }
 
     #[test]

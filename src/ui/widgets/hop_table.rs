@@ -256,12 +256,12 @@ pub(crate) fn state_word(hop: &HopSnapshot) -> (String, StyleRole) {
     }
     let role = match &hop.link {
         HopLink::Spawned { .. } | HopLink::Attached => StyleRole::Good,
-        HopLink::Original | HopLink::Foreign => StyleRole::Plain,
+        HopLink::Legacy | HopLink::Foreign => StyleRole::Plain,
         HopLink::Starting => StyleRole::Warn,
         HopLink::Unknown | HopLink::Detached => StyleRole::Dim,
         HopLink::Down { reason } => down_role(reason),
     };
-    (hop.link.word().to_owned(), role)
+    (hop.link.label().to_owned(), role)
 }
 
 /// The node's label, then what else there is room for: whether it serves, its address, its process.

@@ -24,12 +24,12 @@ fn line(state: &UiState, data: &ChainSnapshot) -> (String, StyleRole) {
     if let Some(transfer) = running(data) {
         let percent = (transfer.share() * 100.0).floor();
         if transfer.phase != Phase::Streaming {
-            return (format!("{percent}% {} {up}/{hops} up", transfer.phase.word()), StyleRole::Plain);
+            return (format!("{percent}% {} {up}/{hops} up", transfer.phase.label()), StyleRole::Plain);
         }
         let (rate, eta) = (Rate(transfer.rate), Eta(transfer.eta));
         return (format!("{percent}% {rate} ETA {eta} {}", data.verdict), StyleRole::Flow);
     }
     let (word, role) = header::freshness(state, data);
-    let last = data.transfers.last().map_or(String::new(), |t| format!(" #{} {}", t.number, t.phase.word()));
+    let last = data.transfers.last().map_or(String::new(), |t| format!(" #{} {}", t.number, t.phase.label()));
     (format!("{word} {up}/{hops} up{last}"), role)
 }

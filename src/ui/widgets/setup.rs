@@ -104,7 +104,7 @@ fn sentence(rows: &[timing::WaterfallRow]) -> String {
     let Some(most) = before.max_by(|a, b| a.own_ms.total_cmp(&b.own_ms)) else { return String::new() };
     let share = if whole > 0.0 { most.own_ms / whole * 100.0 } else { 0.0 };
     let near = if most.stage == 0 { "client".to_owned() } else { most.stage.to_string() };
-    let (what, far) = (most.step.words(), most.stage + 1);
+    let (what, far) = (most.step.label(), most.stage + 1);
     format!("{} ms to first byte; {share:.0}% is {what} {far}>{near}", figure(whole))
 }
 

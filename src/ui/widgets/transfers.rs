@@ -54,7 +54,7 @@ fn draw_line(theme: &Theme, transfer: &TransferSnapshot, text: &str, continued: 
     name(theme, transfer, area.width, &mut row);
     if has_sentence(transfer) {
         let role = outcome(transfer).1;
-        row.put(transfer.phase.word(), theme.style(role)).skip(2);
+        row.put(transfer.phase.label(), theme.style(role)).skip(2);
         row.put(text, theme.style(if role == StyleRole::Bad { StyleRole::Bad } else { StyleRole::Plain }));
     } else {
         progress(theme, transfer, area.width, &mut row);
@@ -124,7 +124,7 @@ fn status(transfer: &TransferSnapshot) -> (String, StyleRole) {
         (Phase::Streaming, None) if transfer.eta.is_some() => (format!("ETA {}", Eta(transfer.eta)), StyleRole::Plain),
         (Phase::Retrying, _) => (format!("retrying, {}", transfer.attempt.max(1)), StyleRole::Warn),
         (Phase::Paused, _) => ("paused".to_owned(), StyleRole::Warn),
-        (phase, _) if transfer.attempt > 1 => (format!("{}, {}", phase.word(), transfer.attempt), StyleRole::Plain),
-        (phase, _) => (phase.word().to_owned(), StyleRole::Plain),
+        (phase, _) if transfer.attempt > 1 => (format!("{}, {}", phase.label(), transfer.attempt), StyleRole::Plain),
+        (phase, _) => (phase.label().to_owned(), StyleRole::Plain),
     }
 }

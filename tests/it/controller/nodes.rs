@@ -207,7 +207,7 @@ async fn nodes_can_be_left_running() {
     let run = Run::up(3, 10, "").await;
     let nodes = Survivors(run.now().hops.iter().map(|hop| pid(&hop.link)).collect());
     // The screen leaves as soon as it has sent the command: both may be there at once.
-    run.commands.try_send(Command::Quit { leave_nodes: true }).unwrap();
+    run.commands.try_send(Command::Quit { keep_nodes: true }).unwrap();
     let addresses: Vec<String> = (1..=3).map(|hop| run.chain.address(hop)).collect();
     let remains = run.ends().await;
     let left: Vec<String> = remains.nodes.iter().map(|(address, _)| address.to_string()).collect();
@@ -224,7 +224,7 @@ async fn the_nodes_of_the_demo_keep_their_files() {
     run.until("all hops up", |chain| chain.hops.len() == 3 && chain.hops.iter().all(reports)).await;
     let nodes = Survivors(run.now().hops.iter().map(|hop| pid(&hop.link)).collect());
     run.transfer(1, "under way by itself", |transfer| transfer.received > 0).await;
-    run.command(Command::Quit { leave_nodes: true }).await;
+    run.command(Command::Quit { keep_nodes: true }).await;
     let remains = run.ends().await;
     assert!(nodes.live() && remains.nodes.len() == 3);
     let folder = remains.folder.unwrap();

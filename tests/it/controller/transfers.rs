@@ -35,11 +35,11 @@ async fn a_rate_limit_slows_one_running_transfer() {
     let run = Run::up(2, 6_000_000, "--limit 2=3M").await;
     run.command(Command::Fetch).await;
     run.transfer(1, "at the node's pace", |transfer| transfer.rate > 1_500_000).await;
-    run.command(Command::CapTransfer { number: 1, rate: Some(400_000) }).await;
+    run.command(Command::LimitTransfer { number: 1, rate: Some(400_000) }).await;
     run.says(None, "#1: limited to 400.0 KB/s").await;
     let slow = run.transfer(1, "at its own", |t| (200_000..=440_000).contains(&t.rate) && t.cap.is_some()).await;
     assert_eq!((slow.phase, slow.cap), (Phase::Streaming, Some(400_000)));
-    run.command(Command::CapTransfer { number: 1, rate: None }).await;
+    run.command(Command::LimitTransfer { number: 1, rate: None }).await;
     run.transfer(1, "at the node's pace again", |transfer| transfer.rate > 1_500_000).await;
     run.phase(1, Phase::Done).await;
     run.command(Command::Retry(1)).await;

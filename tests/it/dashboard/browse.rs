@@ -133,7 +133,7 @@ fn transfers_are_paused_limited_retried_and_moved() {
     script.chain.transfers[0].phase = Phase::Paused;
     script.keys("p ] 0 b n o n e <enter> b x <enter>");
     assert!(script.screen().contains("is not a unit of bytes"), "{}", script.screen());
-    let cap = |rate| Command::CapTransfer { number: 1, rate };
+    let cap = |rate| Command::LimitTransfer { number: 1, rate };
     let wanted = [
         Command::Pause(1),
         cap(Some(37_080_000)),

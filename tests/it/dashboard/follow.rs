@@ -151,7 +151,7 @@ fn capital_q_quits_and_keeps_the_last_screen() {
     let mut script = Script::new(80, 24, idle());
     script.keys("Q");
     assert!(script.state.keeps_frame());
-    assert_eq!(script.sent, [Command::Quit { leave_nodes: false }]);
+    assert_eq!(script.sent, [Command::Quit { keep_nodes: false }]);
     let mut script = Script::new(80, 24, streaming());
     assert!(script.keys("Q").screen().contains("1 transfer runs"), "{}", script.screen());
     assert!(!script.keys("<esc> q q").state.keeps_frame() && script.state.quitting(), "thought better of it");

@@ -152,7 +152,7 @@ fn q_closes_popups_before_it_quits() {
     assert!(!script.state.quitting(), "esc never leaves");
     script.keys("q");
     assert!(script.state.quitting());
-    assert_eq!(script.sent, [Command::Quit { leave_nodes: false }]);
+    assert_eq!(script.sent, [Command::Quit { keep_nodes: false }]);
 }
 
 #[test]
@@ -162,10 +162,10 @@ fn quitting_during_a_transfer_needs_confirmation() {
     assert!(screen.contains("1 transfer runs: q leave  d leave, keep the nodes running"), "{screen}");
     assert!(screen.contains("esc stay") && !script.state.quitting(), "{screen}");
     script.keys("<esc> q d");
-    assert_eq!(script.sent, [Command::Quit { leave_nodes: true }]);
+    assert_eq!(script.sent, [Command::Quit { keep_nodes: true }]);
     let mut script = Script::new(80, 24, streaming());
     script.keys("q q");
-    assert_eq!(script.sent, [Command::Quit { leave_nodes: false }]);
+    assert_eq!(script.sent, [Command::Quit { keep_nodes: false }]);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn ctrl_c_cancels_first_and_quits_when_repeated() {
     script.keys("j <c-c>");
     assert_eq!(script.sent.len(), 2, "another key in between starts over");
     script.keys("<c-c>");
-    assert_eq!(script.sent.last(), Some(&Command::Quit { leave_nodes: false }));
+    assert_eq!(script.sent.last(), Some(&Command::Quit { keep_nodes: false }));
     let mut idle = Script::new(80, 24, idle());
     idle.keys("<c-c>");
     assert!(idle.state.quitting());

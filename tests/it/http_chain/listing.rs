@@ -40,7 +40,7 @@ async fn a_chain_lists_the_folders_of_its_origin() {
             let name = FileName::new(missing).unwrap();
             let problem = list(&route(&chain), Some(&name), None).await.unwrap_err();
             // A name that leads up is rejected before any further hop is contacted.
-            let refused = nodes > 1 && name.climbs();
+            let refused = nodes > 1 && name.has_parent_segment();
             let expected = if refused { (Reason::Malformed, 1) } else { (Reason::NotFound, nodes) };
             assert_eq!((problem.reason, problem.hop as usize), expected, "{missing:?}");
         }

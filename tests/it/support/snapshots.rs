@@ -65,7 +65,7 @@ pub(crate) fn mixed() -> ChainSnapshot {
     chain.hops = (1..=10).map(|number| hop(number, 7000 + number as u16, number == 10)).collect();
     chain.hops[1].link = HopLink::Attached;
     chain.hops[1].age = Duration::from_millis(4200);
-    chain.hops[2].link = HopLink::Original;
+    chain.hops[2].link = HopLink::Legacy;
     chain.hops[2].node = None;
     chain.hops[3].link = HopLink::Foreign;
     chain.hops[3].node = None;
@@ -194,7 +194,7 @@ fn tcp() -> TcpSnapshot {
 fn page() -> ConnSnapshot {
     ConnSnapshot {
         id: 1,
-        state: ConnState::Page,
+        state: ConnState::Admin,
         peer: "127.0.0.1:51790".into(),
         protocol: Some(Protocol::Http),
         age_ms: 62_000,

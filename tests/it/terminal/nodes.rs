@@ -59,7 +59,7 @@ fn a_transfer_resumes_when_its_killed_node_is_back() {
     terminal.until("some of it is there", |_| std::fs::metadata(&part).is_ok_and(|part| part.len() > 300_000));
     kill_process(process, Signal::KILL).unwrap();
     terminal.keys("5");
-    terminal.shows(&["#1 goes on from", "of 3.0 MB"]);
+    terminal.shows(&["#1 resumes from", "of 3.0 MB"]);
     terminal.keys("1");
     terminal.shows(&["1 done", "verified"]);
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);

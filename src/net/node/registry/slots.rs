@@ -13,7 +13,7 @@ use super::conn::{Conn, SourceCounts, lock};
 use super::counts::{Evictable, Slots};
 use super::ending::Closing;
 use super::{ConnGuard, Registry};
-use crate::limits::{HEADS_PER_SOURCE, READERS, READERS_PER_SOURCE, RESERVED, RESERVED_PER_SOURCE};
+use crate::limits::{HEADS_PER_SOURCE, MAX_EVENT_STREAMS, MAX_EVENT_STREAMS_PER_SOURCE, RESERVED, RESERVED_PER_SOURCE};
 use crate::snapshot::ConnState;
 
 /// Between two searches for idle connections: one walks over all that are open, and a flood must not make it a loop.
@@ -89,7 +89,9 @@ impl Registry {
     /// A reader of events begins; `None` where it or all of them together are as many as may be.
     pub fn begin_reader(self: &Arc<Self>, peer: IpAddr) -> Option<ReaderGuard> {
         let source = self.counts.source(peer);
-        if source.readers.load(Relaxed) >= READERS_PER_SOURCE || self.counts.readers.load(Relaxed) >= READERS {
+        if source.readers.load(Relaxed) >= MAX_EVENT_STREAMS_PER_SOURCE
+            || self.counts.readers.load(Relaxed) >= MAX_EVENT_STREAMS
+        {
             self.counts.leave(peer, &source);
             return None;
         }
@@ -339,7 +341,7 @@ mod tests {
         };
         let silent: Vec<_> = (0..RESERVED_PER_SOURCE).map(|_| reserved("10.0.0.1").unwrap()).collect();
         let answered = reserved("10.0.0.2").unwrap();
-        answered.set_state(ConnState::Page);
+        answered.set_state(ConnState::Admin);
         let fifth = reserved("10.0.0.1").unwrap();
         let told = |conn: &ConnGuard| conn.conn.ending.is_told();
         assert!(told(&silent[0]) && !told(&silent[1]) && !told(&answered) && !told(&fifth));
