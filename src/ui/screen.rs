@@ -143,7 +143,7 @@ impl ScreenLoop {
             if self.looked.is_none_or(|at| at.elapsed() >= DATA) && !self.look() {
                 return Ok(ExitReason::Ended);
             }
-            self.run_effect().map_err(ScreenError::Draw)?;
+            self.run_effects().map_err(ScreenError::Draw)?;
             if self.dirty && is_taken() && self.drawn.is_none_or(|at| at.elapsed() >= FRAME) {
                 self.draw().map_err(ScreenError::Draw)?;
             }
@@ -221,16 +221,19 @@ impl ScreenLoop {
         self.state.quitting().then_some(ExitReason::Quit)
     }
 
-    /// Carries out the pending effect, and takes the terminal back when it is ours again.
-    fn run_effect(&mut self) -> io::Result<()> {
-        let effect = self.state.next_effect();
-        let stop_asked = self.jobs.stop_asked() || effect == Some(Effect::Suspend);
+    /// Executes the pending effects, and takes the terminal again after a suspension.
+    fn run_effects(&mut self) -> io::Result<()> {
+        let mut stop_asked = self.jobs.stop_asked();
         if is_taken() {
             self.screen.listen_to_mouse(self.state.mouse)?;
+        }
+        while let Some(effect) = self.state.next_effect() {
             match effect {
-                Some(Effect::Repaint) => self.screen.repaint()?,
-                Some(Effect::Copy(text)) => self.screen.copy(&text)?,
-                Some(Effect::Suspend | Effect::SaveScreen) | None => {}
+                Effect::Suspend => stop_asked = true,
+                Effect::Repaint if is_taken() => self.screen.repaint()?,
+                Effect::Copy(text) if is_taken() => self.screen.copy(&text)?,
+                // A screenshot needs no terminal: the loop sends it as a command right after its key.
+                Effect::Repaint | Effect::Copy(_) | Effect::SaveScreen => {}
             }
         }
         if stop_asked && (self.no_suspend || !suspend::stop()) {

@@ -12,6 +12,7 @@ mod settings;
 mod targets;
 pub(crate) mod wrap;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,7 +164,8 @@ pub struct UiState {
     cap_asked: Option<(u64, u64, Duration)>,
     quitting: bool,
     exit_output: ExitOutput,
-    effect: Option<Effect>,
+    /// Effects of the keys since the last frame, oldest first.
+    effects: VecDeque<Effect>,
 }
 
 impl UiState {
@@ -247,14 +249,22 @@ impl UiState {
         self.quitting && self.exit_output == ExitOutput::Frame
     }
 
-    /// Takes the effect to carry out before the next frame.
+    /// Takes the oldest effect to execute before the next frame.
     pub fn next_effect(&mut self) -> Option<Effect> {
-        self.effect.take()
+        self.effects.pop_front()
     }
 
     /// Takes the request for a screenshot, which unlike other effects needs no terminal.
     pub fn take_screenshot(&mut self) -> bool {
-        self.effect.take_if(|effect| *effect == Effect::SaveScreen).is_some()
+        let newest = self.effects.back() == Some(&Effect::SaveScreen);
+        newest && self.effects.pop_back().is_some()
+    }
+
+    /// Queues an effect. An equal one that waits already serves both: repaints of a repeated key cost one.
+    fn queue_effect(&mut self, effect: Effect) {
+        if !self.effects.contains(&effect) {
+            self.effects.push_back(effect);
+        }
     }
 
     /// The value of a change as the hop reports it, as a person would type it.

@@ -28,7 +28,7 @@ impl UiState {
             Action::Node(action) => self.of_nodes(action, chain, asked),
             Action::Export => Some(Command::Export),
             Action::SaveScreen => {
-                self.effect = Some(Effect::SaveScreen);
+                self.queue_effect(Effect::SaveScreen);
                 None
             }
             Action::Enter => self.enter(chain),
@@ -118,10 +118,12 @@ impl UiState {
             ViewAction::Copy => {
                 let text = self.copyable(chain);
                 self.notice = text.as_ref().map(|text| format!("copied: {text}"));
-                self.effect = text.map(Effect::Copy);
+                if let Some(text) = text {
+                    self.queue_effect(Effect::Copy(text));
+                }
             }
-            ViewAction::Repaint => self.effect = Some(Effect::Repaint),
-            ViewAction::Suspend => self.effect = Some(Effect::Suspend),
+            ViewAction::Repaint => self.queue_effect(Effect::Repaint),
+            ViewAction::Suspend => self.queue_effect(Effect::Suspend),
             ViewAction::Help => self.mode = Mode::Help { top: 0 },
             ViewAction::Palette => self.mode = Mode::Palette { line: LineEdit::default(), at: 0 },
             ViewAction::Edit(edit) => self.edit(edit),

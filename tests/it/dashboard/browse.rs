@@ -296,6 +296,15 @@ fn copy_takes_the_selected_row() {
 }
 
 #[test]
+fn effects_of_keys_in_one_batch_are_all_kept() {
+    let mut script = Script::new(120, 40, streaming());
+    script.keys("y <c-l> E");
+    let effects: Vec<_> = std::iter::from_fn(|| script.state.next_effect()).collect();
+    assert_eq!(effects, [Effect::Copy("127.0.0.1:7001".to_owned()), Effect::Repaint]);
+    assert!(matches!(script.sent[..], [Command::SaveScreen(_)]));
+}
+
+#[test]
 fn the_log_follows_while_its_last_line_is_selected() {
     let mut script = Script::new(80, 24, streaming());
     assert!(script.keys("5").screen().contains("follows"));
