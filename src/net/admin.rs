@@ -1,4 +1,4 @@
-//! The node's own pages: one request on a connection, through a real HTTP library, here or further up the chain.
+//! The node's endpoints: one request per connection, through an HTTP library, served here or relayed up the chain.
 
 mod control;
 mod events;
@@ -39,39 +39,40 @@ use pages::HEALTH;
 use reply::{EndpointBody, from_problem, here, reads, wrong_method};
 use stream::EndpointStream;
 
-/// Who asks for a page, as far as the connection says.
+/// The client of an endpoint, as known from its connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Requester {
-    /// Where from.
+    /// The peer's address.
     pub address: SocketAddr,
-    /// Why its user may read nothing but that this node lives.
-    pub stranger: Option<String>,
+    /// Why its user may read nothing but the health check.
+    pub denied: Option<String>,
 }
 
-/// Answers one request for a page and closes the connection; `head` is what was already read from it.
+/// Serves one request for an endpoint and closes the connection; `head` contains the bytes already read from it.
 ///
-/// A reader may close its sending half once it has asked. Only a stream of events ends there: between two events
-/// nothing else shows that its reader has left.
+/// A client may close its sending half after its request. Only a stream of events ends there: between two events
+/// nothing else shows that its client has disconnected.
 pub(crate) async fn serve<S>(node: &Arc<Node>, stream: S, head: Vec<u8>, reader: Requester)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = node.config.limits;
-    // The library is done with a body when it has put it into its own buffer, which is not when the reader has it.
-    let place = Arc::new(Mutex::new(None));
+    // The library drops a body once it is in its own buffer, before the client has received it; so the slot is kept
+    // here.
+    let slot = Arc::new(Mutex::new(None));
     let service = service_fn(|request| {
-        let (node, reader, held) = (Arc::clone(node), reader.clone(), Arc::clone(&place));
+        let (node, reader, kept) = (Arc::clone(node), reader.clone(), Arc::clone(&slot));
         async move {
-            let answered = caught(Box::pin(logged(&node, request, &reader))).await;
-            let mut reply = answered.unwrap_or_else(|Panicked| here(&node, Reason::Internal, ""));
-            *held.lock().unwrap_or_else(PoisonError::into_inner) = reply.extensions_mut().remove::<Arc<ListingSlot>>();
+            let result = caught(Box::pin(logged(&node, request, &reader))).await;
+            let mut reply = result.unwrap_or_else(|Panicked| here(&node, Reason::Internal, ""));
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = reply.extensions_mut().remove::<Arc<ListingSlot>>();
             Ok::<_, Infallible>(reply)
         }
     });
     let mut server = http1::Builder::new();
     server.keep_alive(false).max_buf_size(BUFFER).max_headers(64);
     server.timer(TokioTimer::new()).header_read_timeout(limits.head);
-    server.half_close(!asks_for_events(&head));
+    server.half_close(!requests_events(&head));
     let stream = TokioIo::new(EndpointStream::new(stream, head, limits.stall));
     if let Ok(parts) = server.serve_connection(stream, service).without_shutdown().await {
         let mut stream = parts.io.into_inner();
@@ -81,55 +82,55 @@ where
     }
 }
 
-/// True if a request head asks for the stream of events, in whichever form the target is written.
-fn asks_for_events(head: &[u8]) -> bool {
+/// True if a request head is for the stream of events, in any form of the target.
+fn requests_events(head: &[u8]) -> bool {
     let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     target.split(|byte| matches!(byte, b'?' | b'#')).next().is_some_and(|path| path.ends_with(pages::EVENTS.as_bytes()))
 }
 
-/// Answers, and logs what was asked where everything is: the path without its query, which may hold a secret.
+/// Serves a request, and logs it at trace level: the path without its query, which may contain a secret.
 async fn logged(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester) -> Response<EndpointBody> {
-    let asked = tracing::enabled!(tracing::Level::TRACE)
+    let fields = tracing::enabled!(tracing::Level::TRACE)
         .then(|| format!("method={} path={:?}", request.method(), SafeText::new(request.uri().path()).as_str()));
     let reply = answer(node, request, reader).await;
-    if let Some(asked) = asked {
-        tracing::trace!("endpoint peer={} {asked} status={}", reader.address, reply.status().as_u16());
+    if let Some(fields) = fields {
+        tracing::trace!("endpoint peer={} {fields} status={}", reader.address, reply.status().as_u16());
     }
     reply
 }
 
 async fn answer(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester) -> Response<EndpointBody> {
     let headers = request.headers();
-    let host = match called(&request) {
+    let host = match requested_host(&request) {
         Ok(host) => host,
         Err(detail) => return here(node, Reason::Malformed, &detail),
     };
     if !host_allowed(&node.config.access, host.as_ref().map(|address| &address.host)) {
         return here(node, Reason::Policy, UNKNOWN_NAME);
     }
-    let to_come = to_come(headers);
-    if let Some(why) = &reader.stranger
-        && !(request.uri().path() == HEALTH && matches!(&to_come, Ok(route) if route.is_empty()))
+    let remaining_route = remaining_route(headers);
+    if let Some(reason) = &reader.denied
+        && !(request.uri().path() == HEALTH && matches!(&remaining_route, Ok(route) if route.is_empty()))
     {
-        return here(node, Reason::Policy, why);
+        return here(node, Reason::Policy, reason);
     }
-    let id = match passing_id(headers) {
+    let id = match relayed_id(headers) {
         Ok(id) => id,
         Err(detail) => return here(node, Reason::Malformed, &detail),
     };
-    match to_come {
+    match remaining_route {
         Err(error) => here(node, error.reason, &error.detail),
         Ok(_) if id.is_some_and(|id| node.registry.is_pending(id)) => {
-            here(node, Reason::Loop, "this request is on its way through this node already")
+            here(node, Reason::Loop, "this request is already passing through this node")
         }
         Ok(route) if route.is_empty() => match control::ControlRequest::find(request.uri().path()) {
-            Some(verb) => control::answer(node, &verb, request).await,
-            None => pages::answer(node, &request, reader.address).await,
+            Some(control) => control::serve(node, &control, request).await,
+            None => pages::serve(node, &request, reader.address).await,
         },
         Ok(_) if !reads(request.method()) && control::ControlRequest::find(request.uri().path()).is_some() => {
             here(node, Reason::Policy, "control is never relayed")
         }
-        Ok(_) if !reads(request.method()) => wrong_method("GET, HEAD", "pages are read with GET or HEAD"),
+        Ok(_) if !reads(request.method()) => wrong_method("GET, HEAD", "endpoints are read with GET or HEAD"),
         Ok(route) => match relay::relay(node, &request, reader.address, host.as_ref(), id, route).await {
             Ok(reply) => reply,
             Err(problem) => from_problem(&problem),
@@ -137,10 +138,10 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester
     }
 }
 
-/// The address by which the reader calls this node; without a port it means port 80.
-fn called(request: &Request<Incoming>) -> Result<Option<HostPort>, String> {
+/// Returns the address by which the client names this node; without a port it means port 80.
+fn requested_host(request: &Request<Incoming>) -> Result<Option<HostPort>, String> {
     if let Some(authority) = request.uri().authority() {
-        // A client that takes this node for a proxy names the host twice; the one in the target counts.
+        // A client that uses this node as a proxy names the host twice; the one in the target counts.
         return parse_host(authority.as_str()).map(Some);
     }
     let headers = request.headers();
@@ -151,15 +152,15 @@ fn called(request: &Request<Incoming>) -> Result<Option<HostPort>, String> {
     parse_host(text).map(Some).map_err(|error| format!("Host: {error}"))
 }
 
-/// What a relayed request is known by on every node; the first relay gives it.
-fn passing_id(headers: &HeaderMap) -> Result<Option<TransferId>, String> {
+/// Returns the id of a relayed request, the same on every node; the first relay sets it.
+fn relayed_id(headers: &HeaderMap) -> Result<Option<TransferId>, String> {
     let Some(line) = headers.get(CHAIN_TRANSFER) else { return Ok(None) };
     let id = plain_text(line.as_bytes()).ok_or("it is not plain text".to_owned()).and_then(str::parse);
-    id.map(Some).map_err(|why| format!("Chain-Transfer: {why}"))
+    id.map(Some).map_err(|reason| format!("Chain-Transfer: {reason}"))
 }
 
-/// The hops behind this node; none where the page is its own.
-fn to_come(headers: &HeaderMap) -> Result<Vec<Hop>, HeadError> {
+/// Returns the hops after this node; empty if the endpoint is its own.
+fn remaining_route(headers: &HeaderMap) -> Result<Vec<Hop>, HeadError> {
     let malformed = || HeadError { reason: Reason::Malformed, detail: "Chain-Route is not plain text".to_owned() };
     let lines = headers.get_all(CHAIN_ROUTE).iter().map(|line| plain_text(line.as_bytes()).ok_or_else(malformed));
     parse_route(&lines.collect::<Result<Vec<_>, _>>()?.join(","))

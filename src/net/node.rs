@@ -41,33 +41,33 @@ use crate::snapshot::{Flow, Load, NodeSnapshot, TransferRecord};
 use crate::verdict::{LocalLimit, Stage};
 use crate::wire::{Request, TransferId};
 
-/// How a relay writes itself down.
+/// Value with which a relay adds itself to `Via`.
 pub const VIA: &str = "1.1 chainview";
 
-/// What a node is told when it starts.
+/// Configuration of a node.
 #[derive(Debug)]
 pub struct NodeConfig {
-    /// What it serves.
+    /// The served folder.
     pub root: Root,
-    /// Whom it may connect to.
+    /// Addresses it may connect to.
     pub policy: Policy,
-    /// Who may read its pages.
+    /// Access rules of its endpoints.
     pub access: Access,
-    /// How long anything may take.
+    /// Timeouts and size limits.
     pub limits: Limits,
-    /// How its faults stand when it starts.
+    /// Faults at start.
     pub faults: Faults,
-    /// Most connections at once.
+    /// Maximum number of connections.
     pub max_connections: usize,
-    /// The wire of next hops that are not marked with one; `None` finds out.
+    /// Protocol of next hops whose route element names none; `None` detects it.
     pub protocol: Option<Protocol>,
-    /// What looks up the names of next hops.
+    /// Resolver for the names of next hops.
     pub resolver: Resolver,
 }
 
 #[cfg(test)]
 impl NodeConfig {
-    /// A configuration for tests: the defaults, at this address, with this folder.
+    /// Creates a configuration for tests: the defaults, at this address, with this folder.
     pub fn of_test(address: SocketAddr, root: Root) -> Self {
         Self {
             root,
@@ -85,48 +85,48 @@ impl NodeConfig {
 /// A listening node; its sessions share it.
 #[derive(Debug)]
 pub struct Node {
-    /// What it was told.
+    /// Its configuration.
     pub config: NodeConfig,
     /// The listener's own address.
     pub address: SocketAddr,
-    /// Who is connected.
+    /// Connections and transfers.
     pub registry: Arc<Registry>,
-    /// How its faults stand now.
+    /// Current faults.
     pub faults: LiveFaults,
-    /// Digests of what it serves.
+    /// Digests of the served files.
     pub digests: Arc<Digests>,
-    /// The newest line of events, shared by those who read them.
+    /// The newest line of events, shared by all its readers.
     latest: LatestLine,
-    /// Who lists its folders.
+    /// Limits of concurrent folder listings.
     pub listings: Listings,
-    /// Files that changed after their last byte was sent, perhaps before their readers had it.
+    /// Files that changed after their last byte was sent, possibly before their readers had it.
     pub late_changes: AtomicU64,
-    /// What bodies are spliced through.
+    /// Pipes for spliced bodies.
     pub pipes: Arc<Pipes>,
-    /// Like that of every accepted connection, and never used itself.
+    /// Template for the upstream of each accepted connection; never used itself.
     upstream: Upstream,
     peers: LocalPeers,
     drain: OnceLock<Drain>,
-    /// Cancelled when a draining node has nothing left but readers of its events.
+    /// Cancelled when a draining node has only readers of its events left.
     finished: CancellationToken,
     recent: Mutex<SlidingWindow<Flow>>,
-    /// Beats while somebody holds it, and what it has counted so far, in µs.
-    pulse: Mutex<Weak<SchedDelayProbe>>,
+    /// Probe that runs while it is referenced, and its total so far, in µs.
+    sched_delay_probe: Mutex<Weak<SchedDelayProbe>>,
     sched_delay_us: Arc<AtomicU64>,
     id: String,
 }
 
 impl Node {
-    /// A node for a listener that is bound to `address`.
+    /// Creates a node for a listener that is bound to `address`.
     pub fn new(config: NodeConfig, address: SocketAddr) -> Arc<Self> {
         let policy = config.policy.clone();
-        let judge = Arc::new(move |address, purpose: Purpose<'_>| policy.allows(address, purpose));
+        let connect_filter = Arc::new(move |address, purpose: Purpose<'_>| policy.allows(address, purpose));
         Arc::new(Self {
             faults: LiveFaults::new(config.faults),
             upstream: Upstream::new(
                 Arc::new(ProtocolCache::new(config.resolver.clone())),
                 config.limits,
-                judge,
+                connect_filter,
                 config.protocol,
             ),
             config,
@@ -141,23 +141,23 @@ impl Node {
             drain: OnceLock::new(),
             finished: CancellationToken::new(),
             recent: Mutex::default(),
-            pulse: Mutex::default(),
+            sched_delay_probe: Mutex::default(),
             sched_delay_us: Arc::default(),
             id: random::word(),
         })
     }
 
-    /// Takes the signal to drain, unless there is one already; the answer is the one that counts.
+    /// Sets the drain signal, unless one is set already; returns the one in effect.
     pub(in crate::net) fn drain_by(&self, drain: Drain) -> &Drain {
         self.drain.get_or_init(|| drain)
     }
 
-    /// Ends the streams of events: a draining node has nothing else left.
+    /// Ends the streams of events: a draining node has no other work left.
     pub(in crate::net) fn finish(&self) {
         self.finished.cancel();
     }
 
-    /// Waits until a draining node has nothing left but readers of its events, or has to end at once.
+    /// Waits until a draining node has only readers of its events left, or must stop immediately.
     pub(in crate::net) fn finished(&self) -> impl Future<Output = ()> + Send + use<> {
         let (finished, drain) = (self.finished.clone(), self.drain().clone());
         async move {
@@ -168,94 +168,94 @@ impl Node {
         }
     }
 
-    /// The machine it runs on.
+    /// Returns the machine it runs on.
     pub(in crate::net) fn machine(&self) -> Machine {
         self.config.root.machine()
     }
 
-    /// How far leaving is; nothing leaves before the node runs.
+    /// Returns the drain signal; inactive before the node runs.
     pub fn drain(&self) -> &Drain {
         self.drain.get_or_init(Drain::new)
     }
 
-    /// It takes no new work.
+    /// Returns whether the node is draining.
     pub fn draining(&self) -> bool {
         self.drain().is_draining()
     }
 
-    /// A way to next hops for one accepted connection.
+    /// Creates the upstream of one accepted connection.
     pub fn upstream(&self) -> Upstream {
         self.upstream.another()
     }
 
-    /// The address that a connection came to, where the listener's own does not say it.
-    pub fn met_at(&self, stream: &TcpStream) -> Option<SocketAddr> {
+    /// Returns the local address of a connection, if the listener's own is unspecified.
+    pub fn local_addr_of(&self, stream: &TcpStream) -> Option<SocketAddr> {
         if self.address.ip().is_unspecified() { stream.local_addr().ok() } else { None }
     }
 
-    /// Whether a connection may ask for anything; the error says in words why not.
+    /// Returns `Ok` if the user at the other end of a connection may be served.
     ///
-    /// Asked once for each connection, when its first request is there: a connection keeps the user it was made by.
+    /// Called once for each connection, when its first request is read: the owner of a connection does not change.
     ///
     /// # Errors
     /// A sentence for the client if `--local-users own` applies and the connection is of another user.
     pub fn admits(&self, stream: &TcpStream, peer: SocketAddr) -> Result<(), String> {
         match self.config.access.local_users {
             LocalUsers::Any => Ok(()),
-            LocalUsers::Own => self.peers.admits(peer, self.met_at(stream).unwrap_or(self.address)),
+            LocalUsers::Own => self.peers.admits(peer, self.local_addr_of(stream).unwrap_or(self.address)),
         }
     }
 
-    /// The address by which a request calls this node; its own where the request does not say.
-    pub fn called(&self, request: &Request) -> String {
+    /// Returns the address by which a request names this node; the listener's own if the request has none.
+    pub fn address_for(&self, request: &Request) -> String {
         request.host.as_ref().map_or_else(|| self.address.to_string(), ToString::to_string)
     }
 
-    /// What this node knows of a transfer.
-    pub fn account(&self, id: TransferId) -> Option<TransferRecord> {
-        let account = self.registry.account(id)?;
-        // Faults can be turned while a body moves; those of one that is over are as they were.
-        let faults = if account.ended { account.faults } else { self.faults.now() };
-        Some(TransferRecord { faults, load: (self.machine().load)(), ..account })
+    /// Returns this node's record of a transfer.
+    pub fn record(&self, id: TransferId) -> Option<TransferRecord> {
+        let record = self.registry.record(id)?;
+        // Faults can change while a body is sent; a finished record keeps those it ended with.
+        let faults = if record.ended { record.faults } else { self.faults.now() };
+        Some(TransferRecord { faults, load: (self.machine().load)(), ..record })
     }
 
-    /// What limits its bodies by its own account, over the last second of those that moved.
+    /// Returns what limits its bodies by its own evidence, over the last second of active ones.
     pub fn alone(&self) -> LocalLimit {
-        let flow = self.look().unwrap_or_default();
+        let flow = self.sample().unwrap_or_default();
         LocalLimit::of(&Stage { flow, faults: self.faults.now(), ..Stage::default() })
     }
 
-    /// Closes what was opened ahead.
-    pub(in crate::net) fn close_spares(&self) {
+    /// Closes the preconnected sockets.
+    pub(in crate::net) fn close_preconnected(&self) {
         self.upstream.spares().close_all();
     }
 
-    /// Closes what was opened ahead in vain; true if something is left for later.
-    pub(crate) fn tidy(&self) -> bool {
+    /// Closes expired preconnected sockets; true if some are left for later.
+    pub(crate) fn reap_expired(&self) -> bool {
         self.upstream.spares().close_old()
     }
 
-    /// Looks at what its bodies have done so far; the answer is what they did lately.
-    pub(in crate::net) fn look(&self) -> Option<Flow> {
+    /// Samples the activity of its bodies; returns their recent activity.
+    pub(in crate::net) fn sample(&self) -> Option<Flow> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.feed(self.registry.clock().now_us(), self.registry.totals().flow, WINDOW_US);
         recent.change()
     }
 
-    /// How long this node is not running counts for as long as somebody holds this.
-    pub(crate) fn pulse(&self) -> Arc<SchedDelayProbe> {
-        let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
-        pulse.upgrade().unwrap_or_else(|| {
+    /// Returns the probe that measures scheduling delay for as long as it is referenced.
+    pub(crate) fn sched_delay_probe(&self) -> Arc<SchedDelayProbe> {
+        let mut sched_delay_probe = self.sched_delay_probe.lock().unwrap_or_else(PoisonError::into_inner);
+        sched_delay_probe.upgrade().unwrap_or_else(|| {
             let sched_delay_us = Arc::clone(&self.sched_delay_us);
             let started = Arc::new(SchedDelayProbe::start(self.machine(), move |us| {
                 sched_delay_us.fetch_add(us, Relaxed);
             }));
-            *pulse = Arc::downgrade(&started);
+            *sched_delay_probe = Arc::downgrade(&started);
             started
         })
     }
 
-    /// The node at this moment.
+    /// Returns the state of the node at this moment.
     pub fn snapshot(&self) -> NodeSnapshot {
         let mut snapshot = NodeSnapshot {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -274,7 +274,7 @@ impl Node {
         snapshot
     }
 
-    /// The newest line of events, or a new one where that is old.
+    /// Returns the newest line of events, or a new one if that is stale.
     pub(in crate::net) fn latest_line(&self) -> Result<Line, serde_json::Error> {
         self.latest.get(self.drain(), || self.snapshot())
     }

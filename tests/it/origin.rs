@@ -253,11 +253,11 @@ fn replaced_and_missing_served_folders_are_detected() {
     fs::remove_dir_all(folder.path().join("rel2")).unwrap();
     for _ in 0..3 {
         let (status, _, body) = get("/healthz");
-        assert_eq!((status, String::from_utf8(body).unwrap().as_str()), (503, "the served folder is gone\n"));
+        assert_eq!((status, String::from_utf8(body).unwrap().as_str()), (503, "the served folder is missing\n"));
         for path in ["/files/f", "/files/"] {
             let (status, _, body) = get(path);
             let said = String::from_utf8(body).unwrap();
-            assert!(status == 404 && said.contains("the served folder is gone"), "{path}: {status} {said}");
+            assert!(status == 404 && said.contains("the served folder is missing"), "{path}: {status} {said}");
         }
     }
     assert_eq!(node.stderr().matches("is gone").count(), 1, "{}", node.stderr());

@@ -105,7 +105,7 @@ fn a_folder_is_reported_as_one() {
     for line in ["--fetch --file sub -o x", "--check --file sub", "--fetch --file sub/ -o x"] {
         let output = run(&folder, line, Stdio::null());
         assert_eq!(output.status.code(), Some(4), "{}", err(&output));
-        assert!(err(&output).contains("a folder of that name is there"), "{line}: {}", err(&output));
+        assert!(err(&output).contains("a folder has that name"), "{line}: {}", err(&output));
     }
 }
 

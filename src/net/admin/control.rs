@@ -1,4 +1,4 @@
-//! The verbs of control: for whoever holds the control token and stands right in front of the node.
+//! Control endpoints: need the control token, and a client without a proxy in between.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::net::os::deadline::within;
 use crate::wire::Reason;
 use crate::wire::http::MAX_REQUEST_BODY;
 
-/// What a node can be told.
+/// A control request.
 pub(super) enum ControlRequest {
     Faults,
     Close(u64),
@@ -25,7 +25,7 @@ pub(super) enum ControlRequest {
 }
 
 impl ControlRequest {
-    /// The verb of a path.
+    /// Returns the control request of a path.
     pub(super) fn find(path: &str) -> Option<Self> {
         match path {
             "/v1/faults" => Some(Self::Faults),
@@ -39,10 +39,10 @@ impl ControlRequest {
     }
 }
 
-/// Answers a request for a verb: judged before its body is read.
-pub(super) async fn answer(
+/// Serves a control request; authorized before its body is read.
+pub(super) async fn serve(
     node: &Arc<Node>,
-    verb: &ControlRequest,
+    control: &ControlRequest,
     request: Request<Incoming>,
 ) -> Response<EndpointBody> {
     if request.method() != Method::POST {
@@ -50,7 +50,7 @@ pub(super) async fn answer(
     }
     let access = &node.config.access;
     if is_proxied(request.headers()) {
-        return here(node, Reason::Policy, "control is never relayed: ask the node itself");
+        return here(node, Reason::Policy, "control is never relayed: send it to the node itself");
     }
     if access.control.is_none() {
         return here(node, Reason::Policy, "control is off: start the node with --control-token-file");
@@ -64,45 +64,45 @@ pub(super) async fn answer(
         Ok(Err(_)) => return here(node, Reason::Malformed, "the body is too long, or was cut off"),
         Ok(Ok(body)) => body.to_bytes(),
     };
-    match carry_out(node, verb, &body) {
-        Ok(answer) => json_page(node, &answer),
+    match execute(node, control, &body) {
+        Ok(outcome) => json_page(node, &outcome),
         Err((reason, detail)) => here(node, reason, &detail),
     }
 }
 
-/// Does what was told, or nothing of it.
-fn carry_out(node: &Arc<Node>, verb: &ControlRequest, body: &[u8]) -> Result<Value, (Reason, String)> {
-    if !matches!(verb, ControlRequest::Faults) && !matches!(body.trim_ascii(), b"" | b"{}") {
+/// Executes a control request, completely or not at all.
+fn execute(node: &Arc<Node>, control: &ControlRequest, body: &[u8]) -> Result<Value, (Reason, String)> {
+    if !matches!(control, ControlRequest::Faults) && !matches!(body.trim_ascii(), b"" | b"{}") {
         return Err((Reason::Malformed, "this takes no body".to_owned()));
     }
-    match verb {
+    match control {
         ControlRequest::Faults => set_faults(node, body),
         ControlRequest::Close(id) if node.registry.close(*id) => {
-            tracing::info!("{}: connection {id} closed by control", node.address);
+            tracing::info!("{}: connection {id} closed by a control request", node.address);
             Ok(json!({ "closed": id }))
         }
         ControlRequest::Close(id) => Err((Reason::NotFound, format!("there is no connection {id}"))),
         ControlRequest::Drain => {
-            tracing::info!("{}: takes no new work, told so by control", node.address);
-            node.drain().take_no_more();
+            tracing::info!("{}: draining, by a control request", node.address);
+            node.drain().stop_accepting();
             Ok(json!({ "draining": true }))
         }
         ControlRequest::Stop => {
-            tracing::info!("{}: leaving, told so by control", node.address);
+            tracing::info!("{}: shutting down, by a control request", node.address);
             node.drain().begin();
             Ok(json!({ "exiting": true }))
         }
     }
 }
 
-/// Sets faults; the answer is how they stand now.
+/// Sets faults; returns the resulting ones.
 fn set_faults(node: &Node, body: &[u8]) -> Result<Value, (Reason, String)> {
     let changes = parse_changes(body).map_err(|why| (Reason::Malformed, why))?;
     if changes.iter().any(|change| change.is_disruptive()) && !node.config.access.allow_faults {
         return Err((Reason::Policy, "faults are off: start the node with --allow-faults".to_owned()));
     }
     let faults = node.faults.apply(&changes);
-    let said: Vec<String> = changes.iter().map(ToString::to_string).collect();
-    tracing::info!("{}: faults turned by control: {}", node.address, said.join(", "));
+    let changed: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    tracing::info!("{}: faults set by a control request: {}", node.address, changed.join(", "));
     Ok(json!(faults))
 }

@@ -1,4 +1,5 @@
-//! The stream of events: a snapshot a line, made when a reader takes it and shared by all who do at about that time.
+//! The stream of events: one snapshot per line, built when a reader needs it and shared by all that read at about that
+//! time.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,47 +14,47 @@ use crate::net::node::Node;
 use crate::net::node::registry::ReaderGuard;
 use crate::net::os::starvation::SchedDelayProbe;
 
-/// The interval where none is asked for.
-const USUAL: Duration = Duration::from_millis(250);
-/// A shorter one would cost more than it shows.
-const SHORTEST: Duration = Duration::from_millis(50);
-/// A longer one would look like a dead connection.
-const LONGEST: Duration = Duration::from_mins(1);
+/// Default interval.
+const DEFAULT_INTERVAL: Duration = Duration::from_millis(250);
+/// Minimum interval; a shorter one would cost more than it shows.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+/// Maximum interval; a longer one would look like a dead connection.
+const MAX_INTERVAL: Duration = Duration::from_mins(1);
 
-/// An endless body, until the reader leaves or the node ends; one that drains tells how its last transfers go.
+/// An endless body, until the reader disconnects or the node ends; while draining it reports the node's last transfers.
 ///
-/// Nothing is queued here: the library asks for the next line only when there is room for it.
+/// Nothing is queued here: the library polls for the next line only when it has space for it.
 pub(super) struct EventStream {
     node: Arc<Node>,
     every: Duration,
     timer: Pin<Box<Sleep>>,
-    /// Says once that the node drains, which is told at once.
+    /// Completes when the node drains, which is reported immediately; `None` after that.
     draining: Option<DrainSignal>,
-    leaving: DrainSignal,
+    shutdown: DrainSignal,
     ended: bool,
-    /// The number of the line that was sent last.
+    /// Sequence number of the last line sent.
     sent: u64,
     _reader: ReaderGuard,
-    /// Held while a body comes from a hop of the original kind: nothing else tells whether it is that one or this node
-    /// that does not run, and where something does, nobody is woken up for those who look on.
-    pulse: Option<Arc<SchedDelayProbe>>,
+    /// Referenced while a body is received over the legacy protocol: nothing else shows whether that hop or this node
+    /// is not running. Otherwise the probe is off, so that watching a node causes no wakeups.
+    sched_delay_probe: Option<Arc<SchedDelayProbe>>,
 }
 
-/// Becomes ready at some point of a node's leaving.
+/// Completes at some point of a node's shutdown.
 pub(super) type DrainSignal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The end of a node, as a body can wait for it: an endless one would hold the node up.
-pub(super) fn leaving(node: &Node) -> DrainSignal {
+/// Returns a signal for the end of the node: an endless body must not delay it.
+pub(super) fn shutdown(node: &Node) -> DrainSignal {
     Box::pin(node.finished())
 }
 
 impl EventStream {
-    /// Events of a node, the first at once.
+    /// Creates a stream of events of a node, the first sent immediately.
     pub(super) fn new(node: Arc<Node>, every: Duration, reader: ReaderGuard) -> Self {
-        let (leaving, timer) = (leaving(&node), Box::pin(sleep_until(Instant::now())));
+        let (shutdown, timer) = (shutdown(&node), Box::pin(sleep_until(Instant::now())));
         let drain = node.drain().clone();
         let draining: Option<DrainSignal> = Some(Box::pin(async move { drain.draining().await }));
-        Self { node, every, timer, draining, leaving, ended: false, sent: 0, _reader: reader, pulse: None }
+        Self { node, every, timer, draining, shutdown, ended: false, sent: 0, _reader: reader, sched_delay_probe: None }
     }
 }
 
@@ -67,7 +68,7 @@ impl Body for EventStream {
             return Poll::Ready(None);
         }
         loop {
-            events.ended = events.leaving.as_mut().poll(cx).is_ready();
+            events.ended = events.shutdown.as_mut().poll(cx).is_ready();
             let drains = events.draining.as_mut().is_some_and(|draining| draining.as_mut().poll(cx).is_ready());
             if drains {
                 events.draining = None;
@@ -77,7 +78,9 @@ impl Body for EventStream {
             }
             events.timer.as_mut().reset(Instant::now() + events.every);
             let line = events.node.latest_line()?;
-            events.pulse = line.from_original.then(|| events.pulse.take().unwrap_or_else(|| events.node.pulse()));
+            events.sched_delay_probe = line
+                .from_legacy
+                .then(|| events.sched_delay_probe.take().unwrap_or_else(|| events.node.sched_delay_probe()));
             if line.number > events.sent || events.ended {
                 events.sent = line.number;
                 return Poll::Ready(Some(Ok(Frame::data(line.text))));
@@ -86,12 +89,12 @@ impl Body for EventStream {
     }
 }
 
-/// The interval a query asks for, kept within its bounds; `None` where it is no time.
+/// Returns the interval of a query, clamped to its bounds; `None` if it is not a duration.
 pub(super) fn interval(query: Option<&str>) -> Option<Duration> {
-    let asked = query.unwrap_or_default().split('&').filter_map(|pair| pair.strip_prefix("interval=")).next_back();
-    let Some(asked) = asked else { return Some(USUAL) };
-    let time = crate::units::parse_time(asked).ok()?;
-    Some(time.clamp(SHORTEST, LONGEST))
+    let value = query.unwrap_or_default().split('&').filter_map(|pair| pair.strip_prefix("interval=")).next_back();
+    let Some(value) = value else { return Some(DEFAULT_INTERVAL) };
+    let time = crate::units::parse_time(value).ok()?;
+    Some(time.clamp(MIN_INTERVAL, MAX_INTERVAL))
 }
 
 #[cfg(test)]
@@ -101,17 +104,17 @@ mod tests {
     use super::super::tests::site;
     use super::*;
     use crate::limits::{MAX_EVENT_STREAMS, MAX_EVENT_STREAMS_PER_SOURCE};
-    use crate::net::node::latest_line::GOOD_FOR;
+    use crate::net::node::latest_line::MAX_LINE_AGE;
     use crate::route::{FileName, Protocol};
     use crate::snapshot::ConnState;
     use crate::wire::{Method, TransferId};
 
     #[tokio::test]
-    async fn a_node_beats_only_while_a_body_comes_from_a_hop_that_tells_nothing() {
+    async fn the_delay_probe_runs_only_while_a_body_comes_from_a_legacy_hop() {
         let node = site(|_| {}).await.node;
         let conn = node.registry.open(([127, 0, 0, 1], 9).into());
         let reader = node.registry.begin_reader(conn.peer().ip()).unwrap();
-        let mut events = EventStream::new(Arc::clone(&node), SHORTEST, reader);
+        let mut events = EventStream::new(Arc::clone(&node), MIN_INTERVAL, reader);
         let job = conn.begin_job(TransferId(1), Method::Get, &FileName::new(b"f").unwrap(), Protocol::Http);
         for (state, protocol, beats) in [
             (ConnState::Streaming, Protocol::Http, false),
@@ -120,9 +123,9 @@ mod tests {
             (ConnState::Idle, Protocol::Legacy, false),
         ] {
             job.set_state(state);
-            job.met(([127, 0, 0, 1], 8).into(), protocol);
+            job.set_upstream_addr(([127, 0, 0, 1], 8).into(), protocol);
             assert!(poll_fn(|cx| Pin::new(&mut events).poll_frame(cx)).await.is_some_and(|line| line.is_ok()));
-            assert_eq!(events.pulse.is_some(), beats, "{state:?} {protocol:?}");
+            assert_eq!(events.sched_delay_probe.is_some(), beats, "{state:?} {protocol:?}");
         }
     }
 
@@ -131,7 +134,7 @@ mod tests {
         let node = site(|_| {}).await.node;
         let reader = || {
             let guard = node.registry.begin_reader([127, 0, 0, 1].into()).unwrap();
-            EventStream::new(Arc::clone(&node), SHORTEST, guard)
+            EventStream::new(Arc::clone(&node), MIN_INTERVAL, guard)
         };
         let mut readers: Vec<EventStream> = (0..20).map(|_| reader()).collect();
         let began = Instant::now();
@@ -145,7 +148,7 @@ mod tests {
             lines.push(round);
         }
         let made = node.latest_line().unwrap().number;
-        let most = began.elapsed().as_millis() / GOOD_FOR.as_millis() + 1;
+        let most = began.elapsed().as_millis() / MAX_LINE_AGE.as_millis() + 1;
         assert!(u128::from(made) <= most, "{made} lines in {:?}", began.elapsed());
         for reader in 0..20 {
             assert!(lines.windows(2).all(|pair| pair[0][reader] != pair[1][reader]));
@@ -167,7 +170,7 @@ mod tests {
     #[test]
     fn the_interval_has_bounds() {
         let ms = |query| interval(Some(query)).map(|time| time.as_millis());
-        assert_eq!(interval(None), Some(USUAL));
+        assert_eq!(interval(None), Some(DEFAULT_INTERVAL));
         assert_eq!([ms(""), ms("x=1"), ms("interval=1s")], [Some(250), Some(250), Some(1000)]);
         assert_eq!([ms("interval=1ms"), ms("a=b&interval=2h")], [Some(50), Some(60_000)]);
         assert_eq!([ms("interval="), ms("interval=fast"), ms("interval=-1s")], [None, None, None]);

@@ -1,4 +1,4 @@
-//! Pages for people: a folder with links, and the ten lines of `GET /`.
+//! HTML pages for browsers: a folder with links, and the ten lines of `GET /`.
 
 use std::fmt::{self, Display, Write};
 
@@ -8,21 +8,22 @@ use crate::wire::http::encode_name;
 
 /// The media type of these pages.
 pub(super) const MEDIA_TYPE: &str = "text/html; charset=utf-8";
-/// What these pages may load or run: nothing, in no frame. Names in them come from whoever may write into the folder.
+/// Content policy of these pages: nothing may be loaded or run, and no frame may contain them. Names in them come from
+/// anyone who may write into the folder.
 pub(super) const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What `GET /` links: a path and what is there.
-const PLACES: [(&str, &str); 4] = [
+/// Links of `GET /`: a path and its description.
+const LINKS: [(&str, &str); 4] = [
     (DEFAULT_BASE, "the files it serves"),
-    ("/v1/node", "who it is and how much it does, as JSON"),
+    ("/v1/node", "its identity and activity, as JSON"),
     ("/metrics", "its counters, for Prometheus"),
-    ("/healthz", "whether it takes new work"),
+    ("/healthz", "whether it accepts new requests"),
 ];
 const ABOUT: &str = "This is a chainview node.";
 const WHAT: &str = "It serves files below /files/, or relays them from the hops that a Chain-Route header names.";
 const HOW: &str = "  curl -H 'Chain-Route: HOP:PORT, ORIGIN:PORT' http://NODE:PORT/files/NAME";
 
-/// Text that stands for itself in HTML, in an attribute too.
+/// Text escaped for HTML, also inside attributes.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {
@@ -41,7 +42,7 @@ impl Display for Escaped<'_> {
     }
 }
 
-/// A folder as index pages are written everywhere: one plain relative link a line, a slash behind folders.
+/// Renders a folder in the usual form of index pages: one plain relative link per line, with a slash after folders.
 pub(super) fn folder(folder: Option<&FileName>, listing: &Listing) -> Result<String, fmt::Error> {
     let mut page = String::new();
     let shown = folder.map(FileName::shown).unwrap_or_default();
@@ -65,32 +66,32 @@ pub(super) fn folder(folder: Option<&FileName>, listing: &Listing) -> Result<Str
         Some(next) => {
             writeln!(page, "<a rel=\"next\" href=\"?after={}\">{} more</a>", encode_name(next), listing.omitted)?;
         }
-        None if listing.omitted > 0 => writeln!(page, "{} more that have no room here", listing.omitted)?,
+        None if listing.omitted > 0 => writeln!(page, "{} more are not listed", listing.omitted)?,
         None => {}
     }
     page.push_str("</pre>\n</body>\n</html>\n");
     Ok(page)
 }
 
-/// The page at `/` for browsers.
+/// Renders the page at `/` for browsers.
 pub(super) fn about() -> Result<String, fmt::Error> {
     let mut page = String::new();
     begin(&mut page, "chainview")?;
     writeln!(page, "{ABOUT}\n{WHAT}\n\n{HOW}\n")?;
-    for (path, what) in PLACES {
+    for (path, what) in LINKS {
         writeln!(page, "<a href=\"{path}\">{path}</a>  {what}")?;
     }
     page.push_str("</pre>\n</body>\n</html>\n");
     Ok(page)
 }
 
-/// The page at `/` for everybody else.
+/// Renders the text at `/` for other clients.
 pub(super) fn about_as_text() -> String {
-    let places: Vec<String> = PLACES.iter().map(|(path, what)| format!("{path:<10} {what}\n")).collect();
-    format!("{ABOUT}\n{WHAT}\n\n{HOW}\n\n{}", places.concat())
+    let links: Vec<String> = LINKS.iter().map(|(path, what)| format!("{path:<10} {what}\n")).collect();
+    format!("{ABOUT}\n{WHAT}\n\n{HOW}\n\n{}", links.concat())
 }
 
-/// Writes everything down to the first line of the text; `title` is escaped already.
+/// Writes everything up to the first line of the text; `title` is escaped already.
 fn begin(page: &mut String, title: &str) -> fmt::Result {
     let head = "<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">";
     writeln!(page, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n{head}\n<title>{title}</title>\n</head>")?;
@@ -162,7 +163,7 @@ mod tests {
     fn the_first_page_links_every_place_in_ten_lines() {
         let (html, text) = (about().unwrap(), about_as_text());
         assert!(text.lines().count() <= 10 && text.is_ascii(), "{text}");
-        for (path, _) in PLACES {
+        for (path, _) in LINKS {
             assert!(html.contains(&format!("<a href=\"{path}\">")) && text.contains(&format!("\n{path} ")), "{path}");
         }
     }

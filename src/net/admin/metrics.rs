@@ -1,4 +1,4 @@
-//! The node's counters in the two text formats that Prometheus reads; totals only, never a line per connection.
+//! The node's counters in the two text formats that Prometheus reads; totals only, without series per connection.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,14 +19,14 @@ use crate::verdict::LocalLimit;
 /// A text format for the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// `OpenMetrics` 1.0, which says units and knows metrics that are only information.
+    /// `OpenMetrics` 1.0, which has units and info metrics.
     OpenMetrics,
-    /// The text format 0.0.4 of Prometheus, which everything reads.
+    /// The text format 0.0.4 of Prometheus, which all readers support.
     Prometheus,
 }
 
 impl Format {
-    /// The media type, version included.
+    /// Returns the media type, version included.
     pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -35,11 +35,11 @@ impl Format {
     }
 }
 
-/// Lines of this process's log that were dropped, so that no node waits for whoever reads it. All nodes of a process
-/// share its log.
+/// Number of lines of this process's log that were dropped, because no node waits for its log's reader. All nodes of a
+/// process share its log.
 pub(crate) static LOG_LINES_LOST: AtomicU64 = AtomicU64::new(0);
 
-/// What a connection can be doing, so that a state that nobody is in shows as 0.
+/// All states of a connection, so that an empty one is exported as 0.
 const STATES: [ConnState; 8] = [
     ConnState::Head,
     ConnState::Connecting,
@@ -54,8 +54,8 @@ const STATES: [ConnState; 8] = [
 /// One label and its value.
 type Label = [(&'static str, String); 1];
 
-/// One metric's series in the order in which they were added: the library's own family has them in a random one, and
-/// pages that are compared, or stored, should differ only where a value does.
+/// The series of one metric in insertion order: the library's own family has a random order, and outputs that are
+/// compared or stored should differ only in values.
 #[derive(Debug)]
 struct Series<M>(Vec<(Label, M)>);
 
@@ -73,7 +73,7 @@ impl<M: EncodeMetric + TypedMetric> EncodeMetric for Series<M> {
     }
 }
 
-/// The page at this moment.
+/// Encodes the metrics as of now.
 pub(crate) fn render(node: &Node, format: Format) -> Result<String, fmt::Error> {
     let snapshot = node.snapshot();
     let mut metrics = Registry::with_prefix("chainview");
@@ -99,7 +99,7 @@ fn describe(metrics: &mut Registry, snapshot: &NodeSnapshot) {
     count_faults(metrics, snapshot.faults);
 }
 
-/// Rate limit, delay and faults, a metric for each unit; what is off and has no neutral value is absent.
+/// Rate limit, delay and faults, one metric per unit; inactive ones without a neutral value are absent.
 fn count_faults(metrics: &mut Registry, faults: Faults) {
     let Faults { limit, delay_ms, jitter_ms, stall, fragment, truncate, reject } = faults;
     let mut register = |name: &str, help: &str, unit: Unit, value: Option<f64>| {
@@ -129,18 +129,18 @@ fn count_connections(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapsho
     let totals = snapshot.totals;
     let states = node.registry.states();
     let count = |state| ConstGauge::new(states.get(&state).copied().unwrap_or(0));
-    let open = STATES.map(|state| (label("state", word(state)), count(state)));
-    metrics.register("connections", "Connections open now, by what they do", Series(open.into()));
+    let open = STATES.map(|state| (label("state", json_name(state)), count(state)));
+    metrics.register("connections", "Open connections, by state", Series(open.into()));
     metrics.register("connections_accepted", "Connections accepted", ConstCounter::new(totals.accepted));
     let refused = ConstCounter::new(totals.refused);
     metrics.register("connections_refused", "Connections refused because the node was full", refused);
     let evicted = ConstCounter::new(node.registry.evicted());
     metrics.register("connections_evicted", "Idle connections closed to make room", evicted);
-    metrics.register("requests_served", "File requests answered with a file", ConstCounter::new(totals.served));
-    let help = "Files that changed after their last byte was sent, before a reader without a digest was done";
+    metrics.register("requests_served", "File requests served completely", ConstCounter::new(totals.served));
+    let help = "Files that changed after their last byte was sent, before a client without a digest had read it";
     metrics.register("late_changes", help, ConstCounter::new(node.late_changes.load(Relaxed)));
     let failed = node.registry.failures().into_iter();
-    let failed = failed.map(|(reason, count)| (label("reason", word(reason)), ConstCounter::new(count))).collect();
+    let failed = failed.map(|(reason, count)| (label("reason", json_name(reason)), ConstCounter::new(count))).collect();
     metrics.register("requests_failed", "File requests that failed, by reason", Series(failed));
 }
 
@@ -158,10 +158,10 @@ fn count_bodies(metrics: &mut Registry, flow: &Flow) {
     let help = "Time bodies were starved of input, blocked on output, rate-limited, or delayed before they began";
     metrics.register_with_unit("wait", help, Unit::Seconds, blocked);
     let active = ConstCounter::new(flow.active_us as f64 / 1e6);
-    metrics.register_with_unit("active", "Time with a body on its way", Unit::Seconds, active);
+    metrics.register_with_unit("active", "Time with a body in transfer", Unit::Seconds, active);
 }
 
-/// What the verdict is made from, as far as one node knows it.
+/// The evidence for the verdict that one node has.
 fn count_evidence(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) {
     if let Some(load) = snapshot.load {
         let seconds = |us: u64| ConstCounter::new(us as f64 / 1e6);
@@ -176,23 +176,23 @@ fn count_evidence(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) 
     let unread = snapshot.connections.iter().map(|conn| conn.queued_in).sum();
     metrics.register_with_unit(
         "queued_in",
-        "Body bytes that wait in the kernel to be read",
+        "Body bytes in the kernel's receive queue, not yet read",
         Unit::Bytes,
         gauge(unread),
     );
     let sent = snapshot.connections.iter().map(|conn| conn.queued_out).sum();
-    let help = "Body bytes sent that wait in the kernel or on the way";
+    let help = "Body bytes sent and not yet acknowledged";
     metrics.register_with_unit("queued_out", help, Unit::Bytes, gauge(sent));
     let now = node.alone();
     let limit = LocalLimit::ALL.map(|each| (label("limit", each.word()), ConstGauge::new(u32::from(each == now))));
-    let help = "1 for what limits this node's bodies, as far as it knows, over the last second";
+    let help = "1 for what limits this node's bodies over the last second, by its own evidence";
     metrics.register("limit", help, Series(limit.into()));
 }
 
-/// The same word as in JSON.
-fn word(value: impl Serialize) -> String {
-    let word = serde_json::to_value(value).ok();
-    word.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+/// Returns the name used in JSON.
+fn json_name(value: impl Serialize) -> String {
+    let json_name = serde_json::to_value(value).ok();
+    json_name.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn label(name: &'static str, value: impl Into<String>) -> Label {

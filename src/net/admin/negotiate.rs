@@ -1,18 +1,18 @@
-//! The choice between two forms of a page by the request's `Accept` (RFC 9110, 12.5.1).
+//! Choice between two forms of an endpoint by the request's `Accept` (RFC 9110, 12.5.1).
 
 use hyper::header::{ACCEPT, HeaderMap};
 
-/// How much a client wants a media type.
+/// A client's preference for a media type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Preference {
-    /// The quality in thousandths; 0 where the client takes it in no case.
+    /// The quality in thousandths; 0 if the client does not accept it.
     pub(super) quality: u16,
-    /// The client named this very type and not only a range that holds it.
+    /// The client named exactly this type, not only a range that includes it.
     pub(super) named: bool,
 }
 
-/// What the `Accept` of a request says of a media type. The most specific range counts, and of equal ones the best:
-/// their parameters are not compared. Without an `Accept` everything is wanted alike.
+/// Returns the preference for a media type by the `Accept` of a request. The most specific range counts, and of equal
+/// ones the best: their parameters are not compared. Without an `Accept` every type is accepted alike.
 pub(super) fn preference(headers: &HeaderMap, kind: &str) -> Preference {
     let Some((main, _)) = kind.split_once('/') else { return Preference::default() };
     let mut best: Option<(u8, u16)> = None;
@@ -39,7 +39,7 @@ pub(super) fn preference(headers: &HeaderMap, kind: &str) -> Preference {
     }
 }
 
-/// The weight among the parameters of a range. One that is no weight counts as none: the client wants the type least.
+/// Returns the weight among the parameters of a range. An invalid one counts as 0: the client wants the type least.
 fn quality<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     let weight = parameters.find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_range_counts_wherever_it_stands() {
+    fn the_most_specific_range_counts_in_any_order() {
         assert_eq!(of("", "text/html"), (1000, false));
         assert_eq!(of("*/*", "text/html"), (1000, false));
         assert_eq!(of("image/png", "text/html"), (0, false));
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_that_is_none_counts_as_the_least() {
+    fn an_invalid_weight_counts_as_zero() {
         for weight in ["", "x", "-1", "1.1", "inf", "NaN", "0.5.5"] {
             assert_eq!(of(&format!("text/html;q={weight}"), "text/html"), (0, true), "{weight}");
         }

@@ -1,4 +1,4 @@
-//! The pages themselves: which there are, who may read them, what they say.
+//! Endpoints that read the node's state: their paths, permissions and contents.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,20 +23,20 @@ use crate::snapshot::{ConnSnapshot, Listing};
 use crate::wire::http::decode_name;
 use crate::wire::{FailedAction, Problem, Reason, TransferId};
 
-/// Where events are read.
+/// Path of the stream of events.
 pub(super) const EVENTS: &str = "/v1/events";
-/// What a node says that has as many readers of events as it takes, in all or from one address.
+/// Error detail when the limit of readers of events is reached, in total or per address.
 pub(super) const TOO_MANY_READERS: &str = "too many readers of events";
-/// That the node lives, which everybody may know.
+/// Path of the health check, which needs no permission.
 pub(super) const HEALTH: &str = "/healthz";
 const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
-/// What a page depends on that has several forms.
+/// `Vary` of an endpoint with several forms.
 pub(super) const ANY_FORM: HeaderValue = HeaderValue::from_static("Chain-Route, Accept");
-/// What a node says that may not tell what files there are.
+/// Error detail when listing folders is not allowed.
 pub(super) const NO_LISTING: &str = "folders are not listed beyond loopback: start this node with --list";
 
-/// The pages there are.
+/// The endpoints.
 enum Endpoint {
     About,
     Health,
@@ -45,8 +45,8 @@ enum Endpoint {
     Events,
     Connections,
     Transfer(TransferId),
-    /// A folder's files; `None` is the root. Not on the path of the files themselves: it is text made up on the spot,
-    /// with no validator, range or digest, whose length nobody can announce before it is there.
+    /// A folder's files; `None` is the root. Not under the path of the files themselves: its text is generated per
+    /// request, without validator, range or digest, and its length is unknown until it is complete.
     Folder(Option<FileName>),
 }
 
@@ -57,29 +57,29 @@ struct Connections {
     omitted: u64,
 }
 
-/// Answers a request for one of this node's own pages.
-pub(super) async fn answer(node: &Arc<Node>, request: &Request<Incoming>, peer: SocketAddr) -> Response<EndpointBody> {
-    let wanted = match Endpoint::find(request.uri().path()) {
-        Ok(wanted) => wanted,
+/// Serves a request for one of this node's own endpoints.
+pub(super) async fn serve(node: &Arc<Node>, request: &Request<Incoming>, peer: SocketAddr) -> Response<EndpointBody> {
+    let endpoint = match Endpoint::find(request.uri().path()) {
+        Ok(endpoint) => endpoint,
         Err((reason, detail)) => return here(node, reason, &detail),
     };
     if !reads(request.method()) {
-        return wrong_method("GET, HEAD", "pages are read with GET or HEAD");
+        return wrong_method("GET, HEAD", "endpoints are read with GET or HEAD");
     }
-    if matches!(wanted, Endpoint::Folder(_)) && !node.config.access.may_list(request.headers()) {
+    if matches!(endpoint, Endpoint::Folder(_)) && !node.config.access.may_list(request.headers()) {
         return here(node, Reason::Policy, NO_LISTING);
     }
-    if matches!(wanted, Endpoint::Folder(_)) && !node.config.access.may_list_own(request.headers()) {
+    if matches!(endpoint, Endpoint::Folder(_)) && !node.config.access.may_list_own(request.headers()) {
         return here(node, Reason::Unauthorized, "listing needs the node's read token");
     }
-    if !wanted.is_free() && !node.config.access.may_read(peer, request.headers()) {
+    if !endpoint.is_public() && !node.config.access.may_read(peer, request.headers()) {
         return here(node, Reason::Unauthorized, "reading needs the node's read token");
     }
-    let mut reply = show(node, &wanted, request, peer).await;
-    if wanted.has_forms() {
+    let mut reply = respond(node, &endpoint, request, peer).await;
+    if endpoint.has_forms() {
         reply.headers_mut().insert(VARY, ANY_FORM);
     }
-    // Relays count themselves on top, so that the reader knows whose page it got.
+    // Relays add themselves, so that the client can check which node replied.
     reply.headers_mut().insert(CHAIN_HOPS, HeaderValue::from_static("0"));
     reply
 }
@@ -100,33 +100,33 @@ impl Endpoint {
                     return Ok(Self::Folder(folder.as_folder()));
                 }
                 let id = path.strip_prefix("/v1/transfers/").and_then(|id| id.parse().ok());
-                id.map(Self::Transfer).ok_or_else(|| (Reason::NotFound, format!("there is no page {path}")))
+                id.map(Self::Transfer).ok_or_else(|| (Reason::NotFound, format!("there is no endpoint {path}")))
             }
         }
     }
 
-    /// Needs no token: a transfer's id is the right to read about it, health is for whoever checks it, and the first
-    /// page tells nothing of this node; who may list folders is decided elsewhere.
-    fn is_free(&self) -> bool {
+    /// Returns whether it needs no token: a transfer's id is the right to read its record, the health check is open to
+    /// all, and the first page reveals nothing about this node; listing folders is checked separately.
+    fn is_public(&self) -> bool {
         matches!(self, Self::About | Self::Health | Self::Transfer(_) | Self::Folder(_))
     }
 
-    /// Comes in the form that the request's `Accept` asks for.
+    /// Returns whether its form depends on the request's `Accept`.
     fn has_forms(&self) -> bool {
         matches!(self, Self::About | Self::Metrics | Self::Folder(_))
     }
 }
 
-async fn show(
+async fn respond(
     node: &Arc<Node>,
-    wanted: &Endpoint,
+    endpoint: &Endpoint,
     request: &Request<Incoming>,
     peer: SocketAddr,
 ) -> Response<EndpointBody> {
-    match wanted {
+    match endpoint {
         Endpoint::Health if node.draining() => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n"),
-        Endpoint::Health => match node.config.root.gone() {
-            Some(gone) => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{gone}\n")),
+        Endpoint::Health => match node.config.root.missing() {
+            Some(missing) => page(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("{missing}\n")),
             None => page(StatusCode::OK, "text/plain", "ok\n"),
         },
         Endpoint::About if prefers_html(request.headers(), "text/plain") => html_page(node, html::about()),
@@ -136,7 +136,7 @@ async fn show(
             Err(error) => here(node, Reason::Internal, &error.to_string()),
         },
         Endpoint::Node => {
-            // Who the node is and how much it does; the list has a page of its own.
+            // Identity and totals; the connections have an endpoint of their own.
             let mut snapshot = node.snapshot();
             snapshot.omitted += snapshot.connections.len() as u64;
             snapshot.connections.clear();
@@ -146,16 +146,16 @@ async fn show(
             let snapshot = node.snapshot();
             json(node, &Connections { connections: snapshot.connections, omitted: snapshot.omitted })
         }
-        Endpoint::Transfer(id) => match node.account(*id) {
-            Some(account) => json(node, &account),
-            None => here(node, Reason::NotFound, "this node knows of no such transfer, or no longer"),
+        Endpoint::Transfer(id) => match node.record(*id) {
+            Some(record) => json(node, &record),
+            None => here(node, Reason::NotFound, "this node has no record of such a transfer, or no longer"),
         },
         Endpoint::Folder(folder) => {
             let listed = match after(request.uri().query()) {
                 Ok(after) => list(node, folder.clone(), after, peer.ip()).await,
                 Err(detail) => return here(node, Reason::Malformed, &detail),
             };
-            let (listing, place) = match listed {
+            let (listing, slot) = match listed {
                 Ok(listed) => listed,
                 Err(problem) => return from_problem(&problem),
             };
@@ -165,13 +165,13 @@ async fn show(
                 json(node, &listing)
             };
             let length = reply.body().size_hint().exact().unwrap_or(u64::MAX);
-            if let Some(place) = place.kept_for(length) {
-                reply.extensions_mut().insert(Arc::new(place));
+            if let Some(slot) = slot.keep_if_large(length) {
+                reply.extensions_mut().insert(Arc::new(slot));
             }
             reply
         }
         Endpoint::Events => match interval(request.uri().query()) {
-            None => here(node, Reason::Malformed, "the interval is not a time: write interval=250ms"),
+            None => here(node, Reason::Malformed, "the interval is not a duration: write interval=250ms"),
             Some(_) if request.method() == Method::HEAD => page(StatusCode::OK, "application/x-ndjson", ""),
             Some(every) => match node.registry.begin_reader(peer.ip()) {
                 None => here(node, Reason::Busy, TOO_MANY_READERS),
@@ -184,14 +184,14 @@ async fn show(
     }
 }
 
-/// The name behind which a listing begins; the rest of a query means nothing here.
+/// Returns the name after which a listing begins; other parameters of the query are ignored.
 fn after(query: Option<&str>) -> Result<Option<FileName>, String> {
     let after = query.into_iter().flat_map(|query| query.split('&')).find_map(|part| part.strip_prefix("after="));
     let name = after.filter(|name| !name.is_empty()).map(decode_name).transpose();
     name.map_err(|error| format!("after: {}", error.detail))
 }
 
-/// Lists a page of a folder, on a thread that may wait for the disk.
+/// Lists a page of a folder, on a thread that may block on the disk.
 async fn list(
     node: &Arc<Node>,
     folder: Option<FileName>,
@@ -199,12 +199,12 @@ async fn list(
     source: IpAddr,
 ) -> Result<(Listing, ListingSlot), Problem> {
     let failed = |reason, detail: String| Err(Problem::here(reason, FailedAction::Open, node.address, detail));
-    let Some(place) = node.listings.enter(source, node.config.limits.setup).await else {
+    let Some(slot) = node.listings.acquire(source, node.config.limits.setup).await else {
         return failed(Reason::Busy, "too many folders are being listed".to_owned());
     };
     let listing = Arc::clone(node);
-    // The job holds the place: it is carried out even if the client closes the connection meanwhile.
-    let read = move || listing.config.root.list(folder.as_ref(), after.as_ref()).map(|listing| (listing, place));
+    // The job owns the slot: it runs even if the client closes the connection meanwhile.
+    let read = move || listing.config.root.list(folder.as_ref(), after.as_ref()).map(|listing| (listing, slot));
     let read = match node.listings.read(read) {
         Ok(reading) => reading.await,
         Err(error) => return failed(Reason::Busy, error.to_string()),
@@ -212,20 +212,20 @@ async fn list(
     match read {
         Ok(Ok(listed)) => Ok(listed),
         Ok(Err(OpenError::NotFound | OpenError::Folder)) => {
-            let gone = node.config.root.gone().map(|gone| gone.to_string());
-            failed(Reason::NotFound, gone.unwrap_or_else(|| "there is no such folder".to_owned()))
+            let missing = node.config.root.missing().map(|missing| missing.to_string());
+            failed(Reason::NotFound, missing.unwrap_or_else(|| "there is no such folder".to_owned()))
         }
         Ok(Err(OpenError::Failed(error))) if is_shortage(&error) => failed(Reason::Busy, error.to_string()),
         Ok(Err(OpenError::Failed(error))) | Err(error) => failed(Reason::Internal, error.to_string()),
     }
 }
 
-/// True if the client would rather have HTML, as browsers say; one that takes everything alike gets the other form.
+/// True if the client prefers HTML, as browsers do; a client that accepts everything equally gets the other form.
 fn prefers_html(headers: &HeaderMap, other: &str) -> bool {
     preference(headers, "text/html").quality > preference(headers, other).quality
 }
 
-/// `OpenMetrics` only for clients that name it: many readers of the older format refuse the page.
+/// `OpenMetrics` only for clients that name it: many readers of the older format refuse the endpoint.
 fn format(headers: &HeaderMap) -> Format {
     let open = preference(headers, "application/openmetrics-text");
     let wanted = open.named && open.quality > 0 && open.quality >= preference(headers, "text/plain").quality;

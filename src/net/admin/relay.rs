@@ -1,4 +1,4 @@
-//! Pages of hops further up: the request goes on with one hop less, the reply comes back as it arrives.
+//! Endpoints of hops further up: relays the request with one hop less, and the reply as it arrives.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -16,9 +16,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::events::{DrainSignal, interval, leaving};
+use super::events::{DrainSignal, interval, shutdown};
 use super::pages::{ANY_FORM, EVENTS, NO_LISTING, TOO_MANY_READERS};
-use super::reply::{EndpointBody, EndpointBodyError, from_problem, mark};
+use super::reply::{EndpointBody, EndpointBodyError, from_problem, set_common_headers};
 use crate::allow_list::Purpose;
 use crate::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::http_client::{
@@ -34,13 +34,13 @@ use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Protocol};
 use crate::wire::http::{decode_name, parse_number, plain_text};
 use crate::wire::{FailedAction, Problem, Reason, TransferId, problem};
 
-/// Passes a request for a page on to the next hop and its reply back; `called` is what the reader calls this node, `id`
-/// what the request is known by if it came through a relay already.
+/// Relays a request for an endpoint to the next hop and its reply back; `called` is the address by which the client
+/// names this node, `id` the request's id if a relay has set one already.
 pub(super) async fn relay(
     node: &Node,
     request: &Request<Incoming>,
     peer: SocketAddr,
-    called: Option<&HostPort>,
+    requested_host: Option<&HostPort>,
     id: Option<TransferId>,
     route: Vec<Hop>,
 ) -> Result<Response<EndpointBody>, Problem> {
@@ -49,7 +49,7 @@ pub(super) async fn relay(
     let path = request.uri().path();
     let folder = path.starts_with(DEFAULT_BASE);
     if !(folder || path.starts_with("/v1/") || matches!(path, "/metrics" | "/healthz")) {
-        return Err(refuse(Reason::NotFound, &format!("there is no page {path}")));
+        return Err(refuse(Reason::NotFound, &format!("there is no endpoint {path}")));
     }
     if folder && !node.config.access.may_list(request.headers()) {
         return Err(refuse(Reason::Policy, NO_LISTING));
@@ -57,29 +57,32 @@ pub(super) async fn relay(
     if let Some(name) = path.strip_prefix(DEFAULT_BASE).filter(|name| !name.is_empty()) {
         let name = decode_name(name).map_err(|error| refuse(error.reason, &error.detail))?;
         if name.has_parent_segment() {
-            return Err(refuse(Reason::Malformed, "the name holds a `..` segment"));
+            return Err(refuse(Reason::Malformed, "the name contains a `..` segment"));
         }
     }
     let own = HostPort::from(node.address);
-    let comes_back = "this node's own address is still to come";
-    if route.iter().any(|hop| hop.address == own || called.is_some_and(|called| same(&hop.address, called))) {
-        return Err(refuse(Reason::Loop, comes_back));
+    let loop_detail = "this node's own address is in the remaining route";
+    if route.iter().any(|hop| {
+        hop.address == own || requested_host.is_some_and(|requested_host| same(&hop.address, requested_host))
+    }) {
+        return Err(refuse(Reason::Loop, loop_detail));
     }
     let id = id.unwrap_or_else(|| node.machine().transfer_id());
-    // Until the reply is there: a second pass comes before that, and however this node is called there.
-    let _pending = node.registry.begin_setup(id).ok_or_else(|| refuse(Reason::Loop, comes_back))?;
+    // Until the reply arrives: a second pass of the same request comes before that, by any address of this node.
+    let _pending = node.registry.begin_setup(id).ok_or_else(|| refuse(Reason::Loop, loop_detail))?;
     let reader = if path == EVENTS {
         let reader = node.registry.begin_reader(peer.ip());
         Some(reader.ok_or_else(|| refuse(Reason::Busy, TOO_MANY_READERS))?)
     } else {
         None
     };
-    let via = via(request.headers()).ok_or_else(|| refuse(Reason::Loop, "the request came through too many relays"))?;
+    let via =
+        via(request.headers()).ok_or_else(|| refuse(Reason::Loop, "the request passed through too many relays"))?;
     let mut hops = route.into_iter();
     let Hop { address: next, base, protocol, .. } =
         hops.next().ok_or_else(|| refuse(Reason::Internal, "the route is empty"))?;
     if protocol == Some(Protocol::Legacy) {
-        let detail = "pages and folders have no form in the legacy protocol, which this hop speaks";
+        let detail = "the legacy protocol, which this hop speaks, has no endpoints or folders";
         return Err(Problem::next(Reason::Unsupported, FailedAction::Request, &next, detail, 0.0));
     }
     let rest: Vec<Hop> = hops.collect();
@@ -91,37 +94,38 @@ pub(super) async fn relay(
         .map_err(|Refused { refusal, why }| Problem::refused_by_policy(refusal, &next, why, 0.0))?;
     let base = base.as_deref().filter(|_| rest.is_empty());
     let purpose = if folder { Purpose::files(base) } else { Purpose::Endpoints };
-    let judge = |address| node.config.policy.allows(address, purpose);
+    let connect_filter = |address| node.config.policy.allows(address, purpose);
     let (resolver, connect) = (&node.config.resolver, budget.min(node.config.limits.connect));
-    let connected = connect_with(resolver, &next, connect, &judge, b"", None).await?;
+    let connected = connect_with(resolver, &next, connect, &connect_filter, b"", None).await?;
     if connected.address == node.address {
-        return Err(refuse(Reason::Loop, comes_back));
+        return Err(refuse(Reason::Loop, loop_detail));
     }
-    // The next hop gets less time than is left, so that whoever stands next to a fault speaks first.
-    let passed_on = budget.saturating_sub(began.elapsed()).saturating_sub(HOP_SHARE);
+    // The next hop gets less time than is left, so that the hop closest to a fault reports it first.
+    let remaining = budget.saturating_sub(began.elapsed()).saturating_sub(HOP_SHARE);
     let path = path_at(request, base);
-    let onward = onward(request, &path, &next, &rest, &via, id, passed_on)
+    let relayed_request = relayed_request(request, &path, &next, &rest, &via, id, remaining)
         .map_err(|error| refuse(Reason::Malformed, &error.to_string()))?;
-    let asked =
-        ask(connected.stream, &next, onward, passed_on + HOP_GRACE).await.map_err(|problem| since(problem, began))?;
-    answer(node, request, &next, rest.len(), asked, began, reader).await
+    let pending = ask(connected.stream, &next, relayed_request, remaining + HOP_GRACE)
+        .await
+        .map_err(|problem| since(problem, began))?;
+    relay_reply(node, request, &next, rest.len(), pending, began, reader).await
 }
 
-/// True for two ways to write one address; names have no case.
+/// True if both are the same address; host names are case-insensitive.
 fn same(one: &HostPort, other: &HostPort) -> bool {
     match (&one.host, &other.host) {
-        (Host::Name(name), Host::Name(as_well)) => name.eq_ignore_ascii_case(as_well) && one.port == other.port,
+        (Host::Name(name), Host::Name(other_name)) => name.eq_ignore_ascii_case(other_name) && one.port == other.port,
         _ => one == other,
     }
 }
 
-/// The time for set-up: what the reader allows, never more than this node does.
+/// Returns the time for setup: the client's limit, at most this node's.
 fn budget(node: &Node, headers: &HeaderMap) -> Duration {
-    let asked = headers.get(CHAIN_TIMEOUT).and_then(|value| plain_text(value.as_bytes())).and_then(parse_number);
-    asked.map_or(node.config.limits.setup, |ms| node.config.limits.setup.min(Duration::from_millis(ms)))
+    let pending = headers.get(CHAIN_TIMEOUT).and_then(|value| plain_text(value.as_bytes())).and_then(parse_number);
+    pending.map_or(node.config.limits.setup, |ms| node.config.limits.setup.min(Duration::from_millis(ms)))
 }
 
-/// The relays so far and this one; `None` where they are too many already.
+/// Returns the relays so far and this one; `None` if there are too many already.
 fn via(headers: &HeaderMap) -> Option<String> {
     let mut via: Vec<&str> = headers.get_all(VIA).iter().filter_map(|line| plain_text(line.as_bytes())).collect();
     if via.iter().flat_map(|line| line.split(',')).count() >= MAX_HOPS {
@@ -131,7 +135,7 @@ fn via(headers: &HeaderMap) -> Option<String> {
     Some(via.join(", "))
 }
 
-/// The path and query as the next hop gets them: it may have its folders behind another base.
+/// Returns the path and query for the next hop, which may have its folders under another base.
 fn path_at<'a>(request: &'a Request<Incoming>, base: Option<&str>) -> Cow<'a, str> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     match (base, path.strip_prefix(DEFAULT_BASE)) {
@@ -140,8 +144,8 @@ fn path_at<'a>(request: &'a Request<Incoming>, base: Option<&str>) -> Cow<'a, st
     }
 }
 
-/// The request as the next hop gets it: a fixed list of lines, nothing else.
-fn onward(
+/// Builds the request to the next hop: a fixed list of header lines, nothing else.
+fn relayed_request(
     request: &Request<Incoming>,
     path: &str,
     next: &HostPort,
@@ -150,44 +154,45 @@ fn onward(
     id: TransferId,
     time: Duration,
 ) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
-    let mut onward = Request::builder().method(request.method()).uri(path).header(HOST, next.to_string());
+    let mut relayed_request = Request::builder().method(request.method()).uri(path).header(HOST, next.to_string());
     if !rest.is_empty() {
         let elements: Vec<String> = rest.iter().map(Hop::element).collect();
-        onward = onward.header(CHAIN_ROUTE, elements.join(", "));
+        relayed_request = relayed_request.header(CHAIN_ROUTE, elements.join(", "));
     }
-    onward = onward.header(CHAIN_TIMEOUT, time.as_millis().to_string()).header(VIA, via);
-    onward = onward.header(CHAIN_TRANSFER, id.to_string());
+    relayed_request = relayed_request.header(CHAIN_TIMEOUT, time.as_millis().to_string()).header(VIA, via);
+    relayed_request = relayed_request.header(CHAIN_TRANSFER, id.to_string());
     for name in [AUTHORIZATION, ACCEPT] {
         for value in request.headers().get_all(&name) {
-            onward = onward.header(&name, value);
+            relayed_request = relayed_request.header(&name, value);
         }
     }
-    onward.header(CONNECTION, "close").body(Empty::new())
+    relayed_request.header(CONNECTION, "close").body(Empty::new())
 }
 
-/// The reply as the reader gets it.
-async fn answer(
+/// Returns the reply to the client.
+async fn relay_reply(
     node: &Node,
     request: &Request<Incoming>,
     next: &HostPort,
-    to_come: usize,
-    asked: PendingReply,
+    remaining_hops: usize,
+    pending: PendingReply,
     began: Instant,
     reader: Option<ReaderGuard>,
 ) -> Result<Response<EndpointBody>, Problem> {
-    let (head, body) = asked.reply.into_parts();
+    let (head, body) = pending.reply.into_parts();
     let hops = hops_of(&head.headers);
-    if head.status.is_success() && hops as usize != to_come {
+    if head.status.is_success() && hops as usize != remaining_hops {
         return Err(Problem::next(Reason::RouteIgnored, FailedAction::Reply, next, "", ms_since(began)));
     }
-    // Between two events there may be as long as was asked for.
+    // Between two events the requested interval may pass.
     let pause = if request.uri().path() == EVENTS { interval(request.uri().query()) } else { None };
     let idle = node.config.limits.idle + pause.unwrap_or_default();
     let failed = head.status.is_client_error() || head.status.is_server_error();
     let mut reply = if failed && is_problem(&head.headers) {
         let body = Limited::new(body, problem::MAX_BODY).collect();
-        let late =
-            |reason| Problem::next(reason, FailedAction::Reply, next, "its problem did not arrive", ms_since(began));
+        let late = |reason| {
+            Problem::next(reason, FailedAction::Reply, next, "the body of its error did not arrive", ms_since(began))
+        };
         let body = within(idle, body).await.map_err(|_| late(Reason::TimedOut))?;
         let body = body.map_err(|_| late(Reason::Closed))?.to_bytes();
         match Problem::from_json(&body) {
@@ -195,15 +200,15 @@ async fn answer(
             None => plain(head.status, Full::new(body).map_err(|never| match never {}).boxed_unsync()),
         }
     } else {
-        let driver = asked.driver;
+        let driver = pending.driver;
         plain(
             head.status,
-            IdleBody { body, idle, waiting: None, leaving: leaving(node), _driver: driver, _reader: reader }
+            IdleBody { body, idle, waiting: None, shutdown: shutdown(node), _driver: driver, _reader: reader }
                 .boxed_unsync(),
         )
     };
     copy_lines(&head.headers, reply.headers_mut(), request.method());
-    // `Accept` goes on with every request, and whoever answers may be a foreign server that does not say what it did.
+    // `Accept` is relayed with every request, and a foreign server may not report what it depends on.
     reply.headers_mut().insert(VARY, ANY_FORM);
     reply.headers_mut().insert(CHAIN_HOPS, HeaderValue::from(hops.saturating_add(1)));
     reply.headers_mut().append(VIA, HeaderValue::from_static(node::VIA));
@@ -213,11 +218,11 @@ async fn answer(
 fn plain(status: StatusCode, body: EndpointBody) -> Response<EndpointBody> {
     let mut reply = Response::new(body);
     *reply.status_mut() = status;
-    mark(reply.headers_mut());
+    set_common_headers(reply.headers_mut());
     reply
 }
 
-/// What a reply says about its body and about how to ask again.
+/// Copies header lines about the body and about retrying.
 fn copy_lines(from: &HeaderMap, to: &mut HeaderMap, method: &Method) {
     for name in [CONTENT_TYPE, WWW_AUTHENTICATE, RETRY_AFTER, VIA] {
         for value in from.get_all(&name) {
@@ -226,7 +231,7 @@ fn copy_lines(from: &HeaderMap, to: &mut HeaderMap, method: &Method) {
             }
         }
     }
-    // A reply to HEAD has the length of a body that is not there to be measured.
+    // The length in a reply to HEAD belongs to a body that is not sent.
     if let (true, Some(length)) = (method == Method::HEAD, from.get(CONTENT_LENGTH)) {
         to.insert(CONTENT_LENGTH, length.clone());
     }
@@ -236,15 +241,15 @@ fn since(problem: Problem, began: Instant) -> Problem {
     Problem { ms: ms_since(began), ..problem }
 }
 
-/// A body from the next hop that ends with an error when nothing arrives for too long.
+/// A body from the next hop that fails when nothing arrives for too long.
 struct IdleBody {
     body: Incoming,
     idle: Duration,
-    /// Runs while nothing arrives, and only then: a slow reader is not the next hop's fault.
+    /// Runs only while waiting for data: a slow client is not the next hop's fault.
     waiting: Option<Passing>,
-    leaving: DrainSignal,
+    shutdown: DrainSignal,
     _driver: AbortOnDropHandle<()>,
-    /// Counts it where it is a stream of events.
+    /// Counts it if it is a stream of events.
     _reader: Option<ReaderGuard>,
 }
 
@@ -260,12 +265,12 @@ impl Body for IdleBody {
             self.waiting = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        if self.leaving.as_mut().poll(cx).is_ready() {
+        if self.shutdown.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(Err("this node is shutting down".into())));
         }
         let idle = self.idle;
         let timer = self.waiting.get_or_insert_with(|| passing(idle));
-        timer.as_mut().poll(cx).map(|()| Some(Err("the next hop has been silent for too long".into())))
+        timer.as_mut().poll(cx).map(|()| Some(Err("the next hop has sent nothing for too long".into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Replies of the endpoints: problems, whole pages and streams, with the headers that all of them have.
+//! Replies of the endpoints: problems, whole bodies and streams, with their common headers.
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -13,21 +13,21 @@ use super::html;
 use crate::net::node::Node;
 use crate::wire::{FailedAction, Problem, Reason, problem};
 
-/// The body of a page, whatever it is made of.
+/// The body of an endpoint's reply, of any kind.
 pub(super) type EndpointBody = UnsyncBoxBody<Bytes, EndpointBodyError>;
-/// What can end a body early; the library only needs to know that it did.
+/// Error that ends a body early; the library only needs to know that there was one.
 pub(super) type EndpointBodyError = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) fn reads(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// A failure of this node itself.
+/// Encodes a failure of this node itself.
 pub(super) fn here(node: &Node, reason: Reason, detail: &str) -> Response<EndpointBody> {
     from_problem(&Problem::here(reason, FailedAction::Request, node.address, detail))
 }
 
-/// A failure as a page.
+/// Encodes a failure as a reply.
 pub(super) fn from_problem(problem: &Problem) -> Response<EndpointBody> {
     let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut reply = page(status, problem::MEDIA_TYPE, problem.to_json());
@@ -40,7 +40,7 @@ pub(super) fn from_problem(problem: &Problem) -> Response<EndpointBody> {
     reply
 }
 
-/// A refusal that is HTTP's own and not one of a chain, so it has no hop.
+/// Encodes a refusal by HTTP's rules rather than the chain's, so it has no hop.
 pub(super) fn wrong_method(allow: &'static str, detail: &str) -> Response<EndpointBody> {
     let body = format!(r#"{{"type":"about:blank","title":"Method Not Allowed","status":405,"detail":"{detail}"}}"#);
     let mut reply = page(StatusCode::METHOD_NOT_ALLOWED, problem::MEDIA_TYPE, body);
@@ -48,12 +48,12 @@ pub(super) fn wrong_method(allow: &'static str, detail: &str) -> Response<Endpoi
     reply
 }
 
-/// A page that is there as a whole.
+/// Creates a reply with a complete body.
 pub(super) fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<EndpointBody> {
     stream_page(status, kind, Full::new(body.into()).map_err(|never| match never {}))
 }
 
-/// A page that comes bit by bit.
+/// Creates a reply with a streamed body.
 pub(super) fn stream_page<B>(status: StatusCode, kind: &'static str, body: B) -> Response<EndpointBody>
 where
     B: Body<Data = Bytes, Error = EndpointBodyError> + Send + 'static,
@@ -61,13 +61,13 @@ where
     let mut reply = Response::new(body.boxed_unsync());
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    mark(reply.headers_mut());
+    set_common_headers(reply.headers_mut());
     reply
 }
 
-/// Marks a page, of this node or of one further up: it is true for the moment, it is nothing to be run, whatever is in
-/// it, and a route leads to another one.
-pub(super) fn mark(headers: &mut HeaderMap) {
+/// Sets the headers of every reply, also of relayed ones: it is valid for the moment only, its content must never be
+/// executed, and it depends on the route.
+pub(super) fn set_common_headers(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(html::POLICY));

@@ -1,4 +1,5 @@
-//! A connection as the HTTP library gets it: what was read before comes first, and no write blocks for ever.
+//! The connection passed to the HTTP library: replays bytes that were read already, and limits the time of blocked
+//! writes.
 
 use std::io;
 use std::pin::Pin;
@@ -19,12 +20,12 @@ pub(super) struct EndpointStream<S> {
 }
 
 impl<S> EndpointStream<S> {
-    /// Puts `before` in front of what `inner` still holds.
+    /// Creates a stream of `before`, then the rest of `inner`.
     pub(super) fn new(inner: S, before: Vec<u8>, stall: Duration) -> Self {
         Self { before: io::Cursor::new(before), inner, stall, blocked: None }
     }
 
-    /// Passes on what a write came to, or the error that it has been blocked for too long.
+    /// Returns the result of a write, or an error if it has been blocked for too long.
     fn bounded<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
             self.blocked = None;
@@ -65,7 +66,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EndpointStream<S> {
         self.bounded(cx, polled)
     }
 
-    /// The library copies what it cannot write like this, and a line of events is to be shared by its readers.
+    /// Without vectored writes the library would copy the data, and a line of events is shared by its readers.
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
     }
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_read_before_comes_first_whatever_the_buffer() {
+    async fn replayed_bytes_come_first_for_any_buffer() {
         let (mut peer, inner) = duplex(64);
         peer.write_all(b" and after").await.unwrap();
         drop(peer);
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_does_not_read_is_given_up_on_after_the_stall_limit() {
+    async fn a_peer_that_does_not_read_times_out_after_the_stall_limit() {
         let (peer, inner) = duplex(4);
         let mut stream = EndpointStream::new(inner, Vec::new(), Duration::from_secs(7));
         let began = Instant::now();

@@ -1,4 +1,4 @@
-//! Leaving in order: first no new work, then a deadline, then force.
+//! Graceful shutdown in steps: no new requests, then a deadline, then force.
 
 use std::time::Duration;
 
@@ -10,53 +10,53 @@ use crate::net::os::deadline::within;
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     soft: CancellationToken,
-    leave: CancellationToken,
+    deadline: CancellationToken,
     force: CancellationToken,
 }
 
 impl Drain {
-    /// Not draining yet.
+    /// Creates a signal that is not set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same for one of several nodes: what is asked of all is asked of it, and what is asked of it only of it.
+    /// Creates the signal of one of several nodes: it follows this one, but not the other way around.
     #[must_use]
     pub fn child(&self) -> Self {
-        let [soft, leave, force] = [&self.soft, &self.leave, &self.force].map(CancellationToken::child_token);
-        Self { soft, leave, force }
+        let [soft, deadline, force] = [&self.soft, &self.deadline, &self.force].map(CancellationToken::child_token);
+        Self { soft, deadline, force }
     }
 
-    /// Asks for no new work; what is in flight may finish, whatever time its own limits leave it.
-    pub fn take_no_more(&self) {
+    /// Stops new requests; those in flight may finish within their own limits.
+    pub fn stop_accepting(&self) {
         self.soft.cancel();
     }
 
-    /// Asks to leave: no new work, and what is in flight has a deadline from now on.
+    /// Starts the shutdown: no new requests, and those in flight have a deadline from now on.
     pub fn begin(&self) {
         self.soft.cancel();
-        self.leave.cancel();
+        self.deadline.cancel();
     }
 
-    /// Asks everything to end at once.
+    /// Ends everything immediately.
     pub fn force(&self) {
         self.begin();
         self.force.cancel();
     }
 
-    /// Forces this long after leaving has begun, unless somebody does before.
+    /// Forces the shutdown this long after it has begun, unless forced before.
     pub async fn force_after(&self, limit: Duration) {
-        self.leave.cancelled().await;
+        self.deadline.cancelled().await;
         let _ = within(limit, self.forced()).await;
         self.force();
     }
 
-    /// Draining has begun.
+    /// Returns whether draining has begun.
     pub fn is_draining(&self) -> bool {
         self.soft.is_cancelled()
     }
 
-    /// Everything has to end.
+    /// Returns whether everything must end.
     pub fn is_forced(&self) -> bool {
         self.force.is_cancelled()
     }
@@ -66,7 +66,7 @@ impl Drain {
         self.soft.cancelled().await;
     }
 
-    /// Waits until everything has to end.
+    /// Waits until everything must end.
     pub async fn forced(&self) {
         self.force.cancelled().await;
     }
@@ -81,21 +81,21 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
-    async fn the_deadline_runs_from_the_moment_of_leaving() {
+    async fn the_deadline_counts_from_the_start_of_the_shutdown() {
         let drain = Drain::new();
-        drain.take_no_more();
+        drain.stop_accepting();
         let began = Instant::now();
-        let leave = async {
+        let deadline = async {
             sleep(Duration::from_hours(1)).await;
             assert!(drain.is_draining() && !drain.is_forced());
             drain.begin();
         };
-        tokio::join!(drain.force_after(LIMIT), leave);
+        tokio::join!(drain.force_after(LIMIT), deadline);
         assert_eq!((began.elapsed().as_secs(), drain.is_forced()), (3630, true));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_asked_of_all_nodes_is_asked_of_each_and_not_the_other_way() {
+    async fn a_child_follows_its_parent_and_not_the_reverse() {
         let all = Drain::new();
         let (one, other) = (all.child(), all.child());
         one.force();

@@ -1,4 +1,4 @@
-//! The newest line of a node's events, made when a reader takes it and shared by all who do at about that time.
+//! The newest line of a node's events, built when a reader needs it and shared by all that read at about that time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,30 +10,30 @@ use super::drain::Drain;
 use crate::route::Protocol;
 use crate::snapshot::{ConnSnapshot, ConnState, NodeSnapshot};
 
-/// How long a line is good for readers: nobody may ask for the next one sooner than twice this.
-pub(in crate::net) const GOOD_FOR: Duration = Duration::from_millis(25);
-/// A line that took long to make is good for so many times as long: whatever there is to tell, and however many
-/// readers, the lines cost a tenth of the processor at most.
-const GOOD_FOR_TIMES: u32 = 9;
+/// Time for which a line is reused: no reader may request intervals shorter than twice this.
+pub(in crate::net) const MAX_LINE_AGE: Duration = Duration::from_millis(25);
+/// A line that took long to build is reused for this multiple of that time, so that lines cost at most a tenth of the
+/// processor, however large they are and however many readers there are.
+const AGE_PER_COST: u32 = 9;
 
 /// The newest line of a node's events.
 #[derive(Debug, Default)]
 pub(in crate::net) struct LatestLine(Mutex<Option<Line>>);
 
-/// A snapshot as its readers get it.
+/// A snapshot, encoded for readers.
 #[derive(Clone, Debug)]
 pub(in crate::net) struct Line {
     pub(in crate::net) text: Bytes,
-    /// Counts the lines of this node.
+    /// Sequence number of the line.
     pub(in crate::net) number: u64,
     draining: bool,
-    /// A body comes from a hop of the original kind.
-    pub(in crate::net) from_original: bool,
-    good_until: Instant,
+    /// True if a body is received over the legacy protocol.
+    pub(in crate::net) from_legacy: bool,
+    valid_until: Instant,
 }
 
 impl LatestLine {
-    /// The newest line, or a new one where that is old.
+    /// Returns the newest line, or a new one if that is stale.
     pub(in crate::net) fn get(
         &self,
         drain: &Drain,
@@ -42,26 +42,26 @@ impl LatestLine {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let began = Instant::now();
         if let Some(line) = &*latest
-            && began < line.good_until
+            && began < line.valid_until
             && line.draining == drain.is_draining()
         {
             return Ok(line.clone());
         }
         let snapshot = snapshot();
-        let from_original = |conn: &ConnSnapshot| {
+        let from_legacy = |conn: &ConnSnapshot| {
             conn.state == ConnState::Streaming && conn.upstream_protocol == Some(Protocol::Legacy)
         };
-        let from_original = snapshot.connections.iter().any(from_original);
+        let from_legacy = snapshot.connections.iter().any(from_legacy);
         let mut text = serde_json::to_vec(&snapshot)?;
         text.push(b'\n');
-        // Readers that stand still hold it: nothing that was only reserved may stay with it.
+        // Stalled readers keep it: excess capacity must not be kept with it.
         text.shrink_to_fit();
         let line = Line {
             text: text.into(),
             number: latest.as_ref().map_or(1, |line| line.number + 1),
             draining: snapshot.draining,
-            from_original,
-            good_until: began + GOOD_FOR.max(began.elapsed() * GOOD_FOR_TIMES),
+            from_legacy,
+            valid_until: began + MAX_LINE_AGE.max(began.elapsed() * AGE_PER_COST),
         };
         Ok(latest.insert(line).clone())
     }

@@ -1,4 +1,4 @@
-//! Who is connected and what they do: live connections, the transfers of the recent past, and copies of both.
+//! Registry of a node: live connections, recent transfers, and copies of both for reports.
 
 mod close;
 mod conn;
@@ -35,13 +35,13 @@ pub use pending::PendingGuard;
 pub use slots::{Admission, HeadGuard, ReaderGuard};
 pub use slow::SlowBodies;
 
-/// Transfers whose account is kept after they ended; at about half a kilobyte each.
+/// Number of ended transfers whose record is kept, at about half a kilobyte each.
 const HISTORY: usize = 1024;
 
-/// Everything a node knows of its connections.
+/// All connections and recent transfers of a node.
 ///
 /// Locks are held for a few instructions, at state changes and when a copy is made, never across a wait and never per
-/// chunk: the pump writes to a `Meter`, which has no lock.
+/// chunk: the copy loop writes to a `Meter`, which has no lock.
 #[derive(Debug)]
 pub struct Registry {
     clock: Clock,
@@ -56,7 +56,7 @@ pub struct Registry {
     pending: Mutex<BTreeSet<TransferId>>,
 }
 
-/// What is left of transfers that are over.
+/// Totals and records of ended transfers.
 #[derive(Debug, Default)]
 struct EndedTransfers {
     flow: Flow,
@@ -64,14 +64,14 @@ struct EndedTransfers {
     jobs: VecDeque<Arc<FileRequest>>,
 }
 
-/// Keeps a connection in the registry for as long as it lives.
+/// Keeps a connection in the registry until dropped.
 #[derive(Debug)]
 pub struct ConnGuard {
     registry: Arc<Registry>,
     conn: Arc<Conn>,
 }
 
-/// Keeps a file request on its connection for as long as it lives; the account outlives it.
+/// Keeps a file request on its connection until dropped; the record outlives it.
 #[derive(Debug)]
 pub struct FileRequestGuard<'a> {
     conn: &'a ConnGuard,
@@ -79,7 +79,7 @@ pub struct FileRequestGuard<'a> {
 }
 
 impl Registry {
-    /// An empty registry that counts time by this clock.
+    /// Creates an empty registry that uses this clock.
     pub fn new(clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             clock,
@@ -95,12 +95,12 @@ impl Registry {
         })
     }
 
-    /// The clock that all times are counted by.
+    /// Returns the clock of all times.
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// A connection was accepted, whatever else there is.
+    /// Registers an accepted connection without checking any limit.
     pub fn open(self: &Arc<Self>, peer: SocketAddr) -> ConnGuard {
         self.open_as(peer, self.counts.source(peer.ip()), false)
     }
@@ -125,31 +125,32 @@ impl Registry {
         ConnGuard { registry: Arc::clone(self), conn }
     }
 
-    /// A connection was turned away.
+    /// Counts a rejected connection.
     pub fn refuse(&self) {
         self.refused.fetch_add(1, Relaxed);
     }
 
-    /// Connections open now.
+    /// Returns the number of open connections.
     pub fn open_count(&self) -> usize {
         lock(&self.live).len()
     }
 
-    /// What this node knows of a transfer; a request for the file itself goes before one for its size or digest.
-    pub fn account(&self, id: TransferId) -> Option<TransferRecord> {
+    /// Returns this node's record of a transfer; a request for the file itself is preferred to one for its size or
+    /// digest.
+    pub fn record(&self, id: TransferId) -> Option<TransferRecord> {
         let live: Vec<Arc<FileRequest>> =
             lock(&self.live).values().filter_map(|conn| lock(&conn.now).job.clone()).collect();
         let ended: Vec<Arc<FileRequest>> = lock(&self.ended).jobs.iter().cloned().collect();
         let known = || live.iter().chain(ended.iter().rev()).filter(|job| job.id == id);
-        known().find(|job| job.method == Method::Get).or_else(|| known().next()).map(|job| job.account(self.clock))
+        known().find(|job| job.method == Method::Get).or_else(|| known().next()).map(|job| job.record(self.clock))
     }
 
-    /// Failed requests by reason.
+    /// Returns the number of failed requests by reason.
     pub fn failures(&self) -> BTreeMap<Reason, u64> {
         lock(&self.ended).failed.clone()
     }
 
-    /// Connections open now, by what they do.
+    /// Returns the number of open connections by state.
     pub fn states(&self) -> HashMap<ConnState, u64> {
         let conns: Vec<Arc<Conn>> = lock(&self.live).values().cloned().collect();
         let mut states = HashMap::new();
@@ -159,7 +160,7 @@ impl Registry {
         states
     }
 
-    /// Counters since the start.
+    /// Returns the counters since the start.
     pub fn totals(&self) -> Totals {
         let conns: Vec<Arc<Conn>> = lock(&self.live).values().cloned().collect();
         let now_us = self.clock.now_us();
@@ -180,7 +181,7 @@ impl Registry {
         }
     }
 
-    /// Copies times, counters and connections into a report.
+    /// Copies times, counters and connections into a snapshot.
     pub fn fill(&self, snapshot: &mut NodeSnapshot) {
         snapshot.uptime_us = self.clock.now_us();
         snapshot.totals = self.totals();
@@ -191,32 +192,32 @@ impl Registry {
 }
 
 impl ConnGuard {
-    /// Who connected.
+    /// Returns the peer's address.
     pub fn peer(&self) -> SocketAddr {
         self.conn.peer
     }
 
-    /// What the connection does from now on.
+    /// Sets the state of the connection.
     pub fn set_state(&self, state: ConnState) {
         self.registry.counts.set_state(&self.conn, state);
     }
 
-    /// What the connection does now.
+    /// Returns the state of the connection.
     pub fn state(&self) -> ConnState {
         lock(&self.conn.now).state
     }
 
-    /// Nobody was let in since.
+    /// Returns whether no connection was accepted since.
     pub(in crate::net) fn is_newest(&self) -> bool {
         self.registry.next_id.load(Relaxed) == self.conn.id + 1
     }
 
-    /// File requests that are being served, on all connections.
+    /// Returns the number of file requests being served, on all connections.
     pub(in crate::net) fn requests(&self) -> u64 {
         self.registry.jobs.load(Relaxed)
     }
 
-    /// A file request begins on this connection.
+    /// Registers a file request on this connection.
     pub fn begin_job(
         &self,
         id: TransferId,
@@ -224,14 +225,14 @@ impl ConnGuard {
         name: &FileName,
         protocol: Protocol,
     ) -> FileRequestGuard<'_> {
-        let account = TransferRecord { name: name.shown(), ..TransferRecord::default() };
+        let record = TransferRecord { name: name.shown(), ..TransferRecord::default() };
         let began_us = self.registry.clock.now_us();
         let job = Arc::new(FileRequest {
             id,
             method,
             protocol,
             meter: Meter::default(),
-            account: Mutex::new(account),
+            record: Mutex::new(record),
             next: Mutex::default(),
             began_us,
             sockets: Mutex::default(),
@@ -243,63 +244,63 @@ impl ConnGuard {
 }
 
 impl FileRequestGuard<'_> {
-    /// The connection it came by.
-    pub(in crate::net) fn on(&self) -> &ConnGuard {
+    /// Returns its connection.
+    pub(in crate::net) fn connection(&self) -> &ConnGuard {
         self.conn
     }
 
-    /// What its body does; a clone can be handed to the pump.
+    /// Returns the shared part of the request; a clone can be passed to the copy loop.
     pub fn job(&self) -> &Arc<FileRequest> {
         &self.job
     }
 
-    /// The file asked for, made safe to show.
+    /// Returns the requested name, sanitized for display.
     pub fn name(&self) -> SafeText {
-        lock(&self.job.account).name.clone()
+        lock(&self.job.record).name.clone()
     }
 
-    /// Who asked for it.
+    /// Returns the client's address.
     pub fn peer(&self) -> SocketAddr {
         self.conn.peer()
     }
 
-    /// Changes what is known of it.
+    /// Changes its record.
     pub fn update(&self, change: impl FnOnce(&mut TransferRecord)) {
-        change(&mut lock(&self.job.account));
+        change(&mut lock(&self.job.record));
     }
 
-    /// What the connection does now, for this request.
+    /// Sets the state of the connection, and of this request.
     pub fn set_state(&self, state: ConnState) {
         self.conn.set_state(state);
-        self.update(|account| account.state = state);
+        self.update(|record| record.state = state);
     }
 
-    /// The head of its reply is there.
-    pub fn answers(&self) {
+    /// Records the time at which the head of its reply was ready.
+    pub fn record_head(&self) {
         let head_ms = self.job.since_ms(self.conn.registry.clock.now_us());
-        self.update(|account| account.moments = Some(Timestamps { head_ms, ..Timestamps::default() }));
+        self.update(|record| record.moments = Some(Timestamps { head_ms, ..Timestamps::default() }));
     }
 
-    /// The request goes on to this hop.
-    pub fn goes_on(&self, hop: &HostPort) {
+    /// Sets the hop that the request is relayed to.
+    pub fn set_upstream(&self, hop: &HostPort) {
         *lock(&self.job.next) = NextHop::to(hop);
     }
 
-    /// The hop that it went on to answered, from this address and in this wire.
-    pub fn met(&self, address: SocketAddr, protocol: Protocol) {
-        lock(&self.job.next).met(address, protocol);
+    /// Sets the address and protocol that the next hop replied with.
+    pub fn set_upstream_addr(&self, address: SocketAddr, protocol: Protocol) {
+        lock(&self.job.next).set_addr(address, protocol);
     }
 
-    /// The request was answered in full.
+    /// Records that the reply was sent completely.
     pub fn served(&self) {
         if self.job.method == Method::Get {
             self.conn.registry.served.fetch_add(1, Relaxed);
         }
     }
 
-    /// The request failed.
+    /// Records that the request failed.
     pub fn failed(&self, problem: &Problem) {
-        self.update(|account| account.error = Some(problem.to_string().into()));
+        self.update(|record| record.error = Some(problem.to_string().into()));
         *lock(&self.conn.registry.ended).failed.entry(problem.reason).or_default() += 1;
     }
 }
@@ -317,9 +318,9 @@ impl Drop for FileRequestGuard<'_> {
         self.conn.registry.jobs.fetch_sub(1, Relaxed);
         self.job.meter.end(now_us);
         let flow = self.job.meter.flow(now_us);
-        self.update(|account| account.ended = true);
-        // The job leaves the connection under the same lock as it joins the ended ones, or a copy made in between
-        // would count its bytes twice or not at all.
+        self.update(|record| record.ended = true);
+        // The request is moved from the connection to the ended ones under one lock, or a copy made in between would
+        // count its bytes twice or not at all.
         let mut ended = lock(&self.conn.registry.ended);
         let mut now = lock(&self.conn.conn.now);
         now.job = None;
@@ -356,7 +357,7 @@ mod tests {
         job.job().meter.record_read(5);
         job.job().meter.record_write(5);
         assert_eq!(registry.totals().flow.bytes_out, 5);
-        assert!(!registry.account(TransferId(1 << 100)).unwrap().ended);
+        assert!(!registry.record(TransferId(1 << 100)).unwrap().ended);
         drop(job);
         assert_eq!(registry.totals().flow.bytes_out, 5);
         let mut snapshot = NodeSnapshot::default();
@@ -364,8 +365,8 @@ mod tests {
         assert_eq!((snapshot.connections[0].flow.bytes_out, snapshot.totals.open), (5, 1));
         drop(conn);
         assert_eq!((registry.totals().flow.bytes_out, registry.open_count()), (5, 0));
-        assert!(registry.account(TransferId(1 << 100)).unwrap().ended);
-        assert!(registry.account(TransferId(2)).is_none());
+        assert!(registry.record(TransferId(1 << 100)).unwrap().ended);
+        assert!(registry.record(TransferId(2)).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -385,6 +386,6 @@ mod tests {
         for id in 0..=HISTORY as u128 {
             drop(conn.begin_job(TransferId(id), Method::Get, &name, Protocol::Http));
         }
-        assert!(registry.account(TransferId(0)).is_none() && registry.account(TransferId(1)).is_some());
+        assert!(registry.record(TransferId(0)).is_none() && registry.record(TransferId(1)).is_some());
     }
 }

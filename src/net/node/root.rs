@@ -1,4 +1,4 @@
-//! The served folder, held as a handle: a file is opened once, beneath it, and judged by what was opened.
+//! The served folder, opened as a handle: a file is opened once, beneath it, and checked by its handle.
 
 mod folder;
 mod list;
@@ -16,9 +16,9 @@ use crate::net::os::version::Version;
 use crate::route::FileName;
 use folder::CurrentFolder;
 
-pub use folder::{FolderGone, OpenError};
+pub use folder::{FolderMissing, OpenError};
 
-/// A folder whose files are served; names resolve beneath it, whatever links or dots they hold.
+/// A folder whose files are served; names resolve beneath it, whatever links or dots they contain.
 #[derive(Debug)]
 pub struct Root {
     current: CurrentFolder,
@@ -27,19 +27,19 @@ pub struct Root {
     machine: Machine,
 }
 
-/// An open regular file, and what identifies its content.
+/// An open regular file, with the version of its content.
 #[derive(Clone, Debug)]
 pub struct ServedFile {
     /// The file.
     pub file: Arc<File>,
-    /// What its content is known by.
+    /// Identity of its content.
     pub version: Version,
-    /// Where it lies.
+    /// The machine it is on.
     pub(in crate::net) machine: Machine,
 }
 
-/// File systems whose files are made up as they are read: their sizes are 0 or a guess, so nothing can be announced.
-const MADE_UP: [i64; 14] = [
+/// File systems that generate files as they are read: their sizes are 0 or a guess, so no length can be announced.
+const SYNTHETIC: [i64; 14] = [
     0x9fa0,      // proc
     0x6265_6572, // sysfs
     0x6462_6720, // debugfs
@@ -65,7 +65,7 @@ impl Root {
         Ok(Self { current: CurrentFolder::open(path)?, path: path.to_owned(), machine: Machine::default() })
     }
 
-    /// The same folder on another machine.
+    /// Returns the same folder on another machine.
     #[cfg(test)]
     pub(in crate::net) fn on(self, machine: Machine) -> Self {
         Self { machine, ..self }
@@ -76,22 +76,22 @@ impl Root {
         self.machine
     }
 
-    /// The path it was opened by.
+    /// Returns the path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Why nothing can be found, where the folder is not there; looks at its path now.
-    pub fn gone(&self) -> Option<FolderGone> {
-        self.current.gone(&self.path)
+    /// Checks the path now; returns why the folder cannot be found, if it is missing.
+    pub fn missing(&self) -> Option<FolderMissing> {
+        self.current.missing(&self.path)
     }
 
     /// Opens a regular file beneath the folder. Absolute names, names that lead out, hidden files, folders, pipes and
-    /// devices are not found; nothing here waits for a pipe's writer.
+    /// devices are not found; opening never waits for a pipe's writer.
     ///
     /// # Errors
-    /// `NotFound` if there is no regular file of this name that may be seen, `Folder` if it is a folder, `Failed` if
-    /// the system reports anything else.
+    /// `NotFound` if there is no visible regular file of this name, `Folder` if it is a folder, `Failed` if the system
+    /// reports any other error.
     pub fn serve(&self, name: &FileName) -> Result<ServedFile, OpenError> {
         let bytes = name.as_bytes();
         if is_hidden(bytes) {
@@ -101,7 +101,7 @@ impl Root {
         let file = self.current.folder(&self.path).open_beneath(bytes, flags)?;
         let stat = fstat(&file).map_err(|error| OpenError::Failed(error.into()))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if !is_made_up(&file, &stat) => {}
+            FileType::RegularFile if !is_synthetic(&file, &stat) => {}
             FileType::Directory => return Err(OpenError::Folder),
             _ => return Err(OpenError::NotFound),
         }
@@ -109,38 +109,38 @@ impl Root {
     }
 }
 
-/// True where the kernel does not know a file's size. Such files have no blocks, as few others do, so that hardly a
-/// request costs another look.
-fn is_made_up(file: impl AsFd, stat: &Stat) -> bool {
-    stat.st_blocks == 0 && makes_up(file)
+/// True if the kernel does not know the file's size. Such files have no blocks, as few others do, so that hardly any
+/// request costs another system call.
+fn is_synthetic(file: impl AsFd, stat: &Stat) -> bool {
+    stat.st_blocks == 0 && is_on_synthetic(file)
 }
 
-/// True where files are made up as they are read.
-fn makes_up(file: impl AsFd) -> bool {
-    fstatfs(file).is_ok_and(|system| MADE_UP.contains(&system.f_type))
+/// True if the file system generates files as they are read.
+fn is_on_synthetic(file: impl AsFd) -> bool {
+    fstatfs(file).is_ok_and(|system| SYNTHETIC.contains(&system.f_type))
 }
 
-/// A part of the path begins with a dot.
+/// True if a part of the path begins with a dot.
 fn is_hidden(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/').any(|part| part.starts_with(b"."))
 }
 
 impl ServedFile {
-    /// The strong validator of its content.
+    /// Returns the strong validator of its content.
     pub fn etag(&self) -> String {
         (self.machine.etag)(&self.version)
     }
 
-    /// True while the file's content is still what it was when it was opened; its name may be gone.
+    /// Returns whether the content is still what it was when the file was opened; its name may have been removed.
     pub fn is_unchanged(&self) -> bool {
-        self.since() == FileChange::Unchanged
+        self.change() == FileChange::Unchanged
     }
 
-    /// What has become of the file since it was opened.
-    pub fn since(&self) -> FileChange {
+    /// Returns how the file changed since it was opened.
+    pub fn change(&self) -> FileChange {
         let Ok(stat) = fstat(&self.file) else { return FileChange::Changed };
         let mut now = Version::of(&stat);
-        // Taking the last name away is a change of the file's state, and not of its content.
+        // Removing the last name changes the file's state, not its content.
         if stat.st_nlink == 0 {
             now.changed = self.version.changed;
         }
@@ -152,14 +152,14 @@ impl ServedFile {
     }
 }
 
-/// What has become of a file since it was opened.
+/// How a file changed since it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileChange {
-    /// Nothing.
+    /// Not at all.
     Unchanged,
-    /// It is longer; whether its first bytes are the same only they can tell.
+    /// Longer; only a comparison shows whether its first bytes are the same.
     Grown,
-    /// It is shorter, or was written to in place.
+    /// Shorter, or written to in place.
     Changed,
 }
 
@@ -251,7 +251,7 @@ mod tests {
         assert!(!served.is_unchanged());
         let again = root.serve(&FileName::new(b"f").unwrap()).unwrap();
         assert_ne!(served.version.etag(), again.version.etag());
-        assert_eq!((served.since(), again.since()), (FileChange::Grown, FileChange::Unchanged));
+        assert_eq!((served.change(), again.change()), (FileChange::Grown, FileChange::Unchanged));
         assert_eq!(again.version.grown_from(&served.version.etag()), Some(3));
         assert_eq!(again.version.grown_from(&again.version.etag()), None);
         assert_eq!(served.version.grown_from(&again.version.etag()), None);
@@ -259,6 +259,6 @@ mod tests {
             assert_eq!(again.version.grown_from(other), None, "{other}");
         }
         std::fs::write(dir.path().join("f"), "ab").unwrap();
-        assert_eq!((served.since(), again.since()), (FileChange::Changed, FileChange::Changed));
+        assert_eq!((served.change(), again.change()), (FileChange::Changed, FileChange::Changed));
     }
 }

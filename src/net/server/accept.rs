@@ -1,4 +1,5 @@
-//! Accepting: who is let in, a `503` at once for the others, and a descriptor kept back for saying so.
+//! The accept loop: admits connections and rejects others with an immediate `503`, for which it keeps a descriptor in
+//! reserve.
 
 use std::fs::File;
 use std::io;
@@ -21,53 +22,53 @@ use crate::net::os::deadline::Deadline;
 use crate::net::upstream::connect::is_shortage;
 use crate::wire::{FailedAction, Method, Problem, Reason};
 
-/// The pause after a failed accept: most often there is no descriptor left, and trying at once would only spin.
+/// Pause after a failed accept: usually no descriptor is left, and retrying immediately would only spin.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Most clients that are told in one pause that there is no descriptor: some hundred a second take a few hundredths of
-/// a core, which leaves the transfers under way theirs.
-const TOLD_IN_A_PAUSE: usize = 16;
-/// Most connections that were told to leave and are given time to; more are closed as soon as they were told.
-const MOST_LEAVING: usize = 64;
-/// How often the log says that there is a shortage: it may last, and clients decide how often it is met.
-const SAID_AGAIN: Duration = Duration::from_secs(10);
+/// Maximum clients rejected in one pause for lack of descriptors: some hundred a second take a few hundredths of a
+/// core, which leaves the rest to running transfers.
+const MAX_REJECTED_PER_PAUSE: usize = 16;
+/// Maximum rejected connections that are given time to close; more are closed immediately.
+const MAX_LINGERING: usize = 64;
+/// Shortest time between two log lines about a shortage: it may last, and clients decide how often it occurs.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where connections come in.
+/// The accept loop of a node.
 #[derive(Debug)]
 pub(crate) struct AcceptLoop {
     node: Arc<Node>,
     listener: TcpListener,
-    /// Gives up its descriptor to a client that would otherwise wait until another client leaves.
+    /// Descriptor that is released to reject a client that would otherwise wait until another disconnects.
     reserve: Option<File>,
-    leaving: JoinSet<()>,
-    /// The end of the pause after a failure.
+    lingering: JoinSet<()>,
+    /// End of the pause after a failure.
     pause: Option<Instant>,
-    /// When the log last said that accepting fails.
-    said: Option<Instant>,
+    /// Time of the last log line about a failed accept.
+    warned_at: Option<Instant>,
 }
 
-/// A connection that was let in.
+/// An admitted connection.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     /// The connection.
     pub stream: TcpStream,
-    /// Its place among the connections.
+    /// Its record in the registry.
     pub conn: ConnGuard,
-    /// Its place among those whose request is still to come; `None` for a reserved connection.
+    /// Its slot among connections with a pending head; `None` for a reserved connection.
     pub head: Option<HeadGuard>,
-    /// When its request has to be there.
+    /// Deadline of its first request.
     pub deadline: Deadline,
 }
 
 impl AcceptLoop {
-    /// The door of a node.
+    /// Creates the accept loop of a node.
     pub(crate) fn new(node: Arc<Node>, listener: TcpListener) -> Self {
-        Self { node, listener, reserve: reserve(), leaving: JoinSet::new(), pause: None, said: None }
+        Self { node, listener, reserve: reserve(), lingering: JoinSet::new(), pause: None, warned_at: None }
     }
 
-    /// The next connection that is let in. Cancel-safe.
+    /// Returns the next admitted connection. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Admitted {
         loop {
-            // Kept here, for whoever waits for this may turn to something else meanwhile.
+            // Kept in `self`, because the caller may cancel this future.
             if let Some(end) = self.pause {
                 sleep_until(end).await;
                 self.pause = None;
@@ -83,7 +84,7 @@ impl AcceptLoop {
         }
     }
 
-    /// Takes a connection in, or tells it that there is no room.
+    /// Admits a connection, or rejects it when the node is full.
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) -> Option<Admitted> {
         let (config, now) = (&self.node.config, Instant::now());
         let deadline = Deadline::after(config.limits.head);
@@ -92,23 +93,23 @@ impl AcceptLoop {
             Admission::Reserved(conn) => return Some(Admitted { stream, conn, head: None, deadline }),
             Admission::Refused => {}
         }
-        self.turn_away(&stream);
-        while self.leaving.try_join_next().is_some() {}
-        if self.leaving.len() < MOST_LEAVING {
-            self.leaving.spawn(Downstream::new(stream, config.limits).close());
+        self.reject(&stream);
+        while self.lingering.try_join_next().is_some() {}
+        if self.lingering.len() < MAX_LINGERING {
+            self.lingering.spawn(Downstream::new(stream, config.limits).close());
         }
         None
     }
 
-    /// Says that there is no room: a new connection's socket takes that at once, so nothing is waited for.
-    fn turn_away(&self, stream: &TcpStream) {
+    /// Sends the rejection: a new connection's send buffer is empty, so the write does not block.
+    fn reject(&self, stream: &TcpStream) {
         self.node.registry.refuse();
         let problem = Problem::here(Reason::Busy, FailedAction::Request, self.node.address, "");
         let _ = send(stream, &problem_message(&problem, Method::Get, false), SendFlags::NOSIGNAL);
         let _ = shutdown(stream, Shutdown::Write);
-        // What was asked is taken, or the close that may follow would reset the connection and destroy the answer.
-        let (mut space, mut left) = ([0; 4096], DRAIN_BYTES);
-        while let Ok((read @ 1.., _)) = recv(stream, &mut space, RecvFlags::DONTWAIT) {
+        // The request is read, because closing with unread data would reset the connection and destroy the reply.
+        let (mut buffer, mut left) = ([0; 4096], DRAIN_BYTES);
+        while let Ok((read @ 1.., _)) = recv(stream, &mut buffer, RecvFlags::DONTWAIT) {
             left = left.saturating_sub(read);
             if left == 0 {
                 return;
@@ -120,40 +121,40 @@ impl AcceptLoop {
         if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
             return;
         }
-        if self.said.is_none_or(|said| said.elapsed() > SAID_AGAIN) {
+        if self.warned_at.is_none_or(|warned_at| warned_at.elapsed() > LOG_INTERVAL) {
             tracing::warn!("cannot accept: {error}");
-            self.said = Some(Instant::now());
+            self.warned_at = Some(Instant::now());
         }
         if is_shortage(error) {
-            let mut told = 0;
-            while told < TOLD_IN_A_PAUSE && self.tell_one() {
-                told += 1;
+            let mut rejected = 0;
+            while rejected < MAX_REJECTED_PER_PAUSE && self.reject_one() {
+                rejected += 1;
             }
         }
         self.pause = Some(Instant::now() + PAUSE);
     }
 
-    /// Tells the client that has waited longest that there is no descriptor for it; false where nobody waits.
-    fn tell_one(&mut self) -> bool {
+    /// Rejects the client that has waited longest; false if none is waiting.
+    fn reject_one(&mut self) -> bool {
         self.reserve = None;
         let waiting = {
-            // Asked once: the next accept waits, this one only takes who is there.
+            // Polled once: this accept only takes a connection that is already waiting.
             let accepting = pin!(self.listener.accept());
             accepting.poll(&mut Context::from_waker(Waker::noop()))
         };
-        let told = match waiting {
+        let rejected = match waiting {
             Poll::Ready(Ok((stream, _))) => {
-                self.turn_away(&stream);
+                self.reject(&stream);
                 true
             }
             Poll::Ready(Err(_)) | Poll::Pending => false,
         };
         self.reserve = reserve();
-        told
+        rejected
     }
 }
 
-/// A descriptor that stands for nothing.
+/// Opens a descriptor that serves only as a reserve.
 fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
 }

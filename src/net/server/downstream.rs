@@ -1,5 +1,4 @@
-//! The accepted side of a session: what was read and not yet used, heads written in one piece, closes that lose
-//! nothing.
+//! The accepted side of a session: buffered input, heads written in one piece, closes that lose no data.
 
 use std::future::poll_fn;
 use std::io;
@@ -20,77 +19,77 @@ use crate::text::SafeText;
 use crate::wire::http::{MAX_HEAD, encode_reply};
 use crate::wire::{Method, Problem, Reply, problem};
 
-/// The lines of a problem: it is no longer true a moment later, and nobody may take text for a program.
+/// Header lines of a problem: it must not be cached, and browsers must not guess a type.
 const PROBLEM_LINES: &str = "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
-/// The same where the method is the problem.
+/// The same for an unsupported method.
 const METHOD_LINES: &str = "Allow: GET, HEAD\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
 
 /// An accepted connection.
 #[derive(Debug)]
 pub struct Downstream {
-    /// The connection.
+    /// The socket.
     pub stream: Socket,
-    /// Read and not yet used.
+    /// Input that was read and not yet consumed.
     pub inbox: Vec<u8>,
-    /// The head of a reply, which goes out together with the beginning of its body.
+    /// Head of a reply, sent together with the beginning of its body.
     pub head: Vec<u8>,
-    /// The peer has said that it asks nothing more.
-    pub asked_last: bool,
-    /// The peer speaks HTTP/1.0: it has to be told where the connection stays open.
-    pub old: bool,
-    /// Its user may be served.
+    /// The peer announced that it sends no further request.
+    pub last_request: bool,
+    /// The peer speaks HTTP/1.0: a reply must state that the connection stays open.
+    pub http10: bool,
+    /// The peer's user was admitted.
     pub admitted: bool,
-    /// What it was sent last, where only another look can tell whether that was whole.
+    /// The last file sent, if only a later check can show whether it was delivered unchanged.
     pub sent: Option<Box<SentBytes>>,
     limits: Limits,
 }
 
-/// What a session does after a request.
+/// Action of a session after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterRequest {
     /// Read another request.
     Keep,
-    /// Close in order: everything that was sent arrives.
+    /// Close gracefully: everything that was sent arrives.
     Close,
-    /// The connection is of no more use: let go of it.
+    /// Drop the connection, which is of no more use.
     Drop,
 }
 
 impl Downstream {
-    /// A connection nothing was read from yet.
+    /// Wraps a connection from which nothing was read yet.
     pub fn new(stream: TcpStream, limits: Limits) -> Self {
         let (stream, inbox, head) = (Socket::new(stream), Vec::new(), Vec::new());
-        Self { stream, inbox, head, asked_last: false, old: false, admitted: false, sent: None, limits }
+        Self { stream, inbox, head, last_request: false, http10: false, admitted: false, sent: None, limits }
     }
 
-    /// Reads more into the inbox; 0 is the end of the stream. Cancel-safe.
+    /// Reads more into the inbox; 0 means the end of the stream. Cancel-safe.
     pub async fn fill(&mut self) -> io::Result<usize> {
         loop {
-            // Space is made when there is something to put there: a connection that is quiet holds none.
+            // Buffer space is allocated once data is there: an idle connection uses none.
             poll_fn(|cx| self.stream.poll_read_ready(cx)).await?;
             if self.inbox.capacity() == self.inbox.len() {
-                // A head of ours fits into this; a larger one doubles it, up to the cap its reader holds.
+                // One of our heads fits into this; a larger one doubles it, up to the parser's limit.
                 self.inbox.reserve(1024);
             }
-            // Not `try_read_buf`: this one knows after a short read that nothing is left, and saves asking once more.
+            // Not `try_read_buf`: this one detects after a short read that nothing is left, and saves a system call.
             let mut reading = pin!(self.stream.read_buf(&mut self.inbox));
             if let Poll::Ready(read) = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await {
                 return read;
             }
-            // What was read last may have been all there was, which shows only now.
-            self.rest();
+            // The previous read may have taken everything, which shows only now.
+            self.release_buffer();
         }
     }
 
-    /// Gives up the space of an inbox with nothing in it, for as long as no request comes or a body is on its way.
-    pub fn rest(&mut self) {
+    /// Frees the buffer of an empty inbox, for the time without a request or while a body is sent.
+    pub fn release_buffer(&mut self) {
         if self.inbox.is_empty() {
             self.inbox = Vec::new();
         }
     }
 
-    /// Waits until the client is gone, keeping what it says meanwhile up to one head. Cancel-safe.
-    pub async fn gone(&mut self) {
+    /// Waits until the client disconnects, buffering up to one head of its input. Cancel-safe.
+    pub async fn disconnected(&mut self) {
         while self.inbox.len() < MAX_HEAD {
             if !matches!(self.fill().await, Ok(read) if read > 0) {
                 return;
@@ -114,10 +113,10 @@ impl Downstream {
         Ok(())
     }
 
-    /// Takes a reply head, for whatever sends the body.
+    /// Encodes a reply head, to be sent with the body.
     pub fn announce(&mut self, reply: &mut Reply) {
         self.head.reserve(1024);
-        reply.echo_keep_alive = self.old;
+        reply.echo_keep_alive = self.http10;
         encode_reply(reply, &mut self.head);
     }
 
@@ -129,7 +128,7 @@ impl Downstream {
 
     /// Writes a problem: as a body, or for HEAD in a header line.
     pub async fn send_problem(&mut self, failed: &Problem, method: Method, keep_alive: bool) -> AfterRequest {
-        let keep_alive = keep_alive && !self.old;
+        let keep_alive = keep_alive && !self.http10;
         match self.write(&problem_message(failed, method, keep_alive)).await {
             Ok(()) if keep_alive => AfterRequest::Keep,
             Ok(()) => AfterRequest::Close,
@@ -137,41 +136,41 @@ impl Downstream {
         }
     }
 
-    /// Ends our side, then takes what the peer still says: unread input would make the kernel reset the connection and
-    /// destroy what it has not delivered yet. Where that is over, letting go is enough.
+    /// Shuts down our side, then reads what the peer still sends: unread input would make the kernel reset the
+    /// connection and destroy data not yet delivered. Once that is done, dropping the socket is enough.
     pub async fn close(mut self) {
         if within(self.limits.linger, self.stream.shutdown()).await.is_ok() {
             drain(&mut self.stream, self.limits.linger).await;
         }
     }
 
-    /// True if nothing more is to come: the peer said so, and what it sent was read, as far as is known without asking
-    /// the kernel again.
+    /// True if no more input is expected: the peer announced its last request, and everything it sent was read, as far
+    /// as known without another system call.
     pub fn is_over(&self) -> bool {
         let silent =
             || matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-        self.asked_last && self.inbox.is_empty() && silent()
+        self.last_request && self.inbox.is_empty() && silent()
     }
 
-    /// The legacy protocol's end: the peer closes first if it will, then we do.
+    /// Closes as the legacy protocol does: the peer may close first, then we do.
     pub async fn close_after_peer(mut self) {
         drain(&mut self.stream, self.limits.linger).await;
         let _ = within(self.limits.linger, self.stream.shutdown()).await;
-        let mut rest = [0; 1024];
-        while matches!(self.stream.try_read(&mut rest), Ok(read) if read > 0) {}
+        let mut buffer = [0; 1024];
+        while matches!(self.stream.try_read(&mut buffer), Ok(read) if read > 0) {}
     }
 
-    /// Resets the connection: the only way to tell the original program that a body is not whole.
+    /// Resets the connection: the only way to show the legacy program that a body is incomplete.
     pub fn abort(self) {
         let _ = self.stream.set_zero_linger();
     }
 }
 
-/// A reply that carries a problem: as a body, or for HEAD in a header line.
+/// Encodes a reply with a problem: as a body, or for HEAD in a header line.
 pub(crate) fn problem_message(failed: &Problem, method: Method, keep_alive: bool) -> Vec<u8> {
     let body = failed.to_json();
     let status = failed.status();
-    // What an origin asks for; a node of ours takes a token.
+    // The challenge of a foreign origin; our own nodes require a bearer token.
     let challenge = failed.server.as_ref().and_then(|server| server.challenge.as_ref());
     let challenge = challenge.map(SafeText::as_str).filter(|challenge| challenge.is_ascii());
     let reply = Reply {
@@ -205,7 +204,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_connection_that_waits_for_a_request_holds_no_space_for_it() {
+    async fn an_idle_connection_has_no_buffer() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -216,8 +215,8 @@ mod tests {
             down.fill().await.unwrap();
         }
         down.inbox.clear();
-        down.rest();
-        // What was read filled the space, so the socket still counts as readable: nobody has met its end yet.
+        down.release_buffer();
+        // The read filled the buffer, so the socket still counts as readable until the next read.
         assert!(timeout(Duration::from_millis(1), down.fill()).await.is_err());
         assert_eq!(down.inbox.capacity(), 0);
         client.write_all(b"two").await.unwrap();

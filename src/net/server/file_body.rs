@@ -1,4 +1,4 @@
-//! A served file on its way out: from the page cache or by a thread that may wait, with a look at whether it changed.
+//! The body of a served file: read from the page cache or by a blocking thread, with a check for changes.
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -19,11 +19,11 @@ use crate::net::node::root::{FileChange, ServedFile};
 use crate::net::os::threads::{COLD_READS, WorkHandle};
 use crate::route::FileName;
 
-/// A part of a file as a stream: from the page cache at once, from the disk by a thread that may wait.
+/// A part of a file as a stream: from the page cache immediately, from the disk by a thread that may block.
 ///
-/// A file that changes on the way ends in an error before its last bytes are given out, so that a mixture does not have
-/// the announced length. One that only grows is sent as it was when it was opened; whether it only grew is certain
-/// where the client asks for the digest afterwards, and else guessed from the first bytes that were given out.
+/// A file that changes while it is sent ends in an error before its last bytes, so that a mixture does not have the
+/// announced length. One that only grows is sent as it was when it was opened; whether it only grew is certain if the
+/// client requests the digest afterwards, and otherwise inferred from the first bytes that were sent.
 #[derive(Debug)]
 pub struct FileBody {
     served: ServedFile,
@@ -32,61 +32,71 @@ pub struct FileBody {
     reading: Option<WorkHandle<(Vec<u8>, io::Result<usize>)>>,
     buffer: Vec<u8>,
     ready: std::ops::Range<usize>,
-    /// Where the body begins, and its first bytes as they were given out.
+    /// Offset of the body, and its first bytes as they were sent.
     start: u64,
-    begin: [u8; BEGIN],
-    begun: usize,
+    prefix: [u8; PREFIX_LEN],
+    prefix_len: usize,
 }
 
-/// Bytes of a body that are compared where its file has grown: whoever writes a file anew, as `cp` and rotated logs do,
-/// hardly ever begins it with the same.
-const BEGIN: usize = 32;
+/// Bytes of a body that are compared if its file has grown: programs that rewrite a file, such as `cp` and log
+/// rotation, rarely begin it with the same bytes.
+const PREFIX_LEN: usize = 32;
 
 impl FileBody {
-    /// `length` bytes of a file, from an offset.
+    /// Creates a body of `length` bytes of a file, from an offset.
     pub fn new(served: ServedFile, offset: u64, length: u64) -> Self {
         let (reading, buffer, ready) = (None, Vec::new(), 0..0);
-        Self { served, offset, left: length, reading, buffer, ready, start: offset, begin: [0; BEGIN], begun: 0 }
+        Self {
+            served,
+            offset,
+            left: length,
+            reading,
+            buffer,
+            ready,
+            start: offset,
+            prefix: [0; PREFIX_LEN],
+            prefix_len: 0,
+        }
     }
 
-    /// Looks at the file once more before its last bytes are given out.
-    fn check_before(&self, bytes: usize) -> io::Result<()> {
+    /// Checks the file for changes before its last bytes are sent.
+    fn check_before_last(&self, bytes: usize) -> io::Result<()> {
         let last = bytes > 0 && self.left == bytes as u64;
-        match if last { self.served.since() } else { FileChange::Unchanged } {
+        match if last { self.served.change() } else { FileChange::Unchanged } {
             FileChange::Unchanged => Ok(()),
-            FileChange::Grown if self.begins_alike() => Ok(()),
+            FileChange::Grown if self.has_same_prefix() => Ok(()),
             FileChange::Grown | FileChange::Changed => {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "the file changed while it was sent"))
             }
         }
     }
 
-    /// Remembers the first bytes, which are always copied.
-    fn begins(&mut self, read: &[u8]) {
-        if self.offset == self.start && self.begun == 0 {
-            self.begun = read.len().min(BEGIN);
-            self.begin[..self.begun].copy_from_slice(&read[..self.begun]);
+    /// Records the first bytes, which are always copied.
+    fn record_prefix(&mut self, read: &[u8]) {
+        if self.offset == self.start && self.prefix_len == 0 {
+            self.prefix_len = read.len().min(PREFIX_LEN);
+            self.prefix[..self.prefix_len].copy_from_slice(&read[..self.prefix_len]);
         }
     }
 
-    /// True if the file still has the first bytes that were given out.
-    fn begins_alike(&self) -> bool {
-        let mut now = [0; BEGIN];
-        let now = &mut now[..self.begun];
-        self.served.file.read_exact_at(now, self.start).is_ok() && *now == self.begin[..self.begun]
+    /// True if the file still has the first bytes that were sent.
+    fn has_same_prefix(&self) -> bool {
+        let mut now = [0; PREFIX_LEN];
+        let now = &mut now[..self.prefix_len];
+        self.served.file.read_exact_at(now, self.start).is_ok() && *now == self.prefix[..self.prefix_len]
     }
 
-    /// Counts bytes that are about to be given out.
-    fn give(&mut self, bytes: usize) -> io::Result<()> {
-        self.check_before(bytes)?;
+    /// Counts bytes that are about to be sent.
+    fn advance(&mut self, bytes: usize) -> io::Result<()> {
+        self.check_before_last(bytes)?;
         self.offset += bytes as u64;
         self.left -= bytes as u64;
         Ok(())
     }
 
-    /// Reads from the page cache, without waiting for a disk; `None` where that cannot be done.
-    fn read_cached(&self, space: &mut [u8]) -> Option<io::Result<usize>> {
-        match preadv2(&*self.served.file, &mut [IoSliceMut::new(space)], self.offset, ReadWriteFlags::NOWAIT) {
+    /// Reads from the page cache, without waiting for a disk; `None` if that is not possible.
+    fn read_cached(&self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        match preadv2(&*self.served.file, &mut [IoSliceMut::new(buffer)], self.offset, ReadWriteFlags::NOWAIT) {
             Ok(read) => Some(Ok(read)),
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => None,
             Err(error) => Some(Err(error.into())),
@@ -97,13 +107,13 @@ impl FileBody {
 impl Source for FileBody {
     fn ahead(&mut self, most: usize) -> io::Result<&[u8]> {
         let most = most.min(usize::try_from(self.left).unwrap_or(most));
-        // Where it is not in the page cache, or a thread is reading it already, the pump waits for it.
+        // Not cached, or already being read by a thread: the copy loop waits for it.
         if most > 0 && self.direct().is_some() {
             let mut buffer = std::mem::take(&mut self.buffer);
             buffer.resize(most, 0);
             let read = self.read_cached(&mut buffer).transpose()?.unwrap_or_default();
-            self.begins(&buffer[..read]);
-            self.check_before(read)?;
+            self.record_prefix(&buffer[..read]);
+            self.check_before_last(read)?;
             self.buffer = buffer;
             self.ready = 0..read;
         }
@@ -124,7 +134,7 @@ impl Source for FileBody {
         self.left = self.left.saturating_sub(bytes);
         self.ready.start = self.ready.end.min(self.ready.start + bytes as usize);
         if self.ready.is_empty() {
-            // A body may stand still for long, and what goes out directly needs no space.
+            // A body may stall for long, and direct sends need no buffer.
             self.buffer = Vec::new();
         }
     }
@@ -138,11 +148,11 @@ impl AsyncRead for FileBody {
             return Poll::Ready(Ok(()));
         }
         if body.ready.is_empty() && body.reading.is_none() {
-            let space = buf.initialize_unfilled_to(most);
-            if let Some(read) = body.read_cached(space) {
+            let unfilled = buf.initialize_unfilled_to(most);
+            if let Some(read) = body.read_cached(unfilled) {
                 let read = read?;
-                body.begins(&space[..read]);
-                body.give(read)?;
+                body.record_prefix(&unfilled[..read]);
+                body.advance(read)?;
                 buf.advance(read);
                 return Poll::Ready(Ok(()));
             }
@@ -154,11 +164,10 @@ impl AsyncRead for FileBody {
                 (buffer, read)
             };
             let Ok(reading) = COLD_READS.run(read) else {
-                // Without a thread for it, the one that everybody shares has to wait for this one chunk: better than a
-                // body that breaks.
-                let read = body.served.file.read_at(space, body.offset)?;
-                body.begins(&space[..read]);
-                body.give(read)?;
+                // Without a free thread this read blocks the runtime for one chunk: better than a failed body.
+                let read = body.served.file.read_at(unfilled, body.offset)?;
+                body.record_prefix(&unfilled[..read]);
+                body.advance(read)?;
                 buf.advance(read);
                 return Poll::Ready(Ok(()));
             };
@@ -170,21 +179,21 @@ impl AsyncRead for FileBody {
             body.reading = None;
             let (buffer, read) = done?;
             body.ready = 0..read?;
-            body.begins(&buffer[body.ready.clone()]);
+            body.record_prefix(&buffer[body.ready.clone()]);
             body.buffer = buffer;
         }
-        let given = most.min(body.ready.len());
-        body.give(given)?;
+        let taken = most.min(body.ready.len());
+        body.advance(taken)?;
         let from = body.ready.start;
-        buf.put_slice(&body.buffer[from..from + given]);
-        body.ready.start += given;
+        buf.put_slice(&body.buffer[from..from + taken]);
+        body.ready.start += taken;
         Poll::Ready(Ok(()))
     }
 }
 
-/// A file that was sent to a reader that asks for no digest. The kernel hands out pages of the file itself, so that
-/// what is changed after the last byte was sent, and even after the reader's kernel has acknowledged it, may change
-/// what the reader gets: only when it says something again is that over.
+/// A file that was sent to a client that requested no digest. The kernel sends pages of the file itself, so that a
+/// change after the last byte was sent, and even after the client's kernel has acknowledged it, may alter what the
+/// client reads; the risk ends only when the client sends something again.
 #[derive(Debug)]
 pub struct SentBytes {
     served: ServedFile,
@@ -192,19 +201,17 @@ pub struct SentBytes {
 }
 
 impl SentBytes {
-    /// What was sent with a body; `None` where all of it was copied.
+    /// Returns the file behind a body; `None` if all of it was copied.
     pub fn of(body: FileBody, name: &FileName, length: u64) -> Option<Box<Self>> {
         (length > COPIED_FIRST).then(|| Box::new(Self { served: body.served, name: name.clone() }))
     }
 
-    /// Looks whether the reader may have got something else than the file; nothing but the log can be told.
-    pub fn look(self, node: &Node, reader: SocketAddr) {
-        if self.served.since() == FileChange::Changed {
+    /// Logs if the file changed before the client was known to have read it; the client can no longer be notified.
+    pub fn check(self, node: &Node, reader: SocketAddr) {
+        if self.served.change() == FileChange::Changed {
             node.late_changes.fetch_add(1, Relaxed);
             let name = self.name.shown();
-            tracing::warn!(
-                "{name} changed before {reader}, which asked for no digest, had said that it was done with it"
-            );
+            tracing::warn!("{name} changed before {reader}, which requested no digest, had finished reading it");
         }
     }
 }
@@ -225,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_is_the_part_that_was_asked_for() {
+    async fn a_body_is_the_requested_range() {
         let content: Vec<u8> = (0..400_000u32).map(|i| (i % 251) as u8).collect();
         let (_dir, served) = served(&content);
         let (first, last) = ByteRange::Between(1000, 350_000).within(400_000).unwrap();
@@ -235,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_changes_never_ends_as_a_whole() {
+    async fn a_file_that_changes_never_completes() {
         let (dir, served) = served(&[1; 1000]);
         let mut body = FileBody::new(served, 0, 1000);
         let mut got = vec![0; 500];
@@ -246,15 +253,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_grows_ends_as_it_was_and_one_that_is_written_anew_does_not() {
-        for (begins, whole) in [(1, true), (2, false)] {
+    async fn a_file_that_grows_completes_and_one_that_is_rewritten_does_not() {
+        for (record_prefix, completes) in [(1, true), (2, false)] {
             let (dir, served) = served(&[1; 1000]);
             let mut body = FileBody::new(served, 0, 1000);
             let mut got = vec![0; 500];
             body.read_exact(&mut got).await.unwrap();
-            std::fs::write(dir.path().join("f"), [begins; 1001]).unwrap();
-            assert_eq!(body.read_to_end(&mut got).await.is_ok(), whole);
-            assert_eq!(got == [1; 1000], whole);
+            std::fs::write(dir.path().join("f"), [record_prefix; 1001]).unwrap();
+            assert_eq!(body.read_to_end(&mut got).await.is_ok(), completes);
+            assert_eq!(got == [1; 1000], completes);
         }
     }
 }

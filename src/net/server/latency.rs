@@ -1,27 +1,27 @@
-//! Giving way to whoever is served alone: three liberties with the scheduler that make an answer come sooner, in one
-//! place, because what they rely on is not what one expects. `Limits::give_way` turns all of them off. None is needed
-//! for anything to be right: an answer that comes from a wrong guess is late, never wrong.
+//! Scheduling in favor of a sole active connection: three optimizations that lower its latency, in one place, because
+//! they rely on non-obvious behavior of the schedulers. `Limits::yield_to_sole_client` disables all of them. None is
+//! needed for correctness: a wrong guess costs time only.
 //!
-//! Who is alone ([`is_alone`]). Invariant: numbers of connections grow by one with each that is let in, and the count
-//! of requests goes up before the first byte of an answer and down after its last. So whoever has the highest number
-//! while no other request is served is the only one that anything is done for now. Connections that are kept and quiet
-//! do not count; if one of them asks at this moment, it waits for as long as the liberty takes. Both figures are read
-//! without a lock, and may be of two moments. Connecting ahead asks the same, and is no liberty: it takes time that
-//! nobody else wants.
+//! The sole active connection ([`is_only_active`]). Invariant: connection ids increase with each admitted connection,
+//! and the count of requests is incremented before the first byte of a reply and decremented after its last. So while
+//! no other request is served, the connection with the highest id is the only one being served. Idle kept-alive
+//! connections do not count; a request that arrives on one of them at this moment is delayed for as long as the
+//! optimization takes. Both figures are read without a lock, and may be from two moments. Connecting ahead uses the
+//! same check, and is not such an optimization: it takes time that no other connection needs.
 //!
-//! A new connection first ([`after_accept`]). It has most often asked by the time it is let in. Tokio's own `yield_now`
-//! looks for events before it goes on, and an accepting task that goes straight on finds out by a system call that
-//! nobody else is at the door. Invariant: the task wakes itself before it waits, so that it is polled again whatever
-//! the scheduler does; a task that wakes itself goes behind those that are ready. On one thread the session runs next
-//! and nothing is asked of the kernel. With several threads it may run on another at once, and this costs one turn of
-//! the scheduler.
+//! New connections first ([`after_accept`]). The request has usually arrived by the time its connection is accepted.
+//! Tokio's own `yield_now` polls for events before it resumes, and an accept loop that continues immediately needs a
+//! system call to find that no other connection is waiting. Invariant: the task wakes itself before it waits, so that
+//! it is polled again in any case; a task that wakes itself is queued behind those that are ready. On one thread the
+//! session runs next, without a system call. With several threads it may run on another immediately, and this costs one
+//! turn of the scheduler.
 //!
-//! The reader first ([`after_body`]). The last of a reply is with the reader's kernel, and what is left to do here,
-//! such as closing and booking, nobody waits for; where both share a processor, the reader would wait for it.
-//! Invariant: nobody else is served, so that a thread of the runtime that stands still holds nobody up, and the reply
-//! is complete, which is why it is told from its success. It is over as soon as the kernel has given the others on this
-//! processor a turn, a few ms at most. With several threads, other tasks of this thread may be taken over by the others
-//! meanwhile. Several nodes in one program hold up each other's sessions for as long, since each knows only its own.
+//! The reader first ([`after_body`]). The last bytes of a reply are in the reader's kernel queue, and the remaining
+//! work here, such as closing and accounting, is not urgent; where both share a processor, the reader would wait for
+//! it. Invariant: no other request is served, so that a blocked thread of the runtime delays no other client, and the
+//! reply is complete, hence called after its success. It ends once the kernel has run the others on this processor,
+//! within a few ms. With several threads, other tasks of this thread may be stolen meanwhile. Several nodes in one
+//! process delay each other's sessions by as much, since each counts only its own.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -29,21 +29,22 @@ use std::task::Poll;
 use crate::limits::Limits;
 use crate::net::node::registry::{ConnGuard, FileRequestGuard};
 
-/// Nobody but this connection is served, which has so many requests, and nobody has come since.
-pub(super) fn is_alone(conn: &ConnGuard, requests: u64) -> bool {
+/// True if only this connection is served, with this number of requests, and no connection was accepted since.
+pub(super) fn is_only_active(conn: &ConnGuard, requests: u64) -> bool {
     conn.is_newest() && conn.requests() == requests
 }
 
-/// Whether a connection that was just let in may go first; to be asked before its session begins.
-pub(in crate::net) fn goes_first(limits: &Limits, conn: &ConnGuard) -> bool {
-    limits.yield_to_sole_client && is_alone(conn, 0)
+/// Returns whether the session of a new connection should run before the accept loop; must be called before its session
+/// begins.
+pub(in crate::net) fn runs_first(limits: &Limits, conn: &ConnGuard) -> bool {
+    limits.yield_to_sole_client && is_only_active(conn, 0)
 }
 
-/// Lets every task that is ready run before this one goes on, where a new connection may go first.
-pub(in crate::net) async fn after_accept(goes_first: bool) {
-    let mut went = !goes_first;
+/// Yields once to every ready task if a new connection should run first.
+pub(in crate::net) async fn after_accept(runs_first: bool) {
+    let mut yielded = !runs_first;
     poll_fn(|cx| {
-        if std::mem::replace(&mut went, true) {
+        if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
@@ -52,13 +53,13 @@ pub(in crate::net) async fn after_accept(goes_first: bool) {
     .await;
 }
 
-/// Lets the reader of a reply run, which has all of it and asks nothing more; true if it did.
-pub(super) fn after_body(limits: &Limits, job: &FileRequestGuard<'_>, asked_last: bool) -> bool {
-    let gives_way = limits.yield_to_sole_client && asked_last && is_alone(job.on(), 1);
-    if gives_way {
+/// Yields the processor to the reader of a complete last reply; true if it did.
+pub(super) fn after_body(limits: &Limits, job: &FileRequestGuard<'_>, last_request: bool) -> bool {
+    let yields = limits.yield_to_sole_client && last_request && is_only_active(job.connection(), 1);
+    if yields {
         std::thread::yield_now();
     }
-    gives_way
+    yields
 }
 
 #[cfg(test)]
@@ -86,31 +87,31 @@ mod tests {
     use crate::wire::{Method, TransferId};
 
     #[tokio::test]
-    async fn whoever_came_last_is_alone_while_nobody_else_is_served() {
+    async fn the_newest_connection_is_the_only_active_one_until_another_is_served() {
         let limits = Limits::default();
         let registry = Registry::new(Clock::start());
         let name = FileName::new(b"f").unwrap();
         let open = || registry.open(([127, 0, 0, 1], 9).into());
         let first = open();
-        assert!(goes_first(&limits, &first));
+        assert!(runs_first(&limits, &first));
         let job = first.begin_job(TransferId(1), Method::Get, &name, Protocol::Http);
-        assert!(after_body(&limits, &job, true) && !goes_first(&limits, &first));
-        assert!(!after_body(&limits, &job, false), "a reader that may ask again waits for this node");
+        assert!(after_body(&limits, &job, true) && !runs_first(&limits, &first));
+        assert!(!after_body(&limits, &job, false), "a reader that may send another request waits for this node");
         let second = open();
-        assert!(!after_body(&limits, &job, true) && !goes_first(&limits, &second));
+        assert!(!after_body(&limits, &job, true) && !runs_first(&limits, &second));
         let other = second.begin_job(TransferId(2), Method::Get, &name, Protocol::Http);
         assert!(!after_body(&limits, &other, true));
         drop(job);
-        assert!(after_body(&limits, &other, true) && !goes_first(&limits, &first));
-        // FaultKind off, nobody is given way to.
+        assert!(after_body(&limits, &other, true) && !runs_first(&limits, &first));
+        // Disabled, nothing yields.
         let off = Limits { yield_to_sole_client: false, ..limits };
         assert!(!after_body(&off, &other, true) && after_body(&limits, &other, true));
         drop(other);
-        assert!(!goes_first(&off, &second) && goes_first(&limits, &second));
+        assert!(!runs_first(&off, &second) && runs_first(&limits, &second));
     }
 
     #[tokio::test]
-    async fn a_new_connection_goes_first_by_one_turn_of_the_scheduler() {
+    async fn a_new_connection_runs_first_after_one_turn_of_the_scheduler() {
         let mut spawned = tokio::spawn(async {});
         after_accept(false).await;
         assert!(!spawned.is_finished(), "it did not wait");
@@ -134,14 +135,16 @@ mod tests {
         (address, drain.clone(), tokio::spawn(server::run(node, listener, drain)))
     }
 
-    /// Asks a relay for a file of the origin on a connection of its own, the last request on it or one of two.
-    async fn fetched(relay: SocketAddr, origin: SocketAddr, name: &str, requests: usize) -> Vec<u8> {
+    /// Fetches a file of the origin through a relay on a connection of its own, as the last request on it or as one of
+    /// two.
+    async fn fetch_over(relay: SocketAddr, origin: SocketAddr, name: &str, requests: usize) -> Vec<u8> {
         let mut stream = TcpStream::connect(relay).await.unwrap();
         let mut body = Vec::new();
         for left in (0..requests).rev() {
             let close = if left == 0 { "Connection: close\r\n" } else { "" };
-            let ask = format!("GET /files/{name} HTTP/1.1\r\nHost: {relay}\r\nChain-Route: {origin}\r\n{close}\r\n");
-            stream.write_all(ask.as_bytes()).await.unwrap();
+            let request =
+                format!("GET /files/{name} HTTP/1.1\r\nHost: {relay}\r\nChain-Route: {origin}\r\n{close}\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
                 head.push(stream.read_u8().await.unwrap());
@@ -152,24 +155,24 @@ mod tests {
             body = vec![0; length];
             stream.read_exact(&mut body).await.unwrap();
         }
-        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "the relay closes behind the last reply");
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "the relay closes after the last reply");
         body
     }
 
-    /// Fetches one after the other and many at once, through a relay, on a runtime with several threads.
-    async fn all_arrive(give_way: bool) {
+    /// Fetches sequentially and in parallel, through a relay, on a runtime with several threads.
+    async fn all_arrive(yields: bool) {
         let folder = tempfile::tempdir().unwrap();
         let contents = [(0, "empty"), (4096, "small"), (700_000, "large")]
             .map(|(size, name)| (name, (0..size).map(|at| (at * 7 % 251) as u8).collect::<Vec<u8>>()));
         for (name, content) in &contents {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
-        let limits = Limits { yield_to_sole_client: give_way, ..Limits::default() };
+        let limits = Limits { yield_to_sole_client: yields, ..Limits::default() };
         let (origin, origin_drain, origin_runs) = start(folder.path(), limits).await;
         let (relay, relay_drain, relay_runs) = start(folder.path(), limits).await;
         for turn in 0..8 {
             for (name, content) in &contents {
-                assert!(fetched(relay, origin, name, 1 + turn % 2).await == *content, "{name}, {turn}");
+                assert!(fetch_over(relay, origin, name, 1 + turn % 2).await == *content, "{name}, {turn}");
             }
         }
         let contents = Arc::new(contents);
@@ -178,7 +181,7 @@ mod tests {
                 let contents = Arc::clone(&contents);
                 tokio::spawn(async move {
                     let (name, content) = &contents[at % 3];
-                    assert!(fetched(relay, origin, name, 1 + at % 2).await == *content, "{name}, {at}");
+                    assert!(fetch_over(relay, origin, name, 1 + at % 2).await == *content, "{name}, {at}");
                 })
             })
             .collect();
@@ -193,12 +196,12 @@ mod tests {
 
     #[test]
     fn files_arrive_on_several_threads_with_and_without_giving_way() {
-        for give_way in [true, false] {
+        for yields in [true, false] {
             for threads in [1, 2, 4] {
                 let runtime =
                     tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
-                // Spawned: what is only blocked on runs on none of the threads that are tested.
-                let all = runtime.spawn(async move { timeout(Duration::from_mins(1), all_arrive(give_way)).await });
+                // Spawned: a future passed to `block_on` runs on none of the tested threads.
+                let all = runtime.spawn(async move { timeout(Duration::from_mins(1), all_arrive(yields)).await });
                 runtime.block_on(all).unwrap().unwrap();
             }
         }

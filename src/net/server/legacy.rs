@@ -1,4 +1,4 @@
-//! A session in the legacy protocol: the original's dialogue, made to work beside it.
+//! A session in the legacy protocol, compatible with the legacy program.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::downstream::Downstream;
 use super::file_body::{FileBody, SentBytes};
 use super::origin;
 use super::relay;
-use super::response::{admit, hold_back, record_faults, refuse_on_purpose, send_body};
+use super::response::{admit, delay_reply, inject_rejection, record_faults, send_body};
 use crate::net::node::Node;
 use crate::net::node::registry::{ConnGuard, FileRequestGuard, HeadGuard};
 use crate::net::os::deadline::{Deadline, within};
@@ -20,21 +20,21 @@ use crate::wire::legacy::{
 };
 use crate::wire::{FailedAction, Method, Problem, Reason, Request};
 
-/// How long a request that parses may still grow, where line 2 is this listener.
+/// Time for which a request that parses may still grow, if line 2 is this listener's port.
 const GAP: Duration = Duration::from_millis(20);
-/// The same where it is not: a mapped port looks just like a number that was cut.
+/// The same if it is not: a mapped port looks just like a truncated number.
 const MAPPED_GAP: Duration = Duration::from_millis(200);
 
-/// How a question to the next hop ended.
+/// Outcome of a request to the next hop.
 enum LegacyReply {
     /// The size to announce.
     Size(u64),
-    /// What to say instead.
+    /// The problem to send.
     Problem(Problem),
-    /// More of the request came: it was not whole.
+    /// More of the request arrived: it was incomplete.
     Grew,
-    /// The client left.
-    Gone,
+    /// The client disconnected.
+    Disconnected,
 }
 
 /// Serves a connection whose first line is not HTTP.
@@ -50,7 +50,7 @@ pub(crate) async fn run(
         conn.set_state(ConnState::Head);
         let Ok(Some(legacy)) = deadline.bound(read_request(node, &mut down, conn.peer())).await else { return };
         head.take();
-        // Which protocol this is, whoever asks may know, as that this node lives.
+        // The protocol probe needs no permission, like the health check.
         if legacy.name.as_bytes() == PROBE_NAME && legacy.route.is_empty() {
             if down.write(PROBE_REPLY).await.is_ok() {
                 down.close_after_peer().await;
@@ -65,11 +65,11 @@ pub(crate) async fn run(
             return refuse(
                 down,
                 &job,
-                &Problem::here(Reason::Policy, FailedAction::Request, node.called(&request), why),
+                &Problem::here(Reason::Policy, FailedAction::Request, node.address_for(&request), why),
             )
             .await;
         }
-        if let Err(problem) = refuse_on_purpose(node, &request) {
+        if let Err(problem) = inject_rejection(node, &request) {
             return refuse(down, &job, &problem).await;
         }
         match advance(std::mem::take(&mut request.route)) {
@@ -79,21 +79,21 @@ pub(crate) async fn run(
                 let mut upstream = node.upstream();
                 match ask(node, &mut down, &job, Box::new(request), &next, &mut upstream).await {
                     LegacyReply::Grew => {}
-                    LegacyReply::Gone => return,
+                    LegacyReply::Disconnected => return,
                     LegacyReply::Problem(problem) => return refuse(down, &job, &problem).await,
-                    LegacyReply::Size(size) => return pass_on(node, down, &job, &mut upstream, size).await,
+                    LegacyReply::Size(size) => return relay_body(node, down, &job, &mut upstream, size).await,
                 }
             }
         }
     }
 }
 
-/// Reads until the request parses and nothing more comes for a moment: the wire has no end mark.
+/// Reads until the request parses and nothing more arrives for a moment: the protocol has no end mark.
 async fn read_request(node: &Node, down: &mut Downstream, peer: SocketAddr) -> Option<LegacyRequest> {
     loop {
         let read = match parse_request(&down.inbox) {
             ParsedRequest::Invalid(why) => {
-                tracing::info!("{peer}: what came is no request: {why}");
+                tracing::info!("{peer}: not a valid request: {why}");
                 return None;
             }
             ParsedRequest::Incomplete => down.fill().await,
@@ -113,9 +113,9 @@ async fn read_request(node: &Node, down: &mut Downstream, peer: SocketAddr) -> O
 }
 
 async fn serve(node: &Arc<Node>, mut down: Downstream, job: &FileRequestGuard<'_>, request: &Request) {
-    job.update(|account| account.role = ConnRole::Origin);
+    job.update(|record| record.role = ConnRole::Origin);
     let opened = if node.drain().is_draining() {
-        Err(Problem::here(Reason::Draining, FailedAction::Request, node.called(request), ""))
+        Err(Problem::here(Reason::Draining, FailedAction::Request, node.address_for(request), ""))
     } else {
         origin::open(node, request)
     };
@@ -132,15 +132,15 @@ async fn serve(node: &Arc<Node>, mut down: Downstream, job: &FileRequestGuard<'_
         Ok(()) => {
             linger(down, job).await;
             if let Some(sent) = SentBytes::of(body, &request.name, size) {
-                sent.look(node, job.peer());
+                sent.check(node, job.peer());
             }
         }
-        // The original client spins for ever on an early end of stream, and stops on a reset.
+        // The legacy client spins forever on an early end of stream, and stops on a reset.
         Err(_) => down.abort(),
     }
 }
 
-async fn pass_on(
+async fn relay_body(
     node: &Arc<Node>,
     mut down: Downstream,
     job: &FileRequestGuard<'_>,
@@ -156,22 +156,22 @@ async fn pass_on(
     }
 }
 
-/// Sends the size and waits for the go-ahead, of which the first byte is enough; false if it does not come.
+/// Sends the size and waits for the go-ahead, of which the first byte is enough; false if it does not arrive.
 async fn announce(node: &Node, down: &mut Downstream, job: &FileRequestGuard<'_>, size: u64) -> bool {
-    job.update(|account| {
-        account.status = 200;
-        account.size = Some(size);
+    job.update(|record| {
+        record.status = 200;
+        record.size = Some(size);
     });
-    hold_back(node, job).await;
-    job.answers();
+    delay_reply(node, job).await;
+    job.record_head();
     down.inbox.clear();
     if down.write(size.to_string().as_bytes()).await.is_err() {
         return false;
     }
     job.set_state(ConnState::Waiting);
-    let told = within(node.config.limits.idle, down.fill()).await;
-    if !matches!(told, Ok(Ok(read)) if read > 0) {
-        let problem = Problem::here(Reason::Closed, FailedAction::Body, job.peer(), "no go-ahead came");
+    let go_ahead = within(node.config.limits.idle, down.fill()).await;
+    if !matches!(go_ahead, Ok(Ok(read)) if read > 0) {
+        let problem = Problem::here(Reason::Closed, FailedAction::Body, job.peer(), "no go-ahead was received");
         job.failed(&problem);
         return false;
     }
@@ -187,13 +187,18 @@ async fn ask(
     upstream: &mut Upstream,
 ) -> LegacyReply {
     if node.drain().is_draining() {
-        return LegacyReply::Problem(Problem::here(Reason::Draining, FailedAction::Request, node.called(&request), ""));
+        return LegacyReply::Problem(Problem::here(
+            Reason::Draining,
+            FailedAction::Request,
+            node.address_for(&request),
+            "",
+        ));
     }
-    let told = |stage| relay::follow(job, stage);
+    let on_stage = |stage| relay::track_stage(job, stage);
     tokio::select! {
         biased;
-        asked = relay::ask(node, node.met_at(&down.stream), job, request, next, upstream, &told) => {
-            match asked.map(|answer| answer.reply.length) {
+        result = relay::ask(node, node.local_addr_of(&down.stream), job, request, next, upstream, &on_stage) => {
+            match result.map(|reply| reply.reply.length) {
                 Ok(Some(size)) => LegacyReply::Size(size),
                 Ok(None) => LegacyReply::Problem(Problem::next(Reason::BadResponse, FailedAction::Reply, &next.address, "", 0.0)),
                 Err(problem) => LegacyReply::Problem(problem),
@@ -201,14 +206,14 @@ async fn ask(
         }
         read = down.fill() => match read {
             Ok(read) if read > 0 => LegacyReply::Grew,
-            _ => LegacyReply::Gone,
+            _ => LegacyReply::Disconnected,
         },
     }
 }
 
 async fn refuse(mut down: Downstream, job: &FileRequestGuard<'_>, problem: &Problem) {
     job.failed(problem);
-    job.update(|account| account.status = problem.status());
+    job.update(|record| record.status = problem.status());
     if down.write(&encode_problem(problem)).await.is_ok() {
         down.close().await;
     }

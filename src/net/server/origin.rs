@@ -1,4 +1,4 @@
-//! The origin: finds the file, says how long it is, proves what it is, and sends it.
+//! The origin: opens the file, announces its length, computes its digest, and sends it.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use tokio::time::{Instant, interval_at, timeout};
 
 use super::downstream::{AfterRequest, Downstream};
 use super::file_body::{FileBody, SentBytes};
-use super::response::{hold_back, send_body};
+use super::response::{delay_reply, send_body};
 use crate::net::node::Node;
 use crate::net::node::digests::{NoDigest, Pending};
 use crate::net::node::registry::FileRequestGuard;
@@ -18,65 +18,63 @@ use crate::wire::http::encode_working;
 use crate::wire::media::Media;
 use crate::wire::{ConditionResult, Digest, FailedAction, FileValidators, Method, Problem, Reason, Reply, Request};
 
-/// How long a file has to stand before its date in whole seconds names one state: two, because a file system's clock
+/// Minimum age of a file before its date in whole seconds identifies its content: two, because a file system's clock
 /// may lag.
 const SETTLED: Duration = Duration::from_secs(2);
-/// The lines of every reply with a file, or about one. A cache asks again each time, which costs a 304; a web page of
-/// another site may not load files of a node on loopback, and no browser guesses that one is a program.
+/// Header lines of every reply with a file, or about one. A cache revalidates each time, which costs a 304; a page of
+/// another site may not load files of a loopback node, and no browser guesses that one is a program.
 const FILE_LINES: &str = concat!(
     "Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n",
     "Cross-Origin-Resource-Policy: same-origin\r\n"
 );
-/// The same for a document that may hold scripts: run here, one could write `Chain-Route` and read whatever this node
-/// reaches.
+/// The same for a document that may contain scripts: run from here, one could send `Chain-Route` and read anything this
+/// node can reach.
 const SCRIPT_LINES: &str = concat!(
     "Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n",
     "Cross-Origin-Resource-Policy: same-origin\r\nContent-Security-Policy: script-src 'none'\r\n"
 );
-/// How often a node says that it is still computing a digest.
-const WORKING: Duration = Duration::from_secs(5);
-/// How long a digest may take.
-const LONGEST_DIGEST: Duration = Duration::from_mins(10);
+/// Interval of interim responses while a digest is computed.
+const WORKING_INTERVAL: Duration = Duration::from_secs(5);
+/// Timeout of computing a digest.
+const DIGEST_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// Finds the file a request names; a problem says why there is none.
+/// Opens the file a request names.
 pub(crate) fn open(node: &Node, request: &Request) -> Result<ServedFile, Problem> {
-    let address = || node.called(request);
+    let address = || node.address_for(request);
     if request.transfer.is_some_and(|id| node.registry.is_pending(id)) {
-        // The node connected to itself by a name: it is both the relay that waits and the origin it waits for.
+        // The node connected to itself by a name: it is both the waiting relay and its origin.
         return Err(Problem::here(Reason::Loop, FailedAction::Request, address(), ""));
     }
     node.config.root.serve(&request.name.without_dots()).map_err(|error| match error {
         OpenError::NotFound => {
-            let gone = node.config.root.gone().map(|gone| gone.to_string()).unwrap_or_default();
-            Problem::here(Reason::NotFound, FailedAction::Open, address(), gone)
+            let missing = node.config.root.missing().map(|missing| missing.to_string()).unwrap_or_default();
+            Problem::here(Reason::NotFound, FailedAction::Open, address(), missing)
         }
-        OpenError::Folder => {
-            Problem::here(Reason::NotFound, FailedAction::Open, address(), "a folder of that name is there")
-        }
+        OpenError::Folder => Problem::here(Reason::NotFound, FailedAction::Open, address(), "a folder has that name"),
         OpenError::Failed(error) if is_shortage(&error) => shortage(FailedAction::Open, &error),
         OpenError::Failed(error) => Problem::here(Reason::Internal, FailedAction::Open, address(), error.to_string()),
     })
 }
 
-/// Answers a request for a file of this node over HTTP.
-pub(crate) async fn answer(
+/// Serves an HTTP request for a file of this node.
+pub(crate) async fn serve(
     node: &Node,
     down: &mut Downstream,
     job: &FileRequestGuard<'_>,
     request: &Request,
 ) -> AfterRequest {
-    job.update(|account| account.role = ConnRole::Origin);
+    job.update(|record| record.role = ConnRole::Origin);
     let keep = request.keep_alive && !node.drain().is_draining();
     match reply(node, down, job, request).await {
         Ok((served, mut reply, first, _hashing)) => {
             reply.keep_alive = keep;
             let length = reply.length.unwrap_or_default();
-            job.update(|account| {
-                account.status = reply.status;
-                account.size = Some(length);
+            job.update(|record| {
+                record.status = reply.status;
+                record.size = Some(length);
             });
-            hold_back(node, job).await;
-            job.answers();
+            delay_reply(node, job).await;
+            job.record_head();
             down.announce(&mut reply);
             if request.method == Method::Head || reply.status == 304 {
                 job.served();
@@ -98,20 +96,20 @@ pub(crate) async fn answer(
         }
         Err(problem) => {
             job.failed(&problem);
-            job.update(|account| account.status = problem.status());
+            job.update(|record| record.status = problem.status());
             down.send_problem(&problem, request.method, keep).await
         }
     }
 }
 
-/// The file, the reply head, the offset to send from, and the digest that is computed meanwhile.
+/// Returns the file, the reply head, the offset to send from, and the digest that is computed meanwhile.
 async fn reply(
     node: &Node,
     down: &mut Downstream,
     job: &FileRequestGuard<'_>,
     request: &Request,
 ) -> Result<(ServedFile, Reply, u64, Option<Pending>), Problem> {
-    let address = || node.called(request);
+    let address = || node.address_for(request);
     let served = open(node, request)?;
     let mut etag = served.etag();
     let mut size = served.version.size;
@@ -121,9 +119,9 @@ async fn reply(
     let settled = modified.is_some_and(|date| now.duration_since(date).is_ok_and(|age| age >= SETTLED));
     let outcome = request.evaluate_conditions(&FileValidators { etag: Some(&etag), modified, settled });
     let range = match outcome {
-        // Whoever received the file before it grew asks what its digest was; that is the digest of its first bytes now,
-        // if they are still the same, and if not, then it is none of what was received.
-        ConditionResult::Failed => match proof_of_first(request, &served) {
+        // A client that received the file before it grew requests the digest it had then. That is the digest of its
+        // first bytes now if they are unchanged; otherwise it does not match what the client received.
+        ConditionResult::Failed => match prefix_version(request, &served) {
             Some((wanted, before)) => {
                 (etag, grown, size) = (wanted, Some(size), before);
                 None
@@ -149,7 +147,7 @@ async fn reply(
             let detail = format!("the file has {size} bytes");
             Problem { size: Some(size), ..Problem::here(Reason::Range, FailedAction::Open, address(), detail) }
         })?),
-        // An empty file has no range to be a part of.
+        // An empty file has no ranges.
         None => None,
     };
     let (digest, hashing) = match wanted_digest(node, down, job, request, &served, size).await? {
@@ -164,7 +162,7 @@ async fn reply(
         length: Some(length),
         content_range: part.map(|(first, last)| (first, last, size)),
         etag: Some(etag),
-        // A file may come from the future, a reply may not say so (RFC 9110, 8.8.2.1).
+        // A file may be dated in the future, a reply must not state that (RFC 9110, 8.8.2.1).
         last_modified: modified.and_then(|date| http_date(date.min(now))),
         date: http_date(now),
         accept_ranges: Some(true),
@@ -178,18 +176,18 @@ async fn reply(
     Ok((served, reply, first, hashing))
 }
 
-/// What becomes of a wish for a digest.
+/// State of a requested digest.
 enum DigestRequest {
-    /// There was none.
+    /// Not requested.
     Nothing,
-    /// It is there.
+    /// Already known.
     Known(Digest),
-    /// It is being computed, for as long as this is held.
+    /// Being computed, for as long as this value exists.
     Later(Pending),
 }
 
-/// The digest a request asks for, of the whole file or of its first bytes: at once if it is known. HEAD waits for it;
-/// GET only has it computed beside the sending.
+/// Returns the requested digest, of the whole file or of its first bytes, immediately if it is known. HEAD waits for
+/// it; GET only has it computed while the body is sent.
 async fn wanted_digest(
     node: &Node,
     down: &mut Downstream,
@@ -216,17 +214,18 @@ async fn wanted_digest(
         digests.of_first(served, size, algorithm, source)
     };
     job.set_state(ConnState::Waiting);
-    let problem = |reason, detail: String| Problem::here(reason, FailedAction::Verify, node.called(request), detail);
-    let mut working = interval_at(Instant::now() + WORKING, WORKING);
+    let problem =
+        |reason, detail: String| Problem::here(reason, FailedAction::Verify, node.address_for(request), detail);
+    let mut working = interval_at(Instant::now() + WORKING_INTERVAL, WORKING_INTERVAL);
     let waiting = async {
-        let mut again = false;
+        let mut retried = false;
         loop {
             tokio::select! {
                 biased;
                 digest = pending.finished() => match digest {
-                    // It grew while it was read, by a job that may have begun before the client had all of it.
-                    Err(NoDigest::Changed) if whole && !again && served.since() == FileChange::Grown => {
-                        again = true;
+                    // It grew while it was hashed, by a job that may have begun before the client had all of it.
+                    Err(NoDigest::Changed) if whole && !retried && served.change() == FileChange::Grown => {
+                        retried = true;
                         pending = digests.of_first(served, size, algorithm, source);
                     }
                     Err(NoDigest::Changed) => return Err(problem(Reason::Changed, String::new())),
@@ -235,27 +234,27 @@ async fn wanted_digest(
                     Ok(digest) => return Ok(digest),
                 },
                 _ = working.tick(), if request.interim => {
-                    let told = encode_working(digests.progress(&pending));
-                    down.write(&told).await.map_err(|error| problem(Reason::Closed, error.to_string()))?;
+                    let message = encode_working(digests.progress(&pending));
+                    down.write(&message).await.map_err(|error| problem(Reason::Closed, error.to_string()))?;
                 }
-                () = down.gone() => return Err(problem(Reason::Closed, "the client left".to_owned())),
+                () = down.disconnected() => return Err(problem(Reason::Closed, "the client disconnected".to_owned())),
             }
         }
     };
-    match timeout(LONGEST_DIGEST, waiting).await {
+    match timeout(DIGEST_TIMEOUT, waiting).await {
         Ok(digest) => digest.map(DigestRequest::Known),
         Err(_) => Err(problem(Reason::TimedOut, "computing the digest".to_owned())),
     }
 }
 
-/// Seconds as a date that HTTP can write; the year 9999 is the last.
+/// Converts seconds to a date that HTTP can represent; the year 9999 is the last.
 fn date_of(seconds: i64) -> Option<SystemTime> {
     let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds < 253_402_300_800)?;
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-/// The validator and the size of a file as it was before it grew, where a client asks for the proof of that.
-fn proof_of_first(request: &Request, served: &ServedFile) -> Option<(String, u64)> {
+/// Returns the validator and size that the file had before it grew, if the client requests a digest of that version.
+fn prefix_version(request: &Request, served: &ServedFile) -> Option<(String, u64)> {
     let wanted =
         request.if_match.as_deref().filter(|_| request.method == Method::Head && request.want_digest.is_some());
     let wanted = wanted.filter(|_| request.if_unmodified_since.is_none())?;

@@ -1,4 +1,4 @@
-//! The relay: asks the next hop on a client's behalf and sends the answer down.
+//! The relay: sends a client's request to the next hop and the reply back.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 
 use super::downstream::{AfterRequest, Downstream};
-use super::response::{hold_back, send_body};
+use super::response::{delay_reply, send_body};
 use crate::net::node::registry::FileRequestGuard;
 use crate::net::node::{Node, VIA};
 use crate::net::os::clock::http_date;
@@ -20,8 +20,8 @@ use crate::snapshot::{BodyError, ConnRole, ConnState};
 use crate::wire::http::encode_working;
 use crate::wire::{FailedAction, Method, Problem, Reason, Reply, Request, TransferId, add_to_list};
 
-/// Answers a request that goes on to `next`, over HTTP.
-pub(crate) async fn answer(
+/// Serves an HTTP request by relaying it to `next`.
+pub(crate) async fn serve(
     node: &Arc<Node>,
     down: &mut Downstream,
     job: &FileRequestGuard<'_>,
@@ -29,9 +29,9 @@ pub(crate) async fn answer(
     next: Hop,
     upstream: &mut Upstream,
 ) -> AfterRequest {
-    // In a box: what the head needs is not held while the body is on its way.
-    let (keep, length) = match Box::pin(answer_head(node, down, job, request, next, upstream)).await {
-        Ok(begun) => begun,
+    // Boxed: the state for the head is freed before the body is sent.
+    let (keep, length) = match Box::pin(request_head(node, down, job, request, next, upstream)).await {
+        Ok(head) => head,
         Err(next) => return next,
     };
     if let Some(length) = length
@@ -42,8 +42,9 @@ pub(crate) async fn answer(
     if keep { AfterRequest::Keep } else { AfterRequest::Close }
 }
 
-/// Asks the next hop and sends its head down: whether the connection stays, and the length of the body to come.
-async fn answer_head(
+/// Requests from the next hop and prepares its reply head; returns whether the connection stays open, and the length of
+/// the body to come.
+async fn request_head(
     node: &Arc<Node>,
     down: &mut Downstream,
     job: &FileRequestGuard<'_>,
@@ -53,46 +54,47 @@ async fn answer_head(
 ) -> Result<(bool, Option<u64>), AfterRequest> {
     let (method, interim) = (request.method, request.interim);
     let keep = request.keep_alive && !node.drain().is_draining();
-    let asked = {
+    let result = {
         let (working, latest) = (Notify::new(), Mutex::new(None));
-        let told = |stage| {
-            follow(job, stage);
+        let on_stage = |stage| {
+            track_stage(job, stage);
             if let ExchangeStage::Working(progress) = stage {
                 *latest.lock().unwrap_or_else(PoisonError::into_inner) = progress;
                 working.notify_one();
             }
         };
-        // Pinned where it is made: moving it would double what the session needs.
-        let mut asking = pin!(ask(node, node.met_at(&down.stream), job, request, &next, upstream, &told));
+        // Pinned in place: moving it would double the size of the session.
+        let mut requesting =
+            pin!(ask(node, node.local_addr_of(&down.stream), job, request, &next, upstream, &on_stage));
         loop {
             tokio::select! {
                 biased;
-                asked = &mut asking => break asked,
+                result = &mut requesting => break result,
                 () = working.notified() => {
                     let progress = latest.lock().unwrap_or_else(PoisonError::into_inner).take();
                     if interim && down.write(&encode_working(progress)).await.is_err() {
                         return Err(AfterRequest::Drop);
                     }
                 }
-                () = down.gone() => {
-                    job.failed(&Problem::here(Reason::Closed, FailedAction::Request, down_peer(down), "the client left"));
+                () = down.disconnected() => {
+                    job.failed(&Problem::here(Reason::Closed, FailedAction::Request, down_peer(down), "the client disconnected"));
                     return Err(AfterRequest::Drop);
                 }
             }
         }
     };
-    let answer = match asked {
-        Ok(answer) => answer,
+    let reply = match result {
+        Ok(reply) => reply,
         Err(problem) => {
             job.failed(&problem);
-            job.update(|account| account.status = problem.status());
+            job.update(|record| record.status = problem.status());
             return Err(down.send_problem(&problem, method, keep).await);
         }
     };
-    let mut reply = passed_on(answer, keep);
-    job.update(|account| account.status = reply.status);
-    hold_back(node, job).await;
-    job.answers();
+    let mut reply = relayed(reply, keep);
+    job.update(|record| record.status = reply.status);
+    delay_reply(node, job).await;
+    job.record_head();
     down.announce(&mut reply);
     if method == Method::Head || reply.status == 304 {
         upstream.finish();
@@ -105,7 +107,7 @@ async fn answer_head(
     Ok((keep, Some(reply.length.unwrap_or_default())))
 }
 
-/// Sends the body that `upstream` has been asked for, the go-ahead first.
+/// Sends the requested body of `upstream`, after the go-ahead.
 pub(crate) async fn send_upstream_body(
     node: &Node,
     down: &mut Downstream,
@@ -113,11 +115,11 @@ pub(crate) async fn send_upstream_body(
     upstream: &mut Upstream,
     length: u64,
 ) -> Result<(), Problem> {
-    let told = upstream.go_ahead().await;
-    let Some(mut body) = upstream.body().filter(|_| told.is_ok()) else {
+    let on_stage = upstream.go_ahead().await;
+    let Some(mut body) = upstream.body().filter(|_| on_stage.is_ok()) else {
         let problem = Problem::next(Reason::Closed, FailedAction::Body, node.address, "before the body", 0.0);
         job.failed(&problem);
-        job.update(|account| account.body_error = Some(BodyError::SourceEnded));
+        job.update(|record| record.body_error = Some(BodyError::SourceEnded));
         upstream.close();
         return Err(problem);
     };
@@ -129,7 +131,7 @@ pub(crate) async fn send_upstream_body(
     Ok(())
 }
 
-/// Asks the next hop, unless the route is a loop.
+/// Sends the request to the next hop, unless the route is a loop.
 pub(crate) async fn ask(
     node: &Arc<Node>,
     local: Option<SocketAddr>,
@@ -137,63 +139,63 @@ pub(crate) async fn ask(
     mut request: Box<Request>,
     next: &Hop,
     upstream: &mut Upstream,
-    told: OnStage<'_>,
+    on_stage: OnStage<'_>,
 ) -> Result<UpstreamReply, Problem> {
     job.set_state(ConnState::Connecting);
-    job.update(|account| account.role = ConnRole::Relay);
-    job.goes_on(&next.address);
+    job.update(|record| record.role = ConnRole::Relay);
+    job.set_upstream(&next.address);
     if request.name.has_parent_segment() {
-        // A server that is no node may look for it above the folder that `base=` names.
-        let detail = "the name holds a `..` segment";
-        return Err(Problem::here(Reason::Malformed, FailedAction::Request, node.called(&request), detail));
+        // A foreign server might resolve it above the folder that `base=` names.
+        let detail = "the name contains a `..` segment";
+        return Err(Problem::here(Reason::Malformed, FailedAction::Request, node.address_for(&request), detail));
     }
-    let comes_back = std::iter::once(next).chain(&request.route).any(|hop| is_own(&hop.address, node.address, local));
+    let is_loop = std::iter::once(next).chain(&request.route).any(|hop| is_own(&hop.address, node.address, local));
     let id = request.transfer.unwrap_or(TransferId(0));
     let pending = node.registry.begin_setup(id);
-    if comes_back || pending.is_none() {
-        return Err(Problem::here(Reason::Loop, FailedAction::Request, node.called(&request), ""));
+    if is_loop || pending.is_none() {
+        return Err(Problem::here(Reason::Loop, FailedAction::Request, node.address_for(&request), ""));
     }
     node.config.policy.allows_name(&next.address).map_err(|Refused { refusal, why }| {
-        // No address that a lookup could find would be connected to.
+        // Checked before the lookup: no resolved address would be allowed.
         Problem::refused_by_policy(refusal, &next.address, why, 0.0)
     })?;
-    let limit = request.timeout.map_or(node.config.limits.setup, |given| given.min(node.config.limits.setup));
+    let limit = request.timeout.map_or(node.config.limits.setup, |requested| requested.min(node.config.limits.setup));
     add_to_list(&mut request.via, VIA);
-    let asked = upstream.ask(next, request, Deadline::after(limit), told).await;
-    let answer = asked.inspect_err(|problem| {
+    let result = upstream.ask(next, request, Deadline::after(limit), on_stage).await;
+    let reply = result.inspect_err(|problem| {
         if problem.hop == 1 && matches!(problem.action, FailedAction::Resolve | FailedAction::Connect) {
             tracing::warn!("cannot connect to {} for {}: {problem}", next.address, job.peer());
         }
     })?;
-    job.met(answer.address, answer.protocol);
-    job.update(|account| {
-        account.leg = Some(answer.leg);
-        account.size = answer.reply.length;
+    job.set_upstream_addr(reply.address, reply.protocol);
+    job.update(|record| {
+        record.leg = Some(reply.leg);
+        record.size = reply.reply.length;
     });
-    Ok(answer)
+    Ok(reply)
 }
 
-/// Shows how far the question is.
-pub(crate) fn follow(job: &FileRequestGuard<'_>, stage: ExchangeStage) {
+/// Updates the connection state as the exchange progresses.
+pub(crate) fn track_stage(job: &FileRequestGuard<'_>, stage: ExchangeStage) {
     job.set_state(if stage == ExchangeStage::Connecting { ConnState::Connecting } else { ConnState::Waiting });
 }
 
-/// The next hop's reply as this node sends it down: itself added to the path, the times and the count.
-fn passed_on(answer: UpstreamReply, keep_alive: bool) -> Box<Reply> {
-    let mut reply = answer.reply;
-    reply.add_leg(&answer.leg);
+/// Returns the next hop's reply as sent downstream, with this node added to `Via`, the times and the hop count.
+fn relayed(upstream: UpstreamReply, keep_alive: bool) -> Box<Reply> {
+    let mut reply = upstream.reply;
+    reply.add_leg(&upstream.leg);
     reply.hops = Some(reply.hops.unwrap_or(0) + 1);
     add_to_list(&mut reply.via, VIA);
-    // Whoever passes on a reply without a date adds it (RFC 9110, 6.6.1).
+    // A relay adds a missing date (RFC 9110, 6.6.1).
     reply.date = reply.date.take().or_else(|| http_date(SystemTime::now()));
     reply.keep_alive = keep_alive;
     reply
 }
 
-/// True if an address to come is this very listener.
+/// True if an address of the route is this listener's own.
 fn is_own(hop: &HostPort, listener: SocketAddr, local: Option<SocketAddr>) -> bool {
     let Host::Ip(ip) = hop.host else { return false };
-    let same = |own: SocketAddr| own.ip().to_canonical() == ip.to_canonical() && own.port() == hop.port;
+    let same = |address: SocketAddr| address.ip().to_canonical() == ip.to_canonical() && address.port() == hop.port;
     same(listener) || local.is_some_and(same)
 }
 

@@ -1,5 +1,4 @@
-//! A reserved connection: let in although there is no room, to be answered if it asks for an endpoint, and told so if
-//! not.
+//! Reserved connections: admitted although the node is full, served if they request an endpoint, else refused.
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use crate::snapshot::ConnState;
 use crate::wire::http::{RequestKind, is_http, parse_request};
 use crate::wire::{FailedAction, Method, Problem, Reason, legacy};
 
-/// What the first words on a reserved connection are.
+/// Kind of the first request on a reserved connection.
 enum ReservedUse {
     Endpoint,
     Other,
@@ -30,7 +29,7 @@ pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGu
     let first = tokio::select! {
         biased;
         first = within(RESERVED_HEAD, first(&mut down)) => first.unwrap_or(ReservedUse::Other),
-        // A newer one needs the place.
+        // A newer connection needs the slot.
         _ = conn.closing() => ReservedUse::Other,
     };
     let problem = Problem::here(Reason::Busy, FailedAction::Request, node.address, "");
@@ -38,10 +37,10 @@ pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGu
         ReservedUse::Nothing => return,
         ReservedUse::Endpoint => {
             conn.set_state(ConnState::Admin);
-            let stranger = node.admits(&down.stream, conn.peer()).err();
+            let denied = node.admits(&down.stream, conn.peer()).err();
             let Downstream { stream, inbox, .. } = down;
-            let reader = admin::Requester { address: conn.peer(), stranger };
-            // Whoever takes longer has to ask again: these few are for those who ask now.
+            let reader = admin::Requester { address: conn.peer(), denied };
+            // Longer requests are cut off: the few reserved connections are for current requests.
             let _ = timeout(RESERVED_WHOLE, admin::serve(&node, stream, inbox, reader)).await;
             return;
         }
@@ -55,7 +54,7 @@ pub(in crate::net) async fn run(node: Arc<Node>, stream: TcpStream, conn: ConnGu
     }
 }
 
-/// Reads until it is known what is asked for.
+/// Reads until the kind of the request is known.
 async fn first(down: &mut Downstream) -> ReservedUse {
     loop {
         if let Some(end) = down.inbox.iter().position(|byte| *byte == b'\n') {

@@ -1,4 +1,4 @@
-//! The parts of a response that relay and origin share, over either protocol: admission, faults, sending a body.
+//! Parts of a response that relay and origin share, over either protocol: admission, faults, sending a body.
 
 use super::downstream::Downstream;
 use super::latency;
@@ -14,7 +14,7 @@ use crate::snapshot::{BodyError, ConnState};
 use crate::units::HumanDuration;
 use crate::wire::{FailedAction, Problem, Reason, Request};
 
-/// Whether the user at the other end may be served: the kernel is asked once for each connection.
+/// Checks once for each connection that the user at the other end may be served.
 ///
 /// # Errors
 /// A sentence for the client if another user owns the connection, see [`Node::admits`].
@@ -26,27 +26,27 @@ pub fn admit(node: &Node, down: &mut Downstream, conn: &ConnGuard) -> Result<(),
     Ok(())
 }
 
-/// Writes down what is turned, so that the account of a request says it too.
+/// Records the active faults, so that the record of a request shows them too.
 pub fn record_faults(node: &Node, job: &FileRequestGuard<'_>) {
     if node.faults.any() {
-        job.update(|account| account.faults = node.faults.now());
+        job.update(|record| record.faults = node.faults.now());
     }
 }
 
-/// Refuses a file where a person wants it so.
+/// Rejects a request if the fault `reject` is on.
 ///
 /// # Errors
 /// `Reason::Fault` if the fault `reject` is on.
-pub fn refuse_on_purpose(node: &Node, request: &Request) -> Result<(), Problem> {
+pub fn inject_rejection(node: &Node, request: &Request) -> Result<(), Problem> {
     if !node.faults.any() || !node.faults.now().reject {
         return Ok(());
     }
-    let detail = "a person turned the fault \"reject\" on at this node";
-    Err(Problem::here(Reason::Fault, FailedAction::Request, node.called(request), detail))
+    let detail = "the fault \"reject\" is on at this node";
+    Err(Problem::here(Reason::Fault, FailedAction::Request, node.address_for(request), detail))
 }
 
-/// Holds a reply back for as long as the node is told to; that time is evidence.
-pub async fn hold_back(node: &Node, job: &FileRequestGuard<'_>) {
+/// Delays a reply by the injected delay; that time is evidence.
+pub async fn delay_reply(node: &Node, job: &FileRequestGuard<'_>) {
     if !node.faults.any() {
         return;
     }
@@ -57,7 +57,7 @@ pub async fn hold_back(node: &Node, job: &FileRequestGuard<'_>) {
     meter.resume(|| clock.now_us());
 }
 
-/// Sends a body, behind the head that announces it if that is still to go, and books how that ended.
+/// Sends a body, after its head if that is still to be sent, and records how it ended.
 ///
 /// # Errors
 /// The problem that ended the body, of the hop upstream or of the client downstream; it is recorded in the job.
@@ -71,7 +71,7 @@ pub async fn send_body<S: Source>(
     let limits = node.config.limits;
     let clock = node.registry.clock();
     job.set_state(ConnState::Streaming);
-    down.rest();
+    down.release_buffer();
     let meter = &job.job().meter;
     let _watched = job.job().watch(down.stream.held(), source.socket(), length);
     meter.begin(clock.now_us());
@@ -103,15 +103,15 @@ pub async fn send_body<S: Source>(
                     HumanDuration(node.config.limits.minimum_rate_over)
                 ),
             ),
-            Closing::Told | Closing::MakesWay if node.drain().is_forced() => {
+            Closing::Requested | Closing::Displaced if node.drain().is_forced() => {
                 (Reason::Draining, BodyError::Stopped, "the body was cut off".to_owned())
             }
-            Closing::Told | Closing::MakesWay => (Reason::Closed, BodyError::Stopped, "closed here by control".to_owned()),
+            Closing::Requested | Closing::Displaced => (Reason::Closed, BodyError::Stopped, "closed by a control request".to_owned()),
         }),
     };
     meter.end(clock.now_us());
     if sent.is_ok() {
-        latency::after_body(&limits, job, down.asked_last);
+        latency::after_body(&limits, job, down.last_request);
     }
     record_faults(node, job);
     match sent {
@@ -122,9 +122,9 @@ pub async fn send_body<S: Source>(
         Err((reason, body_error, detail)) => {
             let problem = Problem::here(reason, FailedAction::Body, node.address, detail);
             job.failed(&problem);
-            job.update(|account| account.body_error = Some(body_error));
+            job.update(|record| record.body_error = Some(body_error));
             if body_error == BodyError::ReaderLeft {
-                // Somebody's right, such as a person who cancels a transfer, and no fault.
+                // A client may cancel a transfer; this is not a failure.
                 tracing::info!("{} for {}: {problem}", job.name(), job.peer());
             } else {
                 tracing::warn!("{} for {}: {problem}", job.name(), job.peer());

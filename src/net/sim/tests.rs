@@ -305,7 +305,7 @@ fn live(seed: u64) -> (Tally, u64) {
         while let Some(left) = running.left() {
             assert!(began.elapsed() < LONGEST_REST, "left behind: {left}: {:?}", running.scene);
             sleep(Duration::from_millis(100)).await;
-            running.nodes.iter().for_each(|node| _ = node.tidy());
+            running.nodes.iter().for_each(|node| _ = node.reap_expired());
         }
         chain.replace(None);
         tally

@@ -113,7 +113,7 @@ async fn a_draining_node_is_followed_to_its_end_and_then_stopped() {
     let mut client = TcpStream::connect(site.node.address).await.unwrap();
     client.write_all(b"GET /f").await.unwrap();
     until(&mut watcher, |hops| hops[0].node.as_ref().unwrap().connections.len() == 2).await;
-    site.node.drain().take_no_more();
+    site.node.drain().stop_accepting();
     let drains = |hop: &HopSnapshot| hop.node.as_ref().is_some_and(|node| node.draining);
     let hops = until(&mut watcher, |hops| drains(&hops[0])).await;
     let uptime = hops[0].node.as_ref().unwrap().uptime_us;

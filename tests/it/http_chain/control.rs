@@ -276,7 +276,7 @@ async fn event_streams_last_until_the_end_of_a_drain() {
     // A connection that is idle at first must not delay the shutdown once it becomes an event stream.
     let mut late = site.connect().await;
     late.write_all(&ask[..10]).await.unwrap();
-    site.node.drain().take_no_more();
+    site.node.drain().stop_accepting();
     let mut read = async |wanted: &str| {
         while !told.contains(wanted) {
             let mut more = [0; 4096];
@@ -311,7 +311,7 @@ async fn a_stopped_node_exits_within_its_drain_timeout() {
         let mut body = site.begin(&mut [0; 1]).await;
         if drain_first {
             // From here on only its own process can reach it.
-            site.node.drain().take_no_more();
+            site.node.drain().stop_accepting();
             site.node.drain().begin();
         } else {
             assert_eq!(site.tell("POST", "/v1/stop", RIGHT, "").await.status, 200);

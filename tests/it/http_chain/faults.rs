@@ -210,7 +210,7 @@ async fn reject_says_that_it_is_injected() {
             exchange(&mut stream, "GET", "/files/f", &format!("{}Chain-Transfer: {id}\r\n", chain.route())).await;
         let problem = refused.problem();
         assert_eq!((refused.status, problem.reason, problem.hop as usize), (503, Reason::Fault, hop));
-        assert!(problem.to_string().contains("a person turned the fault \"reject\" on"), "{problem}");
+        assert!(problem.to_string().contains("the fault \"reject\" is on"), "{problem}");
         // The record of the transfer shows it, too.
         let mut page = TcpStream::connect(chain.nodes[hop].address).await.unwrap();
         let account = exchange(&mut page, "GET", &format!("/v1/transfers/{id}"), "").await;

@@ -150,7 +150,7 @@ async fn an_origin_ignores_queries_and_empty_segments() {
     }
     let name = |id: &str| {
         let id: chainview::wire::TransferId = id.parse().unwrap();
-        chain.nodes[1].registry.account(id).unwrap().name.as_str().to_owned()
+        chain.nodes[1].registry.record(id).unwrap().name.as_str().to_owned()
     };
     let id = "0123456789abcdef0123456789abcdef";
     chain.get("d/f?token=secret", &format!("Chain-Transfer: {id}\r\n")).await;

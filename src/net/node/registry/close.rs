@@ -1,4 +1,4 @@
-//! Closing connections from outside, by their numbers or all at once.
+//! Closes connections on request, by id or all together.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use super::{ConnGuard, FileRequestGuard, Registry};
 use crate::snapshot::ConnState;
 
 impl Registry {
-    /// Closes a connection; false if there is none of this number.
+    /// Closes a connection; false if there is none with this id.
     pub fn close(&self, id: u64) -> bool {
         let Some(conn) = lock(&self.live).get(&id).cloned() else { return false };
         if lock(&conn.now).state == ConnState::Streaming {
-            // A body is broken off by whoever sends it, in the way its reader understands.
+            // The task that sends a body ends it in the way that its protocol requires.
             conn.ending.wait.notify_one();
         } else {
             conn.ending.abort();
@@ -29,28 +29,28 @@ impl Registry {
 }
 
 impl ConnGuard {
-    /// The connection, for whoever starts the task that serves it.
+    /// Returns the connection, for the task that serves it.
     pub fn conn(&self) -> Arc<Conn> {
         Arc::clone(&self.conn)
     }
 
-    /// Waits until the connection is to end.
+    /// Waits until the connection must end.
     pub async fn closing(&self) -> Closing {
         self.conn.ending.wait.notified().await;
-        self.conn.ending.why.get().copied().unwrap_or(Closing::Told)
+        self.conn.ending.reason.get().copied().unwrap_or(Closing::Requested)
     }
 }
 
 impl Conn {
-    /// Remembers the task that serves it, which ends when the connection is closed.
+    /// Stores the task that serves it, which is aborted when the connection is closed.
     pub fn served_by(&self, session: AbortHandle) {
-        // A connection has one task in its life.
+        // A connection has exactly one task.
         let _ = self.ending.session.set(session);
     }
 }
 
 impl FileRequestGuard<'_> {
-    /// Waits until its body is to end.
+    /// Waits until its body must end.
     pub async fn closing(&self) -> Closing {
         self.conn.closing().await
     }

@@ -20,7 +20,7 @@ pub struct Conn {
     pub(super) peer: SocketAddr,
     pub(super) accepted_us: u64,
     pub(super) source: Arc<SourceCounts>,
-    /// It was admitted only to ask for an endpoint.
+    /// Admitted only for endpoint requests.
     pub(super) reserved: bool,
     pub(super) now: Mutex<ConnProgress>,
     pub(super) ending: Ending,
@@ -29,7 +29,7 @@ pub struct Conn {
 #[derive(Debug, Default)]
 pub(super) struct ConnProgress {
     pub(super) state: ConnState,
-    /// When it became idle, if it is, as a place in the order in which connections did.
+    /// Position in the order in which connections became idle, if it is idle.
     pub(super) idle: Option<usize>,
     pub(super) past: Flow,
     pub(super) job: Option<Arc<FileRequest>>,
@@ -41,15 +41,15 @@ pub struct FileRequest {
     pub(super) id: TransferId,
     pub(super) method: Method,
     pub(super) protocol: Protocol,
-    /// What its body does.
+    /// Counters of its body.
     pub meter: Meter,
-    pub(super) account: Mutex<TransferRecord>,
+    pub(super) record: Mutex<TransferRecord>,
     pub(super) next: Mutex<NextHop>,
     pub(super) began_us: u64,
     pub(super) sockets: Mutex<Option<Sockets>>,
 }
 
-/// The sockets of one body, held so that they stay what they are.
+/// The sockets of one body, referenced so that their descriptors are not reused.
 #[derive(Debug)]
 pub(super) struct Sockets {
     pub(super) down: Arc<TcpStream>,
@@ -57,7 +57,7 @@ pub(super) struct Sockets {
     pub(super) length: u64,
 }
 
-/// What one address has.
+/// Counts of one address.
 #[derive(Debug, Default)]
 pub(super) struct SourceCounts {
     pub(super) open: AtomicUsize,
@@ -68,20 +68,20 @@ pub(super) struct SourceCounts {
 }
 
 impl FileRequest {
-    /// The wire toward the client.
+    /// Returns the protocol toward the client.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 }
 
 impl SourceCounts {
-    /// Idle connections can be closed at any time, so that those do not count.
+    /// Returns the connections that are not idle; idle ones can be closed at any time, so they do not count.
     pub(super) fn active(&self) -> usize {
         self.open.load(Relaxed).saturating_sub(self.idle.load(Relaxed))
     }
 }
 
-/// A panic elsewhere must not take the counters with it: nothing here is left half-changed.
+/// Locks a mutex. A panic elsewhere must not disable the counters: no change is left half-made.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

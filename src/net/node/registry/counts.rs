@@ -1,4 +1,4 @@
-//! Counts of connections, idle ones, heads and readers, over all addresses and for each.
+//! Counts of open and idle connections, pending heads and readers, in total and per address.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::conn::{Conn, SourceCounts, lock};
 use crate::snapshot::ConnState;
 
-/// How many connections there may be; what a share is follows from that.
+/// Maximum number of connections, from which the shares follow.
 #[derive(Clone, Copy, Debug)]
 pub struct Slots(pub usize);
 
@@ -25,11 +25,11 @@ pub(super) struct Counts {
     pub(super) evicted: AtomicUsize,
     pub(super) reserved: Mutex<VecDeque<Arc<Conn>>>,
     pub(super) evictable: Mutex<Evictable>,
-    /// Grows with every connection that becomes idle, so that the longest idle one has the smallest number.
+    /// Incremented with every connection that becomes idle, so that the longest idle one has the smallest number.
     pub(super) idle_order: AtomicUsize,
 }
 
-/// What the last search for idle connections found and nobody has used yet, the first to go at the front.
+/// Remaining results of the last search for idle connections, in order of eviction.
 #[derive(Debug, Default)]
 pub(super) struct Evictable {
     pub(super) found: VecDeque<(usize, Arc<Conn>)>,
@@ -37,12 +37,13 @@ pub(super) struct Evictable {
 }
 
 impl Slots {
-    /// From so many active connections on, addresses are held to their shares, and bodies to a minimum rate.
+    /// Returns the number of active connections from which on addresses are limited to their shares, and bodies must
+    /// keep a minimum rate.
     pub(super) fn short_from(self) -> usize {
         self.0 - self.0 / 4
     }
 
-    /// The active connections that one address may have while they are short.
+    /// Returns the active connections that one address may have while they are short.
     pub(super) fn share(self) -> usize {
         (self.0 / 4).max(1)
     }
@@ -53,17 +54,17 @@ impl Counts {
         self.open.load(Relaxed).saturating_sub(self.idle.load(Relaxed))
     }
 
-    /// This address has its share of the active connections, and they are short.
-    pub(super) fn has_its_share(&self, source: &SourceCounts, slots: Slots) -> bool {
+    /// Returns whether connections are short and this address has its share of the active ones.
+    pub(super) fn is_at_share(&self, source: &SourceCounts, slots: Slots) -> bool {
         self.active() >= slots.short_from() && source.active() >= slots.share()
     }
 
-    /// What an address has; a new one has nothing yet.
+    /// Returns the counts of an address, created if it is new.
     pub(super) fn source(&self, peer: IpAddr) -> Arc<SourceCounts> {
-        Arc::clone(lock(&self.sources).entry(counted_as(peer)).or_default())
+        Arc::clone(lock(&self.sources).entry(source_key(peer)).or_default())
     }
 
-    /// Counts a connection that was let in.
+    /// Counts an admitted connection.
     pub(super) fn count_open(&self, source: &SourceCounts, reserved: bool) {
         if reserved {
             source.reserved.fetch_add(1, Relaxed);
@@ -73,7 +74,7 @@ impl Counts {
         }
     }
 
-    /// A connection that was counted has ended.
+    /// Removes an ended connection from the counts.
     pub(super) fn count_closed(&self, conn: &Conn) {
         self.set_state(conn, ConnState::Lingering);
         if conn.reserved {
@@ -83,10 +84,10 @@ impl Counts {
             conn.source.open.fetch_sub(1, Relaxed);
             self.open.fetch_sub(1, Relaxed);
         }
-        self.leave(conn.peer.ip(), &conn.source);
+        self.forget_if_unused(conn.peer.ip(), &conn.source);
     }
 
-    /// What a connection does from now on.
+    /// Sets the state of a connection.
     pub(super) fn set_state(&self, conn: &Conn, state: ConnState) {
         let mut now = lock(&conn.now);
         now.state = state;
@@ -109,22 +110,23 @@ impl Counts {
         lock(&self.reserved).push_back(Arc::clone(conn));
     }
 
-    /// Forgets an address that has nothing any more.
-    pub(super) fn leave(&self, peer: IpAddr, source: &SourceCounts) {
-        // A head is always that of an open connection.
-        let has_nothing =
+    /// Removes an address without connections and readers.
+    pub(super) fn forget_if_unused(&self, peer: IpAddr, source: &SourceCounts) {
+        // A head always belongs to an open connection.
+        let is_unused =
             || [&source.open, &source.reserved, &source.readers].iter().all(|count| count.load(Relaxed) == 0);
-        if has_nothing() {
-            let (mut sources, peer) = (lock(&self.sources), counted_as(peer));
-            if has_nothing() && sources.get(&peer).is_some_and(|known| std::ptr::eq(&raw const **known, source)) {
+        if is_unused() {
+            let (mut sources, peer) = (lock(&self.sources), source_key(peer));
+            if is_unused() && sources.get(&peer).is_some_and(|known| std::ptr::eq(&raw const **known, source)) {
                 sources.remove(&peer);
             }
         }
     }
 }
 
-/// Who is counted as one: an IPv4 address, or the IPv6 network from which a host takes as many addresses as it likes.
-fn counted_as(peer: IpAddr) -> IpAddr {
+/// Returns the key under which a peer is counted: its IPv4 address, or its IPv6 network, from which a host may take any
+/// number of addresses.
+fn source_key(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & !u128::from(u64::MAX)).into(),
         v4 @ IpAddr::V4(_) => v4,

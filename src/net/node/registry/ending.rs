@@ -1,46 +1,46 @@
-//! How a connection is ended from outside, and why.
+//! Closing of a connection by other tasks, with the reason.
 
 use std::sync::OnceLock;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// The two ways in which a connection can be ended.
+/// The two ways to end a connection: a notification, or an abort of its task.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
-    /// Its body, or its wait for a head, is to end.
+    /// Notified when its body, or its wait for a head, must end.
     pub(super) wait: Notify,
-    /// Why, where control did not say so.
-    pub(super) why: OnceLock<Closing>,
+    /// The reason, unless a control request closed it.
+    pub(super) reason: OnceLock<Closing>,
     /// The task that serves it.
     pub(super) session: OnceLock<AbortHandle>,
 }
 
-/// Why a connection is closed from outside.
+/// Reason why a connection is closed by another task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
-    /// Control, or a drain, wants it.
-    Told,
+    /// A control request or a drain.
+    Requested,
     /// Connections are short, and its body was the slowest.
     TooSlow,
-    /// It was reserved, and a newer one needs its place.
-    MakesWay,
+    /// It was reserved, and a newer one needs its slot.
+    Displaced,
 }
 
 impl Ending {
-    /// Ends whatever the connection does; false where it is not served yet.
+    /// Aborts the task of the connection; false if it has none yet.
     pub(super) fn abort(&self) -> bool {
         self.session.get().map(AbortHandle::abort).is_some()
     }
 
-    /// Lets the session end by itself, for this reason.
-    pub(super) fn tell(&self, why: Closing) {
-        let _ = self.why.set(why);
+    /// Notifies the session, which then ends by itself, for this reason.
+    pub(super) fn close(&self, reason: Closing) {
+        let _ = self.reason.set(reason);
         self.wait.notify_one();
     }
 
-    /// A reason was given already.
-    pub(super) fn is_told(&self) -> bool {
-        self.why.get().is_some()
+    /// Returns whether a reason was set already.
+    pub(super) fn is_closing(&self) -> bool {
+        self.reason.get().is_some()
     }
 }

@@ -1,4 +1,4 @@
-//! What a report tells of one request: its account, and what the kernel says of its sockets while its body moves.
+//! Evidence of one request: its record, and the kernel's figures about its sockets while its body is sent.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::net::os::clock::Clock;
 use crate::net::os::kernel::{tcp, unacknowledged, unread};
 use crate::snapshot::{ConnRole, ConnSnapshot, TcpSnapshot, Timestamps, TransferRecord};
 
-/// What the kernel says of a body's sockets.
+/// The kernel's figures about a body's sockets.
 #[derive(Clone, Copy, Debug, Default)]
 struct KernelFigures {
     tcp: Option<TcpSnapshot>,
@@ -17,29 +17,30 @@ struct KernelFigures {
     queued_out: u64,
 }
 
-/// Keeps the sockets of a body in its reports, and open.
+/// Keeps the sockets of a body open and in its reports until dropped.
 #[derive(Debug)]
 pub struct WatchedSockets<'a>(&'a FileRequest);
 
-/// A body shorter than this is not worth a system call at its end.
-const WORTH_KEEPING: u64 = 1 << 20;
+/// Length from which on a body is worth a system call at its end.
+const MIN_TCP_LENGTH: u64 = 1 << 20;
 
 impl FileRequest {
-    /// The body moves to `down`, from `up` if that is a socket; reports ask the kernel about them while this is held.
+    /// Registers the sockets of a body, from `up` (if that is a socket) to `down`; reports query the kernel about them
+    /// until the guard is dropped.
     pub fn watch(&self, down: Arc<TcpStream>, up: Option<Arc<TcpStream>>, length: u64) -> WatchedSockets<'_> {
         *lock(&self.sockets) = Some(Sockets { down, up, length });
         WatchedSockets(self)
     }
 
-    /// Since the request was read, in ms.
+    /// Returns the time since the request was read, in ms.
     pub(super) fn since_ms(&self, now_us: u64) -> f64 {
         now_us.saturating_sub(self.began_us) as f64 / 1000.0
     }
 
-    /// What is known of it.
-    pub(super) fn account(&self, clock: Clock) -> TransferRecord {
+    /// Returns its record.
+    pub(super) fn record(&self, clock: Clock) -> TransferRecord {
         let now_us = clock.now_us();
-        let known = lock(&self.account).clone();
+        let known = lock(&self.record).clone();
         let (upstream, upstream_protocol) = lock(&self.next).shown();
         let KernelFigures { tcp, queued_in, queued_out } = self.evidence();
         let (first, last) = self.meter.moments();
@@ -58,16 +59,16 @@ impl FileRequest {
         }
     }
 
-    /// Adds to its connection's part in a report what changes while its body moves.
-    pub(super) fn show(&self, snapshot: &mut ConnSnapshot, now_us: u64) {
+    /// Adds to its connection's snapshot what changes while its body is sent.
+    pub(super) fn fill(&self, snapshot: &mut ConnSnapshot, now_us: u64) {
         let KernelFigures { tcp, queued_in, queued_out } = self.evidence();
         (snapshot.tcp, snapshot.queued_in, snapshot.queued_out) = (tcp, queued_in, queued_out);
         snapshot.idle_us = self.meter.idle_us(now_us);
     }
 
-    /// What the kernel says now; nothing before the body and after it.
+    /// Returns the kernel's figures now; zeros before and after the body.
     fn evidence(&self) -> KernelFigures {
-        // Under the lock: whoever took a hold of them away could let go of it last, and close them late.
+        // Under the lock: a clone made here could be the last reference, and close the sockets late.
         let sockets = lock(&self.sockets);
         let Some(Sockets { down, up, .. }) = &*sockets else { return KernelFigures::default() };
         KernelFigures { tcp: tcp(down), queued_in: up.as_ref().map_or(0, unread), queued_out: unacknowledged(down) }
@@ -75,7 +76,7 @@ impl FileRequest {
 }
 
 impl Conn {
-    /// What it does now.
+    /// Returns the state of the connection now.
     pub(super) fn snapshot(&self, clock: Clock) -> ConnSnapshot {
         let now_us = clock.now_us();
         let now = lock(&self.now);
@@ -88,15 +89,15 @@ impl Conn {
             ..ConnSnapshot::default()
         };
         if let Some(job) = &now.job {
-            let account = lock(&job.account);
-            snapshot.role = account.role;
+            let record = lock(&job.record);
+            snapshot.role = record.role;
             (snapshot.upstream, snapshot.upstream_protocol) = lock(&job.next).shown();
             snapshot.protocol = Some(job.protocol);
             snapshot.transfer = job.id.short().into();
-            snapshot.name = account.name.clone();
-            snapshot.size = account.size;
+            snapshot.name = record.name.clone();
+            snapshot.size = record.size;
             snapshot.flow.add(&job.meter.flow(now_us));
-            job.show(&mut snapshot, now_us);
+            job.fill(&mut snapshot, now_us);
         } else {
             snapshot.role = ConnRole::Unknown;
         }
@@ -107,9 +108,9 @@ impl Conn {
 impl Drop for WatchedSockets<'_> {
     fn drop(&mut self) {
         let sockets = lock(&self.0.sockets).take();
-        // What the socket went through is evidence also when the whole life of a transfer is judged.
-        if let Some(sockets) = sockets.filter(|sockets| sockets.length >= WORTH_KEEPING) {
-            lock(&self.0.account).tcp = tcp(&sockets.down);
+        // The socket's history is evidence also for the verdict about a whole transfer.
+        if let Some(sockets) = sockets.filter(|sockets| sockets.length >= MIN_TCP_LENGTH) {
+            lock(&self.0.record).tcp = tcp(&sockets.down);
         }
     }
 }
@@ -126,7 +127,7 @@ mod tests {
     use crate::wire::{Method, TransferId};
 
     #[tokio::test]
-    async fn a_report_is_of_the_sockets_it_was_given_even_if_everybody_else_let_go_of_them() {
+    async fn a_report_keeps_its_sockets_open() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let registry = Registry::new(Clock::start());
@@ -137,13 +138,13 @@ mod tests {
         let mut other = listener.accept().await.unwrap().0;
         other.write_all(b"seven b").await.unwrap();
         up.readable().await.unwrap();
-        let watched = job.job().watch(up.held(), Some(up.held()), WORTH_KEEPING);
+        let watched = job.job().watch(up.held(), Some(up.held()), MIN_TCP_LENGTH);
         drop(up);
-        // These get the lowest numbers that are free.
+        // These get the lowest free descriptors.
         let _others = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
         assert_eq!(job.job().evidence().queued_in, 7);
         drop(watched);
         assert_eq!(job.job().evidence().queued_in, 0);
-        assert!(lock(&job.job().account).tcp.is_some());
+        assert!(lock(&job.job().record).tcp.is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Transfers that are being set up: those whose reply head is pending.
+//! Transfers in setup: those whose reply head is pending.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::Registry;
 use super::conn::lock;
 use crate::wire::TransferId;
 
-/// Marks a transfer id as having its head pending on this node.
+/// Registers a transfer id as pending on this node until dropped.
 #[derive(Debug)]
 pub struct PendingGuard {
     pub(super) registry: Arc<Registry>,
@@ -14,12 +14,12 @@ pub struct PendingGuard {
 }
 
 impl Registry {
-    /// A transfer's head is pending from now on; `None` where it is already, which makes the route a loop.
+    /// Registers a transfer as pending; `None` if it is pending already, which makes the route a loop.
     pub fn begin_setup(self: &Arc<Self>, id: TransferId) -> Option<PendingGuard> {
         lock(&self.pending).insert(id).then(|| PendingGuard { registry: Arc::clone(self), id })
     }
 
-    /// This node has asked on for this transfer and has no answer yet.
+    /// Returns whether this node has sent a request for this transfer upstream and awaits the reply.
     pub fn is_pending(&self, id: TransferId) -> bool {
         lock(&self.pending).contains(&id)
     }

@@ -1,5 +1,5 @@
-//! Who gets a connection: one address takes only its share while they are short, idle ones make room, and a few are
-//! reserved for endpoints.
+//! Admission of connections: an address is limited to its share while connections are short, idle ones are evicted, and
+//! a few are reserved for endpoints.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -16,30 +16,31 @@ use super::{ConnGuard, Registry};
 use crate::limits::{HEADS_PER_SOURCE, MAX_EVENT_STREAMS, MAX_EVENT_STREAMS_PER_SOURCE, RESERVED, RESERVED_PER_SOURCE};
 use crate::snapshot::ConnState;
 
-/// Between two searches for idle connections: one walks over all that are open, and a flood must not make it a loop.
-const SEARCH_AGAIN: Duration = Duration::from_millis(50);
-/// After this time a reserved connection makes room for a newer one even if it is being answered.
-const RESERVED_FOR: Duration = Duration::from_secs(1);
+/// Shortest time between two searches for idle connections: a search iterates over all open ones, and a flood must not
+/// repeat it constantly.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(50);
+/// Time after which a reserved connection may be displaced by a newer one even while it is served.
+const RESERVED_TIME: Duration = Duration::from_secs(1);
 
-/// What a newcomer gets.
+/// Result of admitting a new connection.
 #[derive(Debug)]
 pub enum Admission {
-    /// A connection like any other.
+    /// A regular connection.
     Open(ConnGuard, HeadGuard),
-    /// A reserved connection: time for a head, and to be served if that asks for an endpoint.
+    /// A reserved connection, served only if its request is for an endpoint.
     Reserved(ConnGuard),
-    /// Nothing.
+    /// No slot.
     Refused,
 }
 
-/// Counts a request head that is being read.
+/// Counts a request head that is being read, until dropped.
 #[derive(Debug)]
 pub struct HeadGuard {
     registry: Arc<Registry>,
     source: Arc<SourceCounts>,
 }
 
-/// Counts a reader of events.
+/// Counts a reader of events, until dropped.
 #[derive(Debug)]
 pub struct ReaderGuard {
     registry: Arc<Registry>,
@@ -48,51 +49,51 @@ pub struct ReaderGuard {
 }
 
 impl Registry {
-    /// Decides on a newcomer.
+    /// Admits or refuses a new connection.
     ///
     /// The share of an address is a quarter of the connections, and is enforced only once three quarters are active:
-    /// all transfers of a chain come from the one address of the relay before, which must not be held to a quarter of
-    /// an idle node. So one address never has the last quarter. Idle connections may fill the table, because they make
-    /// room: an address with more than its share of those gets the place of its own longest idle connection, any other
-    /// address that of whoever has more than a share, or else of anybody.
+    /// all transfers of a chain come from the one address of the relay before, which must not be limited to a quarter
+    /// of an idle node. So no address ever has the last quarter. Idle connections may fill the table, because they can
+    /// be evicted: an address with more than its share of those gets the slot of its own longest idle connection; any
+    /// other address gets that of an address over its share, or else of any address.
     pub fn admit(self: &Arc<Self>, peer: SocketAddr, slots: Slots, now: Instant) -> Admission {
         let source = self.counts.source(peer.ip());
         let counts = &self.counts;
-        // Half of the connections, and so of the descriptors, are for those that have said what they want.
+        // Half of the connections, and so of the descriptors, are kept for those that have sent a request.
         let heads = source.heads.load(Relaxed) < HEADS_PER_SOURCE && counts.heads.load(Relaxed) < slots.0.div_ceil(2);
         let full = counts.open.load(Relaxed) >= slots.0;
         let has_room = || {
             let over = source.open.load(Relaxed) >= slots.share();
             !full || self.evict(over.then_some(&source), slots, now)
         };
-        if heads && !counts.has_its_share(&source, slots) && has_room() {
+        if heads && !counts.is_at_share(&source, slots) && has_room() {
             let head = self.count_head(&source);
             return Admission::Open(self.open_as(peer, source, false), head);
         }
-        if self.make_reserved_room(&source) {
+        if self.free_reserved(&source) {
             return Admission::Reserved(self.open_as(peer, source, true));
         }
-        self.counts.leave(peer.ip(), &source);
+        self.counts.forget_if_unused(peer.ip(), &source);
         Admission::Refused
     }
 
-    /// How many active connections would have to end for them not to be short.
+    /// Returns how many active connections must end before they are no longer short.
     pub fn short_by(&self, slots: Slots) -> usize {
         (self.counts.active() + 1).saturating_sub(slots.short_from())
     }
 
-    /// Idle connections that were closed to make room.
+    /// Returns the number of evicted idle connections.
     pub fn evicted(&self) -> u64 {
         self.counts.evicted.load(Relaxed) as u64
     }
 
-    /// A reader of events begins; `None` where it or all of them together are as many as may be.
+    /// Registers a reader of events; `None` if its address, or all together, have as many as allowed.
     pub fn begin_reader(self: &Arc<Self>, peer: IpAddr) -> Option<ReaderGuard> {
         let source = self.counts.source(peer);
         if source.readers.load(Relaxed) >= MAX_EVENT_STREAMS_PER_SOURCE
             || self.counts.readers.load(Relaxed) >= MAX_EVENT_STREAMS
         {
-            self.counts.leave(peer, &source);
+            self.counts.forget_if_unused(peer, &source);
             return None;
         }
         source.readers.fetch_add(1, Relaxed);
@@ -100,7 +101,7 @@ impl Registry {
         Some(ReaderGuard { registry: Arc::clone(self), address: peer, source })
     }
 
-    /// Streams of events that are being read.
+    /// Returns the number of streams of events being read.
     pub fn readers(&self) -> usize {
         self.counts.readers.load(Relaxed)
     }
@@ -111,13 +112,13 @@ impl Registry {
         HeadGuard { registry: Arc::clone(self), source: Arc::clone(source) }
     }
 
-    /// Closes the longest idle connection, of `only` this address or of any; false where there is none.
+    /// Closes the longest idle connection, of `only` this address or of any; false if there is none.
     fn evict(&self, only: Option<&Arc<SourceCounts>>, slots: Slots, now: Instant) -> bool {
         let mut idle = lock(&self.counts.evictable);
         if self.evict_found(&mut idle, only) {
             return true;
         }
-        if idle.searched.is_some_and(|searched| now < searched + SEARCH_AGAIN) {
+        if idle.searched.is_some_and(|searched| now < searched + SEARCH_INTERVAL) {
             return false;
         }
         idle.searched = Some(now);
@@ -129,13 +130,13 @@ impl Registry {
                 Some((conn.source.open.load(Relaxed) < slots.share(), order, Arc::clone(conn)))
             })
             .collect();
-        // Those over their share go first.
+        // Connections of addresses over their share come first.
         found.sort_unstable_by_key(|(within_share, order, _)| (*within_share, *order));
         idle.found = found.into_iter().map(|(_, order, conn)| (order, conn)).collect();
         self.evict_found(&mut idle, only)
     }
 
-    /// Closes the first of those that were found and are still idle.
+    /// Closes the first connection found that is still idle.
     fn evict_found(&self, idle: &mut Evictable, only: Option<&Arc<SourceCounts>>) -> bool {
         let mut at = 0;
         while let Some((order, conn)) = idle.found.get(at) {
@@ -153,30 +154,30 @@ impl Registry {
                 return true;
             }
         }
-        // What was not found now is not worth holding on to.
+        // Frees the empty queue.
         if idle.found.is_empty() {
             idle.found = VecDeque::new();
         }
         false
     }
 
-    /// True if there is a reserved connection for this address, if need be in place of the one that has made least use
-    /// of its own.
-    fn make_reserved_room(&self, source: &Arc<SourceCounts>) -> bool {
+    /// True if a reserved slot is free for this address, or was freed by displacing the connection that has used its
+    /// slot least.
+    fn free_reserved(&self, source: &Arc<SourceCounts>) -> bool {
         let reserved = lock(&self.counts.reserved);
-        let mine = source.reserved.load(Relaxed) >= RESERVED_PER_SOURCE;
-        if !mine && reserved.len() < RESERVED {
+        let only_own = source.reserved.load(Relaxed) >= RESERVED_PER_SOURCE;
+        if !only_own && reserved.len() < RESERVED {
             return true;
         }
         let now_us = self.clock.now_us();
-        let candidates = || reserved.iter().filter(|conn| !mine || Arc::ptr_eq(&conn.source, source));
-        let silent = |conn: &&Arc<Conn>| !conn.ending.is_told() && lock(&conn.now).state == ConnState::Head;
+        let candidates = || reserved.iter().filter(|conn| !only_own || Arc::ptr_eq(&conn.source, source));
+        let silent = |conn: &&Arc<Conn>| !conn.ending.is_closing() && lock(&conn.now).state == ConnState::Head;
         let old = |conn: &&Arc<Conn>| {
-            !conn.ending.is_told() && now_us.saturating_sub(conn.accepted_us) > RESERVED_FOR.as_micros() as u64
+            !conn.ending.is_closing() && now_us.saturating_sub(conn.accepted_us) > RESERVED_TIME.as_micros() as u64
         };
         let Some(conn) = candidates().find(silent).or_else(|| candidates().find(old)).cloned() else { return false };
         drop(reserved);
-        conn.ending.tell(Closing::MakesWay);
+        conn.ending.close(Closing::Displaced);
         if lock(&conn.now).state != ConnState::Head {
             conn.ending.abort();
         }
@@ -185,19 +186,20 @@ impl Registry {
 }
 
 impl ConnGuard {
-    /// It was admitted only to ask for an endpoint.
+    /// Returns whether it was admitted only for endpoint requests.
     pub fn is_reserved(&self) -> bool {
         self.conn.reserved
     }
 
-    /// Another request head begins on this idle connection; `None` where its address has too many under way already, or
-    /// its share of the active connections.
+    /// Registers another request head on this idle connection; `None` if its address has too many in progress, or its
+    /// share of the active connections.
     ///
-    /// The cap over all addresses is for newcomers: a flood of those must not cost anybody the connection they have.
+    /// The limit over all addresses applies to new connections: a flood of those must not cost existing connections
+    /// their slots.
     pub fn begin_head(&self, slots: Slots) -> Option<HeadGuard> {
         let source = &self.conn.source;
         let admitted =
-            source.heads.load(Relaxed) < HEADS_PER_SOURCE && !self.registry.counts.has_its_share(source, slots);
+            source.heads.load(Relaxed) < HEADS_PER_SOURCE && !self.registry.counts.is_at_share(source, slots);
         admitted.then(|| self.registry.count_head(source))
     }
 }
@@ -213,7 +215,7 @@ impl Drop for ReaderGuard {
     fn drop(&mut self) {
         self.source.readers.fetch_sub(1, Relaxed);
         self.registry.counts.readers.fetch_sub(1, Relaxed);
-        self.registry.counts.leave(self.address, &self.source);
+        self.registry.counts.forget_if_unused(self.address, &self.source);
     }
 }
 
@@ -234,7 +236,7 @@ mod tests {
         registry.admit(SocketAddr::new(source.parse().unwrap(), 9), SLOTS, Instant::now())
     }
 
-    /// One that was let in, in this state, served by a task that never ends by itself.
+    /// Opens a connection in this state, served by a task that never ends by itself.
     fn open(registry: &Arc<Registry>, source: &str, state: ConnState) -> Option<(ConnGuard, AbortHandle)> {
         let Admission::Open(conn, _) = admit(registry, source) else { return None };
         let session = tokio::spawn(std::future::pending::<()>()).abort_handle();
@@ -243,15 +245,15 @@ mod tests {
         Some((conn, session))
     }
 
-    /// Which of them were closed, after the tasks that were aborted have ended; those are let go of.
+    /// Removes and returns the connections that were closed, after the aborted tasks have ended.
     async fn closed(conns: &mut Vec<(ConnGuard, AbortHandle)>) -> Vec<u64> {
         tokio::task::yield_now().await;
-        let gone = conns.extract_if(.., |(_, session)| session.is_finished());
-        gone.map(|(conn, _)| conn.conn.id).collect()
+        let removed = conns.extract_if(.., |(_, session)| session.is_finished());
+        removed.map(|(conn, _)| conn.conn.id).collect()
     }
 
     #[tokio::test]
-    async fn heads_are_capped_for_an_address_and_for_all() {
+    async fn pending_heads_are_limited_per_address_and_in_all() {
         let registry = registry();
         let mut held = Vec::new();
         let mut more = |source: &str, most| {
@@ -263,13 +265,13 @@ mod tests {
         assert!((0..HEADS_PER_SOURCE).all(|_| more("127.0.0.1", 10_000)));
         assert!(!more("127.0.0.1", 10_000) && !more("::ffff:127.0.0.1", 10_000));
         assert!(more("127.0.0.2", 10_000));
-        assert!(!more("127.0.0.3", 2 * HEADS_PER_SOURCE), "there is a cap on all of them, too");
+        assert!(!more("127.0.0.3", 2 * HEADS_PER_SOURCE), "all of them together are limited, too");
         assert!((0..HEADS_PER_SOURCE).all(|last| more(&format!("2001:db8::{last:x}"), 10_000)));
-        assert!(!more("2001:db8::ffff:1", 10_000), "one network chooses among 2^64 addresses");
+        assert!(!more("2001:db8::ffff:1", 10_000), "one network has 2^64 addresses");
         assert!(more("2001:db8:0:1::1", 10_000));
         held.clear();
         assert!(matches!(admit(&registry, "127.0.0.1"), Admission::Open(..)));
-        assert!(lock(&registry.counts.sources).is_empty(), "an address that has nothing is forgotten");
+        assert!(lock(&registry.counts.sources).is_empty(), "an address without connections is forgotten");
     }
 
     #[tokio::test]
@@ -278,7 +280,7 @@ mod tests {
         let mut conns: Vec<_> = (0..12).map(|_| open(&registry, "10.0.0.1", ConnState::Streaming).unwrap()).collect();
         assert!(open(&registry, "10.0.0.1", ConnState::Streaming).is_none());
         conns.extend((0..4).map(|_| open(&registry, "10.0.0.2", ConnState::Streaming).unwrap()));
-        assert!(open(&registry, "10.0.0.3", ConnState::Streaming).is_none(), "there is no other place");
+        assert!(open(&registry, "10.0.0.3", ConnState::Streaming).is_none(), "the table is full");
         assert_eq!(closed(&mut conns).await, [0; 0]);
         assert_eq!((registry.short_by(SLOTS), registry.evicted()), (5, 0));
         conns.truncate(11);
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn idle_connections_make_room_the_longest_idle_first() {
+    async fn idle_connections_are_evicted_longest_idle_first() {
         let registry = registry();
         let mut conns: Vec<_> = (0..12).map(|_| open(&registry, "10.0.0.1", ConnState::Idle).unwrap()).collect();
         conns.extend((0..4).map(|_| open(&registry, "10.0.0.2", ConnState::Idle).unwrap()));
@@ -305,18 +307,18 @@ mod tests {
         conns[0].0.set_state(ConnState::Streaming);
         conns[1].0.set_state(ConnState::Head);
         conns[1].0.set_state(ConnState::Idle);
-        let (mut gone, mut newcomers) = (Vec::new(), Vec::new());
+        let (mut removed, mut admitted) = (Vec::new(), Vec::new());
         for last in 0..15 {
-            newcomers.push(open(&registry, &format!("10.0.3.{last}"), ConnState::Connecting).unwrap());
-            gone.extend(closed(&mut conns).await);
+            admitted.push(open(&registry, &format!("10.0.3.{last}"), ConnState::Connecting).unwrap());
+            removed.extend(closed(&mut conns).await);
         }
         let expected: Vec<u64> = (3..=16).chain([again]).collect();
-        assert_eq!((gone, conns[0].0.conn.id), (expected, busy));
+        assert_eq!((removed, conns[0].0.conn.id), (expected, busy));
         assert!(open(&registry, "10.0.3.15", ConnState::Connecting).is_none());
     }
 
     #[tokio::test]
-    async fn an_address_over_its_share_only_gets_the_places_of_its_own() {
+    async fn an_address_over_its_share_only_evicts_its_own_connections() {
         let registry = registry();
         let mut conns: Vec<_> = (0..4).map(|_| open(&registry, "10.0.0.2", ConnState::Idle).unwrap()).collect();
         conns.extend((0..4).map(|_| open(&registry, "10.0.0.1", ConnState::Waiting).unwrap()));
@@ -340,15 +342,15 @@ mod tests {
             Admission::Open(..) | Admission::Refused => None,
         };
         let silent: Vec<_> = (0..RESERVED_PER_SOURCE).map(|_| reserved("10.0.0.1").unwrap()).collect();
-        let answered = reserved("10.0.0.2").unwrap();
-        answered.set_state(ConnState::Admin);
+        let served = reserved("10.0.0.2").unwrap();
+        served.set_state(ConnState::Admin);
         let fifth = reserved("10.0.0.1").unwrap();
-        let told = |conn: &ConnGuard| conn.conn.ending.is_told();
-        assert!(told(&silent[0]) && !told(&silent[1]) && !told(&answered) && !told(&fifth));
-        assert_eq!(silent[0].closing().await, Closing::MakesWay);
+        let closing = |conn: &ConnGuard| conn.conn.ending.is_closing();
+        assert!(closing(&silent[0]) && !closing(&silent[1]) && !closing(&served) && !closing(&fifth));
+        assert_eq!(silent[0].closing().await, Closing::Displaced);
         let others: Vec<_> = (0..20).map(|last| reserved(&format!("10.0.2.{last}")).unwrap()).collect();
-        assert!(told(&silent[1]) && !told(&answered) && !told(&others[19]));
-        drop((silent, answered, fifth, others));
+        assert!(closing(&silent[1]) && !closing(&served) && !closing(&others[19]));
+        drop((silent, served, fifth, others));
         assert!(lock(&registry.counts.reserved).is_empty());
     }
 }

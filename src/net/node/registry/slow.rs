@@ -1,4 +1,4 @@
-//! A minimum rate for bodies while connections are short: the slowest below it give up their places first.
+//! Minimum rate of bodies while connections are short: the slowest below it are closed first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::ending::Closing;
 use crate::limits::MINIMUM_RATE;
 use crate::snapshot::{ConnRole, ConnState};
 
-/// What bodies have moved since connections became short; nothing is held while they are not.
+/// Progress of bodies since connections became short; empty while they are not.
 #[derive(Debug, Default)]
 pub struct SlowBodies(HashMap<u64, RateStart>);
 
@@ -26,15 +26,14 @@ struct RateStart {
 #[derive(Clone, Copy, Debug)]
 struct Moved {
     bytes: u64,
-    /// How long it waited for this node: for its rate limit or faults, or for the disk of an origin.
+    /// Time it waited for this node: for its rate limit or faults, or for the disk of an origin.
     own_us: u64,
 }
 
 impl SlowBodies {
-    /// Looks at all bodies and closes as many of those below the minimum rate, measured over this time, as are needed
-    /// for connections not to be short, the slowest first. Asked about every half second; the answer is how many it
-    /// closed.
-    pub fn look(&mut self, registry: &Registry, slots: Slots, over: Duration) -> usize {
+    /// Checks all bodies and closes as many of those below the minimum rate, measured over this time, as are needed for
+    /// connections not to be short, the slowest first. Called about every half second; returns how many it closed.
+    pub fn check(&mut self, registry: &Registry, slots: Slots, over: Duration) -> usize {
         let needed = registry.short_by(slots);
         if needed == 0 {
             *self = Self::default();
@@ -63,13 +62,13 @@ impl SlowBodies {
         slow.sort_by_key(|(rate, _)| *rate);
         slow.truncate(needed);
         for (_, conn) in &slow {
-            conn.ending.tell(Closing::TooSlow);
+            conn.ending.close(Closing::TooSlow);
         }
         slow.len()
     }
 }
 
-/// The request whose body a connection moves now.
+/// Returns the request whose body a connection is sending now.
 fn streaming(conn: &Conn) -> Option<Arc<FileRequest>> {
     let now = lock(&conn.now);
     now.job.clone().filter(|_| now.state == ConnState::Streaming)
@@ -77,7 +76,7 @@ fn streaming(conn: &Conn) -> Option<Arc<FileRequest>> {
 
 fn moved(job: &FileRequest, now_us: u64) -> Moved {
     let flow = job.meter.flow(now_us);
-    let disk_us = if lock(&job.account).role == ConnRole::Origin { flow.starved_us } else { 0 };
+    let disk_us = if lock(&job.record).role == ConnRole::Origin { flow.starved_us } else { 0 };
     Moved { bytes: flow.bytes_out, own_us: flow.limited_us + flow.reply_us + disk_us }
 }
 
@@ -91,7 +90,7 @@ mod tests {
 
     const OVER: Duration = Duration::from_mins(1);
 
-    /// How fast each body moves, whether it waits for the node itself, and whether it is closed in the end.
+    /// Runs bodies of these rates, with what they wait for; returns which were closed in the end.
     fn closed(slots: usize, bodies: &[(u64, Option<WaitKind>)]) -> Vec<bool> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
@@ -103,7 +102,7 @@ mod tests {
                 .zip(bodies)
                 .map(|(conn, (_, wait))| {
                     let job = conn.begin_job(TransferId(1), Method::Get, &name, Protocol::Http);
-                    job.update(|account| account.role = ConnRole::Origin);
+                    job.update(|record| record.role = ConnRole::Origin);
                     job.set_state(ConnState::Streaming);
                     job.job().meter.begin(registry.clock().now_us());
                     if let Some(wait) = wait {
@@ -114,19 +113,19 @@ mod tests {
                 .collect();
             let mut slow = SlowBodies::default();
             for second in 0..61 {
-                assert!(second == 60 || slow.look(&registry, Slots(slots), OVER) == 0, "closed after {second} s");
+                assert!(second == 60 || slow.check(&registry, Slots(slots), OVER) == 0, "closed after {second} s");
                 for (job, (rate, _)) in jobs.iter().zip(bodies) {
                     job.job().meter.record_write(*rate);
                 }
                 tokio::time::advance(Duration::from_secs(1)).await;
             }
-            slow.look(&registry, Slots(slots), OVER);
-            conns.iter().map(|conn| conn.conn.ending.is_told()).collect()
+            slow.check(&registry, Slots(slots), OVER);
+            conns.iter().map(|conn| conn.conn.ending.is_closing()).collect()
         })
     }
 
     #[test]
-    fn the_slowest_go_first_and_only_while_connections_are_short() {
+    fn the_slowest_are_closed_first_while_connections_are_short() {
         let bodies = [(1000, None), (10, None), (1_000_000, None), (100, None)];
         // Three of four are the point at which they are short: two have to go.
         assert_eq!(closed(4, &bodies), [false, true, false, true]);
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_slow_because_of_this_node_is_left_alone() {
+    fn a_body_slowed_down_by_this_node_is_not_closed() {
         let bodies =
             [(10, Some(WaitKind::RateLimit)), (10, Some(WaitKind::Read)), (10, Some(WaitKind::Write)), (10, None)];
         assert_eq!(closed(1, &bodies), [false, false, true, true]);

@@ -1,4 +1,4 @@
-//! The served folder itself: the handle that names resolve beneath, and whether its path still leads to it.
+//! The handle of the served folder, and checks that its path still leads to it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,38 +9,38 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2, stat};
 use rustix::io::Errno;
 
-/// Time between two looks at the path. A look costs about a microsecond; ten a second are nothing even for a busy node,
-/// and nobody notices a tenth of a second after a deployment.
-const LOOK: Duration = Duration::from_millis(100);
-/// Tries at a name that is being renamed while it is resolved, which the kernel reports as EAGAIN.
-const TRIES: usize = 16;
+/// Time between two checks of the path. A check costs about a microsecond; ten a second are nothing even for a busy
+/// node, and a tenth of a second after a deployment is not noticeable.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Attempts at a name that is being renamed while it is resolved, which the kernel reports as EAGAIN.
+const MAX_ATTEMPTS: usize = 16;
 
 /// Why a file cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is no regular file by this name that may be seen.
+    /// There is no visible regular file of this name.
     #[error("no such file")]
     NotFound,
-    /// A folder has this name.
+    /// The name is a folder's.
     #[error("a folder")]
     Folder,
-    /// The system failed.
+    /// The system reported an error.
     #[error("{0}")]
     Failed(io::Error),
 }
 
-/// Why the served folder is not there.
+/// Reason why the served folder is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FolderGone {
+pub enum FolderMissing {
     /// The path leads nowhere.
-    #[error("the served folder is gone")]
+    #[error("the served folder is missing")]
     Missing,
-    /// The path leads to something else.
-    #[error("what stands in place of the served folder is no folder")]
+    /// The path leads to something that is not a folder.
+    #[error("the served folder was replaced by something that is not a folder")]
     NoFolder,
 }
 
-/// An open folder; everything served is found beneath it.
+/// An open folder; all served names resolve beneath it.
 #[derive(Debug)]
 pub(super) struct Folder {
     handle: OwnedFd,
@@ -48,15 +48,15 @@ pub(super) struct Folder {
     id: (u64, u64),
 }
 
-/// The folder that the path leads to now, as far as was looked.
+/// The folder that the path led to at the last check.
 #[derive(Debug)]
 pub(super) struct CurrentFolder(Mutex<FolderState>);
 
 #[derive(Debug)]
 struct FolderState {
     folder: Arc<Folder>,
-    looked: Instant,
-    gone: Option<FolderGone>,
+    checked: Instant,
+    missing: Option<FolderMissing>,
 }
 
 impl Folder {
@@ -67,18 +67,18 @@ impl Folder {
         Ok(Self { handle, id })
     }
 
-    /// Opens what a path leads to, if it does so beneath the folder.
+    /// Opens what a path leads to, if that is beneath the folder.
     pub(super) fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, OpenError> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let mut tries = 0;
+        let mut attempts = 0;
         let opened = loop {
             match openat2(&self.handle, path, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => tries += 1,
+                Err(Errno::AGAIN | Errno::INTR) if attempts < MAX_ATTEMPTS => attempts += 1,
                 opened => break opened,
             }
         };
         opened.map_err(|error| match error {
-            // What the asker may not know and what is not there look the same from outside.
+            // Forbidden and missing names look the same from outside.
             Errno::NOENT
             | Errno::NOTDIR
             | Errno::XDEV
@@ -98,23 +98,23 @@ impl Folder {
 impl CurrentFolder {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let folder = Arc::new(Folder::open(path)?);
-        Ok(Self(Mutex::new(FolderState { folder, looked: Instant::now(), gone: None })))
+        Ok(Self(Mutex::new(FolderState { folder, checked: Instant::now(), missing: None })))
     }
 
-    /// The folder to serve from; what was opened beneath an earlier one stays open.
+    /// Returns the folder to serve from; files opened beneath an earlier one stay open.
     pub(super) fn folder(&self, path: &Path) -> Arc<Folder> {
         let mut state = self.lock();
-        if state.looked.elapsed() >= LOOK {
-            state.look(path);
+        if state.checked.elapsed() >= CHECK_INTERVAL {
+            state.check(path);
         }
         Arc::clone(&state.folder)
     }
 
-    /// Looks at the path now.
-    pub(super) fn gone(&self, path: &Path) -> Option<FolderGone> {
+    /// Checks the path now; returns why the folder is missing, if it is.
+    pub(super) fn missing(&self, path: &Path) -> Option<FolderMissing> {
         let mut state = self.lock();
-        state.look(path);
-        state.gone
+        state.check(path);
+        state.missing
     }
 
     fn lock(&self) -> MutexGuard<'_, FolderState> {
@@ -123,32 +123,32 @@ impl CurrentFolder {
 }
 
 impl FolderState {
-    /// Opens the folder again where its path leads to another, and says in the log, once, where it leads to none.
-    fn look(&mut self, path: &Path) {
-        self.looked = Instant::now();
-        let gone = match stat(path) {
+    /// Reopens the folder if its path leads to another, and logs once if the folder is missing.
+    fn check(&mut self, path: &Path) {
+        self.checked = Instant::now();
+        let missing = match stat(path) {
             Ok(found) if id(&found) == self.folder.id => None,
-            Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Directory => Some(FolderGone::NoFolder),
+            Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Directory => Some(FolderMissing::NoFolder),
             Ok(_) => match Folder::open(path) {
                 Ok(folder) => {
-                    tracing::info!("{} leads to another folder now, which is served from here on", path.display());
+                    tracing::info!("{} leads to another folder now, which is served from now on", path.display());
                     self.folder = Arc::new(folder);
                     None
                 }
-                // It may be on its way; the next look knows more.
-                Err(_) => self.gone,
+                // It may be in the middle of a change; decided at the next check.
+                Err(_) => self.missing,
             },
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Some(FolderGone::Missing),
-            // The path may have become unreadable, which says nothing about the folder that is open.
-            Err(_) if fstat(&self.folder.handle).is_ok_and(|held| held.st_nlink == 0) => Some(FolderGone::Missing),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Some(FolderMissing::Missing),
+            // The path may have become unreadable, which is no evidence about the open folder.
+            Err(_) if fstat(&self.folder.handle).is_ok_and(|stat| stat.st_nlink == 0) => Some(FolderMissing::Missing),
             Err(_) => None,
         };
-        match (self.gone, gone) {
-            (None, Some(gone)) => tracing::error!("{}: {gone}", path.display()),
-            (Some(_), None) => tracing::info!("{}: the served folder is there again", path.display()),
+        match (self.missing, missing) {
+            (None, Some(missing)) => tracing::error!("{}: {missing}", path.display()),
+            (Some(_), None) => tracing::info!("{}: the served folder is back", path.display()),
             _ => {}
         }
-        self.gone = gone;
+        self.missing = missing;
     }
 }
 
@@ -165,16 +165,16 @@ mod tests {
     use crate::net::node::root::Root;
     use crate::route::FileName;
 
-    /// The content of `f` once the path has been looked at.
+    /// Returns the content of `f` after a check of the path.
     fn read(root: &Root) -> Option<String> {
-        let gone = root.gone();
+        let missing = root.missing();
         let served = root.serve(&FileName::new(b"f").unwrap()).ok();
-        assert!(gone.is_none() || served.is_none(), "a folder that is gone has nothing");
+        assert!(missing.is_none() || served.is_none(), "a missing folder has no files");
         served.map(|served| io::read_to_string(&*served.file).unwrap())
     }
 
     #[test]
-    fn a_path_that_leads_elsewhere_is_followed_and_what_is_open_stays() {
+    fn a_path_that_changes_is_followed_and_open_files_stay_open() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["one", "two"] {
             fs::create_dir(dir.path().join(name)).unwrap();
@@ -188,26 +188,26 @@ mod tests {
         fs::rename(dir.path().join("next"), &path).unwrap();
         assert_eq!(read(&root).as_deref(), Some("two"));
         fs::remove_dir_all(dir.path().join("one")).unwrap();
-        assert_eq!((io::read_to_string(&*before.file).unwrap().as_str(), root.gone()), ("one", None));
+        assert_eq!((io::read_to_string(&*before.file).unwrap().as_str(), root.missing()), ("one", None));
         // A folder that is replaced by one of the same name.
         fs::rename(dir.path().join("two"), dir.path().join("old")).unwrap();
         fs::create_dir(dir.path().join("two")).unwrap();
-        assert_eq!((read(&root), root.gone()), (None, None));
+        assert_eq!((read(&root), root.missing()), (None, None));
         fs::write(dir.path().join("two/f"), "three").unwrap();
         assert_eq!(read(&root).as_deref(), Some("three"));
     }
 
     #[test]
-    fn a_folder_that_is_gone_is_known_to_be_and_may_come_back() {
+    fn a_missing_folder_is_reported_and_found_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("served");
         fs::create_dir(&path).unwrap();
         let root = Root::open(&path).unwrap();
-        assert_eq!(root.gone(), None);
+        assert_eq!(root.missing(), None);
         fs::remove_dir(&path).unwrap();
-        assert_eq!(root.gone(), Some(FolderGone::Missing));
+        assert_eq!(root.missing(), Some(FolderMissing::Missing));
         fs::write(&path, "").unwrap();
-        assert_eq!(root.gone(), Some(FolderGone::NoFolder));
+        assert_eq!(root.missing(), Some(FolderMissing::NoFolder));
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         fs::write(path.join("f"), "again").unwrap();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_look_at_the_path_by_themselves() {
+    fn requests_check_the_path_by_themselves() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("served");
         fs::create_dir(&path).unwrap();
@@ -225,7 +225,7 @@ mod tests {
         fs::write(path.join("f"), "new").unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);
         while root.serve(&FileName::new(b"f").unwrap()).is_err() {
-            assert!(Instant::now() < deadline, "nobody looked");
+            assert!(Instant::now() < deadline, "the path was not checked");
         }
     }
 }

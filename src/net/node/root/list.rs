@@ -1,4 +1,4 @@
-//! What a served folder offers: its files and folders, found by the same rules as they are served by.
+//! Listings of a served folder: its files and folders, found by the same rules as they are served by.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -8,26 +8,27 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, fstat, statat};
 
 use super::folder::Folder;
-use super::{OpenError, Root, is_hidden, is_made_up, makes_up};
+use super::{OpenError, Root, is_hidden, is_on_synthetic, is_synthetic};
 use crate::route::FileName;
 use crate::snapshot::{Listing, ListingEntry, MAX_ENTRIES};
 use crate::text::SafeText;
 
-/// About how long a page may be in JSON, in bytes: thousands of entries with long names of odd bytes would be longer.
-const LONGEST: usize = 2 << 20;
-/// What an entry is in JSON besides its names, at most.
-const AROUND: usize = 80;
+/// Approximate maximum length of a page in JSON, in bytes: thousands of entries with long names of odd bytes would be
+/// longer.
+const MAX_PAGE: usize = 2 << 20;
+/// Maximum length of an entry in JSON without its names.
+const ENTRY_OVERHEAD: usize = 80;
 
 impl Root {
-    /// Lists a page of a folder beneath the root, `None` for the root itself: what could be asked for there by name,
-    /// sorted, from behind the name `after`.
+    /// Lists a page of a folder beneath the root, `None` for the root itself: the names that can be requested there,
+    /// sorted, after the name `after`.
     ///
-    /// Blocks on the disk. Every name of the folder is read for every page, but no more are held than one page has.
-    /// Hidden files, links that lead out, pipes, devices, and names that no request can hold are left out; what is
-    /// behind the page is counted.
+    /// Blocks on the disk. Every name of the folder is read for every page, but only one page is kept in memory. Hidden
+    /// files, links that lead out, pipes, devices, and names that no request can contain are omitted; names after the
+    /// page are counted.
     ///
     /// # Errors
-    /// `NotFound` if there is no folder of this name that may be seen, `Failed` if it cannot be read.
+    /// `NotFound` if there is no visible folder of this name, `Failed` if it cannot be read.
     pub fn list(&self, folder: Option<&FileName>, after: Option<&FileName>) -> Result<Listing, OpenError> {
         let path = folder.map_or(&b"."[..], FileName::as_bytes);
         if folder.is_some() && is_hidden(path) {
@@ -40,23 +41,23 @@ impl Root {
         if fstat(&handle).is_ok_and(|stat| stat.st_nlink == 0) {
             return Err(OpenError::NotFound);
         }
-        let (names, behind) = names(&handle, after).map_err(|error| OpenError::Failed(error.into()))?;
-        let made_up = makes_up(&handle);
+        let (names, after_page) = names(&handle, after).map_err(|error| OpenError::Failed(error.into()))?;
+        let synthetic = is_on_synthetic(&handle);
         let shown = folder.map(FileName::shown).unwrap_or_default();
-        let mut listing = Listing { folder: shown, omitted: behind, ..Listing::default() };
+        let mut listing = Listing { folder: shown, omitted: after_page, ..Listing::default() };
         let (mut length, mut last) = (0, None);
         for (at, FolderEntry { name, kind }) in names.iter().enumerate() {
-            if length > LONGEST {
+            if length > MAX_PAGE {
                 listing.omitted += (names.len() - at) as u64;
                 break;
             }
             last = Some(name);
             let Some(entry) = entry(&root, folder, &handle, name, *kind) else { continue };
-            if made_up && !entry.is_folder {
+            if synthetic && !entry.is_folder {
                 continue;
             }
-            // What was escaped to be shown is escaped once more in JSON; a byte of a path becomes three at most.
-            length += 2 * entry.name.as_str().len() + 3 * entry.path.as_bytes().len() + AROUND;
+            // Escapes for display are escaped once more in JSON; a byte of a path becomes three at most.
+            length += 2 * entry.name.as_str().len() + 3 * entry.path.as_bytes().len() + ENTRY_OVERHEAD;
             listing.entries.push(entry);
         }
         if listing.omitted > 0 {
@@ -66,7 +67,7 @@ impl Root {
     }
 }
 
-/// What stands behind one name; `None` where it is nothing that is served.
+/// Returns the entry of one name; `None` if it is not served.
 fn entry(
     root: &Folder,
     folder: Option<&FileName>,
@@ -87,7 +88,7 @@ fn entry(
         _ => {
             let file = root.open_beneath(path.as_bytes(), OFlags::PATH | OFlags::CLOEXEC).ok()?;
             let stat = fstat(&file).ok()?;
-            if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && is_made_up(&file, &stat) {
+            if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && is_synthetic(&file, &stat) {
                 return None;
             }
             stat
@@ -102,7 +103,7 @@ fn entry(
     Some(ListingEntry { name: SafeText::from_bytes(name.to_bytes()), path, size, is_folder })
 }
 
-/// A name in a folder, and what the folder says it is; ordered by the name.
+/// A name in a folder, and its type according to the folder; ordered by the name.
 struct FolderEntry {
     name: CString,
     kind: FileType,
@@ -128,12 +129,12 @@ impl PartialEq for FolderEntry {
 
 impl Eq for FolderEntry {}
 
-/// The first names behind `after` that may be seen, sorted, as many as a page has; and how many there are behind them.
+/// Returns the first visible names after `after`, sorted, up to one page, and the number of names after them.
 fn names(handle: &OwnedFd, after: Option<&FileName>) -> rustix::io::Result<(Vec<FolderEntry>, u64)> {
     let after = after.map_or(&b""[..], FileName::as_bytes);
-    // The largest is on top: it is the one that makes room for a smaller.
+    // The largest is on top: it is replaced by a smaller one.
     let mut first = BinaryHeap::new();
-    let mut behind = 0;
+    let mut after_page = 0;
     for entry in Dir::read_from(handle)? {
         let entry = entry?;
         let (name, kind) = (entry.file_name(), entry.file_type());
@@ -144,7 +145,7 @@ fn names(handle: &OwnedFd, after: Option<&FileName>) -> rustix::io::Result<(Vec<
             continue;
         }
         if first.len() == MAX_ENTRIES {
-            behind += 1;
+            after_page += 1;
             if first.peek().is_some_and(|largest: &FolderEntry| largest.name.to_bytes() < bytes) {
                 continue;
             }
@@ -152,7 +153,7 @@ fn names(handle: &OwnedFd, after: Option<&FileName>) -> rustix::io::Result<(Vec<
         }
         first.push(FolderEntry { name: name.to_owned(), kind });
     }
-    Ok((first.into_sorted_vec(), behind))
+    Ok((first.into_sorted_vec(), after_page))
 }
 
 #[cfg(test)]
@@ -169,7 +170,7 @@ mod tests {
         Root::open(root).unwrap().list(FileName::new(folder).ok().as_ref(), None)
     }
 
-    /// The names in a listing, folders with a slash behind them.
+    /// Returns the names in a listing, folders with a slash at the end.
     fn names(listing: &Listing) -> Vec<String> {
         listing
             .entries
@@ -190,7 +191,7 @@ mod tests {
         fs::write(served.join("line\nbreak"), "").unwrap();
         fs::write(served.join(".hidden"), "h").unwrap();
         symlink("b", served.join("link")).unwrap();
-        symlink("sub", served.join("door")).unwrap();
+        symlink("sub", served.join("to-sub")).unwrap();
         symlink("../secret", served.join("outside")).unwrap();
         symlink("/etc/passwd", served.join("absolute")).unwrap();
         symlink("loop", served.join("loop")).unwrap();
@@ -201,14 +202,14 @@ mod tests {
         symlink("pipe", served.join("pipe-link")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(served.join("socket")).unwrap();
         let listing = list(&served, b"").unwrap();
-        assert_eq!(names(&listing), ["a b%\\u{1b}", "b", "door/", "link", "sub/", "\\xff"]);
+        assert_eq!(names(&listing), ["a b%\\u{1b}", "b", "link", "sub/", "to-sub/", "\\xff"]);
         let sizes: Vec<u64> = listing.entries.iter().map(|entry| entry.size).collect();
-        assert_eq!((sizes, listing.omitted), (vec![1, 5, 0, 5, 0, 0], 0));
+        assert_eq!((sizes, listing.omitted), (vec![1, 5, 5, 0, 0, 0], 0));
         let root = Root::open(&served).unwrap();
         for file in listing.entries.iter().filter(|entry| !entry.is_folder) {
             assert_eq!(root.serve(&file.path).unwrap().version.size, file.size, "{:?}", file.path);
         }
-        for folder in [&b"sub"[..], b"sub/", b"door"] {
+        for folder in [&b"sub"[..], b"sub/", b"to-sub"] {
             assert_eq!(names(&list(&served, folder).unwrap()), ["back", "empty/"]);
         }
         assert_eq!(list(&served, b"sub/").unwrap().entries[0].path.as_bytes(), b"sub/back");
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_outside_is_listed_and_what_is_no_folder_is_not_found() {
+    fn names_outside_are_not_listed_and_only_folders_are_found() {
         let dir = tempfile::tempdir().unwrap();
         let served = dir.path().join("served");
         fs::create_dir_all(served.join(".git")).unwrap();
@@ -238,17 +239,18 @@ mod tests {
             fs::write(dir.path().join(format!("{number:05}%")), "").unwrap();
         }
         assert_eq!(paged(dir.path()), [(MAX_ENTRIES, (total - MAX_ENTRIES) as u64), (MAX_ENTRIES, 5), (5, 0)]);
-        // Names that grow sixfold when they are made safe.
+        // Names that grow sixfold when escaped.
         let dir = tempfile::tempdir().unwrap();
         for number in 0..2000 {
             fs::write(dir.path().join(format!("{number:04}{}", "\u{1b}".repeat(240))), "").unwrap();
         }
         let listing = list(dir.path(), b"").unwrap();
-        assert!(listing.omitted > 0 && serde_json::to_vec(&listing).unwrap().len() < LONGEST + 8192);
+        assert!(listing.omitted > 0 && serde_json::to_vec(&listing).unwrap().len() < MAX_PAGE + 8192);
         paged(dir.path());
     }
 
-    /// How many entries each page of a root has and leaves; each name of the folder is on one of them, in order.
+    /// Returns the number of entries on each page of a root and after it; every name of the folder is on exactly one
+    /// page, in order.
     fn paged(root: &Path) -> Vec<(usize, u64)> {
         let root = Root::open(root).unwrap();
         let mut all: Vec<_> = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
