@@ -97,7 +97,7 @@ fn seed_request_write(bencher: Bencher<'_, '_>) {
 
 /// The legacy protocol's reply is a number in digits; writing it is `to_string`.
 #[divan::bench]
-fn seed_answer_read(bencher: Bencher<'_, '_>) {
+fn legacy_reply_read(bencher: Bencher<'_, '_>) {
     bencher.bench(|| legacy::parse_status(black_box(b"2147483648")));
 }
 

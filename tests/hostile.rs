@@ -40,9 +40,9 @@ use tokio_util::sync::CancellationToken;
 /// One test at a time: descriptors and tasks are counted for the whole process.
 static ALONE: Mutex<()> = Mutex::const_new(());
 /// Everything a test started has ended after this, even under load.
-const REST: Duration = Duration::from_secs(30);
+const RELEASE: Duration = Duration::from_secs(30);
 /// Transfers in parallel: most of them only wait.
-const AT_ONCE: usize = 16;
+const PARALLEL: usize = 16;
 
 /// Timeouts so short that a stalled peer does not delay the tests.
 pub(crate) fn short() -> Limits {
@@ -91,7 +91,7 @@ impl Before {
         let began = Instant::now();
         while chain.nodes.iter().any(|node| node.registry.open_count() > 0) {
             let open: Vec<usize> = chain.nodes.iter().map(|node| node.registry.open_count()).collect();
-            assert!(began.elapsed() < REST, "connections are left: {open:?}");
+            assert!(began.elapsed() < RELEASE, "open connections: {open:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         drop(chain);
@@ -100,8 +100,8 @@ impl Before {
             if held <= self.descriptors && runs <= self.tasks {
                 return;
             }
-            let left = format!("{held} descriptors, {runs} tasks; before {} and {}", self.descriptors, self.tasks);
-            assert!(began.elapsed() < REST, "left behind: {left}");
+            let remaining = format!("{held} descriptors, {runs} tasks; before {} and {}", self.descriptors, self.tasks);
+            assert!(began.elapsed() < RELEASE, "not released: {remaining}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -135,7 +135,7 @@ pub(crate) async fn fetch_over(
 }
 
 /// Hops with a hostile relay before each, which has these plans for its first connections.
-async fn beset(chain: &Chain, mut plans: Vec<Vec<(Plan, Plan)>>) -> (Vec<SocketAddr>, Vec<Peer>) {
+async fn with_hostile_relays(chain: &Chain, mut plans: Vec<Vec<(Plan, Plan)>>) -> (Vec<SocketAddr>, Vec<Peer>) {
     plans.resize(chain.nodes.len(), Vec::new());
     let mut peers = Vec::new();
     for (node, plans) in chain.nodes.iter().zip(plans) {
@@ -148,7 +148,7 @@ async fn beset(chain: &Chain, mut plans: Vec<Vec<(Plan, Plan)>>) -> (Vec<SocketA
 async fn all<F: Future<Output = ()> + Send + 'static>(runs: impl Iterator<Item = F>) {
     let mut running = JoinSet::new();
     for run in runs {
-        if running.len() >= AT_ONCE {
+        if running.len() >= PARALLEL {
             running.join_next().await.unwrap().unwrap();
         }
         running.spawn(run);
@@ -192,10 +192,10 @@ async fn transfer(seed: u64, chain: Arc<Chain>, folder: Arc<tempfile::TempDir>, 
     let reach = if back { 500 + size as u64 } else { 600 };
     let plan = Plan { random: Seeded::new(seed), ..Plan::one(random.below(reach), fault) };
     let plans = if back { (Plan::none(), plan) } else { (plan, Plan::none()) };
-    let place = random.below(2) as usize;
-    let mut beset_by = vec![Vec::new(); 2];
-    beset_by[place].push(plans);
-    let (hops, peers) = beset(&chain, beset_by).await;
+    let position = random.below(2) as usize;
+    let mut per_hop = vec![Vec::new(); 2];
+    per_hop[position].push(plans);
+    let (hops, peers) = with_hostile_relays(&chain, per_hop).await;
     let content = pattern(size);
     let verify = if random.one_in(3) { VerifyMode::Expect(digest(&content)) } else { VerifyMode::Origin };
     let lines: Vec<_> = hops.iter().map(|hop| format!("{} {} protocol={protocol}\n", hop.ip(), hop.port())).collect();
@@ -206,7 +206,8 @@ async fn transfer(seed: u64, chain: Arc<Chain>, folder: Arc<tempfile::TempDir>, 
     let mut upstream = client(Arc::default(), short(), None);
     let progress = watch::channel(TransferSnapshot::default()).0;
     let fetched = fetch(&mut upstream, &mut job, &progress, &CancellationToken::new()).await;
-    let what = format!("seed {seed}: {fault:?} of {size} bytes at hop {place}, back {back}, {protocol}: {fetched:?}");
+    let what =
+        format!("seed {seed}: {fault:?} of {size} bytes at hop {position}, back {back}, {protocol}: {fetched:?}");
     match fetched {
         Ok(_) => assert!(fs::read(&output).unwrap() == content, "a wrong success: {what}"),
         Err(_) => assert!(!output.exists(), "a failure that left a file: {what}"),
@@ -228,8 +229,8 @@ async fn no_truncated_body_is_a_success() {
     all(edges.chain((3..SIZE).step_by(step)).map(|at| {
         let (chain, folder) = (Arc::clone(&chain), Arc::clone(&folder));
         async move {
-            let plans = vec![Vec::new(), vec![(Plan::none(), Plan::one(at, Fault::Cut))]];
-            let (hops, _peers) = beset(&chain, plans).await;
+            let plans = vec![Vec::new(), vec![(Plan::none(), Plan::one(at, Fault::Truncate))]];
+            let (hops, _peers) = with_hostile_relays(&chain, plans).await;
             let output = folder.path().join(at.to_string());
             let fetched = fetch_over(&hops, "http", &output, short(), VerifyMode::Origin).await;
             assert!(fetched.is_err() && !output.exists(), "cut at {at}: {fetched:?}");
@@ -262,23 +263,23 @@ async fn a_reset_at_any_step_is_an_error_or_harmless() {
         (true, SIZE + 100),
         (false, 450),
     ];
-    let places = (0..3).flat_map(|place| steps.map(move |(back, at)| (place, back, at)));
-    all(places.map(|(place, back, at)| {
+    let positions = (0..3).flat_map(|position| steps.map(move |(back, at)| (position, back, at)));
+    all(positions.map(|(position, back, at)| {
         let (chain, folder) = (Arc::clone(&chain), Arc::clone(&folder));
         async move {
             let plan = Plan::one(at, Fault::Reset);
             let mut plans = vec![Vec::new(); 3];
-            plans[place].push(if back { (Plan::none(), plan) } else { (plan, Plan::none()) });
-            let (hops, _peers) = beset(&chain, plans).await;
-            let output = folder.path().join(format!("{place}-{back}-{at}"));
+            plans[position].push(if back { (Plan::none(), plan) } else { (plan, Plan::none()) });
+            let (hops, _peers) = with_hostile_relays(&chain, plans).await;
+            let output = folder.path().join(format!("{position}-{back}-{at}"));
             let fetched = fetch_over(&hops, "http", &output, short(), VerifyMode::Origin).await;
             match fetched {
                 // After the last byte, a request may be repeated on another connection.
-                Ok(_) => assert!(fs::read(&output).unwrap() == pattern(SIZE as usize), "{place} {back} {at}"),
+                Ok(_) => assert!(fs::read(&output).unwrap() == pattern(SIZE as usize), "{position} {back} {at}"),
                 Err(_) => assert!(!output.exists()),
             }
             let early = if back { at < SIZE } else { at <= 100 };
-            assert!(!early || !output.exists(), "a success without the whole: {place} {back} {at}");
+            assert!(!early || !output.exists(), "a success without the complete file: {position} {back} {at}");
         }
     }))
     .await;
@@ -297,7 +298,7 @@ async fn single_byte_writes_change_nothing() {
             let sliced = || vec![(Plan::sliced(Slices::AtMost(most), 1), Plan::sliced(Slices::AtMost(most), 2)); 4];
             // The legacy request has no end mark: in chunks it is complete only for chainview nodes, between which it
             // is forwarded.
-            let (hops, _peers) = beset(&chain, vec![sliced(), sliced()]).await;
+            let (hops, _peers) = with_hostile_relays(&chain, vec![sliced(), sliced()]).await;
             let output = folder.path().join(format!("{protocol}-{most}"));
             let fetched = fetch_over(&hops, protocol, &output, Limits::default(), VerifyMode::Origin).await;
             assert_eq!(

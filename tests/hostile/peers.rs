@@ -15,13 +15,13 @@ use crate::faulty::{End, Plan, join};
 /// Listens on a port of its own until it is dropped, together with its connections.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
-    met: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
     _accepting: AbortOnDropHandle<()>,
 }
 
 /// One step of a hostile origin.
 #[derive(Clone, Debug)]
-pub(crate) enum Say {
+pub(crate) enum Step {
     /// Sends this.
     Bytes(Vec<u8>),
     /// Sends this repeatedly, until the other side disconnects.
@@ -33,7 +33,7 @@ pub(crate) enum Say {
 }
 
 /// The script of a hostile origin for one request: for GET, for HEAD.
-pub(crate) type Script = Arc<dyn Fn(&str) -> Vec<Say> + Send + Sync>;
+pub(crate) type Script = Arc<dyn Fn(&str) -> Vec<Step> + Send + Sync>;
 
 impl Peer {
     /// Forwards connections to an address; each of the first has plans of its own, those after them none.
@@ -68,8 +68,8 @@ impl Peer {
     }
 
     /// Number of connections so far.
-    pub(crate) fn met(&self) -> usize {
-        self.met.load(Relaxed)
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Relaxed)
     }
 
     async fn start<F>(mut serve: impl FnMut(usize, TcpStream) -> F + Send + 'static) -> Self
@@ -78,8 +78,8 @@ impl Peer {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let met = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&met);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
         let accepting = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
@@ -87,7 +87,7 @@ impl Peer {
                 connections.spawn(serve(count.fetch_add(1, Relaxed), stream));
             }
         });
-        Self { address, met, _accepting: AbortOnDropHandle::new(accepting) }
+        Self { address, connections, _accepting: AbortOnDropHandle::new(accepting) }
     }
 }
 
@@ -105,31 +105,31 @@ async fn play(mut stream: TcpStream, script: Script) {
         };
         let method = if inbox.starts_with(b"HEAD") { "HEAD" } else { "GET" };
         inbox.drain(..end);
-        let says = script(method);
-        let goes_on = matches!(says.last(), Some(Say::Bytes(_))) && says.len() == 1;
-        for say in says {
-            let said = match say {
-                Say::Bytes(bytes) => stream.write_all(&bytes).await,
-                Say::Flood(bytes) => loop {
+        let steps = script(method);
+        let repeats = matches!(steps.last(), Some(Step::Bytes(_))) && steps.len() == 1;
+        for step in steps {
+            let sent = match step {
+                Step::Bytes(bytes) => stream.write_all(&bytes).await,
+                Step::Flood(bytes) => loop {
                     if let Err(error) = stream.write_all(bytes).await {
                         break Err(error);
                     }
                 },
-                Say::Hang => {
+                Step::Hang => {
                     let mut rest = [0; 1024];
                     while matches!(stream.read(&mut rest).await, Ok(1..)) {}
                     return;
                 }
-                Say::Reset => {
+                Step::Reset => {
                     let _ = stream.set_zero_linger();
                     return;
                 }
             };
-            if said.is_err() {
+            if sent.is_err() {
                 return;
             }
         }
-        if !goes_on {
+        if !repeats {
             // A clean close: what was sent arrives.
             let _ = stream.shutdown().await;
             let mut rest = [0; 1024];

@@ -34,7 +34,7 @@ fn shapes(next: &str) -> Vec<(&'static str, Vec<u8>, u16)> {
         ("a file put", get("Content-Length: 52\r\n").replace("GET", "PUT") + smuggled, 405),
         ("a NUL", get("X: y\0z\r\n"), 400),
         ("two hosts", get("Host: 127.0.0.2\r\n"), 400),
-        ("a broken route", get("Chain-Route: ;;;\r\n"), 400),
+        ("an invalid route", get("Chain-Route: ;;;\r\n"), 400),
         ("a route with a line in it", get("").replace("/files/f", "/files/f%0D%0AX"), 400),
         ("a huge head", get(&format!("X: {}\r\n", "y".repeat(9000))), 431),
         ("too many lines", get(&"X: y\r\n".repeat(100)), 431),
@@ -69,21 +69,21 @@ async fn malformed_requests_are_rejected_without_connecting() {
             let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
             // It may be rejected before all of it is sent.
             let _ = stream.write_all(&bytes).await;
-            let mut answer = Vec::new();
-            let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+            let mut reply = Vec::new();
+            let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut reply)).await;
             assert!(read.is_ok(), "{name}: the connection stays open");
-            let answer = String::from_utf8_lossy(&answer);
-            let answers = answer.matches("HTTP/1.1 ").count();
-            let said = answer.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0);
-            if (answers, said) != (usize::from(status > 0), status) {
-                wrong.lock().unwrap().push(format!("{name}: {answers} answers: {answer}"));
+            let reply = String::from_utf8_lossy(&reply);
+            let replies = reply.matches("HTTP/1.1 ").count();
+            let status_code = reply.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0);
+            if (replies, status_code) != (usize::from(status > 0), status) {
+                wrong.lock().unwrap().push(format!("{name}: {replies} replies: {reply}"));
             }
-            assert!(!answer.contains("smuggled in"), "{name}");
+            assert!(!reply.contains("smuggled in"), "{name}");
         }
     }))
     .await;
     assert!(wrong.lock().unwrap().is_empty(), "{:#?}", wrong.lock().unwrap());
-    assert_eq!(next.met(), 0, "somebody was connected to");
+    assert_eq!(next.connections(), 0, "a connection was opened");
     drop(next);
     before.is_back(Arc::into_inner(chain).unwrap()).await;
 }

@@ -22,10 +22,10 @@ use support::process::Node;
 use support::{TIMEOUT, content};
 
 /// Each of these is a load that would change what the others measure.
-static TURN: Mutex<()> = Mutex::new(());
+static SERIAL: Mutex<()> = Mutex::new(());
 
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+fn serial() -> MutexGuard<'static, ()> {
+    SERIAL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_full() -> bool {
@@ -60,11 +60,11 @@ fn request(name: &str, lines: &str) -> String {
 }
 
 /// Reads until the other side closes, in any way.
-fn heard(stream: &mut TcpStream) -> String {
-    String::from_utf8_lossy(&heard_bytes(stream)).into_owned()
+fn read_text(stream: &mut TcpStream) -> String {
+    String::from_utf8_lossy(&read_bytes(stream)).into_owned()
 }
 
-fn heard_bytes(stream: &mut TcpStream) -> Vec<u8> {
+fn read_bytes(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
     bytes
@@ -92,20 +92,20 @@ fn memory(node: &Node) -> u64 {
 }
 
 /// Durations of this many fetches of a small file, the longest last, and the maximum memory of the node during them.
-fn honest(node: &Node, count: usize) -> (Vec<Duration>, u64) {
+fn fetch_times(node: &Node, count: usize) -> (Vec<Duration>, u64) {
     let mut most = 0;
     let fetch = |_| {
         // Spread over the load in parallel.
         thread::sleep(Duration::from_millis(4));
         let began = Instant::now();
         assert!(fetch(node.address(), "small") == content(4096));
-        let took = began.elapsed();
+        let elapsed = began.elapsed();
         most = most.max(memory(node));
-        took
+        elapsed
     };
-    let mut took: Vec<Duration> = (0..count).map(fetch).collect();
-    took.sort();
-    (took, most)
+    let mut elapsed: Vec<Duration> = (0..count).map(fetch).collect();
+    elapsed.sort();
+    (elapsed, most)
 }
 
 /// A client that sends a byte a second; what it received, and after how long it was disconnected.
@@ -155,12 +155,12 @@ impl Slow {
 
 #[test]
 fn slow_heads_time_out_without_delaying_others() {
-    let _turn = turn();
+    let _serial = serial();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("small"), content(4096)).unwrap();
     let node = Node::chainview(folder.path(), &[]);
     let (sockets, fetches) = if is_full() { (2000, 1000) } else { (300, 100) };
-    let (alone, before) = honest(&node, fetches);
+    let (alone, before) = fetch_times(&node, fetches);
     let due = |number| Duration::from_secs(1) * number as u32 / sockets as u32;
     let mut slow: Vec<Slow> = (0..sockets).map(|number| Slow::new(number * 31, node.address(), due(number))).collect();
     let head = request("small", "");
@@ -171,28 +171,28 @@ fn slow_heads_time_out_without_delaying_others() {
                 thread::sleep(Duration::from_millis(10));
             }
         });
-        honest(&node, fetches)
+        fetch_times(&node, fetches)
     });
     let ended: Vec<Duration> = slow.iter().filter_map(|one| one.ended).collect();
     let (first, last) = (*ended.iter().min().unwrap(), *ended.iter().max().unwrap());
-    let at = |took: &[Duration], share: usize| took[took.len() * share / 100 - 1];
+    let at = |elapsed: &[Duration], share: usize| elapsed[elapsed.len() * share / 100 - 1];
     let grown = most.saturating_sub(before);
-    println!("{sockets} slow heads let go after {first:?} to {last:?}; {grown} KiB more");
+    println!("{sockets} slow heads disconnected after {first:?} to {last:?}; {grown} KiB more");
     println!("honest fetches, p50 and p99: {:?} {:?} alone", at(&alone, 50), at(&alone, 99));
     println!("honest fetches, p50 and p99: {:?} {:?} beside", at(&beside, 50), at(&beside, 99));
     // The clocks of this test are read on a machine that has other load, too.
     let late = Duration::from_millis(if is_full() { 5500 } else { 7000 });
-    assert!(first >= Duration::from_millis(4500) && last <= late, "let go after {first:?} to {last:?}");
+    assert!(first >= Duration::from_millis(4500) && last <= late, "disconnected after {first:?} to {last:?}");
     assert!(grown <= 40 << 10, "{grown} KiB more");
     if is_full() {
         assert!(at(&beside, 99) <= 2 * at(&alone, 99), "others wait longer");
     }
-    assert!(node.comes_to_rest(0, usize::MAX, TIMEOUT), "{:?}", node.held());
+    assert!(node.becomes_idle(0, usize::MAX, TIMEOUT), "{:?}", node.held());
 }
 
 #[test]
 fn clients_over_a_limit_get_503_immediately() {
-    let _turn = turn();
+    let _serial = serial();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("small"), content(4096)).unwrap();
     let node = Node::chainview(folder.path(), &["--max-connections", "100"]);
@@ -212,24 +212,24 @@ fn clients_over_a_limit_get_503_immediately() {
     let mut refused: Vec<TcpStream> = (0..250).map(|number| connect_from(1000 + number, address)).collect();
     for stream in &mut refused {
         let _ = stream.write_all(request("small", "").as_bytes());
-        let reply = heard(stream);
+        let reply = read_text(stream);
         assert_eq!(status(&reply), 503, "{reply}");
         assert!(reply.contains("\r\nRetry-After: 1\r\n"), "{reply}");
     }
-    let took = began.elapsed();
-    println!("{} clients were told within {took:?}", refused.len());
-    assert!(took < Duration::from_secs(4), "the silent ones have left meanwhile");
+    let elapsed = began.elapsed();
+    println!("{} clients were rejected within {elapsed:?}", refused.len());
+    assert!(elapsed < Duration::from_secs(4), "the silent ones have timed out");
     let mut rest = vec![0; 4096];
     while kept.read(&mut rest).unwrap() == rest.len() {}
     assert_eq!(again(&mut kept), "HTTP/1.1 200");
     drop(silent);
-    assert!(node.comes_to_rest(1, usize::MAX, TIMEOUT), "{:?}", node.held());
+    assert!(node.becomes_idle(1, usize::MAX, TIMEOUT), "{:?}", node.held());
     assert!(fetch(address, "small") == content(4096));
 }
 
 #[test]
 fn exhausted_descriptors_give_503_at_low_cpu_cost() {
-    let _turn = turn();
+    let _serial = serial();
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("small"), content(4096)).unwrap();
     fs::write(folder.path().join("large"), content(8 << 20)).unwrap();
@@ -241,7 +241,7 @@ fn exhausted_descriptors_give_503_at_low_cpu_cost() {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(request("large", &lines).as_bytes()).unwrap();
-        heard_bytes(&mut stream)
+        read_bytes(&mut stream)
     });
     // The two sockets of the transfer, then all that is left.
     let began = Instant::now();
@@ -257,7 +257,7 @@ fn exhausted_descriptors_give_503_at_low_cpu_cost() {
         thread::sleep(Duration::from_millis(1));
     }
     let (full, before) = (Instant::now(), used(&relay));
-    let mut told = 0;
+    let mut rejected = 0;
     while full.elapsed() < Duration::from_secs(2) {
         // As many as it rejects in one pause.
         let mut clients: Vec<TcpStream> = (0..16).map(|number| connect_from(1000 + number, address)).collect();
@@ -265,27 +265,27 @@ fn exhausted_descriptors_give_503_at_low_cpu_cost() {
             let _ = client.write_all(request("small", "Connection: close\r\n").as_bytes());
         }
         for client in &mut clients {
-            let reply = heard(client);
+            let reply = read_text(client);
             assert_eq!(status(&reply), 503, "{reply}");
-            told += 1;
+            rejected += 1;
         }
     }
     let (share, spent) = (used(&relay).saturating_sub(before), full.elapsed());
-    println!("{told} clients were told in {spent:?}, for {share:?} of processor time; {} silent ones", silent.len());
-    assert!(told > 0 && share * 10 < spent, "{share:?} of {spent:?}");
+    println!("{rejected} clients were rejected in {spent:?}, for {share:?} of CPU time; {} silent ones", silent.len());
+    assert!(rejected > 0 && share * 10 < spent, "{share:?} of {spent:?}");
     drop(silent);
     let freed = Instant::now();
     while freed.elapsed() < Duration::from_secs(1) {
         let mut client = connect_from(1, address);
         client.write_all(request("small", "Connection: close\r\n").as_bytes()).unwrap();
-        if status(&heard(&mut client)) == 200 {
+        if status(&read_text(&mut client)) == 200 {
             break;
         }
     }
     println!("serves again after {:?}", freed.elapsed());
     assert!(freed.elapsed() < Duration::from_secs(1), "it does not recover");
     let (reply, large) = (fetching.join().unwrap(), content(8 << 20));
-    assert!(reply.ends_with(&large), "the transfer was harmed: {} bytes came", reply.len());
+    assert!(reply.ends_with(&large), "the transfer failed: {} bytes arrived", reply.len());
     assert!(relay.stderr().matches("cannot accept").count() == 1, "{}", relay.stderr());
-    assert!(relay.comes_to_rest(0, usize::MAX, TIMEOUT), "{:?}", relay.held());
+    assert!(relay.becomes_idle(0, usize::MAX, TIMEOUT), "{:?}", relay.held());
 }

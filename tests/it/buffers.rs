@@ -16,27 +16,27 @@ use support::{TIMEOUT, content};
 use tempfile::TempDir;
 
 /// Maximum bytes that one node may buffer for a stalled reader, both its sockets together.
-const MOST_HELD: u64 = 640 << 10;
+const MAX_BUFFERED: u64 = 640 << 10;
 /// Memory of a relay itself for each such reader, in KiB; the figure to beat is 8, a build without optimization has
 /// more.
-const MOST_OWN: u64 = 12;
+const MAX_OWN_MEMORY: u64 = 12;
 
 struct Chain {
     nodes: Vec<Node>,
     folder: TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _serial: MutexGuard<'static, ()>,
 }
 
 /// The tests run one after another: they measure the whole machine.
-static TURN: Mutex<()> = Mutex::new(());
+static SERIAL: Mutex<()> = Mutex::new(());
 
 impl Chain {
     fn start(nodes: usize, node: impl Fn(&Path) -> Node) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let serial = SERIAL.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let nodes = (0..nodes).map(|_| node(folder.path())).collect();
-        Self { nodes, folder, _turn: turn }
+        Self { nodes, folder, _serial: serial }
     }
 
     fn write(&self, name: &str, bytes: &[u8]) {
@@ -46,7 +46,7 @@ impl Chain {
     }
 
     /// Requests a file through the whole chain, up to the start of its body.
-    fn ask(&self, name: &str) -> TcpStream {
+    fn begin_fetch(&self, name: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.nodes[0].address()).unwrap();
         stream.set_read_timeout(Some(TIMEOUT * 3)).unwrap();
         let rest: Vec<String> = self.nodes[1..].iter().map(|node| node.address().to_string()).collect();
@@ -62,22 +62,22 @@ impl Chain {
     }
 
     /// Bytes in the sockets of each node, once they no longer change; the kernel sends no event for that.
-    fn held(&self) -> Vec<u64> {
+    fn buffered(&self) -> Vec<u64> {
         let (mut before, mut same) = (Vec::new(), 0);
         let end = Instant::now() + TIMEOUT;
         while same < 10 {
             assert!(Instant::now() < end, "bytes are still moving: {before:?}");
             thread::sleep(Duration::from_millis(50));
             let sockets = sockets();
-            let now: Vec<u64> = (0..self.nodes.len()).map(|hop| self.held_at(hop, &sockets)).collect();
-            same = if now == before && now.iter().any(|held| *held > 0) { same + 1 } else { 0 };
+            let now: Vec<u64> = (0..self.nodes.len()).map(|hop| self.buffered_at(hop, &sockets)).collect();
+            same = if now == before && now.iter().any(|buffered| *buffered > 0) { same + 1 } else { 0 };
             before = now;
         }
         before
     }
 
     /// Bytes to be sent on the side a node accepted, and to be read on the side it connected to.
-    fn held_at(&self, hop: usize, sockets: &[Socket]) -> u64 {
+    fn buffered_at(&self, hop: usize, sockets: &[Socket]) -> u64 {
         let own = self.nodes[hop].address();
         let next = self.nodes.get(hop + 1).map(Node::address);
         let sending = sockets.iter().filter(|socket| socket.local == own).map(|socket| socket.sending);
@@ -115,7 +115,7 @@ fn sockets() -> Vec<Socket> {
 /// Anonymous memory of a node, in KiB.
 fn own_memory(node: &Node) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", node.pid().as_raw_nonzero())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel says");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a figure of the kernel");
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -124,10 +124,10 @@ fn a_stalled_reader_buffers_little_at_every_hop() {
     let chain = Chain::start(4, |root| Node::chainview(root, &[]));
     let bytes = content(48 << 20);
     chain.write("f", &bytes);
-    let mut reader = chain.ask("f");
-    let held = chain.held();
-    println!("held at each hop: {held:?}");
-    assert!(held.iter().all(|held| *held <= MOST_HELD), "{held:?}");
+    let mut reader = chain.begin_fetch("f");
+    let buffered = chain.buffered();
+    println!("buffered at each hop: {buffered:?}");
+    assert!(buffered.iter().all(|buffered| *buffered <= MAX_BUFFERED), "{buffered:?}");
     let mut got = vec![0; bytes.len()];
     reader.read_exact(&mut got).unwrap();
     assert!(got == bytes);
@@ -138,11 +138,11 @@ fn fixed_buffers_hold_no_more_than_their_size() {
     let chain = Chain::start(4, |root| Node::chainview(root, &["--sockbuf", "16KiB"]));
     let bytes = content(4 << 20);
     chain.write("f", &bytes);
-    let mut reader = chain.ask("f");
-    let held = chain.held();
-    println!("held at each hop: {held:?}");
+    let mut reader = chain.begin_fetch("f");
+    let buffered = chain.buffered();
+    println!("buffered at each hop: {buffered:?}");
     // Two sockets, each with its size twice, and the chunk that was begun while there was space.
-    assert!(held.iter().all(|held| (1..=128 << 10).contains(held)), "{held:?}");
+    assert!(buffered.iter().all(|buffered| (1..=128 << 10).contains(buffered)), "{buffered:?}");
     let mut got = vec![0; bytes.len()];
     reader.read_exact(&mut got).unwrap();
     assert!(got == bytes);
@@ -155,15 +155,15 @@ fn stalled_readers_cost_a_relay_no_buffers_or_pipes() {
     // More than the kernel would buffer of it without a limit.
     chain.write("f", &vec![7; 24 << 20]);
     // The thread's buffer, and other one-time allocations.
-    chain.ask("f").read_exact(&mut vec![0; 24 << 20]).unwrap();
+    chain.begin_fetch("f").read_exact(&mut vec![0; 24 << 20]).unwrap();
     let (before, descriptors) = (own_memory(&chain.nodes[0]), descriptors(&chain.nodes[0]));
-    let readers: Vec<TcpStream> = (0..READERS).map(|_| chain.ask("f")).collect();
-    chain.held();
+    let readers: Vec<TcpStream> = (0..READERS).map(|_| chain.begin_fetch("f")).collect();
+    chain.buffered();
     let each = (own_memory(&chain.nodes[0]) - before) / READERS;
     println!("{each} KiB for each");
-    assert!(each <= MOST_OWN, "{each} KiB for each");
+    assert!(each <= MAX_OWN_MEMORY, "{each} KiB for each");
     let sockets = 2 * readers.len();
-    assert!(self::descriptors(&chain.nodes[0]) <= descriptors + sockets, "a reader that stands still has a pipe");
+    assert!(self::descriptors(&chain.nodes[0]) <= descriptors + sockets, "a stalled reader has a pipe");
 }
 
 fn descriptors(node: &Node) -> usize {
@@ -181,12 +181,12 @@ fn every_file_arrives_without_pipes_left() {
     let chain = Chain::start(4, |root| Node::unprivileged(&copy, root, &[]));
     let bytes = content(6 << 20);
     chain.write("f", &bytes);
-    let all_begun = Barrier::new(READERS);
+    let all_started = Barrier::new(READERS);
     thread::scope(|scope| {
         for _ in 0..READERS {
             scope.spawn(|| {
-                let mut stream = chain.ask("f");
-                all_begun.wait();
+                let mut stream = chain.begin_fetch("f");
+                all_started.wait();
                 let mut got = vec![0; bytes.len()];
                 stream.read_exact(&mut got).unwrap();
                 assert!(got == bytes);

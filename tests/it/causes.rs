@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cause::{Cause, Kind, Random};
-use scene::judged;
+use scene::verdict_on;
 
 /// The share of trials in which the stage and the position have to be right.
 const RIGHT: f64 = 0.95;
@@ -34,9 +34,9 @@ struct Table {
 impl Table {
     fn note(&mut self, cause: &Cause, verdict: &serde_json::Value) {
         let right = cause.is(verdict);
-        let said = verdict["limit"].as_str().unwrap_or("nothing");
-        let said = if right { format!("{said}, right") } else { format!("{said}, wrong") };
-        *self.rows.entry(cause.kind().to_string()).or_default().entry(said).or_default() += 1;
+        let named = verdict["limit"].as_str().unwrap_or("nothing");
+        let named = if right { format!("{named}, right") } else { format!("{named}, wrong") };
+        *self.rows.entry(cause.kind().to_string()).or_default().entry(named).or_default() += 1;
         if right {
             self.right += 1;
         } else {
@@ -49,8 +49,8 @@ impl Table {
     }
 
     fn print(&self) {
-        for (kind, said) in &self.rows {
-            println!("{kind:<16} {said:?}");
+        for (kind, named) in &self.rows {
+            println!("{kind:<16} {named:?}");
         }
         println!("{} of {} right", self.right, self.trials());
         for wrong in &self.wrong {
@@ -76,11 +76,11 @@ fn each_cause_is_named_and_none_where_there_is_none() {
     // One after another: two chains in parallel would starve each other.
     for kind in makable().into_iter().chain([Kind::Nothing]) {
         for cause in Cause::clear(kind) {
-            let mut verdict = judged(&cause, SOON);
+            let mut verdict = verdict_on(&cause, SOON);
             if !cause.is(&verdict) {
                 // Other load on the machine for some seconds is a cause of its own, once.
                 println!("again, after {verdict}: {cause:?}");
-                verdict = judged(&cause, WITHIN);
+                verdict = verdict_on(&cause, WITHIN);
             }
             table.note(&cause, &verdict);
         }
@@ -101,13 +101,13 @@ fn random_causes_are_named() {
     let kinds = makable();
     for trial in 0..count("CHAINVIEW_CAUSES_TRIALS", 200) {
         let cause = Cause::at_random(kinds[trial % kinds.len()], &mut random);
-        let verdict = judged(&cause, WITHIN);
+        let verdict = verdict_on(&cause, WITHIN);
         println!("{trial} {cause:?}: {verdict}");
         table.note(&cause, &verdict);
     }
     for _ in 0..count("CHAINVIEW_CAUSES_UNTOUCHED", 50) {
         let cause = Cause::at_random(Kind::Nothing, &mut random);
-        let verdict = judged(&cause, WITHIN);
+        let verdict = verdict_on(&cause, WITHIN);
         println!("{cause:?}: {verdict}");
         untouched.note(&cause, &verdict);
     }

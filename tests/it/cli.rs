@@ -45,7 +45,7 @@ impl Node {
         let mut child = command.spawn().unwrap();
         let mut first = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
-        let address = first.trim_end().strip_prefix("listening ").expect("the first line says where").to_owned();
+        let address = first.trim_end().strip_prefix("listening ").expect("an address in the first line").to_owned();
         Self { child, address }
     }
 
@@ -92,19 +92,19 @@ fn help_is_formatted_and_names_every_exit_code() {
 #[test]
 fn usage_errors_are_code_2_with_a_correction() {
     let folder = tempfile::tempdir().unwrap();
-    for (line, says) in [
+    for (line, expected) in [
         ("--nonsense", "--nonsense"),
         ("--fetch --check", "cannot be used with"),
         ("--node 80", "write HOST:PORT"),
         ("--node --root /no/such/folder", "name a folder to serve"),
         ("--node -o x", "--output has no meaning for --node"),
-        ("--fetch --expect md5:1", "blake3 and sha-256"),
+        ("--fetch --expect md5:1", "use blake3 or sha-256"),
         ("--check --idle-timeout 5", "250ms"),
         ("--node --read-token-file /no/such/file", "/no/such/file"),
     ] {
         let output = run(folder.path(), line);
         assert_eq!((code(&output), out(&output).as_str()), (2, ""), "{line}");
-        assert!(err(&output).contains(says), "{line}: {}", err(&output));
+        assert!(err(&output).contains(expected), "{line}: {}", err(&output));
         assert!(!err(&output).contains('\x1b'), "{line}");
     }
 }
@@ -165,7 +165,7 @@ fn a_fetch_that_waits_for_another_logs_it() {
     };
     let mut first = fetch();
     while !folder.path().join("out/data.bin.part").exists() {
-        assert!(first.try_wait().unwrap().is_none(), "it is over");
+        assert!(first.try_wait().unwrap().is_none(), "it has ended");
         std::thread::yield_now();
     }
     let second = fetch().wait_with_output().unwrap();
@@ -194,8 +194,8 @@ fn a_fetch_through_two_relays_is_complete_with_plain_output() {
     let hops = &json["transfers"][0]["hops"];
     assert_eq!(hops[2]["address"].as_str(), Some(nodes[2].address.as_str()));
     for (hop, role) in ["relay", "relay", "origin"].into_iter().enumerate() {
-        let account = &hops[hop]["record"];
-        assert_eq!((account["role"].as_str(), account["flow"]["bytes_out"].as_u64()), (Some(role), Some(300_000)));
+        let record = &hops[hop]["record"];
+        assert_eq!((record["role"].as_str(), record["flow"]["bytes_out"].as_u64()), (Some(role), Some(300_000)));
     }
     for line in ["--fetch -o out --json", "--fetch -o out --json --force", "--no-spawn -o out --json"] {
         let equal = run(folder.path(), line);
@@ -231,13 +231,13 @@ fn failures_have_their_exit_codes_and_publish_no_file() {
     assert_eq!(code(&missing), 4);
     assert!(err(&missing).contains(&format!("hop 2 ({}): no such file: nope", nodes[1].address)), "{}", err(&missing));
     // Port 1 of loopback: nothing listens there by default.
-    let dead = format!("data.bin\n{}\n127.0.0.1:1\n", nodes[0].address);
-    std::fs::write(folder.path().join("dead.txt"), dead).unwrap();
-    for args in ["--fetch dead.txt -o out", "--check dead.txt"] {
-        let dead = run(folder.path(), args);
-        assert_eq!(code(&dead), 5);
-        assert!(err(&dead).contains("hop 2 (127.0.0.1:1): connection refused, reported by hop 1"), "{}", err(&dead));
-        assert!(err(&dead).contains("start it with \"chainview --node 127.0.0.1:1\", or "), "{}", err(&dead));
+    let down = format!("data.bin\n{}\n127.0.0.1:1\n", nodes[0].address);
+    std::fs::write(folder.path().join("down.txt"), down).unwrap();
+    for args in ["--fetch down.txt -o out", "--check down.txt"] {
+        let down = run(folder.path(), args);
+        assert_eq!(code(&down), 5);
+        assert!(err(&down).contains("hop 2 (127.0.0.1:1): connection refused, reported by hop 1"), "{}", err(&down));
+        assert!(err(&down).contains("start it with \"chainview --node 127.0.0.1:1\", or "), "{}", err(&down));
     }
     let altered = run(folder.path(), &format!("--fetch -o out/x --expect blake3:{}", "0".repeat(64)));
     assert_eq!(code(&altered), 6);
@@ -295,7 +295,7 @@ fn a_node_exits_while_it_computes_a_digest() {
         if in_time.is_err() {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
-        assert!(in_time.is_ok_and(|status| status.is_ok_and(|status| status.success())), "it waits for the digest");
+        assert!(in_time.is_ok_and(|status| status.is_ok_and(|status| status.success())), "it exits");
     });
 }
 
@@ -317,7 +317,7 @@ fn flags_override_the_environment_which_overrides_the_file() {
     assert_eq!(fetched(chainview(folder.path()).args(flag).env("CHAINVIEW_OUTPUT", "from-env")), "from-flag");
     write("quiet = true\n");
     assert_eq!(out(&run(folder.path(), "--fetch -o quiet")), "");
-    for (text, says) in [
+    for (text, expected) in [
         ("colour = \"never\"\n", "\"colour\" is not a setting"),
         ("fetch = true\n", "\"fetch\" is not a setting"),
         ("idle-timeout = \"soon\"\n", "idle-timeout: invalid value 'soon'"),
@@ -327,7 +327,7 @@ fn flags_override_the_environment_which_overrides_the_file() {
         write(text);
         let output = run(folder.path(), "--fetch");
         assert_eq!(code(&output), 2, "{text}");
-        assert!(err(&output).contains("config.toml: ") && err(&output).contains(says), "{text}: {}", err(&output));
+        assert!(err(&output).contains("config.toml: ") && err(&output).contains(expected), "{text}: {}", err(&output));
     }
 }
 
@@ -340,15 +340,15 @@ fn an_interrupted_fetch_ends_by_the_signal() {
     let mut command = chainview(folder.path());
     command.args(["--fetch", "slow.txt", "-o", "out"]).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    let mut talk = BufReader::new(child.stderr.take().unwrap());
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
-    talk.read_line(&mut line).unwrap();
+    stderr.read_line(&mut line).unwrap();
     assert_eq!(line, "data.bin: asking\n");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(2));
     let mut rest = String::new();
-    std::io::Read::read_to_string(&mut talk, &mut rest).unwrap();
+    std::io::Read::read_to_string(&mut stderr, &mut rest).unwrap();
     assert!(rest.lines().last().unwrap().starts_with("chainview: interrupted"), "{rest}");
     assert!(!folder.path().join("out/data.bin").exists());
 }
@@ -387,8 +387,8 @@ fn a_full_stdout_is_code_7_and_a_closed_one_is_not() {
         let output = command.args(line.split_whitespace()).stdout(full()).output().unwrap();
         let expected = if line.contains("none.txt") { 3 } else { 7 };
         assert_eq!(code(&output), expected, "{line}: {}", err(&output));
-        let says = "standard output: cannot write the result to it: no space left on device";
-        assert!(err(&output).contains(says), "{line}: {}", err(&output));
+        let expected = "standard output: cannot write the result to it: no space left on device";
+        assert!(err(&output).contains(expected), "{line}: {}", err(&output));
     }
     drop(nodes);
     for line in ["--help", "--version"] {

@@ -34,7 +34,7 @@ const OUTSIDE: &str = "OUTSIDE";
 /// A file that a listing of any folder outside would name.
 const ONLY_OUTSIDE: &str = "only_outside";
 /// An open that takes longer has blocked.
-const AT_ONCE: Duration = Duration::from_millis(50);
+const MAX_OPEN_TIME: Duration = Duration::from_millis(50);
 
 /// The outcome of a request for a name.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,14 +46,14 @@ enum Got {
 }
 
 /// A folder to serve with everything that may lead out of it, and one beside it.
-struct Place {
+struct Site {
     _all: tempfile::TempDir,
     served: PathBuf,
     outside: PathBuf,
     _socket: UnixListener,
 }
 
-impl Place {
+impl Site {
     fn new() -> Self {
         let all = tempfile::tempdir().unwrap();
         let here = all.path().canonicalize().unwrap();
@@ -116,7 +116,7 @@ impl Place {
         special("fifo", FileType::Fifo, 0).unwrap();
         special("dir/fifo", FileType::Fifo, 0).unwrap();
         if special("zero", FileType::CharacterDevice, makedev(1, 5)).is_err() {
-            eprintln!("SKIPPED: device files of our own, which need root; links to the system's are tried");
+            eprintln!("SKIPPED: creating device files needs root; links to existing ones are tested");
         }
         let socket = UnixListener::bind(served.join("socket")).unwrap();
         Self { _all: all, served, outside, _socket: socket }
@@ -134,19 +134,19 @@ impl Place {
 }
 
 /// Sends bytes, reads to the end.
-fn exchange(to: SocketAddr, said: &[u8]) -> Vec<u8> {
+fn exchange(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-    stream.write_all(said).unwrap();
+    stream.write_all(bytes).unwrap();
     let mut reply = Vec::new();
     let _ = stream.read_to_end(&mut reply);
     reply
 }
 
 /// Requests over HTTP, with the path unchanged.
-fn ask_http(to: SocketAddr, path: &[u8]) -> Got {
-    let said = [b"GET /files/", path, b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"].concat();
-    let mut reply = exchange(to, &said);
+fn request_http(to: SocketAddr, path: &[u8]) -> Got {
+    let bytes = [b"GET /files/", path, b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"].concat();
+    let mut reply = exchange(to, &bytes);
     let head = reply.windows(4).position(|four| four == b"\r\n\r\n").map_or(reply.len(), |end| end + 4);
     let body = reply.split_off(head);
     if reply.starts_with(b"HTTP/1.1 200 ") {
@@ -156,14 +156,14 @@ fn ask_http(to: SocketAddr, path: &[u8]) -> Got {
 }
 
 /// Requests over the legacy protocol, with the name unchanged.
-fn ask_legacy(to: SocketAddr, name: &[u8]) -> Got {
+fn request_legacy(to: SocketAddr, name: &[u8]) -> Got {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(&[name, format!("\n{} {}", to.ip(), to.port()).as_bytes()].concat()).unwrap();
-    let mut answer = [0; 1024];
-    let read = stream.read(&mut answer).unwrap_or(0);
-    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
-    let Ok(size) = answer.parse::<usize>() else { return Got::Refused(answer) };
+    let mut reply = [0; 1024];
+    let read = stream.read(&mut reply).unwrap_or(0);
+    let reply = String::from_utf8_lossy(&reply[..read]).into_owned();
+    let Ok(size) = reply.parse::<usize>() else { return Got::Refused(reply) };
     stream.write_all(b"ack_").unwrap();
     let mut body = vec![0; size];
     stream.read_exact(&mut body).unwrap();
@@ -180,16 +180,16 @@ fn escaped(name: &[u8]) -> Vec<u8> {
 }
 
 /// The reply and the shortest time of a few attempts: this machine may be busy, but an open that blocks does so always.
-fn timed(ask: impl Fn() -> Got) -> (Got, Duration) {
+fn timed(request: impl Fn() -> Got) -> (Got, Duration) {
     let mut best = None;
     for _ in 0..5 {
         let began = Instant::now();
-        let got = ask();
-        let took = began.elapsed();
-        if best.as_ref().is_none_or(|(_, best)| took < *best) {
-            best = Some((got, took));
+        let got = request();
+        let elapsed = began.elapsed();
+        if best.as_ref().is_none_or(|(_, best)| elapsed < *best) {
+            best = Some((got, elapsed));
         }
-        if took < AT_ONCE {
+        if elapsed < MAX_OPEN_TIME {
             break;
         }
     }
@@ -198,55 +198,55 @@ fn timed(ask: impl Fn() -> Got) -> (Got, Duration) {
 
 #[test]
 fn no_name_escapes_the_folder_over_either_protocol() {
-    let place = Place::new();
-    let node = Node::chainview(&place.served, &[]);
+    let site = Site::new();
+    let node = Node::chainview(&site.served, &[]);
     let to = node.address();
     let legit = names::served();
-    let hostile = names::hostile(&place.outside);
+    let hostile = names::hostile(&site.outside);
     let count = hostile.iter().collect::<std::collections::HashSet<_>>().len();
     assert!(count >= 300, "{count} names");
     let (escapes, waits, files) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let judge = |protocol: &str, name: &[u8], (got, took): (Got, Duration), limit: Duration| {
+    let check = |protocol: &str, name: &[u8], (got, elapsed): (Got, Duration), limit: Duration| {
         let shown = String::from_utf8_lossy(name);
         if let Got::File(body) = &got {
             files.fetch_add(1, Relaxed);
-            if !place.is_inside(body) {
+            if !site.is_inside(body) {
                 escapes.fetch_add(1, Relaxed);
                 eprintln!("ESCAPE over {protocol}: {shown:?} gave {:?}", String::from_utf8_lossy(body));
             }
         }
-        if took > limit {
+        if elapsed > limit {
             waits.fetch_add(1, Relaxed);
-            eprintln!("WAITS over {protocol}: {shown:?}: {took:?}, {got:?}");
+            eprintln!("BLOCKS over {protocol}: {shown:?}: {elapsed:?}, {got:?}");
         }
     };
     thread::scope(|scope| {
         let pieces = hostile.chunks(hostile.len().div_ceil(8));
         for names in pieces {
-            let judge = &judge;
+            let check = &check;
             scope.spawn(move || {
                 for name in names {
-                    judge("HTTP", name, timed(|| ask_http(to, &escaped(name))), AT_ONCE);
-                    judge("HTTP as it stands", name, timed(|| ask_http(to, name)), AT_ONCE);
+                    check("HTTP", name, timed(|| request_http(to, &escaped(name))), MAX_OPEN_TIME);
+                    check("HTTP as it stands", name, timed(|| request_http(to, name)), MAX_OPEN_TIME);
                     // The legacy protocol has no end mark: a request is complete when nothing arrived for 20 ms, or for
                     // 200 ms where a line may be incomplete.
                     let gap = Duration::from_millis(if name.contains(&b'\n') { 200 } else { 20 });
-                    judge("legacy", name, timed(|| ask_legacy(to, name)), AT_ONCE + gap);
+                    check("legacy", name, timed(|| request_legacy(to, name)), MAX_OPEN_TIME + gap);
                 }
             });
         }
     });
-    println!("{count} names, {} of {} answers are files", files.load(Relaxed), 3 * hostile.len());
+    println!("{count} names, {} of {} replies are files", files.load(Relaxed), 3 * hostile.len());
     assert_eq!((escapes.load(Relaxed), waits.load(Relaxed)), (0, 0));
     // Harmless names are served, however unusual.
     for name in &legit {
         let content = Got::File([INSIDE.as_bytes(), name].concat());
         let shown = String::from_utf8_lossy(name);
-        assert_eq!(ask_http(to, &escaped(name)), content, "{shown:?} over HTTP");
-        assert_eq!(ask_legacy(to, name), content, "{shown:?} over the legacy protocol");
+        assert_eq!(request_http(to, &escaped(name)), content, "{shown:?} over HTTP");
+        assert_eq!(request_legacy(to, name), content, "{shown:?} over the legacy protocol");
     }
     for name in ["in_link", "in_link_2", "in_dir/sub/file", "chain_in_39", "dir//sub///file"] {
-        assert!(matches!(ask_http(to, name.as_bytes()), Got::File(_)), "{name}");
+        assert!(matches!(request_http(to, name.as_bytes()), Got::File(_)), "{name}");
     }
     assert!(node.stderr().lines().all(|line| !line.contains("internal error")), "{}", node.stderr());
 }
@@ -267,8 +267,8 @@ fn swap(one: &Path, other: &Path, stop: &AtomicBool) -> u64 {
 fn links_swapped_during_an_open_do_not_escape() {
     let full = std::env::var("CHAINVIEW_FAULTS").is_ok_and(|value| value == "full");
     let time = Duration::from_secs(if full { 60 } else { 3 });
-    let place = Place::new();
-    let inside = |name: &str| place.served.join(name);
+    let site = Site::new();
+    let inside = |name: &str| site.served.join(name);
     fs::create_dir(inside("flip")).unwrap();
     fs::write(inside("flip/secret"), format!("{INSIDE} flip")).unwrap();
     symlink("../outside", inside("flop")).unwrap();
@@ -277,12 +277,12 @@ fn links_swapped_during_an_open_do_not_escape() {
     // Leads to the file inside through the folder that is swapped, and from the folder outside to one that may not be
     // served.
     symlink("flip/../legit", inside("through")).unwrap();
-    let node = Node::chainview(&place.served, &[]);
+    let node = Node::chainview(&site.served, &[]);
     let to = node.address();
     let stop = AtomicBool::new(false);
     let (files, refused, escapes) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let listings = AtomicU64::new(0);
-    let judge = |got: &Got| match got {
+    let check = |got: &Got| match got {
         // A listing names what was there at that moment; the names outside occur nowhere inside.
         Got::File(body) if body.starts_with(INSIDE.as_bytes()) => files.fetch_add(1, Relaxed),
         Got::File(body) if body.starts_with(b"{") && !body.windows(12).any(|name| name == ONLY_OUTSIDE.as_bytes()) => {
@@ -296,7 +296,7 @@ fn links_swapped_during_an_open_do_not_escape() {
         let folders = scope.spawn(|| swap(&inside("flip"), &inside("flop"), &stop));
         let links = scope.spawn(|| swap(&inside("file"), &inside("link"), &stop));
         for client in 0..4 {
-            let (stop, judge) = (&stop, &judge);
+            let (stop, check) = (&stop, &check);
             scope.spawn(move || {
                 let mut kept = None;
                 for name in names.into_iter().cycle().skip(client) {
@@ -305,15 +305,15 @@ fn links_swapped_during_an_open_do_not_escape() {
                     }
                     let mut stream = kept.take().unwrap_or_else(|| TcpStream::connect(to).unwrap());
                     // A file that was moved between its opening and its end is not sent: the node then closes.
-                    let got = ask_kept(&mut stream, name);
+                    let got = request_on(&mut stream, name);
                     kept = got.is_some().then_some(stream);
-                    judge(&got.unwrap_or(Got::Refused("closed".to_owned())));
+                    check(&got.unwrap_or(Got::Refused("closed".to_owned())));
                 }
             });
         }
         scope.spawn(|| {
             while !stop.load(Relaxed) {
-                judge(&ask_legacy(to, b"flip/secret"));
+                check(&request_legacy(to, b"flip/secret"));
             }
         });
         // For the given time, and on a busy machine until there has been a race at all.
@@ -332,7 +332,7 @@ fn links_swapped_during_an_open_do_not_escape() {
 }
 
 /// Requests over an open connection; `None` if the node closes it.
-fn ask_kept(stream: &mut TcpStream, name: &[u8]) -> Option<Got> {
+fn request_on(stream: &mut TcpStream, name: &[u8]) -> Option<Got> {
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(&[b"GET /files/", name, b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"].concat()).ok()?;
     let mut reply = Vec::new();

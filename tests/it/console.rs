@@ -89,22 +89,23 @@ impl Node {
         let mut running = Running::start(&mut command);
         let mut first = String::new();
         BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut first).unwrap();
-        let address = first.trim_end().strip_prefix("listening ").expect("the first line says where").to_owned();
+        let address = first.trim_end().strip_prefix("listening ").expect("an address in the first line").to_owned();
         Self { running, address }
     }
 
     /// Sends bytes and reads the reply to its end.
-    fn ask(&self, request: &str) -> String {
+    fn send_request(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply
     }
 
     fn is_healthy(&self) -> bool {
-        self.ask(&format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", self.address)).starts_with("HTTP/1.1 200")
+        self.send_request(&format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", self.address))
+            .starts_with("HTTP/1.1 200")
     }
 }
 

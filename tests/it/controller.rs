@@ -27,7 +27,7 @@ struct Run {
     chain: Chain,
     snapshots: watch::Receiver<Arc<ChainSnapshot>>,
     commands: mpsc::Sender<Command>,
-    leave: CancellationToken,
+    cancel: CancellationToken,
     controlling: JoinHandle<Leftovers>,
     /// Kept, so that the receiver sees no end.
     _panics: mpsc::Sender<String>,
@@ -69,10 +69,10 @@ impl Run {
         let (screen, snapshots) = watch::channel(Arc::default());
         let (commands, wanted) = mpsc::channel(64);
         let (panics, reports) = mpsc::channel(1);
-        let leave = CancellationToken::new();
-        let controller = Controller::new(plan, screen, leave.clone());
+        let cancel = CancellationToken::new();
+        let controller = Controller::new(plan, screen, cancel.clone());
         let controlling = tokio::spawn(controller.run(wanted, reports));
-        Self { chain, snapshots, commands, leave, controlling, _panics: panics }
+        Self { chain, snapshots, commands, cancel, controlling, _panics: panics }
     }
 
     async fn command(&self, command: Command) {
@@ -106,7 +106,7 @@ impl Run {
     }
 
     /// Waits for a line of the log.
-    async fn says(&self, hop: Option<usize>, text: &str) -> String {
+    async fn logs(&self, hop: Option<usize>, text: &str) -> String {
         let fits = |chain: &ChainSnapshot| {
             let mut lines = chain.log.iter();
             lines.find(|line| line.hop == hop && line.text.as_str().contains(text)).map(|line| line.text.to_string())
@@ -120,8 +120,8 @@ impl Run {
 
     /// Quits, and returns the nodes that keep running.
     async fn ends(self) -> Leftovers {
-        self.leave.cancel();
-        tokio::time::timeout(TIMEOUT, self.controlling).await.expect("it leaves").unwrap()
+        self.cancel.cancel();
+        tokio::time::timeout(TIMEOUT, self.controlling).await.expect("it shuts down").unwrap()
     }
 }
 

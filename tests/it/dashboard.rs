@@ -27,7 +27,7 @@ fn expect(name: &str, script: &mut Script) {
         std::fs::write(&path, screen).expect("the pictures can be written");
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == *screen, "{name} looks different now:\n{screen}\nbut the picture was:\n{kept}");
+    assert!(kept == *screen, "{name} looks different now:\n{screen}\nbut the stored screen was:\n{kept}");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn without_color_states_are_words() {
     }
     let mut colored = Script::new(120, 40, mixed());
     assert!(colored.buffer().content().iter().any(|cell| cell.fg == Color::Red));
-    assert_eq!(colored.screen(), screen, "colour changes no character");
+    assert_eq!(colored.screen(), screen, "color changes no character");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn the_slow_link_is_flagged_and_named() {
     script.chain.verdict = Verdict::default();
     assert!(
         !script.screen().lines().take(8).any(|line| line.contains('!')),
-        "nothing is flagged before it can be judged"
+        "nothing is flagged before there is a verdict"
     );
 }
 
@@ -298,8 +298,8 @@ fn no_columns_touch_at_any_width() {
                 for column in columns {
                     for (at, found) in line.match_indices(column) {
                         let ends = [line[..at].chars().next_back(), line[at + found.len()..].chars().next()];
-                        let stands_alone = ends.iter().all(|end| end.is_none_or(|end| end == ' '));
-                        assert!(stands_alone, "{width} {tab}: {column:?} in {line}");
+                        let is_separate = ends.iter().all(|end| end.is_none_or(|end| end == ' '));
+                        assert!(is_separate, "{width} {tab}: {column:?} in {line}");
                     }
                 }
             }

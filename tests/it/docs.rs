@@ -33,9 +33,9 @@ fn anchors(text: &str) -> Vec<String> {
 }
 
 /// The broken links of a page.
-fn dead_links(top: &Path, page: &str, text: &str) -> Vec<String> {
+fn broken_links(top: &Path, page: &str, text: &str) -> Vec<String> {
     let folder = top.join(page).parent().unwrap().to_path_buf();
-    let mut dead = Vec::new();
+    let mut broken = Vec::new();
     for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
         if link.contains("://") {
             continue;
@@ -45,10 +45,10 @@ fn dead_links(top: &Path, page: &str, text: &str) -> Vec<String> {
         // The target of a link without an anchor need not be text.
         let exists = anchor.is_empty() && folder.join(path).exists();
         if !exists && !target.is_some_and(|target| has(&anchors(&target), anchor)) {
-            dead.push(format!("{page}: {link}"));
+            broken.push(format!("{page}: {link}"));
         }
     }
-    dead
+    broken
 }
 
 fn has(list: &[String], item: &str) -> bool {
@@ -88,7 +88,7 @@ fn links_and_named_files_exist() {
     let mut wrong = Vec::new();
     for page in pages(top) {
         let text = fs::read_to_string(top.join(&page)).unwrap();
-        wrong.extend(dead_links(top, &page, &text));
+        wrong.extend(broken_links(top, &page, &text));
         wrong.extend(missing_files(top, &page, &text));
     }
     assert!(wrong.is_empty(), "these do not exist:\n{}", wrong.join("\n"));
@@ -115,7 +115,7 @@ fn flags_in_the_documentation_exist() {
 fn each_check_can_fail() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = "# One, two\n\n[a](#one-two) [b](#three) [c](docs/none.md) [d](Cargo.toml) `src/none.rs`. src/lib.rs\n";
-    assert_eq!(dead_links(top, "README.md", text), ["README.md: #three", "README.md: docs/none.md"]);
+    assert_eq!(broken_links(top, "README.md", text), ["README.md: #three", "README.md: docs/none.md"]);
     assert_eq!(missing_files(top, "README.md", text), ["README.md: docs/none.md", "README.md: src/none.rs"]);
     let text =
         "`--node`, `curl --no` and `--limit 4=1M`\n```sh\nchainview --fetch -o - | tar --extract  # --not\n```\n";

@@ -18,21 +18,21 @@ use support::process::{Node, chainview};
 fn recorder() -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (sender, heard) = mpsc::channel();
+    let (sender, requests) = mpsc::channel();
     thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let (mut asked, mut space) = (Vec::new(), [0; 4096]);
-            while !asked.ends_with(b"\r\n\r\n") {
+            let (mut requested, mut space) = (Vec::new(), [0; 4096]);
+            while !requested.ends_with(b"\r\n\r\n") {
                 match stream.read(&mut space) {
-                    Ok(read @ 1..) => asked.extend_from_slice(&space[..read]),
+                    Ok(read @ 1..) => requested.extend_from_slice(&space[..read]),
                     _ => break,
                 }
             }
             let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            let _ = sender.send(String::from_utf8_lossy(&asked).to_lowercase());
+            let _ = sender.send(String::from_utf8_lossy(&requested).to_lowercase());
         }
     });
-    (address, heard)
+    (address, requests)
 }
 
 fn write_secret(path: &Path, text: &str) {
@@ -49,14 +49,14 @@ fn an_input_file_sends_only_tokens_from_the_configuration_folder() {
     write_secret(&folder.join("beside"), "hvs.secret\n");
     write_secret(&config.join("chainview/relay"), "read-me\n");
     std::os::unix::fs::symlink(home.path().join(".vault-token"), config.join("chainview/link")).unwrap();
-    let (address, heard) = recorder();
+    let (address, requests) = recorder();
     let run = |line: &str| {
         fs::write(folder.join("input.txt"), format!("data.bin\n{address} {line}\n")).unwrap();
         let mut command = chainview();
         command.env("XDG_CONFIG_HOME", &config).env("HOME", home.path()).current_dir(&folder);
         let output = command.args(["--no-spawn", "--retries", "0"]).output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(said).unwrap())
+        let message = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(message).unwrap())
     };
     let absolute = format!("protocol=http token-file={}", home.path().join(".vault-token").display());
     for line in [
@@ -66,23 +66,23 @@ fn an_input_file_sends_only_tokens_from_the_configuration_folder() {
         "protocol=http token-file=beside",
         "protocol=http token-file=link",
     ] {
-        let (code, said) = run(line);
-        assert_eq!(code, Some(3), "{line}: {said}");
-        assert!(said.contains("configuration folder") || said.contains("config/chainview"), "{line}: {said}");
-        assert!(heard.try_recv().is_err(), "{line}: something was sent");
+        let (code, message) = run(line);
+        assert_eq!(code, Some(3), "{line}: {message}");
+        assert!(message.contains("configuration folder") || message.contains("config/chainview"), "{line}: {message}");
+        assert!(requests.try_recv().is_err(), "{line}: a request was sent");
     }
-    let (code, said) = run("protocol=http token-file=relay");
-    assert!(code != Some(3) && said.contains(&format!("the read token in relay is sent to {address}")), "{said}");
-    let asked: Vec<String> = heard.try_iter().collect();
-    assert!(asked.iter().any(|asked| asked.contains("authorization: bearer read-me\r\n")), "{asked:?}");
-    assert!(!asked.iter().any(|asked| asked.contains("hvs.secret")), "{asked:?}");
+    let (code, message) = run("protocol=http token-file=relay");
+    assert!(code != Some(3) && message.contains(&format!("the read token in relay is sent to {address}")), "{message}");
+    let requested: Vec<String> = requests.try_iter().collect();
+    assert!(requested.iter().any(|requested| requested.contains("authorization: bearer read-me\r\n")), "{requested:?}");
+    assert!(!requested.iter().any(|requested| requested.contains("hvs.secret")), "{requested:?}");
 }
 
 /// Sends a request and reads the reply to its end, as the user nobody or as the user of the tests.
-fn ask(to: SocketAddr, as_nobody: bool, request: &str) -> String {
+fn send_request(to: SocketAddr, as_other_user: bool, request: &str) -> String {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-    if as_nobody {
+    if as_other_user {
         // A socket belongs to the user who created it or to whom it was given.
         rustix::fs::fchown(&stream, Some(rustix::fs::Uid::from_raw(65_534)), None).unwrap();
     }
@@ -91,9 +91,9 @@ fn ask(to: SocketAddr, as_nobody: bool, request: &str) -> String {
     if request.starts_with("GET /files/f HTTP/1.1") {
         stream.shutdown(Shutdown::Write).unwrap();
     }
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply);
+    String::from_utf8_lossy(&reply).into_owned()
 }
 
 fn http(method: &str, path: &str, to: SocketAddr, more: &str) -> String {
@@ -103,7 +103,7 @@ fn http(method: &str, path: &str, to: SocketAddr, more: &str) -> String {
 #[test]
 fn other_local_users_reach_only_the_health_check() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: sockets of another user, which only root can make");
+        eprintln!("SKIPPED: only root can create sockets of another user");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -133,20 +133,20 @@ fn other_local_users_reach_only_the_health_check() {
         (at, http("POST", "/v1/drain", at, bearer)),
         (everywhere, http("GET", "/files/f", everywhere, "")),
     ] {
-        let answer = ask(to, true, &request);
-        assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("--local-users any"), "{request}: {answer}");
-        assert!(!answer.contains("content of f"), "{answer}");
+        let reply = send_request(to, true, &request);
+        assert!(reply.starts_with("HTTP/1.1 403 ") && reply.contains("--local-users any"), "{request}: {reply}");
+        assert!(!reply.contains("content of f"), "{reply}");
     }
     for request in [format!("f\n{at}"), format!("f\n{} {}\n{}", at.ip(), at.port(), next.address())] {
-        let answer = ask(at, true, &request.replace("127.0.0.1:", "127.0.0.1 "));
-        assert!(answer.starts_with("Address not found") && answer.contains("--local-users any"), "{request}: {answer}");
+        let reply = send_request(at, true, &request.replace("127.0.0.1:", "127.0.0.1 "));
+        assert!(reply.starts_with("Address not found") && reply.contains("--local-users any"), "{request}: {reply}");
     }
-    assert!(ask(at, true, &http("GET", "/healthz", at, "")).ends_with("ok\n"));
+    assert!(send_request(at, true, &http("GET", "/healthz", at, "")).ends_with("ok\n"));
     // A client with a closed sending half is still served, and the node's own user in every form.
     for request in [http("GET", "/files/f", at, ""), http("GET", "/files/f", at, "Connection: close\r\n")] {
-        assert!(ask(at, false, &request).ends_with("content of f"), "{request}");
+        assert!(send_request(at, false, &request).ends_with("content of f"), "{request}");
     }
-    assert!(ask(at, false, &http("GET", "/v1/node", at, "")).starts_with("HTTP/1.1 200 "));
+    assert!(send_request(at, false, &http("GET", "/v1/node", at, "")).starts_with("HTTP/1.1 200 "));
     // The legacy protocol sends the size, and then waits for the go-ahead.
     let mut legacy = TcpStream::connect(at).unwrap();
     legacy.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -155,39 +155,39 @@ fn other_local_users_reach_only_the_health_check() {
     legacy.read_exact(&mut size).unwrap();
     assert_eq!(&size, b"12");
     let open = Node::chainview(folder.path(), &["--local-users", "any"]);
-    assert!(ask(open.address(), true, &http("GET", "/files/f", open.address(), "")).ends_with("content of f"));
+    assert!(send_request(open.address(), true, &http("GET", "/files/f", open.address(), "")).ends_with("content of f"));
 }
 
 /// Starts a web server that keeps its connections open and records its requests.
 fn web_server() -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (sender, heard) = mpsc::channel();
+    let (sender, requests) = mpsc::channel();
     thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let sender = sender.clone();
             thread::spawn(move || {
-                let mut asked = Vec::new();
+                let mut requested = Vec::new();
                 let mut space = [0; 4096];
                 while let Ok(read @ 1..) = stream.read(&mut space) {
-                    asked.extend_from_slice(&space[..read]);
-                    if asked.ends_with(b"\r\n\r\n") {
-                        let line = String::from_utf8_lossy(&asked).lines().next().unwrap_or_default().to_owned();
+                    requested.extend_from_slice(&space[..read]);
+                    if requested.ends_with(b"\r\n\r\n") {
+                        let line = String::from_utf8_lossy(&requested).lines().next().unwrap_or_default().to_owned();
                         let _ = sender.send(line);
-                        asked.clear();
+                        requested.clear();
                         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
                     }
                 }
             });
         }
     });
-    (address, heard)
+    (address, requests)
 }
 
 #[test]
 fn a_reused_connection_allows_no_other_path() {
     let folder = tempfile::tempdir().unwrap();
-    let (server, heard) = web_server();
+    let (server, requests) = web_server();
     let node = Node::chainview_at(
         "0.0.0.0:0".parse().unwrap(),
         folder.path(),
@@ -196,14 +196,14 @@ fn a_reused_connection_allows_no_other_path() {
     let at = SocketAddr::from(([127, 0, 0, 1], node.address().port()));
     let mut stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-    let mut ask = |path: &str, keys: &str| {
+    let mut send_request = |path: &str, keys: &str| {
         let request = http("GET", path, at, &format!("Chain-Route: {server};protocol=http{keys}\r\n"));
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = Vec::new();
+        let mut reply = Vec::new();
         let mut space = [0; 4096];
         // Every reply here is short, and has a body of the announced length.
         loop {
-            let text = String::from_utf8_lossy(&answer).to_lowercase();
+            let text = String::from_utf8_lossy(&reply).to_lowercase();
             if let Some((head, body)) = text.split_once("\r\n\r\n") {
                 let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
                 if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
@@ -212,44 +212,44 @@ fn a_reused_connection_allows_no_other_path() {
             }
             let read = stream.read(&mut space).unwrap();
             assert!(read > 0, "closed after {text}");
-            answer.extend_from_slice(&space[..read]);
+            reply.extend_from_slice(&space[..read]);
         }
     };
-    assert!(ask("/files/f", ";base=/pub/").starts_with("http/1.1 200 "));
+    assert!(send_request("/files/f", ";base=/pub/").starts_with("http/1.1 200 "));
     for keys in [";base=/admin/", ";base=/", ";base=/public/", ""] {
-        let answer = ask("/files/f", keys);
-        assert!(answer.starts_with("http/1.1 403 ") && answer.contains("/pub/"), "{keys}: {answer}");
+        let reply = send_request("/files/f", keys);
+        assert!(reply.starts_with("http/1.1 403 ") && reply.contains("/pub/"), "{keys}: {reply}");
     }
-    assert!(ask("/files/g", ";base=/pub/iso/").starts_with("http/1.1 200 "));
+    assert!(send_request("/files/g", ";base=/pub/iso/").starts_with("http/1.1 200 "));
     for keys in [";base=/pub/../admin/", ";base=/pub/%2e%2e/admin/", ";base=/pub/?x=", ";base=/pub/;base=/admin/"] {
         let mut stream = TcpStream::connect(at).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let request = http("GET", "/files/f", at, &format!("Chain-Route: {server};protocol=http{keys}\r\n"));
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 400", "{keys}");
+        let mut reply = [0; 12];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"HTTP/1.1 400", "{keys}");
     }
     // Its folders are not listings of a node.
     let page = http("GET", "/files/", at, &format!("Chain-Route: {server};protocol=http\r\n"));
-    assert!(self::ask(at, false, &page).starts_with("HTTP/1.1 403 "));
-    let asked: Vec<String> = heard.try_iter().collect();
-    assert_eq!(asked, ["GET /pub/f HTTP/1.1", "GET /pub/iso/g HTTP/1.1"]);
+    assert!(self::send_request(at, false, &page).starts_with("HTTP/1.1 403 "));
+    let requested: Vec<String> = requests.try_iter().collect();
+    assert_eq!(requested, ["GET /pub/f HTTP/1.1", "GET /pub/iso/g HTTP/1.1"]);
 }
 
 #[test]
 fn settings_for_missing_hops_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("three.txt"), "f\n127.0.0.1 1\n127.0.0.1 2\n127.0.0.1 3\n").unwrap();
-    for (line, says) in [
+    for (line, expected) in [
         ("three.txt --limit 9=5M", "there is no hop 9, the chain has 3 hops"),
         ("three.txt --no-spawn --delay 4=1s", "there is no hop 4"),
         ("--demo --limit 9=5M", "there is no hop 9, the chain has 3 hops"),
         ("--demo --fault 4=stall", "there is no hop 4"),
     ] {
         let output = chainview().args(line.split(' ')).current_dir(folder.path()).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), said.contains(says)), (Some(2), true), "{line}: {said}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), message.contains(expected)), (Some(2), true), "{line}: {message}");
     }
 }
 
@@ -264,14 +264,14 @@ fn a_configured_read_token_is_required_on_loopback() {
     let route = format!("Chain-Route: {}\r\n", node.address());
     for (to, way) in [(node.address(), ""), (relay.address(), route.as_str())] {
         for path in ["/v1/node", "/v1/connections", "/metrics", "/files/"] {
-            let answer = ask(to, false, &http("GET", path, to, way));
-            assert!(answer.starts_with("HTTP/1.1 401 "), "{path} {way}: {answer}");
+            let reply = send_request(to, false, &http("GET", path, to, way));
+            assert!(reply.starts_with("HTTP/1.1 401 "), "{path} {way}: {reply}");
             let shown = format!("{way}Authorization: Bearer read-me\r\n");
-            let answer = ask(to, false, &http("GET", path, to, &shown));
-            assert!(answer.starts_with("HTTP/1.1 200 "), "{path} {shown}: {answer}");
+            let reply = send_request(to, false, &http("GET", path, to, &shown));
+            assert!(reply.starts_with("HTTP/1.1 200 "), "{path} {shown}: {reply}");
         }
     }
     let at = node.address();
-    assert!(ask(at, false, &http("GET", "/healthz", at, "")).ends_with("ok\n"));
-    assert!(ask(at, false, &http("GET", "/files/f", at, "")).ends_with("content of f"));
+    assert!(send_request(at, false, &http("GET", "/healthz", at, "")).ends_with("ok\n"));
+    assert!(send_request(at, false, &http("GET", "/files/f", at, "")).ends_with("content of f"));
 }

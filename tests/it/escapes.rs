@@ -24,7 +24,7 @@ use std::thread;
 
 use chainview::snapshot::{HopLink, Integrity, Level, LogLine, Phase};
 use chainview::text::SafeText;
-use peer::{PLACES, Peer};
+use peer::{POSITIONS, Peer};
 use script::Script;
 use snapshots::{mixed, streaming, transfer};
 use strings::{hostile, raw, raw_on_a_terminal};
@@ -96,13 +96,13 @@ fn text_from_hops_is_sanitized() {
     let peer = Peer::start(strings.clone());
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("input.txt");
-    for (turn, string) in strings.iter().enumerate() {
-        peer.turn(turn);
+    for (round, string) in strings.iter().enumerate() {
+        peer.round(round);
         // Half of them directly, half of them through a relay.
         fs::write(&input, format!("f\n{} {} protocol=http\n", peer.address.ip(), peer.address.port())).unwrap();
-        let json: &[&str] = if turn % 2 == 0 { &["--json"] } else { &[] };
+        let json: &[&str] = if round % 2 == 0 { &["--json"] } else { &[] };
         for (what, output) in ["stdout", "stderr", "the log"].iter().zip(fetch(folder.path(), &input, json)) {
-            is_clean(&format!("{what}, place {}", turn % PLACES), string, &raw(&output, "\n"));
+            is_clean(&format!("{what}, place {}", round % POSITIONS), string, &raw(&output, "\n"));
         }
     }
 }
@@ -114,9 +114,9 @@ fn names_are_sanitized() {
     let node = Node::chainview(folder.path(), &[]);
     let (ip, port) = (node.address().ip(), node.address().port());
     let input = folder.path().join("input.txt");
-    for (turn, string) in strings.iter().enumerate() {
+    for (round, string) in strings.iter().enumerate() {
         let hops = [format!("\n{ip} {port} name=").as_bytes(), string, b"\n"].concat();
-        let lines = match turn % 4 {
+        let lines = match round % 4 {
             // The file, a label, a host, and an unknown key.
             0 => [string, &hops[..]].concat(),
             1 => [b"nothing", &hops[..]].concat(),
@@ -124,9 +124,9 @@ fn names_are_sanitized() {
             _ => [format!("nothing\n{ip} {port} protocol=").as_bytes(), string, b"\n"].concat(),
         };
         fs::write(&input, lines).unwrap();
-        let json: &[&str] = if turn % 8 < 4 { &["--json"] } else { &[] };
+        let json: &[&str] = if round % 8 < 4 { &["--json"] } else { &[] };
         for (what, output) in ["stdout", "stderr", "the log"].iter().zip(fetch(folder.path(), &input, json)) {
-            is_clean(&format!("{what}, line {}", turn % 4), string, &raw(&output, "\n"));
+            is_clean(&format!("{what}, line {}", round % 4), string, &raw(&output, "\n"));
         }
         let typed = OsStr::from_bytes(string);
         for flag in ["--limit", "--node", "--expect", "--allow-next", "--no-such", "--file"] {
@@ -142,7 +142,7 @@ fn names_are_sanitized() {
 }
 
 /// Sends a request to a node, and returns the reply until it closes.
-fn ask(to: SocketAddr, head: &[u8]) -> Vec<u8> {
+fn send_request(to: SocketAddr, head: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(&[head, b"Connection: close\r\n\r\n"].concat()).unwrap();
@@ -158,18 +158,18 @@ fn text_from_requests_is_sanitized() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::chainview(folder.path(), &["-v", "-v"]);
     let to = node.address();
-    for (turn, string) in strings.iter().enumerate() {
-        peer.turn(turn);
+    for (round, string) in strings.iter().enumerate() {
+        peer.round(round);
         let escaped = string.iter().fold(String::new(), |mut path, byte| {
             let _ = write!(path, "%{byte:02X}");
             path
         });
-        let id = format!("{:032x}", turn + 1);
+        let id = format!("{:032x}", round + 1);
         let path = format!("GET /files/{escaped} HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Transfer: {id}\r\n");
         let mut replies = vec![
-            ask(to, path.as_bytes()),
-            ask(to, format!("{path}Chain-Route: {}\r\n", peer.address).as_bytes()),
-            ask(to, format!("GET /v1/transfers/{id} HTTP/1.1\r\nHost: 127.0.0.1\r\n").as_bytes()),
+            send_request(to, path.as_bytes()),
+            send_request(to, format!("{path}Chain-Route: {}\r\n", peer.address).as_bytes()),
+            send_request(to, format!("GET /v1/transfers/{id} HTTP/1.1\r\nHost: 127.0.0.1\r\n").as_bytes()),
         ];
         // Raw, where the head may contain any bytes.
         for head in [
@@ -182,16 +182,16 @@ fn text_from_requests_is_sanitized() {
             [b"GET /v1/node HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: ", &string[..], b"\r\n"].concat(),
             [b"BREW/", &string[..], b" /files/x HTTP/1.1\r\nHost: 127.0.0.1\r\n"].concat(),
         ] {
-            replies.push(ask(to, &head));
+            replies.push(send_request(to, &head));
         }
         for reply in replies {
             // A tab is optional whitespace of HTTP.
             is_clean("a node's reply", string, &raw(&reply, "\r\n\t"));
         }
     }
-    for page in ["/v1/node", "/v1/connections", "/metrics"] {
-        let reply = ask(to, format!("GET {page} HTTP/1.1\r\nHost: 127.0.0.1\r\n").as_bytes());
-        is_clean(page, b"", &raw(&reply, "\r\n"));
+    for endpoint in ["/v1/node", "/v1/connections", "/metrics"] {
+        let reply = send_request(to, format!("GET {endpoint} HTTP/1.1\r\nHost: 127.0.0.1\r\n").as_bytes());
+        is_clean(endpoint, b"", &raw(&reply, "\r\n"));
     }
     is_clean("the log", b"", &raw(node.stderr().as_bytes(), "\n"));
 }
@@ -205,16 +205,16 @@ fn a_real_terminal_gets_only_our_sequences() {
         for run in 0..runs {
             let (strings, peer) = (&strings, &peer);
             let on_terminal = move || {
-                let turn = run * strings.len() / runs;
-                peer.turn(turn);
+                let round = run * strings.len() / runs;
+                peer.round(round);
                 let folder = tempfile::tempdir().unwrap();
                 // A word of an input file is text without blanks.
                 let word = |string: &&Vec<u8>| {
                     std::str::from_utf8(string).is_ok_and(|text| !text.contains(char::is_whitespace))
                 };
-                let label = strings[turn + 1..].iter().find(word).map_or(&b"none"[..], Vec::as_slice);
+                let label = strings[round + 1..].iter().find(word).map_or(&b"none"[..], Vec::as_slice);
                 let hop = format!("\n{} {} protocol=http name=", peer.address.ip(), peer.address.port());
-                let input = [&strings[turn], hop.as_bytes(), label, b"\n"].concat();
+                let input = [&strings[round], hop.as_bytes(), label, b"\n"].concat();
                 fs::write(folder.path().join("input.txt"), input).unwrap();
                 let mut screen = Terminal::start(terminal::chainview(folder.path(), "--no-spawn"), 120, 40);
                 screen.shows(&["LIVE"]);
@@ -225,11 +225,11 @@ fn a_real_terminal_gets_only_our_sequences() {
                 });
                 screen.keys("q");
                 screen.ends(TIMEOUT);
-                is_clean("the terminal", &strings[turn], &raw_on_a_terminal(&screen.sent()));
+                is_clean("the terminal", &strings[round], &raw_on_a_terminal(&screen.sent()));
                 // The bar, and the last lines.
                 let bar = Terminal::start(terminal::chainview(folder.path(), "--fetch input.txt"), 100, 30);
                 bar.ends(TIMEOUT);
-                is_clean("the bar", &strings[turn], &raw_on_a_terminal(&bar.sent()));
+                is_clean("the bar", &strings[round], &raw_on_a_terminal(&bar.sent()));
             };
             if is_full() {
                 on_terminal();

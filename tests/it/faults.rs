@@ -41,7 +41,7 @@ impl Chain {
     }
 
     /// Requests a file through the whole chain; returns the head, and the stream at the start of the body.
-    fn ask(&self, name: &str, lines: &str) -> (String, TcpStream) {
+    fn begin_fetch(&self, name: &str, lines: &str) -> (String, TcpStream) {
         let mut stream = TcpStream::connect(self.nodes[0].address()).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let rest: Vec<String> = self.nodes[1..].iter().map(|node| node.address().to_string()).collect();
@@ -55,7 +55,7 @@ impl Chain {
     }
 
     fn fetch(&self, name: &str) -> Vec<u8> {
-        body(&mut self.ask(name, "").1)
+        body(&mut self.begin_fetch(name, "").1)
     }
 
     /// Writes an input file for the whole chain.
@@ -94,25 +94,25 @@ fn a_stopped_hop_is_disconnected_on_both_sides() {
     // Far more than the kernel buffers for a stalled reader.
     File::create(chain.folder.path().join("f")).unwrap().set_len(256 << 20).unwrap();
     chain.write("small", 10_000);
-    let (head, mut client) = chain.ask("f", "");
+    let (head, mut client) = chain.begin_fetch("f", "");
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     client.read_exact(&mut [0; 1024]).unwrap();
     signal(&chain.nodes[1], Signal::STOP);
     let stopped = Instant::now();
     let got = body(&mut client);
-    let told = stopped.elapsed();
-    assert!(got.len() < 256 << 20 && told >= Duration::from_millis(1500) && told < TIMEOUT, "{told:?}");
+    let elapsed = stopped.elapsed();
+    assert!(got.len() < 256 << 20 && elapsed >= Duration::from_millis(1500) && elapsed < TIMEOUT, "{elapsed:?}");
     // Downstream by the idle timeout, upstream by the stall timeout; the stopped hop can do nothing itself.
     for node in [&chain.nodes[0], &chain.nodes[2]] {
         // Its kernel still acknowledges, so upstream the limit is that of one step of its window.
-        assert!(node.comes_to_rest(0, usize::MAX, 2 * TIMEOUT), "{:?}: {}", node.held(), node.stderr());
+        assert!(node.becomes_idle(0, usize::MAX, 2 * TIMEOUT), "{:?}: {}", node.held(), node.stderr());
     }
-    println!("the client was told after {told:?}, the neighbours were free after {:?}", stopped.elapsed());
+    println!("the client failed after {elapsed:?}, the neighbors were idle after {:?}", stopped.elapsed());
     assert!(chain.nodes[0].stderr().contains("no byte came for 2s"), "{}", chain.nodes[0].stderr());
     assert!(chain.nodes[2].stderr().contains("took nothing for"), "{}", chain.nodes[2].stderr());
     signal(&chain.nodes[1], Signal::CONT);
-    assert!(chain.nodes[1].comes_to_rest(0, usize::MAX, TIMEOUT), "{:?}", chain.nodes[1].held());
-    assert!(chain.fetch("small") == content(10_000), "it serves on");
+    assert!(chain.nodes[1].becomes_idle(0, usize::MAX, TIMEOUT), "{:?}", chain.nodes[1].held());
+    assert!(chain.fetch("small") == content(10_000), "it serves again");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_briefly_stopped_hop_breaks_nothing() {
     let chain = Chain::start(&[], &["--limit", "6M"]);
     chain.write("f", 6 << 20);
     for hop in 0..3 {
-        let (_, mut client) = chain.ask("f", "");
+        let (_, mut client) = chain.begin_fetch("f", "");
         client.read_exact(&mut [0; 1]).unwrap();
         signal(&chain.nodes[hop], Signal::STOP);
         thread::sleep(Duration::from_millis(300));
@@ -138,7 +138,7 @@ fn a_killed_hop_leaves_no_socket_and_a_new_one_resumes() {
         // A file that was just written may change again with the same timestamps.
         let old = std::time::SystemTime::now() - Duration::from_hours(1);
         File::options().write(true).open(chain.folder.path().join("f")).unwrap().set_modified(old).unwrap();
-        let (head, mut client) = chain.ask("f", "");
+        let (head, mut client) = chain.begin_fetch("f", "");
         let etag = head.lines().find_map(|line| line.strip_prefix("ETag: ")).expect("a validator").to_owned();
         let mut got = vec![0; 500_000 * (hop + 1)];
         client.read_exact(&mut got).unwrap();
@@ -147,16 +147,17 @@ fn a_killed_hop_leaves_no_socket_and_a_new_one_resumes() {
         let began = Instant::now();
         drop(killed);
         got.extend(body(&mut client));
-        let told = began.elapsed();
+        let elapsed = began.elapsed();
         drop(client);
         assert!(got.len() < whole.len() && got == whole[..got.len()], "hop {}", hop + 1);
-        assert!(told < RELEASE, "hop {}: {told:?}", hop + 1);
+        assert!(elapsed < RELEASE, "hop {}: {elapsed:?}", hop + 1);
         for node in &chain.nodes {
-            assert!(node.comes_to_rest(0, usize::MAX, RELEASE), "hop {}: {:?}", hop + 1, node.held());
+            assert!(node.becomes_idle(0, usize::MAX, RELEASE), "hop {}: {:?}", hop + 1, node.held());
         }
-        println!("hop {} killed: the client knew after {told:?}, {} bytes had come", hop + 1, got.len());
+        println!("hop {} killed: the client failed after {elapsed:?}, {} bytes had arrived", hop + 1, got.len());
         chain.nodes.insert(hop, Node::chainview_at(address, chain.folder.path(), &[]));
-        let (head, mut client) = chain.ask("f", &format!("Range: bytes={}-\r\nIf-Range: {etag}\r\n", got.len()));
+        let (head, mut client) =
+            chain.begin_fetch("f", &format!("Range: bytes={}-\r\nIf-Range: {etag}\r\n", got.len()));
         assert!(head.starts_with("HTTP/1.1 206 "), "{head}");
         got.extend(body(&mut client));
         assert!(got == whole, "hop {}", hop + 1);
@@ -190,14 +191,14 @@ fn a_disk_that_fills_up_keeps_what_was_written() {
     // From now on every write beyond this fails, as with an exhausted quota.
     let most = Rlimit { current: Some(12 << 20), maximum: None };
     prlimit(Some(Pid::from_child(&running)), Resource::Fsize, most).unwrap();
-    let (code, said) = ended(running);
+    let (code, message) = ended(running);
     let began = Instant::now();
-    assert_eq!(code, Some(7), "{said}");
-    assert!(said.contains("f.part") && !said.contains("panicked"), "{said}");
+    assert_eq!(code, Some(7), "{message}");
+    assert!(message.contains("f.part") && !message.contains("panicked"), "{message}");
     for node in &chain.nodes {
-        assert!(node.comes_to_rest(0, usize::MAX, RELEASE), "{:?}", node.held());
+        assert!(node.becomes_idle(0, usize::MAX, RELEASE), "{:?}", node.held());
     }
-    println!("the nodes were free {:?} after the client; {} bytes kept: {}", began.elapsed(), length(), said.trim());
+    println!("the nodes were idle {:?} after the client; {} bytes kept: {}", began.elapsed(), length(), message.trim());
     let kept = fs::read(&part).unwrap();
     assert!(kept.len() >= 9 << 20 && kept == whole[..kept.len()] && !out.path().join("f").exists());
     // The quota is lifted: the partial file counts.
@@ -206,7 +207,7 @@ fn a_disk_that_fills_up_keeps_what_was_written() {
     let report: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(report["exit_code"], 0, "{report}");
     let resumed = report["transfers"][0]["resumed_from"].as_u64().unwrap();
-    println!("the next fetch went on from {resumed}");
+    println!("the next fetch resumed at {resumed}");
     // Data is synced every 7 MiB; 12 MiB were written.
     assert!(resumed >= 7 << 20, "{report}");
     assert!(fs::read(out.path().join("f")).unwrap() == whole && !part.exists());
@@ -245,12 +246,15 @@ fn client_disk_errors_never_publish_a_file() {
             .arg(out.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let (code, said) = ended(failing.spawn().unwrap());
-        assert_eq!(code, Some(7), "{inject}: {said}");
-        assert!(said.contains("input/output error") && said.contains(out.path().to_str().unwrap()), "{inject}: {said}");
+        let (code, message) = ended(failing.spawn().unwrap());
+        assert_eq!(code, Some(7), "{inject}: {message}");
+        assert!(
+            message.contains("input/output error") && message.contains(out.path().to_str().unwrap()),
+            "{inject}: {message}"
+        );
         assert!(!out.path().join("f").exists() && out.path().join("f.part").exists(), "{inject}");
         for node in &chain.nodes {
-            assert!(node.comes_to_rest(0, usize::MAX, RELEASE), "{inject}: {:?}", node.held());
+            assert!(node.becomes_idle(0, usize::MAX, RELEASE), "{inject}: {:?}", node.held());
         }
         let mut again = chainview();
         let again = again.arg("--fetch").arg(&input).arg("-o").arg(out.path()).arg("--json").output().unwrap();
@@ -272,10 +276,10 @@ fn origin_disk_errors_are_attributed_to_the_origin() {
     let (input, out) = (chain.input("f"), tempfile::tempdir().unwrap());
     let mut fetch = chainview();
     fetch.arg("--fetch").arg(&input).arg("-o").arg(out.path()).args(["--retries", "0"]).stderr(Stdio::piped());
-    let (code, said) = ended(fetch.spawn().unwrap());
-    assert_eq!(code, Some(6), "{said}");
-    assert!(said.contains("hop 3") && said.contains("could not read the file"), "{said}");
-    assert!(!out.path().join("f").exists(), "{said}");
+    let (code, message) = ended(fetch.spawn().unwrap());
+    assert_eq!(code, Some(6), "{message}");
+    assert!(message.contains("hop 3") && message.contains("could not read the file"), "{message}");
+    assert!(!out.path().join("f").exists(), "{message}");
 }
 
 #[test]
@@ -292,14 +296,14 @@ fn a_full_disk_is_detected_before_the_first_byte() {
     };
     // As root, or with user namespaces.
     let Some(output) = run("-m").or_else(|| run("-rm")) else {
-        eprintln!("SKIPPED: a small disk of our own needs root, or user namespaces; a quota is tested beside this");
+        eprintln!("SKIPPED: mounting a small disk needs root, or user namespaces; a quota is tested beside this");
         return;
     };
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(said, "full: 7, beside the other 0 files\nfreed: 0\nsame\n", "{errors}");
+    let (message, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(message, "full: 7, beside the other 0 files\nfreed: 0\nsame\n", "{errors}");
     assert!(errors.contains("not enough disk space"), "{errors}");
     for node in &chain.nodes {
-        assert!(node.comes_to_rest(0, usize::MAX, RELEASE), "{:?}", node.held());
+        assert!(node.becomes_idle(0, usize::MAX, RELEASE), "{:?}", node.held());
     }
 }
 
@@ -332,5 +336,5 @@ fn the_fault_table_names_existing_tests() {
         rows.flat_map(|row| row.split('`').skip(1).step_by(2)).map(|name| name.rsplit([':', '…']).next().unwrap());
     let tests: Vec<&str> = named.filter(|name| name.matches('_').count() > 2 && !name.starts_with('_')).collect();
     let missing: Vec<&&str> = tests.iter().filter(|name| !known.iter().any(|known| known == **name)).collect();
-    assert!(tests.len() > 30 && missing.is_empty(), "of {} there are not: {missing:?}", tests.len());
+    assert!(tests.len() > 30 && missing.is_empty(), "of {} these do not exist: {missing:?}", tests.len());
 }

@@ -27,7 +27,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new(says: &'static str, closes: bool) -> Self {
+    async fn new(reply_text: &'static str, closes: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (mut nodes, mut tasks) = (Vec::new(), Vec::new());
         for _ in 0..2 {
@@ -51,7 +51,7 @@ impl Stage {
         let address = server.local_addr().unwrap();
         tasks.push(tokio::spawn(async move {
             while let Ok((stream, _)) = server.accept().await {
-                tokio::spawn(answer(stream, says, closes));
+                tokio::spawn(answer(stream, reply_text, closes));
             }
         }));
         let route = format!("Chain-Route: {}, {address};base=/\r\n", nodes[1].address);
@@ -65,7 +65,7 @@ impl Stage {
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut all = String::new();
         let reading = stream.read_to_string(&mut all);
-        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("an answer in time").unwrap();
+        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("a reply in time").unwrap();
         all
     }
 
@@ -82,10 +82,10 @@ impl Drop for Stage {
     }
 }
 
-async fn answer(mut stream: TcpStream, says: &'static str, closes: bool) {
+async fn answer(mut stream: TcpStream, reply_text: &'static str, closes: bool) {
     let mut head = [0; 4096];
     let _ = stream.read(&mut head).await;
-    let _ = stream.write_all(says.as_bytes()).await;
+    let _ = stream.write_all(reply_text.as_bytes()).await;
     if closes {
         let _ = stream.shutdown().await;
     }
@@ -94,8 +94,8 @@ async fn answer(mut stream: TcpStream, says: &'static str, closes: bool) {
 
 #[tokio::test]
 async fn plain_server_files_are_relayed_without_its_own_fields() {
-    let says = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\nSet-Cookie: a=b\r\n\r\nhello";
-    let reply = Stage::new(says, true).await.get("f").await;
+    let reply_text = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\nSet-Cookie: a=b\r\n\r\nhello";
+    let reply = Stage::new(reply_text, true).await.get("f").await;
     assert!(reply.starts_with("HTTP/1.1 200 ") && reply.ends_with("\r\n\r\nhello"), "{reply}");
     assert!(reply.contains("Chain-Hops: 2\r\n") && !reply.contains("Cookie") && !reply.contains(" 103 "), "{reply}");
 }
@@ -112,16 +112,16 @@ async fn another_protocol_is_named_immediately() {
 
 #[tokio::test]
 async fn endless_interim_replies_are_a_protocol_error() {
-    let says: &'static str = "HTTP/1.1 102 Processing\r\n\r\n".repeat(300).leak();
-    let problem = Stage::new(says, false).await.problem().await;
+    let reply_text: &'static str = "HTTP/1.1 102 Processing\r\n\r\n".repeat(300).leak();
+    let problem = Stage::new(reply_text, false).await.problem().await;
     assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::BadResponse, 2, 1));
     assert!(problem.detail.as_str().contains("interim"), "{}", problem.detail);
 }
 
 #[tokio::test]
 async fn a_redirect_is_rejected_and_named() {
-    let says = "HTTP/1.1 301 Moved\r\nLocation: /dir/\r\nContent-Length: 0\r\n\r\n";
-    let problem = Stage::new(says, true).await.problem().await;
+    let reply_text = "HTTP/1.1 301 Moved\r\nLocation: /dir/\r\nContent-Length: 0\r\n\r\n";
+    let problem = Stage::new(reply_text, true).await.problem().await;
     assert_eq!((problem.reason, problem.hop), (Reason::BadResponse, 2));
     assert!(problem.detail.as_str().contains("redirect to /dir/"), "{}", problem.detail);
     assert_eq!(problem.server_status(), Some(301));
@@ -129,11 +129,11 @@ async fn a_redirect_is_rejected_and_named() {
 
 #[tokio::test]
 async fn statuses_of_a_plain_server_pass_through_the_chain() {
-    for (says, reason) in [
+    for (reply_text, reason) in [
         ("HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n", Reason::Busy),
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", Reason::Policy),
     ] {
-        let problem = Stage::new(says, true).await.problem().await;
+        let problem = Stage::new(reply_text, true).await.problem().await;
         assert_eq!((problem.reason, problem.hop), (reason, 2));
         assert!(!problem.advice().contains("--allow-next"));
     }
@@ -141,7 +141,7 @@ async fn statuses_of_a_plain_server_pass_through_the_chain() {
 
 #[tokio::test]
 async fn challenges_and_retry_after_pass_through_the_chain() {
-    for (says, status, line, words) in [
+    for (reply_text, status, line, words) in [
         (
             "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n",
             401,
@@ -162,9 +162,9 @@ async fn challenges_and_retry_after_pass_through_the_chain() {
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 502, "", "how long the file is (chunked)"),
         ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", 502, "", "compressed"),
     ] {
-        let stage = Stage::new(says, true).await;
+        let stage = Stage::new(reply_text, true).await;
         let reply = stage.get("f").await;
-        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")) && reply.contains(line), "{says}: {reply}");
+        assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")) && reply.contains(line), "{reply_text}: {reply}");
         let problem = stage.problem().await;
         assert!(problem.to_string().contains(words), "{problem}");
         assert_eq!(problem.hop, 2);

@@ -10,9 +10,9 @@ mod targets;
 /// Mutations of each file; the fuzzer itself does millions.
 const MUTATIONS: u64 = 150;
 /// Largest input a mutation grows to; above every length limit except those of whole files.
-const LARGEST: usize = 16 * 1024;
+const MAX_LENGTH: usize = 16 * 1024;
 /// Tokens on which the grammars depend.
-const WORDS: &[&[u8]] = &[
+const TOKENS: &[&[u8]] = &[
     b"\r\n",
     b"\r\n\r\n",
     b"\n",
@@ -111,13 +111,13 @@ fn mutated(bytes: &[u8], corpus: &[(PathBuf, Vec<u8>)], seed: u64) -> Vec<u8> {
             }
             4 => {
                 let times = 1 + random.below(3000);
-                let word = WORDS[random.below(WORDS.len())];
-                bytes.splice(at..at, word.repeat(times.min(LARGEST / word.len())));
+                let word = TOKENS[random.below(TOKENS.len())];
+                bytes.splice(at..at, word.repeat(times.min(MAX_LENGTH / word.len())));
             }
             5 if at < bytes.len() => bytes[at] = random.below(256) as u8,
-            _ => drop(bytes.splice(at..at, WORDS[random.below(WORDS.len())].iter().copied())),
+            _ => drop(bytes.splice(at..at, TOKENS[random.below(TOKENS.len())].iter().copied())),
         }
-        bytes.truncate(LARGEST);
+        bytes.truncate(MAX_LENGTH);
     }
     bytes
 }

@@ -43,7 +43,7 @@ async fn files_of_every_size_arrive_over_any_number_of_relays() {
 async fn head_ranges_and_validators_work_through_a_chain() {
     let chain = Chain::start(3).await;
     chain.write("f", &pattern(1000));
-    let head = chain.ask("HEAD", "f", &chain.route()).await;
+    let head = chain.send_request("HEAD", "f", &chain.route()).await;
     assert_eq!((head.status, head.field("content-length")), (200, Some("1000")));
     let etag = head.field("etag").unwrap().to_owned();
     let part = chain.get("f", &format!("Range: bytes=10-19\r\nIf-Range: {etag}\r\n")).await;
@@ -64,7 +64,7 @@ async fn the_digest_is_verified_on_the_same_connection() {
     let lines = format!("{}Want-Repr-Digest: blake3=10\r\n", chain.route());
     let got = exchange(&mut stream, "GET", "/files/f", &lines).await;
     let lines = format!("{lines}If-Match: {}\r\n", got.field("etag").unwrap());
-    let proof = exchange(&mut stream, "HEAD", "/files/f", &lines).await;
+    let digest_reply = exchange(&mut stream, "HEAD", "/files/f", &lines).await;
     let expected = chainview::wire::Digest {
         algorithm: chainview::wire::Algorithm::Blake3,
         value: *blake3::hash(&got.body).as_bytes(),
@@ -74,7 +74,7 @@ async fn the_digest_is_verified_on_the_same_connection() {
     chainview::wire::http::encode_reply(&reply, &mut head);
     let head = String::from_utf8(head).unwrap();
     let expected = head.lines().find(|line| line.starts_with("Repr-Digest")).unwrap();
-    assert!(proof.head.contains(expected), "{}", proof.head);
+    assert!(digest_reply.head.contains(expected), "{}", digest_reply.head);
     // Every node still has the one connection, kept for the next request.
     for node in &chain.nodes {
         assert_eq!(node.registry.totals().accepted, 1);
@@ -87,21 +87,21 @@ async fn the_failed_hop_is_named_at_every_position() {
     chain.write("f", b"x");
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let through = |hops: &[String]| format!("Chain-Route: {}\r\n", hops.join(", "));
-    let dead_third = through(&[chain.address(1), free.to_string(), chain.address(2)]);
-    let reply = chain.ask("GET", "f", &dead_third).await;
+    let unreachable_third = through(&[chain.address(1), free.to_string(), chain.address(2)]);
+    let reply = chain.send_request("GET", "f", &unreachable_third).await;
     let problem = reply.problem();
     assert_eq!((reply.status, problem.hop, problem.reporter), (502, 2, 1));
     assert_eq!(problem.address.as_str(), free.to_string());
-    let head = chain.ask("HEAD", "f", &dead_third).await;
+    let head = chain.send_request("HEAD", "f", &unreachable_third).await;
     assert!(head.field("chain-problem").is_some_and(|line| line.contains("\"hop\":2")), "{}", head.head);
     let missing = chain.get("nothing", "").await;
     assert_eq!((missing.status, missing.problem().hop), (404, 2));
-    let unknown = chain.ask("GET", "f", "Chain-Route: no-such-host.invalid:1\r\n").await;
+    let unknown = chain.send_request("GET", "f", "Chain-Route: no-such-host.invalid:1\r\n").await;
     assert_eq!((unknown.status, unknown.problem().hop), (502, 1));
-    let comes_back = chain.ask("GET", "f", &through(&[chain.address(1), chain.address(0)])).await;
+    let comes_back = chain.send_request("GET", "f", &through(&[chain.address(1), chain.address(0)])).await;
     assert_eq!((comes_back.status, comes_back.problem().hop), (508, 0));
     let by_name = format!("localhost:{}", chain.nodes[0].address.port());
-    let comes_back = chain.ask("GET", "f", &through(&[chain.address(1), by_name])).await;
+    let comes_back = chain.send_request("GET", "f", &through(&[chain.address(1), by_name])).await;
     assert_eq!((comes_back.status, comes_back.problem().hop), (508, 2));
 }
 
@@ -110,7 +110,7 @@ async fn a_loop_through_a_host_name_is_detected() {
     let chain = Chain::start(1).await;
     chain.write("f", b"x");
     let route = format!("Chain-Route: localhost:{}\r\n", chain.nodes[0].address.port());
-    let reply = chain.ask("GET", "f", &route).await;
+    let reply = chain.send_request("GET", "f", &route).await;
     assert_eq!((reply.status, reply.problem().reason), (508, chainview::wire::Reason::Loop));
 }
 
@@ -146,7 +146,7 @@ async fn a_silent_hop_is_named_within_the_client_timeout() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let route = format!("Chain-Route: {}, {}\r\n", chain.address(1), silent.local_addr().unwrap());
     let began = Instant::now();
-    let reply = chain.ask("GET", "f", &format!("{route}Chain-Timeout: 1500\r\n")).await;
+    let reply = chain.send_request("GET", "f", &format!("{route}Chain-Timeout: 1500\r\n")).await;
     let problem = reply.problem();
     assert_eq!((reply.status, problem.hop, problem.reporter), (504, 2, 1));
     assert!(began.elapsed() < Duration::from_millis(1700), "{:?}", began.elapsed());
@@ -189,7 +189,7 @@ async fn a_server_that_ignores_the_route_is_rejected() {
         let _ = stream.read(&mut head).await;
     });
     let route = format!("Chain-Route: {address}, {}\r\n", chain.address(1));
-    let reply = chain.ask("GET", "f", &route).await;
+    let reply = chain.send_request("GET", "f", &route).await;
     assert_eq!((reply.status, reply.problem().reason), (502, chainview::wire::Reason::RouteIgnored));
 }
 

@@ -12,7 +12,7 @@ use support::process::{Node, fetch_chainview};
 use support::{Outcome, Pace, TIMEOUT, accept, content, standin};
 use tempfile::TempDir;
 
-const SEED: &[&str] = &["--protocol", "legacy"];
+const LEGACY: &[&str] = &["--protocol", "legacy"];
 const NAME: &str = "file-3000";
 
 /// A chainview node with a file to serve.
@@ -24,7 +24,7 @@ struct Served {
 fn served() -> Served {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(NAME), content(3000)).unwrap();
-    let node = Node::chainview(folder.path(), SEED);
+    let node = Node::chainview(folder.path(), LEGACY);
     Served { folder, node }
 }
 
@@ -59,7 +59,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-fn ask(address: SocketAddr, request: &str) -> TcpStream {
+fn send_request(address: SocketAddr, request: &str) -> TcpStream {
     let mut stream = connect(address);
     stream.write_all(request.as_bytes()).unwrap();
     stream
@@ -81,7 +81,7 @@ fn read_exact(mut stream: &TcpStream, count: usize) -> Vec<u8> {
 /// Checks that nothing arrives for a while; there is no event for the absence of bytes.
 fn assert_silent(mut stream: &TcpStream) {
     stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let error = stream.read(&mut [0; 1]).expect_err("nothing may come yet");
+    let error = stream.read(&mut [0; 1]).expect_err("no byte may arrive yet");
     assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
 }
@@ -112,7 +112,7 @@ fn a_request_with_a_pause_in_its_address_is_accepted() {
     let served = served();
     let request = format!("{NAME}{}", line(served.node.address()));
     let (head, tail) = request.split_at(request.len() - 3);
-    let mut stream = ask(served.node.address(), head);
+    let mut stream = send_request(served.node.address(), head);
     // Longer than the short gap, shorter than the long one: the pause itself is what is tested.
     thread::sleep(Duration::from_millis(60));
     stream.write_all(tail.as_bytes()).unwrap();
@@ -133,23 +133,24 @@ fn a_relay_forwards_a_request_in_one_write() {
 #[test]
 fn a_final_newline_is_accepted_and_not_forwarded() {
     let (served, origin) = (served(), standin_with_the_file());
-    assert_delivers(&ask(served.node.address(), &format!("{NAME}{}\n", line(served.node.address()))));
+    assert_delivers(&send_request(served.node.address(), &format!("{NAME}{}\n", line(served.node.address()))));
     let over = format!("{NAME}{}{}\n", line(served.node.address()), line(origin.1.address()));
-    assert_delivers(&ask(served.node.address(), &over));
+    assert_delivers(&send_request(served.node.address(), &over));
 }
 
 #[test]
 fn carriage_returns_are_accepted() {
     let served = served();
     let request = format!("{NAME}{}\n", line(served.node.address())).replace('\n', "\r\n");
-    assert_delivers(&ask(served.node.address(), &request));
+    assert_delivers(&send_request(served.node.address(), &request));
 }
 
 #[test]
 fn words_after_a_port_are_forwarded() {
     let (served, origin) = (served(), Scripted::new());
     let own = line(served.node.address());
-    let _stream = ask(served.node.address(), &format!("{NAME}{own} dropped{} kept key=value", line(origin.address())));
+    let _stream =
+        send_request(served.node.address(), &format!("{NAME}{own} dropped{} kept key=value", line(origin.address())));
     let (_, request) = origin.accept();
     let expected = format!("{NAME}{} kept key=value", line(origin.address()));
     assert!(request.starts_with(&expected), "{request:?}");
@@ -160,8 +161,8 @@ fn words_after_a_port_are_forwarded() {
 fn a_long_request_is_accepted() {
     let served = served();
     let request = |padding| format!("{NAME}{} {}", line(served.node.address()), "x".repeat(padding));
-    assert_delivers(&ask(served.node.address(), &request(1500)));
-    assert_delivers(&ask(served.node.address(), &request(60_000)));
+    assert_delivers(&send_request(served.node.address(), &request(1500)));
+    assert_delivers(&send_request(served.node.address(), &request(60_000)));
 }
 
 #[test]
@@ -170,9 +171,9 @@ fn a_request_beyond_64_kib_is_rejected() {
     let mut stream = connect(served.node.address());
     // The node may close before it has read all of it, so the write may fail.
     let _ = stream.write_all(format!("{NAME}{} {}", line(served.node.address()), "x".repeat(70_000)).as_bytes());
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    assert!(!answer.starts_with(b"3000"), "served all the same");
+    let mut reply = Vec::new();
+    let _ = stream.read_to_end(&mut reply);
+    assert!(!reply.starts_with(b"3000"), "served all the same");
 }
 
 #[test]
@@ -181,10 +182,10 @@ fn no_more_than_1024_bytes_go_to_a_legacy_hop() {
     let own = line(served.node.address());
     // Padding of our own line is not forwarded.
     let padded_here = format!("{NAME}{own} {}{}", "x".repeat(2000), line(origin.1.address()));
-    assert_delivers(&ask(served.node.address(), &padded_here));
+    assert_delivers(&send_request(served.node.address(), &padded_here));
     let padded_there = format!("{NAME}{own}{} {}", line(origin.1.address()), "x".repeat(1100));
-    let answer = read_all(&ask(served.node.address(), &padded_there));
-    let text = String::from_utf8_lossy(&answer);
+    let reply = read_all(&send_request(served.node.address(), &padded_there));
+    let text = String::from_utf8_lossy(&reply);
     assert!(text.starts_with("Address not found: ") && text.contains("1024"), "{text}");
 }
 
@@ -192,7 +193,7 @@ fn no_more_than_1024_bytes_go_to_a_legacy_hop() {
 fn the_reserved_name_gets_an_immediate_reply() {
     let served = served();
     let start = Instant::now();
-    let stream = ask(served.node.address(), &format!("chainview?{}", line(served.node.address())));
+    let stream = send_request(served.node.address(), &format!("chainview?{}", line(served.node.address())));
     assert_eq!(read_exact(&stream, 11), b"chainview/1");
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
@@ -200,20 +201,20 @@ fn the_reserved_name_gets_an_immediate_reply() {
 #[test]
 fn a_missing_file_is_na() {
     let served = served();
-    let stream = ask(served.node.address(), &format!("nothing-here{}", line(served.node.address())));
+    let stream = send_request(served.node.address(), &format!("nothing-here{}", line(served.node.address())));
     assert_eq!(read_all(&stream), b"NA");
     // A directory can be opened but not read; the legacy program detects that too late, we do not.
     fs::create_dir(served.folder.path().join("folder")).unwrap();
-    let stream = ask(served.node.address(), &format!("folder{}", line(served.node.address())));
+    let stream = send_request(served.node.address(), &format!("folder{}", line(served.node.address())));
     assert_eq!(read_all(&stream), b"NA");
 }
 
 #[test]
 fn no_body_byte_precedes_the_go_ahead() {
     let (served, origin) = (served(), standin_with_the_file());
-    let direct = ask(served.node.address(), &format!("{NAME}{}", line(served.node.address())));
+    let direct = send_request(served.node.address(), &format!("{NAME}{}", line(served.node.address())));
     let over = format!("{NAME}{}{}", line(served.node.address()), line(origin.1.address()));
-    let relayed = ask(served.node.address(), &over);
+    let relayed = send_request(served.node.address(), &over);
     for stream in [direct, relayed] {
         assert_eq!(read_exact(&stream, 4), b"3000");
         assert_silent(&stream);
@@ -228,7 +229,7 @@ fn a_body_from_an_http_hop_waits_for_the_go_ahead() {
     let (served, origin) = (served(), served());
     let native = Node::chainview(served.folder.path(), &["--protocol", "http"]);
     let request = format!("{NAME}{}{}", line(native.address()), line(origin.node.address()));
-    let stream = ask(native.address(), &request);
+    let stream = send_request(native.address(), &request);
     assert_eq!(read_exact(&stream, 4), b"3000");
     assert_silent(&stream);
     (&stream).write_all(b"ack_to_send").unwrap();
@@ -239,7 +240,7 @@ fn a_body_from_an_http_hop_waits_for_the_go_ahead() {
 fn exactly_4_bytes_of_the_go_ahead_are_forwarded() {
     let (served, origin) = (served(), Scripted::new());
     let own = line(served.node.address());
-    let stream = ask(served.node.address(), &format!("{NAME}{own}{}", line(origin.address())));
+    let stream = send_request(served.node.address(), &format!("{NAME}{own}{}", line(origin.address())));
     let (upstream, _) = origin.accept();
     (&upstream).write_all(b"3000").unwrap();
     assert_eq!(read_exact(&stream, 4), b"3000");
@@ -259,7 +260,7 @@ fn our_client_sends_exactly_4_bytes_and_ends_by_length() {
     let (folder, hop) = (tempfile::tempdir().unwrap(), Scripted::new());
     fs::write(folder.path().join("input.txt"), format!("{NAME}{}\n", line(hop.address()))).unwrap();
     let (input, output) = (folder.path().join("input.txt"), folder.path().to_owned());
-    let client = thread::spawn(move || fetch_chainview(&input, &output, Pace::Fast, SEED));
+    let client = thread::spawn(move || fetch_chainview(&input, &output, Pace::Fast, LEGACY));
     let (stream, request) = hop.accept();
     let expected = format!("{NAME}{}", line(hop.address()));
     assert!(request.starts_with(&expected) && !request.ends_with('\n'), "{request:?}");
@@ -275,7 +276,7 @@ fn our_client_sends_exactly_4_bytes_and_ends_by_length() {
 fn a_short_body_resets_a_legacy_client() {
     let (served, origin) = (served(), Scripted::new());
     let own = line(served.node.address());
-    let mut stream = ask(served.node.address(), &format!("{NAME}{own}{}", line(origin.address())));
+    let mut stream = send_request(served.node.address(), &format!("{NAME}{own}{}", line(origin.address())));
     let (upstream, _) = origin.accept();
     (&upstream).write_all(b"3000").unwrap();
     assert_eq!(read_exact(&stream, 4), b"3000");
@@ -310,7 +311,7 @@ fn a_short_body_is_an_error_for_our_client() {
 #[test]
 fn a_client_that_does_not_close_is_disconnected_after_the_linger() {
     let served = served();
-    let mut stream = ask(served.node.address(), &format!("{NAME}{}", line(served.node.address())));
+    let mut stream = send_request(served.node.address(), &format!("{NAME}{}", line(served.node.address())));
     read_exact(&stream, 4);
     stream.write_all(b"ack_to_send").unwrap();
     read_exact(&stream, 3000);
@@ -320,31 +321,32 @@ fn a_client_that_does_not_close_is_disconnected_after_the_linger() {
     let linger = start.elapsed();
     assert!((Duration::from_millis(1500)..Duration::from_secs(6)).contains(&linger), "{linger:?}");
     drop(stream);
-    assert!(served.node.comes_to_rest(0, usize::MAX, TIMEOUT), "a socket is left");
+    assert!(served.node.becomes_idle(0, usize::MAX, TIMEOUT), "an open socket");
 }
 
 #[test]
 fn an_unreachable_next_hop_is_named() {
     let served = served();
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let stream = ask(served.node.address(), &format!("{NAME}{}{}", line(served.node.address()), line(dead)));
-    let answer = String::from_utf8(read_all(&stream)).unwrap();
-    assert!(answer.starts_with(&format!("Address not found: {dead}: ")), "{answer}");
+    let unreachable = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let stream =
+        send_request(served.node.address(), &format!("{NAME}{}{}", line(served.node.address()), line(unreachable)));
+    let reply = String::from_utf8(read_all(&stream)).unwrap();
+    assert!(reply.starts_with(&format!("Address not found: {unreachable}: ")), "{reply}");
     // Our client understands it too.
     let input = served.folder.path().join("input.txt");
-    fs::write(&input, format!("{NAME}{}{}\n", line(served.node.address()), line(dead))).unwrap();
-    let outcome = fetch_chainview(&input, &served.folder.path().join("out"), Pace::Fast, SEED);
-    assert!(matches!(&outcome, Outcome::Failed(5, text) if text.contains(&dead.to_string())), "{outcome}");
+    fs::write(&input, format!("{NAME}{}{}\n", line(served.node.address()), line(unreachable))).unwrap();
+    let outcome = fetch_chainview(&input, &served.folder.path().join("out"), Pace::Fast, LEGACY);
+    assert!(matches!(&outcome, Outcome::Failed(5, text) if text.contains(&unreachable.to_string())), "{outcome}");
 }
 
 #[test]
 fn a_hop_that_never_replies_is_a_timeout() {
     // The legacy relay sends nothing where its next hop cannot be reached, and keeps the connection open.
     let (folder, relay) = standin_with_the_file();
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unreachable = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let input = folder.path().join("input.txt");
-    fs::write(&input, format!("{NAME}{}{}\n", line(relay.address()), line(dead))).unwrap();
-    let outcome = fetch_chainview(&input, &folder.path().join("out"), Pace::Fast, SEED);
+    fs::write(&input, format!("{NAME}{}{}\n", line(relay.address()), line(unreachable))).unwrap();
+    let outcome = fetch_chainview(&input, &folder.path().join("out"), Pace::Fast, LEGACY);
     assert!(matches!(outcome, Outcome::Failed(8, _)), "{outcome}");
 }
 
@@ -353,7 +355,7 @@ fn a_missing_file_behind_a_legacy_hop_is_exit_4() {
     let (folder, origin) = standin_with_the_file();
     let input = folder.path().join("input.txt");
     fs::write(&input, format!("nothing-here{}\n", line(origin.address()))).unwrap();
-    let outcome = fetch_chainview(&input, &folder.path().join("out"), Pace::Fast, SEED);
+    let outcome = fetch_chainview(&input, &folder.path().join("out"), Pace::Fast, LEGACY);
     assert!(matches!(outcome, Outcome::Failed(4, _)), "{outcome}");
 }
 
@@ -363,7 +365,7 @@ fn a_directory_behind_a_legacy_hop_is_reported() {
     fs::create_dir(folder.path().join("folder")).unwrap();
     let input = folder.path().join("input.txt");
     fs::write(&input, format!("folder{}\n", line(origin.address()))).unwrap();
-    let outcome = fetch_chainview(&input, &folder.path().join("out"), Pace::Fast, SEED);
+    let outcome = fetch_chainview(&input, &folder.path().join("out"), Pace::Fast, LEGACY);
     let Outcome::Failed(code, text) = &outcome else { panic!("{outcome}") };
     assert!(matches!(code, 4 | 6) && text.contains("could not open"), "{outcome}");
     assert!(!folder.path().join("out/folder").exists(), "NA stands under the final name");

@@ -21,12 +21,12 @@ use support::process::{Node, fetch_chainview};
 use support::{Outcome, Pace, TIMEOUT, content};
 use tempfile::TempDir;
 
-const SEED: &[&str] = &["--protocol", "legacy"];
+const LEGACY: &[&str] = &["--protocol", "legacy"];
 const CLIENTS: usize = 64;
 /// What the slow client fetches, how much it reads at a time, and how long it then pauses: 128 KiB a second.
 const SLOW_FILE: (&str, usize) = ("slow", 8 << 20);
-const SLOW_BITE: usize = 16 * 1024;
-const SLOW_REST: Duration = Duration::from_millis(125);
+const SLOW_CHUNK: usize = 16 * 1024;
+const SLOW_PAUSE: Duration = Duration::from_millis(125);
 /// How long the nodes may take to release what a client has left.
 const RELEASE: Duration = Duration::from_secs(1);
 /// The same after a successful transfer over the legacy protocol, whose end waits for the peer to close first.
@@ -37,25 +37,25 @@ struct Chain {
     nodes: Vec<Node>,
     folder: TempDir,
     seed: bool,
-    _turn: std::sync::MutexGuard<'static, ()>,
+    _serial: std::sync::MutexGuard<'static, ()>,
 }
 
-static TURN: Mutex<()> = Mutex::new(());
+static SERIAL: Mutex<()> = Mutex::new(());
 
 impl Chain {
     /// Starts the nodes; `more` are flags of every node, `origin` those of the last only.
     fn start(relays: usize, seed: bool, more: &[&str], origin: &[&str]) -> Self {
-        let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let serial = SERIAL.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
-        let flags = [if seed { SEED } else { &[] }, more].concat();
+        let flags = [if seed { LEGACY } else { &[] }, more].concat();
         let mut nodes: Vec<Node> = (0..relays).map(|_| Node::chainview(folder.path(), &flags)).collect();
         nodes.push(Node::chainview(folder.path(), &[&flags, origin].concat()));
         for node in &nodes {
             // A node that has replied holds all that it holds when idle.
             assert_eq!(totals(node).open, 1);
-            assert!(node.comes_to_rest(0, usize::MAX, LINGER));
+            assert!(node.becomes_idle(0, usize::MAX, LINGER));
         }
-        Self { nodes, folder, seed, _turn: turn }
+        Self { nodes, folder, seed, _serial: serial }
     }
 
     fn write(&self, name: &str, size: usize) {
@@ -85,14 +85,14 @@ impl Chain {
     }
 
     /// Requests a file in the chain's protocol, up to the start of its body; returns the size.
-    fn ask(&self, stream: &mut TcpStream, name: &str) -> usize {
+    fn begin_fetch(&self, stream: &mut TcpStream, name: &str) -> usize {
         if self.seed {
             let hops = self.nodes.iter().map(|node| format!("\n{} {}", node.address().ip(), node.address().port()));
             stream.write_all(format!("{name}{}", hops.collect::<String>()).as_bytes()).unwrap();
-            let mut answer = [0; 64];
-            let read = stream.read(&mut answer).unwrap();
+            let mut reply = [0; 64];
+            let read = stream.read(&mut reply).unwrap();
             stream.write_all(b"ok").unwrap();
-            return String::from_utf8_lossy(&answer[..read]).parse().expect("a size");
+            return String::from_utf8_lossy(&reply[..read]).parse().expect("a size");
         }
         stream.write_all(self.request("GET", name, "").as_bytes()).unwrap();
         let head = read_head(stream);
@@ -103,17 +103,17 @@ impl Chain {
 
     fn fetch(&self, name: &str) -> Vec<u8> {
         let mut stream = self.connect();
-        let mut body = vec![0; self.ask(&mut stream, name)];
-        stream.read_exact(&mut body).expect("the whole body");
+        let mut body = vec![0; self.begin_fetch(&mut stream, name)];
+        stream.read_exact(&mut body).expect("the complete body");
         body
     }
 
     /// Starts this many transfers of a file, and disconnects when part of each has arrived.
-    fn clients_that_leave(&self, name: &str, count: usize) {
+    fn disconnect_clients(&self, name: &str, count: usize) {
         let mut clients: Vec<TcpStream> = (0..count).map(|_| self.connect()).collect();
         let mut bytes = [0; 1024];
         for client in &mut clients {
-            self.ask(client, name);
+            self.begin_fetch(client, name);
             client.read_exact(&mut bytes).unwrap();
         }
     }
@@ -128,17 +128,17 @@ impl Chain {
 
     /// Waits until every node has no connection, and the descriptors it had at first.
     #[track_caller]
-    fn comes_to_rest(&self, before: &[usize], timeout: Duration) {
+    fn becomes_idle(&self, before: &[usize], timeout: Duration) {
         let end = Instant::now() + timeout;
         for node in &self.nodes {
             let left = end.saturating_duration_since(Instant::now());
             let held = || format!("{} still holds {:?}: {}", node.address(), node.held(), node.stderr());
-            assert!(node.comes_to_rest(0, usize::MAX, left), "{}", held());
+            assert!(node.becomes_idle(0, usize::MAX, left), "{}", held());
         }
         for node in &self.nodes {
             // The reader of the endpoint is a connection, too.
             assert_eq!(totals(node).open, 1);
-            assert!(node.comes_to_rest(0, usize::MAX, LINGER));
+            assert!(node.becomes_idle(0, usize::MAX, LINGER));
         }
         assert_eq!(self.descriptors(), before);
     }
@@ -147,9 +147,9 @@ impl Chain {
 fn totals(node: &Node) -> chainview::snapshot::Totals {
     let mut stream = TcpStream::connect(node.address()).unwrap();
     stream.write_all(b"GET /v1/node HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    let body = page.split_once("\r\n\r\n").expect("a head").1;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let body = reply.split_once("\r\n\r\n").expect("a head").1;
     serde_json::from_str::<chainview::snapshot::NodeSnapshot>(body).unwrap().totals
 }
 
@@ -184,15 +184,15 @@ fn read_slowly(stream: &mut TcpStream, size: usize, hurry: impl Fn() -> bool) ->
     let mut body = vec![0; size];
     let (mut taken, mut slowly) = (0, size);
     while taken < size {
-        let bite = SLOW_BITE.min(size - taken);
-        stream.read_exact(&mut body[taken..taken + bite]).expect("the slow client is served to the end");
-        taken += bite;
+        let chunk = SLOW_CHUNK.min(size - taken);
+        stream.read_exact(&mut body[taken..taken + chunk]).expect("the slow client is served to the end");
+        taken += chunk;
         let hurries = hurry();
         if hurries {
             slowly = slowly.min(taken);
         }
         if !hurries || is_full() {
-            thread::sleep(SLOW_REST);
+            thread::sleep(SLOW_PAUSE);
         }
     }
     (slowly, body)
@@ -207,12 +207,12 @@ fn many_clients_beside_a_slow_one(chain: &Chain, fetch: impl Fn(usize) -> Vec<u8
     chain.write(SLOW_FILE.0, SLOW_FILE.1);
     assert_eq!(fetch(0), content(0), "a first fetch, for the threads that a node starts when it first needs them");
     for node in &chain.nodes {
-        assert!(node.comes_to_rest(0, usize::MAX, LINGER), "{:?}", node.held());
+        assert!(node.becomes_idle(0, usize::MAX, LINGER), "{:?}", node.held());
     }
     let before = chain.descriptors();
     let began = Instant::now();
     let mut slow = chain.connect();
-    let size = chain.ask(&mut slow, SLOW_FILE.0);
+    let size = chain.begin_fetch(&mut slow, SLOW_FILE.0);
     let done = Mutex::new(0);
     let (slowly, body) = thread::scope(|scope| {
         for (client, size) in sizes.iter().enumerate() {
@@ -229,7 +229,7 @@ fn many_clients_beside_a_slow_one(chain: &Chain, fetch: impl Fn(usize) -> Vec<u8
     assert!(slowly < size, "a fast client was not done before the slow one");
     assert!(body == content(SLOW_FILE.1));
     drop(slow);
-    chain.comes_to_rest(&before, LINGER);
+    chain.becomes_idle(&before, LINGER);
 }
 
 /// Polls for a condition of another process for which the kernel sends no event.
@@ -272,8 +272,8 @@ fn disconnected_clients_release_every_hop() {
             let chain = Chain::start(3, seed, &[], origin);
             chain.write_any("f", 16 << 20);
             let before = chain.descriptors();
-            chain.clients_that_leave("f", 8);
-            chain.comes_to_rest(&before, RELEASE);
+            chain.disconnect_clients("f", 8);
+            chain.becomes_idle(&before, RELEASE);
         }
     }
 }
@@ -288,7 +288,7 @@ fn a_client_lost_during_a_digest_is_released() {
     becomes(|| sockets() == (2, 1), || format!("the request is not on its way: {:?}", sockets()));
     drop(stream);
     for node in &chain.nodes {
-        assert!(node.comes_to_rest(0, usize::MAX, RELEASE), "{:?}", node.held());
+        assert!(node.becomes_idle(0, usize::MAX, RELEASE), "{:?}", node.held());
     }
 }
 
@@ -300,7 +300,7 @@ fn a_killed_origin_ends_every_transfer() {
         let before = chain.descriptors();
         let mut clients: Vec<TcpStream> = (0..8).map(|_| chain.connect()).collect();
         for client in &mut clients {
-            assert_eq!(chain.ask(client, "f"), 16 << 20);
+            assert_eq!(chain.begin_fetch(client, "f"), 16 << 20);
             client.read_exact(&mut [0; 1024]).unwrap();
         }
         chain.nodes.pop();
@@ -312,7 +312,7 @@ fn a_killed_origin_ends_every_transfer() {
             assert_eq!((ended, rest.len() < 16 << 20), (expected, true));
         }
         drop(clients);
-        chain.comes_to_rest(&before[..3], RELEASE);
+        chain.becomes_idle(&before[..3], RELEASE);
     }
 }
 
@@ -324,7 +324,7 @@ fn idle_connections_are_closed_by_the_idle_timeout() {
     let began = Instant::now();
     let (mut silent, mut slow) = (chain.connect(), chain.connect());
     let mut kept = chain.connect();
-    let mut body = vec![0; chain.ask(&mut kept, "f")];
+    let mut body = vec![0; chain.begin_fetch(&mut kept, "f")];
     kept.read_exact(&mut body).unwrap();
     let idle = Instant::now();
     assert_eq!(kept.read(&mut body).unwrap(), 0);
@@ -341,7 +341,7 @@ fn idle_connections_are_closed_by_the_idle_timeout() {
     assert_eq!(silent.read(&mut body).unwrap(), 0);
     assert!((4900..8000).contains(&began.elapsed().as_millis()), "heads had {:?}", began.elapsed());
     drop((silent, slow, kept));
-    chain.comes_to_rest(&before, RELEASE);
+    chain.becomes_idle(&before, RELEASE);
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn a_hop_stopped_for_a_while_breaks_nothing() {
         fetching.join().unwrap()
     });
     assert!(body == content(12 << 20));
-    chain.comes_to_rest(&before, RELEASE);
+    chain.becomes_idle(&before, RELEASE);
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn sequential_small_fetches_leak_nothing() {
     for _ in 0..count {
         assert!(chain.fetch("f") == content(4096));
     }
-    chain.comes_to_rest(&before, RELEASE);
+    chain.becomes_idle(&before, RELEASE);
     for node in &chain.nodes {
         let totals = totals(node);
         assert_eq!((totals.served, totals.failed, totals.refused), (count, 0, 0));

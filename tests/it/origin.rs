@@ -35,7 +35,7 @@ fn while_it_grows<T>(path: &Path, work: impl FnOnce() -> T) -> T {
 }
 
 /// Sends one request on a connection of its own; returns status, head, and the body received.
-fn ask(node: SocketAddr, request: &str, lines: &str) -> (u16, String, Vec<u8>) {
+fn send_request(node: SocketAddr, request: &str, lines: &str) -> (u16, String, Vec<u8>) {
     let mut stream = TcpStream::connect(node).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let head = format!("{request} HTTP/1.1\r\nHost: {node}\r\nConnection: close\r\n{lines}\r\n");
@@ -75,7 +75,8 @@ fn a_growing_file_is_fetched_as_of_opening() {
     assert_eq!(ended.transfer["integrity"], "verified");
     assert!(fetched.len() >= 2_000_000 && fetched.len() < now.len(), "{} of {}", fetched.len(), now.len());
     assert!(now.starts_with(&fetched));
-    let (status, head, body) = while_it_grows(&path, || ask(scene.node(2).address(), "GET /files/data.bin", ""));
+    let (status, head, body) =
+        while_it_grows(&path, || send_request(scene.node(2).address(), "GET /files/data.bin", ""));
     let length = format!("Content-Length: {}\r\n", body.len());
     assert!(status == 200 && head.contains(&length) && fs::read(&path).unwrap().starts_with(&body), "{head}");
 }
@@ -106,24 +107,24 @@ fn a_grown_file_keeps_its_digest_and_an_altered_one_loses_it() {
     for size in [10, 1 << 20] {
         let before = content(size);
         fs::write(&path, &before).unwrap();
-        let (_, head, _) = ask(node.address(), "GET /files/f", "Want-Repr-Digest: blake3=10\r\n");
-        let question = format!("If-Match: {}\r\nWant-Repr-Digest: blake3=10\r\n", etag(&head));
-        let proof = || ask(node.address(), "HEAD /files/f", &question);
-        let told = |head: &str| {
+        let (_, head, _) = send_request(node.address(), "GET /files/f", "Want-Repr-Digest: blake3=10\r\n");
+        let digest_fields = format!("If-Match: {}\r\nWant-Repr-Digest: blake3=10\r\n", etag(&head));
+        let request_digest = || send_request(node.address(), "HEAD /files/f", &digest_fields);
+        let announced = |head: &str| {
             let line = head.lines().find_map(|line| line.strip_prefix("Repr-Digest: blake3=:")).unwrap().to_owned();
             let bytes = base64::engine::general_purpose::STANDARD.decode(line.trim_end_matches(':')).unwrap();
             blake3::Hash::from_bytes(bytes.try_into().unwrap()).to_string()
         };
         File::options().append(true).open(&path).unwrap().write_all(b"more").unwrap();
-        let (status, grown, _) = proof();
-        assert_eq!((status, told(&grown)), (200, digest(&before)));
+        let (status, grown, _) = request_digest();
+        assert_eq!((status, announced(&grown)), (200, digest(&before)));
         assert!(grown.contains(&format!("Content-Length: {size}\r\n")) && etag(&grown) == etag(&head), "{grown}");
         assert!(grown.contains(&format!("Chain-Grown: {}\r\n", size + 4)), "{grown}");
         // Changed and longer: the digest it sends is not that of the bytes it sent.
         File::options().write(true).open(&path).unwrap().write_all_at(b"!", size as u64 / 2).unwrap();
-        assert_ne!(told(&proof().1), digest(&before));
+        assert_ne!(announced(&request_digest().1), digest(&before));
         File::options().write(true).open(&path).unwrap().set_len(size as u64).unwrap();
-        assert_eq!(proof().0, 412);
+        assert_eq!(request_digest().0, 412);
     }
 }
 
@@ -132,8 +133,8 @@ fn no_changed_file_is_ever_verified() {
     const SIZE: u64 = 4 << 20;
     let seeds = if is_full() { 200 } else { 8 };
     let shm = Path::new("/dev/shm");
-    for place in [std::env::temp_dir().as_path(), shm].into_iter().filter(|place| place.is_dir()) {
-        let folder = tempfile::tempdir_in(place).unwrap();
+    for base in [std::env::temp_dir().as_path(), shm].into_iter().filter(|base| base.is_dir()) {
+        let folder = tempfile::tempdir_in(base).unwrap();
         let path = folder.path().join("data.bin");
         let nodes = [0, 1].map(|_| Node::chainview(folder.path(), &["--limit", "40M"]));
         let hops =
@@ -172,14 +173,14 @@ fn no_changed_file_is_ever_verified() {
                 assert_eq!(document["transfers"][0]["integrity"], "verified", "seed {seed}");
                 let fetched = fetched.unwrap();
                 let whole = fetched == before || after.starts_with(&fetched) && fetched.len() as u64 >= at;
-                assert!(whole, "seed {seed} in {place:?}: a mixture is called verified");
+                assert!(whole, "seed {seed} in {base:?}: a mixture is reported as verified");
                 verified += 1;
             } else {
                 assert!(fetched.is_err() && ended.status.code() == Some(6), "seed {seed}: {ended:?}");
                 refused += 1;
             }
         }
-        println!("{}: {verified} verified, {refused} refused", place.display());
+        println!("{}: {verified} verified, {refused} refused", base.display());
     }
 }
 
@@ -189,7 +190,7 @@ fn a_change_after_the_last_byte_is_counted_without_a_digest() {
     let path = folder.path().join("f");
     let node = Node::chainview(folder.path(), &[]);
     let counted = || {
-        let page = String::from_utf8(ask(node.address(), "GET /metrics", "").2).unwrap();
+        let page = String::from_utf8(send_request(node.address(), "GET /metrics", "").2).unwrap();
         let line = page.lines().find_map(|line| line.strip_prefix("chainview_late_changes_total ")).unwrap();
         line.parse::<u64>().unwrap()
     };
@@ -243,7 +244,7 @@ fn replaced_and_missing_served_folders_are_detected() {
     let current = folder.path().join("current");
     symlink("rel1", &current).unwrap();
     let node = Node::chainview(&current, &[]);
-    let get = |path: &str| ask(node.address(), &format!("GET {path}"), "");
+    let get = |path: &str| send_request(node.address(), &format!("GET {path}"), "");
     assert_eq!(get("/files/f").2, b"rel1");
     symlink("rel2", folder.path().join("next")).unwrap();
     fs::rename(folder.path().join("next"), &current).unwrap();
@@ -256,8 +257,8 @@ fn replaced_and_missing_served_folders_are_detected() {
         assert_eq!((status, String::from_utf8(body).unwrap().as_str()), (503, "the served folder is missing\n"));
         for path in ["/files/f", "/files/"] {
             let (status, _, body) = get(path);
-            let said = String::from_utf8(body).unwrap();
-            assert!(status == 404 && said.contains("the served folder is missing"), "{path}: {status} {said}");
+            let message = String::from_utf8(body).unwrap();
+            assert!(status == 404 && message.contains("the served folder is missing"), "{path}: {status} {message}");
         }
     }
     assert_eq!(node.stderr().matches("is gone").count(), 1, "{}", node.stderr());
@@ -283,19 +284,20 @@ fn large_digests_do_not_delay_small_ones() {
     });
     for name in ["small", "medium"] {
         let began = Instant::now();
-        let (status, head, _) = ask(node.address(), &format!("HEAD /files/{name}"), "Want-Repr-Digest: blake3=10\r\n");
+        let (status, head, _) =
+            send_request(node.address(), &format!("HEAD /files/{name}"), "Want-Repr-Digest: blake3=10\r\n");
         let took = began.elapsed();
         assert!(status == 200 && head.contains("Repr-Digest: blake3=:"), "{head}");
-        println!("{name}: its digest came after {took:?}");
+        println!("{name}: its digest arrived after {took:?}");
         assert!(took < Duration::from_secs(3), "{name}: {took:?}");
     }
-    let mut said = [0; 27];
+    let mut message = [0; 27];
     large[0].set_read_timeout(Some(TIMEOUT)).unwrap();
-    large[0].read_exact(&mut said).unwrap();
+    large[0].read_exact(&mut message).unwrap();
     let mut progress = [0; 32];
     large[0].read_exact(&mut progress).unwrap();
-    let said = String::from_utf8([&said[..], &progress].concat()).unwrap();
-    assert!(said.starts_with("HTTP/1.1 102 Processing\r\nChain-Progress: done="), "{said}");
+    let message = String::from_utf8([&message[..], &progress].concat()).unwrap();
+    assert!(message.starts_with("HTTP/1.1 102 Processing\r\nChain-Progress: done="), "{message}");
 }
 
 #[test]
@@ -308,7 +310,7 @@ fn a_node_without_threads_replies_503_and_keeps_serving() {
     fs::write(root.join("small"), content(4096)).unwrap();
     fs::write(root.join("large"), content(1 << 20)).unwrap();
     let node = Node::without_threads(&program, &root);
-    let get = |request: &str, lines: &str| ask(node.address(), request, lines);
+    let get = |request: &str, lines: &str| send_request(node.address(), request, lines);
     for _ in 0..3 {
         let (status, head, _) = get("GET /files/", "");
         assert!(status == 503 && head.to_lowercase().contains("retry-after: 1\r\n"), "{head}");
@@ -335,9 +337,9 @@ fn many_listings_of_a_large_folder_are_bounded() {
     let address = node.address();
     let (listed, refused) = thread::scope(|scope| {
         let readers: Vec<_> =
-            (0..readers).map(|_| scope.spawn(move || ask(address, "GET /files/large/", ""))).collect();
+            (0..readers).map(|_| scope.spawn(move || send_request(address, "GET /files/large/", ""))).collect();
         let began = Instant::now();
-        let (status, _, body) = ask(address, "GET /files/small", "");
+        let (status, _, body) = send_request(address, "GET /files/small", "");
         let took = began.elapsed();
         assert!(status == 200 && body == content(4096) && took < Duration::from_secs(3), "{took:?}");
         println!("beside {} listings: {took:?}", readers.len());
@@ -363,7 +365,7 @@ fn many_listings_of_a_large_folder_are_bounded() {
         names += page["entries"].as_array().unwrap().len();
         assert_eq!(page["omitted"], files - names);
         let Some(next) = page["next"].as_str() else { break };
-        let (status, _, body) = ask(address, &format!("GET /files/large/?x=1&after={next}"), "");
+        let (status, _, body) = send_request(address, &format!("GET /files/large/?x=1&after={next}"), "");
         assert_eq!(status, 200);
         page = serde_json::from_slice(&body).unwrap();
     }
@@ -371,7 +373,7 @@ fn many_listings_of_a_large_folder_are_bounded() {
     // A browser or a mirror reaches every name too, by following links.
     let (mut query, mut links) = (String::new(), 0);
     loop {
-        let (status, _, body) = ask(address, &format!("GET /files/large/{query}"), "Accept: text/html\r\n");
+        let (status, _, body) = send_request(address, &format!("GET /files/large/{query}"), "Accept: text/html\r\n");
         assert_eq!(status, 200);
         let page = String::from_utf8(body).unwrap();
         links += page.matches("<a href=\"file-").count();

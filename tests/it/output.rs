@@ -37,7 +37,7 @@ fn stdout_gets_the_bytes_and_stderr_all_else() {
     for name in ["-", "/dev/stdout"] {
         let output = run(&folder, &format!("--fetch -o {name}"), Stdio::piped());
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
-        assert!(output.stdout == content, "{} bytes came", output.stdout.len());
+        assert!(output.stdout == content, "{} bytes arrived", output.stdout.len());
         assert!(err(&output).contains("verified (blake3:") && err(&output).contains("in standard output"));
     }
     let json = run(&folder, "--fetch -q -o - --json", Stdio::piped());

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 const SEEDS: u64 = 300;
 const FULL: u64 = 10_000;
 /// The content of the user's own files.
-const OWN: &[u8] = b"a person's own words";
+const OWN: &[u8] = b"a file of the user";
 /// Without a name while they are filled, with one, and with resume points.
 const SIZES: [usize; 3] = [200_000, 1_500_000, 15_000_000];
 
@@ -69,14 +69,14 @@ enum Before {
     OwnPart,
     OwnState,
     LinkedPart,
-    LeftOver,
-    LeftOverSwapped,
+    Partial,
+    PartialSwapped,
 }
 
 const BEFORE: [Before; 6] =
-    [Before::Nothing, Before::OwnPart, Before::OwnState, Before::LinkedPart, Before::LeftOver, Before::LeftOverSwapped];
+    [Before::Nothing, Before::OwnPart, Before::OwnState, Before::LinkedPart, Before::Partial, Before::PartialSwapped];
 
-struct World {
+struct Scenario {
     folder: TempDir,
     input: PathBuf,
     route: Route,
@@ -85,7 +85,7 @@ struct World {
     own: Vec<File>,
 }
 
-impl World {
+impl Scenario {
     fn new(route: &Route, name: &str, address: &str) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let input = folder.path().join("input.txt");
@@ -113,7 +113,7 @@ impl World {
                 self.lay(".precious");
                 symlink(self.path(".precious"), self.path(".part")).unwrap();
             }
-            Before::LeftOver | Before::LeftOverSwapped => {
+            Before::Partial | Before::PartialSwapped => {
                 let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
                 let mut seen = progress.subscribe();
                 let halfway = async {
@@ -124,7 +124,7 @@ impl World {
                 let mut upstream = client(Arc::default(), job.limits, None);
                 let fetching = fetch(&mut upstream, &mut job, &progress, &stop);
                 let (_, ()) = tokio::join!(fetching, halfway);
-                if before == Before::LeftOverSwapped && fs::remove_file(self.path(".part")).is_ok() {
+                if before == Before::PartialSwapped && fs::remove_file(self.path(".part")).is_ok() {
                     self.lay(".part");
                 }
             }
@@ -140,10 +140,10 @@ impl World {
 
     /// Applies the change once the partial file exists and has this many bytes, or not at all; returns a file of the
     /// user.
-    fn befall(&self, fault: Fault, at: u64, over: &AtomicBool) -> Option<File> {
+    fn apply(&self, fault: Fault, at: u64, done: &AtomicBool) -> Option<File> {
         let (part, state) = (self.path(".part"), self.path(".part.state"));
         while !fs::metadata(&part).is_ok_and(|found| found.len() >= at) {
-            if over.load(Relaxed) {
+            if done.load(Relaxed) {
                 return None;
             }
             thread::sleep(Duration::from_micros(100));
@@ -190,9 +190,9 @@ impl World {
     }
 }
 
-async fn one(world: &World, rate: u64, skip_proof: bool) -> Result<Fetched, Error> {
-    let mut job = world.job(rate);
-    if skip_proof {
+async fn one(scenario: &Scenario, rate: u64, skip_digest: bool) -> Result<Fetched, Error> {
+    let mut job = scenario.job(rate);
+    if skip_digest {
         job.verify = VerifyMode::Skip;
     }
     let mut upstream = client(Arc::default(), job.limits, None);
@@ -201,15 +201,15 @@ async fn one(world: &World, rate: u64, skip_proof: bool) -> Result<Fetched, Erro
 }
 
 /// Runs the same fetch in a process of its own; returns whether it reports success.
-fn process(world: &World) -> bool {
+fn process(scenario: &Scenario) -> bool {
     let mut command = chainview();
-    command.arg("--fetch").arg(&world.input).arg("-o").arg(world.folder.path()).arg("-q");
+    command.arg("--fetch").arg(&scenario.input).arg("-o").arg(scenario.folder.path()).arg("-q");
     command.args(["--stall-timeout", "1s"]).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().unwrap().success()
 }
 
 /// Runs one scenario from start to end; returns how many fetches succeeded.
-async fn live(seed: u64, address: &str, contents: &[(String, Vec<u8>)]) -> u64 {
+async fn run(seed: u64, address: &str, contents: &[(String, Vec<u8>)]) -> u64 {
     let mut random = Seeded::new(seed);
     // Large files take most of the time.
     let which = if random.one_in(8) { 2 } else { random.below(2) as usize };
@@ -217,57 +217,65 @@ async fn live(seed: u64, address: &str, contents: &[(String, Vec<u8>)]) -> u64 {
     let (before, fault) = (random.pick(&BEFORE), random.pick(&FAULTS));
     let (at, rate) = (random.below(content.len() as u64), 20_000_000 + random.below(100_000_000));
     let (two, other_process) = (random.one_in(2), random.one_in(8));
-    let said = format!("seed {seed}: {name}, {before:?}, {fault:?} at {at}, two {two}, process {other_process}");
+    let description = format!("seed {seed}: {name}, {before:?}, {fault:?} at {at}, two {two}, process {other_process}");
     let route = Route::parse(format!("{name}\n{address} protocol=http\n").as_bytes()).unwrap();
-    let mut world = World::new(&route, name, address);
-    world.prepare(before, content.len()).await;
-    let (over, shared) = (Arc::new(AtomicBool::new(false)), Arc::new(world));
+    let mut scenario = Scenario::new(&route, name, address);
+    scenario.prepare(before, content.len()).await;
+    let (done, shared) = (Arc::new(AtomicBool::new(false)), Arc::new(scenario));
     let faults = {
-        let (over, world) = (Arc::clone(&over), Arc::clone(&shared));
-        tokio::task::spawn_blocking(move || world.befall(fault, at, &over))
+        let (done, scenario) = (Arc::clone(&done), Arc::clone(&shared));
+        tokio::task::spawn_blocking(move || scenario.apply(fault, at, &done))
     };
     let second = {
-        let world = Arc::clone(&shared);
+        let scenario = Arc::clone(&shared);
         async move {
             match (two, other_process) {
                 (false, _) => None,
-                (true, true) => Some(tokio::task::spawn_blocking(move || process(&world)).await.unwrap()),
-                (true, false) => Some(one(&world, rate, false).await.is_ok()),
+                (true, true) => Some(tokio::task::spawn_blocking(move || process(&scenario)).await.unwrap()),
+                (true, false) => Some(one(&scenario, rate, false).await.is_ok()),
             }
         }
     };
     let (first, second) = tokio::join!(one(&shared, rate, false), second);
-    over.store(true, Relaxed);
+    done.store(true, Relaxed);
     let theirs = faults.await.unwrap();
-    let world = &*shared;
-    let target = world.path("");
+    let scenario = &*shared;
+    let target = scenario.path("");
     let successes = u64::from(first.is_ok()) + u64::from(second == Some(true));
     if successes > 0 {
-        assert!(fs::read(&target).is_ok_and(|found| found == *content), "a wrong success: {said}: {first:?}");
+        assert!(fs::read(&target).is_ok_and(|found| found == *content), "a false success: {description}: {first:?}");
     } else {
-        assert!(!target.exists(), "{said}: {first:?}");
+        assert!(!target.exists(), "{description}: {first:?}");
     }
     // In every case the next fetch gets the file, and no files accumulate.
-    let last = one(world, 1_000_000_000, false).await;
-    assert!(last.is_ok(), "{said}: {last:?}, there are {:?}", world.names());
-    assert!(fs::read(&target).unwrap() == *content && world.names().len() <= 8, "{said}: {:?}", world.names());
+    let last = one(scenario, 1_000_000_000, false).await;
+    assert!(last.is_ok(), "{description}: {last:?}, there are {:?}", scenario.names());
+    assert!(
+        fs::read(&target).unwrap() == *content && scenario.names().len() <= 8,
+        "{description}: {:?}",
+        scenario.names()
+    );
     // A fault may have removed what was there before; nothing else may.
     let removes = matches!(
         fault,
         Fault::Removed | Fault::Replaced | Fault::RenamedOver | Fault::StateRemoved | Fault::StateReplaced
     );
-    let (before, during) = (world.own.iter().map(|file| (file, removes)), theirs.iter().map(|file| (file, false)));
-    for (file, may_be_gone) in before.chain(during) {
+    let (before, during) = (scenario.own.iter().map(|file| (file, removes)), theirs.iter().map(|file| (file, false)));
+    for (file, may_be_removed) in before.chain(during) {
         let found = file.metadata().unwrap();
         let mut holds = vec![0; OWN.len()];
         let read = file.read_at(&mut holds, 0).unwrap();
         assert!(
             found.len() == OWN.len() as u64 && read == OWN.len() && holds == OWN,
-            "a person's file changed: {said}"
+            "a file of the user changed: {description}"
         );
-        assert!(found.nlink() > 0 || may_be_gone, "a person's file is gone: {said}, there are {:?}", world.names());
-        let stands = fs::metadata(&target).unwrap().ino();
-        assert!(found.ino() != stands, "a person's file was taken for the result: {said}");
+        assert!(
+            found.nlink() > 0 || may_be_removed,
+            "a file of the user was removed: {description}, there are {:?}",
+            scenario.names()
+        );
+        let published = fs::metadata(&target).unwrap().ino();
+        assert!(found.ino() != published, "a file of the user was taken for the result: {description}");
     }
     successes
 }
@@ -285,12 +293,12 @@ async fn tampering_with_a_partial_file_never_makes_a_false_success() {
     }
     let node = Node::chainview(served.path(), &[]);
     let address = node.address().to_string();
-    let asked = std::env::var("CHAINVIEW_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds = asked.map_or(1..=if full { FULL } else { SEEDS }, |seed| seed..=seed);
+    let requested = std::env::var("CHAINVIEW_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = requested.map_or(1..=if full { FULL } else { SEEDS }, |seed| seed..=seed);
     let (count, mut successes) = (seeds.clone().count(), 0);
     for seed in seeds {
-        successes += live(seed, &address, &contents).await;
+        successes += run(seed, &address, &contents).await;
     }
     println!("{count} transfers under faults: {successes} successes, none of them wrong");
-    assert!(successes > 0 || asked.is_some());
+    assert!(successes > 0 || requested.is_some());
 }

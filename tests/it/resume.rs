@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use scene::{Dice, NAME, Scene, is_full, served};
 
 /// Maximum bytes that are sent again after a kill.
-const SENT_AGAIN: u64 = 16 << 20;
+const MAX_RESENT: u64 = 16 << 20;
 /// What a client may have received and not written when it is killed.
 const IN_BUFFERS: u64 = 2 << 20;
 
@@ -35,7 +35,7 @@ fn a_killed_client_resumes_from_disk() {
         scene.is_whole();
         let resumed = ended.transfer["resumed_from"].as_u64().unwrap();
         let again = (written + IN_BUFFERS).saturating_sub(resumed);
-        assert!(again <= SENT_AGAIN, "seed {seed}: {written} bytes were written, and it went on from {resumed}");
+        assert!(again <= MAX_RESENT, "seed {seed}: {written} bytes were written, and it resumed at {resumed}");
         most = most.max(again);
         scene.clear();
     }
@@ -50,7 +50,7 @@ fn a_restarted_hop_is_resumed_from_in_the_same_run() {
         let watcher = scene.watch();
         scene.arrives(6 << 20);
         scene.kill(hop);
-        scene.until("it is tried again", || client.said().contains("retrying"));
+        scene.until("a retry", || client.stderr().contains("retrying"));
         scene.start(hop);
         let ended = client.wait();
         watcher.end();
@@ -73,10 +73,11 @@ fn the_limit_of_a_retry_is_reported_while_it_runs() {
     // Too short for a verdict on the first attempt.
     scene.arrives(100_000);
     scene.kill(2);
-    scene.until("it is tried again", || client.said().contains("retrying"));
+    scene.until("a retry", || client.stderr().contains("retrying"));
     scene.start(2);
-    scene
-        .until("it is said", || client.said().contains(&format!("{NAME}: slowest: hop 2, rate-limited to 800.0 KB/s")));
+    scene.until("the verdict is logged", || {
+        client.stderr().contains(&format!("{NAME}: slowest: hop 2, rate-limited to 800.0 KB/s"))
+    });
     client.signal(Signal::INT);
     let ended = client.wait();
     assert_eq!((ended.status.signal(), &ended.transfer["verdict"]["limit"]), (Some(2), &"rate-limit".into()));
@@ -89,12 +90,12 @@ fn an_interrupt_during_backoff_takes_effect_immediately() {
     scene.arrives(1 << 20);
     scene.kill(1);
     // The fourth pause is of 4 s: long enough to distinguish its end from an interrupt.
-    scene.until("it has been tried a few times", || client.said().matches("retrying").count() >= 4);
-    let begun = std::time::Instant::now();
+    scene.until("several retries", || client.stderr().matches("retrying").count() >= 4);
+    let started = std::time::Instant::now();
     client.signal(Signal::INT);
     let ended = client.wait();
     assert_eq!(ended.status.signal(), Some(2));
-    assert!(begun.elapsed().as_secs() < 3, "it took {:?}", begun.elapsed());
+    assert!(started.elapsed().as_secs() < 3, "it took {:?}", started.elapsed());
     assert_eq!(scene.names(), [format!("{NAME}.part"), format!("{NAME}.part.state")]);
 }
 

@@ -65,7 +65,7 @@ fn pid(hop: &HopSnapshot) -> Option<u32> {
 }
 
 /// An endpoint of the last hop, through the ones before, with a token.
-async fn page(route: &Route, token: &str) -> String {
+async fn endpoint(route: &Route, token: &str) -> String {
     let (first, behind) = route.split_first();
     let mut stream = TcpStream::connect(first.address.to_string()).await.unwrap();
     let way: Vec<String> = behind.iter().map(Hop::element).collect();
@@ -97,8 +97,8 @@ async fn nodes_start_crash_restart_and_stop() {
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let node = hops[1].node.as_ref().unwrap();
     assert_eq!((hops[1].ours, node.faults.limit, Some(node.pid)), (true, Some(5_000_000), pid(&hops[1])));
-    assert!(page(&route, token.reveal()).await.starts_with("HTTP/1.1 200 "));
-    assert!(page(&route, "wrong").await.starts_with("HTTP/1.1 401 "));
+    assert!(endpoint(&route, token.reveal()).await.starts_with("HTTP/1.1 200 "));
+    assert!(endpoint(&route, "wrong").await.starts_with("HTTP/1.1 401 "));
 
     let victim = Pid::from_raw(i32::try_from(node.pid).unwrap()).unwrap();
     let killed = Instant::now();
@@ -183,7 +183,7 @@ async fn more_nodes_than_the_route_has_can_be_watched() {
     assert_eq!(hops.iter().map(|hop| (hop.extra, hop.origin)).collect::<Vec<_>>()[..2], [(false, true), (true, false)]);
     assert_eq!(watcher.hops().iter().filter(|hop| !hop.extra).count(), 1, "only the route takes part in a transfer");
     watcher.detach(3).unwrap();
-    assert_eq!(watcher.hops().len(), 4, "what came after it keeps its number");
+    assert_eq!(watcher.hops().len(), 4, "later hops keep their numbers");
     watcher.detach(4).unwrap();
     assert_eq!(watcher.hops().len(), 2);
     assert_eq!(watcher.attach(other(4), None), Ok(3));

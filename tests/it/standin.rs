@@ -28,7 +28,7 @@ fn line(address: SocketAddr) -> String {
     format!("\n{} {}", address.ip(), address.port())
 }
 
-fn ask(address: SocketAddr, request: &[u8]) -> TcpStream {
+fn send_request(address: SocketAddr, request: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream.write_all(request).unwrap();
@@ -58,36 +58,36 @@ fn fetch(input: &Path, folder: &Path) -> Outcome {
 fn an_origin_replies_size_na_or_nothing() {
     let (_folder, node) = node();
     let own = line(node.address());
-    let first_answer = |request: String| next(&ask(node.address(), request.as_bytes()));
-    assert_eq!(first_answer(format!("file{own}")), "3000");
-    assert_eq!(first_answer(format!("file{own} more words=here")), "3000");
-    assert_eq!(first_answer(format!("nothing{own}")), "NA");
-    assert_eq!(first_answer(format!("chainview?{own}")), "NA");
+    let first_reply = |request: String| next(&send_request(node.address(), request.as_bytes()));
+    assert_eq!(first_reply(format!("file{own}")), "3000");
+    assert_eq!(first_reply(format!("file{own} more words=here")), "3000");
+    assert_eq!(first_reply(format!("nothing{own}")), "NA");
+    assert_eq!(first_reply(format!("chainview?{own}")), "NA");
     // A final newline makes three lines of two, and so a relay without a next hop.
-    assert_eq!(first_answer(format!("file{own}\n")), "silence");
-    assert_eq!(first_answer("file".to_owned()), "silence");
-    assert_eq!(first_answer(format!("GET /files/file HTTP/1.1\r\nHost: {}\r\n\r\n", node.address())), "silence");
-    assert_eq!(next(&ask(node.address(), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\xff\xfe")), "silence");
+    assert_eq!(first_reply(format!("file{own}\n")), "silence");
+    assert_eq!(first_reply("file".to_owned()), "silence");
+    assert_eq!(first_reply(format!("GET /files/file HTTP/1.1\r\nHost: {}\r\n\r\n", node.address())), "silence");
+    assert_eq!(next(&send_request(node.address(), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\xff\xfe")), "silence");
     // It never checks whose address line 2 is.
-    assert_eq!(first_answer("file\nelsewhere 1".to_owned()), "3000");
+    assert_eq!(first_reply("file\nelsewhere 1".to_owned()), "3000");
 }
 
 #[test]
 fn only_the_first_read_of_a_request_counts() {
     let (_folder, node) = node();
-    let mut stream = ask(node.address(), b"fi");
+    let mut stream = send_request(node.address(), b"fi");
     assert_eq!(next(&stream), "silence");
     stream.write_all(format!("le{}", line(node.address())).as_bytes()).unwrap();
     assert_eq!(next(&stream), "silence");
     // Of a longer request only the first 1,024 bytes are used; the rest then counts as the go-ahead.
     let long = format!("file{} {}", line(node.address()), "x".repeat(2000));
-    assert_eq!(next(&ask(node.address(), long.as_bytes()))[..4], *"3000");
+    assert_eq!(next(&send_request(node.address(), long.as_bytes()))[..4], *"3000");
 }
 
 #[test]
 fn a_directory_has_a_size_and_then_na() {
     let (_folder, node) = node();
-    let mut stream = ask(node.address(), format!("folder{}", line(node.address())).as_bytes());
+    let mut stream = send_request(node.address(), format!("folder{}", line(node.address())).as_bytes());
     assert!(next(&stream).parse::<u64>().unwrap() > 2);
     stream.write_all(b"ack_").unwrap();
     assert_eq!([next(&stream), next(&stream)], ["NA", "end"]);
@@ -96,12 +96,12 @@ fn a_directory_has_a_size_and_then_na() {
 #[test]
 fn unread_bytes_of_the_go_ahead_end_in_a_reset() {
     let (_folder, node) = node();
-    let mut stream = ask(node.address(), format!("file{}", line(node.address())).as_bytes());
+    let mut stream = send_request(node.address(), format!("file{}", line(node.address())).as_bytes());
     assert_eq!(next(&stream), "3000");
     stream.write_all(b"ack_to_send").unwrap();
     let mut all = Vec::new();
     assert_eq!(stream.read_to_end(&mut all).unwrap_err().kind(), ErrorKind::ConnectionReset);
-    let mut stream = ask(node.address(), format!("file{}", line(node.address())).as_bytes());
+    let mut stream = send_request(node.address(), format!("file{}", line(node.address())).as_bytes());
     assert_eq!(next(&stream), "3000");
     stream.write_all(b"ack_").unwrap();
     let mut all = Vec::new();
@@ -113,7 +113,8 @@ fn a_relay_forwards_lines_and_4_bytes() {
     let (_folder, node) = node();
     let next_hop = TcpListener::bind("127.0.0.1:0").unwrap();
     let there = line(next_hop.local_addr().unwrap());
-    let mut stream = ask(node.address(), format!("file{} own=1{there} key=value\n", line(node.address())).as_bytes());
+    let mut stream =
+        send_request(node.address(), format!("file{} own=1{there} key=value\n", line(node.address())).as_bytes());
     let mut upstream = accept(&next_hop);
     assert_eq!(next(&upstream), format!("file{there} key=value\n"));
     upstream.write_all(b"5000").unwrap();
@@ -126,18 +127,18 @@ fn a_relay_forwards_lines_and_4_bytes() {
     drop(upstream);
     // Seven bytes of the go-ahead remain: four are read as the client's `close`, three cause the reset.
     assert_eq!(next(&stream), "connection reset");
-    assert!(node.comes_to_rest(TIMEOUT));
+    assert!(node.becomes_idle(TIMEOUT));
 }
 
 #[test]
 fn a_next_hop_that_cannot_be_reached_is_never_mentioned() {
     let (_folder, node) = node();
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let request = format!("file{}{}", line(node.address()), line(dead));
-    let stream = ask(node.address(), request.as_bytes());
+    let unreachable = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let request = format!("file{}{}", line(node.address()), line(unreachable));
+    let stream = send_request(node.address(), request.as_bytes());
     assert_eq!(next(&stream), "silence");
     // The connection stays open until the next one arrives.
-    let second = ask(node.address(), format!("file{}", line(node.address())).as_bytes());
+    let second = send_request(node.address(), format!("file{}", line(node.address())).as_bytes());
     assert_eq!(next(&second), "3000");
     assert_eq!(next(&stream), "end");
 }
@@ -205,7 +206,7 @@ fn two_adjacent_relays_deadlock() {
     for _ in 0..3 {
         assert_eq!(fetch(&out.path().join("input.txt"), out.path()), Outcome::Done);
     }
-    assert!(origin.comes_to_rest(TIMEOUT));
+    assert!(origin.becomes_idle(TIMEOUT));
     let held: Vec<String> = relays.iter().map(Node::holding).collect();
     assert_eq!(held, ["6 sockets, 3 threads"; 2]);
 }

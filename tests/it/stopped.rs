@@ -21,11 +21,11 @@ const SHORT: [&str; 4] = ["--idle-timeout", "2s", "--stall-timeout", "2s"];
 const STOP: Duration = Duration::from_secs(5);
 
 /// Checks that no hop is blamed, no request is repeated, and the file is complete.
-fn goes_on(scene: &Scene, ended: &scene::Ended, who: &str) {
-    assert!(ended.status.success(), "{who}: {}", ended.stderr);
-    assert_eq!(ended.transfer["attempts"].as_u64().unwrap_or(1), 1, "{who}: {}", ended.transfer);
+fn assert_continues(scene: &Scene, ended: &scene::Ended, context: &str) {
+    assert!(ended.status.success(), "{context}: {}", ended.stderr);
+    assert_eq!(ended.transfer["attempts"].as_u64().unwrap_or(1), 1, "{context}: {}", ended.transfer);
     for word in ["retrying", "starts over", "does not answer"] {
-        assert!(!ended.stderr.contains(word), "{who}: {}", ended.stderr);
+        assert!(!ended.stderr.contains(word), "{context}: {}", ended.stderr);
     }
     scene.is_whole();
     scene.clear();
@@ -41,7 +41,7 @@ fn a_stopped_client_blames_no_hop_and_continues() {
         client.signal(Signal::STOP);
         thread::sleep(STOP);
         client.signal(Signal::CONT);
-        goes_on(&scene, &client.wait(), protocol);
+        assert_continues(&scene, &client.wait(), protocol);
     }
 }
 
@@ -56,7 +56,7 @@ fn a_stopped_node_blames_no_hop_and_continues() {
         scene.signal(hop, Signal::STOP);
         thread::sleep(STOP);
         scene.signal(hop, Signal::CONT);
-        goes_on(&scene, &client.wait(), &format!("hop {hop} over {protocol}"));
+        assert_continues(&scene, &client.wait(), &format!("hop {hop} over {protocol}"));
         assert!(!scene.node(hop).stderr().contains("WARN"), "hop {hop} over {protocol}: {}", scene.node(hop).stderr());
     }
 }
@@ -76,7 +76,7 @@ fn a_stopped_chain_continues() {
     for hop in 1..=3 {
         scene.signal(hop, Signal::CONT);
     }
-    goes_on(&scene, &client.wait(), "all");
+    assert_continues(&scene, &client.wait(), "all");
 }
 
 /// Reads this many bytes a second for this long; returns how many arrived before the end.
@@ -120,7 +120,7 @@ fn a_reader_that_reads_nothing_is_disconnected() {
     stream.write_all(head.as_bytes()).unwrap();
     let began = Instant::now();
     scene.until_within(2 * TIMEOUT, "it is cut off", || scene.node(1).stderr().contains("took nothing for"));
-    let took = began.elapsed();
-    assert!(took >= Duration::from_secs(25) && took < Duration::from_secs(45), "{took:?}");
-    assert!(scene.node(1).comes_to_rest(0, usize::MAX, TIMEOUT), "{:?}", scene.node(1).held());
+    let elapsed = began.elapsed();
+    assert!(elapsed >= Duration::from_secs(25) && elapsed < Duration::from_secs(45), "{elapsed:?}");
+    assert!(scene.node(1).becomes_idle(0, usize::MAX, TIMEOUT), "{:?}", scene.node(1).held());
 }

@@ -18,7 +18,7 @@ mod verdict;
 use std::time::{Duration, Instant};
 
 use free::Chain;
-use terminal::{Terminal, all_gone, chainview, listens_to_mouse};
+use terminal::{Terminal, all_ended, chainview, listens_to_mouse};
 
 /// From the start of the program to its nodes, shown as up.
 const UP: Duration = Duration::from_secs(2);
@@ -45,11 +45,11 @@ fn up(chain: &Chain, flags: &str, columns: u16, rows: u16) -> Terminal {
 }
 
 /// Quits with `q`, and checks that nothing remains.
-fn leave(terminal: &mut Terminal) {
+fn quit(terminal: &mut Terminal) {
     let nodes = terminal.children();
     terminal.keys("q");
     assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
-    assert!(all_gone(&nodes, Duration::ZERO), "nodes outlive the dashboard");
+    assert!(all_ended(&nodes, Duration::ZERO), "nodes outlive the dashboard");
     terminal.is_given_back();
 }
 
@@ -67,7 +67,7 @@ fn first_steps(columns: u16, rows: u16) {
     let digest = blake3::hash(&chain.content).to_hex();
     assert!(screen.contains(&format!("blake3:{}", &digest[..16])), "{screen}");
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
-    leave(&mut terminal);
+    quit(&mut terminal);
     terminal.shows(&["1 done (3.0 MB), 0 failed", "data.bin"]);
 }
 
@@ -90,7 +90,7 @@ fn help_opens_scrolls_and_closes() {
     // The q closes the popup, and only then quits.
     terminal.keys("q");
     terminal.shows(&["press f to fetch data.bin", "q quit"]);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn the_screen_follows_the_size_of_its_terminal() {
     assert!(width > Some(120), "{screen}");
     terminal.shows(&["1 done", "verified"]);
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn the_demo_starts_and_names_its_rate_limit() {
     let mut terminal = Terminal::start(chainview(folder.path(), "--demo"), 80, 24);
     terminal.shows(&["3/3 up", "1 running", "! slowest: hop 2, rate-limited to 6.0 MB/s", "x cancel"]);
     terminal.shows(&["1 done", "#1 is over: slowest: hop 2, rate-limited to 6.0 MB/s", "verified: digest equal"]);
-    leave(&mut terminal);
+    quit(&mut terminal);
     let rest = terminal.shows(&["1 done (24.0 MB), 0 failed"]);
-    assert!(!rest.contains("/tmp"), "the demo's folder is gone by now:\n{rest}");
+    assert!(!rest.contains("/tmp"), "the demo's folder is removed by now:\n{rest}");
 }

@@ -13,7 +13,7 @@ use support::process::Node;
 use tempfile::TempDir;
 
 /// Longest run of one tool: a hundred times what the slowest needs on an idle machine.
-const LONGEST_RUN: &str = "60";
+const MAX_RUN: &str = "60";
 /// Size of the large file: some seconds at the rate limit of a chain that is interrupted in the middle.
 const LARGE: usize = 12 << 20;
 
@@ -76,7 +76,7 @@ fn is_installed(tool: &str) -> bool {
 /// A tool with a deadline, so that one that hangs fails its test.
 fn command(tool: &str, args: &[&str], folder: &Path) -> Command {
     let mut command = Command::new("timeout");
-    command.args([LONGEST_RUN, tool]).args(args).current_dir(folder);
+    command.args([MAX_RUN, tool]).args(args).current_dir(folder);
     // Proxies and settings of the user who runs the tests are not under test.
     for name in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         command.env_remove(name);

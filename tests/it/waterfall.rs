@@ -17,12 +17,12 @@ use support::{TIMEOUT, content, standin};
 /// The delay of each hop's reply, in ms, hop 1 first: no two alike, so that legs in a wrong order show.
 const DELAYS_MS: [f64; 4] = [150.0, 220.0, 100.0, 180.0];
 /// How often load of the machine may interfere; what is certain has to hold every time.
-const TRIES: usize = 30;
+const ATTEMPTS: usize = 30;
 /// Maximum rounding error of all legs together, written with three decimals, in ms.
 const ROUNDED_MS: f64 = 0.02;
 
 /// Whether two times of this many hops may differ by this: by 5 %, or by 0.2 ms a hop, whichever is more.
-fn is_near(one_ms: f64, other_ms: f64, hops: usize) -> bool {
+fn is_close(one_ms: f64, other_ms: f64, hops: usize) -> bool {
     (one_ms - other_ms).abs() <= (other_ms * 0.05).max(0.2 * hops as f64)
 }
 
@@ -34,14 +34,14 @@ fn tap(node: SocketAddr) -> (SocketAddr, Receiver<f64>) {
     let (times, measured) = mpsc::channel();
     thread::spawn(move || {
         for client in listener.incoming() {
-            let (begun, client, times) = (Instant::now(), client.unwrap(), times.clone());
-            thread::spawn(move || forward(begun, &client, &TcpStream::connect(node).unwrap(), &times));
+            let (started, client, times) = (Instant::now(), client.unwrap(), times.clone());
+            thread::spawn(move || forward(started, &client, &TcpStream::connect(node).unwrap(), &times));
         }
     });
     (address, measured)
 }
 
-fn forward(begun: Instant, client: &TcpStream, node: &TcpStream, times: &Sender<f64>) {
+fn forward(started: Instant, client: &TcpStream, node: &TcpStream, times: &Sender<f64>) {
     client.set_nodelay(true).unwrap();
     node.set_nodelay(true).unwrap();
     let mut question = [0; 10];
@@ -60,7 +60,7 @@ fn forward(begun: Instant, client: &TcpStream, node: &TcpStream, times: &Sender<
                 so_far.extend_from_slice(&buffer[..read]);
                 let end = so_far.windows(4).position(|four| four == b"\r\n\r\n");
                 if end.is_some_and(|end| end + 4 < so_far.len()) {
-                    let _ = times.send(begun.elapsed().as_secs_f64() * 1000.0);
+                    let _ = times.send(started.elapsed().as_secs_f64() * 1000.0);
                     head = None;
                 }
             }
@@ -90,8 +90,8 @@ fn legs_add_up_to_the_time_to_first_byte() {
     let input = folder.path().join("input.txt");
     std::fs::write(&input, format!("f\n{}", lines.concat())).unwrap();
 
-    let mut tries = Vec::new();
-    for number in 0..TRIES {
+    let mut attempts = Vec::new();
+    for number in 0..ATTEMPTS {
         let out = folder.path().join(format!("out{number}"));
         std::fs::create_dir(&out).unwrap();
         let mut client = chainview();
@@ -106,18 +106,18 @@ fn legs_add_up_to_the_time_to_first_byte() {
         assert!(sum + ROUNDED_MS >= measured, "{sum} ms of {measured} ms: {rows:?}");
         assert_eq!(waits.len(), DELAYS_MS.len(), "{rows:?}");
         let moments = |step| rows.iter().filter(|row| row.step == step).map(|row| row.stage).collect::<BTreeSet<_>>();
-        assert_eq!(moments(Step::FirstByte), (0..=DELAYS_MS.len()).collect(), "every stage tells: {rows:?}");
+        assert_eq!(moments(Step::FirstByte), (0..=DELAYS_MS.len()).collect(), "every stage reports: {rows:?}");
         assert_eq!(moments(Step::LastByte), (0..=DELAYS_MS.len()).collect(), "{rows:?}");
-        tries.push((sum, measured, waits));
+        attempts.push((sum, measured, waits));
         // Load occurs at any moment, and so at a different hop each time.
-        let is_told = |hop: usize| tries.iter().any(|(.., waits)| is_near(waits[hop], DELAYS_MS[hop], 1));
-        let adds_up = tries.iter().any(|(sum, measured, _)| is_near(*sum, *measured, DELAYS_MS.len()));
-        if adds_up && (0..DELAYS_MS.len()).all(is_told) {
-            println!("{tries:?}");
+        let is_measured = |hop: usize| attempts.iter().any(|(.., waits)| is_close(waits[hop], DELAYS_MS[hop], 1));
+        let adds_up = attempts.iter().any(|(sum, measured, _)| is_close(*sum, *measured, DELAYS_MS.len()));
+        if adds_up && (0..DELAYS_MS.len()).all(is_measured) {
+            println!("{attempts:?}");
             return;
         }
     }
-    panic!("never within 5 % or 0.2 ms a hop; the sum, what the tap measured, what each hop added: {tries:#?}");
+    panic!("never within 5 % or 0.2 ms a hop; the sum, what the tap measured, what each hop added: {attempts:#?}");
 }
 
 #[test]

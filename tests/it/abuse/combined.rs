@@ -19,10 +19,10 @@ use socket2::{Domain, Socket, Type};
 
 use super::support::process::{Node, chainview};
 use super::support::{TIMEOUT, content};
-use super::{is_full, memory, request, status, turn};
+use super::{is_full, memory, request, serial, status};
 
 /// Maximum memory of the node in total.
-const MOST_MEMORY: u64 = 128 << 10;
+const MAX_MEMORY: u64 = 128 << 10;
 /// Address of the test's resolver, which never replies.
 const RESOLVER: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 53), 53);
 
@@ -71,17 +71,17 @@ fn connect(from: [u8; 4], to: SocketAddr) -> TcpStream {
 }
 
 /// The complete reply to one request on a connection of its own, and the time until its last byte.
-fn ask(from: [u8; 4], to: SocketAddr, request: &str) -> (Vec<u8>, Duration) {
+fn send_request(from: [u8; 4], to: SocketAddr, request: &str) -> (Vec<u8>, Duration) {
     let began = Instant::now();
     let mut stream = connect(from, to);
     stream.write_all(request.as_bytes()).unwrap();
-    let (mut reply, mut bytes, mut took) = (Vec::new(), [0; 16 * 1024], Duration::ZERO);
+    let (mut reply, mut bytes, mut elapsed) = (Vec::new(), [0; 16 * 1024], Duration::ZERO);
     // The close may take longer: a draining node closes all idle connections first.
     while let Ok(read @ 1..) = stream.read(&mut bytes) {
         reply.extend_from_slice(&bytes[..read]);
-        took = began.elapsed();
+        elapsed = began.elapsed();
     }
-    (reply, took)
+    (reply, elapsed)
 }
 
 /// A node whose log goes into a pipe without a reader, and the handle that keeps the pipe open. If this process has the
@@ -123,7 +123,7 @@ fn fill(log: &File, to: SocketAddr) {
     };
     while takes_more() {
         assert!(began.elapsed() < TIMEOUT, "{} bytes of log", ioctl_fionread(log).unwrap());
-        ask([127, 0, 0, 3], to, &request("missing", "Connection: close\r\n"));
+        send_request([127, 0, 0, 3], to, &request("missing", "Connection: close\r\n"));
     }
 }
 
@@ -143,7 +143,7 @@ fn use_all_descriptors() {
 
 #[test]
 fn a_node_under_combined_abuse_serves_operators_and_others() {
-    let _turn = turn();
+    let _serial = serial();
     use_all_descriptors();
     let size = Size::chosen();
     // In memory: 200,000 files take minutes on a busy disk.
@@ -166,64 +166,64 @@ fn a_node_under_combined_abuse_serves_operators_and_others() {
 
     fill(&log, to);
     let mut held: Vec<TcpStream> = Vec::new();
-    let mut hold = |request: &str, answered: bool| {
+    let mut open = |request: &str, wait_for_reply: bool| {
         let mut stream = connect(attacker, to);
         stream.write_all(request.as_bytes()).unwrap();
-        if answered {
+        if wait_for_reply {
             assert!(stream.read(&mut [0; 2048]).unwrap() > 0);
         }
         held.push(stream);
     };
-    (0..size.readers).for_each(|_| hold(&format!("GET /v1/events?interval=50ms {head}\r\n"), false));
+    (0..size.readers).for_each(|_| open(&format!("GET /v1/events?interval=50ms {head}\r\n"), false));
     for name in &large {
-        hold(&format!("HEAD /files/{name} {head}Want-Repr-Digest: blake3=9\r\n\r\n"), false);
+        open(&format!("HEAD /files/{name} {head}Want-Repr-Digest: blake3=9\r\n\r\n"), false);
     }
-    (0..size.idle).for_each(|_| hold(&format!("HEAD /files/small {head}\r\n"), true));
+    (0..size.idle).for_each(|_| open(&format!("HEAD /files/small {head}\r\n"), true));
     if resolver.is_some() {
         for number in 0..size.names {
-            hold(&format!("GET /files/small {head}Chain-Route: hang{number}.example:9\r\n\r\n"), false);
+            open(&format!("GET /files/small {head}Chain-Route: hang{number}.example:9\r\n\r\n"), false);
         }
     }
 
     // The only ones that end by themselves.
-    (0..size.listings).for_each(|_| hold(&format!("GET /files/many/ {head}\r\n"), false));
+    (0..size.listings).for_each(|_| open(&format!("GET /files/many/ {head}\r\n"), false));
 
     let digest = format!("Repr-Digest: blake3=:{}:", STANDARD.encode(blake3::hash(&content(4096)).as_bytes()));
     let full = ioctl_fionread(&log).unwrap();
     let (mut endpoint, mut fetch, mut grown) = (Duration::ZERO, Duration::ZERO, 0);
     for _ in 0..size.rounds {
-        let (reply, took) = ask(attacker, to, &format!("GET /healthz {head}Connection: close\r\n\r\n"));
+        let (reply, elapsed) = send_request(attacker, to, &format!("GET /healthz {head}Connection: close\r\n\r\n"));
         assert_eq!(status(&String::from_utf8_lossy(&reply)), 200);
-        endpoint = endpoint.max(took);
+        endpoint = endpoint.max(elapsed);
         // As a client fetches: the bytes, then their digest.
-        let (reply, got) = ask(other, to, &request("small", "Connection: close\r\n"));
+        let (reply, got) = send_request(other, to, &request("small", "Connection: close\r\n"));
         assert!(reply.starts_with(b"HTTP/1.1 200 ") && reply.ends_with(&content(4096)));
-        let proven = format!("HEAD /files/small {head}Want-Repr-Digest: blake3=9\r\nConnection: close\r\n\r\n");
-        let (reply, proof) = ask(other, to, &proven);
+        let digest_request = format!("HEAD /files/small {head}Want-Repr-Digest: blake3=9\r\nConnection: close\r\n\r\n");
+        let (reply, digest_time) = send_request(other, to, &digest_request);
         let reply = String::from_utf8_lossy(&reply);
         assert!(reply.contains(&digest), "{reply}");
-        let took = got + proof;
-        fetch = fetch.max(took);
+        let elapsed = got + digest_time;
+        fetch = fetch.max(elapsed);
         grown = grown.max(memory(&node));
     }
     let drain = format!("POST /v1/drain {head}Authorization: Bearer sesame\r\nContent-Length: 0\r\n\r\n");
-    let (reply, took) = ask(attacker, to, &drain);
+    let (reply, elapsed) = send_request(attacker, to, &drain);
     let reply = String::from_utf8_lossy(&reply);
     assert!(status(&reply) == 200 && reply.contains("\"draining\":true"), "{reply}");
     println!(
-        "{} held connections: /healthz within {endpoint:?}, drain {took:?}, a fetch within {fetch:?}, {grown} KiB",
+        "{} open connections: /healthz within {endpoint:?}, drain {elapsed:?}, a fetch within {fetch:?}, {grown} KiB",
         held.len()
     );
     assert_eq!(ioctl_fionread(&log).unwrap(), full, "the log was written all the time");
-    endpoint = endpoint.max(took);
+    endpoint = endpoint.max(elapsed);
     assert!(endpoint <= size.endpoint, "an endpoint took {endpoint:?}");
     assert!(fetch <= size.fetch, "a fetch took {fetch:?}");
-    assert!(grown < MOST_MEMORY, "{grown} KiB");
+    assert!(grown < MAX_MEMORY, "{grown} KiB");
 }
 
 #[test]
 fn a_full_node_serves_endpoints_control_and_other_addresses() {
-    let _turn = turn();
+    let _serial = serial();
     let (folder, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(root.path().join("small"), content(4096)).unwrap();
     fs::write(root.path().join("slow"), content(1 << 20)).unwrap();
@@ -248,11 +248,11 @@ fn a_full_node_serves_endpoints_control_and_other_addresses() {
     assert!(held.iter().all(ok));
     assert_eq!(slow([127, 0, 2, 1]).0, "HTTP/1.1 503");
     for path in ["/healthz", "/metrics", "/v1/node"] {
-        let (reply, _) = ask([127, 0, 0, 1], to, &format!("GET {path} {head}\r\n"));
+        let (reply, _) = send_request([127, 0, 0, 1], to, &format!("GET {path} {head}\r\n"));
         assert_eq!(status(&String::from_utf8_lossy(&reply)), 200, "{path}");
     }
-    let (reply, _) = ask([127, 0, 0, 1], to, &format!("GET /metrics {head}\r\n"));
+    let (reply, _) = send_request([127, 0, 0, 1], to, &format!("GET /metrics {head}\r\n"));
     assert!(String::from_utf8_lossy(&reply).contains("chainview_connections_refused_total 1"), "13 were refused");
     let drain = format!("POST /v1/drain {head}Authorization: Bearer sesame\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(status(&String::from_utf8_lossy(&ask([127, 0, 0, 1], to, &drain).0)), 200);
+    assert_eq!(status(&String::from_utf8_lossy(&send_request([127, 0, 0, 1], to, &drain).0)), 200);
 }

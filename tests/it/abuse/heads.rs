@@ -7,50 +7,50 @@ use std::time::{Duration, Instant};
 
 use super::support::TIMEOUT;
 use super::support::process::Node;
-use super::{heard, status, turn};
+use super::{read_text, serial, status};
 
 /// Returns the reply of a node to these bytes until it closes, and the time that took.
-fn said_to(to: SocketAddr, bytes: &[u8]) -> (String, Duration) {
+fn reply_to(to: SocketAddr, bytes: &[u8]) -> (String, Duration) {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let began = Instant::now();
     // It may close before it has read all of it.
     let _ = stream.write_all(bytes);
-    (heard(&mut stream), began.elapsed())
+    (read_text(&mut stream), began.elapsed())
 }
 
 #[test]
 fn malformed_heads_are_rejected_immediately() {
-    let _turn = turn();
+    let _serial = serial();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("f"), "x").unwrap();
     let node = Node::chainview(folder.path(), &[]);
     let to = node.address();
-    let ask = |lines: &str| format!("GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n").into_bytes();
+    let send_request = |lines: &str| format!("GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n{lines}\r\n").into_bytes();
     let long = "x".repeat(8192);
     let many = "X: y\r\n".repeat(500);
     let elements = vec!["127.0.0.1:9"; 33].join(", ");
     let cases: Vec<(Vec<u8>, u16)> = vec![
-        (ask(&format!("X: {long}\r\n")), 431),
+        (send_request(&format!("X: {long}\r\n")), 431),
         (format!("GET /files/{long} HTTP/1.1\r\n").into_bytes(), 431),
-        (ask(&many), 431),
-        (ask("Content-Length: 1073741824\r\n"), 400),
-        (ask("Content-Length: 18446744073709551615\r\n"), 400),
-        (ask("Content-Length: 18446744073709551616\r\n"), 400),
-        (ask("Content-Length: -1\r\n"), 400),
-        (ask("Content-Length: +1\r\n"), 400),
-        (ask("Content-Length: 0x10\r\n"), 400),
-        (ask("Content-Length: 1\r\nContent-Length: 2\r\n"), 400),
-        (ask("Transfer-Encoding: chunked\r\n"), 400),
-        (ask("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"), 400),
-        (ask("Transfer-Encoding : chunked\r\n"), 400),
-        (ask("A: b\r\n c: d\r\n"), 400),
-        (ask("A\0: b\r\n"), 400),
-        (ask("Host: other\r\n"), 400),
-        (ask(&format!("Chain-Route: {elements}\r\n")), 508),
-        (ask("Chain-Route: 127.0.0.1:9,,127.0.0.1:9\r\n"), 400),
-        (ask("Chain-Route: 127.0.0.1\r\n"), 400),
-        (ask("Chain-Route: 127.0.0.1:99999\r\n"), 400),
+        (send_request(&many), 431),
+        (send_request("Content-Length: 1073741824\r\n"), 400),
+        (send_request("Content-Length: 18446744073709551615\r\n"), 400),
+        (send_request("Content-Length: 18446744073709551616\r\n"), 400),
+        (send_request("Content-Length: -1\r\n"), 400),
+        (send_request("Content-Length: +1\r\n"), 400),
+        (send_request("Content-Length: 0x10\r\n"), 400),
+        (send_request("Content-Length: 1\r\nContent-Length: 2\r\n"), 400),
+        (send_request("Transfer-Encoding: chunked\r\n"), 400),
+        (send_request("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"), 400),
+        (send_request("Transfer-Encoding : chunked\r\n"), 400),
+        (send_request("A: b\r\n c: d\r\n"), 400),
+        (send_request("A\0: b\r\n"), 400),
+        (send_request("Host: other\r\n"), 400),
+        (send_request(&format!("Chain-Route: {elements}\r\n")), 508),
+        (send_request("Chain-Route: 127.0.0.1:9,,127.0.0.1:9\r\n"), 400),
+        (send_request("Chain-Route: 127.0.0.1\r\n"), 400),
+        (send_request("Chain-Route: 127.0.0.1:99999\r\n"), 400),
         (b"GET /files/f HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_vec(), 403),
         (b"GET /files/f HTTP/1.1\r\n\r\n".to_vec(), 400),
         (b"GET /files/f HTTP/1.9\r\nHost: 127.0.0.1\r\n\r\n".to_vec(), 505),
@@ -61,9 +61,9 @@ fn malformed_heads_are_rejected_immediately() {
     ];
     for (head, expected) in cases {
         let shown = String::from_utf8_lossy(&head[..head.len().min(100)]).into_owned();
-        let (reply, took) = said_to(to, &head);
+        let (reply, elapsed) = reply_to(to, &head);
         assert_eq!(status(&reply), expected, "{shown:?}: {reply}");
-        assert!(took < Duration::from_secs(2), "{shown:?}: {took:?}");
+        assert!(elapsed < Duration::from_secs(2), "{shown:?}: {elapsed:?}");
     }
     // A client of another protocol gets the time of one head at most, and nothing that could pass for a reply.
     thread::scope(|scope| {
@@ -76,18 +76,18 @@ fn malformed_heads_are_rejected_immediately() {
             b"f",
         ] {
             scope.spawn(move || {
-                let (reply, took) = said_to(to, greeting);
+                let (reply, elapsed) = reply_to(to, greeting);
                 assert_eq!(reply, "", "{:?}", String::from_utf8_lossy(greeting));
-                assert!(took < Duration::from_secs(8), "{took:?}");
+                assert!(elapsed < Duration::from_secs(8), "{elapsed:?}");
             });
         }
     });
-    assert!(node.comes_to_rest(0, usize::MAX, TIMEOUT), "{:?}", node.held());
+    assert!(node.becomes_idle(0, usize::MAX, TIMEOUT), "{:?}", node.held());
 }
 
 #[test]
 fn looping_and_long_routes_are_rejected_on_both_protocols() {
-    let _turn = turn();
+    let _serial = serial();
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (Node::chainview(folder.path(), &[]), Node::chainview(folder.path(), &[]));
     let to = one.address();
@@ -100,12 +100,12 @@ fn looping_and_long_routes_are_rejected_on_both_protocols() {
             let head = format!(
                 "{head} /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {route}\r\nConnection: close\r\n\r\n"
             );
-            let (reply, took) = said_to(to, head.as_bytes());
+            let (reply, elapsed) = reply_to(to, head.as_bytes());
             assert_eq!(status(&reply), 508, "{route}: {reply}");
-            assert!(took < Duration::from_secs(2), "{route}: {took:?}");
+            assert!(elapsed < Duration::from_secs(2), "{route}: {elapsed:?}");
         }
-        let page = format!("GET /v1/node HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {route}\r\n\r\n");
-        let (reply, _) = said_to(to, page.as_bytes());
+        let endpoint = format!("GET /v1/node HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {route}\r\n\r\n");
+        let (reply, _) = reply_to(to, endpoint.as_bytes());
         assert_ne!(status(&reply), 200, "{route}: {reply}");
     }
     let line = |address: &str| format!("\n{}", address.replacen(':', " ", 1));
@@ -115,13 +115,13 @@ fn looping_and_long_routes_are_rejected_on_both_protocols() {
         format!("f{}{}", line(&own), there_and_back.iter().map(|hop| line(hop)).collect::<String>()),
     ];
     for request in loops {
-        let (reply, took) = said_to(to, request.as_bytes());
+        let (reply, elapsed) = reply_to(to, request.as_bytes());
         assert!(reply.contains("route returns to a node that it has passed"), "{request:?}: {reply:?}");
-        assert!(took < Duration::from_secs(2), "{request:?}: {took:?}");
+        assert!(elapsed < Duration::from_secs(2), "{request:?}: {elapsed:?}");
     }
     let too_long = format!("f{}{}", line(&own), line(&next).repeat(33));
-    assert_eq!(said_to(to, too_long.as_bytes()).0, "");
+    assert_eq!(reply_to(to, too_long.as_bytes()).0, "");
     for node in [&one, &other] {
-        assert!(node.comes_to_rest(0, usize::MAX, Duration::from_secs(3)), "{:?}", node.held());
+        assert!(node.becomes_idle(0, usize::MAX, Duration::from_secs(3)), "{:?}", node.held());
     }
 }

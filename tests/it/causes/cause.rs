@@ -14,7 +14,7 @@ pub(crate) enum Cause {
     /// None; the client is ours, or another one that is only watched.
     Nothing { watched: bool },
     /// This hop has a rate limit, in bytes per second.
-    Cap { hop: usize, rate: u64 },
+    RateLimit { hop: usize, rate: u64 },
     /// This stage, 0 for the client, is stopped repeatedly: this long out of this many ms.
     Starved { stage: usize, stopped_ms: u64, of_ms: u64 },
     /// Every read of the origin's disk takes this many µs longer.
@@ -33,7 +33,7 @@ pub(crate) enum Cause {
 /// A cause without its position and strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Cap,
+    RateLimit,
     Starved,
     OriginDisk,
     ClientDisk,
@@ -52,14 +52,14 @@ impl fmt::Display for Kind {
 impl Kind {
     /// Every kind of cause.
     pub(crate) const ALL: [Self; 7] =
-        [Self::Cap, Self::Starved, Self::OriginDisk, Self::ClientDisk, Self::Link, Self::Reader, Self::Beside];
+        [Self::RateLimit, Self::Starved, Self::OriginDisk, Self::ClientDisk, Self::Link, Self::Reader, Self::Beside];
 
     /// What is needed to inject it.
     pub(crate) fn needs(self) -> &'static str {
         match self {
             Self::OriginDisk | Self::ClientDisk => "strace makes a disk slow, and is not here",
             Self::Link => "a narrow link needs root, ip and tc with tbf",
-            Self::Cap | Self::Starved | Self::Reader | Self::Beside | Self::Nothing => "nothing",
+            Self::RateLimit | Self::Starved | Self::Reader | Self::Beside | Self::Nothing => "nothing",
         }
     }
 
@@ -67,7 +67,7 @@ impl Kind {
         match self {
             Self::OriginDisk | Self::ClientDisk => runs("strace -f --seccomp-bpf -e trace=pread64 true"),
             Self::Link => super::scene::Narrow::new(1, 8).is_some(),
-            Self::Cap | Self::Starved | Self::Reader | Self::Beside | Self::Nothing => true,
+            Self::RateLimit | Self::Starved | Self::Reader | Self::Beside | Self::Nothing => true,
         }
     }
 }
@@ -85,7 +85,7 @@ impl Cause {
     pub(crate) fn clear(kind: Kind) -> Vec<Self> {
         match kind {
             Kind::Nothing => vec![Self::Nothing { watched: false }, Self::Nothing { watched: true }],
-            Kind::Cap => vec![Self::Cap { hop: 2, rate: 4_000_000 }],
+            Kind::RateLimit => vec![Self::RateLimit { hop: 2, rate: 4_000_000 }],
             Kind::Starved => vec![Self::Starved { stage: 3, stopped_ms: 190, of_ms: 200 }],
             Kind::OriginDisk => vec![Self::OriginDisk { slower_us: 20_000 }],
             Kind::ClientDisk => vec![Self::ClientDisk { slower_us: 150_000 }],
@@ -101,8 +101,8 @@ impl Cause {
     pub(crate) fn at_random(kind: Kind, random: &mut Random) -> Self {
         match kind {
             Kind::Nothing => Self::Nothing { watched: random.from(0, 1) == 1 },
-            Kind::Cap => {
-                Self::Cap { hop: random.from(1, HOPS as u64) as usize, rate: random.from(1_000_000, 30_000_000) }
+            Kind::RateLimit => {
+                Self::RateLimit { hop: random.from(1, HOPS as u64) as usize, rate: random.from(1_000_000, 30_000_000) }
             }
             Kind::Starved => {
                 let of_ms = random.from(100, 400);
@@ -125,7 +125,7 @@ impl Cause {
                 // the rest.
                 let kind = match random.from(0, 2) {
                     0 if Kind::Link.can_be_made() => Kind::Link,
-                    1 if stage != foreign && stage != 0 => Kind::Cap,
+                    1 if stage != foreign && stage != 0 => Kind::RateLimit,
                     _ => Kind::Starved,
                 };
                 let place = if kind == Kind::Link { random.from(foreign, foreign + 1) } else { stage };
@@ -142,7 +142,7 @@ impl Cause {
     /// The same at another stage, or on the link from there down.
     fn moved_to(self, stage: usize) -> Self {
         match self {
-            Self::Cap { rate, .. } => Self::Cap { hop: stage, rate },
+            Self::RateLimit { rate, .. } => Self::RateLimit { hop: stage, rate },
             Self::Starved { stopped_ms, of_ms, .. } => Self::Starved { stage, stopped_ms, of_ms },
             Self::Link { mbit, .. } => Self::Link { from: stage, mbit },
             other => other,
@@ -160,7 +160,7 @@ impl Cause {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Nothing { .. } => Kind::Nothing,
-            Self::Cap { .. } => Kind::Cap,
+            Self::RateLimit { .. } => Kind::RateLimit,
             Self::Starved { .. } => Kind::Starved,
             Self::OriginDisk { .. } => Kind::OriginDisk,
             Self::ClientDisk { .. } => Kind::ClientDisk,
@@ -180,7 +180,7 @@ impl Cause {
             (Self::Nothing { .. }, limit) => {
                 !matches!(limit, "link" | "rate-limit" | "fault" | "receiver" | "unobserved")
             }
-            (Self::Cap { hop, .. }, "rate-limit") => is("hop", *hop),
+            (Self::RateLimit { hop, .. }, "rate-limit") => is("hop", *hop),
             (Self::Starved { stage: 0, .. }, "client") | (Self::Starved { stage: HOPS, .. }, "origin") => !disk,
             (Self::Starved { stage, .. }, "relay") => is("hop", *stage),
             (Self::OriginDisk { .. }, "origin") => disk,
@@ -204,7 +204,7 @@ impl Cause {
     /// The slow stage, if there is one.
     fn stage(&self) -> Option<usize> {
         match self {
-            Self::Cap { hop, .. } => Some(*hop),
+            Self::RateLimit { hop, .. } => Some(*hop),
             Self::Starved { stage, .. } => Some(*stage),
             _ => None,
         }

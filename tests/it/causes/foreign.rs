@@ -17,9 +17,9 @@ pub(crate) fn start(space: Option<&str>, ip: &str, folder: &Path) -> (Process, S
     command.args(["--exact", "causes::foreign::a_legacy_hop", "--nocapture"]);
     command.env(SERVES, folder).env(LISTENS, ip);
     let mut hop = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut said = BufReader::new(hop.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
-    let address = said.find_map(|line| line.strip_prefix("listening ").map(str::to_owned));
-    (Process(hop), address.expect("it says where it listens"))
+    let mut named = BufReader::new(hop.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
+    let address = named.find_map(|line| line.strip_prefix("listening ").map(str::to_owned));
+    (Process(hop), address.expect("the address of the listener"))
 }
 
 #[test]

@@ -21,7 +21,7 @@ use super::cause::Cause;
 use super::scene::{Scene, TIMEOUT, TOKEN, TOKEN_FILE};
 
 /// Lets such a client read, and watches; returns the verdict after this time.
-pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value {
+pub(crate) fn verdict_on(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value {
     // Without a cause it reads as fast as it can, in large chunks.
     let (at, rate, piece, buffer) = match *cause {
         Cause::Reader { at, rate, piece, buffer } => (at, rate as f64, piece, Some(buffer)),
@@ -31,20 +31,20 @@ pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_js
     let (screen, snapshots) = watch::channel(Arc::default());
     let (_commands, wanted) = mpsc::channel(1);
     let (_panics, reports) = mpsc::channel(1);
-    let leave = CancellationToken::new();
+    let cancel = CancellationToken::new();
     let controlling = {
         let _in = runtime.enter();
-        runtime.spawn(Controller::new(plan(scene), screen, leave.clone()).run(wanted, reports))
+        runtime.spawn(Controller::new(plan(scene), screen, cancel.clone()).run(wanted, reports))
     };
-    let over = AtomicBool::new(false);
+    let done = AtomicBool::new(false);
     let verdict = thread::scope(|scope| {
         let (begun, began) = std::sync::mpsc::channel();
-        let mut stream = ask(&scene.addresses[at - 1..], buffer);
+        let mut stream = begin_fetch(&scene.addresses[at - 1..], buffer);
         scope.spawn({
-            let over = &over;
+            let done = &done;
             move || {
                 let (mut space, pause) = (vec![0; piece], Duration::from_secs_f64(piece as f64 / rate));
-                while !over.load(Ordering::Relaxed) && matches!(stream.read(&mut space), Ok(1..)) {
+                while !done.load(Ordering::Relaxed) && matches!(stream.read(&mut space), Ok(1..)) {
                     let _ = begun.send(());
                     if !pause.is_zero() {
                         thread::sleep(pause);
@@ -57,11 +57,11 @@ pub(crate) fn judged(scene: &Scene, cause: &Cause, within: Duration) -> serde_js
         while Instant::now() < end {
             thread::sleep(Duration::from_millis(20));
         }
-        over.store(true, Ordering::Relaxed);
+        done.store(true, Ordering::Relaxed);
         serde_json::to_value(snapshots.borrow().others).unwrap()
     });
-    leave.cancel();
-    runtime.block_on(async { tokio::time::timeout(TIMEOUT, controlling).await }).expect("it leaves").unwrap();
+    cancel.cancel();
+    runtime.block_on(async { tokio::time::timeout(TIMEOUT, controlling).await }).expect("it shuts down").unwrap();
     verdict
 }
 
@@ -82,7 +82,7 @@ fn plan(scene: &Scene) -> ChainPlan {
 }
 
 /// Requests the file from the first of these hops.
-fn ask(hops: &[String], buffer: Option<usize>) -> TcpStream {
+fn begin_fetch(hops: &[String], buffer: Option<usize>) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     if let Some(buffer) = buffer {
         socket.set_recv_buffer_size(buffer).unwrap();

@@ -75,14 +75,14 @@ impl Drop for Narrow {
 
 /// Stops and continues a process periodically.
 struct Starving {
-    over: Arc<AtomicBool>,
+    done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Starving {
     fn start(pid: Pid, stopped_ms: u64, of_ms: u64) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let until = Arc::clone(&over);
+        let done = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&done);
         let thread = thread::spawn(move || {
             while !until.load(Ordering::Relaxed) {
                 let _ = kill_process(pid, Signal::STOP);
@@ -91,13 +91,13 @@ impl Starving {
                 thread::sleep(Duration::from_millis(of_ms - stopped_ms));
             }
         });
-        Self { over, thread: Some(thread) }
+        Self { done, thread: Some(thread) }
     }
 }
 
 impl Drop for Starving {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
+        self.done.store(true, Ordering::Relaxed);
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -159,10 +159,10 @@ impl Scene {
 }
 
 /// Injects a cause into a chain, and returns the verdict after this time, in its JSON form.
-pub(crate) fn judged(cause: &Cause, within: Duration) -> serde_json::Value {
+pub(crate) fn verdict_on(cause: &Cause, within: Duration) -> serde_json::Value {
     let scene = Scene::new(cause);
     match cause {
-        Cause::Reader { .. } | Cause::Nothing { watched: true } => reader::judged(&scene, cause, within),
+        Cause::Reader { .. } | Cause::Nothing { watched: true } => reader::verdict_on(&scene, cause, within),
         _ => fetched(&scene, cause.parts().1, within),
     }
 }
@@ -249,7 +249,7 @@ fn node(cause: &Cause, hop: usize, narrow: Option<&Narrow>, folder: &Path) -> (P
     if narrow.is_some() {
         command.args(["--allow-next", "10.77.0.0/24"]);
     }
-    if let Cause::Cap { hop: capped, rate } = cause
+    if let Cause::RateLimit { hop: capped, rate } = cause
         && *capped == hop
     {
         command.arg("--limit").arg(rate.to_string());
@@ -257,7 +257,7 @@ fn node(cause: &Cause, hop: usize, narrow: Option<&Narrow>, folder: &Path) -> (P
     let mut node = Process(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut first = String::new();
     BufReader::new(node.0.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
-    let address = first.strip_prefix("listening ").unwrap_or_else(|| panic!("hop {hop} said {first:?}"));
+    let address = first.strip_prefix("listening ").unwrap_or_else(|| panic!("hop {hop} printed {first:?}"));
     (node, address.trim_end().to_owned())
 }
 

@@ -15,6 +15,6 @@ fn a_fetch_starts_and_stops_only_missing_nodes() {
     assert_eq!(code(&fetched), 0, "{}", err(&fetched));
     assert!(out(&fetched).contains("data.bin: 300000 bytes"), "{}", out(&fetched));
     assert_eq!(std::fs::read(folder.path().join("out/data.bin")).unwrap(), vec![7; 300_000]);
-    assert!(TcpStream::connect(free).is_err(), "the node that was started is gone");
+    assert!(TcpStream::connect(free).is_err(), "the started node has ended");
     assert!(TcpStream::connect(&nodes[0].address).is_ok(), "the one that ran before still runs");
 }

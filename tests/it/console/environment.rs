@@ -21,7 +21,7 @@ fn errors_name_the_variable_and_reject_unknown_words() {
     let fetch = |variable: &str, value: &OsStr| {
         chainview(folder.path()).env(variable, value).args(["--fetch", "-o", "out"]).output().unwrap()
     };
-    for (variable, value, says) in [
+    for (variable, value, expected) in [
         ("CHAINVIEW_JOBS", "abc", "CHAINVIEW_JOBS: invalid value 'abc'"),
         ("CHAINVIEW_RETRIES", "101", "CHAINVIEW_RETRIES: invalid value '101'"),
         ("CHAINVIEW_IDLE_TIMEOUT", "5", "CHAINVIEW_IDLE_TIMEOUT: invalid value '5'"),
@@ -32,7 +32,7 @@ fn errors_name_the_variable_and_reject_unknown_words() {
     ] {
         let output = fetch(variable, value.as_ref());
         assert_eq!(output.status.code(), Some(2), "{variable}");
-        assert!(err(&output).contains(says) && !err(&output).contains("--"), "{}", err(&output));
+        assert!(err(&output).contains(expected) && !err(&output).contains("--"), "{}", err(&output));
     }
     let latin1 = fetch("CHAINVIEW_READ_TOKEN", OsStr::from_bytes(b"t\xf6ken"));
     assert!(latin1.status.code() == Some(2) && err(&latin1).contains("CHAINVIEW_READ_TOKEN"), "{}", err(&latin1));
@@ -67,8 +67,8 @@ fn flags_override_the_environment_and_the_file() {
     let mut environment = chainview(folder.path());
     environment.env("CHAINVIEW_LIMIT", "5M,6M").env("CHAINVIEW_DELAY", "1ms");
     let node = Node::start(environment, "-q --delay 2ms");
-    let page = node.ask("GET /v1/node HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    assert!(page.contains("\"limit\":6000000") && page.contains("\"delay_ms\":2"), "{page}");
+    let reply = node.send_request("GET /v1/node HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(reply.contains("\"limit\":6000000") && reply.contains("\"delay_ms\":2"), "{reply}");
     input(folder.path(), &[&node.address]);
     let fetch = |variable: &str, value: &str, flags: &[&str]| {
         let output = chainview(folder.path()).env(variable, value).args(["--fetch", "-o", "out"]).args(flags).output();
@@ -89,10 +89,10 @@ fn a_configuration_pipe_is_rejected_without_waiting() {
     std::fs::create_dir_all(&config).unwrap();
     rustix::fs::mknodat(CWD, config.join("config.toml"), rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
     let mut run = Running::start(chainview(folder.path()).arg("--check"));
-    assert_eq!(run.ends("a pipe that nobody writes").code(), Some(2));
+    assert_eq!(run.ends("a pipe without a writer").code(), Some(2));
     std::fs::rename(config.join("config.toml"), folder.path().join("pipe")).unwrap();
     let mut run = Running::start(chainview(folder.path()).args(["--check", "--log", "pipe"]));
-    assert_eq!(run.ends("a log into a pipe that nobody reads").code(), Some(7));
+    assert_eq!(run.ends("a log into a pipe without a reader").code(), Some(7));
 }
 
 #[test]

@@ -18,11 +18,11 @@ fn a_node_with_an_unread_log_serves_and_shuts_down() {
     command.stderr(stderr);
     let mut node = Node::start(command, "-vv");
     for _ in 0..2000 {
-        let answer = node.ask("GET /files/none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        let reply = node.send_request("GET /files/none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        assert!(reply.starts_with("HTTP/1.1 404"), "{reply}");
     }
     assert!(node.is_healthy());
-    let metrics = node.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let metrics = node.send_request("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let dropped = metrics.lines().find_map(|line| line.strip_prefix("chainview_log_lines_dropped_total "));
     assert!(dropped.unwrap().parse::<u64>().unwrap() > 100, "{dropped:?}");
     node.running.signal(Signal::TERM);
@@ -83,7 +83,7 @@ fn a_moved_log_file_is_reopened() {
         fs::rename(&log, &moved).unwrap();
         node.running.signal(signal);
         until("a new log", || log.exists());
-        node.ask(&format!("GET /files/{name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+        node.send_request(&format!("GET /files/{name} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
         until("a line in it", || fs::read_to_string(&log).unwrap().contains(name));
         assert!(!fs::read_to_string(&moved).unwrap().contains(name));
     }

@@ -18,10 +18,10 @@ fn slow_fetch(mut command: Command, root: &std::path::Path) -> (Node, Running) {
     command.args(["--fetch", "-o", "out"]).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut running = Running::start(&mut command);
     let mut line = String::new();
-    let mut talk = BufReader::new(running.0.stderr.take().unwrap());
-    talk.read_line(&mut line).unwrap();
+    let mut stderr = BufReader::new(running.0.stderr.take().unwrap());
+    stderr.read_line(&mut line).unwrap();
     assert_eq!(line, "data.bin: asking\n");
-    std::thread::spawn(move || talk.lines().count());
+    std::thread::spawn(move || stderr.lines().count());
     (node, running)
 }
 

@@ -66,21 +66,21 @@ async fn a_node_is_stopped_started_killed_and_restarted() {
     run.transfer(1, "under way", |transfer| transfer.received > 100_000).await;
     // Gracefully: the transfer finishes well before the node exits.
     run.command(Command::StopNode(2)).await;
-    run.says(Some(2), "asked to leave once its transfers are over").await;
+    run.logs(Some(2), "asked to leave once its transfers are over").await;
     run.phase(1, Phase::Done).await;
     run.hop(2, "stopped", |hop| down(hop) == Some("stopped")).await;
     assert!(test_kill_process(first).is_err());
     run.command(Command::StartNode(2)).await;
     let second = pid(&run.hop(2, "up again", reports_up).await.link);
     run.command(Command::StartNode(2)).await;
-    run.says(Some(2), "it is already running").await;
+    run.logs(Some(2), "it is already running").await;
     run.command(Command::KillNode(2)).await;
     run.hop(2, "killed", |hop| down(hop) == Some("killed")).await;
     run.command(Command::RestartNode(2)).await;
     let third = pid(&run.hop(2, "up once more", reports_up).await.link);
     assert!(first != second && second != third);
     run.command(Command::StopNode(7)).await;
-    run.says(Some(7), "this program cannot run a node there").await;
+    run.logs(Some(7), "this program cannot run a node there").await;
     run.ends().await;
 }
 
@@ -106,20 +106,20 @@ async fn a_crash_is_reported_immediately() {
 async fn started_nodes_take_faults_drain_and_close_connections() {
     let run = Run::up(2, 6_000_000, "--limit 2=1M --retries 0").await;
     run.command(Command::SetFault { hop: 1, change: FaultChange::Limit(Some(200_000)) }).await;
-    run.says(Some(1), "limit=200000B/s").await;
+    run.logs(Some(1), "limit=200000B/s").await;
     run.hop(1, "capped", |hop| hop.node.as_ref().is_some_and(|node| node.faults.limit == Some(200_000))).await;
     run.command(Command::Fetch).await;
-    run.transfer(1, "held back", |t| t.received > 100_000 && t.rate > 0 && t.rate < 300_000).await;
+    run.transfer(1, "rate-limited", |t| t.received > 100_000 && t.rate > 0 && t.rate < 300_000).await;
     let busy = |hop: &chainview::snapshot::HopSnapshot| {
         let mut connections = hop.node.iter().flat_map(|node| &node.connections);
         connections.find(|connection| connection.state == ConnState::Streaming).map(|connection| connection.id)
     };
     let id = busy(&run.hop(1, "streaming", |hop| busy(hop).is_some()).await).unwrap();
     run.command(Command::CloseConnection { hop: 1, id }).await;
-    run.says(Some(1), &format!("connection {id} closed")).await;
+    run.logs(Some(1), &format!("connection {id} closed")).await;
     run.phase(1, Phase::Failed).await;
     run.command(Command::DrainNode(1)).await;
-    run.says(Some(1), "takes no new work").await;
+    run.logs(Some(1), "takes no new work").await;
     run.ends().await;
 }
 
@@ -137,7 +137,8 @@ async fn a_draining_node_stays_visible_and_ends_without_error() {
         run.phase(1, Phase::Done).await;
         let hop = run.hop(2, "stopped", |hop| down(hop) == Some("stopped")).await;
         assert!(hop.node.as_ref().unwrap().totals.flow.bytes_out > sent, "its figures went on");
-        let log = &run.until("said so", |chain| chain.log.iter().any(|line| line.text.as_str() == "stopped")).await.log;
+        let log =
+            &run.until("it is logged", |chain| chain.log.iter().any(|line| line.text.as_str() == "stopped")).await.log;
         let of_hop: Vec<_> = log.iter().filter(|line| line.hop == Some(2)).collect();
         assert!(of_hop.iter().any(|line| line.text.as_str() == "draining, 1 transfer left"), "{of_hop:#?}");
         assert!(of_hop.iter().all(|line| line.level == Level::Info), "{of_hop:#?}");
@@ -158,17 +159,17 @@ async fn attached_nodes_obey_only_their_token() {
     for command in [Command::StopNode(1), Command::KillNode(1), Command::RestartNode(1)] {
         run.command(command).await;
     }
-    run.says(Some(1), "it was not started by this program").await;
+    run.logs(Some(1), "it was not started by this program").await;
     run.command(Command::SetFault { hop: 1, change: FaultChange::Delay(3) }).await;
-    run.says(Some(1), "its control token is not known: give it with --control-token-file").await;
-    let Run { chain, leave, controlling, .. } = run;
-    leave.cancel();
+    run.logs(Some(1), "its control token is not known: give it with --control-token-file").await;
+    let Run { chain, cancel, controlling, .. } = run;
+    cancel.cancel();
     controlling.await.unwrap();
     let run = Run::start(chain, &flag.join(" "));
     run.hop(1, "attached", |hop| hop.link == HopLink::Attached).await;
     run.command(Command::SetFault { hop: 1, change: FaultChange::Delay(3) }).await;
-    run.says(Some(1), "delay=3ms").await;
-    run.hop(1, "turned", |hop| hop.node.as_ref().is_some_and(|node| node.faults.delay_ms == 3)).await;
+    run.logs(Some(1), "delay=3ms").await;
+    run.hop(1, "fault set", |hop| hop.node.as_ref().is_some_and(|node| node.faults.delay_ms == 3)).await;
     run.ends().await;
 }
 
@@ -180,7 +181,7 @@ async fn further_nodes_can_be_watched_and_unwatched() {
     let hop = run.hop(3, "watched", |hop| hop.link == HopLink::Attached && hop.node.is_some()).await;
     assert!(hop.extra && !hop.origin && !hop.ours, "{hop:?}");
     run.command(Command::Attach(Hop::parse_line(&other.address).unwrap())).await;
-    run.says(None, &format!("hop 3 is {} already", other.address)).await;
+    run.logs(None, &format!("hop 3 is {} already", other.address)).await;
     run.command(Command::Fetch).await;
     run.phase(1, Phase::Done).await;
     run.command(Command::Detach(3)).await;
@@ -199,7 +200,7 @@ async fn a_detached_node_outlives_the_controller() {
     let address = run.chain.address(2);
     let remains = run.ends().await;
     assert_eq!(remains.nodes.iter().map(|(address, _)| address.to_string()).collect::<Vec<_>>(), [address]);
-    assert!(let_go.live());
+    assert!(let_go.all_run());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,7 +213,7 @@ async fn nodes_can_be_left_running() {
     let remains = run.ends().await;
     let left: Vec<String> = remains.nodes.iter().map(|(address, _)| address.to_string()).collect();
     assert_eq!(left, addresses);
-    assert!(nodes.live());
+    assert!(nodes.all_run());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,7 +227,7 @@ async fn the_nodes_of_the_demo_keep_their_files() {
     run.transfer(1, "under way by itself", |transfer| transfer.received > 0).await;
     run.command(Command::Quit { keep_nodes: true }).await;
     let remains = run.ends().await;
-    assert!(nodes.live() && remains.nodes.len() == 3);
+    assert!(nodes.all_run() && remains.nodes.len() == 3);
     let folder = remains.folder.unwrap();
     assert!(folder.join("served/demo.bin").exists());
     std::fs::remove_dir_all(folder).unwrap();

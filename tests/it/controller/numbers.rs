@@ -107,7 +107,7 @@ async fn snapshot_figures_match_the_kernel() {
 
     let done = run.phase(1, Phase::Done).await;
     assert_eq!((done.received, fs::metadata(run.chain.fetched("data.bin")).unwrap().len()), (SIZE as u64, SIZE as u64));
-    run.until("all hops with the whole file", |chain| moved(chain).iter().all(|bytes| *bytes == SIZE as u64)).await;
+    run.until("all hops with the complete file", |chain| moved(chain).iter().all(|bytes| *bytes == SIZE as u64)).await;
     let average = SIZE as f64 / done.elapsed.as_secs_f64();
     assert!((done.rate as f64 / average - 1.0).abs() < 0.01, "{} for {average}", done.rate);
     for record in recording.await.unwrap() {

@@ -17,12 +17,12 @@ async fn a_paused_transfer_holds_no_connection_and_resumes() {
     run.command(Command::Pause(1)).await;
     let paused = run.phase(1, Phase::Paused).await;
     assert!(paused.received > 0 && paused.error.is_none() && paused.rate == 0, "{paused:?}");
-    run.says(None, "#1 is paused").await;
+    run.logs(None, "#1 is paused").await;
     assert!(run.chain.fetched("data.bin.part").exists());
     // Only the test's own request for the endpoint remains.
     run.hop(1, "without a transfer", |hop| hop.node.as_ref().is_some_and(|node| node.totals.open == 1)).await;
     run.command(Command::Pause(1)).await;
-    run.says(None, "#1 is paused: there is nothing to pause").await;
+    run.logs(None, "#1 is paused: there is nothing to pause").await;
     run.command(Command::Resume(1)).await;
     let done = run.phase(1, Phase::Done).await;
     assert!(done.resumed_from > 0 && done.resumed_from >= paused.received / 2, "{done:?}");
@@ -36,14 +36,14 @@ async fn a_rate_limit_slows_one_running_transfer() {
     run.command(Command::Fetch).await;
     run.transfer(1, "at the node's pace", |transfer| transfer.rate > 1_500_000).await;
     run.command(Command::LimitTransfer { number: 1, rate: Some(400_000) }).await;
-    run.says(None, "#1: limited to 400.0 KB/s").await;
+    run.logs(None, "#1: limited to 400.0 KB/s").await;
     let slow = run.transfer(1, "at its own", |t| (200_000..=440_000).contains(&t.rate) && t.cap.is_some()).await;
     assert_eq!((slow.phase, slow.cap), (Phase::Streaming, Some(400_000)));
     run.command(Command::LimitTransfer { number: 1, rate: None }).await;
     run.transfer(1, "at the node's pace again", |transfer| transfer.rate > 1_500_000).await;
     run.phase(1, Phase::Done).await;
     run.command(Command::Retry(1)).await;
-    run.says(None, "#2: the same as #1 once more").await;
+    run.logs(None, "#2: the same as #1 once more").await;
     let again = run.phase(2, Phase::Done).await;
     assert!(again.already_present);
     run.ends().await;
@@ -56,8 +56,8 @@ async fn a_stalled_transfer_names_the_last_hop_that_moved_data() {
     run.command(Command::Fetch).await;
     run.transfer(1, "under way", |transfer| transfer.received > 50_000).await;
     run.command(Command::SetFault { hop: 1, change: FaultChange::Stall(true) }).await;
-    let stood = run.transfer(1, "standing still", |transfer| transfer.stall.is_some()).await;
-    let stall = stood.stall.unwrap();
+    let stalled = run.transfer(1, "stalled", |transfer| transfer.stall.is_some()).await;
+    let stall = stalled.stall.unwrap();
     assert!(stall.lasting >= Duration::from_secs(1), "{stall:?}");
     assert!(matches!(stall.last_moved, Some(2 | 3)), "{stall:?}");
     run.until("the change is named", |chain| {
@@ -65,7 +65,7 @@ async fn a_stalled_transfer_names_the_last_hop_that_moved_data() {
     })
     .await;
     run.command(Command::SetFault { hop: 1, change: FaultChange::Stall(false) }).await;
-    run.transfer(1, "moving again", |t| t.received > stood.received && t.stall.is_none()).await;
+    run.transfer(1, "moving again", |t| t.received > stalled.received && t.stall.is_none()).await;
     run.ends().await;
 }
 
@@ -74,8 +74,8 @@ async fn queued_transfers_run_in_order_and_can_be_moved() {
     let run = Run::up(2, 600_000, "-n 4 -j 1 --limit 1=1M").await;
     run.command(Command::Fetch).await;
     run.until("four", |chain| chain.transfers.len() == 4).await;
-    run.says(None, "#1 data.bin: asking").await;
-    run.says(None, "#2 data.bin: waits for its turn").await;
+    run.logs(None, "#1 data.bin: asking").await;
+    run.logs(None, "#2 data.bin: waits for its turn").await;
     run.command(Command::Reorder { number: 4, by: -2 }).await;
     let order = |numbers: [u64; 4]| {
         move |chain: &chainview::snapshot::ChainSnapshot| chain.transfers.iter().map(|t| t.number).eq(numbers)
@@ -110,7 +110,7 @@ async fn the_origin_lists_its_files() {
 async fn a_snapshot_is_written_beside_the_files() {
     let run = Run::up(1, 10, "").await;
     run.command(Command::Export).await;
-    let said = run.says(None, "exported to ").await;
+    let said = run.logs(None, "exported to ").await;
     let path = said.strip_prefix("exported to ").unwrap();
     let snapshot: chainview::snapshot::ChainSnapshot = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!((snapshot.hops.len(), snapshot.file.as_str()), (1, "data.bin"));
@@ -125,8 +125,8 @@ async fn quitting_keeps_partial_files() {
     run.transfer(1, "under way", |transfer| transfer.received > 100_000).await;
     let (part, mut snapshots) = (run.chain.fetched("data.bin.part"), run.snapshots.clone());
     let began = std::time::Instant::now();
-    let Run { chain: _chain, leave, controlling, .. } = run;
-    leave.cancel();
+    let Run { chain: _chain, cancel, controlling, .. } = run;
+    cancel.cancel();
     assert!(controlling.await.unwrap().nodes.is_empty() && part.exists());
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(snapshots.borrow_and_update().transfers[0].phase, Phase::Cancelled);

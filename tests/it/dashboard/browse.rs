@@ -35,7 +35,7 @@ fn peers(script: &mut Script) -> Vec<String> {
 }
 
 /// The selected connection's number.
-fn marked(script: &Script) -> Option<u64> {
+fn selected(script: &Script) -> Option<u64> {
     script.state.marked_conn(&script.chain).map(|(_, conn)| conn.id)
 }
 
@@ -74,7 +74,7 @@ fn rows_sort_on_request_and_stay_in_place() {
     use ConnState::Streaming;
     let mut script = Script::new(120, 40, with_conns(&[(1, Streaming, 10), (2, Streaming, 30), (3, Streaming, 20)]));
     script.keys("2 / h o p : 1 <enter>");
-    assert_eq!(peers(&mut script), ["1", "2", "3"], "as they came");
+    assert_eq!(peers(&mut script), ["1", "2", "3"], "in the order of arrival");
     // The column of bytes sent is found by its heading.
     while !script.screen().contains("sort Sent v") {
         script.keys("s");
@@ -91,11 +91,11 @@ fn the_selection_follows_its_row() {
     use ConnState::Streaming;
     let mut script = Script::new(120, 40, with_conns(&[(1, Streaming, 1), (2, Streaming, 2), (3, Streaming, 3)]));
     script.keys("<tab> j");
-    assert_eq!(marked(&script), Some(2));
+    assert_eq!(selected(&script), Some(2));
     script.see(with_conns(&[(9, Streaming, 1), (8, Streaming, 1), (1, Streaming, 1), (2, Streaming, 2)]));
-    assert_eq!(marked(&script), Some(2), "three rows further down");
+    assert_eq!(selected(&script), Some(2), "three rows further down");
     script.see(with_conns(&[(9, Streaming, 1), (8, Streaming, 1), (1, Streaming, 1), (3, Streaming, 3)]));
-    assert_eq!(marked(&script), Some(3), "its neighbour, once it has ended");
+    assert_eq!(selected(&script), Some(3), "the next row, once it has ended");
     script.keys("x x");
     assert_eq!(script.sent, [Command::CloseConnection { hop: 1, id: 3 }]);
 }

@@ -8,7 +8,7 @@ use chainview::ui::state::Mode;
 use super::script::Script;
 use super::snapshots::{idle, streaming, transfer};
 
-fn marked(script: &Script) -> Option<(usize, u64)> {
+fn selected(script: &Script) -> Option<(usize, u64)> {
     script.state.marked_conn(&script.chain).map(|(hop, conn)| (hop.number, conn.id))
 }
 
@@ -17,12 +17,12 @@ fn a_transfer_is_followed_from_hop_to_hop_and_back_to_the_client() {
     let mut script = Script::new(120, 40, streaming());
     assert!(script.keys("3").screen().contains("> hop"), "{}", script.screen());
     script.keys("> >");
-    assert_eq!((script.state.tab, marked(&script)), (Tab::Connections, Some((2, 4))));
+    assert_eq!((script.state.tab, selected(&script)), (Tab::Connections, Some((2, 4))));
     script.keys("> >");
-    assert_eq!(marked(&script), Some((3, 4)), "behind the origin there is nothing");
+    assert_eq!(selected(&script), Some((3, 4)), "behind the origin there is nothing");
     assert!(!script.screen().contains("> hop") && script.screen().contains("< hop"), "{}", script.screen());
     script.keys("<enter> <");
-    assert_eq!((script.state.view_mode, marked(&script)), (ViewMode::Detail, Some((2, 4))), "as deep as one is");
+    assert_eq!((script.state.view_mode, selected(&script)), (ViewMode::Detail, Some((2, 4))), "as deep as one is");
     script.keys("< <");
     assert_eq!((script.state.tab, script.state.view_mode), (Tab::Transfers, ViewMode::Detail));
     assert!(script.screen().contains("Transfer #1"), "{}", script.screen());
@@ -34,17 +34,20 @@ fn following_skips_silent_hops_and_passes_filters() {
     chain.hops[1].node.as_mut().unwrap().connections.clear();
     let mut script = Script::new(120, 40, chain);
     script.keys("2 / h o p : 1 <enter> >");
-    assert_eq!((marked(&script), script.state.lists.filter(Panel::Connections)), (Some((3, 4)), ""));
+    assert_eq!((selected(&script), script.state.lists.filter(Panel::Connections)), (Some((3, 4)), ""));
     // On the first tab the selection of the table of hops follows.
     script.keys("1 g <tab> >");
-    assert_eq!((script.state.tab, script.state.panel, marked(&script)), (Tab::Chain, Panel::Connections, Some((3, 4))));
+    assert_eq!(
+        (script.state.tab, script.state.panel, selected(&script)),
+        (Tab::Chain, Panel::Connections, Some((3, 4)))
+    );
     assert!(script.screen().contains("Connections of hop 3"), "{}", script.screen());
     script.keys("<");
     assert!(script.screen().contains("Connections of hop 1"), "{}", script.screen());
     // Where the first tab has no space for connections, they have a tab of their own.
     let mut small = Script::new(60, 15, streaming());
     small.keys("<tab> <tab> >");
-    assert_eq!((small.state.tab, marked(&small)), (Tab::Connections, Some((1, 4))));
+    assert_eq!((small.state.tab, selected(&small)), (Tab::Connections, Some((1, 4))));
 }
 
 #[test]
@@ -55,7 +58,7 @@ fn a_foreign_connection_is_followed_to_other_hops_only() {
     script.keys("2 <");
     assert_eq!(script.state.tab, Tab::Connections);
     script.keys("> < <");
-    assert_eq!(marked(&script), Some((1, 4)));
+    assert_eq!(selected(&script), Some((1, 4)));
 }
 
 fn logged(texts: &[&str]) -> ChainSnapshot {
@@ -141,7 +144,7 @@ fn settings_are_shown_and_changed_in_one_list() {
     ] {
         assert!(screen.contains(words), "{words:?} is missing:\n{screen}");
     }
-    assert!(script.state.notice.is_none(), "the list says it already");
+    assert!(script.state.notice.is_none(), "the list shows it already");
     assert_eq!(script.keys(",").state.mode, Mode::Browse);
     assert!(script.screen().contains("Throughput hop 1 out, 1 s") || script.screen().contains(", 1 s"));
 }

@@ -74,15 +74,15 @@ fn cancelling_prefers_running_transfers_to_queued_ones() {
     assert_eq!(press(&mut script, "x"), [Command::Cancel(2)], "with the focus elsewhere");
     assert_eq!(press(&mut script, "<c-c>"), [Command::Cancel(2)]);
     assert!(script.screen().contains("cancelling #2"), "{}", script.screen());
-    assert_eq!(press(&mut script, "3 x"), [Command::Cancel(2)], "nothing was marked by hand");
+    assert_eq!(press(&mut script, "3 x"), [Command::Cancel(2)], "nothing was selected by the user");
     assert_eq!(press(&mut script, "k x"), [Command::Cancel(1)]);
     assert_eq!(press(&mut script, "1 x"), [Command::Cancel(1)], "the selection holds in all panels");
     assert_eq!(press(&mut script, "<c-c>"), [Command::Cancel(1)]);
-    assert_eq!(press(&mut script, "3 G x"), [Command::Cancel(6)], "a queued one that was marked by hand");
+    assert_eq!(press(&mut script, "3 G x"), [Command::Cancel(6)], "a queued one that the user selected");
     assert_eq!(press(&mut script, "<c-c>"), [Command::Cancel(2)], "Ctrl-C is for what runs");
     script.chain.transfers.retain(|t| matches!(t.phase, Phase::Locked | Phase::Queued));
     script.see(script.chain.clone());
-    assert_eq!(press(&mut script, "t <c-c>"), [Command::Cancel(3)], "one that holds a place");
+    assert_eq!(press(&mut script, "t <c-c>"), [Command::Cancel(3)], "a running one");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn keys_move_the_selection_and_connections_follow() {
     let mut script = Script::new(80, 24, streaming());
     assert!(script.screen().contains("Connections of hop 1"));
     assert!(script.keys("j <down>").screen().contains("Connections of hop 3"));
-    assert!(script.keys("j").screen().contains("Connections of hop 3"), "the mark stops at the origin");
+    assert!(script.keys("j").screen().contains("Connections of hop 3"), "the selection stops at the origin");
     assert!(script.keys("k").screen().contains("Connections of hop 2"));
     assert!(script.keys("g").screen().contains("Connections of hop 1"));
     assert!(script.keys("G").screen().contains("Connections of hop 3"));
@@ -149,7 +149,7 @@ fn q_closes_popups_before_it_quits() {
     script.keys("? q");
     assert!(script.sent.is_empty() && !script.state.quitting());
     script.keys("<f1> <esc> <esc> c q ! q");
-    assert!(!script.state.quitting(), "esc never leaves");
+    assert!(!script.state.quitting(), "esc never quits");
     script.keys("q");
     assert!(script.state.quitting());
     assert_eq!(script.sent, [Command::Quit { keep_nodes: false }]);

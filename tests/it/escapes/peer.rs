@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 /// Number of different positions of a string.
-pub(crate) const PLACES: usize = 7;
+pub(crate) const POSITIONS: usize = 7;
 
 /// The hop; it runs for as long as the test.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
-    turn: Arc<AtomicUsize>,
+    round: Arc<AtomicUsize>,
 }
 
 impl Peer {
@@ -20,25 +20,25 @@ impl Peer {
     pub(crate) fn start(strings: Vec<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let turn = Arc::new(AtomicUsize::new(0));
-        let turns = Arc::clone(&turn);
+        let round = Arc::new(AtomicUsize::new(0));
+        let rounds = Arc::clone(&round);
         let strings = Arc::new(strings);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (turns, strings) = (Arc::clone(&turns), Arc::clone(&strings));
-                thread::spawn(move || serve(stream, &strings, &turns));
+                let (rounds, strings) = (Arc::clone(&rounds), Arc::clone(&strings));
+                thread::spawn(move || serve(stream, &strings, &rounds));
             }
         });
-        Self { address, turn }
+        Self { address, round }
     }
 
     /// From now on it replies with this round's string in this round's position.
-    pub(crate) fn turn(&self, turn: usize) {
-        self.turn.store(turn, Relaxed);
+    pub(crate) fn round(&self, round: usize) {
+        self.round.store(round, Relaxed);
     }
 }
 
-fn serve(mut stream: TcpStream, strings: &[Vec<u8>], turn: &AtomicUsize) {
+fn serve(mut stream: TcpStream, strings: &[Vec<u8>], round: &AtomicUsize) {
     let mut said = Vec::new();
     loop {
         while !said.windows(4).any(|four| four == b"\r\n\r\n") {
@@ -46,13 +46,13 @@ fn serve(mut stream: TcpStream, strings: &[Vec<u8>], turn: &AtomicUsize) {
             let Some(read) = stream.read(&mut piece).ok().filter(|read| *read > 0) else { return };
             said.extend_from_slice(&piece[..read]);
         }
-        let turn = turn.load(Relaxed);
+        let round = round.load(Relaxed);
         let reply = if said.starts_with(b"GET /v1/events") {
             let names =
-                strings.iter().cycle().skip(turn).take(40).map(|name| String::from_utf8_lossy(name).into_owned());
+                strings.iter().cycle().skip(round).take(40).map(|name| String::from_utf8_lossy(name).into_owned());
             events(&names.collect::<Vec<_>>())
         } else {
-            answer(&strings[turn % strings.len()], turn % PLACES, said.starts_with(b"HEAD"))
+            answer(&strings[round % strings.len()], round % POSITIONS, said.starts_with(b"HEAD"))
         };
         said.clear();
         if stream.write_all(&reply).is_err() {

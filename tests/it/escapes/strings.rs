@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Precedes the hostile part, so that it can be found again in terminal output.
-const MARK: &str = "q7";
+const MARKER: &str = "q7";
 
 /// More than 500 strings, as bytes: control characters of every kind and spelling, sequences that act on terminals,
 /// characters that hide, reverse or cover others, and bytes that are not text.
@@ -151,8 +151,8 @@ pub(crate) fn hostile() -> Vec<Vec<u8>> {
     ];
     teeth.extend(bytes.map(<[u8]>::to_vec));
     let frames = |tooth: &Vec<u8>| {
-        let marked = [MARK.as_bytes(), tooth, MARK.as_bytes()].concat();
-        [marked.clone(), [tooth, &marked[..]].concat(), [b"a/", &marked[..], b".txt"].concat()]
+        let with_marker = [MARKER.as_bytes(), tooth, MARKER.as_bytes()].concat();
+        [with_marker.clone(), [tooth, &with_marker[..]].concat(), [b"a/", &with_marker[..], b".txt"].concat()]
     };
     teeth.iter().flat_map(frames).collect()
 }
@@ -183,10 +183,10 @@ pub(crate) fn raw(output: &[u8], allowed: &str) -> Vec<String> {
     if let std::borrow::Cow::Owned(_) = text {
         found.push("bytes that are no text".to_owned());
     }
-    let mut marks = 0;
+    let mut markers = 0;
     for (at, c) in text.char_indices() {
-        marks = if ('\u{300}'..='\u{36f}').contains(&c) { marks + 1 } else { 0 };
-        if (is_raw(c) && !allowed.contains(c)) || marks > 8 {
+        markers = if ('\u{300}'..='\u{36f}').contains(&c) { markers + 1 } else { 0 };
+        if (is_raw(c) && !allowed.contains(c)) || markers > 8 {
             let mut around = String::new();
             let _ = write!(around, "{:?}", text[at..].chars().take(12).collect::<String>());
             found.push(format!("{c:?} in {around}"));
@@ -202,7 +202,7 @@ pub(crate) fn raw_on_a_terminal(sent: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = sent;
     while let Some((first, after)) = rest.split_first() {
-        if sent[..sent.len() - rest.len()].ends_with(MARK.as_bytes())
+        if sent[..sent.len() - rest.len()].ends_with(MARKER.as_bytes())
             && first.is_ascii_control()
             && !matches!(first, b'\r' | b'\n')
         {

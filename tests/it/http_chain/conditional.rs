@@ -17,7 +17,7 @@ async fn a_current_copy_gets_304_at_every_position() {
         let chain = Chain::start(nodes).await;
         chain.write("f", &pattern(100_000));
         let route = if nodes > 1 { chain.route() } else { String::new() };
-        let first = chain.ask("HEAD", "f", &route).await;
+        let first = chain.send_request("HEAD", "f", &route).await;
         let (etag, date) = (first.field("etag").unwrap(), first.field("last-modified").unwrap());
         let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
         for (lines, status) in [
@@ -65,7 +65,7 @@ async fn versions_within_one_second_are_never_mixed() {
     let chain = Chain::start(2).await;
     let path = chain.folder.path().join("f");
     std::fs::write(&path, "AAAAAAAA").unwrap();
-    let date = chain.ask("HEAD", "f", &chain.route()).await.field("last-modified").unwrap().to_owned();
+    let date = chain.send_request("HEAD", "f", &chain.route()).await.field("last-modified").unwrap().to_owned();
     let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
     std::fs::write(&path, "BBBBBBBB").unwrap();
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
@@ -79,11 +79,11 @@ async fn a_modification_time_in_the_future_is_not_sent() {
     chain.write("f", b"x");
     let file = std::fs::File::options().write(true).open(chain.folder.path().join("f")).unwrap();
     file.set_modified(SystemTime::now() + std::time::Duration::from_hours(100)).unwrap();
-    let reply = chain.ask("HEAD", "f", "").await;
+    let reply = chain.send_request("HEAD", "f", "").await;
     assert_eq!(reply.field("last-modified"), reply.field("date"));
     // The state was never sent, whatever its date.
     let date = reply.field("date").unwrap();
-    assert_eq!(chain.ask("GET", "f", &format!("If-Modified-Since: {date}\r\n")).await.status, 200);
+    assert_eq!(chain.send_request("GET", "f", &format!("If-Modified-Since: {date}\r\n")).await.status, 200);
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn an_unrequested_304_is_rejected() {
     let server = Server::start("HTTP/1.1 304 Not Modified\r\nETag: \"v\"\r\n\r\n").await;
     let chain = Chain::start(2).await;
     let route = format!("Chain-Route: {}, {}\r\nIf-None-Match: \"v\"\r\n", server.address, chain.address(1));
-    let reply = chain.ask("GET", "f", &route).await;
+    let reply = chain.send_request("GET", "f", &route).await;
     assert_eq!((reply.status, reply.problem().reason), (502, Reason::RouteIgnored));
 }
 
@@ -136,13 +136,13 @@ async fn conditions_are_evaluated_for_a_legacy_hop() {
         ("Range: bytes=1-\r\n", 200),
         ("Range: bytes=1-\r\nIf-Range: \"x\"\r\n", 200),
     ] {
-        let reply = chain.ask("GET", "f", &format!("{route}{lines}")).await;
+        let reply = chain.send_request("GET", "f", &format!("{route}{lines}")).await;
         assert_eq!(reply.status, status, "{lines}");
         if status == 200 {
             assert_eq!((reply.body.as_slice(), reply.field("accept-ranges")), (&b"content"[..], Some("none")));
         }
     }
-    let query = chain.ask("GET", "f?x=1", &route).await;
+    let query = chain.send_request("GET", "f?x=1", &route).await;
     assert_eq!((query.status, query.problem().reason, query.problem().hop), (501, Reason::Unsupported, 1));
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
     let folder = exchange(&mut stream, "GET", "/files/", &route).await;

@@ -80,10 +80,10 @@ impl Site {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(TIMEOUT, known).await.expect("the connection gets there")
+        timeout(TIMEOUT, known).await.expect("the connection reaches the state")
     }
 
-    async fn tell(&self, method: &str, path: &str, lines: &str, body: &str) -> Reply {
+    async fn control(&self, method: &str, path: &str, lines: &str, body: &str) -> Reply {
         let lines = format!("{lines}Content-Length: {}\r\n\r\n{body}", body.len());
         // The blank line after the body belongs to no request.
         exchange(&mut self.connect().await, method, path, &lines).await
@@ -115,7 +115,7 @@ async fn control_needs_the_token_and_is_never_relayed() {
             (&format!("{RIGHT}X-Forwarded-For: 1.2.3.4\r\n"), 403, Reason::Policy),
             (&route, 403, Reason::Policy),
         ] {
-            let reply = site.tell("POST", verb, lines, "").await;
+            let reply = site.control("POST", verb, lines, "").await;
             assert_eq!((reply.status, reply.problem().reason), (status, reason), "{verb} {lines}");
             assert_eq!(reply.field("connection"), Some("close"), "{verb} {lines}");
             assert_eq!(reply.field("www-authenticate").is_some(), status == 401, "{verb} {lines}");
@@ -134,7 +134,7 @@ async fn control_needs_the_token_and_is_never_relayed() {
     }
     assert_eq!(other.node.registry.totals().accepted, 0, "nothing was passed on");
     let closed = super::control::site(|config| config.access.control = None).await;
-    let reply = closed.tell("POST", "/v1/drain", RIGHT, "").await;
+    let reply = closed.control("POST", "/v1/drain", RIGHT, "").await;
     assert_eq!(reply.status, 403);
     assert!(reply.problem().detail.as_str().contains("--control-token-file"), "{}", reply.problem());
 }
@@ -146,18 +146,18 @@ async fn invalid_control_bodies_change_nothing() {
     for body in
         ["", "x", "[]", "{\"limit\":", "{\"speed\":1}", "{\"limit\":0}", "{\"stall\":true,\"truncate\":\"1\"}", &huge]
     {
-        let reply = site.tell("POST", "/v1/faults", RIGHT, body).await;
+        let reply = site.control("POST", "/v1/faults", RIGHT, body).await;
         assert_eq!((reply.status, reply.problem().reason), (400, Reason::Malformed), "{body:.20}");
     }
     for verb in &VERBS[1..] {
-        let reply = site.tell("POST", verb, RIGHT, "{\"x\":1}").await;
+        let reply = site.control("POST", verb, RIGHT, "{\"x\":1}").await;
         assert_eq!(reply.status, 400, "{verb}");
     }
     let chunked = "Transfer-Encoding: chunked\r\n";
     let reply = exchange(&mut site.connect().await, "POST", "/v1/drain", &format!("{RIGHT}{chunked}")).await;
     assert_eq!(reply.status, 400);
     for path in ["/v1/connections/99999/close", "/v1/connections/x/close", "/v1/connections//close", "/v1/nothing"] {
-        assert_eq!(site.tell("POST", path, RIGHT, "").await.status, 404, "{path}");
+        assert_eq!(site.control("POST", path, RIGHT, "").await.status, 404, "{path}");
     }
     assert!(!site.node.draining() && !site.node.faults.any());
 }
@@ -165,12 +165,12 @@ async fn invalid_control_bodies_change_nothing() {
 #[tokio::test]
 async fn limits_and_faults_are_set_and_reported() {
     let site = site(|_| {}).await;
-    let reply = site.tell("POST", "/v1/faults", RIGHT, r#"{"limit":5000,"delay_ms":7}"#).await;
+    let reply = site.control("POST", "/v1/faults", RIGHT, r#"{"limit":5000,"delay_ms":7}"#).await;
     let expected = Faults { limit: Some(5000), delay_ms: 7, ..Faults::default() };
     assert_eq!((reply.status, serde_json::from_slice(&reply.body).unwrap()), (200, expected));
     assert_eq!((site.node.faults.now(), site.node.snapshot().faults), (expected, expected));
     // All settings or none.
-    let reply = site.tell("POST", "/v1/faults", RIGHT, r#"{"limit":null,"stall":true}"#).await;
+    let reply = site.control("POST", "/v1/faults", RIGHT, r#"{"limit":null,"stall":true}"#).await;
     assert_eq!((reply.status, site.node.faults.now()), (403, expected));
     assert!(reply.problem().detail.as_str().contains("--allow-faults"), "{}", reply.problem());
     let metrics = exchange(&mut site.connect().await, "GET", "/metrics", "").await.body;
@@ -218,12 +218,12 @@ async fn a_connection_is_closed_in_any_state() {
     admin_client::close(&site.address(), &control_token(), id).await.unwrap();
     let mut rest = Vec::new();
     let ended = timeout(TIMEOUT, body.read_to_end(&mut rest)).await.unwrap();
-    assert!(rest.len() < 64 << 20, "it is not whole: {ended:?}");
+    assert!(rest.len() < 64 << 20, "it is complete: {ended:?}");
     while site.node.registry.open_count() > 0 {
         tokio::task::yield_now().await;
     }
     let reply = exchange(&mut site.connect().await, "GET", "/files/none", "").await;
-    assert_eq!(reply.status, 404, "the node lives on");
+    assert_eq!(reply.status, 404, "the node keeps running");
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn a_drained_node_finishes_transfers_and_exits() {
     };
     admin_client::drain(&site.address(), &control_token()).await.unwrap();
     assert!(site.node.draining());
-    assert_eq!({ idle }.read(&mut [0; 1]).await.unwrap(), 0, "what is idle is let go");
+    assert_eq!({ idle }.read(&mut [0; 1]).await.unwrap(), 0, "idle connections are closed");
     while TcpStream::connect(site.node.address).await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -270,28 +270,28 @@ async fn event_streams_last_until_the_end_of_a_drain() {
     let mut site = site(|config| config.limits.drain = Duration::from_millis(1)).await;
     let mut body = site.begin(&mut [0; 1]).await;
     let mut events = site.connect().await;
-    let ask = b"GET /v1/events?interval=50ms HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
-    events.write_all(ask).await.unwrap();
-    let mut told = String::new();
+    let send_request = b"GET /v1/events?interval=50ms HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    events.write_all(send_request).await.unwrap();
+    let mut events_text = String::new();
     // A connection that is idle at first must not delay the shutdown once it becomes an event stream.
     let mut late = site.connect().await;
-    late.write_all(&ask[..10]).await.unwrap();
+    late.write_all(&send_request[..10]).await.unwrap();
     site.node.drain().stop_accepting();
     let mut read = async |wanted: &str| {
-        while !told.contains(wanted) {
+        while !events_text.contains(wanted) {
             let mut more = [0; 4096];
             let length = timeout(TIMEOUT, events.read(&mut more)).await.unwrap().unwrap();
-            assert!(length > 0, "it ended before {wanted}: {told}");
-            told += &String::from_utf8_lossy(&more[..length]);
+            assert!(length > 0, "it ended before {wanted}: {events_text}");
+            events_text += &String::from_utf8_lossy(&more[..length]);
         }
-        told.clear();
+        events_text.clear();
     };
     read("\"draining\":true").await;
     // Several lines follow that one.
     for _ in 0..3 {
         read("\"state\":\"streaming\"").await;
     }
-    late.write_all(&ask[10..]).await.unwrap();
+    late.write_all(&send_request[10..]).await.unwrap();
     let mut rest = Vec::new();
     body.read_to_end(&mut rest).await.unwrap();
     drop(body);
@@ -299,7 +299,7 @@ async fn event_streams_last_until_the_end_of_a_drain() {
     timeout(TIMEOUT, events.read_to_string(&mut end)).await.expect("the events end").unwrap();
     assert!(end.ends_with("\r\n0\r\n\r\n"), "they end in order: {end}");
     drop(events);
-    timeout(TIMEOUT, late.read_to_string(&mut end)).await.expect("these as well").unwrap();
+    timeout(TIMEOUT, late.read_to_string(&mut end)).await.expect("these end too").unwrap();
     drop(late);
     timeout(TIMEOUT, &mut site.running).await.expect("it ends by itself").unwrap();
 }
@@ -314,9 +314,9 @@ async fn a_stopped_node_exits_within_its_drain_timeout() {
             site.node.drain().stop_accepting();
             site.node.drain().begin();
         } else {
-            assert_eq!(site.tell("POST", "/v1/stop", RIGHT, "").await.status, 200);
+            assert_eq!(site.control("POST", "/v1/stop", RIGHT, "").await.status, 200);
         }
-        timeout(TIMEOUT, &mut site.running).await.expect("it is cut off").unwrap();
+        timeout(TIMEOUT, &mut site.running).await.expect("it is disconnected").unwrap();
         let mut rest = Vec::new();
         let _ = body.read_to_end(&mut rest).await;
         assert!(rest.len() < 64 << 20);

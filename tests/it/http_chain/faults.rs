@@ -40,7 +40,7 @@ async fn http(chain: &Chain) -> (TcpStream, Vec<u8>) {
 }
 
 /// The same over the legacy protocol.
-async fn seed(chain: &Chain) -> (TcpStream, Vec<u8>) {
+async fn legacy(chain: &Chain) -> (TcpStream, Vec<u8>) {
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
     let hops = chain.nodes.iter().map(|node| format!("\n{} {}", node.address.ip(), node.address.port()));
     stream.write_all(format!("large{}", hops.collect::<String>()).as_bytes()).await.unwrap();
@@ -69,7 +69,7 @@ fn sent(node: &Node) -> u64 {
 }
 
 /// Waits until a node has sent nothing for a moment.
-async fn stands_still(node: &Node) -> u64 {
+async fn stops_sending(node: &Node) -> u64 {
     let standing = async {
         loop {
             let before = sent(node);
@@ -79,7 +79,7 @@ async fn stands_still(node: &Node) -> u64 {
             }
         }
     };
-    timeout(TIMEOUT, standing).await.expect("it stands still")
+    timeout(TIMEOUT, standing).await.expect("it stalls")
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_stall_pauses_a_running_body_at_any_hop() {
     for hop in 0..3 {
         let chain = chain().await;
         let node = &chain.nodes[hop];
-        let (mut stream, mut got) = if hop == 1 { seed(&chain).await } else { http(&chain).await };
+        let (mut stream, mut got) = if hop == 1 { legacy(&chain).await } else { http(&chain).await };
         read(&mut stream, &mut got, FLOWS).await;
         node.faults.apply(&[FaultChange::Stall(true)]);
         let held = sent(node);
@@ -99,7 +99,7 @@ async fn a_stall_pauses_a_running_body_at_any_hop() {
         }
         // The change and a chunk that was being written may overlap.
         assert!(sent(node) - held <= 1 << 20, "hop {hop}: {} after the stall", sent(node) - held);
-        let standing = stands_still(node).await;
+        let standing = stops_sending(node).await;
         // The reader reads all that was in transit: space for more, which a stalled node must not use.
         while timeout(Duration::from_millis(100), stream.readable()).await.is_ok() {
             let mut space = vec![0; 1 << 20];
@@ -118,7 +118,7 @@ async fn a_rate_limit_applies_to_a_running_body() {
     for hop in 0..3 {
         let chain = chain().await;
         let node = &chain.nodes[hop];
-        let (mut stream, mut got) = if hop == 1 { seed(&chain).await } else { http(&chain).await };
+        let (mut stream, mut got) = if hop == 1 { legacy(&chain).await } else { http(&chain).await };
         read(&mut stream, &mut got, FLOWS).await;
         node.faults.apply(&[FaultChange::Limit(Some(100_000))]);
         // A hundred ms later it applies, so that a reader that reads everything gets no more than the limit.
@@ -171,7 +171,7 @@ async fn truncate_ends_a_body_at_its_byte() {
 async fn truncate_resets_on_the_legacy_protocol() {
     let chain = chain().await;
     chain.nodes[0].faults.apply(&[FaultChange::Truncate(Some(500))]);
-    let (mut stream, mut got) = seed(&chain).await;
+    let (mut stream, mut got) = legacy(&chain).await;
     let ended = timeout(TIMEOUT, stream.read_to_end(&mut got)).await.unwrap();
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     assert!(got.len() <= 500, "{}", got.len());
@@ -190,7 +190,7 @@ async fn fragment_changes_no_byte_over_either_protocol() {
     for node in &chain.nodes {
         node.faults.apply(&[FaultChange::Fragment(None)]);
     }
-    let (mut stream, mut got) = seed(&chain).await;
+    let (mut stream, mut got) = legacy(&chain).await;
     read(&mut stream, &mut got, FLOWS).await;
     for node in &chain.nodes {
         node.faults.apply(&[FaultChange::Fragment(Some(60_000))]);
@@ -213,10 +213,10 @@ async fn reject_says_that_it_is_injected() {
         assert!(problem.to_string().contains("the fault \"reject\" is on"), "{problem}");
         // The record of the transfer shows it, too.
         let mut page = TcpStream::connect(chain.nodes[hop].address).await.unwrap();
-        let account = exchange(&mut page, "GET", &format!("/v1/transfers/{id}"), "").await;
-        let account: chainview::snapshot::TransferRecord = serde_json::from_slice(&account.body).unwrap();
-        assert_eq!((account.status, account.faults), (503, faults));
-        assert!(account.error.unwrap().as_str().contains("rejected by an injected fault"));
+        let record = exchange(&mut page, "GET", &format!("/v1/transfers/{id}"), "").await;
+        let record: chainview::snapshot::TransferRecord = serde_json::from_slice(&record.body).unwrap();
+        assert_eq!((record.status, record.faults), (503, faults));
+        assert!(record.error.unwrap().as_str().contains("rejected by an injected fault"));
         chain.nodes[hop].faults.apply(&[FaultChange::Reject(false)]);
         let served: Reply = exchange(&mut stream, "GET", "/files/f", &chain.route()).await;
         assert_eq!((served.status, served.body.as_slice()), (200, &b"x"[..]), "on the same connection");
@@ -225,9 +225,12 @@ async fn reject_says_that_it_is_injected() {
     node.faults.apply(&[FaultChange::Reject(true)]);
     let mut stream = TcpStream::connect(node.address).await.unwrap();
     stream.write_all(format!("f\n{} {}", node.address.ip(), node.address.port()).as_bytes()).await.unwrap();
-    let mut said = String::new();
-    timeout(TIMEOUT, stream.read_to_string(&mut said)).await.unwrap().unwrap();
-    assert!(said.starts_with("Address not found: ") && said.contains("rejected by an injected fault"), "{said}");
+    let mut message = String::new();
+    timeout(TIMEOUT, stream.read_to_string(&mut message)).await.unwrap().unwrap();
+    assert!(
+        message.starts_with("Address not found: ") && message.contains("rejected by an injected fault"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -239,7 +242,7 @@ async fn clearing_a_delay_releases_waiting_requests() {
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
     let request = format!("GET /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\n{}\r\n", chain.route());
     stream.write_all(request.as_bytes()).await.unwrap();
-    assert!(timeout(Duration::from_millis(300), stream.readable()).await.is_err(), "it is held back");
+    assert!(timeout(Duration::from_millis(300), stream.readable()).await.is_err(), "it is delayed");
     let began = std::time::Instant::now();
     chain.nodes[1].faults.apply(&[FaultChange::Delay(0)]);
     assert_eq!(read_reply(&mut stream, "GET").await.status, 200);

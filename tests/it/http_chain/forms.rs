@@ -20,21 +20,21 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn start(says: &'static str) -> Self {
+    pub(crate) async fn start(reply_text: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let heads = Arc::<Mutex<Vec<String>>>::default();
-        let asked = Arc::clone(&heads);
+        let requests = Arc::clone(&heads);
         let task = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let asked = Arc::clone(&asked);
+                let requests = Arc::clone(&requests);
                 tokio::spawn(async move {
                     let mut head = Vec::new();
                     while let Ok(byte) = stream.read_u8().await {
                         head.push(byte);
                         if head.ends_with(b"\r\n\r\n") {
-                            asked.lock().unwrap().push(String::from_utf8(std::mem::take(&mut head)).unwrap());
-                            let _ = stream.write_all(says.as_bytes()).await;
+                            requests.lock().unwrap().push(String::from_utf8(std::mem::take(&mut head)).unwrap());
+                            let _ = stream.write_all(reply_text.as_bytes()).await;
                         }
                     }
                 });
@@ -77,11 +77,11 @@ async fn names_and_queries_arrive_unchanged() {
         "%e9",
     ];
     for name in &written {
-        assert_eq!(chain.ask("GET", name, &route).await.body, b"hello", "{name}");
+        assert_eq!(chain.send_request("GET", name, &route).await.body, b"hello", "{name}");
     }
     assert_eq!(server.targets(), written.drain(..).map(|name| format!("/pub/{name}")).collect::<Vec<_>>());
     // Only bytes that are not allowed in a URL are escaped.
-    chain.ask("GET", "\u{e9}+?\u{e9}", &route).await;
+    chain.send_request("GET", "\u{e9}+?\u{e9}", &route).await;
     assert_eq!(server.targets().last().unwrap(), "/pub/%C3%A9+?%C3%A9");
 }
 
@@ -125,14 +125,14 @@ async fn no_name_leads_above_its_base() {
     let line = |address: &str| address.replacen(':', " ", 1);
     let legacy = format!("../s\n{}\n{}", line(&chain.address(0)), line(&server.address.to_string()));
     stream.write_all(legacy.as_bytes()).await.unwrap();
-    let mut said = String::new();
-    stream.read_to_string(&mut said).await.unwrap();
-    assert!(said.contains("`..`"), "{said}");
+    let mut message = String::new();
+    stream.read_to_string(&mut message).await.unwrap();
+    assert!(message.contains("`..`"), "{message}");
     for wrong in [";base=/pub?x=", ";base=/pub/../", ";base=/%2e%2e/", ";base=//pub/", ";base=/;base=/pub/"] {
-        let reply = chain.ask("GET", "f", &format!("Chain-Route: {}{wrong}\r\n", server.address)).await;
+        let reply = chain.send_request("GET", "f", &format!("Chain-Route: {}{wrong}\r\n", server.address)).await;
         assert_eq!(reply.status, 400, "{wrong}");
     }
-    assert_eq!((server.heads().len(), chain.nodes[1].registry.totals().accepted), (0, 0), "nobody is asked");
+    assert_eq!((server.heads().len(), chain.nodes[1].registry.totals().accepted), (0, 0), "no hop is contacted");
 }
 
 #[tokio::test]
@@ -142,10 +142,10 @@ async fn an_origin_ignores_queries_and_empty_segments() {
     chain.write("d/f", b"x");
     for route in [String::new(), chain.route()] {
         for name in ["d/f", "./d/f", "d/./f", "d//f", "%2e/d/f", "/d/f", "d/f?v=1", "d/f?", "d%2ff"] {
-            assert_eq!(chain.ask("GET", name, &route).await.status, 200, "{name}");
+            assert_eq!(chain.send_request("GET", name, &route).await.status, 200, "{name}");
         }
         for none in ["d/f/.", "d/f%2F", "d/.", ".", "./.", "d/..f"] {
-            assert_eq!(chain.ask("GET", none, &route).await.status, 404, "{none}");
+            assert_eq!(chain.send_request("GET", none, &route).await.status, 404, "{none}");
         }
     }
     let name = |id: &str| {
@@ -166,7 +166,7 @@ async fn replies_below_files_vary_by_route_and_disable_sniffing() {
         chain.write(name, b"content");
         for route in [String::new(), chain.route()] {
             for lines in ["", "Range: bytes=1-2\r\n"] {
-                let reply = chain.ask("GET", name, &format!("{route}{lines}")).await;
+                let reply = chain.send_request("GET", name, &format!("{route}{lines}")).await;
                 assert_eq!(reply.field("content-type"), Some(kind), "{}", reply.head);
                 assert_eq!(reply.field("x-content-type-options"), Some("nosniff"));
                 assert_eq!(reply.field("cross-origin-resource-policy"), Some("same-origin"));
@@ -187,7 +187,7 @@ async fn replies_below_files_vary_by_route_and_disable_sniffing() {
         ("f.bin", "Host: evil.example\r\n", 400),
     ] {
         for route in [String::new(), chain.route()] {
-            let reply = chain.ask("GET", name, &format!("{route}{lines}")).await;
+            let reply = chain.send_request("GET", name, &format!("{route}{lines}")).await;
             assert_eq!((reply.status, reply.field("vary")), (status, Some("Chain-Route")), "{}", reply.head);
             assert!(reply.field("date").is_some() && reply.field("cache-control").is_some(), "{}", reply.head);
         }
@@ -201,12 +201,12 @@ async fn replies_below_files_vary_by_route_and_disable_sniffing() {
 
 #[tokio::test]
 async fn file_fields_of_a_foreign_origin_are_relayed() {
-    let says = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Disposition: attachment; filename=\"x.bin\"\r\n\
+    let reply_text = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Disposition: attachment; filename=\"x.bin\"\r\n\
                 Content-Language: de\r\nCache-Control: max-age=60\r\nSet-Cookie: a=b\r\n\r\nhello";
-    let server = Server::start(says).await;
+    let server = Server::start(reply_text).await;
     let chain = Chain::start(2).await;
     let route = format!("Chain-Route: {}, {};base=/\r\n", chain.address(1), server.address);
-    let reply = chain.ask("GET", "f", &route).await;
+    let reply = chain.send_request("GET", "f", &route).await;
     assert_eq!(reply.field("content-disposition"), Some("attachment; filename=\"x.bin\""));
     assert_eq!((reply.field("content-language"), reply.field("cache-control")), (Some("de"), Some("max-age=60")));
     assert_eq!((reply.field("accept-ranges"), reply.field("set-cookie")), (None, None), "nothing is made up");
@@ -277,10 +277,10 @@ async fn unsupported_protocols_get_an_immediate_reply() {
     ] {
         let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
         stream.write_all(first).await.unwrap();
-        let mut said = Vec::new();
-        let reading = tokio::time::timeout(Duration::from_secs(4), stream.read_to_end(&mut said));
+        let mut message = Vec::new();
+        let reading = tokio::time::timeout(Duration::from_secs(4), stream.read_to_end(&mut message));
         reading.await.expect("it closes").unwrap();
-        assert_eq!(said, answer);
+        assert_eq!(message, answer);
     }
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
     stream.write_all(b"GET /files/f HTTP/2.0\r\nHost: 127.0.0.1\r\n\r\n").await.unwrap();

@@ -15,7 +15,7 @@ fn route(chain: &Chain) -> Route {
     Route::new(FileName::new(b"f").unwrap(), hops).unwrap()
 }
 
-async fn ask(chain: &Chain, method: &str, path: &str) -> Reply {
+async fn send_request(chain: &Chain, method: &str, path: &str) -> Reply {
     let mut stream = TcpStream::connect(chain.nodes[0].address).await.unwrap();
     exchange(&mut stream, method, path, &chain.route()).await
 }
@@ -51,17 +51,17 @@ async fn a_chain_lists_the_folders_of_its_origin() {
 async fn listings_have_heads_and_their_own_errors() {
     let chain = Chain::start(2).await;
     chain.write("f", b"1");
-    let whole = ask(&chain, "GET", "/files/").await;
+    let whole = send_request(&chain, "GET", "/files/").await;
     assert_eq!((whole.status, whole.field("content-type")), (200, Some("application/json")));
     assert_eq!((whole.field("chain-hops"), whole.field("connection")), (Some("1"), Some("close")));
-    let head = ask(&chain, "HEAD", "/files/").await;
+    let head = send_request(&chain, "HEAD", "/files/").await;
     assert_eq!((head.status, head.field("content-length")), (200, Some(whole.body.len().to_string().as_str())));
-    assert_eq!(ask(&chain, "GET", "/files/none/").await.status, 404);
-    assert_eq!(ask(&chain, "GET", "/files/f/").await.status, 404);
-    assert_eq!(ask(&chain, "GET", "/files//").await.body, whole.body);
-    assert_eq!(ask(&chain, "GET", "/files/%zz/").await.status, 400);
-    assert_eq!(ask(&chain, "GET", "/files/a%00/").await.status, 400);
-    assert_eq!(ask(&chain, "DELETE", "/files/").await.status, 405, "only reading is relayed");
+    assert_eq!(send_request(&chain, "GET", "/files/none/").await.status, 404);
+    assert_eq!(send_request(&chain, "GET", "/files/f/").await.status, 404);
+    assert_eq!(send_request(&chain, "GET", "/files//").await.body, whole.body);
+    assert_eq!(send_request(&chain, "GET", "/files/%zz/").await.status, 400);
+    assert_eq!(send_request(&chain, "GET", "/files/a%00/").await.status, 400);
+    assert_eq!(send_request(&chain, "DELETE", "/files/").await.status, 405, "only reading is relayed");
     let mut stream = TcpStream::connect(chain.nodes[1].address).await.unwrap();
     assert_eq!(exchange(&mut stream, "DELETE", "/files/", "").await.status, 405);
 }
@@ -81,7 +81,7 @@ async fn listing_beyond_loopback_needs_list() {
     assert_eq!((refused.status, refused.problem().reason), (403, Reason::Policy));
     assert!(refused.problem().detail.as_str().contains("--list"), "{}", refused.problem());
     let token = "Authorization: Bearer read\r\n";
-    assert_eq!(get(&shut, token).await.status, 403, "the read token is for other pages");
+    assert_eq!(get(&shut, token).await.status, 403, "the read token is for endpoints");
     let listing: Listing = serde_json::from_slice(&get(&open, "").await.body).unwrap();
     assert_eq!(listing.entries[0].name.as_str(), "seen");
     // It does not relay to loopback for other machines, either.

@@ -15,12 +15,12 @@ use super::scene::{Chain, pattern};
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sequential fetches.
-const TURNS: usize = 20;
+const ROUNDS: usize = 20;
 
 async fn becomes(what: &str, done: impl Fn() -> bool) {
     let end = Instant::now() + TIMEOUT;
     while !done() {
-        assert!(Instant::now() < end, "{what} has not come true");
+        assert!(Instant::now() < end, "{what}: not reached");
         sleep(Duration::from_millis(1)).await;
     }
 }
@@ -34,7 +34,7 @@ async fn a_repeated_chain_finds_connections_open() {
     let chain = Chain::start(3).await;
     chain.write("f", &pattern(1000));
     let mut found_open = 0;
-    for turn in 1..=TURNS {
+    for turn in 1..=ROUNDS {
         let reply = chain.get("f", "").await;
         assert_eq!((reply.status, &reply.body), (200, &pattern(1000)));
         // With a connection opened ahead, no request waits for a connect.
@@ -44,7 +44,7 @@ async fn a_repeated_chain_finds_connections_open() {
         becomes("the next connections", || chain.nodes[1..].iter().all(|node| node.registry.open_count() == 1)).await;
     }
     // On a busy machine it may be too late for one request, but not for most of them.
-    assert!(found_open >= TURNS / 2, "{found_open} of {TURNS}");
+    assert!(found_open >= ROUNDS / 2, "{found_open} of {ROUNDS}");
     becomes("rest", || chain.nodes.iter().all(|node| node.registry.open_count() == 0)).await;
 }
 

@@ -89,10 +89,10 @@ impl Chain {
     }
 
     pub(crate) async fn get(&self, name: &str, lines: &str) -> Reply {
-        self.ask("GET", name, &format!("{}{lines}", self.route())).await
+        self.send_request("GET", name, &format!("{}{lines}", self.route())).await
     }
 
-    pub(crate) async fn ask(&self, method: &str, name: &str, lines: &str) -> Reply {
+    pub(crate) async fn send_request(&self, method: &str, name: &str, lines: &str) -> Reply {
         let mut stream = TcpStream::connect(self.nodes[0].address).await.unwrap();
         exchange(&mut stream, method, &format!("/files/{name}"), &format!("{lines}Connection: close\r\n")).await
     }
@@ -134,7 +134,7 @@ pub(crate) async fn read_reply(stream: &mut TcpStream, method: &str) -> Reply {
         let length = reply.field("content-length").map_or(0, |length| length.parse().unwrap());
         if method != "HEAD" {
             reply.body.resize(length, 0);
-            stream.read_exact(&mut reply.body).await.expect("the whole body");
+            stream.read_exact(&mut reply.body).await.expect("the complete body");
         }
         reply
     };

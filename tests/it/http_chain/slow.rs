@@ -35,7 +35,7 @@ async fn short_site() -> Site {
 }
 
 /// Requests the file over HTTP.
-async fn ask(site: &Site) -> TcpStream {
+async fn send_request(site: &Site) -> TcpStream {
     let mut stream = site.connect().await;
     stream.write_all(b"GET /files/large HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut head = Vec::new();
@@ -80,7 +80,7 @@ async fn the_slowest_body_is_ended_on_a_full_node_with_its_reason() {
     let slow = fetch(&mut upstream, &mut job, &progress, &stop);
     let others = async {
         news.wait_for(|now| now.received > 0).await.unwrap();
-        let streams = [ask(&site).await, ask(&site).await];
+        let streams = [send_request(&site).await, send_request(&site).await];
         let [one, other] = streams.map(|stream| steady(&site, stream));
         let ended = tokio::join!(one, other);
         // The bytes in its kernel buffer precede the end.
@@ -107,11 +107,11 @@ async fn the_slowest_body_is_ended_over_the_legacy_protocol() {
     assert_eq!(size, SIZE.to_string().as_bytes());
     slow.write_all(b"ack_").await.unwrap();
     slow.read_exact(&mut [0; 1000]).await.unwrap();
-    let (one, other) = (ask(&site).await, ask(&site).await);
+    let (one, other) = (send_request(&site).await, send_request(&site).await);
     let others = async { tokio::join!(steady(&site, one), steady(&site, other)) };
     assert_eq!(timeout(TIMEOUT, others).await.unwrap(), (SIZE, SIZE));
     assert_eq!(too_slow(&site), 1);
     let mut rest = Vec::new();
     let _ = timeout(TIMEOUT, slow.read_to_end(&mut rest)).await.unwrap();
-    assert!(rest.len() + 1000 < SIZE, "all of it came");
+    assert!(rest.len() + 1000 < SIZE, "all of it arrived");
 }

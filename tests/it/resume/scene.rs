@@ -220,7 +220,7 @@ impl Client {
     }
 
     /// Its stderr so far.
-    pub(crate) fn said(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         self.lines.lock().unwrap().clone()
     }
 
@@ -236,7 +236,7 @@ impl Client {
             }
             if Instant::now() > end {
                 let _ = self.child.kill();
-                panic!("the client did not end; it said {}", self.said());
+                panic!("the client did not end; stderr: {}", self.stderr());
             }
             thread::sleep(Duration::from_millis(1));
         };

@@ -40,11 +40,11 @@ pub(crate) struct Chain {
 
 /// How the nodes of a chain became idle.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Rest {
+pub(crate) struct IdleReport {
     /// The chainview nodes that still hold sockets, and what they hold.
     pub(crate) ours: Vec<String>,
     /// The same for the legacy nodes.
-    pub(crate) theirs: Vec<String>,
+    pub(crate) legacy: Vec<String>,
     /// The longest time that a chainview node took.
     pub(crate) longest: Duration,
 }
@@ -60,12 +60,12 @@ impl fmt::Display for Shape {
 impl Shape {
     /// Every combination of a client, this many relays and an origin.
     pub(crate) fn all(relays: usize) -> Vec<Self> {
-        let places = relays + 2;
-        let program = |bits: usize, place: usize| match bits >> (places - 1 - place) & 1 {
+        let positions = relays + 2;
+        let program = |bits: usize, position: usize| match bits >> (positions - 1 - position) & 1 {
             0 => Program::Legacy,
             _ => Program::Chainview,
         };
-        (0..1 << places).map(|bits| Self((0..places).map(|place| program(bits, place)).collect())).collect()
+        (0..1 << positions).map(|bits| Self((0..positions).map(|position| program(bits, position)).collect())).collect()
     }
 
     /// Whether no chainview program takes part.
@@ -97,11 +97,11 @@ impl Node {
     }
 
     /// Waits until it holds nothing for any client; the legacy program keeps its newest connection until the next one.
-    pub(crate) fn comes_to_rest(&self, timeout: Duration) -> bool {
+    pub(crate) fn becomes_idle(&self, timeout: Duration) -> bool {
         match self {
-            Self::StandIn(node) => node.comes_to_rest(timeout),
-            Self::Legacy(node) => node.comes_to_rest(1, 1, timeout),
-            Self::Chainview(node) => node.comes_to_rest(0, usize::MAX, timeout),
+            Self::StandIn(node) => node.becomes_idle(timeout),
+            Self::Legacy(node) => node.becomes_idle(1, 1, timeout),
+            Self::Chainview(node) => node.becomes_idle(0, usize::MAX, timeout),
         }
     }
 
@@ -149,25 +149,26 @@ impl Chain {
     /// Waits until every node holds nothing for any client; returns those that still do.
     ///
     /// Legacy nodes are only waited for where their faults do not keep them busy forever.
-    pub(crate) fn rest(&self) -> Rest {
+    pub(crate) fn wait_idle(&self) -> IdleReport {
         let start = Instant::now();
-        let mut rest = Rest::default();
-        let others_rest = !self.shape.has_adjacent_legacy_relays();
+        let mut report = IdleReport::default();
+        let others_idle = !self.shape.has_adjacent_legacy_relays();
         for (hop, node) in (1..).zip(&self.nodes) {
             let ours = matches!(node, Node::Chainview(_));
-            let timeout = if ours || others_rest { REST.saturating_sub(start.elapsed()) } else { Duration::ZERO };
-            if !node.comes_to_rest(timeout) {
-                let list = if ours { &mut rest.ours } else { &mut rest.theirs };
+            let timeout =
+                if ours || others_idle { IDLE_TIMEOUT.saturating_sub(start.elapsed()) } else { Duration::ZERO };
+            if !node.becomes_idle(timeout) {
+                let list = if ours { &mut report.ours } else { &mut report.legacy };
                 list.push(format!("hop {hop} holds {}", node.holding()));
             }
             if ours {
-                rest.longest = start.elapsed();
+                report.longest = start.elapsed();
             }
         }
-        rest
+        report
     }
 }
 
 /// The linger of a chainview node is 2 s, and unread bytes are then drained for at most as long; the rest is a margin
 /// for busy machines.
-const REST: Duration = Duration::from_secs(6);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(6);

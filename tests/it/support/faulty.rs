@@ -47,7 +47,7 @@ impl Seeded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Both directions end cleanly: nothing more is sent.
-    Cut,
+    Truncate,
     /// The connection is reset.
     Reset,
     /// Nothing more is read, nothing closes.
@@ -69,14 +69,14 @@ pub(crate) enum Fault {
 impl Fault {
     /// Whether the bytes that arrive differ from those sent, though they may be as many.
     pub(crate) fn alters(self) -> bool {
-        !matches!(self, Self::Cut | Self::Reset | Self::Stall | Self::Delay(_))
+        !matches!(self, Self::Truncate | Self::Reset | Self::Stall | Self::Delay(_))
     }
 
     /// A random fault.
     pub(crate) fn any(random: &mut Seeded) -> Self {
         let few = 1 + random.below(64) as usize;
         match random.below(10) {
-            0 | 1 => Self::Cut,
+            0 | 1 => Self::Truncate,
             2 | 3 => Self::Reset,
             4 => Self::Stall,
             5 => Self::Delay(Duration::from_millis(random.below(40_000))),
@@ -114,9 +114,9 @@ pub(crate) enum End {
     /// The sender closed, and that was forwarded.
     Closed,
     /// The receiver has disconnected.
-    Gone,
+    Disconnected,
     /// A fault ends both directions.
-    Cut,
+    Truncated,
     /// A fault resets the connection.
     Reset,
 }
@@ -149,7 +149,7 @@ impl Plan {
         loop {
             while let Some((_, fault)) = self.faults.pop_if(|(at, _)| *at <= taken) {
                 let ended = match fault {
-                    Fault::Cut => Some(End::Cut),
+                    Fault::Truncate => Some(End::Truncated),
                     Fault::Reset => Some(End::Reset),
                     Fault::Stall => std::future::pending().await,
                     Fault::Delay(time) => {
@@ -166,14 +166,14 @@ impl Plan {
             let most = (space.len() as u64).min(until_fault) as usize;
             let read = match from.read(&mut space[..most]).await {
                 Ok(read @ 1..) => read,
-                Ok(_) => return if to.shutdown().await.is_ok() { End::Closed } else { End::Gone },
+                Ok(_) => return if to.shutdown().await.is_ok() { End::Closed } else { End::Disconnected },
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return End::Reset,
-                Err(_) => return End::Cut,
+                Err(_) => return End::Truncated,
             };
             taken += read as u64;
             moved(read);
             if self.write(to, &space[..read]).await.is_err() {
-                return End::Gone;
+                return End::Disconnected;
             }
         }
     }
@@ -189,7 +189,7 @@ impl Plan {
             Fault::Insert(_) => 0,
             Fault::Duplicate(bytes) | Fault::Lose(bytes) => bytes,
             Fault::Swap(bytes) => 2 * bytes,
-            Fault::Cut | Fault::Reset | Fault::Stall | Fault::Delay(_) => return None,
+            Fault::Truncate | Fault::Reset | Fault::Stall | Fault::Delay(_) => return None,
         };
         let mut piece = Vec::new();
         // The sender may send fewer: then it applies to those.
@@ -210,7 +210,7 @@ impl Plan {
             _ => piece.clear(),
         }
         let written = self.write(to, &piece).await.is_ok();
-        if written && !stopped { None } else { Some(End::Cut) }
+        if written && !stopped { None } else { Some(End::Truncated) }
     }
 
     async fn write<W: AsyncWrite + Unpin>(&mut self, to: &mut W, mut bytes: &[u8]) -> io::Result<()> {

@@ -49,7 +49,7 @@ pub(crate) struct Survivors(pub(crate) Vec<Pid>);
 
 impl Survivors {
     /// Whether all of them run.
-    pub(crate) fn live(&self) -> bool {
+    pub(crate) fn all_run(&self) -> bool {
         self.0.iter().all(|pid| test_kill_process(*pid).is_ok())
     }
 }

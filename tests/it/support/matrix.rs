@@ -32,7 +32,7 @@ pub(crate) enum Expected {
     /// The complete file, every time.
     Works,
     /// Depends on the faults of the legacy programs alone: only counted.
-    Luck,
+    Varies,
 }
 
 /// One cell: a shape, a size and a reader, with the results of its runs.
@@ -48,13 +48,13 @@ pub(crate) struct Cell {
     /// How runs failed, and how often.
     failures: BTreeMap<String, usize>,
     /// The number of bytes before each reset.
-    cuts: Vec<u64>,
+    resets: Vec<u64>,
     /// What chainview nodes still held after the linger.
     ours: Vec<String>,
     /// What the legacy nodes held.
-    theirs: Vec<String>,
+    legacy: Vec<String>,
     /// How long chainview nodes took to close everything.
-    rest: Duration,
+    idle: Duration,
 }
 
 /// Every shape of a client, 0 to 3 relays and an origin.
@@ -71,7 +71,7 @@ pub(crate) fn every_shape() -> Vec<Shape> {
 /// client had time to read. Behind two legacy relays nothing is closed at all, so the bytes arrive; those two hold
 /// their sockets forever.
 pub(crate) fn expected(shape: &Shape) -> Expected {
-    if shape.is_all_legacy() && !shape.has_adjacent_legacy_relays() { Expected::Luck } else { Expected::Works }
+    if shape.is_all_legacy() && !shape.has_adjacent_legacy_relays() { Expected::Varies } else { Expected::Works }
 }
 
 /// Runs a plan, prints its table, and fails the test if a cell is not as expected.
@@ -79,9 +79,9 @@ pub(crate) fn run(plan: &Plan) {
     let start = Instant::now();
     let cells = all_cells(plan);
     print_table(plan, &cells);
-    let tries = cells.len() * plan.times;
-    println!("{} cells, {tries} fetches, {:.0} s", cells.len(), start.elapsed().as_secs_f64());
-    let longest = cells.iter().map(|cell| cell.rest).max().unwrap_or_default();
+    let fetches = cells.len() * plan.times;
+    println!("{} cells, {fetches} fetches, {:.0} s", cells.len(), start.elapsed().as_secs_f64());
+    let longest = cells.iter().map(|cell| cell.idle).max().unwrap_or_default();
     println!("our nodes had closed every socket {:.1} s after a cell at the latest", longest.as_secs_f64());
     let wrong: Vec<String> = cells.iter().filter_map(|cell| cell.breach(plan.times)).collect();
     assert!(wrong.is_empty(), "{} of {} cells are wrong:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
@@ -94,19 +94,19 @@ impl Cell {
         if expected(&self.shape) == Expected::Works && self.passed < times {
             wrong.push(format!("{} of {times} fetches passed ({})", self.passed, self.reasons()));
         }
-        wrong.extend(self.ours.iter().map(|held| format!("after the linger {held}")));
+        wrong.extend(self.ours.iter().map(|holding| format!("after the linger {holding}")));
         if !self.shape.has_adjacent_legacy_relays() {
-            wrong.extend(self.theirs.iter().map(|held| format!("an original was not let go: {held}")));
+            wrong.extend(self.legacy.iter().map(|holding| format!("a legacy node was not released: {holding}")));
         }
-        let place = format!("{} {} bytes {:?}", self.shape, self.size, self.pace);
-        (!wrong.is_empty()).then(|| format!("{place}: {}", wrong.join("; ")))
+        let position = format!("{} {} bytes {:?}", self.shape, self.size, self.pace);
+        (!wrong.is_empty()).then(|| format!("{position}: {}", wrong.join("; ")))
     }
 
     fn reasons(&self) -> String {
         let mut reasons: Vec<String> =
             self.failures.iter().map(|(reason, count)| format!("{count}x {reason}")).collect();
-        if let (Some(least), Some(most)) = (self.cuts.iter().min(), self.cuts.iter().max()) {
-            reasons.push(format!("{}x cut off by a reset after {least} to {most} bytes", self.cuts.len()));
+        if let (Some(least), Some(most)) = (self.resets.iter().min(), self.resets.iter().max()) {
+            reasons.push(format!("{}x reset after {least} to {most} bytes", self.resets.len()));
         }
         reasons.join(", ")
     }
@@ -143,7 +143,7 @@ fn cells_of_one_chain(plan: &Plan, shape: &Shape, root: &Path, files: &[(String,
         for &pace in &plan.paces {
             let (mut passed, mut whole) = (0, 0);
             let mut failures = BTreeMap::new();
-            let mut cuts = Vec::new();
+            let mut resets = Vec::new();
             for _ in 0..plan.times {
                 let (outcome, verified) = chain.fetch(name, bytes, pace);
                 whole += usize::from(verified);
@@ -153,15 +153,15 @@ fn cells_of_one_chain(plan: &Plan, shape: &Shape, root: &Path, files: &[(String,
                         continue;
                     }
                     (Outcome::Reset(at), false) => {
-                        cuts.push(at);
+                        resets.push(at);
                         continue;
                     }
-                    (outcome, true) => format!("{outcome}, with the file whole"),
+                    (outcome, true) => format!("{outcome}, with the complete file"),
                     (outcome, false) => outcome.to_string(),
                 };
                 *failures.entry(reason).or_default() += 1;
             }
-            let rest = chain.rest();
+            let idle = chain.wait_idle();
             cells.push(Cell {
                 shape: shape.clone(),
                 size: bytes.len(),
@@ -169,10 +169,10 @@ fn cells_of_one_chain(plan: &Plan, shape: &Shape, root: &Path, files: &[(String,
                 passed,
                 whole,
                 failures,
-                cuts,
-                ours: rest.ours,
-                theirs: rest.theirs,
-                rest: rest.longest,
+                resets,
+                ours: idle.ours,
+                legacy: idle.legacy,
+                idle: idle.longest,
             });
         }
     }
@@ -180,10 +180,10 @@ fn cells_of_one_chain(plan: &Plan, shape: &Shape, root: &Path, files: &[(String,
 }
 
 fn print_table(plan: &Plan, cells: &[Cell]) {
-    println!("\nPassed of {} fetches, by shape (client-relays-origin; o = original, C = chainview),", plan.times);
-    println!("size in bytes and reader (s = slow); our programs' wire is {}.", plan.protocol);
+    println!("\nPassed of {} fetches, by shape (client-relays-origin; o = legacy, C = chainview),", plan.times);
+    println!("size in bytes and reader (s = slow); protocol of chainview programs: {}.", plan.protocol);
     println!(
-        "* = only originals, whose own faults decide (passed/whole files); + = two original relays hold each other for ever."
+        "* = only legacy programs, whose faults decide (passed/complete files); + = two adjacent legacy relays deadlock."
     );
     print!("{:<11}", "");
     for (size, pace) in columns(plan) {
@@ -191,25 +191,25 @@ fn print_table(plan: &Plan, cells: &[Cell]) {
     }
     println!();
     for shape in &plan.shapes {
-        let mark = if shape.has_adjacent_legacy_relays() { "+" } else { "" };
-        print!("{:<11}", format!("{shape}{mark}"));
+        let suffix = if shape.has_adjacent_legacy_relays() { "+" } else { "" };
+        print!("{:<11}", format!("{shape}{suffix}"));
         for (size, pace) in columns(plan) {
             let cell = cells.iter().find(|cell| cell.shape == *shape && cell.size == size && cell.pace == pace);
             let text = cell.map_or("-".to_owned(), |cell| match expected(shape) {
                 Expected::Works => cell.passed.to_string(),
-                Expected::Luck => format!("{}/{}*", cell.passed, cell.whole),
+                Expected::Varies => format!("{}/{}*", cell.passed, cell.whole),
             });
             print!("{text:>9}");
         }
         println!();
     }
-    for cell in cells.iter().filter(|cell| !cell.failures.is_empty() || !cell.cuts.is_empty()) {
+    for cell in cells.iter().filter(|cell| !cell.failures.is_empty() || !cell.resets.is_empty()) {
         println!("{} {} bytes {:?}: {}", cell.shape, cell.size, cell.pace, cell.reasons());
     }
     for shape in &plan.shapes {
         // Legacy nodes hold their sockets forever, so the last cell of a chain covers all before it.
-        if let Some(cell) = cells.iter().rfind(|cell| cell.shape == *shape && !cell.theirs.is_empty()) {
-            println!("{shape}: left behind by originals: {}", cell.theirs.join("; "));
+        if let Some(cell) = cells.iter().rfind(|cell| cell.shape == *shape && !cell.legacy.is_empty()) {
+            println!("{shape}: held by legacy nodes: {}", cell.legacy.join("; "));
         }
     }
 }

@@ -51,7 +51,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Done => f.write_str("done"),
             Self::NotThere => f.write_str("not there"),
-            Self::Spins(received) => write!(f, "spins for ever after {received} bytes"),
+            Self::Spins(received) => write!(f, "spins forever after {received} bytes"),
             Self::Reset(received) => write!(f, "reset after {received} bytes"),
             Self::NotASize(text) => write!(f, "not a size: {text:?}"),
             Self::Stuck => f.write_str("stuck"),
@@ -80,7 +80,7 @@ pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
     let listener = listener.try_clone().unwrap();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(listener.accept()));
-    let (stream, _) = receiver.recv_timeout(TIMEOUT).expect("somebody connects").unwrap();
+    let (stream, _) = receiver.recv_timeout(TIMEOUT).expect("a connection").unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }

@@ -49,7 +49,7 @@ pub(crate) fn failing(inject: &str) -> Option<Command> {
     };
     let works = traced("true".as_ref()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !works.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: errors of a disk are injected with strace, which is not here or may not trace");
+        eprintln!("SKIPPED: disk errors are injected with strace, which is missing or may not trace");
         return None;
     }
     Some(traced(chainview().get_program()))
@@ -138,10 +138,10 @@ impl Node {
         child.stdin.take().unwrap().write_all(b"127.0.0.1\n0\n").unwrap();
         let lines = lines_of(child.stdout.take().unwrap());
         let stderr = text_of(child.stderr.take().unwrap());
-        let first = lines.recv_timeout(TIMEOUT).expect("the original says that it listens");
+        let first = lines.recv_timeout(TIMEOUT).expect("a first line of the legacy program");
         assert!(first.ends_with("Socket established"), "{first}");
         let listening = tcp_sockets(child.id()).into_iter().find(|socket| socket.listens);
-        let port = listening.expect("the original listens").port;
+        let port = listening.expect("the legacy program listens").port;
         Self { child, address: ([127, 0, 0, 1], port).into(), stderr }
     }
 
@@ -168,7 +168,7 @@ impl Node {
     }
 
     /// Waits until it holds no more than this; polls, because the kernel sends no event for that.
-    pub(crate) fn comes_to_rest(&self, sockets: usize, threads: usize, timeout: Duration) -> bool {
+    pub(crate) fn becomes_idle(&self, sockets: usize, threads: usize, timeout: Duration) -> bool {
         let end = Instant::now() + timeout;
         loop {
             let held = self.held();

@@ -19,7 +19,7 @@ const PIECE: usize = 1024;
 /// How much every reader of the go-ahead reads.
 const ACK_READ: usize = 4;
 /// What an idle stand-in may still hold: the accept loop keeps the newest connection until the next one arrives.
-const HELD_AT_REST: usize = 1;
+const HELD_WHEN_IDLE: usize = 1;
 
 /// A running stand-in.
 pub(crate) struct Node {
@@ -100,9 +100,9 @@ impl Node {
     }
 
     /// Waits until every handler has ended; returns whether they did in time.
-    pub(crate) fn comes_to_rest(&self, timeout: Duration) -> bool {
+    pub(crate) fn becomes_idle(&self, timeout: Duration) -> bool {
         let open = self.shared.open.lock().unwrap();
-        let busy = |open: &mut Open| open.held.threads > 0 || open.held.sockets > HELD_AT_REST;
+        let busy = |open: &mut Open| open.held.threads > 0 || open.held.sockets > HELD_WHEN_IDLE;
         !self.shared.changed.wait_timeout_while(open, timeout, busy).unwrap().1.timed_out()
     }
 }

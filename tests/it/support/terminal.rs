@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 /// Far longer than any step of these tests takes, even on a loaded machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 /// Interval for polling what sends no event, such as the end of a process that is not a child.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A program on a terminal; it is killed when this is dropped.
 pub(crate) struct Terminal {
@@ -53,7 +53,7 @@ enum Reading {
     /// Leaves it in the kernel's queue, which fills.
     Paused,
     /// Ends, so that the last holder of the terminal can close it.
-    Over,
+    Ended,
 }
 
 /// The chainview binary without the tester's own settings.
@@ -140,8 +140,8 @@ impl Terminal {
 
     /// Passes the current screen to a function.
     #[allow(dead_code, reason = "each test crate uses its own part of this")]
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&vt100::Screen) -> T) -> T {
-        look(self.shared.lock().emulator.screen())
+    pub(crate) fn inspect<T>(&self, inspect: impl FnOnce(&vt100::Screen) -> T) -> T {
+        inspect(self.shared.lock().emulator.screen())
     }
 
     fn wait(&self, limit: Duration, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) -> MutexGuard<'_, State> {
@@ -181,7 +181,7 @@ impl Terminal {
 
     /// Closes the terminal, as its window does.
     pub(crate) fn close(&mut self) {
-        self.set(Reading::Over);
+        self.set(Reading::Ended);
         // The reader waits for bytes, and a new size makes the program write some.
         self.resize(70, 20);
         self.reader.take().unwrap().join().unwrap();
@@ -207,12 +207,12 @@ impl Terminal {
         let mut state = self.shared.lock();
         while !state.ended {
             let (next, late) = self.shared.news.wait_timeout(state, TIMEOUT).unwrap();
-            assert!(!late.timed_out(), "somebody holds the terminal");
+            assert!(!late.timed_out(), "a process holds the terminal open");
             state = next;
         }
         let (screen, text) = (state.emulator.screen(), contents(&state));
         assert!(!screen.alternate_screen(), "the screen is not left:\n{text}");
-        assert!(!screen.hide_cursor() && !screen.bracketed_paste(), "the cursor is hidden, or pasted text marked");
+        assert!(!screen.hide_cursor() && !screen.bracketed_paste(), "the cursor is hidden, or bracketed paste is on");
         assert!(!listens_to_mouse(screen), "the mouse is still reported");
     }
 
@@ -227,7 +227,7 @@ impl Terminal {
         let mut state = self.shared.lock();
         while !state.ended {
             let (next, late) = self.shared.news.wait_timeout(state, TIMEOUT).unwrap();
-            assert!(!late.timed_out(), "somebody holds the terminal");
+            assert!(!late.timed_out(), "a process holds the terminal open");
             state = next;
         }
         state.sent.clone()
@@ -235,7 +235,7 @@ impl Terminal {
 
     /// Peak memory of the program, in KiB.
     #[allow(dead_code, reason = "each test crate uses its own part of this")]
-    pub(crate) fn most_memory(&self) -> u64 {
+    pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches("kB").trim().parse().unwrap()
@@ -258,7 +258,7 @@ impl Drop for Terminal {
             // Its nodes end with it.
             let _ = kill_process(self.pid, Signal::KILL);
         }
-        self.set(Reading::Over);
+        self.set(Reading::Ended);
     }
 }
 
@@ -280,7 +280,7 @@ impl Shared {
             while state.reading == Reading::Paused {
                 state = self.news.wait(state).unwrap();
             }
-            if state.reading == Reading::Over {
+            if state.reading == Reading::Ended {
                 return;
             }
         }
@@ -304,19 +304,19 @@ pub(crate) fn children_of(process: Pid) -> Vec<Pid> {
 }
 
 /// Waits until none of these processes runs; a zombie does not run.
-pub(crate) fn all_gone(pids: &[Pid], limit: Duration) -> bool {
+pub(crate) fn all_ended(pids: &[Pid], limit: Duration) -> bool {
     let end = Instant::now() + limit;
-    while pids.iter().any(|pid| is_alive(*pid)) {
+    while pids.iter().any(|pid| is_running(*pid)) {
         if Instant::now() > end {
             return false;
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
     true
 }
 
 /// Whether a process runs or sleeps.
-pub(crate) fn is_alive(pid: Pid) -> bool {
+pub(crate) fn is_running(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     test_kill_process(pid).is_ok() && !matches!(state, None | Some('Z' | 'X'))

@@ -6,7 +6,7 @@ use chainview::units::Bytes;
 
 use super::free::{Chain, established};
 use super::terminal::{TIMEOUT, Terminal};
-use super::{leave, up};
+use super::{quit, up};
 
 /// The open connections that the nodes tab shows for a hop.
 fn open_shown(terminal: &Terminal, address: &str) -> Option<usize> {
@@ -50,5 +50,5 @@ fn screen_figures_match_the_disk_and_the_kernel() {
     terminal.shows(&["1 done", "verified"]);
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
     terminal.shows(&[&Bytes(3_000_000).to_string()]);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }

@@ -10,7 +10,7 @@ use vt100::Color;
 use super::free::Chain;
 use super::nodes::Other;
 use super::terminal::{Terminal, chainview};
-use super::{leave, up};
+use super::{quit, up};
 
 /// The background colors of and on the screen.
 fn colors(screen: &vt100::Screen) -> (Color, Vec<Color>) {
@@ -35,7 +35,7 @@ fn every_theme_by_its_flag_and_by_its_key() {
             "contrast" => (Color::Idx(16), true),
             _ => (Color::Default, false),
         };
-        terminal.until(&format!("the look {name}"), |screen| {
+        terminal.until(&format!("the theme {name}"), |screen| {
             let (ground, fronts) = colors(screen);
             ground == back && fronts.iter().any(|color| *color != Color::Default) == colored
         });
@@ -50,7 +50,7 @@ fn every_theme_by_its_flag_and_by_its_key() {
                 looks_like(&terminal, next);
             }
         }
-        leave(&mut terminal);
+        quit(&mut terminal);
     }
 }
 
@@ -65,7 +65,7 @@ fn keys_change_the_time_span_of_charts() {
     terminal.keys(",");
     terminal.shows(&["Settings", "charts      10 min"]);
     terminal.keys("q");
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn copies_reach_the_terminal_and_tmux() {
         terminal.shows(&["1/1 up", "LIVE"]);
         terminal.keys("y");
         terminal.shows(&[&format!("copied: {address}")]);
-        leave(&mut terminal);
+        quit(&mut terminal);
         let sent = terminal.sent();
         assert!(sent.windows(wanted.len()).any(|bytes| bytes == wanted.as_bytes()), "tmux: {tmux}");
     }
@@ -129,6 +129,6 @@ fn the_last_report_of_a_silent_node_stays_readable() {
     terminal.shows(&["Hop 1 ", "down", " s ago, as follows", "1 served, 0 failed"]);
     let back = Other::start(&chain, 1);
     terminal.shows(&["LIVE", "2/2 up"]);
-    leave(&mut terminal);
+    quit(&mut terminal);
     drop(back);
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::free::Chain;
-use super::terminal::{Terminal, all_gone, chainview};
-use super::{again, leave, up};
+use super::terminal::{Terminal, all_ended, chainview};
+use super::{again, quit, up};
 
 #[test]
 fn input_errors_precede_the_screen() {
@@ -23,7 +23,7 @@ fn input_errors_precede_the_screen() {
 #[test]
 fn q() {
     let chain = Chain::new(2, 10);
-    again("q", || leave(&mut up(&chain, "", 80, 24)));
+    again("q", || quit(&mut up(&chain, "", 80, 24)));
 }
 
 /// Ends it during a transfer.
@@ -38,7 +38,7 @@ fn ended_by(signal: Signal, name: &str) {
         terminal.signal(signal);
         assert_eq!(terminal.ends(Duration::from_secs(5)).signal(), Some(name));
         println!("{signal:?} with a transfer under way: ended after {:?}", sent.elapsed());
-        assert!(all_gone(&nodes, Duration::ZERO), "nodes outlive the dashboard");
+        assert!(all_ended(&nodes, Duration::ZERO), "nodes outlive the dashboard");
         terminal.is_given_back();
     });
 }
@@ -70,7 +70,7 @@ fn closed_terminal() {
         let closed = Instant::now();
         terminal.ends(Duration::from_secs(2));
         println!("with its terminal closed: ended after {:?}", closed.elapsed());
-        assert!(all_gone(&nodes, Duration::from_secs(1)), "nodes outlive the dashboard");
+        assert!(all_ended(&nodes, Duration::from_secs(1)), "nodes outlive the dashboard");
     });
 }
 
@@ -86,7 +86,7 @@ fn sigkill_ends_the_nodes() {
         terminal.shows(&["1 active", "%"]);
         terminal.signal(Signal::KILL);
         let killed = Instant::now();
-        assert!(all_gone(&nodes, Duration::from_secs(1)), "nodes outlive a killed dashboard");
+        assert!(all_ended(&nodes, Duration::from_secs(1)), "nodes outlive a killed dashboard");
         println!("nodes of a killed dashboard ended after {:?}", killed.elapsed());
     });
 }

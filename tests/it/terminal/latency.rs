@@ -19,7 +19,7 @@ use chainview::snapshot::{ConnSnapshot, ConnState, Flow};
 
 use super::free::Chain;
 use super::terminal::{Terminal, chainview};
-use super::{leave, up};
+use super::{quit, up};
 
 /// Limit for 99 of 100 keys.
 const PROMISED: Duration = Duration::from_millis(20);
@@ -33,14 +33,14 @@ const FETCHES: u64 = 1000;
 /// Clients that fetch.
 const CLIENTS: u64 = 4;
 /// Connections of each simulated hop; all change between two reports.
-const CROWD: u64 = 2500;
+const SIMULATED: u64 = 2500;
 
 fn is_full() -> bool {
     std::env::var_os("CHAINVIEW_LATENCY").is_some_and(|how| how == "full")
 }
 
 /// The selected row of the focused panel, whose heading is highlighted too.
-fn marked(screen: &vt100::Screen) -> Option<u16> {
+fn selected(screen: &vt100::Screen) -> Option<u16> {
     (0..screen.size().0.get()).rfind(|row| screen.cell(*row, 0).is_some_and(|cell| cell.contents() == "▌"))
 }
 
@@ -61,8 +61,8 @@ impl Typist<'_> {
     }
 
     fn moves(&mut self, key: &str) {
-        let before = self.terminal.look(marked);
-        self.press(key, |screen| marked(screen).is_some_and(|row| Some(row) != before));
+        let before = self.terminal.inspect(selected);
+        self.press(key, |screen| selected(screen).is_some_and(|row| Some(row) != before));
     }
 
     fn tab(&mut self, key: &str, title: &str) {
@@ -103,8 +103,8 @@ impl Typist<'_> {
             at(99),
             at(100)
         );
-        let judged = if is_full() { 99 } else { 50 };
-        assert!(at(judged) <= limit, "{what}: p{judged} is {:?}", at(judged));
+        let percentile = if is_full() { 99 } else { 50 };
+        assert!(at(percentile) <= limit, "{what}: p{percentile} is {:?}", at(percentile));
     }
 }
 
@@ -117,13 +117,13 @@ fn while_idle() {
     let chain = Chain::new(2, 10);
     let mut terminal = up(&chain, "", 120, 40);
     type_in(&mut terminal, "idle", false);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
 
 /// Ends the clients also if a key fails.
-struct Over<'a>(&'a AtomicBool);
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -150,15 +150,15 @@ fn while_connections_of_a_chain_open_and_close() {
     }
     let chain = Chain::new(2, 4096);
     let mut terminal = up(&chain, "", 120, 40);
-    let (over, fetched, began) = (AtomicBool::new(false), AtomicU64::new(0), Instant::now());
+    let (done, fetched, began) = (AtomicBool::new(false), AtomicU64::new(0), Instant::now());
     thread::scope(|scope| {
         for client in 0..CLIENTS {
-            let (chain, over, fetched) = (&chain, &over, &fetched);
+            let (chain, done, fetched) = (&chain, &done, &fetched);
             scope.spawn(move || {
                 for turn in (client..).step_by(CLIENTS as usize) {
                     let due = Duration::from_micros(turn * 1_000_000 / FETCHES);
                     thread::sleep(due.saturating_sub(began.elapsed()));
-                    if over.load(Ordering::Relaxed) {
+                    if done.load(Ordering::Relaxed) {
                         return;
                     }
                     fetch(chain);
@@ -166,31 +166,31 @@ fn while_connections_of_a_chain_open_and_close() {
                 }
             });
         }
-        let _over = Over(&over);
+        let _stop = StopOnDrop(&done);
         type_in(&mut terminal, "a real chain under load", false);
     });
     let a_second = fetched.load(Ordering::Relaxed) as f64 * 10.0 / began.elapsed().as_secs_f64();
     println!("{a_second:.0} changes of connections a second");
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
 
 #[test]
 fn while_thousands_of_connections_change() {
     let chain = Chain::new(2, 10);
     let sent = Arc::new(AtomicU64::new(0));
-    chain.ports.iter().for_each(|port| crowd(*port, &sent));
+    chain.ports.iter().for_each(|port| simulate_node(*port, &sent));
     let mut terminal = Terminal::start(chainview(chain.folder.path(), "-o out --no-spawn"), 120, 40);
     let began = Instant::now();
     terminal.shows(&["2/2 up", "LIVE"]);
     type_in(&mut terminal, "two full lists", true);
-    let a_second = (sent.load(Ordering::Relaxed) * CROWD) as f64 / began.elapsed().as_secs_f64();
-    println!("{a_second:.0} changes of {} connections a second", CROWD * 2);
-    leave(&mut terminal);
+    let a_second = (sent.load(Ordering::Relaxed) * SIMULATED) as f64 / began.elapsed().as_secs_f64();
+    println!("{a_second:.0} changes of {} connections a second", SIMULATED * 2);
+    quit(&mut terminal);
 }
 
 /// A simulated node whose every connection changes between two reports, and some of which are new. It ends with the
 /// process of the tests.
-fn crowd(port: u16, sent: &Arc<AtomicU64>) {
+fn simulate_node(port: u16, sent: &Arc<AtomicU64>) {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let sent = Arc::clone(sent);
     thread::spawn(move || {
@@ -215,7 +215,7 @@ fn report(mut stream: TcpStream, count: &AtomicU64) {
         let mut line = String::with_capacity(list.len() + 256);
         let uptime = (turn as u128 + 1) * REPORT.as_micros();
         write!(line, "{{\"version\":\"1\",\"node\":\"crowd\",\"pid\":1,\"uptime_us\":{uptime},").unwrap();
-        writeln!(line, "\"totals\":{{\"accepted\":{turn},\"open\":{CROWD}}},\"connections\":{list}}}").unwrap();
+        writeln!(line, "\"totals\":{{\"accepted\":{turn},\"open\":{SIMULATED}}},\"connections\":{list}}}").unwrap();
         sent = stream.write_all(line.as_bytes());
         count.fetch_add(1, Ordering::Relaxed);
         thread::sleep(REPORT);
@@ -226,7 +226,7 @@ fn report(mut stream: TcpStream, count: &AtomicU64) {
 fn list(turn: u64) -> String {
     let states = [ConnState::Idle, ConnState::Head, ConnState::Waiting, ConnState::Streaming];
     let conn = |at: u64| {
-        let id = if at < CROWD * 3 / 4 { at } else { at + turn * CROWD };
+        let id = if at < SIMULATED * 3 / 4 { at } else { at + turn * SIMULATED };
         ConnSnapshot {
             id,
             state: states[((at + turn) % 4) as usize],
@@ -242,5 +242,5 @@ fn list(turn: u64) -> String {
             ..ConnSnapshot::default()
         }
     };
-    serde_json::to_string(&(0..CROWD).map(conn).collect::<Vec<_>>()).unwrap()
+    serde_json::to_string(&(0..SIMULATED).map(conn).collect::<Vec<_>>()).unwrap()
 }

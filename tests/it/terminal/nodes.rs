@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::free::Chain;
-use super::terminal::{TIMEOUT, Terminal, chainview, is_alive};
-use super::{leave, up};
+use super::terminal::{TIMEOUT, Terminal, chainview, is_running};
+use super::{quit, up};
 
 /// The process that the table of nodes shows for a running hop.
 fn pid_of(screen: &str, hop: &str) -> Option<Pid> {
@@ -18,7 +18,7 @@ fn pid_of(screen: &str, hop: &str) -> Option<Pid> {
 }
 
 /// The dashboard with hop 2 selected, and that hop's process.
-fn second_hop_marked(chain: &Chain) -> (Terminal, Pid) {
+fn second_hop_selected(chain: &Chain) -> (Terminal, Pid) {
     let mut terminal = up(chain, "", 120, 40);
     terminal.keys("4j");
     let screen = terminal.shows(&["Nodes", "R restart", "Hop 2 "]);
@@ -30,7 +30,7 @@ fn second_hop_marked(chain: &Chain) -> (Terminal, Pid) {
 fn restart_restarts_the_selected_node() {
     let chain = Chain::new(3, 100_000);
     let hop = chain.address(2);
-    let (mut terminal, old) = second_hop_marked(&chain);
+    let (mut terminal, old) = second_hop_selected(&chain);
     terminal.keys("R");
     terminal.shows(&["R again to restart hop 2"]);
     terminal.keys("R");
@@ -38,13 +38,13 @@ fn restart_restarts_the_selected_node() {
         let text = screen.contents();
         pid_of(&text, &hop).is_some_and(|pid| pid != old) && text.contains("3/3 up")
     });
-    assert!(!is_alive(old));
+    assert!(!is_running(old));
     terminal.keys("5");
     terminal.shows(&["restarting it"]);
     terminal.keys("1");
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
 
 #[test]
@@ -63,13 +63,13 @@ fn a_transfer_resumes_when_its_killed_node_is_back() {
     terminal.keys("1");
     terminal.shows(&["1 done", "verified"]);
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
 
 #[test]
 fn a_killed_node_is_shown_down_and_restarted() {
     let chain = Chain::new(3, 100_000);
-    let (mut terminal, old) = second_hop_marked(&chain);
+    let (mut terminal, old) = second_hop_selected(&chain);
     let killed = Instant::now();
     kill_process(old, Signal::KILL).unwrap();
     terminal.within(Duration::from_secs(2), "hop 2 is down", |screen| screen.contents().contains("2/3 up"));
@@ -77,11 +77,11 @@ fn a_killed_node_is_shown_down_and_restarted() {
     terminal.keys("5");
     // Its connection and its process end at the same time: either may be reported first as the reason.
     terminal.shows(&["went down: ", "ended with signal: 9 (SIGKILL): restarting in 1 s", "3/3 up"]);
-    assert!(!is_alive(old));
+    assert!(!is_running(old));
     terminal.keys("1");
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
 
 /// A node that another program started.
@@ -103,7 +103,7 @@ impl Other {
         Pid::from_child(&self.0)
     }
 
-    fn lives(&mut self) -> bool {
+    fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
 }
@@ -127,8 +127,8 @@ fn only_attached_nodes_outlive_the_dashboard() {
     terminal.shows(&["R restart"]);
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
-    leave(&mut terminal);
-    assert!(others.iter_mut().all(Other::lives));
+    quit(&mut terminal);
+    assert!(others.iter_mut().all(Other::is_running));
 }
 
 #[test]
@@ -143,5 +143,5 @@ fn without_spawning_absent_nodes_are_down_and_come_up_when_started() {
     terminal.within(TIMEOUT, "both up", |screen| screen.contents().contains("2/2 up"));
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }

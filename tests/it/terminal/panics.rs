@@ -68,7 +68,7 @@ fn draws_and_panics() {
 #[test]
 #[ignore = "run by another test, in a terminal"]
 fn panics_elsewhere() {
-    let (reports, told) = mpsc::channel();
+    let (reports, received) = mpsc::channel();
     ui::install_panic_hook(move |report| reports.send(report).unwrap());
     let (screen, snapshots) = watch::channel(Arc::new(ChainSnapshot::default()));
     let (commands, _wishes) = tokio_mpsc::channel::<Command>(4);
@@ -83,7 +83,7 @@ fn panics_elsewhere() {
         let _ = helper.spawn(|| panic!("a mistake in a thread")).unwrap().join();
         let _ = handle.block_on(handle.spawn(async { panic!("a mistake in a task") }));
         let mut chain = ChainSnapshot::default();
-        for report in told {
+        for report in received {
             chain.generation += 1;
             let (number, text) = (chain.generation, report.as_str().into());
             chain.log.push(LogLine { number, second_of_day: 0, level: Level::Error, hop: None, text });

@@ -20,16 +20,16 @@ fn text(bytes: &[u8]) -> String {
 fn the_dashboard_becomes_plain_lines() {
     let chain = Chain::new(3, 1_500_000);
     let output = run(&chain, "-o out --limit 2=1M");
-    let said = text(&output.stderr) + &text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(!said.contains('\x1b'), "{said}");
+    let message = text(&output.stderr) + &text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{message}");
+    assert!(!message.contains('\x1b'), "{message}");
     for hop in 1..=3 {
-        assert!(said.contains(&format!("hop {hop} ({}): started, process ", chain.address(hop))), "{said}");
-        let account = said.lines().find(|line| line.trim_start().starts_with(&chain.address(hop)));
-        let account = account.unwrap_or_else(|| panic!("hop {hop} has no account:\n{said}"));
-        assert!(account.contains("1.5 MB out, ") && account.contains("/s; waited "), "{account}");
+        assert!(message.contains(&format!("hop {hop} ({}): started, process ", chain.address(hop))), "{message}");
+        let record = message.lines().find(|line| line.trim_start().starts_with(&chain.address(hop)));
+        let record = record.unwrap_or_else(|| panic!("hop {hop} has no record:\n{message}"));
+        assert!(record.contains("1.5 MB out, ") && record.contains("/s; waited "), "{record}");
     }
-    assert!(said.contains("slowest: hop 2, rate-limited to 1.0 MB/s"), "{said}");
+    assert!(message.contains("slowest: hop 2, rate-limited to 1.0 MB/s"), "{message}");
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
 }
 
@@ -38,10 +38,10 @@ fn the_demo_ends_by_itself() {
     let chain = Chain::new(1, 10);
     let began = Instant::now();
     let output = run(&chain, "--demo");
-    let said = text(&output.stderr) + &text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let message = text(&output.stderr) + &text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{message}");
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    assert!(said.contains("slowest: hop 2, rate-limited to 6.0 MB/s"), "{said}");
+    assert!(message.contains("slowest: hop 2, rate-limited to 6.0 MB/s"), "{message}");
 }
 
 #[test]
@@ -58,8 +58,8 @@ fn the_demo_as_one_document() {
 fn warnings_of_nodes_are_logged() {
     let chain = Chain::new(2, 100_000);
     let output = run(&chain, "-o out --fault 2=truncate=1000 --retries 0");
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(6), "{said}");
-    let warning = said.lines().find(|line| line.contains(" WARN hop 2: ")).unwrap_or_else(|| panic!("{said}"));
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{message}");
+    let warning = message.lines().find(|line| line.contains(" WARN hop 2: ")).unwrap_or_else(|| panic!("{message}"));
     assert!(warning.contains("truncate") || warning.contains("broken off"), "{warning}");
 }

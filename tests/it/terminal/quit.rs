@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::free::{Chain, Survivors};
-use super::terminal::all_gone;
-use super::{leave, up};
+use super::terminal::all_ended;
+use super::{quit, up};
 
 #[test]
 fn q_needs_confirmation_during_a_transfer() {
@@ -19,7 +19,7 @@ fn q_needs_confirmation_during_a_transfer() {
     terminal.shows(&["q quit", "1 active"]);
     terminal.keys("qq");
     assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
-    assert!(all_gone(&nodes, Duration::ZERO), "nodes outlive the dashboard");
+    assert!(all_ended(&nodes, Duration::ZERO), "nodes outlive the dashboard");
     terminal.is_given_back();
 }
 
@@ -44,6 +44,6 @@ fn kept_nodes_outlive_the_dashboard_and_its_terminal() {
     assert_eq!(terminal.children().len(), 0, "the nodes are there already");
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
-    leave(&mut terminal);
-    assert!(nodes.live());
+    quit(&mut terminal);
+    assert!(nodes.all_run());
 }

@@ -7,8 +7,8 @@ use portable_pty::CommandBuilder;
 use rustix::process::Signal;
 
 use super::free::Chain;
-use super::terminal::{TIMEOUT, Terminal, all_gone, children_of, is_alive, listens_to_mouse, settle};
-use super::{again, leave, up};
+use super::terminal::{TIMEOUT, Terminal, all_ended, children_of, is_running, listens_to_mouse, settle};
+use super::{again, quit, up};
 
 /// A shell on a terminal without line editing: an editing shell sets modes of its own for every line.
 pub(super) fn shell(chain: &Chain) -> Terminal {
@@ -54,7 +54,7 @@ pub(super) fn leave_to_shell(terminal: &mut Terminal) {
     terminal.keys("q");
     terminal.until("the shell", |screen| !screen.alternate_screen() && screen.contents().ends_with("ready> "));
     terminal.has_its_modes();
-    assert!(all_gone(&nodes, Duration::ZERO), "nodes outlive the dashboard");
+    assert!(all_ended(&nodes, Duration::ZERO), "nodes outlive the dashboard");
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn ctrl_z_restores_the_terminal_and_fg_the_screen() {
         let mut terminal = cycle.borrow_mut();
         terminal.keys("\x1a");
         stopped(&terminal);
-        assert!(nodes.iter().all(|node| is_alive(*node)), "the nodes are no part of the job");
+        assert!(nodes.iter().all(|node| is_running(*node)), "the nodes are no part of the job");
         terminal.keys("fg\n");
         back(&terminal, &["2/2 up", "q quit"]);
     });
@@ -119,5 +119,5 @@ fn without_a_shell_suspend_is_disabled() {
     terminal.within(TIMEOUT, "why not", |screen| screen.contents().contains("no shell is there to come back from"));
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }

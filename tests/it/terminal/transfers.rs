@@ -5,8 +5,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::free::Chain;
-use super::terminal::all_gone;
-use super::{leave, up};
+use super::terminal::all_ended;
+use super::{quit, up};
 
 #[test]
 fn another_name_and_a_missing_file() {
@@ -24,7 +24,7 @@ fn another_name_and_a_missing_file() {
     let named = format!("hop 3 ({})", chain.address(3));
     assert!(screen.contains(&named), "{screen}");
     assert!(!chain.fetched("none.bin").exists() && !chain.fetched("none.bin.part").exists());
-    leave(&mut terminal);
+    quit(&mut terminal);
     terminal.shows(&["last failure: ", "none.bin"]);
 }
 
@@ -37,7 +37,7 @@ fn a_second_fetch_finds_the_file() {
     terminal.keys("f");
     terminal.shows(&["2 done", "were there already  verified: digest equal"]);
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn excess_transfers_are_queued() {
     terminal.keys("f");
     terminal.shows(&["#2 data.bin: waits for its turn", "queued", "3 active"]);
     terminal.shows(&["3 done", "were there already  verified: digest equal", "0 active"]);
-    leave(&mut terminal);
+    quit(&mut terminal);
     terminal.shows(&["3 done (300.0 KB)"]);
 }
 
@@ -65,7 +65,7 @@ fn a_cancelled_transfer_keeps_its_partial_file() {
     left.sort();
     // The partial file and its state.
     assert_eq!(left, ["data.bin.part", "data.bin.part.state"]);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn ctrl_c_cancels_first_and_then_quits() {
     terminal.shows(&["Ctrl-C again leaves", "cancelled"]);
     terminal.keys("\x03");
     assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
-    assert!(all_gone(&nodes, Duration::ZERO));
+    assert!(all_ended(&nodes, Duration::ZERO));
     terminal.is_given_back();
 }
 
@@ -100,7 +100,7 @@ fn a_blocked_terminal_delays_no_transfer_or_signal() {
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
     terminal.signal(Signal::TERM);
     assert_eq!(terminal.ends(Duration::from_secs(5)).signal(), Some("Terminated"));
-    assert!(all_gone(&nodes, Duration::from_secs(1)), "nodes outlive the dashboard");
+    assert!(all_ended(&nodes, Duration::from_secs(1)), "nodes outlive the dashboard");
     terminal.unblock();
     terminal.is_given_back();
 }

@@ -6,8 +6,8 @@ use rustix::process::Signal;
 
 use super::free::Chain;
 use super::suspend::{back, leave_to_shell, shell};
-use super::terminal::{TIMEOUT, Terminal, all_gone, chainview, children_of};
-use super::{leave, up};
+use super::terminal::{TIMEOUT, Terminal, all_ended, chainview, children_of};
+use super::{quit, up};
 
 #[test]
 fn a_background_start_has_no_screen_until_fg() {
@@ -46,7 +46,7 @@ fn a_terminal_without_a_size_uses_the_environment_or_a_default() {
         // A later size is used from then on.
         terminal.resize(90, 20);
         terminal.until("another size", |screen| screen.contents_between(19, 0, 19, 90).contains("q quit"));
-        leave(&mut terminal);
+        quit(&mut terminal);
     }
 }
 
@@ -73,7 +73,7 @@ fn under_nohup_a_hangup_ends_nothing() {
     terminal.signal(Signal::HUP);
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_locale_without_box_drawing_characters_gets_ascii() {
         let mut terminal = Terminal::start(command, 80, 24);
         let screen = terminal.shows(&["2/2 up", "q quit"]);
         assert_eq!(screen.is_ascii(), ascii, "{locale}:\n{screen}");
-        leave(&mut terminal);
+        quit(&mut terminal);
     }
 }
 
@@ -101,7 +101,7 @@ fn endless_input_starves_neither_screen_nor_signals() {
     let nodes = terminal.children();
     terminal.signal(Signal::TERM);
     assert_eq!(terminal.ends(TIMEOUT).signal(), Some("Terminated"));
-    assert!(all_gone(&nodes, Duration::ZERO), "the nodes are stopped in order");
+    assert!(all_ended(&nodes, Duration::ZERO), "the nodes are stopped in order");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn an_unterminated_paste_is_bounded_and_times_out() {
     let mut terminal = up(&chain, "", 80, 24);
     terminal.keys("n");
     terminal.shows(&["which file?"]);
-    let before = terminal.most_memory();
+    let before = terminal.peak_memory();
     terminal.keys("\x1b[200~other.bin");
     let piece = "\n".repeat(1 << 20);
     for _ in 0..100 {
@@ -118,7 +118,7 @@ fn an_unterminated_paste_is_bounded_and_times_out() {
     }
     // The paste is shown when no more of it arrives; keys are keys again.
     terminal.shows(&["which file? other.bin"]);
-    let took = terminal.most_memory() - before;
+    let took = terminal.peak_memory() - before;
     assert!(took < 8 << 10, "{took} KiB more");
     terminal.keys("\r");
     terminal.shows(&["1 done", "other.bin"]);
@@ -131,6 +131,6 @@ fn an_unterminated_paste_is_bounded_and_times_out() {
     terminal.shows(&["2 done"]);
     terminal.keys(&"1;".repeat(1 << 20));
     terminal.keys("A");
-    assert!(terminal.most_memory() - before < 8 << 10);
-    leave(&mut terminal);
+    assert!(terminal.peak_memory() - before < 8 << 10);
+    quit(&mut terminal);
 }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::free::Chain;
 use super::terminal::{TIMEOUT, Terminal};
-use super::{leave, up};
+use super::{quit, up};
 
 /// Maximum time for any of them.
 const SOON: Duration = Duration::from_secs(3);
@@ -55,13 +55,13 @@ impl Drop for Other {
 }
 
 /// Reads lines until one contains this; returns when. There is at least one a second.
-fn said(lines: &mut BufReader<ChildStderr>, wanted: &str) -> Instant {
+fn wait_for_line(lines: &mut BufReader<ChildStderr>, wanted: &str) -> Instant {
     let end = Instant::now() + TIMEOUT;
     let mut line = String::new();
     while !line.contains(wanted) {
         line.clear();
-        assert!(lines.read_line(&mut line).unwrap() > 0, "it ended without a word of {wanted:?}");
-        assert!(Instant::now() < end, "it does not say {wanted:?}, but {line:?}");
+        assert!(lines.read_line(&mut line).unwrap() > 0, "it ended without {wanted:?}");
+        assert!(Instant::now() < end, "no {wanted:?}, but {line:?}");
         // No request waits for a delay while a body is under way.
         assert!(!line.contains("injected delay"), "{line}");
     }
@@ -75,12 +75,12 @@ fn limited(address: &str, by: &str) -> Instant {
     loop {
         let mut stream = TcpStream::connect(address).unwrap();
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        if page.contains(&wanted) {
+        let mut metrics = String::new();
+        stream.read_to_string(&mut metrics).unwrap();
+        if metrics.contains(&wanted) {
             return Instant::now();
         }
-        assert!(Instant::now() < end, "{page}");
+        assert!(Instant::now() < end, "{metrics}");
         // There is no event for a change of the metrics.
         thread::sleep(Duration::from_millis(20));
     }
@@ -88,17 +88,25 @@ fn limited(address: &str, by: &str) -> Instant {
 
 /// Types the keys of a change, and waits until all three show its effect: the screen and the lines this sentence, the
 /// metrics of the node this word.
-fn turn(terminal: &mut Terminal, keys: &str, lines: &mut BufReader<ChildStderr>, sentence: &str, page: (&str, &str)) {
+fn change(
+    terminal: &mut Terminal,
+    keys: &str,
+    lines: &mut BufReader<ChildStderr>,
+    sentence: &str,
+    metrics: (&str, &str),
+) {
     terminal.keys(keys);
-    let turned = Instant::now();
-    let (screen, line, page) = thread::scope(|scope| {
-        let page = scope.spawn(|| limited(page.0, page.1));
-        let line = scope.spawn(|| said(lines, sentence));
+    let changed_at = Instant::now();
+    let (screen, line, metrics) = thread::scope(|scope| {
+        let metrics = scope.spawn(|| limited(metrics.0, metrics.1));
+        let line = scope.spawn(|| wait_for_line(lines, sentence));
         terminal.shows(&[&format!("! {sentence}")]);
-        (turned.elapsed(), line.join().unwrap() - turned, page.join().unwrap() - turned)
+        (changed_at.elapsed(), line.join().unwrap() - changed_at, metrics.join().unwrap() - changed_at)
     });
-    println!("{sentence:?}: the screen after {screen:?}, another client's line {line:?}, the node's page {page:?}");
-    assert!([screen, line, page].iter().all(|took| *took < SOON), "{screen:?} {line:?} {page:?}");
+    println!(
+        "{sentence:?}: the screen after {screen:?}, another client's line {line:?}, the node's metrics {metrics:?}"
+    );
+    assert!([screen, line, metrics].iter().all(|delay| *delay < SOON), "{screen:?} {line:?} {metrics:?}");
 }
 
 #[test]
@@ -110,15 +118,15 @@ fn a_new_fault_changes_the_verdict_everywhere() {
     terminal.keys("f");
     let (other, mut lines) = Other::start(&chain);
     terminal.shows(&["! slowest: hop 1, rate-limited to 20.0 MB/s"]);
-    said(&mut lines, "slowest: hop 1, rate-limited to 20.0 MB/s");
+    wait_for_line(&mut lines, "slowest: hop 1, rate-limited to 20.0 MB/s");
     terminal.keys("jj!");
     terminal.shows(&["Faults of hop 3"]);
     terminal.keys("\r1M");
     terminal.shows(&["limit of hop 3? 1M"]);
     let hop = chain.address(3);
-    turn(&mut terminal, "\r", &mut lines, "slowest: hop 3, rate-limited to 1.0 MB/s", (&hop, "rate-limit"));
+    change(&mut terminal, "\r", &mut lines, "slowest: hop 3, rate-limited to 1.0 MB/s", (&hop, "rate-limit"));
     terminal.keys("jjj");
-    turn(&mut terminal, "\r", &mut lines, "slowest: hop 3, injected stall: it sends nothing", (&hop, "fault"));
+    change(&mut terminal, "\r", &mut lines, "slowest: hop 3, injected stall: it sends nothing", (&hop, "fault"));
     let verdict = other.stopped();
     let named = (&verdict["limit"], &verdict["hop"], &verdict["fault"]);
     assert_eq!(named, (&"fault".into(), &3.into(), &"stall".into()), "{verdict}");
@@ -135,5 +143,5 @@ fn a_dominant_delay_is_named() {
     let verdict = other.verdict();
     let named = (&verdict["limit"], &verdict["hop"], &verdict["fault"]);
     assert_eq!(named, (&"fault".into(), &2.into(), &"delay".into()), "{verdict}");
-    leave(&mut terminal);
+    quit(&mut terminal);
 }
