@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use chainview::meter::Meter;
-use chainview::net::body::copy::pump;
+use chainview::net::body::copy::copy_body;
 use chainview::net::body::options::{CopyOptions, EarlyInput};
 use chainview::net::body::sockbuf::Incoming;
 use chainview::net::body::splice::Pipes;
@@ -107,15 +107,15 @@ impl Source for FromSocket {
         None
     }
 
-    fn ahead(&mut self, _most: usize) -> io::Result<&[u8]> {
+    fn peek(&mut self, _most: usize) -> io::Result<&[u8]> {
         Ok(&[])
     }
 
     fn direct(&self) -> Option<Direct<'_>> {
-        Some(Direct::Socket(Incoming { stream: &self.0, near: true }))
+        Some(Direct::Socket(Incoming { stream: &self.0, low_rtt: true }))
     }
 
-    fn skip(&mut self, _bytes: u64) {}
+    fn consume(&mut self, _bytes: u64) {}
 }
 
 /// The copy loop alone.
@@ -125,7 +125,7 @@ fn copied(bencher: Bencher<'_, '_>) {
     let meter = Meter::default();
     bencher.counter(BytesCount::new(BODY)).bench_local(|| {
         let mut early = EarlyInput::Discard;
-        runtime.block_on(pump(&mut source, &mut reader, BODY, pace(&meter), &mut early)).unwrap();
+        runtime.block_on(copy_body(&mut source, &mut reader, BODY, pace(&meter), &mut early)).unwrap();
     });
 }
 

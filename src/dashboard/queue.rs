@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::FetchPlan;
 use crate::error::Error;
-use crate::net::diagnose::{accounts, reach};
+use crate::net::diagnose::{reach, transfer_records};
 use crate::net::fetch::{self, FetchJob};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::ProtocolCache;
@@ -245,7 +245,7 @@ impl Queue {
         if matches!(event, QueueEvent::Done(_) | QueueEvent::Failed(..)) {
             self.evaluating.spawn(async move {
                 let accounts = match reach {
-                    Some(reach) => accounts(&job.route, reach, job.id).await,
+                    Some(reach) => transfer_records(&job.route, reach, job.id).await,
                     None => Vec::new(),
                 };
                 EndedVerdict { number, verdict: evaluate(&flow, &Stage::of(&accounts)), accounts }

@@ -13,7 +13,7 @@ use crate::cli::{FetchPlan, OutputOptions};
 use crate::console::signals::stop_on_signals;
 use crate::console::start_log;
 use crate::error::{Error, KeptBytes, shown};
-use crate::net::diagnose::{accounts, reach};
+use crate::net::diagnose::{reach, transfer_records};
 use crate::net::fetch::{self, FetchJob, Fetched, Output};
 use crate::net::upstream::Upstream;
 use crate::net::upstream::protocols::ProtocolCache;
@@ -121,7 +121,7 @@ impl FinishedFetch {
     pub(super) async fn request_records(&mut self) {
         let protocol = self.result.as_ref().ok().map(|fetched| fetched.protocol);
         let reach = reach(self.snapshot.legs.len(), protocol);
-        self.records = accounts(&self.job.route, reach, self.job.id).await;
+        self.records = transfer_records(&self.job.route, reach, self.job.id).await;
         let stages = Stage::of(&self.records);
         let mut whole = evaluate(&self.snapshot.flow, &stages);
         if whole.limit == Limit::Measuring {

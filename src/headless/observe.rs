@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::ProgressDisplay;
-use crate::net::diagnose::{accounts, reach};
+use crate::net::diagnose::{reach, transfer_records};
 use crate::net::os::clock::Clock;
 use crate::net::watch::Watcher;
 use crate::route::Route;
@@ -62,7 +62,7 @@ impl VerdictSource {
                     // Without a hop to request from there is nothing to evaluate: not even that a hop sends no reports.
                     let reach = reach(transfer.legs.len(), transfer.protocol);
                     let reported = match transfer.transfer_id.filter(|_| reach > 0) {
-                        Some(id) => accounts(route, reach, id).await,
+                        Some(id) => transfer_records(route, reach, id).await,
                         None => Vec::new(),
                     };
                     rolling.hear(clock.now_us(), &reported, &transfer)

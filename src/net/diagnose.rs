@@ -1,5 +1,5 @@
-//! What each hop knows of one transfer, asked after it ended, or while it stands still: for reports, and for who broke
-//! it.
+//! Queries the hops' records of one transfer after it ended, or while it is stalled: for reports, and to attribute a
+//! failure.
 
 mod blame;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio::task::JoinSet;
 
-use super::http_client::{ask, hops_of, is_problem, page_request, short_body};
+use super::http_client::{endpoint_request, is_problem, relay_count, send_request, short_body};
 use super::os::deadline::within;
 use super::supervisor::is_near;
 use super::upstream::connect::connect;
@@ -19,29 +19,30 @@ use crate::wire::{Problem, Reason, TransferId};
 
 pub(crate) use blame::{Blame, blame, suspect};
 
-/// How long the answers may take in all: a report must not wait for a hop that has nothing to say.
-const LIMIT: Duration = Duration::from_secs(1);
-/// Largest account; an honest one has about half a kilobyte.
-const LARGEST: usize = 64 * 1024;
+/// Time limit for all replies: a report must not wait for a hop without a record.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// Largest record accepted; a normal one has about half a kilobyte.
+const MAX_RECORD: usize = 64 * 1024;
 
-/// What became of the question to one hop.
+/// Result of querying one hop.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ProbeResult {
-    /// What it knows.
-    Account(Box<TransferRecord>),
-    /// It is a node, and knows of no such transfer: it was started since.
-    Forgot,
-    /// Nobody listens at its address.
-    Gone,
+    /// Its record of the transfer.
+    Record(Box<TransferRecord>),
+    /// It is a node without such a record: it was restarted since.
+    NotFound,
+    /// No process listens at its address.
+    Refused,
     /// It did not reply in time.
-    Silent,
-    /// It gives no account, or no way led to it.
-    Unknown,
+    TimedOut,
+    /// It returned no record, or could not be reached.
+    Inconclusive,
 }
 
-/// How many hops can be asked after a transfer that told so many legs, over this wire to the first hop if it is known.
+/// Returns how many hops can be queried after a transfer with this many legs, and this protocol on the first link, if
+/// known.
 ///
-/// A lone leg may be the client's own, to a hop that only speaks the legacy protocol: a question in HTTP would hang
+/// A single leg may be the client's own, to a hop that only supports the legacy protocol: an HTTP request would hang
 /// there.
 pub(crate) fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
     match legs {
@@ -51,47 +52,47 @@ pub(crate) fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
     }
 }
 
-/// What every hop of a route knows of a transfer, hop 1 first, all asked at once.
+/// Returns every hop's record of a transfer, hop 1 first, all queried concurrently.
 ///
-/// Only the first `reach` hops are asked: the others are behind a link that carries no such question.
-pub(crate) async fn accounts(route: &Route, reach: usize, id: TransferId) -> Vec<Option<TransferRecord>> {
-    let mut accounts = vec![None; route.hops().len()];
-    for (account, finding) in accounts.iter_mut().zip(findings(route, reach, id, LIMIT).await) {
-        if let ProbeResult::Account(found) = finding {
-            *account = Some(*found);
+/// Only the first `reach` hops are queried: the others are behind a link that carries no such request.
+pub(crate) async fn transfer_records(route: &Route, reach: usize, id: TransferId) -> Vec<Option<TransferRecord>> {
+    let mut records = vec![None; route.hops().len()];
+    for (record, result) in records.iter_mut().zip(probe_hops(route, reach, id, TIMEOUT).await) {
+        if let ProbeResult::Record(found) = result {
+            *record = Some(*found);
         }
     }
-    accounts
+    records
 }
 
-/// What the first `reach` hops of a route answer within a time limit, hop 1 first, all asked at once: through the hops
-/// before it, and directly where that can be done.
-pub(crate) async fn findings(route: &Route, reach: usize, id: TransferId, limit: Duration) -> Vec<ProbeResult> {
+/// Queries the first `reach` hops of a route concurrently within a time limit, hop 1 first: through the hops before it,
+/// and directly if possible.
+pub(crate) async fn probe_hops(route: &Route, reach: usize, id: TransferId, limit: Duration) -> Vec<ProbeResult> {
     let count = reach.min(route.hops().len());
-    let mut asking = JoinSet::new();
+    let mut probing = JoinSet::new();
     for at in 0..count {
         let route = route.clone();
-        asking.spawn(async move { (at, finding(route.hops(), at, id, limit).await) });
+        probing.spawn(async move { (at, probe_hop(route.hops(), at, id, limit).await) });
     }
-    let mut findings = vec![ProbeResult::Unknown; count];
-    while let Some(answered) = asking.join_next().await {
-        if let Ok((at, finding)) = answered {
-            findings[at] = finding;
+    let mut results = vec![ProbeResult::Inconclusive; count];
+    while let Some(joined) = probing.join_next().await {
+        if let Ok((at, result)) = joined {
+            results[at] = result;
         }
     }
-    findings
+    results
 }
 
-/// What one hop answers; whichever way leads to an account.
-async fn finding(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> ProbeResult {
-    // The id is the right to read, so no token goes anywhere.
+/// Queries one hop; returns its record from whichever way delivers it.
+async fn probe_hop(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> ProbeResult {
+    // The id authorizes the read, so no token is sent.
     let path = format!("/v1/transfers/{id}");
-    let through = async { within(limit, read(&hops[0], &hops[1..=at], &path)).await.unwrap_or(ProbeResult::Silent) };
+    let through = async { within(limit, read(&hops[0], &hops[1..=at], &path)).await.unwrap_or(ProbeResult::TimedOut) };
     let direct = async {
         if at == 0 || !is_near(hops, at) {
-            return ProbeResult::Unknown;
+            return ProbeResult::Inconclusive;
         }
-        within(limit, read(&hops[at], &[], &path)).await.unwrap_or(ProbeResult::Silent)
+        within(limit, read(&hops[at], &[], &path)).await.unwrap_or(ProbeResult::TimedOut)
     };
     tokio::pin!(through, direct);
     let (mut one, mut other) = (None, None);
@@ -101,11 +102,11 @@ async fn finding(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> Pr
             found = &mut through, if one.is_none() => one.insert(found),
             found = &mut direct, if other.is_none() => other.insert(found),
         };
-        if matches!(found, ProbeResult::Account(_)) {
+        if matches!(found, ProbeResult::Record(_)) {
             return found.clone();
         }
         if let (Some(one), Some(other)) = (&one, &other) {
-            // Two ways to one hop: what was answered goes before what was not.
+            // Both ways gave a result: the more conclusive one counts.
             return if one.weight() >= other.weight() { one.clone() } else { other.clone() };
         }
     }
@@ -114,49 +115,53 @@ async fn finding(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> Pr
 impl ProbeResult {
     fn weight(&self) -> u8 {
         match self {
-            Self::Account(_) => 4,
-            Self::Forgot => 3,
-            Self::Gone => 2,
-            Self::Silent => 1,
-            Self::Unknown => 0,
+            Self::Record(_) => 4,
+            Self::NotFound => 3,
+            Self::Refused => 2,
+            Self::TimedOut => 1,
+            Self::Inconclusive => 0,
         }
     }
 
-    /// What a problem on the way to a hop says of it; hops are counted from 1, as by the asker.
+    /// Classifies a problem on the way to a hop; hops are counted from 1, as by the requester.
     fn of(problem: &Problem, hop: usize) -> Self {
         match problem.reason {
-            _ if problem.hop as usize != hop => Self::Unknown,
-            Reason::NotFound => Self::Forgot,
-            Reason::Refused | Reason::Closed => Self::Gone,
-            Reason::TimedOut | Reason::Unreachable => Self::Silent,
-            _ => Self::Unknown,
+            _ if problem.hop as usize != hop => Self::Inconclusive,
+            Reason::NotFound => Self::NotFound,
+            Reason::Refused | Reason::Closed => Self::Refused,
+            Reason::TimedOut | Reason::Unreachable => Self::TimedOut,
+            _ => Self::Inconclusive,
         }
     }
 }
 
-/// Asks a hop behind others for a page of its own; as long as whoever calls this waits.
+/// Requests an endpoint of a hop behind others; the caller limits the time.
 async fn read(first: &Hop, behind: &[Hop], path: &str) -> ProbeResult {
     let (hop, time) = (behind.len() + 1, Limits::default().setup);
     let connected = match connect(&first.address, time, &|_| Ok(()), b"", None).await {
         Ok(connected) => connected,
         Err(problem) => return ProbeResult::of(&problem, hop),
     };
-    let Ok(request) = page_request(&first.address, behind, path, None, time) else { return ProbeResult::Unknown };
-    let asked = match ask(connected.stream, &first.address, request, time).await {
-        Ok(asked) => asked,
+    let Ok(request) = endpoint_request(&first.address, behind, path, None, time) else {
+        return ProbeResult::Inconclusive;
+    };
+    let pending = match send_request(connected.stream, &first.address, request, time).await {
+        Ok(pending) => pending,
         Err(problem) => return ProbeResult::of(&problem, hop),
     };
-    let head = asked.reply.headers();
-    let (whole, problem) = (hops_of(head) as usize == behind.len(), is_problem(head));
-    let found = asked.reply.status() == StatusCode::OK && whole;
+    let head = pending.reply.headers();
+    let (whole, problem) = (relay_count(head) as usize == behind.len(), is_problem(head));
+    let found = pending.reply.status() == StatusCode::OK && whole;
     if !found && !problem {
-        return ProbeResult::Unknown;
+        return ProbeResult::Inconclusive;
     }
-    let Some(body) = short_body(asked.reply.into_body(), LARGEST, time).await else { return ProbeResult::Unknown };
+    let Some(body) = short_body(pending.reply.into_body(), MAX_RECORD, time).await else {
+        return ProbeResult::Inconclusive;
+    };
     if found {
         return serde_json::from_slice(&body)
-            .map_or(ProbeResult::Unknown, |account| ProbeResult::Account(Box::new(account)));
+            .map_or(ProbeResult::Inconclusive, |record| ProbeResult::Record(Box::new(record)));
     }
-    // It counts itself as 0.
-    Problem::from_json(&body).map_or(ProbeResult::Unknown, |problem| ProbeResult::of(&problem.relayed(), hop))
+    // A node counts itself as 0.
+    Problem::from_json(&body).map_or(ProbeResult::Inconclusive, |problem| ProbeResult::of(&problem.relayed(), hop))
 }

@@ -1,4 +1,4 @@
-//! The faults of one node as they are now: turned while it runs, asked by every body without a lock.
+//! Current faults and limits of one node: set while it runs, read by every body without a lock.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep_until};
 use crate::faults::{FaultChange, Faults};
 use crate::meter::TokenBucket;
 
-/// What is turned at this node, for all its connections.
+/// Faults and limits of this node, for all its connections.
 #[derive(Debug, Default)]
 pub struct LiveFaults {
     state: watch::Sender<FaultState>,
-    /// Copies of two answers, for those who ask at every piece of a body and at every request.
+    /// Copies of two flags that are read for every piece of a body and every request.
     any: AtomicBool,
     disturb_bodies: AtomicBool,
 }
@@ -22,36 +22,36 @@ pub struct LiveFaults {
 /// The faults at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FaultState {
-    /// How they stand.
+    /// All faults and limits.
     pub(super) faults: Faults,
-    /// What the cap lets through, to all bodies together; made anew when the cap is turned.
+    /// Token bucket of the rate limit, shared by all bodies; replaced when the limit changes.
     pub(super) bucket: Option<Arc<Mutex<TokenBucket>>>,
 }
 
 impl LiveFaults {
-    /// Faults that stand like this at first.
+    /// Returns live faults with initial values.
     pub fn new(faults: Faults) -> Self {
         let live = Self::default();
         live.set(faults);
         live
     }
 
-    /// How they stand.
+    /// Returns the current faults.
     pub fn now(&self) -> Faults {
         self.state.borrow().faults
     }
 
-    /// Something is turned.
+    /// Returns true if any fault or limit is set.
     pub fn any(&self) -> bool {
         self.any.load(Relaxed)
     }
 
-    /// Bodies are disturbed.
+    /// Returns true if bodies are affected.
     pub fn disturb_bodies(&self) -> bool {
         self.disturb_bodies.load(Relaxed)
     }
 
-    /// Follows how they stand.
+    /// Subscribes to changes.
     pub(super) fn subscribe(&self) -> watch::Receiver<FaultState> {
         self.state.subscribe()
     }
@@ -61,7 +61,7 @@ impl LiveFaults {
         self.state.borrow().bucket.clone()
     }
 
-    /// Sets some of them, all at once; the answer is how they stand now.
+    /// Applies several changes atomically; returns the resulting faults.
     pub fn apply(&self, changes: &[FaultChange]) -> Faults {
         let mut faults = self.now();
         for change in changes {
@@ -82,31 +82,31 @@ impl LiveFaults {
         self.disturb_bodies.store(faults.disturb_bodies(), Relaxed);
     }
 
-    /// Waits as long as a reply is to be held back: the delay, give or take the jitter. A turn counts for those who
-    /// wait already.
-    pub async fn hold_back(&self) {
+    /// Delays a reply by the delay, plus or minus the jitter. A change applies to replies that already wait.
+    pub async fn delay_reply(&self) {
         if !self.any() {
             return;
         }
-        let (began, chance) = (Instant::now(), chance());
-        let mut turned = self.state.subscribe();
+        let (began, random_fraction) = (Instant::now(), random_fraction());
+        let mut changes = self.state.subscribe();
         loop {
-            let Faults { delay_ms, jitter_ms, .. } = turned.borrow_and_update().faults;
+            let Faults { delay_ms, jitter_ms, .. } = changes.borrow_and_update().faults;
             let least = delay_ms.saturating_sub(jitter_ms);
             let span = delay_ms.saturating_add(jitter_ms) - least;
-            let hold =
-                Duration::from_micros(least.saturating_mul(1000).saturating_add((span as f64 * 1e3 * chance) as u64));
+            let pause = Duration::from_micros(
+                least.saturating_mul(1000).saturating_add((span as f64 * 1e3 * random_fraction) as u64),
+            );
             tokio::select! {
-                () = sleep_until(began + hold) => return,
-                // The sender lives as long as this.
-                _ = turned.changed() => {}
+                () = sleep_until(began + pause) => return,
+                // The sender is owned by `self`.
+                _ = changes.changed() => {}
             }
         }
     }
 }
 
-/// A number from 0 to 1 that nobody can foresee; the middle where the system has none.
-fn chance() -> f64 {
+/// Returns an unpredictable number from 0 to 1; the middle if the system has none.
+fn random_fraction() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
 }
 
@@ -114,39 +114,44 @@ fn chance() -> f64 {
 mod tests {
     use super::*;
 
-    async fn held(live: &LiveFaults) -> u128 {
+    async fn measured_delay(live: &LiveFaults) -> u128 {
         let began = Instant::now();
-        live.hold_back().await;
+        live.delay_reply().await;
         began.elapsed().as_millis()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reply_is_held_back_by_the_delay_give_or_take_the_jitter() {
+    async fn a_reply_is_delayed_within_the_jitter() {
         let live = LiveFaults::new(Faults::default());
-        assert_eq!(held(&live).await, 0);
+        assert_eq!(measured_delay(&live).await, 0);
         live.apply(&[FaultChange::Delay(500)]);
-        assert!((500..=501).contains(&held(&live).await));
+        assert!((500..=501).contains(&measured_delay(&live).await));
         live.apply(&[FaultChange::Jitter(100)]);
-        let times = [held(&live).await, held(&live).await, held(&live).await, held(&live).await];
+        let times = [
+            measured_delay(&live).await,
+            measured_delay(&live).await,
+            measured_delay(&live).await,
+            measured_delay(&live).await,
+        ];
         assert!(times.iter().all(|time| (400..=601).contains(time)), "{times:?}");
         assert!(times.iter().any(|time| *time != times[0]), "{times:?}");
         live.apply(&[FaultChange::Delay(0)]);
-        assert!(held(&live).await <= 101);
+        assert!(measured_delay(&live).await <= 101);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_turn_counts_for_a_reply_that_is_held_back_already() {
+    async fn a_change_applies_to_a_reply_that_is_already_delayed() {
         let live = LiveFaults::new(Faults { delay_ms: 3_600_000, ..Faults::default() });
         let release = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             live.apply(&[FaultChange::Delay(0)]);
         };
-        let (held, ()) = tokio::join!(held(&live), release);
-        assert!((5000..=5001).contains(&held), "{held}");
+        let (measured, ()) = tokio::join!(measured_delay(&live), release);
+        assert!((5000..=5001).contains(&measured), "{measured}");
     }
 
     #[test]
-    fn the_bucket_is_made_anew_only_when_the_cap_is_turned() {
+    fn the_bucket_is_replaced_only_when_the_limit_changes() {
         let live = LiveFaults::new(Faults { limit: Some(1000), ..Faults::default() });
         let before = live.bucket().unwrap();
         live.apply(&[FaultChange::Stall(true), FaultChange::Delay(1)]);

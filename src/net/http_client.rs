@@ -1,4 +1,4 @@
-//! One HTTP request for a page to the next hop; what relays of pages and the watcher have in common.
+//! A client for one HTTP request to a node's endpoint; shared by endpoint relays and the watcher.
 
 use std::io;
 use std::time::Duration;
@@ -20,29 +20,28 @@ use crate::secret::Secret;
 use crate::wire::http::{MAX_HEAD, parse_number};
 use crate::wire::{FailedAction, Problem, Reason, problem};
 
-/// The route still to come.
+/// The rest of the route.
 pub(super) const CHAIN_ROUTE: HeaderName = HeaderName::from_static("chain-route");
-/// What a relayed request is known by on every hop.
+/// The id of a relayed request, the same on every hop.
 pub(super) const CHAIN_TRANSFER: HeaderName = HeaderName::from_static("chain-transfer");
-/// The ms left for set-up.
+/// Time left for set-up, in ms.
 pub(super) const CHAIN_TIMEOUT: HeaderName = HeaderName::from_static("chain-timeout");
-/// How many relays stand between the answering node and the one whose page it is.
+/// Number of relays between the replying node and the one whose endpoint it is.
 pub(super) const CHAIN_HOPS: HeaderName = HeaderName::from_static("chain-hops");
-/// Most that is buffered of a page on its way, one line apart; little, so that a slow reader's next line is a fresh
-/// one.
+/// Limit on buffered bytes of a reply, apart from one line; small, so that a slow client's next line is recent.
 pub(super) const BUFFER: usize = 16 * 1024;
 
-/// A reply whose body is still to be read, and the task that reads it; dropping it closes the connection.
+/// A reply whose body is not read yet, and the task that reads it; dropping it closes the connection.
 #[derive(Debug)]
 pub(super) struct PendingReply {
     /// The reply.
     pub(super) reply: Response<Incoming>,
-    /// Drives the connection for as long as it is kept.
+    /// Drives the connection while it is kept.
     pub(super) driver: AbortOnDropHandle<()>,
 }
 
-/// Sends one request over a fresh connection and waits for the head of the reply.
-pub(super) async fn ask<B>(
+/// Sends one request over a new connection and waits for the head of the reply.
+pub(super) async fn send_request<B>(
     stream: TcpStream,
     to: &HostPort,
     request: Request<B>,
@@ -53,28 +52,28 @@ where
 {
     let began = Instant::now();
     let fail = |reason, detail: String| Problem::next(reason, FailedAction::Reply, to, detail, ms_since(began));
-    let asked = async {
+    let pending = async {
         let mut client = http1::Builder::new();
         client.max_buf_size(BUFFER).max_headers(64).max_header_size(MAX_HEAD);
         let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await?;
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-            // An error ends the body too, and there it is reported.
+            // An error also ends the body, and is reported there.
             let _ = connection.await;
         }));
         sender.send_request(request).await.map(|reply| PendingReply { reply, driver })
     };
-    match within(limit, asked).await {
+    match within(limit, pending).await {
         Err(_) => Err(fail(Reason::TimedOut, String::new())),
         Ok(Err(error)) => Err(fail(reason_of(&error), String::new())),
-        Ok(Ok(asked)) if asked.reply.status().is_informational() => {
-            Err(fail(Reason::BadResponse, "it wants to switch to another protocol".to_owned()))
+        Ok(Ok(pending)) if pending.reply.status().is_informational() => {
+            Err(fail(Reason::BadResponse, "it tried to switch to another protocol".to_owned()))
         }
-        Ok(Ok(asked)) => Ok(asked),
+        Ok(Ok(pending)) => Ok(pending),
     }
 }
 
-/// A request for a page of the last of these hops, sent to the first.
-pub(super) fn page_request(
+/// Returns a request for an endpoint of the last of these hops, to be sent to the first.
+pub(super) fn endpoint_request(
     to: &HostPort,
     behind: &[Hop],
     path: &str,
@@ -93,24 +92,24 @@ pub(super) fn page_request(
     request.body(Empty::new())
 }
 
-/// A whole short body within a time limit; `None` if it is longer, late or broken.
-pub(super) async fn short_body(body: Incoming, most: usize, limit: Duration) -> Option<Bytes> {
-    let collected = within(limit, Limited::new(body, most).collect()).await.ok()?;
+/// Reads a whole short body within a time limit; `None` if it is too long, late or incomplete.
+pub(super) async fn short_body(body: Incoming, max: usize, limit: Duration) -> Option<Bytes> {
+    let collected = within(limit, Limited::new(body, max).collect()).await.ok()?;
     collected.ok().map(http_body_util::Collected::to_bytes)
 }
 
-/// The relays that a reply says it came through; a server that is none of ours says nothing, which counts as none.
-pub(super) fn hops_of(headers: &HeaderMap) -> u32 {
+/// Returns the number of relays that a reply came through; 0 for a server that is not a chainview node.
+pub(super) fn relay_count(headers: &HeaderMap) -> u32 {
     let number = headers.get(CHAIN_HOPS).and_then(|value| value.to_str().ok()).and_then(parse_number);
     number.and_then(|hops| u32::try_from(hops).ok()).unwrap_or(0)
 }
 
-/// True if the body of a reply is a problem.
+/// Returns true if the body of a reply is a problem document.
 pub(super) fn is_problem(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(problem::MEDIA_TYPE.as_bytes()))
 }
 
-/// What a failed exchange says about the peer.
+/// Classifies the error of an exchange.
 fn reason_of(error: &hyper::Error) -> Reason {
     let system = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     match system.map(io::Error::kind) {

@@ -227,12 +227,12 @@ impl Node {
 
     /// Closes the preconnected sockets.
     pub(in crate::net) fn close_preconnected(&self) {
-        self.upstream.spares().close_all();
+        self.upstream.preconnections().close_all();
     }
 
     /// Closes expired preconnected sockets; true if some are left for later.
     pub(crate) fn reap_expired(&self) -> bool {
-        self.upstream.spares().close_old()
+        self.upstream.preconnections().close_expired()
     }
 
     /// Samples the activity of its bodies; returns their recent activity.

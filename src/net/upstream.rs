@@ -1,13 +1,13 @@
-//! Asking the next hop: over a kept connection or a new one, in whichever wire it speaks; relays and clients do the
-//! same.
+//! Requests to the next hop, over a kept or a new connection, in the protocol that it speaks; used by relays and
+//! clients alike.
 
-mod ask;
 pub(crate) mod connect;
 mod exchange;
 mod link;
 pub mod policy;
 pub(crate) mod preconnect;
 pub(crate) mod protocols;
+mod request;
 pub mod resolve;
 
 use std::io;
@@ -28,47 +28,47 @@ use policy::Refused;
 use preconnect::Preconnections;
 use protocols::ProtocolCache;
 
-/// Has the last word on an address that is about to be asked for something.
+/// Decides whether a resolved address may be connected to.
 pub type ConnectFilter = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), Refused> + Send + Sync>;
 
-/// One side's way to the next hop; holds the connection that is kept for the next request.
+/// A client's or relay's side of the link to the next hop; owns the connection that is kept for the next request.
 ///
-/// A relay has one for each connection it accepted, a client one for each chain: nothing is shared, so no request can
-/// reach another client's answer.
+/// A relay has one for each accepted connection, a client one for each chain: nothing is shared, so a request can never
+/// receive another client's reply.
 pub struct Upstream {
     links: Arc<ProtocolCache>,
     limits: Limits,
-    judge: ConnectFilter,
+    filter: ConnectFilter,
     protocol: Option<Protocol>,
     link: Option<UpstreamConn>,
-    /// A node that answered, and where, on a connection that could not be kept.
-    met: Option<(HostPort, SocketAddr)>,
+    /// A node that replied, and its address, if its connection could not be kept.
+    last_node: Option<(HostPort, SocketAddr)>,
 }
 
-/// How far a question is.
+/// Stage of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExchangeStage {
     /// The next hop is being resolved or connected to.
     Connecting,
-    /// It has the question.
+    /// The request was sent.
     Waiting,
-    /// It said `102`, still at work, and perhaps how far that is; a relay says so too.
+    /// A `102` (still processing) arrived, perhaps with the progress of a digest; relays pass it on.
     Working(Option<DigestProgress>),
 }
 
-/// Is told how far a question is.
+/// Called at each stage of an exchange.
 pub type OnStage<'a> = &'a (dyn Fn(ExchangeStage) + Send + Sync);
 
-/// The next hop's answer; its body, if there is one, is read through [`Upstream::body`].
+/// The next hop's reply; its body, if any, is read through [`Upstream::body`].
 #[derive(Debug)]
 pub struct UpstreamReply {
     /// The head.
     pub reply: Box<Reply>,
-    /// What it took, from the question to this.
+    /// Time from the request to the reply.
     pub leg: Leg,
-    /// The wire it came by.
+    /// The protocol of the connection.
     pub protocol: Protocol,
-    /// Who answered.
+    /// The address that replied.
     pub address: SocketAddr,
 }
 
@@ -79,23 +79,24 @@ impl std::fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    /// No connection yet. `protocol` is for hops that are not marked with one; `None` finds out.
-    pub fn new(links: Arc<ProtocolCache>, limits: Limits, judge: ConnectFilter, protocol: Option<Protocol>) -> Self {
-        Self { links, limits, judge, protocol, link: None, met: None }
+    /// Returns an upstream without a connection. `protocol` is for hops without a `protocol=` of their own; `None`
+    /// detects it.
+    pub fn new(links: Arc<ProtocolCache>, limits: Limits, filter: ConnectFilter, protocol: Option<Protocol>) -> Self {
+        Self { links, limits, filter, protocol, link: None, last_node: None }
     }
 
-    /// One like this, without a connection.
+    /// Returns another upstream with the same configuration, without a connection.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.judge), self.protocol)
+        Self::new(Arc::clone(&self.links), self.limits, Arc::clone(&self.filter), self.protocol)
     }
 
-    /// The connections that were opened ahead, by this or by another like it.
-    pub fn spares(&self) -> &Preconnections {
-        &self.links.spares
+    /// Returns the connections opened ahead by all upstreams that share this cache.
+    pub fn preconnections(&self) -> &Preconnections {
+        &self.links.preconnections
     }
 
-    /// Tells a seed hop to send the body; an HTTP hop needs no telling.
+    /// Sends the go-ahead for the body to a legacy hop; an HTTP hop needs none.
     ///
     /// # Errors
     /// The error of the connection to a legacy hop.
@@ -106,17 +107,17 @@ impl Upstream {
         }
     }
 
-    /// The wire of the connection that is open.
+    /// Returns the protocol of the open connection.
     pub fn protocol(&self) -> Option<Protocol> {
         self.link.as_ref().map(|link| link.protocol)
     }
 
-    /// The body; `None` where no answer is open.
+    /// Returns the body; `None` if no reply is open.
     pub fn body(&mut self) -> Option<UpstreamBody<'_>> {
         self.link.as_mut().map(UpstreamBody)
     }
 
-    /// Reads body bytes; 0 is the end, which is too early unless all announced bytes have come.
+    /// Reads body bytes; 0 is the end of the stream, which is premature unless all announced bytes were read.
     ///
     /// # Errors
     /// The error of the connection.
@@ -127,57 +128,58 @@ impl Upstream {
         }
     }
 
-    /// The body was read, or is not wanted: a connection that can be kept is, any other is closed.
+    /// Ends an exchange whose body was read or is not wanted: keeps the connection if possible, and closes it
+    /// otherwise.
     pub fn finish(&mut self) {
         let Some(link) = &mut self.link else { return };
-        // Bytes that nobody asked for would be taken for the head of the next answer.
-        if link.left > 0 || !link.keep || !link.early.is_empty() {
-            self.met = self.link.take().filter(|link| link.ours).map(|link| (link.hop, link.address));
+        // Unexpected bytes would be parsed as the head of the next reply.
+        if link.remaining > 0 || !link.keep_alive || !link.read_ahead.is_empty() {
+            self.last_node = self.link.take().filter(|link| link.is_node).map(|link| (link.hop, link.address));
         } else {
-            link.early = Vec::new();
+            link.read_ahead = Vec::new();
         }
     }
 
-    /// Ends the chain and faults the hop that it went on to, for the next one: that will most likely go the same way.
+    /// Ends the chain, and connects to its next hop ahead: the next chain will most likely use the same one.
     ///
-    /// A node of ours waits for a request; of other servers, which may log or limit connections that say nothing, none
-    /// is connected to.
-    pub fn leave(mut self) {
-        let kept = self.link.take().filter(|link| link.ours).map(|link| (link.hop, link.address));
-        if let Some((hop, address)) = kept.or(self.met) {
-            self.links.spares.connect(self.links.resolver.machine(), &hop, address, self.limits.sockbuf);
+    /// Only our own nodes are connected to ahead: other servers may log or limit connections without a request.
+    pub fn finish_and_preconnect(mut self) {
+        let kept = self.link.take().filter(|link| link.is_node).map(|link| (link.hop, link.address));
+        if let Some((hop, address)) = kept.or(self.last_node) {
+            self.links.preconnections.connect(self.links.resolver.machine(), &hop, address, self.limits.sockbuf);
         }
     }
 
-    /// Closes the connection, whatever is on it.
+    /// Closes the connection, whatever its state.
     pub fn close(&mut self) {
         self.link = None;
     }
 
-    /// A new connection, on which so many bytes of `first` were said already.
+    /// Opens a new connection; returns how many bytes of `first` were sent with it.
     async fn connect(
         &self,
         hop: &Hop,
         protocol: Protocol,
         deadline: &mut Deadline,
         first: &[u8],
-        told: OnStage<'_>,
+        on_stage: OnStage<'_>,
     ) -> Result<(UpstreamConn, Leg, usize), Problem> {
-        told(ExchangeStage::Connecting);
-        let judge = |address| self.judges(hop, address);
+        on_stage(ExchangeStage::Connecting);
+        let filter = |address| self.check_address(hop, address);
         let limit = deadline.left().min(self.limits.connect);
-        let connecting = connect_with(&self.links.resolver, &hop.address, limit, &judge, first, self.limits.sockbuf);
-        // It keeps its own limit; where this program stops meanwhile, the deadline moves as well.
+        let connecting = connect_with(&self.links.resolver, &hop.address, limit, &filter, first, self.limits.sockbuf);
+        // The connect has its own limit; if this program is suspended meanwhile, the outer deadline is extended as
+        // well.
         let connected = deadline.bound(connecting).await;
         let late =
             |_| Problem::next(Reason::TimedOut, FailedAction::Connect, &hop.address, "", limit.as_secs_f64() * 1000.0);
-        let Connected { stream, address, resolve_ms, connect_ms, said } = connected.map_err(late)??;
+        let Connected { stream, address, resolve_ms, connect_ms, sent } = connected.map_err(late)??;
         let link = UpstreamConn::new(&hop.address, address, protocol, stream, connect_ms);
-        Ok((link, Leg { resolve_ms, connect_ms, wait_ms: 0.0 }, said))
+        Ok((link, Leg { resolve_ms, connect_ms, wait_ms: 0.0 }, sent))
     }
 
-    /// Whether a hop may be asked at this address: what it is asked for counts as much as where it is.
-    fn judges(&self, hop: &Hop, address: SocketAddr) -> Result<(), Refused> {
-        (self.judge)(address, Purpose::files(hop.base.as_deref()))
+    /// Checks whether a hop may be contacted at an address; the decision depends on what is requested, too.
+    fn check_address(&self, hop: &Hop, address: SocketAddr) -> Result<(), Refused> {
+        (self.filter)(address, Purpose::files(hop.base.as_deref()))
     }
 }

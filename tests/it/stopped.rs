@@ -119,7 +119,7 @@ fn a_reader_that_reads_nothing_is_disconnected() {
         format!("GET /files/{NAME} HTTP/1.1\r\nHost: 127.0.0.1\r\nChain-Route: {}\r\n\r\n", scene.node(2).address());
     stream.write_all(head.as_bytes()).unwrap();
     let began = Instant::now();
-    scene.until_within(2 * TIMEOUT, "it is cut off", || scene.node(1).stderr().contains("took nothing for"));
+    scene.until_within(2 * TIMEOUT, "it is cut off", || scene.node(1).stderr().contains("accepted no data for"));
     let elapsed = began.elapsed();
     assert!(elapsed >= Duration::from_secs(25) && elapsed < Duration::from_secs(45), "{elapsed:?}");
     assert!(scene.node(1).becomes_idle(0, usize::MAX, TIMEOUT), "{:?}", scene.node(1).held());

@@ -22,7 +22,7 @@ use super::reply::{EndpointBody, EndpointBodyError, from_problem, set_common_hea
 use crate::allow_list::Purpose;
 use crate::limits::{HOP_GRACE, HOP_SHARE};
 use crate::net::http_client::{
-    CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, PendingReply, ask, hops_of, is_problem,
+    CHAIN_HOPS, CHAIN_ROUTE, CHAIN_TIMEOUT, CHAIN_TRANSFER, PendingReply, is_problem, relay_count, send_request,
 };
 use crate::net::node::registry::ReaderGuard;
 use crate::net::node::{self, Node};
@@ -105,7 +105,7 @@ pub(super) async fn relay(
     let path = path_at(request, base);
     let relayed_request = relayed_request(request, &path, &next, &rest, &via, id, remaining)
         .map_err(|error| refuse(Reason::Malformed, &error.to_string()))?;
-    let pending = ask(connected.stream, &next, relayed_request, remaining + HOP_GRACE)
+    let pending = send_request(connected.stream, &next, relayed_request, remaining + HOP_GRACE)
         .await
         .map_err(|problem| since(problem, began))?;
     relay_reply(node, request, &next, rest.len(), pending, began, reader).await
@@ -180,7 +180,7 @@ async fn relay_reply(
     reader: Option<ReaderGuard>,
 ) -> Result<Response<EndpointBody>, Problem> {
     let (head, body) = pending.reply.into_parts();
-    let hops = hops_of(&head.headers);
+    let hops = relay_count(&head.headers);
     if head.status.is_success() && hops as usize != remaining_hops {
         return Err(Problem::next(Reason::RouteIgnored, FailedAction::Reply, next, "", ms_since(began)));
     }

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::limits::{Limits, MAX_EVENT_STREAMS_PER_SOURCE};
-use crate::net::http_client::{PendingReply, ask};
+use crate::net::http_client::{PendingReply, send_request};
 use crate::net::node::NodeConfig;
 use crate::net::node::root::Root;
 use crate::route::{FileName, Protocol};
@@ -68,7 +68,7 @@ async fn send(to: SocketAddr, method: &str, path: &str, lines: &[(&str, String)]
         request = request.header(*name, value);
     }
     let request = request.body(Empty::new()).unwrap();
-    ask(stream, &to.into(), request, Duration::from_secs(5)).await.unwrap()
+    send_request(stream, &to.into(), request, Duration::from_secs(5)).await.unwrap()
 }
 
 async fn text(asked: PendingReply) -> (u16, String) {

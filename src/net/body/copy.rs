@@ -1,4 +1,4 @@
-//! The chunk loop: moves one body downstream, counts it, and knows at every moment what it is waiting for.
+//! The copy loop: moves one body downstream, counts its bytes, and records what it waits for.
 
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -12,25 +12,25 @@ use super::reader::{Reader, write_some};
 use crate::meter::WaitKind;
 use crate::net::os::deadline::within;
 
-/// Bytes moved at a time: large enough that system calls do not matter, small enough for a thousand at once.
+/// Bytes moved at a time: large enough that system calls do not matter, small enough for a thousand concurrent bodies.
 pub const CHUNK: usize = 128 * 1024;
 /// The first buffer of a body: a small file never needs the large one.
 const FIRST_CHUNK: usize = 16 * 1024;
-/// Moves exactly `length` bytes from `source` to `reader`, and notices when the reader leaves while the source is
-/// silent.
+/// Moves exactly `length` bytes from `source` to `reader`, and detects while the source is silent that the reader has
+/// disconnected.
 ///
-/// The answer is how many it moved: fewer only where the faults begin or cease to disturb bodies meanwhile, for there
-/// may be a better way from then on. Not cancel-safe: bytes in the buffer are lost, so a cancelled body's connections
+/// Returns how many bytes it moved: fewer only if faults begin or cease to disturb bodies meanwhile, because there may
+/// be a faster way from then on. Not cancel-safe: bytes in the buffer are lost, so the connections of a cancelled body
 /// must be closed.
 ///
 /// # Errors
-/// `Short`, `Source` or `Idle` if the source ends early, fails or sends nothing; `Stalled` or `Gone` if the reader
-/// takes nothing or has left; `Truncated` and the like if a fault ends the body.
-pub async fn pump<S, D>(
+/// `Short`, `Source` or `Idle` if the source ends early, fails or sends nothing; `Stalled` or `ReaderClosed` if the
+/// reader accepts nothing or has disconnected; `Truncated` and the like if a fault ends the body.
+pub async fn copy_body<S, D>(
     source: &mut S,
     reader: &mut D,
     length: u64,
-    pace: CopyOptions<'_>,
+    options: CopyOptions<'_>,
     early: &mut EarlyInput<'_>,
 ) -> Result<u64, CopyError>
 where
@@ -40,20 +40,20 @@ where
     if length == 0 {
         return Ok(0);
     }
-    let disturbed = pace.faults.disturb_bodies();
+    let disturbed = options.faults.disturb_bodies();
     let mut buffer = vec![0; FIRST_CHUNK.min(usize::try_from(length).unwrap_or(CHUNK).max(1))];
     let mut left = length;
-    while left > 0 && pace.faults.disturb_bodies() == disturbed {
-        let mut most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+    while left > 0 && options.faults.disturb_bodies() == disturbed {
+        let mut max = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         if disturbed {
-            most = pace.wanted(most, reader, early).await?;
+            max = options.readable_len(max, reader, early).await?;
         }
-        let read = pace.read(source, reader, &mut buffer[..most], early).await?;
+        let read = options.read(source, reader, &mut buffer[..max], early).await?;
         if read == 0 {
             return Err(CopyError::Short { missing: left });
         }
-        pace.meter.record_read(read as u64);
-        pace.send(reader, &buffer[..read], early).await?;
+        options.meter.record_read(read as u64);
+        options.send(reader, &buffer[..read], early).await?;
         left -= read as u64;
         if read == buffer.len() && buffer.len() < CHUNK && left > buffer.len() as u64 {
             buffer.resize(CHUNK.min(usize::try_from(left).unwrap_or(CHUNK)), 0);
@@ -63,11 +63,11 @@ where
 }
 
 impl CopyOptions<'_> {
-    /// Gives a chunk to the reader, in the pieces and at the times that the faults want.
+    /// Sends a chunk to the reader, fragmented and delayed by the faults.
     ///
     /// # Errors
-    /// `Stalled` if the reader takes nothing for the stall limit, `Gone` if it has left, or the variant of the fault
-    /// that ends the body here.
+    /// `Stalled` if the reader accepts nothing for the stall limit, `ReaderClosed` if it has disconnected, or the
+    /// variant of the fault that ends the body here.
     pub async fn send<D>(&self, reader: &mut D, chunk: &[u8], early: &mut EarlyInput<'_>) -> Result<(), CopyError>
     where
         D: Reader,
@@ -75,17 +75,17 @@ impl CopyOptions<'_> {
         let mut left = chunk;
         while !left.is_empty() {
             let piece =
-                if self.faults.disturb_bodies() { self.let_go(left.len(), reader, early).await? } else { left.len() };
+                if self.faults.disturb_bodies() { self.admit(left.len(), reader, early).await? } else { left.len() };
             self.write(reader, &[], &left[..piece]).await?;
             left = &left[piece..];
         }
         Ok(())
     }
 
-    /// Writes a head, which may be empty, and a piece of the body, as one where it can be.
+    /// Writes a head, which may be empty, and a piece of the body, in one call if possible.
     ///
     /// # Errors
-    /// `Stalled` if the reader takes nothing for the stall limit, `Gone` if it has left.
+    /// `Stalled` if the reader accepts nothing for the stall limit, `ReaderClosed` if it has disconnected.
     pub async fn write<D: Reader>(&self, reader: &mut D, mut head: &[u8], mut piece: &[u8]) -> Result<(), CopyError> {
         while !(head.is_empty() && piece.is_empty()) {
             let writing = write_some(reader, (self.stall, self.step), |reader, cx| {
@@ -101,12 +101,12 @@ impl CopyOptions<'_> {
             let count = match writing.await {
                 Err(waited) => return Err(CopyError::Stalled(waited)),
                 Ok(Err(error)) => return Err(self.lost(&error)),
-                Ok(Ok(0)) => return Err(CopyError::Gone),
+                Ok(Ok(0)) => return Err(CopyError::ReaderClosed),
                 Ok(Ok(count)) => count,
             };
             self.meter.resume(|| self.clock.now_us());
             self.meter.record_first_byte(|| self.clock.now_us());
-            // Counted as they leave: what is still in this buffer has not been delivered.
+            // Counted as they are written: bytes still in this buffer have not been delivered.
             let of_head = count.min(head.len());
             head = &head[of_head..];
             piece = &piece[count - of_head..];
@@ -156,13 +156,13 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(30);
     const STALL: Duration = Duration::from_mins(1);
 
-    fn pace(meter: &Meter, clock: Clock) -> CopyOptions<'_> {
+    fn options(meter: &Meter, clock: Clock) -> CopyOptions<'_> {
         static NO_FAULTS: LazyLock<LiveFaults> = LazyLock::new(LiveFaults::default);
         CopyOptions { meter, clock, faults: &NO_FAULTS, idle: IDLE, stall: STALL, step: STALL, fixed: false }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn moves_exactly_the_length_and_leaves_the_rest() {
+    async fn copies_exactly_the_length() {
         let (meter, clock) = (Meter::default(), Clock::start());
         let body: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
         let mut source = &[&body[..], b"next"].concat()[..];
@@ -172,46 +172,47 @@ mod tests {
             client.read_to_end(&mut got).await.unwrap();
             got
         });
-        pump(&mut source, &mut reader, 300_000, pace(&meter, clock), &mut EarlyInput::Discard).await.unwrap();
+        copy_body(&mut source, &mut reader, 300_000, options(&meter, clock), &mut EarlyInput::Discard).await.unwrap();
         drop(reader);
         assert_eq!((moved.await.unwrap() == body, source), (true, &b"next"[..]));
         assert_eq!((meter.flow(0).bytes_in, meter.flow(0).bytes_out), (300_000, 300_000));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_early_end_is_short_never_a_success() {
+    async fn a_premature_end_is_short() {
         let (meter, clock) = (Meter::default(), Clock::start());
         let mut source = &b"abc"[..];
         let (mut reader, _client) = duplex(1000);
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut EarlyInput::Discard).await;
+        let ended = copy_body(&mut source, &mut reader, 5, options(&meter, clock), &mut EarlyInput::Discard).await;
         assert!(matches!(ended, Err(CopyError::Short { missing: 2 })), "{ended:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_source_and_a_deaf_reader_have_their_limits_and_their_clocks() {
+    async fn a_silent_source_and_a_stalled_reader_time_out_and_are_counted() {
         let (meter, clock) = (Meter::default(), Clock::start());
         meter.begin(0);
         let (mut source, _origin) = duplex(10);
         let (mut reader, _client) = duplex(10);
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut EarlyInput::Discard).await;
+        let ended = copy_body(&mut source, &mut reader, 5, options(&meter, clock), &mut EarlyInput::Discard).await;
         assert!(matches!(ended, Err(CopyError::Idle(_))), "{ended:?}");
         assert_eq!(meter.flow(clock.now_us()).starved_us, IDLE.as_micros() as u64);
         let mut source = &[0; 100][..];
-        let ended = pump(&mut source, &mut reader, 100, pace(&meter, clock), &mut EarlyInput::Discard).await;
+        let ended = copy_body(&mut source, &mut reader, 100, options(&meter, clock), &mut EarlyInput::Discard).await;
         assert!(matches!(ended, Err(CopyError::Stalled(_))), "{ended:?}");
         assert!(meter.flow(clock.now_us()).blocked_us >= STALL.as_micros() as u64);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_leaves_is_noticed_while_the_source_is_silent() {
+    async fn detects_a_disconnect_while_the_source_is_silent() {
         let (meter, clock) = (Meter::default(), Clock::start());
         let (mut source, _origin) = duplex(10);
         let (mut reader, mut client) = duplex(10);
         client.write_all(b"next").await.unwrap();
         drop(client);
         let mut kept = Vec::new();
-        let ended = pump(&mut source, &mut reader, 5, pace(&meter, clock), &mut EarlyInput::Keep(&mut kept)).await;
-        assert!(matches!(ended, Err(CopyError::Gone)), "{ended:?}");
+        let ended =
+            copy_body(&mut source, &mut reader, 5, options(&meter, clock), &mut EarlyInput::Keep(&mut kept)).await;
+        assert!(matches!(ended, Err(CopyError::ReaderClosed)), "{ended:?}");
         assert_eq!((kept.as_slice(), clock.now_us() < 1000), (&b"next"[..], true));
     }
 }

@@ -1,13 +1,12 @@
-//! Whether a reader still reads, counted where bytes leave: by what the kernel knows of the other end, not only by what
-//! it acknowledges.
+//! Detects whether a reader still reads, by what the kernel knows about the other end, not only by acknowledgments.
 //!
-//! A receiver opens a window that was full in steps of up to a segment or a sixteenth of its buffer, whichever is more:
-//! on loopback up to 128 KiB. A reader of 60 kB/s then acknowledges nothing for 2.2 s, one of 5 kB/s for 26 s, and a
-//! relay that waits for such a reader takes nothing from its own source meanwhile. So where a write is blocked, the
-//! kernel is asked after each quarter of the limit:
-//! - Bytes were acknowledged since the last time: it reads, and the limit begins anew.
-//! - Its window is closed, and its kernel answers probes of it: nothing is known before `STEP` has passed.
-//! - Anything else: nothing moves.
+//! A receiver reopens a full window in steps of up to a segment or a sixteenth of its buffer, whichever is larger: on
+//! loopback up to 128 KiB. A reader of 60 kB/s then acknowledges nothing for 2.2 s, one of 5 kB/s for 26 s, and a relay
+//! that waits for such a reader reads nothing from its own source meanwhile. So while a write is blocked, the kernel is
+//! polled after each quarter of the limit:
+//! - Bytes were acknowledged since the last poll: it reads, and the limit starts again.
+//! - Its window is closed, and its kernel answers window probes: inconclusive before `STEP` has passed.
+//! - Anything else: no progress.
 
 use std::future::poll_fn;
 use std::io;
@@ -23,17 +22,15 @@ use crate::net::os::deadline::Deadline;
 use crate::net::os::kernel::{self, Sending};
 use crate::net::os::socket::Socket;
 
-/// The longest that a reader of 5 kB/s acknowledges nothing: the time in which it makes room for one step of its
-/// window, and what a probe of that window may come late. With a limit of this or more, a reader is slow down to one
-/// step in that time.
+/// Longest time in which a reader of 5 kB/s acknowledges nothing: the time to free one step of its window, plus the
+/// delay of a window probe. With a limit of at least this, a reader counts as slow down to one step in that time.
 pub(in crate::net) const STEP: Duration = Duration::from_secs(30);
-/// Probes of a closed window without an answer, from which on the other kernel counts as gone; one is always on its
-/// way.
-const UNANSWERED: u8 = 2;
+/// Unanswered window probes from which on the other kernel counts as dead; one is always in flight.
+const MAX_UNANSWERED_PROBES: u8 = 2;
 
-/// What a body is written to.
+/// Destination of a body.
 pub trait Reader: AsyncRead + AsyncWrite + Unpin {
-    /// The connection; `None` where the kernel knows nothing of it.
+    /// Returns the connection; `None` if there is no kernel socket.
     fn socket(&self) -> Option<&TcpStream>;
 }
 
@@ -43,8 +40,8 @@ impl Reader for Socket {
     }
 }
 
-/// Writes something, as soon as the reader takes it. It may acknowledge nothing for the limit, or the step where its
-/// window is closed; the error is how long it was waited for.
+/// Writes as soon as the reader accepts bytes. It may acknowledge nothing for the limit, or for the step if its window
+/// is closed; the error is the time waited.
 pub(in crate::net) async fn write_some<D: Reader>(
     reader: &mut D,
     (stall, step): (Duration, Duration),
@@ -56,7 +53,7 @@ pub(in crate::net) async fn write_some<D: Reader>(
         if let Ok(written) = deadline.part(poll_fn(|cx| write(Pin::new(&mut *reader), cx))).await {
             return Ok(written);
         }
-        if let Some(longer) = reader.socket().and_then(|socket| progress.look(socket)) {
+        if let Some(longer) = reader.socket().and_then(|socket| progress.sample(socket)) {
             deadline.prolong(longer);
         }
         if deadline.has_passed() {
@@ -65,7 +62,7 @@ pub(in crate::net) async fn write_some<D: Reader>(
     }
 }
 
-/// How far a reader came while it was waited for.
+/// Progress of a reader during a wait.
 #[derive(Debug)]
 pub(super) struct ReadProgress {
     stall: Duration,
@@ -77,23 +74,23 @@ pub(super) struct ReadProgress {
 }
 
 impl ReadProgress {
-    /// A wait since then, with the limit, and how long a closed window may take to open.
+    /// Returns the state of a wait since an instant, with the limit and the time that a closed window may take to open.
     pub(super) fn new((stall, step): (Duration, Duration), since: Instant) -> Self {
         Self { stall, step, acknowledged: None, began: since, read: since }
     }
 
-    /// Looks at a reader that takes nothing; how much longer it is to be waited for at least.
-    pub(super) fn look(&mut self, reader: &TcpStream) -> Option<Duration> {
-        self.judge(kernel::sending(reader)?, Instant::now())
+    /// Polls a reader that accepts nothing; returns how much longer to wait for it at least.
+    pub(super) fn sample(&mut self, reader: &TcpStream) -> Option<Duration> {
+        self.evaluate(kernel::sending(reader)?, Instant::now())
     }
 
-    fn judge(&mut self, seen: Sending, now: Instant) -> Option<Duration> {
+    fn evaluate(&mut self, seen: Sending, now: Instant) -> Option<Duration> {
         if self.acknowledged.replace(seen.acknowledged).is_some_and(|before| before != seen.acknowledged) {
             self.read = now;
             return Some(self.stall);
         }
-        // With something to send and nothing under way, it is the window that is closed.
-        let closed = seen.under_way == 0 && seen.probes < UNANSWERED;
+        // With data to send and none in flight, the window is closed.
+        let closed = seen.under_way == 0 && seen.probes < MAX_UNANSWERED_PROBES;
         closed.then(|| self.step.saturating_sub(now - self.read))
     }
 }
@@ -113,16 +110,20 @@ mod tests {
     const STALL: Duration = Duration::from_secs(2);
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_acknowledges_is_waited_for_and_who_has_closed_its_window_is_given_one_step() {
+    async fn an_acknowledgment_extends_the_wait_and_a_closed_window_gets_one_step() {
         let at = |acknowledged, under_way, probes| Sending { acknowledged, under_way, probes };
         let began = Instant::now();
         let after = |ms| began + Duration::from_millis(ms);
         let mut progress = ReadProgress::new((STALL, STEP), began);
-        assert_eq!(progress.judge(at(7, 0, 1), after(500)), Some(Duration::from_millis(29_500)));
-        assert_eq!(progress.judge(at(9, 3, 0), after(2_000)), Some(STALL), "acknowledged");
-        assert_eq!(progress.judge(at(9, 0, 0), after(12_000)), Some(Duration::from_secs(20)));
-        assert_eq!(progress.judge(at(9, 0, 1), after(90_000)), Some(Duration::ZERO));
-        assert_eq!(progress.judge(at(9, 3, 0), after(91_000)), None, "what is under way is not acknowledged");
-        assert_eq!(progress.judge(at(9, 0, UNANSWERED), after(92_000)), None, "nobody answers its probes");
+        assert_eq!(progress.evaluate(at(7, 0, 1), after(500)), Some(Duration::from_millis(29_500)));
+        assert_eq!(progress.evaluate(at(9, 3, 0), after(2_000)), Some(STALL), "acknowledged");
+        assert_eq!(progress.evaluate(at(9, 0, 0), after(12_000)), Some(Duration::from_secs(20)));
+        assert_eq!(progress.evaluate(at(9, 0, 1), after(90_000)), Some(Duration::ZERO));
+        assert_eq!(progress.evaluate(at(9, 3, 0), after(91_000)), None, "data in flight is not acknowledged");
+        assert_eq!(
+            progress.evaluate(at(9, 0, MAX_UNANSWERED_PROBES), after(92_000)),
+            None,
+            "its probes are unanswered"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What the faults do to a body: when its next piece may go, and how long that piece is.
+//! Applies faults and limits to a body: when its next piece is sent, and how long that piece is.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,49 +13,49 @@ use crate::meter::{TokenBucket, WaitKind};
 use crate::net::faults::FaultState;
 
 impl CopyOptions<'_> {
-    /// How much of this is worth reading now; waits while the body is stalled, and ends it where it is to be cut.
-    pub(super) async fn wanted<D>(
+    /// Returns how many bytes to read now; waits while the body is stalled, and ends it at the truncation offset.
+    pub(super) async fn readable_len<D>(
         &self,
-        most: usize,
+        max: usize,
         reader: &mut D,
         early: &mut EarlyInput<'_>,
     ) -> Result<usize, CopyError>
     where
         D: Reader,
     {
-        let mut turned = self.faults.subscribe();
-        let state = self.released(&mut turned, reader, early).await?;
-        Ok(self.most(&state, most))
+        let mut changes = self.faults.subscribe();
+        let state = self.wait_not_stalled(&mut changes, reader, early).await?;
+        Ok(self.max_len(&state, max))
     }
 
-    /// Waits until a piece of this may go; the answer is how long it is. A turn counts for those who wait already, and
-    /// a reader that leaves meanwhile is noticed.
-    pub(super) async fn let_go<D>(
+    /// Waits until a piece may be sent; returns its length. A change applies to bodies that already wait, and a reader
+    /// that disconnects meanwhile is detected.
+    pub(super) async fn admit<D>(
         &self,
-        most: usize,
+        max: usize,
         reader: &mut D,
         early: &mut EarlyInput<'_>,
     ) -> Result<usize, CopyError>
     where
         D: Reader,
     {
-        let mut turned = self.faults.subscribe();
+        let mut changes = self.faults.subscribe();
         loop {
-            let state = self.released(&mut turned, reader, early).await?;
-            let piece = self.piece(&state, most);
+            let state = self.wait_not_stalled(&mut changes, reader, early).await?;
+            let piece = self.fragment_len(&state, max);
             let Some(bucket) = &state.bucket else { return Ok(piece) };
             let pause = lock(bucket).take(piece as u64, self.clock.now_us());
-            // Many bodies share the cap, so that the turn of this one may be far off.
-            if pause.is_zero() || !self.hold(pause, &mut turned, reader, early).await? {
+            // Many bodies share the rate limit, so this one's turn may be far off.
+            if pause.is_zero() || !self.pause(pause, &mut changes, reader, early).await? {
                 return Ok(piece);
             }
         }
     }
 
-    /// Waits until the body is not stalled, or no longer; how the faults stand then.
-    async fn released<D>(
+    /// Waits until the body is not stalled by a fault; returns the faults at that time.
+    async fn wait_not_stalled<D>(
         &self,
-        turned: &mut watch::Receiver<FaultState>,
+        changes: &mut watch::Receiver<FaultState>,
         reader: &mut D,
         early: &mut EarlyInput<'_>,
     ) -> Result<FaultState, CopyError>
@@ -63,24 +63,24 @@ impl CopyOptions<'_> {
         D: Reader,
     {
         loop {
-            let state = turned.borrow_and_update().clone();
+            let state = changes.borrow_and_update().clone();
             if let Some(at) = state.faults.truncate.filter(|at| self.meter.sent() >= *at) {
                 return Err(CopyError::Truncated(at));
             }
             if !state.faults.stall {
                 return Ok(state);
             }
-            if !self.hold(self.stall, turned, reader, early).await? {
-                return Err(CopyError::Held(self.stall));
+            if !self.pause(self.stall, changes, reader, early).await? {
+                return Err(CopyError::StalledByFault(self.stall));
             }
         }
     }
 
-    /// Holds the body for so long, or until a change is turned; true if one was.
-    async fn hold<D>(
+    /// Waits for a duration, or until a fault is changed; returns true for the latter.
+    async fn pause<D>(
         &self,
         pause: Duration,
-        turned: &mut watch::Receiver<FaultState>,
+        changes: &mut watch::Receiver<FaultState>,
         reader: &mut D,
         early: &mut EarlyInput<'_>,
     ) -> Result<bool, CopyError>
@@ -88,34 +88,34 @@ impl CopyOptions<'_> {
         D: Reader,
     {
         self.meter.wait(WaitKind::RateLimit, self.clock.now_us());
-        let gone = poll_fn(|cx| poll_early(Pin::new(&mut *reader), cx, early, *self));
-        let was_turned = tokio::select! {
+        let closed = poll_fn(|cx| poll_early(Pin::new(&mut *reader), cx, early, *self));
+        let changed = tokio::select! {
             () = tokio::time::sleep(pause) => false,
-            // The sender lives as long as the node.
-            _ = turned.changed() => true,
-            gone = gone => return Err(gone),
+            // The sender is owned by the node.
+            _ = changes.changed() => true,
+            closed = closed => return Err(closed),
         };
         self.meter.resume(|| self.clock.now_us());
-        Ok(was_turned)
+        Ok(changed)
     }
 
-    /// The length of the next piece.
-    fn piece(&self, state: &FaultState, most: usize) -> usize {
-        let most = self.most(state, most);
-        let Some(longest) = state.faults.fragment else { return most };
-        let longest = longest.min(most as u64).max(1);
-        // Any mixing will do: odd lengths in no order, which are the same in every run.
+    /// Returns the length of the next piece.
+    fn fragment_len(&self, state: &FaultState, max: usize) -> usize {
+        let max = self.max_len(state, max);
+        let Some(longest) = state.faults.fragment else { return max };
+        let longest = longest.min(max as u64).max(1);
+        // Any hash will do: irregular lengths, which are the same in every run.
         let mixed = (self.meter.sent() ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         (mixed % longest) as usize + 1
     }
 
-    /// No more than the cap lets through without a visible burst, and none behind the cut.
-    fn most(&self, state: &FaultState, most: usize) -> usize {
-        // Whoever waits for it holds it, and so do the faults and this body.
+    /// Limits a length to what the rate limit allows without a visible burst, and to the truncation offset.
+    fn max_len(&self, state: &FaultState, max: usize) -> usize {
+        // The bodies that wait for the bucket hold it, and so do the fault state and this body.
         let sharers = |bucket: &Arc<Mutex<TokenBucket>>| Arc::strong_count(bucket).saturating_sub(1);
-        let most = state.bucket.as_ref().map_or(most, |bucket| most.min(lock(bucket).chunk(sharers(bucket))));
+        let max = state.bucket.as_ref().map_or(max, |bucket| max.min(lock(bucket).chunk(sharers(bucket))));
         let uncut = state.faults.truncate.map(|at| at.saturating_sub(self.meter.sent()));
-        uncut.and_then(|left| usize::try_from(left).ok()).map_or(most, |left| most.min(left))
+        uncut.and_then(|left| usize::try_from(left).ok()).map_or(max, |left| max.min(left))
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::faults::{FaultChange, Faults};
     use crate::meter::Meter;
-    use crate::net::body::copy::pump;
+    use crate::net::body::copy::copy_body;
     use crate::net::faults::LiveFaults;
     use crate::net::os::clock::Clock;
 
@@ -151,24 +151,24 @@ mod tests {
     }
 
     impl Scene {
-        fn new(length: usize, turns: &[FaultChange]) -> Self {
+        fn new(length: usize, changes: &[FaultChange]) -> Self {
             let content = (0..length).map(|at| (at * 7 % 251) as u8).collect();
             let (faults, clock) = (LiveFaults::default(), Clock::start());
-            faults.apply(turns);
+            faults.apply(changes);
             let meter = Meter::default();
             meter.begin(0);
             Self { meter, clock, faults, content }
         }
 
-        /// One body, in as many rounds as there are turns that change its way.
+        /// Sends one body, in as many rounds as there are changes of its mode.
         async fn send(&self, mut reader: impl Reader) -> Result<(), CopyError> {
             let Self { meter, clock, faults, .. } = self;
-            let pace =
+            let options =
                 CopyOptions { meter, clock: *clock, faults, idle: STALL, stall: STALL, step: STALL, fixed: false };
             let mut source = &self.content[..];
             while !source.is_empty() {
                 let left = source.len() as u64;
-                pump(&mut source, &mut reader, left, pace, &mut EarlyInput::Discard).await?;
+                copy_body(&mut source, &mut reader, left, options, &mut EarlyInput::Discard).await?;
             }
             Ok(())
         }
@@ -180,7 +180,7 @@ mod tests {
         got
     }
 
-    /// A reader that keeps what it is given apart, write by write.
+    /// A reader that records each write.
     #[derive(Default)]
     struct Pieces(Vec<Vec<u8>>);
 
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_leaves_is_noticed_while_a_fault_delays_its_body() {
+    async fn detects_a_disconnect_while_a_fault_delays_the_body() {
         for change in [FaultChange::Limit(Some(1)), FaultChange::Stall(true)] {
             let scene = Scene::new(5000, &[change]);
             if let Some(bucket) = scene.faults.bucket() {
@@ -221,13 +221,13 @@ mod tests {
             let (reader, client) = duplex(1000);
             drop(client);
             let ended = scene.send(reader).await;
-            assert!(matches!(ended, Err(CopyError::Gone)), "{change}: {ended:?}");
+            assert!(matches!(ended, Err(CopyError::ReaderClosed)), "{change}: {ended:?}");
             assert!(scene.clock.now_us() < 1000, "{change}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_cap_holds_and_its_time_is_counted_as_such() {
+    async fn a_rate_limit_holds_and_its_time_is_counted() {
         let scene = Scene::new(2_000_000, &[FaultChange::Limit(Some(1_000_000))]);
         let (reader, client) = duplex(1 << 20);
         let (sent, got) = tokio::join!(scene.send(reader), all(client));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_bodies_that_share_a_cap_move_all_the_time() {
+    async fn all_bodies_that_share_a_rate_limit_progress() {
         const BODIES: u64 = 60;
         let faults = Arc::new(LiveFaults::default());
         faults.apply(&[FaultChange::Limit(Some(300_000))]);
@@ -249,7 +249,7 @@ mod tests {
             let (faults, meter) = (Arc::clone(&faults), Arc::clone(meter));
             bodies.spawn(async move {
                 meter.begin(0);
-                let pace = CopyOptions {
+                let options = CopyOptions {
                     meter: &meter,
                     clock,
                     faults: &faults,
@@ -259,7 +259,9 @@ mod tests {
                     fixed: false,
                 };
                 let (mut reader, _client) = duplex(1 << 20);
-                pump(&mut tokio::io::repeat(7), &mut reader, 1 << 20, pace, &mut EarlyInput::Discard).await.unwrap();
+                copy_body(&mut tokio::io::repeat(7), &mut reader, 1 << 20, options, &mut EarlyInput::Discard)
+                    .await
+                    .unwrap();
             });
         }
         let sent = || meters.iter().map(|meter| meter.sent()).collect::<Vec<u64>>();
@@ -269,7 +271,7 @@ mod tests {
             sleep(Duration::from_millis(500)).await;
             let now = sent();
             let moved: Vec<u64> = before.iter().zip(&now).map(|(before, now)| now - before).collect();
-            // Each has 2,500 of the 150,000 bytes.
+            // Each gets 2,500 of the 150,000 bytes.
             assert!(moved.iter().all(|bytes| (1500..=3500).contains(bytes)), "{moved:?}");
             before = now;
         }
@@ -278,12 +280,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_cap_is_reached_though_every_timer_is_late() {
+    async fn a_rate_limit_is_reached_although_timers_are_late() {
         let scene = Scene::new(1_600_000, &[FaultChange::Limit(Some(400_000))]);
         let (reader, client) = duplex(1 << 20);
         let (mut ended, began) = (pin!(async { tokio::join!(scene.send(reader), all(client)) }), Instant::now());
         let (sent, got) = loop {
-            // The clock goes on in such steps alone, so that no timer is noticed before the next.
+            // The clock advances in these steps only, so no timer fires before the next one.
             tokio::select! {
                 biased;
                 ended = &mut ended => break ended,
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_is_cut_at_the_byte_and_a_shorter_one_is_whole() {
+    async fn truncates_at_the_byte_and_keeps_shorter_bodies() {
         for (cut, gets) in [(0, 0), (1, 1), (70_000, 70_000), (99_999, 99_999), (100_000, 100_000), (100_001, 100_000)]
         {
             let scene = Scene::new(100_000, &[FaultChange::Truncate(Some(cut)), FaultChange::Limit(Some(9_000_000))]);
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fragment_sends_the_same_bytes_in_odd_pieces() {
+    async fn fragments_carry_the_same_bytes_in_irregular_lengths() {
         let scene = Scene::new(20_000, &[FaultChange::Fragment(Some(7))]);
         let mut pieces = Pieces::default();
         scene.send(&mut pieces).await.unwrap();
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stalled_body_goes_on_where_it_was_and_is_not_held_for_ever() {
+    async fn a_stalled_body_resumes_or_times_out() {
         let scene = Scene::new(100_000, &[FaultChange::Stall(true)]);
         let (reader, client) = duplex(1 << 20);
         let release = async {
@@ -335,12 +337,12 @@ mod tests {
         let began = Instant::now();
         let (reader, _client) = duplex(1 << 20);
         let ended = scene.send(reader).await;
-        assert!(matches!(ended, Err(CopyError::Held(_))) && began.elapsed() >= STALL, "{ended:?}");
+        assert!(matches!(ended, Err(CopyError::StalledByFault(_))) && began.elapsed() >= STALL, "{ended:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_turn_counts_at_once_for_a_body_that_waits_for_its_cap() {
-        // A byte a second, and a chunk that would take a day.
+    async fn a_change_applies_immediately_to_a_rate_limited_body() {
+        // One byte a second, and a chunk that would take a day.
         let scene = Scene::new(100_000, &[FaultChange::Limit(Some(1))]);
         let (reader, client) = duplex(1 << 20);
         let release = async {
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whatever_is_turned_the_bytes_are_the_same() {
+    async fn changes_of_faults_never_change_the_bytes() {
         let scene = Scene::new(3_000_000, &[]);
         let (reader, client) = duplex(4096);
         let turning = async {

@@ -1,4 +1,4 @@
-//! All ways of a body do the same: bytes, counters, waits and ends, over seeded schedules on real sockets.
+//! All paths of a body behave the same: bytes, counters, waits and errors, over seeded schedules on real sockets.
 
 use std::io;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::snapshot::Flow;
 struct Upstream {
     socket: TcpStream,
     direct: bool,
-    ahead: Vec<u8>,
+    available: Vec<u8>,
 }
 
 impl AsyncRead for Upstream {
@@ -33,24 +33,24 @@ impl Source for Upstream {
         None
     }
 
-    fn ahead(&mut self, most: usize) -> io::Result<&[u8]> {
-        self.ahead.resize(most, 0);
-        let read = match self.socket.try_read(&mut self.ahead) {
+    fn peek(&mut self, max: usize) -> io::Result<&[u8]> {
+        self.available.resize(max, 0);
+        let read = match self.socket.try_read(&mut self.available) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             read => read,
         };
-        self.ahead.truncate(read?);
-        Ok(&self.ahead)
+        self.available.truncate(read?);
+        Ok(&self.available)
     }
 
     fn direct(&self) -> Option<Direct<'_>> {
-        self.direct.then_some(Direct::Socket(Incoming { stream: &self.socket, near: true }))
+        self.direct.then_some(Direct::Socket(Incoming { stream: &self.socket, low_rtt: true }))
     }
 
-    fn skip(&mut self, _bytes: u64) {}
+    fn consume(&mut self, _bytes: u64) {}
 }
 
-/// A small generator of numbers that look random: the same seed gives the same schedule.
+/// A small pseudorandom generator: the same seed gives the same schedule.
 struct Seeded(u64);
 
 impl Seeded {
@@ -63,67 +63,67 @@ impl Seeded {
     }
 }
 
-/// What is done to one body.
+/// What happens to one body.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
     Whole,
-    /// The source closes after so many bytes.
+    /// The source closes after this many bytes.
     Closes(u64),
     /// The source resets the connection before anything is read.
     Resets,
-    /// The source falls silent after so many bytes.
+    /// The source goes silent after this many bytes.
     Silent(u64),
-    /// The reader takes nothing.
-    Deaf,
-    /// The reader leaves at once, while the source is silent.
-    Leaves,
+    /// The reader accepts nothing.
+    NotReading,
+    /// The reader disconnects immediately, while the source is silent.
+    Disconnects,
 }
 
-/// The ways it can go.
+/// The paths of a body.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
-    /// Read and written, as from a source of which nothing is known.
-    Pumped,
-    /// From socket to socket where there is no pipe.
+    /// Read and written by the copy loop.
+    Looped,
+    /// From socket to socket without a pipe.
     Copied,
-    /// The same through a pipe, as soon as it flows.
+    /// From socket to socket through a pipe, once it flows.
     Spliced,
 }
 
-/// What came of it.
+/// Result of a run.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     ended: &'static str,
     received: Vec<u8>,
     flow: (u64, u64),
-    /// Where a limit ended it, as much time was booked as waiting for the side that was to blame.
+    /// If a limit ended it, that much time was counted as waiting for the responsible side.
     waited: bool,
 }
 
-/// Short where it is to run out; where it is not, a loaded machine must not reach it.
+/// Short for a limit that is to be reached; otherwise long enough for a loaded host.
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(20);
 
 async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
-    (near.unwrap(), far.unwrap().0)
+    let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (client.unwrap(), server.unwrap().0)
 }
 
 async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
     let (mut origin, socket) = pair().await;
     let (reader, mut client) = pair().await;
     let mut reader = Socket::new(reader);
-    // Every third body is one that a report could ask about.
+    // Every third body's socket is also held by a report.
     let held = seed.is_multiple_of(3).then(|| reader.held());
     let content: Vec<u8> = (0..length).map(|at| (at * 31 + seed) as u8).collect();
     let feeding = tokio::spawn(async move {
         let mut random = Seeded(seed);
         let end = match ending {
             Ending::Closes(at) | Ending::Silent(at) => at as usize,
-            Ending::Resets | Ending::Leaves => 0,
-            Ending::Whole | Ending::Deaf => content.len(),
+            Ending::Resets | Ending::Disconnects => 0,
+            Ending::Whole | Ending::NotReading => content.len(),
         };
         let mut sent = 0;
         while sent < end {
@@ -139,7 +139,7 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
         if matches!(ending, Ending::Resets) {
             let _ = origin.set_zero_linger();
         } else if !matches!(ending, Ending::Closes(_)) {
-            // Held open until the body is over.
+            // Kept open until the body ends.
             let _ = origin.read(&mut [0; 1]).await;
         }
     });
@@ -147,8 +147,8 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
         let mut random = Seeded(seed ^ 0xabcd);
         let mut received = Vec::new();
         match ending {
-            Ending::Leaves => return (received, None),
-            Ending::Deaf => return (received, Some(client)),
+            Ending::Disconnects => return (received, None),
+            Ending::NotReading => return (received, Some(client)),
             _ => {}
         }
         let mut space = vec![0; 1 + random.below(100_000) as usize];
@@ -161,15 +161,15 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
         (received, Some(client))
     });
     let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
-    let limit = if matches!(ending, Ending::Silent(_) | Ending::Deaf) { SHORT } else { LONG };
-    let pace =
+    let limit = if matches!(ending, Ending::Silent(_) | Ending::NotReading) { SHORT } else { LONG };
+    let options =
         CopyOptions { meter: &meter, clock, faults: &faults, idle: limit, stall: limit, step: limit, fixed: false };
-    let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
+    let mut source = Upstream { socket, direct: way != Way::Looped, available: Vec::new() };
     let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
     meter.begin(clock.now_us());
-    // Every other body has a head before it, which is none of its bytes.
+    // Every other body has a head before it, which does not count.
     let head = if seed.is_multiple_of(2) { b"the head\n".to_vec() } else { Vec::new() };
-    let sent = send(head.clone(), &mut source, &mut reader, length, pace, EarlyInput::Discard, &pipes).await;
+    let sent = send(head.clone(), &mut source, &mut reader, length, options, EarlyInput::Discard, &pipes).await;
     drop((reader, held, source));
     feeding.await.unwrap();
     let (mut received, _client) = taking.await.unwrap();
@@ -185,11 +185,11 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
         Err(CopyError::Source(_)) => "source failed",
         Err(CopyError::Idle(_)) => "idle",
         Err(CopyError::Stalled(_)) => "stalled",
-        Err(CopyError::Gone) => "gone",
-        Err(CopyError::Truncated(_) | CopyError::Held(_)) => "disturbed",
+        Err(CopyError::ReaderClosed) => "gone",
+        Err(CopyError::Truncated(_) | CopyError::StalledByFault(_)) => "disturbed",
     };
-    // How much a deaf reader's socket takes is the kernel's affair.
-    let flow = if matches!(ending, Ending::Deaf) { (0, 0) } else { (bytes_in, bytes_out) };
+    // How much a socket of a reader that accepts nothing buffers is up to the kernel.
+    let flow = if matches!(ending, Ending::NotReading) { (0, 0) } else { (bytes_in, bytes_out) };
     let limit = limit.as_micros() as u64;
     let waited = match ended {
         "idle" => starved_us >= limit,
@@ -200,10 +200,10 @@ async fn run(seed: u64, length: u64, ending: Ending, way: Way) -> Outcome {
 }
 
 #[tokio::test]
-async fn every_way_does_the_same() {
+async fn all_paths_behave_the_same() {
     let mut random = Seeded(0x5eed);
     for seed in 1..=30 {
-        // Half of them long enough to earn a pipe.
+        // Half of them are long enough for a pipe.
         let length = 1 + random.below(3_000_000);
         let at = random.below(length);
         let (ending, expected) = match random.below(5) {
@@ -211,15 +211,15 @@ async fn every_way_does_the_same() {
             1 => (Ending::Resets, "source failed"),
             _ => (Ending::Whole, "whole"),
         };
-        let pumped = run(seed, length, ending, Way::Pumped).await;
-        assert_eq!(pumped.ended, expected, "seed {seed}: {ending:?} of {length}");
-        assert_eq!(pumped.flow.1, pumped.received.len() as u64, "seed {seed}: bytes are counted as they leave");
+        let looped = run(seed, length, ending, Way::Looped).await;
+        assert_eq!(looped.ended, expected, "seed {seed}: {ending:?} of {length}");
+        assert_eq!(looped.flow.1, looped.received.len() as u64, "seed {seed}: bytes are counted as they are written");
         for way in [Way::Copied, Way::Spliced] {
             let other = run(seed, length, ending, way).await;
             assert!(
-                pumped == other,
+                looped == other,
                 "seed {seed}: {ending:?} of {length}: {} but {way:?} {}",
-                pumped.ended,
+                looped.ended,
                 other.ended
             );
         }
@@ -227,60 +227,60 @@ async fn every_way_does_the_same() {
 }
 
 #[tokio::test]
-async fn every_way_has_the_same_limits() {
+async fn all_paths_have_the_same_limits() {
     for (ending, expected) in [
         (Ending::Silent(300_000), "idle"),
         (Ending::Silent(3_000_000), "idle"),
-        (Ending::Deaf, "stalled"),
-        (Ending::Leaves, "gone"),
+        (Ending::NotReading, "stalled"),
+        (Ending::Disconnects, "gone"),
     ] {
-        // Larger than what the sockets on the way can hold.
+        // Larger than what the sockets can buffer.
         let length = 16_000_000;
         let each = |way| run(7, length, ending, way);
-        let (pumped, copied, spliced) = tokio::join!(each(Way::Pumped), each(Way::Copied), each(Way::Spliced));
-        assert_eq!((pumped.ended, pumped.waited), (expected, true), "{ending:?}");
+        let (looped, copied, spliced) = tokio::join!(each(Way::Looped), each(Way::Copied), each(Way::Spliced));
+        assert_eq!((looped.ended, looped.waited), (expected, true), "{ending:?}");
         for (way, other) in [(Way::Copied, copied), (Way::Spliced, spliced)] {
-            assert!(pumped == other, "{ending:?}: {way:?} {} {:?} {}", other.ended, other.flow, other.waited);
+            assert!(looped == other, "{ending:?}: {way:?} {} {:?} {}", other.ended, other.flow, other.waited);
         }
     }
 }
 
-/// Ways of a connection to end too early that the kernel does not tell apart from a clean end.
+/// Premature ends of a connection that the kernel reports like a clean end.
 #[derive(Clone, Copy, Debug)]
-enum Looks {
-    /// Somebody asks the socket for its error (`SO_ERROR`) after a reset: it is told once.
-    Asked,
-    /// Somebody sends after a reset.
+enum ResetKind {
+    /// The socket's error (`SO_ERROR`) is read after a reset: it is reported once.
+    ErrorRead,
+    /// Data is sent after a reset.
     Sent,
-    /// The reset comes behind a FIN.
+    /// The reset follows a FIN.
     Ended,
 }
 
 #[tokio::test]
-async fn a_reset_that_looks_like_a_clean_end_is_short_all_the_same() {
+async fn a_reset_that_looks_like_a_clean_end_is_short() {
     const CAME: usize = 100_000;
-    for looks in [Looks::Asked, Looks::Sent, Looks::Ended] {
-        for way in [Way::Pumped, Way::Copied, Way::Spliced] {
+    for kind in [ResetKind::ErrorRead, ResetKind::Sent, ResetKind::Ended] {
+        for way in [Way::Looped, Way::Copied, Way::Spliced] {
             let (mut origin, mut socket) = pair().await;
             let (reader, mut client) = pair().await;
             let mut reader = Socket::new(reader);
-            // What the origin has not read when it closes has its kernel send a reset.
+            // Bytes that the origin has not read when it closes make its kernel send a reset.
             socket.write_all(b"unread").await.unwrap();
             origin.readable().await.unwrap();
             origin.write_all(&vec![7; CAME]).await.unwrap();
-            match looks {
-                Looks::Asked | Looks::Sent => origin.set_zero_linger().unwrap(),
-                Looks::Ended => origin.shutdown().await.unwrap(),
+            match kind {
+                ResetKind::ErrorRead | ResetKind::Sent => origin.set_zero_linger().unwrap(),
+                ResetKind::Ended => origin.shutdown().await.unwrap(),
             }
             drop(origin);
             socket.ready(tokio::io::Interest::ERROR | tokio::io::Interest::READABLE).await.unwrap();
-            match looks {
-                Looks::Asked => drop(socket.take_error().unwrap()),
-                Looks::Sent => drop(socket.try_write(b"more")),
-                Looks::Ended => {}
+            match kind {
+                ResetKind::ErrorRead => drop(socket.take_error().unwrap()),
+                ResetKind::Sent => drop(socket.try_write(b"more")),
+                ResetKind::Ended => {}
             }
             let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
-            let pace = CopyOptions {
+            let options = CopyOptions {
                 meter: &meter,
                 clock,
                 faults: &faults,
@@ -289,47 +289,47 @@ async fn a_reset_that_looks_like_a_clean_end_is_short_all_the_same() {
                 step: LONG,
                 fixed: false,
             };
-            let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
+            let mut source = Upstream { socket, direct: way != Way::Looped, available: Vec::new() };
             let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
             let length = 2 * CAME as u64;
-            let sent = send(Vec::new(), &mut source, &mut reader, length, pace, EarlyInput::Discard, &pipes).await;
-            assert!(matches!(sent, Err(CopyError::Short { .. } | CopyError::Source(_))), "{looks:?} {way:?}: {sent:?}");
+            let sent = send(Vec::new(), &mut source, &mut reader, length, options, EarlyInput::Discard, &pipes).await;
+            assert!(matches!(sent, Err(CopyError::Short { .. } | CopyError::Source(_))), "{kind:?} {way:?}: {sent:?}");
             drop(reader);
             let mut received = Vec::new();
             client.read_to_end(&mut received).await.unwrap();
-            assert!(received.len() <= CAME, "{looks:?} {way:?}");
+            assert!(received.len() <= CAME, "{kind:?} {way:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_reader_that_the_kernel_gives_up_took_nothing_and_did_not_leave() {
+async fn a_reader_that_the_kernel_gives_up_on_is_stalled() {
     const LENGTH: usize = 16_000_000;
     let mut file = tempfile::tempfile().unwrap();
     io::Write::write_all(&mut file, &vec![7; LENGTH]).unwrap();
     let file = Arc::new(file);
-    for way in [None, Some(Way::Pumped), Some(Way::Copied), Some(Way::Spliced)] {
+    for way in [None, Some(Way::Looped), Some(Way::Copied), Some(Way::Spliced)] {
         let (mut origin, socket) = pair().await;
         let (reader, _client) = pair().await;
         rustix::net::sockopt::set_tcp_user_timeout(&reader, 300).unwrap();
         let (meter, clock, faults) = (Meter::default(), Clock::start(), LiveFaults::default());
-        let pace =
+        let options =
             CopyOptions { meter: &meter, clock, faults: &faults, idle: LONG, stall: LONG, step: LONG, fixed: false };
         let sent = if let Some(way) = way {
             let feeding = tokio::spawn(async move {
                 let _ = origin.write_all(&vec![7; LENGTH]).await;
-                // Held open until the body is over.
+                // Kept open until the body ends.
                 let _ = origin.read(&mut [0; 1]).await;
             });
-            let mut source = Upstream { socket, direct: way != Way::Pumped, ahead: Vec::new() };
+            let mut source = Upstream { socket, direct: way != Way::Looped, available: Vec::new() };
             let pipes = Arc::new(if way == Way::Copied { Pipes::exhausted() } else { Pipes::default() });
             let mut reader = Socket::new(reader);
             let sent =
-                send(Vec::new(), &mut source, &mut reader, LENGTH as u64, pace, EarlyInput::Discard, &pipes).await;
+                send(Vec::new(), &mut source, &mut reader, LENGTH as u64, options, EarlyInput::Discard, &pipes).await;
             feeding.abort();
             sent
         } else {
-            from_file(&file, 0, LENGTH as u64, &reader, pace).await.map(|_| ())
+            from_file(&file, 0, LENGTH as u64, &reader, options).await.map(|_| ())
         };
         assert!(matches!(sent, Err(CopyError::Stalled(_))), "{way:?}: {sent:?}");
     }

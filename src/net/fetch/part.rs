@@ -36,7 +36,7 @@ const MAX_PARTIAL_FILES: usize = 1000;
 const MARGIN_DIVISOR: u64 = 20;
 const MAX_MARGIN: u64 = 1 << 30;
 
-/// A partial file that this transfer owns while it is open; its locks tell other fetches.
+/// A partial file that this transfer owns while it is open; its locks show that to other fetches.
 #[derive(Debug)]
 pub(super) struct PartialFile {
     target: Arc<TargetPath>,

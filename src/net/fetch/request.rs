@@ -146,7 +146,7 @@ pub(super) async fn send_request(
     tokio::select! {
         biased;
         () = stop.cancelled() => Err(Error::Interrupted { kept: KeptBytes::default() }),
-        response = upstream.ask(first, Box::new(request), deadline, &|_| ()) => {
+        response = upstream.request(first, Box::new(request), deadline, &|_| ()) => {
             response.map_err(|problem| Error::at_hop(problem, &job.route))
         }
     }

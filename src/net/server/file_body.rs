@@ -105,7 +105,7 @@ impl FileBody {
 }
 
 impl Source for FileBody {
-    fn ahead(&mut self, most: usize) -> io::Result<&[u8]> {
+    fn peek(&mut self, most: usize) -> io::Result<&[u8]> {
         let most = most.min(usize::try_from(self.left).unwrap_or(most));
         // Not cached, or already being read by a thread: the copy loop waits for it.
         if most > 0 && self.direct().is_some() {
@@ -129,7 +129,7 @@ impl Source for FileBody {
         None
     }
 
-    fn skip(&mut self, bytes: u64) {
+    fn consume(&mut self, bytes: u64) {
         self.offset += bytes;
         self.left = self.left.saturating_sub(bytes);
         self.ready.start = self.ready.end.min(self.ready.start + bytes as usize);

@@ -161,7 +161,7 @@ pub(crate) async fn ask(
     })?;
     let limit = request.timeout.map_or(node.config.limits.setup, |requested| requested.min(node.config.limits.setup));
     add_to_list(&mut request.via, VIA);
-    let result = upstream.ask(next, request, Deadline::after(limit), on_stage).await;
+    let result = upstream.request(next, request, Deadline::after(limit), on_stage).await;
     let reply = result.inspect_err(|problem| {
         if problem.hop == 1 && matches!(problem.action, FailedAction::Resolve | FailedAction::Connect) {
             tracing::warn!("cannot connect to {} for {}: {problem}", next.address, job.peer());

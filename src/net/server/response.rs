@@ -53,7 +53,7 @@ pub async fn delay_reply(node: &Node, job: &FileRequestGuard<'_>) {
     let (meter, clock) = (&job.job().meter, node.registry.clock());
     job.set_state(ConnState::Delayed);
     meter.wait(WaitKind::Reply, clock.now_us());
-    node.faults.hold_back().await;
+    node.faults.delay_reply().await;
     meter.resume(|| clock.now_us());
 }
 
@@ -89,8 +89,8 @@ pub async fn send_body<S: Source>(
             let reason = match &error {
                 CopyError::Short { .. } | CopyError::Source(_) => Reason::Short,
                 CopyError::Idle(_) | CopyError::Stalled(_) => Reason::TimedOut,
-                CopyError::Gone => Reason::Closed,
-                CopyError::Truncated(_) | CopyError::Held(_) => Reason::Fault,
+                CopyError::ReaderClosed => Reason::Closed,
+                CopyError::Truncated(_) | CopyError::StalledByFault(_) => Reason::Fault,
             };
             (reason, error.body_error(), error.to_string())
         }),

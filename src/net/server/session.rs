@@ -178,7 +178,7 @@ async fn http(node: &Arc<Node>, mut down: Downstream, conn: &ConnGuard, mut head
 /// Connects ahead to the next hop for the next client. A node with other clients has no time for that.
 fn preconnect(node: &Node, conn: &ConnGuard, upstream: Upstream) {
     if latency::is_only_active(conn, 0) && !node.draining() {
-        upstream.leave();
+        upstream.finish_and_preconnect();
     }
 }
 

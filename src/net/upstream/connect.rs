@@ -1,4 +1,4 @@
-//! Connecting: resolve a hop, judge each address, connect to the first that answers.
+//! Connecting to a hop: resolves it, filters the addresses, connects to the first that accepts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,53 +17,53 @@ use crate::net::os::machine::Machine;
 use crate::route::{Host, HostPort};
 use crate::wire::{FailedAction, Problem, Reason};
 
-/// An open connection and what it took to get it.
+/// An open connection, and the time that it took.
 #[derive(Debug)]
 pub(crate) struct Connected {
     /// The connection, with Nagle's algorithm off.
     pub stream: TcpStream,
-    /// The address that answered.
+    /// The address that accepted.
     pub address: SocketAddr,
-    /// Resolving, in ms; 0 for an IP address.
+    /// Resolving time in ms; 0 for an IP address.
     pub resolve_ms: f64,
-    /// Connecting, in ms.
+    /// Connecting time in ms.
     pub connect_ms: f64,
-    /// Bytes of the first words that were sent already.
-    pub said: usize,
+    /// Bytes of the first request that were sent already.
+    pub sent: usize,
 }
 
-/// Why there is no way to a link-local address.
+/// Error text for a link-local address.
 const NO_INTERFACE: &str =
     "a link-local address needs its interface, which a hop cannot name: use another address of it";
 
-/// The address means nothing without an interface: each link has it.
+/// Returns true for an address that is ambiguous without an interface: every link has it.
 fn needs_interface(address: SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(address) if address.ip().is_unicast_link_local() && address.scope_id() == 0)
 }
 
-/// Connects as [`connect_with`] does, with the system's resolver.
+/// Does the same as [`connect_with`], with the system's resolver.
 pub(crate) async fn connect(
     hop: &HostPort,
     limit: Duration,
-    judge: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
+    filter: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
     first: &[u8],
     buffers: Option<u32>,
 ) -> Result<Connected, Problem> {
-    connect_with(&Resolver::default(), hop, limit, judge, first, buffers).await
+    connect_with(&Resolver::default(), hop, limit, filter, first, buffers).await
 }
 
-/// Connects to a hop within a time limit; `judge` has the last word on every address that would really be connected to.
+/// Connects to a hop within a time limit; `filter` decides on every address that would be connected to.
 ///
-/// `first` is what will be said to it. A neighbour on the same machine takes it at once, which saves waiting to be told
-/// that the connection is there; `Connected::said` is 0 where it still has to be said. `buffers` is the size of the
-/// kernel's buffers, where that is fixed.
+/// `first` is the beginning of the request. On loopback the connect completes immediately, so it is sent without
+/// waiting for writability; `Connected::sent` is the number of bytes sent. `buffers` is the fixed size of the kernel's
+/// buffers, if any.
 ///
 /// The problem counts the hop as the next one (`hop` 1, `reporter` 0).
 pub(crate) async fn connect_with(
     resolver: &Resolver,
     hop: &HostPort,
     limit: Duration,
-    judge: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
+    filter: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
     first: &[u8],
     buffers: Option<u32>,
 ) -> Result<Connected, Problem> {
@@ -73,7 +73,8 @@ pub(crate) async fn connect_with(
     let mut connecting = began;
     let addresses = match &hop.host {
         Host::Ip(ip) => vec![SocketAddr::new(*ip, hop.port)],
-        // In a box: most hops are addresses. The lookup keeps a deadline of its own; if this program stops, both move.
+        // Boxed to keep the parent future small: most hops are addresses. The lookup has a deadline of its own; if this
+        // program is suspended, both are extended.
         Host::Name(name) => match deadline
             .bound(Box::pin(resolver.resolve(name.as_str(), deadline)))
             .await
@@ -89,7 +90,7 @@ pub(crate) async fn connect_with(
             Err(error @ ResolveError::Failed(_)) => {
                 return Err(fail(Reason::Unresolved, FailedAction::Resolve, error.to_string()));
             }
-            // Nobody asked about this name yet, so that neither it nor its hop is to blame.
+            // The lookup never started, so neither the name nor its hop is at fault.
             Err(error @ (ResolveError::Crowded | ResolveError::NoThread(_))) => {
                 return Err(Problem::here(Reason::Busy, FailedAction::Resolve, "", error.to_string()));
             }
@@ -99,7 +100,7 @@ pub(crate) async fn connect_with(
     let mut last = None;
     for address in addresses {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        if let Err(Refused { refusal, why }) = judge(address) {
+        if let Err(Refused { refusal, why }) = filter(address) {
             last = Some(Problem::refused_by_policy(refusal, hop, why, ms_since(began)));
             continue;
         }
@@ -111,15 +112,15 @@ pub(crate) async fn connect_with(
             Err(_) => return Err(fail(Reason::TimedOut, FailedAction::Connect, String::new())),
             Ok(Err(error)) if is_shortage(&error) => return Err(shortage(FailedAction::Connect, &error)),
             Ok(Err(error)) => last = Some(fail(reason_of(&error), FailedAction::Connect, detail_of(&error))),
-            Ok(Ok((stream, said))) => {
-                return Ok(Connected { stream, address, resolve_ms, connect_ms: ms_since(connecting), said });
+            Ok(Ok((stream, sent))) => {
+                return Ok(Connected { stream, address, resolve_ms, connect_ms: ms_since(connecting), sent });
             }
         }
     }
-    Err(last.unwrap_or_else(|| fail(Reason::Unresolved, FailedAction::Resolve, "it has no address".to_owned())))
+    Err(last.unwrap_or_else(|| fail(Reason::Unresolved, FailedAction::Resolve, "the name has no address".to_owned())))
 }
 
-/// Connects, and says the first words where that needs no waiting.
+/// Connects, and sends the first bytes if that is possible without waiting.
 async fn connect_address(
     machine: Machine,
     address: SocketAddr,
@@ -127,27 +128,27 @@ async fn connect_address(
     buffers: Option<u32>,
 ) -> io::Result<(TcpStream, usize)> {
     let socket = (machine.connect)(address, buffers)?;
-    let said = match rustix::net::send(&socket, first, SendFlags::NOSIGNAL) {
-        Ok(said) => said,
+    let sent = match rustix::net::send(&socket, first, SendFlags::NOSIGNAL) {
+        Ok(sent) => sent,
         Err(Errno::AGAIN) => 0,
         Err(error) => return Err(error.into()),
     };
     let stream = TcpStream::from_std(socket.into())?;
-    if said == 0 {
+    if sent == 0 {
         stream.writable().await?;
         if let Some(error) = stream.take_error()? {
             return Err(error);
         }
     }
-    Ok((stream, said))
+    Ok((stream, sent))
 }
 
-/// True if the system has no descriptor or memory left for us: nobody but this program is to blame.
+/// Returns true if the system is out of descriptors or memory: a fault of this host only.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
-/// A shortage of this program, as a problem of its own.
+/// Converts a resource shortage of this host into a problem attributed to it.
 pub(crate) fn shortage(action: FailedAction, error: &io::Error) -> Problem {
     Problem::here(Reason::Busy, action, "", error.to_string())
 }
@@ -164,7 +165,7 @@ fn reason_of(error: &io::Error) -> Reason {
     }
 }
 
-/// What the system says, where it says more than the reason does.
+/// Returns the system's error text if it adds to the reason.
 fn detail_of(error: &io::Error) -> String {
     match reason_of(error) {
         Reason::Internal | Reason::Unreachable => error.to_string(),
@@ -180,7 +181,7 @@ mod tests {
     use crate::wire::Refusal;
 
     #[tokio::test]
-    async fn a_listener_is_reached_and_a_closed_port_is_refused() {
+    async fn connects_to_a_listener_and_reports_a_closed_port() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let limit = Duration::from_secs(5);
@@ -188,14 +189,14 @@ mod tests {
         assert_eq!((connected.address, connected.resolve_ms), (address, 0.0));
         let socket = socket2::SockRef::from(&connected.stream);
         let sizes = (socket.send_buffer_size().unwrap(), socket.recv_buffer_size().unwrap());
-        assert_eq!(sizes, (32 * 1024, 32 * 1024), "the kernel keeps as much again for itself");
+        assert_eq!(sizes, (32 * 1024, 32 * 1024), "the kernel doubles the requested size");
         drop(listener);
         let problem = connect(&address.into(), limit, &|_| Ok(()), b"", None).await.unwrap_err();
         assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::Refused, 1, 0));
     }
 
     #[test]
-    fn a_shortage_here_is_not_blamed_on_the_next_hop() {
+    fn a_local_shortage_is_not_attributed_to_the_next_hop() {
         let error = io::Error::from_raw_os_error(Errno::MFILE.raw_os_error());
         let problem = shortage(FailedAction::Connect, &error);
         assert_eq!((is_shortage(&error), problem.status(), problem.hop), (true, 503, 0));
@@ -203,12 +204,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_judge_sees_the_address_that_would_be_connected_to() {
+    async fn the_filter_gets_the_address_to_connect_to() {
         let limit = Duration::from_secs(5);
         let hop = "[::ffff:127.0.0.1]:9".parse().unwrap();
-        let judge =
+        let filter =
             |address: SocketAddr| Err(Refused { refusal: Refusal::Never, why: format!("{address} is not allowed") });
-        let problem = connect(&hop, limit, &judge, b"", None).await.unwrap_err();
+        let problem = connect(&hop, limit, &filter, b"", None).await.unwrap_err();
         assert_eq!((problem.reason, problem.refusal), (Reason::Policy, Some(Refusal::Never)));
         assert_eq!(problem.detail.as_str(), "127.0.0.1:9 is not allowed");
     }

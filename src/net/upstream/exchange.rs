@@ -1,4 +1,4 @@
-//! One question and its answer on one link, in either wire.
+//! One request and its reply on one connection, in either protocol.
 
 use std::borrow::Cow;
 use std::pin::pin;
@@ -19,82 +19,81 @@ use crate::wire::{
     ConditionResult, FailedAction, FileValidators, Leg, Method, Problem, Reason, Reply, Request, legacy, problem,
 };
 
-/// How long a size may take to arrive in full once its first digit is there: it has no end mark.
-const ANSWER_GAP: Duration = Duration::from_millis(5);
-/// How much longer a `102` lets the asker wait; the origin says it every 5 s while it computes a digest.
+/// Time for the rest of a size to arrive after its first digit: the legacy protocol has no end mark.
+const REPLY_GAP: Duration = Duration::from_millis(5);
+/// Extension of the wait by a `102`; an origin sends one every 5 s while it computes a digest.
 const INTERIM_GRACE: Duration = Duration::from_secs(10);
-/// How long a digest may take in all, whatever is said meanwhile.
-const LONGEST_DIGEST: Duration = Duration::from_mins(10);
+/// Limit on the time of a digest, regardless of interim replies.
+const MAX_DIGEST_TIME: Duration = Duration::from_mins(10);
 
-/// Most interim replies before the final one: those of the longest digest are 120. Where they come without end there is
-/// always something to read, and the deadline of a read is looked at far too seldom.
-const MOST_INTERIM: usize = 256;
+/// Limit on interim replies before the final one: the longest digest has 120. An endless series always leaves something
+/// to read, so the deadline of a read would be checked far too rarely.
+const MAX_INTERIM: usize = 256;
 
-/// Why an exchange gave no reply head.
+/// Why an exchange returned no reply head.
 enum ExchangeError {
-    /// The connection closed before a single byte came.
+    /// The connection was closed before a single byte.
     Unanswered(Problem),
-    /// The hop turned out to speak the legacy protocol.
+    /// The hop turned out to use the legacy protocol.
     SpeaksLegacy,
     /// Anything else.
     Problem(Problem),
 }
 
 impl Upstream {
-    pub(super) async fn ask_http(
+    pub(super) async fn request_http(
         &mut self,
         hop: &Hop,
         request: &mut Request,
         deadline: &mut Deadline,
-        told: OnStage<'_>,
+        on_stage: OnStage<'_>,
     ) -> Result<UpstreamReply, Problem> {
         let kept = self.link.take().filter(|link| link.hop == hop.address && link.is_idle());
-        // Another base of the same server may be one that it must not be asked for.
-        let kept = kept.filter(|link| self.judges(hop, link.address).is_ok());
+        // A different base on the same server may not be allowed.
+        let kept = kept.filter(|link| self.check_address(hop, link.address).is_ok());
         if let Some(mut link) = kept {
-            match self.exchange(&mut link, hop, request, deadline, None, told).await {
-                Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
+            match self.exchange(&mut link, hop, request, deadline, None, on_stage).await {
+                Ok(reply) => return Ok(self.store_reply(link, reply, Leg::default())),
                 Err(ExchangeError::Problem(problem)) => return Err(problem),
-                // A kept connection may have been closed while the request was on its way: connect again, once.
+                // The kept connection may have been closed while the request was in flight: reconnect once.
                 Err(ExchangeError::Unanswered(_) | ExchangeError::SpeaksLegacy) => {}
             }
         }
-        let question = question(hop, request, deadline)?;
-        // Only nodes are opened ahead, and a base is for other servers.
-        let spare = if hop.base.is_none() { self.links.spares.take(&hop.address, &question) } else { None };
-        if let Some((stream, address, said)) = spare {
+        let head = encode_head(hop, request, deadline)?;
+        // Only nodes are connected to ahead, and a base means another kind of server.
+        let preconnection = if hop.base.is_none() { self.links.preconnections.take(&hop.address, &head) } else { None };
+        if let Some((stream, address, sent)) = preconnection {
             let mut link = UpstreamConn::new(&hop.address, address, Protocol::Http, stream, 0.0);
-            match self.exchange(&mut link, hop, request, deadline, Some(&question[said..]), told).await {
-                Ok(reply) => return Ok(self.answered(link, reply, Leg::default())),
+            match self.exchange(&mut link, hop, request, deadline, Some(&head[sent..]), on_stage).await {
+                Ok(reply) => return Ok(self.store_reply(link, reply, Leg::default())),
                 Err(ExchangeError::Problem(problem)) => return Err(problem),
-                // So may one that was opened ahead.
+                // The same holds for a connection that was opened ahead.
                 Err(ExchangeError::Unanswered(_) | ExchangeError::SpeaksLegacy) => {}
             }
         }
-        let (mut link, connected, said) = self.connect(hop, Protocol::Http, deadline, &question, told).await?;
-        // What was not said at once is asked anew: less time is left by now.
-        let rest = (said > 0).then(|| &question[said..]);
-        match self.exchange(&mut link, hop, request, deadline, rest, told).await {
-            Ok(reply) => Ok(self.answered(link, reply, connected)),
+        let (mut link, connected, sent) = self.connect(hop, Protocol::Http, deadline, &head, on_stage).await?;
+        // A request not sent with the connect is encoded again: less time is left by now.
+        let rest = (sent > 0).then(|| &head[sent..]);
+        match self.exchange(&mut link, hop, request, deadline, rest, on_stage).await {
+            Ok(reply) => Ok(self.store_reply(link, reply, connected)),
             Err(ExchangeError::Problem(problem) | ExchangeError::Unanswered(problem)) => Err(problem),
             Err(ExchangeError::SpeaksLegacy) => {
                 drop(link);
                 self.links.remember(&hop.address, Protocol::Legacy);
-                Box::pin(self.ask_legacy(hop, request, deadline, told)).await
+                Box::pin(self.request_legacy(hop, request, deadline, on_stage)).await
             }
         }
     }
 
-    fn answered(&mut self, mut link: UpstreamConn, reply: Box<Reply>, leg: Leg) -> UpstreamReply {
-        let answer = UpstreamReply { leg, protocol: link.protocol, address: link.address, reply };
-        link.keep &= answer.reply.keep_alive;
-        link.ours = link.protocol == Protocol::Http && answer.reply.hops.is_some();
+    fn store_reply(&mut self, mut link: UpstreamConn, reply: Box<Reply>, leg: Leg) -> UpstreamReply {
+        let response = UpstreamReply { leg, protocol: link.protocol, address: link.address, reply };
+        link.keep_alive &= response.reply.keep_alive;
+        link.is_node = link.protocol == Protocol::Http && response.reply.hops.is_some();
         self.link = Some(link);
-        answer
+        response
     }
 
-    /// Sends a request, or the `rest` of it, and reads the reply head; also the body, where that is an error's
-    /// explanation.
+    /// Sends a request, or the `rest` of it, and reads the reply head; also the body of an error reply.
     async fn exchange(
         &self,
         link: &mut UpstreamConn,
@@ -102,38 +101,37 @@ impl Upstream {
         request: &mut Request,
         deadline: &mut Deadline,
         rest: Option<&[u8]>,
-        told: OnStage<'_>,
+        on_stage: OnStage<'_>,
     ) -> Result<Box<Reply>, ExchangeError> {
-        let asked = Instant::now();
-        let question = match rest {
+        let sent_at = Instant::now();
+        let head = match rest {
             Some(rest) => Cow::Borrowed(rest),
-            None => Cow::Owned(question(hop, request, deadline).map_err(ExchangeError::Problem)?),
+            None => Cow::Owned(encode_head(hop, request, deadline).map_err(ExchangeError::Problem)?),
         };
         let until = Deadline::after(request.timeout.unwrap_or_default() + HOP_GRACE);
-        let mut wait = ReplyWait { hop, request, asked, until, unsure: request.ack, told };
-        // A failed write is not yet the end: the reason may be waiting to be read.
-        let written =
-            question.is_empty() || matches!(wait.until.bound(link.stream.write_all(&question)).await, Ok(Ok(())));
-        if !written && link.early.is_empty() {
-            wait.unsure = false;
+        let mut wait = ReplyWait { hop, request, sent_at, until, protocol_unknown: request.ack, on_stage };
+        // A failed write is not final: the reason may be waiting to be read.
+        let written = head.is_empty() || matches!(wait.until.bound(link.stream.write_all(&head)).await, Ok(Ok(())));
+        if !written && link.read_ahead.is_empty() {
+            wait.protocol_unknown = false;
         }
-        told(ExchangeStage::Waiting);
+        on_stage(ExchangeStage::Waiting);
         let (mut reply, length) = self.read_head(link, &mut wait).await?;
-        link.early.drain(..length);
-        if link.early.is_empty() {
-            // A body may stand still for long, and needs no space for a head meanwhile.
-            link.early = Vec::new();
+        link.read_ahead.drain(..length);
+        if link.read_ahead.is_empty() {
+            // A body may stall for long, and needs no buffer for a head meanwhile.
+            link.read_ahead = Vec::new();
         }
-        link.keep = reply.keep_alive;
+        link.keep_alive = reply.keep_alive;
         if reply.status >= 300 && request.method == Method::Get {
             Box::pin(read_problem(link, &mut reply, &mut wait.until)).await;
         } else if request.method == Method::Get {
-            link.left = reply.length.unwrap_or_default();
+            link.remaining = reply.length.unwrap_or_default();
         }
         Ok(reply)
     }
 
-    /// Reads up to the end of the final head, which stays in `early`; its length comes with it.
+    /// Reads up to the end of the final head, which remains in the buffer; returns its length too.
     async fn read_head(
         &self,
         link: &mut UpstreamConn,
@@ -142,7 +140,7 @@ impl Upstream {
         let mut silent = true;
         let mut interim = 0;
         loop {
-            match parse_reply(&link.early, wait.request.method) {
+            match parse_reply(&link.read_ahead, wait.request.method) {
                 Err(error) => {
                     return Err(ExchangeError::Problem(wait.problem(Reason::BadResponse, &error.to_string())));
                 }
@@ -154,27 +152,28 @@ impl Upstream {
                 }
                 Ok(Some((ReplyHead::Interim(status, progress), length))) => {
                     interim += 1;
-                    if interim > MOST_INTERIM {
-                        let detail = format!("more than {MOST_INTERIM} interim replies");
+                    if interim > MAX_INTERIM {
+                        let detail = format!("more than {MAX_INTERIM} interim replies");
                         return Err(ExchangeError::Problem(wait.problem(Reason::BadResponse, &detail)));
                     }
-                    link.early.drain(..length);
-                    // The first 102 answers our own question; the others come from an origin at work.
-                    let ours = std::mem::take(&mut wait.unsure);
+                    link.read_ahead.drain(..length);
+                    // The first 102 acknowledges our own request; later ones come from an origin that is still
+                    // processing.
+                    let ours = std::mem::take(&mut wait.protocol_unknown);
                     if status == 102 && !ours {
-                        wait.prolong();
-                        (wait.told)(ExchangeStage::Working(progress));
+                        wait.extend();
+                        (wait.on_stage)(ExchangeStage::Working(progress));
                     }
                     continue;
                 }
                 Ok(None) => {}
             }
-            let read = if wait.unsure && silent {
-                // In a box: it is rare, and every question would have to have room for it.
+            let read = if wait.protocol_unknown && silent {
+                // Boxed to keep the parent future small, because it is rare.
                 Box::pin(self.read_first(link, wait)).await?
             } else {
                 read_some(link, wait).await.map_err(|problem| {
-                    if silent && link.early.is_empty() && problem.reason == Reason::Closed {
+                    if silent && link.read_ahead.is_empty() && problem.reason == Reason::Closed {
                         ExchangeError::Unanswered(problem)
                     } else {
                         ExchangeError::Problem(problem)
@@ -185,7 +184,8 @@ impl Upstream {
         }
     }
 
-    /// Waits for the first bytes of a hop whose wire is not known; silence makes it ask in the other wire, beside.
+    /// Waits for the first bytes of a hop whose protocol is unknown; on silence, probes it over the legacy protocol in
+    /// parallel.
     async fn read_first(&self, link: &mut UpstreamConn, wait: &mut ReplyWait<'_>) -> Result<usize, ExchangeError> {
         let closed = match within(SILENCE, read_some(link, wait)).await {
             Ok(Ok(read)) => return Ok(read),
@@ -193,12 +193,13 @@ impl Upstream {
             Err(_) => None,
         };
         let (hop, left) = (wait.hop, wait.until.left());
-        let judge = |address| self.judges(hop, address);
+        let filter = |address| self.check_address(hop, address);
         let limit = left.min(self.limits.connect);
-        let mut asking = pin!(probe(&self.links.resolver, &hop.address, limit, &judge));
+        let mut probing = pin!(probe(&self.links.resolver, &hop.address, limit, &filter));
         if let Some(problem) = closed {
-            // The original drops a connection it does not understand when the next one comes: closing settles nothing.
-            return match asking.await {
+            // The legacy program drops a connection that it does not understand when the next one arrives: closing is
+            // inconclusive.
+            return match probing.await {
                 Some(Protocol::Legacy) => Err(ExchangeError::SpeaksLegacy),
                 _ => Err(ExchangeError::Problem(problem)),
             };
@@ -211,12 +212,12 @@ impl Upstream {
                     Ok(read) => return Ok(read),
                     Err(problem) => closed = Some(problem),
                 },
-                protocol = &mut asking => {
+                protocol = &mut probing => {
                     return match (protocol, closed) {
                         (Some(Protocol::Legacy), _) => Err(ExchangeError::SpeaksLegacy),
                         (_, Some(problem)) => Err(ExchangeError::Problem(problem)),
                         (_, None) => {
-                            wait.unsure = false;
+                            wait.protocol_unknown = false;
                             Ok(0)
                         }
                     };
@@ -225,31 +226,31 @@ impl Upstream {
         }
     }
 
-    pub(super) async fn ask_legacy(
+    pub(super) async fn request_legacy(
         &mut self,
         hop: &Hop,
         request: &Request,
         deadline: &mut Deadline,
-        told: OnStage<'_>,
+        on_stage: OnStage<'_>,
     ) -> Result<UpstreamReply, Problem> {
         let text = legacy::encode_request(request, hop)?;
-        let (mut link, connected, said) = self.connect(hop, Protocol::Legacy, deadline, &text, told).await?;
-        let asked = Instant::now();
-        let mut wait = ReplyWait { hop, request, asked, until: *deadline, unsure: false, told };
-        if !matches!(wait.until.bound(link.stream.write_all(&text[said..])).await, Ok(Ok(()))) {
+        let (mut link, connected, sent) = self.connect(hop, Protocol::Legacy, deadline, &text, on_stage).await?;
+        let sent_at = Instant::now();
+        let mut wait = ReplyWait { hop, request, sent_at, until: *deadline, protocol_unknown: false, on_stage };
+        if !matches!(wait.until.bound(link.stream.write_all(&text[sent..])).await, Ok(Ok(()))) {
             return Err(wait.problem(Reason::Closed, ""));
         }
-        told(ExchangeStage::Waiting);
+        on_stage(ExchangeStage::Waiting);
         read_some(&mut link, &mut wait).await?;
-        // The answer has no end mark: it is whole when nothing more comes for a moment, or the other side closed.
-        while link.early.len() < legacy::MAX_REPLY {
-            match within(ANSWER_GAP, read_some(&mut link, &mut wait)).await {
+        // The reply has no end mark: it is complete when no more bytes arrive for a moment, or the peer closes.
+        while link.read_ahead.len() < legacy::MAX_REPLY {
+            match within(REPLY_GAP, read_some(&mut link, &mut wait)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) => break,
             }
         }
-        let wait_ms = ms_since(asked);
-        let size = match legacy::parse_status(&std::mem::take(&mut link.early)) {
+        let wait_ms = ms_since(sent_at);
+        let size = match legacy::parse_status(&std::mem::take(&mut link.read_ahead)) {
             legacy::LegacyStatus::Size(size) => size,
             legacy::LegacyStatus::NotFound => {
                 let origin = request.route.last().unwrap_or(hop);
@@ -261,11 +262,11 @@ impl Upstream {
                 return Err(legacy::problem_of_text(&text, &hop.address, &request.route, wait_ms));
             }
         };
-        link.left = if request.method == Method::Get { size } else { 0 };
-        // The protocol has no validators; what can be said without them is said here.
+        link.remaining = if request.method == Method::Get { size } else { 0 };
+        // The protocol has no validators; conditions are evaluated without them.
         let status = match request.evaluate_conditions(&FileValidators::default()) {
             ConditionResult::Failed => {
-                let detail = "the legacy protocol does not tell states of a file apart";
+                let detail = "the legacy protocol has no validators";
                 return Err(wait.problem(Reason::Changed, detail));
             }
             ConditionResult::NotModified => 304,
@@ -279,12 +280,12 @@ impl Upstream {
             lines: "Cache-Control: no-cache\r\n".into(),
             ..Reply::default()
         };
-        Ok(self.answered(link, Box::new(reply), connected))
+        Ok(self.store_reply(link, Box::new(reply), connected))
     }
 }
 
-/// The head of a request, which tells the hop how much time it has.
-fn question(hop: &Hop, request: &mut Request, deadline: &Deadline) -> Result<Vec<u8>, Problem> {
+/// Encodes the head of a request, including the time that the hop has.
+fn encode_head(hop: &Hop, request: &mut Request, deadline: &Deadline) -> Result<Vec<u8>, Problem> {
     let passed = deadline.left().saturating_sub(HOP_SHARE);
     if passed.is_zero() {
         return Err(no_time());
@@ -296,62 +297,62 @@ fn question(hop: &Hop, request: &mut Request, deadline: &Deadline) -> Result<Vec
     Ok(head)
 }
 
-/// Whoever has no time left to ask is the one to say so: the next hop has done nothing yet.
+/// A hop without time left reports itself: the next hop has done nothing yet.
 pub(super) fn no_time() -> Problem {
-    Problem::here(Reason::TimedOut, FailedAction::Request, "", "no time left to ask")
+    Problem::here(Reason::TimedOut, FailedAction::Request, "", "no time left for a request")
 }
 
-/// How long an answer is waited for, and what for.
+/// The wait for a reply: its deadline, and what it is for.
 struct ReplyWait<'a> {
     hop: &'a Hop,
     request: &'a Request,
-    asked: Instant,
+    sent_at: Instant,
     until: Deadline,
-    /// The hop's wire is not known yet.
-    unsure: bool,
-    told: OnStage<'a>,
+    /// The hop's protocol is unknown.
+    protocol_unknown: bool,
+    on_stage: OnStage<'a>,
 }
 
 impl ReplyWait<'_> {
     fn problem(&self, reason: Reason, detail: &str) -> Problem {
-        Problem::next(reason, FailedAction::Reply, &self.hop.address, detail, ms_since(self.asked))
+        Problem::next(reason, FailedAction::Reply, &self.hop.address, detail, ms_since(self.sent_at))
     }
 
-    /// A digest takes as long as it takes, so its origin may ask for patience; nothing else may.
-    fn prolong(&mut self) {
+    /// Extends the wait for a digest, whose time depends on the file; no other request is extended.
+    fn extend(&mut self) {
         if self.request.method == Method::Head && self.request.want_digest.is_some() {
-            self.until.prolong(INTERIM_GRACE.min(LONGEST_DIGEST.saturating_sub(self.asked.elapsed())));
+            self.until.prolong(INTERIM_GRACE.min(MAX_DIGEST_TIME.saturating_sub(self.sent_at.elapsed())));
         }
     }
 }
 
-/// Reads more into `early`; the end of the stream is a problem, for an answer is still expected.
+/// Reads more into the buffer; the end of the stream is a problem, because a reply is still expected.
 async fn read_some(link: &mut UpstreamConn, wait: &mut ReplyWait<'_>) -> Result<usize, Problem> {
-    link.early.reserve(MAX_HEAD);
-    match wait.until.bound(link.stream.read_buf(&mut link.early)).await {
+    link.read_ahead.reserve(MAX_HEAD);
+    match wait.until.bound(link.stream.read_buf(&mut link.read_ahead)).await {
         Err(_) => Err(wait.problem(Reason::TimedOut, "")),
         Ok(Ok(0) | Err(_)) => Err(wait.problem(Reason::Closed, "")),
         Ok(Ok(read)) => Ok(read),
     }
 }
 
-/// Reads an error's body, if it is short enough to be an explanation; else the connection is of no more use.
+/// Reads the body of an error reply if it is short enough; otherwise the connection cannot be reused.
 async fn read_problem(link: &mut UpstreamConn, reply: &mut Reply, until: &mut Deadline) {
     let length = reply.length.filter(|length| *length <= problem::MAX_BODY as u64);
     let Some(length) = length.map(|length| length as usize) else {
-        link.keep = false;
+        link.keep_alive = false;
         return;
     };
-    while link.early.len() < length {
-        match until.bound(link.stream.read_buf(&mut link.early)).await {
+    while link.read_ahead.len() < length {
+        match until.bound(link.stream.read_buf(&mut link.read_ahead)).await {
             Ok(Ok(read)) if read > 0 => {}
             _ => {
-                link.keep = false;
+                link.keep_alive = false;
                 return;
             }
         }
     }
-    let body: Vec<u8> = link.early.drain(..length).collect();
+    let body: Vec<u8> = link.read_ahead.drain(..length).collect();
     if reply.content_type.as_deref() == Some(problem::MEDIA_TYPE) {
         reply.problem = Problem::from_json(&body);
     }

@@ -1,4 +1,4 @@
-//! Whom a node may connect to, judged on the resolved, canonical socket address that is really connected to.
+//! Where a node may connect to, decided on the resolved, canonical socket address of the connection.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,12 +7,12 @@ use crate::allow_list::{AllowList, Listed, Purpose};
 use crate::route::{Host, HostPort};
 use crate::wire::Refusal;
 
-/// An address that is not connected to.
+/// The refusal of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Whether a list could open it.
+    /// Whether an allow list could permit it.
     pub refusal: Refusal,
-    /// The address and what is against it, in words.
+    /// The address and the reason.
     pub why: String,
 }
 
@@ -22,8 +22,7 @@ impl Refused {
     }
 }
 
-/// Whom a node may connect to: loopback where it listens on loopback, whatever was listed, and never what is unsafe to
-/// connect.
+/// Where a node may connect to: loopback if it listens on loopback, listed addresses, and never unsafe ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     loopback: bool,
@@ -31,21 +30,21 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy of a node that listens on `listener` and was given this list.
+    /// Returns the policy of a node that listens on `listener` and has this allow list.
     ///
-    /// A node that others can reach would lend them its place in the network, so it connects to nobody who was not
-    /// listed.
+    /// A node that others can reach would give them its position in the network, so it connects to listed addresses
+    /// only.
     pub fn new(listener: SocketAddr, allow: AllowList) -> Self {
         Self { loopback: listener.ip().to_canonical().is_loopback(), allow }
     }
 
-    /// Whether an address may be connected to for a purpose.
+    /// Checks whether an address may be connected to for a purpose.
     ///
-    /// Who opens the next hop of a chain does not open every URL of whatever may listen there.
+    /// An entry for the next hop of a chain does not permit every URL of a server at that address.
     ///
     /// # Errors
     /// [`Refused`] with the reason: an address that is never connected to (`Refusal::Never`), or one that the allow
-    /// list does not open (`Refusal::NotAllowed`).
+    /// list does not permit (`Refusal::NotAllowed`).
     pub fn allows(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), Refused> {
         let closed = |why| Err(Refused::new(Refusal::NotAllowed, why));
         let ip = address.ip().to_canonical();
@@ -65,7 +64,7 @@ impl Policy {
             Listed::No => closed(format!("{address} is not allowed: this node {self}")),
             Listed::ForOther => {
                 let what = match purpose {
-                    Purpose::Endpoints => "pages of a node".to_owned(),
+                    Purpose::Endpoints => "node endpoints".to_owned(),
                     Purpose::Files(base) => format!("files with base={base}"),
                 };
                 closed(format!("{address} is not allowed for {what}: this node {self}"))
@@ -73,13 +72,13 @@ impl Policy {
         }
     }
 
-    /// Whether a hop is worth a lookup: a name is refused at once where no address behind it could be connected to at
-    /// its port.
+    /// Checks whether a hop is worth a lookup: a name is refused immediately if no address could be connected to at its
+    /// port.
     ///
-    /// Where one could be, the addresses that the lookup finds are judged by [`Self::allows`] like any others.
+    /// The addresses that a lookup returns are checked by [`Self::allows`] as usual.
     ///
     /// # Errors
-    /// [`Refused`] if the allow list opens that port for no address.
+    /// [`Refused`] if the allow list permits that port for no address.
     pub fn allows_name(&self, hop: &HostPort) -> Result<(), Refused> {
         match hop.host {
             Host::Name(_) if !self.loopback && !self.allow.has_port(hop.port) => {
@@ -91,14 +90,14 @@ impl Policy {
 }
 
 impl Default for Policy {
-    /// The policy of a loopback listener without a list.
+    /// Returns the policy of a loopback listener without a list.
     fn default() -> Self {
         Self::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), AllowList::default())
     }
 }
 
 impl fmt::Display for Policy {
-    /// Reads on from "this node": `relays to loopback and 10.0.0.0/8:9000-9100`.
+    /// Continues a sentence after "this node": `relays to loopback and 10.0.0.0/8:9000-9100`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match (self.loopback, self.allow.is_empty()) {
             (true, true) => "relays to loopback".to_owned(),
@@ -110,17 +109,17 @@ impl fmt::Display for Policy {
     }
 }
 
-/// What makes an address one that no list can open, in words.
+/// Returns why no allow list can permit an address.
 fn never(ip: IpAddr) -> Option<&'static str> {
     match ip {
         IpAddr::V4(ip) => never_v4(ip),
-        // An address that carries an IPv4 address is a way to that one, through a gateway or an old tunnel.
+        // An address that embeds an IPv4 address leads to that one, through a gateway or an old tunnel.
         IpAddr::V6(ip) => never_v6(ip).or_else(|| embedded(ip).find_map(never_v4)),
     }
 }
 
 fn never_v4(ip: Ipv4Addr) -> Option<&'static str> {
-    // Azure, Alibaba and Oracle answer for the machine's credentials here; the others do so on link-local addresses.
+    // Azure, Alibaba and Oracle serve the machine's credentials here; others do so on link-local addresses.
     const METADATA: [Ipv4Addr; 3] =
         [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
     if ip.octets()[0] == 0 {
@@ -158,7 +157,7 @@ fn never_v6(ip: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 addresses that packets to an IPv4-compatible, NAT64, 6to4 or Teredo address may go to; canonical addresses
+/// Returns the IPv4 addresses that an IPv4-compatible, NAT64, 6to4 or Teredo address may lead to; canonical addresses
 /// are never IPv4-mapped.
 fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
@@ -167,8 +166,8 @@ fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
         // `::1` is IPv6's own loopback, not the IPv4 address 0.0.0.1.
         [0, 0, 0, 0, 0, 0, high, low] if !ip.is_loopback() => found[0] = Some(v4(high, low)),
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => found[0] = Some(v4(high, low)),
-        // A network's own NAT64 prefix within this range may have any of the lengths of RFC 6052. The bits behind the
-        // address are zero, which leaves out the longer ones where a shorter one is meant.
+        // A network's own NAT64 prefix within this range may have any length of RFC 6052. The bits after the address
+        // are zero, which excludes longer prefixes where a shorter one is meant.
         [0x64, 0xff9b, 1, ..] => {
             let o = ip.octets();
             for (at, places) in
@@ -179,7 +178,7 @@ fn embedded(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
                 found[at] = (ends_there && is_there).then(|| Ipv4Addr::from(places.map(|place| o[place])));
             }
         }
-        // Teredo's server, and behind it its client, written in inverted bits.
+        // Teredo: its server, and its client in inverted bits.
         [0x2001, 0, high, low, _, _, client_high, client_low] => {
             found = [Some(v4(high, low)), Some(v4(!client_high, !client_low)), None, None];
         }
@@ -202,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_opens_what_it_is_for_and_nothing_else() {
+    fn an_entry_permits_only_its_purpose() {
         use Purpose::{Endpoints, Files};
-        for (list, address, purpose, says) in [
+        for (list, address, purpose, expected) in [
             ("10.0.0.7:9102", "10.0.0.7:9102", Purpose::files(None), None),
             ("10.0.0.7:9102", "10.0.0.7:9102", Files("/files/"), None),
             ("10.0.0.7:9102", "10.0.0.7:9102", Endpoints, None),
@@ -223,14 +222,14 @@ mod tests {
             ("10.0.0.8:80/pub/", "10.0.0.8:80", Files("/public/"), Some("base=/public/")),
             ("10.0.0.8:80/pub/", "10.0.0.8:80", Files("/"), Some("base=/:")),
             ("10.0.0.8:80/pub/", "10.0.0.8:80", Purpose::files(None), Some("base=/files/")),
-            ("10.0.0.8:80/pub/", "10.0.0.8:80", Endpoints, Some("not allowed for pages of a node")),
+            ("10.0.0.8:80/pub/", "10.0.0.8:80", Endpoints, Some("not allowed for node endpoints")),
             ("10.0.0.8:80/pub/", "10.0.0.8:81", Files("/pub/"), Some("10.0.0.8:81 is not allowed: this node")),
             ("10.0.0.8:80/pub/", "10.0.0.9:80", Files("/pub/"), Some("10.0.0.9:80 is not allowed: this node")),
             ("10.0.0.8:80/pub", "10.0.0.8:80", Files("/pub"), None),
             ("10.0.0.8:80/pub", "10.0.0.8:80", Files("/public/"), Some("base=/public/")),
             ("10.0.0.8:80/", "10.0.0.8:80", Files("/any/"), None),
             ("10.0.0.8:80/", "10.0.0.8:80", Purpose::files(None), None),
-            ("10.0.0.8:80/", "10.0.0.8:80", Endpoints, Some("pages")),
+            ("10.0.0.8:80/", "10.0.0.8:80", Endpoints, Some("node endpoints")),
             ("10.0.0.0/8:80-90/pub/", "10.1.2.3:85", Files("/pub/"), None),
             ("[fd00::/8]:80/pub/", "[fd00::7]:80", Files("/pub/"), None),
             ("[fd00::/8]:80/pub/", "[fd00::7]:80", Files("/x/"), Some("base=/x/")),
@@ -240,24 +239,24 @@ mod tests {
             ("0.0.0.0/0:80/", "169.254.169.254:80", Files("/"), Some("link-local")),
         ] {
             let policy = Policy::new(EVERYWHERE.parse().unwrap(), list.parse().unwrap());
-            match (policy.allows(address.parse().unwrap(), purpose), says) {
+            match (policy.allows(address.parse().unwrap(), purpose), expected) {
                 (Ok(()), None) => {}
-                (Err(Refused { why, .. }), Some(says)) => {
-                    assert!(why.contains(says), "{list} {address} {purpose:?}: {why}");
+                (Err(Refused { why, .. }), Some(expected)) => {
+                    assert!(why.contains(expected), "{list} {address} {purpose:?}: {why}");
                 }
-                (judged, _) => panic!("{list} {address} {purpose:?}: {judged:?}"),
+                (result, _) => panic!("{list} {address} {purpose:?}: {result:?}"),
             }
         }
-        let near = Policy::default();
+        let loopback = Policy::default();
         assert_eq!(
-            near.allows("127.0.0.1:80".parse().unwrap(), Files("/admin/")),
+            loopback.allows("127.0.0.1:80".parse().unwrap(), Files("/admin/")),
             Ok(()),
-            "this machine is its user's own"
+            "loopback is always allowed"
         );
     }
 
     #[test]
-    fn the_table_of_what_may_be_connected_to() {
+    fn allowed_addresses() {
         for (listener, list, address) in [
             (LOOPBACK, "", "127.0.0.1:1"),
             (LOOPBACK, "", "127.0.0.1:65535"),
@@ -299,8 +298,8 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_what_may_not() {
-        for (listener, list, address, says) in [
+    fn refused_addresses() {
+        for (listener, list, address, expected) in [
             (LOOPBACK, "", "10.0.0.7:80", "relays to loopback"),
             (LOOPBACK, "", "192.168.1.1:80", "relays to loopback"),
             (LOOPBACK, "", "[2001:db8::1]:80", "relays to loopback"),
@@ -355,15 +354,16 @@ mod tests {
             (EVERYWHERE, ALL, "[::2]:80", "unspecified"),
         ] {
             let Refused { refusal, why } = allows(listener, list, address).expect_err(address);
-            assert!(why.contains(says), "{listener} {list} {address}: {why}");
-            let never = ["port 0", "unspecified", "link-local", "metadata", "multicast", "broadcast"].contains(&says);
+            assert!(why.contains(expected), "{listener} {list} {address}: {why}");
+            let never =
+                ["port 0", "unspecified", "link-local", "metadata", "multicast", "broadcast"].contains(&expected);
             let kind = if never { Refusal::Never } else { Refusal::NotAllowed };
             assert_eq!(refusal, kind, "{listener} {list} {address}");
         }
     }
 
     #[test]
-    fn a_name_is_refused_without_a_lookup_where_no_address_could_be_connected_to() {
+    fn a_name_is_refused_without_a_lookup_if_no_address_is_allowed() {
         for (listener, list, hop, allowed) in [
             (EVERYWHERE, "", "relay.example:9000", false),
             (EVERYWHERE, "10.0.0.7:9000,10.0.0.8:9100-9200", "relay.example:80", false),
@@ -373,10 +373,10 @@ mod tests {
             (EVERYWHERE, "", "10.0.0.7:80", true),
         ] {
             let allow = if list.is_empty() { AllowList::default() } else { list.parse().unwrap() };
-            let judged = Policy::new(listener.parse().unwrap(), allow).allows_name(&hop.parse().unwrap());
-            assert_eq!(judged.is_ok(), allowed, "{listener} {list} {hop}: {judged:?}");
+            let result = Policy::new(listener.parse().unwrap(), allow).allows_name(&hop.parse().unwrap());
+            assert_eq!(result.is_ok(), allowed, "{listener} {list} {hop}: {result:?}");
             assert!(
-                judged
+                result
                     .err()
                     .is_none_or(|refused| refused.why.starts_with(&format!("{hop} is not allowed: this node relays ")))
             );
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_reads_as_words() {
+    fn displays_a_policy() {
         assert_eq!(Policy::default().to_string(), "relays to loopback");
         let policy = Policy::new(EVERYWHERE.parse().unwrap(), "10.0.0.0/8:80-90,[fd00::/8]:1,::2".parse().unwrap());
         assert_eq!(policy.to_string(), "relays to 10.0.0.0/8:80-90, [fd00::/8]:1, ::2");

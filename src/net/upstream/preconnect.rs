@@ -1,4 +1,4 @@
-//! Connections opened ahead: after a chain, one to the hop it went on to, so that the next chain finds it open.
+//! Connections opened ahead: after a chain, one to its next hop, so that the next chain need not wait for a connect.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -13,15 +13,15 @@ use tokio::time::Instant;
 use crate::net::os::machine::Machine;
 use crate::route::HostPort;
 
-/// How long one is kept: whoever fetches file after file is back by then, and within a second, a look of the node
-/// later, a chain that is over has left nothing behind.
-const KEPT: Duration = Duration::from_millis(300);
-/// Most of them at once, so that a client which names ever new hops cannot have a node's descriptors used up.
-const MOST: usize = 16;
+/// Time that one is kept: a client that fetches file after file is back by then, and within a second, at the node's
+/// next periodic check, a finished chain holds no resources.
+const MAX_AGE: Duration = Duration::from_millis(300);
+/// Limit on open ones, so that a client which names ever new hops cannot exhaust a node's descriptors.
+const MAX_PRECONNECTIONS: usize = 16;
 
-/// The connections that wait to be used, at most one to each hop.
+/// Connections that wait to be used, at most one per hop.
 ///
-/// Each has carried no byte, so nothing on it can be another client's; it belongs to the chain that takes it.
+/// No byte was sent on them, so none can carry another client's data; each belongs to the chain that takes it.
 #[derive(Debug, Default)]
 pub struct Preconnections(Mutex<Vec<Preconnection>>);
 
@@ -34,40 +34,42 @@ struct Preconnection {
 }
 
 impl Preconnections {
-    /// Faults a hop ahead, at the address where it was just met. Nothing is waited for: a connection that is not there
-    /// when it is wanted is none.
+    /// Connects to a hop ahead, at the address that was just used. Never waits: a connection that is not established
+    /// when needed is ignored.
     pub fn connect(&self, machine: Machine, hop: &HostPort, address: SocketAddr, buffers: Option<u32>) {
-        let mut spares = self.lock();
-        if spares.len() >= MOST || spares.iter().any(|spare| spare.hop == *hop) {
+        let mut preconnections = self.lock();
+        if preconnections.len() >= MAX_PRECONNECTIONS
+            || preconnections.iter().any(|preconnection| preconnection.hop == *hop)
+        {
             return;
         }
         if let Ok(socket) = (machine.connect)(address, buffers) {
-            spares.push(Preconnection { hop: hop.clone(), address, opened: Instant::now(), socket });
+            preconnections.push(Preconnection { hop: hop.clone(), address, opened: Instant::now(), socket });
         }
     }
 
-    /// Takes the connection to a hop, if there is one that takes these first words; with it comes how many of their
-    /// bytes it took.
+    /// Takes the connection to a hop, if there is one that accepts the first bytes of a request; returns how many were
+    /// sent.
     pub fn take(&self, hop: &HostPort, first: &[u8]) -> Option<(TcpStream, SocketAddr, usize)> {
         let Preconnection { socket, address, opened, .. } = {
-            let mut spares = self.lock();
-            let at = spares.iter().position(|spare| spare.hop == *hop)?;
-            spares.swap_remove(at)
+            let mut preconnections = self.lock();
+            let at = preconnections.iter().position(|preconnection| preconnection.hop == *hop)?;
+            preconnections.swap_remove(at)
         };
-        // Bytes that nobody asked for would be taken for the answer, and an end means that the hop has let go of it.
+        // Unexpected bytes would be taken for the reply, and an end of stream means that the hop closed it.
         let silent = recv(&socket, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN);
-        if !silent || opened.elapsed() >= KEPT {
+        if !silent || opened.elapsed() >= MAX_AGE {
             return None;
         }
-        let said = send(&socket, first, SendFlags::NOSIGNAL).ok()?;
-        Some((TcpStream::from_std(socket.into()).ok()?, address, said))
+        let sent = send(&socket, first, SendFlags::NOSIGNAL).ok()?;
+        Some((TcpStream::from_std(socket.into()).ok()?, address, sent))
     }
 
-    /// Closes those that nobody came for; true if others are left.
-    pub fn close_old(&self) -> bool {
-        let mut spares = self.lock();
-        spares.retain(|spare| spare.opened.elapsed() < KEPT);
-        !spares.is_empty()
+    /// Closes expired ones; returns true if others are left.
+    pub fn close_expired(&self) -> bool {
+        let mut preconnections = self.lock();
+        preconnections.retain(|preconnection| preconnection.opened.elapsed() < MAX_AGE);
+        !preconnections.is_empty()
     }
 
     /// Closes all of them.
@@ -75,7 +77,7 @@ impl Preconnections {
         self.lock().clear();
     }
 
-    /// Nothing is left half-changed by a panic elsewhere.
+    /// A panic elsewhere leaves nothing half-changed.
     fn lock(&self) -> MutexGuard<'_, Vec<Preconnection>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,57 +97,57 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_is_connected_once_and_taken_once() {
+    async fn connects_once_and_is_taken_once() {
         let (listener, address, hop) = listener().await;
-        let spares = Preconnections::default();
-        assert!(spares.take(&hop, b"?").is_none());
-        spares.connect(Machine::default(), &hop, address, None);
-        spares.connect(Machine::default(), &hop, address, None);
-        let (mut stream, peer, said) = spares.take(&hop, b"who?").unwrap();
-        assert_eq!((peer, said), (address, 4));
-        assert!(spares.take(&hop, b"?").is_none() && !spares.close_old());
+        let preconnections = Preconnections::default();
+        assert!(preconnections.take(&hop, b"?").is_none());
+        preconnections.connect(Machine::default(), &hop, address, None);
+        preconnections.connect(Machine::default(), &hop, address, None);
+        let (mut stream, peer, sent) = preconnections.take(&hop, b"who?").unwrap();
+        assert_eq!((peer, sent), (address, 4));
+        assert!(preconnections.take(&hop, b"?").is_none() && !preconnections.close_expired());
         let (mut accepted, _) = listener.accept().await.unwrap();
-        let mut asked = [0; 4];
-        accepted.read_exact(&mut asked).await.unwrap();
+        let mut requests = [0; 4];
+        accepted.read_exact(&mut requests).await.unwrap();
         accepted.write_all(b"me").await.unwrap();
-        let mut answer = [0; 2];
-        stream.read_exact(&mut answer).await.unwrap();
-        assert_eq!((&asked, &answer), (b"who?", b"me"));
+        let mut response = [0; 2];
+        stream.read_exact(&mut response).await.unwrap();
+        assert_eq!((&requests, &response), (b"who?", b"me"));
     }
 
     #[tokio::test]
-    async fn a_hop_that_spoke_unasked_or_let_go_is_connected_anew() {
+    async fn unexpected_bytes_or_a_closed_connection_are_not_taken() {
         let (listener, address, hop) = listener().await;
-        let spares = Preconnections::default();
-        for words in [&b"HTTP/1.1 408 Request Timeout\r\n\r\n"[..], b""] {
-            spares.connect(Machine::default(), &hop, address, None);
+        let preconnections = Preconnections::default();
+        for input in [&b"HTTP/1.1 408 Request Timeout\r\n\r\n"[..], b""] {
+            preconnections.connect(Machine::default(), &hop, address, None);
             let (mut accepted, _) = listener.accept().await.unwrap();
-            accepted.write_all(words).await.unwrap();
+            accepted.write_all(input).await.unwrap();
             accepted.shutdown().await.unwrap();
-            assert!(spares.take(&hop, b"?").is_none(), "{words:?}");
+            assert!(preconnections.take(&hop, b"?").is_none(), "{input:?}");
         }
         drop(listener);
-        spares.connect(Machine::default(), &hop, address, None);
-        assert!(spares.take(&hop, b"?").is_none(), "nobody listens");
+        preconnections.connect(Machine::default(), &hop, address, None);
+        assert!(preconnections.take(&hop, b"?").is_none(), "no listener");
     }
 
     #[tokio::test]
-    async fn what_nobody_comes_for_is_closed_soon_and_there_are_never_many() {
+    async fn unused_connections_expire_and_are_limited() {
         let (listener, address, hop) = listener().await;
-        let spares = Preconnections::default();
-        spares.connect(Machine::default(), &hop, address, None);
+        let preconnections = Preconnections::default();
+        preconnections.connect(Machine::default(), &hop, address, None);
         let (mut accepted, _) = listener.accept().await.unwrap();
-        assert!(spares.close_old(), "it is not old yet");
+        assert!(preconnections.close_expired(), "it has not expired");
         tokio::time::pause();
-        tokio::time::advance(KEPT).await;
+        tokio::time::advance(MAX_AGE).await;
         tokio::time::resume();
-        assert!(spares.take(&hop, b"?").is_none());
+        assert!(preconnections.take(&hop, b"?").is_none());
         assert_eq!(accepted.read(&mut [0; 1]).await.unwrap(), 0);
-        for port in 1..=2 * MOST as u16 {
-            spares.connect(Machine::default(), &HostPort { port, ..hop.clone() }, address, None);
+        for port in 1..=2 * MAX_PRECONNECTIONS as u16 {
+            preconnections.connect(Machine::default(), &HostPort { port, ..hop.clone() }, address, None);
         }
-        assert_eq!(spares.lock().len(), MOST);
-        spares.close_all();
-        assert!(!spares.close_old());
+        assert_eq!(preconnections.lock().len(), MAX_PRECONNECTIONS);
+        preconnections.close_all();
+        assert!(!preconnections.close_expired());
     }
 }

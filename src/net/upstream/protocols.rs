@@ -1,4 +1,4 @@
-//! What is known of next hops: which wire they speak and how an unknown one is asked.
+//! Cache of the protocol of each next hop, and the probe that detects an unknown one.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,83 +16,83 @@ use crate::net::os::deadline::within;
 use crate::route::{HostPort, Protocol};
 use crate::wire::legacy::{NOT_FOUND, PROBE_NAME, PROBE_REPLY};
 
-/// How long an unknown hop may be silent on HTTP before it is asked in the legacy protocol.
+/// Time that an unknown hop may be silent on HTTP before it is probed over the legacy protocol.
 pub(crate) const SILENCE: Duration = Duration::from_millis(300);
-/// How long an answer is believed: a node may be replaced by another program.
-const BELIEVED: Duration = Duration::from_mins(10);
-/// Most addresses remembered; far more than a node has neighbours.
-const MOST: usize = 1024;
+/// Lifetime of an entry: a node may be replaced by another program.
+const CACHE_TTL: Duration = Duration::from_mins(10);
+/// Limit on entries; far more than a node has neighbors.
+const MAX_ENTRIES: usize = 1024;
 
-/// What is known of neighbours.
+/// State shared by all requests to neighbors.
 #[derive(Debug, Default)]
 pub struct ProtocolCache {
     protocols: Mutex<BTreeMap<HostPort, (Protocol, Instant)>>,
-    /// Connections to them that were opened ahead.
-    pub spares: Preconnections,
-    /// What looks their names up.
+    /// Connections opened ahead.
+    pub preconnections: Preconnections,
+    /// Resolver of their names.
     pub(super) resolver: Resolver,
 }
 
 impl ProtocolCache {
-    /// Nothing is known yet; names are looked up by this.
+    /// Returns an empty cache with this resolver.
     pub fn new(resolver: Resolver) -> Self {
         Self { resolver, ..Self::default() }
     }
 
-    /// The wire of a hop, if it was learnt in the last ten minutes.
+    /// Returns the protocol of a hop, if it was detected in the last ten minutes.
     pub fn known(&self, hop: &HostPort) -> Option<Protocol> {
         let protocols = self.protocols.lock().unwrap_or_else(PoisonError::into_inner);
-        protocols.get(hop).filter(|(_, learnt)| learnt.elapsed() < BELIEVED).map(|(protocol, _)| *protocol)
+        protocols.get(hop).filter(|(_, since)| since.elapsed() < CACHE_TTL).map(|(protocol, _)| *protocol)
     }
 
-    /// Remembers the wire of a hop.
+    /// Stores the protocol of a hop.
     pub fn remember(&self, hop: &HostPort, protocol: Protocol) {
         let mut protocols = self.protocols.lock().unwrap_or_else(PoisonError::into_inner);
-        if protocols.len() >= MOST && !protocols.contains_key(hop) {
-            protocols.retain(|_, (_, learnt)| learnt.elapsed() < BELIEVED);
-            if protocols.len() >= MOST {
+        if protocols.len() >= MAX_ENTRIES && !protocols.contains_key(hop) {
+            protocols.retain(|_, (_, since)| since.elapsed() < CACHE_TTL);
+            if protocols.len() >= MAX_ENTRIES {
                 protocols.clear();
             }
         }
         protocols.insert(hop.clone(), (protocol, Instant::now()));
     }
 
-    /// Forgets a hop that turned out to speak something else.
+    /// Removes a hop whose protocol turned out to be another.
     pub fn forget(&self, hop: &HostPort) {
         self.protocols.lock().unwrap_or_else(PoisonError::into_inner).remove(hop);
     }
 }
 
-/// Asks a silent hop in the legacy protocol for a name that nobody has: the original says `NA` at once, a node of ours
-/// says who it is. `None` is silence or an error, which settles nothing.
+/// Requests a reserved name over the legacy protocol from a silent hop: the legacy Python program replies `NA`
+/// immediately, our node identifies itself. `None` is silence or an error, which is inconclusive.
 pub(crate) async fn probe(
     resolver: &Resolver,
     hop: &HostPort,
     limit: Duration,
-    judge: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
+    filter: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
 ) -> Option<Protocol> {
-    let asked = async {
+    let requests = async {
         let request = [PROBE_NAME, format!("\n{} {}", hop.host, hop.port).as_bytes()].concat();
-        let Connected { mut stream, said, .. } =
-            connect_with(resolver, hop, limit, judge, &request, None).await.ok()?;
-        stream.write_all(&request[said..]).await.ok()?;
-        let mut answer = Vec::new();
+        let Connected { mut stream, sent, .. } =
+            connect_with(resolver, hop, limit, filter, &request, None).await.ok()?;
+        stream.write_all(&request[sent..]).await.ok()?;
+        let mut response = Vec::new();
         let mut chunk = [0; 64];
         loop {
             let read = stream.read(&mut chunk).await.ok()?;
-            answer.extend_from_slice(&chunk[..read]);
-            if answer == NOT_FOUND {
+            response.extend_from_slice(&chunk[..read]);
+            if response == NOT_FOUND {
                 return Some(Protocol::Legacy);
             }
-            if answer.starts_with(PROBE_REPLY) || answer.starts_with(b"HTTP/1.") {
+            if response.starts_with(PROBE_REPLY) || response.starts_with(b"HTTP/1.") {
                 return Some(Protocol::Http);
             }
-            if read == 0 || answer.len() > chunk.len() {
+            if read == 0 || response.len() > chunk.len() {
                 return None;
             }
         }
     };
-    within(limit, asked).await.ok().flatten()
+    within(limit, requests).await.ok().flatten()
 }
 
 #[cfg(test)]
@@ -100,17 +100,17 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_wire_is_remembered_for_ten_minutes_and_the_memory_is_bounded() {
+    async fn a_protocol_is_cached_for_ten_minutes_and_the_cache_is_bounded() {
         let links = ProtocolCache::default();
         let hop: HostPort = "h:1".parse().unwrap();
         links.remember(&hop, Protocol::Legacy);
         assert_eq!(links.known(&hop), Some(Protocol::Legacy));
-        tokio::time::advance(BELIEVED).await;
+        tokio::time::advance(CACHE_TTL).await;
         assert_eq!(links.known(&hop), None);
-        for port in 1..=2 * MOST as u16 {
+        for port in 1..=2 * MAX_ENTRIES as u16 {
             links.remember(&format!("h:{port}").parse().unwrap(), Protocol::Http);
         }
-        assert!(links.protocols.lock().unwrap().len() <= MOST);
+        assert!(links.protocols.lock().unwrap().len() <= MAX_ENTRIES);
         links.forget(&"h:2048".parse().unwrap());
         assert_eq!(links.known(&"h:2048".parse().unwrap()), None);
     }

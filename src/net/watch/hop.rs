@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::stream::{BodyLines, StreamEnd};
 use super::subject::Subject;
-use crate::net::http_client::{PendingReply, ask, hops_of, is_problem, page_request, short_body};
+use crate::net::http_client::{PendingReply, endpoint_request, is_problem, relay_count, send_request, short_body};
 use crate::net::os::deadline::within;
 use crate::net::supervisor::{HopLinks, is_near};
 use crate::net::upstream::connect::connect;
@@ -228,9 +228,9 @@ impl HopTask {
         }
         let connected = connect(&hop.address, CONNECT_TIMEOUT, &|_| Ok(()), b"", None).await;
         let connected = connected.map_err(|problem| not_connected(&problem))?;
-        let request =
-            page_request(&hop.address, &[], EVENTS, self.token(), REPLY_TIMEOUT).map_err(|error| no_request(&error))?;
-        let requesting = ask(connected.stream, &hop.address, request, REPLY_TIMEOUT);
+        let request = endpoint_request(&hop.address, &[], EVENTS, self.token(), REPLY_TIMEOUT)
+            .map_err(|error| no_request(&error))?;
+        let requesting = send_request(connected.stream, &hop.address, request, REPLY_TIMEOUT);
         pin!(requesting);
         let early = within(SILENCE, &mut requesting).await.ok();
         // The legacy program does not reply to HTTP, or fails on it and closes; a probe in its own protocol
@@ -259,8 +259,8 @@ impl HopTask {
         let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
         let connected = connect(first, CONNECT_TIMEOUT, &|_| Ok(()), b"", None).await.map_err(named)?;
         let request =
-            page_request(first, rest, EVENTS, self.token(), REPLY_TIMEOUT).map_err(|error| no_request(&error))?;
-        let pending = ask(connected.stream, first, request, REPLY_TIMEOUT).await.map_err(named)?;
+            endpoint_request(first, rest, EVENTS, self.token(), REPLY_TIMEOUT).map_err(|error| no_request(&error))?;
+        let pending = send_request(connected.stream, first, request, REPLY_TIMEOUT).await.map_err(named)?;
         classify(pending, self.subject.at as u32, self.subject.at as u32).await
     }
 
@@ -292,7 +292,7 @@ async fn link_change(links: Option<&mut HopLinks>, at: usize, reported_link: Opt
 async fn classify(pending: PendingReply, hops: u32, hop: u32) -> Result<PendingReply, Failure> {
     let (status, headers) = (pending.reply.status(), pending.reply.headers());
     let events = headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/x-ndjson");
-    if status == StatusCode::OK && events && hops_of(headers) == hops {
+    if status == StatusCode::OK && events && relay_count(headers) == hops {
         return Ok(pending);
     }
     if !is_problem(headers) {

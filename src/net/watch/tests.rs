@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::net::access::Access;
-use crate::net::diagnose::{ProbeResult, accounts, findings};
+use crate::net::diagnose::{ProbeResult, probe_hops, transfer_records};
 use crate::net::node::drain::Drain;
 use crate::net::node::root::Root;
 use crate::net::node::{Node, NodeConfig};
@@ -310,14 +310,14 @@ async fn every_hop_reports_its_record_of_a_transfer() {
     let job = conn.begin_job(id, Method::Get, &FileName::new(b"f.txt").unwrap(), Protocol::Http);
     job.job().meter.record_write(9);
     let route_of_hops = route(&[first.node.address, second.node.address]);
-    let reported = accounts(&route_of_hops, 3, id).await;
+    let reported = transfer_records(&route_of_hops, 3, id).await;
     assert!(reported[0].is_none());
     assert_eq!(reported[1].as_ref().map(|account| account.flow.bytes_out), Some(9));
     // Hop 1 is a node without a record of the transfer; the port of hop 3 is closed.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let route_of_hops = route(&[first.node.address, second.node.address, closed]);
-    let found = findings(&route_of_hops, 3, id, Duration::from_secs(5)).await;
-    assert!(matches!(&found[..], [ProbeResult::Forgot, ProbeResult::Account(_), ProbeResult::Gone]), "{found:?}");
+    let found = probe_hops(&route_of_hops, 3, id, Duration::from_secs(5)).await;
+    assert!(matches!(&found[..], [ProbeResult::NotFound, ProbeResult::Record(_), ProbeResult::Refused]), "{found:?}");
 }
 
 #[tokio::test]
@@ -325,6 +325,7 @@ async fn silent_hops_do_not_delay_a_report() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let second = site(|_| {}).await;
     let began = Instant::now();
-    let reported = accounts(&route(&[silent.local_addr().unwrap(), second.node.address]), 2, TransferId(1)).await;
+    let reported =
+        transfer_records(&route(&[silent.local_addr().unwrap(), second.node.address]), 2, TransferId(1)).await;
     assert!(reported.iter().all(Option::is_none) && began.elapsed() < Duration::from_millis(1500));
 }

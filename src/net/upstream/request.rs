@@ -1,4 +1,4 @@
-//! A request to the next hop from the question to the answer: which wire, and whether the reply can be used.
+//! Sends a request to the next hop: chooses the protocol, and checks that the reply can be used.
 
 use tokio::time::Instant;
 
@@ -14,20 +14,20 @@ use crate::wire::problem::ForeignServer;
 use crate::wire::{FailedAction, Problem, Reason, Reply, Request};
 
 impl Upstream {
-    /// Asks `hop` for a file; `request.route` holds the hops after it. The reply head must be there by `deadline`.
+    /// Requests a file from `hop`; `request.route` holds the hops after it. The reply head must arrive by `deadline`.
     ///
-    /// The answer is a success (200 or 206) of known length. Everything else is a problem, with hops counted from the
-    /// asker: 1 is `hop`. Not cancel-safe: after a cancelled ask, close or drop this.
+    /// Returns a success (200 or 206) of known length. Anything else is a problem, with hops counted from the
+    /// requester: 1 is `hop`. Not cancel-safe: after a cancelled request, close or drop this.
     ///
     /// # Errors
     /// The problem of the hop, or of one behind it, that cannot be reached, rejects the request, ignores the route, or
-    /// does not answer by the deadline.
-    pub async fn ask(
+    /// does not reply by the deadline.
+    pub async fn request(
         &mut self,
         hop: &Hop,
         mut request: Box<Request>,
         mut deadline: Deadline,
-        told: OnStage<'_>,
+        on_stage: OnStage<'_>,
     ) -> Result<UpstreamReply, Problem> {
         let deadline = &mut deadline;
         let began = Instant::now();
@@ -39,41 +39,47 @@ impl Upstream {
         let marked = hop.protocol.or(self.protocol);
         let protocol = marked.or_else(|| self.links.known(&hop.address));
         request.ack = protocol.is_none();
-        let answer = match protocol {
-            // In a box, for it is rare.
-            Some(Protocol::Legacy) => Box::pin(self.ask_legacy(hop, &request, deadline, told)).await,
-            Some(Protocol::Http) | None => self.ask_http(hop, &mut request, deadline, told).await,
+        let response = match protocol {
+            // Boxed to keep the parent future small, because it is rare.
+            Some(Protocol::Legacy) => Box::pin(self.request_legacy(hop, &request, deadline, on_stage)).await,
+            Some(Protocol::Http) | None => self.request_http(hop, &mut request, deadline, on_stage).await,
         };
-        if let Err(Problem { hop: 1, reason: Reason::TimedOut | Reason::Closed | Reason::BadResponse, .. }) = answer {
-            // It may be another program by now: the next request finds out.
+        if let Err(Problem { hop: 1, reason: Reason::TimedOut | Reason::Closed | Reason::BadResponse, .. }) = response {
+            // Another program may listen there by now: the next request detects the protocol again.
             self.links.forget(&hop.address);
         }
-        let mut answer = answer?;
-        // Whatever is neither is waiting for the answer, also what was asked in vain before, and what a loaded machine
-        // took between the two: the legs have no gaps.
-        answer.leg.wait_ms = (ms_since(began) - answer.leg.resolve_ms - answer.leg.connect_ms).max(0.0);
-        self.check(hop, &request, answer)
+        let mut response = response?;
+        // All other time counts as waiting for the reply, including failed attempts before and delays of a loaded
+        // machine: the legs have no gaps.
+        response.leg.wait_ms = (ms_since(began) - response.leg.resolve_ms - response.leg.connect_ms).max(0.0);
+        self.check(hop, &request, response)
     }
 
-    /// Judges a reply: a success must be of known length and come from the end of the route.
-    fn check(&mut self, hop: &Hop, request: &Request, answer: UpstreamReply) -> Result<UpstreamReply, Problem> {
+    /// Checks a reply: a success must be of known length and come from the end of the route.
+    fn check(&mut self, hop: &Hop, request: &Request, response: UpstreamReply) -> Result<UpstreamReply, Problem> {
         let wrong = |reason, detail: &str| {
-            Problem::next(reason, FailedAction::Reply, &hop.address, detail, answer.leg.connect_ms + answer.leg.wait_ms)
+            Problem::next(
+                reason,
+                FailedAction::Reply,
+                &hop.address,
+                detail,
+                response.leg.connect_ms + response.leg.wait_ms,
+            )
         };
-        let reply = &answer.reply;
+        let reply = &response.reply;
         let problem = match reply.status {
             304 if !request.accepts_not_modified() => {
-                Some(wrong(Reason::BadResponse, "it says that nothing has changed, which nobody asked"))
+                Some(wrong(Reason::BadResponse, "it replied 304 to an unconditional request"))
             }
-            200 | 206 if reply.length.is_none() => Some(wrong(Reason::BadResponse, "the file's length is not known")),
+            200 | 206 if reply.length.is_none() => Some(wrong(Reason::BadResponse, "the reply has no length")),
             200 | 206 | 304 if reply.hops.unwrap_or(0) as usize != request.route.len() => {
                 Some(wrong(Reason::RouteIgnored, ""))
             }
             206 if request.range.is_none() => {
-                Some(wrong(Reason::BadResponse, "a part came where the whole was asked for"))
+                Some(wrong(Reason::BadResponse, "it replied 206 to a request without a range"))
             }
             200 | 206 | 304 => None,
-            // It looked for the file in a place of its own, where another hop was to be asked.
+            // It served its own files instead of forwarding to the next hop.
             404 | 410 if reply.problem.is_none() && !request.route.is_empty() => {
                 Some(wrong(Reason::RouteIgnored, &format!("status {}", reply.status)))
             }
@@ -91,7 +97,7 @@ impl Upstream {
             )),
         };
         match problem {
-            None => Ok(answer),
+            None => Ok(response),
             Some(problem) => {
                 self.finish();
                 Err(problem)
@@ -100,15 +106,15 @@ impl Upstream {
     }
 }
 
-/// What a server that knows nothing of chains meant, in words.
+/// Describes a reply of a server that is not a chainview node.
 fn foreign(hop: &Hop, request: &Request, reply: &Reply) -> String {
     let status = reply.status;
     match (status, &reply.location, reply.retry_after) {
-        (300..=399, Some(place), _) => format!("status {status}, a redirect to {place}, which is not followed"),
+        (300..=399, Some(location), _) => format!("status {status}, a redirect to {location}, which is not followed"),
         (300..=399, None, _) => format!("status {status}, a redirect, which is not followed"),
-        (400, ..) => format!("status {status}; a TLS port may say so, and a chain carries plain HTTP"),
-        (404 | 410, ..) => format!("status {status}, asked for {}", target(request, hop.base.as_deref())),
-        (429 | 503, _, Some(seconds)) => format!("status {status}, to be asked again after {seconds} s"),
+        (400, ..) => format!("status {status}, as from a TLS port, but a chain carries plain HTTP"),
+        (404 | 410, ..) => format!("status {status}, requested {}", target(request, hop.base.as_deref())),
+        (429 | 503, _, Some(seconds)) => format!("status {status}, retry after {seconds} s"),
         _ => format!("status {status}"),
     }
 }
