@@ -82,14 +82,14 @@ fn http_reply_write(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench]
-fn seed_request_read(bencher: Bencher<'_, '_>) {
+fn legacy_request_read(bencher: Bencher<'_, '_>) {
     let next = Hop::parse_element("10.0.0.2:9101").unwrap();
     let sent = legacy::encode_request(&request(), &next).unwrap();
     bencher.bench(|| legacy::parse_request(black_box(&sent)));
 }
 
 #[divan::bench]
-fn seed_request_write(bencher: Bencher<'_, '_>) {
+fn legacy_request_write(bencher: Bencher<'_, '_>) {
     let next = Hop::parse_element("10.0.0.2:9101").unwrap();
     let request = request();
     bencher.bench(|| legacy::encode_request(black_box(&request), &next).unwrap());

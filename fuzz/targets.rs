@@ -1,4 +1,4 @@
-//! What every fuzz target checks: more than that nothing panics. The fuzzer and `tests/fuzzed.rs` run the same functions.
+//! Fuzz targets and the properties that they check. The fuzzer and `tests/it/fuzzed.rs` run the same functions.
 
 use chainview::route::{FileName, Hop, Host, HostPort, MAX_HOPS, MAX_INPUT, MAX_NAME, Route};
 use chainview::snapshot::{Listing, MAX_CONNECTIONS, NodeSnapshot};
@@ -10,26 +10,26 @@ use chainview::wire::{Method, Problem, Reason, Reply, Request, legacy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Takes whatever there is, and panics where a promise is broken.
+/// Checks any input, and panics if a property does not hold.
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-#[allow(dead_code, reason = "the fuzzer takes them one by one")]
+#[allow(dead_code, reason = "the fuzzer uses them one by one")]
 pub(crate) const ALL: &[(&str, Target)] = &[
     ("request_head", request_head),
     ("reply_head", reply_head),
-    ("seed_request", seed_request),
-    ("seed_answer", seed_answer),
+    ("legacy_request", legacy_request),
+    ("legacy_reply", legacy_reply),
     ("input_file", input_file),
     ("snapshot", snapshot),
     ("name", name),
 ];
 
-/// A request head: read the same with more behind it, incomplete with less, and again what it was when written anew.
+/// A request head: parsed the same with more bytes after it, incomplete with fewer, and unchanged by a round trip.
 pub(crate) fn request_head(bytes: &[u8]) {
-    let (asked, length) = match parse_request(bytes) {
+    let (kind, length) = match parse_request(bytes) {
         Ok(Some(read)) => read,
-        Ok(None) => return assert!(bytes.len() < MAX_HEAD, "a head without an end is refused at {MAX_HEAD} bytes"),
+        Ok(None) => return assert!(bytes.len() < MAX_HEAD, "an incomplete head is rejected at {MAX_HEAD} bytes"),
         Err(error) => {
             let known = [
                 Reason::Malformed,
@@ -43,17 +43,17 @@ pub(crate) fn request_head(bytes: &[u8]) {
         }
     };
     assert!(length <= bytes.len().min(MAX_HEAD));
-    assert_eq!(parse_request(&bytes[..length]).as_ref(), Ok(&Some((asked.clone(), length))));
+    assert_eq!(parse_request(&bytes[..length]).as_ref(), Ok(&Some((kind.clone(), length))));
     for cut in [1, length / 3, length / 2, length - 1] {
         assert_eq!(parse_request(&bytes[..cut]), Ok(None), "the first {cut} of {length} bytes");
     }
-    let RequestKind::File(mut request) = asked else { return };
+    let RequestKind::File(mut request) = kind else { return };
     assert!(request.route.len() <= MAX_HOPS);
-    // Whoever asks on says whom it asks, as HTTP/1.1 demands.
+    // A forwarded request has a host, as HTTP/1.1 requires.
     request.host.get_or_insert_with(|| HostPort { host: Host::Name("h".to_owned()), port: 1 });
     let mut again = Vec::new();
     encode_request(&request, None, &mut again);
-    // What is sent on always is HTTP/1.1.
+    // A forwarded request is always HTTP/1.1.
     let expected = Request { interim: true, ..*request };
     match parse_request(&again) {
         Ok(Some((RequestKind::File(read), length))) => assert_eq!((*read, length), (expected, again.len())),
@@ -62,7 +62,7 @@ pub(crate) fn request_head(bytes: &[u8]) {
     }
 }
 
-/// A reply head: the same, for the answers to both methods; the first byte picks the method.
+/// A reply head: the same, for replies to both methods; the first byte selects the method.
 pub(crate) fn reply_head(bytes: &[u8]) {
     let Some((first, bytes)) = bytes.split_first() else { return };
     let method = if *first == b'H' { Method::Head } else { Method::Get };
@@ -94,7 +94,7 @@ pub(crate) fn reply_head(bytes: &[u8]) {
         Err(error) if written.len() > MAX_HEAD => return assert_eq!(error.reason, Reason::HeadTooLarge),
         other => panic!("{other:?}"),
     };
-    // What decides how the body is read and what it is compared with.
+    // The fields that determine how the body is read and verified.
     let framing = |reply: &Reply| (reply.status, reply.length, reply.content_range, reply.hops, reply.keep_alive);
     assert_eq!(framing(&read), framing(&reply));
     assert_eq!((&read.digests, &read.etag, &read.via), (&reply.digests, &reply.etag, &reply.via));
@@ -110,11 +110,11 @@ fn encoded(reply: &Reply) -> Vec<u8> {
     head
 }
 
-/// A request in the legacy protocol: what is none stays none, and what is one is sent on as the same.
-pub(crate) fn seed_request(bytes: &[u8]) {
-    let never = |bytes: &[u8]| matches!(legacy::parse_request(bytes), legacy::ParsedRequest::Invalid(_));
+/// A request in the legacy protocol: an invalid one stays invalid, and a valid one is forwarded unchanged.
+pub(crate) fn legacy_request(bytes: &[u8]) {
+    let invalid = |bytes: &[u8]| matches!(legacy::parse_request(bytes), legacy::ParsedRequest::Invalid(_));
     for cut in [bytes.len() / 3, bytes.len() / 2] {
-        assert!(never(bytes) || !never(&bytes[..cut]), "nothing that comes makes a request of what is none");
+        assert!(invalid(bytes) || !invalid(&bytes[..cut]), "more bytes make an invalid request valid");
     }
     let legacy::ParsedRequest::Complete(read) = legacy::parse_request(bytes) else { return };
     assert!(bytes.len() <= legacy::MAX_READ_REQUEST && read.route.len() <= MAX_HOPS);
@@ -129,13 +129,13 @@ pub(crate) fn seed_request(bytes: &[u8]) {
     assert_eq!((&again.name, &again.own, &again.route), (&request.name, &next.address, &sent(&request.route)));
 }
 
-/// Hops as others see them: a person's own words for them stay at home.
+/// Hops as they are sent: without the client's own options.
 fn sent(route: &[Hop]) -> Vec<Hop> {
     route.iter().map(|hop| Hop { name: None, token_file: None, ..hop.clone() }).collect()
 }
 
-/// An answer in the legacy protocol: a size is digits and nothing else, a text is safe to show and tells where it failed.
-pub(crate) fn seed_answer(bytes: &[u8]) {
+/// A reply in the legacy protocol: a size has digits only, a text is sanitized and names the failed hop.
+pub(crate) fn legacy_reply(bytes: &[u8]) {
     match legacy::parse_status(bytes) {
         legacy::LegacyStatus::Size(size) => {
             let digits = bytes.iter().skip_while(|byte| **byte == b'0').copied().collect::<Vec<u8>>();
@@ -154,7 +154,7 @@ pub(crate) fn seed_answer(bytes: &[u8]) {
     }
 }
 
-/// An input file: what is read is printed and read again as the same; what is not names a line that is there.
+/// An input file: a valid one round-trips; the error of an invalid one names an existing line.
 pub(crate) fn input_file(bytes: &[u8]) {
     match Route::parse(bytes) {
         Ok(route) => {
@@ -162,7 +162,7 @@ pub(crate) fn input_file(bytes: &[u8]) {
             assert_eq!(Route::parse(&route.print()).as_ref(), Ok(&route));
             for hop in route.hops() {
                 safe(&hop.label());
-                let element = Hop::parse_element(&hop.element()).expect("an element is read by those it is sent to");
+                let element = Hop::parse_element(&hop.element()).expect("an encoded element is valid");
                 assert_eq!(
                     (&element.address, element.protocol, &element.base),
                     (&hop.address, hop.protocol, &hop.base)
@@ -178,12 +178,12 @@ pub(crate) fn input_file(bytes: &[u8]) {
     }
 }
 
-/// What other nodes say of themselves: bounded, safe to show, and the same when it is passed on.
+/// Reports of other nodes: bounded, sanitized, and unchanged when forwarded.
 pub(crate) fn snapshot(bytes: &[u8]) {
-    if let Some(node) = passed_on::<NodeSnapshot>(bytes) {
+    if let Some(node) = forwarded::<NodeSnapshot>(bytes) {
         assert!(node.connections.len() <= MAX_CONNECTIONS && node.protocols.len() <= 16);
     }
-    passed_on::<Listing>(bytes);
+    forwarded::<Listing>(bytes);
     if let Some(problem) = Problem::from_json(bytes) {
         let same = |read: Option<Problem>| assert_eq!(read.map(timeless), Some(timeless(problem.clone())));
         same(Problem::from_json(&problem.to_json()));
@@ -195,27 +195,27 @@ pub(crate) fn snapshot(bytes: &[u8]) {
     }
 }
 
-/// A decimal may be read as the float beside the one that was written.
+/// Removes the time: a decimal may be parsed as a neighboring float.
 fn timeless(problem: Problem) -> Problem {
     Problem { ms: 0.0, ..problem }
 }
 
-fn passed_on<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+fn forwarded<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let read: T = serde_json::from_slice(bytes).ok()?;
-    let text = serde_json::to_string(&read).expect("what was read can be written");
+    let text = serde_json::to_string(&read).expect("a parsed value can be encoded");
     let shown = text.chars().find(|c| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'));
     assert_eq!(shown, None, "{text}");
-    let again: T = serde_json::from_str(&text).expect("what was written can be read");
+    let again: T = serde_json::from_str(&text).expect("an encoded value can be parsed");
     assert_eq!(serde_json::to_string(&again).ok().as_ref(), Some(&text));
     Some(read)
 }
 
 fn safe(text: &SafeText) {
-    assert_eq!(&SafeText::new(text.as_str()), text, "made safe twice is made safe once");
+    assert_eq!(&SafeText::new(text.as_str()), text, "sanitizing is idempotent");
     assert!(!text.as_str().chars().any(char::is_control));
 }
 
-/// A name in a URL: unescaped exactly once, as a second reader of the same rules does it.
+/// A name in a URL: unescaped exactly once, as by a second implementation of the same rules.
 pub(crate) fn name(bytes: &[u8]) {
     if let Ok(name) = FileName::new(bytes) {
         let head = "GET /files/x HTTP/1.1\r\nHost: h:1\r\n\r\n";
@@ -231,12 +231,12 @@ pub(crate) fn name(bytes: &[u8]) {
     let head = [b"GET /files/", bytes, b" HTTP/1.1\r\nHost: h:1\r\n\r\n"].concat();
     let Ok(Some((RequestKind::File(request), length))) = parse_request(&head) else { return };
     if length != head.len() {
-        // It held the end of a head itself.
+        // It contained the end of a head.
         return;
     }
     let read = request.name.as_bytes();
     assert!((1..=MAX_NAME).contains(&read.len()) && !read.iter().any(|byte| b"\0\r\n".contains(byte)));
-    // The target ends at the first blank, the path in it at the first question mark.
+    // The target ends at the first space, the path in it at the first question mark.
     let target = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     assert_eq!(Some(read), unescaped(path).as_deref());

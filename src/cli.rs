@@ -1,4 +1,4 @@
-//! The command line: flags, environment and `config.toml` become one validated `Mode`.
+//! Command line: flags, environment and `config.toml` as one validated `Invocation`.
 
 mod args;
 pub(crate) mod config;
@@ -27,106 +27,106 @@ pub use defaults::safe_lines;
 use mode_flags::ModeKind;
 pub use values::{Listen, PerHop};
 
-/// What a person asked for, checked as far as it can be without touching the network.
+/// Options of a run, validated without network access.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// What to do.
+    /// The mode.
     pub mode: RunMode,
     /// What it prints and logs.
     pub output: OutputOptions,
-    /// Variables that look like settings and are none: a misspelled one, or one of another version.
+    /// Unknown environment variables with the prefix of settings: misspelled, or of another version.
     pub ignored: Vec<SafeText>,
 }
 
-/// What the program is this time.
+/// Mode of a run.
 #[derive(Clone, Debug)]
 pub enum RunMode {
     /// The dashboard on the chain of an input file.
     Dashboard {
-        /// The input file; `None` stands for `./input.txt`, and for the demo where there is none.
+        /// The input file; `None` means `./input.txt`, or the demo if that does not exist.
         input: Option<PathBuf>,
-        /// How to fetch.
+        /// Fetch options.
         fetch: FetchPlan,
-        /// How to start nodes.
+        /// Options of started nodes.
         nodes: NodePlan,
-        /// Start none.
+        /// Start no nodes.
         no_spawn: bool,
     },
     /// The dashboard on a built-in chain.
     Demo {
-        /// How to fetch.
+        /// Fetch options.
         fetch: FetchPlan,
-        /// How to start nodes.
+        /// Options of started nodes.
         nodes: NodePlan,
     },
     /// Nodes without a screen.
     Node {
-        /// Where they listen; at least one.
+        /// The listen addresses; at least one.
         listeners: Vec<Listen>,
-        /// What they may do.
+        /// Node options.
         nodes: NodePlan,
-        /// Stop when standard input ends.
+        /// Exit at the end of standard input.
         until_stdin_closes: bool,
     },
     /// Fetches without a screen.
     Fetch {
-        /// The input files, in turn; at least one.
+        /// The input files, fetched one after the other; at least one.
         inputs: Vec<PathBuf>,
-        /// How to fetch.
+        /// Fetch options.
         fetch: FetchPlan,
     },
     /// Fetches without a screen, over nodes that are started for it.
     Spawn {
         /// The input file.
         input: PathBuf,
-        /// How to fetch.
+        /// Fetch options.
         fetch: FetchPlan,
-        /// How to start nodes.
+        /// Options of started nodes.
         nodes: NodePlan,
     },
-    /// The chain's set-up, measured.
+    /// Measurement of the chain's set-up.
     Check {
         /// The input file.
         input: PathBuf,
-        /// How to ask.
+        /// Fetch options.
         fetch: FetchPlan,
     },
 }
 
-/// How to fetch.
+/// Fetch options.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own, named as its flag is")]
+#[expect(clippy::struct_excessive_bools, reason = "independent options, named after their flags")]
 pub struct FetchPlan {
-    /// Another name than that of the input file.
+    /// File name that replaces that of the input file.
     pub file: Option<FileName>,
     /// The file or folder to write to.
     pub output: PathBuf,
-    /// How often, over one kept chain.
+    /// Number of fetches, one after the other, over one kept chain.
     pub number: u32,
-    /// How many at once, each over its own chain, if a person said so.
+    /// Number of concurrent fetches, each over its own chain, if given.
     pub jobs: Option<u32>,
-    /// Replace what is there.
+    /// Replace an existing file.
     pub force: bool,
-    /// Give files the modification time that the origin tells.
+    /// Set the origin's modification time.
     pub times: bool,
-    /// Move nothing where the same file is there already.
+    /// Transfer nothing if the same file exists already.
     pub reuse: bool,
-    /// The largest file that is taken.
+    /// The largest accepted size, in bytes.
     pub max_size: Option<u64>,
-    /// Go on with what an earlier fetch left.
+    /// Resume partial files of earlier fetches.
     pub resume: bool,
-    /// Further tries in a row that may bring nothing.
+    /// Retries in a row without progress.
     pub retries: u32,
-    /// What to compare the file with.
+    /// How to verify the file.
     pub verify: VerifyMode,
-    /// The wire to the first hop where the input file does not say.
+    /// Protocol of the first hop, unless the input file sets it.
     pub protocol: Option<Protocol>,
-    /// The waits.
+    /// The timeouts.
     pub limits: Limits,
 }
 
 impl FetchPlan {
-    /// An input file as a route, with another file name where one was given.
+    /// Reads an input file as a route, with the file name of `--file` if given.
     ///
     /// # Errors
     /// `Error::Input` if the file cannot be read or parsed, or if it names a file above the origin's root and `--file`
@@ -135,7 +135,7 @@ impl FetchPlan {
         let route = config::read_route(input)?;
         match &self.file {
             Some(file) => Ok(route.with_file(file.clone())),
-            // No relay passes it on, and no node of ours has such a file.
+            // No relay forwards it, and no chainview node serves such a file.
             None if route.file.has_parent_segment() => {
                 let reason = format!(":1: {}", values::PARENT_SEGMENT);
                 Err(Error::Input { path: config::input_name(input), reason })
@@ -145,34 +145,34 @@ impl FetchPlan {
     }
 }
 
-/// How to run nodes.
+/// Node options.
 #[derive(Clone, Debug)]
 pub struct NodePlan {
-    /// The served folder, if one was named.
+    /// The served folder, if given.
     pub root: Option<PathBuf>,
-    /// Whom a node may connect to besides what it may anyway.
+    /// Addresses that a node may connect to, in addition to the default policy.
     pub allow_next: AllowList,
-    /// How faults stand from the start: caps, delays and faults.
+    /// Initial rate limits, delays and faults.
     pub faults: Vec<PerHop<FaultChange>>,
-    /// Control may turn faults on.
+    /// Control requests may inject faults.
     pub allow_faults: bool,
-    /// Folders are listed beyond loopback too.
+    /// Folders are listed for clients beyond loopback, too.
     pub list: bool,
-    /// The token for reading pages.
+    /// Read token of the endpoints.
     pub read_token: Option<Secret>,
-    /// The token by which the program that started these nodes reads them through a chain.
+    /// Read token of the program that started these nodes, which also works through a chain.
     pub chain_token: Option<Secret>,
-    /// The token for control.
+    /// Control token.
     pub control_token: Option<Secret>,
-    /// Names by which a loopback node may be asked.
+    /// Host names accepted in requests to a loopback node.
     pub host_names: Vec<String>,
-    /// Who is served on loopback.
+    /// Users served on loopback.
     pub local_users: LocalUsers,
-    /// Most connections at once.
+    /// Most concurrent connections.
     pub max_connections: usize,
-    /// The wire to a next hop that is not marked with one.
+    /// Protocol of the next hop, unless the route sets it.
     pub protocol: Option<Protocol>,
-    /// The waits.
+    /// The timeouts.
     pub limits: Limits,
 }
 
@@ -181,44 +181,44 @@ pub struct NodePlan {
 pub struct OutputOptions {
     /// One JSON document on stdout.
     pub json: bool,
-    /// Only what went wrong.
+    /// Print and log errors only.
     pub quiet: bool,
-    /// How much more.
+    /// Verbosity.
     pub verbose: u8,
-    /// Where the log goes; stderr where there is none.
+    /// The log file; `None` is stderr.
     pub log: Option<PathBuf>,
-    /// When to use colours; `NO_COLOR` is already in it.
+    /// When to use colors, with `NO_COLOR` applied.
     pub color: ColorMode,
     /// Draw with ASCII only.
     pub ascii: bool,
-    /// Which colors the dashboard has.
+    /// Colors of the dashboard.
     pub colors: ColorScheme,
-    /// The person's own keys: what the configuration file calls them, and their names.
+    /// Key bindings of the user: action ids of the configuration file, and the names of their keys.
     pub keys: Vec<(String, Vec<String>)>,
 }
 
-/// Why there is nothing to do.
+/// Reason to exit without a run.
 #[derive(Debug)]
 pub enum EarlyExit {
-    /// clap has the text: help, the version, or a usage error.
+    /// Help, the version, or a usage error, printed by clap.
     Clap(Box<clap::Error>),
-    /// What was asked for is not possible.
+    /// Invalid options.
     Error(Error),
 }
 
-/// The input file that is read where none is named.
+/// The default input file.
 pub const DEFAULT_INPUT: &str = "input.txt";
 
-/// Reads the command line of this process, with the environment and the configuration file behind it.
+/// Parses the command line of this process; the environment and the configuration file are its defaults.
 ///
 /// # Errors
-/// `Stop::Clap` for help, the version and flags that clap rejects; `Stop::Error` if `config.toml`, the environment or a
-/// combination of flags is invalid.
+/// `EarlyExit::Clap` for help, the version and flags that clap rejects; `EarlyExit::Error` if `config.toml`, the
+/// environment or a combination of flags is invalid.
 pub fn read() -> Result<Invocation, EarlyExit> {
     read_with(environment::arguments(), config::path().as_deref(), &environment::variables())
 }
 
-/// Reads a command line, its first word the program's name, as where the environment says nothing.
+/// Parses a command line, which begins with the program's name, with an empty environment.
 ///
 /// # Errors
 /// The same as for [`read`].
@@ -239,11 +239,11 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    // One rule in the help says how the variables are called; a line for each would bury the flags.
+    // The help explains the names of the variables once; a line for each would be too long.
     let mut command = Args::command().mut_args(|arg| arg.hide_env(true));
     let ignored = environment::unknown(&command, environment);
     if environment::is_ascii_locale(environment) {
-        // The weakest default: a file, the environment or a flag say otherwise.
+        // The weakest default: a file, the environment and flags override it.
         command = command.mut_arg("ascii", |arg| arg.default_value("true"));
     }
     if let Some(file) = config_file {
@@ -274,8 +274,8 @@ fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) 
     Ok(match kind {
         ModeKind::Demo => RunMode::Demo { fetch, nodes },
         ModeKind::Node => {
-            if let Some(hop) = nodes.faults.iter().find_map(|turn| turn.hop) {
-                return Err(Error::Usage(format!("a node does not know its place in a chain: leave out \"{hop}=\"")));
+            if let Some(hop) = nodes.faults.iter().find_map(|change| change.hop) {
+                return Err(Error::Usage(format!("a node has no hop number: remove \"{hop}=\"")));
             }
             RunMode::Node { listeners: args.node, nodes, until_stdin_closes: args.until_stdin_closes }
         }
@@ -286,7 +286,7 @@ fn mode(args: Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) 
     })
 }
 
-/// The mode that the flags select.
+/// Returns the mode that the flags select.
 fn kind(args: &Args, matches: &ArgMatches) -> ModeKind {
     match () {
         () if args.demo => ModeKind::Demo,
@@ -301,7 +301,7 @@ fn kind(args: &Args, matches: &ArgMatches) -> ModeKind {
 fn limits(args: &Args) -> Limits {
     let defaults = Limits::default();
     Limits {
-        // A person who allows one hop more time to answer means the chain, too.
+        // A longer timeout of one hop implies a longer one of the chain.
         setup: defaults.setup.max(args.connect_timeout * 3),
         connect: args.connect_timeout,
         idle: args.idle_timeout,
@@ -359,21 +359,21 @@ fn node_plan(args: &Args, environment: &[(OsString, OsString)]) -> Result<NodePl
 }
 
 fn faults(args: &Args) -> Vec<PerHop<FaultChange>> {
-    let caps = args.limit.iter().map(|cap| PerHop { hop: cap.hop, value: FaultChange::Limit(Some(cap.value)) });
+    let limits = args.limit.iter().map(|rate| PerHop { hop: rate.hop, value: FaultChange::Limit(Some(rate.value)) });
     let delays =
         args.delay.iter().map(|delay| PerHop { hop: delay.hop, value: FaultChange::Delay(whole_ms(delay.value)) });
-    caps.chain(delays).chain(args.fault.iter().copied()).collect()
+    limits.chain(delays).chain(args.fault.iter().copied()).collect()
 }
 
 fn output_options(args: &Args, matches: &ArgMatches, environment: &[(OsString, OsString)]) -> OutputOptions {
     let no_color = environment::has_no_color(environment);
-    let said = matches.value_source("color") == Some(ValueSource::CommandLine);
+    let is_flag = matches.value_source("color") == Some(ValueSource::CommandLine);
     OutputOptions {
         json: args.json,
         quiet: args.quiet,
         verbose: args.verbose,
         log: args.log.clone(),
-        color: if no_color && !said { ColorMode::Never } else { args.color },
+        color: if no_color && !is_flag { ColorMode::Never } else { args.color },
         ascii: args.ascii,
         colors: args.theme,
         keys: Vec::new(),
@@ -386,19 +386,19 @@ mod tests {
 
     fn read(line: &str) -> Result<Invocation, String> {
         let words = std::iter::once("chainview").chain(line.split_whitespace());
-        read_from(words, None).map_err(|stop| match stop {
+        read_from(words, None).map_err(|exit| match exit {
             EarlyExit::Clap(error) => error.render().to_string(),
             EarlyExit::Error(error) => error.to_string(),
         })
     }
 
     #[test]
-    fn the_flags_hold_together() {
+    fn the_flags_are_consistent() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn each_mode_has_its_words() {
+    fn flags_select_the_mode() {
         assert!(matches!(read("").unwrap().mode, RunMode::Dashboard { input: None, .. }));
         assert!(matches!(read("x.txt").unwrap().mode, RunMode::Dashboard { input: Some(_), .. }));
         assert!(matches!(read("--demo --limit 1=1M").unwrap().mode, RunMode::Demo { .. }));
@@ -413,8 +413,8 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_with_a_reason() {
-        for (line, says) in [
+    fn invalid_combinations_are_rejected_with_a_reason() {
+        for (line, expected) in [
             ("--demo x.txt", "cannot be used with"),
             ("--fetch --check", "cannot be used with"),
             ("a b", "only --fetch without --spawn takes several"),
@@ -424,8 +424,8 @@ mod tests {
             ("--check a b", "only --fetch without --spawn takes several"),
             ("--node --output x", "--output has no meaning for --node"),
             ("--fetch --root .", "--root has no meaning for --fetch"),
-            ("--node --limit 2=1M", "does not know its place"),
-            ("--node --fault 2=stall", "does not know its place"),
+            ("--node --limit 2=1M", "has no hop number"),
+            ("--node --fault 2=stall", "has no hop number"),
             ("--node --fault speed", "is not a fault"),
             ("--fetch --fault stall", "--fault has no meaning for --fetch"),
             ("--allow-faults", "--allow-faults has no meaning for the dashboard"),
@@ -443,7 +443,7 @@ mod tests {
             ("--nonsense", "unexpected argument"),
         ] {
             let error = read(line).expect_err(line);
-            assert!(error.contains(says), "{line}: {error}");
+            assert!(error.contains(expected), "{line}: {error}");
         }
     }
 }

@@ -31,7 +31,7 @@ pub enum Command {
     LimitTransfer {
         /// The transfer's number.
         number: u64,
-        /// The cap.
+        /// The rate limit.
         rate: Option<u64>,
     },
     /// Set a fault or limit of a hop (1-based).
@@ -45,7 +45,7 @@ pub enum Command {
     StartNode(usize),
     /// Shut the spawned node of this hop (1-based) down gracefully, and do not restart it.
     StopNode(usize),
-    /// Kill the spawned node of this hop (1-based) at once.
+    /// Kill the spawned node of this hop (1-based) immediately.
     KillNode(usize),
     /// Restart the spawned node of this hop (1-based).
     RestartNode(usize),
@@ -68,7 +68,7 @@ pub enum Command {
     SaveScreen(String),
     /// Quit: cancel all transfers; the spawned nodes stop, or keep running where the user chose that.
     Quit {
-        /// Keep the nodes that this program started running.
+        /// Keep the spawned nodes running.
         keep_nodes: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! Standard output, standard error, the log and the signals, as every mode of the program uses them.
+//! Standard output, standard error, the log and signals, for all modes.
 
 mod log;
 pub mod signals;
@@ -13,7 +13,7 @@ pub use log::{err, flush, start_log};
 /// Prints a line of the result to stdout.
 ///
 /// # Errors
-/// `Error::Disk` if it could not be written: a script must not take a lost result for a success.
+/// `Error::Disk` if it could not be written: a lost result is not a success.
 pub fn out(line: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     written(writeln!(out, "{line}").and_then(|()| out.flush()))
@@ -22,7 +22,7 @@ pub fn out(line: &str) -> Result<(), Error> {
 /// Converts the result of a write to stdout into that of the run.
 ///
 /// # Errors
-/// `Error::Disk`, except where the reader has closed the pipe: it has what it needs.
+/// `Error::Disk`, unless the reader has closed the pipe: it has what it needs.
 pub fn written(outcome: io::Result<()>) -> Result<(), Error> {
     match outcome {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Disk {

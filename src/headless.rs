@@ -1,4 +1,4 @@
-//! Modes without a screen: nodes, fetches and checks; the only place that draws a progress bar.
+//! Modes without a screen: nodes, fetches and checks, with progress bars.
 
 mod check;
 mod fetch;

@@ -1,4 +1,4 @@
-//! The chainview program: parse, pick the mode, turn an error into an exit code.
+//! The chainview program: parses the command line, runs the mode, and converts an error into an exit code.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ use chainview::error::{Error, OK};
 use chainview::headless;
 use chainview::plan::ChainPlan;
 
-/// The reason stands beside the dependency.
+/// The reason is given in Cargo.toml.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     };
     let output = &invocation.output;
     for name in invocation.ignored.iter().filter(|_| !output.quiet) {
-        console::err(&format!("chainview: {name} is not a setting, and is ignored"));
+        console::err(&format!("chainview: {name} is not a setting; ignored"));
     }
     end(match &invocation.mode {
         RunMode::Node { listeners, nodes, until_stdin_closes } => {
@@ -48,31 +48,30 @@ fn main() -> ExitCode {
     })
 }
 
-/// The chain of an input file; where none is named and none is there, the demo's.
+/// Returns the plan of an input file; without one, and without the default one, that of the demo.
 fn chain_of(input: Option<&Path>, fetch: &FetchPlan, nodes: &NodePlan, no_spawn: bool) -> Result<ChainPlan, Error> {
     match input {
         None if !Path::new(DEFAULT_INPUT).exists() => {
-            console::err(&format!("chainview: there is no {DEFAULT_INPUT} here: running the demo"));
+            console::err(&format!("chainview: no {DEFAULT_INPUT} in this folder: running the demo"));
             ChainPlan::demo(fetch, nodes)
         }
         input => ChainPlan::of_file(input.unwrap_or(Path::new(DEFAULT_INPUT)), fetch, nodes, no_spawn),
     }
 }
 
-/// The dashboard where there is a terminal to draw on; else the same run as plain lines. One that calls itself dumb
-/// cannot move its cursor.
+/// Runs the dashboard on a terminal, else prints the same run as lines. A terminal with `TERM=dumb` cannot move its
+/// cursor.
 fn on_screen_or_plain(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
     let draws = std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     if draws && !output.json { dashboard::run(plan, output) } else { headless::plain(plan, output) }
 }
 
-/// What clap has to say, in colours, unless it repeats what a terminal would obey: a script may have put anything
-/// there.
+/// Prints a message of clap, in colors unless it contains control characters of the arguments.
 fn explain(error: &clap::Error) -> Result<(), Error> {
     let safe = cli::safe_lines(error);
     if safe.iter().map(String::as_str).eq(error.render().to_string().lines()) {
         let printed = error.print().and_then(|()| std::io::stdout().flush());
-        // Only help and the version go to stdout; where stderr cannot be written, there is nowhere to say so.
+        // Only help and the version go to stdout; a failure to write to stderr cannot be reported.
         if error.use_stderr() { Ok(()) } else { console::written(printed) }
     } else {
         console::err(&safe.join("\n"));

@@ -92,8 +92,8 @@ impl ChainPlan {
     /// Makes the plan of the demo: two relays and an origin on free ports, a generated file, one hop with a rate limit.
     ///
     /// # Errors
-    /// `Error::Other` if the temporary folder, the file or the ports cannot be had; `Error::Usage` if a limit, delay or
-    /// fault names a hop that the demo does not have.
+    /// `Error::Other` if the temporary folder, the file or the ports are not available; `Error::Usage` if a limit,
+    /// delay or fault names a hop that the demo does not have.
     pub fn demo(fetch: &FetchPlan, nodes: &NodePlan) -> Result<Self, Error> {
         let made = || -> io::Result<(tempfile::TempDir, Vec<u16>)> {
             let folder = tempfile::Builder::new().prefix("chainview-demo-").tempdir()?;
@@ -103,9 +103,9 @@ impl ChainPlan {
             Ok((folder, free_ports(3)?))
         };
         let (folder, ports) = made().map_err(|error| {
-            let place = shown(&std::env::temp_dir());
+            let folder = shown(&std::env::temp_dir());
             Error::Other(format!(
-                "the demo cannot be set up in {place}: {}: set TMPDIR to another folder",
+                "the demo cannot be set up in {folder}: {}: set TMPDIR to another folder",
                 plain(&error)
             ))
         })?;
@@ -114,7 +114,7 @@ impl ChainPlan {
         let route = Route::new(file, hops).ok_or_else(|| Error::Other("the demo has no hops".to_owned()))?;
         check_hops(nodes, route.hops().len())?;
         let mut nodes = nodes.clone();
-        if !nodes.faults.iter().any(|turn| matches!(turn.value, FaultChange::Limit(_))) {
+        if !nodes.faults.iter().any(|change| matches!(change.value, FaultChange::Limit(_))) {
             nodes.faults.push(DEMO_RATE_LIMIT);
         }
         let spawning = spawning(&route, folder.path().join("served"), &nodes)?;
@@ -143,7 +143,7 @@ impl Demo {
 
 /// Rejects a limit, delay or fault for a hop that the chain does not have.
 fn check_hops(nodes: &NodePlan, hops: usize) -> Result<(), Error> {
-    match nodes.faults.iter().filter_map(|turn| turn.hop).find(|hop| *hop > hops) {
+    match nodes.faults.iter().filter_map(|change| change.hop).find(|hop| *hop > hops) {
         None => Ok(()),
         Some(hop) => {
             let chain = if hops == 1 { "1 hop".to_owned() } else { format!("{hops} hops") };
@@ -152,13 +152,13 @@ fn check_hops(nodes: &NodePlan, hops: usize) -> Result<(), Error> {
     }
 }
 
-/// The job of fetching a route's file as the user asked for it, with a new id.
+/// Creates the job of fetching a route's file with the user's options and a new id.
 pub fn fetch_job(plan: &FetchPlan, number: u64, route: Route) -> FetchJob {
     let job = FetchJob::new(number, route, plan.output.clone(), plan.limits);
     FetchJob {
         force: plan.force,
         times: plan.times,
-        // Several transfers of one file are for watching them move.
+        // Repeated transfers of one file are requested to be observed.
         reuse: plan.reuse && plan.number == 1,
         max_size: plan.max_size,
         resume: plan.resume,
@@ -168,7 +168,7 @@ pub fn fetch_job(plan: &FetchPlan, number: u64, route: Route) -> FetchJob {
     }
 }
 
-/// Describes which token a hop is sent; `None` where its line names none.
+/// Describes which token a hop is sent; `None` if its line names none.
 pub(crate) fn describe_token(hop: &Hop) -> Option<String> {
     let name = hop.token_file.as_deref().map(SafeText::new)?;
     Some(format!("the read token in {name} is sent to {}", hop.address))
@@ -190,7 +190,7 @@ fn spawning(route: &Route, root: PathBuf, nodes: &NodePlan) -> Result<Spawning, 
     })
 }
 
-/// Flags of the started nodes, besides their address: the limits that this program was given.
+/// Returns the flags of started nodes, except their address: the limits of this program.
 fn flags(nodes: &NodePlan) -> Vec<OsString> {
     let time = |limit: Duration| format!("{}us", limit.as_micros());
     let mut flags: Vec<OsString> = Vec::new();

@@ -1,4 +1,4 @@
-//! Fuzzes what `input_file` of ../targets.rs promises.
+//! Fuzz target `input_file` of ../targets.rs.
 #![no_main]
 
 #[path = "../targets.rs"]

@@ -1,4 +1,4 @@
-//! Fuzzes what `name` of ../targets.rs promises.
+//! Fuzz target `name` of ../targets.rs.
 #![no_main]
 
 #[path = "../targets.rs"]

@@ -1,4 +1,4 @@
-//! Fuzzes what `reply_head` of ../targets.rs promises.
+//! Fuzz target `reply_head` of ../targets.rs.
 #![no_main]
 
 #[path = "../targets.rs"]

@@ -1,4 +1,4 @@
-//! Fuzzes what `request_head` of ../targets.rs promises.
+//! Fuzz target `request_head` of ../targets.rs.
 #![no_main]
 
 #[path = "../targets.rs"]

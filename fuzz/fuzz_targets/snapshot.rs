@@ -1,4 +1,4 @@
-//! Fuzzes what `snapshot` of ../targets.rs promises.
+//! Fuzz target `snapshot` of ../targets.rs.
 #![no_main]
 
 #[path = "../targets.rs"]

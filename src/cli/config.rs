@@ -1,4 +1,4 @@
-//! The files that tell the program what to do: `config.toml`, input files and token files; read here, judged elsewhere.
+//! Reading of `config.toml`, input files and token files.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -19,25 +19,25 @@ use crate::route::{Hop, MAX_INPUT, Route};
 use crate::secret::{MAX_SECRET, Secret, UnfitSecret};
 use crate::text::SafeText;
 
-/// Largest configuration file read; all keys together need less than one page.
+/// Largest configuration file read, in bytes; all keys together need less than 4 KiB.
 const MAX_CONFIG: u64 = 64 * 1024;
 
-/// The one table of the configuration file that holds no flags.
+/// The table of the configuration file that contains key bindings, not flags.
 const KEYS: &str = "keys";
 
-/// Where the configuration file is, whether or not it exists.
+/// Returns the path of the configuration file, whether or not it exists.
 pub(crate) fn path() -> Option<PathBuf> {
     folder().map(|folder| folder.join("config.toml"))
 }
 
-/// The configuration folder, whether or not it exists.
+/// Returns the configuration folder, whether or not it exists.
 fn folder() -> Option<PathBuf> {
     Xdg::new().ok().map(|xdg| xdg.config_dir().join("chainview"))
 }
 
-/// Turns each key of the configuration file into the default of the flag with the same long name.
+/// Makes each key of the configuration file the default of the flag with the same long name.
 ///
-/// The environment's settings are applied behind it and replace what it says; a flag that was typed replaces both.
+/// The environment is applied afterwards and overrides it; a typed flag overrides both.
 pub(crate) fn apply(command: Command, file: &Path) -> Result<Command, Error> {
     let table = read_table(file)?;
     let wrong = |what: String| Error::Usage(format!("{}: {what}", shown(file)));
@@ -45,7 +45,7 @@ pub(crate) fn apply(command: Command, file: &Path) -> Result<Command, Error> {
     for (key, value) in table.iter().filter(|(key, _)| *key != KEYS) {
         let known = command.get_arguments().any(|arg| arg.get_long() == Some(key) && is_setting(arg));
         if !known {
-            return Err(wrong(format!("{key:?} is not a setting: the long names of the flags are")));
+            return Err(wrong(format!("{key:?} is not a setting: use the long name of a flag")));
         }
         let values =
             arguments(value).ok_or_else(|| wrong(format!("{key}: write a text, a number, true, false or a list")))?;
@@ -55,7 +55,7 @@ pub(crate) fn apply(command: Command, file: &Path) -> Result<Command, Error> {
     Ok(command)
 }
 
-/// The person's own keys: the table `[keys]`, each line a thing to do and its key, or a list of keys.
+/// Reads the user's key bindings: the table `[keys]`, with an action and its key, or a list of keys, per line.
 pub(crate) fn keys(file: &Path) -> Result<Vec<(String, Vec<String>)>, Error> {
     let wrong = |what: &str| Error::Usage(format!("{}: {KEYS}: {what}", shown(file)));
     let table = read_table(file)?;
@@ -69,7 +69,7 @@ pub(crate) fn keys(file: &Path) -> Result<Vec<(String, Vec<String>)>, Error> {
     keys.iter().map(one).collect()
 }
 
-/// The configuration file as a table; empty where there is no file.
+/// Reads the configuration file as a table; empty if there is no file.
 fn read_table(file: &Path) -> Result<toml::Table, Error> {
     let text = match read_config(file) {
         Ok(bytes) => bytes,
@@ -81,7 +81,7 @@ fn read_table(file: &Path) -> Result<toml::Table, Error> {
     text.parse().map_err(|error: toml::de::Error| wrong(at_line(&text, &error)))
 }
 
-/// An input file's name for people.
+/// Returns an input file's name for display.
 pub(crate) fn input_name(file: &Path) -> SafeText {
     if file == Path::new("-") { SafeText::new("standard input") } else { shown(file) }
 }
@@ -98,7 +98,7 @@ pub(crate) fn read_route(file: &Path) -> Result<Route, Error> {
     };
     let bytes = read.map_err(|error| {
         let advice = match error.kind() {
-            ErrorKind::NotFound => ": name an input file, or try --demo",
+            ErrorKind::NotFound => ": give an input file, or try --demo",
             _ => "",
         };
         input(format!(": {}{advice}", plain(&error)))
@@ -106,14 +106,14 @@ pub(crate) fn read_route(file: &Path) -> Result<Route, Error> {
     Route::parse(&bytes).map_err(|error| input(format!(":{error}")))
 }
 
-/// Reads the token that a hop's line names, from the configuration folder; the error says why there is none.
+/// Reads the token that a hop's line names, from the configuration folder.
 pub(crate) fn hop_token(hop: &Hop) -> Result<Option<Secret>, String> {
     let Some(name) = &hop.token_file else { return Ok(None) };
     let folder = folder().ok_or("token-file= needs a configuration folder: set HOME or XDG_CONFIG_HOME")?;
     token_beneath(&folder, name).map(Some).map_err(|error| error.to_string())
 }
 
-/// Reads a token from a file, else from an environment variable; it is never on the command line, where all see it.
+/// Reads a token from a file, else from an environment variable; never from the command line, which all users see.
 pub(super) fn read_token(
     file: Option<&Path>,
     variable: &str,
@@ -123,12 +123,12 @@ pub(super) fn read_token(
         return token_from_file(file).map(Some).map_err(|error| Error::Usage(error.to_string()));
     }
     let Some(text) = environment::value_of(OsStr::new(variable), environment) else { return Ok(None) };
-    // One that cannot be read is no reason to go without.
+    // An invalid token is an error, not the same as none.
     let token = text.to_str().and_then(|text| Secret::new(text).ok());
-    token.map(Some).ok_or_else(|| Error::Usage(format!("{variable} holds no token that can be sent")))
+    token.map(Some).ok_or_else(|| Error::Usage(format!("{variable} contains no valid token")))
 }
 
-/// Why there is no token.
+/// Error of reading a token file.
 #[derive(Debug, thiserror::Error)]
 enum TokenFileError {
     /// The file cannot be read.
@@ -136,46 +136,45 @@ enum TokenFileError {
     Read {
         /// The file.
         path: SafeText,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Others can read the file, so what it holds is no secret.
-    #[error("token file {path} can be read by others: chmod 600 it")]
+    /// Other users can read the file, so its content is no secret.
+    #[error("token file {path} can be read by other users: chmod 600 it")]
     Open {
         /// The file.
         path: SafeText,
     },
-    /// An input file names a token that cannot be read where its tokens live.
-    #[error("token file {name}: {reason}: the tokens of an input file live in {folder}")]
+    /// An input file names a token that cannot be read below the configuration folder.
+    #[error("token file {name}: {reason}: the tokens of an input file belong in {folder}")]
     Beneath {
-        /// The file, as the input file has it.
+        /// The file, as named in the input file.
         name: SafeText,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
         /// The configuration folder.
         folder: SafeText,
     },
-    /// What it holds cannot be sent as a token.
+    /// Its content is not a valid token.
     #[error("token file {path} {source}")]
     Unfit {
         /// The file.
         path: SafeText,
-        /// What is wrong with it.
+        /// The reason.
         source: UnfitSecret,
     },
 }
 
-/// Reads a token from a file that nobody but its owner may read.
+/// Reads a token from a file that only its owner may read.
 fn token_from_file(path: &Path) -> Result<Secret, TokenFileError> {
     let failed = |source| TokenFileError::Read { path: shown(path), source };
     open_token(File::open(path).map_err(failed)?, &shown(path))
 }
 
-/// Reads a token that an input file names: from beneath `folder`, the configuration folder, and nowhere else.
+/// Reads a token that an input file names, from below `folder`, the configuration folder, only.
 ///
-/// Input files come from other people, and what such a file names is sent to an address in the same file. So it
-/// must be one that was put there as a token: a regular file of this user's own, closed to others, and no path
-/// leads out.
+/// Input files come from others, and the named file is sent to an address in the same input file. So it must be meant
+/// as a token: a regular file of this user, not readable by others, and no path leaves the folder.
 fn token_beneath(folder: &Path, name: &str) -> Result<Secret, TokenFileError> {
     let failed = |reason: String| TokenFileError::Beneath { name: name.into(), reason, folder: shown(folder) };
     let system = |error: io::Error| failed(plain(&error));
@@ -186,12 +185,12 @@ fn token_beneath(folder: &Path, name: &str) -> Result<Secret, TokenFileError> {
     let confined = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let file: File = match openat2(&root, name, flags, Mode::empty(), confined) {
         Ok(file) => file.into(),
-        Err(Errno::XDEV) => return Err(failed("it leads out of the configuration folder".to_owned())),
+        Err(Errno::XDEV) => return Err(failed("it is outside the configuration folder".to_owned())),
         Err(error) => return Err(system(error.into())),
     };
     let found = file.metadata().map_err(system)?;
     if !found.is_file() {
-        return Err(failed("it is no regular file".to_owned()));
+        return Err(failed("it is not a regular file".to_owned()));
     }
     if found.uid() != geteuid().as_raw() {
         return Err(failed("it belongs to another user".to_owned()));
@@ -201,7 +200,7 @@ fn token_beneath(folder: &Path, name: &str) -> Result<Secret, TokenFileError> {
 
 fn open_token(file: File, path: &SafeText) -> Result<Secret, TokenFileError> {
     let failed = |source| TokenFileError::Read { path: path.clone(), source };
-    // The handle is asked, not the path, so that what was checked is what is read.
+    // Checks the handle, not the path, so that the checked file is the one that is read.
     let mode = file.metadata().map_err(failed)?.mode();
     if mode & 0o077 != 0 {
         return Err(TokenFileError::Open { path: path.clone() });
@@ -211,7 +210,7 @@ fn open_token(file: File, path: &SafeText) -> Result<Secret, TokenFileError> {
     Secret::new(&text).map_err(|source| TokenFileError::Unfit { path: path.clone(), source })
 }
 
-/// A value as the words a person would type; `None` for a kind that no flag has.
+/// Converts a value to command-line arguments; `None` for a type that no flag has.
 fn arguments(value: &toml::Value) -> Option<Vec<String>> {
     match value {
         toml::Value::String(text) => Some(vec![text.clone()]),
@@ -225,13 +224,13 @@ fn arguments(value: &toml::Value) -> Option<Vec<String>> {
     }
 }
 
-/// A syntax error with its line.
+/// Formats a syntax error with its line.
 fn at_line(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     line.map_or_else(|| error.message().to_owned(), |line| format!("line {line}: {}", error.message()))
 }
 
-/// Reads the file without waiting for anybody who would have to write it first.
+/// Reads the file without blocking on a pipe.
 fn read_config(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -257,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_read_from_a_private_file() {
+    fn token_files_must_be_private() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         fs::write(&path, "s3cret\r\n").unwrap();
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_input_file_names_is_read_beneath_the_configuration_folder_alone() {
+    fn tokens_of_input_files_are_confined_to_the_configuration_folder() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("chainview");
         fs::create_dir_all(folder.join("site")).unwrap();
@@ -291,7 +290,7 @@ mod tests {
         for name in ["relay", "site/origin", "site/../relay"] {
             assert!(token_beneath(&folder, name).unwrap().matches(b"s3cret"), "{name}");
         }
-        // Each of these is a secret of the same user that no input file may have sent.
+        // Each of these is a secret of the same user that no input file may send.
         let outside = home.path().join(".vault-token");
         write(&outside);
         std::os::unix::fs::symlink(&outside, folder.join("link")).unwrap();
@@ -299,19 +298,19 @@ mod tests {
         write(&folder.join("open"));
         fs::set_permissions(folder.join("open"), Permissions::from_mode(0o640)).unwrap();
         rustix::fs::mknodat(CWD, folder.join("pipe"), rustix::fs::FileType::Fifo, Mode::from(0o600), 0).unwrap();
-        for (name, says) in [
-            ("../.vault-token", "leads out"),
-            (outside.to_str().unwrap(), "leads out"),
-            ("/proc/self/environ", "leads out"),
-            ("link", "leads out"),
-            ("site/round", "leads out"),
-            ("open", "can be read by others"),
-            ("pipe", "no regular file"),
-            ("site", "no regular file"),
-            ("none", "the tokens of an input file live in"),
+        for (name, expected) in [
+            ("../.vault-token", "is outside"),
+            (outside.to_str().unwrap(), "is outside"),
+            ("/proc/self/environ", "is outside"),
+            ("link", "is outside"),
+            ("site/round", "is outside"),
+            ("open", "can be read by other users"),
+            ("pipe", "not a regular file"),
+            ("site", "not a regular file"),
+            ("none", "the tokens of an input file belong in"),
         ] {
             let why = token_beneath(&folder, name).expect_err(name).to_string();
-            assert!(why.contains(says) && !why.contains("s3cret"), "{name}: {why}");
+            assert!(why.contains(expected) && !why.contains("s3cret"), "{name}: {why}");
         }
         if geteuid().is_root() {
             std::os::unix::fs::chown(folder.join("relay"), Some(65_534), None).unwrap();

@@ -1,4 +1,4 @@
-//! Defaults that do not come from the code: each tried alone first, so that a bad value is blamed on where it stands.
+//! Defaults from the environment and the configuration file, each validated alone, so that errors name their source.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::text::SafeText;
 
-/// Makes these values the default of the flag with this long name; the error says what is wrong with them.
+/// Makes these values the default of the flag with this long name, if they are valid.
 pub(super) fn set(command: Command, key: &str, values: Vec<OsString>) -> Result<Command, String> {
     let Some(arg) = command.get_arguments().find(|arg| arg.get_long() == Some(key)) else { return Ok(command) };
     try_alone(arg, key, &values)?;
@@ -16,12 +16,12 @@ pub(super) fn set(command: Command, key: &str, values: Vec<OsString>) -> Result<
     Ok(command.mut_arg(id, |arg| arg.default_values(values)))
 }
 
-/// Modes are for the command line: a file that turned every run into a node would be a trap.
+/// Returns true for flags that have a variable. Modes have none: a file must not turn every run into a node.
 pub(super) fn is_setting(arg: &Arg) -> bool {
     arg.get_env().is_some()
 }
 
-/// Reads one setting as if it alone had been typed.
+/// Validates one setting as if it were the only flag.
 fn try_alone(arg: &Arg, key: &str, values: &[OsString]) -> Result<(), String> {
     if matches!(arg.get_action(), ArgAction::SetTrue) {
         return match values {
@@ -48,7 +48,7 @@ fn try_alone(arg: &Arg, key: &str, values: &[OsString]) -> Result<(), String> {
     }
 }
 
-/// The one sentence of a clap error that says what is wrong, without the flag that was not typed.
+/// Extracts the reason from a clap error, without the flag, which was not typed.
 fn reason(error: &clap::Error) -> String {
     let text = safe_lines(error).join("\n");
     let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
@@ -60,7 +60,7 @@ fn reason(error: &clap::Error) -> String {
     choices.map_or_else(|| first.clone(), |choices| format!("{first} {choices}"))
 }
 
-/// What clap says, line by line and without colours, made safe to show: it repeats what was typed.
+/// Returns the lines of a clap error without colors, sanitized: it repeats the arguments.
 pub fn safe_lines(error: &clap::Error) -> Vec<String> {
     error.render().to_string().lines().map(|line| SafeText::new(line).to_string()).collect()
 }

@@ -1,4 +1,4 @@
-//! Settings from the environment: `CHAINVIEW_` and the long name of a flag. An empty variable counts as none.
+//! Settings from the environment: `CHAINVIEW_` and the long name of a flag. An empty variable counts as unset.
 
 use std::ffi::{OsStr, OsString};
 
@@ -10,24 +10,24 @@ use crate::error::Error;
 use crate::secret::CHAIN_TOKEN;
 use crate::text::SafeText;
 
-/// How the names of all settings begin.
+/// Prefix of all settings.
 const PREFIX: &str = "CHAINVIEW_";
-/// The variables that hold tokens: read where the tokens are, for no flag has them.
+/// Variables with tokens, which have no flag.
 pub(super) const READ_TOKEN: &str = "CHAINVIEW_READ_TOKEN";
 pub(super) const CONTROL_TOKEN: &str = "CHAINVIEW_CONTROL_TOKEN";
 
-/// The arguments of this process, its own name first.
+/// Returns the arguments of this process, its own name first.
 pub(super) fn arguments() -> impl Iterator<Item = OsString> {
     std::env::args_os()
 }
 
-/// The variables of this process: read here alone, and once.
+/// Returns the variables of this process; the only place that reads them.
 pub(super) fn variables() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }
 
-/// Makes each variable the default of its flag, before what a file may have made it, and keeps clap from looking
-/// itself: it would blame a flag that was not typed, and take every word but a few for "yes".
+/// Makes each variable the default of its flag, which overrides the file, and keeps clap from reading the environment:
+/// it would report a flag that was not typed, and accept almost any word as "true".
 pub(super) fn apply(command: Command, environment: &[(OsString, OsString)]) -> Result<Command, Error> {
     let mut command = command;
     for (key, variable, action) in settings(&command) {
@@ -42,7 +42,7 @@ pub(super) fn apply(command: Command, environment: &[(OsString, OsString)]) -> R
     Ok(command.mut_args(|arg| arg.env(Resettable::Reset)))
 }
 
-/// The variables that look like settings and are none, such as misspelled ones; safe to show.
+/// Returns the unknown variables with the prefix, such as misspelled ones, sanitized.
 pub(super) fn unknown(command: &Command, environment: &[(OsString, OsString)]) -> Vec<SafeText> {
     let known: Vec<OsString> = settings(command).into_iter().map(|(_, variable, _)| variable).collect();
     let is_unknown = |name: &OsString| {
@@ -56,10 +56,10 @@ pub(super) fn unknown(command: &Command, environment: &[(OsString, OsString)]) -
     names.map(|name| SafeText::new(&name.to_string_lossy())).collect()
 }
 
-/// The terminal shows only what its old locale has: box-drawing characters are not in it. Without any locale it says
-/// nothing, as in most containers, whose terminals all know UTF-8.
+/// Returns true if the locale is not UTF-8, and so lacks box-drawing characters. No locale at all, as in most
+/// containers, is taken as UTF-8.
 pub(super) fn is_ascii_locale(environment: &[(OsString, OsString)]) -> bool {
-    // The first that is set counts, as for every program.
+    // The first that is set takes precedence, as for every program.
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| value_of(OsStr::new(name), environment));
     locale.is_some_and(|locale| {
         let locale = locale.to_string_lossy().to_ascii_lowercase();
@@ -67,12 +67,12 @@ pub(super) fn is_ascii_locale(environment: &[(OsString, OsString)]) -> bool {
     })
 }
 
-/// The user asks every program not to use colors.
+/// Returns true if `NO_COLOR` is set.
 pub(super) fn has_no_color(environment: &[(OsString, OsString)]) -> bool {
     value_of(OsStr::new("NO_COLOR"), environment).is_some()
 }
 
-/// The settings of a command: long name, variable, and what the flag does.
+/// Returns the settings of a command: long name, variable, and action of the flag.
 fn settings(command: &Command) -> Vec<(String, OsString, ArgAction)> {
     let settings = command
         .get_arguments()
@@ -80,13 +80,13 @@ fn settings(command: &Command) -> Vec<(String, OsString, ArgAction)> {
     settings.collect()
 }
 
-/// The value of a variable; an empty one counts as none.
+/// Returns the value of a variable; an empty one counts as unset.
 pub(super) fn value_of<'a>(variable: &OsStr, environment: &'a [(OsString, OsString)]) -> Option<&'a OsStr> {
     let found = environment.iter().find(|(name, _)| name == variable);
     found.map(|(_, value)| value.as_os_str()).filter(|value| !value.is_empty())
 }
 
-/// What a word means; any other could stand for either, and one of them overwrites files.
+/// Parses a boolean; other words are rejected, as some flags overwrite files.
 fn parse_bool(word: &OsStr) -> Result<&'static str, String> {
     let is = |words: [&str; 4]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
     match () {
@@ -105,9 +105,9 @@ mod tests {
     }
 
     #[test]
-    fn words_mean_one_thing_or_none() {
-        for (word, means) in [("true", "true"), ("YES", "true"), ("on", "true"), ("1", "true"), ("Off", "false")] {
-            assert_eq!(parse_bool(OsStr::new(word)), Ok(means), "{word}");
+    fn booleans_are_parsed_strictly() {
+        for (word, expected) in [("true", "true"), ("YES", "true"), ("on", "true"), ("1", "true"), ("Off", "false")] {
+            assert_eq!(parse_bool(OsStr::new(word)), Ok(expected), "{word}");
         }
         for word in ["banana", "y", "2", " true"] {
             assert!(parse_bool(OsStr::new(word)).is_err(), "{word}");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_locale_that_is_not_utf_8_wants_ascii() {
+    fn a_locale_without_utf_8_selects_ascii() {
         for (pairs, ascii) in [
             (&[][..], false),
             (&[("LANG", "")], false),

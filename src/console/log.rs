@@ -95,7 +95,7 @@ pub fn start_log(options: &OutputOptions, usual: Level) -> Result<Sink, Error> {
     };
     let failed = |reason: String| Error::Other(format!("the log cannot be started: {reason}"));
     let sink = match &options.log {
-        None => stderr().ok_or_else(|| failed("no thread can be had".to_owned()))?,
+        None => stderr().ok_or_else(|| failed("cannot start a thread".to_owned()))?,
         Some(path) => {
             let file = open(path).map_err(|error| Error::Disk {
                 action: "write the log to it",
@@ -301,10 +301,10 @@ fn notice(overflowed: u64, limited: u64) -> String {
     let lines = |count: u64| format!("{count} line{} dropped", if count == 1 { "" } else { "s" });
     let mut text = String::new();
     if limited > 0 {
-        text += &line("WARN", &format!("{}: more than a second may have of one kind", lines(limited)));
+        text += &line("WARN", &format!("{}: rate limit of one call site", lines(limited)));
     }
     if overflowed > 0 {
-        text += &line("WARN", &format!("{}: the log was not taken fast enough", lines(overflowed)));
+        text += &line("WARN", &format!("{}: the log was not read fast enough", lines(overflowed)));
     }
     text
 }
@@ -328,7 +328,7 @@ struct LineWindow {
 }
 
 impl LineWindow {
-    /// Tells whether one more line may be written now, and counts it.
+    /// Counts a line, and returns whether it may be written.
     fn admits(&mut self, now: Instant, most: u32) -> bool {
         if now.duration_since(self.began) >= Duration::from_secs(1) {
             *self = Self { began: now, lines: 0 };
@@ -339,7 +339,7 @@ impl LineWindow {
 }
 
 impl LineWriters {
-    /// Count per call site.
+    /// Counts a line of its call site, and returns whether it may be written.
     fn admits(&self, metadata: &Metadata<'_>) -> bool {
         let most = if *metadata.level() <= Level::INFO { MAX_LINES_PER_SECOND } else { MAX_VERBOSE_LINES_PER_SECOND };
         let now = Instant::now();
@@ -385,7 +385,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_has_so_many_lines_in_a_second() {
+    fn lines_of_a_call_site_are_limited() {
         let began = Instant::now();
         let mut window = LineWindow { began, lines: 0 };
         let admitted = (0..100).filter(|_| window.admits(began, MAX_LINES_PER_SECOND)).count();
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_nobody_reads_costs_lines_and_no_wait_and_then_says_how_many() {
+    fn an_unread_stream_drops_lines_without_blocking_and_reports_them() {
         static LOST: AtomicU64 = AtomicU64::new(0);
         let (reader, writer) = io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
@@ -407,7 +407,7 @@ mod tests {
         }
         let lost = LOST.load(Relaxed);
         assert!(lost > 0 && lost < sent, "{lost} of {sent}");
-        // Waits no longer than its limit while nobody reads.
+        // Times out without a reader.
         sink.flush();
         let reading = thread::spawn(move || {
             let mut lines = io::BufRead::lines(io::BufReader::new(reader));
@@ -419,13 +419,13 @@ mod tests {
                 }
             }
         });
-        let (whole, said) = reading.join().unwrap();
+        let (whole, notice) = reading.join().unwrap();
         assert_eq!(whole + lost, sent);
-        assert!(said.contains(&format!("WARN {lost} lines dropped: the log was not taken")), "{said}");
+        assert!(notice.contains(&format!("WARN {lost} lines dropped: the log was not read")), "{notice}");
     }
 
     #[test]
-    fn a_file_that_was_moved_away_is_opened_anew() {
+    fn a_moved_file_is_reopened() {
         static UNUSED: AtomicU64 = AtomicU64::new(0);
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("l.log"), folder.path().join("l.log.1"));

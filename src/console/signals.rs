@@ -51,13 +51,13 @@ impl Termination {
         Self::ALL.into_iter().find(|ending| ending.kind().as_raw_value() == number)
     }
 
-    /// Ends the process as the signal would have without a handler: a shell that sees that ends its loop, too.
+    /// Ends the process as the signal would without a handler, so that a shell ends its loop, too.
     pub fn end_process(self) -> ! {
         flush();
         let number = self.kind().as_raw_value();
         // The kernel delivers no signal without a handler to the first process of a container.
         if std::process::id() != 1 {
-            // Returns only on an error: then the exit code tells.
+            // Returns only on an error: then the exit code remains.
             let _ = emulate_default_handler(number);
         }
         std::process::exit(128 + number)
@@ -67,10 +67,10 @@ impl Termination {
 /// Listener for SIGINT, SIGTERM and SIGHUP.
 #[derive(Debug)]
 pub struct Signals {
-    /// `None` where it was ignored at the start: by a shell without job control, for what it runs in the background.
+    /// `None` if it was ignored at startup: by a shell without job control, for background processes.
     interrupt: Option<Signal>,
     terminate: Signal,
-    /// `None` where it was ignored at the start: by `nohup`.
+    /// `None` if it was ignored at startup: by `nohup`.
     hangup: Option<Signal>,
 }
 

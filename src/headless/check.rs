@@ -1,4 +1,4 @@
-//! `--check`: what each leg of a chain takes, as a table or as JSON; nothing is moved.
+//! `--check`: the set-up times of each leg of a chain, as a table or JSON, without a transfer.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::units::{Bytes, HumanDuration};
 use crate::waterfall;
 use crate::wire::Leg;
 
-/// Columns of a bar: with names and figures, a line fits into 80 of them for most routes.
+/// Columns of a bar: with names and figures, most lines fit into 80 columns.
 const BAR: usize = 24;
 
-/// Walks the chain of an input file to the size answer and says what it took.
+/// Measures the set-up of an input file's chain, up to the reply head, and prints it.
 ///
 /// # Errors
 /// `Error::Input` if the input file is invalid; `Error::Hop` if a hop fails or does not have the file;
@@ -58,9 +58,9 @@ async fn request(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
     client::check(&mut upstream, &job, &stop).await
 }
 
-/// The file on one line, then a leg a line; `wait` holds all that lies behind that leg.
+/// Formats the file on one line, then one leg per line; `wait` includes everything upstream of that leg.
 fn table(route: &Route, checked: &Checked) -> String {
-    let names: Vec<String> = route.hops().iter().enumerate().map(|(index, hop)| place(index + 1, hop)).collect();
+    let names: Vec<String> = route.hops().iter().enumerate().map(|(index, hop)| hop_name(index + 1, hop)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default().max(8);
     let row = |[leg, resolve, connect, wait]: [&str; 4], bar: &str| {
         format!("{leg:<width$}  {resolve:>9}  {connect:>9}  {wait:>9}  {bar}").trim_end().to_owned()
@@ -77,7 +77,7 @@ fn table(route: &Route, checked: &Checked) -> String {
     lines.join("\n")
 }
 
-/// The bars of the leg from one stage up: `-` for resolving, `=` for connecting, `#` for waiting.
+/// Draws the bar of the leg from one stage: `-` for resolving, `=` for connecting, `#` for waiting.
 fn bar(rows: &[WaterfallRow], stage: usize) -> String {
     let end = rows.iter().map(WaterfallRow::end_ms).fold(0.0, f64::max);
     let cell = |ms: f64| if end > 0.0 { ms / end * BAR as f64 } else { 0.0 };
@@ -88,7 +88,7 @@ fn bar(rows: &[WaterfallRow], stage: usize) -> String {
             Step::Connect => '=',
             Step::Wait | Step::FirstByte | Step::LastByte => '#',
         };
-        // However short, it is seen.
+        // At least one column.
         let first = (cell(row.offset_ms) as usize).min(BAR - 1);
         let last = (cell(row.end_ms()).round() as usize).clamp(first + 1, BAR);
         bar[first..last].fill(glyph);
@@ -96,11 +96,11 @@ fn bar(rows: &[WaterfallRow], stage: usize) -> String {
     bar.iter().collect()
 }
 
-fn place(number: usize, hop: &crate::route::Hop) -> String {
+fn hop_name(number: usize, hop: &crate::route::Hop) -> String {
     format!("hop {number} ({})", hop.label())
 }
 
-/// A leg's three times; a hop that speaks the legacy protocol does not tell its own.
+/// Formats a leg's three times; a hop that speaks the legacy protocol does not report its own.
 fn figures(leg: Option<&Leg>) -> [String; 3] {
     let Some(leg) = leg else { return ["-".to_owned(), "-".to_owned(), "-".to_owned()] };
     [leg.resolve_ms, leg.connect_ms, leg.wait_ms].map(|ms| match ms {
@@ -115,7 +115,7 @@ mod tests {
     use crate::route::Protocol;
 
     #[test]
-    fn the_table_has_a_line_for_each_leg() {
+    fn the_table_has_a_line_per_leg() {
         let route = Route::parse(b"f\n10.0.0.1 9101\n10.0.0.2 9102 name=core\n").unwrap();
         let legs = vec![Leg { resolve_ms: 0.0, connect_ms: 4.0, wait_ms: 12.0 }];
         let checked = Checked { size: 1500, protocol: Protocol::Http, etag: None, last_modified: None, legs };

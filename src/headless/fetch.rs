@@ -1,4 +1,4 @@
-//! `--fetch`: each input in turn, so often and so many at once as asked, and one result for all.
+//! `--fetch`: the inputs one after the other, each with repeated and concurrent fetches, and one result for all.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,26 +24,26 @@ use crate::snapshot::verdict::Limit;
 use crate::snapshot::{TransferRecord, TransferSnapshot};
 use crate::verdict::{Stage, evaluate, evaluate_setup};
 
-/// A transfer that took less says nothing about what limits it, and is not worth a question to every hop.
+/// Shortest evaluated transfer: a shorter one has too little evidence to request a record from every hop.
 const MIN_EVALUATED_US: u64 = 1_000_000;
 
-/// A transfer that is over.
+/// An ended transfer.
 #[derive(Debug)]
 pub(super) struct FinishedFetch {
-    /// What was to be done.
+    /// Its job.
     pub(super) job: FetchJob,
     /// Its last snapshot.
     pub(super) snapshot: TransferSnapshot,
-    /// What came of it.
+    /// Its result.
     pub(super) result: Result<Fetched, Error>,
-    /// What the hops say of it, in chain order; empty where they were not asked.
+    /// The hops' records of it, in chain order; empty if not requested.
     pub(super) records: Vec<Option<TransferRecord>>,
 }
 
 /// Fetches without a screen; the error is the first that a transfer ended with.
 ///
 /// # Errors
-/// `Error::Usage` if `-j` asks for several transfers to one output; `Error::Input` if an input file is invalid; else
+/// `Error::Usage` if `-j` means several transfers to one output; `Error::Input` if an input file is invalid; else
 /// the first error that a transfer ended with, see [`fetch::fetch`]. The others are printed.
 pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, options: &OutputOptions) -> Result<(), Error> {
     let output = Output::of(&plan.output);
@@ -52,7 +52,7 @@ pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, options: &OutputOptions) -> R
     let ran = start_log(options, Level::WARN).and_then(|_log| {
         if output.is_some() && plan.jobs.is_some_and(|jobs| jobs > 1) {
             let path = shown(&plan.output);
-            return Err(Error::Usage(format!("-o {path}: takes one transfer after the other: leave out -j")));
+            return Err(Error::Usage(format!("-o {path}: accepts one transfer at a time: remove -j")));
         }
         let routes: Vec<Route> = inputs.iter().map(|input| plan.read_route(input)).collect::<Result<_, _>>()?;
         on_one_thread_and_disk(plan.jobs.unwrap_or(1), all(&routes, plan, &display))
@@ -60,10 +60,10 @@ pub fn fetch(inputs: &[PathBuf], plan: &FetchPlan, options: &OutputOptions) -> R
     report("fetch", ran, &display)
 }
 
-/// What became of a run: the transfers that are over, in their order, and what ended it.
+/// Result of a run: the ended transfers, in order, and the error that ended it.
 pub(super) type RunResult = (Vec<FinishedFetch>, Result<(), Error>);
 
-/// Writes the JSON document of a run, where one is wanted; the answer is what the program ends with.
+/// Writes the JSON document of a run, if requested; returns the result of the program.
 pub(super) fn report(
     mode: &'static str,
     ran: Result<RunResult, Error>,
@@ -77,7 +77,7 @@ pub(super) fn report(
     reported(result, display.written())
 }
 
-/// Runs one transfer, shows it as it goes, and asks the hops about it where that is worth something.
+/// Runs one transfer, displays its progress, and requests the hops' records if there is something to evaluate.
 async fn one_transfer(
     upstream: &mut Upstream,
     mut job: FetchJob,
@@ -86,28 +86,28 @@ async fn one_transfer(
     stop: &CancellationToken,
 ) -> FinishedFetch {
     let (progress, news) = watch::channel(TransferSnapshot::default());
-    // Both end together: the last thing that a transfer tells is that it is over.
+    // Both end together: the last snapshot of a transfer is its end.
     let (mut observation, route) = (Observation::default(), job.route.clone());
     let finished =
         async { tokio::join!(fetch::fetch(upstream, &mut job, &progress, stop), display.follow(news.clone())) };
     let watched = source.follow(&route, news.clone(), display, &mut observation);
     let (result, ()) = tokio::select! {
-        biased;
-        finished = finished => finished,
-        // A look that is under way must not hold the end up.
-        never = watched => match never {},
-    };
+            biased;
+            finished = finished => finished,
+    // A query in progress must not delay the end.
+            never = watched => match never {},
+        };
     let snapshot =
         TransferSnapshot { verdict: observation.verdict, stall: observation.stall, ..progress.borrow().clone() };
     let mut ended = FinishedFetch { job, snapshot, result, records: Vec::new() };
     if ended.result.is_ok() {
-        // At once: a hop that answers no question would hold it back for a second.
+        // Printed first: a hop that does not respond would delay it by a second.
         display.done(&ended.snapshot);
     }
     let took_us = ended.snapshot.flow.active_us + ended.snapshot.flow.reply_us;
-    let judged = ended.result.is_ok() && display.is_verbose() && took_us >= MIN_EVALUATED_US;
-    // The hops know nothing of a file that did not have to move.
-    if (display.is_json() || judged) && !ended.snapshot.was_up_to_date() && !stop.is_cancelled() {
+    let evaluated = ended.result.is_ok() && display.is_verbose() && took_us >= MIN_EVALUATED_US;
+    // The hops have no record of a file that was not transferred.
+    if (display.is_json() || evaluated) && !ended.snapshot.was_up_to_date() && !stop.is_cancelled() {
         ended.request_records().await;
     }
     if ended.result.is_ok() {
@@ -117,7 +117,7 @@ async fn one_transfer(
 }
 
 impl FinishedFetch {
-    /// Asks the hops what they know of it, and judges from that what limited it.
+    /// Requests the hops' records, and evaluates what limited the transfer.
     pub(super) async fn request_records(&mut self) {
         let protocol = self.result.as_ref().ok().map(|fetched| fetched.protocol);
         let reach = reach(self.snapshot.legs.len(), protocol);
@@ -133,7 +133,7 @@ impl FinishedFetch {
         }
     }
 
-    /// The transfer as a part of the JSON document.
+    /// Returns the transfer's part of the JSON document.
     pub(super) fn report(&self) -> TransferReport {
         TransferReport::new(
             &self.job.route,
@@ -156,9 +156,9 @@ async fn all(routes: &[Route], plan: &FetchPlan, display: &ProgressDisplay) -> R
         }
         let (more, result) = chains(route, plan, (&VerdictSource::Queried, display), &stop, &links, ended.len()).await;
         ended.extend(more);
-        // What comes behind a file that is not whole would be taken for a part of it.
-        let broken = Output::of(&plan.output).is_some() && ended.iter().any(|ended| ended.result.is_err());
-        if result.is_err() || broken {
+        // In a stream, bytes after an incomplete file would be taken for a part of it.
+        let incomplete = Output::of(&plan.output).is_some() && ended.iter().any(|ended| ended.result.is_err());
+        if result.is_err() || incomplete {
             let result = outcome(&ended, &result, display);
             return Ok((ended, result));
         }
@@ -167,8 +167,8 @@ async fn all(routes: &[Route], plan: &FetchPlan, display: &ProgressDisplay) -> R
     Ok((ended, result))
 }
 
-/// The first error of a run: what a transfer ended with, else what ended the run. It is the exit code, so all others
-/// have to be said here.
+/// Returns the first error of a run: of a transfer, else of the run. It determines the exit code; the others are
+/// printed here.
 pub(super) fn outcome(
     ended: &[FinishedFetch],
     run: &Result<(), Error>,
@@ -180,8 +180,8 @@ pub(super) fn outcome(
     first.map_or(Ok(()), |error| Err(error.clone()))
 }
 
-/// As many chains at once as asked for, each for as many fetches as asked for, or up to its first failure. A chain that
-/// fails inside is the error beside the transfers of all others. `begun` transfers came before these.
+/// Runs `jobs` chains concurrently, each for `number` fetches, or up to its first failure. A chain that panics is the
+/// error of the run, beside the transfers of all others. `begun` transfers were started before these.
 pub(super) async fn chains(
     route: &Route,
     plan: &FetchPlan,
@@ -215,7 +215,7 @@ pub(super) async fn chains(
     gathered(running).await
 }
 
-/// What all chains came to, as soon as the last is over.
+/// Collects the results of all chains.
 async fn gathered(mut running: JoinSet<Vec<FinishedFetch>>) -> RunResult {
     let (mut ended, mut result) = (Vec::new(), Ok(()));
     while let Some(chain) = running.join_next().await {
@@ -234,7 +234,7 @@ mod tests {
     use crate::limits::Limits;
 
     #[tokio::test]
-    async fn a_chain_that_panics_does_not_hide_what_the_others_came_to() {
+    async fn a_panicking_chain_keeps_the_results_of_the_others() {
         let transfer = |number| {
             let job = FetchJob::new(number, Route::parse(b"f\nh 1\n").unwrap(), PathBuf::new(), Limits::default());
             let snapshot = TransferSnapshot { number, ..TransferSnapshot::default() };

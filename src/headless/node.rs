@@ -1,4 +1,4 @@
-//! `--node`: listeners, the line that says where they are, and leaving in order.
+//! `--node`: listeners, their addresses on stdout, and graceful shutdown.
 
 use std::future::Future;
 use std::io::{self, ErrorKind, Read};
@@ -27,10 +27,10 @@ use crate::net::upstream::policy::Policy;
 use crate::net::upstream::resolve::Resolver;
 use crate::route::Host;
 
-/// Connections the system holds for us until they are accepted.
+/// Listen backlog.
 const BACKLOG: u32 = 1024;
 
-/// Runs nodes until a signal asks them to leave, or standard input ends.
+/// Runs nodes until a signal, or the end of standard input.
 ///
 /// # Errors
 /// `Error::Listen` if an address cannot be bound; `Error::Usage` if the served folder cannot be opened; `Error::Disk`
@@ -48,7 +48,7 @@ pub fn nodes(
     use_all_descriptors();
     report_panics();
     on_one_thread(async {
-        // Signals count from before the line that says we are there: whoever reads it may send one at once.
+        // Handlers are registered before the line is printed: its reader may send a signal immediately.
         let signals = NodeSignals::new(log, options.log.is_some())?;
         let mut nodes = Vec::new();
         for listen in listeners {
@@ -76,8 +76,7 @@ pub fn nodes(
     })
 }
 
-/// Makes a panic one line of the log: it costs the request that it comes from, and must not cost the log more than
-/// others.
+/// Logs a panic as one line: it only fails the request that it comes from.
 fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -86,20 +85,20 @@ fn report_panics() {
     }));
 }
 
-/// Takes what the system allows at most: what it gives at first, often 1,024, is for programs that still use select,
-/// and a transfer through a relay costs up to four descriptors.
+/// Raises the limit of descriptors to the maximum: the default, often 1,024, is for programs that use select, and a
+/// transfer through a relay needs up to four descriptors.
 fn use_all_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum || limit.maximum.is_none() {
-        // Where it is refused, the node goes on with what it has.
+        // On failure, the node continues with the default.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
 }
 
-/// The signals of a node: those that end it, and those that only reopen its log.
+/// Signals of a node: those that end it, and those that reopen its log.
 struct NodeSignals {
     signals: Signals,
-    /// SIGUSR1: log rotation by programs that leave SIGHUP alone. Without a listener it would end the node.
+    /// SIGUSR1: log rotation by programs that do not use SIGHUP. Without a handler it would end the node.
     rotated: Signal,
     log: Sink,
     has_file: bool,
@@ -112,7 +111,7 @@ impl NodeSignals {
         Ok(Self { signals: Signals::new()?, rotated, log, has_file, began_on_terminal: has_terminal() })
     }
 
-    /// Waits for a signal that ends the node, and reopens the log for all others.
+    /// Waits for a signal that ends the node, and reopens the log on all others.
     async fn ending(&mut self) -> Termination {
         loop {
             tokio::select! {
@@ -126,19 +125,19 @@ impl NodeSignals {
         }
     }
 
-    /// SIGHUP means that the terminal has closed. A node that never had one, or that still has it and a log file beside
-    /// it, was meant to reopen its log.
+    /// Returns true if SIGHUP means that the terminal has closed. For a node that never had one, or that still has it
+    /// and a log file, it means to reopen the log.
     fn hangup_ends(&self) -> bool {
         self.began_on_terminal && !(self.has_file && has_terminal())
     }
 }
 
-/// The process has a controlling terminal; when that closes, it has none from before the signal on.
+/// Returns true if the process has a controlling terminal, which is detached before SIGHUP is sent.
 fn has_terminal() -> bool {
     rustix::fs::open("/dev/tty", OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).is_ok()
 }
 
-/// The first signal lets transfers finish, the second does not.
+/// Shuts down gracefully on the first signal, and immediately on the second.
 async fn shut_down_on_signals(
     all: impl Future<Output = ()>,
     mut signals: NodeSignals,
@@ -149,7 +148,7 @@ async fn shut_down_on_signals(
         () = &mut all => return Ok(()),
         _ = signals.ending() => {}
     }
-    info!("leaving when the transfers under way are over; a second signal leaves at once");
+    info!("shutting down when the transfers in progress have ended; a second signal exits immediately");
     drain.begin();
     tokio::select! {
         () = &mut all => return Ok(()),
@@ -160,18 +159,18 @@ async fn shut_down_on_signals(
     Err(Error::Interrupted { kept: KeptBytes::default() })
 }
 
-/// Ends the process with standard input, unless it is told there to stay: a thread of its own, so that nothing in the
-/// node can hold it up.
+/// Exits at the end of standard input, unless it receives a command to keep running. Uses a separate thread, so that
+/// nothing in the node can delay it.
 fn exit_with_stdin() -> Result<(), Error> {
-    // The terminal of the program that started this one is no business of ours, and neither is its end.
+    // Detaches from the terminal of the program that started this one.
     let _ = rustix::process::setsid();
     let wait = || {
-        let mut said = [0; 256];
+        let mut input = [0; 256];
         loop {
-            match io::stdin().lock().read(&mut said) {
+            match io::stdin().lock().read(&mut input) {
                 Ok(0) | Err(_) => std::process::exit(i32::from(crate::error::OK)),
-                // So short a write arrives whole.
-                Ok(count) if said[..count] == *STAY => return,
+                // A write this short arrives in one read.
+                Ok(count) if input[..count] == *STAY => return,
                 Ok(_) => {}
             }
         }
@@ -200,7 +199,7 @@ fn config(plan: &NodePlan, address: SocketAddr) -> Result<NodeConfig, Error> {
         policy: Policy::new(address, plan.allow_next.clone()),
         access,
         limits: plan.limits,
-        // No hop has number 0, so these are the turns that name none.
+        // No hop has number 0, so these are the changes for all nodes.
         faults: PerHop::faults(&plan.faults, 0),
         max_connections: plan.max_connections,
         protocol: plan.protocol,
@@ -219,7 +218,7 @@ async fn bind(listen: &Listen) -> Result<TcpListener, Error> {
     };
     let bound = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // A node that is started again must not wait for the last one's connections to be forgotten.
+        // A restarted node must not wait for old connections in TIME_WAIT.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
@@ -229,10 +228,10 @@ async fn bind(listen: &Listen) -> Result<TcpListener, Error> {
 
 fn refused(listen: &Listen, error: &io::Error) -> Error {
     let advice = match error.kind() {
-        ErrorKind::AddrInUse => ": stop what listens there, or name another port (0 lets the system choose)",
-        ErrorKind::PermissionDenied => ": ports below 1024 need privileges, name one from 1024 up",
-        ErrorKind::AddrNotAvailable => ": name an address of this machine, such as 127.0.0.1",
-        ErrorKind::InvalidInput => ": a link-local address needs its interface, name another address of this machine",
+        ErrorKind::AddrInUse => ": stop the program that listens there, or use another port (0 lets the system choose)",
+        ErrorKind::PermissionDenied => ": ports below 1024 need privileges, use one from 1024 up",
+        ErrorKind::AddrNotAvailable => ": use an address of this machine, such as 127.0.0.1",
+        ErrorKind::InvalidInput => ": a link-local address needs its interface, use another address of this machine",
         _ => "",
     };
     Error::Listen { address: listen.to_string().into(), reason: format!("{}{advice}", plain(error)) }
@@ -243,13 +242,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_port_in_use_is_refused_with_advice() {
+    async fn bind_errors_have_advice() {
         let first = bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
         let taken: Listen = first.local_addr().unwrap().to_string().parse().unwrap();
         let error = bind(&taken).await.unwrap_err();
         assert_eq!(error.exit_code(), 9);
-        assert!(error.to_string().contains("name another port"), "{error}");
-        // TEST-NET-1 is nobody's address.
+        assert!(error.to_string().contains("use another port"), "{error}");
+        // TEST-NET-1 is assigned to no machine.
         let error = bind(&"192.0.2.1:0".parse().unwrap()).await.unwrap_err();
         assert!(error.to_string().contains("an address of this machine"), "{error}");
     }

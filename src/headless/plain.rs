@@ -21,10 +21,10 @@ use crate::route::Route;
 use crate::snapshot::{self, Flow, HopLink, HopSnapshot, Timestamps};
 use crate::units::{Bytes, HumanDuration, Rate};
 
-/// How long hops may take to say who they are before the fetch goes on without knowing.
+/// Timeout of the first report of the hops, after which the fetch starts without it.
 const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a stopped node's last lines are waited for.
+/// Timeout of the last log lines of stopped nodes.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Runs the plan as plain lines; the exit code is that of the fetch.
@@ -60,15 +60,14 @@ async fn run(mut plan: ChainPlan, display: &ProgressDisplay) -> Result<RunResult
     ran
 }
 
-/// The nodes that this run started. What they write to their standard error goes to this run's log, each line as
-/// serious as the node finds it.
+/// Nodes that this run started. Their stderr goes to this run's log, with the level of each line.
 struct SpawnedNodes {
     supervisor: Supervisor,
     logging: JoinSet<()>,
 }
 
 impl SpawnedNodes {
-    /// Starts nothing yet.
+    /// Prepares the nodes, without starting them.
     fn new(route: &Route, spawning: Spawning) -> Self {
         let (supervisor, lines) = Supervisor::new(route, spawning);
         let mut logging = JoinSet::new();
@@ -76,7 +75,7 @@ impl SpawnedNodes {
         Self { supervisor, logging }
     }
 
-    /// Stops them, and waits for what they say as they leave.
+    /// Stops them, and waits for their last log lines.
     async fn end(self) {
         let Self { mut supervisor, mut logging } = self;
         supervisor.stop_all().await;
@@ -86,7 +85,7 @@ impl SpawnedNodes {
     }
 }
 
-/// Logs what nodes say, until none can say anything any more.
+/// Logs the lines of the nodes, until all have exited.
 async fn log_lines(mut lines: mpsc::Receiver<ChildLine>) {
     while let Some(ChildLine { hop, level, text }) = lines.recv().await {
         match level {
@@ -97,7 +96,7 @@ async fn log_lines(mut lines: mpsc::Receiver<ChildLine>) {
     }
 }
 
-/// Ends some time after a signal, for whatever does not heed it by itself.
+/// Completes some time after a signal, for work that does not react to it.
 async fn timed_out_after_signal(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(IDENTIFY_TIMEOUT).await;
@@ -134,7 +133,7 @@ async fn fetches(
     (ended, result)
 }
 
-/// How this program stands to a hop, in words.
+/// Describes the relation of this program to a hop.
 fn how(hop: &HopSnapshot) -> String {
     match &hop.link {
         HopLink::Spawned { pid } => format!("started, process {pid}"),
@@ -147,14 +146,14 @@ fn how(hop: &HopSnapshot) -> String {
     }
 }
 
-/// What every hop had to do with a transfer, and what limited it.
+/// Prints each hop's part in a transfer, and what limited it.
 fn print_hops(transfer: &FinishedFetch, display: &ProgressDisplay) {
-    for (hop, account) in transfer.job.route.hops().iter().zip(&transfer.records) {
+    for (hop, record) in transfer.job.route.hops().iter().zip(&transfer.records) {
         let label = hop.label();
-        match account {
+        match record {
             None => display.note(&format!("  {label}: no report")),
-            Some(account) => {
-                let flow = account.flow;
+            Some(record) => {
+                let flow = record.flow;
                 display.note(&format!(
                     "  {label}: {} in, {} out, {}; waited {} to read, {} to write{}{}",
                     Bytes(flow.bytes_in),
@@ -162,8 +161,8 @@ fn print_hops(transfer: &FinishedFetch, display: &ProgressDisplay) {
                     Rate(rate(&flow)),
                     share(flow.starved_us, &flow),
                     share(flow.blocked_us, &flow),
-                    account.faults.limit.map(|limit| format!(", limited to {}", Rate(limit))).unwrap_or_default(),
-                    account.moments.as_ref().map(passed).unwrap_or_default(),
+                    record.faults.limit.map(|limit| format!(", limited to {}", Rate(limit))).unwrap_or_default(),
+                    record.moments.as_ref().map(passed).unwrap_or_default(),
                 ));
             }
         }
@@ -173,7 +172,7 @@ fn print_hops(transfer: &FinishedFetch, display: &ProgressDisplay) {
     }
 }
 
-/// When the body went through a hop, by its own clock, from the request on.
+/// Formats when the body passed a hop, by its own clock, since its request.
 fn passed(moments: &Timestamps) -> String {
     let span = |ms: f64| HumanDuration(Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 1e9)));
     let moment = |name: &str, ms: Option<f64>| ms.map(|ms| format!("; {name} byte after {}", span(ms)));

@@ -57,12 +57,12 @@ impl ProgressDisplay {
         Self { stdout_taken: true, ..self }
     }
 
-    /// Tells whether the result is a JSON document.
+    /// Returns whether the result is a JSON document.
     pub(super) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Tells whether progress is shown at all.
+    /// Returns whether progress is displayed.
     pub(super) fn is_verbose(&self) -> bool {
         !matches!(self.mode, DisplayMode::Nothing)
     }
@@ -101,7 +101,7 @@ impl ProgressDisplay {
             let name = &snapshot.name;
             if snapshot.phase == Phase::Connecting && !begun {
                 begun = true;
-                console::err(&format!("{name}: asking"));
+                console::err(&format!("{name}: requested"));
                 due = Instant::now() + LINE_PERIOD;
             }
             self.log_events(&snapshot, &before);
@@ -130,7 +130,7 @@ impl ProgressDisplay {
         }
     }
 
-    /// Prints what limited a transfer, where that is known.
+    /// Prints what limited a transfer, if known.
     pub(super) fn print_verdict(&self, snapshot: &TransferSnapshot) {
         if let (Some(verdict), true) = (&snapshot.verdict, self.is_verbose()) {
             self.err(&format!("{}: {verdict}", snapshot.name));
@@ -168,11 +168,11 @@ impl ProgressDisplay {
         if self.stdout_taken {
             return self.err(line);
         }
-        let said = match &self.mode {
+        let written = match &self.mode {
             DisplayMode::Bars(bars) => bars.suspend(|| console::out(line)),
             DisplayMode::Lines | DisplayMode::Nothing => console::out(line),
         };
-        if let Err(error) = said {
+        if let Err(error) = written {
             // Only the first is reported: the others have the same cause.
             let _ = self.write_error.set(error);
         }
@@ -219,15 +219,15 @@ fn figures(snapshot: &TransferSnapshot) -> String {
 
 /// Formats the result in one line: size, time, rate, integrity, path.
 fn final_line(snapshot: &TransferSnapshot) -> String {
-    let proof = match &snapshot.integrity {
+    let integrity = match &snapshot.integrity {
         Integrity::Verified { digest } => format!("verified ({digest})"),
         Integrity::SizeChecked { digest, reason } if digest.is_empty() => format!("size-checked: {reason}"),
         Integrity::SizeChecked { digest, reason } => format!("size-checked: {reason} (arrived as {digest})"),
         Integrity::Pending => "not verified".to_owned(),
     };
-    let place = if snapshot.already_present { "was there already as" } else { "in" };
+    let place = if snapshot.already_present { "already present as" } else { "in" };
     format!(
-        "{}: {} bytes in {}, {}, {proof}, {place} {}",
+        "{}: {} bytes in {}, {}, {integrity}, {place} {}",
         snapshot.name,
         snapshot.size.unwrap_or_default(),
         HumanDuration(snapshot.elapsed),
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_says_size_time_rate_proof_and_place() {
+    fn the_final_line_has_size_time_rate_integrity_and_path() {
         let snapshot = TransferSnapshot {
             name: "a.bin".into(),
             path: "out/a.bin".into(),
@@ -256,7 +256,7 @@ mod tests {
             "a.bin: 41200000 bytes in 1.0 s, 41.2 MB/s, size-checked: --no-verify was given, in out/a.bin"
         );
         let there = TransferSnapshot { already_present: true, ..snapshot };
-        assert!(final_line(&there).ends_with("was there already as out/a.bin"));
+        assert!(final_line(&there).ends_with("already present as out/a.bin"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(super) fn reported(result: Result<(), Error>, written: Result<(), Error>) ->
     result.and(written)
 }
 
-/// Runs on one thread: sockets need no more, and the disk has threads of its own.
+/// Runs on one thread: sockets need no more, and disk access uses other threads.
 pub(super) fn on_one_thread<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     run_on(&mut Builder::new_current_thread(), work)
 }
@@ -30,8 +30,7 @@ fn run_on<T>(runtime: &mut Builder, work: impl Future<Output = Result<T, Error>>
     let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(|error| Error::Other(format!("cannot start: {}", error::plain(&error))))?;
     let result = runtime.block_on(work);
-    // Whatever mattered was waited for by the work itself. A digest that nobody wants any more, or a name that is still
-    // being looked up, must not keep the program from ending.
+    // The work itself waits for all that matters. An unneeded digest or name resolution must not delay the exit.
     runtime.shutdown_background();
     result
 }

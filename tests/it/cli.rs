@@ -138,7 +138,7 @@ fn a_name_above_its_folder_is_an_input_error_everywhere() {
                     let output = run(folder.path(), &format!("{mode} --protocol {protocol} up.txt"));
                     let said = err(&output);
                     assert_eq!(code(&output), 3, "{name} {protocol} {mode}: {said}");
-                    assert!(said.starts_with("chainview: up.txt:1: the file name holds a `..` segment"), "{said}");
+                    assert!(said.starts_with("chainview: up.txt:1: the file name contains a `..` segment"), "{said}");
                 }
             }
         }
@@ -172,7 +172,7 @@ fn a_fetch_that_waits_for_another_logs_it() {
     assert!(first.wait_with_output().unwrap().status.success());
     assert_eq!(code(&second), 0, "{}", err(&second));
     assert!(err(&second).contains("data.bin: waiting for another fetch of data.bin\n"), "{}", err(&second));
-    assert!(out(&second).contains("was there already as out/data.bin"), "{}", out(&second));
+    assert!(out(&second).contains("already present as out/data.bin"), "{}", out(&second));
 }
 
 #[test]

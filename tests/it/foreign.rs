@@ -159,7 +159,7 @@ async fn challenges_and_retry_after_pass_through_the_chain() {
         ("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", 404, "", "requested /f)"),
         ("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", 400, "", "as from a TLS port"),
         ("\x15\x03\x01\0\x02\x02\x46", 502, "", "uses TLS"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 502, "", "how long the file is (chunked)"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 502, "", "no Content-Length (chunked)"),
         ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", 502, "", "compressed"),
     ] {
         let stage = Stage::new(reply_text, true).await;

@@ -66,7 +66,7 @@ fn log_lines_caused_by_clients_are_limited_and_counted() {
     let said = lines.iter().filter(|line| line.contains("INFO data.bin for 127.0.0.1:")).count();
     assert!((50..=50 * seconds).contains(&said), "{said} lines in {seconds} s");
     let counts = lines.iter().filter_map(|line| {
-        let (text, _) = line.split_once(" dropped: more than a second may have of one kind")?;
+        let (text, _) = line.split_once(" dropped: rate limit of one call site")?;
         text.split_whitespace().rev().nth(1)?.parse::<usize>().ok()
     });
     assert_eq!(said + counts.sum::<usize>(), 300, "{lines:#?}");

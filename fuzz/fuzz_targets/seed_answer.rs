@@ -1,7 +1,0 @@
-//! Fuzzes what `seed_answer` of ../targets.rs promises.
-#![no_main]
-
-#[path = "../targets.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::seed_answer(bytes));
