@@ -261,7 +261,7 @@ fn replaced_and_missing_served_folders_are_detected() {
             assert!(status == 404 && message.contains("the served folder is missing"), "{path}: {status} {message}");
         }
     }
-    assert_eq!(node.stderr().matches("is gone").count(), 1, "{}", node.stderr());
+    assert_eq!(node.stderr().matches("is missing").count(), 1, "{}", node.stderr());
     fs::create_dir(folder.path().join("rel2")).unwrap();
     assert_eq!(get("/healthz").0, 200);
 }
