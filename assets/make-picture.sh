@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes assets/dashboard.svg: runs the real program's demo in tmux at 120x40, waits until a transfer is mid-way, and
-# presses the key by which the dashboard writes its screen as a picture. Needs tmux and cargo.
+# Makes assets/dashboard.svg: runs the real program's demo in tmux at 120x40, waits until a transfer is in progress,
+# and presses the key that saves the screen as SVG. Needs tmux and cargo.
 #
-# A command given as arguments is run in place of the demo; it is caught as soon as it shows a share of 30 to 79 %.
+# A command in the arguments replaces the demo; its screen is saved as soon as it shows 30 to 79 %.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 top=$PWD
@@ -14,7 +14,7 @@ else
     command=("$top/target/release/chainview" --demo)
 fi
 
-# A server of its own, so that nobody's settings or sessions are touched, and a folder for what the key writes.
+# A tmux server of its own, so that no user settings or sessions are touched, and a folder for the file.
 socket=chainview-picture-$$
 folder=$(mktemp -d)
 trap 'tmux -L "$socket" kill-server 2>/dev/null || true; rm -rf "$folder"' EXIT
@@ -26,10 +26,10 @@ tmux -L "$socket" resize-window -t picture -x 120 -y 40
 screen() { tmux -L "$socket" capture-pane -t picture -p; }
 
 end=$((SECONDS + 60))
-# tmux has no event for "the screen shows this", so it is asked ten times a second.
+# tmux has no event for a change of the screen, so it is polled ten times a second.
 until screen | grep -qE '(^|[^0-9])[3-7][0-9](\.[0-9]+)? ?%  ' && screen | grep -q slowest; do
     if [ "$SECONDS" -ge "$end" ]; then
-        echo "make-picture: no transfer was seen mid-way within 60 s; the screen was:" >&2
+        echo "make-picture: no transfer was in progress within 60 s; the screen was:" >&2
         screen >&2
         exit 1
     fi
@@ -37,7 +37,7 @@ until screen | grep -qE '(^|[^0-9])[3-7][0-9](\.[0-9]+)? ?%  ' && screen | grep 
 done
 tmux -L "$socket" send-keys -t picture E
 until picture=$(ls "$folder"/chainview-*.svg 2>/dev/null) && tail -n 1 "$picture" | grep -q '</svg>'; do
-    [ "$SECONDS" -lt "$end" ] || { echo "make-picture: no picture was written" >&2; exit 1; }
+    [ "$SECONDS" -lt "$end" ] || { echo "make-picture: no file was written" >&2; exit 1; }
     sleep 0.1
 done
 cp "$picture" assets/dashboard.svg

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes assets/sample.txt: an almanac of numbers, long enough to be seen travelling, readable wherever it is cut.
+"""Writes assets/sample.txt: an almanac of numbers, long enough to show a transfer in progress, readable from any offset.
 
-Run it from anywhere; it writes beside itself, and the same bytes every time.
+Runs from any folder, writes beside itself, and always the same bytes.
 """
 
 import math

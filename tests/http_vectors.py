@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
-"""HTTP vectors of other projects against a node, and against a recorder that stands behind it.
+"""HTTP vectors of other projects against a node, and against a recorder as its next hop.
 
-Run it by hand; it fetches a package of 8 MB, takes some seconds, and is not part of `cargo test`:
+Run it by hand; it downloads a package of 8 MB, takes some seconds, and is not part of `cargo test`:
 
     cargo build && python3 tests/http_vectors.py
 
-The request and response vectors of llhttp are fetched at run time: the source package of aiohttp on PyPI carries them.
-Forms of ambiguous requests that the HTTP Garden project compares servers with are written here in our own bytes.
+The request and response vectors of llhttp are downloaded at run time, as part of the source package of aiohttp on PyPI.
+The ambiguous requests with which the HTTP Garden project compares servers are written out here.
 
-What has to hold:
-- whatever a client sends, the next hop receives whole, canonical GET and HEAD heads and nothing else, at most one for
-  each request line of the client;
-- whatever an origin sends, the client receives at most one reply, without Transfer-Encoding, with no more bytes than
-  it announces, and a reply that is not whole ends in a close;
-- the node answers its health check afterwards.
+Invariants:
+- for any bytes from a client, the next hop receives complete, canonical GET and HEAD heads and nothing else, at most
+  one for each request line of the client;
+- for any bytes from an origin, the client receives at most one reply, without Transfer-Encoding, with no more bytes
+  than it announces, and an incomplete reply ends in a close;
+- the node passes its health check afterwards.
 
-`CHAINVIEW=PATH` names another binary, `LLHTTP_TESTS=DIR` a folder with llhttp's tests that is there already.
+`CHAINVIEW=PATH` names another binary, `LLHTTP_TESTS=DIR` an existing folder with llhttp's tests.
 """
 
 import concurrent.futures
@@ -29,14 +29,14 @@ import tarfile
 import tempfile
 import threading
 
-# The release whose vectors are run: a later one may add forms for which this file has no expectation yet.
+# Fixed version: a later one may add forms for which this file has no expectation yet.
 PACKAGE = "aiohttp==3.12.15"
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BINARY = os.environ.get("CHAINVIEW", os.path.join(TOP, "target", "debug", "chainview"))
-# A node gives a head 5 s; an answer that has not come after more than twice that is none.
+# A node gives a head 5 s; more than twice that without a reply counts as none.
 TIMEOUT = 12.0
-# Vectors under way at once: most of the time is spent waiting for deadlines of heads that never end.
-AT_ONCE = 24
+# Vectors in parallel: most of the time is spent waiting for the deadlines of incomplete heads.
+PARALLEL = 24
 
 CANONICAL = re.compile(rb"(?:GET|HEAD) /[!-~]* HTTP/1\.1\r\n(?:[A-Za-z-]+: [ -~]*\r\n)+\r\n")
 FORBIDDEN = re.compile(rb"(?im)^(?:content-length|transfer-encoding|upgrade|expect|trailer|te|keep-alive)[ \t]*:")
@@ -44,7 +44,7 @@ REQUEST_LINE = re.compile(rb"[ \t]HTTP/")
 
 
 def fetch_vectors(folder):
-    """Returns the folder with llhttp's tests, fetched from PyPI unless the environment names one."""
+    """Returns the folder with llhttp's tests, downloaded from PyPI unless the environment names one."""
     given = os.environ.get("LLHTTP_TESTS")
     if given:
         return given
@@ -58,7 +58,7 @@ def fetch_vectors(folder):
 
 
 def unescape(block):
-    """The bytes of a vector: line ends are CR LF, and what is written with a backslash is meant."""
+    """The bytes of a vector: line ends are CR LF, and backslash escapes are resolved."""
     block = re.sub(r"\\\n", "", block.removesuffix("\n")).replace("\n", "\r\n")
     named = {"r": "\r", "n": "\n", "t": "\t", "f": "\f"}
     block = re.sub(r"\\([rntf])", lambda found: named[found[1]], block)
@@ -76,7 +76,7 @@ def vectors_of(folder, kind):
 
 
 def ambiguous_requests():
-    """Yields (name, bytes) of requests with two readings: a request hidden behind what one of them takes for a body."""
+    """Yields (name, bytes) of requests with two interpretations, one of which hides a second request in a body."""
     hidden = b"GET /files/hidden HTTP/1.1\r\nHost: hidden\r\n\r\n"
     chunked = b"0\r\n\r\n" + hidden
     framing = {
@@ -160,7 +160,7 @@ def ambiguous_requests():
 
 
 class Recorder:
-    """A server that keeps what each connection sent and answers every head with the same reply."""
+    """A server that records what each connection sent and sends the same reply to every head."""
 
     REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: \"r\"\r\n\r\nok"
 
@@ -218,7 +218,7 @@ class Node:
         self.port = int(line[1].rsplit(":", 1)[1])
 
     def exchange(self, data):
-        """All that the node answers to these bytes, and whether it then closed."""
+        """The complete reply of the node to these bytes, and whether it then closed."""
         with socket.create_connection(("127.0.0.1", self.port), TIMEOUT) as stream:
             stream.settimeout(TIMEOUT)
             got = b""
@@ -251,7 +251,7 @@ def through(data, number, recorder, method=None):
     blank, own, gap, target, rest = found.groups()
     first = blank + (method or own) + gap + b"/files/v%d-%s" % (number, target.lstrip(b"/")) + rest
     lines, changed = re.subn(rb"(?im)^host:[^\r\n]*", b"Host: 127.0.0.1", data[end + 1 :], count=1)
-    # A loopback node answers only to its own names, so that the vectors' own would all be refused for that alone.
+    # A loopback node accepts only its own names, so the names in the vectors would be the only reason for rejection.
     host = b"" if changed else b"Host: 127.0.0.1\r\n"
     route = b"Chain-Route: 127.0.0.1:%d;protocol=http;base=/\r\n" % recorder.port
     return first + host + route + lines
@@ -274,7 +274,7 @@ def wrongly_forwarded(sent, received):
 
 
 def wrong_reply(received, closed):
-    """Why what the client received is not at most one whole reply; `None` where it is."""
+    """Why what the client received is not at most one complete reply; `None` where it is."""
     if not received:
         return None if closed else "silence"
     head, end, body = received.partition(b"\r\n\r\n")
@@ -304,7 +304,7 @@ def run_requests(node, vectors):
             if routed is not None:
                 jobs.append((f"{name} routed{' as GET' if method else ''}", routed, number))
     wrong = []
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
         for (name, data, _), (answer, closed) in zip(jobs, pool.map(lambda job: node.exchange(job[1]), jobs)):
             if not closed:
                 wrong.append(f"{name}: neither an answer nor a close")
@@ -334,12 +334,12 @@ def run_responses(node, vectors):
         reason = wrong_reply(received, closed)
         return f"{name}: {reason}\n    origin sent {reply[:300]!r}" if reason else None
 
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
         return [reason for reason in pool.map(one, vectors) if reason]
 
 
 def check_the_checks():
-    """The checks above can fail: each is shown what it is there to refuse."""
+    """The checks above can fail: each is run on input that it must reject."""
     good = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
     assert wrongly_forwarded(b"GET /a HTTP/1.1", good) is None
     assert "2 requests" in wrongly_forwarded(b"GET /a HTTP/1.1", good + good)
@@ -364,13 +364,13 @@ def main():
         tests = fetch_vectors(folder)
         requests = list(vectors_of(tests, "request")) + list(ambiguous_requests())
         responses = list(vectors_of(tests, "response"))
-        # Fewer would mean that the package is laid out in another way by now.
+        # Fewer would mean that the layout of the package has changed.
         assert len(responses) >= 60 and len(requests) >= 600, (len(requests), len(responses))
         node = Node(root)
         try:
             sent, forwarded, wrong = run_requests(node, requests)
             wrong += run_responses(node, responses)
-            # The checks of what is forwarded would pass where nothing is; the vectors hold some 130 plain requests.
+            # The checks of forwarded heads would pass if none were forwarded; the vectors contain some 130 plain requests.
             if forwarded < 100:
                 wrong.append(f"only {forwarded} requests reached the recorder")
             if not node.is_healthy():

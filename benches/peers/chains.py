@@ -1,4 +1,4 @@
-"""The chains that are compared: how each program is started as a relay, and how its chain is asked for a file."""
+"""The compared chains: how each program is started as a relay, and how a file is requested from its chain."""
 
 import filecmp
 import os
@@ -8,12 +8,12 @@ import time
 from machine import TIMEOUT, Program, free_ports, listens, run
 
 STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
-# Longer than anything here stays silent: held and stalled connections must not end by themselves.
+# Longer than any silence here: idle and stalled connections must not time out.
 SILENCE = 600
 
 
 class Place:
-    """Where the files of a run are, and how many connections a node has to take."""
+    """The files of a run, and the number of connections a node has to accept."""
 
     def __init__(self, folder, chainview, connections):
         self.folder, self.chainview, self.connections = folder, chainview, connections
@@ -24,7 +24,7 @@ class Place:
             os.makedirs(name, exist_ok=True)
 
     def clear(self):
-        """Takes the large files away; logs and settings stay for whoever wonders."""
+        """Removes the large files; logs and settings stay for later inspection."""
         for name in ("out", "root"):
             shutil.rmtree(f"{self.folder}/{name}", ignore_errors=True)
 
@@ -51,8 +51,8 @@ class Chain:
                 command = (peer.origin if is_origin else peer.relay)(place, self.ports[at], self.ports[at + 1:][:1])
                 self.nodes.insert(0, Program(command, self.log))
                 self._wait(self.ports[at], command)
-            # Nothing is measured before the bytes that come through are those of the file; the connections that this
-            # takes also let every node set itself up.
+            # Before any measurement the bytes that arrive are compared with the file; these connections also warm up
+            # every node.
             for name in ("4k", "16m"):
                 self.curl(name, place.out + "/check")
                 if not filecmp.cmp(place.out + "/check", f"{place.files}/{name}", shallow=False):
@@ -90,8 +90,8 @@ class Chain:
         return wall, cpu
 
     def rate(self, name, seconds):
-        """Bytes per second of a fetch that is cut short after so many seconds."""
-        # 28 is how curl says that its time was over.
+        """Bytes per second of a fetch that is ended after this many seconds."""
+        # 28 is curl's exit code for a timeout.
         command = [*self._curl("/dev/null", "%{size_download} %{time_total}"), "--max-time", str(seconds), self.url(name)]
         got, took = run(command, fine=(0, 28))[0].split()
         return int(got) / float(took)
@@ -106,9 +106,9 @@ class Chain:
 
 
 class Peer:
-    """One program as it is configured here."""
+    """One program with its configuration."""
 
-    # Its name in the table, the tool it needs, and the figures it has no part in.
+    # Its name in the table, the tool it needs, and the figures it is left out of.
     name, tool, not_in = "", "", ()
     # Whether the client names the hops; all others have their next hop in their configuration.
     routed = False
@@ -179,7 +179,7 @@ class Nginx(Peer):
 
 
 class NginxHttp(Peer):
-    # It keeps its own connections to the next hop whatever the client does: nothing it serves is a new chain.
+    # It reuses its own connections to the next hop whatever the client does: no request makes a new chain.
     name, tool, not_in = "nginx proxy_pass", "nginx", ("new",)
 
     def relay(self, place, port, following):
@@ -200,7 +200,7 @@ class NginxHttp(Peer):
 
 
 class Socat(Peer):
-    # A process for each connection: a thousand idle or stalled ones say nothing that one does not.
+    # A process for each connection: a thousand idle or stalled ones show no more than one does.
     name, tool, not_in = "socat", "socat", ("idle", "stalled")
 
     def relay(self, _place, port, following):
@@ -212,7 +212,7 @@ PEERS = [Chainview(), HaproxySplice(), Haproxy(), Nginx(), NginxHttp(), Socat()]
 
 
 def nginx(place, port, body):
-    # One process, which does what a worker does and stays who it is: root of a user namespace can be nobody else.
+    # One process, which works as a worker and keeps its user: root of a user namespace cannot become another.
     module = f"load_module {STREAM_MODULE};\n" if os.path.exists(STREAM_MODULE) else ""
     log = f"{place.folder}/conf/nginx-{port}.log"
     conf = place.conf(f"nginx-{port}", f"""{module}daemon off; master_process off; user root; error_log {log};
@@ -224,6 +224,6 @@ events {{ worker_connections {2 * place.connections + 100}; }}
 
 
 def temporary(place, port):
-    """nginx makes these folders whether it needs them or not; its own places are root's."""
+    """nginx creates these folders in any case; its default paths belong to root."""
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     return " ".join(f"{kind}_temp_path {place.folder}/conf/{port}-{kind};" for kind in kinds)

@@ -1,4 +1,4 @@
-"""What is measured: each function takes a running chain and returns its figures by name."""
+"""Measurements: each function takes a running chain and returns its figures by name."""
 
 import json
 import os
@@ -9,9 +9,9 @@ import time
 from machine import run, tcp_memory
 
 GIB = 1 << 30
-# A starved transfer is not waited for longer than this many seconds: what it got by then is its rate.
+# Maximum wait for a starved transfer, in seconds: its rate is what it received by then.
 SLOWEST = 20
-# wrk's own summary is for people; this one is for us.
+# A summary of wrk that can be parsed.
 WRK_REPORT = """done = function(summary, latency, requests)
   local e = summary.errors
   io.write(string.format('\\n{"requests": %d, "bytes": %d, "us": %d, "errors": %d}\\n', summary.requests,
@@ -21,11 +21,11 @@ end
 
 
 class Errors(Exception):
-    """Some fetches failed; so many of so many."""
+    """Some fetches failed; this many of that many."""
 
 
 def large(chain, name, size):
-    """One large file, thrown away by curl."""
+    """One large file, discarded by curl."""
     before = [node.cpu() for node in chain.nodes]
     wall, client = chain.curl(name, "/dev/null")
     spent = [node.cpu() - start for node, start in zip(chain.nodes, before)]
@@ -37,7 +37,7 @@ def large(chain, name, size):
 
 
 def one_by_one(chain, count):
-    """4 KiB files, one after the other, a new chain for each: latency in µs from connect to the last byte."""
+    """4 KiB files, one after another, a new chain for each: latency in µs from connect to the last byte."""
     request, content = chain.request("4k", close=True), contents(chain, "4k")
     times, wrong = [], 0
     for _ in range(count):
@@ -55,7 +55,7 @@ def one_by_one(chain, count):
 
 
 def at_once(chain, seconds, close):
-    """4 KiB files by 64 clients at once, over new chains or over one kept-alive chain each; CPU is everybody's, in µs."""
+    """4 KiB files by 64 parallel clients, over new chains or over one kept-alive chain each; CPU of all processes, in µs."""
     script = chain.place.conf("wrk.lua", WRK_REPORT)
     headers = chain.headers + (["Connection: close"] if close else [])
     flags = [word for header in headers for word in ("-H", header)]
@@ -70,7 +70,7 @@ def at_once(chain, seconds, close):
 
 
 def idle(chain, count):
-    """Connections that stay open after one 4 KiB file each: bytes of the relay's own memory for one."""
+    """Connections that stay open after one 4 KiB file each: bytes of the relay's own memory for each."""
     before, request, content = chain.relays[0].memory(), chain.request("4k", close=False), contents(chain, "4k")
     held = []
     try:
@@ -79,7 +79,7 @@ def idle(chain, count):
             held[-1].sendall(request)
             if receive(held[-1], len(content)) != content:
                 raise Errors(f"connection {len(held)} of {count} was refused")
-        # Memory that is given back is given back at once; half a second for whoever does it by a timer.
+        # Memory is released immediately, or within half a second by a timer.
         time.sleep(0.5)
         return {"memory": (chain.relays[0].memory() - before) / count}
     finally:
@@ -88,7 +88,7 @@ def idle(chain, count):
 
 
 def stalled(chain, name, count):
-    """A large file beside readers that stopped in the middle of 16 MiB: the share of its rate that it keeps."""
+    """A large file beside readers that stalled in the middle of 16 MiB: the share of its rate that it keeps."""
     alone = statistics.median(chain.rate(name, SLOWEST) for _ in range(3))
     before, own, request = tcp_memory(), chain.relays[0].memory(), chain.request("16m", close=False)
     held = []
@@ -133,7 +133,7 @@ def to_disk(chain, name, size, chainview, with_b3sum):
 
 
 def fresh(target):
-    """No file of the last run, and nothing of it on its way to the disk."""
+    """Removes the file of the last run, and waits until nothing of it is pending for the disk."""
     if os.path.exists(target):
         os.remove(target)
     os.sync()
@@ -145,7 +145,7 @@ def contents(chain, name):
 
 
 def receive(stream, length):
-    """The body of the reply that comes, whose length is known."""
+    """Reads the body of a reply of known length."""
     bytes_so_far, end = b"", -1
     while end < 0 or len(bytes_so_far) < end + 4 + length:
         more = stream.recv(65536)
@@ -157,7 +157,7 @@ def receive(stream, length):
 
 
 def wait_until_steady(value):
-    """Until a value changes by less than a hundredth in half a second; 15 seconds at most."""
+    """Waits until a value changes by less than 1 % in half a second; 15 seconds at most."""
     before = value()
     for _ in range(30):
         time.sleep(0.5)

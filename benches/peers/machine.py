@@ -1,4 +1,4 @@
-"""The machine: a network of its own, programs in accounts of their own, ports, what the kernel says of CPU and memory."""
+"""The machine: a network namespace, a cgroup for each program, ports, CPU and memory figures of the kernel."""
 
 import os
 import resource
@@ -8,19 +8,19 @@ import subprocess
 import sys
 import time
 
-# The congestion control that paces nothing. BBR, the default of some hosts, paces even loopback: every program then
-# pays three times the CPU, and the differences between them drown in it.
+# A congestion control without pacing. BBR, the default of some hosts, paces even loopback: every program then uses
+# three times the CPU, which hides the differences between them.
 CONGESTION = "reno"
-# Ports for nodes: below the range from which clients get theirs, or a connection could take a node's port.
+# Ports for nodes: below the range of ephemeral ports, or a connection could take a node's port.
 PORTS = iter(range(20000, 30000))
-# A program that does not listen, or does not end, within this many seconds never will.
+# Maximum wait for a program to listen or to end, in seconds.
 TIMEOUT = 20
 SYSCTL = "/proc/sys/net/ipv4/"
 MARK = "CHAINVIEW_PEERS_NAMESPACE"
 
 
 def say(*words):
-    """Progress and complaints go to stderr: stdout has the result alone."""
+    """Prints progress and errors to stderr: stdout has only the result."""
     print("peers:", *words, file=sys.stderr, flush=True)
 
 
@@ -30,11 +30,11 @@ def read(path):
 
 
 def enter_namespace():
-    """Starts this program again in a network of its own; says so and goes on where that is not allowed."""
+    """Restarts this program in a network namespace; prints a message and continues if that is not allowed."""
     if MARK in os.environ:
         return settle(os.environ.pop(MARK) == "new")
     before = {key: read(SYSCTL + key) for key in ("tcp_rmem", "tcp_wmem")}
-    # An ordinary user becomes root of a user namespace first, which may have a network.
+    # An ordinary user first becomes root of a user namespace, which may have a network namespace.
     unshare = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
     try:
         allowed = subprocess.run([*unshare, "ip", "link", "set", "lo", "up"], stderr=subprocess.PIPE).returncode == 0
@@ -48,7 +48,7 @@ def enter_namespace():
 
 
 def settle(new):
-    """Sets the new network up as the host's is, but for the congestion control."""
+    """Sets the new network up like the host's, except for the congestion control."""
     before = {key: os.environ.pop(MARK + key) for key in ("tcp_rmem", "tcp_wmem")}
     if not new:
         say("no network namespace (unshare is not allowed or not here): measuring in the host's own network")
@@ -67,20 +67,20 @@ def congestion():
 
 
 def most_files():
-    """Raises the limit on open files as far as it goes; nodes inherit it."""
+    """Raises the limit on open files to its maximum; nodes inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 def tcp_memory():
-    """Bytes in TCP's buffers on the whole machine."""
+    """Bytes in TCP buffers on the whole machine."""
     line = next(line for line in read("/proc/net/sockstat").splitlines() if line.startswith("TCP:"))
     return int(line.split()[-1]) * resource.getpagesize()
 
 
 def free_ports(count):
-    """Ports that nobody listens on."""
+    """Free ports."""
     found = []
     while len(found) < count:
         port = next(PORTS)
@@ -103,7 +103,7 @@ def listens(port):
 
 
 class Program:
-    """A node, its children included; its CPU time counted in a cgroup of its own, or summed up from /proc."""
+    """A node, its children included; its CPU time measured by a cgroup, or summed up from /proc."""
 
     groups = None
 
@@ -123,7 +123,7 @@ class Program:
 
     @classmethod
     def account(cls):
-        """Finds a place for cgroups; says so where there is none."""
+        """Finds a parent for cgroups; prints a message if there is none."""
         for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
             if os.path.exists(top + "/cgroup.procs"):
                 try:
@@ -173,7 +173,7 @@ class Program:
         return kib * 1024
 
     def stop(self):
-        """Kills it outright: nothing here depends on how a node ends."""
+        """Kills it: nothing here depends on how a node ends."""
         for pid in self.pids():
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -186,7 +186,7 @@ class Program:
                 os.rmdir(self.group)
                 self.group = None
             except OSError:
-                # Its last children are still on their way out.
+                # Its last children are still exiting.
                 time.sleep(0.01)
 
 

@@ -11,7 +11,7 @@ from machine import congestion, read
 
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 HEADLINE_BEGIN, HEADLINE_END = "<!-- headline: begin -->", "<!-- headline: end -->"
-# How the rows that the README shows, too, begin.
+# First words of the rows that the README shows too.
 HEADLINE = ("large file, 3 relays: CPU", "4 KiB, 3 relays, new chain each, one at a time: p50", "large file beside ")
 # (test, [(figure, what to write before the cells, how to write a value, factor)])
 ROWS = [
@@ -33,7 +33,7 @@ ROWS = [
         ("tcp", "the same: KiB of TCP memory per stalled reader, whole machine", "{:.0f}", 1 / 1024),
         ("memory", "the same: KiB of a relay's memory per stalled reader", "{:.1f}", 1 / 1024)]),
 ]
-# How each tool is asked for its version.
+# The command for the version of each tool.
 TOOLS = {"nginx": "-v", "haproxy": "-v", "socat": "-V", "curl": "-V", "wrk": "-v", "b3sum": "--version"}
 WAYS = {
     "verified": "`chainview --fetch`, digest compared",
@@ -78,7 +78,7 @@ def table(head, rows):
 
 
 def render(results, peers, options):
-    """The whole text between the markers."""
+    """The complete text between the markers."""
     parts = [intro(options), compared(results, peers, options), disk(results, options), costs(results, options)]
     failed = [f"- {peer}: {len(what)} runs failed, the first: {what[0]}" for peer, what in results.failed.items()]
     well = "No fetch failed. What came through a chain was compared with the file before anything was measured."
@@ -106,7 +106,7 @@ def version(tool, flag):
         said = subprocess.run([tool, flag], capture_output=True, text=True)
     except FileNotFoundError:
         return None
-    # nginx and wrk say it on stderr.
+    # nginx and wrk print it to stderr.
     number = re.search(r"\d+\.\d+[.\d]*", said.stdout + said.stderr)
     return f"{tool} {number.group()}" if number else tool
 
@@ -114,7 +114,7 @@ def version(tool, flag):
 def compared(results, peers, options):
     rows = []
     for test, figures in ROWS:
-        # Held connections go through one relay, whatever was asked for.
+        # Idle and stalled connections always go through one relay.
         for hops in options.hops if test in ("large", "new_one", "new_64", "kept_64") else [1]:
             for figure, words, form, factor in figures:
                 cells = [cell(results.of(test, hops, figure, peer.name), form, factor) for peer in peers]
@@ -136,7 +136,7 @@ def disk(results, options):
 
 
 def costs(results, options):
-    """What chainview costs, from its own medians."""
+    """Costs of chainview, from its own medians."""
     few, many = options.hops[0], options.hops[-1]
 
     def own(test, hops, figure):
@@ -166,7 +166,7 @@ def costs(results, options):
 
 
 def headline(text):
-    """The rows for the README, out of the whole text."""
+    """The rows for the README, from the complete text."""
     lines = text.splitlines()
     head = next((number for number, line in enumerate(lines) if line.startswith("| --- | --- |")), None)
     if head is None:
@@ -178,7 +178,7 @@ def headline(text):
 
 
 def write_between(path, text, begin, end):
-    """Replaces what stands between two markers of a file, the markers included."""
+    """Replaces the text between two markers of a file, including the markers."""
     with open(path) as file:
         before, rest = file.read().split(begin)
     with open(path, "w") as file:

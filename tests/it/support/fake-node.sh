@@ -1,6 +1,6 @@
 #!/bin/sh
-# Stands in for a node in the supervisor's tests. $2 is HOST:PORT, $4 the root folder, whose file `mode` says how to
-# behave; what happens is recorded there.
+# Simulates a node for the supervisor's tests. $2 is HOST:PORT, $4 the root folder, whose file `mode` selects the
+# behavior; events are recorded there.
 port=${2##*:}
 echo "$@" >"$4/args.$port"
 echo "$CHAINVIEW_READ_TOKEN $CHAINVIEW_CONTROL_TOKEN $CHAINVIEW_LIMIT" >"$4/tokens.$port"
