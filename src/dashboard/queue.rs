@@ -213,7 +213,7 @@ impl Queue {
             let next = self.list.iter_mut().find(|transfer| matches!(transfer.state, TransferState::Queued(_)));
             let Some(transfer) = next else { return };
             let job = FetchJob {
-                cap: transfer.cap.clone(),
+                rate_limit: transfer.cap.clone(),
                 ..fetch_job(&self.plan, transfer.number, transfer.route.clone())
             };
             let (sender, progress) = watch::channel(transfer.snapshot());

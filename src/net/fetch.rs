@@ -167,7 +167,7 @@ async fn run(
         // Bytes left on the connection belong to the failed attempt.
         upstream.close();
         if let Error::Lost { .. } = error {
-            candidate = restored(job.machine, candidate.take()).await;
+            candidate = restore(job.machine, candidate.take()).await;
         }
         let reached = candidate.as_ref().map_or(0, |candidate| candidate.offset);
         let progressed = reached > furthest;
@@ -219,7 +219,7 @@ async fn begin(
 }
 
 /// Saves the partial file's content under a new name after its name was removed; `None` if that fails.
-async fn restored(machine: Machine, candidate: Option<ResumeCandidate>) -> Option<ResumeCandidate> {
+async fn restore(machine: Machine, candidate: Option<ResumeCandidate>) -> Option<ResumeCandidate> {
     let candidate = candidate?;
     blocking(machine, move || candidate.restore()).await.ok()
 }

@@ -134,7 +134,7 @@ impl Scenario {
     fn job(&self, rate: u64) -> FetchJob {
         let limits = Limits { stall: Duration::from_millis(700), ..Limits::default() };
         let mut job = FetchJob::new(1, self.route.clone(), self.folder.path().to_owned(), limits);
-        (job.retries, job.cap) = (2, RateLimit::new(Some(rate)));
+        (job.retries, job.rate_limit) = (2, RateLimit::new(Some(rate)));
         job
     }
 

@@ -36,7 +36,7 @@ pub(super) async fn receive<S>(
     }
     let mut watch = StallWatch::new(job, upstream.protocol() == Some(Protocol::Http));
     let mut first = Vec::with_capacity(NOT_OPENED.len() + 1);
-    let mut throttle = job.cap.throttle();
+    let mut throttle = job.rate_limit.throttle();
     let mut received = offset;
     while received < size {
         if stop.is_cancelled() {

@@ -41,7 +41,7 @@ pub struct FetchJob {
     /// What to verify the bytes with.
     pub verify: VerifyMode,
     /// The rate limit; any clone can change it during the transfer.
-    pub cap: RateLimit,
+    pub rate_limit: RateLimit,
     /// The timeouts.
     pub limits: Limits,
     /// The clock, threads and ids to use.
@@ -87,7 +87,7 @@ impl FetchJob {
             max_size: None,
             retries: 0,
             verify: VerifyMode::default(),
-            cap: RateLimit::default(),
+            rate_limit: RateLimit::default(),
             limits,
             machine,
         }

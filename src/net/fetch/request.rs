@@ -47,7 +47,7 @@ pub(super) async fn request_rest(
                 send_request_tracked(upstream, job, rest_request(job, part.offset, source), tracker, stop).await;
             match classify(part.offset, source, &response) {
                 RangeReply::Usable => return response,
-                RangeReply::WrongRange => return Err(wrong_part(job)),
+                RangeReply::WrongRange => return Err(wrong_range(job)),
                 RangeReply::Whole(why) => (Some(response?), why),
                 RangeReply::Unusable(why) => {
                     upstream.close();
@@ -112,7 +112,7 @@ pub(super) fn classify(offset: u64, source: &ResumeSource, response: &Result<Ups
 }
 
 /// Returns the error of a reply for another range: appending it would corrupt the file.
-pub(super) fn wrong_part(job: &FetchJob) -> Error {
+pub(super) fn wrong_range(job: &FetchJob) -> Error {
     let hops = job.route.hops();
     let address = hops.last().map(|origin| origin.address.to_string()).unwrap_or_default();
     let away = u32::try_from(hops.len()).unwrap_or(u32::MAX);

@@ -151,7 +151,7 @@ async fn request_body(
     let response = send_request_tracked(upstream, job, rest_request(job, written.offset, source), tracker, stop).await;
     match classify(written.offset, source, &response) {
         RangeReply::Usable => response,
-        RangeReply::WrongRange => Err(super::request::wrong_part(job)),
+        RangeReply::WrongRange => Err(super::request::wrong_range(job)),
         RangeReply::Whole(why) | RangeReply::Unusable(why) => Err(no_rest(job, written.offset, why, None)),
     }
 }

@@ -386,8 +386,8 @@ fn each_job_has_its_own_id() {
 async fn a_rate_limit_delays_a_body_until_it_is_removed() {
     let mut scene = Scene::http(vec![Turn::Send(whole(""))]).await;
     // At one byte a second the file takes 20 s; the test must not wait for that.
-    scene.job.cap = RateLimit::new(Some(1));
-    let (cap, mut news) = (scene.job.cap.clone(), scene.progress.subscribe());
+    scene.job.rate_limit = RateLimit::new(Some(1));
+    let (cap, mut news) = (scene.job.rate_limit.clone(), scene.progress.subscribe());
     let lift = async {
         let slow =
             news.wait_for(|snapshot| snapshot.received > 0 && snapshot.flow.limited_us > 0).await.unwrap().clone();

@@ -34,16 +34,16 @@ pub(super) struct Tracker<'a> {
     /// When this attempt's request was sent, and when the first byte of the body arrived.
     requested_us: u64,
     first_us: Option<u64>,
-    cap: RateLimit,
+    rate_limit: RateLimit,
     clock: Clock,
     meter: Arc<Meter>,
     window: RateWindow,
     average: Average,
     next: Instant,
     /// Bytes received before this attempt.
-    before: u64,
+    received_before: u64,
     /// Bytes of the file that existed when this attempt began.
-    here: u64,
+    initial_bytes: u64,
     /// Why the received bytes cannot be resumed, if the last reply implies that.
     unresumable: &'static str,
 }
@@ -65,7 +65,7 @@ impl<'a> Tracker<'a> {
         Self {
             sender,
             snapshot,
-            cap: job.cap.clone(),
+            rate_limit: job.rate_limit.clone(),
             clock: Clock::start(),
             requested_us: 0,
             first_us: None,
@@ -73,8 +73,8 @@ impl<'a> Tracker<'a> {
             window: RateWindow::default(),
             average: Average::default(),
             next: Instant::now(),
-            before: 0,
-            here: 0,
+            received_before: 0,
+            initial_bytes: 0,
             unresumable: "",
         }
     }
@@ -153,8 +153,8 @@ impl<'a> Tracker<'a> {
         self.snapshot.protocol = Some(protocol);
         self.snapshot.legs = legs.to_vec();
         self.snapshot.resumed_from = from;
-        self.here = from;
-        self.before = self.flow().bytes_in;
+        self.initial_bytes = from;
+        self.received_before = self.flow().bytes_in;
         self.snapshot.error = None;
         self.first_us = None;
         self.update_waterfall(None);
@@ -165,7 +165,7 @@ impl<'a> Tracker<'a> {
     pub(super) fn verifying_existing(&mut self, size: u64, legs: &[Leg]) {
         self.snapshot.size = Some(size);
         self.snapshot.legs = legs.to_vec();
-        self.here = size;
+        self.initial_bytes = size;
         self.update_waterfall(None);
         self.phase(Phase::Verifying);
     }
@@ -174,8 +174,8 @@ impl<'a> Tracker<'a> {
     pub(super) fn begin(&mut self) {
         let now_us = self.clock.now_us();
         self.meter.begin(now_us);
-        self.average = Average { last_us: now_us, last_bytes: self.before, ..Average::default() };
-        self.window.feed(now_us, self.before);
+        self.average = Average { last_us: now_us, last_bytes: self.received_before, ..Average::default() };
+        self.window.feed(now_us, self.received_before);
         self.phase(Phase::Streaming);
     }
 
@@ -236,8 +236,8 @@ impl<'a> Tracker<'a> {
         let flow = self.meter.flow(now_us);
         let snapshot = &mut self.snapshot;
         snapshot.flow = flow;
-        snapshot.cap = self.cap.get();
-        snapshot.received = self.here + flow.bytes_in.saturating_sub(self.before);
+        snapshot.cap = self.rate_limit.get();
+        snapshot.received = self.initial_bytes + flow.bytes_in.saturating_sub(self.received_before);
         snapshot.elapsed = Duration::from_micros(now_us);
         if snapshot.phase == Phase::Streaming {
             snapshot.rate = self.window.feed(now_us, flow.bytes_in);

@@ -73,7 +73,7 @@ async fn the_slowest_body_is_ended_on_a_full_node_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let mut job = FetchJob::new(1, route, folder.path().to_owned(), Limits::default());
     let cap = RateLimit::new(Some(100));
-    job.cap = cap.clone();
+    job.rate_limit = cap.clone();
     let (progress, stop) = (watch::channel(TransferSnapshot::default()).0, CancellationToken::new());
     let mut upstream = client(Arc::default(), job.limits, None);
     let mut news = progress.subscribe();
