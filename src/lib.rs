@@ -42,17 +42,17 @@
 //!               folder as a handle;  digests  computed once per file;  listings  how many are made at once;  drain
 //!               graceful shutdown;  latest_line  of the stream of events
 //! access        who may read and control
-//! upstream      requests to the next hop over either protocol (ask, exchange);  protocols  which one a hop speaks;
-//!               preconnect  connections opened ahead;  connect  resolve, check, connect;  resolve  names, on threads
+//! upstream      requests to the next hop over either protocol (request, exchange);  protocols  which one a hop uses;
+//!               preconnect  connections opened ahead;  connect  resolve, filter, connect;  resolve  names, on threads
 //!               of their own;  policy  where a node may connect to
-//! body          chooses how a body is moved;  copy  the copying loop;  options  its parameters and errors;  shaping
+//! body          chooses how a body is moved;  copy  the copy loop;  options  its parameters and errors;  shaping
 //!               rate limit, delay and faults;  splice  in the kernel;  reader  whether the reader still reads;
-//!               sockbuf  what the kernel buffers for it
+//!               sockbuf  what the kernel may buffer
 //! admin         a node's endpoints (pages, html, negotiate, events, reply; those of further hops, relay) and its
 //!               control (control), over stream;  metrics  counters as text
 //! http_client   requests to the endpoints of other nodes
 //! admin_client  control of other nodes, and listings of origins
-//! faults         current faults and limits, for bodies that are being moved
+//! faults        current faults and limits, for bodies that are being moved
 //! fetch         the client: to a partial file, verified, then renamed, unless the same file is there (present)
 //! watch         follows every hop's snapshots
 //! diagnose      transfer records of all hops, and which hop failed (blame)
