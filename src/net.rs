@@ -1,4 +1,4 @@
-//! The wing of sockets: nodes, relays, origins, fetches and what watches them; it knows nothing of the terminal.
+//! Everything with sockets: nodes, relays, origins, fetches and watchers; independent of the terminal.
 
 pub mod access;
 pub(crate) mod admin;

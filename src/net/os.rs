@@ -1,4 +1,5 @@
-//! The machine below a node: system calls, sockets, clocks and deadlines, random numbers, load, threads for its disk.
+//! Operating system layer: system calls, sockets, clocks and deadlines, random numbers, load, threads for blocking
+//! work.
 
 pub(super) mod caught;
 pub mod clock;

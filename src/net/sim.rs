@@ -1,10 +1,10 @@
-//! A world inside one thread, for tests alone: sockets that lead to whatever a test says, and time that passes only
+//! A simulated world in one thread, for tests: sockets that lead where a test decides, and a clock that advances only
 //! while nothing moves.
 //!
-//! Sockets are pairs of local ones, so that everything above them is the program as it is: system calls, pipes, closes
-//! and all. Such a pair delivers within the call that sends; what is left is to keep the paused clock from jumping
-//! while something that was delivered has not been looked at, and while the disk works. So a run depends on nothing but
-//! its seed. What TCP alone has, a reset that nothing unread provoked, is for the tests with real connections.
+//! Sockets are local socket pairs, so that everything above them is the real program: system calls, pipes, closes and
+//! all. Such a pair delivers within the call that sends; what remains is to keep the paused clock from jumping while
+//! something that was delivered has not been read, and while the disk works. So a run depends only on its seed.
+//! Behavior that only TCP has, such as a reset without unread data, is left to the tests with real connections.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -27,20 +27,20 @@ use faulty::Seeded;
 pub(crate) mod faulty;
 mod tests;
 
-/// Rounds without news after which nothing is on its way any more: from one socket to the next it takes one.
+/// Rounds without activity after which nothing is in flight: from one socket to the next it takes one.
 const SETTLED: u32 = 3;
-/// No disk takes so long, in real time.
-const STUCK: Duration = Duration::from_secs(20);
+/// Timeout of the disk, in real time.
+const DISK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Where a connected to address leads.
+/// Opens the connection to an address.
 type Connector = Box<dyn Fn(SocketAddr) -> io::Result<OwnedFd>>;
 
 struct World {
     connector: Connector,
     random: Seeded,
-    /// The versions of files that were met, in that order.
+    /// Versions of files, in order of first use.
     versions: Vec<Version>,
-    /// Everything that moved, and when: two runs that are alike have the same.
+    /// Hash of everything that moved, and when: equal for equal runs.
     trace: u64,
     began: Option<tokio::time::Instant>,
 }
@@ -48,14 +48,14 @@ struct World {
 thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
     static ROUNDS: Cell<u32> = const { Cell::new(0) };
-    static LOOKS: Cell<bool> = const { Cell::new(false) };
-    static LOOK_AGAIN: Arc<Notify> = Arc::default();
+    static POLLING: Cell<bool> = const { Cell::new(false) };
+    static POLL_AGAIN: Arc<Notify> = Arc::default();
 }
 
-/// Threads for disks: those of the world's own runtime would hold its clock for as long as they live.
+/// Threads for disks: those of the world's own runtime would stop its clock for as long as they run.
 static DISKS: LazyLock<Runtime> = LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).build().unwrap());
 
-/// Runs a world of this seed to the end of `main`; with the answer comes the trace.
+/// Runs a world with this seed to the end of `main`; returns the output and the trace.
 fn run<F: Future>(seed: u64, connector: Connector, main: impl FnOnce() -> F) -> (F::Output, u64) {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -67,7 +67,7 @@ fn run<F: Future>(seed: u64, connector: Connector, main: impl FnOnce() -> F) -> 
     WORLD.set(Some(World { connector, random: Seeded::new(!seed), versions: Vec::new(), trace: 0, began: None }));
     let output = runtime.block_on(async {
         tokio::spawn(async {
-            let again = LOOK_AGAIN.with(Arc::clone);
+            let again = POLL_AGAIN.with(Arc::clone);
             loop {
                 again.notified().await;
             }
@@ -79,31 +79,31 @@ fn run<F: Future>(seed: u64, connector: Connector, main: impl FnOnce() -> F) -> 
     (output, world.map_or(0, |world| world.trace))
 }
 
-/// There may be more to see: time has to wait.
-fn news() {
+/// Resets the rounds: there may be more to do before time may pass.
+fn activity() {
     ROUNDS.set(0);
 }
 
-/// Called when nothing is left to do but to let time pass. With something to do after all, the runtime looks at every
-/// socket and does not wait: so it is given that, a few times.
+/// Called when the runtime would let time pass. If a task is ready then, the runtime polls every socket and does not
+/// wait: so one is woken, a few times.
 fn before_time_passes() {
-    let looks = ROUNDS.get() < SETTLED;
-    LOOKS.set(looks);
-    if looks {
+    let polls = ROUNDS.get() < SETTLED;
+    POLLING.set(polls);
+    if polls {
         ROUNDS.set(ROUNDS.get() + 1);
-        LOOK_AGAIN.with(|again| again.notify_one());
+        POLL_AGAIN.with(|again| again.notify_one());
     }
 }
 
 fn after_time_passed() {
-    if !LOOKS.get() {
-        news();
+    if !POLLING.get() {
+        activity();
     }
 }
 
-/// So many bytes moved.
+/// Records that bytes moved.
 fn moved(bytes: usize) {
-    news();
+    activity();
     let now = tokio::time::Instant::now();
     WORLD.with_borrow_mut(|world| {
         if let Some(world) = world {
@@ -113,8 +113,8 @@ fn moved(bytes: usize) {
     });
 }
 
-/// The machine of the world that this thread is. What a run costs is no part of what its seed decides, so that it has
-/// no load and is never late; a thread that waits for work as long as it lives is none of its clock's.
+/// The machine of this thread's world. Real time must not affect a run, so it has no load and no scheduling delay; its
+/// blocking threads belong to another runtime.
 const MACHINE: Machine = Machine {
     connect: open,
     random,
@@ -125,12 +125,12 @@ const MACHINE: Machine = Machine {
     settle: wait,
 };
 
-/// A connection to an address.
+/// Opens a connection to an address.
 fn open(address: SocketAddr, _buffers: Option<u32>) -> io::Result<OwnedFd> {
     WORLD.with_borrow(|world| (world.as_ref().expect("a world").connector)(address))
 }
 
-/// Numbers for names.
+/// Returns seeded random numbers.
 fn random() -> [u8; 16] {
     WORLD.with_borrow_mut(|world| {
         let random = &mut world.as_mut().expect("a world").random;
@@ -139,8 +139,8 @@ fn random() -> [u8; 16] {
     })
 }
 
-/// The validator of a file: how many versions of files were met before this one, which is what it is apart from when
-/// and where. Faults alter it, and what comes of that depends on what it was.
+/// Returns the validator of a file: the number of versions used before it, independent of time and place. Faults alter
+/// it, and the consequences depend on its value.
 fn etag(version: &Version) -> String {
     let ordinal = WORLD.with_borrow_mut(|world| {
         let versions = &mut world.as_mut().expect("a world").versions;
@@ -152,17 +152,17 @@ fn etag(version: &Version) -> String {
     format!("\"{ordinal:032x}-{:x}\"", version.size)
 }
 
-/// Lets the disk do what it was given, in real time, before anything else happens in this world: else it would depend
-/// on the disk what comes first.
+/// Waits in real time until the disk has finished, before anything else happens in this world: otherwise the order of
+/// events would depend on the disk.
 fn wait(done: &dyn Fn() -> bool) {
     let began = Instant::now();
     while !done() {
-        assert!(began.elapsed() < STUCK, "the disk does not answer");
+        assert!(began.elapsed() < DISK_TIMEOUT, "the disk does not finish");
         thread::sleep(Duration::from_micros(10));
     }
 }
 
-/// Two ends of one connection: the one that connected to, and the other.
+/// Creates two ends of one connection: the connecting one, and the other.
 fn pair() -> io::Result<(OwnedFd, TcpStream)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (near, far) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

@@ -1,18 +1,18 @@
-//! Panics, kept to the request that they come from.
+//! Containment of panics: a panic ends only the request that caused it.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::Poll;
 
-/// Its request came to an end by a panic, which the panic hook has reported.
+/// Error of a request that panicked, which the panic hook has reported.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::net) struct Panicked;
 
 /// Runs a future to its end, or to the panic in it.
 ///
-/// What it only borrows is used on afterwards; everything that sessions share is changed under locks that leave nothing
-/// half-changed, or by atomic steps.
+/// Borrowed state is used afterwards; state shared by sessions is changed under locks that leave no change half-made,
+/// or by atomic steps.
 pub(in crate::net) async fn caught<F: Future + ?Sized>(mut work: Pin<Box<F>>) -> Result<F::Output, Panicked> {
     poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Ok),

@@ -1,4 +1,4 @@
-//! The one clock of a node: µs since it started, so that meters and reports need no other; and dates as HTTP has them.
+//! The clock of a node: µs since it started, so that meters and reports need no other; and HTTP dates.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,24 +12,24 @@ const LAST_DATE: Duration = Duration::from_hours(70_389_528);
 pub struct Clock(Instant);
 
 impl Clock {
-    /// A clock that starts now.
+    /// Creates a clock that starts now.
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// µs since the start.
+    /// Returns the µs since the start.
     pub fn now_us(&self) -> u64 {
         self.0.elapsed().as_micros() as u64
     }
 }
 
-/// Milliseconds since an instant, with fractions, as reports carry them.
+/// Returns the milliseconds since an instant, with fractions, as used in reports.
 pub fn ms_since(instant: Instant) -> f64 {
     instant.elapsed().as_secs_f64() * 1000.0
 }
 
-/// A date as HTTP writes it (RFC 9110, 5.6.7); `None` where it has no form for it, as before 1970: a server whose clock
-/// is that wrong counts as one without a clock, and sends no date.
+/// Formats an HTTP date (RFC 9110, 5.6.7); `None` if it has no representation, as before 1970: a server whose clock is
+/// that wrong counts as one without a clock, and sends no date.
 pub fn http_date(at: SystemTime) -> Option<String> {
     let since = at.duration_since(UNIX_EPOCH).ok().filter(|since| *since < LAST_DATE)?;
     Some(httpdate::fmt_http_date(UNIX_EPOCH + since))

@@ -1,9 +1,9 @@
-//! Deadlines that count only the time in which this program ran: what passed while it was stopped is no verdict on a
-//! peer, whose bytes may be waiting in a socket.
+//! Deadlines that count only the time in which this program ran: time during which it was stopped is no evidence
+//! against a peer, whose bytes may be waiting in a socket.
 //!
-//! A program stops for a signal, a debugger, or with its virtual machine, and no clock of its own says so. When it goes
-//! on, timers fire before the reactor has asked for readiness. So a limit is waited for in parts: one that ends far too
-//! late was not waited for, and is waited for again. The last is followed by one more turn of the reactor.
+//! A program stops for a signal, a debugger, or with its virtual machine, and no clock of its own shows that. When it
+//! continues, timers fire before the reactor has polled for readiness. So a limit is waited for in parts: a part that
+//! ends far too late does not count, and is waited for again. The last is followed by one more turn of the reactor.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -16,17 +16,16 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Parts of a limit. A stop that ends within a part goes unnoticed, so that at most this share of a limit is lost; more
 /// parts would wake idle connections more often.
 const PARTS: u32 = 4;
-/// A part that is late by more than half of itself was not waited for,
-const LATE: u32 = 2;
-/// but never for being late by less than this: a busy machine takes tens of ms, and a short limit has to end there,
-/// too.
-const BUSY: Duration = Duration::from_millis(100);
+/// A part that is late by more than half of its length does not count,
+const LATE_DIVISOR: u32 = 2;
+/// unless it is late by less than this: a busy machine takes tens of ms, and a short limit must end there, too.
+const MIN_LATENESS: Duration = Duration::from_millis(100);
 
-/// The time for something ran out while this program was running.
+/// Error of a time limit that passed while this program was running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
-/// When something has to be over, unless this program does not run meanwhile.
+/// Point in time by which something must be done; moves when this program was stopped.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     due: Instant,
@@ -34,29 +33,30 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// The end of a limit that begins now.
+    /// Creates a deadline this long from now.
     pub fn after(limit: Duration) -> Self {
         Self { due: Instant::now() + limit, part: limit / PARTS }
     }
 
-    /// The time that is left.
+    /// Returns the remaining time.
     pub fn left(&self) -> Duration {
         self.due.saturating_duration_since(Instant::now())
     }
 
-    /// The same deadline, or one after this limit, if that comes first.
+    /// Returns this deadline, or one after this limit, whichever is earlier.
     #[must_use]
     pub fn at_most(self, limit: Duration) -> Self {
         let other = Self::after(limit);
         if other.due < self.due { other } else { self }
     }
 
-    /// Waits for something; where this program stops meanwhile, the deadline moves.
+    /// Waits for a future; the deadline moves if this program is stopped meanwhile.
     pub fn bound<F: Future>(&mut self, future: F) -> Bound<F, impl Future<Output = ()>> {
         Bound { future, end: self.passed() }
     }
 
-    /// Ends when the deadline has passed. Cancel-safe; in a `select!`, what is waited for has to stand before it.
+    /// Completes when the deadline has passed. Cancel-safe; in a `select!`, the awaited future must be listed before
+    /// it.
     pub async fn passed(&mut self) {
         loop {
             self.part_passed().await;
@@ -66,7 +66,7 @@ impl Deadline {
         }
     }
 
-    /// Waits for something for a part of the limit.
+    /// Waits for a future for a part of the limit.
     pub(in crate::net) fn part<F: Future>(&mut self, future: F) -> Bound<F, impl Future<Output = ()>> {
         Bound { future, end: self.part_passed() }
     }
@@ -77,24 +77,24 @@ impl Deadline {
         part_over(sleep, since, self).await;
     }
 
-    /// It lies at least this far ahead from now on.
+    /// Moves the deadline to at least this long from now.
     pub(in crate::net) fn prolong(&mut self, least: Duration) {
         self.due = self.due.max(Instant::now() + least);
     }
 
-    /// Its time has come.
+    /// Returns whether the deadline has passed.
     pub(in crate::net) fn has_passed(&self) -> bool {
         self.left().is_zero()
     }
 }
 
-/// Waits for something for so long.
+/// Waits for a future, at most this long.
 pub(crate) fn within<F: Future>(limit: Duration, future: F) -> Bound<F, impl Future<Output = ()>> {
     Bound { future, end: async move { Deadline::after(limit).passed().await } }
 }
 
 pin_project! {
-    /// What is waited for, and the end of waiting. Not an `async fn`, which would have room for what it is given twice.
+    /// A future with a deadline. Not an `async fn`, whose state would contain its arguments twice.
     #[derive(Debug)]
     pub struct Bound<F, E> {
         #[pin]
@@ -116,15 +116,16 @@ impl<F: Future, E: Future<Output = ()>> Future for Bound<F, E> {
     }
 }
 
-/// The same as a future of its own, for whoever polls by hand.
+/// A deadline as a boxed future, for manual polling.
 pub(in crate::net) type Passing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Ends when the limit has passed.
+/// Completes when the limit has passed.
 pub(in crate::net) fn passing(limit: Duration) -> Passing {
     Box::pin(async move { Deadline::after(limit).passed().await })
 }
 
-/// A limit on waits that follow each other closely: the runtime's timer is set once in a while, not for each of them.
+/// A limit on waits that follow each other closely: the runtime's timer is set only once in a while, not for each of
+/// them.
 #[derive(Debug)]
 pub(in crate::net) struct Timer {
     limit: Duration,
@@ -136,16 +137,16 @@ impl Timer {
         Self { limit, sleep: None }
     }
 
-    /// Ends when the limit has passed since then. After each part of it, `look` may say how much longer to wait at
-    /// least. Cancel-safe.
-    pub(in crate::net) async fn expired(&mut self, since: Instant, mut look: impl FnMut() -> Option<Duration>) {
+    /// Completes when the limit has passed since `since`. After each part of it, `check` may return a minimum for the
+    /// remaining time. Cancel-safe.
+    pub(in crate::net) async fn expired(&mut self, since: Instant, mut check: impl FnMut() -> Option<Duration>) {
         let mut deadline = Deadline { due: since + self.limit, part: self.limit / PARTS };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(since + deadline.part)));
         loop {
             part_over(sleep.as_mut(), since, &mut deadline).await;
             // A timer that was set for an earlier wait may have fired long ago.
             if sleep.deadline() > since
-                && let Some(longer) = look()
+                && let Some(longer) = check()
             {
                 deadline.prolong(longer);
             }
@@ -157,14 +158,14 @@ impl Timer {
     }
 }
 
-/// Ends with this timer and a turn of the reactor after it, so that whoever is polled first has seen what is ready;
+/// Completes with this timer and a turn of the reactor after it, so that a future polled first has seen what is ready;
 /// moves the deadline if this program did not run meanwhile.
 async fn part_over(mut sleep: Pin<&mut Sleep>, since: Instant, deadline: &mut Deadline) {
     sleep.as_mut().await;
     yield_now().await;
     let now = Instant::now();
     let late = now.saturating_duration_since(sleep.deadline().max(since));
-    if late > (deadline.part / LATE).max(BUSY) {
+    if late > (deadline.part / LATE_DIVISOR).max(MIN_LATENESS) {
         deadline.due = (deadline.due + late).max(now + deadline.part);
     }
 }
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_passed_while_this_program_was_stopped_does_not_count() {
+    async fn time_while_stopped_does_not_count() {
         for (running, gap) in [(0, 2_000), (100, 60_000), (1_900, 4_000), (1_000, 1_000)] {
             let (running, gap) = (Duration::from_millis(running), Duration::from_millis(gap));
             let began = Instant::now();
@@ -217,10 +218,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_came_meanwhile_is_taken_although_the_timer_fires_first() {
+    async fn a_result_that_arrived_meanwhile_beats_the_timer() {
         let due = Instant::now() + LIMIT;
         let mut looked = false;
-        // Like a socket whose readiness nobody has asked for when the timer fires.
+        // Like a socket whose readiness was not polled when the timer fires.
         let ready = poll_fn(|_| {
             let is_due = Instant::now() >= due;
             if is_due && std::mem::replace(&mut looked, is_due) { Poll::Ready(()) } else { Poll::Pending }
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_that_moved_stays_moved_for_what_is_waited_for_next() {
+    async fn a_moved_deadline_applies_to_the_next_wait() {
         let mut deadline = Deadline::after(LIMIT);
         assert!(deadline.at_most(LIMIT / 2).left() == LIMIT / 2 && deadline.at_most(LIMIT * 2).left() == LIMIT);
         {
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_timer_serves_waits_that_follow_each_other_and_is_set_longer_where_something_moved() {
+    async fn one_timer_serves_consecutive_waits_and_is_extended_on_progress() {
         let mut timer = Timer::new(LIMIT);
         for _ in 0..1000 {
             tokio::select! {
@@ -255,7 +256,7 @@ mod tests {
                 () = sleep(LIMIT / 3) => {}
             }
         }
-        // Nobody waits for a while, in which the timer fires.
+        // The timer fires in a pause between two waits.
         sleep(LIMIT * 5).await;
         let began = Instant::now();
         timer.expired(began, || None).await;
@@ -265,11 +266,11 @@ mod tests {
             began.elapsed()
         );
         let (began, looks) = (Instant::now(), Cell::new(0));
-        let look = || {
+        let check = || {
             looks.set(looks.get() + 1);
             (looks.get() == 3).then_some(LIMIT)
         };
-        timer.expired(began, look).await;
+        timer.expired(began, check).await;
         let expected = LIMIT / PARTS * 3 + LIMIT;
         assert!(began.elapsed() >= expected && began.elapsed() < expected + LIMIT / PARTS, "{:?}", began.elapsed());
     }

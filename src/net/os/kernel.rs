@@ -1,5 +1,5 @@
-//! Calls that nobody wraps: what the kernel knows of a socket, asked only for a report, a head start for the disk, and
-//! whether a signal is ignored.
+//! System calls without a safe wrapper: the kernel's figures about a socket, early write-back to disk, and whether a
+//! signal is ignored.
 #![expect(
     unsafe_code,
     reason = "getsockopt and ioctl with requests that have no safe wrapper; sync_file_range; sigaction"
@@ -16,51 +16,52 @@ use crate::snapshot::TcpSnapshot;
 
 /// Bytes of `struct tcp_info` up to the last field that is read here.
 const LENGTH: usize = 192;
-/// The state of a connection that is over, as `struct tcp_info` tells it.
+/// State of a closed connection in `struct tcp_info`.
 const TCP_CLOSE: u8 = 7;
 
-/// What tells whether a reader that takes nothing still reads.
+/// Figures that show whether a reader that accepts nothing still reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::net) struct Sending {
-    /// Bytes that the other kernel has acknowledged.
+    /// Bytes acknowledged by the peer's kernel.
     pub(in crate::net) acknowledged: u64,
-    /// Segments on their way to it.
+    /// Segments in flight.
     pub(in crate::net) under_way: u32,
-    /// Probes of its closed window without an answer so far.
+    /// Unanswered zero-window probes so far.
     pub(in crate::net) probes: u8,
 }
 
-/// How far a connection's reader is; `None` where the kernel does not say, as of what is no TCP.
+/// Returns the progress of a connection's reader; `None` if the kernel does not report it, such as for other sockets
+/// than TCP.
 pub(in crate::net) fn sending(socket: &impl AsFd) -> Option<Sending> {
     let (info, length) = tcp_info(socket)?;
     let info = &info[..length];
-    Some(Sending { acknowledged: long(info, 120), under_way: word(info, 24), probes: *info.get(3)? })
+    Some(Sending { acknowledged: u64_at(info, 120), under_way: u32_at(info, 24), probes: *info.get(3)? })
 }
 
-/// The connection is over for the kernel, too, such as one that it has given up.
+/// Returns whether the connection is closed for the kernel too, such as one that it has given up.
 pub(in crate::net) fn is_over(socket: &impl AsFd) -> bool {
     tcp_info(socket).is_some_and(|(info, length)| length > 0 && info[0] == TCP_CLOSE)
 }
 
-/// How the sending goes; a field that this kernel does not have is 0, and all is `None` where it tells nothing.
+/// Returns the sending figures; a field that this kernel does not have is 0; `None` if it reports none.
 pub(in crate::net) fn tcp(socket: &impl AsFd) -> Option<TcpSnapshot> {
     let (info, length) = tcp_info(socket)?;
     let info = &info[..length];
     // The offsets are those of linux/tcp.h; the struct only ever grows at its end.
     Some(TcpSnapshot {
-        under_way: u64::from(word(info, 24)),
-        rtt_us: u64::from(word(info, 68)),
-        min_rtt_us: u64::from(word(info, 148)),
-        cwnd: u64::from(word(info, 80)),
-        retransmits: u64::from(word(info, 100)),
-        delivery_rate: long(info, 160),
-        busy_us: long(info, 168),
-        receiver_limited_us: long(info, 176),
-        buffer_limited_us: long(info, 184),
+        under_way: u64::from(u32_at(info, 24)),
+        rtt_us: u64::from(u32_at(info, 68)),
+        min_rtt_us: u64::from(u32_at(info, 148)),
+        cwnd: u64::from(u32_at(info, 80)),
+        retransmits: u64::from(u32_at(info, 100)),
+        delivery_rate: u64_at(info, 160),
+        busy_us: u64_at(info, 168),
+        receiver_limited_us: u64_at(info, 176),
+        buffer_limited_us: u64_at(info, 184),
     })
 }
 
-/// `struct tcp_info` as far as it is read here, and how much of it this kernel has.
+/// Returns the used prefix of `struct tcp_info`, and how much of it this kernel has.
 fn tcp_info(socket: &impl AsFd) -> Option<([u8; LENGTH], usize)> {
     let mut info = [0u8; LENGTH];
     let mut length = LENGTH as socklen_t;
@@ -72,18 +73,18 @@ fn tcp_info(socket: &impl AsFd) -> Option<([u8; LENGTH], usize)> {
     (failed == 0).then_some((info, length))
 }
 
-/// Bytes that have arrived and were not read.
+/// Returns the bytes that have arrived and were not read.
 pub(in crate::net) fn unread(socket: &impl AsFd) -> u64 {
     queue(socket, FIONREAD)
 }
 
-/// Bytes that were sent and are not known to have arrived.
+/// Returns the bytes that were sent and not acknowledged.
 pub(in crate::net) fn unacknowledged(socket: &impl AsFd) -> u64 {
     queue(socket, TIOCOUTQ)
 }
 
-/// Has the disk begin with what was written to a part of a file, and waits for nothing: the sync that follows finds
-/// less to do. It promises nothing either, so whoever leaves it out loses time only.
+/// Starts the write-back of a part of a file without waiting: the sync that follows has less to do. It guarantees
+/// nothing, so omitting it only costs time.
 pub(in crate::net) fn begin_writing(file: &File, offset: u64, length: usize) -> io::Result<()> {
     let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -93,7 +94,7 @@ pub(in crate::net) fn begin_writing(file: &File, offset: u64, length: usize) -> 
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The signal is ignored: at the start of the program, because whoever started it wants that.
+/// Returns whether the signal is ignored; at the start of the program, its parent has chosen that.
 pub(crate) fn is_ignored(signal: c_int) -> bool {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: without a new action nothing is changed; the kernel's answer has the size of `action`. Where the call
@@ -111,11 +112,11 @@ fn queue(socket: &impl AsFd, which: Ioctl) -> u64 {
     if failed == 0 { u64::try_from(bytes).unwrap_or_default() } else { 0 }
 }
 
-fn word(info: &[u8], at: usize) -> u32 {
+fn u32_at(info: &[u8], at: usize) -> u32 {
     info.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
-fn long(info: &[u8], at: usize) -> u64 {
+fn u64_at(info: &[u8], at: usize) -> u64 {
     info.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes)
 }
 
@@ -137,19 +138,22 @@ mod tests {
             sent += wrote as u64;
         }
         let (out, unread_bytes) = (unacknowledged(&sender), unread(&reader));
-        // What has arrived and is not acknowledged yet is in both queues.
+        // Bytes that have arrived and are not acknowledged yet are in both queues.
         assert!(unread_bytes > 0 && out + unread_bytes >= sent && out < sent, "{out} + {unread_bytes} of {sent}");
-        let told = tcp(&sender).unwrap();
-        assert!(told.cwnd > 0 && told.rtt_us > 0, "{told:?}");
+        let earlier = tcp(&sender).unwrap();
+        assert!(earlier.cwnd > 0 && earlier.rtt_us > 0, "{earlier:?}");
         std::thread::sleep(std::time::Duration::from_millis(30));
         let later = tcp(&sender).unwrap();
-        assert!(later.busy_us > told.busy_us && later.receiver_limited_us > told.receiver_limited_us, "{later:?}");
+        assert!(
+            later.busy_us > earlier.busy_us && later.receiver_limited_us > earlier.receiver_limited_us,
+            "{later:?}"
+        );
         reader.read_exact(&mut vec![0; usize::try_from(unread_bytes).unwrap()]).unwrap();
         assert_eq!(unread(&sender), 0);
     }
 
     #[test]
-    fn only_what_lies_on_a_disk_gets_a_head_start() {
+    fn only_files_on_a_disk_can_be_written_back_early() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; 8192]).unwrap();
         assert!(begin_writing(&file, 4096, 4096).is_ok());
@@ -160,15 +164,18 @@ mod tests {
     }
 
     #[test]
-    fn an_ignored_signal_is_seen() {
-        // The standard library ignores SIGPIPE in every program; nobody can ignore SIGKILL.
+    fn an_ignored_signal_is_detected() {
+        // The standard library ignores SIGPIPE in every program; SIGKILL cannot be ignored.
         assert!(is_ignored(libc::SIGPIPE) && !is_ignored(libc::SIGKILL) && !is_ignored(-1));
     }
 
     #[test]
-    fn what_is_no_socket_tells_nothing() {
+    fn other_descriptors_have_no_figures() {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!((tcp(&file), unacknowledged(&file)), (None, 0));
-        assert_eq!((word(&[1, 0, 0], 0), long(&[0; 191], 184), long(&[1; 192], 184)), (0, 0, 0x0101_0101_0101_0101));
+        assert_eq!(
+            (u32_at(&[1, 0, 0], 0), u64_at(&[0; 191], 184), u64_at(&[1; 192], 184)),
+            (0, 0, 0x0101_0101_0101_0101)
+        );
     }
 }

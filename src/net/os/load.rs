@@ -1,13 +1,13 @@
-//! What this process got of the machine: processor time, and the wait for it. Asked only for a report.
+//! Processor time of this process, and its wait for a processor. Read only for reports.
 
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::snapshot::Load;
 
-/// Where Linux says how long the calling thread ran, and how long it was ready to and did not, in ns.
+/// File with the time that the calling thread ran, and was ready but did not run, in ns.
 const SCHEDSTAT: &str = "/proc/thread-self/schedstat";
 
-/// The load up to now. The thread that asks is taken for the one that moves the bodies, as in every node of ours.
+/// Returns the load up to now. The calling thread is taken for the one that moves the bodies, as in all our nodes.
 pub(crate) fn load() -> Option<Load> {
     let (busy_ns, starved_ns) = parse(&std::fs::read_to_string(SCHEDSTAT).ok()?)?;
     let process = clock_gettime(ClockId::ProcessCPUTime);
@@ -16,8 +16,8 @@ pub(crate) fn load() -> Option<Load> {
 }
 
 fn parse(text: &str) -> Option<(u64, u64)> {
-    let mut words = text.split_ascii_whitespace().map(str::parse);
-    Some((words.next()?.ok()?, words.next()?.ok()?))
+    let mut fields = text.split_ascii_whitespace().map(str::parse);
+    Some((fields.next()?.ok()?, fields.next()?.ok()?))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What nodes and fetches have of the machine they run on, besides files: connections, random numbers, what their files
-//! are known by, the load, threads for its disk. Tests hand in another one.
+//! The machine that nodes and fetches run on, as a value that tests replace: connections, random numbers, file
+//! validators, load, threads for its disk.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,20 +16,19 @@ use crate::wire::TransferId;
 /// A machine; the default is the one that this program runs on.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
-    /// Opens a connection, with kernel buffers of this size where that is fixed.
+    /// Opens a connection, with kernel buffers of this size if given.
     pub(in crate::net) connect: fn(SocketAddr, Option<u32>) -> io::Result<OwnedFd>,
     /// Random numbers.
     pub(in crate::net) random: fn() -> [u8; 16],
-    /// The strong validator of a file's content.
+    /// Returns the strong validator of a file's content.
     pub(in crate::net) etag: fn(&Version) -> String,
-    /// The load up to now.
+    /// Returns the load up to now.
     pub(in crate::net) load: fn() -> Option<Load>,
-    /// Its clock goes on while this program does not run.
+    /// Whether its clock continues while this program does not run.
     pub(in crate::net) is_timed: bool,
-    /// The runtime whose threads wait for the disk.
+    /// Returns the runtime whose threads block on the disk.
     pub(in crate::net) disks: fn() -> Handle,
-    /// Called where the disk was given something to do, which is over once this says so: a machine whose clock stands
-    /// still while nothing moves waits for it.
+    /// Called after work was passed to the disk, with a check for its completion: a simulated clock must wait for it.
     pub(in crate::net) settle: fn(&dyn Fn() -> bool),
 }
 
@@ -48,12 +47,12 @@ impl Default for Machine {
 }
 
 impl Machine {
-    /// A new transfer id.
+    /// Returns a new transfer id.
     pub fn transfer_id(&self) -> TransferId {
         TransferId(u128::from_le_bytes((self.random)()))
     }
 
-    /// Runs work that waits for the disk on a thread of its own.
+    /// Runs work that blocks on the disk on a thread of its own.
     pub(in crate::net) fn spawn_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

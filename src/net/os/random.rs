@@ -1,27 +1,27 @@
-//! Random names from the system: transfer ids, tokens, the name of a node's run.
+//! Random identifiers from the system: transfer ids, tokens, names of a node's run.
 
 use crate::secret::Secret;
 use crate::wire::TransferId;
 
-/// A new transfer id.
+/// Returns a new transfer id.
 pub fn transfer_id() -> TransferId {
     TransferId(u128::from_le_bytes(random()))
 }
 
-/// A new token.
+/// Returns a new token.
 pub fn secret() -> Secret {
     Secret::from_bits(u128::from_le_bytes(random()))
 }
 
-/// A random word of 32 hex digits, for names of runs.
+/// Returns 32 random hex digits, for names of runs.
 pub fn word() -> String {
     transfer_id().to_string()
 }
 
-/// Random bytes of the system.
+/// Returns random bytes of the system.
 pub(super) fn random() -> [u8; 16] {
     let mut bytes = [0; 16];
-    // The system's generator is there from boot on; without it no id and no token could be trusted.
+    // The system's generator is available from boot on; without it no id and no token could be trusted.
     getrandom::fill(&mut bytes).expect("the system has random numbers");
     bytes
 }

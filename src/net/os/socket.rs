@@ -1,4 +1,4 @@
-//! A connection that reports may hold while a body moves over it, so that its number stays its own.
+//! A TCP connection shared with reports while a body is sent, so that its descriptor is not reused.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -23,18 +23,18 @@ use crate::limits::DRAIN_BYTES;
 
 /// A connection.
 ///
-/// It is read and written as tokio's own type is, system call for system call, also while it is held elsewhere: what is
-/// moved is not what the caller has alone, so tokio's own reading, which wants that, is for as long as nobody holds it.
+/// Reads and writes like tokio's own type, system call for system call, also while shared: shared references do not
+/// allow tokio's own `AsyncRead`, which needs exclusive access and is used while there is no other reference.
 #[derive(Debug)]
 pub struct Socket(Arc<TcpStream>);
 
 impl Socket {
-    /// A connection that nobody else holds.
+    /// Wraps a connection that is not shared yet.
     pub fn new(stream: TcpStream) -> Self {
         Self(Arc::new(stream))
     }
 
-    /// Another hold on it: it stays open until both are let go.
+    /// Returns another reference; the connection stays open until all are dropped.
     pub fn held(&self) -> Arc<TcpStream> {
         Arc::clone(&self.0)
     }
@@ -48,8 +48,8 @@ impl Deref for Socket {
     }
 }
 
-/// Reads or writes at most so many bytes, if the connection is ready. Whatever moved fewer has met the end of what
-/// there is for now: that is noted, as tokio does, and saves asking the kernel once more.
+/// Reads or writes at most this many bytes, if the connection is ready. A shorter transfer has exhausted readiness:
+/// that is recorded, as tokio does, and saves a system call.
 fn attempt(
     stream: &TcpStream,
     interest: Interest,
@@ -67,7 +67,7 @@ fn attempt(
     part.map_or(whole, Ok)
 }
 
-/// Writes as soon as the connection takes something.
+/// Writes as soon as the connection is writable.
 fn poll_send(
     stream: &TcpStream,
     cx: &mut Context<'_>,
@@ -85,14 +85,14 @@ fn poll_send(
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Some(alone) = Arc::get_mut(&mut self.0) {
-            return Pin::new(alone).poll_read(cx, buf);
+        if let Some(exclusive) = Arc::get_mut(&mut self.0) {
+            return Pin::new(exclusive).poll_read(cx, buf);
         }
         loop {
             ready!(self.0.poll_read_ready(cx))?;
-            let space = buf.initialize_unfilled();
-            let read = attempt(&self.0, Interest::READABLE, space.len(), || {
-                recv(&*self.0, &mut *space, RecvFlags::empty()).map(|(read, _)| read)
+            let unfilled = buf.initialize_unfilled();
+            let read = attempt(&self.0, Interest::READABLE, unfilled.len(), || {
+                recv(&*self.0, &mut *unfilled, RecvFlags::empty()).map(|(read, _)| read)
             });
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -109,7 +109,7 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Arc::get_mut(&mut self.0) {
-            Some(alone) => Pin::new(alone).poll_write(cx, bytes),
+            Some(exclusive) => Pin::new(exclusive).poll_write(cx, bytes),
             None => poll_send(&self.0, cx, bytes.len(), || send(&*self.0, bytes, SendFlags::NOSIGNAL)),
         }
     }
@@ -119,8 +119,8 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(alone) = Arc::get_mut(&mut self.0) {
-            return Pin::new(alone).poll_write_vectored(cx, pieces);
+        if let Some(exclusive) = Arc::get_mut(&mut self.0) {
+            return Pin::new(exclusive).poll_write_vectored(cx, pieces);
         }
         let most = pieces.iter().map(|piece| piece.len()).sum();
         poll_send(&self.0, cx, most, || writev(&*self.0, pieces))
@@ -142,14 +142,14 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A socket on its way to an address.
+/// Opens a socket that is connecting to an address.
 pub(super) fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
     // A head and the last bytes of a body must not wait for an acknowledgement.
     rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
     if let Some(bytes) = buffers {
-        // A node says once, for its listener, where that is not allowed.
+        // A node logs once, for its listener, if that is not allowed.
         fix(&socket, bytes);
     }
     match connect(&socket, &address) {
@@ -158,13 +158,13 @@ pub(super) fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<Owne
     }
 }
 
-/// Reads and forgets until the peer closes, for so long and so much.
+/// Reads and discards until the peer closes, within a time limit and a byte limit.
 pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
     let mut deadline = Deadline::after(limit);
     let mut left = DRAIN_BYTES;
     while left > 0 {
         let reading = poll_fn(|cx| {
-            // Not held across the wait: every session has room for what any of its waits holds.
+            // Not kept across the wait: the future of every session would be larger by it.
             let mut space = [const { MaybeUninit::uninit() }; 4096];
             let mut space = ReadBuf::uninit(&mut space);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
@@ -194,7 +194,7 @@ mod tests {
         (Socket::new(near.unwrap()), Socket::new(far.unwrap().0))
     }
 
-    /// Bytes of every size pass both ways, and each end sees the other's, whether anybody holds the connections or not.
+    /// Passes bytes of every size both ways, with each end closing, with shared or exclusive connections.
     async fn passes(held: bool) {
         let (mut near, mut far) = pair().await;
         let holds = held.then(|| (near.held(), far.held()));
@@ -233,13 +233,13 @@ mod tests {
         let (mut near, mut far) = pair().await;
         let _held = far.held();
         near.write_all(b"1234").await.unwrap();
-        let mut space = [0; 64];
-        assert_eq!(far.read(&mut space).await.unwrap(), 4);
+        let mut unfilled = [0; 64];
+        assert_eq!(far.read(&mut unfilled).await.unwrap(), 4);
         // Nothing was asked of the kernel to learn this: the first look noted it.
         let asked = far.try_io(Interest::READABLE, || Ok(()));
         assert_eq!(asked.unwrap_err().kind(), io::ErrorKind::WouldBlock);
         near.write_all(b"5").await.unwrap();
-        assert_eq!(far.read(&mut space).await.unwrap(), 1, "and no later byte is missed");
+        assert_eq!(far.read(&mut unfilled).await.unwrap(), 1, "and no later byte is missed");
     }
 
     #[tokio::test]
@@ -247,9 +247,9 @@ mod tests {
         let (near, mut far) = pair().await;
         let held = near.held();
         drop(near);
-        let mut space = [0; 1];
-        assert!(timeout(Duration::from_millis(1), far.read(&mut space)).await.is_err());
+        let mut unfilled = [0; 1];
+        assert!(timeout(Duration::from_millis(1), far.read(&mut unfilled)).await.is_err());
         drop(held);
-        assert_eq!(far.read(&mut space).await.unwrap(), 0);
+        assert_eq!(far.read(&mut unfilled).await.unwrap(), 0);
     }
 }

@@ -1,5 +1,5 @@
-//! Socket options for the size of the kernel's buffers. No library wraps two of them: whether the kernel may let a
-//! receive buffer grow, and the window with it.
+//! Socket options for the size of the kernel's buffers. No library wraps two of them: whether the kernel may grow a
+//! receive buffer, and the window with it.
 #![expect(unsafe_code, reason = "setsockopt with options that have no safe wrapper")]
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -13,24 +13,23 @@ const RECEIVE: c_int = 2;
 /// The largest window that TCP can announce.
 const LARGEST: c_int = 1 << 30;
 
-/// The receive buffer of a connection keeps its size.
+/// Locks the size of a connection's receive buffer.
 pub(in crate::net) fn hold(stream: &TcpStream) {
     set(stream, SOL_SOCKET, SO_BUF_LOCK, RECEIVE);
 }
 
-/// The receive buffer of a connection grows as the kernel sees fit.
+/// Lets the kernel grow a connection's receive buffer.
 pub(in crate::net) fn release(stream: &TcpStream) {
     set(stream, SOL_SOCKET, SO_BUF_LOCK, 0);
     // The kernel raises the window only along with the buffer, and so not for a buffer that was resized.
     set(stream, IPPROTO_TCP, TCP_WINDOW_CLAMP, LARGEST);
 }
 
-/// Gives a socket's buffers, or those of all that a listener will accept, a size that they keep; false where this
-/// machine does not allow that much. Before a connection is there, or its first window is larger than what it has room
-/// for.
+/// Fixes the size of a socket's buffers, or of those of all connections that a listener accepts; false if this machine
+/// does not allow that much. Called before connecting, or the first window is larger than the buffer.
 pub(in crate::net) fn fix(socket: &impl AsFd, bytes: u32) -> bool {
     let (socket, bytes) = (SockRef::from(socket), bytes as usize);
-    // What is asked for is doubled, as socket(7) says.
+    // The kernel doubles the requested size, see socket(7).
     let _ = (socket.set_send_buffer_size(bytes), socket.set_recv_buffer_size(bytes));
     [socket.send_buffer_size(), socket.recv_buffer_size()]
         .into_iter()

@@ -1,4 +1,5 @@
-//! How late this program's own timer is: whoever is not running moves no byte, and no other clock of his tells.
+//! Scheduling delay, measured as the lateness of a timer: a program that does not run moves no bytes, and no other
+//! clock shows it.
 
 use std::time::Duration;
 
@@ -7,29 +8,29 @@ use tokio::time::{Instant, sleep_until};
 
 use super::machine::Machine;
 
-/// Time between two beats: short beside any time without the processor that somebody would notice. Fifty wake-ups a
-/// second take a fifth of a hundredth of a core, which is little beside a body that moves.
-const BEAT: Duration = Duration::from_millis(20);
-/// A timer is rounded up to a ms, and other tasks may be at it for some: less than this is not late.
-const ON_TIME: Duration = Duration::from_millis(5);
+/// Probe interval: short against any noticeable time without the processor. Fifty wakeups a second take a fifth of a
+/// hundredth of a core, which is little against sending a body.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
+/// Tolerance: timers are rounded up to a ms, and other tasks may run for a few.
+const TOLERANCE: Duration = Duration::from_millis(5);
 
-/// Beats until it is dropped.
+/// The probe; runs until dropped.
 #[derive(Debug)]
 pub(crate) struct SchedDelayProbe(Option<JoinHandle<()>>);
 
 impl SchedDelayProbe {
-    /// Begins, within a runtime; `late` is told of each beat that came late how many µs that was.
-    pub(in crate::net) fn start(machine: Machine, late: impl Fn(u64) + Send + 'static) -> Self {
+    /// Starts the probe, within a runtime; `on_delay` gets the delay of each late tick in µs.
+    pub(in crate::net) fn start(machine: Machine, on_delay: impl Fn(u64) + Send + 'static) -> Self {
         if !machine.is_timed {
             return Self(None);
         }
         Self(Some(tokio::spawn(async move {
             loop {
-                let due = Instant::now() + BEAT;
+                let due = Instant::now() + PROBE_INTERVAL;
                 sleep_until(due).await;
                 let by = due.elapsed();
-                if by > ON_TIME {
-                    late(by.as_micros() as u64);
+                if by > TOLERANCE {
+                    on_delay(by.as_micros() as u64);
                 }
             }
         })))

@@ -1,8 +1,7 @@
-//! Threads for work that waits for a disk: a bounded number, made when there is work, and an error where none can be
-//! had.
+//! Thread pools for blocking disk work: a bounded number, started on demand, and an error if none can be started.
 //!
-//! tokio's own threads for this panic in the caller where the system gives no thread (a `pids` limit, `RLIMIT_NPROC`),
-//! and one pool for everything lets one kind of slow work hold up the others.
+//! tokio's blocking pool panics in the caller if the system refuses a thread (a `pids` limit, `RLIMIT_NPROC`), and with
+//! one pool for everything one kind of slow work delays the others.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,14 +14,14 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// How long a thread without work stays: long enough for the next chunk of a body, short enough for a node that rests.
+/// Time that a thread without work is kept: long enough for the next chunk of a body, short enough for an idle node.
 const KEEP: Duration = Duration::from_secs(10);
 
 /// Reads of files that are not in the page cache. As many as a disk array can use; a node that serves from one disk
 /// gains nothing beyond a few.
 pub(crate) static COLD_READS: LazyLock<Threads> = LazyLock::new(|| Threads::new("cold-read", 32));
 
-/// Something to do.
+/// A unit of work.
 type Work = Box<dyn FnOnce() + Send>;
 /// Starts a thread.
 type Start = fn(name: &str, Work) -> io::Result<()>;
@@ -31,7 +30,7 @@ type Start = fn(name: &str, Work) -> io::Result<()>;
 #[derive(Debug)]
 pub(crate) struct Threads {
     name: &'static str,
-    most: usize,
+    max: usize,
     start: Start,
     shared: Arc<PoolShared>,
 }
@@ -49,7 +48,7 @@ struct PoolState {
     threads: usize,
 }
 
-/// The outcome of some work; an error where it panicked. Dropping this lets the work go on.
+/// Handle to the outcome of some work; an error if it panicked. Dropping it does not stop the work.
 #[derive(Debug)]
 pub struct WorkHandle<T>(oneshot::Receiver<T>);
 
@@ -61,12 +60,12 @@ impl std::fmt::Debug for PoolState {
 }
 
 impl Threads {
-    /// At most so many threads, none of them yet.
-    pub(crate) fn new(name: &'static str, most: usize) -> Self {
-        Self { name, most, start: start_thread, shared: Arc::default() }
+    /// Creates a pool of at most `max` threads, none started yet.
+    pub(crate) fn new(name: &'static str, max: usize) -> Self {
+        Self { name, max, start: start_thread, shared: Arc::default() }
     }
 
-    /// Has a thread do some work as soon as one is free; an error where there is none and none can be had.
+    /// Runs work on a thread as soon as one is free; an error if there is none and none can be started.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -76,11 +75,11 @@ impl Threads {
         state.queue.push_back(Box::new(move || drop(done.send(work()))));
         if state.idle >= state.queue.len() {
             self.shared.more.notify_one();
-        } else if state.threads < self.most {
+        } else if state.threads < self.max {
             let serving = Arc::clone(&self.shared);
             match (self.start)(self.name, Box::new(move || serving.serve())) {
                 Ok(()) => state.threads += 1,
-                // Another thread takes it when it is free.
+                // A running thread takes it later.
                 Err(_) if state.threads > 0 => {}
                 Err(error) => {
                     state.queue.pop_back();
@@ -97,13 +96,13 @@ fn start_thread(name: &str, work: Work) -> io::Result<()> {
 }
 
 impl PoolShared {
-    /// Works until there has been nothing to do for some time.
+    /// Runs queued work until the queue has been empty for some time.
     fn serve(&self) {
         let mut state = lock(&self.state);
         loop {
             if let Some(work) = state.queue.pop_front() {
                 drop(state);
-                // A panic has been reported by now, and whoever waits for the work learns that it has no outcome.
+                // A panic was reported by the hook, and the handle returns an error.
                 let _ = catch_unwind(AssertUnwindSafe(work));
                 state = lock(&self.state);
                 continue;
@@ -121,7 +120,7 @@ impl PoolShared {
 }
 
 impl<T> WorkHandle<T> {
-    /// The work is done, and its outcome was not taken yet.
+    /// Returns whether the outcome is there and was not taken yet.
     pub(in crate::net) fn is_there(&self) -> bool {
         !self.0.is_empty()
     }

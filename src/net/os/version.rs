@@ -1,8 +1,8 @@
-//! What the content of a file is known by.
+//! Identity of a file's content.
 
 use rustix::fs::Stat;
 
-/// A file's content at one moment: if none of these changed, it did not either.
+/// Version of a file's content: if none of these fields changed, the content did not change either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Version {
     device: u64,
@@ -16,7 +16,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// The content of a file in this state.
+    /// Creates the version of a file in this state.
     pub(in crate::net) fn of(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev,
@@ -27,7 +27,7 @@ impl Version {
         }
     }
 
-    /// The strong validator, quotes included; says nothing about the file but its size, and that it changed.
+    /// Returns the strong validator, quotes included; it reveals only the size of the file, and that it changed.
     pub fn etag(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         let (modified, changed) = (self.modified, self.changed);
@@ -41,10 +41,10 @@ impl Version {
         format!("\"{}-{:x}\"", &hex[..32], self.size)
     }
 
-    /// The size that a file had when its validator was this, if that is less than its size now.
+    /// Returns the size that the file had when it had this validator, if that is less than its size now.
     ///
-    /// The validator tells it, so that nothing has to be remembered of all the files that were sent, and none of those
-    /// who ask can make a node forget.
+    /// The validator contains it, so that nothing must be stored about the files that were sent, and no client can
+    /// exhaust such a store.
     pub fn grown_from(&self, etag: &str) -> Option<u64> {
         let (hash, size) = etag.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());

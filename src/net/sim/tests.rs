@@ -1,4 +1,4 @@
-//! Whole chains under seeded faults: no wrong success, nothing left behind, everything ends within its time.
+//! Whole chains under seeded faults: no wrong success, no leaks, everything ends within its time.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -33,40 +33,40 @@ use crate::route::{Protocol, Route};
 use crate::snapshot::{Integrity, TransferSnapshot};
 use crate::wire::{Algorithm, Digest};
 
-/// Worlds in every run of the tests.
+/// Worlds per test run.
 const SEEDS: u64 = 200;
-/// So many of them are run twice and compared.
+/// Number of worlds that are run twice and compared.
 const SAME: u64 = 40;
-/// The longest that one try may take: set-up, silence, set-up again for the proof, and every pause a fault may make.
+/// Maximum duration of one attempt: setup, silence, setup again for verification, and every pause a fault may cause.
 const LONGEST_TRY: Duration = Duration::from_secs(200);
-/// The longest that a node may hold anything for a client that has left: the stall limit, closes, and a pause.
-const LONGEST_REST: Duration = Duration::from_secs(400);
-/// A stalled connection stands still for longer than every limit, then swallows what it is given.
+/// Maximum time that a node may keep anything for a disconnected client: the stall limit, closes, and a pause.
+const MAX_CLEANUP: Duration = Duration::from_secs(400);
+/// A stalled connection stalls for longer than every limit, then discards its input.
 const STALLED: Duration = Duration::from_secs(380);
 
-/// All that a seed decides.
+/// Everything that a seed decides.
 #[derive(Debug)]
 struct Scene {
     size: usize,
-    /// The wire of each hop, the last of which is the origin; `None` has to be found out.
+    /// The protocol of each hop, the last of which is the origin; `None` is detected.
     protocols: Vec<Option<Protocol>>,
     slices: Slices,
     faults: Vec<Planned>,
-    /// This hop refuses this connect.
+    /// This hop refuses this connection attempt.
     refuses: Option<(usize, usize)>,
     expect: Option<Algorithm>,
-    /// The digest is known before it is asked for.
+    /// The digest is known before it is requested.
     settled: bool,
     limit: Option<u64>,
     fetches: usize,
-    /// Further tries of one fetch by itself; it is fetched again where those are used up.
+    /// Retries within one fetch; the file is fetched again when those are exhausted.
     retries: u32,
-    /// The file is another, as long as before, after the first fetch that failed.
+    /// The file is replaced by one of equal length after the first failed fetch.
     changes: bool,
     seed: u64,
 }
 
-/// A fault, on which connect to which hop, in which direction and where.
+/// A fault: on which connection to which hop, in which direction and at which byte.
 #[derive(Clone, Copy, Debug)]
 struct Planned {
     hop: usize,
@@ -82,7 +82,7 @@ impl Scene {
         let size = random.pick(&[0, 1, 5, 1000, 16 * 1024, 16 * 1024 + 1, 70_000, 300_000]);
         let hops = 2 + random.below(4) as usize;
         let any = [Some(Protocol::Http), Some(Protocol::Http), Some(Protocol::Legacy), None];
-        // Half of the chains have proof at the end.
+        // Half of the chains verify the digest.
         let proven = random.one_in(2);
         let protocols = (0..hops).map(|_| if proven { Some(Protocol::Http) } else { random.pick(&any) }).collect();
         let slices = match random.below(4) {
@@ -93,7 +93,7 @@ impl Scene {
         let changes = random.one_in(4);
         let faults = (0..random.below(4)).map(|_| Planned::any(&mut random, hops, size)).collect();
         Self {
-            // Every byte for itself is slow to watch.
+            // Single bytes are slow to simulate.
             size: if matches!(slices, Slices::AtMost(_)) { size.min(1000) } else { size },
             protocols,
             slices,
@@ -149,11 +149,11 @@ struct Chain {
     scene: Scene,
     nodes: Vec<Arc<Node>>,
     faults: RefCell<HashMap<usize, usize>>,
-    /// Sessions and connections that have not ended.
+    /// Number of sessions and connections that have not ended.
     tasks: Arc<AtomicUsize>,
 }
 
-/// Counts a task for as long as it lives.
+/// Counts a task until dropped.
 struct Running(Arc<AtomicUsize>);
 
 impl Running {
@@ -188,7 +188,7 @@ impl Chain {
         Self { scene, nodes, faults: RefCell::default(), tasks: Arc::default() }
     }
 
-    /// A connection to a hop, with whatever the seed has for it in between.
+    /// Opens a connection to a hop, with the faults of the seed in between.
     fn connect(&self, to: SocketAddr) -> std::io::Result<std::os::fd::OwnedFd> {
         let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let hop = usize::from(to.port()).checked_sub(9101).filter(|hop| *hop < self.nodes.len()).ok_or_else(refused)?;
@@ -217,14 +217,14 @@ impl Chain {
         let (mut there, mut back) = (self.scene.plan(hop, connect, false), self.scene.plan(hop, connect, true));
         let stall = [&mut there, &mut back].into_iter().find_map(|plan| {
             let at = plan.faults.iter().position(|(_, fault)| *fault == Fault::Stall)?;
-            // What would come behind it never comes.
+            // Nothing after it arrives.
             plan.faults.truncate(at + 1);
             Some(())
         });
         let running = Running::count(&self.tasks);
         tokio::spawn(async move {
             if stall.is_some() {
-                // For a while nothing moves and nobody is told; then, at last, both ends may close.
+                // For a while nothing moves without any error; then both ends may close.
                 let joined = join(&mut near_end, &mut far_end, there, back, moved);
                 if tokio::time::timeout(STALLED, joined).await.is_err() {
                     let (swallow_near, swallow_far) = (swallow(near_end), swallow(far_end));
@@ -247,7 +247,7 @@ impl Chain {
         Route::parse(format!("f.bin\n{lines}").as_bytes()).unwrap()
     }
 
-    /// What is still there of what the client set going.
+    /// Returns what is left of the client's connections and transfers, if anything.
     fn left(&self) -> Option<String> {
         let open: Vec<usize> = self.nodes.iter().map(|node| node.registry.open_count()).collect();
         let held: Vec<usize> = self.nodes.iter().map(|node| Arc::strong_count(node) - 1).collect();
@@ -257,27 +257,28 @@ impl Chain {
     }
 }
 
-/// Reads until the other end closes, and so lets this one close.
+/// Reads until the other end closes, then closes this one.
 async fn swallow(mut end: tokio::net::TcpStream) {
     let mut space = [0; 4096];
     while matches!(tokio::io::AsyncReadExt::read(&mut end, &mut space).await, Ok(1..)) {
-        super::news();
+        super::activity();
     }
 }
 
-/// Folders that no disk slows down, where the machine has them.
+/// Creates a folder in memory, if the machine has that.
 fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// The file, whose digest is worth remembering or never is, however long the world takes in real time.
+/// Writes the file, with a modification time by which its digest is always cached or never, however long the world
+/// takes in real time.
 fn write(root: &Path, content: &[u8], settled: bool) {
     let (mut file, hour) = (fs::File::create(root.join("f.bin")).unwrap(), Duration::from_hours(1));
     std::io::Write::write_all(&mut file, content).unwrap();
     file.set_modified(if settled { SystemTime::now() - hour } else { SystemTime::now() + hour }).unwrap();
 }
 
-/// What came of one world: how many fetches succeeded, of how many.
+/// Outcome of one world: number of successful fetches, and of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
     fetches: u64,
@@ -285,8 +286,8 @@ struct Tally {
     done: u64,
 }
 
-/// One world from its beginning to its end; panics where a promise is broken.
-fn live(seed: u64) -> (Tally, u64) {
+/// Runs one world to its end; panics if an invariant is violated.
+fn run_world(seed: u64) -> (Tally, u64) {
     let scene = Scene::of(seed);
     let root = folder();
     let content = scene.content();
@@ -300,10 +301,10 @@ fn live(seed: u64) -> (Tally, u64) {
     run(seed, Box::new(connector), || async {
         let running = Rc::new(Chain::new(scene, root.path()));
         chain.replace(Some(Rc::clone(&running)));
-        let tally = use_it(&running, root.path(), content).await;
+        let tally = run_client(&running, root.path(), content).await;
         let began = Instant::now();
         while let Some(left) = running.left() {
-            assert!(began.elapsed() < LONGEST_REST, "left behind: {left}: {:?}", running.scene);
+            assert!(began.elapsed() < MAX_CLEANUP, "left behind: {left}: {:?}", running.scene);
             sleep(Duration::from_millis(100)).await;
             running.nodes.iter().for_each(|node| _ = node.reap_expired());
         }
@@ -312,8 +313,8 @@ fn live(seed: u64) -> (Tally, u64) {
     })
 }
 
-/// What a client does: each file up to three times, until it is there.
-async fn use_it(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
+/// Runs the client: fetches each file up to three times, until it succeeds.
+async fn run_client(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
     let folder = folder();
     let (scene, route) = (&chain.scene, chain.route());
     let mut upstream = client(Arc::new(ProtocolCache::new(Resolver::default().on(MACHINE))), Limits::default(), None);
@@ -355,7 +356,8 @@ async fn use_it(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
     tally
 }
 
-/// A success is the file; where nothing proves it, the program says so, and its length is what was announced.
+/// Checks a success: the content is right; without verification the program reports that, and the length is the
+/// announced one.
 fn check(scene: &Scene, content: &[u8], fetched: &Fetched) {
     let found = fs::read(&fetched.path).unwrap();
     assert_eq!(found.len() as u64, fetched.size, "{scene:?}");
@@ -374,27 +376,27 @@ fn number(variable: &str) -> Option<u64> {
     env::var(variable).ok().and_then(|value| value.parse().ok())
 }
 
-/// The one that is asked for, or so many.
+/// Returns the requested seed, or the first `most`.
 fn seeds(most: u64) -> RangeInclusive<u64> {
     number("CHAINVIEW_SEED").map_or(1..=most, |seed| seed..=seed)
 }
 
 #[test]
-fn every_world_keeps_its_promises() {
+fn every_world_keeps_the_invariants() {
     let mut sum = Tally::default();
     for seed in seeds(number("CHAINVIEW_SEEDS").unwrap_or(SEEDS)) {
-        let lived = std::panic::catch_unwind(|| live(seed));
+        let lived = std::panic::catch_unwind(|| run_world(seed));
         let Ok((one, _)) = lived else {
             panic!("world {seed} breaks a promise: CHAINVIEW_SEED={seed} cargo test --lib sim:: runs it again");
         };
         sum = Tally { fetches: sum.fetches + one.fetches, tries: sum.tries + one.tries, done: sum.done + one.done };
     }
     println!("{sum:?}");
-    assert!(sum.done > 0 || number("CHAINVIEW_SEED").is_some(), "some worlds are kind: {sum:?}");
+    assert!(sum.done > 0 || number("CHAINVIEW_SEED").is_some(), "some worlds have no faults: {sum:?}");
 }
 
 #[test]
-fn a_seed_gives_the_same_world_again() {
-    let other: Vec<u64> = seeds(SAME).filter(|seed| live(*seed) != live(*seed)).collect();
+fn a_seed_reproduces_its_world() {
+    let other: Vec<u64> = seeds(SAME).filter(|seed| run_world(*seed) != run_world(*seed)).collect();
     assert!(other.is_empty(), "worlds {other:?} are not the same");
 }
