@@ -1,4 +1,4 @@
-//! The pages over real connections: what each says, who may read it, and the same through a chain.
+//! The endpoints over real connections: contents, permissions, and the same through a chain.
 
 mod forms_tests;
 mod half_close_tests;
@@ -24,7 +24,7 @@ use crate::secret::Secret;
 use crate::snapshot::{NodeSnapshot, TransferRecord};
 use crate::wire::{Problem, TransferId, problem};
 
-/// A node that answers nothing but pages; it ends with the test.
+/// A node that serves only endpoints; it ends with the test.
 pub(super) struct Site {
     pub(super) node: Arc<Node>,
     address: SocketAddr,
@@ -81,7 +81,7 @@ async fn get(to: SocketAddr, path: &str, lines: &[(&str, String)]) -> (u16, Stri
     text(send(to, "GET", path, lines).await).await
 }
 
-/// The next whole line of a stream of events.
+/// Reads the next whole line of a stream of events.
 async fn line(body: &mut Incoming, rest: &mut Vec<u8>) -> Option<NodeSnapshot> {
     loop {
         if let Some(end) = rest.iter().position(|b| *b == b'\n') {
@@ -102,7 +102,7 @@ fn route(hops: &[SocketAddr]) -> (&'static str, String) {
 }
 
 #[tokio::test]
-async fn every_page_says_what_it_should() {
+async fn every_endpoint_has_its_contents() {
     let site = site(|_| {}).await;
     let (status, body) = get(site.address, "/v1/node", &[]).await;
     let snapshot: NodeSnapshot = serde_json::from_str(&body).unwrap();
@@ -121,7 +121,7 @@ async fn every_page_says_what_it_should() {
 }
 
 #[tokio::test]
-async fn what_is_no_page_is_refused_in_the_right_words() {
+async fn unknown_endpoints_and_methods_are_refused() {
     let site = site(|_| {}).await;
     let status = |method: &'static str, path: &'static str| async move {
         let asked = send(site.address, method, path, &[]).await;
@@ -146,7 +146,7 @@ async fn what_is_no_page_is_refused_in_the_right_words() {
 }
 
 #[tokio::test]
-async fn head_gets_the_head_of_every_page() {
+async fn head_gets_the_head_of_every_endpoint() {
     let site = site(|_| {}).await;
     for path in ["/", "/files/", "/v1/node", "/v1/connections", "/v1/events", "/metrics", "/healthz", "/v1/none"] {
         let asked = send(site.address, "HEAD", path, &[]).await;
@@ -159,7 +159,7 @@ async fn head_gets_the_head_of_every_page() {
 }
 
 #[tokio::test]
-async fn reading_takes_a_token_unless_reader_and_node_are_alone_on_loopback() {
+async fn reading_needs_a_token_beyond_loopback() {
     let site = site(|_| {}).await;
     let via = || ("via", "1.1 x".to_owned());
     for path in ["/v1/node", "/v1/events", "/v1/connections", "/metrics"] {
@@ -176,7 +176,7 @@ async fn reading_takes_a_token_unless_reader_and_node_are_alone_on_loopback() {
 }
 
 #[tokio::test]
-async fn a_transfer_can_be_read_about_by_whoever_knows_its_id() {
+async fn a_transfer_record_needs_only_its_id() {
     let site = site(|_| {}).await;
     let id = TransferId(0x1234 << 100);
     let conn = site.node.registry.open(site.address);
@@ -200,7 +200,7 @@ async fn events_flow_until_a_draining_node_ends() {
     let second = line(&mut body, &mut rest).await.unwrap();
     assert!(second.uptime_us >= first.uptime_us + 50_000 && !second.draining);
     site.node.drain().begin();
-    // Two more lines: the stream goes on after the one that says so.
+    // Two more lines: the stream continues after the one that reports draining.
     for _ in 0..2 {
         while !line(&mut body, &mut rest).await.unwrap().draining {}
     }
@@ -211,7 +211,7 @@ async fn events_flow_until_a_draining_node_ends() {
 }
 
 #[tokio::test]
-async fn a_reader_that_leaves_ends_its_connection() {
+async fn a_reader_that_disconnects_ends_its_stream() {
     let site = site(|_| {}).await;
     let asked = send(site.address, "GET", "/v1/events?interval=60s", &[]).await;
     assert_eq!(site.node.registry.open_count(), 1);
@@ -222,7 +222,7 @@ async fn a_reader_that_leaves_ends_its_connection() {
 }
 
 #[tokio::test]
-async fn pages_pass_through_a_chain_with_the_token_of_the_last() {
+async fn endpoints_are_relayed_with_the_token_of_the_last_hop() {
     let (first, second, third) = (site(|_| {}).await, site(|_| {}).await, site(|_| {}).await);
     let way = route(&[second.address, third.address]);
     let (status, body) = get(first.address, "/v1/node", std::slice::from_ref(&way)).await;
@@ -268,7 +268,7 @@ async fn a_chain_refuses_control_loops_files_and_what_policy_forbids() {
 }
 
 #[tokio::test]
-async fn a_hop_that_ignores_the_route_or_says_nothing_is_named() {
+async fn a_hop_that_ignores_the_route_or_is_silent_is_named() {
     let first = site(|_| {}).await;
     let foreign = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = foreign.local_addr().unwrap();
@@ -292,7 +292,7 @@ async fn a_hop_that_ignores_the_route_or_says_nothing_is_named() {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_back_is_refused_however_the_node_is_called() {
+async fn a_looping_request_is_refused_under_any_address() {
     let (one, other) = (site(|_| {}).await, site(|_| {}).await);
     let own = |name: &str| format!("{name}:{}", one.address.port());
     let (next, last) = (other.address.to_string(), "127.0.0.1:9".to_owned());
@@ -311,7 +311,7 @@ async fn a_request_that_comes_back_is_refused_however_the_node_is_called() {
 }
 
 #[tokio::test]
-async fn a_stream_of_events_that_is_one_too_many_is_refused_here_and_at_a_relay() {
+async fn excess_event_streams_are_refused_directly_and_at_a_relay() {
     let (one, other) = (site(|_| {}).await, site(|_| {}).await);
     let peer = one.address.ip();
     for behind in [vec![], vec![other.address]] {

@@ -1,5 +1,5 @@
-//! Digests of served files: computed beside the sending, once per file, remembered while the file stays the same; and
-//! of the first bytes of files that grow.
+//! Digests of served files: computed while the body is sent, once per file, cached while the file is unchanged; and of
+//! the first bytes of files that grow.
 
 mod hasher;
 mod lanes;
@@ -22,20 +22,20 @@ use task::{DigestInterest, DigestKey, SliceResult, Task};
 pub use hasher::Hasher;
 pub use task::NoDigest;
 
-/// Digests remembered; each takes about a hundred bytes.
-const REMEMBERED: usize = 4096;
-/// How long a digest is computed on after the last who wanted it left: a client asks for it once more when it has the
-/// file, and one that has gone must not keep a core busy.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum cached digests; each takes about a hundred bytes.
+const MAX_CACHED: usize = 4096;
+/// Time for which a digest is still computed after its last requester disconnected: a client requests it again when it
+/// has the file, but a client that has disconnected for good must not keep a core busy.
+const GRACE: Duration = Duration::from_secs(10);
 
-/// A digest that is wanted, being computed or done.
+/// The result of a digest, pending or done.
 type Slot = watch::Receiver<Option<Result<Digest, NoDigest>>>;
 
 /// The digests of one node.
 #[derive(Debug)]
 pub struct Digests {
     threads: Threads,
-    patience: Duration,
+    grace: Duration,
     known: Mutex<Known>,
 }
 
@@ -44,11 +44,11 @@ struct Known {
     slots: HashMap<DigestKey, (Slot, Weak<DigestInterest>)>,
     order: VecDeque<DigestKey>,
     lanes: Lanes<IpAddr>,
-    /// Those that wait for a lane.
+    /// Tasks that wait for a lane.
     waiting: HashMap<HashJobId, Task>,
 }
 
-/// A digest that may still be being computed, and is wanted for as long as this lives.
+/// A digest that may still be in computation; its existence keeps the digest requested.
 #[derive(Clone, Debug)]
 pub struct Pending {
     slot: Slot,
@@ -56,30 +56,30 @@ pub struct Pending {
 }
 
 impl Default for Digests {
-    /// One large file per core: hashing is all processor, and more at once would only be slower together.
+    /// One large file per core: hashing is all processor, and more in parallel would only be slower together.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::new(cores, PATIENCE)
+        Self::new(cores, GRACE)
     }
 }
 
 impl Digests {
-    fn new(large: usize, patience: Duration) -> Self {
+    fn new(large: usize, grace: Duration) -> Self {
         let (slots, order, waiting) = Default::default();
         let known = Known { slots, order, lanes: Lanes::new(large), waiting };
-        Self { threads: Threads::new("digest", large + SMALL_LANES), patience, known: Mutex::new(known) }
+        Self { threads: Threads::new("digest", large + SMALL_LANES), grace, known: Mutex::new(known) }
     }
 
-    /// The digest, if it is known already.
+    /// Returns the digest, if it is known already.
     pub fn ready(&self, served: &ServedFile, algorithm: Algorithm) -> Option<Digest> {
         let (slot, _) = self.lock().slots.get(&(served.version, algorithm)).cloned()?;
         slot.borrow().clone()?.ok()
     }
 
-    /// The digest of a file's first bytes, if they are few and in the page cache: sooner computed than handed to a
-    /// thread.
-    pub fn at_once(&self, served: &ServedFile, size: u64, algorithm: Algorithm) -> Option<Digest> {
-        let (digest, settled) = task::at_once(served, size, algorithm)?;
+    /// Computes the digest of a file's first bytes immediately, if they are few and in the page cache: faster than
+    /// handing it to a thread.
+    pub fn compute_now(&self, served: &ServedFile, size: u64, algorithm: Algorithm) -> Option<Digest> {
+        let (digest, settled) = task::compute_now(served, size, algorithm)?;
         if size == served.version.size {
             if !served.is_unchanged() {
                 return None;
@@ -92,11 +92,11 @@ impl Digests {
         Some(digest)
     }
 
-    /// Starts computing the digest for `source`, unless that is being done or was done; wait for it with
+    /// Starts computing the digest for `source`, unless it is in progress or done; wait for it with
     /// [`Pending::finished`].
     ///
-    /// A digest that nobody holds a [`Pending`] of when its turn comes is not computed, and is given up where that
-    /// stays so: it would keep a file open and a core busy, and those who wait for theirs would wait for it too.
+    /// A digest without any [`Pending`] is not computed when its turn comes, and is abandoned if it stays so: it would
+    /// keep a file open and a core busy, and delay others.
     pub fn start(self: &Arc<Self>, served: &ServedFile, algorithm: Algorithm, source: IpAddr) -> Pending {
         let key = (served.version, algorithm);
         let mut known = self.lock();
@@ -109,34 +109,34 @@ impl Digests {
         known.remember(key, pending.slot.clone(), Arc::downgrade(task.wanted()));
         known.waiting.insert(task.wanted().id, task.known_by(key));
         drop(known);
-        self.go_on();
+        self.start_next();
         (served.machine.settle)(&|| pending.is_over());
         pending
     }
 
-    /// Starts computing the digest of a file's first bytes as they are from now on; nobody else's answer would do.
+    /// Starts computing the digest of a file's first bytes as of now; an earlier result must not be reused.
     ///
-    /// Whoever received the same bytes before has what the file held at a moment between: a byte that was changed
-    /// meanwhile would have been read differently.
+    /// A client that received equal bytes before has what the file contained at a moment in between: a byte that was
+    /// changed meanwhile would have been read differently.
     pub fn of_first(self: &Arc<Self>, served: &ServedFile, size: u64, algorithm: Algorithm, source: IpAddr) -> Pending {
         let mut known = self.lock();
         let Some((task, pending)) = known.task(served, size, algorithm, source) else { return Pending::busy() };
         known.waiting.insert(task.wanted().id, task);
         drop(known);
-        self.go_on();
+        self.start_next();
         (served.machine.settle)(&|| pending.is_over());
         pending
     }
 
-    /// How far a digest is; `None` where nobody computes it any more.
+    /// Returns the progress of a digest; `None` if it is not being computed.
     pub fn progress(&self, pending: &Pending) -> Option<DigestProgress> {
         let wanted = pending.wanted.as_ref()?;
         let ahead = self.lock().lanes.ahead(wanted.id);
         Some(DigestProgress { done: wanted.done.load(Relaxed), size: wanted.size, ahead: u32::try_from(ahead).ok()? })
     }
 
-    /// Gives a thread to each digest whose turn it is.
-    fn go_on(self: &Arc<Self>) {
+    /// Starts a thread for each digest whose turn it is.
+    fn start_next(self: &Arc<Self>) {
         while let Some(task) = { self.next() } {
             let (digests, id, key) = (Arc::clone(self), task.wanted().id, task.key());
             if self.threads.run(move || digests.work(task)).is_err() {
@@ -148,13 +148,13 @@ impl Digests {
     }
 
     fn next(&self) -> Option<Task> {
-        self.lock().next(self.patience)
+        self.lock().next(self.grace)
     }
 
-    /// Computes slices of whatever comes next, until nothing does.
+    /// Computes slices of the scheduled digests until none is left.
     fn work(&self, mut task: Task) {
         loop {
-            let slice = task.slice(self.patience);
+            let slice = task.slice(self.grace);
             let mut known = self.lock();
             let id = task.wanted().id;
             match slice {
@@ -163,7 +163,7 @@ impl Digests {
                     known.waiting.insert(id, task);
                 }
                 SliceResult::Unwanted if task.is_wanted() => {
-                    // Somebody came after all.
+                    // It was requested again meanwhile.
                     known.lanes.paused(id, task.rest());
                     known.waiting.insert(id, task);
                 }
@@ -177,11 +177,11 @@ impl Digests {
                         known.forget(id, task.key());
                     }
                     drop(known);
-                    task.tell(outcome);
+                    task.send(outcome);
                     known = self.lock();
                 }
             }
-            match known.next(self.patience) {
+            match known.next(self.grace) {
                 Some(next) => task = next,
                 None => return,
             }
@@ -194,7 +194,7 @@ impl Digests {
 }
 
 impl Known {
-    /// Something to compute, and the promise of it; `None` where too much waits already.
+    /// Creates a task and the handle to its result; `None` if too much waits already.
     fn task(
         &mut self,
         served: &ServedFile,
@@ -209,10 +209,10 @@ impl Known {
         Some((task, Pending { slot, wanted: Some(wanted) }))
     }
 
-    /// The task whose turn it is; those that nobody waits for any more are forgotten first, and their files closed.
-    fn next(&mut self, patience: Duration) -> Option<Task> {
+    /// Returns the task whose turn it is; abandoned tasks are removed first, and their files closed.
+    fn next(&mut self, grace: Duration) -> Option<Task> {
         let over: Vec<HashJobId> =
-            self.waiting.iter_mut().filter_map(|(id, task)| task.is_over(patience).then_some(*id)).collect();
+            self.waiting.iter_mut().filter_map(|(id, task)| task.is_over(grace).then_some(*id)).collect();
         for id in over {
             self.lanes.remove(id);
             let task = self.waiting.remove(&id);
@@ -226,14 +226,14 @@ impl Known {
         if self.slots.insert(key, (slot, wanted)).is_none() {
             self.order.push_back(key);
         }
-        if self.order.len() > REMEMBERED
+        if self.order.len() > MAX_CACHED
             && let Some(oldest) = self.order.pop_front()
         {
             self.slots.remove(&oldest);
         }
     }
 
-    /// Forgets a digest, if it is still this task's: another may have been started since.
+    /// Removes a digest, if it is still this task's: another may have been started since.
     fn forget(&mut self, id: HashJobId, key: Option<DigestKey>) {
         let Some(key) = key else { return };
         if self.slots.get(&key).is_some_and(|(_, wanted)| wanted.upgrade().is_none_or(|wanted| wanted.id == id)) {
@@ -244,13 +244,13 @@ impl Known {
 }
 
 impl Pending {
-    /// One that will never be there.
+    /// Creates a handle whose result is `Busy`.
     fn busy() -> Self {
         let (_, slot) = watch::channel(Some(Err(NoDigest::Busy)));
         Self { slot, wanted: None }
     }
 
-    /// Nothing more comes of it.
+    /// Returns whether the result is final.
     fn is_over(&self) -> bool {
         self.slot.borrow().is_some() || self.slot.has_changed().is_err()
     }

@@ -205,7 +205,7 @@ async fn wanted_digest(
     if request.method == Method::Get {
         return Ok(DigestRequest::Later(digests.start(served, algorithm, source)));
     }
-    if let Some(digest) = digests.at_once(served, size, algorithm) {
+    if let Some(digest) = digests.compute_now(served, size, algorithm) {
         return Ok(DigestRequest::Known(digest));
     }
     let mut pending = if whole {

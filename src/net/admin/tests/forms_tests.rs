@@ -7,7 +7,7 @@ use crate::net::admin::html::POLICY;
 use crate::net::node::root::Root;
 use crate::snapshot::Listing;
 
-/// What Firefox sends; others differ in what else they take.
+/// The `Accept` of Firefox; other browsers differ in the remaining types.
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
 fn accept(value: &str) -> (&'static str, String) {
@@ -15,7 +15,7 @@ fn accept(value: &str) -> (&'static str, String) {
 }
 
 #[tokio::test]
-async fn a_folder_is_html_for_browsers_and_json_for_everybody_else() {
+async fn a_folder_is_html_for_browsers_and_json_for_others() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("sub/<b>")).unwrap();
     fs::write(folder.path().join("sub/a \"&\" b?.txt"), "12345").unwrap();
@@ -58,7 +58,7 @@ async fn a_folder_is_html_for_browsers_and_json_for_everybody_else() {
 }
 
 #[tokio::test]
-async fn segments_that_lead_nowhere_mean_nothing_in_a_folder_s_path() {
+async fn empty_and_dot_segments_are_ignored_in_folder_paths() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("a/b")).unwrap();
     fs::write(folder.path().join("a/b/f"), "").unwrap();
@@ -85,14 +85,14 @@ async fn segments_that_lead_nowhere_mean_nothing_in_a_folder_s_path() {
 }
 
 #[tokio::test]
-async fn the_first_page_says_what_this_is_to_everybody_who_may_ask() {
+async fn the_first_page_is_public() {
     let site = site(|_| {}).await;
     for (accepted, kind) in [
         ("*/*", "text/plain; charset=utf-8"),
         ("text/plain", "text/plain; charset=utf-8"),
         (BROWSER, "text/html; charset=utf-8"),
     ] {
-        // Without a token, also through a proxy: it tells nothing of this node.
+        // Without a token, also through a proxy: it reveals nothing about this node.
         let asked = send(site.address, "GET", "/", &[accept(accepted), ("via", "1.1 x".to_owned())]).await;
         let headers = asked.reply.headers();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Clients that close their sending half once they have asked, as `nc -N` does: each gets its whole answer.
+//! Clients that close their sending half after the request, as `nc -N` does: each gets its whole reply.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio::time::timeout;
 
 use super::{bearer, route, site};
 
-/// Clients at the same time; as many as leave a test node with connections to spare, two of them for each.
+/// Parallel clients; few enough for a test node's connections, two for each.
 const AT_ONCE: usize = 24;
 /// Clients of each path, directly and through a relay.
 const CLIENTS: usize = 120;
 
-/// Everything that comes back to a client that sends a head and closes its sending half at once.
-async fn ask(to: SocketAddr, head: String) -> Vec<u8> {
+/// Returns everything that a client receives that sends a head and closes its sending half immediately.
+async fn request(to: SocketAddr, head: String) -> Vec<u8> {
     let exchange = async {
         let mut stream = TcpStream::connect(to).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -28,7 +28,7 @@ async fn ask(to: SocketAddr, head: String) -> Vec<u8> {
     timeout(Duration::from_secs(30), exchange).await.unwrap()
 }
 
-/// Notes an answer that is not whole.
+/// Records an incomplete reply.
 fn check(path: &str, relayed: bool, reply: Vec<u8>, lost: &mut Vec<String>) {
     let reply = String::from_utf8(reply).unwrap();
     let status = if path == "/v1/none" { "HTTP/1.1 404 " } else { "HTTP/1.1 200 " };
@@ -39,7 +39,7 @@ fn check(path: &str, relayed: bool, reply: Vec<u8>, lost: &mut Vec<String>) {
 }
 
 #[tokio::test]
-async fn a_client_that_closes_its_sending_half_gets_every_answer() {
+async fn a_half_closed_client_gets_every_reply() {
     let (first, second) = (site(|_| {}).await, site(|_| {}).await);
     let (token, way) = (bearer(), route(&[second.address]));
     let mut lost = Vec::new();
@@ -56,7 +56,7 @@ async fn a_client_that_closes_its_sending_half_gets_every_answer() {
                     check(path, relayed, asking.join_next().await.unwrap().unwrap(), &mut lost);
                 }
                 let head = head.clone();
-                asking.spawn(async move { ask(first.address, head).await });
+                asking.spawn(async move { request(first.address, head).await });
             }
             while let Some(reply) = asking.join_next().await {
                 check(path, relayed, reply.unwrap(), &mut lost);
@@ -71,6 +71,6 @@ async fn a_stream_of_events_ends_when_its_reader_closes() {
     let site = site(|_| {}).await;
     for target in ["/v1/events?interval=60s".to_owned(), format!("http://{}/v1/events?interval=60s", site.address)] {
         let head = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", site.address);
-        ask(site.address, head).await;
+        request(site.address, head).await;
     }
 }

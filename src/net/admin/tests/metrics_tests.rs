@@ -1,4 +1,4 @@
-//! `/metrics` in both formats, read as strictly as their readers do.
+//! `/metrics` in both formats, parsed as strictly as their readers do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,15 +8,15 @@ use crate::net::admin::metrics::{Format, render};
 use crate::route::{FileName, Protocol};
 use crate::wire::{FailedAction, Method, Problem, Reason, TransferId};
 
-/// What Prometheus 3 sends.
+/// The `Accept` of Prometheus 3.
 const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
      application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
      text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 
-/// A page by its metrics: the type of each, and its series in their order, with their values.
+/// A parsed page: the type of each metric, and its series in order, with their values.
 type Parsed = BTreeMap<String, (String, Vec<(String, f64)>)>;
 
-/// Reads a page of this format; an error where a strict reader of it would refuse the page or take it for another one.
+/// Parses a page of this format; an error if a strict reader would refuse it or take it for the other format.
 fn parse(page: &str, format: Format) -> Result<Parsed, String> {
     let open = format == Format::OpenMetrics;
     let body = if open { page.strip_suffix("# EOF\n").ok_or("no EOF")? } else { page };
@@ -97,7 +97,7 @@ fn parse(page: &str, format: Format) -> Result<Parsed, String> {
 }
 
 #[test]
-fn the_reader_of_these_tests_refuses_what_is_wrong() {
+fn the_parser_of_these_tests_refuses_errors() {
     let text = |page: &str| parse(page, Format::Prometheus).map(|metrics| metrics.len());
     let open = |page: &str| parse(page, Format::OpenMetrics).map(|metrics| metrics.len());
     let counter = "# HELP chainview_a_total A.\n# TYPE chainview_a_total counter\nchainview_a_total 1\n";
@@ -129,7 +129,7 @@ fn the_reader_of_these_tests_refuses_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn both_formats_hold_the_same_and_neither_is_the_other() {
+async fn both_formats_have_equal_contents_and_differ() {
     let faults = Faults { limit: Some(1000), delay_ms: 250, truncate: Some(7), stall: true, ..Faults::default() };
     let site = site(|config| config.faults = faults).await;
     let conn = site.node.registry.open(site.address);
@@ -166,7 +166,7 @@ async fn both_formats_hold_the_same_and_neither_is_the_other() {
 }
 
 #[tokio::test]
-async fn series_stand_in_the_same_order_from_scrape_to_scrape() {
+async fn series_keep_their_order_between_scrapes() {
     let site = site(|_| {}).await;
     for format in [Format::OpenMetrics, Format::Prometheus] {
         let names = || -> Vec<String> {
@@ -181,7 +181,7 @@ async fn series_stand_in_the_same_order_from_scrape_to_scrape() {
 }
 
 #[tokio::test]
-async fn a_client_gets_open_metrics_only_where_it_names_them() {
+async fn a_client_gets_open_metrics_only_if_it_names_them() {
     let (first, second) = (site(|_| {}).await, site(|_| {}).await);
     for (accept, format) in [
         (None, Format::Prometheus),

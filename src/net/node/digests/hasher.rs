@@ -1,18 +1,18 @@
-//! A digest of either kind, computed piece by piece.
+//! Incremental computation of digests.
 
 use crate::wire::{Algorithm, Digest};
 
-/// Computes a digest of either kind piece by piece.
+/// Computes a digest of either algorithm incrementally.
 #[derive(Clone, Debug)]
 pub enum Hasher {
-    /// BLAKE3; boxed, for its state is two kilobytes.
+    /// BLAKE3; boxed, because its state is two kilobytes.
     Blake3(Box<blake3::Hasher>),
     /// SHA-256.
     Sha256(sha2::Sha256),
 }
 
 impl Hasher {
-    /// Nothing hashed yet.
+    /// Creates a hasher without input.
     pub fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Blake3 => Self::Blake3(Box::default()),
@@ -20,7 +20,7 @@ impl Hasher {
         }
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Blake3(hasher) => {
@@ -30,12 +30,12 @@ impl Hasher {
         }
     }
 
-    /// The digest of all that was taken so far; more can follow.
+    /// Returns the digest of the input so far; more can follow.
     pub fn so_far(&self) -> Digest {
         self.clone().finish()
     }
 
-    /// The digest of all that was taken.
+    /// Returns the digest of the whole input.
     pub fn finish(self) -> Digest {
         match self {
             Self::Blake3(hasher) => Digest { algorithm: Algorithm::Blake3, value: hasher.finalize().into() },

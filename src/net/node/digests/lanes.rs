@@ -1,22 +1,22 @@
-//! Which digest is computed next: small ones at once, of the large ones the one with the shortest rest, slice by slice.
+//! Scheduling of digests: small ones immediately, of the large ones the one with the least remaining, slice by slice.
 
 use std::collections::BTreeMap;
 
-/// A file up to this size is small. 16 MiB are hashed in about 10 ms, and read from a slow disk (50 MB/s) in 0.3 s:
-/// none of the others has to wait for longer than that, and a person does not notice it.
+/// A file up to this size is small. 16 MiB are hashed in about 10 ms, and read from a slow disk (50 MB/s) in 0.3 s: no
+/// other small file waits for longer than that, which is hardly noticeable.
 pub(super) const SMALL: u64 = 16 << 20;
-/// Small digests computed at once; where they wait for a disk, its reads overlap.
+/// Small digests computed in parallel; if they wait for a disk, their reads overlap.
 pub(super) const SMALL_LANES: usize = 4;
-/// Most digests that wait or are computed, each with an open file.
-const MOST_SMALL: usize = 256;
-const MOST_LARGE: usize = 64;
-/// Most large ones for one source. A source may be a relay with many behind it, so it is half of all there are.
-const MOST_LARGE_PER_SOURCE: usize = MOST_LARGE / 2;
+/// Maximum digests that wait or are computed, each with an open file.
+const MAX_SMALL: usize = 256;
+const MAX_LARGE: usize = 64;
+/// Maximum large ones of one source. A source may be a relay with many clients, so it is half of all.
+const MAX_LARGE_PER_SOURCE: usize = MAX_LARGE / 2;
 
 /// A digest to be computed.
 pub(super) type HashJobId = u64;
 
-/// The digests that are wanted, and which of them are being computed; `S` is who asked first for one.
+/// The requested digests, and which of them are being computed; `S` is the source that requested it first.
 #[derive(Debug)]
 pub(super) struct Lanes<S> {
     large: usize,
@@ -33,26 +33,26 @@ struct HashJob<S> {
 }
 
 impl<S: PartialEq> Lanes<S> {
-    /// Nothing is wanted yet; so many large digests may be computed at once.
+    /// Creates a scheduler that computes at most `large` large digests in parallel.
     pub(super) fn new(large: usize) -> Self {
         Self { large, next: 0, jobs: BTreeMap::new() }
     }
 
-    /// So many large digests may be computed at once from now on.
+    /// Sets the number of large digests that may be computed in parallel.
     #[cfg(test)]
     pub(super) fn set_large(&mut self, large: usize) {
         self.large = large;
     }
 
-    /// Takes a digest over so many bytes; `None` where too many wait already.
+    /// Adds a digest over this many bytes; `None` if too many wait already.
     pub(super) fn add(&mut self, source: S, bytes: u64) -> Option<HashJobId> {
         let small = bytes <= SMALL;
         let alike = self.jobs.values().filter(|job| job.small == small);
         let of_source = alike.clone().filter(|job| job.source == source).count();
         let full = if small {
-            alike.count() >= MOST_SMALL
+            alike.count() >= MAX_SMALL
         } else {
-            alike.count() >= MOST_LARGE || of_source >= MOST_LARGE_PER_SOURCE
+            alike.count() >= MAX_LARGE || of_source >= MAX_LARGE_PER_SOURCE
         };
         if full {
             return None;
@@ -62,7 +62,7 @@ impl<S: PartialEq> Lanes<S> {
         Some(self.next)
     }
 
-    /// The digest to compute a slice of now; `None` where nothing waits, or every lane is taken.
+    /// Returns the digest to compute a slice of now; `None` if none waits, or every lane is taken.
     pub(super) fn next(&mut self) -> Option<HashJobId> {
         [(true, SMALL_LANES), (false, self.large)]
             .into_iter()
@@ -81,19 +81,19 @@ impl<S: PartialEq> Lanes<S> {
             })
     }
 
-    /// A slice was computed, and so many bytes are left.
+    /// Records that a slice was computed, with the number of bytes that remain.
     pub(super) fn paused(&mut self, id: HashJobId, rest: u64) {
         if let Some(job) = self.jobs.get_mut(&id) {
             (job.rest, job.running) = (rest, false);
         }
     }
 
-    /// A digest is done, or not wanted any more.
+    /// Removes a digest that is done or no longer needed.
     pub(super) fn remove(&mut self, id: HashJobId) {
         self.jobs.remove(&id);
     }
 
-    /// How many come before one, as things are.
+    /// Returns how many digests are scheduled before this one.
     pub(super) fn ahead(&self, id: HashJobId) -> usize {
         let Some(job) = self.jobs.get(&id) else { return 0 };
         let before = |other: &HashJobId, at: &HashJob<S>| at.small == job.small && (at.rest, *other) < (job.rest, id);
@@ -142,13 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_have_all_there_is_room_for() {
+    fn one_source_cannot_fill_the_queue() {
         let mut lanes = Lanes::new(1);
         let added =
             |lanes: &mut Lanes<u8>, source, bytes| (0..1000).filter(|_| lanes.add(source, bytes).is_some()).count();
-        assert_eq!(added(&mut lanes, 1, GIB), MOST_LARGE_PER_SOURCE);
-        assert_eq!(added(&mut lanes, 2, GIB), MOST_LARGE - MOST_LARGE_PER_SOURCE);
-        assert_eq!((added(&mut lanes, 3, GIB), added(&mut lanes, 3, SMALL)), (0, MOST_SMALL));
+        assert_eq!(added(&mut lanes, 1, GIB), MAX_LARGE_PER_SOURCE);
+        assert_eq!(added(&mut lanes, 2, GIB), MAX_LARGE - MAX_LARGE_PER_SOURCE);
+        assert_eq!((added(&mut lanes, 3, GIB), added(&mut lanes, 3, SMALL)), (0, MAX_SMALL));
         assert_eq!(lanes.ahead(999), 0);
     }
 }

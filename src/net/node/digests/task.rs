@@ -1,4 +1,4 @@
-//! One digest on its way: the bytes that it is computed over, how far it is, and who is told.
+//! A digest in computation: its input, its progress, and where the result is sent.
 
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
@@ -15,37 +15,37 @@ use crate::net::node::root::ServedFile;
 use crate::net::os::version::Version;
 use crate::wire::{Algorithm, Digest};
 
-/// A file changed this recently may change again without its time stamps telling, so its digest is not remembered.
+/// A file changed this recently may change again with the same time stamps, so its digest is not cached.
 const SETTLED: Duration = Duration::from_secs(2);
-/// How far ahead the clock of a file server may be; a time further ahead is none that a change of now would have.
+/// How far ahead the clock of a file server may be; a change now would not get a time further ahead.
 const SKEW: Duration = Duration::from_hours(1);
 /// Bytes read and hashed at a time.
 const CHUNK: usize = 1 << 20;
-/// After so much another digest may have its turn: 64 MiB are hashed in some 30 ms, beside which the change costs
+/// Bytes after which another digest may have its turn: 64 MiB are hashed in some 30 ms, against which the switch costs
 /// nothing.
 const SLICE: u64 = 64 << 20;
-/// The same for a disk that is slow.
-const LONGEST_SLICE: Duration = Duration::from_millis(250);
-/// A file up to this size is hashed in less time than it takes to wake a thread for it.
-const AT_ONCE: u64 = 64 << 10;
+/// The same limit in time, for a slow disk.
+const MAX_SLICE_TIME: Duration = Duration::from_millis(250);
+/// Size up to which a file is hashed in less time than it takes to wake a thread for it.
+const MAX_IMMEDIATE: u64 = 64 << 10;
 
-/// What a digest is known by.
+/// Key of a cached digest.
 pub(super) type DigestKey = (Version, Algorithm);
 /// Why there is no digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoDigest {
-    /// The file is not what it was when it was opened.
+    /// The file changed since it was opened.
     #[error("the file changed while it was read")]
     Changed,
     /// The disk failed.
     #[error("{0}")]
     Unread(String),
-    /// Too many are wanted, or the system gives no thread to compute one.
+    /// Too many are requested, or the system refuses a thread.
     #[error("too many digests are being computed")]
     Busy,
 }
 
-/// Shared by all who want a digest; it is wanted for as long as somebody besides its task has this.
+/// Shared by the requesters of a digest and its task; the digest is needed while a requester has a reference.
 #[derive(Debug)]
 pub(super) struct DigestInterest {
     pub(super) id: HashJobId,
@@ -53,29 +53,29 @@ pub(super) struct DigestInterest {
     pub(super) done: AtomicU64,
 }
 
-/// A digest that is wanted.
+/// A requested digest.
 #[derive(Debug)]
 pub(super) struct Task {
     served: ServedFile,
     wanted: Arc<DigestInterest>,
     hasher: Hasher,
     offset: u64,
-    /// Before the first byte was read, the file had been as it is for some time.
+    /// True if the file had been unchanged for some time before the first byte was read.
     settled: bool,
-    /// What it is known by; `None` for the first bytes of a file, which are known by nothing.
+    /// Its cache key; `None` for the first bytes of a file, which are not cached.
     key: Option<DigestKey>,
     unwanted: Option<Instant>,
     done: watch::Sender<Option<Result<Digest, NoDigest>>>,
 }
 
-/// What came of a slice.
+/// Outcome of a slice.
 #[derive(Debug)]
 pub(super) enum SliceResult {
-    /// So many bytes are left.
+    /// This many bytes remain.
     Rest(u64),
-    /// The digest or why there is none, and whether that may be remembered.
+    /// The result, and whether it may be cached.
     Done(Result<Digest, NoDigest>, bool),
-    /// Nobody waits for it any more.
+    /// No requester is left.
     Unwanted,
 }
 
@@ -92,7 +92,7 @@ impl Task {
         Self { served, wanted, hasher, offset, settled, key, unwanted, done }
     }
 
-    /// The same, of the whole file.
+    /// Sets the cache key, for a digest of the whole file.
     pub(super) fn known_by(self, key: DigestKey) -> Self {
         Self { key: Some(key), ..self }
     }
@@ -113,32 +113,32 @@ impl Task {
         self.wanted.size - self.offset
     }
 
-    /// True if nobody waits for it: at once where nothing has been computed yet, else after some patience.
-    pub(super) fn is_over(&mut self, patience: Duration) -> bool {
+    /// True if no requester is left: immediately if nothing has been computed yet, otherwise after the grace period.
+    pub(super) fn is_over(&mut self, grace: Duration) -> bool {
         if self.is_wanted() {
             self.unwanted = None;
             return false;
         }
         let since = *self.unwanted.get_or_insert_with(Instant::now);
-        self.offset == 0 || since.elapsed() >= patience
+        self.offset == 0 || since.elapsed() >= grace
     }
 
-    pub(super) fn tell(&self, outcome: Result<Digest, NoDigest>) {
+    pub(super) fn send(&self, outcome: Result<Digest, NoDigest>) {
         let _ = self.done.send(Some(outcome));
     }
 
-    /// Computes on for a while. Blocks on the disk.
-    pub(super) fn slice(&mut self, patience: Duration) -> SliceResult {
+    /// Computes for one slice. Blocks on the disk.
+    pub(super) fn slice(&mut self, grace: Duration) -> SliceResult {
         let began = Instant::now();
         if self.offset == 0 {
-            // Before the first byte is read: a change that no time stamp tells may come right after it.
+            // Before the first byte is read: a change with equal time stamps may follow right after.
             self.settled = is_settled(self.served.version.modified.0);
         }
         let size = self.wanted.size;
         let end = size.min(self.offset + SLICE);
         let mut buffer = vec![0; CHUNK.min(usize::try_from(end - self.offset).unwrap_or(CHUNK).max(1))];
         while self.offset < end {
-            if self.is_over(patience) && self.offset > 0 {
+            if self.is_over(grace) && self.offset > 0 {
                 return SliceResult::Unwanted;
             }
             let most = buffer.len().min(usize::try_from(end - self.offset).unwrap_or(CHUNK));
@@ -152,7 +152,7 @@ impl Task {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return SliceResult::Done(Err(NoDigest::Unread(error.to_string())), false),
             }
-            if began.elapsed() >= LONGEST_SLICE {
+            if began.elapsed() >= MAX_SLICE_TIME {
                 break;
             }
         }
@@ -166,9 +166,10 @@ impl Task {
     }
 }
 
-/// The digest of a file's first bytes, where that takes no waiting, and whether the file had settled before.
-pub(super) fn at_once(served: &ServedFile, size: u64, algorithm: Algorithm) -> Option<(Digest, bool)> {
-    let mut buffer = vec![0; usize::try_from(size).ok().filter(|_| size <= AT_ONCE)?];
+/// Computes the digest of a file's first bytes if that needs no waiting; also returns whether the file had settled
+/// before.
+pub(super) fn compute_now(served: &ServedFile, size: u64, algorithm: Algorithm) -> Option<(Digest, bool)> {
+    let mut buffer = vec![0; usize::try_from(size).ok().filter(|_| size <= MAX_IMMEDIATE)?];
     let settled = is_settled(served.version.modified.0);
     let read = preadv2(&*served.file, &mut [IoSliceMut::new(&mut buffer)], 0, ReadWriteFlags::NOWAIT).ok()?;
     let mut hasher = Hasher::new(algorithm);
@@ -178,8 +179,8 @@ pub(super) fn at_once(served: &ServedFile, size: u64, algorithm: Algorithm) -> O
 
 /// True if any later change would show in the time of the last one.
 ///
-/// A time that is far ahead tells as well as one that is long past, for a change would set it to now: else a file from
-/// a machine whose clock was wrong would be hashed for everyone who asks, for years.
+/// A time far ahead is as safe as one long past, because a change would set it to now: otherwise a file from a machine
+/// whose clock was wrong would be hashed for every request, for years.
 fn is_settled(modified: i64) -> bool {
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(modified).unwrap_or_default());
     match modified.elapsed() {

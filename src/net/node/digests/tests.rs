@@ -1,4 +1,5 @@
-//! Tests of the digests: once for all who ask, never for nobody, and never before the first byte of a body.
+//! Tests of the digests: computed once for all requesters, never without one, and never before the first byte of a
+//! body.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -16,21 +17,21 @@ use crate::net::server;
 use crate::route::FileName;
 use crate::snapshot::ConnState;
 
-/// Where `large` is 0, no large file is ever begun.
-fn with_lanes(large: usize, patience: Duration) -> Arc<Digests> {
-    Arc::new(Digests::new(large, patience))
+/// With `large` 0, no large file is ever started.
+fn with_lanes(large: usize, grace: Duration) -> Arc<Digests> {
+    Arc::new(Digests::new(large, grace))
 }
 
-/// A file of nothing but a hole: it takes no room on the disk, and may take long to hash.
+/// Creates a sparse file: it takes no space on the disk, and may take long to hash.
 fn holes(folder: &Path, name: &str, size: u64) {
     let file = std::fs::File::create(folder.join(name)).unwrap();
     file.set_len(size).unwrap();
-    // Its digest would be remembered.
+    // Otherwise its digest would be cached.
     file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
 }
 
 async fn in_time<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), work).await.expect("it is there in time")
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("it finishes in time")
 }
 
 const US: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -41,7 +42,7 @@ fn served(root: &Root, name: &str) -> ServedFile {
 }
 
 #[tokio::test]
-async fn a_digest_is_computed_once_and_remembered_when_the_file_has_settled() {
+async fn a_digest_is_cached_when_the_file_has_settled() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("f"), "abc").unwrap();
     let old = SystemTime::now() - Duration::from_hours(1);
@@ -59,7 +60,7 @@ async fn a_digest_is_computed_once_and_remembered_when_the_file_has_settled() {
 }
 
 #[tokio::test]
-async fn a_file_that_just_changed_is_not_remembered() {
+async fn the_digest_of_a_file_that_just_changed_is_not_cached() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("f"), "abc").unwrap();
     let root = Root::open(dir.path()).unwrap();
@@ -70,10 +71,10 @@ async fn a_file_that_just_changed_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn a_digest_that_nobody_waits_for_is_not_computed_and_holds_no_file() {
+async fn an_abandoned_digest_is_not_computed_and_closes_its_file() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::open(dir.path()).unwrap();
-    let digests = with_lanes(0, PATIENCE);
+    let digests = with_lanes(0, GRACE);
     let mut kept = Vec::new();
     for name in ["a", "b", "c"] {
         holes(dir.path(), name, LARGE);
@@ -82,7 +83,7 @@ async fn a_digest_that_nobody_waits_for_is_not_computed_and_holds_no_file() {
     }
     assert_eq!((digests.lock().slots.len(), Arc::strong_count(&kept[0].1.file)), (3, 2));
     let files: Vec<_> = kept.into_iter().map(|(_pending, served)| served).collect();
-    // Whoever comes next sees the others off.
+    // The next request removes the others.
     std::fs::write(dir.path().join("f"), "abc").unwrap();
     in_time(digests.start(&served(&root, "f"), Algorithm::Blake3, US).finished()).await.unwrap();
     assert!(files.iter().all(|served| Arc::strong_count(&served.file) == 1));
@@ -101,24 +102,24 @@ async fn a_file_that_changes_meanwhile_has_no_digest() {
 }
 
 #[tokio::test]
-async fn two_who_ask_at_once_share_one_computation_from_the_descriptor_of_the_first() {
+async fn concurrent_requests_share_one_computation() {
     let dir = tempfile::tempdir().unwrap();
     holes(dir.path(), "f", LARGE);
     let root = Root::open(dir.path()).unwrap();
-    let digests = with_lanes(0, PATIENCE);
+    let digests = with_lanes(0, GRACE);
     let (one, two) = (served(&root, "f"), served(&root, "f"));
     let mut first = digests.start(&one, Algorithm::Blake3, US);
     let mut second = digests.start(&two, Algorithm::Blake3, US);
     assert_eq!((Arc::strong_count(&one.file), Arc::strong_count(&two.file)), (2, 1));
     assert_eq!(digests.progress(&second), Some(DigestProgress { done: 0, size: LARGE, ahead: 1 }));
     digests.lock().lanes.set_large(1);
-    digests.go_on();
+    digests.start_next();
     let (first, second) = in_time(async { tokio::join!(first.finished(), second.finished()) }).await;
     assert_eq!((first.as_ref(), first.clone().unwrap()), (second.as_ref(), hash(&vec![0; LARGE as usize])));
 }
 
 #[tokio::test]
-async fn a_digest_that_is_no_longer_wanted_is_given_up_in_the_middle() {
+async fn an_abandoned_digest_stops_in_the_middle() {
     let dir = tempfile::tempdir().unwrap();
     holes(dir.path(), "holes", 2 << 40);
     holes(dir.path(), "f", LARGE);
@@ -150,7 +151,7 @@ async fn a_small_file_and_a_shorter_one_do_not_wait_for_the_longest() {
     holes(dir.path(), "small", 4096);
     holes(dir.path(), "shorter", LARGE);
     let root = Root::open(dir.path()).unwrap();
-    let digests = with_lanes(2, PATIENCE);
+    let digests = with_lanes(2, GRACE);
     let long = ["one", "two", "three"].map(|name| digests.start(&served(&root, name), Algorithm::Blake3, US));
     assert_eq!(digests.progress(&long[2]).unwrap().ahead, 1);
     for (name, size) in [("small", 4096), ("shorter", LARGE)] {
@@ -166,26 +167,26 @@ async fn the_first_bytes_of_a_file_have_a_digest_of_their_own_each_time() {
     let content = vec![7; LARGE as usize];
     std::fs::write(dir.path().join("f"), &content).unwrap();
     let root = Root::open(dir.path()).unwrap();
-    let digests = with_lanes(1, PATIENCE);
+    let digests = with_lanes(1, GRACE);
     let grown = served(&root, "f");
     for size in [1000, LARGE - 1, 0] {
         let mut pending = digests.of_first(&grown, size, Algorithm::Blake3, US);
         assert_eq!(in_time(pending.finished()).await, Ok(hash(&content[..size as usize])));
     }
-    assert_eq!(digests.at_once(&grown, 1000, Algorithm::Blake3), Some(hash(&content[..1000])));
+    assert_eq!(digests.compute_now(&grown, 1000, Algorithm::Blake3), Some(hash(&content[..1000])));
     let file = std::fs::File::options().write(true).open(dir.path().join("f")).unwrap();
     file.set_len(999).unwrap();
     let mut pending = digests.of_first(&grown, 1000, Algorithm::Blake3, US);
     assert_eq!(in_time(pending.finished()).await, Err(NoDigest::Changed));
-    assert_eq!(digests.at_once(&grown, 1000, Algorithm::Blake3), None);
+    assert_eq!(digests.compute_now(&grown, 1000, Algorithm::Blake3), None);
     assert!(digests.lock().slots.is_empty());
 }
 
 #[tokio::test]
-async fn where_there_is_no_room_for_another_that_is_said_at_once() {
+async fn a_full_queue_refuses_immediately() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::open(dir.path()).unwrap();
-    let digests = with_lanes(0, PATIENCE);
+    let digests = with_lanes(0, GRACE);
     let mut pending = Vec::new();
     for number in 0..100 {
         holes(dir.path(), &number.to_string(), LARGE);
@@ -197,7 +198,7 @@ async fn where_there_is_no_room_for_another_that_is_said_at_once() {
 }
 
 #[tokio::test]
-async fn a_body_does_not_wait_for_its_digest_and_the_question_after_it_does() {
+async fn a_get_does_not_wait_for_its_digest_and_a_head_does() {
     let dir = tempfile::tempdir().unwrap();
     holes(dir.path(), "f", LARGE);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -208,14 +209,15 @@ async fn a_body_does_not_wait_for_its_digest_and_the_question_after_it_does() {
     digests_of(&node).lanes = Lanes::new(0);
     let running = tokio::spawn(server::run(Arc::clone(&node), listener, Drain::new()));
     let mut client = TcpStream::connect(address).await.unwrap();
-    let ask = |method| format!("{method} /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nWant-Repr-Digest: blake3=10\r\n\r\n");
-    client.write_all(ask("GET").as_bytes()).await.unwrap();
+    let request =
+        |method| format!("{method} /files/f HTTP/1.1\r\nHost: 127.0.0.1\r\nWant-Repr-Digest: blake3=10\r\n\r\n");
+    client.write_all(request("GET").as_bytes()).await.unwrap();
     let got = read_until(&mut client, "\r\n\r\n").await;
     assert!(!got.contains("Repr-Digest"), "{got}");
     let mut body = vec![1; LARGE as usize];
     in_time(client.read_exact(&mut body)).await.unwrap();
-    client.write_all(ask("HEAD").as_bytes()).await.unwrap();
-    // The question has been read, and nothing is said to it.
+    client.write_all(request("HEAD").as_bytes()).await.unwrap();
+    // The request has been read, and there is no reply yet.
     in_time(async {
         while node.registry.states().get(&ConnState::Waiting) != Some(&1) {
             tokio::task::yield_now().await;
@@ -224,7 +226,7 @@ async fn a_body_does_not_wait_for_its_digest_and_the_question_after_it_does() {
     .await;
     assert_eq!(client.try_read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     digests_of(&node).lanes.set_large(1);
-    node.digests.go_on();
+    node.digests.start_next();
     let got = read_until(&mut client, "\r\n\r\n").await;
     assert!(got.contains("Repr-Digest: blake3=:"), "{got}");
     running.abort();
@@ -238,7 +240,7 @@ fn hash(content: &[u8]) -> Digest {
     Digest { algorithm: Algorithm::Blake3, value: *blake3::hash(content).as_bytes() }
 }
 
-/// Byte by byte: what comes behind is for others.
+/// Byte by byte: what follows must stay unread.
 async fn read_until(client: &mut TcpStream, end: &str) -> String {
     let mut got = Vec::new();
     let reading = async {
