@@ -71,9 +71,9 @@ async fn send(to: SocketAddr, method: &str, path: &str, lines: &[(&str, String)]
     send_request(stream, &to.into(), request, Duration::from_secs(5)).await.unwrap()
 }
 
-async fn text(asked: PendingReply) -> (u16, String) {
-    let status = asked.reply.status().as_u16();
-    let body = asked.reply.into_body().collect().await.unwrap().to_bytes();
+async fn text(pending: PendingReply) -> (u16, String) {
+    let status = pending.reply.status().as_u16();
+    let body = pending.reply.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
@@ -124,12 +124,12 @@ async fn every_endpoint_has_its_contents() {
 async fn unknown_endpoints_and_methods_are_refused() {
     let site = site(|_| {}).await;
     let status = |method: &'static str, path: &'static str| async move {
-        let asked = send(site.address, method, path, &[]).await;
-        assert_eq!(asked.reply.headers()["connection"], "close");
+        let pending = send(site.address, method, path, &[]).await;
+        assert_eq!(pending.reply.headers()["connection"], "close");
         if method != "HEAD" {
-            assert_eq!(asked.reply.headers()["content-type"], problem::MEDIA_TYPE, "{method} {path}");
+            assert_eq!(pending.reply.headers()["content-type"], problem::MEDIA_TYPE, "{method} {path}");
         }
-        asked.reply.status().as_u16()
+        pending.reply.status().as_u16()
     };
     assert_eq!(status("GET", "/v1/none").await, 404);
     assert_eq!(status("GET", "/files").await, 404);
@@ -149,10 +149,10 @@ async fn unknown_endpoints_and_methods_are_refused() {
 async fn head_gets_the_head_of_every_endpoint() {
     let site = site(|_| {}).await;
     for path in ["/", "/files/", "/v1/node", "/v1/connections", "/v1/events", "/metrics", "/healthz", "/v1/none"] {
-        let asked = send(site.address, "HEAD", path, &[]).await;
-        let length = asked.reply.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned());
+        let pending = send(site.address, "HEAD", path, &[]).await;
+        let length = pending.reply.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned());
         assert!(path == "/v1/events" || length.is_some_and(|length| length != "0"), "{path}");
-        assert_eq!(text(asked).await.1, "", "{path}");
+        assert_eq!(text(pending).await.1, "", "{path}");
     }
     let through = send(site.address, "HEAD", "/healthz", &[]).await;
     assert_eq!(through.reply.headers()["content-length"], "3");
@@ -163,12 +163,12 @@ async fn reading_needs_a_token_beyond_loopback() {
     let site = site(|_| {}).await;
     let via = || ("via", "1.1 x".to_owned());
     for path in ["/v1/node", "/v1/events", "/v1/connections", "/metrics"] {
-        let asked = send(site.address, "GET", path, &[via()]).await;
-        assert_eq!(asked.reply.headers()["www-authenticate"], "Bearer", "{path}");
-        let (status, body) = text(asked).await;
+        let pending = send(site.address, "GET", path, &[via()]).await;
+        assert_eq!(pending.reply.headers()["www-authenticate"], "Bearer", "{path}");
+        let (status, body) = text(pending).await;
         assert_eq!((status, Problem::from_json(body.as_bytes()).unwrap().reason), (401, Reason::Unauthorized));
-        let asked = send(site.address, "GET", path, &[via(), bearer()]).await;
-        assert_eq!(asked.reply.status(), 200, "{path}");
+        let pending = send(site.address, "GET", path, &[via(), bearer()]).await;
+        assert_eq!(pending.reply.status(), 200, "{path}");
     }
     assert_eq!(get(site.address, "/healthz", &[via()]).await.0, 200);
     assert_eq!(get(site.address, "/v1/node", &[("host", "evil.example".to_owned())]).await.0, 403);
@@ -193,9 +193,9 @@ async fn a_transfer_record_needs_only_its_id() {
 #[tokio::test]
 async fn events_flow_until_a_draining_node_ends() {
     let site = site(|_| {}).await;
-    let asked = send(site.address, "GET", "/v1/events?interval=50ms", &[]).await;
-    assert_eq!(asked.reply.headers()["content-type"], "application/x-ndjson");
-    let (mut body, mut rest) = (asked.reply.into_body(), Vec::new());
+    let pending = send(site.address, "GET", "/v1/events?interval=50ms", &[]).await;
+    assert_eq!(pending.reply.headers()["content-type"], "application/x-ndjson");
+    let (mut body, mut rest) = (pending.reply.into_body(), Vec::new());
     let first = line(&mut body, &mut rest).await.unwrap();
     let second = line(&mut body, &mut rest).await.unwrap();
     assert!(second.uptime_us >= first.uptime_us + 50_000 && !second.draining);
@@ -213,9 +213,9 @@ async fn events_flow_until_a_draining_node_ends() {
 #[tokio::test]
 async fn a_reader_that_disconnects_ends_its_stream() {
     let site = site(|_| {}).await;
-    let asked = send(site.address, "GET", "/v1/events?interval=60s", &[]).await;
+    let pending = send(site.address, "GET", "/v1/events?interval=60s", &[]).await;
     assert_eq!(site.node.registry.open_count(), 1);
-    drop(asked);
+    drop(pending);
     while site.node.registry.open_count() > 0 {
         tokio::task::yield_now().await;
     }
@@ -228,21 +228,21 @@ async fn endpoints_are_relayed_with_the_token_of_the_last_hop() {
     let (status, body) = get(first.address, "/v1/node", std::slice::from_ref(&way)).await;
     let problem = Problem::from_json(body.as_bytes()).unwrap();
     assert_eq!((status, problem.reason, problem.hop, problem.reporter), (401, Reason::Unauthorized, 2, 2));
-    let asked = send(first.address, "GET", "/v1/node", &[way.clone(), bearer()]).await;
-    assert_eq!(asked.reply.headers()["chain-hops"], "2");
-    assert_eq!(asked.reply.headers()["content-type"], "application/json");
-    let snapshot: NodeSnapshot = serde_json::from_str(&text(asked).await.1).unwrap();
+    let pending = send(first.address, "GET", "/v1/node", &[way.clone(), bearer()]).await;
+    assert_eq!(pending.reply.headers()["chain-hops"], "2");
+    assert_eq!(pending.reply.headers()["content-type"], "application/json");
+    let snapshot: NodeSnapshot = serde_json::from_str(&text(pending).await.1).unwrap();
     assert_eq!(snapshot.address.as_str(), third.address.to_string());
 
-    let asked = send(first.address, "GET", "/v1/events?interval=50ms", &[way.clone(), bearer()]).await;
-    let (mut body, mut rest) = (asked.reply.into_body(), Vec::new());
+    let pending = send(first.address, "GET", "/v1/events?interval=50ms", &[way.clone(), bearer()]).await;
+    let (mut body, mut rest) = (pending.reply.into_body(), Vec::new());
     assert!(line(&mut body, &mut rest).await.is_some() && line(&mut body, &mut rest).await.is_some());
     third.node.drain().begin();
     third.node.drain().force();
     while line(&mut body, &mut rest).await.is_some() {}
     assert_eq!(get(first.address, "/healthz", std::slice::from_ref(&way)).await.0, 503);
-    let asked = send(first.address, "HEAD", "/metrics", &[way, bearer()]).await;
-    assert!(asked.reply.headers()["content-length"].to_str().unwrap().parse::<u64>().unwrap() > 100);
+    let pending = send(first.address, "HEAD", "/metrics", &[way, bearer()]).await;
+    assert!(pending.reply.headers()["content-length"].to_str().unwrap().parse::<u64>().unwrap() > 100);
 }
 
 #[tokio::test]
@@ -272,8 +272,8 @@ async fn a_hop_that_ignores_the_route_or_is_silent_is_named() {
     let first = site(|_| {}).await;
     let foreign = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = foreign.local_addr().unwrap();
-    let mut answering = JoinSet::new();
-    answering.spawn(async move {
+    let mut servers = JoinSet::new();
+    servers.spawn(async move {
         let (mut stream, _) = foreign.accept().await.unwrap();
         let _ = stream.read_buf(&mut Vec::new()).await;
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
@@ -323,10 +323,10 @@ async fn excess_event_streams_are_refused_directly_and_at_a_relay() {
         let (status, body) = get(one.address, "/v1/events", &lines).await;
         assert!(status == 503 && body.contains("too many readers of events"), "{status} {body}");
     }
-    let asked = send(one.address, "GET", "/v1/events", &[bearer(), route(&[other.address])]).await;
+    let pending = send(one.address, "GET", "/v1/events", &[bearer(), route(&[other.address])]).await;
     let begun = || std::iter::from_fn(|| one.node.registry.begin_reader(peer)).collect::<Vec<_>>().len();
-    assert_eq!((asked.reply.status(), begun()), (StatusCode::OK, MAX_EVENT_STREAMS_PER_SOURCE - 1));
-    drop(asked);
+    assert_eq!((pending.reply.status(), begun()), (StatusCode::OK, MAX_EVENT_STREAMS_PER_SOURCE - 1));
+    drop(pending);
     while begun() < MAX_EVENT_STREAMS_PER_SOURCE {
         tokio::task::yield_now().await;
     }

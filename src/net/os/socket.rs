@@ -229,15 +229,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_of_what_was_wanted_is_the_end_of_what_there_is() {
+    async fn a_short_read_exhausts_readiness() {
         let (mut near, mut far) = pair().await;
         let _held = far.held();
         near.write_all(b"1234").await.unwrap();
         let mut unfilled = [0; 64];
         assert_eq!(far.read(&mut unfilled).await.unwrap(), 4);
-        // Nothing was asked of the kernel to learn this: the first look noted it.
-        let asked = far.try_io(Interest::READABLE, || Ok(()));
-        assert_eq!(asked.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        // Found without a system call: the first read recorded it.
+        let readiness = far.try_io(Interest::READABLE, || Ok(()));
+        assert_eq!(readiness.unwrap_err().kind(), io::ErrorKind::WouldBlock);
         near.write_all(b"5").await.unwrap();
         assert_eq!(far.read(&mut unfilled).await.unwrap(), 1, "and no later byte is missed");
     }

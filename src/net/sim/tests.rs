@@ -37,7 +37,7 @@ use crate::wire::{Algorithm, Digest};
 const SEEDS: u64 = 200;
 /// Number of worlds that are run twice and compared.
 const SAME: u64 = 40;
-/// Maximum duration of one attempt: setup, silence, setup again for verification, and every pause a fault may cause.
+/// Maximum duration of one attempt: setup, silence, setup for verification, and every pause of a fault.
 const LONGEST_TRY: Duration = Duration::from_secs(200);
 /// Maximum time that a node may keep anything for a disconnected client: the stall limit, closes, and a pause.
 const MAX_CLEANUP: Duration = Duration::from_secs(400);
@@ -270,8 +270,7 @@ fn folder() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// Writes the file, with a modification time by which its digest is always cached or never, however long the world
-/// takes in real time.
+/// Writes the file, with a modification time by which its digest is always cached or never.
 fn write(root: &Path, content: &[u8], settled: bool) {
     let (mut file, hour) = (fs::File::create(root.join("f.bin")).unwrap(), Duration::from_hours(1));
     std::io::Write::write_all(&mut file, content).unwrap();
@@ -356,8 +355,7 @@ async fn run_client(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
     tally
 }
 
-/// Checks a success: the content is right; without verification the program reports that, and the length is the
-/// announced one.
+/// Checks a success: the announced length, and the right content unless it is reported as not verified.
 fn check(scene: &Scene, content: &[u8], fetched: &Fetched) {
     let found = fs::read(&fetched.path).unwrap();
     assert_eq!(found.len() as u64, fetched.size, "{scene:?}");

@@ -173,10 +173,10 @@ async fn legacy_programs_and_foreign_servers_are_distinguished() {
     let locked = site(|config| config.access = Access::new(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1)))).await;
     let [first, last] = [&hanging, &closing].map(|listener| listener.local_addr().unwrap());
     let hops = [first, stranger.local_addr().unwrap(), closed, locked.node.address, last];
-    let mut answering = JoinSet::new();
-    answering.spawn(legacy_program(hanging, true));
-    answering.spawn(legacy_program(closing, false));
-    answering.spawn(async move {
+    let mut servers = JoinSet::new();
+    servers.spawn(legacy_program(hanging, true));
+    servers.spawn(legacy_program(closing, false));
+    servers.spawn(async move {
         loop {
             let (mut stream, _) = stranger.accept().await.unwrap();
             let _ = stream.read_buf(&mut Vec::new()).await;
@@ -196,12 +196,12 @@ async fn legacy_programs_and_foreign_servers_are_distinguished() {
 }
 
 /// A server that reads a request, sends these bytes, and keeps the connection open.
-async fn replies_with(listener: TcpListener, answer: &'static [u8]) {
+async fn replies_with(listener: TcpListener, reply: &'static [u8]) {
     let mut kept = Vec::new();
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
         let _ = stream.read_buf(&mut Vec::new()).await;
-        let _ = stream.write_all(answer).await;
+        let _ = stream.write_all(reply).await;
         kept.push(stream);
     }
 }
@@ -209,12 +209,12 @@ async fn replies_with(listener: TcpListener, answer: &'static [u8]) {
 #[tokio::test]
 async fn only_a_reply_in_http_makes_a_hop_a_foreign_server() {
     let first = site(|_| {}).await;
-    let mut answering = JoinSet::new();
+    let mut servers = JoinSet::new();
     let mut hops = vec![first.node.address];
-    for answer in [&b""[..], b"SSH-2.0-OpenSSH_9.9\r\n", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"] {
+    for reply in [&b""[..], b"SSH-2.0-OpenSSH_9.9\r\n", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         hops.push(listener.local_addr().unwrap());
-        answering.spawn(replies_with(listener, answer));
+        servers.spawn(replies_with(listener, reply));
     }
     let mut watcher = Watcher::start(&route(&hops), &Tokens::default(), None);
     let settled = |hop: &HopSnapshot| !matches!(hop.link, HopLink::Unknown);
@@ -234,17 +234,17 @@ async fn another_server_in_place_of_a_starting_node_is_classified() {
     let address = stranger.local_addr().unwrap();
     let reported = tokio::sync::watch::Sender::new(vec![Some(HopLink::Starting)]);
     let mut watcher = Watcher::start(&route(&[address]), &Tokens::default(), Some(&reported.subscribe()));
-    let (mut asked, _) = stranger.accept().await.unwrap();
-    let _ = asked.read_buf(&mut Vec::new()).await;
-    asked.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    let (mut stream, _) = stranger.accept().await.unwrap();
+    let _ = stream.read_buf(&mut Vec::new()).await;
+    stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await.unwrap();
     // A second request arrives, so the first reply was read.
     let (silent, _) = stranger.accept().await.unwrap();
     assert_eq!(watcher.hops()[0].link, HopLink::Starting);
     reported.send_replace(vec![None]);
     until(&mut watcher, |hops| hops[0].link == HopLink::Unknown && !hops[0].ours).await;
     drop(silent);
-    let mut answering = JoinSet::new();
-    answering.spawn(replies_with(stranger, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"));
+    let mut servers = JoinSet::new();
+    servers.spawn(replies_with(stranger, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"));
     until(&mut watcher, |hops| hops[0].link == HopLink::Foreign).await;
 }
 
