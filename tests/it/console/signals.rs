@@ -20,7 +20,7 @@ fn slow_fetch(mut command: Command, root: &std::path::Path) -> (Node, Running) {
     let mut line = String::new();
     let mut stderr = BufReader::new(running.0.stderr.take().unwrap());
     stderr.read_line(&mut line).unwrap();
-    assert_eq!(line, "data.bin: asking\n");
+    assert_eq!(line, "data.bin: requested\n");
     std::thread::spawn(move || stderr.lines().count());
     (node, running)
 }
