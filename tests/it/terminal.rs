@@ -63,7 +63,7 @@ fn first_steps(columns: u16, rows: u16) {
     assert_eq!(terminal.children().len(), 3);
     terminal.shows(&["press f to fetch data.bin", "f fetch", "? help", "q quit"]);
     terminal.keys("f");
-    let screen = terminal.shows(&["1 done", "#1", "verified: digest equal", "0 active"]);
+    let screen = terminal.shows(&["1 done", "#1", "verified: digest", "0 active"]);
     let digest = blake3::hash(&chain.content).to_hex();
     assert!(screen.contains(&format!("blake3:{}", &digest[..16])), "{screen}");
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
@@ -116,7 +116,7 @@ fn the_demo_starts_and_names_its_rate_limit() {
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::start(chainview(folder.path(), "--demo"), 80, 24);
     terminal.shows(&["3/3 up", "1 running", "! slowest: hop 2, rate-limited to 6.0 MB/s", "x cancel"]);
-    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, rate-limited to 6.0 MB/s", "verified: digest equal"]);
+    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, rate-limited to 6.0 MB/s", "verified: digest"]);
     quit(&mut terminal);
     let rest = terminal.shows(&["1 done (24.0 MB), 0 failed"]);
     assert!(!rest.contains("/tmp"), "the demo's folder is removed by now:\n{rest}");
