@@ -68,7 +68,7 @@ fn a_failed_stdout_write_is_code_7_and_a_closed_reader_is_silent() {
 fn stdout_takes_one_transfer_at_a_time_and_no_dashboard() {
     let (folder, _node, _) = scene();
     for (line, says) in
-        [("--fetch -o - -j 2", "leave out -j"), ("--no-spawn -o -", "only --fetch without --spawn writes to")]
+        [("--fetch -o - -j 2", "remove -j"), ("--no-spawn -o -", "only --fetch without --spawn writes to")]
     {
         let output = run(&folder, line, Stdio::piped());
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
