@@ -139,7 +139,7 @@ fn rate_window_feed(bencher: Bencher<'_, '_>) {
 fn verdict_judge(bencher: Bencher<'_, '_>, hops: usize) {
     let waits =
         Flow { bytes_in: 1 << 30, bytes_out: 1 << 30, starved_us: 900_000, active_us: 1_000_000, ..Flow::default() };
-    let stage = |number| Stage { number, seen: true, flow: waits, ..Stage::default() };
+    let stage = |number| Stage { number, reports: true, flow: waits, ..Stage::default() };
     let stages: Vec<Stage> = (1..=hops).map(stage).collect();
     bencher.bench(|| evaluate(black_box(&waits), black_box(&stages)));
 }

@@ -62,7 +62,7 @@ impl AllowList {
     /// Looks up a canonical address.
     pub(crate) fn check(&self, address: SocketAddr, purpose: Purpose<'_>) -> Listed {
         let mut listed = Listed::No;
-        for entry in self.0.iter().filter(|entry| entry.holds(address)) {
+        for entry in self.0.iter().filter(|entry| entry.contains(address)) {
             if entry.is_for(purpose) {
                 return Listed::Yes;
             }
@@ -89,7 +89,7 @@ impl AllowList {
 }
 
 impl AllowEntry {
-    fn holds(&self, address: SocketAddr) -> bool {
+    fn contains(&self, address: SocketAddr) -> bool {
         self.has_port(address.port()) && self.net.contains(&address.ip())
     }
 

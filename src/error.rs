@@ -53,7 +53,7 @@ pub enum Error {
     /// All bytes arrived, but with another digest.
     #[error("{file}: altered in transit: received {arrived}, {source_of_truth} states {expected}{kept}")]
     Altered {
-        /// The file asked for.
+        /// The requested file.
         file: SafeText,
         /// The digest of the received bytes.
         arrived: String,
@@ -67,15 +67,15 @@ pub enum Error {
     /// The file at the origin changed while it was fetched.
     #[error("{file}: changed at the origin while it was fetched{kept}: fetch it again")]
     Changed {
-        /// The file asked for.
+        /// The requested file.
         file: SafeText,
         /// Where the bytes of the older version are.
         kept: KeptBytes,
     },
     /// The body stalled for too long.
     #[error("hop {hop} ({address}): {}no byte for {} after {received} of {size} bytes{kept}{}",
-            if *.silent { "does not answer: " } else { "" }, HumanDuration(*.waited),
-            if *.silent { BodyFailure::Silent.advice() } else { ": is a hop behind it stuck?" })]
+            if *.silent { "does not respond: " } else { "" }, HumanDuration(*.waited),
+            if *.silent { BodyFailure::Silent.advice() } else { ": is a hop upstream stuck?" })]
     Stalled {
         /// The hop that does not respond; the nearest if all do.
         hop: usize,
@@ -95,7 +95,7 @@ pub enum Error {
     /// A pipe or device was written to, and the rest of the file is not available.
     #[error("{file}: cannot be resumed after {written} bytes, which have been written already: {why}")]
     Unresumable {
-        /// The file asked for.
+        /// The requested file.
         file: SafeText,
         /// Bytes written.
         written: u64,
@@ -129,7 +129,7 @@ pub enum Error {
     /// The file is larger than allowed.
     #[error("{file}: has {size} bytes, more than --max-size allows ({})", Bytes(*.most))]
     TooLarge {
-        /// The file asked for.
+        /// The requested file.
         file: SafeText,
         /// Its size.
         size: u64,
@@ -186,9 +186,9 @@ pub struct HopError {
     pub address: SafeText,
     /// It is on this machine: its address is loopback, and so are those of all hops before it.
     pub is_local: bool,
-    /// The hop that says so; 0 is this program.
+    /// The hop that reports it; 0 is this program.
     pub reporter: usize,
-    /// The file asked for.
+    /// The requested file.
     pub file: SafeText,
     /// The reported problem.
     pub problem: Problem,

@@ -12,22 +12,22 @@
 //! wire/         message (Request, Reply), condition (If-Match and the like), media (types by extension), digest,
 //!               progress (of a digest), transfer (ids), problem and reason (errors that travel between nodes);
 //!               http and legacy: the two protocols, parsed and encoded on slices
-//! meter.rs      counters and blocked-time clocks of a body, the token bucket of a rate limit, rates
+//! meter.rs      counters and wait times of a body, the token bucket of a rate limit, rates
 //! snapshot.rs   the data that screen, JSON and metrics show, without the logic that computes it: chain, transfer,
 //!               node, listing, verdict, timing (bars);  body_error  how a body ended;  log_events  changes that are
-//!               logged;  bounded  lists with a cap;  protocol  its JSON form
-//! verdict.rs    from where each stage spent its time (evaluate) to the sentence (display) that says what limits a
+//!               logged;  bounded  lists of limited length;  protocol  its JSON form
+//! verdict.rs    from the wait times of each stage (evaluate) to the sentence (display) that states what limits a
 //!               transfer, while it runs (rolling, debounce); evidence of one hop (stage), of a node by itself (local),
-//!               of the time before a short body (setup)
+//!               of the set-up before a short body (setup)
 //! waterfall.rs  the set-up of a transfer as bars: which stage spent what, and when
-//! limits.rs     every timeout and every size limit;  allow_list.rs  where a node may connect to besides its policy
+//! limits.rs     all timeouts and size limits;  allow_list.rs  where a node may connect to beyond its default policy
 //! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token
-//! command.rs    what the user may ask of the chain;  faults.rs  rate limit, delay and faults of a hop
+//! command.rs    commands of the user;  faults.rs  rate limit, delay and faults of a hop
 //! report.rs     the JSON document of a run without a screen
 //! error.rs      one variant per failed action, each with its exit code;  body_failure  how a hop failed a body
-//! text.rs       text from outside, made safe to show;  units.rs  sizes, rates and times for display
+//! text.rs       text from outside, sanitized;  units.rs  sizes, rates and times for display
 //! cli.rs        flags (args, values, mode_flags), environment and configuration file (config) as defaults, validated
-//!               into one Mode
+//!               into one Invocation
 //! ```
 //!
 //! # net/: sockets; never imports ui

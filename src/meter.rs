@@ -16,7 +16,7 @@ pub struct Meter {
     bytes_out: AtomicU64,
     read_blocked: AtomicU64,
     write_blocked: AtomicU64,
-    capped: AtomicU64,
+    limited: AtomicU64,
     reply: AtomicU64,
     active: AtomicU64,
     hashing: AtomicU64,
@@ -134,7 +134,7 @@ impl Meter {
             bytes_out: self.bytes_out.load(Relaxed),
             starved_us: self.read_blocked.load(Relaxed),
             blocked_us: self.write_blocked.load(Relaxed),
-            limited_us: self.capped.load(Relaxed),
+            limited_us: self.limited.load(Relaxed),
             active_us: self.active.load(Relaxed) + if began == 0 { 0 } else { (now_us + 1).saturating_sub(began) },
             hash_us: self.hashing.load(Relaxed),
             sched_delay_us: self.late.load(Relaxed),
@@ -155,7 +155,7 @@ impl Meter {
         match what {
             1 => &self.read_blocked,
             2 => &self.write_blocked,
-            3 => &self.capped,
+            3 => &self.limited,
             _ => &self.reply,
         }
     }

@@ -144,7 +144,7 @@ enum HopCause {
 /// Result of a check: a file's metadata and the set-up times.
 #[derive(Debug, Serialize)]
 pub(crate) struct CheckReport {
-    /// The file asked for.
+    /// The requested file.
     pub file: SafeText,
     /// Its size.
     pub size: u64,

@@ -23,7 +23,7 @@ impl Secret {
     /// Parses a token; whitespace around it, such as the newline of a file, is not part of it.
     ///
     /// # Errors
-    /// [`UnfitSecret`] if the text is empty, too long, or holds blanks or anything but ASCII.
+    /// [`UnfitSecret`] if the text is empty, too long, or contains whitespace or anything but ASCII.
     pub fn new(text: &str) -> Result<Self, UnfitSecret> {
         let text = text.trim_ascii();
         let fits = (1..=MAX_SECRET).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());

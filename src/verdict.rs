@@ -1,4 +1,4 @@
-//! What limits a transfer: the stage, how sure that is, for how long it has been so.
+//! Verdict on a transfer: the stage that limits it, with what confidence and since when.
 //!
 //! ```
 //! use chainview::snapshot::Flow;

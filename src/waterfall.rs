@@ -147,12 +147,12 @@ mod tests {
         #[test]
         fn rows_stay_within_the_clients_own_times(
             claims in proptest::collection::vec((any::<f64>(), any::<f64>(), -5.0..50.0), 0..6),
-            told in proptest::collection::vec((any::<f64>(), any::<f64>()), 0..6),
+            reported in proptest::collection::vec((any::<f64>(), any::<f64>()), 0..6),
         ) {
             let legs: Vec<Leg> = std::iter::once(leg(1.0, 2.0, 30.0))
                 .chain(claims.iter().map(|(resolve, connect, wait)| leg(*resolve, *connect, *wait)))
                 .collect();
-            let moments: Vec<_> = told
+            let moments: Vec<_> = reported
                 .iter()
                 .map(|(head, first)| Some(Timestamps { head_ms: *head, first_ms: Some(*first), last_ms: None }))
                 .collect();

@@ -113,10 +113,10 @@ impl Publisher {
     pub(super) fn evaluate(&mut self, watcher: &Watcher) {
         let (now_us, hops) = (self.clock.now_us(), watcher.hops());
         if self.queue.any_running() {
-            self.verdict = self.rolling.see(now_us, &hops, &self.queue.snapshots());
+            self.verdict = self.rolling.update(now_us, &hops, &self.queue.snapshots());
             (self.watching, self.others) = (Rolling::default(), None);
         } else {
-            let found = self.watching.watch(now_us, &hops);
+            let found = self.watching.update_others(now_us, &hops);
             self.others = found.filter(|verdict| verdict.limit != Limit::Measuring);
         }
     }

@@ -35,7 +35,7 @@ impl BodyFailure {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Gone => ": is a node running there?",
-            Self::Silent => ": is it stopped, or its machine gone?",
+            Self::Silent => ": is it stopped, or its machine down?",
             Self::Closed | Self::Reset | Self::Unreadable => ": see that hop's log",
             Self::Restarted | Self::Stopped | Self::Changed | Self::Unheard | Self::TooSlow => ": try again",
         }
@@ -45,16 +45,16 @@ impl BodyFailure {
 impl fmt::Display for BodyFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Gone => "is gone, nobody listens there any more",
-            Self::Restarted => "was started anew meanwhile",
+            Self::Gone => "is down: nothing listens there any more",
+            Self::Restarted => "was restarted meanwhile",
             Self::Closed => "closed the connection before the end",
             Self::Reset => "reset the connection",
-            Self::Silent => "does not answer",
-            Self::Stopped => "was told to break off",
+            Self::Silent => "does not respond",
+            Self::Stopped => "was requested to abort the transfer",
             Self::Unreadable => "could not read the file any further",
             Self::Changed => "has another file by now",
-            Self::Unheard => "gave up, for nobody took its bytes",
-            Self::TooSlow => "broke it off, for it was too slow while connections there were short",
+            Self::Unheard => "timed out: its receiver stopped reading",
+            Self::TooSlow => "aborted the slow transfer, as it was running out of connections",
         })
     }
 }

@@ -57,7 +57,9 @@ impl VerdictSource {
                 continue;
             }
             let verdict = match self {
-                Self::Watched(watcher) => rolling.see(clock.now_us(), &watcher.hops(), std::slice::from_ref(&transfer)),
+                Self::Watched(watcher) => {
+                    rolling.update(clock.now_us(), &watcher.hops(), std::slice::from_ref(&transfer))
+                }
                 Self::Queried => {
                     // Without a hop to request from there is nothing to evaluate: not even that a hop sends no reports.
                     let reach = reach(transfer.legs.len(), transfer.protocol);
@@ -65,7 +67,7 @@ impl VerdictSource {
                         Some(id) => transfer_records(route, reach, id).await,
                         None => Vec::new(),
                     };
-                    rolling.hear(clock.now_us(), &reported, &transfer)
+                    rolling.update_from_records(clock.now_us(), &reported, &transfer)
                 }
             };
             let now = Observation {

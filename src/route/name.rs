@@ -30,7 +30,7 @@ impl FileName {
     /// Validates bytes as they are; nothing is trimmed or unescaped.
     ///
     /// # Errors
-    /// [`NameError`] if the name is empty, longer than 1,024 bytes, or holds a NUL, CR or LF.
+    /// [`NameError`] if the name is empty, longer than 1,024 bytes, or contains a NUL, CR or LF.
     pub fn new(bytes: &[u8]) -> Result<Self, NameError> {
         if bytes.is_empty() {
             return Err(NameError::Empty);

@@ -21,7 +21,7 @@ pub enum BodyError {
     ReaderStuck,
     /// It was too slow for a node that was running out of connections.
     TooSlow,
-    /// The node was told to abort the transfer, or its shutdown timed out.
+    /// A control request aborted the transfer, or the shutdown timed out.
     Stopped,
     /// A reason of a newer node that is not known here.
     #[serde(other)]
@@ -34,13 +34,13 @@ impl BodyError {
         match self {
             Self::SourceEnded => "its source ended",
             Self::SourceFailed => "its source failed",
-            Self::SourceSilent => "its source fell silent",
+            Self::SourceSilent => "its source timed out",
             Self::SourceChanged => "its file changed",
-            Self::ReaderLeft => "its reader left",
-            Self::ReaderStuck => "its reader took nothing",
-            Self::TooSlow => "it was too slow while its connections were short",
-            Self::Stopped => "it was told to stop",
-            Self::Other => "it broke off",
+            Self::ReaderLeft => "its reader disconnected",
+            Self::ReaderStuck => "its reader stopped reading",
+            Self::TooSlow => "it was too slow while the node was running out of connections",
+            Self::Stopped => "it was stopped",
+            Self::Other => "it was aborted",
         }
     }
 }

@@ -182,7 +182,7 @@ pub struct ChainSnapshot {
 }
 
 impl ChainSnapshot {
-    /// What limits whatever moves through the chain.
+    /// Returns the verdict on this program's transfers, or on those of other clients if only those are in progress.
     pub fn active_verdict(&self) -> &Verdict {
         self.others.as_ref().unwrap_or(&self.verdict)
     }

@@ -51,8 +51,8 @@ mod tests {
             ..again.clone()
         };
         assert_eq!(resumed.log_events_since(&again), [(Level::Info, "resumes from 8.0 MB of 41.2 MB".to_owned())]);
-        let stalled = TransferSnapshot { error: Some("hop 2 (h:1): does not answer".into()), ..resumed.clone() };
-        assert_eq!(stalled.log_events_since(&resumed), [(Level::Warn, "hop 2 (h:1): does not answer".to_owned())]);
+        let stalled = TransferSnapshot { error: Some("hop 2 (h:1): does not respond".into()), ..resumed.clone() };
+        assert_eq!(stalled.log_events_since(&resumed), [(Level::Warn, "hop 2 (h:1): does not respond".to_owned())]);
         assert!(stalled.log_events_since(&stalled).is_empty() && resumed.log_events_since(&stalled).is_empty());
         let waits = TransferSnapshot { phase: Phase::Locked, error: Some("waits".into()), ..start.clone() };
         assert_eq!(waits.log_events_since(&start), [(Level::Info, "waits".to_owned())]);

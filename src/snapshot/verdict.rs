@@ -61,7 +61,7 @@ pub enum Limit {
     Balanced,
     /// Most of the time of a transfer whose body was short went by before it.
     Setup {
-        /// The hop that was reached, or that held its reply back, from 1.
+        /// The hop that was connected to, or that delayed its reply, from 1.
         hop: usize,
         /// On what.
         step: SetupStep,
@@ -91,7 +91,7 @@ pub enum SetupStep {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Resource {
-    /// Its disk or its processor: the evidence does not tell.
+    /// Its disk or its CPU: the evidence does not distinguish them.
     #[default]
     Either,
     /// Its disk.
@@ -104,7 +104,7 @@ pub enum Resource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkCause {
-    /// The evidence does not tell.
+    /// Unknown.
     #[default]
     Unknown,
     /// Sent data queues in the network, which is at capacity.

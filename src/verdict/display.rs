@@ -1,4 +1,4 @@
-//! The sentence of a verdict: the same words on the screen, in JSON and without a screen.
+//! Sentence of a verdict, for the screen, JSON and runs without a screen.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::snapshot::verdict::{FaultKind, Limit, LinkCause, Resource, SetupStep, Verdict};
 use crate::units::{HumanDuration, Rate};
 
-/// A verdict that has held for less than this, in ms, is too new to say for how long.
-const WORTH_SAYING_MS: u64 = 1000;
+/// Shortest displayed duration of a verdict, in ms.
+const MIN_DISPLAYED_MS: u64 = 1000;
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,7 +55,7 @@ impl fmt::Display for Verdict {
                 format!("slowest: between {} and hop {before}, where not every hop sends reports", the(after))
             }
         };
-        if self.since_ms >= WORTH_SAYING_MS {
+        if self.since_ms >= MIN_DISPLAYED_MS {
             text = match self.since_ms / 1000 {
                 seconds @ 0..60 => format!("{text}, for {seconds} s"),
                 seconds => format!("{text}, for {}", HumanDuration(Duration::from_secs(seconds))),
@@ -96,7 +96,7 @@ mod tests {
     use crate::snapshot::verdict::Confidence;
 
     #[test]
-    fn every_verdict_is_one_sentence_and_survives_json() {
+    fn verdicts_have_one_sentence_and_round_trip() {
         for (limit, sentence) in [
             (Limit::Measuring, "too short to measure"),
             (Limit::Balanced, "balanced: no stage waits much more than the others"),

@@ -1,59 +1,59 @@
-//! From where each stage spent its time to the one that limits the others.
+//! Evaluation: finds the limiting stage from the times that each stage spent waiting.
 
 use super::stage::Stage;
 use crate::snapshot::Flow;
 use crate::snapshot::verdict::{Confidence, FaultKind, Limit, LinkCause, Resource, Verdict};
 
-/// A stage waits for something at least this share of the time: most of it.
+/// Share of time from which on a stage mostly waits.
 const HIGH: f64 = 0.5;
-/// A stage that waits for less than this share does not wait much.
+/// Share of time below which a stage does not wait much.
 const LOW: f64 = 0.3;
-/// A stage that was not running for less than this share got all that it needs of its machine.
-const RARELY: f64 = 0.1;
-/// A client active for less than this, in µs, has not seen enough.
-const SHORTEST_CLIENT: u64 = 500_000;
-/// A hop active for less than this, in µs, is counted as silent: its report is late, or of another transfer.
-const SHORTEST_HOP: u64 = 100_000;
-/// A round trip of less than this, in µs, is that of a network with nothing queued in it.
-const QUICK_US: u64 = 2_000;
-/// So many bytes that have arrived and wait to be read are more than lie there between two reads of a stage that reads.
+/// Scheduling delay, as a share of time, below which a stage has enough CPU.
+const NEGLIGIBLE: f64 = 0.1;
+/// Shortest evaluated time of a client, in µs.
+const MIN_CLIENT_US: u64 = 500_000;
+/// Shortest evaluated time of a hop, in µs; less counts as no report: it is late, or of another transfer.
+const MIN_HOP_US: u64 = 100_000;
+/// Round trip, in µs, below which nothing is queued in the network.
+const SHORT_RTT_US: u64 = 2_000;
+/// Unread bytes in the kernel from which on a stage does not read: more than accumulate between two reads.
 const UNREAD: u64 = 256 * 1024;
-/// At most so many segments are on their way where all that was sent has arrived: an acknowledgement may be, too.
-const UNDER_WAY: u64 = 2;
-/// The same where the way is short, and only a delayed acknowledgement or a queue can be what takes long: what waits in
-/// a queue until a window is full is several times as much.
-const UNDER_WAY_NEAR: u64 = 8;
-/// Segments sent again in the time that is judged, from which on a link counts as one that loses them.
+/// Most segments in flight if all sent data has arrived: an acknowledgment may be delayed.
+const IN_FLIGHT: u64 = 2;
+/// The same for a short minimum round trip, where only a delayed acknowledgment or a queue takes long: a queue that
+/// fills a window is several times as long.
+const IN_FLIGHT_SHORT_RTT: u64 = 8;
+/// Retransmitted segments in the evaluated time from which on a link counts as lossy.
 const LOSSES: u64 = 3;
 
-/// Says what limits the transfers of a client through these hops, which are in chain order, the origin last.
+/// Evaluates what limits the transfers of a client through these hops, in chain order, the origin last.
 ///
-/// Whatever is slow makes those downstream of it wait for input and those upstream of it wait to send. So the walk goes
-/// from the client toward the origin, past every stage that waits for input, and stops at the first link on which a hop
-/// is held up. Which side of that link is to blame, the kernel knows: it counts the time in which the receiver's window
+/// The limiting stage makes the stages downstream of it wait for input, and those upstream of it wait to send. So the
+/// walk goes from the client toward the origin, past every stage that waits for input, and stops at the first blocked
+/// hop. The kernel's figures of that link distinguish its two sides: it counts the time in which the receiver's window
 /// was full, and that in which there was nothing to send.
 pub fn evaluate(client: &Flow, hops: &[Stage]) -> Verdict {
     let Some(origin) = hops.last().map(|hop| hop.number) else { return Verdict::default() };
-    let told = told(hops);
+    let told = reporting(hops);
     if let Some(verdict) = stalled(&told) {
         return verdict;
     }
     if let Some(verdict) = delayed(client, hops) {
         return verdict;
     }
-    if client.active_us < SHORTEST_CLIENT || client.bytes_in == 0 {
+    if client.active_us < MIN_CLIENT_US || client.bytes_in == 0 {
         return Verdict::default();
     }
     let seen: Vec<StageShares<'_>> = told.iter().map(|stage| StageShares::of(stage)).collect();
     let client = StageShares::client(client);
-    if let Some(verdict) = seen.iter().rev().chain([&client]).find_map(capped) {
+    if let Some(verdict) = seen.iter().rev().chain([&client]).find_map(rate_limited) {
         return verdict;
     }
     fragmented(walk(&client, &seen, origin), &told)
 }
 
-/// Small pieces cost the processor that sends them as much as all those below it: whoever was told to send them is
-/// named, not the one that has no time left for them.
+/// Small pieces cost CPU at the sending hop and at all stages downstream: the hop with the injected fragmentation is
+/// the cause, not the stage that runs out of CPU.
 fn fragmented(verdict: Verdict, told: &[&Stage]) -> Verdict {
     let slow = match verdict.limit {
         Limit::Relay { hop } | Limit::Origin { hop, resource: Resource::Processor } => hop,
@@ -66,54 +66,54 @@ fn fragmented(verdict: Verdict, told: &[&Stage]) -> Verdict {
     Verdict { limit: limit.unwrap_or(verdict.limit), ..verdict }
 }
 
-/// The same for transfers of other clients, of which nothing is known but what the first hop on their way sees of them.
+/// The same for transfers of other clients, which are known only from the first hop on their route.
 pub fn evaluate_others(hops: &[Stage]) -> Verdict {
     let Some(origin) = hops.last().map(|hop| hop.number) else { return Verdict::default() };
-    let told = told(hops);
+    let told = reporting(hops);
     if let Some(verdict) = stalled(&told) {
         return verdict;
     }
     let seen: Vec<StageShares<'_>> = told.iter().map(|stage| StageShares::of(stage)).collect();
-    let first = seen.first().filter(|first| first.flow.active_us >= SHORTEST_CLIENT);
+    let first = seen.first().filter(|first| first.flow.active_us >= MIN_CLIENT_US);
     let Some(first) = first else { return Verdict::default() };
-    if let Some(verdict) = seen.iter().rev().find_map(capped) {
+    if let Some(verdict) = seen.iter().rev().find_map(rate_limited) {
         return verdict;
     }
-    if first.is_held_up() {
-        // Hops that report and have none of these bodies are not on their way.
-        let direct = hops.iter().filter(|hop| hop.number < first.number).all(|hop| hop.seen);
-        return before_a_stranger(first, direct);
+    if first.is_blocked() {
+        // Hops that report none of these bodies are not on their route.
+        let direct = hops.iter().filter(|hop| hop.number < first.number).all(|hop| hop.reports);
+        return at_a_foreign_receiver(first, direct);
     }
     if first.flow.bytes_out == 0 {
         return Verdict::default();
     }
-    // Whenever the first hop has nothing for it to read, it waits.
+    // The client waits whenever the first hop has nothing to send.
     let read = 1.0 - first.write.min(first.busy.unwrap_or(1.0));
-    let stranger = StageShares { number: first.number - 1, read, ..StageShares::client(&Flow::default()) };
-    fragmented(walk(&stranger, &seen, origin), &told)
+    let other_client = StageShares { number: first.number - 1, read, ..StageShares::client(&Flow::default()) };
+    fragmented(walk(&other_client, &seen, origin), &told)
 }
 
-/// What holds a hop up is behind its back: its reader tells nothing, and only the kernel knows whether it reads.
-fn before_a_stranger(hop: &StageShares<'_>, direct: bool) -> Verdict {
+/// Evaluates a hop whose receiver does not report: only the kernel's figures show whether it reads.
+fn at_a_foreign_receiver(hop: &StageShares<'_>, direct: bool) -> Verdict {
     let tcp = hop.stage.and_then(|stage| stage.tcp).unwrap_or_default();
-    let quick = tcp.rtt_us < QUICK_US;
-    let most = if tcp.min_rtt_us < QUICK_US { UNDER_WAY_NEAR } else { UNDER_WAY };
+    let quick = tcp.rtt_us < SHORT_RTT_US;
+    let most = if tcp.min_rtt_us < SHORT_RTT_US { IN_FLIGHT_SHORT_RTT } else { IN_FLIGHT };
     let client = StageShares::client(&Flow::default());
     match hop.busy {
-        // Its window is full of what has arrived.
+        // Its window is full of data that has arrived.
         Some(_) if direct && hop.full >= HIGH && (quick || tcp.under_way <= most) => {
             of(Limit::Receiver { from: hop.number, to: 0 }, hop.full, Confidence::High)
         }
         Some(_) if direct && hop.full < LOW && !quick => {
             of(Limit::Link { from: hop.number, to: 0, cause: cause(hop) }, hop.write, Confidence::Fair)
         }
-        _ => unseen(&client, hop.number, hop.write),
+        _ => unobserved(&client, hop.number, hop.write),
     }
 }
 
-/// The hops that have something to say of these bodies.
-fn told(hops: &[Stage]) -> Vec<&Stage> {
-    hops.iter().filter(|hop| hop.seen && hop.flow.active_us >= SHORTEST_HOP).collect()
+/// Returns the hops that report these bodies.
+fn reporting(hops: &[Stage]) -> Vec<&Stage> {
+    hops.iter().filter(|hop| hop.reports && hop.flow.active_us >= MIN_HOP_US).collect()
 }
 
 fn stalled(told: &[&Stage]) -> Option<Verdict> {
@@ -121,7 +121,7 @@ fn stalled(told: &[&Stage]) -> Option<Verdict> {
     Some(of(Limit::Fault { hop: hop.number, fault: FaultKind::Stall }, 1.0, Confidence::High))
 }
 
-/// A stage, and the shares of its time; those of one body add up to at most 1.
+/// A stage and its shares of time; those of one body sum to at most 1.
 #[derive(Clone, Copy)]
 struct StageShares<'a> {
     number: usize,
@@ -129,23 +129,23 @@ struct StageShares<'a> {
     flow: Flow,
     read: f64,
     write: f64,
-    cap: f64,
-    /// The kernel had something to send; `None` where it does not say.
+    limited: f64,
+    /// Share with data to send in the kernel; `None` if unknown.
     busy: Option<f64>,
-    /// The receiver's window was full.
+    /// Share with a full receive window.
     full: f64,
 }
 
-/// Most of the time went by before the bodies, because hops were told to hold replies back; the one that held the most
-/// is named. A delay that costs less than the body is not.
+/// Returns the hop with the longest injected delay, if the delays took most of the time. A delay that costs less than
+/// the body is not reported.
 fn delayed(client: &Flow, hops: &[Stage]) -> Option<Verdict> {
     let whole = client.active_us.saturating_add(client.reply_us);
-    let seen = || hops.iter().filter(|hop| hop.seen);
+    let seen = || hops.iter().filter(|hop| hop.reports);
     let all = seen().map(|hop| hop.flow.reply_us).fold(0, u64::saturating_add);
     let share = |us: u64| (us as f64 / whole.max(1) as f64).min(1.0);
     let most = seen().max_by_key(|hop| hop.flow.reply_us)?;
     let limit = Limit::Fault { hop: most.number, fault: FaultKind::Delay };
-    let enough = whole >= SHORTEST_CLIENT && share(all) >= HIGH;
+    let enough = whole >= MIN_CLIENT_US && share(all) >= HIGH;
     enough.then(|| of(limit, share(most.flow.reply_us), Confidence::High))
 }
 
@@ -153,17 +153,17 @@ fn walk(client: &StageShares<'_>, seen: &[StageShares<'_>], origin: usize) -> Ve
     let mut before = *client;
     for (at, hop) in seen.iter().enumerate() {
         let adjacent = hop.number == before.number + 1;
-        if hop.is_held_up() {
-            return match hop.refuser(&before) {
-                // Hops that tell nothing stand between, and yet this much is certain.
-                _ if !adjacent && before.late() >= HIGH => blame(&before, hop, Confidence::Fair),
-                _ if !adjacent => unseen(&before, hop.number, hop.write),
-                Some(confidence) => blame(&before, hop, confidence),
+        if hop.is_blocked() {
+            return match hop.slow_receiver(&before) {
+                // Unobserved hops are in between, and yet this much is certain.
+                _ if !adjacent && before.sched_delay_share() >= HIGH => receiver_limits(&before, hop, Confidence::Fair),
+                _ if !adjacent => unobserved(&before, hop.number, hop.write),
+                Some(confidence) => receiver_limits(&before, hop, confidence),
                 None => link(hop, &before),
             };
         }
         if at == 0 && before.read < LOW {
-            // Nobody holds hop 1 up, and yet the client does not wait for it.
+            // Hop 1 is not blocked, and yet the client does not wait for it.
             return if before.write >= HIGH {
                 client_is_slow(&before, before.write, Confidence::Fair)
             } else {
@@ -184,11 +184,11 @@ fn walk(client: &StageShares<'_>, seen: &[StageShares<'_>], origin: usize) -> Ve
     if before.number == 0 && before.write >= HIGH {
         return client_is_slow(&before, before.write, Confidence::Fair);
     }
-    if before.read < HIGH { balanced() } else { unseen(&before, origin, before.read) }
+    if before.read < HIGH { balanced() } else { unobserved(&before, origin, before.read) }
 }
 
-/// What holds `hop` up is the stage that receives from it.
-fn blame(receiver: &StageShares<'_>, hop: &StageShares<'_>, confidence: Confidence) -> Verdict {
+/// Verdict that the stage after `hop`, which receives from it, is the limit.
+fn receiver_limits(receiver: &StageShares<'_>, hop: &StageShares<'_>, confidence: Confidence) -> Verdict {
     if receiver.number == 0 {
         return client_is_slow(receiver, hop.write, confidence);
     }
@@ -196,22 +196,22 @@ fn blame(receiver: &StageShares<'_>, hop: &StageShares<'_>, confidence: Confiden
 }
 
 fn client_is_slow(client: &StageShares<'_>, share: f64, confidence: Confidence) -> Verdict {
-    // A client that is not running while its disk is at work counts that time as the disk's. Its timer knows better.
-    let resource = match client.late() {
+    // A client that is not scheduled during a disk access counts that time as the disk's; its timer shows the delay.
+    let resource = match client.sched_delay_share() {
         _ if client.write < LOW => Resource::Processor,
         HIGH.. => Resource::Processor,
-        ..RARELY => Resource::Disk,
+        ..NEGLIGIBLE => Resource::Disk,
         _ => Resource::Either,
     };
     of(Limit::Client { resource }, share, confidence)
 }
 
-/// The time is lost within a hop.
+/// Verdict that a hop itself is the limit.
 fn own(hop: &StageShares<'_>, share: f64, confidence: Confidence) -> Verdict {
     of(Limit::Relay { hop: hop.number }, share, confidence)
 }
 
-/// Everything waits for the origin, and nothing holds it up.
+/// Verdict if everything waits for the origin, and it is not blocked.
 fn at_the_origin(hop: &StageShares<'_>, before: &StageShares<'_>) -> Verdict {
     let (resource, confidence) = match hop.busy {
         _ if hop.read >= HIGH => (Resource::Disk, Confidence::High),
@@ -222,7 +222,7 @@ fn at_the_origin(hop: &StageShares<'_>, before: &StageShares<'_>) -> Verdict {
     of(Limit::Origin { hop: hop.number, resource }, before.read, confidence)
 }
 
-/// Everything below this relay waits for it, and it waits neither for input nor to send.
+/// Verdict if everything downstream of this relay waits for it, and it waits neither for input nor to send.
 fn at_a_relay(hop: &StageShares<'_>, before: &StageShares<'_>, upstream: Option<&StageShares<'_>>) -> Verdict {
     let fed = upstream.is_none_or(|upstream| upstream.write >= LOW);
     if !fed || hop.read >= LOW && hop.busy.is_none() {
@@ -231,22 +231,22 @@ fn at_a_relay(hop: &StageShares<'_>, before: &StageShares<'_>, upstream: Option<
     own(
         hop,
         before.read,
-        if upstream.is_some_and(StageShares::is_held_up) { Confidence::High } else { Confidence::Fair },
+        if upstream.is_some_and(StageShares::is_blocked) { Confidence::High } else { Confidence::Fair },
     )
 }
 
-fn capped(look: &StageShares<'_>) -> Option<Verdict> {
-    // A node that does not say what its cap is shows it by what it sends.
-    let moved = if look.number == 0 { look.flow.bytes_in } else { look.flow.bytes_out };
-    let sent = moved as f64 * 1e6 / look.flow.active_us.max(1) as f64;
-    let rate = look.stage.and_then(|stage| stage.faults.limit).unwrap_or(sent as u64);
-    (look.cap >= HIGH).then(|| of(Limit::RateLimit { hop: look.number, rate }, look.cap, Confidence::High))
+fn rate_limited(stage: &StageShares<'_>) -> Option<Verdict> {
+    // The rate limit of a node that does not report it is estimated by its rate.
+    let moved = if stage.number == 0 { stage.flow.bytes_in } else { stage.flow.bytes_out };
+    let sent = moved as f64 * 1e6 / stage.flow.active_us.max(1) as f64;
+    let rate = stage.stage.and_then(|stage| stage.faults.limit).unwrap_or(sent as u64);
+    (stage.limited >= HIGH).then(|| of(Limit::RateLimit { hop: stage.number, rate }, stage.limited, Confidence::High))
 }
 
 fn link(from: &StageShares<'_>, to: &StageShares<'_>) -> Verdict {
     let cause = cause(from);
     let confidence = if cause == LinkCause::Unknown { Confidence::Fair } else { Confidence::High };
-    // Both sides have to say so: a receiver that has other things to do is no fault of the network.
+    // Both sides have to agree: a busy receiver is not a limit of the network.
     if to.read < HIGH {
         return balanced();
     }
@@ -263,7 +263,7 @@ fn cause(from: &StageShares<'_>) -> LinkCause {
     }
 }
 
-fn unseen(after: &StageShares<'_>, before: usize, share: f64) -> Verdict {
+fn unobserved(after: &StageShares<'_>, before: usize, share: f64) -> Verdict {
     of(Limit::Unobserved { after: after.number, before }, share, Confidence::Fair)
 }
 
@@ -290,7 +290,7 @@ impl<'a> StageShares<'a> {
 
     fn client(flow: &Flow) -> Self {
         let [read, write, cap] = [flow.starved_us, flow.blocked_us, flow.limited_us].map(|us| us as f64);
-        // The counters are read one after the other, so their sum can be a little more than the whole.
+        // The counters are not read atomically, so their sum can slightly exceed the whole.
         let whole = (flow.active_us as f64).max(read + write + cap).max(1.0);
         Self {
             number: 0,
@@ -298,26 +298,26 @@ impl<'a> StageShares<'a> {
             flow: *flow,
             read: read / whole,
             write: write / whole,
-            cap: cap / whole,
+            limited: cap / whole,
             busy: None,
             full: 0.0,
         }
     }
 
-    /// The share of time in which it was not running.
-    fn late(&self) -> f64 {
+    /// Returns its scheduling delay as a share of time.
+    fn sched_delay_share(&self) -> f64 {
         let load = self.stage.and_then(|stage| stage.load).unwrap_or_default();
         (self.flow.sched_delay_us.max(load.sched_delay_us) as f64 / self.flow.active_us.max(1) as f64).min(1.0)
     }
 
-    /// It waits to send, and the kernel has something of it to send: a node that was not running when its reader was
-    /// ready waits too, by its own clock.
-    fn is_held_up(&self) -> bool {
+    /// Returns true if it waits to send while the kernel has data to send: a node that was not scheduled when its
+    /// receiver was ready also waits, by its own clock.
+    fn is_blocked(&self) -> bool {
         self.write >= HIGH && self.busy.is_none_or(|busy| busy >= HIGH)
     }
 
-    /// It is the receiver that holds it up: how sure that is, or `None` where it is the network.
-    fn refuser(&self, receiver: &StageShares<'_>) -> Option<Confidence> {
+    /// Returns the confidence that the receiver blocks it; `None` if the network does.
+    fn slow_receiver(&self, receiver: &StageShares<'_>) -> Option<Confidence> {
         let rtt_us = self.stage.and_then(|stage| stage.tcp).map_or(0, |tcp| tcp.rtt_us);
         let Some(_) = self.busy else {
             return (receiver.read < HIGH).then_some(Confidence::Fair);
@@ -326,12 +326,12 @@ impl<'a> StageShares<'a> {
             return Some(Confidence::High);
         }
         match rtt_us {
-            // A window that is full of what is on its way is the network's doing, when the receiver waits for it.
-            QUICK_US.. if self.full >= HIGH && receiver.read >= HIGH => None,
+            // If the receiver waits for input, a window full of data in flight is due to the network.
+            SHORT_RTT_US.. if self.full >= HIGH && receiver.read >= HIGH => None,
             _ if self.full >= HIGH => Some(Confidence::High),
             _ if receiver.read < LOW => Some(Confidence::Fair),
-            // Nothing that takes so short a time can hold anyone up.
-            ..QUICK_US => Some(Confidence::Low),
+            // So short a round trip cannot block a hop.
+            ..SHORT_RTT_US => Some(Confidence::Low),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
-//! The verdict on what is running: a window that rolls over the reports of the hops, and what has stood still.
+//! Verdict on running transfers, over a sliding window of the hops' reports, and their stalls.
 //!
-//! Only the bodies of this client's own transfers count, whoever else uses the hops; those of others are judged apart.
+//! Only the bodies of this client's own transfers count; those of other clients are evaluated separately.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,19 +16,19 @@ use crate::snapshot::{
 };
 use crate::text::SafeText;
 
-/// How far back the window reaches, in µs: several reports, and a cause that comes and goes four times a second.
+/// Length of the window, in µs: several reports, and several periods of a limit that alternates four times a second.
 const WINDOW_US: u64 = 1_500_000;
-/// A report older than this, in µs, says nothing about now.
+/// Age from which on a report is stale, in µs.
 const FRESH_US: u64 = 1_500_000;
-/// The least time without a byte that is called standing still, in µs.
+/// Shortest stall, in µs.
 const STALL_US: u64 = 1_000_000;
-/// The same while bodies use up a rate limit, in µs: what waits before it waits in full socket buffers, where the
-/// kernel drops segments and is some seconds late to send them again.
+/// The same while bodies reach a rate limit, in µs: data before it waits in full socket buffers, where the kernel drops
+/// segments and retransmits them some seconds later.
 const LIMITED_STALL_US: u64 = 10_000_000;
-/// For so long afterwards, in µs, the kernel may still be at it.
+/// Time afterwards, in µs, in which the kernel may still retransmit.
 const LIMITED_FOR_US: u64 = 3_000_000;
 
-/// Judges the running transfers of one client, fed with all that is known of them at explicit times.
+/// Rolling verdict on the running transfers of one client, updated at explicit times.
 #[derive(Debug, Default)]
 pub struct Rolling {
     client: Sums<u64, Flow>,
@@ -36,53 +36,53 @@ pub struct Rolling {
     hops: Vec<Trace>,
     debounce: Debounce,
     received: BTreeMap<u64, Received>,
-    /// When bodies last used up a rate limit, in µs.
+    /// Time when bodies last reached a rate limit, in µs.
     limited_us: Option<u64>,
 }
 
-/// What one hop has done for these transfers, as far as its reports go.
+/// State of one hop, from its reports on these transfers.
 #[derive(Debug, Default)]
 struct Trace {
-    /// What the bodies do, and apart from it what the kernel says while they move.
+    /// Counters of the bodies, and separately those of the kernel while they stream.
     conns: Sums<(u64, bool), BodyCounters>,
     window: SlidingWindow<BodyCounters>,
     last: ReportedState,
-    /// The transfers that stream here, and how they wait for this hop's rate limit.
-    capped: BTreeMap<SafeText, LimitedBody>,
-    /// When the newest report came, in µs.
+    /// Streaming transfers, and their waits for this hop's rate limit.
+    limited: BTreeMap<SafeText, LimitedBody>,
+    /// Time of the newest report, in µs.
     seen_us: u64,
 }
 
-/// How one body waits for the rate limit of a hop.
+/// Wait of one body for the rate limit of a hop.
 #[derive(Clone, Copy, Debug, Default)]
 struct LimitedBody {
-    /// For how long in all, in µs.
+    /// Total wait, in µs.
     us: u64,
-    /// It did for most of the time between the last two reports.
+    /// It waited for most of the time between the last two reports.
     mostly: bool,
 }
 
-/// What a report says besides what it counts.
+/// Values of a report that are not counters.
 #[derive(Clone, Copy, Debug, Default)]
 struct ReportedState {
     uptime_us: u64,
     faults: Faults,
     rtt_us: u64,
     unread: u64,
-    /// Its body has moved nothing for so long, in µs; `None` where it has none of ours.
+    /// Time for which its bodies have moved no byte, in µs; `None` if it has none of ours.
     idle_us: Option<u64>,
 }
 
-/// How far a transfer has come.
+/// Progress of a transfer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Received {
     bytes: u64,
-    /// When that changed last, in µs.
+    /// Time of its last change, in µs.
     since_us: u64,
     stall: Option<Stall>,
 }
 
-/// What is counted of one body, or of several.
+/// Counters of one body or several.
 #[derive(Clone, Copy, Debug, Default)]
 struct BodyCounters {
     flow: Flow,
@@ -90,7 +90,7 @@ struct BodyCounters {
     load: Option<Load>,
 }
 
-/// Sums that only grow, of counters that come and go: each counts from when it was first seen.
+/// Increasing sum of counters that appear and disappear: each counts from when it was first seen.
 #[derive(Debug, Default)]
 struct Sums<K, T> {
     before: BTreeMap<K, T>,
@@ -98,17 +98,17 @@ struct Sums<K, T> {
 }
 
 impl Rolling {
-    /// Looks at what hops report and transfers tell, at this time; the answer is what holds now.
-    pub fn see(&mut self, now_us: u64, hops: &[HopSnapshot], transfers: &[TransferSnapshot]) -> Verdict {
+    /// Adds the hops' reports and the transfers' snapshots of this time; returns the current verdict.
+    pub fn update(&mut self, now_us: u64, hops: &[HopSnapshot], transfers: &[TransferSnapshot]) -> Verdict {
         let ids = under_way(transfers).map(|transfer| &transfer.id).collect();
         self.report(now_us, hops, &ids);
         self.conclude(now_us, transfers)
     }
 
-    /// Looks at the transfers of other clients, as far as these hops report them; `None` where none moves.
+    /// The same for the transfers of other clients that these hops report; `None` if there are none.
     ///
-    /// All that enter the chain at the same hop count, that nearest to the client.
-    pub fn watch(&mut self, now_us: u64, hops: &[HopSnapshot]) -> Option<Verdict> {
+    /// Only those that enter the chain at the same hop count: the one nearest to the client.
+    pub fn update_others(&mut self, now_us: u64, hops: &[HopSnapshot]) -> Option<Verdict> {
         let ids = hops.iter().filter(|hop| !hop.extra).filter_map(|hop| hop.node.as_ref()).map(streaming);
         let ids = ids.map(|conns| conns.map(|conn| &conn.transfer).collect::<BTreeSet<_>>());
         let Some(ids) = ids.into_iter().find(|ids| !ids.is_empty()) else {
@@ -131,24 +131,29 @@ impl Rolling {
         }
     }
 
-    /// The same from what each hop, hop 1 first, says of the one transfer that runs.
-    pub fn hear(&mut self, now_us: u64, accounts: &[Option<TransferRecord>], transfer: &TransferSnapshot) -> Verdict {
-        self.hops.resize_with(accounts.len(), Trace::default);
-        for (trace, account) in self.hops.iter_mut().zip(accounts) {
-            if let Some(account) = account.as_ref().filter(|account| !account.ended) {
-                trace.account(account, transfer, now_us);
+    /// The same from the hops' records, hop 1 first, of the one running transfer.
+    pub fn update_from_records(
+        &mut self,
+        now_us: u64,
+        records: &[Option<TransferRecord>],
+        transfer: &TransferSnapshot,
+    ) -> Verdict {
+        self.hops.resize_with(records.len(), Trace::default);
+        for (trace, record) in self.hops.iter_mut().zip(records) {
+            if let Some(record) = record.as_ref().filter(|record| !record.ended) {
+                trace.apply_record(record, transfer, now_us);
             }
         }
         self.conclude(now_us, std::slice::from_ref(transfer))
     }
 
-    /// How long the transfer with this number has stood still, and which hop moved data last; `None` while it moves.
+    /// Returns the stall of the transfer with this number, and which hop moved data last; `None` while it moves.
     pub fn stall(&self, number: u64) -> Option<Stall> {
         self.received.get(&number).and_then(|received| received.stall)
     }
 
     fn conclude(&mut self, now_us: u64, transfers: &[TransferSnapshot]) -> Verdict {
-        self.note_stalls(now_us, transfers);
+        self.update_stalls(now_us, transfers);
         let flows = under_way(transfers).map(|transfer| (transfer.number, transfer.flow));
         self.client.feed(flows, true);
         self.flows.feed(now_us, self.client.sum, WINDOW_US);
@@ -161,9 +166,9 @@ impl Rolling {
         (1..).zip(&self.hops).map(|(number, trace)| trace.stage(number, now_us)).collect()
     }
 
-    fn note_stalls(&mut self, now_us: u64, transfers: &[TransferSnapshot]) {
+    fn update_stalls(&mut self, now_us: u64, transfers: &[TransferSnapshot]) {
         let rtt_us = self.hops.iter().map(|trace| trace.last.rtt_us).max().unwrap_or_default();
-        let is_used_up = |trace: &Trace| trace.capped.values().any(|capped| capped.mostly);
+        let is_used_up = |trace: &Trace| trace.limited.values().any(|capped| capped.mostly);
         if self.hops.iter().any(|trace| trace.is_fresh(now_us) && is_used_up(trace)) {
             self.limited_us = Some(now_us);
         }
@@ -171,9 +176,9 @@ impl Rolling {
         let least_us = if limited { LIMITED_STALL_US } else { STALL_US };
         let limit_us = rtt_us.saturating_mul(3).max(least_us);
         let moved_last = self.moved_last(now_us);
-        // Many bodies share a rate limit, and the turn of each may be far off.
+        // Many bodies may share a rate limit, so that each waits long for its turn.
         let its_turn = |id: &SafeText| {
-            let waits = |trace: &Trace| trace.capped.get(id).is_some_and(|capped| capped.mostly);
+            let waits = |trace: &Trace| trace.limited.get(id).is_some_and(|capped| capped.mostly);
             !self.hops.iter().any(|trace| trace.is_fresh(now_us) && waits(trace))
         };
         let before = std::mem::take(&mut self.received);
@@ -183,13 +188,13 @@ impl Rolling {
             let since_us = known.map_or(now_us, |received| received.since_us);
             let lasting_us = now_us.saturating_sub(since_us);
             let lasting = std::time::Duration::from_micros(lasting_us);
-            let stands = lasting_us >= limit_us && its_turn(&transfer.id);
-            let stall = stands.then_some(Stall { lasting, last_moved: moved_last });
+            let is_stalled = lasting_us >= limit_us && its_turn(&transfer.id);
+            let stall = is_stalled.then_some(Stall { lasting, last_moved: moved_last });
             self.received.insert(transfer.number, Received { bytes, since_us, stall });
         }
     }
 
-    /// The hop whose bodies moved a byte later than those of all others, the one nearest to the client among equals.
+    /// Returns the hop whose bodies moved a byte last, the one nearest to the client among equals.
     fn moved_last(&self, now_us: u64) -> Option<usize> {
         let moved = |(number, trace): (usize, &Trace)| {
             let idle_us = trace.last.idle_us.filter(|_| trace.is_fresh(now_us))?;
@@ -205,69 +210,74 @@ impl Trace {
             return;
         }
         let capped = streaming(node).filter(|conn| ids.contains(&conn.transfer));
-        self.cap(node.uptime_us, node.faults, capped.map(|conn| (&conn.transfer, conn.flow.limited_us)));
+        self.record_limited(node.uptime_us, node.faults, capped.map(|conn| (&conn.transfer, conn.flow.limited_us)));
         let all = || node.connections.iter().filter(|conn| ids.contains(&conn.transfer));
         let ours = || streaming(node).filter(|conn| ids.contains(&conn.transfer));
         let flows = all().map(|conn| ((conn.id, false), BodyCounters { flow: conn.flow, ..BodyCounters::default() }));
         let sockets = ours().map(|conn| ((conn.id, true), BodyCounters { tcp: conn.tcp, ..BodyCounters::default() }));
-        let said = ReportedState {
+        let state = ReportedState {
             uptime_us: node.uptime_us,
             faults: node.faults,
             rtt_us: ours().filter_map(|conn| conn.tcp).map(|tcp| tcp.rtt_us).max().unwrap_or_default(),
             unread: ours().map(|conn| conn.queued_in).max().unwrap_or_default(),
             idle_us: ours().map(|conn| conn.idle_us).min(),
         };
-        self.take(flows.chain(sockets), node.load, said, seen_us);
+        self.apply(flows.chain(sockets), node.load, state, seen_us);
     }
 
-    fn account(&mut self, account: &TransferRecord, transfer: &TransferSnapshot, seen_us: u64) {
-        let capped = std::iter::once((&transfer.id, account.flow.limited_us));
-        self.cap(account.uptime_us, account.faults, capped);
-        let said = ReportedState {
-            uptime_us: account.uptime_us,
-            faults: account.faults,
-            rtt_us: account.tcp.map_or(0, |tcp| tcp.rtt_us),
-            unread: account.queued_in,
-            idle_us: Some(account.idle_us),
+    fn apply_record(&mut self, record: &TransferRecord, transfer: &TransferSnapshot, seen_us: u64) {
+        let capped = std::iter::once((&transfer.id, record.flow.limited_us));
+        self.record_limited(record.uptime_us, record.faults, capped);
+        let state = ReportedState {
+            uptime_us: record.uptime_us,
+            faults: record.faults,
+            rtt_us: record.tcp.map_or(0, |tcp| tcp.rtt_us),
+            unread: record.queued_in,
+            idle_us: Some(record.idle_us),
         };
         let counted = std::iter::once((
             (u64::from(transfer.attempt), false),
-            BodyCounters { flow: account.flow, tcp: account.tcp, load: None },
+            BodyCounters { flow: record.flow, tcp: record.tcp, load: None },
         ));
-        self.take(counted, account.load, said, seen_us);
+        self.apply(counted, record.load, state, seen_us);
     }
 
-    /// Notes how long each body has waited for the rate limit here. One that a person stopped waits for nobody's turn.
-    fn cap<'a>(&mut self, uptime_us: u64, faults: Faults, bodies: impl Iterator<Item = (&'a SafeText, u64)>) {
+    /// Records how long each body has waited for the rate limit here. An injected stall is no such wait.
+    fn record_limited<'a>(
+        &mut self,
+        uptime_us: u64,
+        faults: Faults,
+        bodies: impl Iterator<Item = (&'a SafeText, u64)>,
+    ) {
         let span_us = uptime_us.saturating_sub(self.last.uptime_us);
-        let before = std::mem::take(&mut self.capped);
+        let before = std::mem::take(&mut self.limited);
         for (id, us) in bodies {
             let waited = |before: &LimitedBody| us.saturating_sub(before.us).saturating_mul(2) >= span_us.max(1);
             let mostly = !faults.stall && before.get(id).is_some_and(waited);
-            self.capped.insert(id.clone(), LimitedBody { us, mostly });
+            self.limited.insert(id.clone(), LimitedBody { us, mostly });
         }
     }
 
-    fn take(
+    fn apply(
         &mut self,
         counted: impl Iterator<Item = ((u64, bool), BodyCounters)>,
         load: Option<Load>,
-        said: ReportedState,
+        state: ReportedState,
         seen_us: u64,
     ) {
-        if said.uptime_us < self.last.uptime_us {
-            // It was restarted, and counts from the start again.
+        if state.uptime_us < self.last.uptime_us {
+            // It was restarted, and its counters are reset.
             *self = Self::default();
         }
         self.conns.feed(counted, false);
-        self.window.feed(said.uptime_us, BodyCounters { load, ..self.conns.sum }, WINDOW_US);
-        (self.last, self.seen_us) = (said, seen_us);
+        self.window.feed(state.uptime_us, BodyCounters { load, ..self.conns.sum }, WINDOW_US);
+        (self.last, self.seen_us) = (state, seen_us);
     }
 
     fn stage(&self, number: usize, now_us: u64) -> Stage {
         let change = self.window.change().filter(|_| self.is_fresh(now_us));
         let Some(BodyCounters { flow, tcp, load }) = change else { return Stage { number, ..Stage::default() } };
-        Stage { number, seen: true, flow, tcp, load, unread: self.last.unread, faults: self.last.faults }
+        Stage { number, reports: true, flow, tcp, load, unread: self.last.unread, faults: self.last.faults }
     }
 
     fn is_fresh(&self, now_us: u64) -> bool {
@@ -276,7 +286,7 @@ impl Trace {
 }
 
 impl<K: Ord, T: Copy + Difference> Sums<K, T> {
-    /// Takes all that is counted now; what is new counts from 0 if it began unseen, else from here.
+    /// Adds the current counters; a new one counts from 0 if `from_zero`, else from its current value.
     fn feed(&mut self, now: impl Iterator<Item = (K, T)>, from_zero: bool) {
         let mut before = std::mem::take(&mut self.before);
         for (key, value) in now {
@@ -301,7 +311,7 @@ impl Difference for BodyCounters {
         if let Some(tcp) = by.tcp {
             let mut sum = self.tcp.unwrap_or_default();
             sum.add(&tcp);
-            // A sum has no round trip and no window of its own: those of the newest report are as good as any.
+            // A sum has no round trip and no window of its own: those of the last socket are used.
             let TcpSnapshot { rtt_us, min_rtt_us, cwnd, under_way, delivery_rate, .. } = tcp;
             self.tcp = Some(TcpSnapshot { rtt_us, min_rtt_us, cwnd, under_way, delivery_rate, ..sum });
         }

@@ -1,26 +1,26 @@
-//! What a transfer spent its time on where its body was too short to measure: most of it may have gone by before.
+//! Verdict on a transfer whose body was too short to measure: its set-up may have taken most of the time.
 
 use super::stage::Stage;
 use crate::snapshot::Flow;
 use crate::snapshot::verdict::{Confidence, Limit, SetupStep, Verdict};
 use crate::wire::Leg;
 
-/// The step is named if it took at least this share of the whole.
+/// Share of the whole time from which on a step is reported.
 const MOST: f64 = 0.5;
 
-/// Names the step of the set-up that took most of a transfer: `legs` are the client's own and each relay's, hop 1
+/// Returns the set-up step that took most of a transfer's time; `legs` are the client's own and each relay's, hop 1
 /// first.
 pub fn evaluate_setup(client: &Flow, legs: &[Leg], hops: &[Stage]) -> Option<Verdict> {
     let whole_ms = client.active_us.saturating_add(client.reply_us) as f64 / 1000.0;
     let reached = (1..)
         .zip(legs)
         .flat_map(|(hop, leg)| [(hop, SetupStep::Resolve, leg.resolve_ms), (hop, SetupStep::Connect, leg.connect_ms)]);
-    let held = hops.iter().filter(|hop| hop.seen);
+    let held = hops.iter().filter(|hop| hop.reports);
     let held = held.map(|hop| (hop.number, SetupStep::Delay, hop.flow.reply_us as f64 / 1000.0));
-    // What hops tell of themselves may be no number.
-    let told = reached.chain(held).filter(|(_, _, ms)| ms.is_finite());
-    let (hop, step, ms) = told.max_by(|one, other| one.2.total_cmp(&other.2))?;
-    // Each hop counts by a clock of its own.
+    // Reported values may be NaN.
+    let steps = reached.chain(held).filter(|(_, _, ms)| ms.is_finite());
+    let (hop, step, ms) = steps.max_by(|one, other| one.2.total_cmp(&other.2))?;
+    // Each hop measures by its own clock.
     let share = (ms / whole_ms.max(f64::MIN_POSITIVE)).min(1.0);
     let limit = Limit::Setup { hop, step };
     (share >= MOST).then_some(Verdict { limit, share, confidence: Confidence::High, since_ms: 0 })
@@ -31,12 +31,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_step_that_took_most_of_a_short_transfer_is_named() {
+    fn the_longest_step_of_a_short_transfer_is_reported() {
         let client = Flow { active_us: 2_000, reply_us: 98_000, ..Flow::default() };
         let leg = |resolve_ms, connect_ms| Leg { resolve_ms, connect_ms, wait_ms: 1.0 };
         let found = |legs: &[Leg], held_us: u64| {
             let flow = Flow { reply_us: held_us, ..Flow::default() };
-            let hops = [Stage::default(), Stage { number: 2, seen: true, flow, ..Stage::default() }];
+            let hops = [Stage::default(), Stage { number: 2, reports: true, flow, ..Stage::default() }];
             evaluate_setup(&client, legs, &hops).map(|verdict| (verdict.limit, verdict.share))
         };
         let named = |hop, step, share| Some((Limit::Setup { hop, step }, share));

@@ -1,10 +1,10 @@
-//! The evidence of one hop: what it did, what it was told, and what the kernel says, during the time that is judged.
+//! Evidence of one hop over the evaluated time: its counters, its faults and the kernel's figures.
 
 use crate::faults::Faults;
 use crate::snapshot::verdict::FaultKind;
 use crate::snapshot::{Flow, Load, TcpSnapshot, TransferRecord};
 
-/// Pieces of at most so many bytes cost more than what is in them; a fragment in longer ones holds nobody up.
+/// Largest piece, in bytes, whose overhead exceeds its content; larger fragments do not limit a transfer.
 const SMALL_PIECE: u64 = 4096;
 
 /// One hop's evidence.
@@ -12,39 +12,39 @@ const SMALL_PIECE: u64 = 4096;
 pub struct Stage {
     /// The hop's number, from 1.
     pub number: usize,
-    /// It sends reports; of a hop that does not, nothing else counts.
-    pub seen: bool,
-    /// What its bodies did, counted from the start of that time.
+    /// It sends reports; otherwise the other fields have no meaning.
+    pub reports: bool,
+    /// Counters of its bodies over that time.
     pub flow: Flow,
-    /// What the kernel says of its sending sockets over that time, where it says anything.
+    /// Kernel figures of its sending sockets over that time, if known.
     pub tcp: Option<TcpSnapshot>,
-    /// What it got of its machine over that time, where its system says.
+    /// CPU time and delays over that time, if known.
     pub load: Option<Load>,
-    /// Bytes that had arrived at it and waited to be read, when it said so last.
+    /// Bytes received but not read, at its last report.
     pub unread: u64,
-    /// What was turned on it, its cap among that.
+    /// Its faults and limits.
     pub faults: Faults,
 }
 
 impl Stage {
-    /// The evidence of a transfer's whole life, from what its hops say of it afterwards, hop 1 first.
-    pub fn of(accounts: &[Option<TransferRecord>]) -> Vec<Self> {
-        let stage = |(at, account): (usize, &Option<TransferRecord>)| match account {
+    /// Returns the evidence of a whole transfer, from the hops' records, hop 1 first.
+    pub fn of(records: &[Option<TransferRecord>]) -> Vec<Self> {
+        let stage = |(at, record): (usize, &Option<TransferRecord>)| match record {
             None => Self { number: at + 1, ..Self::default() },
-            Some(account) => Self {
+            Some(record) => Self {
                 number: at + 1,
-                seen: true,
-                flow: account.flow,
-                tcp: account.tcp,
+                reports: true,
+                flow: record.flow,
+                tcp: record.tcp,
                 load: None,
-                unread: account.queued_in,
-                faults: account.faults,
+                unread: record.queued_in,
+                faults: record.faults,
             },
         };
-        accounts.iter().enumerate().map(stage).collect()
+        records.iter().enumerate().map(stage).collect()
     }
 
-    /// What of its faults can make a body slow, caps apart.
+    /// Returns the fault that can limit a body, other than a rate limit.
     pub(super) fn active_fault(&self) -> Option<FaultKind> {
         match self.faults {
             Faults { stall: true, .. } => Some(FaultKind::Stall),

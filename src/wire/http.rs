@@ -63,12 +63,12 @@ fn head_end(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
     let seen = &bytes[..bytes.len().min(MAX_HEAD)];
     let end = BLANK_LINE.find(seen).map(|at| at + 4);
     // In an incomplete head, a last CR may still be followed by its LF; a bare LF is already an error.
-    let broken = if let Some(end) = end {
+    let malformed = if let Some(end) = end {
         any_pair(&seen[..end], |cr, lf| cr != lf)
     } else {
         any_pair(seen, |cr, lf| lf && !cr)
     };
-    if broken || seen.first() == Some(&b'\n') {
+    if malformed || seen.first() == Some(&b'\n') {
         return Err(HeadError::malformed("a line of the head does not end in CR LF"));
     }
     if end.is_some() || bytes.len() < MAX_HEAD {
@@ -95,14 +95,14 @@ mod tests {
     /// Byte-by-byte reference implementation.
     fn end_by_the_rule(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
         let seen = &bytes[..bytes.len().min(MAX_HEAD)];
-        let broken = Err(HeadError::malformed("a line of the head does not end in CR LF"));
+        let malformed = Err(HeadError::malformed("a line of the head does not end in CR LF"));
         for at in 0..seen.len() {
             if seen[at] == b'\n' && !seen[..at].ends_with(b"\r") {
-                return broken;
+                return malformed;
             }
             if seen[..=at].ends_with(b"\r\n\r\n") {
                 let bare = (0..at).any(|at| seen[at] == b'\r' && seen[at + 1] != b'\n');
-                return if bare { broken } else { Ok(Some(at + 1)) };
+                return if bare { malformed } else { Ok(Some(at + 1)) };
             }
         }
         head_end(&vec![b'x'; bytes.len()])

@@ -138,7 +138,7 @@ fn take_id(hop: &mut Hop) -> Option<TransferId> {
 ///
 /// # Errors
 /// `Reason::Unsupported` if the request has a query, which the legacy protocol cannot express; `Reason::HeadTooLarge`
-/// if it is longer than that protocol takes.
+/// if it is longer than that protocol allows.
 pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem> {
     if request.query.is_some() {
         let detail = "a query has no form in the legacy protocol, which this hop speaks";
@@ -155,7 +155,7 @@ pub fn encode_request(request: &Request, next: &Hop) -> Result<Vec<u8>, Problem>
         text.extend_from_slice(id.as_bytes());
     }
     if text.len() > MAX_SENT_REQUEST {
-        let detail = format!("the request has {} bytes, and the legacy protocol takes {MAX_SENT_REQUEST}", text.len());
+        let detail = format!("the request has {} bytes, and the legacy protocol allows {MAX_SENT_REQUEST}", text.len());
         return Err(Problem::next(Reason::HeadTooLarge, FailedAction::Request, &next.address, detail, 0.0));
     }
     Ok(text)

@@ -88,7 +88,7 @@ fn a_silent_hop_is_named_during_the_wait() {
         scene.arrives(1 << 20);
         let started = Instant::now();
         scene.signal(hop, Signal::STOP);
-        let named = format!("hop {hop} ({}): does not answer", scene.node(hop).address());
+        let named = format!("hop {hop} ({}): does not respond", scene.node(hop).address());
         scene.until("it is named", || client.stderr().contains(&named) || !client.is_running());
         assert!(client.stderr().contains(&named), "{}", client.stderr());
         assert!(started.elapsed() < Duration::from_secs(15), "it took {:?}", started.elapsed());
@@ -121,7 +121,7 @@ fn a_stopped_hop_is_named_with_a_short_idle_timeout() {
         let ended = client.wait();
         let error = &ended.transfer["error"];
         assert_eq!((error["hop"].as_u64(), error["exit_code"].as_u64()), (Some(hop as u64), Some(8)), "{error}");
-        assert!(ended.stderr.contains("does not answer"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("does not respond"), "{}", ended.stderr);
         scene.signal(hop, Signal::CONT);
     }
 }

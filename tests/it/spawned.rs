@@ -220,7 +220,7 @@ async fn a_rate_limited_hop_is_named_by_the_verdict() {
             let flow = Flow { bytes_in: now_us, starved_us: now_us, active_us: now_us, ..Flow::default() };
             let transfer =
                 TransferSnapshot { id: id.short().into(), phase: Phase::Streaming, flow, ..Default::default() };
-            let verdict = rolling.see(now_us, &watcher.hops(), &[transfer]);
+            let verdict = rolling.update(now_us, &watcher.hops(), &[transfer]);
             if verdict.limit == (Limit::RateLimit { hop: 2, rate: 5_000_000 }) {
                 return verdict;
             }

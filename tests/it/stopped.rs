@@ -24,7 +24,7 @@ const STOP: Duration = Duration::from_secs(5);
 fn assert_continues(scene: &Scene, ended: &scene::Ended, context: &str) {
     assert!(ended.status.success(), "{context}: {}", ended.stderr);
     assert_eq!(ended.transfer["attempts"].as_u64().unwrap_or(1), 1, "{context}: {}", ended.transfer);
-    for word in ["retrying", "starts over", "does not answer"] {
+    for word in ["retrying", "starts over", "does not respond"] {
         assert!(!ended.stderr.contains(word), "{context}: {}", ended.stderr);
     }
     scene.is_whole();

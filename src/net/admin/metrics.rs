@@ -184,7 +184,7 @@ fn count_evidence(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) 
     let help = "Body bytes sent and not yet acknowledged";
     metrics.register_with_unit("queued_out", help, Unit::Bytes, gauge(sent));
     let now = node.alone();
-    let limit = LocalLimit::ALL.map(|each| (label("limit", each.word()), ConstGauge::new(u32::from(each == now))));
+    let limit = LocalLimit::ALL.map(|each| (label("limit", each.label()), ConstGauge::new(u32::from(each == now))));
     let help = "1 for what limits this node's bodies over the last second, by its own evidence";
     metrics.register("limit", help, Series(limit.into()));
 }

@@ -240,7 +240,7 @@ mod tests {
         }
         let missing = TargetPath::of(&folder.path().join("no/such"), &name("f")).unwrap_err();
         assert_eq!(missing.exit_code(), 7);
-        assert!(missing.to_string().contains("make the folder first"), "{missing}");
+        assert!(missing.to_string().contains("create the folder first"), "{missing}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn flow(read: u64, write: u64, cap: u64) -> Flow {
 fn chain(hops: &[Option<Flow>]) -> Vec<Stage> {
     let stage = |(at, flow): (usize, &Option<Flow>)| Stage {
         number: at + 1,
-        seen: flow.is_some(),
+        reports: flow.is_some(),
         flow: flow.unwrap_or_default(),
         ..Stage::default()
     };
@@ -79,7 +79,7 @@ fn silent_hops_make_a_bracket_and_only_where_the_cause_can_be_theirs() {
     assert_eq!(limit(client, &[reads, None, works]), Limit::Origin { hop: 3, resource: Resource::Processor });
     assert_eq!(limit(client, &[None, reads, writes]), Limit::Link { from: 3, to: 2, cause: LinkCause::Unknown });
     assert_eq!(limit(flow(5, 80, 0), &[None, None, None]), Limit::Client { resource: Resource::Disk });
-    let late = Some(Flow { active_us: SHORTEST_HOP - 1, ..flow(2, 88, 0) });
+    let late = Some(Flow { active_us: MIN_HOP_US - 1, ..flow(2, 88, 0) });
     assert_eq!(limit(client, &[reads, late]), Limit::Unobserved { after: 1, before: 2 });
 }
 
@@ -88,14 +88,14 @@ fn accounts_are_evidence_too() {
     let faults = Faults { limit: Some(5), ..Faults::default() };
     let account = TransferRecord { flow: flow(1, 2, 90), faults, ..TransferRecord::default() };
     let stages = Stage::of(&[None, Some(account)]);
-    assert_eq!((stages[0].seen, stages[1].number), (false, 2));
+    assert_eq!((stages[0].reports, stages[1].number), (false, 2));
     assert_eq!(evaluate(&flow(WAITS, 0, 0), &stages).limit, Limit::RateLimit { hop: 2, rate: 5 });
 }
 
 #[test]
 fn what_was_too_short_or_did_not_move_is_not_judged() {
     let writes = Some(flow(2, 88, 0));
-    let short = Flow { active_us: SHORTEST_CLIENT - 1, ..flow(40, 0, 0) };
+    let short = Flow { active_us: MIN_CLIENT_US - 1, ..flow(40, 0, 0) };
     let stuck = Flow { bytes_in: 0, ..flow(WAITS, 0, 0) };
     assert_eq!([limit(short, &[writes]), limit(stuck, &[writes])], [Limit::Measuring; 2]);
     assert_eq!(limit(flow(WAITS, 0, 0), &[]), Limit::Measuring);
@@ -156,7 +156,7 @@ fn of_other_clients_only_what_their_first_hop_sees_is_known() {
     assert_eq!(others(&[None, Some(flow(2, 95, 0))]), Limit::Unobserved { after: 0, before: 2 });
     assert_eq!([others(&[]), others(&[Some(Flow::default())])], [Limit::Measuring; 2]);
     // They came to hop 2, and hop 1, which reports, has none of it.
-    let idle = Stage { number: 1, seen: true, ..Stage::default() };
+    let idle = Stage { number: 1, reports: true, ..Stage::default() };
     let second = kernel(&held[1], 100, 90, 90, 0);
     assert_eq!(evaluate_others(&[idle, second]).limit, Limit::Receiver { from: 2, to: 0 });
 }
@@ -200,7 +200,7 @@ fn a_delay_is_named_where_most_of_the_time_went_by_before_the_bodies() {
     assert_eq!(evaluate(&Flow { reply_us: 2_000_000, ..Flow::default() }, &hops[..1]).limit, Limit::Measuring);
     let silent = chain(&[None, held(900_000, flow(WAITS, 2, 0)), None]);
     assert_eq!(evaluate(&Flow { reply_us: 1_000_000, ..Flow::default() }, &silent).limit, named);
-    let short = Flow { reply_us: SHORTEST_CLIENT - 1, ..Flow::default() };
+    let short = Flow { reply_us: MIN_CLIENT_US - 1, ..Flow::default() };
     assert_eq!(evaluate(&short, &hops).limit, Limit::Measuring, "not seen for long enough");
 }
 

@@ -29,7 +29,7 @@ fn stalls(after_us: u64, rtts_us: &[u64]) -> Option<Duration> {
     let mut rolling = Rolling::default();
     for (now_us, bytes) in [(0, 0), (500_000, 5), (500_000 + after_us, 5)] {
         let hops: Vec<_> = (1..).zip(rtts_us).map(|(number, rtt)| hop(number, now_us, still(0, *rtt))).collect();
-        rolling.see(now_us, &hops, &[transfer(bytes)]);
+        rolling.update(now_us, &hops, &[transfer(bytes)]);
     }
     rolling.stall(1).map(|stall| stall.lasting)
 }
@@ -56,11 +56,11 @@ fn whoever_waits_for_its_share_of_a_rate_limit_does_not_stand_still() {
             let flow = Flow { limited_us: now_us * cap, ..Flow::default() };
             let mut hop = hop(1, now_us + 1, ConnSnapshot { flow, ..still(now_us, 0) });
             hop.node.as_mut().unwrap().faults = faults;
-            rolling.see(now_us, &[hop], &[transfer(5)]);
+            rolling.update(now_us, &[hop], &[transfer(5)]);
         }
         assert_eq!(rolling.stall(1).is_some(), alarmed, "{cap} {faults:?}");
         // A hop that says nothing any more explains nothing.
-        rolling.see(6_000_000, &[], &[transfer(5)]);
+        rolling.update(6_000_000, &[], &[transfer(5)]);
         assert!(rolling.stall(1).is_some());
     }
 }
@@ -82,7 +82,7 @@ fn a_gap_behind_a_rate_limit_is_no_stall_at_once() {
             node.connections.push(ConnSnapshot { state: ConnState::Streaming, ..gets });
             let fills = TransferSnapshot { phase: Phase::Streaming, ..transfer(now_us) };
             let gets = TransferSnapshot { number: 2, id: "u".into(), ..transfer(now_us.min(2_000_000)) };
-            rolling.see(now_us, &[hop], &[fills, gets]);
+            rolling.update(now_us, &[hop], &[fills, gets]);
             assert!(rolling.stall(1).is_none());
             began = began.or(rolling.stall(2));
         }
@@ -96,7 +96,7 @@ fn a_gap_behind_a_rate_limit_is_no_stall_at_once() {
 fn a_byte_ends_it_and_so_does_the_end_of_the_transfer() {
     let mut rolling = Rolling::default();
     let mut see = |now_us, transfer: TransferSnapshot| {
-        rolling.see(now_us, &[], std::slice::from_ref(&transfer));
+        rolling.update(now_us, &[], std::slice::from_ref(&transfer));
         rolling.stall(1).is_some()
     };
     assert!(!see(0, transfer(5)) && see(1_200_000, transfer(5)));
@@ -121,7 +121,7 @@ fn the_hop_that_moved_data_last_is_named() {
                     None => HopSnapshot { number, link: HopLink::Foreign, ..HopSnapshot::default() },
                 })
                 .collect();
-            rolling.see(now_us, &hops, &[transfer(5)]);
+            rolling.update(now_us, &hops, &[transfer(5)]);
         }
         rolling.stall(1).expect("it stands still").last_moved
     };
@@ -151,7 +151,7 @@ fn the_transfers_of_others_are_judged_from_where_they_enter_the_chain() {
             }
             HopSnapshot { number, link: HopLink::Attached, node: Some(idle.clone()), ..HopSnapshot::default() }
         };
-        rolling.watch(now_us, &[one(1), one(2)]).map(|verdict| verdict.limit)
+        rolling.update_others(now_us, &[one(1), one(2)]).map(|verdict| verdict.limit)
     };
     for step in 0..20 {
         watch(step * 100_000, 2);

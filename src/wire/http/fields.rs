@@ -106,7 +106,7 @@ pub(crate) fn decode_name(escaped: &str) -> Result<FileName, HeadError> {
     for (at, _) in bytes.iter().enumerate().filter(|(_, b)| **b == b'%') {
         let digits = bytes.get(at + 1..at + 3).unwrap_or_default();
         if digits.len() != 2 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(HeadError::malformed("the path holds a broken percent escape"));
+            return Err(HeadError::malformed("the path contains an invalid percent escape"));
         }
     }
     let name = Cow::from(percent_decode(bytes));
