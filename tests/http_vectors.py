@@ -315,7 +315,7 @@ def run_requests(node, vectors):
     with recorder.lock:
         forwarded = dict(recorder.received)
     for number, connections in forwarded.items():
-        name, data = by_number.get(number, ("a request nobody made", b""))
+        name, data = by_number.get(number, ("an unexpected request", b""))
         reason = wrongly_forwarded(data, b"".join(connections)) if data else f"{connections!r}"
         if reason:
             wrong.append(f"{name}: {reason}\n    sent {data[:400]!r}")

@@ -66,8 +66,8 @@ class Chain:
         while not listens(port):
             if time.monotonic() > end or self.nodes[0].process.poll() is not None:
                 with open(self.log) as file:
-                    said = file.read().strip().splitlines()[-1:]
-                raise RuntimeError(f"{command[0]} does not listen: {' '.join(said) or 'it says nothing'}")
+                    output = file.read().strip().splitlines()[-1:]
+                raise RuntimeError(f"{command[0]} does not listen: {' '.join(output) or 'no output'}")
             time.sleep(0.01)
 
     @property
@@ -84,9 +84,9 @@ class Chain:
 
     def curl(self, name, output):
         """Fetches a file: seconds, and seconds of CPU of the client."""
-        said, wall, cpu = run([*self._curl(output, "%{size_download}"), self.url(name)])
-        if int(said) != os.path.getsize(f"{self.place.files}/{name}"):
-            raise RuntimeError(f"curl got {said} bytes of {name}")
+        received, wall, cpu = run([*self._curl(output, "%{size_download}"), self.url(name)])
+        if int(received) != os.path.getsize(f"{self.place.files}/{name}"):
+            raise RuntimeError(f"curl got {received} bytes of {name}")
         return wall, cpu
 
     def rate(self, name, seconds):

@@ -60,9 +60,9 @@ def at_once(chain, seconds, close):
     headers = chain.headers + (["Connection: close"] if close else [])
     flags = [word for header in headers for word in ("-H", header)]
     before = sum(node.cpu() for node in chain.nodes)
-    said, _, client = run(["wrk", "-t1", "-c64", f"-d{seconds}s", "--timeout", "20s", "-s", script, *flags, chain.url("4k")])
+    output, _, client = run(["wrk", "-t1", "-c64", f"-d{seconds}s", "--timeout", "20s", "-s", script, *flags, chain.url("4k")])
     spent = sum(node.cpu() for node in chain.nodes) - before + client
-    report = json.loads(said.strip().splitlines()[-1])
+    report = json.loads(output.strip().splitlines()[-1])
     done = report["requests"]
     if report["errors"] or done == 0 or report["bytes"] < done * 4096:
         raise Errors(f"{report['errors']} of {done} fetches failed")

@@ -19,7 +19,7 @@ SYSCTL = "/proc/sys/net/ipv4/"
 MARK = "CHAINVIEW_PEERS_NAMESPACE"
 
 
-def say(*words):
+def status(*words):
     """Prints progress and errors to stderr: stdout has only the result."""
     print("peers:", *words, file=sys.stderr, flush=True)
 
@@ -51,7 +51,7 @@ def settle(new):
     """Sets the new network up like the host's, except for the congestion control."""
     before = {key: os.environ.pop(MARK + key) for key in ("tcp_rmem", "tcp_wmem")}
     if not new:
-        say("no network namespace (unshare is not allowed or not here): measuring in the host's own network")
+        status("no network namespace (unshare is not allowed or missing): measuring in the host's own network")
         return
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for key, value in {**before, "tcp_congestion_control": CONGESTION}.items():
@@ -59,7 +59,7 @@ def settle(new):
             with open(SYSCTL + key, "w") as file:
                 file.write(value)
         except OSError as error:
-            say(f"cannot set {key}: {error.strerror}")
+            status(f"cannot set {key}: {error.strerror}")
 
 
 def congestion():
@@ -122,7 +122,7 @@ class Program:
                 file.write("0")
 
     @classmethod
-    def account(cls):
+    def use_cgroups(cls):
         """Finds a parent for cgroups; prints a message if there is none."""
         for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
             if os.path.exists(top + "/cgroup.procs"):
@@ -131,7 +131,7 @@ class Program:
                     return os.mkdir(cls.groups)
                 except OSError:
                     cls.groups = None
-        say("no cgroup of our own: CPU times come from /proc, in steps of 10 ms")
+        status("no cgroup available: CPU times come from /proc, in steps of 10 ms")
 
     @classmethod
     def forget(cls):

@@ -77,8 +77,8 @@ fn cases(content: &[u8], truth: Digest) -> Vec<Case> {
     case("endless bytes behind it", then(&[&correct, content], Step::Flood(b"more")), false, true);
     case("bytes before it", steps(&[&correct, b"\0", &content[..SIZE - 1]]), false, false);
     case("bytes within it", steps(&[&correct, half, b"....", &rest[4..]]), false, false);
-    case("a piece replayed", steps(&[&correct, half, half]), false, false);
-    case("pieces in another order", steps(&[&correct, rest, half]), false, false);
+    case("a chunk replayed", steps(&[&correct, half, half]), false, false);
+    case("chunks in another order", steps(&[&correct, rest, half]), false, false);
     case("a second reply for a body", steps(&[&correct, &correct, &content[correct.len()..]]), false, false);
     // With an expected digest the origin may send any digest.
     let other = pattern(SIZE + 1);

@@ -115,7 +115,7 @@ struct Slow {
     /// When its next byte is due.
     due: Duration,
     sent: usize,
-    said: Vec<u8>,
+    received: Vec<u8>,
     ended: Option<Duration>,
 }
 
@@ -125,7 +125,7 @@ impl Slow {
         let began = Instant::now();
         let stream = connect_from(number, to);
         stream.set_nonblocking(true).unwrap();
-        Self { stream, began, due, sent: 0, said: Vec::new(), ended: None }
+        Self { stream, began, due, sent: 0, received: Vec::new(), ended: None }
     }
 
     /// Sends the byte that is due and reads what has arrived; true once it has ended.
@@ -145,7 +145,7 @@ impl Slow {
         }
         let mut bytes = [0; 1024];
         match self.stream.read(&mut bytes) {
-            Ok(read @ 1..) => self.said.extend_from_slice(&bytes[..read]),
+            Ok(read @ 1..) => self.received.extend_from_slice(&bytes[..read]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Ok(0) | Err(_) => self.ended = Some(age),
         }

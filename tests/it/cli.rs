@@ -136,9 +136,9 @@ fn a_name_above_its_folder_is_an_input_error_everywhere() {
                 std::fs::write(folder.path().join("up.txt"), format!("{name}\n{}\n", lines.join("\n"))).unwrap();
                 for mode in ["--fetch -o out", "--fetch -o out/x", "--check", "--no-spawn -o out", "--check --json"] {
                     let output = run(folder.path(), &format!("{mode} --protocol {protocol} up.txt"));
-                    let said = err(&output);
-                    assert_eq!(code(&output), 3, "{name} {protocol} {mode}: {said}");
-                    assert!(said.starts_with("chainview: up.txt:1: the file name contains a `..` segment"), "{said}");
+                    let text = err(&output);
+                    assert_eq!(code(&output), 3, "{name} {protocol} {mode}: {text}");
+                    assert!(text.starts_with("chainview: up.txt:1: the file name contains a `..` segment"), "{text}");
                 }
             }
         }

@@ -221,8 +221,8 @@ fn no_name_escapes_the_folder_over_either_protocol() {
         }
     };
     thread::scope(|scope| {
-        let pieces = hostile.chunks(hostile.len().div_ceil(8));
-        for names in pieces {
+        let chunks = hostile.chunks(hostile.len().div_ceil(8));
+        for names in chunks {
             let check = &check;
             scope.spawn(move || {
                 for name in names {
@@ -340,9 +340,9 @@ fn request_on(stream: &mut TcpStream, name: &[u8]) -> Option<Got> {
         if let Some(end) = reply.windows(4).position(|four| four == b"\r\n\r\n") {
             break String::from_utf8_lossy(&reply.drain(..end + 4).collect::<Vec<u8>>()).into_owned();
         }
-        let mut piece = [0; 2048];
-        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
-        reply.extend_from_slice(&piece[..read]);
+        let mut chunk = [0; 2048];
+        let read = stream.read(&mut chunk).ok().filter(|read| *read > 0)?;
+        reply.extend_from_slice(&chunk[..read]);
     };
     let length = head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     let had = reply.len();

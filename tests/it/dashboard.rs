@@ -71,8 +71,8 @@ fn screens_of_the_other_tabs_and_details() {
             expect(&format!("{name}-{columns}x{rows}"), script.keys(keys));
         }
     }
-    for (name, look) in [("light", ColorScheme::Light), ("contrast", ColorScheme::Contrast)] {
-        expect(&format!("{name}-80x24"), &mut Script::new(80, 24, mixed()).themed(false, look));
+    for (name, scheme) in [("light", ColorScheme::Light), ("contrast", ColorScheme::Contrast)] {
+        expect(&format!("{name}-80x24"), &mut Script::new(80, 24, mixed()).themed(false, scheme));
     }
     expect("palette-80x24", Script::new(80, 24, streaming()).keys(": n o d e"));
     expect("faults-80x24", Script::new(80, 24, streaming()).keys("j !"));

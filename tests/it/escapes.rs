@@ -102,7 +102,7 @@ fn text_from_hops_is_sanitized() {
         fs::write(&input, format!("f\n{} {} protocol=http\n", peer.address.ip(), peer.address.port())).unwrap();
         let json: &[&str] = if round % 2 == 0 { &["--json"] } else { &[] };
         for (what, output) in ["stdout", "stderr", "the log"].iter().zip(fetch(folder.path(), &input, json)) {
-            is_clean(&format!("{what}, place {}", round % POSITIONS), string, &raw(&output, "\n"));
+            is_clean(&format!("{what}, position {}", round % POSITIONS), string, &raw(&output, "\n"));
         }
     }
 }

@@ -101,8 +101,8 @@ fn mutated(bytes: &[u8], corpus: &[(PathBuf, Vec<u8>)], seed: u64) -> Vec<u8> {
             0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
             1 => drop(bytes.drain(at..end)),
             2 => {
-                let piece = bytes[at..end].to_vec();
-                bytes.splice(at..at, piece);
+                let chunk = bytes[at..end].to_vec();
+                bytes.splice(at..at, chunk);
             }
             3 => {
                 let other = &corpus[random.below(corpus.len())].1;

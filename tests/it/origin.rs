@@ -207,10 +207,10 @@ fn a_change_after_the_last_byte_is_counted_without_a_digest() {
         stream.write_all(request.as_bytes()).unwrap();
         let mut reply = Vec::new();
         while !reply.ends_with(&content(100_000)) {
-            let mut piece = [0; 4096];
-            let read = stream.read(&mut piece).unwrap();
+            let mut chunk = [0; 4096];
+            let read = stream.read(&mut chunk).unwrap();
             assert!(read > 0, "it ended early");
-            reply.extend_from_slice(&piece[..read]);
+            reply.extend_from_slice(&chunk[..read]);
         }
         if changes {
             fs::write(&path, vec![7; 100_000]).unwrap();

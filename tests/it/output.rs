@@ -67,12 +67,12 @@ fn a_failed_stdout_write_is_code_7_and_a_closed_reader_is_silent() {
 #[test]
 fn stdout_takes_one_transfer_at_a_time_and_no_dashboard() {
     let (folder, _node, _) = scene();
-    for (line, says) in
+    for (line, expected) in
         [("--fetch -o - -j 2", "remove -j"), ("--no-spawn -o -", "only --fetch without --spawn writes to")]
     {
         let output = run(&folder, line, Stdio::piped());
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
-        assert!(err(&output).contains(says), "{}", err(&output));
+        assert!(err(&output).contains(expected), "{}", err(&output));
     }
     fs::write(
         folder.path().join("none.txt"),
@@ -137,8 +137,8 @@ fn a_file_is_published_without_proc_and_hard_links() {
     };
     // As root, or with user namespaces.
     if let Some(output) = run_in("-m").or_else(|| run_in("-rm")) {
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(said, "sub/small\ndata.bin\ndata.bin\nsmall\n", "{}", err(&output));
+        let message = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(message, "sub/small\ndata.bin\ndata.bin\nsmall\n", "{}", err(&output));
         assert!(arrived("out/data.bin") == content && arrived("out/small") == content[..1000]);
     } else {
         eprintln!("SKIPPED: taking /proc away needs root, or user namespaces");
@@ -146,11 +146,11 @@ fn a_file_is_published_without_proc_and_hard_links() {
     for error in ["EPERM", "EOPNOTSUPP"] {
         for (file, size) in [("sub/small", 1000), ("data.bin", SIZE)] {
             let Some(mut command) = failing(&format!("linkat:error={error}")) else { return };
-            let place = format!("{error}{size}/");
-            command.current_dir(folder.path()).args(["--fetch", "-q", "--file", file, "-o", &place]);
+            let folder_arg = format!("{error}{size}/");
+            command.current_dir(folder.path()).args(["--fetch", "-q", "--file", file, "-o", &folder_arg]);
             let output = command.output().unwrap();
             assert_eq!(output.status.code(), Some(0), "{error} {file}: {}", err(&output));
-            let names: Vec<_> = fs::read_dir(folder.path().join(&place)).unwrap().flatten().collect();
+            let names: Vec<_> = fs::read_dir(folder.path().join(&folder_arg)).unwrap().flatten().collect();
             assert_eq!(names.len(), 1, "{names:?}");
             assert!(fs::read(names[0].path()).unwrap() == content[..size]);
             assert_eq!(names[0].metadata().unwrap().modified().unwrap(), then, "{error} {file}");

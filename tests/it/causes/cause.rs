@@ -25,7 +25,7 @@ pub(crate) enum Cause {
     Link { from: usize, mbit: u64 },
     /// A client that is not ours requests from this hop, and reads this many bytes a second, a chunk at a time, through
     /// a receive buffer of this size.
-    Reader { at: usize, rate: u64, piece: usize, buffer: usize },
+    Reader { at: usize, rate: u64, chunk: usize, buffer: usize },
     /// One of the others, in a chain where this hop speaks the legacy protocol and sends no reports.
     Beside { foreign: usize, cause: Box<Cause> },
 }
@@ -90,7 +90,7 @@ impl Cause {
             Kind::OriginDisk => vec![Self::OriginDisk { slower_us: 20_000 }],
             Kind::ClientDisk => vec![Self::ClientDisk { slower_us: 150_000 }],
             Kind::Link => vec![Self::Link { from: 3, mbit: 20 }],
-            Kind::Reader => vec![Self::Reader { at: 1, rate: 500_000, piece: 10_000, buffer: 60_000 }],
+            Kind::Reader => vec![Self::Reader { at: 1, rate: 500_000, chunk: 10_000, buffer: 60_000 }],
             Kind::Beside => {
                 vec![Self::Starved { stage: 2, stopped_ms: 190, of_ms: 200 }.beside(2)]
             }
@@ -115,7 +115,7 @@ impl Cause {
             Kind::Reader => Self::Reader {
                 at: random.from(1, HOPS as u64) as usize,
                 rate: random.from(20_000, 4_000_000),
-                piece: random.from(1_000, 40_000) as usize,
+                chunk: random.from(1_000, 40_000) as usize,
                 buffer: random.from(8_000, 200_000) as usize,
             },
             Kind::Beside => {
@@ -128,8 +128,8 @@ impl Cause {
                     1 if stage != foreign && stage != 0 => Kind::RateLimit,
                     _ => Kind::Starved,
                 };
-                let place = if kind == Kind::Link { random.from(foreign, foreign + 1) } else { stage };
-                Self::at_random(kind, random).moved_to(place as usize).beside(foreign as usize)
+                let stage = if kind == Kind::Link { random.from(foreign, foreign + 1) } else { stage };
+                Self::at_random(kind, random).moved_to(stage as usize).beside(foreign as usize)
             }
         }
     }

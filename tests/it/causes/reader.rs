@@ -23,8 +23,8 @@ use super::scene::{Scene, TIMEOUT, TOKEN, TOKEN_FILE};
 /// Lets such a client read, and watches; returns the verdict after this time.
 pub(crate) fn verdict_on(scene: &Scene, cause: &Cause, within: Duration) -> serde_json::Value {
     // Without a cause it reads as fast as it can, in large chunks.
-    let (at, rate, piece, buffer) = match *cause {
-        Cause::Reader { at, rate, piece, buffer } => (at, rate as f64, piece, Some(buffer)),
+    let (at, rate, chunk, buffer) = match *cause {
+        Cause::Reader { at, rate, chunk, buffer } => (at, rate as f64, chunk, Some(buffer)),
         _ => (1, f64::INFINITY, 1 << 18, None),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -38,14 +38,14 @@ pub(crate) fn verdict_on(scene: &Scene, cause: &Cause, within: Duration) -> serd
     };
     let done = AtomicBool::new(false);
     let verdict = thread::scope(|scope| {
-        let (begun, began) = std::sync::mpsc::channel();
+        let (started, began) = std::sync::mpsc::channel();
         let mut stream = begin_fetch(&scene.addresses[at - 1..], buffer);
         scope.spawn({
             let done = &done;
             move || {
-                let (mut space, pause) = (vec![0; piece], Duration::from_secs_f64(piece as f64 / rate));
+                let (mut space, pause) = (vec![0; chunk], Duration::from_secs_f64(chunk as f64 / rate));
                 while !done.load(Ordering::Relaxed) && matches!(stream.read(&mut space), Ok(1..)) {
-                    let _ = begun.send(());
+                    let _ = started.send(());
                     if !pause.is_zero() {
                         thread::sleep(pause);
                     }

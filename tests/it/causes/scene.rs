@@ -134,7 +134,7 @@ impl Scene {
         for hop in 1..=HOPS {
             let (node, address) = if foreign == Some(hop) {
                 {
-                    let (space, ip) = place(narrow.as_ref(), hop);
+                    let (space, ip) = address_of(narrow.as_ref(), hop);
                     foreign::start(space, ip, folder.path())
                 }
             } else {
@@ -223,7 +223,7 @@ fn token_file(folder: &Path) -> PathBuf {
 }
 
 /// The network namespace of a hop, if there are any, and the address on which it listens.
-fn place(narrow: Option<&Narrow>, hop: usize) -> (Option<&str>, &'static str) {
+fn address_of(narrow: Option<&Narrow>, hop: usize) -> (Option<&str>, &'static str) {
     match narrow {
         None => (None, "127.0.0.1"),
         Some(narrow) if hop >= narrow.from => (Some(&narrow.far), FAR),
@@ -242,15 +242,15 @@ fn node(cause: &Cause, hop: usize, narrow: Option<&Narrow>, folder: &Path) -> (P
         }
         _ => Vec::new(),
     };
-    let (space, ip) = place(narrow, hop);
+    let (space, ip) = address_of(narrow, hop);
     let mut command = chainview(space, &wrapped);
     command.args(["--node", &format!("{ip}:0"), "--root"]).arg(folder);
     command.arg("--read-token-file").arg(token_file(folder));
     if narrow.is_some() {
         command.args(["--allow-next", "10.77.0.0/24"]);
     }
-    if let Cause::RateLimit { hop: capped, rate } = cause
-        && *capped == hop
+    if let Cause::RateLimit { hop: limited, rate } = cause
+        && *limited == hop
     {
         command.arg("--limit").arg(rate.to_string());
     }

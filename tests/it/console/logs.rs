@@ -63,13 +63,13 @@ fn log_lines_caused_by_clients_are_limited_and_counted() {
     let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;
     node.running.signal(Signal::TERM);
     let lines: Vec<String> = log.lines().map(Result::unwrap).collect();
-    let said = lines.iter().filter(|line| line.contains("INFO data.bin for 127.0.0.1:")).count();
-    assert!((50..=50 * seconds).contains(&said), "{said} lines in {seconds} s");
+    let logged = lines.iter().filter(|line| line.contains("INFO data.bin for 127.0.0.1:")).count();
+    assert!((50..=50 * seconds).contains(&logged), "{logged} lines in {seconds} s");
     let counts = lines.iter().filter_map(|line| {
         let (text, _) = line.split_once(" dropped: rate limit of one call site")?;
         text.split_whitespace().rev().nth(1)?.parse::<usize>().ok()
     });
-    assert_eq!(said + counts.sum::<usize>(), 300, "{lines:#?}");
+    assert_eq!(logged + counts.sum::<usize>(), 300, "{lines:#?}");
     assert!(!lines.iter().any(|line| line.contains("request peer=")), "that takes -v");
 }
 

@@ -107,7 +107,7 @@ async fn started_nodes_take_faults_drain_and_close_connections() {
     let run = Run::up(2, 6_000_000, "--limit 2=1M --retries 0").await;
     run.command(Command::SetFault { hop: 1, change: FaultChange::Limit(Some(200_000)) }).await;
     run.logs(Some(1), "limit=200000B/s").await;
-    run.hop(1, "capped", |hop| hop.node.as_ref().is_some_and(|node| node.faults.limit == Some(200_000))).await;
+    run.hop(1, "rate-limited", |hop| hop.node.as_ref().is_some_and(|node| node.faults.limit == Some(200_000))).await;
     run.command(Command::Fetch).await;
     run.transfer(1, "rate-limited", |t| t.received > 100_000 && t.rate > 0 && t.rate < 300_000).await;
     let busy = |hop: &chainview::snapshot::HopSnapshot| {
@@ -207,7 +207,7 @@ async fn a_detached_node_outlives_the_controller() {
 async fn nodes_can_be_left_running() {
     let run = Run::up(3, 10, "").await;
     let nodes = Survivors(run.now().hops.iter().map(|hop| pid(&hop.link)).collect());
-    // The screen leaves as soon as it has sent the command: both may be there at once.
+    // The screen closes as soon as it has sent the command: both events may be pending.
     run.commands.try_send(Command::Quit { keep_nodes: true }).unwrap();
     let addresses: Vec<String> = (1..=3).map(|hop| run.chain.address(hop)).collect();
     let remains = run.ends().await;

@@ -110,8 +110,8 @@ async fn the_origin_lists_its_files() {
 async fn a_snapshot_is_written_beside_the_files() {
     let run = Run::up(1, 10, "").await;
     run.command(Command::Export).await;
-    let said = run.logs(None, "exported to ").await;
-    let path = said.strip_prefix("exported to ").unwrap();
+    let message = run.logs(None, "exported to ").await;
+    let path = message.strip_prefix("exported to ").unwrap();
     let snapshot: chainview::snapshot::ChainSnapshot = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!((snapshot.hops.len(), snapshot.file.as_str()), (1, "data.bin"));
     assert!(path.starts_with(run.chain.fetched("").to_str().unwrap()), "{path}");

@@ -39,22 +39,22 @@ impl Peer {
 }
 
 fn serve(mut stream: TcpStream, strings: &[Vec<u8>], round: &AtomicUsize) {
-    let mut said = Vec::new();
+    let mut request = Vec::new();
     loop {
-        while !said.windows(4).any(|four| four == b"\r\n\r\n") {
-            let mut piece = [0; 4096];
-            let Some(read) = stream.read(&mut piece).ok().filter(|read| *read > 0) else { return };
-            said.extend_from_slice(&piece[..read]);
+        while !request.windows(4).any(|four| four == b"\r\n\r\n") {
+            let mut chunk = [0; 4096];
+            let Some(read) = stream.read(&mut chunk).ok().filter(|read| *read > 0) else { return };
+            request.extend_from_slice(&chunk[..read]);
         }
         let round = round.load(Relaxed);
-        let reply = if said.starts_with(b"GET /v1/events") {
+        let reply = if request.starts_with(b"GET /v1/events") {
             let names =
                 strings.iter().cycle().skip(round).take(40).map(|name| String::from_utf8_lossy(name).into_owned());
             events(&names.collect::<Vec<_>>())
         } else {
-            answer(&strings[round % strings.len()], round % POSITIONS, said.starts_with(b"HEAD"))
+            reply_bytes(&strings[round % strings.len()], round % POSITIONS, request.starts_with(b"HEAD"))
         };
-        said.clear();
+        request.clear();
         if stream.write_all(&reply).is_err() {
             return;
         }
@@ -79,7 +79,7 @@ fn events(texts: &[String]) -> Vec<u8> {
     format!("{head}Content-Length: 1000000\r\n\r\n{line}\n").into_bytes()
 }
 
-fn answer(string: &[u8], place: usize, is_head: bool) -> Vec<u8> {
+fn reply_bytes(string: &[u8], position: usize, is_head: bool) -> Vec<u8> {
     let text = String::from_utf8_lossy(string).into_owned();
     let problem = |kind: &str| {
         serde_json::json!({"type": text, "title": text, "status": 502, "detail": text, "hop": 1, "reporter": 0,
@@ -93,7 +93,7 @@ fn answer(string: &[u8], place: usize, is_head: bool) -> Vec<u8> {
         [b"HTTP/1.1 ", status, length.as_bytes(), kind, b"\r\n\r\n", body].concat()
     };
     let lines = |name: &[u8]| [name, b": ", string, b"\r\n"].concat();
-    match place {
+    match position {
         0 => with_body(b"502 Bad Gateway", b"application/problem+json", &problem("refused")),
         1 => with_body(b"502 Bad Gateway", b"application/problem+json", &problem("internal")),
         2 => with_body(&[b"500 ", string].concat(), string, string),

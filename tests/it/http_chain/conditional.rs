@@ -88,9 +88,9 @@ async fn a_modification_time_in_the_future_is_not_sent() {
 
 #[tokio::test]
 async fn the_304_of_a_foreign_origin_is_relayed() {
-    let says = "HTTP/1.1 304 Not Modified\r\nETag: W/\"v\"\r\nCache-Control: max-age=9\r\nVary: Accept-Encoding\r\n\
+    let reply_text = "HTTP/1.1 304 Not Modified\r\nETag: W/\"v\"\r\nCache-Control: max-age=9\r\nVary: Accept-Encoding\r\n\
                 Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
-    let server = Server::start(says).await;
+    let server = Server::start(reply_text).await;
     let chain = Chain::start(2).await;
     let lines = "If-None-Match: W/\"v\"\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n\
                  If-Unmodified-Since: Sun, 06 Nov 1994 08:49:38 GMT\r\nIf-Match: \"m\"\r\n";

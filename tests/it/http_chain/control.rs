@@ -199,8 +199,8 @@ async fn the_control_client_reports_each_outcome() {
     let id = site.connection(ConnState::Head).await;
     admin_client::close(&address, &token, id).await.unwrap();
     drop(stream);
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let refused = admin_client::drain(&gone.into(), &token).await.unwrap_err();
+    let closed_address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let refused = admin_client::drain(&closed_address.into(), &token).await.unwrap_err();
     assert_eq!((refused.reason, refused.hop), (Reason::Refused, 1));
 }
 

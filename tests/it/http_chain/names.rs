@@ -69,8 +69,8 @@ async fn slow_resolution_times_out_and_delays_nothing_else() {
 #[tokio::test]
 async fn names_without_a_permitted_address_are_not_resolved() {
     let chain = Chain::start(1).await;
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&asked);
+    let lookups = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&lookups);
     let resolver = Resolver::new(move |_| {
         counted.fetch_add(1, SeqCst);
         Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)])
@@ -86,5 +86,5 @@ async fn names_without_a_permitted_address_are_not_resolved() {
         assert_eq!(reply.status, 403, "{}", reply.head);
         assert!(reply.problem().detail.as_str().contains("this node relays nowhere"));
     }
-    assert_eq!(asked.load(SeqCst), 0);
+    assert_eq!(lookups.load(SeqCst), 0);
 }

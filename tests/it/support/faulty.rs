@@ -191,25 +191,25 @@ impl Plan {
             Fault::Swap(bytes) => 2 * bytes,
             Fault::Truncate | Fault::Reset | Fault::Stall | Fault::Delay(_) => return None,
         };
-        let mut piece = Vec::new();
+        let mut chunk = Vec::new();
         // The sender may send fewer: then it applies to those.
         let stopped = {
             let mut limited = from.take(wanted as u64);
-            let quiet = tokio::time::timeout(QUIET, limited.read_to_end(&mut piece)).await;
-            quiet.is_ok_and(|read| read.is_err() || piece.len() < wanted)
+            let quiet = tokio::time::timeout(QUIET, limited.read_to_end(&mut chunk)).await;
+            quiet.is_ok_and(|read| read.is_err() || chunk.len() < wanted)
         };
-        *taken += piece.len() as u64;
+        *taken += chunk.len() as u64;
         match fault {
-            Fault::Flip(bit) => piece.iter_mut().for_each(|byte| *byte ^= bit),
-            Fault::Insert(bytes) => piece.extend((0..bytes).map(|_| self.random.next() as u8)),
-            Fault::Duplicate(_) => piece.extend_from_within(..),
+            Fault::Flip(bit) => chunk.iter_mut().for_each(|byte| *byte ^= bit),
+            Fault::Insert(bytes) => chunk.extend((0..bytes).map(|_| self.random.next() as u8)),
+            Fault::Duplicate(_) => chunk.extend_from_within(..),
             Fault::Swap(bytes) => {
-                let middle = bytes.min(piece.len());
-                piece.rotate_left(middle);
+                let middle = bytes.min(chunk.len());
+                chunk.rotate_left(middle);
             }
-            _ => piece.clear(),
+            _ => chunk.clear(),
         }
-        let written = self.write(to, &piece).await.is_ok();
+        let written = self.write(to, &chunk).await.is_ok();
         if written && !stopped { None } else { Some(End::Truncated) }
     }
 
@@ -225,8 +225,8 @@ impl Plan {
                     1 + self.random.below(most as u64) as usize
                 }
             };
-            let (piece, rest) = bytes.split_at(most.min(bytes.len()));
-            to.write_all(piece).await?;
+            let (chunk, rest) = bytes.split_at(most.min(bytes.len()));
+            to.write_all(chunk).await?;
             to.flush().await?;
             bytes = rest;
             if !bytes.is_empty() {

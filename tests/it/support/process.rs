@@ -231,8 +231,8 @@ pub(crate) fn fetch_legacy(program: &Path, input: &Path, folder: &Path, pace: Pa
         Some(status) if status.success() && not_there => Outcome::NotThere,
         Some(status) if status.success() => Outcome::Done,
         Some(status) => {
-            let said = stderr.lock().unwrap().clone();
-            match said.trim_end().rsplit('\n').next().unwrap_or_default() {
+            let text = stderr.lock().unwrap().clone();
+            match text.trim_end().rsplit('\n').next().unwrap_or_default() {
                 last if last.starts_with("ConnectionResetError") => Outcome::Reset(received),
                 last if last.starts_with("BrokenPipeError") => Outcome::Reset(received),
                 last => match last.strip_prefix("ValueError: invalid literal for int() with base 10: ") {
@@ -251,7 +251,7 @@ fn run(
     child: &mut Child,
     lines: &mpsc::Receiver<String>,
     pace: Pace,
-    mut look: impl FnMut(&str) -> bool,
+    mut check: impl FnMut(&str) -> bool,
 ) -> Option<ExitStatus> {
     let pid = Pid::from_child(child);
     let end = Instant::now() + TIMEOUT;
@@ -259,7 +259,7 @@ fn run(
     let mut next_step = if pace == Pace::Slow { Instant::now() + SLOW_RUN } else { end };
     loop {
         match lines.recv_timeout(next_step.min(end).saturating_duration_since(Instant::now())) {
-            Ok(line) if look(&line) => {}
+            Ok(line) if check(&line) => {}
             // The last holder of the pipe has closed it: the process is ending.
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) if pace == Pace::Slow && Instant::now() < end => {}

@@ -15,7 +15,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::{Outcome, Pace, TIMEOUT};
 
 /// One read of a request, and one chunk of a body.
-const PIECE: usize = 1024;
+const CHUNK: usize = 1024;
 /// How much every reader of the go-ahead reads.
 const ACK_READ: usize = 4;
 /// What an idle stand-in may still hold: the accept loop keeps the newest connection until the next one arrives.
@@ -175,7 +175,7 @@ fn accept_loop(listener: &TcpListener, shared: &Arc<Shared>) {
 
 /// Reads once; two lines or fewer make it the origin, whatever their content.
 fn handle(shared: &Arc<Shared>, client: &Counted) -> Result<(), Died> {
-    let request = String::from_utf8(client.recv(PIECE)?).map_err(|_| Died)?;
+    let request = String::from_utf8(client.recv(CHUNK)?).map_err(|_| Died)?;
     let lines: Vec<&str> = request.split('\n').collect();
     if lines.len() <= 2 { origin(shared, client, &lines) } else { relay(shared, client, &lines) }
 }
@@ -206,14 +206,14 @@ fn relay(shared: &Arc<Shared>, client: &Counted, lines: &[&str]) -> Result<(), D
     let address = SocketAddr::new(host.parse().map_err(|_| Died)?, port);
     let upstream = Counted::new(TcpStream::connect(address)?, shared);
     upstream.send(rest.join("\n").as_bytes())?;
-    client.send(&upstream.recv(PIECE)?)?;
+    client.send(&upstream.recv(CHUNK)?)?;
     upstream.send(&client.recv(ACK_READ)?)?;
     loop {
-        let piece = upstream.recv(PIECE)?;
-        if piece.is_empty() {
+        let chunk = upstream.recv(CHUNK)?;
+        if chunk.is_empty() {
             break;
         }
-        client.send(&piece)?;
+        client.send(&chunk)?;
     }
     // Meant for the client's `close`; with its 11-byte go-ahead it is the next 4 of those.
     client.recv(ACK_READ)?;
@@ -245,7 +245,7 @@ fn dialogue(
 ) -> io::Result<Outcome> {
     let end = Instant::now() + TIMEOUT;
     stream.write_all(request)?;
-    let text = String::from_utf8_lossy(&recv(stream, PIECE)?).into_owned();
+    let text = String::from_utf8_lossy(&recv(stream, CHUNK)?).into_owned();
     if text == "NA" {
         return Ok(Outcome::NotThere);
     }

@@ -119,7 +119,7 @@ fn the_last_report_of_a_silent_node_stays_readable() {
     terminal.keys("\x1b");
     terminal.shows(&["Connections of hop 1", " s ago"]);
     kill_process(other.pid(), Signal::CONT).unwrap();
-    terminal.until("live again", |screen| {
+    terminal.until("responding again", |screen| {
         let text = screen.contents();
         text.contains("LIVE") && !text.contains("STALE") && text.contains("Connections of hop 1")
     });

@@ -34,9 +34,9 @@ fn kept_nodes_outlive_the_dashboard_and_its_terminal() {
     terminal.shows(&["1 transfer runs:"]);
     terminal.keys("d");
     assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
-    let said = terminal.shows(&["still running: ", "kill ends them"]).replace('\n', "");
-    assert!((1..=2).all(|hop| said.contains(&format!("{} (process ", chain.address(hop)))), "{said}");
-    assert!(nodes.0.iter().all(|node| said.contains(&format!("(process {})", node.as_raw_nonzero()))), "{said}");
+    let message = terminal.shows(&["still running: ", "kill ends them"]).replace('\n', "");
+    assert!((1..=2).all(|hop| message.contains(&format!("{} (process ", chain.address(hop)))), "{message}");
+    assert!(nodes.0.iter().all(|node| message.contains(&format!("(process {})", node.as_raw_nonzero()))), "{message}");
     // Only the program held the terminal open, or it would not be closed.
     terminal.is_given_back();
     terminal.close();

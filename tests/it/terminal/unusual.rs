@@ -112,9 +112,9 @@ fn an_unterminated_paste_is_bounded_and_times_out() {
     terminal.shows(&["which file?"]);
     let before = terminal.peak_memory();
     terminal.keys("\x1b[200~other.bin");
-    let piece = "\n".repeat(1 << 20);
+    let chunk = "\n".repeat(1 << 20);
     for _ in 0..100 {
-        terminal.keys(&piece);
+        terminal.keys(&chunk);
     }
     // The paste is shown when no more of it arrives; keys are keys again.
     terminal.shows(&["which file? other.bin"]);
@@ -125,7 +125,7 @@ fn an_unterminated_paste_is_bounded_and_times_out() {
     // A terminated paste, and an unterminated sequence.
     terminal.keys("n\x1b[200~data.bin");
     for _ in 0..10 {
-        terminal.keys(&piece);
+        terminal.keys(&chunk);
     }
     terminal.keys("\x1b[201~\r\x1b[");
     terminal.shows(&["2 done"]);
