@@ -1,153 +1,153 @@
-//! What a key, a click or a line of the palette can mean; `UiState::apply` carries them out.
+//! Actions of keys, clicks and the command palette; `UiState::apply` executes them.
 
 use super::focus::Tab;
 
-/// One thing the user does to the screen, by what carries it out.
+/// One action of the user, by what executes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Changes the screen alone.
+    /// Changes only the screen.
     View(ViewAction),
-    /// Acts on a transfer, or asks for one.
+    /// Acts on a transfer, or starts one.
     Transfer(TransferAction),
     /// Acts on a node or on one of its connections.
     Node(NodeAction),
-    /// Look at the marked row in detail, or take the marked line of a list.
+    /// Show the details of the selected row, or accept the selected entry of a list.
     Enter,
     /// Write the snapshot as JSON.
     Export,
-    /// Write the screen as a picture.
+    /// Save a screenshot as SVG.
     SaveScreen,
-    /// Leave, or ask first.
+    /// Quit, after a confirmation while a transfer runs.
     Quit,
-    /// The same, and the last frame stays on the terminal.
-    QuitKept,
-    /// Leave the program and let its nodes live on.
-    LeaveNodes,
-    /// Close what lies over the screen, or cancel what runs, or leave.
+    /// The same, and keep the last frame on the terminal.
+    QuitKeepScreen,
+    /// Quit, and keep its nodes running.
+    QuitKeepNodes,
+    /// Close the popup, or cancel what runs, or quit.
     Interrupt,
 }
 
-/// A change to the screen that the chain does not learn of.
+/// A change to the screen that sends no command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ViewAction {
     /// Show this tab.
     Show(Tab),
-    /// Give the next panel the keys.
+    /// Focus the next panel.
     NextPanel,
-    /// Give the panel before the keys.
-    LastPanel,
-    /// Move the mark, or scroll, by so many rows.
+    /// Focus the previous panel.
+    PreviousPanel,
+    /// Move the selection, or scroll, by this many rows.
     Move(isize),
-    /// Move by so many halves of what is in sight.
+    /// Move by this many half pages.
     Page(isize),
-    /// Move to the first row.
+    /// Select the first row.
     First,
-    /// Move to the last row.
+    /// Select the last row.
     Last,
     /// One level out: detail, zoom, filter.
     Back,
-    /// Give the whole screen to the panel that has the keys, or take it back.
+    /// Zoom the focused panel to the whole screen, or undo that.
     Zoom,
-    /// Hold the picture, or let it go on.
+    /// Freeze the display, or resume it.
     Freeze,
-    /// Show a shorter or a longer time.
+    /// Show a shorter or a longer time span.
     Span(isize),
-    /// Type what rows must contain.
+    /// Type a filter for the rows.
     Filter,
-    /// Go to the next line of the log, among all others, that has the words of the filter, or to the one before.
-    Hit(isize),
-    /// Go on with the marked transfer, or that of the marked connection, so many hops toward the origin.
+    /// Select the next or previous line of the log that matches the filter, with all other lines shown.
+    NextMatch(isize),
+    /// Follow the selected transfer, or that of the selected connection, this many hops toward the origin.
     Follow(isize),
     /// Sort by the next column.
     SortNext,
-    /// Sort the other way round.
-    SortTurn,
-    /// Sort once more, by what the figures are now.
-    SortAgain,
-    /// Choose the columns.
+    /// Reverse the sort order.
+    SortReverse,
+    /// Sort again by the current figures.
+    SortRefresh,
+    /// Select the visible columns.
     Columns,
-    /// Show log lines from the next level up.
+    /// Show log lines from the next higher level.
     Level,
-    /// Break long log lines, or cut them.
+    /// Wrap or truncate long log lines.
     Wrap,
-    /// The next look.
+    /// Switch to the next theme.
     Theme,
-    /// Listen to the mouse, or leave it to the terminal.
+    /// Turn mouse support on or off.
     Mouse,
-    /// How the screen looks and listens, in one list.
+    /// Open the settings.
     Settings,
-    /// Put the marked row's text on the clipboard.
+    /// Copy the text of the selected row to the clipboard.
     Copy,
-    /// Paint every cell again.
+    /// Repaint every cell.
     Repaint,
-    /// Leave the terminal to the shell until this program is continued.
+    /// Suspend the program until the shell resumes it.
     Suspend,
     /// Open the list of keys.
     Help,
-    /// Open the list of all that can be done.
+    /// Open the command palette.
     Palette,
     /// Change the line being typed.
     Edit(Edit),
-    /// Type the rest of the marked entry's name.
+    /// Complete the name of the selected entry.
     Complete,
-    /// Close what lies over the screen.
+    /// Close the popup.
     Close,
 }
 
-/// What can be done with transfers.
+/// An action on transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferAction {
-    /// Fetch the route's own file again.
+    /// Fetch the file of the route.
     Fetch,
-    /// Ask which file to fetch.
-    AskName,
+    /// Prompt for the file to fetch.
+    PromptName,
     /// Cancel a transfer.
     Cancel,
-    /// Pause a transfer, or let it go on.
+    /// Pause or resume a transfer.
     Pause,
-    /// Fetch again what a transfer that is over was to fetch.
+    /// Fetch the file of an ended transfer again.
     Retry,
-    /// Ask for a transfer's cap.
-    AskCap,
-    /// Turn a transfer's cap by so many tenths.
-    CapBy(i8),
-    /// Lift a transfer's cap.
-    NoCap,
-    /// Move a queued transfer by so many places.
+    /// Prompt for the rate limit of a transfer.
+    PromptLimit,
+    /// Change the rate limit of a transfer by this many tenths.
+    LimitBy(i8),
+    /// Remove the rate limit of a transfer, or turn off the selected fault.
+    RemoveLimit,
+    /// Move a queued transfer by this many positions.
     Reorder(isize),
 }
 
-/// What can be done with nodes and their connections.
+/// An action on nodes and their connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeAction {
-    /// Start the marked hop's node.
+    /// Start the node of the selected hop.
     StartNode,
-    /// Stop it in order.
+    /// Stop it gracefully.
     StopNode,
     /// Kill it.
     KillNode,
-    /// Stop it and start it anew.
+    /// Restart it.
     RestartNode,
-    /// Have it take no new work.
+    /// Drain it.
     DrainNode,
-    /// Ask for one more node to watch.
-    AskAttach,
-    /// Watch the marked node no longer.
+    /// Prompt for another node to watch.
+    PromptAttach,
+    /// Stop watching the selected node.
     Detach,
-    /// Open the marked hop's faults.
+    /// Open the faults of the selected hop.
     Faults,
-    /// Close the marked connection.
+    /// Close the selected connection.
     CloseConnection,
 }
 
 /// One change to a line being typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
-    /// Put a character in.
+    /// Insert a character.
     Insert(char),
-    /// Take out the character before the cursor.
+    /// Delete the character before the cursor.
     Backspace,
-    /// Take out the character under the cursor.
+    /// Delete the character under the cursor.
     Delete,
     /// Move one character to the left.
     Left,
@@ -157,10 +157,10 @@ pub enum Edit {
     Home,
     /// Move to the end.
     End,
-    /// Take out all before the cursor.
+    /// Delete everything before the cursor.
     CutBefore,
-    /// Take out all from the cursor on.
+    /// Delete everything from the cursor on.
     CutAfter,
-    /// Take out the word before the cursor.
+    /// Delete the word before the cursor.
     CutWord,
 }

@@ -1,4 +1,4 @@
-//! The columns of the tables, and what a connection has in each: its text, and what it is sorted by.
+//! Columns of the tables, and the text and sort key of a connection in each.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::route::Protocol;
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, ConnState, HopSnapshot};
 use crate::units::{Bytes, Count, Eta, Rate};
 
-/// Connections. What goes first when the screen is narrow has the highest last figure.
+/// Columns of the connections. On a narrow screen, the column with the highest last number is hidden first.
 pub(crate) const CONNS: [Column; 16] = [
     fixed("Hop", 3, true, 0),
     fixed("Xfer", 5, false, 0),
@@ -29,47 +29,47 @@ pub(crate) const CONNS: [Column; 16] = [
     fixed("Age", 6, true, 8),
     fixed("Limit", 8, false, 4),
 ];
-/// The column of the hop, which only the list of all hops' connections has.
+/// Index of the hop's column, which only the list of the connections of all hops shows.
 pub(crate) const CONN_HOP: usize = 0;
 
-/// What a column of connections holds, whatever its title is.
+/// Content of a column of connections, independent of its title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnColumn {
-    /// The hop's number.
+    /// Number of the hop.
     Hop,
-    /// The transfer.
+    /// Transfer.
     Transfer,
-    /// The file's name.
+    /// File name.
     File,
-    /// Where the bytes come from.
+    /// Upstream peer.
     From,
-    /// Where they go.
+    /// Downstream peer.
     To,
-    /// What the connection does.
+    /// State of the connection.
     State,
-    /// The protocols.
+    /// Protocols.
     Protocol,
-    /// Bytes per second that come in.
+    /// Bytes per second received.
     RateIn,
-    /// Bytes per second that go out.
+    /// Bytes per second sent.
     RateOut,
-    /// Bytes that went out.
+    /// Bytes sent.
     Sent,
-    /// The round trip.
+    /// Round-trip time.
     RoundTrip,
-    /// The congestion window.
+    /// Congestion window.
     Window,
-    /// Segments that were sent again.
+    /// Retransmitted segments.
     Retransmits,
-    /// Bytes that are not acknowledged.
+    /// Bytes not acknowledged.
     Unsent,
-    /// Its age.
+    /// Age.
     Age,
-    /// What most of its time went to.
+    /// What it waits for most of the time.
     Limit,
 }
 
-/// What the columns of connections hold, one for one.
+/// Content of each column of `CONNS`.
 pub(crate) const CONN_HOLDS: [ConnColumn; CONNS.len()] = [
     ConnColumn::Hop,
     ConnColumn::Transfer,
@@ -89,7 +89,7 @@ pub(crate) const CONN_HOLDS: [ConnColumn; CONNS.len()] = [
     ConnColumn::Limit,
 ];
 
-/// Hops, on the first tab.
+/// Columns of the hops, on the first tab.
 pub(crate) const HOPS: [Column; 15] = [
     fixed("#", 2, true, 0),
     growing("Node", 15, 40, 0),
@@ -108,7 +108,7 @@ pub(crate) const HOPS: [Column; 15] = [
     growing("60 s", 7, 60, 9),
 ];
 
-/// Nodes, on their own tab.
+/// Columns of the nodes, on their own tab.
 pub(crate) const NODES: [Column; 14] = [
     fixed("#", 2, true, 0),
     growing("Node", 15, 40, 0),
@@ -126,12 +126,12 @@ pub(crate) const NODES: [Column; 14] = [
     growing("Policy", 10, 40, 11),
 ];
 
-/// Something to sort by: numbers before texts, either way round.
+/// Sort key, ascending or descending; numbers sort before texts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SortKey {
-    /// The least first.
+    /// Ascending.
     Up(u64, String),
-    /// The greatest first.
+    /// Descending.
     Down(Reverse<(u64, String)>),
 }
 
@@ -141,21 +141,21 @@ impl Default for SortKey {
     }
 }
 
-/// By what the connections are sorted.
+/// Sorting of the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sort {
-    /// The column, as `columns::CONNS` has it.
+    /// Index of the column in `CONNS`.
     pub column: usize,
-    /// The greatest first.
+    /// Descending.
     pub down: bool,
 }
 
-/// The connection at a place, if the snapshot has it.
+/// Returns the connection at these indices, if the snapshot has it.
 pub(crate) fn conn(chain: &ChainSnapshot, (hop, at): (usize, usize)) -> Option<&ConnSnapshot> {
     chain.hops.get(hop)?.node.as_ref()?.connections.get(at)
 }
 
-/// What a connection is sorted by.
+/// Returns the sort key of a connection.
 pub(crate) fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, usize), sort: Sort) -> SortKey {
     let Some(conn) = conn(chain, place) else { return SortKey::default() };
     let hop = &chain.hops[place.0];
@@ -179,17 +179,17 @@ pub(crate) fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, 
         ConnColumn::Retransmits => number(tcp.retransmits),
         ConnColumn::Unsent => number(conn.queued_out),
         ConnColumn::Age => number(conn.age_ms),
-        ConnColumn::Limit => text(limit(hop, conn).word()),
+        ConnColumn::Limit => text(limit(hop, conn).label()),
     };
     if sort.down { SortKey::Down(Reverse(value)) } else { SortKey::Up(value.0, value.1) }
 }
 
-/// The greatest of this column are of most interest.
+/// Tells whether the column has numbers, which sort in descending order first.
 pub(crate) fn is_number(column: usize) -> bool {
     column != CONN_HOP && CONNS.get(column).is_some_and(|column| column.right)
 }
 
-/// What a filter may ask of a connection; hop and transfer are given as they are shown.
+/// Returns the fields of a connection for filters; hop and transfer are given as they are shown.
 pub(crate) fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) -> [FilterField<'a>; 7] {
     [
         ("hop", hop),
@@ -202,13 +202,13 @@ pub(crate) fn fields<'a>(hop: &'a str, xfer: &'a str, conn: &'a ConnSnapshot) ->
     ]
 }
 
-/// What a connection has in each column.
+/// Returns the text of a connection in each column.
 pub(crate) fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot, conn: &ConnSnapshot) -> [String; 16] {
-    let page = conn.state == ConnState::Admin;
-    let rates = history.rates.of(hop, conn).filter(|_| !page && !hop.is_lost());
-    // Reports of nothing but their own reading ask for no new picture, so this time would stand still.
-    let age = (!page).then(|| Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))));
-    let tcp = conn.tcp.filter(|_| !page);
+    let is_admin = conn.state == ConnState::Admin;
+    let rates = history.rates.of(hop, conn).filter(|_| !is_admin && !hop.is_lost());
+    // Reports in which only their own requests changed cause no new snapshot, so this age would not advance.
+    let age = (!is_admin).then(|| Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))));
+    let tcp = conn.tcp.filter(|_| !is_admin);
     [
         hop.number.to_string(),
         or_dash(transfer(chain, conn)),
@@ -225,47 +225,47 @@ pub(crate) fn texts(chain: &ChainSnapshot, history: &History, hop: &HopSnapshot,
         tcp.map_or_else(dash, |tcp| Count(tcp.retransmits).to_string()),
         tcp.map_or_else(dash, |_| Bytes(conn.queued_out).to_string()),
         age.map_or_else(dash, |age| age.to_string()),
-        limit(hop, conn).word().to_owned(),
+        limit(hop, conn).label().to_owned(),
     ]
 }
 
-/// A dash, for what is not known or not moving.
+/// Returns a dash, for a figure that is unknown or zero.
 pub(crate) fn dash() -> String {
     "-".to_owned()
 }
 
-/// A dash for nothing.
+/// Returns the text, or a dash where it is empty.
 pub(crate) fn or_dash(text: String) -> String {
     if text.is_empty() { dash() } else { text }
 }
 
-/// Bytes per second; a dash for none.
+/// Formats bytes per second; a dash for none.
 pub(crate) fn rate(rate: Option<u64>) -> String {
     rate.filter(|rate| *rate > 0).map_or_else(dash, |rate| Bytes(rate).to_string())
 }
 
-/// A round trip in ms, at most four columns wide: `0.1`, `38.2`, `412`, `9999`.
+/// Formats a round-trip time in ms, at most four columns wide: `0.1`, `38.2`, `412`, `9999`.
 pub(crate) fn ms(us: u64) -> String {
     let ms = us as f64 / 1000.0;
     if ms < 99.95 { format!("{ms:.1}") } else { format!("{:.0}", ms.min(9999.0)) }
 }
 
-/// A rate limit in few columns: `6 MB/s`, `2.5 MB/s`, `400 KB/s`.
-pub(crate) fn cap(rate: u64) -> String {
+/// Formats a rate limit in few columns: `6 MB/s`, `2.5 MB/s`, `400 KB/s`.
+pub(crate) fn short_rate(rate: u64) -> String {
     Rate(rate).to_string().replace(".0", "")
 }
 
-/// A share as a percentage; a dash where it is not known.
+/// Formats a share as a percentage; a dash where it is unknown.
 pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or_else(dash, |share| format!("{:.0}%", (share * 100.0).clamp(0.0, 100.0)))
 }
 
-/// `#3` for a transfer of this client, else the first digits of its id.
+/// Returns `#3` for a transfer of this client, else the first digits of its id.
 pub(crate) fn transfer(chain: &ChainSnapshot, conn: &ConnSnapshot) -> String {
     ours(chain, conn).map_or_else(|| conn.transfer.as_str().chars().take(5).collect(), |number| format!("#{number}"))
 }
 
-/// The number of the transfer of this client that the connection is for.
+/// Returns the number of the connection's transfer, if it is one of this client.
 pub(crate) fn ours(chain: &ChainSnapshot, conn: &ConnSnapshot) -> Option<u64> {
     let id = conn.transfer.as_str();
     if id.is_empty() {
@@ -274,12 +274,12 @@ pub(crate) fn ours(chain: &ChainSnapshot, conn: &ConnSnapshot) -> Option<u64> {
     chain.transfers.iter().rev().find(|t| same_id(t.id.as_str(), id)).map(|t| t.number)
 }
 
-/// Ids are shortened by whoever shows them, so the shorter of the two decides.
+/// Compares two ids by the length of the shorter: nodes abbreviate the ids that they report.
 pub(crate) fn same_id(a: &str, b: &str) -> bool {
     !a.is_empty() && !b.is_empty() && (a.starts_with(b) || b.starts_with(a))
 }
 
-/// The wire toward the client; where the one toward the origin differs, both.
+/// Returns the protocol toward the client; where the one toward the origin differs, both.
 fn protocol(conn: &ConnSnapshot) -> String {
     let down = conn.protocol.map_or("", Protocol::as_str);
     match conn.upstream_protocol.filter(|up| Some(*up) != conn.protocol) {
@@ -288,51 +288,51 @@ fn protocol(conn: &ConnSnapshot) -> String {
     }
 }
 
-/// What most of the connection's own time went to, since its body began.
+/// Returns what the connection waited for most of the time since its body began.
 fn limit(hop: &HopSnapshot, conn: &ConnSnapshot) -> MainWait {
     let flow = &conn.flow;
     if conn.state != ConnState::Streaming || flow.active_us == 0 {
         return MainWait::Nothing;
     }
     let share = |us: u64| us as f64 / flow.active_us as f64;
-    waits(share(flow.starved_us), share(flow.blocked_us), share(flow.limited_us), hop.origin)
+    main_wait(share(flow.starved_us), share(flow.blocked_us), share(flow.limited_us), hop.origin)
 }
 
-/// Where a stage's time goes: what takes at least half of it.
+/// What a stage waits for at least half of the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MainWait {
-    /// Its own cap.
-    Cap,
-    /// A slow reader.
-    Out,
+    /// Its own rate limit.
+    Limited,
+    /// A slow receiver.
+    Blocked,
     /// Its disk.
     Disk,
     /// A slow sender.
-    In,
-    /// Nothing that takes half of it.
+    Starved,
+    /// Nothing for half of the time.
     Nothing,
 }
 
 impl MainWait {
-    /// It in a word.
-    pub(crate) fn word(self) -> &'static str {
+    /// Returns its label.
+    pub(crate) fn label(self) -> &'static str {
         match self {
-            Self::Cap => "limited",
-            Self::Out => "blocked",
+            Self::Limited => "limited",
+            Self::Blocked => "blocked",
             Self::Disk => "disk",
-            Self::In => "starved",
+            Self::Starved => "starved",
             Self::Nothing => "-",
         }
     }
 }
 
-/// Where a stage's time goes, told from the shares of it.
-pub(crate) fn waits(read: f64, write: f64, cap: f64, origin: bool) -> MainWait {
+/// Returns the main wait of a stage, from the shares of its time.
+pub(crate) fn main_wait(starved: f64, blocked: f64, limited: f64, origin: bool) -> MainWait {
     match () {
-        () if cap >= 0.5 => MainWait::Cap,
-        () if write >= 0.5 => MainWait::Out,
-        () if read >= 0.5 && origin => MainWait::Disk,
-        () if read >= 0.5 => MainWait::In,
+        () if limited >= 0.5 => MainWait::Limited,
+        () if blocked >= 0.5 => MainWait::Blocked,
+        () if starved >= 0.5 && origin => MainWait::Disk,
+        () if starved >= 0.5 => MainWait::Starved,
         () => MainWait::Nothing,
     }
 }
@@ -342,17 +342,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_keep_inside_their_columns() {
+    fn figures_fit_their_columns() {
         assert_eq!(
             [0, 38_210, 99_949, 99_950, 412_000, u64::MAX].map(ms),
             ["0.0", "38.2", "99.9", "100", "412", "9999"]
         );
-        assert_eq!([6_000_000, 2_500_000, 400_000].map(cap), ["6 MB/s", "2.5 MB/s", "400 KB/s"]);
+        assert_eq!([6_000_000, 2_500_000, 400_000].map(short_rate), ["6 MB/s", "2.5 MB/s", "400 KB/s"]);
         assert_eq!([None, Some(0.974), Some(1.2)].map(percent), ["-", "97%", "100%"]);
     }
 
     #[test]
-    fn keys_sort_both_ways() {
+    fn keys_sort_in_both_directions() {
         let down = |n| SortKey::Down(Reverse((n, String::new())));
         assert!(down(9) < down(3));
         assert!(SortKey::Up(3, String::new()) < SortKey::Up(9, String::new()));

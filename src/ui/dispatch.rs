@@ -1,4 +1,4 @@
-//! From a key press to the action that its binding has here and now.
+//! Dispatch: from a key press to the action of its binding in the current mode and panel.
 
 use crokey::KeyCombination;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -10,13 +10,13 @@ use super::state::UiState;
 use crate::command::Command;
 use crate::snapshot::ChainSnapshot;
 
-/// The binding of a key, if it has one here and would do something.
+/// Returns the action of a key, if it has a binding here whose condition holds.
 pub fn find(state: &UiState, chain: &ChainSnapshot, key: KeyEvent) -> Option<Action> {
     let key = KeyCombination::from(KeyEvent::new(key.code, key.modifiers));
-    live(state, chain).find(|(index, _)| state.keymap.has(*index, key)).map(|(_, binding)| binding.action)
+    active(state, chain).find(|(index, _)| state.keymap.has(*index, key)).map(|(_, binding)| binding.action)
 }
 
-/// Takes one key press; what it asks of the chain is returned.
+/// Handles one key press; returns the command that it results in.
 pub fn press(state: &mut UiState, chain: &ChainSnapshot, key: KeyEvent) -> Option<Command> {
     if key.kind == KeyEventKind::Release {
         return None;
@@ -25,7 +25,7 @@ pub fn press(state: &mut UiState, chain: &ChainSnapshot, key: KeyEvent) -> Optio
     state.apply(action, chain)
 }
 
-/// Takes pasted text; only a line being typed wants it, and of it only what can be part of one line.
+/// Inserts pasted text into the line being typed, if any, without its control characters.
 pub fn paste(state: &mut UiState, chain: &ChainSnapshot, text: &str) {
     if state.mode.line().is_some() {
         for c in text.chars().filter(|c| !c.is_control()) {
@@ -34,14 +34,17 @@ pub fn paste(state: &mut UiState, chain: &ChainSnapshot, text: &str) {
     }
 }
 
-/// The bindings that would do something now, with their places in the table, in its order.
-pub fn live<'a>(state: &'a UiState, chain: &'a ChainSnapshot) -> impl Iterator<Item = (usize, &'static Binding)> + 'a {
+/// Returns the bindings whose conditions hold now, with their indices, in the order of the table.
+pub fn active<'a>(
+    state: &'a UiState,
+    chain: &'a ChainSnapshot,
+) -> impl Iterator<Item = (usize, &'static Binding)> + 'a {
     let (mode, panel) = (state.mode.bit(), state.focus().bit());
     let here = move |binding: &Binding| binding.modes & mode != 0 && binding.panels & panel != 0;
     TABLE.iter().enumerate().filter(move |(_, binding)| here(binding) && state.meets(binding.when, chain))
 }
 
-/// A character to be typed. Some keyboards type characters with `AltGr`, which arrives as Ctrl and Alt together.
+/// Returns the insertion of a typed character. `AltGr` of some keyboards arrives as Ctrl and Alt together.
 fn typed(key: KeyEvent) -> Option<Action> {
     let KeyCode::Char(c) = key.code else { return None };
     let both = |modifier| key.modifiers.contains(modifier);

@@ -1,11 +1,11 @@
-//! One line of text being typed: the characters, the cursor, and the usual editing keys.
+//! Line editor: the characters, the cursor, and the usual editing keys.
 
 use super::action::Edit;
 
-/// Most characters a line takes: a file name has 1,024 bytes at most, and more is a slip of the paste key.
-const LONGEST: usize = 1024;
+/// Maximum length of a line: a file name has at most 1,024 bytes, and longer text was pasted by mistake.
+const MAX_CHARS: usize = 1024;
 
-/// The line and the place of the cursor, counted in characters.
+/// Line with a cursor, whose position is counted in characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LineEdit {
     chars: Vec<char>,
@@ -13,21 +13,21 @@ pub struct LineEdit {
 }
 
 impl LineEdit {
-    /// What was typed.
+    /// Returns the text.
     pub fn text(&self) -> String {
         self.chars.iter().collect()
     }
 
-    /// What stands before the cursor, and what stands at and behind it.
+    /// Returns the text before the cursor, and that from the cursor on.
     pub fn halves(&self) -> (String, String) {
         let (before, after) = self.chars.split_at(self.cursor);
         (before.iter().collect(), after.iter().collect())
     }
 
-    /// Makes one change; those that change nothing are allowed.
+    /// Applies one edit, which may have no effect.
     pub fn apply(&mut self, edit: Edit) {
         match edit {
-            Edit::Insert(c) if self.chars.len() < LONGEST => {
+            Edit::Insert(c) if self.chars.len() < MAX_CHARS => {
                 self.chars.insert(self.cursor, c);
                 self.cursor += 1;
             }
@@ -54,7 +54,7 @@ impl LineEdit {
         self.cursor = start;
     }
 
-    /// Where the word before the cursor starts; a slash ends a word, as names are mostly paths.
+    /// Returns the start of the word before the cursor; a slash ends a word, as names are mostly paths.
     fn word_start(&self) -> usize {
         let ends = |c: char| c == ' ' || c == '/';
         let mut start = self.cursor;
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_in_the_middle() {
+    fn edits_apply_at_the_cursor() {
         let mut line = typed("a.tx");
         line.apply(Edit::Insert('t'));
         line.apply(Edit::Home);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_words_and_ends() {
+    fn words_and_ends_are_deleted() {
         let mut line = typed("dir/sub/big file.iso");
         line.apply(Edit::CutWord);
         assert_eq!(line.text(), "dir/sub/big ");
@@ -110,8 +110,8 @@ mod tests {
     }
 
     #[test]
-    fn stops_growing() {
-        let line = typed(&"x".repeat(LONGEST + 10));
-        assert_eq!(line.text().len(), LONGEST);
+    fn the_length_is_limited() {
+        let line = typed(&"x".repeat(MAX_CHARS + 10));
+        assert_eq!(line.text().len(), MAX_CHARS);
     }
 }

@@ -1,5 +1,5 @@
-//! The input thread: keys, the mouse, pasted text and resizes become events; a second thread notices that the terminal
-//! died.
+//! Input thread: keys, the mouse, pasted text and resizes become events; a second thread detects that the terminal
+//! has hung up.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -15,31 +15,31 @@ use signal_hook::consts::SIGWINCH;
 use signal_hook::low_level::unregister;
 
 use super::input::{Event, Parser};
-use super::terminal::{is_gone, is_taken, keyboard, waits};
+use super::terminal::{is_hung_up, is_taken, keyboard, poll_events};
 
-/// Events that may wait; a person types no faster, and pasted text is one event.
+/// Length of the event queue; users type more slowly, and pasted text is one event.
 pub(super) const QUEUE: usize = 256;
-/// How often the threads look whether they are still wanted.
-const LOOK: Duration = Duration::from_millis(100);
-/// After so long without a byte, pasted text is over, even if its end was lost on the way: until then every key would
-/// be a part of it. A link that stands still for so long in the middle of a paste is the rarer case.
-const PASTE_ENDS: Duration = Duration::from_secs(5);
+/// Time between two checks of whether the threads must end.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Time without a byte after which pasted text ends, even if its end was lost on the way: until then every key would
+/// be a part of it. A link that stalls for that long in the middle of a paste is rarer.
+const PASTE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The events, and the threads behind them; dropping it lets the threads end.
+/// Input events, with the threads that read them; dropping it ends the threads.
 pub(crate) struct InputEvents {
-    /// What happened, in order.
+    /// Events, in order.
     pub queue: Receiver<Event>,
     done: Arc<AtomicBool>,
     resizes: SigId,
 }
 
 impl InputEvents {
-    /// Starts listening to the terminal.
+    /// Starts reading from the terminal.
     pub(crate) fn listen() -> io::Result<Self> {
         let (sender, queue) = sync_channel(QUEUE);
         let done = Arc::new(AtomicBool::new(false));
         let tty = keyboard()?;
-        // The size is asked for by each frame; one that changed before this is no news to the first.
+        // Each frame reads the size, so the first frame needs no event for an earlier change.
         let resized = Arc::new(AtomicBool::new(false));
         let resizes = signal_hook::flag::register(SIGWINCH, Arc::clone(&resized))?;
         let watched = tty.try_clone()?;
@@ -58,23 +58,23 @@ impl Drop for InputEvents {
     }
 }
 
-/// Reads only when there is something to read: a read from a dead terminal would return nothing, for ever and at once.
+/// Reads only when there is something to read: from a terminal that has hung up, a read returns nothing, immediately.
 fn listen(tty: &OwnedFd, resized: &AtomicBool, events: &SyncSender<Event>, done: &AtomicBool) {
-    let (mut parser, mut heard) = (Parser::default(), Instant::now());
+    let (mut parser, mut last_read) = (Parser::default(), Instant::now());
     let mut bytes = [0; 4096];
     while !done.load(Ordering::Relaxed) {
         if !is_taken() {
-            // What is typed now is for the shell, and the kernel stops a program in the background that reads it.
-            thread::sleep(LOOK);
+            // What is typed now is for the shell; the kernel stops a background program that reads it.
+            thread::sleep(POLL_INTERVAL);
             parser = Parser::default();
             continue;
         }
-        let flags = waits(tty.as_fd(), PollFlags::IN, LOOK);
+        let flags = poll_events(tty.as_fd(), PollFlags::IN, POLL_INTERVAL);
         let mut found = Vec::new();
         if resized.swap(false, Ordering::Relaxed) {
             found.push(Event::Resize);
         }
-        if is_gone(flags) {
+        if is_hung_up(flags) {
             return;
         }
         if !is_taken() {
@@ -84,11 +84,11 @@ fn listen(tty: &OwnedFd, resized: &AtomicBool, events: &SyncSender<Event>, done:
             match rustix::io::read(tty, &mut bytes) {
                 Ok(count @ 1..) => parser.feed(&bytes[..count], count == bytes.len(), |event| found.push(event)),
                 Err(Errno::INTR | Errno::AGAIN) => {}
-                // Without keys there would be no way out.
+                // Without keys the user could not quit.
                 Ok(0) | Err(_) => found.push(Event::HungUp),
             }
-            heard = Instant::now();
-        } else if parser.is_pasting() && heard.elapsed() >= PASTE_ENDS {
+            last_read = Instant::now();
+        } else if parser.is_pasting() && last_read.elapsed() >= PASTE_TIMEOUT {
             parser.end_paste(|event| found.push(event));
         }
         for event in found {
@@ -100,13 +100,13 @@ fn listen(tty: &OwnedFd, resized: &AtomicBool, events: &SyncSender<Event>, done:
     }
 }
 
-/// Looks at the terminal without reading from it; the reader cannot be relied on to notice that it is gone.
+/// Polls the terminal without reading from it: the reader does not reliably detect a hangup.
 fn watch(tty: &OwnedFd, events: &SyncSender<Event>, done: &AtomicBool) {
     while !done.load(Ordering::Relaxed) {
-        if is_gone(waits(tty.as_fd(), PollFlags::empty(), LOOK * 5)) {
+        if is_hung_up(poll_events(tty.as_fd(), PollFlags::empty(), POLL_INTERVAL * 5)) {
             // With a full queue the loop is busy and will fail at its next frame.
             let _ = events.try_send(Event::HungUp);
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }

@@ -1,10 +1,9 @@
-//! Where the bytes are: what each stage holds, against one scale for all of them, so that a queue is seen to grow and
-//! to walk upstream.
+//! Buffered bytes of each stage on one scale, so that the growth of a queue and its move upstream are visible.
 
 use crate::snapshot::{ChainSnapshot, HopLink};
 
-/// What a full bar can stand for: in bytes, and as it reads above a column of bars that stands behind one of figures.
-/// Steps of four: a bar that has just outgrown one scale is still seen on the next.
+/// Values of a full bar: in bytes, and as the title of a column of bars that follows one of figures.
+/// Steps of four: a bar that has just outgrown one scale is still visible on the next.
 const SCALES: [(u64, &str); 9] = [
     (16_000, "/ 16 KB"),
     (64_000, "/ 64 KB"),
@@ -16,42 +15,42 @@ const SCALES: [(u64, &str); 9] = [
     (250_000_000, "/ 250 MB"),
     (1_000_000_000, "/ 1 GB"),
 ];
-/// A scale stays until all stages hold less than this part of it, so that bars do not jump while data flows.
-const ROOMY: u64 = 20;
+/// The scale shrinks once all stages buffer less than this part of it, so that bars do not jump while data flows.
+const SHRINK_BELOW: u64 = 20;
 
-/// What a full bar stands for now.
+/// Current value of a full bar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scale(usize);
 
 impl Scale {
-    /// Grows with what the fullest stage holds, and shrinks when that is far less.
+    /// Adapts to the fullest stage: grows immediately, and shrinks once that buffers far less.
     pub fn follow(&mut self, chain: &ChainSnapshot) {
         let most = (0..=chain.hops.len()).filter_map(|stage| buffered(chain, stage)).max().unwrap_or(0);
         let fits = SCALES.iter().position(|(full, _)| most <= *full).unwrap_or(SCALES.len() - 1);
-        // A chain that holds nothing is between two transfers.
-        if fits > self.0 || most > 0 && most < SCALES[self.0].0 / ROOMY {
+        // A chain that buffers nothing is between two transfers.
+        if fits > self.0 || most > 0 && most < SCALES[self.0].0 / SHRINK_BELOW {
             self.0 = fits;
         }
     }
 
-    /// How it reads.
+    /// Returns its label.
     pub fn name(self) -> &'static str {
         self.title().trim_start_matches("/ ")
     }
 
-    /// How it reads above a column of bars.
+    /// Returns the title of a column of bars.
     pub fn title(self) -> &'static str {
         SCALES[self.0].1
     }
 
-    /// How many of so many parts of a bar are full; something shows as soon as anything is buffered.
+    /// Returns how many of `of` parts of a bar are full: at least one as soon as anything is buffered.
     pub fn parts(self, buffered: u64, of: usize) -> usize {
         ((buffered as f64 / SCALES[self.0].0 as f64 * of as f64).ceil() as usize).min(of)
     }
 }
 
-/// Bytes that a stage holds: received and not yet given on, and those in its kernel queues. 0 is the client; `None` for
-/// a hop that does not report.
+/// Returns the bytes buffered at a stage: received but not forwarded, and in its socket queues. 0 is the client; `None`
+/// for a hop that does not report.
 pub(crate) fn buffered(chain: &ChainSnapshot, stage: usize) -> Option<u64> {
     let Some(at) = stage.checked_sub(1) else {
         let running = chain.transfers.iter().filter(|transfer| !transfer.phase.is_over());
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scale_fits_the_fullest_and_does_not_jump() {
+    fn the_scale_fits_the_fullest_stage_without_jumping() {
         let mut scale = Scale::default();
         let mut after = |buffered: &[u64]| {
             scale.follow(&chain(buffered));
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_shows_anything_and_ends_at_full() {
+    fn bars_show_small_values_and_are_clamped() {
         let mut scale = Scale::default();
         scale.follow(&chain(&[4_000_000]));
         assert_eq!(
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn every_stage_holds_what_it_has_not_given_on() {
+    fn stages_buffer_what_they_have_not_forwarded() {
         let mut all = chain(&[7, 9]);
         all.hops[1].node = None;
         let flow = Flow { bytes_in: 10, bytes_out: 4, ..Flow::default() };

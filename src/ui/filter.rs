@@ -1,10 +1,10 @@
-//! What rows must contain to be shown: words, all of which must be found; `key:word` looks in one column, `-word` means
-//! none.
+//! Row filter: words that a row must all contain; `key:word` searches one column, and a row must not contain the word
+//! of `-word`.
 
-/// A column's key and a row's text in it.
+/// Key of a column, and the text of a row in it.
 pub(crate) type FilterField<'a> = (&'static str, &'a str);
 
-/// The words of a filter.
+/// Filter of the rows of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     terms: Vec<Term>,
@@ -12,34 +12,34 @@ pub(crate) struct Filter {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Term {
-    unwanted: bool,
+    excluded: bool,
     text: String,
 }
 
 impl Filter {
-    /// Reads what a person typed; anything can be read.
+    /// Parses what the user typed; any text is valid.
     pub(crate) fn new(text: &str) -> Self {
         let term = |word: &str| {
             let bare = word.strip_prefix('-').filter(|rest| !rest.is_empty());
-            Term { unwanted: bare.is_some(), text: bare.unwrap_or(word).to_owned() }
+            Term { excluded: bare.is_some(), text: bare.unwrap_or(word).to_owned() }
         };
         Self { terms: text.split_whitespace().map(term).collect() }
     }
 
-    /// It keeps every row.
+    /// Tells whether it keeps every row.
     pub(crate) fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
-    /// The row with these fields is to be shown.
+    /// Tells whether the row with these fields is shown.
     pub(crate) fn keeps(&self, fields: &[FilterField<'_>]) -> bool {
-        self.terms.iter().all(|term| term.is_in(fields) != term.unwanted)
+        self.terms.iter().all(|term| term.is_in(fields) != term.excluded)
     }
 }
 
 impl Term {
     fn is_in(&self, fields: &[FilterField<'_>]) -> bool {
-        // A word with a colon may be an address, so only a column's own key makes it a question about that column.
+        // A word with a colon may be an address, so only the key of a column limits the search to that column.
         if let Some((key, word)) = self.text.split_once(':')
             && let Some((_, text)) = fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(key))
         {
@@ -50,7 +50,7 @@ impl Term {
     }
 }
 
-/// The text holds the word, whatever the case of its ASCII letters; nothing is copied, as there can be many rows.
+/// Tells whether the text contains the word, ignoring ASCII case; without copying, as there can be many rows.
 fn contains(text: &str, word: &str) -> bool {
     word.is_empty() || text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }
@@ -69,21 +69,21 @@ mod tests {
     }
 
     #[test]
-    fn all_words_must_be_there() {
+    fn all_words_must_match() {
         assert!(keeps("") && keeps("  ") && keeps("iso stream") && keeps("7001"));
-        assert!(!keeps("iso page"));
+        assert!(!keeps("iso admin"));
     }
 
     #[test]
-    fn a_key_looks_in_its_own_column() {
+    fn a_key_searches_its_column() {
         assert!(keeps("state:str") && keeps("hop:12") && keeps("FILE:iso") && keeps("state:"));
         assert!(!keeps("hop:1") && !keeps("state:iso"));
-        assert!(keeps("127.0.0.1:7001"), "an address is no key");
+        assert!(keeps("127.0.0.1:7001"), "an address is not a key");
     }
 
     #[test]
-    fn a_dash_means_none() {
-        assert!(keeps("-page stream -hop:3") && keeps("-"[..0].trim()));
+    fn a_dash_excludes_rows() {
+        assert!(keeps("-admin stream -hop:3") && keeps("-"[..0].trim()));
         assert!(!keeps("-stream") && !keeps("-hop:12"));
     }
 }

@@ -1,12 +1,12 @@
-//! Where the focus can be: tabs, the panels of a tab, and how far their lists are scrolled.
+//! Tabs, their panels, and the scroll offsets of the lists.
 
-/// A set of modes or of panels, one bit each.
+/// Set of modes or of panels, one bit each.
 pub type Set = u16;
 
-/// One of the screens behind the digits.
+/// Tab of the dashboard, each with a digit as its key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tab {
-    /// The chain at work.
+    /// Overview of the chain.
     #[default]
     Chain,
     /// The connections of all hops.
@@ -19,17 +19,17 @@ pub enum Tab {
     Log,
 }
 
-/// A part of the screen that can have the keys.
+/// Part of a tab that can have the focus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Panel {
     /// The hop table.
     #[default]
     Hops,
-    /// The connections of the marked hop, or of all.
+    /// The connections of the selected hop, or of all.
     Connections,
-    /// The throughput of the marked hop.
+    /// The throughput of the selected hop.
     Chart,
-    /// The set-up of the marked transfer.
+    /// The setup of the selected transfer.
     Setup,
     /// The transfers.
     Transfers,
@@ -45,9 +45,9 @@ pub enum ViewMode {
     /// All panels of the tab are shown.
     #[default]
     Overview,
-    /// The panel that has the keys fills the screen.
+    /// The focused panel fills the screen.
     Zoomed,
-    /// The marked row is shown in detail.
+    /// The details of the selected row are shown.
     Detail,
 }
 
@@ -58,31 +58,31 @@ pub struct Focus {
     pub tab: Tab,
     /// How much of it is shown.
     pub view_mode: ViewMode,
-    /// The panel that has the keys.
+    /// The focused panel.
     pub panel: Panel,
 }
 
-/// A connection: its hop's number, and its own on that node.
+/// Identifies a connection: the number of its hop, and its id on that node.
 pub type ConnKey = (usize, u64);
 
-/// Rows scrolled off the tops of the lists.
+/// Number of rows scrolled off the top of each list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tops {
-    /// Of the hops and the nodes.
+pub struct ScrollOffsets {
+    /// Hops and nodes.
     pub hops: usize,
-    /// Of the connections.
+    /// Connections.
     pub conns: usize,
-    /// Of the transfers.
+    /// Transfers.
     pub transfers: usize,
-    /// Of the log.
+    /// Log lines.
     pub log: usize,
 }
 
 impl Tab {
-    /// All of them, in the order of their digits.
+    /// All tabs, in the order of their digits.
     pub const ALL: [Self; 5] = [Self::Chain, Self::Connections, Self::Transfers, Self::Nodes, Self::Log];
 
-    /// Its name, and a shorter one.
+    /// Returns its name, and a shorter one.
     pub fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Chain => ("Chain", "Chain"),
@@ -95,7 +95,7 @@ impl Tab {
 }
 
 impl Panel {
-    /// The bit by which the key table names it.
+    /// Returns its bit in the key table.
     pub const fn bit(self) -> Set {
         1 << self as Set
     }

@@ -1,5 +1,5 @@
-//! Where the parts of a region stand: the rows of its list, its columns, a popup over the screen. What draws, what
-//! scrolls and what is clicked all measure here.
+//! Geometry within a region: the rows of its list, its columns, a popup over the screen. Drawing, scrolling and clicks
+//! use the same functions.
 
 use ratatui::layout::Rect;
 
@@ -8,21 +8,21 @@ use super::focus::Tab;
 use super::grid::{ColumnPlaces, place};
 use super::layout::is_small;
 
-/// Columns of a table before its first, for the mark.
+/// Columns before the first of a table, for the selection.
 pub(crate) const MARGIN: u16 = 2;
-/// Width of the list of keys: enough for the longest line of help, with its key and a border.
+/// Width of the list of keys: fits the longest line of help, with its key and a border.
 pub(crate) const HELP_WIDTH: u16 = 96;
-/// Lower than this the log has no heading.
+/// Below this height the log has no heading.
 const TITLED: u16 = 4;
 
-/// Area of popups: all but the footer, which continues to show the keys.
-pub(crate) fn over_area(area: Rect) -> Rect {
+/// Returns the area of popups: all but the footer, which continues to show the keys.
+pub(crate) fn popup_area(area: Rect) -> Rect {
     if is_small(area) { area } else { Rect { height: area.height - 1, ..area } }
 }
 
-/// The outer and the inner rectangle of a popup, which are equal where a border would leave no room.
+/// Returns the outer and the inner rectangle of a popup, which are equal where there is no room for a border.
 pub(crate) fn popup(area: Rect, columns: u16, rows: usize) -> (Rect, Rect) {
-    // A margin too narrow to read anything in would only distract.
+    // A margin too narrow to show legible text would only distract.
     let width = if area.width < columns.saturating_add(16) { area.width } else { columns };
     let height = u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(2).min(area.height);
     let (x, y) = (area.x + (area.width - width) / 2, area.y + (area.height - height) / 2);
@@ -33,47 +33,47 @@ pub(crate) fn popup(area: Rect, columns: u16, rows: usize) -> (Rect, Rect) {
     (outer, Rect { x: x + 2, y: y + 1, width: width - 4, height: height - 2 })
 }
 
-/// Rows of the hops. Where the chain has to scroll, the client gives up its row to a hop.
+/// Returns the rows of the hops. Where the chain has to scroll, the row of the client is used for a hop.
 pub(crate) fn hop_rows(area: Rect, titled: bool, hops: usize) -> Rect {
     let above = 1 + u16::from(titled);
     let rows = area.height.saturating_sub(above);
     below(area, above + u16::from(usize::from(rows) > hops))
 }
 
-/// Rows of the nodes, below the heading and the column titles.
+/// Returns the rows of the nodes, below the heading and the column titles.
 pub(crate) fn node_rows(area: Rect) -> Rect {
     below(area, 2)
 }
 
-/// Rows of the connections, below the heading and the column titles.
+/// Returns the rows of the connections, below the heading and the column titles.
 pub(crate) fn connection_rows(area: Rect) -> Rect {
     below(area, 2)
 }
 
-/// Which columns of the connections are shown, and where.
+/// Returns the positions of the visible columns of the connections.
 pub(crate) fn connection_places(tab: Tab, hidden: u32, area: Rect) -> ColumnPlaces {
     let hop = if tab == Tab::Connections { 0 } else { 1 << CONN_HOP };
     place(&CONNS, hidden | hop, area.width.saturating_sub(MARGIN + 1))
 }
 
-/// Rows of the transfers, below the heading.
+/// Returns the rows of the transfers, below the heading.
 pub(crate) fn transfer_rows(area: Rect) -> Rect {
     below(area, 1)
 }
 
-/// Rows of the log.
+/// Returns the rows of the log.
 pub(crate) fn log_rows(tab: Tab, area: Rect) -> Rect {
     below(area, u16::from(area.height >= TITLED || tab == Tab::Log))
 }
 
-/// An area without its first rows.
+/// Returns an area without its first rows.
 fn below(area: Rect, rows: u16) -> Rect {
     let rows = rows.min(area.height);
     Rect { y: area.y + rows, height: area.height - rows, ..area }
 }
 
-/// The first row to show of a list: as before if the marked row is then in sight, else as near to it as will do.
-pub(crate) fn in_sight(top: usize, rows: usize, room: usize, row: usize) -> usize {
+/// Returns the first row to show of a list: unchanged if the selected row is visible, else moved as little as possible.
+pub(crate) fn scroll_into_view(top: usize, rows: usize, room: usize, row: usize) -> usize {
     let last = rows.saturating_sub(room);
     let top = top.min(last);
     if row < top { row } else { top.max((row + 1).saturating_sub(room)).min(last) }
@@ -84,12 +84,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_moves_no_further_than_it_must() {
-        assert_eq!(in_sight(0, 10, 4, 3), 0);
-        assert_eq!(in_sight(0, 10, 4, 4), 1);
-        assert_eq!(in_sight(6, 10, 4, 7), 6);
-        assert_eq!(in_sight(6, 10, 4, 2), 2);
-        assert_eq!(in_sight(9, 5, 4, 4), 1, "a list that shrank fills its panel");
-        assert_eq!(in_sight(0, 0, 0, 0), 0);
+    fn a_list_scrolls_as_little_as_possible() {
+        assert_eq!(scroll_into_view(0, 10, 4, 3), 0);
+        assert_eq!(scroll_into_view(0, 10, 4, 4), 1);
+        assert_eq!(scroll_into_view(6, 10, 4, 7), 6);
+        assert_eq!(scroll_into_view(6, 10, 4, 2), 2);
+        assert_eq!(scroll_into_view(9, 5, 4, 4), 1, "a list that shrank fills its panel");
+        assert_eq!(scroll_into_view(0, 0, 0, 0), 0);
     }
 }

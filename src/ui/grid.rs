@@ -1,4 +1,4 @@
-//! Columns of a table: which ones a width has room for, and where they stand. Widths depend on the room alone.
+//! Table columns: which ones fit a width, and their positions. Widths depend only on the room.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -14,27 +14,27 @@ const GAP: u16 = 2;
 pub struct Column {
     /// Its heading.
     pub title: &'static str,
-    /// Its least width.
+    /// Minimum width.
     pub width: u16,
-    /// Its greatest width; room to spare goes to the first column that takes it.
-    pub most: u16,
-    /// It holds numbers, which stand at its right.
+    /// Maximum width; spare room goes to the first column that can grow.
+    pub max_width: u16,
+    /// Right-aligned, for numbers.
     pub right: bool,
-    /// The highest goes first when there is no room; 0 stays.
+    /// Columns with the highest value are dropped first when there is no room; 0 is never dropped.
     pub drop: u8,
 }
 
-/// Where each column stands: offset and width, or nothing for one that is not shown.
+/// Position of each column: offset and width; `None` for one that is not shown.
 pub(crate) type ColumnPlaces = Vec<Option<(u16, u16)>>;
 
-/// A column of one width.
+/// Makes a column of fixed width.
 pub(crate) const fn fixed(title: &'static str, width: u16, right: bool, drop: u8) -> Column {
-    Column { title, width, most: width, right, drop }
+    Column { title, width, max_width: width, right, drop }
 }
 
-/// A column that takes up room to spare.
-pub(crate) const fn growing(title: &'static str, width: u16, most: u16, drop: u8) -> Column {
-    Column { title, width, most, right: false, drop }
+/// Makes a column that grows into spare room.
+pub(crate) const fn growing(title: &'static str, width: u16, max_width: u16, drop: u8) -> Column {
+    Column { title, width, max_width, right: false, drop }
 }
 
 /// Places the columns that fit into a width; those whose bit is set in `hidden` are left out.
@@ -49,7 +49,7 @@ pub(crate) fn place(columns: &[Column], hidden: u32, room: u16) -> ColumnPlaces 
     let mut places = vec![None; columns.len()];
     let mut x = 0;
     for (i, column) in columns.iter().enumerate().filter(|(i, _)| kept[*i]) {
-        let extra = spare.min(column.most.saturating_sub(column.width));
+        let extra = spare.min(column.max_width.saturating_sub(column.width));
         spare -= extra;
         places[i] = Some((x, column.width + extra));
         x += column.width + extra + GAP;
@@ -57,12 +57,12 @@ pub(crate) fn place(columns: &[Column], hidden: u32, room: u16) -> ColumnPlaces 
     places
 }
 
-/// The column at this offset, for clicks on headings.
+/// Returns the column at this offset, for clicks on headings.
 pub(crate) fn column_at(places: &ColumnPlaces, x: u16) -> Option<usize> {
     places.iter().position(|place| place.is_some_and(|(from, width)| (from..from + width + GAP).contains(&x)))
 }
 
-/// Paints the headings; the one that the rows are sorted by stands out.
+/// Draws the column titles; the one that the rows are sorted by is highlighted.
 pub(crate) fn headings(
     buffer: &mut Buffer,
     area: Rect,
@@ -76,7 +76,7 @@ pub(crate) fn headings(
     }
 }
 
-/// Paints one cell, if its column has a place.
+/// Draws one cell, if its column is shown.
 pub(crate) fn cell(
     buffer: &mut Buffer,
     row: Rect,
@@ -108,7 +108,7 @@ mod tests {
         [fixed("#", 2, true, 0), growing("Node", 6, 10, 0), fixed("In", 5, true, 2), growing("60 s", 4, 20, 1)];
 
     #[test]
-    fn drops_by_priority_and_grows_in_order() {
+    fn columns_drop_by_priority_and_grow_in_order() {
         assert_eq!(place(&COLUMNS, 0, 23), [Some((0, 2)), Some((4, 6)), Some((12, 5)), Some((19, 4))]);
         assert_eq!(place(&COLUMNS, 0, 30), [Some((0, 2)), Some((4, 10)), Some((16, 5)), Some((23, 7))]);
         assert_eq!(place(&COLUMNS, 0, 22), [Some((0, 2)), Some((4, 10)), None, Some((16, 6))]);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_columns_leave_their_room_to_others() {
+    fn room_of_hidden_columns_is_reused() {
         let places = place(&COLUMNS, 0b10, 23);
         assert_eq!(places, [Some((0, 2)), None, Some((4, 5)), Some((11, 12))]);
         assert_eq!(

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_filled_and_nothing_grows_without_end() {
+    fn gaps_are_filled_and_memory_is_bounded() {
         let mut history = History::default();
         history.observe(&chain(8), Duration::ZERO);
         history.observe(&chain(4), Duration::from_secs(1));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_minutes_are_means_of_what_was_seen() {
+    fn ten_minutes_are_means_of_samples() {
         let mut history = History::default();
         for tenth in 0..=100 {
             history.observe(&chain(if tenth < 50 { 10 } else { 30 }), Duration::from_millis(tenth * 100));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_just_ended_counts_for_a_second() {
+    fn ended_transfers_count_for_a_second() {
         let flow = crate::snapshot::Flow { bytes_in: 372_000, ..Default::default() };
         let short = TransferSnapshot { number: 1, phase: Phase::Done, flow, ..TransferSnapshot::default() };
         let rates = |elapsed_ms| {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_have_ends() {
+    fn spans_are_clamped() {
         assert_eq!(
             (ChartSpan::Second.by(-1), ChartSpan::Minute.by(1), ChartSpan::Minute.by(9)),
             (ChartSpan::Second, ChartSpan::TenMinutes, ChartSpan::TenMinutes)

@@ -1,51 +1,51 @@
-//! What a terminal sends, byte by byte: keys, mouse gestures and pasted text, in bounded memory whatever comes.
+//! Parser of terminal input: keys, mouse gestures and pasted text, in bounded memory for any bytes.
 //!
-//! The terminal library has a reader of its own, which keeps a paste, or a sequence, until its end has come. Nothing
-//! says that it ever does: the end of a paste can be lost on the way, and a file of any size can be pasted.
+//! The terminal library has a parser of its own, which buffers a paste, or a sequence, until its end has come. There
+//! may be none: the end of a paste can be lost on the way, and a file of any size can be pasted.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-/// What can happen to the screen from outside the program.
+/// Event from the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A key went down, or repeats.
+    /// A key was pressed, or repeats.
     Key(KeyEvent),
     /// Text was pasted.
     Paste(String),
-    /// The mouse did something, at this column and row.
+    /// A mouse gesture, at this column and row.
     Mouse(Gesture, u16, u16),
-    /// The terminal has another size, which the next frame asks for itself.
+    /// The terminal has another size, which the next frame reads.
     Resize,
-    /// The terminal is gone.
+    /// The terminal has hung up.
     HungUp,
 }
 
-/// What the mouse did.
+/// Mouse gesture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gesture {
-    /// The left button went down.
+    /// The left button was pressed.
     Click,
-    /// The wheel was turned away from the person.
+    /// The wheel was turned away from the user.
     WheelUp,
-    /// The wheel was turned toward the person.
+    /// The wheel was turned toward the user.
     WheelDown,
 }
 
 const ESCAPE: u8 = 0x1b;
-/// How pasted text ends, where a terminal was asked to say so.
+/// End of pasted text, where bracketed paste is on.
 const PASTE_END: &[u8] = b"\x1b[201~";
-/// Most bytes of a paste that are kept: a line being typed takes far fewer, and nothing else takes any.
-const MOST_PASTED: usize = 16 * 1024;
-/// Longest sequence that can be a key or a gesture.
-const LONGEST: usize = 64;
+/// Maximum length of a paste that is kept: a line being typed takes far fewer bytes, and nothing else takes any.
+const MAX_PASTE: usize = 16 * 1024;
+/// Maximum length of a sequence that can be a key or a gesture.
+const MAX_SEQUENCE: usize = 64;
 
-/// Reads what a terminal sends.
+/// Incremental parser of terminal input.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
-    /// The beginning of something whose end has not come.
+    /// Incomplete input.
     pending: Vec<u8>,
     paste: Option<Paste>,
-    /// What comes belongs to a sequence that is too long to mean anything.
+    /// Input belongs to a sequence that is too long and is skipped.
     skipping: bool,
 }
 
@@ -53,25 +53,25 @@ pub(crate) struct Parser {
 #[derive(Debug, Default)]
 struct Paste {
     text: Vec<u8>,
-    /// How much of the end mark has come.
+    /// Number of bytes of the end sequence that have arrived.
     ending: usize,
 }
 
-/// What some bytes amount to.
+/// Result of parsing some bytes.
 #[derive(Debug, PartialEq, Eq)]
 enum ParsedInput {
-    /// More has to come.
+    /// Incomplete.
     More,
-    /// Nothing that is wanted here.
+    /// To be ignored.
     Nothing,
-    /// This.
+    /// An event.
     Event(Event),
     /// Pasted text follows.
     Paste,
 }
 
 impl Parser {
-    /// Takes bytes as they came; `more` says that others are at hand, so that an escape at the end may begin something.
+    /// Parses bytes as they arrive; `more` means that others follow, so that an escape at the end may begin a sequence.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], more: bool, mut found: impl FnMut(Event)) {
         while let Some((&byte, rest)) = bytes.split_first() {
             if let Some(paste) = &mut self.paste {
@@ -91,13 +91,13 @@ impl Parser {
                 continue;
             }
             if byte == ESCAPE && self.pending == [ESCAPE] {
-                // The first was a key of its own; this one may begin something.
+                // The first was the Esc key; this one may begin a sequence.
                 found(key(KeyCode::Esc));
                 continue;
             }
             self.pending.push(byte);
             match read(&self.pending) {
-                ParsedInput::More if self.pending.len() < LONGEST => continue,
+                ParsedInput::More if self.pending.len() < MAX_SEQUENCE => continue,
                 ParsedInput::More => self.skipping = true,
                 ParsedInput::Nothing => {}
                 ParsedInput::Event(event) => found(event),
@@ -111,12 +111,12 @@ impl Parser {
         }
     }
 
-    /// The end of pasted text is awaited.
+    /// Tells whether the end of a paste is still to come.
     pub(crate) fn is_pasting(&self) -> bool {
         self.paste.is_some()
     }
 
-    /// Takes what was pasted so far for all of it.
+    /// Ends the paste with the text so far.
     pub(crate) fn end_paste(&mut self, mut found: impl FnMut(Event)) {
         if let Some(paste) = self.paste.take() {
             found(Event::Paste(String::from_utf8_lossy(&paste.text).into_owned()));
@@ -125,7 +125,7 @@ impl Parser {
 }
 
 impl Paste {
-    /// Takes bytes up to the end of the paste; the answer is how many, and whether that is its end.
+    /// Takes bytes up to the end of the paste; returns how many, and whether the paste ended.
     fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
         if self.ending == 0 {
             let text = memchr::memchr(ESCAPE, bytes).unwrap_or(bytes.len());
@@ -138,19 +138,19 @@ impl Paste {
             self.ending += 1;
             return (1, self.ending == PASTE_END.len());
         }
-        // It was text after all; the byte that does not fit is looked at again.
+        // It was text after all; the byte that does not fit is parsed again.
         let text = std::mem::take(&mut self.ending);
         self.keep(&PASTE_END[..text]);
         (0, false)
     }
 
     fn keep(&mut self, text: &[u8]) {
-        let room = MOST_PASTED - self.text.len();
+        let room = MAX_PASTE - self.text.len();
         self.text.extend_from_slice(&text[..text.len().min(room)]);
     }
 }
 
-/// The last byte of a control sequence.
+/// Tells whether this byte ends a control sequence.
 fn is_final(byte: u8) -> bool {
     (0x40..=0x7e).contains(&byte)
 }
@@ -176,7 +176,7 @@ fn read(bytes: &[u8]) -> ParsedInput {
     }
 }
 
-/// A character, or a key that sends a single byte.
+/// Parses a character, or a key that sends a single byte.
 fn character(bytes: &[u8]) -> ParsedInput {
     let control = |c: u8| pressed(KeyCode::Char(c.into()), KeyModifiers::CONTROL);
     match bytes {
@@ -196,7 +196,7 @@ fn character(bytes: &[u8]) -> ParsedInput {
     }
 }
 
-/// What follows `ESC [`.
+/// Parses what follows `ESC [`.
 fn sequence(bytes: &[u8]) -> ParsedInput {
     match bytes {
         [] | [b'[' | b'M'] | [b'M', _] | [b'M', _, _] => return ParsedInput::More,
@@ -210,7 +210,7 @@ fn sequence(bytes: &[u8]) -> ParsedInput {
     }
     let Some((&last, parameters)) = bytes.split_last() else { return ParsedInput::More };
     if !is_final(last) {
-        // Anything else than parameters ends it, and is lost with it.
+        // Anything other than parameters ends the sequence, and is dropped with it.
         return if (0x20..=0x3f).contains(&last) { ParsedInput::More } else { ParsedInput::Nothing };
     }
     let Ok(parameters) = std::str::from_utf8(parameters) else { return ParsedInput::Nothing };
@@ -222,7 +222,7 @@ fn sequence(bytes: &[u8]) -> ParsedInput {
             let extended = parameters.starts_with('<');
             let button = first.parse::<u8>().ok();
             let button = if extended { button } else { button.and_then(|button| button.checked_sub(32)) };
-            // The small letter is the button's release.
+            // The lowercase letter is the release of the button.
             let button = button.filter(|_| last == b'M');
             button.map_or(ParsedInput::Nothing, |button| mouse(button, second.parse().ok(), third.parse().ok()))
         }
@@ -233,18 +233,18 @@ fn sequence(bytes: &[u8]) -> ParsedInput {
             with_modifiers(code.and_then(coded_key), second)
         }
         b'Z' => pressed(KeyCode::BackTab, KeyModifiers::SHIFT),
-        // That answers a question about the cursor.
+        // The reply to a cursor position request.
         b'R' => ParsedInput::Nothing,
         _ => {
-            // Some terminals have the modifiers where others have a 1.
+            // Some terminals send the modifiers where others send a 1.
             let modifiers = if second.is_empty() { first } else { second };
             with_modifiers(plain_key(last), modifiers)
         }
     }
 }
 
-/// A key that is pressed, or repeats, with its modifiers: one more than their bits, then perhaps a colon and what the
-/// key does.
+/// Returns a key that is pressed, or repeats, with its modifiers: their bits plus one, then optionally a colon and the
+/// kind of event.
 fn with_modifiers(code: Option<KeyCode>, text: &str) -> ParsedInput {
     let (mask, kind) = text.split_once(':').unwrap_or((text, ""));
     let bits = mask.parse::<u8>().unwrap_or(1).saturating_sub(1);
@@ -266,7 +266,7 @@ fn with_modifiers(code: Option<KeyCode>, text: &str) -> ParsedInput {
     pressed(if back { KeyCode::BackTab } else { code }, modifiers)
 }
 
-/// A key whose sequence ends with this letter.
+/// Returns the key whose sequence ends with this letter.
 fn plain_key(last: u8) -> Option<KeyCode> {
     Some(match last {
         b'A' => KeyCode::Up,
@@ -280,7 +280,7 @@ fn plain_key(last: u8) -> Option<KeyCode> {
     })
 }
 
-/// A key whose sequence ends with `~`.
+/// Returns the key with this number, whose sequence ends with `~`.
 fn numbered_key(number: u8) -> Option<KeyCode> {
     Some(match number {
         1 | 7 => KeyCode::Home,
@@ -298,7 +298,7 @@ fn numbered_key(number: u8) -> Option<KeyCode> {
     })
 }
 
-/// A key that is sent as its character's number; those without a character have numbers in an area for private use.
+/// Returns the key sent as a code point; keys without a character are in the private use area.
 fn coded_key(c: char) -> Option<KeyCode> {
     Some(match c {
         '\r' => KeyCode::Enter,
@@ -310,7 +310,7 @@ fn coded_key(c: char) -> Option<KeyCode> {
     })
 }
 
-/// What the mouse did, where it is a click or a turn of the wheel; columns and rows count from 1.
+/// Returns a click or a turn of the wheel; columns and rows count from 1.
 fn mouse(button: u8, column: Option<u16>, row: Option<u16>) -> ParsedInput {
     // Shift, Alt and Ctrl make no difference.
     let gesture = match button & !0b0001_1100 {
@@ -319,7 +319,7 @@ fn mouse(button: u8, column: Option<u16>, row: Option<u16>) -> ParsedInput {
         65 => Gesture::WheelDown,
         _ => return ParsedInput::Nothing,
     };
-    let at = |place: Option<u16>| place.and_then(|place| place.checked_sub(1));
+    let at = |position: Option<u16>| position.and_then(|position| position.checked_sub(1));
     match (at(column), at(row)) {
         (Some(column), Some(row)) => ParsedInput::Event(Event::Mouse(gesture, column, row)),
         _ => ParsedInput::Nothing,
@@ -332,7 +332,7 @@ mod tests {
 
     use super::*;
 
-    /// What bytes mean that come in pieces of this size.
+    /// Returns the events of bytes that arrive in pieces of this size.
     fn read_in(bytes: &[u8], size: usize) -> Vec<Event> {
         let (mut parser, mut events) = (Parser::default(), Vec::new());
         let pieces = bytes.chunks(size).count();
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_is_known_by_what_terminals_send_for_it() {
+    fn sequences_of_common_terminals_parse_as_keys() {
         const NONE: KeyModifiers = KeyModifiers::NONE;
         const SHIFT: KeyModifiers = KeyModifiers::SHIFT;
         const ALT: KeyModifiers = KeyModifiers::ALT;
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_costs_no_other() {
+    fn unknown_sequences_do_not_affect_the_next_key() {
         for nothing in [
             &b"\x1b[I"[..],
             b"\x1b[12;40R",
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mouse_clicks_and_turns_in_every_encoding() {
+    fn mouse_gestures_parse_in_every_encoding() {
         for (bytes, gesture) in [
             (&b"\x1b[<0;7;9M"[..], Gesture::Click),
             (b"\x1b[<4;7;9M", Gesture::Click),
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn pasted_text_is_one_event_and_means_no_keys() {
+    fn pasted_text_is_one_event_without_keys() {
         let pasted = |text: &str| Event::Paste(text.to_owned());
         assert_eq!(
             events(b"\x1b[200~q\x1b[2D\x1b[201x\x1b\x1b[201~q"),
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_a_paste_nor_a_sequence_without_an_end_is_kept() {
+    fn input_without_an_end_is_bounded() {
         let (mut parser, mut events) = (Parser::default(), Vec::new());
         parser.feed(b"\x1b[200~", true, |event| events.push(event));
         for _ in 0..100 {
@@ -455,20 +455,20 @@ mod tests {
         }
         assert!(events.is_empty() && parser.is_pasting());
         parser.end_paste(|event| events.push(event));
-        assert!(matches!(&events[..], [Event::Paste(text)] if text.len() == MOST_PASTED));
+        assert!(matches!(&events[..], [Event::Paste(text)] if text.len() == MAX_PASTE));
         parser.feed(b"\x1b[", true, |event| events.push(event));
         for _ in 0..100 {
             parser.feed(b"1;1;1;1;1;1;1;1;", true, |event| events.push(event));
         }
-        assert!(parser.pending.capacity() <= 2 * LONGEST);
-        // The letter that ends it is a part of it.
+        assert!(parser.pending.capacity() <= 2 * MAX_SEQUENCE);
+        // The letter that ends the sequence is skipped with it.
         parser.feed(b"Aq", false, |event| events.push(event));
         assert_eq!(events[1..], [key(char_key('q'))]);
     }
 
     proptest! {
         #[test]
-        fn any_bytes_mean_the_same_in_any_pieces(
+        fn events_do_not_depend_on_how_bytes_are_split(
             bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(ESCAPE), Just(b'['), Just(b'2'), Just(b'~')], 0..80),
             size in 1usize..20,
         ) {

@@ -1,5 +1,5 @@
-//! Which key does what: the one table of bindings with the keys a person chose. Dispatch, footer, help and palette all
-//! read it, so none of them can promise a key that another does not know.
+//! Key bindings: the one table of bindings, with the keys that the user chose. Dispatch, footer, help and palette all
+//! read it, so that they always agree.
 
 pub mod binding;
 mod custom;

@@ -1,29 +1,29 @@
-//! Which region stands where: depends on the terminal's size, the number of hops and what is open, never on figures, so
+//! Layout of the regions: depends on the terminal's size, the number of hops and what is open, never on figures, so
 //! that nothing jumps while data flows.
 
 use ratatui::layout::Rect;
 
 use super::focus::{Focus, Panel, Tab, ViewMode};
 
-/// Below this size one line says all.
+/// Below this size the screen has a single line.
 pub(crate) const SMALLEST: (u16, u16) = (40, 8);
-/// From this height every panel has its heading, and the set-up its place.
+/// From this height every panel has a heading, and the setup is shown.
 pub(crate) const TALL: u16 = 28;
-/// From this height the chain line, the connections and a heading for the chart have room.
+/// From this height there is room for the chain line, the connections and a heading of the chart.
 const MEDIUM: u16 = 18;
-/// From this width the set-up stands beside the chart.
+/// From this width the setup is beside the chart.
 const WIDE: u16 = 100;
-/// Fewest rows of a tab's list for the marked row to be shown in detail below it.
+/// Minimum height of a tab for the details of the selected row below its list.
 const ROOM_FOR_BOTH: u16 = 16;
 
-/// Where each region stands; one without height is not drawn.
+/// Positions of the regions; one without height is not drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Regions {
     /// The first row.
     pub header: Rect,
     /// The chain line.
     pub chain: Rect,
-    /// What limits the chain.
+    /// The verdict.
     pub verdict: Rect,
     /// The hop table.
     pub hops: Rect,
@@ -31,7 +31,7 @@ pub(crate) struct Regions {
     pub connections: Rect,
     /// The throughput.
     pub chart: Rect,
-    /// The set-up.
+    /// The setup.
     pub setup: Rect,
     /// The transfers.
     pub transfers: Rect,
@@ -39,7 +39,7 @@ pub(crate) struct Regions {
     pub nodes: Rect,
     /// The log.
     pub log: Rect,
-    /// The marked row in detail.
+    /// Details of the selected row.
     pub detail: Rect,
     /// The last row.
     pub footer: Rect,
@@ -48,7 +48,7 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
-    /// The region of a panel.
+    /// Returns the region of a panel.
     pub(crate) fn of(&self, panel: Panel) -> Rect {
         match panel {
             Panel::Hops => self.hops,
@@ -74,12 +74,12 @@ impl Regions {
     }
 }
 
-/// There is room for one line only.
+/// Tells whether there is room for one line only.
 pub(crate) fn is_small(area: Rect) -> bool {
     area.width < SMALLEST.0 || area.height < SMALLEST.1
 }
 
-/// Hands out the rows of a screen that is not too small.
+/// Divides the rows of a screen among the regions.
 pub(crate) fn split(focus: Focus, area: Rect, hops: usize) -> Regions {
     if is_small(area) {
         return Regions::default();
@@ -123,11 +123,12 @@ pub(crate) fn split(focus: Focus, area: Rect, hops: usize) -> Regions {
     regions
 }
 
-/// Hands out the rows of the first tab, from the top. What a region cannot do without comes first; the rest is shared.
+/// Divides the rows of the first tab, from the top: the minimum of each region first, then the rest.
 fn share(regions: &mut Regions, body: Rect, hops: usize) {
     let medium = regions.chain.height > 0;
     let (tall, room) = (regions.tall, body.height);
-    // Heading, column titles, the client and the hops; a longer chain scrolls rather than push the rest out.
+    // Heading, column titles, the client and the hops; a longer chain scrolls, so that the other panels keep their
+    // rows.
     let table = u16::try_from(hops).unwrap_or(u16::MAX).saturating_add(2 + u16::from(tall));
     let least_rest = if medium { room.div_ceil(2) } else { 3.min(room - 3) };
     let table = table.min(room - least_rest);
@@ -173,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_row_of_the_first_tab_belongs_to_exactly_one_region() {
+    fn regions_of_the_first_tab_cover_every_row_once() {
         for height in SMALLEST.1..=100 {
             for hops in [0, 1, 3, 10, 32] {
                 let r = split(Focus::default(), Rect::new(0, 0, 80, height), hops);
@@ -191,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn the_set_up_stands_beside_the_chart_where_there_is_room() {
+    fn the_setup_is_beside_the_chart_on_wide_screens() {
         let r = split(Focus::default(), Rect::new(0, 0, 120, 40), 3);
         assert_eq!((r.setup.y, r.setup.height, r.setup.right()), (r.chart.y, r.chart.height, 120));
         assert!(r.chart.right() < r.setup.x);
     }
 
     #[test]
-    fn the_other_tabs_give_their_panel_what_there_is() {
+    fn panels_of_the_other_tabs_fill_the_screen() {
         let tabs = [
             (Tab::Connections, Panel::Connections),
             (Tab::Transfers, Panel::Transfers),

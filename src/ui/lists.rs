@@ -1,4 +1,4 @@
-//! Which rows the lists show, and in which order: worked out when data, filter or sorting change, never for a frame.
+//! Rows of the lists and their order: computed when data, filter or sorting change, not for each frame.
 
 use std::collections::HashMap;
 
@@ -8,57 +8,57 @@ use super::focus::{ConnKey, Panel};
 use super::history::History;
 use crate::snapshot::{ChainSnapshot, ConnState, Level};
 
-/// The rows.
+/// Rows of all lists.
 #[derive(Clone, Debug, Default)]
 pub struct Lists {
-    /// Connections, as places of their hop and themselves in the snapshot.
+    /// Connections, as indices of their hop and of themselves in the snapshot.
     pub conns: Vec<(usize, usize)>,
-    /// Connections there are, the filtered out and the unlisted among them.
+    /// Number of connections, including hidden and omitted ones.
     pub conns_in_all: u64,
-    /// Places of transfers in the snapshot.
+    /// Indices of transfers in the snapshot.
     pub transfers: Vec<usize>,
-    /// Places of log lines in the snapshot.
+    /// Indices of log lines in the snapshot.
     pub log: Vec<usize>,
-    /// Rows of the log with the words of its filter, while the others are shown around them.
-    pub hits: Vec<usize>,
-    around: bool,
+    /// Rows of the log that match its filter, while all other lines are shown as well.
+    pub matches: Vec<usize>,
+    show_all: bool,
     filters: [String; 3],
     sort: Option<Sort>,
-    /// The order that the last sorting gave. Rows keep their places in it while their figures change.
+    /// Order of the last sorting. Rows keep their position in it while their figures change.
     order: Vec<ConnKey>,
 }
 
 impl Lists {
-    /// What the rows of a panel must contain.
+    /// Returns the filter of a panel.
     pub fn filter(&self, panel: Panel) -> &str {
         slot(panel).map_or("", |slot| &self.filters[slot])
     }
 
-    /// Narrows a panel's rows.
+    /// Sets the filter of a panel.
     pub fn set_filter(&mut self, panel: Panel, text: String) {
         if let Some(slot) = slot(panel) {
             self.filters[slot] = text;
         }
-        self.around &= panel != Panel::Log;
+        self.show_all &= panel != Panel::Log;
     }
 
-    /// Shows the log's other lines around those that its filter keeps, until that changes.
-    pub fn show_around(&mut self) {
-        self.around = true;
+    /// Shows all lines of the log, not only those that match, until the filter changes.
+    pub fn show_all_lines(&mut self) {
+        self.show_all = true;
     }
 
-    /// By what the connections are sorted; without it they stand in the order in which they came.
+    /// Returns the sorting of the connections; `None` is by order of arrival.
     pub fn sort(&self) -> Option<Sort> {
         self.sort
     }
 
-    /// Sorts the connections, from the next `refresh` on.
+    /// Sets the sorting of the connections, from the next `refresh` on.
     pub fn set_sort(&mut self, sort: Option<Sort>) {
         self.sort = sort;
         self.order.clear();
     }
 
-    /// Works all rows out anew; `scope` is the hop whose connections are listed, or all hops.
+    /// Computes all rows; `scope` is the hop whose connections are listed, or all hops.
     pub fn refresh(&mut self, chain: &ChainSnapshot, history: &History, scope: Option<usize>, level: Level) {
         self.refresh_conns(chain, history, scope);
         let filter = Filter::new(self.filter(Panel::Transfers));
@@ -68,14 +68,14 @@ impl Lists {
         self.transfers = wanted.map(|(at, _)| at).collect();
         let filter = Filter::new(self.filter(Panel::Log));
         self.log.clear();
-        self.hits.clear();
+        self.matches.clear();
         for (at, line) in chain.log.iter().enumerate().filter(|(_, line)| line.level >= level) {
             let hop = line.hop.map_or("c".to_owned(), |hop| hop.to_string());
-            let kept = filter.keeps(&[("hop", &hop), ("text", line.text.as_str())]);
-            if kept && self.around {
-                self.hits.push(self.log.len());
+            let is_match = filter.keeps(&[("hop", &hop), ("text", line.text.as_str())]);
+            if is_match && self.show_all {
+                self.matches.push(self.log.len());
             }
-            if kept || self.around {
+            if is_match || self.show_all {
                 self.log.push(at);
             }
         }
@@ -92,10 +92,10 @@ impl Lists {
         for (hop, node) in reports {
             self.conns_in_all += node.connections.len() as u64 + node.omitted;
             let number = chain.hops[hop].number.to_string();
-            // Those that only read the node's pages come last.
-            for pages in [false, true] {
+            // Connections that only request admin endpoints come last.
+            for admin in [false, true] {
                 let rows =
-                    node.connections.iter().enumerate().filter(|(_, conn)| (conn.state == ConnState::Admin) == pages);
+                    node.connections.iter().enumerate().filter(|(_, conn)| (conn.state == ConnState::Admin) == admin);
                 let kept = rows.filter(|(_, conn)| {
                     filter.is_empty() || filter.keeps(&columns::fields(&number, &columns::transfer(chain, conn), conn))
                 });
@@ -105,7 +105,7 @@ impl Lists {
         let Some(sort) = self.sort else { return };
         let key = |place: &(usize, usize)| (chain.hops[place.0].number, conn(chain, *place).map_or(0, |conn| conn.id));
         let ranks: HashMap<ConnKey, usize> = self.order.iter().enumerate().map(|(rank, key)| (*key, rank)).collect();
-        // A row that was there keeps its place among the others; new ones come behind, sorted among themselves.
+        // Known rows keep their position; new ones follow, sorted among themselves.
         let unranked = ranks.len();
         self.conns.sort_by_cached_key(|place| {
             let rank = ranks.get(&key(place)).copied().unwrap_or(unranked);

@@ -1,4 +1,4 @@
-//! The terminal wing: draws one `ChainSnapshot`, turns keys into `Command`s, and knows no socket and no file.
+//! Terminal interface: draws one `ChainSnapshot` and maps keys to `Command`s, without sockets or files.
 //!
 //! Keys flow one way: `event` (the input thread) → `dispatch` (by the one table in `keymap`) → `UiState::apply` (pure)
 //! → `try_send`.
@@ -42,18 +42,18 @@ pub use state::UiState;
 pub use terminal::{install_panic_hook, is_taken, restore};
 pub use theme::Theme;
 
-/// How the screen looks and listens at its start.
+/// Options of the screen at its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Draw with ASCII characters alone, for terminals and fonts without line drawing.
     pub ascii: bool,
     /// When to use colors.
     pub color: ColorMode,
-    /// Which colors.
+    /// Color scheme.
     pub colors: ColorScheme,
-    /// Listen to the mouse.
+    /// Turn the mouse on.
     pub mouse: bool,
-    /// Which keys do what.
+    /// Key bindings.
     pub keymap: Keymap,
     /// SIGTSTP was ignored when the program started: Ctrl-Z does nothing.
     pub no_suspend: bool,

@@ -1,4 +1,4 @@
-//! What a click or a turn of the wheel means: whatever is under the pointer, found by the same layout that drew it.
+//! Mouse: a click or a turn of the wheel acts on the item under the pointer, found by the layout that drew it.
 
 use ratatui::layout::{Position, Rect};
 
@@ -16,7 +16,7 @@ use crate::snapshot::ChainSnapshot;
 /// Rows that one turn of the wheel moves.
 const WHEEL: isize = 3;
 
-/// Takes one gesture; what it asks of the chain is returned.
+/// Handles one gesture; returns the command that it results in.
 pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, column: u16, row: u16) -> Option<Command> {
     let at = Position { x: column, y: row };
     let by = match gesture {
@@ -25,7 +25,7 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
         Gesture::WheelDown => WHEEL,
     };
     if state.mode != Mode::Browse {
-        // What lies over the screen scrolls; a click into it means nothing.
+        // The wheel scrolls a popup; a click in it has no effect.
         return if by == 0 { None } else { state.apply(Action::View(ViewAction::Move(by)), chain) };
     }
     if is_small(state.area) {
@@ -42,7 +42,7 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
     let panel = panels.into_iter().find(|panel| regions.of(*panel).contains(at))?;
     if by != 0 {
         let row = state.row_of(panel, chain).saturating_add_signed(by);
-        state.mark(panel, row, chain);
+        state.select(panel, row, chain);
         state.settle(chain);
         return None;
     }
@@ -57,11 +57,11 @@ pub fn gesture(state: &mut UiState, chain: &ChainSnapshot, gesture: Gesture, col
 fn click(state: &mut UiState, chain: &ChainSnapshot, panel: Panel, regions: &Regions, at: Position) {
     let area = regions.of(panel);
     let (body, top) = match panel {
-        Panel::Hops => (hop_rows(area, regions.tall, chain.hops.len()), state.tops.hops),
-        Panel::Nodes => (node_rows(area), state.tops.hops),
-        Panel::Connections => (connection_rows(area), state.tops.conns),
-        Panel::Transfers => (transfer_rows(area), state.tops.transfers),
-        Panel::Log => (Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area }, state.tops.log),
+        Panel::Hops => (hop_rows(area, regions.tall, chain.hops.len()), state.scrolled.hops),
+        Panel::Nodes => (node_rows(area), state.scrolled.hops),
+        Panel::Connections => (connection_rows(area), state.scrolled.conns),
+        Panel::Transfers => (transfer_rows(area), state.scrolled.transfers),
+        Panel::Log => (Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area }, state.scrolled.log),
         Panel::Chart | Panel::Setup => return,
     };
     if body.contains(at) {
@@ -72,7 +72,7 @@ fn click(state: &mut UiState, chain: &ChainSnapshot, panel: Panel, regions: &Reg
         };
         let rows = state.rows(chain);
         if let Some(row) = row.filter(|row| *row < rows) {
-            state.mark(panel, row, chain);
+            state.select(panel, row, chain);
         }
     } else if panel == Panel::Connections && at.y + 1 == body.y {
         let places = connection_places(state.tab, state.hidden[1], area);

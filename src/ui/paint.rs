@@ -1,4 +1,4 @@
-//! Painting one row from left to right into a buffer: clamped to its area, cut where it is too long, never wrapped.
+//! Drawing of one row into a buffer: clamped to its area, truncated where it is too long, never wrapped.
 
 use std::borrow::Cow;
 
@@ -7,15 +7,15 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use unicode_width::UnicodeWidthStr;
 
-/// Says that text was cut; ASCII, as the ellipsis is two columns wide in some fonts.
+/// Shows that text was truncated; ASCII, as the ellipsis is two columns wide in some fonts.
 const CUT: &str = "~";
 
-/// Columns that this text takes.
+/// Returns the width of a text in columns.
 pub(crate) fn width(text: &str) -> u16 {
     u16::try_from(text.width()).unwrap_or(u16::MAX)
 }
 
-/// A name in so many columns: what is too long loses its middle, for versions and endings stand at the end.
+/// Shortens a name to this many columns by dropping its middle, as versions and extensions are at the end.
 pub(crate) fn cut_middle(name: &str, columns: u16) -> Cow<'_, str> {
     if width(name) <= columns {
         return Cow::Borrowed(name);
@@ -28,8 +28,8 @@ pub(crate) fn cut_middle(name: &str, columns: u16) -> Cow<'_, str> {
     Cow::Owned(if columns == 0 { String::new() } else { format!("{head}{CUT}{tail}") })
 }
 
-/// The cells of a row that are drawn, each with its column and how many it takes; the one behind a wide character is
-/// part of it.
+/// Returns the cells of a row that are drawn, each with its column and width; the cell after a wide character is part
+/// of that.
 pub(crate) fn drawn(cells: &[Cell]) -> impl Iterator<Item = (usize, usize, &Cell)> {
     let mut covered = 0;
     cells.iter().enumerate().filter_map(move |(column, cell)| {
@@ -42,7 +42,7 @@ pub(crate) fn drawn(cells: &[Cell]) -> impl Iterator<Item = (usize, usize, &Cell
     })
 }
 
-/// What is still free of one screen row: painted from the left with `put`, from the right with `put_right`.
+/// Free part of one screen row: drawn from the left with `put`, from the right with `put_right`.
 pub(crate) struct Row<'a> {
     buffer: &'a mut Buffer,
     x: u16,
@@ -51,31 +51,31 @@ pub(crate) struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The first row of this area; one without room takes text and paints nothing.
+    /// Returns the first row of this area; one without room draws nothing.
     pub(crate) fn new(buffer: &'a mut Buffer, area: Rect) -> Self {
         let area = area.intersection(buffer.area);
         let end = if area.height == 0 { area.x } else { area.right() };
         Self { buffer, x: area.x, end, y: area.y }
     }
 
-    /// Free columns.
+    /// Returns the number of free columns.
     pub(crate) fn room(&self) -> u16 {
         self.end.saturating_sub(self.x)
     }
 
-    /// Leaves columns as they are.
+    /// Skips columns.
     pub(crate) fn skip(&mut self, columns: u16) -> &mut Self {
         self.x = self.x.saturating_add(columns).min(self.end);
         self
     }
 
-    /// Paints text at the left end; what does not fit is cut, and the cut shown.
+    /// Draws text at the left end, truncated with a sign where it does not fit.
     pub(crate) fn put(&mut self, text: &str, style: Style) -> &mut Self {
         let columns = width(text).min(self.room());
         self.cell(columns, text, style)
     }
 
-    /// Paints text at the right end, if all of it fits.
+    /// Draws text at the right end, if all of it fits.
     pub(crate) fn put_right(&mut self, text: &str, style: Style) -> &mut Self {
         let columns = width(text);
         if columns > 0 && columns <= self.room() {
@@ -85,7 +85,7 @@ impl<'a> Row<'a> {
         self
     }
 
-    /// Paints text into so many columns, at their left.
+    /// Draws left-aligned text in this many columns.
     pub(crate) fn cell(&mut self, columns: u16, text: &str, style: Style) -> &mut Self {
         let columns = columns.min(self.room());
         if columns == 0 {
@@ -100,19 +100,19 @@ impl<'a> Row<'a> {
         self.skip(columns)
     }
 
-    /// Paints text into so many columns, at their right.
+    /// Draws right-aligned text in this many columns.
     pub(crate) fn cell_right(&mut self, columns: u16, text: &str, style: Style) -> &mut Self {
         let spare = columns.saturating_sub(width(text));
         self.skip(spare).cell(columns - spare, text, style)
     }
 
-    /// Fills all that is free with one glyph.
+    /// Fills the free columns with one glyph.
     pub(crate) fn fill(&mut self, glyph: &str, style: Style) -> &mut Self {
         let room = self.room();
         self.repeat(glyph, room, style)
     }
 
-    /// Paints one glyph so many times.
+    /// Draws one glyph this many times.
     pub(crate) fn repeat(&mut self, glyph: &str, times: u16, style: Style) -> &mut Self {
         let times = times.min(self.room());
         let text = glyph.repeat(usize::from(times));
@@ -120,15 +120,15 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The row of an area at this offset; one without height where there is none.
+/// Returns the row of an area at this offset; without height where there is none.
 pub(crate) fn row_of(area: Rect, offset: usize) -> Rect {
     let offset = u16::try_from(offset).unwrap_or(u16::MAX);
     let height = u16::from(offset < area.height);
     Rect { y: area.y.saturating_add(offset.min(area.height)), height, ..area }
 }
 
-/// Breaks a sentence between words, into a first piece and further ones of these widths; what is left after so many
-/// pieces stays in the last.
+/// Wraps a sentence between words, into a first line and further ones of these widths; after `most` lines the rest
+/// stays in the last.
 pub(crate) fn split_words(text: &str, first: usize, rest: usize, most: usize) -> Vec<String> {
     let mut pieces = vec![String::new()];
     for mut word in text.split(' ') {
@@ -141,7 +141,7 @@ pub(crate) fn split_words(text: &str, first: usize, rest: usize, most: usize) ->
         } else {
             pieces[last].push_str(&" ".repeat(glue));
         }
-        // A word that no piece has room for, such as a path, is broken anywhere.
+        // A word longer than a line, such as a path, is split anywhere.
         while usize::from(width(word)) > rest.max(1) && pieces.len() < most && word.len() > rest {
             let end = word
                 .char_indices()
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_and_says_so() {
+    fn truncation_is_shown() {
         let plain = Style::new();
         assert_eq!(shown(8, |row| row.put("12345678", plain)), "12345678");
         assert_eq!(shown(8, |row| row.put("123456789", plain)), "1234567~");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn breaks_between_words() {
+    fn lines_wrap_between_words() {
         assert_eq!(split_words("one two three four", 7, 10, 3), ["one two", "three four"]);
         assert_eq!(split_words("one two three four", 3, 3, 3), ["one", "two", "three four"]);
         assert_eq!(split_words("", 3, 3, 3), [""]);
@@ -198,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn never_splits_a_wide_character() {
+    fn wide_characters_are_not_split() {
         assert_eq!(shown(4, |row| row.put("文件名", Style::new())).trim_end(), "文  ~");
     }
 
     #[test]
-    fn paints_nothing_where_there_is_no_room() {
+    fn nothing_is_drawn_without_room() {
         assert_eq!(shown(2, |row| row.skip(9).put("x", Style::new()).put_right("y", Style::new())), "  ");
         let area = Rect::new(0, 0, 3, 1);
         let mut buffer = Buffer::empty(area);

@@ -1,4 +1,4 @@
-//! A frame as lines for the terminal as it was: what stays to be read when the screen is left.
+//! Output of a frame as lines, which remain on the terminal after the screen has closed.
 
 use crossterm::queue;
 use crossterm::style::{ContentStyle, PrintStyledContent};
@@ -8,7 +8,7 @@ use ratatui::style::{Color, Modifier, Style};
 
 use super::paint::drawn;
 
-/// The lines, each with its looks and its end; blanks at the end of a line are left out.
+/// Returns the styled lines of a frame; trailing blanks are dropped.
 pub(crate) fn lines(frame: &Buffer) -> Vec<u8> {
     let mut bytes = Vec::new();
     for cells in frame.content().chunks(usize::from(frame.area.width.max(1))) {
@@ -21,9 +21,9 @@ pub(crate) fn lines(frame: &Buffer) -> Vec<u8> {
             }
         }
         for (style, text) in runs {
-            let look: ContentStyle = style.into_crossterm();
-            // Memory takes every byte.
-            let _ = queue!(bytes, PrintStyledContent(look.apply(text)));
+            let style: ContentStyle = style.into_crossterm();
+            // Writing to memory cannot fail.
+            let _ = queue!(bytes, PrintStyledContent(style.apply(text)));
         }
         bytes.push(b'\n');
     }
@@ -31,8 +31,8 @@ pub(crate) fn lines(frame: &Buffer) -> Vec<u8> {
 }
 
 fn is_blank(cell: &Cell) -> bool {
-    let seen = Modifier::REVERSED | Modifier::UNDERLINED;
-    cell.symbol().trim().is_empty() && cell.bg == Color::Reset && !cell.modifier.intersects(seen)
+    let visible = Modifier::REVERSED | Modifier::UNDERLINED;
+    cell.symbol().trim().is_empty() && cell.bg == Color::Reset && !cell.modifier.intersects(visible)
 }
 
 #[cfg(test)]
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_and_words_stay_and_blanks_go() {
+    fn styles_are_kept_and_trailing_blanks_dropped() {
         let mut frame = Buffer::empty(Rect::new(0, 0, 12, 3));
         frame.set_string(1, 0, "ab", Style::new());
         frame.set_string(3, 0, "cd", Style::new().add_modifier(Modifier::BOLD));

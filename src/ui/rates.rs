@@ -1,15 +1,15 @@
-//! Rates of single connections, derived between two snapshots by connection id, on the reporting node's own clock.
+//! Rates of single connections between two snapshots, by connection id, on the clock of the reporting node.
 
 use std::collections::HashMap;
 
 use crate::snapshot::{ChainSnapshot, ConnSnapshot, HopSnapshot};
 
-/// A rate is taken over at least this long, so that it is steady enough to read.
+/// Minimum time between two samples, so that the rate is steady enough to read.
 const WINDOW_US: u64 = 1_000_000;
-/// The first rate of a new connection may come sooner: an answer beats a blank.
+/// The same for the first rate of a connection, which is shown sooner.
 const FIRST_US: u64 = 200_000;
 
-/// What is known of every connection's rate, by hop and connection id.
+/// Rates of all connections, by hop and connection id.
 #[derive(Clone, Debug, Default)]
 pub struct ConnRates {
     seen: HashMap<(usize, u64), Sample>,
@@ -26,7 +26,7 @@ struct Sample {
 }
 
 impl ConnRates {
-    /// Takes in one snapshot; connections that are gone from it are forgotten.
+    /// Records a snapshot; connections that are no longer in it are dropped.
     pub fn observe(&mut self, chain: &ChainSnapshot) {
         for hop in &chain.hops {
             let Some(node) = &hop.node else { continue };
@@ -43,7 +43,7 @@ impl ConnRates {
         self.seen.retain(|_, sample| sample.round == chain.generation);
     }
 
-    /// Bytes per second in and out, once there is enough to tell.
+    /// Returns bytes per second in and out, once there are two samples.
     pub fn of(&self, hop: &HopSnapshot, conn: &ConnSnapshot) -> Option<(u64, u64)> {
         self.seen.get(&(hop.number, conn.id)).and_then(|sample| sample.rate)
     }
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_difference_on_the_nodes_clock() {
+    fn rates_use_the_clock_of_the_node() {
         let mut rates = ConnRates::default();
         rates.observe(&chain(1, "a", 1_000_000, 0));
         assert_eq!(rate(&rates), None);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn forgets_what_ended_and_what_another_run_counted() {
+    fn ended_connections_and_previous_runs_are_dropped() {
         let mut rates = ConnRates::default();
         rates.observe(&chain(1, "a", 0, 0));
         rates.observe(&chain(2, "a", 1_000_000, 500));

@@ -1,7 +1,7 @@
-//! The loop: drain what happened, apply it, draw at most once per interval and only if something changed.
+//! Screen loop: takes events, applies them, and draws at most once per interval and only if something changed.
 //!
-//! The calling thread owns the terminal and is never a runtime's worker: a terminal that takes no bytes holds up
-//! this thread and nothing else. Nothing here awaits; commands go by `try_send`.
+//! The calling thread owns the terminal and is never a worker of a runtime: a terminal that accepts no bytes blocks
+//! only this thread. Nothing here awaits; commands are sent with `try_send`.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -21,66 +21,66 @@ use super::event::{InputEvents, QUEUE};
 use super::input::Event;
 use super::state::{Effect, Mode, UiState};
 use super::suspend::{self, JobSignals};
-use super::terminal::{self, Screen, is_gone, is_taken, keyboard, waits};
+use super::terminal::{self, Screen, is_hung_up, is_taken, keyboard, poll_events};
 use super::theme::Theme;
 use super::{Options, dispatch, mouse, print, view};
 use crate::command::Command;
 use crate::options::ColorMode;
 use crate::snapshot::{ChainSnapshot, HopSnapshot};
 
-/// Least time between two frames: what comes in a burst, such as a turn of the wheel, shares one. A key pressed right
-/// after a frame waits for this long, and nobody is to feel it.
-const FRAME: Duration = Duration::from_millis(8);
-/// Least time between two looks at the data, so that figures stay readable; also how soon a stop is seen.
-const DATA: Duration = Duration::from_millis(100);
-/// Least time between two frames for data alone while nothing moves.
-const CALM: Duration = Duration::from_secs(1);
+/// Minimum time between two frames: events in a burst, such as a turn of the wheel, share one. A key pressed right
+/// after a frame waits this long, which must not be noticeable.
+const FRAME_INTERVAL: Duration = Duration::from_millis(8);
+/// Time between two polls for a snapshot, so that figures stay readable; also the delay until a stop takes effect.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Minimum time between two frames for data alone while nothing moves.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why the screen closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitReason {
-    /// The person asked for it; `Command::Quit` was sent.
+    /// The user quit; `Command::Quit` was sent.
     Quit,
-    /// Somebody set the stop.
+    /// The stop was set.
     Stopped,
-    /// There will be no more snapshots: their sender is gone.
+    /// The sender of the snapshots was dropped.
     Ended,
-    /// The terminal is gone; nothing more can be shown.
+    /// The terminal has hung up; nothing more can be shown.
     HungUp,
 }
 
-/// What went wrong with the terminal.
+/// Error of the terminal.
 #[derive(Debug, thiserror::Error)]
 pub enum ScreenError {
     /// Output does not go to a terminal, or there is none to read keys from.
     #[error("the dashboard needs a terminal: {0}")]
     NoTerminal(io::Error),
     /// A frame could not be written.
-    #[error("the terminal does not take the screen: {0}")]
+    #[error("cannot draw on the terminal: {0}")]
     Draw(io::Error),
 }
 
-/// Ends the screen from another thread; clones are one and the same.
+/// Ends the screen from another thread; clones share one flag.
 #[derive(Clone, Debug, Default)]
 pub struct ScreenStop(Arc<AtomicBool>);
 
 impl ScreenStop {
-    /// Makes `run` leave, within a tenth of a second unless the terminal takes no bytes.
+    /// Makes `run` return, within a tenth of a second unless the terminal accepts no bytes.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// It was set.
+    /// Tells whether it was set.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Runs the screen on the calling thread until the person leaves, `stop` is set, the snapshots end, or the terminal
-/// dies. The terminal is given back before this returns, whatever the reason.
+/// Runs the screen on the calling thread until the user quits, `stop` is set, the snapshots end, or the terminal hangs
+/// up. The terminal is always restored before this returns.
 ///
 /// # Errors
-/// `NoTerminal` if there is no terminal to draw on or to read keys from; `Draw` if it stops taking frames.
+/// `NoTerminal` if there is no terminal to draw on or to read keys from; `Draw` if a frame cannot be written.
 pub fn run(
     options: &Options,
     snapshots: Receiver<Arc<ChainSnapshot>>,
@@ -88,35 +88,35 @@ pub fn run(
     stop: &ScreenStop,
 ) -> Result<ExitReason, ScreenError> {
     if options.color == ColorMode::Always {
-        // The terminal library looks at NO_COLOR too, and would take the colours out again.
+        // The terminal library reads NO_COLOR too, and would remove the colors again.
         crossterm::style::force_color_output(true);
     }
     let mut state =
         UiState::new(Theme::for_options(options.ascii, options.color, options.colors), options.keymap.clone());
     state.mouse = options.mouse;
-    let jobs = JobSignals::listen(options.no_suspend).map_err(ScreenError::NoTerminal)?;
+    let jobs = JobSignals::register(options.no_suspend).map_err(ScreenError::NoTerminal)?;
     let mut screen = Screen::new().map_err(ScreenError::NoTerminal)?;
-    // Started in the background, the program works without a screen until `fg`: setting the terminal's modes would have
-    // the kernel stop it half-way.
-    if suspend::in_front() {
+    // Started in the background, the program runs without a screen until `fg`: if it set the modes of the terminal,
+    // the kernel would stop it midway.
+    if suspend::is_foreground() {
         screen.take().map_err(ScreenError::NoTerminal)?;
     }
     let no_suspend = options.no_suspend;
     let events = InputEvents::listen().map_err(ScreenError::NoTerminal)?;
     let (opened, newest) = (Instant::now(), Arc::default());
-    let (dirty, drawn, looked) = (true, None, None);
+    let (dirty, drawn, polled) = (true, None, None);
     let mut all =
-        ScreenLoop { state, screen, jobs, no_suspend, opened, newest, snapshots, commands, dirty, drawn, looked };
-    let left = all.run(&events, stop);
-    let kept = (all.state.keeps_frame() && left.is_ok()).then(|| all.last_frame());
+        ScreenLoop { state, screen, jobs, no_suspend, opened, newest, snapshots, commands, dirty, drawn, polled };
+    let reason = all.run(&events, stop);
+    let kept = (all.state.keeps_frame() && reason.is_ok()).then(|| all.last_frame());
     drop(all);
     if let Some(frame) = kept {
-        terminal::leave_behind(&print::lines(&frame));
+        terminal::print_after(&print::lines(&frame));
     }
-    match left {
-        // A frame that fails because the terminal is gone is no error of ours.
-        Err(ScreenError::Draw(_)) if terminal_is_gone() => Ok(ExitReason::HungUp),
-        left => left,
+    match reason {
+        // A frame that fails because the terminal has hung up is not an error.
+        Err(ScreenError::Draw(_)) if terminal_is_hung_up() => Ok(ExitReason::HungUp),
+        reason => reason,
     }
 }
 
@@ -131,7 +131,7 @@ struct ScreenLoop {
     commands: Sender<Command>,
     dirty: bool,
     drawn: Option<Instant>,
-    looked: Option<Instant>,
+    polled: Option<Instant>,
 }
 
 impl ScreenLoop {
@@ -140,11 +140,11 @@ impl ScreenLoop {
             if stop.is_set() {
                 return Ok(ExitReason::Stopped);
             }
-            if self.looked.is_none_or(|at| at.elapsed() >= DATA) && !self.look() {
+            if self.polled.is_none_or(|at| at.elapsed() >= POLL_INTERVAL) && !self.poll_snapshot() {
                 return Ok(ExitReason::Ended);
             }
             self.run_effects().map_err(ScreenError::Draw)?;
-            if self.dirty && is_taken() && self.drawn.is_none_or(|at| at.elapsed() >= FRAME) {
+            if self.dirty && is_taken() && self.drawn.is_none_or(|at| at.elapsed() >= FRAME_INTERVAL) {
                 self.draw().map_err(ScreenError::Draw)?;
             }
             let mut next = match events.queue.recv_timeout(self.wait()) {
@@ -152,12 +152,11 @@ impl ScreenLoop {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(ExitReason::HungUp),
             };
-            // No more than fit into the queue: input that never ends must not keep the loop from its frames and its
-            // end.
+            // At most one queue of events: endless input must not keep the loop from drawing and from ending.
             let mut more = QUEUE;
             while let Some(event) = next {
-                if let Some(left) = self.handle(event) {
-                    return Ok(left);
+                if let Some(reason) = self.handle(event) {
+                    return Ok(reason);
                 }
                 more -= 1;
                 next = if more > 0 { events.queue.try_recv().ok() } else { None };
@@ -165,26 +164,26 @@ impl ScreenLoop {
         }
     }
 
-    /// Until the next frame may be drawn, or the next look is due.
+    /// Returns the time until the next frame may be drawn, or the next poll is due.
     fn wait(&self) -> Duration {
         let left = |since: Option<Instant>, gap: Duration| gap.saturating_sub(since.map_or(gap, |at| at.elapsed()));
-        let look = left(self.looked, DATA);
-        if self.dirty && is_taken() { look.min(left(self.drawn, FRAME)) } else { look }
+        let poll = left(self.polled, POLL_INTERVAL);
+        if self.dirty && is_taken() { poll.min(left(self.drawn, FRAME_INTERVAL)) } else { poll }
     }
 
-    /// Takes the newest snapshot if there is one; false if there will be none again.
-    fn look(&mut self) -> bool {
-        let first = self.looked.is_none();
-        self.looked = Some(Instant::now());
-        let calm = self.drawn.is_some_and(|at| at.elapsed() < CALM);
-        // While a picture is held, its age is all that changes.
+    /// Takes the newest snapshot, if any; false if no more will come.
+    fn poll_snapshot(&mut self) -> bool {
+        let first = self.polled.is_none();
+        self.polled = Some(Instant::now());
+        let calm = self.drawn.is_some_and(|at| at.elapsed() < IDLE_INTERVAL);
+        // While the display is frozen, only its age changes.
         self.dirty |= self.state.frozen.is_some() && !calm;
         match self.snapshots.has_changed() {
             Err(_) => return false,
             Ok(false) if !first && !self.state.is_fading() => return true,
             Ok(_) => {}
         }
-        if calm && !is_news(&self.newest, &self.snapshots.borrow()) {
+        if calm && !is_urgent(&self.newest, &self.snapshots.borrow()) {
             return true;
         }
         self.newest = Arc::clone(&self.snapshots.borrow_and_update());
@@ -198,7 +197,7 @@ impl ScreenLoop {
         self.dirty = true;
         self.state.now = self.opened.elapsed();
         let chain = self.state.shown(&self.newest);
-        let was_held = self.state.frozen.is_some();
+        let was_frozen = self.state.frozen.is_some();
         let command = match event {
             Event::Key(key) => dispatch::press(&mut self.state, &chain, key),
             Event::Mouse(gesture, column, row) => mouse::gesture(&mut self.state, &chain, gesture, column, row),
@@ -209,7 +208,7 @@ impl ScreenLoop {
             Event::Resize => None,
             Event::HungUp => return Some(ExitReason::HungUp),
         };
-        if was_held && self.state.frozen.is_none() {
+        if was_frozen && self.state.frozen.is_none() {
             self.state.settle(&self.newest);
         }
         if let Some(command) = command {
@@ -223,28 +222,28 @@ impl ScreenLoop {
 
     /// Executes the pending effects, and takes the terminal again after a suspension.
     fn run_effects(&mut self) -> io::Result<()> {
-        let mut stop_asked = self.jobs.stop_asked();
+        let mut stop_requested = self.jobs.stop_requested();
         if is_taken() {
-            self.screen.listen_to_mouse(self.state.mouse)?;
+            self.screen.report_mouse(self.state.mouse)?;
         }
         while let Some(effect) = self.state.next_effect() {
             match effect {
-                Effect::Suspend => stop_asked = true,
+                Effect::Suspend => stop_requested = true,
                 Effect::Repaint if is_taken() => self.screen.repaint()?,
                 Effect::Copy(text) if is_taken() => self.screen.copy(&text)?,
                 // A screenshot needs no terminal: the loop sends it as a command right after its key.
                 Effect::Repaint | Effect::Copy(_) | Effect::SaveScreen => {}
             }
         }
-        if stop_asked && (self.no_suspend || !suspend::stop()) {
-            self.state.notice = Some("no shell is there to come back from: not stopped".to_owned());
+        if stop_requested && (self.no_suspend || !suspend::stop()) {
+            self.state.notice = Some("not suspended: no shell could resume it".to_owned());
             self.dirty = true;
         }
-        if self.jobs.went_on() {
-            // Whoever stopped us may not have waited for us to give it back.
-            terminal::lost();
+        if self.jobs.continued() {
+            // The program may have been stopped before it could restore the terminal.
+            terminal::set_lost();
         }
-        if !is_taken() && suspend::in_front() {
+        if !is_taken() && suspend::is_foreground() {
             self.screen.take()?;
             self.dirty = true;
         }
@@ -254,8 +253,8 @@ impl ScreenLoop {
     fn send(&mut self, command: Command) {
         self.state.notice = match self.commands.try_send(command) {
             Ok(()) => return,
-            Err(TrySendError::Full(_)) => Some("too many wishes at once: that one was dropped, try again".to_owned()),
-            Err(TrySendError::Closed(_)) => Some("nobody is left to carry that out: press q".to_owned()),
+            Err(TrySendError::Full(_)) => Some("command queue full, command dropped: try again".to_owned()),
+            Err(TrySendError::Closed(_)) => Some("the controller has ended: press q".to_owned()),
         };
     }
 
@@ -277,7 +276,7 @@ impl ScreenLoop {
 }
 
 impl ScreenLoop {
-    /// What stands on the screen, but for its last row: the keys there mean nothing any more.
+    /// Draws the last frame without its last row, whose keys no longer work.
     fn last_frame(&mut self) -> Buffer {
         self.state.mode = Mode::Browse;
         let area = self.state.area;
@@ -288,8 +287,9 @@ impl ScreenLoop {
     }
 }
 
-/// The new snapshot is worth a frame at once: bytes move, or something is not as it was. The rest can wait a second.
-fn is_news(old: &ChainSnapshot, new: &ChainSnapshot) -> bool {
+/// Tells whether the new snapshot needs a frame immediately: bytes move, or a state changed. The rest can wait a
+/// second.
+fn is_urgent(old: &ChainSnapshot, new: &ChainSnapshot) -> bool {
     let moving = |chain: &ChainSnapshot| {
         chain.transfers.iter().any(|t| !t.phase.is_over()) || chain.hops.iter().any(|hop| hop.rate_out > 0)
     };
@@ -306,8 +306,8 @@ fn is_news(old: &ChainSnapshot, new: &ChainSnapshot) -> bool {
             || !old.hops.iter().map(|hop| &hop.link).eq(new.hops.iter().map(|hop| &hop.link)))
 }
 
-fn terminal_is_gone() -> bool {
-    keyboard().map_or(true, |tty| is_gone(waits(tty.as_fd(), PollFlags::empty(), Duration::ZERO)))
+fn terminal_is_hung_up() -> bool {
+    keyboard().map_or(true, |tty| is_hung_up(poll_events(tty.as_fd(), PollFlags::empty(), Duration::ZERO)))
 }
 
 #[cfg(test)]
@@ -316,17 +316,17 @@ mod tests {
     use crate::snapshot::{HopLink, NodeSnapshot};
 
     #[test]
-    fn ageing_reports_can_wait_and_changes_cannot() {
+    fn changes_are_drawn_immediately_and_ages_are_not() {
         let hop =
             HopSnapshot { link: HopLink::Attached, node: Some(NodeSnapshot::default()), ..HopSnapshot::default() };
         let old = ChainSnapshot { generation: 1, hops: vec![hop], ..ChainSnapshot::default() };
         let mut new = ChainSnapshot { generation: 2, ..old.clone() };
         new.hops[0].age = Duration::from_millis(250);
-        assert!(!is_news(&old, &new));
+        assert!(!is_urgent(&old, &new));
         new.hops[0].link = HopLink::Down { reason: "connection refused".into() };
-        assert!(is_news(&old, &new), "a dead node is shown at once");
+        assert!(is_urgent(&old, &new), "a failed node is shown immediately");
         new.generation = 1;
-        assert!(!is_news(&old, &new), "the same number means the same picture");
+        assert!(!is_urgent(&old, &new), "the same number means the same snapshot");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the screen itself knows: tab, mode, marks, the line being typed. Neither clock nor terminal nor file here.
+//! State of the screen: tab, mode, selections, the line being typed. It uses no clock, terminal or file.
 
 mod apply;
 mod condition;
@@ -20,7 +20,7 @@ use ratatui::layout::Rect;
 
 use super::action::Action;
 use super::edit::LineEdit;
-use super::focus::{ConnKey, Focus, Panel, Set, Tab, Tops, ViewMode};
+use super::focus::{ConnKey, Focus, Panel, ScrollOffsets, Set, Tab, ViewMode};
 use super::history::{ChartSpan, History};
 use super::keymap::{Keymap, binding};
 use super::layout::{Regions, split};
@@ -31,10 +31,10 @@ use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, Phase, Tr
 
 pub use faults::FAULTS;
 pub use follow::ViewStage;
-pub use prompt::{Offer, Prompt, PromptKind, shown_name};
+pub use prompt::{ListItem, Prompt, PromptKind, display_name};
 pub use settings::{SETTINGS, Setting};
 
-/// What the keys are for now.
+/// Mode of the screen: the target of key presses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// The dashboard itself.
@@ -42,40 +42,40 @@ pub enum Mode {
     Browse,
     /// A line is being typed.
     Line(Prompt),
-    /// The list of all that can be done, narrowed by a line.
+    /// The command palette is open.
     Palette {
-        /// What it is narrowed by.
+        /// Search text.
         line: LineEdit,
-        /// The marked line of the list.
+        /// Selected row of the list.
         at: usize,
     },
-    /// The list of keys lies over the screen.
+    /// The list of keys is open.
     Help {
-        /// Rows scrolled off its top.
+        /// Number of rows scrolled off its top.
         top: usize,
     },
-    /// The columns of the panel that has the keys can be chosen.
+    /// The list of columns of the focused panel is open.
     Columns {
-        /// The marked column.
+        /// Selected column.
         at: usize,
     },
-    /// The faults of a hop.
+    /// The list of faults of a hop is open.
     Faults {
         /// The hop, from 1.
         hop: usize,
-        /// The marked change.
+        /// Selected fault.
         at: usize,
     },
-    /// How the screen looks and listens can be changed.
+    /// The list of settings is open.
     Settings {
-        /// The marked line.
+        /// Selected setting.
         at: usize,
     },
-    /// The person asked to leave while a transfer runs.
-    Leaving,
+    /// The user must confirm quitting, as a transfer runs.
+    ConfirmQuit,
 }
 
-/// Effect of an action that only the loop, which has terminal and view, can carry out.
+/// Effect of an action that only the loop, which has terminal and view, can execute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Repaint every cell.
@@ -88,13 +88,13 @@ pub enum Effect {
     SaveScreen,
 }
 
-/// What stays on the terminal after the screen has closed.
+/// Output that remains on the terminal after the screen has closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ExitOutput {
-    /// A few words.
+    /// The summary.
     #[default]
-    Words,
-    /// The last frame, and the words.
+    Summary,
+    /// The last frame, and the summary.
     Frame,
 }
 
@@ -109,59 +109,59 @@ pub struct Frozen {
     pub history: History,
 }
 
-/// The whole state of the screen.
+/// State of the screen.
 #[derive(Clone, Debug, Default)]
 pub struct UiState {
-    /// How things look.
+    /// Colors and glyphs.
     pub theme: Theme,
-    /// Which keys do what.
+    /// Key bindings.
     pub keymap: Arc<Keymap>,
-    /// What is shown.
+    /// Current tab.
     pub tab: Tab,
-    /// What the keys are for.
+    /// Current mode.
     pub mode: Mode,
-    /// Who has the keys on the first tab.
+    /// Focused panel of the first tab.
     pub panel: Panel,
     /// How much of the tab is shown.
     pub view_mode: ViewMode,
-    /// The time that the chart shows.
+    /// Time span of the chart.
     pub span: ChartSpan,
-    /// Log lines below this level are not shown.
+    /// Log lines below this level are hidden.
     pub level: Level,
-    /// Long log lines are broken, not cut.
+    /// Long log lines are wrapped, not truncated.
     pub wrap: bool,
-    /// Columns that are not shown, by table; a bit each.
+    /// Hidden columns, by table, one bit each.
     pub hidden: [u32; 3],
-    /// A word to the person, until the next key.
+    /// Notice to the user, until the next key.
     pub notice: Option<String>,
     /// Rows of the lists: filtered and sorted.
     pub lists: Lists,
-    /// Rows scrolled off the tops of lists.
-    pub tops: Tops,
-    /// Where the last frame was drawn: how far a list can scroll depends on it.
+    /// Rows scrolled off the top of each list.
+    pub scrolled: ScrollOffsets,
+    /// Area of the last frame: how far a list can scroll depends on it.
     pub area: Rect,
-    /// The time since the screen was opened, as of the last event.
+    /// Time since the screen was opened, as of the last event.
     pub now: Duration,
-    /// The mouse is listened to.
+    /// The mouse is on.
     pub mouse: bool,
-    /// The held picture.
+    /// Frozen display.
     pub frozen: Option<Frozen>,
-    /// What was gathered from the snapshots so far.
+    /// Data gathered from the snapshots so far.
     history: History,
-    /// The mark in the hop table, from 1; kept in range where it is read.
+    /// Selected hop, from 1; clamped where it is read.
     hop: usize,
-    /// The connection that was marked by hand; without one the first is.
+    /// Connection that the user selected; `None` selects the first.
     conn: Option<ConnKey>,
-    /// The row where it was: its neighbour gets the mark when it ends.
+    /// Its last row: when it ends, the connection there is selected.
     conn_was: usize,
-    /// The transfer that was marked by hand; without one the mark follows the newest that runs.
+    /// Transfer that the user selected; `None` selects the newest that runs.
     transfer: Option<u64>,
-    /// The marked log line; without one the log follows its end.
+    /// Selected log line; `None` follows the end of the log.
     line: Option<u64>,
-    /// What waits for a second press of its key, and of what.
-    asked: Option<(Action, String)>,
-    /// The cap that was asked for last, of which transfer and when: the chain takes a moment to say the same.
-    cap_asked: Option<(u64, u64, Duration)>,
+    /// Action that waits for a second press of its key, with its target.
+    unconfirmed: Option<(Action, String)>,
+    /// Last rate limit set: transfer, rate and time. Snapshots show it only after a moment.
+    last_limit: Option<(u64, u64, Duration)>,
     quitting: bool,
     exit_output: ExitOutput,
     /// Effects of the keys since the last frame, oldest first.
@@ -169,12 +169,12 @@ pub struct UiState {
 }
 
 impl UiState {
-    /// The state at the start.
+    /// Returns the initial state.
     pub fn new(theme: Theme, keymap: Keymap) -> Self {
         Self { theme, keymap: Arc::new(keymap), hop: 1, ..Self::default() }
     }
 
-    /// Takes in the newest snapshot, also while another is held.
+    /// Records the newest snapshot, even while the display is frozen.
     pub fn observe(&mut self, newest: &ChainSnapshot) {
         self.history.observe(newest, self.now);
         if self.frozen.is_none() {
@@ -182,12 +182,12 @@ impl UiState {
         }
     }
 
-    /// What is shown changes though the newest snapshot does not.
+    /// Tells whether the display changes even without a new snapshot.
     pub fn is_fading(&self) -> bool {
         self.frozen.is_none() && self.history.is_fading()
     }
 
-    /// The snapshot to show: the held one, or the newest.
+    /// Returns the snapshot to show: the frozen one, or the newest.
     pub fn shown(&self, newest: &Arc<ChainSnapshot>) -> Arc<ChainSnapshot> {
         self.frozen.as_ref().map_or_else(|| Arc::clone(newest), |frozen| Arc::clone(&frozen.chain))
     }
@@ -197,7 +197,7 @@ impl UiState {
         self.frozen.as_ref().map_or(&self.history, |frozen| &frozen.history)
     }
 
-    /// The panel that has the keys.
+    /// Returns the focused panel.
     pub fn focus(&self) -> Panel {
         match self.tab {
             Tab::Chain => self.panel,
@@ -208,43 +208,43 @@ impl UiState {
         }
     }
 
-    /// Where each region stands in this area.
+    /// Returns the regions of the screen in this area.
     pub(crate) fn layout(&self, area: Rect, hops: usize) -> Regions {
         split(Focus { tab: self.tab, view_mode: self.view_mode, panel: self.focus() }, area, hops)
     }
 
-    /// The marked hop.
+    /// Returns the selected hop.
     pub fn hop<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a HopSnapshot> {
         chain.hops.get(self.hop.clamp(1, chain.hops.len().max(1)) - 1)
     }
 
-    /// The marked transfer: the one marked by hand, else the newest that runs, else the newest.
+    /// Returns the selected transfer: the user's choice, else the newest that runs, else the newest.
     pub fn transfer<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
         let by_hand = chain.transfers.iter().find(|t| Some(t.number) == self.transfer);
         by_hand.or_else(|| running(chain)).or(chain.transfers.last())
     }
 
-    /// The transfer that was marked by hand, unless it is over.
+    /// Returns the transfer that the user selected, unless it has ended.
     fn chosen<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
         chain.transfers.iter().find(|t| Some(t.number) == self.transfer && !t.phase.is_over())
     }
 
-    /// The marked log line, if the log does not follow its end.
+    /// Returns the selected log line, unless the log follows its end.
     pub fn line(&self) -> Option<u64> {
         self.line
     }
 
-    /// Something is open that `Back` would close.
+    /// Tells whether `Back` would close something.
     pub fn is_inside(&self) -> bool {
         self.view_mode != ViewMode::Overview || !self.lists.filter(self.focus()).is_empty()
     }
 
-    /// The person has asked to leave.
+    /// Tells whether the user has quit.
     pub fn quitting(&self) -> bool {
         self.quitting
     }
 
-    /// The person wants the last frame to stay on the terminal.
+    /// Tells whether the last frame is to stay on the terminal.
     pub fn keeps_frame(&self) -> bool {
         self.quitting && self.exit_output == ExitOutput::Frame
     }
@@ -267,18 +267,18 @@ impl UiState {
         }
     }
 
-    /// The value of a change as the hop reports it, as a person would type it.
+    /// Returns the value of a fault that the hop reports, as the user would type it.
     pub fn fault_value(&self, chain: &ChainSnapshot, hop: usize, at: usize) -> Option<String> {
         Some(FAULTS.get(at)?.value(node(chain, hop)?))
     }
 
-    /// The marked change differs from nothing.
+    /// Tells whether the selected fault is set.
     pub fn any_fault_set(&self, chain: &ChainSnapshot) -> bool {
         let Mode::Faults { hop, at } = self.mode else { return false };
-        FAULTS.get(at).zip(node(chain, hop)).is_some_and(|(change, node)| change.is_turned(node))
+        FAULTS.get(at).zip(node(chain, hop)).is_some_and(|(fault, node)| fault.is_set(node))
     }
 
-    /// The turn that brings the marked change back to nothing.
+    /// Returns the change that turns the selected fault off, with its hop.
     fn fault_off(&self) -> Option<(usize, FaultChange)> {
         let Mode::Faults { hop, at } = self.mode else { return None };
         Some((hop, FAULTS.get(at)?.off()))
@@ -286,7 +286,7 @@ impl UiState {
 }
 
 impl Mode {
-    /// The bit by which the key table names it.
+    /// Returns its bit in the key table.
     pub fn bit(&self) -> Set {
         match self {
             Self::Browse => binding::BROWSE,
@@ -294,11 +294,11 @@ impl Mode {
             Self::Palette { .. } => binding::PALETTE,
             Self::Help { .. } => binding::HELP,
             Self::Columns { .. } | Self::Faults { .. } | Self::Settings { .. } => binding::PICK,
-            Self::Leaving => binding::LEAVE,
+            Self::ConfirmQuit => binding::CONFIRM,
         }
     }
 
-    /// The line being typed, if one is.
+    /// Returns the line being typed, if any.
     pub fn line(&self) -> Option<&LineEdit> {
         match self {
             Self::Line(prompt) => Some(&prompt.line),
@@ -308,12 +308,12 @@ impl Mode {
     }
 }
 
-/// What a hop's node reports.
+/// Returns the report of a hop's node.
 fn node(chain: &ChainSnapshot, hop: usize) -> Option<&NodeSnapshot> {
     chain.hops.iter().find(|h| h.number == hop)?.node.as_ref()
 }
 
-/// The newest transfer that runs; where none does, the newest that waits.
+/// Returns the newest transfer that runs; where none does, the newest that waits.
 pub fn running(chain: &ChainSnapshot) -> Option<&TransferSnapshot> {
     chain.transfers.iter().filter(|t| !t.phase.is_over()).max_by_key(|t| match t.phase {
         Phase::Queued | Phase::Paused => 0,

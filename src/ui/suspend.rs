@@ -1,6 +1,6 @@
-//! Job control: Ctrl-Z gives the terminal to the shell, and `fg` brings the screen back.
+//! Job control: Ctrl-Z suspends the program, and `fg` restores the screen.
 //!
-//! While the program is stopped nothing of it runs, transfers included; sent on with `bg`, it works without a screen.
+//! While the program is stopped nothing of it runs, transfers included; resumed with `bg`, it runs without a screen.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,60 +16,60 @@ use signal_hook::low_level::unregister;
 
 use super::terminal::{keyboard, restore};
 
-/// The signals of job control, from when it is made to when it is dropped.
+/// Job control signals, caught until it is dropped.
 pub(crate) struct JobSignals {
     stop: Arc<AtomicBool>,
-    went_on: Arc<AtomicBool>,
-    listening: Vec<SigId>,
+    continued: Arc<AtomicBool>,
+    registered: Vec<SigId>,
 }
 
 impl JobSignals {
-    /// Listens from now on; where Ctrl-Z is to do nothing, to what sends the program on alone.
-    pub(crate) fn listen(no_suspend: bool) -> io::Result<Self> {
-        let mut jobs = Self { stop: Arc::default(), went_on: Arc::default(), listening: Vec::new() };
-        jobs.listening.push(signal_hook::flag::register(SIGCONT, Arc::clone(&jobs.went_on))?);
+    /// Registers the signals; with `no_suspend`, only SIGCONT.
+    pub(crate) fn register(no_suspend: bool) -> io::Result<Self> {
+        let mut jobs = Self { stop: Arc::default(), continued: Arc::default(), registered: Vec::new() };
+        jobs.registered.push(signal_hook::flag::register(SIGCONT, Arc::clone(&jobs.continued))?);
         if !no_suspend {
-            jobs.listening.push(signal_hook::flag::register(SIGTSTP, Arc::clone(&jobs.stop))?);
+            jobs.registered.push(signal_hook::flag::register(SIGTSTP, Arc::clone(&jobs.stop))?);
         }
         Ok(jobs)
     }
 
-    /// Somebody has asked the program to stop; true once for each time.
-    pub(crate) fn stop_asked(&self) -> bool {
+    /// Tells whether SIGTSTP has arrived since the last call.
+    pub(crate) fn stop_requested(&self) -> bool {
         self.stop.swap(false, Ordering::SeqCst)
     }
 
-    /// The program was stopped and goes on; true once for each time.
-    pub(crate) fn went_on(&self) -> bool {
-        self.went_on.swap(false, Ordering::SeqCst)
+    /// Tells whether SIGCONT has arrived since the last call.
+    pub(crate) fn continued(&self) -> bool {
+        self.continued.swap(false, Ordering::SeqCst)
     }
 }
 
 impl Drop for JobSignals {
     fn drop(&mut self) {
-        for id in self.listening.drain(..) {
+        for id in self.registered.drain(..) {
             unregister(id);
         }
     }
 }
 
-/// Gives the terminal back and stops, until somebody sends the program on; false if nobody could.
+/// Restores the terminal and stops the program until SIGCONT; returns false if no shell could send that.
 pub(crate) fn stop() -> bool {
-    // The shell that started us is in another group of our session. Without one, as in a terminal that runs nothing but
-    // this program, the stop would be for ever, and the kernel's own rule is not to.
+    // The shell that started this program is in another group of the session. Without one, as in a terminal that runs
+    // only this program, the stop would last forever, and the kernel does not stop such groups either.
     if getsid(None).is_ok_and(|session| session == getpgrp()) {
         return false;
     }
     restore();
-    // All of the job, such as a script that started us: the shell waits for the whole of it.
+    // Stops the whole job, such as a script that started this program: the shell waits for all of it.
     kill_current_process_group(Signal::STOP).is_ok()
 }
 
-/// The terminal listens to us and not to the shell, or to a job of its own in front of us.
-pub(crate) fn in_front() -> bool {
+/// Tells whether this program is in the foreground process group of the terminal.
+pub(crate) fn is_foreground() -> bool {
     match keyboard().map(|tty| tcgetpgrp(tty.as_fd())) {
-        Ok(Ok(front)) => front == getpgrp(),
-        // A terminal that controls nobody has no jobs, so that whoever has it open is in front.
+        Ok(Ok(group)) => group == getpgrp(),
+        // A terminal that controls no session has no jobs: any program that has it open is in the foreground.
         Ok(Err(Errno::NOTTY)) => true,
         Ok(Err(_)) | Err(_) => false,
     }

@@ -1,5 +1,4 @@
-//! A screen as a picture: the cells of a frame as SVG, on a background of its own, so that it looks the same on any
-//! page.
+//! Screenshots: the cells of a frame as SVG, with a background of its own, so that it looks the same on any page.
 
 use std::fmt::Write as _;
 
@@ -9,47 +8,47 @@ use ratatui::style::{Color, Modifier};
 use super::paint::drawn;
 use super::theme::Theme;
 
-/// The sixteen colours of a palette on a dark background.
+/// The sixteen terminal colors for a dark background.
 const PALETTE: [&str; 16] = [
     "#24272e", "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#c8ccd4", "#6b7280", "#f08a92",
     "#b1d894", "#f2d399", "#82c3f7", "#d79bea", "#7ccfd9", "#ffffff",
 ];
-const FRONT: &str = "#d4d7dd";
-const BACK: &str = "#16181d";
-/// A cell, and the free edge around all of them, in the picture's own units.
+const FOREGROUND: &str = "#d4d7dd";
+const BACKGROUND: &str = "#16181d";
+/// Size of a cell, and of the margin around all of them, in units of the SVG.
 const CELL: (f64, f64) = (8.4, 17.0);
-const EDGE: f64 = 12.0;
-/// From the top of a cell to the line that letters stand on.
-const BASE: f64 = 13.0;
+const MARGIN: f64 = 12.0;
+/// Distance from the top of a cell to the baseline.
+const BASELINE: f64 = 13.0;
 
-/// From the top of a cell to the line under underlined text, and how thick it is.
-const LINE: (f64, f64) = (14.5, 1.0);
+/// Distance from the top of a cell to the underline, and its thickness.
+const UNDERLINE: (f64, f64) = (14.5, 1.0);
 
-/// Neighbouring cells of one look.
+/// Adjacent cells of one style.
 struct CellRun<'a> {
     column: usize,
     columns: usize,
-    /// The cells, each with its column and how many it takes.
+    /// The cells, each with its column and width.
     cells: Vec<(usize, usize, &'a str)>,
     front: String,
     back: String,
     modifier: Modifier,
 }
 
-/// A piece of a run that every renderer puts in its place: it has a place of its own and holds no blank. Renderers that
-/// do not know the length of a text let it drift by as much as its font is off the grid.
+/// Part of a run with its own position and no blanks. Renderers that ignore the given length of a text would let a
+/// longer one drift by as much as its font is off the grid.
 struct TextRun {
     column: usize,
     columns: usize,
     text: String,
 }
 
-/// Makes the picture of a frame.
-pub(crate) fn picture(buffer: &Buffer, theme: &Theme) -> String {
+/// Renders a frame as SVG.
+pub(crate) fn render(buffer: &Buffer, theme: &Theme) -> String {
     let (columns, rows) = (f64::from(buffer.area.width), f64::from(buffer.area.height));
-    let (wide, high) = (columns * CELL.0 + 2.0 * EDGE, rows * CELL.1 + 2.0 * EDGE);
+    let (wide, high) = (columns * CELL.0 + 2.0 * MARGIN, rows * CELL.1 + 2.0 * MARGIN);
     let base = theme.base();
-    let ground = color(base.bg.unwrap_or(Color::Reset), BACK);
+    let ground = color(base.bg.unwrap_or(Color::Reset), BACKGROUND);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {wide:.1} {high:.1}\" width=\"{wide:.1}\" \
          height=\"{high:.1}\"\n  font-family=\"ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', \
@@ -58,8 +57,8 @@ pub(crate) fn picture(buffer: &Buffer, theme: &Theme) -> String {
     let mut texts = String::new();
     for (row, cells) in buffer.content().chunks(usize::from(buffer.area.width.max(1))).enumerate() {
         for run in runs(cells, &ground) {
-            let top = EDGE + row as f64 * CELL.1;
-            let (left, long) = (EDGE + run.column as f64 * CELL.0, run.columns as f64 * CELL.0);
+            let top = MARGIN + row as f64 * CELL.1;
+            let (left, long) = (MARGIN + run.column as f64 * CELL.0, run.columns as f64 * CELL.0);
             if run.back != ground {
                 let (back, high) = (&run.back, CELL.1);
                 let _ = writeln!(
@@ -68,23 +67,23 @@ pub(crate) fn picture(buffer: &Buffer, theme: &Theme) -> String {
                 );
             }
             if run.modifier.contains(Modifier::UNDERLINED) {
-                let (front, high) = (&run.front, LINE.1);
+                let (front, high) = (&run.front, UNDERLINE.1);
                 let _ = writeln!(
                     texts,
                     "<rect x=\"{left:.1}\" y=\"{:.1}\" width=\"{long:.1}\" height=\"{high}\" fill=\"{front}\"/>",
-                    top + LINE.0
+                    top + UNDERLINE.0
                 );
             }
-            for word in words(&run.cells) {
-                let (left, long) = (EDGE + word.column as f64 * CELL.0, word.columns as f64 * CELL.0);
-                // The length is given, so that the grid holds in whatever font the reader has.
+            for word in text_runs(&run.cells) {
+                let (left, long) = (MARGIN + word.column as f64 * CELL.0, word.columns as f64 * CELL.0);
+                // The length is given, so that the grid is kept in any font.
                 let _ = writeln!(
                     texts,
                     "<text x=\"{left:.1}\" y=\"{:.1}\" textLength=\"{long:.1}\" lengthAdjust=\"spacingAndGlyphs\" \
                      fill=\"{}\"{}>{}</text>",
-                    top + BASE,
+                    top + BASELINE,
                     run.front,
-                    more(run.modifier),
+                    attributes(run.modifier),
                     escape(&word.text)
                 );
             }
@@ -96,7 +95,7 @@ pub(crate) fn picture(buffer: &Buffer, theme: &Theme) -> String {
 fn runs<'a>(cells: &'a [Cell], ground: &str) -> Vec<CellRun<'a>> {
     let mut runs: Vec<CellRun<'a>> = Vec::new();
     for (column, columns, cell) in drawn(cells) {
-        let (mut front, mut back) = (color(cell.fg, FRONT), color(cell.bg, ground));
+        let (mut front, mut back) = (color(cell.fg, FOREGROUND), color(cell.bg, ground));
         if cell.modifier.contains(Modifier::REVERSED) {
             std::mem::swap(&mut front, &mut back);
         }
@@ -114,7 +113,7 @@ fn runs<'a>(cells: &'a [Cell], ground: &str) -> Vec<CellRun<'a>> {
     runs
 }
 
-fn words(cells: &[(usize, usize, &str)]) -> Vec<TextRun> {
+fn text_runs(cells: &[(usize, usize, &str)]) -> Vec<TextRun> {
     let mut words: Vec<TextRun> = Vec::new();
     let mut before = None;
     for (column, columns, symbol) in cells {
@@ -132,13 +131,13 @@ fn words(cells: &[(usize, usize, &str)]) -> Vec<TextRun> {
     words
 }
 
-/// What stands in a cell, as far as fonts go.
+/// Class of the symbol of a cell, by how fonts draw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Glyph {
     Blank,
-    /// Letters that every font has, as wide as each other.
+    /// Letters, equally wide in every font.
     Letter,
-    /// Lines and blocks, which fonts that have them draw from edge to edge.
+    /// Lines and blocks, drawn from edge to edge.
     Drawing,
     /// Anything else may come from another font, with a width of its own.
     Single,
@@ -178,7 +177,7 @@ fn color(color: Color, unset: &str) -> String {
         Color::Rgb(r, g, b) => format!("#{r:02x}{g:02x}{b:02x}"),
         Color::Indexed(n) => match n {
             0..16 => named(usize::from(n)),
-            // A cube of six levels a side, then greys.
+            // A cube of six levels a side, then grays.
             16..232 => {
                 let level = |part: u8| [0, 95, 135, 175, 215, 255][usize::from(part % 6)];
                 let n = n - 16;
@@ -189,7 +188,7 @@ fn color(color: Color, unset: &str) -> String {
     }
 }
 
-fn more(modifier: Modifier) -> String {
+fn attributes(modifier: Modifier) -> String {
     let looks = [
         (Modifier::BOLD, " font-weight=\"bold\""),
         (Modifier::DIM, " opacity=\"0.6\""),
@@ -210,11 +209,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_has_its_own_place_and_holds_no_blank() {
+    fn every_word_has_its_own_position() {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 20, 2));
         buffer.set_string(0, 0, "── to  ⣿⣿ 文a━", Style::new());
         buffer.set_string(0, 1, "under  it", Style::new().add_modifier(Modifier::UNDERLINED));
-        let svg = picture(&buffer, &Theme::default());
+        let svg = render(&buffer, &Theme::default());
         let texts: Vec<(f64, f64, &str)> = svg
             .lines()
             .filter_map(|line| line.strip_prefix("<text x=\""))
@@ -224,7 +223,7 @@ mod tests {
                 let (long, rest) = rest.split_once('"').unwrap();
                 let (_, text) = rest.split_once('>').unwrap();
                 let text = text.strip_suffix("</text>").unwrap();
-                ((x.parse::<f64>().unwrap() - EDGE) / CELL.0, long.parse::<f64>().unwrap() / CELL.0, text)
+                ((x.parse::<f64>().unwrap() - MARGIN) / CELL.0, long.parse::<f64>().unwrap() / CELL.0, text)
             })
             .map(|(x, long, text)| (x.round(), long.round(), text))
             .collect();
@@ -240,31 +239,31 @@ mod tests {
             (7.0, 2.0, "it"),
         ];
         assert_eq!(texts, wanted, "{svg}");
-        // The line goes on below the blanks.
+        // The underline continues below the blanks.
         let long = 9.0 * CELL.0;
-        assert!(svg.contains(&format!("width=\"{long:.1}\" height=\"1\" fill=\"{FRONT}\"")), "{svg}");
+        assert!(svg.contains(&format!("width=\"{long:.1}\" height=\"1\" fill=\"{FOREGROUND}\"")), "{svg}");
     }
 
     #[test]
-    fn markup_stays_text() {
+    fn markup_is_escaped() {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 12, 2));
         buffer.set_string(0, 0, "a<b> & 文", Style::new());
         buffer.set_string(0, 1, "red", Style::new().fg(Color::Red).add_modifier(Modifier::BOLD));
         buffer.set_string(4, 1, "cursor", Style::new().add_modifier(Modifier::REVERSED));
-        let svg = picture(&buffer, &Theme::default());
+        let svg = render(&buffer, &Theme::default());
         assert!(svg.contains(">a&lt;b&gt;</text>") && svg.contains(">&amp;</text>"), "{svg}");
         assert!(svg.contains("fill=\"#e06c75\" font-weight=\"bold\">red</text>"), "{svg}");
-        assert!(svg.contains(&format!("fill=\"{BACK}\">cursor</text>")), "{svg}");
+        assert!(svg.contains(&format!("fill=\"{BACKGROUND}\">cursor</text>")), "{svg}");
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
         assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
     }
 
     #[test]
-    fn every_colour_has_six_digits() {
+    fn every_color_has_six_digits() {
         for n in 0..=255 {
-            let text = color(Color::Indexed(n), BACK);
+            let text = color(Color::Indexed(n), BACKGROUND);
             assert!(text.len() == 7 && text.starts_with('#'), "{n}: {text}");
         }
-        assert_eq!(color(Color::Indexed(25), BACK), "#005faf");
+        assert_eq!(color(Color::Indexed(25), BACKGROUND), "#005faf");
     }
 }

@@ -1,7 +1,7 @@
-//! The terminal itself: raw mode, the alternate screen, and giving it back whatever happens.
+//! Terminal modes: raw mode, the alternate screen, and their restoration in every case.
 //!
-//! What is written goes to the descriptor directly and never through the standard library's locked stream, so that
-//! `restore` works from any thread, also while the drawing thread is stuck in a terminal that takes no more bytes.
+//! Output goes to the descriptor directly and never through the standard library's locked stream, so that `restore`
+//! works from any thread, even while the drawing thread is blocked by a terminal that accepts no more bytes.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,16 +27,16 @@ use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcseta
 
 use super::clipboard::{self, Multiplexer};
 
-/// The terminal is ours: whoever turns this off gives it back.
+/// The terminal is taken. The code that clears this restores the terminal.
 static TAKEN: AtomicBool = AtomicBool::new(false);
-/// How long giving back waits for a terminal that takes no bytes; its mode is restored in any case.
-const PATIENCE: Duration = Duration::from_millis(200);
-/// Turns on reports of the mouse's buttons and wheel, and none of its mere moving.
+/// Timeout of the restoration on a terminal that accepts no bytes; its mode is restored in any case.
+const RESTORE_TIMEOUT: Duration = Duration::from_millis(200);
+/// Turns on reports of mouse buttons and wheel, but not of motion.
 const MOUSE: &[u8] = b"\x1b[?1000h\x1b[?1006h";
-/// The control character that cancels an escape sequence under way.
+/// Control character that cancels an unfinished escape sequence.
 const CANCEL: u8 = 0x18;
 
-/// The screen while it is ours; dropping it gives the terminal back.
+/// Screen on the terminal; dropping it restores the terminal.
 pub struct Screen {
     terminal: ratatui::Terminal<CrosstermBackend<FrameOutput>>,
     area: Rect,
@@ -44,7 +44,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// A screen that is not taken yet.
+    /// Returns a screen that has not taken the terminal yet.
     ///
     /// # Errors
     /// An error if standard output is not a terminal, or its size cannot be read.
@@ -56,19 +56,19 @@ impl Screen {
         Ok(Self { terminal: blank(area)?, area, mouse: false })
     }
 
-    /// Takes the terminal, or takes it again after somebody else had it: raw mode, the alternate screen, no cursor,
-    /// pasted text marked as such. The next frame paints every cell.
+    /// Takes the terminal, or takes it again after another program had it: raw mode, the alternate screen, no cursor,
+    /// bracketed paste. The next frame draws every cell.
     ///
     /// # Errors
     /// The terminal's error; its modes are restored then.
     pub fn take(&mut self) -> io::Result<()> {
         TAKEN.store(false, Ordering::SeqCst);
-        // Whoever had it has set modes of their own, which are those to be given back in the end; the library keeps the
-        // first that it has seen until it is told to set them.
+        // The other program has set modes of its own, which are those to restore in the end; the library keeps the
+        // first modes that it has read until it restores them.
         disable_raw_mode()?;
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
-        // From here on a failure must give back what was taken.
+        // From here on a failure must restore the terminal.
         self.set_up().inspect_err(|_| restore())
     }
 
@@ -79,14 +79,14 @@ impl Screen {
         self.area = area()?;
         self.terminal = blank(self.area)?;
         let mouse = std::mem::take(&mut self.mouse);
-        self.listen_to_mouse(mouse)
+        self.report_mouse(mouse)
     }
 
-    /// Turns reports of the mouse on or off; off, the terminal's own selecting works.
+    /// Turns mouse reports on or off; when they are off, the terminal's own text selection works.
     ///
     /// # Errors
     /// The terminal's error.
-    pub fn listen_to_mouse(&mut self, on: bool) -> io::Result<()> {
+    pub fn report_mouse(&mut self, on: bool) -> io::Result<()> {
         if self.mouse == on {
             return Ok(());
         }
@@ -100,7 +100,7 @@ impl Screen {
         io::Write::flush(output)
     }
 
-    /// Puts text on the clipboard.
+    /// Copies text to the clipboard.
     ///
     /// # Errors
     /// The terminal's error.
@@ -110,7 +110,7 @@ impl Screen {
         io::Write::flush(output)
     }
 
-    /// Draws one frame, which the terminal shows at once and whole if it knows synchronized output.
+    /// Draws one frame, which the terminal shows atomically if it supports synchronized output.
     ///
     /// # Errors
     /// The terminal's error; what it shows is undefined then.
@@ -126,8 +126,8 @@ impl Screen {
         io::Write::flush(self.terminal.backend_mut())
     }
 
-    /// Makes the next frame paint every cell. `Terminal::clear` would ask the terminal where its cursor is, and the
-    /// answer would go to the input thread; a resize to the same size asks nothing.
+    /// Makes the next frame draw every cell. `Terminal::clear` would request the cursor position from the terminal, and
+    /// the reply would go to the input thread; a resize to the same size requests nothing.
     ///
     /// # Errors
     /// The terminal's error.
@@ -136,21 +136,21 @@ impl Screen {
     }
 }
 
-/// What there is to draw on.
+/// Returns the area of the terminal.
 fn area() -> io::Result<Rect> {
     let (columns, rows) = crossterm::terminal::size()?;
-    let said = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    Ok(Rect::new(0, 0, known(columns, said("COLUMNS"), 80), known(rows, said("LINES"), 24)))
+    let variable = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    Ok(Rect::new(0, 0, known(columns, variable("COLUMNS"), 80), known(rows, variable("LINES"), 24)))
 }
 
-/// A length in cells: as the terminal has it, else as the environment says, else the usual one. A serial console, or a
-/// pseudo terminal that nobody told its size, has none.
-fn known(has: u16, said: Option<u16>, usual: u16) -> u16 {
-    [Some(has), said].into_iter().flatten().find(|cells| *cells > 0).unwrap_or(usual)
+/// Returns a length in cells: that of the terminal, else that of the environment, else the default. A serial console,
+/// or a pseudo terminal whose size was never set, has none.
+fn known(terminal: u16, environment: Option<u16>, default: u16) -> u16 {
+    [Some(terminal), environment].into_iter().flatten().find(|cells| *cells > 0).unwrap_or(default)
 }
 
 fn blank(area: Rect) -> io::Result<ratatui::Terminal<CrosstermBackend<FrameOutput>>> {
-    // Fixed, because the library would ask the terminal for a size again and again, which it may not have.
+    // Fixed: else the library would repeatedly request the size, which the terminal may not have.
     let options = TerminalOptions { viewport: Viewport::Fixed(area) };
     ratatui::Terminal::with_options(CrosstermBackend::new(FrameOutput::default()), options)
 }
@@ -161,24 +161,24 @@ impl Drop for Screen {
     }
 }
 
-/// The terminal is ours at this moment.
+/// Tells whether the terminal is taken at this moment.
 pub fn is_taken() -> bool {
     TAKEN.load(Ordering::SeqCst)
 }
 
-/// Somebody else has the terminal: it is not to be drawn on, read from or given back until it is taken again.
-pub fn lost() {
+/// Marks the terminal as taken by another program: it is not drawn on, read from or restored until it is taken again.
+pub fn set_lost() {
     TAKEN.store(false, Ordering::SeqCst);
 }
 
-/// Gives the terminal back: once, from any thread, and never for longer than a moment; more calls do nothing.
+/// Restores the terminal: once, from any thread, within bounded time; further calls do nothing.
 pub fn restore() {
     if !TAKEN.swap(false, Ordering::SeqCst) {
         return;
     }
-    // The mode first: it needs no room in the terminal's queue.
+    // The mode first: setting it needs no room in the output queue of the terminal.
     let _ = disable_raw_mode();
-    // Ends a sequence that was cut off in the middle; by itself it does nothing.
+    // Cancels a truncated sequence; else it has no effect.
     let mut bytes = vec![CANCEL];
     let _ = queue!(
         bytes,
@@ -189,47 +189,47 @@ pub fn restore() {
         cursor::Show,
         LeaveAlternateScreen
     );
-    // A terminal that takes no bytes blocks this write behind that of the drawing thread, so nobody waits for it long.
+    // A terminal that accepts no bytes blocks this write behind that of the drawing thread: hence the timeout.
     let (done, wait) = sync_channel(1);
     let write = move || {
         let _ = rustix::io::write(stdout(), &bytes);
         let _ = done.send(());
     };
     let started = thread::Builder::new().name("restore".to_owned()).spawn(write).is_ok();
-    if started && wait.recv_timeout(PATIENCE).is_err() {
-        // It must not wake up one day in a screen that nobody draws: what it has not taken by now is dropped, so that
-        // there is room for what gives it back.
+    if started && wait.recv_timeout(RESTORE_TIMEOUT).is_err() {
+        // The terminal must not show a stale screen later: drop the output that it has not accepted by now, so that
+        // there is room for the restoring sequences.
         drop_unread();
-        let _ = wait.recv_timeout(PATIENCE);
+        let _ = wait.recv_timeout(RESTORE_TIMEOUT);
     }
 }
 
-/// Writes this on the terminal as it was, after it was given back.
-pub fn leave_behind(bytes: &[u8]) {
+/// Writes bytes to the restored terminal.
+pub fn print_after(bytes: &[u8]) {
     let mut left = bytes;
     while !left.is_empty() {
         match rustix::io::write(stdout(), left) {
             Ok(written) => left = &left[written..],
             Err(rustix::io::Errno::INTR) => {}
-            // Nobody is there to read it.
+            // The terminal has hung up.
             Err(_) => return,
         }
     }
 }
 
-/// Drops what was written and not yet taken by the terminal.
+/// Drops output that the terminal has not accepted yet.
 fn drop_unread() {
     let _ = tcflush(stdout(), QueueSelector::OFlush);
-    // Whoever waits for room hears of it only when something else happens, such as the modes being set, to the same.
+    // A blocked writer wakes up only at another event, such as setting the modes, here to the same.
     if let Ok(modes) = tcgetattr(stdout()) {
         let _ = tcsetattr(stdout(), OptionalActions::Now, &modes);
     }
 }
 
-/// Tells panics apart by thread, from now on; to be called on the thread that will run the screen.
+/// Installs a panic hook that depends on the thread; must be called on the thread that will run the screen.
 ///
-/// A panic there gives the terminal back and is then reported as usual. A panic anywhere else while the screen is up
-/// leaves the screen alone: its text goes to `report`, to be shown in the log.
+/// A panic there restores the terminal and is then reported as usual. A panic elsewhere while the screen is up does not
+/// affect the screen: its text goes to `report`, for the log.
 pub fn install_panic_hook(report: impl Fn(String) + Send + Sync + 'static) {
     let owner = thread::current().id();
     let usual = std::panic::take_hook();
@@ -252,36 +252,36 @@ fn sentence(info: &PanicHookInfo<'_>) -> String {
     let place = info.location().map_or(String::new(), |l| format!(" at {}:{}", l.file(), l.line()));
     let payload = info.payload();
     let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
-    let reason = text.unwrap_or("for a reason it did not put in words");
+    let reason = text.unwrap_or("unknown reason");
     format!("thread {thread} panicked{place}: {reason}")
 }
 
-/// The terminal's descriptor for reading keys: standard input, or the controlling terminal if that is redirected.
+/// Returns the descriptor for reading keys: standard input, or the controlling terminal if that is redirected.
 ///
 /// # Errors
 /// The system's error if there is no controlling terminal, or no free descriptor.
 pub fn keyboard() -> io::Result<OwnedFd> {
     let stdin = io::stdin();
     if rustix::termios::isatty(&stdin) {
-        // Not for the nodes that are started meanwhile: one of them that lives on would hold the terminal.
+        // Close-on-exec: a started node that keeps running would otherwise keep the terminal open.
         return stdin.as_fd().try_clone_to_owned();
     }
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY;
     Ok(rustix::fs::open("/dev/tty", flags, Mode::empty())?)
 }
 
-/// Waits for what is asked, or for the end of the terminal, and says what came; nothing is read.
-pub fn waits(fd: BorrowedFd<'_>, wanted: PollFlags, at_most: Duration) -> PollFlags {
+/// Waits for the wanted events or a hangup of the terminal, and returns what occurred; nothing is read.
+pub fn poll_events(fd: BorrowedFd<'_>, wanted: PollFlags, timeout: Duration) -> PollFlags {
     let mut fds = [PollFd::new(&fd, wanted)];
-    let limit = Timespec::try_from(at_most).ok();
+    let limit = Timespec::try_from(timeout).ok();
     match poll(&mut fds, limit.as_ref()) {
         Ok(0) | Err(_) => PollFlags::empty(),
         Ok(_) => fds[0].revents(),
     }
 }
 
-/// The terminal has gone: nobody will read or type here again.
-pub fn is_gone(flags: PollFlags) -> bool {
+/// Tells whether the terminal has hung up.
+pub fn is_hung_up(flags: PollFlags) -> bool {
     flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
 }
 
@@ -289,7 +289,7 @@ fn stdout() -> BorrowedFd<'static> {
     rustix::stdio::stdout()
 }
 
-/// Gathers a frame and writes it in one go; silent once the terminal was given back.
+/// Buffers a frame and writes it as a whole; writes nothing once the terminal was restored.
 #[derive(Default)]
 pub struct FrameOutput {
     bytes: Vec<u8>,
@@ -323,7 +323,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_that_the_terminal_does_not_have_comes_from_the_environment() {
+    fn missing_sizes_come_from_the_environment() {
         assert_eq!(known(132, Some(60), 80), 132);
         assert_eq!(known(0, Some(60), 80), 60);
         assert_eq!((known(0, Some(0), 80), known(0, None, 24)), (80, 24));

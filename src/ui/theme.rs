@@ -1,47 +1,47 @@
-//! Looks by meaning: which style a warning has, which glyph a gauge; with fallbacks for no color and for ASCII.
+//! Themes: the style of each role and the glyphs, with fallbacks for terminals without color and for ASCII.
 
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::options::{ColorMode, ColorScheme};
 
-/// What a piece of the screen means; the theme decides how that looks.
+/// Role of a part of the screen, which the theme maps to a style.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StyleRole {
     /// Ordinary text.
     Plain,
-    /// Labels, rules, and what is over.
+    /// Labels, rules, and ended items.
     Dim,
-    /// Headings and what names the program.
+    /// Headings and the program's name.
     Title,
-    /// All is well.
+    /// Success.
     Good,
-    /// Worth a look.
+    /// Warning.
     Warn,
-    /// Something failed.
+    /// Failure.
     Bad,
-    /// Bytes on their way.
+    /// Moving bytes.
     Flow,
-    /// The marked row of the panel that has the arrow keys.
-    Mark,
+    /// The selected row of the focused panel.
+    Selected,
     /// A key to press.
     Key,
     /// The cursor of a line being typed.
     Cursor,
 }
 
-/// The characters that are not letters; each is one column wide.
+/// Glyphs other than letters, each one column wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glyphs {
     /// Points toward the client, where the bytes go.
     pub arrow: &'static str,
-    /// A link with bytes on it.
+    /// A link with traffic.
     pub line: &'static str,
-    /// A link without.
-    pub still: &'static str,
-    /// The marked row of the panel that has the arrow keys.
-    pub mark: &'static str,
-    /// The marked row of another panel, and log lines worth a look.
-    pub pale: &'static str,
+    /// A link without traffic.
+    pub idle: &'static str,
+    /// The selected row of the focused panel.
+    pub selected: &'static str,
+    /// The selected row of another panel, and log lines above the level `Info`.
+    pub unfocused: &'static str,
     /// Starts a heading.
     pub title: &'static str,
     /// Fills the rest of a heading.
@@ -56,7 +56,7 @@ pub struct Glyphs {
     pub bars: [&'static str; 8],
     /// Time spent on connecting.
     pub connect: &'static str,
-    /// Time spent on waiting for an answer.
+    /// Time spent waiting for a reply.
     pub wait: &'static str,
     /// Charts are drawn in braille.
     pub braille: bool,
@@ -65,9 +65,9 @@ pub struct Glyphs {
 const LINES: Glyphs = Glyphs {
     arrow: "◀",
     line: "━",
-    still: "╌",
-    mark: "▌",
-    pale: "▏",
+    idle: "╌",
+    selected: "▌",
+    unfocused: "▏",
     title: "▎",
     rule: "─",
     full: "━",
@@ -82,9 +82,9 @@ const LINES: Glyphs = Glyphs {
 const ASCII: Glyphs = Glyphs {
     arrow: "<",
     line: "=",
-    still: "-",
-    mark: ">",
-    pale: "|",
+    idle: "-",
+    selected: ">",
+    unfocused: "|",
     title: "+",
     rule: "-",
     full: "=",
@@ -96,21 +96,21 @@ const ASCII: Glyphs = Glyphs {
     braille: false,
 };
 
-/// One look of the whole screen.
+/// Theme of the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
-    /// The characters.
+    /// The glyphs.
     pub glyphs: Glyphs,
     colors: ColorScheme,
 }
 
 impl Theme {
-    /// A look with these two choices made.
+    /// Makes a theme of a glyph set and a color scheme.
     pub fn new(ascii: bool, colors: ColorScheme) -> Self {
         Self { glyphs: if ascii { ASCII } else { LINES }, colors }
     }
 
-    /// The theme that these options and this environment ask for.
+    /// Returns the theme for these options and the environment.
     pub fn for_options(ascii: bool, color: ColorMode, scheme: ColorScheme) -> Self {
         let colored = match color {
             ColorMode::Always => true,
@@ -123,19 +123,19 @@ impl Theme {
         Self::new(ascii, if colored { scheme } else { ColorScheme::Mono })
     }
 
-    /// Its name.
+    /// Returns the name of its color scheme.
     pub fn name(&self) -> &'static str {
         self.colors.name()
     }
 
-    /// The next look.
+    /// Returns the next theme, in a cycle.
     #[must_use]
     pub fn next(self) -> Self {
         let at = ColorScheme::ALL.iter().position(|colors| *colors == self.colors).unwrap_or(0);
         Self { colors: ColorScheme::ALL[(at + 1) % ColorScheme::ALL.len()], ..self }
     }
 
-    /// What lies under everything: those looks that bring their own background paint it.
+    /// Returns the base style of the screen, with a background where the scheme has one.
     pub fn base(&self) -> Style {
         match self.colors {
             ColorScheme::Terminal | ColorScheme::Mono => Style::new(),
@@ -144,14 +144,16 @@ impl Theme {
         }
     }
 
-    /// How this meaning looks. Weight alone tells meanings apart, too: colors are not seen by everyone.
+    /// Returns the style of a role. Roles differ by weight as well as by color, for users who do not see colors.
     pub fn style(&self, role: StyleRole) -> Style {
         let style = Style::new();
         let plain = match role {
             StyleRole::Plain | StyleRole::Good | StyleRole::Flow => style,
             StyleRole::Dim if self.colors == ColorScheme::Light || self.colors == ColorScheme::Contrast => style,
             StyleRole::Dim => style.add_modifier(Modifier::DIM),
-            StyleRole::Title | StyleRole::Warn | StyleRole::Mark | StyleRole::Key => style.add_modifier(Modifier::BOLD),
+            StyleRole::Title | StyleRole::Warn | StyleRole::Selected | StyleRole::Key => {
+                style.add_modifier(Modifier::BOLD)
+            }
             StyleRole::Bad => style.add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
             StyleRole::Cursor => style.add_modifier(Modifier::REVERSED),
         };
@@ -161,7 +163,7 @@ impl Theme {
                 StyleRole::Good => Some(Color::Green),
                 StyleRole::Warn => Some(Color::Yellow),
                 StyleRole::Bad => Some(Color::Red),
-                StyleRole::Flow | StyleRole::Mark => Some(Color::Cyan),
+                StyleRole::Flow | StyleRole::Selected => Some(Color::Cyan),
                 _ => None,
             },
             // Blue, orange and a bluish green stay apart for red-green blindness; the indices are exact in 256 colors.
@@ -170,20 +172,20 @@ impl Theme {
                 StyleRole::Good => Some(Color::Indexed(29)),
                 StyleRole::Warn => Some(Color::Indexed(130)),
                 StyleRole::Bad => Some(Color::Indexed(160)),
-                StyleRole::Flow | StyleRole::Mark => Some(Color::Indexed(25)),
+                StyleRole::Flow | StyleRole::Selected => Some(Color::Indexed(25)),
                 _ => None,
             },
             ColorScheme::Contrast => match role {
                 StyleRole::Dim => Some(Color::Indexed(250)),
                 StyleRole::Good => Some(Color::Indexed(86)),
-                StyleRole::Warn | StyleRole::Mark => Some(Color::Indexed(226)),
+                StyleRole::Warn | StyleRole::Selected => Some(Color::Indexed(226)),
                 StyleRole::Bad => Some(Color::Indexed(215)),
                 StyleRole::Flow => Some(Color::Indexed(117)),
                 _ => None,
             },
         };
         let light = self.colors == ColorScheme::Terminal && matches!(role, StyleRole::Warn | StyleRole::Bad);
-        // On a palette of the owner's own, a colored word needs no weight besides.
+        // With the terminal's own palette, a colored word needs no weight as well.
         let base = if light { style } else { plain };
         color.map_or(plain, |color| base.fg(color))
     }
@@ -204,16 +206,28 @@ mod tests {
     #[test]
     fn every_glyph_is_one_column_wide() {
         for g in [LINES, ASCII] {
-            let single =
-                [g.arrow, g.line, g.still, g.mark, g.pale, g.title, g.rule, g.full, g.head, g.rest, g.connect, g.wait];
+            let single = [
+                g.arrow,
+                g.line,
+                g.idle,
+                g.selected,
+                g.unfocused,
+                g.title,
+                g.rule,
+                g.full,
+                g.head,
+                g.rest,
+                g.connect,
+                g.wait,
+            ];
             assert!(single.iter().chain(&g.bars).all(|glyph| glyph.width() == 1));
         }
-        let ascii = [ASCII.arrow, ASCII.line, ASCII.still, ASCII.mark, ASCII.pale, ASCII.title, ASCII.rule];
+        let ascii = [ASCII.arrow, ASCII.line, ASCII.idle, ASCII.selected, ASCII.unfocused, ASCII.title, ASCII.rule];
         assert!(ascii.iter().chain(&ASCII.bars).all(|glyph| glyph.is_ascii()));
     }
 
     #[test]
-    fn without_color_no_style_has_one() {
+    fn styles_without_color_have_none() {
         let theme = Theme::new(false, ColorScheme::Mono);
         for role in [
             StyleRole::Plain,
@@ -221,7 +235,7 @@ mod tests {
             StyleRole::Warn,
             StyleRole::Bad,
             StyleRole::Flow,
-            StyleRole::Mark,
+            StyleRole::Selected,
             StyleRole::Cursor,
         ] {
             assert_eq!((theme.style(role).fg, theme.style(role).bg), (None, None));
@@ -230,14 +244,14 @@ mod tests {
     }
 
     #[test]
-    fn in_every_look_warnings_and_failures_differ_from_plain_text_and_from_each_other() {
+    fn warnings_and_failures_differ_in_every_theme() {
         let mut theme = Theme::default();
-        for look in ColorScheme::ALL {
-            assert_eq!(theme.name(), look.name());
+        for scheme in ColorScheme::ALL {
+            assert_eq!(theme.name(), scheme.name());
             let styles = [StyleRole::Plain, StyleRole::Warn, StyleRole::Bad].map(|role| theme.style(role));
-            assert!(styles[0] != styles[1] && styles[1] != styles[2] && styles[0] != styles[2], "{look:?}");
+            assert!(styles[0] != styles[1] && styles[1] != styles[2] && styles[0] != styles[2], "{scheme:?}");
             theme = theme.next();
         }
-        assert_eq!(theme, Theme::default(), "the keys go round");
+        assert_eq!(theme, Theme::default(), "themes wrap around");
     }
 }

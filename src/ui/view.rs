@@ -1,4 +1,4 @@
-//! Calls the widget of each region: a pure function of state, snapshot and area.
+//! Draws the screen: a pure function of state, snapshot and area that calls the widget of each region.
 //!
 //! ```text
 //!  chainview   1 Chain   2 Connections   …      demo   LIVE   3/3 up    header
@@ -7,7 +7,7 @@
 //! ▎ Hops ────────────────────────────────────────────── chain order ──  hop_table
 //!   #  Node                  State     Conn    In/s   Out/s   60 s
 //! ▎ Connections of hop 1 ──────────────────────────────── 3 of 3 ─────  connections
-//! ▎ Throughput out of hop 1, 60 s ───────  ▎ #3 set-up, ms ───────────  chart, setup
+//! ▎ Throughput out of hop 1, 60 s ───────  ▎ #3 setup, ms ────────────  chart, setup
 //! ▎ Transfers ────────────────────────────────────────────────────────  transfers
 //! ▎ Log ──────────────────────────────────────────────────────────────  log
 //!  which file? name█                                                    prompt, while a line is typed
@@ -17,7 +17,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::geometry::over_area;
+use super::geometry::popup_area;
 use super::layout::is_small;
 use super::state::{Mode, UiState};
 use super::svg;
@@ -38,8 +38,8 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
         let line = Rect { height: 1, ..area };
         match state.mode {
             Mode::Browse => one_line::draw(state, data, line, buffer),
-            Mode::Leaving => footer::draw(state, data, line, buffer),
-            _ => over(state, data, line, area, buffer),
+            Mode::ConfirmQuit => footer::draw(state, data, line, buffer),
+            _ => popup(state, data, line, area, buffer),
         }
         return;
     }
@@ -56,18 +56,18 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     log::draw(state, data, r.log, buffer);
     detail::draw(state, data, r.detail, buffer);
     footer::draw(state, data, r.footer, buffer);
-    over(state, data, Rect { y: area.bottom() - 2, height: 1, ..area }, over_area(area), buffer);
+    popup(state, data, Rect { y: area.bottom() - 2, height: 1, ..area }, popup_area(area), buffer);
 }
 
-/// The screen as it stands, as SVG.
+/// Returns the current screen as SVG.
 pub fn screenshot(state: &UiState, data: &ChainSnapshot) -> String {
     let mut buffer = Buffer::empty(state.area);
     draw(state, data, state.area, &mut buffer);
-    svg::picture(&buffer, &state.theme)
+    svg::render(&buffer, &state.theme)
 }
 
-/// What lies over the screen, if anything does: a line on one row, lists above it.
-fn over(state: &UiState, data: &ChainSnapshot, line: Rect, area: Rect, buffer: &mut Buffer) {
+/// Draws the open popup, if any: a prompt on one row, lists above it.
+fn popup(state: &UiState, data: &ChainSnapshot, line: Rect, area: Rect, buffer: &mut Buffer) {
     match &state.mode {
         Mode::Help { .. } => help::draw(state, data, area, buffer),
         Mode::Line(_) => {
@@ -78,6 +78,6 @@ fn over(state: &UiState, data: &ChainSnapshot, line: Rect, area: Rect, buffer: &
         Mode::Columns { .. } => picker::draw(state, area, buffer),
         Mode::Faults { .. } => faults::draw(state, data, area, buffer),
         Mode::Settings { .. } => settings::draw(state, area, buffer),
-        Mode::Browse | Mode::Leaving => {}
+        Mode::Browse | Mode::ConfirmQuit => {}
     }
 }

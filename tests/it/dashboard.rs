@@ -146,7 +146,7 @@ fn transfers_show_how_they_ended() {
     for words in [
         "verified: digest equal  blake3:6f1c9a206f1c9a20",
         "hop 2 (127.0.0.1:7002): connection refused, reported by hop 1 after 0.8 ms",
-        "1.31 GB of it arrived and are kept",
+        "1.31 GB received and kept, resumable",
         "size-checked: the origin offers no digest",
     ] {
         assert!(screen.contains(words), "{words:?} is missing:\n{screen}");
@@ -210,7 +210,7 @@ fn an_injected_stall_is_named_before_the_missing_data() {
     let mut script = Script::new(80, 24, streaming());
     let stall = Stall { lasting: Duration::from_secs(9), last_moved: Some(3) };
     script.chain.transfers[0].stall = Some(stall);
-    assert!(script.screen().contains(" ! #1 has stood still for 9.0 s; hop 3 moved data last"));
+    assert!(script.screen().contains(" ! #1 stalled for 9.0 s; hop 3 moved data last"));
     script.chain.verdict.limit = Limit::Fault { hop: 3, fault: FaultKind::Stall };
     assert!(script.screen().contains(" ! slowest: hop 3, injected stall: it sends nothing"), "{}", script.screen());
 }
@@ -220,7 +220,7 @@ fn quitting_is_shown_and_offers_no_new_work() {
     let mut script = Script::new(80, 24, streaming());
     script.chain.exiting = true;
     let screen = script.keys("f n x r").screen();
-    assert!(screen.contains("LEAVING") && screen.contains("q quit"), "{screen}");
+    assert!(screen.contains("SHUTTING DOWN") && screen.contains("q quit"), "{screen}");
     assert!(!screen.contains("f fetch") && !screen.contains("x cancel"), "{screen}");
     assert!(script.sent.is_empty());
 }
@@ -329,7 +329,7 @@ fn help_scrolls_no_further_than_its_last_line() {
     let mut script = Script::new(80, 24, idle());
     script.keys("? G j j j");
     let bottom = script.screen();
-    assert!(bottom.contains("esc n  stay"), "{bottom}");
+    assert!(bottom.contains("esc n  cancel quitting"), "{bottom}");
     assert_ne!(script.keys("k").screen(), bottom, "one step back is one row");
-    assert!(script.keys("g").screen().contains("fetch the route's own file"));
+    assert!(script.keys("g").screen().contains("fetch the file of the route"));
 }

@@ -1,66 +1,66 @@
-//! One line of the key table: keys, modes and panels, topic, help and footer, condition and action.
+//! Key binding: keys, modes and panels, topic, help and footer, condition and action.
 
 use crate::ui::action::Action;
 use crate::ui::focus::{Set, Tab};
 
-/// The dashboard itself.
+/// Mode without a popup or a prompt.
 pub(crate) const BROWSE: Set = 1;
-/// A line is being typed.
+/// Mode in which a line is being typed.
 pub(crate) const LINE: Set = 1 << 1;
-/// The palette is open.
+/// Mode of the command palette.
 pub(crate) const PALETTE: Set = 1 << 2;
-/// The list of keys is open.
+/// Mode of the list of keys.
 pub(crate) const HELP: Set = 1 << 3;
-/// A list to choose from is open: columns, faults, settings.
+/// Mode of a list to choose from: columns, faults, settings.
 pub(crate) const PICK: Set = 1 << 4;
-/// The person is asked whether to leave.
-pub(crate) const LEAVE: Set = 1 << 5;
+/// Mode of the confirmation before quitting.
+pub(crate) const CONFIRM: Set = 1 << 5;
 
-/// What a key is about; the help is sorted by it.
+/// Topic of a binding; the help is sorted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
-    /// Moving about and looking.
-    Look,
-    /// Fetching, and transfers.
+    /// View and navigation.
+    View,
+    /// Fetches and transfers.
     Transfers,
     /// Nodes and their connections.
     Nodes,
     /// The program.
     Program,
-    /// A line being typed.
+    /// Text input.
     Line,
-    /// What lies over the screen.
-    Over,
+    /// Dialogs.
+    Popup,
 }
 
-/// Where the footer shows a key.
+/// Position of a key in the footer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FooterSlot {
     /// At the left, in the order of the table, with this label and its short form.
     Left(&'static str, &'static str),
-    /// At the right, where it is shown before all others.
+    /// At the right, placed before all others.
     Right(&'static str),
     /// In the help only.
     Nowhere,
 }
 
-/// When a key would do something; [`crate::ui::state::UiState::meets`] decides.
+/// Condition under which a binding is active; [`crate::ui::state::UiState::meets`] evaluates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// At any time.
     Always,
     /// There is a hop to fetch through.
     Fetchable,
-    /// A transfer can be cancelled.
+    /// A transfer can be canceled.
     Cancellable,
     /// The selected transfer can be paused or resumed.
     Pausable,
     /// The selected transfer can be fetched again.
     Retryable,
     /// The rate of the selected transfer can be limited.
-    Cappable,
+    Limitable,
     /// The rate of the selected transfer is limited.
-    Capped,
+    Limited,
     /// The selected transfer can move in the queue by this many places.
     Reorderable(isize),
     /// The selected connection can be closed.
@@ -91,8 +91,8 @@ pub enum Condition {
     HasRows,
     /// The same, and the connections are sorted.
     IsSorted,
-    /// The log has lines with the words of its filter.
-    HasHits,
+    /// The log has lines that match its filter.
+    HasMatches,
     /// More than one panel can have the focus.
     HasPanels,
     /// The transfer is known this many hops toward the origin.
@@ -113,25 +113,25 @@ pub enum Condition {
     Scrollable,
 }
 
-/// One line of the table.
+/// One binding of the table.
 #[derive(Clone, Copy)]
 pub struct Binding {
-    /// What the configuration file calls it.
+    /// Its id in the configuration file.
     pub id: &'static str,
     /// The modes it belongs to.
     pub modes: Set,
-    /// The panels that have it while they have the keys.
+    /// The panels that must have the focus.
     pub panels: Set,
-    /// Its keys, any of which will do, unless the person chose others.
+    /// Its default keys.
     pub keys: &'static [&'static str],
-    /// What it is about.
+    /// Its topic.
     pub topic: Topic,
-    /// What it does, in words.
+    /// Description for the help.
     pub help: &'static str,
-    /// Where the footer shows it.
+    /// Its position in the footer.
     pub place: FooterSlot,
-    /// When it would do something.
+    /// Its condition.
     pub when: Condition,
-    /// What it means.
+    /// Its action.
     pub action: Action,
 }

@@ -1,4 +1,4 @@
-//! The list of keys as rows: by topic, without the bindings that have no key.
+//! The list of keys as rows, by topic; bindings without a key are left out.
 
 use ratatui::layout::Rect;
 
@@ -10,27 +10,27 @@ use crate::ui::geometry::{HELP_WIDTH, popup};
 const TOPICS: [(Topic, &str); 6] = [
     (Topic::Transfers, "Transfers"),
     (Topic::Nodes, "Nodes and connections"),
-    (Topic::Look, "Looking"),
+    (Topic::View, "View and navigation"),
     (Topic::Program, "Program"),
-    (Topic::Line, "While a line is typed"),
-    (Topic::Over, "In lists that lie over the screen"),
+    (Topic::Line, "Text input"),
+    (Topic::Popup, "Dialogs"),
 ];
 
-/// How far the list can be scrolled in this area.
-pub(crate) fn furthest(keymap: &Keymap, area: Rect) -> usize {
+/// Returns the greatest scroll offset of the list in this area.
+pub(crate) fn max_scroll(keymap: &Keymap, area: Rect) -> usize {
     let rows = lines(keymap).len();
     rows.saturating_sub(usize::from(popup(area, HELP_WIDTH, rows).1.height))
 }
 
-/// Rows of the list: headings, and the bindings that have a key.
+/// Row of the list.
 pub(crate) enum Line {
-    /// The heading of a topic.
+    /// Heading of a topic.
     Heading(&'static str),
-    /// The names of the keys, and their binding.
+    /// Names of the keys, and their binding.
     Key(String, &'static Binding),
 }
 
-/// The rows of the list.
+/// Returns the rows of the list.
 pub(crate) fn lines(keymap: &Keymap) -> Vec<Line> {
     let mut lines = Vec::new();
     for (topic, heading) in TOPICS {

@@ -1,4 +1,4 @@
-//! The keys of all bindings: the defaults of the table, some replaced by those that the user chose.
+//! Keys of all bindings: the defaults of the table, some replaced by those that the user chose.
 
 use crokey::{KeyCombination, KeyCombinationFormat, OneToThree};
 use crossterm::event::{KeyCode, KeyModifiers};
@@ -21,28 +21,28 @@ impl Default for Keymap {
 }
 
 impl Keymap {
-    /// The name of a binding's first key; empty where it has none.
+    /// Returns the name of the first key of a binding; empty where it has none.
     pub fn name(&self, index: usize) -> String {
         self.keys.get(index).and_then(|keys| keys.first()).map_or_else(String::new, |key| name(*key))
     }
 
-    /// The names of all of a binding's keys.
+    /// Returns the names of all keys of a binding.
     pub fn names(&self, index: usize) -> Vec<String> {
         self.keys.get(index).into_iter().flatten().map(|key| name(*key)).collect()
     }
 
-    /// The name of the first key with this meaning.
+    /// Returns the name of the first key of this action.
     pub fn key_of(&self, action: Action) -> String {
         TABLE.iter().position(|binding| binding.action == action).map_or_else(String::new, |index| self.name(index))
     }
 
-    /// Whether this is a key of the binding.
+    /// Tells whether this is a key of the binding.
     pub fn has(&self, index: usize, key: KeyCombination) -> bool {
         self.keys.get(index).is_some_and(|keys| keys.contains(&key))
     }
 }
 
-/// Reads the name of one key: a character as it is typed, or `enter`, `ctrl-l`, `f1`, `shift-tab`.
+/// Parses the name of one key: a character as it is typed, or `enter`, `ctrl-l`, `f1`, `shift-tab`.
 pub(super) fn parse(text: &str) -> Option<KeyCombination> {
     let mut chars = text.chars();
     let key = match (chars.next(), chars.next()) {
@@ -53,7 +53,7 @@ pub(super) fn parse(text: &str) -> Option<KeyCombination> {
     key.is_ansi_compatible().then(|| key.normalized())
 }
 
-/// What people call a key.
+/// Returns the usual name of a key.
 pub(super) fn name(key: KeyCombination) -> String {
     match (key.codes, key.modifiers) {
         (OneToThree::One(KeyCode::Char(c)), KeyModifiers::NONE | KeyModifiers::SHIFT) if c != ' ' => c.to_string(),
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_key_has_a_name_that_can_be_read_back() {
+    fn names_of_default_keys_parse_back() {
         for (index, binding) in TABLE.iter().enumerate() {
             let keys = &Keymap::default().keys[index];
             assert_eq!(keys.len(), binding.keys.len(), "{}: {:?}", binding.id, binding.keys);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_arrive_in_more_than_one_form() {
+    fn equal_keys_in_different_forms_match() {
         let event = |code, modifiers| KeyCombination::from(KeyEvent::new(code, modifiers));
         assert_eq!(parse("G"), Some(event(KeyCode::Char('G'), KeyModifiers::NONE)));
         assert_eq!(parse("G"), Some(event(KeyCode::Char('G'), KeyModifiers::SHIFT)));

@@ -1,14 +1,14 @@
-//! Every key there is. The order is that in which the footer gives up: what stands further down goes first.
+//! Table of all key bindings. Where the footer has no room, it drops bindings from the end of the table first.
 
 use super::binding::Condition::{
-    self, Always, Attachable, Cancellable, Cappable, Capped, Closable, Copyable, Detachable, Drainable, FaultSet,
-    FaultsSettable, Fetchable, HasChoices, HasDetail, HasHits, HasPanels, HasRows, HasSpan, HasStage, HasTyped,
-    IsInside, IsSorted, OffTab, OnTab, OwnsNodes, Pausable, Reorderable, Restartable, Retryable, Scrollable, Startable,
+    self, Always, Attachable, Cancellable, Closable, Copyable, Detachable, Drainable, FaultSet, FaultsSettable,
+    Fetchable, HasChoices, HasDetail, HasMatches, HasPanels, HasRows, HasSpan, HasStage, HasTyped, IsInside, IsSorted,
+    Limitable, Limited, OffTab, OnTab, OwnsNodes, Pausable, Reorderable, Restartable, Retryable, Scrollable, Startable,
     Stoppable,
 };
 use super::binding::FooterSlot::{self, Left, Nowhere, Right};
-use super::binding::Topic::{self, Line, Look, Nodes, Over, Program, Transfers};
-use super::binding::{BROWSE, Binding, HELP, LEAVE, LINE, PALETTE, PICK};
+use super::binding::Topic::{self, Line, Nodes, Popup, Program, Transfers, View};
+use super::binding::{BROWSE, Binding, CONFIRM, HELP, LINE, PALETTE, PICK};
 use crate::ui::action::{Action, Edit, NodeAction, TransferAction, ViewAction};
 use crate::ui::focus::{Panel, Set, Tab};
 
@@ -19,17 +19,17 @@ const SETUP: Set = Panel::Setup.bit();
 const NODES: Set = Panel::Nodes.bit();
 const LOG: Set = Panel::Log.bit();
 const ANY: Set = Set::MAX;
-/// Where keys for transfers mean the marked one.
+/// Panels where keys for transfers act on the selected one.
 const OF_XFERS: Set = ANY & !CONNS & !NODES;
-/// Where keys for nodes mean the marked hop's.
+/// Panels where keys for nodes act on that of the selected hop.
 const OF_NODES: Set = HOPS | NODES;
 
 const fn bind(id: &'static str, panels: Set, keys: &'static [&'static str], action: Action) -> Binding {
-    Binding { id, modes: BROWSE, panels, keys, topic: Look, help: "", place: Nowhere, when: Always, action }
+    Binding { id, modes: BROWSE, panels, keys, topic: View, help: "", place: Nowhere, when: Always, action }
 }
 
 impl Binding {
-    const fn says(mut self, topic: Topic, help: &'static str, place: FooterSlot) -> Self {
+    const fn described(mut self, topic: Topic, help: &'static str, place: FooterSlot) -> Self {
         self.topic = topic;
         self.help = help;
         self.place = place;
@@ -47,196 +47,196 @@ impl Binding {
     }
 }
 
-/// Every key there is.
+/// All bindings.
 #[rustfmt::skip]
 pub(crate) static TABLE: &[Binding] = &[
     bind("close-connection", CONNS, &["x"], Action::Node(NodeAction::CloseConnection))
-        .says(Nodes, "close the marked connection", Left("close", "close")).when(Closable),
+        .described(Nodes, "close the selected connection", Left("close", "close")).when(Closable),
     bind("stop-node", NODES, &["x"], Action::Node(NodeAction::StopNode))
-        .says(Nodes, "stop the marked hop's node in order, for good", Left("stop", "stop"))
+        .described(Nodes, "stop the selected node gracefully, without a restart", Left("stop", "stop"))
         .when(Stoppable),
     bind("start-node", OF_NODES, &["u"], Action::Node(NodeAction::StartNode))
-        .says(Nodes, "start the marked hop's node", Left("start", "start")).when(Startable),
+        .described(Nodes, "start the selected node", Left("start", "start")).when(Startable),
     bind("fetch", ANY, &["f"], Action::Transfer(TransferAction::Fetch))
-        .says(Transfers, "fetch the route's own file", Left("fetch", "fetch")).when(Fetchable),
-    bind("fetch-name", ANY & !LOG, &["n"], Action::Transfer(TransferAction::AskName))
-        .says(Transfers, "fetch another file over the same hops, by name or from a list", Left("fetch a name", "name"))
+        .described(Transfers, "fetch the file of the route", Left("fetch", "fetch")).when(Fetchable),
+    bind("fetch-name", ANY & !LOG, &["n"], Action::Transfer(TransferAction::PromptName))
+        .described(Transfers, "fetch another file over the same hops, by name or from a list", Left("fetch a name", "name"))
         .when(Fetchable),
     bind("cancel", OF_XFERS, &["x"], Action::Transfer(TransferAction::Cancel))
-        .says(Transfers, "cancel the marked transfer or what runs; bytes stay", Left("cancel", "cancel"))
+        .described(Transfers, "cancel the selected or running transfer; bytes are kept", Left("cancel", "cancel"))
         .when(Cancellable),
     bind("pause", OF_XFERS, &["p"], Action::Transfer(TransferAction::Pause))
-        .says(Transfers, "pause the marked transfer, or let it go on", Left("pause", "pause"))
+        .described(Transfers, "pause or resume the selected transfer", Left("pause", "pause"))
         .when(Pausable),
     bind("retry", OF_XFERS, &["r"], Action::Transfer(TransferAction::Retry))
-        .says(Transfers, "fetch again what the marked transfer was to fetch", Left("retry", "retry"))
+        .described(Transfers, "fetch the file of the selected transfer again", Left("retry", "retry"))
         .when(Retryable),
     bind("detail", ANY, &["enter"], Action::Enter)
-        .says(Look, "the marked row in detail; j/k go on to the next", Left("detail", "detail"))
+        .described(View, "details of the selected row; j/k select the next", Left("detail", "detail"))
         .when(HasDetail),
     bind("back", ANY, &["esc"], Action::View(ViewAction::Back))
-        .says(Look, "one level out: detail, zoom, filter; never leaves", Left("back", "back")).when(IsInside),
+        .described(View, "close detail, zoom or filter; never quits", Left("back", "back")).when(IsInside),
     bind("filter", CONNS | XFERS | LOG, &["/"], Action::View(ViewAction::Filter))
-        .says(Look, "only rows with these words: hop:3 state:stream -page", Left("filter", "filter")),
-    bind("next-hit", LOG, &["n"], Action::View(ViewAction::Hit(1)))
-        .says(Look, "the next line with the filter's words, others around", Left("next hit", "hit"))
-        .when(HasHits),
-    bind("last-hit", LOG, &["N"], Action::View(ViewAction::Hit(-1)))
-        .says(Look, "the line before with the filter's words", Left("hit before", "hit")).when(HasHits),
+        .described(View, "only rows with these words: hop:3 state:stream -admin", Left("filter", "filter")),
+    bind("next-match", LOG, &["n"], Action::View(ViewAction::NextMatch(1)))
+        .described(View, "next line that matches the filter, with the others shown", Left("next match", "next"))
+        .when(HasMatches),
+    bind("previous-match", LOG, &["N"], Action::View(ViewAction::NextMatch(-1)))
+        .described(View, "previous line that matches the filter", Left("previous match", "prev")).when(HasMatches),
     bind("sort", CONNS, &["s"], Action::View(ViewAction::SortNext))
-        .says(Look, "sort by the next column; rows then keep their places", Left("sort", "sort")).when(HasRows),
-    bind("sort-turn", CONNS, &["S"], Action::View(ViewAction::SortTurn))
-        .says(Look, "sort the other way round", Nowhere).when(IsSorted),
-    bind("sort-again", CONNS, &["o"], Action::View(ViewAction::SortAgain))
-        .says(Look, "sort once more, by the figures as they are now", Left("sort again", "again"))
+        .described(View, "sort by the next column; rows then keep their positions", Left("sort", "sort")).when(HasRows),
+    bind("sort-reverse", CONNS, &["S"], Action::View(ViewAction::SortReverse))
+        .described(View, "reverse the sort order", Nowhere).when(IsSorted),
+    bind("sort-again", CONNS, &["o"], Action::View(ViewAction::SortRefresh))
+        .described(View, "sort again by the current figures", Left("sort again", "again"))
         .when(IsSorted),
     bind("level", LOG, &["l"], Action::View(ViewAction::Level))
-        .says(Look, "show log lines from the next level up", Left("level", "level")),
-    bind("wrap", LOG, &["w"], Action::View(ViewAction::Wrap)).says(Look, "break long lines, or cut them", Left("wrap", "wrap")),
+        .described(View, "show log lines from the next higher level", Left("level", "level")),
+    bind("wrap", LOG, &["w"], Action::View(ViewAction::Wrap)).described(View, "wrap or truncate long lines", Left("wrap", "wrap")),
     bind("panel", ANY, &["tab"], Action::View(ViewAction::NextPanel))
-        .says(Look, "give the next panel the keys; shift-tab the one before", Left("panel", "panel"))
+        .described(View, "focus the next panel; shift-tab the previous", Left("panel", "panel"))
         .when(HasPanels),
-    bind("last-panel", ANY, &["shift-tab"], Action::View(ViewAction::LastPanel))
-        .says(Look, "give the panel before the keys", Nowhere).when(HasPanels),
+    bind("previous-panel", ANY, &["shift-tab"], Action::View(ViewAction::PreviousPanel))
+        .described(View, "focus the previous panel", Nowhere).when(HasPanels),
     bind("freeze", ANY, &["space"], Action::View(ViewAction::Freeze))
-        .says(Look, "hold the picture; the header says for how long", Left("freeze", "freeze")),
+        .described(View, "freeze the display; the header shows for how long", Left("freeze", "freeze")),
     bind("palette", ANY, &[":"], Action::View(ViewAction::Palette))
-        .says(Look, "all that can be done, by name", Left("commands", "cmds")),
-    bind("limit", OF_XFERS, &["b"], Action::Transfer(TransferAction::AskCap))
-        .says(Transfers, "limit the rate of the selected transfer", Left("limit", "limit")).when(Cappable),
-    bind("limit-lower", OF_XFERS, &["["], Action::Transfer(TransferAction::CapBy(-1)))
-        .says(Transfers, "lower its rate limit by a tenth", Nowhere).when(Cappable),
-    bind("limit-raise", OF_XFERS, &["]"], Action::Transfer(TransferAction::CapBy(1)))
-        .says(Transfers, "raise its rate limit by a tenth", Nowhere).when(Capped),
-    bind("limit-none", OF_XFERS, &["0"], Action::Transfer(TransferAction::NoCap))
-        .says(Transfers, "remove its rate limit", Nowhere).when(Capped),
-    bind("queue-later", XFERS, &["J"], Action::Transfer(TransferAction::Reorder(1)))
-        .says(Transfers, "let a queued transfer wait longer", Left("later", "later")).when(Reorderable(1)),
-    bind("queue-sooner", XFERS, &["K"], Action::Transfer(TransferAction::Reorder(-1)))
-        .says(Transfers, "put a queued transfer further to the front", Left("sooner", "sooner"))
+        .described(View, "command palette", Left("commands", "cmds")),
+    bind("limit", OF_XFERS, &["b"], Action::Transfer(TransferAction::PromptLimit))
+        .described(Transfers, "limit the rate of the selected transfer", Left("limit", "limit")).when(Limitable),
+    bind("limit-lower", OF_XFERS, &["["], Action::Transfer(TransferAction::LimitBy(-1)))
+        .described(Transfers, "lower its rate limit by a tenth", Nowhere).when(Limitable),
+    bind("limit-raise", OF_XFERS, &["]"], Action::Transfer(TransferAction::LimitBy(1)))
+        .described(Transfers, "raise its rate limit by a tenth", Nowhere).when(Limited),
+    bind("limit-none", OF_XFERS, &["0"], Action::Transfer(TransferAction::RemoveLimit))
+        .described(Transfers, "remove its rate limit", Nowhere).when(Limited),
+    bind("queue-down", XFERS, &["J"], Action::Transfer(TransferAction::Reorder(1)))
+        .described(Transfers, "move a queued transfer toward the end of the queue", Left("move down", "down")).when(Reorderable(1)),
+    bind("queue-up", XFERS, &["K"], Action::Transfer(TransferAction::Reorder(-1)))
+        .described(Transfers, "move a queued transfer toward the front of the queue", Left("move up", "up"))
         .when(Reorderable(-1)),
     bind("restart-node", OF_NODES, &["R"], Action::Node(NodeAction::RestartNode))
-        .says(Nodes, "stop the marked hop's node and start it anew", Left("restart node", "restart"))
+        .described(Nodes, "restart the selected node", Left("restart node", "restart"))
         .when(Restartable),
     bind("faults", OF_NODES, &["!"], Action::Node(NodeAction::Faults))
-        .says(Nodes, "the selected hop's faults: limit, delay, stall and others", Left("faults", "faults"))
+        .described(Nodes, "faults of the selected hop: limit, delay, stall and others", Left("faults", "faults"))
         .when(FaultsSettable),
     bind("drain-node", OF_NODES, &["d"], Action::Node(NodeAction::DrainNode))
-        .says(Nodes, "have the marked hop's node take no new work", Left("drain", "drain"))
+        .described(Nodes, "drain the selected node: it accepts no new requests", Left("drain", "drain"))
         .when(Drainable),
     bind("kill-node", OF_NODES, &["X"], Action::Node(NodeAction::KillNode))
-        .says(Nodes, "kill the marked hop's node at once", Left("kill", "kill")).when(Stoppable),
-    bind("attach", OF_NODES, &["a"], Action::Node(NodeAction::AskAttach))
-        .says(Nodes, "watch one more node", Left("attach", "attach")).when(Attachable),
+        .described(Nodes, "kill the selected node", Left("kill", "kill")).when(Stoppable),
+    bind("attach", OF_NODES, &["a"], Action::Node(NodeAction::PromptAttach))
+        .described(Nodes, "watch another node", Left("attach", "attach")).when(Attachable),
     bind("detach", OF_NODES, &["D"], Action::Node(NodeAction::Detach))
-        .says(Nodes, "watch the marked node no longer; it lives on", Left("detach", "detach"))
+        .described(Nodes, "stop watching the selected node (it keeps running)", Left("detach", "detach"))
         .when(Detachable),
     bind("toward-origin", CONNS | XFERS | SETUP, &[">"], Action::View(ViewAction::Follow(1)))
-        .says(Look, "follow the transfer to the next hop toward the origin", Left("next hop", "hop"))
+        .described(View, "follow the transfer to the next hop toward the origin", Left("next hop", "hop"))
         .when(HasStage(1)),
     bind("toward-client", CONNS, &["<"], Action::View(ViewAction::Follow(-1)))
-        .says(Look, "follow it toward the client, at last to the transfer", Left("hop before", "hop"))
+        .described(View, "follow it toward the client, finally to the transfer", Left("previous hop", "hop"))
         .when(HasStage(-1)),
     bind("zoom", ANY, &["z"], Action::View(ViewAction::Zoom))
-        .says(Look, "give the whole screen to the panel that has the keys", Left("zoom", "zoom"))
+        .described(View, "zoom the focused panel to the whole screen", Left("zoom", "zoom"))
         .when(OnTab(Tab::Chain)),
     bind("show-chain", ANY, &["1"], Action::View(ViewAction::Show(Tab::Chain)))
-        .says(Look, "the chain", Nowhere).when(OffTab(Tab::Chain)),
+        .described(View, "the chain", Nowhere).when(OffTab(Tab::Chain)),
     bind("show-connections", ANY, &["2"], Action::View(ViewAction::Show(Tab::Connections)))
-        .says(Look, "the connections of all hops", Nowhere).when(OffTab(Tab::Connections)),
+        .described(View, "the connections of all hops", Nowhere).when(OffTab(Tab::Connections)),
     bind("show-transfers", ANY, &["3"], Action::View(ViewAction::Show(Tab::Transfers)))
-        .says(Look, "the transfers", Nowhere).when(OffTab(Tab::Transfers)),
+        .described(View, "the transfers", Nowhere).when(OffTab(Tab::Transfers)),
     bind("show-nodes", ANY, &["4"], Action::View(ViewAction::Show(Tab::Nodes)))
-        .says(Look, "the nodes", Nowhere).when(OffTab(Tab::Nodes)),
+        .described(View, "the nodes", Nowhere).when(OffTab(Tab::Nodes)),
     bind("show-log", ANY, &["5"], Action::View(ViewAction::Show(Tab::Log)))
-        .says(Look, "the log", Nowhere).when(OffTab(Tab::Log)),
-    bind("down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).says(Look, "one row down", Nowhere).when(HasRows),
-    bind("up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).says(Look, "one row up", Nowhere).when(HasRows),
-    bind("page-down", ANY, &["ctrl-d", "pagedown"], Action::View(ViewAction::Page(1))).says(Look, "half a panel down", Nowhere).when(HasRows),
-    bind("page-up", ANY, &["ctrl-u", "pageup"], Action::View(ViewAction::Page(-1))).says(Look, "half a panel up", Nowhere).when(HasRows),
-    bind("first", ANY, &["g", "home"], Action::View(ViewAction::First)).says(Look, "first row", Nowhere).when(HasRows),
-    bind("last", ANY, &["G", "end"], Action::View(ViewAction::Last)).says(Look, "last row; a log then follows", Nowhere).when(HasRows),
+        .described(View, "the log", Nowhere).when(OffTab(Tab::Log)),
+    bind("down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).described(View, "one row down", Nowhere).when(HasRows),
+    bind("up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).described(View, "one row up", Nowhere).when(HasRows),
+    bind("page-down", ANY, &["ctrl-d", "pagedown"], Action::View(ViewAction::Page(1))).described(View, "half a panel down", Nowhere).when(HasRows),
+    bind("page-up", ANY, &["ctrl-u", "pageup"], Action::View(ViewAction::Page(-1))).described(View, "half a panel up", Nowhere).when(HasRows),
+    bind("first", ANY, &["g", "home"], Action::View(ViewAction::First)).described(View, "first row", Nowhere).when(HasRows),
+    bind("last", ANY, &["G", "end"], Action::View(ViewAction::Last)).described(View, "last row; the log then follows new lines", Nowhere).when(HasRows),
     bind("columns", CONNS | OF_NODES, &["c"], Action::View(ViewAction::Columns))
-        .says(Look, "choose the columns", Left("columns", "columns")),
+        .described(View, "show or hide columns", Left("columns", "columns")),
     bind("shorter", ANY, &["=", "+"], Action::View(ViewAction::Span(-1)))
-        .says(Look, "a shorter time in the chart: 10 min, 60 s, 10 s, 1 s", Nowhere).when(HasSpan(-1)),
+        .described(View, "shorter time span of the chart: 10 min, 60 s, 10 s, 1 s", Nowhere).when(HasSpan(-1)),
     bind("longer", ANY, &["-"], Action::View(ViewAction::Span(1)))
-        .says(Look, "a longer time in the chart", Nowhere).when(HasSpan(1)),
+        .described(View, "longer time span of the chart", Nowhere).when(HasSpan(1)),
     bind("copy", ANY, &["y"], Action::View(ViewAction::Copy))
-        .says(Look, "copy the marked row's path, address or line", Nowhere)
+        .described(View, "copy path, address or line of the selected row", Nowhere)
         .when(Copyable),
-    bind("export", ANY, &["e"], Action::Export).says(Program, "write the figures as JSON", Nowhere),
-    bind("save-screen", ANY, &["E"], Action::SaveScreen).says(Program, "write this screen as a picture (SVG)", Nowhere),
-    bind("theme", ANY, &["t"], Action::View(ViewAction::Theme)).says(Program, "the next look: terminal, light, contrast, mono", Nowhere),
-    bind("mouse", ANY, &["m"], Action::View(ViewAction::Mouse)).says(Program, "listen to the mouse or not; shift and drag select text", Nowhere),
+    bind("export", ANY, &["e"], Action::Export).described(Program, "export the snapshot as JSON", Nowhere),
+    bind("save-screen", ANY, &["E"], Action::SaveScreen).described(Program, "save a screenshot (SVG)", Nowhere),
+    bind("theme", ANY, &["t"], Action::View(ViewAction::Theme)).described(Program, "next theme: terminal, light, contrast, mono", Nowhere),
+    bind("mouse", ANY, &["m"], Action::View(ViewAction::Mouse)).described(Program, "mouse on or off; shift and drag select text", Nowhere),
     bind("settings", ANY, &[","], Action::View(ViewAction::Settings))
-        .says(Program, "theme, mouse, charts and log in one list", Nowhere),
-    bind("repaint", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint)).says(Program, "paint the screen again", Nowhere),
-    bind("suspend", ANY, &["ctrl-z"], Action::View(ViewAction::Suspend)).during(ANY).says(Program, "stop until fg; bg lets transfers go on unseen", Nowhere),
+        .described(Program, "theme, mouse, charts and log in one list", Nowhere),
+    bind("repaint", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint)).described(Program, "repaint the screen", Nowhere),
+    bind("suspend", ANY, &["ctrl-z"], Action::View(ViewAction::Suspend)).during(ANY).described(Program, "suspend until fg; bg continues transfers without a screen", Nowhere),
     bind("interrupt", ANY, &["ctrl-c"], Action::Interrupt)
-        .says(Program, "cancel what runs; again, or with nothing left: leave", Nowhere),
-    bind("help", ANY, &["?", "f1"], Action::View(ViewAction::Help)).says(Program, "this list", Right("help")),
+        .described(Program, "cancel the running transfer; again, or with none running: quit", Nowhere),
+    bind("help", ANY, &["?", "f1"], Action::View(ViewAction::Help)).described(Program, "this list", Right("help")),
     bind("quit", ANY, &["q"], Action::Quit)
-        .says(Program, "leave; nodes that this program started stop", Right("quit")),
-    bind("quit-kept", ANY, &["Q"], Action::QuitKept)
-        .says(Program, "leave, and let the last picture stand on the terminal", Nowhere),
+        .described(Program, "quit; nodes that this program started stop", Right("quit")),
+    bind("quit-keep-screen", ANY, &["Q"], Action::QuitKeepScreen)
+        .described(Program, "quit, and keep the last screen on the terminal", Nowhere),
 
-    bind("take", ANY, &["enter"], Action::Enter).during(LINE).says(Line, "take the line", Left("take", "take")),
+    bind("accept", ANY, &["enter"], Action::Enter).during(LINE).described(Line, "accept the line", Left("accept", "accept")),
     bind("complete", ANY, &["tab"], Action::View(ViewAction::Complete)).during(LINE)
-        .says(Line, "the rest of the marked name", Left("complete", "complete")).when(HasChoices),
+        .described(Line, "complete the selected name", Left("complete", "complete")).when(HasChoices),
     bind("list-down", ANY, &["down"], Action::View(ViewAction::Move(1))).during(LINE | PALETTE)
-        .says(Line, "to the list, and down in it", Left("choose", "choose")).when(HasChoices),
+        .described(Line, "down in the list", Left("choose", "choose")).when(HasChoices),
     bind("list-up", ANY, &["up"], Action::View(ViewAction::Move(-1))).during(LINE | PALETTE)
-        .says(Line, "up in the list", Nowhere).when(HasChoices),
-    bind("do", ANY, &["enter"], Action::Enter).during(PALETTE).says(Line, "do this", Left("do it", "do"))
+        .described(Line, "up in the list", Nowhere).when(HasChoices),
+    bind("run", ANY, &["enter"], Action::Enter).during(PALETTE).described(Line, "run the selected command", Left("run", "run"))
         .when(HasChoices),
     bind("backspace", ANY, &["backspace", "ctrl-h"], Action::View(ViewAction::Edit(Edit::Backspace))).during(LINE | PALETTE)
-        .says(Line, "delete to the left", Nowhere),
+        .described(Line, "delete to the left", Nowhere),
     bind("delete", ANY, &["delete", "ctrl-d"], Action::View(ViewAction::Edit(Edit::Delete))).during(LINE | PALETTE)
-        .says(Line, "delete to the right", Nowhere),
+        .described(Line, "delete to the right", Nowhere),
     bind("left", ANY, &["left", "ctrl-b"], Action::View(ViewAction::Edit(Edit::Left))).during(LINE | PALETTE)
-        .says(Line, "one character left", Nowhere),
+        .described(Line, "one character to the left", Nowhere),
     bind("right", ANY, &["right", "ctrl-f"], Action::View(ViewAction::Edit(Edit::Right))).during(LINE | PALETTE)
-        .says(Line, "one character right", Nowhere),
+        .described(Line, "one character to the right", Nowhere),
     bind("line-start", ANY, &["home", "ctrl-a"], Action::View(ViewAction::Edit(Edit::Home))).during(LINE | PALETTE)
-        .says(Line, "to the start", Nowhere),
+        .described(Line, "to the start", Nowhere),
     bind("line-end", ANY, &["end", "ctrl-e"], Action::View(ViewAction::Edit(Edit::End))).during(LINE | PALETTE)
-        .says(Line, "to the end", Nowhere),
+        .described(Line, "to the end", Nowhere),
     bind("cut-word", ANY, &["ctrl-w"], Action::View(ViewAction::Edit(Edit::CutWord))).during(LINE | PALETTE)
-        .says(Line, "delete the word before", Left("delete word", "word")).when(HasTyped),
+        .described(Line, "delete the previous word", Left("delete word", "word")).when(HasTyped),
     bind("cut-before", ANY, &["ctrl-u"], Action::View(ViewAction::Edit(Edit::CutBefore))).during(LINE | PALETTE)
-        .says(Line, "delete all before", Left("clear", "clear")).when(HasTyped),
+        .described(Line, "delete to the start", Left("clear", "clear")).when(HasTyped),
     bind("cut-after", ANY, &["ctrl-k"], Action::View(ViewAction::Edit(Edit::CutAfter))).during(LINE | PALETTE)
-        .says(Line, "delete all behind", Nowhere),
+        .described(Line, "delete to the end", Nowhere),
 
-    bind("over-do", ANY, &["enter", "space"], Action::Enter).during(PICK)
-        .says(Over, "turn the marked line", Left("turn", "turn")),
-    bind("over-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(PICK)
-        .says(Over, "one line down", Left("select", "select")).when(HasChoices),
-    bind("over-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).during(PICK).says(Over, "one line up", Nowhere).when(HasChoices),
-    bind("over-none", ANY, &["0"], Action::Transfer(TransferAction::NoCap)).during(PICK)
-        .says(Over, "turn a change back to nothing", Left("off", "off")).when(FaultSet),
+    bind("popup-change", ANY, &["enter", "space"], Action::Enter).during(PICK)
+        .described(Popup, "change the selected line", Left("change", "change")),
+    bind("popup-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(PICK)
+        .described(Popup, "one line down", Left("select", "select")).when(HasChoices),
+    bind("popup-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).during(PICK).described(Popup, "one line up", Nowhere).when(HasChoices),
+    bind("popup-off", ANY, &["0"], Action::Transfer(TransferAction::RemoveLimit)).during(PICK)
+        .described(Popup, "turn off the selected fault", Left("off", "off")).when(FaultSet),
     bind("help-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(HELP)
-        .says(Over, "scroll down", Left("scroll", "scroll")).when(Scrollable),
-    bind("help-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).during(HELP).says(Over, "scroll up", Nowhere).when(Scrollable),
+        .described(Popup, "scroll down", Left("scroll", "scroll")).when(Scrollable),
+    bind("help-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).during(HELP).described(Popup, "scroll up", Nowhere).when(Scrollable),
     bind("help-page-down", ANY, &["ctrl-d", "pagedown", "space"], Action::View(ViewAction::Page(1))).during(HELP)
-        .says(Over, "half a page down", Nowhere).when(Scrollable),
+        .described(Popup, "half a page down", Nowhere).when(Scrollable),
     bind("help-page-up", ANY, &["ctrl-u", "pageup"], Action::View(ViewAction::Page(-1))).during(HELP)
-        .says(Over, "half a page up", Nowhere).when(Scrollable),
-    bind("help-first", ANY, &["g", "home"], Action::View(ViewAction::First)).during(HELP).says(Over, "to the top", Nowhere).when(Scrollable),
-    bind("help-last", ANY, &["G", "end"], Action::View(ViewAction::Last)).during(HELP).says(Over, "to the bottom", Nowhere).when(Scrollable),
+        .described(Popup, "half a page up", Nowhere).when(Scrollable),
+    bind("help-first", ANY, &["g", "home"], Action::View(ViewAction::First)).during(HELP).described(Popup, "to the top", Nowhere).when(Scrollable),
+    bind("help-last", ANY, &["G", "end"], Action::View(ViewAction::Last)).during(HELP).described(Popup, "to the bottom", Nowhere).when(Scrollable),
 
-    bind("leave", ANY, &["q", "Q", "enter", "ctrl-c"], Action::Quit).during(LEAVE)
-        .says(Over, "leave: cancel what runs, stop the nodes", Left("leave", "leave")),
-    bind("leave-nodes", ANY, &["d"], Action::LeaveNodes).during(LEAVE)
-        .says(Over, "leave, and let the nodes live on", Left("leave, keep the nodes running", "keep nodes"))
+    bind("confirm-quit", ANY, &["q", "Q", "enter", "ctrl-c"], Action::Quit).during(CONFIRM)
+        .described(Popup, "quit: cancel transfers, stop the nodes", Left("quit", "quit")),
+    bind("quit-keep-nodes", ANY, &["d"], Action::QuitKeepNodes).during(CONFIRM)
+        .described(Popup, "quit, and keep the nodes running", Left("quit, keep the nodes running", "keep nodes"))
         .when(OwnsNodes),
 
-    bind("repaint-over", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint)).during(LINE | PALETTE | HELP | PICK | LEAVE)
-        .says(Over, "paint the screen again", Nowhere),
+    bind("repaint-popup", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint)).during(LINE | PALETTE | HELP | PICK | CONFIRM)
+        .described(Popup, "repaint the screen", Nowhere),
     bind("close-line", ANY, &["esc", "ctrl-c"], Action::View(ViewAction::Close)).during(LINE | PALETTE)
-        .says(Line, "close; a filter goes", Right("back")),
+        .described(Line, "close, and clear a filter", Right("back")),
     bind("close", ANY, &["esc", "q", "?", "f1", "ctrl-c", "!", "c", ","], Action::View(ViewAction::Close)).during(HELP | PICK)
-        .says(Over, "close", Right("back")),
-    bind("stay", ANY, &["esc", "n"], Action::View(ViewAction::Close)).during(LEAVE).says(Over, "stay", Right("stay")),
+        .described(Popup, "close", Right("back")),
+    bind("cancel-quit", ANY, &["esc", "n"], Action::View(ViewAction::Close)).during(CONFIRM).described(Popup, "cancel quitting", Right("cancel")),
 ];

@@ -1,4 +1,4 @@
-//! Carries out actions: a change to the screen's own state, and what is asked of the chain, if anything.
+//! Execution of actions: changes to the state of the screen, and commands to the chain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use crate::units::Rate;
 const ECHO: Duration = Duration::from_millis(500);
 
 impl UiState {
-    /// Carries out one action on the snapshot that is shown. What it asks of the chain is returned.
+    /// Executes one action on the snapshot that is shown; returns the command that it results in.
     pub fn apply(&mut self, action: Action, chain: &ChainSnapshot) -> Option<Command> {
         self.notice = None;
-        let asked = self.asked.take();
+        let unconfirmed = self.unconfirmed.take();
         let command = match action {
-            Action::Interrupt => Some(self.interrupt(asked.is_some_and(|(before, _)| before == action), chain)),
-            Action::Transfer(action) => self.of_transfers(action, chain),
-            Action::Node(action) => self.of_nodes(action, chain, asked),
+            Action::Interrupt => Some(self.interrupt(unconfirmed.is_some_and(|(before, _)| before == action), chain)),
+            Action::Transfer(action) => self.apply_transfer(action, chain),
+            Action::Node(action) => self.apply_node(action, chain, unconfirmed),
             Action::Export => Some(Command::Export),
             Action::SaveScreen => {
                 self.queue_effect(Effect::SaveScreen);
@@ -33,39 +33,39 @@ impl UiState {
             }
             Action::Enter => self.enter(chain),
             Action::Quit => self.quit(chain),
-            Action::QuitKept => {
+            Action::QuitKeepScreen => {
                 self.exit_output = ExitOutput::Frame;
                 self.quit(chain)
             }
-            Action::LeaveNodes => Some(self.leave(true)),
+            Action::QuitKeepNodes => Some(self.quit_now(true)),
             Action::View(action) => {
-                self.look(action, chain);
+                self.apply_view(action, chain);
                 None
             }
         };
         if let Some(Command::LimitTransfer { number, rate }) = command {
-            self.cap_asked = rate.map(|rate| (number, rate, self.now));
+            self.last_limit = rate.map(|rate| (number, rate, self.now));
         }
         self.settle(chain);
         command
     }
 
-    /// What changes the screen alone.
-    fn look(&mut self, action: ViewAction, chain: &ChainSnapshot) {
+    /// Executes an action that changes only the screen.
+    fn apply_view(&mut self, action: ViewAction, chain: &ChainSnapshot) {
         match action {
             ViewAction::Show(tab) => {
                 self.tab = tab;
                 self.view_mode = ViewMode::Overview;
             }
             ViewAction::NextPanel => self.next_panel(1),
-            ViewAction::LastPanel => self.next_panel(-1),
-            ViewAction::Move(by) => self.go(chain, |row| row.saturating_add_signed(by)),
+            ViewAction::PreviousPanel => self.next_panel(-1),
+            ViewAction::Move(by) => self.move_selection(chain, |row| row.saturating_add_signed(by)),
             ViewAction::Page(by) => {
                 let by = by * self.half_page(chain).cast_signed();
-                self.go(chain, |row| row.saturating_add_signed(by));
+                self.move_selection(chain, |row| row.saturating_add_signed(by));
             }
-            ViewAction::First => self.go(chain, |_| 0),
-            ViewAction::Last => self.go(chain, |_| usize::MAX),
+            ViewAction::First => self.move_selection(chain, |_| 0),
+            ViewAction::Last => self.move_selection(chain, |_| usize::MAX),
             ViewAction::Back => self.back(),
             ViewAction::Zoom => {
                 let zoomed = self.view_mode == ViewMode::Zoomed;
@@ -73,23 +73,23 @@ impl UiState {
             }
             ViewAction::Freeze => self.freeze(chain),
             ViewAction::Span(by) => self.span = self.span.by(by),
-            ViewAction::Hit(by) => self.hit(chain, by),
+            ViewAction::NextMatch(by) => self.next_match(chain, by),
             ViewAction::Follow(by) => self.follow(chain, by),
             ViewAction::Filter => {
                 let panel = self.focus();
                 let text = self.lists.filter(panel).to_owned();
                 self.lists.set_filter(panel, text.clone());
-                self.ask(PromptKind::Filter(panel), &text);
+                self.open_prompt(PromptKind::Filter(panel), &text);
             }
             ViewAction::SortNext => self.sort_next(chain),
-            ViewAction::SortTurn => {
-                let turned = self.lists.sort().map(|sort| Sort { down: !sort.down, ..sort });
-                self.lists.set_sort(turned);
+            ViewAction::SortReverse => {
+                let reversed = self.lists.sort().map(|sort| Sort { down: !sort.down, ..sort });
+                self.lists.set_sort(reversed);
             }
-            ViewAction::SortAgain => {
+            ViewAction::SortRefresh => {
                 self.lists.set_sort(self.lists.sort());
-                // They may stand as they should already.
-                self.notice = Some("sorted by the figures of now".to_owned());
+                // The order may not change visibly.
+                self.notice = Some("sorted by the current figures".to_owned());
             }
             ViewAction::Columns => self.mode = Mode::Columns { at: 0 },
             ViewAction::Level => {
@@ -101,8 +101,8 @@ impl UiState {
             }
             ViewAction::Wrap => {
                 self.wrap = !self.wrap;
-                // None may be so long that it shows.
-                let now = if self.wrap { "long lines are broken" } else { "long lines are cut" };
+                // Without a long line in view nothing else changes.
+                let now = if self.wrap { "long lines are wrapped" } else { "long lines are truncated" };
                 self.notice = Some(now.to_owned());
             }
             ViewAction::Theme => {
@@ -111,7 +111,7 @@ impl UiState {
             }
             ViewAction::Mouse => {
                 self.mouse = !self.mouse;
-                let now = if self.mouse { "the mouse is listened to" } else { "the mouse is the terminal's own" };
+                let now = if self.mouse { "mouse on" } else { "mouse off" };
                 self.notice = Some(now.to_owned());
             }
             ViewAction::Settings => self.mode = Mode::Settings { at: 0 },
@@ -132,35 +132,35 @@ impl UiState {
         }
     }
 
-    fn of_transfers(&mut self, action: TransferAction, chain: &ChainSnapshot) -> Option<Command> {
+    fn apply_transfer(&mut self, action: TransferAction, chain: &ChainSnapshot) -> Option<Command> {
         match action {
             TransferAction::Fetch => return Some(Command::Fetch),
-            TransferAction::AskName => {
-                self.ask(PromptKind::Name, "");
+            TransferAction::PromptName => {
+                self.open_prompt(PromptKind::Name, "");
                 return Some(Command::List(None));
             }
             TransferAction::Cancel => return self.cancellable(chain).map(Command::Cancel),
             TransferAction::Pause => return self.pausable(chain),
             TransferAction::Retry => return self.retryable(chain).map(Command::Retry),
-            TransferAction::AskCap => {
-                let transfer = self.cappable(chain)?;
-                self.ask(PromptKind::Cap(transfer.number), "");
+            TransferAction::PromptLimit => {
+                let transfer = self.limitable(chain)?;
+                self.open_prompt(PromptKind::Limit(transfer.number), "");
             }
-            TransferAction::CapBy(tenths) => {
-                let transfer = self.cappable(chain)?;
-                let asked =
-                    self.cap_asked.filter(|(number, _, at)| *number == transfer.number && self.now < *at + ECHO);
-                let from = asked.map_or(transfer.cap.unwrap_or(transfer.rate), |(_, rate, _)| rate).max(1);
+            TransferAction::LimitBy(tenths) => {
+                let transfer = self.limitable(chain)?;
+                let last =
+                    self.last_limit.filter(|(number, _, at)| *number == transfer.number && self.now < *at + ECHO);
+                let from = last.map_or(transfer.cap.unwrap_or(transfer.rate), |(_, rate, _)| rate).max(1);
                 let step = (from / 10).max(1);
                 let rate = if tenths < 0 { from - step.min(from - 1) } else { from.saturating_add(step) };
                 self.notice = Some(format!("rate limit of #{}: {}", transfer.number, Rate(rate)));
                 return Some(Command::LimitTransfer { number: transfer.number, rate: Some(rate) });
             }
-            TransferAction::NoCap => {
+            TransferAction::RemoveLimit => {
                 if let Some((hop, change)) = self.fault_off() {
                     return Some(Command::SetFault { hop, change });
                 }
-                return self.capped(chain).map(|t| Command::LimitTransfer { number: t.number, rate: None });
+                return self.limited(chain).map(|t| Command::LimitTransfer { number: t.number, rate: None });
             }
             TransferAction::Reorder(by) => {
                 return self.reorderable(chain, by).map(|number| Command::Reorder { number, by });
@@ -169,21 +169,21 @@ impl UiState {
         None
     }
 
-    /// What stops or breaks something is asked for twice.
-    fn of_nodes(
+    /// Executes an action on nodes or connections. Destructive ones need a second press of the key.
+    fn apply_node(
         &mut self,
         action: NodeAction,
         chain: &ChainSnapshot,
-        asked: Option<(Action, String)>,
+        unconfirmed: Option<(Action, String)>,
     ) -> Option<Command> {
         let (what, command) = match action {
             NodeAction::StartNode => return self.startable(chain).map(Command::StartNode),
-            NodeAction::AskAttach => {
-                self.ask(PromptKind::Attach, "");
+            NodeAction::PromptAttach => {
+                self.open_prompt(PromptKind::Attach, "");
                 return None;
             }
             NodeAction::Faults => {
-                let hop = self.turnable(chain)?;
+                let hop = self.fault_settable(chain)?;
                 self.mode = Mode::Faults { hop, at: 0 };
                 return None;
             }
@@ -211,11 +211,11 @@ impl UiState {
                 (format!("close connection {id} of hop {hop}"), Command::CloseConnection { hop, id })
             }
         };
-        if asked.is_some_and(|(before, target)| before == Action::Node(action) && target == what) {
+        if unconfirmed.is_some_and(|(before, target)| before == Action::Node(action) && target == what) {
             return Some(command);
         }
         self.notice = Some(format!("{} again to {what}", self.keymap.key_of(Action::Node(action))));
-        self.asked = Some((Action::Node(action), what));
+        self.unconfirmed = Some((Action::Node(action), what));
         None
     }
 
@@ -232,11 +232,11 @@ impl UiState {
                 let binding = matches(&line.text()).get(*at).copied();
                 self.mode = Mode::Browse;
                 let binding = binding?;
-                // What asks for a second press must have its key here.
+                // A second press to confirm requires that the key is bound here.
                 if binding.panels & self.focus().bit() != 0 && self.meets(binding.when, chain) {
                     return self.apply(binding.action, chain);
                 }
-                self.notice = Some(format!("{} would do nothing here and now", binding.id));
+                self.notice = Some(format!("{} is not available here now", binding.id));
                 None
             }
             Mode::Columns { at } => {
@@ -250,21 +250,21 @@ impl UiState {
             Mode::Faults { hop, at } => {
                 let (hop, at) = (*hop, *at);
                 let node = chain.hops.iter().find(|h| h.number == hop).and_then(|hop| hop.node.as_ref())?;
-                if let Some(change) = FAULTS[at].toggled(node) {
+                if let Some(change) = FAULTS[at].toggle(node) {
                     return Some(Command::SetFault { hop, change });
                 }
-                self.ask(PromptKind::FaultChange { hop, at }, "");
+                self.open_prompt(PromptKind::Fault { hop, at }, "");
                 None
             }
             Mode::Settings { at } => {
-                if let Some(action) = self.turn_setting(*at) {
-                    self.look(action, chain);
-                    // The list says it already.
+                if let Some(action) = self.next_setting(*at) {
+                    self.apply_view(action, chain);
+                    // The list shows the new value.
                     self.notice = None;
                 }
                 None
             }
-            Mode::Help { .. } | Mode::Leaving => None,
+            Mode::Help { .. } | Mode::ConfirmQuit => None,
         }
     }
 
@@ -276,15 +276,15 @@ impl UiState {
     }
 
     fn close(&mut self) {
-        self.exit_output = ExitOutput::Words;
+        self.exit_output = ExitOutput::Summary;
         if let Mode::Line(prompt) = &self.mode {
-            match prompt.ask {
+            match prompt.kind {
                 PromptKind::Filter(panel) => self.lists.set_filter(panel, String::new()),
-                PromptKind::FaultChange { hop, at } => {
+                PromptKind::Fault { hop, at } => {
                     self.mode = Mode::Faults { hop, at };
                     return;
                 }
-                PromptKind::Name | PromptKind::Cap(_) | PromptKind::Attach => {}
+                PromptKind::Name | PromptKind::Limit(_) | PromptKind::Attach => {}
             }
         }
         self.mode = Mode::Browse;
@@ -305,12 +305,12 @@ impl UiState {
             self.view_mode = ViewMode::Overview;
         }
         if self.panel != Panel::Transfers && self.panel != Panel::Setup {
-            // Without the keys the mark goes back to what runs.
+            // Without the focus, the selection follows the running transfer again.
             self.transfer = None;
         }
     }
 
-    /// The next column that is in sight; behind the last, the order in which the rows came.
+    /// Sorts by the next visible column; after the last, by order of arrival.
     fn sort_next(&mut self, chain: &ChainSnapshot) {
         let area = self.layout(self.area, chain.hops.len()).connections;
         let places = connection_places(self.tab, self.hidden[1], area);
@@ -322,7 +322,7 @@ impl UiState {
         self.sort_by(next.copied());
     }
 
-    /// Sorts by a column, numbers from the greatest down; by the same once more, the other way round.
+    /// Sorts by a column, numbers in descending order. Sorting by the same column again reverses the order.
     pub fn sort_by(&mut self, column: Option<usize>) {
         let sort = column.map(|column| match self.lists.sort() {
             Some(sort) if sort.column == column => Sort { down: !sort.down, ..sort },
@@ -332,29 +332,29 @@ impl UiState {
     }
 
     fn quit(&mut self, chain: &ChainSnapshot) -> Option<Command> {
-        let asks = self.mode != Mode::Leaving && running(chain).is_some() && !chain.exiting;
-        if asks {
-            self.mode = Mode::Leaving;
+        let confirm = self.mode != Mode::ConfirmQuit && running(chain).is_some() && !chain.exiting;
+        if confirm {
+            self.mode = Mode::ConfirmQuit;
             return None;
         }
-        Some(self.leave(false))
+        Some(self.quit_now(false))
     }
 
-    fn leave(&mut self, leave_nodes: bool) -> Command {
+    fn quit_now(&mut self, keep_nodes: bool) -> Command {
         self.quitting = true;
-        Command::Quit { keep_nodes: leave_nodes }
+        Command::Quit { keep_nodes }
     }
 
-    /// A second Ctrl-C in a row leaves at once, whatever the first has achieved so far.
+    /// Cancels the running transfer. A second Ctrl-C in a row quits, without waiting for the effect of the first.
     fn interrupt(&mut self, again: bool, chain: &ChainSnapshot) -> Command {
         let chosen = self.chosen(chain).filter(|t| !matches!(t.phase, Phase::Queued | Phase::Paused));
         match chosen.or_else(|| running(chain)) {
             Some(transfer) if !again => {
-                self.asked = Some((Action::Interrupt, String::new()));
-                self.notice = Some(format!("cancelling #{}; Ctrl-C again leaves", transfer.number));
+                self.unconfirmed = Some((Action::Interrupt, String::new()));
+                self.notice = Some(format!("cancelling #{}; Ctrl-C again quits", transfer.number));
                 Command::Cancel(transfer.number)
             }
-            _ => self.leave(false),
+            _ => self.quit_now(false),
         }
     }
 }

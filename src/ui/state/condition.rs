@@ -1,4 +1,4 @@
-//! Whether a key would do something now.
+//! Evaluation of the conditions of bindings.
 
 use super::UiState;
 use crate::snapshot::ChainSnapshot;
@@ -7,7 +7,7 @@ use crate::ui::keymap::binding::Condition;
 use crate::ui::keymap::help;
 
 impl UiState {
-    /// Whether the condition of a binding holds.
+    /// Tells whether the condition of a binding holds.
     pub fn meets(&self, condition: Condition, chain: &ChainSnapshot) -> bool {
         match condition {
             Condition::Always => true,
@@ -15,15 +15,15 @@ impl UiState {
             Condition::Cancellable => self.cancellable(chain).is_some(),
             Condition::Pausable => self.pausable(chain).is_some(),
             Condition::Retryable => self.retryable(chain).is_some(),
-            Condition::Cappable => self.cappable(chain).is_some(),
-            Condition::Capped => self.capped(chain).is_some(),
+            Condition::Limitable => self.limitable(chain).is_some(),
+            Condition::Limited => self.limited(chain).is_some(),
             Condition::Reorderable(by) => self.reorderable(chain, by).is_some(),
             Condition::Closable => self.closable(chain).is_some(),
             Condition::Startable => self.startable(chain).is_some(),
             Condition::Stoppable => self.stoppable(chain).is_some(),
             Condition::Restartable => self.restartable(chain).is_some(),
             Condition::Drainable => self.drainable(chain).is_some(),
-            Condition::FaultsSettable => self.turnable(chain).is_some(),
+            Condition::FaultsSettable => self.fault_settable(chain).is_some(),
             Condition::FaultSet => self.any_fault_set(chain),
             Condition::Attachable => !chain.exiting,
             Condition::Detachable => self.detachable(chain).is_some(),
@@ -32,7 +32,7 @@ impl UiState {
             Condition::IsInside => self.is_inside(),
             Condition::HasRows => self.rows(chain) > 1,
             Condition::IsSorted => self.rows(chain) > 1 && self.lists.sort().is_some(),
-            Condition::HasHits => self.has_hits(),
+            Condition::HasMatches => self.has_matches(),
             Condition::HasPanels => self.panels().len() > 1,
             Condition::HasStage(by) => self.next_stage(chain, by).is_some(),
             Condition::OnTab(tab) => self.tab == tab,
@@ -41,7 +41,7 @@ impl UiState {
             Condition::Copyable => self.copyable(chain).is_some(),
             Condition::HasTyped => self.mode.line().is_some_and(|line| !line.halves().0.is_empty()),
             Condition::HasChoices => self.choices(chain) > 0,
-            Condition::Scrollable => help::furthest(&self.keymap, geometry::over_area(self.area)) > 0,
+            Condition::Scrollable => help::max_scroll(&self.keymap, geometry::popup_area(self.area)) > 0,
         }
     }
 }

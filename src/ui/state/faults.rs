@@ -1,37 +1,44 @@
-//! The faults of a hop as the list shows them: name, value, and what a typed value means.
+//! Faults of a hop as the list shows them: name, help, value, and parsing of typed values.
 
 use crate::faults::FaultChange;
 use crate::snapshot::NodeSnapshot;
 use crate::units::{Bytes, Rate, parse_bytes, parse_time};
 
-/// How a change that is not turned reads.
+/// Display of a fault that is not set.
 pub(super) const OFF: &str = "off";
 
-/// One change as the panel shows it.
+/// One fault as the list shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Knob {
-    /// The cap.
+pub enum FaultField {
+    /// Rate limit.
     Limit,
-    /// The delay of each reply.
+    /// Delay of each reply.
     Delay,
-    /// How much the delay varies.
+    /// Variation of the delay.
     Jitter,
-    /// No more body bytes.
+    /// Stalled bodies.
     Stall,
-    /// Odd pieces.
+    /// Bodies in small pieces.
     Fragment,
-    /// Bodies that break off.
+    /// Truncated bodies.
     Truncate,
-    /// No files.
+    /// Rejected requests.
     Reject,
 }
 
-/// All faults, in the order of the panel.
-pub const FAULTS: [Knob; 7] =
-    [Knob::Limit, Knob::Delay, Knob::Jitter, Knob::Stall, Knob::Fragment, Knob::Truncate, Knob::Reject];
+/// All faults, in the order of the list.
+pub const FAULTS: [FaultField; 7] = [
+    FaultField::Limit,
+    FaultField::Delay,
+    FaultField::Jitter,
+    FaultField::Stall,
+    FaultField::Fragment,
+    FaultField::Truncate,
+    FaultField::Reject,
+];
 
-impl Knob {
-    /// Its name.
+impl FaultField {
+    /// Returns its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Limit => "limit",
@@ -44,20 +51,20 @@ impl Knob {
         }
     }
 
-    /// What it does, in words.
+    /// Returns its description.
     pub fn help(self) -> &'static str {
         match self {
             Self::Limit => "bytes per second toward the client, such as 400K",
-            Self::Delay => "hold each reply back, such as 250ms",
-            Self::Jitter => "let the delay vary by up to this much",
-            Self::Stall => "send no more body bytes, close nothing",
-            Self::Fragment => "send bodies in odd pieces of at most so many bytes",
-            Self::Truncate => "break each body off after so many bytes",
-            Self::Reject => "refuse every request for a file",
+            Self::Delay => "delay each reply, such as 250ms",
+            Self::Jitter => "vary the delay by up to this much",
+            Self::Stall => "stop sending body bytes, keep connections open",
+            Self::Fragment => "send bodies in pieces of at most this many bytes",
+            Self::Truncate => "truncate each body after this many bytes",
+            Self::Reject => "reject every request for a file",
         }
     }
 
-    /// The value a node reports.
+    /// Returns the value that a node reports.
     pub fn value(self, node: &NodeSnapshot) -> String {
         let faults = &node.faults;
         let ms = |ms: u64| if ms == 0 { OFF.to_owned() } else { format!("{ms}ms") };
@@ -74,15 +81,15 @@ impl Knob {
         }
     }
 
-    /// The node reports anything but off.
-    pub fn is_turned(self, node: &NodeSnapshot) -> bool {
+    /// Tells whether the node reports it as set.
+    pub fn is_set(self, node: &NodeSnapshot) -> bool {
         let mut faults = node.faults;
         faults.set(self.off());
         faults != node.faults
     }
 
-    /// The turn of a change that is on or off; `None` for one that needs a value.
-    pub fn toggled(self, node: &NodeSnapshot) -> Option<FaultChange> {
+    /// Returns the change that toggles a fault; `None` for one that needs a value.
+    pub fn toggle(self, node: &NodeSnapshot) -> Option<FaultChange> {
         match self {
             Self::Stall => Some(FaultChange::Stall(!node.faults.stall)),
             Self::Reject => Some(FaultChange::Reject(!node.faults.reject)),
@@ -90,7 +97,7 @@ impl Knob {
         }
     }
 
-    /// The turn back to nothing.
+    /// Returns the change that turns it off.
     pub fn off(self) -> FaultChange {
         match self {
             Self::Limit => FaultChange::Limit(None),
@@ -103,7 +110,7 @@ impl Knob {
         }
     }
 
-    /// Reads a typed value.
+    /// Parses a typed value.
     pub(super) fn parse(self, text: &str) -> Result<FaultChange, String> {
         if is_none(text) {
             return Ok(self.off());
@@ -120,7 +127,7 @@ impl Knob {
     }
 }
 
-/// A word for no value.
+/// Tells whether the text means no value.
 pub(super) fn is_none(text: &str) -> bool {
     matches!(text, "" | "0" | "none" | OFF)
 }
@@ -132,10 +139,10 @@ mod tests {
     #[test]
     fn a_fault_is_set_by_its_value_and_not_by_its_display() {
         let mut node = NodeSnapshot::default();
-        assert!(FAULTS.iter().all(|change| !change.is_turned(&node)));
+        assert!(FAULTS.iter().all(|fault| !fault.is_set(&node)));
         node.faults.set(FaultChange::Delay(250));
         node.faults.set(FaultChange::Truncate(Some(0)));
-        let turned: Vec<_> = FAULTS.into_iter().filter(|change| change.is_turned(&node)).collect();
-        assert!(matches!(turned[..], [Knob::Delay, Knob::Truncate]), "{turned:?}");
+        let set: Vec<_> = FAULTS.into_iter().filter(|fault| fault.is_set(&node)).collect();
+        assert!(matches!(set[..], [FaultField::Delay, FaultField::Truncate]), "{set:?}");
     }
 }

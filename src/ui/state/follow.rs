@@ -1,25 +1,25 @@
-//! Following: one transfer from hop to hop, and the log's lines with the words of its filter.
+//! Navigation along one transfer from hop to hop, and along the log lines that match its filter.
 
 use super::UiState;
 use crate::snapshot::{ChainSnapshot, HopSnapshot};
 use crate::ui::columns::{ours, same_id};
 use crate::ui::focus::{ConnKey, Panel, Tab};
 
-/// Where a transfer can be looked at.
+/// Position on the path of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ViewStage {
-    /// As the client has it, by its number.
+    /// The transfer at the client, by its number.
     Client(u64),
     /// Its connection at a hop.
     Hop(ConnKey),
 }
 
 impl UiState {
-    /// The next place toward the origin, or toward the client, at which the marked transfer, or that of the marked
-    /// connection, can be looked at; hops that say nothing of it are passed over.
+    /// Returns the next position of the selected transfer, or of that of the selected connection, toward the origin or
+    /// toward the client; hops that do not report it are skipped.
     pub fn next_stage(&self, chain: &ChainSnapshot, by: isize) -> Option<ViewStage> {
         let (at, id, number) = if self.focus() == Panel::Connections {
-            let (hop, conn) = self.marked_conn(chain)?;
+            let (hop, conn) = self.selected_conn(chain)?;
             (hop.number, conn.transfer.as_str(), ours(chain, conn))
         } else {
             let transfer = self.transfer(chain)?;
@@ -39,20 +39,20 @@ impl UiState {
         nearer.or(number.map(ViewStage::Client))
     }
 
-    /// Goes there, as deep as one is.
+    /// Selects the next position, in the current view mode.
     pub(super) fn follow(&mut self, chain: &ChainSnapshot, by: isize) {
         match self.next_stage(chain, by) {
             Some(ViewStage::Client(number)) => {
-                self.turn_to(Panel::Transfers, Tab::Transfers);
+                self.focus_on(Panel::Transfers, Tab::Transfers);
                 self.transfer = Some(number);
             }
             Some(ViewStage::Hop(key)) => {
-                self.turn_to(Panel::Connections, Tab::Connections);
+                self.focus_on(Panel::Connections, Tab::Connections);
                 self.hop = key.0;
                 self.conn = Some(key);
                 self.settle(chain);
                 if self.conn != Some(key) {
-                    // The filter hides it, and whoever follows it wants to see it.
+                    // The filter hides the connection: clear it.
                     self.lists.set_filter(Panel::Connections, String::new());
                     self.conn = Some(key);
                 }
@@ -61,8 +61,8 @@ impl UiState {
         }
     }
 
-    /// Gives a panel the keys: on the first tab where it has a place there, else on its own.
-    fn turn_to(&mut self, panel: Panel, tab: Tab) {
+    /// Focuses a panel: on the first tab where that shows it, else on its own tab.
+    fn focus_on(&mut self, panel: Panel, tab: Tab) {
         if self.tab == Tab::Chain && self.panels().contains(&panel) {
             self.panel = panel;
         } else {
@@ -70,25 +70,25 @@ impl UiState {
         }
     }
 
-    /// Lines of the log have the words of its filter, and there is more to see: others around them, or a further hit.
-    pub fn has_hits(&self) -> bool {
-        let narrowed = self.lists.hits.is_empty() && !self.lists.log.is_empty();
-        !self.lists.filter(Panel::Log).trim().is_empty() && (narrowed || self.lists.hits.len() > 1)
+    /// Tells whether log lines match the filter and selecting the next one would change the screen.
+    pub fn has_matches(&self) -> bool {
+        let narrowed = self.lists.matches.is_empty() && !self.lists.log.is_empty();
+        !self.lists.filter(Panel::Log).trim().is_empty() && (narrowed || self.lists.matches.len() > 1)
     }
 
-    /// Marks the next line with these words, or the one before, among all other lines; from the last on to the first.
-    pub(super) fn hit(&mut self, chain: &ChainSnapshot, by: isize) {
+    /// Selects the next or previous line that matches, with all other lines shown; wraps around at the ends.
+    pub(super) fn next_match(&mut self, chain: &ChainSnapshot, by: isize) {
         let number = |state: &Self, row: usize| chain.log.get(*state.lists.log.get(row)?).map(|line| line.number);
-        let marked = number(self, self.row_of(Panel::Log, chain));
-        self.lists.show_around();
+        let selected = number(self, self.row_of(Panel::Log, chain));
+        self.lists.show_all_lines();
         self.settle(chain);
-        let hits: Vec<_> = self.lists.hits.iter().map(|row| number(self, *row)).collect();
+        let matches: Vec<_> = self.lists.matches.iter().map(|row| number(self, *row)).collect();
         let next = match by {
-            1.. => hits.iter().position(|hit| *hit > marked).unwrap_or(0),
-            _ => hits.iter().rposition(|hit| *hit < marked).unwrap_or(hits.len().saturating_sub(1)),
+            1.. => matches.iter().position(|line| *line > selected).unwrap_or(0),
+            _ => matches.iter().rposition(|line| *line < selected).unwrap_or(matches.len().saturating_sub(1)),
         };
-        if let Some(row) = self.lists.hits.get(next).copied() {
-            self.mark(Panel::Log, row, chain);
+        if let Some(row) = self.lists.matches.get(next).copied() {
+            self.select(Panel::Log, row, chain);
         }
     }
 }

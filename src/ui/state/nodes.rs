@@ -1,20 +1,20 @@
-//! What the keys for nodes would act on now: the marked hop's node, where what they ask of it can be done.
+//! Targets of the keys for nodes: the selected hop, where its node supports the action.
 
 use super::UiState;
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
 
 impl UiState {
-    /// The hop whose node can be started: ours, and not up.
+    /// Returns the hop if its node can be started: one of this program's, and not up.
     pub fn startable(&self, chain: &ChainSnapshot) -> Option<usize> {
         self.node(chain, |hop| hop.ours && matches!(hop.link, HopLink::Down { .. } | HopLink::Unknown))
     }
 
-    /// The hop whose node can be stopped or killed: we started it.
+    /// Returns the hop if its node can be stopped or killed: this program started it.
     pub fn stoppable(&self, chain: &ChainSnapshot) -> Option<usize> {
         self.node(chain, |hop| matches!(hop.link, HopLink::Spawned { .. }))
     }
 
-    /// The hop whose node can be started anew: one that we started, also where it has died since.
+    /// Returns the hop if its node can be restarted: this program started it, even if it has exited since.
     pub fn restartable(&self, chain: &ChainSnapshot) -> Option<usize> {
         self.node(chain, |hop| match hop.link {
             HopLink::Spawned { .. } => true,
@@ -23,13 +23,13 @@ impl UiState {
         })
     }
 
-    /// The hop whose node can be asked to take no new work.
+    /// Returns the hop if its node can be drained.
     pub fn drainable(&self, chain: &ChainSnapshot) -> Option<usize> {
         self.node(chain, |hop| reports(hop) && hop.node.as_ref().is_some_and(|node| !node.draining))
     }
 
-    /// The hop whose faults can be turned.
-    pub fn turnable(&self, chain: &ChainSnapshot) -> Option<usize> {
+    /// Returns the hop if its faults can be set.
+    pub fn fault_settable(&self, chain: &ChainSnapshot) -> Option<usize> {
         self.node(chain, reports)
     }
 

@@ -1,4 +1,4 @@
-//! Moving: marks follow what they mark, not its row, and lists scroll no further than they must to keep them in sight.
+//! Selection and scrolling: selections follow their item, not its row, and lists scroll just enough to show them.
 
 use ratatui::layout::Rect;
 
@@ -6,13 +6,13 @@ use super::{Mode, UiState};
 use crate::snapshot::ChainSnapshot;
 use crate::ui::columns::conn;
 use crate::ui::focus::{ConnKey, Focus, Panel, Tab, ViewMode};
-use crate::ui::geometry::{connection_rows, hop_rows, in_sight, node_rows, over_area};
+use crate::ui::geometry::{connection_rows, hop_rows, node_rows, popup_area, scroll_into_view};
 use crate::ui::keymap::help;
 use crate::ui::keymap::search::matches;
 use crate::ui::layout::{Regions, split};
 
 impl UiState {
-    /// Works out the rows of all lists, puts marks back on something that is there, and keeps them in sight. To be
+    /// Computes the rows of all lists, moves selections to items that exist, and scrolls them into view. Must be
     /// called whenever the shown snapshot, this state or the area has changed.
     pub fn settle(&mut self, chain: &ChainSnapshot) {
         let scope = match self.tab {
@@ -34,32 +34,32 @@ impl UiState {
         self.scroll(chain, &regions);
     }
 
-    /// The panels between which the keys can go, in the order of the screen.
+    /// Returns the panels that can have the focus, in the order of the screen.
     pub fn panels(&self) -> Vec<Panel> {
         if self.tab != Tab::Chain {
             return vec![self.focus()];
         }
         let regions = split(Focus::default(), self.area, 1);
         let all = [Panel::Hops, Panel::Connections, Panel::Chart, Panel::Setup, Panel::Transfers, Panel::Log];
-        let seen = all.into_iter().filter(|panel| regions.of(*panel).height > 0);
-        let panels: Vec<Panel> = seen.collect();
+        let visible = all.into_iter().filter(|panel| regions.of(*panel).height > 0);
+        let panels: Vec<Panel> = visible.collect();
         if panels.is_empty() { vec![Panel::Hops, Panel::Transfers] } else { panels }
     }
 
-    /// Rows of the list that has the keys.
+    /// Returns the number of rows of the focused list.
     pub fn rows(&self, chain: &ChainSnapshot) -> usize {
         self.rows_of(self.focus(), chain)
     }
 
-    /// The place of a panel's mark among its rows.
+    /// Returns the selected row of a panel.
     pub fn row_of(&self, panel: Panel, chain: &ChainSnapshot) -> usize {
         match panel {
             Panel::Hops | Panel::Nodes | Panel::Chart => self.hop(chain).map_or(0, |hop| hop.number.saturating_sub(1)),
             Panel::Connections => self.conn_row(chain),
             Panel::Setup | Panel::Transfers => {
-                let marked = self.transfer(chain).map(|t| t.number);
+                let selected = self.transfer(chain).map(|t| t.number);
                 let number = |at: &usize| chain.transfers.get(*at).map(|t| t.number);
-                self.lists.transfers.iter().position(|at| number(at) == marked).unwrap_or(0)
+                self.lists.transfers.iter().position(|at| number(at) == selected).unwrap_or(0)
             }
             Panel::Log => {
                 let last = self.lists.log.len().saturating_sub(1);
@@ -70,8 +70,8 @@ impl UiState {
         }
     }
 
-    /// Puts a panel's mark on a row.
-    pub fn mark(&mut self, panel: Panel, row: usize, chain: &ChainSnapshot) {
+    /// Selects a row of a panel.
+    pub fn select(&mut self, panel: Panel, row: usize, chain: &ChainSnapshot) {
         let row = row.min(self.rows_of(panel, chain).saturating_sub(1));
         match panel {
             Panel::Hops | Panel::Nodes | Panel::Chart => self.hop = row + 1,
@@ -81,45 +81,45 @@ impl UiState {
                 self.transfer = at.and_then(|at| chain.transfers.get(*at)).map(|t| t.number);
             }
             Panel::Log => {
-                // On its last line a log follows what comes.
+                // With its last line selected, the log follows new lines.
                 let line = self.lists.log.get(row).and_then(|at| chain.log.get(*at)).map(|line| line.number);
                 self.line = line.filter(|_| row + 1 < self.lists.log.len());
             }
         }
     }
 
-    /// Moves what has the keys: a mark, or what lies over the screen.
-    pub(super) fn go(&mut self, chain: &ChainSnapshot, to: impl Fn(usize) -> usize) {
+    /// Moves the selection of the focused list or popup.
+    pub(super) fn move_selection(&mut self, chain: &ChainSnapshot, to: impl Fn(usize) -> usize) {
         let choices = self.choices(chain);
         match &mut self.mode {
             Mode::Help { top } => *top = to(*top),
             Mode::Palette { at, .. } | Mode::Columns { at } | Mode::Faults { at, .. } | Mode::Settings { at } => {
                 *at = to(*at).min(choices.saturating_sub(1));
             }
-            Mode::Line(prompt) => prompt.choose(chain, to),
+            Mode::Line(prompt) => prompt.select(chain, to),
             Mode::Browse => {
                 let panel = self.focus();
                 let row = to(self.row_of(panel, chain));
-                self.mark(panel, row, chain);
+                self.select(panel, row, chain);
             }
-            Mode::Leaving => {}
+            Mode::ConfirmQuit => {}
         }
-        let furthest = help::furthest(&self.keymap, over_area(self.area));
+        let max_scroll = help::max_scroll(&self.keymap, popup_area(self.area));
         if let Mode::Help { top } = &mut self.mode {
-            *top = (*top).min(furthest);
+            *top = (*top).min(max_scroll);
         }
     }
 
-    /// Rows in half of what is in sight of the list that has the keys.
+    /// Returns half the height of the focused list or popup, in rows.
     pub(super) fn half_page(&self, chain: &ChainSnapshot) -> usize {
         let area = match self.mode {
-            Mode::Help { .. } => over_area(self.area),
+            Mode::Help { .. } => popup_area(self.area),
             _ => self.layout(self.area, chain.hops.len()).of(self.focus()),
         };
         usize::from(area.height / 2).max(1)
     }
 
-    /// Lines of the list that lies over the screen or hangs on the line being typed.
+    /// Returns the number of entries of the open popup or of the list of a prompt.
     pub fn choices(&self, chain: &ChainSnapshot) -> usize {
         match &self.mode {
             Mode::Line(prompt) => prompt.entries(chain).len(),
@@ -129,7 +129,7 @@ impl UiState {
             }
             Mode::Faults { .. } => super::FAULTS.len(),
             Mode::Settings { .. } => super::SETTINGS.len(),
-            Mode::Browse | Mode::Help { .. } | Mode::Leaving => 0,
+            Mode::Browse | Mode::Help { .. } | Mode::ConfirmQuit => 0,
         }
     }
 
@@ -151,7 +151,7 @@ impl UiState {
         self.conn_key(chain, row.min(self.lists.conns.len().saturating_sub(1)))
     }
 
-    /// The row of the marked connection; of one that has ended, the row it was last seen near.
+    /// Returns the row of the selected connection, or its last row if it has ended.
     fn conn_row(&self, chain: &ChainSnapshot) -> usize {
         let found =
             self.conn.and_then(|key| (0..self.lists.conns.len()).find(|row| self.conn_key(chain, *row) == Some(key)));
@@ -159,17 +159,19 @@ impl UiState {
     }
 
     fn scroll(&mut self, chain: &ChainSnapshot, regions: &Regions) {
-        let keep = |top: usize, rows: usize, area: Rect, row: usize| in_sight(top, rows, usize::from(area.height), row);
+        let keep = |top: usize, rows: usize, area: Rect, row: usize| {
+            scroll_into_view(top, rows, usize::from(area.height), row)
+        };
         let hops = match regions.nodes.height {
             0 => hop_rows(regions.hops, regions.tall, chain.hops.len()),
             _ => node_rows(regions.nodes),
         };
         let hop = self.row_of(Panel::Hops, chain);
-        self.tops.hops = keep(self.tops.hops, chain.hops.len(), hops, hop);
+        self.scrolled.hops = keep(self.scrolled.hops, chain.hops.len(), hops, hop);
         let conn = self.conn_row(chain);
         let conns = connection_rows(regions.connections);
-        self.tops.conns = keep(self.tops.conns, self.lists.conns.len(), conns, conn);
-        self.tops.transfers = self.transfers_top(chain, regions.transfers);
-        self.tops.log = self.log_top(chain, regions.log);
+        self.scrolled.conns = keep(self.scrolled.conns, self.lists.conns.len(), conns, conn);
+        self.scrolled.transfers = self.transfers_top(chain, regions.transfers);
+        self.scrolled.log = self.log_top(chain, regions.log);
     }
 }

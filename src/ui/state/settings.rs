@@ -1,30 +1,30 @@
-//! The settings: how the screen looks and listens, each with the action that changes it.
+//! Settings of the screen, each with the action that changes it.
 
 use super::UiState;
 use crate::snapshot::Level;
 use crate::ui::action::ViewAction;
 use crate::ui::history::ChartSpan;
 
-/// One line of the list.
+/// One setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// Colours and weights.
+    /// Colors and weights.
     Theme,
     /// The mouse.
     Mouse,
-    /// The time that charts show.
+    /// Time span of the charts.
     Chart,
-    /// The least level of the log.
+    /// Minimum level of the log.
     Level,
     /// Long lines of the log.
     Wrap,
 }
 
-/// All of them, in the order of the list.
+/// All settings, in the order of the list.
 pub const SETTINGS: [Setting; 5] = [Setting::Theme, Setting::Mouse, Setting::Chart, Setting::Level, Setting::Wrap];
 
 impl Setting {
-    /// Its name.
+    /// Returns its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Theme => "theme",
@@ -35,24 +35,24 @@ impl Setting {
         }
     }
 
-    /// How it stands.
+    /// Returns its current value.
     pub fn value(self, state: &UiState) -> &'static str {
         match self {
             Self::Theme => state.theme.name(),
-            Self::Mouse if state.mouse => "listened to",
-            Self::Mouse => "the terminal's",
+            Self::Mouse if state.mouse => "on",
+            Self::Mouse => "off",
             Self::Chart => state.span.name(),
             Self::Level => match state.level {
                 Level::Info => "info",
                 Level::Warn => "warnings",
                 Level::Error => "errors",
             },
-            Self::Wrap if state.wrap => "broken",
-            Self::Wrap => "cut",
+            Self::Wrap if state.wrap => "wrapped",
+            Self::Wrap => "truncated",
         }
     }
 
-    /// What changes it, and has a key of its own.
+    /// Returns the action that changes it, which has a key of its own.
     pub fn action(self) -> ViewAction {
         match self {
             Self::Theme => ViewAction::Theme,
@@ -65,8 +65,8 @@ impl Setting {
 }
 
 impl UiState {
-    /// Takes the marked setting one step on; the list goes round.
-    pub(super) fn turn_setting(&mut self, at: usize) -> Option<ViewAction> {
+    /// Returns the action that steps the selected setting to its next value; values wrap around.
+    pub(super) fn next_setting(&mut self, at: usize) -> Option<ViewAction> {
         let setting = SETTINGS.get(at)?;
         if *setting == Setting::Chart && self.span.by(1) == self.span {
             self.span = ChartSpan::Second;

@@ -1,4 +1,4 @@
-//! What the keys for transfers, connections and the clipboard would act on now; nothing, where they would do nothing.
+//! Targets of the keys for transfers, connections and the clipboard; `None` where a key is not available.
 
 use super::{UiState, running};
 use crate::command::Command;
@@ -9,19 +9,19 @@ use crate::ui::focus::{Panel, ViewMode};
 use crate::ui::grid::Column;
 
 impl UiState {
-    /// The transfer that `Cancel` would cancel: the marked one while its panel has the keys, else the one that was
-    /// marked by hand or the newest that runs.
+    /// Returns the transfer that `Cancel` would cancel: the selected one while its panel is focused, else the one that
+    /// the user selected or the newest that runs.
     pub fn cancellable(&self, chain: &ChainSnapshot) -> Option<u64> {
         let target = match self.focus() {
-            Panel::Transfers | Panel::Setup => self.marked(chain),
+            Panel::Transfers | Panel::Setup => self.selected(chain),
             _ => self.chosen(chain).or_else(|| running(chain)),
         };
         target.filter(|t| !chain.exiting && !t.phase.is_over()).map(|t| t.number)
     }
 
-    /// What `Pause` would ask for.
+    /// Returns the command that `Pause` would send.
     pub fn pausable(&self, chain: &ChainSnapshot) -> Option<Command> {
-        let transfer = self.marked(chain).filter(|_| !chain.exiting)?;
+        let transfer = self.selected(chain).filter(|_| !chain.exiting)?;
         match transfer.phase {
             Phase::Paused => Some(Command::Resume(transfer.number)),
             Phase::Connecting | Phase::Waiting | Phase::Streaming | Phase::Retrying | Phase::Locked => {
@@ -31,62 +31,62 @@ impl UiState {
         }
     }
 
-    /// The transfer that `Retry` would fetch again.
+    /// Returns the transfer that `Retry` would fetch again.
     pub fn retryable(&self, chain: &ChainSnapshot) -> Option<u64> {
-        self.marked(chain).filter(|t| t.phase.is_over() && !chain.exiting).map(|t| t.number)
+        self.selected(chain).filter(|t| t.phase.is_over() && !chain.exiting).map(|t| t.number)
     }
 
-    /// The transfer whose cap can be turned.
-    pub fn cappable<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
-        self.marked(chain).filter(|t| !t.phase.is_over() && t.phase != Phase::Verifying && !chain.exiting)
+    /// Returns the transfer whose rate can be limited.
+    pub fn limitable<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
+        self.selected(chain).filter(|t| !t.phase.is_over() && t.phase != Phase::Verifying && !chain.exiting)
     }
 
-    /// The same, where it has a cap already.
-    pub fn capped<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
-        self.cappable(chain).filter(|t| t.cap.is_some())
+    /// The same, where its rate is limited.
+    pub fn limited<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
+        self.limitable(chain).filter(|t| t.cap.is_some())
     }
 
-    /// The transfer that can move in the queue by so many places.
+    /// Returns the transfer that can move in the queue by this many positions.
     pub fn reorderable(&self, chain: &ChainSnapshot, by: isize) -> Option<u64> {
-        let marked = self.marked(chain).filter(|t| t.phase == Phase::Queued && !chain.exiting)?;
+        let selected = self.selected(chain).filter(|t| t.phase == Phase::Queued && !chain.exiting)?;
         let queued: Vec<u64> = chain.transfers.iter().filter(|t| t.phase == Phase::Queued).map(|t| t.number).collect();
-        let at = queued.iter().position(|number| *number == marked.number)?;
-        at.checked_add_signed(by).filter(|to| *to < queued.len()).map(|_| marked.number)
+        let at = queued.iter().position(|number| *number == selected.number)?;
+        at.checked_add_signed(by).filter(|to| *to < queued.len()).map(|_| selected.number)
     }
 
-    /// The connection that can be closed: its hop and its number.
+    /// Returns the connection that can be closed: its hop and its id.
     pub fn closable(&self, chain: &ChainSnapshot) -> Option<(usize, u64)> {
-        let (hop, conn) = self.marked_conn(chain)?;
+        let (hop, conn) = self.selected_conn(chain)?;
         (hop.link.is_up() && !chain.exiting).then_some((hop.number, conn.id))
     }
 
-    /// The marked connection and its hop.
-    pub fn marked_conn<'a>(&self, chain: &'a ChainSnapshot) -> Option<(&'a HopSnapshot, &'a ConnSnapshot)> {
+    /// Returns the selected connection and its hop.
+    pub fn selected_conn<'a>(&self, chain: &'a ChainSnapshot) -> Option<(&'a HopSnapshot, &'a ConnSnapshot)> {
         let row = self.row_of(Panel::Connections, chain);
         let place = *self.lists.conns.get(row)?;
         Some((chain.hops.get(place.0)?, conn(chain, place)?))
     }
 
-    /// The marked row can be looked at in detail.
+    /// Tells whether the selected row has details.
     pub fn has_detail(&self, chain: &ChainSnapshot) -> bool {
         if self.view_mode == ViewMode::Detail {
             return false;
         }
         match self.focus() {
             Panel::Hops | Panel::Nodes | Panel::Chart => !chain.hops.is_empty(),
-            Panel::Connections => self.marked_conn(chain).is_some(),
-            Panel::Setup | Panel::Transfers => self.marked(chain).is_some(),
+            Panel::Connections => self.selected_conn(chain).is_some(),
+            Panel::Setup | Panel::Transfers => self.selected(chain).is_some(),
             Panel::Log => false,
         }
     }
 
-    /// What would go to the clipboard: safe text, as it is on the screen.
+    /// Returns the text for the clipboard: sanitized, as it is on the screen.
     pub fn copyable(&self, chain: &ChainSnapshot) -> Option<String> {
         match self.focus() {
             Panel::Hops | Panel::Nodes | Panel::Chart => self.hop(chain).map(|hop| hop.address.to_string()),
-            Panel::Connections => self.marked_conn(chain).map(|(_, conn)| conn.peer.to_string()),
+            Panel::Connections => self.selected_conn(chain).map(|(_, conn)| conn.peer.to_string()),
             Panel::Setup | Panel::Transfers => {
-                let transfer = self.marked(chain)?;
+                let transfer = self.selected(chain)?;
                 let path = Some(&transfer.path).filter(|path| !path.as_str().is_empty());
                 Some(transfer.error.as_ref().or(path).unwrap_or(&transfer.name).to_string())
             }
@@ -97,7 +97,7 @@ impl UiState {
         }
     }
 
-    /// The table that has the keys: its place in `hidden`, and its columns.
+    /// Returns the focused table: its index in `hidden`, and its columns.
     pub fn table(&self) -> Option<(usize, &'static [Column])> {
         match self.focus() {
             Panel::Hops => Some((0, &HOPS)),
@@ -107,8 +107,8 @@ impl UiState {
         }
     }
 
-    /// The marked transfer, unless a filter hides all of them.
-    fn marked<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
+    /// Returns the selected transfer, unless a filter hides all of them.
+    fn selected<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
         if self.focus() == Panel::Transfers && self.lists.transfers.is_empty() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! Lists whose rows can take several lines: where a long row is broken, and which line is the first to show.
+//! Line wrapping in lists: the lines of a long row, and the first line to show.
 
 use ratatui::layout::Rect;
 
@@ -6,12 +6,12 @@ use super::UiState;
 use crate::snapshot::{ChainSnapshot, Integrity, LogLine, Phase, TransferSnapshot};
 use crate::text::SafeText;
 use crate::ui::focus::Panel;
-use crate::ui::geometry::{in_sight, log_rows, transfer_rows};
+use crate::ui::geometry::{log_rows, scroll_into_view, transfer_rows};
 use crate::ui::paint::{split_words, width};
 use crate::ui::theme::StyleRole;
 use crate::units::{Bytes, HumanDuration, Rate};
 
-/// Narrower than this the log leaves out the time of day: the words are worth more.
+/// Below this width the log omits the time of day, to leave room for the text.
 pub(crate) const TIMED: u16 = 72;
 /// Digits of a digest that are enough to compare two by eye.
 const DIGEST: usize = 16;
@@ -50,31 +50,31 @@ impl UiState {
         Some(WrappedRow { row, pieces: split_words(&sentence(transfer), first, rest, MAX_TRANSFER_LINES) })
     }
 
-    /// The first line to show, so that all of the marked transfer is in sight.
+    /// Returns the first line to show, so that the whole selected transfer is visible.
     pub(super) fn transfers_top(&self, data: &ChainSnapshot, area: Rect) -> usize {
-        let Some(marked) = self.wrapped_transfer(data, area.width) else { return 0 };
+        let Some(selected) = self.wrapped_transfer(data, area.width) else { return 0 };
         let room = usize::from(transfer_rows(area).height);
-        let lines = self.lists.transfers.len() + marked.pieces.len() - 1;
-        let end = in_sight(self.tops.transfers, lines, room, marked.row + marked.pieces.len() - 1);
-        in_sight(end, lines, room, marked.row)
+        let lines = self.lists.transfers.len() + selected.pieces.len() - 1;
+        let end = scroll_into_view(self.scrolled.transfers, lines, room, selected.row + selected.pieces.len() - 1);
+        scroll_into_view(end, lines, room, selected.row)
     }
 
-    /// The row of the list on this line of the panel, for clicks.
+    /// Returns the row of the list on this line of the panel, for clicks.
     pub(crate) fn transfer_at(&self, data: &ChainSnapshot, area: Rect, line: usize) -> Option<usize> {
-        self.wrapped_transfer(data, area.width).map(|marked| marked.row_at(self.tops.transfers + line).0)
+        self.wrapped_transfer(data, area.width).map(|selected| selected.row_at(self.scrolled.transfers + line).0)
     }
 
-    /// The first line to show.
+    /// Returns the first row of the log to show.
     pub(super) fn log_top(&self, data: &ChainSnapshot, area: Rect) -> usize {
         let (rows, room) = (self.lists.log.len(), usize::from(log_rows(self.tab, area).height));
-        let marked = self.row_of(Panel::Log, data);
-        if !self.breaks_lines() {
-            return in_sight(self.tops.log, rows, room, marked);
+        let selected = self.row_of(Panel::Log, data);
+        if !self.wraps_lines() {
+            return scroll_into_view(self.scrolled.log, rows, room, selected);
         }
-        // Broken lines are counted backward from the marked one, so that all of it is in sight.
+        // Wrapped lines are counted backward from the selected one, so that all of it is visible.
         let mut left = room;
-        let mut top = marked;
-        for row in (0..=marked.min(rows.saturating_sub(1))).rev() {
+        let mut top = selected;
+        for row in (0..=selected.min(rows.saturating_sub(1))).rev() {
             let line = self.lists.log.get(row).and_then(|at| data.log.get(*at));
             let needed = line.map_or(0, |line| self.log_pieces(line, area.width).len());
             if needed > left {
@@ -86,37 +86,37 @@ impl UiState {
         top
     }
 
-    /// The lines of a log line.
+    /// Returns the lines that a log entry takes.
     pub(crate) fn log_pieces(&self, line: &LogLine, terminal: u16) -> Vec<String> {
-        if !self.breaks_lines() {
+        if !self.wraps_lines() {
             return vec![line.text.to_string()];
         }
         let room = usize::from(terminal.saturating_sub(log_indent(terminal) + 1));
         split_words(line.text.as_str(), room, room, MAX_LOG_LINES)
     }
 
-    fn breaks_lines(&self) -> bool {
+    fn wraps_lines(&self) -> bool {
         self.wrap && self.focus() == Panel::Log
     }
 }
 
-/// Columns before the words.
+/// Returns the number of columns before the text.
 pub(crate) fn log_indent(terminal: u16) -> u16 {
     let time = if terminal >= TIMED { 9 } else { 0 };
     1 + time + 6 + 4
 }
 
-/// How a transfer that is over ended, or why one has not begun; nothing for one that runs.
+/// Returns how a transfer ended, or why one has not started; empty for one that runs.
 pub(crate) fn sentence(transfer: &TransferSnapshot) -> String {
     if has_sentence(transfer) { outcome(transfer).0 } else { String::new() }
 }
 
-/// There is nothing to measure, and something to say.
+/// Tells whether the transfer is shown as a sentence instead of its progress.
 pub(crate) fn has_sentence(transfer: &TransferSnapshot) -> bool {
     transfer.phase.is_over() || transfer.phase == Phase::Locked
 }
 
-/// Columns of a file's name; they depend on the width of the terminal alone.
+/// Returns the width of the file name column, which depends only on the width of the terminal.
 pub(crate) fn name_width(terminal: u16) -> u16 {
     match terminal {
         ..50 => 7,
@@ -127,12 +127,12 @@ pub(crate) fn name_width(terminal: u16) -> u16 {
     }
 }
 
-/// Columns before the outcome: mark, number and name.
+/// Returns the number of columns before the outcome: selection, number and name.
 pub(crate) fn indent(terminal: u16) -> u16 {
     2 + 4 + 1 + name_width(terminal) + 1
 }
 
-/// How a transfer ended, or what it waits for: the sentence and its role.
+/// Returns how a transfer ended, or what it waits for, with its style.
 pub(crate) fn outcome(transfer: &TransferSnapshot) -> (String, StyleRole) {
     match transfer.phase {
         Phase::Locked => {
@@ -140,31 +140,31 @@ pub(crate) fn outcome(transfer: &TransferSnapshot) -> (String, StyleRole) {
             (reason.to_owned(), StyleRole::Warn)
         }
         Phase::Failed => {
-            let error = transfer.error.as_ref().map_or("for a reason unknown", SafeText::as_str);
+            let error = transfer.error.as_ref().map_or("unknown error", SafeText::as_str);
             (error.to_owned(), StyleRole::Bad)
         }
-        Phase::Cancelled if transfer.received == 0 => ("nothing of it had arrived".to_owned(), StyleRole::Warn),
-        Phase::Cancelled => (format!("{} of it arrived and are kept", Bytes(transfer.received)), StyleRole::Warn),
+        Phase::Cancelled if transfer.received == 0 => ("nothing received".to_owned(), StyleRole::Warn),
+        Phase::Cancelled => (format!("{} received and kept, resumable", Bytes(transfer.received)), StyleRole::Warn),
         _ => (done(transfer), StyleRole::Good),
     }
 }
 
-/// What arrived and how sure it is; the least needed words last, as they are the first to be cut.
+/// Returns size, rate, verification and path. The least needed parts come last, as they are truncated first.
 fn done(transfer: &TransferSnapshot) -> String {
     let size = Bytes(transfer.received.max(transfer.size.unwrap_or(0)));
-    let proof = match &transfer.integrity {
+    let integrity = match &transfer.integrity {
         Integrity::Verified { digest } => format!("verified: digest equal  {}", short_digest(digest)),
         Integrity::SizeChecked { reason, .. } => format!("size-checked: {reason}"),
         Integrity::Pending => "not verified".to_owned(),
     };
     if transfer.already_present {
-        return format!("{size} were there already  {proof}  {}", transfer.path);
+        return format!("{size} already up to date  {integrity}  {}", transfer.path);
     }
-    let pace = format!("{size} in {} at {}", HumanDuration(transfer.elapsed), Rate(transfer.rate));
-    format!("{pace}  {proof}  {}", transfer.path)
+    let rate = format!("{size} in {} at {}", HumanDuration(transfer.elapsed), Rate(transfer.rate));
+    format!("{rate}  {integrity}  {}", transfer.path)
 }
 
-/// `ALGO:HEX` with fewer digits. It came over the wire, so it is made safe like all such text.
+/// Returns `ALGO:HEX` with fewer digits. It came over the network, so it is sanitized like all such text.
 fn short_digest(digest: &str) -> String {
     let (algorithm, digits) = digest.split_once(':').unwrap_or(("", digest));
     let digits: String = digits.chars().take(DIGEST).collect();

@@ -1,4 +1,4 @@
-//! The chain as one line: the client at the left, the origin at the right, and the rate of every link between them.
+//! Chain line: the client at the left, the origin at the right, and the rate of every link.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -10,7 +10,7 @@ use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
 use crate::units::{Bytes, Rate};
 
-/// How much of each link and hop is shown; the first that fits is used.
+/// Level of detail; the first that fits is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Detail {
     /// Long links, rates with their unit, names.
@@ -21,11 +21,11 @@ enum Detail {
     Numbers,
     /// No links, rates and numbers.
     Rates,
-    /// Numbers alone.
+    /// Numbers only.
     Bare,
 }
 
-/// Widest name of a hop in this line.
+/// Maximum width of a hop's name in this line.
 const NAME: usize = 16;
 
 /// Draws the chain line.
@@ -36,15 +36,15 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let mut row = Row::new(buffer, area);
     row.skip(1).put(client_name(detail), theme.style(StyleRole::Title));
     fill(state, data, 0, detail, &mut row);
-    for (i, hop) in of_chain(data).enumerate() {
+    for (i, hop) in chain_hops(data).enumerate() {
         link(state, data, i, detail, &mut row);
-        let guilty = data.active_verdict().limit.stage() == Some(hop.number);
+        let is_limit = data.active_verdict().limit.stage() == Some(hop.number);
         let role = match &hop.link {
             HopLink::Down { .. } => StyleRole::Bad,
-            _ if guilty => StyleRole::Warn,
+            _ if is_limit => StyleRole::Warn,
             _ => StyleRole::Title,
         };
-        row.put(if guilty { "!" } else { " " }, theme.style(StyleRole::Warn));
+        row.put(if is_limit { "!" } else { " " }, theme.style(StyleRole::Warn));
         row.put(&hop_name(hop, detail), theme.style(role));
         fill(state, data, i + 1, detail, &mut row);
     }
@@ -54,12 +54,12 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
 }
 
-/// The hops that bytes pass: nodes that are only watched stand behind all of them in the list.
-fn of_chain(data: &ChainSnapshot) -> impl Iterator<Item = &HopSnapshot> {
+/// Returns the hops of the chain, without the watched nodes, which follow them in the list.
+fn chain_hops(data: &ChainSnapshot) -> impl Iterator<Item = &HopSnapshot> {
     data.hops.iter().take_while(|hop| !hop.extra)
 }
 
-/// How full a stage is, in one column behind its name.
+/// Draws the buffered bytes of a stage as one column after its name.
 fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, detail: Detail, row: &mut Row<'_>) {
     if detail == Detail::Bare {
         return;
@@ -69,7 +69,7 @@ fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, detail: Detail, row
     row.put(height.checked_sub(1).map_or(" ", |at| bars[at]), state.theme.style(StyleRole::Flow));
 }
 
-/// Bytes per second into the stage before the hop with this index; the receiver's figure is the one to trust.
+/// Returns the bytes per second from the hop with this index to the stage before it, preferably as the receiver counts.
 fn link_rate(state: &UiState, data: &ChainSnapshot, index: usize) -> Option<u64> {
     if index == 0 {
         return Some(state.history().client_rate(data));
@@ -83,17 +83,17 @@ fn link(state: &UiState, data: &ChainSnapshot, index: usize, detail: Detail, row
     let (theme, g) = (&state.theme, &state.theme.glyphs);
     let rate = link_rate(state, data, index);
     let down = matches!(data.hops[index].link, HopLink::Down { .. });
-    let guilty = data.active_verdict().limit.link() == Some(index + 1);
+    let is_limit = data.active_verdict().limit.link() == Some(index + 1);
     let flows = rate.is_some_and(|r| r > 0) && !down;
     let role = match flows {
         _ if down => StyleRole::Bad,
-        _ if guilty => StyleRole::Warn,
+        _ if is_limit => StyleRole::Warn,
         true => StyleRole::Flow,
         false => StyleRole::Dim,
     };
     let style = theme.style(role);
-    let line = if flows && !guilty { g.line } else { g.still };
-    let flag = if guilty { "!" } else { " " };
+    let line = if flows && !is_limit { g.line } else { g.idle };
+    let flag = if is_limit { "!" } else { " " };
     let figure = match rate {
         _ if down => "down".to_owned(),
         Some(0) => "-".to_owned(),
@@ -108,7 +108,7 @@ fn link(state: &UiState, data: &ChainSnapshot, index: usize, detail: Detail, row
             row.put(flag, theme.style(StyleRole::Warn)).repeat(line, 3, style);
         }
         Detail::Names | Detail::Numbers => {
-            row.put(line, style).cell_right(8, &figure, style).put(if guilty { "!" } else { line }, style);
+            row.put(line, style).cell_right(8, &figure, style).put(if is_limit { "!" } else { line }, style);
         }
         Detail::Rates => {
             row.cell_right(8, &figure, style);
@@ -131,7 +131,7 @@ fn hop_name(hop: &HopSnapshot, detail: Detail) -> String {
     }
 }
 
-/// What people call a hop, in few columns: its name, `origin`, its port on this machine, or its host.
+/// Returns a short name of a hop: its label, `origin`, its port on this machine, or its host.
 fn short_name(hop: &HopSnapshot) -> String {
     if hop.label != hop.address && !hop.label.as_str().is_empty() {
         return hop.label.as_str().chars().take(NAME).collect();
@@ -155,7 +155,7 @@ fn needed(data: &ChainSnapshot, detail: Detail) -> u16 {
         Detail::Bare => 2,
     };
     let fill = u16::from(detail != Detail::Bare);
-    let hops = of_chain(data).map(|hop| link + 1 + width(&hop_name(hop, detail)) + fill);
-    // A column stays free at either end.
+    let hops = chain_hops(data).map(|hop| link + 1 + width(&hop_name(hop, detail)) + fill);
+    // One column is free at either end.
     2 + fill + width(client_name(detail)) + hops.sum::<u16>()
 }

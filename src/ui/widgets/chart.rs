@@ -1,4 +1,4 @@
-//! Throughput over time of the marked hop: an area of dots, four to a row and two to a column, the newest at the right.
+//! Throughput chart of the selected hop: dots, four to a row and two to a column, the newest at the right.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -12,16 +12,16 @@ use crate::ui::state::UiState;
 use crate::ui::theme::{StyleRole, Theme};
 use crate::units::Rate;
 
-/// From this height a heading says what is shown.
+/// From this height the chart has a heading.
 const TITLED: u16 = 3;
-/// From this height the last row tells the times.
+/// From this height the last row shows the times.
 const TIMED: u16 = 8;
-/// The dots of one character, by column, from the bottom up.
+/// Dots of one braille character, by column, from the bottom up.
 const DOTS: [[u32; 4]; 2] = [[0x40, 0x04, 0x02, 0x01], [0x80, 0x20, 0x10, 0x08]];
 /// Dots in the height of a character.
 const HIGH: usize = 4;
 
-/// Draws what the marked hop sends.
+/// Draws the send rate of the selected hop.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let (theme, number) = (&state.theme, state.hop(data).map_or(0, |hop| hop.number));
     let samples = state.history().samples_of(data, number, state.span);
@@ -40,8 +40,8 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     if top > 0 {
         plot_area(theme, &samples, state.span, top, plot, buffer);
     } else if rows > 0 {
-        let silent = state.hop(data).is_some_and(|hop| matches!(hop.link, HopLink::Legacy | HopLink::Foreign));
-        let words = if silent { "it sends no reports" } else { "nothing has moved" };
+        let no_metrics = state.hop(data).is_some_and(|hop| matches!(hop.link, HopLink::Legacy | HopLink::Foreign));
+        let words = if no_metrics { "no metrics" } else { "no traffic yet" };
         Row::new(buffer, row_of(plot, usize::from(rows / 2))).skip(1).put(words, theme.style(StyleRole::Dim));
     }
     if timed > 0 {
@@ -49,7 +49,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
 }
 
-/// The greatest rate that the height stands for: a round number, so that it seldom changes.
+/// Returns the rate of the full height: a round number, so that it seldom changes.
 fn scale(highest: u64) -> u64 {
     let mut step: u64 = 1;
     while step.saturating_mul(10) < highest {
@@ -59,7 +59,8 @@ fn scale(highest: u64) -> u64 {
     if highest == 0 { 0 } else { round.unwrap_or(highest) }
 }
 
-/// How many of `most` dots stand in each of `columns`, the newest at the right; nothing before the first sample.
+/// Returns the height in dots, at most `most`, of each of `columns`, the newest at the right; 0 before the first
+/// sample.
 fn heights(samples: &[u64], window: usize, columns: usize, top: u64, most: usize) -> Vec<usize> {
     let missing = window.saturating_sub(samples.len());
     let mean = |from: usize, to: usize| {
@@ -118,13 +119,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scale_is_round_and_holds_the_highest() {
+    fn the_scale_is_round_and_fits_the_maximum() {
         assert_eq!([0, 1, 9, 10, 41_300_000, 6_000_001].map(scale), [0, 1, 10, 10, 50_000_000, 8_000_000]);
         assert!(scale(u64::MAX) == u64::MAX);
     }
 
     #[test]
-    fn the_newest_is_at_the_right_and_what_was_not_seen_is_blank() {
+    fn samples_are_right_aligned() {
         assert_eq!(heights(&[1, 2, 4], 6, 6, 4, 8), [0, 0, 0, 2, 4, 8]);
         assert_eq!(heights(&[4, 4, 0, 0], 4, 2, 4, 8), [8, 0]);
         assert_eq!(heights(&[4, 0], 2, 4, 4, 8), [8, 8, 0, 0], "a sample may be wider than a column");

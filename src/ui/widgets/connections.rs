@@ -1,11 +1,11 @@
-//! The live connections of the marked hop, or of all hops; those that only read the node's pages come last.
+//! Open connections of the selected hop, or of all hops; those that only request admin endpoints come last.
 
 use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::hop_table::{inner, say};
+use super::hop_table::{draw_message, inner};
 use super::{header, heading};
 use crate::snapshot::{ChainSnapshot, ConnState, HopLink};
 use crate::ui::columns::conn;
@@ -33,28 +33,28 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let aged = if !all && is_aged { Some(hop.age) } else { None };
     heading::draw(theme, &name, &remark(state, aged), focused, area, buffer);
     if !all && !hop.is_lost() && (!hop.link.is_up() || hop.node.is_none()) {
-        return say(theme, silence(&hop.link), row_of(area, 1), buffer);
+        return draw_message(theme, no_data_reason(&hop.link), row_of(area, 1), buffer);
     }
     let places = connection_places(state.tab, state.hidden[1], area);
     let styles = [theme.style(StyleRole::Dim), theme.style(StyleRole::Key)];
     headings(buffer, inner(row_of(area, 1)), &CONNS, &places, lists.sort().map(|sort| sort.column), styles);
     let body = connection_rows(area);
     if lists.conns.is_empty() {
-        let words = if lists.filter(Panel::Connections).is_empty() { "none" } else { "none with these words" };
-        say(theme, words, row_of(body, 0), buffer);
+        let words = if lists.filter(Panel::Connections).is_empty() { "none" } else { "no matches" };
+        draw_message(theme, words, row_of(body, 0), buffer);
     }
     let at = state.row_of(Panel::Connections, data);
-    for (i, place) in lists.conns.iter().skip(state.tops.conns).take(usize::from(body.height)).enumerate() {
+    for (i, place) in lists.conns.iter().skip(state.scrolled.conns).take(usize::from(body.height)).enumerate() {
         let Some(conn) = conn(data, *place) else { continue };
         let (hop, row) = (&data.hops[place.0], row_of(body, i));
-        let marked = (state.tops.conns + i == at).then_some(focused);
-        heading::mark(theme, marked, row, buffer);
-        let quiet = hop.is_lost() || matches!(conn.state, ConnState::Admin | ConnState::Idle);
+        let selected = (state.scrolled.conns + i == at).then_some(focused);
+        heading::selection(theme, selected, row, buffer);
+        let is_dim = hop.is_lost() || matches!(conn.state, ConnState::Admin | ConnState::Idle);
         for (c, text) in texts(data, state.history(), hop, conn).iter().enumerate() {
             let role = match text.as_str() {
                 "-" => StyleRole::Dim,
-                _ if marked == Some(true) && c <= 1 => StyleRole::Mark,
-                _ if quiet => StyleRole::Dim,
+                _ if selected == Some(true) && c <= 1 => StyleRole::Selected,
+                _ if is_dim => StyleRole::Dim,
                 _ if CONN_HOLDS[c] == ConnColumn::State && conn.state == ConnState::Streaming => StyleRole::Flow,
                 _ => StyleRole::Plain,
             };
@@ -67,12 +67,12 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
 }
 
-/// How old it is where that matters, what narrows the list, how much of it there is, how it is sorted.
+/// Returns the age of old data, the filter, the number of rows and the sorting.
 fn remark(state: &UiState, aged: Option<Duration>) -> String {
     let lists = &state.lists;
     let mut words = Vec::new();
-    words.extend(aged.map(|age| format!("as {} s ago", age.as_secs())));
-    let filter = heading::filter_words(lists.filter(Panel::Connections));
+    words.extend(aged.map(|age| format!("{} s old", age.as_secs())));
+    let filter = heading::filter_text(lists.filter(Panel::Connections));
     words.extend((!filter.is_empty()).then_some(filter));
     words.push(format!("{} of {}", lists.conns.len(), lists.conns_in_all));
     if let Some(sort) = lists.sort() {
@@ -81,14 +81,14 @@ fn remark(state: &UiState, aged: Option<Duration>) -> String {
     words.join("   ")
 }
 
-/// Why there is nothing to list.
-pub(crate) fn silence(link: &HopLink) -> &'static str {
+/// Returns why there is nothing to list.
+pub(crate) fn no_data_reason(link: &HopLink) -> &'static str {
     match link {
-        HopLink::Legacy => "it speaks the legacy protocol: it relays, but does not report",
-        HopLink::Foreign => "it lets nobody read what it does",
-        HopLink::Down { .. } => "it is down",
-        HopLink::Detached => "it is not watched any more",
-        HopLink::Unknown | HopLink::Starting => "it has not reported yet",
-        HopLink::Spawned { .. } | HopLink::Attached => "its first report has not come yet",
+        HopLink::Legacy => "legacy node: it relays, but reports no metrics",
+        HopLink::Foreign => "HTTP server without metrics",
+        HopLink::Down { .. } => "down",
+        HopLink::Detached => "not watched any more",
+        HopLink::Unknown | HopLink::Starting => "no report yet",
+        HopLink::Spawned { .. } | HopLink::Attached => "waiting for its first report",
     }
 }

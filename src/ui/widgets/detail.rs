@@ -1,4 +1,4 @@
-//! One hop, connection or transfer in detail: all that is known of it, and below that what belongs to it.
+//! Details of one hop, connection or transfer: all known figures, and below them its chart, timing or path.
 
 use std::time::Duration;
 
@@ -19,18 +19,18 @@ use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
 use crate::units::{Bytes, Count, Eta, HumanDuration, Rate};
 
-/// From this width there is room for all that a hop waited for.
+/// From this width there is room for the shares of all waits of a hop.
 const WIDE: u16 = 104;
 
-/// Draws what is marked in the panel that has the keys.
+/// Draws the details of the selected row of the focused panel.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
     }
     match state.focus() {
-        Panel::Hops | Panel::Nodes | Panel::Chart => of_hop(state, data, area, buffer),
-        Panel::Connections => of_conn(state, data, area, buffer),
-        Panel::Setup | Panel::Transfers => of_transfer(state, data, area, buffer),
+        Panel::Hops | Panel::Nodes | Panel::Chart => draw_hop(state, data, area, buffer),
+        Panel::Connections => draw_conn(state, data, area, buffer),
+        Panel::Setup | Panel::Transfers => draw_transfer(state, data, area, buffer),
         Panel::Log => {}
     }
 }
@@ -46,7 +46,7 @@ fn title(state: &UiState, name: &str, at: usize, of: usize, area: Rect, buffer: 
     below(area, 1)
 }
 
-fn of_hop(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+fn draw_hop(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Some(hop) = state.hop(data) else { return };
     let name = format!("Hop {}  {}", hop.number, hop_table::name(hop, area.width / 2));
     let area = title(state, &name, hop.number - 1, data.hops.len(), area, buffer);
@@ -55,14 +55,14 @@ fn of_hop(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer
 }
 
 fn hop_fields(hop: &HopSnapshot) -> Vec<DetailField> {
-    let (word, role) = hop_table::state_word(hop);
+    let (word, role) = hop_table::state_label(hop);
     let mut all = vec![field("state", word).with_role(role), field("address", hop.address.to_string())];
     if let HopLink::Down { reason } = &hop.link {
         all.push(field("reason", reason.to_string()).with_role(StyleRole::Bad));
     }
     let Some(node) = &hop.node else { return all };
     if !hop.link.is_up() || header::is_stale(hop) {
-        all.push(field("reported", format!("{} s ago, as follows", hop.age.as_secs())).with_role(StyleRole::Warn));
+        all.push(field("reported", format!("{} s ago", hop.age.as_secs())).with_role(StyleRole::Warn));
     }
     let totals = &node.totals;
     let protocols: Vec<&str> = node.protocols.iter().map(crate::text::SafeText::as_str).collect();
@@ -76,18 +76,18 @@ fn hop_fields(hop: &HopSnapshot) -> Vec<DetailField> {
         field("requests", format!("{} served, {} failed", totals.served, totals.failed)),
         field("in, out", format!("{} and {}", per_second(hop.rate_in), per_second(hop.rate_out))),
         field("sent since start", Bytes(totals.flow.bytes_out).to_string()),
-        field("buffered", hop.buffered.map_or_else(dash, |held| Bytes(held).to_string())),
-        field("waits", waits(hop.starved_share, hop.blocked_share, hop.limited_share)),
+        field("buffered", hop.buffered.map_or_else(dash, |bytes| Bytes(bytes).to_string())),
+        field("wait time", waits(hop.starved_share, hop.blocked_share, hop.limited_share)),
     ]);
     all.extend(hop.tcp.iter().flat_map(tcp_fields));
     all
 }
 
-fn waits(read: Option<f64>, write: Option<f64>, cap: Option<f64>) -> String {
-    if read.is_none() && write.is_none() && cap.is_none() {
+fn waits(starved: Option<f64>, blocked: Option<f64>, limited: Option<f64>) -> String {
+    if starved.is_none() && blocked.is_none() && limited.is_none() {
         return dash();
     }
-    format!("{} starved, {} blocked, {} limited", percent(read), percent(write), percent(cap))
+    format!("{} starved, {} blocked, {} limited", percent(starved), percent(blocked), percent(limited))
 }
 
 fn tcp_fields(tcp: &TcpSnapshot) -> [DetailField; 3] {
@@ -95,16 +95,16 @@ fn tcp_fields(tcp: &TcpSnapshot) -> [DetailField; 3] {
     let (receiver, buffer) = (share(tcp.receiver_limited_us), share(tcp.buffer_limited_us));
     [
         field("network", format!("rtt {} ms, cwnd {}", ms(tcp.rtt_us), Count(tcp.cwnd))),
-        field("retransmits", format!("{}, delivers {}", Count(tcp.retransmits), Rate(tcp.delivery_rate))),
-        field("send blocked", format!("{receiver} by the receiver, {buffer} by its own buffer")),
+        field("retransmits", format!("{}, delivery rate {}", Count(tcp.retransmits), Rate(tcp.delivery_rate))),
+        field("send limited", format!("{receiver} receive window, {buffer} send buffer")),
     ]
 }
 
-fn of_conn(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+fn draw_conn(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let at = state.row_of(Panel::Connections, data);
-    let Some((hop, conn)) = state.marked_conn(data) else {
+    let Some((hop, conn)) = state.selected_conn(data) else {
         title(state, "Connection", 0, 0, area, buffer);
-        return hop_table::say(&state.theme, "it has ended, and so have all others", row_of(below(area, 1), 0), buffer);
+        return hop_table::draw_message(&state.theme, "no connections", row_of(below(area, 1), 0), buffer);
     };
     let name = format!("Connection {} of hop {}", conn.id, hop.number);
     let area = title(state, &name, at, state.lists.conns.len(), area, buffer);
@@ -126,39 +126,43 @@ fn conn_fields(state: &UiState, data: &ChainSnapshot, hop: &HopSnapshot, conn: &
         field("to", conn.peer.to_string()),
         field(
             "protocol",
-            format!("{} toward the client, {} toward the origin", or(conn.protocol), or(conn.upstream_protocol)),
+            format!(
+                "{} toward the client, {} toward the origin",
+                name_or_dash(conn.protocol),
+                name_or_dash(conn.upstream_protocol)
+            ),
         ),
         field("open for", Eta(Some(Duration::from_millis(conn.age_ms / 1000 * 1000))).to_string()),
         field("in", format!("{}, {}", Bytes(flow.bytes_in), per_second(rate_in))),
         field("out", format!("{} of {size}, {}", Bytes(flow.bytes_out), per_second(rate_out))),
-        field("waits", waits(share(flow.starved_us), share(flow.blocked_us), share(flow.limited_us))),
+        field("wait time", waits(share(flow.starved_us), share(flow.blocked_us), share(flow.limited_us))),
     ];
     if let Some(tcp) = &conn.tcp {
         all.extend(tcp_fields(tcp));
         let queues = format!("{} received, {} unsent", Bytes(conn.queued_in), Bytes(conn.queued_out));
-        all.push(field("in the kernel", queues));
+        all.push(field("socket queues", queues));
     }
     all
 }
 
-fn or(protocol: Option<Protocol>) -> &'static str {
+fn name_or_dash(protocol: Option<Protocol>) -> &'static str {
     protocol.map_or("-", Protocol::as_str)
 }
 
-fn of_transfer(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
+fn draw_transfer(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let at = state.row_of(Panel::Transfers, data);
     let Some(transfer) = state.transfer(data) else {
         title(state, "Transfer", 0, 0, area, buffer);
-        return hop_table::say(&state.theme, "none yet", row_of(below(area, 1), 0), buffer);
+        return hop_table::draw_message(&state.theme, "none yet", row_of(below(area, 1), 0), buffer);
     };
     let name = format!("Transfer #{}  {}", transfer.number, transfer.name);
     let area = title(state, &name, at, state.lists.transfers.len(), area, buffer);
     let rows = fields::draw(&state.theme, &transfer_fields(transfer), area, buffer);
     let rest = below(area, rows + 1);
     let stages = setup::rows(transfer).iter().map(|row| row.stage + 1).max().unwrap_or(1);
-    let legs = u16::try_from(stages).unwrap_or(u16::MAX).saturating_add(2).min(rest.height);
-    setup::draw(state, data, Rect { height: legs, ..rest }, buffer);
-    path(state, data, transfer.id.as_str(), below(rest, legs + 1), buffer);
+    let timing_rows = u16::try_from(stages).unwrap_or(u16::MAX).saturating_add(2).min(rest.height);
+    setup::draw(state, data, Rect { height: timing_rows, ..rest }, buffer);
+    path(state, data, transfer.id.as_str(), below(rest, timing_rows + 1), buffer);
 }
 
 fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
@@ -181,19 +185,21 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
         field("received", format!("{} of {size}", Bytes(t.received))),
         field("rate", pace),
     ];
-    // What is as usual would only push out what is not.
-    all.extend((t.attempt > 1).then(|| field("try", t.attempt.to_string())));
-    all.extend((t.resumed_from > 0).then(|| field("was there", Bytes(t.resumed_from).to_string())));
+    // Usual values are omitted, to leave room for unusual ones.
+    all.extend((t.attempt > 1).then(|| field("attempt", t.attempt.to_string())));
+    all.extend((t.resumed_from > 0).then(|| field("resumed at", Bytes(t.resumed_from).to_string())));
     all.extend(t.cap.map(|cap| field("rate limit", Rate(cap).to_string())));
     all.extend([
         field("written to", t.path.to_string()),
-        field("waits here", waits(share(t.flow.starved_us), share(t.flow.blocked_us), share(t.flow.limited_us))),
+        field("client wait", waits(share(t.flow.starved_us), share(t.flow.blocked_us), share(t.flow.limited_us))),
     ]);
-    all.extend(t.stall.map(|stall| {
-        field("stands still", format!("for {:.1} s", stall.lasting.as_secs_f64())).with_role(StyleRole::Warn)
-    }));
+    all.extend(
+        t.stall.map(|stall| {
+            field("stalled", format!("for {:.1} s", stall.lasting.as_secs_f64())).with_role(StyleRole::Warn)
+        }),
+    );
     all.extend(t.verdict.map(|verdict| field("verdict", verdict.to_string())));
-    let here = match &t.integrity {
+    let local = match &t.integrity {
         Integrity::Pending => None,
         Integrity::Verified { digest } => {
             all.push(field("integrity", format!("verified: {}", safe(digest))).with_role(StyleRole::Good));
@@ -206,41 +212,41 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
     };
     let origin = t.origin_digest.as_ref().filter(|digest| !digest.is_empty());
     all.extend(origin.map(|digest| {
-        let same = here == Some(digest);
-        field("at the origin", if same { "the same".to_owned() } else { safe(digest) })
+        let same = local == Some(digest);
+        field("origin digest", if same { "equal".to_owned() } else { safe(digest) })
     }));
-    all.extend(moments(t, Step::FirstByte).map(|text| field("first byte", text)));
-    all.extend(moments(t, Step::LastByte).map(|text| field("last byte", text)));
+    all.extend(passed_at(t, Step::FirstByte).map(|text| field("first byte", text)));
+    all.extend(passed_at(t, Step::LastByte).map(|text| field("last byte", text)));
     all.extend(t.started_over.as_ref().map(|why| field("started over", why.to_string()).with_role(StyleRole::Warn)));
     let (name, role) = if t.phase == Phase::Locked { ("why", StyleRole::Warn) } else { ("error", StyleRole::Bad) };
     all.extend(t.error.as_ref().map(|error| field(name, error.to_string()).with_role(role)));
     all
 }
 
-/// When the first byte or the last went through each stage that tells, from the start on; nothing while none does.
-fn moments(t: &TransferSnapshot, step: Step) -> Option<String> {
+/// Returns when the first or last byte passed each stage that reported it; `None` while none has.
+fn passed_at(t: &TransferSnapshot, step: Step) -> Option<String> {
     let at = |row: &&timing::WaterfallRow| {
         let stage = if row.stage == 0 { "client".to_owned() } else { format!("hop {}", row.stage) };
-        // Longer than any transfer that somebody waits for.
+        // The clamp exceeds the length of any real transfer.
         format!("{stage} {}", HumanDuration(Duration::from_secs_f64((row.end_ms() / 1000.0).clamp(0.0, 1e9))))
     };
-    let mut told: Vec<_> = t.waterfall.iter().filter(|row| row.step == step).collect();
-    told.sort_by_key(|row| row.stage);
-    (!told.is_empty()).then(|| told.iter().map(at).collect::<Vec<_>>().join(", "))
+    let mut reported: Vec<_> = t.waterfall.iter().filter(|row| row.step == step).collect();
+    reported.sort_by_key(|row| row.stage);
+    (!reported.is_empty()).then(|| reported.iter().map(at).collect::<Vec<_>>().join(", "))
 }
 
-/// Digests came over the wire.
+/// Sanitizes a digest, which came over the network.
 fn safe(digest: &str) -> String {
     crate::text::SafeText::new(digest).to_string()
 }
 
-/// One transfer on every hop, in chain order: its connection there, or what the hop said of its part afterwards.
+/// Draws one transfer on every hop, in chain order: its connection there, or the record of the hop after its end.
 fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mut Buffer) {
     if area.height < 2 || id.is_empty() {
         return;
     }
     let theme = &state.theme;
-    heading::draw(theme, "Its way through the chain", "", false, area, buffer);
+    heading::draw(theme, "Path", "", false, area, buffer);
     let ours = data.transfers.iter().find(|transfer| columns::same_id(transfer.id.as_str(), id));
     for (i, hop) in data.hops.iter().filter(|hop| !hop.extra).enumerate() {
         let mut row = Row::new(buffer, row_of(area, 1 + i));
@@ -252,7 +258,7 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
             figures(state, rates, conn.flow.bytes_out, conn.peer.as_str(), &mut row);
         } else if let Some(part) = ours.and_then(|transfer| *transfer.parts.get(i)?) {
             let (word, role) = match (part.body_error, part.status) {
-                (Some(_), _) => ("broke", StyleRole::Bad),
+                (Some(_), _) => ("failed", StyleRole::Bad),
                 (None, 200..300) => ("done", StyleRole::Good),
                 _ => ("failed", StyleRole::Bad),
             };
@@ -261,39 +267,39 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
             let mean = |bytes: u64| u64::try_from(u128::from(bytes) * 1_000_000 / u128::from(flow.active_us.max(1)));
             let rates = (mean(flow.bytes_in).unwrap_or(u64::MAX), mean(flow.bytes_out).unwrap_or(u64::MAX));
             let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
-            let [read, write, cap] = [flow.starved_us, flow.blocked_us, flow.limited_us].map(share);
+            let [starved, blocked, limited] = [flow.starved_us, flow.blocked_us, flow.limited_us].map(share);
             let tail = match part.body_error {
                 Some(body_error) => body_error.words().to_owned(),
-                None if area.width >= WIDE => format!("waited {}", waits(read, write, cap)),
+                None if area.width >= WIDE => format!("time {}", waits(starved, blocked, limited)),
                 None => {
-                    let [read, write, cap] = [read, write, cap].map(Option::unwrap_or_default);
-                    columns::waits(read, write, cap, hop.origin).word().to_owned()
+                    let [starved, blocked, limited] = [starved, blocked, limited].map(Option::unwrap_or_default);
+                    columns::main_wait(starved, blocked, limited, hop.origin).label().to_owned()
                 }
             };
             figures(state, rates, flow.bytes_out, &tail, &mut row);
         } else {
-            row.put(silence(hop, ours), theme.style(StyleRole::Dim));
+            row.put(no_data_reason(hop, ours), theme.style(StyleRole::Dim));
         }
     }
 }
 
-/// A rate; a dash for none.
+/// Formats a rate; a dash for none.
 fn per_second(rate: u64) -> String {
     if rate == 0 { dash() } else { Rate(rate).to_string() }
 }
 
-/// Rates in and out, bytes sent, and a remark.
+/// Draws rates in and out, bytes sent, and a remark.
 fn figures(state: &UiState, rates: (u64, u64), sent: u64, tail: &str, row: &mut Row<'_>) {
     let (into, out) = (per_second(rates.0), per_second(rates.1));
     let text = format!("in {into:>10}  out {out:>10}  sent {:>8}", Bytes(sent));
     row.put(&text, state.theme.style(StyleRole::Plain)).skip(3).put(tail, state.theme.style(StyleRole::Dim));
 }
 
-/// Why nothing is known of a transfer on a hop.
-fn silence(hop: &HopSnapshot, ours: Option<&TransferSnapshot>) -> &'static str {
+/// Returns why a hop has no data on a transfer.
+fn no_data_reason(hop: &HopSnapshot, ours: Option<&TransferSnapshot>) -> &'static str {
     match &hop.link {
-        link @ (HopLink::Legacy | HopLink::Foreign | HopLink::Down { .. }) => connections::silence(link),
-        _ if ours.is_some_and(|transfer| transfer.phase == Phase::Cancelled) => "not asked: the transfer was cancelled",
+        link @ (HopLink::Legacy | HopLink::Foreign | HopLink::Down { .. }) => connections::no_data_reason(link),
+        _ if ours.is_some_and(|transfer| transfer.phase == Phase::Cancelled) => "no record: the transfer was cancelled",
         _ => "-",
     }
 }

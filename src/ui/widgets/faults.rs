@@ -1,4 +1,4 @@
-//! The faults of one hop: what it does to what it sends, and what each turn would mean.
+//! List of the faults of one hop, with values and help.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -20,7 +20,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let first = (at + 1).saturating_sub(room);
     for (i, fault) in FAULTS.iter().enumerate().skip(first).take(room) {
         let row = row_of(inner, i - first);
-        heading::mark(theme, (i == at).then_some(true), row, buffer);
+        heading::selection(theme, (i == at).then_some(true), row, buffer);
         let value = state.fault_value(data, hop, i).unwrap_or_else(|| "-".to_owned());
         let role = if matches!(value.as_str(), "off" | "-") { StyleRole::Dim } else { StyleRole::Warn };
         let mut cells = Row::new(buffer, row);

@@ -1,4 +1,4 @@
-//! Facts as pairs of a name and a value, in as many columns as the room has.
+//! Pairs of a name and a value, in one or two columns.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -6,21 +6,21 @@ use ratatui::layout::Rect;
 use crate::ui::paint::{Row, row_of, split_words};
 use crate::ui::theme::{StyleRole, Theme};
 
-/// Columns for a name.
+/// Width of a name.
 const NAME: u16 = 16;
-/// From this width facts stand in two columns.
-const TWO: u16 = 90;
-/// Most rows of one value.
-const MOST_ROWS: usize = 4;
+/// From this width fields are in two columns.
+const TWO_COLUMNS: u16 = 90;
+/// Maximum number of rows of one value.
+const MAX_ROWS: usize = 4;
 
-/// One fact.
+/// One field of a detail page.
 pub(crate) struct DetailField {
     name: &'static str,
     value: String,
     role: StyleRole,
 }
 
-/// A fact in ordinary looks; a dash where nothing is known.
+/// Makes a field in plain style; an empty value is shown as a dash.
 pub(crate) fn field(name: &'static str, value: impl Into<String>) -> DetailField {
     let value = value.into();
     match value.as_str() {
@@ -31,15 +31,15 @@ pub(crate) fn field(name: &'static str, value: impl Into<String>) -> DetailField
 }
 
 impl DetailField {
-    /// The same fact in other looks.
+    /// Returns the field in another style.
     pub(crate) fn with_role(self, role: StyleRole) -> Self {
         Self { role, ..self }
     }
 }
 
-/// Draws facts from the top of the area; the answer is how many rows they took.
+/// Draws fields from the top of the area and returns the number of rows used.
 pub(crate) fn draw(theme: &Theme, fields: &[DetailField], area: Rect, buffer: &mut Buffer) -> u16 {
-    let columns = if area.width >= TWO { 2 } else { 1 };
+    let columns = if area.width >= TWO_COLUMNS { 2 } else { 1 };
     let per_column = fields.len().div_ceil(columns);
     let width = area.width / columns as u16;
     let mut tallest = 0;
@@ -54,7 +54,7 @@ fn draw_column(theme: &Theme, fields: &[DetailField], area: Rect, buffer: &mut B
     let room = usize::from(area.width.saturating_sub(NAME + 4));
     let mut y = 0;
     for field in fields {
-        for (i, piece) in split_words(&field.value, room, room, MOST_ROWS).iter().enumerate() {
+        for (i, piece) in split_words(&field.value, room, room, MAX_ROWS).iter().enumerate() {
             let row = row_of(area, usize::from(y));
             if row.height == 0 {
                 return y;

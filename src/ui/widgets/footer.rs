@@ -1,10 +1,10 @@
-//! The last row: the keys that would do something now, read from the table; help and quit keep their place.
+//! Footer: the keys of active bindings; help and quit keep their position.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::snapshot::ChainSnapshot;
-use crate::ui::dispatch::live;
+use crate::ui::dispatch::active;
 use crate::ui::focus::Panel;
 use crate::ui::keymap::binding::{FooterSlot, Topic};
 use crate::ui::paint::{Row, width};
@@ -13,12 +13,12 @@ use crate::ui::theme::StyleRole;
 
 const GAP: u16 = 2;
 
-/// Draws the footer. A notice or a question takes the place of the keys at the left until the next key.
+/// Draws the footer. A notice replaces the keys at the left until the next key.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
     let mut row = Row::new(buffer, area);
     row.skip(1).put_right(" ", theme.style(StyleRole::Plain));
-    let pinned: Vec<_> = live(state, data)
+    let pinned: Vec<_> = active(state, data)
         .filter_map(|(index, binding)| match binding.place {
             FooterSlot::Right(label) => Some((state.keymap.name(index), label)),
             FooterSlot::Left(..) | FooterSlot::Nowhere => None,
@@ -32,9 +32,13 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         row.put(notice, theme.style(StyleRole::Warn));
         return;
     }
-    if state.mode == Mode::Leaving {
+    if state.mode == Mode::ConfirmQuit {
         let running = data.transfers.iter().filter(|t| !t.phase.is_over()).count();
-        let question = if running == 1 { "1 transfer runs: ".to_owned() } else { format!("{running} transfers run: ") };
+        let question = if running == 1 {
+            "1 transfer is running: ".to_owned()
+        } else {
+            format!("{running} transfers are running: ")
+        };
         row.put(&question, theme.style(StyleRole::Warn));
     }
     for (name, label) in fitting(state, data, row.room()) {
@@ -42,10 +46,10 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
 }
 
-/// The keys at the left that this width has room for: labels shrink first, the last first; then keys go.
+/// Returns the keys at the left that fit this width: from the last on, labels are shortened first, then keys dropped.
 fn fitting(state: &UiState, data: &ChainSnapshot, room: u16) -> Vec<(String, &'static str)> {
-    let mut bindings: Vec<_> = live(state, data).collect();
-    // Where nodes or transfers have the keys, what can be done to them comes before what can be done anywhere.
+    let mut bindings: Vec<_> = active(state, data).collect();
+    // While nodes or transfers have the focus, their bindings come before general ones.
     let own = match state.focus() {
         Panel::Nodes => Some(Topic::Nodes),
         Panel::Transfers => Some(Topic::Transfers),

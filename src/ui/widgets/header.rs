@@ -1,5 +1,5 @@
-//! The first row: the program, its tabs, its source, whether the figures are live, how many hops are up, what is
-//! active.
+//! Header: the program, its tabs, its source, whether the figures are live, how many hops are up, how many transfers
+//! are active.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::ui::paint::{Row, width};
 use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
 
-/// A report older than this is no longer live: nodes send four a second.
+/// Age from which a report is stale: nodes send four a second.
 pub(crate) const STALE: Duration = Duration::from_millis(1500);
-/// From this width tabs have their whole names, and from the next any.
+/// Minimum widths for the full names of the tabs, and for short names.
 const NAMED: (u16, u16) = (108, FEW);
 const FEW: u16 = 76;
 const PROGRAM: &str = "chainview";
 
-/// Draws the header. What is at the right is placed first.
+/// Draws the header. Items at the right are placed first.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
     let (up, hops) = up(data);
@@ -39,7 +39,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
     let (active_word, active_role) =
         (format!("{active} active"), if active == 0 { StyleRole::Dim } else { StyleRole::Flow });
-    // In the order of their worth; each with its place from the right.
+    // In order of importance; each with its position from the right.
     let mut words = vec![
         (2, word, role),
         (1, format!("{up}/{hops} up"), all_up),
@@ -52,7 +52,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         free -= if fits { width(text) + gap } else { 0 };
         fits
     });
-    words.sort_by_key(|(place, ..)| *place);
+    words.sort_by_key(|(position, ..)| *position);
     let plain = theme.style(StyleRole::Plain);
     let mut row = Row::new(buffer, area);
     row.put_right(" ", plain);
@@ -66,35 +66,35 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     for tab in tabs {
         let shown = state.tab == tab.tab;
         let mut row = Row::new(buffer, area);
-        row.skip(tab.at).put(&tab.digit, theme.style(if shown { StyleRole::Mark } else { StyleRole::Key }));
+        row.skip(tab.at).put(&tab.digit, theme.style(if shown { StyleRole::Selected } else { StyleRole::Key }));
         row.skip(u16::from(!tab.name.is_empty()));
-        row.put(tab.name, theme.style(if shown { StyleRole::Mark } else { StyleRole::Dim }));
+        row.put(tab.name, theme.style(if shown { StyleRole::Selected } else { StyleRole::Dim }));
     }
     if area.width < NAMED.1 {
-        Row::new(buffer, area).skip(end + gap).put(state.tab.names().0, theme.style(StyleRole::Mark));
+        Row::new(buffer, area).skip(end + gap).put(state.tab.names().0, theme.style(StyleRole::Selected));
     }
 }
 
-/// How many of the chain's hops are up, and how many there are; a node that is only watched is none of them.
+/// Returns how many hops of the chain are up, and how many there are, without the nodes that are only watched.
 pub(crate) fn up(data: &ChainSnapshot) -> (usize, usize) {
     let hops = || data.hops.iter().filter(|hop| !hop.extra);
     (hops().filter(|hop| hop.link.is_up()).count(), hops().count())
 }
 
-/// Where a tab's name stands.
+/// Position of the name of a tab.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TabPosition {
     /// The tab.
     pub tab: Tab,
-    /// Columns before it.
+    /// Number of columns before it.
     pub at: u16,
-    /// Columns it takes.
+    /// Its width.
     pub columns: u16,
     digit: String,
     name: &'static str,
 }
 
-/// Where the names of the tabs stand at this width.
+/// Returns the positions of the tabs at this width.
 pub(crate) fn tabs(terminal: u16) -> Vec<TabPosition> {
     let program = width(PROGRAM) + 1;
     let mut at = match terminal {
@@ -118,7 +118,7 @@ pub(crate) fn tabs(terminal: u16) -> Vec<TabPosition> {
     Tab::ALL.into_iter().enumerate().map(position).collect()
 }
 
-/// Whether what is shown is what is: the word for it, and how it looks.
+/// Returns whether the display is current, as a label with its style.
 pub(crate) fn freshness(state: &UiState, data: &ChainSnapshot) -> (String, StyleRole) {
     match &state.frozen {
         Some(frozen) => {
@@ -131,7 +131,7 @@ pub(crate) fn freshness(state: &UiState, data: &ChainSnapshot) -> (String, Style
 
 fn liveness(data: &ChainSnapshot) -> (String, StyleRole) {
     if data.exiting {
-        return ("LEAVING".to_owned(), StyleRole::Warn);
+        return ("SHUTTING DOWN".to_owned(), StyleRole::Warn);
     }
     let lost = data.hops.iter().filter(|hop| hop.is_lost()).count();
     if lost > 0 {
@@ -145,7 +145,7 @@ fn liveness(data: &ChainSnapshot) -> (String, StyleRole) {
     }
 }
 
-/// This hop reports, but not lately.
+/// Tells whether the last report of this hop is old.
 pub(crate) fn is_stale(hop: &HopSnapshot) -> bool {
     hop.node.is_some() && hop.age > STALE
 }
@@ -156,7 +156,7 @@ mod tests {
     use crate::snapshot::{HopLink, NodeSnapshot};
 
     #[test]
-    fn one_silent_hop_makes_the_picture_stale() {
+    fn one_silent_hop_makes_the_display_stale() {
         let hop = |age| HopSnapshot {
             link: HopLink::Attached,
             node: Some(NodeSnapshot::default()),
@@ -167,16 +167,16 @@ mod tests {
         assert_eq!(liveness(&data(&[100, 900])).0, "LIVE");
         assert_eq!(liveness(&data(&[100, 4200])).0, "STALE 4 s");
         let mut lost = data(&[100, 4200]);
-        lost.hops[0].link = HopLink::Down { reason: "says nothing any more".into() };
+        lost.hops[0].link = HopLink::Down { reason: "no longer responding".into() };
         assert_eq!(liveness(&lost).0, "RECONNECTING 1");
         lost.hops[0].ours = true;
-        assert_eq!(liveness(&lost).0, "STALE 4 s", "one of ours is started again, not asked again");
+        assert_eq!(liveness(&lost).0, "STALE 4 s", "one of ours is restarted, not reconnected");
         assert_eq!(liveness(&data(&[])).0, "NO REPORTS");
-        assert_eq!(liveness(&ChainSnapshot { exiting: true, ..data(&[9000]) }).0, "LEAVING");
+        assert_eq!(liveness(&ChainSnapshot { exiting: true, ..data(&[9000]) }).0, "SHUTTING DOWN");
     }
 
     #[test]
-    fn tabs_have_a_place_at_every_width() {
+    fn tabs_fit_at_every_width() {
         for terminal in 40..=200 {
             let tabs = tabs(terminal);
             assert_eq!(tabs.len(), Tab::ALL.len());

@@ -1,4 +1,4 @@
-//! The list of keys, read from the table; those that would do nothing now are dim and say so.
+//! List of keys, read from the table; inactive bindings are dim and marked as such.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -12,10 +12,10 @@ use crate::ui::paint::{Row, row_of};
 use crate::ui::state::{Mode, UiState};
 use crate::ui::theme::StyleRole;
 
-/// Columns for the keys.
+/// Width of the keys.
 const KEYS: u16 = 12;
 
-/// Draws the list over the middle of the area, scrolled as the mode says; below a usable size without a border.
+/// Draws the list over the middle of the area, scrolled by the offset of the mode; without a border on a small screen.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Help { top } = state.mode else { return };
     let lines = help::lines(&state.keymap);
@@ -38,10 +38,11 @@ fn draw_line(state: &UiState, data: &ChainSnapshot, line: &help::Line, area: Rec
         }
         help::Line::Key(keys, binding) => {
             let here = binding.panels & state.focus().bit() != 0 && state.meets(binding.when, data);
-            let idle = binding.modes & BROWSE != 0 && !here;
-            let (key, words) = if idle { (StyleRole::Dim, StyleRole::Dim) } else { (StyleRole::Key, StyleRole::Plain) };
+            let inactive = binding.modes & BROWSE != 0 && !here;
+            let (key, words) =
+                if inactive { (StyleRole::Dim, StyleRole::Dim) } else { (StyleRole::Key, StyleRole::Plain) };
             row.cell_right(KEYS, keys, theme.style(key)).skip(2);
-            if idle && row.room() > 50 {
+            if inactive && row.room() > 50 {
                 row.put_right(" not now", theme.style(StyleRole::Dim));
             }
             row.put(binding.help, theme.style(words));

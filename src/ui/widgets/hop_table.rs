@@ -1,4 +1,4 @@
-//! The hops in chain order, the client before them: never re-sorted, so that a hop keeps its place whatever happens.
+//! Hop table: the client and the hops in chain order, never re-sorted, so that a hop keeps its position.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use super::{header, heading};
 use crate::snapshot::verdict::{FaultKind, Limit, Resource, SetupStep};
 use crate::snapshot::{ChainSnapshot, DownReason, HopLink, HopSnapshot, RATE_SAMPLES};
-use crate::ui::columns::{HOPS, MainWait, cap as short_cap, dash, ms, percent, rate, waits};
+use crate::ui::columns::{HOPS, MainWait, dash, main_wait, ms, percent, rate, short_rate};
 use crate::ui::fill::buffered;
 use crate::ui::focus::Panel;
 use crate::ui::geometry::{MARGIN, hop_rows};
@@ -32,7 +32,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bo
     let theme = &state.theme;
     let focused = state.panel == Panel::Hops;
     if titled {
-        heading::draw(theme, "Hops", "chain order", focused, area, buffer);
+        heading::draw(theme, "Hops", "", focused, area, buffer);
     }
     let places = places(state, area);
     let styles = [theme.style(StyleRole::Dim), theme.style(StyleRole::Key)];
@@ -44,22 +44,22 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, titled: bo
     if body.y > titles.y + 1 {
         client_row(state, data, &places, Rect { y: titles.y + 1, height: 1, ..area }, buffer);
     }
-    let marked = state.hop(data).map_or(0, |hop| hop.number);
-    for (i, hop) in data.hops.iter().skip(state.tops.hops).take(usize::from(body.height)).enumerate() {
+    let selected = state.hop(data).map_or(0, |hop| hop.number);
+    for (i, hop) in data.hops.iter().skip(state.scrolled.hops).take(usize::from(body.height)).enumerate() {
         let row = row_of(body, i);
-        let mark = (hop.number == marked).then_some(focused);
-        heading::mark(theme, mark, row, buffer);
-        hop_row(state, data, hop, mark == Some(true), &places, row, buffer);
+        let selection = (hop.number == selected).then_some(focused);
+        heading::selection(theme, selection, row, buffer);
+        hop_row(state, data, hop, selection == Some(true), &places, row, buffer);
     }
 }
 
 fn places(state: &UiState, area: Rect) -> ColumnPlaces {
-    // The column at the right end stays free where there is room to spare.
+    // With room to spare, the last column stays free.
     let edge = MARGIN + u16::from(area.width >= 100);
     place(&HOPS, state.hidden[0], area.width.saturating_sub(edge))
 }
 
-/// A row without the columns of the mark.
+/// Returns a row without its margin.
 pub(crate) fn inner(row: Rect) -> Rect {
     let margin = MARGIN.min(row.width);
     Rect { x: row.x + margin, width: row.width - margin, ..row }
@@ -73,10 +73,10 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &ColumnPlaces, row:
     let share = |us: u64| (flow.active_us > 0).then(|| us as f64 / flow.active_us as f64);
     let (moving, active) = (state.history().client_rate(data), active.count());
     let bytes: u64 = data.transfers.iter().map(|t| t.received).sum();
-    let (read, write) = (share(flow.starved_us), share(flow.blocked_us));
-    let (limit, blamed) = match data.verdict.limit {
-        limit if active > 0 && limit.stage() == Some(0) => (format!("!! {}", blame(&limit)), true),
-        _ => (waits(read.unwrap_or(0.0), write.unwrap_or(0.0), 0.0, false).word().to_owned(), false),
+    let (starved, blocked) = (share(flow.starved_us), share(flow.blocked_us));
+    let (limit, is_verdict) = match data.verdict.limit {
+        limit if active > 0 && limit.stage() == Some(0) => (format!("!! {}", cause(&limit)), true),
+        _ => (main_wait(starved.unwrap_or(0.0), blocked.unwrap_or(0.0), 0.0, false).label().to_owned(), false),
     };
     let texts = [
         "c".to_owned(),
@@ -85,18 +85,18 @@ fn client_row(state: &UiState, data: &ChainSnapshot, places: &ColumnPlaces, row:
         active.to_string(),
         rate(Some(moving)),
         if moving > 0 { "disk" } else { "-" }.to_owned(),
-        held_bytes(data, 0),
+        buffered_text(data, 0),
         fill(state, data, 0, places),
         Bytes(bytes).to_string(),
         dash(),
         dash(),
-        percent(read),
-        percent(write),
+        percent(starved),
+        percent(blocked),
         limit,
         sparkline(theme, &state.history().samples_of(data, 0, ChartSpan::Minute), places),
     ];
     for (i, text) in texts.iter().enumerate() {
-        let role = if i == NODE || i == 0 { StyleRole::Plain } else { role_of(i, text, blamed) };
+        let role = if i == NODE || i == 0 { StyleRole::Plain } else { role_of(i, text, is_verdict) };
         cell(buffer, inner(row), HOPS[i], places[i], text, theme.style(role));
     }
 }
@@ -105,34 +105,34 @@ fn hop_row(
     state: &UiState,
     data: &ChainSnapshot,
     hop: &HopSnapshot,
-    marked: bool,
+    selected: bool,
     places: &ColumnPlaces,
     row: Rect,
     buffer: &mut Buffer,
 ) {
     let theme = &state.theme;
     let name = places[NODE].map(|(_, room)| node(hop, room)).unwrap_or_default();
-    let (word, word_role) = state_word(hop);
-    let plain = if marked { StyleRole::Mark } else { StyleRole::Plain };
+    let (word, word_role) = state_label(hop);
+    let plain = if selected { StyleRole::Selected } else { StyleRole::Plain };
     let texts = [hop.number.to_string(), name, word];
     for (i, (text, role)) in texts.iter().zip([plain, plain, word_role]).enumerate() {
         cell(buffer, inner(row), HOPS[i], places[i], text, theme.style(role));
     }
     if let HopLink::Down { reason } = &hop.link {
-        // The reason stands where figures would: all of them would be blank.
-        return reason_cell(theme, reason, places, STATE, row, buffer);
+        // The reason replaces the figures, which are unknown.
+        return draw_reason(theme, reason, places, STATE, row, buffer);
     }
-    let (limit, blamed) = limit(data, hop);
+    let (limit, is_verdict) = limit(data, hop);
     for (i, text) in figures(state, data, hop, limit, places).iter().enumerate() {
         let column = CONN + i;
-        cell(buffer, inner(row), HOPS[column], places[column], text, theme.style(role_of(column, text, blamed)));
+        cell(buffer, inner(row), HOPS[column], places[column], text, theme.style(role_of(column, text, is_verdict)));
     }
     let bars = sparkline(theme, &hop.history, places);
     cell(buffer, inner(row), HOPS[BARS], places[BARS], &bars, theme.style(StyleRole::Flow));
 }
 
-/// Why a hop is down, from behind its state to the end of the row.
-pub(crate) fn reason_cell(
+/// Draws why a hop is down, from after its state to the end of the row.
+pub(crate) fn draw_reason(
     theme: &Theme,
     reason: &DownReason,
     places: &ColumnPlaces,
@@ -152,12 +152,12 @@ pub(crate) fn reason_cell(
     );
 }
 
-/// A node that was asked to end is no fault.
+/// Returns the style of a reason: a requested stop is not a failure.
 fn down_role(reason: &DownReason) -> StyleRole {
     if reason.is_requested() { StyleRole::Warn } else { StyleRole::Bad }
 }
 
-/// From the connections to the limit; dashes for a hop that does not report.
+/// Returns the columns from the connections to the limit; dashes for a hop that does not report.
 fn figures(
     state: &UiState,
     data: &ChainSnapshot,
@@ -166,12 +166,12 @@ fn figures(
     places: &ColumnPlaces,
 ) -> [String; 11] {
     let Some(node) = &hop.node else { return std::array::from_fn(|_| dash()) };
-    let way_in = if hop.origin && hop.rate_out > 0 { "disk".to_owned() } else { rate(Some(hop.rate_in)) };
+    let input = if hop.origin && hop.rate_out > 0 { "disk".to_owned() } else { rate(Some(hop.rate_in)) };
     [
         node.totals.open.to_string(),
-        way_in,
+        input,
         rate(Some(hop.rate_out)),
-        held_bytes(data, hop.number),
+        buffered_text(data, hop.number),
         fill(state, data, hop.number, places),
         Bytes(node.totals.flow.bytes_out).to_string(),
         hop.tcp.map_or_else(dash, |tcp| ms(tcp.rtt_us)),
@@ -182,38 +182,38 @@ fn figures(
     ]
 }
 
-/// What holds the hop up: where the verdict names it, which the answer says, else where its time goes, else its cap.
+/// Returns what limits the hop: its cause if the verdict names it, else its main wait, else its rate limit. The flag
 fn limit(data: &ChainSnapshot, hop: &HopSnapshot) -> (String, bool) {
-    let cap = hop.node.as_ref().and_then(|node| node.faults.limit);
+    let rate_limit = hop.node.as_ref().and_then(|node| node.faults.limit);
     let n = hop.number;
     let running = data.others.is_some() || data.transfers.iter().any(|t| !t.phase.is_over());
     let limit = &data.active_verdict().limit;
     let flagged = match *limit {
         _ if !running => None,
-        Limit::Link { from, .. } if from == n => Some("!! net out".to_owned()),
-        Limit::RateLimit { hop, rate } if hop == n => Some(flag_cap(rate)),
-        _ if limit.stage() == Some(n) => Some(format!("!! {}", blame(limit))),
+        Limit::Link { from, .. } if from == n => Some("!! link".to_owned()),
+        Limit::RateLimit { hop, rate } if hop == n => Some(flagged_rate(rate)),
+        _ if limit.stage() == Some(n) => Some(format!("!! {}", cause(limit))),
         _ => None,
     };
     let part = |share: Option<f64>| share.unwrap_or(0.0);
-    let waits = waits(part(hop.starved_share), part(hop.blocked_share), part(hop.limited_share), hop.origin);
-    match (flagged, cap) {
+    let wait = main_wait(part(hop.starved_share), part(hop.blocked_share), part(hop.limited_share), hop.origin);
+    match (flagged, rate_limit) {
         (Some(flagged), _) => (flagged, true),
-        (None, Some(cap)) if matches!(waits, MainWait::Nothing | MainWait::Cap) => {
-            (format!("limit {}", short_cap(cap)), false)
+        (None, Some(rate)) if matches!(wait, MainWait::Nothing | MainWait::Limited) => {
+            (format!("limit {}", short_rate(rate)), false)
         }
-        _ => (waits.word().to_owned(), false),
+        _ => (wait.label().to_owned(), false),
     }
 }
 
-/// The cap that holds a hop up; its rate only where it fits the column whole.
-fn flag_cap(rate: u64) -> String {
-    let text = format!("!! {}", short_cap(rate));
+/// Returns the rate limit that the verdict names; the rate only where it fits the column.
+fn flagged_rate(rate: u64) -> String {
+    let text = format!("!! {}", short_rate(rate));
     if width(&text) <= HOPS[LIMIT].width { text } else { "!! limit".to_owned() }
 }
 
-/// What of a stage is to blame, in a word.
-fn blame(limit: &Limit) -> &'static str {
+/// Returns the cause of a limit, in a word.
+fn cause(limit: &Limit) -> &'static str {
     match limit {
         Limit::Origin { resource, .. } | Limit::Client { resource } => match resource {
             Resource::Either => "itself",
@@ -233,18 +233,18 @@ fn blame(limit: &Limit) -> &'static str {
     }
 }
 
-fn role_of(column: usize, text: &str, blamed: bool) -> StyleRole {
+fn role_of(column: usize, text: &str, is_verdict: bool) -> StyleRole {
     match text {
         "-" | "0" => StyleRole::Dim,
-        _ if column == LIMIT && blamed => StyleRole::Warn,
+        _ if column == LIMIT && is_verdict => StyleRole::Warn,
         _ if column == LIMIT => StyleRole::Dim,
         _ if column == BARS || column == FILL => StyleRole::Flow,
         _ => StyleRole::Plain,
     }
 }
 
-/// How we stand to a hop, in a word.
-pub(crate) fn state_word(hop: &HopSnapshot) -> (String, StyleRole) {
+/// Returns the state of a hop, in a word.
+pub(crate) fn state_label(hop: &HopSnapshot) -> (String, StyleRole) {
     if header::is_stale(hop) && hop.link.is_up() {
         let seconds = hop.age.as_secs();
         let age = if seconds < 100 { format!("{seconds}s") } else { format!("{}m", (seconds / 60).min(99)) };
@@ -264,13 +264,13 @@ pub(crate) fn state_word(hop: &HopSnapshot) -> (String, StyleRole) {
     (hop.link.label().to_owned(), role)
 }
 
-/// The node's label, then what else there is room for: whether it serves, its address, its process.
+/// Returns the label of a node, and where there is room, whether it is the origin, its address and its process.
 fn node(hop: &HopSnapshot, room: u16) -> String {
     let pid = if let HopLink::Spawned { pid } = hop.link { Some(format!("pid {pid}")) } else { None };
     named(hop, room, pid)
 }
 
-/// The node's label, then what else there is room for: whether it serves, its address.
+/// Returns the label of a node, and where there is room, whether it is the origin and its address.
 pub(crate) fn name(hop: &HopSnapshot, room: u16) -> String {
     named(hop, room, None)
 }
@@ -288,12 +288,12 @@ fn named(hop: &HopSnapshot, room: u16, process: Option<String>) -> String {
     text
 }
 
-/// What a stage holds, as a number.
-fn held_bytes(data: &ChainSnapshot, stage: usize) -> String {
+/// Returns the bytes buffered at a stage.
+fn buffered_text(data: &ChainSnapshot, stage: usize) -> String {
     buffered(data, stage).filter(|buffered| *buffered > 0).map_or_else(dash, |buffered| Bytes(buffered).to_string())
 }
 
-/// The same as a bar in the columns there are, on the scale that the heading says.
+/// Returns the bytes buffered at a stage as a bar, on the scale in the heading.
 fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, places: &ColumnPlaces) -> String {
     let columns = places[FILL].map_or(0, |(_, room)| usize::from(room));
     let Some(buffered) = buffered(data, stage) else { return String::new() };
@@ -301,7 +301,7 @@ fn fill(state: &UiState, data: &ChainSnapshot, stage: usize, places: &ColumnPlac
     state.theme.glyphs.full.repeat(full) + &state.theme.glyphs.rest.repeat(columns - full)
 }
 
-/// The last minute in the columns there are, newest at the right, scaled to its own highest.
+/// Returns the last minute as bars, the newest at the right, scaled to the maximum.
 fn sparkline(theme: &Theme, history: &[u64], places: &ColumnPlaces) -> String {
     let bars = places[BARS].map_or(0, |(_, room)| usize::from(room));
     let highest = history.iter().copied().max().unwrap_or(0);
@@ -322,7 +322,7 @@ fn sparkline(theme: &Theme, history: &[u64], places: &ColumnPlaces) -> String {
     blank + &newest_first.into_iter().rev().collect::<String>()
 }
 
-/// One row's room for a sentence.
-pub(crate) fn say(theme: &Theme, text: &str, row: Rect, buffer: &mut Buffer) {
+/// Draws a message in place of rows.
+pub(crate) fn draw_message(theme: &Theme, text: &str, row: Rect, buffer: &mut Buffer) {
     Row::new(buffer, row).skip(MARGIN).put(text, theme.style(StyleRole::Dim));
 }

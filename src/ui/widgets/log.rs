@@ -1,5 +1,4 @@
-//! The log: the newest lines, newest at the bottom, unless the mark is elsewhere; lines can be broken where they are
-//! long.
+//! Log: the newest lines at the bottom, unless another line is selected; long lines can be wrapped.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -13,7 +12,7 @@ use crate::ui::state::UiState;
 use crate::ui::state::wrap::{TIMED, log_indent};
 use crate::ui::theme::{StyleRole, Theme};
 
-/// Draws the pane.
+/// Draws the log.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;
@@ -24,9 +23,9 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     if body.y > area.y {
         heading::draw(theme, "Log", &remark(state, data), focused, area, buffer);
     }
-    let marked = state.row_of(Panel::Log, data);
+    let selected = state.row_of(Panel::Log, data);
     let mut y = 0;
-    for (row, at) in lists.log.iter().enumerate().skip(state.tops.log) {
+    for (row, at) in lists.log.iter().enumerate().skip(state.scrolled.log) {
         if y >= usize::from(body.height) {
             break;
         }
@@ -34,47 +33,47 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         let first = row_of(body, y);
         for (n, piece) in state.log_pieces(line, area.width).iter().enumerate() {
             let kind = match n {
-                0 if lists.hits.binary_search(&row).is_ok() => Piece::Hit,
+                0 if lists.matches.binary_search(&row).is_ok() => Piece::Match,
                 0 => Piece::First,
                 _ => Piece::Rest,
             };
             draw_line(theme, line, piece, kind, row_of(body, y), buffer);
             y += 1;
         }
-        if focused && row == marked {
-            heading::mark(theme, Some(true), first, buffer);
+        if focused && row == selected {
+            heading::selection(theme, Some(true), first, buffer);
         }
     }
 }
 
 fn remark(state: &UiState, data: &ChainSnapshot) -> String {
-    let filter = heading::filter_words(state.lists.filter(Panel::Log));
+    let filter = heading::filter_text(state.lists.filter(Panel::Log));
     let level = match state.level {
         Level::Info => String::new(),
         Level::Warn => "warnings and errors".to_owned(),
         Level::Error => "errors".to_owned(),
     };
     let all = data.log.len();
-    let hits = &state.lists.hits;
-    let hit = hits.partition_point(|row| *row <= state.row_of(Panel::Log, data));
-    let some = if !hits.is_empty() {
-        format!("hit {hit} of {}", hits.len())
+    let matches = &state.lists.matches;
+    let at = matches.partition_point(|row| *row <= state.row_of(Panel::Log, data));
+    let count = if !matches.is_empty() {
+        format!("match {at} of {}", matches.len())
     } else if state.lists.log.len() == all {
         String::new()
     } else {
         format!("{} of {all}", state.lists.log.len())
     };
-    let follows = if state.line().is_none() { "follows" } else { "held: G follows again" };
-    let words = [filter.as_str(), &level, &some, follows];
+    let follows = if state.line().is_none() { "following" } else { "paused, G to follow" };
+    let words = [filter.as_str(), &level, &count, follows];
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("   ")
 }
 
-/// What a row of the pane is of its line.
+/// Part of a line that a row shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Piece {
-    /// Its first or only row, of a line with the words of the filter, while others are shown around it.
-    Hit,
-    /// The same of any other line.
+    /// The first row of a line that matches the filter, while all lines are shown.
+    Match,
+    /// The first row of any other line.
     First,
     /// A further row.
     Rest,
@@ -87,7 +86,7 @@ fn draw_line(theme: &Theme, line: &LogLine, text: &str, piece: Piece, area: Rect
         Level::Error => ("ERROR", StyleRole::Bad),
     };
     let mut row = Row::new(buffer, area);
-    let flag = if line.level == Level::Info { " " } else { theme.glyphs.pale };
+    let flag = if line.level == Level::Info { " " } else { theme.glyphs.unfocused };
     row.put(flag, theme.style(role));
     if piece == Piece::Rest {
         row.skip(log_indent(area.width) - width(flag)).put(text, theme.style(StyleRole::Plain));
@@ -101,8 +100,8 @@ fn draw_line(theme: &Theme, line: &LogLine, text: &str, piece: Piece, area: Rect
     row.cell(5, word, theme.style(role)).skip(1);
     let hop = line.hop.map_or("c".to_owned(), |hop| hop.to_string());
     row.cell_right(2, &hop, theme.style(StyleRole::Dim));
-    if piece == Piece::Hit {
-        row.skip(1).put("*", theme.style(StyleRole::Mark));
+    if piece == Piece::Match {
+        row.skip(1).put("*", theme.style(StyleRole::Selected));
     } else {
         row.skip(2);
     }

@@ -1,4 +1,4 @@
-//! One region of the screen per file; each takes the state, the snapshot and its own area, and keeps inside it.
+//! Widgets: one region of the screen per file, drawn from the state and the snapshot within its own area.
 
 pub(crate) mod chain;
 pub(crate) mod chart;

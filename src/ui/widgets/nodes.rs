@@ -1,4 +1,4 @@
-//! The nodes in chain order: which process each is, for how long it has run, what it has done, and how it is set.
+//! Node table in chain order: process, uptime, totals, faults and policy.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::heading;
-use super::hop_table::{inner, name, reason_cell, state_word};
+use super::hop_table::{draw_reason, inner, name, state_label};
 use crate::snapshot::{ChainSnapshot, HopLink, HopSnapshot};
 use crate::ui::columns::{NODES, dash, or_dash};
 use crate::ui::geometry::{MARGIN, node_rows};
@@ -25,7 +25,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         return;
     }
     let theme = &state.theme;
-    heading::draw(theme, "Nodes", "chain order", true, area, buffer);
+    heading::draw(theme, "Nodes", "", true, area, buffer);
     let places = place(&NODES, state.hidden[2], area.width.saturating_sub(MARGIN + 1));
     headings(
         buffer,
@@ -36,19 +36,19 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         [theme.style(StyleRole::Dim), theme.style(StyleRole::Key)],
     );
     let body = node_rows(area);
-    let marked = state.hop(data).map_or(0, |hop| hop.number);
-    for (i, hop) in data.hops.iter().skip(state.tops.hops).take(usize::from(body.height)).enumerate() {
+    let selected = state.hop(data).map_or(0, |hop| hop.number);
+    for (i, hop) in data.hops.iter().skip(state.scrolled.hops).take(usize::from(body.height)).enumerate() {
         let row = row_of(body, i);
-        let is_marked = hop.number == marked;
-        heading::mark(theme, is_marked.then_some(true), row, buffer);
-        let (word, role) = state_word(hop);
-        let plain = if is_marked { StyleRole::Mark } else { StyleRole::Plain };
+        let is_selected = hop.number == selected;
+        heading::selection(theme, is_selected.then_some(true), row, buffer);
+        let (word, role) = state_label(hop);
+        let plain = if is_selected { StyleRole::Selected } else { StyleRole::Plain };
         let first = [hop.number.to_string(), places[NODE].map(|(_, room)| name(hop, room)).unwrap_or_default(), word];
         for (c, (text, role)) in first.iter().zip([plain, plain, role]).enumerate() {
             cell(buffer, inner(row), NODES[c], places[c], text, theme.style(role));
         }
         if let HopLink::Down { reason } = &hop.link {
-            reason_cell(theme, reason, &places, STATE, row, buffer);
+            draw_reason(theme, reason, &places, STATE, row, buffer);
             continue;
         }
         for (c, text) in figures(hop).iter().enumerate() {
@@ -59,14 +59,14 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
 }
 
-/// All faults that are turned, by name and value; a dash for none.
+/// Returns the faults that are set, by name and value; a dash for none.
 pub(crate) fn faults(hop: &HopSnapshot) -> String {
     let Some(node) = &hop.node else { return dash() };
-    let turned = FAULTS.iter().filter(|fault| fault.is_turned(node));
-    or_dash(turned.map(|fault| format!("{} {}", fault.name(), fault.value(node))).collect::<Vec<_>>().join(", "))
+    let set = FAULTS.iter().filter(|fault| fault.is_set(node));
+    or_dash(set.map(|fault| format!("{} {}", fault.name(), fault.value(node))).collect::<Vec<_>>().join(", "))
 }
 
-/// How long a node has run.
+/// Returns how long a node has run.
 pub(crate) fn uptime(us: u64) -> Eta {
     Eta(Some(Duration::from_secs(us / 1_000_000)))
 }

@@ -1,4 +1,4 @@
-//! The command palette: all that can be done by name, narrowed by what is typed.
+//! Command palette: all commands by name, filtered by the typed text.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -13,10 +13,10 @@ use crate::ui::state::{Mode, UiState};
 use crate::ui::theme::StyleRole;
 
 const WIDTH: u16 = 84;
-/// Columns for names; the longest has sixteen letters.
+/// Width of the names; the longest has sixteen letters.
 const NAMES: u16 = 17;
 
-/// Draws the line and the list under it.
+/// Draws the line and the list below it.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     let Mode::Palette { line, at } = &state.mode else { return };
     let theme = &state.theme;
@@ -29,7 +29,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     for (i, binding) in found.iter().enumerate().skip(first).take(room) {
         let row = row_of(inner, 1 + i - first);
         let here = binding.panels & state.focus().bit() != 0 && state.meets(binding.when, data);
-        heading::mark(theme, (i == *at).then_some(true), row, buffer);
+        heading::selection(theme, (i == *at).then_some(true), row, buffer);
         let role = if here { StyleRole::Plain } else { StyleRole::Dim };
         let mut cells = Row::new(buffer, row);
         let key =

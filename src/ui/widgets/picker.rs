@@ -1,4 +1,4 @@
-//! The columns of the table that has the keys, to be shown or not; those that name the row always are.
+//! Column picker: shows or hides columns of the focused table, except those that identify the row.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -20,9 +20,9 @@ pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
     let first = (at + 1).saturating_sub(room);
     for (line, (i, column)) in columns.iter().enumerate().skip(first).take(room) {
         let row = row_of(inner, line - first);
-        heading::mark(theme, (line == *at).then_some(true), row, buffer);
+        heading::selection(theme, (line == *at).then_some(true), row, buffer);
         let is_shown = state.hidden[table] & (1 << i) == 0;
-        let (sign, note) = if is_shown { ("[x]", "where there is room") } else { ("[ ]", "not shown") };
+        let (sign, note) = if is_shown { ("[x]", "shown where it fits") } else { ("[ ]", "hidden") };
         let mut cells = Row::new(buffer, row);
         cells.skip(2).put_right(note, theme.style(StyleRole::Dim));
         cells.put(sign, theme.style(StyleRole::Key)).skip(1).put(column.title, theme.style(StyleRole::Plain));

@@ -1,4 +1,4 @@
-//! Popup frame: a bordered, centered box for a list, clamped to its area.
+//! Popup frame: a bordered, centered rectangle for a list, clamped to its area.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -19,7 +19,7 @@ const ASCII: border::Set<'_> = border::Set {
     horizontal_bottom: "-",
 };
 
-/// Clears the box, draws its border and title, and returns the inner rectangle.
+/// Clears the rectangle, draws its border and title, and returns the inner one.
 pub(crate) fn open(theme: &Theme, title: &str, columns: u16, rows: usize, area: Rect, buffer: &mut Buffer) -> Rect {
     let (outer, inner) = popup(area, columns, rows);
     Clear.render(outer, buffer);

@@ -1,4 +1,4 @@
-//! The line being typed, with its cursor, and why it cannot be taken if it cannot.
+//! Prompt: the line being typed, with its cursor, and an error if it is invalid.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -10,14 +10,14 @@ use crate::ui::paint::{Row, width};
 use crate::ui::state::{Mode, UiState};
 use crate::ui::theme::{StyleRole, Theme};
 
-/// Draws the line on one row.
+/// Draws the prompt on one row.
 pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
     let Mode::Line(prompt) = &state.mode else { return };
     let question = if area.width < 40 { "? ".to_owned() } else { format!(" {} ", prompt.question()) };
     line(&state.theme, &question, &prompt.line, prompt.error.as_deref(), area, buffer);
 }
 
-/// Draws a line with its question. One that is too long scrolls, so that the cursor is always in sight.
+/// Draws a line with its question. A long line scrolls, so that the cursor is always visible.
 pub(crate) fn line(
     theme: &Theme,
     question: &str,
@@ -36,7 +36,7 @@ pub(crate) fn line(
     }
     let (before, after) = line.halves();
     let mut shown: Vec<char> = safe(&before).chars().collect();
-    // One column is the cursor's.
+    // One column is for the cursor.
     let room = row.room().saturating_sub(1);
     while !shown.is_empty() && width(&shown.iter().collect::<String>()) > room {
         shown.remove(0);
@@ -49,7 +49,7 @@ pub(crate) fn line(
     row.put(&rest, theme.style(StyleRole::Plain));
 }
 
-/// Typed text can be pasted text, which comes from anywhere. A piece at a time, as a safe text has a greatest length.
+/// Sanitizes typed text, which may be pasted from any source; by character, as a safe text has a maximum length.
 fn safe(text: &str) -> String {
     text.chars().map(|c| SafeText::new(c.encode_utf8(&mut [0; 4])).to_string()).collect()
 }

@@ -1,4 +1,4 @@
-//! The settings: how each stands, and the key that changes it without this list.
+//! List of settings with their values, and the keys that change them directly.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -20,7 +20,7 @@ pub(crate) fn draw(state: &UiState, area: Rect, buffer: &mut Buffer) {
     let first = (at + 1).saturating_sub(room);
     for (i, setting) in SETTINGS.iter().enumerate().skip(first).take(room) {
         let row = row_of(inner, i - first);
-        heading::mark(theme, (i == at).then_some(true), row, buffer);
+        heading::selection(theme, (i == at).then_some(true), row, buffer);
         let mut cells = Row::new(buffer, row);
         cells.skip(2).put_right(&state.keymap.key_of(Action::View(setting.action())), theme.style(StyleRole::Key));
         cells.cell(12, setting.name(), theme.style(StyleRole::Dim));

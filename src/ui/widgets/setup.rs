@@ -1,4 +1,4 @@
-//! The set-up of the marked transfer as a waterfall: what each stage spent on connecting and on waiting for an answer.
+//! Setup waterfall of the selected transfer: how long each stage connected and waited for a reply.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -12,9 +12,9 @@ use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
 use crate::waterfall::{self, to_first_byte};
 
-/// Columns for the stage.
+/// Width of the stage.
 const STAGE: u16 = 7;
-/// Columns for the figures.
+/// Width of the figures.
 const FIGURES: usize = 17;
 
 /// Draws the waterfall with its heading.
@@ -25,17 +25,17 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let (theme, g) = (&state.theme, &state.theme.glyphs);
     let transfer = state.transfer(data);
     let name = match transfer {
-        Some(t) => format!("#{} set-up, ms ({} connect {} wait)", t.number, g.connect, g.wait),
-        None => "Set-up".to_owned(),
+        Some(t) => format!("#{} setup, ms ({} connect {} wait)", t.number, g.connect, g.wait),
+        None => "Setup".to_owned(),
     };
     let rows = transfer.map_or_else(Vec::new, rows);
     let bars = bars(&rows);
-    // The scale is that of the sentence below, so that one figure stands in both.
+    // The scale is that of the sentence below, so that both show the same total.
     let whole = bars.iter().map(timing::WaterfallRow::end_ms).fold(to_first_byte(&rows), f64::max);
     let remark = if bars.is_empty() { String::new() } else { figure(whole) };
     heading::draw(theme, &name, &remark, state.focus() == Panel::Setup, area, buffer);
     if bars.is_empty() {
-        Row::new(buffer, row_of(area, 1)).skip(2).put(words(transfer), theme.style(StyleRole::Dim));
+        Row::new(buffer, row_of(area, 1)).skip(2).put(no_data_reason(transfer), theme.style(StyleRole::Dim));
         return;
     }
     let room = usize::from(area.height).saturating_sub(2);
@@ -52,7 +52,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
         for bar in own() {
             let at = |ms: f64| if whole > 0.0 { (ms / whole * f64::from(columns)).round() as u16 } else { 0 };
             let from = at(bar.offset_ms).min(columns.saturating_sub(1));
-            // However short, it was there.
+            // At least one column, however short the step was.
             let long = at(bar.offset_ms + bar.length_ms).saturating_sub(from).max(1).min(columns - from);
             let place = Rect { x: left + from, width: long, ..row };
             let (glyph, role) =
@@ -64,7 +64,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     Row::new(buffer, last).skip(2).put(&sentence(&rows), theme.style(StyleRole::Plain));
 }
 
-/// The rows of a transfer: as they were told, or, while they are not, what its legs alone say.
+/// Returns the waterfall of a transfer as the hops reported it, or else one built from its legs alone.
 pub(crate) fn rows(transfer: &TransferSnapshot) -> Vec<timing::WaterfallRow> {
     if transfer.waterfall.is_empty() {
         waterfall::rows(&transfer.legs, &[], (None, None))
@@ -73,27 +73,27 @@ pub(crate) fn rows(transfer: &TransferSnapshot) -> Vec<timing::WaterfallRow> {
     }
 }
 
-/// What was spent before there was an answer.
+/// Returns the rows before the reply.
 fn bars(rows: &[timing::WaterfallRow]) -> Vec<timing::WaterfallRow> {
     rows.iter().filter(|row| !matches!(row.step, Step::FirstByte | Step::LastByte)).copied().collect()
 }
 
-/// Why there is no waterfall.
-fn words(transfer: Option<&TransferSnapshot>) -> &'static str {
+/// Returns why there is no waterfall.
+fn no_data_reason(transfer: Option<&TransferSnapshot>) -> &'static str {
     match transfer {
         None => "no transfer yet",
-        Some(t) if t.phase.is_over() => "its hops told nothing of it",
+        Some(t) if t.phase.is_over() => "no timing data",
         Some(_) => "not known before the first byte",
     }
 }
 
-/// Milliseconds of the bars that are waiting, or of those that are not. Added to 0.0, because the sum of no bars is
+/// Returns the milliseconds of the bars that are waits, or of the others. Added to 0.0, because the sum of no bars is
 /// -0.0.
 fn spent<'a>(bars: impl Iterator<Item = &'a timing::WaterfallRow>, wait: bool) -> f64 {
     bars.filter(|bar| (bar.step == Step::Wait) == wait).fold(0.0, |sum, bar| sum + bar.length_ms)
 }
 
-/// How long the first byte took, and what took most of that.
+/// Returns the time to the first byte, and the longest part of it.
 fn sentence(rows: &[timing::WaterfallRow]) -> String {
     let whole = to_first_byte(rows);
     let before = rows.iter().filter(|row| match row.step {
@@ -118,7 +118,7 @@ mod tests {
     use crate::wire::Leg;
 
     #[test]
-    fn the_greatest_part_is_named() {
+    fn the_longest_part_is_named() {
         let leg = |connect_ms, wait_ms| Leg { resolve_ms: 0.0, connect_ms, wait_ms };
         let rows = waterfall::rows(&[leg(1.0, 80.0), leg(0.4, 78.2), leg(38.4, 29.6)], &[], (None, None));
         assert_eq!(sentence(&rows), "81.0 ms to first byte; 47% is connect 3>2");
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_spent_has_no_sign() {
+    fn zero_has_no_sign() {
         assert_eq!([false, true].map(|wait| figure(spent([].iter(), wait))), ["0.0", "0.0"]);
         assert_eq!(figure(to_first_byte(&[])), "0.0");
     }

@@ -1,4 +1,4 @@
-//! This run's transfers, oldest first: a gauge for what runs, the proof for what is done, the reason for what failed.
+//! Transfers of this run, oldest first: the progress, the verification or the reason of the failure.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -13,7 +13,7 @@ use crate::ui::state::wrap::{has_sentence, indent, name_width, outcome, sentence
 use crate::ui::theme::{StyleRole, Theme};
 use crate::units::{Bytes, Eta, Rate};
 
-/// From this width there is room for the cap.
+/// From this width there is room for the rate limit.
 const WIDE: u16 = 100;
 
 /// Draws the heading and as many transfers as there is room for.
@@ -26,17 +26,17 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     let body = transfer_rows(area);
     heading::draw(theme, "Transfers", &remark(state, data, usize::from(body.height)), focused, area, buffer);
     if state.lists.transfers.is_empty() {
-        let words = if data.transfers.is_empty() { "none yet" } else { "none with these words" };
+        let words = if data.transfers.is_empty() { "none yet" } else { "no matches" };
         Row::new(buffer, row_of(body, 0)).skip(2).put(words, theme.style(StyleRole::Dim));
     }
-    let Some(marked) = state.wrapped_transfer(data, area.width) else { return };
+    let Some(selected) = state.wrapped_transfer(data, area.width) else { return };
     for i in 0..usize::from(body.height) {
-        let (row, piece) = marked.row_at(state.tops.transfers + i);
+        let (row, piece) = selected.row_at(state.scrolled.transfers + i);
         let Some(transfer) = state.lists.transfers.get(row).and_then(|at| data.transfers.get(*at)) else { break };
         let area = row_of(body, i);
-        if row == marked.row {
-            heading::mark(theme, Some(focused), area, buffer);
-            draw_line(theme, transfer, &marked.pieces[piece], piece > 0, area, buffer);
+        if row == selected.row {
+            heading::selection(theme, Some(focused), area, buffer);
+            draw_line(theme, transfer, &selected.pieces[piece], piece > 0, area, buffer);
         } else {
             draw_line(theme, transfer, &sentence(transfer), false, area, buffer);
         }
@@ -70,14 +70,14 @@ fn remark(state: &UiState, data: &ChainSnapshot, room: usize) -> String {
         (count(|t| t.phase == Phase::Done), "done"),
         (count(|t| t.phase == Phase::Failed), "failed"),
         (count(|t| t.phase == Phase::Cancelled), "cancelled"),
-        (state.lists.transfers.len().saturating_sub(room), "out of sight"),
+        (state.lists.transfers.len().saturating_sub(room), "more"),
     ];
     let counts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
-    let filter = heading::filter_words(state.lists.filter(Panel::Transfers));
+    let filter = heading::filter_text(state.lists.filter(Panel::Transfers));
     (!filter.is_empty()).then_some(filter).into_iter().chain(counts).collect::<Vec<_>>().join("  ")
 }
 
-/// The number and the file's name.
+/// Draws the number and the file name.
 fn name(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut Row<'_>) {
     let number = format!("#{}", transfer.number);
     row.cell(4, &number, theme.style(StyleRole::Title)).skip(1);
@@ -85,7 +85,7 @@ fn name(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut Row
     row.cell(columns, &cut_middle(transfer.name.as_str(), columns), theme.style(StyleRole::Plain)).skip(1);
 }
 
-/// The gauge, and from the right: its cap, time left or the phase, rate, bytes, percent.
+/// Draws the gauge, and from the right: rate limit, time left or phase, rate, bytes, percent.
 fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut Row<'_>) {
     let moving = transfer.phase == Phase::Streaming;
     let (status, role) = status(transfer);
@@ -97,8 +97,8 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
     let plain = theme.style(StyleRole::Plain);
     let flow = theme.style(if moving { StyleRole::Flow } else { StyleRole::Dim });
     if terminal >= WIDE {
-        let cap = transfer.cap.map_or_else(String::new, |cap| format!("limit {}", Rate(cap)));
-        row.put_right(&format!(" {cap:<16} "), theme.style(StyleRole::Warn));
+        let limit = transfer.cap.map_or_else(String::new, |rate| format!("limit {}", Rate(rate)));
+        row.put_right(&format!(" {limit:<16} "), theme.style(StyleRole::Warn));
     }
     let columns = if terminal < 50 { 9 } else { 13 };
     row.put_right(&format!("{status:<columns$.columns$}"), theme.style(role));
@@ -117,7 +117,7 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
     row.fill(theme.glyphs.rest, theme.style(StyleRole::Dim));
 }
 
-/// What a transfer that runs is doing, in at most 13 columns.
+/// Returns the status of a running transfer, in at most 13 columns.
 fn status(transfer: &TransferSnapshot) -> (String, StyleRole) {
     match (transfer.phase, transfer.stall) {
         (Phase::Streaming, Some(stall)) => (format!("stalled {}", Eta(Some(stall.lasting))), StyleRole::Warn),

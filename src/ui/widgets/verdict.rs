@@ -1,4 +1,4 @@
-//! The sentence that says what limits the chain; with nothing moving, what the last transfer showed or what to press.
+//! Verdict line: what limits the chain; when idle, the verdict on the last transfer or the key to press.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -17,15 +17,15 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     Row::new(buffer, area).skip(1).put(flag, theme.style(StyleRole::Warn)).skip(1).put(&text, theme.style(role));
 }
 
-/// What the line says, and how it looks.
+/// Returns the sentence, with its style.
 fn sentence(data: &ChainSnapshot) -> (String, StyleRole) {
     if let Some(transfer) = running(data) {
-        // Where a person told a hop to stand still, that goes before that it does.
-        let told = matches!(data.verdict.limit, Limit::Fault { fault: FaultKind::Stall, .. });
-        if let Some(stall) = transfer.stall.filter(|_| !told) {
+        // An injected stall takes precedence over the stall that it causes.
+        let injected = matches!(data.verdict.limit, Limit::Fault { fault: FaultKind::Stall, .. });
+        if let Some(stall) = transfer.stall.filter(|_| !injected) {
             let moved = stall.last_moved.map_or_else(String::new, |hop| format!("; hop {hop} moved data last"));
             let lasting = stall.lasting.as_secs_f64();
-            return (format!("#{} has stood still for {lasting:.1} s{moved}", transfer.number), StyleRole::Warn);
+            return (format!("#{} stalled for {lasting:.1} s{moved}", transfer.number), StyleRole::Warn);
         }
         return (data.verdict.to_string(), role(&data.verdict));
     }
@@ -36,11 +36,11 @@ fn sentence(data: &ChainSnapshot) -> (String, StyleRole) {
         if let (Phase::Done, Some(verdict)) = (last.phase, &last.verdict)
             && verdict.limit != Limit::Measuring
         {
-            return (format!("#{} is over: {verdict}", last.number), StyleRole::Plain);
+            return (format!("#{} finished: {verdict}", last.number), StyleRole::Plain);
         }
-        return ("nothing is moving".to_owned(), StyleRole::Dim);
+        return ("idle".to_owned(), StyleRole::Dim);
     }
-    (format!("nothing is moving: press f to fetch {}", data.file), StyleRole::Plain)
+    (format!("idle: press f to fetch {}", data.file), StyleRole::Plain)
 }
 
 fn role(verdict: &Verdict) -> StyleRole {

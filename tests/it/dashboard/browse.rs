@@ -36,7 +36,7 @@ fn peers(script: &mut Script) -> Vec<String> {
 
 /// The selected connection's number.
 fn selected(script: &Script) -> Option<u64> {
-    script.state.marked_conn(&script.chain).map(|(_, conn)| conn.id)
+    script.state.selected_conn(&script.chain).map(|(_, conn)| conn.id)
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_filter_applies_while_typed_and_ends_with_esc() {
     script.keys("t r <enter> j");
     assert!(script.screen().contains("filter state:str   3 of 6"), "{}", script.screen());
     let screen = script.keys("/ x x <enter>").screen();
-    assert!(screen.contains("none with these words"), "{screen}");
+    assert!(screen.contains("no matches"), "{screen}");
     assert!(script.keys("<esc>").screen().contains("6 of 6"), "{}", script.screen());
     assert!(script.keys("/ h o p : 2 <esc>").screen().contains("6 of 6"), "{}", script.screen());
 }
@@ -119,9 +119,9 @@ fn details_move_to_the_next_row_and_back() {
     assert!(screen.contains("Hop 1  127.0.0.1:7001") && screen.contains("1 of 3"), "{screen}");
     assert!(script.keys("j").screen().contains("Hop 2  127.0.0.1:7002"), "{}", script.screen());
     let screen = script.keys("<esc> <tab> <enter>").screen();
-    assert!(screen.contains("Connection 4 of hop 2") && screen.contains("Its way through the chain"), "{screen}");
+    assert!(screen.contains("Connection 4 of hop 2") && screen.contains(" Path "), "{screen}");
     let screen = script.keys("<esc> <tab> <tab> <enter>").screen();
-    assert!(screen.contains("Transfer #1") && screen.contains("set-up, ms"), "{screen}");
+    assert!(screen.contains("Transfer #1") && screen.contains("setup, ms"), "{screen}");
     assert!(script.keys("<esc>").screen().contains("Hops"), "{}", script.screen());
 }
 
@@ -186,14 +186,14 @@ fn listed_files_can_be_selected() {
     script.chain.listing = Some(listing.clone());
     let screen = script.screen();
     assert!(
-        screen.contains("The origin offers /") && screen.contains("docs/") && screen.contains("2.7 MB"),
+        screen.contains("Files at the origin: /") && screen.contains("docs/") && screen.contains("2.7 MB"),
         "{screen}"
     );
     assert!(screen.contains("2 of 2") && screen.contains("▌ docs/"), "{screen}");
     script.keys("<enter>");
     script.chain.listing = Some(Listing { folder: "docs".into(), ..listing });
-    assert!(script.screen().contains("The origin offers docs"), "{}", script.screen());
-    assert!(script.screen().contains("2 of 2"), "the way up is no entry: {}", script.screen());
+    assert!(script.screen().contains("Files at the origin: docs"), "{}", script.screen());
+    assert!(script.screen().contains("2 of 2"), "the parent folder is not counted: {}", script.screen());
     script.keys("<up> <enter> t x t <enter>");
     let wanted = [
         Command::List(None),
@@ -236,11 +236,11 @@ fn enter_accepts_the_match_and_tab_completes_it() {
 fn the_palette_finds_and_runs_actions_by_name() {
     let mut script = Script::new(80, 24, idle());
     let screen = script.keys(": s n a p").screen();
-    assert!(!screen.contains("fetch the route's own file"), "{screen}");
+    assert!(!screen.contains("fetch the file of the route"), "{screen}");
     script.keys("<esc> : J S O N <enter>");
     assert_eq!(script.sent, [Command::Export]);
     assert!(
-        script.keys(": p a u s e <enter>").screen().contains("pause would do nothing here and now"),
+        script.keys(": p a u s e <enter>").screen().contains("pause is not available here now"),
         "{}",
         script.screen()
     );
@@ -307,9 +307,9 @@ fn effects_of_keys_in_one_batch_are_all_kept() {
 #[test]
 fn the_log_follows_while_its_last_line_is_selected() {
     let mut script = Script::new(80, 24, streaming());
-    assert!(script.keys("5").screen().contains("follows"));
-    assert!(script.keys("k").screen().contains("held: G follows again"), "{}", script.screen());
-    assert!(script.keys("G").screen().contains("follows"));
+    assert!(script.keys("5").screen().contains("following"));
+    assert!(script.keys("k").screen().contains("paused, G to follow"), "{}", script.screen());
+    assert!(script.keys("G").screen().contains("following"));
     let screen = script.keys("l").screen();
     assert!(screen.contains("warnings and errors") && !screen.contains("INFO"), "{screen}");
 }

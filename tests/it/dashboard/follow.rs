@@ -9,7 +9,7 @@ use super::script::Script;
 use super::snapshots::{idle, streaming, transfer};
 
 fn selected(script: &Script) -> Option<(usize, u64)> {
-    script.state.marked_conn(&script.chain).map(|(hop, conn)| (hop.number, conn.id))
+    script.state.selected_conn(&script.chain).map(|(hop, conn)| (hop.number, conn.id))
 }
 
 #[test]
@@ -79,12 +79,12 @@ fn n_moves_from_match_to_match() {
         let screen = script.screen();
         screen.lines().skip(2).find(|line| line.starts_with('▌')).map(ToOwned::to_owned)
     };
-    assert!(!script.keys("5 n").screen().contains("n hit"), "without words there are no hits");
+    assert!(!script.keys("5 n").screen().contains("n next"), "without a filter there are no matches");
     script.keys("/ h i t <enter>");
     let narrowed = script.screen();
-    assert!(!narrowed.contains("three") && narrowed.contains("n hit  N hit"), "{narrowed}");
+    assert!(!narrowed.contains("three") && narrowed.contains("n next  N prev"), "{narrowed}");
     let around = script.keys("N").screen();
-    assert!(around.contains("three") && around.contains("hit 2 of 3"), "{around}");
+    assert!(around.contains("three") && around.contains("match 2 of 3"), "{around}");
     assert_eq!(around.lines().filter(|line| line.contains(" *")).count(), 3, "{around}");
     assert!(row(&mut script).is_some_and(|row| row.ends_with("b hit")), "{}", script.screen());
     script.keys("N");
@@ -108,9 +108,9 @@ fn hop_records_of_a_finished_transfer_are_shown() {
     let whole = HopRecord { status: 200, flow: Flow { limited_us: 1_900_000, ..flow }, ..HopRecord::default() };
     done.parts = vec![Some(whole), Some(HopRecord { body_error: Some(BodyError::SourceFailed), ..whole }), None];
     chain.transfers.push(done);
-    for (columns, waited) in [(120, "waited 0% starved, 0% blocked, 95% limited"), (80, "limited")] {
+    for (columns, waited) in [(120, "time 0% starved, 0% blocked, 95% limited"), (80, "limited")] {
         let screen = Script::new(columns, 40, chain.clone()).keys("3 <enter>").screen();
-        let rows: Vec<&str> = screen.lines().skip_while(|line| !line.contains("Its way through")).skip(1).collect();
+        let rows: Vec<&str> = screen.lines().skip_while(|line| !line.contains("Path ──")).skip(1).collect();
         assert_eq!(
             rows[0].trim(),
             format!("1  done     in  20.0 MB/s  out  10.0 MB/s  sent  20.0 MB   {waited}"),
@@ -118,7 +118,7 @@ fn hop_records_of_a_finished_transfer_are_shown() {
         );
         assert_eq!(
             rows[1].trim(),
-            "2  broke    in  20.0 MB/s  out  10.0 MB/s  sent  20.0 MB   its source failed",
+            "2  failed   in  20.0 MB/s  out  10.0 MB/s  sent  20.0 MB   its source failed",
             "{screen}"
         );
         assert_eq!(rows[2].trim(), "3  -", "{screen}");
@@ -129,22 +129,16 @@ fn hop_records_of_a_finished_transfer_are_shown() {
 fn settings_are_shown_and_changed_in_one_list() {
     let mut script = Script::new(80, 24, streaming());
     let screen = script.keys(",").screen();
-    for words in
-        ["Settings", "theme       terminal", "mouse       the terminal's", "charts      60 s", "log from    info"]
-    {
+    for words in ["Settings", "theme       terminal", "mouse       off", "charts      60 s", "log from    info"] {
         assert!(screen.contains(words), "{words:?} is missing:\n{screen}");
     }
     let screen = script.keys("<enter> j <enter> j <space> <space> j <enter> j <enter>").screen();
-    for words in [
-        "theme       light",
-        "mouse       listened to",
-        "charts      1 s",
-        "log from    warnings",
-        "long lines  broken",
-    ] {
+    for words in
+        ["theme       light", "mouse       on", "charts      1 s", "log from    warnings", "long lines  wrapped"]
+    {
         assert!(screen.contains(words), "{words:?} is missing:\n{screen}");
     }
-    assert!(script.state.notice.is_none(), "the list shows it already");
+    assert!(script.state.notice.is_none(), "the list shows the new value");
     assert_eq!(script.keys(",").state.mode, Mode::Browse);
     assert!(script.screen().contains("Throughput hop 1 out, 1 s") || script.screen().contains(", 1 s"));
 }
@@ -156,8 +150,8 @@ fn capital_q_quits_and_keeps_the_last_screen() {
     assert!(script.state.keeps_frame());
     assert_eq!(script.sent, [Command::Quit { keep_nodes: false }]);
     let mut script = Script::new(80, 24, streaming());
-    assert!(script.keys("Q").screen().contains("1 transfer runs"), "{}", script.screen());
-    assert!(!script.keys("<esc> q q").state.keeps_frame() && script.state.quitting(), "thought better of it");
+    assert!(script.keys("Q").screen().contains("1 transfer is running"), "{}", script.screen());
+    assert!(!script.keys("<esc> q q").state.keeps_frame() && script.state.quitting(), "quitting was cancelled before");
     let mut script = Script::new(80, 24, streaming());
     assert!(script.keys("Q Q").state.keeps_frame());
 }

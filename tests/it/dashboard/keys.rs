@@ -159,8 +159,8 @@ fn q_closes_popups_before_it_quits() {
 fn quitting_during_a_transfer_needs_confirmation() {
     let mut script = Script::new(80, 24, streaming());
     let screen = script.keys("q").screen();
-    assert!(screen.contains("1 transfer runs: q leave  d leave, keep the nodes running"), "{screen}");
-    assert!(screen.contains("esc stay") && !script.state.quitting(), "{screen}");
+    assert!(screen.contains("1 transfer is running: q quit  d quit, keep the nodes running"), "{screen}");
+    assert!(screen.contains("esc cancel") && !script.state.quitting(), "{screen}");
     script.keys("<esc> q d");
     assert_eq!(script.sent, [Command::Quit { keep_nodes: true }]);
     let mut script = Script::new(80, 24, streaming());
@@ -173,7 +173,7 @@ fn ctrl_c_cancels_first_and_quits_when_repeated() {
     let mut script = Script::new(80, 24, streaming());
     script.keys("<c-c>");
     assert_eq!(script.sent, [Command::Cancel(1)]);
-    assert!(script.screen().contains("cancelling #1; Ctrl-C again leaves"), "{}", script.screen());
+    assert!(script.screen().contains("cancelling #1; Ctrl-C again quits"), "{}", script.screen());
     script.keys("j <c-c>");
     assert_eq!(script.sent.len(), 2, "another key in between starts over");
     script.keys("<c-c>");
@@ -220,7 +220,7 @@ fn every_key_in_the_footer_does_something() {
         script.keys(keys);
         let footer = script.screen().lines().last().unwrap().to_owned();
         let shown: Vec<_> =
-            dispatch::live(&script.state, &script.chain).filter(|(_, b)| b.place != FooterSlot::Nowhere).collect();
+            dispatch::active(&script.state, &script.chain).filter(|(_, b)| b.place != FooterSlot::Nowhere).collect();
         assert!(!shown.is_empty());
         for (index, binding) in shown {
             let label = match binding.place {
@@ -260,5 +260,5 @@ fn footer_and_help_show_custom_keys() {
     let screen = script.screen();
     assert!(screen.contains("f5 fetch") && !screen.contains(" f fetch"), "{screen}");
     assert!(script.keys("f").sent.is_empty());
-    assert!(script.keys("?").screen().contains("f5  fetch the route's own file"), "{}", script.screen());
+    assert!(script.keys("?").screen().contains("f5  fetch the file of the route"), "{}", script.screen());
 }

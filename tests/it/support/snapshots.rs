@@ -55,7 +55,7 @@ pub(crate) fn streaming() -> ChainSnapshot {
         waterfall::rows(&[leg(0.3, 78.9), leg(0.4, 78.2), leg(38.4, 39.6)], &[], (Some(79.5), None));
     chain.verdict = Verdict { limit: Limit::RateLimit { hop: 2, rate: 50_000_000 }, share: 0.88, ..Verdict::default() };
     chain.log.push(log(2, Level::Info, None, "#1 assets/sample.bin: fetching through 3 hops"));
-    chain.log.push(log(3, Level::Warn, Some(2), "the cap of 50.0 MB/s holds every byte back"));
+    chain.log.push(log(3, Level::Warn, Some(2), "the rate limit of 50.0 MB/s delays every byte"));
     chain
 }
 

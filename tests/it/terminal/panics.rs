@@ -59,7 +59,7 @@ fn draws_and_panics() {
     ui::install_panic_hook(|_| {});
     let mut screen = Screen::new().unwrap();
     screen.take().unwrap();
-    screen.listen_to_mouse(true).unwrap();
+    screen.report_mouse(true).unwrap();
     screen.draw(|area, buffer| "all is well".render(area, buffer)).unwrap();
     crossterm::event::read().unwrap();
     screen.draw(|_, _| panic!("a mistake in a frame")).unwrap();

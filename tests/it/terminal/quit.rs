@@ -14,7 +14,7 @@ fn q_needs_confirmation_during_a_transfer() {
     terminal.keys("f");
     terminal.shows(&["1 active", "%"]);
     terminal.keys("q");
-    terminal.shows(&["1 transfer runs:", "keep the nodes running"]);
+    terminal.shows(&["1 transfer is running:", "keep the nodes running"]);
     terminal.keys("n");
     terminal.shows(&["q quit", "1 active"]);
     terminal.keys("qq");
@@ -31,7 +31,7 @@ fn kept_nodes_outlive_the_dashboard_and_its_terminal() {
     terminal.keys("f");
     terminal.shows(&["1 active", "%"]);
     terminal.keys("q");
-    terminal.shows(&["1 transfer runs:"]);
+    terminal.shows(&["1 transfer is running:"]);
     terminal.keys("d");
     assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
     let message = terminal.shows(&["still running: ", "kill ends them"]).replace('\n', "");

@@ -76,7 +76,7 @@ fn ctrl_c_cancels_first_and_then_quits() {
     terminal.keys("f");
     terminal.shows(&["1 active", "%"]);
     terminal.keys("\x03");
-    terminal.shows(&["Ctrl-C again leaves", "cancelled"]);
+    terminal.shows(&["Ctrl-C again quits", "cancelled"]);
     terminal.keys("\x03");
     assert_eq!(terminal.ends(Duration::from_secs(5)).exit_code(), 0);
     assert!(all_ended(&nodes, Duration::ZERO));

@@ -138,7 +138,7 @@ fn a_dominant_delay_is_named() {
     let mut terminal = up(&chain, "--delay 2=4s --fault 2=jitter=100ms --no-verify", 80, 24);
     terminal.keys("f");
     terminal.shows(&["! slowest: hop 2, injected delay", "1 active", "!! delay"]);
-    terminal.shows(&["1 done", "#1 is over: slowest: hop 2, injected delay"]);
+    terminal.shows(&["1 done", "#1 finished: slowest: hop 2, injected delay"]);
     let (other, _lines) = Other::start(&chain);
     let verdict = other.verdict();
     let named = (&verdict["limit"], &verdict["hop"], &verdict["fault"]);
