@@ -222,8 +222,9 @@ fn localhost() -> crate::route::Host {
 
 /// Finds free ports; all stay bound until the last is found, so that they differ.
 fn free_ports(count: usize) -> io::Result<Vec<u16>> {
-    let held: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<io::Result<_>>()?;
-    held.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect()
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<io::Result<_>>()?;
+    listeners.iter().map(|listener| listener.local_addr().map(|address| address.port())).collect()
 }
 
 /// Writes a file of bytes that do not repeat, so that a misplaced piece would be detected.

@@ -242,9 +242,9 @@ fn read_config(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_limited(file: &Path, cap: u64) -> io::Result<Vec<u8>> {
+fn read_limited(file: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(file)?.take(cap).read_to_end(&mut bytes)?;
+    File::open(file)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

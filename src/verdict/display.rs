@@ -141,7 +141,7 @@ mod tests {
             let json = serde_json::to_string(&verdict).unwrap();
             assert_eq!(serde_json::from_str::<Verdict>(&json).unwrap(), verdict, "{json}");
         }
-        let held = Verdict { limit: Limit::RateLimit { hop: 2, rate: 5 }, since_ms: 12_800, ..Verdict::default() };
-        assert_eq!(held.to_string(), "slowest: hop 2, rate-limited to 5 B/s, for 12 s");
+        let lasting = Verdict { limit: Limit::RateLimit { hop: 2, rate: 5 }, since_ms: 12_800, ..Verdict::default() };
+        assert_eq!(lasting.to_string(), "slowest: hop 2, rate-limited to 5 B/s, for 12 s");
     }
 }

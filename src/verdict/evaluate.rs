@@ -34,8 +34,8 @@ const LOSSES: u64 = 3;
 /// was full, and that in which there was nothing to send.
 pub fn evaluate(client: &Flow, hops: &[Stage]) -> Verdict {
     let Some(origin) = hops.last().map(|hop| hop.number) else { return Verdict::default() };
-    let told = reporting(hops);
-    if let Some(verdict) = stalled(&told) {
+    let reporting_hops = reporting(hops);
+    if let Some(verdict) = stalled(&reporting_hops) {
         return verdict;
     }
     if let Some(verdict) = delayed(client, hops) {
@@ -44,36 +44,39 @@ pub fn evaluate(client: &Flow, hops: &[Stage]) -> Verdict {
     if client.active_us < MIN_CLIENT_US || client.bytes_in == 0 {
         return Verdict::default();
     }
-    let seen: Vec<StageShares<'_>> = told.iter().map(|stage| StageShares::of(stage)).collect();
+    let seen: Vec<StageShares<'_>> = reporting_hops.iter().map(|stage| StageShares::of(stage)).collect();
     let client = StageShares::client(client);
     if let Some(verdict) = seen.iter().rev().chain([&client]).find_map(rate_limited) {
         return verdict;
     }
-    fragmented(walk(&client, &seen, origin), &told)
+    fragmented(walk(&client, &seen, origin), &reporting_hops)
 }
 
 /// Small pieces cost CPU at the sending hop and at all stages downstream: the hop with the injected fragmentation is
 /// the cause, not the stage that runs out of CPU.
-fn fragmented(verdict: Verdict, told: &[&Stage]) -> Verdict {
+fn fragmented(verdict: Verdict, reporting_hops: &[&Stage]) -> Verdict {
     let slow = match verdict.limit {
         Limit::Relay { hop } | Limit::Origin { hop, resource: Resource::Processor } => hop,
         Limit::Client { resource: Resource::Processor } => 0,
         _ => return verdict,
     };
     let fragments = |hop: &&&Stage| hop.number >= slow && hop.active_fault() == Some(FaultKind::Fragment);
-    let limit =
-        told.iter().rev().find(fragments).map(|hop| Limit::Fault { hop: hop.number, fault: FaultKind::Fragment });
+    let limit = reporting_hops
+        .iter()
+        .rev()
+        .find(fragments)
+        .map(|hop| Limit::Fault { hop: hop.number, fault: FaultKind::Fragment });
     Verdict { limit: limit.unwrap_or(verdict.limit), ..verdict }
 }
 
 /// The same for transfers of other clients, which are known only from the first hop on their route.
 pub fn evaluate_others(hops: &[Stage]) -> Verdict {
     let Some(origin) = hops.last().map(|hop| hop.number) else { return Verdict::default() };
-    let told = reporting(hops);
-    if let Some(verdict) = stalled(&told) {
+    let reporting_hops = reporting(hops);
+    if let Some(verdict) = stalled(&reporting_hops) {
         return verdict;
     }
-    let seen: Vec<StageShares<'_>> = told.iter().map(|stage| StageShares::of(stage)).collect();
+    let seen: Vec<StageShares<'_>> = reporting_hops.iter().map(|stage| StageShares::of(stage)).collect();
     let first = seen.first().filter(|first| first.flow.active_us >= MIN_CLIENT_US);
     let Some(first) = first else { return Verdict::default() };
     if let Some(verdict) = seen.iter().rev().find_map(rate_limited) {
@@ -90,7 +93,7 @@ pub fn evaluate_others(hops: &[Stage]) -> Verdict {
     // The client waits whenever the first hop has nothing to send.
     let read = 1.0 - first.write.min(first.busy.unwrap_or(1.0));
     let other_client = StageShares { number: first.number - 1, read, ..StageShares::client(&Flow::default()) };
-    fragmented(walk(&other_client, &seen, origin), &told)
+    fragmented(walk(&other_client, &seen, origin), &reporting_hops)
 }
 
 /// Evaluates a hop whose receiver does not report: only the kernel's figures show whether it reads.
@@ -116,8 +119,8 @@ fn reporting(hops: &[Stage]) -> Vec<&Stage> {
     hops.iter().filter(|hop| hop.reports && hop.flow.active_us >= MIN_HOP_US).collect()
 }
 
-fn stalled(told: &[&Stage]) -> Option<Verdict> {
-    let hop = told.iter().rev().find(|hop| hop.active_fault() == Some(FaultKind::Stall))?;
+fn stalled(reporting_hops: &[&Stage]) -> Option<Verdict> {
+    let hop = reporting_hops.iter().rev().find(|hop| hop.active_fault() == Some(FaultKind::Stall))?;
     Some(of(Limit::Fault { hop: hop.number, fault: FaultKind::Stall }, 1.0, Confidence::High))
 }
 
@@ -289,16 +292,16 @@ impl<'a> StageShares<'a> {
     }
 
     fn client(flow: &Flow) -> Self {
-        let [read, write, cap] = [flow.starved_us, flow.blocked_us, flow.limited_us].map(|us| us as f64);
+        let [read, write, limited] = [flow.starved_us, flow.blocked_us, flow.limited_us].map(|us| us as f64);
         // The counters are not read atomically, so their sum can slightly exceed the whole.
-        let whole = (flow.active_us as f64).max(read + write + cap).max(1.0);
+        let whole = (flow.active_us as f64).max(read + write + limited).max(1.0);
         Self {
             number: 0,
             stage: None,
             flow: *flow,
             read: read / whole,
             write: write / whole,
-            limited: cap / whole,
+            limited: limited / whole,
             busy: None,
             full: 0.0,
         }

@@ -63,8 +63,8 @@ mod tests {
 
     #[test]
     fn a_node_names_what_it_waits_for() {
-        let of = |read, write, cap, faults| {
-            let (starved_us, blocked_us, limited_us) = (read, write, cap);
+        let of = |read, write, limited, faults| {
+            let (starved_us, blocked_us, limited_us) = (read, write, limited);
             let flow = Flow { starved_us, blocked_us, limited_us, active_us: 1_000_000, ..Flow::default() };
             LocalLimit::of(&Stage { flow, faults, ..Stage::default() }).label()
         };
@@ -75,10 +75,10 @@ mod tests {
         assert_eq!((of(0, 0, 900_000, stall), LocalLimit::of(&Stage::default()).label()), ("fault", "measuring"));
         let fragment = Faults { fragment: Some(7), ..Faults::default() };
         assert_eq!([of(9, 9, 0, fragment), of(900_000, 0, 0, fragment)], ["fault", "input"]);
-        let held = |reply_us| {
+        let delayed = |reply_us| {
             let flow = Flow { reply_us, starved_us: 300_000, active_us: 300_000, ..Flow::default() };
             LocalLimit::of(&Stage { flow, ..Stage::default() }).label()
         };
-        assert_eq!([held(200_000), held(300_000)], ["input", "fault"]);
+        assert_eq!([delayed(200_000), delayed(300_000)], ["input", "fault"]);
     }
 }

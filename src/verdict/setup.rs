@@ -15,10 +15,10 @@ pub fn evaluate_setup(client: &Flow, legs: &[Leg], hops: &[Stage]) -> Option<Ver
     let reached = (1..)
         .zip(legs)
         .flat_map(|(hop, leg)| [(hop, SetupStep::Resolve, leg.resolve_ms), (hop, SetupStep::Connect, leg.connect_ms)]);
-    let held = hops.iter().filter(|hop| hop.reports);
-    let held = held.map(|hop| (hop.number, SetupStep::Delay, hop.flow.reply_us as f64 / 1000.0));
+    let delayed = hops.iter().filter(|hop| hop.reports);
+    let delayed = delayed.map(|hop| (hop.number, SetupStep::Delay, hop.flow.reply_us as f64 / 1000.0));
     // Reported values may be NaN.
-    let steps = reached.chain(held).filter(|(_, _, ms)| ms.is_finite());
+    let steps = reached.chain(delayed).filter(|(_, _, ms)| ms.is_finite());
     let (hop, step, ms) = steps.max_by(|one, other| one.2.total_cmp(&other.2))?;
     // Each hop measures by its own clock.
     let share = (ms / whole_ms.max(f64::MIN_POSITIVE)).min(1.0);

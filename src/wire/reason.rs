@@ -116,7 +116,7 @@ impl Reason {
         }
     }
 
-    /// Returns the reason that a status stands for when a foreign server sends it without a problem body.
+    /// Returns the reason of a status that a foreign server sends without a problem body.
     pub fn of_status(status: u16) -> Self {
         match status {
             401 | 407 => Self::Unauthorized,

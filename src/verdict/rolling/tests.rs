@@ -1,4 +1,4 @@
-//! What is fed at explicit times: who stands still and since when, and whose bodies count.
+//! Stalls and evaluated bodies, at explicit times.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use super::*;
 use crate::snapshot::verdict::Limit;
 use crate::snapshot::{ConnSnapshot, HopLink};
 
-/// What one hop reports of one body at a time of its own clock, as old as it is.
+/// Report of one hop on one body, at a time of its own clock.
 fn hop(number: usize, now_us: u64, conn: ConnSnapshot) -> HopSnapshot {
     let conn = ConnSnapshot { id: 7, state: ConnState::Streaming, ..conn };
     let node = NodeSnapshot { uptime_us: now_us, connections: vec![conn], ..NodeSnapshot::default() };
     HopSnapshot { number, link: HopLink::Attached, node: Some(node), ..HopSnapshot::default() }
 }
 
-/// A body of transfer `t` that has moved nothing for so long, over a round trip of so long.
-fn still(idle_us: u64, rtt_us: u64) -> ConnSnapshot {
+/// A body of transfer `t` that has moved no byte for `idle_us`, over a round trip of `rtt_us`.
+fn idle_conn(idle_us: u64, rtt_us: u64) -> ConnSnapshot {
     let tcp = Some(TcpSnapshot { rtt_us, ..TcpSnapshot::default() });
     ConnSnapshot { transfer: "t".into(), idle_us, tcp, ..ConnSnapshot::default() }
 }
@@ -24,18 +24,18 @@ fn transfer(bytes_in: u64) -> TransferSnapshot {
     TransferSnapshot { number: 1, id: "t".into(), phase: Phase::Streaming, flow, ..TransferSnapshot::default() }
 }
 
-/// Whether transfer 1 counts as standing still so many µs after its last byte, over these round trips.
+/// Stall of transfer 1 this many µs after its last byte, over these round trips.
 fn stalls(after_us: u64, rtts_us: &[u64]) -> Option<Duration> {
     let mut rolling = Rolling::default();
     for (now_us, bytes) in [(0, 0), (500_000, 5), (500_000 + after_us, 5)] {
-        let hops: Vec<_> = (1..).zip(rtts_us).map(|(number, rtt)| hop(number, now_us, still(0, *rtt))).collect();
+        let hops: Vec<_> = (1..).zip(rtts_us).map(|(number, rtt)| hop(number, now_us, idle_conn(0, *rtt))).collect();
         rolling.update(now_us, &hops, &[transfer(bytes)]);
     }
     rolling.stall(1).map(|stall| stall.lasting)
 }
 
 #[test]
-fn a_second_or_three_round_trips_without_a_byte_is_standing_still() {
+fn a_second_or_three_round_trips_without_a_byte_is_a_stall() {
     let lasting = |us| Some(Duration::from_micros(us));
     assert_eq!((stalls(999_999, &[]), stalls(1_000_000, &[])), (None, lasting(1_000_000)));
     assert_eq!((stalls(999_999, &[9, 333_333]), stalls(1_000_000, &[9, 333_333])), (None, lasting(1_000_000)));
@@ -44,41 +44,41 @@ fn a_second_or_three_round_trips_without_a_byte_is_standing_still() {
 }
 
 #[test]
-fn whoever_waits_for_its_share_of_a_rate_limit_does_not_stand_still() {
-    for (cap, faults, alarmed) in [
+fn waiting_for_a_share_of_a_rate_limit_is_no_stall() {
+    for (limited, faults, stalled) in [
         (1, Faults { limit: Some(1), ..Faults::default() }, false),
         (0, Faults { limit: Some(1), ..Faults::default() }, true),
-        // A person who stops a body has the same clock run.
+        // An injected stall counts on the same clock.
         (1, Faults { stall: true, ..Faults::default() }, true),
     ] {
         let mut rolling = Rolling::default();
         for now_us in (0..=3_000_000).step_by(250_000) {
-            let flow = Flow { limited_us: now_us * cap, ..Flow::default() };
-            let mut hop = hop(1, now_us + 1, ConnSnapshot { flow, ..still(now_us, 0) });
+            let flow = Flow { limited_us: now_us * limited, ..Flow::default() };
+            let mut hop = hop(1, now_us + 1, ConnSnapshot { flow, ..idle_conn(now_us, 0) });
             hop.node.as_mut().unwrap().faults = faults;
             rolling.update(now_us, &[hop], &[transfer(5)]);
         }
-        assert_eq!(rolling.stall(1).is_some(), alarmed, "{cap} {faults:?}");
-        // A hop that says nothing any more explains nothing.
+        assert_eq!(rolling.stall(1).is_some(), stalled, "{limited} {faults:?}");
+        // A stale report explains nothing.
         rolling.update(6_000_000, &[], &[transfer(5)]);
         assert!(rolling.stall(1).is_some());
     }
 }
 
 #[test]
-fn a_gap_behind_a_rate_limit_is_no_stall_at_once() {
+fn a_gap_upstream_of_a_rate_limit_is_a_stall_only_later() {
     let lasting = |capped| {
         let mut rolling = Rolling::default();
         let mut began = None;
         for now_us in (0..=14_000_000).step_by(250_000) {
-            // One body fills the limit of hop 1; the other gets nothing to send from 2 s on.
+            // One body uses the rate limit of hop 1; the other has nothing to send from 2 s on.
             let flow = Flow { limited_us: now_us * capped, bytes_out: now_us, active_us: now_us, ..Flow::default() };
-            let fills = ConnSnapshot { flow, ..still(0, 0) };
+            let fills = ConnSnapshot { flow, ..idle_conn(0, 0) };
             let mut hop = hop(1, now_us + 1, fills);
             let node = hop.node.as_mut().unwrap();
             node.faults.limit = Some(1);
             let flow = Flow { starved_us: now_us, active_us: now_us, ..Flow::default() };
-            let gets = ConnSnapshot { id: 8, transfer: "u".into(), flow, ..still(0, 0) };
+            let gets = ConnSnapshot { id: 8, transfer: "u".into(), flow, ..idle_conn(0, 0) };
             node.connections.push(ConnSnapshot { state: ConnState::Streaming, ..gets });
             let fills = TransferSnapshot { phase: Phase::Streaming, ..transfer(now_us) };
             let gets = TransferSnapshot { number: 2, id: "u".into(), ..transfer(now_us.min(2_000_000)) };
@@ -86,14 +86,14 @@ fn a_gap_behind_a_rate_limit_is_no_stall_at_once() {
             assert!(rolling.stall(1).is_none());
             began = began.or(rolling.stall(2));
         }
-        began.expect("it is told in the end").lasting
+        began.expect("it is reported in the end").lasting
     };
     assert!((9..=10).contains(&lasting(1).as_secs()), "{:?}", lasting(1));
     assert!((1..=2).contains(&lasting(0).as_secs()), "{:?}", lasting(0));
 }
 
 #[test]
-fn a_byte_ends_it_and_so_does_the_end_of_the_transfer() {
+fn a_byte_or_the_end_of_the_transfer_ends_a_stall() {
     let mut rolling = Rolling::default();
     let mut see = |now_us, transfer: TransferSnapshot| {
         rolling.update(now_us, &[], std::slice::from_ref(&transfer));
@@ -102,7 +102,7 @@ fn a_byte_ends_it_and_so_does_the_end_of_the_transfer() {
     assert!(!see(0, transfer(5)) && see(1_200_000, transfer(5)));
     assert!(!see(1_300_000, transfer(6)) && !see(2_200_000, transfer(6)) && see(2_300_000, transfer(6)));
     assert!(!see(2_400_000, TransferSnapshot { phase: Phase::Verifying, ..transfer(6) }));
-    // The next try of the same transfer counts from its own start.
+    // The next attempt of the same transfer counts from its own start.
     assert!(!see(9_000_000, transfer(6)) && !see(9_900_000, transfer(6)) && see(10_000_000, transfer(6)));
 }
 
@@ -113,9 +113,9 @@ fn the_hop_that_moved_data_last_is_named() {
         for now_us in [0, 2_000_000] {
             let hops: Vec<_> = (1..)
                 .zip(stills)
-                .map(|(number, told)| match told {
+                .map(|(number, idle)| match idle {
                     Some((idle_us, age_us)) => {
-                        let hop = hop(number, now_us + 1, still(*idle_us, 0));
+                        let hop = hop(number, now_us + 1, idle_conn(*idle_us, 0));
                         HopSnapshot { age: Duration::from_micros(*age_us), ..hop }
                     }
                     None => HopSnapshot { number, link: HopLink::Foreign, ..HopSnapshot::default() },
@@ -123,7 +123,7 @@ fn the_hop_that_moved_data_last_is_named() {
                 .collect();
             rolling.update(now_us, &hops, &[transfer(5)]);
         }
-        rolling.stall(1).expect("it stands still").last_moved
+        rolling.stall(1).expect("it is stalled").last_moved
     };
     assert_eq!(last_moved(&[Some((1_500_000, 0)), Some((200_000, 0)), Some((900_000, 0))]), Some(2));
     assert_eq!(last_moved(&[Some((500_000, 0)), Some((500_000, 0))]), Some(1), "the one nearest to the client");
@@ -133,7 +133,7 @@ fn the_hop_that_moved_data_last_is_named() {
     assert_eq!(last_moved(&[None, None]), None);
 }
 
-/// A body that waits for its reader all the time, and whose kernel says that this is the reader's doing.
+/// A body that is always blocked by its receiver, by the kernel's figures.
 fn unread(now_us: u64, transfer: &str) -> ConnSnapshot {
     let flow = Flow { bytes_in: 9, bytes_out: now_us, blocked_us: now_us, active_us: now_us, ..Flow::default() };
     let tcp = TcpSnapshot { busy_us: now_us, receiver_limited_us: now_us, ..TcpSnapshot::default() };
@@ -141,7 +141,7 @@ fn unread(now_us: u64, transfer: &str) -> ConnSnapshot {
 }
 
 #[test]
-fn the_transfers_of_others_are_judged_from_where_they_enter_the_chain() {
+fn transfers_of_others_are_evaluated_from_their_first_hop() {
     let mut rolling = Rolling::default();
     let mut watch = |now_us, at: usize| {
         let idle = NodeSnapshot { uptime_us: now_us, ..NodeSnapshot::default() };
