@@ -6,8 +6,8 @@
 //!
 //! // One second each: the client and the relay wait for input, the origin works.
 //! let flow = |starved_us| Flow { bytes_in: 1 << 20, starved_us, active_us: 1_000_000, ..Flow::default() };
-//! let relay = Stage { number: 1, seen: true, flow: flow(950_000), ..Stage::default() };
-//! let origin = Stage { number: 2, seen: true, flow: flow(50_000), ..Stage::default() };
+//! let relay = Stage { number: 1, reports: true, flow: flow(950_000), ..Stage::default() };
+//! let origin = Stage { number: 2, reports: true, flow: flow(50_000), ..Stage::default() };
 //! let verdict = evaluate(&flow(900_000), &[relay, origin]);
 //! assert_eq!(
 //!     verdict.to_string(),
