@@ -258,7 +258,6 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
             figures(state, rates, conn.flow.bytes_out, conn.peer.as_str(), &mut row);
         } else if let Some(part) = ours.and_then(|transfer| *transfer.parts.get(i)?) {
             let (word, role) = match (part.body_error, part.status) {
-                (Some(_), _) => ("failed", StyleRole::Bad),
                 (None, 200..300) => ("done", StyleRole::Good),
                 _ => ("failed", StyleRole::Bad),
             };
