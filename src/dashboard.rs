@@ -30,9 +30,9 @@ pub use controller::{Controller, Leftovers};
 /// Length of the command queue; the controller takes commands faster than the user types.
 const COMMAND_QUEUE: usize = 64;
 /// Time limit of the shutdown: the supervisor's own limit, and a margin.
-const LEAVE: Duration = Duration::from_secs(4);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time that the screen has to exit after a signal, before the terminal is restored without it.
-const STUCK: Duration = Duration::from_secs(1);
+const SCREEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs the dashboard until the user quits.
 ///
@@ -56,14 +56,14 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
         let _ = panics.try_send(report);
     });
     let stop = ScreenStop::default();
-    let leave = CancellationToken::new();
+    let quit = CancellationToken::new();
     let watching = runtime.enter();
     let signals = Signals::new()?;
     drop(watching);
-    runtime.spawn(leave_on_signal(signals, stop.clone()));
+    runtime.spawn(quit_on_signal(signals, stop.clone()));
     let is_demo = plan.demo.is_some();
     let inside = runtime.enter();
-    let controller = Controller::new(plan, screen, leave.clone());
+    let controller = Controller::new(plan, screen, quit.clone());
     drop(inside);
     let controlling = runtime.spawn(controller.run(wanted, reports));
     let mouse = !["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| std::env::var_os(name).is_some());
@@ -75,20 +75,20 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
         keymap,
         no_suspend: is_ignored(SIGTSTP),
     };
-    let left = ui::run(&options, snapshots.clone(), commands, &stop);
-    leave.cancel();
-    let ended = runtime.block_on(async { tokio::time::timeout(LEAVE, controlling).await });
+    let exit = ui::run(&options, snapshots.clone(), commands, &stop);
+    quit.cancel();
+    let ended = runtime.block_on(async { tokio::time::timeout(SHUTDOWN_TIMEOUT, controlling).await });
     runtime.shutdown_background();
-    let remains = match ended {
-        Ok(Ok(remains)) => remains,
+    let leftovers = match ended {
+        Ok(Ok(leftovers)) => leftovers,
         Ok(Err(error)) => {
             console::err(&format!("chainview: internal error in the chain: {error}"));
             Leftovers::default()
         }
         Err(_) => Leftovers::default(),
     };
-    let printed = summary(&snapshots.borrow(), is_demo, &remains);
-    match left {
+    let printed = summary(&snapshots.borrow(), is_demo, &leftovers);
+    match exit {
         Ok(ExitReason::Quit | ExitReason::Ended) => printed,
         Ok(ExitReason::Stopped | ExitReason::HungUp) => Err(Error::Interrupted { kept: KeptBytes::default() }),
         Err(ScreenError::NoTerminal(error)) => Err(Error::Other(format!("no terminal: {}", plain(&error)))),
@@ -102,34 +102,34 @@ fn runtime() -> Result<Runtime, Error> {
     built.map_err(|error| Error::Other(format!("cannot start: {}", plain(&error))))
 }
 
-/// Asks the screen to exit at the first signal; ends the process if it does not, or at the second.
-async fn leave_on_signal(mut signals: Signals, stop: ScreenStop) {
+/// Requests the screen to exit at the first signal; ends the process if it does not, or at the second.
+async fn quit_on_signal(mut signals: Signals, stop: ScreenStop) {
     let mut ending = signals.next().await;
     ending.record();
     stop.set();
     tokio::select! {
-        () = tokio::time::sleep(STUCK + LEAVE) => {}
+        () = tokio::time::sleep(SCREEN_TIMEOUT + SHUTDOWN_TIMEOUT) => {}
         second = signals.next() => ending = second,
-        () = stuck() => {}
+        () = screen_timeout() => {}
     }
     ui::restore();
     ending.end_process();
 }
 
-/// Completes if the terminal is not restored a second after the screen was asked to exit.
-async fn stuck() {
-    tokio::time::sleep(STUCK).await;
+/// Completes if the terminal is not restored a second after the screen was requested to exit.
+async fn screen_timeout() {
+    tokio::time::sleep(SCREEN_TIMEOUT).await;
     if !ui::is_taken() {
         std::future::pending::<()>().await;
     }
 }
 
 /// Prints the outcome of the run after the screen has closed.
-fn summary(chain: &ChainSnapshot, is_demo: bool, remains: &Leftovers) -> Result<(), Error> {
+fn summary(chain: &ChainSnapshot, is_demo: bool, leftovers: &Leftovers) -> Result<(), Error> {
     let of = |phase| chain.transfers.iter().filter(move |transfer| transfer.phase == phase);
     if !chain.transfers.is_empty() {
-        let place = if is_demo && remains.folder.is_none() {
-            "the demo's files are gone with it".to_owned()
+        let place = if is_demo && leftovers.folder.is_none() {
+            "the demo's files are deleted".to_owned()
         } else {
             format!("files are in {}", chain.folder)
         };
@@ -142,18 +142,18 @@ fn summary(chain: &ChainSnapshot, is_demo: bool, remains: &Leftovers) -> Result<
     if let Some(error) = of(Phase::Failed).next_back().and_then(|transfer| transfer.error.as_ref()) {
         console::out(&format!("last failure: {error}"))?;
     }
-    if !remains.nodes.is_empty() {
+    if !leftovers.nodes.is_empty() {
         let nodes: Vec<String> =
-            remains.nodes.iter().map(|(address, pid)| format!("{address} (process {pid})")).collect();
+            leftovers.nodes.iter().map(|(address, pid)| format!("{address} (process {pid})")).collect();
         console::out(&format!("still running: {}; kill ends them", nodes.join(", ")))?;
     }
-    if let Some(folder) = &remains.folder {
-        console::out(&format!("they serve from {}, which is yours to remove", shown(folder)))?;
+    if let Some(folder) = &leftovers.folder {
+        console::out(&format!("they serve from {}, which is not removed", shown(folder)))?;
     }
     Ok(())
 }
 
-/// Counts transfers by outcome; the numbers add up to all of them. `kept` says that part files remain.
+/// Counts transfers by outcome; the numbers add up to all of them. `kept` tells whether partial files remain.
 fn counts(transfers: &[TransferSnapshot], kept: bool) -> String {
     let count = |phase| transfers.iter().filter(move |transfer| transfer.phase == phase).count();
     // The shutdown cancels running and waiting transfers alike; only those that ran have made an attempt.
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_account_for_every_transfer() {
+    fn the_summary_counts_every_transfer() {
         let interrupted = transfer(Phase::Cancelled, 1, 2_075_000);
         let waiting = transfer(Phase::Cancelled, 0, 0);
         let list = [vec![interrupted; 4], vec![waiting; 8]].concat();

@@ -44,8 +44,8 @@ impl Controller {
                 self.log_failure(None, done);
             }
             Command::Retry(number) => match queue.retry(number) {
-                Ok(new) => self.say(None, format!("#{new}: the same as #{number} once more")),
-                Err(why) => self.publisher.log.say(Level::Warn, None, why),
+                Ok(new) => self.log_info(None, format!("#{new}: retries #{number}")),
+                Err(why) => self.publisher.log.push(Level::Warn, None, why),
             },
             Command::LimitTransfer { number, rate } => {
                 let done = queue.cap(number, rate);
@@ -53,35 +53,35 @@ impl Controller {
                     rate.map_or_else(|| "rate limit removed".to_owned(), |rate| format!("limited to {}", Rate(rate)));
                 self.log_outcome(None, done, format!("#{number}: {how}"));
             }
-            Command::StartNode(hop) => self.order(hop, Order::Start, "starting it"),
-            Command::StopNode(hop) => self.order(hop, Order::Stop, "asked to leave once its transfers are over"),
-            Command::KillNode(hop) => self.order(hop, Order::Kill, "killing it"),
-            Command::RestartNode(hop) => self.order(hop, Order::Restart, "restarting it"),
+            Command::StartNode(hop) => self.order(hop, Order::Start, "starting"),
+            Command::StopNode(hop) => self.order(hop, Order::Stop, "stopping once its transfers have ended"),
+            Command::KillNode(hop) => self.order(hop, Order::Kill, "killing"),
+            Command::RestartNode(hop) => self.order(hop, Order::Restart, "restarting"),
             Command::Attach(hop) => self.attach(hop),
             Command::Detach(hop) => self.detach(hop),
             Command::List(folder) => self.list(folder),
             Command::SetFault { hop, change } => {
-                let doing = change.to_string();
-                self.control(hop, doing, |node, token| async move {
+                let action = change.to_string();
+                self.control(hop, action, |node, token| async move {
                     admin_client::set_fault(&node, &token, change).await.map(drop)
                 });
             }
-            Command::DrainNode(hop) => self.control(hop, "takes no new work".to_owned(), |node, token| async move {
+            Command::DrainNode(hop) => self.control(hop, "draining on request".to_owned(), |node, token| async move {
                 admin_client::drain(&node, &token).await
             }),
             Command::CloseConnection { hop, id } => {
-                let doing = format!("connection {id} closed");
+                let action = format!("connection {id} closed");
                 self.control(
                     hop,
-                    doing,
+                    action,
                     move |node, token| async move { admin_client::close(&node, &token, id).await },
                 );
             }
-            Command::Export => self.export(Export::Figures(self.publisher.last.clone())),
-            Command::SaveScreen(svg) => self.export(Export::Picture(svg)),
-            Command::Quit { keep_nodes: leave_nodes } => {
-                self.leave_nodes = leave_nodes;
-                self.leave.cancel();
+            Command::Export => self.export(Export::Snapshot(self.publisher.last.clone())),
+            Command::SaveScreen(svg) => self.export(Export::Screenshot(svg)),
+            Command::Quit { keep_nodes } => {
+                self.keep_nodes = keep_nodes;
+                self.quit.cancel();
             }
         }
     }
@@ -89,28 +89,28 @@ impl Controller {
     /// Queues `-n` fetches of a route's file.
     fn fetch(&mut self, route: &Route) {
         let name = route.file.shown();
-        let written = written_as(&route.file, &self.plan.fetch.output).map(|path| format!(", to be written as {path}"));
+        let written = saved_as(&route.file, &self.plan.fetch.output).map(|path| format!(", saved as {path}"));
         let written = written.unwrap_or_default();
         for _ in 0..self.plan.fetch.number {
             match self.publisher.queue.add(route.clone(), None) {
                 Ok(number) => {
-                    let how = if self.publisher.queue.waits(number) { "waits for its turn" } else { "asking" };
-                    self.say(None, format!("#{number} {name}: {how}{written}"));
+                    let how = if self.publisher.queue.is_queued(number) { "queued" } else { "requesting" };
+                    self.log_info(None, format!("#{number} {name}: {how}{written}"));
                 }
                 Err(why) => {
-                    self.publisher.log.say(Level::Warn, None, why);
+                    self.publisher.log.push(Level::Warn, None, why);
                     break;
                 }
             }
         }
     }
 
-    fn order(&mut self, hop: usize, order: Order, doing: &str) {
+    fn order(&mut self, hop: usize, order: Order, action: &str) {
         let done = match &self.supervisor {
             Some(supervisor) => supervisor.order(hop, order),
-            None => Err("--no-spawn: no node is started or stopped from here".to_owned()),
+            None => Err("--no-spawn: nodes are not started or stopped by this program".to_owned()),
         };
-        self.log_outcome(Some(hop), done, doing.to_owned());
+        self.log_outcome(Some(hop), done, action.to_owned());
     }
 
     fn attach(&mut self, hop: Hop) {
@@ -118,12 +118,12 @@ impl Controller {
         let attached = config::hop_token(&hop).and_then(|token| self.watcher.attach(hop, token));
         match attached {
             Ok(number) => {
-                self.say(Some(number), format!("watching {address}"));
+                self.log_info(Some(number), format!("watching {address}"));
                 if let Some(text) = token_shown {
-                    self.say(Some(number), text);
+                    self.log_info(Some(number), text);
                 }
             }
-            Err(why) => self.publisher.log.say(Level::Warn, None, why),
+            Err(why) => self.publisher.log.push(Level::Warn, None, why),
         }
     }
 
@@ -132,7 +132,7 @@ impl Controller {
     fn detach(&mut self, hop: usize) {
         if let (Some(HopLink::Spawned { pid }), Some(supervisor)) = (self.watcher.link(hop), &self.supervisor) {
             if let Err(why) = supervisor.order(hop, Order::Detach) {
-                return self.publisher.log.say(Level::Warn, Some(hop), why);
+                return self.publisher.log.push(Level::Warn, Some(hop), why);
             }
             self.detached.extend(self.watcher.direct(hop).ok().map(|address| (address, pid)));
         }
@@ -166,30 +166,28 @@ impl Controller {
     }
 
     /// Sends a node a control request, with the token of the nodes that this program started or with the user's.
-    fn control<F>(&mut self, hop: usize, doing: String, request: impl FnOnce(HostPort, Secret) -> F)
+    fn control<F>(&mut self, hop: usize, action: String, request: impl FnOnce(HostPort, Secret) -> F)
     where
         F: Future<Output = Result<(), Problem>> + Send + 'static,
     {
         let spawned = matches!(self.watcher.link(hop), Some(HopLink::Spawned { .. }));
         // A random token goes only to the nodes it was made for, never to a program that took their address.
         let token = if spawned { self.spawned_control.clone() } else { self.plan.control.clone() };
-        let token = token.ok_or_else(|| "its control token is not known: give it with --control-token-file".to_owned());
+        let token = token.ok_or_else(|| "unknown control token: set it with --control-token-file".to_owned());
         match self.watcher.direct(hop).and_then(|node| Ok((node, token?))) {
             Ok((node, token)) => {
                 if !spawned {
-                    self.say(Some(hop), format!("the control token is sent to {node}"));
+                    self.log_info(Some(hop), format!("sending the control token to {node}"));
                 }
                 let requested = request(node, token);
                 self.tasks.spawn(async move {
                     match requested.await {
-                        Ok(()) => TaskResult::Log(Level::Info, Some(hop), doing),
-                        Err(problem) => {
-                            TaskResult::Log(Level::Warn, Some(hop), format!("{doing}: not done: {problem}"))
-                        }
+                        Ok(()) => TaskResult::Log(Level::Info, Some(hop), action),
+                        Err(problem) => TaskResult::Log(Level::Warn, Some(hop), format!("{action}: failed: {problem}")),
                     }
                 });
             }
-            Err(why) => self.publisher.log.say(Level::Warn, Some(hop), why),
+            Err(why) => self.publisher.log.push(Level::Warn, Some(hop), why),
         }
     }
 
@@ -201,28 +199,28 @@ impl Controller {
         });
     }
 
-    fn say(&mut self, hop: Option<usize>, text: String) {
-        self.publisher.log.say(Level::Info, hop, text);
+    fn log_info(&mut self, hop: Option<usize>, text: String) {
+        self.publisher.log.push(Level::Info, hop, text);
     }
 
     /// Logs that a command succeeded, or why it failed.
     fn log_outcome(&mut self, hop: Option<usize>, done: Result<(), String>, text: String) {
         match done {
-            Ok(()) => self.say(hop, text),
-            Err(why) => self.publisher.log.say(Level::Warn, hop, why),
+            Ok(()) => self.log_info(hop, text),
+            Err(why) => self.publisher.log.push(Level::Warn, hop, why),
         }
     }
 
     /// Logs a failure alone: success is visible in the snapshot.
     fn log_failure(&mut self, hop: Option<usize>, done: Result<(), String>) {
         if let Err(why) = done {
-            self.publisher.log.say(Level::Warn, hop, why);
+            self.publisher.log.push(Level::Warn, hop, why);
         }
     }
 }
 
 /// Returns the local path where it differs from the requested name.
-fn written_as(file: &FileName, output: &Path) -> Option<SafeText> {
+fn saved_as(file: &FileName, output: &Path) -> Option<SafeText> {
     let local = file.local().filter(|local| *local != file.as_bytes() && output.is_dir())?;
     Some(shown(&output.join(OsStr::from_bytes(local))))
 }

@@ -25,7 +25,7 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(50);
 /// Denominator of the share of a core that snapshots may take: each may copy thousands of connections.
 const SNAPSHOT_SHARE: u32 = 20;
 /// Time that hops have to identify themselves before a fetch at startup begins without that.
-const KNOW_HOPS: Duration = Duration::from_secs(1);
+const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Controller of one run over one chain.
 pub struct Controller {
@@ -42,8 +42,8 @@ pub struct Controller {
     /// Nodes that this program started and that keep running without it.
     pub(super) detached: Vec<(HostPort, u32)>,
     /// Keeps the nodes running after this program.
-    pub(super) leave_nodes: bool,
-    pub(super) leave: CancellationToken,
+    pub(super) keep_nodes: bool,
+    pub(super) quit: CancellationToken,
     lines: Option<mpsc::Receiver<ChildLine>>,
     screen: watch::Sender<Arc<ChainSnapshot>>,
 }
@@ -59,7 +59,7 @@ pub struct Leftovers {
 
 impl Controller {
     /// Starts the nodes of a plan and the watcher; snapshots go to `screen`. Must be called within a runtime.
-    pub fn new(mut plan: ChainPlan, screen: watch::Sender<Arc<ChainSnapshot>>, leave: CancellationToken) -> Self {
+    pub fn new(mut plan: ChainPlan, screen: watch::Sender<Arc<ChainSnapshot>>, quit: CancellationToken) -> Self {
         let spawned_read = plan.spawning.as_ref().map(|spawning| spawning.read.clone());
         let spawned_control = plan.spawning.as_ref().map(|spawning| spawning.control.clone());
         let spawned = spawned_read.as_ref().map(|token| token.secret().clone());
@@ -78,10 +78,10 @@ impl Controller {
         let watcher = Watcher::start(&plan.route, &tokens, links.as_ref());
         let mut publisher = Publisher::new(&plan);
         for (hop, text) in plan.describe_tokens() {
-            publisher.log.say(Level::Info, Some(hop), text);
+            publisher.log.push(Level::Info, Some(hop), text);
         }
         let tasks = JoinSet::new();
-        let (detached, leave_nodes) = (Vec::new(), false);
+        let (detached, keep_nodes) = (Vec::new(), false);
         Self {
             plan,
             supervisor,
@@ -91,17 +91,17 @@ impl Controller {
             publisher,
             tasks,
             detached,
-            leave_nodes,
-            leave,
+            keep_nodes,
+            quit,
             lines,
             screen,
         }
     }
 
-    /// Executes commands until `leave` is cancelled; panics elsewhere in the program arrive as text and are logged.
+    /// Executes commands until `quit` is cancelled; panics elsewhere in the program arrive as text and are logged.
     /// Nodes and transfers end before it returns; the nodes keep running where the user chose that.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut panics: mpsc::Receiver<String>) -> Leftovers {
-        let leave = self.leave.clone();
+        let quit = self.quit.clone();
         let ready = self.ready();
         tokio::pin!(ready);
         let mut is_ready = false;
@@ -111,14 +111,14 @@ impl Controller {
         self.publish();
         loop {
             tokio::select! {
-                () = leave.cancelled() => break,
+                () = quit.cancelled() => break,
                 () = &mut ready, if !is_ready => {
                     is_ready = true;
                     self.begin();
                 }
                 Some(command) = commands.recv() => self.execute(command),
-                Some(text) = panics.recv() => self.publisher.log.say(Level::Error, None, text),
-                Some(line) = next_line(&mut self.lines) => self.publisher.log.node_said(line),
+                Some(text) = panics.recv() => self.publisher.log.push(Level::Error, None, text),
+                Some(line) = next_line(&mut self.lines) => self.publisher.log.push_node_line(line),
                 Some(event) = self.publisher.queue.next_event() => self.publisher.transfer_changed(event),
                 Some(done) = self.tasks.join_next() => self.publisher.task_ended(done),
                 () = self.watcher.changed() => {}
@@ -134,8 +134,8 @@ impl Controller {
         }
         // The screen exits as soon as it has sent `Quit`, which may still be in the queue.
         while let Ok(command) = commands.try_recv() {
-            if let Command::Quit { keep_nodes: leave_nodes } = command {
-                self.leave_nodes = leave_nodes;
+            if let Command::Quit { keep_nodes } = command {
+                self.keep_nodes = keep_nodes;
             }
         }
         self.end().await
@@ -150,7 +150,7 @@ impl Controller {
                 all_started(&links).await;
             }
             if let Some(known) = known {
-                let _ = timeout(KNOW_HOPS, known).await;
+                let _ = timeout(IDENTIFY_TIMEOUT, known).await;
             }
         }
     }
@@ -166,12 +166,12 @@ impl Controller {
     }
 
     async fn end(mut self) -> Leftovers {
-        self.publisher.leaving = true;
+        self.publisher.exiting = true;
         self.publish();
-        let (leave_nodes, supervisor) = (self.leave_nodes, &mut self.supervisor);
+        let (keep_nodes, supervisor) = (self.keep_nodes, &mut self.supervisor);
         let end_nodes = async {
             match supervisor {
-                Some(supervisor) if leave_nodes => supervisor.detach_all().await,
+                Some(supervisor) if keep_nodes => supervisor.detach_all().await,
                 Some(supervisor) => {
                     supervisor.stop_all().await;
                     Vec::new()
@@ -179,12 +179,12 @@ impl Controller {
                 None => Vec::new(),
             }
         };
-        let ((), living) = tokio::join!(self.publisher.queue.end(), end_nodes);
+        let ((), running) = tokio::join!(self.publisher.queue.end(), end_nodes);
         self.publish();
         // Nodes detached earlier may have ended since.
         let mut nodes = self.detached;
-        nodes.retain(|(_, pid)| is_alive(*pid));
-        nodes.extend(living);
+        nodes.retain(|(_, pid)| is_running(*pid));
+        nodes.extend(running);
         let folder = self.plan.demo.filter(|_| !nodes.is_empty()).map(crate::plan::Demo::keep);
         Leftovers { nodes, folder }
     }
@@ -197,7 +197,7 @@ impl Controller {
     }
 }
 
-fn is_alive(pid: u32) -> bool {
+fn is_running(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
 }

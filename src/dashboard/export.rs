@@ -11,12 +11,12 @@ use crate::snapshot::ChainSnapshot;
 use crate::text::SafeText;
 
 /// Maximum number of files per second; a key that is held repeats no faster.
-const MOST: usize = 100;
+const MAX_FILES: usize = 100;
 
 /// Returns the folder of the fetched files; for the demo, whose folder is removed, the current one.
 pub(super) fn folder(plan: &ChainPlan) -> PathBuf {
     let output = &plan.fetch.output;
-    // A folder that is named as one is made by the first that writes to it.
+    // A path that ends with a slash is a folder, created by the first file in it.
     let is_folder = output.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/");
     match (plan.demo.is_some(), is_folder, output.parent()) {
         (false, true, _) => output.clone(),
@@ -27,27 +27,27 @@ pub(super) fn folder(plan: &ChainPlan) -> PathBuf {
 
 /// Content of an export.
 pub(super) enum Export {
-    /// All figures, as JSON.
-    Figures(Arc<ChainSnapshot>),
+    /// All data, as JSON.
+    Snapshot(Arc<ChainSnapshot>),
     /// The screen, as SVG.
-    Picture(String),
+    Screenshot(String),
 }
 
 /// Writes an export into a folder and returns its path, or the reason of the failure.
 pub(super) fn write(folder: &Path, export: &Export) -> Result<SafeText, String> {
     let name = jiff::Zoned::now().strftime("chainview-%Y%m%d-%H%M%S").to_string();
     let failed = |path: &Path, error: &io::Error| format!("cannot write {}: {}", shown(path), plain(error));
-    let extension = if matches!(export, Export::Figures(_)) { "json" } else { "svg" };
+    let extension = if matches!(export, Export::Snapshot(_)) { "json" } else { "svg" };
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
     let (path, file) = create(folder, &name, extension).map_err(|error| failed(&folder.join(&name), &error))?;
     let write = || -> io::Result<()> {
         let mut file = io::BufWriter::new(file);
         match export {
-            Export::Figures(snapshot) => {
+            Export::Snapshot(snapshot) => {
                 serde_json::to_writer_pretty(&mut file, snapshot.as_ref())?;
                 file.write_all(b"\n")?;
             }
-            Export::Picture(svg) => file.write_all(svg.as_bytes())?,
+            Export::Screenshot(svg) => file.write_all(svg.as_bytes())?,
         }
         file.flush()
     };
@@ -57,7 +57,7 @@ pub(super) fn write(folder: &Path, export: &Export) -> Result<SafeText, String> 
 
 /// Creates a file that did not exist before.
 fn create(folder: &Path, name: &str, extension: &str) -> io::Result<(PathBuf, File)> {
-    for number in 1..=MOST {
+    for number in 1..=MAX_FILES {
         let path = match number {
             1 => folder.join(format!("{name}.{extension}")),
             number => folder.join(format!("{name}-{number}.{extension}")),
@@ -75,21 +75,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_comes_back_and_nothing_is_overwritten() {
+    fn snapshots_read_back_and_files_are_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let snapshot = ChainSnapshot { generation: 7, source: "x".into(), ..ChainSnapshot::default() };
         let paths: Vec<SafeText> =
-            (0..3).map(|_| write(folder.path(), &Export::Figures(Arc::new(snapshot.clone()))).unwrap()).collect();
+            (0..3).map(|_| write(folder.path(), &Export::Snapshot(Arc::new(snapshot.clone()))).unwrap()).collect();
         let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path()).collect();
         assert_eq!(files.len(), 3, "{paths:?}");
         for path in files {
             let read: ChainSnapshot = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
             assert_eq!(read, snapshot);
         }
-        let picture = || Export::Picture("<svg/>".to_owned());
-        assert!(write(&folder.path().join("new/folder"), &picture()).is_ok());
+        let screenshot = || Export::Screenshot("<svg/>".to_owned());
+        assert!(write(&folder.path().join("new/folder"), &screenshot()).is_ok());
         std::fs::write(folder.path().join("file"), b"").unwrap();
-        let none = write(&folder.path().join("file"), &picture()).unwrap_err();
-        assert!(none.starts_with("cannot write ") && none.ends_with("file: file exists"), "{none}");
+        let error = write(&folder.path().join("file"), &screenshot()).unwrap_err();
+        assert!(error.starts_with("cannot write ") && error.ends_with("file: file exists"), "{error}");
     }
 }

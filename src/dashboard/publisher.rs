@@ -35,7 +35,7 @@ pub(super) struct Publisher {
     pub(super) listing: Option<Listing>,
     /// Nodes are being started: refused connections are not logged yet.
     pub(super) starting: bool,
-    pub(super) leaving: bool,
+    pub(super) exiting: bool,
     pub(super) last: Arc<ChainSnapshot>,
     source: SafeText,
     folder: SafeText,
@@ -57,7 +57,7 @@ impl Publisher {
             log: RunLog::default(),
             listing: None,
             starting: true,
-            leaving: false,
+            exiting: false,
             last: Arc::default(),
             source: plan.source.clone(),
             folder: crate::error::shown(&plan.fetch.output),
@@ -75,20 +75,20 @@ impl Publisher {
     pub(super) fn transfer_changed(&mut self, event: QueueEvent) {
         match event {
             QueueEvent::Done(number) => {
-                self.log.say(Level::Info, None, format!("#{number} is whole and in its place"));
+                self.log.push(Level::Info, None, format!("#{number} is complete"));
             }
             // The user cancelled it: no error.
             QueueEvent::Failed(number, error @ Error::Interrupted { .. }) => {
-                self.log.say(Level::Info, None, format!("#{number} is cancelled: {error}"));
+                self.log.push(Level::Info, None, format!("#{number} is cancelled: {error}"));
             }
             QueueEvent::Failed(number, error) => {
-                self.log.say(Level::Error, error.hop(), format!("#{number} {error}"));
+                self.log.push(Level::Error, error.hop(), format!("#{number} {error}"));
             }
             QueueEvent::Paused(number) => {
-                self.log.say(Level::Info, None, format!("#{number} is paused; what has arrived is kept"));
+                self.log.push(Level::Info, None, format!("#{number} is paused; received bytes are kept"));
             }
             QueueEvent::Panicked(number, why) => {
-                self.log.say(Level::Error, None, format!("#{number}: internal error: {why}"));
+                self.log.push(Level::Error, None, format!("#{number}: internal error: {why}"));
             }
             QueueEvent::Evaluated(verdict) if !self.queue.any_running() => self.verdict = verdict,
             QueueEvent::Evaluated(_) | QueueEvent::Requeued => {}
@@ -98,13 +98,13 @@ impl Publisher {
     /// Takes the result of a background task.
     pub(super) fn task_ended(&mut self, done: Result<TaskResult, JoinError>) {
         match done {
-            Ok(TaskResult::Log(level, hop, text)) => self.log.say(level, hop, text),
+            Ok(TaskResult::Log(level, hop, text)) => self.log.push(level, hop, text),
             Ok(TaskResult::List(listing)) => self.listing = Some(listing),
-            Err(error) => self.log.say(Level::Error, None, format!("internal error in a background task: {error}")),
+            Err(error) => self.log.push(Level::Error, None, format!("internal error in a background task: {error}")),
         }
     }
 
-    /// Tells whether any transfer runs, of this program or of another client.
+    /// Tells whether any transfer runs, of this or of another client.
     pub(super) fn any_transfer_runs(&self) -> bool {
         self.queue.any_running() || self.others.is_some() || self.last.any_body()
     }
@@ -138,9 +138,9 @@ impl Publisher {
                 HopLink::Unknown | HopLink::Starting => continue,
                 HopLink::Spawned { pid } => (Level::Info, format!("started, process {pid}")),
                 HopLink::Attached => (Level::Info, "attached to a running node".to_owned()),
-                HopLink::Legacy => (Level::Info, "a legacy node: it sends no reports".to_owned()),
-                HopLink::Foreign => (Level::Info, "speaks HTTP, sends no reports".to_owned()),
-                HopLink::Detached => (Level::Info, "not watched any more; it lives on".to_owned()),
+                HopLink::Legacy => (Level::Info, "legacy node, no metrics".to_owned()),
+                HopLink::Foreign => (Level::Info, "HTTP server, no metrics".to_owned()),
+                HopLink::Detached => (Level::Info, "detached, the node keeps running".to_owned()),
                 HopLink::Down { reason } => match before {
                     _ if *reason == DownReason::Stopped => (Level::Info, reason.to_string()),
                     _ if reason.is_requested() => (Level::Info, format!("down: {reason}")),
@@ -149,7 +149,7 @@ impl Publisher {
                     _ => (Level::Warn, format!("down: {reason}")),
                 },
             };
-            self.log.say(level, Some(hop.number), text);
+            self.log.push(level, Some(hop.number), text);
         }
     }
 
@@ -161,7 +161,7 @@ impl Publisher {
             if node.draining && !*was {
                 let left = node.connections.iter().filter(|conn| is_busy(conn)).count();
                 let s = if left == 1 { "" } else { "s" };
-                self.log.say(Level::Info, Some(hop.number), format!("draining, {left} transfer{s} left"));
+                self.log.push(Level::Info, Some(hop.number), format!("draining, {left} transfer{s} left"));
             }
             *was = node.draining;
         }
@@ -173,7 +173,7 @@ impl Publisher {
         for transfer in transfers {
             let before = last.transfers.iter().find(|before| before.number == transfer.number).unwrap_or(&unknown);
             for (level, text) in transfer.log_events_since(before) {
-                self.log.say(level, None, format!("#{} {text}", transfer.number));
+                self.log.push(level, None, format!("#{} {text}", transfer.number));
             }
         }
     }
@@ -196,7 +196,7 @@ impl Publisher {
             others: self.others,
             log: self.log.lines(),
             listing: self.listing.clone(),
-            exiting: self.leaving,
+            exiting: self.exiting,
         };
         if snapshot == *self.last && self.last.generation > 0 {
             return None;

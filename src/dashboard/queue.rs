@@ -1,4 +1,4 @@
-//! Transfer queue: starts transfers, a limited number at once, and requests the hops' accounts of each afterwards.
+//! Transfer queue: starts transfers, a limited number in parallel, and requests the records of the hops after each.
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +24,7 @@ use crate::verdict::{Stage, evaluate};
 pub(super) use transfer::QueueEvent;
 use transfer::{AfterStop, QueuedTransfer, TransferState};
 
-/// Default of `-j`, transfers that run at once: each uses a whole chain of connections.
+/// Default of `-j`, the number of transfers that run in parallel: each uses a whole chain of connections.
 const DEFAULT_JOBS: u32 = 4;
 /// Maximum number of transfers that wait, run or are paused; each is a row, copied with every snapshot.
 const MAX_OPEN: usize = 200;
@@ -45,12 +45,12 @@ pub(super) struct Queue {
     open: bool,
 }
 
-/// Verdict on an ended transfer, with the hops' accounts of it.
+/// Verdict on an ended transfer, with the records of the hops.
 #[derive(Debug)]
 struct EndedVerdict {
     number: u64,
     verdict: Verdict,
-    accounts: Vec<Option<TransferRecord>>,
+    records: Vec<Option<TransferRecord>>,
 }
 
 /// Result of the task of one transfer.
@@ -61,7 +61,7 @@ struct FinishedTask {
     upstream: Upstream,
     error: Option<Error>,
     flow: Flow,
-    /// Number of hops to request accounts from; `None` for a transfer that never reached them, or was stopped.
+    /// Number of hops to request records from; `None` for a transfer that never reached them, or was stopped.
     reach: Option<usize>,
 }
 
@@ -87,7 +87,7 @@ impl Queue {
     /// Queues a transfer and returns its number, or the reason of the refusal.
     pub(super) fn add(&mut self, route: Route, cap: Option<u64>) -> Result<u64, String> {
         if self.list.iter().filter(|transfer| !transfer.is_over()).count() >= MAX_OPEN {
-            return Err(format!("{MAX_OPEN} transfers are not over yet: wait for one, or cancel one"));
+            return Err(format!("{MAX_OPEN} transfers are open: wait for one to end, or cancel one"));
         }
         if self.list.len() >= MAX_OPEN + MAX_ENDED
             && let Some(oldest) = self.list.iter().position(QueuedTransfer::is_over)
@@ -104,7 +104,7 @@ impl Queue {
     pub(super) fn retry(&mut self, number: u64) -> Result<u64, String> {
         let old = self.find(number)?;
         if !old.is_over() {
-            return Err(format!("#{number} is not over yet"));
+            return Err(format!("#{number} has not ended"));
         }
         let (route, cap) = (old.route.clone(), old.cap.get());
         self.add(route, cap)
@@ -118,7 +118,7 @@ impl Queue {
     /// Cancels all transfers that have not ended.
     pub(super) fn cancel_all(&mut self) {
         for transfer in &mut self.list {
-            // An ended one refuses, which is no failure here.
+            // Those that have ended return an error, which is ignored here.
             let _ = transfer.cancel();
         }
     }
@@ -139,7 +139,7 @@ impl Queue {
     pub(super) fn cap(&mut self, number: u64, rate: Option<u64>) -> Result<(), String> {
         let transfer = self.find(number)?;
         if transfer.is_over() {
-            return Err(format!("#{number} is over: there is nothing to limit"));
+            return Err(format!("#{number} has ended: there is nothing to limit"));
         }
         transfer.cap.set(rate);
         Ok(())
@@ -149,10 +149,10 @@ impl Queue {
     pub(super) fn reorder(&mut self, number: u64, by: isize) -> Result<usize, String> {
         let waiting: Vec<usize> =
             (0..self.list.len()).filter(|at| matches!(self.list[*at].state, TransferState::Queued(_))).collect();
-        let place = waiting.iter().position(|at| self.list[*at].number == number);
-        let place = place.ok_or_else(|| format!("#{number} does not wait in the queue"))?;
-        let to = place.saturating_add_signed(by).min(waiting.len() - 1);
-        let moved = self.list.remove(waiting[place]);
+        let position = waiting.iter().position(|at| self.list[*at].number == number);
+        let position = position.ok_or_else(|| format!("#{number} is not queued"))?;
+        let to = position.saturating_add_signed(by).min(waiting.len() - 1);
+        let moved = self.list.remove(waiting[position]);
         self.list.insert(waiting[to], moved);
         Ok(to + 1)
     }
@@ -173,10 +173,10 @@ impl Queue {
         tokio::select! {
             biased;
             Some(ended) = self.running.join_next_with_id() => Some(self.settle(ended.map(|(_, ended)| ended))),
-            Some(judged) = self.evaluating.join_next() => Some(match judged {
-                Ok(EndedVerdict { number, verdict, accounts }) => {
+            Some(evaluated) = self.evaluating.join_next() => Some(match evaluated {
+                Ok(EndedVerdict { number, verdict, records }) => {
                     if let Ok(transfer) = self.find(number) {
-                        transfer.evaluated(verdict, &accounts);
+                        transfer.evaluated(verdict, &records);
                     }
                     QueueEvent::Evaluated(verdict)
                 }
@@ -187,7 +187,7 @@ impl Queue {
     }
 
     /// Tells whether the transfer waits in the queue.
-    pub(super) fn waits(&self, number: u64) -> bool {
+    pub(super) fn is_queued(&self, number: u64) -> bool {
         self.list.iter().any(|transfer| transfer.number == number && matches!(transfer.state, TransferState::Queued(_)))
     }
 
@@ -208,8 +208,8 @@ impl Queue {
 
     /// Starts waiting transfers up to the limit; the first reuses a chain that has just become free.
     fn fill(&mut self, mut free: Option<Upstream>) {
-        let most = self.plan.jobs.unwrap_or(DEFAULT_JOBS) as usize;
-        while self.open && self.running.len() < most {
+        let max_running = self.plan.jobs.unwrap_or(DEFAULT_JOBS) as usize;
+        while self.open && self.running.len() < max_running {
             let next = self.list.iter_mut().find(|transfer| matches!(transfer.state, TransferState::Queued(_)));
             let Some(transfer) = next else { return };
             let job = FetchJob {
@@ -226,7 +226,7 @@ impl Queue {
         }
     }
 
-    /// Records the end of a transfer, requests the hops' accounts of it, and starts the next.
+    /// Records the end of a transfer, requests the records of the hops, and starts the next.
     fn settle(&mut self, ended: Result<FinishedTask, JoinError>) -> QueueEvent {
         let FinishedTask { job, upstream, error, flow, reach } = match ended {
             Ok(ended) => ended,
@@ -244,11 +244,11 @@ impl Queue {
         };
         if matches!(event, QueueEvent::Done(_) | QueueEvent::Failed(..)) {
             self.evaluating.spawn(async move {
-                let accounts = match reach {
+                let records = match reach {
                     Some(reach) => transfer_records(&job.route, reach, job.id).await,
                     None => Vec::new(),
                 };
-                EndedVerdict { number, verdict: evaluate(&flow, &Stage::of(&accounts)), accounts }
+                EndedVerdict { number, verdict: evaluate(&flow, &Stage::of(&records)), records }
             });
         }
         self.fill(Some(upstream));

@@ -86,7 +86,7 @@ fn help_opens_scrolls_and_closes() {
     let chain = Chain::new(2, 10);
     let mut terminal = up(&chain, "", 80, 24);
     terminal.keys("?");
-    terminal.shows(&["fetch the route's own file", "esc back"]);
+    terminal.shows(&["fetch the file of the route", "esc back"]);
     // The q closes the popup, and only then quits.
     terminal.keys("q");
     terminal.shows(&["press f to fetch data.bin", "q quit"]);

@@ -1,4 +1,4 @@
-//! The queue against an origin that sends the last byte of a file when it is told to.
+//! Queue tests against an origin that sends the last byte of a file only on permission.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ struct Stage {
     last_bytes: Arc<Semaphore>,
 }
 
-/// Sends `ab` of three bytes at once and the last when there is leave; what is asked besides files is not there.
+/// Sends `ab` of three bytes immediately and the last with a permit; replies 404 to requests other than files.
 async fn serve(mut stream: TcpStream, last_bytes: Arc<Semaphore>) -> Option<()> {
     loop {
         let mut head = Vec::new();
@@ -31,10 +31,10 @@ async fn serve(mut stream: TcpStream, last_bytes: Arc<Semaphore>) -> Option<()> 
             continue;
         }
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab").await.ok()?;
-        let mut gone = [0];
+        let mut closed = [0];
         tokio::select! {
-            leave = last_bytes.acquire() => leave.ok()?.forget(),
-            _ = stream.read(&mut gone) => return None,
+            permit = last_bytes.acquire() => permit.ok()?.forget(),
+            _ = stream.read(&mut closed) => return None,
         }
         stream.write_all(b"c").await.ok()?;
     }
@@ -44,10 +44,10 @@ async fn stage(jobs: u32) -> Stage {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let last_bytes = Arc::new(Semaphore::new(0));
-    let leave = Arc::clone(&last_bytes);
+    let permits = Arc::clone(&last_bytes);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, Arc::clone(&leave)));
+            tokio::spawn(serve(stream, Arc::clone(&permits)));
         }
     });
     let folder = tempfile::tempdir().unwrap();
@@ -83,7 +83,7 @@ impl Stage {
         self.phases().into_iter().collect::<HashMap<_, _>>()[&number]
     }
 
-    /// Waits until one has received so much.
+    /// Waits until a transfer has received this many bytes.
     async fn received(&mut self, number: u64, bytes: u64) {
         let TransferState::Running { progress, .. } = &mut self.queue.find(number).unwrap().state else {
             panic!("#{number} does not run: {:?}", self.phases())
@@ -91,7 +91,7 @@ impl Stage {
         progress.wait_for(|now| now.received == bytes).await.unwrap();
     }
 
-    /// The next news that is no verdict.
+    /// Returns the next event other than a verdict.
     async fn next_event(&mut self) -> QueueEvent {
         loop {
             match self.queue.next_event().await.unwrap() {
@@ -103,7 +103,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn so_many_run_at_once_and_the_rest_wait_in_an_order_that_can_be_changed() {
+async fn parallel_transfers_are_limited_and_the_queue_can_be_reordered() {
     let mut stage = stage(2).await;
     for name in ["a", "b", "c", "d", "e"] {
         stage.add(name);
@@ -132,7 +132,7 @@ async fn so_many_run_at_once_and_the_rest_wait_in_an_order_that_can_be_changed()
 }
 
 #[tokio::test]
-async fn a_pause_makes_room_and_the_transfer_goes_on_in_its_turn() {
+async fn a_pause_frees_a_slot_and_the_transfer_resumes_in_order() {
     let mut stage = stage(1).await;
     stage.queue.open();
     let (first, second) = (stage.add("a"), stage.add("b"));
@@ -144,18 +144,18 @@ async fn a_pause_makes_room_and_the_transfer_goes_on_in_its_turn() {
     assert_eq!((paused.phase, paused.received, paused.error), (Phase::Paused, 2, None));
     stage.received(second, 2).await;
     stage.queue.resume(first).unwrap();
-    assert_eq!(stage.phase(first), Phase::Queued, "the second has the room");
+    assert_eq!(stage.phase(first), Phase::Queued, "the second has the slot");
     stage.last_bytes.add_permits(2);
     assert!(matches!(stage.next_event().await, QueueEvent::Done(2)));
     assert!(matches!(stage.next_event().await, QueueEvent::Done(1)));
     assert_eq!(stage.queue.retry(first), Ok(3));
     stage.last_bytes.add_permits(1);
     assert!(matches!(stage.next_event().await, QueueEvent::Done(3)));
-    assert!(stage.queue.snapshots()[2].already_present, "the same options, so the same place");
+    assert!(stage.queue.snapshots()[2].already_present, "the same options give the same path");
 }
 
 #[tokio::test]
-async fn commands_that_cross_each_other_end_as_the_last_one_wants() {
+async fn the_last_of_overlapping_commands_wins() {
     let mut stage = stage(1).await;
     stage.queue.open();
     let number = stage.add("a");
@@ -177,12 +177,12 @@ async fn commands_that_cross_each_other_end_as_the_last_one_wants() {
 }
 
 #[tokio::test]
-async fn a_cap_is_kept_by_a_retry_and_shown() {
+async fn a_retry_keeps_the_rate_limit() {
     let mut stage = stage(1).await;
     let number = stage.add("a");
     stage.queue.cap(number, Some(5000)).unwrap();
     stage.queue.cancel(number).unwrap();
-    assert!(stage.queue.cap(number, None).is_err(), "it is over");
+    assert!(stage.queue.cap(number, None).is_err(), "it has ended");
     let again = stage.queue.retry(number).unwrap();
     assert_eq!(stage.queue.snapshots()[1].cap, Some(5000));
     stage.queue.open();
@@ -198,7 +198,7 @@ async fn a_panic_fails_one_transfer_and_no_other() {
     let mut stage = stage(1).await;
     stage.queue.open();
     let (first, second) = (stage.add("a"), stage.add("b"));
-    let broken = stage.queue.running.spawn(async { panic!("a mistake") }).id();
+    let broken = stage.queue.running.spawn(async { panic!("a test panic") }).id();
     let TransferState::Running { task, .. } = &mut stage.queue.find(first).unwrap().state else { panic!("it runs") };
     *task = broken;
     assert!(matches!(stage.next_event().await, QueueEvent::Panicked(1, _)));
@@ -209,10 +209,10 @@ async fn a_panic_fails_one_transfer_and_no_other() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_transfer_is_told_before_the_hops_are_asked() {
+async fn the_end_of_a_transfer_is_reported_before_its_verdict() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    // It sends the file; what it is asked afterwards, it leaves without an answer.
+    // Sends the file; does not reply to later requests.
     let origin = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut head = [0; 4096];
@@ -228,14 +228,14 @@ async fn the_end_of_a_transfer_is_told_before_the_hops_are_asked() {
     assert!(matches!(stage.queue.next_event().await, Some(QueueEvent::Done(1))));
     let done = |stage: &Stage| stage.queue.snapshots()[0].clone();
     assert_eq!((number, done(&stage).phase, done(&stage).verdict), (1, Phase::Done, None));
-    let asked = origin.await.unwrap();
-    drop(asked);
+    let requested = origin.await.unwrap();
+    drop(requested);
     assert!(matches!(stage.queue.next_event().await, Some(QueueEvent::Evaluated(_))));
     assert!(done(&stage).verdict.is_some() && stage.queue.next_event().await.is_none());
 }
 
 #[tokio::test]
-async fn leaving_cancels_what_runs_and_starts_nothing() {
+async fn shutdown_cancels_running_transfers_and_starts_none() {
     let mut stage = stage(1).await;
     stage.queue.open();
     let (first, second) = (stage.add("a"), stage.add("b"));

@@ -1,4 +1,4 @@
-//! State machine of one transfer: queued, running, paused or over.
+//! State machine of one transfer: queued, running, paused or ended.
 
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError};
@@ -24,7 +24,7 @@ pub(super) struct QueuedTransfer {
 /// State of a transfer; those that do not run keep their last snapshot.
 #[derive(Debug)]
 pub(super) enum TransferState {
-    /// Waits for its turn.
+    /// Queued.
     Queued(TransferSnapshot),
     /// A task transfers the file.
     Running {
@@ -65,9 +65,9 @@ pub(in crate::dashboard) enum QueueEvent {
     Paused(u64),
     /// It was resumed before it had paused, and waits in the queue.
     Requeued,
-    /// Its task panicked: a fault of this program.
+    /// Its task panicked: a bug of this program.
     Panicked(u64, String),
-    /// The hops' accounts arrived or timed out: what limited the transfer.
+    /// The records of the hops arrived or timed out: the verdict on the transfer.
     Evaluated(Verdict),
 }
 
@@ -92,10 +92,10 @@ impl QueuedTransfer {
     pub(super) fn snapshot(&self) -> TransferSnapshot {
         let snapshot = match &self.state {
             TransferState::Queued(last) | TransferState::Paused(last) | TransferState::Over(last) => last.clone(),
-            // The task reports `Cancelled` before its end is processed; show what the user asked for.
+            // The task reports `Cancelled` before its end is processed; show the state that the user requested.
             TransferState::Running { progress, then, .. } => match (progress.borrow().clone(), then) {
-                (last, AfterStop::Paused) if last.phase == Phase::Cancelled => rests(last, Phase::Paused),
-                (last, AfterStop::Queued) if last.phase == Phase::Cancelled => rests(last, Phase::Queued),
+                (last, AfterStop::Paused) if last.phase == Phase::Cancelled => stopped(last, Phase::Paused),
+                (last, AfterStop::Queued) if last.phase == Phase::Cancelled => stopped(last, Phase::Queued),
                 (last, _) => last,
             },
         };
@@ -106,13 +106,13 @@ impl QueuedTransfer {
     pub(super) fn cancel(&mut self) -> Result<(), String> {
         match &mut self.state {
             TransferState::Queued(last) | TransferState::Paused(last) => {
-                self.state = TransferState::Over(rests(last.clone(), Phase::Cancelled));
+                self.state = TransferState::Over(stopped(last.clone(), Phase::Cancelled));
             }
             TransferState::Running { stop, then, .. } => {
                 *then = AfterStop::Over;
                 stop.cancel();
             }
-            TransferState::Over(_) => return Err(format!("#{} is over already", self.number)),
+            TransferState::Over(_) => return Err(format!("#{} has ended already", self.number)),
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ impl QueuedTransfer {
     /// Pauses it.
     pub(super) fn pause(&mut self) -> Result<(), String> {
         match &mut self.state {
-            TransferState::Queued(last) => self.state = TransferState::Paused(rests(last.clone(), Phase::Paused)),
+            TransferState::Queued(last) => self.state = TransferState::Paused(stopped(last.clone(), Phase::Paused)),
             TransferState::Running { stop, then, .. } => {
                 if stop.is_cancelled() && *then == AfterStop::Over {
                     return Err(format!("#{} is being cancelled", self.number));
@@ -139,10 +139,10 @@ impl QueuedTransfer {
         Ok(())
     }
 
-    /// Resumes it: it waits for its turn again.
+    /// Resumes it: it is queued again.
     pub(super) fn resume(&mut self) -> Result<(), String> {
         match &mut self.state {
-            TransferState::Paused(last) => self.state = TransferState::Queued(rests(last.clone(), Phase::Queued)),
+            TransferState::Paused(last) => self.state = TransferState::Queued(stopped(last.clone(), Phase::Queued)),
             TransferState::Running { then: then @ AfterStop::Paused, .. } => *then = AfterStop::Queued,
             _ => return Err(format!("#{} is {}, not paused", self.number, self.snapshot().phase.label())),
         }
@@ -164,24 +164,24 @@ impl QueuedTransfer {
         event
     }
 
-    /// Records the verdict and the hops' accounts.
-    pub(super) fn evaluated(&mut self, verdict: Verdict, accounts: &[Option<TransferRecord>]) {
+    /// Records the verdict and the records of the hops.
+    pub(super) fn evaluated(&mut self, verdict: Verdict, records: &[Option<TransferRecord>]) {
         self.verdict = Some(verdict);
         if let TransferState::Over(last) = &mut self.state {
-            last.waterfall = waterfall::with_moments(&last.legs, accounts, &last.waterfall);
-            last.parts = accounts.iter().map(|account| account.as_ref().map(TransferRecord::hop_record)).collect();
+            last.waterfall = waterfall::with_moments(&last.legs, records, &last.waterfall);
+            last.parts = records.iter().map(|record| record.as_ref().map(TransferRecord::hop_record)).collect();
         }
     }
 
     /// Records that its task panicked, and returns its number.
     pub(super) fn panicked(&mut self, error: &JoinError) -> u64 {
         let why = Some(format!("internal error in the transfer: {error}").into());
-        self.state = TransferState::Over(TransferSnapshot { error: why, ..rests(self.snapshot(), Phase::Failed) });
+        self.state = TransferState::Over(TransferSnapshot { error: why, ..stopped(self.snapshot(), Phase::Failed) });
         self.number
     }
 }
 
 /// Returns the snapshot of a transfer that no longer runs.
-fn rests(last: TransferSnapshot, phase: Phase) -> TransferSnapshot {
+fn stopped(last: TransferSnapshot, phase: Phase) -> TransferSnapshot {
     TransferSnapshot { phase, rate: 0, eta: None, stall: None, error: None, ..last }
 }

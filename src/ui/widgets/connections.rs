@@ -71,7 +71,7 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
 fn remark(state: &UiState, aged: Option<Duration>) -> String {
     let lists = &state.lists;
     let mut words = Vec::new();
-    words.extend(aged.map(|age| format!("{} s old", age.as_secs())));
+    words.extend(aged.map(|age| format!("{} s ago", age.as_secs())));
     let filter = heading::filter_text(lists.filter(Panel::Connections));
     words.extend((!filter.is_empty()).then_some(filter));
     words.push(format!("{} of {}", lists.conns.len(), lists.conns_in_all));

@@ -66,7 +66,7 @@ async fn a_node_is_stopped_started_killed_and_restarted() {
     run.transfer(1, "under way", |transfer| transfer.received > 100_000).await;
     // Gracefully: the transfer finishes well before the node exits.
     run.command(Command::StopNode(2)).await;
-    run.logs(Some(2), "asked to leave once its transfers are over").await;
+    run.logs(Some(2), "stopping once its transfers have ended").await;
     run.phase(1, Phase::Done).await;
     run.hop(2, "stopped", |hop| down(hop) == Some("stopped")).await;
     assert!(test_kill_process(first).is_err());
@@ -119,7 +119,7 @@ async fn started_nodes_take_faults_drain_and_close_connections() {
     run.logs(Some(1), &format!("connection {id} closed")).await;
     run.phase(1, Phase::Failed).await;
     run.command(Command::DrainNode(1)).await;
-    run.logs(Some(1), "takes no new work").await;
+    run.logs(Some(1), "draining on request").await;
     run.ends().await;
 }
 
@@ -161,7 +161,7 @@ async fn attached_nodes_obey_only_their_token() {
     }
     run.logs(Some(1), "it was not started by this program").await;
     run.command(Command::SetFault { hop: 1, change: FaultChange::Delay(3) }).await;
-    run.logs(Some(1), "its control token is not known: give it with --control-token-file").await;
+    run.logs(Some(1), "unknown control token: set it with --control-token-file").await;
     let Run { chain, cancel, controlling, .. } = run;
     cancel.cancel();
     controlling.await.unwrap();

@@ -43,7 +43,7 @@ async fn a_rate_limit_slows_one_running_transfer() {
     run.transfer(1, "at the node's pace again", |transfer| transfer.rate > 1_500_000).await;
     run.phase(1, Phase::Done).await;
     run.command(Command::Retry(1)).await;
-    run.logs(None, "#2: the same as #1 once more").await;
+    run.logs(None, "#2: retries #1").await;
     let again = run.phase(2, Phase::Done).await;
     assert!(again.already_present);
     run.ends().await;
@@ -74,8 +74,8 @@ async fn queued_transfers_run_in_order_and_can_be_moved() {
     let run = Run::up(2, 600_000, "-n 4 -j 1 --limit 1=1M").await;
     run.command(Command::Fetch).await;
     run.until("four", |chain| chain.transfers.len() == 4).await;
-    run.logs(None, "#1 data.bin: asking").await;
-    run.logs(None, "#2 data.bin: waits for its turn").await;
+    run.logs(None, "#1 data.bin: requesting").await;
+    run.logs(None, "#2 data.bin: queued").await;
     run.command(Command::Reorder { number: 4, by: -2 }).await;
     let order = |numbers: [u64; 4]| {
         move |chain: &chainview::snapshot::ChainSnapshot| chain.transfers.iter().map(|t| t.number).eq(numbers)

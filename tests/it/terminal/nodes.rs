@@ -40,7 +40,7 @@ fn restart_restarts_the_selected_node() {
     });
     assert!(!is_running(old));
     terminal.keys("5");
-    terminal.shows(&["restarting it"]);
+    terminal.shows(&["restarting"]);
     terminal.keys("1");
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);

@@ -116,7 +116,7 @@ fn without_a_shell_suspend_is_disabled() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = up(&chain, "", 80, 24);
     terminal.keys("\x1a");
-    terminal.within(TIMEOUT, "why not", |screen| screen.contents().contains("no shell is there to come back from"));
+    terminal.within(TIMEOUT, "why not", |screen| screen.contents().contains("no shell could resume it"));
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
     quit(&mut terminal);

@@ -35,7 +35,7 @@ fn a_second_fetch_finds_the_file() {
     terminal.keys("f");
     terminal.shows(&["1 done", "verified"]);
     terminal.keys("f");
-    terminal.shows(&["2 done", "were there already  verified: digest equal"]);
+    terminal.shows(&["2 done", "already up to date  verified: digest equal"]);
     assert_eq!(std::fs::read(chain.fetched("data.bin")).unwrap(), chain.content);
     quit(&mut terminal);
 }
@@ -45,8 +45,8 @@ fn excess_transfers_are_queued() {
     let chain = Chain::new(2, 100_000);
     let mut terminal = up(&chain, "-n 3 -j 1 --limit 1=200K", 120, 40);
     terminal.keys("f");
-    terminal.shows(&["#2 data.bin: waits for its turn", "queued", "3 active"]);
-    terminal.shows(&["3 done", "were there already  verified: digest equal", "0 active"]);
+    terminal.shows(&["#2 data.bin: queued", "queued", "3 active"]);
+    terminal.shows(&["3 done", "already up to date  verified: digest equal", "0 active"]);
     quit(&mut terminal);
     terminal.shows(&["3 done (300.0 KB)"]);
 }
@@ -58,7 +58,7 @@ fn a_cancelled_transfer_keeps_its_partial_file() {
     terminal.keys("f");
     terminal.shows(&["x cancel", "slowest: hop 2, rate-limited to 300.0 KB/s", "1 running"]);
     terminal.keys("x");
-    terminal.shows(&["cancelled", "are kept", "0 active"]);
+    terminal.shows(&["cancelled", "kept, resumable", "0 active"]);
     terminal.until("nothing is left to cancel", |screen| !screen.contents().contains("x cancel"));
     let mut left: Vec<_> =
         std::fs::read_dir(chain.fetched("")).unwrap().flatten().map(|entry| entry.file_name()).collect();
