@@ -1,4 +1,4 @@
-//! Waterfall of a transfer's set-up: which stage spent which time, without synchronized clocks.
+//! Waterfall of a transfer's setup: which stage spent which time, without synchronized clocks.
 //!
 //! Each hop reports durations only, by its own clock. They nest: hop 2 works while hop 1 waits for it. So a hop's rows
 //! are centered within the wait of the stage before it, as the split of the rest into the ways there and back is
@@ -53,8 +53,8 @@ pub fn rows(legs: &[Leg], moments: &[Option<Timestamps>], body: (Option<f64>, Op
 
 /// Returns the rows of a transfer with the timestamps of the hops' records, hop 1 first; `drawn` are the rows without
 /// them.
-pub fn with_moments(legs: &[Leg], accounts: &[Option<TransferRecord>], drawn: &[WaterfallRow]) -> Vec<WaterfallRow> {
-    let moments: Vec<_> = accounts.iter().map(|account| account.as_ref()?.moments).collect();
+pub fn with_moments(legs: &[Leg], records: &[Option<TransferRecord>], drawn: &[WaterfallRow]) -> Vec<WaterfallRow> {
+    let moments: Vec<_> = records.iter().map(|record| record.as_ref()?.moments).collect();
     let end = |step| drawn.iter().find(|row| (row.stage, row.step) == (0, step)).map(WaterfallRow::end_ms);
     rows(legs, &moments, (end(Step::FirstByte), end(Step::LastByte)))
 }
@@ -88,7 +88,7 @@ fn total(leg: &Leg) -> f64 {
 
 /// Clamps a reported time to a drawable range.
 fn sanitized(ms: f64) -> f64 {
-    // Longer than any timeout of a set-up or a stalled body.
+    // Longer than any timeout of a setup or a stalled body.
     if ms.is_finite() { ms.clamp(0.0, 1e9) } else { 0.0 }
 }
 

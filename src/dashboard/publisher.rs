@@ -104,7 +104,7 @@ impl Publisher {
         }
     }
 
-    /// Tells whether any transfer runs, of this or of another client.
+    /// Returns whether any transfer runs, of this or of another client.
     pub(super) fn any_transfer_runs(&self) -> bool {
         self.queue.any_running() || self.others.is_some() || self.last.any_body()
     }
@@ -206,7 +206,7 @@ impl Publisher {
     }
 }
 
-/// Tells whether the connection has a transfer under way.
+/// Returns whether the connection has a transfer under way.
 fn is_busy(conn: &ConnSnapshot) -> bool {
     use ConnState::{Connecting, Delayed, Streaming, Waiting};
     matches!(conn.state, Connecting | Waiting | Delayed | Streaming) && !conn.transfer.as_str().is_empty()

@@ -186,12 +186,12 @@ impl Queue {
         }
     }
 
-    /// Tells whether the transfer waits in the queue.
+    /// Returns whether the transfer waits in the queue.
     pub(super) fn is_queued(&self, number: u64) -> bool {
         self.list.iter().any(|transfer| transfer.number == number && matches!(transfer.state, TransferState::Queued(_)))
     }
 
-    /// Tells whether any transfer runs.
+    /// Returns whether any transfer runs.
     pub(super) fn any_running(&self) -> bool {
         !self.running.is_empty()
     }

@@ -184,7 +184,7 @@ pub(crate) fn sort_key(chain: &ChainSnapshot, history: &History, place: (usize, 
     if sort.down { SortKey::Down(Reverse(value)) } else { SortKey::Up(value.0, value.1) }
 }
 
-/// Tells whether the column has numbers, which sort in descending order first.
+/// Returns whether the column has numbers, which sort in descending order first.
 pub(crate) fn is_number(column: usize) -> bool {
     column != CONN_HOP && CONNS.get(column).is_some_and(|column| column.right)
 }

@@ -26,12 +26,12 @@ impl Filter {
         Self { terms: text.split_whitespace().map(term).collect() }
     }
 
-    /// Tells whether it keeps every row.
+    /// Returns whether it keeps every row.
     pub(crate) fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
-    /// Tells whether the row with these fields is shown.
+    /// Returns whether the row with these fields is shown.
     pub(crate) fn keeps(&self, fields: &[FilterField<'_>]) -> bool {
         self.terms.iter().all(|term| term.is_in(fields) != term.excluded)
     }
@@ -50,7 +50,7 @@ impl Term {
     }
 }
 
-/// Tells whether the text contains the word, ignoring ASCII case; without copying, as there can be many rows.
+/// Returns whether the text contains the word, ignoring ASCII case; without copying, as there can be many rows.
 fn contains(text: &str, word: &str) -> bool {
     word.is_empty() || text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }

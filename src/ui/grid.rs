@@ -37,7 +37,7 @@ pub(crate) const fn growing(title: &'static str, width: u16, max_width: u16, dro
     Column { title, width, max_width, right: false, drop }
 }
 
-/// Places the columns that fit into a width; those whose bit is set in `hidden` are left out.
+/// Positions the columns that fit a width; those whose bit is set in `hidden` are omitted.
 pub(crate) fn place(columns: &[Column], hidden: u32, room: u16) -> ColumnPlaces {
     let mut kept: Vec<bool> = (0..columns.len()).map(|i| hidden & (1 << i) == 0).collect();
     while needed(columns, &kept) > room {

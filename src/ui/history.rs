@@ -117,7 +117,7 @@ impl History {
         chain.transfers.iter().map(rate).sum()
     }
 
-    /// Tells whether rates still change without a new snapshot, as a transfer has just ended.
+    /// Returns whether rates still change without a new snapshot, as a transfer has just ended.
     pub fn is_fading(&self) -> bool {
         self.over.values().any(|at| self.now.saturating_sub(*at) < SECOND)
     }

@@ -111,7 +111,7 @@ impl Parser {
         }
     }
 
-    /// Tells whether the end of a paste is still to come.
+    /// Returns whether the end of a paste is still to come.
     pub(crate) fn is_pasting(&self) -> bool {
         self.paste.is_some()
     }
@@ -150,7 +150,7 @@ impl Paste {
     }
 }
 
-/// Tells whether this byte ends a control sequence.
+/// Returns whether this byte ends a control sequence.
 fn is_final(byte: u8) -> bool {
     (0x40..=0x7e).contains(&byte)
 }

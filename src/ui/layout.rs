@@ -74,7 +74,7 @@ impl Regions {
     }
 }
 
-/// Tells whether there is room for one line only.
+/// Returns whether there is room for one line only.
 pub(crate) fn is_small(area: Rect) -> bool {
     area.width < SMALLEST.0 || area.height < SMALLEST.1
 }

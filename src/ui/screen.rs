@@ -70,7 +70,7 @@ impl ScreenStop {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Tells whether it was set.
+    /// Returns whether it was set.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -287,7 +287,7 @@ impl ScreenLoop {
     }
 }
 
-/// Tells whether the new snapshot needs a frame immediately: bytes move, or a state changed. The rest can wait a
+/// Returns whether the new snapshot needs a frame immediately: bytes move, or a state changed. The rest can wait a
 /// second.
 fn is_urgent(old: &ChainSnapshot, new: &ChainSnapshot) -> bool {
     let moving = |chain: &ChainSnapshot| {
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_is_one_and_the_same_in_all_its_clones() {
+    fn clones_share_one_stop() {
         let stop = ScreenStop::default();
         let other = stop.clone();
         assert!(!stop.is_set());

@@ -182,7 +182,7 @@ impl UiState {
         }
     }
 
-    /// Tells whether the display changes even without a new snapshot.
+    /// Returns whether the display changes even without a new snapshot.
     pub fn is_fading(&self) -> bool {
         self.frozen.is_none() && self.history.is_fading()
     }
@@ -234,17 +234,17 @@ impl UiState {
         self.line
     }
 
-    /// Tells whether `Back` would close something.
+    /// Returns whether `Back` would close something.
     pub fn is_inside(&self) -> bool {
         self.view_mode != ViewMode::Overview || !self.lists.filter(self.focus()).is_empty()
     }
 
-    /// Tells whether the user has quit.
+    /// Returns whether the user has quit.
     pub fn quitting(&self) -> bool {
         self.quitting
     }
 
-    /// Tells whether the last frame is to stay on the terminal.
+    /// Returns whether the last frame is to stay on the terminal.
     pub fn keeps_frame(&self) -> bool {
         self.quitting && self.exit_output == ExitOutput::Frame
     }
@@ -272,7 +272,7 @@ impl UiState {
         Some(FAULTS.get(at)?.value(node(chain, hop)?))
     }
 
-    /// Tells whether the selected fault is set.
+    /// Returns whether the selected fault is set.
     pub fn any_fault_set(&self, chain: &ChainSnapshot) -> bool {
         let Mode::Faults { hop, at } = self.mode else { return false };
         FAULTS.get(at).zip(node(chain, hop)).is_some_and(|(fault, node)| fault.is_set(node))

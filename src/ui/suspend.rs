@@ -34,12 +34,12 @@ impl JobSignals {
         Ok(jobs)
     }
 
-    /// Tells whether SIGTSTP has arrived since the last call.
+    /// Returns whether SIGTSTP has arrived since the last call.
     pub(crate) fn stop_requested(&self) -> bool {
         self.stop.swap(false, Ordering::SeqCst)
     }
 
-    /// Tells whether SIGCONT has arrived since the last call.
+    /// Returns whether SIGCONT has arrived since the last call.
     pub(crate) fn continued(&self) -> bool {
         self.continued.swap(false, Ordering::SeqCst)
     }
@@ -65,7 +65,7 @@ pub(crate) fn stop() -> bool {
     kill_current_process_group(Signal::STOP).is_ok()
 }
 
-/// Tells whether this program is in the foreground process group of the terminal.
+/// Returns whether this program is in the foreground process group of the terminal.
 pub(crate) fn is_foreground() -> bool {
     match keyboard().map(|tty| tcgetpgrp(tty.as_fd())) {
         Ok(Ok(group)) => group == getpgrp(),

@@ -161,7 +161,7 @@ impl Drop for Screen {
     }
 }
 
-/// Tells whether the terminal is taken at this moment.
+/// Returns whether the terminal is taken at this moment.
 pub fn is_taken() -> bool {
     TAKEN.load(Ordering::SeqCst)
 }
@@ -280,7 +280,7 @@ pub fn poll_events(fd: BorrowedFd<'_>, wanted: PollFlags, timeout: Duration) -> 
     }
 }
 
-/// Tells whether the terminal has hung up.
+/// Returns whether the terminal has hung up.
 pub fn is_hung_up(flags: PollFlags) -> bool {
     flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
 }

@@ -4,7 +4,7 @@
 //!  chainview   1 Chain   2 Connections   …      demo   LIVE   3/3 up    header
 //!  client ◀━━━ 41.2 MB/s ━━━ 1 :7001 ◀━━━ 41.3 MB/s ━━━ 2 origin            chain
 //!  ! slowest: …                                                         verdict
-//! ▎ Hops ────────────────────────────────────────────── chain order ──  hop_table
+//! ▎ Hops ─────────────────────────────────────────────────────────────  hop_table
 //!   #  Node                  State     Conn    In/s   Out/s   60 s
 //! ▎ Connections of hop 1 ──────────────────────────────── 3 of 3 ─────  connections
 //! ▎ Throughput out of hop 1, 60 s ───────  ▎ #3 setup, ms ────────────  chart, setup

@@ -168,7 +168,7 @@ impl Rolling {
 
     fn update_stalls(&mut self, now_us: u64, transfers: &[TransferSnapshot]) {
         let rtt_us = self.hops.iter().map(|trace| trace.last.rtt_us).max().unwrap_or_default();
-        let is_used_up = |trace: &Trace| trace.limited.values().any(|capped| capped.mostly);
+        let is_used_up = |trace: &Trace| trace.limited.values().any(|limited| limited.mostly);
         if self.hops.iter().any(|trace| trace.is_fresh(now_us) && is_used_up(trace)) {
             self.limited_us = Some(now_us);
         }
@@ -178,7 +178,7 @@ impl Rolling {
         let moved_last = self.moved_last(now_us);
         // Many bodies may share a rate limit, so that each waits long for its turn.
         let its_turn = |id: &SafeText| {
-            let waits = |trace: &Trace| trace.limited.get(id).is_some_and(|capped| capped.mostly);
+            let waits = |trace: &Trace| trace.limited.get(id).is_some_and(|limited| limited.mostly);
             !self.hops.iter().any(|trace| trace.is_fresh(now_us) && waits(trace))
         };
         let before = std::mem::take(&mut self.received);
@@ -209,8 +209,8 @@ impl Trace {
         if node.uptime_us == self.last.uptime_us {
             return;
         }
-        let capped = streaming(node).filter(|conn| ids.contains(&conn.transfer));
-        self.record_limited(node.uptime_us, node.faults, capped.map(|conn| (&conn.transfer, conn.flow.limited_us)));
+        let limited = streaming(node).filter(|conn| ids.contains(&conn.transfer));
+        self.record_limited(node.uptime_us, node.faults, limited.map(|conn| (&conn.transfer, conn.flow.limited_us)));
         let all = || node.connections.iter().filter(|conn| ids.contains(&conn.transfer));
         let ours = || streaming(node).filter(|conn| ids.contains(&conn.transfer));
         let flows = all().map(|conn| ((conn.id, false), BodyCounters { flow: conn.flow, ..BodyCounters::default() }));
@@ -226,8 +226,8 @@ impl Trace {
     }
 
     fn apply_record(&mut self, record: &TransferRecord, transfer: &TransferSnapshot, seen_us: u64) {
-        let capped = std::iter::once((&transfer.id, record.flow.limited_us));
-        self.record_limited(record.uptime_us, record.faults, capped);
+        let limited = std::iter::once((&transfer.id, record.flow.limited_us));
+        self.record_limited(record.uptime_us, record.faults, limited);
         let state = ReportedState {
             uptime_us: record.uptime_us,
             faults: record.faults,

@@ -1,4 +1,4 @@
-//! Verdict on a transfer whose body was too short to measure: its set-up may have taken most of the time.
+//! Verdict on a transfer whose body was too short to measure: its setup may have taken most of the time.
 
 use super::stage::Stage;
 use crate::snapshot::Flow;
@@ -8,7 +8,7 @@ use crate::wire::Leg;
 /// Share of the whole time from which on a step is reported.
 const MOST: f64 = 0.5;
 
-/// Returns the set-up step that took most of a transfer's time; `legs` are the client's own and each relay's, hop 1
+/// Returns the setup step that took most of a transfer's time; `legs` are the client's own and each relay's, hop 1
 /// first.
 pub fn evaluate_setup(client: &Flow, legs: &[Leg], hops: &[Stage]) -> Option<Verdict> {
     let whole_ms = client.active_us.saturating_add(client.reply_us) as f64 / 1000.0;

@@ -78,7 +78,7 @@ impl QueuedTransfer {
         Self { number, route, cap: RateLimit::new(cap), verdict: None, state: TransferState::Queued(first) }
     }
 
-    /// Tells whether it is done, failed or cancelled.
+    /// Returns whether it is done, failed or cancelled.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.state, TransferState::Over(_))
     }

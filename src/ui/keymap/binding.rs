@@ -61,7 +61,7 @@ pub enum Condition {
     Limitable,
     /// The rate of the selected transfer is limited.
     Limited,
-    /// The selected transfer can move in the queue by this many places.
+    /// The selected transfer can move in the queue by this many positions.
     Reorderable(isize),
     /// The selected connection can be closed.
     Closable,

@@ -7,7 +7,7 @@ use super::binding::Binding;
 use super::table::TABLE;
 use crate::ui::action::Action;
 
-/// The keys of every binding, in the order of the table.
+/// Keys of every binding, in the order of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keymap {
     pub(super) keys: Vec<Vec<KeyCombination>>,
@@ -36,7 +36,7 @@ impl Keymap {
         TABLE.iter().position(|binding| binding.action == action).map_or_else(String::new, |index| self.name(index))
     }
 
-    /// Tells whether this is a key of the binding.
+    /// Returns whether this is a key of the binding.
     pub fn has(&self, index: usize, key: KeyCombination) -> bool {
         self.keys.get(index).is_some_and(|keys| keys.contains(&key))
     }

@@ -14,7 +14,7 @@ use crate::ui::geometry::connection_places;
 use crate::ui::keymap::search::matches;
 use crate::units::Rate;
 
-/// Time for which a repeated key counts from the last commanded value: the snapshots show a command only later.
+/// Time for which a repeated key starts from the last commanded value: snapshots show a command only later.
 const ECHO: Duration = Duration::from_millis(500);
 
 impl UiState {

@@ -7,7 +7,7 @@ use crate::ui::keymap::binding::Condition;
 use crate::ui::keymap::help;
 
 impl UiState {
-    /// Tells whether the condition of a binding holds.
+    /// Returns whether the condition of a binding holds.
     pub fn meets(&self, condition: Condition, chain: &ChainSnapshot) -> bool {
         match condition {
             Condition::Always => true,

@@ -81,7 +81,7 @@ impl FaultField {
         }
     }
 
-    /// Tells whether the node reports it as set.
+    /// Returns whether the node reports it as set.
     pub fn is_set(self, node: &NodeSnapshot) -> bool {
         let mut faults = node.faults;
         faults.set(self.off());
@@ -127,7 +127,7 @@ impl FaultField {
     }
 }
 
-/// Tells whether the text means no value.
+/// Returns whether the text means no value.
 pub(super) fn is_none(text: &str) -> bool {
     matches!(text, "" | "0" | "none" | OFF)
 }

@@ -70,7 +70,7 @@ impl UiState {
         }
     }
 
-    /// Tells whether log lines match the filter and selecting the next one would change the screen.
+    /// Returns whether log lines match the filter and selecting the next one would change the screen.
     pub fn has_matches(&self) -> bool {
         let narrowed = self.lists.matches.is_empty() && !self.lists.log.is_empty();
         !self.lists.filter(Panel::Log).trim().is_empty() && (narrowed || self.lists.matches.len() > 1)

@@ -33,7 +33,7 @@ impl UiState {
         self.node(chain, reports)
     }
 
-    /// The hop that need not be watched; a node that we started is then let go.
+    /// Returns the hop if it need not be watched; a node that this program started is then detached.
     pub fn detachable(&self, chain: &ChainSnapshot) -> Option<usize> {
         self.node(chain, |hop| hop.extra || matches!(hop.link, HopLink::Spawned { .. } | HopLink::Attached))
     }

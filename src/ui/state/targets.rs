@@ -67,7 +67,7 @@ impl UiState {
         Some((chain.hops.get(place.0)?, conn(chain, place)?))
     }
 
-    /// Tells whether the selected row has details.
+    /// Returns whether the selected row has details.
     pub fn has_detail(&self, chain: &ChainSnapshot) -> bool {
         if self.view_mode == ViewMode::Detail {
             return false;

@@ -13,23 +13,23 @@ use crate::units::{Bytes, HumanDuration, Rate};
 
 /// Below this width the log omits the time of day, to leave room for the text.
 pub(crate) const TIMED: u16 = 72;
-/// Digits of a digest that are enough to compare two by eye.
+/// Displayed digits of a digest, enough to compare two by eye.
 const DIGEST: usize = 16;
-/// Most lines of the selected transfer: the rest of the list must stay in sight.
+/// Maximum number of lines of the selected transfer: the rest of the list must stay visible.
 const MAX_TRANSFER_LINES: usize = 3;
-/// Most lines of one log line.
+/// Maximum number of lines of one log entry.
 const MAX_LOG_LINES: usize = 6;
 
-/// The selected row of a list; it can take several lines, so that its whole sentence can be read.
+/// Selected row of a list, on several lines where needed, so that its whole sentence can be read.
 pub(crate) struct WrappedRow {
-    /// Its place in the list.
+    /// Its index in the list.
     pub row: usize,
     /// Its lines.
     pub pieces: Vec<String>,
 }
 
 impl WrappedRow {
-    /// The row on a line of the list, and which piece of it.
+    /// Returns the row on a line of the list, and which of its lines that is.
     pub(crate) fn row_at(&self, line: usize) -> (usize, usize) {
         let more = self.pieces.len() - 1;
         match line {
@@ -41,7 +41,7 @@ impl WrappedRow {
 }
 
 impl UiState {
-    /// The selected transfer, broken into lines for this width.
+    /// Returns the selected transfer, wrapped to this width.
     pub(crate) fn wrapped_transfer(&self, data: &ChainSnapshot, terminal: u16) -> Option<WrappedRow> {
         let row = self.row_of(Panel::Transfers, data);
         let transfer = data.transfers.get(*self.lists.transfers.get(row)?)?;
@@ -111,7 +111,7 @@ pub(crate) fn sentence(transfer: &TransferSnapshot) -> String {
     if has_sentence(transfer) { outcome(transfer).0 } else { String::new() }
 }
 
-/// Tells whether the transfer is shown as a sentence instead of its progress.
+/// Returns whether the transfer is shown as a sentence instead of its progress.
 pub(crate) fn has_sentence(transfer: &TransferSnapshot) -> bool {
     transfer.phase.is_over() || transfer.phase == Phase::Locked
 }

@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(heights(&[1, 2, 4], 6, 6, 4, 8), [0, 0, 0, 2, 4, 8]);
         assert_eq!(heights(&[4, 4, 0, 0], 4, 2, 4, 8), [8, 0]);
         assert_eq!(heights(&[4, 0], 2, 4, 4, 8), [8, 8, 0, 0], "a sample may be wider than a column");
-        assert_eq!(heights(&[1], 1, 3, 1000, 8), [1, 1, 1], "a little is not nothing");
+        assert_eq!(heights(&[1], 1, 3, 1000, 8), [1, 1, 1], "small values are visible");
         assert_eq!(heights(&[], 240, 0, 1, 8), [] as [usize; 0]);
     }
 }

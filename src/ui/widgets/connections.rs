@@ -17,7 +17,7 @@ use crate::ui::paint::{cut_middle, row_of};
 use crate::ui::state::UiState;
 use crate::ui::theme::StyleRole;
 
-/// Draws the heading, the column titles and as many connections as there is room for.
+/// Draws the heading, the column titles and the connections that fit.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;

@@ -145,7 +145,7 @@ fn liveness(data: &ChainSnapshot) -> (String, StyleRole) {
     }
 }
 
-/// Tells whether the last report of this hop is old.
+/// Returns whether the last report of this hop is old.
 pub(crate) fn is_stale(hop: &HopSnapshot) -> bool {
     hop.node.is_some() && hop.age > STALE
 }

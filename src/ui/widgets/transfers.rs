@@ -16,7 +16,7 @@ use crate::units::{Bytes, Eta, Rate};
 /// From this width there is room for the rate limit.
 const WIDE: u16 = 100;
 
-/// Draws the heading and as many transfers as there is room for.
+/// Draws the heading and the transfers that fit.
 pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buffer) {
     if area.height == 0 {
         return;

@@ -58,11 +58,11 @@ fn the_slow_stage_is_named() {
 
 #[test]
 fn rate_limits_take_precedence_the_one_nearest_to_the_origin_first() {
-    let (reads, writes, capped) = (Some(flow(WAITS, 2, 0)), Some(flow(2, 88, 0)), Some(flow(1, 2, 90)));
+    let (reads, writes, limited) = (Some(flow(WAITS, 2, 0)), Some(flow(2, 88, 0)), Some(flow(1, 2, 90)));
     let client = flow(WAITS, 0, 0);
-    assert_eq!(limit(client, &[reads, capped, writes]), Limit::RateLimit { hop: 2, rate: 1 << 20 });
-    assert_eq!(limit(client, &[capped, capped, writes]), Limit::RateLimit { hop: 2, rate: 1 << 20 });
-    let mut hops = chain(&[reads, capped]);
+    assert_eq!(limit(client, &[reads, limited, writes]), Limit::RateLimit { hop: 2, rate: 1 << 20 });
+    assert_eq!(limit(client, &[limited, limited, writes]), Limit::RateLimit { hop: 2, rate: 1 << 20 });
+    let mut hops = chain(&[reads, limited]);
     hops[1].faults.limit = Some(2_000_000);
     assert_eq!(evaluate(&client, &hops).to_string(), "slowest: hop 2, rate-limited to 2.0 MB/s");
 }

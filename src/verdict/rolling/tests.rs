@@ -67,12 +67,12 @@ fn waiting_for_a_share_of_a_rate_limit_is_no_stall() {
 
 #[test]
 fn a_gap_upstream_of_a_rate_limit_is_a_stall_only_later() {
-    let lasting = |capped| {
+    let lasting = |limited| {
         let mut rolling = Rolling::default();
         let mut began = None;
         for now_us in (0..=14_000_000).step_by(250_000) {
             // One body uses the rate limit of hop 1; the other has nothing to send from 2 s on.
-            let flow = Flow { limited_us: now_us * capped, bytes_out: now_us, active_us: now_us, ..Flow::default() };
+            let flow = Flow { limited_us: now_us * limited, bytes_out: now_us, active_us: now_us, ..Flow::default() };
             let fills = ConnSnapshot { flow, ..idle_conn(0, 0) };
             let mut hop = hop(1, now_us + 1, fills);
             let node = hop.node.as_mut().unwrap();
