@@ -136,7 +136,7 @@ fn rate_window_feed(bencher: Bencher<'_, '_>) {
 
 /// The longest evaluation there is: every hop waits for the origin.
 #[divan::bench(args = [3, 8, 32])]
-fn verdict_judge(bencher: Bencher<'_, '_>, hops: usize) {
+fn evaluate_verdict(bencher: Bencher<'_, '_>, hops: usize) {
     let waits =
         Flow { bytes_in: 1 << 30, bytes_out: 1 << 30, starved_us: 900_000, active_us: 1_000_000, ..Flow::default() };
     let stage = |number| Stage { number, reports: true, flow: waits, ..Stage::default() };

@@ -1,11 +1,11 @@
 //! The node's endpoints: one request per connection, through an HTTP library, served here or relayed up the chain.
 
 mod control;
+mod endpoints;
 mod events;
 mod html;
 pub(crate) mod metrics;
 mod negotiate;
-mod pages;
 mod relay;
 mod reply;
 mod stream;
@@ -35,7 +35,7 @@ use crate::route::{Hop, HostPort};
 use crate::text::SafeText;
 use crate::wire::http::{HeadError, parse_host, parse_route, plain_text};
 use crate::wire::{Reason, TransferId};
-use pages::HEALTH;
+use endpoints::HEALTH;
 use reply::{EndpointBody, from_problem, here, reads, wrong_method};
 use stream::EndpointStream;
 
@@ -85,7 +85,10 @@ where
 /// True if a request head is for the stream of events, in any form of the target.
 fn requests_events(head: &[u8]) -> bool {
     let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    target.split(|byte| matches!(byte, b'?' | b'#')).next().is_some_and(|path| path.ends_with(pages::EVENTS.as_bytes()))
+    target
+        .split(|byte| matches!(byte, b'?' | b'#'))
+        .next()
+        .is_some_and(|path| path.ends_with(endpoints::EVENTS.as_bytes()))
 }
 
 /// Serves a request, and logs it at trace level: the path without its query, which may contain a secret.
@@ -125,7 +128,7 @@ async fn answer(node: &Arc<Node>, request: Request<Incoming>, reader: &Requester
         }
         Ok(route) if route.is_empty() => match control::ControlRequest::find(request.uri().path()) {
             Some(control) => control::serve(node, &control, request).await,
-            None => pages::serve(node, &request, reader.address).await,
+            None => endpoints::serve(node, &request, reader.address).await,
         },
         Ok(_) if !reads(request.method()) && control::ControlRequest::find(request.uri().path()).is_some() => {
             here(node, Reason::Policy, "control is never relayed")

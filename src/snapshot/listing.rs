@@ -158,9 +158,11 @@ mod tests {
                     let local = entry.path.local().unwrap();
                     prop_assert!(!local.starts_with(b".") && !local.contains(&b'/') && !local.contains(&0x1b));
                     prop_assert_eq!(&entry.name, &SafeText::from_bytes(local));
-                    let requested = folder.as_ref().map_or("", |folder| std::str::from_utf8(folder.as_bytes()).unwrap());
+                    let utf8 = |folder: &FileName| String::from_utf8(folder.as_bytes().to_vec()).unwrap();
+                    let requested = folder.as_ref().map_or_else(String::new, utf8);
                     let requested = requested.trim_end_matches('/');
-                    let whole = if requested.is_empty() { local.to_vec() } else { [requested.as_bytes(), b"/", local].concat() };
+                    let parent = if requested.is_empty() { String::new() } else { format!("{requested}/") };
+                    let whole = [parent.as_bytes(), local].concat();
                     prop_assert_eq!(entry.path.as_bytes(), whole);
                 }
             }

@@ -469,7 +469,10 @@ mod tests {
     proptest! {
         #[test]
         fn events_do_not_depend_on_how_bytes_are_split(
-            bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(ESCAPE), Just(b'['), Just(b'2'), Just(b'~')], 0..80),
+            bytes in proptest::collection::vec(
+                prop_oneof![any::<u8>(), Just(ESCAPE), Just(b'['), Just(b'2'), Just(b'~')],
+                0..80,
+            ),
             size in 1usize..20,
         ) {
             let whole = read_in(&bytes, bytes.len().max(1));

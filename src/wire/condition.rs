@@ -255,7 +255,9 @@ mod tests {
 
         #[test]
         fn any_fields_have_a_result_and_a_range_needs_its_validator(
-            lines in prop::array::uniform5(prop::option::of("[\"W/,*a ]{0,9}|[A-Z][a-z]{2}, 06 Nov 199[0-9] 08:49:37 GMT")),
+            lines in prop::array::uniform5(prop::option::of(
+                "[\"W/,*a ]{0,9}|[A-Z][a-z]{2}, 06 Nov 199[0-9] 08:49:37 GMT"
+            )),
             after in 0u64..9,
         ) {
             let kinds = ['m', 'n', 's', 'u', 'r'];

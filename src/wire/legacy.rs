@@ -266,6 +266,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::problem::ForeignServer;
+
+    /// The actions that the legacy protocol carries.
+    const ACTIONS: &[FailedAction] =
+        &[FailedAction::Request, FailedAction::Connect, FailedAction::Reply, FailedAction::Body];
 
     fn whole(bytes: &[u8]) -> LegacyRequest {
         match parse_request(bytes) {
@@ -412,13 +417,13 @@ mod tests {
             #[test]
             fn every_reason_round_trips(
                 reason in proptest::sample::select(&Reason::ALL[..]),
-                action in proptest::sample::select(&[FailedAction::Request, FailedAction::Connect, FailedAction::Reply, FailedAction::Body][..]),
+                action in proptest::sample::select(ACTIONS),
                 status in proptest::option::of(proptest::sample::select(&[302, 401, 403, 407, 429, 503][..])),
                 detail in "[ -~]{0,40}|[a-z(]{2000}",
             ) {
                 let rest: Vec<Hop> = ["a 1", "b 2"].map(|line| Hop::parse_line(line).unwrap()).to_vec();
                 let reason = status.map_or(reason, Reason::of_status);
-                let server = status.map(|status| Box::new(super::super::problem::ForeignServer { status, ..Default::default() }));
+                let server = status.map(|status| Box::new(ForeignServer { status, ..Default::default() }));
                 let problem = Problem { server, ..Problem::next(reason, action, "b:2", detail.as_str(), 1.0) };
                 let read = match parse_status(&encode_problem(&problem)) {
                     LegacyStatus::NotFound => {
@@ -430,7 +435,8 @@ mod tests {
                 };
                 prop_assert_eq!((read.reason, read.hop, read.address.as_str()), (reason, 3, "b:2"));
     // And again, as a relay forwards it.
-                let again = problem_of_text(&SafeText::from_bytes(&encode_problem(&read)), &"n:9".parse().unwrap(), &rest, 2.0);
+                let text = SafeText::from_bytes(&encode_problem(&read));
+                let again = problem_of_text(&text, &"n:9".parse().unwrap(), &rest, 2.0);
                 prop_assert_eq!(again.reason, reason);
                 if detail.len() < 100 && status.is_none() {
                     prop_assert_eq!(read.detail.as_str().trim(), detail.trim());
@@ -439,7 +445,8 @@ mod tests {
 
             #[test]
             fn requests_round_trip(name in "[^\\x00\r\n]{1,40}", ports in proptest::collection::vec(1u16.., 1..6)) {
-                let hops: Vec<Hop> = ports.iter().map(|port| Hop::parse_line(&format!("h{port} {port}")).unwrap()).collect();
+                let hop = |port: &u16| Hop::parse_line(&format!("h{port} {port}")).unwrap();
+                let hops: Vec<Hop> = ports.iter().map(hop).collect();
                 let mut request = to_request(whole(b"f\nme 9"));
                 request.name = FileName::new(name.as_bytes()).unwrap();
                 request.route = hops[1..].to_vec();

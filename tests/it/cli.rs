@@ -318,7 +318,7 @@ fn flags_override_the_environment_which_overrides_the_file() {
     write("quiet = true\n");
     assert_eq!(out(&run(folder.path(), "--fetch -o quiet")), "");
     for (text, expected) in [
-        ("colour = \"never\"\n", "\"colour\" is not a setting"),
+        ("colors = \"never\"\n", "\"colors\" is not a setting"),
         ("fetch = true\n", "\"fetch\" is not a setting"),
         ("idle-timeout = \"soon\"\n", "idle-timeout: invalid value 'soon'"),
         ("number = [1, 2]\n", "number: write one value"),

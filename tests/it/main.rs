@@ -37,3 +37,4 @@ mod terminal;
 mod tidy;
 mod tools;
 mod waterfall;
+mod wording;

@@ -96,7 +96,8 @@ proptest! {
         hop.base = base;
         let element = hop.element();
         let read = Hop::parse_element(&element).map_err(TestCaseError::fail)?;
-        prop_assert_eq!((&read.address, &read.protocol, &read.base), (&hop.address, &hop.protocol, &hop.base), "{}", element);
+        let fields = |hop: &Hop| (hop.address.clone(), hop.protocol, hop.base.clone());
+        prop_assert_eq!(fields(&read), fields(&hop), "{}", element);
         prop_assert_eq!((read.name, read.token_file, read.other), (None, None, Vec::new()));
     }
 

@@ -201,7 +201,8 @@ import hashlib, http.client, socket, sys
 host, port, route = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 sums = []
 client = http.client.HTTPConnection(host, port, timeout=30)
-for path, status in [("/files/f.bin", 200), ("/files/%zz", 400), ("/files/f.bin", 200), ("/files/none", 404), ("/files/f.bin", 200)]:
+good = ("/files/f.bin", 200)
+for path, status in [good, ("/files/%zz", 400), good, ("/files/none", 404), good]:
     client.request("GET", path, headers={"Chain-Route": route})
     reply = client.getresponse()
     body = reply.read()

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use serde_json::{Value, json};
 
-use super::pages::json as json_page;
+use super::endpoints::json as json_page;
 use super::reply::{EndpointBody, here, wrong_method};
 use crate::faults::parse_changes;
 use crate::net::access::is_proxied;

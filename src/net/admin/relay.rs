@@ -16,8 +16,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::endpoints::{ANY_FORM, EVENTS, NO_LISTING, TOO_MANY_READERS};
 use super::events::{DrainSignal, interval, shutdown};
-use super::pages::{ANY_FORM, EVENTS, NO_LISTING, TOO_MANY_READERS};
 use super::reply::{EndpointBody, EndpointBodyError, from_problem, set_common_headers};
 use crate::allow_list::Purpose;
 use crate::limits::{HOP_GRACE, HOP_SHARE};

@@ -30,7 +30,7 @@ pub(super) use publish::Published;
 const MAX_UNNAMED_SIZE: u64 = 1 << 20;
 /// Limit on partial files of one name.
 const MAX_PARTIAL_FILES: usize = 1000;
-/// Share of the free space that stays free (one in so many bytes), and the most that stays free: other programs write
+/// Share of the free space that stays free (as a divisor), and the most that stays free: other programs write
 /// while a file arrives, and the size that an origin announces must not fill a disk. It is a share of the free space,
 /// not of the disk, so that a small file still fits on a nearly full disk.
 const MARGIN_DIVISOR: u64 = 20;

@@ -200,7 +200,10 @@ async fn ask(
         result = relay::ask(node, node.local_addr_of(&down.stream), job, request, next, upstream, &on_stage) => {
             match result.map(|reply| reply.reply.length) {
                 Ok(Some(size)) => LegacyReply::Size(size),
-                Ok(None) => LegacyReply::Problem(Problem::next(Reason::BadResponse, FailedAction::Reply, &next.address, "", 0.0)),
+                Ok(None) => {
+                    let (reason, action) = (Reason::BadResponse, FailedAction::Reply);
+                    LegacyReply::Problem(Problem::next(reason, action, &next.address, "", 0.0))
+                }
                 Err(problem) => LegacyReply::Problem(problem),
             }
         }

@@ -77,7 +77,8 @@ async fn request_head(
                     }
                 }
                 () = down.disconnected() => {
-                    job.failed(&Problem::here(Reason::Closed, FailedAction::Request, down_peer(down), "the client disconnected"));
+                    let detail = "the client disconnected";
+                    job.failed(&Problem::here(Reason::Closed, FailedAction::Request, down_peer(down), detail));
                     return Err(AfterRequest::Drop);
                 }
             }

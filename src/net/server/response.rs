@@ -106,7 +106,9 @@ pub async fn send_body<S: Source>(
             Closing::Requested | Closing::Displaced if node.drain().is_forced() => {
                 (Reason::Draining, BodyError::Stopped, "the body was cut off".to_owned())
             }
-            Closing::Requested | Closing::Displaced => (Reason::Closed, BodyError::Stopped, "closed by a control request".to_owned()),
+            Closing::Requested | Closing::Displaced => {
+                (Reason::Closed, BodyError::Stopped, "closed by a control request".to_owned())
+            }
         }),
     };
     meter.end(clock.now_us());

@@ -99,7 +99,9 @@ impl HopTask {
                 loop {
                     tokio::select! {
                         failure = &mut follow => break Some(failure),
-                        now = link_change(links.as_mut(), self.subject.at, reported_link.as_ref()) => reported_link = now,
+                        now = link_change(links.as_mut(), self.subject.at, reported_link.as_ref()) => {
+                            reported_link = now;
+                        }
                     }
                     // A node that is stopping reports until its last transfer is over.
                     if !matches!(reported_link, Some(HopLink::Down { reason: DownReason::Stopping })) {

@@ -60,7 +60,7 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("fetch", ANY, &["f"], Action::Transfer(TransferAction::Fetch))
         .described(Transfers, "fetch the file of the route", Left("fetch", "fetch")).when(Fetchable),
     bind("fetch-name", ANY & !LOG, &["n"], Action::Transfer(TransferAction::PromptName))
-        .described(Transfers, "fetch another file over the same hops, by name or from a list", Left("fetch a name", "name"))
+        .described(Transfers, "fetch another file over the same hops, by name or list", Left("fetch a name", "name"))
         .when(Fetchable),
     bind("cancel", OF_XFERS, &["x"], Action::Transfer(TransferAction::Cancel))
         .described(Transfers, "cancel the selected or running transfer; bytes are kept", Left("cancel", "cancel"))
@@ -92,7 +92,8 @@ pub(crate) static TABLE: &[Binding] = &[
         .when(IsSorted),
     bind("level", LOG, &["l"], Action::View(ViewAction::Level))
         .described(View, "show log lines from the next higher level", Left("level", "level")),
-    bind("wrap", LOG, &["w"], Action::View(ViewAction::Wrap)).described(View, "wrap or truncate long lines", Left("wrap", "wrap")),
+    bind("wrap", LOG, &["w"], Action::View(ViewAction::Wrap))
+        .described(View, "wrap or truncate long lines", Left("wrap", "wrap")),
     bind("panel", ANY, &["tab"], Action::View(ViewAction::NextPanel))
         .described(View, "focus the next panel; shift-tab the previous", Left("panel", "panel"))
         .when(HasPanels),
@@ -111,7 +112,8 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("limit-none", OF_XFERS, &["0"], Action::Transfer(TransferAction::RemoveLimit))
         .described(Transfers, "remove its rate limit", Nowhere).when(Limited),
     bind("queue-down", XFERS, &["J"], Action::Transfer(TransferAction::Reorder(1)))
-        .described(Transfers, "move a queued transfer toward the end of the queue", Left("move down", "down")).when(Reorderable(1)),
+        .described(Transfers, "move a queued transfer toward the end of the queue", Left("move down", "down"))
+        .when(Reorderable(1)),
     bind("queue-up", XFERS, &["K"], Action::Transfer(TransferAction::Reorder(-1)))
         .described(Transfers, "move a queued transfer toward the front of the queue", Left("move up", "up"))
         .when(Reorderable(-1)),
@@ -150,12 +152,21 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(View, "the nodes", Nowhere).when(OffTab(Tab::Nodes)),
     bind("show-log", ANY, &["5"], Action::View(ViewAction::Show(Tab::Log)))
         .described(View, "the log", Nowhere).when(OffTab(Tab::Log)),
-    bind("down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).described(View, "one row down", Nowhere).when(HasRows),
-    bind("up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).described(View, "one row up", Nowhere).when(HasRows),
-    bind("page-down", ANY, &["ctrl-d", "pagedown"], Action::View(ViewAction::Page(1))).described(View, "half a panel down", Nowhere).when(HasRows),
-    bind("page-up", ANY, &["ctrl-u", "pageup"], Action::View(ViewAction::Page(-1))).described(View, "half a panel up", Nowhere).when(HasRows),
-    bind("first", ANY, &["g", "home"], Action::View(ViewAction::First)).described(View, "first row", Nowhere).when(HasRows),
-    bind("last", ANY, &["G", "end"], Action::View(ViewAction::Last)).described(View, "last row; the log then follows new lines", Nowhere).when(HasRows),
+    bind("down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).described(View, "one row down", Nowhere)
+        .when(HasRows),
+    bind("up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).described(View, "one row up", Nowhere)
+        .when(HasRows),
+    bind("page-down", ANY, &["ctrl-d", "pagedown"], Action::View(ViewAction::Page(1)))
+        .described(View, "half a panel down", Nowhere)
+        .when(HasRows),
+    bind("page-up", ANY, &["ctrl-u", "pageup"], Action::View(ViewAction::Page(-1)))
+        .described(View, "half a panel up", Nowhere)
+        .when(HasRows),
+    bind("first", ANY, &["g", "home"], Action::View(ViewAction::First)).described(View, "first row", Nowhere)
+        .when(HasRows),
+    bind("last", ANY, &["G", "end"], Action::View(ViewAction::Last))
+        .described(View, "last row; the log then follows new lines", Nowhere)
+        .when(HasRows),
     bind("columns", CONNS | OF_NODES, &["c"], Action::View(ViewAction::Columns))
         .described(View, "show or hide columns", Left("columns", "columns")),
     bind("shorter", ANY, &["=", "+"], Action::View(ViewAction::Span(-1)))
@@ -167,12 +178,16 @@ pub(crate) static TABLE: &[Binding] = &[
         .when(Copyable),
     bind("export", ANY, &["e"], Action::Export).described(Program, "export the snapshot as JSON", Nowhere),
     bind("save-screen", ANY, &["E"], Action::SaveScreen).described(Program, "save a screenshot (SVG)", Nowhere),
-    bind("theme", ANY, &["t"], Action::View(ViewAction::Theme)).described(Program, "next theme: terminal, light, contrast, mono", Nowhere),
-    bind("mouse", ANY, &["m"], Action::View(ViewAction::Mouse)).described(Program, "mouse on or off; shift and drag select text", Nowhere),
+    bind("theme", ANY, &["t"], Action::View(ViewAction::Theme))
+        .described(Program, "next theme: terminal, light, contrast, mono", Nowhere),
+    bind("mouse", ANY, &["m"], Action::View(ViewAction::Mouse))
+        .described(Program, "mouse on or off; shift and drag select text", Nowhere),
     bind("settings", ANY, &[","], Action::View(ViewAction::Settings))
         .described(Program, "theme, mouse, charts and log in one list", Nowhere),
-    bind("repaint", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint)).described(Program, "repaint the screen", Nowhere),
-    bind("suspend", ANY, &["ctrl-z"], Action::View(ViewAction::Suspend)).during(ANY).described(Program, "suspend until fg; bg continues transfers without a screen", Nowhere),
+    bind("repaint", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint))
+        .described(Program, "repaint the screen", Nowhere),
+    bind("suspend", ANY, &["ctrl-z"], Action::View(ViewAction::Suspend))
+        .during(ANY).described(Program, "suspend until fg; bg continues transfers without a screen", Nowhere),
     bind("interrupt", ANY, &["ctrl-c"], Action::Interrupt)
         .described(Program, "cancel the running transfer; again, or with none running: quit", Nowhere),
     bind("help", ANY, &["?", "f1"], Action::View(ViewAction::Help)).described(Program, "this list", Right("help")),
@@ -181,16 +196,19 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("quit-keep-screen", ANY, &["Q"], Action::QuitKeepScreen)
         .described(Program, "quit, and keep the last screen on the terminal", Nowhere),
 
-    bind("accept", ANY, &["enter"], Action::Enter).during(LINE).described(Line, "accept the line", Left("accept", "accept")),
+    bind("accept", ANY, &["enter"], Action::Enter)
+        .during(LINE).described(Line, "accept the line", Left("accept", "accept")),
     bind("complete", ANY, &["tab"], Action::View(ViewAction::Complete)).during(LINE)
         .described(Line, "complete the selected name", Left("complete", "complete")).when(HasChoices),
     bind("list-down", ANY, &["down"], Action::View(ViewAction::Move(1))).during(LINE | PALETTE)
         .described(Line, "down in the list", Left("choose", "choose")).when(HasChoices),
     bind("list-up", ANY, &["up"], Action::View(ViewAction::Move(-1))).during(LINE | PALETTE)
         .described(Line, "up in the list", Nowhere).when(HasChoices),
-    bind("run", ANY, &["enter"], Action::Enter).during(PALETTE).described(Line, "run the selected command", Left("run", "run"))
+    bind("run", ANY, &["enter"], Action::Enter)
+        .during(PALETTE).described(Line, "run the selected command", Left("run", "run"))
         .when(HasChoices),
-    bind("backspace", ANY, &["backspace", "ctrl-h"], Action::View(ViewAction::Edit(Edit::Backspace))).during(LINE | PALETTE)
+    bind("backspace", ANY, &["backspace", "ctrl-h"], Action::View(ViewAction::Edit(Edit::Backspace)))
+        .during(LINE | PALETTE)
         .described(Line, "delete to the left", Nowhere),
     bind("delete", ANY, &["delete", "ctrl-d"], Action::View(ViewAction::Edit(Edit::Delete))).during(LINE | PALETTE)
         .described(Line, "delete to the right", Nowhere),
@@ -213,18 +231,22 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(Popup, "change the selected line", Left("change", "change")),
     bind("popup-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(PICK)
         .described(Popup, "one line down", Left("select", "select")).when(HasChoices),
-    bind("popup-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).during(PICK).described(Popup, "one line up", Nowhere).when(HasChoices),
+    bind("popup-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1)))
+        .during(PICK).described(Popup, "one line up", Nowhere).when(HasChoices),
     bind("popup-off", ANY, &["0"], Action::Transfer(TransferAction::RemoveLimit)).during(PICK)
         .described(Popup, "turn off the selected fault", Left("off", "off")).when(FaultSet),
     bind("help-down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).during(HELP)
         .described(Popup, "scroll down", Left("scroll", "scroll")).when(Scrollable),
-    bind("help-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).during(HELP).described(Popup, "scroll up", Nowhere).when(Scrollable),
+    bind("help-up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1)))
+        .during(HELP).described(Popup, "scroll up", Nowhere).when(Scrollable),
     bind("help-page-down", ANY, &["ctrl-d", "pagedown", "space"], Action::View(ViewAction::Page(1))).during(HELP)
         .described(Popup, "half a page down", Nowhere).when(Scrollable),
     bind("help-page-up", ANY, &["ctrl-u", "pageup"], Action::View(ViewAction::Page(-1))).during(HELP)
         .described(Popup, "half a page up", Nowhere).when(Scrollable),
-    bind("help-first", ANY, &["g", "home"], Action::View(ViewAction::First)).during(HELP).described(Popup, "to the top", Nowhere).when(Scrollable),
-    bind("help-last", ANY, &["G", "end"], Action::View(ViewAction::Last)).during(HELP).described(Popup, "to the bottom", Nowhere).when(Scrollable),
+    bind("help-first", ANY, &["g", "home"], Action::View(ViewAction::First))
+        .during(HELP).described(Popup, "to the top", Nowhere).when(Scrollable),
+    bind("help-last", ANY, &["G", "end"], Action::View(ViewAction::Last))
+        .during(HELP).described(Popup, "to the bottom", Nowhere).when(Scrollable),
 
     bind("confirm-quit", ANY, &["q", "Q", "enter", "ctrl-c"], Action::Quit).during(CONFIRM)
         .described(Popup, "quit: cancel transfers, stop the nodes", Left("quit", "quit")),
@@ -232,11 +254,14 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(Popup, "quit, and keep the nodes running", Left("quit, keep the nodes running", "keep nodes"))
         .when(OwnsNodes),
 
-    bind("repaint-popup", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint)).during(LINE | PALETTE | HELP | PICK | CONFIRM)
+    bind("repaint-popup", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint))
+        .during(LINE | PALETTE | HELP | PICK | CONFIRM)
         .described(Popup, "repaint the screen", Nowhere),
     bind("close-line", ANY, &["esc", "ctrl-c"], Action::View(ViewAction::Close)).during(LINE | PALETTE)
         .described(Line, "close, and clear a filter", Right("back")),
-    bind("close", ANY, &["esc", "q", "?", "f1", "ctrl-c", "!", "c", ","], Action::View(ViewAction::Close)).during(HELP | PICK)
+    bind("close", ANY, &["esc", "q", "?", "f1", "ctrl-c", "!", "c", ","], Action::View(ViewAction::Close))
+        .during(HELP | PICK)
         .described(Popup, "close", Right("back")),
-    bind("cancel-quit", ANY, &["esc", "n"], Action::View(ViewAction::Close)).during(CONFIRM).described(Popup, "cancel quitting", Right("cancel")),
+    bind("cancel-quit", ANY, &["esc", "n"], Action::View(ViewAction::Close))
+        .during(CONFIRM).described(Popup, "cancel quitting", Right("cancel")),
 ];

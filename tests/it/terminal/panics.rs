@@ -71,7 +71,7 @@ fn panics_elsewhere() {
     let (reports, received) = mpsc::channel();
     ui::install_panic_hook(move |report| reports.send(report).unwrap());
     let (screen, snapshots) = watch::channel(Arc::new(ChainSnapshot::default()));
-    let (commands, _wishes) = tokio_mpsc::channel::<Command>(4);
+    let (commands, _commands) = tokio_mpsc::channel::<Command>(4);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let handle = runtime.handle().clone();
     std::thread::spawn(move || {

@@ -15,7 +15,7 @@ const PIPE: usize = 1 << 20;
 const MIN_PIPE: usize = 128 * 1024;
 /// Limit on pipes of one node: far more than bodies flow concurrently on any host.
 const MAX_PIPES: usize = 512;
-/// Share of the process's descriptors that pipes may use, two each (one in so many): without a pipe a body is only
+/// Share of the process's descriptors that pipes may use, two each, as a divisor: without a pipe a body is only
 /// slower, without a descriptor a client is refused.
 const DESCRIPTOR_SHARE: u64 = 4;
 
