@@ -1,4 +1,8 @@
-//! Rate limits, delays and injected faults of a hop, as flags, the admin API and screens name them.
+//! Rate limits, delays and injected faults of a hop, as flags, the control API and screens name them.
+//!
+//! A new fault is a field of [`Faults`] with its change, patch and text here; it takes effect in `net/body/shaping.rs`
+//! (a body) or `net/server/response.rs` (a reply), and is listed by `net/admin/metrics.rs`, `ui/state/faults.rs` and
+//! `cli/args.rs`. `verdict/evaluate.rs` names those that make a transfer slow.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +22,7 @@ pub struct Faults {
     pub limit: Option<u64>,
     /// Delay of each reply, in ms.
     pub delay_ms: u64,
-    /// Largest random addition to the delay, in ms.
+    /// Most by which the delay varies at random in either direction, in ms.
     pub jitter_ms: u64,
     /// Stops sending body bytes without closing the connection.
     pub stall: bool,
@@ -74,7 +78,7 @@ impl Faults {
         self.limit.is_some() || self.stall || self.fragment.is_some() || self.truncate.is_some()
     }
 
-    /// Returns the active faults.
+    /// Returns the active faults, without rate limit and delay.
     pub fn disruptive(&self) -> Vec<FaultChange> {
         let jitter = (self.jitter_ms > 0).then_some(FaultChange::Jitter(self.jitter_ms));
         let stall = self.stall.then_some(FaultChange::Stall(true));

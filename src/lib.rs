@@ -18,8 +18,8 @@
 //!               logged;  bounded  lists of limited length;  protocol  its JSON form
 //! verdict.rs    from the wait times of each stage (evaluate) to the sentence (display) that states what limits a
 //!               transfer, while it runs (rolling, debounce); evidence of one hop (stage), of a node by itself (local),
-//!               of the set-up before a short body (setup)
-//! waterfall.rs  the set-up of a transfer as bars: which stage spent what, and when
+//!               of the setup before a short body (setup)
+//! waterfall.rs  the setup of a transfer as bars: which stage spent what, and when
 //! limits.rs     all timeouts and size limits;  allow_list.rs  where a node may connect to beyond its default policy
 //! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token
 //! command.rs    commands of the user;  faults.rs  rate limit, delay and faults of a hop
@@ -68,7 +68,7 @@
 //! # ui/: the terminal; never imports net
 //!
 //! ```text
-//! screen        the loop;  terminal  set-up and restore;  suspend  job control;  event  the input thread;  input
+//! screen        the loop;  terminal  setup and restore;  suspend  job control;  event  the input thread;  input
 //!               bytes as keys;  clipboard  OSC 52
 //! keymap        one table of keys as data (table, binding), with the user's keys, help and search;  action  what keys
 //!               mean;  dispatch  from a key to its action;  mouse  what clicks mean;  edit  a line being typed

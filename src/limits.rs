@@ -50,7 +50,7 @@ pub const HOP_SHARE: Duration = Duration::from_millis(250);
 /// Time that a relay waits beyond the forwarded timeout, so that the hop next to a failure reports first.
 pub const HOP_GRACE: Duration = Duration::from_millis(200);
 /// Most unread input drained before a close, in bytes; unread input would make the kernel reset the connection.
-pub const DRAIN_BYTES: usize = 64 * 1024;
+pub const DISCARD_BYTES: usize = 64 * 1024;
 /// Most connections from one address whose request head is still being read.
 pub const HEADS_PER_SOURCE: usize = 256;
 /// Additional connections reserved for endpoints: an operator, a probe and a scraper at a time, and a few clients whose

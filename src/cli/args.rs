@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// Start the missing nodes of this machine, and stop them after the fetch; with one INPUT
     #[arg(long, help_heading = MODES, requires = "fetch")]
     pub(super) spawn: bool,
-    /// Measure the set-up of each leg, without transferring the file
+    /// Measure the setup of each leg, without transferring the file
     #[arg(long, help_heading = MODES)]
     pub(super) check: bool,
 

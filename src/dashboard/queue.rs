@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::net::diagnose::{reach, transfer_records};
 use crate::net::fetch::{self, FetchJob};
 use crate::net::upstream::Upstream;
-use crate::net::upstream::protocols::ProtocolCache;
+use crate::net::upstream::protocols::UpstreamShared;
 use crate::plan::fetch_job;
 use crate::route::Route;
 use crate::snapshot::verdict::Verdict;
@@ -35,7 +35,7 @@ const MAX_ENDED: usize = 100;
 #[derive(Debug)]
 pub(super) struct Queue {
     plan: FetchPlan,
-    links: Arc<ProtocolCache>,
+    links: Arc<UpstreamShared>,
     numbered: u64,
     /// Transfers, oldest first; of those that wait, the first starts next.
     list: Vec<QueuedTransfer>,

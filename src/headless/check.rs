@@ -1,4 +1,4 @@
-//! `--check`: the set-up times of each leg of a chain, as a table or JSON, without a transfer.
+//! `--check`: the setup times of each leg of a chain, as a table or JSON, without a transfer.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::console::signals::stop_on_signals;
 use crate::console::{self, start_log};
 use crate::error::Error;
 use crate::net::fetch::{self as client, Checked};
-use crate::net::upstream::protocols::ProtocolCache;
+use crate::net::upstream::protocols::UpstreamShared;
 use crate::plan::fetch_job;
 use crate::report::{CheckReport, Report};
 use crate::route::Route;
@@ -24,7 +24,7 @@ use crate::wire::Leg;
 /// Columns of a bar: with names and figures, most lines fit into 80 columns.
 const BAR: usize = 24;
 
-/// Measures the set-up of an input file's chain, up to the reply head, and prints it.
+/// Measures the setup of an input file's chain, up to the reply head, and prints it.
 ///
 /// # Errors
 /// `Error::Input` if the input file is invalid; `Error::Hop` if a hop fails or does not have the file;
@@ -53,7 +53,7 @@ pub fn check(input: &Path, plan: &FetchPlan, options: &OutputOptions) -> Result<
 
 async fn request(route: &Route, plan: &FetchPlan) -> Result<Checked, Error> {
     let (stop, _signals) = stop_on_signals()?;
-    let mut upstream = client::client(Arc::new(ProtocolCache::default()), plan.limits, plan.protocol);
+    let mut upstream = client::client(Arc::new(UpstreamShared::default()), plan.limits, plan.protocol);
     let job = fetch_job(plan, 1, route.clone());
     client::check(&mut upstream, &job, &stop).await
 }

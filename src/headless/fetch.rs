@@ -16,7 +16,7 @@ use crate::error::{Error, KeptBytes, shown};
 use crate::net::diagnose::{reach, transfer_records};
 use crate::net::fetch::{self, FetchJob, Fetched, Output};
 use crate::net::upstream::Upstream;
-use crate::net::upstream::protocols::ProtocolCache;
+use crate::net::upstream::protocols::UpstreamShared;
 use crate::plan::fetch_job;
 use crate::report::{Report, TransferReport};
 use crate::route::Route;
@@ -147,7 +147,7 @@ impl FinishedFetch {
 
 async fn all(routes: &[Route], plan: &FetchPlan, display: &ProgressDisplay) -> Result<RunResult, Error> {
     let (stop, _signals) = stop_on_signals()?;
-    let links = Arc::new(ProtocolCache::default());
+    let links = Arc::new(UpstreamShared::default());
     let mut ended = Vec::new();
     for route in routes {
         if stop.is_cancelled() {
@@ -187,7 +187,7 @@ pub(super) async fn chains(
     plan: &FetchPlan,
     (source, display): (&VerdictSource, &ProgressDisplay),
     stop: &CancellationToken,
-    links: &Arc<ProtocolCache>,
+    links: &Arc<UpstreamShared>,
     begun: usize,
 ) -> RunResult {
     let number = u64::from(plan.number);

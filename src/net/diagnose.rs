@@ -26,7 +26,7 @@ const MAX_RECORD: usize = 64 * 1024;
 
 /// Result of querying one hop.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum ProbeResult {
+pub(crate) enum QueryResult {
     /// Its record of the transfer.
     Record(Box<TransferRecord>),
     /// It is a node without such a record: it was restarted since.
@@ -57,8 +57,8 @@ pub(crate) fn reach(legs: usize, protocol: Option<Protocol>) -> usize {
 /// Only the first `reach` hops are queried: the others are behind a link that carries no such request.
 pub(crate) async fn transfer_records(route: &Route, reach: usize, id: TransferId) -> Vec<Option<TransferRecord>> {
     let mut records = vec![None; route.hops().len()];
-    for (record, result) in records.iter_mut().zip(probe_hops(route, reach, id, TIMEOUT).await) {
-        if let ProbeResult::Record(found) = result {
+    for (record, result) in records.iter_mut().zip(query_hops(route, reach, id, TIMEOUT).await) {
+        if let QueryResult::Record(found) = result {
             *record = Some(*found);
         }
     }
@@ -67,14 +67,14 @@ pub(crate) async fn transfer_records(route: &Route, reach: usize, id: TransferId
 
 /// Queries the first `reach` hops of a route concurrently within a time limit, hop 1 first: through the hops before it,
 /// and directly if possible.
-pub(crate) async fn probe_hops(route: &Route, reach: usize, id: TransferId, limit: Duration) -> Vec<ProbeResult> {
+pub(crate) async fn query_hops(route: &Route, reach: usize, id: TransferId, limit: Duration) -> Vec<QueryResult> {
     let count = reach.min(route.hops().len());
     let mut probing = JoinSet::new();
     for at in 0..count {
         let route = route.clone();
         probing.spawn(async move { (at, probe_hop(route.hops(), at, id, limit).await) });
     }
-    let mut results = vec![ProbeResult::Inconclusive; count];
+    let mut results = vec![QueryResult::Inconclusive; count];
     while let Some(joined) = probing.join_next().await {
         if let Ok((at, result)) = joined {
             results[at] = result;
@@ -84,15 +84,15 @@ pub(crate) async fn probe_hops(route: &Route, reach: usize, id: TransferId, limi
 }
 
 /// Queries one hop; returns its record from whichever way delivers it.
-async fn probe_hop(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> ProbeResult {
+async fn probe_hop(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> QueryResult {
     // The id authorizes the read, so no token is sent.
     let path = format!("/v1/transfers/{id}");
-    let through = async { within(limit, read(&hops[0], &hops[1..=at], &path)).await.unwrap_or(ProbeResult::TimedOut) };
+    let through = async { within(limit, read(&hops[0], &hops[1..=at], &path)).await.unwrap_or(QueryResult::TimedOut) };
     let direct = async {
         if at == 0 || !is_near(hops, at) {
-            return ProbeResult::Inconclusive;
+            return QueryResult::Inconclusive;
         }
-        within(limit, read(&hops[at], &[], &path)).await.unwrap_or(ProbeResult::TimedOut)
+        within(limit, read(&hops[at], &[], &path)).await.unwrap_or(QueryResult::TimedOut)
     };
     tokio::pin!(through, direct);
     let (mut one, mut other) = (None, None);
@@ -102,7 +102,7 @@ async fn probe_hop(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> 
             found = &mut through, if one.is_none() => one.insert(found),
             found = &mut direct, if other.is_none() => other.insert(found),
         };
-        if matches!(found, ProbeResult::Record(_)) {
+        if matches!(found, QueryResult::Record(_)) {
             return found.clone();
         }
         if let (Some(one), Some(other)) = (&one, &other) {
@@ -112,7 +112,7 @@ async fn probe_hop(hops: &[Hop], at: usize, id: TransferId, limit: Duration) -> 
     }
 }
 
-impl ProbeResult {
+impl QueryResult {
     fn weight(&self) -> u8 {
         match self {
             Self::Record(_) => 4,
@@ -136,32 +136,32 @@ impl ProbeResult {
 }
 
 /// Requests an endpoint of a hop behind others; the caller limits the time.
-async fn read(first: &Hop, behind: &[Hop], path: &str) -> ProbeResult {
+async fn read(first: &Hop, behind: &[Hop], path: &str) -> QueryResult {
     let (hop, time) = (behind.len() + 1, Limits::default().setup);
     let connected = match connect(&first.address, time, &|_| Ok(()), b"", None).await {
         Ok(connected) => connected,
-        Err(problem) => return ProbeResult::of(&problem, hop),
+        Err(problem) => return QueryResult::of(&problem, hop),
     };
     let Ok(request) = endpoint_request(&first.address, behind, path, None, time) else {
-        return ProbeResult::Inconclusive;
+        return QueryResult::Inconclusive;
     };
     let pending = match send_request(connected.stream, &first.address, request, time).await {
         Ok(pending) => pending,
-        Err(problem) => return ProbeResult::of(&problem, hop),
+        Err(problem) => return QueryResult::of(&problem, hop),
     };
     let head = pending.reply.headers();
     let (whole, problem) = (relay_count(head) as usize == behind.len(), is_problem(head));
     let found = pending.reply.status() == StatusCode::OK && whole;
     if !found && !problem {
-        return ProbeResult::Inconclusive;
+        return QueryResult::Inconclusive;
     }
     let Some(body) = short_body(pending.reply.into_body(), MAX_RECORD, time).await else {
-        return ProbeResult::Inconclusive;
+        return QueryResult::Inconclusive;
     };
     if found {
         return serde_json::from_slice(&body)
-            .map_or(ProbeResult::Inconclusive, |record| ProbeResult::Record(Box::new(record)));
+            .map_or(QueryResult::Inconclusive, |record| QueryResult::Record(Box::new(record)));
     }
     // A node counts itself as 0.
-    Problem::from_json(&body).map_or(ProbeResult::Inconclusive, |problem| ProbeResult::of(&problem.relayed(), hop))
+    Problem::from_json(&body).map_or(QueryResult::Inconclusive, |problem| QueryResult::of(&problem.relayed(), hop))
 }

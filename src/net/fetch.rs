@@ -76,7 +76,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::os::machine::Machine;
 use super::upstream::Upstream;
-use super::upstream::protocols::ProtocolCache;
+use super::upstream::protocols::UpstreamShared;
 use crate::error::{Error, KeptBytes};
 use crate::limits::Limits;
 use crate::route::Protocol;
@@ -97,7 +97,7 @@ pub use rate_limit::RateLimit;
 
 /// Returns a client that may connect to any first hop that the user names. `protocol` is for hops without a `protocol=`
 /// of their own.
-pub fn client(links: Arc<ProtocolCache>, limits: Limits, protocol: Option<Protocol>) -> Upstream {
+pub fn client(links: Arc<UpstreamShared>, limits: Limits, protocol: Option<Protocol>) -> Upstream {
     Upstream::new(links, limits, Arc::new(|_, _| Ok(())), protocol)
 }
 

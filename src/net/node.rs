@@ -33,7 +33,7 @@ use crate::net::os::random;
 use crate::net::os::starvation::SchedDelayProbe;
 use crate::net::upstream::Upstream;
 use crate::net::upstream::policy::Policy;
-use crate::net::upstream::protocols::ProtocolCache;
+use crate::net::upstream::protocols::UpstreamShared;
 use crate::net::upstream::resolve::Resolver;
 use crate::options::LocalUsers;
 use crate::route::Protocol;
@@ -124,7 +124,7 @@ impl Node {
         Arc::new(Self {
             faults: LiveFaults::new(config.faults),
             upstream: Upstream::new(
-                Arc::new(ProtocolCache::new(config.resolver.clone())),
+                Arc::new(UpstreamShared::new(config.resolver.clone())),
                 config.limits,
                 connect_filter,
                 config.protocol,
@@ -220,7 +220,7 @@ impl Node {
     }
 
     /// Returns what limits its bodies by its own evidence, over the last second of active ones.
-    pub fn alone(&self) -> LocalLimit {
+    pub fn local_limit(&self) -> LocalLimit {
         let flow = self.sample().unwrap_or_default();
         LocalLimit::of(&Stage { flow, faults: self.faults.now(), ..Stage::default() })
     }

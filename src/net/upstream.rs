@@ -24,19 +24,19 @@ use crate::wire::{DigestProgress, FailedAction, Leg, Problem, Reason, Reply, leg
 use connect::{Connected, connect_with};
 pub use link::UpstreamBody;
 use link::UpstreamConn;
-use policy::Refused;
+use policy::NotPermitted;
 use preconnect::Preconnections;
-use protocols::ProtocolCache;
+use protocols::UpstreamShared;
 
 /// Decides whether a resolved address may be connected to.
-pub type ConnectFilter = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), Refused> + Send + Sync>;
+pub type ConnectFilter = Arc<dyn Fn(SocketAddr, Purpose<'_>) -> Result<(), NotPermitted> + Send + Sync>;
 
 /// A client's or relay's side of the link to the next hop; owns the connection that is kept for the next request.
 ///
 /// A relay has one for each accepted connection, a client one for each chain: nothing is shared, so a request can never
 /// receive another client's reply.
 pub struct Upstream {
-    links: Arc<ProtocolCache>,
+    links: Arc<UpstreamShared>,
     limits: Limits,
     filter: ConnectFilter,
     protocol: Option<Protocol>,
@@ -81,7 +81,7 @@ impl std::fmt::Debug for Upstream {
 impl Upstream {
     /// Returns an upstream without a connection. `protocol` is for hops without a `protocol=` of their own; `None`
     /// detects it.
-    pub fn new(links: Arc<ProtocolCache>, limits: Limits, filter: ConnectFilter, protocol: Option<Protocol>) -> Self {
+    pub fn new(links: Arc<UpstreamShared>, limits: Limits, filter: ConnectFilter, protocol: Option<Protocol>) -> Self {
         Self { links, limits, filter, protocol, link: None, last_node: None }
     }
 
@@ -179,7 +179,7 @@ impl Upstream {
     }
 
     /// Checks whether a hop may be contacted at an address; the decision depends on what is requested, too.
-    fn check_address(&self, hop: &Hop, address: SocketAddr) -> Result<(), Refused> {
+    fn check_address(&self, hop: &Hop, address: SocketAddr) -> Result<(), NotPermitted> {
         (self.filter)(address, Purpose::files(hop.base.as_deref()))
     }
 }

@@ -15,7 +15,7 @@ impl fmt::Display for Verdict {
         let mut text = match self.limit {
             Limit::Measuring => return f.pad("too short to measure"),
             Limit::Balanced => return f.pad("balanced: no stage waits much more than the others"),
-            Limit::RateLimit { hop, rate } => format!("slowest: {}, rate-limited to {}", bare(hop), Rate(rate)),
+            Limit::RateLimit { hop, rate } => format!("slowest: {}, rate-limited to {}", stage_name(hop), Rate(rate)),
             Limit::Fault { hop, fault: FaultKind::Delay } => {
                 format!("slowest: hop {hop}, injected delay, {percent}% of the time")
             }
@@ -41,18 +41,21 @@ impl fmt::Display for Verdict {
                 "slowest: link {from}>{}{}, hop {from} is blocked {percent}% of the time while {} is starved",
                 if to == 0 { "client".to_owned() } else { to.to_string() },
                 reason(cause),
-                the(to),
+                stage_with_article(to),
             ),
             Limit::Receiver { from, to } => {
-                format!("slowest: {}, it does not read: hop {from} is blocked {percent}% of the time", bare(to))
+                format!("slowest: {}, it does not read: hop {from} is blocked {percent}% of the time", stage_name(to))
             }
             Limit::Setup { hop, step } => match step {
                 SetupStep::Resolve => format!("slowest: looking up the name of hop {hop}, {percent}% of the time"),
-                SetupStep::Connect => format!("slowest: the connect to hop {hop}, {percent}% of the time"),
+                SetupStep::Connect => format!("slowest: connecting to hop {hop}, {percent}% of the time"),
                 SetupStep::Delay => format!("slowest: hop {hop}, its injected delay took {percent}% of the time"),
             },
             Limit::Unobserved { after, before } => {
-                format!("slowest: between {} and hop {before}, where not every hop sends reports", the(after))
+                format!(
+                    "slowest: between {} and hop {before}, where not every hop sends reports",
+                    stage_with_article(after)
+                )
             }
         };
         if self.since_ms >= MIN_DISPLAYED_MS {
@@ -65,11 +68,11 @@ impl fmt::Display for Verdict {
     }
 }
 
-fn the(stage: usize) -> String {
-    if stage == 0 { "the client".to_owned() } else { bare(stage) }
+fn stage_with_article(stage: usize) -> String {
+    if stage == 0 { "the client".to_owned() } else { stage_name(stage) }
 }
 
-fn bare(stage: usize) -> String {
+fn stage_name(stage: usize) -> String {
     if stage == 0 { "client".to_owned() } else { format!("hop {stage}") }
 }
 
@@ -126,7 +129,7 @@ mod tests {
                 "slowest: client, its disk or processor: hop 1 is blocked 88% of the time",
             ),
             (Limit::Receiver { from: 1, to: 0 }, "slowest: client, it does not read: hop 1 is blocked 88% of the time"),
-            (Limit::Setup { hop: 2, step: SetupStep::Connect }, "slowest: the connect to hop 2, 88% of the time"),
+            (Limit::Setup { hop: 2, step: SetupStep::Connect }, "slowest: connecting to hop 2, 88% of the time"),
             (
                 Limit::Setup { hop: 2, step: SetupStep::Delay },
                 "slowest: hop 2, its injected delay took 88% of the time",

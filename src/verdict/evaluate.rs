@@ -17,14 +17,14 @@ const MIN_HOP_US: u64 = 100_000;
 /// Round trip, in µs, below which nothing is queued in the network.
 const SHORT_RTT_US: u64 = 2_000;
 /// Unread bytes in the kernel from which on a stage does not read: more than accumulate between two reads.
-const UNREAD: u64 = 256 * 1024;
+const MIN_UNREAD: u64 = 256 * 1024;
 /// Most segments in flight if all sent data has arrived: an acknowledgment may be delayed.
-const IN_FLIGHT: u64 = 2;
+const MAX_IN_FLIGHT: u64 = 2;
 /// The same for a short minimum round trip, where only a delayed acknowledgment or a queue takes long: a queue that
 /// fills a window is several times as long.
-const IN_FLIGHT_SHORT_RTT: u64 = 8;
+const MAX_IN_FLIGHT_SHORT_RTT: u64 = 8;
 /// Retransmitted segments in the evaluated time from which on a link counts as lossy.
-const LOSSES: u64 = 3;
+const MIN_RETRANSMITS: u64 = 3;
 
 /// Evaluates what limits the transfers of a client through these hops, in chain order, the origin last.
 ///
@@ -35,7 +35,7 @@ const LOSSES: u64 = 3;
 pub fn evaluate(client: &Flow, hops: &[Stage]) -> Verdict {
     let Some(origin) = hops.last().map(|hop| hop.number) else { return Verdict::default() };
     let reporting_hops = reporting(hops);
-    if let Some(verdict) = stalled(&reporting_hops) {
+    if let Some(verdict) = stall_injected(&reporting_hops) {
         return verdict;
     }
     if let Some(verdict) = delayed(client, hops) {
@@ -73,7 +73,7 @@ fn fragmented(verdict: Verdict, reporting_hops: &[&Stage]) -> Verdict {
 pub fn evaluate_others(hops: &[Stage]) -> Verdict {
     let Some(origin) = hops.last().map(|hop| hop.number) else { return Verdict::default() };
     let reporting_hops = reporting(hops);
-    if let Some(verdict) = stalled(&reporting_hops) {
+    if let Some(verdict) = stall_injected(&reporting_hops) {
         return verdict;
     }
     let seen: Vec<StageShares<'_>> = reporting_hops.iter().map(|stage| StageShares::of(stage)).collect();
@@ -100,7 +100,7 @@ pub fn evaluate_others(hops: &[Stage]) -> Verdict {
 fn at_a_foreign_receiver(hop: &StageShares<'_>, direct: bool) -> Verdict {
     let tcp = hop.stage.and_then(|stage| stage.tcp).unwrap_or_default();
     let quick = tcp.rtt_us < SHORT_RTT_US;
-    let most = if tcp.min_rtt_us < SHORT_RTT_US { IN_FLIGHT_SHORT_RTT } else { IN_FLIGHT };
+    let most = if tcp.min_rtt_us < SHORT_RTT_US { MAX_IN_FLIGHT_SHORT_RTT } else { MAX_IN_FLIGHT };
     let client = StageShares::client(&Flow::default());
     match hop.busy {
         // Its window is full of data that has arrived.
@@ -119,7 +119,7 @@ fn reporting(hops: &[Stage]) -> Vec<&Stage> {
     hops.iter().filter(|hop| hop.reports && hop.flow.active_us >= MIN_HOP_US).collect()
 }
 
-fn stalled(reporting_hops: &[&Stage]) -> Option<Verdict> {
+fn stall_injected(reporting_hops: &[&Stage]) -> Option<Verdict> {
     let hop = reporting_hops.iter().rev().find(|hop| hop.active_fault() == Some(FaultKind::Stall))?;
     Some(of(Limit::Fault { hop: hop.number, fault: FaultKind::Stall }, 1.0, Confidence::High))
 }
@@ -260,7 +260,7 @@ fn cause(from: &StageShares<'_>) -> LinkCause {
     let tcp = from.stage.and_then(|stage| stage.tcp).unwrap_or_default();
     match from.busy {
         None => LinkCause::Unknown,
-        Some(_) if tcp.retransmits >= LOSSES => LinkCause::Loss,
+        Some(_) if tcp.retransmits >= MIN_RETRANSMITS => LinkCause::Loss,
         Some(_) if from.full >= HIGH => LinkCause::RoundTrip,
         Some(_) => LinkCause::Congestion,
     }
@@ -325,7 +325,7 @@ impl<'a> StageShares<'a> {
         let Some(_) = self.busy else {
             return (receiver.read < HIGH).then_some(Confidence::Fair);
         };
-        if receiver.stage.is_some_and(|stage| stage.unread >= UNREAD) {
+        if receiver.stage.is_some_and(|stage| stage.unread >= MIN_UNREAD) {
             return Some(Confidence::High);
         }
         match rtt_us {

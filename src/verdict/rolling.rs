@@ -19,7 +19,7 @@ use crate::text::SafeText;
 /// Length of the window, in µs: several reports, and several periods of a limit that alternates four times a second.
 const WINDOW_US: u64 = 1_500_000;
 /// Age from which on a report is stale, in µs.
-const FRESH_US: u64 = 1_500_000;
+const STALE_AFTER_US: u64 = 1_500_000;
 /// Shortest stall, in µs.
 const STALL_US: u64 = 1_000_000;
 /// The same while bodies reach a rate limit, in µs: data before it waits in full socket buffers, where the kernel drops
@@ -281,7 +281,7 @@ impl Trace {
     }
 
     fn is_fresh(&self, now_us: u64) -> bool {
-        now_us.saturating_sub(self.seen_us) <= FRESH_US
+        now_us.saturating_sub(self.seen_us) <= STALE_AFTER_US
     }
 }
 

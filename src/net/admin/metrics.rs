@@ -35,8 +35,8 @@ impl Format {
     }
 }
 
-/// Number of lines of this process's log that were dropped, because no node waits for its log's reader. All nodes of a
-/// process share its log.
+/// Number of lines of this process's log that were dropped, because a node never waits for the reader of its log.
+/// All nodes of a process share its log.
 pub(crate) static LOG_LINES_LOST: AtomicU64 = AtomicU64::new(0);
 
 /// All states of a connection, so that an empty one is exported as 0.
@@ -154,9 +154,9 @@ fn count_bodies(metrics: &mut Registry, flow: &Flow) {
         ("limited", flow.limited_us),
         ("delayed", flow.reply_us),
     ];
-    let blocked = Series(kinds.map(|(kind, us)| (label("kind", kind), ConstCounter::new(us as f64 / 1e6))).into());
+    let waits = Series(kinds.map(|(kind, us)| (label("kind", kind), ConstCounter::new(us as f64 / 1e6))).into());
     let help = "Time bodies were starved of input, blocked on output, rate-limited, or delayed before they began";
-    metrics.register_with_unit("wait", help, Unit::Seconds, blocked);
+    metrics.register_with_unit("wait", help, Unit::Seconds, waits);
     let active = ConstCounter::new(flow.active_us as f64 / 1e6);
     metrics.register_with_unit("active", "Time with a body in transfer", Unit::Seconds, active);
 }
@@ -183,7 +183,7 @@ fn count_evidence(metrics: &mut Registry, node: &Node, snapshot: &NodeSnapshot) 
     let sent = snapshot.connections.iter().map(|conn| conn.queued_out).sum();
     let help = "Body bytes sent and not yet acknowledged";
     metrics.register_with_unit("queued_out", help, Unit::Bytes, gauge(sent));
-    let now = node.alone();
+    let now = node.local_limit();
     let limit = LocalLimit::ALL.map(|each| (label("limit", each.label()), ConstGauge::new(u32::from(each == now))));
     let help = "1 for what limits this node's bodies over the last second, by its own evidence";
     metrics.register("limit", help, Series(limit.into()));

@@ -29,7 +29,7 @@ use crate::net::node::{self, Node};
 use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::{Passing, passing, within};
 use crate::net::upstream::connect::connect_with;
-use crate::net::upstream::policy::Refused;
+use crate::net::upstream::policy::NotPermitted;
 use crate::route::{DEFAULT_BASE, Hop, Host, HostPort, MAX_HOPS, Protocol};
 use crate::wire::http::{decode_name, parse_number, plain_text};
 use crate::wire::{FailedAction, Problem, Reason, TransferId, problem};
@@ -91,7 +91,7 @@ pub(super) async fn relay(
     node.config
         .policy
         .allows_name(&next)
-        .map_err(|Refused { refusal, why }| Problem::refused_by_policy(refusal, &next, why, 0.0))?;
+        .map_err(|NotPermitted { refusal, why }| Problem::refused_by_policy(refusal, &next, why, 0.0))?;
     let base = base.as_deref().filter(|_| rest.is_empty());
     let purpose = if folder { Purpose::files(base) } else { Purpose::Endpoints };
     let connect_filter = |address| node.config.policy.allows(address, purpose);

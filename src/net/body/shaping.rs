@@ -87,6 +87,7 @@ impl CopyOptions<'_> {
     where
         D: Reader,
     {
+        // A pause that an injected fault makes counts as rate-limited: this node causes it, not its neighbors.
         self.meter.wait(WaitKind::RateLimit, self.clock.now_us());
         let closed = poll_fn(|cx| poll_early(Pin::new(&mut *reader), cx, early, *self));
         let changed = tokio::select! {

@@ -50,7 +50,7 @@ struct SpliceCopy<'a, 'b> {
     stall: Timer,
     buffers: Buffers<'a>,
     /// Bytes to offer to the reader at a time when copying.
-    attempt: usize,
+    offer_len: usize,
     /// Bytes read from the source, and not sent yet when a fault was set.
     unsent: Vec<u8>,
 }
@@ -87,8 +87,17 @@ pub(super) async fn from_socket(
     let (idle, stall) = (Timer::new(options.idle), Timer::new(options.stall));
     let buffers = Buffers::new(Some(source), reader, options.fixed);
     let source = source.stream;
-    let mut way =
-        SpliceCopy { source, reader, options, early, idle, stall, buffers, attempt: INITIAL_WRITE, unsent: Vec::new() };
+    let mut way = SpliceCopy {
+        source,
+        reader,
+        options,
+        early,
+        idle,
+        stall,
+        buffers,
+        offer_len: INITIAL_WRITE,
+        unsent: Vec::new(),
+    };
     let mut left = length;
     while left > 0 {
         left -= way.copy_phase(left).await?;
@@ -110,7 +119,7 @@ impl SpliceCopy<'_, '_> {
     async fn copy_phase(&mut self, left: u64) -> Result<u64, CopyError> {
         let mut moved = 0;
         while moved < left && !self.buffers.flow().wants_pipe() && !self.options.faults.disturb_bodies() {
-            let max = usize::try_from(left - moved).unwrap_or(usize::MAX).min(self.attempt);
+            let max = usize::try_from(left - moved).unwrap_or(usize::MAX).min(self.offer_len);
             match self.copy(max)? {
                 SpliceStep::End => return Err(CopyError::Short { missing: left - moved }),
                 SpliceStep::Sent(sent) => {
@@ -153,7 +162,7 @@ impl SpliceCopy<'_, '_> {
                 Err(error) => return Err(self.options.lost(&error)),
             };
             // The next offer is as large as what it accepts at a time.
-            self.attempt = if sent < seen { sent.max(MIN_WRITE) } else { (self.attempt * 2).min(BUFFER) };
+            self.offer_len = if sent < seen { sent.max(MIN_WRITE) } else { (self.offer_len * 2).min(BUFFER) };
             if sent == 0 {
                 return Ok(SpliceStep::ReaderWaits);
             }

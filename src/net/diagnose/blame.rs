@@ -1,7 +1,7 @@
 //! Failure attribution: finds the first hop, seen from the client, whose record does not attribute the failure to the
 //! next.
 
-use super::ProbeResult;
+use super::QueryResult;
 use crate::error::BodyFailure;
 use crate::route::Protocol;
 use crate::snapshot::{BodyError, ConnRole};
@@ -18,22 +18,22 @@ pub(crate) struct Blame {
 }
 
 /// Evaluates the results of all hops, hop 1 first, after a body failed in this way at this program.
-pub(crate) fn blame(results: &[ProbeResult], ended: BodyFailure) -> Blame {
+pub(crate) fn blame(results: &[QueryResult], ended: BodyFailure) -> Blame {
     // What the previous hop, or this program, observed about this one.
     let mut before = ended;
     for (hop, result) in (1..).zip(results) {
         let seen = |how| Blame { hop, reporter: 0, how };
         let reported = |how| Blame { hop, reporter: hop - 1, how };
         let record = match result {
-            ProbeResult::Refused => return seen(BodyFailure::Gone),
-            ProbeResult::NotFound => return seen(BodyFailure::Restarted),
+            QueryResult::Refused => return seen(BodyFailure::Gone),
+            QueryResult::NotFound => return seen(BodyFailure::Restarted),
             // A hop that closed a connection did so, even if it does not reply afterwards.
-            ProbeResult::TimedOut if matches!(before, BodyFailure::Closed | BodyFailure::Reset) => {
+            QueryResult::TimedOut if matches!(before, BodyFailure::Closed | BodyFailure::Reset) => {
                 return reported(before);
             }
-            ProbeResult::TimedOut => return seen(BodyFailure::Silent),
-            ProbeResult::Inconclusive => return reported(before),
-            ProbeResult::Record(record) => record,
+            QueryResult::TimedOut => return seen(BodyFailure::Silent),
+            QueryResult::Inconclusive => return reported(before),
+            QueryResult::Record(record) => record,
         };
         let relays = record.role != ConnRole::Origin;
         // It is still waiting, or was until the previous hop gave up.
@@ -65,15 +65,15 @@ pub(crate) fn blame(results: &[ProbeResult], ended: BodyFailure) -> Blame {
 }
 
 /// Finds the first hop that does not reply while a body is stalled; hops before it are not at fault.
-pub(crate) fn suspect(results: &[ProbeResult]) -> Option<Blame> {
+pub(crate) fn suspect(results: &[QueryResult]) -> Option<Blame> {
     for (hop, result) in (1..).zip(results) {
         let how = match result {
-            ProbeResult::Refused => BodyFailure::Gone,
-            ProbeResult::NotFound => BodyFailure::Restarted,
-            ProbeResult::TimedOut => BodyFailure::Silent,
-            ProbeResult::Inconclusive => return None,
-            ProbeResult::Record(record) if record.upstream_protocol == Some(Protocol::Legacy) => return None,
-            ProbeResult::Record(_) => continue,
+            QueryResult::Refused => BodyFailure::Gone,
+            QueryResult::NotFound => BodyFailure::Restarted,
+            QueryResult::TimedOut => BodyFailure::Silent,
+            QueryResult::Inconclusive => return None,
+            QueryResult::Record(record) if record.upstream_protocol == Some(Protocol::Legacy) => return None,
+            QueryResult::Record(_) => continue,
         };
         return Some(Blame { hop, reporter: 0, how });
     }
@@ -85,9 +85,9 @@ mod tests {
     use super::*;
     use crate::snapshot::TransferRecord;
 
-    fn relay(body_error: Option<BodyError>) -> ProbeResult {
+    fn relay(body_error: Option<BodyError>) -> QueryResult {
         let (role, upstream_protocol) = (ConnRole::Relay, Some(Protocol::Http));
-        ProbeResult::Record(Box::new(TransferRecord {
+        QueryResult::Record(Box::new(TransferRecord {
             role,
             body_error,
             upstream_protocol,
@@ -95,15 +95,15 @@ mod tests {
         }))
     }
 
-    fn origin(body_error: Option<BodyError>) -> ProbeResult {
-        ProbeResult::Record(Box::new(TransferRecord {
+    fn origin(body_error: Option<BodyError>) -> QueryResult {
+        QueryResult::Record(Box::new(TransferRecord {
             role: ConnRole::Origin,
             body_error,
             ..TransferRecord::default()
         }))
     }
 
-    fn found(results: &[ProbeResult]) -> (usize, usize, BodyFailure) {
+    fn found(results: &[QueryResult]) -> (usize, usize, BodyFailure) {
         let blame = blame(results, BodyFailure::Closed);
         (blame.hop, blame.reporter, blame.how)
     }
@@ -113,7 +113,7 @@ mod tests {
         let (closed, left) = (relay(Some(BodyError::SourceEnded)), relay(Some(BodyError::ReaderLeft)));
         let origin = origin(Some(BodyError::ReaderLeft));
         for (how, result) in
-            [(BodyFailure::Gone, ProbeResult::Refused), (BodyFailure::Restarted, ProbeResult::NotFound)]
+            [(BodyFailure::Gone, QueryResult::Refused), (BodyFailure::Restarted, QueryResult::NotFound)]
         {
             let chain = [closed.clone(), closed.clone(), result.clone(), origin.clone()];
             assert_eq!(found(&chain), (3, 0, how));
@@ -139,29 +139,29 @@ mod tests {
         let (reset, left) = (relay(Some(BodyError::SourceFailed)), origin(Some(BodyError::ReaderLeft)));
         assert_eq!(found(&[reset.clone(), left]), (2, 1, BodyFailure::Reset));
         // A foreign server has no record, and the legacy program is not queried.
-        assert_eq!(found(&[reset.clone(), ProbeResult::Inconclusive]), (2, 1, BodyFailure::Reset));
-        let ProbeResult::Record(record) = relay(Some(BodyError::SourceSilent)) else { panic!("not a record") };
+        assert_eq!(found(&[reset.clone(), QueryResult::Inconclusive]), (2, 1, BodyFailure::Reset));
+        let QueryResult::Record(record) = relay(Some(BodyError::SourceSilent)) else { panic!("not a record") };
         let legacy =
-            ProbeResult::Record(Box::new(TransferRecord { upstream_protocol: Some(Protocol::Legacy), ..*record }));
-        assert_eq!(found(&[legacy.clone(), ProbeResult::TimedOut]), (2, 1, BodyFailure::Silent));
-        assert_eq!(suspect(&[legacy, ProbeResult::TimedOut]), None);
+            QueryResult::Record(Box::new(TransferRecord { upstream_protocol: Some(Protocol::Legacy), ..*record }));
+        assert_eq!(found(&[legacy.clone(), QueryResult::TimedOut]), (2, 1, BodyFailure::Silent));
+        assert_eq!(suspect(&[legacy, QueryResult::TimedOut]), None);
     }
 
     #[test]
     fn silence_is_traced_to_its_hop() {
         let (silent, waits) = (relay(Some(BodyError::SourceSilent)), relay(None));
-        let chain = [silent.clone(), waits.clone(), ProbeResult::TimedOut, origin(None)];
+        let chain = [silent.clone(), waits.clone(), QueryResult::TimedOut, origin(None)];
         assert_eq!(found(&chain), (3, 0, BodyFailure::Silent));
-        let ProbeResult::Record(record) = waits.clone() else { panic!("not a record") };
+        let QueryResult::Record(record) = waits.clone() else { panic!("not a record") };
         let faults = crate::faults::Faults { stall: true, ..Default::default() };
-        let stalls = ProbeResult::Record(Box::new(TransferRecord { faults, ..*record }));
+        let stalls = QueryResult::Record(Box::new(TransferRecord { faults, ..*record }));
         assert_eq!(found(&[silent.clone(), stalls, origin(None)]), (2, 0, BodyFailure::Silent));
         assert_eq!(found(&[silent.clone(), waits, origin(None)]), (3, 2, BodyFailure::Silent));
         // The limits are the same at every hop: the previous one may have timed out first, and disconnected.
         let left = relay(Some(BodyError::ReaderLeft));
-        assert_eq!(found(&[silent.clone(), left.clone(), ProbeResult::TimedOut]), (3, 0, BodyFailure::Silent));
-        let ProbeResult::Record(record) = left else { panic!("not a record") };
-        let stalls = ProbeResult::Record(Box::new(TransferRecord { faults, ..*record }));
+        assert_eq!(found(&[silent.clone(), left.clone(), QueryResult::TimedOut]), (3, 0, BodyFailure::Silent));
+        let QueryResult::Record(record) = left else { panic!("not a record") };
+        let stalls = QueryResult::Record(Box::new(TransferRecord { faults, ..*record }));
         assert_eq!(found(&[silent, stalls, origin(None)]), (2, 0, BodyFailure::Silent));
     }
 
@@ -169,27 +169,27 @@ mod tests {
     fn attributes_to_the_nearest_hop_without_more_evidence() {
         let nearest = (1, 0, BodyFailure::Closed);
         assert_eq!(found(&[]), nearest);
-        assert_eq!(found(&[ProbeResult::Inconclusive, ProbeResult::Refused]), nearest);
-        assert_eq!(found(&[relay(Some(BodyError::ReaderLeft)), ProbeResult::Refused]), nearest);
+        assert_eq!(found(&[QueryResult::Inconclusive, QueryResult::Refused]), nearest);
+        assert_eq!(found(&[relay(Some(BodyError::ReaderLeft)), QueryResult::Refused]), nearest);
     }
 
     #[test]
     fn an_early_close_is_attributed_even_without_a_later_reply() {
         let (closed, reset) = (relay(Some(BodyError::SourceEnded)), relay(Some(BodyError::SourceFailed)));
-        assert_eq!(found(&[ProbeResult::TimedOut, closed.clone()]), (1, 0, BodyFailure::Closed));
-        assert_eq!(found(&[closed.clone(), ProbeResult::TimedOut]), (2, 1, BodyFailure::Closed));
-        assert_eq!(found(&[closed, reset, ProbeResult::TimedOut]), (3, 2, BodyFailure::Reset));
+        assert_eq!(found(&[QueryResult::TimedOut, closed.clone()]), (1, 0, BodyFailure::Closed));
+        assert_eq!(found(&[closed.clone(), QueryResult::TimedOut]), (2, 1, BodyFailure::Closed));
+        assert_eq!(found(&[closed, reset, QueryResult::TimedOut]), (3, 2, BodyFailure::Reset));
     }
 
     #[test]
     fn suspects_the_first_silent_hop_while_a_body_is_stalled() {
         let fine = relay(None);
-        let found = |results: &[ProbeResult]| suspect(results).map(|blame| (blame.hop, blame.how));
+        let found = |results: &[QueryResult]| suspect(results).map(|blame| (blame.hop, blame.how));
         assert_eq!(
-            found(&[fine.clone(), ProbeResult::TimedOut, ProbeResult::TimedOut]),
+            found(&[fine.clone(), QueryResult::TimedOut, QueryResult::TimedOut]),
             Some((2, BodyFailure::Silent))
         );
         assert_eq!(found(&[fine.clone(), fine.clone(), origin(None)]), None);
-        assert_eq!(found(&[fine, ProbeResult::Inconclusive, ProbeResult::TimedOut]), None);
+        assert_eq!(found(&[fine, QueryResult::Inconclusive, QueryResult::TimedOut]), None);
     }
 }

@@ -16,7 +16,7 @@ use super::target::TargetPath;
 use super::tracker::Tracker;
 use super::{body, verify};
 use crate::error::{BodyFailure, Error, KeptBytes};
-use crate::net::diagnose::{Blame, blame, probe_hops};
+use crate::net::diagnose::{Blame, blame, query_hops};
 use crate::net::node::digests::Hasher;
 use crate::net::os::starvation::SchedDelayProbe;
 use crate::net::upstream::Upstream;
@@ -123,7 +123,7 @@ pub(super) async fn attributed(job: &FetchJob, protocol: Protocol, error: Error,
     if protocol == Protocol::Legacy {
         return error;
     }
-    let querying = probe_hops(&job.route, job.route.hops().len(), job.id, ATTRIBUTION_TIMEOUT);
+    let querying = query_hops(&job.route, job.route.hops().len(), job.id, ATTRIBUTION_TIMEOUT);
     let findings = tokio::select! {
         findings = querying => findings,
         () = stop.cancelled() => return error,

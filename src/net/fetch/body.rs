@@ -13,7 +13,7 @@ use super::rate_limit::Throttle;
 use super::tracker::Tracker;
 use crate::error::{BodyFailure, Error, KeptBytes};
 use crate::meter::WaitKind;
-use crate::net::diagnose::{Blame, probe_hops, suspect};
+use crate::net::diagnose::{Blame, query_hops, suspect};
 use crate::net::os::deadline::Deadline;
 use crate::net::upstream::Upstream;
 use crate::route::Protocol;
@@ -135,7 +135,7 @@ impl<'a> StallWatch<'a> {
 
 /// Queries every hop about the transfer; returns the first that does not reply in time.
 async fn find_suspect(job: &FetchJob, limit: Duration) -> Option<Blame> {
-    suspect(&probe_hops(&job.route, job.route.hops().len(), job.id, limit).await)
+    suspect(&query_hops(&job.route, job.route.hops().len(), job.id, limit).await)
 }
 
 /// Reads the next bytes; returns the end of the stream or the connection's error as the inner result.

@@ -21,25 +21,25 @@ pub(super) struct RetryPolicy {
     /// Pauses before the remaining retries in a row.
     pauses: ExponentialBackoff,
     spent: u32,
-    started: bool,
+    progressed_once: bool,
 }
 
 impl RetryPolicy {
     /// Returns a policy of `retries` in a row without progress.
     pub(super) fn new(retries: u32) -> Self {
-        Self { retries, pauses: pauses(retries), spent: 0, started: false }
+        Self { retries, pauses: pauses(retries), spent: 0, progressed_once: false }
     }
 
     /// Records a failed attempt, with or without progress; returns the pause before the next, or `None` to give up.
     ///
     /// A transfer that never began is not retried: a user who named a wrong hop wants to know immediately.
     pub(super) fn after(&mut self, error: &Error, progressed: bool) -> Option<Duration> {
-        self.started |= progressed;
+        self.progressed_once |= progressed;
         if progressed {
             self.pauses = pauses(self.retries);
         }
         let max = self.retries.saturating_mul(TOTAL_FACTOR);
-        if !self.started || !is_transient(error) || self.spent >= max {
+        if !self.progressed_once || !is_transient(error) || self.spent >= max {
             return None;
         }
         self.spent += 1;
@@ -54,7 +54,7 @@ fn pauses(retries: u32) -> ExponentialBackoff {
 /// Returns true for errors that may not recur: a hop that failed, does not reply, or is full.
 fn is_transient(error: &Error) -> bool {
     match error {
-        // The bytes received before a partial file was removed are saved, so another attempt resumes them.
+        // `Lost`: the bytes received before the partial file was removed are saved, so another attempt resumes them.
         Error::Short { .. } | Error::Stalled { .. } | Error::Lost { .. } => true,
         Error::Hop(fault) => matches!(
             fault.problem.reason,

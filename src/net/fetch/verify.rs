@@ -80,7 +80,7 @@ pub(super) async fn verify(
 
 /// Limit on requests that test whether a validator is stable: with two servers behind one name that alternate, the
 /// second request is enough; with two picked at random, one fetch in eight is still reported as changed.
-const MAX_PROBES: usize = 3;
+const MAX_STABILITY_REQUESTS: usize = 3;
 
 /// Handles a refused `If-Match` where the validator differs from one request to the next, as with several servers
 /// behind one name: only the size is verified then. `None` if the file may have changed: the validator is another one,
@@ -93,7 +93,7 @@ async fn verify_unstable_etag(
     stop: &CancellationToken,
 ) -> Result<Option<Integrity>, Error> {
     let mut before = None;
-    for _ in 0..MAX_PROBES {
+    for _ in 0..MAX_STABILITY_REQUESTS {
         let now = match send_request(upstream, job, request(job, Method::Head, Some(arrived.algorithm)), stop).await {
             Ok(response) => response.reply,
             Err(error @ Error::Interrupted { .. }) => return Err(error),

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 
 use super::deadline::Deadline;
 use super::sockopt::fix;
-use crate::limits::DRAIN_BYTES;
+use crate::limits::DISCARD_BYTES;
 
 /// A connection.
 ///
@@ -161,7 +161,7 @@ pub(super) fn open(address: SocketAddr, buffers: Option<u32>) -> io::Result<Owne
 /// Reads and discards until the peer closes, within a time limit and a byte limit.
 pub async fn drain<S: AsyncRead + Unpin>(stream: &mut S, limit: Duration) {
     let mut deadline = Deadline::after(limit);
-    let mut left = DRAIN_BYTES;
+    let mut left = DISCARD_BYTES;
     while left > 0 {
         let reading = poll_fn(|cx| {
             // Not kept across the wait: the future of every session would be larger by it.

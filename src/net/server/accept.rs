@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::downstream::{Downstream, problem_message};
-use crate::limits::DRAIN_BYTES;
+use crate::limits::DISCARD_BYTES;
 use crate::net::node::Node;
 use crate::net::node::registry::{Admission, ConnGuard, HeadGuard, Slots};
 use crate::net::os::deadline::Deadline;
@@ -108,7 +108,7 @@ impl AcceptLoop {
         let _ = send(stream, &problem_message(&problem, Method::Get, false), SendFlags::NOSIGNAL);
         let _ = shutdown(stream, Shutdown::Write);
         // The request is read, because closing with unread data would reset the connection and destroy the reply.
-        let (mut buffer, mut left) = ([0; 4096], DRAIN_BYTES);
+        let (mut buffer, mut left) = ([0; 4096], DISCARD_BYTES);
         while let Ok((read @ 1.., _)) = recv(stream, &mut buffer, RecvFlags::DONTWAIT) {
             left = left.saturating_sub(read);
             if left == 0 {

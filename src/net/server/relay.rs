@@ -13,7 +13,7 @@ use crate::net::node::registry::FileRequestGuard;
 use crate::net::node::{Node, VIA};
 use crate::net::os::clock::http_date;
 use crate::net::os::deadline::Deadline;
-use crate::net::upstream::policy::Refused;
+use crate::net::upstream::policy::NotPermitted;
 use crate::net::upstream::{ExchangeStage, OnStage, Upstream, UpstreamReply};
 use crate::route::{Hop, Host, HostPort};
 use crate::snapshot::{BodyError, ConnRole, ConnState};
@@ -156,7 +156,7 @@ pub(crate) async fn ask(
     if is_loop || pending.is_none() {
         return Err(Problem::here(Reason::Loop, FailedAction::Request, node.address_for(&request), ""));
     }
-    node.config.policy.allows_name(&next.address).map_err(|Refused { refusal, why }| {
+    node.config.policy.allows_name(&next.address).map_err(|NotPermitted { refusal, why }| {
         // Checked before the lookup: no resolved address would be allowed.
         Problem::refused_by_policy(refusal, &next.address, why, 0.0)
     })?;

@@ -27,7 +27,7 @@ use crate::net::node::root::Root;
 use crate::net::node::{Node, NodeConfig};
 use crate::net::os::deadline::Deadline;
 use crate::net::server::session;
-use crate::net::upstream::{protocols::ProtocolCache, resolve::Resolver};
+use crate::net::upstream::{protocols::UpstreamShared, resolve::Resolver};
 use crate::options::{LocalUsers, VerifyMode};
 use crate::route::{Protocol, Route};
 use crate::snapshot::{Integrity, TransferSnapshot};
@@ -316,7 +316,7 @@ fn run_world(seed: u64) -> (Tally, u64) {
 async fn run_client(chain: &Chain, root: &Path, mut content: Vec<u8>) -> Tally {
     let folder = folder();
     let (scene, route) = (&chain.scene, chain.route());
-    let mut upstream = client(Arc::new(ProtocolCache::new(Resolver::default().on(MACHINE))), Limits::default(), None);
+    let mut upstream = client(Arc::new(UpstreamShared::new(Resolver::default().on(MACHINE))), Limits::default(), None);
     let mut tally = Tally::default();
     for number in 1..=scene.fetches {
         let output = folder.path().join(format!("copy-{number}"));

@@ -9,7 +9,7 @@ use rustix::net::SendFlags;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::policy::Refused;
+use super::policy::NotPermitted;
 use super::resolve::{ResolveError, Resolver};
 use crate::net::os::clock::ms_since;
 use crate::net::os::deadline::Deadline;
@@ -45,7 +45,7 @@ fn needs_interface(address: SocketAddr) -> bool {
 pub(crate) async fn connect(
     hop: &HostPort,
     limit: Duration,
-    filter: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
+    filter: &(dyn Fn(SocketAddr) -> Result<(), NotPermitted> + Send + Sync),
     first: &[u8],
     buffers: Option<u32>,
 ) -> Result<Connected, Problem> {
@@ -63,7 +63,7 @@ pub(crate) async fn connect_with(
     resolver: &Resolver,
     hop: &HostPort,
     limit: Duration,
-    filter: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
+    filter: &(dyn Fn(SocketAddr) -> Result<(), NotPermitted> + Send + Sync),
     first: &[u8],
     buffers: Option<u32>,
 ) -> Result<Connected, Problem> {
@@ -100,7 +100,7 @@ pub(crate) async fn connect_with(
     let mut last = None;
     for address in addresses {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        if let Err(Refused { refusal, why }) = filter(address) {
+        if let Err(NotPermitted { refusal, why }) = filter(address) {
             last = Some(Problem::refused_by_policy(refusal, hop, why, ms_since(began)));
             continue;
         }
@@ -207,8 +207,9 @@ mod tests {
     async fn the_filter_gets_the_address_to_connect_to() {
         let limit = Duration::from_secs(5);
         let hop = "[::ffff:127.0.0.1]:9".parse().unwrap();
-        let filter =
-            |address: SocketAddr| Err(Refused { refusal: Refusal::Never, why: format!("{address} is not allowed") });
+        let filter = |address: SocketAddr| {
+            Err(NotPermitted { refusal: Refusal::Never, why: format!("{address} is not allowed") })
+        };
         let problem = connect(&hop, limit, &filter, b"", None).await.unwrap_err();
         assert_eq!((problem.reason, problem.refusal), (Reason::Policy, Some(Refusal::Never)));
         assert_eq!(problem.detail.as_str(), "127.0.0.1:9 is not allowed");

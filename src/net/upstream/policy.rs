@@ -9,14 +9,14 @@ use crate::wire::Refusal;
 
 /// The refusal of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct NotPermitted {
     /// Whether an allow list could permit it.
     pub refusal: Refusal,
     /// The address and the reason.
     pub why: String,
 }
 
-impl Refused {
+impl NotPermitted {
     fn new(refusal: Refusal, why: String) -> Self {
         Self { refusal, why }
     }
@@ -45,16 +45,16 @@ impl Policy {
     /// # Errors
     /// [`Refused`] with the reason: an address that is never connected to (`Refusal::Never`), or one that the allow
     /// list does not permit (`Refusal::NotAllowed`).
-    pub fn allows(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), Refused> {
-        let closed = |why| Err(Refused::new(Refusal::NotAllowed, why));
+    pub fn allows(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), NotPermitted> {
+        let closed = |why| Err(NotPermitted::new(Refusal::NotAllowed, why));
         let ip = address.ip().to_canonical();
         let address = SocketAddr::new(ip, address.port());
         if address.port() == 0 {
-            return Err(Refused::new(Refusal::Never, format!("{address} has port 0")));
+            return Err(NotPermitted::new(Refusal::Never, format!("{address} has port 0")));
         }
         if let Some(kind) = never(ip) {
             let why = format!("{address} is {kind}, which is never connected to");
-            return Err(Refused::new(Refusal::Never, why));
+            return Err(NotPermitted::new(Refusal::Never, why));
         }
         if self.loopback && ip.is_loopback() {
             return Ok(());
@@ -79,10 +79,10 @@ impl Policy {
     ///
     /// # Errors
     /// [`Refused`] if the allow list permits that port for no address.
-    pub fn allows_name(&self, hop: &HostPort) -> Result<(), Refused> {
+    pub fn allows_name(&self, hop: &HostPort) -> Result<(), NotPermitted> {
         match hop.host {
             Host::Name(_) if !self.loopback && !self.allow.has_port(hop.port) => {
-                Err(Refused::new(Refusal::NotAllowed, format!("{hop} is not allowed: this node {self}")))
+                Err(NotPermitted::new(Refusal::NotAllowed, format!("{hop} is not allowed: this node {self}")))
             }
             Host::Name(_) | Host::Ip(_) => Ok(()),
         }
@@ -195,7 +195,7 @@ mod tests {
     const EVERYWHERE: &str = "0.0.0.0:9000";
     const ALL: &str = "0.0.0.0/0,::/0";
 
-    fn allows(listener: &str, list: &str, address: &str) -> Result<(), Refused> {
+    fn allows(listener: &str, list: &str, address: &str) -> Result<(), NotPermitted> {
         let allow = if list.is_empty() { AllowList::default() } else { list.parse().unwrap() };
         Policy::new(listener.parse().unwrap(), allow).allows(address.parse().unwrap(), Purpose::files(None))
     }
@@ -241,7 +241,7 @@ mod tests {
             let policy = Policy::new(EVERYWHERE.parse().unwrap(), list.parse().unwrap());
             match (policy.allows(address.parse().unwrap(), purpose), expected) {
                 (Ok(()), None) => {}
-                (Err(Refused { why, .. }), Some(expected)) => {
+                (Err(NotPermitted { why, .. }), Some(expected)) => {
                     assert!(why.contains(expected), "{list} {address} {purpose:?}: {why}");
                 }
                 (result, _) => panic!("{list} {address} {purpose:?}: {result:?}"),
@@ -353,7 +353,7 @@ mod tests {
             (EVERYWHERE, ALL, "[::169.254.169.254]:80", "link-local"),
             (EVERYWHERE, ALL, "[::2]:80", "unspecified"),
         ] {
-            let Refused { refusal, why } = allows(listener, list, address).expect_err(address);
+            let NotPermitted { refusal, why } = allows(listener, list, address).expect_err(address);
             assert!(why.contains(expected), "{listener} {list} {address}: {why}");
             let never =
                 ["port 0", "unspecified", "link-local", "metadata", "multicast", "broadcast"].contains(&expected);

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::connect::{Connected, connect_with};
-use super::policy::Refused;
+use super::policy::NotPermitted;
 use super::preconnect::Preconnections;
 use super::resolve::Resolver;
 use crate::net::os::deadline::within;
@@ -25,7 +25,7 @@ const MAX_ENTRIES: usize = 1024;
 
 /// State shared by all requests to neighbors.
 #[derive(Debug, Default)]
-pub struct ProtocolCache {
+pub struct UpstreamShared {
     protocols: Mutex<BTreeMap<HostPort, (Protocol, Instant)>>,
     /// Connections opened ahead.
     pub preconnections: Preconnections,
@@ -33,7 +33,7 @@ pub struct ProtocolCache {
     pub(super) resolver: Resolver,
 }
 
-impl ProtocolCache {
+impl UpstreamShared {
     /// Returns an empty cache with this resolver.
     pub fn new(resolver: Resolver) -> Self {
         Self { resolver, ..Self::default() }
@@ -69,7 +69,7 @@ pub(crate) async fn probe(
     resolver: &Resolver,
     hop: &HostPort,
     limit: Duration,
-    filter: &(dyn Fn(SocketAddr) -> Result<(), Refused> + Send + Sync),
+    filter: &(dyn Fn(SocketAddr) -> Result<(), NotPermitted> + Send + Sync),
 ) -> Option<Protocol> {
     let requests = async {
         let request = [PROBE_NAME, format!("\n{} {}", hop.host, hop.port).as_bytes()].concat();
@@ -101,7 +101,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_protocol_is_cached_for_ten_minutes_and_the_cache_is_bounded() {
-        let links = ProtocolCache::default();
+        let links = UpstreamShared::default();
         let hop: HostPort = "h:1".parse().unwrap();
         links.remember(&hop, Protocol::Legacy);
         assert_eq!(links.known(&hop), Some(Protocol::Legacy));

@@ -86,7 +86,7 @@ pub enum Condition {
     /// The selected row has details.
     HasDetail,
     /// `Back` would close something.
-    IsInside,
+    CanGoBack,
     /// The list has more than one row.
     HasRows,
     /// The same, and the connections are sorted.
@@ -100,7 +100,7 @@ pub enum Condition {
     /// This tab is shown.
     OnTab(Tab),
     /// Another tab is shown.
-    OffTab(Tab),
+    OnOtherTab(Tab),
     /// The chart can show another span of time, this many steps longer.
     HasSpan(isize),
     /// The selected row has text for the clipboard.

@@ -1,10 +1,10 @@
 //! Table of all key bindings. Where the footer has no room, it drops bindings from the end of the table first.
 
 use super::binding::Condition::{
-    self, Always, Attachable, Cancellable, Closable, Copyable, Detachable, Drainable, FaultSet, FaultsSettable,
-    Fetchable, HasChoices, HasDetail, HasMatches, HasPanels, HasRows, HasSpan, HasStage, HasTyped, IsInside, IsSorted,
-    Limitable, Limited, OffTab, OnTab, OwnsNodes, Pausable, Reorderable, Restartable, Retryable, Scrollable, Startable,
-    Stoppable,
+    self, Always, Attachable, CanGoBack, Cancellable, Closable, Copyable, Detachable, Drainable, FaultSet,
+    FaultsSettable, Fetchable, HasChoices, HasDetail, HasMatches, HasPanels, HasRows, HasSpan, HasStage, HasTyped,
+    IsSorted, Limitable, Limited, OnOtherTab, OnTab, OwnsNodes, Pausable, Reorderable, Restartable, Retryable,
+    Scrollable, Startable, Stoppable,
 };
 use super::binding::FooterSlot::{self, Left, Nowhere, Right};
 use super::binding::Topic::{self, Line, Nodes, Popup, Program, Transfers, View};
@@ -75,7 +75,7 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(View, "details of the selected row; j/k select the next", Left("detail", "detail"))
         .when(HasDetail),
     bind("back", ANY, &["esc"], Action::View(ViewAction::Back))
-        .described(View, "close detail, zoom or filter; never quits", Left("back", "back")).when(IsInside),
+        .described(View, "close detail, zoom or filter; never quits", Left("back", "back")).when(CanGoBack),
     bind("filter", CONNS | XFERS | LOG, &["/"], Action::View(ViewAction::Filter))
         .described(View, "only rows with these words: hop:3 state:stream -admin", Left("filter", "filter")),
     bind("next-match", LOG, &["n"], Action::View(ViewAction::NextMatch(1)))
@@ -143,15 +143,15 @@ pub(crate) static TABLE: &[Binding] = &[
         .described(View, "zoom the focused panel to the whole screen", Left("zoom", "zoom"))
         .when(OnTab(Tab::Chain)),
     bind("show-chain", ANY, &["1"], Action::View(ViewAction::Show(Tab::Chain)))
-        .described(View, "the chain", Nowhere).when(OffTab(Tab::Chain)),
+        .described(View, "the chain", Nowhere).when(OnOtherTab(Tab::Chain)),
     bind("show-connections", ANY, &["2"], Action::View(ViewAction::Show(Tab::Connections)))
-        .described(View, "the connections of all hops", Nowhere).when(OffTab(Tab::Connections)),
+        .described(View, "the connections of all hops", Nowhere).when(OnOtherTab(Tab::Connections)),
     bind("show-transfers", ANY, &["3"], Action::View(ViewAction::Show(Tab::Transfers)))
-        .described(View, "the transfers", Nowhere).when(OffTab(Tab::Transfers)),
+        .described(View, "the transfers", Nowhere).when(OnOtherTab(Tab::Transfers)),
     bind("show-nodes", ANY, &["4"], Action::View(ViewAction::Show(Tab::Nodes)))
-        .described(View, "the nodes", Nowhere).when(OffTab(Tab::Nodes)),
+        .described(View, "the nodes", Nowhere).when(OnOtherTab(Tab::Nodes)),
     bind("show-log", ANY, &["5"], Action::View(ViewAction::Show(Tab::Log)))
-        .described(View, "the log", Nowhere).when(OffTab(Tab::Log)),
+        .described(View, "the log", Nowhere).when(OnOtherTab(Tab::Log)),
     bind("down", ANY, &["j", "down"], Action::View(ViewAction::Move(1))).described(View, "one row down", Nowhere)
         .when(HasRows),
     bind("up", ANY, &["k", "up"], Action::View(ViewAction::Move(-1))).described(View, "one row up", Nowhere)

@@ -15,7 +15,7 @@ use crate::ui::keymap::search::matches;
 use crate::units::Rate;
 
 /// Time for which a repeated key starts from the last commanded value: snapshots show a command only later.
-const ECHO: Duration = Duration::from_millis(500);
+const LIMIT_ECHO: Duration = Duration::from_millis(500);
 
 impl UiState {
     /// Executes one action on the snapshot that is shown; returns the command that it results in.
@@ -88,7 +88,7 @@ impl UiState {
             }
             ViewAction::SortRefresh => {
                 self.lists.set_sort(self.lists.sort());
-                // The order may not change visibly.
+                // The order may look unchanged, so a notice confirms it.
                 self.notice = Some("sorted by the current figures".to_owned());
             }
             ViewAction::Columns => self.mode = Mode::Columns { at: 0 },
@@ -149,7 +149,7 @@ impl UiState {
             TransferAction::LimitBy(tenths) => {
                 let transfer = self.limitable(chain)?;
                 let last =
-                    self.last_limit.filter(|(number, _, at)| *number == transfer.number && self.now < *at + ECHO);
+                    self.last_limit.filter(|(number, _, at)| *number == transfer.number && self.now < *at + LIMIT_ECHO);
                 let from = last.map_or(transfer.cap.unwrap_or(transfer.rate), |(_, rate, _)| rate).max(1);
                 let step = (from / 10).max(1);
                 let rate = if tenths < 0 { from - step.min(from - 1) } else { from.saturating_add(step) };

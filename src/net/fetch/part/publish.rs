@@ -33,11 +33,11 @@ impl PartialFile {
     ) -> Result<Published, Error> {
         let there = self.target.existing()?;
         if !force && there.is_some() {
-            return self.settle(cancelled);
+            return self.compare_with_existing(cancelled);
         }
         self.finish(there)?;
-        if !self.name_finally(force, there)? {
-            return self.settle(cancelled);
+        if !self.link_final_name(force, there)? {
+            return self.compare_with_existing(cancelled);
         }
         self.remove();
         self.target.sync()?;
@@ -51,7 +51,7 @@ impl PartialFile {
     }
 
     /// Links the open file to the final name; false if the target exists and may not be replaced.
-    fn name_finally(&mut self, force: bool, there: Option<Existing>) -> Result<bool, Error> {
+    fn link_final_name(&mut self, force: bool, there: Option<Existing>) -> Result<bool, Error> {
         for restored in [false, true] {
             let name = self.target.name();
             let named = if force {
@@ -80,7 +80,8 @@ impl PartialFile {
         Err(self.lost())
     }
 
-    /// Does the same on a file system without hard links: renames by name, with a check before and one after.
+    /// Gives the file its final name on a file system without hard links: renames by name, with a check before and one
+    /// after.
     fn rename(&self, force: bool) -> Result<bool, Error> {
         let Some(from) = self.names.as_ref().map(|names| &names.name) else { return Err(self.lost()) };
         let (folder, name) = (self.target.folder(), self.target.name());
@@ -135,7 +136,7 @@ impl PartialFile {
     }
 
     /// Handles an existing target: the same bytes are success, others an error.
-    fn settle(&mut self, cancelled: &dyn Fn() -> bool) -> Result<Published, Error> {
+    fn compare_with_existing(&mut self, cancelled: &dyn Fn() -> bool) -> Result<Published, Error> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let (folder, name) = (self.target.folder(), self.target.name());
         let there = match rustix::fs::openat(folder, name, flags, Mode::empty()) {

@@ -161,8 +161,8 @@ impl Registry {
         false
     }
 
-    /// True if a reserved slot is free for this address, or was freed by displacing the connection that has used its
-    /// slot least.
+    /// True if a reserved slot is free for this address, or was freed by displacing a connection: the first that has
+    /// not sent its request head, else the first that has had its slot for more than a second.
     fn free_reserved(&self, source: &Arc<SourceCounts>) -> bool {
         let reserved = lock(&self.counts.reserved);
         let only_own = source.reserved.load(Relaxed) >= RESERVED_PER_SOURCE;
