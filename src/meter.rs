@@ -68,7 +68,7 @@ impl Meter {
     }
 
     /// Returns the times of the first byte out and of the end of the body.
-    pub fn moments(&self) -> (Option<u64>, Option<u64>) {
+    pub fn first_and_last_us(&self) -> (Option<u64>, Option<u64>) {
         let of = |time: &AtomicU64| time.load(Relaxed).checked_sub(1);
         (of(&self.first), of(&self.ended))
     }
@@ -324,7 +324,7 @@ mod tests {
             reply_us: 30,
         };
         assert_eq!(meter.flow(900), expected);
-        assert_eq!((meter.moments(), meter.idle_us(900)), ((Some(250), Some(400)), 0));
+        assert_eq!((meter.first_and_last_us(), meter.idle_us(900)), ((Some(250), Some(400)), 0));
     }
 
     #[test]

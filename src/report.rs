@@ -222,7 +222,7 @@ impl TransferReport {
             here: FileEnd { size: here, digest: digest.filter(|digest| !digest.is_empty()) },
             origin: FileEnd { size: snapshot.size, digest: snapshot.origin_digest.clone() },
             flow: snapshot.flow,
-            waterfall: waterfall::with_moments(&snapshot.legs, &records, &snapshot.waterfall),
+            waterfall: waterfall::with_timestamps(&snapshot.legs, &records, &snapshot.waterfall),
             stall: snapshot.stall,
             hops: hops(route, &snapshot.legs, records),
             verdict,

@@ -10,9 +10,9 @@ use crate::wire::Leg;
 
 /// Returns the rows of a transfer in the order of their start: this program's, hop 1's, and so on, then the body's.
 ///
-/// `legs` are the client's own and each relay's, hop 1 first; `moments` are the hops' timestamps of their bodies, hop 1
-/// first; `body` are the times of the client's first and last byte, in ms since the start.
-pub fn rows(legs: &[Leg], moments: &[Option<Timestamps>], body: (Option<f64>, Option<f64>)) -> Vec<WaterfallRow> {
+/// `legs` are the client's own and each relay's, hop 1 first; `timestamps` are the hops' timestamps of their bodies,
+/// hop 1 first; `body` are the times of the client's first and last byte, in ms since the start.
+pub fn rows(legs: &[Leg], timestamps: &[Option<Timestamps>], body: (Option<f64>, Option<f64>)) -> Vec<WaterfallRow> {
     let mut rows = Vec::new();
     let (mut offset, mut within) = (0.0, f64::INFINITY);
     let mut began = Vec::new();
@@ -34,7 +34,7 @@ pub fn rows(legs: &[Leg], moments: &[Option<Timestamps>], body: (Option<f64>, Op
         row(Step::Wait, wait, wait - inner);
         offset -= wait;
         // The origin has no leg; if it reports when its reply was ready, its rows are centered like the others.
-        let next = match moments.get(stage).copied().flatten() {
+        let next = match timestamps.get(stage).copied().flatten() {
             Some(own) if stage + 1 == legs.len() => sanitized(own.head_ms).min(wait),
             _ => inner,
         };
@@ -42,7 +42,7 @@ pub fn rows(legs: &[Leg], moments: &[Option<Timestamps>], body: (Option<f64>, Op
         within = inner;
     }
     began.push(offset);
-    for (hop, own) in (1..).zip(moments) {
+    for (hop, own) in (1..).zip(timestamps) {
         if let (Some(own), Some(began)) = (own, began.get(hop)) {
             body_rows(&mut rows, hop, *began, sanitized(own.head_ms), (own.first_ms, own.last_ms));
         }
@@ -53,10 +53,10 @@ pub fn rows(legs: &[Leg], moments: &[Option<Timestamps>], body: (Option<f64>, Op
 
 /// Returns the rows of a transfer with the timestamps of the hops' records, hop 1 first; `drawn` are the rows without
 /// them.
-pub fn with_moments(legs: &[Leg], records: &[Option<TransferRecord>], drawn: &[WaterfallRow]) -> Vec<WaterfallRow> {
-    let moments: Vec<_> = records.iter().map(|record| record.as_ref()?.moments).collect();
+pub fn with_timestamps(legs: &[Leg], records: &[Option<TransferRecord>], drawn: &[WaterfallRow]) -> Vec<WaterfallRow> {
+    let timestamps: Vec<_> = records.iter().map(|record| record.as_ref()?.timestamps).collect();
     let end = |step| drawn.iter().find(|row| (row.stage, row.step) == (0, step)).map(WaterfallRow::end_ms);
-    rows(legs, &moments, (end(Step::FirstByte), end(Step::LastByte)))
+    rows(legs, &timestamps, (end(Step::FirstByte), end(Step::LastByte)))
 }
 
 /// Returns the sum of the rows up to the client's first byte, in ms: the time to first byte.
@@ -132,9 +132,9 @@ mod tests {
     #[test]
     fn a_hop_with_timestamps_has_body_rows() {
         let origin = Timestamps { head_ms: 4.0, first_ms: Some(5.0), last_ms: Some(9.0) };
-        let origin = TransferRecord { moments: Some(origin), ..TransferRecord::default() };
+        let origin = TransferRecord { timestamps: Some(origin), ..TransferRecord::default() };
         let legs = [leg(0.0, 1.0, 10.0)];
-        let rows = with_moments(&legs, &[Some(origin)], &rows(&legs, &[], (Some(12.0), Some(20.0))));
+        let rows = with_timestamps(&legs, &[Some(origin)], &rows(&legs, &[], (Some(12.0), Some(20.0))));
         let of = |stage: usize| rows.iter().filter(move |row| row.stage == stage).map(|row| (row.step, row.offset_ms));
         // It is centered in the wait of 10 ms, of which 6 ms are others'.
         assert_eq!(of(1).collect::<Vec<_>>(), [(Step::FirstByte, 8.0), (Step::LastByte, 9.0)]);
@@ -152,11 +152,11 @@ mod tests {
             let legs: Vec<Leg> = std::iter::once(leg(1.0, 2.0, 30.0))
                 .chain(claims.iter().map(|(resolve, connect, wait)| leg(*resolve, *connect, *wait)))
                 .collect();
-            let moments: Vec<_> = reported
+            let timestamps: Vec<_> = reported
                 .iter()
                 .map(|(head, first)| Some(Timestamps { head_ms: *head, first_ms: Some(*first), last_ms: None }))
                 .collect();
-            let rows = rows(&legs, &moments, (Some(40.0), Some(50.0)));
+            let rows = rows(&legs, &timestamps, (Some(40.0), Some(50.0)));
             let set_up = rows.iter().filter(|row| matches!(row.step, Step::Resolve | Step::Connect | Step::Wait));
             for row in set_up {
                 prop_assert!(row.own_ms >= -1e-9 && row.length_ms >= row.own_ms, "{row:?}");

@@ -48,7 +48,7 @@ impl Controller {
                 Err(why) => self.publisher.log.push(Level::Warn, None, why),
             },
             Command::LimitTransfer { number, rate } => {
-                let done = queue.cap(number, rate);
+                let done = queue.set_rate_limit(number, rate);
                 let how =
                     rate.map_or_else(|| "rate limit removed".to_owned(), |rate| format!("limited to {}", Rate(rate)));
                 self.log_outcome(None, done, format!("#{number}: {how}"));

@@ -106,7 +106,7 @@ impl Queue {
         if !old.is_over() {
             return Err(format!("#{number} has not ended"));
         }
-        let (route, cap) = (old.route.clone(), old.cap.get());
+        let (route, cap) = (old.route.clone(), old.rate_limit.get());
         self.add(route, cap)
     }
 
@@ -136,12 +136,12 @@ impl Queue {
     }
 
     /// Sets or removes the rate limit of a transfer.
-    pub(super) fn cap(&mut self, number: u64, rate: Option<u64>) -> Result<(), String> {
+    pub(super) fn set_rate_limit(&mut self, number: u64, rate: Option<u64>) -> Result<(), String> {
         let transfer = self.find(number)?;
         if transfer.is_over() {
             return Err(format!("#{number} has ended: there is nothing to limit"));
         }
-        transfer.cap.set(rate);
+        transfer.rate_limit.set(rate);
         Ok(())
     }
 
@@ -213,7 +213,7 @@ impl Queue {
             let next = self.list.iter_mut().find(|transfer| matches!(transfer.state, TransferState::Queued(_)));
             let Some(transfer) = next else { return };
             let job = FetchJob {
-                rate_limit: transfer.cap.clone(),
+                rate_limit: transfer.rate_limit.clone(),
                 ..fetch_job(&self.plan, transfer.number, transfer.route.clone())
             };
             let (sender, progress) = watch::channel(transfer.snapshot());

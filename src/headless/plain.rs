@@ -162,7 +162,7 @@ fn print_hops(transfer: &FinishedFetch, display: &ProgressDisplay) {
                     share(flow.starved_us, &flow),
                     share(flow.blocked_us, &flow),
                     record.faults.limit.map(|limit| format!(", limited to {}", Rate(limit))).unwrap_or_default(),
-                    record.moments.as_ref().map(passed).unwrap_or_default(),
+                    record.timestamps.as_ref().map(passed).unwrap_or_default(),
                 ));
             }
         }
@@ -173,10 +173,10 @@ fn print_hops(transfer: &FinishedFetch, display: &ProgressDisplay) {
 }
 
 /// Formats when the body passed a hop, by its own clock, since its request.
-fn passed(moments: &Timestamps) -> String {
+fn passed(timestamps: &Timestamps) -> String {
     let span = |ms: f64| HumanDuration(Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 1e9)));
     let moment = |name: &str, ms: Option<f64>| ms.map(|ms| format!("; {name} byte after {}", span(ms)));
-    [moment("first", moments.first_ms), moment("last", moments.last_ms)].into_iter().flatten().collect()
+    [moment("first", timestamps.first_ms), moment("last", timestamps.last_ms)].into_iter().flatten().collect()
 }
 
 fn rate(flow: &Flow) -> u64 {

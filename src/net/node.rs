@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::digests::Digests;
 use self::drain::Drain;
-use self::latest_line::{LatestLine, Line};
+use self::latest_line::{EventLine, LatestLine};
 use self::listings::Listings;
 use self::registry::Registry;
 use self::root::Root;
@@ -275,7 +275,7 @@ impl Node {
     }
 
     /// Returns the newest line of events, or a new one if that is stale.
-    pub(in crate::net) fn latest_line(&self) -> Result<Line, serde_json::Error> {
+    pub(in crate::net) fn latest_line(&self) -> Result<EventLine, serde_json::Error> {
         self.latest.get(self.drain(), || self.snapshot())
     }
 }

@@ -263,7 +263,7 @@ pub struct TransferRecord {
     /// Time for which its body has moved no byte, in µs.
     pub idle_us: u64,
     /// When its head, its first and its last byte were sent.
-    pub moments: Option<Timestamps>,
+    pub timestamps: Option<Timestamps>,
 }
 
 /// A hop's part in an ended transfer: the displayed part of its record.

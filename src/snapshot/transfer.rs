@@ -97,7 +97,7 @@ pub struct TransferSnapshot {
     /// Why an earlier partial file was discarded, if it was.
     pub started_over: Option<SafeText>,
     /// Rate limit set by the user, in bytes per second.
-    pub cap: Option<u64>,
+    pub rate_limit: Option<u64>,
     /// Stall, if no byte has arrived for longer than the chain explains.
     pub stall: Option<Stall>,
     /// Time since the start.
@@ -109,7 +109,7 @@ pub struct TransferSnapshot {
     /// The waterfall of set-up and body, from the same legs.
     pub waterfall: Vec<WaterfallRow>,
     /// Each hop's own record, hop 1 first, once the transfer has ended and the hop has replied.
-    pub parts: Vec<Option<HopRecord>>,
+    pub hop_records: Vec<Option<HopRecord>>,
     /// Result of the integrity check.
     pub integrity: Integrity,
     /// The origin's own digest, as `ALGO:HEX`, if it sent one.

@@ -256,7 +256,7 @@ fn no_columns_touch_at_any_width() {
         [Phase::Streaming, Phase::Streaming, Phase::Streaming, Phase::Verifying, Phase::Retrying, Phase::Paused];
     data.transfers = phases.iter().zip(1..).map(|(phase, number)| transfer(number, *phase)).collect();
     for (transfer, figure) in data.transfers.iter_mut().zip(wide.into_iter().cycle()) {
-        (transfer.rate, transfer.cap, transfer.attempt) = (figure, Some(figure), 12);
+        (transfer.rate, transfer.rate_limit, transfer.attempt) = (figure, Some(figure), 12);
         (transfer.received, transfer.size) = (figure * 200, Some(figure * 200));
         transfer.eta = Some(Duration::from_secs(3599));
         transfer.elapsed = Duration::from_secs(3599);

@@ -180,17 +180,17 @@ async fn the_last_of_overlapping_commands_wins() {
 async fn a_retry_keeps_the_rate_limit() {
     let mut stage = stage(1).await;
     let number = stage.add("a");
-    stage.queue.cap(number, Some(5000)).unwrap();
+    stage.queue.set_rate_limit(number, Some(5000)).unwrap();
     stage.queue.cancel(number).unwrap();
-    assert!(stage.queue.cap(number, None).is_err(), "it has ended");
+    assert!(stage.queue.set_rate_limit(number, None).is_err(), "it has ended");
     let again = stage.queue.retry(number).unwrap();
-    assert_eq!(stage.queue.snapshots()[1].cap, Some(5000));
+    assert_eq!(stage.queue.snapshots()[1].rate_limit, Some(5000));
     stage.queue.open();
     stage.received(again, 2).await;
-    stage.queue.cap(again, None).unwrap();
+    stage.queue.set_rate_limit(again, None).unwrap();
     stage.last_bytes.add_permits(1);
     assert!(matches!(stage.next_event().await, QueueEvent::Done(2)));
-    assert_eq!(stage.queue.snapshots()[1].cap, None);
+    assert_eq!(stage.queue.snapshots()[1].rate_limit, None);
 }
 
 #[tokio::test]

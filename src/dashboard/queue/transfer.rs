@@ -16,7 +16,7 @@ use crate::waterfall;
 pub(super) struct QueuedTransfer {
     pub(super) number: u64,
     pub(super) route: Route,
-    pub(super) cap: RateLimit,
+    pub(super) rate_limit: RateLimit,
     pub(super) verdict: Option<Verdict>,
     pub(super) state: TransferState,
 }
@@ -75,7 +75,7 @@ impl QueuedTransfer {
     /// Makes a queued transfer.
     pub(super) fn new(number: u64, route: Route, cap: Option<u64>) -> Self {
         let first = TransferSnapshot { number, name: route.file.shown(), ..TransferSnapshot::default() };
-        Self { number, route, cap: RateLimit::new(cap), verdict: None, state: TransferState::Queued(first) }
+        Self { number, route, rate_limit: RateLimit::new(cap), verdict: None, state: TransferState::Queued(first) }
     }
 
     /// Returns whether it is done, failed or cancelled.
@@ -99,7 +99,7 @@ impl QueuedTransfer {
                 (last, _) => last,
             },
         };
-        TransferSnapshot { cap: self.cap.get(), verdict: self.verdict.or(snapshot.verdict), ..snapshot }
+        TransferSnapshot { rate_limit: self.rate_limit.get(), verdict: self.verdict.or(snapshot.verdict), ..snapshot }
     }
 
     /// Cancels it.
@@ -168,8 +168,8 @@ impl QueuedTransfer {
     pub(super) fn evaluated(&mut self, verdict: Verdict, records: &[Option<TransferRecord>]) {
         self.verdict = Some(verdict);
         if let TransferState::Over(last) = &mut self.state {
-            last.waterfall = waterfall::with_moments(&last.legs, records, &last.waterfall);
-            last.parts = records.iter().map(|record| record.as_ref().map(TransferRecord::hop_record)).collect();
+            last.waterfall = waterfall::with_timestamps(&last.legs, records, &last.waterfall);
+            last.hop_records = records.iter().map(|record| record.as_ref().map(TransferRecord::hop_record)).collect();
         }
     }
 

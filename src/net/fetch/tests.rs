@@ -395,6 +395,6 @@ async fn a_rate_limit_delays_a_body_until_it_is_removed() {
         slow
     };
     let (fetched, slow) = tokio::join!(fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop), lift);
-    assert_eq!((fetched.unwrap().size, slow.cap, slow.received < 5), (21, Some(1), true));
-    assert_eq!((scene.progress.borrow().cap, scene.read("f.bin")), (None, BODY.to_vec()));
+    assert_eq!((fetched.unwrap().size, slow.rate_limit, slow.received < 5), (21, Some(1), true));
+    assert_eq!((scene.progress.borrow().rate_limit, scene.read("f.bin")), (None, BODY.to_vec()));
 }

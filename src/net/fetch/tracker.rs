@@ -236,7 +236,7 @@ impl<'a> Tracker<'a> {
         let flow = self.meter.flow(now_us);
         let snapshot = &mut self.snapshot;
         snapshot.flow = flow;
-        snapshot.cap = self.rate_limit.get();
+        snapshot.rate_limit = self.rate_limit.get();
         snapshot.received = self.initial_bytes + flow.bytes_in.saturating_sub(self.received_before);
         snapshot.elapsed = Duration::from_micros(now_us);
         if snapshot.phase == Phase::Streaming {

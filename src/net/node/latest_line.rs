@@ -18,11 +18,11 @@ const AGE_PER_COST: u32 = 9;
 
 /// The newest line of a node's events.
 #[derive(Debug, Default)]
-pub(in crate::net) struct LatestLine(Mutex<Option<Line>>);
+pub(in crate::net) struct LatestLine(Mutex<Option<EventLine>>);
 
 /// A snapshot, encoded for readers.
 #[derive(Clone, Debug)]
-pub(in crate::net) struct Line {
+pub(in crate::net) struct EventLine {
     pub(in crate::net) text: Bytes,
     /// Sequence number of the line.
     pub(in crate::net) number: u64,
@@ -38,7 +38,7 @@ impl LatestLine {
         &self,
         drain: &Drain,
         snapshot: impl FnOnce() -> NodeSnapshot,
-    ) -> Result<Line, serde_json::Error> {
+    ) -> Result<EventLine, serde_json::Error> {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let began = Instant::now();
         if let Some(line) = &*latest
@@ -56,7 +56,7 @@ impl LatestLine {
         text.push(b'\n');
         // Stalled readers keep it: excess capacity must not be kept with it.
         text.shrink_to_fit();
-        let line = Line {
+        let line = EventLine {
             text: text.into(),
             number: latest.as_ref().map_or(1, |line| line.number + 1),
             draining: snapshot.draining,

@@ -278,7 +278,7 @@ impl FileRequestGuard<'_> {
     /// Records the time at which the head of its reply was ready.
     pub fn record_head(&self) {
         let head_ms = self.job.since_ms(self.conn.registry.clock.now_us());
-        self.update(|record| record.moments = Some(Timestamps { head_ms, ..Timestamps::default() }));
+        self.update(|record| record.timestamps = Some(Timestamps { head_ms, ..Timestamps::default() }));
     }
 
     /// Sets the hop that the request is relayed to.

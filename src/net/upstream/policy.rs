@@ -43,8 +43,8 @@ impl Policy {
     /// An entry for the next hop of a chain does not permit every URL of a server at that address.
     ///
     /// # Errors
-    /// [`Refused`] with the reason: an address that is never connected to (`Refusal::Never`), or one that the allow
-    /// list does not permit (`Refusal::NotAllowed`).
+    /// [`NotPermitted`] with the reason: an address that is never connected to (`Refusal::Never`), or one that the
+    /// allow list does not permit (`Refusal::NotAllowed`).
     pub fn allows(&self, address: SocketAddr, purpose: Purpose<'_>) -> Result<(), NotPermitted> {
         let closed = |why| Err(NotPermitted::new(Refusal::NotAllowed, why));
         let ip = address.ip().to_canonical();
@@ -78,7 +78,7 @@ impl Policy {
     /// The addresses that a lookup returns are checked by [`Self::allows`] as usual.
     ///
     /// # Errors
-    /// [`Refused`] if the allow list permits that port for no address.
+    /// [`NotPermitted`] if the allow list permits that port for no address.
     pub fn allows_name(&self, hop: &HostPort) -> Result<(), NotPermitted> {
         match hop.host {
             Host::Name(_) if !self.loopback && !self.allow.has_port(hop.port) => {

@@ -23,7 +23,7 @@ pub(crate) fn max_scroll(keymap: &Keymap, area: Rect) -> usize {
 }
 
 /// Row of the list.
-pub(crate) enum Line {
+pub(crate) enum HelpRow {
     /// Heading of a topic.
     Heading(&'static str),
     /// Names of the keys, and their binding.
@@ -31,15 +31,15 @@ pub(crate) enum Line {
 }
 
 /// Returns the rows of the list.
-pub(crate) fn lines(keymap: &Keymap) -> Vec<Line> {
+pub(crate) fn lines(keymap: &Keymap) -> Vec<HelpRow> {
     let mut lines = Vec::new();
     for (topic, heading) in TOPICS {
-        lines.push(Line::Heading(heading));
+        lines.push(HelpRow::Heading(heading));
         let of = TABLE.iter().enumerate().filter(|(_, binding)| binding.topic == topic);
         lines.extend(of.filter_map(|(index, binding)| {
             let names = keymap.names(index);
             let keys = names.iter().take(2).map(String::as_str).collect::<Vec<_>>().join(" ");
-            (!names.is_empty()).then_some(Line::Key(keys, binding))
+            (!names.is_empty()).then_some(HelpRow::Key(keys, binding))
         }));
     }
     lines

@@ -150,7 +150,7 @@ impl UiState {
                 let transfer = self.limitable(chain)?;
                 let last =
                     self.last_limit.filter(|(number, _, at)| *number == transfer.number && self.now < *at + LIMIT_ECHO);
-                let from = last.map_or(transfer.cap.unwrap_or(transfer.rate), |(_, rate, _)| rate).max(1);
+                let from = last.map_or(transfer.rate_limit.unwrap_or(transfer.rate), |(_, rate, _)| rate).max(1);
                 let step = (from / 10).max(1);
                 let rate = if tenths < 0 { from - step.min(from - 1) } else { from.saturating_add(step) };
                 self.notice = Some(format!("rate limit of #{}: {}", transfer.number, Rate(rate)));

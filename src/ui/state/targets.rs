@@ -43,7 +43,7 @@ impl UiState {
 
     /// The same, where its rate is limited.
     pub fn limited<'a>(&self, chain: &'a ChainSnapshot) -> Option<&'a TransferSnapshot> {
-        self.limitable(chain).filter(|t| t.cap.is_some())
+        self.limitable(chain).filter(|t| t.rate_limit.is_some())
     }
 
     /// Returns the transfer that can move in the queue by this many positions.

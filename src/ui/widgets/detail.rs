@@ -188,7 +188,7 @@ fn transfer_fields(t: &TransferSnapshot) -> Vec<DetailField> {
     // Usual values are omitted, to leave room for unusual ones.
     all.extend((t.attempt > 1).then(|| field("attempt", t.attempt.to_string())));
     all.extend((t.resumed_from > 0).then(|| field("resumed at", Bytes(t.resumed_from).to_string())));
-    all.extend(t.cap.map(|cap| field("rate limit", Rate(cap).to_string())));
+    all.extend(t.rate_limit.map(|cap| field("rate limit", Rate(cap).to_string())));
     all.extend([
         field("written to", t.path.to_string()),
         field("client wait", waits(share(t.flow.starved_us), share(t.flow.blocked_us), share(t.flow.limited_us))),
@@ -256,7 +256,7 @@ fn path(state: &UiState, data: &ChainSnapshot, id: &str, area: Rect, buffer: &mu
             let rates = state.history().rates.of(hop, conn).unwrap_or_default();
             row.cell(8, conn.state.label(), theme.style(StyleRole::Flow)).skip(1);
             figures(state, rates, conn.flow.bytes_out, conn.peer.as_str(), &mut row);
-        } else if let Some(part) = ours.and_then(|transfer| *transfer.parts.get(i)?) {
+        } else if let Some(part) = ours.and_then(|transfer| *transfer.hop_records.get(i)?) {
             let (word, role) = match (part.body_error, part.status) {
                 (None, 200..300) => ("done", StyleRole::Good),
                 _ => ("failed", StyleRole::Bad),

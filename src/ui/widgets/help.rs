@@ -29,14 +29,14 @@ pub(crate) fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &m
     }
 }
 
-fn draw_line(state: &UiState, data: &ChainSnapshot, line: &help::Line, area: Rect, buffer: &mut Buffer) {
+fn draw_line(state: &UiState, data: &ChainSnapshot, line: &help::HelpRow, area: Rect, buffer: &mut Buffer) {
     let theme = &state.theme;
     let mut row = Row::new(buffer, area);
     match line {
-        help::Line::Heading(text) => {
+        help::HelpRow::Heading(text) => {
             row.put(text, theme.style(StyleRole::Title));
         }
-        help::Line::Key(keys, binding) => {
+        help::HelpRow::Key(keys, binding) => {
             let here = binding.panels & state.focus().bit() != 0 && state.meets(binding.when, data);
             let inactive = binding.modes & BROWSE != 0 && !here;
             let (key, words) =

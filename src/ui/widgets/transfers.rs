@@ -97,7 +97,7 @@ fn progress(theme: &Theme, transfer: &TransferSnapshot, terminal: u16, row: &mut
     let plain = theme.style(StyleRole::Plain);
     let flow = theme.style(if moving { StyleRole::Flow } else { StyleRole::Dim });
     if terminal >= WIDE {
-        let limit = transfer.cap.map_or_else(String::new, |rate| format!("limit {}", Rate(rate)));
+        let limit = transfer.rate_limit.map_or_else(String::new, |rate| format!("limit {}", Rate(rate)));
         row.put_right(&format!(" {limit:<16} "), theme.style(StyleRole::Warn));
     }
     let columns = if terminal < 50 { 9 } else { 13 };

@@ -37,8 +37,8 @@ async fn a_rate_limit_slows_one_running_transfer() {
     run.transfer(1, "at the node's pace", |transfer| transfer.rate > 1_500_000).await;
     run.command(Command::LimitTransfer { number: 1, rate: Some(400_000) }).await;
     run.logs(None, "#1: limited to 400.0 KB/s").await;
-    let slow = run.transfer(1, "at its own", |t| (200_000..=440_000).contains(&t.rate) && t.cap.is_some()).await;
-    assert_eq!((slow.phase, slow.cap), (Phase::Streaming, Some(400_000)));
+    let slow = run.transfer(1, "at its own", |t| (200_000..=440_000).contains(&t.rate) && t.rate_limit.is_some()).await;
+    assert_eq!((slow.phase, slow.rate_limit), (Phase::Streaming, Some(400_000)));
     run.command(Command::LimitTransfer { number: 1, rate: None }).await;
     run.transfer(1, "at the node's pace again", |transfer| transfer.rate > 1_500_000).await;
     run.phase(1, Phase::Done).await;

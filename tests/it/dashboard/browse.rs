@@ -129,7 +129,7 @@ fn details_move_to_the_next_row_and_back() {
 fn transfers_are_paused_limited_retried_and_moved() {
     let mut script = Script::new(120, 40, streaming());
     script.keys("p [ b 4 0 0 K <enter>");
-    script.chain.transfers[0].cap = Some(400_000);
+    script.chain.transfers[0].rate_limit = Some(400_000);
     script.chain.transfers[0].phase = Phase::Paused;
     script.keys("p ] 0 b n o n e <enter> b x <enter>");
     assert!(script.screen().contains("is not a unit of bytes"), "{}", script.screen());

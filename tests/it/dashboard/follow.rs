@@ -106,7 +106,7 @@ fn hop_records_of_a_finished_transfer_are_shown() {
     let mut done = transfer(1, Phase::Failed);
     let flow = Flow { bytes_in: 40_000_000, bytes_out: 20_000_000, active_us: 2_000_000, ..Flow::default() };
     let whole = HopRecord { status: 200, flow: Flow { limited_us: 1_900_000, ..flow }, ..HopRecord::default() };
-    done.parts = vec![Some(whole), Some(HopRecord { body_error: Some(BodyError::SourceFailed), ..whole }), None];
+    done.hop_records = vec![Some(whole), Some(HopRecord { body_error: Some(BodyError::SourceFailed), ..whole }), None];
     chain.transfers.push(done);
     for (columns, waited) in [(120, "time 0% starved, 0% blocked, 95% limited"), (80, "limited")] {
         let screen = Script::new(columns, 40, chain.clone()).keys("3 <enter>").screen();

@@ -43,7 +43,7 @@ impl FileRequest {
         let known = lock(&self.record).clone();
         let (upstream, upstream_protocol) = lock(&self.next).shown();
         let KernelFigures { tcp, queued_in, queued_out } = self.evidence();
-        let (first, last) = self.meter.moments();
+        let (first, last) = self.meter.first_and_last_us();
         let ms = |at: Option<u64>| at.map(|at| self.since_ms(at));
         TransferRecord {
             upstream,
@@ -54,7 +54,7 @@ impl FileRequest {
             queued_in,
             queued_out,
             idle_us: self.meter.idle_us(now_us),
-            moments: known.moments.map(|moments| Timestamps { first_ms: ms(first), last_ms: ms(last), ..moments }),
+            timestamps: known.timestamps.map(|times| Timestamps { first_ms: ms(first), last_ms: ms(last), ..times }),
             ..known
         }
     }
