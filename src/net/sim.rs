@@ -40,8 +40,8 @@ struct World {
     random: Seeded,
     /// Versions of files, in order of first use.
     versions: Vec<Version>,
-    /// Hash of everything that moved, and when: equal for equal runs.
-    trace: u64,
+    /// Everything that moved: µs since the first move, and bytes. Equal for equal runs.
+    trace: Vec<(u64, usize)>,
     began: Option<tokio::time::Instant>,
 }
 
@@ -56,7 +56,7 @@ thread_local! {
 static DISKS: LazyLock<Runtime> = LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).build().unwrap());
 
 /// Runs a world with this seed to the end of `main`; returns the output and the trace.
-fn run<F: Future>(seed: u64, connector: Connector, main: impl FnOnce() -> F) -> (F::Output, u64) {
+fn run<F: Future>(seed: u64, connector: Connector, main: impl FnOnce() -> F) -> (F::Output, Vec<(u64, usize)>) {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -64,7 +64,13 @@ fn run<F: Future>(seed: u64, connector: Connector, main: impl FnOnce() -> F) -> 
         .on_thread_unpark(after_time_passed)
         .build()
         .unwrap();
-    WORLD.set(Some(World { connector, random: Seeded::new(!seed), versions: Vec::new(), trace: 0, began: None }));
+    WORLD.set(Some(World {
+        connector,
+        random: Seeded::new(!seed),
+        versions: Vec::new(),
+        trace: Vec::new(),
+        began: None,
+    }));
     let output = runtime.block_on(async {
         tokio::spawn(async {
             let again = POLL_AGAIN.with(Arc::clone);
@@ -76,7 +82,7 @@ fn run<F: Future>(seed: u64, connector: Connector, main: impl FnOnce() -> F) -> 
     });
     drop(runtime);
     let world = WORLD.take();
-    (output, world.map_or(0, |world| world.trace))
+    (output, world.map_or_else(Vec::new, |world| world.trace))
 }
 
 /// Resets the rounds: there may be more to do before time may pass.
@@ -108,7 +114,7 @@ fn moved(bytes: usize) {
     WORLD.with_borrow_mut(|world| {
         if let Some(world) = world {
             let since = now.duration_since(*world.began.get_or_insert(now));
-            world.trace = (world.trace ^ since.as_micros() as u64 ^ (bytes as u64) << 40).wrapping_mul(0x100_0000_01b3);
+            world.trace.push((since.as_micros() as u64, bytes));
         }
     });
 }
