@@ -70,11 +70,8 @@ impl DiskWriter<PartialFile> {
     /// error.
     pub(super) fn start(machine: Machine, candidate: ResumeCandidate, size: u64, meter: Arc<Meter>) -> Self {
         let ResumeCandidate { part, hasher, offset, source, .. } = candidate;
-        let (full, incoming) = mpsc::channel(BUFFERS);
-        let (back, empty) = mpsc::channel(BUFFERS);
-        let counted = Arc::clone(&meter);
-        let noted = source.clone();
-        let thread = machine.spawn_blocking(move || {
+        let (counted, noted) = (Arc::clone(&meter), source.clone());
+        Self::spawn(machine, (hasher, offset, size), source, meter, move |incoming, back| {
             let note =
                 |resume_point: &ResumePoint| noted.as_ref().map_or(Ok(()), |source| part.record(source, resume_point));
             let result = write_all(part.file(), offset, incoming, &back, &counted, &note);
@@ -83,21 +80,7 @@ impl DiskWriter<PartialFile> {
                 WriteError::Lost => part.lost(),
             });
             (part, result)
-        });
-        let buffer = usize::try_from(size - offset).map_or(BUFFER, |left| left.min(BUFFER));
-        Self {
-            full,
-            empty,
-            unallocated: BUFFERS,
-            buffer,
-            hasher,
-            source,
-            offset,
-            last_resume_point: offset,
-            meter,
-            machine,
-            thread,
-        }
+        })
     }
 
     /// Waits until everything is written; returns the partial file, and whether all of it could be written.
@@ -120,13 +103,11 @@ impl DiskWriter<OutputSink> {
     pub(super) fn to_output(
         machine: Machine,
         mut sink: OutputSink,
-        (hasher, offset, size): (Option<Hasher>, u64, u64),
+        progress: (Option<Hasher>, u64, u64),
         meter: Arc<Meter>,
     ) -> Self {
-        let (full, mut incoming) = mpsc::channel::<FilledBuffer>(BUFFERS);
-        let (back, empty) = mpsc::channel(BUFFERS);
         let counted = Arc::clone(&meter);
-        let thread = machine.spawn_blocking(move || {
+        Self::spawn(machine, progress, None, meter, move |mut incoming, back| {
             // Opened even for an empty file: the reader of a named pipe waits for a writer.
             let mut result = sink.write(b"");
             while result.is_ok()
@@ -137,21 +118,7 @@ impl DiskWriter<OutputSink> {
                 let _ = back.try_send(buffer);
             }
             (sink, result)
-        });
-        let buffer = usize::try_from(size - offset).map_or(BUFFER, |left| left.min(BUFFER));
-        Self {
-            full,
-            empty,
-            unallocated: BUFFERS,
-            buffer,
-            hasher,
-            source: None,
-            offset,
-            last_resume_point: offset,
-            meter,
-            machine,
-            thread,
-        }
+        })
     }
 
     /// Waits until everything is written, however slow the reader, unless cancelled; returns the output, the hasher and
@@ -170,6 +137,37 @@ impl DiskWriter<OutputSink> {
 }
 
 impl<S> DiskWriter<S> {
+    /// Starts the thread that takes filled buffers and gives them back empty, from an offset up to the whole size.
+    fn spawn<W>(
+        machine: Machine,
+        (hasher, offset, size): (Option<Hasher>, u64, u64),
+        source: Option<ResumeSource>,
+        meter: Arc<Meter>,
+        work: W,
+    ) -> Self
+    where
+        S: Send + 'static,
+        W: FnOnce(mpsc::Receiver<FilledBuffer>, mpsc::Sender<Vec<u8>>) -> (S, Result<(), Error>) + Send + 'static,
+    {
+        let (full, incoming) = mpsc::channel(BUFFERS);
+        let (back, empty) = mpsc::channel(BUFFERS);
+        let thread = machine.spawn_blocking(move || work(incoming, back));
+        let buffer = usize::try_from(size - offset).map_or(BUFFER, |left| left.min(BUFFER));
+        Self {
+            full,
+            empty,
+            unallocated: BUFFERS,
+            buffer,
+            hasher,
+            source,
+            offset,
+            last_resume_point: offset,
+            meter,
+            machine,
+            thread,
+        }
+    }
+
     /// Returns an empty buffer; `None` if the thread ended with an error. Cancel-safe.
     pub(super) async fn buffer(&mut self) -> Option<Vec<u8>> {
         self.empty.recv().await
