@@ -70,7 +70,7 @@ pub async fn list(route: &Route, folder: Option<&FileName>, token: Option<&Secre
         None => "/files/".to_owned(),
         Some(folder) => format!("/files/{}/", encode_name(folder).to_string().trim_end_matches('/')),
     };
-    let connected = connect(first, CONNECT_TIMEOUT, &|_| Ok(()), b"", None).await?;
+    let connected = connect(first, CONNECT_TIMEOUT).await?;
     let request = endpoint_request(first, behind, &path, token, REPLY_TIMEOUT);
     let request = request.map_err(|error| fail(Reason::Malformed, &error.to_string()))?;
     let pending = send_request(connected.stream, first, request, REPLY_TIMEOUT).await?;
@@ -85,7 +85,7 @@ pub async fn list(route: &Route, folder: Option<&FileName>, token: Option<&Secre
 }
 
 async fn post(node: &HostPort, token: &Secret, path: &str, body: Vec<u8>) -> Result<Bytes, Problem> {
-    let connected = connect(node, CONNECT_TIMEOUT, &|_| Ok(()), b"", None).await?;
+    let connected = connect(node, CONNECT_TIMEOUT).await?;
     let request = Request::post(path).header(HOST, node.to_string()).header(CONNECTION, "close");
     let request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal())).body(Full::from(body));
     let request =

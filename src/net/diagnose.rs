@@ -138,7 +138,7 @@ impl QueryResult {
 /// Requests an endpoint of a hop behind others; the caller limits the time.
 async fn read(first: &Hop, behind: &[Hop], path: &str) -> QueryResult {
     let (hop, time) = (behind.len() + 1, Limits::default().setup);
-    let connected = match connect(&first.address, time, &|_| Ok(()), b"", None).await {
+    let connected = match connect(&first.address, time).await {
         Ok(connected) => connected,
         Err(problem) => return QueryResult::of(&problem, hop),
     };

@@ -41,15 +41,9 @@ fn needs_interface(address: SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(address) if address.ip().is_unicast_link_local() && address.scope_id() == 0)
 }
 
-/// Does the same as [`connect_with`], with the system's resolver.
-pub(crate) async fn connect(
-    hop: &HostPort,
-    limit: Duration,
-    filter: &(dyn Fn(SocketAddr) -> Result<(), NotPermitted> + Send + Sync),
-    first: &[u8],
-    buffers: Option<u32>,
-) -> Result<Connected, Problem> {
-    connect_with(&Resolver::default(), hop, limit, filter, first, buffers).await
+/// Connects as [`connect_with`] does, with the system's resolver, to any address and without first bytes.
+pub(crate) async fn connect(hop: &HostPort, limit: Duration) -> Result<Connected, Problem> {
+    connect_with(&Resolver::default(), hop, limit, &|_| Ok(()), b"", None).await
 }
 
 /// Connects to a hop within a time limit; `filter` decides on every address that would be connected to.
@@ -185,13 +179,15 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let limit = Duration::from_secs(5);
-        let connected = connect(&address.into(), limit, &|_| Ok(()), b"", Some(16 * 1024)).await.unwrap();
+        let resolver = Resolver::default();
+        let connected =
+            connect_with(&resolver, &address.into(), limit, &|_| Ok(()), b"", Some(16 * 1024)).await.unwrap();
         assert_eq!((connected.address, connected.resolve_ms), (address, 0.0));
         let socket = socket2::SockRef::from(&connected.stream);
         let sizes = (socket.send_buffer_size().unwrap(), socket.recv_buffer_size().unwrap());
         assert_eq!(sizes, (32 * 1024, 32 * 1024), "the kernel doubles the requested size");
         drop(listener);
-        let problem = connect(&address.into(), limit, &|_| Ok(()), b"", None).await.unwrap_err();
+        let problem = connect(&address.into(), limit).await.unwrap_err();
         assert_eq!((problem.reason, problem.hop, problem.reporter), (Reason::Refused, 1, 0));
     }
 
@@ -210,7 +206,7 @@ mod tests {
         let filter = |address: SocketAddr| {
             Err(NotPermitted { refusal: Refusal::Never, why: format!("{address} is not allowed") })
         };
-        let problem = connect(&hop, limit, &filter, b"", None).await.unwrap_err();
+        let problem = connect_with(&Resolver::default(), &hop, limit, &filter, b"", None).await.unwrap_err();
         assert_eq!((problem.reason, problem.refusal), (Reason::Policy, Some(Refusal::Never)));
         assert_eq!(problem.detail.as_str(), "127.0.0.1:9 is not allowed");
     }

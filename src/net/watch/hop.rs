@@ -222,13 +222,13 @@ impl HopTask {
                 Some(Protocol::Legacy) => return Err(Failure::Legacy),
                 Some(Protocol::Http) => {}
                 None => {
-                    let connected = connect(&hop.address, CONNECT_TIMEOUT, &|_| Ok(()), b"", None).await;
+                    let connected = connect(&hop.address, CONNECT_TIMEOUT).await;
                     let silent = |_| Failure::Silent("did not reply in time".into());
                     return Err(connected.map_or_else(|problem| not_connected(&problem), silent));
                 }
             }
         }
-        let connected = connect(&hop.address, CONNECT_TIMEOUT, &|_| Ok(()), b"", None).await;
+        let connected = connect(&hop.address, CONNECT_TIMEOUT).await;
         let connected = connected.map_err(|problem| not_connected(&problem))?;
         let request = endpoint_request(&hop.address, &[], EVENTS, self.token(), REPLY_TIMEOUT)
             .map_err(|error| no_request(&error))?;
@@ -259,7 +259,7 @@ impl HopTask {
     async fn through(&self) -> Result<PendingReply, Failure> {
         let (first, rest) = (&self.subject.hops[0].address, &self.subject.hops[1..=self.subject.at]);
         let named = |problem: Problem| Failure::Down(format!("hop 1: {problem}").into());
-        let connected = connect(first, CONNECT_TIMEOUT, &|_| Ok(()), b"", None).await.map_err(named)?;
+        let connected = connect(first, CONNECT_TIMEOUT).await.map_err(named)?;
         let request =
             endpoint_request(first, rest, EVENTS, self.token(), REPLY_TIMEOUT).map_err(|error| no_request(&error))?;
         let pending = send_request(connected.stream, first, request, REPLY_TIMEOUT).await.map_err(named)?;
