@@ -36,7 +36,7 @@
 //! server        accept  the accept loop;  reserve  endpoints when the node is full;  latency  scheduling in favor of
 //!               a sole active connection;
 //!               session  one accepted connection: HTTP here, the legacy protocol in legacy;  downstream  its socket;
-//!               relay  asks the next hop and sends the reply downstream;  origin  finds, verifies and sends a file;
+//!               relay  requests from the next hop, replies downstream;  origin  finds, verifies and sends a file;
 //!               response  what both need to send one
 //! node          what the sessions of one listener share;  registry  connections and transfers;  root  the served
 //!               folder as a handle;  digests  computed once per file;  listings  how many are made at once;  drain
@@ -48,12 +48,12 @@
 //! body          chooses how a body is moved;  copy  the copy loop;  options  its parameters and errors;  shaping
 //!               rate limit, delay and faults;  splice  in the kernel;  reader  whether the reader still reads;
 //!               sockbuf  what the kernel may buffer
-//! admin         a node's endpoints (pages, html, negotiate, events, reply; those of further hops, relay) and its
-//!               control (control), over stream;  metrics  counters as text
+//! admin         endpoints  of a node;  html, negotiate, events, reply  their forms;  relay  to those of further hops;
+//!               control  changes to the node;  stream  what they are sent over;  metrics  counters as text
 //! http_client   requests to the endpoints of other nodes
 //! admin_client  control of other nodes, and listings of origins
 //! faults        current faults and limits, for bodies that are being moved
-//! fetch         the client: to a partial file, verified, then renamed, unless the same file is there (present)
+//! fetch         the client: to a partial file, verified, then given its name, unless the same file is there (present)
 //! watch         follows every hop's snapshots
 //! diagnose      transfer records of all hops, and which hop failed (blame)
 //! supervisor    node processes on this machine
