@@ -14,8 +14,8 @@ use chainview::options::ColorScheme;
 use chainview::snapshot::verdict::{FaultKind, Limit, LinkCause, Verdict};
 use chainview::snapshot::{HopLink, Integrity, Phase, Stall};
 use ratatui::style::Color;
-use script::{Script, styles};
-use snapshots::{idle, mixed, streaming, transfer};
+use script::{Script, on_every_screen, styles};
+use snapshots::{busy, idle, mixed, streaming, transfer};
 
 /// Compares a screen, including its colors and weights, with the one stored under this name; `UPDATE_PICTURES=1` stores
 /// the new one instead.
@@ -44,6 +44,14 @@ fn screens_at_common_sizes() {
     expect("idle-80x24", &mut Script::new(80, 24, idle()));
     expect("mixed-120x40", &mut Script::new(120, 40, mixed()));
     expect("mixed-80x24", &mut Script::new(80, 24, mixed()));
+}
+
+#[test]
+fn the_limit_is_named_at_every_size_with_and_without_color() {
+    on_every_screen(&busy(), |script| {
+        let screen = script.screen();
+        assert!(screen.contains("hop 2") && screen.contains("50.0 MB/s"), "{screen}");
+    });
 }
 
 #[test]

@@ -82,6 +82,18 @@ impl Script {
     }
 }
 
+/// Sizes at which every screen must hold: a common terminal, the smallest classic one, half of that, a wide one.
+pub(crate) const SIZES: [(u16, u16); 4] = [(120, 40), (80, 24), (60, 15), (200, 60)];
+
+/// Plays one snapshot at all sizes, with and without color.
+pub(crate) fn on_every_screen(chain: &ChainSnapshot, mut check: impl FnMut(&mut Script)) {
+    for (columns, rows) in SIZES {
+        for colors in [ColorScheme::Terminal, ColorScheme::Mono] {
+            check(&mut Script::new(columns, rows, chain.clone()).themed(false, colors));
+        }
+    }
+}
+
 /// A hash of all colors and weights of a screen: a different value means that something looks different.
 pub(crate) fn styles(buffer: &Buffer) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

@@ -59,6 +59,32 @@ pub(crate) fn streaming() -> ChainSnapshot {
     chain
 }
 
+/// The streaming chain with four running transfers, eight queued ones and two that ended, and a connection of each
+/// running one at every hop.
+pub(crate) fn busy() -> ChainSnapshot {
+    let mut chain = streaming();
+    let phases = [[Phase::Done; 2].as_slice(), &[Phase::Streaming; 4], &[Phase::Queued; 8]].concat();
+    chain.transfers = phases.into_iter().zip(1..).map(|(phase, number)| transfer(number, phase)).collect();
+    for transfer in chain.transfers.iter_mut().filter(|t| t.phase == Phase::Streaming) {
+        transfer.rate = 10_300_000;
+        transfer.received -= transfer.number * 100_000_000;
+        transfer.eta = Some(Duration::from_secs(100 + 10 * transfer.number));
+    }
+    for hop in &mut chain.hops {
+        let (number, origin) = (hop.number, hop.origin);
+        let node = hop.node.as_mut().expect("every hop of the fixture reports");
+        node.totals.open = 5;
+        let running = (3..=6).map(|n| ConnSnapshot {
+            id: n,
+            peer: format!("127.0.0.1:5{number}8{n:02}").into(),
+            transfer: format!("6f1c{n:04}").into(),
+            ..conn(number, origin)
+        });
+        node.connections = running.chain([page()]).collect();
+    }
+    chain
+}
+
 /// A chain of ten hops in every state a hop can be in, and transfers in every phase.
 pub(crate) fn mixed() -> ChainSnapshot {
     let mut chain = streaming();
