@@ -11,6 +11,8 @@ pub(crate) const SMALLEST: (u16, u16) = (40, 8);
 pub(crate) const TALL: u16 = 28;
 /// From this height there is room for the chain line, the connections and a heading of the chart.
 const MEDIUM: u16 = 18;
+/// From this height the headline is on every tab; the first tab always shows it.
+const HEADLINED: u16 = 12;
 /// From this width the setup is beside the chart.
 const WIDE: u16 = 100;
 /// Minimum height of a tab for the details of the selected row below its list.
@@ -23,8 +25,8 @@ pub(crate) struct Regions {
     pub header: Rect,
     /// The chain line.
     pub chain: Rect,
-    /// The verdict.
-    pub verdict: Rect,
+    /// The headline, on every tab.
+    pub headline: Rect,
     /// The hop table.
     pub hops: Rect,
     /// The connections.
@@ -41,6 +43,8 @@ pub(crate) struct Regions {
     pub log: Rect,
     /// Details of the selected row.
     pub detail: Rect,
+    /// The caption, above the footer.
+    pub caption: Rect,
     /// The last row.
     pub footer: Rect,
     /// Panels on this screen have headings.
@@ -79,8 +83,8 @@ pub(crate) fn is_small(area: Rect) -> bool {
     area.width < SMALLEST.0 || area.height < SMALLEST.1
 }
 
-/// Divides the rows of a screen among the regions.
-pub(crate) fn split(focus: Focus, area: Rect, hops: usize) -> Regions {
+/// Divides the rows of a screen among the regions; `caption` is the number of rows of the caption.
+pub(crate) fn split(focus: Focus, area: Rect, hops: usize, caption: u16) -> Regions {
     if is_small(area) {
         return Regions::default();
     }
@@ -91,13 +95,15 @@ pub(crate) fn split(focus: Focus, area: Rect, hops: usize) -> Regions {
         y += height;
         region
     };
+    let first = focus.tab == Tab::Chain;
+    // A caption must leave the rows that the panels of a low screen need.
+    let caption = caption.min(area.height.saturating_sub(HEADLINED));
     regions.header = take(1);
-    if focus.tab == Tab::Chain {
-        regions.chain = take(u16::from(area.height >= MEDIUM));
-        regions.verdict = take(1);
-    }
-    let left = area.height - 1 - regions.chain.height - regions.verdict.height - 1;
+    regions.headline = take(u16::from(first || area.height >= HEADLINED));
+    regions.chain = take(u16::from(first && area.height >= MEDIUM));
+    let left = area.height - 1 - regions.headline.height - regions.chain.height - caption - 1;
     let body = take(left);
+    regions.caption = take(caption);
     regions.footer = take(1);
     if focus.view_mode == ViewMode::Detail && focus.panel != Panel::Log {
         regions.detail = body;
@@ -176,9 +182,20 @@ mod tests {
     #[test]
     fn regions_of_the_first_tab_cover_every_row_once() {
         for height in SMALLEST.1..=100 {
-            for hops in [0, 1, 3, 10, 32] {
-                let r = split(Focus::default(), Rect::new(0, 0, 80, height), hops);
-                let all = [r.header, r.chain, r.verdict, r.hops, r.connections, r.chart, r.transfers, r.log, r.footer];
+            for (hops, caption) in [(0, 2), (1, 0), (3, 2), (10, 0), (32, 1)] {
+                let r = split(Focus::default(), Rect::new(0, 0, 80, height), hops, caption);
+                let all = [
+                    r.header,
+                    r.headline,
+                    r.chain,
+                    r.hops,
+                    r.connections,
+                    r.chart,
+                    r.transfers,
+                    r.log,
+                    r.caption,
+                    r.footer,
+                ];
                 let mut y = 0;
                 for region in all {
                     assert_eq!(region.y, y, "{height} rows, {hops} hops: {r:?}");
@@ -193,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_setup_is_beside_the_chart_on_wide_screens() {
-        let r = split(Focus::default(), Rect::new(0, 0, 120, 40), 3);
+        let r = split(Focus::default(), Rect::new(0, 0, 120, 40), 3, 0);
         assert_eq!((r.setup.y, r.setup.height, r.setup.right()), (r.chart.y, r.chart.height, 120));
         assert!(r.chart.right() < r.setup.x);
     }
@@ -209,9 +226,11 @@ mod tests {
         for (tab, panel) in tabs {
             for view_mode in [ViewMode::Overview, ViewMode::Detail] {
                 for height in SMALLEST.1..=60 {
-                    let r = split(Focus { tab, view_mode, panel }, Rect::new(0, 0, 60, height), 5);
-                    let own = r.of(panel).height;
-                    assert_eq!(own + r.detail.height, height - 2, "{tab:?}, {view_mode:?}, {height}");
+                    let r = split(Focus { tab, view_mode, panel }, Rect::new(0, 0, 60, height), 5, 2);
+                    let own = r.of(panel).height + r.detail.height;
+                    let others = 2 + r.headline.height + r.caption.height;
+                    assert_eq!(own + others, height, "{tab:?}, {view_mode:?}, {height}");
+                    assert_eq!((r.headline.height == 1, r.caption.height > 0), (height >= 12, height > 12));
                 }
             }
         }

@@ -142,6 +142,8 @@ pub struct UiState {
     pub area: Rect,
     /// Time since the screen was opened, as of the last event.
     pub now: Duration,
+    /// Rows of the caption above the footer.
+    pub caption_rows: u16,
     /// The mouse is on.
     pub mouse: bool,
     /// Frozen display.
@@ -210,7 +212,8 @@ impl UiState {
 
     /// Returns the regions of the screen in this area.
     pub(crate) fn layout(&self, area: Rect, hops: usize) -> Regions {
-        split(Focus { tab: self.tab, view_mode: self.view_mode, panel: self.focus() }, area, hops)
+        let focus = Focus { tab: self.tab, view_mode: self.view_mode, panel: self.focus() };
+        split(focus, area, hops, self.caption_rows)
     }
 
     /// Returns the selected hop.

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  chainview   1 Chain   2 Connections   …      demo   LIVE   3/3 up    header
-//!  client ◀━━━ 41.2 MB/s ━━━ 1 :7001 ◀━━━ 41.3 MB/s ━━━ 2 origin            chain
 //!  ! slowest: …                                                         verdict
+//!  client ◀━━━ 41.2 MB/s ━━━ 1 :7001 ◀━━━ 41.3 MB/s ━━━ 2 origin            chain
 //! ▎ Hops ─────────────────────────────────────────────────────────────  hop_table
 //!   #  Node                  State     Conn    In/s   Out/s   60 s
 //! ▎ Connections of hop 1 ──────────────────────────────── 3 of 3 ─────  connections
@@ -45,8 +45,8 @@ pub fn draw(state: &UiState, data: &ChainSnapshot, area: Rect, buffer: &mut Buff
     }
     let r = state.layout(area, data.hops.len());
     header::draw(state, data, r.header, buffer);
+    verdict::draw(state, data, r.headline, buffer);
     chain::draw(state, data, r.chain, buffer);
-    verdict::draw(state, data, r.verdict, buffer);
     hop_table::draw(state, data, r.hops, r.tall, buffer);
     connections::draw(state, data, r.connections, buffer);
     chart::draw(state, data, r.chart, buffer);

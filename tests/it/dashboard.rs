@@ -168,7 +168,7 @@ fn the_slow_link_is_flagged_and_named() {
         Verdict { limit: Limit::Link { from: 3, to: 2, cause: LinkCause::Unknown }, share: 0.88, ..Verdict::default() };
     let screen = script.screen();
     assert!(screen.contains("2 :7002▅ ◀╌╌╌  41.3 MB/s!╌╌╌ 3 origin█"), "{screen}");
-    assert!(screen.lines().nth(2).unwrap().starts_with(" ! "), "{screen}");
+    assert!(screen.lines().nth(1).unwrap().starts_with(" ! "), "{screen}");
     script.chain.verdict = Verdict::default();
     assert!(
         !script.screen().lines().take(8).any(|line| line.contains('!')),
@@ -187,10 +187,10 @@ fn buffered_bytes_are_a_bar_and_a_number_on_one_scale() {
     }
     // With less space only the bars on the chain line and the numbers remain, then neither.
     let usual = rows(&Script::new(80, 24, streaming()).screen());
-    assert!(["1 :7001▁", "2 :7002▅", "3 origin█", "█=4 MB"].iter().all(|bar| usual[1].contains(bar)), "{usual:#?}");
+    assert!(["1 :7001▁", "2 :7002▅", "3 origin█", "█=4 MB"].iter().all(|bar| usual[2].contains(bar)), "{usual:#?}");
     assert!(usual[3].contains("Buffered") && usual[6].contains("2.2 MB"), "{usual:#?}");
     let ascii = rows(&Script::new(80, 24, streaming()).themed(true, ColorScheme::Mono).screen());
-    assert!(["1 :7001_", "2 :7002=", "3 origin#", "#=4 MB"].iter().all(|bar| ascii[1].contains(bar)), "{ascii:#?}");
+    assert!(["1 :7001_", "2 :7002=", "3 origin#", "#=4 MB"].iter().all(|bar| ascii[2].contains(bar)), "{ascii:#?}");
     let small = Script::new(60, 15, streaming()).screen();
     assert!(!small.contains("Buffered") && !small.contains("=4 MB"), "{small}");
 }
@@ -205,7 +205,7 @@ fn the_scale_of_buffered_bytes_grows_with_them() {
         }
         script.see(script.chain.clone());
         let screen = script.screen();
-        screen.lines().nth(1).unwrap().chars().filter(|glyph| "▁▂▃▄▅▆▇█".contains(*glyph)).collect::<String>()
+        screen.lines().nth(2).unwrap().chars().filter(|glyph| "▁▂▃▄▅▆▇█".contains(*glyph)).collect::<String>()
     };
     assert_eq!(seen([1_000_000, 0, 0]), "▂█", "the last is that of the scale");
     assert_eq!(seen([4_000_000, 2_000_000, 0]), "█▄█");

@@ -39,7 +39,7 @@ impl UiState {
         if self.tab != Tab::Chain {
             return vec![self.focus()];
         }
-        let regions = split(Focus::default(), self.area, 1);
+        let regions = split(Focus::default(), self.area, 1, self.caption_rows);
         let all = [Panel::Hops, Panel::Connections, Panel::Chart, Panel::Setup, Panel::Transfers, Panel::Log];
         let visible = all.into_iter().filter(|panel| regions.of(*panel).height > 0);
         let panels: Vec<Panel> = visible.collect();

@@ -77,7 +77,7 @@ fn n_moves_from_match_to_match() {
     let mut script = Script::new(80, 24, logged(&["one", "a hit", "two", "three", "b hit", "four", "c hit", "five"]));
     let row = |script: &mut Script| {
         let screen = script.screen();
-        screen.lines().skip(2).find(|line| line.starts_with('▌')).map(ToOwned::to_owned)
+        screen.lines().skip(3).find(|line| line.starts_with('▌')).map(ToOwned::to_owned)
     };
     assert!(!script.keys("5 n").screen().contains("n next"), "without a filter there are no matches");
     script.keys("/ h i t <enter>");
