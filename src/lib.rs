@@ -18,7 +18,7 @@
 //!               logged;  bounded  lists of limited length;  protocol  its JSON form
 //! verdict.rs    from the wait times of each stage (evaluate) to the sentence (display) that states what limits a
 //!               transfer, while it runs (rolling, debounce); evidence of one hop (stage), of a node by itself (local),
-//!               of the setup before a short body (setup)
+//!               of the setup before a short body (setup); the hop that a request has reached (awaited)
 //! waterfall.rs  the setup of a transfer as bars: which stage spent what, and when
 //! limits.rs     all timeouts and size limits;  allow_list.rs  where a node may connect to beyond its default policy
 //! options.rs    what to verify a file with, who is served on loopback, colors;  secret.rs  a token

@@ -18,4 +18,4 @@ pub use node::{
     ConnRole, ConnSnapshot, ConnState, Flow, HopRecord, Load, MAX_CONNECTIONS, NodeSnapshot, TcpSnapshot, Timestamps,
     Totals, TransferRecord,
 };
-pub use transfer::{Integrity, Phase, Stall, TransferSnapshot};
+pub use transfer::{Awaited, Integrity, Phase, Retry, Stall, TransferSnapshot, Wait};

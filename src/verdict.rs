@@ -15,6 +15,7 @@
 //! );
 //! ```
 
+mod awaited;
 mod debounce;
 mod display;
 mod evaluate;
@@ -23,6 +24,7 @@ mod rolling;
 mod setup;
 mod stage;
 
+pub use awaited::refine_wait;
 pub use debounce::Debounce;
 pub use evaluate::{evaluate, evaluate_others};
 pub use local::LocalLimit;

@@ -16,7 +16,7 @@ use crate::snapshot::{
     ChainSnapshot, ConnSnapshot, ConnState, DownReason, HopLink, HopSnapshot, Level, Listing, TransferSnapshot,
 };
 use crate::text::SafeText;
-use crate::verdict::Rolling;
+use crate::verdict::{Rolling, refine_wait};
 
 /// Result of a background task.
 #[derive(Debug)]
@@ -121,8 +121,10 @@ impl Publisher {
         }
     }
 
-    fn with_stall(&self, transfer: TransferSnapshot) -> TransferSnapshot {
-        TransferSnapshot { stall: self.rolling.stall(transfer.number), ..transfer }
+    /// Adds what only the reports of the hops show: a stall, and which hop is waited for.
+    fn with_reports(&self, transfer: TransferSnapshot, hops: &[HopSnapshot]) -> TransferSnapshot {
+        let wait = transfer.wait.map(|wait| refine_wait(wait, &transfer, hops));
+        TransferSnapshot { stall: self.rolling.stall(transfer.number), wait, ..transfer }
     }
 
     /// Logs how the links to the hops have changed.
@@ -183,7 +185,8 @@ impl Publisher {
         if !self.starting {
             self.log_links(&hops);
         }
-        let transfers: Vec<_> = self.queue.snapshots().into_iter().map(|transfer| self.with_stall(transfer)).collect();
+        let transfers = self.queue.snapshots().into_iter();
+        let transfers: Vec<_> = transfers.map(|transfer| self.with_reports(transfer, &hops)).collect();
         self.log_progress(&transfers);
         let snapshot = ChainSnapshot {
             generation: self.last.generation,

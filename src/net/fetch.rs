@@ -88,7 +88,7 @@ use job::blocking;
 use partial::ResumeCandidate;
 use retry::RetryPolicy;
 use target::TargetPath;
-use tracker::{Tracker, wait};
+use tracker::{Tracker, wait_to_retry};
 
 pub use check::{Checked, check};
 pub use job::{FetchJob, Fetched};
@@ -172,11 +172,11 @@ async fn run(
         let reached = candidate.as_ref().map_or(0, |candidate| candidate.offset);
         let progressed = reached > furthest;
         furthest = furthest.max(reached);
-        let pause = policy.after(&error, progressed).filter(|_| !stop.is_cancelled());
-        let Some(pause) = pause else { return Err(keep_partial(job.machine, candidate, error).await) };
-        tracker.retrying(&error);
-        if !wait(pause, tracker, stop).await {
-            return Err(keep_partial(job.machine, candidate, Error::Interrupted { kept: KeptBytes::default() }).await);
+        let retry = policy.after(&error, progressed).filter(|_| !stop.is_cancelled());
+        let Some(retry) = retry else { return Err(keep_partial(job.machine, candidate, error, tracker).await) };
+        if !wait_to_retry(&error, retry, tracker, stop).await {
+            let error = Error::Interrupted { kept: KeptBytes::default() };
+            return Err(keep_partial(job.machine, candidate, error, tracker).await);
         }
         // A hop may still hold the connection of the previous attempt, and would report the same id as a loop.
         job.id = job.machine.transfer_id();
@@ -225,12 +225,19 @@ async fn restore(machine: Machine, candidate: Option<ResumeCandidate>) -> Option
 }
 
 /// Returns the final error of a transfer, with the path of the partial file that is kept for a later one.
-async fn keep_partial(machine: Machine, candidate: Option<ResumeCandidate>, error: Error) -> Error {
+async fn keep_partial(
+    machine: Machine,
+    candidate: Option<ResumeCandidate>,
+    error: Error,
+    tracker: &mut Tracker<'_>,
+) -> Error {
     let Some(candidate) = candidate else { return error };
-    match blocking(machine, move || Ok(candidate.keep())).await {
-        Ok(kept) => error.with_kept(kept),
-        Err(_) => error,
+    let bytes = candidate.offset;
+    let Ok(kept) = blocking(machine, move || Ok(candidate.keep())).await else { return error };
+    if kept.resumable {
+        tracker.resumable(bytes);
     }
+    error.with_kept(kept)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::limits::Limits;
 use crate::route::{Hop, HostPort, Protocol};
 use crate::wire::{DigestProgress, FailedAction, Leg, Problem, Reason, Reply, legacy};
 use connect::{Connected, connect_with};
+pub(super) use exchange::MAX_DIGEST_TIME;
 pub use link::UpstreamBody;
 use link::UpstreamConn;
 use policy::NotPermitted;

@@ -100,6 +100,12 @@ pub struct TransferSnapshot {
     pub rate_limit: Option<u64>,
     /// Stall, if no byte has arrived for longer than the chain explains.
     pub stall: Option<Stall>,
+    /// The next retry, during the pause before it.
+    pub retry: Option<Retry>,
+    /// What it waits for, if for longer than a moment.
+    pub wait: Option<Wait>,
+    /// Bytes kept in the partial file after a failure, from which a retry resumes; `None` if none are.
+    pub resumable: Option<u64>,
     /// Time since the start.
     pub elapsed: Duration,
     /// Bytes and times of the client's own stage: reading from the first hop, writing to the disk.
@@ -129,6 +135,52 @@ pub struct Stall {
     pub lasting: Duration,
     /// The hop, from 1, that last moved data; `None` where no hop reports.
     pub last_moved: Option<usize>,
+}
+
+/// Retry of a failed attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Time until it starts.
+    pub left: Duration,
+    /// Its number, from 1, among the retries since the last progress.
+    pub number: u32,
+    /// Number of retries without progress after which the transfer fails.
+    pub of: u32,
+}
+
+/// Wait of a transfer for a hop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// What it waits for.
+    pub awaited: Awaited,
+    /// The hop that it waits for, from 1; `None` where that is unknown.
+    pub hop: Option<usize>,
+    /// Duration.
+    pub lasting: Duration,
+    /// Duration at which it gives up.
+    pub limit: Duration,
+}
+
+/// What a transfer waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Awaited {
+    /// A connection to the hop.
+    Connection,
+    /// A reply of the hop.
+    #[default]
+    Reply,
+    /// The end of a delay that is injected at the hop.
+    Delay,
+    /// A digest that the origin computes.
+    Digest {
+        /// Bytes hashed.
+        done: u64,
+        /// Bytes to be hashed in total; 0 while unknown.
+        size: u64,
+    },
+    /// The next bytes of the body.
+    Data,
 }
 
 impl Phase {

@@ -67,7 +67,7 @@ pub(super) async fn attempt(
     }
     upstream.finish();
     tracker.phase(Phase::Verifying);
-    let verified = verify::verify(upstream, job, &response, arrived, stop).await;
+    let verified = verify::verify(upstream, job, &response, arrived, tracker, stop).await;
     let unfit = matches!(verified, Err(Error::Altered { .. } | Error::Changed { .. }));
     let (integrity, origin) = match (verified, candidate.take()) {
         (Err(error), Some(part)) if unfit => return Err(error.with_kept(part.abandon())),

@@ -17,6 +17,7 @@ use crate::net::diagnose::{Blame, query_hops, suspect};
 use crate::net::os::deadline::Deadline;
 use crate::net::upstream::Upstream;
 use crate::route::Protocol;
+use crate::snapshot::Awaited;
 use crate::text::SafeText;
 use crate::wire::{FailedAction, Problem, Reason};
 
@@ -177,6 +178,7 @@ async fn read_some(
             }
             // This timer is frequent enough to also start the next query.
             () = tracker.due() => {
+                tracker.wait_for(Awaited::Data, since, waited, watch.suspect.map(|blame| blame.hop));
                 tracker.publish();
                 if watch.http && probe.is_none() && Instant::now() >= next_probe {
                     probe = Some(Box::pin(find_suspect(watch.job, PROBE_TIMEOUT.min(watch.pause))));
@@ -187,6 +189,7 @@ async fn read_some(
     if watch.suspect.take().is_some() {
         tracker.set_suspect(None);
     }
+    tracker.wait_is_over();
     tracker.resume();
     Ok(read)
 }

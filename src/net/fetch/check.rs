@@ -30,7 +30,7 @@ pub struct Checked {
 /// `Error::Hop` if a hop cannot be reached, rejects the request or does not have the file; `Error::Interrupted` if
 /// `stop` was cancelled.
 pub async fn check(upstream: &mut Upstream, job: &FetchJob, stop: &CancellationToken) -> Result<Checked, Error> {
-    let result = send_request(upstream, job, request(job, Method::Head, None), stop).await;
+    let result = send_request(upstream, job, request(job, Method::Head, None), &|_| (), stop).await;
     // A legacy hop waits for a go-ahead that will not come, so the connection can only be closed.
     upstream.close();
     let response = result?;

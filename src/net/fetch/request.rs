@@ -1,7 +1,10 @@
 //! Requests of the client: for the whole file, for the missing rest, or whether the file is unchanged.
 
 use std::pin::pin;
+use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, blocking};
@@ -10,9 +13,11 @@ use super::resume_state::ResumeSource;
 use super::tracker::Tracker;
 use super::validator::Validator;
 use crate::error::{Error, KeptBytes};
+use crate::limits::Limits;
 use crate::net::os::deadline::Deadline;
-use crate::net::upstream::{Upstream, UpstreamReply};
-use crate::wire::{Algorithm, ByteRange, FailedAction, Leg, Method, Problem, Reason, Request};
+use crate::net::upstream::{ExchangeStage, MAX_DIGEST_TIME, OnStage, Upstream, UpstreamReply};
+use crate::snapshot::Awaited;
+use crate::wire::{Algorithm, ByteRange, DigestProgress, FailedAction, Leg, Method, Problem, Reason, Request};
 
 /// Meaning of the reply to a request for the rest of a file.
 pub(super) enum RangeReply {
@@ -139,6 +144,7 @@ pub(super) async fn send_request(
     upstream: &mut Upstream,
     job: &FetchJob,
     request: Request,
+    on_stage: OnStage<'_>,
     stop: &CancellationToken,
 ) -> Result<UpstreamReply, Error> {
     let (first, _) = job.route.split_first();
@@ -146,7 +152,7 @@ pub(super) async fn send_request(
     tokio::select! {
         biased;
         () = stop.cancelled() => Err(Error::Interrupted { kept: KeptBytes::default() }),
-        response = upstream.request(first, Box::new(request), deadline, &|_| ()) => {
+        response = upstream.request(first, Box::new(request), deadline, on_stage) => {
             response.map_err(|problem| Error::at_hop(problem, &job.route))
         }
     }
@@ -160,13 +166,36 @@ pub(super) async fn send_request_tracked(
     tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<UpstreamReply, Error> {
+    let (stage, since) = (watch::Sender::new(ExchangeStage::Connecting), Instant::now());
+    let on_stage = |now| {
+        stage.send_replace(now);
+    };
     // Pinned in place: moving the future would double the size of a transfer's future.
-    let mut sending = pin!(send_request(upstream, job, request, stop));
-    loop {
+    let mut sending = pin!(send_request(upstream, job, request, &on_stage, stop));
+    let response = loop {
         tokio::select! {
             biased;
-            response = &mut sending => return response,
-            () = tracker.due() => tracker.publish(),
+            response = &mut sending => break response,
+            () = tracker.due() => {
+                let (awaited, limit) = awaited(*stage.borrow(), &job.limits);
+                let hop = if matches!(awaited, Awaited::Digest { .. }) { job.route.hops().len() } else { 1 };
+                tracker.wait_for(awaited, since, limit, Some(hop));
+                tracker.publish();
+            }
+        }
+    };
+    tracker.wait_is_over();
+    response
+}
+
+/// Returns what an exchange waits for at this stage, and for how long at most.
+fn awaited(stage: ExchangeStage, limits: &Limits) -> (Awaited, Duration) {
+    match stage {
+        ExchangeStage::Connecting => (Awaited::Connection, limits.connect.min(limits.setup)),
+        ExchangeStage::Waiting => (Awaited::Reply, limits.setup),
+        ExchangeStage::Working(progress) => {
+            let DigestProgress { done, size, .. } = progress.unwrap_or_default();
+            (Awaited::Digest { done, size }, MAX_DIGEST_TIME)
         }
     }
 }
@@ -174,4 +203,34 @@ pub(super) async fn send_request_tracked(
 /// Returns the client's own leg, then each relay's; a reply lists the leg nearest to the origin first.
 pub(super) fn all_legs(response: &UpstreamReply) -> Vec<Leg> {
     std::iter::once(response.leg).chain(response.reply.legs().into_iter().rev()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Scene, Turn, ok};
+    use crate::snapshot::{Awaited, Phase, Wait};
+
+    #[tokio::test]
+    async fn a_wait_for_a_reply_or_for_data_is_published_with_its_limit() {
+        for (reply, awaited, hop, phase) in [
+            (String::new(), Awaited::Reply, Some(1), Phase::Connecting),
+            (ok(""), Awaited::Data, None, Phase::Streaming),
+        ] {
+            let mut scene = Scene::http(vec![Turn::SendAndHang(reply)]).await;
+            let (mut updates, stop) = (scene.progress.subscribe(), scene.stop.clone());
+            let waiting = async {
+                let seen = updates.wait_for(|snapshot| snapshot.wait.is_some()).await.unwrap().clone();
+                stop.cancel();
+                seen
+            };
+            let (limits, fetching) = (scene.job.limits, scene.fetch());
+            let (ended, seen) = tokio::join!(fetching, waiting);
+            assert_eq!((ended.unwrap_err().exit_code(), seen.phase), (130, phase));
+            let limit = if awaited == Awaited::Data { limits.idle } else { limits.setup };
+            let wait = seen.wait.unwrap();
+            assert_eq!(wait, Wait { awaited, hop, limit, lasting: wait.lasting });
+            assert!(wait.lasting.as_secs() == 1, "{wait:?}");
+            assert_eq!(scene.progress.borrow().wait, None, "the transfer has ended");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Tests of resuming: after a failure, in a later run, and when the file has changed.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::tests::{BODY, Scene, Turn, digest_line};
 use super::*;
@@ -44,6 +45,7 @@ impl Scene {
         let turns = std::iter::once(Turn::SendAndClose(beginning(8))).chain(turns).collect();
         let mut scene = Self::http(turns).await;
         let error = scene.fetch().await.unwrap_err();
+        assert_eq!(scene.last().resumable, Some(8));
         assert_eq!(
             (error.exit_code(), scene.names()),
             (6, vec!["f.bin.part".to_owned(), "f.bin.part.state".to_owned()])
@@ -70,6 +72,9 @@ async fn resumes_after_a_failure_in_the_same_run() {
         tokio::join!(fetch(&mut scene.upstream, &mut scene.job, &scene.progress, &scene.stop), retrying);
     assert!(matches!(fetched.unwrap().integrity, Integrity::Verified { .. }));
     assert!(seen.error.is_some_and(|why| why.as_str().contains("8 of 21 bytes")), "the reason of the retry is missing");
+    let retry = seen.retry.unwrap();
+    assert!(retry.left > Duration::ZERO && retry.left <= Duration::from_millis(500), "{retry:?}");
+    assert_eq!((retry.number, retry.of, scene.last().retry), (1, 1, None));
     assert!(scene.last_request().contains("Range: bytes=8-\r\nIf-Range: \"1\"\r\n"), "{}", scene.last_request());
     let last = scene.last();
     assert_eq!((last.attempt, last.resumed_from, last.received, last.flow.bytes_in), (2, 8, 21, 21));

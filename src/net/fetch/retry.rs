@@ -13,6 +13,16 @@ const BACKOFF: ExponentialBuilder =
 /// Retries in total, as a multiple of those in a row: limits a transfer whose attempts each make a little progress.
 const TOTAL_FACTOR: u32 = 10;
 
+/// A retry that is due after a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PlannedRetry {
+    pub(super) pause: Duration,
+    /// Its number, from 1, among the retries since the last progress.
+    pub(super) number: u32,
+    /// Number of retries in a row without progress.
+    pub(super) of: u32,
+}
+
 /// Remaining retries of one transfer.
 #[derive(Debug)]
 pub(super) struct RetryPolicy {
@@ -20,6 +30,8 @@ pub(super) struct RetryPolicy {
     retries: u32,
     /// Pauses before the remaining retries in a row.
     pauses: ExponentialBackoff,
+    /// Retries since the last progress.
+    in_a_row: u32,
     spent: u32,
     progressed_once: bool,
 }
@@ -27,23 +39,26 @@ pub(super) struct RetryPolicy {
 impl RetryPolicy {
     /// Returns a policy of `retries` in a row without progress.
     pub(super) fn new(retries: u32) -> Self {
-        Self { retries, pauses: pauses(retries), spent: 0, progressed_once: false }
+        Self { retries, pauses: pauses(retries), in_a_row: 0, spent: 0, progressed_once: false }
     }
 
-    /// Records a failed attempt, with or without progress; returns the pause before the next, or `None` to give up.
+    /// Records a failed attempt, with or without progress; returns the next, or `None` to give up.
     ///
     /// A transfer that never began is not retried: a user who named a wrong hop wants to know immediately.
-    pub(super) fn after(&mut self, error: &Error, progressed: bool) -> Option<Duration> {
+    pub(super) fn after(&mut self, error: &Error, progressed: bool) -> Option<PlannedRetry> {
         self.progressed_once |= progressed;
         if progressed {
             self.pauses = pauses(self.retries);
+            self.in_a_row = 0;
         }
         let max = self.retries.saturating_mul(TOTAL_FACTOR);
         if !self.progressed_once || !is_transient(error) || self.spent >= max {
             return None;
         }
         self.spent += 1;
-        self.pauses.next()
+        self.in_a_row += 1;
+        let pause = self.pauses.next()?;
+        Some(PlannedRetry { pause, number: self.in_a_row, of: self.retries })
     }
 }
 
@@ -85,7 +100,10 @@ mod tests {
     }
 
     fn pauses_of(policy: &mut RetryPolicy, error: &Error, progressed: &[bool]) -> Vec<Option<u128>> {
-        progressed.iter().map(|progressed| policy.after(error, *progressed).map(|pause| pause.as_millis())).collect()
+        progressed
+            .iter()
+            .map(|progressed| policy.after(error, *progressed).map(|next| next.pause.as_millis()))
+            .collect()
     }
 
     #[test]
@@ -105,6 +123,16 @@ mod tests {
         let expected = [Some(500), Some(1000), Some(500), Some(1000), Some(2000), None];
         assert_eq!(pauses_of(&mut RetryPolicy::new(3), &hop(Reason::Closed), &progressed), expected);
         assert_eq!(RetryPolicy::new(0).after(&hop(Reason::Closed), true), None);
+    }
+
+    #[test]
+    fn retries_are_counted_since_the_last_progress() {
+        let mut policy = RetryPolicy::new(3);
+        let numbers = [true, false, true, false].map(|progressed| {
+            let next = policy.after(&hop(Reason::Closed), progressed).unwrap();
+            (next.number, next.of)
+        });
+        assert_eq!(numbers, [(1, 3), (2, 3), (1, 3), (2, 3)]);
     }
 
     #[test]

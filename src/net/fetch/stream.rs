@@ -12,7 +12,7 @@ use super::output::{Output, OutputSink};
 use super::request::{RangeReply, all_legs, classify, request, rest_request, send_request_tracked};
 use super::resume_state::ResumeSource;
 use super::retry::RetryPolicy;
-use super::tracker::{Tracker, wait};
+use super::tracker::{Tracker, wait_to_retry};
 use super::verify;
 use crate::error::{Error, KeptBytes};
 use crate::net::node::digests::Hasher;
@@ -57,13 +57,12 @@ pub(super) async fn run(
         };
         upstream.close();
         let now = written.as_ref().map_or(0, |written| written.offset);
-        let pause = policy.after(&error, now > reached).filter(|_| !stop.is_cancelled());
-        let Some(pause) = pause else { return Err(error) };
+        let retry = policy.after(&error, now > reached).filter(|_| !stop.is_cancelled());
+        let Some(retry) = retry else { return Err(error) };
         if let Some(Written { offset: 1.., source: Err(why), .. }) = &written {
             return Err(no_rest(job, now, why, Some(&error)));
         }
-        tracker.retrying(&error);
-        if !wait(pause, tracker, stop).await {
+        if !wait_to_retry(&error, retry, tracker, stop).await {
             return Err(Error::Interrupted { kept: KeptBytes::default() });
         }
         job.id = job.machine.transfer_id();
@@ -119,7 +118,7 @@ async fn attempt(
     upstream.finish();
     tracker.phase(Phase::Verifying);
     let arrived = written.as_ref().and_then(|written| written.hasher.as_ref()).map(Hasher::so_far);
-    let (integrity, origin) = verify::verify(upstream, job, &response, arrived, stop).await?;
+    let (integrity, origin) = verify::verify(upstream, job, &response, arrived, tracker, stop).await?;
     Ok(Fetched {
         path: job.output.clone(),
         size,

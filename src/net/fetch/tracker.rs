@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::job::{FetchJob, Fetched};
 use super::rate_limit::RateLimit;
+use super::retry::PlannedRetry;
 use crate::error::{Error, shown};
 use crate::meter::{Meter, RateWindow, WaitKind};
 use crate::net::os::clock::Clock;
 use crate::route::Protocol;
-use crate::snapshot::{Flow, Phase, TransferSnapshot};
+use crate::snapshot::{Awaited, Flow, Phase, Retry, TransferSnapshot, Wait};
 use crate::text::SafeText;
 use crate::waterfall;
 use crate::wire::{Leg, TransferId};
@@ -25,6 +26,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 const ETA_AFTER: Duration = Duration::from_secs(2);
 /// Time constant of the average that the estimate is based on, in seconds.
 const ETA_SPAN: f64 = 10.0;
+/// Time after which a wait for a hop is published: the setup of a long chain takes most of a second.
+const WAIT_SHOWN_AFTER: Duration = Duration::from_secs(1);
 
 /// Progress of one transfer.
 #[derive(Debug)]
@@ -46,6 +49,17 @@ pub(super) struct Tracker<'a> {
     initial_bytes: u64,
     /// Why the received bytes cannot be resumed, if the last reply implies that.
     unresumable: &'static str,
+    retry: Option<(PlannedRetry, Instant)>,
+    awaited: Option<AwaitedSince>,
+}
+
+/// What the transfer waits for, since when, and for how long at most.
+#[derive(Clone, Copy, Debug)]
+struct AwaitedSince {
+    awaited: Awaited,
+    since: Instant,
+    limit: Duration,
+    hop: Option<usize>,
 }
 
 /// A moving average of the rate over about ten seconds.
@@ -76,6 +90,8 @@ impl<'a> Tracker<'a> {
             received_before: 0,
             initial_bytes: 0,
             unresumable: "",
+            retry: None,
+            awaited: None,
         }
     }
 
@@ -103,6 +119,8 @@ impl<'a> Tracker<'a> {
             self.resume();
         }
         self.snapshot.phase = phase;
+        self.awaited = None;
+        self.retry.take_if(|_| phase != Phase::Retrying);
         self.publish();
     }
 
@@ -114,9 +132,20 @@ impl<'a> Tracker<'a> {
     }
 
     /// Records that the attempt failed and will be retried.
-    pub(super) fn retrying(&mut self, error: &Error) {
+    fn retrying(&mut self, error: &Error, retry: PlannedRetry) {
         self.snapshot.error = Some(error.to_string().into());
+        self.retry = Some((retry, Instant::now()));
         self.phase(Phase::Retrying);
+    }
+
+    /// Records what the transfer waits for; it is published if that takes longer than a moment.
+    pub(super) fn wait_for(&mut self, awaited: Awaited, since: Instant, limit: Duration, hop: Option<usize>) {
+        self.awaited = Some(AwaitedSince { awaited, since, limit, hop });
+    }
+
+    /// Records that the transfer no longer waits for a hop.
+    pub(super) fn wait_is_over(&mut self) {
+        self.awaited = None;
     }
 
     /// Sets or clears the message about a silent hop.
@@ -134,6 +163,11 @@ impl<'a> Tracker<'a> {
     /// Sets why the received bytes cannot be resumed after a failure.
     pub(super) fn cannot_resume(&mut self, why: &'static str) {
         self.unresumable = why;
+    }
+
+    /// Records how many bytes a later attempt can resume from, after a failure.
+    pub(super) fn resumable(&mut self, bytes: u64) {
+        self.snapshot.resumable = Some(bytes);
     }
 
     /// Returns why the received bytes cannot be resumed.
@@ -239,6 +273,12 @@ impl<'a> Tracker<'a> {
         snapshot.rate_limit = self.rate_limit.get();
         snapshot.received = self.initial_bytes + flow.bytes_in.saturating_sub(self.received_before);
         snapshot.elapsed = Duration::from_micros(now_us);
+        snapshot.retry = self.retry.map(|(retry, since)| Retry {
+            left: retry.pause.saturating_sub(since.elapsed()),
+            number: retry.number,
+            of: retry.of,
+        });
+        snapshot.wait = self.awaited.map(AwaitedSince::wait).filter(|wait| wait.lasting >= WAIT_SHOWN_AFTER);
         if snapshot.phase == Phase::Streaming {
             snapshot.rate = self.window.feed(now_us, flow.bytes_in);
             self.average.feed(now_us, flow.bytes_in);
@@ -269,9 +309,21 @@ impl<'a> Tracker<'a> {
     }
 }
 
-/// Waits for a pause to pass; false if cancelled.
-pub(super) async fn wait(pause: Duration, tracker: &mut Tracker<'_>, stop: &CancellationToken) -> bool {
-    let until = Instant::now() + pause;
+impl AwaitedSince {
+    fn wait(self) -> Wait {
+        Wait { awaited: self.awaited, hop: self.hop, lasting: self.since.elapsed(), limit: self.limit }
+    }
+}
+
+/// Waits for the pause before a retry to pass; false if cancelled.
+pub(super) async fn wait_to_retry(
+    error: &Error,
+    retry: PlannedRetry,
+    tracker: &mut Tracker<'_>,
+    stop: &CancellationToken,
+) -> bool {
+    tracker.retrying(error, retry);
+    let until = Instant::now() + retry.pause;
     loop {
         tokio::select! {
             biased;

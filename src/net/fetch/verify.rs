@@ -3,7 +3,8 @@
 use tokio_util::sync::CancellationToken;
 
 use super::job::FetchJob;
-use super::request::{request, send_request};
+use super::request::{request, send_request_tracked};
+use super::tracker::Tracker;
 use crate::error::{Error, KeptBytes};
 use crate::net::upstream::{Upstream, UpstreamReply};
 use crate::options::VerifyMode;
@@ -18,6 +19,7 @@ pub(super) async fn verify(
     job: &FetchJob,
     response: &UpstreamReply,
     arrived: Option<Digest>,
+    tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<(Integrity, Option<Digest>), Error> {
     let Some(arrived) = arrived else {
@@ -39,13 +41,13 @@ pub(super) async fn verify(
     };
     let mut head = request(job, Method::Head, Some(arrived.algorithm));
     head.if_match = Some(etag);
-    let mut replied = send_request(upstream, job, head.clone(), stop).await;
+    let mut replied = send_request_tracked(upstream, job, head.clone(), tracker, stop).await;
     if matches!(&replied, Err(Error::Hop(fault)) if is_inconclusive(fault.problem.reason, fault.problem.action)) {
         // Bytes injected into the body push its own last bytes into this reply. Repeating the request over new
         // connections distinguishes that from a server that does not support it.
         upstream.close();
         head.transfer = Some(job.machine.transfer_id());
-        replied = send_request(upstream, job, head, stop).await;
+        replied = send_request_tracked(upstream, job, head, tracker, stop).await;
     }
     let integrity = match replied {
         Ok(response) => match response.reply.digest(arrived.algorithm) {
@@ -61,7 +63,7 @@ pub(super) async fn verify(
             // is known.
             Reason::Changed if fault.problem.action == FailedAction::Reply => {
                 let first = (response.reply.etag.as_deref(), response.reply.size());
-                match verify_unstable_etag(upstream, job, first, arrived, stop).await? {
+                match verify_unstable_etag(upstream, job, first, arrived, tracker, stop).await? {
                     Some(integrity) => Ok((integrity, None)),
                     None => Err(changed(job)),
                 }
@@ -90,11 +92,13 @@ async fn verify_unstable_etag(
     job: &FetchJob,
     (etag, size): (Option<&str>, Option<u64>),
     arrived: Digest,
+    tracker: &mut Tracker<'_>,
     stop: &CancellationToken,
 ) -> Result<Option<Integrity>, Error> {
     let mut before = None;
     for _ in 0..MAX_STABILITY_REQUESTS {
-        let now = match send_request(upstream, job, request(job, Method::Head, Some(arrived.algorithm)), stop).await {
+        let head = request(job, Method::Head, Some(arrived.algorithm));
+        let now = match send_request_tracked(upstream, job, head, tracker, stop).await {
             Ok(response) => response.reply,
             Err(error @ Error::Interrupted { .. }) => return Err(error),
             Err(_) => return Ok(None),

@@ -24,7 +24,7 @@ const REPLY_GAP: Duration = Duration::from_millis(5);
 /// Extension of the wait by a `102`; an origin sends one every 5 s while it computes a digest.
 const INTERIM_GRACE: Duration = Duration::from_secs(10);
 /// Limit on the time of a digest, regardless of interim replies.
-const MAX_DIGEST_TIME: Duration = Duration::from_mins(10);
+pub(in crate::net) const MAX_DIGEST_TIME: Duration = Duration::from_mins(10);
 
 /// Limit on interim replies before the final one: the longest digest has 120. An endless series always leaves something
 /// to read, so the deadline of a read would be checked far too rarely.
