@@ -17,7 +17,7 @@ use crate::allow_list::AllowList;
 use crate::error::Error;
 use crate::faults::{FaultChange, whole_ms};
 use crate::limits::Limits;
-use crate::options::{ColorMode, ColorScheme, LocalUsers, VerifyMode};
+use crate::options::{Alerts, ColorMode, ColorScheme, LocalUsers, VerifyMode};
 use crate::route::{FileName, Protocol, Route};
 use crate::secret::{CHAIN_TOKEN, Secret};
 use crate::text::SafeText;
@@ -193,6 +193,8 @@ pub struct OutputOptions {
     pub ascii: bool,
     /// Colors of the dashboard.
     pub colors: ColorScheme,
+    /// Signs of progress and of the end of transfers.
+    pub alerts: Alerts,
     /// Key bindings of the user: action ids of the configuration file, and the names of their keys.
     pub keys: Vec<(String, Vec<String>)>,
 }
@@ -376,6 +378,7 @@ fn output_options(args: &Args, matches: &ArgMatches, environment: &[(OsString, O
         color: if no_color && !is_flag { ColorMode::Never } else { args.color },
         ascii: args.ascii,
         colors: args.theme,
+        alerts: Alerts::of(&args.alert),
         keys: Vec::new(),
     }
 }

@@ -71,6 +71,7 @@ pub fn run(plan: ChainPlan, output: &OutputOptions) -> Result<(), Error> {
         ascii: output.ascii,
         color: output.color,
         colors: output.colors,
+        alerts: output.alerts,
         mouse,
         keymap,
         no_suspend: is_ignored(SIGTSTP),

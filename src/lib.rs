@@ -69,7 +69,7 @@
 //!
 //! ```text
 //! screen        the loop;  terminal  setup and restore;  suspend  job control;  event  the input thread;  input
-//!               bytes as keys;  clipboard  OSC 52
+//!               bytes as keys;  osc  sequences for clipboard, title, notification;  alerts  what they show
 //! keymap        one table of keys as data (table, binding), with the user's keys, help and search;  action  what keys
 //!               mean;  dispatch  from a key to its action;  mouse  what clicks mean;  edit  a line being typed
 //! focus         tabs, panels and how far lists are scrolled;  state  the screen's own state, which does not draw;

@@ -47,6 +47,44 @@ pub enum ColorMode {
     Never,
 }
 
+/// Sign outside the screen that shows the progress or the end of transfers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Alert {
+    /// Progress in the title of the window and on its icon.
+    Title,
+    /// The bell, at the end of a long transfer.
+    Bell,
+    /// A desktop notification, at the end of a long transfer.
+    Notify,
+    /// None of them.
+    None,
+}
+
+/// Signs that are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alerts {
+    /// Progress in the title of the window and on its icon.
+    pub title: bool,
+    /// The bell.
+    pub bell: bool,
+    /// Desktop notifications.
+    pub notify: bool,
+}
+
+impl Alerts {
+    /// Returns these signs as a set.
+    pub fn of(alerts: &[Alert]) -> Self {
+        let has = |alert| alerts.contains(&alert);
+        Self { title: has(Alert::Title), bell: has(Alert::Bell), notify: has(Alert::Notify) }
+    }
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        Self { title: true, bell: true, notify: true }
+    }
+}
+
 /// Colors of the dashboard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorScheme {

@@ -8,7 +8,7 @@ use clap::{ArgAction, Parser};
 
 use super::values::{self, Listen, PerHop, ProtocolChoice};
 use crate::faults::FaultChange;
-use crate::options::{ColorMode, ColorScheme, LocalUsers};
+use crate::options::{Alert, ColorMode, ColorScheme, LocalUsers};
 use crate::route::FileName;
 use crate::wire::Digest;
 
@@ -173,6 +173,11 @@ pub(super) struct Args {
     #[arg(long, help_heading = OUTPUT, value_name = "NAME", env = "CHAINVIEW_THEME", default_value = "terminal",
           value_enum)]
     pub(super) theme: ColorScheme,
+    /// Signs outside the screen, separated by commas: progress in the window's title, and the bell and a desktop
+    /// notification at the end of transfers of 10 s and more
+    #[arg(long, help_heading = OUTPUT, value_name = "LIST", env = "CHAINVIEW_ALERT", value_delimiter = ',',
+          default_value = "title,bell,notify", value_enum)]
+    pub(super) alert: Vec<Alert>,
     /// Draw with ASCII characters only
     #[arg(long, help_heading = OUTPUT, env = "CHAINVIEW_ASCII")]
     pub(super) ascii: bool,

@@ -222,6 +222,14 @@ impl TransferSnapshot {
         }
     }
 
+    /// Returns the share in whole percent: rounded down, and 100 only once the file is complete.
+    pub fn percent(&self) -> u8 {
+        match self.phase {
+            Phase::Done => 100,
+            _ => ((self.share() * 100.0) as u8).min(99),
+        }
+    }
+
     /// Returns true if the same file existed already, and no byte was transferred.
     pub fn was_up_to_date(&self) -> bool {
         self.already_present && self.flow.bytes_in == 0

@@ -1,6 +1,7 @@
 //! Actions of keys, clicks and the command palette; `UiState::apply` executes them.
 
 use super::focus::Tab;
+use crate::options::Alert;
 
 /// One action of the user, by what executes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub enum ViewAction {
     Theme,
     /// Turn mouse support on or off.
     Mouse,
+    /// Turn a sign of progress or of the end of transfers on or off.
+    Alert(Alert),
     /// Open the settings.
     Settings,
     /// Copy the text of the selected row to the clipboard.

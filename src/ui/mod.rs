@@ -6,7 +6,7 @@
 //! `screen` is the loop that joins the two, `terminal` the only place that changes how the terminal behaves.
 
 pub mod action;
-pub(crate) mod clipboard;
+pub(crate) mod alerts;
 pub(crate) mod columns;
 pub mod dispatch;
 pub(crate) mod edit;
@@ -22,6 +22,7 @@ pub mod keymap;
 pub(crate) mod layout;
 pub(crate) mod lists;
 pub mod mouse;
+pub(crate) mod osc;
 pub(crate) mod paint;
 pub(crate) mod print;
 pub(crate) mod rates;
@@ -34,7 +35,7 @@ pub(crate) mod theme;
 pub mod view;
 pub(crate) mod widgets;
 
-use crate::options::{ColorMode, ColorScheme};
+use crate::options::{Alerts, ColorMode, ColorScheme};
 
 pub use keymap::Keymap;
 pub use screen::{ExitReason, ScreenError, ScreenStop, run};
@@ -53,6 +54,8 @@ pub struct Options {
     pub colors: ColorScheme,
     /// Turn the mouse on.
     pub mouse: bool,
+    /// Signs of progress and of the end of transfers.
+    pub alerts: Alerts,
     /// Key bindings.
     pub keymap: Keymap,
     /// SIGTSTP was ignored when the program started: Ctrl-Z does nothing.

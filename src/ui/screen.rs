@@ -23,7 +23,7 @@ use super::state::{Effect, Mode, UiState};
 use super::suspend::{self, JobSignals};
 use super::terminal::{self, Screen, is_hung_up, is_taken, keyboard, poll_events};
 use super::theme::Theme;
-use super::{Options, dispatch, mouse, print, view};
+use super::{Options, alerts, dispatch, mouse, print, view};
 use crate::command::Command;
 use crate::options::ColorMode;
 use crate::snapshot::{ChainSnapshot, HopSnapshot};
@@ -94,6 +94,7 @@ pub fn run(
     let mut state =
         UiState::new(Theme::for_options(options.ascii, options.color, options.colors), options.keymap.clone());
     state.mouse = options.mouse;
+    state.alerts = options.alerts;
     let jobs = JobSignals::register(options.no_suspend).map_err(ScreenError::NoTerminal)?;
     let mut screen = Screen::new().map_err(ScreenError::NoTerminal)?;
     // Started in the background, the program runs without a screen until `fg`: if it set the modes of the terminal,
@@ -225,14 +226,16 @@ impl ScreenLoop {
         let mut stop_requested = self.jobs.stop_requested();
         if is_taken() {
             self.screen.report_mouse(self.state.mouse)?;
+            self.show_title()?;
         }
         while let Some(effect) = self.state.next_effect() {
             match effect {
                 Effect::Suspend => stop_requested = true,
                 Effect::Repaint if is_taken() => self.screen.repaint()?,
                 Effect::Copy(text) if is_taken() => self.screen.copy(&text)?,
+                Effect::Announce(text) if is_taken() => self.screen.announce(&text, self.state.alerts)?,
                 // A screenshot needs no terminal: the loop sends it as a command right after its key.
-                Effect::Repaint | Effect::Copy(_) | Effect::SaveScreen => {}
+                Effect::Repaint | Effect::Copy(_) | Effect::Announce(_) | Effect::SaveScreen => {}
             }
         }
         if stop_requested && (self.no_suspend || !suspend::stop()) {
@@ -248,6 +251,17 @@ impl ScreenLoop {
             self.dirty = true;
         }
         Ok(())
+    }
+
+    /// Updates the title of the window and the progress of its icon, from the newest snapshot even while the display is
+    /// frozen.
+    fn show_title(&mut self) -> io::Result<()> {
+        if self.state.alerts.title {
+            let title = alerts::title(&self.newest);
+            self.screen.set_title(Some((title, alerts::progress(&self.newest))))
+        } else {
+            self.screen.set_title(None)
+        }
     }
 
     fn send(&mut self, command: Command) {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use ratatui::layout::Rect;
 
 use super::action::Action;
+use super::alerts::EndTracker;
 use super::edit::LineEdit;
 use super::focus::{ConnKey, Focus, Panel, ScrollOffsets, Set, Tab, ViewMode};
 use super::history::{ChartSpan, History};
@@ -27,6 +28,7 @@ use super::layout::{Regions, split};
 use super::lists::Lists;
 use super::theme::Theme;
 use crate::faults::FaultChange;
+use crate::options::Alerts;
 use crate::snapshot::{ChainSnapshot, HopSnapshot, Level, NodeSnapshot, Phase, TransferSnapshot};
 
 pub use faults::FAULTS;
@@ -84,6 +86,8 @@ pub enum Effect {
     Suspend,
     /// Copy this text to the clipboard.
     Copy(String),
+    /// Ring the bell or show a desktop notification, as far as they are on.
+    Announce(String),
     /// Draw the screen as SVG, and send that as a command.
     SaveScreen,
 }
@@ -146,6 +150,8 @@ pub struct UiState {
     pub caption_rows: u16,
     /// The mouse is on.
     pub mouse: bool,
+    /// Signs of progress and of the end of transfers.
+    pub alerts: Alerts,
     /// Frozen display.
     pub frozen: Option<Frozen>,
     /// Data gathered from the snapshots so far.
@@ -164,6 +170,7 @@ pub struct UiState {
     unconfirmed: Option<(Action, String)>,
     /// Last rate limit set: transfer, rate and time. Snapshots show it only after a moment.
     last_limit: Option<(u64, u64, Duration)>,
+    ends: EndTracker,
     quitting: bool,
     exit_output: ExitOutput,
     /// Effects of the keys since the last frame, oldest first.
@@ -179,6 +186,9 @@ impl UiState {
     /// Records the newest snapshot, even while the display is frozen.
     pub fn observe(&mut self, newest: &ChainSnapshot) {
         self.history.observe(newest, self.now);
+        if let Some(text) = self.ends.observe(newest, self.now) {
+            self.queue_effect(Effect::Announce(text));
+        }
         if self.frozen.is_none() {
             self.settle(newest);
         }

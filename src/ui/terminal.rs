@@ -25,10 +25,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::termios::{OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
 
-use super::clipboard::{self, Multiplexer};
+use super::osc::{self, Multiplexer, NotificationForm, TaskbarProgress};
+use crate::options::Alerts;
 
 /// The terminal is taken. The code that clears this restores the terminal.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+/// The title of the window is saved, and replaced by that of this program. It survives a loss of the terminal, which
+/// does not change it.
+static TITLED: AtomicBool = AtomicBool::new(false);
 /// Timeout of the restoration on a terminal that accepts no bytes; its mode is restored in any case.
 const RESTORE_TIMEOUT: Duration = Duration::from_millis(200);
 /// Turns on reports of mouse buttons and wheel, but not of motion.
@@ -41,6 +45,8 @@ pub struct Screen {
     terminal: ratatui::Terminal<CrosstermBackend<FrameOutput>>,
     area: Rect,
     mouse: bool,
+    /// The title and the progress that were written last; `None` if both are to be left alone.
+    title: Option<(String, TaskbarProgress)>,
 }
 
 impl Screen {
@@ -53,7 +59,7 @@ impl Screen {
             return Err(io::Error::other("standard output is not one"));
         }
         let area = area()?;
-        Ok(Self { terminal: blank(area)?, area, mouse: false })
+        Ok(Self { terminal: blank(area)?, area, mouse: false, title: None })
     }
 
     /// Takes the terminal, or takes it again after another program had it: raw mode, the alternate screen, no cursor,
@@ -78,6 +84,7 @@ impl Screen {
         output.flush()?;
         self.area = area()?;
         self.terminal = blank(self.area)?;
+        self.title = None;
         let mouse = std::mem::take(&mut self.mouse);
         self.report_mouse(mouse)
     }
@@ -106,7 +113,54 @@ impl Screen {
     /// The terminal's error.
     pub fn copy(&mut self, text: &str) -> io::Result<()> {
         let output = self.terminal.backend_mut();
-        output.write_all(&clipboard::copy(text, Multiplexer::here()))?;
+        output.write_all(&osc::copy(text, Multiplexer::here()))?;
+        io::Write::flush(output)
+    }
+
+    /// Sets the title of the window and the progress of its icon, if they changed; `None` restores the title.
+    ///
+    /// # Errors
+    /// The terminal's error.
+    pub(crate) fn set_title(&mut self, wanted: Option<(String, TaskbarProgress)>) -> io::Result<()> {
+        if wanted == self.title || !has_titles() {
+            return Ok(());
+        }
+        let shown = self.title.as_ref().map(|(title, progress)| (title.as_str(), *progress));
+        let mut bytes = String::new();
+        match &wanted {
+            Some((title, progress)) => {
+                if !TITLED.swap(true, Ordering::SeqCst) {
+                    bytes.push_str(osc::PUSH_TITLE);
+                }
+                if shown.is_none_or(|(before, _)| before != title) {
+                    bytes.push_str(&osc::title(title));
+                }
+                if shown.map_or(TaskbarProgress::Clear, |(_, before)| before) != *progress {
+                    bytes.push_str(&osc::progress(*progress));
+                }
+            }
+            None => bytes.push_str(&untitled()),
+        }
+        self.title = wanted;
+        let output = self.terminal.backend_mut();
+        output.write_all(bytes.as_bytes())?;
+        io::Write::flush(output)
+    }
+
+    /// Announces the end of transfers: rings the bell and shows a desktop notification, as far as they are on.
+    ///
+    /// # Errors
+    /// The terminal's error.
+    pub(crate) fn announce(&mut self, text: &str, alerts: Alerts) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        if alerts.notify && has_titles() {
+            bytes.extend(osc::notification(text, NotificationForm::here(), Multiplexer::here()));
+        }
+        if alerts.bell {
+            bytes.extend_from_slice(osc::BELL.as_bytes());
+        }
+        let output = self.terminal.backend_mut();
+        output.write_all(&bytes)?;
         io::Write::flush(output)
     }
 
@@ -134,6 +188,17 @@ impl Screen {
     pub fn repaint(&mut self) -> io::Result<()> {
         self.terminal.resize(self.area)
     }
+}
+
+/// Returns whether the terminal has a window; the console of Linux has none.
+fn has_titles() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term != "linux")
+}
+
+/// Returns the bytes that restore the title of the window and clear its progress, if they were set.
+fn untitled() -> String {
+    let set = TITLED.swap(false, Ordering::SeqCst);
+    if set { osc::progress(TaskbarProgress::Clear) + osc::POP_TITLE } else { String::new() }
 }
 
 /// Returns the area of the terminal.
@@ -189,6 +254,7 @@ pub fn restore() {
         cursor::Show,
         LeaveAlternateScreen
     );
+    bytes.extend_from_slice(untitled().as_bytes());
     // A terminal that accepts no bytes blocks this write behind that of the drawing thread: hence the timeout.
     let (done, wait) = sync_channel(1);
     let write = move || {

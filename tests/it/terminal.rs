@@ -2,6 +2,7 @@
 
 mod exits;
 use crate::support::free;
+mod alerts;
 mod appearance;
 mod latency;
 mod nodes;

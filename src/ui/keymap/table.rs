@@ -9,6 +9,7 @@ use super::binding::Condition::{
 use super::binding::FooterSlot::{self, Left, Nowhere, Right};
 use super::binding::Topic::{self, Line, Nodes, Popup, Program, Transfers, View};
 use super::binding::{BROWSE, Binding, CONFIRM, HELP, LINE, PALETTE, PICK};
+use crate::options::Alert;
 use crate::ui::action::{Action, Edit, NodeAction, TransferAction, ViewAction};
 use crate::ui::focus::{Panel, Set, Tab};
 
@@ -183,7 +184,13 @@ pub(crate) static TABLE: &[Binding] = &[
     bind("mouse", ANY, &["m"], Action::View(ViewAction::Mouse))
         .described(Program, "mouse on or off; shift and drag select text", Nowhere),
     bind("settings", ANY, &[","], Action::View(ViewAction::Settings))
-        .described(Program, "theme, mouse, charts and log in one list", Nowhere),
+        .described(Program, "theme, mouse, charts, log and alerts in one list", Nowhere),
+    bind("alert-title", ANY, &[], Action::View(ViewAction::Alert(Alert::Title)))
+        .described(Program, "progress in the title of the window, on or off", Nowhere),
+    bind("alert-bell", ANY, &[], Action::View(ViewAction::Alert(Alert::Bell)))
+        .described(Program, "bell at the end of transfers of 10 s and more, on or off", Nowhere),
+    bind("alert-notify", ANY, &[], Action::View(ViewAction::Alert(Alert::Notify)))
+        .described(Program, "desktop notification at their end, on or off", Nowhere),
     bind("repaint", ANY, &["ctrl-l"], Action::View(ViewAction::Repaint))
         .described(Program, "repaint the screen", Nowhere),
     bind("suspend", ANY, &["ctrl-z"], Action::View(ViewAction::Suspend))

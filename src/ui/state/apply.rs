@@ -114,6 +114,7 @@ impl UiState {
                 let now = if self.mouse { "mouse on" } else { "mouse off" };
                 self.notice = Some(now.to_owned());
             }
+            ViewAction::Alert(alert) => self.toggle_alert(alert),
             ViewAction::Settings => self.mode = Mode::Settings { at: 0 },
             ViewAction::Copy => {
                 let text = self.copyable(chain);

@@ -1,6 +1,7 @@
 //! Settings of the screen, each with the action that changes it.
 
 use super::UiState;
+use crate::options::Alert;
 use crate::snapshot::Level;
 use crate::ui::action::ViewAction;
 use crate::ui::history::ChartSpan;
@@ -18,10 +19,21 @@ pub enum Setting {
     Level,
     /// Long lines of the log.
     Wrap,
+    /// A sign of progress or of the end of transfers.
+    Alert(Alert),
 }
 
 /// All settings, in the order of the list.
-pub const SETTINGS: [Setting; 5] = [Setting::Theme, Setting::Mouse, Setting::Chart, Setting::Level, Setting::Wrap];
+pub const SETTINGS: [Setting; 8] = [
+    Setting::Theme,
+    Setting::Mouse,
+    Setting::Chart,
+    Setting::Level,
+    Setting::Wrap,
+    Setting::Alert(Alert::Title),
+    Setting::Alert(Alert::Bell),
+    Setting::Alert(Alert::Notify),
+];
 
 impl Setting {
     /// Returns its name.
@@ -32,6 +44,7 @@ impl Setting {
             Self::Chart => "charts",
             Self::Level => "log from",
             Self::Wrap => "long lines",
+            Self::Alert(alert) => alert_name(alert),
         }
     }
 
@@ -49,10 +62,12 @@ impl Setting {
             },
             Self::Wrap if state.wrap => "wrapped",
             Self::Wrap => "truncated",
+            Self::Alert(alert) if state.has_alert(alert) => "on",
+            Self::Alert(_) => "off",
         }
     }
 
-    /// Returns the action that changes it, which has a key of its own.
+    /// Returns the action that changes it, which the palette lists, too.
     pub fn action(self) -> ViewAction {
         match self {
             Self::Theme => ViewAction::Theme,
@@ -60,11 +75,42 @@ impl Setting {
             Self::Chart => ViewAction::Span(1),
             Self::Level => ViewAction::Level,
             Self::Wrap => ViewAction::Wrap,
+            Self::Alert(alert) => ViewAction::Alert(alert),
         }
     }
 }
 
+fn alert_name(alert: Alert) -> &'static str {
+    match alert {
+        Alert::Title => "title",
+        Alert::Bell => "bell",
+        Alert::Notify => "notify",
+        Alert::None => "none",
+    }
+}
+
 impl UiState {
+    fn has_alert(&self, alert: Alert) -> bool {
+        match alert {
+            Alert::Title => self.alerts.title,
+            Alert::Bell => self.alerts.bell,
+            Alert::Notify => self.alerts.notify,
+            Alert::None => false,
+        }
+    }
+
+    /// Turns a sign of progress or of the end of transfers on or off.
+    pub(super) fn toggle_alert(&mut self, alert: Alert) {
+        match alert {
+            Alert::Title => self.alerts.title ^= true,
+            Alert::Bell => self.alerts.bell ^= true,
+            Alert::Notify => self.alerts.notify ^= true,
+            Alert::None => {}
+        }
+        let now = if self.has_alert(alert) { "on" } else { "off" };
+        self.notice = Some(format!("{} {now}", alert_name(alert)));
+    }
+
     /// Returns the action that steps the selected setting to its next value; values wrap around.
     pub(super) fn next_setting(&mut self, at: usize) -> Option<ViewAction> {
         let setting = SETTINGS.get(at)?;

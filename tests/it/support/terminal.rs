@@ -214,6 +214,10 @@ impl Terminal {
         assert!(!screen.alternate_screen(), "the screen is not left:\n{text}");
         assert!(!screen.hide_cursor() && !screen.bracketed_paste(), "the cursor is hidden, or bracketed paste is on");
         assert!(!listens_to_mouse(screen), "the mouse is still reported");
+        let count = |sequence: &str| find_all(&state.sent, sequence.as_bytes()).len();
+        assert_eq!(count("\x1b[22;2t"), count("\x1b[23;2t"), "the title of the window is not restored");
+        let progress = find_all(&state.sent, b"\x1b]9;4;").last().map(|at| state.sent[at + 6]);
+        assert!(progress.is_none_or(|kind| kind == b'0'), "progress is still shown");
     }
 
     /// Checks that the terminal has the modes that it had before the program.
@@ -231,6 +235,18 @@ impl Terminal {
             state = next;
         }
         state.sent.clone()
+    }
+
+    /// Waits until the program has written these bytes.
+    #[allow(dead_code, reason = "each test crate uses its own part of this")]
+    pub(crate) fn sends(&self, wanted: &str) {
+        let end = Instant::now() + TIMEOUT;
+        let mut state = self.shared.lock();
+        while find_all(&state.sent, wanted.as_bytes()).is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "not sent: {wanted:?}; the screen:\n{}", contents(&state));
+            state = self.shared.news.wait_timeout(state, left).unwrap().0;
+        }
     }
 
     /// Peak memory of the program, in KiB.
@@ -325,6 +341,11 @@ pub(crate) fn is_running(pid: Pid) -> bool {
 /// Whether clicks go to the program, and not to the terminal's own selection.
 pub(crate) fn listens_to_mouse(screen: &vt100::Screen) -> bool {
     screen.mouse_protocol_mode() != vt100::MouseProtocolMode::None
+}
+
+/// The positions of these bytes.
+pub(crate) fn find_all(sent: &[u8], wanted: &[u8]) -> Vec<usize> {
+    (0..sent.len()).filter(|at| sent[*at..].starts_with(wanted)).collect()
 }
 
 /// The modes of a terminal, as text that can be compared.
